@@ -1,0 +1,57 @@
+"""Stream large S3 files through a fixed memory cap: sequential, threads or asyncio, one pipeline.
+
+The public names; everything else may change between minor versions.
+"""
+
+from asyncstream.config import TransferConfig
+from asyncstream.errors import (
+    AccessDenied,
+    AsyncstreamError,
+    BucketNotFound,
+    Cancelled,
+    ConfigError,
+    ConnectionFailed,
+    DeadlineExceeded,
+    InputError,
+    NothingToTransfer,
+    S3Error,
+    ServiceBusy,
+    SourceChanged,
+    SourceNotFound,
+)
+from asyncstream.events.invoke import LambdaContext, handle_event
+from asyncstream.locations import S3Object, S3Prefix
+from asyncstream.plan import GiB, KiB, MiB
+from asyncstream.results import FileResult, TransferReport
+from asyncstream.session import TransferSession, transfer, transfer_async
+from asyncstream.version import __version__
+
+__all__ = [
+    "AccessDenied",
+    "AsyncstreamError",
+    "BucketNotFound",
+    "Cancelled",
+    "ConfigError",
+    "ConnectionFailed",
+    "DeadlineExceeded",
+    "FileResult",
+    "GiB",
+    "InputError",
+    "KiB",
+    "LambdaContext",
+    "MiB",
+    "NothingToTransfer",
+    "S3Error",
+    "S3Object",
+    "S3Prefix",
+    "ServiceBusy",
+    "SourceChanged",
+    "SourceNotFound",
+    "TransferConfig",
+    "TransferReport",
+    "TransferSession",
+    "__version__",
+    "handle_event",
+    "transfer",
+    "transfer_async",
+]

@@ -1,0 +1,50 @@
+"""The memory cap as arithmetic: how many slots fit, and what is reserved now; used by the coordinator.
+
+A part in flight costs a stated number of bytes, told by the transport that moves it. Reserving happens
+before work starts and in plan order, by one owner: so no lock, and no deadlock.
+"""
+
+from asyncstream.errors import ConfigError
+
+
+def slots_within(memory_limit: int, slot_bytes: int, max_concurrency: int) -> int:
+    """How many parts may be in flight: `min(max_concurrency, memory_limit // slot_bytes)`.
+
+    Args:
+        memory_limit: bytes for all parts in flight together.
+        slot_bytes: bytes one part in flight costs.
+        max_concurrency: the most parts in flight, however much memory there is.
+
+    Raises:
+        ConfigError: not even one slot fits.
+    """
+    slots = min(max_concurrency, memory_limit // slot_bytes)
+    if slots < 1:
+        raise ConfigError(
+            f"memory_limit of {memory_limit} bytes is too small: one part in flight takes {slot_bytes} "
+            "bytes here. Raise memory_limit or lower chunk_size."
+        )
+    return slots
+
+
+class MemoryBudget:
+    """Bytes that may be reserved at once. Not thread-safe: the coordinator is its one owner."""
+
+    def __init__(self, limit: int) -> None:
+        self.limit = limit
+        self.reserved = 0
+        self.peak = 0
+
+    def reserve(self, size: int) -> bool:
+        """Take `size` bytes if they fit under the limit; say whether they did."""
+        if self.reserved + size > self.limit:
+            return False
+        self.reserved += size
+        self.peak = max(self.peak, self.reserved)
+        return True
+
+    def release(self, size: int) -> None:
+        """Give back `size` bytes that were reserved."""
+        if not 0 <= size <= self.reserved:
+            raise ValueError(f"release of {size} bytes with {self.reserved} reserved")
+        self.reserved -= size

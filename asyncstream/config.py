@@ -1,0 +1,199 @@
+"""`TransferConfig`: every setting of a transfer, validated before any I/O; used by all layers above.
+
+A msgspec Struct, so that the same definition checks Python arguments, environment variables and the
+`config` of a Lambda event, and describes itself in the event's JSON schema.
+"""
+
+import os
+from collections.abc import Mapping
+from typing import Annotated, Any, Literal, Self
+
+import msgspec
+from msgspec import Meta
+
+from asyncstream import plan
+from asyncstream.errors import ConfigError
+from asyncstream.plan import KiB, MiB
+from asyncstream.retry import RetryPolicy
+
+ENV_PREFIX = "ASYNCSTREAM_"
+DEFAULT_MEMORY_LIMIT = 64 * MiB
+# What the interpreter may still grow by while a Lambda runs: results, log records, garbage not yet swept.
+LAMBDA_MARGIN = 16 * MiB
+
+# The arguments of boto3's `upload_fileobj(ExtraArgs=...)` that make sense for a copy, and the two for an
+# SSE-C source as boto3's `copy` spells them. Checksums are not among them: the pipeline sets its own.
+EXTRA_ARGS = frozenset(
+    {
+        "ACL",
+        "BucketKeyEnabled",
+        "CacheControl",
+        "ContentDisposition",
+        "ContentEncoding",
+        "ContentLanguage",
+        "ContentType",
+        "CopySourceSSECustomerAlgorithm",
+        "CopySourceSSECustomerKey",
+        "ExpectedBucketOwner",
+        "Expires",
+        "GrantFullControl",
+        "GrantRead",
+        "GrantReadACP",
+        "GrantWriteACP",
+        "Metadata",
+        "ObjectLockLegalHoldStatus",
+        "ObjectLockMode",
+        "ObjectLockRetainUntilDate",
+        "RequestPayer",
+        "SSECustomerAlgorithm",
+        "SSECustomerKey",
+        "SSEKMSEncryptionContext",
+        "SSEKMSKeyId",
+        "ServerSideEncryption",
+        "StorageClass",
+        "Tagging",
+        "WebsiteRedirectLocation",
+    }
+)
+
+Bytes = Annotated[int, Meta(ge=1)]
+Seconds = Annotated[float, Meta(gt=0)]
+
+
+class TransferConfig(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """How a transfer runs. Not boto3's class of the same name, whose settings mean other things.
+
+    Attributes:
+        memory_limit: bytes for all parts in flight together. Default: 64 MiB; in Lambda the function's
+            memory less what the process uses after init less 16 MiB.
+        chunk_size: bytes read at a time and in hand per part; 16 KiB to 16 MiB. Default: 256 KiB.
+        max_concurrency: the most parts (without `multipart`: files) in flight. Default: 10.
+        part_size: bytes of a part, 5 MiB to 5 GiB, or "auto" (default): about four parts a slot over
+            the sizes that are known, not under 25 MiB, growing with the file to stay within 10,000.
+        multipart: False (default): a file is one stream where S3 allows (up to 5 GiB); True: the parts
+            of all files run at once.
+        max_attempts: tries of one request or part, the first included. Default: 4.
+        retry_base_delay: seconds; bound of the first wait (full jitter, doubled each time).
+        retry_max_delay: seconds; no wait is longer.
+        stall_timeout: seconds without a byte after which a connection counts as broken; under 15, as S3
+            ends a PUT that pauses for 20. Default: 10.
+        deadline: seconds after which no work starts and what runs is stopped; None (default): no end.
+        extra_args: settings for the destination as boto3's `upload_fileobj` spells them in `ExtraArgs`;
+            they override what is kept of the source.
+
+    Raises:
+        ConfigError: a value is of the wrong type or outside its limits, which the message names.
+    """
+
+    memory_limit: Bytes | None = None
+    chunk_size: Annotated[int, Meta(ge=16 * KiB, le=16 * MiB)] = 256 * KiB
+    max_concurrency: Annotated[int, Meta(ge=1, le=1000)] = 10
+    part_size: Annotated[int, Meta(ge=plan.MIN_PART, le=plan.MAX_PART)] | Literal["auto"] = "auto"
+    multipart: bool = False
+    max_attempts: Annotated[int, Meta(ge=1, le=100)] = 4
+    retry_base_delay: Seconds = 0.1
+    retry_max_delay: Seconds = 5.0
+    stall_timeout: Annotated[float, Meta(gt=0, le=15)] = 10.0
+    deadline: Seconds | None = None
+    extra_args: dict[str, Any] = {}
+
+    def __post_init__(self) -> None:
+        # msgspec checks types and limits when it converts, not when Python calls the class: so both
+        # ways go through the one check here, and the constructor's users get the same messages.
+        values = {name: getattr(self, name) for name in self.__struct_fields__}
+        try:
+            msgspec.convert(values, _Checked)
+        except msgspec.ValidationError as error:
+            raise ConfigError(describe(error, values)) from None
+        unknown = sorted(set(self.extra_args) - EXTRA_ARGS)
+        if unknown:
+            raise ConfigError(
+                f"extra_args {', '.join(unknown)}: not supported. Supported: {', '.join(sorted(EXTRA_ARGS))}"
+            )
+
+    def override(self, values: Mapping[str, Any]) -> Self:
+        """A copy with other values; raises ConfigError as the constructor does, for unknown names too."""
+        unknown = sorted(set(values) - set(self.__struct_fields__))
+        if unknown:
+            raise ConfigError(f"unknown setting {unknown[0]!r}; known: {', '.join(self.__struct_fields__)}")
+        return msgspec.structs.replace(self, **values)
+
+    @classmethod
+    def from_env(cls, environ: Mapping[str, str] = os.environ, **defaults: Any) -> Self:
+        """`defaults`, overridden by `ASYNCSTREAM_MEMORY_LIMIT`, `ASYNCSTREAM_MULTIPART` and so on.
+
+        Sizes are bytes; booleans `true` or `false`; `ASYNCSTREAM_EXTRA_ARGS` is a JSON object. An empty
+        variable counts as unset, as templates write it.
+
+        Raises:
+            ConfigError: a value cannot be read, or a variable of this prefix names no setting.
+        """
+        found = {
+            name.removeprefix(ENV_PREFIX).lower(): text
+            for name, text in environ.items()
+            if name.startswith(ENV_PREFIX) and text
+        }
+        unknown = sorted(set(found) - set(cls.__struct_fields__))
+        if unknown:
+            raise ConfigError(f"{ENV_PREFIX}{unknown[0].upper()} names no setting of TransferConfig")
+        return cls(**{**defaults, **{name: _from_text(name, text) for name, text in found.items()}})
+
+    @property
+    def retry_policy(self) -> RetryPolicy:
+        """The three retry settings as one value."""
+        return RetryPolicy(self.max_attempts, self.retry_base_delay, self.retry_max_delay)
+
+
+# The same fields without the check above, for msgspec to check them against.
+_Checked = msgspec.defstruct(
+    "TransferConfig",
+    [(f.name, f.type) for f in msgspec.structs.fields(TransferConfig)],
+    kw_only=True,
+)
+
+
+def _from_text(name: str, text: str) -> Any:
+    """One variable's value: lenient about the type ("5" is 5), strict about everything else."""
+    if name == "extra_args":
+        try:
+            return msgspec.json.decode(text)
+        except msgspec.DecodeError as error:
+            raise ConfigError(f"{ENV_PREFIX}EXTRA_ARGS is not JSON: {error}") from None
+    kinds = {f.name: f.type for f in msgspec.structs.fields(TransferConfig)}
+    try:
+        return msgspec.convert(text, kinds[name], strict=False)
+    except msgspec.ValidationError as error:
+        raise ConfigError(f"{ENV_PREFIX}{name.upper()}={text!r}: {error}") from None
+
+
+def describe(error: msgspec.ValidationError, values: Mapping[str, Any]) -> str:
+    """msgspec's message with the setting's name in front and its value: `part_size=1: Expected ...`."""
+    what, _, path = str(error).partition(" - at ")
+    name = path.strip("`").removeprefix("$.").partition(".")[0].partition("[")[0]
+    if name not in values:
+        return str(error)
+    return f"{name}={values[name]!r}: {what}"
+
+
+def memory_limit_or_default(config: TransferConfig, lambda_memory: int | None, resident: int) -> int:
+    """Bytes the parts in flight may take.
+
+    Args:
+        config: its `memory_limit` wins.
+        lambda_memory: bytes of the Lambda function, None elsewhere.
+        resident: bytes the process uses after init.
+
+    Raises:
+        ConfigError: the function's memory is used up before anything was moved.
+    """
+    if config.memory_limit is not None:
+        return config.memory_limit
+    if lambda_memory is None:
+        return DEFAULT_MEMORY_LIMIT
+    left = lambda_memory - resident - LAMBDA_MARGIN
+    if left <= 0:
+        raise ConfigError(
+            f"the function's {lambda_memory // MiB} MB leave nothing to transfer with: "
+            f"{resident // MiB} MiB are in use after init. Give the function more memory."
+        )
+    return left

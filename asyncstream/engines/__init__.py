@@ -1,0 +1,28 @@
+"""The engines: three ways to run tasks, opened by `session.py` under the names users give."""
+
+from asyncstream.errors import ConfigError
+from asyncstream.ports import Engine
+
+ENGINES = ("sequential", "threads", "asyncio")
+
+
+def open_engine(name: str) -> Engine:
+    """A new engine. Imports only what it needs: the blocking ones load neither anyio nor asyncio.
+
+    Raises:
+        ConfigError: there is no engine of that name.
+    """
+    match name:
+        case "sequential":
+            from asyncstream.engines.sequential import SequentialEngine  # noqa: PLC0415
+
+            return SequentialEngine()
+        case "threads":
+            from asyncstream.engines.threads import ThreadsEngine  # noqa: PLC0415
+
+            return ThreadsEngine()
+        case "asyncio":
+            from asyncstream.engines.aio import AsyncioEngine  # noqa: PLC0415
+
+            return AsyncioEngine()
+    raise ConfigError(f"unknown engine {name!r}: choose one of {', '.join(ENGINES)}")

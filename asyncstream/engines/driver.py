@@ -1,0 +1,21 @@
+"""Runs a coroutine that never suspends, by one `send(None)`; used by the blocking engines and transports."""
+
+from collections.abc import Coroutine
+from typing import Any, TypeVar
+
+T = TypeVar("T")
+
+
+def drive(work: Coroutine[Any, Any, T]) -> T:
+    """What `work` returns, run to its end on this thread.
+
+    Raises:
+        RuntimeError: it suspended: an asyncio adapter was used with a blocking engine.
+    """
+    try:
+        work.send(None)
+    except StopIteration as stop:
+        result: T = stop.value
+        return result
+    work.close()
+    raise RuntimeError(f"{work!r} suspended under a blocking engine; blocking adapters must block instead")

@@ -1,0 +1,1 @@
+"""What invoked a handler, and the reply it expects. Direct invocations so far."""

@@ -1,0 +1,237 @@
+"""The event of a direct invocation and its reply: types, reading and writing; pure, used by `invoke.py`.
+
+Both are described by `schema.json` beside this file, which is made from these types (`make schema`).
+"""
+
+from collections.abc import Sequence
+from typing import Annotated, Any, Literal
+
+import msgspec
+from msgspec import Meta, Struct
+
+from asyncstream.config import TransferConfig
+from asyncstream.errors import InputError
+from asyncstream.jobs import Pair, checked
+from asyncstream.locations import S3Object, S3Prefix
+from asyncstream.results import FileResult, TransferReport
+
+# Lambda refuses a synchronous reply over 6 MB, but an asynchronous destination or a Step Functions state
+# takes 256 KB: failures are listed up to this many bytes, which leaves room for everything else.
+MAX_FAILURE_BYTES = 200_000
+# One message cannot crowd out the others.
+MAX_MESSAGE = 1_000
+
+Uri = Annotated[str, Meta(pattern="^s3://", description="s3://bucket/key, the key verbatim")]
+
+
+class FileToCopy(Struct, frozen=True, forbid_unknown_fields=True):
+    """One file of an event."""
+
+    source: Uri
+    destination: Uri
+    version_id: str | None = None
+
+
+class DirectEvent(Struct, frozen=True, forbid_unknown_fields=True):
+    """What a direct invocation asks for: `files`, or `source_prefix` and `destination`.
+
+    Attributes:
+        files: sources and destinations, one by one.
+        source_prefix: copy everything listed under it.
+        destination: the prefix that takes the place of `source_prefix` in each key.
+        config: settings of TransferConfig that override the function's own.
+        report_uri: an object to write the full list of results to.
+    """
+
+    files: Annotated[list[FileToCopy], Meta(min_length=1)] | None = None
+    source_prefix: Uri | None = None
+    destination: Uri | None = None
+    config: TransferConfig = TransferConfig()
+    report_uri: Uri | None = None
+
+
+class Problem(Struct, frozen=True):
+    """An error: its class in `asyncstream.errors` and what it says."""
+
+    type: str
+    message: str
+
+
+class FileReply(Struct, frozen=True, omit_defaults=True):
+    """One file's result, in the report (all files) or inline in the reply (failed files)."""
+
+    source: str
+    destination: str
+    status: Literal["copied", "failed"]
+    bytes: int = 0
+    etag: str | None = None
+    parts: int = 0
+    attempts: int = 0
+    seconds: float = 0.0
+    error: Problem | None = None
+
+
+class Totals(Struct, frozen=True):
+    """Sums over all files. `seconds` is wall time; `memory_limit` the bytes that `slots` stayed within."""
+
+    files: int
+    copied: int
+    failed: int
+    bytes: int
+    seconds: float
+    requests: dict[str, int]
+    slots: int
+    memory_limit: int
+
+
+class DirectReply(Struct, frozen=True, omit_defaults=True):
+    """The reply to a direct invocation; under 256 KB.
+
+    Attributes:
+        status: "copied" (all of it), "partial" (some files failed), "failed" (all did), or "rejected"
+            (the event or the configuration is wrong, or a prefix could not be listed: nothing was copied).
+        engine: which engine ran.
+        totals: unless rejected.
+        failures: the failed files, as many as fit.
+        failures_omitted: how many more there are; see `report_uri`.
+        report_uri: where the full list is, if it was asked for and written.
+        error: why the event was rejected, or the report not written.
+    """
+
+    status: Literal["copied", "partial", "failed", "rejected"]
+    engine: str
+    totals: Totals | None = None
+    failures: list[FileReply] = []
+    failures_omitted: int = 0
+    report_uri: str | None = None
+    error: Problem | None = None
+
+
+def read_event(event: Any) -> DirectEvent:
+    """Check an event's shape.
+
+    Raises:
+        InputError: a field is unknown, missing or of the wrong type; the message names its path.
+    """
+    try:
+        read = msgspec.convert(event, DirectEvent)
+    except msgspec.ValidationError as error:
+        raise InputError(f"the event is malformed: {error}") from None
+    by_prefix = read.source_prefix is not None and read.destination is not None
+    if (read.files is not None) == by_prefix or (read.files is None and not by_prefix):
+        raise InputError("the event must have either `files`, or `source_prefix` and `destination`")
+    if read.files is not None and (read.source_prefix or read.destination):
+        raise InputError("the event has `files`: leave out `source_prefix` and `destination`")
+    return read
+
+
+def pairs_of(event: DirectEvent) -> list[Pair]:
+    """What the event asks to copy.
+
+    Raises:
+        InputError: a location is malformed, or the list contradicts itself.
+    """
+    if event.files is None:
+        return checked(
+            [(S3Prefix.from_uri(event.source_prefix or ""), S3Prefix.from_uri(event.destination or ""))]
+        )
+    pairs: list[Pair] = []
+    for position, file in enumerate(event.files):
+        try:
+            source = S3Object.from_uri(file.source, file.version_id)
+            pairs.append((source, S3Object.from_uri(file.destination)))
+        except InputError as error:
+            raise InputError(f"$.files[{position}]: {error}") from None
+    return checked(pairs)
+
+
+def config_of(event: Any, read: DirectEvent, base: TransferConfig) -> TransferConfig:
+    """The function's own configuration, with what the event names put over it."""
+    named = event.get("config") or {}
+    return base.override({name: getattr(read.config, name) for name in named})
+
+
+def file_reply(result: FileResult) -> FileReply:
+    """One result as the report and the reply show it."""
+    return FileReply(
+        result.source.uri,
+        result.destination.uri,
+        result.status,
+        result.bytes,
+        result.etag,
+        result.parts,
+        result.attempts,
+        round(result.seconds, 3),
+        None if result.error is None else problem(result.error),
+    )
+
+
+def problem(error: BaseException) -> Problem:
+    """An error as replies show it: its notes included, its traceback not."""
+    message = "; ".join([str(error), *getattr(error, "__notes__", ())])
+    return Problem(type(error).__name__, message[:MAX_MESSAGE])
+
+
+def rejected(error: Exception, engine: str) -> DirectReply:
+    """The reply to an event that nothing was done for."""
+    return DirectReply("rejected", engine, error=problem(error))
+
+
+def reply_to(
+    report: TransferReport, report_uri: str | None = None, report_error: Exception | None = None
+) -> DirectReply:
+    """The reply to an event that was worked on."""
+    failed = report.failed
+    inline = _as_many_as_fit(failed)
+    status: Literal["copied", "partial", "failed"] = "copied"
+    if failed:
+        status = "failed" if len(failed) == len(report.files) else "partial"
+    return DirectReply(
+        status,
+        report.engine,
+        Totals(
+            len(report.files),
+            len(report.files) - len(failed),
+            len(failed),
+            report.bytes,
+            round(report.seconds, 3),
+            dict(report.requests),
+            report.slots,
+            report.memory_limit,
+        ),
+        inline,
+        len(failed) - len(inline),
+        report_uri if report_error is None else None,
+        None if report_error is None else problem(report_error),
+    )
+
+
+def _as_many_as_fit(failed: Sequence[FileResult]) -> list[FileReply]:
+    inline: list[FileReply] = []
+    left = MAX_FAILURE_BYTES
+    for result in failed:
+        row = file_reply(result)
+        left -= len(msgspec.json.encode(row)) + 1
+        if left < 0:
+            break
+        inline.append(row)
+    return inline
+
+
+def report_document(report: TransferReport) -> bytes:
+    """The full list of results, as the JSON document written to `report_uri`."""
+    return msgspec.json.encode(
+        {"engine": report.engine, "files": [file_reply(file) for file in report.files]}
+    )
+
+
+def schema() -> dict[str, Any]:
+    """The JSON schema (2020-12) of event, reply and report."""
+    _, definitions = msgspec.json.schema_components(
+        [DirectEvent, DirectReply, FileReply], ref_template="#/$defs/{name}"
+    )
+    return {
+        "$schema": "https://json-schema.org/draft/2020-12/schema",
+        "title": "asyncstream: direct invocation",
+        "$defs": definitions,
+    }

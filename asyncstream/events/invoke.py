@@ -1,0 +1,70 @@
+"""`handle_event`: one invocation, from the event to the reply; called by every handler."""
+
+from typing import Any, Protocol
+
+import msgspec
+
+from asyncstream import session
+from asyncstream.config import TransferConfig
+from asyncstream.errors import AsyncstreamError, DeadlineExceeded
+from asyncstream.events import direct
+from asyncstream.locations import S3Object
+
+# Seconds kept back of the time Lambda gives: for the last replies, the report and the reply.
+MARGIN_SECONDS = 2.0
+
+
+class LambdaContext(Protocol):
+    """What is used of the context object Lambda passes."""
+
+    def get_remaining_time_in_millis(self) -> int:
+        """Milliseconds until Lambda ends the invocation."""
+
+
+def handle_event(event: Any, context: LambdaContext, *, engine: str, multipart: bool) -> dict[str, Any]:
+    """Copy what the event names, and say what became of it. Never raises for a user's mistake.
+
+    Args:
+        event: see `direct.DirectEvent`.
+        context: Lambda's, for the time that is left.
+        engine: "sequential", "threads" or "asyncio".
+        multipart: the variant's own setting; `ASYNCSTREAM_MULTIPART` and the event may override it.
+
+    Returns:
+        See `direct.DirectReply`.
+    """
+    try:
+        reply = _reply(event, context, engine, multipart)
+    except AsyncstreamError as error:
+        reply = direct.rejected(error, engine)
+    built: dict[str, Any] = msgspec.to_builtins(reply)
+    return built
+
+
+def _reply(event: Any, context: LambdaContext, engine: str, multipart: bool) -> direct.DirectReply:
+    read = direct.read_event(event)
+    pairs = direct.pairs_of(read)
+    report_to = S3Object.from_uri(read.report_uri) if read.report_uri else None
+    own = TransferConfig.from_env(multipart=multipart)
+    config = _within(direct.config_of(event, read, own), context)
+    kept = session.kept_session(engine)
+    report = kept.transfer(pairs, config)
+    if report_to is None:
+        return direct.reply_to(report)
+    try:
+        kept.write(report_to, direct.report_document(report), "application/json")
+    except AsyncstreamError as error:
+        return direct.reply_to(report, report_error=error)
+    return direct.reply_to(report, report_uri=report_to.uri)
+
+
+def _within(config: TransferConfig, context: LambdaContext) -> TransferConfig:
+    """The configuration with a deadline that lets the reply out before Lambda's time is up."""
+    left = context.get_remaining_time_in_millis() / 1000 - MARGIN_SECONDS
+    if left <= 0:
+        raise DeadlineExceeded(
+            f"less than {MARGIN_SECONDS:g} s of the invocation are left: nothing was begun"
+        )
+    if config.deadline is not None and config.deadline <= left:
+        return config
+    return config.override({"deadline": left})

@@ -1,0 +1,135 @@
+"""A request's body: framing taken off, paced, checksummed, stored or dropped; read by the operations."""
+
+from __future__ import annotations
+
+from contextlib import nullcontext
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+from asyncstream.lab.s3.checksums import crc64nvme, declared_digests, encoded
+from asyncstream.lab.s3.content import FileContent
+from asyncstream.lab.s3.http import ChunkedDecoder, MalformedRequestError
+from asyncstream.lab.s3.replies import S3Error
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterator
+    from pathlib import Path
+
+    from asyncstream.lab.s3.http import Request
+    from asyncstream.lab.s3.model import Pace
+
+LONGEST_DOCUMENT = 64 * 1024 * 1024
+
+
+@dataclass(frozen=True, slots=True)
+class Received:
+    """What came of a body."""
+
+    size: int
+    crc: int
+    checksums: dict[str, str]  # the declared ones by header, as verified
+    content: FileContent | None
+
+
+class Body:
+    """One request's body; read at most once, and not before the request was found acceptable."""
+
+    def __init__(
+        self,
+        request: Request,
+        first: memoryview,
+        receive: Callable[[int], memoryview],
+        send_continue: Callable[[], None],
+        pace: Pace,
+    ) -> None:
+        self._headers = request.headers
+        length = request.body_length
+        self._framing = ChunkedDecoder() if length is None else None
+        self._length = length or 0
+        if len(first) > self._length and not self._framing:
+            raise MalformedRequestError("bytes follow the request")
+        self._first = first  # arrived together with the head
+        self._receive = receive
+        self._send_continue = send_continue
+        self._pace = pace
+        self.received = 0
+        self.finished = length == 0
+
+    def read(self) -> bytes:
+        """Return a short body: S3's XML, the control API's JSON."""
+        document = bytearray()
+        for piece in self._pieces():
+            document += piece
+            if len(document) > LONGEST_DOCUMENT:
+                raise S3Error("EntityTooLarge", "The document is too long")
+        return bytes(document)
+
+    def save(self, path: Path | None) -> Received:
+        """Verify the body's checksums and keep it in a new file, or only its checksum if there is no path."""
+        digests = declared_digests(self._headers)
+        content = FileContent(path) if path else None
+        crc = size = 0
+        with content.path.open("xb") if content else nullcontext() as file:
+            for piece in self._pieces():
+                crc = crc64nvme(piece, crc)
+                size += len(piece)
+                for digest in digests.values():
+                    digest.update(piece)
+                if file:
+                    file.write(piece)
+        if content:
+            content.size = size
+        if self._headers.get("x-amz-decoded-content-length", str(size)) != str(size):
+            raise S3Error("IncompleteBody", f"The body has {size} bytes, not as many as its header told")
+        checksums = {name: encoded(digest) for name, digest in digests.items()}
+        self._verify(checksums)
+        return Received(size, crc, checksums, content)
+
+    def _verify(self, computed: dict[str, str]) -> None:
+        for name, checksum in computed.items():
+            declared = self._headers.get(name)
+            if declared is None:
+                raise S3Error("MalformedTrailerError", f"The trailer {name} is missing")
+            if declared != checksum:
+                message = f"The {name} you specified did not match the calculated checksum"
+                raise S3Error("BadDigest", message, Declared=declared, Calculated=checksum)
+
+    def _pieces(self) -> Iterator[memoryview]:
+        """Yield the payload; trailers are added to the headers."""
+        pieces = self._wire()
+        if self._framing:
+            pieces = self._decoded(pieces, self._framing)
+        if "aws-chunked" in self._headers.get("content-encoding", ""):
+            # Not instead of HTTP's own chunks: over https, boto3 puts those around these.
+            pieces = self._decoded(pieces, ChunkedDecoder())
+        yield from pieces
+        self.finished = True
+
+    def _decoded(self, pieces: Iterator[memoryview], decoder: ChunkedDecoder) -> Iterator[memoryview]:
+        while not decoder.finished:
+            if (piece := next(pieces, None)) is None:
+                raise S3Error("IncompleteBody", "The body ended before its last chunk")
+            yield from decoder.feed(piece)
+        if next(pieces, None) is not None:  # asking lets the layer below reach its own end
+            raise S3Error("IncompleteBody", "Bytes follow the last chunk")
+        self._headers = {**self._headers, **decoder.trailers}
+
+    def _wire(self) -> Iterator[memoryview]:
+        """Yield the bytes as they arrive, at the network model's pace."""
+        if "expect" in self._headers and not self._first:
+            self._send_continue()
+        pace = self._pace
+        unpaced = 0
+        piece = self._first
+        while not self._framing.finished if self._framing else self.received < self._length:
+            if not piece:
+                left = pace.quantum if self._framing else self._length - self.received
+                piece = self._receive(min(left, pace.quantum))
+            self.received += len(piece)
+            unpaced += len(piece)
+            if unpaced >= pace.quantum:
+                pace.wait(unpaced)
+                unpaced = 0
+            yield piece
+            piece = piece[:0]
+        pace.wait(unpaced)

@@ -1,0 +1,200 @@
+"""One client's connection: requests in, replies out, one after the other; a thread of server.py runs each."""
+
+from __future__ import annotations
+
+import itertools
+import logging
+import mmap
+import os
+import socket
+import ssl
+import struct
+import time
+from email.utils import formatdate
+from typing import TYPE_CHECKING
+
+from asyncstream.lab.s3 import control
+from asyncstream.lab.s3.activity import LoggedRequest
+from asyncstream.lab.s3.body import Body
+from asyncstream.lab.s3.http import MalformedRequestError, Request, parse_request, reply_head
+from asyncstream.lab.s3.operations import Call
+from asyncstream.lab.s3.replies import Reply, S3Error
+from asyncstream.lab.s3.routing import address, check_access, find_operation
+
+if TYPE_CHECKING:
+    from asyncstream.lab.s3.content import Slice
+    from asyncstream.lab.s3.model import Pace
+    from asyncstream.lab.s3.server import Server
+
+BUFFER_SIZE = 512 * 1024
+LONGEST_HEAD = 64 * 1024
+STALL_SECONDS = 20  # S3 gives up an upload that pauses for this long
+DRAIN_SECONDS = 2
+
+logger = logging.getLogger(__name__)
+_request_ids = itertools.count(1)
+
+
+class Connection:
+    """A connection and its one buffer. The socket blocks; its receive timeout becomes `TimeoutError`."""
+
+    def __init__(self, server: Server, connected: socket.socket) -> None:
+        self._server = server
+        self._socket = connected
+        self._memory = mmap.mmap(-1, BUFFER_SIZE)  # its pages cost nothing until they are used
+        self._buffer = memoryview(self._memory)
+        self._counted = False  # control requests come over connections that are not S3's
+        self._set_receive_timeout(STALL_SECONDS)
+
+    def serve(self) -> None:
+        """Answer requests until either side has had enough."""
+        try:
+            while self._serve_request():
+                continue
+        except OSError as error:  # clients break connections whenever they like
+            logger.debug("connection ended: %r", error)
+        finally:
+            if self._counted:
+                self._server.activity.connection_closed()
+
+    def _serve_request(self) -> bool:
+        """Answer one request; return whether another one may follow."""
+        try:
+            head_length, filled = self._read_head()
+            if not filled:
+                return False
+            request = parse_request(bytes(self._buffer[:head_length]))
+            slowness = self._server.network.slowness(request)
+            inbound = self._server.network.inbound(slowness)
+            first = self._buffer[head_length:filled]
+            body = Body(request, first, self._receive, self._send_continue, inbound)
+            if request.path.startswith(control.PREFIX):
+                return self._serve_control(request, body)
+            return self._serve_s3(request, body, slowness)
+        except MalformedRequestError as error:
+            self._send_head(S3Error("InvalidRequest", str(error)).reply("", _request_id()), keep_alive=False)
+            self._drain()
+            return False
+
+    def _serve_control(self, request: Request, body: Body) -> bool:
+        reply = control.answer(self._server, request.path, body)
+        keep_alive = request.keep_alive and body.finished
+        self._send_head(reply, keep_alive=keep_alive)
+        return keep_alive
+
+    def _serve_s3(self, request: Request, body: Body, slowness: float) -> bool:
+        if not self._counted:
+            self._server.activity.connection_opened()
+            self._counted = True
+        log = LoggedRequest(
+            request.method, request.headers.get("range", ""), request.query.get("partNumber", "")
+        )
+        try:
+            reply = self._answer(request, body, log)
+            self._server.network.wait_for_first_byte(slowness)
+            keep_alive = request.keep_alive and body.finished
+            self._send(reply, log, self._server.network.outbound(slowness), keep_alive=keep_alive)
+        finally:
+            log.bytes_in = body.received
+            self._server.activity.request_ended(log)
+        if not body.finished:
+            self._drain()
+        return keep_alive
+
+    def _answer(self, request: Request, body: Body, log: LoggedRequest) -> Reply:
+        """Decide a request's fate."""
+        try:
+            log.bucket, log.key = address(request.path)
+            operation = find_operation(request, log.bucket, log.key)
+            log.operation = operation.name
+            self._server.activity.request_started(log)
+            check_access(request)
+            return operation.run(Call(self._server.store, request, body, log.bucket, log.key))
+        except S3Error as error:
+            return error.reply(request.path, _request_id())
+        except TimeoutError:
+            message = f"Nothing was read from your connection for {STALL_SECONDS} s"
+            return S3Error("RequestTimeout", message).reply(request.path, _request_id())
+
+    def _send(self, reply: Reply, log: LoggedRequest, pace: Pace, *, keep_alive: bool) -> None:
+        log.status = reply.status
+        with_body = log.method != "HEAD"
+        self._send_head(reply, keep_alive=keep_alive, with_body=with_body)
+        if with_body and reply.content:
+            for part in reply.content.slices(reply.start, reply.stop):
+                self._send_slice(part, pace, log)
+        elif with_body:
+            log.bytes_out = len(reply.body)
+
+    def _send_head(self, reply: Reply, *, keep_alive: bool, with_body: bool = True) -> None:
+        """Send the head, and with it the body if it is at hand."""
+        headers = {"x-amz-request-id": _request_id(), "Date": formatdate(usegmt=True), **reply.headers}
+        if reply.status not in (204, 304):
+            headers["Content-Length"] = str(reply.length)
+        headers["Connection"] = "keep-alive" if keep_alive else "close"
+        self._socket.sendall(reply_head(reply.status, headers) + (reply.body if with_body else b""))
+
+    def _send_slice(self, part: Slice, pace: Pace, log: LoggedRequest) -> None:
+        descriptor, offset, left = part
+        while left:
+            size = min(left, pace.quantum)
+            pace.wait(size)
+            sent = self._send_file(descriptor, offset, size)
+            if not sent:
+                raise ConnectionError("a file is shorter than the object it holds")
+            offset += sent
+            left -= sent
+            log.bytes_out += sent
+
+    def _send_file(self, descriptor: int, offset: int, size: int) -> int:
+        if not isinstance(self._socket, ssl.SSLSocket):
+            return os.sendfile(self._socket.fileno(), descriptor, offset, size)
+        length = os.preadv(descriptor, [self._buffer[:size]], offset)
+        self._socket.sendall(self._buffer[:length])
+        return length
+
+    def _send_continue(self) -> None:
+        self._socket.sendall(b"HTTP/1.1 100 Continue\r\n\r\n")
+
+    def _read_head(self) -> tuple[int, int]:
+        """Read until a head is whole; return its length and how much was read. 0 is the connection's end."""
+        filled = 0
+        while (end := self._memory.find(b"\r\n\r\n", 0, filled)) < 0:
+            if filled == LONGEST_HEAD:
+                raise MalformedRequestError("the request's head is too long")
+            try:
+                filled += len(self._receive(LONGEST_HEAD - filled, filled))
+            except ConnectionResetError:
+                return 0, 0
+            except TimeoutError:
+                if filled:
+                    raise
+                # An idle connection may stay.
+        return end + 4, filled
+
+    def _receive(self, size: int, offset: int = 0) -> memoryview:
+        """Return what has arrived, up to `size` bytes: a view of the buffer, good until the next call."""
+        view = self._buffer[offset : min(offset + size, BUFFER_SIZE)]
+        try:
+            received = self._socket.recv_into(view)
+        except (BlockingIOError, ssl.SSLWantReadError):
+            raise TimeoutError("nothing arrived") from None
+        if not received:
+            raise ConnectionResetError("the client closed the connection")
+        return view[:received]
+
+    def _drain(self) -> None:
+        """Let the client read the reply: to close with unread bytes would reset the connection under it."""
+        self._socket.shutdown(socket.SHUT_WR)
+        self._set_receive_timeout(DRAIN_SECONDS)
+        deadline = time.monotonic() + DRAIN_SECONDS
+        while time.monotonic() < deadline:
+            self._receive(BUFFER_SIZE)  # the client's own close ends this, as an OSError
+
+    def _set_receive_timeout(self, seconds: int) -> None:
+        # Not settimeout(): that makes the socket non-blocking underneath, which sendfile cannot use.
+        self._socket.setsockopt(socket.SOL_SOCKET, socket.SO_RCVTIMEO, struct.pack("ll", seconds, 0))
+
+
+def _request_id() -> str:
+    return f"{next(_request_ids):016X}"

@@ -1,0 +1,185 @@
+"""S3's multipart uploads: a call to a reply; found by routing.py."""
+
+from __future__ import annotations
+
+from itertools import pairwise
+from typing import TYPE_CHECKING
+
+from asyncstream.lab.s3.checksums import combine_crc64nvme, encoded_crc64nvme
+from asyncstream.lab.s3.content import JoinedContent
+from asyncstream.lab.s3.objects import MultipartUpload, StoredObject
+from asyncstream.lab.s3.operations import check_write_conditions, metadata
+from asyncstream.lab.s3.replies import Reply, S3Error, XmlValue, parse_xml, xml_reply, xml_time
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+    from xml.etree.ElementTree import Element
+
+    from asyncstream.lab.s3.operations import Call
+
+SMALLEST_PART = 5 * 1024 * 1024
+MOST_PARTS = 10_000
+
+
+def create_multipart_upload(call: Call) -> Reply:
+    """CreateMultipartUpload."""
+    call.body.read()
+    upload = MultipartUpload(call.key, metadata(call.request))
+    with call.store.lock:
+        call.store.bucket(call.bucket).uploads[upload.id] = upload
+    asked = ("x-amz-checksum-algorithm", "x-amz-checksum-type")
+    echoed = {name: call.request.headers[name] for name in asked if name in call.request.headers}
+    named = {"Bucket": call.bucket, "Key": call.key, "UploadId": upload.id}
+    return xml_reply("InitiateMultipartUploadResult", named, echoed)
+
+
+def upload_part(call: Call) -> Reply:
+    """UploadPart."""
+    number = _number(call, "partNumber", 0)
+    if not 1 <= number <= MOST_PARTS:
+        raise S3Error("InvalidArgument", f"Part number must be between 1 and {MOST_PARTS}")
+    bucket = call.store.bucket(call.bucket)
+    upload_id = call.request.query["uploadId"]
+    bucket.upload(upload_id, call.key)
+    received = call.body.save(call.store.new_file(bucket))
+    part = StoredObject(received.size, received.crc, received.content)
+    with call.store.lock:
+        bucket.upload(upload_id, call.key).parts[number] = part  # unless it was aborted meanwhile
+    checksum = {"x-amz-checksum-crc64nvme": encoded_crc64nvme(part.crc)}
+    return Reply(headers={"ETag": part.etag, **received.checksums, **checksum})
+
+
+def complete_multipart_upload(call: Call) -> Reply:
+    """CompleteMultipartUpload."""
+    named = parse_xml(call.body.read()).findall("Part")
+    with call.store.lock:
+        bucket = call.store.bucket(call.bucket)
+        upload = bucket.upload(call.request.query["uploadId"], call.key)
+        parts = choose_parts(named, upload)
+        completed = join_parts(parts, upload.headers)
+        _check_declared(call, completed)
+        check_write_conditions(bucket.get(call.key), call.request)
+        bucket.put(call.key, completed)
+        del bucket.uploads[upload.id]
+    told = {
+        "Location": call.request.path,
+        "Bucket": call.bucket,
+        "Key": call.key,
+        "ETag": completed.etag,
+        "ChecksumCRC64NVME": encoded_crc64nvme(completed.crc),
+        "ChecksumType": "FULL_OBJECT",
+    }
+    return xml_reply("CompleteMultipartUploadResult", told)
+
+
+def choose_parts(named: Sequence[Element], upload: MultipartUpload) -> list[StoredObject]:
+    """Return the parts that a Complete names, or raise S3's error about them."""
+    try:
+        numbers = [int(element.findtext("PartNumber", "")) for element in named]
+    except ValueError:
+        raise S3Error("MalformedXML", "A part has no number") from None
+    if not numbers:
+        raise S3Error("MalformedXML", "You must specify at least one part")
+    if any(later <= earlier for earlier, later in pairwise(numbers)):
+        raise S3Error("InvalidPartOrder", "The list of parts was not in ascending order.", UploadId=upload.id)
+    parts = [_named_part(number, element, upload) for number, element in zip(numbers, named, strict=True)]
+    for part in parts[:-1]:
+        if part.size < SMALLEST_PART:
+            message = "Your proposed upload is smaller than the minimum allowed size"
+            sizes = {"ProposedSize": part.size, "MinSizeAllowed": SMALLEST_PART}
+            raise S3Error("EntityTooSmall", message, **sizes, ETag=part.etag)
+    return parts
+
+
+def _named_part(number: int, element: Element, upload: MultipartUpload) -> StoredObject:
+    part = upload.parts.get(number)
+    etag = element.findtext("ETag", "").strip('"')
+    if part is None or part.etag.strip('"') != etag:
+        message = "One or more of the specified parts could not be found, or its ETag did not match"
+        raise S3Error("InvalidPart", message, UploadId=upload.id, PartNumber=number, ETag=etag)
+    checksum = encoded_crc64nvme(part.crc)
+    if element.findtext("ChecksumCRC64NVME", checksum) != checksum:
+        raise S3Error("InvalidPart", "A part's checksum did not match", UploadId=upload.id, PartNumber=number)
+    return part
+
+
+def join_parts(parts: Sequence[StoredObject], headers: dict[str, str]) -> StoredObject:
+    """Return the object that the parts make up: its checksum follows from theirs."""
+    crc = 0
+    for part in parts:
+        crc = combine_crc64nvme(crc, part.crc, part.size)
+    contents = [part.content for part in parts if part.content]
+    content = JoinedContent(contents) if len(contents) == len(parts) else None
+    return StoredObject(sum(part.size for part in parts), crc, content, headers, part_count=len(parts))
+
+
+def _check_declared(call: Call, completed: StoredObject) -> None:
+    """Compare what the client says of the whole object with what was received."""
+    if (size := _number(call, "x-amz-mp-object-size", completed.size)) != completed.size:
+        message = f"The provided x-amz-mp-object-size {size} does not match the parts' {completed.size} bytes"
+        raise S3Error("InvalidRequest", message)
+    checksum = encoded_crc64nvme(completed.crc)
+    declared = call.request.headers.get("x-amz-checksum-crc64nvme", checksum)
+    if declared != checksum:
+        message = "The CRC64NVME you specified did not match the calculated checksum"
+        raise S3Error("BadDigest", message, Declared=declared, Calculated=checksum)
+
+
+def abort_multipart_upload(call: Call) -> Reply:
+    """AbortMultipartUpload."""
+    with call.store.lock:
+        bucket = call.store.bucket(call.bucket)
+        del bucket.uploads[bucket.upload(call.request.query["uploadId"], call.key).id]
+    return Reply(204)
+
+
+def list_parts(call: Call) -> Reply:
+    """ListParts."""
+    after, limit = _number(call, "part-number-marker", 0), min(_number(call, "max-parts", 1000), 1000)
+    upload_id = call.request.query["uploadId"]
+    with call.store.lock:
+        upload = call.store.bucket(call.bucket).upload(upload_id, call.key)
+        parts = sorted(item for item in upload.parts.items() if item[0] > after)
+    page = parts[:limit]
+    told: dict[str, XmlValue] = {
+        "Bucket": call.bucket,
+        "Key": call.key,
+        "UploadId": upload_id,
+        "PartNumberMarker": after,
+        "NextPartNumberMarker": page[-1][0] if page else 0,
+        "MaxParts": limit,
+        "IsTruncated": len(parts) > limit,
+        "Part": [{"PartNumber": number, **_described(part)} for number, part in page],
+    }
+    return xml_reply("ListPartsResult", told)
+
+
+def _described(part: StoredObject) -> dict[str, str | int]:
+    return {
+        "LastModified": xml_time(part.modified),
+        "ETag": part.etag,
+        "Size": part.size,
+        "ChecksumCRC64NVME": encoded_crc64nvme(part.crc),
+    }
+
+
+def list_multipart_uploads(call: Call) -> Reply:
+    """ListMultipartUploads, all on one page."""
+    prefix = call.request.query.get("prefix", "")
+    with call.store.lock:
+        uploads = sorted(call.store.bucket(call.bucket).uploads.values(), key=lambda u: (u.key, u.initiated))
+    described = [
+        {"Key": upload.key, "UploadId": upload.id, "Initiated": xml_time(upload.initiated)}
+        for upload in uploads
+        if upload.key.startswith(prefix)
+    ]
+    told: dict[str, XmlValue] = {"Bucket": call.bucket, "IsTruncated": False, "Upload": described}
+    return xml_reply("ListMultipartUploadsResult", told)
+
+
+def _number(call: Call, name: str, default: int) -> int:
+    """Return a number from the query or a header."""
+    text = call.request.query.get(name) or call.request.headers.get(name, str(default))
+    if not (text.isascii() and text.isdigit()):
+        raise S3Error("InvalidArgument", f"{name} must be a number, not {text!r}", ArgumentName=name)
+    return int(text)

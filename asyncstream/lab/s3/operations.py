@@ -1,0 +1,199 @@
+"""S3's operations on buckets and whole objects: a call to a reply; found by routing.py."""
+
+from __future__ import annotations
+
+import re
+from dataclasses import dataclass
+from email.utils import formatdate
+from typing import TYPE_CHECKING
+
+from asyncstream.lab.s3.checksums import encoded_crc64nvme
+from asyncstream.lab.s3.objects import StoredObject
+from asyncstream.lab.s3.replies import Reply, S3Error, parse_xml, xml_reply, xml_time
+
+if TYPE_CHECKING:
+    from asyncstream.lab.s3.body import Body
+    from asyncstream.lab.s3.http import Request
+    from asyncstream.lab.s3.objects import Store
+
+REGION = "us-east-1"
+BUCKET_NAME = re.compile(r"[a-z0-9][a-z0-9.-]{1,61}[a-z0-9]")
+SYSTEM_METADATA = (
+    "Content-Type",
+    "Content-Encoding",
+    "Content-Disposition",
+    "Content-Language",
+    "Cache-Control",
+    "Expires",
+)
+
+
+@dataclass(frozen=True, slots=True)
+class Call:
+    """One call of an operation."""
+
+    store: Store
+    request: Request
+    body: Body
+    bucket: str = ""
+    key: str = ""
+
+
+def list_buckets(call: Call) -> Reply:
+    """ListBuckets."""
+    with call.store.lock:
+        buckets = sorted(call.store.buckets.items())
+    described = [{"Name": name, "CreationDate": xml_time(bucket.created)} for name, bucket in buckets]
+    return xml_reply("ListAllMyBucketsResult", {"Owner": {"ID": "lab"}, "Buckets": {"Bucket": described}})
+
+
+def create_bucket(call: Call) -> Reply:
+    """CreateBucket: as in S3, what is put there is kept."""
+    call.body.read()
+    if not BUCKET_NAME.fullmatch(call.bucket):
+        raise S3Error("InvalidBucketName", "The specified bucket is not valid.", BucketName=call.bucket)
+    call.store.create_bucket(call.bucket, keep=True)
+    return Reply(headers={"Location": f"/{call.bucket}"})
+
+
+def head_bucket(call: Call) -> Reply:
+    """HeadBucket."""
+    call.store.bucket(call.bucket)
+    return Reply(headers={"x-amz-bucket-region": REGION})
+
+
+def get_bucket_location(call: Call) -> Reply:
+    """GetBucketLocation: us-east-1 has no name here."""
+    call.store.bucket(call.bucket)
+    return xml_reply("LocationConstraint", {})
+
+
+def delete_bucket(call: Call) -> Reply:
+    """DeleteBucket."""
+    with call.store.lock:
+        if call.store.bucket(call.bucket).sorted_keys():
+            raise S3Error("BucketNotEmpty", "The bucket you tried to delete is not empty")
+        del call.store.buckets[call.bucket]
+    return Reply(204)
+
+
+def get_object(call: Call) -> Reply:
+    """GetObject and HeadObject, which differ in what is sent."""
+    headers = call.request.headers
+    stored = call.store.bucket(call.bucket).object(call.key)
+    if (version := call.request.query.get("versionId", "null")) != "null":
+        raise S3Error(
+            "NoSuchVersion", "The specified version does not exist.", Key=call.key, VersionId=version
+        )
+    if not _matches(headers.get("if-match", "*"), stored):
+        raise S3Error(
+            "PreconditionFailed", "At least one of the pre-conditions did not hold", Condition="If-Match"
+        )
+    described = _description(stored)
+    if "if-none-match" in headers and _matches(headers["if-none-match"], stored):
+        return Reply(304, described)
+    selected = parse_range(headers.get("range", ""), stored.size)
+    start, stop = selected or (0, stored.size)
+    if selected:
+        described["Content-Range"] = f"bytes {start}-{stop - 1}/{stored.size}"
+    elif headers.get("x-amz-checksum-mode", "").upper() == "ENABLED":
+        described |= checksum_headers(stored.crc)
+    content = call.store.content_of(stored) if call.request.method == "GET" else None
+    return Reply(206 if selected else 200, described, content=content, start=start, stop=stop)
+
+
+def parse_range(header: str, size: int) -> tuple[int, int] | None:
+    """Return the half-open range that a Range header selects; None if S3 would ignore the header."""
+    match = re.fullmatch(r"bytes=(\d*)-(\d*)", header.strip())
+    if not match or match.group(0) == "bytes=-":
+        return None
+    first, last = match.groups()
+    if not first:
+        start, stop = max(0, size - int(last)), size
+    else:
+        start, stop = int(first), min(int(last) + 1, size) if last else size
+        if last and int(last) < start:
+            return None
+    if start >= size:
+        message = "The requested range is not satisfiable"
+        raise S3Error("InvalidRange", message, RangeRequested=header, ActualObjectSize=size)
+    return start, stop
+
+
+def put_object(call: Call) -> Reply:
+    """PutObject."""
+    bucket = call.store.bucket(call.bucket)
+    check_write_conditions(bucket.get(call.key), call.request)
+    received = call.body.save(call.store.new_file(bucket))
+    stored = StoredObject(received.size, received.crc, received.content, metadata(call.request))
+    with call.store.lock:
+        check_write_conditions(bucket.get(call.key), call.request)  # someone may have been faster
+        bucket.put(call.key, stored)
+    return Reply(headers={"ETag": stored.etag, **received.checksums, **checksum_headers(stored.crc)})
+
+
+def delete_object(call: Call) -> Reply:
+    """DeleteObject."""
+    with call.store.lock:
+        call.store.bucket(call.bucket).delete(call.key)
+    return Reply(204)
+
+
+def delete_objects(call: Call) -> Reply:
+    """DeleteObjects."""
+    root = parse_xml(call.body.read())
+    keys = [element.findtext("Key", "") for element in root.iter("Object")]
+    if not keys or not all(keys):
+        raise S3Error("MalformedXML", "A batch names at least one key")
+    with call.store.lock:
+        bucket = call.store.bucket(call.bucket)
+        for key in keys:
+            bucket.delete(key)
+    quiet = root.findtext("Quiet") == "true"
+    return xml_reply("DeleteResult", {"Deleted": [] if quiet else [{"Key": key} for key in keys]})
+
+
+def check_write_conditions(existing: StoredObject | None, request: Request) -> None:
+    """Refuse to write if If-None-Match or If-Match says so."""
+    if request.headers.get("if-none-match") == "*" and existing:
+        message = "At least one of the pre-conditions did not hold"
+        raise S3Error("PreconditionFailed", message, Condition="If-None-Match")
+    if (expected := request.headers.get("if-match")) is None:
+        return
+    if existing is None:
+        raise S3Error("NoSuchKey", "The specified key does not exist.")
+    if not _matches(expected, existing):
+        raise S3Error(
+            "PreconditionFailed", "At least one of the pre-conditions did not hold", Condition="If-Match"
+        )
+
+
+def metadata(request: Request) -> dict[str, str]:
+    """Return the headers that are kept with an object."""
+    kept = {
+        name: request.headers[name.lower()] for name in SYSTEM_METADATA if name.lower() in request.headers
+    }
+    encodings = [coding.strip() for coding in kept.pop("Content-Encoding", "").split(",")]
+    if encoding := ",".join(coding for coding in encodings if coding != "aws-chunked"):
+        kept["Content-Encoding"] = encoding
+    user = {name: value for name, value in request.headers.items() if name.startswith("x-amz-meta-")}
+    return {"Content-Type": "binary/octet-stream", **kept, **user}
+
+
+def checksum_headers(crc: int) -> dict[str, str]:
+    """Return the headers that tell an object's checksum."""
+    return {"x-amz-checksum-crc64nvme": encoded_crc64nvme(crc), "x-amz-checksum-type": "FULL_OBJECT"}
+
+
+def _matches(etags: str, stored: StoredObject) -> bool:
+    return etags.strip() == "*" or stored.etag.strip('"') in {etag.strip(' "') for etag in etags.split(",")}
+
+
+def _description(stored: StoredObject) -> dict[str, str]:
+    return {
+        "Content-Type": "binary/octet-stream",
+        **stored.headers,
+        "ETag": stored.etag,
+        "Last-Modified": formatdate(stored.modified, usegmt=True),
+        "Accept-Ranges": "bytes",
+    }

@@ -1,0 +1,97 @@
+"""Which S3 operation a request asks for, on which bucket and key; for connection.py."""
+
+from __future__ import annotations
+
+import re
+from typing import TYPE_CHECKING, NamedTuple
+from urllib.parse import unquote
+
+from asyncstream.lab.s3 import listing, multipart, operations
+from asyncstream.lab.s3.replies import S3Error
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from asyncstream.lab.s3.http import Request
+    from asyncstream.lab.s3.operations import Call
+    from asyncstream.lab.s3.replies import Reply
+
+DENIED_ACCESS_KEY = "AKIADENIED"  # whoever signs with it may do nothing
+LONGEST_KEY = 1024
+
+
+class Operation(NamedTuple):
+    """An operation by S3's name for it."""
+
+    name: str
+    run: Callable[[Call], Reply]
+
+
+# Query parameters that do not make a request another operation.
+PARAMETERS = {
+    *("prefix", "delimiter", "max-keys", "start-after", "continuation-token", "encoding-type", "fetch-owner"),
+    *(
+        "x-id",
+        "versionId",
+        "max-parts",
+        "part-number-marker",
+        "max-uploads",
+        "key-marker",
+        "upload-id-marker",
+    ),
+}
+
+# By method, what the path names, and the query parameters that are left.
+OPERATIONS = {
+    ("GET", "service", ""): Operation("ListBuckets", operations.list_buckets),
+    ("PUT", "bucket", ""): Operation("CreateBucket", operations.create_bucket),
+    ("HEAD", "bucket", ""): Operation("HeadBucket", operations.head_bucket),
+    ("DELETE", "bucket", ""): Operation("DeleteBucket", operations.delete_bucket),
+    ("GET", "bucket", "location"): Operation("GetBucketLocation", operations.get_bucket_location),
+    ("GET", "bucket", "list-type"): Operation("ListObjectsV2", listing.list_objects_v2),
+    ("GET", "bucket", "uploads"): Operation("ListMultipartUploads", multipart.list_multipart_uploads),
+    ("POST", "bucket", "delete"): Operation("DeleteObjects", operations.delete_objects),
+    ("GET", "key", ""): Operation("GetObject", operations.get_object),
+    ("HEAD", "key", ""): Operation("HeadObject", operations.get_object),
+    ("PUT", "key", ""): Operation("PutObject", operations.put_object),
+    ("DELETE", "key", ""): Operation("DeleteObject", operations.delete_object),
+    ("POST", "key", "uploads"): Operation("CreateMultipartUpload", multipart.create_multipart_upload),
+    ("PUT", "key", "partNumber,uploadId"): Operation("UploadPart", multipart.upload_part),
+    ("GET", "key", "uploadId"): Operation("ListParts", multipart.list_parts),
+    ("POST", "key", "uploadId"): Operation("CompleteMultipartUpload", multipart.complete_multipart_upload),
+    ("DELETE", "key", "uploadId"): Operation("AbortMultipartUpload", multipart.abort_multipart_upload),
+}
+
+
+def address(path: str) -> tuple[str, str]:
+    """Return bucket and key from a path as it was sent; every byte after the bucket's slash is the key's."""
+    bucket, _, key = path[1:].partition("/")
+    try:
+        bucket, key = unquote(bucket, errors="strict"), unquote(key, errors="strict")
+    except UnicodeDecodeError:
+        raise S3Error("InvalidURI", "Couldn't parse the specified URI: a key is UTF-8.") from None
+    if len(key.encode()) > LONGEST_KEY:
+        raise S3Error("KeyTooLongError", "Your key is too long", MaxSizeAllowed=LONGEST_KEY)
+    return bucket, key
+
+
+def find_operation(request: Request, bucket: str, key: str) -> Operation:
+    """Return what to run, or raise the error that says which operation is not there."""
+    level = "key" if key else "bucket" if bucket else "service"
+    subresource = ",".join(
+        sorted(n for n in request.query if n not in PARAMETERS and not n.startswith("X-Amz-"))
+    )
+    operation = OPERATIONS.get((request.method, level, subresource))
+    if operation and "x-amz-copy-source" not in request.headers:
+        return operation
+    copy = {"PutObject": "CopyObject", "UploadPart": "UploadPartCopy"}
+    name = copy[operation.name] if operation else f"{request.method} {level} ?{subresource}"
+    message = f"The lab S3 does not implement {name}"
+    raise S3Error("NotImplemented", message, Operation=name)
+
+
+def check_access(request: Request) -> None:
+    """Refuse the one access key that is denied everything; signatures are not looked at."""
+    credential = request.query.get("X-Amz-Credential", "") or request.headers.get("authorization", "")
+    if re.search(rf"(^|=){DENIED_ACCESS_KEY}/", credential):
+        raise S3Error("AccessDenied", "Access Denied")

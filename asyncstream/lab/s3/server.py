@@ -1,0 +1,77 @@
+"""The listening socket, the threads, and what all connections share; run by __main__.py."""
+
+from __future__ import annotations
+
+import logging
+import socket
+import ssl
+import threading
+from typing import TYPE_CHECKING
+
+from asyncstream.lab.s3.activity import Activity
+from asyncstream.lab.s3.connection import Connection
+from asyncstream.lab.s3.model import Network
+from asyncstream.lab.s3.objects import Store
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+    from asyncstream.lab.s3.model import NetworkModel
+
+# Larger buffers would hide the model's stalls behind megabytes in the kernel.
+SOCKET_BUFFER = 256 * 1024
+
+logger = logging.getLogger(__name__)
+
+
+class Server:
+    """The endpoint: a thread a connection."""
+
+    def __init__(
+        self, directory: Path, model: NetworkModel, *, tls: ssl.SSLContext | None = None, log_size: int = 0
+    ) -> None:
+        self.store = Store(directory)
+        self.activity = Activity(log_size)
+        self.network = Network(model)  # replaced as a whole when the model changes
+        self._tls = tls
+
+    def listen(self, port: int) -> int:
+        """Begin to accept connections, on a thread of its own; return the port."""
+        listener = socket.socket()
+        listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        # Accepted connections inherit these.
+        listener.setsockopt(socket.SOL_SOCKET, socket.SO_SNDBUF, SOCKET_BUFFER)
+        listener.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, SOCKET_BUFFER)
+        listener.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+        listener.bind(("127.0.0.1", port))
+        listener.listen(1024)
+        threading.Thread(target=self._accept, args=(listener,), daemon=True).start()
+        bound_port: int = listener.getsockname()[1]
+        return bound_port
+
+    def _accept(self, listener: socket.socket) -> None:
+        while True:
+            accepted, _ = listener.accept()
+            threading.Thread(target=self._serve, args=(accepted,), daemon=True).start()
+
+    def _serve(self, accepted: socket.socket) -> None:
+        try:
+            connected = self._tls.wrap_socket(accepted, server_side=True) if self._tls else accepted
+        except OSError as error:
+            logger.debug("no TLS connection: %r", error)
+            accepted.close()
+            return
+        with connected:
+            Connection(self, connected).serve()
+
+
+def self_signed(directory: Path) -> tuple[ssl.SSLContext, Path]:
+    """Make a certificate for this machine; return it and the file of the CA that clients have to trust."""
+    import trustme  # noqa: PLC0415 -- slow to import, and most servers speak plain HTTP
+
+    authority = trustme.CA()
+    bundle = directory / "ca.pem"
+    authority.cert_pem.write_to_path(bundle)
+    context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+    authority.issue_cert("127.0.0.1", "localhost").configure_cert(context)
+    return context, bundle

@@ -1,0 +1,113 @@
+"""Where bytes are: `S3Object` and `S3Prefix`, parsed and checked without I/O; used by everything above.
+
+Keys are taken verbatim: nothing is percent-decoded, so `?`, `#`, `%`, `+`, spaces, leading and double
+slashes mean themselves.
+"""
+
+import re
+from dataclasses import dataclass
+
+from asyncstream.errors import InputError
+
+# Bucket naming rules of the S3 user guide; upper case and underscores are legacy names in us-east-1.
+_BUCKET = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{1,253}[A-Za-z0-9]")
+# Access point and Outposts ARNs stand where a bucket name does.
+_ARN = re.compile(r"arn:aws[a-z-]*:s3[a-z0-9-]*:[a-z0-9-]*:\d*:\S+")
+MAX_KEY_BYTES = 1024  # S3 user guide, "Naming Amazon S3 objects"
+
+
+def _check_bucket(bucket: object, whole: str) -> None:
+    if not isinstance(bucket, str) or not (_BUCKET.fullmatch(bucket) or _ARN.fullmatch(bucket)):
+        raise InputError(
+            f"bucket {bucket!r} in {whole} is not a bucket name: "
+            "3 to 255 letters, digits, dots, hyphens or underscores, or an access point ARN"
+        )
+
+
+def _check_key(key: object, whole: str) -> None:
+    if not isinstance(key, str):
+        raise InputError(f"key {key!r} in {whole} must be a string")
+    try:
+        size = len(key.encode())
+    except UnicodeEncodeError as error:
+        raise InputError(f"key {key!r} in {whole} is not valid Unicode: {error.reason}") from error
+    if size > MAX_KEY_BYTES:
+        raise InputError(f"key {key[:40]!r}... has {size} bytes; S3 takes at most {MAX_KEY_BYTES}")
+
+
+def _split(uri: str) -> tuple[str, str]:
+    if not isinstance(uri, str) or not uri.startswith("s3://"):
+        raise InputError(f"{uri!r} is not an S3 URI: write s3://bucket/key")
+    rest = uri.removeprefix("s3://")
+    # An access point ARN holds a slash itself: arn:...:accesspoint/NAME/KEY.
+    match = re.match(r"(arn:aws[a-z-]*:s3[^/]*/[^/]+)(?:/(.*))?$", rest, re.DOTALL)
+    if match:
+        return match[1], match[2] or ""
+    bucket, _, key = rest.partition("/")
+    return bucket, key
+
+
+@dataclass(frozen=True, slots=True)
+class S3Object:
+    """One object: bucket, key and, for a source, optionally the version to read.
+
+    Raises:
+        InputError: the bucket is no bucket name, or the key is empty or over 1,024 bytes.
+    """
+
+    bucket: str
+    key: str
+    version_id: str | None = None
+
+    def __post_init__(self) -> None:
+        whole = f"S3Object({self.bucket!r}, {self.key!r})"
+        _check_bucket(self.bucket, whole)
+        _check_key(self.key, whole)
+        if not self.key:
+            raise InputError(f"{whole} has no key: name an object, not a bucket")
+
+    @classmethod
+    def from_uri(cls, uri: str, version_id: str | None = None) -> "S3Object":
+        """Read `s3://bucket/key`; the key is everything after the first slash, verbatim."""
+        bucket, key = _split(uri)
+        if not key:
+            raise InputError(f"{uri!r} names no object: write s3://bucket/key")
+        return cls(bucket, key, version_id)
+
+    @property
+    def uri(self) -> str:
+        """`s3://bucket/key`, as `from_uri` reads it."""
+        return f"s3://{self.bucket}/{self.key}"
+
+    def __str__(self) -> str:
+        return self.uri if self.version_id is None else f"{self.uri} (version {self.version_id})"
+
+
+@dataclass(frozen=True, slots=True)
+class S3Prefix:
+    """All objects of a bucket whose keys start with `prefix` (possibly empty: the whole bucket)."""
+
+    bucket: str
+    prefix: str = ""
+
+    def __post_init__(self) -> None:
+        whole = f"S3Prefix({self.bucket!r}, {self.prefix!r})"
+        _check_bucket(self.bucket, whole)
+        _check_key(self.prefix, whole)
+
+    @classmethod
+    def from_uri(cls, uri: str) -> "S3Prefix":
+        """Read `s3://bucket` or `s3://bucket/prefix`, verbatim."""
+        return cls(*_split(uri))
+
+    @property
+    def uri(self) -> str:
+        """`s3://bucket/prefix`, as `from_uri` reads it."""
+        return f"s3://{self.bucket}/{self.prefix}"
+
+    def __str__(self) -> str:
+        return self.uri
+
+    def rebase(self, key: str, onto: "S3Prefix") -> S3Object:
+        """Where an object of this prefix goes under another: the rest of its key is kept."""
+        return S3Object(onto.bucket, onto.prefix + key.removeprefix(self.prefix))

@@ -1,0 +1,219 @@
+"""What a slot does: the tasks that move one file's bytes. Started by the coordinator in `pipeline.py`.
+
+A task never touches the budget, the order or another file. What it learns it leaves in its
+`FileInProgress` (one writer at a time: a file has a single task until its upload is open) or returns.
+"""
+
+from collections.abc import Awaitable, Callable
+from dataclasses import dataclass, field
+from typing import TypeVar
+
+from asyncstream import plan, progress
+from asyncstream.chunks import ChunkBody, Deadline, StopFlag
+from asyncstream.config import TransferConfig
+from asyncstream.errors import AsyncstreamError, Cancelled, RangeNotSatisfiable
+from asyncstream.locations import S3Object
+from asyncstream.plan import ByteRange
+from asyncstream.ports import Body, CompletedPart, Engine, MultipartUpload, Opened, Store
+from asyncstream.retry import repeat
+
+T = TypeVar("T")
+
+# Seconds a request may take that must not be cut short by cancellation: creating or aborting an upload.
+SHIELD_SECONDS = 15.0
+
+
+@dataclass(frozen=True, slots=True)
+class Job:
+    """One file to copy. `size` and `etag` are known where a listing told them."""
+
+    source: S3Object
+    destination: S3Object
+    size: int | None = None
+    etag: str | None = None
+
+
+@dataclass(slots=True, eq=False)
+class FileInProgress:
+    """A file between its first request and its last reply.
+
+    `etag` pins every read. `opened` is the first range, read by the request that told the file's size
+    and not yet handed on. `upload` is set as soon as S3 has opened it, so that it can be aborted.
+    """
+
+    job: Job
+    index: int
+    started: float
+    stop: StopFlag
+    size: int | None
+    etag: str | None
+    opened: Opened | None = None
+    upload: MultipartUpload | None = None
+    completed: list[CompletedPart] = field(default_factory=list)
+    planned: int = 1
+    in_flight: int = 0
+    attempts: int = 0
+    error: Exception | None = None
+
+
+@dataclass(slots=True, eq=False)
+class Task:
+    """One task of one file; `attempts` counts the GETs it sent, and is read when the task has ended."""
+
+    file: FileInProgress
+    attempts: int = 0
+
+
+@dataclass(slots=True, eq=False)
+class Begin(Task):
+    """Open the file's first range; write the object if that is all of it, else open an upload."""
+
+
+@dataclass(slots=True, eq=False, kw_only=True)
+class MovePart(Task):
+    """Move one range into one part."""
+
+    number: int
+    range: ByteRange
+
+
+@dataclass(slots=True, eq=False)
+class Complete(Task):
+    """Make the parts an object."""
+
+
+@dataclass(slots=True, eq=False)
+class Abort(Task):
+    """Drop the upload of a file that failed."""
+
+
+class PartMover:
+    """Runs tasks. One for a transfer; holds nothing that changes."""
+
+    def __init__(
+        self,
+        store: Store,
+        engine: Engine,
+        config: TransferConfig,
+        part_size: int,
+        deadline: Deadline,
+        on_event: progress.OnEvent,
+    ) -> None:
+        self._store = store
+        self._engine = engine
+        self._config = config
+        self._part_size = part_size
+        self._deadline = deadline
+        self._on_event = on_event
+
+    async def run(self, task: Task) -> CompletedPart | str | None:
+        """Do what the task says; see the methods for what each returns."""
+        match task:
+            case Begin():
+                return await self.begin(task)
+            case MovePart():
+                return await self.move_part(task)
+            case Complete():
+                return await self.complete(task)
+        await self.drop(task.file)
+        return None
+
+    async def begin(self, task: Begin) -> str | None:
+        """The ETag of the object written, or None where the file's `upload` was opened instead."""
+        file = task.file
+        opened = file.opened = await self._repeat(file, lambda: self._open_first(task))
+        file.size, file.etag = opened.size, opened.etag
+        self._on_event(progress.FileStarted(file.job.source, file.job.destination, opened.size))
+        target, kept = file.job.destination, opened.attributes
+        if opened.range.length == opened.size:
+            return await self._move(task, opened.range, lambda body: self._store.put(target, body, kept))
+
+        async def create() -> None:
+            file.upload = await self._store.create_upload(target, kept)
+
+        # Shielded: an upload whose id is never learned can never be aborted.
+        await self._repeat(file, lambda: self._engine.shielded(create(), SHIELD_SECONDS))
+        return None
+
+    async def move_part(self, task: MovePart) -> CompletedPart:
+        """One part, from the range to S3's confirmation."""
+        upload = task.file.upload
+        assert upload is not None  # noqa: S101 - parts are planned only after the upload was opened
+        return await self._move(
+            task, task.range, lambda body: self._store.upload_part(upload, task.number, body)
+        )
+
+    async def complete(self, task: Complete) -> str:
+        """The ETag of the object that the file's parts have become."""
+        file = task.file
+        upload = file.upload
+        assert upload is not None  # noqa: S101
+        parts = sorted(file.completed, key=lambda part: part.number)
+        return await self._repeat(file, lambda: self._store.complete_upload(upload, parts))
+
+    async def drop(self, file: FileInProgress) -> None:
+        """Close the open body and abort the upload of a file of which no other task is running.
+
+        Whatever the stop flag and the deadline say: nothing may be left behind.
+        """
+        opened, file.opened = file.opened, None
+        if opened is not None:
+            await opened.stream.close()
+        upload = file.upload
+        if upload is None:
+            return
+        await repeat(lambda: self._store.abort_upload(upload), self._config.retry_policy, self._engine.sleep)
+        file.upload = None
+
+    async def _open_first(self, task: Begin) -> Opened:
+        file = task.file
+        wanted = plan.first_range(file.size, self._part_size, self._config.multipart)
+        task.attempts += 1
+        try:
+            return await self._store.open(file.job.source, wanted, file.etag)
+        except RangeNotSatisfiable:
+            # No range of an empty object can be had, not even its first byte.
+            return await self._store.open(file.job.source, None, file.etag)
+
+    async def _move(self, task: Task, wanted: ByteRange, send: Callable[[Body], Awaitable[T]]) -> T:
+        file = task.file
+        source, destination = file.job.source, file.job.destination
+        moved = 0
+
+        def count(size: int) -> None:
+            nonlocal moved
+            moved += size
+            self._on_event(progress.BytesMoved(source, destination, size))
+
+        async def once() -> T:
+            nonlocal moved
+            moved = 0
+            opened = None
+            if wanted.start == 0:
+                opened, file.opened = file.opened, None
+            if opened is None:
+                task.attempts += 1
+                opened = await self._store.open(source, wanted if wanted.length else None, file.etag)
+            try:
+                return await send(ChunkBody(opened.stream, wanted.length, file.stop, self._deadline, count))
+            finally:
+                await opened.stream.close()
+
+        def tell(error: AsyncstreamError) -> None:
+            self._on_event(progress.PartRetried(source, destination, moved, task.attempts, error))
+
+        return await self._repeat(file, once, tell)
+
+    async def _repeat(
+        self,
+        file: FileInProgress,
+        once: Callable[[], Awaitable[T]],
+        tell: Callable[[AsyncstreamError], None] = lambda _: None,
+    ) -> T:
+        async def unless_stopped() -> T:
+            if file.stop:
+                raise Cancelled("stopped before it began")
+            self._deadline.check()
+            return await once()
+
+        return await repeat(unless_stopped, self._config.retry_policy, self._engine.sleep, tell)

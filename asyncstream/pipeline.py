@@ -1,0 +1,211 @@
+"""The one pipeline: the coordinator that turns jobs into tasks and their ends into results.
+
+Called by `session.py`; the same code for every engine. Its laws:
+
+1. Ports are `async def`; blocking adapters never suspend (`engines/driver.py` raises if one does).
+2. Within the pipeline and what it stands on, only the engines import threading, asyncio,
+   concurrent.futures or anyio; only the transport adapters import an SDK.
+3. One coordinator owns the budget, the part list and the order; tasks only move bytes. So no locks.
+4. Bytes are reserved before work starts, in plan order. (Tasks racing for the budget deadlock.)
+5. Per-chunk work never hops between threads or tasks; hops are per part.
+6. Cancelling joins all work, then aborts the uploads; a failed abort is noted on the error, never hidden.
+7. Pool threads run in `contextvars.copy_context()`.
+8. Progress callbacks are plain functions in every engine.
+"""
+
+from collections import deque
+from collections.abc import Callable, Sequence
+from functools import partial
+
+from asyncstream import plan, progress
+from asyncstream.budget import MemoryBudget
+from asyncstream.chunks import StopFlag
+from asyncstream.parts import (
+    SHIELD_SECONDS,
+    Abort,
+    Begin,
+    Complete,
+    FileInProgress,
+    Job,
+    MovePart,
+    PartMover,
+    Task,
+)
+from asyncstream.ports import Engine, Finished, Slots
+from asyncstream.results import FileResult
+
+
+class Coordinator:
+    """Runs jobs to their ends, at most `slots` tasks and `budget.limit` bytes at once.
+
+    Files begin in the order given, and only when no part of a file already begun is waiting: so few
+    files are open at a time, and none waits for another.
+
+    Args:
+        jobs: what to copy.
+        mover: runs one task.
+        engine: runs many.
+        slots: tasks in flight at once.
+        budget: what the slots' bytes are reserved from.
+        slot_bytes: bytes that one task in flight costs.
+        split_rest: the ranges after the first, given a file's size and how far the first one reached.
+        on_event: progress callback.
+        clock: seconds, monotonic.
+    """
+
+    def __init__(
+        self,
+        jobs: Sequence[Job],
+        mover: PartMover,
+        engine: Engine,
+        *,
+        slots: int,
+        budget: MemoryBudget,
+        slot_bytes: int,
+        split_rest: Callable[[int, int], list[plan.ByteRange]],
+        on_event: progress.OnEvent,
+        clock: Callable[[], float],
+    ) -> None:
+        self._mover = mover
+        self._engine = engine
+        self._slot_count = slots
+        self._budget = budget
+        self._slot_bytes = slot_bytes
+        self._split_rest = split_rest
+        self._on_event = on_event
+        self._clock = clock
+        self._stop = StopFlag()
+        self._waiting = deque(enumerate(jobs))
+        self._ready: deque[Task] = deque()
+        self._begun: set[FileInProgress] = set()
+        self._running = 0
+        self._results: list[FileResult | None] = [None] * len(jobs)
+
+    async def run(self) -> list[FileResult]:
+        """One result a job, in the order of the jobs; a failed file never raises."""
+        try:
+            async with self._engine.slots(self._slot_count) as slots:
+                try:
+                    await self._run_tasks(slots)
+                except BaseException:
+                    # Leaving the block joins the tasks; blocking ones stop at their next chunk.
+                    self._stop.set()
+                    raise
+        except BaseException as stopped:
+            await self._engine.shielded(self._drop_all(stopped), SHIELD_SECONDS)
+            raise
+        return [result for result in self._results if result is not None]
+
+    async def _run_tasks(self, slots: Slots) -> None:
+        while True:
+            self._start_tasks(slots)
+            if not self._running:
+                return
+            finished = await slots.finished()
+            self._running -= 1
+            self._budget.release(self._slot_bytes)
+            self._settle(finished)
+
+    def _start_tasks(self, slots: Slots) -> None:
+        while (self._ready or self._waiting) and slots.free and self._budget.reserve(self._slot_bytes):
+            task = self._ready.popleft() if self._ready else self._begin_next()
+            task.file.in_flight += 1
+            self._running += 1
+            slots.start(task, partial(self._mover.run, task))
+
+    def _begin_next(self) -> Begin:
+        index, job = self._waiting.popleft()
+        file = FileInProgress(job, index, self._clock(), StopFlag(self._stop), job.size, job.etag)
+        self._begun.add(file)
+        return Begin(file)
+
+    def _settle(self, finished: Finished) -> None:
+        task: Task = finished.tag
+        file = task.file
+        file.in_flight -= 1
+        file.attempts += task.attempts
+        if isinstance(task, Abort):
+            self._note_failed_abort(file, finished.error)
+            self._finish_failed(file)
+        elif finished.error is not None:
+            self._fail(file, finished.error)
+        elif file.error is not None:
+            self._fail(file, file.error)
+        elif isinstance(task, MovePart):
+            file.completed.append(finished.result)
+            if len(file.completed) == file.planned:
+                self._ready.appendleft(Complete(file))
+        elif finished.result is None:
+            self._plan_parts(file)
+        else:
+            self._finish_copied(file, etag=finished.result)
+
+    def _plan_parts(self, file: FileInProgress) -> None:
+        """The parts of a file whose upload was just opened, its open first range before all else."""
+        opened, size = file.opened, file.size
+        assert opened is not None and size is not None  # noqa: S101, PT018 - left there by Begin
+        later = self._split_rest(size, opened.range.stop)
+        file.planned = 1 + len(later)
+        self._ready.appendleft(MovePart(file=file, number=1, range=opened.range))
+        self._ready.extend(MovePart(file=file, number=n, range=r) for n, r in enumerate(later, start=2))
+
+    def _fail(self, file: FileInProgress, error: Exception) -> None:
+        if file.error is None:
+            file.error = error
+            file.stop.set()
+            self._ready = deque(task for task in self._ready if task.file is not file)
+        if file.in_flight:
+            return
+        if file.upload is not None or file.opened is not None:
+            self._ready.appendleft(Abort(file))
+        else:
+            self._finish_failed(file)
+
+    def _note_failed_abort(self, file: FileInProgress, failure: Exception | None) -> None:
+        if failure is None or file.error is None or file.upload is None:
+            return
+        file.error.add_note(_not_aborted(file, failure))
+
+    def _finish_copied(self, file: FileInProgress, etag: str) -> None:
+        size = file.size or 0
+        self._finish(
+            file,
+            FileResult(
+                file.job.source,
+                file.job.destination,
+                "copied",
+                size,
+                etag,
+                file.planned,
+                file.attempts,
+                self._clock() - file.started,
+            ),
+        )
+
+    def _finish_failed(self, file: FileInProgress) -> None:
+        seconds = self._clock() - file.started
+        parts = len(file.completed)
+        job = file.job
+        self._finish(
+            file,
+            FileResult(
+                job.source, job.destination, "failed", 0, None, parts, file.attempts, seconds, file.error
+            ),
+        )
+
+    def _finish(self, file: FileInProgress, result: FileResult) -> None:
+        self._begun.discard(file)
+        self._results[file.index] = result
+        self._on_event(progress.FileFinished(result))
+
+    async def _drop_all(self, stopped: BaseException) -> None:
+        for file in self._begun:
+            try:
+                await self._mover.drop(file)
+            except Exception as failure:  # noqa: BLE001 - noted; the others must be dropped too
+                stopped.add_note(_not_aborted(file, failure))
+
+
+def _not_aborted(file: FileInProgress, failure: Exception) -> str:
+    upload_id = file.upload.upload_id if file.upload else ""
+    return f"upload {upload_id} of {file.job.destination} could not be aborted: {failure}"

@@ -1,0 +1,180 @@
+"""The Protocols between the pipeline and what it stands on: engines, the store, and its transports.
+
+All ports are `async def`. Blocking implementations block and never suspend, so that one
+`coro.send(None)` runs them to their end (`engines/driver.py`); asyncio awaits the same code.
+"""
+
+from collections.abc import Callable, Coroutine, Mapping, Sequence
+from contextlib import AbstractAsyncContextManager
+from dataclasses import dataclass
+from typing import Any, Protocol, TypeVar
+
+from asyncstream.locations import S3Object, S3Prefix
+from asyncstream.plan import ByteRange
+
+T = TypeVar("T")
+
+# A function, not a coroutine: a task cancelled before its first step must leave nothing unawaited.
+Work = Callable[[], Coroutine[Any, Any, Any]]
+
+
+class ByteStream(Protocol):
+    """The body of one GET."""
+
+    async def read(self) -> bytes | memoryview:
+        """The next bytes, at most a chunk; empty at the end. Valid until the next call."""
+
+    async def close(self) -> None:
+        """Give the connection back if the body was read to its end, else close it."""
+
+
+class Body(Protocol):
+    """The body of one upload, pulled by whatever sends it: implemented once, in `chunks.py`.
+
+    `length` is the bytes in all, known before the first is read. `error` is what `next_chunk` raised, if
+    it did: SDKs wrap it beyond recognition.
+    """
+
+    length: int
+    error: Exception | None
+
+    async def next_chunk(self) -> bytes | memoryview:
+        """The next bytes; empty at the end. Valid until the next call."""
+
+
+@dataclass(frozen=True, slots=True)
+class Opened:
+    """A source object, open at a range: what its reply told, and its body.
+
+    `attributes` are the headers kept on a copy, as parameters of PutObject.
+    """
+
+    size: int
+    etag: str
+    range: ByteRange
+    attributes: Mapping[str, Any]
+    stream: ByteStream
+
+
+@dataclass(frozen=True, slots=True)
+class MultipartUpload:
+    """An upload that S3 has opened and that must be completed or aborted."""
+
+    target: S3Object
+    upload_id: str
+
+
+@dataclass(frozen=True, slots=True)
+class CompletedPart:
+    """A part that S3 has confirmed."""
+
+    number: int
+    etag: str
+
+
+@dataclass(frozen=True, slots=True)
+class ListedObject:
+    """One row of a listing."""
+
+    key: str
+    size: int
+    etag: str
+
+
+class Store(Protocol):
+    """Where objects are read and written. Implemented once for S3, in `s3/store.py`."""
+
+    @property
+    def slot_bytes(self) -> int:
+        """Bytes of memory that one part in flight costs."""
+
+    async def open(self, source: S3Object, range_: ByteRange | None, etag: str | None) -> Opened:
+        """GET a range (None: the whole), pinned to `etag` where it is known."""
+
+    async def put(self, target: S3Object, body: Body, attributes: Mapping[str, Any]) -> str:
+        """Write an object with one request; its ETag."""
+
+    async def create_upload(self, target: S3Object, attributes: Mapping[str, Any]) -> MultipartUpload:
+        """Open a multipart upload."""
+
+    async def upload_part(self, upload: MultipartUpload, number: int, body: Body) -> CompletedPart:
+        """Write one part; numbers count from 1."""
+
+    async def complete_upload(self, upload: MultipartUpload, parts: Sequence[CompletedPart]) -> str:
+        """Make the parts, in order of their numbers, an object; its ETag."""
+
+    async def abort_upload(self, upload: MultipartUpload) -> None:
+        """Drop the upload and its parts. No part of it may be in flight."""
+
+    async def list_page(self, prefix: S3Prefix, token: str | None) -> tuple[list[ListedObject], str | None]:
+        """Up to 1,000 objects, and what to ask the next page with (None: there is none)."""
+
+
+class Transport(Protocol):
+    """One SDK: the only code that differs between boto3 and aioboto3."""
+
+    @property
+    def slot_bytes(self) -> int:
+        """Bytes of memory that one part in flight costs."""
+
+    async def call(self, operation: str, params: Mapping[str, Any], region: str | None) -> dict[str, Any]:
+        """Send one request, never repeated by the SDK; its reply, or an AsyncstreamError.
+
+        A `Body` among the parameters is passed through chunk by chunk.
+        """
+
+    def stream(self, body: Any, length: int) -> ByteStream:
+        """The body of a GetObject reply, of which `length` bytes will be read."""
+
+    async def close(self) -> None:
+        """Close all connections."""
+
+
+@dataclass(frozen=True, slots=True)
+class Finished:
+    """A task's end: what it returned or the exception it raised."""
+
+    tag: Any
+    result: Any
+    error: Exception | None
+
+
+class Slots(Protocol):
+    """An engine at work: the primitive *start a task; give me the next finished one*."""
+
+    def start(self, tag: Any, work: Work) -> None:
+        """Run `work` in a free slot. The caller has seen `free` true."""
+
+    @property
+    def free(self) -> bool:
+        """Whether a slot is free now."""
+
+    async def finished(self) -> Finished:
+        """The next task that ended; tasks must be running."""
+
+
+class Engine(Protocol):
+    """A way to run tasks: sequential, threads or asyncio."""
+
+    @property
+    def name(self) -> str:
+        """What users call it."""
+
+    @property
+    def most_slots(self) -> int:
+        """How many tasks it can have in flight at all."""
+
+    def run(self, work: Callable[[], Coroutine[Any, Any, T]]) -> T:
+        """Run a coroutine to its end from plain code."""
+
+    def close(self) -> None:
+        """End what lives across transfers: threads, an event loop."""
+
+    def slots(self, count: int) -> AbstractAsyncContextManager[Slots]:
+        """Up to `count` tasks at once. Leaving it joins every task; asyncio cancels them first."""
+
+    async def sleep(self, seconds: float) -> None:
+        """Wait, in a task."""
+
+    async def shielded(self, work: Coroutine[Any, Any, T], seconds: float) -> T:
+        """Run what cancellation of the caller must not cut short, at most so long (TimeoutError)."""

@@ -1,0 +1,56 @@
+"""Progress as events: what a callback given as `on_event` receives, the same from every engine.
+
+Callbacks are plain functions. `BytesMoved` and `PartRetried` come from whatever moves the part, a pool
+thread or the event loop; the others from the coordinator. A callback must be quick and must not raise:
+what it raises fails the file whose bytes it was told of.
+"""
+
+from collections.abc import Callable
+from dataclasses import dataclass
+
+from asyncstream.locations import S3Object
+from asyncstream.results import FileResult
+
+
+@dataclass(frozen=True, slots=True)
+class FileStarted:
+    """The file's size is known and its bytes begin to move."""
+
+    source: S3Object
+    destination: S3Object
+    bytes: int
+
+
+@dataclass(frozen=True, slots=True)
+class BytesMoved:
+    """A chunk of the file was handed to the destination's connection."""
+
+    source: S3Object
+    destination: S3Object
+    bytes: int
+
+
+@dataclass(frozen=True, slots=True)
+class PartRetried:
+    """A part begins again; `bytes` of it had been told by BytesMoved and count no more."""
+
+    source: S3Object
+    destination: S3Object
+    bytes: int
+    attempt: int
+    error: Exception
+
+
+@dataclass(frozen=True, slots=True)
+class FileFinished:
+    """The file is done, or failed."""
+
+    result: FileResult
+
+
+Event = FileStarted | BytesMoved | PartRetried | FileFinished
+OnEvent = Callable[[Event], None]
+
+
+def ignore(event: Event) -> None:
+    """The callback of a transfer that nobody watches."""

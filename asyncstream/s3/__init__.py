@@ -1,0 +1,21 @@
+"""S3: pure request building and reply reading, and one store over two transports (boto3, aioboto3)."""
+
+# First of all, for its effect on botocore: see there.
+from asyncstream.ports import Transport
+from asyncstream.s3 import client as client
+from asyncstream.s3.client import ClientSettings
+
+
+async def open_transport(engine: str, settings: ClientSettings) -> Transport:
+    """The transport an engine can drive. The blocking one loads no aiohttp.
+
+    Raises:
+        ConfigError: no client can be made with these settings or this environment.
+    """
+    if engine == "asyncio":
+        from asyncstream.s3.aio import AsyncioTransport  # noqa: PLC0415
+
+        return await AsyncioTransport.open(settings)
+    from asyncstream.s3.blocking import BlockingTransport  # noqa: PLC0415
+
+    return BlockingTransport(settings)

@@ -1,0 +1,109 @@
+"""The aioboto3 transport, for the asyncio engine; opened by `session.py`."""
+
+from collections.abc import AsyncIterator, Mapping
+from contextlib import AsyncExitStack
+from typing import Any
+
+from asyncstream.s3.client import ClientSettings, expect_nothing, prepare, sdk_options  # isort: skip - sets BOTO_DISABLE_CRT
+
+import aioboto3
+import aiohttp
+from aiobotocore.config import AioConfig
+from botocore.exceptions import BotoCoreError, ClientError
+
+from asyncstream.errors import ConnectionFailed
+from asyncstream.plan import KiB
+from asyncstream.ports import Body
+from asyncstream.s3.failures import mapped
+from asyncstream.s3.operations import METHODS
+
+_SDK_ERRORS = (BotoCoreError, ClientError, aiohttp.ClientError, OSError)
+
+
+class AsyncioTransport:
+    """aioboto3 clients, one a bucket region; belongs to the event loop that was running when opened."""
+
+    def __init__(self, settings: ClientSettings) -> None:
+        self._settings = settings
+        self._config = AioConfig(**sdk_options(settings))
+        self._clients: dict[str | None, Any] = {}
+        self._open = AsyncExitStack()
+
+    @property
+    def slot_bytes(self) -> int:
+        """What aiohttp, asyncio and (over TLS) its SSL objects buffer for a GET and a PUT (measured)."""
+        return 576 * KiB
+
+    async def call(self, operation: str, params: Mapping[str, Any], region: str | None) -> dict[str, Any]:
+        """See `ports.Transport`."""
+        body = params.get("Body")
+        if body is not None and not isinstance(body, bytes):
+            params = {**params, "Body": _AsyncReadable(body)}
+        try:
+            client = await self._client(region)
+            reply: dict[str, Any] = await getattr(client, METHODS[operation])(**params)
+        except _SDK_ERRORS as error:
+            raise mapped(error, operation, params) from error
+        return reply
+
+    def stream(self, body: Any, length: int) -> "_ContentStream":
+        """See `ports.Transport`."""
+        return _ContentStream(body)
+
+    @classmethod
+    async def open(cls, settings: ClientSettings) -> "AsyncioTransport":
+        """A transport with its first client made."""
+        transport = cls(settings)
+        await transport._client(None)
+        return transport
+
+    async def close(self) -> None:
+        """Close all connections."""
+        await self._open.aclose()
+
+    async def _client(self, region: str | None) -> Any:
+        client: Any = self._clients.get(region)
+        if client is None:
+            client = await self._open.enter_async_context(
+                aioboto3.Session().client(
+                    "s3", endpoint_url=self._settings.endpoint_url, region_name=region, config=self._config
+                )
+            )
+            prepare(client)
+            client.meta.events.register_last("before-call.s3", expect_nothing)
+            self._clients[region] = client
+        return client
+
+
+class _AsyncReadable:
+    """A `Body` as aiohttp pulls it. `read` is there because botocore asks for it, and is never called."""
+
+    def __init__(self, body: Body) -> None:
+        self._body = body
+
+    def read(self, _: int = -1) -> bytes:
+        raise NotImplementedError("this body is sent by iterating it")
+
+    async def __aiter__(self) -> AsyncIterator[bytes | memoryview]:
+        while chunk := await self._body.next_chunk():
+            yield chunk
+
+
+class _ContentStream:
+    """A GET's body as aiohttp has it in hand: whatever has arrived, without joining or splitting it."""
+
+    def __init__(self, body: Any) -> None:
+        self._response: aiohttp.ClientResponse = body.__wrapped__
+
+    async def read(self) -> bytes:
+        try:
+            return await self._response.content.readany()
+        except _SDK_ERRORS as error:
+            raise ConnectionFailed(f"the source's body broke: {error}") from error
+
+    async def close(self) -> None:
+        # Returns the connection to the pool when the body was read to its end, else closes it.
+        if self._response.content.at_eof():
+            self._response.release()
+        else:
+            self._response.close()

@@ -1,0 +1,106 @@
+"""The boto3 transport, for the sequential and the thread engine; opened by `session.py`.
+
+Blocks, and never suspends.
+"""
+
+from collections.abc import Mapping
+from typing import Any
+
+from asyncstream.s3.client import ClientSettings, prepare, sdk_options  # isort: skip - sets BOTO_DISABLE_CRT
+
+import boto3
+import urllib3.exceptions
+from botocore.config import Config
+from botocore.exceptions import BotoCoreError, ClientError
+
+from asyncstream.engines.driver import drive
+from asyncstream.errors import ConnectionFailed
+from asyncstream.plan import KiB
+from asyncstream.ports import Body
+from asyncstream.s3.failures import mapped
+from asyncstream.s3.operations import METHODS
+
+# What a thread, its two connections and their headers cost beside the chunk (measured).
+_OVERHEAD = 80 * KiB
+_SDK_ERRORS = (BotoCoreError, ClientError, urllib3.exceptions.HTTPError, OSError)
+
+
+class BlockingTransport:
+    """boto3 clients, one a bucket region."""
+
+    def __init__(self, settings: ClientSettings) -> None:
+        self._settings = settings
+        self._config = Config(**sdk_options(settings))
+        # Made here, on one thread: boto3 sessions are not thread-safe.
+        self._clients: dict[str | None, Any] = {None: self._new_client(None)}
+
+    @property
+    def slot_bytes(self) -> int:
+        """One chunk buffer and the overhead of a thread."""
+        return self._settings.chunk_size + _OVERHEAD
+
+    async def call(self, operation: str, params: Mapping[str, Any], region: str | None) -> dict[str, Any]:
+        """See `ports.Transport`."""
+        body = params.get("Body")
+        if body is not None and not isinstance(body, bytes):
+            params = {**params, "Body": _Readable(body)}
+        try:
+            reply: dict[str, Any] = getattr(self._client(region), METHODS[operation])(**params)
+        except _SDK_ERRORS as error:
+            raise mapped(error, operation, params) from error
+        return reply
+
+    def stream(self, body: Any, length: int) -> "_RawStream":
+        """See `ports.Transport`."""
+        return _RawStream(body._raw_stream, length, self._settings.chunk_size)  # noqa: SLF001
+
+    async def close(self) -> None:
+        """Close all connections."""
+        for client in self._clients.values():
+            client.close()
+
+    def _client(self, region: str | None) -> Any:
+        client = self._clients.get(region)
+        if client is None:
+            client = self._clients.setdefault(region, self._new_client(region))
+        return client
+
+    def _new_client(self, region: str | None) -> Any:
+        client = boto3.Session().client(
+            "s3", endpoint_url=self._settings.endpoint_url, region_name=region, config=self._config
+        )
+        prepare(client)
+        return client
+
+
+class _Readable:
+    """A `Body` as http.client pulls it. It sends what `read` returns, of whatever length and type."""
+
+    def __init__(self, body: Body) -> None:
+        self._body = body
+
+    def read(self, _: int = -1) -> bytes | memoryview:
+        return drive(self._body.next_chunk())
+
+
+class _RawStream:
+    """A GET's body read into one reused buffer, past urllib3's own copies (a quarter of the CPU)."""
+
+    def __init__(self, raw: Any, length: int, chunk_size: int) -> None:
+        self._raw = raw
+        self._left = length
+        self._buffer = memoryview(bytearray(min(length, chunk_size)))
+
+    async def read(self) -> memoryview:
+        try:
+            count = self._raw._fp.readinto(self._buffer)  # noqa: SLF001
+        except _SDK_ERRORS as error:
+            raise ConnectionFailed(f"the source's body broke: {error}") from error
+        self._left -= count
+        return self._buffer[:count]
+
+    async def close(self) -> None:
+        if self._left == 0:
+            self._raw.release_conn()
+        else:
+            self._raw.close()

@@ -1,0 +1,79 @@
+"""How clients of both SDKs are set up so that bodies pass through; used by `blocking.py` and `aio.py`.
+
+Must be imported before anything that imports botocore: with awscrt installed botocore would sign with
+it, and that copies a body without `seek` into memory.
+"""
+
+import os
+from dataclasses import dataclass
+from typing import Any
+
+os.environ.setdefault("BOTO_DISABLE_CRT", "true")
+
+import botocore.compat
+
+from asyncstream.errors import ConfigError
+
+
+@dataclass(frozen=True, slots=True)
+class ClientSettings:
+    """What a transport's clients are made with; a change of it needs new clients.
+
+    Attributes:
+        endpoint_url: None for AWS itself (or AWS_ENDPOINT_URL_S3).
+        max_concurrency: parts in flight; each holds two connections, a GET and a PUT.
+        chunk_size: bytes read at a time.
+        stall_timeout: seconds without a byte after which a connection counts as broken.
+    """
+
+    endpoint_url: str | None
+    max_concurrency: int
+    chunk_size: int
+    stall_timeout: float
+
+
+def sdk_options(settings: ClientSettings) -> dict[str, Any]:
+    """Options of botocore's Config (and aiobotocore's) under which a body passes through untouched.
+
+    Raises:
+        ConfigError: botocore was imported earlier with awscrt, and would copy bodies into memory.
+    """
+    if botocore.compat.HAS_CRT:
+        raise ConfigError(
+            "botocore was imported with awscrt before asyncstream, so it would copy every body into "
+            "memory to sign it. Import asyncstream first, or set BOTO_DISABLE_CRT=true."
+        )
+    return {
+        # Checksums and payload signatures make botocore read the body twice; it cannot be read twice.
+        "s3": {"payload_signing_enabled": False},
+        "request_checksum_calculation": "when_required",
+        "response_checksum_validation": "when_required",
+        # The pipeline decides about retries: the SDK cannot rewind a passed-through body.
+        "retries": {"total_max_attempts": 1, "mode": "standard"},
+        # With one connection a part, asyncio's GETs would hold all that its PUTs wait for.
+        "max_pool_connections": 2 * settings.max_concurrency,
+        "connect_timeout": settings.stall_timeout,
+        "read_timeout": settings.stall_timeout,
+        # Parameters are built in requests.py, keys are checked in locations.py.
+        "parameter_validation": False,
+    }
+
+
+def prepare(client: Any) -> None:
+    """Two shortcuts on a new client, both SDKs alike."""
+    client.meta.events.register_last("before-call.s3", _keep_off_redirects)
+    # botocore resolves the endpoint anew for every key, because its cache includes the key; no rule of
+    # S3's endpoint rule set looks at it. (28 % of a small file's CPU.)
+    definitions = client._ruleset_resolver._param_definitions  # noqa: SLF001
+    for unused in ("Key", "Prefix", "CopySource"):
+        definitions.pop(unused, None)
+
+
+def _keep_off_redirects(context: dict[str, Any], **_: Any) -> None:
+    """Have botocore leave a redirect to us: it would rewind the body, and fail."""
+    context.setdefault("s3_redirect", {})["redirected"] = True
+
+
+def expect_nothing(params: dict[str, Any], **_: Any) -> None:
+    """Drop `Expect: 100-continue`, for aiohttp: it would wait for the 100 without any limit."""
+    params["headers"].pop("Expect", None)

@@ -1,0 +1,103 @@
+"""The SDKs' errors as asyncstream's, mapped once, for both transports (both raise botocore's classes)."""
+
+from collections.abc import Mapping
+from typing import Any
+
+import botocore.exceptions as sdk
+
+from asyncstream.errors import (
+    AccessDenied,
+    AsyncstreamError,
+    BucketNotFound,
+    ConfigError,
+    ConnectionFailed,
+    InputError,
+    RangeNotSatisfiable,
+    S3Error,
+    ServiceBusy,
+    SourceNotFound,
+    WrongRegion,
+)
+
+# The permission each operation needs; the others need that of writing.
+_PERMISSIONS = {
+    "GetObject": "s3:GetObject",
+    "ListObjectsV2": "s3:ListBucket",
+    "AbortMultipartUpload": "s3:AbortMultipartUpload",
+}
+_BUSY_STATUS = frozenset({429, 500, 502, 503, 504})
+_BUSY_CODES = frozenset({"RequestTimeout", "SlowDown", "InternalError", "ServiceUnavailable", "Throttling"})
+_NOT_FOUND = frozenset({"NoSuchKey", "NoSuchVersion", "404"})
+_REGION_CODES = frozenset(
+    {"PermanentRedirect", "AuthorizationHeaderMalformed", "301", "307", "TemporaryRedirect"}
+)
+_CREDENTIALS = (
+    sdk.NoCredentialsError,
+    sdk.PartialCredentialsError,
+    sdk.CredentialRetrievalError,
+    sdk.NoRegionError,
+    sdk.ProfileNotFound,
+    sdk.TokenRetrievalError,
+)
+
+
+def mapped(error: Exception, operation: str, params: Mapping[str, Any]) -> AsyncstreamError:
+    """The error of this package that says what an SDK's error means for the request it came from."""
+    what = _what(operation, params)
+    if isinstance(error, AsyncstreamError):
+        return error
+    if isinstance(error, sdk.ClientError):
+        return _refused(error, what, operation, params)
+    if isinstance(error, _CREDENTIALS):
+        return ConfigError(f"{what}: {error}")
+    if isinstance(error, sdk.ParamValidationError):
+        return InputError(f"{what}: {error}")
+    # EndpointConnectionError is no HTTPClientError, and OSErrors come from sockets read directly.
+    if isinstance(error, (sdk.HTTPClientError, sdk.ConnectionError, sdk.BotoCoreError, OSError)):
+        return ConnectionFailed(f"{what}: {_first_line(error)}")
+    return S3Error(f"{what}: {type(error).__name__}: {_first_line(error)}")
+
+
+def _refused(  # noqa: PLR0911 - a table
+    error: sdk.ClientError, what: str, operation: str, params: Mapping[str, Any]
+) -> AsyncstreamError:
+    details = error.response.get("Error", {})
+    metadata = error.response.get("ResponseMetadata", {})
+    status = int(metadata.get("HTTPStatusCode", 0))
+    code = str(details.get("Code", ""))
+    said = f"{code or status} {details.get('Message', '')}".strip()
+    region = details.get("Region") or metadata.get("HTTPHeaders", {}).get("x-amz-bucket-region")
+    if code in _REGION_CODES and region:
+        return WrongRegion(f"{what}: the bucket is in {region}", region)
+    if code == "NoSuchBucket":
+        return BucketNotFound(f"{what}: there is no bucket {params.get('Bucket')!r}")
+    if code in _NOT_FOUND and operation == "GetObject":
+        return SourceNotFound(f"{what}: there is no such object")
+    if status == 403 and code in {"AccessDenied", "403", ""}:
+        return AccessDenied(_denied(what, operation, params))
+    if code == "InvalidRange":
+        return RangeNotSatisfiable(f"{what}: {said}", code, status)
+    if status in _BUSY_STATUS or code in _BUSY_CODES:
+        return ServiceBusy(f"{what}: {said}")
+    return S3Error(f"{what}: {said}", code, status)
+
+
+def _denied(what: str, operation: str, params: Mapping[str, Any]) -> str:
+    permission = _PERMISSIONS.get(operation, "s3:PutObject")
+    if operation == "GetObject" and "VersionId" in params:
+        permission = "s3:GetObjectVersion"
+    hint = ""
+    if operation == "GetObject":
+        # Without s3:ListBucket S3 hides whether the key exists.
+        hint = "; a missing object is answered the same way to a role without s3:ListBucket"
+    return f"{what} was denied: the caller needs {permission} on it{hint}"
+
+
+def _what(operation: str, params: Mapping[str, Any]) -> str:
+    key = params.get("Key", params.get("Prefix", ""))
+    part = f" part {params['PartNumber']}" if "PartNumber" in params else ""
+    return f"{operation} s3://{params.get('Bucket')}/{key}{part}"
+
+
+def _first_line(error: Exception) -> str:
+    return str(error).partition("\n")[0] or type(error).__name__

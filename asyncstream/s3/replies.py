@@ -1,0 +1,87 @@
+"""What S3's replies say, read and checked; pure, used by `store.py`."""
+
+import re
+from collections.abc import Mapping
+from typing import Any
+
+from asyncstream.errors import S3Error, SourceChanged
+from asyncstream.locations import S3Object
+from asyncstream.plan import ByteRange
+from asyncstream.ports import ListedObject
+
+# Kept on a copy, named alike in GetObject's reply and PutObject's parameters. The storage class, ACL,
+# tags and encryption belong to the destination: extra_args.
+_KEPT = (
+    "CacheControl",
+    "ContentDisposition",
+    "ContentEncoding",
+    "ContentLanguage",
+    "ContentType",
+    "Expires",
+    "Metadata",
+    "WebsiteRedirectLocation",
+)
+_CONTENT_RANGE = re.compile(r"bytes (\d+)-(\d+)/(\d+)")
+
+
+def attributes(reply: Mapping[str, Any]) -> dict[str, Any]:
+    """The headers of a GetObject reply that a copy keeps, as parameters of PutObject."""
+    return {name: reply[name] for name in _KEPT if reply.get(name)}
+
+
+def extent(reply: Mapping[str, Any], source: S3Object) -> tuple[ByteRange, int]:
+    """Which bytes a GetObject reply carries, and the size of the whole object.
+
+    Raises:
+        S3Error: the Content-Range header cannot be read.
+    """
+    header = reply.get("ContentRange")
+    if not header:
+        size = int(reply["ContentLength"])
+        return ByteRange(0, size), size
+    match = _CONTENT_RANGE.fullmatch(header)
+    if match is None:
+        raise S3Error(f"GET of {source} was answered with Content-Range {header!r}, which is unreadable")
+    start, last, size = map(int, match.groups())
+    return ByteRange(start, last + 1), size
+
+
+def check_pinned(reply: Mapping[str, Any], source: S3Object, etag: str | None) -> str:
+    """The reply's ETag, the one that was asked for. Some servers ignore If-Match.
+
+    Raises:
+        SourceChanged: it is another.
+    """
+    found: str = reply["ETag"]
+    if etag is not None and found != etag:
+        raise source_changed(source, etag, found)
+    return found
+
+
+def check_extent(found: ByteRange, wanted: ByteRange | None, size: int, source: S3Object) -> None:
+    """See that the reply carries the bytes that were asked for.
+
+    Raises:
+        S3Error: the server ignored the range or cut it.
+    """
+    if wanted is None:
+        return
+    # A first range may reach past the end of an object whose size nobody knew.
+    expected = ByteRange(wanted.start, min(wanted.stop, size))
+    if found != expected:
+        raise S3Error(
+            f"GET of {source} asked for {wanted.header} and was answered with bytes "
+            f"{found.start}-{found.stop - 1} of {size}: this server does not serve ranges"
+        )
+
+
+def source_changed(source: S3Object, etag: str, found: str | None = None) -> SourceChanged:
+    """The error for an object that is no longer the one first seen."""
+    now = f", now {found}" if found else ""
+    return SourceChanged(f"{source} was overwritten during the transfer: its ETag was {etag}{now}")
+
+
+def listing(reply: Mapping[str, Any]) -> tuple[list[ListedObject], str | None]:
+    """One page: its objects, and the token of the next page."""
+    objects = [ListedObject(row["Key"], int(row["Size"]), row["ETag"]) for row in reply.get("Contents", ())]
+    return objects, reply.get("NextContinuationToken")

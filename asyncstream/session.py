@@ -1,0 +1,230 @@
+"""`transfer`, `transfer_async`, and the session that keeps clients, threads and event loop between calls.
+
+The one place that puts an engine, a transport and the pipeline together.
+"""
+
+import atexit
+import time
+from collections.abc import Iterable
+from functools import partial
+from types import TracebackType
+from typing import Self
+
+from asyncstream import jobs, memory, plan, progress
+from asyncstream.budget import MemoryBudget, slots_within
+from asyncstream.chunks import BytesBody, Deadline
+from asyncstream.config import TransferConfig, memory_limit_or_default
+from asyncstream.engines import open_engine
+from asyncstream.jobs import Pair
+from asyncstream.locations import S3Object, S3Prefix
+from asyncstream.parts import Job, PartMover
+from asyncstream.pipeline import Coordinator
+from asyncstream.ports import Engine, ListedObject, Transport
+from asyncstream.results import TransferReport
+from asyncstream.retry import repeat
+from asyncstream.s3 import open_transport
+from asyncstream.s3.client import ClientSettings
+from asyncstream.s3.store import S3Store
+
+DEFAULT_ENGINE = "asyncio"
+
+
+class TransferSession:
+    """An engine and its S3 clients, kept across transfers: for warm Lambdas and long-lived programs.
+
+    `transfer()` keeps one per engine and endpoint by itself. Not for several threads at once.
+
+    Args:
+        engine: "sequential", "threads" or "asyncio".
+        endpoint_url: another S3 than AWS's; None leaves it to `AWS_ENDPOINT_URL_S3` and AWS.
+
+    Raises:
+        ConfigError: there is no such engine.
+    """
+
+    def __init__(self, engine: str = DEFAULT_ENGINE, *, endpoint_url: str | None = None) -> None:
+        self._engine = open_engine(engine)
+        self._clients = _Clients(self._engine, endpoint_url)
+
+    def transfer(
+        self,
+        files: Iterable[Pair],
+        config: TransferConfig | None = None,
+        on_event: progress.OnEvent = progress.ignore,
+    ) -> TransferReport:
+        """Copy files; see `transfer`."""
+        return self._engine.run(
+            partial(_transfer, self._clients, files, config or TransferConfig(), on_event)
+        )
+
+    def write(self, target: S3Object, content: bytes, content_type: str) -> str:
+        """Write a small object (a report) as one PUT; its ETag."""
+        return self._engine.run(partial(_write, self._clients, target, content, content_type))
+
+    def close(self) -> None:
+        """Close the connections, threads and event loop. A transfer afterwards opens them anew."""
+        self._engine.run(self._clients.close)
+        self._engine.close()
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        trace: TracebackType | None,
+    ) -> None:
+        self.close()
+
+
+_kept: dict[tuple[str, str | None], TransferSession] = {}
+
+
+def kept_session(engine: str, endpoint_url: str | None = None) -> TransferSession:
+    """The session that `transfer` uses for this engine and endpoint, made at its first use."""
+    session = _kept.get((engine, endpoint_url))
+    if session is None:
+        session = _kept[engine, endpoint_url] = TransferSession(engine, endpoint_url=endpoint_url)
+    return session
+
+
+@atexit.register
+def close_kept_sessions() -> None:
+    """Close what `transfer` keeps; runs at exit by itself."""
+    while _kept:
+        _kept.popitem()[1].close()
+
+
+def transfer(
+    files: Iterable[Pair],
+    *,
+    engine: str = DEFAULT_ENGINE,
+    config: TransferConfig | None = None,
+    on_event: progress.OnEvent = progress.ignore,
+    endpoint_url: str | None = None,
+) -> TransferReport:
+    """Copy S3 objects, their bytes streamed through this process within a memory cap.
+
+    Args:
+        files: pairs of source and destination: two `S3Object`s, or two `S3Prefix`es to copy all that is
+            listed under the first. About 1 KB of memory is kept for each file.
+        engine: "sequential", "threads" or "asyncio".
+        config: limits and settings; default: `TransferConfig()`.
+        on_event: progress callback, see `asyncstream.progress`.
+        endpoint_url: another S3 than AWS's.
+
+    Returns:
+        One result a file, in the order given, and totals. A file that fails does not raise and does not
+        keep the others from being copied: see `TransferReport.failed`.
+
+    Raises:
+        ConfigError, InputError: before anything was read or written.
+        BucketNotFound, AccessDenied: a prefix could not be listed.
+    """
+    return kept_session(engine, endpoint_url).transfer(files, config, on_event)
+
+
+async def transfer_async(
+    files: Iterable[Pair],
+    *,
+    config: TransferConfig | None = None,
+    on_event: progress.OnEvent = progress.ignore,
+    endpoint_url: str | None = None,
+) -> TransferReport:
+    """`transfer` on the event loop that is running, with clients of its own for this call.
+
+    Cancelling the task cancels all work and aborts the uploads before it returns.
+    """
+    engine = open_engine("asyncio")
+    clients = _Clients(engine, endpoint_url)
+    try:
+        return await _transfer(clients, files, config or TransferConfig(), on_event)
+    finally:
+        await clients.close()
+
+
+class _Clients:
+    """The transport of the last settings used, and what was learned with it."""
+
+    def __init__(self, engine: Engine, endpoint_url: str | None) -> None:
+        self.engine = engine
+        self.regions: dict[str, str] = {}
+        # Bytes in use after init. Measured once: later, the process also holds connections to be reused.
+        self.resident = 0
+        self._endpoint_url = endpoint_url
+        self._settings: ClientSettings | None = None
+        self._transport: Transport | None = None
+
+    async def transport(self, config: TransferConfig) -> Transport:
+        """The transport for these settings; the one of other settings is closed."""
+        settings = ClientSettings(
+            self._endpoint_url, config.max_concurrency, config.chunk_size, config.stall_timeout
+        )
+        if self._transport is not None and settings == self._settings:
+            return self._transport
+        await self.close()
+        self._transport = await open_transport(self.engine.name, settings)
+        self._settings = settings
+        self.resident = self.resident or memory.resident()
+        return self._transport
+
+    async def close(self) -> None:
+        """Close the connections."""
+        transport, self._transport = self._transport, None
+        if transport is not None:
+            await transport.close()
+
+
+async def _transfer(
+    clients: _Clients, files: Iterable[Pair], config: TransferConfig, on_event: progress.OnEvent
+) -> TransferReport:
+    started = time.monotonic()
+    pairs = jobs.checked(files)
+    engine = clients.engine
+    transport = await clients.transport(config)
+    limit = memory_limit_or_default(config, memory.lambda_memory(), clients.resident)
+    slots = slots_within(limit, transport.slot_bytes, min(config.max_concurrency, engine.most_slots))
+    store = S3Store(transport, config.chunk_size, config.extra_args, clients.regions)
+    work = jobs.distinct([job for pair in pairs for job in await _jobs(pair, store, engine, config)])
+    part_size = config.part_size
+    if part_size == "auto":
+        part_size = plan.auto_part_size((job.size for job in work if job.size is not None), slots)
+    coordinator = Coordinator(
+        work,
+        PartMover(store, engine, config, part_size, Deadline(config.deadline, time.monotonic), on_event),
+        engine,
+        slots=slots,
+        budget=MemoryBudget(limit),
+        slot_bytes=transport.slot_bytes,
+        split_rest=partial(plan.rest, part_size=part_size, multipart=config.multipart),
+        on_event=on_event,
+        clock=time.monotonic,
+    )
+    results = await coordinator.run()
+    return TransferReport(engine.name, results, time.monotonic() - started, slots, limit, store.requests)
+
+
+async def _write(clients: _Clients, target: S3Object, content: bytes, content_type: str) -> str:
+    config = TransferConfig()
+    transport = await clients.transport(config)
+    store = S3Store(transport, config.chunk_size, {}, clients.regions)
+    return await repeat(
+        lambda: store.put(target, BytesBody(content), {"ContentType": content_type}),
+        config.retry_policy,
+        clients.engine.sleep,
+    )
+
+
+async def _jobs(pair: Pair, store: S3Store, engine: Engine, config: TransferConfig) -> list[Job]:
+    source, destination = pair
+    if isinstance(source, S3Object) and isinstance(destination, S3Object):
+        return [Job(source, destination)]
+    assert isinstance(source, S3Prefix) and isinstance(destination, S3Prefix)  # noqa: S101, PT018 - checked
+    listed: list[ListedObject] = []
+    token: str | None = None
+    while True:
+        page, token = await repeat(partial(store.list_page, source, token), config.retry_policy, engine.sleep)
+        listed += page
+        if token is None:
+            return jobs.of_listing(listed, source, destination)

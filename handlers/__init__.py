@@ -1,0 +1,1 @@
+"""The Lambda functions: one short file each, named in deploy/template.yaml."""
