@@ -48,7 +48,7 @@ class Coordinator:
         slots: tasks in flight at once.
         budget: what the slots' bytes are reserved from.
         slot_bytes: bytes that one task in flight costs.
-        split_rest: the ranges after the first, given a file's size and how far the first one reached.
+        later_ranges: the ranges after the first, given a file's size and how far the first one reached.
         on_event: progress callback.
         clock: seconds, monotonic.
     """
@@ -62,7 +62,7 @@ class Coordinator:
         slots: int,
         budget: MemoryBudget,
         slot_bytes: int,
-        split_rest: Callable[[int, int], list[plan.ByteRange]],
+        later_ranges: Callable[[int, int], list[plan.ByteRange]],
         on_event: progress.OnEvent,
         clock: Callable[[], float],
     ) -> None:
@@ -71,7 +71,7 @@ class Coordinator:
         self._slot_count = slots
         self._budget = budget
         self._slot_bytes = slot_bytes
-        self._split_rest = split_rest
+        self._later_ranges = later_ranges
         self._on_event = on_event
         self._clock = clock
         self._stop = StopFlag()
@@ -144,7 +144,7 @@ class Coordinator:
         """The parts of a file whose upload was just opened, its open first range before all else."""
         opened, size = file.opened, file.size
         assert opened is not None and size is not None  # noqa: S101, PT018 - left there by Begin
-        later = self._split_rest(size, opened.range.stop)
+        later = self._later_ranges(size, opened.range.stop)
         file.planned = 1 + len(later)
         self._ready.appendleft(MovePart(file=file, number=1, range=opened.range))
         self._ready.extend(MovePart(file=file, number=n, range=r) for n, r in enumerate(later, start=2))

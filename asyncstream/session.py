@@ -57,6 +57,10 @@ class TransferSession:
             partial(_transfer, self._clients, files, config or TransferConfig(), on_event)
         )
 
+    def plan(self, files: Iterable[Pair], config: TransferConfig | None = None) -> list[Job]:
+        """What `transfer` would copy: prefixes are listed (which tells sizes), nothing is read or written."""
+        return self._engine.run(partial(_plan, self._clients, files, config or TransferConfig()))
+
     def write(self, target: S3Object, content: bytes, content_type: str) -> str:
         """Write a small object (a report) as one PUT; its ETag."""
         return self._engine.run(partial(_write, self._clients, target, content, content_type))
@@ -186,10 +190,15 @@ async def _transfer(
     limit = memory_limit_or_default(config, memory.lambda_memory(), clients.resident)
     slots = slots_within(limit, transport.slot_bytes, min(config.max_concurrency, engine.most_slots))
     store = S3Store(transport, config.chunk_size, config.extra_args, clients.regions)
-    work = jobs.distinct([job for pair in pairs for job in await _jobs(pair, store, engine, config)])
-    part_size = config.part_size
-    if part_size == "auto":
-        part_size = plan.auto_part_size((job.size for job in work if job.size is not None), slots)
+    work = await _jobs(pairs, store, engine, config)
+    known = [job.size for job in work if job.size is not None]
+    part_size = plan.auto_part_size(known, slots) if config.part_size == "auto" else config.part_size
+
+    def later_ranges(size: int, done: int) -> list[plan.ByteRange]:
+        # A size that only the first reply told counts from then on.
+        step = max(part_size, plan.auto_part_size([size], slots)) if config.part_size == "auto" else part_size
+        return plan.rest(size, done, step, config.multipart)
+
     coordinator = Coordinator(
         work,
         PartMover(store, engine, config, part_size, Deadline(config.deadline, time.monotonic), on_event),
@@ -197,7 +206,7 @@ async def _transfer(
         slots=slots,
         budget=MemoryBudget(limit),
         slot_bytes=transport.slot_bytes,
-        split_rest=partial(plan.rest, part_size=part_size, multipart=config.multipart),
+        later_ranges=later_ranges,
         on_event=on_event,
         clock=time.monotonic,
     )
@@ -216,7 +225,18 @@ async def _write(clients: _Clients, target: S3Object, content: bytes, content_ty
     )
 
 
-async def _jobs(pair: Pair, store: S3Store, engine: Engine, config: TransferConfig) -> list[Job]:
+async def _plan(clients: _Clients, files: Iterable[Pair], config: TransferConfig) -> list[Job]:
+    pairs = jobs.checked(files)
+    transport = await clients.transport(config)
+    store = S3Store(transport, config.chunk_size, config.extra_args, clients.regions)
+    return await _jobs(pairs, store, clients.engine, config)
+
+
+async def _jobs(pairs: Iterable[Pair], store: S3Store, engine: Engine, config: TransferConfig) -> list[Job]:
+    return jobs.distinct([job for pair in pairs for job in await _jobs_of(pair, store, engine, config)])
+
+
+async def _jobs_of(pair: Pair, store: S3Store, engine: Engine, config: TransferConfig) -> list[Job]:
     source, destination = pair
     if isinstance(source, S3Object) and isinstance(destination, S3Object):
         return [Job(source, destination)]

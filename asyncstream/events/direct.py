@@ -3,6 +3,8 @@
 Both are described by `schema.json` beside this file, which is made from these types (`make schema`).
 """
 
+import json
+import sys
 from collections.abc import Sequence
 from typing import Annotated, Any, Literal
 
@@ -235,3 +237,7 @@ def schema() -> dict[str, Any]:
         "title": "asyncstream: direct invocation",
         "$defs": definitions,
     }
+
+
+if __name__ == "__main__":
+    sys.stdout.write(json.dumps(schema(), indent=2) + "\n")

@@ -6,7 +6,7 @@ Blocks, and never suspends.
 from collections.abc import Mapping
 from typing import Any
 
-from asyncstream.s3.client import ClientSettings, prepare, sdk_options  # isort: skip - sets BOTO_DISABLE_CRT
+from asyncstream.s3.client import ClientSettings, expect_for_streams, prepare, sdk_options  # isort: skip - sets BOTO_DISABLE_CRT
 
 import boto3
 import urllib3.exceptions
@@ -70,6 +70,7 @@ class BlockingTransport:
             "s3", endpoint_url=self._settings.endpoint_url, region_name=region, config=self._config
         )
         prepare(client)
+        client.meta.events.register_last("before-call.s3", expect_for_streams)
         return client
 
 

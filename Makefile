@@ -1,0 +1,54 @@
+# Everything a developer runs. Each target makes its own .venv as needed; PYTHON chooses the interpreter.
+SHELL := /bin/bash
+PYTHON ?= python3
+BIN := .venv/bin
+PINS := pyproject.toml constraints.txt
+PIP := $(BIN)/python -m pip install --quiet --disable-pip-version-check --constraint constraints.txt
+
+.PHONY: compare test test-fast lint format bench schema clean
+
+compare: .venv/lab.stamp  ## run the main job: every variant on the same bytes, side by side
+	$(BIN)/asyncstream compare $(ARGS)
+
+test: .venv/dev.stamp .venv/sam.stamp  ## the whole test suite
+	$(BIN)/python -m pytest $(ARGS)
+
+test-fast: .venv/dev.stamp  ## the tests that take no more than a few seconds each
+	$(BIN)/python -m pytest -m "not slow" $(ARGS)
+
+lint: .venv/dev.stamp  ## format, lint, types, direction of imports
+	$(BIN)/ruff format --check .
+	$(BIN)/ruff check .
+	$(BIN)/mypy
+	$(BIN)/lint-imports
+
+format: .venv/dev.stamp  ## what lint would complain about and can be mended by itself
+	$(BIN)/ruff format .
+	$(BIN)/ruff check --fix .
+
+bench: .venv/dev.stamp  ## CPU, memory and time against peers; see tests/benchmarks/README.md
+	$(BIN)/python -m tests.benchmarks $(ARGS)
+
+schema: .venv/dev.stamp  ## write the JSON schema of event and reply from their types
+	$(BIN)/python -m asyncstream.events.direct > asyncstream/events/schema.json
+
+clean:  ## remove what these targets make
+	rm -rf .venv build bench-results .pytest_cache .mypy_cache .ruff_cache .hypothesis .import_linter_cache
+
+.venv/bin/python:
+	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11) and "asyncstream needs Python 3.11 or newer; say make PYTHON=python3.13")'
+	$(PYTHON) -m venv .venv
+
+.venv/lab.stamp: .venv/bin/python $(PINS)
+	$(PIP) --editable '.[lab]'
+	touch $@
+
+.venv/dev.stamp: .venv/bin/python $(PINS)
+	$(PIP) --editable '.[dev]'
+	touch $@ .venv/lab.stamp
+
+# The SAM CLI pins what the rest needs newer: it lives in a virtual environment of its own.
+.venv/sam.stamp: .venv/bin/python $(PINS)
+	$(PYTHON) -m venv .venv/sam
+	.venv/sam/bin/python -m pip install --quiet --disable-pip-version-check "$$(grep '^aws-sam-cli==' constraints.txt)"
+	touch $@

@@ -1,0 +1,185 @@
+"""What `sam build` ships, without docker, for both architectures."""
+
+import re
+import sys
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from pathlib import Path
+
+import pytest
+
+FUNCTIONS = ["SequentialFunction", "ThreadsFunction", "ThreadsMultipartFunction", "AsyncioMultipartFunction"]
+LEFT_OUT = ["lab/", "report/", "cli.py"]
+ELF_MACHINES = {"arm64": 183, "x86_64": 62}
+ABOUT_BYTECODE = "so no bytecode"
+
+slow = [pytest.mark.slow, pytest.mark.timeout(300)]
+
+
+@dataclass(frozen=True)
+class Build:
+    """A finished `sam build`."""
+
+    architecture: str
+    directory: Path
+    output: str
+
+    @property
+    def packages(self) -> Path:
+        return self.directory / "DependencyLayer" / "python"
+
+
+@pytest.fixture(scope="module", params=ELF_MACHINES)
+def build(
+    request: pytest.FixtureRequest,
+    run: Callable[..., str],
+    sam: Path,
+    template: Path,
+    tmp_path_factory: pytest.TempPathFactory,
+) -> Build:
+    directory = tmp_path_factory.mktemp(request.param)
+    target = directory / "build"
+    output = run(
+        sam,
+        "build",
+        *("--template", template),
+        *("--build-dir", target),
+        *("--parameter-overrides", f"Architecture={request.param}"),
+        cwd=directory,
+    )
+    return Build(request.param, target, output)
+
+
+def shipped(source: Path) -> set[str]:
+    """The package's and the handlers' modules that belong into a function, relative to the root."""
+    left_out = tuple(f"asyncstream/{name}" for name in LEFT_OUT)
+    found = [path for package in ("asyncstream", "handlers") for path in (source / package).rglob("*.py")]
+    names = {path.relative_to(source).as_posix() for path in found}
+    return {name for name in names if not name.startswith(left_out)}
+
+
+def modules(directory: Path) -> set[str]:
+    return {path.relative_to(directory).as_posix() for path in directory.rglob("*.py")}
+
+
+def bytecode(directory: Path) -> Iterator[Path]:
+    return directory.rglob("*.pyc")
+
+
+def assert_compiled(directory: Path) -> None:
+    """Every module has its bytecode, marked as not to be checked against the source."""
+    found = list(bytecode(directory))
+    assert len(found) == len(modules(directory))
+    # PEP 552: the second word is 1 for a hash that is not checked.
+    assert all(path.read_bytes()[4:8] == b"\x01\0\0\0" for path in found)
+
+
+class TestBuild:
+    """One build per architecture, looked at from all sides."""
+
+    pytestmark = slow
+
+    @pytest.mark.parametrize("function", FUNCTIONS)
+    def test_functions_carry_the_handlers_and_the_package_alone(
+        self, build: Build, root: Path, function: str
+    ) -> None:
+        directory = build.directory / function
+
+        assert modules(directory) == shipped(root)
+        assert {path.name for path in directory.iterdir()} == {"asyncstream", "handlers"}
+        assert not any((directory / "asyncstream" / name).exists() for name in LEFT_OUT)
+
+    def test_the_layer_has_what_the_package_needs(self, build: Build) -> None:
+        assert {"aioboto3", "aiobotocore", "anyio", "boto3", "msgspec"} <= {
+            path.name for path in build.packages.iterdir()
+        }
+
+    def test_the_layer_has_the_pinned_versions(self, build: Build, root: Path) -> None:
+        pins = re.findall(r"^([\w.-]+)==([^\s;]+)", (root / "constraints.txt").read_text(), re.MULTILINE)
+        pinned = {f"{re.sub('[-_.]+', '_', name)}-{version}".lower() for name, version in pins}
+
+        # "aioboto3-15.5.0.dist-info"; a package without a pin would change from one build to the next.
+        assert {path.stem.lower() for path in build.packages.glob("*.dist-info")} <= pinned
+
+    def test_the_layer_is_for_the_architecture(self, build: Build) -> None:
+        libraries = list(build.packages.rglob("*.so"))
+        machines = {int.from_bytes(library.read_bytes()[18:20], "little") for library in libraries}
+
+        assert machines == {ELF_MACHINES[build.architecture]}
+        assert not [library for library in libraries if re.search(r"cpython-(?!313-)", library.name)]
+
+    def test_the_layer_knows_the_services_it_needs_and_no_other(
+        self, build: Build, run: Callable[..., str]
+    ) -> None:
+        data = build.packages / "botocore" / "data"
+        names = {path.name for path in data.iterdir() if path.is_dir()}
+        # botocore is plain Python: it runs here, whatever the layer was built for.
+        code = (
+            f"import sys; sys.path.insert(0, {str(build.packages)!r})\n"
+            "import botocore.session\n"
+            "session = botocore.session.get_session()\n"
+            "print(botocore.__file__)\n"
+            "print([session.create_client(name).meta.endpoint_url for name in ('s3', 'sts')])"
+        )
+        where, endpoints = run(sys.executable, "-B", "-c", code).splitlines()
+
+        assert names == {"s3", "sts"}
+        assert where.startswith(str(build.packages))
+        assert "s3.eu-central-1.amazonaws.com" in endpoints
+
+    def test_the_layer_is_small(self, build: Build) -> None:
+        files = [path for path in build.packages.rglob("*") if path.is_file()]
+
+        # 25 MiB, bytecode included; all of botocore's data would add another 24.
+        assert sum(path.stat().st_size for path in files) < 30 * 2**20
+        assert not (build.packages / "bin").exists()
+
+    def test_bytecode_is_whole_or_its_want_is_told(self, build: Build) -> None:
+        if ABOUT_BYTECODE in build.output:
+            assert not list(bytecode(build.directory))
+        else:
+            assert_compiled(build.directory)
+
+
+class TestFunctionTarget:
+    """The target of one function, run by make itself: what depends on the machine is given."""
+
+    @staticmethod
+    def make(run: Callable[..., str], directory: Path, **environment: str) -> str:
+        return run(
+            "make",
+            *("--makefile", "deploy/Makefile"),
+            "build-SequentialFunction",
+            ARTIFACTS_DIR=str(directory),
+            **environment,
+        )
+
+    def test_without_the_runtimes_python_it_says_so(
+        self, run: Callable[..., str], tmp_path: Path, root: Path
+    ) -> None:
+        output = self.make(run, tmp_path, RUNTIME_PYTHON="")
+
+        assert ABOUT_BYTECODE in output
+        assert modules(tmp_path) == shipped(root)
+        assert not list(bytecode(tmp_path))
+
+    def test_with_the_runtimes_python_it_ships_bytecode(
+        self, run: Callable[..., str], tmp_path: Path
+    ) -> None:
+        assert ABOUT_BYTECODE not in self.make(run, tmp_path, RUNTIME_PYTHON=sys.executable)
+        assert_compiled(tmp_path)
+
+    @pytest.mark.parametrize("name", ["sequential", "threads", "threads_multipart", "asyncio_multipart"])
+    def test_handlers_import_nothing_that_is_left_out(
+        self, run: Callable[..., str], tmp_path: Path, name: str
+    ) -> None:
+        self.make(run, tmp_path, RUNTIME_PYTHON="")
+        code = (
+            f"import sys; sys.path.insert(0, {str(tmp_path)!r})\n"
+            f"import handlers.{name}\n"
+            f"print(handlers.{name}.__file__, *sys.modules, sep='\\n')"
+        )
+        where, *imported = run(sys.executable, "-B", "-c", code, cwd=tmp_path).splitlines()
+
+        assert where.startswith(str(tmp_path))
+        assert not [m for m in imported if re.match(r"asyncstream\.(lab|report|cli)\b", m)]
