@@ -5,6 +5,7 @@ A msgspec Struct, so that the same definition checks Python arguments, environme
 """
 
 import os
+import re
 from collections.abc import Mapping
 from typing import Annotated, Any, Literal, Self
 
@@ -56,9 +57,6 @@ EXTRA_ARGS = frozenset(
     }
 )
 
-Bytes = Annotated[int, Meta(ge=1)]
-Seconds = Annotated[float, Meta(gt=0)]
-
 
 class TransferConfig(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
     """How a transfer runs. Not boto3's class of the same name, whose settings mean other things.
@@ -85,17 +83,32 @@ class TransferConfig(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_f
         ConfigError: a value is of the wrong type or outside its limits, which the message names.
     """
 
-    memory_limit: Bytes | None = None
-    chunk_size: Annotated[int, Meta(ge=16 * KiB, le=16 * MiB)] = 256 * KiB
-    max_concurrency: Annotated[int, Meta(ge=1, le=1000)] = 10
-    part_size: Annotated[int, Meta(ge=plan.MIN_PART, le=plan.MAX_PART)] | Literal["auto"] = "auto"
-    multipart: bool = False
-    max_attempts: Annotated[int, Meta(ge=1, le=100)] = 4
-    retry_base_delay: Seconds = 0.1
-    retry_max_delay: Seconds = 5.0
-    stall_timeout: Annotated[float, Meta(gt=0, le=15)] = 10.0
-    deadline: Seconds | None = None
-    extra_args: dict[str, Any] = {}
+    memory_limit: Annotated[
+        Annotated[int, Meta(ge=1)] | None, Meta(description="bytes for all parts in flight together")
+    ] = None
+    chunk_size: Annotated[
+        int, Meta(ge=16 * KiB, le=16 * MiB, description="bytes in hand per part, 16 KiB to 16 MiB")
+    ] = 256 * KiB
+    max_concurrency: Annotated[
+        int, Meta(ge=1, le=1000, description="the most parts or files in flight, 1 to 1000")
+    ] = 10
+    part_size: Annotated[
+        Annotated[int, Meta(ge=plan.MIN_PART, le=plan.MAX_PART)] | Literal["auto"],
+        Meta(description='bytes of a part, 5 MiB (5242880) to 5 GiB (5368709120), or "auto"'),
+    ] = "auto"
+    multipart: Annotated[bool, Meta(description="whether the parts of all files run at once")] = False
+    max_attempts: Annotated[int, Meta(ge=1, le=100, description="tries of a request or part, 1 to 100")] = 4
+    retry_base_delay: Annotated[float, Meta(gt=0, description="seconds, bound of the first wait")] = 0.1
+    retry_max_delay: Annotated[float, Meta(gt=0, description="seconds, bound of every wait")] = 5.0
+    stall_timeout: Annotated[float, Meta(gt=0, le=15, description="seconds without a byte, at most 15")] = (
+        10.0
+    )
+    deadline: Annotated[
+        Annotated[float, Meta(gt=0)] | None, Meta(description="seconds after which the transfer stops")
+    ] = None
+    extra_args: Annotated[
+        dict[str, Any], Meta(description="settings of the destination, as boto3's ExtraArgs")
+    ] = {}
 
     def __post_init__(self) -> None:
         # msgspec checks types and limits when it converts, not when Python calls the class: so both
@@ -104,7 +117,8 @@ class TransferConfig(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_f
         try:
             msgspec.convert(values, _Checked)
         except msgspec.ValidationError as error:
-            raise ConfigError(describe(error, values)) from None
+            name, what = explained(error)
+            raise ConfigError(f"{name}={values[name]!r}: {what}") from None
         unknown = sorted(set(self.extra_args) - EXTRA_ARGS)
         if unknown:
             raise ConfigError(
@@ -163,16 +177,22 @@ def _from_text(name: str, text: str) -> Any:
     try:
         return msgspec.convert(text, kinds[name], strict=False)
     except msgspec.ValidationError as error:
-        raise ConfigError(f"{ENV_PREFIX}{name.upper()}={text!r}: {error}") from None
+        raise ConfigError(f"{ENV_PREFIX}{name.upper()}={text!r}: {error} ({_DESCRIPTIONS[name]})") from None
 
 
-def describe(error: msgspec.ValidationError, values: Mapping[str, Any]) -> str:
-    """msgspec's message with the setting's name in front and its value: `part_size=1: Expected ...`."""
+_DESCRIPTIONS = {
+    field.name: field.type.__metadata__[-1].description for field in msgspec.structs.fields(TransferConfig)
+}
+
+
+def explained(error: msgspec.ValidationError) -> tuple[str, str]:
+    """Which setting msgspec complains about ("" if none), and what it says with what the setting is."""
     what, _, path = str(error).partition(" - at ")
-    name = path.strip("`").removeprefix("$.").partition(".")[0].partition("[")[0]
-    if name not in values:
-        return str(error)
-    return f"{name}={values[name]!r}: {what}"
+    match = re.search(r"(\w+)(?:\[\.\.\.\])?`$", path)
+    name = match[1] if match else ""
+    if name not in _DESCRIPTIONS:
+        return "", str(error)
+    return name, f"{what} ({_DESCRIPTIONS[name]})"
 
 
 def memory_limit_or_default(config: TransferConfig, lambda_memory: int | None, resident: int) -> int:

@@ -5,17 +5,19 @@ Both are described by `schema.json` beside this file, which is made from these t
 
 import json
 import sys
-from collections.abc import Sequence
-from typing import Annotated, Any, Literal
+from collections.abc import Callable, Sequence
+from typing import Annotated, Any, Literal, TypeVar
 
 import msgspec
 from msgspec import Meta, Struct
 
-from asyncstream.config import TransferConfig
+from asyncstream.config import TransferConfig, explained
 from asyncstream.errors import InputError
 from asyncstream.jobs import Pair, checked
 from asyncstream.locations import S3Object, S3Prefix
 from asyncstream.results import FileResult, TransferReport
+
+T = TypeVar("T")
 
 # Lambda refuses a synchronous reply over 6 MB, but an asynchronous destination or a Step Functions state
 # takes 256 KB: failures are listed up to this many bytes, which leaves room for everything else.
@@ -23,7 +25,10 @@ MAX_FAILURE_BYTES = 200_000
 # One message cannot crowd out the others.
 MAX_MESSAGE = 1_000
 
-Uri = Annotated[str, Meta(pattern="^s3://", description="s3://bucket/key, the key verbatim")]
+# The pattern is told to the schema only: locations.py checks it with a better message.
+Uri = Annotated[
+    str, Meta(description="s3://bucket/key, the key verbatim", extra_json_schema={"pattern": "^s3://"})
+]
 
 
 class FileToCopy(Struct, frozen=True, forbid_unknown_fields=True):
@@ -118,11 +123,13 @@ def read_event(event: Any) -> DirectEvent:
     try:
         read = msgspec.convert(event, DirectEvent)
     except msgspec.ValidationError as error:
-        raise InputError(f"the event is malformed: {error}") from None
-    by_prefix = read.source_prefix is not None and read.destination is not None
-    if (read.files is not None) == by_prefix or (read.files is None and not by_prefix):
-        raise InputError("the event must have either `files`, or `source_prefix` and `destination`")
-    if read.files is not None and (read.source_prefix or read.destination):
+        _, what = explained(error)
+        path = str(error).partition(" - at ")[2].strip("`") or "$"
+        raise InputError(f"the event is malformed at {path}: {what.partition(' - at ')[0]}") from None
+    prefixes = (read.source_prefix, read.destination)
+    if read.files is None and None in prefixes:
+        raise InputError("the event must have either `files`, or both `source_prefix` and `destination`")
+    if read.files is not None and prefixes != (None, None):
         raise InputError("the event has `files`: leave out `source_prefix` and `destination`")
     return read
 
@@ -134,17 +141,32 @@ def pairs_of(event: DirectEvent) -> list[Pair]:
         InputError: a location is malformed, or the list contradicts itself.
     """
     if event.files is None:
-        return checked(
-            [(S3Prefix.from_uri(event.source_prefix or ""), S3Prefix.from_uri(event.destination or ""))]
+        source = _at("$.source_prefix", S3Prefix.from_uri, event.source_prefix)
+        return checked([(source, _at("$.destination", S3Prefix.from_uri, event.destination))])
+    return checked(
+        (
+            _at(f"$.files[{position}].source", S3Object.from_uri, file.source, file.version_id),
+            _at(f"$.files[{position}].destination", S3Object.from_uri, file.destination),
         )
-    pairs: list[Pair] = []
-    for position, file in enumerate(event.files):
-        try:
-            source = S3Object.from_uri(file.source, file.version_id)
-            pairs.append((source, S3Object.from_uri(file.destination)))
-        except InputError as error:
-            raise InputError(f"$.files[{position}]: {error}") from None
-    return checked(pairs)
+        for position, file in enumerate(event.files)
+    )
+
+
+def report_location(event: DirectEvent) -> S3Object | None:
+    """Where the event wants its report.
+
+    Raises:
+        InputError: `report_uri` is malformed.
+    """
+    return None if event.report_uri is None else _at("$.report_uri", S3Object.from_uri, event.report_uri)
+
+
+def _at(path: str, read: Callable[..., T], *args: str | None) -> T:
+    """What `read` makes of a value of the event; its InputError says where the value stands."""
+    try:
+        return read(*args)
+    except InputError as error:
+        raise InputError(f"the event is malformed at {path}: {error}") from None
 
 
 def config_of(event: Any, read: DirectEvent, base: TransferConfig) -> TransferConfig:

@@ -8,7 +8,6 @@ from asyncstream import session
 from asyncstream.config import TransferConfig
 from asyncstream.errors import AsyncstreamError, DeadlineExceeded
 from asyncstream.events import direct
-from asyncstream.locations import S3Object
 
 # Seconds kept back of the time Lambda gives: for the last replies, the report and the reply.
 MARGIN_SECONDS = 2.0
@@ -44,7 +43,7 @@ def handle_event(event: Any, context: LambdaContext, *, engine: str, multipart: 
 def _reply(event: Any, context: LambdaContext, engine: str, multipart: bool) -> direct.DirectReply:
     read = direct.read_event(event)
     pairs = direct.pairs_of(read)
-    report_to = S3Object.from_uri(read.report_uri) if read.report_uri else None
+    report_to = direct.report_location(read)
     own = TransferConfig.from_env(multipart=multipart)
     config = _within(direct.config_of(event, read, own), context)
     kept = session.kept_session(engine)

@@ -71,7 +71,9 @@ class Activity:
             self._peak_data_requests = max(self._peak_data_requests, self._running_data_requests)
 
     def request_ended(self, request: LoggedRequest) -> None:
-        """Count a request, answered or broken off."""
+        """Count a request, answered or broken off; a second call for it does nothing."""
+        if request.end:
+            return
         request.end = time.monotonic()
         with self._lock:
             self._running_data_requests -= request.operation in DATA_OPERATIONS

@@ -77,8 +77,6 @@ class Body:
                     digest.update(piece)
                 if file:
                     file.write(piece)
-        if content:
-            content.size = size
         if self._headers.get("x-amz-decoded-content-length", str(size)) != str(size):
             raise S3Error("IncompleteBody", f"The body has {size} bytes, not as many as its header told")
         checksums = {name: encoded(digest) for name, digest in digests.items()}

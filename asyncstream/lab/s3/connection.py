@@ -17,12 +17,13 @@ from asyncstream.lab.s3 import control
 from asyncstream.lab.s3.activity import LoggedRequest
 from asyncstream.lab.s3.body import Body
 from asyncstream.lab.s3.http import MalformedRequestError, Request, parse_request, reply_head
+from asyncstream.lab.s3.model import QUANTUM
 from asyncstream.lab.s3.operations import Call
 from asyncstream.lab.s3.replies import Reply, S3Error
 from asyncstream.lab.s3.routing import address, check_access, find_operation
 
 if TYPE_CHECKING:
-    from asyncstream.lab.s3.content import Slice
+    from asyncstream.lab.s3.content import Content
     from asyncstream.lab.s3.model import Pace
     from asyncstream.lab.s3.server import Server
 
@@ -91,11 +92,11 @@ class Connection:
         )
         try:
             reply = self._answer(request, body, log)
+            log.bytes_in = body.received
             self._server.network.wait_for_first_byte(slowness)
             keep_alive = request.keep_alive and body.finished
             self._send(reply, log, self._server.network.outbound(slowness), keep_alive=keep_alive)
         finally:
-            log.bytes_in = body.received
             self._server.activity.request_ended(log)
         if not body.finished:
             self._drain()
@@ -117,14 +118,16 @@ class Connection:
             return S3Error("RequestTimeout", message).reply(request.path, _request_id())
 
     def _send(self, reply: Reply, log: LoggedRequest, pace: Pace, *, keep_alive: bool) -> None:
+        """Send a reply. It is counted before its end leaves: a client that has it all finds it counted."""
         log.status = reply.status
         with_body = log.method != "HEAD"
+        if with_body and reply.content and reply.length:
+            self._send_head(reply, keep_alive=keep_alive)
+            self._send_content(reply, reply.content, log, pace)
+            return
+        log.bytes_out = len(reply.body) if with_body else 0
+        self._server.activity.request_ended(log)
         self._send_head(reply, keep_alive=keep_alive, with_body=with_body)
-        if with_body and reply.content:
-            for part in reply.content.slices(reply.start, reply.stop):
-                self._send_slice(part, pace, log)
-        elif with_body:
-            log.bytes_out = len(reply.body)
 
     def _send_head(self, reply: Reply, *, keep_alive: bool, with_body: bool = True) -> None:
         """Send the head, and with it the body if it is at hand."""
@@ -134,17 +137,22 @@ class Connection:
         headers["Connection"] = "keep-alive" if keep_alive else "close"
         self._socket.sendall(reply_head(reply.status, headers) + (reply.body if with_body else b""))
 
-    def _send_slice(self, part: Slice, pace: Pace, log: LoggedRequest) -> None:
-        descriptor, offset, left = part
-        while left:
-            size = min(left, pace.quantum)
-            pace.wait(size)
-            sent = self._send_file(descriptor, offset, size)
-            if not sent:
-                raise ConnectionError("a file is shorter than the object it holds")
-            offset += sent
-            left -= sent
-            log.bytes_out += sent
+    def _send_content(self, reply: Reply, content: Content, log: LoggedRequest, pace: Pace) -> None:
+        left = reply.length
+        for part in content.slices(reply.start, reply.stop):
+            position, end = part.offset, part.offset + part.length
+            while position < end:
+                size = min(end - position, pace.quantum, max(left - QUANTUM, QUANTUM))
+                pace.wait(size)
+                if left <= QUANTUM:
+                    log.bytes_out = reply.length
+                    self._server.activity.request_ended(log)
+                sent = self._send_file(part.descriptor, position, size)
+                if not sent:
+                    raise ConnectionError("a file is shorter than the object it holds")
+                position += sent
+                left -= sent
+                log.bytes_out = reply.length - left
 
     def _send_file(self, descriptor: int, offset: int, size: int) -> int:
         if not isinstance(self._socket, ssl.SSLSocket):

@@ -35,10 +35,6 @@ class Slice(NamedTuple):
 class Content(Protocol):
     """The bytes of an object."""
 
-    @property
-    def size(self) -> int:
-        """How many bytes there are."""
-
     def slices(self, start: int, stop: int) -> Iterator[Slice]:
         """Yield where the bytes from `start` up to `stop` lie; each is good until the next is asked for."""
 
@@ -111,7 +107,6 @@ class FileContent:
 
     def __init__(self, path: Path) -> None:
         self.path = path
-        self.size = 0  # set once the file is written
         self._removal = weakref.finalize(self, path.unlink, missing_ok=True)
 
     def slices(self, start: int, stop: int) -> Iterator[Slice]:
@@ -122,20 +117,15 @@ class FileContent:
 
 @dataclass(frozen=True, slots=True)
 class JoinedContent:
-    """The parts of a multipart upload, one after the other."""
+    """The parts of a multipart upload, one after the other, each with its size."""
 
-    parts: Sequence[Content]
-
-    @property
-    def size(self) -> int:
-        """The parts' sizes added up."""
-        return sum(part.size for part in self.parts)
+    parts: Sequence[tuple[Content, int]]
 
     def slices(self, start: int, stop: int) -> Iterator[Slice]:
         """Yield the slices of every part that the range touches."""
         offset = 0
-        for part in self.parts:
-            first, last = max(start - offset, 0), min(stop - offset, part.size)
+        for part, size in self.parts:
+            first, last = max(start - offset, 0), min(stop - offset, size)
             if first < last:
                 yield from part.slices(first, last)
-            offset += part.size
+            offset += size

@@ -7,6 +7,7 @@ from bisect import bisect_left, bisect_right
 from typing import TYPE_CHECKING, NamedTuple
 from urllib.parse import quote
 
+from asyncstream.lab.s3.operations import LONGEST_PAGE, parse_number
 from asyncstream.lab.s3.replies import Reply, S3Error, xml_reply, xml_time
 
 if TYPE_CHECKING:
@@ -16,7 +17,6 @@ if TYPE_CHECKING:
     from asyncstream.lab.s3.operations import Call
 
 LAST_CHARACTER = "\U0010ffff"
-LONGEST_PAGE = 1000
 
 
 class Page(NamedTuple):
@@ -51,7 +51,7 @@ def list_objects_v2(call: Call) -> Reply:
     """ListObjectsV2."""
     query = call.request.query
     prefix, delimiter, token = (query.get(name, "") for name in ("prefix", "delimiter", "continuation-token"))
-    limit = _page_length(query.get("max-keys", str(LONGEST_PAGE)))
+    limit = min(parse_number("max-keys", query.get("max-keys", "1000")), LONGEST_PAGE)
     after = _position(token) if token else query.get("start-after", "")
     with call.store.lock:
         bucket = call.store.bucket(call.bucket)
@@ -100,9 +100,3 @@ def _position(token: str) -> str:
         return urlsafe_b64decode(token).decode()
     except ValueError:
         raise S3Error("InvalidArgument", "The continuation token provided is incorrect") from None
-
-
-def _page_length(text: str) -> int:
-    if not (text.isascii() and text.isdigit()):
-        raise S3Error("InvalidArgument", "Provided max-keys not an integer or within integer range")
-    return min(int(text), LONGEST_PAGE)

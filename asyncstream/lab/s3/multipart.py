@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 from asyncstream.lab.s3.checksums import combine_crc64nvme, encoded_crc64nvme
 from asyncstream.lab.s3.content import JoinedContent
 from asyncstream.lab.s3.objects import MultipartUpload, StoredObject
-from asyncstream.lab.s3.operations import check_write_conditions, metadata
+from asyncstream.lab.s3.operations import LONGEST_PAGE, check_write_conditions, metadata, parse_number
 from asyncstream.lab.s3.replies import Reply, S3Error, XmlValue, parse_xml, xml_reply, xml_time
 
 if TYPE_CHECKING:
@@ -35,7 +35,7 @@ def create_multipart_upload(call: Call) -> Reply:
 
 def upload_part(call: Call) -> Reply:
     """UploadPart."""
-    number = _number(call, "partNumber", 0)
+    number = parse_number("partNumber", call.request.query["partNumber"])
     if not 1 <= number <= MOST_PARTS:
         raise S3Error("InvalidArgument", f"Part number must be between 1 and {MOST_PARTS}")
     bucket = call.store.bucket(call.bucket)
@@ -108,14 +108,15 @@ def join_parts(parts: Sequence[StoredObject], headers: dict[str, str]) -> Stored
     crc = 0
     for part in parts:
         crc = combine_crc64nvme(crc, part.crc, part.size)
-    contents = [part.content for part in parts if part.content]
+    contents = [(part.content, part.size) for part in parts if part.content]
     content = JoinedContent(contents) if len(contents) == len(parts) else None
     return StoredObject(sum(part.size for part in parts), crc, content, headers, part_count=len(parts))
 
 
 def _check_declared(call: Call, completed: StoredObject) -> None:
     """Compare what the client says of the whole object with what was received."""
-    if (size := _number(call, "x-amz-mp-object-size", completed.size)) != completed.size:
+    size = call.request.headers.get("x-amz-mp-object-size", str(completed.size))
+    if size != str(completed.size):
         message = f"The provided x-amz-mp-object-size {size} does not match the parts' {completed.size} bytes"
         raise S3Error("InvalidRequest", message)
     checksum = encoded_crc64nvme(completed.crc)
@@ -135,8 +136,10 @@ def abort_multipart_upload(call: Call) -> Reply:
 
 def list_parts(call: Call) -> Reply:
     """ListParts."""
-    after, limit = _number(call, "part-number-marker", 0), min(_number(call, "max-parts", 1000), 1000)
-    upload_id = call.request.query["uploadId"]
+    query = call.request.query
+    after = parse_number("part-number-marker", query.get("part-number-marker", "0"))
+    limit = min(parse_number("max-parts", query.get("max-parts", "1000")), LONGEST_PAGE)
+    upload_id = query["uploadId"]
     with call.store.lock:
         upload = call.store.bucket(call.bucket).upload(upload_id, call.key)
         parts = sorted(item for item in upload.parts.items() if item[0] > after)
@@ -175,11 +178,3 @@ def list_multipart_uploads(call: Call) -> Reply:
     ]
     told: dict[str, XmlValue] = {"Bucket": call.bucket, "IsTruncated": False, "Upload": described}
     return xml_reply("ListMultipartUploadsResult", told)
-
-
-def _number(call: Call, name: str, default: int) -> int:
-    """Return a number from the query or a header."""
-    text = call.request.query.get(name) or call.request.headers.get(name, str(default))
-    if not (text.isascii() and text.isdigit()):
-        raise S3Error("InvalidArgument", f"{name} must be a number, not {text!r}", ArgumentName=name)
-    return int(text)

@@ -17,6 +17,7 @@ if TYPE_CHECKING:
     from asyncstream.lab.s3.objects import Store
 
 REGION = "us-east-1"
+LONGEST_PAGE = 1000  # entries in a reply
 BUCKET_NAME = re.compile(r"[a-z0-9][a-z0-9.-]{1,61}[a-z0-9]")
 SYSTEM_METADATA = (
     "Content-Type",
@@ -82,13 +83,9 @@ def get_object(call: Call) -> Reply:
     headers = call.request.headers
     stored = call.store.bucket(call.bucket).object(call.key)
     if (version := call.request.query.get("versionId", "null")) != "null":
-        raise S3Error(
-            "NoSuchVersion", "The specified version does not exist.", Key=call.key, VersionId=version
-        )
+        raise S3Error("NoSuchVersion", "The specified version does not exist.", VersionId=version)
     if not _matches(headers.get("if-match", "*"), stored):
-        raise S3Error(
-            "PreconditionFailed", "At least one of the pre-conditions did not hold", Condition="If-Match"
-        )
+        raise _precondition_failed("If-Match")
     described = _description(stored)
     if "if-none-match" in headers and _matches(headers["if-none-match"], stored):
         return Reply(304, described)
@@ -156,16 +153,25 @@ def delete_objects(call: Call) -> Reply:
 def check_write_conditions(existing: StoredObject | None, request: Request) -> None:
     """Refuse to write if If-None-Match or If-Match says so."""
     if request.headers.get("if-none-match") == "*" and existing:
-        message = "At least one of the pre-conditions did not hold"
-        raise S3Error("PreconditionFailed", message, Condition="If-None-Match")
+        raise _precondition_failed("If-None-Match")
     if (expected := request.headers.get("if-match")) is None:
         return
     if existing is None:
         raise S3Error("NoSuchKey", "The specified key does not exist.")
     if not _matches(expected, existing):
-        raise S3Error(
-            "PreconditionFailed", "At least one of the pre-conditions did not hold", Condition="If-Match"
-        )
+        raise _precondition_failed("If-Match")
+
+
+def _precondition_failed(header: str) -> S3Error:
+    message = "At least one of the pre-conditions you specified did not hold"
+    return S3Error("PreconditionFailed", message, Condition=header)
+
+
+def parse_number(name: str, text: str) -> int:
+    """Return a number that a query parameter holds."""
+    if not (text.isascii() and text.isdigit()):
+        raise S3Error("InvalidArgument", f"{name} must be a number, not {text!r}", ArgumentName=name)
+    return int(text)
 
 
 def metadata(request: Request) -> dict[str, str]:

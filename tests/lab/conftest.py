@@ -1,0 +1,64 @@
+"""A running lab S3, over http and https, and clients of both SDKs."""
+
+from __future__ import annotations
+
+import itertools
+import os
+from contextlib import closing
+
+import pytest
+
+os.environ.setdefault("BOTO_DISABLE_CRT", "true")  # read when botocore is imported: it spoils streamed bodies
+
+import boto3
+from botocore.config import Config
+
+from asyncstream.lab.s3 import LabS3
+
+_bucket_numbers = itertools.count(1)
+
+
+@pytest.fixture(scope="session", params=["http", "https"])
+def lab(request):
+    with LabS3(tls=request.param == "https") as running:
+        yield running
+
+
+@pytest.fixture(scope="session")
+def client_arguments(lab):
+    """What either SDK needs to make a client; called with further settings of its Config."""
+
+    def arguments(**config) -> dict:
+        variables = lab.environment()
+        return {
+            "endpoint_url": variables["AWS_ENDPOINT_URL_S3"],
+            "aws_access_key_id": variables["AWS_ACCESS_KEY_ID"],
+            "aws_secret_access_key": variables["AWS_SECRET_ACCESS_KEY"],
+            "region_name": variables["AWS_DEFAULT_REGION"],
+            "verify": variables.get("AWS_CA_BUNDLE"),
+            "config": Config(retries={"total_max_attempts": 1}, **config),
+        }
+
+    return arguments
+
+
+@pytest.fixture(scope="session")
+def s3(client_arguments):
+    with closing(boto3.session.Session().client("s3", **client_arguments())) as client:
+        yield client
+
+
+@pytest.fixture
+def kept(lab):
+    """A bucket that keeps what is uploaded."""
+    name = f"kept-{next(_bucket_numbers)}"
+    lab.create_bucket(name, keep=True)
+    return name
+
+
+@pytest.fixture
+def discarding(lab):
+    """A bucket that keeps sizes and checksums only."""
+    name = f"discarding-{next(_bucket_numbers)}"
+    lab.create_bucket(name, keep=False)
+    return name

@@ -1,0 +1,261 @@
+"""The server as a process: raw connections, its control API, how it begins and ends."""
+
+import base64
+import hashlib
+import os
+import signal
+import socket
+import subprocess
+import sys
+import time
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+from urllib.parse import urlsplit
+
+import pytest
+
+from asyncstream.lab.s3 import LabS3, LabS3Error
+
+
+@pytest.fixture(scope="module")
+def plain():
+    with LabS3() as running:
+        running.create_bucket("bucket", keep=True)
+        yield running
+
+
+@pytest.fixture
+def connection(plain):
+    address = urlsplit(plain.endpoint_url)
+    with socket.create_connection((address.hostname, address.port), timeout=10) as connected:
+        yield connected
+
+
+def reply_of(connection) -> bytes:
+    """Read until the server closes."""
+    received = b""
+    while piece := connection.recv(65536):
+        received += piece
+    return received
+
+
+def test_expect_is_answered_before_the_body_is_sent(connection):
+    connection.sendall(b"PUT /bucket/k HTTP/1.1\r\nContent-Length: 3\r\nExpect: 100-continue\r\n\r\n")
+    assert connection.recv(1000) == b"HTTP/1.1 100 Continue\r\n\r\n"
+    connection.sendall(b"abc")
+    assert connection.recv(1000).startswith(b"HTTP/1.1 200 OK")
+
+
+def test_expect_is_answered_by_the_refusal(connection):
+    connection.sendall(b"PUT /nowhere/k HTTP/1.1\r\nContent-Length: 3\r\nExpect: 100-continue\r\n\r\n")
+    received = reply_of(connection)
+    assert received.startswith(b"HTTP/1.1 404")
+    assert b"Connection: close" in received
+
+
+def test_a_refused_body_is_answered_and_the_connection_closed_cleanly(connection):
+    connection.sendall(b"PUT /nowhere/k HTTP/1.1\r\nContent-Length: 3000000\r\n\r\n" + b"x" * 3_000_000)
+    received = reply_of(connection)  # a reset would raise
+    assert received.startswith(b"HTTP/1.1 404")
+    assert b"NoSuchBucket" in received
+
+
+def test_a_connection_takes_one_request_after_the_other(connection):
+    for _ in range(3):
+        connection.sendall(b"HEAD /bucket/none HTTP/1.1\r\n\r\n")
+        received = connection.recv(65536)
+        assert received.startswith(b"HTTP/1.1 404")
+        assert received.endswith(b"\r\n\r\n")
+        assert b"x-amz-request-id: " in received
+
+
+@pytest.mark.parametrize(
+    "request_bytes",
+    [
+        b"nonsense\r\n\r\n",
+        b"PUT /bucket/k HTTP/1.1\r\nTransfer-Encoding: chunked\r\n\r\nnot a size\r\n",
+        b"GET / HTTP/1.1\r\n\r\nand more",
+        b"GET / HTTP/1.1\r\nLong: " + b"x" * 70_000 + b"\r\n\r\n",
+    ],
+)
+def test_what_is_not_http_is_a_400_and_ends_the_connection(connection, request_bytes):
+    connection.sendall(request_bytes)
+    assert reply_of(connection).startswith(b"HTTP/1.1 400")
+
+
+def test_a_body_that_breaks_off_is_not_stored(plain, connection):
+    connection.sendall(b"PUT /bucket/partial HTTP/1.1\r\nContent-Length: 10\r\n\r\nabc")
+    connection.shutdown(socket.SHUT_WR)
+    assert reply_of(connection) == b""
+    assert "partial" not in plain.checksums("bucket")
+
+
+DIGITS = b"123456789"
+CHECKSUMS_OF_DIGITS = {
+    "crc32": "cbf43926",
+    "crc32c": "e3069283",
+    "crc64nvme": "ae8b14860a799888",
+    "sha1": hashlib.sha1(DIGITS).hexdigest(),
+    "sha256": hashlib.sha256(DIGITS).hexdigest(),
+}
+
+
+def aws_chunked(payload: bytes, trailer: str) -> bytes:
+    return f"{len(payload):x}\r\n".encode() + payload + f"\r\n0\r\n{trailer}\r\n".encode()
+
+
+@pytest.mark.parametrize("algorithm", CHECKSUMS_OF_DIGITS)
+@pytest.mark.parametrize("around", [True, False], ids=["chunks-around", "length"])
+def test_a_trailer_s_checksum_is_verified(connection, algorithm, around):
+    right = base64.b64encode(bytes.fromhex(CHECKSUMS_OF_DIGITS[algorithm])).decode()
+    name = f"x-amz-checksum-{algorithm}"
+    expectations = {f"{name}:{right}\r\n": b"200", f"{name}:AAAA\r\n": b"BadDigest", "": b"MalformedTrailer"}
+    for trailer, expected in expectations.items():
+        body = aws_chunked(DIGITS, trailer)
+        framing = f"Content-Length: {len(body)}"
+        if around:
+            framing, body = "Transfer-Encoding: chunked", aws_chunked(body, "")
+        head = (
+            f"PUT /bucket/k HTTP/1.1\r\n{framing}\r\nContent-Encoding: aws-chunked\r\nx-amz-trailer: {name}"
+        )
+        connection.sendall(f"{head}\r\n\r\n".encode() + body)
+        assert expected in connection.recv(65536)
+
+
+@pytest.mark.parametrize("decoded_length", [2, 4, "x"])
+def test_a_body_of_another_length_than_announced_is_incomplete(connection, decoded_length):
+    body = aws_chunked(b"abc", "")
+    head = f"PUT /bucket/k HTTP/1.1\r\nContent-Encoding: aws-chunked\r\nContent-Length: {len(body)}"
+    connection.sendall(f"{head}\r\nx-amz-decoded-content-length: {decoded_length}\r\n\r\n".encode() + body)
+    assert b"IncompleteBody" in connection.recv(65536)
+
+
+@pytest.mark.parametrize("body", [b"3\r\nabc\r\n", b"3\r\nabc\r\n0\r\n"])
+def test_a_body_that_ends_before_its_last_chunk_is_incomplete(connection, body):
+    head = f"PUT /bucket/k HTTP/1.1\r\nContent-Encoding: aws-chunked\r\nContent-Length: {len(body)}"
+    connection.sendall(f"{head}\r\n\r\n".encode() + body)
+    assert b"IncompleteBody" in connection.recv(65536)
+
+
+def test_requests_bytes_and_connections_are_counted(plain):
+    plain.declare("bucket", [("counted", 1000)])
+    plain.reset_stats()
+    address = urlsplit(plain.endpoint_url)
+    with socket.create_connection((address.hostname, address.port)) as connected:
+        connected.sendall(b"GET /bucket/counted HTTP/1.1\r\nRange: bytes=1-10\r\nConnection: close\r\n\r\n")
+        reply_of(connected)
+    counted = plain.stats()
+    assert counted["operations"] == {"GetObject": 1}
+    assert counted["statuses"] == {"206": 1}
+    assert (counted["bytes_in"], counted["bytes_out"]) == (0, 10)
+    assert (counted["connections"], counted["peak_data_requests"]) == (1, 1)
+    (logged,) = plain.request_log()
+    assert (logged["method"], logged["bucket"], logged["key"]) == ("GET", "bucket", "counted")
+    assert (logged["range"], logged["status"]) == ("bytes=1-10", 206)
+    assert logged["start"] <= logged["end"] <= time.monotonic()
+    plain.reset_stats()
+    assert plain.stats()["operations"] == {}
+    assert plain.request_log() == []
+
+
+def test_hundreds_of_connections_are_served_at_once(plain):
+    address = urlsplit(plain.endpoint_url)
+    plain.declare("bucket", [("many", 2_000_000)])
+    plain.reset_stats()
+    connections = [socket.create_connection((address.hostname, address.port), timeout=30) for _ in range(300)]
+    for connected in connections:  # none is read yet, so all of them are held open by their replies
+        connected.sendall(b"GET /bucket/many HTTP/1.1\r\nConnection: close\r\n\r\n")
+    deadline = time.monotonic() + 20
+    while plain.stats()["peak_data_requests"] < 300 and time.monotonic() < deadline:
+        time.sleep(0.05)
+    with ThreadPoolExecutor(8) as pool:
+        lengths = list(pool.map(lambda each: len(reply_of(each)), connections))
+    for connected in connections:
+        connected.close()
+    assert min(lengths) > 2_000_000
+    assert plain.stats()["peak_data_requests"] == 300
+    assert plain.stats()["peak_open_connections"] == 300
+
+
+def test_the_model_slows_transfers_down(plain):
+    plain.declare("bucket", [("slow", 1_000_000)])
+    address = urlsplit(plain.endpoint_url)
+    plain.set_model("5/0/50")
+    try:
+        with socket.create_connection((address.hostname, address.port)) as connected:
+            start = time.monotonic()
+            connected.sendall(b"GET /bucket/slow HTTP/1.1\r\nConnection: close\r\n\r\n")
+            reply_of(connected)
+            took = time.monotonic() - start
+    finally:
+        plain.set_model("off")
+    assert took > 0.24
+
+
+def test_a_wrong_control_command_is_told(plain):
+    with pytest.raises(LabS3Error, match="network model"):
+        plain.set_model("fast")
+    with pytest.raises(LabS3Error, match="NoSuchBucket"):
+        plain.declare("nowhere", [])
+
+
+def test_the_server_knows_its_own_cost(plain):
+    assert 0 < plain.cpu_seconds() < 60
+    assert 1_000_000 < plain.stats()["peak_rss_bytes"] < 500_000_000
+
+
+def gone(pid: int) -> bool:
+    """Whether a process has ended, whoever has still to wait for it."""
+    try:
+        return not Path(f"/proc/{pid}/cmdline").read_bytes()
+    except (FileNotFoundError, ProcessLookupError):
+        return True
+
+
+def test_closing_ends_the_process_and_leaves_no_files():
+    server = LabS3(tls=True)
+    directory = Path(server.ca_bundle).parent
+    assert directory.is_dir()
+    server.close()
+    assert gone(server.pid)
+    assert not directory.exists()
+
+
+def test_ctrl_c_does_not_end_the_server_and_termination_does():
+    with LabS3() as server:
+        os.kill(server.pid, signal.SIGINT)
+        time.sleep(0.1)
+        assert server.stats()["operations"] == {}
+        os.kill(server.pid, signal.SIGTERM)
+        assert server._process.wait(10) == 0
+
+
+def test_the_server_ends_when_its_parent_is_killed():
+    script = "from asyncstream.lab.s3 import LabS3; print(LabS3().pid, flush=True); input()"
+    root = Path(__file__).parents[2]
+    command = [sys.executable, "-c", script]
+    with subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, cwd=root) as parent:
+        server_pid = int(parent.stdout.readline())
+        assert not gone(server_pid)
+        parent.kill()
+    deadline = time.monotonic() + 10
+    while not gone(server_pid) and time.monotonic() < deadline:
+        time.sleep(0.05)
+    assert gone(server_pid)
+
+
+def test_a_server_that_cannot_start_is_told():
+    with pytest.raises(LabS3Error, match="ended before it was ready"):
+        LabS3(model="nonsense")
+
+
+def test_whoever_has_a_reply_finds_it_counted(plain, connection):
+    plain.declare("bucket", [("whole", 300_000)])
+    for number in range(1, 30):
+        plain.reset_stats()
+        connection.sendall(b"GET /bucket/whole HTTP/1.1\r\n\r\n")
+        received = connection.recv(65536)
+        left = 300_000 - len(received.partition(b"\r\n\r\n")[2])
+        while left:
+            left -= len(connection.recv(left))
+        assert plain.stats()["bytes_out"] == 300_000, number
