@@ -8,6 +8,7 @@ from typing import Any, TypeVar
 import anyio
 from anyio.abc import TaskGroup
 
+from asyncstream.engines.event_loop import StreamingLoop
 from asyncstream.errors import ConfigError
 from asyncstream.ports import Finished, Work
 
@@ -32,7 +33,7 @@ class AsyncioEngine:
         if _loop_is_running():
             raise ConfigError("an event loop is running: use `await transfer_async(...)` here")
         if self._runner is None:
-            self._runner = asyncio.Runner()
+            self._runner = asyncio.Runner(loop_factory=StreamingLoop)
         return self._runner.run(work())
 
     def close(self) -> None:

@@ -9,6 +9,7 @@ from asyncstream.s3.client import ClientSettings, expect_nothing, prepare, sdk_o
 import aioboto3
 import aiohttp
 from aiobotocore.config import AioConfig
+from aiobotocore.httpsession import AIOHTTPSession
 from botocore.exceptions import BotoCoreError, ClientError
 
 from asyncstream.errors import ConnectionFailed
@@ -20,12 +21,17 @@ from asyncstream.s3.operations import METHODS
 _SDK_ERRORS = (BotoCoreError, ClientError, aiohttp.ClientError, OSError)
 
 
+# aiohttp's buffer of a GET's body: it reads on until twice as much waits. Its default of 256 KiB costs
+# 16 MB at 64 streams and wins nothing (measured).
+READ_BUFFER = 64 * KiB
+
+
 class AsyncioTransport:
     """aioboto3 clients, one a bucket region; belongs to the event loop that was running when opened."""
 
     def __init__(self, settings: ClientSettings) -> None:
         self._settings = settings
-        self._config = AioConfig(**sdk_options(settings))
+        self._config = AioConfig(http_session_cls=_Session, **sdk_options(settings))
         self._clients: dict[str | None, Any] = {}
         self._open = AsyncExitStack()
 
@@ -73,6 +79,15 @@ class AsyncioTransport:
             client.meta.events.register_last("before-call.s3", expect_nothing)
             self._clients[region] = client
         return client
+
+
+class _Session(AIOHTTPSession):  # type: ignore[misc] - aiobotocore ships no types
+    """aiobotocore's HTTP session; it has no other way to give aiohttp a buffer size."""
+
+    async def _get_session(self, proxy_url: str | None) -> aiohttp.ClientSession:
+        session: aiohttp.ClientSession = await super()._get_session(proxy_url)
+        session._read_bufsize = READ_BUFFER  # noqa: SLF001
+        return session
 
 
 class _AsyncReadable:
