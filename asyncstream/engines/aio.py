@@ -45,6 +45,9 @@ class AsyncioEngine:
     @asynccontextmanager
     async def slots(self, count: int) -> AsyncIterator["_SemaphoreSlots"]:
         """`count` tasks at once. Leaving cancels those still running and joins them."""
+        loop = asyncio.get_running_loop()
+        if isinstance(loop, StreamingLoop):
+            loop.share_among(count)
         failure: Exception | None = None
         async with anyio.create_task_group() as group:
             try:

@@ -4,12 +4,13 @@ from collections.abc import AsyncIterator, Mapping
 from contextlib import AsyncExitStack
 from typing import Any
 
-from asyncstream.s3.client import ClientSettings, expect_nothing, prepare, sdk_options  # isort: skip - sets BOTO_DISABLE_CRT
+from asyncstream.s3.client import ClientSettings, expect_nothing, leave_dates_alone, prepare, sdk_options  # isort: skip - sets BOTO_DISABLE_CRT
 
 import aioboto3
 import aiohttp
 from aiobotocore.config import AioConfig
 from aiobotocore.httpsession import AIOHTTPSession
+from aiobotocore.session import get_session
 from botocore.exceptions import BotoCoreError, ClientError
 
 from asyncstream.errors import ConnectionFailed
@@ -70,8 +71,10 @@ class AsyncioTransport:
     async def _client(self, region: str | None) -> Any:
         client: Any = self._clients.get(region)
         if client is None:
+            session = get_session()
+            leave_dates_alone(session)
             client = await self._open.enter_async_context(
-                aioboto3.Session().client(
+                aioboto3.Session(botocore_session=session).client(
                     "s3", endpoint_url=self._settings.endpoint_url, region_name=region, config=self._config
                 )
             )
@@ -81,7 +84,7 @@ class AsyncioTransport:
         return client
 
 
-class _Session(AIOHTTPSession):  # type: ignore[misc] - aiobotocore ships no types
+class _Session(AIOHTTPSession):  # type: ignore[misc]  # untyped
     """aiobotocore's HTTP session; it has no other way to give aiohttp a buffer size."""
 
     async def _get_session(self, proxy_url: str | None) -> aiohttp.ClientSession:

@@ -6,9 +6,10 @@ Blocks, and never suspends.
 from collections.abc import Mapping
 from typing import Any
 
-from asyncstream.s3.client import ClientSettings, expect_for_streams, prepare, sdk_options  # isort: skip - sets BOTO_DISABLE_CRT
+from asyncstream.s3.client import ClientSettings, expect_for_streams, leave_dates_alone, prepare, sdk_options  # isort: skip - sets BOTO_DISABLE_CRT
 
 import boto3
+import botocore.session
 import urllib3.exceptions
 from botocore.config import Config
 from botocore.exceptions import BotoCoreError, ClientError
@@ -66,7 +67,9 @@ class BlockingTransport:
         return client
 
     def _new_client(self, region: str | None) -> Any:
-        client = boto3.Session().client(
+        session = botocore.session.get_session()
+        leave_dates_alone(session)
+        client = boto3.Session(botocore_session=session).client(
             "s3", endpoint_url=self._settings.endpoint_url, region_name=region, config=self._config
         )
         prepare(client)

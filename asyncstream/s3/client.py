@@ -64,6 +64,11 @@ def sdk_options(settings: ClientSettings) -> dict[str, Any]:
     }
 
 
+def leave_dates_alone(session: Any) -> None:
+    """Have a session hand on dates as S3 writes them: parsing them costs 6 % of a small file's CPU."""
+    session.get_component("response_parser_factory").set_parser_defaults(timestamp_parser=str)
+
+
 def prepare(client: Any) -> None:
     """Two shortcuts on a new client, both SDKs alike."""
     client.meta.events.register_last("before-call.s3", _keep_off_redirects)

@@ -2,6 +2,8 @@
 
 import re
 from collections.abc import Mapping
+from datetime import datetime
+from email.utils import parsedate_to_datetime
 from typing import Any
 
 from asyncstream.errors import S3Error, SourceChanged
@@ -26,7 +28,18 @@ _CONTENT_RANGE = re.compile(r"bytes (\d+)-(\d+)/(\d+)")
 
 def attributes(reply: Mapping[str, Any]) -> dict[str, Any]:
     """The headers of a GetObject reply that a copy keeps, as parameters of PutObject."""
-    return {name: reply[name] for name in _KEPT if reply.get(name)}
+    kept = {name: reply[name] for name in _KEPT if reply.get(name)}
+    if "Expires" in kept:
+        kept["Expires"] = _http_date(kept["Expires"])
+    return {name: value for name, value in kept.items() if value is not None}
+
+
+def _http_date(text: str) -> datetime | None:
+    """A date as HTTP writes it (RFC 9110, 5.6.7); None for what is no date, which S3 would refuse."""
+    try:
+        return parsedate_to_datetime(text)
+    except ValueError:
+        return None
 
 
 def extent(reply: Mapping[str, Any], source: S3Object) -> tuple[ByteRange, int]:
