@@ -19,7 +19,7 @@ from asyncstream.errors import (
     SourceChanged,
     SourceNotFound,
 )
-from asyncstream.events.invoke import LambdaContext, handle_event
+from asyncstream.events.invoke import lambda_handler
 from asyncstream.locations import S3Object, S3Prefix
 from asyncstream.plan import GiB, KiB, MiB
 from asyncstream.results import FileResult, TransferReport
@@ -38,7 +38,6 @@ __all__ = [
     "GiB",
     "InputError",
     "KiB",
-    "LambdaContext",
     "MiB",
     "NothingToTransfer",
     "S3Error",
@@ -51,7 +50,7 @@ __all__ = [
     "TransferReport",
     "TransferSession",
     "__version__",
-    "handle_event",
+    "lambda_handler",
     "transfer",
     "transfer_async",
 ]

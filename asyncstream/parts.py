@@ -157,8 +157,13 @@ class PartMover:
         Whatever the stop flag and the deadline say: nothing may be left behind.
         """
         opened, file.opened = file.opened, None
-        if opened is not None:
-            await opened.stream.close()
+        try:
+            if opened is not None:
+                await opened.stream.close()
+        finally:
+            await self._abort_upload(file)
+
+    async def _abort_upload(self, file: FileInProgress) -> None:
         upload = file.upload
         if upload is None:
             return

@@ -1,8 +1,8 @@
 """Progress as events: what a callback given as `on_event` receives, the same from every engine.
 
-Callbacks are plain functions. `BytesMoved` and `PartRetried` come from whatever moves the part, a pool
-thread or the event loop; the others from the coordinator. A callback must be quick and must not raise:
-what it raises fails the file whose bytes it was told of.
+Callbacks are plain functions. `FileStarted`, `BytesMoved` and `PartRetried` come from whatever moves the
+file, a pool thread or the event loop; the others from the coordinator. A callback must be quick and must
+not raise: what it raises fails the file whose bytes it was told of.
 """
 
 from collections.abc import Callable
@@ -10,6 +10,14 @@ from dataclasses import dataclass
 
 from asyncstream.locations import S3Object
 from asyncstream.results import FileResult
+
+
+@dataclass(frozen=True, slots=True)
+class Planned:
+    """What there is to do, once prefixes are listed; `bytes` is None if a size is not known yet."""
+
+    files: int
+    bytes: int | None
 
 
 @dataclass(frozen=True, slots=True)
@@ -48,7 +56,7 @@ class FileFinished:
     result: FileResult
 
 
-Event = FileStarted | BytesMoved | PartRetried | FileFinished
+Event = Planned | FileStarted | BytesMoved | PartRetried | FileFinished
 OnEvent = Callable[[Event], None]
 
 

@@ -57,6 +57,10 @@ class TransferSession:
             partial(_transfer, self._clients, files, config or TransferConfig(), on_event)
         )
 
+    def open(self, config: TransferConfig | None = None) -> None:
+        """Make the clients that a transfer with this configuration needs, ahead of it."""
+        self._engine.run(partial(self._clients.transport, config or TransferConfig()))
+
     def plan(self, files: Iterable[Pair], config: TransferConfig | None = None) -> list[Job]:
         """What `transfer` would copy: prefixes are listed (which tells sizes), nothing is read or written."""
         return self._engine.run(partial(_plan, self._clients, files, config or TransferConfig()))
@@ -192,6 +196,7 @@ async def _transfer(
     store = S3Store(transport, config.chunk_size, config.extra_args, clients.regions)
     work = await _jobs(pairs, store, engine, config)
     known = [job.size for job in work if job.size is not None]
+    on_event(progress.Planned(len(work), sum(known) if len(known) == len(work) else None))
     part_size = plan.auto_part_size(known, slots) if config.part_size == "auto" else config.part_size
 
     def later_ranges(size: int, done: int) -> list[plan.ByteRange]:

@@ -1,10 +1,8 @@
-"""Lambda function: copies S3 objects, the parts of all files at once, on asyncio."""
+"""Lambda function: copies S3 objects, the parts of all files at once, on asyncio.
 
-from typing import Any
+Event and reply are described in asyncstream/events/schema.json.
+"""
 
-from asyncstream import LambdaContext, handle_event
+from asyncstream import lambda_handler
 
-
-def handler(event: Any, context: LambdaContext) -> dict[str, Any]:
-    """Entry point; event and reply are described in asyncstream/events/schema.json."""
-    return handle_event(event, context, engine="asyncio", multipart=True)
+handler = lambda_handler(engine="asyncio", multipart=True)

@@ -1,5 +1,8 @@
-"""`handle_event`: one invocation, from the event to the reply; called by every handler."""
+"""`lambda_handler`: makes the function Lambda calls, which turns an event into a reply; for `handlers/`."""
 
+from collections.abc import Callable
+from contextlib import suppress
+from functools import partial
 from typing import Any, Protocol
 
 import msgspec
@@ -20,14 +23,30 @@ class LambdaContext(Protocol):
         """Milliseconds until Lambda ends the invocation."""
 
 
+def lambda_handler(*, engine: str, multipart: bool) -> Callable[[Any, LambdaContext], dict[str, Any]]:
+    """The handler of one variant.
+
+    Makes clients, threads and event loop now, in Lambda's init phase, which has a whole CPU whatever the
+    memory size; they live as long as the environment.
+
+    Args:
+        engine: "sequential", "threads" or "asyncio".
+        multipart: the variant's own setting; `ASYNCSTREAM_MULTIPART` and the event may override it.
+    """
+    # A wrong ASYNCSTREAM_* variable is told by every reply, instead of an import that fails.
+    with suppress(AsyncstreamError):
+        session.kept_session(engine).open(TransferConfig.from_env(multipart=multipart))
+    return partial(handle_event, engine=engine, multipart=multipart)
+
+
 def handle_event(event: Any, context: LambdaContext, *, engine: str, multipart: bool) -> dict[str, Any]:
     """Copy what the event names, and say what became of it. Never raises for a user's mistake.
 
     Args:
         event: see `direct.DirectEvent`.
         context: Lambda's, for the time that is left.
-        engine: "sequential", "threads" or "asyncio".
-        multipart: the variant's own setting; `ASYNCSTREAM_MULTIPART` and the event may override it.
+        engine: see `lambda_handler`.
+        multipart: likewise.
 
     Returns:
         See `direct.DirectReply`.

@@ -9,7 +9,7 @@ import hashlib
 from base64 import b64encode
 from typing import TYPE_CHECKING, Protocol
 
-from awscrt import checksums as crt  # type: ignore[import-untyped]
+from awscrt import checksums as crt
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping

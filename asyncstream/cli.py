@@ -1,0 +1,252 @@
+"""The command line: `asyncstream copy` and `asyncstream compare`; installed as `asyncstream`.
+
+Exit codes: 0 all went well, 1 something failed, 2 the command line or its input is wrong, 130 Ctrl-C.
+"""
+
+import argparse
+import importlib.util
+import signal
+import sys
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, NoReturn
+
+from asyncstream.config import TransferConfig
+from asyncstream.engines import ENGINES
+from asyncstream.errors import AsyncstreamError, ConfigError, InputError
+from asyncstream.jobs import Pair
+from asyncstream.locations import S3Object, S3Prefix
+from asyncstream.report.sizes import parse_size, rounded
+from asyncstream.results import TransferReport
+from asyncstream.session import DEFAULT_ENGINE, TransferSession
+from asyncstream.version import __version__
+
+if TYPE_CHECKING:
+    from asyncstream.parts import Job
+
+OK, FAILED, WRONG_INPUT, INTERRUPTED = 0, 1, 2, 130
+
+COPY_HELP = """\
+Copy every object under one S3 prefix to another; the bytes stream through this process.
+
+Prefixes are taken verbatim: `s3://a/logs` also takes in `logs-old/1.gz`. End them with a slash to mean
+a folder. Settings may also come from the environment: ASYNCSTREAM_MEMORY_LIMIT and so on."""
+
+COMPARE_HELP = """\
+Copy the same files in every way, each in a fresh process, and show what is faster and cheaper.
+
+Starts an S3 server on this machine that behaves like S3 seen from Lambda; needs no account, no network
+and no disk. The defaults take about seven minutes, most of it for the small files one by one."""
+
+VARIANTS_HELP = "sequential, threads, threads-multipart, asyncio, asyncio-multipart, boto3, boto3-pool"
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Run one command; the process's exit code."""
+    signal.signal(signal.SIGTERM, _interrupt)
+    given = sys.argv[1:] if arguments is None else list(arguments)
+    options = _parser().parse_args(given, argparse.Namespace(arguments=given))
+    run: Callable[[argparse.Namespace], int] = options.run
+    try:
+        return run(options)
+    except (ConfigError, InputError) as error:
+        return _fail(error, WRONG_INPUT)
+    except AsyncstreamError as error:
+        return _fail(error, FAILED)
+    except KeyboardInterrupt:
+        _say("interrupted")
+        return INTERRUPTED
+
+
+def copy(options: argparse.Namespace) -> int:
+    """`asyncstream copy`."""
+    pair = _pair(options)
+    config = TransferConfig.from_env().override(_given(options))
+    with TransferSession(options.engine, endpoint_url=options.endpoint_url) as session:
+        if options.dry_run:
+            return _list_jobs(session.plan([pair], config))
+        report = _transfer(session, pair, config)
+    for file in report.failed:
+        _say(f"FAILED  {file.source} -> {file.destination}: {type(file.error).__name__}: {file.error}")
+    _say(_summary(report))
+    return FAILED if report.failed else OK
+
+
+def compare(options: argparse.Namespace) -> int:
+    """`asyncstream compare`."""
+    _require("rich", "awscrt", "trustme", extra="lab")
+    from asyncstream.lab.compare import comparing  # noqa: PLC0415 - the core install lacks what it imports
+    from asyncstream.lab.compare.display import display_for  # noqa: PLC0415
+    from asyncstream.lab.compare.settings import checked  # noqa: PLC0415
+    from asyncstream.report import table  # noqa: PLC0415
+    from asyncstream.report.document import document  # noqa: PLC0415
+
+    settings = checked(options)
+    to_stdout = options.json == "-"
+    if options.json and not to_stdout and not Path(options.json).parent.is_dir():
+        raise InputError(f"--json {options.json}: there is no such directory")
+    comparison = comparing.compare(settings, display_for(sys.stderr))
+    if to_stdout:
+        sys.stdout.buffer.write(document(comparison))
+        sys.stdout.flush()
+    elif options.json:
+        Path(options.json).write_bytes(document(comparison))
+    # Standard output has the table, unless it is to hold nothing but JSON.
+    table.draw(comparison, sys.stderr if to_stdout else sys.stdout)
+    if comparison.ended_early == comparing.CTRL_C:
+        return INTERRUPTED
+    return FAILED if comparison.errors or comparison.ended_early else OK
+
+
+class _Parser(argparse.ArgumentParser):
+    """argparse, with errors of one line."""
+
+    def error(self, message: str) -> NoReturn:
+        self.exit(WRONG_INPUT, f"{self.prog}: {message} (see {self.prog} --help)\n")
+
+
+def _parser() -> argparse.ArgumentParser:
+    parser = _Parser(prog="asyncstream", description="Stream S3 files through a fixed memory cap.")
+    parser.add_argument("--version", action="version", version=f"asyncstream {__version__}")
+    commands = parser.add_subparsers(required=True, metavar="COMMAND")
+    raw = argparse.RawDescriptionHelpFormatter
+    _add_copy(commands.add_parser("copy", help="copy S3 objects", description=COPY_HELP, formatter_class=raw))
+    _add_compare(
+        commands.add_parser(
+            "compare",
+            help="see which way is faster and cheaper",
+            description=COMPARE_HELP,
+            formatter_class=raw,
+        )
+    )
+    return parser
+
+
+def _add_copy(parser: argparse.ArgumentParser) -> None:
+    parser.set_defaults(run=copy)
+    add = parser.add_argument
+    add("source", metavar="SOURCE", help="s3://bucket/prefix")
+    add("destination", metavar="DESTINATION", help="s3://bucket/prefix that takes the place of SOURCE")
+    add("--object", action="store_true", help="SOURCE and DESTINATION are one object each, not prefixes")
+    add("--dry-run", action="store_true", help="list what would be copied: source, destination, bytes")
+    add("--engine", choices=ENGINES, default=DEFAULT_ENGINE, help="default: %(default)s")
+    add("--max-concurrency", type=int, metavar="N", help="most files, or parts, in flight; default: 10")
+    add("--memory-limit", type=_size, metavar="SIZE", help="for all parts in flight; default: 64MiB")
+    add("--part-size", type=_size_or_auto, metavar="SIZE", help='5MiB to 5GiB, or "auto", the default')
+    add(
+        "--multipart",
+        action=argparse.BooleanOptionalAction,
+        help="copy the parts of a file at once, not each file as one stream",
+    )
+    add("--endpoint-url", metavar="URL", help="another S3 than AWS's")
+
+
+def _add_compare(parser: argparse.ArgumentParser) -> None:
+    parser.set_defaults(run=compare)
+    add = parser.add_argument
+    add(
+        "--files",
+        action="append",
+        metavar="COUNTxSIZE",
+        help="what to copy, such as 500x1MiB; may be repeated; default: 10x100MB and 2000x16KiB",
+    )
+    add("--variants", metavar="A,B", help=f"the ways to compare, of {VARIANTS_HELP}; default: all")
+    add("--rounds", type=int, default=1, metavar="N", help="runs of each; more give medians and a spread")
+    add("--concurrency", type=int, default=10, metavar="N", help="transfers at once; default: %(default)s")
+    add(
+        "--model",
+        default="53/90/25",
+        metavar="MODEL",
+        help='the network: MB/s a connection / MB/s together / ms to the first byte, or "off"; '
+        "default: %(default)s, one fit of figures from Lambda",
+    )
+    add("--tls", action="store_true", help="serve https, as S3 does")
+    add("--memory", type=int, metavar="MB", help="Lambda memory to bill; default: what each way needs")
+    add("--architecture", choices=("arm64", "x86_64"), default="arm64", help="to bill; default: %(default)s")
+    add("--prices", type=Path, metavar="FILE", help="another price table, of the form of report/prices.json")
+    add("--json", nargs="?", const="-", metavar="FILE", help="also as JSON, to a file or standard output")
+    add("--endpoint-url", metavar="URL", help="compare on this S3 instead; files are uploaded and deleted")
+    add("--source-bucket", metavar="NAME", help="with --endpoint-url: an existing bucket; default: a new one")
+    add("--destination-bucket", metavar="NAME", help="with --endpoint-url: likewise, for results")
+
+
+def _pair(options: argparse.Namespace) -> Pair:
+    if options.object:
+        return S3Object.from_uri(options.source), S3Object.from_uri(options.destination)
+    return S3Prefix.from_uri(options.source), S3Prefix.from_uri(options.destination)
+
+
+def _given(options: argparse.Namespace) -> dict[str, Any]:
+    """The settings of TransferConfig that the command line names."""
+    names = ("max_concurrency", "memory_limit", "part_size", "multipart")
+    return {name: getattr(options, name) for name in names if getattr(options, name) is not None}
+
+
+def _list_jobs(jobs: "Sequence[Job]") -> int:
+    for job in jobs:
+        size = "size unknown" if job.size is None else f"{job.size:,} bytes"
+        print(f"{job.source} -> {job.destination}  {size}")  # noqa: T201 - what was asked for
+    known = sum(job.size for job in jobs if job.size is not None)
+    _say(f"dry run: {len(jobs):,} files, {rounded(known)}, would be copied")
+    return OK
+
+
+def _transfer(session: TransferSession, pair: Pair, config: TransferConfig) -> TransferReport:
+    """Copy, with a progress bar where somebody watches."""
+    if not sys.stderr.isatty():
+        return session.transfer([pair], config)
+    if importlib.util.find_spec("rich") is None:
+        _say("no progress bar without rich: pip install 'asyncstream[cli]'")
+        return session.transfer([pair], config)
+    from asyncstream.report.progress_bar import ProgressBar  # noqa: PLC0415 - only drawing needs rich
+
+    bar = ProgressBar(sys.stderr)
+    with bar.shown():
+        return session.transfer([pair], config, bar.on_event)
+
+
+def _summary(report: TransferReport) -> str:
+    copied = len(report.files) - len(report.failed)
+    rate = rounded(report.bytes / report.seconds) if report.seconds else "0 B"
+    failed = f", {len(report.failed):,} failed" if report.failed else ""
+    return (
+        f"{copied:,} of {len(report.files):,} files copied{failed}: {rounded(report.bytes)} in "
+        f"{report.seconds:.1f} s ({rate}/s), {sum(report.requests.values()):,} requests, {report.engine}"
+    )
+
+
+def _size(text: str) -> int:
+    try:
+        return parse_size(text)
+    except InputError as error:
+        raise argparse.ArgumentTypeError(str(error)) from None
+
+
+def _size_or_auto(text: str) -> int | str:
+    return text if text == "auto" else _size(text)
+
+
+def _require(*modules: str, extra: str) -> None:
+    missing = [module for module in modules if importlib.util.find_spec(module) is None]
+    if missing:
+        raise ConfigError(f"{', '.join(missing)} not installed: pip install 'asyncstream[{extra}]'")
+
+
+def _interrupt(*_: object) -> None:
+    """Whoever ends the process politely gets the same cleaning up as Ctrl-C."""
+    if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:  # as shells start what runs in the background
+        raise KeyboardInterrupt
+    signal.raise_signal(signal.SIGINT)  # not raised from here: asyncio has a way of its own with it
+
+
+def _say(line: str) -> None:
+    print(line, file=sys.stderr)  # noqa: T201 - a command line talks
+
+
+def _fail(error: Exception, code: int) -> int:
+    _say(f"asyncstream: {error}")
+    return code
+
+
+if __name__ == "__main__":
+    sys.exit(main())

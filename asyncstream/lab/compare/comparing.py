@@ -1,0 +1,99 @@
+"""`compare`: from settings to a whole comparison, also when Ctrl-C ends it early; called by `cli.py`."""
+
+import os
+import platform
+from datetime import UTC, datetime
+from importlib import metadata
+
+from asyncstream.errors import AsyncstreamError
+from asyncstream.lab.compare import workloads
+from asyncstream.lab.compare.display import Display
+from asyncstream.lab.compare.endpoint import EndpointTestbed
+from asyncstream.lab.compare.rounds import Turn, source_prefix, take, turns
+from asyncstream.lab.compare.settings import Settings
+from asyncstream.lab.compare.testbed import LabTestbed
+from asyncstream.lab.s3 import LabS3Error
+from asyncstream.report.comparison import Comparison, Environment, Network
+from asyncstream.report.measurement import Failure, Measured, Run
+from asyncstream.report.rows import section
+
+# The reason for an early end, where the user gave it.
+CTRL_C = "Ctrl-C"
+
+
+def compare(settings: Settings, display: Display) -> Comparison:
+    """Run everything. Ctrl-C ends it early, with what was measured by then and nothing left behind."""
+    created = datetime.now(UTC).isoformat(timespec="seconds")
+    planned = list(turns(settings.rounds, settings.workloads, settings.variants))
+    done: list[tuple[Turn, Run | Failure]] = []
+    ended_early: str | None = None
+    try:
+        with display.showing(len(planned)), _open_testbed(settings) as testbed:
+            for workload in settings.workloads:
+                display.preparing(workload)
+                testbed.put_sources(source_prefix(workload), workloads.names(workload), workload.size)
+            for turn in planned:
+                display.started(turn)
+                run = take(turn, testbed, settings.concurrency)
+                done.append((turn, run))
+                display.finished(turn, run)
+    except KeyboardInterrupt:
+        ended_early = CTRL_C
+    except (AsyncstreamError, LabS3Error) as error:
+        if not done:
+            raise AsyncstreamError(str(error)) from error
+        ended_early = str(error)
+    return _comparison(settings, created, done, ended_early)
+
+
+def _open_testbed(settings: Settings) -> LabTestbed | EndpointTestbed:
+    if settings.endpoint_url is None:
+        return LabTestbed(settings.model, tls=settings.tls)
+    return EndpointTestbed(settings.endpoint_url, settings.source_bucket, settings.destination_bucket)
+
+
+def _comparison(
+    settings: Settings, created: str, done: list[tuple[Turn, Run | Failure]], ended_early: str | None
+) -> Comparison:
+    sections = [
+        section(
+            workload,
+            [
+                Measured(
+                    variant.way,
+                    [run for turn, run in done if turn.workload == workload and turn.variant is variant],
+                )
+                for variant in settings.variants
+            ],
+            settings.billing,
+        )
+        for workload in settings.workloads
+    ]
+    endpoint = settings.endpoint_url
+    return Comparison(
+        command=settings.command,
+        created=created,
+        environment=environment(),
+        network=Network(
+            endpoint or LabTestbed.server,
+            None if endpoint else settings.model,
+            endpoint.startswith("https") if endpoint else settings.tls,
+        ),
+        concurrency=settings.concurrency,
+        rounds=settings.rounds,
+        billing=settings.billing,
+        sections=sections,
+        verified=sum(isinstance(run, Run) for _, run in done),
+        ended_early=ended_early,
+    )
+
+
+def environment() -> Environment:
+    """This machine and the SDKs that are installed here."""
+    packages = {name: metadata.version(name) for name in ("boto3", "aioboto3")}
+    return Environment(
+        len(os.sched_getaffinity(0)),
+        f"{platform.system()} {platform.machine()}",
+        platform.python_version(),
+        packages,
+    )

@@ -1,0 +1,104 @@
+"""Progress of a comparison on standard error: a live line in a terminal, plain lines elsewhere."""
+
+import sys
+from collections.abc import Iterator
+from contextlib import AbstractContextManager, contextmanager
+from typing import Any, Protocol, TextIO
+
+from asyncstream.lab.compare.rounds import Turn
+from asyncstream.report.measurement import Failure, Run, Workload
+
+
+class Display(Protocol):
+    """Told by `comparing.py` what happens."""
+
+    def showing(self, turns: int) -> AbstractContextManager[None]:
+        """Show progress of so many turns, as long as the context is open."""
+
+    def preparing(self, workload: Workload) -> None:
+        """The sources of a workload are being made."""
+
+    def started(self, turn: Turn) -> None:
+        """A run begins."""
+
+    def finished(self, turn: Turn, run: Run | Failure) -> None:
+        """A run has ended, and was verified."""
+
+
+def display_for(out: TextIO = sys.stderr) -> Display:
+    """What suits where it is shown."""
+    return LiveDisplay(out) if out.isatty() else PlainDisplay(out)
+
+
+class PlainDisplay:
+    """A line for every run that has ended."""
+
+    def __init__(self, out: TextIO) -> None:
+        self._out = out
+        self._turns = 0
+        self._ended = 0
+
+    @contextmanager
+    def showing(self, turns: int) -> Iterator[None]:
+        """See `Display`."""
+        self._turns = turns
+        yield
+
+    def preparing(self, workload: Workload) -> None:
+        """See `Display`: not worth a line."""
+
+    def started(self, turn: Turn) -> None:
+        """See `Display`: not worth a line."""
+
+    def finished(self, turn: Turn, run: Run | Failure) -> None:
+        """See `Display`."""
+        self._ended += 1
+        print(f"[{self._ended}/{self._turns}] {_told(turn)}: {_outcome(run)}", file=self._out, flush=True)
+
+
+class LiveDisplay:
+    """A bar over all runs, the time of the current one, and a line for each that failed."""
+
+    def __init__(self, out: TextIO) -> None:
+        self._out = out
+        self._progress: Any = None
+        self._task: Any = None
+
+    @contextmanager
+    def showing(self, turns: int) -> Iterator[None]:
+        """See `Display`."""
+        from rich.console import Console  # noqa: PLC0415 - only drawing needs rich
+        from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn  # noqa: PLC0415
+
+        columns = (
+            BarColumn(20),
+            MofNCompleteColumn(),
+            TextColumn("runs"),
+            TimeElapsedColumn(),
+            TextColumn("{task.description}"),
+        )
+        with Progress(*columns, console=Console(file=self._out), transient=True) as self._progress:
+            self._task = self._progress.add_task("starting S3", total=turns)
+            yield
+
+    def preparing(self, workload: Workload) -> None:
+        """See `Display`."""
+        self._progress.update(self._task, description=f"preparing {workload.name}")
+
+    def started(self, turn: Turn) -> None:
+        """See `Display`."""
+        self._progress.update(self._task, description=_told(turn))
+
+    def finished(self, turn: Turn, run: Run | Failure) -> None:
+        """See `Display`."""
+        self._progress.update(self._task, advance=1)
+        style = "red" if isinstance(run, Failure) else "dim"
+        self._progress.console.print(f"{_told(turn)}: {_outcome(run)}", style=style, markup=False)
+
+
+def _told(turn: Turn) -> str:
+    return f"{turn.workload.name}, {turn.variant.way.label}, round {turn.round}"
+
+
+def _outcome(run: Run | Failure) -> str:
+    return f"FAILED  {run.error}" if isinstance(run, Failure) else f"{run.seconds:.1f} s, bytes verified"

@@ -1,0 +1,198 @@
+"""Any S3 as the testbed of a comparison, by its URL; opened by `comparing.py`.
+
+Sources are uploaded first and results read back, each as a stream. Whatever was made is deleted at the
+end: objects, uploads that a killed run left open, and buckets if none were named.
+"""
+
+import io
+import os
+import secrets
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import ExitStack, contextmanager
+from types import TracebackType
+from typing import Any, Self
+
+import boto3
+from boto3.exceptions import Boto3Error
+from botocore.config import Config
+from botocore.exceptions import BotoCoreError, ClientError
+
+from asyncstream.errors import S3Error
+from asyncstream.lab.compare.verification import Checksum
+from asyncstream.lab.s3.checksums import crc64nvme, encoded_crc64nvme
+from asyncstream.lab.s3.content import SyntheticContent
+
+CONNECTIONS = 8
+READ_SIZE = 1 << 20
+KEYS_A_DELETE = 1000  # DeleteObjects takes no more
+
+
+class SyntheticFile(io.RawIOBase):
+    """Synthetic content as a file to upload from."""
+
+    def __init__(self, content: SyntheticContent) -> None:
+        super().__init__()
+        self._content = content
+        self._position = 0
+
+    def readable(self) -> bool:
+        """It is."""
+        return True
+
+    def readinto(self, buffer: Any) -> int:
+        """Fill the buffer as far as one slice of the content goes."""
+        stop = min(self._position + len(buffer), self._content.size)
+        for part in self._content.slices(self._position, stop):
+            read = os.preadv(part.descriptor, [memoryview(buffer)[: part.length]], part.offset)
+            self._position += read
+            return read
+        return 0
+
+
+class EndpointTestbed:
+    """A bucket for sources and one for results at an endpoint; a context manager.
+
+    Args:
+        endpoint_url: where the S3 is. Credentials are found as boto3 finds them.
+        source_bucket, destination_bucket: existing buckets; None makes one and deletes it afterwards.
+
+    Raises:
+        S3Error: from all methods, whatever the SDK raised.
+    """
+
+    def __init__(
+        self, endpoint_url: str, source_bucket: str | None = None, destination_bucket: str | None = None
+    ) -> None:
+        self.server = endpoint_url
+        self._root = f"asyncstream-compare-{secrets.token_hex(6)}"
+        self._endpoint_url = endpoint_url
+        self._sources: dict[str, SyntheticContent] = {}
+        self._undo = ExitStack()
+        try:
+            with _said_in_one_line():
+                config = Config(max_pool_connections=4 * CONNECTIONS, s3={"payload_signing_enabled": False})
+                self._s3 = boto3.client("s3", endpoint_url=endpoint_url, config=config)
+                self._undo.callback(self._s3.close)
+                self._source_bucket = self._bucket(source_bucket, "source")
+                self._destination_bucket = self._bucket(destination_bucket, "destination")
+        except BaseException:
+            self._undo.close()
+            raise
+
+    def __enter__(self) -> Self:
+        """Return itself: the buckets are there."""
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        """Delete what was made."""
+        with _said_in_one_line():
+            self._undo.close()
+
+    def environment(self) -> Mapping[str, str]:
+        """See `Testbed`: the user's own, for the credentials."""
+        return {**os.environ, "AWS_ENDPOINT_URL_S3": self._endpoint_url}
+
+    def source(self, prefix: str) -> str:
+        """See `Testbed`."""
+        return f"s3://{self._source_bucket}/{self._root}/{prefix}"
+
+    def destination(self, prefix: str) -> str:
+        """See `Testbed`."""
+        return f"s3://{self._destination_bucket}/{self._root}/{prefix}"
+
+    def put_sources(self, prefix: str, names: Sequence[str], size: int) -> None:
+        """See `Testbed`: as streams, each key's content seeded by the key."""
+        contents = {f"{prefix}{name}": SyntheticContent(f"{prefix}{name}", size) for name in names}
+        self._sources |= contents
+
+        def upload(key: str) -> None:
+            body = SyntheticFile(contents[key])
+            self._s3.upload_fileobj(body, self._source_bucket, f"{self._root}/{key}")
+
+        with _said_in_one_line():
+            _each(upload, contents)
+
+    def expected(self, prefix: str) -> dict[str, Checksum]:
+        """See `Testbed`: computed, not read back."""
+        return {
+            key.removeprefix(prefix): Checksum(content.size, encoded_crc64nvme(content.crc64nvme()))
+            for key, content in self._sources.items()
+            if key.startswith(prefix)
+        }
+
+    def found(self, prefix: str) -> dict[str, Checksum]:
+        """See `Testbed`: every object is read back."""
+        whole = f"{self._root}/{prefix}"
+        with _said_in_one_line():
+            keys = list(self._keys(self._destination_bucket, whole))
+            checksums = _each(self._read, keys)
+        return dict(zip((key.removeprefix(whole) for key in keys), checksums, strict=True))
+
+    def start_counting(self) -> None:
+        """See `Testbed`: nothing to do."""
+
+    def counted(self) -> None:
+        """See `Testbed`: nobody but the client can count here."""
+
+    def discard(self, prefix: str) -> None:
+        """See `Testbed`."""
+        with _said_in_one_line():
+            self._delete(self._destination_bucket, f"{self._root}/{prefix}")
+
+    def _bucket(self, name: str | None, purpose: str) -> str:
+        """The bucket to use, and what to do about it at the end."""
+        if name is not None:
+            self._s3.head_bucket(Bucket=name)
+        else:
+            name = f"{self._root}-{purpose}"
+            region = self._s3.meta.region_name
+            where = {"CreateBucketConfiguration": {"LocationConstraint": region}}
+            self._s3.create_bucket(Bucket=name, **({} if region in ("us-east-1", "aws-global") else where))
+            self._undo.callback(self._s3.delete_bucket, Bucket=name)
+        self._undo.callback(self._delete, name, f"{self._root}/")
+        return name
+
+    def _delete(self, bucket: str, prefix: str) -> None:
+        for upload in self._open_uploads(bucket, prefix):
+            self._s3.abort_multipart_upload(Bucket=bucket, Key=upload["Key"], UploadId=upload["UploadId"])
+        keys = [{"Key": key} for key in self._keys(bucket, prefix)]
+        for start in range(0, len(keys), KEYS_A_DELETE):
+            batch = {"Objects": keys[start : start + KEYS_A_DELETE], "Quiet": True}
+            self._s3.delete_objects(Bucket=bucket, Delete=batch)
+
+    def _keys(self, bucket: str, prefix: str) -> Iterator[str]:
+        pages = self._s3.get_paginator("list_objects_v2").paginate(Bucket=bucket, Prefix=prefix)
+        return (row["Key"] for page in pages for row in page.get("Contents", ()))
+
+    def _open_uploads(self, bucket: str, prefix: str) -> Iterator[Any]:
+        pages = self._s3.get_paginator("list_multipart_uploads").paginate(Bucket=bucket, Prefix=prefix)
+        return (upload for page in pages for upload in page.get("Uploads", ()))
+
+    def _read(self, key: str) -> Checksum:
+        body = self._s3.get_object(Bucket=self._destination_bucket, Key=key)["Body"]
+        size = crc = 0
+        for chunk in body.iter_chunks(READ_SIZE):
+            size, crc = size + len(chunk), crc64nvme(chunk, crc)
+        return Checksum(size, encoded_crc64nvme(crc))
+
+
+@contextmanager
+def _said_in_one_line() -> Iterator[None]:
+    """The SDK's errors as one of asyncstream's, which the command line shows without a traceback."""
+    try:
+        yield
+    except (BotoCoreError, Boto3Error, ClientError, ValueError) as error:
+        raise S3Error(str(error)) from error
+
+
+def _each(work: Callable[[str], Any], keys: Any) -> list[Any]:
+    """Do something with every key, a few at a time."""
+    with ThreadPoolExecutor(CONNECTIONS) as pool:
+        try:
+            return list(pool.map(work, keys))
+        except BaseException:
+            pool.shutdown(cancel_futures=True)
+            raise

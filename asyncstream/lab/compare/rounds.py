@@ -1,0 +1,57 @@
+"""All runs of a comparison in their order, and one of them from event to verdict; for `comparing.py`."""
+
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+
+from msgspec.structs import replace
+
+from asyncstream.errors import AsyncstreamError
+from asyncstream.lab.compare import verification, workloads
+from asyncstream.lab.compare.process import call_handler
+from asyncstream.lab.compare.testbed import Testbed
+from asyncstream.lab.compare.variants import Variant
+from asyncstream.report.measurement import Failure, Run, Workload
+
+
+@dataclass(frozen=True, slots=True)
+class Turn:
+    """One run to be made."""
+
+    round: int
+    workload: Workload
+    variant: Variant
+
+
+def turns(rounds: int, files: Sequence[Workload], variants: Sequence[Variant]) -> Iterator[Turn]:
+    """Every run in its order: variants take turns, so that a slow minute of the machine hits them all."""
+    for round_ in range(1, rounds + 1):
+        for workload in files:
+            for variant in variants:
+                yield Turn(round_, workload, variant)
+
+
+def source_prefix(workload: Workload) -> str:
+    """Where a workload's sources lie."""
+    return f"{workload.files}x{workload.size}/"
+
+
+def take(turn: Turn, testbed: Testbed, concurrency: int) -> Run | Failure:
+    """Make one run, and verify every byte of it."""
+    source = source_prefix(turn.workload)
+    results = f"round-{turn.round}/{turn.variant.way.name}/{source}"
+    config = {"max_concurrency": concurrency, **turn.variant.config}
+    event = workloads.event(turn.workload, testbed.source(source), testbed.destination(results), config)
+    testbed.start_counting()
+    run = call_handler(turn.variant, event, testbed.environment())
+    if isinstance(run, Failure):
+        testbed.discard(results)
+        return run
+    counted = testbed.counted()
+    try:
+        wrong = verification.difference(testbed.expected(source), testbed.found(results))
+    except AsyncstreamError as error:
+        wrong = f"the results cannot be read back: {error}"
+    testbed.discard(results)
+    if wrong is not None:
+        return Failure(wrong)
+    return run if counted is None else replace(run, requests=counted)

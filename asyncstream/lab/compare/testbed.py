@@ -1,0 +1,114 @@
+"""The S3 that a comparison runs against: what `rounds.py` asks of it, and its first kind, the lab's.
+
+The other kind, any S3 by its URL, is in `endpoint.py`.
+"""
+
+import os
+from collections.abc import Mapping, Sequence
+from types import TracebackType
+from typing import Protocol, Self
+
+from asyncstream.lab.compare.verification import Checksum
+from asyncstream.lab.s3 import LabS3
+
+
+class Testbed(Protocol):
+    """An S3 with a place for sources and one for results; prefixes end with a slash."""
+
+    server: str
+
+    def environment(self) -> Mapping[str, str]:
+        """Environment variables of a process that is to find it."""
+
+    def source(self, prefix: str) -> str:
+        """The URI of a prefix among the sources."""
+
+    def destination(self, prefix: str) -> str:
+        """The URI of a prefix among the results."""
+
+    def put_sources(self, prefix: str, names: Sequence[str], size: int) -> None:
+        """Have files of `size` bytes, no two of them alike, under a prefix."""
+
+    def expected(self, prefix: str) -> dict[str, Checksum]:
+        """The checksums of the sources under a prefix, by what follows it in their keys."""
+
+    def found(self, prefix: str) -> dict[str, Checksum]:
+        """The checksums of the results under a prefix, of the bytes as they arrived."""
+
+    def start_counting(self) -> None:
+        """Count requests from here on."""
+
+    def counted(self) -> dict[str, int] | None:
+        """Requests since then, by operation; None where only the client can count them."""
+
+    def discard(self, prefix: str) -> None:
+        """Drop the results under a prefix."""
+
+
+class LabTestbed:
+    """The lab S3: synthetic sources, and results reduced to their checksums. A context manager."""
+
+    server = "asyncstream's lab server on this machine"
+
+    def __init__(self, model: str, *, tls: bool) -> None:
+        self._lab = LabS3(model=model, tls=tls)
+        try:
+            self._lab.create_bucket("source", keep=True)
+            self._lab.create_bucket("destination", keep=False)
+        except BaseException:
+            self._lab.close()
+            raise
+
+    def __enter__(self) -> Self:
+        """Return itself: the server runs already."""
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        """End the server."""
+        self._lab.close()
+
+    def environment(self) -> Mapping[str, str]:
+        """See `Testbed`; nothing of the user's own AWS settings is let through."""
+        others = {name: value for name, value in os.environ.items() if not name.startswith("AWS_")}
+        nothing = {"AWS_CONFIG_FILE": os.devnull, "AWS_SHARED_CREDENTIALS_FILE": os.devnull}
+        return others | nothing | self._lab.environment()
+
+    def source(self, prefix: str) -> str:
+        """See `Testbed`."""
+        return f"s3://source/{prefix}"
+
+    def destination(self, prefix: str) -> str:
+        """See `Testbed`."""
+        return f"s3://destination/{prefix}"
+
+    def put_sources(self, prefix: str, names: Sequence[str], size: int) -> None:
+        """See `Testbed`."""
+        self._lab.declare("source", [(prefix + name, size) for name in names])
+
+    def expected(self, prefix: str) -> dict[str, Checksum]:
+        """See `Testbed`."""
+        return self._checksums("source", prefix)
+
+    def found(self, prefix: str) -> dict[str, Checksum]:
+        """See `Testbed`: the server has computed them over the bytes it received."""
+        return self._checksums("destination", prefix)
+
+    def start_counting(self) -> None:
+        """See `Testbed`."""
+        self._lab.reset_stats()
+
+    def counted(self) -> dict[str, int]:
+        """See `Testbed`: the server's own count."""
+        operations: dict[str, int] = self._lab.stats()["operations"]
+        return operations
+
+    def discard(self, prefix: str) -> None:
+        """See `Testbed`: of results only checksums are kept, and each run has a prefix of its own."""
+
+    def _checksums(self, bucket: str, prefix: str) -> dict[str, Checksum]:
+        return {
+            key.removeprefix(prefix): Checksum(checksum.size, checksum.crc64nvme)
+            for key, checksum in self._lab.checksums(bucket, prefix).items()
+        }

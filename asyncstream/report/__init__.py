@@ -1,0 +1,1 @@
+"""What was measured, made readable: prices, rows, tables, JSON. Knows neither the lab nor the session."""

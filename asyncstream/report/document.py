@@ -1,0 +1,30 @@
+"""The JSON document of a comparison; written by `asyncstream compare --json`."""
+
+from typing import Any
+
+import msgspec
+
+from asyncstream.report.comparison import Comparison
+from asyncstream.report.rows import Row
+
+FORMAT = "asyncstream-compare"
+VERSION = 1  # raised when a field changes its meaning or goes; new fields do not raise it
+
+
+def document(comparison: Comparison) -> bytes:
+    """The comparison as indented JSON: the types of `comparison.py` and `rows.py`, field by field."""
+    sections = [
+        {"workload": section.workload, "rows": [_row(row) for row in section.rows]}
+        for section in comparison.sections
+    ]
+    fields: dict[str, Any] = {name: getattr(comparison, name) for name in comparison.__struct_fields__}
+    whole = {"format": FORMAT, "version": VERSION, **fields, "sections": sections}
+    return msgspec.json.format(msgspec.json.encode(whole), indent=2) + b"\n"
+
+
+def _row(row: Row) -> dict[str, Any]:
+    figures = row.figures
+    if figures is None:
+        return {"way": row.way, "figures": None, "errors": row.errors}
+    fields = {name: getattr(figures, name) for name in figures.__struct_fields__}
+    return {"way": row.way, "figures": {**fields, "usd": figures.usd}, "errors": row.errors}

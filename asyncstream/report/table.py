@@ -1,0 +1,185 @@
+"""The tables of a comparison in a terminal: drawn with rich, called by `asyncstream compare`.
+
+All figures are shown where there is room (about 100 columns). Where there is not, what can be had from
+others goes: the two halves of the price, and the cost ratio.
+"""
+
+import os
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from itertools import product
+from typing import TextIO
+
+from rich.box import SIMPLE_HEAD
+from rich.console import Console
+from rich.table import Table
+from rich.text import Text
+
+from asyncstream.report.comparison import Comparison
+from asyncstream.report.measurement import Workload
+from asyncstream.report.rows import Figures, Row, Section
+from asyncstream.report.sizing import MB_PER_VCPU, SMALLEST_MB, SPARE
+from asyncstream.report.verdict import verdict
+
+# Where no terminal tells a width: files, pipes, the logs of a CI.
+DEFAULT_WIDTH = 118
+
+# What the article that this project answers measured on Lambda. Not a column: its code is nobody's row.
+ARTICLE_WORKLOAD = Workload(10, 100_000_000)
+ARTICLE = "For comparison, the article on Lambda: 21 s one by one, 13 s threads, 12 s threads + multipart."
+
+
+@dataclass(frozen=True, slots=True)
+class Column:
+    """A column: its heading in two lines, what it shows, and where alone it belongs."""
+
+    heading: str
+    show: Callable[[Figures], str]
+    wide_only: bool = False
+    several_rounds: bool = False
+
+
+COLUMNS = (
+    Column("\nsec.", lambda f: _short(f.seconds)),
+    Column("+/-\n%", lambda f: f"{(f.slowest - f.fastest) / f.seconds * 50:.0f}", several_rounds=True),
+    Column("time\nratio", lambda f: _ratio(f.time_ratio)),
+    Column("\nMB/s", lambda f: f"{f.megabytes_per_second:.1f}"),
+    Column("CPU\nsec.", lambda f: _short(f.cpu_seconds)),
+    Column("peak\nMiB", lambda f: f"{f.peak_bytes / 2**20:.0f}"),
+    Column("S3\nreq.", lambda f: f"{f.request_count:,}"),
+    Column("needs\nMB", lambda f: f"{f.needed_mb:,}"),
+    Column("GB-\nsec.", lambda f: _short(f.gb_seconds)),
+    Column("com-\npute", lambda f: f"{f.compute_usd * 1000:.3f}", wide_only=True),
+    Column("re-\nquests", lambda f: f"{f.requests_usd * 1000:.3f}", wide_only=True),
+    Column("USD/1k\nruns", lambda f: f"{f.usd * 1000:.3f}"),
+    Column("cost\nratio", lambda f: _ratio(f.cost_ratio), wide_only=True),
+)
+
+
+def draw(comparison: Comparison, out: TextIO) -> None:
+    """Print the whole comparison, as wide as the terminal is."""
+    told = out.isatty() or "COLUMNS" in os.environ
+    console = Console(file=out, highlight=False, width=None if told else DEFAULT_WIDTH)
+    for line in heading(comparison):
+        console.print(Text(line))
+    for section in comparison.sections:
+        _draw_section(console, section, comparison.rounds)
+    console.print()
+    for line in notes(comparison):
+        console.print(Text(line, style="dim"))
+    for error in comparison.errors:
+        console.print(Text(f"FAILED  {error}", style="bold red"))
+
+
+def heading(comparison: Comparison) -> Iterator[str]:
+    """What ran, on what network, and where."""
+    names = " and ".join(section.workload.name for section in comparison.sections)
+    rounds = "1 round" if comparison.rounds == 1 else f"{comparison.rounds} rounds (medians)"
+    yield (
+        f"Copying {names} from S3 to S3: each run is a handler's call in a process of its own, "
+        f"{comparison.concurrency} at once where it is not one by one, {rounds}."
+    )
+    network = comparison.network
+    yield f"S3: {network.server}{', over TLS' if network.tls else ''}. {_model(network.model)}"
+    environment = comparison.environment
+    packages = ", ".join(f"{name} {version}" for name, version in environment.packages.items())
+    machine = f"{environment.cores} cores, {environment.system}, Python {environment.python}"
+    yield f"Machine: {machine}, {packages}."
+
+
+def notes(comparison: Comparison) -> Iterator[str]:
+    """How to read the figures."""
+    billing = comparison.billing
+    yield (
+        f"needs MB: the smallest Lambda memory with room for the peak and {SPARE - 1:.0%} more, and with the "
+        f"CPU that was used (1 vCPU is {MB_PER_VCPU:,} MB; at least {SMALLEST_MB})"
+        + (
+            ". It is what GB-seconds are counted with."
+            if billing.memory_mb is None
+            else f"; but GB-seconds are counted with {billing.memory_mb:,} MB, as asked: "
+            "a way that needs more would be slower there, or killed."
+        )
+    )
+    prices = billing.prices
+    yield (
+        f"USD of 1,000 such runs: compute on {billing.architecture} and requests to S3, {prices.region}, "
+        f"prices of {prices.date} ({prices.source})."
+    )
+    imports = ", ".join(
+        f"{row.way.label} {row.figures.import_cpu_seconds:.2f}"
+        for section in comparison.sections[:1]
+        for row in section.rows
+        if row.figures is not None
+    )
+    if imports:
+        yield f"Not in the figures: CPU seconds of the cold import before the call: {imports}."
+    yield f"Verified: every byte of {comparison.verified} runs (size and CRC64NVME of each file)."
+    if comparison.ended_early:
+        yield f"Ended early ({comparison.ended_early}): the rows that are missing were not measured."
+    yield f"Again: {comparison.command}"
+
+
+def _model(model: str | None) -> str:
+    if model is None:
+        return "No network model: what the endpoint gives."
+    if model == "off":
+        return "Network model off: as fast as this machine is."
+    connection, card, first_byte, *jitter = model.split("/")
+    told = f"{connection} MB/s a connection, {card} MB/s together each way, {first_byte} ms to the first byte"
+    if jitter:
+        told += f" (jitter {jitter[0]} %)"
+    origin = ", one fit of the article's figures on Lambda" if model == "53/90/25" else ""
+    return f"Network model {told}{origin}."
+
+
+def _draw_section(console: Console, section: Section, rounds: int) -> None:
+    columns = [column for column in COLUMNS if rounds > 1 or not column.several_rounds]
+    essential = [column for column in columns if not column.wide_only]
+    forms = [_table(section, shown, padding) for shown, padding in product((columns, essential), (1, 0))]
+    boundless = console.options.update_width(1000)
+    fitting = [f for f in forms if console.measure(f, options=boundless).maximum <= console.width]
+    console.print()
+    console.print(fitting[0] if fitting else forms[-1])
+    if section.workload == ARTICLE_WORKLOAD:
+        console.print(Text(ARTICLE, style="dim"))
+    if sentence := verdict(section):
+        console.print(Text(sentence, style="bold"))
+
+
+def _table(section: Section, columns: list[Column], padding: int) -> Table:
+    table = Table(
+        box=SIMPLE_HEAD,
+        show_edge=False,
+        padding=(0, padding, 0, 0),
+        title=section.workload.name,
+        title_justify="left",
+        title_style="bold",
+    )
+    table.add_column("", no_wrap=True)
+    for column in columns:
+        table.add_column(column.heading, justify="right", no_wrap=True)
+    ours = [row for row in section.rows if not row.way.reference]
+    theirs = [row for row in section.rows if row.way.reference]
+    for row in ours:
+        table.add_row(*_cells(row, columns), end_section=row is ours[-1])
+    for row in theirs:
+        table.add_row(*_cells(row, columns), style="italic")
+    return table
+
+
+def _cells(row: Row, columns: list[Column]) -> list[str]:
+    if row.figures is None:
+        return [row.way.label, "failed"]
+    label = f"{row.way.label} (!)" if row.errors else row.way.label
+    return [label, *(column.show(row.figures) for column in columns)]
+
+
+def _short(value: float) -> str:
+    """At most five characters, for whatever a laptop can measure."""
+    if value < 9.995:
+        return f"{value:.2f}"
+    return f"{value:.1f}" if value < 999.95 else f"{value:.0f}"
+
+
+def _ratio(ratio: float | None) -> str:
+    return "-" if ratio is None else _short(ratio)

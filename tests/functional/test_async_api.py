@@ -1,0 +1,110 @@
+"""`transfer_async`: on a loop that runs already, beside other tasks, and when it is cancelled."""
+
+import asyncio
+import gc
+
+import pytest
+from servers import content
+
+from asyncstream import ConfigError, MiB, S3Object, TransferConfig, transfer, transfer_async
+from asyncstream.progress import BytesMoved
+
+LARGE = 32 * MiB
+CONFIG = TransferConfig(multipart=True, part_size=5 * MiB, max_concurrency=3)
+
+
+@pytest.fixture
+def bucket(lab_server):
+    bucket = lab_server.new_bucket()
+    yield bucket
+    bucket.empty()
+
+
+def copy_of(bucket, key):
+    return [(S3Object(bucket.name, key), S3Object(bucket.name, f"copies/{key}"))]
+
+
+@pytest.mark.asyncio
+async def test_files_are_copied_on_the_running_loop(lab_server, bucket):
+    bucket.put("file", content(LARGE))
+    report = await transfer_async(
+        copy_of(bucket, "file"), config=CONFIG, endpoint_url=lab_server.endpoint_url
+    )
+    report.raise_for_failures()
+    assert report.engine == "asyncio"
+    assert bucket.get("copies/file") == content(LARGE)
+
+
+@pytest.mark.asyncio
+async def test_two_transfers_run_on_one_loop(lab_server, bucket):
+    for key in ("a", "b"):
+        bucket.put(key, content(LARGE, key))
+    reports = await asyncio.gather(
+        *(
+            transfer_async(copy_of(bucket, key), config=CONFIG, endpoint_url=lab_server.endpoint_url)
+            for key in ("a", "b")
+        )
+    )
+    for report in reports:
+        report.raise_for_failures()
+    assert {key: bucket.get(f"copies/{key}") == content(LARGE, key) for key in ("a", "b")} == {
+        "a": True,
+        "b": True,
+    }
+
+
+@pytest.mark.asyncio
+async def test_transfer_on_a_running_loop_says_what_to_call_instead(lab_server, bucket):
+    bucket.put("file", b"x")
+    with pytest.raises(ConfigError, match="transfer_async"):
+        transfer(copy_of(bucket, "file"), engine="asyncio", endpoint_url=lab_server.endpoint_url)
+    assert bucket.keys() == {"file"}
+    gc.collect()  # a coroutine never awaited would warn now
+
+
+@pytest.mark.asyncio
+async def test_cancelled_in_mid_upload_it_leaves_no_upload_no_task_and_no_connection(lab_server, bucket):
+    bucket.put("file", content(LARGE))
+    assert bucket.uploads() == []  # the client that asks has its connection by now
+    open_before = lab_server.lab.stats()["open_connections"]
+    parts_move = asyncio.Event()
+    moved = 0
+
+    def tell(event):
+        nonlocal moved
+        if isinstance(event, BytesMoved):
+            moved += event.bytes
+            parts_move.set()
+
+    task = asyncio.create_task(
+        transfer_async(
+            copy_of(bucket, "file"), config=CONFIG, on_event=tell, endpoint_url=lab_server.endpoint_url
+        )
+    )
+    await parts_move.wait()
+    assert bucket.uploads() == ["copies/file"]
+    task.cancel()
+    with pytest.raises(asyncio.CancelledError):
+        await task
+    assert moved < LARGE
+    assert asyncio.all_tasks() == {asyncio.current_task()}
+    assert bucket.uploads() == []
+    assert bucket.keys() == {"file"}
+    async with asyncio.timeout(5):
+        # The server, another process, takes a moment to see that they are closed.
+        while lab_server.lab.stats()["open_connections"] > open_before:  # noqa: ASYNC110
+            await asyncio.sleep(0.01)
+    gc.collect()  # what was left open would warn now
+
+
+@pytest.mark.asyncio
+async def test_cancelled_before_its_first_step_it_leaves_nothing(lab_server, bucket):
+    bucket.put("file", b"x")
+    task = asyncio.create_task(
+        transfer_async(copy_of(bucket, "file"), config=CONFIG, endpoint_url=lab_server.endpoint_url)
+    )
+    task.cancel()
+    with pytest.raises(asyncio.CancelledError):
+        await task
+    assert bucket.keys() == {"file"}
+    gc.collect()

@@ -1,0 +1,219 @@
+"""`asyncstream copy` against the lab S3, from the command line to the exit code."""
+
+import os
+import re
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import NamedTuple
+from urllib.request import urlopen
+
+import pytest
+
+from asyncstream.cli import main
+from asyncstream.lab.s3 import LabS3
+
+ROOT = Path(__file__).parents[2]
+
+
+@pytest.fixture(scope="module")
+def lab() -> Iterator[LabS3]:
+    with LabS3() as lab:
+        lab.create_bucket("source", keep=True)
+        lab.create_bucket("destination", keep=False)
+        lab.declare_many("source", "in/", 5, 200_000)
+        lab.declare("source", [("large/one", 12_000_000)])
+        yield lab
+
+
+class Ended(NamedTuple):
+    code: int
+    out: str
+    err: str
+
+
+@pytest.fixture
+def run(
+    lab: LabS3, monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str]
+) -> Iterator[Callable[..., Ended]]:
+    """Runs a command line in this process, which is much quicker."""
+    for name, value in lab.environment().items():
+        monkeypatch.setenv(name, value)
+    at_sigterm = signal.getsignal(signal.SIGTERM)
+
+    def run(*arguments: str) -> Ended:
+        try:
+            code = main(arguments)
+        except SystemExit as end:  # argparse
+            code = int(end.code or 0)
+        return Ended(code, *capfd.readouterr())
+
+    yield run
+    signal.signal(signal.SIGTERM, at_sigterm)
+
+
+def contents(lab: LabS3, bucket: str, prefix: str) -> dict[str, tuple[int, str]]:
+    checksums = lab.checksums(bucket, prefix)
+    return {key.removeprefix(prefix): (row.size, row.crc64nvme) for key, row in checksums.items()}
+
+
+@pytest.mark.parametrize("engine", ["sequential", "threads", "asyncio"])
+def test_a_prefix_is_copied(lab: LabS3, run: Callable[..., Ended], engine: str) -> None:
+    done = run("copy", "s3://source/in/", f"s3://destination/{engine}/", "--engine", engine)
+    assert (done.code, done.out) == (0, "")
+    assert re.fullmatch(rf"5 of 5 files copied: 1 MB in .* 11 requests, {engine}\n", done.err)
+    assert contents(lab, "destination", f"{engine}/") == contents(lab, "source", "in/")
+
+
+def test_settings_are_passed_on(lab: LabS3, run: Callable[..., Ended]) -> None:
+    lab.reset_stats()
+    options = ["--multipart", "--part-size", "5MiB", "--max-concurrency", "2", "--memory-limit", "16MiB"]
+    done = run("copy", "s3://source/large/", "s3://destination/parts/", *options)
+    assert done.code == 0
+    assert lab.stats()["operations"]["UploadPart"] == 3
+    assert lab.stats()["peak_data_requests"] <= 4
+    assert contents(lab, "destination", "parts/") == contents(lab, "source", "large/")
+
+
+def test_one_object_is_copied_to_one_key(lab: LabS3, run: Callable[..., Ended]) -> None:
+    done = run("copy", "--object", "s3://source/large/one", "s3://destination/renamed")
+    assert done.code == 0
+    assert contents(lab, "destination", "renamed")[""] == contents(lab, "source", "large/one")[""]
+
+
+def test_the_endpoint_may_be_named(
+    lab: LabS3, run: Callable[..., Ended], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.delenv("AWS_ENDPOINT_URL_S3")
+    done = run("copy", "s3://source/in/", "s3://destination/named/", "--endpoint-url", lab.endpoint_url)
+    assert done.code == 0
+    assert len(contents(lab, "destination", "named/")) == 5
+
+
+def test_a_dry_run_lists_and_copies_nothing(lab: LabS3, run: Callable[..., Ended]) -> None:
+    lab.reset_stats()
+    done = run("copy", "s3://source/in/", "s3://destination/dry/", "--dry-run")
+    assert done.code == 0
+    lines = done.out.splitlines()
+    assert lines[0] == "s3://source/in/000000 -> s3://destination/dry/000000  200,000 bytes"
+    assert len(lines) == 5
+    assert "dry run: 5 files, 1 MB" in done.err
+    assert lab.stats()["operations"] == {"ListObjectsV2": 1}
+
+
+def test_each_failed_file_is_told(lab: LabS3, run: Callable[..., Ended]) -> None:
+    done = run("copy", "s3://source/in/", "s3://nobucket/out/")
+    assert done.code == 1
+    failed = [line for line in done.err.splitlines() if line.startswith("FAILED")]
+    assert len(failed) == 5
+    assert failed[0].startswith("FAILED  s3://source/in/000000 -> s3://nobucket/out/000000: BucketNotFound: ")
+    assert "0 of 5 files copied, 5 failed" in done.err
+    assert "Traceback" not in done.err
+
+
+def test_a_bucket_that_cannot_be_listed_is_a_failure_in_one_line(
+    lab: LabS3, run: Callable[..., Ended]
+) -> None:
+    done = run("copy", "s3://nobucket/in/", "s3://destination/")
+    assert done.code == 1
+    assert len(done.err.splitlines()) == 1
+    assert "nobucket" in done.err
+
+
+@pytest.mark.parametrize(
+    ("arguments", "told"),
+    [
+        ([], "COMMAND"),
+        (["copy"], "SOURCE"),
+        (["copy", "s3://a"], "DESTINATION"),
+        (["copy", "source/in", "s3://destination/"], "not an S3 URI"),
+        (["copy", "s3://source/in/", "s3://source/in/"], "the same"),
+        (["copy", "s3://source/nothing/", "s3://destination/"], "nothing is stored"),
+        (["copy", "--object", "s3://source", "s3://destination/x"], "names no object"),
+        (["copy", "s3://source/in/", "s3://destination/", "--part-size", "x"], "not a size"),
+        (["copy", "s3://source/in/", "s3://destination/", "--part-size", "1KiB"], "part_size=1024"),
+        (["copy", "s3://source/in/", "s3://destination/", "--max-concurrency", "0"], "max_concurrency=0"),
+        (["copy", "s3://source/in/", "s3://destination/", "--memory-limit", "1KiB"], "memory_limit"),
+        (["copy", "s3://source/in/", "s3://destination/", "--engine", "steam"], "steam"),
+    ],
+)
+def test_bad_input_is_told_in_one_line(
+    lab: LabS3, run: Callable[..., Ended], arguments: list[str], told: str
+) -> None:
+    done = run(*arguments)
+    assert done.code == 2
+    assert len(done.err.splitlines()) == 1
+    assert told in done.err
+
+
+def test_the_version_is_told(lab: LabS3, run: Callable[..., Ended]) -> None:
+    done = run("--version")
+    assert done.code == 0
+    assert re.fullmatch(r"asyncstream \d+\.\d+\.\d+\n", done.out)
+
+
+def test_a_terminal_gets_a_progress_bar(lab: LabS3) -> None:
+    line = f"{sys.executable} -m asyncstream.cli copy s3://source/in/ s3://destination/bar/"
+    done = subprocess.run(
+        ["script", "--quiet", "--return", "--command", line, os.devnull],
+        env={**os.environ, **lab.environment(), "TERM": "xterm", "COLUMNS": "100"},
+        cwd=ROOT,
+        capture_output=True,
+        stdin=subprocess.DEVNULL,
+        text=True,
+        timeout=60,
+        check=False,
+    )
+    assert done.returncode == 0
+    assert "5/5 files" in done.stdout
+    assert "5 of 5 files copied" in done.stdout
+
+
+@pytest.mark.parametrize(
+    ("engine", "ending"),
+    [
+        ("sequential", signal.SIGINT),
+        ("threads", signal.SIGINT),
+        ("asyncio", signal.SIGINT),
+        ("asyncio", signal.SIGTERM),
+    ],
+)
+def test_an_interrupted_copy_leaves_no_upload_open(engine: str, ending: signal.Signals) -> None:
+    with LabS3(model="4/8/1") as slow:
+        slow.create_bucket("source", keep=True)
+        slow.create_bucket("destination", keep=True)
+        slow.declare("source", [("in/large", 30_000_000)])
+        options = ["--engine", engine, "--multipart", "--part-size", "5MiB"]
+        process = subprocess.Popen(
+            [
+                sys.executable,
+                "-m",
+                "asyncstream.cli",
+                "copy",
+                "s3://source/in/",
+                "s3://destination/",
+                *options,
+            ],
+            env={**os.environ, **slow.environment()},
+            cwd=ROOT,
+            stderr=subprocess.PIPE,
+            text=True,
+        )
+        while slow.stats()["operations"].get("CreateMultipartUpload", 0) == 0:
+            assert process.poll() is None
+            time.sleep(0.05)
+        time.sleep(0.2)
+        assert open_uploads(slow) != []
+        process.send_signal(ending)
+        _, told = process.communicate(timeout=30)
+        assert process.returncode == 130
+        assert told.splitlines() == ["interrupted"]
+        assert open_uploads(slow) == []
+
+
+def open_uploads(lab: LabS3) -> list[str]:
+    with urlopen(f"{lab.endpoint_url}/destination?uploads") as reply:
+        return re.findall(r"<UploadId>(.*?)</UploadId>", reply.read().decode())

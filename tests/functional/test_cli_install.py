@@ -1,0 +1,40 @@
+"""The command line where rich and the lab's packages are not installed."""
+
+import importlib.util
+import signal
+import subprocess
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from asyncstream.cli import main
+
+ROOT = Path(__file__).parents[2]
+
+
+@pytest.fixture(autouse=True)
+def _bare_install(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
+    found = importlib.util.find_spec
+
+    def find_spec(name: str, *more: Any) -> Any:
+        return None if name in ("rich", "awscrt", "trustme") else found(name, *more)
+
+    monkeypatch.setattr(importlib.util, "find_spec", find_spec)
+    at_sigterm = signal.getsignal(signal.SIGTERM)
+    yield
+    signal.signal(signal.SIGTERM, at_sigterm)
+
+
+def test_compare_says_what_to_install(capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(["compare"]) == 2
+    told = capsys.readouterr().err
+    assert told == "asyncstream: rich, awscrt, trustme not installed: pip install 'asyncstream[lab]'\n"
+
+
+def test_the_command_line_itself_needs_neither() -> None:
+    code = "import sys, asyncstream.cli; print([m for m in ('rich', 'trustme') if m in sys.modules])"
+    done = subprocess.run([sys.executable, "-c", code], cwd=ROOT, capture_output=True, text=True, check=True)
+    assert done.stdout == "[]\n"

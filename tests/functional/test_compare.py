@@ -1,0 +1,203 @@
+"""`asyncstream compare` from the command line to the exit code, with files small enough for a test."""
+
+import json
+import os
+import re
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import pytest
+
+from asyncstream.cli import main
+from asyncstream.lab.compare.variants import VARIANTS
+from asyncstream.lab.s3 import LabS3
+
+ROOT = Path(__file__).parents[2]
+TINY = ("compare", "--files", "3x200KB", "--model", "off")
+
+
+class Ended(NamedTuple):
+    code: int
+    out: str
+    err: str
+
+
+@pytest.fixture
+def run(capfd: pytest.CaptureFixture[str]) -> Iterator[Callable[..., Ended]]:
+    """Runs a command line in this process; what is measured runs in others."""
+    at_sigterm = signal.getsignal(signal.SIGTERM)
+    yield lambda *arguments: Ended(main(arguments), *capfd.readouterr())
+    signal.signal(signal.SIGTERM, at_sigterm)
+
+
+def rows(document: Any, section: int = 0) -> dict[str, Any]:
+    return {row["way"]["name"]: row for row in document["sections"][section]["rows"]}
+
+
+def test_every_way_is_run_and_verified(run: Callable[..., Ended], tmp_path: Path) -> None:
+    done = run(*TINY, "--json", str(tmp_path / "out.json"))
+    assert done.code == 0
+    assert "Verified: every byte of 7 runs" in done.out
+    assert "[7/7] 3 x 200 KB, boto3 thread pool, round 1: " in done.err
+    document = json.loads((tmp_path / "out.json").read_bytes())
+    assert document["command"] == f"asyncstream {' '.join(TINY)} --json {tmp_path / 'out.json'}"
+    assert list(rows(document)) == [variant.way.name for variant in VARIANTS]
+    for name, row in rows(document).items():
+        assert row["errors"] == []
+        assert row["figures"]["requests"] == {"GetObject": 3, "PutObject": 3}, name
+        assert row["figures"]["cpu_seconds"] > 0
+        assert 20 * 2**20 < row["figures"]["peak_bytes"] < 200 * 2**20
+        assert row["figures"]["import_cpu_seconds"] > 0
+        assert 128 <= row["figures"]["needed_mb"] <= 10_240
+        assert re.search(rf"^{re.escape(row['way']['label'])} +\d", done.out, re.MULTILINE)
+
+
+def test_json_on_standard_output_is_alone_there(run: Callable[..., Ended]) -> None:
+    done = run(*TINY, "--variants", "threads,boto3", "--rounds", "2", "--memory", "512", "--json")
+    document = json.loads(done.out)
+    assert done.code == 0
+    assert "boto3 one by one" in done.err
+    assert (document["rounds"], document["verified"]) == (2, 4)
+    assert rows(document)["threads"]["figures"]["rounds"] == 2
+    assert rows(document)["threads"]["figures"]["billed_mb"] == 512
+
+
+def test_the_engine_and_multipart_can_be_told_apart(run: Callable[..., Ended]) -> None:
+    done = run(
+        "compare", "--files", "1x60MB", "--model", "off", "--variants", "asyncio,asyncio-multipart", "--json"
+    )
+    document = json.loads(done.out)
+    assert rows(document)["asyncio"]["figures"]["requests"] == {"GetObject": 1, "PutObject": 1}
+    assert "UploadPart" in rows(document)["asyncio-multipart"]["figures"]["requests"]
+
+
+def test_a_failing_way_is_a_row_with_its_error_and_the_others_go_on(
+    run: Callable[..., Ended], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("ASYNCSTREAM_MEMORY_LIMIT", "1")
+    done = run(*TINY, "--variants", "threads,boto3", "--json")
+    assert done.code == 1
+    document = json.loads(done.out)
+    assert rows(document)["threads"]["figures"] is None
+    assert rows(document)["threads"]["errors"][0].startswith("ConfigError: memory_limit of 1 bytes")
+    assert rows(document)["boto3"]["figures"]["seconds"] > 0
+    assert "FAILED  3 x 200 KB, threads: ConfigError" in done.err
+
+
+def test_tls(run: Callable[..., Ended]) -> None:
+    done = run(*TINY, "--variants", "asyncio,boto3-pool", "--tls")
+    assert done.code == 0
+    assert "over TLS" in done.out
+
+
+@pytest.mark.parametrize(
+    ("arguments", "told"),
+    [
+        (["--files", "ten"], "no workload"),
+        (["--files", "0x1KB"], "from 1 to 20,000"),
+        (["--files", "2x1KB", "--files", "2x1000"], "twice"),
+        (["--variants", "steam"], "no variant 'steam'"),
+        (["--variants", "threads,threads"], "twice"),
+        (["--model", "fast"], "network model 'fast'"),
+        (["--rounds", "0"], "--rounds 0"),
+        (["--concurrency", "0"], "--concurrency 0"),
+        (["--memory", "64"], "--memory 64"),
+        (["--prices", "absent.json"], "absent.json"),
+        (["--json", "/absent/out.json"], "no such directory"),
+        (["--source-bucket", "mine"], "--endpoint-url"),
+    ],
+)
+def test_bad_input_is_told_in_one_line(run: Callable[..., Ended], arguments: list[str], told: str) -> None:
+    done = run("compare", *arguments)
+    assert (done.code, done.out) == (2, "")
+    assert len(done.err.splitlines()) == 1
+    assert told in done.err
+
+
+@pytest.fixture
+def other(monkeypatch: pytest.MonkeyPatch) -> Iterator[LabS3]:
+    """The lab's server once more, but spoken to as any S3 is."""
+    with LabS3() as other:
+        for name, value in other.environment().items():
+            if "ENDPOINT" not in name:
+                monkeypatch.setenv(name, value)
+        yield other
+
+
+def test_buckets_are_made_and_gone_afterwards(other: LabS3, run: Callable[..., Ended]) -> None:
+    options = ["--files", "2x9MB", "--endpoint-url", other.endpoint_url, "--json"]
+    done = run("compare", "--variants", "threads-multipart,boto3", *options)
+    assert done.code == 0
+    document = json.loads(done.out)
+    assert document["verified"] == 2
+    assert document["network"] == {"server": other.endpoint_url, "model": None, "tls": False}
+    assert rows(document)["threads-multipart"]["figures"]["requests"] == {"GetObject": 2, "PutObject": 2}
+    of_boto3 = rows(document)["boto3"]["figures"]["requests"]
+    assert of_boto3 == {
+        "GetObject": 2,
+        "CreateMultipartUpload": 2,
+        "UploadPart": 4,
+        "CompleteMultipartUpload": 2,
+    }
+    operations = other.stats()["operations"]
+    assert operations["CreateBucket"] == operations["DeleteBucket"] == 2
+
+
+def test_named_buckets_stay_and_are_left_as_they_were(other: LabS3, run: Callable[..., Ended]) -> None:
+    for name in ("mine", "yours"):
+        other.create_bucket(name, keep=True)
+        other.declare(name, [("not-ours", 10)])
+    buckets = ["--source-bucket", "mine", "--destination-bucket", "yours"]
+    options = ["--files", "3x20KB", "--variants", "asyncio", "--endpoint-url", other.endpoint_url]
+    assert run("compare", *options, *buckets).code == 0
+    assert [*other.checksums("mine"), *other.checksums("yours")] == ["not-ours", "not-ours"]
+
+
+def test_a_bucket_that_is_not_there_is_told_in_one_line(other: LabS3, run: Callable[..., Ended]) -> None:
+    done = run("compare", "--endpoint-url", other.endpoint_url, "--source-bucket", "absent")
+    assert (done.code, done.out) == (1, "")
+    assert len(done.err.splitlines()) == 1
+
+
+@pytest.mark.parametrize("ending", [signal.SIGINT, signal.SIGTERM])
+def test_an_interrupted_comparison_shows_what_it_has_and_leaves_nothing(
+    ending: signal.Signals, tmp_path: Path
+) -> None:
+    command = [sys.executable, "-m", "asyncstream.cli", "compare", "--model", "1/1/1", "--tls"]
+    process = subprocess.Popen(
+        [*command, "--files", "1x20KB", "--files", "1x90MB", "--variants", "boto3"],
+        cwd=ROOT,
+        env={**os.environ, "TMPDIR": str(tmp_path)},
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
+        start_new_session=True,
+    )
+    assert process.stderr is not None
+    assert process.stderr.readline().startswith("[1/2] 1 x 20 KB, boto3 one by one")
+    while len(children := descendants(process.pid)) < 2:  # the lab's server and the second run
+        assert process.poll() is None
+        time.sleep(0.05)
+    time.sleep(0.3)
+    os.killpg(process.pid, ending)  # as a terminal does: to all that it runs
+    out, err = process.communicate(timeout=20)
+    assert process.returncode == 130
+    assert "Traceback" not in err
+    assert re.search(r"^boto3 one by one +\d", out, re.MULTILINE)
+    assert "Ended early (Ctrl-C)" in out
+    assert not [pid for pid in children if Path(f"/proc/{pid}").exists()]
+    assert not list(tmp_path.iterdir())
+
+
+def descendants(pid: int) -> list[int]:
+    """The processes that a process has started, and those that they have."""
+    try:
+        found = Path(f"/proc/{pid}/task/{pid}/children").read_text().split()
+    except FileNotFoundError:
+        return []
+    return [child for text in found for child in (int(text), *descendants(int(text)))]

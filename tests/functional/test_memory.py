@@ -1,0 +1,108 @@
+"""Peak memory of a fresh process that copies large files: bounded, and the same for every file size.
+
+MB are 10**6 bytes, and include the interpreter and the SDK.
+"""
+
+import logging
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+from servers import LabServer
+
+ROOT = Path(__file__).parents[2]
+MB = 1_000_000
+
+logger = logging.getLogger(__name__)  # --log-cli-level=info shows what was measured
+
+COPY = """
+import sys
+from asyncstream import MiB, S3Object, TransferConfig, transfer
+from asyncstream.memory import peak_resident
+
+engine, concurrency, prefix, count = sys.argv[1], int(sys.argv[2]), sys.argv[3], int(sys.argv[4])
+keys = [f"{prefix}{number:06d}" for number in range(count)]
+report = transfer(
+    [(S3Object("sources", key), S3Object("copies", key)) for key in keys],
+    engine=engine,
+    config=TransferConfig(max_concurrency=concurrency, multipart=True, memory_limit=512 * MiB),
+)
+report.raise_for_failures()
+assert report.slots == concurrency
+print(peak_resident())
+"""
+
+pytestmark = [pytest.mark.slow, pytest.mark.timeout(300)]
+
+
+@pytest.fixture(scope="module")
+def serve(credentials, tmp_path_factory):
+    """The lab S3 over a scheme, with objects to copy that take no room."""
+    servers = {}
+
+    def serve(scheme):
+        if scheme not in servers:
+            servers[scheme] = server = LabServer(tls=scheme == "https")
+            server.start(tmp_path_factory.mktemp(scheme))
+            for bucket in ("sources", "copies"):
+                server.lab.create_bucket(bucket, keep=False)
+            server.lab.declare_many("sources", "large-", 64, 100 * MB)
+            server.lab.declare_many("sources", "huge-", 2, 5000 * MB)
+        return servers[scheme]
+
+    yield serve
+    for server in servers.values():
+        server.stop()
+
+
+@pytest.fixture
+def peak(serve):
+    """Peak memory in MB of copying so many files, whose checksums are compared."""
+
+    def peak(engine, scheme, concurrency, prefix="large-", count=20):
+        lab = serve(scheme).lab
+        environment = lab.environment() | {"PATH": "", "HOME": str(ROOT)}
+        done = subprocess.run(
+            [sys.executable, "-c", COPY, engine, str(concurrency), prefix, str(count)],
+            cwd=ROOT,
+            env=environment,
+            capture_output=True,
+            text=True,
+            check=False,
+        )
+        assert done.returncode == 0, done.stderr
+        sources, copies = lab.checksums("sources", prefix), lab.checksums("copies", prefix)
+        assert len(copies) >= count
+        assert {key: copy.crc64nvme for key, copy in copies.items()} == {
+            key: sources[key].crc64nvme for key in copies
+        }
+        megabytes = int(done.stdout) / MB
+        logger.info(
+            "%s %s, concurrency %d, %d of %s: %.1f MB", engine, scheme, concurrency, count, prefix, megabytes
+        )
+        return megabytes
+
+    return peak
+
+
+@pytest.mark.parametrize(
+    ("engine", "scheme", "concurrency", "limit"),
+    [
+        ("threads", "http", 10, 65),
+        ("threads", "http", 64, 85),
+        ("threads", "https", 10, 65),
+        ("asyncio", "http", 10, 85),
+        ("asyncio", "http", 64, 110),
+        ("asyncio", "https", 10, 105),
+    ],
+)
+def test_memory_stays_under_its_limit(peak, engine, scheme, concurrency, limit):
+    assert peak(engine, scheme, concurrency) <= limit
+
+
+@pytest.mark.parametrize("engine", ["sequential", "threads", "asyncio"])
+def test_memory_does_not_grow_with_the_files(peak, engine):
+    small = peak(engine, "http", 1 if engine == "sequential" else 10, "large-", 10)
+    large = peak(engine, "http", 1 if engine == "sequential" else 10, "huge-", 2)
+    assert abs(large - small) <= 5

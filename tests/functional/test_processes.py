@@ -1,0 +1,93 @@
+"""A program of its own that transfers: how it ends, by itself and by Ctrl-C."""
+
+import signal
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+from servers import LabServer
+
+from asyncstream.engines import ENGINES
+
+ROOT = Path(__file__).parents[2]
+ENDS_WITHIN = 15.0  # seconds; the transfer that Ctrl-C ends would take a minute
+
+COPY = """
+import sys
+from asyncstream import MiB, S3Object, TransferConfig, transfer
+from asyncstream.progress import BytesMoved
+
+engine, endpoint_url, target, *keys = sys.argv[1:]
+told = False
+
+def tell(event):
+    global told
+    if isinstance(event, BytesMoved) and not told:
+        told = True
+        print("bytes move", flush=True)
+
+report = transfer(
+    [(S3Object("sources", key), S3Object(target, key)) for key in keys],
+    engine=engine,
+    config=TransferConfig(multipart=True, part_size=10 * MiB, max_concurrency=4),
+    on_event=tell,
+    endpoint_url=endpoint_url,
+)
+report.raise_for_failures()
+"""
+
+pytestmark = pytest.mark.parametrize("engine", ENGINES)
+
+
+@pytest.fixture(scope="module")
+def slow_server(credentials, tmp_path_factory):
+    """5 MB/s for everything together."""
+    server = LabServer(model="0/5/0")
+    server.start(tmp_path_factory.mktemp("slow-lab"))
+    server.lab.create_bucket("sources", keep=False)
+    server.lab.declare("sources", [("large", 300_000_000), ("small", 1000)])
+    yield server
+    server.close_client()
+    server.stop()
+
+
+@pytest.fixture
+def start(slow_server, engine):
+    """Starts the program; what is left of it when the test ends is killed."""
+    started = []
+
+    def start(target, *keys, options=()):
+        command = [sys.executable, *options, "-c", COPY, engine, slow_server.endpoint_url, target, *keys]
+        started.append(
+            subprocess.Popen(command, cwd=ROOT, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
+        )
+        return started[-1]
+
+    yield start
+    for process in started:
+        process.kill()
+        process.communicate()
+
+
+def test_ctrl_c_ends_it_soon_with_nothing_left_behind(slow_server, start):
+    bucket = slow_server.new_bucket()
+    process = start(bucket.name, "large")
+    assert process.stdout.readline() == "bytes move\n"
+    assert bucket.uploads() == ["large"]
+    process.send_signal(signal.SIGINT)
+    _, errors = process.communicate(timeout=ENDS_WITHIN)
+    assert errors.splitlines()[-1] == "KeyboardInterrupt"
+    assert process.returncode == -signal.SIGINT
+    assert bucket.uploads() == []
+    assert bucket.keys() == set()
+
+
+def test_it_ends_without_a_warning(slow_server, start):
+    bucket = slow_server.new_bucket()
+    process = start(bucket.name, "small", options=["-W", "error", "-X", "dev"])
+    _, errors = process.communicate(timeout=60)
+    # asyncio's debug mode, part of `-X dev`, also tells which steps took long: making the client does.
+    assert [line for line in errors.splitlines() if not line.startswith("Executing <Task")] == []
+    assert process.returncode == 0
+    assert bucket.keys() == {"small"}

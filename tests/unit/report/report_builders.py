@@ -1,0 +1,54 @@
+"""Runs and rows made up, for the tests of this folder."""
+
+from collections.abc import Sequence
+
+from asyncstream.report.comparison import Comparison, Environment, Network
+from asyncstream.report.measurement import Failure, Measured, Run, Way, Workload
+from asyncstream.report.prices import load
+from asyncstream.report.rows import Billing, Section, section
+
+TEN_FILES = Workload(10, 100_000_000)
+REQUESTS = {"GetObject": 10, "PutObject": 10}
+
+
+def a_run(
+    seconds: float = 10.0, cpu: float = 1.0, peak_mib: int = 60, requests: dict[str, int] | None = None
+) -> Run:
+    return Run(
+        seconds=seconds,
+        cpu_seconds=cpu,
+        peak_bytes=peak_mib * 2**20,
+        import_seconds=0.2,
+        import_cpu_seconds=0.15,
+        requests=REQUESTS if requests is None else requests,
+    )
+
+
+def measured(name: str, *runs: Run | Failure, label: str = "", reference: bool = False) -> Measured:
+    return Measured(Way(name, label or name, reference), list(runs))
+
+
+def a_section(*rows: Measured, memory_mb: int | None = None, workload: Workload = TEN_FILES) -> Section:
+    return section(workload, rows, Billing(load(), "arm64", memory_mb))
+
+
+def a_comparison(
+    sections: Sequence[Section],
+    *,
+    rounds: int = 1,
+    model: str | None = "53/90/25",
+    memory_mb: int | None = None,
+    ended_early: str | None = None,
+) -> Comparison:
+    return Comparison(
+        command="asyncstream compare",
+        created="2026-11-22T01:00:00+00:00",
+        environment=Environment(2, "Linux x86_64", "3.11.7", {"boto3": "1.40.61"}),
+        network=Network("the lab", model, tls=False),
+        concurrency=10,
+        rounds=rounds,
+        billing=Billing(load(), "arm64", memory_mb),
+        sections=list(sections),
+        verified=7,
+        ended_early=ended_early,
+    )

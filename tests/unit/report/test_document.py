@@ -1,0 +1,36 @@
+import json
+
+from report_builders import a_comparison, a_run, a_section, measured
+
+from asyncstream.report.document import FORMAT, VERSION, document
+from asyncstream.report.measurement import Failure
+
+
+def test_the_document_says_what_it_is_and_how_to_repeat_it() -> None:
+    read = json.loads(document(a_comparison([a_section(measured("sequential", a_run()))])))
+    assert (read["format"], read["version"]) == (FORMAT, VERSION) == ("asyncstream-compare", 1)
+    assert read["command"] == "asyncstream compare"
+    assert read["network"]["model"] == "53/90/25"
+    assert read["billing"]["prices"]["date"]
+    assert read["environment"]["packages"] == {"boto3": "1.40.61"}
+
+
+def test_rows_have_all_figures_and_the_sum_of_the_price() -> None:
+    read = json.loads(document(a_comparison([a_section(measured("sequential", a_run(20.0)))])))
+    section = read["sections"][0]
+    assert section["workload"] == {"files": 10, "size": 100_000_000}
+    figures = section["rows"][0]["figures"]
+    assert figures["seconds"] == 20.0
+    assert figures["requests"] == {"GetObject": 10, "PutObject": 10}
+    assert figures["usd"] == figures["compute_usd"] + figures["requests_usd"]
+
+
+def test_failed_rows_have_their_error_and_no_figures() -> None:
+    read = json.loads(document(a_comparison([a_section(measured("threads", Failure("Boom: no")))])))
+    assert read["sections"][0]["rows"] == [
+        {
+            "way": {"name": "threads", "label": "threads", "reference": False},
+            "figures": None,
+            "errors": ["Boom: no"],
+        }
+    ]

@@ -1,0 +1,71 @@
+import pytest
+from report_builders import a_run, a_section, measured
+
+from asyncstream.report.measurement import Failure
+from asyncstream.report.rows import Figures, Row, Section
+
+
+def figures(section: Section, position: int = 0) -> Figures:
+    found = section.rows[position].figures
+    assert found is not None
+    return found
+
+
+def test_one_run_is_its_own_median() -> None:
+    row = figures(a_section(measured("sequential", a_run(20.0, 1.0, 60))))
+    assert (row.seconds, row.fastest, row.slowest, row.rounds) == (20.0, 20.0, 20.0, 1)
+    assert row.megabytes_per_second == 50.0
+    assert row.request_count == 20
+
+
+def test_several_runs_give_medians_and_the_highest_peak() -> None:
+    row = figures(a_section(measured("threads", a_run(10, 1, 60), a_run(14, 3, 80), a_run(11, 2, 70))))
+    assert (row.seconds, row.fastest, row.slowest) == (11, 10, 14)
+    assert row.cpu_seconds == 2
+    assert row.peak_bytes == 80 * 2**20
+
+
+def test_what_is_billed_is_what_was_needed() -> None:
+    row = figures(a_section(measured("threads", a_run(10.0, 5.0, 60))))
+    assert row.needed_mb == row.billed_mb == 885
+    assert row.gb_seconds == pytest.approx(885 / 1024 * 10)
+    assert row.compute_usd == pytest.approx(row.gb_seconds * 0.0000133334 + 0.2e-6)
+    assert row.requests_usd == pytest.approx(10 * 0.005e-3 + 10 * 0.0004e-3)
+    assert row.usd == pytest.approx(row.compute_usd + row.requests_usd)
+
+
+def test_a_fixed_memory_is_billed_whatever_was_needed() -> None:
+    row = figures(a_section(measured("threads", a_run(10.0, 5.0, 60)), memory_mb=512))
+    assert (row.needed_mb, row.billed_mb) == (885, 512)
+    assert row.gb_seconds == 5.0
+
+
+def test_ratios_are_to_the_sequential_way() -> None:
+    section = a_section(measured("threads", a_run(10.0)), measured("sequential", a_run(20.0)))
+    assert figures(section, 0).time_ratio == 0.5
+    assert figures(section, 1).time_ratio == figures(section, 1).cost_ratio == 1.0
+    assert figures(section, 0).cost_ratio == pytest.approx(figures(section, 0).usd / figures(section, 1).usd)
+
+
+@pytest.mark.parametrize("others", [[], [measured("sequential", Failure("Boom: no"))]])
+def test_without_the_sequential_way_there_are_no_ratios(others: list[object]) -> None:
+    section = a_section(measured("threads", a_run()), *others)  # type: ignore[arg-type]
+    assert figures(section).time_ratio is None
+    assert figures(section).cost_ratio is None
+
+
+def test_a_way_that_always_failed_has_no_figures() -> None:
+    section = a_section(measured("threads", Failure("Boom: no"), Failure("Boom: no")))
+    assert section.rows == [Row(section.rows[0].way, None, ["Boom: no"])]
+
+
+def test_failed_runs_do_not_count_in_the_figures_and_are_told() -> None:
+    section = a_section(measured("threads", a_run(10.0), Failure("Boom: no"), a_run(12.0)))
+    assert figures(section).seconds == 11.0
+    assert figures(section).rounds == 2
+    assert section.rows[0].errors == ["Boom: no"]
+
+
+def test_ways_not_yet_measured_have_no_row() -> None:
+    section = a_section(measured("sequential", a_run()), measured("threads"))
+    assert [row.way.name for row in section.rows] == ["sequential"]

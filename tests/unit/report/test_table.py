@@ -1,0 +1,93 @@
+import io
+
+import pytest
+from report_builders import a_comparison, a_run, a_section, measured
+
+from asyncstream.report.comparison import Comparison
+from asyncstream.report.measurement import Failure, Workload
+from asyncstream.report.table import draw
+
+
+def drawn(comparison: Comparison, width: int, monkeypatch: pytest.MonkeyPatch) -> str:
+    monkeypatch.setenv("COLUMNS", str(width))
+    out = io.StringIO()
+    draw(comparison, out)
+    return out.getvalue()
+
+
+def comparison(rounds: int = 1) -> Comparison:
+    rows = [
+        measured("sequential", *[a_run(19.8, 1.0)] * rounds, label="sequential"),
+        measured("threads-multipart", *[a_run(11.1, 1.2)] * rounds, label="threads + multipart"),
+        measured("asyncio-multipart", Failure("ConnectionFailed: reset"), label="asyncio + multipart"),
+        measured("boto3", *[a_run(1_120.8, 3.0, 10_240)] * rounds, label="boto3 one by one", reference=True),
+    ]
+    small = a_section(measured("sequential", a_run(0.123)), workload=Workload(500, 16_384))
+    return a_comparison([a_section(*rows), small], rounds=rounds)
+
+
+@pytest.mark.parametrize("width", [80, 100, 110, 120])
+@pytest.mark.parametrize("rounds", [1, 3])
+def test_no_line_is_wider_than_the_terminal_and_nothing_is_cut(
+    width: int, rounds: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    text = drawn(comparison(rounds), width, monkeypatch)
+    assert max(map(len, text.splitlines())) <= width
+    assert "…" not in text
+
+
+@pytest.mark.parametrize("width", [80, 120])
+def test_essentials_are_shown_at_any_width(width: int, monkeypatch: pytest.MonkeyPatch) -> None:
+    text = drawn(comparison(), width, monkeypatch)
+    row = next(line for line in text.splitlines() if line.startswith("threads + multipart"))
+    for figure in ("11.1", "0.56", "90.1", "1.20", "60", "20"):
+        assert figure in row.split()
+
+
+def test_the_articles_figures_stand_under_its_workload_only(monkeypatch: pytest.MonkeyPatch) -> None:
+    assert drawn(comparison(), 80, monkeypatch).count("the article on Lambda: 21 s") == 1
+    other = a_comparison([a_section(measured("sequential", a_run()), workload=Workload(3, 1000))])
+    assert "the article on Lambda" not in drawn(other, 80, monkeypatch)
+
+
+def test_references_come_last_and_apart(monkeypatch: pytest.MonkeyPatch) -> None:
+    rows = [measured("boto3", a_run(), reference=True), measured("sequential", a_run())]
+    lines = drawn(a_comparison([a_section(*rows)]), 120, monkeypatch).splitlines()
+    first = next(i for i, line in enumerate(lines) if line.startswith("sequential"))
+    last = next(i for i, line in enumerate(lines) if line.startswith("boto3"))
+    assert last == first + 2
+    assert not lines[first + 1].strip()
+
+
+def test_failures_are_a_row_and_said_below(monkeypatch: pytest.MonkeyPatch) -> None:
+    text = drawn(comparison(), 120, monkeypatch)
+    assert "FAILED  10 x 100 MB, asyncio + multipart: ConnectionFailed: reset" in text
+
+
+@pytest.mark.parametrize(
+    ("model", "told"),
+    [
+        ("off", "Network model off"),
+        (None, "No network model"),
+        ("53/90/25", "25 ms to the first byte, one fit of the article"),
+        (
+            "10/20/5/30",
+            "10 MB/s a connection, 20 MB/s together each way, 5 ms to the first byte (jitter 30 %)",
+        ),
+    ],
+)
+def test_the_heading_says_what_the_network_is(
+    model: str | None, told: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    text = drawn(a_comparison([a_section(measured("sequential", a_run()))], model=model), 300, monkeypatch)
+    assert told in text
+
+
+def test_a_fixed_memory_is_said(monkeypatch: pytest.MonkeyPatch) -> None:
+    section = a_section(measured("sequential", a_run()), memory_mb=512)
+    assert "counted with 512 MB" in drawn(a_comparison([section], memory_mb=512), 300, monkeypatch)
+
+
+def test_an_early_end_is_said(monkeypatch: pytest.MonkeyPatch) -> None:
+    text = drawn(a_comparison([a_section()], ended_early="Ctrl-C"), 120, monkeypatch)
+    assert "Ended early (Ctrl-C)" in text
