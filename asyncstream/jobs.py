@@ -44,13 +44,18 @@ def of_listing(listed: Iterable[ListedObject], source: S3Prefix, destination: S3
         NothingToTransfer: nothing is stored under it.
         InputError: a key would come to be empty.
     """
-    jobs = [
-        Job(S3Object(source.bucket, row.key), source.rebase(row.key, destination), row.size, row.etag)
-        for row in listed
-    ]
+    jobs = [_job(row, source, destination) for row in listed]
     if not jobs:
         raise NothingToTransfer(f"nothing is stored under {source}")
     return jobs
+
+
+def _job(row: ListedObject, source: S3Prefix, destination: S3Prefix) -> Job:
+    read = S3Object(source.bucket, row.key)
+    try:
+        return Job(read, source.rebase(row.key, destination), row.size, row.etag)
+    except InputError as error:
+        raise InputError(f"{read} cannot be written under {destination}: {error}") from None
 
 
 def distinct(jobs: list[Job]) -> list[Job]:

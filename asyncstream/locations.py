@@ -12,7 +12,9 @@ from asyncstream.errors import InputError
 # Bucket naming rules of the S3 user guide; upper case and underscores are legacy names in us-east-1.
 _BUCKET = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{1,253}[A-Za-z0-9]")
 # Access point and Outposts ARNs stand where a bucket name does.
-_ARN = re.compile(r"arn:aws[a-z-]*:s3[a-z0-9-]*:[a-z0-9-]*:\d*:\S+")
+_ARN = re.compile(
+    r"arn:aws[a-z-]*:s3[a-z0-9-]*:[a-z0-9-]*:\d{12}:(?:outpost[/:][^/:]+[/:])?accesspoint[/:][^/:]+"
+)
 MAX_KEY_BYTES = 1024  # S3 user guide, "Naming Amazon S3 objects"
 
 
@@ -39,10 +41,9 @@ def _split(uri: str) -> tuple[str, str]:
     if not isinstance(uri, str) or not uri.startswith("s3://"):
         raise InputError(f"{uri!r} is not an S3 URI: write s3://bucket/key")
     rest = uri.removeprefix("s3://")
-    # An access point ARN holds a slash itself: arn:...:accesspoint/NAME/KEY.
-    match = re.match(r"(arn:aws[a-z-]*:s3[^/]*/[^/]+)(?:/(.*))?$", rest, re.DOTALL)
-    if match:
-        return match[1], match[2] or ""
+    arn = _ARN.match(rest)
+    if arn is not None:  # it may hold slashes itself
+        return arn[0], rest[arn.end() :].removeprefix("/")
     bucket, _, key = rest.partition("/")
     return bucket, key
 

@@ -122,6 +122,7 @@ class PartMover:
         """The ETag of the object written, or None where the file's `upload` was opened instead."""
         file = task.file
         opened = file.opened = await self._repeat(file, lambda: self._open_first(task))
+        plan.check_size(opened.size)
         file.size, file.etag = opened.size, opened.etag
         self._on_event(progress.FileStarted(file.job.source, file.job.destination, opened.size))
         target, kept = file.job.destination, opened.attributes

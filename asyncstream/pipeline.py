@@ -92,7 +92,7 @@ class Coordinator:
                     self._stop.set()
                     raise
         except BaseException as stopped:
-            await self._engine.shielded(self._drop_all(stopped), SHIELD_SECONDS)
+            await self._drop_begun(stopped)
             raise
         return [result for result in self._results if result is not None]
 
@@ -127,8 +127,10 @@ class Coordinator:
         if isinstance(task, Abort):
             self._note_failed_abort(file, finished.error)
             self._finish_failed(file)
-        elif finished.error is not None:
+        elif isinstance(finished.error, Exception):
             self._fail(file, finished.error)
+        elif finished.error is not None:
+            raise finished.error  # no failure of a file: the program is to end
         elif file.error is not None:
             self._fail(file, file.error)
         elif isinstance(task, MovePart):
@@ -161,7 +163,7 @@ class Coordinator:
         else:
             self._finish_failed(file)
 
-    def _note_failed_abort(self, file: FileInProgress, failure: Exception | None) -> None:
+    def _note_failed_abort(self, file: FileInProgress, failure: BaseException | None) -> None:
         if failure is None or file.error is None or file.upload is None:
             return
         file.error.add_note(_not_aborted(file, failure))
@@ -198,14 +200,23 @@ class Coordinator:
         self._results[file.index] = result
         self._on_event(progress.FileFinished(result))
 
-    async def _drop_all(self, stopped: BaseException) -> None:
-        for file in self._begun:
+    async def _drop_begun(self, stopped: BaseException) -> None:
+        """Abort all uploads, and note on `stopped` those for which that failed or took too long."""
+        try:
+            await self._engine.shielded(self._drop_one_by_one(stopped), SHIELD_SECONDS)
+        except TimeoutError as late:
+            for file in self._begun:
+                stopped.add_note(_not_aborted(file, late))
+
+    async def _drop_one_by_one(self, stopped: BaseException) -> None:
+        for file in list(self._begun):
             try:
                 await self._mover.drop(file)
             except Exception as failure:  # noqa: BLE001 - noted; the others must be dropped too
                 stopped.add_note(_not_aborted(file, failure))
+            self._begun.discard(file)
 
 
-def _not_aborted(file: FileInProgress, failure: Exception) -> str:
+def _not_aborted(file: FileInProgress, failure: BaseException) -> str:
     upload_id = file.upload.upload_id if file.upload else ""
     return f"upload {upload_id} of {file.job.destination} could not be aborted: {failure}"

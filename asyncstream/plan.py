@@ -51,6 +51,12 @@ def auto_part_size(known_sizes: Iterable[int], slots: int) -> int:
     return min(max(AUTO_PART, _round_up(wanted, MiB)), MAX_PART)
 
 
+def check_size(size: int) -> None:
+    """Raise InputError for a file larger than S3 takes."""
+    if size > MAX_OBJECT:
+        raise InputError(f"an object of {size} bytes is over S3's limit of {MAX_OBJECT}")
+
+
 def first_range(size: int | None, part_size: int, multipart: bool) -> ByteRange | None:
     """The range the first GET of a file asks for; None asks for the whole of an empty object.
 
@@ -80,8 +86,7 @@ def split(size: int, part_size: int, multipart: bool) -> list[ByteRange]:
 
 def rest(size: int, done: int, part_size: int, multipart: bool) -> list[ByteRange]:
     """The ranges that follow a first one of `done` bytes, which need not be of `part_size`."""
-    if size > MAX_OBJECT:
-        raise InputError(f"an object of {size} bytes is over S3's limit of {MAX_OBJECT}")
+    check_size(size)
     left = size - done
     wanted = part_size if multipart else MAX_PUT
     # Nine thousand nine hundred and ninety-nine: the first range is a part of its own.

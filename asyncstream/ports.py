@@ -132,11 +132,11 @@ class Transport(Protocol):
 
 @dataclass(frozen=True, slots=True)
 class Finished:
-    """A task's end: what it returned or the exception it raised."""
+    """A task's end: what it returned or what it raised."""
 
     tag: Any
     result: Any
-    error: Exception | None
+    error: BaseException | None
 
 
 class Slots(Protocol):

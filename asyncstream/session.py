@@ -65,9 +65,9 @@ class TransferSession:
         """What `transfer` would copy: prefixes are listed (which tells sizes), nothing is read or written."""
         return self._engine.run(partial(_plan, self._clients, files, config or TransferConfig()))
 
-    def write(self, target: S3Object, content: bytes, content_type: str) -> str:
-        """Write a small object (a report) as one PUT; its ETag."""
-        return self._engine.run(partial(_write, self._clients, target, content, content_type))
+    def write(self, target: S3Object, content: bytes, content_type: str, config: TransferConfig) -> str:
+        """Write a small object (a report) as one PUT, with the clients of that configuration; its ETag."""
+        return self._engine.run(partial(_write, self._clients, target, content, content_type, config))
 
     def close(self) -> None:
         """Close the connections, threads and event loop. A transfer afterwards opens them anew."""
@@ -188,6 +188,7 @@ async def _transfer(
     clients: _Clients, files: Iterable[Pair], config: TransferConfig, on_event: progress.OnEvent
 ) -> TransferReport:
     started = time.monotonic()
+    deadline = Deadline(config.deadline, time.monotonic)
     pairs = jobs.checked(files)
     engine = clients.engine
     transport = await clients.transport(config)
@@ -206,7 +207,7 @@ async def _transfer(
 
     coordinator = Coordinator(
         work,
-        PartMover(store, engine, config, part_size, Deadline(config.deadline, time.monotonic), on_event),
+        PartMover(store, engine, config, part_size, deadline, on_event),
         engine,
         slots=slots,
         budget=MemoryBudget(limit),
@@ -219,8 +220,9 @@ async def _transfer(
     return TransferReport(engine.name, results, time.monotonic() - started, slots, limit, store.requests)
 
 
-async def _write(clients: _Clients, target: S3Object, content: bytes, content_type: str) -> str:
-    config = TransferConfig()
+async def _write(
+    clients: _Clients, target: S3Object, content: bytes, content_type: str, config: TransferConfig
+) -> str:
     transport = await clients.transport(config)
     store = S3Store(transport, config.chunk_size, {}, clients.regions)
     return await repeat(

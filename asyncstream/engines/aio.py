@@ -64,9 +64,27 @@ class AsyncioEngine:
         await anyio.sleep(seconds)
 
     async def shielded(self, work: Coroutine[Any, Any, T], seconds: float) -> T:
-        """Run it in a shielded scope that ends after `seconds`."""
-        with anyio.fail_after(seconds, shield=True):
-            return await work
+        """Run it in a task of its own, which neither anyio nor asyncio's `cancel` reaches.
+
+        A cancellation that comes meanwhile is raised when the work has ended.
+        """
+        loop = asyncio.get_running_loop()
+        task = loop.create_task(work)
+        end = loop.time() + seconds
+        cancelled: asyncio.CancelledError | None = None
+        with anyio.CancelScope(shield=True):
+            while not task.done() and loop.time() < end:
+                try:
+                    await asyncio.wait({task}, timeout=end - loop.time())
+                except asyncio.CancelledError as error:
+                    cancelled = error
+        if not task.done():
+            task.cancel()
+            raise TimeoutError(f"not done after {seconds:g} s")
+        result = task.result()
+        if cancelled is not None:
+            raise cancelled
+        return result
 
 
 class _SemaphoreSlots:
@@ -84,15 +102,20 @@ class _SemaphoreSlots:
         self._group.start_soon(self._run, tag, work)
 
     async def finished(self) -> Finished:
-        return await self._ends.get()
+        end = await self._ends.get()
+        # Only now: an end that nobody has looked at may still hold a source open.
+        self._semaphore.release()
+        return end
 
     async def _run(self, tag: Any, work: Work) -> None:
         try:
             end = Finished(tag, await work(), None)
         except Exception as error:  # noqa: BLE001 - a task's failure is its result
             end = Finished(tag, None, error)
-        finally:
-            self._semaphore.release()
+        except asyncio.CancelledError as error:
+            if self._group.cancel_scope.cancel_called:
+                raise
+            end = Finished(tag, None, error)  # let out by some library: nobody cancelled this task
         self._ends.put_nowait(end)
 
 

@@ -93,6 +93,6 @@ class _PoolSlots:
     def _run(self, tag: Any, work: Work) -> None:
         try:
             end = Finished(tag, drive(work()), None)
-        except Exception as error:  # noqa: BLE001 - a task's failure is its result
+        except BaseException as error:  # noqa: BLE001 - whatever it is, somebody waits for this end
             end = Finished(tag, None, error)
         self._ends.put(end)

@@ -235,7 +235,8 @@ def _as_many_as_fit(failed: Sequence[FileResult]) -> list[FileReply]:
     left = MAX_FAILURE_BYTES
     for result in failed:
         row = file_reply(result)
-        left -= len(msgspec.json.encode(row)) + 1
+        # As Lambda's runtime client writes it, in ASCII: an "é" takes six bytes.
+        left -= len(json.dumps(msgspec.to_builtins(row))) + 2
         if left < 0:
             break
         inline.append(row)

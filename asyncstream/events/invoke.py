@@ -70,7 +70,7 @@ def _reply(event: Any, context: LambdaContext, engine: str, multipart: bool) -> 
     if report_to is None:
         return direct.reply_to(report)
     try:
-        kept.write(report_to, direct.report_document(report), "application/json")
+        kept.write(report_to, direct.report_document(report), "application/json", config)
     except AsyncstreamError as error:
         return direct.reply_to(report, report_error=error)
     return direct.reply_to(report, report_uri=report_to.uri)

@@ -1,6 +1,9 @@
 """S3: pure request building and reply reading, and one store over two transports (boto3, aioboto3)."""
 
 # First of all, for its effect on botocore: see there.
+from botocore.exceptions import BotoCoreError
+
+from asyncstream.errors import ConfigError
 from asyncstream.ports import Transport
 from asyncstream.s3 import client as client
 from asyncstream.s3.client import ClientSettings
@@ -12,10 +15,13 @@ async def open_transport(engine: str, settings: ClientSettings) -> Transport:
     Raises:
         ConfigError: no client can be made with these settings or this environment.
     """
-    if engine == "asyncio":
-        from asyncstream.s3.aio import AsyncioTransport  # noqa: PLC0415
+    try:
+        if engine == "asyncio":
+            from asyncstream.s3.aio import AsyncioTransport  # noqa: PLC0415
 
-        return await AsyncioTransport.open(settings)
-    from asyncstream.s3.blocking import BlockingTransport  # noqa: PLC0415
+            return await AsyncioTransport.open(settings)
+        from asyncstream.s3.blocking import BlockingTransport  # noqa: PLC0415
 
-    return BlockingTransport(settings)
+        return BlockingTransport(settings)
+    except (BotoCoreError, ValueError) as error:  # ValueError: the endpoint is no URL
+        raise ConfigError(f"no S3 client can be made: {error}") from error

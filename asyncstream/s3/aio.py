@@ -85,12 +85,20 @@ class AsyncioTransport:
 
 
 class _Session(AIOHTTPSession):  # type: ignore[misc]  # untyped
-    """aiobotocore's HTTP session; it has no other way to give aiohttp a buffer size."""
+    """aiobotocore's HTTP session; it has no other way to pass options to aiohttp."""
 
-    async def _get_session(self, proxy_url: str | None) -> aiohttp.ClientSession:
-        session: aiohttp.ClientSession = await super()._get_session(proxy_url)
-        session._read_bufsize = READ_BUFFER  # noqa: SLF001
-        return session
+    async def _get_session(self, proxy_url: str | None) -> "_Requests":
+        return _Requests(await super()._get_session(proxy_url))
+
+
+class _Requests:
+    """What aiobotocore uses of an aiohttp session. Redirects are left to us: see `client.prepare`."""
+
+    def __init__(self, session: aiohttp.ClientSession) -> None:
+        self._session = session
+
+    def request(self, method: str, **options: Any) -> Any:
+        return self._session.request(method, allow_redirects=False, read_bufsize=READ_BUFFER, **options)
 
 
 class _AsyncReadable:

@@ -31,13 +31,22 @@ _NOT_FOUND = frozenset({"NoSuchKey", "NoSuchVersion", "404"})
 _REGION_CODES = frozenset(
     {"PermanentRedirect", "AuthorizationHeaderMalformed", "301", "307", "TemporaryRedirect"}
 )
-_CREDENTIALS = (
-    sdk.NoCredentialsError,
-    sdk.PartialCredentialsError,
+_WRONG_SETTINGS = (
     sdk.CredentialRetrievalError,
+    sdk.EndpointProviderError,
+    sdk.InvalidEndpointConfigurationError,
+    sdk.NoCredentialsError,
     sdk.NoRegionError,
+    sdk.PartialCredentialsError,
     sdk.ProfileNotFound,
     sdk.TokenRetrievalError,
+)
+_WRONG_INPUT = (
+    sdk.ParamValidationError,
+    sdk.UnsupportedS3ArnError,
+    sdk.UnsupportedS3AccesspointConfigurationError,
+    sdk.UnsupportedS3ConfigurationError,
+    sdk.UnsupportedOutpostResourceError,
 )
 
 
@@ -48,14 +57,12 @@ def mapped(error: Exception, operation: str, params: Mapping[str, Any]) -> Async
         return error
     if isinstance(error, sdk.ClientError):
         return _refused(error, what, operation, params)
-    if isinstance(error, _CREDENTIALS):
+    if isinstance(error, _WRONG_SETTINGS):
         return ConfigError(f"{what}: {error}")
-    if isinstance(error, sdk.ParamValidationError):
+    if isinstance(error, _WRONG_INPUT):
         return InputError(f"{what}: {error}")
-    # EndpointConnectionError is no HTTPClientError, and OSErrors come from sockets read directly.
-    if isinstance(error, (sdk.HTTPClientError, sdk.ConnectionError, sdk.BotoCoreError, OSError)):
-        return ConnectionFailed(f"{what}: {_first_line(error)}")
-    return S3Error(f"{what}: {type(error).__name__}: {_first_line(error)}")
+    # Whatever else the SDKs, their HTTP clients and sockets raise: no answer came, or half of one.
+    return ConnectionFailed(f"{what}: {_first_line(error)}")
 
 
 def _refused(  # noqa: PLR0911 - a table
@@ -74,7 +81,7 @@ def _refused(  # noqa: PLR0911 - a table
     if code in _NOT_FOUND and operation == "GetObject":
         return SourceNotFound(f"{what}: there is no such object")
     if status == 403 and code in {"AccessDenied", "403", ""}:
-        return AccessDenied(_denied(what, operation, params))
+        return AccessDenied(_denied(what, operation, params, str(details.get("Message", ""))))
     if code == "InvalidRange":
         return RangeNotSatisfiable(f"{what}: {said}", code, status)
     if status in _BUSY_STATUS or code in _BUSY_CODES:
@@ -82,7 +89,7 @@ def _refused(  # noqa: PLR0911 - a table
     return S3Error(f"{what}: {said}", code, status)
 
 
-def _denied(what: str, operation: str, params: Mapping[str, Any]) -> str:
+def _denied(what: str, operation: str, params: Mapping[str, Any], said: str) -> str:
     permission = _PERMISSIONS.get(operation, "s3:PutObject")
     if operation == "GetObject" and "VersionId" in params:
         permission = "s3:GetObjectVersion"
@@ -90,7 +97,9 @@ def _denied(what: str, operation: str, params: Mapping[str, Any]) -> str:
     if operation == "GetObject":
         # Without s3:ListBucket S3 hides whether the key exists.
         hint = "; a missing object is answered the same way to a role without s3:ListBucket"
-    return f"{what} was denied: the caller needs {permission} on it{hint}"
+    # For a KMS key or an explicit deny, S3 names another permission.
+    reason = f". S3 says: {said}" if said not in {"", "Access Denied", "Forbidden"} else ""
+    return f"{what} was denied: the caller needs {permission} on it{hint}{reason}"
 
 
 def _what(operation: str, params: Mapping[str, Any]) -> str:

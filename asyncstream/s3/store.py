@@ -94,7 +94,11 @@ class S3Store:
 
     async def abort_upload(self, upload: MultipartUpload) -> None:
         """Drop the upload and its parts. No part of it may be in flight."""
-        await self._call("AbortMultipartUpload", requests.abort_upload(upload, self._extra))
+        try:
+            await self._call("AbortMultipartUpload", requests.abort_upload(upload, self._extra))
+        except S3Error as error:
+            if error.code != "NoSuchUpload":  # gone already: that is what was wanted
+                raise
 
     async def list_page(self, prefix: S3Prefix, token: str | None) -> tuple[list[ListedObject], str | None]:
         """Up to 1,000 objects, and what to ask the next page with (None: there is none)."""
