@@ -27,7 +27,7 @@ def checked(pairs: Iterable[Pair]) -> list[Pair]:
         source, destination = pair
         if type(source) is not type(destination) or not isinstance(source, (S3Object, S3Prefix)):
             raise InputError(f"files[{position}]: give two S3Objects, or two S3Prefixes to copy a listing")
-        if source.uri == destination.uri:
+        if source.uri == destination.uri and getattr(source, "version_id", None) is None:
             raise InputError(f"files[{position}]: source and destination are the same, {source}")
         if isinstance(destination, S3Object) and destination.version_id is not None:
             raise InputError(f"files[{position}]: a destination cannot name a version ({destination})")

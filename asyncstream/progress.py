@@ -2,7 +2,8 @@
 
 Callbacks are plain functions. `FileStarted`, `BytesMoved` and `PartRetried` come from whatever moves the
 file, a pool thread or the event loop; the others from the coordinator. A callback must be quick and must
-not raise: what it raises fails the file whose bytes it was told of.
+not raise: what it raises fails the file whose bytes it was told of, or, out of the coordinator, ends the
+transfer.
 """
 
 from collections.abc import Callable

@@ -3,6 +3,7 @@
 Both are described by `schema.json` beside this file, which is made from these types (`make schema`).
 """
 
+import inspect
 import json
 import sys
 from collections.abc import Callable, Sequence
@@ -156,9 +157,14 @@ def report_location(event: DirectEvent) -> S3Object | None:
     """Where the event wants its report.
 
     Raises:
-        InputError: `report_uri` is malformed.
+        InputError: `report_uri` is malformed, or names a file of the event.
     """
-    return None if event.report_uri is None else _at("$.report_uri", S3Object.from_uri, event.report_uri)
+    if event.report_uri is None:
+        return None
+    files = event.files or []
+    if event.report_uri in {uri for file in files for uri in (file.source, file.destination)}:
+        raise InputError(f"the event is malformed at $.report_uri: {event.report_uri} is one of the files")
+    return _at("$.report_uri", S3Object.from_uri, event.report_uri)
 
 
 def _at(path: str, read: Callable[..., T], *args: str | None) -> T:
@@ -255,6 +261,9 @@ def schema() -> dict[str, Any]:
     _, definitions = msgspec.json.schema_components(
         [DirectEvent, DirectReply, FileReply], ref_template="#/$defs/{name}"
     )
+    for definition in definitions.values():
+        # A docstring keeps its indentation before Python 3.13.
+        definition["description"] = inspect.cleandoc(definition["description"])
     return {
         "$schema": "https://json-schema.org/draft/2020-12/schema",
         "title": "asyncstream: direct invocation",

@@ -1,0 +1,73 @@
+"""What the tests of the Lambda functions share: a lab S3, and an invocation as Lambda makes it."""
+
+import itertools
+import json
+from collections.abc import Iterator
+from importlib import import_module
+from typing import Any
+
+import jsonschema
+import pytest
+from invocations import BIG, Context, Invoke
+
+from asyncstream.events.direct import schema
+from asyncstream.lab.s3 import LabS3
+from asyncstream.session import close_kept_sessions
+
+HANDLERS = ("sequential", "threads", "threads_multipart", "asyncio_multipart")
+_names = itertools.count()
+_reply_schema = jsonschema.Draft202012Validator(schema() | {"$ref": "#/$defs/DirectReply"})
+
+
+@pytest.fixture(scope="package")
+def lab() -> Iterator[LabS3]:
+    """An S3 that every client finds by its environment; clients kept from other tests are closed."""
+    close_kept_sessions()
+    with LabS3() as server, pytest.MonkeyPatch.context() as environ:
+        environ.delenv("AWS_PROFILE", raising=False)
+        for name, value in server.environment().items():
+            environ.setenv(name, value)
+        yield server
+        close_kept_sessions()
+
+
+@pytest.fixture
+def source(lab: LabS3) -> str:
+    """A bucket of synthetic objects: in/000000 to in/000002, and the larger big/000000."""
+    name = f"source-{next(_names)}"
+    lab.create_bucket(name, keep=False)
+    lab.declare_many(name, "in/", 3, 1000)
+    lab.declare_many(name, "big/", 1, BIG)
+    return name
+
+
+@pytest.fixture
+def target(lab: LabS3) -> str:
+    """A bucket to write to, that keeps what it is given: reports are read again."""
+    name = f"target-{next(_names)}"
+    lab.create_bucket(name, keep=True)
+    return name
+
+
+@pytest.fixture(params=HANDLERS)
+def function(request: pytest.FixtureRequest) -> str:
+    """Each Lambda function in turn, by its module's name."""
+    return str(request.param)
+
+
+@pytest.fixture
+def invoke(function: str, lab: LabS3) -> Invoke:
+    """Call the handler with an event as it arrives, parsed from JSON; its reply as it leaves.
+
+    Every reply must be JSON and valid by the schema.
+    """
+    handler = import_module(f"handlers.{function}").handler
+
+    def invoke(event: Any, seconds: float = 60) -> dict[str, Any]:
+        context = Context(int(seconds * 1000))
+        lab.reset_stats()
+        reply: dict[str, Any] = json.loads(json.dumps(handler(json.loads(json.dumps(event)), context)))
+        _reply_schema.validate(reply)
+        return reply
+
+    return invoke

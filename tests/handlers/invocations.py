@@ -1,0 +1,28 @@
+"""An invocation's event and context, as the tests of the Lambda functions make them."""
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any
+
+from asyncstream import MiB
+
+PART = 5 * MiB
+BIG = 12 * MiB  # three parts of 5 MiB
+
+# See the fixture of this name.
+Invoke = Callable[..., dict[str, Any]]
+
+
+@dataclass(frozen=True)
+class Context:
+    """What the handlers use of Lambda's context object."""
+
+    milliseconds: int
+
+    def get_remaining_time_in_millis(self) -> int:
+        return self.milliseconds
+
+
+def files_of(source: str, target: str, *keys: str) -> list[dict[str, str]]:
+    """An event's files: each key to the same key."""
+    return [{"source": f"s3://{source}/{key}", "destination": f"s3://{target}/{key}"} for key in keys]

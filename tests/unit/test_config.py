@@ -1,0 +1,199 @@
+"""Every setting's limits and messages, and where its value comes from."""
+
+from typing import Any
+
+import pytest
+
+from asyncstream.config import DEFAULT_MEMORY_LIMIT, LAMBDA_MARGIN, TransferConfig, memory_limit_or_default
+from asyncstream.errors import ConfigError
+from asyncstream.memory import lambda_memory, peak_resident, resident
+from asyncstream.plan import GiB, KiB, MiB
+from asyncstream.retry import RetryPolicy
+
+LIMITS = [
+    ("memory_limit", 1, 0, ">= 1"),
+    ("chunk_size", 16 * KiB, 16 * KiB - 1, ">= 16384"),
+    ("chunk_size", 16 * MiB, 16 * MiB + 1, "<= 16777216"),
+    ("max_concurrency", 1, 0, ">= 1"),
+    ("max_concurrency", 1000, 1001, "<= 1000"),
+    ("part_size", 5 * MiB, 5 * MiB - 1, ">= 5242880"),
+    ("part_size", 5 * GiB, 5 * GiB + 1, "<= 5368709120"),
+    ("max_attempts", 1, 0, ">= 1"),
+    ("max_attempts", 100, 101, "<= 100"),
+    ("retry_base_delay", 1e-9, 0.0, "> 0"),
+    ("retry_max_delay", 1e-9, 0.0, "> 0"),
+    ("stall_timeout", 1e-9, 0.0, "> 0"),
+    ("stall_timeout", 15.0, 15.001, "<= 15"),
+    ("deadline", 1e-9, 0.0, "> 0"),
+]
+
+WRONG_TYPES = [
+    ("memory_limit", "64 MB"),
+    ("chunk_size", 2.0**18),
+    ("max_concurrency", True),
+    ("part_size", "automatic"),
+    ("part_size", None),
+    ("multipart", 1),
+    ("retry_base_delay", "fast"),
+    ("deadline", float("nan")),
+    ("extra_args", None),
+    ("extra_args", ["ACL"]),
+]
+
+
+@pytest.mark.parametrize(("name", "allowed", "refused", "limit"), LIMITS)
+def test_each_limit_is_inclusive_and_its_message_names_setting_value_and_limit(
+    name: str, allowed: float, refused: float, limit: str
+) -> None:
+    assert getattr(TransferConfig(**{name: allowed}), name) == allowed
+    with pytest.raises(ConfigError) as raised:
+        TransferConfig(**{name: refused})
+    assert str(raised.value).startswith(f"{name}={refused!r}: ")
+    assert limit in str(raised.value)
+
+
+@pytest.mark.parametrize(("name", "value"), WRONG_TYPES)
+def test_a_value_of_the_wrong_type_is_named_with_its_setting(name: str, value: Any) -> None:
+    with pytest.raises(ConfigError) as raised:
+        TransferConfig(**{name: value})
+    assert str(raised.value).startswith(f"{name}={value!r}: ")
+
+
+@pytest.mark.parametrize("name", ["Checksum", "ChecksumAlgorithm", "Body", "Key"])
+def test_extra_args_that_are_not_for_users_to_set_are_refused_by_name(name: str) -> None:
+    with pytest.raises(ConfigError, match=rf"extra_args {name}: not supported\. Supported: ACL, .*Tagging"):
+        TransferConfig(extra_args={"ACL": "private", name: "x"})
+
+
+def test_a_config_cannot_be_changed_and_shares_nothing_with_the_next() -> None:
+    config = TransferConfig()
+
+    with pytest.raises(AttributeError):
+        config.part_size = 8 * MiB  # type: ignore[misc]
+    config.extra_args["ACL"] = "private"
+    assert TransferConfig().extra_args == {}
+
+
+def test_override_changes_what_is_named_and_nothing_else() -> None:
+    config = TransferConfig(max_concurrency=3, multipart=True)
+
+    changed = config.override({"part_size": 8 * MiB, "multipart": False})
+
+    assert changed == TransferConfig(max_concurrency=3, multipart=False, part_size=8 * MiB)
+    assert config == TransferConfig(max_concurrency=3, multipart=True)
+
+
+@pytest.mark.parametrize(
+    ("values", "message"),
+    [
+        ({"part_size": 1}, "part_size=1: .*5242880"),
+        ({"partsize": 8 * MiB}, "unknown setting 'partsize'; known: .*part_size"),
+        ({"extra_args": {"Body": "x"}}, "extra_args Body: not supported"),
+    ],
+)
+def test_override_checks_as_the_constructor_does(values: dict[str, Any], message: str) -> None:
+    with pytest.raises(ConfigError, match=message):
+        TransferConfig().override(values)
+
+
+def test_the_retry_settings_are_the_retry_policy() -> None:
+    config = TransferConfig(max_attempts=7, retry_base_delay=0.5, retry_max_delay=9.0)
+
+    assert config.retry_policy == RetryPolicy(max_attempts=7, base_delay=0.5, max_delay=9.0)
+
+
+@pytest.mark.parametrize(
+    ("variable", "text", "setting", "value"),
+    [
+        ("MEMORY_LIMIT", "67108864", "memory_limit", 64 * MiB),
+        ("MAX_CONCURRENCY", "5", "max_concurrency", 5),
+        ("PART_SIZE", "8388608", "part_size", 8 * MiB),
+        ("PART_SIZE", "auto", "part_size", "auto"),
+        ("MULTIPART", "true", "multipart", True),
+        ("MULTIPART", "false", "multipart", False),
+        ("STALL_TIMEOUT", "7", "stall_timeout", 7.0),
+        ("DEADLINE", "2.5", "deadline", 2.5),
+        ("EXTRA_ARGS", '{"Metadata": {"a": "b"}}', "extra_args", {"Metadata": {"a": "b"}}),
+    ],
+)
+def test_a_variable_overrides_the_default_given(variable: str, text: str, setting: str, value: Any) -> None:
+    environ = {f"ASYNCSTREAM_{variable}": text, "HOME": "/root"}
+    defaults = {"multipart": not value} if setting == "multipart" else {"max_attempts": 2}
+
+    config = TransferConfig.from_env(environ, **defaults)
+
+    assert config == TransferConfig(**(defaults | {setting: value}))
+
+
+def test_an_empty_variable_counts_as_unset() -> None:
+    config = TransferConfig.from_env(
+        {"ASYNCSTREAM_MULTIPART": "", "ASYNCSTREAM_PART_SIZE": ""}, multipart=True
+    )
+
+    assert config == TransferConfig(multipart=True)
+
+
+@pytest.mark.parametrize(
+    ("variable", "text", "message"),
+    [
+        ("MAX_CONCURRENCY", "many", "ASYNCSTREAM_MAX_CONCURRENCY='many': .*int"),
+        ("MAX_CONCURRENCY", "0", "ASYNCSTREAM_MAX_CONCURRENCY='0': .*>= 1"),
+        ("MEMORY_LIMIT", "64MB", "ASYNCSTREAM_MEMORY_LIMIT='64MB': .*int"),
+        ("PART_SIZE", "1", "ASYNCSTREAM_PART_SIZE='1': .*>= 5242880"),
+        ("MULTIPART", "yes", "ASYNCSTREAM_MULTIPART='yes': .*bool"),
+        ("DEADLINE", "-1", "ASYNCSTREAM_DEADLINE='-1': .*> 0"),
+        ("EXTRA_ARGS", "ACL=private", "ASYNCSTREAM_EXTRA_ARGS is not JSON"),
+        ("EXTRA_ARGS", '["ACL"]', "extra_args=.*object"),
+        ("EXTRA_ARGS", '{"Body": 1}', "extra_args Body: not supported"),
+        ("PARTSIZE", "8388608", "ASYNCSTREAM_PARTSIZE names no setting"),
+    ],
+)
+def test_a_variable_that_cannot_be_read_is_named_with_its_value(
+    variable: str, text: str, message: str
+) -> None:
+    with pytest.raises(ConfigError, match=message):
+        TransferConfig.from_env({f"ASYNCSTREAM_{variable}": text})
+
+
+def test_from_env_reads_the_environment_of_now(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("ASYNCSTREAM_MAX_ATTEMPTS", "9")
+
+    assert TransferConfig.from_env().max_attempts == 9
+
+
+@pytest.mark.parametrize(
+    ("configured", "function", "resident", "limit"),
+    [
+        (10 * MiB, None, 0, 10 * MiB),
+        (10 * MiB, 512 * MiB, 100 * MiB, 10 * MiB),
+        (None, None, 100 * MiB, DEFAULT_MEMORY_LIMIT),
+        (None, 512 * MiB, 100 * MiB, 412 * MiB - LAMBDA_MARGIN),
+    ],
+    ids=["set", "set in Lambda", "outside Lambda", "in Lambda: what is left, less a margin"],
+)
+def test_the_memory_limit(configured: int | None, function: int | None, resident: int, limit: int) -> None:
+    assert memory_limit_or_default(TransferConfig(memory_limit=configured), function, resident) == limit
+
+
+def test_a_function_whose_memory_is_used_up_is_told_both_numbers() -> None:
+    with pytest.raises(ConfigError, match=r"128 MB leave nothing.*112 MiB are in use"):
+        memory_limit_or_default(TransferConfig(), 128 * MiB, 112 * MiB)
+
+
+@pytest.mark.parametrize(
+    ("environ", "memory"),
+    [
+        ({"AWS_LAMBDA_FUNCTION_MEMORY_SIZE": "512"}, 512 * MiB),
+        ({"AWS_LAMBDA_FUNCTION_MEMORY_SIZE": ""}, None),
+    ],
+)
+def test_a_lambdas_memory_is_told_by_its_environment(environ: dict[str, str], memory: int | None) -> None:
+    assert lambda_memory(environ) == memory
+    assert lambda_memory({}) is None
+
+
+def test_resident_memory_is_read_in_bytes_and_its_peak_is_no_less() -> None:
+    block = bytearray(32 * MiB)
+    block[:: 4 * KiB] = b"x" * (len(block) // (4 * KiB))  # touched, so resident
+
+    assert 32 * MiB < resident() <= peak_resident()

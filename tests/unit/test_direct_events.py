@@ -1,0 +1,351 @@
+"""The event of a direct invocation and its reply: read, checked, written, described."""
+
+import json
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import jsonschema
+import msgspec
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+import asyncstream.events
+from asyncstream.config import TransferConfig
+from asyncstream.errors import AccessDenied, InputError, ServiceBusy
+from asyncstream.events import direct
+from asyncstream.locations import MAX_KEY_BYTES, S3Object, S3Prefix
+from asyncstream.results import FileResult, TransferReport
+
+COMMITTED = Path(asyncstream.events.__file__).with_name("schema.json")
+LARGEST_REPLY = 256 * 1024
+
+PAIR = {"source": "s3://raw/a", "destination": "s3://clean/a"}
+BY_PREFIX = {"source_prefix": "s3://raw/in/", "destination": "s3://clean/out/"}
+
+GOOD = [
+    {"files": [PAIR]},
+    {"files": [PAIR | {"version_id": "v1"}, {"source": "s3://raw/b", "destination": "s3://clean/b"}]},
+    BY_PREFIX,
+    BY_PREFIX | {"config": {}, "report_uri": "s3://clean/report.json"},
+    BY_PREFIX | {"config": {"multipart": True, "part_size": "auto", "deadline": None, "stall_timeout": 5}},
+    BY_PREFIX | {"config": {"part_size": 5 * 2**20, "extra_args": {"ACL": "private"}}, "files": None},
+]
+
+# What neither the schema nor we take: where it is wrong, and what the message says of it.
+MALFORMED = [
+    ([], "$", "Expected `object`, got `array`"),
+    (None, "$", "Expected `object`, got `null`"),
+    ({"files": [PAIR], "dry_run": True}, "$", "unknown field `dry_run`"),
+    ({"files": PAIR}, "$.files", "Expected `array | null`, got `object`"),
+    ({"files": []}, "$.files", "length >= 1"),
+    ({"files": [PAIR, []]}, "$.files[1]", "Expected `object`, got `array`"),
+    ({"files": [PAIR, {"source": "s3://raw/b"}]}, "$.files[1]", "missing required field `destination`"),
+    ({"files": [PAIR | {"target": "x"}]}, "$.files[0]", "unknown field `target`"),
+    ({"files": [PAIR | {"source": 5}]}, "$.files[0].source", "Expected `str`, got `int`"),
+    ({"files": [PAIR | {"source": "/tmp/a"}]}, "$.files[0].source", "'/tmp/a' is not an S3 URI"),
+    ({"files": [PAIR | {"version_id": 1}]}, "$.files[0].version_id", "Expected `str | null`, got `int`"),
+    (BY_PREFIX | {"source_prefix": "raw/in/"}, "$.source_prefix", "'raw/in/' is not an S3 URI"),
+    (BY_PREFIX | {"destination": 1}, "$.destination", "got `int`"),
+    (BY_PREFIX | {"report_uri": "r.json"}, "$.report_uri", "'r.json' is not an S3 URI"),
+    (BY_PREFIX | {"config": None}, "$.config", "Expected `object`, got `null`"),
+    (BY_PREFIX | {"config": {"partsize": 1}}, "$.config", "unknown field `partsize`"),
+    (BY_PREFIX | {"config": {"part_size": 1}}, "$.config.part_size", ">= 5242880"),
+    (BY_PREFIX | {"config": {"part_size": "big"}}, "$.config.part_size", 'to 5 GiB (5368709120), or "auto"'),
+    (BY_PREFIX | {"config": {"max_concurrency": 0}}, "$.config.max_concurrency", ">= 1"),
+    (BY_PREFIX | {"config": {"max_concurrency": True}}, "$.config.max_concurrency", "got `bool`"),
+    (BY_PREFIX | {"config": {"multipart": "false"}}, "$.config.multipart", "Expected `bool`, got `str`"),
+    (BY_PREFIX | {"config": {"deadline": 0}}, "$.config.deadline", "> 0"),
+    (BY_PREFIX | {"config": {"stall_timeout": 16}}, "$.config.stall_timeout", "<= 15"),
+    (BY_PREFIX | {"config": {"extra_args": []}}, "$.config.extra_args", "Expected `object`, got `array`"),
+]
+
+# What is malformed beyond what a schema says.
+BEYOND_THE_SCHEMA = [
+    ({}, "must have either `files`, or both `source_prefix` and `destination`"),
+    ({"source_prefix": "s3://raw/in/"}, "must have either `files`, or both"),
+    ({"destination": "s3://clean/out/"}, "must have either `files`, or both"),
+    ({"files": [PAIR]} | BY_PREFIX, "has `files`: leave out `source_prefix` and `destination`"),
+    ({"files": [PAIR], "destination": "s3://clean/"}, "has `files`: leave out"),
+    (BY_PREFIX | {"config": {"extra_args": {"Body": 1}}}, "at $.config: extra_args Body: not supported"),
+    ({"files": [PAIR, PAIR | {"source": "s3://raw"}]}, "at $.files[1].source: 's3://raw' names no object"),
+    ({"files": [PAIR | {"destination": "s3://c/a"}]}, "at $.files[0].destination: bucket 'c'"),
+    ({"files": [PAIR, PAIR]}, "files[1]: the destination s3://clean/a is named twice"),
+    ({"files": [PAIR | {"destination": "s3://raw/a"}]}, "files[0]: source and destination are the same"),
+    ({"source_prefix": "s3://raw/in/", "destination": "s3://raw/in/"}, "source and destination are the same"),
+    (BY_PREFIX | {"report_uri": "s3://clean"}, "at $.report_uri: 's3://clean' names no object"),
+]
+
+
+def check(event: Any) -> direct.DirectEvent:
+    """What a handler does with an event before any I/O."""
+    read = direct.read_event(event)
+    direct.pairs_of(read)
+    direct.report_location(read)
+    return read
+
+
+def validator(definition: str) -> jsonschema.Draft202012Validator:
+    whole = direct.schema()
+    return jsonschema.Draft202012Validator(whole | {"$ref": f"#/$defs/{definition}"})
+
+
+@pytest.fixture(scope="module")
+def event_schema() -> jsonschema.Draft202012Validator:
+    return validator("DirectEvent")
+
+
+@pytest.fixture(scope="module")
+def reply_schema() -> jsonschema.Draft202012Validator:
+    return validator("DirectReply")
+
+
+@pytest.mark.parametrize("event", GOOD)
+def test_a_good_event_is_read_and_valid_by_the_schema(
+    event: dict[str, Any], event_schema: jsonschema.Draft202012Validator
+) -> None:
+    event_schema.validate(event)
+    read = check(event)
+
+    assert (read.files is None) == (event.get("files") is None)
+    assert read.report_uri == event.get("report_uri")
+
+
+@pytest.mark.parametrize(("event", "path", "message"), MALFORMED)
+def test_a_malformed_event_is_refused_by_the_schema_and_by_us_naming_the_path(
+    event: Any, path: str, message: str, event_schema: jsonschema.Draft202012Validator
+) -> None:
+    assert not event_schema.is_valid(event)
+    with pytest.raises(InputError) as raised:
+        check(event)
+    assert str(raised.value).startswith(f"the event is malformed at {path}: ")
+    assert message in str(raised.value)
+
+
+@pytest.mark.parametrize(("event", "message"), BEYOND_THE_SCHEMA)
+def test_an_event_that_contradicts_itself_is_told_so(event: Any, message: str) -> None:
+    with pytest.raises(InputError) as raised:
+        check(event)
+    assert message in str(raised.value)
+
+
+URIS = st.sampled_from(["s3://raw/a", "s3://raw", "raw/a", "", "S3://raw/a"])
+SCALARS = st.one_of(
+    st.none(),
+    st.booleans(),
+    st.integers(-1, 6 * 2**20),
+    st.floats(allow_nan=False),
+    URIS,
+    st.text(max_size=3),
+)
+ANYTHING = st.recursive(
+    SCALARS,
+    lambda inner: st.lists(inner, max_size=2) | st.dictionaries(st.text(max_size=3), inner, max_size=2),
+)
+FILES = st.lists(
+    st.fixed_dictionaries({"source": URIS, "destination": URIS}, optional={"version_id": ANYTHING})
+)
+CONFIGS = st.fixed_dictionaries(
+    {}, optional=dict.fromkeys(TransferConfig.__struct_fields__, ANYTHING) | {"unknown": st.none()}
+)
+EVENTS = st.one_of(
+    ANYTHING,
+    st.fixed_dictionaries(
+        {},
+        optional={
+            "files": FILES | ANYTHING,
+            "source_prefix": URIS,
+            "destination": URIS,
+            "config": CONFIGS | ANYTHING,
+            "report_uri": URIS | ANYTHING,
+            "more": st.none(),
+        },
+    ),
+)
+
+
+@settings(deadline=None, max_examples=300)
+@given(EVENTS)
+def test_what_the_schema_refuses_we_refuse(event_schema: jsonschema.Draft202012Validator, event: Any) -> None:
+    try:
+        check(event)
+    except InputError:
+        return
+    event_schema.validate(event)
+
+
+@pytest.mark.parametrize(
+    ("event", "pairs"),
+    [
+        (
+            {"files": [PAIR | {"version_id": "v1"}]},
+            [(S3Object("raw", "a", "v1"), S3Object("clean", "a"))],
+        ),
+        (BY_PREFIX, [(S3Prefix("raw", "in/"), S3Prefix("clean", "out/"))]),
+        (
+            {"source_prefix": "s3://raw", "destination": "s3://clean"},
+            [(S3Prefix("raw"), S3Prefix("clean"))],
+        ),
+    ],
+)
+def test_an_event_names_what_to_copy(event: dict[str, Any], pairs: list[Any]) -> None:
+    assert direct.pairs_of(direct.read_event(event)) == pairs
+
+
+def test_an_event_overrides_only_the_settings_it_names_be_it_by_the_default() -> None:
+    own = TransferConfig(multipart=True, max_concurrency=3, part_size=8 * 2**20)
+    event = BY_PREFIX | {"config": {"multipart": False, "max_attempts": 2}}
+
+    config = direct.config_of(event, direct.read_event(event), own)
+
+    assert config == TransferConfig(multipart=False, max_concurrency=3, part_size=8 * 2**20, max_attempts=2)
+
+
+def test_an_event_without_config_leaves_the_functions_own() -> None:
+    own = TransferConfig(multipart=True)
+
+    assert direct.config_of(BY_PREFIX, direct.read_event(BY_PREFIX), own) == own
+
+
+def copied(key: str = "a", size: int = 5) -> FileResult:
+    return FileResult(S3Object("raw", key), S3Object("clean", key), "copied", size, '"e"', 1, 1, 0.12345)
+
+
+def failed(key: str = "a", message: str = "slow down") -> FileResult:
+    error = ServiceBusy(message)
+    return FileResult(S3Object("raw", key), S3Object("clean", key), "failed", 0, None, 0, 4, 0.5, error)
+
+
+def report(files: Sequence[FileResult]) -> TransferReport:
+    return TransferReport("threads", files, 1.23456, 4, 64_000_000, {"GetObject": 4})
+
+
+def sent(reply: direct.DirectReply) -> dict[str, Any]:
+    """A reply as Lambda sends it."""
+    whole: dict[str, Any] = json.loads(json.dumps(msgspec.to_builtins(reply)))
+    return whole
+
+
+@pytest.mark.parametrize(
+    ("files", "status", "counts"),
+    [
+        ([copied(), copied("b")], "copied", (2, 2, 0)),
+        ([copied(), failed("b")], "partial", (2, 1, 1)),
+        ([failed(), failed("b")], "failed", (2, 0, 2)),
+    ],
+)
+def test_a_reply_tells_status_totals_and_failures(
+    files: list[FileResult],
+    status: str,
+    counts: tuple[int, int, int],
+    reply_schema: jsonschema.Draft202012Validator,
+) -> None:
+    reply = sent(direct.reply_to(report(files)))
+
+    reply_schema.validate(reply)
+    assert reply["status"] == status
+    totals = reply["totals"]
+    assert (totals["files"], totals["copied"], totals["failed"]) == counts
+    assert (totals["bytes"], totals["seconds"]) == (5 * counts[1], 1.235)
+    assert (totals["slots"], totals["memory_limit"], totals["requests"]) == (4, 64_000_000, {"GetObject": 4})
+    assert [row["source"] for row in reply.get("failures", [])] == [
+        file.source.uri for file in files if file.status == "failed"
+    ]
+    assert "failures_omitted" not in reply
+
+
+def test_a_failure_tells_its_class_its_message_and_its_notes_and_no_traceback() -> None:
+    result = failed("b", "slow down")
+    assert result.error is not None
+    result.error.add_note("upload u could not be aborted")
+
+    [row] = sent(direct.reply_to(report([result])))["failures"]
+
+    assert row["error"] == {"type": "ServiceBusy", "message": "slow down; upload u could not be aborted"}
+    assert (row["source"], row["destination"], row["attempts"]) == ("s3://raw/b", "s3://clean/b", 4)
+
+
+def test_a_report_that_was_written_is_named_and_one_that_was_not_is_said(
+    reply_schema: jsonschema.Draft202012Validator,
+) -> None:
+    written = sent(direct.reply_to(report([copied()]), "s3://clean/r.json"))
+    denied = sent(direct.reply_to(report([copied()]), "s3://clean/r.json", AccessDenied("no")))
+
+    reply_schema.validate(written)
+    reply_schema.validate(denied)
+    assert (written["report_uri"], written.get("error")) == ("s3://clean/r.json", None)
+    assert (denied.get("report_uri"), denied["error"]) == (None, {"type": "AccessDenied", "message": "no"})
+    assert denied["status"] == "copied"
+
+
+def test_a_rejection_is_a_reply_of_its_own(reply_schema: jsonschema.Draft202012Validator) -> None:
+    reply = sent(direct.rejected(InputError("no such thing"), "asyncio"))
+
+    reply_schema.validate(reply)
+    assert reply == {
+        "status": "rejected",
+        "engine": "asyncio",
+        "error": {"type": "InputError", "message": "no such thing"},
+    }
+
+
+@settings(deadline=None, max_examples=15)
+@given(
+    character=st.sampled_from('aé€😀\x01"\\'),
+    key_bytes=st.integers(7, MAX_KEY_BYTES),
+    count=st.integers(0, 1500),
+    message=st.integers(0, 5000),
+)
+def test_a_reply_stays_under_256_kb_and_counts_what_it_leaves_out(
+    character: str, key_bytes: int, count: int, message: int
+) -> None:
+    key = (character * MAX_KEY_BYTES)[: (key_bytes - 6) // len(character.encode())]
+    results = [failed(f"{number:05}-{key}", character * message) for number in range(count)]
+
+    reply = msgspec.to_builtins(direct.reply_to(report(results)))
+
+    # As Python's runtimes from 3.12 on encode it, and as states of Step Functions count it.
+    assert len(json.dumps(reply, ensure_ascii=False).encode()) < LARGEST_REPLY
+    assert_all_are_counted(reply, results)
+
+
+@pytest.mark.parametrize("character", "aé😀")
+def test_a_reply_of_5000_failures_stays_under_256_kb_also_where_json_is_ascii(character: str) -> None:
+    """As Lambda's python3.11 encodes it, which we support."""
+    key = character * (1000 // len(character.encode()))
+    results = [failed(f"{number:05}-{key}", f"GetObject {key}") for number in range(5000)]
+
+    reply = msgspec.to_builtins(direct.reply_to(report(results)))
+
+    size = len(json.dumps(reply).encode())
+    assert size < LARGEST_REPLY
+    assert_all_are_counted(reply, results)
+
+
+def assert_all_are_counted(reply: dict[str, Any], results: Sequence[FileResult]) -> None:
+    shown = reply.get("failures", [])
+    assert [row["source"] for row in shown] == [result.source.uri for result in results[: len(shown)]]
+    assert len(shown) + reply.get("failures_omitted", 0) == len(results)
+    assert bool(shown) == bool(results)
+
+
+def test_the_report_lists_every_file_as_the_schema_describes_it() -> None:
+    files = [copied(), failed("b")]
+
+    document = json.loads(direct.report_document(report(files)))
+
+    assert document["engine"] == "threads"
+    assert [row["status"] for row in document["files"]] == ["copied", "failed"]
+    rows = validator("FileReply")
+    for row in document["files"]:
+        rows.validate(row)
+
+
+def test_the_schema_is_one() -> None:
+    jsonschema.Draft202012Validator.check_schema(direct.schema())
+
+
+def test_the_committed_schema_is_that_of_the_types() -> None:
+    assert COMMITTED.exists(), "run `make schema`"
+    assert json.loads(COMMITTED.read_text()) == json.loads(json.dumps(direct.schema())), "run `make schema`"

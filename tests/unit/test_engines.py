@@ -1,0 +1,322 @@
+"""The engines and their one primitive: start a task; give me the next finished one."""
+
+import asyncio
+import subprocess
+import sys
+import threading
+import time
+from contextvars import ContextVar
+from pathlib import Path
+
+import anyio
+import pytest
+
+from asyncstream.engines import ENGINES, open_engine
+from asyncstream.engines.aio import AsyncioEngine
+from asyncstream.engines.driver import drive
+from asyncstream.engines.threads import ThreadsEngine
+from asyncstream.errors import ConfigError
+from asyncstream.ports import Engine, Finished, Slots
+
+ROOT = Path(__file__).parents[2]
+current: ContextVar[str] = ContextVar("current", default="unset")
+
+
+async def finished(slots: Slots, count: int) -> list[Finished]:
+    return [await slots.finished() for _ in range(count)]
+
+
+def test_an_unknown_engine_is_refused_naming_those_there_are() -> None:
+    with pytest.raises(
+        ConfigError, match="unknown engine 'uvloop': choose one of sequential, threads, asyncio"
+    ):
+        open_engine("uvloop")
+
+
+@pytest.mark.parametrize("name", ENGINES)
+def test_an_engine_is_called_as_it_was_asked_for(name: str) -> None:
+    assert open_engine(name).name == name
+
+
+@pytest.mark.parametrize("name", ["sequential", "threads"])
+def test_code_that_suspends_under_a_blocking_engine_is_ended_and_named(name: str) -> None:
+    ended = []
+
+    async def suspends() -> None:
+        try:
+            await asyncio.sleep(0)
+        finally:
+            ended.append(True)
+
+    with pytest.raises(RuntimeError, match=r"suspends.* suspended under a blocking engine"):
+        open_engine(name).run(suspends)
+    assert ended == [True]
+
+
+def test_driven_code_may_await_what_does_not_suspend_and_raise() -> None:
+    async def inner(value: int) -> int:
+        return value
+
+    async def outer() -> int:
+        if await inner(1) + await inner(2) != 3:
+            raise AssertionError
+        raise LookupError("its own")
+
+    assert drive(inner(5)) == 5
+    with pytest.raises(LookupError, match="its own"):
+        drive(outer())
+
+
+def test_each_task_ends_once_with_its_tag_and_what_it_returned_or_raised(engine: Engine) -> None:
+    broken = LookupError("broken")
+
+    async def succeeds() -> str:
+        return "done"
+
+    async def fails() -> str:
+        raise broken
+
+    async def run() -> list[Finished]:
+        ends = []
+        async with engine.slots(1) as slots:
+            for tag, work in (("a", succeeds), ("b", fails), ("c", succeeds)):
+                slots.start(tag, work)
+                ends.append(await slots.finished())
+        return ends
+
+    assert engine.run(run) == [
+        Finished("a", "done", None),
+        Finished("b", None, broken),
+        Finished("c", "done", None),
+    ]
+
+
+def test_a_slot_is_free_until_a_task_starts_and_again_once_it_is_told_finished(engine: Engine) -> None:
+    async def nothing() -> None:
+        """Ends at once."""
+
+    async def run() -> list[bool]:
+        async with engine.slots(1) as slots:
+            free = [slots.free]
+            slots.start(None, nothing)
+            free.append(slots.free)
+            await slots.finished()
+            return [*free, slots.free]
+
+    assert engine.run(run) == [True, False, True]
+
+
+def test_a_slot_of_a_task_not_told_finished_yet_is_not_free(engine: Engine) -> None:
+    """The coordinator has not seen what the task left open: it must not start others in its place."""
+
+    async def nothing() -> None:
+        """Ends at once."""
+
+    async def run() -> bool:
+        async with engine.slots(1) as slots:
+            slots.start(None, nothing)
+            for _ in range(10):
+                await engine.sleep(0.001)
+            free = slots.free
+            await slots.finished()
+            return free
+
+    assert not engine.run(run)
+
+
+def test_tasks_see_the_callers_context_variables_and_keep_their_own_changes(engine: Engine) -> None:
+    seen: list[str] = []
+
+    async def look() -> None:
+        seen.append(current.get())
+        current.set("changed by a task")
+
+    async def run() -> None:
+        current.set("the coordinator's")
+        async with engine.slots(2) as slots:
+            for _ in range(min(2, engine.most_slots)):
+                slots.start(None, look)
+            await finished(slots, min(2, engine.most_slots))
+            if engine.name != "sequential":
+                assert current.get() == "the coordinator's"
+
+    engine.run(run)
+    assert set(seen) == {"the coordinator's"}
+
+
+@pytest.mark.parametrize("name", ["threads", "asyncio"])
+def test_tasks_run_at_the_same_time_as_many_as_there_are_slots(name: str) -> None:
+    engine = open_engine(name)
+    running = 0
+    together = threading.Event()
+
+    async def wait_for_the_others() -> bool:
+        nonlocal running
+        running += 1
+        if running == 3:
+            together.set()
+        if name == "threads":
+            return together.wait(5)
+        for _ in range(5000):
+            if together.is_set():
+                return True
+            await asyncio.sleep(0.001)
+        return False
+
+    async def run() -> list[Finished]:
+        async with engine.slots(3) as slots:
+            for tag in range(3):
+                assert slots.free
+                slots.start(tag, wait_for_the_others)
+            assert not slots.free
+            return await finished(slots, 3)
+
+    ends = engine.run(run)
+    engine.close()
+    assert sorted(end.tag for end in ends) == [0, 1, 2]
+    assert all(end.result for end in ends)
+
+
+def test_leaving_joins_every_task_that_was_begun(engine: Engine) -> None:
+    begun, ended = [], []
+
+    async def work() -> None:
+        begun.append(1)
+        try:
+            await engine.sleep(0.05 if engine.name != "asyncio" else 60)
+        finally:
+            ended.append(1)
+
+    async def run() -> None:
+        async with engine.slots(3) as slots:
+            while slots.free:
+                slots.start(None, work)
+            await engine.sleep(0.01)
+            raise LookupError("the coordinator's")
+
+    started = time.monotonic()
+    with pytest.raises(LookupError, match="the coordinator's"):
+        engine.run(run)
+    assert len(ended) == len(begun)
+    assert time.monotonic() - started < 5
+
+
+def test_in_threads_a_wait_before_a_retry_ends_when_the_transfer_does() -> None:
+    engine = ThreadsEngine()
+
+    async def retries() -> None:
+        await engine.sleep(60)
+
+    async def run() -> None:
+        async with engine.slots(1) as slots:
+            slots.start(None, retries)
+
+    started = time.monotonic()
+    engine.run(run)
+    engine.close()
+    assert time.monotonic() - started < 5
+
+
+def test_threads_are_kept_across_transfers_of_as_many_slots() -> None:
+    engine = ThreadsEngine()
+    together = threading.Barrier(2)
+
+    async def name() -> int:
+        together.wait(5)
+        return threading.get_ident()
+
+    async def run() -> set[int]:
+        async with engine.slots(2) as slots:
+            slots.start(None, name)
+            slots.start(None, name)
+            return {end.result for end in await finished(slots, 2)}
+
+    first = engine.run(run)
+    assert engine.run(run) == first
+    engine.close()
+    assert not any(thread.ident in first for thread in threading.enumerate())
+
+
+def test_the_loop_is_kept_across_transfers_and_opened_anew_after_close() -> None:
+    engine = AsyncioEngine()
+
+    async def loop() -> asyncio.AbstractEventLoop:
+        return asyncio.get_running_loop()
+
+    first = engine.run(loop)
+    assert engine.run(loop) is first
+    engine.close()
+    assert first.is_closed()
+    assert engine.run(loop) is not first
+    engine.close()
+
+
+def test_a_running_loop_is_told_to_await_instead() -> None:
+    async def inside() -> None:
+        AsyncioEngine().run(lambda: pytest.fail("made a coroutine that nobody awaits"))
+
+    with pytest.raises(ConfigError, match="await transfer_async"):
+        asyncio.run(inside())
+
+
+def test_what_is_shielded_returns_its_result(engine: Engine) -> None:
+    async def work() -> str:
+        await engine.sleep(0.001)
+        return "result"
+
+    assert engine.run(lambda: engine.shielded(work(), 5)) == "result"
+
+
+@pytest.mark.parametrize("cancelled_by", ["anyio's scope", "asyncio's task"])
+def test_what_is_shielded_outlives_cancellation(cancelled_by: str) -> None:
+    engine = AsyncioEngine()
+    done = []
+
+    async def work() -> None:
+        await engine.sleep(0.01)
+        done.append(True)
+
+    async def cancel() -> None:
+        if cancelled_by == "anyio's scope":
+            with anyio.CancelScope() as scope:
+                scope.cancel()
+                await engine.shielded(work(), 5)
+            return
+        task = asyncio.create_task(engine.shielded(work(), 5))
+        await asyncio.sleep(0)
+        task.cancel()
+        await asyncio.wait([task])
+
+    engine.run(cancel)
+    engine.close()
+    assert done == [True]
+
+
+def test_what_is_shielded_ends_with_its_time() -> None:
+    engine = AsyncioEngine()
+    with pytest.raises(TimeoutError):
+        engine.run(lambda: engine.shielded(asyncio.sleep(60), 0.01))
+    engine.close()
+
+
+@pytest.mark.parametrize("name", ["sequential", "threads"])
+def test_blocking_engines_load_neither_asyncio_nor_what_stands_on_it(name: str) -> None:
+    """A cold start pays for every import. The transport is opened as well: it is half of the cost."""
+    program = f"""
+import sys
+from asyncstream.engines import open_engine
+from asyncstream.engines.driver import drive
+from asyncstream.s3 import open_transport
+from asyncstream.s3.client import ClientSettings
+import asyncstream
+open_engine({name!r})
+drive(open_transport({name!r}, ClientSettings("http://127.0.0.1:1", 1, 2**18, 1.0)))
+unwanted = ("asyncio", "anyio", "aiohttp", "aioboto3", "aiobotocore", "rich")
+print(*[module for module in unwanted if module in sys.modules])
+"""
+    environ = {"PYTHONPATH": str(ROOT), "AWS_DEFAULT_REGION": "us-east-1", "BOTO_DISABLE_CRT": "true"}
+    done = subprocess.run(
+        [sys.executable, "-c", program], env=environ, capture_output=True, text=True, check=True, timeout=60
+    )
+
+    assert done.stdout.split() == []

@@ -1,0 +1,46 @@
+"""The errors' contract: builtins as second parents, one base, and which of them repeating may help."""
+
+import pytest
+
+import asyncstream
+from asyncstream import errors
+from asyncstream.errors import AsyncstreamError
+
+ERRORS = [
+    (errors.ConfigError("x"), ValueError, False),
+    (errors.InputError("x"), ValueError, False),
+    (errors.NothingToTransfer("x"), ValueError, False),
+    (errors.SourceNotFound("x"), FileNotFoundError, False),
+    (errors.BucketNotFound("x"), FileNotFoundError, False),
+    (errors.AccessDenied("x"), PermissionError, False),
+    (errors.SourceChanged("x"), RuntimeError, False),
+    (errors.DeadlineExceeded("x"), TimeoutError, False),
+    (errors.Cancelled("x"), RuntimeError, False),
+    (errors.ConnectionFailed("x"), ConnectionError, True),
+    (errors.TruncatedBody("x"), ConnectionError, True),
+    (errors.ServiceBusy("x"), RuntimeError, True),
+    (errors.WrongRegion("x", "eu-west-1"), RuntimeError, True),
+    (errors.S3Error("x", "Teapot", 418), RuntimeError, False),
+    (errors.RangeNotSatisfiable("x"), errors.S3Error, False),
+]
+
+
+@pytest.mark.parametrize(("error", "builtin", "retryable"), ERRORS)
+def test_an_error_is_caught_by_base_or_builtin_and_says_whether_to_try_again(
+    error: AsyncstreamError, builtin: type[Exception], retryable: bool
+) -> None:
+    assert isinstance(error, AsyncstreamError)
+    assert isinstance(error, builtin)
+    assert error.retryable == retryable
+    assert str(error) == "x"
+
+
+def test_every_error_class_is_in_that_table() -> None:
+    defined = {value for value in vars(errors).values() if isinstance(value, type)}
+    defined = {kind for kind in defined if issubclass(kind, AsyncstreamError)}
+
+    assert {type(error) for error, _, _ in ERRORS} == defined - {AsyncstreamError}
+
+
+def test_every_public_name_exists() -> None:
+    assert [name for name in asyncstream.__all__ if not hasattr(asyncstream, name)] == []

@@ -1,0 +1,212 @@
+"""How the SDKs' clients are set up: what they must not do, and the two shortcuts."""
+
+import asyncio
+import json
+import re
+import threading
+from collections.abc import Awaitable, Callable, Iterator
+from http.server import BaseHTTPRequestHandler, HTTPServer
+from typing import Any
+
+import botocore.compat
+import botocore.session
+import pytest
+
+from asyncstream.chunks import BytesBody
+from asyncstream.errors import ConfigError, ConnectionFailed, WrongRegion
+from asyncstream.locations import S3Object
+from asyncstream.ports import Transport
+from asyncstream.s3 import open_transport
+from asyncstream.s3.client import ClientSettings, sdk_options
+from asyncstream.session import TransferSession
+
+TRANSPORTS = ("threads", "asyncio")
+SETTINGS = ClientSettings(None, max_concurrency=3, chunk_size=2**18, stall_timeout=4.0)
+
+
+@pytest.fixture(autouse=True)
+def _credentials(monkeypatch: pytest.MonkeyPatch) -> None:
+    for name, value in (("ACCESS_KEY_ID", "x"), ("SECRET_ACCESS_KEY", "y"), ("DEFAULT_REGION", "us-east-1")):
+        monkeypatch.setenv(f"AWS_{name}", value)
+    monkeypatch.delenv("AWS_ENDPOINT_URL_S3", raising=False)
+
+
+def with_transport(
+    engine: str, use: Callable[[Transport], Awaitable[Any]], settings: ClientSettings = SETTINGS
+) -> Any:
+    async def opened() -> Any:
+        transport = await open_transport(engine, settings)
+        try:
+            return await use(transport)
+        finally:
+            await transport.close()
+
+    return asyncio.run(opened())
+
+
+def test_botocore_with_awscrt_is_refused_with_what_to_do(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(botocore.compat, "HAS_CRT", True)
+
+    with pytest.raises(ConfigError, match="Import asyncstream first, or set BOTO_DISABLE_CRT=true"):
+        sdk_options(SETTINGS)
+    with pytest.raises(ConfigError, match="awscrt"):
+        TransferSession("threads").plan([(S3Object("raw", "a"), S3Object("clean", "a"))])
+
+
+@pytest.mark.parametrize("endpoint", ["localhost:9000", "not a url"])
+@pytest.mark.parametrize("engine", TRANSPORTS)
+def test_an_endpoint_that_is_none_is_a_config_error(engine: str, endpoint: str) -> None:
+    settings = ClientSettings(endpoint, 3, 2**18, 4.0)
+
+    async def nothing(_: Transport) -> None:
+        """The opening is what fails."""
+
+    with pytest.raises(ConfigError, match=endpoint):
+        with_transport(engine, nothing, settings)
+
+
+def test_each_slot_has_a_connection_for_its_get_and_one_for_its_put() -> None:
+    assert sdk_options(SETTINGS)["max_pool_connections"] == 2 * 3
+
+
+def test_the_pipeline_alone_retries_and_a_stall_ends_each_wait() -> None:
+    options = sdk_options(SETTINGS)
+
+    assert options["retries"]["total_max_attempts"] == 1
+    assert (options["connect_timeout"], options["read_timeout"]) == (4.0, 4.0)
+
+
+def test_the_slot_of_the_blocking_transport_is_a_chunk_and_little_more() -> None:
+    async def slot_bytes(transport: Transport) -> int:
+        return transport.slot_bytes
+
+    assert 2**18 < with_transport("threads", slot_bytes) < 2 * 2**18
+
+
+OBJECT = {"Bucket": "raw"}
+PART = {"Bucket": "raw", "PartNumber": 1, "UploadId": "u"}
+
+
+@pytest.mark.parametrize(
+    ("method", "params", "varied"),
+    [
+        ("get_object", OBJECT, "Key"),
+        ("put_object", OBJECT, "Key"),
+        ("create_multipart_upload", OBJECT, "Key"),
+        ("upload_part", PART, "Key"),
+        ("list_objects_v2", OBJECT, "Prefix"),
+    ],
+)
+@pytest.mark.parametrize("engine", TRANSPORTS)
+def test_the_endpoint_is_resolved_once_a_bucket_not_once_a_key(
+    engine: str, method: str, params: dict[str, Any], varied: str
+) -> None:
+    async def evaluations(transport: Any) -> tuple[int, set[str]]:
+        found = transport._client(None)
+        client = await found if engine == "asyncio" else found
+        rules = client._ruleset_resolver._provider.ruleset
+        evaluate, count = rules.evaluate, 0
+
+        def counted(parameters: Any) -> Any:
+            nonlocal count
+            count += 1
+            return evaluate(parameters)
+
+        rules.evaluate = counted
+        urls = set()
+        for bucket in ("raw", "other"):
+            for number in range(100):
+                signed = client.generate_presigned_url(
+                    method, params | {"Bucket": bucket, varied: f"key-{number}"}
+                )
+                urls.add((await signed if engine == "asyncio" else signed).partition("&X-Amz")[0])
+        return count, urls
+
+    count, urls = with_transport(engine, evaluations)
+    assert count == 2
+    assert len(urls) == 200
+    assert all("key-" in url for url in urls)
+
+
+def test_no_endpoint_rule_looks_at_what_the_memo_leaves_out() -> None:
+    """If a botocore update makes one look, `prepare` must leave that parameter in."""
+    loader = botocore.session.get_session().get_component("data_loader")
+    rules = json.dumps(loader.load_service_model("s3", "endpoint-rule-set-1")["rules"])
+
+    looked_at = set(re.findall(r'"ref": "(\w+)"', rules)) | set(re.findall(r"\{(\w+)[}#]", rules))
+    assert "Bucket" in looked_at
+    assert looked_at & {"Key", "Prefix", "CopySource"} == set()
+
+
+class Redirecting(BaseHTTPRequestHandler):
+    """Sends everyone to another region, as S3 does: 301 says where only in a header, 307 with a Location."""
+
+    protocol_version = "HTTP/1.1"
+    status: int
+    requests: list[str]
+
+    def redirect(self) -> None:
+        body = self.rfile.read(int(self.headers.get("Content-Length", 0)))
+        self.requests.append(f"{self.command} {len(body)}")
+        code = {301: "PermanentRedirect", 307: "TemporaryRedirect"}[self.status]
+        reply = f"<Error><Code>{code}</Code><Message>elsewhere</Message></Error>".encode()
+        self.send_response(self.status)
+        self.send_header("x-amz-bucket-region", "eu-west-1")
+        self.send_header("Content-Length", str(len(reply)))
+        self.send_header("Connection", "close")
+        if self.status == 307:
+            self.send_header("Location", "/elsewhere")
+        self.end_headers()
+        self.wfile.write(reply)
+
+    do_GET = do_PUT = redirect  # noqa: N815
+
+    def log_message(self, *args: object) -> None:
+        """Quiet."""
+
+
+@pytest.fixture
+def redirecting() -> Iterator[str]:
+    Redirecting.requests = []
+    with HTTPServer(("127.0.0.1", 0), Redirecting) as server:
+        thread = threading.Thread(target=server.serve_forever, kwargs={"poll_interval": 0.01})
+        thread.start()
+        yield f"http://127.0.0.1:{server.server_port}"
+        server.shutdown()
+        thread.join()
+
+
+@pytest.mark.parametrize("status", [301, 307])
+@pytest.mark.parametrize(
+    ("operation", "body", "request_"),
+    [("GetObject", None, "GET 0"), ("PutObject", b"bytes", "PUT 5"), ("PutObject", BytesBody, "PUT 8")],
+    ids=["GET", "PUT of bytes", "PUT of a stream"],
+)
+@pytest.mark.parametrize("engine", TRANSPORTS)
+def test_a_redirect_is_left_to_us_and_not_followed(
+    redirecting: str, engine: str, operation: str, body: Any, request_: str, status: int
+) -> None:
+    Redirecting.status = status
+    params: dict[str, Any] = {"Bucket": "raw", "Key": "a"}
+    if body is not None:
+        sent = body if isinstance(body, bytes) else BytesBody(b"streamed")
+        params |= {"Body": sent, "ContentLength": int(request_.split()[1])}
+
+    async def call(transport: Transport) -> None:
+        await transport.call(operation, params, None)
+
+    with pytest.raises(WrongRegion) as raised:
+        with_transport(engine, call, ClientSettings(redirecting, 1, 2**18, 4.0))
+    assert raised.value.region == "eu-west-1"
+    assert Redirecting.requests == [request_]
+
+
+@pytest.mark.parametrize("engine", TRANSPORTS)
+def test_a_server_that_is_not_there_is_a_connection_that_failed(engine: str) -> None:
+    settings = ClientSettings("http://127.0.0.1:1", 1, 2**18, 4.0)
+
+    async def call(transport: Transport) -> None:
+        await transport.call("GetObject", {"Bucket": "raw", "Key": "a"}, None)
+
+    with pytest.raises(ConnectionFailed, match="GetObject s3://raw/a"):
+        with_transport(engine, call, settings)

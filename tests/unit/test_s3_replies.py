@@ -1,0 +1,121 @@
+"""What replies say: ranges, pins, headers kept, listings."""
+
+from datetime import UTC, datetime
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from asyncstream.errors import S3Error, SourceChanged
+from asyncstream.locations import S3Object
+from asyncstream.plan import ByteRange
+from asyncstream.ports import ListedObject
+from asyncstream.s3.replies import attributes, check_extent, check_pinned, extent, listing, source_changed
+
+SOURCE = S3Object("raw", "a")
+
+
+@given(st.integers(0, 10**14), st.integers(1, 10**14), st.integers(0, 10**14))
+def test_a_ranged_reply_tells_its_bytes_half_open_and_the_whole_size(
+    start: int, length: int, more: int
+) -> None:
+    size = start + length + more
+    reply = {"ContentRange": f"bytes {start}-{start + length - 1}/{size}", "ContentLength": length}
+
+    assert extent(reply, SOURCE) == (ByteRange(start, start + length), size)
+
+
+@pytest.mark.parametrize("size", [0, 7])
+def test_a_reply_without_range_is_the_whole(size: int) -> None:
+    assert extent({"ContentLength": size}, SOURCE) == (ByteRange(0, size), size)
+
+
+@pytest.mark.parametrize(
+    "header", ["bytes */100", "bytes 0-9/*", "items 0-9/100", "bytes 0-9/100, 20-29/100"]
+)
+def test_a_range_that_cannot_be_read_is_quoted(header: str) -> None:
+    with pytest.raises(S3Error, match=r"s3://raw/a.*unreadable") as raised:
+        extent({"ContentRange": header}, SOURCE)
+    assert repr(header) in str(raised.value)
+
+
+@pytest.mark.parametrize(
+    ("found", "wanted", "size"),
+    [
+        (ByteRange(0, 100), None, 100),
+        (ByteRange(10, 20), ByteRange(10, 20), 100),
+        (ByteRange(0, 7), ByteRange(0, 50), 7),  # of a size nobody knew
+    ],
+)
+def test_the_bytes_asked_for_or_all_there_are_of_them_pass(
+    found: ByteRange, wanted: ByteRange | None, size: int
+) -> None:
+    check_extent(found, wanted, size, SOURCE)
+
+
+@pytest.mark.parametrize(
+    ("found", "wanted"),
+    [
+        (ByteRange(0, 100), ByteRange(10, 20)),  # the range was ignored
+        (ByteRange(10, 15), ByteRange(10, 20)),  # cut
+        (ByteRange(11, 20), ByteRange(10, 20)),  # shifted
+    ],
+)
+def test_other_bytes_than_those_asked_for_are_refused(found: ByteRange, wanted: ByteRange) -> None:
+    with pytest.raises(S3Error, match=f"asked for bytes=10-19 .* {found.start}-{found.stop - 1} of 100"):
+        check_extent(found, wanted, 100, SOURCE)
+
+
+@pytest.mark.parametrize("pin", [None, '"1"'])
+def test_the_etag_asked_for_or_the_first_seen_is_the_pin(pin: str | None) -> None:
+    assert check_pinned({"ETag": '"1"'}, SOURCE, pin) == '"1"'
+
+
+def test_another_etag_means_that_the_source_was_overwritten() -> None:
+    with pytest.raises(SourceChanged, match=r's3://raw/a was overwritten .*its ETag was "1", now "2"'):
+        check_pinned({"ETag": '"2"'}, SOURCE, '"1"')
+
+
+def test_a_source_that_changed_may_not_tell_into_what() -> None:
+    assert str(source_changed(SOURCE, '"1"')).endswith('its ETag was "1"')
+
+
+def test_the_headers_a_copy_keeps_are_its_content_and_metadata_where_present() -> None:
+    kept = {"ContentType": "text/csv", "ContentEncoding": "gzip", "Metadata": {"a": "b"}}
+    dropped = {
+        "CacheControl": "",
+        "StorageClass": "GLACIER",
+        "ServerSideEncryption": "aws:kms",
+        "ETag": '"1"',
+    }
+
+    assert attributes(kept | dropped) == kept
+
+
+@pytest.mark.parametrize(
+    ("header", "kept"),
+    [
+        ("Fri, 21 Nov 2025 10:00:00 GMT", {"Expires": datetime(2025, 11, 21, 10, tzinfo=UTC)}),
+        ("0", {}),
+        ("never", {}),
+    ],
+)
+def test_an_expiry_is_kept_if_it_is_a_date(header: str, kept: dict[str, datetime]) -> None:
+    assert attributes({"Expires": header}) == kept
+
+
+@pytest.mark.parametrize(
+    ("reply", "page"),
+    [
+        ({}, ([], None)),
+        (
+            {
+                "Contents": [{"Key": "a", "Size": 5, "ETag": '"1"', "StorageClass": "STANDARD"}],
+                "NextContinuationToken": "t",
+            },
+            ([ListedObject("a", 5, '"1"')], "t"),
+        ),
+    ],
+)
+def test_a_page_is_its_objects_and_the_next_ones_token(reply: dict, page: tuple) -> None:
+    assert listing(reply) == page

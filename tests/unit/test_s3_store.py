@@ -1,0 +1,242 @@
+"""The S3 store over a transport in memory: regions learned, sources pinned, bodies sent."""
+
+from collections.abc import Callable, Mapping
+from typing import Any
+
+import pytest
+
+from asyncstream.chunks import BytesBody
+from asyncstream.engines.driver import drive
+from asyncstream.errors import (
+    AsyncstreamError,
+    ConnectionFailed,
+    S3Error,
+    SourceChanged,
+    TruncatedBody,
+    WrongRegion,
+)
+from asyncstream.locations import S3Object, S3Prefix
+from asyncstream.plan import ByteRange
+from asyncstream.ports import CompletedPart, ListedObject, MultipartUpload
+from asyncstream.s3.store import S3Store
+
+SOURCE = S3Object("raw", "a")
+TARGET = S3Object("clean", "b")
+UPLOAD = MultipartUpload(TARGET, "id")
+CHUNK = 8
+
+
+class Stream:
+    closed = False
+
+    async def close(self) -> None:
+        self.closed = True
+
+
+class MemoryTransport:
+    """Answers from a function, and keeps what was asked."""
+
+    slot_bytes = 1000
+
+    def __init__(self, answer: Callable[[str, Mapping[str, Any], str | None], dict[str, Any]]) -> None:
+        self._answer = answer
+        self.asked: list[tuple[str, Mapping[str, Any], str | None]] = []
+        self.streams: list[Stream] = []
+
+    async def call(self, operation: str, params: Mapping[str, Any], region: str | None) -> dict[str, Any]:
+        self.asked.append((operation, params, region))
+        return self._answer(operation, params, region)
+
+    def stream(self, body: Any, length: int) -> Stream:
+        self.streams.append(Stream())
+        return self.streams[-1]
+
+    async def close(self) -> None:
+        """Nothing is open."""
+
+
+def store_over(transport: MemoryTransport, regions: dict[str, str] | None = None) -> S3Store:
+    return S3Store(transport, CHUNK, {}, {} if regions is None else regions)
+
+
+def got(size: int = 100, range_: ByteRange | None = None, etag: str = '"1"') -> dict[str, Any]:
+    found = range_ or ByteRange(0, size)
+    header = {"ContentRange": f"bytes {found.start}-{found.stop - 1}/{size}"} if range_ else {}
+    return {"ETag": etag, "Body": object(), "ContentLength": found.length, "ContentType": "text/csv"} | header
+
+
+def test_after_a_redirect_a_store_and_those_after_it_ask_the_buckets_region() -> None:
+    def answer(_: str, params: Mapping[str, Any], region: str | None) -> dict[str, Any]:
+        if params["Bucket"] == "raw" and region != "eu-west-1":
+            raise WrongRegion("elsewhere", "eu-west-1")
+        return {"ETag": '"1"'} | got()
+
+    transport = MemoryTransport(answer)
+    regions: dict[str, str] = {}
+    store = store_over(transport, regions)
+
+    with pytest.raises(WrongRegion):
+        drive(store.open(SOURCE, None, None))
+    drive(store.open(SOURCE, None, None))
+    drive(store.put(TARGET, BytesBody(b"x"), {}))
+    drive(store_over(transport, regions).open(SOURCE, None, None))
+
+    assert [(params["Bucket"], region) for _, params, region in transport.asked] == [
+        ("raw", None),
+        ("raw", "eu-west-1"),
+        ("clean", None),  # each bucket has a region of its own
+        ("raw", "eu-west-1"),
+    ]
+
+
+def test_requests_are_counted_by_operation_those_refused_too() -> None:
+    def answer(operation: str, _: Mapping[str, Any], __: str | None) -> dict[str, Any]:
+        if operation == "PutObject":
+            raise ConnectionFailed("reset")
+        return got()
+
+    store = store_over(MemoryTransport(answer))
+    drive(store.open(SOURCE, None, None))
+    drive(store.open(SOURCE, None, None))
+    with pytest.raises(ConnectionFailed):
+        drive(store.put(TARGET, BytesBody(b""), {}))
+
+    assert store.requests == {"GetObject": 2, "PutObject": 1}
+
+
+def test_an_open_source_tells_size_etag_range_and_what_a_copy_keeps() -> None:
+    transport = MemoryTransport(lambda *_: got(100, ByteRange(10, 20)))
+
+    opened = drive(store_over(transport).open(SOURCE, ByteRange(10, 20), None))
+
+    assert (opened.size, opened.etag, opened.range) == (100, '"1"', ByteRange(10, 20))
+    assert opened.attributes == {"ContentType": "text/csv"}
+    assert opened.stream is transport.streams[0]
+    assert not opened.stream.closed
+
+
+@pytest.mark.parametrize(
+    ("reply", "error"),
+    [(got(etag='"2"', range_=ByteRange(10, 20)), SourceChanged), (got(), S3Error)],
+    ids=["If-Match ignored", "Range ignored"],
+)
+def test_a_reply_that_is_not_what_was_asked_for_is_closed(
+    reply: dict[str, Any], error: type[Exception]
+) -> None:
+    transport = MemoryTransport(lambda *_: reply)
+
+    with pytest.raises(error):
+        drive(store_over(transport).open(SOURCE, ByteRange(10, 20), '"1"'))
+    assert transport.streams[0].closed
+
+
+def test_a_pin_that_s3_refuses_means_that_the_source_changed() -> None:
+    refused = S3Error("no", "PreconditionFailed", 412)
+
+    def answer(*_: object) -> dict[str, Any]:
+        raise refused
+
+    store = store_over(MemoryTransport(answer))
+
+    with pytest.raises(SourceChanged, match=r's3://raw/a was overwritten.*"1"') as changed:
+        drive(store.open(SOURCE, None, '"1"'))
+    assert changed.value.__cause__ is refused
+    with pytest.raises(S3Error) as unpinned:
+        drive(store.open(SOURCE, None, None))
+    assert unpinned.value is refused
+
+
+class Body:
+    """A body of chunks of four bytes, with the error that the source broke by."""
+
+    def __init__(self, length: int, error: Exception | None = None) -> None:
+        self.length = length
+        self.error = error
+        self._left = length
+
+    async def next_chunk(self) -> bytes:
+        size = min(4, self._left)
+        self._left -= size
+        return b"x" * size
+
+
+@pytest.mark.parametrize("length", [0, 3, CHUNK])
+def test_a_body_that_fits_a_chunk_is_sent_as_bytes(length: int) -> None:
+    transport = MemoryTransport(lambda *_: {"ETag": '"1"'})
+
+    drive(store_over(transport).put(TARGET, Body(length), {}))
+
+    [(_, params, _)] = transport.asked
+    assert (params["Body"], params["ContentLength"]) == (b"x" * length, length)
+
+
+def test_a_longer_body_is_handed_to_the_transport_unread() -> None:
+    transport = MemoryTransport(lambda *_: {"ETag": '"1"'})
+    body = Body(CHUNK + 1)
+
+    drive(store_over(transport).upload_part(UPLOAD, 2, body))
+
+    [(operation, params, _)] = transport.asked
+    assert (operation, params["PartNumber"]) == ("UploadPart", 2)
+    assert params["Body"] is body
+    assert params["ContentLength"] == CHUNK + 1
+
+
+def test_what_broke_the_source_is_raised_in_place_of_what_the_sdk_made_of_it() -> None:
+    wrapped = ConnectionFailed("the SDK's wrapping")
+    broken = TruncatedBody("the source ended")
+
+    def answer(*_: object) -> dict[str, Any]:
+        raise wrapped
+
+    with pytest.raises(TruncatedBody) as raised:
+        drive(store_over(MemoryTransport(answer)).put(TARGET, Body(100, broken), {}))
+    assert raised.value is broken
+    assert broken.__cause__ is wrapped
+    with pytest.raises(ConnectionFailed) as raised_own:
+        drive(store_over(MemoryTransport(answer)).put(TARGET, Body(100), {}))
+    assert raised_own.value is wrapped
+
+
+def test_an_upload_from_its_creation_to_its_end() -> None:
+    answers = {
+        "CreateMultipartUpload": {"UploadId": "id"},
+        "UploadPart": {"ETag": '"p"'},
+        "CompleteMultipartUpload": {"ETag": '"whole"'},
+        "AbortMultipartUpload": {},
+    }
+    store = store_over(MemoryTransport(lambda operation, *_: answers[operation]))
+
+    assert drive(store.create_upload(TARGET, {})) == UPLOAD
+    part = drive(store.upload_part(UPLOAD, 1, Body(100)))
+    assert part == CompletedPart(1, '"p"')
+    assert drive(store.complete_upload(UPLOAD, [part])) == '"whole"'
+    drive(store.abort_upload(UPLOAD))
+    assert store.requests == dict.fromkeys(answers, 1)
+
+
+def test_an_upload_that_is_gone_needs_no_abort() -> None:
+    """The reply to the first try was lost; or S3 had completed it."""
+
+    def answer(*_: object) -> dict[str, Any]:
+        raise S3Error("gone", "NoSuchUpload", 404)
+
+    drive(store_over(MemoryTransport(answer)).abort_upload(UPLOAD))
+
+
+def test_an_abort_that_is_refused_is_an_error() -> None:
+    def answer(*_: object) -> dict[str, Any]:
+        raise S3Error("no", "Teapot", 418)
+
+    with pytest.raises(AsyncstreamError):
+        drive(store_over(MemoryTransport(answer)).abort_upload(UPLOAD))
+
+
+def test_a_page_of_a_listing() -> None:
+    reply = {"Contents": [{"Key": "in/a", "Size": 1, "ETag": '"1"'}], "NextContinuationToken": "next"}
+    transport = MemoryTransport(lambda *_: reply)
+
+    page = drive(store_over(transport).list_page(S3Prefix("raw", "in/"), "this"))
+
+    assert page == ([ListedObject("in/a", 1, '"1"')], "next")
+    assert transport.asked[0][1]["ContinuationToken"] == "this"
