@@ -218,7 +218,7 @@ def test_the_role_allows_what_the_work_needs(resources: dict[str, Any]) -> None:
         "ReadSource": ({"s3:GetObject", "s3:GetObjectVersion"}, {"Fn::Sub": "${SourceBucket.Arn}/*"}),
         "ListSource": ({"s3:ListBucket"}, {"Fn::GetAtt": ["SourceBucket", "Arn"]}),
         "WriteDestination": (
-            {"s3:PutObject", "s3:AbortMultipartUpload", "s3:ListMultipartUploadParts"},
+            {"s3:PutObject", "s3:AbortMultipartUpload"},
             {"Fn::Sub": "${DestinationBucket.Arn}/*"},
         ),
         "WriteLogs": ({"logs:CreateLogStream", "logs:PutLogEvents"}, {"Fn::GetAtt": ["LogGroup", "Arn"]}),
