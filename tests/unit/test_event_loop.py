@@ -6,7 +6,7 @@ import pytest
 import trustme
 
 from asyncstream.engines.aio import AsyncioEngine
-from asyncstream.engines.event_loop import MAX_RECEIVE, MIN_RECEIVE, TLS_WAITING
+from asyncstream.engines.event_loop import MAX_RECEIVE, MIN_RECEIVE, TLS_RECEIVE, TLS_WAITING
 
 
 @pytest.fixture
@@ -52,7 +52,7 @@ async def connection_sizes(
         return sizes
 
 
-@pytest.mark.parametrize(("slots", "receive"), [(1, MAX_RECEIVE), (10, MAX_RECEIVE), (64, MIN_RECEIVE)])
+@pytest.mark.parametrize(("slots", "receive"), [(1, MAX_RECEIVE), (10, MAX_RECEIVE), (1000, MIN_RECEIVE)])
 def test_a_connection_reads_its_share_of_what_all_may_read(
     engine: AsyncioEngine, slots: int, receive: int
 ) -> None:
@@ -66,8 +66,8 @@ def test_a_tls_connection_holds_less_than_asyncio_would_let_it(engine: AsyncioEn
     authority.configure_trust(client_tls)
 
     assert engine.run(lambda: connection_sizes(10, server_tls, client_tls)) == {
-        "receive": MAX_RECEIVE // 2,
-        "decrypt": MAX_RECEIVE // 2,
+        "receive": TLS_RECEIVE,
+        "decrypt": TLS_RECEIVE,
         "waiting to be read": TLS_WAITING,
         "waiting to be sent": TLS_WAITING,
     }

@@ -1,0 +1,131 @@
+"""One peer measured in a process of its own: CPU time, VmHWM, wall time; `run` is called by __main__.py.
+
+The process takes its task from standard input and answers on standard output, both JSON. Nothing but the
+peer's own library is imported in it (see peers.py): imports are memory.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import re
+import resource
+import subprocess
+import sys
+import time
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from tests.benchmarks.peers import PEERS, Task
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+
+    from tests.benchmarks.peers import Copy
+
+TOP = Path(__file__).parents[2]
+RUN_SECONDS = 300
+
+
+class BenchmarkError(RuntimeError):
+    """A peer failed, or its copy is not what it should be."""
+
+
+@dataclass(frozen=True, slots=True)
+class Measurement:
+    """What one copy of all objects took.
+
+    Attributes:
+        user_seconds, system_seconds: CPU time of the client process, all its threads, from its first request
+            on: neither imports nor the making of clients.
+        wall_seconds: the same stretch of time.
+        peak_bytes: VmHWM, so with the interpreter and the imports.
+        idle_bytes: VmRSS before the first request: what of the peak is not the copy's.
+        warm_cpu_seconds: CPU time of a second copy in the same process, if one was asked for.
+    """
+
+    user_seconds: float
+    system_seconds: float
+    wall_seconds: float
+    peak_bytes: int
+    idle_bytes: int
+    warm_cpu_seconds: float | None = None
+
+    @property
+    def cpu_seconds(self) -> float:
+        return self.user_seconds + self.system_seconds
+
+
+def run(peer: str, task: Task, variables: Mapping[str, str], *, warm: bool) -> Measurement:
+    """Measure a peer in a fresh process.
+
+    Raises:
+        BenchmarkError: it failed; with the end of what it said.
+    """
+    environment = {**os.environ, **variables}
+    # The lab needs awscrt, with which botocore works otherwise; a plain `pip install boto3` brings none.
+    environment["BOTO_DISABLE_CRT"] = "true"
+    request = json.dumps({"peer": peer, "task": asdict(task), "warm": warm})
+    try:
+        ended = subprocess.run(
+            [sys.executable, "-m", "tests.benchmarks.measure"],
+            input=request,
+            env=environment,
+            cwd=TOP,
+            capture_output=True,
+            text=True,
+            timeout=RUN_SECONDS,
+            check=True,
+        )
+    except subprocess.TimeoutExpired:
+        raise BenchmarkError(f"{peer} did not end within {RUN_SECONDS} s") from None
+    except subprocess.CalledProcessError as error:
+        raise BenchmarkError(f"{peer} ended with {error.returncode}:\n{error.stderr[-2000:]}") from None
+    return Measurement(**json.loads(ended.stdout))
+
+
+def main() -> None:
+    """The measuring process."""
+    request = json.load(sys.stdin)
+    task = Task(**{**request["task"], "keys": tuple(request["task"]["keys"])})
+    with PEERS[request["peer"]](task) as copy:
+        measured = _measured(copy)
+        if request["warm"]:
+            measured["warm_cpu_seconds"] = _measured_again(copy)
+    json.dump(measured, sys.stdout)
+    sys.stdout.flush()
+    # Not a return: obstore's threads now and then abort an interpreter that is about to end.
+    os._exit(0)
+
+
+def _measured(copy: Copy) -> dict[str, float | int]:
+    idle = _status("VmRSS")
+    before, started = resource.getrusage(resource.RUSAGE_SELF), time.monotonic()
+    copy()
+    after, ended = resource.getrusage(resource.RUSAGE_SELF), time.monotonic()
+    return {
+        "user_seconds": after.ru_utime - before.ru_utime,
+        "system_seconds": after.ru_stime - before.ru_stime,
+        "wall_seconds": ended - started,
+        "peak_bytes": _status("VmHWM"),
+        "idle_bytes": idle,
+    }
+
+
+def _measured_again(copy: Copy) -> float:
+    before = time.process_time()
+    copy()
+    return time.process_time() - before
+
+
+def _status(field: str) -> int:
+    """A figure of /proc/self/status. Not ru_maxrss: across fork and exec that is the parent's."""
+    match = re.search(rf"^{field}:\s+(\d+) kB", Path("/proc/self/status").read_text(), re.MULTILINE)
+    if match is None:
+        raise BenchmarkError(f"/proc/self/status has no {field}")
+    return int(match[1]) * 1024
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,312 @@
+"""Every way to copy that is measured: setup before the `yield`, what it yields copies the objects.
+
+Run by measure.py, each in a fresh process. A peer imports its own library only: imports are memory.
+"""
+# ruff: noqa: PLC0415
+
+from __future__ import annotations
+
+import os
+from collections.abc import Callable, Coroutine, Iterator
+from contextlib import AbstractContextManager, contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    import asyncio
+
+Copy = Callable[[], None]
+Peer = Callable[["Task"], AbstractContextManager[Copy]]
+
+SOCKET_BUFFER = 256 * 1024
+OURS = ("sequential", "threads", "asyncio")
+
+
+@dataclass(frozen=True, slots=True)
+class Task:
+    """What one run copies."""
+
+    source: str
+    destination: str
+    keys: tuple[str, ...]
+    concurrency: int
+
+
+def ours(engine: str) -> Peer:
+    """asyncstream: sequential streams whole files, the others move the parts of all files at once."""
+
+    @contextmanager
+    def peer(task: Task) -> Iterator[Copy]:
+        from asyncstream import S3Object, TransferConfig, TransferSession
+
+        pairs = [(S3Object(task.source, key), S3Object(task.destination, key)) for key in task.keys]
+        config = TransferConfig(max_concurrency=task.concurrency, multipart=engine != "sequential")
+
+        def copy() -> None:
+            for failed in session.transfer(pairs, config).failed:
+                raise RuntimeError(f"{failed.source} was not copied") from failed.error
+
+        with TransferSession(engine) as session:
+            session.plan(pairs[:1], config)  # makes the clients, sends nothing
+            yield copy
+
+    return peer
+
+
+@contextmanager
+def sockets(task: Task) -> Iterator[Copy]:
+    """The limit: a GET's body received into one buffer and sent on as the PUT's, on two connections."""
+    reading, writing = _connect(), _connect()
+    buffer = memoryview(bytearray(SOCKET_BUFFER))
+
+    def copy_one(key: str) -> None:
+        reading.sendall(f"GET /{task.source}/{key} HTTP/1.1\r\nHost: localhost\r\n\r\n".encode())
+        head, rest = _read_head(reading)
+        left = _content_length(head)
+        request = (
+            f"PUT /{task.destination}/{key} HTTP/1.1\r\nHost: localhost\r\nContent-Length: {left}\r\n\r\n"
+        )
+        writing.sendall(request.encode() + rest)
+        left -= len(rest)
+        while left:
+            received = reading.recv_into(buffer)
+            writing.sendall(buffer[:received])
+            left -= received
+        _read_head(writing)
+
+    def copy() -> None:
+        for key in task.keys:
+            copy_one(key)
+
+    with reading, writing:
+        yield copy
+
+
+@contextmanager
+def obstore(task: Task) -> Iterator[Copy]:
+    """As its documentation shows a copy between two stores, with its defaults."""
+    import obstore
+
+    async def copy_one(key: str) -> None:
+        await obstore.put_async(destination, key, await obstore.get_async(source, key))
+
+    source, destination = _obstore_stores(task)
+    with _event_loop() as runner:
+        yield lambda: runner.run(_each(copy_one, task))
+
+
+@contextmanager
+def obstore_tuned(task: Task) -> Iterator[Copy]:
+    """By someone who measured: no SHA-256 over the payload, and chunks of the size of its parts."""
+    import obstore
+
+    part = 5 * 1024 * 1024
+
+    async def copy_one(key: str) -> None:
+        stream = (await obstore.get_async(source, key)).stream(min_chunk_size=part)
+        await obstore.put_async(destination, key, stream, chunk_size=part, max_concurrency=4)
+
+    source, destination = _obstore_stores(task, unsigned_payload=True)
+    with _event_loop() as runner:
+        yield lambda: runner.run(_each(copy_one, task))
+
+
+@contextmanager
+def obstore_small(task: Task) -> Iterator[Copy]:
+    """A stream would become a multipart upload: small objects are read, then put."""
+    import obstore
+
+    async def copy_one(key: str) -> None:
+        content = await (await obstore.get_async(source, key)).bytes_async()
+        await obstore.put_async(destination, key, content, use_multipart=False)
+
+    source, destination = _obstore_stores(task, unsigned_payload=True)
+    with _event_loop() as runner:
+        yield lambda: runner.run(_each(copy_one, task))
+
+
+@contextmanager
+def boto3_upload(task: Task) -> Iterator[Copy]:
+    """One file after the other."""
+    s3 = _boto3_client(task)
+
+    def copy() -> None:
+        for key in task.keys:
+            s3.upload_fileobj(s3.get_object(Bucket=task.source, Key=key)["Body"], task.destination, key)
+
+    yield copy
+
+
+@contextmanager
+def boto3_upload_threads(task: Task) -> Iterator[Copy]:
+    """The same in a thread pool."""
+    s3 = _boto3_client(task)
+
+    def copy_one(key: str) -> None:
+        s3.upload_fileobj(s3.get_object(Bucket=task.source, Key=key)["Body"], task.destination, key)
+
+    yield lambda: _in_threads(copy_one, task)
+
+
+@contextmanager
+def boto3_get_put_threads(task: Task) -> Iterator[Copy]:
+    """The leanest that people write for small files."""
+    s3 = _boto3_client(task)
+
+    def copy_one(key: str) -> None:
+        content = s3.get_object(Bucket=task.source, Key=key)["Body"].read()
+        s3.put_object(Bucket=task.destination, Key=key, Body=content)
+
+    yield lambda: _in_threads(copy_one, task)
+
+
+@contextmanager
+def aioboto3_upload(task: Task) -> Iterator[Copy]:
+    """gather, bounded by a semaphore."""
+
+    async def copy_one(key: str) -> None:
+        reply = await s3.get_object(Bucket=task.source, Key=key)
+        await s3.upload_fileobj(reply["Body"], task.destination, key)
+
+    with _event_loop() as runner, _aioboto3_client(runner, task) as s3:
+        yield lambda: runner.run(_each(copy_one, task))
+
+
+@contextmanager
+def aioboto3_get_put(task: Task) -> Iterator[Copy]:
+    """The leanest that people write for small files."""
+
+    async def copy_one(key: str) -> None:
+        reply = await s3.get_object(Bucket=task.source, Key=key)
+        await s3.put_object(Bucket=task.destination, Key=key, Body=await reply["Body"].read())
+
+    with _event_loop() as runner, _aioboto3_client(runner, task) as s3:
+        yield lambda: runner.run(_each(copy_one, task))
+
+
+PEERS: dict[str, Peer] = {
+    **{engine: ours(engine) for engine in OURS},
+    "sockets": sockets,
+    "obstore": obstore,
+    "obstore_tuned": obstore_tuned,
+    "obstore_small": obstore_small,
+    "boto3_upload": boto3_upload,
+    "boto3_upload_threads": boto3_upload_threads,
+    "boto3_get_put_threads": boto3_get_put_threads,
+    "aioboto3_upload": aioboto3_upload,
+    "aioboto3_get_put": aioboto3_get_put,
+}
+
+LABELS = {
+    "sequential": "asyncstream sequential",
+    "threads": "asyncstream threads",
+    "asyncio": "asyncstream asyncio",
+    "sockets": "bare sockets",
+    "obstore": "obstore",
+    "obstore_tuned": "obstore tuned",
+    "obstore_small": "obstore get+put",
+    "boto3_upload": "boto3 upload_fileobj",
+    "boto3_upload_threads": "boto3 upload_fileobj, threads",
+    "boto3_get_put_threads": "boto3 get+put, threads",
+    "aioboto3_upload": "aioboto3 upload_fileobj",
+    "aioboto3_get_put": "aioboto3 get+put",
+}
+
+
+def _in_threads(copy_one: Callable[[str], None], task: Task) -> None:
+    from concurrent.futures import ThreadPoolExecutor
+
+    with ThreadPoolExecutor(task.concurrency) as pool:
+        for _ in pool.map(copy_one, task.keys):
+            pass
+
+
+def _event_loop() -> asyncio.Runner:
+    import asyncio
+
+    return asyncio.Runner()
+
+
+async def _each(copy_one: Callable[[str], Coroutine[Any, Any, None]], task: Task) -> None:
+    import asyncio
+
+    slots = asyncio.Semaphore(task.concurrency)
+
+    async def bounded(key: str) -> None:
+        async with slots:
+            await copy_one(key)
+
+    await asyncio.gather(*map(bounded, task.keys))
+
+
+def _boto3_client(task: Task) -> Any:
+    import boto3
+    from botocore.config import Config
+
+    # The default of 10 connections would make 10 threads wait for each other.
+    return boto3.client("s3", config=Config(max_pool_connections=2 * task.concurrency))
+
+
+@contextmanager
+def _aioboto3_client(runner: asyncio.Runner, task: Task) -> Iterator[Any]:
+    import aioboto3
+    from aiobotocore.config import AioConfig
+
+    config = AioConfig(max_pool_connections=2 * task.concurrency)
+    client = aioboto3.Session().client("s3", config=config)
+    s3 = runner.run(client.__aenter__())
+    try:
+        yield s3
+    finally:
+        runner.run(client.__aexit__(None, None, None))
+
+
+def _obstore_stores(task: Task, **settings: Any) -> tuple[Any, Any]:
+    from obstore.store import S3Store
+
+    options: dict[str, Any] = {"allow_http": True}
+    if bundle := os.environ.get("AWS_CA_BUNDLE"):
+        options["root_certificate"] = Path(bundle).read_bytes()
+    endpoint = os.environ["AWS_ENDPOINT_URL_S3"]
+    source, destination = (
+        S3Store(bucket, endpoint=endpoint, client_options=options, **settings)
+        for bucket in (task.source, task.destination)
+    )
+    return source, destination
+
+
+def _connect() -> Any:
+    import socket
+    import ssl
+    from urllib.parse import urlsplit
+
+    endpoint = urlsplit(os.environ["AWS_ENDPOINT_URL_S3"])
+    plain = socket.create_connection((endpoint.hostname, endpoint.port))
+    plain.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+    if endpoint.scheme == "http":
+        return plain
+    context = ssl.create_default_context(cafile=os.environ["AWS_CA_BUNDLE"])
+    return context.wrap_socket(plain, server_hostname=endpoint.hostname)
+
+
+def _read_head(connection: Any) -> tuple[bytes, bytes]:
+    """A reply's head, and what of its body came with it."""
+    received = b""
+    while b"\r\n\r\n" not in received:
+        more = connection.recv(65536)
+        if not more:
+            raise ConnectionError("the server closed the connection")
+        received += more
+    head, _, rest = received.partition(b"\r\n\r\n")
+    if b" 200 " not in head[:16]:
+        raise RuntimeError(f"refused: {head.decode('latin-1')}")
+    return head, rest
+
+
+def _content_length(head: bytes) -> int:
+    for line in head.split(b"\r\n"):
+        name, _, value = line.partition(b":")
+        if name.lower() == b"content-length":
+            return int(value)
+    raise RuntimeError("the reply has no Content-Length")

@@ -1,0 +1,131 @@
+"""What is copied, by whom, and what the project promises of it; read by __main__.py and report.py."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Literal
+
+from tests.benchmarks import peers
+
+if TYPE_CHECKING:
+    from tests.benchmarks.measure import Measurement
+
+SOURCE_BUCKET = "benchmark-source"
+MB, GB = 10**6, 10**9
+
+
+@dataclass(frozen=True, slots=True)
+class Target:
+    """A promise: the figure of `peer` is at most (`bound`) times that of `reference`; more is better
+    where the workload counts files."""
+
+    peer: str
+    reference: str
+    bound: float
+
+
+@dataclass(frozen=True, slots=True)
+class Workload:
+    """Objects of one size over one protocol, the peers that copy them, and whom they are compared with.
+
+    The unit decides the figure: CPU seconds a GB (less is better), or files a CPU second (more is better).
+    """
+
+    name: str
+    objects: str
+    tls: bool
+    count: int
+    size: int
+    unit: Literal["CPU s/GB", "files/CPU s"]
+    peers: tuple[str, ...]
+    references: tuple[str, ...]
+    targets: tuple[Target, ...]
+
+    @property
+    def title(self) -> str:
+        return f"{self.count:,} {self.objects}"
+
+    @property
+    def gigabytes(self) -> float:
+        return self.count * self.size / GB
+
+    @property
+    def less_is_better(self) -> bool:
+        return self.unit == "CPU s/GB"
+
+    def figure(self, measurement: Measurement) -> float:
+        """A measurement in the workload's unit."""
+        cpu = measurement.cpu_seconds
+        return cpu / self.gigabytes if self.less_is_better else self.count / cpu
+
+    def met(self, target: Target, ratio: float) -> bool:
+        return ratio <= target.bound if self.less_is_better else ratio >= target.bound
+
+
+_LARGE = (
+    *peers.OURS,
+    "sockets",
+    "obstore",
+    "obstore_tuned",
+    "boto3_upload",
+    "boto3_upload_threads",
+    "aioboto3_upload",
+)
+_SMALL = (
+    *peers.OURS,
+    "obstore_small",
+    "boto3_upload_threads",
+    "boto3_get_put_threads",
+    "aioboto3_get_put",
+)
+
+WORKLOADS = (
+    Workload(
+        "large",
+        "objects of 100 MB over HTTP",
+        tls=False,
+        count=10,
+        size=100 * MB,
+        unit="CPU s/GB",
+        peers=_LARGE,
+        references=("obstore", "obstore_tuned", "sockets"),
+        targets=(
+            Target("sequential", "obstore", 0.45),
+            Target("sequential", "sockets", 1.4),
+            Target("threads", "obstore", 0.6),
+            Target("threads", "sockets", 1.8),
+            Target("asyncio", "obstore", 0.6),
+            Target("asyncio", "sockets", 1.8),
+        ),
+    ),
+    Workload(
+        "tls",
+        "objects of 100 MB over TLS",
+        tls=True,
+        count=10,
+        size=100 * MB,
+        unit="CPU s/GB",
+        peers=_LARGE,
+        references=("obstore", "obstore_tuned", "sockets"),
+        targets=(
+            Target("sequential", "obstore", 0.8),
+            Target("threads", "obstore", 0.8),
+            Target("asyncio", "obstore", 0.9),
+        ),
+    ),
+    Workload(
+        "small",
+        "objects of 16 KiB over HTTP",
+        tls=False,
+        count=2000,
+        size=16 * 1024,
+        unit="files/CPU s",
+        peers=_SMALL,
+        references=("boto3_upload_threads", "boto3_get_put_threads", "aioboto3_get_put", "obstore_small"),
+        # Against the leanest code people write with the same SDK.
+        targets=(
+            Target("threads", "boto3_get_put_threads", 1.5),
+            Target("asyncio", "aioboto3_get_put", 1.5),
+        ),
+    ),
+)
