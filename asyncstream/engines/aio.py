@@ -8,7 +8,6 @@ from typing import Any, TypeVar
 import anyio
 from anyio.abc import TaskGroup
 
-from asyncstream.engines.event_loop import StreamingLoop
 from asyncstream.errors import ConfigError
 from asyncstream.ports import Finished, Work
 
@@ -33,7 +32,7 @@ class AsyncioEngine:
         if _loop_is_running():
             raise ConfigError("an event loop is running: use `await transfer_async(...)` here")
         if self._runner is None:
-            self._runner = asyncio.Runner(loop_factory=StreamingLoop)
+            self._runner = asyncio.Runner()
         return self._runner.run(work())
 
     def close(self) -> None:
@@ -45,9 +44,6 @@ class AsyncioEngine:
     @asynccontextmanager
     async def slots(self, count: int) -> AsyncIterator["_SemaphoreSlots"]:
         """`count` tasks at once. Leaving cancels those still running and joins them."""
-        loop = asyncio.get_running_loop()
-        if isinstance(loop, StreamingLoop):
-            loop.share_among(count)
         failure: Exception | None = None
         async with anyio.create_task_group() as group:
             try:

@@ -1,11 +1,15 @@
 """S3: pure request building and reply reading, and one store over two transports (boto3, aioboto3)."""
 
-# First of all, for its effect on botocore: see there.
+import os
+
+# Before anything imports botocore: with awscrt installed it would sign with that, which copies a body
+# without `seek` into memory. Running this file first is what any import below `asyncstream.s3` does.
+os.environ.setdefault("BOTO_DISABLE_CRT", "true")
+
 from botocore.exceptions import BotoCoreError
 
 from asyncstream.errors import ConfigError
 from asyncstream.ports import Transport
-from asyncstream.s3 import client as client
 from asyncstream.s3.client import ClientSettings
 
 

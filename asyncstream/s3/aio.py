@@ -4,8 +4,6 @@ from collections.abc import AsyncIterator, Mapping
 from contextlib import AsyncExitStack
 from typing import Any
 
-from asyncstream.s3.client import ClientSettings, expect_nothing, leave_dates_alone, prepare, sdk_options  # isort: skip - sets BOTO_DISABLE_CRT
-
 import aioboto3
 import aiohttp
 from aiobotocore.config import AioConfig
@@ -14,17 +12,20 @@ from aiobotocore.session import get_session
 from botocore.exceptions import BotoCoreError, ClientError
 
 from asyncstream.errors import ConnectionFailed
-from asyncstream.plan import KiB
 from asyncstream.ports import Body
+from asyncstream.s3.buffers import READ_BUFFER, SLOT, limit_buffers
+from asyncstream.s3.client import (
+    CONNECTIONS_PER_PART,
+    ClientSettings,
+    expect_nothing,
+    leave_dates_alone,
+    prepare,
+    sdk_options,
+)
 from asyncstream.s3.failures import mapped
 from asyncstream.s3.operations import METHODS
 
 _SDK_ERRORS = (BotoCoreError, ClientError, aiohttp.ClientError, OSError)
-
-
-# aiohttp's buffer of a GET's body: it reads on until twice as much waits. Its default of 256 KiB costs
-# 16 MB at 64 streams and wins nothing (measured).
-READ_BUFFER = 64 * KiB
 
 
 class AsyncioTransport:
@@ -38,8 +39,8 @@ class AsyncioTransport:
 
     @property
     def slot_bytes(self) -> int:
-        """What aiohttp, asyncio and (over TLS) its SSL objects buffer for a GET and a PUT (measured)."""
-        return 576 * KiB
+        """What aiohttp, asyncio and OpenSSL hold for a GET and a PUT."""
+        return SLOT
 
     async def call(self, operation: str, params: Mapping[str, Any], region: str | None) -> dict[str, Any]:
         """See `ports.Transport`."""
@@ -86,6 +87,19 @@ class AsyncioTransport:
 
 class _Session(AIOHTTPSession):  # type: ignore[misc]  # untyped
     """aiobotocore's HTTP session; it has no other way to pass options to aiohttp."""
+
+    def _create_connector(self, proxy_url: str | None) -> aiohttp.TCPConnector:
+        connector: Any = super()._create_connector(proxy_url)
+        connect = connector._wrap_create_connection  # noqa: SLF001
+        streams = self._max_pool_connections // CONNECTIONS_PER_PART
+
+        async def connect_lean(*args: Any, **options: Any) -> Any:
+            transport, protocol = await connect(*args, **options)
+            limit_buffers(transport, streams)
+            return transport, protocol
+
+        connector._wrap_create_connection = connect_lean  # noqa: SLF001
+        return connector  # type: ignore[no-any-return]
 
     async def _get_session(self, proxy_url: str | None) -> "_Requests":
         return _Requests(await super()._get_session(proxy_url))

@@ -6,8 +6,6 @@ Blocks, and never suspends.
 from collections.abc import Mapping
 from typing import Any
 
-from asyncstream.s3.client import ClientSettings, expect_for_streams, leave_dates_alone, prepare, sdk_options  # isort: skip - sets BOTO_DISABLE_CRT
-
 import boto3
 import botocore.session
 import urllib3.exceptions
@@ -18,6 +16,13 @@ from asyncstream.engines.driver import drive
 from asyncstream.errors import ConnectionFailed
 from asyncstream.plan import KiB
 from asyncstream.ports import Body
+from asyncstream.s3.client import (
+    ClientSettings,
+    expect_for_streams,
+    leave_dates_alone,
+    prepare,
+    sdk_options,
+)
 from asyncstream.s3.failures import mapped
 from asyncstream.s3.operations import METHODS
 

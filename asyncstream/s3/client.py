@@ -1,21 +1,17 @@
-"""How clients of both SDKs are set up so that bodies pass through; used by `blocking.py` and `aio.py`.
+"""How clients of both SDKs are set up so that bodies pass through; used by `blocking.py` and `aio.py`."""
 
-Must be imported before anything that imports botocore: with awscrt installed botocore would sign with
-it, and that copies a body without `seek` into memory.
-"""
-
-import os
 from dataclasses import dataclass
 from io import BytesIO
 from typing import Any
-
-os.environ.setdefault("BOTO_DISABLE_CRT", "true")
 
 import botocore
 import botocore.compat
 
 from asyncstream.errors import ConfigError
 from asyncstream.version import __version__
+
+# A GET and a PUT. With one connection a part, asyncio's GETs would hold all that its PUTs wait for.
+CONNECTIONS_PER_PART = 2
 
 
 @dataclass(frozen=True, slots=True)
@@ -24,7 +20,7 @@ class ClientSettings:
 
     Attributes:
         endpoint_url: None for AWS itself (or AWS_ENDPOINT_URL_S3).
-        max_concurrency: parts in flight; each holds two connections, a GET and a PUT.
+        max_concurrency: parts in flight; each holds a GET and a PUT.
         chunk_size: bytes read at a time.
         stall_timeout: seconds without a byte after which a connection counts as broken.
     """
@@ -53,8 +49,7 @@ def sdk_options(settings: ClientSettings) -> dict[str, Any]:
         "response_checksum_validation": "when_required",
         # The pipeline decides about retries: the SDK cannot rewind a passed-through body.
         "retries": {"total_max_attempts": 1, "mode": "standard"},
-        # With one connection a part, asyncio's GETs would hold all that its PUTs wait for.
-        "max_pool_connections": 2 * settings.max_concurrency,
+        "max_pool_connections": CONNECTIONS_PER_PART * settings.max_concurrency,
         "connect_timeout": settings.stall_timeout,
         "read_timeout": settings.stall_timeout,
         # A fixed string: building botocore's own anew for every request costs 5 % of a small file's CPU.

@@ -96,5 +96,12 @@ def source_changed(source: S3Object, etag: str, found: str | None = None) -> Sou
 
 def listing(reply: Mapping[str, Any]) -> tuple[list[ListedObject], str | None]:
     """One page: its objects, and the token of the next page."""
-    objects = [ListedObject(row["Key"], int(row["Size"]), row["ETag"]) for row in reply.get("Contents", ())]
+    objects = [
+        ListedObject(row["Key"], int(row["Size"]), _quoted(row["ETag"])) for row in reply.get("Contents", ())
+    ]
     return objects, reply.get("NextContinuationToken")
+
+
+def _quoted(etag: str) -> str:
+    """An ETag as GET and If-Match write it (RFC 9110, 8.8.3); rclone lists it without its quotes."""
+    return '"' + etag.strip('"') + '"'

@@ -1,0 +1,108 @@
+"""One suite for every engine and every server: the two fixtures that make a test run nine times."""
+
+from collections.abc import Callable, Iterator
+from contextlib import ExitStack
+from typing import Any
+
+import pytest
+from faulty_transport import Fault, FaultyTransport
+from servers import Bucket, S3Server
+
+from asyncstream import KiB, MiB, S3Object, TransferConfig, TransferReport, TransferSession, session
+from asyncstream.engines import ENGINES
+from asyncstream.ports import Transport
+from asyncstream.progress import OnEvent, ignore
+
+# Small, so that short files already have several chunks and parts, and quick.
+SETTINGS = {"chunk_size": 64 * KiB, "part_size": 5 * MiB, "retry_base_delay": 0.001, "retry_max_delay": 0.001}
+
+Copy = Callable[..., TransferReport]
+
+
+@pytest.fixture(params=ENGINES)
+def engine(request: pytest.FixtureRequest) -> str:
+    """Each engine in turn."""
+    name: str = request.param
+    return name
+
+
+@pytest.fixture
+def other_bucket(server: S3Server) -> Iterator[Bucket]:
+    other = server.new_bucket()
+    yield other
+    other.empty()
+
+
+@pytest.fixture(scope="session")
+def kept_sessions() -> Iterator[dict[Any, TransferSession]]:
+    """Sessions used by many tests: to make clients anew would take most of the suite's time."""
+    sessions: dict[Any, TransferSession] = {}
+    yield sessions
+    for kept in sessions.values():
+        kept.close()
+
+
+@pytest.fixture
+def copy(engine: str, server: S3Server, kept_sessions: dict[Any, TransferSession]) -> Copy:
+    """Transfers with this engine, to and from this server."""
+
+    def copy(files: Any, on_event: OnEvent = ignore, **settings: Any) -> TransferReport:
+        config = TransferConfig(**SETTINGS | settings)
+        which = (engine, server.name, config.max_concurrency)
+        if which not in kept_sessions:
+            kept_sessions[which] = TransferSession(engine, endpoint_url=server.endpoint_url)
+        return kept_sessions[which].transfer(files, config, on_event)
+
+    return copy
+
+
+@pytest.fixture
+def new_session(engine: str, server: S3Server) -> Iterator[Callable[[], TransferSession]]:
+    """Opens sessions of the test's own; closed with the test."""
+    with ExitStack() as stack:
+        yield lambda: stack.enter_context(TransferSession(engine, endpoint_url=server.endpoint_url))
+
+
+@pytest.fixture
+def wrap_transport(monkeypatch: pytest.MonkeyPatch) -> Callable[[Callable[[Transport], Transport]], None]:
+    """Has sessions opened from now on work through a wrapper of their transport."""
+    open_transport = session.open_transport
+
+    def wrap(wrapper: Callable[[Transport], Transport]) -> None:
+        async def open_wrapped(*args: Any) -> Transport:
+            return wrapper(await open_transport(*args))
+
+        monkeypatch.setattr(session, "open_transport", open_wrapped)
+
+    return wrap
+
+
+@pytest.fixture
+def copy_with_faults(
+    wrap_transport: Callable[[Callable[[Transport], Transport]], None],
+    engine: str,
+    server: S3Server,
+    kept_sessions: dict[Any, TransferSession],
+) -> Copy:
+    """Like `copy`, with requests that fail as told."""
+
+    def copy(files: Any, *faults: Fault, on_event: OnEvent = ignore, **settings: Any) -> TransferReport:
+        FaultyTransport.faults = faults
+        wrap_transport(FaultyTransport)
+        config = TransferConfig(**SETTINGS | settings)
+        which = (engine, server.name, config.max_concurrency, "faulty")
+        if which not in kept_sessions:
+            kept_sessions[which] = TransferSession(engine, endpoint_url=server.endpoint_url)
+        return kept_sessions[which].transfer(files, config, on_event)
+
+    return copy
+
+
+@pytest.fixture
+def pairs(bucket: Bucket) -> Callable[..., list[tuple[S3Object, S3Object]]]:
+    """Sources of the names given, each to be copied under `copies/`."""
+
+    def pairs(*names: str) -> list[tuple[S3Object, S3Object]]:
+        return [(S3Object(bucket.name, name), S3Object(bucket.name, f"copies/{name}")) for name in names]
+
+    return pairs

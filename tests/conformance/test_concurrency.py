@@ -1,0 +1,153 @@
+"""How much runs at once: never more than slots and memory allow, and no less."""
+
+import threading
+from concurrent.futures import ThreadPoolExecutor
+
+import pytest
+from servers import Capability, content
+
+from asyncstream import ConfigError, MiB, S3Object, TransferConfig, TransferSession
+
+BODY_OPERATIONS = {"PutObject", "UploadPart"}
+FILES = [f"file-{number}" for number in range(9)]
+
+
+class Turnstile:
+    """A transport that holds each upload until as many as expected are in flight, and a while longer.
+
+    So the peak is what was possible, not what happened to coincide; and one more has its chance to show.
+    """
+
+    def __init__(self, transport, sleep, expected):
+        self._transport = transport
+        self._sleep = sleep
+        self._expected = expected
+        self._lock = threading.Lock()
+        self._in_flight = 0
+        self.peak = 0
+        self.stream = transport.stream
+        self.slot_bytes = transport.slot_bytes
+        self.close = transport.close
+
+    async def call(self, operation, params, region):
+        if operation not in BODY_OPERATIONS:
+            return await self._transport.call(operation, params, region)
+        self._count(1)
+        try:
+            await self._hold()
+            return await self._transport.call(operation, params, region)
+        finally:
+            self._count(-1)
+
+    def _count(self, change):
+        with self._lock:
+            self._in_flight += change
+            self.peak = max(self.peak, self._in_flight)
+
+    async def _hold(self):
+        for _ in range(2000):
+            if self.peak >= self._expected:
+                break
+            await self._sleep(0.001)
+        for _ in range(10):
+            await self._sleep(0.001)
+
+
+@pytest.fixture
+def held_session(wrap_transport, new_session):
+    """A session whose uploads pass a turnstile, and a function that says which."""
+
+    def held_session(expected):
+        turnstiles = []
+        session = new_session()
+
+        def wrap(transport):
+            turnstiles.append(Turnstile(transport, session._engine.sleep, expected))
+            return turnstiles[-1]
+
+        wrap_transport(wrap)
+        return session, lambda: turnstiles[-1]
+
+    return held_session
+
+
+@pytest.fixture
+def measured(held_session):
+    """Transfers through a turnstile; the report and the peak."""
+
+    def measured(files, expected, **settings):
+        session, turnstile = held_session(expected)
+        report = session.transfer(files, TransferConfig(part_size=5 * MiB, **settings))
+        report.raise_for_failures()
+        return report, turnstile()
+
+    return measured
+
+
+def most(engine, slots):
+    return 1 if engine == "sequential" else slots
+
+
+def test_as_many_files_are_in_flight_as_there_are_slots_and_not_one_more(measured, engine, bucket, pairs):
+    for key in FILES:
+        bucket.put(key, content(1000, key))
+    report, turnstile = measured(pairs(*FILES), most(engine, 3), max_concurrency=3)
+    assert report.slots == turnstile.peak == most(engine, 3)
+
+
+def test_the_parts_of_one_file_fill_all_slots(measured, engine, bucket, pairs):
+    bucket.put("file", content(22 * MiB))
+    report, turnstile = measured(pairs("file"), most(engine, 3), max_concurrency=3, multipart=True)
+    assert report.files[0].parts == 5
+    assert report.slots == turnstile.peak == most(engine, 3)
+
+
+def test_little_memory_lowers_the_slots(measured, engine, new_session, bucket, pairs):
+    for key in FILES:
+        bucket.put(key, content(1000, key))
+    slot_bytes = measured(pairs(FILES[0]), 1)[1].slot_bytes
+    limit = 3 * slot_bytes - 1
+    report, turnstile = measured(pairs(*FILES), most(engine, 2), max_concurrency=10, memory_limit=limit)
+    assert report.memory_limit == limit
+    assert report.slots == turnstile.peak == most(engine, 2)
+
+
+def test_too_little_memory_for_one_slot_is_an_error_before_any_request(copy, server, bucket, pairs):
+    bucket.put("file", b"x")
+    with server.counted() as seen, pytest.raises(ConfigError, match="memory_limit of 10000 bytes"):
+        copy(pairs("file"), memory_limit=10_000)
+    assert seen == {}
+
+
+@pytest.mark.needs(Capability.COUNTS_CONNECTIONS)
+def test_a_second_transfer_of_a_session_opens_no_connection(held_session, engine, server, bucket, pairs):
+    """The first one, held at the turnstile, opens all that its slots may: a GET and a PUT each."""
+    for key in FILES:
+        bucket.put(key, content(2 * MiB, key))
+    session, _ = held_session(most(engine, 3))
+    connections = []
+    for _ in range(2):
+        server.lab.reset_stats()
+        report = session.transfer(pairs(*FILES), TransferConfig(max_concurrency=3))
+        report.raise_for_failures()
+        connections.append(server.lab.stats()["connections"])
+    assert connections == [2 * report.slots, 0]
+
+
+def test_two_sessions_in_two_threads_do_not_disturb_each_other(engine, server, bucket):
+    for key in FILES:
+        bucket.put(key, content(100_000, key))
+
+    def copy_to(prefix):
+        files = [(S3Object(bucket.name, key), S3Object(bucket.name, f"{prefix}/{key}")) for key in FILES]
+        with TransferSession(engine, endpoint_url=server.endpoint_url) as session:
+            both_are_open.wait()
+            session.transfer(files, TransferConfig(max_concurrency=3)).raise_for_failures()
+
+    both_are_open = threading.Barrier(2, timeout=10)
+    with ThreadPoolExecutor(2) as pool:
+        list(pool.map(copy_to, ["one", "two"]))
+    for prefix in ("one", "two"):
+        assert {key: bucket.get(f"{prefix}/{key}") for key in FILES} == {
+            key: content(100_000, key) for key in FILES
+        }

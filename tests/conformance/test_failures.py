@@ -1,0 +1,118 @@
+"""A file that fails says why, leaves nothing behind, and keeps no other from being copied."""
+
+import pytest
+from servers import Capability, content
+
+from asyncstream import (
+    AccessDenied,
+    BucketNotFound,
+    MiB,
+    S3Object,
+    S3Prefix,
+    SourceChanged,
+    SourceNotFound,
+)
+from asyncstream.progress import BytesMoved, FileStarted
+
+LARGE = 6 * MiB  # two parts
+
+
+def test_one_result_a_file_in_the_order_given_whatever_becomes_of_it(copy, bucket, pairs):
+    for key in ("first", "last"):
+        bucket.put(key, content(100, key))
+    lost = (S3Object(bucket.name, "last"), S3Object("no-such-bucket", "a"))
+    report = copy([*pairs("first", "missing"), lost, *pairs("last")])
+    assert [result.status for result in report.files] == ["copied", "failed", "failed", "copied"]
+    assert [result.source.key for result in report.files] == ["first", "missing", "last", "last"]
+    assert report.failed == list(report.files[1:3])
+    assert report.bytes == 200
+    assert bucket.keys("copies/") == {"copies/first", "copies/last"}
+    with pytest.raises(ExceptionGroup, match="2 of 4 files failed") as raised:
+        report.raise_for_failures()
+    assert [type(error) for error in raised.value.exceptions] == [SourceNotFound, BucketNotFound]
+
+
+@pytest.mark.parametrize("multipart", [False, True])
+def test_a_missing_source_is_named(copy, bucket, pairs, multipart):
+    [result] = copy(pairs("no such key"), multipart=multipart).files
+    assert isinstance(result.error, SourceNotFound)
+    assert f"s3://{bucket.name}/no such key" in str(result.error)
+    assert result.bytes == 0
+    assert result.etag is None
+
+
+@pytest.mark.parametrize("size", [100, LARGE], ids=["put", "multipart"])
+def test_a_missing_destination_bucket_is_named(copy, bucket, size):
+    bucket.put("file", content(size))
+    [result] = copy([(S3Object(bucket.name, "file"), S3Object("no-such-bucket", "a"))], multipart=True).files
+    assert isinstance(result.error, BucketNotFound)
+    assert "no-such-bucket" in str(result.error)
+
+
+@pytest.mark.needs(Capability.DENIES_ACCESS)
+def test_a_denied_source_names_key_and_permission(new_session, monkeypatch, bucket, pairs):
+    bucket.put("file", b"x")
+    monkeypatch.setenv("AWS_ACCESS_KEY_ID", "AKIADENIED")
+    [result] = new_session().transfer(pairs("file")).files
+    assert isinstance(result.error, AccessDenied)
+    assert f"s3://{bucket.name}/file" in str(result.error)
+    assert "s3:GetObject" in str(result.error)
+
+
+@pytest.mark.needs(Capability.DENIES_ACCESS)
+def test_a_denied_listing_names_bucket_and_permission(new_session, monkeypatch, bucket):
+    monkeypatch.setenv("AWS_ACCESS_KEY_ID", "AKIADENIED")
+    files = [(S3Prefix(bucket.name, "in/"), S3Prefix(bucket.name, "copies/"))]
+    with pytest.raises(AccessDenied, match=rf"s3://{bucket.name}/in/.*s3:ListBucket"):
+        new_session().transfer(files)
+
+
+@pytest.mark.parametrize("max_concurrency", [1, 3])
+def test_an_overwritten_source_fails_and_no_mix_of_both_is_kept(copy, bucket, pairs, max_concurrency):
+    """Overwritten by as many bytes: only the ETag tells."""
+    for key in ("before", "overwritten", "after"):
+        bucket.put(key, content(LARGE, key))
+
+    def overwrite(event):
+        if isinstance(event, FileStarted) and event.source.key == "overwritten":
+            bucket.put("overwritten", content(LARGE, "other bytes"))
+
+    report = copy(
+        pairs("before", "overwritten", "after"), overwrite, multipart=True, max_concurrency=max_concurrency
+    )
+    error = report.files[1].error
+    assert isinstance(error, SourceChanged)
+    assert f"s3://{bucket.name}/overwritten" in str(error)
+    assert bucket.keys("copies/") == {"copies/before", "copies/after"}
+    assert bucket.uploads() == []
+    for key in ("before", "after"):
+        assert bucket.get(f"copies/{key}") == content(LARGE, key)
+
+
+def test_a_source_deleted_in_mid_transfer_fails_and_leaves_nothing(copy, bucket, pairs):
+    bucket.put("file", content(LARGE))
+
+    def delete(event):
+        if isinstance(event, FileStarted):
+            bucket.client.delete_object(Bucket=bucket.name, Key="file")
+
+    [result] = copy(pairs("file"), delete, multipart=True, max_concurrency=1).files
+    assert isinstance(result.error, SourceNotFound)
+    assert bucket.keys() == set()
+    assert bucket.uploads() == []
+
+
+@pytest.mark.parametrize("size", [100, LARGE], ids=["put", "multipart"])
+def test_a_callback_that_raises_fails_the_file_it_was_told_of_and_no_other(copy, bucket, pairs, size):
+    for key in ("poison", "good"):
+        bucket.put(key, content(size, key))
+
+    def raise_once(event):
+        if isinstance(event, BytesMoved) and event.source.key == "poison":
+            raise KeyError("a bug of the caller's")
+
+    report = copy(pairs("poison", "good"), raise_once, multipart=True)
+    assert isinstance(report.files[0].error, KeyError)
+    assert bucket.keys("copies/") == {"copies/good"}
+    assert bucket.get("copies/good") == content(size, "good")
+    assert bucket.uploads() == []

@@ -1,0 +1,77 @@
+"""Keys are taken verbatim, however they look to HTTP, XML, URLs and file systems."""
+
+import pytest
+from servers import Capability, content
+
+from asyncstream import MiB, S3Object, S3Prefix
+
+PATH = Capability.KEYS_OF_ANY_PATH
+LONG_NAME = Capability.KEYS_OF_LONG_NAMES
+CONTROL = Capability.KEYS_OF_CONTROL_CHARACTERS
+
+KEYS = {
+    "spaces": (" a  b ", ()),
+    "unicode": ("grüße/日本語", ()),
+    "decomposed": ("e\u0301", ()),
+    "emoji": ("\N{GRINNING FACE}.txt", ()),
+    "plus": ("a+b", ()),
+    "percent": ("100%", ()),
+    "escaped-slash": ("a%2Fb", ()),
+    "escaped-percent": ("a%252Fb", ()),
+    "question-mark": ("a?versionId=1", ()),
+    "hash": ("a#b", ()),
+    "ampersand-and-equals": ("a&b=c", ()),
+    "colon-at-semicolon": ("a:b@c;d", ()),
+    "quotes": ("a\"b'c", ()),
+    "xml": ("<Key>&amp;</Key>", ()),
+    "backslash": ("a\\b", ()),
+    "tilde": ("~a", ()),
+    "braces": ("{a}/[b]/*", ()),
+    "leading-slash": ("/a", (PATH,)),
+    "double-slash": ("a//b", (PATH,)),
+    "only-slashes": ("//", (PATH,)),
+    "trailing-slash": ("a/", (PATH,)),
+    "dot": ("./a", (PATH,)),
+    "only-a-dot": (".", (PATH,)),
+    "dot-dot": ("a/../b", (PATH,)),
+    "leading-dot-dot": ("../a", (PATH,)),
+    "line-feed": ("a\nb", (CONTROL,)),
+    "carriage-return": ("a\rb", (CONTROL,)),
+    "longest": ("k" * 1024, (LONG_NAME,)),
+    "longest-of-many-names": ("d/" * 511 + "ab", ()),
+    "longest-unicode": ("é" * 512, (LONG_NAME,)),
+}
+
+every_key = pytest.mark.parametrize(
+    "key",
+    [pytest.param(key, marks=pytest.mark.needs(*needs), id=name) for name, (key, needs) in KEYS.items()],
+)
+
+
+@every_key
+def test_a_key_is_copied_verbatim(copy, bucket, other_bucket, key):
+    bucket.put(key, content(10, key))
+    report = copy([(S3Object(bucket.name, key), S3Object(other_bucket.name, key))])
+    report.raise_for_failures()
+    assert other_bucket.keys() == {key}
+    assert other_bucket.get(key) == content(10, key)
+
+
+@every_key
+def test_a_prefix_is_listed_verbatim(copy, bucket, other_bucket, key):
+    bucket.put(key, content(10, key))
+    bucket.put("another", b"not under the prefix")
+    report = copy([(S3Prefix(bucket.name, key), S3Prefix(other_bucket.name, key))])
+    report.raise_for_failures()
+    assert other_bucket.keys() == {key}
+    assert other_bucket.get(key) == content(10, key)
+
+
+def test_a_key_goes_verbatim_through_every_request_of_a_multipart_upload(copy, bucket, other_bucket):
+    key = "grüße & 100%2F+?#=/\N{GRINNING FACE} <a>"
+    body = content(5 * MiB + 1)
+    bucket.put(key, body)
+    report = copy([(S3Object(bucket.name, key), S3Object(other_bucket.name, key))], multipart=True)
+    report.raise_for_failures()
+    assert report.files[0].parts == 2
+    assert other_bucket.get(key) == body

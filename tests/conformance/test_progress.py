@@ -1,0 +1,59 @@
+"""What `on_event` is told, the same from every engine."""
+
+from faulty_transport import DownloadBroken
+from servers import content
+
+from asyncstream import MiB, S3Prefix
+from asyncstream.progress import BytesMoved, FileFinished, FileStarted, PartRetried, Planned
+
+SIZES = {"empty": 0, "small": 1000, "large": 7 * MiB}
+
+
+def test_each_file_is_told_started_then_its_bytes_then_finished_with_its_result(copy, bucket, pairs):
+    for key, size in SIZES.items():
+        bucket.put(key, content(size))
+    events = []
+    report = copy(pairs(*SIZES), events.append, multipart=True, max_concurrency=3)
+    report.raise_for_failures()
+    planned, *of_files = events
+    assert planned == Planned(files=3, bytes=None)
+    for result in report.files:
+        key, size = result.source.key, SIZES[result.source.key]
+        started, *moved, finished = [event for event in of_files if _source(event).key == key]
+        assert started == FileStarted(result.source, result.destination, size)
+        assert {type(event) for event in moved} <= {BytesMoved}
+        assert {event.destination for event in moved} <= {result.destination}
+        assert sum(event.bytes for event in moved) == size
+        assert finished == FileFinished(result)
+
+
+def test_what_a_listing_told_is_planned_with_its_bytes(copy, bucket):
+    for key, size in SIZES.items():
+        bucket.put(f"in/{key}", content(size))
+    events = []
+    copy([(S3Prefix(bucket.name, "in/"), S3Prefix(bucket.name, "copies/"))], events.append)
+    assert events[0] == Planned(files=3, bytes=sum(SIZES.values()))
+
+
+def test_a_file_that_fails_is_told_finished_once(copy, pairs):
+    events = []
+    report = copy(pairs("missing"), events.append)
+    assert events == [Planned(files=1, bytes=None), FileFinished(report.files[0])]
+
+
+def test_the_bytes_of_a_part_begun_again_are_taken_back(copy_with_faults, bucket, pairs):
+    bucket.put("large", content(SIZES["large"]))
+    events = []
+    report = copy_with_faults(
+        pairs("large"), DownloadBroken("GetObject", times=[2]), on_event=events.append, multipart=True
+    )
+    report.raise_for_failures()
+    moved, retried = (
+        sum(event.bytes for event in events if isinstance(event, kind)) for kind in (BytesMoved, PartRetried)
+    )
+    assert retried > 0
+    assert moved - retried == SIZES["large"]
+
+
+def _source(event):
+    return event.result.source if isinstance(event, FileFinished) else event.source

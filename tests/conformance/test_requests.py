@@ -1,0 +1,63 @@
+"""No request is sent that is not needed, and the report counts as the server does."""
+
+import pytest
+from servers import content
+
+from asyncstream import MiB, S3Prefix
+
+PART = 5 * MiB
+
+
+@pytest.mark.parametrize("multipart", [False, True])
+@pytest.mark.parametrize("size", [1, PART])
+def test_a_file_that_fits_one_part_takes_one_get_and_one_put(copy, server, bucket, pairs, size, multipart):
+    bucket.put("file", content(size))
+    with server.counted() as seen:
+        report = copy(pairs("file"), multipart=multipart)
+    report.raise_for_failures()
+    assert seen == report.requests == {"GetObject": 1, "PutObject": 1}
+
+
+def test_an_empty_file_of_unknown_size_takes_one_more_get_as_it_has_no_range(copy, server, bucket, pairs):
+    bucket.put("file", b"")
+    with server.counted() as seen:
+        report = copy(pairs("file"))
+    report.raise_for_failures()
+    assert seen == report.requests == {"GetObject": 2, "PutObject": 1}
+
+
+def test_a_file_of_three_parts_takes_three_gets_and_no_question_of_its_size(copy, server, bucket, pairs):
+    bucket.put("file", content(2 * PART + 1))
+    with server.counted() as seen:
+        report = copy(pairs("file"), multipart=True, part_size=PART)
+    report.raise_for_failures()
+    assert seen == report.requests
+    assert seen == {
+        "GetObject": 3,
+        "CreateMultipartUpload": 1,
+        "UploadPart": 3,
+        "CompleteMultipartUpload": 1,
+    }
+
+
+def test_what_a_listing_told_is_not_asked_again(copy, server, bucket):
+    for key, size in {"in/empty": 0, "in/small": 10, "in/large": PART + 1}.items():
+        bucket.put(key, content(size))
+    with server.counted() as seen:
+        report = copy([(S3Prefix(bucket.name, "in/"), S3Prefix(bucket.name, "copies/"))], multipart=True)
+    report.raise_for_failures()
+    assert seen == report.requests
+    assert seen == {
+        "ListObjectsV2": 1,
+        "GetObject": 4,
+        "PutObject": 2,
+        "CreateMultipartUpload": 1,
+        "UploadPart": 2,
+        "CompleteMultipartUpload": 1,
+    }
+
+
+def test_a_missing_file_is_asked_for_once(copy, server, pairs):
+    with server.counted() as seen:
+        report = copy(pairs("missing"))
+    assert seen == report.requests == {"GetObject": 1}

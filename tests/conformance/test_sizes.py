@@ -1,0 +1,80 @@
+"""Files of every size at which something changes arrive byte by byte."""
+
+import pytest
+from servers import Capability, content
+
+from asyncstream import KiB, MiB
+
+CHUNK = 64 * KiB
+PART = 5 * MiB
+
+SMALL = {
+    "empty": 0,
+    "one-byte": 1,
+    "chunk-less-one": CHUNK - 1,
+    "one-chunk": CHUNK,
+    "chunk-and-one": CHUNK + 1,
+}
+OF_PARTS = {
+    "part-less-one": PART - 1,
+    "one-part": PART,
+    "part-and-one": PART + 1,
+    "two-parts-less-one": 2 * PART - 1,
+    "two-parts": 2 * PART,
+    "two-parts-and-one": 2 * PART + 1,
+}
+
+
+def sizes(named):
+    return pytest.mark.parametrize("size", named.values(), ids=named)
+
+
+def copied(copy, bucket, pairs, size, **settings):
+    """The result of copying one file, once its bytes were compared."""
+    body = content(size)
+    bucket.put("file", body)
+    report = copy(pairs("file"), chunk_size=CHUNK, part_size=PART, **settings)
+    report.raise_for_failures()
+    assert bucket.get("copies/file") == body
+    [result] = report.files
+    assert (result.status, result.bytes) == ("copied", size)
+    assert report.bytes == size
+    return result
+
+
+@sizes(SMALL | {"two-parts-and-one": 2 * PART + 1})
+def test_without_multipart_a_file_is_one_upload_whatever_its_size(copy, bucket, pairs, size):
+    result = copied(copy, bucket, pairs, size, multipart=False)
+    assert (result.parts, result.attempts) == (1, 1)
+
+
+@sizes(SMALL | OF_PARTS)
+def test_with_multipart_a_file_is_as_many_uploads_as_it_has_parts(copy, bucket, pairs, size):
+    result = copied(copy, bucket, pairs, size, multipart=True)
+    expected = max(1, -(-size // PART))
+    assert (result.parts, result.attempts) == (expected, expected)
+
+
+@pytest.mark.parametrize(
+    "size",
+    [1, pytest.param(PART + 1, marks=pytest.mark.needs(Capability.ETAG_OF_MULTIPART))],
+    ids=["put", "multipart"],
+)
+def test_the_result_tells_the_copys_etag(copy, bucket, pairs, size):
+    result = copied(copy, bucket, pairs, size, multipart=True)
+    assert result.etag == bucket.head("copies/file")["ETag"]
+
+
+@pytest.mark.parametrize("max_concurrency", [1, 3, 10])
+def test_files_of_all_sizes_copied_at_once_do_not_mix(copy, bucket, pairs, max_concurrency):
+    bodies = {f"file-{size}": content(size) for size in [PART + 1, *SMALL.values(), 2 * PART + 1, 2 * MiB]}
+    bodies |= {f"small-{number}": content(1 + number, number) for number in range(10)}
+    for key, body in bodies.items():
+        bucket.put(key, body)
+    report = copy(pairs(*bodies), multipart=True, max_concurrency=max_concurrency)
+    report.raise_for_failures()
+    assert [result.source.key for result in report.files] == list(bodies)
+    assert [result.bytes for result in report.files] == [len(body) for body in bodies.values()]
+    assert {key: bucket.get(f"copies/{key}") == body for key, body in bodies.items()} == dict.fromkeys(
+        bodies, True
+    )

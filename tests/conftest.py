@@ -1,0 +1,81 @@
+"""What all tests share: the S3 servers, started when first asked for, and credentials that reach nobody."""
+
+from collections.abc import Callable, Iterator
+from contextlib import ExitStack
+
+import pytest
+from servers import SERVERS, Bucket, LabServer, S3Server
+from servers.base import CREDENTIALS
+
+from asyncstream.session import close_kept_sessions
+
+
+def pytest_configure(config: pytest.Config) -> None:
+    config.addinivalue_line(
+        "markers", "needs(*capabilities): runs on those servers only that do not lack any of them"
+    )
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Skip a test on a server that lacks what it needs, with the reason that the server's class states."""
+    for item in items:
+        parameters = item.callspec.params if hasattr(item, "callspec") else {}
+        if "server" not in parameters:
+            continue
+        lacks = SERVERS[parameters["server"]].lacks
+        for capability in {capability for mark in item.iter_markers("needs") for capability in mark.args}:
+            if capability in lacks:
+                item.add_marker(pytest.mark.skip(reason=lacks[capability]))
+
+
+@pytest.fixture(scope="session")
+def credentials() -> Iterator[None]:
+    with pytest.MonkeyPatch.context() as patch:
+        for name, value in CREDENTIALS.items():
+            patch.setenv(name, value)
+        for name in ("AWS_PROFILE", "AWS_SESSION_TOKEN", "AWS_ENDPOINT_URL", "AWS_ENDPOINT_URL_S3"):
+            patch.delenv(name, raising=False)
+        yield
+
+
+@pytest.fixture(scope="session")
+def running(
+    credentials: None, tmp_path_factory: pytest.TempPathFactory
+) -> Iterator[Callable[[str], S3Server]]:
+    """A server by its name, running until the last test."""
+    servers: dict[str, S3Server] = {}
+    with ExitStack() as stack:
+
+        def run(name: str) -> S3Server:
+            if name not in servers:
+                server = SERVERS[name]()
+                server.start(tmp_path_factory.mktemp(name))
+                stack.callback(server.stop)
+                stack.callback(server.close_client)
+                servers[name] = server
+            return servers[name]
+
+        yield run
+        close_kept_sessions()
+
+
+@pytest.fixture(params=SERVERS)
+def server(request: pytest.FixtureRequest, running: Callable[[str], S3Server]) -> S3Server:
+    """Each server in turn."""
+    return running(request.param)
+
+
+@pytest.fixture
+def bucket(server: S3Server) -> Iterator[Bucket]:
+    """A bucket of the test's own."""
+    bucket = server.new_bucket()
+    yield bucket
+    bucket.empty()
+
+
+@pytest.fixture
+def lab_server(running: Callable[[str], S3Server]) -> LabServer:
+    """The lab S3, for tests of what does not depend on the server."""
+    server = running("lab")
+    assert isinstance(server, LabServer)
+    return server

@@ -1,0 +1,14 @@
+"""The S3 servers that the tests run against, none of which shares code with asyncstream's client side.
+
+One small class a server: how it is started and stopped, what it counts, and what it lacks.
+"""
+
+from servers.base import Bucket, Capability, S3Server
+from servers.content import content
+from servers.lab import LabServer
+from servers.moto import MotoServer
+from servers.rclone import RcloneServer
+
+SERVERS: dict[str, type[S3Server]] = {kind.name: kind for kind in (LabServer, MotoServer, RcloneServer)}
+
+__all__ = ["SERVERS", "Bucket", "Capability", "LabServer", "S3Server", "content"]

