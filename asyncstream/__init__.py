@@ -22,6 +22,7 @@ from asyncstream.errors import (
 from asyncstream.events.invoke import lambda_handler
 from asyncstream.locations import S3Object, S3Prefix
 from asyncstream.plan import GiB, KiB, MiB
+from asyncstream.progress import BytesMoved, Event, FileFinished, FileStarted, PartRetried, Planned
 from asyncstream.results import FileResult, TransferReport
 from asyncstream.session import TransferSession, transfer, transfer_async
 from asyncstream.version import __version__
@@ -30,16 +31,22 @@ __all__ = [
     "AccessDenied",
     "AsyncstreamError",
     "BucketNotFound",
+    "BytesMoved",
     "Cancelled",
     "ConfigError",
     "ConnectionFailed",
     "DeadlineExceeded",
+    "Event",
+    "FileFinished",
     "FileResult",
+    "FileStarted",
     "GiB",
     "InputError",
     "KiB",
     "MiB",
     "NothingToTransfer",
+    "PartRetried",
+    "Planned",
     "S3Error",
     "S3Object",
     "S3Prefix",

@@ -22,7 +22,7 @@ def slots_within(memory_limit: int, slot_bytes: int, max_concurrency: int) -> in
     if slots < 1:
         raise ConfigError(
             f"memory_limit of {memory_limit} bytes is too small: one part in flight takes {slot_bytes} "
-            "bytes here. Raise memory_limit or lower chunk_size."
+            "bytes here. Raise memory_limit, or lower chunk_size where the engine is not asyncio."
         )
     return slots
 

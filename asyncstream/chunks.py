@@ -5,6 +5,7 @@ of what it does stands anywhere else: it counts, checks the length, tells progre
 flag and the deadline.
 """
 
+import math
 from collections.abc import Callable
 
 from asyncstream.errors import AsyncstreamError, Cancelled, DeadlineExceeded, TruncatedBody
@@ -34,9 +35,13 @@ class Deadline:
         self._clock = clock
         self._end = None if seconds is None else clock() + seconds
 
+    def left(self) -> float:
+        """Seconds until the time is up."""
+        return math.inf if self._end is None else self._end - self._clock()
+
     def check(self) -> None:
         """Raise DeadlineExceeded when the time is up."""
-        if self._end is not None and self._clock() >= self._end:
+        if self.left() <= 0:
             raise DeadlineExceeded(f"the deadline of {self.seconds:g} s passed before the work was done")
 
 

@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any, NoReturn
 
 from asyncstream.config import TransferConfig
 from asyncstream.engines import ENGINES
-from asyncstream.errors import AsyncstreamError, ConfigError, InputError
+from asyncstream.errors import AsyncstreamError, ConfigError, InputError, told
 from asyncstream.jobs import Pair
 from asyncstream.locations import S3Object, S3Prefix
 from asyncstream.report.sizes import parse_size, rounded
@@ -53,8 +53,10 @@ def main(arguments: Sequence[str] | None = None) -> int:
         return _fail(error, WRONG_INPUT)
     except AsyncstreamError as error:
         return _fail(error, FAILED)
-    except KeyboardInterrupt:
-        _say("interrupted")
+    except KeyboardInterrupt as stopped:
+        # asyncio raises one of its own, out of the cancellation that has the notes.
+        notes = told(stopped) or told(stopped.__context__ or stopped)
+        _say(f"interrupted{notes and ': '}{notes}")
         return INTERRUPTED
 
 
@@ -67,7 +69,7 @@ def copy(options: argparse.Namespace) -> int:
             return _list_jobs(session.plan([pair], config))
         report = _transfer(session, pair, config)
     for file in report.failed:
-        _say(f"FAILED  {file.source} -> {file.destination}: {type(file.error).__name__}: {file.error}")
+        _say(f"FAILED  {file.source} -> {file.destination}: {type(file.error).__name__}: {told(file.error)}")
     _say(_summary(report))
     return FAILED if report.failed else OK
 

@@ -12,7 +12,7 @@ from typing import Annotated, Any, Literal, Self
 import msgspec
 from msgspec import Meta
 
-from asyncstream import plan
+from asyncstream import extra_args, plan
 from asyncstream.errors import ConfigError
 from asyncstream.plan import KiB, MiB
 from asyncstream.retry import RetryPolicy
@@ -22,41 +22,6 @@ DEFAULT_MEMORY_LIMIT = 64 * MiB
 # What the interpreter may still grow by while a Lambda runs: results, log records, garbage not yet swept.
 LAMBDA_MARGIN = 16 * MiB
 
-# The arguments of boto3's `upload_fileobj(ExtraArgs=...)` that make sense for a copy, and the two for an
-# SSE-C source as boto3's `copy` spells them. Checksums are not among them: the pipeline sets its own.
-EXTRA_ARGS = frozenset(
-    {
-        "ACL",
-        "BucketKeyEnabled",
-        "CacheControl",
-        "ContentDisposition",
-        "ContentEncoding",
-        "ContentLanguage",
-        "ContentType",
-        "CopySourceSSECustomerAlgorithm",
-        "CopySourceSSECustomerKey",
-        "ExpectedBucketOwner",
-        "Expires",
-        "GrantFullControl",
-        "GrantRead",
-        "GrantReadACP",
-        "GrantWriteACP",
-        "Metadata",
-        "ObjectLockLegalHoldStatus",
-        "ObjectLockMode",
-        "ObjectLockRetainUntilDate",
-        "RequestPayer",
-        "SSECustomerAlgorithm",
-        "SSECustomerKey",
-        "SSEKMSEncryptionContext",
-        "SSEKMSKeyId",
-        "ServerSideEncryption",
-        "StorageClass",
-        "Tagging",
-        "WebsiteRedirectLocation",
-    }
-)
-
 
 class TransferConfig(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
     """How a transfer runs. Not boto3's class of the same name, whose settings mean other things.
@@ -64,7 +29,8 @@ class TransferConfig(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_f
     Attributes:
         memory_limit: bytes for all parts in flight together. Default: 64 MiB; in Lambda the function's
             memory less what the process uses after init less 16 MiB.
-        chunk_size: bytes read at a time and in hand per part; 16 KiB to 16 MiB. Default: 256 KiB.
+        chunk_size: bytes that the blocking engines read at a time and have in hand per part; 16 KiB to
+            16 MiB. Default: 256 KiB. asyncio hands on what has arrived.
         max_concurrency: the most parts (without `multipart`: files) in flight. Default: 10.
         part_size: bytes of a part, 5 MiB to 5 GiB, or "auto" (default): about four parts a slot over
             the sizes that are known, not under 25 MiB, growing with the file to stay within 10,000.
@@ -73,7 +39,7 @@ class TransferConfig(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_f
         max_attempts: tries of one request or part, the first included. Default: 4.
         retry_base_delay: seconds; bound of the first wait (full jitter, doubled each time).
         retry_max_delay: seconds; no wait is longer.
-        stall_timeout: seconds without a byte after which a connection counts as broken; under 15, as S3
+        stall_timeout: seconds without a byte after which a connection counts as broken; at most 15, as S3
             ends a PUT that pauses for 20. Default: 10.
         deadline: seconds after which no work starts and what runs is stopped; None (default): no end.
         extra_args: settings for the destination as boto3's `upload_fileobj` spells them in `ExtraArgs`;
@@ -119,11 +85,7 @@ class TransferConfig(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_f
         except msgspec.ValidationError as error:
             name, what = explained(error)
             raise ConfigError(f"{name}={values[name]!r}: {what}") from None
-        unknown = sorted(set(self.extra_args) - EXTRA_ARGS)
-        if unknown:
-            raise ConfigError(
-                f"extra_args {', '.join(unknown)}: not supported. Supported: {', '.join(sorted(EXTRA_ARGS))}"
-            )
+        extra_args.check(self.extra_args)
 
     def override(self, values: Mapping[str, Any]) -> Self:
         """A copy with other values; raises ConfigError as the constructor does, for unknown names too."""

@@ -14,6 +14,11 @@ class AsyncstreamError(Exception):
     retryable: ClassVar[bool] = False
 
 
+def told(error: BaseException | None) -> str:
+    """What an error says, with its notes: they name uploads that could not be aborted."""
+    return "; ".join([str(error or ""), *getattr(error, "__notes__", ())])
+
+
 class ConfigError(AsyncstreamError, ValueError):
     """A setting is outside its limits, or settings contradict each other. Raised before any I/O."""
 

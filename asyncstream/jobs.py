@@ -31,9 +31,10 @@ def checked(pairs: Iterable[Pair]) -> list[Pair]:
             raise InputError(f"files[{position}]: source and destination are the same, {source}")
         if isinstance(destination, S3Object) and destination.version_id is not None:
             raise InputError(f"files[{position}]: a destination cannot name a version ({destination})")
-        if destination.uri in seen:
-            raise InputError(f"files[{position}]: the destination {destination} is named twice")
-        seen.add(destination.uri)
+        if isinstance(destination, S3Object):
+            if destination.uri in seen:
+                raise InputError(f"files[{position}]: the destination {destination} is named twice")
+            seen.add(destination.uri)
     return pairs
 
 

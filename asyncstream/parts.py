@@ -168,7 +168,13 @@ class PartMover:
         upload = file.upload
         if upload is None:
             return
-        await repeat(lambda: self._store.abort_upload(upload), self._config.retry_policy, self._engine.sleep)
+        # No deadline: an upload that stays costs its owner money.
+        await repeat(
+            lambda: self._store.abort_upload(upload),
+            self._config.retry_policy,
+            self._engine.sleep,
+            lambda: SHIELD_SECONDS,
+        )
         file.upload = None
 
     async def _open_first(self, task: Begin) -> Opened:
@@ -222,4 +228,6 @@ class PartMover:
             self._deadline.check()
             return await once()
 
-        return await repeat(unless_stopped, self._config.retry_policy, self._engine.sleep, tell)
+        return await repeat(
+            unless_stopped, self._config.retry_policy, self._engine.sleep, self._deadline.left, tell
+        )

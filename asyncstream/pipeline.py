@@ -20,6 +20,7 @@ from functools import partial
 from asyncstream import plan, progress
 from asyncstream.budget import MemoryBudget
 from asyncstream.chunks import StopFlag
+from asyncstream.errors import ConnectionFailed
 from asyncstream.parts import (
     SHIELD_SECONDS,
     Abort,
@@ -94,7 +95,9 @@ class Coordinator:
         except BaseException as stopped:
             await self._drop_begun(stopped)
             raise
-        return [result for result in self._results if result is not None]
+        results = [result for result in self._results if result is not None]
+        assert len(results) == len(self._results), "every job has an end"  # noqa: S101
+        return results
 
     async def _run_tasks(self, slots: Slots) -> None:
         while True:
@@ -203,18 +206,25 @@ class Coordinator:
     async def _drop_begun(self, stopped: BaseException) -> None:
         """Abort all uploads, and note on `stopped` those for which that failed or took too long."""
         try:
-            await self._engine.shielded(self._drop_one_by_one(stopped), SHIELD_SECONDS)
-        except TimeoutError as late:
+            await self._engine.shielded(self._drop_all(stopped), SHIELD_SECONDS)
+        except ConnectionFailed as late:
             for file in self._begun:
                 stopped.add_note(_not_aborted(file, late))
 
-    async def _drop_one_by_one(self, stopped: BaseException) -> None:
-        for file in list(self._begun):
-            try:
-                await self._mover.drop(file)
-            except Exception as failure:  # noqa: BLE001 - noted; the others must be dropped too
-                stopped.add_note(_not_aborted(file, failure))
-            self._begun.discard(file)
+    async def _drop_all(self, stopped: BaseException) -> None:
+        waiting = list(self._begun)
+        running = 0
+        async with self._engine.slots(self._slot_count) as slots:
+            while waiting or running:
+                while waiting and slots.free:
+                    file = waiting.pop()
+                    slots.start(file, partial(self._mover.drop, file))
+                    running += 1
+                dropped = await slots.finished()
+                running -= 1
+                self._begun.discard(dropped.tag)
+                if dropped.error is not None:
+                    stopped.add_note(_not_aborted(dropped.tag, dropped.error))
 
 
 def _not_aborted(file: FileInProgress, failure: BaseException) -> str:

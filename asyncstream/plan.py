@@ -19,7 +19,7 @@ MAX_PART = 5 * GiB
 MAX_PUT = 5 * GiB
 MAX_OBJECT = 50 * 10**12
 
-# Under this, requests cost more than they win: see DESIGN figures in README ("The memory model").
+# Smaller parts mean more requests, each of which costs CPU time and money: 8 MiB parts double the CPU.
 AUTO_PART = 25 * MiB
 PARTS_PER_SLOT = 4
 

@@ -177,4 +177,4 @@ class Engine(Protocol):
         """Wait, in a task."""
 
     async def shielded(self, work: Coroutine[Any, Any, T], seconds: float) -> T:
-        """Run what cancellation of the caller must not cut short, at most so long (TimeoutError)."""
+        """Run what cancellation of the caller must not cut short, at most so long (ConnectionFailed)."""

@@ -53,6 +53,7 @@ async def repeat(
     once: Callable[[], Awaitable[T]],
     policy: RetryPolicy,
     sleep: Callable[[float], Awaitable[None]],
+    left: Callable[[], float],
     tell: Callable[[AsyncstreamError], None] = _tell_nobody,
 ) -> T:
     """What `once` returns, tried as often as the policy allows.
@@ -61,6 +62,7 @@ async def repeat(
         once: one try.
         policy: the bounds.
         sleep: the engine's.
+        left: seconds until the deadline; a wait that would outlast it is not begun.
         tell: called with each error that is followed by another try.
 
     Raises:
@@ -72,7 +74,7 @@ async def repeat(
             return await once()
         except AsyncstreamError as error:
             wait = wait_before_retry(error, attempt, policy, random.random())  # noqa: S311 - no secret
-            if wait is None:
+            if wait is None or wait >= left():
                 raise
             tell(error)
         await sleep(wait)

@@ -4,35 +4,39 @@ The one place that puts an engine, a transport and the pipeline together.
 """
 
 import atexit
+import os
 import time
-from collections.abc import Iterable
+from collections.abc import Callable, Coroutine, Iterable
+from contextlib import ExitStack
 from functools import partial
 from types import TracebackType
-from typing import Self
+from typing import Any, Self, TypeVar
 
 from asyncstream import jobs, memory, plan, progress
 from asyncstream.budget import MemoryBudget, slots_within
 from asyncstream.chunks import BytesBody, Deadline
 from asyncstream.config import TransferConfig, memory_limit_or_default
 from asyncstream.engines import open_engine
+from asyncstream.errors import ConfigError
 from asyncstream.jobs import Pair
 from asyncstream.locations import S3Object, S3Prefix
-from asyncstream.parts import Job, PartMover
+from asyncstream.parts import SHIELD_SECONDS, Job, PartMover
 from asyncstream.pipeline import Coordinator
 from asyncstream.ports import Engine, ListedObject, Transport
 from asyncstream.results import TransferReport
 from asyncstream.retry import repeat
-from asyncstream.s3 import open_transport
+from asyncstream.s3 import open_transport, requests
 from asyncstream.s3.client import ClientSettings
 from asyncstream.s3.store import S3Store
 
 DEFAULT_ENGINE = "asyncio"
+T = TypeVar("T")
 
 
 class TransferSession:
     """An engine and its S3 clients, kept across transfers: for warm Lambdas and long-lived programs.
 
-    `transfer()` keeps one per engine and endpoint by itself. Not for several threads at once.
+    `transfer()` keeps one per engine and endpoint by itself. For one thread at a time.
 
     Args:
         engine: "sequential", "threads" or "asyncio".
@@ -45,6 +49,7 @@ class TransferSession:
     def __init__(self, engine: str = DEFAULT_ENGINE, *, endpoint_url: str | None = None) -> None:
         self._engine = open_engine(engine)
         self._clients = _Clients(self._engine, endpoint_url)
+        self._at_work = False
 
     def transfer(
         self,
@@ -53,26 +58,33 @@ class TransferSession:
         on_event: progress.OnEvent = progress.ignore,
     ) -> TransferReport:
         """Copy files; see `transfer`."""
-        return self._engine.run(
-            partial(_transfer, self._clients, files, config or TransferConfig(), on_event)
-        )
+        return self._run(partial(_transfer, self._clients, files, config or TransferConfig(), on_event))
 
     def open(self, config: TransferConfig | None = None) -> None:
         """Make the clients that a transfer with this configuration needs, ahead of it."""
-        self._engine.run(partial(self._clients.transport, config or TransferConfig()))
+        self._run(partial(self._clients.transport, config or TransferConfig()))
 
     def plan(self, files: Iterable[Pair], config: TransferConfig | None = None) -> list[Job]:
         """What `transfer` would copy: prefixes are listed (which tells sizes), nothing is read or written."""
-        return self._engine.run(partial(_plan, self._clients, files, config or TransferConfig()))
+        return self._run(partial(_plan, self._clients, files, config or TransferConfig()))
 
     def write(self, target: S3Object, content: bytes, content_type: str, config: TransferConfig) -> str:
         """Write a small object (a report) as one PUT, with the clients of that configuration; its ETag."""
-        return self._engine.run(partial(_write, self._clients, target, content, content_type, config))
+        return self._run(partial(_write, self._clients, target, content, content_type, config))
 
     def close(self) -> None:
         """Close the connections, threads and event loop. A transfer afterwards opens them anew."""
-        self._engine.run(self._clients.close)
+        self._run(self._clients.close)
         self._engine.close()
+
+    def _run(self, work: Callable[[], Coroutine[Any, Any, T]]) -> T:
+        if self._at_work:
+            raise ConfigError("this session is at work, in another thread or in a callback: use another one")
+        self._at_work = True
+        try:
+            return self._engine.run(work)
+        finally:
+            self._at_work = False
 
     def __enter__(self) -> Self:
         return self
@@ -97,11 +109,16 @@ def kept_session(engine: str, endpoint_url: str | None = None) -> TransferSessio
     return session
 
 
+# A child must not share its parent's connections, and has none of its threads.
+os.register_at_fork(after_in_child=_kept.clear)
+
+
 @atexit.register
 def close_kept_sessions() -> None:
     """Close what `transfer` keeps; runs at exit by itself."""
-    while _kept:
-        _kept.popitem()[1].close()
+    with ExitStack() as closing:  # all of them, though one may fail
+        while _kept:
+            closing.callback(_kept.popitem()[1].close)
 
 
 def transfer(
@@ -113,6 +130,8 @@ def transfer(
     endpoint_url: str | None = None,
 ) -> TransferReport:
     """Copy S3 objects, their bytes streamed through this process within a memory cap.
+
+    For one thread at a time; threads of your own each want a `TransferSession` of their own.
 
     Args:
         files: pairs of source and destination: two `S3Object`s, or two `S3Prefix`es to copy all that is
@@ -149,7 +168,7 @@ async def transfer_async(
     try:
         return await _transfer(clients, files, config or TransferConfig(), on_event)
     finally:
-        await clients.close()
+        await engine.shielded(clients.close(), SHIELD_SECONDS)
 
 
 class _Clients:
@@ -195,7 +214,7 @@ async def _transfer(
     limit = memory_limit_or_default(config, memory.lambda_memory(), clients.resident)
     slots = slots_within(limit, transport.slot_bytes, min(config.max_concurrency, engine.most_slots))
     store = S3Store(transport, config.chunk_size, config.extra_args, clients.regions)
-    work = await _jobs(pairs, store, engine, config)
+    work = await _jobs(pairs, store, engine, config, deadline)
     known = [job.size for job in work if job.size is not None]
     on_event(progress.Planned(len(work), sum(known) if len(known) == len(work) else None))
     part_size = plan.auto_part_size(known, slots) if config.part_size == "auto" else config.part_size
@@ -224,11 +243,13 @@ async def _write(
     clients: _Clients, target: S3Object, content: bytes, content_type: str, config: TransferConfig
 ) -> str:
     transport = await clients.transport(config)
-    store = S3Store(transport, config.chunk_size, {}, clients.regions)
+    extra = requests.report_args(config.extra_args)
+    store = S3Store(transport, config.chunk_size, extra, clients.regions)
     return await repeat(
         lambda: store.put(target, BytesBody(content), {"ContentType": content_type}),
         config.retry_policy,
         clients.engine.sleep,
+        lambda: config.stall_timeout,
     )
 
 
@@ -236,22 +257,34 @@ async def _plan(clients: _Clients, files: Iterable[Pair], config: TransferConfig
     pairs = jobs.checked(files)
     transport = await clients.transport(config)
     store = S3Store(transport, config.chunk_size, config.extra_args, clients.regions)
-    return await _jobs(pairs, store, clients.engine, config)
+    deadline = Deadline(config.deadline, time.monotonic)
+    return await _jobs(pairs, store, clients.engine, config, deadline)
 
 
-async def _jobs(pairs: Iterable[Pair], store: S3Store, engine: Engine, config: TransferConfig) -> list[Job]:
-    return jobs.distinct([job for pair in pairs for job in await _jobs_of(pair, store, engine, config)])
+async def _jobs(
+    pairs: Iterable[Pair], store: S3Store, engine: Engine, config: TransferConfig, deadline: Deadline
+) -> list[Job]:
+    work: list[Job] = []
+    for source, destination in pairs:
+        if isinstance(source, S3Object) and isinstance(destination, S3Object):
+            work.append(Job(source, destination))
+            continue
+        assert isinstance(source, S3Prefix) and isinstance(destination, S3Prefix)  # noqa: S101, PT018 - checked
+        listed = await _listed(source, store, engine, config, deadline)
+        work += jobs.of_listing(listed, source, destination)
+    return jobs.distinct(work)
 
 
-async def _jobs_of(pair: Pair, store: S3Store, engine: Engine, config: TransferConfig) -> list[Job]:
-    source, destination = pair
-    if isinstance(source, S3Object) and isinstance(destination, S3Object):
-        return [Job(source, destination)]
-    assert isinstance(source, S3Prefix) and isinstance(destination, S3Prefix)  # noqa: S101, PT018 - checked
+async def _listed(
+    prefix: S3Prefix, store: S3Store, engine: Engine, config: TransferConfig, deadline: Deadline
+) -> list[ListedObject]:
     listed: list[ListedObject] = []
     token: str | None = None
     while True:
-        page, token = await repeat(partial(store.list_page, source, token), config.retry_policy, engine.sleep)
+        deadline.check()
+        page, token = await repeat(
+            partial(store.list_page, prefix, token), config.retry_policy, engine.sleep, deadline.left
+        )
         listed += page
         if token is None:
-            return jobs.of_listing(listed, source, destination)
+            return listed

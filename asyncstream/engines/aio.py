@@ -1,6 +1,7 @@
 """The asyncio engine: tasks in an anyio task group, bounded by a semaphore; opened by `session.py`."""
 
 import asyncio
+import contextvars
 from collections.abc import AsyncIterator, Callable, Coroutine
 from contextlib import asynccontextmanager
 from typing import Any, TypeVar
@@ -8,7 +9,7 @@ from typing import Any, TypeVar
 import anyio
 from anyio.abc import TaskGroup
 
-from asyncstream.errors import ConfigError
+from asyncstream.errors import ConfigError, ConnectionFailed
 from asyncstream.ports import Finished, Work
 
 T = TypeVar("T")
@@ -33,7 +34,7 @@ class AsyncioEngine:
             raise ConfigError("an event loop is running: use `await transfer_async(...)` here")
         if self._runner is None:
             self._runner = asyncio.Runner()
-        return self._runner.run(work())
+        return self._runner.run(work(), context=contextvars.copy_context())
 
     def close(self) -> None:
         """End the loop."""
@@ -47,7 +48,7 @@ class AsyncioEngine:
         failure: Exception | None = None
         async with anyio.create_task_group() as group:
             try:
-                yield _SemaphoreSlots(group, anyio.Semaphore(count))
+                yield _SemaphoreSlots(group, anyio.Semaphore(count, max_value=count))
             except Exception as error:  # noqa: BLE001 - raised below: a group would wrap it
                 failure = error
             finally:
@@ -76,7 +77,8 @@ class AsyncioEngine:
                     cancelled = error
         if not task.done():
             task.cancel()
-            raise TimeoutError(f"not done after {seconds:g} s")
+            await asyncio.wait({task}, timeout=1)
+            raise ConnectionFailed(f"a request that must not be cut short was not answered in {seconds:g} s")
         result = task.result()
         if cancelled is not None:
             raise cancelled

@@ -3,7 +3,7 @@
 import contextvars
 import threading
 from collections.abc import AsyncIterator, Callable, Coroutine
-from concurrent.futures import ThreadPoolExecutor
+from concurrent.futures import Future, ThreadPoolExecutor, wait
 from contextlib import asynccontextmanager
 from queue import SimpleQueue
 from typing import Any, TypeVar
@@ -32,13 +32,13 @@ class ThreadsEngine:
     @asynccontextmanager
     async def slots(self, count: int) -> AsyncIterator["_PoolSlots"]:
         """`count` threads. Leaving waits for the tasks; one blocked in `recv` ends by its socket timeout."""
-        self._leaving.clear()
         slots = _PoolSlots(self._pool_of(count), count)
         try:
             yield slots
         finally:
             self._leaving.set()
             slots.join()
+            self._leaving.clear()
 
     async def sleep(self, seconds: float) -> None:
         """Block the thread, but no longer than the transfer lasts."""
@@ -63,36 +63,35 @@ class ThreadsEngine:
 
 
 class _PoolSlots:
-    """Counts only on the coordinator's thread; the queue is the one thing that threads share."""
+    """Used by the coordinator's thread only; the queue is the one thing that threads share."""
 
     def __init__(self, pool: ThreadPoolExecutor, count: int) -> None:
         self._pool = pool
         self._count = count
-        self._running = 0
-        self._ends: SimpleQueue[Finished] = SimpleQueue()
+        self._running: set[Future[Finished]] = set()
+        self._ended: SimpleQueue[Future[Finished]] = SimpleQueue()
 
     @property
     def free(self) -> bool:
-        return self._running < self._count
+        return len(self._running) < self._count
 
     def start(self, tag: Any, work: Work) -> None:
-        self._running += 1
         # The caller's context variables (the current trace span) belong to the task as well.
-        self._pool.submit(contextvars.copy_context().run, self._run, tag, work)
+        future = self._pool.submit(contextvars.copy_context().run, _end_of, tag, work)
+        self._running.add(future)
+        future.add_done_callback(self._ended.put)
 
     async def finished(self) -> Finished:
-        end = self._ends.get()
-        self._running -= 1
-        return end
+        future = self._ended.get()
+        self._running.discard(future)
+        return future.result()
 
     def join(self) -> None:
-        while self._running:
-            self._ends.get()
-            self._running -= 1
+        wait(self._running)
 
-    def _run(self, tag: Any, work: Work) -> None:
-        try:
-            end = Finished(tag, drive(work()), None)
-        except BaseException as error:  # noqa: BLE001 - whatever it is, somebody waits for this end
-            end = Finished(tag, None, error)
-        self._ends.put(end)
+
+def _end_of(tag: Any, work: Work) -> Finished:
+    try:
+        return Finished(tag, drive(work()), None)
+    except BaseException as error:  # noqa: BLE001 - whatever it is, somebody waits for this end
+        return Finished(tag, None, error)

@@ -13,7 +13,7 @@ import msgspec
 from msgspec import Meta, Struct
 
 from asyncstream.config import TransferConfig, explained
-from asyncstream.errors import InputError
+from asyncstream.errors import InputError, told
 from asyncstream.jobs import Pair, checked
 from asyncstream.locations import S3Object, S3Prefix
 from asyncstream.results import FileResult, TransferReport
@@ -198,8 +198,7 @@ def file_reply(result: FileResult) -> FileReply:
 
 def problem(error: BaseException) -> Problem:
     """An error as replies show it: its notes included, its traceback not."""
-    message = "; ".join([str(error), *getattr(error, "__notes__", ())])
-    return Problem(type(error).__name__, message[:MAX_MESSAGE])
+    return Problem(type(error).__name__, told(error)[:MAX_MESSAGE])
 
 
 def rejected(error: Exception, engine: str) -> DirectReply:

@@ -78,7 +78,9 @@ def _reply(event: Any, context: LambdaContext, engine: str, multipart: bool) -> 
 
 def _within(config: TransferConfig, context: LambdaContext) -> TransferConfig:
     """The configuration with a deadline that lets the reply out before Lambda's time is up."""
-    left = context.get_remaining_time_in_millis() / 1000 - MARGIN_SECONDS
+    remaining = context.get_remaining_time_in_millis() / 1000
+    # A read that stalls ends by its own timeout, not by the deadline.
+    left = remaining - MARGIN_SECONDS - min(config.stall_timeout, remaining / 4)
     if left <= 0:
         raise DeadlineExceeded(
             f"less than {MARGIN_SECONDS:g} s of the invocation are left: nothing was begun"

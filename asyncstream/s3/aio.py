@@ -1,5 +1,6 @@
 """The aioboto3 transport, for the asyncio engine; opened by `session.py`."""
 
+import socket
 from collections.abc import AsyncIterator, Mapping
 from contextlib import AsyncExitStack
 from typing import Any
@@ -96,6 +97,10 @@ class _Session(AIOHTTPSession):  # type: ignore[misc]  # untyped
         async def connect_lean(*args: Any, **options: Any) -> Any:
             transport, protocol = await connect(*args, **options)
             limit_buffers(transport, streams)
+            # aiohttp bounds what it waits for while reading, but not while sending.
+            transport.get_extra_info("socket").setsockopt(
+                socket.IPPROTO_TCP, socket.TCP_USER_TIMEOUT, int(self._timeout.sock_read * 1000)
+            )
             return transport, protocol
 
         connector._wrap_create_connection = connect_lean  # noqa: SLF001

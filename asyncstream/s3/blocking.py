@@ -4,6 +4,7 @@ Blocks, and never suspends.
 """
 
 from collections.abc import Mapping
+from http.client import HTTPException
 from typing import Any
 
 import boto3
@@ -28,7 +29,7 @@ from asyncstream.s3.operations import METHODS
 
 # What a thread, its two connections and their headers cost beside the chunk (measured).
 _OVERHEAD = 80 * KiB
-_SDK_ERRORS = (BotoCoreError, ClientError, urllib3.exceptions.HTTPError, OSError)
+_SDK_ERRORS = (BotoCoreError, ClientError, urllib3.exceptions.HTTPError, HTTPException, OSError)
 
 
 class BlockingTransport:

@@ -50,6 +50,8 @@ def extent(reply: Mapping[str, Any], source: S3Object) -> tuple[ByteRange, int]:
     """
     header = reply.get("ContentRange")
     if not header:
+        if "ContentLength" not in reply:
+            raise S3Error(f"GET of {source} was answered without a length: neither Content-Range nor -Length")
         size = int(reply["ContentLength"])
         return ByteRange(0, size), size
     match = _CONTENT_RANGE.fullmatch(header)
@@ -65,7 +67,9 @@ def check_pinned(reply: Mapping[str, Any], source: S3Object, etag: str | None) -
     Raises:
         SourceChanged: it is another.
     """
-    found: str = reply["ETag"]
+    found: str | None = reply.get("ETag")
+    if found is None:
+        raise S3Error(f"GET of {source} was answered without an ETag: its version cannot be held on to")
     if etag is not None and found != etag:
         raise source_changed(source, etag, found)
     return found

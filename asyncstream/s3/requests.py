@@ -18,6 +18,22 @@ _SOURCE = {
 }
 
 
+# What lets a write through at all: keys, owners and payers; not what describes the content.
+_ACCESS = (
+    *_EVERY_WRITE,
+    "ACL",
+    "BucketKeyEnabled",
+    "SSEKMSEncryptionContext",
+    "SSEKMSKeyId",
+    "ServerSideEncryption",
+)
+
+
+def report_args(extra: Mapping[str, Any]) -> Params:
+    """Those of the user's settings for copied files that a report needs as well."""
+    return _only(extra, _ACCESS)
+
+
 def _only(args: Mapping[str, Any], names: Iterable[str]) -> Params:
     return {name: args[name] for name in names if name in args}
 

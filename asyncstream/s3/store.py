@@ -6,10 +6,13 @@ from typing import Any
 
 from asyncstream.errors import AsyncstreamError, S3Error, WrongRegion
 from asyncstream.locations import S3Object, S3Prefix
-from asyncstream.plan import ByteRange
+from asyncstream.plan import ByteRange, KiB
 from asyncstream.ports import Body, CompletedPart, ListedObject, MultipartUpload, Opened, Transport
 from asyncstream.s3 import replies, requests
 from asyncstream.s3.requests import Params
+
+# Bytes of a body that is sent as bytes: a copy of it then stands beside the chunk it was read into.
+SMALL_BODY = 128 * KiB
 
 
 class S3Store:
@@ -17,7 +20,7 @@ class S3Store:
 
     Args:
         transport: boto3 or aioboto3.
-        chunk_size: bytes; a body no larger is sent as bytes.
+        chunk_size: bytes; a body no larger (and at most 128 KiB) is sent as bytes.
         extra_args: the user's settings for the destination.
         regions: bucket regions learned so far; shared by the transfers of a session.
     """
@@ -59,12 +62,12 @@ class S3Store:
             if error.status == 412 and etag is not None:
                 raise replies.source_changed(source, etag) from error
             raise
-        found, size = replies.extent(reply, source)
-        stream = self._transport.stream(reply["Body"], found.length)
+        stream = self._transport.stream(reply["Body"], int(reply.get("ContentLength", 0)))
         try:
+            found, size = replies.extent(reply, source)
             pinned = replies.check_pinned(reply, source, etag)
             replies.check_extent(found, range_, size, source)
-        except AsyncstreamError:
+        except BaseException:
             await stream.close()
             raise
         return Opened(size, pinned, found, replies.attributes(reply), stream)
@@ -108,7 +111,8 @@ class S3Store:
     async def _send(self, operation: str, params: Params, body: Body) -> dict[str, Any]:
         # Small bodies go as bytes: no Expect round trip, and an empty streamed body would leave the
         # connection to a Go server unusable.
-        payload: Body | bytes = body if body.length > self._chunk_size else await _collected(body)
+        small = body.length <= min(self._chunk_size, SMALL_BODY)
+        payload: Body | bytes = await _collected(body) if small else body
         try:
             return await self._call(operation, params | {"Body": payload, "ContentLength": body.length})
         except AsyncstreamError as error:
@@ -124,7 +128,10 @@ class S3Store:
             return await self._transport.call(operation, params, self._regions.get(bucket))
         except WrongRegion as error:
             self._regions[bucket] = error.region
-            raise
+            if not isinstance(params.get("Body", b""), bytes):
+                raise  # the body is used up: the part begins again, from its range
+        self._sent.append(operation)
+        return await self._transport.call(operation, params, self._regions[bucket])
 
 
 async def _collected(body: Body) -> bytes:

@@ -197,3 +197,25 @@ def test_resident_memory_is_read_in_bytes_and_its_peak_is_no_less() -> None:
     block[:: 4 * KiB] = b"x" * (len(block) // (4 * KiB))  # touched, so resident
 
     assert 32 * MiB < resident() <= peak_resident()
+
+
+@pytest.mark.parametrize(
+    ("name", "value", "message"),
+    [
+        ("ContentType", 5, "must be str, not int"),
+        ("BucketKeyEnabled", "yes", "must be bool, not str"),
+        ("Metadata", "x", "must be dict, not str"),
+        ("Metadata", {"a": 1}, "must map str to str"),
+        ("SSECustomerKey", 5, "must be str or bytes, not int"),
+        ("Expires", "never", "is no date as ISO 8601 writes it"),
+    ],
+)
+def test_extra_args_that_botocore_could_not_send_are_refused(name: str, value: object, message: str) -> None:
+    with pytest.raises(ConfigError, match=rf"extra_args\['{name}'\].*{message}"):
+        TransferConfig(extra_args={name: value})
+
+
+def test_a_secret_key_of_the_wrong_type_is_not_repeated_in_the_error() -> None:
+    with pytest.raises(ConfigError) as raised:
+        TransferConfig(extra_args={"SSECustomerKey": ["secret"]})
+    assert "secret" not in str(raised.value)

@@ -15,7 +15,7 @@ from asyncstream.engines import ENGINES, open_engine
 from asyncstream.engines.aio import AsyncioEngine
 from asyncstream.engines.driver import drive
 from asyncstream.engines.threads import ThreadsEngine
-from asyncstream.errors import ConfigError
+from asyncstream.errors import ConfigError, ConnectionFailed
 from asyncstream.ports import Engine, Finished, Slots
 
 ROOT = Path(__file__).parents[2]
@@ -292,9 +292,40 @@ def test_what_is_shielded_outlives_cancellation(cancelled_by: str) -> None:
     assert done == [True]
 
 
+def test_threads_wait_before_a_retry_in_every_transfer_not_only_the_first() -> None:
+    engine = open_engine("threads")
+
+    async def transfer() -> None:
+        async with engine.slots(1):
+            pass
+
+    engine.run(transfer)
+    began = time.monotonic()
+    engine.run(lambda: engine.sleep(0.05))
+    engine.close()
+    assert time.monotonic() - began >= 0.05
+
+
+@pytest.mark.parametrize("name", ENGINES)
+def test_each_run_sees_the_context_of_its_own_caller(name: str) -> None:
+    """A warm Lambda keeps its engine: what it runs belongs to this invocation's trace, not the first's."""
+    engine = open_engine(name)
+    variable: ContextVar[str] = ContextVar("invocation")
+
+    async def seen() -> str:
+        return variable.get()
+
+    invocations = []
+    for invocation in ("first", "second"):
+        variable.set(invocation)
+        invocations.append(engine.run(seen))
+    engine.close()
+    assert invocations == ["first", "second"]
+
+
 def test_what_is_shielded_ends_with_its_time() -> None:
     engine = AsyncioEngine()
-    with pytest.raises(TimeoutError):
+    with pytest.raises(ConnectionFailed, match=r"not answered in 0.01 s"):
         engine.run(lambda: engine.shielded(asyncio.sleep(60), 0.01))
     engine.close()
 

@@ -39,12 +39,21 @@ def test_an_empty_list_is_nothing_to_transfer() -> None:
         ((S3Prefix("x-y"), S3Prefix("x-y")), "source and destination are the same, s3://x-y/"),
         ((A, S3Object("bucket", "d", "v1")), r"a destination cannot name a version .*s3://bucket/d"),
         ((B, C), "the destination s3://bucket/c is named twice"),
-        ((S3Prefix("other"), S3Prefix("bucket", "c")), "the destination s3://bucket/c is named twice"),
     ],
 )
 def test_a_pair_that_cannot_be_copied_is_told_by_its_position(pair: Any, message: str) -> None:
     with pytest.raises(InputError, match=rf"files\[1\].*{message}"):
         checked([(A, C), pair])
+
+
+def test_two_prefixes_may_be_merged_into_one() -> None:
+    merged = [(S3Prefix("old"), S3Prefix("all", "x/")), (S3Prefix("new"), S3Prefix("all", "x/"))]
+    assert checked(merged) == merged
+
+
+def test_an_old_version_may_be_written_back_onto_its_key() -> None:
+    restored = [(S3Object("bucket", "a", "v1"), S3Object("bucket", "a"))]
+    assert checked(restored) == restored
 
 
 def test_a_listing_becomes_jobs_with_its_sizes_and_etags() -> None:

@@ -65,6 +65,7 @@ class Tries:
         self.count = 0
         self.waits: list[float] = []
         self.told: list[Exception] = []
+        self.left = 1000.0
 
     async def once(self) -> str:
         self.count += 1
@@ -77,7 +78,7 @@ class Tries:
         self.waits.append(seconds)
 
     def repeat(self) -> str:
-        return drive(repeat(self.once, POLICY, self.sleep, self.told.append))
+        return drive(repeat(self.once, POLICY, self.sleep, lambda: self.left, self.told.append))
 
 
 def test_what_succeeds_at_once_is_neither_repeated_nor_waited_for() -> None:
@@ -116,3 +117,12 @@ def test_what_repeating_cannot_help_is_raised_at_once(error: Exception) -> None:
         tries.repeat()
     assert raised.value is error
     assert (tries.count, tries.waits) == (1, [])
+
+
+def test_a_wait_that_would_outlast_the_deadline_is_not_begun() -> None:
+    tries = Tries([ServiceBusy("SlowDown"), "done"])
+    tries.left = 0.0
+
+    with pytest.raises(ServiceBusy):
+        tries.repeat()
+    assert (tries.count, tries.waits, tries.told) == (1, [], [])

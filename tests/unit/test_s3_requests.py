@@ -5,7 +5,7 @@ from typing import Any
 import botocore.session
 import pytest
 
-from asyncstream.config import EXTRA_ARGS
+from asyncstream.extra_args import EXTRA_ARGS
 from asyncstream.locations import S3Object, S3Prefix
 from asyncstream.plan import ByteRange
 from asyncstream.ports import CompletedPart, MultipartUpload

@@ -18,7 +18,7 @@ from asyncstream.errors import (
 from asyncstream.locations import S3Object, S3Prefix
 from asyncstream.plan import ByteRange
 from asyncstream.ports import CompletedPart, ListedObject, MultipartUpload
-from asyncstream.s3.store import S3Store
+from asyncstream.s3.store import SMALL_BODY, S3Store
 
 SOURCE = S3Object("raw", "a")
 TARGET = S3Object("clean", "b")
@@ -75,8 +75,6 @@ def test_after_a_redirect_a_store_and_those_after_it_ask_the_buckets_region() ->
     regions: dict[str, str] = {}
     store = store_over(transport, regions)
 
-    with pytest.raises(WrongRegion):
-        drive(store.open(SOURCE, None, None))
     drive(store.open(SOURCE, None, None))
     drive(store.put(TARGET, BytesBody(b"x"), {}))
     drive(store_over(transport, regions).open(SOURCE, None, None))
@@ -87,6 +85,26 @@ def test_after_a_redirect_a_store_and_those_after_it_ask_the_buckets_region() ->
         ("clean", None),  # each bucket has a region of its own
         ("raw", "eu-west-1"),
     ]
+
+
+def test_a_streamed_body_that_went_to_the_wrong_region_is_not_sent_on_but_begun_again() -> None:
+    """What was read of it is gone; the part is retried from its range, and then finds the region known."""
+
+    def answer(_: str, __: Mapping[str, Any], region: str | None) -> dict[str, Any]:
+        if region is None:
+            raise WrongRegion("elsewhere", "eu-west-1")
+        return {"ETag": '"1"'}
+
+    transport = MemoryTransport(answer)
+    store = store_over(transport)
+    large = b"x" * (SMALL_BODY + 1)
+
+    with pytest.raises(WrongRegion) as raised:
+        drive(store.put(TARGET, BytesBody(large), {}))
+    drive(store.put(TARGET, BytesBody(large), {}))
+
+    assert raised.value.retryable
+    assert [region for _, _, region in transport.asked] == [None, "eu-west-1"]
 
 
 def test_requests_are_counted_by_operation_those_refused_too() -> None:

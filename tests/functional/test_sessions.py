@@ -1,0 +1,149 @@
+"""What a session that lives across transfers must withstand: forks, threads, peers that stop, time."""
+
+import multiprocessing
+import socket
+import threading
+import time
+
+import anyio
+import pytest
+
+from asyncstream import (
+    ConfigError,
+    ConnectionFailed,
+    DeadlineExceeded,
+    S3Object,
+    S3Prefix,
+    TransferConfig,
+    TransferSession,
+    transfer,
+    transfer_async,
+)
+from asyncstream.engines import ENGINES
+from asyncstream.lab.s3 import LabS3
+
+SIZE = 200_000
+
+
+@pytest.fixture
+def lab(monkeypatch):
+    with LabS3() as lab:
+        for name, value in lab.environment().items():
+            monkeypatch.setenv(name, value)
+        lab.create_bucket("sources", keep=False)
+        lab.create_bucket("copies", keep=False)
+        lab.declare_many("sources", "x/", 3, SIZE)
+        yield lab
+
+
+def pair(number=0):
+    key = f"x/{number:06d}"
+    return S3Object("sources", key), S3Object("copies", key)
+
+
+@pytest.mark.parametrize("engine", ENGINES)
+def test_a_forked_child_makes_connections_and_threads_of_its_own(lab, engine):
+    transfer([pair(0)], engine=engine, endpoint_url=lab.endpoint_url).raise_for_failures()
+    before = lab.stats()["connections"]
+
+    def in_child():
+        transfer([pair(1)], engine=engine, endpoint_url=lab.endpoint_url).raise_for_failures()
+
+    child = multiprocessing.get_context("fork").Process(target=in_child)
+    child.start()
+    child.join(30)
+
+    assert child.exitcode == 0
+    assert lab.stats()["connections"] > before
+
+
+def test_a_session_at_work_refuses_a_second_transfer(lab):
+    began, ended = threading.Event(), threading.Event()
+
+    def hold(event):
+        began.set()
+        ended.wait(30)
+
+    with TransferSession("threads", endpoint_url=lab.endpoint_url) as session:
+        first = threading.Thread(target=session.transfer, args=([pair()], None, hold))
+        first.start()
+        began.wait(30)
+        with pytest.raises(ConfigError, match="at work"):
+            session.transfer([pair()])
+        ended.set()
+        first.join(30)
+
+
+@pytest.mark.parametrize("engine", ENGINES)
+def test_a_listing_ends_with_the_deadline(lab, engine):
+    pairs = [(S3Prefix("sources", "x/"), S3Prefix("copies", "x/"))]
+    with (
+        TransferSession(engine, endpoint_url=lab.endpoint_url) as session,
+        pytest.raises(DeadlineExceeded),
+    ):
+        session.transfer(pairs, TransferConfig(deadline=1e-9))
+    assert lab.checksums("copies") == {}
+
+
+@pytest.mark.asyncio
+async def test_an_anyio_scope_that_is_cancelled_leaves_no_connection_open(lab):
+    lab.set_model("0.1/0.1/10")
+    with anyio.move_on_after(0.3):
+        await transfer_async([pair(number) for number in range(3)], endpoint_url=lab.endpoint_url)
+    deadline = time.monotonic() + 10
+    while lab.stats()["open_connections"] and time.monotonic() < deadline:  # noqa: ASYNC110 - another process
+        await anyio.sleep(0.05)
+    assert lab.stats()["open_connections"] == 0
+
+
+class StopsReading:
+    """Stands between a client and the lab: GETs pass, of a PUT it reads the head and no more."""
+
+    def __init__(self, lab):
+        self._target = ("127.0.0.1", int(lab.endpoint_url.rsplit(":", 1)[1]))
+        self._listener = socket.create_server(("127.0.0.1", 0))
+        self._held = []
+        self.endpoint_url = f"http://127.0.0.1:{self._listener.getsockname()[1]}"
+        threading.Thread(target=self._accept, daemon=True).start()
+
+    def close(self):
+        self._listener.close()
+        for connection in self._held:
+            connection.close()
+
+    def _accept(self):
+        while True:
+            try:
+                client, _ = self._listener.accept()
+            except OSError:
+                return
+            client.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 4096)
+            self._held.append(client)
+            threading.Thread(target=self._serve, args=(client,), daemon=True).start()
+
+    def _serve(self, client):
+        head = client.recv(65536)
+        if head.startswith(b"PUT"):
+            return
+        server = socket.create_connection(self._target)
+        self._held.append(server)
+        server.sendall(head)
+        try:
+            while received := server.recv(65536):
+                client.sendall(received)
+        except OSError:
+            return  # the client is done with it
+
+
+@pytest.mark.parametrize("engine", ENGINES)
+def test_a_destination_that_stops_reading_ends_as_a_failed_connection(lab, engine):
+    lab.declare_many("sources", "large-", 1, 20_000_000)
+    files = [(S3Object("sources", "large-000000"), S3Object("copies", "large"))]
+    config = TransferConfig(stall_timeout=1.0, max_attempts=1)
+    between = StopsReading(lab)
+    try:
+        with TransferSession(engine, endpoint_url=between.endpoint_url) as session:
+            [result] = session.transfer(files, config).files
+    finally:
+        between.close()
+    assert isinstance(result.error, ConnectionFailed)
