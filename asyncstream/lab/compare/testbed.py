@@ -71,9 +71,7 @@ class LabTestbed:
 
     def environment(self) -> Mapping[str, str]:
         """See `Testbed`; nothing of the user's own AWS settings is let through."""
-        others = {
-            name: value for name, value in os.environ.items() if not name.startswith(("AWS_", "ASYNCSTREAM_"))
-        }
+        others = {name: value for name, value in os.environ.items() if not name.startswith("AWS_")}
         nothing = {"AWS_CONFIG_FILE": os.devnull, "AWS_SHARED_CREDENTIALS_FILE": os.devnull}
         return others | nothing | self._lab.environment()
 
