@@ -79,17 +79,26 @@ _SMALL = (
     "aioboto3_get_put",
 )
 
-WORKLOADS = (
-    Workload(
-        "large",
-        "objects of 100 MB over HTTP",
-        tls=False,
+
+def _ten_large(name: str, scheme: str, targets: tuple[Target, ...]) -> Workload:
+    return Workload(
+        name,
+        f"objects of 100 MB over {scheme}",
+        tls=scheme == "TLS",
         count=10,
         size=100 * MB,
         unit="CPU s/GB",
         peers=_LARGE,
         references=("obstore", "obstore_tuned", "sockets"),
-        targets=(
+        targets=targets,
+    )
+
+
+WORKLOADS = (
+    _ten_large(
+        "large",
+        "HTTP",
+        (
             Target("sequential", "obstore", 0.45),
             Target("sequential", "sockets", 1.4),
             Target("threads", "obstore", 0.6),
@@ -98,16 +107,10 @@ WORKLOADS = (
             Target("asyncio", "sockets", 1.8),
         ),
     ),
-    Workload(
+    _ten_large(
         "tls",
-        "objects of 100 MB over TLS",
-        tls=True,
-        count=10,
-        size=100 * MB,
-        unit="CPU s/GB",
-        peers=_LARGE,
-        references=("obstore", "obstore_tuned", "sockets"),
-        targets=(
+        "TLS",
+        (
             Target("sequential", "obstore", 0.8),
             Target("threads", "obstore", 0.8),
             Target("asyncio", "obstore", 0.9),

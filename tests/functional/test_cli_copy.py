@@ -205,7 +205,6 @@ def test_an_interrupted_copy_leaves_no_upload_open(engine: str, ending: signal.S
         while slow.stats()["operations"].get("CreateMultipartUpload", 0) == 0:
             assert process.poll() is None
             time.sleep(0.05)
-        time.sleep(0.2)
         assert open_uploads(slow) != []
         process.send_signal(ending)
         _, told = process.communicate(timeout=30)

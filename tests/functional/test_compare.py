@@ -183,7 +183,6 @@ def test_an_interrupted_comparison_shows_what_it_has_and_leaves_nothing(
     while len(children := descendants(process.pid)) < 2:  # the lab's server and the second run
         assert process.poll() is None
         time.sleep(0.05)
-    time.sleep(0.3)
     os.killpg(process.pid, ending)  # as a terminal does: to all that it runs
     out, err = process.communicate(timeout=20)
     assert process.returncode == 130
