@@ -14,7 +14,7 @@ from asyncstream.config import TransferConfig
 from asyncstream.errors import AsyncstreamError, Cancelled, RangeNotSatisfiable
 from asyncstream.locations import S3Object
 from asyncstream.plan import ByteRange
-from asyncstream.ports import Body, CompletedPart, Engine, MultipartUpload, Opened, Store
+from asyncstream.ports import Body, CompletedPart, Engine, MultipartUpload, Opened, Span, Store
 from asyncstream.retry import repeat
 
 T = TypeVar("T")
@@ -33,11 +33,24 @@ class Job:
     etag: str | None = None
 
 
+@dataclass(frozen=True, slots=True)
+class OpenRange:
+    """A range being read. `span` is that of its body: from the reply's headers to the last byte."""
+
+    opened: Opened
+    span: Span
+
+    async def close(self) -> None:
+        """Give the connection back."""
+        self.span.end()
+        await self.opened.stream.close()
+
+
 @dataclass(slots=True, eq=False)
 class FileInProgress:
     """A file between its first request and its last reply.
 
-    `etag` pins every read. `opened` is the first range, read by the request that told the file's size
+    `etag` pins every read. `first` is the first range, read by the request that told the file's size
     and not yet handed on. `upload` is set as soon as S3 has opened it, so that it can be aborted.
     """
 
@@ -45,9 +58,10 @@ class FileInProgress:
     index: int
     started: float
     stop: StopFlag
+    span: Span
     size: int | None
     etag: str | None
-    opened: Opened | None = None
+    first: OpenRange | None = None
     upload: MultipartUpload | None = None
     completed: list[CompletedPart] = field(default_factory=list)
     planned: int = 1
@@ -58,10 +72,17 @@ class FileInProgress:
 
 @dataclass(slots=True, eq=False)
 class Task:
-    """One task of one file; `attempts` counts the GETs it sent, and is read when the task has ended."""
+    """One task of one file. The counts are read when it has ended.
+
+    `span` is that of the part whose bytes it moves, or of the file. `attempts` counts the GETs it sent,
+    `retries` what it did again, `waited` the seconds it waited before that.
+    """
 
     file: FileInProgress
+    span: Span
     attempts: int = 0
+    retries: int = 0
+    waited: float = 0.0
 
 
 @dataclass(slots=True, eq=False)
@@ -121,9 +142,11 @@ class PartMover:
     async def begin(self, task: Begin) -> str | None:
         """The ETag of the object written, or None where the file's `upload` was opened instead."""
         file = task.file
-        opened = file.opened = await self._repeat(file, lambda: self._open_first(task))
+        first = file.first = await self._repeat(task, lambda: self._open_first(task))
+        opened = first.opened
         plan.check_size(opened.size)
         file.size, file.etag = opened.size, opened.etag
+        task.span.annotate(bytes=opened.range.length)
         self._on_event(progress.FileStarted(file.job.source, file.job.destination, opened.size))
         target, kept = file.job.destination, opened.attributes
         if opened.range.length == opened.size:
@@ -132,8 +155,9 @@ class PartMover:
         async def create() -> None:
             file.upload = await self._store.create_upload(target, kept)
 
-        # Shielded: an upload whose id is never learned can never be aborted.
-        await self._repeat(file, lambda: self._engine.shielded(create(), SHIELD_SECONDS))
+        with file.span.child("create"):
+            # Shielded: an upload whose id is never learned can never be aborted.
+            await self._repeat(task, lambda: self._engine.shielded(create(), SHIELD_SECONDS))
         return None
 
     async def move_part(self, task: MovePart) -> CompletedPart:
@@ -150,17 +174,18 @@ class PartMover:
         upload = file.upload
         assert upload is not None  # noqa: S101
         parts = sorted(file.completed, key=lambda part: part.number)
-        return await self._repeat(file, lambda: self._store.complete_upload(upload, parts))
+        with file.span.child("complete"):
+            return await self._repeat(task, lambda: self._store.complete_upload(upload, parts))
 
     async def drop(self, file: FileInProgress) -> None:
         """Close the open body and abort the upload of a file of which no other task is running.
 
         Whatever the stop flag and the deadline say: nothing may be left behind.
         """
-        opened, file.opened = file.opened, None
+        first, file.first = file.first, None
         try:
-            if opened is not None:
-                await opened.stream.close()
+            if first is not None:
+                await first.close()
         finally:
             await self._abort_upload(file)
 
@@ -168,66 +193,81 @@ class PartMover:
         upload = file.upload
         if upload is None:
             return
-        # No deadline: an upload that stays costs its owner money.
-        await repeat(
-            lambda: self._store.abort_upload(upload),
-            self._config.retry_policy,
-            self._engine.sleep,
-            lambda: SHIELD_SECONDS,
-        )
+        with file.span.child("abort"):
+            # No deadline: an upload that stays costs its owner money.
+            await repeat(
+                lambda: self._store.abort_upload(upload),
+                self._config.retry_policy,
+                self._engine.sleep,
+                lambda: SHIELD_SECONDS,
+            )
         file.upload = None
 
-    async def _open_first(self, task: Begin) -> Opened:
+    async def _open_first(self, task: Begin) -> OpenRange:
         file = task.file
         wanted = plan.first_range(file.size, self._part_size, self._config.multipart)
         task.attempts += 1
         try:
-            return await self._store.open(file.job.source, wanted, file.etag)
+            return await self._open(task, wanted)
         except RangeNotSatisfiable:
             # No range of an empty object can be had, not even its first byte.
-            return await self._store.open(file.job.source, None, file.etag)
+            return await self._open(task, None)
+
+    async def _open(self, task: Task, wanted: ByteRange | None) -> OpenRange:
+        with task.span.child("GET"):
+            opened = await self._store.open(task.file.job.source, wanted, task.file.etag)
+        return OpenRange(opened, task.span.child("body"))
 
     async def _move(self, task: Task, wanted: ByteRange, send: Callable[[Body], Awaitable[T]]) -> T:
         file = task.file
         source, destination = file.job.source, file.job.destination
         moved = 0
 
-        def count(size: int) -> None:
-            nonlocal moved
-            moved += size
-            self._on_event(progress.BytesMoved(source, destination, size))
-
         async def once() -> T:
             nonlocal moved
             moved = 0
-            opened = None
+            reading = None
             if wanted.start == 0:
-                opened, file.opened = file.opened, None
-            if opened is None:
+                reading, file.first = file.first, None
+            if reading is None:
                 task.attempts += 1
-                opened = await self._store.open(source, wanted if wanted.length else None, file.etag)
+                reading = await self._open(task, wanted if wanted.length else None)
+            body_span = reading.span
+
+            def count(size: int) -> None:
+                nonlocal moved
+                moved += size
+                if moved == wanted.length:
+                    body_span.end()
+                self._on_event(progress.BytesMoved(source, destination, size))
+
             try:
-                return await send(ChunkBody(opened.stream, wanted.length, file.stop, self._deadline, count))
+                with task.span.child("PUT"):
+                    stream = reading.opened.stream
+                    return await send(ChunkBody(stream, wanted.length, file.stop, self._deadline, count))
             finally:
-                await opened.stream.close()
+                await reading.close()
 
         def tell(error: AsyncstreamError) -> None:
             self._on_event(progress.PartRetried(source, destination, moved, task.attempts, error))
 
-        return await self._repeat(file, once, tell)
+        return await self._repeat(task, once, tell)
 
     async def _repeat(
         self,
-        file: FileInProgress,
+        task: Task,
         once: Callable[[], Awaitable[T]],
         tell: Callable[[AsyncstreamError], None] = lambda _: None,
     ) -> T:
         async def unless_stopped() -> T:
-            if file.stop:
+            if task.file.stop:
                 raise Cancelled("stopped before it began")
             self._deadline.check()
             return await once()
 
-        return await repeat(
-            unless_stopped, self._config.retry_policy, self._engine.sleep, self._deadline.left, tell
-        )
+        async def wait(seconds: float) -> None:
+            task.retries += 1
+            task.waited += seconds
+            await self._engine.sleep(seconds)
+
+        return await repeat(unless_stopped, self._config.retry_policy, wait, self._deadline.left, tell)

@@ -11,6 +11,7 @@ Called by `session.py`; the same code for every engine. Its laws:
 6. Cancelling joins all work, then aborts the uploads; a failed abort is noted on the error, never hidden.
 7. Pool threads run in `contextvars.copy_context()`.
 8. Progress callbacks are plain functions in every engine.
+9. The coordinator begins and ends the spans of files and parts; tasks make spans within those only.
 """
 
 from collections import deque
@@ -32,7 +33,7 @@ from asyncstream.parts import (
     PartMover,
     Task,
 )
-from asyncstream.ports import Engine, Finished, Slots
+from asyncstream.ports import Engine, Finished, Slots, Span
 from asyncstream.results import FileResult
 
 
@@ -51,6 +52,7 @@ class Coordinator:
         slot_bytes: bytes that one task in flight costs.
         later_ranges: the ranges after the first, given a file's size and how far the first one reached.
         on_event: progress callback.
+        span: the transfer's.
         clock: seconds, monotonic.
     """
 
@@ -65,6 +67,7 @@ class Coordinator:
         slot_bytes: int,
         later_ranges: Callable[[int, int], list[plan.ByteRange]],
         on_event: progress.OnEvent,
+        span: Span,
         clock: Callable[[], float],
     ) -> None:
         self._mover = mover
@@ -74,6 +77,7 @@ class Coordinator:
         self._slot_bytes = slot_bytes
         self._later_ranges = later_ranges
         self._on_event = on_event
+        self._span = span
         self._clock = clock
         self._stop = StopFlag()
         self._waiting = deque(enumerate(jobs))
@@ -84,6 +88,7 @@ class Coordinator:
 
     async def run(self) -> list[FileResult]:
         """One result a job, in the order of the jobs; a failed file never raises."""
+        self._span.expect("file", len(self._results))
         try:
             async with self._engine.slots(self._slot_count) as slots:
                 try:
@@ -112,21 +117,29 @@ class Coordinator:
     def _start_tasks(self, slots: Slots) -> None:
         while (self._ready or self._waiting) and slots.free and self._budget.reserve(self._slot_bytes):
             task = self._ready.popleft() if self._ready else self._begin_next()
+            if isinstance(task, MovePart) and task.number > 1:
+                task.span = task.file.span.branch("part", number=task.number, bytes=task.range.length)
             task.file.in_flight += 1
             self._running += 1
             slots.start(task, partial(self._mover.run, task))
 
     def _begin_next(self) -> Begin:
         index, job = self._waiting.popleft()
-        file = FileInProgress(job, index, self._clock(), StopFlag(self._stop), job.size, job.etag)
+        source, destination = job.source.uri, job.destination.uri
+        span = self._span.branch("file", source=source, destination=destination)
+        file = FileInProgress(job, index, self._clock(), StopFlag(self._stop), span, job.size, job.etag)
         self._begun.add(file)
-        return Begin(file)
+        # The request that tells the file's size already reads the first part.
+        return Begin(file, span.branch("part", number=1))
 
     def _settle(self, finished: Finished) -> None:
         task: Task = finished.tag
         file = task.file
         file.in_flight -= 1
         file.attempts += task.attempts
+        goes_on = isinstance(task, Begin) and finished.error is None and finished.result is None
+        if not goes_on:
+            _end_span(task, finished.error)
         if isinstance(task, Abort):
             self._note_failed_abort(file, finished.error)
             self._finish_failed(file)
@@ -139,30 +152,37 @@ class Coordinator:
         elif isinstance(task, MovePart):
             file.completed.append(finished.result)
             if len(file.completed) == file.planned:
-                self._ready.appendleft(Complete(file))
+                self._ready.appendleft(Complete(file, file.span))
         elif finished.result is None:
-            self._plan_parts(file)
+            self._plan_parts(task)
         else:
             self._finish_copied(file, etag=finished.result)
 
-    def _plan_parts(self, file: FileInProgress) -> None:
+    def _plan_parts(self, begun: Task) -> None:
         """The parts of a file whose upload was just opened, its open first range before all else."""
-        opened, size = file.opened, file.size
-        assert opened is not None and size is not None  # noqa: S101, PT018 - left there by Begin
-        later = self._later_ranges(size, opened.range.stop)
+        file = begun.file
+        first, size = file.first, file.size
+        assert first is not None and size is not None  # noqa: S101, PT018 - left there by Begin
+        done = first.opened.range
+        later = self._later_ranges(size, done.stop)
         file.planned = 1 + len(later)
-        self._ready.appendleft(MovePart(file=file, number=1, range=opened.range))
-        self._ready.extend(MovePart(file=file, number=n, range=r) for n, r in enumerate(later, start=2))
+        self._ready.appendleft(
+            MovePart(file, begun.span, retries=begun.retries, waited=begun.waited, number=1, range=done)
+        )
+        self._ready.extend(MovePart(file, file.span, number=n, range=r) for n, r in enumerate(later, start=2))
 
     def _fail(self, file: FileInProgress, error: Exception) -> None:
         if file.error is None:
             file.error = error
             file.stop.set()
+            for task in self._ready:
+                if task.file is file:
+                    _end_span(task, error)
             self._ready = deque(task for task in self._ready if task.file is not file)
         if file.in_flight:
             return
-        if file.upload is not None or file.opened is not None:
-            self._ready.appendleft(Abort(file))
+        if file.upload is not None or file.first is not None:
+            self._ready.appendleft(Abort(file, file.span))
         else:
             self._finish_failed(file)
 
@@ -200,6 +220,8 @@ class Coordinator:
 
     def _finish(self, file: FileInProgress, result: FileResult) -> None:
         self._begun.discard(file)
+        file.span.annotate(bytes=result.bytes, parts=result.parts, attempts=result.attempts)
+        file.span.end(result.error)
         self._results[file.index] = result
         self._on_event(progress.FileFinished(result))
 
@@ -225,6 +247,14 @@ class Coordinator:
                 self._begun.discard(dropped.tag)
                 if dropped.error is not None:
                     stopped.add_note(_not_aborted(dropped.tag, dropped.error))
+
+
+def _end_span(task: Task, error: BaseException | None) -> None:
+    """Say what was done again, and end the span of a part; a file's ends with the file."""
+    if task.retries:
+        task.span.annotate(retries=task.retries, waited=round(task.waited, 3))
+    if task.span is not task.file.span:
+        task.span.end(error)
 
 
 def _not_aborted(file: FileInProgress, failure: BaseException) -> str:

@@ -1,4 +1,4 @@
-"""The Protocols between the pipeline and what it stands on: engines, the store, and its transports.
+"""The Protocols between the pipeline and what it stands on: engines, the store and its transports, spans.
 
 All ports are `async def`. Blocking implementations block and never suspend, so that one
 `coro.send(None)` runs them to their end (`engines/driver.py`); asyncio awaits the same code.
@@ -7,12 +7,16 @@ All ports are `async def`. Blocking implementations block and never suspend, so 
 from collections.abc import Callable, Coroutine, Mapping, Sequence
 from contextlib import AbstractAsyncContextManager
 from dataclasses import dataclass
-from typing import Any, Protocol, TypeVar
+from types import TracebackType
+from typing import Any, Protocol, Self, TypeVar
 
 from asyncstream.locations import S3Object, S3Prefix
 from asyncstream.plan import ByteRange
 
 T = TypeVar("T")
+
+# What X-Ray can search for.
+Annotation = str | int | float | bool
 
 # A function, not a coroutine: a task cancelled before its first step must leave nothing unawaited.
 Work = Callable[[], Coroutine[Any, Any, Any]]
@@ -137,6 +141,37 @@ class Finished:
     tag: Any
     result: Any
     error: BaseException | None
+
+
+class Span(Protocol):
+    """One piece of work of a trace: begins when it is made, ends once; as a context manager, when left.
+
+    Every span is made by its parent, so no engine needs to know which one is current.
+    """
+
+    def expect(self, name: str, count: int) -> None:
+        """So many branches of this name will be made in the whole trace."""
+
+    def branch(self, name: str, **annotations: Annotation) -> "Span":
+        """A span within this one, one of many: told when it ends, unless it is left out of the sample.
+
+        Made and ended by the coordinator only.
+        """
+
+    def child(self, name: str, **annotations: Annotation) -> "Span":
+        """A span within this one, told together with it; made and ended by whoever does its work."""
+
+    def annotate(self, **annotations: Annotation) -> None:
+        """What is known of it by now."""
+
+    def end(self, error: BaseException | None = None) -> None:
+        """Its end, unless it has ended already, and the error that ended it."""
+
+    def __enter__(self) -> Self: ...
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None: ...
 
 
 class Slots(Protocol):

@@ -22,12 +22,13 @@ from asyncstream.jobs import Pair
 from asyncstream.locations import S3Object, S3Prefix
 from asyncstream.parts import SHIELD_SECONDS, Job, PartMover
 from asyncstream.pipeline import Coordinator
-from asyncstream.ports import Engine, ListedObject, Transport
+from asyncstream.ports import Engine, ListedObject, Span, Transport
 from asyncstream.results import TransferReport
 from asyncstream.retry import repeat
 from asyncstream.s3 import open_transport, requests
 from asyncstream.s3.client import ClientSettings
 from asyncstream.s3.store import S3Store
+from asyncstream.tracing import open_trace
 
 DEFAULT_ENGINE = "asyncio"
 T = TypeVar("T")
@@ -206,15 +207,31 @@ class _Clients:
 async def _transfer(
     clients: _Clients, files: Iterable[Pair], config: TransferConfig, on_event: progress.OnEvent
 ) -> TransferReport:
+    pairs = jobs.checked(files)
+    with open_trace(engine=clients.engine.name, multipart=config.multipart) as span:
+        report = await _traced_transfer(clients, pairs, config, on_event, span)
+        span.annotate(
+            slots=report.slots, files=len(report.files), failed=len(report.failed), bytes=report.bytes
+        )
+    return report
+
+
+async def _traced_transfer(
+    clients: _Clients,
+    pairs: Iterable[Pair],
+    config: TransferConfig,
+    on_event: progress.OnEvent,
+    span: Span,
+) -> TransferReport:
     started = time.monotonic()
     deadline = Deadline(config.deadline, time.monotonic)
-    pairs = jobs.checked(files)
     engine = clients.engine
     transport = await clients.transport(config)
     limit = memory_limit_or_default(config, memory.lambda_memory(), clients.resident)
     slots = slots_within(limit, transport.slot_bytes, min(config.max_concurrency, engine.most_slots))
     store = S3Store(transport, config.chunk_size, config.extra_args, clients.regions)
-    work = await _jobs(pairs, store, engine, config, deadline)
+    with span.child("plan"):
+        work = await _jobs(pairs, store, engine, config, deadline)
     known = [job.size for job in work if job.size is not None]
     on_event(progress.Planned(len(work), sum(known) if len(known) == len(work) else None))
     part_size = plan.auto_part_size(known, slots) if config.part_size == "auto" else config.part_size
@@ -233,6 +250,7 @@ async def _transfer(
         slot_bytes=transport.slot_bytes,
         later_ranges=later_ranges,
         on_event=on_event,
+        span=span,
         clock=time.monotonic,
     )
     results = await coordinator.run()

@@ -31,6 +31,7 @@ from asyncstream.pipeline import Coordinator
 from asyncstream.plan import ByteRange
 from asyncstream.ports import Engine, MultipartUpload, Opened, Store
 from asyncstream.results import FileResult
+from asyncstream.tracing.spans import UNTRACED
 
 from .memory_store import OPERATIONS, SLOT_BYTES, Failure, MemoryStore, etag_of, pause_under
 
@@ -61,6 +62,7 @@ class Setup:
             slot_bytes=SLOT_BYTES,
             later_ranges=partial(plan.rest, part_size=self.part_size, multipart=self.multipart),
             on_event=self.on_event,
+            span=UNTRACED,
             clock=time.monotonic,
         )
 

@@ -1,0 +1,134 @@
+"""X-Ray: spans as its documents, sent to its daemon; opened by `opening.py`. Nothing else imports the SDK.
+
+Of the SDK it uses the documents, the daemon's protocol and the trace header. Not the recorder: its context
+knows one current entity, which is wrong as soon as files are in flight together, on threads and on asyncio
+alike (tests/functional/test_tracing_stock_context.py shows how). It is the user's, and only looked at.
+"""
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any
+
+from aws_xray_sdk.core import xray_recorder
+from aws_xray_sdk.core.lambda_launcher import LambdaContext
+from aws_xray_sdk.core.models.segment import Segment
+from aws_xray_sdk.core.models.subsegment import Subsegment
+from aws_xray_sdk.core.models.throwable import Throwable
+from aws_xray_sdk.core.models.trace_header import TraceHeader
+from aws_xray_sdk.core.models.traceid import TraceId
+
+from asyncstream.errors import told
+from asyncstream.ports import Annotation
+from asyncstream.tracing.spans import RecordedSpan, Recording
+
+# A key can have 1,024 characters, an error any number: neither is worth a hundredth of a trace.
+MOST_CHARACTERS = 300
+NAMESPACE = "asyncstream"
+
+
+@dataclass(frozen=True, slots=True)
+class Parent:
+    """What a trace's root belongs to. `entity_id` is None where there is nothing yet but a trace id."""
+
+    trace_id: str
+    entity_id: str | None
+    sampled: bool
+
+
+def open_elsewhere() -> Parent | None:
+    """What the SDK's own recorder has open here, if anybody uses it."""
+    context = xray_recorder.context
+    if isinstance(context, LambdaContext):
+        context.get_trace_entity()  # makes it forget what the last invocation left open
+    # Asking other contexts for their entity would log an error where nothing is open.
+    entities = getattr(context._local, "entities", None)  # noqa: SLF001
+    if not entities:
+        return None
+    return Parent(entities[-1].trace_id, entities[-1].id, bool(entities[-1].sampled))
+
+
+def of_function(environ: Mapping[str, str]) -> Parent | None:
+    """The segment of the Lambda function in this invocation, None if there is none."""
+    header = TraceHeader.from_header_str(environ.get("_X_AMZN_TRACE_ID"))
+    if not header.root or not header.parent:
+        return None
+    return Parent(header.root, header.parent, header.sampled == 1)
+
+
+def nothing() -> Parent:
+    """A new trace."""
+    return Parent(TraceId().to_id(), None, sampled=True)
+
+
+def record(name: str, parent: Parent, annotations: dict[str, Annotation]) -> RecordedSpan:
+    """The root of a recording whose spans go to X-Ray."""
+    return Recording(name, _Daemon(parent), annotations).root
+
+
+class _Daemon:
+    """Sends spans to X-Ray's daemon: each as a document of its own that names its parent."""
+
+    def __init__(self, parent: Parent) -> None:
+        self._parent = parent
+        self._segment = Segment(NAMESPACE, traceid=parent.trace_id)
+
+    def send(self, span: RecordedSpan) -> int:
+        """See `spans.Sender`."""
+        document = self._document(span)
+        document.parent_id = span.parent.id if span.parent else self._parent.entity_id
+        # The recorder's, so that a daemon address set by code or by environment holds for both.
+        xray_recorder.emitter.send_entity(document)
+        return document.size
+
+    def _document(self, span: RecordedSpan) -> "_Segment | _Subsegment":
+        if span.parent is None and self._parent.entity_id is None:
+            document: _Segment | _Subsegment = _Segment(span.name, traceid=self._parent.trace_id)
+        else:
+            document = _Subsegment(span.name, "local", self._segment)
+        document.id = span.id
+        document.start_time = span.started
+        document.annotations = {name: _shortened(value) for name, value in span.annotations.items()}
+        document.metadata = {NAMESPACE: span.metadata} if span.metadata else {}
+        document.subsegments = [self._document(child) for child in span.children]
+        if span.error is not None:
+            document.fault = True
+            cause = Throwable(span.error, [])
+            cause.message = told(span.error)[:MOST_CHARACTERS]
+            document.cause = {"working_directory": "", "exceptions": [cause]}
+        if span.ended is not None:
+            document.end_time = span.ended
+            document.in_progress = False
+        return document
+
+
+def _shortened(value: Annotation) -> Annotation:
+    """The end of a long text: of a key it tells more than the beginning."""
+    if not isinstance(value, str) or len(value) <= MOST_CHARACTERS:
+        return value
+    return f"...{value[-MOST_CHARACTERS:]}"
+
+
+class _Segment(Segment):  # type: ignore[misc]  # untyped
+    size = 0
+
+    def serialize(self) -> str:
+        text: str = super().serialize()
+        self.size = len(text)
+        return text
+
+
+class _Subsegment(Subsegment):  # type: ignore[misc]  # untyped
+    size = 0
+
+    def serialize(self) -> str:
+        text: str = super().serialize()
+        self.size = len(text)
+        return text
+
+    def to_dict(self) -> dict[str, Any]:
+        """Without what a document within another takes from that one: half of it."""
+        fields: dict[str, Any] = super().to_dict()
+        for child in fields.get("subsegments", ()):
+            for name in ("trace_id", "type", "namespace", "in_progress"):
+                child.pop(name, None)
+        return fields
