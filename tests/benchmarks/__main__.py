@@ -12,7 +12,7 @@ from rich.console import Console
 
 from asyncstream.lab.s3 import LabS3
 from tests.benchmarks import measure, report
-from tests.benchmarks.peers import LABELS, OURS, Task
+from tests.benchmarks.peers import LABELS, OURS, TRACED, Task
 from tests.benchmarks.workloads import SOURCE_BUCKET, WORKLOADS, Workload
 
 if TYPE_CHECKING:
@@ -83,7 +83,10 @@ def _chosen(settings: argparse.Namespace) -> list[Workload]:
     chosen = []
     for workload in WORKLOADS:
         if workload.name in settings.only:
-            kept = tuple(peer for peer in workload.peers if peer not in OURS or peer in settings.engines)
+            left_out = {
+                name for engine in OURS if engine not in settings.engines for name in (engine, TRACED[engine])
+            }
+            kept = tuple(peer for peer in workload.peers if peer not in left_out)
             count = workload.count // QUICK_SHARE if settings.quick else workload.count
             chosen.append(replace(workload, peers=kept, count=count))
     return chosen

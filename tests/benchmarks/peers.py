@@ -21,6 +21,7 @@ Peer = Callable[["Task"], AbstractContextManager[Copy]]
 
 SOCKET_BUFFER = 256 * 1024
 OURS = ("sequential", "threads", "asyncio")
+TRACED = {engine: f"{engine}_traced" for engine in OURS}
 
 
 @dataclass(frozen=True, slots=True)
@@ -50,6 +51,30 @@ def ours(engine: str) -> Peer:
         with TransferSession(engine) as session:
             session.plan(pairs[:1], config)  # makes the clients, sends nothing
             yield copy
+
+    return peer
+
+
+def traced(engine: str) -> Peer:
+    """The same as in a Lambda function with active tracing: it imports the X-Ray SDK, and sends spans."""
+
+    @contextmanager
+    def peer(task: Task) -> Iterator[Copy]:
+        import socket
+
+        # A daemon that reads nothing: its CPU time is not the function's.
+        with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as daemon:
+            daemon.bind(("127.0.0.1", 0))
+            os.environ |= {
+                "AWS_LAMBDA_FUNCTION_NAME": "benchmark",
+                "LAMBDA_TASK_ROOT": str(Path.cwd()),
+                "AWS_XRAY_DAEMON_ADDRESS": f"127.0.0.1:{daemon.getsockname()[1]}",
+                "_X_AMZN_TRACE_ID": f"Root=1-{0:08x}-{0:024x};Parent={0:016x};Sampled=1",
+            }
+            with ours(engine)(task) as copy:
+                yield copy
+            daemon.setblocking(False)
+            daemon.recv(65536)  # raises if nothing was traced
 
     return peer
 
@@ -187,6 +212,7 @@ def aioboto3_get_put(task: Task) -> Iterator[Copy]:
 
 PEERS: dict[str, Peer] = {
     **{engine: ours(engine) for engine in OURS},
+    **{name: traced(engine) for engine, name in TRACED.items()},
     "sockets": sockets,
     "obstore": obstore,
     "obstore_tuned": obstore_tuned,
@@ -202,6 +228,7 @@ LABELS = {
     "sequential": "asyncstream sequential",
     "threads": "asyncstream threads",
     "asyncio": "asyncstream asyncio",
+    **{name: f"asyncstream {engine}, traced" for engine, name in TRACED.items()},
     "sockets": "bare sockets",
     "obstore": "obstore",
     "obstore_tuned": "obstore tuned",

@@ -131,4 +131,15 @@ WORKLOADS = (
             Target("asyncio", "aioboto3_get_put", 1.5),
         ),
     ),
+    Workload(
+        "traced",
+        "objects of 100 MB over HTTP, traced",
+        tls=False,
+        count=10,
+        size=100 * MB,
+        unit="CPU s/GB",
+        peers=(*peers.OURS, *peers.TRACED.values()),
+        references=peers.OURS,
+        targets=tuple(Target(name, engine, 1.05) for engine, name in peers.TRACED.items()),
+    ),
 )

@@ -90,7 +90,7 @@ class TestBuild:
         assert not any((directory / "asyncstream" / name).exists() for name in LEFT_OUT)
 
     def test_the_layer_has_what_the_package_needs(self, build: Build) -> None:
-        assert {"aioboto3", "aiobotocore", "anyio", "boto3", "msgspec"} <= {
+        assert {"aioboto3", "aiobotocore", "anyio", "aws_xray_sdk", "boto3", "msgspec"} <= {
             path.name for path in build.packages.iterdir()
         }
 
