@@ -1,0 +1,24 @@
+"""The first thing a function's process runs: AWS's runtime client; started by `environment.py` as a file.
+
+Imports nothing of asyncstream: imports, time and memory have to be the function's own.
+"""
+
+import os
+import sys
+import threading
+
+
+def end_with_the_sandbox() -> None:
+    """End when standard input does, which is when the sandbox's process has gone, however it went."""
+    os.read(0, 1)
+    os._exit(1)
+
+
+if __name__ == "__main__":
+    # Lambda has no awscrt, which the lab needs: botocore would load its 6 MB if it could.
+    sys.modules["awscrt"] = None  # type: ignore[assignment]
+    threading.Thread(target=end_with_the_sandbox, daemon=True).start()
+
+    from awslambdaric.__main__ import main
+
+    main(sys.argv)

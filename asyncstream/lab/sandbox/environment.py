@@ -1,0 +1,232 @@
+"""One execution environment: a function's process from its start to its end; kept by `sandbox.py`."""
+
+import json
+import os
+import re
+import signal
+import subprocess
+import sys
+import tempfile
+import threading
+import time
+from contextlib import suppress
+from pathlib import Path
+from queue import Empty
+from typing import Any
+
+from msgspec import Struct
+
+from asyncstream.lab.sandbox.function import Function, variables
+from asyncstream.lab.sandbox.limits import Limits, NoLimits, vcpus
+from asyncstream.lab.sandbox.observation import Observation
+from asyncstream.lab.sandbox.runtime_api import Asked, Event, Exited, Raised, Replied, RuntimeApi, Said
+from asyncstream.report.measurement import MemorySample
+
+BOOTSTRAP = Path(__file__).with_name("bootstrap.py")
+SAMPLE_SECONDS = 0.05
+MOST_LOG = 1 << 20
+
+# The shell enters the groups before Python begins, so that all of Python's memory is charged to them.
+ENTER = 'while [ "$1" != -- ]; do echo $$ > "$1" || exit 1; shift; done; shift; exec "$@"'
+
+
+class Outcome(Struct, frozen=True, kw_only=True):
+    """How an invocation ended.
+
+    Attributes:
+        payload: the handler's reply or the error, as JSON.
+        problem: the error in `payload`, None if it went well.
+        status: what the REPORT line says of it.
+        log: what the function wrote meanwhile.
+        init_began, started, ended: seconds since the epoch.
+        observed: what was measured.
+    """
+
+    payload: bytes
+    problem: dict[str, Any] | None
+    status: str | None
+    log: bytes
+    init_began: float
+    started: float
+    ended: float
+    observed: Observation
+
+
+class Environment:
+    """A process that serves one invocation after the other. For one thread at a time.
+
+    Args:
+        function: which one; never changes.
+        limits: how it is held to its size.
+        daemon: X-Ray's address, if it has one.
+    """
+
+    def __init__(self, function: Function, limits: Limits, daemon: str | None) -> None:
+        self.function = function
+        self.usable = True
+        self._api = RuntimeApi()
+        self._log = tempfile.TemporaryFile()  # noqa: SIM115 - closed by `close`; a pipe could block the function
+        limits = limits if function.memory_mb else NoLimits("")
+        self._group = limits.group(function.size_mb)
+        # A whole vCPU for the init, see limits.py.
+        self._group.set_cpu(max(1.0, vcpus(function.size_mb)))
+        self._logged = 0
+        self._cpu = 0.0
+        self._init: tuple[float, float] | None = None  # its seconds and its CPU seconds
+        self._began, self._began_at = time.monotonic(), time.time()
+        self._process = self._start(daemon)
+        threading.Thread(target=self._tell_exit, daemon=True).start()
+
+    def invoke(self, event: Event, request_id: str) -> Outcome:
+        """Hand an event to the process, and wait for what becomes of it, as long as the timeout allows."""
+        cold = self._init is None
+        said = self._wait_until_asked()
+        init = self._init = self._init or (time.monotonic() - self._began, self._cpu_seconds())
+        self._group.set_cpu(vcpus(self.function.size_mb))
+        before = (self._cpu_seconds(), self._group.throttled_seconds() or 0.0)
+        sampler = _MemorySampler(self._process.pid)
+        started, started_at = time.monotonic(), time.time()
+        if isinstance(said, Asked):
+            self._api.events.put(event)
+            said = self._next_said(started + self.function.timeout)
+            self.usable = isinstance(said, Replied | Raised)
+        seconds, ended_at = time.monotonic() - started, time.time()
+        peak_bytes = sampler.stop()
+        throttled = self._group.throttled_seconds()
+        payload, problem, status = self._told(said, request_id)
+        return Outcome(
+            payload=payload,
+            problem=problem,
+            status=status,
+            log=self._new_log(),
+            init_began=self._began_at,
+            started=started_at,
+            ended=ended_at,
+            observed=Observation(
+                cold=cold,
+                seconds=seconds,
+                init_seconds=init[0],
+                cpu_seconds=self._cpu_seconds() - before[0],
+                init_cpu_seconds=init[1],
+                peak_bytes=peak_bytes,
+                memory=sampler.samples,
+                throttled_seconds=None if throttled is None else throttled - before[1],
+            ),
+        )
+
+    def close(self) -> None:
+        """End the process, whatever it does, and remove all that was its."""
+        self._process.kill()
+        self._process.wait()
+        self._group.close()
+        self._api.close()
+        for file in (self._process.stdin, self._log):
+            assert file is not None  # noqa: S101 - for the type checker: it is a pipe
+            file.close()
+
+    def _start(self, daemon: str | None) -> "subprocess.Popen[bytes]":
+        log_stream = f"{time.strftime('%Y/%m/%d')}/[$LATEST]{os.urandom(16).hex()}"
+        python = [sys.executable, "-P", str(BOOTSTRAP), self.function.handler]
+        return subprocess.Popen(  # noqa: S603 - our own file
+            ["/bin/sh", "-c", ENTER, "sh", *map(str, self._group.entries), "--", *python],
+            stdin=subprocess.PIPE,
+            stdout=self._log,
+            stderr=self._log,
+            cwd=self.function.code[0],
+            env=variables(self.function, self._api.address, log_stream, daemon),
+            # Ctrl-C reaches the whole terminal's group: only the sandbox decides what ends when.
+            start_new_session=True,
+        )
+
+    def _tell_exit(self) -> None:
+        self._api.said.put(Exited(self._process.wait()))
+
+    def _wait_until_asked(self) -> Said | None:
+        # Lambda gives an init 10 s, then begins it anew as part of the invocation: here it goes on instead.
+        said = self._next_said(time.monotonic() + self.function.timeout)
+        self.usable = isinstance(said, Asked)
+        return said
+
+    def _next_said(self, end: float) -> Said | None:
+        """What the process says next; None if it says nothing in time, and is killed for it."""
+        try:
+            return self._api.said.get(timeout=max(0.0, end - time.monotonic()))
+        except Empty:
+            self._process.kill()
+            return None
+
+    def _told(self, said: Said | None, request_id: str) -> tuple[bytes, dict[str, Any] | None, str | None]:
+        """Payload, error, and status, as Lambda tells them."""
+        if isinstance(said, Replied):
+            return said.payload, None, None
+        if isinstance(said, Raised):
+            return said.payload, json.loads(said.payload), None
+        if isinstance(said, Exited):
+            kind = "Runtime.OutOfMemory" if self._group.was_out_of_memory() else "Runtime.ExitError"
+            problem = _problem(kind, request_id, _reason(said.status))
+            return json.dumps(problem).encode(), problem, "error"
+        message = f"Task timed out after {self.function.timeout:.2f} seconds"
+        problem = _problem("Sandbox.Timedout", request_id, message)
+        return json.dumps(problem).encode(), problem, "timeout"
+
+    def _cpu_seconds(self) -> float:
+        """CPU time so far. Of a process in no group it cannot be told once it has ended: the last figure."""
+        with suppress(FileNotFoundError):
+            self._cpu = self._group.cpu_seconds(self._process.pid)
+        return self._cpu
+
+    def _new_log(self) -> bytes:
+        """What was written since the last call."""
+        written = os.pread(self._log.fileno(), MOST_LOG, self._logged)
+        self._logged += len(written)
+        return written
+
+
+class _MemorySampler:
+    """Reads what a process has resident, on a thread of its own, until it is stopped."""
+
+    def __init__(self, pid: int) -> None:
+        self.samples: list[MemorySample] = []
+        self._process = Path(f"/proc/{pid}")
+        self._began = time.monotonic()
+        self._peak = 0
+        self._stopped = threading.Event()
+        self._thread = threading.Thread(target=self._run, daemon=True)
+        self._thread.start()
+
+    def stop(self) -> int:
+        """The most bytes the process ever had resident, as far as it could be seen."""
+        self._stopped.set()
+        self._thread.join()
+        self._sample()
+        return self._peak
+
+    def _run(self) -> None:
+        while True:
+            self._sample()
+            if self._stopped.wait(SAMPLE_SECONDS):
+                return
+
+    def _sample(self) -> None:
+        try:
+            status = (self._process / "status").read_text()
+        except (FileNotFoundError, ProcessLookupError):
+            return  # it has ended
+        figures = dict(re.findall(r"^(VmHWM|VmRSS):\s+(\d+) kB", status, re.MULTILINE))
+        if not figures:
+            return  # it is about to
+        self._peak = int(figures["VmHWM"]) * 1024
+        self.samples.append(MemorySample(time.monotonic() - self._began, int(figures["VmRSS"]) * 1024))
+
+
+def _problem(kind: str, request_id: str, message: str) -> dict[str, Any]:
+    return {"errorType": kind, "errorMessage": f"RequestId: {request_id} Error: {message}"}
+
+
+def _reason(status: int) -> str:
+    """Why a process ended, in Lambda's words."""
+    if status == 0:
+        return "Runtime exited without providing a reason"
+    if status > 0:
+        return f"Runtime exited with error: exit status {status}"
+    return f"Runtime exited with error: signal: {(signal.strsignal(-status) or str(-status)).lower()}"

@@ -1,0 +1,90 @@
+"""What a function is: its code, its settings, and the environment variables it sees; used by `sandbox.py`."""
+
+import sys
+from collections.abc import Mapping
+from pathlib import Path
+
+from msgspec import Struct
+
+REGION = "us-east-1"
+ACCOUNT = "123456789012"
+# What a function has of which nothing was said to be held back.
+LARGEST_MB = 10_240
+
+
+class Function(Struct, frozen=True, kw_only=True):
+    """A function, as Lambda is told of it.
+
+    Attributes:
+        name: 1 to 64 letters, digits, hyphens and underscores.
+        handler: `module.function`, where the module may have dots.
+        code: directories the code is in, searched in this order. The first is LAMBDA_TASK_ROOT.
+        memory_mb: 128 to 10,240. None: nothing is held back.
+        timeout: seconds, 1 to 900.
+        environment: its own variables, credentials too; it sees none of the caller's.
+        tracing: whether Lambda samples each invocation for X-Ray (active tracing).
+    """
+
+    name: str
+    handler: str
+    code: list[Path]
+    memory_mb: int | None = None
+    timeout: float = 900.0
+    environment: Mapping[str, str] = {}
+    tracing: bool = False
+
+    @property
+    def arn(self) -> str:
+        """Its Amazon Resource Name."""
+        return f"arn:aws:lambda:{REGION}:{ACCOUNT}:function:{self.name}"
+
+    @property
+    def size_mb(self) -> int:
+        """The memory it is told to have."""
+        return self.memory_mb or LARGEST_MB
+
+
+def variables(function: Function, runtime_api: str, log_stream: str, daemon: str | None) -> dict[str, str]:
+    """All environment variables of the function's process (Lambda developer guide, "Defined runtime
+    environment variables"), and those without which Python would not find its packages here.
+
+    Args:
+        function: whose.
+        runtime_api: host and port of the Runtime API.
+        log_stream: unique to one environment.
+        daemon: host and port of X-Ray's daemon, if there is one.
+    """
+    traced = {} if daemon is None else _daemon_variables(daemon)
+    return {
+        # First, so that nobody takes Lambda's own names: Lambda refuses such functions.
+        **function.environment,
+        **traced,
+        "AWS_DEFAULT_REGION": REGION,
+        "AWS_EXECUTION_ENV": f"AWS_Lambda_python{sys.version_info.major}.{sys.version_info.minor}",
+        "AWS_LAMBDA_FUNCTION_MEMORY_SIZE": str(function.size_mb),
+        "AWS_LAMBDA_FUNCTION_NAME": function.name,
+        "AWS_LAMBDA_FUNCTION_VERSION": "$LATEST",
+        "AWS_LAMBDA_INITIALIZATION_TYPE": "on-demand",
+        "AWS_LAMBDA_LOG_GROUP_NAME": f"/aws/lambda/{function.name}",
+        "AWS_LAMBDA_LOG_STREAM_NAME": log_stream,
+        "AWS_LAMBDA_RUNTIME_API": runtime_api,
+        "AWS_REGION": REGION,
+        "LAMBDA_TASK_ROOT": str(function.code[0]),
+        "LANG": "en_US.UTF-8",
+        "PATH": "/usr/local/bin:/usr/bin:/bin",
+        "PYTHONPATH": ":".join(map(str, function.code)),
+        "TZ": ":UTC",
+        "_HANDLER": function.handler,
+        # The lab needs awscrt, Lambda's packages do not have it, and botocore works otherwise with it.
+        "BOTO_DISABLE_CRT": "true",
+    }
+
+
+def _daemon_variables(daemon: str) -> dict[str, str]:
+    host, _, port = daemon.rpartition(":")
+    return {
+        "AWS_XRAY_CONTEXT_MISSING": "LOG_ERROR",
+        "AWS_XRAY_DAEMON_ADDRESS": daemon,
+        "_AWS_XRAY_DAEMON_ADDRESS": host,
+        "_AWS_XRAY_DAEMON_PORT": port,
+    }

@@ -1,0 +1,308 @@
+"""Memory and CPU as Lambda gives them, by control groups of version 1 or 2; opened by `sandbox.py`.
+
+A function has memory/1,769 of a vCPU (Lambda developer guide, "Configure Lambda function memory"), handed
+out in periods of 20 ms. While it starts it has a whole one whatever its size: undocumented, but what is
+measured on Lambda.
+"""
+
+import itertools
+import os
+import signal
+import time
+from collections.abc import Callable, Mapping
+from contextlib import suppress
+from pathlib import Path
+from typing import Protocol
+
+from asyncstream.report.sizing import MB_PER_VCPU
+
+PERIOD_US = 20_000
+SMALLEST_QUOTA_US = 1_000  # the kernel refuses less
+GONE_SECONDS = 5.0
+PREFIX = "asyncstream"
+
+_numbers = itertools.count(1)
+
+
+class Group(Protocol):
+    """What holds one environment's processes."""
+
+    entries: list[Path]
+
+    def set_cpu(self, vcpus: float) -> None:
+        """Allow so much CPU from now on."""
+
+    def cpu_seconds(self, pid: int) -> float:
+        """CPU time of all its processes, those that have ended too; `pid` is the one that was started."""
+
+    def throttled_seconds(self) -> float | None:
+        """How long it was kept waiting for CPU."""
+
+    def was_out_of_memory(self) -> bool:
+        """Whether the kernel has killed something in it for want of memory."""
+
+    def close(self) -> None:
+        """Kill what runs in it, and remove it."""
+
+
+class Limits(Protocol):
+    """A way to hold functions to their size."""
+
+    told: str
+
+    def group(self, memory_mb: int) -> Group:
+        """A new group for a function of that size."""
+
+
+def vcpus(memory_mb: int) -> float:
+    """The share of CPU that comes with that much memory."""
+    return memory_mb / MB_PER_VCPU
+
+
+def quota_us(share: float) -> int:
+    """Microseconds of CPU in each period."""
+    return max(SMALLEST_QUOTA_US, round(share * PERIOD_US))
+
+
+def open_limits() -> Limits:
+    """The best that this machine allows to this user."""
+    mounts = Path("/proc/self/mounts").read_text()
+    own = Path("/proc/self/cgroup").read_text()
+    refused = []
+    for attempt in (lambda: LimitsV1(v1_parents(mounts, own)), lambda: LimitsV2(v2_parent(mounts, own))):
+        try:
+            limits = attempt()
+            limits.group(128).close()
+        except OSError as error:
+            refused.append(f"{error.strerror or error}: {error.filename or 'cgroup'}")
+        else:
+            return limits
+    return NoLimits(f"measured only ({'; '.join(refused)})")
+
+
+def v1_parents(mounts: str, own: str) -> dict[str, Path]:
+    """Where a process's groups are, by controller, given `/proc/self/mounts` and `/proc/self/cgroup`.
+
+    Raises:
+        OSError: a controller is not there.
+    """
+    points = {
+        option: Path(point)
+        for _, point, kind, options, *_ in map(str.split, mounts.splitlines())
+        if kind == "cgroup"
+        for option in options.split(",")
+    }
+    groups = {
+        name: path.lstrip("/")
+        for _, names, path in (line.split(":", 2) for line in own.splitlines())
+        for name in names.split(",")
+    }
+    missing = [name for name in ("cpu", "cpuacct", "memory") if name not in points or name not in groups]
+    if missing:
+        raise OSError(f"no cgroup v1 controller {', '.join(missing)}")
+    return {name: points[name] / groups[name] for name in ("cpu", "cpuacct", "memory")}
+
+
+def v2_parent(mounts: str, own: str) -> Path:
+    """The group nearest to a process's own below which others can be limited.
+
+    Raises:
+        OSError: there is none.
+    """
+    points = [Path(fields[1]) for fields in map(str.split, mounts.splitlines()) if fields[2] == "cgroup2"]
+    paths = [line.removeprefix("0::/") for line in own.splitlines() if line.startswith("0::")]
+    if not points or not paths:
+        raise OSError("no cgroup v2")
+    group = points[0] / paths[0]
+    while True:
+        control = group / "cgroup.subtree_control"
+        with suppress(OSError):
+            if {"cpu", "memory"} - set(control.read_text().split()):
+                control.write_text("+cpu +memory")
+            return group
+        if group == points[0]:
+            raise OSError(f"cgroup v2 without cpu and memory below {points[0] / paths[0]}")
+        group = group.parent
+
+
+class LimitsV1:
+    """Version 1: a tree for each controller."""
+
+    told = "cgroup v1"
+
+    def __init__(self, parents: Mapping[str, Path]) -> None:
+        self._parents = dict(parents)
+        for parent in self._parents.values():
+            _remove_abandoned(parent)
+
+    def group(self, memory_mb: int) -> "GroupV1":
+        """See `Limits`."""
+        name = _new_name()
+        return GroupV1({controller: parent / name for controller, parent in self._parents.items()}, memory_mb)
+
+
+class GroupV1:
+    """See `Group`."""
+
+    def __init__(self, folders: Mapping[str, Path], memory_mb: int) -> None:
+        self._folders = folders
+        self._places = list(dict.fromkeys(folders.values()))  # cpu and cpuacct are often one
+        for place in self._places:
+            place.mkdir()
+        self.entries = [place / "cgroup.procs" for place in self._places]
+        limit = str(memory_mb << 20)
+        (folders["memory"] / "memory.limit_in_bytes").write_text(limit)
+        with suppress(OSError):  # kernels without accounting of swap have no such file
+            (folders["memory"] / "memory.memsw.limit_in_bytes").write_text(limit)
+        (folders["cpu"] / "cpu.cfs_period_us").write_text(str(PERIOD_US))
+
+    def set_cpu(self, vcpus: float) -> None:
+        """See `Group`."""
+        (self._folders["cpu"] / "cpu.cfs_quota_us").write_text(str(quota_us(vcpus)))
+
+    def cpu_seconds(self, pid: int) -> float:
+        """See `Group`."""
+        return int((self._folders["cpuacct"] / "cpuacct.usage").read_text()) / 1e9
+
+    def throttled_seconds(self) -> float:
+        """See `Group`."""
+        return _fields(self._folders["cpu"] / "cpu.stat")["throttled_time"] / 1e9
+
+    def was_out_of_memory(self) -> bool:
+        """See `Group`."""
+        return _fields(self._folders["memory"] / "memory.oom_control").get("oom_kill", 0) > 0
+
+    def close(self) -> None:
+        """See `Group`."""
+        _empty_and_remove(self._places)
+
+
+class LimitsV2:
+    """Version 2: one tree for all controllers."""
+
+    told = "cgroup v2"
+
+    def __init__(self, parent: Path) -> None:
+        self._parent = parent
+        _remove_abandoned(parent)
+
+    def group(self, memory_mb: int) -> "GroupV2":
+        """See `Limits`."""
+        return GroupV2(self._parent / _new_name(), memory_mb)
+
+
+class GroupV2:
+    """See `Group`."""
+
+    def __init__(self, folder: Path, memory_mb: int) -> None:
+        self._folder = folder
+        folder.mkdir()
+        self.entries = [folder / "cgroup.procs"]
+        (folder / "memory.max").write_text(str(memory_mb << 20))
+        with suppress(OSError):  # kernels without swap have no such file
+            (folder / "memory.swap.max").write_text("0")
+
+    def set_cpu(self, vcpus: float) -> None:
+        """See `Group`."""
+        (self._folder / "cpu.max").write_text(f"{quota_us(vcpus)} {PERIOD_US}")
+
+    def cpu_seconds(self, pid: int) -> float:
+        """See `Group`."""
+        return _fields(self._folder / "cpu.stat")["usage_usec"] / 1e6
+
+    def throttled_seconds(self) -> float:
+        """See `Group`."""
+        return _fields(self._folder / "cpu.stat").get("throttled_usec", 0) / 1e6
+
+    def was_out_of_memory(self) -> bool:
+        """See `Group`."""
+        return _fields(self._folder / "memory.events").get("oom_kill", 0) > 0
+
+    def close(self) -> None:
+        """See `Group`."""
+        _empty_and_remove([self._folder])
+
+
+class NoLimits:
+    """Nothing is held back: for users who may not make control groups, and functions of no size."""
+
+    def __init__(self, told: str) -> None:
+        self.told = told
+
+    def group(self, memory_mb: int) -> "NoGroup":
+        """See `Limits`."""
+        return NoGroup()
+
+
+class NoGroup:
+    """See `Group`: one process, which is killed by who started it."""
+
+    def __init__(self) -> None:
+        self.entries: list[Path] = []
+
+    def set_cpu(self, vcpus: float) -> None:
+        """See `Group`: it has all there is."""
+
+    def cpu_seconds(self, pid: int) -> float:
+        """See `Group`: of the process, and of those it has waited for."""
+        # After the name, which may hold anything: utime, stime, cutime and cstime are fields 14 to 17.
+        fields = Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()
+        return sum(map(int, fields[11:15])) / os.sysconf("SC_CLK_TCK")
+
+    def throttled_seconds(self) -> None:
+        """See `Group`."""
+
+    def was_out_of_memory(self) -> bool:
+        """See `Group`: nobody counts."""
+        return False
+
+    def close(self) -> None:
+        """See `Group`."""
+
+
+def _new_name() -> str:
+    """A name that tells the owner, so that what it leaves behind can be told from what it uses."""
+    return f"{PREFIX}-{os.getpid()}-{next(_numbers)}"
+
+
+def _remove_abandoned(parent: Path) -> None:
+    """Remove the groups of sandboxes that were killed."""
+    for group in parent.glob(f"{PREFIX}-*-*"):
+        if not Path(f"/proc/{group.name.split('-')[1]}").exists():
+            _empty_and_remove([group])
+
+
+def _empty_and_remove(folders: list[Path]) -> None:
+    _until(lambda: not any(_kill_all(folder) for folder in folders))
+    # The kernel needs a moment to see that the last process has gone.
+    _until(lambda: all(_removed(folder) for folder in folders))
+
+
+def _kill_all(folder: Path) -> bool:
+    """Whether there was anything to kill."""
+    pids = (folder / "cgroup.procs").read_text().split() if folder.exists() else []
+    for pid in pids:
+        with suppress(ProcessLookupError):
+            os.kill(int(pid), signal.SIGKILL)
+    return bool(pids)
+
+
+def _removed(folder: Path) -> bool:
+    try:
+        folder.rmdir()
+    except FileNotFoundError:
+        return True
+    except OSError:
+        return False
+    return True
+
+
+def _until(done: Callable[[], bool]) -> None:
+    end = time.monotonic() + GONE_SECONDS
+    while not done() and time.monotonic() < end:
+        time.sleep(0.005)
+
+
+def _fields(file: Path) -> dict[str, int]:
+    """A file of lines, each a name and a number."""
+    return {name: int(value) for name, value in map(str.split, file.read_text().splitlines())}

@@ -1,0 +1,105 @@
+"""What Lambda writes into a function's log, as it words it: pure, written by `sandbox.py`.
+
+Read by `asyncstream.lab.compare`, from this sandbox's logs and from those of deployed functions alike.
+"""
+
+import math
+import re
+
+from msgspec import Struct
+
+from asyncstream.errors import InputError
+
+# `LogType: Tail` returns no more than the last 4 KB (Lambda API reference, Invoke).
+TAIL_BYTES = 4096
+
+
+class Report(Struct, frozen=True, kw_only=True):
+    """Lambda's own account of an invocation, its REPORT line.
+
+    Attributes:
+        request_id: of the invocation.
+        seconds: its duration.
+        billed_seconds: what is paid for: the duration and, of a cold start, the init, in whole milliseconds.
+        memory_mb: of the function.
+        peak_mb: the most memory it used.
+        init_seconds: how long the environment took to start; None if it was there already.
+        status: "timeout" or "error", None if it went well.
+        error_type: such as "Runtime.OutOfMemory".
+        trace_id: X-Ray's, if the invocation was sampled.
+    """
+
+    request_id: str
+    seconds: float
+    billed_seconds: float
+    memory_mb: int
+    peak_mb: int
+    init_seconds: float | None = None
+    status: str | None = None
+    error_type: str | None = None
+    trace_id: str | None = None
+
+
+def billed(seconds: float, init_seconds: float | None) -> float:
+    """Seconds to pay for: since August 2025 the init is among them."""
+    return math.ceil(round((seconds + (init_seconds or 0)) * 1000, 6)) / 1000
+
+
+def start_line(request_id: str) -> str:
+    """What precedes the function's own lines."""
+    return f"START RequestId: {request_id} Version: $LATEST\n"
+
+
+def end_line(request_id: str) -> str:
+    """What follows the function's own lines."""
+    return f"END RequestId: {request_id}\n"
+
+
+def report_line(report: Report, segment_id: str | None) -> str:
+    """The last line of an invocation; two, if it was traced."""
+    fields = [
+        f"REPORT RequestId: {report.request_id}",
+        f"Duration: {report.seconds * 1000:.2f} ms",
+        f"Billed Duration: {report.billed_seconds * 1000:.0f} ms",
+        f"Memory Size: {report.memory_mb} MB",
+        f"Max Memory Used: {report.peak_mb} MB",
+    ]
+    if report.init_seconds is not None:
+        fields.append(f"Init Duration: {report.init_seconds * 1000:.2f} ms")
+    if report.status is not None:
+        fields.append(f"Status: {report.status}")
+    if report.error_type is not None:
+        fields.append(f"Error Type: {report.error_type}")
+    line = "\t".join(fields) + "\t\n"
+    if report.trace_id is None:
+        return line
+    return f"{line}XRAY TraceId: {report.trace_id}\tSegmentId: {segment_id}\tSampled: true\t\n"
+
+
+def read_report(log: str) -> Report:
+    """The report at the end of a log.
+
+    Raises:
+        InputError: there is none.
+    """
+    lines = [line for line in log.splitlines() if line.startswith("REPORT RequestId: ")]
+    if not lines:
+        raise InputError(f"the log has no REPORT line; it ends with {log[-200:]!r}")
+    fields = dict(re.findall(r"([A-Z][A-Za-z ]+): ([^\t]+)", lines[-1].removeprefix("REPORT ")))
+    traces = re.findall(r"^XRAY TraceId: (\S+).*Sampled: true", log, re.MULTILINE)
+    init = fields.get("Init Duration")
+    return Report(
+        request_id=fields["RequestId"],
+        seconds=_number(fields["Duration"]) / 1000,
+        billed_seconds=_number(fields["Billed Duration"]) / 1000,
+        memory_mb=int(_number(fields["Memory Size"])),
+        peak_mb=int(_number(fields["Max Memory Used"])),
+        init_seconds=None if init is None else _number(init) / 1000,
+        status=fields.get("Status"),
+        error_type=fields.get("Error Type"),
+        trace_id=traces[-1] if traces else None,
+    )
+
+
+def _number(text: str) -> float:
+    return float(text.split(maxsplit=1)[0])

@@ -1,0 +1,132 @@
+"""Lambda's Runtime API for one environment: where its process asks for events; opened by `environment.py`.
+
+See the Lambda developer guide, "Using the Lambda runtime API". What the process says becomes an event in a
+queue, which the thread that invokes reads.
+"""
+
+import json
+from collections.abc import Mapping
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from queue import SimpleQueue
+from threading import Thread
+from typing import Any
+
+from msgspec import Struct
+
+VERSION = "/2018-06-01/runtime"
+
+
+class Asked(Struct, frozen=True):
+    """The process is ready for an event."""
+
+
+class Replied(Struct, frozen=True):
+    """The handler has returned."""
+
+    payload: bytes
+
+
+class Raised(Struct, frozen=True):
+    """The handler, or its import, has raised: `payload` is what the runtime client makes of it."""
+
+    payload: bytes
+
+
+class Exited(Struct, frozen=True):
+    """The process has ended; `status` as `subprocess` tells it, negative for a signal."""
+
+    status: int
+
+
+Said = Asked | Replied | Raised | Exited
+
+
+class Event(Struct, frozen=True):
+    """What the process is given when it asks; None instead of one ends it."""
+
+    payload: bytes
+    headers: Mapping[str, str]
+
+
+class RuntimeApi:
+    """A server on a port of its own, which is what `AWS_LAMBDA_RUNTIME_API` can name."""
+
+    def __init__(self) -> None:
+        self.said: SimpleQueue[Said] = SimpleQueue()
+        self.events: SimpleQueue[Event | None] = SimpleQueue()
+        self._server = _Server(("127.0.0.1", 0), _Handler)
+        self._server.api = self
+        self.address = f"127.0.0.1:{self._server.server_address[1]}"
+        self._thread = Thread(target=self._server.serve_forever, args=(0.05,), daemon=True)
+        self._thread.start()
+
+    def close(self) -> None:
+        """End the server, and whoever waits for an event."""
+        self.events.put(None)
+        self._server.shutdown()
+        self._thread.join()
+        self._server.server_close()
+
+
+class _Server(ThreadingHTTPServer):
+    daemon_threads = True
+    block_on_close = False
+    api: RuntimeApi
+
+    def handle_error(self, request: Any, client_address: Any) -> None:
+        """Nothing: a process that was killed while it was spoken to is told of by its exit."""
+
+
+class _Handler(BaseHTTPRequestHandler):
+    protocol_version = "HTTP/1.1"
+    disable_nagle_algorithm = True  # 43 ms a call with it
+    wbufsize = -1  # one write a reply
+    server: _Server
+
+    def do_GET(self) -> None:
+        """Give the next event, once there is one."""
+        if self.path != f"{VERSION}/invocation/next":
+            self._reply(404, b"{}")
+            return
+        api = self.server.api
+        api.said.put(Asked())
+        event = api.events.get()
+        if event is None:
+            self.close_connection = True
+            return
+        self._reply(200, event.payload, event.headers)
+
+    def do_POST(self) -> None:
+        """Take a result or an error."""
+        body = self._body()
+        api = self.server.api
+        if self.path == f"{VERSION}/init/error" or self.path.endswith("/error"):
+            api.said.put(Raised(body))
+        elif self.path.startswith(f"{VERSION}/invocation/") and self.path.endswith("/response"):
+            api.said.put(Replied(body))
+        else:
+            self._reply(404, b"{}")
+            return
+        self._reply(202, json.dumps({"status": "OK"}).encode())
+
+    def log_message(self, format: str, *args: Any) -> None:  # noqa: A002 - its name
+        """Nothing: requests are no news."""
+
+    def _body(self) -> bytes:
+        if "Content-Length" in self.headers:
+            return self.rfile.read(int(self.headers["Content-Length"]))
+        body = b""
+        while size := int(self.rfile.readline(), 16):  # the runtime client sends large results in pieces
+            body += self.rfile.read(size)
+            self.rfile.readline()
+        self.rfile.readline()
+        return body
+
+    def _reply(self, status: int, body: bytes, headers: Mapping[str, str] | None = None) -> None:
+        self.send_response(status)
+        self.send_header("Content-Type", "application/json")
+        self.send_header("Content-Length", str(len(body)))
+        for name, value in (headers or {}).items():
+            self.send_header(name, value)
+        self.end_headers()
+        self.wfile.write(body)

@@ -1,0 +1,218 @@
+"""`Sandbox`: functions with their environments, and the invocations of them; what `service.py` serves."""
+
+import threading
+import time
+import uuid
+from collections.abc import Sequence
+from types import TracebackType
+from typing import Any, Self
+
+import boto3
+from botocore.config import Config
+from msgspec import Struct
+from msgspec.structs import replace
+
+from asyncstream.errors import InputError
+from asyncstream.lab.sandbox import log, segments
+from asyncstream.lab.sandbox.environment import Environment, Outcome
+from asyncstream.lab.sandbox.function import REGION, Function
+from asyncstream.lab.sandbox.limits import open_limits
+from asyncstream.lab.sandbox.observation import Observation
+from asyncstream.lab.sandbox.runtime_api import Event
+from asyncstream.lab.sandbox.segments import Times, TraceContext
+
+MOST_OBSERVED = 1_000
+
+
+class Invocation(Struct, frozen=True, kw_only=True):
+    """What the caller of an invocation is told: `log` is all of it."""
+
+    request_id: str
+    payload: bytes
+    failed: bool
+    log: str
+
+
+class Sandbox:
+    """Functions that boto3 can invoke at `endpoint_url`; a context manager.
+
+    Nothing is left of it when it is closed, nor when its process is killed.
+
+    Args:
+        functions: which ones; their settings can be changed by UpdateFunctionConfiguration.
+        daemon_address: X-Ray's daemon at `host:port`; None: no function is traced.
+    """
+
+    def __init__(self, functions: Sequence[Function], *, daemon_address: str | None = None) -> None:
+        from asyncstream.lab.sandbox.service import LambdaService  # noqa: PLC0415 - it serves this class
+
+        self._functions = {function.name: function for function in functions}
+        self._daemon = daemon_address
+        self._limits = open_limits()
+        self._lock = threading.Lock()
+        self._idle: list[Environment] = []
+        self._all: list[Environment] = []
+        self._observed: dict[str, Observation] = {}
+        self._service = LambdaService(self)
+        self.endpoint_url = self._service.endpoint_url
+
+    @property
+    def limits(self) -> str:
+        """How functions are held to their size: "cgroup v1", "cgroup v2", or "measured only" and why."""
+        return self._limits.told
+
+    def client(self) -> Any:
+        """A boto3 client for it, which waits as long as a function may run and tries nothing twice."""
+        return boto3.client(
+            "lambda",
+            endpoint_url=self.endpoint_url,
+            region_name=REGION,
+            aws_access_key_id="lab",
+            aws_secret_access_key="lab",  # noqa: S106 - nobody checks it
+            config=Config(read_timeout=930, retries={"total_max_attempts": 1}, tcp_keepalive=True),
+        )
+
+    def observed(self, request_id: str) -> Observation:
+        """What was measured of one of the last invocations.
+
+        Raises:
+            InputError: there was none of this id.
+        """
+        try:
+            return self._observed[request_id]
+        except KeyError:
+            raise InputError(f"no invocation {request_id} among the last {MOST_OBSERVED}") from None
+
+    def function(self, name: str) -> Function | None:
+        """The function of this name as it is configured now."""
+        return self._functions.get(name)
+
+    def configure(self, name: str, **changes: Any) -> Function:
+        """Change a function's settings: its next invocation begins a new environment, as in Lambda."""
+        function = self._functions[name] = replace(self._functions[name], **changes)
+        with self._lock:
+            outdated = [environment for environment in self._idle if environment.function.name == name]
+            self._idle = [environment for environment in self._idle if environment not in outdated]
+        for environment in outdated:
+            self._end(environment)
+        return function
+
+    def invoke(self, name: str, payload: bytes, trace_header: str | None) -> Invocation:
+        """Run a function once, in an environment that is idle or in a new one."""
+        received = time.time()
+        request_id = str(uuid.uuid4())
+        environment = self._environment(self._functions[name])
+        function = environment.function
+        trace = TraceContext.of_request(trace_header, active=function.tracing)
+        try:
+            outcome = environment.invoke(self._event(function, payload, request_id, trace), request_id)
+        finally:
+            # Also when the caller is interrupted: who knows what the process does then.
+            self._release(environment)
+        self._observe(request_id, outcome.observed)
+        if trace.sampled and self._daemon is not None:
+            times = Times(
+                received,
+                outcome.init_began if outcome.observed.cold else None,
+                outcome.started,
+                outcome.ended,
+                time.time(),
+            )
+            sent = segments.documents(trace, function.name, function.arn, times, outcome.problem)
+            segments.send(self._daemon, sent)
+        return Invocation(
+            request_id=request_id,
+            payload=outcome.payload,
+            failed=outcome.problem is not None,
+            log=self._log(function, request_id, outcome, trace),
+        )
+
+    def close(self) -> None:
+        """End all functions, whatever they do."""
+        self._service.close()
+        with self._lock:
+            environments, self._all, self._idle = self._all, [], []
+        for environment in environments:
+            environment.close()
+
+    def __enter__(self) -> Self:
+        """Return itself: it can be called already."""
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        """End it."""
+        self.close()
+
+    def _environment(self, function: Function) -> Environment:
+        with self._lock:
+            for environment in self._idle:
+                if environment.function == function:
+                    self._idle.remove(environment)
+                    return environment
+            environment = Environment(function, self._limits, self._daemon)
+            self._all.append(environment)
+        return environment
+
+    def _release(self, environment: Environment) -> None:
+        if environment.usable and environment.function == self._functions[environment.function.name]:
+            with self._lock:
+                self._idle.append(environment)
+        else:
+            self._end(environment)
+
+    def _end(self, environment: Environment) -> None:
+        with self._lock:
+            if environment not in self._all:
+                return  # `close` was faster
+            self._all.remove(environment)
+        environment.close()
+
+    def _observe(self, request_id: str, observation: Observation) -> None:
+        self._observed[request_id] = observation
+        if len(self._observed) > MOST_OBSERVED:
+            self._observed.pop(next(iter(self._observed)))
+
+    def _event(self, function: Function, payload: bytes, request_id: str, trace: TraceContext) -> Event:
+        headers = {
+            "Lambda-Runtime-Aws-Request-Id": request_id,
+            "Lambda-Runtime-Deadline-Ms": str(int((time.time() + function.timeout) * 1000)),
+            "Lambda-Runtime-Invoked-Function-Arn": function.arn,
+        }
+        if self._daemon is not None:
+            headers["Lambda-Runtime-Trace-Id"] = trace.header
+        return Event(payload, headers)
+
+    def _log(self, function: Function, request_id: str, outcome: Outcome, trace: TraceContext) -> str:
+        """All that Lambda and the function write of one invocation."""
+        observed, problem = outcome.observed, outcome.problem
+        init_seconds = observed.init_seconds if observed.cold else None
+        kind = problem["errorType"] if problem is not None and outcome.status == "error" else None
+        peak_mb = -(-observed.peak_bytes // 2**20)
+        report = log.Report(
+            request_id=request_id,
+            seconds=observed.seconds,
+            billed_seconds=log.billed(observed.seconds, init_seconds),
+            memory_mb=function.size_mb,
+            # A function that was killed for want of memory had used all of it.
+            peak_mb=function.size_mb if kind == "Runtime.OutOfMemory" else min(peak_mb, function.size_mb),
+            init_seconds=init_seconds,
+            status=outcome.status,
+            error_type=kind,
+            trace_id=trace.trace_id if trace.sampled and self._daemon is not None else None,
+        )
+        told = "" if problem is None or outcome.status is None else _line(outcome.ended, request_id, problem)
+        return (
+            f"{log.start_line(request_id)}{outcome.log.decode(errors='replace')}{told}"
+            f"{log.end_line(request_id)}{log.report_line(report, trace.segment_id)}"
+        )
+
+
+def _line(at: float, request_id: str, problem: dict[str, Any]) -> str:
+    """What Lambda itself says in the log about a process that it ended or that has ended."""
+    message = problem["errorMessage"].removeprefix(f"RequestId: {request_id} Error: ")
+    if problem["errorType"] == "Sandbox.Timedout":
+        moment = time.strftime("%Y-%m-%dT%H:%M:%S", time.gmtime(at))
+        return f"{moment}.{int(at % 1 * 1000):03d}Z {request_id} {message}\n\n"
+    return f"RequestId: {request_id} Error: {message}\n{problem['errorType']}\n"
