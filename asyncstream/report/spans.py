@@ -17,6 +17,7 @@ class Span(Struct, frozen=True, kw_only=True):
         metadata: anything else, by namespace.
         error: the exception or the fault that ended it, in one line.
         inferred: X-Ray made it up from what a caller told of a service that sent nothing itself.
+        kind: of a segment the resource it ran on, such as `AWS::Lambda::Function`; else empty.
     """
 
     id: str
@@ -27,6 +28,7 @@ class Span(Struct, frozen=True, kw_only=True):
     metadata: dict[str, Any] = {}
     error: str | None = None
     inferred: bool = False
+    kind: str = ""
     children: list["Span"] = []
 
 
