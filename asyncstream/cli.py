@@ -23,6 +23,7 @@ from asyncstream.version import __version__
 
 if TYPE_CHECKING:
     from asyncstream.parts import Job
+    from asyncstream.report.comparison import Comparison
 
 OK, FAILED, WRONG_INPUT, INTERRUPTED = 0, 1, 2, 130
 
@@ -33,10 +34,11 @@ Prefixes are taken verbatim: `s3://a/logs` also takes in `logs-old/1.gz`. End th
 a folder. Settings may also come from the environment: ASYNCSTREAM_MEMORY_LIMIT and so on."""
 
 COMPARE_HELP = """\
-Copy the same files in every way, each in a fresh process, and show what is faster and cheaper.
+Copy the same files in every way, each in a Lambda function of its own, and show what is faster and cheaper.
 
-Starts an S3 server on this machine that behaves like S3 seen from Lambda; needs no account, no network
-and no disk. The defaults take about seven minutes, most of it for the small files one by one."""
+Starts an S3 server on this machine that behaves like S3 seen from Lambda, and a Lambda that holds functions
+to their memory and CPU where control groups can be had; needs no account, no network and no disk. The
+defaults take about three and a half minutes. A sweep over sizes (--memory) takes that long for each."""
 
 VARIANTS_HELP = "sequential, threads, threads-multipart, asyncio, asyncio-multipart, boto3, boto3-pool"
 
@@ -76,28 +78,55 @@ def copy(options: argparse.Namespace) -> int:
 
 def compare(options: argparse.Namespace) -> int:
     """`asyncstream compare`."""
-    _require("rich", "awscrt", "trustme", extra="lab")
+    _require("awscrt", "awslambdaric", "jinja2", "moto", "rich", "trustme", extra="lab")
     from asyncstream.lab.compare import comparing  # noqa: PLC0415 - the core install lacks what it imports
     from asyncstream.lab.compare.display import display_for  # noqa: PLC0415
     from asyncstream.lab.compare.settings import checked  # noqa: PLC0415
     from asyncstream.report import table  # noqa: PLC0415
-    from asyncstream.report.document import document  # noqa: PLC0415
 
     settings = checked(options)
-    to_stdout = options.json == "-"
-    if options.json and not to_stdout and not Path(options.json).parent.is_dir():
-        raise InputError(f"--json {options.json}: there is no such directory")
+    outputs = _outputs(options)
     comparison = comparing.compare(settings, display_for(sys.stderr))
-    if to_stdout:
-        sys.stdout.buffer.write(document(comparison))
-        sys.stdout.flush()
-    elif options.json:
-        Path(options.json).write_bytes(document(comparison))
-    # Standard output has the table, unless it is to hold nothing but JSON.
-    table.draw(comparison, sys.stderr if to_stdout else sys.stdout)
+    for path, render in outputs:
+        _write(path, render(comparison))
+    # Standard output has the table, unless it is to hold nothing but what was asked for.
+    taken = any(path == "-" for path, _ in outputs)
+    table.draw(comparison, sys.stderr if taken else sys.stdout)
     if comparison.ended_early == comparing.CTRL_C:
         return INTERRUPTED
     return FAILED if comparison.errors or comparison.ended_early else OK
+
+
+def _outputs(options: argparse.Namespace) -> "list[tuple[str, Callable[[Comparison], bytes]]]":
+    """The documents that were asked for: where each goes, and what makes it.
+
+    Raises:
+        InputError: one cannot be written there.
+    """
+    from asyncstream.report.document import document  # noqa: PLC0415
+    from asyncstream.report.html import page  # noqa: PLC0415
+    from asyncstream.report.markdown import markdown  # noqa: PLC0415
+
+    asked: list[tuple[str, str | None, Callable[[Comparison], bytes]]] = [
+        ("--json", options.json, document),
+        ("--markdown", options.markdown, lambda comparison: markdown(comparison).encode()),
+        ("--html", options.html, lambda comparison: page(comparison).encode()),
+    ]
+    outputs = [(name, path, render) for name, path, render in asked if path is not None]
+    if sum(path == "-" for _, path, _ in outputs) > 1:
+        raise InputError("only one of --json, --markdown and --html can go to standard output: name files")
+    for name, path, _ in outputs:
+        if not Path(path).parent.is_dir():
+            raise InputError(f"{name} {path}: there is no such directory")
+    return [(path, render) for _, path, render in outputs]
+
+
+def _write(path: str, content: bytes) -> None:
+    if path == "-":
+        sys.stdout.buffer.write(content)
+        sys.stdout.flush()
+    else:
+        Path(path).write_bytes(content)
 
 
 class _Parser(argparse.ArgumentParser):
@@ -150,7 +179,7 @@ def _add_compare(parser: argparse.ArgumentParser) -> None:
         "--files",
         action="append",
         metavar="COUNTxSIZE",
-        help="what to copy, such as 500x1MiB; may be repeated; default: 10x100MB and 2000x16KiB",
+        help="what to copy, such as 500x1MiB; may be repeated; default: 10x100MB and 500x16KiB",
     )
     add("--variants", metavar="A,B", help=f"the ways to compare, of {VARIANTS_HELP}; default: all")
     add("--rounds", type=int, default=1, metavar="N", help="runs of each; more give medians and a spread")
@@ -163,9 +192,23 @@ def _add_compare(parser: argparse.ArgumentParser) -> None:
         "default: %(default)s, one fit of figures from Lambda",
     )
     add("--tls", action="store_true", help="serve https, as S3 does")
-    add("--memory", type=int, metavar="MB", help="Lambda memory to bill; default: what each way needs")
+    add("--memory", metavar="MB,MB", help="sizes of function to try; default: each way has all it wants")
+    add(
+        "--trace",
+        action=argparse.BooleanOptionalAction,
+        default=True,
+        help="whether runs are traced by X-Ray, which the page shows; default: they are",
+    )
+    add(
+        "--repeat",
+        action=argparse.BooleanOptionalAction,
+        default=True,
+        help="whether one way is measured twice, to see what is mere noise; default: it is",
+    )
     add("--architecture", choices=("arm64", "x86_64"), default="arm64", help="to bill; default: %(default)s")
     add("--prices", type=Path, metavar="FILE", help="another price table, of the form of report/prices.json")
+    add("--html", metavar="FILE", help="also as a page with charts and traces, in one file")
+    add("--markdown", nargs="?", const="-", metavar="FILE", help="also as a comment for a pull request")
     add("--json", nargs="?", const="-", metavar="FILE", help="also as JSON, to a file or standard output")
     add("--endpoint-url", metavar="URL", help="compare on this S3 instead; files are uploaded and deleted")
     add("--source-bucket", metavar="NAME", help="with --endpoint-url: an existing bucket; default: a new one")

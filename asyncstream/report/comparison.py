@@ -2,7 +2,8 @@
 
 from msgspec import Struct
 
-from asyncstream.report.rows import Billing, Section
+from asyncstream.report.rows import SHORT, Billing, Section
+from asyncstream.report.verdict import name_of
 
 
 class Environment(Struct, frozen=True):
@@ -28,6 +29,8 @@ class Comparison(Struct, frozen=True, kw_only=True):
     Attributes:
         command: the command line that repeats it.
         created: when it began, UTC, ISO 8601.
+        memory: the function sizes that were swept, in MB; empty: none, every way had all it wanted.
+        limits: how memory and CPU were held to those sizes, such as "cgroup v1", or why they were not.
         verified: how many runs had every byte of every file compared, and found right.
         ended_early: why rows are missing, if some are.
     """
@@ -39,16 +42,19 @@ class Comparison(Struct, frozen=True, kw_only=True):
     concurrency: int
     rounds: int
     billing: Billing
+    memory: list[int]
+    limits: str
     sections: list[Section]
     verified: int
     ended_early: str | None = None
 
     @property
     def errors(self) -> list[str]:
-        """What failed, as `workload, way: error`."""
+        """What failed, as `workload, way: error`. That a size of a sweep is too small is a finding."""
         return [
-            f"{section.workload.name}, {row.way.label}: {error}"
+            f"{section.workload.name}, {name_of(row)}: {error}"
             for section in self.sections
             for row in section.rows
             for error in row.errors
+            if row.memory_mb is None or error.partition(":")[0] not in SHORT
         ]

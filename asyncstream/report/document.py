@@ -6,15 +6,24 @@ import msgspec
 
 from asyncstream.report.comparison import Comparison
 from asyncstream.report.rows import Row
+from asyncstream.report.verdict import verdict
 
 FORMAT = "asyncstream-compare"
-VERSION = 1  # raised when a field changes its meaning or goes; new fields do not raise it
+VERSION = 2  # raised when a field changes its meaning or goes; new fields do not raise it
 
 
 def document(comparison: Comparison) -> bytes:
-    """The comparison as indented JSON: the types of `comparison.py` and `rows.py`, field by field."""
+    """The comparison as indented JSON: the types of `comparison.py` and `rows.py`, field by field.
+
+    Without traces and memory samples, which are for looking at: the HTML page has them.
+    """
     sections = [
-        {"workload": section.workload, "rows": [_row(row) for row in section.rows]}
+        {
+            "workload": section.workload,
+            "rows": [_row(row) for row in section.rows],
+            "noise": section.noise,
+            "verdict": found.sentences() if (found := verdict(section)) else [],
+        }
         for section in comparison.sections
     ]
     fields: dict[str, Any] = {name: getattr(comparison, name) for name in comparison.__struct_fields__}
@@ -23,8 +32,9 @@ def document(comparison: Comparison) -> bytes:
 
 
 def _row(row: Row) -> dict[str, Any]:
+    told = {"way": row.way, "memory_mb": row.memory_mb, "errors": row.errors}
     figures = row.figures
     if figures is None:
-        return {"way": row.way, "figures": None, "errors": row.errors}
+        return told | {"figures": None}
     fields = {name: getattr(figures, name) for name in figures.__struct_fields__}
-    return {"way": row.way, "figures": {**fields, "usd": figures.usd}, "errors": row.errors}
+    return told | {"figures": {**fields, "usd": figures.usd}}

@@ -3,6 +3,7 @@
 from msgspec import Struct
 
 from asyncstream.report.sizes import exact
+from asyncstream.report.spans import Trace
 
 
 class Workload(Struct, frozen=True):
@@ -30,34 +31,51 @@ class Way(Struct, frozen=True):
     reference: bool = False
 
 
+class MemorySample(Struct, frozen=True, array_like=True):
+    """Bytes a function had resident, so many seconds after its invocation began."""
+
+    seconds: float
+    bytes: int
+
+
 class Run(Struct, frozen=True, kw_only=True):
-    """One measured call of a handler, in a process of its own.
+    """One measured invocation of a function, in an environment of its own.
 
     Attributes:
-        seconds: wall time of the call.
-        cpu_seconds: CPU time of the process during the call, of all threads.
-        peak_bytes: the most memory the process had resident, its imports included.
-        import_seconds: wall time of importing the handler, before the call.
-        import_cpu_seconds: CPU time of that.
+        seconds: the invocation's duration as Lambda reports it, its init left out.
+        cpu_seconds: CPU time of the environment meanwhile, of all threads.
+        peak_bytes: the most memory it used, its imports included.
+        init_seconds: of the environment, until it asked for work: interpreter, imports, clients.
+        init_cpu_seconds: CPU time of that.
         requests: S3 requests by operation.
+        memory: samples over the invocation, in order.
+        trace: the invocation's spans, if it was traced.
     """
 
     seconds: float
     cpu_seconds: float
     peak_bytes: int
-    import_seconds: float
-    import_cpu_seconds: float
+    init_seconds: float
+    init_cpu_seconds: float
     requests: dict[str, int]
+    memory: list[MemorySample] = []
+    trace: Trace | None = None
 
 
 class Failure(Struct, frozen=True):
-    """A run of which no figure counts: the handler failed, or a byte is wrong."""
+    """A run of which no figure counts: the function failed or was ended by Lambda, or a byte is wrong."""
 
     error: str
 
 
 class Measured(Struct, frozen=True):
-    """All runs of one way over one workload, in the order of the rounds."""
+    """All runs of one way over one workload, in the order of the rounds.
+
+    `memory_mb` is the size of the function; None: as much as Lambda has, and nothing was held back.
+    `repeat` tells the same runs made a second time, only to see how far apart the same thing comes out.
+    """
 
     way: Way
+    memory_mb: int | None
     runs: list[Run | Failure]
+    repeat: bool = False

@@ -10,14 +10,15 @@ from asyncstream.report.prices import Architecture, PriceTable, gb_seconds
 from asyncstream.report.sizing import needed_memory
 
 BASELINE = "sequential"
+# Lambda's own names of what ends a function.
+SHORT = {"Runtime.OutOfMemory": "out of memory", "Sandbox.Timedout": "timed out"}
 
 
 class Billing(Struct, frozen=True):
-    """How money is counted. `memory_mb` is what every way is billed; None: what each one needs."""
+    """How money is counted."""
 
     prices: PriceTable
     architecture: Architecture
-    memory_mb: int | None = None
 
 
 class Figures(Struct, frozen=True, kw_only=True):
@@ -25,15 +26,16 @@ class Figures(Struct, frozen=True, kw_only=True):
 
     Attributes:
         rounds: how many runs are in the figures.
-        seconds: wall time of the handler's call; `fastest` and `slowest` are its spread.
+        seconds: duration of the invocation; `fastest` and `slowest` are its spread.
         megabytes_per_second: bytes copied, each counted once, in millions a second.
-        cpu_seconds: CPU time of the call.
-        import_cpu_seconds: CPU time of the cold import before the call.
+        cpu_seconds: CPU time of the invocation.
+        init_seconds: from the start of its environment to its readiness.
+        init_cpu_seconds: CPU time of that.
         requests: S3 requests by operation, of the run with the median count.
         needed_mb: the Lambda memory that would have had the memory and the CPU; see `sizing.py`.
-        billed_mb: what GB-seconds are counted with.
+        billed_mb: what GB-seconds are counted with: the function's size, or what it needs if it had all.
         compute_usd, requests_usd: of one run, on Lambda and in S3.
-        time_ratio, cost_ratio: to the sequential way, where that was measured.
+        time_ratio, cost_ratio: to the sequential way in a function of the same size, where that was measured.
     """
 
     rounds: int
@@ -43,7 +45,8 @@ class Figures(Struct, frozen=True, kw_only=True):
     megabytes_per_second: float
     peak_bytes: int
     cpu_seconds: float
-    import_cpu_seconds: float
+    init_seconds: float
+    init_cpu_seconds: float
     requests: dict[str, int]
     needed_mb: int
     billed_mb: int
@@ -65,30 +68,75 @@ class Figures(Struct, frozen=True, kw_only=True):
 
 
 class Row(Struct, frozen=True):
-    """One way over one workload: its figures, unless every run failed, and what failed."""
+    """One way over one workload in one size of function: its figures, unless all failed, and what failed.
+
+    `run` is the good run of the median duration, for its memory samples and its trace.
+    """
 
     way: Way
+    memory_mb: int | None
     figures: Figures | None
     errors: list[str]
+    run: Run | None = None
+
+    @property
+    def short(self) -> str:
+        """What a row without figures has instead, in a few words."""
+        kind = self.errors[0].partition(":")[0] if self.errors else ""
+        return SHORT.get(kind, "failed")
 
 
 class Section(Struct, frozen=True):
-    """One workload and its rows, in the order they were asked for."""
+    """One workload and its rows, in the order they were asked for: ways, and of each its sizes.
+
+    `noise` is how far apart the medians of the same thing measured twice came out, as a fraction of the
+    smaller one; None where nothing was measured twice. Differences below it are ties.
+    """
 
     workload: Workload
     rows: list[Row]
+    noise: float | None = None
 
 
 def section(workload: Workload, measured: Sequence[Measured], billing: Billing) -> Section:
     """The rows of one workload."""
-    figures = {row.way.name: _figures(row.runs, workload, billing) for row in measured}
-    base = figures.get(BASELINE)
+    figures = {
+        (row.way.name, row.memory_mb): _figures(row, workload, billing) for row in measured if not row.repeat
+    }
     rows = [
-        Row(row.way, _against(base, figures[row.way.name]), _errors(row.runs))
+        Row(
+            row.way,
+            row.memory_mb,
+            _against(figures.get((BASELINE, row.memory_mb)), figures[row.way.name, row.memory_mb]),
+            _errors(row.runs),
+            _median_run(row.runs),
+        )
         for row in measured
-        if row.runs  # an interrupted comparison has none of the later ones
+        if row.runs and not row.repeat  # an interrupted comparison has none of the later ones
     ]
-    return Section(workload, rows)
+    return Section(workload, rows, _noise(measured))
+
+
+def _noise(measured: Sequence[Measured]) -> float | None:
+    """The largest difference between two medians of one thing, as a fraction of the smaller one."""
+    once = {(row.way.name, row.memory_mb): _good(row.runs) for row in measured if not row.repeat}
+    differences = []
+    for row in measured:
+        again = _good(row.runs)
+        first = once.get((row.way.name, row.memory_mb), [])
+        if row.repeat and first and again:
+            seconds = sorted(median(run.seconds for run in runs) for runs in (first, again))
+            differences.append(seconds[1] / seconds[0] - 1)
+    return max(differences, default=None)
+
+
+def _good(runs: Sequence[Run | Failure]) -> list[Run]:
+    return [run for run in runs if isinstance(run, Run)]
+
+
+def _median_run(runs: Sequence[Run | Failure]) -> Run | None:
+    good = sorted(_good(runs), key=lambda run: run.seconds)
+    return good[(len(good) - 1) // 2] if good else None
 
 
 def _errors(runs: Sequence[Run | Failure]) -> list[str]:
@@ -96,8 +144,8 @@ def _errors(runs: Sequence[Run | Failure]) -> list[str]:
     return list(dict.fromkeys(run.error for run in runs if isinstance(run, Failure)))
 
 
-def _figures(runs: Sequence[Run | Failure], workload: Workload, billing: Billing) -> Figures | None:
-    good = [run for run in runs if isinstance(run, Run)]
+def _figures(measured: Measured, workload: Workload, billing: Billing) -> Figures | None:
+    good = _good(measured.runs)
     if not good:
         return None
     seconds = median(run.seconds for run in good)
@@ -105,7 +153,7 @@ def _figures(runs: Sequence[Run | Failure], workload: Workload, billing: Billing
     peak_bytes = max(run.peak_bytes for run in good)
     requests = sorted((run.requests for run in good), key=lambda each: sum(each.values()))[len(good) // 2]
     needed_mb = needed_memory(peak_bytes, cpu_seconds, seconds)
-    billed_mb = billing.memory_mb or needed_mb
+    billed_mb = measured.memory_mb or needed_mb
     billed = gb_seconds(billed_mb, seconds)
     return Figures(
         rounds=len(good),
@@ -115,7 +163,8 @@ def _figures(runs: Sequence[Run | Failure], workload: Workload, billing: Billing
         megabytes_per_second=workload.bytes / seconds / 1e6,
         peak_bytes=peak_bytes,
         cpu_seconds=cpu_seconds,
-        import_cpu_seconds=median(run.import_cpu_seconds for run in good),
+        init_seconds=median(run.init_seconds for run in good),
+        init_cpu_seconds=median(run.init_cpu_seconds for run in good),
         requests=requests,
         needed_mb=needed_mb,
         billed_mb=billed_mb,

@@ -1,7 +1,7 @@
 """The tables of a comparison in a terminal: drawn with rich, called by `asyncstream compare`.
 
 All figures are shown where there is room (about 100 columns). Where there is not, what can be had from
-others goes: the two halves of the price, and the cost ratio.
+others goes: the two halves of the price, and the cost ratio. A sweep has a row for each size of function.
 """
 
 import os
@@ -37,6 +37,7 @@ class Column:
     show: Callable[[Figures], str]
     wide_only: bool = False
     several_rounds: bool = False
+    no_sweep: bool = False
 
 
 COLUMNS = (
@@ -47,7 +48,7 @@ COLUMNS = (
     Column("CPU\nsec.", lambda f: _short(f.cpu_seconds)),
     Column("peak\nMiB", lambda f: f"{f.peak_bytes / 2**20:.0f}"),
     Column("S3\nreq.", lambda f: f"{f.request_count:,}"),
-    Column("needs\nMB", lambda f: f"{f.needed_mb:,}"),
+    Column("needs\nMB", lambda f: f"{f.needed_mb:,}", no_sweep=True),
     Column("GB-\nsec.", lambda f: _short(f.gb_seconds)),
     Column("com-\npute", lambda f: f"{f.compute_usd * 1000:.3f}", wide_only=True),
     Column("re-\nquests", lambda f: f"{f.requests_usd * 1000:.3f}", wide_only=True),
@@ -63,7 +64,7 @@ def draw(comparison: Comparison, out: TextIO) -> None:
     for line in heading(comparison):
         console.print(Text(line))
     for section in comparison.sections:
-        _draw_section(console, section, comparison.rounds)
+        _draw_section(console, section, comparison)
     console.print()
     for line in notes(comparison):
         console.print(Text(line, style="dim"))
@@ -76,7 +77,7 @@ def heading(comparison: Comparison) -> Iterator[str]:
     names = " and ".join(section.workload.name for section in comparison.sections)
     rounds = "1 round" if comparison.rounds == 1 else f"{comparison.rounds} rounds (medians)"
     yield (
-        f"Copying {names} from S3 to S3: each run is a handler's call in a process of its own, "
+        f"Copying {names} from S3 to S3: each run is a function's invocation in an environment of its own, "
         f"{comparison.concurrency} at once where it is not one by one, {rounds}."
     )
     network = comparison.network
@@ -89,30 +90,34 @@ def heading(comparison: Comparison) -> Iterator[str]:
 
 def notes(comparison: Comparison) -> Iterator[str]:
     """How to read the figures."""
-    billing = comparison.billing
-    yield (
-        f"needs MB: the smallest Lambda memory with room for the peak and {SPARE - 1:.0%} more, and with the "
-        f"CPU that was used (1 vCPU is {MB_PER_VCPU:,} MB; at least {SMALLEST_MB})"
-        + (
-            ". It is what GB-seconds are counted with."
-            if billing.memory_mb is None
-            else f"; but GB-seconds are counted with {billing.memory_mb:,} MB, as asked: "
-            "a way that needs more would be slower there, or killed."
+    if comparison.memory:
+        yield (
+            f"Each size has its share of a vCPU (1 is {MB_PER_VCPU:,} MB) and its memory: {comparison.limits}. "
+            "Wall times are those of this machine's CPU."
         )
-    )
+    else:
+        yield (
+            f"needs MB: the smallest Lambda memory with room for the peak and {SPARE - 1:.0%} more, and with "
+            f"the CPU that was used (1 vCPU is {MB_PER_VCPU:,} MB; at least {SMALLEST_MB}). It is what "
+            "GB-seconds are counted with. Nothing was held back: --memory 128,512 tries sizes."
+        )
+    billing = comparison.billing
     prices = billing.prices
     yield (
         f"USD of 1,000 such runs: compute on {billing.architecture} and requests to S3, {prices.region}, "
         f"prices of {prices.date} ({prices.source})."
     )
-    imports = ", ".join(
-        f"{row.way.label} {row.figures.import_cpu_seconds:.2f}"
-        for section in comparison.sections[:1]
+    inits = {
+        row.way.label: row.figures.init_cpu_seconds
+        for section in comparison.sections
         for row in section.rows
         if row.figures is not None
-    )
-    if imports:
-        yield f"Not in the figures: CPU seconds of the cold import before the call: {imports}."
+    }
+    if inits:
+        told = ", ".join(f"{label} {seconds:.2f}" for label, seconds in inits.items())
+        yield f"Not in the figures: CPU seconds of the environment's start, imports included: {told}."
+    if noises := [section.noise for section in comparison.sections if section.noise is not None]:
+        yield f"Noise: one way measured twice came out up to {max(noises):.1%} apart; less is called a tie."
     yield f"Verified: every byte of {comparison.verified} runs (size and CRC64NVME of each file)."
     if comparison.ended_early:
         yield f"Ended early ({comparison.ended_early}): the rows that are missing were not measured."
@@ -132,8 +137,13 @@ def _model(model: str | None) -> str:
     return f"Network model {told}{origin}."
 
 
-def _draw_section(console: Console, section: Section, rounds: int) -> None:
-    columns = [column for column in COLUMNS if rounds > 1 or not column.several_rounds]
+def _draw_section(console: Console, section: Section, comparison: Comparison) -> None:
+    columns = [
+        column
+        for column in COLUMNS
+        if not (column.several_rounds and comparison.rounds == 1)
+        and not (column.no_sweep and comparison.memory)
+    ]
     essential = [column for column in columns if not column.wide_only]
     forms = [_table(section, shown, padding) for shown, padding in product((columns, essential), (1, 0))]
     boundless = console.options.update_width(1000)
@@ -142,7 +152,8 @@ def _draw_section(console: Console, section: Section, rounds: int) -> None:
     console.print(fitting[0] if fitting else forms[-1])
     if section.workload == ARTICLE_WORKLOAD:
         console.print(Text(ARTICLE, style="dim"))
-    if sentence := verdict(section):
+    found = verdict(section)
+    for sentence in found.sentences() if found else ():
         console.print(Text(sentence, style="bold"))
 
 
@@ -155,23 +166,37 @@ def _table(section: Section, columns: list[Column], padding: int) -> Table:
         title_justify="left",
         title_style="bold",
     )
+    swept = any(row.memory_mb is not None for row in section.rows)
     table.add_column("", no_wrap=True)
+    if swept:
+        table.add_column("\nMB", justify="right", no_wrap=True)
     for column in columns:
         table.add_column(column.heading, justify="right", no_wrap=True)
-    ours = [row for row in section.rows if not row.way.reference]
-    theirs = [row for row in section.rows if row.way.reference]
-    for row in ours:
-        table.add_row(*_cells(row, columns), end_section=row is ours[-1])
-    for row in theirs:
-        table.add_row(*_cells(row, columns), style="italic")
+    for before, row, after in zip(
+        [None, *section.rows], section.rows, [*section.rows[1:], None], strict=False
+    ):
+        new_way = before is None or before.way != row.way
+        last_of_way = after is not None and after.way != row.way
+        last_of_ours = after is not None and after.way.reference and not row.way.reference
+        size = [f"{row.memory_mb:,}"] if row.memory_mb is not None else []
+        table.add_row(
+            _label(row) if new_way or row.errors else "",
+            *size,
+            *_cells(row, columns),
+            end_section=last_of_way if swept else last_of_ours,
+            style="italic" if row.way.reference else None,
+        )
     return table
+
+
+def _label(row: Row) -> str:
+    return f"{row.way.label} (!)" if row.errors and row.figures is not None else row.way.label
 
 
 def _cells(row: Row, columns: list[Column]) -> list[str]:
     if row.figures is None:
-        return [row.way.label, "failed"]
-    label = f"{row.way.label} (!)" if row.errors else row.way.label
-    return [label, *(column.show(row.figures) for column in columns)]
+        return [row.short]
+    return [column.show(row.figures) for column in columns]
 
 
 def _short(value: float) -> str:

@@ -1,42 +1,159 @@
-"""Which way won, in a sentence; pure, called by `table.py`."""
+"""Which way won, and in which size of function: pure; said alike by the table, the page and the comment."""
 
 from collections.abc import Callable, Sequence
+from typing import NamedTuple
+
+from msgspec import Struct
 
 from asyncstream.report.rows import Figures, Row, Section
 
-# Closer than this is a tie: two runs of the same code differ by as much.
+# Without a way measured twice: two runs of the same code differ by as much.
 TIE = 0.03
+# And with one: no clock of a shared machine is better.
+SMALLEST_TIE = 0.01
+MOST_NAMED = 3
 
 Measured = tuple[Row, Figures]
 
 
-def verdict(section: Section) -> str:
-    """Fastest and cheapest way of a workload, ties named; empty if nothing was measured."""
+class Choice(Struct, frozen=True):
+    """The best row in one respect, and those that cannot be told from it.
+
+    `ties` is None if that is all of several others.
+    """
+
+    row: Row
+    figures: Figures
+    ties: list[Row] | None
+
+
+class AgainstReference(Struct, frozen=True):
+    """Our cheapest row against the cheapest of the code people write: ratios, below 1 is better."""
+
+    reference: Row
+    usd: float
+    compute: float
+    seconds: float
+
+
+class Verdict(Struct, frozen=True):
+    """What a section comes to.
+
+    Attributes:
+        fastest, cheapest: of all rows.
+        balanced: of our rows of a sweep, the least of time and cost with equal weight, each as a fraction of
+            the largest one, as aws-lambda-power-tuning's strategy "balanced" weighs them.
+        against: how our cheapest row compares, if a reference was measured.
+        tie: the difference, as a fraction, below which rows count as equal.
+        measured_tie: whether `tie` is from a way measured twice.
+    """
+
+    fastest: Choice
+    cheapest: Choice
+    balanced: Choice | None
+    against: AgainstReference | None
+    tie: float
+    measured_tie: bool
+
+    def sentences(self) -> list[str]:
+        """It in words."""
+        fast, cheap = self.fastest.figures, self.cheapest.figures
+        ratio = fast.time_ratio
+        compared = "" if ratio in (None, 1.0) else f", {ratio:.2f} x sequential"
+        said = [
+            f"Fastest: {self._named(self.fastest, f'{fast.seconds:.1f} s{compared}')}",
+            f"Cheapest: {self._named(self.cheapest, _dollars(cheap))}",
+        ]
+        if self.balanced is not None:
+            both = f"{self.balanced.figures.seconds:.1f} s, {_dollars(self.balanced.figures)}"
+            said.append(f"Best balance: {self._named(self.balanced, both)}")
+        if self.against is not None:
+            said.append(
+                f"Our cheapest against the reference's ({name_of(self.against.reference)}): "
+                f"{self.against.usd:.2f} x the cost, {self.against.compute:.2f} x the compute alone, "
+                f"{self.against.seconds:.2f} x the time."
+            )
+        return said
+
+    def _named(self, choice: Choice, figure: str) -> str:
+        if choice.ties is None:
+            return f"no difference, all are as good as {figure}."
+        names = [name_of(row) for row in choice.ties[:MOST_NAMED]]
+        if len(choice.ties) > MOST_NAMED:
+            names.append(f"{len(choice.ties) - MOST_NAMED} more")
+        as_good = f"; as good: {', '.join(names)}" if names else ""
+        return f"{name_of(choice.row)} ({figure}{as_good})."
+
+
+def name_of(row: Row) -> str:
+    """A row as sentences name it."""
+    return row.way.label if row.memory_mb is None else f"{row.way.label} at {row.memory_mb:,} MB"
+
+
+def verdict(section: Section) -> Verdict | None:
+    """What a section comes to; None if nothing was measured."""
     measured = [(row, row.figures) for row in section.rows if row.figures is not None]
     if not measured:
-        return ""
-    fast = min(measured, key=lambda pair: pair[1].seconds)
-    ratio = fast[1].time_ratio
-    compared = "" if ratio in (None, 1.0) else f", {ratio:.2f} x sequential"
-    fastest = f"{fast[1].seconds:.1f} s{compared}"
-    cheap = min(measured, key=lambda pair: pair[1].usd)
-    cheapest = f"{cheap[1].usd * 1000:.3f} USD per 1,000 runs"
-    return (
-        f"Fastest: {_named(fast[0], fastest, _ties(measured, fast, lambda figures: figures.seconds))} "
-        f"Cheapest: {_named(cheap[0], cheapest, _ties(measured, cheap, lambda figures: figures.usd))}"
+        return None
+    tie = TIE if section.noise is None else max(section.noise, SMALLEST_TIE)
+    ours = [pair for pair in measured if not pair[0].way.reference]
+    swept = any(row.memory_mb is not None for row in section.rows)
+    return Verdict(
+        fastest=_best(measured, _time, tie),
+        cheapest=_best(measured, _cost, tie),
+        balanced=_best(ours, _balance(ours), tie) if swept and ours else None,
+        against=_against(ours, [pair for pair in measured if pair[0].way.reference]),
+        tie=tie,
+        measured_tie=section.noise is not None,
     )
 
 
-def _ties(
-    measured: Sequence[Measured], best: Measured, value: Callable[[Figures], float]
-) -> list[str] | None:
-    """Ways that are as good as the best; None if all of several are."""
-    limit = value(best[1]) * (1 + TIE)
-    ties = [row.way.label for row, figures in measured if row is not best[0] and value(figures) <= limit]
-    return None if ties and len(ties) == len(measured) - 1 else ties
+class _Value(NamedTuple):
+    """What a row is judged by, and how much of it varies from run to run: a count of requests does not."""
+
+    whole: float
+    varying: float
 
 
-def _named(best: Row, figure: str, ties: Sequence[str] | None) -> str:
-    if ties is None:
-        return f"no difference, all are within {TIE:.0%} of {figure}."
-    return f"{best.way.label} ({figure}{f'; within {TIE:.0%}: ' + ', '.join(ties) if ties else ''})."
+def _time(figures: Figures) -> _Value:
+    return _Value(figures.seconds, figures.seconds)
+
+
+def _cost(figures: Figures) -> _Value:
+    return _Value(figures.usd, figures.compute_usd)
+
+
+def _balance(measured: Sequence[Measured]) -> Callable[[Figures], _Value]:
+    slowest = max(figures.seconds for _, figures in measured)
+    dearest = max(figures.usd for _, figures in measured)
+
+    def weighed(figures: Figures) -> _Value:
+        time = 0.5 * figures.seconds / slowest
+        return _Value(time + 0.5 * figures.usd / dearest, time + 0.5 * figures.compute_usd / dearest)
+
+    return weighed
+
+
+def _best(measured: Sequence[Measured], value: Callable[[Figures], _Value], tie: float) -> Choice:
+    row, figures = min(measured, key=lambda pair: value(pair[1]).whole)
+    best = value(figures)
+    limit = best.whole + best.varying * tie
+    ties = [other for other, found in measured if other is not row and value(found).whole <= limit]
+    return Choice(row, figures, None if ties and len(ties) == len(measured) - 1 else ties)
+
+
+def _against(ours: Sequence[Measured], theirs: Sequence[Measured]) -> AgainstReference | None:
+    if not ours or not theirs:
+        return None
+    _, best = min(ours, key=lambda pair: pair[1].usd)
+    reference, other = min(theirs, key=lambda pair: pair[1].usd)
+    return AgainstReference(
+        reference,
+        best.usd / other.usd,
+        best.compute_usd / other.compute_usd,
+        best.seconds / other.seconds,
+    )
+
+
+def _dollars(figures: Figures) -> str:
+    return f"{figures.usd * 1000:.3f} USD per 1,000 runs"

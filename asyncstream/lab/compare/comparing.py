@@ -9,12 +9,15 @@ from asyncstream.errors import AsyncstreamError
 from asyncstream.lab.compare import workloads
 from asyncstream.lab.compare.display import Display
 from asyncstream.lab.compare.endpoint import EndpointTestbed
+from asyncstream.lab.compare.functions import Functions
 from asyncstream.lab.compare.rounds import Turn, source_prefix, take, turns
 from asyncstream.lab.compare.settings import Settings
 from asyncstream.lab.compare.testbed import LabTestbed
+from asyncstream.lab.compare.variants import repeated
 from asyncstream.lab.s3 import LabS3Error
+from asyncstream.lab.xray import XRayError
 from asyncstream.report.comparison import Comparison, Environment, Network
-from asyncstream.report.measurement import Failure, Measured, Run
+from asyncstream.report.measurement import Failure, Measured, Run, Workload
 from asyncstream.report.rows import section
 
 # The reason for an early end, where the user gave it.
@@ -24,26 +27,34 @@ CTRL_C = "Ctrl-C"
 def compare(settings: Settings, display: Display) -> Comparison:
     """Run everything. Ctrl-C ends it early, with what was measured by then and nothing left behind."""
     created = datetime.now(UTC).isoformat(timespec="seconds")
-    planned = list(turns(settings.rounds, settings.workloads, settings.variants))
+    again = repeated(settings.variants) if settings.repeated else None
+    sizes: list[int | None] = [*settings.memory] or [None]
+    planned = list(turns(settings.rounds, settings.workloads, settings.variants, sizes, again))
+    limits = ""
     done: list[tuple[Turn, Run | Failure]] = []
     ended_early: str | None = None
     try:
-        with display.showing(len(planned)), _open_testbed(settings) as testbed:
+        with (
+            display.showing(len(planned)),
+            _open_testbed(settings) as testbed,
+            Functions(settings.variants, testbed.environment(), traced=settings.traced) as functions,
+        ):
+            limits = functions.limits
             for workload in settings.workloads:
                 display.preparing(workload)
                 testbed.put_sources(source_prefix(workload), workloads.names(workload), workload.size)
             for turn in planned:
                 display.started(turn)
-                run = take(turn, testbed, settings.concurrency)
+                run = take(turn, testbed, functions, settings.concurrency)
                 done.append((turn, run))
                 display.finished(turn, run)
     except KeyboardInterrupt:
         ended_early = CTRL_C
-    except (AsyncstreamError, LabS3Error) as error:
+    except (AsyncstreamError, LabS3Error, XRayError) as error:
         if not done:
             raise AsyncstreamError(str(error)) from error
         ended_early = str(error)
-    return _comparison(settings, created, done, ended_early)
+    return _comparison(settings, created, limits, done, ended_early)
 
 
 def _open_testbed(settings: Settings) -> LabTestbed | EndpointTestbed:
@@ -53,20 +64,14 @@ def _open_testbed(settings: Settings) -> LabTestbed | EndpointTestbed:
 
 
 def _comparison(
-    settings: Settings, created: str, done: list[tuple[Turn, Run | Failure]], ended_early: str | None
+    settings: Settings,
+    created: str,
+    limits: str,
+    done: list[tuple[Turn, Run | Failure]],
+    ended_early: str | None,
 ) -> Comparison:
     sections = [
-        section(
-            workload,
-            [
-                Measured(
-                    variant.way,
-                    [run for turn, run in done if turn.workload == workload and turn.variant is variant],
-                )
-                for variant in settings.variants
-            ],
-            settings.billing,
-        )
+        section(workload, _measured(settings, workload, done), settings.billing)
         for workload in settings.workloads
     ]
     endpoint = settings.endpoint_url
@@ -82,10 +87,35 @@ def _comparison(
         concurrency=settings.concurrency,
         rounds=settings.rounds,
         billing=settings.billing,
+        memory=settings.memory,
+        limits=limits,
         sections=sections,
         verified=sum(isinstance(run, Run) for _, run in done),
         ended_early=ended_early,
     )
+
+
+def _measured(
+    settings: Settings, workload: Workload, done: list[tuple[Turn, Run | Failure]]
+) -> list[Measured]:
+    """All runs over one workload: ways in their order, of each its sizes."""
+    sizes: list[int | None] = [*settings.memory] or [None]
+    return [
+        Measured(
+            variant.way,
+            size,
+            [
+                run
+                for turn, run in done
+                if (turn.workload, turn.variant, turn.memory_mb, turn.repeat)
+                == (workload, variant, size, repeat)
+            ],
+            repeat,
+        )
+        for variant in settings.variants
+        for size in sizes
+        for repeat in (False, True)
+    ]
 
 
 def environment() -> Environment:

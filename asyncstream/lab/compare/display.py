@@ -97,7 +97,9 @@ class LiveDisplay:
 
 
 def _told(turn: Turn) -> str:
-    return f"{turn.workload.name}, {turn.variant.way.label}, round {turn.round}"
+    size = "" if turn.memory_mb is None else f" at {turn.memory_mb:,} MB"
+    again = " once more" if turn.repeat else ""
+    return f"{turn.workload.name}, {turn.variant.way.label}{size}{again}, round {turn.round}"
 
 
 def _outcome(run: Run | Failure) -> str:

@@ -19,6 +19,7 @@ from botocore.config import Config
 from botocore.exceptions import BotoCoreError, ClientError
 
 from asyncstream.errors import S3Error
+from asyncstream.lab.compare.testbed import users_settings
 from asyncstream.lab.compare.verification import Checksum
 from asyncstream.lab.s3.checksums import crc64nvme, encoded_crc64nvme
 from asyncstream.lab.s3.content import SyntheticContent
@@ -92,8 +93,9 @@ class EndpointTestbed:
             self._undo.close()
 
     def environment(self) -> Mapping[str, str]:
-        """See `Testbed`: the user's own, for the credentials."""
-        return {**os.environ, "AWS_ENDPOINT_URL_S3": self._endpoint_url}
+        """See `Testbed`: with all that may lead to the user's credentials."""
+        own = {name: value for name, value in os.environ.items() if name.startswith("AWS_") or name == "HOME"}
+        return own | users_settings() | {"AWS_ENDPOINT_URL_S3": self._endpoint_url}
 
     def source(self, prefix: str) -> str:
         """See `Testbed`."""

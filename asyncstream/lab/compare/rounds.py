@@ -7,7 +7,7 @@ from msgspec.structs import replace
 
 from asyncstream.errors import AsyncstreamError
 from asyncstream.lab.compare import verification, workloads
-from asyncstream.lab.compare.process import call_handler
+from asyncstream.lab.compare.functions import Functions
 from asyncstream.lab.compare.testbed import Testbed
 from asyncstream.lab.compare.variants import Variant
 from asyncstream.report.measurement import Failure, Run, Workload
@@ -15,19 +15,30 @@ from asyncstream.report.measurement import Failure, Run, Workload
 
 @dataclass(frozen=True, slots=True)
 class Turn:
-    """One run to be made."""
+    """One run to be made. `repeat`: made already, and only to show how far apart the two come out."""
 
     round: int
     workload: Workload
     variant: Variant
+    memory_mb: int | None
+    repeat: bool = False
 
 
-def turns(rounds: int, files: Sequence[Workload], variants: Sequence[Variant]) -> Iterator[Turn]:
+def turns(
+    rounds: int,
+    files: Sequence[Workload],
+    variants: Sequence[Variant],
+    sizes: Sequence[int | None],
+    repeated: Variant | None,
+) -> Iterator[Turn]:
     """Every run in its order: variants take turns, so that a slow minute of the machine hits them all."""
     for round_ in range(1, rounds + 1):
         for workload in files:
-            for variant in variants:
-                yield Turn(round_, workload, variant)
+            for size in sizes:
+                for variant in variants:
+                    yield Turn(round_, workload, variant, size)
+                if repeated is not None:
+                    yield Turn(round_, workload, repeated, size, repeat=True)
 
 
 def source_prefix(workload: Workload) -> str:
@@ -35,14 +46,15 @@ def source_prefix(workload: Workload) -> str:
     return f"{workload.files}x{workload.size}/"
 
 
-def take(turn: Turn, testbed: Testbed, concurrency: int) -> Run | Failure:
+def take(turn: Turn, testbed: Testbed, functions: Functions, concurrency: int) -> Run | Failure:
     """Make one run, and verify every byte of it."""
     source = source_prefix(turn.workload)
-    results = f"round-{turn.round}/{turn.variant.way.name}/{source}"
+    size = f"{turn.memory_mb or 'all'}{'-again' if turn.repeat else ''}"
+    results = f"round-{turn.round}/{turn.variant.way.name}/{size}/{source}"
     config = {"max_concurrency": concurrency, **turn.variant.config}
     event = workloads.event(turn.workload, testbed.source(source), testbed.destination(results), config)
     testbed.start_counting()
-    run = call_handler(turn.variant, event, testbed.environment())
+    run = functions.invoke(turn.variant, turn.memory_mb, event)
     if isinstance(run, Failure):
         testbed.discard(results)
         return run

@@ -21,6 +21,9 @@ class Settings:
     Attributes:
         command: the command line that asks for it, told with the results.
         concurrency: files or parts in flight, where a variant has several at once.
+        memory: sizes of function to sweep, in MB; empty: each way has all it wants.
+        traced: whether every run is traced.
+        repeated: whether one variant is measured twice.
         model: the lab's network model; not used with `endpoint_url`.
         endpoint_url: another S3 than the lab's.
         source_bucket, destination_bucket: buckets there; None makes new ones.
@@ -31,6 +34,9 @@ class Settings:
     variants: list[Variant]
     rounds: int
     concurrency: int
+    memory: list[int]
+    traced: bool
+    repeated: bool
     billing: Billing
     model: str
     tls: bool = False
@@ -47,8 +53,7 @@ def checked(options: argparse.Namespace) -> Settings:
     """
     _check_number("--rounds", options.rounds, 1, 100)
     _check_number("--concurrency", options.concurrency, 1, 1000)
-    if options.memory is not None:
-        _check_number("--memory", options.memory, SMALLEST_MB, LARGEST_MB)
+    memory = _sizes(options.memory) if options.memory else []
     files = [workloads.parse(text) for text in options.files or workloads.DEFAULT]
     if len(set(files)) < len(files):
         raise InputError("--files names the same files twice")
@@ -64,13 +69,27 @@ def checked(options: argparse.Namespace) -> Settings:
         variants=variants.chosen(options.variants.split(",")) if options.variants else list(VARIANTS),
         rounds=options.rounds,
         concurrency=options.concurrency,
-        billing=Billing(prices.load(options.prices), options.architecture, options.memory),
+        memory=memory,
+        traced=options.trace,
+        repeated=options.repeat,
+        billing=Billing(prices.load(options.prices), options.architecture),
         model=options.model,
         tls=options.tls,
         endpoint_url=options.endpoint_url,
         source_bucket=options.source_bucket,
         destination_bucket=options.destination_bucket,
     )
+
+
+def _sizes(text: str) -> list[int]:
+    """Read `128,512,1769`."""
+    try:
+        sizes = sorted({int(size) for size in text.split(",")})
+    except ValueError:
+        raise InputError(f"--memory {text!r}: write sizes in MB, such as 128,512,1769") from None
+    for size in sizes:
+        _check_number("--memory", size, SMALLEST_MB, LARGEST_MB)
+    return sizes
 
 
 def _check_number(name: str, number: int, least: int, most: int) -> None:

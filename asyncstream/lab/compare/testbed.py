@@ -8,6 +8,7 @@ from collections.abc import Mapping, Sequence
 from types import TracebackType
 from typing import Protocol, Self
 
+from asyncstream.config import ENV_PREFIX
 from asyncstream.lab.compare.verification import Checksum
 from asyncstream.lab.s3 import LabS3
 
@@ -18,7 +19,7 @@ class Testbed(Protocol):
     server: str
 
     def environment(self) -> Mapping[str, str]:
-        """Environment variables of a process that is to find it."""
+        """Environment variables of a function that is to find it, and the user's settings of asyncstream."""
 
     def source(self, prefix: str) -> str:
         """The URI of a prefix among the sources."""
@@ -43,6 +44,11 @@ class Testbed(Protocol):
 
     def discard(self, prefix: str) -> None:
         """Drop the results under a prefix."""
+
+
+def users_settings() -> dict[str, str]:
+    """The `ASYNCSTREAM_` variables: the user's way to tune what is compared."""
+    return {name: value for name, value in os.environ.items() if name.startswith(ENV_PREFIX)}
 
 
 class LabTestbed:
@@ -71,9 +77,8 @@ class LabTestbed:
 
     def environment(self) -> Mapping[str, str]:
         """See `Testbed`; nothing of the user's own AWS settings is let through."""
-        others = {name: value for name, value in os.environ.items() if not name.startswith("AWS_")}
         nothing = {"AWS_CONFIG_FILE": os.devnull, "AWS_SHARED_CREDENTIALS_FILE": os.devnull}
-        return others | nothing | self._lab.environment()
+        return users_settings() | nothing | self._lab.environment()
 
     def source(self, prefix: str) -> str:
         """See `Testbed`."""

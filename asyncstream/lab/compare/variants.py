@@ -9,36 +9,46 @@ from asyncstream.errors import InputError
 from asyncstream.report.measurement import Way
 
 _ROOT = Path(__file__).parents[3]
-_HANDLERS = _ROOT / "handlers"
-_REFERENCE = Path(__file__).with_name("reference.py")
+_REFERENCE = Path(__file__).with_name("reference")
 
 
 @dataclass(frozen=True, slots=True)
 class Variant:
-    """One way: a handler's file and function, and what its event's `config` says."""
+    """One way: a function's code and handler, and what its event's `config` says."""
 
     way: Way
-    file: Path
-    function: str = "handler"
+    code: Path
+    handler: str
     config: Mapping[str, Any] = field(default_factory=dict)
 
 
-def _ours(name: str, label: str, file: str, *, multipart: bool) -> Variant:
+def _ours(name: str, label: str, module: str, *, multipart: bool) -> Variant:
     # Said in the event although the handlers mean the same: an ASYNCSTREAM_MULTIPART in the user's
     # environment must not make rows lie.
-    return Variant(Way(name, label), _HANDLERS / file, config={"multipart": multipart})
+    return Variant(Way(name, label), _ROOT, f"handlers.{module}.handler", {"multipart": multipart})
+
+
+def _theirs(name: str, label: str, function: str) -> Variant:
+    return Variant(Way(name, label, reference=True), _REFERENCE, f"counted.{function}")
 
 
 VARIANTS = (
-    _ours("sequential", "sequential", "sequential.py", multipart=False),
-    _ours("threads", "threads", "threads.py", multipart=False),
-    _ours("threads-multipart", "threads + multipart", "threads_multipart.py", multipart=True),
+    _ours("sequential", "sequential", "sequential", multipart=False),
+    _ours("threads", "threads", "threads", multipart=False),
+    _ours("threads-multipart", "threads + multipart", "threads_multipart", multipart=True),
     # Not one of the four functions: so that the engine's share and multipart's can be told apart.
-    _ours("asyncio", "asyncio", "asyncio_multipart.py", multipart=False),
-    _ours("asyncio-multipart", "asyncio + multipart", "asyncio_multipart.py", multipart=True),
-    Variant(Way("boto3", "boto3 one by one", reference=True), _REFERENCE, "one_by_one"),
-    Variant(Way("boto3-pool", "boto3 thread pool", reference=True), _REFERENCE, "thread_pool"),
+    _ours("asyncio", "asyncio", "asyncio_multipart", multipart=False),
+    _ours("asyncio-multipart", "asyncio + multipart", "asyncio_multipart", multipart=True),
+    _theirs("boto3", "boto3 one by one", "one_by_one"),
+    _theirs("boto3-pool", "boto3 thread pool", "thread_pool"),
 )
+
+
+def repeated(variants: Sequence[Variant]) -> Variant:
+    """The variant that is measured twice, to see how far apart one thing comes out: one that has files in
+    flight together, as those vary most.
+    """
+    return next((v for v in variants if not v.way.reference and v.way.name != "sequential"), variants[0])
 
 
 def chosen(names: Sequence[str]) -> list[Variant]:

@@ -9,7 +9,7 @@ from asyncstream.report.measurement import Workload
 from asyncstream.report.sizes import parse_size
 
 # Large files show what a connection's rate costs, small ones what a request does.
-DEFAULT = ("10x100MB", "2000x16KiB")
+DEFAULT = ("10x100MB", "500x16KiB")
 MOST_FILES = 20_000
 
 

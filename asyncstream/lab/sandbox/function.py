@@ -56,10 +56,10 @@ def variables(function: Function, runtime_api: str, log_stream: str, daemon: str
     """
     traced = {} if daemon is None else _daemon_variables(daemon)
     return {
-        # First, so that nobody takes Lambda's own names: Lambda refuses such functions.
+        "AWS_DEFAULT_REGION": REGION,
+        # Before the rest, so that nobody takes Lambda's own names: Lambda refuses such functions.
         **function.environment,
         **traced,
-        "AWS_DEFAULT_REGION": REGION,
         "AWS_EXECUTION_ENV": f"AWS_Lambda_python{sys.version_info.major}.{sys.version_info.minor}",
         "AWS_LAMBDA_FUNCTION_MEMORY_SIZE": str(function.size_mb),
         "AWS_LAMBDA_FUNCTION_NAME": function.name,

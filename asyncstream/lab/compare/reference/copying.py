@@ -1,6 +1,6 @@
 """The code people write today, to compare with: boto3 as its documentation shows it, not asyncstream's.
 
-Run by `runner.py` as handlers, with the events that asyncstream's own handlers take.
+Called by `counted.py`, with the events that asyncstream's own handlers take.
 """
 
 from concurrent.futures import ThreadPoolExecutor
