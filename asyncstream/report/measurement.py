@@ -63,9 +63,13 @@ class Run(Struct, frozen=True, kw_only=True):
 
 
 class Failure(Struct, frozen=True):
-    """A run of which no figure counts: the function failed or was ended by Lambda, or a byte is wrong."""
+    """A run of which no figure counts: the function failed or was ended by Lambda, or a byte is wrong.
+
+    `memory` are samples as those of `Run`, where the function had been invoked at all.
+    """
 
     error: str
+    memory: list[MemorySample] = []
 
 
 class Measured(Struct, frozen=True):

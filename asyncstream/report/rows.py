@@ -5,7 +5,7 @@ from statistics import median
 
 from msgspec import Struct
 
-from asyncstream.report.measurement import Failure, Measured, Run, Way, Workload
+from asyncstream.report.measurement import Failure, Measured, MemorySample, Run, Way, Workload
 from asyncstream.report.prices import Architecture, PriceTable, gb_seconds
 from asyncstream.report.sizing import needed_memory
 
@@ -70,7 +70,8 @@ class Figures(Struct, frozen=True, kw_only=True):
 class Row(Struct, frozen=True):
     """One way over one workload in one size of function: its figures, unless all failed, and what failed.
 
-    `run` is the good run of the median duration, for its memory samples and its trace.
+    `run` is the good run of the median duration, for its memory samples and its trace. `memory` are those
+    samples, or, where no run was good, what was sampled until the function failed.
     """
 
     way: Way
@@ -78,6 +79,7 @@ class Row(Struct, frozen=True):
     figures: Figures | None
     errors: list[str]
     run: Run | None = None
+    memory: list[MemorySample] = []
 
     @property
     def short(self) -> str:
@@ -110,6 +112,7 @@ def section(workload: Workload, measured: Sequence[Measured], billing: Billing) 
             _against(figures.get((BASELINE, row.memory_mb)), figures[row.way.name, row.memory_mb]),
             _errors(row.runs),
             _median_run(row.runs),
+            _memory(row.runs),
         )
         for row in measured
         if row.runs and not row.repeat  # an interrupted comparison has none of the later ones
@@ -137,6 +140,11 @@ def _good(runs: Sequence[Run | Failure]) -> list[Run]:
 def _median_run(runs: Sequence[Run | Failure]) -> Run | None:
     good = sorted(_good(runs), key=lambda run: run.seconds)
     return good[(len(good) - 1) // 2] if good else None
+
+
+def _memory(runs: Sequence[Run | Failure]) -> list[MemorySample]:
+    good = _median_run(runs)
+    return good.memory if good else next((run.memory for run in runs if run.memory), [])
 
 
 def _errors(runs: Sequence[Run | Failure]) -> list[str]:

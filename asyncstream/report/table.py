@@ -92,7 +92,8 @@ def notes(comparison: Comparison) -> Iterator[str]:
     """How to read the figures."""
     if comparison.memory:
         yield (
-            f"Each size has its share of a vCPU (1 is {MB_PER_VCPU:,} MB) and its memory: {comparison.limits}. "
+            f"Each size has its share of a vCPU (1 is {MB_PER_VCPU:,} MB) and its memory: "
+            f"{comparison.limits}. "
             "Wall times are those of this machine's CPU."
         )
     else:

@@ -66,12 +66,11 @@ class Functions:
             payload = json.loads(reply["Payload"].read())
         except (BotoCoreError, ClientError) as error:
             raise AsyncstreamError(f"the function {name} cannot be invoked: {error}") from error
-        if "FunctionError" in reply:
-            return Failure(_told(payload))
-        if problem := failure_in(payload):
-            return Failure(problem)
         report = read_report(base64.b64decode(reply["LogResult"]).decode(errors="replace"))
         seen = self._sandbox.observed(report.request_id)
+        problem = _told(payload) if "FunctionError" in reply else failure_in(payload)
+        if problem is not None:
+            return Failure(problem, seen.memory)
         return Run(
             seconds=report.seconds,
             cpu_seconds=seen.cpu_seconds,

@@ -2,7 +2,9 @@
 
 A function has memory/1,769 of a vCPU (Lambda developer guide, "Configure Lambda function memory"), handed
 out in periods of 20 ms. While it starts it has a whole one whatever its size: undocumented, but what is
-measured on Lambda.
+measured on Lambda. A group is charged for the pages that it was the first to touch: of the interpreter and
+its libraries, which other processes here have in memory too, hardly any. That is about 10 MB to a function's
+favour.
 """
 
 import itertools
