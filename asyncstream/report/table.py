@@ -19,7 +19,7 @@ from asyncstream.report.comparison import Comparison
 from asyncstream.report.measurement import Workload
 from asyncstream.report.rows import Figures, Row, Section
 from asyncstream.report.sizing import MB_PER_VCPU, SMALLEST_MB, SPARE
-from asyncstream.report.verdict import verdict
+from asyncstream.report.verdict import TIE, verdict
 
 # Where no terminal tells a width: files, pipes, the logs of a CI.
 DEFAULT_WIDTH = 118
@@ -117,8 +117,11 @@ def notes(comparison: Comparison) -> Iterator[str]:
     if inits:
         told = ", ".join(f"{label} {seconds:.2f}" for label, seconds in inits.items())
         yield f"Not in the figures: CPU seconds of the environment's start, imports included: {told}."
-    if noises := [section.noise for section in comparison.sections if section.noise is not None]:
+    noises = [section.noise for section in comparison.sections if section.noise is not None]
+    if noises:
         yield f"Noise: one way measured twice came out up to {max(noises):.1%} apart; less is called a tie."
+    else:
+        yield f"No way was measured twice: a difference of less than {TIE:.0%} is called a tie."
     yield f"Verified: every byte of {comparison.verified} runs (size and CRC64NVME of each file)."
     if comparison.ended_early:
         yield f"Ended early ({comparison.ended_early}): the rows that are missing were not measured."
@@ -173,9 +176,8 @@ def _table(section: Section, columns: list[Column], padding: int) -> Table:
         table.add_column("\nMB", justify="right", no_wrap=True)
     for column in columns:
         table.add_column(column.heading, justify="right", no_wrap=True)
-    for before, row, after in zip(
-        [None, *section.rows], section.rows, [*section.rows[1:], None], strict=False
-    ):
+    rows = sorted(section.rows, key=lambda row: row.way.reference)
+    for before, row, after in zip([None, *rows], rows, [*rows[1:], None], strict=False):
         new_way = before is None or before.way != row.way
         last_of_way = after is not None and after.way != row.way
         last_of_ours = after is not None and after.way.reference and not row.way.reference

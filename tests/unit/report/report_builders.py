@@ -18,18 +18,25 @@ def a_run(
         seconds=seconds,
         cpu_seconds=cpu,
         peak_bytes=peak_mib * 2**20,
-        import_seconds=0.2,
-        import_cpu_seconds=0.15,
+        init_seconds=0.2,
+        init_cpu_seconds=0.15,
         requests=REQUESTS if requests is None else requests,
     )
 
 
-def measured(name: str, *runs: Run | Failure, label: str = "", reference: bool = False) -> Measured:
-    return Measured(Way(name, label or name, reference), list(runs))
+def measured(
+    name: str,
+    *runs: Run | Failure,
+    label: str = "",
+    reference: bool = False,
+    memory_mb: int | None = None,
+    repeat: bool = False,
+) -> Measured:
+    return Measured(Way(name, label or name, reference), memory_mb, list(runs), repeat)
 
 
-def a_section(*rows: Measured, memory_mb: int | None = None, workload: Workload = TEN_FILES) -> Section:
-    return section(workload, rows, Billing(load(), "arm64", memory_mb))
+def a_section(*rows: Measured, workload: Workload = TEN_FILES) -> Section:
+    return section(workload, rows, Billing(load(), "arm64"))
 
 
 def a_comparison(
@@ -37,7 +44,7 @@ def a_comparison(
     *,
     rounds: int = 1,
     model: str | None = "53/90/25",
-    memory_mb: int | None = None,
+    memory: Sequence[int] = (),
     ended_early: str | None = None,
 ) -> Comparison:
     return Comparison(
@@ -47,7 +54,9 @@ def a_comparison(
         network=Network("the lab", model, tls=False),
         concurrency=10,
         rounds=rounds,
-        billing=Billing(load(), "arm64", memory_mb),
+        billing=Billing(load(), "arm64"),
+        memory=list(memory),
+        limits="cgroup v1",
         sections=list(sections),
         verified=7,
         ended_early=ended_early,

@@ -8,7 +8,7 @@ from asyncstream.report.measurement import Failure
 
 def test_the_document_says_what_it_is_and_how_to_repeat_it() -> None:
     read = json.loads(document(a_comparison([a_section(measured("sequential", a_run()))])))
-    assert (read["format"], read["version"]) == (FORMAT, VERSION) == ("asyncstream-compare", 1)
+    assert (read["format"], read["version"]) == (FORMAT, VERSION) == ("asyncstream-compare", 2)
     assert read["command"] == "asyncstream compare"
     assert read["network"]["model"] == "53/90/25"
     assert read["billing"]["prices"]["date"]
@@ -30,7 +30,15 @@ def test_failed_rows_have_their_error_and_no_figures() -> None:
     assert read["sections"][0]["rows"] == [
         {
             "way": {"name": "threads", "label": "threads", "reference": False},
-            "figures": None,
+            "memory_mb": None,
             "errors": ["Boom: no"],
+            "figures": None,
         }
     ]
+
+
+def test_a_section_says_what_it_comes_to_and_how_noisy_it_was() -> None:
+    rows = [measured("threads", a_run(10.0)), measured("threads", a_run(11.0), repeat=True)]
+    section = json.loads(document(a_comparison([a_section(*rows)])))["sections"][0]
+    assert section["verdict"][0].startswith("Fastest: threads")
+    assert round(section["noise"], 6) == 0.1

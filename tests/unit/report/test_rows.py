@@ -1,7 +1,7 @@
 import pytest
 from report_builders import a_run, a_section, measured
 
-from asyncstream.report.measurement import Failure
+from asyncstream.report.measurement import Failure, MemorySample
 from asyncstream.report.rows import Figures, Row, Section
 
 
@@ -34,8 +34,8 @@ def test_what_is_billed_is_what_was_needed() -> None:
     assert row.usd == pytest.approx(row.compute_usd + row.requests_usd)
 
 
-def test_a_fixed_memory_is_billed_whatever_was_needed() -> None:
-    row = figures(a_section(measured("threads", a_run(10.0, 5.0, 60)), memory_mb=512))
+def test_the_size_of_a_sweep_is_billed_whatever_was_needed() -> None:
+    row = figures(a_section(measured("threads", a_run(10.0, 5.0, 60), memory_mb=512)))
     assert (row.needed_mb, row.billed_mb) == (885, 512)
     assert row.gb_seconds == 5.0
 
@@ -56,7 +56,15 @@ def test_without_the_sequential_way_there_are_no_ratios(others: list[object]) ->
 
 def test_a_way_that_always_failed_has_no_figures() -> None:
     section = a_section(measured("threads", Failure("Boom: no"), Failure("Boom: no")))
-    assert section.rows == [Row(section.rows[0].way, None, ["Boom: no"])]
+    assert section.rows == [Row(section.rows[0].way, None, None, ["Boom: no"])]
+    assert section.rows[0].short == "failed"
+
+
+def test_a_function_that_lambda_ended_says_so_in_short_and_shows_its_memory() -> None:
+    samples = [MemorySample(0.0, 10), MemorySample(0.05, 20)]
+    failure = Failure("Runtime.OutOfMemory: Runtime exited with error: signal: killed", samples)
+    row = a_section(measured("boto3", failure, memory_mb=128)).rows[0]
+    assert (row.short, row.memory) == ("out of memory", samples)
 
 
 def test_failed_runs_do_not_count_in_the_figures_and_are_told() -> None:
@@ -69,3 +77,35 @@ def test_failed_runs_do_not_count_in_the_figures_and_are_told() -> None:
 def test_ways_not_yet_measured_have_no_row() -> None:
     section = a_section(measured("sequential", a_run()), measured("threads"))
     assert [row.way.name for row in section.rows] == ["sequential"]
+
+
+def test_ratios_are_to_the_sequential_way_of_the_same_size() -> None:
+    section = a_section(
+        measured("sequential", a_run(40.0), memory_mb=128),
+        measured("sequential", a_run(20.0), memory_mb=512),
+        measured("threads", a_run(30.0), memory_mb=128),
+        measured("threads", a_run(10.0), memory_mb=512),
+    )
+    assert [figures(section, position).time_ratio for position in (2, 3)] == [0.75, 0.5]
+
+
+def test_the_run_that_is_shown_is_the_one_of_the_median_duration() -> None:
+    section = a_section(measured("threads", a_run(10.0), a_run(30.0), a_run(20.0)))
+    assert section.rows[0].run is not None
+    assert section.rows[0].run.seconds == 20.0
+
+
+def test_noise_is_the_largest_difference_between_medians_of_one_thing_and_no_row() -> None:
+    section = a_section(
+        measured("threads", a_run(10.0), a_run(11.0), a_run(12.0), memory_mb=128),
+        measured("threads", a_run(10.0), memory_mb=128, repeat=True),
+        measured("threads", a_run(5.0), memory_mb=512),
+        measured("threads", a_run(5.2), memory_mb=512, repeat=True),
+    )
+    assert section.noise == pytest.approx(0.1)
+    assert [row.memory_mb for row in section.rows] == [128, 512]
+
+
+def test_without_a_second_measurement_the_noise_is_not_known() -> None:
+    assert a_section(measured("threads", a_run())).noise is None
+    assert a_section(measured("threads", a_run()), measured("threads", repeat=True)).noise is None

@@ -83,9 +83,41 @@ def test_the_heading_says_what_the_network_is(
     assert told in text
 
 
-def test_a_fixed_memory_is_said(monkeypatch: pytest.MonkeyPatch) -> None:
-    section = a_section(measured("sequential", a_run()), memory_mb=512)
-    assert "counted with 512 MB" in drawn(a_comparison([section], memory_mb=512), 300, monkeypatch)
+def a_sweep() -> Comparison:
+    killed = Failure("Runtime.OutOfMemory: Runtime exited with error: signal: killed")
+    rows = [
+        measured("threads", a_run(40.0), label="threads + multipart", memory_mb=128),
+        measured("threads", a_run(11.0), label="threads + multipart", memory_mb=1769),
+        measured("boto3", killed, label="boto3 thread pool", reference=True, memory_mb=128),
+        measured("boto3", a_run(12.0), label="boto3 thread pool", reference=True, memory_mb=1769),
+    ]
+    return a_comparison([a_section(*rows)], memory=[128, 1769])
+
+
+@pytest.mark.parametrize("width", [80, 100, 120])
+def test_a_sweep_has_a_row_for_each_size(width: int, monkeypatch: pytest.MonkeyPatch) -> None:
+    text = drawn(a_sweep(), width, monkeypatch)
+    assert max(map(len, text.splitlines())) <= width
+    rows = [line.split() for line in text.splitlines()]
+    assert ["threads", "+", "multipart", "128", "40.0"] in [row[:5] for row in rows]
+    assert ["1,769", "11.0"] in [row[:2] for row in rows]
+    assert ["boto3", "thread", "pool", "128", "out", "of", "memory"] in rows
+
+
+def test_a_size_that_is_too_small_is_a_finding_and_no_error(monkeypatch: pytest.MonkeyPatch) -> None:
+    assert a_sweep().errors == []
+    assert "FAILED" not in drawn(a_sweep(), 120, monkeypatch)
+
+
+def test_a_sweep_says_how_sizes_were_held(monkeypatch: pytest.MonkeyPatch) -> None:
+    assert "and its memory: cgroup v1." in drawn(a_sweep(), 300, monkeypatch)
+
+
+def test_noise_is_told_measured_or_assumed(monkeypatch: pytest.MonkeyPatch) -> None:
+    once = measured("threads", a_run(10.0))
+    again = measured("threads", a_run(10.5), repeat=True)
+    assert "up to 5.0% apart" in drawn(a_comparison([a_section(once, again)]), 300, monkeypatch)
+    assert "less than 3% is called a tie" in drawn(a_comparison([a_section(once)]), 300, monkeypatch)
 
 
 def test_an_early_end_is_said(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -1,43 +1,98 @@
+import pytest
 from report_builders import a_run, a_section, measured
 
 from asyncstream.report.measurement import Failure
-from asyncstream.report.verdict import verdict
+from asyncstream.report.rows import Section
+from asyncstream.report.verdict import Verdict, name_of, verdict
+
+
+def found(section: Section) -> Verdict:
+    verdict_ = verdict(section)
+    assert verdict_ is not None
+    return verdict_
+
+
+def said(section: Section) -> str:
+    return " ".join(found(section).sentences())
 
 
 def test_the_fastest_and_the_cheapest_way_are_named() -> None:
-    told = verdict(
-        a_section(
-            measured("sequential", a_run(20.0, 0.5)),
-            measured("threads", a_run(10.0, 5.0)),
-        )
-    )
-    assert told.startswith("Fastest: threads (10.0 s, 0.50 x sequential). Cheapest: sequential (")
+    section = a_section(measured("sequential", a_run(20.0, 0.5)), measured("threads", a_run(10.0, 5.0)))
+    assert said(section).startswith("Fastest: threads (10.0 s, 0.50 x sequential). Cheapest: sequential (")
 
 
-def test_a_difference_within_the_noise_is_a_tie() -> None:
-    told = verdict(
-        a_section(
-            measured("threads", a_run(10.0)), measured("asyncio", a_run(10.2)), measured("slow", a_run(20))
-        )
-    )
-    assert "threads (10.0 s; within 3%: asyncio)" in told
+def test_a_difference_below_the_assumed_noise_is_a_tie() -> None:
+    ways = [measured("threads", a_run(10.0)), measured("asyncio", a_run(10.2)), measured("slow", a_run(20))]
+    assert "threads (10.0 s; as good: asyncio)" in said(a_section(*ways))
 
 
 def test_a_larger_difference_is_none() -> None:
-    told = verdict(a_section(measured("threads", a_run(10.0)), measured("asyncio", a_run(10.5))))
+    told = said(a_section(measured("threads", a_run(10.0)), measured("asyncio", a_run(10.5))))
     assert "Fastest: threads (10.0 s)." in told
 
 
+@pytest.mark.parametrize(("again", "told"), [(11.0, "as good: asyncio"), (10.1, "threads (10.0 s).")])
+def test_measured_noise_takes_the_place_of_the_assumed(again: float, told: str) -> None:
+    ways = [measured("threads", a_run(10.0)), measured("asyncio", a_run(10.5)), measured("slow", a_run(20))]
+    section = a_section(*ways, measured("threads", a_run(again), repeat=True))
+    assert told in said(section)
+
+
 def test_where_all_are_as_good_none_is_named() -> None:
-    requests = {"PutObject": 500}
-    rows = [measured(name, a_run(requests=requests)) for name in ("sequential", "threads")]
-    assert "Cheapest: no difference, all are within 3% of 2.5" in verdict(a_section(*rows))
+    rows = [measured(name, a_run()) for name in ("sequential", "threads")]
+    assert "Fastest: no difference, all are as good as 10.0 s." in said(a_section(*rows))
+
+
+def test_noise_blurs_the_time_and_not_the_count_of_requests() -> None:
+    # 5 % more in all, but requests make most of it and are exact: no tie.
+    few, many = {"PutObject": 1000}, {"PutObject": 1050}
+    section = a_section(
+        measured("threads", a_run(10.0, requests=few)),
+        measured("asyncio", a_run(10.0, requests=many)),
+        measured("threads", a_run(12.0, requests=few), repeat=True),
+    )
+    assert found(section).cheapest.ties == []
+
+
+def test_many_ties_are_counted_and_not_all_named() -> None:
+    ways = [measured(f"way {number}", a_run(10.0)) for number in range(6)]
+    assert "as good: way 1, way 2, way 3, 2 more)" in said(a_section(*ways, measured("slow", a_run(50.0))))
 
 
 def test_reference_code_may_win() -> None:
-    told = verdict(a_section(measured("threads", a_run(10.0)), measured("boto3", a_run(5.0), reference=True)))
+    told = said(a_section(measured("threads", a_run(10.0)), measured("boto3", a_run(5.0), reference=True)))
     assert "Fastest: boto3" in told
 
 
 def test_nothing_measured_has_no_winner() -> None:
-    assert not verdict(a_section(measured("threads", Failure("Boom: no"))))
+    assert verdict(a_section(measured("threads", Failure("Boom: no")))) is None
+
+
+def test_the_best_balance_of_a_sweep_is_neither_extreme() -> None:
+    section = a_section(
+        measured("threads", a_run(100.0), memory_mb=128),
+        measured("threads", a_run(20.0), memory_mb=512),
+        measured("threads", a_run(18.0), memory_mb=10_240),
+        measured("boto3", a_run(1.0, requests={}), reference=True, memory_mb=128),
+    )
+    balanced = found(section).balanced
+    assert balanced is not None
+    assert name_of(balanced.row) == "threads at 512 MB"
+
+
+def test_without_a_sweep_there_is_no_balance_to_find() -> None:
+    assert found(a_section(measured("threads", a_run()))).balanced is None
+
+
+def test_our_cheapest_is_compared_with_the_references_cheapest() -> None:
+    section = a_section(
+        measured("threads", a_run(10.0, requests={}), memory_mb=128),
+        measured("threads", a_run(10.0, requests={}), memory_mb=1024),
+        measured("boto3", a_run(20.0, requests={}), reference=True, memory_mb=256),
+        measured("boto3", a_run(20.0, requests={}), reference=True, memory_mb=1024),
+    )
+    against = found(section).against
+    assert against is not None
+    assert name_of(against.reference) == "boto3 at 256 MB"
+    assert (against.seconds, against.compute) == (0.5, pytest.approx(0.25, rel=0.1))
+    assert "Our cheapest against the reference's (boto3 at 256 MB): 0.2" in said(section)

@@ -1,0 +1,34 @@
+from report_builders import a_comparison, a_run, a_section, measured
+
+from asyncstream.report.markdown import markdown
+from asyncstream.report.measurement import Failure
+
+
+def test_each_workload_has_its_verdict_and_a_table_that_github_reads() -> None:
+    rows = [measured("sequential", a_run(20.0)), measured("threads", a_run(10.0, 5.0))]
+    lines = markdown(a_comparison([a_section(*rows)])).splitlines()
+    assert lines[0] == "### 10 x 100 MB"
+    assert lines[2].startswith("- Fastest: threads (10.0 s, 0.50 x sequential)")
+    table = [line for line in lines if line.startswith("|")]
+    assert len(table) == 4
+    assert len({line.count("|") for line in table}) == 1
+    assert table[3].startswith("| threads | 885 | 10.0 | 5.00 | 60 | 20 |")
+
+
+def test_sizes_that_failed_are_rows_of_the_same_width() -> None:
+    killed = Failure("Runtime.OutOfMemory: killed")
+    rows = [measured("threads", a_run(), memory_mb=512), measured("boto3", killed, memory_mb=512)]
+    table = [line for line in markdown(a_comparison([a_section(*rows)])).splitlines() if line.startswith("|")]
+    assert table[3].startswith("| boto3 | 512 | out of memory |")
+    assert len({line.count("|") for line in table}) == 1
+
+
+def test_text_from_outside_stays_text() -> None:
+    told = markdown(a_comparison([a_section(measured("threads", Failure("Boom: <b>|`x`")))]))
+    assert "- **failed**: 10 x 100 MB, threads: Boom: \\<b\\>\\|\\`x\\`" in told
+
+
+def test_how_it_was_measured_is_folded_away() -> None:
+    told = markdown(a_comparison([a_section(measured("threads", a_run()))]))
+    assert "<details><summary>How this was measured</summary>" in told
+    assert "- Again: asyncstream compare" in told
