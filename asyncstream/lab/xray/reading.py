@@ -29,15 +29,14 @@ def read_trace(
         sleep: waits so many seconds.
     """
     end = clock() + seconds
-    seen = -1
+    seen = 0
     while True:
         trace = _read(api, trace_id)
         spans = [] if trace is None else list(all_spans(trace.roots))
-        if len(spans) == seen and all(span.end is not None for span in spans):
+        complete = len(spans) if all(span.end is not None for span in spans) else 0
+        if (complete and complete == seen) or clock() >= end:
             return trace
-        if clock() >= end:
-            return trace
-        seen = len(spans) or -1
+        seen = complete
         sleep(POLL_SECONDS)
 
 

@@ -1,0 +1,182 @@
+"""X-Ray's documents to spans: as the service returns them, as the local ones are, and in any disorder."""
+
+import itertools
+import json
+import time
+from collections.abc import Iterator
+from typing import Any
+
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from xray_fixtures import documents_from
+
+from asyncstream.report.spans import Span, Trace
+from asyncstream.report.xray import trace_of
+
+
+def outline(spans: list[Span], depth: int = 0) -> Iterator[str]:
+    for span in spans:
+        yield f"{'  ' * depth}{span.name}"
+        yield from outline(span.children, depth + 1)
+
+
+def spans_of(trace: Trace) -> dict[str, Span]:
+    found = {}
+    waiting = list(trace.roots)
+    while waiting:
+        span = waiting.pop()
+        found[span.id] = span
+        waiting += span.children
+    return found
+
+
+def test_nested_subsegments_are_a_tree_with_annotations_metadata_and_errors() -> None:
+    trace = trace_of(documents_from("nested"))
+    assert list(outline(trace.roots)) == ["copier", "  file", "    GET", "    PUT", "  file"]
+    (root,) = trace.roots
+    assert root.annotations == {"engine": "threads", "files": 2, "multipart": True}
+    assert root.metadata["asyncstream"]["summary"]["file"]["count"] == 2
+    assert root.kind == "AWS::EC2::Instance"
+    assert root.children[1].error == "SourceNotFound: s3://raw/b does not exist"
+    assert (trace.problems, trace.limit_exceeded) == ([], False)
+
+
+def test_what_was_sent_alone_joins_what_the_service_has_merged() -> None:
+    trace = trace_of(documents_from("merged"))
+    assert list(outline(trace.roots)) == [
+        "copier",
+        "  copier",
+        "    Initialization",
+        "    Invocation",
+        "    asyncstream",
+        "      file",
+        "        part",
+        "    Overhead",
+    ]
+    assert trace.roots[0].kind == "AWS::Lambda"
+    assert trace.roots[0].children[0].kind == "AWS::Lambda::Function"
+
+
+def test_inferred_segments_hang_under_the_call_they_are_of() -> None:
+    trace = trace_of(documents_from("inferred"))
+    assert list(outline(trace.roots)) == ["copier", "  S3", "    S3"]
+    call = trace.roots[0].children[0]
+    assert (call.inferred, call.children[0].inferred) == (False, True)
+    assert call.error == "throttle, status 503"
+
+
+def test_what_is_in_progress_has_no_end_and_what_lost_its_parent_is_told() -> None:
+    trace = trace_of(documents_from("in_progress"))
+    assert list(outline(trace.roots)) == ["copier", "  asyncstream", "    file", "part"]
+    assert trace.roots[0].end is None
+    assert trace.roots[0].children[0].end is None
+    assert trace.problems == ["part 9c5e0d1a2b3c4d61: its parent 9c5e0d1a2b3c4dff is not in the trace"]
+
+
+def test_a_trace_that_the_service_cut_says_so() -> None:
+    assert trace_of(documents_from("limit_exceeded")).limit_exceeded
+
+
+def a_trace(*documents: Any) -> dict[str, Any]:
+    texts = [document if isinstance(document, str) else json.dumps(document) for document in documents]
+    return {"Id": "1-0-0", "Segments": [{"Id": "", "Document": text} for text in texts]}
+
+
+@pytest.mark.parametrize("order", [0, 1])
+def test_the_complete_document_of_a_span_wins_over_the_one_in_progress(order: int) -> None:
+    documents = [
+        {"id": "a", "name": "root", "start_time": 1, "in_progress": True},
+        {"id": "a", "name": "root", "start_time": 1, "end_time": 3, "annotations": {"files": 2}},
+    ]
+    trace = trace_of(a_trace(*(documents if order else reversed(documents))))
+    (root,) = trace.roots
+    assert (root.end, root.annotations) == (3.0, {"files": 2})
+
+
+@pytest.mark.parametrize(
+    ("document", "told"),
+    [
+        ("{", "a document is not JSON"),
+        ("[1]", "a document has no id"),
+        ({"name": "x"}, "a document has no id"),
+        ({"id": "b", "name": "x"}, "x b: it has no start_time"),
+    ],
+)
+def test_what_cannot_be_read_is_told_and_the_rest_is_shown(document: Any, told: str) -> None:
+    trace = trace_of(a_trace(document, {"id": "a", "name": "root", "start_time": 1, "end_time": 2}))
+    assert [root.name for root in trace.roots] == ["root"]
+    assert trace.problems[0].startswith(told)
+
+
+@pytest.mark.parametrize(
+    ("flaw", "told"),
+    [
+        ({"fault": True}, "fault"),
+        ({"error": True, "http": {"response": {"status": 404}}}, "error, status 404"),
+        ({"fault": True, "cause": "2226f8ab14d7d1c5"}, "fault"),
+        ({"fault": True, "cause": {"exceptions": [{"id": "x"}]}}, "exception"),
+        ({"fault": True, "cause": {"exceptions": [{"message": "no"}]}}, "no"),
+        ({"cause": {"exceptions": []}}, None),
+    ],
+)
+def test_errors_are_told_in_a_line(flaw: dict[str, Any], told: str | None) -> None:
+    trace = trace_of(a_trace({"id": "a", "name": "x", "start_time": 1, "end_time": 2, **flaw}))
+    assert trace.roots[0].error == told
+
+
+def test_spans_that_are_their_own_ancestors_end_nowhere() -> None:
+    ring = [
+        {"id": one, "parent_id": other, "name": one, "start_time": 1, "end_time": 2}
+        for one, other in (("a", "b"), ("b", "a"), ("c", "a"))
+    ]
+    assert set(spans_of(trace_of(a_trace(*ring)))) == {"a", "b", "c"}
+
+
+def test_ten_thousand_spans_are_read_at_once() -> None:
+    documents = [{"id": "0", "name": "root", "start_time": 0, "end_time": 1}] + [
+        {"id": str(number), "parent_id": str(number // 10), "name": "x", "start_time": 0, "end_time": 1}
+        for number in range(1, 10_000)
+    ]
+    began = time.process_time()
+    assert len(spans_of(trace_of(a_trace(*documents)))) == 10_000
+    assert time.process_time() - began < 5  # a quadratic reader takes minutes
+
+
+@st.composite
+def trees(draw: st.DrawFn) -> dict[str, str | None]:
+    """Parents by id; ids are numbers in the order of their starts."""
+    count = draw(st.integers(1, 12))
+    parents: dict[str, str | None] = {"0": None}
+    for number in range(1, count):
+        parents[str(number)] = str(draw(st.integers(0, number - 1)))
+    return parents
+
+
+@settings(max_examples=200, deadline=None)
+@given(parents=trees(), data=st.data())
+def test_any_tree_reads_back_however_it_was_sent(parents: dict[str, str | None], data: st.DataObject) -> None:
+    """Spans alone or within their parent, twice or once, in any order."""
+    alone = {one for one in parents if parents[one] is None or data.draw(st.booleans())}
+    twice = {one for one in alone if data.draw(st.booleans())}
+
+    def document(one: str, *, done: bool) -> dict[str, Any]:
+        within = [
+            document(other, done=True) for other in parents if parents[other] == one and other not in alone
+        ]
+        ending = {"end_time": 100.0} if done else {"in_progress": True}
+        found: dict[str, Any] = {"id": one, "name": one, "start_time": float(one), **ending}
+        if parents[one] is not None and one in alone:
+            found |= {"parent_id": parents[one], "type": "subsegment"}
+        return found | ({"subsegments": within} if within and done else {})
+
+    sent = [document(one, done=True) for one in alone] + [document(one, done=False) for one in twice]
+    trace = trace_of(a_trace(*data.draw(st.permutations(sent))))
+    assert trace.problems == []
+    read = spans_of(trace)
+    assert set(read) == set(parents)
+    for span in read.values():
+        children = [one for one in parents if parents[one] == span.id]
+        assert [child.id for child in span.children] == sorted(children, key=int)
+        assert all(a.start <= b.start for a, b in itertools.pairwise(span.children))
+        assert span.end == 100.0
