@@ -96,6 +96,9 @@ def notes(comparison: Comparison) -> Iterator[str]:
             f"{comparison.limits}. "
             "Wall times are those of this machine's CPU."
         )
+        most = comparison.environment.cores * MB_PER_VCPU
+        if max(comparison.memory) > most:
+            yield f"Sizes above {most:,} MB had no more than this machine's {comparison.environment.cores} CPUs."
     else:
         yield (
             f"needs MB: the smallest Lambda memory with room for the peak and {SPARE - 1:.0%} more, and with "

@@ -8,6 +8,8 @@ from collections import Counter
 
 # Of the 100 KB; what is left over is for the root, which is sent at its begin and at its end.
 MOST_BYTES = 90_000
+# Kept free for each span that is in the sample and has not ended: so that none loses its parent.
+RESERVED_BYTES = 1_500
 # A branch of which there are no more than this many is sent every time.
 ALL_OF = 100
 # How many are sent of those whose number is known and larger.
@@ -24,6 +26,7 @@ class Sampler:
         self._expected: dict[str, int] = {}
         self._seen: Counter[str] = Counter()
         self._taken: Counter[str] = Counter()
+        self._open = 0
         self._bytes = 0
 
     def expect(self, name: str, count: int) -> None:
@@ -36,13 +39,22 @@ class Sampler:
         self._seen[name] += 1
         if not self.has_room or not in_sample(index, self._expected.get(name)):
             return False
-        self._taken[name] += 1
+        self.reserve(name)
         return True
+
+    def reserve(self, name: str) -> None:
+        """Take a span into the sample, whatever its number."""
+        self._taken[name] += 1
+        self._open += 1
 
     @property
     def has_room(self) -> bool:
         """Whether the trace may grow."""
-        return self._bytes < MOST_BYTES
+        return self._bytes + self._open * RESERVED_BYTES < MOST_BYTES
+
+    def end(self) -> None:
+        """One in the sample ends, and is about to be sent."""
+        self._open -= 1
 
     def spend(self, size: int) -> None:
         """So many bytes were sent."""

@@ -19,7 +19,7 @@ from asyncstream.tracing.sampling import Sampler
 from asyncstream.tracing.summary import Summary
 
 # Tries of one part, each with its GET, body and PUT, would make a document of any size.
-MOST_CHILDREN = 30
+MOST_CHILDREN = 12
 
 
 class Sender(Protocol):
@@ -83,9 +83,22 @@ class Recording:
         if not span.is_branch:
             return
         del self._open[span]
-        # What failed is worth more than what is like a hundred others.
-        if self._sampler.has_room and (span.sampled or span.error is not None):
-            self._sampler.spend(self._sender.send(span))
+        if not span.sampled and span.error is not None and self._sampler.has_room:
+            self._take(span)  # what failed is worth more than what is like a hundred others
+        if not span.sampled:
+            return
+        self._sampler.end()
+        if not self._sampler.has_room:
+            span.children.clear()
+        self._sampler.spend(self._sender.send(span))
+
+    def _take(self, span: "RecordedSpan") -> None:
+        """Have a span in the sample after all, and with it those that it is in."""
+        missing: RecordedSpan | None = span
+        while missing is not None and not missing.sampled:
+            missing.sampled = True
+            self._sampler.reserve(missing.name)
+            missing = missing.parent
 
     def _end_root(self) -> None:
         for span in reversed(list(self._open)):

@@ -5,6 +5,7 @@ knows one current entity, which is wrong as soon as files are in flight together
 alike (tests/functional/test_tracing_stock_context.py shows how). It is the user's, and only looked at.
 """
 
+import json
 from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
@@ -22,7 +23,7 @@ from asyncstream.ports import Annotation
 from asyncstream.tracing.spans import RecordedSpan, Recording
 
 # A key can have 1,024 characters, an error any number: neither is worth a hundredth of a trace.
-MOST_CHARACTERS = 300
+MOST_BYTES = 300
 NAMESPACE = "asyncstream"
 
 
@@ -93,7 +94,7 @@ class _Daemon:
         if span.error is not None:
             document.fault = True
             cause = Throwable(span.error, [])
-            cause.message = told(span.error)[:MOST_CHARACTERS]
+            cause.message = _beginning(told(span.error))
             document.cause = {"working_directory": "", "exceptions": [cause]}
         if span.ended is not None:
             document.end_time = span.ended
@@ -103,9 +104,22 @@ class _Daemon:
 
 def _shortened(value: Annotation) -> Annotation:
     """The end of a long text: of a key it tells more than the beginning."""
-    if not isinstance(value, str) or len(value) <= MOST_CHARACTERS:
+    if not isinstance(value, str) or _size(value) <= MOST_BYTES:
         return value
-    return f"...{value[-MOST_CHARACTERS:]}"
+    return f"...{_beginning(value[::-1])[::-1]}"
+
+
+def _beginning(text: str) -> str:
+    """As much of a text as is worth its room."""
+    most = MOST_BYTES
+    while _size(text[:most]) > MOST_BYTES:
+        most = most * 4 // 5
+    return text[:most]
+
+
+def _size(text: str) -> int:
+    """Bytes in a document, where all but ASCII takes six."""
+    return len(json.dumps(text))
 
 
 class _Segment(Segment):  # type: ignore[misc]  # untyped

@@ -5,6 +5,7 @@ queue, which the thread that invokes reads.
 """
 
 import json
+import re
 from collections.abc import Mapping
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from queue import SimpleQueue
@@ -100,9 +101,9 @@ class _Handler(BaseHTTPRequestHandler):
         """Take a result or an error."""
         body = self._body()
         api = self.server.api
-        if self.path == f"{VERSION}/init/error" or self.path.endswith("/error"):
+        if re.fullmatch(rf"{VERSION}/(init|invocation/[^/]+)/error", self.path):
             api.said.put(Raised(body))
-        elif self.path.startswith(f"{VERSION}/invocation/") and self.path.endswith("/response"):
+        elif re.fullmatch(rf"{VERSION}/invocation/[^/]+/response", self.path):
             api.said.put(Replied(body))
         else:
             self._reply(404, b"{}")

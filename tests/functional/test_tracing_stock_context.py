@@ -1,0 +1,113 @@
+"""Why asyncstream does not use the X-Ray SDK's recorder for its spans: what its context makes of them.
+
+The same transfers, checked by the same function as in test_tracing.py, with spans that ask the recorder for
+their parent instead of knowing it.
+"""
+
+import asyncio
+from collections.abc import Iterator, Mapping
+from types import TracebackType
+from typing import Any, Self
+
+import pytest
+from aws_xray_sdk.core import AWSXRayRecorder
+from aws_xray_sdk.core.async_context import AsyncContext
+from aws_xray_sdk.core.context import Context
+from aws_xray_sdk.core.exceptions.exceptions import AlreadyEndedException
+from tracing_checks import PART, pairs_of, read, sent_to, trace_ids, transferred, violations
+
+from asyncstream import TransferConfig, session, transfer_async
+from asyncstream.lab.s3 import LabS3
+from asyncstream.lab.xray import XRayReceiver
+
+
+class StockSpan:
+    """A span of the SDK's own recorder: a subsegment of whatever its context takes for the current one."""
+
+    def __init__(self, recorder: AWSXRayRecorder, name: str, annotations: Mapping[str, Any]) -> None:
+        self._recorder = recorder
+        self._entity = recorder.begin_subsegment(name)
+        self.annotate(**annotations)
+
+    def expect(self, name: str, count: int) -> None:
+        pass
+
+    def branch(self, name: str, **annotations: Any) -> "StockSpan":
+        return StockSpan(self._recorder, name, annotations)
+
+    child = branch
+
+    def annotate(self, **annotations: Any) -> None:
+        for name, value in annotations.items():
+            if self._entity is not None:
+                self._entity.put_annotation(name, value)
+
+    def end(self, error: BaseException | None = None) -> None:
+        self._recorder.end_subsegment()
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self.end(error)
+
+
+@pytest.fixture(scope="module")
+def receiver() -> Iterator[XRayReceiver]:
+    with XRayReceiver() as receiver:
+        yield receiver
+
+
+@pytest.fixture(scope="module")
+def lab(credentials: None) -> Iterator[LabS3]:
+    with LabS3() as lab:
+        lab.create_bucket("source", keep=True)
+        lab.create_bucket("results", keep=False)
+        yield lab
+
+
+@pytest.mark.parametrize(
+    ("engine", "context"), [("threads", Context), ("asyncio", Context), ("asyncio", AsyncContext)]
+)
+def test_the_stock_context_makes_a_wrong_tree(
+    lab: LabS3,
+    receiver: XRayReceiver,
+    engine: str,
+    context: type[Context],
+    monkeypatch: pytest.MonkeyPatch,
+    request: pytest.FixtureRequest,
+) -> None:
+    sizes = dict.fromkeys(lab.declare_many("source", f"{engine}-{context.__name__}/", 10, 4 * PART), 4 * PART)
+    recorder = AWSXRayRecorder()
+    request.addfinalizer(recorder.emitter._socket.close)
+    settings = {"multipart": True, "part_size": PART}
+    trace_id = ""
+
+    def open_trace(**annotations: Any) -> StockSpan:
+        nonlocal trace_id
+        # Here, as AsyncContext belongs to the event loop that runs.
+        recorder.configure(context=context(), sampling=False, daemon_address=receiver.daemon_address)
+        trace_id = recorder.begin_segment("asyncstream").trace_id
+        return StockSpan(recorder, "asyncstream", annotations)
+
+    async def program() -> None:
+        config = TransferConfig(**settings)
+        await transfer_async(pairs_of(list(sizes)), config=config, endpoint_url=lab.endpoint_url)
+        recorder.end_segment()
+
+    monkeypatch.setattr(session, "open_trace", open_trace)
+    with sent_to(receiver):
+        try:
+            if engine == "asyncio":
+                asyncio.run(program())
+            else:
+                transferred(engine, lab, list(sizes), **settings)
+                recorder.end_segment()
+        except AlreadyEndedException:
+            return  # one of the ways in which it is wrong
+        receiver.settle()
+        if trace_id not in trace_ids(receiver):
+            return  # another: nothing was sent at all
+        assert violations(read(receiver, trace_id), sizes, 4) != []

@@ -1,0 +1,100 @@
+"""Traces of ten thousand parts, over UDP: from the real coordinator, over a store in memory."""
+
+import time
+from collections.abc import Iterator
+from functools import partial
+
+import pytest
+
+from asyncstream import plan, progress
+from asyncstream.budget import MemoryBudget
+from asyncstream.chunks import Deadline
+from asyncstream.config import TransferConfig
+from asyncstream.errors import ServiceBusy
+from asyncstream.lab.xray import XRayReceiver, read_trace
+from asyncstream.lab.xray.reading import all_spans
+from asyncstream.locations import S3Object
+from asyncstream.parts import Job, PartMover
+from asyncstream.pipeline import Coordinator
+from asyncstream.ports import Body, CompletedPart, Engine, MultipartUpload
+from asyncstream.tracing import xray
+from asyncstream.tracing.xray import xray_recorder
+
+from .memory_store import SLOT_BYTES, MemoryStore, pause_under
+
+PARTS = 10_000
+SOURCE, TARGET = S3Object("raw", "key"), S3Object("clean", "key")
+
+
+class BusyStore(MemoryStore):
+    """Refuses the first try of every part."""
+
+    refused: set[int]
+
+    async def upload_part(self, upload: MultipartUpload, number: int, body: Body) -> CompletedPart:
+        if number not in self.refused:
+            self.refused.add(number)
+            raise ServiceBusy("503 Slow Down, " + "please come back later, " * 100)
+        return await super().upload_part(upload, number, body)
+
+
+@pytest.fixture(scope="module")
+def receiver() -> Iterator[XRayReceiver]:
+    emitter = xray_recorder.emitter
+    before = f"{emitter.ip}:{emitter.port}"
+    with XRayReceiver() as receiver:
+        emitter.set_daemon_address(receiver.daemon_address)
+        yield receiver
+    emitter.set_daemon_address(before)
+
+
+@pytest.mark.parametrize("store_type", [MemoryStore, BusyStore])
+def test_ten_thousand_parts_make_a_trace_that_xray_keeps(
+    engine: Engine, receiver: XRayReceiver, store_type: type[MemoryStore]
+) -> None:
+    config = TransferConfig(multipart=True, retry_base_delay=1e-6)
+    store = store_type({SOURCE: bytes(PARTS)}, pause=pause_under(engine.name))
+    if isinstance(store, BusyStore):
+        store.refused = set()
+    parent = xray.nothing()
+    before = receiver.settle()
+
+    def coordinator() -> Coordinator:
+        return Coordinator(
+            [Job(SOURCE, TARGET)],
+            PartMover(store, engine, config, 1, Deadline(None, time.monotonic), progress.ignore),
+            engine,
+            slots=8,
+            budget=MemoryBudget(8 * SLOT_BYTES),
+            slot_bytes=SLOT_BYTES,
+            later_ranges=partial(plan.rest, part_size=1, multipart=True),
+            on_event=progress.ignore,
+            span=root,
+            clock=time.monotonic,
+        )
+
+    with xray.record("asyncstream", parent, {}) as root:
+        (result,) = engine.run(lambda: coordinator().run())
+    assert (result.status, result.parts) == ("copied", PARTS)
+
+    after = receiver.settle()
+    assert after.bytes - before.bytes < 100_000
+    assert after.largest < 64 * 1024
+    assert after.dropped == 0
+    api = receiver.client()
+    trace = read_trace(api, parent.trace_id)
+    api.close()
+    assert trace is not None
+    assert trace.problems == []
+    spans = list(all_spans(trace.roots))
+    shown = [span for span in spans if span.name == "part"]
+    # The root twice, the file, and each part that is shown.
+    assert after.received - before.received == len(shown) + 3
+    assert len(shown) >= 30
+    assert max(int(span.annotations["number"]) for span in shown) > PARTS / 2 or isinstance(store, BusyStore)
+    told = trace.roots[0].metadata["asyncstream"]
+    assert told["sampled"]["part"] == f"{len(shown)} of {PARTS}"
+    tries = 2 * PARTS if isinstance(store, BusyStore) else PARTS
+    # The first range is read by the request that tells the size: it is read anew only if it is retried.
+    assert told["summary"]["PUT"]["count"] == tries
+    assert all(span.annotations.get("retries", 0) == tries // PARTS - 1 for span in shown)
