@@ -98,7 +98,8 @@ def notes(comparison: Comparison) -> Iterator[str]:
         )
         most = comparison.environment.cores * MB_PER_VCPU
         if max(comparison.memory) > most:
-            yield f"Sizes above {most:,} MB had no more than this machine's {comparison.environment.cores} CPUs."
+            cores = comparison.environment.cores
+            yield f"Sizes above {most:,} MB had no more than this machine's {cores} CPUs."
     else:
         yield (
             f"needs MB: the smallest Lambda memory with room for the peak and {SPARE - 1:.0%} more, and with "

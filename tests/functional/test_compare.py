@@ -8,6 +8,7 @@ import subprocess
 import sys
 import time
 from collections.abc import Callable, Iterator
+from contextlib import suppress
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -16,6 +17,7 @@ import pytest
 from asyncstream.cli import main
 from asyncstream.lab.compare.variants import VARIANTS
 from asyncstream.lab.s3 import LabS3
+from asyncstream.lab.sandbox.limits import open_limits
 
 ROOT = Path(__file__).parents[2]
 TINY = ("compare", "--files", "3x200KB", "--model", "off")
@@ -75,6 +77,38 @@ def test_the_engine_and_multipart_can_be_told_apart(run: Callable[..., Ended]) -
     assert "UploadPart" in rows(document)["asyncio-multipart"]["figures"]["requests"]
 
 
+def test_a_sweep_invokes_every_way_in_every_size_and_shows_it(
+    run: Callable[..., Ended], tmp_path: Path
+) -> None:
+    page, comment = tmp_path / "out.html", tmp_path / "out.md"
+    options = ["--variants", "asyncio-multipart,boto3", "--memory", "512,1769", "--html", str(page)]
+    done = run(*TINY, *options, "--markdown", str(comment), "--json")
+    assert done.code == 0
+    document = json.loads(done.out)
+    assert document["memory"] == [512, 1769]
+    found = [(row["way"]["name"], row["memory_mb"]) for row in document["sections"][0]["rows"]]
+    assert found == [(way, size) for way in ("asyncio-multipart", "boto3") for size in (512, 1769)]
+    for row in document["sections"][0]["rows"]:
+        assert row["figures"]["billed_mb"] == row["memory_mb"]
+    assert document["sections"][0]["noise"] >= 0
+    assert "asyncio + multipart at 1,769 MB once more, round 1" in done.err
+    assert "| asyncio + multipart | 512 |" in comment.read_text()
+    # Traces were read back, and have files in them.
+    assert "s3://source/3x200000/000002" in page.read_text()
+
+
+def test_a_size_that_is_too_small_is_a_row_that_says_so(run: Callable[..., Ended]) -> None:
+    if not open_limits().told.startswith("cgroup"):
+        pytest.skip("no control groups here: nothing is too small")
+    options = ["--variants", "boto3-pool", "--memory", "128", "--no-repeat", "--no-trace", "--json"]
+    done = run("compare", "--files", "10x30MB", "--model", "off", *options)
+    (row,) = json.loads(done.out)["sections"][0]["rows"]
+    assert row["figures"] is None
+    assert row["errors"] == ["Runtime.OutOfMemory: Runtime exited with error: signal: killed"]
+    assert "out of memory" in done.err
+    assert done.code == 0  # a finding, no failure of the comparison
+
+
 def test_a_failing_way_is_a_row_with_its_error_and_the_others_go_on(
     run: Callable[..., Ended], monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -106,6 +140,9 @@ def test_tls(run: Callable[..., Ended]) -> None:
         (["--rounds", "0"], "--rounds 0"),
         (["--concurrency", "0"], "--concurrency 0"),
         (["--memory", "64"], "--memory 64"),
+        (["--memory", "128,ten"], "write sizes in MB, such as 128,512,1769"),
+        (["--json", "-", "--markdown", "-"], "only one of --json, --markdown and --html"),
+        (["--html", "/absent/out.html"], "--html /absent/out.html: there is no such directory"),
         (["--prices", "absent.json"], "absent.json"),
         (["--json", "/absent/out.json"], "no such directory"),
         (["--source-bucket", "mine"], "--endpoint-url"),
@@ -133,7 +170,7 @@ def test_buckets_are_made_and_gone_afterwards(other: LabS3, run: Callable[..., E
     done = run("compare", "--variants", "threads-multipart,boto3", *options)
     assert done.code == 0
     document = json.loads(done.out)
-    assert document["verified"] == 2
+    assert document["verified"] == 3
     assert document["network"] == {"server": other.endpoint_url, "model": None, "tls": False}
     assert rows(document)["threads-multipart"]["figures"]["requests"] == {"GetObject": 2, "PutObject": 2}
     of_boto3 = rows(document)["boto3"]["figures"]["requests"]
@@ -169,7 +206,7 @@ def test_an_interrupted_comparison_shows_what_it_has_and_leaves_nothing(
 ) -> None:
     command = [sys.executable, "-m", "asyncstream.cli", "compare", "--model", "1/1/1", "--tls"]
     process = subprocess.Popen(
-        [*command, "--files", "1x20KB", "--files", "1x90MB", "--variants", "boto3"],
+        [*command, "--files", "1x20KB", "--files", "1x90MB", "--variants", "boto3", "--no-repeat"],
         cwd=ROOT,
         env={**os.environ, "TMPDIR": str(tmp_path)},
         stdout=subprocess.PIPE,
@@ -179,7 +216,8 @@ def test_an_interrupted_comparison_shows_what_it_has_and_leaves_nothing(
     )
     assert process.stderr is not None
     assert process.stderr.readline().startswith("[1/2] 1 x 20 KB, boto3 one by one")
-    while len(children := descendants(process.pid)) < 2:  # the lab's server and the second run
+    # The lab's server, the X-Ray receiver, and the second run: only the first one's environment is gone.
+    while len(children := descendants(process.pid)) < 3:
         assert process.poll() is None
         time.sleep(0.05)
     os.killpg(process.pid, ending)  # as a terminal does: to all that it runs
@@ -193,9 +231,9 @@ def test_an_interrupted_comparison_shows_what_it_has_and_leaves_nothing(
 
 
 def descendants(pid: int) -> list[int]:
-    """The processes that a process has started, and those that they have."""
-    try:
-        found = Path(f"/proc/{pid}/task/{pid}/children").read_text().split()
-    except FileNotFoundError:
-        return []
+    """The processes that a process has started in any of its threads, and those that they have."""
+    found: list[str] = []
+    for children in Path(f"/proc/{pid}/task").glob("*/children"):
+        with suppress(FileNotFoundError, ProcessLookupError):  # it has ended meanwhile
+            found += children.read_text().split()
     return [child for text in found for child in (int(text), *descendants(int(text)))]

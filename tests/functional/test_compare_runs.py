@@ -6,10 +6,12 @@ from pathlib import Path
 import pytest
 
 from asyncstream.lab.compare import workloads
+from asyncstream.lab.compare.functions import Functions
 from asyncstream.lab.compare.rounds import Turn, source_prefix, take, turns
 from asyncstream.lab.compare.testbed import LabTestbed
-from asyncstream.lab.compare.variants import VARIANTS, Variant
+from asyncstream.lab.compare.variants import VARIANTS, Variant, repeated
 from asyncstream.lab.compare.verification import Checksum, difference
+from asyncstream.lab.xray.reading import all_spans
 from asyncstream.report.measurement import Failure, Run, Way, Workload
 
 FILES = Workload(2, 50_000)
@@ -24,7 +26,7 @@ def handler(event, context):
         source, destination = urlsplit(file["source"]), urlsplit(file["destination"])
         body = s3.get_object(Bucket=source.netloc, Key=source.path[1:])["Body"].read()
         s3.put_object(Bucket=destination.netloc, Key=destination.path[1:], Body=changed(body))
-    return {"status": "copied"}
+    return {"status": "copied", "totals": {"requests": {}}}
 """
 
 
@@ -39,14 +41,16 @@ def testbed() -> Iterator[LabTestbed]:
         yield testbed
 
 
-def taken(testbed: LabTestbed, directory: Path, code: str, name: str) -> Run | Failure:
-    file = directory / "handler.py"
-    file.write_text(code)
-    return take(Turn(1, FILES, Variant(Way(name, name), file)), testbed, 4)
+def taken(testbed: LabTestbed, directory: Path, code: str) -> Run | Failure:
+    (directory / "written.py").write_text(code)
+    # Named by the test, as its objects are: others would be found there.
+    variant = Variant(Way(directory.name, "written"), directory, "written.handler")
+    with Functions([variant], testbed.environment(), traced=False) as functions:
+        return take(Turn(1, FILES, variant, None), testbed, functions, 4)
 
 
 def test_a_right_copy_is_a_run(testbed: LabTestbed, tmp_path: Path) -> None:
-    run = taken(testbed, tmp_path, COPYING + "changed = bytes", "right")
+    run = taken(testbed, tmp_path, COPYING + "changed = bytes")
     assert isinstance(run, Run)
     assert run.requests == {"GetObject": 2, "PutObject": 2}
 
@@ -59,14 +63,14 @@ def test_a_right_copy_is_a_run(testbed: LabTestbed, tmp_path: Path) -> None:
     ],
 )
 def test_wrong_bytes_are_a_failure(testbed: LabTestbed, tmp_path: Path, change: str, told: str) -> None:
-    run = taken(testbed, tmp_path, COPYING + change, change)
+    run = taken(testbed, tmp_path, COPYING + change)
     assert isinstance(run, Failure)
     assert run.error.startswith("WrongBytes: ")
     assert told in run.error
 
 
 def test_a_handler_that_did_nothing_is_a_failure(testbed: LabTestbed, tmp_path: Path) -> None:
-    run = taken(testbed, tmp_path, "handler = lambda event, context: {'status': 'copied'}", "idle")
+    run = taken(testbed, tmp_path, "handler = lambda event, context: {'status': 'copied'}")
     assert run == Failure("WrongBytes: 000000 is missing; 000001 is missing")
 
 
@@ -74,8 +78,11 @@ def test_a_handler_that_did_nothing_is_a_failure(testbed: LabTestbed, tmp_path: 
     ("code", "told"),
     [
         ("def handler(event, context): raise OSError('boom')", "OSError: boom"),
-        ("import os\ndef handler(event, context): os._exit(3)", "exit status 3"),
-        ("import os\ndef handler(event, context): os.kill(os.getpid(), 9)", "killed by signal 9"),
+        (
+            "import os\ndef handler(event, context): os._exit(3)",
+            "Runtime.ExitError: Runtime exited with error: exit status 3",
+        ),
+        ("import os\ndef handler(event, context): os.kill(os.getpid(), 9)", "signal: killed"),
         ("import nonsense_that_is_not_there", "No module named 'nonsense_that_is_not_there'"),
         (
             REPLYING.format({"status": "failed", "failures": [{"error": NO}, {}, {}]}),
@@ -85,28 +92,52 @@ def test_a_handler_that_did_nothing_is_a_failure(testbed: LabTestbed, tmp_path: 
     ],
 )
 def test_a_handler_that_fails_is_a_failure(testbed: LabTestbed, tmp_path: Path, code: str, told: str) -> None:
-    run = taken(testbed, tmp_path, code, "failing")
+    run = taken(testbed, tmp_path, code)
     assert isinstance(run, Failure)
     assert told in run.error
 
 
-def test_the_runner_loads_nothing_of_asyncstream(testbed: LabTestbed, tmp_path: Path) -> None:
+def test_a_function_has_nothing_loaded_but_its_own(testbed: LabTestbed, tmp_path: Path) -> None:
     # Else the reference code's imports and memory would be measured wrong.
     names = "[m for m in ('asyncstream', 'awscrt') if sys.modules.get(m)]"
     code = f"import boto3, sys\ndef handler(event, context): raise OSError({names})"
-    assert taken(testbed, tmp_path, code, "modules") == Failure("OSError: []")
+    failure = taken(testbed, tmp_path, code)
+    assert isinstance(failure, Failure)
+    assert failure.error == "OSError: []"
 
 
-def test_variants_take_turns_in_every_round() -> None:
+def test_a_failure_keeps_the_memory_it_had(testbed: LabTestbed, tmp_path: Path) -> None:
+    failure = taken(testbed, tmp_path, "def handler(event, context): raise OSError('boom')")
+    assert isinstance(failure, Failure)
+    assert failure.memory[0].bytes > 5 << 20
+
+
+def test_a_traced_run_has_its_spans_and_another_has_none(testbed: LabTestbed) -> None:
+    variant = VARIANTS[0]
+    for traced in (True, False):
+        with Functions([variant], testbed.environment(), traced=traced) as functions:
+            run = take(Turn(1, FILES, variant, 1769), testbed, functions, 4)
+        assert isinstance(run, Run)
+        names = [] if run.trace is None else [span.name for span in all_spans(run.trace.roots)]
+        assert names.count("file") == (FILES.files if traced else 0)
+
+
+def test_variants_and_sizes_take_turns_in_every_round_and_one_is_made_twice() -> None:
     other = Workload(1, 1)
-    order = [(t.round, t.workload, t.variant) for t in turns(2, [FILES, other], VARIANTS[:2])]
-    first = [
-        (1, FILES, VARIANTS[0]),
-        (1, FILES, VARIANTS[1]),
-        (1, other, VARIANTS[0]),
-        (1, other, VARIANTS[1]),
+    one, two = VARIANTS[:2]
+    order = list(turns(2, [FILES, other], [one, two], [128, 512], two))
+    assert order == [
+        Turn(round_, workload, variant, size, again)
+        for round_ in (1, 2)
+        for workload in (FILES, other)
+        for size in (128, 512)
+        for variant, again in ((one, False), (two, False), (two, True))
     ]
-    assert order == first + [(2, workload, variant) for _, workload, variant in first]
+
+
+def test_what_is_made_twice_has_files_in_flight_together() -> None:
+    assert repeated(VARIANTS).way.name == "threads"
+    assert repeated([VARIANTS[0], VARIANTS[-1]]).way.name == "sequential"
 
 
 def test_differences_beyond_the_third_are_counted() -> None:

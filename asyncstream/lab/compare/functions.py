@@ -85,8 +85,10 @@ class Functions:
     def close(self) -> None:
         """End all functions."""
         self._lambda.close()
-        self._sandbox.close()
-        self._close_xray()
+        try:
+            self._sandbox.close()
+        finally:  # also when Ctrl-C comes now
+            self._close_xray()
 
     def __enter__(self) -> Self:
         """Return itself: the functions can be invoked already."""

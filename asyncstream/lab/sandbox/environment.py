@@ -64,6 +64,8 @@ class Environment:
     def __init__(self, function: Function, limits: Limits, daemon: str | None) -> None:
         self.function = function
         self.usable = True
+        self._closing = threading.Lock()
+        self._closed = False
         self._api = RuntimeApi()
         self._log = tempfile.TemporaryFile()  # noqa: SIM115 - closed by `close`; a pipe could block the function
         limits = limits if function.memory_mb else NoLimits("")
@@ -115,14 +117,18 @@ class Environment:
         )
 
     def close(self) -> None:
-        """End the process, whatever it does, and remove all that was its."""
-        self._process.kill()
-        self._process.wait()
-        self._group.close()
-        self._api.close()
-        for file in (self._process.stdin, self._log):
-            assert file is not None  # noqa: S101 - for the type checker: it is a pipe
-            file.close()
+        """End the process, whatever it does, and remove all that was its. Other threads may call it too."""
+        with self._closing:
+            if self._closed:
+                return
+            self._process.kill()
+            self._process.wait()
+            self._group.close()
+            self._api.close()
+            for file in (self._process.stdin, self._log):
+                assert file is not None  # noqa: S101 - for the type checker: it is a pipe
+                file.close()
+            self._closed = True
 
     def _start(self, daemon: str | None) -> "subprocess.Popen[bytes]":
         log_stream = f"{time.strftime('%Y/%m/%d')}/[$LATEST]{os.urandom(16).hex()}"

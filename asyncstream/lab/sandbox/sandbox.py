@@ -4,6 +4,7 @@ import threading
 import time
 import uuid
 from collections.abc import Sequence
+from contextlib import suppress
 from types import TracebackType
 from typing import Any, Self
 
@@ -163,11 +164,10 @@ class Sandbox:
             self._end(environment)
 
     def _end(self, environment: Environment) -> None:
-        with self._lock:
-            if environment not in self._all:
-                return  # `close` was faster
-            self._all.remove(environment)
+        # Of `_all` until it is gone: `close` waits for it too.
         environment.close()
+        with self._lock, suppress(ValueError):  # `close` was faster
+            self._all.remove(environment)
 
     def _observe(self, request_id: str, observation: Observation) -> None:
         self._observed[request_id] = observation
