@@ -10,7 +10,7 @@ PIP := $(BIN)/python -m pip install --quiet --disable-pip-version-check --constr
 compare: .venv/lab.stamp  ## run the main job: every variant on the same bytes, side by side
 	$(BIN)/asyncstream compare $(ARGS)
 
-test: .venv/dev.stamp .venv/sam.stamp  ## the whole test suite
+test: .venv/dev.stamp .venv/sam.stamp .venv/chromium.stamp  ## the whole test suite
 	$(BIN)/python -m pytest $(ARGS)
 
 test-fast: .venv/dev.stamp  ## the tests that take no more than a few seconds each
@@ -51,4 +51,12 @@ clean:  ## remove what these targets make
 .venv/sam.stamp: .venv/bin/python $(PINS)
 	$(PYTHON) -m venv .venv/sam
 	.venv/sam/bin/python -m pip install --quiet --disable-pip-version-check "$$(grep '^aws-sam-cli==' constraints.txt)"
+	touch $@
+
+# The report is tested in a browser: one that is here, else the system's package, else Playwright's own build.
+.venv/chromium.stamp: .venv/dev.stamp
+	command -v chromium chromium-browser google-chrome \
+	|| { [ "$$(id -u)" = 0 ] && apt-get update -qq && apt-get install -qq -y --no-install-recommends chromium; } \
+	|| $(BIN)/playwright install chromium \
+	|| echo "No Chromium could be installed: the tests that need it will be skipped."
 	touch $@

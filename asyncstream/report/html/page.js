@@ -41,12 +41,19 @@ for (const chart of document.querySelectorAll("[data-points]")) {
       hide();
     }
   });
-  chart.addEventListener("focusin", (event) => show(event.target.closest(".point")));
-  chart.addEventListener("focusout", hide);
-  chart.addEventListener("pointerover", (event) => {
-    const point = event.target.closest(".point");
+}
+
+// Of the document, not of the charts: an SVG with a listener for focus is a tab stop of its own in Chromium.
+for (const [enter, leave] of [["focusin", "focusout"], ["pointerover", "pointerout"]]) {
+  document.addEventListener(enter, (event) => {
+    const point = event.target.closest("[data-points] .point");
     if (point) show(point);
   });
-  chart.addEventListener("pointerout", hide);
+  document.addEventListener(leave, hide);
 }
-addEventListener("scroll", hide, { passive: true });
+// Focus scrolls what it reaches into view: its details go along. A pointer stays where it was.
+addEventListener("scroll", () => {
+  const point = document.querySelector(".on");
+  if (point && point === document.activeElement) show(point);
+  else hide();
+}, { passive: true, capture: true });

@@ -1,0 +1,105 @@
+"""A comparison with everything that the page can show, made up; for the tests of the page."""
+
+from msgspec.structs import replace
+from report_builders import a_comparison, a_run, a_section, measured
+
+from asyncstream.report.comparison import Comparison
+from asyncstream.report.measurement import Failure, MemorySample, Run
+from asyncstream.report.rows import Section
+from asyncstream.report.spans import Span, Trace
+
+SIZES = (128, 512, 1769)
+KILLED = Failure(
+    "Runtime.OutOfMemory: Runtime exited with error: signal: killed",
+    [MemorySample(step * 0.05, step * 13 << 20) for step in range(10)],
+)
+
+
+def a_traced_run(seconds: float, *, cpu: float = 1.0, peak_mib: int = 60, trace: Trace | None = None) -> Run:
+    """A run with samples of its memory, and a trace; of two files, unless another is given."""
+    samples = [MemorySample(seconds * n / 400, (20 + peak_mib * n // 1000) << 20) for n in range(401)]
+    return replace(a_run(seconds, cpu, peak_mib), memory=samples, trace=trace or a_trace(seconds))
+
+
+def a_trace(seconds: float, *, key: str = "s3://raw/in/{}", files: int = 2) -> Trace:
+    """One that a transfer of so many files leaves, which share the time."""
+    each = seconds / files
+    spans = [a_file(key.format(number), number * each, (number + 1) * each) for number in range(files)]
+    transfer = Span(id="f" * 16, name="asyncstream", start=0.0, end=seconds, children=spans)
+    root = Span(
+        id="e" * 16, name="copier", kind="AWS::Lambda::Function", start=0.0, end=seconds, children=[transfer]
+    )
+    return Trace(id="1-5759e988-bd862e3fe1be46a994272793", roots=[root])
+
+
+def a_file(source: str, start: float, end: float) -> Span:
+    """A file of two parts, of which each was read and written at once."""
+    half = (end - start) / 2
+    parts = [
+        Span(
+            id="0" * 16,
+            name="part",
+            start=start + 0.2 * half * number,
+            end=start + (1.5 + 0.2 * number) * half,
+            annotations={"number": number + 1, "bytes": 50_000_000, "retries": 0},
+            children=[
+                Span(id="1" * 16, name="GET", start=start + 0.2 * half, end=start + 0.4 * half),
+                Span(id="2" * 16, name="body", start=start + 0.4 * half, end=start + 1.4 * half),
+                Span(id="3" * 16, name="PUT", start=start + 0.3 * half, end=start + 1.5 * half),
+            ],
+        )
+        for number in range(2)
+    ]
+    return Span(
+        id="4" * 16,
+        name="file",
+        start=start,
+        end=end,
+        annotations={"source": source, "bytes": 100_000_000},
+        children=parts,
+    )
+
+
+def a_sweep_section() -> Section:
+    """Three sizes of a way and of a reference, which is out of memory in the smallest."""
+    return a_section(
+        *(
+            measured(
+                "asyncio",
+                a_traced_run(10.0 * 128 / size + 3, cpu=2.0),
+                label="asyncio + multipart",
+                memory_mb=size,
+            )
+            for size in SIZES
+        ),
+        *(
+            measured(
+                "boto3",
+                KILLED if size == 128 else a_traced_run(21.0 * 512 / size, cpu=5.0, peak_mib=300),
+                label="boto3 one by one",
+                reference=True,
+                memory_mb=size,
+            )
+            for size in SIZES
+        ),
+        measured("asyncio", a_traced_run(3.2), label="asyncio + multipart", memory_mb=1769, repeat=True),
+    )
+
+
+def a_sweep() -> Comparison:
+    """A comparison in three sizes."""
+    return a_comparison([a_sweep_section()], memory=SIZES)
+
+
+def a_plain_comparison() -> Comparison:
+    """A comparison in one size, with many files."""
+    return a_comparison(
+        [
+            a_section(
+                measured("sequential", a_traced_run(20.0, trace=a_trace(20.0, files=40))),
+                measured("threads", a_traced_run(11.0)),
+                measured("boto3", a_run(22.0), reference=True),
+            )
+        ],
+        rounds=3,
+    )
