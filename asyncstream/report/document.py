@@ -21,7 +21,6 @@ def document(comparison: Comparison) -> bytes:
         {
             "workload": section.workload,
             "rows": [_row(row) for row in section.rows],
-            "noise": section.noise,
             "verdict": found.sentences() if (found := verdict(section)) else [],
         }
         for section in comparison.sections
@@ -32,7 +31,7 @@ def document(comparison: Comparison) -> bytes:
 
 
 def _row(row: Row) -> dict[str, Any]:
-    told = {"way": row.way, "memory_mb": row.memory_mb, "errors": row.errors}
+    told = {"way": row.way, "memory_mb": row.memory_mb, "errors": row.errors, "noise": row.noise}
     figures = row.figures
     if figures is None:
         return told | {"figures": None}

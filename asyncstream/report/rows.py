@@ -71,7 +71,9 @@ class Row(Struct, frozen=True):
     """One way over one workload in one size of function: its figures, unless all failed, and what failed.
 
     `run` is the good run of the median duration, for its memory samples and its trace. `memory` are those
-    samples, or, where no run was good, what was sampled until the function failed.
+    samples, or, where no run was good, what was sampled until the function failed. `noise` is how far apart
+    the medians of one way measured twice in functions of this size came out, as a fraction of the smaller
+    one; None where nothing was. Differences below it are ties.
     """
 
     way: Way
@@ -80,6 +82,7 @@ class Row(Struct, frozen=True):
     errors: list[str]
     run: Run | None = None
     memory: list[MemorySample] = []
+    noise: float | None = None
 
     @property
     def short(self) -> str:
@@ -89,15 +92,10 @@ class Row(Struct, frozen=True):
 
 
 class Section(Struct, frozen=True):
-    """One workload and its rows, in the order they were asked for: ways, and of each its sizes.
-
-    `noise` is how far apart the medians of the same thing measured twice came out, as a fraction of the
-    smaller one; None where nothing was measured twice. Differences below it are ties.
-    """
+    """One workload and its rows, in the order they were asked for: ways, and of each its sizes."""
 
     workload: Workload
     rows: list[Row]
-    noise: float | None = None
 
 
 def section(workload: Workload, measured: Sequence[Measured], billing: Billing) -> Section:
@@ -105,6 +103,7 @@ def section(workload: Workload, measured: Sequence[Measured], billing: Billing) 
     figures = {
         (row.way.name, row.memory_mb): _figures(row, workload, billing) for row in measured if not row.repeat
     }
+    noise = _noise(measured)
     rows = [
         Row(
             row.way,
@@ -113,24 +112,25 @@ def section(workload: Workload, measured: Sequence[Measured], billing: Billing) 
             _errors(row.runs),
             _median_run(row.runs),
             _memory(row.runs),
+            noise.get(row.memory_mb),
         )
         for row in measured
         if row.runs and not row.repeat  # an interrupted comparison has none of the later ones
     ]
-    return Section(workload, rows, _noise(measured))
+    return Section(workload, rows)
 
 
-def _noise(measured: Sequence[Measured]) -> float | None:
-    """The largest difference between two medians of one thing, as a fraction of the smaller one."""
+def _noise(measured: Sequence[Measured]) -> dict[int | None, float]:
+    """How far apart the two medians of what was measured twice are, for each size of function."""
     once = {(row.way.name, row.memory_mb): _good(row.runs) for row in measured if not row.repeat}
-    differences = []
+    differences = {}
     for row in measured:
         again = _good(row.runs)
         first = once.get((row.way.name, row.memory_mb), [])
         if row.repeat and first and again:
             seconds = sorted(median(run.seconds for run in runs) for runs in (first, again))
-            differences.append(seconds[1] / seconds[0] - 1)
-    return max(differences, default=None)
+            differences[row.memory_mb] = seconds[1] / seconds[0] - 1
+    return differences
 
 
 def _good(runs: Sequence[Run | Failure]) -> list[Run]:

@@ -121,15 +121,23 @@ def notes(comparison: Comparison) -> Iterator[str]:
     if inits:
         told = ", ".join(f"{label} {seconds:.2f}" for label, seconds in inits.items())
         yield f"Not in the figures: CPU seconds of the environment's start, imports included: {told}."
-    noises = [section.noise for section in comparison.sections if section.noise is not None]
+    noises = [noise for section in comparison.sections for noise in _noises(section)]
     if noises:
-        yield f"Noise: one way measured twice came out up to {max(noises):.1%} apart; less is called a tie."
+        yield f"Noise: one way measured twice came out apart by {', '.join(noises)}; less is called a tie."
     else:
         yield f"No way was measured twice: a difference of less than {TIE:.0%} is called a tie."
     yield f"Verified: every byte of {comparison.verified} runs (size and CRC64NVME of each file)."
     if comparison.ended_early:
         yield f"Ended early ({comparison.ended_early}): the rows that are missing were not measured."
     yield f"Again: {comparison.command}"
+
+
+def _noises(section: Section) -> Iterator[str]:
+    """Of each size, once: how far apart one way measured twice came out."""
+    for memory_mb, noise in {row.memory_mb: row.noise for row in section.rows}.items():
+        if noise is not None:
+            size = f" at {memory_mb:,} MB" if memory_mb is not None else ""
+            yield f"{noise:.1%} ({section.workload.name}{size})"
 
 
 def _model(model: str | None) -> str:

@@ -44,16 +44,12 @@ class Verdict(Struct, frozen=True):
         balanced: of our rows of a sweep, the least of time and cost with equal weight, each as a fraction of
             the largest one, as aws-lambda-power-tuning's strategy "balanced" weighs them.
         against: how our cheapest row compares, if a reference was measured.
-        tie: the difference, as a fraction, below which rows count as equal.
-        measured_tie: whether `tie` is from a way measured twice.
     """
 
     fastest: Choice
     cheapest: Choice
     balanced: Choice | None
     against: AgainstReference | None
-    tie: float
-    measured_tie: bool
 
     def sentences(self) -> list[str]:
         """It in words."""
@@ -95,16 +91,13 @@ def verdict(section: Section) -> Verdict | None:
     measured = [(row, row.figures) for row in section.rows if row.figures is not None]
     if not measured:
         return None
-    tie = TIE if section.noise is None else max(section.noise, SMALLEST_TIE)
     ours = [pair for pair in measured if not pair[0].way.reference]
     swept = any(row.memory_mb is not None for row in section.rows)
     return Verdict(
-        fastest=_best(measured, _time, tie),
-        cheapest=_best(measured, _cost, tie),
-        balanced=_best(ours, _balance(ours), tie) if swept and ours else None,
+        fastest=_best(measured, _time),
+        cheapest=_best(measured, _cost),
+        balanced=_best(ours, _balance(ours)) if swept and ours else None,
         against=_against(ours, [pair for pair in measured if pair[0].way.reference]),
-        tie=tie,
-        measured_tie=section.noise is not None,
     )
 
 
@@ -134,12 +127,21 @@ def _balance(measured: Sequence[Measured]) -> Callable[[Figures], _Value]:
     return weighed
 
 
-def _best(measured: Sequence[Measured], value: Callable[[Figures], _Value], tie: float) -> Choice:
+def _best(measured: Sequence[Measured], value: Callable[[Figures], _Value]) -> Choice:
     row, figures = min(measured, key=lambda pair: value(pair[1]).whole)
     best = value(figures)
-    limit = best.whole + best.varying * tie
-    ties = [other for other, found in measured if other is not row and value(found).whole <= limit]
+    ties = [
+        other
+        for other, found in measured
+        if other is not row and value(found).whole <= best.whole + best.varying * _tie(row, other)
+    ]
     return Choice(row, figures, None if ties and len(ties) == len(measured) - 1 else ties)
+
+
+def _tie(row: Row, other: Row) -> float:
+    """The difference, as a fraction, below which two rows count as equal: the noisier size decides."""
+    noises = [noise for noise in (row.noise, other.noise) if noise is not None]
+    return max(SMALLEST_TIE, *noises) if noises else TIE
 
 
 def _against(ours: Sequence[Measured], theirs: Sequence[Measured]) -> AgainstReference | None:

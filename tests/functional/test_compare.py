@@ -90,7 +90,7 @@ def test_a_sweep_invokes_every_way_in_every_size_and_shows_it(
     assert found == [(way, size) for way in ("asyncio-multipart", "boto3") for size in (512, 1769)]
     for row in document["sections"][0]["rows"]:
         assert row["figures"]["billed_mb"] == row["memory_mb"]
-    assert document["sections"][0]["noise"] >= 0
+        assert row["noise"] >= 0
     assert "asyncio + multipart at 1,769 MB once more, round 1" in done.err
     assert "| asyncio + multipart | 512 |" in comment.read_text()
     # Traces were read back, and have files in them.

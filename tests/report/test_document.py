@@ -32,6 +32,7 @@ def test_failed_rows_have_their_error_and_no_figures() -> None:
             "way": {"name": "threads", "label": "threads", "reference": False},
             "memory_mb": None,
             "errors": ["Boom: no"],
+            "noise": None,
             "figures": None,
         }
     ]
@@ -41,4 +42,4 @@ def test_a_section_says_what_it_comes_to_and_how_noisy_it_was() -> None:
     rows = [measured("threads", a_run(10.0)), measured("threads", a_run(11.0), repeat=True)]
     section = json.loads(document(a_comparison([a_section(*rows)])))["sections"][0]
     assert section["verdict"][0].startswith("Fastest: threads")
-    assert round(section["noise"], 6) == 0.1
+    assert round(section["rows"][0]["noise"], 6) == 0.1

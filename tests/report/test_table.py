@@ -116,7 +116,8 @@ def test_a_sweep_says_how_sizes_were_held(monkeypatch: pytest.MonkeyPatch) -> No
 def test_noise_is_told_measured_or_assumed(monkeypatch: pytest.MonkeyPatch) -> None:
     once = measured("threads", a_run(10.0))
     again = measured("threads", a_run(10.5), repeat=True)
-    assert "up to 5.0% apart" in drawn(a_comparison([a_section(once, again)]), 300, monkeypatch)
+    told = "came out apart by 5.0% (10 x 100 MB); less"
+    assert told in drawn(a_comparison([a_section(once, again)]), 300, monkeypatch)
     assert "less than 3% is called a tie" in drawn(a_comparison([a_section(once)]), 300, monkeypatch)
 
 

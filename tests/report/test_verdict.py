@@ -38,6 +38,21 @@ def test_measured_noise_takes_the_place_of_the_assumed(again: float, told: str) 
     assert told in said(section)
 
 
+def test_the_noise_of_a_size_blurs_that_size_only() -> None:
+    section = a_section(
+        measured("asyncio", a_run(13.0), memory_mb=128),
+        measured("threads", a_run(13.5), memory_mb=128),
+        measured("threads", a_run(20.0), memory_mb=128, repeat=True),
+        measured("asyncio", a_run(10.0), memory_mb=512),
+        measured("threads", a_run(10.3), memory_mb=512),
+        measured("threads", a_run(10.3), memory_mb=512, repeat=True),
+    )
+    assert [(row.way.name, row.memory_mb) for row in found(section).fastest.ties or []] == [
+        ("asyncio", 128),
+        ("threads", 128),
+    ]
+
+
 def test_where_all_are_as_good_none_is_named() -> None:
     rows = [measured(name, a_run()) for name in ("sequential", "threads")]
     assert "Fastest: no difference, all are as good as 10.0 s." in said(a_section(*rows))
