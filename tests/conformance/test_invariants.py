@@ -67,5 +67,7 @@ def test_a_file_is_copied_whole_or_not_at_all(copy_with_faults, bucket, pairs, s
         stored, True
     )
     assert bucket.uploads() == []
-    if not faults:
+    # A connection that an earlier example's fault broke may be found closed only when it is used again:
+    # with a single attempt that is a failure.
+    if not faults and config["max_attempts"] > 1:
         assert not report.failed
