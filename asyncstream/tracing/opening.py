@@ -16,6 +16,7 @@ from asyncstream.tracing.spans import UNTRACED
 
 ROOT = "asyncstream"
 SDK = "aws_xray_sdk"
+DAEMON = "AWS_XRAY_DAEMON_ADDRESS"
 
 
 def open_trace(environ: Mapping[str, str] = os.environ, **annotations: Annotation) -> Span:
@@ -24,7 +25,11 @@ def open_trace(environ: Mapping[str, str] = os.environ, **annotations: Annotatio
         return UNTRACED
     from asyncstream.tracing import xray  # noqa: PLC0415 - only a traced transfer pays for the SDK
 
-    parent = xray.open_elsewhere() or (xray.of_function(environ) if in_lambda(environ) else xray.nothing())
+    parent = xray.open_elsewhere()
+    if parent is None and in_lambda(environ):
+        parent = xray.of_function(environ)
+    elif parent is None and DAEMON in environ:
+        parent = xray.nothing()
     if parent is None or not parent.sampled:
         return UNTRACED
     return xray.record(ROOT, parent, annotations)
@@ -38,7 +43,7 @@ def may_trace(environ: Mapping[str, str]) -> bool:
         return True
     if in_lambda(environ):
         return "Sampled=1" in environ.get("_X_AMZN_TRACE_ID", "") and is_installed()
-    return "AWS_XRAY_DAEMON_ADDRESS" in environ and is_installed()
+    return DAEMON in environ and is_installed()
 
 
 def in_lambda(environ: Mapping[str, str]) -> bool:

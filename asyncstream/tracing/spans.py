@@ -12,14 +12,22 @@ import os
 import time
 from collections.abc import Callable
 from types import TracebackType
-from typing import Any, Protocol, Self
+from typing import Any, NamedTuple, Protocol, Self
 
+from asyncstream.errors import told
 from asyncstream.ports import Annotation
 from asyncstream.tracing.sampling import Sampler
 from asyncstream.tracing.summary import Summary
 
 # Tries of one part, each with its GET, body and PUT, would make a document of any size.
 MOST_CHILDREN = 12
+
+
+class Failed(NamedTuple):
+    """What ended a span early: the class of an exception, and what it says."""
+
+    kind: str
+    message: str
 
 
 class Sender(Protocol):
@@ -102,7 +110,7 @@ class Recording:
 
     def _end_root(self) -> None:
         for span in reversed(list(self._open)):
-            span.end(self.root.error)
+            span.finish(self.root.error)
         self.root.metadata["summary"] = self._summary.rows()
         self.root.metadata["sampled"] = self._sampler.told()
         self._sender.send(self.root)
@@ -130,7 +138,8 @@ class RecordedSpan:
         self.children: list[RecordedSpan] = []
         self.started = recording.time()
         self.ended: float | None = None
-        self.error: BaseException | None = None
+        # In words: a kept exception would keep its frames, and with them the buffers of what failed.
+        self.error: Failed | None = None
         # X-Ray's form of an id: 16 hexadecimal digits.
         self.id = os.urandom(8).hex()
         self._recording = recording
@@ -161,6 +170,10 @@ class RecordedSpan:
 
     def end(self, error: BaseException | None = None) -> None:
         """See `ports.Span`."""
+        self.finish(None if error is None else Failed(type(error).__name__, told(error)))
+
+    def finish(self, error: Failed | None) -> None:
+        """End it, once."""
         if self.ended is not None:
             return
         self.ended = self._recording.time()

@@ -18,7 +18,6 @@ from aws_xray_sdk.core.models.throwable import Throwable
 from aws_xray_sdk.core.models.trace_header import TraceHeader
 from aws_xray_sdk.core.models.traceid import TraceId
 
-from asyncstream.errors import told
 from asyncstream.ports import Annotation
 from asyncstream.tracing.spans import RecordedSpan, Recording
 
@@ -93,8 +92,8 @@ class _Daemon:
         document.subsegments = [self._document(child) for child in span.children]
         if span.error is not None:
             document.fault = True
-            cause = Throwable(span.error, [])
-            cause.message = _beginning(told(span.error))
+            cause = Throwable(None, [])
+            cause.type, cause.message = span.error.kind, _beginning(span.error.message)
             document.cause = {"working_directory": "", "exceptions": [cause]}
         if span.ended is not None:
             document.end_time = span.ended

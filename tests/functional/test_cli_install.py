@@ -31,7 +31,7 @@ def _bare_install(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
 def test_compare_says_what_to_install(capsys: pytest.CaptureFixture[str]) -> None:
     assert main(["compare"]) == 2
     told = capsys.readouterr().err
-    assert told == "asyncstream: rich, awscrt, trustme not installed: pip install 'asyncstream[lab]'\n"
+    assert told == "asyncstream: awscrt, rich, trustme not installed: pip install 'asyncstream[lab]'\n"
 
 
 def test_the_command_line_itself_needs_neither() -> None:

@@ -4,12 +4,10 @@ A datagram is a line of JSON, which names the format, and a document (X-Ray deve
 data to X-Ray", "X-Ray daemon").
 """
 
-import fcntl
 import json
+import os
 import re
 import socket
-import struct
-import termios
 import time
 from pathlib import Path
 from queue import Empty, Queue
@@ -25,6 +23,8 @@ LARGEST_DATAGRAM = 65_536
 LARGEST_DOCUMENT = 64 * 1024  # X-Ray takes no larger one
 A_CALL = 50  # the daemon's own batch
 SETTLE_SECONDS = 60.0
+# How a datagram of our own to ourselves begins: once it is read, so is all that had arrived before it.
+MARK = b"asyncstream "
 
 
 class Counts(Struct, frozen=True, kw_only=True):
@@ -69,6 +69,7 @@ class Receiver:
         self._documents: Queue[str] = Queue()
         self._received = self._rejected = self._forwarded = self._unprocessed = self._bytes = 0
         self._largest = 0
+        self._mark = b""
         for work in (self._receive, self._forward):
             Thread(target=work, daemon=True).start()
 
@@ -91,20 +92,21 @@ class Receiver:
             TimeoutError: the API is too slow, or does not answer.
         """
         end = time.monotonic() + SETTLE_SECONDS
-        while self._has_waiting() or self._documents.unfinished_tasks:
+        mark = MARK + os.urandom(8)
+        while self._mark != mark or self._documents.unfinished_tasks:
             if time.monotonic() > end:
                 raise TimeoutError(f"{self._documents.unfinished_tasks} documents are not with the API yet")
+            if self._mark != mark:  # behind all that is waiting; again, as the kernel may throw one away
+                self._socket.sendto(mark, self._socket.getsockname())
             time.sleep(0.005)
         return self.counts()
-
-    def _has_waiting(self) -> bool:
-        """Whether the socket holds a datagram that was not read yet."""
-        waiting = fcntl.ioctl(self._socket, termios.FIONREAD, b"\0\0\0\0")
-        return bool(struct.unpack("i", waiting)[0])
 
     def _receive(self) -> None:
         while True:
             datagram = self._socket.recv(LARGEST_DATAGRAM)
+            if datagram.startswith(MARK):
+                self._mark = datagram
+                continue
             document = document_in(datagram)
             if document is None:
                 self._rejected += 1
