@@ -12,7 +12,7 @@ from functools import partial
 from types import TracebackType
 from typing import Any, Self, TypeVar
 
-from asyncstream import jobs, memory, plan, progress
+from asyncstream import jobs, memory, plan, progress, tracing
 from asyncstream.budget import MemoryBudget, slots_within
 from asyncstream.chunks import BytesBody, Deadline
 from asyncstream.config import TransferConfig, memory_limit_or_default
@@ -28,7 +28,6 @@ from asyncstream.retry import repeat
 from asyncstream.s3 import open_transport, requests
 from asyncstream.s3.client import ClientSettings
 from asyncstream.s3.store import S3Store
-from asyncstream.tracing import open_trace
 
 DEFAULT_ENGINE = "asyncio"
 T = TypeVar("T")
@@ -62,7 +61,8 @@ class TransferSession:
         return self._run(partial(_transfer, self._clients, files, config or TransferConfig(), on_event))
 
     def open(self, config: TransferConfig | None = None) -> None:
-        """Make the clients that a transfer with this configuration needs, ahead of it."""
+        """Make ahead what a transfer with this configuration needs: clients, and the X-Ray SDK if it may."""
+        tracing.prepare()
         self._run(partial(self._clients.transport, config or TransferConfig()))
 
     def plan(self, files: Iterable[Pair], config: TransferConfig | None = None) -> list[Job]:
@@ -208,7 +208,7 @@ async def _transfer(
     clients: _Clients, files: Iterable[Pair], config: TransferConfig, on_event: progress.OnEvent
 ) -> TransferReport:
     pairs = jobs.checked(files)
-    with open_trace(engine=clients.engine.name, multipart=config.multipart) as span:
+    with tracing.open_trace(engine=clients.engine.name, multipart=config.multipart) as span:
         report = await _traced_transfer(clients, pairs, config, on_event, span)
         span.annotate(
             slots=report.slots, files=len(report.files), failed=len(report.failed), bytes=report.bytes

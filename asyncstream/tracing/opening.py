@@ -19,6 +19,15 @@ SDK = "aws_xray_sdk"
 DAEMON = "AWS_XRAY_DAEMON_ADDRESS"
 
 
+def prepare(environ: Mapping[str, str] = os.environ) -> None:
+    """Load the SDK ahead of the first trace, where there may be one.
+
+    In Lambda's init phase, which has a whole CPU: at 128 MB the same 10 ms are 140 in an invocation.
+    """
+    if is_on(environ) and DAEMON in environ and is_installed():
+        from asyncstream.tracing import xray  # noqa: F401, PLC0415
+
+
 def open_trace(environ: Mapping[str, str] = os.environ, **annotations: Annotation) -> Span:
     """The root span of a transfer that begins now; one that does nothing if it is not traced."""
     if not may_trace(environ):
@@ -37,13 +46,18 @@ def open_trace(environ: Mapping[str, str] = os.environ, **annotations: Annotatio
 
 def may_trace(environ: Mapping[str, str]) -> bool:
     """Whether the SDK is needed to tell: so that tracing costs nothing where it is off."""
-    if environ.get("AWS_XRAY_SDK_ENABLED", "").lower() == "false":
+    if not is_on(environ):
         return False
     if f"{SDK}.core" in sys.modules:
         return True
     if in_lambda(environ):
         return "Sampled=1" in environ.get("_X_AMZN_TRACE_ID", "") and is_installed()
     return DAEMON in environ and is_installed()
+
+
+def is_on(environ: Mapping[str, str]) -> bool:
+    """Whether nobody has switched it off."""
+    return environ.get("AWS_XRAY_SDK_ENABLED", "").lower() != "false"
 
 
 def in_lambda(environ: Mapping[str, str]) -> bool:

@@ -49,7 +49,7 @@ def ours(engine: str) -> Peer:
                 raise RuntimeError(f"{failed.source} was not copied") from failed.error
 
         with TransferSession(engine) as session:
-            session.plan(pairs[:1], config)  # makes the clients, sends nothing
+            session.open(config)
             yield copy
 
     return peer

@@ -14,8 +14,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+import asyncstream.tracing
 from asyncstream.errors import ServiceBusy
-from asyncstream.tracing.opening import may_trace, open_trace
+from asyncstream.tracing.opening import may_trace, open_trace, prepare
 from asyncstream.tracing.sampling import A_DOUBLING, ALL_OF, FIRST, MOST_BYTES, SPREAD, in_sample
 from asyncstream.tracing.spans import MOST_CHILDREN, UNTRACED, RecordedSpan, Recording
 from asyncstream.tracing.summary import Summary
@@ -292,6 +293,25 @@ def test_the_environment_says_whether_to_trace(environ: dict[str, str], traced: 
 def test_that_others_have_loaded_the_sdk_asks_for_no_trace(environ: dict[str, str]) -> None:
     assert importlib.import_module("aws_xray_sdk.core")
     assert open_trace(environ) is UNTRACED
+
+
+@pytest.mark.usefixtures("sdk_not_loaded")
+@pytest.mark.parametrize(
+    ("environ", "loaded"),
+    [
+        ({}, False),
+        ({"AWS_LAMBDA_FUNCTION_NAME": "f"}, False),
+        (LAMBDA, True),
+        (LAMBDA | {"AWS_XRAY_SDK_ENABLED": "false"}, False),
+    ],
+)
+def test_the_sdk_is_loaded_ahead_where_a_trace_may_come(
+    environ: dict[str, str], loaded: bool, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.delitem(sys.modules, "asyncstream.tracing.xray", raising=False)
+    monkeypatch.delattr(asyncstream.tracing, "xray", raising=False)
+    prepare(environ)
+    assert ("aws_xray_sdk.core" in sys.modules) is loaded
 
 
 @pytest.mark.usefixtures("sdk_not_loaded")
