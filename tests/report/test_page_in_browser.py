@@ -213,17 +213,7 @@ def test_text_can_be_read_in_the_light_and_in_the_dark(opened: Open, *, dark: bo
     shown = opened(a_sweep(), dark=dark)
     paper = shown.evaluate("getComputedStyle(document.body).backgroundColor")
     assert (paper == "rgb(22, 24, 27)") == dark
-    for kind in (
-        "h1",
-        ".verdict",
-        ".note",
-        "td",
-        "td.failed",
-        ".grid text",
-        ".legend li",
-        ".track .label",
-        "thead th",
-    ):
+    for kind in TEXTS:
         # WCAG 2.2, 1.4.3: text of any size.
         assert shown.locator(kind).first.evaluate(CONTRAST) >= 4.5, kind
 

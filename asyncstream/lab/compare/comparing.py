@@ -14,8 +14,7 @@ from asyncstream.lab.compare.rounds import Turn, source_prefix, take, turns
 from asyncstream.lab.compare.settings import Settings
 from asyncstream.lab.compare.testbed import LabTestbed
 from asyncstream.lab.compare.variants import repeated
-from asyncstream.lab.s3 import LabS3Error
-from asyncstream.lab.xray import XRayError
+from asyncstream.lab.server_process import LabError
 from asyncstream.report.comparison import Comparison, Environment, Network
 from asyncstream.report.measurement import Failure, Measured, Run, Workload
 from asyncstream.report.rows import section
@@ -50,7 +49,7 @@ def compare(settings: Settings, display: Display) -> Comparison:
                 display.finished(turn, run)
     except KeyboardInterrupt:
         ended_early = CTRL_C
-    except (AsyncstreamError, LabS3Error, XRayError) as error:
+    except (AsyncstreamError, LabError) as error:
         if not done:
             raise AsyncstreamError(str(error)) from error
         ended_early = str(error)

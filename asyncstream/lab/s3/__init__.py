@@ -3,7 +3,7 @@
 `LabS3` starts it as a process of its own. What is uploaded can be kept, or reduced to its size and CRC64NVME.
 """
 
-from asyncstream.lab.s3.client import LabS3, LabS3Error, ObjectChecksum
+from asyncstream.lab.s3.client import LabS3, ObjectChecksum
 from asyncstream.lab.s3.model import NetworkModel
 
-__all__ = ["LabS3", "LabS3Error", "NetworkModel", "ObjectChecksum"]
+__all__ = ["LabS3", "NetworkModel", "ObjectChecksum"]
