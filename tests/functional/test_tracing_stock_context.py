@@ -16,7 +16,7 @@ from aws_xray_sdk.core.context import Context
 from aws_xray_sdk.core.exceptions.exceptions import AlreadyEndedException
 from tracing_checks import PART, pairs_of, read, sent_to, trace_ids, transferred, violations
 
-from asyncstream import TransferConfig, session, transfer_async
+from asyncstream import TransferConfig, tracing, transfer_async
 from asyncstream.lab.s3 import LabS3
 from asyncstream.lab.xray import XRayReceiver
 
@@ -97,7 +97,7 @@ def test_the_stock_context_makes_a_wrong_tree(
         await transfer_async(pairs_of(list(sizes)), config=config, endpoint_url=lab.endpoint_url)
         recorder.end_segment()
 
-    monkeypatch.setattr(session, "open_trace", open_trace)
+    monkeypatch.setattr(tracing, "open_trace", open_trace)
     with sent_to(receiver):
         try:
             if engine == "asyncio":
