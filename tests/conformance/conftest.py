@@ -93,7 +93,11 @@ def copy_with_faults(
         which = (engine, server.name, config.max_concurrency, "faulty")
         if which not in kept_sessions:
             kept_sessions[which] = TransferSession(engine, endpoint_url=server.endpoint_url)
-        return kept_sessions[which].transfer(files, config, on_event)
+        report = kept_sessions[which].transfer(files, config, on_event)
+        if faults:
+            # A connection that a fault broke may be found closed only when the next copy uses it.
+            kept_sessions.pop(which).close()
+        return report
 
     return copy
 
