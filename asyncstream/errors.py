@@ -84,6 +84,18 @@ class WrongRegion(AsyncstreamError, RuntimeError):
         self.region = region
 
 
+class FilesFailed(AsyncstreamError, RuntimeError):
+    """Of an event some files were not copied; raised by handlers to whom nobody listens, so that the event
+    is kept. The message names them.
+    """
+
+
+class FilesFailedForNow(FilesFailed):
+    """The same, but another invocation may succeed."""
+
+    retryable = True
+
+
 class S3Error(AsyncstreamError, RuntimeError):
     """S3 answered with an error that has no class of its own; `code` is S3's name for it."""
 

@@ -6,19 +6,18 @@ Both are described by `schema.json` beside this file, which is made from these t
 import inspect
 import json
 import sys
-from collections.abc import Callable, Sequence
-from typing import Annotated, Any, Literal, TypeVar
+from collections.abc import Sequence
+from typing import Annotated, Any, Literal
 
 import msgspec
 from msgspec import Meta, Struct
 
-from asyncstream.config import TransferConfig, explained
+from asyncstream.config import TransferConfig
 from asyncstream.errors import InputError, told
+from asyncstream.events.reading import at, read
 from asyncstream.jobs import Pair, checked
 from asyncstream.locations import S3Object, S3Prefix
 from asyncstream.results import FileResult, TransferReport
-
-T = TypeVar("T")
 
 # Lambda refuses a synchronous reply over 6 MB, but an asynchronous destination or a Step Functions state
 # takes 256 KB: failures are listed up to this many bytes, which leaves room for everything else.
@@ -121,18 +120,13 @@ def read_event(event: Any) -> DirectEvent:
     Raises:
         InputError: a field is unknown, missing or of the wrong type; the message names its path.
     """
-    try:
-        read = msgspec.convert(event, DirectEvent)
-    except msgspec.ValidationError as error:
-        _, what = explained(error)
-        path = str(error).partition(" - at ")[2].strip("`") or "$"
-        raise InputError(f"the event is malformed at {path}: {what.partition(' - at ')[0]}") from None
-    prefixes = (read.source_prefix, read.destination)
-    if read.files is None and None in prefixes:
+    asked = read(event, DirectEvent)
+    prefixes = (asked.source_prefix, asked.destination)
+    if asked.files is None and None in prefixes:
         raise InputError("the event must have either `files`, or both `source_prefix` and `destination`")
-    if read.files is not None and prefixes != (None, None):
+    if asked.files is not None and prefixes != (None, None):
         raise InputError("the event has `files`: leave out `source_prefix` and `destination`")
-    return read
+    return asked
 
 
 def pairs_of(event: DirectEvent) -> list[Pair]:
@@ -142,12 +136,12 @@ def pairs_of(event: DirectEvent) -> list[Pair]:
         InputError: a location is malformed, or the list contradicts itself.
     """
     if event.files is None:
-        source = _at("$.source_prefix", S3Prefix.from_uri, event.source_prefix)
-        return checked([(source, _at("$.destination", S3Prefix.from_uri, event.destination))])
+        source = at("$.source_prefix", S3Prefix.from_uri, event.source_prefix)
+        return checked([(source, at("$.destination", S3Prefix.from_uri, event.destination))])
     return checked(
         (
-            _at(f"$.files[{position}].source", S3Object.from_uri, file.source, file.version_id),
-            _at(f"$.files[{position}].destination", S3Object.from_uri, file.destination),
+            at(f"$.files[{position}].source", S3Object.from_uri, file.source, file.version_id),
+            at(f"$.files[{position}].destination", S3Object.from_uri, file.destination),
         )
         for position, file in enumerate(event.files)
     )
@@ -164,21 +158,12 @@ def report_location(event: DirectEvent) -> S3Object | None:
     files = event.files or []
     if event.report_uri in {uri for file in files for uri in (file.source, file.destination)}:
         raise InputError(f"the event is malformed at $.report_uri: {event.report_uri} is one of the files")
-    return _at("$.report_uri", S3Object.from_uri, event.report_uri)
+    return at("$.report_uri", S3Object.from_uri, event.report_uri)
 
 
-def _at(path: str, read: Callable[..., T], *args: str | None) -> T:
-    """What `read` makes of a value of the event; its InputError says where the value stands."""
-    try:
-        return read(*args)
-    except InputError as error:
-        raise InputError(f"the event is malformed at {path}: {error}") from None
-
-
-def config_of(event: Any, read: DirectEvent, base: TransferConfig) -> TransferConfig:
-    """The function's own configuration, with what the event names put over it."""
-    named = event.get("config") or {}
-    return base.override({name: getattr(read.config, name) for name in named})
+def named_settings(event: Any, asked: DirectEvent) -> dict[str, Any]:
+    """The settings that the event itself names: the others are the function's own."""
+    return {name: getattr(asked.config, name) for name in event.get("config") or {}}
 
 
 def file_reply(result: FileResult) -> FileReply:

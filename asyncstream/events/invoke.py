@@ -1,29 +1,23 @@
 """`lambda_handler`: makes the function Lambda calls, which turns an event into a reply; for `handlers/`."""
 
+import time
 from collections.abc import Callable
 from contextlib import suppress
 from functools import partial
-from typing import Any, Protocol
+from typing import Any
 
 import msgspec
 
 from asyncstream import session
 from asyncstream.config import TransferConfig
-from asyncstream.errors import AsyncstreamError, DeadlineExceeded
-from asyncstream.events import direct
-
-# Seconds kept back of the time Lambda gives: for the last replies, the report and the reply.
-MARGIN_SECONDS = 2.0
-
-
-class LambdaContext(Protocol):
-    """What is used of the context object Lambda passes."""
-
-    def get_remaining_time_in_millis(self) -> int:
-        """Milliseconds until Lambda ends the invocation."""
+from asyncstream.errors import AsyncstreamError
+from asyncstream.events import direct, metrics
+from asyncstream.events.deployment import Deployment
+from asyncstream.events.running import LambdaContext, run, within
+from asyncstream.events.triggers import Trigger, trigger_of
 
 
-def lambda_handler(*, engine: str, multipart: bool) -> Callable[[Any, LambdaContext], dict[str, Any]]:
+def lambda_handler(*, engine: str, multipart: bool) -> Callable[[Any, LambdaContext], Any]:
     """The handler of one variant.
 
     Makes clients, threads and event loop now, in Lambda's init phase, which has a whole CPU whatever the
@@ -39,34 +33,67 @@ def lambda_handler(*, engine: str, multipart: bool) -> Callable[[Any, LambdaCont
     return partial(handle_event, engine=engine, multipart=multipart)
 
 
-def handle_event(event: Any, context: LambdaContext, *, engine: str, multipart: bool) -> dict[str, Any]:
-    """Copy what the event names, and say what became of it. Never raises for a user's mistake.
+def handle_event(event: Any, context: LambdaContext, *, engine: str, multipart: bool) -> Any:
+    """Copy what the event asks for, and answer as what sent it expects.
 
     Args:
-        event: see `direct.DirectEvent`.
+        event: of a trigger (see `triggers.py`), else as `direct.DirectEvent` describes it.
         context: Lambda's, for the time that is left.
         engine: see `lambda_handler`.
         multipart: likewise.
 
     Returns:
-        See `direct.DirectReply`.
+        What the trigger expects; to a direct event `direct.DirectReply`, also when it is wrong.
+
+    Raises:
+        InputError, ConfigError, FilesFailed: only where the trigger is told of failures by an error.
     """
+    trigger = trigger_of(event)
+    if trigger is not None:
+        return _triggered(trigger, context, engine, multipart)
     try:
-        reply = _reply(event, context, engine, multipart)
+        reply = _direct(event, context, engine, multipart)
     except AsyncstreamError as error:
         reply = direct.rejected(error, engine)
-    built: dict[str, Any] = msgspec.to_builtins(reply)
-    return built
+    return msgspec.to_builtins(reply)
 
 
-def _reply(event: Any, context: LambdaContext, engine: str, multipart: bool) -> direct.DirectReply:
-    read = direct.read_event(event)
-    pairs = direct.pairs_of(read)
-    report_to = direct.report_location(read)
+def _triggered(trigger: Trigger, context: LambdaContext, engine: str, multipart: bool) -> Any:
+    started = time.monotonic()
+    items = trigger.items(Deployment.from_env())
+    config = TransferConfig.from_env(multipart=multipart)
+    outcomes = run(items, session.kept_session(engine), config, context)
+    metrics.write(
+        trigger.name,
+        engine,
+        copied=sum(each.files for each in outcomes),
+        failed=sum(each.error is not None for each in outcomes),
+        moved=sum(each.bytes for each in outcomes),
+        seconds=time.monotonic() - started,
+    )
+    return trigger.reply(outcomes)
+
+
+def _direct(event: Any, context: LambdaContext, engine: str, multipart: bool) -> direct.DirectReply:
+    asked = direct.read_event(event)
+    pairs = direct.pairs_of(asked)
+    report_to = direct.report_location(asked)
+    deployment = Deployment.from_env()
+    deployment.check(pairs)
+    if report_to is not None:
+        deployment.check_written(report_to)
     own = TransferConfig.from_env(multipart=multipart)
-    config = _within(direct.config_of(event, read, own), context)
+    config = within(own.override(direct.named_settings(event, asked)), context)
     kept = session.kept_session(engine)
     report = kept.transfer(pairs, config)
+    metrics.write(
+        "direct",
+        engine,
+        copied=len(report.files) - len(report.failed),
+        failed=len(report.failed),
+        moved=report.bytes,
+        seconds=report.seconds,
+    )
     if report_to is None:
         return direct.reply_to(report)
     try:
@@ -74,17 +101,3 @@ def _reply(event: Any, context: LambdaContext, engine: str, multipart: bool) -> 
     except AsyncstreamError as error:
         return direct.reply_to(report, report_error=error)
     return direct.reply_to(report, report_uri=report_to.uri)
-
-
-def _within(config: TransferConfig, context: LambdaContext) -> TransferConfig:
-    """The configuration with a deadline that lets the reply out before Lambda's time is up."""
-    remaining = context.get_remaining_time_in_millis() / 1000
-    # A read that stalls ends by its own timeout, not by the deadline.
-    left = remaining - MARGIN_SECONDS - min(config.stall_timeout, remaining / 4)
-    if left <= 0:
-        raise DeadlineExceeded(
-            f"less than {MARGIN_SECONDS:g} s of the invocation are left: nothing was begun"
-        )
-    if config.deadline is not None and config.deadline <= left:
-        return config
-    return config.override({"deadline": left})

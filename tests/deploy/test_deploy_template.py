@@ -248,5 +248,5 @@ def test_sample_events_are_what_the_handlers_read(root: Path, name: str, pairs: 
     event = direct.read_event(sample)
 
     assert len(direct.pairs_of(event)) == pairs
-    assert direct.config_of(sample, event, TransferConfig()).max_concurrency == 10
+    assert direct.named_settings(sample, event) == {"max_concurrency": 10}
     assert event.report_uri is None or S3Object.from_uri(event.report_uri)

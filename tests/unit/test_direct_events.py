@@ -197,15 +197,13 @@ def test_an_event_overrides_only_the_settings_it_names_be_it_by_the_default() ->
     own = TransferConfig(multipart=True, max_concurrency=3, part_size=8 * 2**20)
     event = BY_PREFIX | {"config": {"multipart": False, "max_attempts": 2}}
 
-    config = direct.config_of(event, direct.read_event(event), own)
+    config = own.override(direct.named_settings(event, direct.read_event(event)))
 
     assert config == TransferConfig(multipart=False, max_concurrency=3, part_size=8 * 2**20, max_attempts=2)
 
 
 def test_an_event_without_config_leaves_the_functions_own() -> None:
-    own = TransferConfig(multipart=True)
-
-    assert direct.config_of(BY_PREFIX, direct.read_event(BY_PREFIX), own) == own
+    assert direct.named_settings(BY_PREFIX, direct.read_event(BY_PREFIX)) == {}
 
 
 def copied(key: str = "a", size: int = 5) -> FileResult:

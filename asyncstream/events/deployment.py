@@ -1,0 +1,114 @@
+"""What a deployed function may touch, and where a triggered file goes: from its environment; pure.
+
+Buckets and keys in an event are what somebody else wrote. IAM refuses what the role lacks; this refuses it
+first, by name, also where the role allows more, and refuses what would make the function invoke itself.
+"""
+
+import os
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
+from typing import Self
+
+from asyncstream.errors import ConfigError, InputError
+from asyncstream.jobs import Pair, checked
+from asyncstream.locations import S3Object, S3Prefix
+
+SOURCE, DESTINATION, TRIGGER = "DEPLOYED_SOURCE", "DEPLOYED_DESTINATION", "DEPLOYED_TRIGGER"
+
+
+@dataclass(frozen=True, slots=True)
+class Deployment:
+    """The prefixes of a deployed function. None: anything, as for a function that is not deployed.
+
+    Attributes:
+        source: all it may read (`DEPLOYED_SOURCE`, such as `s3://raw/`).
+        destination: all it may write, and where triggered files go (`DEPLOYED_DESTINATION`).
+        trigger: where a new object invokes it (`DEPLOYED_TRIGGER`); default: all of `source`.
+    """
+
+    source: S3Prefix | None = None
+    destination: S3Prefix | None = None
+    trigger: S3Prefix | None = None
+
+    @classmethod
+    def from_env(cls, environ: Mapping[str, str] = os.environ) -> Self:
+        """Read it. An empty variable counts as unset, as templates write it.
+
+        Raises:
+            ConfigError: one is no `s3://bucket/prefix`.
+        """
+        source = _prefix(SOURCE, environ)
+        return cls(source, _prefix(DESTINATION, environ), _prefix(TRIGGER, environ) or source)
+
+    def pair(self, source: S3Object, destination: S3Object | None = None) -> Pair:
+        """An object that a trigger names, and where it goes: by default the rest of its key under
+        `destination`.
+
+        Raises:
+            ConfigError: no destination is deployed.
+            InputError: see `check`, or the two are the same.
+        """
+        self._check_source(source)
+        pair = (source, destination or self._rebased(source))
+        self.check(checked([pair]))
+        return pair
+
+    def check(self, pairs: Iterable[Pair]) -> None:
+        """Refuse what lies outside.
+
+        Raises:
+            InputError: a source or a destination does, or writing there would invoke the function again.
+        """
+        for source, destination in pairs:
+            self._check_source(source)
+            self.check_written(destination)
+
+    def check_written(self, place: S3Object | S3Prefix) -> None:
+        """Refuse one place that is to be written; see `check`."""
+        if self.destination is not None and not _within(place, self.destination):
+            raise InputError(
+                f"{place} is outside {self.destination}, all that this function writes ({DESTINATION})"
+            )
+        if self.trigger is not None and _overlap(place, self.trigger):
+            raise InputError(
+                f"{place} is where a new object invokes this function ({self.trigger}): "
+                "it would invoke itself without end"
+            )
+
+    def _rebased(self, source: S3Object) -> S3Object:
+        if self.destination is None:
+            raise ConfigError(
+                f"the event names {source} and no destination: set {DESTINATION}, such as s3://clean/"
+            )
+        base = self.source or S3Prefix(source.bucket)
+        return base.rebase(source.key, self.destination)
+
+    def _check_source(self, place: S3Object | S3Prefix) -> None:
+        if self.source is not None and not _within(place, self.source):
+            raise InputError(f"{place} is outside {self.source}, all that this function reads ({SOURCE})")
+
+
+def _prefix(name: str, environ: Mapping[str, str]) -> S3Prefix | None:
+    text = environ.get(name)
+    if not text:
+        return None
+    try:
+        return S3Prefix.from_uri(text)
+    except InputError as error:
+        raise ConfigError(f"{name}={text!r}: {error}") from None
+
+
+def _start(place: S3Object | S3Prefix) -> str:
+    return place.key if isinstance(place, S3Object) else place.prefix
+
+
+def _within(place: S3Object | S3Prefix, prefix: S3Prefix) -> bool:
+    return place.bucket == prefix.bucket and _start(place).startswith(prefix.prefix)
+
+
+def _overlap(place: S3Object | S3Prefix, prefix: S3Prefix) -> bool:
+    """Whether an object of the place may lie under the prefix."""
+    if _within(place, prefix):
+        return True
+    shorter = isinstance(place, S3Prefix) and prefix.prefix.startswith(place.prefix)
+    return shorter and place.bucket == prefix.bucket

@@ -1,0 +1,109 @@
+"""A trigger's items copied, round by round, within the time Lambda gives; called by `invoke.py`."""
+
+import logging
+from collections.abc import Mapping, Sequence
+from typing import Protocol
+
+from asyncstream.config import TransferConfig
+from asyncstream.errors import AsyncstreamError, Cancelled, DeadlineExceeded, told
+from asyncstream.events.items import Item, Outcome, rounds
+from asyncstream.locations import S3Object
+from asyncstream.results import FileResult
+from asyncstream.session import TransferSession
+
+# Seconds kept back of the time Lambda gives: for the last replies, the report and the reply.
+MARGIN_SECONDS = 2.0
+logger = logging.getLogger(__name__)
+
+
+class LambdaContext(Protocol):
+    """What is used of the context object Lambda passes."""
+
+    def get_remaining_time_in_millis(self) -> int:
+        """Milliseconds until Lambda ends the invocation."""
+
+
+def within(config: TransferConfig, context: LambdaContext) -> TransferConfig:
+    """The configuration with a deadline that lets the reply out before Lambda's time is up.
+
+    Raises:
+        DeadlineExceeded: there is no time left to begin in.
+    """
+    remaining = context.get_remaining_time_in_millis() / 1000
+    # A read that stalls ends by its own timeout, not by the deadline.
+    left = remaining - MARGIN_SECONDS - min(config.stall_timeout, remaining / 4)
+    if left <= 0:
+        raise DeadlineExceeded(
+            f"less than {MARGIN_SECONDS:g} s of the invocation are left: nothing was begun"
+        )
+    if config.deadline is not None and config.deadline <= left:
+        return config
+    return config.override({"deadline": left})
+
+
+def run(
+    items: Sequence[Item], kept: TransferSession, config: TransferConfig, context: LambdaContext
+) -> list[Outcome]:
+    """Copy what the items ask for; each one's end, in their order. Failures are also logged."""
+    outcomes = [Outcome(item, error=item.error) for item in items]
+    for positions in rounds(items):
+        begun = [position for position in positions if not _is_blocked(outcomes, position)]
+        for position in positions:
+            outcomes[position] = Outcome(items[position], error=_NOT_BEGUN)
+        copied = _copy([items[position] for position in begun], kept, config, context)
+        for position, outcome in zip(begun, copied, strict=True):
+            outcomes[position] = outcome
+    for outcome in outcomes:
+        if outcome.error is not None:
+            kind = type(outcome.error).__name__
+            logger.warning("%s failed: %s: %s", outcome.item.name, kind, told(outcome.error))
+    return outcomes
+
+
+_NOT_BEGUN = Cancelled("not begun, as an earlier message of the same group failed: the order is kept")
+
+
+def _is_blocked(outcomes: Sequence[Outcome], position: int) -> bool:
+    """Whether an earlier item of the same group has failed."""
+    group = outcomes[position].item.group
+    if group is None:
+        return False
+    return any(each.item.group == group and each.error is not None for each in outcomes[:position])
+
+
+def _copy(
+    items: Sequence[Item], kept: TransferSession, config: TransferConfig, context: LambdaContext
+) -> list[Outcome]:
+    """Copy one round's items, whose settings are the same, in one transfer."""
+    if not items:
+        return []
+    pairs = list(dict.fromkeys(pair for item in items for pair in item.pairs))
+    try:
+        report = kept.transfer(pairs, within(config.override(items[0].config), context))
+    except AsyncstreamError as error:
+        return [Outcome(item, error=error) for item in items]
+    results = {(result.source, result.destination): result for result in report.files}
+    return [_outcome(item, results) for item in items]
+
+
+def _outcome(item: Item, results: Mapping[tuple[S3Object, S3Object], FileResult]) -> Outcome:
+    """What became of the item's files; a prefix has a round of its own, so all results are its."""
+    own = [results[pair] for pair in item.pairs if isinstance(pair[0], S3Object)]
+    own = own if len(own) == len(item.pairs) else list(results.values())
+    failed = [result for result in own if result.error is not None]
+    return Outcome(
+        item,
+        files=len(own) - len(failed),
+        bytes=sum(result.bytes for result in own),
+        error=_first_of(failed, len(own)),
+    )
+
+
+def _first_of(failed: Sequence[FileResult], files: int) -> Exception | None:
+    """The first error; with the number of all where there are several."""
+    if not failed:
+        return None
+    error = failed[0].error
+    if files > 1 and error is not None:
+        error.add_note(f"{len(failed):,} of the item's {files:,} files failed, of which this is the first")
+    return error

@@ -1,0 +1,100 @@
+"""S3's own events: its notifications, and those it sends by EventBridge; pure, recognised by `triggers.py`.
+
+Both invoke asynchronously: nobody reads a reply, and an error is what makes Lambda try again (twice) and
+then keep the event, in the function's dead-letter queue or on-failure destination. Both may arrive twice
+and in any order: so what is copied is the object as it is now, not the version the event tells of, and the
+newest object wins however they arrive.
+"""
+
+from collections.abc import Sequence
+from typing import Any
+from urllib.parse import unquote_plus
+
+from msgspec import Struct
+
+from asyncstream.errors import InputError
+from asyncstream.events.deployment import Deployment
+from asyncstream.events.items import Item, Outcome, raise_failures
+from asyncstream.events.reading import read
+from asyncstream.locations import S3Object
+
+# What tells of an object that can be read now (S3 user guide, "Supported event types").
+NOTIFIED = ("ObjectCreated:", "ObjectRestore:Completed")
+SENT = ("Object Created", "Object Restore Completed")
+
+
+class _Bucket(Struct, frozen=True):
+    name: str
+
+
+class _Object(Struct, frozen=True):
+    key: str
+
+
+class _Place(Struct, frozen=True):
+    bucket: _Bucket
+    object: _Object
+
+
+class _Record(Struct, frozen=True, rename={"event_name": "eventName"}):
+    event_name: str
+    s3: _Place
+
+
+class _Sent(Struct, frozen=True, rename={"kind": "detail-type"}):
+    source: str
+    kind: str
+    detail: Any = None
+
+
+def is_test(event: Any) -> bool:
+    """Whether it is what S3 sends once, when a notification is set up."""
+    return isinstance(event, dict) and event.get("Event") == "s3:TestEvent"
+
+
+def of_notification(event: Any, deployment: Deployment) -> list[Item]:
+    """The objects of a notification."""
+    return [_notified(record, deployment, f"$.Records[{n}]") for n, record in enumerate(event["Records"])]
+
+
+def of_eventbridge(event: Any, deployment: Deployment) -> list[Item]:
+    """The one object of an event that S3 sent by EventBridge."""
+    try:
+        sent = read(event, _Sent)
+        if sent.source != "aws.s3" or sent.kind not in SENT:
+            raise InputError(f"{sent.kind!r} from {sent.source!r} is not handled: {_either(SENT)} of S3 are")
+        place = read(sent.detail, _Place, "the event's detail")
+        return [_item(place.bucket.name, place.object.key, deployment)]
+    except InputError as error:
+        return [Item("$.detail", error=error)]
+
+
+def _notified(record: Any, deployment: Deployment, path: str) -> Item:
+    try:
+        notified = read(record, _Record, f"the event's {path}")
+        if not notified.event_name.startswith(NOTIFIED):
+            raise InputError(f"{path}: {notified.event_name!r} is not handled: {_either(NOTIFIED)} are")
+        # Notifications encode keys like a form: a plus is a space. EventBridge's are verbatim.
+        key = unquote_plus(notified.s3.object.key)
+        return _item(notified.s3.bucket.name, key, deployment)
+    except InputError as error:
+        return Item(path, error=error)
+
+
+def _item(bucket: str, key: str, deployment: Deployment) -> Item:
+    source = S3Object(bucket, key)
+    return Item(source.uri, (deployment.pair(source),))
+
+
+def _either(names: Sequence[str]) -> str:
+    return " and ".join(repr(name) for name in names)
+
+
+def reply(outcomes: Sequence[Outcome]) -> dict[str, int]:
+    """What an asynchronous invocation returns, for an on-success destination.
+
+    Raises:
+        FilesFailed: some objects were not copied; FilesFailedForNow if another try may help.
+    """
+    raise_failures(outcomes)
+    return {"copied": sum(each.files for each in outcomes), "bytes": sum(each.bytes for each in outcomes)}

@@ -1,0 +1,78 @@
+"""Messages of a queue: S3's events, or direct events of our own; pure, recognised by `triggers.py`.
+
+The reply names the messages that failed (`ReportBatchItemFailures`): those alone come again, and after the
+queue's `maxReceiveCount` go to its dead-letter queue. In a FIFO queue that includes every later message of
+the same group, which is not begun: else it would overtake the failed one.
+"""
+
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+import msgspec
+from msgspec import Struct
+
+from asyncstream.errors import AsyncstreamError, InputError
+from asyncstream.events import direct, s3_events
+from asyncstream.events.deployment import Deployment
+from asyncstream.events.items import Item, Outcome
+from asyncstream.events.reading import read
+
+
+class _Message(Struct, frozen=True, rename={"message_id": "messageId", "queue": "eventSourceARN"}):
+    message_id: str
+    queue: str
+    body: str
+    attributes: Mapping[str, str] = {}
+
+
+def of_batch(event: Any, deployment: Deployment) -> list[Item]:
+    """The messages of a batch.
+
+    Raises:
+        InputError: a record is no message: the whole batch comes again.
+    """
+    messages = [
+        read(record, _Message, f"the event's $.Records[{n}]") for n, record in enumerate(event["Records"])
+    ]
+    return [_item(message, deployment) for message in messages]
+
+
+def reply(outcomes: Sequence[Outcome]) -> dict[str, list[dict[str, str]]]:
+    """The messages that are to come again."""
+    failed = [outcome.item.name for outcome in outcomes if outcome.error is not None]
+    return {"batchItemFailures": [{"itemIdentifier": name} for name in failed]}
+
+
+def _item(message: _Message, deployment: Deployment) -> Item:
+    group = message.attributes.get("MessageGroupId") if message.queue.endswith(".fifo") else None
+    try:
+        asked = _asked(message.body, deployment)
+    except AsyncstreamError as error:
+        return Item(message.message_id, error=error, group=group)
+    return Item(message.message_id, asked.pairs, asked.config, asked.error, group)
+
+
+def _asked(body: str, deployment: Deployment) -> Item:
+    """What a message's body asks for, as an item without a name."""
+    try:
+        event = msgspec.json.decode(body)
+    except msgspec.DecodeError as error:
+        raise InputError(f"the message {body[:60]!r} is not JSON: {error}") from None
+    if s3_events.is_test(event):
+        return Item("")
+    if isinstance(event, dict) and "Records" in event:
+        return _together(s3_events.of_notification(event, deployment))
+    if isinstance(event, dict) and "detail-type" in event:
+        return _together(s3_events.of_eventbridge(event, deployment))
+    own = direct.read_event(event)
+    if own.report_uri is not None:
+        raise InputError("a message cannot have a report_uri: only a direct invocation writes a report")
+    pairs = direct.pairs_of(own)
+    deployment.check(pairs)
+    return Item("", tuple(pairs), direct.named_settings(event, own))
+
+
+def _together(items: Sequence[Item]) -> Item:
+    """All objects that one message tells of: it is done when all of them are."""
+    pairs = tuple(dict.fromkeys(pair for item in items for pair in item.pairs))
+    return Item("", pairs, error=next((item.error for item in items if item.error is not None), None))

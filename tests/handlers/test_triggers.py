@@ -1,0 +1,398 @@
+"""The four functions invoked by each trigger: exactly what it gets back, and what was copied."""
+
+import json
+from collections.abc import Callable
+from importlib import import_module
+from typing import Any
+
+import pytest
+import trigger_events
+from invocations import Context
+from trigger_events import object_created, s3_batch, s3_put, sqs
+
+from asyncstream import AsyncstreamError
+from asyncstream.lab.s3 import LabS3
+
+ODD = "in/ä b+c%20?#.csv"
+Deliver = Callable[..., Any]
+TEST_EVENT = {"Service": "Amazon S3", "Event": "s3:TestEvent", "Bucket": "raw"}
+
+
+@pytest.fixture
+def deliver(function: str, lab: LabS3, source: str, target: str, monkeypatch: pytest.MonkeyPatch) -> Deliver:
+    """Invoke the deployed function: its reply, or the error that Lambda would keep the event for."""
+    monkeypatch.setenv("DEPLOYED_SOURCE", f"s3://{source}/")
+    monkeypatch.setenv("DEPLOYED_DESTINATION", f"s3://{target}/out/")
+    monkeypatch.setenv("DEPLOYED_TRIGGER", f"s3://{source}/in/")
+    handler = import_module(f"handlers.{function}").handler
+    lab.declare(source, [(ODD, 77)])
+
+    def deliver(event: Any, seconds: float = 60) -> Any:
+        lab.reset_stats()
+        try:
+            return json.loads(json.dumps(handler(event, Context(int(seconds * 1000)))))
+        except AsyncstreamError as error:
+            return f"{type(error).__name__}: {error}"
+
+    return deliver
+
+
+def copied(lab: LabS3, target: str) -> set[str]:
+    return {key.removeprefix("out/") for key in lab.checksums(target)}
+
+
+MISSING = "SourceNotFound: GetObject s3://{source}/in/none: there is no such object"
+
+
+class TestS3Notification:
+    def test_all_are_copied(self, deliver: Deliver, lab: LabS3, source: str, target: str) -> None:
+        assert deliver(s3_put(source, "in/000000", ODD)) == {"copied": 2, "bytes": 1077}
+        assert copied(lab, target) == {"in/000000", ODD}
+
+    def test_one_that_fails_is_named_and_the_others_are_copied(
+        self, deliver: Deliver, lab: LabS3, source: str, target: str
+    ) -> None:
+        told = deliver(s3_put(source, "in/000000", "in/none", "in/000001"))
+
+        assert told.startswith(f"FilesFailed: 1 of 3 failed: s3://{source}/in/none: ")
+        assert MISSING.format(source=source) in told
+        assert copied(lab, target) == {"in/000000", "in/000001"}
+
+    def test_all_that_fail_are_named(self, deliver: Deliver, source: str) -> None:
+        told = deliver(s3_put(source, "in/none", "in/none2"))
+
+        assert told.startswith("FilesFailed: 2 of 2 failed: ")
+        assert told.count("SourceNotFound") == 2
+
+    def test_a_malformed_record_is_told_and_the_others_are_copied(
+        self, deliver: Deliver, lab: LabS3, source: str, target: str
+    ) -> None:
+        event = s3_put(source, "in/000000", "in/000001")
+        del event["Records"][0]["s3"]["object"]["key"]
+
+        assert deliver(event) == (
+            "FilesFailed: 1 of 2 failed: $.Records[0]: InputError: the event's $.Records[0] is malformed "
+            "at $.s3.object: Object missing required field `key`"
+        )
+        assert copied(lab, target) == {"in/000001"}
+
+    def test_what_is_no_new_object_is_refused_by_name(self, deliver: Deliver, source: str) -> None:
+        assert "'ObjectRemoved:Delete' is not handled: 'ObjectCreated:' and" in deliver(
+            s3_put(source, "in/000000", event_name="ObjectRemoved:Delete")
+        )
+
+    def test_the_test_event_is_ignored(self, deliver: Deliver, lab: LabS3) -> None:
+        assert deliver(TEST_EVENT) == {"copied": 0, "bytes": 0}
+        assert lab.stats()["operations"] == {}
+
+
+class TestEventBridge:
+    def test_an_object_is_copied_its_key_taken_verbatim(
+        self, deliver: Deliver, lab: LabS3, source: str, target: str
+    ) -> None:
+        assert deliver(object_created(source, ODD)) == {"copied": 1, "bytes": 77}
+        assert copied(lab, target) == {ODD}
+
+    def test_one_that_fails_is_an_error(self, deliver: Deliver, source: str) -> None:
+        told = deliver(object_created(source, "in/none"))
+
+        assert told.startswith(f"FilesFailed: 1 of 1 failed: s3://{source}/in/none: ")
+        assert MISSING.format(source=source) in told
+
+    def test_a_malformed_one_is_told(self, deliver: Deliver, source: str) -> None:
+        event = object_created(source, "in/000000")
+        del event["detail"]["bucket"]
+
+        assert deliver(event) == (
+            "FilesFailed: 1 of 1 failed: $.detail: InputError: the event's detail is malformed at $: "
+            "Object missing required field `bucket`"
+        )
+
+    @pytest.mark.parametrize(
+        ("kind", "sender"), [("Object Deleted", "aws.s3"), ("Scheduled Event", "aws.events")]
+    )
+    def test_others_are_refused_by_name(self, deliver: Deliver, source: str, kind: str, sender: str) -> None:
+        event = object_created(source, "in/000000", kind) | {"source": sender}
+
+        assert f"{kind!r} from {sender!r} is not handled" in deliver(event)
+
+
+class TestSqs:
+    def test_all_kinds_of_messages_are_done(
+        self, deliver: Deliver, lab: LabS3, source: str, target: str
+    ) -> None:
+        own = {"source_prefix": f"s3://{source}/big/", "destination": f"s3://{target}/out/b-"}
+        bodies = [
+            s3_put(source, "in/000000"),
+            object_created(source, ODD),
+            TEST_EVENT,
+            own,
+            own | {"destination": f"s3://{target}/out/c-", "config": {"multipart": False}},
+        ]
+
+        assert deliver(sqs(*bodies)) == {"batchItemFailures": []}
+        assert copied(lab, target) == {"in/000000", ODD, "b-000000", "c-000000"}
+
+    def test_one_that_fails_comes_again_alone(
+        self, deliver: Deliver, lab: LabS3, source: str, target: str
+    ) -> None:
+        event = sqs(*(s3_put(source, key) for key in ("in/000000", "in/none", "in/000001")))
+
+        assert deliver(event) == {"batchItemFailures": [{"itemIdentifier": "m1"}]}
+        assert copied(lab, target) == {"in/000000", "in/000001"}
+
+    def test_all_that_fail_come_again(self, deliver: Deliver, source: str) -> None:
+        event = sqs(*(s3_put(source, key) for key in ("in/none", "in/none2")))
+
+        assert deliver(event) == {"batchItemFailures": [{"itemIdentifier": "m0"}, {"itemIdentifier": "m1"}]}
+
+    @pytest.mark.parametrize(
+        "body",
+        [
+            "Hello from SQS!",
+            {"files": []},
+            {"files": [{"source": "s3://raw/a", "destination": "s3://clean/a"}], "report_uri": "s3://b/r"},
+            {"Records": [{"eventSource": "aws:s3", "eventName": "ObjectRemoved:Delete"}]},
+            [],
+        ],
+        ids=["no JSON", "empty list", "report", "deleted", "list"],
+    )
+    def test_a_malformed_one_fails_itself_and_says_why_in_the_log(
+        self, deliver: Deliver, source: str, caplog: pytest.LogCaptureFixture, body: Any
+    ) -> None:
+        event = sqs(body, s3_put(source, "in/000000"))
+
+        assert deliver(event) == {"batchItemFailures": [{"itemIdentifier": "m0"}]}
+        assert "m0 failed: InputError: " in caplog.text
+
+    def test_a_malformed_batch_comes_again_whole(self, deliver: Deliver) -> None:
+        event = sqs("{}")
+        del event["Records"][0]["messageId"]
+
+        assert deliver(event) == (
+            "InputError: the event's $.Records[0] is malformed at $: "
+            "Object missing required field `messageId`"
+        )
+
+    def test_the_same_object_twice_is_copied_once(self, deliver: Deliver, lab: LabS3, source: str) -> None:
+        assert deliver(sqs(*[s3_put(source, "in/000000")] * 3)) == {"batchItemFailures": []}
+        assert lab.stats()["operations"] == {"GetObject": 1, "PutObject": 1}
+
+    def test_in_a_fifo_queue_nothing_overtakes_what_failed(
+        self, deliver: Deliver, lab: LabS3, source: str, target: str
+    ) -> None:
+        keys = ["in/000000", "in/none", "in/000001", ODD, "in/000002", ODD]
+        event = sqs(*(s3_put(source, key) for key in keys), groups="aabbaa")
+
+        assert deliver(event) == {"batchItemFailures": [{"itemIdentifier": m} for m in ("m1", "m4", "m5")]}
+        assert copied(lab, target) == {"in/000000", "in/000001", ODD}
+
+    def test_in_a_fifo_queue_nothing_overtakes_what_is_malformed(
+        self, deliver: Deliver, lab: LabS3, source: str, target: str
+    ) -> None:
+        event = sqs(s3_put(source, "in/000000"), "?", s3_put(source, "in/000001"), groups="aaa")
+
+        assert deliver(event) == {"batchItemFailures": [{"itemIdentifier": "m1"}, {"itemIdentifier": "m2"}]}
+        assert copied(lab, target) == {"in/000000"}
+
+    def test_without_time_left_all_come_again(self, deliver: Deliver, lab: LabS3, source: str) -> None:
+        assert deliver(sqs(s3_put(source, "in/000000")), seconds=2) == {
+            "batchItemFailures": [{"itemIdentifier": "m0"}]
+        }
+        assert lab.stats()["operations"] == {}
+
+
+@pytest.mark.parametrize("schema", ["1.0", "2.0"])
+class TestS3Batch:
+    @staticmethod
+    def reply(schema: str, *results: tuple[str, str]) -> dict[str, Any]:
+        return {
+            "invocationSchemaVersion": schema,
+            "treatMissingKeysAs": "TemporaryFailure",
+            "invocationId": trigger_events.sample("s3_batch_invocation")["invocationId"],
+            "results": [
+                {"taskId": f"t{number}", "resultCode": code, "resultString": text}
+                for number, (code, text) in enumerate(results)
+            ],
+        }
+
+    def test_all_succeed(self, deliver: Deliver, lab: LabS3, source: str, target: str, schema: str) -> None:
+        assert deliver(s3_batch(source, "in/000000", ODD, schema=schema)) == self.reply(
+            schema, ("Succeeded", "1000 bytes copied"), ("Succeeded", "77 bytes copied")
+        )
+        assert copied(lab, target) == {"in/000000", ODD}
+
+    def test_one_fails(self, deliver: Deliver, source: str, schema: str) -> None:
+        told = deliver(s3_batch(source, "in/none", "in/000000", schema=schema))
+        text = told["results"][0]["resultString"]
+
+        assert text.startswith(MISSING.format(source=source))
+        assert told == self.reply(schema, ("PermanentFailure", text), ("Succeeded", "1000 bytes copied"))
+
+    def test_all_fail_and_may_be_tried_again_if_time_was_short(
+        self, deliver: Deliver, source: str, schema: str
+    ) -> None:
+        text = "DeadlineExceeded: less than 2 s of the invocation are left: nothing was begun"
+
+        assert deliver(s3_batch(source, "in/000000", ODD, schema=schema), seconds=2) == self.reply(
+            schema, *[("TemporaryFailure", text)] * 2
+        )
+
+    def test_a_malformed_task_fails_itself(self, deliver: Deliver, source: str, schema: str) -> None:
+        event = s3_batch(source, "in/000000", "in/000000", schema=schema)
+        event["tasks"][0]["s3Key"] = ""
+        told = deliver(event)
+
+        assert [result["resultCode"] for result in told["results"]] == ["PermanentFailure", "Succeeded"]
+        assert "has no key" in told["results"][0]["resultString"]
+
+    def test_a_malformed_invocation_is_an_error(self, deliver: Deliver, source: str, schema: str) -> None:
+        event = s3_batch(source, "in/000000", schema=schema)
+
+        assert deliver(event | {"tasks": None}) == (
+            "InputError: the event is malformed at $.tasks: Expected `array`, got `null`"
+        )
+        assert "schema '3.0' is not known" in deliver(event | {"invocationSchemaVersion": "3.0"})
+
+    def test_user_arguments_are_refused_by_name(self, deliver: Deliver, source: str, schema: str) -> None:
+        event = s3_batch(source, "in/000000", schema=schema)
+        event["job"]["userArguments"] = {"where": "elsewhere"}
+
+        assert "'where' is not known" in deliver(event)["results"][0]["resultString"]
+
+
+class TestStepFunctions:
+    def test_an_item_alone(self, deliver: Deliver, lab: LabS3, source: str, target: str) -> None:
+        assert deliver({"source": f"s3://{source}/in/000000"}) == {
+            "copied": 1,
+            "bytes": 1000,
+            "failed": 0,
+            "errors": [],
+            "Items": [],
+        }
+        assert copied(lab, target) == {"in/000000"}
+
+    def test_a_batch_of_all_kinds_of_items(
+        self, deliver: Deliver, lab: LabS3, source: str, target: str
+    ) -> None:
+        items = [
+            {"source": f"s3://{source}/in/000000"},
+            {"source": f"s3://{source}/in/000001", "destination": f"s3://{target}/out/one", "version_id": ""},
+            {"source": f"s3://{source}/{trigger_events.quote_plus(ODD, safe='/')}", "encoding": "url"},
+        ]
+
+        assert deliver({"Items": items})["copied"] == 3
+        assert copied(lab, target) == {"in/000000", "one", ODD}
+
+    def test_what_failed_is_answered_as_it_came(
+        self, deliver: Deliver, lab: LabS3, source: str, target: str
+    ) -> None:
+        items = [
+            {"source": f"s3://{source}/in/none"},
+            {"source": f"s3://{source}/in/000000"},
+            {"source": f"s3://{source}/in/000001", "dest": "?"},
+            "?",
+        ]
+        told = deliver({"Items": items})
+
+        assert told["Items"] == [items[0], items[2], items[3]]
+        assert (told["copied"], told["bytes"], told["failed"]) == (1, 1000, 3)
+        assert [error["type"] for error in told["errors"]] == ["SourceNotFound", "InputError", "InputError"]
+        assert [error["source"] for error in told["errors"]] == [items[0]["source"], items[2]["source"], "?"]  # type: ignore[index]
+        assert copied(lab, target) == {"in/000000"}
+
+    def test_asked_to_succeed_it_raises_and_names_them(self, deliver: Deliver, source: str) -> None:
+        told = deliver({"Items": [{"source": f"s3://{source}/in/none"}], "must_succeed": True})
+
+        assert told.startswith("FilesFailed: 1 of 1 failed: ")
+        assert MISSING.format(source=source) in told
+
+    def test_what_may_succeed_later_has_a_name_of_its_own(self, deliver: Deliver, source: str) -> None:
+        event = {"Items": [{"source": f"s3://{source}/in/000000"}], "must_succeed": True}
+
+        assert deliver(event, seconds=2).startswith("FilesFailedForNow: 1 of 1 failed: ")
+
+    def test_a_malformed_batch_is_an_error(self, deliver: Deliver) -> None:
+        assert deliver({"Items": "?"}) == (
+            "InputError: the event is malformed at $.Items: Expected `array`, got `str`"
+        )
+        assert "unknown field `BatchInput`" in deliver({"Items": [], "BatchInput": {}})
+
+
+@pytest.mark.parametrize(
+    ("event", "named"),
+    [
+        ({"Records": [{"eventSource": "aws:kinesis"}]}, "from aws:kinesis"),
+        ({"Records": [{"EventSource": "aws:sns"}]}, "from aws:sns"),
+        ({"Records": [{"eventSource": "aws:sqs"}, {"eventSource": "aws:s3"}]}, "from aws:s3, aws:sqs"),
+        ({"Records": []}, "from no source"),
+        ({"Records": "?"}, "from None"),
+    ],
+)
+def test_unknown_sources_are_refused_by_name(deliver: Deliver, lab: LabS3, event: Any, named: str) -> None:
+    assert deliver(event).startswith(f"InputError: the event's records are {named}")
+    assert lab.stats()["operations"] == {}
+
+
+class TestOutsideTheDeployment:
+    @pytest.mark.parametrize(
+        "event",
+        [
+            s3_put("elsewhere", "in/000000"),
+            object_created("elsewhere", "in/000000"),
+            {"Items": [{"source": "s3://elsewhere/a"}], "must_succeed": True},
+        ],
+    )
+    def test_no_other_bucket_is_read(self, deliver: Deliver, lab: LabS3, event: Any) -> None:
+        assert "is outside s3://source-" in deliver(event)
+        assert lab.stats()["operations"] == {}
+
+    def test_nothing_else_is_written(self, deliver: Deliver, lab: LabS3, source: str, target: str) -> None:
+        place = f"s3://{target}/elsewhere"
+        file = {"source": f"s3://{source}/in/000000", "destination": place}
+        told = [
+            deliver({"files": [file]})["error"]["message"],
+            deliver({"Items": [file], "must_succeed": True}),
+            deliver({"source_prefix": f"s3://{source}/", "destination": place})["error"]["message"],
+            deliver({"files": [file | {"destination": f"s3://{target}/out/a"}], "report_uri": place})[
+                "error"
+            ]["message"],
+        ]
+
+        assert all(f"{place} is outside s3://{target}/out/" in text for text in told)
+        assert lab.stats()["operations"] == {}
+
+    @pytest.mark.parametrize("written", ["in/", "", "in/deeper/", "i"])
+    def test_a_function_does_not_invoke_itself(
+        self, deliver: Deliver, source: str, monkeypatch: pytest.MonkeyPatch, written: str
+    ) -> None:
+        monkeypatch.setenv("DEPLOYED_DESTINATION", f"s3://{source}/{written}")
+        prefixes = {"source_prefix": f"s3://{source}/big/", "destination": f"s3://{source}/{written}"}
+
+        assert "is where a new object invokes this function" in deliver(prefixes)["error"]["message"]
+        if written != "i":  # of one object it is known where it goes: beside the trigger's prefix
+            told = deliver(s3_put(source, "in/000000"))
+            assert "is where a new object invokes" in told or "source and destination are the same" in told
+
+    def test_beside_the_triggers_prefix_the_same_bucket_is_written(
+        self, deliver: Deliver, lab: LabS3, source: str, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        monkeypatch.setenv("DEPLOYED_DESTINATION", f"s3://{source}/clean/")
+
+        assert deliver(s3_put(source, "in/000000")) == {"copied": 1, "bytes": 1000}
+        assert "clean/in/000000" in lab.checksums(source)
+
+    def test_without_a_destination_triggers_are_told_what_to_set(
+        self, deliver: Deliver, source: str, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        monkeypatch.delenv("DEPLOYED_DESTINATION")
+
+        for event in (s3_put(source, "in/000000"), s3_batch(source, "in/000000")):
+            assert "set DEPLOYED_DESTINATION, such as s3://clean/" in deliver(event)
+
+    def test_a_deployment_that_cannot_be_read_is_told(
+        self, deliver: Deliver, source: str, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        monkeypatch.setenv("DEPLOYED_SOURCE", "raw")
+
+        assert "DEPLOYED_SOURCE='raw': 'raw' is not an S3 URI" in deliver(s3_put(source, "in/000000"))

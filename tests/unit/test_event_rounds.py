@@ -1,0 +1,90 @@
+"""The rounds that a trigger's items run in, whatever the items are."""
+
+from collections.abc import Sequence
+
+import hypothesis.strategies as st
+from hypothesis import given
+
+from asyncstream import InputError, S3Object, S3Prefix
+from asyncstream.events.items import Item, rounds
+from asyncstream.jobs import Pair
+
+
+def copy(source: str, destination: str) -> Pair:
+    return S3Object("raw", source), S3Object("clean", destination)
+
+
+PREFIX: Pair = (S3Prefix("raw"), S3Prefix("clean"))
+keys = st.sampled_from("abc")
+items = st.lists(
+    st.builds(
+        Item,
+        name=st.just("item"),
+        pairs=st.one_of(
+            st.lists(st.builds(copy, keys, keys), max_size=2, unique_by=lambda pair: pair[1]).map(tuple),
+            st.just((PREFIX,)),
+        ),
+        config=st.sampled_from([{}, {"multipart": True}]),
+        error=st.sampled_from([None, None, None, InputError("?")]),
+        group=st.sampled_from([None, "g", "h"]),
+    ),
+    max_size=12,
+)
+
+
+def place_of(planned: Sequence[Sequence[int]], position: int) -> int:
+    return next(number for number, positions in enumerate(planned) if position in positions)
+
+
+@given(items)
+def test_every_item_that_has_something_to_copy_runs_once(given_items: list[Item]) -> None:
+    planned = [position for positions in rounds(given_items) for position in positions]
+
+    assert sorted(planned) == [n for n, item in enumerate(given_items) if item.pairs and not item.error]
+
+
+@given(items)
+def test_a_round_is_one_transfer(given_items: list[Item]) -> None:
+    for positions in rounds(given_items):
+        together = [given_items[position] for position in positions]
+        pairs = {pair for item in together for pair in item.pairs}
+
+        assert all(item.config == together[0].config for item in together)
+        assert len({destination for _, destination in pairs}) == len(pairs)
+        assert PREFIX not in pairs or len(together) == 1
+
+
+@given(items)
+def test_a_group_keeps_its_order(given_items: list[Item]) -> None:
+    planned = rounds(given_items)
+    for group in ("g", "h"):
+        places = [
+            place_of(planned, position)
+            for position, item in enumerate(given_items)
+            if item.group == group and item.pairs and not item.error
+        ]
+        assert places == sorted(set(places))
+
+
+@given(items)
+def test_of_two_that_write_the_same_object_the_later_one_is_later(given_items: list[Item]) -> None:
+    planned = rounds(given_items)
+    order = [position for positions in planned for position in positions]
+    for later in order:
+        for earlier in order:
+            if earlier < later and _write_differently(given_items[earlier], given_items[later]):
+                assert place_of(planned, earlier) < place_of(planned, later)
+
+
+def _write_differently(one: Item, other: Item) -> bool:
+    return any(
+        mine != theirs and mine[1] == theirs[1] and mine != PREFIX
+        for mine in one.pairs
+        for theirs in other.pairs
+    )
+
+
+def test_items_without_anything_in_common_run_together() -> None:
+    several = [Item(key, (copy(key, key),), group=group) for key, group in zip("abc", "gh-", strict=True)]
+
+    assert rounds(several) == [[0, 1, 2]]
