@@ -55,10 +55,13 @@ def raise_failures(outcomes: Sequence[Outcome]) -> None:
         f"{item.name}: {type(error).__name__}: {told(error)}" for item, error in failed[:MOST_NAMED]
     )
     more = f"; and {len(failed) - MOST_NAMED:,} more" if len(failed) > MOST_NAMED else ""
-    kind: type[AsyncstreamError] = (
-        FilesFailedForNow if any(is_temporary(error) for _, error in failed) else FilesFailed
-    )
-    raise kind(f"{len(failed):,} of {len(outcomes):,} failed: {named}{more}")
+    raise failure_of(outcomes)(f"{len(failed):,} of {len(outcomes):,} failed: {named}{more}")
+
+
+def failure_of(outcomes: Sequence[Outcome]) -> type[FilesFailed]:
+    """The error that tells of them: whether another invocation may do better."""
+    temporary = any(each.error is not None and is_temporary(each.error) for each in outcomes)
+    return FilesFailedForNow if temporary else FilesFailed
 
 
 @dataclass(slots=True)

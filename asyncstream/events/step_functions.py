@@ -1,8 +1,9 @@
 """An item of a Distributed Map, or a batch of them by ItemBatcher; pure, recognised by `triggers.py`.
 
-Asked by `deploy/state_machine.yaml`, in two steps. The first copies what it can, and answers with the items
-that are left. The second has those alone and `must_succeed`: while one fails, it raises. So a child
-execution that failed, and is redriven, begins with the failed items and leaves the others alone.
+Asked by the state machine of `deploy/template.yaml`, in two steps. The first copies what it can, and answers
+with the items that are left. The second has those alone and `must_succeed`: while one fails, it raises an
+error whose message has, as JSON, the items that are left. So a child execution that failed and is redriven
+begins with those, and a run over the failed executions of another (`FailedExecution`) finds them.
 """
 
 import json
@@ -12,14 +13,15 @@ from urllib.parse import unquote_plus
 
 from msgspec import Struct
 
-from asyncstream.errors import AsyncstreamError, ConfigError, told
+from asyncstream.errors import AsyncstreamError, ConfigError, FilesFailed, FilesFailedForNow, told
 from asyncstream.events.deployment import Deployment
-from asyncstream.events.items import Item, Outcome, raise_failures
+from asyncstream.events.items import Item, Outcome, failure_of
 from asyncstream.events.reading import read
 from asyncstream.locations import S3Object
 
-# A state's output is at most 256 KB, and the items themselves are nearly as long where batches are large.
-MAX_ERROR_BYTES = 20_000
+# An execution's Cause takes 32,768 characters, of which the items have up to 12,000 bytes (ItemBatcher),
+# with every quote escaped.
+MAX_ERROR_BYTES = 8_000
 MAX_ERROR = 300
 
 
@@ -39,6 +41,24 @@ class MapItem(Struct, frozen=True, forbid_unknown_fields=True):
     encoding: Literal["none", "url"] = "none"
 
 
+class FailedExecution(Struct, frozen=True, rename="pascal"):
+    """A child execution that failed, as ResultWriter keeps it in `FAILED_0.json`.
+
+    Attributes:
+        input: what it began with: JSON of a batch or of an item.
+        error: of the error that ended it.
+        cause: of the same; a function's error: JSON of its type and message.
+    """
+
+    input: str
+    error: str = ""
+    cause: str = ""
+
+
+class _Failed(Struct, frozen=True, forbid_unknown_fields=True):
+    failed_execution: FailedExecution
+
+
 class _Batch(Struct, frozen=True, forbid_unknown_fields=True, rename={"items": "Items"}):
     items: list[Any]
     must_succeed: bool = False
@@ -50,7 +70,7 @@ def of_map(event: Any, deployment: Deployment) -> list[Item]:
     Raises:
         InputError: the batch is malformed; a malformed item only fails itself.
     """
-    return [_item(each, deployment) for each in _batch(event).items]
+    return [_item(each, deployment) for each in _asked(event).items]
 
 
 def reply(event: Any, outcomes: Sequence[Outcome]) -> dict[str, Any]:
@@ -59,21 +79,53 @@ def reply(event: Any, outcomes: Sequence[Outcome]) -> dict[str, Any]:
     Raises:
         FilesFailed: something is left and `must_succeed` was asked.
     """
-    batch = _batch(event)
-    if batch.must_succeed:
-        raise_failures(outcomes)
-    failed = [(item, outcome) for item, outcome in zip(batch.items, outcomes, strict=True) if outcome.error]
-    return {
+    batch = _asked(event)
+    failed = [(item, each) for item, each in zip(batch.items, outcomes, strict=True) if each.error]
+    told = {
         "copied": len(outcomes) - len(failed),
-        "bytes": sum(outcome.bytes for outcome in outcomes),
+        "bytes": sum(each.bytes for each in outcomes),
         "failed": len(failed),
-        "errors": _as_many_as_fit([outcome for _, outcome in failed]),
+        "errors": _as_many_as_fit([each for _, each in failed]),
         "Items": [item for item, _ in failed],
     }
+    if failed and batch.must_succeed:
+        raise failure_of(outcomes)(json.dumps(told, ensure_ascii=False))
+    return told
 
 
-def _batch(event: Any) -> _Batch:
-    return read(event, _Batch) if "Items" in event else _Batch([event])
+def _asked(event: Any) -> _Batch:
+    """The batch; in place of a failed execution what it left to do."""
+    batch = read(event, _Batch) if "Items" in event else _Batch([event])
+    return _Batch([item for each in batch.items for item in _expanded(each)], batch.must_succeed)
+
+
+def _expanded(value: Any) -> list[Any]:
+    if not isinstance(value, dict) or "failed_execution" not in value:
+        return [value]
+    failed = read(value, _Failed, "the item").failed_execution
+    return _left(failed) or _items_in(failed.input) or [value]
+
+
+def _left(failed: FailedExecution) -> list[Any]:
+    """The items that a failed execution names; none if it ended in another way, or named too many."""
+    if failed.error not in (FilesFailed.__name__, FilesFailedForNow.__name__):
+        return []
+    cause = _json(failed.cause)
+    return _items_in(cause.get("errorMessage", "")) if isinstance(cause, dict) else []
+
+
+def _items_in(text: str) -> list[Any]:
+    found = _json(text)
+    if isinstance(found, dict) and isinstance(found.get("Items"), list):
+        return list(found["Items"])
+    return [] if found is None else [found]
+
+
+def _json(text: str) -> Any:
+    try:
+        return json.loads(text)
+    except ValueError:  # Step Functions cuts a Cause that is too long
+        return None
 
 
 def _item(value: Any, deployment: Deployment) -> Item:

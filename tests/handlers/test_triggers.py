@@ -302,15 +302,34 @@ class TestStepFunctions:
         assert copied(lab, target) == {"in/000000"}
 
     def test_asked_to_succeed_it_raises_and_names_them(self, deliver: Deliver, source: str) -> None:
-        told = deliver({"Items": [{"source": f"s3://{source}/in/none"}], "must_succeed": True})
+        items = [{"source": f"s3://{source}/in/none"}, {"source": f"s3://{source}/in/000000"}]
+        told = deliver({"Items": items, "must_succeed": True})
 
-        assert told.startswith("FilesFailed: 1 of 1 failed: ")
-        assert MISSING.format(source=source) in told
+        assert told.startswith('FilesFailed: {"copied": 1, "bytes": 1000, "failed": 1, ')
+        assert json.loads(told.removeprefix("FilesFailed: "))["Items"] == items[:1]
+
+    @pytest.mark.parametrize(
+        ("error", "message", "left"),
+        [
+            ("FilesFailed", '{"Items": [{"source": "s3://SOURCE/in/000001"}]}', {"in/000001"}),
+            ("FilesFailedForNow", "cut off", {"in/000000", "in/000001"}),
+            ("Lambda.Unknown", "killed", {"in/000000", "in/000001"}),
+        ],
+    )
+    def test_of_a_failed_execution_what_it_left_is_copied(
+        self, deliver: Deliver, lab: LabS3, source: str, target: str, error: str, message: str, left: set[str]
+    ) -> None:
+        batch = {"Items": [{"source": f"s3://{source}/in/{number:06d}"} for number in range(2)]}
+        cause = {"errorType": error, "errorMessage": message.replace("SOURCE", source), "stackTrace": []}
+        failed = {"Input": json.dumps(batch), "Error": error, "Cause": json.dumps(cause), "Status": "FAILED"}
+
+        assert deliver({"failed_execution": failed})["copied"] == len(left)
+        assert copied(lab, target) == left
 
     def test_what_may_succeed_later_has_a_name_of_its_own(self, deliver: Deliver, source: str) -> None:
         event = {"Items": [{"source": f"s3://{source}/in/000000"}], "must_succeed": True}
 
-        assert deliver(event, seconds=2).startswith("FilesFailedForNow: 1 of 1 failed: ")
+        assert deliver(event, seconds=2).startswith('FilesFailedForNow: {"copied": 0')
 
     def test_a_malformed_batch_is_an_error(self, deliver: Deliver) -> None:
         assert deliver({"Items": "?"}) == (
