@@ -10,7 +10,7 @@ PIP := $(BIN)/python -m pip install --quiet --disable-pip-version-check --constr
 compare: .venv/lab.stamp  ## run the main job: every variant on the same bytes, side by side
 	$(BIN)/asyncstream compare $(ARGS)
 
-test: .venv/dev.stamp .venv/sam.stamp .venv/chromium.stamp  ## the whole test suite
+test: .venv/dev.stamp .venv/sam.stamp .venv/runtime.stamp .venv/ministack.stamp .venv/chromium.stamp  ## the whole test suite
 	$(BIN)/python -m pytest $(ARGS)
 
 test-fast: .venv/dev.stamp  ## the tests that take no more than a few seconds each
@@ -26,7 +26,7 @@ format: .venv/dev.stamp  ## what lint would complain about and can be mended by 
 	$(BIN)/ruff format .
 	$(BIN)/ruff check --fix .
 
-bench: .venv/dev.stamp  ## CPU, memory and time against peers; see tests/benchmarks/README.md
+bench: .venv/dev.stamp .venv/runtime.stamp  ## CPU, memory and time against peers; see tests/benchmarks/README.md
 	$(BIN)/python -m tests.benchmarks $(ARGS)
 
 schema: .venv/dev.stamp  ## write the JSON schema of event and reply from their types
@@ -51,6 +51,23 @@ clean:  ## remove what these targets make
 .venv/sam.stamp: .venv/bin/python $(PINS)
 	$(PYTHON) -m venv .venv/sam
 	.venv/sam/bin/python -m pip install --quiet --disable-pip-version-check "$$(grep '^aws-sam-cli==' constraints.txt)"
+	touch $@
+
+# Lambda's runtime client and nothing else: what `deploy/` builds is run and measured in it. By the Python of the
+# template's Runtime, where there is one: a name that pyenv does not select is a file that fails to run, so each
+# candidate is asked.
+RUNTIME_PYTHON ?= $(firstword $(foreach candidate,python3.13 $(wildcard $(HOME)/.pyenv/versions/3.13.*/bin/python),\
+    $(shell $(candidate) -c 'import sys; print(sys.executable)' 2>/dev/null)))
+.venv/runtime.stamp: .venv/bin/python $(PINS)
+	$(or $(RUNTIME_PYTHON),$(PYTHON)) -m venv --clear .venv/runtime
+	.venv/runtime/bin/python -m pip install --quiet --disable-pip-version-check --constraint constraints.txt awslambdaric
+	touch $@
+
+# An AWS on this machine, which pins a botocore of its own. It runs functions by its own Python.
+.venv/ministack.stamp: .venv/bin/python $(PINS)
+	$(or $(RUNTIME_PYTHON),$(PYTHON)) -m venv --clear .venv/ministack
+	.venv/ministack/bin/python -m pip install --quiet --disable-pip-version-check \
+	    $$(grep -E '^(ministack|aws-sam-translator)==' constraints.txt)
 	touch $@
 
 # The report is tested in a browser: one that is here, else the system's package, else Playwright's own build.

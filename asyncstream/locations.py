@@ -5,7 +5,8 @@ slashes mean themselves.
 """
 
 import re
-from dataclasses import dataclass
+
+from msgspec import Struct
 
 from asyncstream.errors import InputError
 
@@ -48,8 +49,7 @@ def _split(uri: str) -> tuple[str, str]:
     return bucket, key
 
 
-@dataclass(frozen=True, slots=True)
-class S3Object:
+class S3Object(Struct, frozen=True):
     """One object: bucket, key and, for a source, optionally the version to read.
 
     Raises:
@@ -84,8 +84,7 @@ class S3Object:
         return self.uri if self.version_id is None else f"{self.uri} (version {self.version_id})"
 
 
-@dataclass(frozen=True, slots=True)
-class S3Prefix:
+class S3Prefix(Struct, frozen=True):
     """All objects of a bucket whose keys start with `prefix` (possibly empty: the whole bucket)."""
 
     bucket: str

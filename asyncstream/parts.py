@@ -5,8 +5,9 @@ A task never touches the budget, the order or another file. What it learns it le
 """
 
 from collections.abc import Awaitable, Callable
-from dataclasses import dataclass, field
 from typing import TypeVar
+
+from msgspec import Struct, field
 
 from asyncstream import plan, progress
 from asyncstream.chunks import ChunkBody, Deadline, StopFlag
@@ -23,8 +24,7 @@ T = TypeVar("T")
 SHIELD_SECONDS = 15.0
 
 
-@dataclass(frozen=True, slots=True)
-class Job:
+class Job(Struct, frozen=True):
     """One file to copy. `size` and `etag` are known where a listing told them."""
 
     source: S3Object
@@ -33,8 +33,7 @@ class Job:
     etag: str | None = None
 
 
-@dataclass(frozen=True, slots=True)
-class OpenRange:
+class OpenRange(Struct, frozen=True):
     """A range being read. `span` is that of its body: from the reply's headers to the last byte."""
 
     opened: Opened
@@ -46,8 +45,7 @@ class OpenRange:
         await self.opened.stream.close()
 
 
-@dataclass(slots=True, eq=False)
-class FileInProgress:
+class FileInProgress(Struct, eq=False):
     """A file between its first request and its last reply.
 
     `etag` pins every read. `first` is the first range, read by the request that told the file's size
@@ -70,8 +68,7 @@ class FileInProgress:
     error: Exception | None = None
 
 
-@dataclass(slots=True, eq=False)
-class Task:
+class Task(Struct, eq=False):
     """One task of one file. The counts are read when it has ended.
 
     `span` is that of the part whose bytes it moves, or of the file. `attempts` counts the GETs it sent,
@@ -85,25 +82,21 @@ class Task:
     waited: float = 0.0
 
 
-@dataclass(slots=True, eq=False)
 class Begin(Task):
     """Open the file's first range; write the object if that is all of it, else open an upload."""
 
 
-@dataclass(slots=True, eq=False, kw_only=True)
-class MovePart(Task):
+class MovePart(Task, kw_only=True):
     """Move one range into one part."""
 
     number: int
     range: ByteRange
 
 
-@dataclass(slots=True, eq=False)
 class Complete(Task):
     """Make the parts an object."""
 
 
-@dataclass(slots=True, eq=False)
 class Abort(Task):
     """Drop the upload of a file that failed."""
 

@@ -6,9 +6,10 @@ All ports are `async def`. Blocking implementations block and never suspend, so 
 
 from collections.abc import Callable, Coroutine, Mapping, Sequence
 from contextlib import AbstractAsyncContextManager
-from dataclasses import dataclass
 from types import TracebackType
 from typing import Any, Protocol, Self, TypeVar
+
+from msgspec import Struct
 
 from asyncstream.locations import S3Object, S3Prefix
 from asyncstream.plan import ByteRange
@@ -46,8 +47,7 @@ class Body(Protocol):
         """The next bytes; empty at the end. Valid until the next call."""
 
 
-@dataclass(frozen=True, slots=True)
-class Opened:
+class Opened(Struct, frozen=True):
     """A source object, open at a range: what its reply told, and its body.
 
     `attributes` are the headers kept on a copy, as parameters of PutObject.
@@ -60,24 +60,21 @@ class Opened:
     stream: ByteStream
 
 
-@dataclass(frozen=True, slots=True)
-class MultipartUpload:
+class MultipartUpload(Struct, frozen=True):
     """An upload that S3 has opened and that must be completed or aborted."""
 
     target: S3Object
     upload_id: str
 
 
-@dataclass(frozen=True, slots=True)
-class CompletedPart:
+class CompletedPart(Struct, frozen=True):
     """A part that S3 has confirmed."""
 
     number: int
     etag: str
 
 
-@dataclass(frozen=True, slots=True)
-class ListedObject:
+class ListedObject(Struct, frozen=True):
     """One row of a listing."""
 
     key: str
@@ -134,8 +131,7 @@ class Transport(Protocol):
         """Close all connections."""
 
 
-@dataclass(frozen=True, slots=True)
-class Finished:
+class Finished(Struct, frozen=True):
     """A task's end: what it returned or what it raised."""
 
     tag: Any

@@ -7,22 +7,21 @@ transfer.
 """
 
 from collections.abc import Callable
-from dataclasses import dataclass
+
+from msgspec import Struct
 
 from asyncstream.locations import S3Object
 from asyncstream.results import FileResult
 
 
-@dataclass(frozen=True, slots=True)
-class Planned:
+class Planned(Struct, frozen=True):
     """What there is to do, once prefixes are listed; `bytes` is None if a size is not known yet."""
 
     files: int
     bytes: int | None
 
 
-@dataclass(frozen=True, slots=True)
-class FileStarted:
+class FileStarted(Struct, frozen=True):
     """The file's size is known and its bytes begin to move."""
 
     source: S3Object
@@ -30,8 +29,7 @@ class FileStarted:
     bytes: int
 
 
-@dataclass(frozen=True, slots=True)
-class BytesMoved:
+class BytesMoved(Struct, frozen=True):
     """A chunk of the file was handed to the destination's connection."""
 
     source: S3Object
@@ -39,8 +37,7 @@ class BytesMoved:
     bytes: int
 
 
-@dataclass(frozen=True, slots=True)
-class PartRetried:
+class PartRetried(Struct, frozen=True):
     """A part begins again; `bytes` of it had been told by BytesMoved and count no more."""
 
     source: S3Object
@@ -50,8 +47,7 @@ class PartRetried:
     error: Exception
 
 
-@dataclass(frozen=True, slots=True)
-class FileFinished:
+class FileFinished(Struct, frozen=True):
     """The file is done, or failed."""
 
     result: FileResult

@@ -1,16 +1,16 @@
 """What became of each file and of the whole transfer; filled by the coordinator, read by everyone."""
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
 from typing import Literal
+
+from msgspec import Struct
 
 from asyncstream.locations import S3Object
 
 Status = Literal["copied", "failed"]
 
 
-@dataclass(frozen=True, slots=True)
-class FileResult:
+class FileResult(Struct, frozen=True):
     """One file's end.
 
     Attributes:
@@ -36,8 +36,7 @@ class FileResult:
     error: Exception | None = None
 
 
-@dataclass(frozen=True, slots=True)
-class TransferReport:
+class TransferReport(Struct, frozen=True):
     """All files' ends, in the order the files were given, and the totals.
 
     Attributes:

@@ -6,16 +6,16 @@ Architecture Blog, "Exponential Backoff And Jitter".
 
 import random
 from collections.abc import Awaitable, Callable
-from dataclasses import dataclass
 from typing import TypeVar
+
+from msgspec import Struct
 
 from asyncstream.errors import AsyncstreamError
 
 T = TypeVar("T")
 
 
-@dataclass(frozen=True, slots=True)
-class RetryPolicy:
+class RetryPolicy(Struct, frozen=True):
     """How often and how patiently one request or part is tried.
 
     Attributes:

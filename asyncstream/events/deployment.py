@@ -6,8 +6,9 @@ first, by name, also where the role allows more, and refuses what would make the
 
 import os
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass
 from typing import Self
+
+from msgspec import Struct
 
 from asyncstream.errors import ConfigError, InputError
 from asyncstream.jobs import Pair, checked
@@ -16,8 +17,7 @@ from asyncstream.locations import S3Object, S3Prefix
 SOURCE, DESTINATION, TRIGGER = "DEPLOYED_SOURCE", "DEPLOYED_DESTINATION", "DEPLOYED_TRIGGER"
 
 
-@dataclass(frozen=True, slots=True)
-class Deployment:
+class Deployment(Struct, frozen=True):
     """The prefixes of a deployed function. None: anything, as for a function that is not deployed.
 
     Attributes:

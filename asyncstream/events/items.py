@@ -1,8 +1,9 @@
 """The units of a trigger's event and the order they run in: pure; made by each trigger for `running.py`."""
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
 from typing import Any
+
+from msgspec import Struct, field
 
 from asyncstream.errors import AsyncstreamError, DeadlineExceeded, FilesFailed, FilesFailedForNow, told
 from asyncstream.jobs import Pair
@@ -12,8 +13,7 @@ from asyncstream.locations import S3Object, S3Prefix
 MOST_NAMED = 20
 
 
-@dataclass(frozen=True, slots=True)
-class Item:
+class Item(Struct, frozen=True):
     """What succeeds or fails as one: a message, a task, a row, an object.
 
     Attributes:
@@ -31,8 +31,7 @@ class Item:
     group: str | None = None
 
 
-@dataclass(frozen=True, slots=True)
-class Outcome:
+class Outcome(Struct, frozen=True):
     """An item's end: how many files and bytes were copied, and what failed first, if something did."""
 
     item: Item
@@ -64,8 +63,7 @@ def failure_of(outcomes: Sequence[Outcome]) -> type[FilesFailed]:
     return FilesFailedForNow if temporary else FilesFailed
 
 
-@dataclass(slots=True)
-class _Round:
+class _Round(Struct):
     config: Mapping[str, Any]
     shared: bool  # whether others may join: of a prefix nobody knows what it writes
     items: list[int] = field(default_factory=list)

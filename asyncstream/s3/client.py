@@ -1,11 +1,11 @@
 """How clients of both SDKs are set up so that bodies pass through; used by `blocking.py` and `aio.py`."""
 
-from dataclasses import dataclass
 from io import BytesIO
 from typing import Any
 
 import botocore
 import botocore.compat
+from msgspec import Struct
 
 from asyncstream.errors import ConfigError
 from asyncstream.version import __version__
@@ -14,8 +14,7 @@ from asyncstream.version import __version__
 CONNECTIONS_PER_PART = 2
 
 
-@dataclass(frozen=True, slots=True)
-class ClientSettings:
+class ClientSettings(Struct, frozen=True):
     """What a transport's clients are made with; a change of it needs new clients.
 
     Attributes:

@@ -7,7 +7,6 @@ alike (tests/functional/test_tracing_stock_context.py shows how). It is the user
 
 import json
 from collections.abc import Mapping
-from dataclasses import dataclass
 from typing import Any
 
 from aws_xray_sdk.core import xray_recorder
@@ -17,6 +16,7 @@ from aws_xray_sdk.core.models.subsegment import Subsegment
 from aws_xray_sdk.core.models.throwable import Throwable
 from aws_xray_sdk.core.models.trace_header import TraceHeader
 from aws_xray_sdk.core.models.traceid import TraceId
+from msgspec import Struct
 
 from asyncstream.ports import Annotation
 from asyncstream.tracing.spans import RecordedSpan, Recording
@@ -26,8 +26,7 @@ MOST_BYTES = 300
 NAMESPACE = "asyncstream"
 
 
-@dataclass(frozen=True, slots=True)
-class Parent:
+class Parent(Struct, frozen=True):
     """What a trace's root belongs to. `entity_id` is None where there is nothing yet but a trace id."""
 
     trace_id: str

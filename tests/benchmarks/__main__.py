@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING
 from rich.console import Console
 
 from asyncstream.lab.s3 import LabS3
-from tests.benchmarks import measure, report
+from tests.benchmarks import artefact, measure, report
 from tests.benchmarks.peers import LABELS, OURS, TRACED, Task
 from tests.benchmarks.workloads import SOURCE_BUCKET, WORKLOADS, Workload
 
@@ -28,23 +28,28 @@ def main() -> int:
     settings = _arguments()
     # In a file or a pipeline rich would squeeze the tables into 80 columns.
     console = Console(width=None if sys.stdout.isatty() else REPORT_WIDTH)
-    runs = []
+    runs, artefacts = [], None
     try:
         for workload in _chosen(settings):
             results = _run(workload, settings, console)
             report.show(results, console)
             runs.append(results)
+        if artefact.NAME in settings.only:
+            artefacts = artefact.run(settings.rounds, console)
+            artefact.show(artefacts, console)
     except measure.BenchmarkError as error:
         console.print(str(error), style="red", markup=False)
         return 1
-    for path in report.write(runs, {**vars(settings), "output": str(settings.output)}, settings.output):
+    more = {} if artefacts is None else {artefact.NAME: artefact.document(artefacts)}
+    told = {**vars(settings), "output": str(settings.output)}
+    for path in report.write(runs, more, told, settings.output):
         console.print(f"written: {path}")
     return 0
 
 
 def _arguments() -> argparse.Namespace:
     parser = argparse.ArgumentParser(prog="python -m tests.benchmarks", description=__doc__)
-    names = [workload.name for workload in WORKLOADS]
+    names = [*(workload.name for workload in WORKLOADS), artefact.NAME]
     parser.add_argument("--rounds", type=int, default=5, help="runs of every way, interleaved (default: 5)")
     parser.add_argument("--quick", action="store_true", help="1 round of a fifth of the objects")
     parser.add_argument("--only", type=_some_of(names), default=names, metavar=",".join(names))
@@ -100,7 +105,7 @@ def _run(workload: Workload, settings: argparse.Namespace, console: Console) -> 
         keys = lab.declare_many(SOURCE_BUCKET, "object-", workload.count, workload.size)
         expected = lab.checksums(SOURCE_BUCKET)
         for number in range(settings.rounds):
-            for peer in _rotated(workload.peers, number):
+            for peer in measure.rotated(workload.peers, number):
                 status.update(f"{workload.title}: round {number + 1} of {settings.rounds}, {LABELS[peer]}")
                 bucket = f"{peer.replace('_', '-')}-{number}"
                 lab.create_bucket(bucket, keep=False)
@@ -109,12 +114,6 @@ def _run(workload: Workload, settings: argparse.Namespace, console: Console) -> 
                 _verify(peer, expected, lab.checksums(bucket))
                 measured[peer].append(measurement)
     return report.Results(workload, measured)
-
-
-def _rotated(peers: tuple[str, ...], number: int) -> tuple[str, ...]:
-    """Another one begins each round: none always runs after the same neighbour's noise."""
-    start = number % len(peers)
-    return peers[start:] + peers[:start]
 
 
 def _verify(peer: str, expected: dict[str, ObjectChecksum], found: dict[str, ObjectChecksum]) -> None:

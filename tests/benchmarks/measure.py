@@ -1,7 +1,8 @@
 """One peer measured in a process of its own: CPU time, VmHWM, wall time; `run` is called by __main__.py.
 
 The process takes its task from standard input and answers on standard output, both JSON. Nothing but the
-peer's own library is imported in it (see peers.py): imports are memory.
+peer's own library is imported in it (see peers.py): imports are memory. artefact.py orders its rounds by
+`rotated` too.
 """
 
 from __future__ import annotations
@@ -15,17 +16,18 @@ import sys
 import time
 from dataclasses import asdict, dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, TypeVar
 
 from tests.benchmarks.peers import PEERS, Task
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
+    from collections.abc import Mapping, Sequence
 
     from tests.benchmarks.peers import Copy
 
 TOP = Path(__file__).parents[2]
 RUN_SECONDS = 300
+T = TypeVar("T")
 
 
 class BenchmarkError(RuntimeError):
@@ -83,6 +85,12 @@ def run(peer: str, task: Task, variables: Mapping[str, str], *, warm: bool) -> M
     except subprocess.CalledProcessError as error:
         raise BenchmarkError(f"{peer} ended with {error.returncode}:\n{error.stderr[-2000:]}") from None
     return Measurement(**json.loads(ended.stdout))
+
+
+def rotated(ways: Sequence[T], number: int) -> Sequence[T]:
+    """Another one begins each round: none always runs after the same neighbour's noise."""
+    start = number % len(ways)
+    return [*ways[start:], *ways[:start]]
 
 
 def main() -> None:

@@ -82,12 +82,17 @@ def show(results: Results, console: Console) -> None:
             console.print(f"{LABELS[peer]}: " + ", ".join(_verdict(*verdict) for verdict in verdicts))
 
 
-def write(runs: Sequence[Results], settings: dict[str, Any], directory: Path) -> list[Path]:
-    """Write the JSON file and the plot; return their paths."""
+def write(
+    runs: Sequence[Results], more: dict[str, Any], settings: dict[str, Any], directory: Path
+) -> list[Path]:
+    """Write the JSON file, with `more` beside the workloads, and the plot, if there is one; their paths."""
     directory.mkdir(exist_ok=True)
     document, plot = directory / "benchmarks.json", directory / "benchmarks.png"
-    content = {"machine": machine(), "settings": settings, "workloads": [_document(run) for run in runs]}
+    workloads = [_document(run) for run in runs]
+    content = {"machine": machine(), "settings": settings, "workloads": workloads, **more}
     document.write_text(json.dumps(content, indent=2) + "\n")
+    if not runs:
+        return [document]
     _draw(runs, plot)
     return [document, plot]
 

@@ -6,9 +6,11 @@ import subprocess
 import sys
 import time
 from collections.abc import Callable
+from functools import cache
 from pathlib import Path
 
 import pytest
+from sam_builds import Build
 
 
 @pytest.fixture(scope="session")
@@ -52,6 +54,7 @@ def run(root: Path, tools: Path, tmp_path_factory: pytest.TempPathFactory) -> Ca
         "AWS_SECRET_ACCESS_KEY": "testing",
         "AWS_EC2_METADATA_DISABLED": "true",
     }
+    environ.pop("MAKEFLAGS", None)  # what `make test` was told is not for the makes that a test runs
 
     def run(*command: str | Path, cwd: Path = root, **more: str) -> str:
         done = subprocess.run(
@@ -68,3 +71,26 @@ def run(root: Path, tools: Path, tmp_path_factory: pytest.TempPathFactory) -> Ca
         return done.stdout
 
     return run
+
+
+@pytest.fixture(scope="session")
+def sam_build(
+    run: Callable[..., str], sam: Path, template: Path, tmp_path_factory: pytest.TempPathFactory
+) -> Callable[[str], Build]:
+    """`sam build` for an architecture: run once, whoever looks at it."""
+
+    @cache
+    def sam_build(architecture: str) -> Build:
+        directory = tmp_path_factory.mktemp(architecture)
+        target = directory / "build"
+        output = run(
+            sam,
+            "build",
+            *("--template", template),
+            *("--build-dir", target),
+            *("--parameter-overrides", f"Architecture={architecture}"),
+            cwd=directory,
+        )
+        return Build(architecture, target, output)
+
+    return sam_build

@@ -322,7 +322,7 @@ def test_somebody_elses_recorder_is_joined_and_left_as_it_was(
         if context is LambdaContext:
             monkeypatch.setattr(xray_recorder, "streaming_threshold", 0)  # as the SDK has it in Lambda
         else:
-            xray_recorder.begin_segment("theirs")
+            xray_recorder.begin_segment("theirs", sampling=1)  # left alone it samples one a second
         theirs = xray_recorder.begin_subsegment("## handler")
         settings = dict(vars(xray_recorder))
         config = TransferConfig(part_size=PART)

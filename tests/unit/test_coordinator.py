@@ -3,7 +3,8 @@
 import asyncio
 import time
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
+from dataclasses import replace as replaced
 from functools import partial
 from threading import Thread
 from typing import Any
@@ -11,6 +12,7 @@ from typing import Any
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from msgspec.structs import replace
 
 from asyncstream import pipeline, plan, progress
 from asyncstream.budget import MemoryBudget
@@ -124,7 +126,7 @@ def test_every_byte_is_moved_once_to_its_place_within_slots_and_limit(
         if isinstance(event, progress.BytesMoved):
             moved.append(event.bytes)
 
-    results = replace(setup, on_event=on_event).run(jobs_of(sizes, listed=listed), store, engine)
+    results = replaced(setup, on_event=on_event).run(jobs_of(sizes, listed=listed), store, engine)
 
     assert [(r.source, r.destination, r.status, r.bytes) for r in results] == [
         (source(n), target(n), "copied", size) for n, size in enumerate(sizes)
@@ -265,7 +267,7 @@ def test_an_error_that_passes_is_outlived_and_each_byte_still_counted_once(
             net.append(-event.bytes)
             retried.append(event)
 
-    results = replace(setup, on_event=on_event).run(jobs_of(sizes), store, engine)
+    results = replaced(setup, on_event=on_event).run(jobs_of(sizes), store, engine)
 
     assert [result.status for result in results] == ["copied", "copied"]
     assert all(store.objects[target(number)] == content(number, size) for number, size in enumerate(sizes))

@@ -1,0 +1,26 @@
+"""A finished `sam build`; made by the fixture `sam_build`, looked at and run by the tests of `deploy/`."""
+
+from dataclasses import dataclass
+from pathlib import Path
+
+# The logical id of each function, and its module in `handlers`.
+FUNCTIONS = {
+    "SequentialFunction": "sequential",
+    "ThreadsFunction": "threads",
+    "ThreadsMultipartFunction": "threads_multipart",
+    "AsyncioMultipartFunction": "asyncio_multipart",
+}
+
+
+@dataclass(frozen=True)
+class Build:
+    """What one `sam build` left, and what it printed."""
+
+    architecture: str
+    directory: Path
+    output: str
+
+    @property
+    def packages(self) -> Path:
+        """The layer's directory that Lambda puts on Python's path."""
+        return self.directory / "DependencyLayer" / "python"

@@ -1,0 +1,206 @@
+"""What `sam build` ships, run as Lambda runs it: by AWS's runtime client, with nothing else beside it.
+
+The project's own Runtime API stands for Lambda's, the lab S3 for S3. `.venv/runtime` has Python and the
+runtime client alone, so whatever the function and its layer lack is missing here as it would be there.
+"""
+
+import json
+import platform
+import re
+import subprocess
+import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from queue import Empty
+from typing import Any
+
+import pytest
+from sam_builds import FUNCTIONS, Build
+
+from asyncstream import MiB
+from asyncstream.lab.s3 import LabS3
+from asyncstream.lab.sandbox.function import Function, variables
+from asyncstream.lab.sandbox.runtime_api import Asked, Event, Replied, RuntimeApi, Said
+
+PART = 5 * MiB
+SIZES = {"small": 1000, "large": 12 * MiB}  # one request each way; three parts
+RUNTIME_VERSION = "3.13"  # of the template
+ARCHITECTURES = {"x86_64": "x86_64", "aarch64": "arm64"}
+ASYNCIO_SDK = {"aioboto3", "aiobotocore", "aiohttp"}
+SDKS = {"aioboto3", "boto3", "botocore", "msgspec"}
+FOR_THE_DEVELOPER = {"awscrt", "flask", "jinja2", "moto", "rich", "trustme"}
+
+pytestmark = [pytest.mark.slow, pytest.mark.timeout(300)]
+
+
+@dataclass(frozen=True)
+class Artefact:
+    """A function and its layer, as they lie in Lambda."""
+
+    handler: str
+    task_root: Path
+    packages: Path
+
+
+@pytest.fixture(scope="session")
+def runtime(root: Path) -> Path:
+    """The Python that stands for Lambda's."""
+    python = root / ".venv" / "runtime" / "bin" / "python"
+    if not python.is_file():
+        pytest.fail("Lambda's runtime client is missing: `make .venv/runtime.stamp` installs it")
+    return python
+
+
+@pytest.fixture(scope="session")
+def version(run: Callable[..., str], runtime: Path) -> str:
+    """The runtime's minor version."""
+    return run(runtime, "-c", "import sys; print(*sys.version_info[:2], sep='.')").strip()
+
+
+@pytest.fixture(params=FUNCTIONS)
+def artefact(request: pytest.FixtureRequest, directory_of: Callable[[str], Path]) -> Artefact:
+    """Each function in turn."""
+    packages = directory_of("DependencyLayer") / "python"
+    return Artefact(FUNCTIONS[request.param], directory_of(request.param), packages)
+
+
+@pytest.fixture(scope="module")
+def directory_of(
+    version: str,
+    runtime: Path,
+    run: Callable[..., str],
+    request: pytest.FixtureRequest,
+    tmp_path_factory: pytest.TempPathFactory,
+) -> Callable[[str], Path]:
+    """Where a resource of the template was built, for this machine."""
+    architecture = ARCHITECTURES[platform.machine()]
+    if version == RUNTIME_VERSION:
+        sam_build: Callable[[str], Build] = request.getfixturevalue("sam_build")
+        return sam_build(architecture).directory.joinpath
+
+    # A machine without the template's Python: the same targets, for the one it has.
+    top = tmp_path_factory.mktemp("runtime")
+    for resource in (*FUNCTIONS, "DependencyLayer"):
+        (top / resource).mkdir()
+        run(
+            *("make", "--makefile", f"deploy/{architecture}/Makefile", f"build-{resource}"),
+            *(f"ARTIFACTS_DIR={top / resource}", f"PYTHON_VERSION={version}", f"RUNTIME_PYTHON={runtime}"),
+        )
+    return top.joinpath
+
+
+@pytest.fixture(scope="module")
+def lab() -> Iterator[LabS3]:
+    with LabS3() as server:
+        server.create_bucket("source", keep=False)
+        server.declare("source", SIZES.items())
+        yield server
+
+
+class Process:
+    """The runtime client with a function loaded: invoked once, its imports listed in its log."""
+
+    def __init__(self, process: "subprocess.Popen[bytes]", api: RuntimeApi, log: Path) -> None:
+        self._process = process
+        self._api = api
+        self._log = log
+
+    def invoke(self, event: Any) -> Any:
+        """The handler's reply."""
+        assert isinstance(self._said(), Asked), self.log
+        headers = {
+            "Lambda-Runtime-Aws-Request-Id": "8476a536-e9f4-11e8-9739-2dfe598c3fcd",
+            "Lambda-Runtime-Deadline-Ms": str(int((time.time() + 60) * 1000)),
+            "Lambda-Runtime-Invoked-Function-Arn": "arn:aws:lambda:us-east-1:123456789012:function:artefact",
+        }
+        self._api.events.put(Event(json.dumps(event).encode(), headers))
+        said = self._said()
+        assert isinstance(said, Replied), f"{said}\n{self.log}"
+        return json.loads(said.payload)
+
+    @property
+    def log(self) -> str:
+        return self._log.read_text()
+
+    @property
+    def imported(self) -> set[str]:
+        """Packages imported by init and invocation, and those that somebody only tried to import."""
+        return set(re.findall(r"^import time: .*\| +(\w+)", self.log, re.MULTILINE))
+
+    def _said(self) -> Said | None:
+        """What the process says next; None if it ends instead."""
+        while self._process.poll() is None:
+            try:
+                return self._api.said.get(timeout=0.2)
+            except Empty:
+                continue
+        return None
+
+
+@contextmanager
+def started(
+    artefact: Artefact, runtime: Path, version: str, lab: LabS3, directory: Path
+) -> Iterator[Process]:
+    """A function's process, with no variable of this one's."""
+    function = Function(
+        name="artefact",
+        handler=f"handlers.{artefact.handler}.handler",
+        code=[artefact.task_root, artefact.packages],
+        memory_mb=512,
+        environment=lab.environment(),
+    )
+    log, api = directory / "log", RuntimeApi()
+    environ = variables(function, api.address, "stream", None)
+    environ["AWS_EXECUTION_ENV"] = f"AWS_Lambda_python{version}"
+    del environ["BOTO_DISABLE_CRT"]  # the sandbox's, whose Python has awscrt; Lambda sets no such thing
+    with log.open("wb") as written:
+        process = subprocess.Popen(
+            [runtime, "-B", "-X", "importtime", "-m", "awslambdaric", function.handler],
+            cwd=artefact.task_root,
+            env=environ,
+            stdout=written,
+            stderr=written,
+        )
+    try:
+        yield Process(process, api, log)
+    finally:
+        process.kill()
+        process.wait()
+        api.close()
+
+
+def importable(run: Callable[..., str], runtime: Path, names: set[str], *path: Path) -> set[str]:
+    """Those that the runtime finds, with these directories on its path."""
+    code = "import importlib.util, sys; print(*filter(importlib.util.find_spec, sys.argv[1:]))"
+    return set(run(runtime, "-c", code, *names, PYTHONPATH=":".join(map(str, path))).split())
+
+
+def test_the_runtime_brings_nothing_of_a_function(run: Callable[..., str], runtime: Path) -> None:
+    assert importable(run, runtime, {"awslambdaric"} | SDKS, runtime) == {"awslambdaric"}
+
+
+def test_a_function_has_its_sdks_and_nothing_for_the_developer(
+    artefact: Artefact, run: Callable[..., str], runtime: Path
+) -> None:
+    path = (artefact.task_root, artefact.packages)
+
+    assert importable(run, runtime, SDKS | FOR_THE_DEVELOPER, *path) == SDKS
+
+
+def test_a_function_copies_in_the_runtime_and_the_blocking_ones_load_no_asyncio_sdk(
+    artefact: Artefact, runtime: Path, version: str, lab: LabS3, tmp_path: Path
+) -> None:
+    target = artefact.handler.replace("_", "-")
+    lab.create_bucket(target, keep=False)
+    files = [{"source": f"s3://source/{key}", "destination": f"s3://{target}/{key}"} for key in SIZES]
+
+    with started(artefact, runtime, version, lab, tmp_path) as process:
+        reply = process.invoke({"files": files, "config": {"part_size": PART}})
+
+    asked, found = lab.checksums("source"), lab.checksums(target)
+    assert reply["status"] == "copied", reply
+    assert reply["totals"]["requests"].get("UploadPart", 0) == (3 if "multipart" in artefact.handler else 0)
+    assert {key: copy[:2] for key, copy in found.items()} == {key: asked[key][:2] for key in SIZES}
+    assert process.imported & ASYNCIO_SDK == (ASYNCIO_SDK if "asyncio" in artefact.handler else set())
