@@ -19,9 +19,16 @@ from asyncstream.events.items import Item, Outcome, failure_of
 from asyncstream.events.reading import read
 from asyncstream.locations import S3Object
 
-# An execution's Cause takes 32,768 characters, of which the items have up to 12,000 bytes (ItemBatcher),
-# with every quote escaped.
-MAX_ERROR_BYTES = 8_000
+# A failed execution's Cause takes 32,768 characters. It is what Lambda's runtime client makes of the error:
+# JSON, in which the message is a string that is itself JSON. There a byte of the items is at most three
+# characters: a quote or a backslash two; a comma or a colon two, with the space after it; of what is not
+# ASCII, two bytes (ä) six (\u00e4) and four (an emoji) twelve. From Python 3.12 on the client escapes no such
+# characters, but others may.
+#   8,000 bytes of items (MaxInputBytesPerBatch in deploy/template.yaml), by three   24,000
+#   errors, counted as they stand in the Cause                                        5,000
+#   left for type, request id, stack trace and counts                                 3,768
+# Of a Cause that is cut all the same nothing is read: all of its execution's input is then done again.
+MAX_ERROR_BYTES = 5_000
 MAX_ERROR = 300
 
 
@@ -103,7 +110,9 @@ def _expanded(value: Any) -> list[Any]:
     if not isinstance(value, dict) or "failed_execution" not in value:
         return [value]
     failed = read(value, _Failed, "the item").failed_execution
-    return _left(failed) or _items_in(failed.input) or [value]
+    left = _left(failed) or _items_in(failed.input)
+    # The input of one that was itself to finish a failed execution has that one in it.
+    return [item for each in left for item in _expanded(each)] or [value]
 
 
 def _left(failed: FailedExecution) -> list[Any]:
@@ -152,7 +161,8 @@ def _as_many_as_fit(failed: Sequence[Outcome]) -> list[dict[str, str]]:
             "type": type(outcome.error).__name__,
             "message": told(outcome.error)[:MAX_ERROR],
         }
-        left -= len(json.dumps(row)) + 2
+        # As a string within JSON. Its two quotes count for the comma and the space before the next.
+        left -= len(json.dumps(json.dumps(row, ensure_ascii=False)))
         if left < 0:
             break
         errors.append(row)

@@ -1,6 +1,6 @@
-"""`deploy/template.yaml`: what linters say, and what matters that they do not check.
+"""`deploy/template.yaml`: what linters say, its functions, parameters and outputs.
 
-The facts are read from the template as SAM expands it, so that `Globals` and what SAM adds count.
+The other `test_deploy_*.py` look at its buckets, triggers, alarms and permissions.
 """
 
 import json
@@ -10,13 +10,13 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from samtranslator.translator.transform import transform
-from samtranslator.yaml_helper import yaml_parse
+from deployed_stack import FUNCTIONS, defaults, deploy, written
 
 from asyncstream import plan
 from asyncstream.config import ENV_PREFIX, TransferConfig
 from asyncstream.events import direct
-from asyncstream.locations import S3Object
+from asyncstream.events.deployment import DESTINATION, SOURCE, TRIGGER, Deployment
+from asyncstream.locations import S3Object, S3Prefix
 
 HANDLERS = {
     "SequentialFunction": "sequential",
@@ -24,66 +24,22 @@ HANDLERS = {
     "ThreadsMultipartFunction": "threads_multipart",
     "AsyncioMultipartFunction": "asyncio_multipart",
 }
-BUCKETS = ["SourceBucket", "DestinationBucket"]
+PARAMETERS = written()["Parameters"]
+PREFIXES = ["SourcePrefix", "DestinationPrefix", "TriggerPrefix"]
+BUCKET_NAMES = ["SourceBucketName", "DestinationBucketName"]
+# What a variable or an item of a policy's resource may mean more by than it says.
+WILDCARDS = ["*/", "a*/", "a?/", "${aws:username}/", "$/", 'a"/', "a,b/", "a b/"]
 
 
-class _NoManagedPolicies:
-    """The translator would ask IAM for AWS's own policies: the template is to need none."""
-
-    def load(self) -> dict[str, str]:
-        return {}
+def extremes(field: str) -> dict[str, Any]:
+    """Each parameter's smallest or largest value, where it has one."""
+    return {name: parameter[field] for name, parameter in PARAMETERS.items() if field in parameter}
 
 
-@pytest.fixture(scope="module")
-def written(template: Path) -> dict[str, Any]:
-    return yaml_parse(template.read_text())
-
-
-@pytest.fixture(scope="module")
-def parameters(written: dict[str, Any]) -> dict[str, Any]:
-    return written["Parameters"]
-
-
-@pytest.fixture(scope="module")
-def resources(template: Path, parameters: dict[str, Any]) -> dict[str, Any]:
-    """The resources as CloudFormation gets them."""
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setenv("AWS_DEFAULT_REGION", "eu-central-1")
-        # The translator wants code where `sam deploy` puts it.
-        text = re.sub(
-            r"(CodeUri|ContentUri): \.$", r"\1: s3://bucket/key", template.read_text(), flags=re.MULTILINE
-        )
-        defaults = {name: parameter["Default"] for name, parameter in parameters.items()}
-        return transform(yaml_parse(text), defaults, _NoManagedPolicies())["Resources"]
-
-
-def of_type(resources: dict[str, Any], kind: str) -> dict[str, Any]:
-    return {name: r["Properties"] for name, r in resources.items() if r["Type"] == kind}
-
-
-def functions(resources: dict[str, Any]) -> dict[str, Any]:
-    return of_type(resources, "AWS::Lambda::Function")
-
-
-def role_statements(resources: dict[str, Any]) -> dict[str, dict[str, Any]]:
-    (role,) = of_type(resources, "AWS::IAM::Role").values()
-    return {s["Sid"]: s for policy in role["Policies"] for s in policy["PolicyDocument"]["Statement"]}
-
-
-def as_list(value: Any) -> list[Any]:
-    return value if isinstance(value, list) else [value]
-
-
-def environments(
-    resources: dict[str, Any], parameters: dict[str, Any], field: str
-) -> Iterator[dict[str, str]]:
-    """Each function's environment with one field of every parameter, by default its `Default`, put in."""
-    for function in functions(resources).values():
-        found = {}
-        for name, value in function["Environment"]["Variables"].items():
-            parameter = parameters[value["Ref"]]
-            found[name] = str(parameter.get(field, parameter["Default"]))
-        yield found
+def environments(**given: Any) -> Iterator[dict[str, str]]:
+    """The variables of each function."""
+    for function in deploy(**given).functions.values():
+        yield {name: str(value) for name, value in function["Environment"]["Variables"].items()}
 
 
 @pytest.mark.slow
@@ -98,155 +54,205 @@ def test_cfn_lint_has_nothing_to_say(run: Callable[..., str], tools: Path, templ
     assert run(tools / "cfn-lint", "--include-checks", "I", "--template", template) == ""
 
 
-def test_each_way_has_its_function(resources: dict[str, Any], root: Path) -> None:
-    found = {name: function["Handler"] for name, function in functions(resources).items()}
+class TestFunctions:
+    def test_each_way_has_its_own(self, root: Path) -> None:
+        found = {name: function["Handler"] for name, function in deploy().functions.items()}
 
-    assert found == {name: f"handlers.{module}.handler" for name, module in HANDLERS.items()}
-    assert all((root / "handlers" / f"{module}.py").is_file() for module in HANDLERS.values())
+        assert found == {name: f"handlers.{module}.handler" for name, module in HANDLERS.items()}
+        assert all((root / "handlers" / f"{module}.py").is_file() for module in HANDLERS.values())
+
+    @pytest.mark.parametrize("variant", FUNCTIONS)
+    def test_memory_is_each_ones_own(self, variant: str) -> None:
+        functions = deploy(**{f"{variant}Memory": 1769}).functions
+        sizes = {name: function["MemorySize"] for name, function in functions.items()}
+
+        assert sizes == dict.fromkeys(HANDLERS, 512) | {FUNCTIONS[variant]: 1769}
+
+    def test_what_all_share_comes_from_the_parameters(self) -> None:
+        for function in deploy(Timeout=60, Architecture="x86_64", LogFormat="JSON").functions.values():
+            assert (function["Timeout"], function["Architectures"]) == (60, ["x86_64"])
+            assert function["LoggingConfig"]["LogFormat"] == "JSON"
+            assert function["TracingConfig"] == {"Mode": "Active"}
+
+    def test_all_log_to_the_one_group_that_forgets(self) -> None:
+        stack = deploy(LogRetentionDays=30)
+
+        assert stack["LogGroup"]["RetentionInDays"] == 30
+        assert {each["LoggingConfig"]["LogGroup"] for each in stack.functions.values()} == {
+            stack.outputs["LogGroupName"]
+        }
+
+    def test_events_that_fail_go_to_the_dead_letter_queue(self) -> None:
+        stack = deploy()
+
+        assert stack["DeadLetterQueue"]["MessageRetentionPeriod"] == 14 * 24 * 3600
+        for function in stack.functions.values():
+            assert function["DeadLetterConfig"]["TargetArn"].endswith(stack.outputs["DeadLetterQueueUrl"])
+
+    def test_the_runtime_is_the_one_the_layer_is_built_for(self, root: Path) -> None:
+        makefile = (root / "deploy" / "Makefile").read_text()
+        built_for = re.search(r"^PYTHON_VERSION := (.+)$", makefile, re.MULTILINE)
+
+        assert built_for
+        assert PARAMETERS["Runtime"]["AllowedValues"] == [f"python{built_for[1]}"]
+        assert {function["Runtime"] for function in deploy().functions.values()} == {f"python{built_for[1]}"}
+
+    def test_every_architecture_that_may_be_chosen_can_be_built(self, root: Path) -> None:
+        assert PARAMETERS["Architecture"]["Default"] == "arm64"
+        for architecture in PARAMETERS["Architecture"]["AllowedValues"]:
+            assert (root / "deploy" / architecture / "Makefile").is_file()
 
 
-def test_every_function_is_traced_and_logs_to_the_group_that_forgets(resources: dict[str, Any]) -> None:
-    ((group, properties),) = of_type(resources, "AWS::Logs::LogGroup").items()
+class TestVariables:
+    @pytest.mark.parametrize("field", ["Default", "MinValue", "MaxValue"])
+    def test_the_package_takes_them(self, field: str) -> None:
+        for variables in environments(**extremes(field)):
+            own = {name: value for name, value in variables.items() if name.startswith(ENV_PREFIX)}
+            assert own
+            # It refuses names that it does not know and values outside its limits.
+            assert TransferConfig.from_env(own).memory_limit is None
+            assert variables.keys() - own.keys() == {SOURCE, DESTINATION, TRIGGER}
 
-    assert properties["RetentionInDays"] == {"Ref": "LogRetentionDays"}
-    for function in functions(resources).values():
-        assert function["TracingConfig"] == {"Mode": "Active"}
-        assert function["LoggingConfig"] == {"LogGroup": {"Ref": group}}
+    def test_a_function_is_told_what_it_may_touch(self) -> None:
+        given = {
+            "SourceBucketName": "raw-1",
+            "SourcePrefix": "in/",
+            "DestinationBucketName": "clean-1",
+            "DestinationPrefix": "out/",
+            "Trigger": "yes",
+            "TriggerPrefix": "in/new/",
+        }
+        source, destination = S3Prefix("raw-1", "in/"), S3Prefix("clean-1", "out/")
+
+        for variables in environments(**given):
+            assert Deployment.from_env(variables) == Deployment(
+                source, destination, S3Prefix("raw-1", "in/new/")
+            )
+        for variables in environments(**given | {"Trigger": "no"}):
+            assert variables[TRIGGER] == ""
+
+    def test_of_buckets_that_the_stack_makes_too(self) -> None:
+        stack = deploy()
+        (source,) = {variables[SOURCE] for variables in environments()}
+        (destination,) = {variables[DESTINATION] for variables in environments()}
+
+        assert (source, destination) == (stack.outputs["SourceUri"], stack.outputs["DestinationUri"])
+        assert "-sourcebucket-" in source
+        assert "-destinationbucket-" in destination
 
 
-def test_the_runtime_is_the_one_the_layer_is_built_for(
-    resources: dict[str, Any], parameters: dict[str, Any], root: Path
-) -> None:
-    built_for = re.search(
-        r"^PYTHON_VERSION := (.+)$", (root / "deploy" / "Makefile").read_text(), re.MULTILINE
+class TestParameters:
+    @pytest.mark.parametrize("name", PARAMETERS)
+    def test_each_is_described_and_constrained(self, name: str) -> None:
+        parameter = PARAMETERS[name]
+        limits = {"AllowedValues", "AllowedPattern", "MinValue", "MaxValue"} & parameter.keys()
+
+        assert parameter["Description"].endswith(".")
+        assert limits in ({"AllowedValues"}, {"AllowedPattern"}, {"MinValue", "MaxValue"})
+        # CloudFormation lists allowed values itself, but tells neither patterns nor limits in words.
+        assert ("ConstraintDescription" in parameter) == ("AllowedValues" not in limits)
+
+    @pytest.mark.parametrize("name", PARAMETERS)
+    def test_each_default_is_allowed(self, name: str) -> None:
+        parameter = PARAMETERS[name]
+        default = parameter["Default"]
+
+        assert default in parameter.get("AllowedValues", [default])
+        assert re.fullmatch(parameter.get("AllowedPattern", ".*"), str(default))
+        if "MinValue" in parameter:
+            assert parameter["MinValue"] <= default <= parameter["MaxValue"]
+
+    def test_the_console_groups_each_once(self) -> None:
+        groups = written()["Metadata"]["AWS::CloudFormation::Interface"]["ParameterGroups"]
+        grouped = [name for group in groups for name in group["Parameters"]]
+
+        assert sorted(grouped) == sorted(PARAMETERS)
+        assert all(group["Label"]["default"] for group in groups)
+
+    @pytest.mark.parametrize(
+        ("text", "fits"),
+        [
+            ("auto", True),
+            (str(plan.MIN_PART), True),
+            (str(plan.MAX_PART), True),
+            ("", False),
+            ("8MB", False),
+            ("0", False),
+            ("auto5", False),
+        ],
     )
+    def test_part_size_takes_what_the_package_takes(self, text: str, fits: bool) -> None:
+        assert bool(re.fullmatch(PARAMETERS["PartSize"]["AllowedPattern"], text)) is fits
+        if fits:
+            TransferConfig.from_env({f"{ENV_PREFIX}PART_SIZE": text})
 
-    assert built_for
-    assert parameters["Runtime"]["AllowedValues"] == [f"python{built_for[1]}"]
-    assert parameters["Runtime"]["Default"] in parameters["Runtime"]["AllowedValues"]
-    for function in functions(resources).values():
-        # The translator puts in the default of what it looks at itself.
-        assert function["Runtime"] in ({"Ref": "Runtime"}, parameters["Runtime"]["Default"])
+    @pytest.mark.parametrize("name", PREFIXES)
+    def test_a_prefix_is_a_folder_and_no_wildcard_of_a_policy(self, name: str) -> None:
+        def fits(text: str) -> bool:
+            return re.fullmatch(PARAMETERS[name]["AllowedPattern"], text) is not None
+
+        assert all(map(fits, ["", "in/", "a/b-c/2025.10/", "it's_(new)!/"]))
+        assert not any(map(fits, ["in", "/", "/in/", *WILDCARDS]))
+
+    @pytest.mark.parametrize("name", BUCKET_NAMES)
+    def test_a_bucket_is_named_as_s3_names_it(self, name: str) -> None:
+        def fits(text: str) -> bool:
+            return re.fullmatch(PARAMETERS[name]["AllowedPattern"], text) is not None
+
+        assert all(map(fits, ["", "abc", "my.bucket-1", "a" * 63]))
+        assert not any(map(fits, ["ab", "a" * 64, "Abc", "-abc", "abc-", "a*c", "arn:aws:s3:::abc"]))
 
 
-def test_every_architecture_that_may_be_chosen_can_be_built(parameters: dict[str, Any], root: Path) -> None:
-    assert parameters["Architecture"]["Default"] == "arm64"
-    for architecture in parameters["Architecture"]["AllowedValues"]:
-        assert (root / "deploy" / architecture / "Makefile").is_file()
+class TestOutputs:
+    def test_each_is_described(self) -> None:
+        assert all(output["Description"].endswith(".") for output in written()["Outputs"].values())
+
+    def test_functions_state_machine_queues_places_and_logs_are_named(self) -> None:
+        stack = deploy(Trigger="yes")
+
+        assert stack.outputs.keys() == {
+            *(f"{name}Arn" for name in HANDLERS),
+            *("SourceUri", "DestinationUri", "TriggerUri", "QueueUrl", "DeadLetterQueueUrl"),
+            *("ManyFilesArn", "LogGroupName"),
+        }
+        for name, function in stack.names.items():
+            assert stack.outputs[f"{name}Arn"].endswith(f":function:{function}")
+        assert stack.outputs["TriggerUri"] == f"{stack.outputs['SourceUri']}incoming/"
+
+    def test_a_trigger_that_is_not_there_is_not_named(self) -> None:
+        assert deploy(Trigger="yes").outputs.keys() - deploy().outputs.keys() == {"TriggerUri", "QueueUrl"}
+
+    def test_buckets_that_were_named_are_named_again(self) -> None:
+        given = {"SourceBucketName": "raw-1", "SourcePrefix": "in/", "DestinationBucketName": "clean-1"}
+        outputs = deploy(**given).outputs
+
+        assert (outputs["SourceUri"], outputs["DestinationUri"]) == ("s3://raw-1/in/", "s3://clean-1/")
 
 
-def test_every_parameter_is_described_and_constrained(parameters: dict[str, Any]) -> None:
-    for name, parameter in parameters.items():
-        assert parameter["Description"].endswith("."), name
-        assert {"AllowedValues", "AllowedPattern", "MinValue"} & parameter.keys(), name
-        assert ("MinValue" in parameter) == ("MaxValue" in parameter), name
+def test_a_deleted_stack_leaves_nothing_behind() -> None:
+    resources = written()["Resources"].values()
 
-
-@pytest.mark.parametrize("field", ["Default", "MinValue", "MaxValue"])
-def test_the_package_reads_every_variable(
-    resources: dict[str, Any], parameters: dict[str, Any], field: str
-) -> None:
-    for environment in environments(resources, parameters, field):
-        assert all(name.startswith(ENV_PREFIX) for name in environment)
-        # It refuses names that it does not know and values outside its limits.
-        assert TransferConfig.from_env(environment).memory_limit is None
+    assert {resource.get("DeletionPolicy", "Delete") for resource in resources} == {"Delete"}
+    assert written()["Resources"]["DependencyLayer"]["Properties"]["RetentionPolicy"] == "Delete"
 
 
 @pytest.mark.parametrize(
-    ("text", "fits"),
-    [
-        ("auto", True),
-        (str(plan.MIN_PART), True),
-        (str(plan.MAX_PART), True),
-        ("", False),
-        ("8MB", False),
-        ("0", False),
-        ("auto5", False),
-    ],
+    ("name", "pairs", "settings"), [("direct.json", 2, {}), ("prefix.json", 1, {"max_concurrency": 10})]
 )
-def test_part_size_takes_what_the_package_takes(parameters: dict[str, Any], text: str, fits: bool) -> None:
-    assert bool(re.fullmatch(parameters["PartSize"]["AllowedPattern"], text)) is fits
-    if fits:
-        TransferConfig.from_env({f"{ENV_PREFIX}PART_SIZE": text})
-
-
-@pytest.mark.parametrize("name", BUCKETS)
-def test_buckets_are_encrypted_closed_and_swept(resources: dict[str, Any], name: str) -> None:
-    bucket = of_type(resources, "AWS::S3::Bucket")[name]
-    (encryption,) = bucket["BucketEncryption"]["ServerSideEncryptionConfiguration"]
-    (rule,) = bucket["LifecycleConfiguration"]["Rules"]
-
-    assert encryption == {"ServerSideEncryptionByDefault": {"SSEAlgorithm": "AES256"}}
-    assert bucket["PublicAccessBlockConfiguration"] == {
-        "BlockPublicAcls": True,
-        "BlockPublicPolicy": True,
-        "IgnorePublicAcls": True,
-        "RestrictPublicBuckets": True,
-    }
-    assert rule["Status"] == "Enabled"
-    assert rule["AbortIncompleteMultipartUpload"] == {"DaysAfterInitiation": 1}
-    assert "Prefix" not in rule
-
-
-@pytest.mark.parametrize("name", BUCKETS)
-def test_buckets_refuse_requests_without_tls(resources: dict[str, Any], name: str) -> None:
-    policies = of_type(resources, "AWS::S3::BucketPolicy").values()
-    (policy,) = [policy for policy in policies if policy["Bucket"] == {"Ref": name}]
-    (statement,) = policy["PolicyDocument"]["Statement"]
-
-    assert statement["Effect"] == "Deny"
-    assert statement["Principal"] == "*"
-    assert statement["Action"] == "s3:*"
-    assert statement["Condition"] == {"Bool": {"aws:SecureTransport": "false"}}
-    assert statement["Resource"] == [{"Fn::GetAtt": [name, "Arn"]}, {"Fn::Sub": f"${{{name}.Arn}}/*"}]
-
-
-def test_functions_have_one_role_and_no_policy_of_aws(resources: dict[str, Any]) -> None:
-    ((name, role),) = of_type(resources, "AWS::IAM::Role").items()
-
-    assert "ManagedPolicyArns" not in role
-    for function in functions(resources).values():
-        assert function["Role"] == {"Fn::GetAtt": [name, "Arn"]}
-
-
-def test_the_role_allows_what_the_work_needs(resources: dict[str, Any]) -> None:
-    allowed = {
-        sid: (set(as_list(s["Action"])), s["Resource"]) for sid, s in role_statements(resources).items()
-    }
-
-    assert allowed == {
-        "ReadSource": ({"s3:GetObject", "s3:GetObjectVersion"}, {"Fn::Sub": "${SourceBucket.Arn}/*"}),
-        "ListSource": ({"s3:ListBucket"}, {"Fn::GetAtt": ["SourceBucket", "Arn"]}),
-        "WriteDestination": (
-            {"s3:PutObject", "s3:AbortMultipartUpload"},
-            {"Fn::Sub": "${DestinationBucket.Arn}/*"},
-        ),
-        "WriteLogs": ({"logs:CreateLogStream", "logs:PutLogEvents"}, {"Fn::GetAtt": ["LogGroup", "Arn"]}),
-        "WriteTraces": ({"xray:PutTraceSegments", "xray:PutTelemetryRecords"}, "*"),
-    }
-
-
-def test_nothing_is_allowed_by_a_wildcard(resources: dict[str, Any]) -> None:
-    for sid, statement in role_statements(resources).items():
-        assert statement["Effect"] == "Allow"
-        assert not any("*" in action for action in as_list(statement["Action"])), sid
-        # X-Ray's two actions are on no resource.
-        assert statement["Resource"] != "*" or sid == "WriteTraces"
-
-
-def test_outputs_name_what_was_deployed(written: dict[str, Any]) -> None:
-    values = [output["Value"] for output in written["Outputs"].values()]
-
-    assert all(output["Description"] for output in written["Outputs"].values())
-    assert all({"Fn::GetAtt": [name, "Arn"]} in values for name in HANDLERS)
-    assert all({"Ref": name} in values for name in [*BUCKETS, "LogGroup"])
-
-
-@pytest.mark.parametrize(("name", "pairs"), [("direct.json", 2), ("prefix.json", 1)])
-def test_sample_events_are_what_the_handlers_read(root: Path, name: str, pairs: int) -> None:
+def test_sample_events_are_what_the_handlers_read(
+    root: Path, name: str, pairs: int, settings: dict[str, int]
+) -> None:
     sample = json.loads((root / "deploy" / "events" / name).read_text())
     event = direct.read_event(sample)
 
     assert len(direct.pairs_of(event)) == pairs
-    assert direct.named_settings(sample, event) == {"max_concurrency": 10}
+    assert direct.named_settings(sample, event) == settings
     assert event.report_uri is None or S3Object.from_uri(event.report_uri)
+
+
+def test_samconfig_names_parameters_that_exist(root: Path) -> None:
+    text = (root / "deploy" / "samconfig.toml").read_text()
+    (overrides,) = re.findall(r'^parameter_overrides = "(.*)"$', text, re.MULTILINE)
+    given = dict(pair.split("=") for pair in overrides.split())
+
+    assert given.keys() <= defaults().keys()

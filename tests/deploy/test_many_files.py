@@ -5,6 +5,8 @@ import gzip
 import io
 import json
 import re
+import traceback
+import uuid
 from collections.abc import Iterator
 from importlib import import_module
 from pathlib import Path
@@ -14,6 +16,8 @@ import boto3
 import pytest
 from asl_fields import Unknown, check_machine
 from asl_machine import Failed, StepFunctions
+from awslambdaric.bootstrap import make_error
+from awslambdaric.lambda_runtime_marshaller import to_json
 from samtranslator.yaml_helper import yaml_parse
 
 from asyncstream import AsyncstreamError
@@ -67,7 +71,7 @@ def machine(template: Path) -> Any:
 
 
 class Function:
-    """The winner: each payload is kept, and errors come as the Lambda integration tells them."""
+    """The winner: each payload is kept, and errors are what Lambda's runtime client makes of them."""
 
     def __init__(self) -> None:
         self.payloads: list[Any] = []
@@ -80,8 +84,9 @@ class Function:
         try:
             return json.loads(json.dumps(import_module("handlers.threads").handler(payload, Context())))
         except AsyncstreamError as error:
-            told = {"errorMessage": str(error), "errorType": type(error).__name__, "stackTrace": []}
-            raise Failed(type(error).__name__, json.dumps(told)) from None
+            trace = traceback.format_list(traceback.extract_tb(error.__traceback__))
+            told = make_error(str(error), type(error).__name__, trace, str(uuid.uuid4()))
+            raise Failed(type(error).__name__, to_json(told)) from None
 
     @property
     def sources(self) -> list[str]:
@@ -143,7 +148,9 @@ def test_of_a_thousand_the_rest_is_done_and_what_failed_is_named_and_finished_by
     assert sorted(item["source"] for each in named for item in each["Items"]) == [
         f"s3://raw/{key}" for key in MISSING
     ]
-    assert all(error["type"] == "SourceNotFound" for each in named for error in each["errors"])
+    assert all(
+        [error["type"] for error in each["errors"]] == ["SourceNotFound"] * each["failed"] for each in named
+    )
 
     lab.declare("raw", [(key, 100) for key in MISSING])
     lab.reset_stats()
@@ -239,12 +246,32 @@ def test_an_unknown_kind_is_told(start: StepFunctions) -> None:
     assert (execution.status, execution.error) == ("FAILED", "UnknownKind")
 
 
-def test_the_largest_batch_of_failures_fits_into_a_cause(start: StepFunctions, s3: Any) -> None:
-    long = [f"in/none-{'ä' * 240}-{number}" for number in range(40)]
+@pytest.mark.parametrize("character", ["a", "ä", "\N{GRINNING FACE}", '"', "\\", ","])
+def test_the_largest_batch_of_failures_fits_into_a_cause(
+    start: StepFunctions, s3: Any, character: str
+) -> None:
+    long = [f"in/none-{character * (900 // len(character.encode()))}-{number}" for number in range(40)]
     first = start.start(put_csv(s3, long) | {"tolerated_failure_percentage": 100})
+    rows = results(s3, first.value)["FAILED"]
+    named = [json.loads(json.loads(row["Cause"])["errorMessage"]) for row in rows]
 
-    for row in results(s3, first.value)["FAILED"]:
-        assert len(row["Cause"]) < 32_768 - 4_000  # room for the stack trace that Lambda adds
+    assert max(len(each["Items"]) for each in named) > 1
+    assert [item["source"] for each in named for item in each["Items"]] == [f"s3://raw/{key}" for key in long]
+    assert max(len(row["Cause"]) for row in rows) <= 32_768
+
+
+def test_the_files_of_an_execution_that_failed_twice_are_copied(
+    start: StepFunctions, s3: Any, lab: LabS3, function: Function
+) -> None:
+    given = put_csv(s3, ALL[:3]) | {"tolerated_failure_percentage": 100}
+    for _ in range(2):
+        function.refusals = ["Runtime.OutOfMemory"]
+        place = start.start(given).value["ResultWriterDetails"]
+        failed = place["Key"].replace("manifest.json", "FAILED_0.json")
+        given = {"kind": "failed", "bucket": "clean", "key": failed, "tolerated_failure_percentage": 100}
+
+    assert start.start(given).status == "SUCCEEDED"
+    assert copied(lab) == ALL[:3]
 
 
 @pytest.mark.parametrize(

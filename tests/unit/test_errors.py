@@ -20,6 +20,8 @@ ERRORS = [
     (errors.TruncatedBody("x"), ConnectionError, True),
     (errors.ServiceBusy("x"), RuntimeError, True),
     (errors.WrongRegion("x", "eu-west-1"), RuntimeError, True),
+    (errors.FilesFailed("x"), RuntimeError, False),
+    (errors.FilesFailedForNow("x"), errors.FilesFailed, True),
     (errors.S3Error("x", "Teapot", 418), RuntimeError, False),
     (errors.RangeNotSatisfiable("x"), errors.S3Error, False),
 ]

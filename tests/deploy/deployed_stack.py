@@ -1,0 +1,209 @@
+"""`deploy/template.yaml` as CloudFormation would deploy it: conditions decided, every function filled in.
+
+SAM's own translator expands it first, so that `Globals` and what SAM adds count. What only AWS knows, such as
+an ARN, is made up after the pattern of the real one.
+"""
+
+import re
+from collections.abc import Mapping
+from dataclasses import dataclass
+from functools import cache
+from pathlib import Path
+from typing import Any
+
+import pytest
+from samtranslator.translator.transform import transform
+from samtranslator.yaml_helper import yaml_parse
+
+TEMPLATE = Path(__file__).parents[2] / "deploy" / "template.yaml"
+FUNCTIONS = {
+    "Sequential": "SequentialFunction",
+    "Threads": "ThreadsFunction",
+    "ThreadsMultipart": "ThreadsMultipartFunction",
+    "AsyncioMultipart": "AsyncioMultipartFunction",
+}
+PSEUDO = {
+    "AWS::Partition": "aws",
+    "AWS::Region": "eu-central-1",
+    "AWS::AccountId": "123456789012",
+    "AWS::StackName": "asyncstream",
+}
+_REGIONAL = "arn:aws:{service}:eu-central-1:123456789012:{rest}"
+ARNS = {
+    "AWS::Lambda::Function": _REGIONAL.format(service="lambda", rest="function:{name}"),
+    "AWS::Lambda::LayerVersion": _REGIONAL.format(service="lambda", rest="layer:{name}:1"),
+    "AWS::IAM::Role": "arn:aws:iam::123456789012:role/{name}",
+    "AWS::SQS::Queue": _REGIONAL.format(service="sqs", rest="{name}"),
+    "AWS::Logs::LogGroup": _REGIONAL.format(service="logs", rest="log-group:{name}:*"),
+    "AWS::Events::Rule": _REGIONAL.format(service="events", rest="rule/{name}"),
+    "AWS::StepFunctions::StateMachine": _REGIONAL.format(service="states", rest="stateMachine:{name}"),
+    "AWS::S3::Bucket": "arn:aws:s3:::{name}",
+}
+# `Ref` gives a name, but of these the ARN.
+REF_IS_ARN = {"AWS::Lambda::LayerVersion", "AWS::StepFunctions::StateMachine"}
+_NOTHING = object()
+
+
+@cache
+def written() -> dict[str, Any]:
+    """The template as it is written."""
+    return dict(yaml_parse(TEMPLATE.read_text()))
+
+
+def defaults() -> dict[str, Any]:
+    return {name: parameter["Default"] for name, parameter in written()["Parameters"].items()}
+
+
+class _NoManagedPolicies:
+    """The translator would ask IAM for AWS's own policies: the template is to need none."""
+
+    def load(self) -> dict[str, str]:
+        return {}
+
+
+def _expanded(parameters: Mapping[str, Any]) -> dict[str, Any]:
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("AWS_DEFAULT_REGION", PSEUDO["AWS::Region"])
+        # The translator wants code where `sam deploy` puts it.
+        text = re.sub(
+            r"(CodeUri|ContentUri): \.$", r"\1: s3://bucket/key", TEMPLATE.read_text(), flags=re.MULTILINE
+        )
+        return dict(transform(yaml_parse(text), dict(parameters), _NoManagedPolicies()))
+
+
+@dataclass(frozen=True)
+class Stack:
+    """What was deployed.
+
+    Attributes:
+        resources: by their logical ids, with `Type` and `Properties`.
+        outputs: values by name.
+        refusals: what CloudFormation would say of the parameters, by the template's `Rules`.
+    """
+
+    resources: dict[str, dict[str, Any]]
+    outputs: dict[str, Any]
+    refusals: list[str]
+
+    def __getitem__(self, name: str) -> dict[str, Any]:
+        """A resource's properties."""
+        return dict(self.resources[name]["Properties"])
+
+    def of_type(self, kind: str) -> dict[str, Any]:
+        """Properties of all resources of a type, by logical id."""
+        return {name: self[name] for name, resource in self.resources.items() if resource["Type"] == kind}
+
+    @property
+    def functions(self) -> dict[str, Any]:
+        return self.of_type("AWS::Lambda::Function")
+
+    @property
+    def names(self) -> dict[str, str]:
+        """The functions' names, by logical id."""
+        return {name: _name(name, "AWS::Lambda::Function") for name in self.functions}
+
+
+def deploy(**given: Any) -> Stack:
+    """The stack that these parameters give, the others being at their defaults."""
+    return _deploy(tuple(sorted(given.items())))
+
+
+@cache
+def _deploy(given: tuple[tuple[str, Any], ...]) -> Stack:
+    parameters = defaults() | dict(given)
+    assert parameters.keys() == defaults().keys(), "no such parameter"
+    template = _expanded(parameters)
+    types = {name: resource["Type"] for name, resource in template["Resources"].items()}
+    filled = _Filled(parameters, template.get("Conditions", {}), types)
+    return Stack(
+        {
+            name: {"Type": resource["Type"], "Properties": filled(resource.get("Properties", {}))}
+            for name, resource in template["Resources"].items()
+            if filled.holds(resource)
+        },
+        {name: filled(out["Value"]) for name, out in template["Outputs"].items() if filled.holds(out)},
+        [
+            each["AssertDescription"]
+            for rule in template.get("Rules", {}).values()
+            if filled(rule["RuleCondition"])
+            for each in rule["Assertions"]
+            if not filled(each["Assert"])
+        ],
+    )
+
+
+def _name(logical: str, kind: str) -> str:
+    """A resource's name: the stack's, its own, and what CloudFormation adds."""
+    name = f"asyncstream-{logical}-1ABCDEF"
+    return name.lower() if kind == "AWS::S3::Bucket" else name
+
+
+@dataclass(frozen=True)
+class _Filled:
+    """Any part of a template without CloudFormation's functions."""
+
+    parameters: Mapping[str, Any]
+    conditions: Mapping[str, Any]
+    types: Mapping[str, str]
+
+    def holds(self, entry: Mapping[str, Any]) -> bool:
+        return "Condition" not in entry or bool(self(self.conditions[entry["Condition"]]))
+
+    def __call__(self, value: Any) -> Any:
+        if isinstance(value, list):
+            return [each for each in map(self, value) if each is not _NOTHING]
+        if not isinstance(value, dict):
+            return value
+        if len(value) == 1:
+            ((function, argument),) = value.items()
+            if function == "Ref" or function.startswith("Fn::"):
+                return self._call(function.removeprefix("Fn::"), argument)
+        filled = {name: self(each) for name, each in value.items()}
+        return {name: each for name, each in filled.items() if each is not _NOTHING}
+
+    def _call(self, function: str, argument: Any) -> Any:  # noqa: PLR0911 - a return for each function
+        match function:
+            case "Ref":
+                return self._ref(argument)
+            case "GetAtt":
+                return self._attribute(*(argument.split(".", 1) if isinstance(argument, str) else argument))
+            case "Sub":
+                return self._substituted(*(argument if isinstance(argument, list) else (argument, {})))
+            case "If":
+                name, then, otherwise = argument
+                return self(then if self(self.conditions[name]) else otherwise)
+            case "Equals":
+                one, other = self(argument)
+                return str(one) == str(other)
+            case "Not":
+                return not self(argument)[0]
+            case "Join":
+                between, parts = argument
+                return between.join(map(str, self(parts)))
+            case "And":
+                return all(self(argument))
+        raise AssertionError(f"Fn::{function} is not known here")
+
+    def _ref(self, name: str) -> Any:
+        if name == "AWS::NoValue":
+            return _NOTHING
+        if name in self.types:
+            kind = self.types[name]
+            return ARNS[kind].format(name=_name(name, kind)) if kind in REF_IS_ARN else _name(name, kind)
+        return PSEUDO[name] if name in PSEUDO else self.parameters[name]
+
+    def _attribute(self, name: str, attribute: str) -> str:
+        kind = self.types[name]
+        if attribute == "Arn":
+            return ARNS[kind].format(name=_name(name, kind))
+        assert attribute in ("Name", "QueueName"), attribute
+        return _name(name, kind)
+
+    def _substituted(self, text: str, own: Mapping[str, Any]) -> str:
+        def value(found: re.Match[str]) -> str:
+            name = found[1]
+            if name in own:
+                return str(self(own[name]))
+            return str(self._attribute(*name.split(".")) if "." in name else self._ref(name))
+
+        return re.sub(r"\$\{([^}]+)\}", value, text)

@@ -1,0 +1,224 @@
+"""`deploy/template.yaml`: who may do what.
+
+The table in `deploy/README.md` has every permission with its reason. Two tools look at the policies as they
+are deployed: cloudsplaining for what allows too much, cfn-lint for actions that do not exist and resources of
+the wrong kind, which it overlooks in a SAM template.
+"""
+
+import json
+import re
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import pytest
+from cloudsplaining.scan.policy_document import PolicyDocument
+from deployed_stack import PSEUDO, Stack, deploy
+
+NAMED = {
+    "Trigger": "yes",
+    "SourceBucketName": "source",
+    "SourcePrefix": "raw/",
+    "DestinationBucketName": "destination",
+    "DestinationPrefix": "clean/",
+    "TriggerPrefix": "raw/new/",
+}
+STACKS = {
+    "of named buckets": NAMED,
+    "of its own buckets": {"Trigger": "yes"},
+    "without a trigger": {},
+    "of another winner": NAMED | {"Winner": "AsyncioMultipart"},
+}
+# Each is a list of actions that cloudsplaining finds fault with.
+FAULTS = [
+    "all_allowed_unrestricted_actions",
+    "allows_data_exfiltration_actions",
+    "allows_privilege_escalation",
+    "contains_statement_using_not_action",
+    "credentials_exposure",
+    "infrastructure_modification",
+    "permissions_management_without_constraints",
+    "service_wildcard",
+    "tagging_actions_without_constraints",
+    "write_actions_without_constraints",
+]
+
+
+class Permission(NamedTuple):
+    """A row of the table."""
+
+    policy: str
+    statement: str
+    action: str
+    resource: str
+
+
+def as_list(value: Any) -> list[Any]:
+    return value if isinstance(value, list) else [value]
+
+
+def roles(stack: Stack) -> dict[str, Any]:
+    """Policy documents of the roles, by role (or policy beside one) and the policy's name."""
+    documents = {
+        (name, policy["PolicyName"]): policy["PolicyDocument"]
+        for name, role in stack.of_type("AWS::IAM::Role").items()
+        for policy in role.get("Policies", [])
+    }
+    for name, policy in stack.of_type("AWS::IAM::Policy").items():
+        documents[name, policy["PolicyName"]] = policy["PolicyDocument"]
+    return {" ".join(key): document for key, document in documents.items()}
+
+
+def resource_policies(stack: Stack) -> dict[str, Any]:
+    return {
+        name: policy["PolicyDocument"]
+        for kind in ("AWS::SQS::QueuePolicy", "AWS::S3::BucketPolicy")
+        for name, policy in stack.of_type(kind).items()
+    }
+
+
+def statements(stack: Stack) -> Iterator[tuple[str, dict[str, Any]]]:
+    """Every statement with the logical id of what it is in."""
+    for name, document in (roles(stack) | resource_policies(stack)).items():
+        for statement in document["Statement"]:
+            yield name.partition(" ")[0], statement
+
+
+def permissions(stack: Stack) -> set[Permission]:
+    """What the table is to have."""
+    return {
+        Permission(
+            name,
+            statement["Sid"],
+            action if statement["Effect"] == "Allow" else f"not {action}",
+            short(resource),
+        )
+        for name, statement in statements(stack)
+        for action in as_list(statement["Action"])
+        for resource in as_list(statement["Resource"])
+    }
+
+
+def short(arn: str) -> str:
+    """The ARN as the table writes it: the logical id alone of what the stack made."""
+    place = f"{PSEUDO['AWS::Region']}:{PSEUDO['AWS::AccountId']}:"
+    text = re.sub(rf"^arn:aws:\w+:(::|:{PSEUDO['AWS::AccountId']}:|{place})", "", arn)
+    made = {"sourcebucket": "SourceBucket", "destinationbucket": "DestinationBucket"}
+    return re.sub(r"asyncstream-(\w+)-1(?:ABCDEF|abcdef)", lambda found: made.get(found[1], found[1]), text)
+
+
+@pytest.fixture(scope="module")
+def rows(root: Path) -> list[Permission]:
+    """The rows of the table, without their reasons."""
+    found = re.findall(
+        r"^\| `(\w+)` \| `(\w+)` \| `([^`]+)` \| `([^`]+)` \| \S.+ \|$",
+        (root / "deploy" / "README.md").read_text(),
+        re.MULTILINE,
+    )
+    return [Permission(*row) for row in found]
+
+
+class TestTable:
+    def test_every_permission_has_its_row_and_every_row_its_permission(self, rows: list[Permission]) -> None:
+        made = deploy(Trigger="yes")
+        of_buckets = {each for each in permissions(made) if each.policy.endswith("BucketPolicy")}
+
+        assert set(rows) == permissions(deploy(**NAMED)) | of_buckets
+
+    def test_no_row_is_there_twice(self, rows: list[Permission]) -> None:
+        assert len(rows) == len(set(rows))
+
+
+@pytest.mark.parametrize("given", STACKS.values(), ids=list(STACKS))
+class TestPolicies:
+    def test_cloudsplaining_finds_no_fault(self, given: dict[str, str]) -> None:
+        documents = roles(deploy(**given))
+
+        assert len(documents) == 4
+        for name, document in documents.items():
+            policy = PolicyDocument(document)
+            assert {fault: found for fault in FAULTS if (found := getattr(policy, fault))} == {}, name
+
+    @pytest.mark.slow
+    def test_cfn_lint_knows_every_action_and_its_kind_of_resource(
+        self, given: dict[str, str], run: Callable[..., str], tools: Path, tmp_path: Path
+    ) -> None:
+        assert lint(documents_of(given), run, tools, tmp_path) == ""
+
+    def test_everything_is_a_resource_of_x_rays_alone(self, given: dict[str, str]) -> None:
+        anything = [
+            action
+            for _, statement in statements(deploy(**given))
+            for action in as_list(statement["Action"])
+            if "*" in as_list(statement["Resource"])
+        ]
+
+        assert sorted(anything) == ["xray:PutTelemetryRecords", "xray:PutTraceSegments"]
+
+    def test_no_allowed_action_has_a_wildcard(self, given: dict[str, str]) -> None:
+        for _, statement in statements(deploy(**given)):
+            assert statement["Effect"] == "Deny" or "*" not in "".join(as_list(statement["Action"]))
+
+    def test_a_principal_is_a_service_of_aws(self, given: dict[str, str]) -> None:
+        stack = deploy(**given)
+        trusted = {
+            name: [(s["Principal"], s["Action"]) for s in role["AssumeRolePolicyDocument"]["Statement"]]
+            for name, role in stack.of_type("AWS::IAM::Role").items()
+        }
+
+        assert trusted == {
+            "FunctionRole": [({"Service": "lambda.amazonaws.com"}, "sts:AssumeRole")],
+            "ManyFilesRole": [({"Service": "states.amazonaws.com"}, "sts:AssumeRole")],
+        }
+        assert not any("ManagedPolicyArns" in role for role in stack.of_type("AWS::IAM::Role").values())
+
+    def test_functions_and_state_machine_have_the_roles_of_the_stack(self, given: dict[str, str]) -> None:
+        stack = deploy(**given)
+
+        assert {short(each["Role"]) for each in stack.functions.values()} == {"role/FunctionRole"}
+        assert short(stack["ManyFiles"]["RoleArn"]) == "role/ManyFilesRole"
+        assert [short(name) for name in stack["ManyFilesPolicy"]["Roles"]] == ["ManyFilesRole"]
+
+
+def documents_of(given: dict[str, str]) -> dict[str, Any]:
+    """All resources of a stack that have a policy, as they stand when all functions are filled in."""
+    kinds = ("AWS::IAM::Role", "AWS::IAM::Policy", "AWS::SQS::QueuePolicy", "AWS::S3::BucketPolicy")
+    return {name: r for name, r in deploy(**given).resources.items() if r["Type"] in kinds}
+
+
+def lint(resources: dict[str, Any], run: Callable[..., str], tools: Path, directory: Path) -> str:
+    """What cfn-lint says of the policies, apart from the rest of the template."""
+    path = directory / "policies.json"
+    path.write_text(json.dumps({"Resources": resources}))
+    command = f"{tools / 'cfn-lint'} --include-checks I --template {path} || true"
+    return run("sh", "-c", command)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize(
+    ("change", "told"),
+    [({"Action": "states:RedriveRun"}, "W3037"), ({"Resource": "arn:aws:s3:::a/*"}, "I3510")],
+)
+def test_cfn_lint_would_tell(
+    run: Callable[..., str], tools: Path, tmp_path: Path, change: dict[str, str], told: str
+) -> None:
+    resources = json.loads(json.dumps(documents_of(NAMED)))
+    statement = resources["ManyFilesPolicy"]["Properties"]["PolicyDocument"]["Statement"][0]
+    statement |= change
+
+    assert told in lint(resources, run, tools, tmp_path)
+
+
+class TestConditions:
+    def test_lists_are_made_of_the_source_prefix_only(self) -> None:
+        assert self.of(deploy(**NAMED), "ListFiles") == {"StringLike": {"s3:prefix": "raw/*"}}
+        assert self.of(deploy(), "ListFiles") is None
+
+    def test_the_function_tells_a_missing_object_from_a_forbidden_one(self) -> None:
+        # S3 answers a GET with 404 only if ListBucket is allowed, and to a GET s3:prefix has no value.
+        assert self.of(deploy(**NAMED), "ListSource") is None
+
+    @staticmethod
+    def of(stack: Stack, sid: str) -> Any:
+        (statement,) = [each for _, each in statements(stack) if each["Sid"] == sid]
+        return statement.get("Condition")
