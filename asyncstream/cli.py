@@ -38,7 +38,8 @@ Copy the same files in every way, each in a Lambda function of its own, and show
 
 Starts an S3 server on this machine that behaves like S3 seen from Lambda, and a Lambda that holds functions
 to their memory and CPU where control groups can be had; needs no account, no network and no disk. The
-defaults take about three and a half minutes. A sweep over sizes (--memory) takes that long for each."""
+defaults take about three and a half minutes. A sweep over sizes (--memory) takes that long for each. With
+--stack the functions that you have deployed are compared, in Lambda and on S3."""
 
 VARIANTS_HELP = "sequential, threads, threads-multipart, asyncio, asyncio-multipart, boto3, boto3-pool"
 
@@ -186,10 +187,9 @@ def _add_compare(parser: argparse.ArgumentParser) -> None:
     add("--concurrency", type=int, default=10, metavar="N", help="transfers at once; default: %(default)s")
     add(
         "--model",
-        default="53/90/25",
         metavar="MODEL",
         help='the network: MB/s a connection / MB/s together / ms to the first byte, or "off"; '
-        "default: %(default)s, one fit of figures from Lambda",
+        "default: 53/90/25, one fit of figures from Lambda",
     )
     add("--tls", action="store_true", help="serve https, as S3 does")
     add("--memory", metavar="MB,MB", help="sizes of function to try; default: each way has all it wants")
@@ -205,11 +205,21 @@ def _add_compare(parser: argparse.ArgumentParser) -> None:
         default=True,
         help="whether one way is measured twice, to see what is mere noise; default: it is",
     )
-    add("--architecture", choices=("arm64", "x86_64"), default="arm64", help="to bill; default: %(default)s")
+    add(
+        "--architecture",
+        choices=("arm64", "x86_64"),
+        help="to bill; default: arm64, with --stack the functions' own",
+    )
     add("--prices", type=Path, metavar="FILE", help="another price table, of the form of report/prices.json")
     add("--html", metavar="FILE", help="also as a page with charts and traces, in one file")
     add("--markdown", nargs="?", const="-", metavar="FILE", help="also as a comment for a pull request")
     add("--json", nargs="?", const="-", metavar="FILE", help="also as JSON, to a file or standard output")
+    add(
+        "--stack",
+        metavar="NAME",
+        help="compare the functions of this stack of deploy/template.yaml, on AWS; files are uploaded and "
+        "deleted; default sizes: the functions' own",
+    )
     add("--endpoint-url", metavar="URL", help="compare on this S3 instead; files are uploaded and deleted")
     add("--source-bucket", metavar="NAME", help="with --endpoint-url: an existing bucket; default: a new one")
     add("--destination-bucket", metavar="NAME", help="with --endpoint-url: likewise, for results")

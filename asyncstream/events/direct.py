@@ -79,13 +79,18 @@ class FileReply(Struct, frozen=True, omit_defaults=True):
 
 
 class Totals(Struct, frozen=True):
-    """Sums over all files. `seconds` is wall time; `memory_limit` the bytes that `slots` stayed within."""
+    """Sums over all files.
+
+    `seconds` is wall time, `cpu_seconds` CPU time of all threads, `memory_limit` the bytes that `slots`
+    stayed within.
+    """
 
     files: int
     copied: int
     failed: int
     bytes: int
     seconds: float
+    cpu_seconds: float
     requests: dict[str, int]
     slots: int
     memory_limit: int
@@ -192,7 +197,10 @@ def rejected(error: Exception, engine: str) -> DirectReply:
 
 
 def reply_to(
-    report: TransferReport, report_uri: str | None = None, report_error: Exception | None = None
+    report: TransferReport,
+    cpu_seconds: float,
+    report_uri: str | None = None,
+    report_error: Exception | None = None,
 ) -> DirectReply:
     """The reply to an event that was worked on."""
     failed = report.failed
@@ -209,6 +217,7 @@ def reply_to(
             len(failed),
             report.bytes,
             round(report.seconds, 3),
+            round(cpu_seconds, 3),
             dict(report.requests),
             report.slots,
             report.memory_limit,

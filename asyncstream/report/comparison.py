@@ -7,9 +7,9 @@ from asyncstream.report.verdict import name_of
 
 
 class Environment(Struct, frozen=True):
-    """The machine and the software that ran."""
+    """The machine and the software that ran. `cores` is None in Lambda, where memory decides."""
 
-    cores: int
+    cores: int | None
     system: str
     python: str
     packages: dict[str, str]
@@ -33,6 +33,7 @@ class Comparison(Struct, frozen=True, kw_only=True):
         limits: how memory and CPU were held to those sizes, such as "cgroup v1", or why they were not.
         verified: how many runs had every byte of every file compared, and found right.
         ended_early: why rows are missing, if some are.
+        untraced: why traces are missing, if they were asked for and are.
     """
 
     command: str
@@ -47,6 +48,7 @@ class Comparison(Struct, frozen=True, kw_only=True):
     sections: list[Section]
     verified: int
     ended_early: str | None = None
+    untraced: str | None = None
 
     @property
     def errors(self) -> list[str]:

@@ -45,20 +45,23 @@ class Run(Struct, frozen=True, kw_only=True):
         seconds: the invocation's duration as Lambda reports it, its init left out.
         cpu_seconds: CPU time of the environment meanwhile, of all threads.
         peak_bytes: the most memory it used, its imports included.
-        init_seconds: of the environment, until it asked for work: interpreter, imports, clients.
-        init_cpu_seconds: CPU time of that.
+        init_seconds: of the environment, until it asked for work: interpreter, imports, clients. None
+            where nobody tells.
+        init_cpu_seconds: CPU time of that; Lambda does not tell it.
         requests: S3 requests by operation.
         memory: samples over the invocation, in order.
-        trace: the invocation's spans, if it was traced.
+        trace_id: X-Ray's, where the trace is to be read later.
+        trace: the invocation's spans, if it was traced and they have been read.
     """
 
     seconds: float
     cpu_seconds: float
     peak_bytes: int
-    init_seconds: float
-    init_cpu_seconds: float
+    init_seconds: float | None
+    init_cpu_seconds: float | None
     requests: dict[str, int]
     memory: list[MemorySample] = []
+    trace_id: str | None = None
     trace: Trace | None = None
 
 

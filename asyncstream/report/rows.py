@@ -1,6 +1,6 @@
 """Runs to rows: medians, money, and ratios; pure, called by `asyncstream.lab.compare`."""
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from statistics import median
 
 from msgspec import Struct
@@ -29,8 +29,8 @@ class Figures(Struct, frozen=True, kw_only=True):
         seconds: duration of the invocation; `fastest` and `slowest` are its spread.
         megabytes_per_second: bytes copied, each counted once, in millions a second.
         cpu_seconds: CPU time of the invocation.
-        init_seconds: from the start of its environment to its readiness.
-        init_cpu_seconds: CPU time of that.
+        init_seconds: from the start of its environment to its readiness; None where nobody tells.
+        init_cpu_seconds: CPU time of that; likewise.
         requests: S3 requests by operation, of the run with the median count.
         needed_mb: the Lambda memory that would have had the memory and the CPU; see `sizing.py`.
         billed_mb: what GB-seconds are counted with: the function's size, or what it needs if it had all.
@@ -45,8 +45,8 @@ class Figures(Struct, frozen=True, kw_only=True):
     megabytes_per_second: float
     peak_bytes: int
     cpu_seconds: float
-    init_seconds: float
-    init_cpu_seconds: float
+    init_seconds: float | None
+    init_cpu_seconds: float | None
     requests: dict[str, int]
     needed_mb: int
     billed_mb: int
@@ -171,8 +171,8 @@ def _figures(measured: Measured, workload: Workload, billing: Billing) -> Figure
         megabytes_per_second=workload.bytes / seconds / 1e6,
         peak_bytes=peak_bytes,
         cpu_seconds=cpu_seconds,
-        init_seconds=median(run.init_seconds for run in good),
-        init_cpu_seconds=median(run.init_cpu_seconds for run in good),
+        init_seconds=_median_of_told(run.init_seconds for run in good),
+        init_cpu_seconds=_median_of_told(run.init_cpu_seconds for run in good),
         requests=requests,
         needed_mb=needed_mb,
         billed_mb=billed_mb,
@@ -180,6 +180,11 @@ def _figures(measured: Measured, workload: Workload, billing: Billing) -> Figure
         compute_usd=billing.prices.of_compute(billed, billing.architecture),
         requests_usd=billing.prices.of_requests(requests),
     )
+
+
+def _median_of_told(values: Iterable[float | None]) -> float | None:
+    told = [value for value in values if value is not None]
+    return median(told) if told else None
 
 
 def _against(base: Figures | None, figures: Figures | None) -> Figures | None:

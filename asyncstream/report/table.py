@@ -83,23 +83,23 @@ def heading(comparison: Comparison) -> Iterator[str]:
     network = comparison.network
     yield f"S3: {network.server}{', over TLS' if network.tls else ''}. {_model(network.model)}"
     environment = comparison.environment
-    packages = ", ".join(f"{name} {version}" for name, version in environment.packages.items())
-    machine = f"{environment.cores} cores, {environment.system}, Python {environment.python}"
-    yield f"Machine: {machine}, {packages}."
+    machine = [f"{environment.cores} cores"] if environment.cores is not None else []
+    machine += [environment.system, f"Python {environment.python}"]
+    machine += [f"{name} {version}" for name, version in environment.packages.items()]
+    yield f"Machine: {', '.join(machine)}."
 
 
 def notes(comparison: Comparison) -> Iterator[str]:
     """How to read the figures."""
+    cores = comparison.environment.cores
     if comparison.memory:
+        whose = "" if cores is None else " Wall times are those of this machine's CPU."
         yield (
             f"Each size has its share of a vCPU (1 is {MB_PER_VCPU:,} MB) and its memory: "
-            f"{comparison.limits}. "
-            "Wall times are those of this machine's CPU."
+            f"{comparison.limits}.{whose}"
         )
-        most = comparison.environment.cores * MB_PER_VCPU
-        if max(comparison.memory) > most:
-            cores = comparison.environment.cores
-            yield f"Sizes above {most:,} MB had no more than this machine's {cores} CPUs."
+        if cores is not None and max(comparison.memory) > cores * MB_PER_VCPU:
+            yield f"Sizes above {cores * MB_PER_VCPU:,} MB had no more than this machine's {cores} CPUs."
     else:
         yield (
             f"needs MB: the smallest Lambda memory with room for the peak and {SPARE - 1:.0%} more, and with "
@@ -112,15 +112,7 @@ def notes(comparison: Comparison) -> Iterator[str]:
         f"USD of 1,000 such runs: compute on {billing.architecture} and requests to S3, {prices.region}, "
         f"prices of {prices.date} ({prices.source})."
     )
-    inits = {
-        row.way.label: row.figures.init_cpu_seconds
-        for section in comparison.sections
-        for row in section.rows
-        if row.figures is not None
-    }
-    if inits:
-        told = ", ".join(f"{label} {seconds:.2f}" for label, seconds in inits.items())
-        yield f"Not in the figures: CPU seconds of the environment's start, imports included: {told}."
+    yield from _starts(comparison)
     noises = [noise for section in comparison.sections for noise in _noises(section)]
     if noises:
         yield f"Noise: one way measured twice came out apart by {', '.join(noises)}; less is called a tie."
@@ -129,7 +121,27 @@ def notes(comparison: Comparison) -> Iterator[str]:
     yield f"Verified: every byte of {comparison.verified} runs (size and CRC64NVME of each file)."
     if comparison.ended_early:
         yield f"Ended early ({comparison.ended_early}): the rows that are missing were not measured."
+    if comparison.untraced:
+        yield f"Traces are missing: {comparison.untraced}."
     yield f"Again: {comparison.command}"
+
+
+def _starts(comparison: Comparison) -> Iterator[str]:
+    """What it took to start an environment: CPU time, or what Lambda tells."""
+    of = {
+        row.way.label: row.figures
+        for section in comparison.sections
+        for row in section.rows
+        if row.figures is not None
+    }
+    cpu = [f"{label} {f.init_cpu_seconds:.2f}" for label, f in of.items() if f.init_cpu_seconds is not None]
+    wall = [f"{label} {f.init_seconds:.2f}" for label, f in of.items() if f.init_seconds is not None]
+    if cpu or wall:
+        what = "CPU seconds" if cpu else "seconds"
+        yield (
+            f"Not in the figures: {what} of the environment's start, imports included: "
+            f"{', '.join(cpu or wall)}."
+        )
 
 
 def _noises(section: Section) -> Iterator[str]:
@@ -142,7 +154,7 @@ def _noises(section: Section) -> Iterator[str]:
 
 def _model(model: str | None) -> str:
     if model is None:
-        return "No network model: what the endpoint gives."
+        return "No network model: what it gives."
     if model == "off":
         return "Network model off: as fast as this machine is."
     connection, card, first_byte, *jitter = model.split("/")

@@ -6,8 +6,8 @@ from pathlib import Path
 import pytest
 
 from asyncstream.lab.compare import workloads
-from asyncstream.lab.compare.functions import Functions
 from asyncstream.lab.compare.rounds import Turn, source_prefix, take, turns
+from asyncstream.lab.compare.sandboxed import SandboxedFunctions
 from asyncstream.lab.compare.testbed import LabTestbed
 from asyncstream.lab.compare.variants import VARIANTS, Variant, repeated
 from asyncstream.lab.compare.verification import Checksum, difference
@@ -45,7 +45,7 @@ def taken(testbed: LabTestbed, directory: Path, code: str) -> Run | Failure:
     (directory / "written.py").write_text(code)
     # Named by the test, as its objects are: others would be found there.
     variant = Variant(Way(directory.name, "written"), directory, "written.handler")
-    with Functions([variant], testbed.environment(), traced=False) as functions:
+    with SandboxedFunctions([variant], testbed.environment(), traced=False) as functions:
         return take(Turn(1, FILES, variant, None), testbed, functions, 4)
 
 
@@ -115,7 +115,7 @@ def test_a_failure_keeps_the_memory_it_had(testbed: LabTestbed, tmp_path: Path) 
 def test_a_traced_run_has_its_spans_and_another_has_none(testbed: LabTestbed) -> None:
     variant = VARIANTS[0]
     for traced in (True, False):
-        with Functions([variant], testbed.environment(), traced=traced) as functions:
+        with SandboxedFunctions([variant], testbed.environment(), traced=traced) as functions:
             run = take(Turn(1, FILES, variant, 1769), testbed, functions, 4)
         assert isinstance(run, Run)
         names = [] if run.trace is None else [span.name for span in all_spans(run.trace.roots)]
@@ -125,7 +125,8 @@ def test_a_traced_run_has_its_spans_and_another_has_none(testbed: LabTestbed) ->
 def test_variants_and_sizes_take_turns_in_every_round_and_one_is_made_twice() -> None:
     other = Workload(1, 1)
     one, two = VARIANTS[:2]
-    order = list(turns(2, [FILES, other], [one, two], [128, 512], two))
+    candidates = [(variant, size) for size in (128, 512) for variant in (one, two)]
+    order = list(turns(2, [FILES, other], candidates, two))
     assert order == [
         Turn(round_, workload, variant, size, again)
         for round_ in (1, 2)

@@ -37,13 +37,14 @@ def test_files_are_copied_and_counted(
     requests = {"GetObject": 3 + parts} | (puts if parts == 3 else {"PutObject": 4})
     assert reply["status"] == "copied"
     assert reply["engine"] == function.removesuffix("_multipart")
-    assert reply["totals"] | {"seconds": 0, "memory_limit": 0, "slots": 0} == {
+    assert reply["totals"] | {"seconds": 0, "cpu_seconds": 0, "memory_limit": 0, "slots": 0} == {
         "files": 4,
         "copied": 4,
         "failed": 0,
         "bytes": TOTAL,
         "requests": requests,
         "seconds": 0,
+        "cpu_seconds": 0,
         "memory_limit": 0,
         "slots": 0,
     }

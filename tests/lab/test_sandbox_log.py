@@ -26,6 +26,29 @@ def test_lambdas_own_line_is_read() -> None:
     )
 
 
+# LogFormat JSON: as the developer guide shows it, the tail beginning in the middle of a line.
+LAMBDAS_JSON = (
+    'essage": "cut off", "type": "platform.report"}\n'
+    '{"time": "2026-11-24T05:31:01.234Z", "level": "INFO", "message": "not \\"platform.report\\""}\n'
+    '{"time":"2026-11-24T05:31:01.240Z","type":"platform.runtimeDone","record":{"requestId":"7b2"}}\n'
+    '{"time":"2026-11-24T05:31:01.241Z","type":"platform.report","record":{"requestId":"7b2","metrics":'
+    '{"durationMs":1520.31,"billedDurationMs":1833,"memorySizeMB":256,"maxMemoryUsedMB":72,'
+    '"initDurationMs":312.11},"tracing":{"spanId":"1a2b3c4d5e6f7081","type":"X-Amzn-Trace-Id","value":'
+    '"Root=1-5759e988-bd862e3fe1be46a994272793;Parent=1a2b3c4d5e6f7081;Sampled=1"},"status":"success"}}\n'
+)
+
+
+def test_json_logs_tell_the_same() -> None:
+    assert read_report(LAMBDAS_JSON) == read_report(LAMBDAS_OWN)
+
+
+def test_json_logs_tell_what_ended_a_function() -> None:
+    killed = LAMBDAS_JSON.replace('"status":"success"', '"status":"error","errorType":"Runtime.OutOfMemory"')
+    report = read_report(killed.replace("Sampled=1", "Sampled=0").replace(',"initDurationMs":312.11', ""))
+    assert (report.status, report.error_type) == ("error", "Runtime.OutOfMemory")
+    assert (report.init_seconds, report.trace_id) == (None, None)
+
+
 @pytest.mark.parametrize(
     "report",
     [
@@ -49,7 +72,7 @@ def test_what_is_written_is_read_back(report: Report) -> None:
 
 
 def test_a_log_without_a_report_is_an_error() -> None:
-    with pytest.raises(InputError, match="no REPORT line; it ends with 'nothing"):
+    with pytest.raises(InputError, match="no REPORT; it ends with 'nothing"):
         read_report("nothing of the kind")
 
 

@@ -13,7 +13,7 @@ from typing import Any
 
 import pytest
 
-from asyncstream.lab.xray import XRayReceiver, read_trace
+from asyncstream.lab.xray import XRayReceiver, read_trace, read_traces
 from asyncstream.report.spans import Trace
 
 ROOT = Path(__file__).parents[2]
@@ -161,10 +161,11 @@ class LateApi:
 
     def batch_get_traces(self, TraceIds: list[str], NextToken: str = "") -> dict[str, Any]:  # noqa: N803
         if NextToken:
-            return {"Traces": [{"Segments": self._page(self._current[1:])}]}
+            return {"Traces": [{"Id": TraceIds[0], "Segments": self._page(self._current[1:])}]}
         self._current = self._states.pop(0) if len(self._states) > 1 else self._states[0]
         more = {"NextToken": "more"} if len(self._current) > 1 else {}
-        return {"Traces": [{"Segments": self._page(self._current[:1])}] if self._current else [], **more}
+        first = {"Id": TraceIds[0], "Segments": self._page(self._current[:1])}
+        return {"Traces": [first] if self._current else [], **more}
 
     def _page(self, documents: list[dict[str, Any]]) -> list[dict[str, str]]:
         return [{"Document": json.dumps(document)} for document in documents]
@@ -175,14 +176,15 @@ ROOT_DONE = {"id": "a", "name": "root", "start_time": 1, "end_time": 2}
 CHILD = {"id": "b", "parent_id": "a", "name": "child", "start_time": 1, "end_time": 2}
 
 
-def read_with_clock(api: LateApi, seconds: float) -> tuple[Trace | None, float]:
+def read_with_clock(api: LateApi, seconds: float, awaited: str | None = None) -> tuple[Trace | None, float]:
     now = 0.0
 
     def sleep(seconds: float) -> None:
         nonlocal now
         now += seconds
 
-    return read_trace(api, "1-0-0", seconds=seconds, clock=lambda: now, sleep=sleep), now
+    waiting: dict[str, Any] = {"seconds": seconds, "awaited": awaited, "clock": lambda: now, "sleep": sleep}
+    return read_trace(api, "1-0-0", **waiting), now
 
 
 def test_a_trace_that_is_late_is_waited_for_until_it_is_whole() -> None:
@@ -197,3 +199,27 @@ def test_a_trace_that_never_gets_whole_is_shown_as_it_is() -> None:
     assert trace is not None
     assert trace.roots[0].end is None
     assert 3 <= waited < 4
+
+
+def test_a_trace_is_not_whole_before_the_awaited_span_is_there() -> None:
+    states = ([ROOT_DONE], [ROOT_DONE], [ROOT_DONE], [ROOT_DONE, CHILD])
+    trace, _ = read_with_clock(LateApi(*states), 60, awaited="child")
+    assert trace is not None
+    assert [child.name for child in trace.roots[0].children] == ["child"]
+
+
+def test_many_traces_are_read_five_at_a_time_and_those_that_are_not_there_are_left_out() -> None:
+    asked: list[list[str]] = []
+
+    class Api:
+        def batch_get_traces(self, TraceIds: list[str]) -> dict[str, Any]:  # noqa: N803
+            asked.append(TraceIds)
+            document = {"Document": json.dumps(ROOT_DONE)}
+            there = [{"Id": each, "Segments": [document]} for each in TraceIds if each != "1-0-3"]
+            return {"Traces": there, "UnprocessedTraceIds": ["1-0-3"]}
+
+    ids = [f"1-0-{number}" for number in range(7)]
+    found = read_traces(Api(), ids, seconds=0.01, poll_seconds=0.0)
+    assert sorted(found) == [each for each in ids if each != "1-0-3"]
+    assert [found[each].id for each in found] == list(found)
+    assert asked[:2] == [ids[:5], ids[5:]]

@@ -239,7 +239,7 @@ def test_a_reply_tells_status_totals_and_failures(
     counts: tuple[int, int, int],
     reply_schema: jsonschema.Draft202012Validator,
 ) -> None:
-    reply = sent(direct.reply_to(report(files)))
+    reply = sent(direct.reply_to(report(files), 0.25))
 
     reply_schema.validate(reply)
     assert reply["status"] == status
@@ -258,7 +258,7 @@ def test_a_failure_tells_its_class_its_message_and_its_notes_and_no_traceback() 
     assert result.error is not None
     result.error.add_note("upload u could not be aborted")
 
-    [row] = sent(direct.reply_to(report([result])))["failures"]
+    [row] = sent(direct.reply_to(report([result]), 0.25))["failures"]
 
     assert row["error"] == {"type": "ServiceBusy", "message": "slow down; upload u could not be aborted"}
     assert (row["source"], row["destination"], row["attempts"]) == ("s3://raw/b", "s3://clean/b", 4)
@@ -267,8 +267,8 @@ def test_a_failure_tells_its_class_its_message_and_its_notes_and_no_traceback() 
 def test_a_report_that_was_written_is_named_and_one_that_was_not_is_said(
     reply_schema: jsonschema.Draft202012Validator,
 ) -> None:
-    written = sent(direct.reply_to(report([copied()]), "s3://clean/r.json"))
-    denied = sent(direct.reply_to(report([copied()]), "s3://clean/r.json", AccessDenied("no")))
+    written = sent(direct.reply_to(report([copied()]), 0.25, "s3://clean/r.json"))
+    denied = sent(direct.reply_to(report([copied()]), 0.25, "s3://clean/r.json", AccessDenied("no")))
 
     reply_schema.validate(written)
     reply_schema.validate(denied)
@@ -301,7 +301,7 @@ def test_a_reply_stays_under_256_kb_and_counts_what_it_leaves_out(
     key = (character * MAX_KEY_BYTES)[: (key_bytes - 6) // len(character.encode())]
     results = [failed(f"{number:05}-{key}", character * message) for number in range(count)]
 
-    reply = msgspec.to_builtins(direct.reply_to(report(results)))
+    reply = msgspec.to_builtins(direct.reply_to(report(results), 0.25))
 
     # As Python's runtimes from 3.12 on encode it, and as states of Step Functions count it.
     assert len(json.dumps(reply, ensure_ascii=False).encode()) < LARGEST_REPLY
@@ -314,7 +314,7 @@ def test_a_reply_of_5000_failures_stays_under_256_kb_also_where_json_is_ascii(ch
     key = character * (1000 // len(character.encode()))
     results = [failed(f"{number:05}-{key}", f"GetObject {key}") for number in range(5000)]
 
-    reply = msgspec.to_builtins(direct.reply_to(report(results)))
+    reply = msgspec.to_builtins(direct.reply_to(report(results), 0.25))
 
     size = len(json.dumps(reply).encode())
     assert size < LARGEST_REPLY

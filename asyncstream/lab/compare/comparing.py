@@ -1,42 +1,41 @@
 """`compare`: from settings to a whole comparison, also when Ctrl-C ends it early; called by `cli.py`."""
 
-import os
-import platform
 from datetime import UTC, datetime
-from importlib import metadata
 
 from asyncstream.errors import AsyncstreamError
 from asyncstream.lab.compare import workloads
 from asyncstream.lab.compare.display import Display
-from asyncstream.lab.compare.endpoint import EndpointTestbed
 from asyncstream.lab.compare.functions import Functions
 from asyncstream.lab.compare.rounds import Turn, source_prefix, take, turns
 from asyncstream.lab.compare.settings import Settings
-from asyncstream.lab.compare.testbed import LabTestbed
+from asyncstream.lab.compare.site import Site, site_of
 from asyncstream.lab.compare.variants import repeated
 from asyncstream.lab.server_process import LabError
-from asyncstream.report.comparison import Comparison, Environment, Network
+from asyncstream.report.comparison import Comparison
 from asyncstream.report.measurement import Failure, Measured, Run, Workload
 from asyncstream.report.rows import section
 
 # The reason for an early end, where the user gave it.
 CTRL_C = "Ctrl-C"
 
+Done = list[tuple[Turn, Run | Failure]]
+
 
 def compare(settings: Settings, display: Display) -> Comparison:
     """Run everything. Ctrl-C ends it early, with what was measured by then and nothing left behind."""
     created = datetime.now(UTC).isoformat(timespec="seconds")
+    site = site_of(settings)
     again = repeated(settings.variants) if settings.repeated else None
-    sizes: list[int | None] = [*settings.memory] or [None]
-    planned = list(turns(settings.rounds, settings.workloads, settings.variants, sizes, again))
+    planned = list(turns(settings.rounds, settings.workloads, site.candidates, again))
     limits = ""
-    done: list[tuple[Turn, Run | Failure]] = []
+    done: Done = []
     ended_early: str | None = None
+    untraced: str | None = None
     try:
         with (
             display.showing(len(planned)),
-            _open_testbed(settings) as testbed,
-            Functions(settings.variants, testbed.environment(), traced=settings.traced) as functions,
+            site.testbed() as testbed,
+            site.functions(testbed) as functions,
         ):
             limits = functions.limits
             for workload in settings.workloads:
@@ -47,58 +46,52 @@ def compare(settings: Settings, display: Display) -> Comparison:
                 run = take(turn, testbed, functions, settings.concurrency)
                 done.append((turn, run))
                 display.finished(turn, run)
+            done, untraced = _with_traces(done, functions)
     except KeyboardInterrupt:
         ended_early = CTRL_C
     except (AsyncstreamError, LabError) as error:
         if not done:
             raise AsyncstreamError(str(error)) from error
         ended_early = str(error)
-    return _comparison(settings, created, limits, done, ended_early)
+    return _comparison(settings, site, created, limits, done, ended_early, untraced)
 
 
-def _open_testbed(settings: Settings) -> LabTestbed | EndpointTestbed:
-    if settings.endpoint_url is None:
-        return LabTestbed(settings.model, tls=settings.tls)
-    return EndpointTestbed(settings.endpoint_url, settings.source_bucket, settings.destination_bucket)
+def _with_traces(done: Done, functions: Functions) -> tuple[Done, str | None]:
+    runs, untraced = functions.with_traces([run for _, run in done])
+    return [(turn, run) for (turn, _), run in zip(done, runs, strict=True)], untraced
 
 
 def _comparison(
     settings: Settings,
+    site: Site,
     created: str,
     limits: str,
-    done: list[tuple[Turn, Run | Failure]],
+    done: Done,
     ended_early: str | None,
+    untraced: str | None,
 ) -> Comparison:
-    sections = [
-        section(workload, _measured(settings, workload, done), settings.billing)
-        for workload in settings.workloads
-    ]
-    endpoint = settings.endpoint_url
     return Comparison(
         command=settings.command,
         created=created,
-        environment=environment(),
-        network=Network(
-            endpoint or LabTestbed.server,
-            None if endpoint else settings.model,
-            endpoint.startswith("https") if endpoint else settings.tls,
-        ),
+        environment=site.environment,
+        network=site.network,
         concurrency=settings.concurrency,
         rounds=settings.rounds,
-        billing=settings.billing,
-        memory=settings.memory,
+        billing=site.billing,
+        memory=sorted({size for _, size in site.candidates if size is not None}),
         limits=limits,
-        sections=sections,
+        sections=[
+            section(workload, _measured(settings, site, workload, done), site.billing)
+            for workload in settings.workloads
+        ],
         verified=sum(isinstance(run, Run) for _, run in done),
         ended_early=ended_early,
+        untraced=untraced,
     )
 
 
-def _measured(
-    settings: Settings, workload: Workload, done: list[tuple[Turn, Run | Failure]]
-) -> list[Measured]:
+def _measured(settings: Settings, site: Site, workload: Workload, done: Done) -> list[Measured]:
     """All runs over one workload: ways in their order, of each its sizes."""
-    sizes: list[int | None] = [*settings.memory] or [None]
     return [
         Measured(
             variant.way,
@@ -112,17 +105,7 @@ def _measured(
             repeat,
         )
         for variant in settings.variants
-        for size in sizes
+        for candidate, size in site.candidates
+        if candidate == variant
         for repeat in (False, True)
     ]
-
-
-def environment() -> Environment:
-    """This machine and the SDKs that are installed here."""
-    packages = {name: metadata.version(name) for name in ("boto3", "aioboto3")}
-    return Environment(
-        len(os.sched_getaffinity(0)),
-        f"{platform.system()} {platform.machine()}",
-        platform.python_version(),
-        packages,
-    )

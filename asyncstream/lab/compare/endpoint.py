@@ -1,4 +1,4 @@
-"""Any S3 as the testbed of a comparison, by its URL; opened by `comparing.py`.
+"""Any S3 as the testbed of a comparison, by its URL, or AWS's own; opened by `comparing.py`.
 
 Sources are uploaded first and results read back, each as a stream. Whatever was made is deleted at the
 end: objects, uploads that a killed run left open, and buckets if none were named.
@@ -9,20 +9,20 @@ import os
 import secrets
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import ExitStack, contextmanager
+from contextlib import ExitStack
 from types import TracebackType
 from typing import Any, Self
 
 import boto3
-from boto3.exceptions import Boto3Error
 from botocore.config import Config
-from botocore.exceptions import BotoCoreError, ClientError
 
 from asyncstream.errors import S3Error
+from asyncstream.lab.compare.sdk_errors import said_in_one_line
 from asyncstream.lab.compare.testbed import users_settings
 from asyncstream.lab.compare.verification import Checksum
 from asyncstream.lab.s3.checksums import crc64nvme, encoded_crc64nvme
 from asyncstream.lab.s3.content import SyntheticContent
+from asyncstream.locations import S3Prefix
 
 CONNECTIONS = 8
 READ_SIZE = 1 << 20
@@ -55,28 +55,27 @@ class EndpointTestbed:
     """A bucket for sources and one for results at an endpoint; a context manager.
 
     Args:
-        endpoint_url: where the S3 is. Credentials are found as boto3 finds them.
-        source_bucket, destination_bucket: existing buckets; None makes one and deletes it afterwards.
+        endpoint_url: where the S3 is; None: where boto3 finds it, as it finds credentials.
+        source, destination: places in existing buckets; None makes a bucket and deletes it afterwards.
 
     Raises:
         S3Error: from all methods, whatever the SDK raised.
     """
 
     def __init__(
-        self, endpoint_url: str, source_bucket: str | None = None, destination_bucket: str | None = None
+        self, endpoint_url: str | None, source: S3Prefix | None = None, destination: S3Prefix | None = None
     ) -> None:
-        self.server = endpoint_url
-        self._root = f"asyncstream-compare-{secrets.token_hex(6)}"
+        self._run = f"asyncstream-compare-{secrets.token_hex(6)}"
         self._endpoint_url = endpoint_url
         self._sources: dict[str, SyntheticContent] = {}
         self._undo = ExitStack()
         try:
-            with _said_in_one_line():
+            with said_in_one_line(S3Error):
                 config = Config(max_pool_connections=4 * CONNECTIONS, s3={"payload_signing_enabled": False})
                 self._s3 = boto3.client("s3", endpoint_url=endpoint_url, config=config)
                 self._undo.callback(self._s3.close)
-                self._source_bucket = self._bucket(source_bucket, "source")
-                self._destination_bucket = self._bucket(destination_bucket, "destination")
+                self._source_prefix = self._place(source, "source")
+                self._destination_prefix = self._place(destination, "destination")
         except BaseException:
             self._undo.close()
             raise
@@ -89,21 +88,22 @@ class EndpointTestbed:
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
         """Delete what was made."""
-        with _said_in_one_line():
+        with said_in_one_line(S3Error):
             self._undo.close()
 
     def environment(self) -> Mapping[str, str]:
         """See `Testbed`: with all that may lead to the user's credentials."""
         own = {name: value for name, value in os.environ.items() if name.startswith("AWS_") or name == "HOME"}
-        return own | users_settings() | {"AWS_ENDPOINT_URL_S3": self._endpoint_url}
+        endpoint = {"AWS_ENDPOINT_URL_S3": self._endpoint_url} if self._endpoint_url else {}
+        return own | users_settings() | endpoint
 
     def source(self, prefix: str) -> str:
         """See `Testbed`."""
-        return f"s3://{self._source_bucket}/{self._root}/{prefix}"
+        return self._source_prefix.uri + prefix
 
     def destination(self, prefix: str) -> str:
         """See `Testbed`."""
-        return f"s3://{self._destination_bucket}/{self._root}/{prefix}"
+        return self._destination_prefix.uri + prefix
 
     def put_sources(self, prefix: str, names: Sequence[str], size: int) -> None:
         """See `Testbed`: as streams, each key's content seeded by the key."""
@@ -112,9 +112,9 @@ class EndpointTestbed:
 
         def upload(key: str) -> None:
             body = SyntheticFile(contents[key])
-            self._s3.upload_fileobj(body, self._source_bucket, f"{self._root}/{key}")
+            self._s3.upload_fileobj(body, self._source_prefix.bucket, self._source_prefix.prefix + key)
 
-        with _said_in_one_line():
+        with said_in_one_line(S3Error):
             _each(upload, contents)
 
     def expected(self, prefix: str) -> dict[str, Checksum]:
@@ -126,11 +126,11 @@ class EndpointTestbed:
         }
 
     def found(self, prefix: str) -> dict[str, Checksum]:
-        """See `Testbed`: every object is read back."""
-        whole = f"{self._root}/{prefix}"
-        with _said_in_one_line():
-            keys = list(self._keys(self._destination_bucket, whole))
-            checksums = _each(self._read, keys)
+        """See `Testbed`: as the server computed them, else every object is read back."""
+        whole = self._destination_prefix.prefix + prefix
+        with said_in_one_line(S3Error):
+            keys = list(self._keys(self._destination_prefix.bucket, whole))
+            checksums = _each(self._checksum, keys)
         return dict(zip((key.removeprefix(whole) for key in keys), checksums, strict=True))
 
     def start_counting(self) -> None:
@@ -141,21 +141,24 @@ class EndpointTestbed:
 
     def discard(self, prefix: str) -> None:
         """See `Testbed`."""
-        with _said_in_one_line():
-            self._delete(self._destination_bucket, f"{self._root}/{prefix}")
+        with said_in_one_line(S3Error):
+            self._delete(self._destination_prefix.bucket, self._destination_prefix.prefix + prefix)
 
-    def _bucket(self, name: str | None, purpose: str) -> str:
-        """The bucket to use, and what to do about it at the end."""
-        if name is not None:
-            self._s3.head_bucket(Bucket=name)
+    def _place(self, named: S3Prefix | None, purpose: str) -> S3Prefix:
+        """The prefix of this comparison, and what to do about it at the end."""
+        if named is not None:
+            self._s3.head_bucket(Bucket=named.bucket)
+            place = S3Prefix(named.bucket, f"{named.prefix}{self._run}/")
         else:
-            name = f"{self._root}-{purpose}"
+            place = S3Prefix(f"{self._run}-{purpose}", f"{self._run}/")
             region = self._s3.meta.region_name
             where = {"CreateBucketConfiguration": {"LocationConstraint": region}}
-            self._s3.create_bucket(Bucket=name, **({} if region in ("us-east-1", "aws-global") else where))
-            self._undo.callback(self._s3.delete_bucket, Bucket=name)
-        self._undo.callback(self._delete, name, f"{self._root}/")
-        return name
+            self._s3.create_bucket(
+                Bucket=place.bucket, **({} if region in ("us-east-1", "aws-global") else where)
+            )
+            self._undo.callback(self._s3.delete_bucket, Bucket=place.bucket)
+        self._undo.callback(self._delete, place.bucket, place.prefix)
+        return place
 
     def _delete(self, bucket: str, prefix: str) -> None:
         for upload in self._open_uploads(bucket, prefix):
@@ -173,21 +176,16 @@ class EndpointTestbed:
         pages = self._s3.get_paginator("list_multipart_uploads").paginate(Bucket=bucket, Prefix=prefix)
         return (upload for page in pages for upload in page.get("Uploads", ()))
 
-    def _read(self, key: str) -> Checksum:
-        body = self._s3.get_object(Bucket=self._destination_bucket, Key=key)["Body"]
+    def _checksum(self, key: str) -> Checksum:
+        # S3 computes this one of whatever it stores, unless the writer chose another: nothing need be read.
+        head = self._s3.head_object(Bucket=self._destination_prefix.bucket, Key=key, ChecksumMode="ENABLED")
+        if head.get("ChecksumType") == "FULL_OBJECT" and "ChecksumCRC64NVME" in head:
+            return Checksum(head["ContentLength"], head["ChecksumCRC64NVME"])
+        body = self._s3.get_object(Bucket=self._destination_prefix.bucket, Key=key)["Body"]
         size = crc = 0
         for chunk in body.iter_chunks(READ_SIZE):
             size, crc = size + len(chunk), crc64nvme(chunk, crc)
         return Checksum(size, encoded_crc64nvme(crc))
-
-
-@contextmanager
-def _said_in_one_line() -> Iterator[None]:
-    """The SDK's errors as one of asyncstream's, which the command line shows without a traceback."""
-    try:
-        yield
-    except (BotoCoreError, Boto3Error, ClientError, ValueError) as error:
-        raise S3Error(str(error)) from error
 
 
 def _each(work: Callable[[str], Any], keys: Any) -> list[Any]:

@@ -2,6 +2,7 @@
 
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
+from itertools import groupby
 
 from msgspec.structs import replace
 
@@ -24,20 +25,23 @@ class Turn:
     repeat: bool = False
 
 
+# A variant in a function of that size, in MB; None: with all that it wants.
+Candidate = tuple[Variant, int | None]
+
+
 def turns(
     rounds: int,
     files: Sequence[Workload],
-    variants: Sequence[Variant],
-    sizes: Sequence[int | None],
+    candidates: Sequence[Candidate],
     repeated: Variant | None,
 ) -> Iterator[Turn]:
     """Every run in its order: variants take turns, so that a slow minute of the machine hits them all."""
     for round_ in range(1, rounds + 1):
         for workload in files:
-            for size in sizes:
-                for variant in variants:
-                    yield Turn(round_, workload, variant, size)
-                if repeated is not None:
+            for size, group in groupby(candidates, key=lambda candidate: candidate[1]):
+                variants = [variant for variant, _ in group]
+                yield from (Turn(round_, workload, variant, size) for variant in variants)
+                if repeated in variants:
                     yield Turn(round_, workload, repeated, size, repeat=True)
 
 

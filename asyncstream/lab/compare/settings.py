@@ -8,10 +8,14 @@ from asyncstream.errors import InputError
 from asyncstream.lab.compare import variants, workloads
 from asyncstream.lab.compare.variants import VARIANTS, Variant
 from asyncstream.lab.s3 import NetworkModel
+from asyncstream.locations import S3Prefix
 from asyncstream.report import prices
 from asyncstream.report.measurement import Workload
-from asyncstream.report.rows import Billing
+from asyncstream.report.prices import Architecture, PriceTable
 from asyncstream.report.sizing import LARGEST_MB, SMALLEST_MB
+
+# One fit of an article's figures from Lambda.
+DEFAULT_MODEL = "53/90/25"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -24,9 +28,11 @@ class Settings:
         memory: sizes of function to sweep, in MB; empty: each way has all it wants.
         traced: whether every run is traced.
         repeated: whether one variant is measured twice.
-        model: the lab's network model; not used with `endpoint_url`.
+        architecture: to bill; None: that of the functions, which the sandbox takes for arm64.
+        model: the lab's network model; not used with `endpoint_url` or `stack`.
         endpoint_url: another S3 than the lab's.
-        source_bucket, destination_bucket: buckets there; None makes new ones.
+        source, destination: buckets there; None makes new ones.
+        stack: compare its deployed functions, instead of those in the sandbox.
     """
 
     command: str
@@ -37,12 +43,14 @@ class Settings:
     memory: list[int]
     traced: bool
     repeated: bool
-    billing: Billing
+    prices: PriceTable
+    architecture: Architecture | None
     model: str
     tls: bool = False
     endpoint_url: str | None = None
-    source_bucket: str | None = None
-    destination_bucket: str | None = None
+    source: S3Prefix | None = None
+    destination: S3Prefix | None = None
+    stack: str | None = None
 
 
 def checked(options: argparse.Namespace) -> Settings:
@@ -58,27 +66,52 @@ def checked(options: argparse.Namespace) -> Settings:
     if len(set(files)) < len(files):
         raise InputError("--files names the same files twice")
     try:
-        NetworkModel.parse(options.model)
+        NetworkModel.parse(options.model or DEFAULT_MODEL)
     except ValueError as error:
         raise InputError(str(error)) from None
     if options.endpoint_url is None and (options.source_bucket or options.destination_bucket):
         raise InputError("buckets can only be named together with --endpoint-url")
+    if options.stack is not None:
+        _check_alone(options)
     return Settings(
         command=shlex.join(["asyncstream", *options.arguments]),
         workloads=files,
-        variants=variants.chosen(options.variants.split(",")) if options.variants else list(VARIANTS),
+        variants=_variants(options),
         rounds=options.rounds,
         concurrency=options.concurrency,
         memory=memory,
         traced=options.trace,
         repeated=options.repeat,
-        billing=Billing(prices.load(options.prices), options.architecture),
-        model=options.model,
+        prices=prices.load(options.prices),
+        architecture=options.architecture,
+        model=options.model or DEFAULT_MODEL,
         tls=options.tls,
         endpoint_url=options.endpoint_url,
-        source_bucket=options.source_bucket,
-        destination_bucket=options.destination_bucket,
+        source=S3Prefix(options.source_bucket) if options.source_bucket else None,
+        destination=S3Prefix(options.destination_bucket) if options.destination_bucket else None,
+        stack=options.stack,
     )
+
+
+def _check_alone(options: argparse.Namespace) -> None:
+    """Refuse with --stack what is about the local comparison."""
+    for name in ("model", "tls", "endpoint_url"):
+        if getattr(options, name):
+            raise InputError(f"--{name.replace('_', '-')} cannot be had with --stack: AWS is what it is")
+
+
+def _variants(options: argparse.Namespace) -> list[Variant]:
+    if options.stack is None:
+        return variants.chosen(options.variants.split(",")) if options.variants else list(VARIANTS)
+    if not options.variants:
+        return variants.deployed()
+    asked = variants.chosen(options.variants.split(","))
+    absent = [variant.way.name for variant in asked if variant.output is None]
+    if absent:
+        raise InputError(
+            f"--variants {absent[0]}: it is not among a stack's functions, which are asyncstream's"
+        )
+    return asked
 
 
 def _sizes(text: str) -> list[int]:

@@ -1,6 +1,6 @@
 """The S3 that a comparison runs against: what `rounds.py` asks of it, and its first kind, the lab's.
 
-The other kind, any S3 by its URL, is in `endpoint.py`.
+The other kind, any other S3, is in `endpoint.py`.
 """
 
 import os
@@ -15,8 +15,6 @@ from asyncstream.lab.s3 import LabS3
 
 class Testbed(Protocol):
     """An S3 with a place for sources and one for results; prefixes end with a slash."""
-
-    server: str
 
     def environment(self) -> Mapping[str, str]:
         """Environment variables of a function that is to find it, and the user's settings of asyncstream."""

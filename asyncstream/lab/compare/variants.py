@@ -14,18 +14,24 @@ _REFERENCE = Path(__file__).with_name("reference")
 
 @dataclass(frozen=True, slots=True)
 class Variant:
-    """One way: a function's code and handler, and what its event's `config` says."""
+    """One way: a function's code and handler, and what its event's `config` says.
+
+    `output` names the function in the outputs of `deploy/template.yaml`; None: it is not deployed.
+    """
 
     way: Way
     code: Path
     handler: str
     config: Mapping[str, Any] = field(default_factory=dict)
+    output: str | None = None
 
 
 def _ours(name: str, label: str, module: str, *, multipart: bool) -> Variant:
     # Said in the event although the handlers mean the same: an ASYNCSTREAM_MULTIPART in the user's
     # environment must not make rows lie.
-    return Variant(Way(name, label), _ROOT, f"handlers.{module}.handler", {"multipart": multipart})
+    config = {"multipart": multipart}
+    output = f"{module.title().replace('_', '')}FunctionArn"
+    return Variant(Way(name, label), _ROOT, f"handlers.{module}.handler", config, output)
 
 
 def _theirs(name: str, label: str, function: str) -> Variant:
@@ -49,6 +55,11 @@ def repeated(variants: Sequence[Variant]) -> Variant:
     flight together, as those vary most.
     """
     return next((v for v in variants if not v.way.reference and v.way.name != "sequential"), variants[0])
+
+
+def deployed() -> list[Variant]:
+    """Those that a stack of `deploy/template.yaml` has functions for."""
+    return [variant for variant in VARIANTS if variant.output is not None]
 
 
 def chosen(names: Sequence[str]) -> list[Variant]:

@@ -3,8 +3,10 @@
 Read by `asyncstream.lab.compare`, from this sandbox's logs and from those of deployed functions alike.
 """
 
+import json
 import math
 import re
+from typing import Any
 
 from msgspec import Struct
 
@@ -77,16 +79,24 @@ def report_line(report: Report, segment_id: str | None) -> str:
 
 
 def read_report(log: str) -> Report:
-    """The report at the end of a log.
+    """The report at the end of a log, in either of Lambda's log formats, text or JSON.
 
     Raises:
         InputError: there is none.
     """
-    lines = [line for line in log.splitlines() if line.startswith("REPORT RequestId: ")]
-    if not lines:
-        raise InputError(f"the log has no REPORT line; it ends with {log[-200:]!r}")
-    fields = dict(re.findall(r"([A-Z][A-Za-z ]+): ([^\t]+)", lines[-1].removeprefix("REPORT ")))
-    traces = re.findall(r"^XRAY TraceId: (\S+).*Sampled: true", log, re.MULTILINE)
+    for number, line in reversed(list(enumerate(log.splitlines(keepends=True)))):
+        if line.startswith("REPORT RequestId: "):
+            return _of_text(line, "".join(log.splitlines(keepends=True)[number:]))
+        record = _platform_report(line)
+        if record is not None:
+            return _of_record(record)
+    raise InputError(f"the log has no REPORT; it ends with {log[-200:]!r}")
+
+
+def _of_text(line: str, rest: str) -> Report:
+    """Of a REPORT line and what follows it, which tells of a trace."""
+    fields = dict(re.findall(r"([A-Z][A-Za-z ]+): ([^\t\n]+)", line.removeprefix("REPORT ")))
+    trace = re.search(r"^XRAY TraceId: (\S+).*Sampled: true", rest, re.MULTILINE)
     init = fields.get("Init Duration")
     return Report(
         request_id=fields["RequestId"],
@@ -97,7 +107,36 @@ def read_report(log: str) -> Report:
         init_seconds=None if init is None else _number(init) / 1000,
         status=fields.get("Status"),
         error_type=fields.get("Error Type"),
-        trace_id=traces[-1] if traces else None,
+        trace_id=trace[1] if trace else None,
+    )
+
+
+def _platform_report(line: str) -> Any:
+    """The record of a `platform.report` event (Lambda Telemetry API reference); None of any other line."""
+    if not line.startswith("{") or '"platform.report"' not in line:
+        return None
+    try:
+        event = json.loads(line)
+    except ValueError:  # the tail of a log may begin in the middle of a line, or a function print such words
+        return None
+    return event.get("record") if event.get("type") == "platform.report" else None
+
+
+def _of_record(record: Any) -> Report:
+    metrics = record["metrics"]
+    trace = re.search(r"Root=([^;]+).*Sampled=1", record.get("tracing", {}).get("value", ""))
+    init = metrics.get("initDurationMs")
+    status = record.get("status")
+    return Report(
+        request_id=record["requestId"],
+        seconds=metrics["durationMs"] / 1000,
+        billed_seconds=metrics["billedDurationMs"] / 1000,
+        memory_mb=metrics["memorySizeMB"],
+        peak_mb=metrics["maxMemoryUsedMB"],
+        init_seconds=None if init is None else init / 1000,
+        status=None if status == "success" else status,
+        error_type=record.get("errorType"),
+        trace_id=trace[1] if trace else None,
     )
 
 

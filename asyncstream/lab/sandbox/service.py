@@ -5,7 +5,9 @@ Invoke, GetFunction, GetFunctionConfiguration, UpdateFunctionConfiguration (Lamb
 
 import base64
 import json
+import platform
 import re
+import sys
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from threading import Thread
 from typing import TYPE_CHECKING, Any
@@ -196,4 +198,7 @@ def configuration(function: Function) -> dict[str, Any]:
         "State": "Active",
         "LastUpdateStatus": "Successful",
         "PackageType": "Zip",
+        "Runtime": f"python{sys.version_info.major}.{sys.version_info.minor}",
+        "Architectures": ["arm64" if platform.machine() == "aarch64" else "x86_64"],
+        "LoggingConfig": {"LogFormat": "Text", "LogGroup": f"/aws/lambda/{function.name}"},
     }

@@ -25,12 +25,12 @@ class Part(Struct, frozen=True):
         section: its rows.
         verdict: what it comes to, None if nothing was measured.
         styles: each way's number.
-        lines: charts over sizes; empty without a sweep.
+        lines: charts over sizes; empty without a sweep, which is where one way has several.
         bars: charts of one size each, with their titles; empty with a sweep.
         smallest: of which size memory is shown, in words: of a sweep the smallest, where it is scarce.
-        memory: of those rows.
+        memory: of those rows; without a sweep, of all.
         chosen: of which size traces are shown, in words: of a sweep the best balance.
-        traces: of those rows.
+        traces: of those rows; without a sweep, of all.
     """
 
     section: Section
@@ -70,8 +70,9 @@ def page(comparison: Comparison) -> str:
 def part(section: Section) -> Part:
     """One workload."""
     found = verdict(section)
-    swept = any(row.memory_mb is not None for row in section.rows)
-    shown = _chosen(section, found)
+    swept = len(section.rows) > len({row.way.name for row in section.rows})
+    scarce = _smallest(section) if swept else section.rows
+    shown = _chosen(section, found) if swept else section.rows
     numbers = charts.styles(section)
     over_sizes = [
         charts.line_chart(section, "Seconds", lambda figures: figures.seconds, scales.seconds),
@@ -93,24 +94,34 @@ def part(section: Section) -> Part:
             ),
         ),
     ]
-    size = shown[0].memory_mb if shown else None
-    smallest = min((row.memory_mb for row in section.rows if row.memory_mb is not None), default=None)
     return Part(
         section,
         found,
         numbers,
         [chart for chart in over_sizes if chart is not None] if swept else [],
         [] if swept else at_once,
-        "" if smallest is None else f"at {smallest:,} MB",
-        charts.memory_charts([row for row in section.rows if row.memory_mb == smallest], numbers),
-        "" if size is None else f"at {size:,} MB, the best balance",
+        _size_of(scarce),
+        charts.memory_charts(scarce, numbers),
+        f"{_size_of(shown)}, the best balance" if swept and found else _size_of(shown),
         waterfalls(shown),
     )
 
 
+def _smallest(section: Section) -> Sequence[Row]:
+    smallest = min(row.memory_mb for row in section.rows if row.memory_mb is not None)
+    return [row for row in section.rows if row.memory_mb == smallest]
+
+
 def _chosen(section: Section, found: Verdict | None) -> Sequence[Row]:
-    """The rows of which there are pictures: of a sweep those of the size that was the best balance."""
+    """The rows of the size that was the best balance."""
     if found is None or found.balanced is None:
         return section.rows
     size = found.balanced.row.memory_mb
     return [row for row in section.rows if row.memory_mb == size]
+
+
+def _size_of(rows: Sequence[Row]) -> str:
+    """Their size in words, where all have the same."""
+    sizes = {row.memory_mb for row in rows}
+    (size,) = sizes if len(sizes) == 1 else (None,)
+    return "" if size is None else f"at {size:,} MB"

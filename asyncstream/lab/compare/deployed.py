@@ -1,0 +1,176 @@
+"""The functions of a deployed stack, and one invocation of one of them measured; see `functions.py`.
+
+What is measured is what Lambda reports, and the CPU time that the function's own reply tells. Settings that
+were changed for it are put back at the end.
+"""
+
+import base64
+import os
+import time
+from collections.abc import Mapping, Sequence
+from contextlib import ExitStack
+from types import TracebackType
+from typing import Any, Self
+
+import boto3
+from botocore.config import Config
+from botocore.exceptions import BotoCoreError, ClientError
+from msgspec.structs import replace
+
+from asyncstream.errors import AsyncstreamError, InputError
+from asyncstream.lab.compare.functions import configure, invoke
+from asyncstream.lab.compare.sdk_errors import said_in_one_line
+from asyncstream.lab.compare.stack import RUN_VARIABLE, DeployedFunction, Stack
+from asyncstream.lab.compare.variants import Variant
+from asyncstream.lab.sandbox.log import Report, read_report
+from asyncstream.lab.xray import read_traces
+from asyncstream.report.measurement import Failure, Run
+
+# Beyond the function's timeout: for its start and its way back.
+READ_SECONDS = 60
+# X-Ray shows most traces within half a minute.
+TRACE_SECONDS, TRACE_POLL_SECONDS = 60.0, 2.0
+# The span that asyncstream.tracing sends of every transfer; Lambda's own are there before it.
+AWAITED = "asyncstream"
+LOG_SECONDS, LOG_POLL_SECONDS = 15.0, 0.5
+
+
+class DeployedFunctions:
+    """The functions of a stack; a context manager that leaves them configured as they were.
+
+    Args:
+        stack: which one.
+        traced: whether X-Ray is asked to sample each invocation, and for its traces.
+    """
+
+    limits = "by Lambda itself"
+
+    def __init__(self, stack: Stack, *, traced: bool) -> None:
+        self._stack = stack
+        self._traced = traced
+        self._runs = 0
+        self._changed: set[str] = set()
+        self._undo = ExitStack()
+        with said_in_one_line(AsyncstreamError):
+            self._control = self._client("lambda")
+            # A client as it comes takes an invocation of over a minute for lost, and invokes once more.
+            longest = max(function.timeout for function in stack.functions.values())
+            patient = Config(
+                read_timeout=longest + READ_SECONDS, retries={"total_max_attempts": 1}, tcp_keepalive=True
+            )
+            self._invoker = self._client("lambda", config=patient)
+            self._logs = self._client("logs")
+        self._invoker.meta.events.register("before-call.lambda.Invoke", self._add_trace_header)
+
+    def invoke(self, variant: Variant, memory_mb: int | None, event: Mapping[str, Any]) -> Run | Failure:
+        """See `Functions`."""
+        function = self._stack.functions[variant.way.name]
+        self._begin_anew(function, memory_mb)
+        self._trace_id = f"1-{int(time.time()):08x}-{os.urandom(12).hex()}"
+        began = time.time()
+        reply, payload, problem = invoke(self._invoker, function.arn, event)
+        if problem is not None:
+            return Failure(problem)
+        totals = payload["totals"]
+        if "cpu_seconds" not in totals:
+            return Failure("InputError: the function has another version of asyncstream: deploy it again")
+        report = self._report(function, reply, began)
+        return Run(
+            seconds=report.seconds,
+            cpu_seconds=totals["cpu_seconds"],
+            peak_bytes=report.peak_mb << 20,
+            init_seconds=report.init_seconds,
+            init_cpu_seconds=None,
+            requests=totals["requests"],
+            trace_id=self._trace_id if self._traced and function.traced else None,
+        )
+
+    def with_traces(self, runs: Sequence[Run | Failure]) -> tuple[list[Run | Failure], str | None]:
+        """See `Functions`: they were all sampled, but X-Ray shows them late."""
+        asked = [run.trace_id for run in runs if isinstance(run, Run) and run.trace_id is not None]
+        if not asked:
+            return list(runs), "the functions are deployed without active tracing" if self._traced else None
+        try:
+            with ExitStack() as closing:
+                api = boto3.client("xray")
+                closing.callback(api.close)
+                found = read_traces(
+                    api, asked, seconds=TRACE_SECONDS, poll_seconds=TRACE_POLL_SECONDS, awaited=AWAITED
+                )
+        except (BotoCoreError, ClientError) as error:
+            return list(runs), f"X-Ray cannot be asked: {error}"
+        missing = len(asked) - len(found)
+        told = [
+            replace(run, trace=found.get(run.trace_id or "")) if isinstance(run, Run) else run for run in runs
+        ]
+        problem = f"X-Ray did not show {missing:,} of {len(asked):,} within {TRACE_SECONDS:.0f} s"
+        return told, problem if missing else None
+
+    def __enter__(self) -> Self:
+        """Return itself: the functions are there."""
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        """Put back what was changed."""
+        self._undo.close()
+
+    def _client(self, service: str, **settings: Any) -> Any:
+        client = boto3.client(service, **settings)
+        self._undo.callback(client.close)
+        return client
+
+    def _begin_anew(self, function: DeployedFunction, memory_mb: int | None) -> None:
+        """Have Lambda start a new environment for the next invocation, as it does after a change."""
+        if function.arn not in self._changed:
+            self._changed.add(function.arn)
+            self._undo.callback(self._put_back, function)
+        self._runs += 1
+        configure(
+            self._control,
+            function.arn,
+            MemorySize=memory_mb or function.memory_mb,
+            Environment={"Variables": {**function.environment, RUN_VARIABLE: str(self._runs)}},
+        )
+
+    def _put_back(self, function: DeployedFunction) -> None:
+        configure(
+            self._control,
+            function.arn,
+            MemorySize=function.memory_mb,
+            Environment={"Variables": dict(function.environment)},
+        )
+
+    def _add_trace_header(self, params: Any, **_: Any) -> None:
+        """Ask that this invocation be sampled, or not, whatever the account's rules say."""
+        sampled = int(self._traced)
+        params["headers"]["X-Amzn-Trace-Id"] = f"Root={self._trace_id};Sampled={sampled}"
+
+    def _report(self, function: DeployedFunction, reply: Mapping[str, Any], began: float) -> Report:
+        """Lambda's report: at the end of the log that came with the reply, else in the log group.
+
+        Raises:
+            AsyncstreamError: it is nowhere.
+        """
+        log = base64.b64decode(reply.get("LogResult", "")).decode(errors="replace")
+        end = time.monotonic() + LOG_SECONDS
+        while True:
+            try:
+                return read_report(log)
+            except InputError as error:
+                if time.monotonic() > end:
+                    raise AsyncstreamError(
+                        f"Lambda reported nothing of {function.arn}, neither in its reply nor in "
+                        f"{function.log_group}; its system log level must be INFO: {error}"
+                    ) from None
+            log = self._logged_since(function.log_group, began)
+            if not log:
+                time.sleep(LOG_POLL_SECONDS)
+
+    def _logged_since(self, log_group: str, began: float) -> str:
+        with said_in_one_line(AsyncstreamError, f"the log group {log_group} cannot be read"):
+            pages = self._logs.get_paginator("filter_log_events").paginate(
+                logGroupName=log_group, startTime=int(began * 1000)
+            )
+            return "\n".join(event["message"].rstrip("\n") for page in pages for event in page["events"])

@@ -1,0 +1,115 @@
+"""The variants as functions in the sandbox, and an invocation of one of them measured; see `functions.py`."""
+
+import base64
+from collections.abc import Mapping, Sequence
+from types import TracebackType
+from typing import Any, Self
+
+from asyncstream.lab.compare.functions import configure, invoke
+from asyncstream.lab.compare.variants import Variant
+from asyncstream.lab.sandbox import Function, Sandbox
+from asyncstream.lab.sandbox.log import read_report
+from asyncstream.lab.xray import XRayReceiver, read_trace
+from asyncstream.report.measurement import Failure, Run
+from asyncstream.report.spans import Trace
+
+LAMBDA_SECONDS = 900
+
+
+class SandboxedFunctions:
+    """A function for each variant; a context manager.
+
+    Args:
+        variants: which ones.
+        environment: their environment variables.
+        traced: whether each invocation is traced.
+    """
+
+    def __init__(self, variants: Sequence[Variant], environment: Mapping[str, str], *, traced: bool) -> None:
+        self._environment = environment
+        self._runs = 0
+        self._xray = XRayReceiver() if traced else None
+        try:
+            self._sandbox = Sandbox(
+                [self._function(variant, traced) for variant in variants],
+                daemon_address=self._xray.daemon_address if self._xray else None,
+            )
+        except BaseException:
+            self._close_xray()
+            raise
+        self._lambda = self._sandbox.client()
+        self._traces = self._xray.client() if self._xray else None
+
+    @property
+    def limits(self) -> str:
+        """How the functions are held to their size."""
+        return self._sandbox.limits
+
+    def invoke(self, variant: Variant, memory_mb: int | None, event: Mapping[str, Any]) -> Run | Failure:
+        """See `Functions`."""
+        name = variant.way.name
+        self._runs += 1
+        # Lambda begins new environments when the configuration changes, so it does.
+        settings: dict[str, Any] = {
+            "Environment": {"Variables": {**self._environment, "COMPARISON_RUN": str(self._runs)}}
+        }
+        if memory_mb is not None:
+            settings["MemorySize"] = memory_mb
+        configure(self._lambda, name, **settings)
+        reply, payload, problem = invoke(self._lambda, name, event)
+        report = read_report(base64.b64decode(reply["LogResult"]).decode(errors="replace"))
+        seen = self._sandbox.observed(report.request_id)
+        if problem is not None:
+            return Failure(problem, seen.memory)
+        return Run(
+            seconds=report.seconds,
+            cpu_seconds=seen.cpu_seconds,
+            peak_bytes=seen.peak_bytes,
+            init_seconds=seen.init_seconds,
+            init_cpu_seconds=seen.init_cpu_seconds,
+            requests=payload.get("totals", {}).get("requests", {}),
+            memory=seen.memory,
+            trace=self._trace(report.trace_id),
+        )
+
+    def with_traces(self, runs: Sequence[Run | Failure]) -> tuple[list[Run | Failure], str | None]:
+        """See `Functions`: each has its trace already, as nothing is late on this machine."""
+        return list(runs), None
+
+    def close(self) -> None:
+        """End all functions."""
+        self._lambda.close()
+        try:
+            self._sandbox.close()
+        finally:  # also when Ctrl-C comes now
+            self._close_xray()
+
+    def __enter__(self) -> Self:
+        """Return itself: the functions can be invoked already."""
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        """End all functions."""
+        self.close()
+
+    def _function(self, variant: Variant, traced: bool) -> Function:
+        return Function(
+            name=variant.way.name,
+            handler=variant.handler,
+            code=[variant.code],
+            timeout=LAMBDA_SECONDS,
+            environment=self._environment,
+            tracing=traced,
+        )
+
+    def _trace(self, trace_id: str | None) -> Trace | None:
+        if self._xray is None or trace_id is None:
+            return None
+        self._xray.settle()
+        return read_trace(self._traces, trace_id)
+
+    def _close_xray(self) -> None:
+        if self._xray is not None:
+            self._xray.close()

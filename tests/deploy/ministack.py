@@ -1,0 +1,112 @@
+"""`MiniStack`: an AWS on this machine that others wrote, with its IAM in force; for `test_deployed_stack.py`.
+
+It runs functions as processes of its own Python, takes `sam deploy`, and polls queues. What it lacks
+(ItemBatcher, ResultWriter, redrives, inventories) is tested with `asl_machine.py`.
+"""
+
+import os
+import socket
+import ssl
+import subprocess
+import time
+from pathlib import Path
+from typing import Any
+from urllib.error import URLError
+from urllib.request import urlopen
+
+import boto3
+import trustme
+
+START_SECONDS = 60.0
+STOP_SECONDS = 2.0  # it waits for connections that are kept alive
+REGION = "eu-central-1"
+
+
+class MiniStack:
+    """A running server; a context manager. Over TLS, as the template's buckets refuse everything else.
+
+    Args:
+        python: the interpreter it is installed for, which is also the functions'.
+        directory: of its own, for all that it writes.
+    """
+
+    def __init__(self, python: Path, directory: Path) -> None:
+        self._log = directory / "log"
+        authority = trustme.CA()
+        certificate = authority.issue_cert("127.0.0.1", "localhost")
+        self._authority = directory / "ca.pem"
+        authority.cert_pem.write_to_path(self._authority)
+        chain, key = directory / "chain.pem", directory / "key.pem"
+        chain.write_bytes(b"".join(blob.bytes() for blob in certificate.cert_chain_pems))
+        certificate.private_key_pem.write_to_path(key)
+        (directory / "tmp").mkdir()
+        with socket.socket() as probe:
+            probe.bind(("127.0.0.1", 0))
+            self._port = probe.getsockname()[1]
+        self.endpoint_url = f"https://127.0.0.1:{self._port}"
+        environ = {
+            "AUTH": "true",  # else every role may do everything
+            "AWS_CA_BUNDLE": str(self._authority),
+            "BIND_HOST": "127.0.0.1",
+            "GATEWAY_PORT": str(self._port),
+            "LAMBDA_ASYNC_RETRY_BASE_SECONDS": "0",  # AWS waits minutes
+            "MINISTACK_HOST": "127.0.0.1",
+            "MINISTACK_SSL_CERT": str(chain),
+            "MINISTACK_SSL_KEY": str(key),
+            "PATH": os.environ["PATH"],
+            "STATE_DIR": str(directory / "state"),
+            "TMPDIR": str(directory / "tmp"),
+            "USE_SSL": "1",
+        }
+        with self._log.open("wb") as log:
+            self._process = subprocess.Popen(
+                [python, "-m", "ministack"], cwd=directory, env=environ, stdout=log, stderr=log
+            )
+
+    @property
+    def environment(self) -> dict[str, str]:
+        """What leads boto3, sam and `asyncstream compare` there."""
+        return {
+            "AWS_ACCESS_KEY_ID": "test",
+            "AWS_CA_BUNDLE": str(self._authority),
+            "AWS_CONFIG_FILE": os.devnull,
+            "AWS_DEFAULT_REGION": REGION,
+            "AWS_EC2_METADATA_DISABLED": "true",
+            "AWS_ENDPOINT_URL": self.endpoint_url,
+            "AWS_SECRET_ACCESS_KEY": "test",
+            "AWS_SHARED_CREDENTIALS_FILE": os.devnull,
+        }
+
+    def client(self, service: str) -> Any:
+        """A boto3 client of the account's owner."""
+        return boto3.client(
+            service,
+            endpoint_url=self.endpoint_url,
+            region_name=REGION,
+            aws_access_key_id="test",
+            aws_secret_access_key="test",
+            verify=str(self._authority),
+        )
+
+    def __enter__(self) -> "MiniStack":
+        """Return once requests are answered."""
+        context = ssl.create_default_context(cafile=str(self._authority))
+        end = time.monotonic() + START_SECONDS
+        while True:
+            try:
+                with urlopen(f"{self.endpoint_url}/_ministack/health", context=context, timeout=5):
+                    return self
+            except (URLError, OSError):
+                if self._process.poll() is not None or time.monotonic() > end:
+                    self.__exit__()
+                    raise AssertionError(f"MiniStack did not start:\n{self._log.read_text()}") from None
+                time.sleep(0.1)
+
+    def __exit__(self, *_: object) -> None:
+        """End it, and the functions with it."""
+        self._process.terminate()
+        try:
+            self._process.wait(STOP_SECONDS)
+        except subprocess.TimeoutExpired:
+            self._process.kill()
+            self._process.wait()

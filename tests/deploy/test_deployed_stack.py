@@ -1,0 +1,283 @@
+"""The template deployed, compared, triggered and deleted on MiniStack, whose IAM is in force."""
+
+import json
+import os
+import platform
+import subprocess
+import sys
+import time
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import pytest
+from ministack import MiniStack
+from sam_builds import Build
+
+ARCHITECTURES = {"x86_64": "x86_64", "aarch64": "arm64"}
+RUNTIME_VERSION = "3.13"  # of the template: the layer's packages are for it alone
+# MiniStack knows no metric math, which the alarms consist of.
+PARAMETERS = [f"Architecture={ARCHITECTURES[platform.machine()]}", "Alarms=no", "Trigger=yes"]
+WAIT_SECONDS = 30.0
+
+pytestmark = [pytest.mark.slow, pytest.mark.timeout(300)]
+
+
+@dataclass(frozen=True)
+class Deployed:
+    """A stack of the template: its outputs, and clients of where it is."""
+
+    name: str
+    cloud: MiniStack
+    outputs: dict[str, str]
+
+    def client(self, service: str) -> Any:
+        return self.cloud.client(service)
+
+    def bucket(self, kind: str) -> str:
+        return self.outputs[f"{kind}Uri"].removeprefix("s3://").rstrip("/")
+
+    def put(self, key: str, body: bytes) -> str:
+        """A source; its URI."""
+        self.client("s3").put_object(Bucket=self.bucket("Source"), Key=key, Body=body)
+        return f"s3://{self.bucket('Source')}/{key}"
+
+    def copies(self) -> dict[str, int]:
+        """Keys and sizes of all that was written."""
+        pages = self.client("s3").get_paginator("list_objects_v2").paginate(Bucket=self.bucket("Destination"))
+        return {row["Key"]: row["Size"] for page in pages for row in page.get("Contents", ())}
+
+    def invoke(self, function: str, event: Any, **more: Any) -> Any:
+        reply = self.client("lambda").invoke(
+            FunctionName=self.outputs[f"{function}FunctionArn"], Payload=json.dumps(event), **more
+        )
+        payload = reply["Payload"].read()
+        return json.loads(payload) if payload else None
+
+    def configurations(self) -> dict[str, Any]:
+        """What a comparison changes of the functions."""
+        listed = self.client("lambda").list_functions()["Functions"]
+        return {each["FunctionName"]: (each["MemorySize"], each["Environment"]) for each in listed}
+
+    def wait_for_copies(self, *keys: str) -> None:
+        wait_for(lambda: set(keys) <= self.copies().keys(), f"{keys} are not all among the copies")
+
+    def run(self, kind: str, **given: Any) -> Any:
+        """The state machine's output."""
+        states = self.client("stepfunctions")
+        arn = states.start_execution(
+            stateMachineArn=self.outputs["ManyFilesArn"], input=json.dumps({"kind": kind, **given})
+        )["executionArn"]
+        told = states.describe_execution
+        wait_for(lambda: told(executionArn=arn)["status"] != "RUNNING", "the execution runs on")
+        execution = told(executionArn=arn)
+        assert execution["status"] == "SUCCEEDED", execution
+        return json.loads(execution["output"])
+
+
+def wait_for(condition: Callable[[], bool], told: str) -> None:
+    end = time.monotonic() + WAIT_SECONDS
+    while not condition():
+        assert time.monotonic() < end, told
+        time.sleep(0.1)
+
+
+@pytest.fixture(scope="module")
+def cloud(
+    root: Path, run: Callable[..., str], tmp_path_factory: pytest.TempPathFactory
+) -> Iterator[MiniStack]:
+    python = root / ".venv" / "ministack" / "bin" / "python"
+    if not python.is_file():
+        pytest.fail("MiniStack is missing: `make .venv/ministack.stamp` installs it")
+    version = run(python, "-c", "import sys; print(*sys.version_info[:2], sep='.')").strip()
+    if version != RUNTIME_VERSION:
+        reason = f"functions run by MiniStack's Python {version}, their layer is for {RUNTIME_VERSION}"
+        pytest.fail(reason) if "CI" in os.environ else pytest.skip(reason)
+    with MiniStack(python, tmp_path_factory.mktemp("ministack")) as cloud:
+        yield cloud
+
+
+@pytest.fixture(scope="module")
+def deploy(
+    cloud: MiniStack, run: Callable[..., str], sam: Path, sam_build: Callable[[str], Build], root: Path
+) -> Callable[[str], Deployed]:
+    """`sam build` and `sam deploy`, with the settings that the project ships."""
+    built = sam_build(ARCHITECTURES[platform.machine()])
+
+    def deploy(name: str) -> Deployed:
+        run(
+            *(sam, "deploy", "--stack-name", name, "--template-file", built.directory / "template.yaml"),
+            *("--config-file", root / "deploy" / "samconfig.toml", "--no-confirm-changeset"),
+            *("--parameter-overrides", *PARAMETERS),
+            **cloud.environment,
+        )
+        described = cloud.client("cloudformation").describe_stacks(StackName=name)["Stacks"][0]
+        return Deployed(
+            name, cloud, {each["OutputKey"]: each["OutputValue"] for each in described["Outputs"]}
+        )
+
+    return deploy
+
+
+@pytest.fixture(scope="module")
+def stack(deploy: Callable[[str], Deployed]) -> Deployed:
+    deployed = deploy("compared")
+    # MiniStack keeps a parameter's number as text, at which its poller fails: said once more, as a number.
+    functions = deployed.client("lambda")
+    (mapping,) = functions.list_event_source_mappings()["EventSourceMappings"]
+    most = int(mapping["ScalingConfig"]["MaximumConcurrency"])
+    functions.update_event_source_mapping(UUID=mapping["UUID"], ScalingConfig={"MaximumConcurrency": most})
+    # What fails comes again soon, not after the functions' timeout of minutes.
+    deployed.client("sqs").set_queue_attributes(
+        QueueUrl=deployed.outputs["QueueUrl"], Attributes={"VisibilityTimeout": "2"}
+    )
+    return deployed
+
+
+def test_its_functions_are_compared_and_left_as_they_were(stack: Deployed, tmp_path: Path) -> None:
+    before, copies = stack.configurations(), stack.copies()
+    outputs = [f"--{kind}={tmp_path / kind}" for kind in ("json", "html")]
+
+    done = subprocess.run(
+        [
+            *(sys.executable, "-m", "asyncstream.cli", "compare", "--stack", stack.name),
+            *("--files", "3x1MB", "--memory", "256", "--no-repeat", *outputs),
+        ],
+        env=os.environ | stack.cloud.environment,
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+
+    assert done.returncode == 0, done.stderr
+    document = json.loads((tmp_path / "json").read_text())
+    rows = {(row["way"]["name"], row["memory_mb"]): row for row in document["sections"][0]["rows"]}
+    ways = ("sequential", "threads", "threads-multipart", "asyncio", "asyncio-multipart")
+    assert set(rows) == {(way, 256) for way in ways}
+    assert document["verified"] == 5
+    for row in rows.values():
+        assert row["errors"] == []
+        assert row["figures"]["requests"] == {"GetObject": 3, "PutObject": 3}
+        assert 0 < row["figures"]["cpu_seconds"] < row["figures"]["seconds"]
+    assert document["environment"]["system"].endswith(f"{ARCHITECTURES[platform.machine()]}, eu-central-1")
+    assert "Which way is faster and cheaper?" in (tmp_path / "html").read_text()
+    assert stack.configurations() == before
+    assert stack.copies() == copies
+
+
+def test_what_may_not_be_read_or_written_is_refused(stack: Deployed) -> None:
+    source = stack.put("in/1", b"1")
+    event = {"files": [{"source": source, "destination": f"s3://{stack.bucket('Source')}/out/1"}]}
+
+    assert stack.invoke("Sequential", event)["status"] == "rejected"
+
+
+def test_a_role_may_do_no_more_than_the_copies_need(stack: Deployed) -> None:
+    functions, arn = stack.client("lambda"), stack.outputs["SequentialFunctionArn"]
+    variables = functions.get_function_configuration(FunctionName=arn)["Environment"]["Variables"]
+    within = {name: value for name, value in variables.items() if not name.startswith("DEPLOYED_")}
+    source = stack.put("in/1", b"1")
+    event = {"files": [{"source": source, "destination": f"s3://{stack.bucket('Source')}/out/1"}]}
+
+    # Without its own check the function asks S3, and IAM is what refuses.
+    functions.update_function_configuration(FunctionName=arn, Environment={"Variables": within})
+    try:
+        reply = stack.invoke("Sequential", event)
+    finally:
+        functions.update_function_configuration(FunctionName=arn, Environment={"Variables": variables})
+
+    assert reply["status"] == "failed"
+    assert [failure["error"]["type"] for failure in reply["failures"]] == ["AccessDenied"]
+
+
+def test_a_new_object_is_copied(stack: Deployed) -> None:
+    stack.put("incoming/2026/new +ä.csv", b"new")
+
+    stack.wait_for_copies("incoming/2026/new +ä.csv")
+
+
+def test_messages_are_copied_and_one_that_cannot_be_goes_to_the_dead_letters(stack: Deployed) -> None:
+    queues, queue = stack.client("sqs"), stack.outputs["QueueUrl"]
+    source = stack.put("own/1", b"own")
+    event = {"files": [{"source": source, "destination": f"s3://{stack.bucket('Destination')}/own/1"}]}
+
+    for body in ("no JSON", json.dumps(event)):
+        queues.send_message(QueueUrl=queue, MessageBody=body)
+
+    stack.wait_for_copies("own/1")
+    assert "no JSON" in dead_letters(stack, 1)
+
+
+def test_an_asynchronous_event_that_fails_goes_to_the_dead_letters(stack: Deployed) -> None:
+    place = {"bucket": {"name": stack.bucket("Source")}, "object": {"key": "in/none"}}
+    record = {"eventSource": "aws:s3", "eventName": "ObjectCreated:Put", "s3": place}
+
+    # MiniStack's CloudFormation leaves a function's queue out: said once more.
+    queue = stack.client("sqs").get_queue_attributes(
+        QueueUrl=stack.outputs["DeadLetterQueueUrl"], AttributeNames=["QueueArn"]
+    )["Attributes"]["QueueArn"]
+    stack.client("lambda").update_function_configuration(
+        FunctionName=stack.outputs["ThreadsFunctionArn"], DeadLetterConfig={"TargetArn": queue}
+    )
+
+    stack.invoke("Threads", {"Records": [record]}, InvocationType="Event")
+
+    (letter,) = dead_letters(stack, 1)
+    assert "in/none" in letter
+
+
+def dead_letters(stack: Deployed, count: int) -> list[str]:
+    """So many bodies, as soon as they are there; taken out."""
+    queues, queue = stack.client("sqs"), stack.outputs["DeadLetterQueueUrl"]
+    found: list[str] = []
+
+    def received() -> bool:
+        for message in queues.receive_message(QueueUrl=queue, WaitTimeSeconds=1).get("Messages", ()):
+            queues.delete_message(QueueUrl=queue, ReceiptHandle=message["ReceiptHandle"])
+            found.append(message["Body"])
+        return len(found) >= count
+
+    wait_for(received, f"no {count} dead letters but {found}")
+    return found
+
+
+def test_the_state_machine_copies_a_listing(stack: Deployed) -> None:
+    for number in range(5):
+        stack.put(f"listed/{number}", b"x" * number)
+
+    output = stack.run("listing", bucket=stack.bucket("Source"), prefix="listed/")
+
+    assert [child["failed"] for child in output] == [0] * 5
+    found = {key: size for key, size in stack.copies().items() if key.startswith("listed/")}
+    assert found == {f"listed/{number}": number for number in range(5)}
+
+
+@pytest.mark.parametrize(
+    ("kind", "text"),
+    [("csv", "source,destination\n{source},\n"), ("jsonl", '{{"source": "{source}"}}\n')],
+)
+def test_the_state_machine_copies_what_a_list_names(stack: Deployed, kind: str, text: str) -> None:
+    source = stack.put(f"named/{kind}", b"named")
+    stack.put(f"lists/{kind}", text.format(source=source).encode())
+
+    stack.run(kind, bucket=stack.bucket("Source"), key=f"lists/{kind}")
+
+    assert stack.copies()[f"named/{kind}"] == 5
+
+
+def test_deleted_it_leaves_nothing(
+    deploy: Callable[[str], Deployed], run: Callable[..., str], sam: Path, cloud: MiniStack
+) -> None:
+    def functions() -> list[str]:
+        listed = cloud.client("lambda").list_functions()["Functions"]
+        return [each["FunctionName"] for each in listed if each["FunctionName"].startswith("deleted-")]
+
+    deploy("deleted")
+    assert len(functions()) == 4
+
+    run(sam, "delete", "--stack-name", "deleted", "--no-prompts", **cloud.environment)
+
+    assert functions() == []
+    buckets = [bucket["Name"] for bucket in cloud.client("s3").list_buckets()["Buckets"]]
+    assert not [name for name in buckets if name.startswith("deleted-")]

@@ -1,0 +1,229 @@
+"""`asyncstream compare --stack`: a stack that moto tells of, its functions in the sandbox, traces and all.
+
+The sandbox speaks Lambda's API with Lambda's REPORT lines and trace headers, which MiniStack lacks
+(`tests/deploy/test_deployed_stack.py`).
+"""
+
+import json
+import signal
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import boto3
+import pytest
+from servers import S3Server
+
+from asyncstream.cli import main
+from asyncstream.lab.compare import variants
+from asyncstream.lab.s3 import LabS3
+from asyncstream.lab.sandbox import Function, Sandbox
+from asyncstream.lab.xray import XRayReceiver
+
+ROOT = Path(__file__).parents[2]
+TINY = ("--files", "3x200KB")
+PLACES = {"SourceUri": "s3://raw/here/", "DestinationUri": "s3://clean/there/"}
+
+
+class Ended(NamedTuple):
+    code: int
+    out: str
+    err: str
+
+
+@pytest.fixture
+def run(capfd: pytest.CaptureFixture[str]) -> Iterator[Callable[..., Ended]]:
+    at_sigterm = signal.getsignal(signal.SIGTERM)
+    yield lambda *arguments: Ended(main(["compare", *arguments]), *capfd.readouterr())
+    signal.signal(signal.SIGTERM, at_sigterm)
+
+
+@pytest.fixture
+def lab(monkeypatch: pytest.MonkeyPatch, credentials: None) -> Iterator[LabS3]:
+    """The stack's buckets."""
+    with LabS3() as lab:
+        for name, value in lab.environment().items():
+            monkeypatch.setenv(name, value)
+        lab.create_bucket("raw", keep=True)
+        lab.create_bucket("clean", keep=True)
+        yield lab
+
+
+@pytest.fixture
+def xray(monkeypatch: pytest.MonkeyPatch) -> Iterator[XRayReceiver]:
+    with XRayReceiver() as receiver:
+        monkeypatch.setenv("AWS_ENDPOINT_URL_XRAY", receiver.endpoint_url)
+        yield receiver
+
+
+@pytest.fixture
+def sandbox(lab: LabS3, xray: XRayReceiver, monkeypatch: pytest.MonkeyPatch) -> Iterator[Sandbox]:
+    """The stack's functions."""
+    functions = [
+        Function(
+            name=str(variant.output).removesuffix("Arn"),
+            handler=variant.handler,
+            code=[variant.code],
+            memory_mb=512,
+            timeout=60,
+            environment={**lab.environment(), "ASYNCSTREAM_MAX_CONCURRENCY": "4"},
+            tracing=True,
+        )
+        for variant in variants.deployed()
+    ]
+    with Sandbox(functions, daemon_address=xray.daemon_address) as sandbox:
+        monkeypatch.setenv("AWS_ENDPOINT_URL_LAMBDA", sandbox.endpoint_url)
+        yield sandbox
+
+
+@pytest.fixture
+def tell(running: Callable[[str], S3Server], monkeypatch: pytest.MonkeyPatch) -> Iterator[Callable[..., str]]:
+    """Have CloudFormation tell of a stack with these outputs; its name."""
+    endpoint = running("moto").endpoint_url
+    monkeypatch.setenv("AWS_ENDPOINT_URL_CLOUDFORMATION", endpoint)
+    client = boto3.client("cloudformation", endpoint_url=endpoint)
+
+    def tell(**outputs: str) -> str:
+        body = {
+            "Resources": {"Topic": {"Type": "AWS::SNS::Topic"}},
+            "Outputs": {name: {"Value": value} for name, value in outputs.items()},
+        }
+        client.create_stack(StackName="copier", TemplateBody=json.dumps(body))
+        return "copier"
+
+    yield tell
+    client.delete_stack(StackName="copier")
+    client.close()
+
+
+@pytest.fixture
+def stack(sandbox: Sandbox, tell: Callable[..., str]) -> str:
+    """A stack of the template."""
+    names = {str(variant.output) for variant in variants.deployed()}
+    return tell(**PLACES, **{name: sandbox.function(name.removesuffix("Arn")).arn for name in names})
+
+
+def rows(document: Any) -> dict[tuple[str, int], Any]:
+    return {(row["way"]["name"], row["memory_mb"]): row for row in document["sections"][0]["rows"]}
+
+
+def test_its_functions_are_compared_in_their_own_size(
+    run: Callable[..., Ended], stack: str, sandbox: Sandbox, tmp_path: Path
+) -> None:
+    sandbox.configure("ThreadsFunction", memory_mb=1024)
+    done = run("--stack", stack, *TINY, "--json", "--html", str(tmp_path / "page.html"))
+
+    assert done.code == 0, done.err
+    document = json.loads(done.out)
+    sizes = {variant.way.name: 512 for variant in variants.deployed()} | {"threads": 1024}
+    assert set(rows(document)) == set(sizes.items())
+    assert document["verified"] == len(sizes) + 1  # threads twice
+    for row in rows(document).values():
+        figures = row["figures"]
+        assert figures["requests"] == {"GetObject": 3, "PutObject": 3}
+        assert figures["cpu_seconds"] > 0
+        assert figures["init_seconds"] > 0
+        assert figures["init_cpu_seconds"] is None
+        assert figures["billed_mb"] == row["memory_mb"]
+    assert document["untraced"] is None
+    page = (tmp_path / "page.html").read_text()
+    assert page.count('<details class="trace') == len(sizes)
+    assert "s3://raw/here/asyncstream-compare-" in page
+
+
+def test_sizes_that_are_asked_for_are_tried_and_what_was_changed_is_put_back(
+    run: Callable[..., Ended], stack: str, sandbox: Sandbox, lab: LabS3
+) -> None:
+    before = {
+        variant.output: sandbox.function(str(variant.output).removesuffix("Arn"))
+        for variant in variants.deployed()
+    }
+    done = run("--stack", stack, *TINY, "--memory", "256,1769", "--variants", "sequential,asyncio", "--json")
+
+    assert done.code == 0, done.err
+    document = json.loads(done.out)
+    assert set(rows(document)) == {(way, size) for way in ("sequential", "asyncio") for size in (256, 1769)}
+    assert document["memory"] == [256, 1769]
+    for name, function in before.items():
+        assert sandbox.function(str(name).removesuffix("Arn")) == function
+    assert lab.checksums("raw") == {}
+    assert lab.checksums("clean") == {}
+
+
+def test_every_run_begins_in_a_new_environment_that_is_sampled(
+    run: Callable[..., Ended], stack: str, xray: XRayReceiver
+) -> None:
+    done = run("--stack", stack, *TINY, "--variants", "threads", "--rounds", "2", "--no-repeat", "--json")
+
+    assert done.code == 0, done.err
+    assert rows(json.loads(done.out))["threads", 512]["figures"]["init_seconds"] > 0
+    assert xray.counts().received > 0
+
+
+def test_without_traces_nothing_is_sampled(run: Callable[..., Ended], stack: str, xray: XRayReceiver) -> None:
+    done = run("--stack", stack, *TINY, "--variants", "threads", "--no-repeat", "--no-trace", "--json")
+
+    assert done.code == 0, done.err
+    assert json.loads(done.out)["untraced"] is None
+    assert xray.counts().received == 0
+
+
+def test_a_failing_function_is_a_row_with_its_error(
+    run: Callable[..., Ended], stack: str, sandbox: Sandbox
+) -> None:
+    broken = {**sandbox.function("ThreadsFunction").environment, "DEPLOYED_DESTINATION": "s3://elsewhere/"}
+    sandbox.configure("ThreadsFunction", environment=broken)
+    done = run("--stack", stack, *TINY, "--variants", "threads,sequential", "--no-repeat", "--json")
+
+    assert done.code == 1
+    (error,) = rows(json.loads(done.out))["threads", 512]["errors"]
+    assert error.startswith("InputError: s3://clean/there/asyncstream-compare-")
+    assert rows(json.loads(done.out))["sequential", 512]["errors"] == []
+
+
+def test_an_x_ray_that_cannot_be_asked_is_told_and_the_figures_count(
+    run: Callable[..., Ended], stack: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("AWS_ENDPOINT_URL_XRAY", "http://127.0.0.1:9")
+    done = run("--stack", stack, *TINY, "--variants", "sequential", "--no-repeat")
+
+    assert done.code == 0, done.err
+    assert "Traces are missing: X-Ray cannot be asked" in done.out
+
+
+class TestWhatIsNoStack:
+    """Refused before anything is uploaded or changed."""
+
+    def refused(self, run: Callable[..., Ended], lab: LabS3, *arguments: str) -> str:
+        done = run(*arguments)
+        assert (done.code, done.out) == (2, "")
+        assert len(done.err.splitlines()) == 1
+        assert lab.stats()["operations"] == {}
+        return done.err
+
+    def test_one_that_is_not_there(self, run: Callable[..., Ended], lab: LabS3, tell: Any) -> None:
+        assert "there is no such stack in us-east-1" in self.refused(run, lab, "--stack", "absent")
+
+    def test_another_one(self, run: Callable[..., Ended], lab: LabS3, tell: Any) -> None:
+        told = self.refused(run, lab, "--stack", tell(Queue="q"))
+        assert "it has no output SourceUri: deploy this version's deploy/template.yaml" in told
+
+    def test_one_whose_sources_would_invoke_a_function(
+        self, run: Callable[..., Ended], lab: LabS3, tell: Any
+    ) -> None:
+        told = self.refused(run, lab, "--stack", tell(**PLACES, TriggerUri="s3://raw/"))
+        assert "new objects under s3://raw/ invoke a function" in told
+
+    @pytest.mark.parametrize(
+        ("arguments", "told"),
+        [
+            (["--tls"], "--tls cannot be had with --stack"),
+            (["--model", "off"], "--model cannot be had with --stack"),
+            (["--endpoint-url", "http://127.0.0.1:9"], "--endpoint-url cannot be had with --stack"),
+            (["--variants", "boto3"], "--variants boto3: it is not among a stack's functions"),
+        ],
+    )
+    def test_what_is_about_the_local_comparison(
+        self, run: Callable[..., Ended], lab: LabS3, arguments: list[str], told: str
+    ) -> None:
+        assert told in self.refused(run, lab, "--stack", "copier", *arguments)
