@@ -5,7 +5,7 @@ BIN := .venv/bin
 PINS := pyproject.toml constraints.txt
 PIP := $(BIN)/python -m pip install --quiet --disable-pip-version-check --constraint constraints.txt
 
-.PHONY: compare test test-fast lint format bench schema clean
+.PHONY: compare test test-fast lint format bench ministack schema clean
 
 compare: .venv/lab.stamp  ## run the main job: every variant on the same bytes, side by side
 	$(BIN)/asyncstream compare $(ARGS)
@@ -28,6 +28,9 @@ format: .venv/dev.stamp  ## what lint would complain about and can be mended by 
 
 bench: .venv/dev.stamp .venv/runtime.stamp  ## CPU, memory and time against peers; see tests/benchmarks/README.md
 	$(BIN)/python -m tests.benchmarks $(ARGS)
+
+ministack: .venv/ministack.stamp .venv/sam.stamp .venv/lab.stamp  ## an AWS on this machine; see deploy/README.md
+	BIND_HOST=127.0.0.1 MINISTACK_HOST=127.0.0.1 LOG_LEVEL=WARNING .venv/ministack/bin/ministack
 
 schema: .venv/dev.stamp  ## write the JSON schema of event and reply from their types
 	$(BIN)/python -m asyncstream.events.direct > asyncstream/events/schema.json

@@ -194,9 +194,9 @@ def _table(section: Section, columns: list[Column], padding: int) -> Table:
         title_justify="left",
         title_style="bold",
     )
-    swept = any(row.memory_mb is not None for row in section.rows)
+    swept = len(section.rows) > len({row.way.name for row in section.rows})
     table.add_column("", no_wrap=True)
-    if swept:
+    if any(row.memory_mb is not None for row in section.rows):
         table.add_column("\nMB", justify="right", no_wrap=True)
     for column in columns:
         table.add_column(column.heading, justify="right", no_wrap=True)

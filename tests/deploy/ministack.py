@@ -5,7 +5,6 @@ It runs functions as processes of its own Python, takes `sam deploy`, and polls 
 """
 
 import os
-import socket
 import ssl
 import subprocess
 import time
@@ -16,6 +15,7 @@ from urllib.request import urlopen
 
 import boto3
 import trustme
+from servers.base import free_port
 
 START_SECONDS = 60.0
 STOP_SECONDS = 2.0  # it waits for connections that are kept alive
@@ -40,15 +40,13 @@ class MiniStack:
         chain.write_bytes(b"".join(blob.bytes() for blob in certificate.cert_chain_pems))
         certificate.private_key_pem.write_to_path(key)
         (directory / "tmp").mkdir()
-        with socket.socket() as probe:
-            probe.bind(("127.0.0.1", 0))
-            self._port = probe.getsockname()[1]
-        self.endpoint_url = f"https://127.0.0.1:{self._port}"
+        port = free_port()
+        self.endpoint_url = f"https://127.0.0.1:{port}"
         environ = {
             "AUTH": "true",  # else every role may do everything
             "AWS_CA_BUNDLE": str(self._authority),
             "BIND_HOST": "127.0.0.1",
-            "GATEWAY_PORT": str(self._port),
+            "GATEWAY_PORT": str(port),
             "LAMBDA_ASYNC_RETRY_BASE_SECONDS": "0",  # AWS waits minutes
             "MINISTACK_HOST": "127.0.0.1",
             "MINISTACK_SSL_CERT": str(chain),

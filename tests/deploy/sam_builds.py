@@ -1,7 +1,12 @@
 """A finished `sam build`; made by the fixture `sam_build`, looked at and run by the tests of `deploy/`."""
 
+import platform
 from dataclasses import dataclass
 from pathlib import Path
+
+# The template's name for this machine's instruction set, and the version of the runtime it names.
+ARCHITECTURE = {"aarch64": "arm64"}.get(platform.machine(), platform.machine())
+RUNTIME_VERSION = "3.13"
 
 # The logical id of each function, and its module in `handlers`.
 FUNCTIONS = {

@@ -5,7 +5,6 @@ runtime client alone, so whatever the function and its layer lack is missing her
 """
 
 import json
-import platform
 import re
 import subprocess
 import time
@@ -17,7 +16,7 @@ from queue import Empty
 from typing import Any
 
 import pytest
-from sam_builds import FUNCTIONS, Build
+from sam_builds import ARCHITECTURE, FUNCTIONS, RUNTIME_VERSION, Build
 
 from asyncstream import MiB
 from asyncstream.lab.s3 import LabS3
@@ -26,8 +25,6 @@ from asyncstream.lab.sandbox.runtime_api import Asked, Event, Replied, RuntimeAp
 
 PART = 5 * MiB
 SIZES = {"small": 1000, "large": 12 * MiB}  # one request each way; three parts
-RUNTIME_VERSION = "3.13"  # of the template
-ARCHITECTURES = {"x86_64": "x86_64", "aarch64": "arm64"}
 ASYNCIO_SDK = {"aioboto3", "aiobotocore", "aiohttp"}
 SDKS = {"aioboto3", "boto3", "botocore", "msgspec"}
 FOR_THE_DEVELOPER = {"awscrt", "flask", "jinja2", "moto", "rich", "trustme"}
@@ -75,17 +72,16 @@ def directory_of(
     tmp_path_factory: pytest.TempPathFactory,
 ) -> Callable[[str], Path]:
     """Where a resource of the template was built, for this machine."""
-    architecture = ARCHITECTURES[platform.machine()]
     if version == RUNTIME_VERSION:
         sam_build: Callable[[str], Build] = request.getfixturevalue("sam_build")
-        return sam_build(architecture).directory.joinpath
+        return sam_build(ARCHITECTURE).directory.joinpath
 
     # A machine without the template's Python: the same targets, for the one it has.
     top = tmp_path_factory.mktemp("runtime")
     for resource in (*FUNCTIONS, "DependencyLayer"):
         (top / resource).mkdir()
         run(
-            *("make", "--makefile", f"deploy/{architecture}/Makefile", f"build-{resource}"),
+            *("make", "--makefile", f"deploy/{ARCHITECTURE}/Makefile", f"build-{resource}"),
             *(f"ARTIFACTS_DIR={top / resource}", f"PYTHON_VERSION={version}", f"RUNTIME_PYTHON={runtime}"),
         )
     return top.joinpath

@@ -2,7 +2,6 @@
 
 import json
 import os
-import platform
 import subprocess
 import sys
 import time
@@ -13,12 +12,10 @@ from typing import Any
 
 import pytest
 from ministack import MiniStack
-from sam_builds import Build
+from sam_builds import ARCHITECTURE, RUNTIME_VERSION, Build
 
-ARCHITECTURES = {"x86_64": "x86_64", "aarch64": "arm64"}
-RUNTIME_VERSION = "3.13"  # of the template: the layer's packages are for it alone
 # MiniStack knows no metric math, which the alarms consist of.
-PARAMETERS = [f"Architecture={ARCHITECTURES[platform.machine()]}", "Alarms=no", "Trigger=yes"]
+PARAMETERS = [f"Architecture={ARCHITECTURE}", "Alarms=no", "Trigger=yes"]
 WAIT_SECONDS = 30.0
 
 pytestmark = [pytest.mark.slow, pytest.mark.timeout(300)]
@@ -103,7 +100,7 @@ def deploy(
     cloud: MiniStack, run: Callable[..., str], sam: Path, sam_build: Callable[[str], Build], root: Path
 ) -> Callable[[str], Deployed]:
     """`sam build` and `sam deploy`, with the settings that the project ships."""
-    built = sam_build(ARCHITECTURES[platform.machine()])
+    built = sam_build(ARCHITECTURE)
 
     def deploy(name: str) -> Deployed:
         run(
@@ -160,7 +157,7 @@ def test_its_functions_are_compared_and_left_as_they_were(stack: Deployed, tmp_p
         assert row["errors"] == []
         assert row["figures"]["requests"] == {"GetObject": 3, "PutObject": 3}
         assert 0 < row["figures"]["cpu_seconds"] < row["figures"]["seconds"]
-    assert document["environment"]["system"].endswith(f"{ARCHITECTURES[platform.machine()]}, eu-central-1")
+    assert document["environment"]["system"].endswith(f"{ARCHITECTURE}, eu-central-1")
     assert "Which way is faster and cheaper?" in (tmp_path / "html").read_text()
     assert stack.configurations() == before
     assert stack.copies() == copies

@@ -10,31 +10,17 @@ import time
 from collections.abc import Callable, Iterator
 from contextlib import suppress
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any
 
 import pytest
+from command_line import Ended
 
-from asyncstream.cli import main
 from asyncstream.lab.compare.variants import VARIANTS
 from asyncstream.lab.s3 import LabS3
 from asyncstream.lab.sandbox.limits import open_limits
 
 ROOT = Path(__file__).parents[2]
 TINY = ("compare", "--files", "3x200KB", "--model", "off")
-
-
-class Ended(NamedTuple):
-    code: int
-    out: str
-    err: str
-
-
-@pytest.fixture
-def run(capfd: pytest.CaptureFixture[str]) -> Iterator[Callable[..., Ended]]:
-    """Runs a command line in this process; what is measured runs in others."""
-    at_sigterm = signal.getsignal(signal.SIGTERM)
-    yield lambda *arguments: Ended(main(arguments), *capfd.readouterr())
-    signal.signal(signal.SIGTERM, at_sigterm)
 
 
 def rows(document: Any, section: int = 0) -> dict[str, Any]:

@@ -5,16 +5,15 @@ The sandbox speaks Lambda's API with Lambda's REPORT lines and trace headers, wh
 """
 
 import json
-import signal
 from collections.abc import Callable, Iterator
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any
 
 import boto3
 import pytest
+from command_line import Ended
 from servers import S3Server
 
-from asyncstream.cli import main
 from asyncstream.lab.compare import variants
 from asyncstream.lab.s3 import LabS3
 from asyncstream.lab.sandbox import Function, Sandbox
@@ -23,19 +22,6 @@ from asyncstream.lab.xray import XRayReceiver
 ROOT = Path(__file__).parents[2]
 TINY = ("--files", "3x200KB")
 PLACES = {"SourceUri": "s3://raw/here/", "DestinationUri": "s3://clean/there/"}
-
-
-class Ended(NamedTuple):
-    code: int
-    out: str
-    err: str
-
-
-@pytest.fixture
-def run(capfd: pytest.CaptureFixture[str]) -> Iterator[Callable[..., Ended]]:
-    at_sigterm = signal.getsignal(signal.SIGTERM)
-    yield lambda *arguments: Ended(main(["compare", *arguments]), *capfd.readouterr())
-    signal.signal(signal.SIGTERM, at_sigterm)
 
 
 @pytest.fixture
@@ -111,7 +97,7 @@ def test_its_functions_are_compared_in_their_own_size(
     run: Callable[..., Ended], stack: str, sandbox: Sandbox, tmp_path: Path
 ) -> None:
     sandbox.configure("ThreadsFunction", memory_mb=1024)
-    done = run("--stack", stack, *TINY, "--json", "--html", str(tmp_path / "page.html"))
+    done = run("compare", "--stack", stack, *TINY, "--json", "--html", str(tmp_path / "page.html"))
 
     assert done.code == 0, done.err
     document = json.loads(done.out)
@@ -138,7 +124,17 @@ def test_sizes_that_are_asked_for_are_tried_and_what_was_changed_is_put_back(
         variant.output: sandbox.function(str(variant.output).removesuffix("Arn"))
         for variant in variants.deployed()
     }
-    done = run("--stack", stack, *TINY, "--memory", "256,1769", "--variants", "sequential,asyncio", "--json")
+    done = run(
+        "compare",
+        "--stack",
+        stack,
+        *TINY,
+        "--memory",
+        "256,1769",
+        "--variants",
+        "sequential,asyncio",
+        "--json",
+    )
 
     assert done.code == 0, done.err
     document = json.loads(done.out)
@@ -153,7 +149,9 @@ def test_sizes_that_are_asked_for_are_tried_and_what_was_changed_is_put_back(
 def test_every_run_begins_in_a_new_environment_that_is_sampled(
     run: Callable[..., Ended], stack: str, xray: XRayReceiver
 ) -> None:
-    done = run("--stack", stack, *TINY, "--variants", "threads", "--rounds", "2", "--no-repeat", "--json")
+    done = run(
+        "compare", "--stack", stack, *TINY, "--variants", "threads", "--rounds", "2", "--no-repeat", "--json"
+    )
 
     assert done.code == 0, done.err
     assert rows(json.loads(done.out))["threads", 512]["figures"]["init_seconds"] > 0
@@ -161,7 +159,9 @@ def test_every_run_begins_in_a_new_environment_that_is_sampled(
 
 
 def test_without_traces_nothing_is_sampled(run: Callable[..., Ended], stack: str, xray: XRayReceiver) -> None:
-    done = run("--stack", stack, *TINY, "--variants", "threads", "--no-repeat", "--no-trace", "--json")
+    done = run(
+        "compare", "--stack", stack, *TINY, "--variants", "threads", "--no-repeat", "--no-trace", "--json"
+    )
 
     assert done.code == 0, done.err
     assert json.loads(done.out)["untraced"] is None
@@ -173,7 +173,9 @@ def test_a_failing_function_is_a_row_with_its_error(
 ) -> None:
     broken = {**sandbox.function("ThreadsFunction").environment, "DEPLOYED_DESTINATION": "s3://elsewhere/"}
     sandbox.configure("ThreadsFunction", environment=broken)
-    done = run("--stack", stack, *TINY, "--variants", "threads,sequential", "--no-repeat", "--json")
+    done = run(
+        "compare", "--stack", stack, *TINY, "--variants", "threads,sequential", "--no-repeat", "--json"
+    )
 
     assert done.code == 1
     (error,) = rows(json.loads(done.out))["threads", 512]["errors"]
@@ -185,7 +187,7 @@ def test_an_x_ray_that_cannot_be_asked_is_told_and_the_figures_count(
     run: Callable[..., Ended], stack: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setenv("AWS_ENDPOINT_URL_XRAY", "http://127.0.0.1:9")
-    done = run("--stack", stack, *TINY, "--variants", "sequential", "--no-repeat")
+    done = run("compare", "--stack", stack, *TINY, "--variants", "sequential", "--no-repeat")
 
     assert done.code == 0, done.err
     assert "Traces are missing: X-Ray cannot be asked" in done.out
@@ -195,7 +197,7 @@ class TestWhatIsNoStack:
     """Refused before anything is uploaded or changed."""
 
     def refused(self, run: Callable[..., Ended], lab: LabS3, *arguments: str) -> str:
-        done = run(*arguments)
+        done = run("compare", *arguments)
         assert (done.code, done.out) == (2, "")
         assert len(done.err.splitlines()) == 1
         assert lab.stats()["operations"] == {}

@@ -301,6 +301,14 @@ class TestStepFunctions:
         assert [error["source"] for error in told["errors"]] == [items[0]["source"], items[2]["source"], "?"]  # type: ignore[index]
         assert copied(lab, target) == {"in/000000"}
 
+    def test_all_that_fail_are_answered(self, deliver: Deliver, lab: LabS3, source: str, target: str) -> None:
+        items = [{"source": f"s3://{source}/in/none"}, {"source": f"s3://{source}/in/none2"}]
+        told = deliver({"Items": items})
+
+        assert (told["copied"], told["bytes"], told["failed"], told["Items"]) == (0, 0, 2, items)
+        assert [error["type"] for error in told["errors"]] == ["SourceNotFound"] * 2
+        assert copied(lab, target) == set()
+
     def test_asked_to_succeed_it_raises_and_names_them(self, deliver: Deliver, source: str) -> None:
         items = [{"source": f"s3://{source}/in/none"}, {"source": f"s3://{source}/in/000000"}]
         told = deliver({"Items": items, "must_succeed": True})

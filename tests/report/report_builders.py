@@ -2,6 +2,8 @@
 
 from collections.abc import Sequence
 
+from msgspec.structs import replace
+
 from asyncstream.report.comparison import Comparison, Environment, Network
 from asyncstream.report.measurement import Failure, Measured, Run, Way, Workload
 from asyncstream.report.prices import load
@@ -60,4 +62,20 @@ def a_comparison(
         sections=list(sections),
         verified=7,
         ended_early=ended_early,
+    )
+
+
+def a_comparison_on_aws(*sizes: int) -> Comparison:
+    """Of deployed functions: nobody tells the CPU time of a start, nor samples of memory."""
+    ways = ("sequential", "threads", "asyncio")
+    rows = [
+        measured(way, replace(a_run(10.0 + number), init_cpu_seconds=None, init_seconds=0.31), memory_mb=size)
+        for number, way in enumerate(ways)
+        for size in sizes
+    ]
+    return replace(
+        a_comparison([a_section(*rows)], model=None, memory=sizes),
+        environment=Environment(None, "AWS Lambda arm64, eu-central-1", "3.13", {}),
+        limits="by Lambda itself",
+        untraced="X-Ray cannot be asked: no",
     )

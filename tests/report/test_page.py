@@ -15,7 +15,7 @@ from page_builders import (
     a_trace,
     a_traced_run,
 )
-from report_builders import a_comparison, a_run, a_section, measured
+from report_builders import a_comparison, a_comparison_on_aws, a_run, a_section, measured
 from xray_fixtures import NAMES, documents_from
 
 from asyncstream.report.comparison import Comparison
@@ -89,6 +89,15 @@ def test_a_comparison_in_one_size_shows_bars() -> None:
     assert "Cost of 1,000 runs: compute, then requests" in found.text
     assert sum(told.startswith("threads: 11.0 s") for told in found.details()) == 1
     assert not [told for told in found.details() if " MB: " in told]
+
+
+def test_of_deployed_functions_in_one_size_each_it_shows_bars_and_how_long_they_start() -> None:
+    text = page(a_comparison_on_aws(512))
+    assert '<div class="bars"' in text
+    assert '<svg class="lines"' not in text
+    assert '<th scope="col">start s</th>' in text
+    assert text.count("<td>0.31</td>") == 3
+    assert '<svg class="lines"' in page(a_comparison_on_aws(512, 1769))
 
 
 def test_parts_are_told_with_what_is_within_them() -> None:
