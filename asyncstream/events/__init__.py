@@ -1,1 +1,1 @@
-"""What invoked a handler, and the reply it expects. Direct invocations so far."""
+"""What invoked a handler and the reply it expects: `triggers.py` tells which file knows it."""
