@@ -5,7 +5,7 @@ import re
 from typing import Any
 
 import pytest
-from deployed_stack import deploy, written
+from cloudformation import deploy, written
 
 from asyncstream.events.metrics import NAMESPACE, UNITS
 

@@ -1,7 +1,7 @@
 """`deploy/template.yaml`: the buckets that it makes, and when it makes none."""
 
 import pytest
-from deployed_stack import deploy
+from cloudformation import deploy
 
 BUCKETS = ["SourceBucket", "DestinationBucket"]
 

@@ -12,8 +12,8 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 import pytest
+from cloudformation import PSEUDO, Stack, deploy
 from cloudsplaining.scan.policy_document import PolicyDocument
-from deployed_stack import PSEUDO, Stack, deploy
 
 NAMED = {
     "Trigger": "yes",

@@ -5,12 +5,13 @@ The other `test_deploy_*.py` look at its buckets, triggers, alarms and permissio
 
 import json
 import re
+import tomllib
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
 import pytest
-from deployed_stack import FUNCTIONS, defaults, deploy, written
+from cloudformation import FUNCTIONS, defaults, deploy, written
 
 from asyncstream import plan
 from asyncstream.config import ENV_PREFIX, TransferConfig
@@ -251,8 +252,12 @@ def test_sample_events_are_what_the_handlers_read(
 
 
 def test_samconfig_names_parameters_that_exist(root: Path) -> None:
-    text = (root / "deploy" / "samconfig.toml").read_text()
-    (overrides,) = re.findall(r'^parameter_overrides = "(.*)"$', text, re.MULTILINE)
-    given = dict(pair.split("=") for pair in overrides.split())
+    environments = tomllib.loads((root / "deploy" / "samconfig.toml").read_text())
+    environments.pop("version")
 
-    assert given.keys() <= defaults().keys()
+    assert environments.keys() == {"default", "ministack"}
+    for environment in environments.values():
+        overrides = environment["global"]["parameters"]["parameter_overrides"]
+        given = dict(pair.split("=") for pair in overrides.split())
+        assert given
+        assert given.keys() <= defaults().keys()

@@ -4,7 +4,7 @@ import json
 from typing import Any
 
 import pytest
-from deployed_stack import FUNCTIONS, PSEUDO, deploy, written
+from cloudformation import FUNCTIONS, PSEUDO, deploy, written
 
 from asyncstream import InputError
 from asyncstream.events.deployment import Deployment

@@ -5,6 +5,9 @@ The sandbox speaks Lambda's API with Lambda's REPORT lines and trace headers, wh
 """
 
 import json
+import signal
+import subprocess
+import sys
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
@@ -15,6 +18,8 @@ from command_line import Ended
 from servers import S3Server
 
 from asyncstream.lab.compare import variants
+from asyncstream.lab.compare.deployed import DeployedFunctions
+from asyncstream.lab.compare.stack import read_stack
 from asyncstream.lab.s3 import LabS3
 from asyncstream.lab.sandbox import Function, Sandbox
 from asyncstream.lab.xray import XRayReceiver
@@ -191,6 +196,47 @@ def test_an_x_ray_that_cannot_be_asked_is_told_and_the_figures_count(
 
     assert done.code == 0, done.err
     assert "Traces are missing: X-Ray cannot be asked" in done.out
+
+
+@pytest.mark.parametrize("ending", [signal.SIGINT, signal.SIGTERM])
+def test_interrupted_it_puts_back_what_was_changed_and_deletes_its_files(
+    stack: str, sandbox: Sandbox, lab: LabS3, ending: signal.Signals
+) -> None:
+    before = sandbox.function("SequentialFunction")
+    options = ["--files", "1x2MB", "--variants", "sequential", "--no-repeat", "--no-trace", "--rounds", "100"]
+    process = subprocess.Popen(
+        [
+            *(sys.executable, "-m", "asyncstream.cli", "compare", "--stack", stack),
+            *options,
+            "--memory",
+            "256",
+        ],
+        cwd=ROOT,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
+    )
+    assert process.stderr is not None
+    assert process.stderr.readline().startswith("[1/100] 1 x 2 MB, sequential at 256 MB")
+    assert sandbox.function("SequentialFunction") != before
+
+    process.send_signal(ending)
+    out, err = process.communicate(timeout=30)
+
+    assert process.returncode == 130
+    assert "Traceback" not in err
+    assert "Ended early (Ctrl-C)" in out
+    assert sandbox.function("SequentialFunction") == before
+    assert lab.checksums("raw") == {}
+
+
+def test_an_invocation_is_waited_for_as_long_as_it_may_take_and_is_not_made_twice(stack: str) -> None:
+    read = read_stack(stack, variants.deployed())
+    with DeployedFunctions(read, traced=False) as functions:
+        config = functions._invoker.meta.config
+
+    assert config.read_timeout > max(function.timeout for function in read.functions.values())
+    assert config.retries["total_max_attempts"] == 1
 
 
 class TestWhatIsNoStack:
