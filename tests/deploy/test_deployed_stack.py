@@ -127,7 +127,7 @@ def stack(deploy: Callable[[str], Deployed]) -> Deployed:
     functions.update_event_source_mapping(UUID=mapping["UUID"], ScalingConfig={"MaximumConcurrency": most})
     # What fails comes again soon, not after the functions' timeout of minutes.
     deployed.client("sqs").set_queue_attributes(
-        QueueUrl=deployed.outputs["QueueUrl"], Attributes={"VisibilityTimeout": "2"}
+        QueueUrl=deployed.outputs["QueueUrl"], Attributes={"VisibilityTimeout": "1"}
     )
     return deployed
 

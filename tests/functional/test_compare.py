@@ -46,7 +46,7 @@ def test_every_way_is_run_and_verified(run: Callable[..., Ended], tmp_path: Path
 
 
 def test_json_on_standard_output_is_alone_there(run: Callable[..., Ended]) -> None:
-    done = run(*TINY, "--variants", "threads,boto3", "--rounds", "2", "--json")
+    done = run(*TINY, "--no-trace", "--variants", "threads,boto3", "--rounds", "2", "--json")
     document = json.loads(done.out)
     assert done.code == 0
     assert "boto3 one by one" in done.err
@@ -99,7 +99,7 @@ def test_a_failing_way_is_a_row_with_its_error_and_the_others_go_on(
     run: Callable[..., Ended], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setenv("ASYNCSTREAM_MEMORY_LIMIT", "1")
-    done = run(*TINY, "--variants", "threads,boto3", "--json")
+    done = run(*TINY, "--no-trace", "--variants", "threads,boto3", "--json")
     assert done.code == 1
     document = json.loads(done.out)
     assert rows(document)["threads"]["figures"] is None
@@ -109,7 +109,7 @@ def test_a_failing_way_is_a_row_with_its_error_and_the_others_go_on(
 
 
 def test_tls(run: Callable[..., Ended]) -> None:
-    done = run(*TINY, "--variants", "asyncio,boto3-pool", "--tls")
+    done = run(*TINY, "--no-trace", "--variants", "asyncio,boto3-pool", "--tls")
     assert done.code == 0
     assert "over TLS" in done.out
 
@@ -153,7 +153,7 @@ def other(monkeypatch: pytest.MonkeyPatch) -> Iterator[LabS3]:
 
 def test_buckets_are_made_and_gone_afterwards(other: LabS3, run: Callable[..., Ended]) -> None:
     options = ["--files", "2x9MB", "--endpoint-url", other.endpoint_url, "--json"]
-    done = run("compare", "--variants", "threads-multipart,boto3", *options)
+    done = run("compare", "--no-trace", "--variants", "threads-multipart,boto3", *options)
     assert done.code == 0
     document = json.loads(done.out)
     assert document["verified"] == 3
@@ -176,7 +176,7 @@ def test_named_buckets_stay_and_are_left_as_they_were(other: LabS3, run: Callabl
         other.declare(name, [("not-ours", 10)])
     buckets = ["--source-bucket", "mine", "--destination-bucket", "yours"]
     options = ["--files", "3x20KB", "--variants", "asyncio", "--endpoint-url", other.endpoint_url]
-    assert run("compare", *options, *buckets).code == 0
+    assert run("compare", "--no-trace", *options, *buckets).code == 0
     assert [*other.checksums("mine"), *other.checksums("yours")] == ["not-ours", "not-ours"]
 
 
