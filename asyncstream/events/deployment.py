@@ -15,6 +15,7 @@ from asyncstream.jobs import Pair, checked
 from asyncstream.locations import S3Object, S3Prefix
 
 SOURCE, DESTINATION, TRIGGER = "DEPLOYED_SOURCE", "DEPLOYED_DESTINATION", "DEPLOYED_TRIGGER"
+NO_TRIGGER = "none"
 
 
 class Deployment(Struct, frozen=True):
@@ -23,7 +24,8 @@ class Deployment(Struct, frozen=True):
     Attributes:
         source: all it may read (`DEPLOYED_SOURCE`, such as `s3://raw/`).
         destination: all it may write, and where triggered files go (`DEPLOYED_DESTINATION`).
-        trigger: where a new object invokes it (`DEPLOYED_TRIGGER`); default: all of `source`.
+        trigger: where a new object invokes it (`DEPLOYED_TRIGGER`); default: all of `source`, as nobody said
+            otherwise; "none": no object does.
     """
 
     source: S3Prefix | None = None
@@ -38,7 +40,10 @@ class Deployment(Struct, frozen=True):
             ConfigError: one is no `s3://bucket/prefix`.
         """
         source = _prefix(SOURCE, environ)
-        return cls(source, _prefix(DESTINATION, environ), _prefix(TRIGGER, environ) or source)
+        destination = _prefix(DESTINATION, environ)
+        if environ.get(TRIGGER) == NO_TRIGGER:
+            return cls(source, destination, None)
+        return cls(source, destination, _prefix(TRIGGER, environ) or source)
 
     def pair(self, source: S3Object, destination: S3Object | None = None) -> Pair:
         """An object that a trigger names, and where it goes: by default the rest of its key under

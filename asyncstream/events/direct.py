@@ -103,6 +103,7 @@ class DirectReply(Struct, frozen=True, omit_defaults=True):
         status: "copied" (all of it), "partial" (some files failed), "failed" (all did), or "rejected"
             (the event or the configuration is wrong, or a prefix could not be listed: nothing was copied).
         engine: which engine ran.
+        request_id: of the invocation, by which its log is found; unless rejected.
         totals: unless rejected.
         failures: the failed files, as many as fit.
         failures_omitted: how many more there are; see `report_uri`.
@@ -112,11 +113,19 @@ class DirectReply(Struct, frozen=True, omit_defaults=True):
 
     status: Literal["copied", "partial", "failed", "rejected"]
     engine: str
+    request_id: str | None = None
     totals: Totals | None = None
     failures: list[FileReply] = []
     failures_omitted: int = 0
     report_uri: str | None = None
     error: Problem | None = None
+
+
+class Invoked(Struct, frozen=True):
+    """What the reply tells of the invocation itself: its id, and CPU seconds of all threads."""
+
+    request_id: str
+    cpu_seconds: float
 
 
 def read_event(event: Any) -> DirectEvent:
@@ -198,7 +207,7 @@ def rejected(error: Exception, engine: str) -> DirectReply:
 
 def reply_to(
     report: TransferReport,
-    cpu_seconds: float,
+    invoked: Invoked,
     report_uri: str | None = None,
     report_error: Exception | None = None,
 ) -> DirectReply:
@@ -211,13 +220,14 @@ def reply_to(
     return DirectReply(
         status,
         report.engine,
+        invoked.request_id,
         Totals(
             len(report.files),
             len(report.files) - len(failed),
             len(failed),
             report.bytes,
             round(report.seconds, 3),
-            round(cpu_seconds, 3),
+            round(invoked.cpu_seconds, 3),
             dict(report.requests),
             report.slots,
             report.memory_limit,

@@ -67,7 +67,7 @@ def _triggered(trigger: Trigger, context: LambdaContext, engine: str, multipart:
         trigger.name,
         engine,
         copied=sum(each.files for each in outcomes),
-        failed=sum(each.error is not None for each in outcomes),
+        failed=sum(each.failed for each in outcomes),
         moved=sum(each.bytes for each in outcomes),
         seconds=time.monotonic() - started,
     )
@@ -88,7 +88,7 @@ def _direct(event: Any, context: LambdaContext, engine: str, multipart: bool) ->
     # Lambda's own report does not tell CPU time, by which memory is best chosen.
     cpu_before = time.process_time()
     report = kept.transfer(pairs, config)
-    cpu_seconds = time.process_time() - cpu_before
+    invoked = direct.Invoked(context.aws_request_id, time.process_time() - cpu_before)
     metrics.write(
         "direct",
         engine,
@@ -98,9 +98,9 @@ def _direct(event: Any, context: LambdaContext, engine: str, multipart: bool) ->
         seconds=report.seconds,
     )
     if report_to is None:
-        return direct.reply_to(report, cpu_seconds)
+        return direct.reply_to(report, invoked)
     try:
         kept.write(report_to, direct.report_document(report), "application/json", config)
     except AsyncstreamError as error:
-        return direct.reply_to(report, cpu_seconds, report_error=error)
-    return direct.reply_to(report, cpu_seconds, report_uri=report_to.uri)
+        return direct.reply_to(report, invoked, report_error=error)
+    return direct.reply_to(report, invoked, report_uri=report_to.uri)

@@ -6,7 +6,8 @@ from typing import Protocol
 
 from asyncstream.config import TransferConfig
 from asyncstream.errors import AsyncstreamError, Cancelled, DeadlineExceeded, told
-from asyncstream.events.items import Item, Outcome, rounds
+from asyncstream.events.items import Item, Outcome
+from asyncstream.events.rounds import rounds
 from asyncstream.locations import S3Object
 from asyncstream.results import FileResult
 from asyncstream.session import TransferSession
@@ -18,6 +19,10 @@ logger = logging.getLogger(__name__)
 
 class LambdaContext(Protocol):
     """What is used of the context object Lambda passes."""
+
+    @property
+    def aws_request_id(self) -> str:
+        """The invocation's id, by which its log is found."""
 
     def get_remaining_time_in_millis(self) -> int:
         """Milliseconds until Lambda ends the invocation."""
@@ -45,11 +50,11 @@ def run(
     items: Sequence[Item], kept: TransferSession, config: TransferConfig, context: LambdaContext
 ) -> list[Outcome]:
     """Copy what the items ask for; each one's end, in their order. Failures are also logged."""
-    outcomes = [Outcome(item, error=item.error) for item in items]
+    outcomes = [Outcome.of_failure(item, item.error) if item.error else Outcome(item) for item in items]
     for positions in rounds(items):
         begun = [position for position in positions if not _is_blocked(outcomes, position)]
         for position in positions:
-            outcomes[position] = Outcome(items[position], error=_NOT_BEGUN)
+            outcomes[position] = Outcome.of_failure(items[position], _NOT_BEGUN)
         copied = _copy([items[position] for position in begun], kept, config, context)
         for position, outcome in zip(begun, copied, strict=True):
             outcomes[position] = outcome
@@ -81,7 +86,7 @@ def _copy(
     try:
         report = kept.transfer(pairs, within(config.override(items[0].config), context))
     except AsyncstreamError as error:
-        return [Outcome(item, error=error) for item in items]
+        return [Outcome.of_failure(item, error) for item in items]
     results = {(result.source, result.destination): result for result in report.files}
     return [_outcome(item, results) for item in items]
 
@@ -95,6 +100,7 @@ def _outcome(item: Item, results: Mapping[tuple[S3Object, S3Object], FileResult]
         item,
         files=len(own) - len(failed),
         bytes=sum(result.bytes for result in own),
+        failed=len(failed),
         error=_first_of(failed, len(own)),
     )
 

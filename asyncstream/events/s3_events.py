@@ -12,15 +12,18 @@ from urllib.parse import unquote_plus
 
 from msgspec import Struct
 
-from asyncstream.errors import InputError
+from asyncstream.errors import InputError, told
 from asyncstream.events.deployment import Deployment
-from asyncstream.events.items import Item, Outcome, raise_failures
+from asyncstream.events.items import Item, Outcome, failure_of
 from asyncstream.events.reading import read
 from asyncstream.locations import S3Object
 
 # What tells of an object that can be read now (S3 user guide, "Supported event types").
 NOTIFIED = ("ObjectCreated:", "ObjectRestore:Completed")
 SENT = ("Object Created", "Object Restore Completed")
+
+# Failures that one error names, so that a dead-letter queue takes it.
+MOST_NAMED = 20
 
 
 class _Bucket(Struct, frozen=True):
@@ -96,5 +99,17 @@ def reply(outcomes: Sequence[Outcome]) -> dict[str, int]:
     Raises:
         FilesFailed: some objects were not copied; FilesFailedForNow if another try may help.
     """
-    raise_failures(outcomes)
+    _raise_failures(outcomes)
     return {"copied": sum(each.files for each in outcomes), "bytes": sum(each.bytes for each in outcomes)}
+
+
+def _raise_failures(outcomes: Sequence[Outcome]) -> None:
+    """Raise what failed, as one error."""
+    failed = [(each.item, each.error) for each in outcomes if each.error is not None]
+    if not failed:
+        return
+    named = "; ".join(
+        f"{item.name}: {type(error).__name__}: {told(error)}" for item, error in failed[:MOST_NAMED]
+    )
+    more = f"; and {len(failed) - MOST_NAMED:,} more" if len(failed) > MOST_NAMED else ""
+    raise failure_of(outcomes)(f"{len(failed):,} of {len(outcomes):,} failed: {named}{more}")

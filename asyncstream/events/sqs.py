@@ -56,7 +56,7 @@ def _asked(body: str, deployment: Deployment) -> Item:
     """What a message's body asks for, as an item without a name."""
     try:
         event = msgspec.json.decode(body)
-    except msgspec.DecodeError as error:
+    except (msgspec.DecodeError, RecursionError) as error:  # the latter of one that is nested too deep
         raise InputError(f"the message {body[:60]!r} is not JSON: {error}") from None
     if s3_events.is_test(event):
         return Item("")

@@ -133,7 +133,7 @@ def _items_in(text: str) -> list[Any]:
 def _json(text: str) -> Any:
     try:
         return json.loads(text)
-    except ValueError:  # Step Functions cuts a Cause that is too long
+    except (ValueError, RecursionError):  # Step Functions cuts a Cause that is too long
         return None
 
 

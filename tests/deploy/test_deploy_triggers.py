@@ -111,6 +111,15 @@ class TestLoops:
         assert deploy(**ONE_BUCKET | {"Trigger": "no"}, **prefixes).refusals == []
         assert deploy(**ONE_BUCKET | {"DestinationBucketName": "clean-1"}, **prefixes).refusals == []
 
+    @pytest.mark.parametrize("trigger", ["no", "yes"])
+    def test_beside_what_triggers_it_the_function_writes_into_the_bucket_it_reads(self, trigger: str) -> None:
+        stack = deploy(**ONE_BUCKET | {"Trigger": trigger}, DestinationPrefix="clean/")
+        source = S3Object("raw-1", "incoming/a.csv")
+
+        for function in stack.functions.values():
+            deployed = Deployment.from_env(function["Environment"]["Variables"])
+            assert deployed.pair(source) == (source, S3Object("raw-1", "clean/incoming/a.csv"))
+
     def test_buckets_that_the_stack_makes_are_two(self) -> None:
         assert deploy(Trigger="yes", TriggerPrefix="").refusals == []
 

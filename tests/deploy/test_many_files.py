@@ -32,6 +32,8 @@ MISSING = [f"in/{number:06d}" for number in range(7, FILES, 100)]
 class Context:
     """A minute of Lambda's time."""
 
+    aws_request_id = "8476a536-e9f4-11e8-9739-2dfe598c3fcd"
+
     def get_remaining_time_in_millis(self) -> int:
         return 60_000
 
@@ -238,6 +240,17 @@ def test_a_batch_whose_function_died_fails_and_is_named_whole(
 
     assert start.start({"kind": "failed", "bucket": "clean", "key": failed}).status == "SUCCEEDED"
     assert copied(lab) == ALL[:3]
+
+
+def test_of_an_execution_that_was_aborted_all_is_done(start: StepFunctions, s3: Any, lab: LabS3) -> None:
+    batch = {"Items": [{"source": f"s3://raw/{key}"} for key in ALL[:2]]}
+    rows = [{"ExecutionArn": "arn", "Input": json.dumps(batch), "Name": "child", "Status": "ABORTED"}]
+    s3.put_object(Bucket="clean", Key="out/FAILED_0.json", Body=json.dumps(rows).encode())
+
+    done = start.start({"kind": "failed", "bucket": "clean", "key": "out/FAILED_0.json"})
+
+    assert done.status == "SUCCEEDED"
+    assert copied(lab) == ALL[:2]
 
 
 def test_an_unknown_kind_is_told(start: StepFunctions) -> None:

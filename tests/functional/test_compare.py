@@ -14,10 +14,14 @@ from typing import Any
 
 import pytest
 from command_line import Ended
+from servers import S3Server
 
+from asyncstream.errors import S3Error
+from asyncstream.lab.compare.endpoint import EndpointTestbed
 from asyncstream.lab.compare.variants import VARIANTS
 from asyncstream.lab.s3 import LabS3
 from asyncstream.lab.sandbox.limits import open_limits
+from asyncstream.locations import S3Prefix
 
 ROOT = Path(__file__).parents[2]
 TINY = ("compare", "--files", "3x200KB", "--model", "off")
@@ -178,6 +182,39 @@ def test_named_buckets_stay_and_are_left_as_they_were(other: LabS3, run: Callabl
     options = ["--files", "3x20KB", "--variants", "asyncio", "--endpoint-url", other.endpoint_url]
     assert run("compare", "--no-trace", *options, *buckets).code == 0
     assert [*other.checksums("mine"), *other.checksums("yours")] == ["not-ours", "not-ours"]
+
+
+def test_of_a_bucket_with_versions_none_is_left(
+    running: Callable[[str], S3Server], run: Callable[..., Ended]
+) -> None:
+    server = running("moto")
+    bucket = server.new_bucket()
+    client = bucket.client
+    client.put_bucket_versioning(Bucket=bucket.name, VersioningConfiguration={"Status": "Enabled"})
+    bucket.put("ours", b"x")
+
+    options = ["--files", "3x20KB", "--variants", "threads", "--no-trace", "--no-repeat"]
+    buckets = ["--source-bucket", bucket.name, "--destination-bucket", bucket.name]
+    assert run("compare", *options, "--endpoint-url", server.endpoint_url, *buckets).code == 0
+
+    listed = client.list_object_versions(Bucket=bucket.name)
+    assert [row["Key"] for row in listed["Versions"]] == ["ours"]
+    assert "DeleteMarkers" not in listed
+
+
+def test_what_could_not_be_deleted_is_told(other: LabS3, monkeypatch: pytest.MonkeyPatch) -> None:
+    other.create_bucket("mine", keep=True)
+    testbed = EndpointTestbed(other.endpoint_url, S3Prefix("mine"), S3Prefix("mine"))
+    testbed.put_sources("in/", ["a"], 10)
+    # As S3 answers, with 200.
+    refusal = {"Errors": [{"Key": "in/a", "Code": "AccessDenied", "Message": "no"}]}
+    monkeypatch.setattr(testbed._s3, "delete_objects", lambda **_: refusal)
+
+    with (
+        pytest.raises(S3Error, match=r"1 objects under s3://mine/.* were not deleted: AccessDenied: no"),
+        testbed,
+    ):
+        pass
 
 
 def test_a_bucket_that_is_not_there_is_told_in_one_line(other: LabS3, run: Callable[..., Ended]) -> None:

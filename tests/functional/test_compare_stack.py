@@ -8,6 +8,7 @@ import json
 import signal
 import subprocess
 import sys
+import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
@@ -17,12 +18,15 @@ import pytest
 from command_line import Ended
 from servers import S3Server
 
-from asyncstream.lab.compare import variants
+from asyncstream.errors import AsyncstreamError
+from asyncstream.lab.compare import deployed, variants
 from asyncstream.lab.compare.deployed import DeployedFunctions
 from asyncstream.lab.compare.stack import read_stack
 from asyncstream.lab.s3 import LabS3
 from asyncstream.lab.sandbox import Function, Sandbox
+from asyncstream.lab.sandbox.service import Refused, _Handler
 from asyncstream.lab.xray import XRayReceiver
+from asyncstream.report.measurement import Failure
 
 ROOT = Path(__file__).parents[2]
 TINY = ("--files", "3x200KB")
@@ -206,11 +210,13 @@ def test_an_x_ray_that_cannot_be_asked_is_told_and_the_figures_count(
     assert "Traces are missing: X-Ray cannot be asked" in done.out
 
 
-@pytest.mark.parametrize("ending", [signal.SIGINT, signal.SIGTERM])
-def test_interrupted_it_puts_back_what_was_changed_and_deletes_its_files(
-    stack: str, sandbox: Sandbox, lab: LabS3, ending: signal.Signals
-) -> None:
-    before = sandbox.function("SequentialFunction")
+@pytest.fixture
+def begun(stack: str, sandbox: Sandbox) -> Iterator[subprocess.Popen[str]]:
+    """A comparison that has made its first run, and changes the function for its second.
+
+    As in Lambda, no change is taken while another is in progress.
+    """
+    sandbox.update_seconds = 0.05
     options = ["--files", "1x2MB", "--variants", "sequential", "--no-repeat", "--no-trace", "--rounds", "100"]
     process = subprocess.Popen(
         [
@@ -226,16 +232,89 @@ def test_interrupted_it_puts_back_what_was_changed_and_deletes_its_files(
     )
     assert process.stderr is not None
     assert process.stderr.readline().startswith("[1/100] 1 x 2 MB, sequential at 256 MB")
-    assert sandbox.function("SequentialFunction") != before
+    while not sandbox.function("SequentialFunction").environment["COMPARISON_RUN"].startswith("2 of"):
+        assert process.poll() is None
+        time.sleep(0.001)
+    yield process
+    process.kill()
+    process.communicate()
 
-    process.send_signal(ending)
-    out, err = process.communicate(timeout=30)
 
-    assert process.returncode == 130
+@pytest.mark.parametrize("ending", [signal.SIGINT, signal.SIGTERM])
+def test_interrupted_it_puts_back_what_was_changed_and_deletes_its_files(
+    begun: subprocess.Popen[str], sandbox: Sandbox, lab: LabS3, ending: signal.Signals
+) -> None:
+    begun.send_signal(ending)
+    out, err = begun.communicate(timeout=30)
+
+    assert begun.returncode == 130
     assert "Traceback" not in err
     assert "Ended early (Ctrl-C)" in out
-    assert sandbox.function("SequentialFunction") == before
-    assert lab.checksums("raw") == {}
+    assert sandbox.function("SequentialFunction").memory_mb == 512
+    assert "COMPARISON_RUN" not in sandbox.function("SequentialFunction").environment
+    assert lab.checksums("raw") == lab.checksums("clean") == {}
+
+
+def test_what_a_killed_comparison_left_is_put_back_by_the_next(
+    begun: subprocess.Popen[str], run: Callable[..., Ended], stack: str, sandbox: Sandbox
+) -> None:
+    begun.kill()
+    begun.wait()
+    assert sandbox.function("SequentialFunction").memory_mb == 256
+
+    done = run(
+        "compare", "--stack", stack, *TINY, "--variants", "sequential", "--no-repeat", "--no-trace", "--json"
+    )
+
+    assert done.code == 0, done.err
+    assert set(rows(json.loads(done.out))) == {("sequential", 512)}
+    assert sandbox.function("SequentialFunction").memory_mb == 512
+    assert "COMPARISON_RUN" not in sandbox.function("SequentialFunction").environment
+
+
+def test_interrupted_again_it_names_what_it_could_not_put_back(
+    stack: str, sandbox: Sandbox, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def interrupt(*_: Any, **__: Any) -> None:
+        raise KeyboardInterrupt
+
+    functions = DeployedFunctions(read_stack(stack, variants.deployed()), traced=False)
+    functions._begin_anew(functions._stack.functions["threads"], 1024)
+    monkeypatch.setattr(deployed, "configure", interrupt)
+
+    with (
+        pytest.raises(AsyncstreamError, match=r"not put back, .*: arn:.*:ThreadsFunction \(512 MB\)"),
+        functions,
+    ):
+        pass
+
+
+def test_what_lambda_refuses_as_too_much_runs_is_asked_for_again(
+    stack: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    refusals = [
+        Refused(429, "TooManyRequestsException", "Rate Exceeded."),
+        Refused(429, "TooManyRequestsException", "Rate Exceeded."),
+    ]
+    answer = _Handler._invoke
+
+    def invoke(self: _Handler, *given: Any) -> None:
+        if refusals:
+            raise refusals.pop()
+        answer(self, *given)
+
+    monkeypatch.setattr(_Handler, "_invoke", invoke)
+    monkeypatch.setattr(deployed, "THROTTLED_SECONDS", (0.0, 0.0))
+    read = read_stack(stack, variants.deployed())
+    threads = next(variant for variant in variants.deployed() if variant.way.name == "threads")
+    with DeployedFunctions(read, traced=False) as functions:
+        answered = functions.invoke(threads, None, {"files": []})
+        refusals += [Refused(429, "TooManyRequestsException", "Rate Exceeded.")] * 3
+        with pytest.raises(AsyncstreamError, match="Rate Exceeded"):
+            functions.invoke(threads, None, {"files": []})
+
+    assert isinstance(answered, Failure)
+    assert answered.error.startswith("InputError: the event is malformed at $.files")
 
 
 def test_an_invocation_is_waited_for_as_long_as_it_may_take_and_is_not_made_twice(stack: str) -> None:

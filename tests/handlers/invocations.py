@@ -18,6 +18,7 @@ class Context:
     """What the handlers use of Lambda's context object."""
 
     milliseconds: int
+    aws_request_id: str = "8476a536-e9f4-11e8-9739-2dfe598c3fcd"
 
     def get_remaining_time_in_millis(self) -> int:
         return self.milliseconds

@@ -154,8 +154,9 @@ class TestSqs:
             {"files": [{"source": "s3://raw/a", "destination": "s3://clean/a"}], "report_uri": "s3://b/r"},
             {"Records": [{"eventSource": "aws:s3", "eventName": "ObjectRemoved:Delete"}]},
             [],
+            "[" * 3000,
         ],
-        ids=["no JSON", "empty list", "report", "deleted", "list"],
+        ids=["no JSON", "empty list", "report", "deleted", "list", "nested"],
     )
     def test_a_malformed_one_fails_itself_and_says_why_in_the_log(
         self, deliver: Deliver, source: str, caplog: pytest.LogCaptureFixture, body: Any

@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from botocore.exceptions import ClientError
 
 from asyncstream.lab.xray import XRayReceiver, read_trace, read_traces
 from asyncstream.report.spans import Trace
@@ -223,3 +224,17 @@ def test_many_traces_are_read_five_at_a_time_and_those_that_are_not_there_are_le
     assert sorted(found) == [each for each in ids if each != "1-0-3"]
     assert [found[each].id for each in found] == list(found)
     assert asked[:2] == [ids[:5], ids[5:]]
+
+
+def test_what_was_read_before_x_ray_refused_counts() -> None:
+    replies: list[Any] = [{"Traces": [{"Id": "1-0-0", "Segments": [{"Document": json.dumps(ROOT_OPEN)}]}]}]
+
+    class Api:
+        def batch_get_traces(self, TraceIds: list[str]) -> Any:  # noqa: N803
+            if replies:
+                return replies.pop()
+            raise ClientError({"Error": {"Code": "ThrottledException"}}, "BatchGetTraces")
+
+    assert list(read_traces(Api(), ["1-0-0"], poll_seconds=0.0)) == ["1-0-0"]
+    with pytest.raises(ClientError):
+        read_traces(Api(), ["1-0-0"])

@@ -20,6 +20,7 @@ from asyncstream.results import FileResult, TransferReport
 
 COMMITTED = Path(asyncstream.events.__file__).with_name("schema.json")
 LARGEST_REPLY = 256 * 1024
+INVOKED = direct.Invoked("8476a536-e9f4-11e8-9739-2dfe598c3fcd", 0.25)
 
 PAIR = {"source": "s3://raw/a", "destination": "s3://clean/a"}
 BY_PREFIX = {"source_prefix": "s3://raw/in/", "destination": "s3://clean/out/"}
@@ -239,10 +240,11 @@ def test_a_reply_tells_status_totals_and_failures(
     counts: tuple[int, int, int],
     reply_schema: jsonschema.Draft202012Validator,
 ) -> None:
-    reply = sent(direct.reply_to(report(files), 0.25))
+    reply = sent(direct.reply_to(report(files), INVOKED))
 
     reply_schema.validate(reply)
     assert reply["status"] == status
+    assert (reply["request_id"], reply["totals"]["cpu_seconds"]) == (INVOKED.request_id, 0.25)
     totals = reply["totals"]
     assert (totals["files"], totals["copied"], totals["failed"]) == counts
     assert (totals["bytes"], totals["seconds"]) == (5 * counts[1], 1.235)
@@ -258,7 +260,7 @@ def test_a_failure_tells_its_class_its_message_and_its_notes_and_no_traceback() 
     assert result.error is not None
     result.error.add_note("upload u could not be aborted")
 
-    [row] = sent(direct.reply_to(report([result]), 0.25))["failures"]
+    [row] = sent(direct.reply_to(report([result]), INVOKED))["failures"]
 
     assert row["error"] == {"type": "ServiceBusy", "message": "slow down; upload u could not be aborted"}
     assert (row["source"], row["destination"], row["attempts"]) == ("s3://raw/b", "s3://clean/b", 4)
@@ -267,8 +269,8 @@ def test_a_failure_tells_its_class_its_message_and_its_notes_and_no_traceback() 
 def test_a_report_that_was_written_is_named_and_one_that_was_not_is_said(
     reply_schema: jsonschema.Draft202012Validator,
 ) -> None:
-    written = sent(direct.reply_to(report([copied()]), 0.25, "s3://clean/r.json"))
-    denied = sent(direct.reply_to(report([copied()]), 0.25, "s3://clean/r.json", AccessDenied("no")))
+    written = sent(direct.reply_to(report([copied()]), INVOKED, "s3://clean/r.json"))
+    denied = sent(direct.reply_to(report([copied()]), INVOKED, "s3://clean/r.json", AccessDenied("no")))
 
     reply_schema.validate(written)
     reply_schema.validate(denied)
@@ -301,7 +303,7 @@ def test_a_reply_stays_under_256_kb_and_counts_what_it_leaves_out(
     key = (character * MAX_KEY_BYTES)[: (key_bytes - 6) // len(character.encode())]
     results = [failed(f"{number:05}-{key}", character * message) for number in range(count)]
 
-    reply = msgspec.to_builtins(direct.reply_to(report(results), 0.25))
+    reply = msgspec.to_builtins(direct.reply_to(report(results), INVOKED))
 
     # As Python's runtimes from 3.12 on encode it, and as states of Step Functions count it.
     assert len(json.dumps(reply, ensure_ascii=False).encode()) < LARGEST_REPLY
@@ -314,7 +316,7 @@ def test_a_reply_of_5000_failures_stays_under_256_kb_also_where_json_is_ascii(ch
     key = character * (1000 // len(character.encode()))
     results = [failed(f"{number:05}-{key}", f"GetObject {key}") for number in range(5000)]
 
-    reply = msgspec.to_builtins(direct.reply_to(report(results), 0.25))
+    reply = msgspec.to_builtins(direct.reply_to(report(results), INVOKED))
 
     size = len(json.dumps(reply).encode())
     assert size < LARGEST_REPLY

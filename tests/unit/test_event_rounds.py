@@ -6,7 +6,8 @@ import hypothesis.strategies as st
 from hypothesis import given
 
 from asyncstream import InputError, S3Object, S3Prefix
-from asyncstream.events.items import Item, rounds
+from asyncstream.events.items import Item
+from asyncstream.events.rounds import rounds
 from asyncstream.jobs import Pair
 
 

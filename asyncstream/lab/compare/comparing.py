@@ -57,7 +57,11 @@ def compare(settings: Settings, display: Display) -> Comparison:
 
 
 def _with_traces(done: Done, functions: Functions) -> tuple[Done, str | None]:
-    runs, untraced = functions.with_traces([run for _, run in done])
+    """What was measured, with its traces; Ctrl-C ends the waiting for them, and nothing else is missing."""
+    try:
+        runs, untraced = functions.with_traces([run for _, run in done])
+    except KeyboardInterrupt:
+        return done, CTRL_C
     return [(turn, run) for (turn, _), run in zip(done, runs, strict=True)], untraced
 
 

@@ -18,9 +18,9 @@ from botocore.exceptions import BotoCoreError, ClientError
 from msgspec.structs import replace
 
 from asyncstream.errors import AsyncstreamError, InputError
-from asyncstream.lab.compare.functions import configure, invoke
+from asyncstream.lab.compare.functions import RUN_VARIABLE, configure, invoke
 from asyncstream.lab.compare.sdk_errors import said_in_one_line
-from asyncstream.lab.compare.stack import RUN_VARIABLE, DeployedFunction, Stack
+from asyncstream.lab.compare.stack import DeployedFunction, Stack, run_mark
 from asyncstream.lab.compare.variants import Variant
 from asyncstream.lab.sandbox.log import Report, read_report
 from asyncstream.lab.xray import read_traces
@@ -33,6 +33,9 @@ TRACE_SECONDS, TRACE_POLL_SECONDS = 60.0, 2.0
 # The span that asyncstream.tracing sends of every transfer; Lambda's own are there before it.
 AWAITED = "asyncstream"
 LOG_SECONDS, LOG_POLL_SECONDS = 15.0, 0.5
+# This clock may be ahead of the log's.
+LOG_MARGIN_SECONDS = 60.0
+THROTTLED_SECONDS = (1.0, 2.0, 4.0, 8.0)
 
 
 class DeployedFunctions:
@@ -49,7 +52,7 @@ class DeployedFunctions:
         self._stack = stack
         self._traced = traced
         self._runs = 0
-        self._changed: set[str] = set()
+        self._changed: dict[str, DeployedFunction] = {}
         self._undo = ExitStack()
         with said_in_one_line(AsyncstreamError):
             self._control = self._client("lambda")
@@ -68,13 +71,13 @@ class DeployedFunctions:
         self._begin_anew(function, memory_mb)
         self._trace_id = f"1-{int(time.time()):08x}-{os.urandom(12).hex()}"
         began = time.time()
-        reply, payload, problem = invoke(self._invoker, function.arn, event)
+        reply, payload, problem = self._invoke(function, event)
         if problem is not None:
             return Failure(problem)
         totals = payload["totals"]
-        if "cpu_seconds" not in totals:
+        if "request_id" not in payload:
             return Failure("InputError: the function has another version of asyncstream: deploy it again")
-        report = self._report(function, reply, began)
+        report = self._report(function, reply, payload["request_id"], began)
         return Run(
             seconds=report.seconds,
             cpu_seconds=totals["cpu_seconds"],
@@ -113,8 +116,19 @@ class DeployedFunctions:
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
-        """Put back what was changed."""
-        self._undo.close()
+        """Put back what was changed.
+
+        Raises:
+            AsyncstreamError: that failed, or was interrupted; it names what is left.
+        """
+        try:
+            self._undo.close()
+        except (AsyncstreamError, KeyboardInterrupt) as problem:
+            left = ", ".join(f"{each.arn} ({each.memory_mb} MB)" for each in self._changed.values())
+            raise AsyncstreamError(
+                f"functions were not put back, which the next comparison of the stack does: {left}: "
+                f"{problem or 'interrupted'}"
+            ) from problem
 
     def _client(self, service: str, **settings: Any) -> Any:
         client = boto3.client(service, **settings)
@@ -124,14 +138,16 @@ class DeployedFunctions:
     def _begin_anew(self, function: DeployedFunction, memory_mb: int | None) -> None:
         """Have Lambda start a new environment for the next invocation, as it does after a change."""
         if function.arn not in self._changed:
-            self._changed.add(function.arn)
+            self._changed[function.arn] = function
             self._undo.callback(self._put_back, function)
         self._runs += 1
         configure(
             self._control,
             function.arn,
             MemorySize=memory_mb or function.memory_mb,
-            Environment={"Variables": {**function.environment, RUN_VARIABLE: str(self._runs)}},
+            Environment={
+                "Variables": {**function.environment, RUN_VARIABLE: run_mark(self._runs, function.memory_mb)}
+            },
         )
 
     def _put_back(self, function: DeployedFunction) -> None:
@@ -141,13 +157,29 @@ class DeployedFunctions:
             MemorySize=function.memory_mb,
             Environment={"Variables": dict(function.environment)},
         )
+        del self._changed[function.arn]
+
+    def _invoke(
+        self, function: DeployedFunction, event: Mapping[str, Any]
+    ) -> tuple[Mapping[str, Any], Any, str | None]:
+        """Invoke it, once: only what Lambda refused at once, as too much is running, is asked for again."""
+        for seconds in THROTTLED_SECONDS:
+            try:
+                return invoke(self._invoker, function.arn, event)
+            except AsyncstreamError as error:
+                if not isinstance(error.__cause__, self._invoker.exceptions.TooManyRequestsException):
+                    raise
+                time.sleep(seconds)
+        return invoke(self._invoker, function.arn, event)
 
     def _add_trace_header(self, params: Any, **_: Any) -> None:
         """Ask that this invocation be sampled, or not, whatever the account's rules say."""
         sampled = int(self._traced)
         params["headers"]["X-Amzn-Trace-Id"] = f"Root={self._trace_id};Sampled={sampled}"
 
-    def _report(self, function: DeployedFunction, reply: Mapping[str, Any], began: float) -> Report:
+    def _report(
+        self, function: DeployedFunction, reply: Mapping[str, Any], request_id: str, began: float
+    ) -> Report:
         """Lambda's report: at the end of the log that came with the reply, else in the log group.
 
         Raises:
@@ -164,13 +196,16 @@ class DeployedFunctions:
                         f"Lambda reported nothing of {function.arn}, neither in its reply nor in "
                         f"{function.log_group}; its system log level must be INFO: {error}"
                     ) from None
-            log = self._logged_since(function.log_group, began)
+            log = self._logged(function.log_group, request_id, began)
             if not log:
                 time.sleep(LOG_POLL_SECONDS)
 
-    def _logged_since(self, log_group: str, began: float) -> str:
+    def _logged(self, log_group: str, request_id: str, began: float) -> str:
+        """What the group has of the invocation: other functions log there too."""
         with said_in_one_line(AsyncstreamError, f"the log group {log_group} cannot be read"):
             pages = self._logs.get_paginator("filter_log_events").paginate(
-                logGroupName=log_group, startTime=int(began * 1000)
+                logGroupName=log_group,
+                startTime=int((began - LOG_MARGIN_SECONDS) * 1000),
+                filterPattern=f'"{request_id}"',
             )
             return "\n".join(event["message"].rstrip("\n") for page in pages for event in page["events"])

@@ -15,6 +15,7 @@ from typing import Any, Self
 
 import boto3
 from botocore.config import Config
+from botocore.exceptions import ClientError
 
 from asyncstream.errors import S3Error
 from asyncstream.lab.compare.sdk_errors import said_in_one_line
@@ -163,10 +164,28 @@ class EndpointTestbed:
     def _delete(self, bucket: str, prefix: str) -> None:
         for upload in self._open_uploads(bucket, prefix):
             self._s3.abort_multipart_upload(Bucket=bucket, Key=upload["Key"], UploadId=upload["UploadId"])
-        keys = [{"Key": key} for key in self._keys(bucket, prefix)]
+        keys = self._with_versions(bucket, prefix)
         for start in range(0, len(keys), KEYS_A_DELETE):
             batch = {"Objects": keys[start : start + KEYS_A_DELETE], "Quiet": True}
-            self._s3.delete_objects(Bucket=bucket, Delete=batch)
+            failed = self._s3.delete_objects(Bucket=bucket, Delete=batch).get("Errors")
+            if failed:  # which a reply of 200 may have
+                told = f"{failed[0].get('Code')}: {failed[0].get('Message')}"
+                raise S3Error(
+                    f"{len(failed):,} objects under s3://{bucket}/{prefix} were not deleted: {told}"
+                )
+
+    def _with_versions(self, bucket: str, prefix: str) -> list[dict[str, str]]:
+        """All that is to be deleted: in a versioned bucket what lies under each key would stay, and cost."""
+        try:
+            pages = self._s3.get_paginator("list_object_versions").paginate(Bucket=bucket, Prefix=prefix)
+            return [
+                {"Key": row["Key"], "VersionId": row["VersionId"]}
+                for page in pages
+                for kind in ("Versions", "DeleteMarkers")
+                for row in page.get(kind, ())
+            ]
+        except ClientError:  # the server knows no versions, or does not let us see them
+            return [{"Key": key} for key in self._keys(bucket, prefix)]
 
     def _keys(self, bucket: str, prefix: str) -> Iterator[str]:
         pages = self._s3.get_paginator("list_objects_v2").paginate(Bucket=bucket, Prefix=prefix)

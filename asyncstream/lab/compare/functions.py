@@ -13,6 +13,9 @@ from asyncstream.lab.compare.sdk_errors import said_in_one_line
 from asyncstream.lab.compare.variants import Variant
 from asyncstream.report.measurement import Failure, Run
 
+# A variable whose value changes from run to run, so that Lambda begins each in a new environment.
+RUN_VARIABLE = "COMPARISON_RUN"
+
 
 class Functions(Protocol):
     """A function for each variant; `limits` tells how they are held to their size."""
@@ -35,8 +38,10 @@ def configure(client: Any, name: str, **settings: Any) -> None:
         AsyncstreamError: that failed.
     """
     with said_in_one_line(AsyncstreamError, f"the function {name} cannot be configured"):
+        updated = client.get_waiter("function_updated_v2")
+        updated.wait(FunctionName=name)  # Lambda refuses a change while it makes another
         client.update_function_configuration(FunctionName=name, **settings)
-        client.get_waiter("function_updated_v2").wait(FunctionName=name)
+        updated.wait(FunctionName=name)
 
 
 def invoke(client: Any, name: str, event: Mapping[str, Any]) -> tuple[Any, Mapping[str, Any], str | None]:

@@ -5,7 +5,7 @@ from collections.abc import Mapping, Sequence
 from types import TracebackType
 from typing import Any, Self
 
-from asyncstream.lab.compare.functions import configure, invoke
+from asyncstream.lab.compare.functions import RUN_VARIABLE, configure, invoke
 from asyncstream.lab.compare.variants import Variant
 from asyncstream.lab.sandbox import Function, Sandbox
 from asyncstream.lab.sandbox.log import read_report
@@ -51,7 +51,7 @@ class SandboxedFunctions:
         self._runs += 1
         # Lambda begins new environments when the configuration changes, so it does.
         settings: dict[str, Any] = {
-            "Environment": {"Variables": {**self._environment, "COMPARISON_RUN": str(self._runs)}}
+            "Environment": {"Variables": {**self._environment, RUN_VARIABLE: str(self._runs)}}
         }
         if memory_mb is not None:
             settings["MemorySize"] = memory_mb

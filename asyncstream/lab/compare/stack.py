@@ -8,6 +8,7 @@ import boto3
 from msgspec import Struct
 
 from asyncstream.errors import AsyncstreamError, InputError
+from asyncstream.lab.compare.functions import RUN_VARIABLE
 from asyncstream.lab.compare.sdk_errors import said_in_one_line
 from asyncstream.lab.compare.variants import Variant
 from asyncstream.locations import S3Prefix
@@ -15,10 +16,6 @@ from asyncstream.report.prices import Architecture
 
 # A stack that is being changed, or that failed to be made, has no functions to rely on.
 READY = ("CREATE_COMPLETE", "UPDATE_COMPLETE", "UPDATE_ROLLBACK_COMPLETE", "IMPORT_COMPLETE")
-
-# Its value changes from run to run, so that each begins in a new environment. One that is there already was
-# left by a comparison that was killed.
-RUN_VARIABLE = "COMPARISON_RUN"
 
 
 class DeployedFunction(Struct, frozen=True, kw_only=True):
@@ -128,15 +125,26 @@ def _function(lambda_: Any, arn: str) -> DeployedFunction:
     if "Error" in environment:
         problem = environment["Error"].get("Message", "?")
         raise InputError(f"the variables of {arn} cannot be read, so not be kept: {problem}")
+    variables = dict(environment.get("Variables", {}))
+    # Left by a comparison that was killed; it tells the size that the function had before.
+    left = variables.pop(RUN_VARIABLE, None)
     return DeployedFunction(
         arn=arn,
-        memory_mb=told["MemorySize"],
+        memory_mb=told["MemorySize"] if left is None else size_before(left),
         timeout=told["Timeout"],
-        environment={
-            name: value for name, value in environment.get("Variables", {}).items() if name != RUN_VARIABLE
-        },
+        environment=variables,
         architecture=told["Architectures"][0],
         runtime=told["Runtime"],
         traced=told.get("TracingConfig", {}).get("Mode") == "Active",
         log_group=told["LoggingConfig"]["LogGroup"],
     )
+
+
+def run_mark(run: int, memory_mb: int) -> str:
+    """The value of `RUN_VARIABLE` in a function that had that size before the comparison."""
+    return f"{run} of {memory_mb} MB"
+
+
+def size_before(mark: str) -> int:
+    """The size that a `run_mark` tells."""
+    return int(mark.split()[2])

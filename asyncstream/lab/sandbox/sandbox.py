@@ -42,6 +42,11 @@ class Sandbox:
     Args:
         functions: which ones; their settings can be changed by UpdateFunctionConfiguration.
         daemon_address: X-Ray's daemon at `host:port`; None: no function is traced.
+
+    Attributes:
+        endpoint_url: Lambda's API.
+        update_seconds: how long a change of a function is in progress, and no other is taken: by default no
+            time, in Lambda a second or more.
     """
 
     def __init__(self, functions: Sequence[Function], *, daemon_address: str | None = None) -> None:
@@ -49,6 +54,8 @@ class Sandbox:
 
         self._functions = {function.name: function for function in functions}
         self._daemon = daemon_address
+        self.update_seconds = 0.0
+        self._updated: dict[str, float] = {}
         self._limits = open_limits()
         self._lock = threading.Lock()
         self._idle: list[Environment] = []
@@ -88,9 +95,14 @@ class Sandbox:
         """The function of this name as it is configured now."""
         return self._functions.get(name)
 
+    def is_updating(self, name: str) -> bool:
+        """Whether the last change of a function is still in progress."""
+        return time.monotonic() < self._updated.get(name, 0.0)
+
     def configure(self, name: str, **changes: Any) -> Function:
         """Change a function's settings: its next invocation begins a new environment, as in Lambda."""
         function = self._functions[name] = replace(self._functions[name], **changes)
+        self._updated[name] = time.monotonic() + self.update_seconds
         with self._lock:
             outdated = [environment for environment in self._idle if environment.function.name == name]
             self._idle = [environment for environment in self._idle if environment not in outdated]

@@ -90,12 +90,11 @@ class _Handler(BaseHTTPRequestHandler):
             if (method, match[2]) == ("POST", "/invocations"):
                 self._invoke(function, body)
             elif (method, match[2]) == ("PUT", "/configuration"):
-                changed = self.server.sandbox.configure(function.name, **changes(json.loads(body or b"{}")))
-                self._reply_json(200, configuration(changed))
+                self._configure(function, body)
             elif (method, match[2]) == ("GET", "/configuration"):
-                self._reply_json(200, configuration(function))
+                self._reply_json(200, self._configuration(function))
             elif (method, match[2]) == ("GET", ""):
-                self._reply_json(200, {"Configuration": configuration(function)})
+                self._reply_json(200, {"Configuration": self._configuration(function)})
             else:
                 raise Refused(404, "UnknownOperationException", f"{method} {self.path} is not served here")
         except Refused as error:
@@ -107,6 +106,18 @@ class _Handler(BaseHTTPRequestHandler):
         if function is None:
             raise Refused(404, "ResourceNotFoundException", f"Function not found: {name}")
         return function
+
+    def _configure(self, function: Function, body: bytes) -> None:
+        if self.server.sandbox.is_updating(function.name):
+            message = (
+                "The operation cannot be performed at this time. An update is in progress for resource: "
+            )
+            raise Refused(409, "ResourceConflictException", message + function.arn)
+        changed = self.server.sandbox.configure(function.name, **changes(json.loads(body or b"{}")))
+        self._reply_json(200, self._configuration(changed))
+
+    def _configuration(self, function: Function) -> dict[str, Any]:
+        return configuration(function, updating=self.server.sandbox.is_updating(function.name))
 
     def _invoke(self, function: Function, payload: bytes) -> None:
         kind = self.headers.get("X-Amz-Invocation-Type", "RequestResponse")
@@ -184,7 +195,7 @@ def _within(name: str, value: int, least: int, most: int) -> int:
     raise Refused(400, "InvalidParameterValueException", message)
 
 
-def configuration(function: Function) -> dict[str, Any]:
+def configuration(function: Function, *, updating: bool) -> dict[str, Any]:
     """A function as GetFunctionConfiguration tells it; pure."""
     return {
         "FunctionName": function.name,
@@ -196,7 +207,7 @@ def configuration(function: Function) -> dict[str, Any]:
         "Environment": {"Variables": dict(function.environment)},
         "TracingConfig": {"Mode": "Active" if function.tracing else "PassThrough"},
         "State": "Active",
-        "LastUpdateStatus": "Successful",
+        "LastUpdateStatus": "InProgress" if updating else "Successful",
         "PackageType": "Zip",
         "Runtime": f"python{sys.version_info.major}.{sys.version_info.minor}",
         "Architectures": ["arm64" if platform.machine() == "aarch64" else "x86_64"],

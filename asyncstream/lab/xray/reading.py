@@ -4,6 +4,8 @@ import time
 from collections.abc import Callable, Iterable, Sequence
 from typing import Any
 
+from botocore.exceptions import ClientError
+
 from asyncstream.report.spans import Span, Trace
 from asyncstream.report.xray import trace_of
 
@@ -38,13 +40,21 @@ def read_traces(
             senders, some of them later.
         clock: seconds, monotonic.
         sleep: waits so many seconds.
+
+    Raises:
+        ClientError: nothing at all could be read.
     """
     end = clock() + seconds
     found: dict[str, Trace] = {}
     seen: dict[str, int] = {}
     missing = list(trace_ids)
     while missing:
-        found |= _read(api, missing)
+        try:
+            found |= _read(api, missing)
+        except ClientError:
+            if not found:
+                raise
+            break  # what there is by then is worth more than nothing
         counts = {trace_id: _spans_if_complete(found.get(trace_id), awaited) for trace_id in missing}
         missing = [each for each in missing if counts[each] == 0 or counts[each] != seen.get(each)]
         seen = counts
