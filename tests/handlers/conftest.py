@@ -8,8 +8,10 @@ from typing import Any
 
 import jsonschema
 import pytest
+from deliveries import ODD, Deliver
 from invocations import BIG, Context, Invoke
 
+from asyncstream import AsyncstreamError
 from asyncstream.events.direct import schema
 from asyncstream.lab.s3 import LabS3
 from asyncstream.session import close_kept_sessions
@@ -71,3 +73,22 @@ def invoke(function: str, lab: LabS3) -> Invoke:
         return reply
 
     return invoke
+
+
+@pytest.fixture
+def deliver(function: str, lab: LabS3, source: str, target: str, monkeypatch: pytest.MonkeyPatch) -> Deliver:
+    """Invoke the deployed function: its reply, or the error that Lambda would keep the event for."""
+    monkeypatch.setenv("DEPLOYED_SOURCE", f"s3://{source}/")
+    monkeypatch.setenv("DEPLOYED_DESTINATION", f"s3://{target}/out/")
+    monkeypatch.setenv("DEPLOYED_TRIGGER", f"s3://{source}/in/")
+    handler = import_module(f"handlers.{function}").handler
+    lab.declare(source, [(ODD, 77)])
+
+    def deliver(event: Any, seconds: float = 60) -> Any:
+        lab.reset_stats()
+        try:
+            return json.loads(json.dumps(handler(event, Context(int(seconds * 1000)))))
+        except AsyncstreamError as error:
+            return f"{type(error).__name__}: {error}"
+
+    return deliver

@@ -1,44 +1,16 @@
 """The four functions invoked by each trigger: exactly what it gets back, and what was copied."""
 
 import json
-from collections.abc import Callable
-from importlib import import_module
 from typing import Any
 
 import pytest
 import trigger_events
-from invocations import Context
+from deliveries import ODD, Deliver, copied
 from trigger_events import object_created, s3_batch, s3_put, sqs
 
-from asyncstream import AsyncstreamError
 from asyncstream.lab.s3 import LabS3
 
-ODD = "in/ä b+c%20?#.csv"
-Deliver = Callable[..., Any]
 TEST_EVENT = {"Service": "Amazon S3", "Event": "s3:TestEvent", "Bucket": "raw"}
-
-
-@pytest.fixture
-def deliver(function: str, lab: LabS3, source: str, target: str, monkeypatch: pytest.MonkeyPatch) -> Deliver:
-    """Invoke the deployed function: its reply, or the error that Lambda would keep the event for."""
-    monkeypatch.setenv("DEPLOYED_SOURCE", f"s3://{source}/")
-    monkeypatch.setenv("DEPLOYED_DESTINATION", f"s3://{target}/out/")
-    monkeypatch.setenv("DEPLOYED_TRIGGER", f"s3://{source}/in/")
-    handler = import_module(f"handlers.{function}").handler
-    lab.declare(source, [(ODD, 77)])
-
-    def deliver(event: Any, seconds: float = 60) -> Any:
-        lab.reset_stats()
-        try:
-            return json.loads(json.dumps(handler(event, Context(int(seconds * 1000)))))
-        except AsyncstreamError as error:
-            return f"{type(error).__name__}: {error}"
-
-    return deliver
-
-
-def copied(lab: LabS3, target: str) -> set[str]:
-    return {key.removeprefix("out/") for key in lab.checksums(target)}
 
 
 MISSING = "SourceNotFound: GetObject s3://{source}/in/none: there is no such object"
@@ -360,67 +332,3 @@ class TestStepFunctions:
 def test_unknown_sources_are_refused_by_name(deliver: Deliver, lab: LabS3, event: Any, named: str) -> None:
     assert deliver(event).startswith(f"InputError: the event's records are {named}")
     assert lab.stats()["operations"] == {}
-
-
-class TestOutsideTheDeployment:
-    @pytest.mark.parametrize(
-        "event",
-        [
-            s3_put("elsewhere", "in/000000"),
-            object_created("elsewhere", "in/000000"),
-            {"Items": [{"source": "s3://elsewhere/a"}], "must_succeed": True},
-        ],
-    )
-    def test_no_other_bucket_is_read(self, deliver: Deliver, lab: LabS3, event: Any) -> None:
-        assert "is outside s3://source-" in deliver(event)
-        assert lab.stats()["operations"] == {}
-
-    def test_nothing_else_is_written(self, deliver: Deliver, lab: LabS3, source: str, target: str) -> None:
-        place = f"s3://{target}/elsewhere"
-        file = {"source": f"s3://{source}/in/000000", "destination": place}
-        told = [
-            deliver({"files": [file]})["error"]["message"],
-            deliver({"Items": [file], "must_succeed": True}),
-            deliver({"source_prefix": f"s3://{source}/", "destination": place})["error"]["message"],
-            deliver({"files": [file | {"destination": f"s3://{target}/out/a"}], "report_uri": place})[
-                "error"
-            ]["message"],
-        ]
-
-        assert all(f"{place} is outside s3://{target}/out/" in text for text in told)
-        assert lab.stats()["operations"] == {}
-
-    @pytest.mark.parametrize("written", ["in/", "", "in/deeper/", "i"])
-    def test_a_function_does_not_invoke_itself(
-        self, deliver: Deliver, source: str, monkeypatch: pytest.MonkeyPatch, written: str
-    ) -> None:
-        monkeypatch.setenv("DEPLOYED_DESTINATION", f"s3://{source}/{written}")
-        prefixes = {"source_prefix": f"s3://{source}/big/", "destination": f"s3://{source}/{written}"}
-
-        assert "is where a new object invokes this function" in deliver(prefixes)["error"]["message"]
-        if written != "i":  # of one object it is known where it goes: beside the trigger's prefix
-            told = deliver(s3_put(source, "in/000000"))
-            assert "is where a new object invokes" in told or "source and destination are the same" in told
-
-    def test_beside_the_triggers_prefix_the_same_bucket_is_written(
-        self, deliver: Deliver, lab: LabS3, source: str, monkeypatch: pytest.MonkeyPatch
-    ) -> None:
-        monkeypatch.setenv("DEPLOYED_DESTINATION", f"s3://{source}/clean/")
-
-        assert deliver(s3_put(source, "in/000000")) == {"copied": 1, "bytes": 1000}
-        assert "clean/in/000000" in lab.checksums(source)
-
-    def test_without_a_destination_triggers_are_told_what_to_set(
-        self, deliver: Deliver, source: str, monkeypatch: pytest.MonkeyPatch
-    ) -> None:
-        monkeypatch.delenv("DEPLOYED_DESTINATION")
-
-        for event in (s3_put(source, "in/000000"), s3_batch(source, "in/000000")):
-            assert "set DEPLOYED_DESTINATION, such as s3://clean/" in deliver(event)
-
-    def test_a_deployment_that_cannot_be_read_is_told(
-        self, deliver: Deliver, source: str, monkeypatch: pytest.MonkeyPatch
-    ) -> None:
-        monkeypatch.setenv("DEPLOYED_SOURCE", "raw")
-
-        assert "DEPLOYED_SOURCE='raw': 'raw' is not an S3 URI" in deliver(s3_put(source, "in/000000"))
