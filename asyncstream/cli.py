@@ -93,7 +93,7 @@ def compare(options: argparse.Namespace) -> int:
     # Standard output has the table, unless it is to hold nothing but what was asked for.
     taken = any(path == "-" for path, _ in outputs)
     table.draw(comparison, sys.stderr if taken else sys.stdout)
-    if comparison.ended_early == comparing.CTRL_C:
+    if comparing.CTRL_C in (comparison.ended_early, comparison.untraced):
         return INTERRUPTED
     return FAILED if comparison.errors or comparison.ended_early else OK
 

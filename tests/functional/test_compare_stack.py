@@ -326,6 +326,21 @@ def test_an_invocation_is_waited_for_as_long_as_it_may_take_and_is_not_made_twic
     assert config.retries["total_max_attempts"] == 1
 
 
+def test_interrupted_while_it_waits_for_traces_it_shows_all_figures(
+    run: Callable[..., Ended], stack: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def interrupt(*_: Any, **__: Any) -> None:
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(deployed, "read_traces", interrupt)
+    done = run("compare", "--stack", stack, *TINY, "--variants", "sequential", "--no-repeat")
+
+    assert done.code == 130
+    assert "Traces are missing: Ctrl-C." in done.out
+    assert "Verified: every byte of 1 runs" in done.out
+    assert "Ended early" not in done.out
+
+
 class TestWhatIsNoStack:
     """Refused before anything is uploaded or changed."""
 
