@@ -2,6 +2,7 @@
 
 import json
 import os
+import shutil
 import subprocess
 import sys
 import time
@@ -10,7 +11,7 @@ from functools import cache
 from pathlib import Path
 
 import pytest
-from sam_builds import Build
+from sam_builds import ARCHITECTURE, RUNTIME_VERSION, Build
 
 
 @pytest.fixture(scope="session")
@@ -94,3 +95,30 @@ def sam_build(
         return Build(architecture, target, output)
 
     return sam_build
+
+
+@pytest.fixture(scope="session")
+def build_for(
+    sam_build: Callable[[str], Build], run: Callable[..., str], tmp_path_factory: pytest.TempPathFactory
+) -> Callable[[Path], Build]:
+    """`sam build` for this machine, to be run by that Python."""
+
+    @cache
+    def build_for(python: Path) -> Build:
+        build = sam_build(ARCHITECTURE)
+        version = run(python, "-c", "import sys; print(*sys.version_info[:2], sep='.')").strip()
+        if version == RUNTIME_VERSION:
+            return build
+        # A machine without the template's Python: the layer's packages once more, for the one it has.
+        other = Build(ARCHITECTURE, tmp_path_factory.mktemp(version) / "build", build.output)
+        shutil.copytree(build.directory, other.directory)
+        layer = other.directory / "DependencyLayer"
+        shutil.rmtree(layer)
+        layer.mkdir()
+        run(
+            *("make", "--makefile", f"deploy/{ARCHITECTURE}/Makefile", "build-DependencyLayer"),
+            *(f"ARTIFACTS_DIR={layer}", f"PYTHON_VERSION={version}", f"RUNTIME_PYTHON={python}"),
+        )
+        return other
+
+    return build_for

@@ -16,7 +16,7 @@ from queue import Empty
 from typing import Any
 
 import pytest
-from sam_builds import ARCHITECTURE, FUNCTIONS, RUNTIME_VERSION, Build
+from sam_builds import FUNCTIONS, Build
 
 from asyncstream import MiB
 from asyncstream.lab.s3 import LabS3
@@ -57,34 +57,10 @@ def version(run: Callable[..., str], runtime: Path) -> str:
 
 
 @pytest.fixture(params=FUNCTIONS)
-def artefact(request: pytest.FixtureRequest, directory_of: Callable[[str], Path]) -> Artefact:
+def artefact(request: pytest.FixtureRequest, build_for: Callable[[Path], Build], runtime: Path) -> Artefact:
     """Each function in turn."""
-    packages = directory_of("DependencyLayer") / "python"
-    return Artefact(FUNCTIONS[request.param], directory_of(request.param), packages)
-
-
-@pytest.fixture(scope="module")
-def directory_of(
-    version: str,
-    runtime: Path,
-    run: Callable[..., str],
-    request: pytest.FixtureRequest,
-    tmp_path_factory: pytest.TempPathFactory,
-) -> Callable[[str], Path]:
-    """Where a resource of the template was built, for this machine."""
-    if version == RUNTIME_VERSION:
-        sam_build: Callable[[str], Build] = request.getfixturevalue("sam_build")
-        return sam_build(ARCHITECTURE).directory.joinpath
-
-    # A machine without the template's Python: the same targets, for the one it has.
-    top = tmp_path_factory.mktemp("runtime")
-    for resource in (*FUNCTIONS, "DependencyLayer"):
-        (top / resource).mkdir()
-        run(
-            *("make", "--makefile", f"deploy/{ARCHITECTURE}/Makefile", f"build-{resource}"),
-            *(f"ARTIFACTS_DIR={top / resource}", f"PYTHON_VERSION={version}", f"RUNTIME_PYTHON={runtime}"),
-        )
-    return top.joinpath
+    build = build_for(runtime)
+    return Artefact(FUNCTIONS[request.param], build.directory / request.param, build.packages)
 
 
 @pytest.fixture(scope="module")
