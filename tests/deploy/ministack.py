@@ -7,7 +7,7 @@ It runs functions as processes of its own Python, takes `sam deploy`, and polls 
 import os
 import ssl
 import subprocess
-import time
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 from urllib.error import URLError
@@ -15,7 +15,7 @@ from urllib.request import urlopen
 
 import boto3
 import trustme
-from servers.base import free_port
+from servers.base import end, free_port, wait_until
 
 START_SECONDS = 60.0
 STOP_SECONDS = 2.0  # it waits for connections that are kept alive
@@ -89,22 +89,21 @@ class MiniStack:
     def __enter__(self) -> "MiniStack":
         """Return once requests are answered."""
         context = ssl.create_default_context(cafile=str(self._authority))
-        end = time.monotonic() + START_SECONDS
-        while True:
-            try:
-                with urlopen(f"{self.endpoint_url}/_ministack/health", context=context, timeout=5):
-                    return self
-            except (URLError, OSError):
-                if self._process.poll() is not None or time.monotonic() > end:
-                    self.__exit__()
-                    raise AssertionError(f"MiniStack did not start:\n{self._log.read_text()}") from None
-                time.sleep(0.1)
+
+        def answers() -> bool:
+            assert self._process.poll() is None, f"MiniStack did not start:\n{self._log.read_text()}"
+            with suppress(URLError, OSError):
+                urlopen(f"{self.endpoint_url}/_ministack/health", context=context, timeout=5).close()
+                return True
+            return False
+
+        try:
+            wait_until(answers, START_SECONDS)
+        except BaseException:
+            self.__exit__()
+            raise
+        return self
 
     def __exit__(self, *_: object) -> None:
         """End it, and the functions with it."""
-        self._process.terminate()
-        try:
-            self._process.wait(STOP_SECONDS)
-        except subprocess.TimeoutExpired:
-            self._process.kill()
-            self._process.wait()
+        end(self._process, STOP_SECONDS)

@@ -4,7 +4,6 @@ import json
 import os
 import subprocess
 import sys
-import time
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
@@ -13,6 +12,7 @@ from typing import Any
 import pytest
 from ministack import MiniStack
 from sam_builds import ARCHITECTURE, Build
+from servers.base import wait_until
 
 # MiniStack knows no metric math, which the alarms consist of.
 PARAMETERS = [f"Architecture={ARCHITECTURE}", "Alarms=no", "Trigger=yes"]
@@ -58,7 +58,7 @@ class Deployed:
         return {each["FunctionName"]: (each["MemorySize"], each["Environment"]) for each in listed}
 
     def wait_for_copies(self, *keys: str) -> None:
-        wait_for(lambda: set(keys) <= self.copies().keys(), f"{keys} are not all among the copies")
+        wait_until(lambda: set(keys) <= self.copies().keys(), WAIT_SECONDS)
 
     def run(self, kind: str, **given: Any) -> Any:
         """The state machine's output."""
@@ -67,17 +67,10 @@ class Deployed:
             stateMachineArn=self.outputs["ManyFilesArn"], input=json.dumps({"kind": kind, **given})
         )["executionArn"]
         told = states.describe_execution
-        wait_for(lambda: told(executionArn=arn)["status"] != "RUNNING", "the execution runs on")
+        wait_until(lambda: told(executionArn=arn)["status"] != "RUNNING", WAIT_SECONDS)
         execution = told(executionArn=arn)
         assert execution["status"] == "SUCCEEDED", execution
         return json.loads(execution["output"])
-
-
-def wait_for(condition: Callable[[], bool], told: str) -> None:
-    end = time.monotonic() + WAIT_SECONDS
-    while not condition():
-        assert time.monotonic() < end, told
-        time.sleep(0.1)
 
 
 @pytest.fixture(scope="module")
@@ -240,7 +233,7 @@ def dead_letters(stack: Deployed, count: int) -> list[str]:
             found.append(message["Body"])
         return len(found) >= count
 
-    wait_for(received, f"no {count} dead letters but {found}")
+    wait_until(received, WAIT_SECONDS)
     return found
 
 

@@ -170,12 +170,7 @@ class ServerProcess(S3Server):
         wait_until(lambda: self._answers(port), START_SECONDS)
 
     def stop(self) -> None:
-        self._process.terminate()
-        try:
-            self._process.wait(STOP_SECONDS)
-        except subprocess.TimeoutExpired:
-            self._process.kill()
-            self._process.wait()
+        end(self._process, STOP_SECONDS)
 
     def _answers(self, port: int) -> bool:
         if self._process.poll() is not None:
@@ -194,6 +189,16 @@ def free_port() -> int:
         chosen.bind(("127.0.0.1", 0))
         port: int = chosen.getsockname()[1]
         return port
+
+
+def end(process: subprocess.Popen[bytes], seconds: float) -> None:
+    """End a process; if it takes longer than that to end itself, at once."""
+    process.terminate()
+    try:
+        process.wait(seconds)
+    except subprocess.TimeoutExpired:
+        process.kill()
+        process.wait()
 
 
 def wait_until(condition: Any, seconds: float) -> None:
