@@ -1,4 +1,4 @@
-"""The memory cap as arithmetic: how many slots fit, and what is reserved now; used by the coordinator.
+"""The memory cap as arithmetic: how many slots fit, are used and what is reserved; used by the coordinator.
 
 A part in flight costs a stated number of bytes, told by the transport that moves it. Reserving happens
 before work starts and in plan order, by one owner: so no lock, and no deadlock.
@@ -25,6 +25,33 @@ def slots_within(memory_limit: int, slot_bytes: int, max_concurrency: int) -> in
             "bytes here. Raise memory_limit, or lower chunk_size where the engine is not asyncio."
         )
     return slots
+
+
+class SlotLimit:
+    """How many of the slots are used: fewer while S3 asks for fewer requests, then more again, one by one.
+
+    Additive increase, multiplicative decrease (RFC 5681), by tasks instead of packets.
+    """
+
+    def __init__(self, slots: int) -> None:
+        self.allowed = slots
+        self._slots = slots
+        self._until_more = 0
+        self._spared = 0
+
+    def ended(self, slowed: bool) -> None:
+        """A task has ended; `slowed`: S3 had asked it to slow down."""
+        if self._spared:
+            # It began before the last cut took effect: what it met says nothing of the slots that are left.
+            self._spared -= 1
+        elif slowed:
+            self._spared = self.allowed - 1
+            self.allowed = self._until_more = max(1, self.allowed // 2)
+        elif self.allowed < self._slots:
+            self._until_more -= 1
+            if self._until_more <= 0:
+                self.allowed += 1
+                self._until_more = self.allowed
 
 
 class MemoryBudget:

@@ -1,15 +1,28 @@
 """The one body: `ChunkBody.next_chunk`, pulled by the SDKs while they send; made by `parts.py`.
 
 For boto3 a `read()` drives `next_chunk` by one `send(None)`, for aiohttp `__aiter__` awaits it. Nothing
-of what it does stands anywhere else: it counts, checks the length, tells progress, and looks at the stop
-flag and the deadline.
+of what it does stands anywhere else: it counts, checks the length, runs the checksums, tells progress, goes
+on over another connection where one broke, and looks at the stop flag and the deadline.
 """
 
 import math
-from collections.abc import Callable
+from collections.abc import Awaitable, Callable, Iterable
 
-from asyncstream.errors import AsyncstreamError, Cancelled, DeadlineExceeded, TruncatedBody
+from asyncstream.checksum import CRC64NVME, Checksum, Digests
+from asyncstream.errors import (
+    AsyncstreamError,
+    Cancelled,
+    ChecksumMismatch,
+    DeadlineExceeded,
+    TruncatedBody,
+)
+from asyncstream.plan import MiB
 from asyncstream.ports import ByteStream
+
+# Seconds that a body may pause for while it is sent: S3 ends a PUT that pauses for 20.
+LONGEST_PAUSE = 15.0
+# Bytes after which a connection that breaks is a new misfortune, and not the old one again.
+PROGRESS = 4 * MiB
 
 
 class StopFlag:
@@ -28,16 +41,23 @@ class StopFlag:
 
 
 class Deadline:
-    """A point in time after which no byte moves."""
+    """A point in time after which no byte moves.
 
-    def __init__(self, seconds: float | None, clock: Callable[[], float]) -> None:
+    Args:
+        seconds: from now; None: never.
+        clock: seconds, monotonic.
+        pauses: whether what is not done by then is left to be continued, instead of failing.
+    """
+
+    def __init__(self, seconds: float | None, clock: Callable[[], float], *, pauses: bool = False) -> None:
         self.seconds = seconds
-        self._clock = clock
+        self.now = clock
+        self.pauses = pauses
         self._end = None if seconds is None else clock() + seconds
 
     def left(self) -> float:
         """Seconds until the time is up."""
-        return math.inf if self._end is None else self._end - self._clock()
+        return math.inf if self._end is None else self._end - self.now()
 
     def check(self) -> None:
         """Raise DeadlineExceeded when the time is up."""
@@ -53,51 +73,107 @@ class ChunkBody:
         length: bytes of the range: exactly so many are handed on.
         stop: raises Cancelled in the next chunk once set.
         deadline: raises DeadlineExceeded in the next chunk once passed.
+        digests: of which kinds checksums are to be had of the bytes.
+        expected: the checksum that the bytes must have; the last chunk is not handed on without it.
         on_bytes: told the size of each chunk.
+        resume: opens the range again from a byte on, after so many failures without progress; None if it is
+            to be given up.
     """
 
     def __init__(
         self,
         stream: ByteStream,
         length: int,
+        *,
         stop: StopFlag,
         deadline: Deadline,
+        digests: Iterable[str],
+        expected: Checksum | None,
         on_bytes: Callable[[int], None],
+        resume: Callable[[AsyncstreamError, int, int, float], Awaitable[ByteStream | None]],
     ) -> None:
         self.length = length
         self.moved = 0
         self.error: Exception | None = None
+        self.digests = Digests(digests)
         self._stream = stream
         self._stop = stop
         self._deadline = deadline
+        self._expected = expected
         self._on_bytes = on_bytes
+        self._resume = resume
+        self._failures = 0
+        self._failed_at = 0
 
     async def next_chunk(self) -> bytes | memoryview:
         """The next bytes; empty at the end. A memoryview is valid until the next call.
 
         Raises:
-            TruncatedBody: the source ended early.
+            TruncatedBody, ConnectionFailed: the source broke off, and could not be resumed in time.
+            SourceChanged: it was overwritten by then.
+            ChecksumMismatch: the bytes are not those that S3 keeps a checksum of.
             Cancelled, DeadlineExceeded: see the class.
-            ConnectionFailed: from the stream.
         """
         if self.moved == self.length:
             return b""
         try:
-            if self._stop:
-                raise Cancelled("stopped before its last byte")
-            self._deadline.check()
-            chunk = await self._stream.read()
-            size = len(chunk)
-            if not size:
-                raise TruncatedBody(f"the source ended after {self.moved} of {self.length} bytes")
-            if self.moved + size > self.length:
-                raise AsyncstreamError(f"the source sent more than the {self.length} bytes it promised")
-            self.moved += size
-            self._on_bytes(size)
+            chunk = await self._read()
+            self.moved += len(chunk)
+            self.digests.update(chunk)
+            if self.moved == self.length:
+                self._check_whole()
+                # The connection is free for another GET while the upload's reply is waited for.
+                await self._stream.close()
+            self._on_bytes(len(chunk))
         except Exception as error:
             self.error = error
             raise
         return chunk
+
+    async def close(self) -> None:
+        """Give the source's connection back, or close it."""
+        await self._stream.close()
+
+    async def _read(self) -> bytes | memoryview:
+        pause_ends = self._deadline.now() + LONGEST_PAUSE
+        while True:
+            if self._stop:
+                raise Cancelled("stopped before its last byte")
+            self._deadline.check()
+            try:
+                chunk = await self._stream.read()
+                if not chunk:
+                    raise TruncatedBody(f"the source ended after {self.moved} of {self.length} bytes")
+                # A whole object of over 5 GiB is opened at once, and read up to the end of its first part.
+                return chunk[: self.length - self.moved]
+            except AsyncstreamError as error:
+                await self._go_on(error, pause_ends)
+
+    async def _go_on(self, broke: AsyncstreamError, pause_ends: float) -> None:
+        """Read on from the byte reached, over another connection, while the upload waits."""
+        if self.moved - self._failed_at >= PROGRESS:
+            self._failures = 0
+        self._failures += 1
+        self._failed_at = self.moved
+        await self._stream.close()
+        if self._deadline.now() >= pause_ends:
+            raise broke
+        stream = await self._resume(broke, self.moved, self._failures, pause_ends)
+        if stream is None:
+            raise broke
+        self._stream = stream
+        if self._deadline.now() >= pause_ends:
+            raise broke
+
+    def _check_whole(self) -> None:
+        if self._expected is None:
+            return
+        found = self.digests.checksums()[self._expected.kind]
+        if found != self._expected:
+            raise ChecksumMismatch(
+                f"the {self.length} bytes read have the {found.kind} {found.value}, "
+                f"their source {self._expected.value}: they were changed on their way"
+            )
 
 
 class BytesBody:
@@ -106,6 +182,8 @@ class BytesBody:
     def __init__(self, content: bytes) -> None:
         self.length = len(content)
         self.error: Exception | None = None
+        self.digests = Digests([CRC64NVME])
+        self.digests.update(content)
         self._content = content
 
     async def next_chunk(self) -> bytes:

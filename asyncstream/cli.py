@@ -79,7 +79,7 @@ def copy(options: argparse.Namespace) -> int:
 
 def compare(options: argparse.Namespace) -> int:
     """`asyncstream compare`."""
-    _require("awscrt", "awslambdaric", "jinja2", "moto", "rich", "trustme", extra="lab")
+    _require("awslambdaric", "jinja2", "moto", "rich", "trustme", extra="lab")
     from asyncstream.lab.compare import comparing  # noqa: PLC0415 - the core install lacks what it imports
     from asyncstream.lab.compare.display import display_for  # noqa: PLC0415
     from asyncstream.lab.compare.settings import checked  # noqa: PLC0415

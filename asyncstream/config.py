@@ -38,10 +38,19 @@ class TransferConfig(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_f
             of all files run at once.
         max_attempts: tries of one request or part, the first included. Default: 4.
         retry_base_delay: seconds; bound of the first wait (full jitter, doubled each time).
-        retry_max_delay: seconds; no wait is longer.
-        stall_timeout: seconds without a byte after which a connection counts as broken; at most 15, as S3
-            ends a PUT that pauses for 20. Default: 10.
+        retry_max_delay: seconds; no wait is longer, unless S3 asks for it.
+        retry_max_wait: seconds waited in all before a request or part is given up. Default: 30.
+        stall_timeout: seconds without a byte after which a connection counts as broken, and a body that is
+            read goes on over another one. At most 15, as S3 ends a PUT that pauses for 20: what stalls and
+            is not resumed within 15 begins again. Default: 5.
+        verify: when it is sure that the destination has the bytes of the source. "before" (default): before
+            the object becomes visible. "after": a file whose source has no checksum of its own is one PUT
+            instead of three requests, compared after. "off": never; what was read and written is not even
+            compared with S3's checksums. Of a destination that knows no CRC64NVME each result says so.
         deadline: seconds after which no work starts and what runs is stopped; None (default): no end.
+        at_deadline: what becomes of the files that are not done by then. "fail" (default): they fail, and
+            their uploads are aborted. "pending": what S3 has confirmed of them stays, and their results have
+            what a next transfer goes on with.
         extra_args: settings for the destination as boto3's `upload_fileobj` spells them in `ExtraArgs`;
             they override what is kept of the source.
 
@@ -66,12 +75,19 @@ class TransferConfig(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_f
     max_attempts: Annotated[int, Meta(ge=1, le=100, description="tries of a request or part, 1 to 100")] = 4
     retry_base_delay: Annotated[float, Meta(gt=0, description="seconds, bound of the first wait")] = 0.1
     retry_max_delay: Annotated[float, Meta(gt=0, description="seconds, bound of every wait")] = 5.0
-    stall_timeout: Annotated[float, Meta(gt=0, le=15, description="seconds without a byte, at most 15")] = (
-        10.0
-    )
+    retry_max_wait: Annotated[float, Meta(gt=0, description="seconds waited in all")] = 30.0
+    stall_timeout: Annotated[float, Meta(gt=0, le=15, description="seconds without a byte, at most 15")] = 5.0
+    verify: Annotated[
+        Literal["before", "after", "off"],
+        Meta(description="when bytes are compared: before an object becomes visible, after, or never"),
+    ] = "before"
     deadline: Annotated[
         Annotated[float, Meta(gt=0)] | None, Meta(description="seconds after which the transfer stops")
     ] = None
+    at_deadline: Annotated[
+        Literal["fail", "pending"],
+        Meta(description="whether files not done by the deadline fail, or are left to be continued"),
+    ] = "fail"
     extra_args: Annotated[
         dict[str, Any], Meta(description="settings of the destination, as boto3's ExtraArgs")
     ] = {}
@@ -116,8 +132,10 @@ class TransferConfig(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_f
 
     @property
     def retry_policy(self) -> RetryPolicy:
-        """The three retry settings as one value."""
-        return RetryPolicy(self.max_attempts, self.retry_base_delay, self.retry_max_delay)
+        """The retry settings as one value."""
+        return RetryPolicy(
+            self.max_attempts, self.retry_base_delay, self.retry_max_delay, self.retry_max_wait
+        )
 
 
 # The same fields without the check above, for msgspec to check them against.

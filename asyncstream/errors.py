@@ -1,8 +1,8 @@
 """The errors asyncstream raises or puts into results; raised by every layer, caught by base class.
 
 Each has a builtin as second parent, so that code which knows nothing of asyncstream catches it by
-the name it already knows. `retryable` says whether repeating the same request may help: it is all
-that `retry.py` asks of an error. An SDK's own error is kept as `__cause__`.
+the name it already knows. `retryable` says whether repeating the same request may help, by the rules of
+`retry.py`; `starts_over` that only a file begun anew may. An SDK's own error is kept as `__cause__`.
 """
 
 from typing import ClassVar
@@ -12,6 +12,7 @@ class AsyncstreamError(Exception):
     """Base of every error of this package."""
 
     retryable: ClassVar[bool] = False
+    starts_over: ClassVar[bool] = False
 
 
 def told(error: BaseException | None) -> str:
@@ -47,6 +48,10 @@ class SourceChanged(AsyncstreamError, RuntimeError):
     """The source was overwritten while it was read; nothing of the mix was kept."""
 
 
+class DestinationExists(AsyncstreamError, FileExistsError):
+    """`if_exists="fail"`, and there is an object already; it was left as it is."""
+
+
 class DeadlineExceeded(AsyncstreamError, TimeoutError):
     """The deadline passed before the work was done."""
 
@@ -61,12 +66,41 @@ class ConnectionFailed(AsyncstreamError, ConnectionError):
     retryable = True
 
 
+class ConnectionClosed(ConnectionFailed):
+    """The peer closed a connection before the first byte of a reply: often one that it had forgotten while
+    nothing was sent over it, as happens to a Lambda environment between invocations.
+    """
+
+
 class TruncatedBody(ConnectionFailed):
     """A body ended before the length its headers promised."""
 
 
+class ChecksumMismatch(AsyncstreamError, RuntimeError):
+    """Bytes arrived other than they were sent: the checksums of the two sides differ. Nothing of them was
+    kept, except with `verify="after"`, which the message then says.
+    """
+
+    retryable = True
+    starts_over = True
+
+
 class ServiceBusy(AsyncstreamError, RuntimeError):
-    """S3 asked to come back later: 500, 502, 503, 504, 429, RequestTimeout."""
+    """S3 asked to come back later: 500, 502, 503, 504, RequestTimeout; `retry_after`: in so many seconds."""
+
+    retryable = True
+
+    def __init__(self, message: str, retry_after: float = 0.0) -> None:
+        super().__init__(message)
+        self.retry_after = retry_after
+
+
+class SlowDown(ServiceBusy):
+    """S3 asked for fewer requests a second: 503 SlowDown, 429."""
+
+
+class CredentialsExpired(AsyncstreamError, PermissionError):
+    """The credentials are no longer valid. Retryable: they are looked up anew for the next try."""
 
     retryable = True
 
@@ -105,5 +139,13 @@ class S3Error(AsyncstreamError, RuntimeError):
         self.status = status
 
 
-class RangeNotSatisfiable(S3Error):
-    """The object ends before the range begins; an empty object has no range at all."""
+class UploadGone(S3Error):
+    """The multipart upload exists no more: somebody aborted it, or a lifecycle rule did."""
+
+    starts_over = True
+
+
+class WriteConflict(S3Error):
+    """Another write of the same object came between (409): S3 wants the upload begun anew."""
+
+    starts_over = True

@@ -1,7 +1,10 @@
 """What to copy, checked before any I/O and turned into jobs; used by `session.py`."""
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 
+from msgspec.structs import replace
+
+from asyncstream.continuation import Continuation
 from asyncstream.errors import InputError, NothingToTransfer
 from asyncstream.locations import S3Object, S3Prefix
 from asyncstream.parts import Job
@@ -71,3 +74,20 @@ def distinct(jobs: list[Job]) -> list[Job]:
         if other is not job:
             raise InputError(f"{other.source} and {job.source} would both be written to {job.destination}")
     return jobs
+
+
+def continued(jobs: list[Job], continuations: Mapping[tuple[S3Object, S3Object], Continuation]) -> list[Job]:
+    """The jobs, with what an earlier transfer left of them.
+
+    Raises:
+        InputError: there is a continuation of none of them.
+    """
+    if not continuations:
+        return jobs
+    unknown = continuations.keys() - {(job.source, job.destination) for job in jobs}
+    if unknown:
+        source, destination = next(iter(unknown))
+        raise InputError(
+            f"there is a continuation of {source} -> {destination}, which is not among the files"
+        )
+    return [replace(job, continuation=continuations.get((job.source, job.destination))) for job in jobs]

@@ -4,19 +4,38 @@ A task never touches the budget, the order or another file. What it learns it le
 `FileInProgress` (one writer at a time: a file has a single task until its upload is open) or returns.
 """
 
+import random
 from collections.abc import Awaitable, Callable
 from typing import TypeVar
 
 from msgspec import Struct, field
+from msgspec.structs import replace
 
 from asyncstream import plan, progress
+from asyncstream.checksum import CRC64NVME, Checksum, checkable_in_parts, combined
 from asyncstream.chunks import ChunkBody, Deadline, StopFlag
 from asyncstream.config import TransferConfig
-from asyncstream.errors import AsyncstreamError, Cancelled, RangeNotSatisfiable
+from asyncstream.continuation import CompletedPart, Continuation
+from asyncstream.errors import (
+    AsyncstreamError,
+    Cancelled,
+    ChecksumMismatch,
+    ConnectionFailed,
+    SlowDown,
+    UploadGone,
+)
 from asyncstream.locations import S3Object
 from asyncstream.plan import ByteRange
-from asyncstream.ports import Body, CompletedPart, Engine, MultipartUpload, Opened, Span, Store
-from asyncstream.retry import repeat
+from asyncstream.ports import (
+    Body,
+    Engine,
+    MultipartUpload,
+    Opened,
+    Span,
+    Store,
+    Written,
+)
+from asyncstream.retry import Tries, repeat, wait_before_retry
 
 T = TypeVar("T")
 
@@ -25,12 +44,15 @@ SHIELD_SECONDS = 15.0
 
 
 class Job(Struct, frozen=True):
-    """One file to copy. `size` and `etag` are known where a listing told them."""
+    """One file to copy. `size` and `etag` are known where a listing told them; `continuation` where an
+    earlier transfer has begun it.
+    """
 
     source: S3Object
     destination: S3Object
     size: int | None = None
     etag: str | None = None
+    continuation: Continuation | None = None
 
 
 class OpenRange(Struct, frozen=True):
@@ -38,6 +60,10 @@ class OpenRange(Struct, frozen=True):
 
     opened: Opened
     span: Span
+
+    async def read(self) -> bytes | memoryview:
+        """The next bytes; see `ports.ByteStream`."""
+        return await self.opened.stream.read()
 
     async def close(self) -> None:
         """Give the connection back."""
@@ -50,6 +76,9 @@ class FileInProgress(Struct, eq=False):
 
     `etag` pins every read. `first` is the first range, read by the request that told the file's size
     and not yet handed on. `upload` is set as soon as S3 has opened it, so that it can be aborted.
+    `checksum` is the source's own, `digests` the kinds that are run over its bytes. `read_verified` and
+    `write_verified` are the kinds by which source and destination agreed with what passed here.
+    `restarted` says why the file was begun once more. `first_length` and `step` are the parts' plan.
     """
 
     job: Job
@@ -61,7 +90,14 @@ class FileInProgress(Struct, eq=False):
     etag: str | None
     first: OpenRange | None = None
     upload: MultipartUpload | None = None
+    checksum: Checksum | None = None
+    digests: frozenset[str] = frozenset()
+    read_verified: str | None = None
+    write_verified: str | None = None
+    restarted: str | None = None
     completed: list[CompletedPart] = field(default_factory=list)
+    first_length: int = 0
+    step: int = 0
     planned: int = 1
     in_flight: int = 0
     attempts: int = 0
@@ -72,7 +108,8 @@ class Task(Struct, eq=False):
     """One task of one file. The counts are read when it has ended.
 
     `span` is that of the part whose bytes it moves, or of the file. `attempts` counts the GETs it sent,
-    `retries` what it did again, `waited` the seconds it waited before that.
+    `retries` what it did again, `waited` the seconds it waited before that, `slowed` how often S3 asked for
+    fewer requests.
     """
 
     file: FileInProgress
@@ -80,6 +117,7 @@ class Task(Struct, eq=False):
     attempts: int = 0
     retries: int = 0
     waited: float = 0.0
+    slowed: int = 0
 
 
 class Begin(Task):
@@ -101,6 +139,10 @@ class Abort(Task):
     """Drop the upload of a file that failed."""
 
 
+class Pause(Task):
+    """Close what is open of a file that is to be continued; its upload stays."""
+
+
 class PartMover:
     """Runs tasks. One for a transfer; holds nothing that changes."""
 
@@ -109,14 +151,14 @@ class PartMover:
         store: Store,
         engine: Engine,
         config: TransferConfig,
-        part_size: int,
+        reach: int,
         deadline: Deadline,
         on_event: progress.OnEvent,
     ) -> None:
         self._store = store
         self._engine = engine
         self._config = config
-        self._part_size = part_size
+        self._reach = reach
         self._deadline = deadline
         self._on_event = on_event
 
@@ -129,7 +171,10 @@ class PartMover:
                 return await self.move_part(task)
             case Complete():
                 return await self.complete(task)
-        await self.drop(task.file)
+            case Pause():
+                await self._close_first(task.file)
+            case _:
+                await self.drop(task.file)
         return None
 
     async def begin(self, task: Begin) -> str | None:
@@ -139,14 +184,15 @@ class PartMover:
         opened = first.opened
         plan.check_size(opened.size)
         file.size, file.etag = opened.size, opened.etag
+        whole = opened.range.length == opened.size
+        await self._choose_digests(task, opened, whole)
         task.span.annotate(bytes=opened.range.length)
         self._on_event(progress.FileStarted(file.job.source, file.job.destination, opened.size))
-        target, kept = file.job.destination, opened.attributes
-        if opened.range.length == opened.size:
-            return await self._move(task, opened.range, lambda body: self._store.put(target, body, kept))
+        if whole and self._goes_as_one_put(file, opened.size):
+            return await self._put(task, opened)
 
         async def create() -> None:
-            file.upload = await self._store.create_upload(target, kept)
+            file.upload = await self._store.create_upload(file.job.destination, opened.attributes)
 
         with file.span.child("create"):
             # Shielded: an upload whose id is never learned can never be aborted.
@@ -155,32 +201,115 @@ class PartMover:
 
     async def move_part(self, task: MovePart) -> CompletedPart:
         """One part, from the range to S3's confirmation."""
-        upload = task.file.upload
+        file = task.file
+        upload = file.upload
         assert upload is not None  # noqa: S101 - parts are planned only after the upload was opened
-        return await self._move(
+        written, body = await self._move(
             task, task.range, lambda body: self._store.upload_part(upload, task.number, body)
         )
+        return CompletedPart(task.number, written.etag, task.range.length, body.digests.checksums())
 
     async def complete(self, task: Complete) -> str:
-        """The ETag of the object that the file's parts have become."""
+        """The ETag of the object that the file's parts have become.
+
+        Raises:
+            ChecksumMismatch: the parts together are not what the source's checksum says; nothing was made
+                of them.
+        """
         file = task.file
         upload = file.upload
         assert upload is not None  # noqa: S101
         parts = sorted(file.completed, key=lambda part: part.number)
+        whole = {
+            kind: combined(kind, ((part.checksums[kind], part.length) for part in parts))
+            for kind in file.digests
+            if checkable_in_parts(kind)
+        }
+        if file.checksum is not None and file.checksum.kind in whole:
+            _compare(whole[file.checksum.kind], file.checksum, f"the parts read of {file.job.source}")
+            file.read_verified = file.checksum.kind
+        declared = whole.get(CRC64NVME) if upload.verified else None
         with file.span.child("complete"):
-            return await self._repeat(task, lambda: self._store.complete_upload(upload, parts))
+            written = await self._repeat(task, lambda: self._complete_once(task, upload, parts, declared))
+        if declared is not None:
+            file.write_verified = declared.kind
+        return written.etag
+
+    async def _complete_once(
+        self, task: Complete, upload: MultipartUpload, parts: list[CompletedPart], declared: Checksum | None
+    ) -> Written:
+        try:
+            return await self._store.complete_upload(upload, parts, declared)
+        except UploadGone as error:
+            # After a reply that was lost it is gone because it became the object: its checksum tells.
+            if not task.retries or declared is None:
+                raise
+            return await self._found_written(upload.target, declared, error)
+
+    async def _found_written(self, target: S3Object, declared: Checksum, error: AsyncstreamError) -> Written:
+        """The reply that was lost, if what is stored is what was written; else the error."""
+        try:
+            stored = await self._store.find(target)
+        except ConnectionFailed:
+            raise
+        except AsyncstreamError as unknown:
+            error.add_note(f"whether {target} was written before the reply was lost is unknown: {unknown}")
+            raise error from unknown
+        if stored is None or stored.checksum != declared:
+            raise error
+        return Written(stored.etag, stored.checksum)
+
+    async def _choose_digests(self, task: Begin, opened: Opened, whole: bool) -> None:
+        """Which checksums to run: S3's of what it receives, and the one that it keeps of the source."""
+        file = task.file
+        if self._config.verify == "off":
+            return
+        file.checksum = opened.checksum
+        if opened.range_asked:
+            # A ranged GET tells no checksum. Asked for before the bytes move, as the kind decides what runs.
+            source, etag = file.job.source, opened.etag
+            with file.span.child("HEAD"):
+                file.checksum = (await self._repeat(task, lambda: self._store.head(source, etag))).checksum
+        own = file.checksum.kind if file.checksum is not None else CRC64NVME
+        file.digests = frozenset({CRC64NVME, own} if whole or checkable_in_parts(own) else {CRC64NVME})
+
+    def _goes_as_one_put(self, file: FileInProgress, size: int) -> bool:
+        """Whether one PUT does: not if the bytes are to be verified before they become visible, and their
+        checksum is known only after the last of them was sent. Then they are the one part of an upload.
+        """
+        return (
+            self._config.verify != "before"
+            or file.checksum is not None
+            or self._store.sent_at_once(size)
+            or not self._store.verifies(file.job.destination.bucket)
+        )
+
+    async def _put(self, task: Begin, opened: Opened) -> str:
+        file = task.file
+        target, kept, checksum = file.job.destination, opened.attributes, file.checksum
+        written, _ = await self._move(
+            task, opened.range, lambda body: self._store.put(target, body, kept, checksum)
+        )
+        if checksum is not None:
+            file.read_verified = checksum.kind
+        if written.checksum is not None and written.checksum.kind in file.digests:
+            file.write_verified = written.checksum.kind
+        return written.etag
 
     async def drop(self, file: FileInProgress) -> None:
         """Close the open body and abort the upload of a file of which no other task is running.
 
         Whatever the stop flag and the deadline say: nothing may be left behind.
         """
-        first, file.first = file.first, None
         try:
-            if first is not None:
-                await first.close()
+            await self._close_first(file)
         finally:
             await self._abort_upload(file)
+
+    async def _close_first(self, file: FileInProgress) -> None:
+        first, file.first = file.first, None
+        if first is not None:
+            await first.close()
 
     async def _abort_upload(self, file: FileInProgress) -> None:
         upload = file.upload
@@ -198,25 +327,34 @@ class PartMover:
 
     async def _open_first(self, task: Begin) -> OpenRange:
         file = task.file
-        wanted = plan.first_range(file.size, self._part_size, self._config.multipart)
+        wanted = plan.first_range(file.size, self._reach)
         task.attempts += 1
-        try:
-            return await self._open(task, wanted)
-        except RangeNotSatisfiable:
-            # No range of an empty object can be had, not even its first byte.
-            return await self._open(task, None)
+        reading = await self._open(task, wanted)
+        opened = reading.opened
+        if opened.range.length <= self._reach:
+            return reading
+        # The whole of a file that turns out to have several parts: it is read as far as the first one goes.
+        return OpenRange(replace(opened, range=ByteRange(0, self._reach)), reading.span)
 
     async def _open(self, task: Task, wanted: ByteRange | None) -> OpenRange:
         with task.span.child("GET"):
             opened = await self._store.open(task.file.job.source, wanted, task.file.etag)
         return OpenRange(opened, task.span.child("body"))
 
-    async def _move(self, task: Task, wanted: ByteRange, send: Callable[[Body], Awaitable[T]]) -> T:
+    async def _move(
+        self, task: Task, wanted: ByteRange, send: Callable[[Body], Awaitable[Written]]
+    ) -> tuple[Written, ChunkBody]:
+        """One range read and sent; what S3 replied, and the body that it compares with."""
         file = task.file
         source, destination = file.job.source, file.job.destination
         moved = 0
 
-        async def once() -> T:
+        def count(size: int) -> None:
+            nonlocal moved
+            moved += size
+            self._on_event(progress.BytesMoved(source, destination, size))
+
+        async def once() -> tuple[Written, ChunkBody]:
             nonlocal moved
             moved = 0
             reading = None
@@ -225,32 +363,70 @@ class PartMover:
             if reading is None:
                 task.attempts += 1
                 reading = await self._open(task, wanted if wanted.length else None)
-            body_span = reading.span
-
-            def count(size: int) -> None:
-                nonlocal moved
-                moved += size
-                if moved == wanted.length:
-                    body_span.end()
-                self._on_event(progress.BytesMoved(source, destination, size))
-
+            body = self._body(task, reading, wanted, count)
             try:
                 with task.span.child("PUT"):
-                    stream = reading.opened.stream
-                    return await send(ChunkBody(stream, wanted.length, file.stop, self._deadline, count))
+                    written = await send(body)
             finally:
-                await reading.close()
+                await body.close()
+            self._check_written(task, written, body)
+            return written, body
 
         def tell(error: AsyncstreamError) -> None:
             self._on_event(progress.PartRetried(source, destination, moved, task.attempts, error))
 
         return await self._repeat(task, once, tell)
 
+    def _body(
+        self, task: Task, reading: OpenRange, wanted: ByteRange, count: Callable[[int], None]
+    ) -> ChunkBody:
+        file = task.file
+
+        async def resume(
+            broke: AsyncstreamError, moved: int, failures: int, pause_ends: float
+        ) -> OpenRange | None:
+            wait = wait_before_retry(broke, Tries(failures - 1), self._config.retry_policy, random.random())  # noqa: S311 - no secret
+            if wait is None or self._deadline.now() + wait >= pause_ends:
+                return None
+            task.attempts += 1
+            task.retries += 1
+            await self._engine.sleep(wait)
+            self._on_event(
+                progress.PartRetried(file.job.source, file.job.destination, 0, task.attempts, broke)
+            )
+            left = ByteRange(wanted.start + moved, wanted.stop)
+            return await self._repeat(
+                task, lambda: self._open(task, left), left=lambda: pause_ends - self._deadline.now()
+            )
+
+        whole = wanted.length == file.size
+        return ChunkBody(
+            reading,
+            wanted.length,
+            stop=file.stop,
+            deadline=self._deadline,
+            digests=file.digests,
+            expected=file.checksum if whole and file.digests else None,
+            on_bytes=count,
+            resume=resume,
+        )
+
+    def _check_written(self, task: Task, written: Written, body: ChunkBody) -> None:
+        """See that S3 has received what was sent, as far as it says."""
+        if written.checksum is None:
+            return
+        sent = body.digests.checksums().get(written.checksum.kind)
+        if sent is None:
+            return
+        visible = " It is visible until it is overwritten." if isinstance(task, Begin) else ""
+        _compare(written.checksum, sent, f"what S3 received for {task.file.job.destination}", visible)
+
     async def _repeat(
         self,
         task: Task,
         once: Callable[[], Awaitable[T]],
         tell: Callable[[AsyncstreamError], None] = lambda _: None,
+        left: Callable[[], float] | None = None,
     ) -> T:
         async def unless_stopped() -> T:
             if task.file.stop:
@@ -263,4 +439,16 @@ class PartMover:
             task.waited += seconds
             await self._engine.sleep(seconds)
 
-        return await repeat(unless_stopped, self._config.retry_policy, wait, self._deadline.left, tell)
+        def told(error: AsyncstreamError) -> None:
+            task.slowed += isinstance(error, SlowDown)
+            tell(error)
+
+        def time_left() -> float:
+            return min(self._deadline.left(), left()) if left is not None else self._deadline.left()
+
+        return await repeat(unless_stopped, self._config.retry_policy, wait, time_left, told)
+
+
+def _compare(found: Checksum, wanted: Checksum, what: str, more: str = "") -> None:
+    if found != wanted:
+        raise ChecksumMismatch(f"{what} has the {found.kind} {found.value}, not {wanted.value}.{more}")

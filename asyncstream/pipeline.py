@@ -17,11 +17,21 @@ Called by `session.py`; the same code for every engine. Its laws:
 from collections import deque
 from collections.abc import Callable, Sequence
 from functools import partial
+from typing import Any
+
+from msgspec.structs import replace
 
 from asyncstream import plan, progress
-from asyncstream.budget import MemoryBudget
-from asyncstream.chunks import StopFlag
-from asyncstream.errors import ConnectionFailed
+from asyncstream.budget import MemoryBudget, SlotLimit
+from asyncstream.chunks import Deadline, StopFlag
+from asyncstream.continuation import Continuation
+from asyncstream.errors import (
+    AsyncstreamError,
+    ConnectionFailed,
+    DeadlineExceeded,
+    SlowDown,
+    SourceChanged,
+)
 from asyncstream.parts import (
     SHIELD_SECONDS,
     Abort,
@@ -31,10 +41,14 @@ from asyncstream.parts import (
     Job,
     MovePart,
     PartMover,
+    Pause,
     Task,
 )
-from asyncstream.ports import Engine, Finished, Slots, Span
-from asyncstream.results import FileResult
+from asyncstream.ports import Engine, Finished, MultipartUpload, Slots, Span
+from asyncstream.results import FileResult, Status
+
+# A file that no deadline leaves the time for a single part would be taken up for ever.
+MOST_FRUITLESS = 3
 
 
 class Coordinator:
@@ -53,7 +67,8 @@ class Coordinator:
         later_ranges: the ranges after the first, given a file's size and how far the first one reached.
         on_event: progress callback.
         span: the transfer's.
-        clock: seconds, monotonic.
+        deadline: after which nothing is started, or what is not done is left to be continued. Its clock
+            is the transfer's.
     """
 
     def __init__(
@@ -68,17 +83,18 @@ class Coordinator:
         later_ranges: Callable[[int, int], list[plan.ByteRange]],
         on_event: progress.OnEvent,
         span: Span,
-        clock: Callable[[], float],
+        deadline: Deadline,
     ) -> None:
         self._mover = mover
         self._engine = engine
         self._slot_count = slots
+        self._limit = SlotLimit(slots)
         self._budget = budget
         self._slot_bytes = slot_bytes
         self._later_ranges = later_ranges
         self._on_event = on_event
         self._span = span
-        self._clock = clock
+        self._deadline = deadline
         self._stop = StopFlag()
         self._waiting = deque(enumerate(jobs))
         self._ready: deque[Task] = deque()
@@ -115,34 +131,88 @@ class Coordinator:
             self._settle(finished)
 
     def _start_tasks(self, slots: Slots) -> None:
-        while (self._ready or self._waiting) and slots.free and self._budget.reserve(self._slot_bytes):
+        if self._deadline.pauses and self._deadline.left() <= 0:
+            self._leave_the_rest()
+        while (
+            (self._ready or self._waiting)
+            and slots.free
+            and self._running < self._limit.allowed
+            and self._budget.reserve(self._slot_bytes)
+        ):
             task = self._ready.popleft() if self._ready else self._begin_next()
-            if isinstance(task, MovePart) and task.number > 1:
+            if isinstance(task, MovePart) and task.span is task.file.span:
                 task.span = task.file.span.branch("part", number=task.number, bytes=task.range.length)
             task.file.in_flight += 1
             self._running += 1
             slots.start(task, partial(self._mover.run, task))
 
-    def _begin_next(self) -> Begin:
+    def _begin_next(self) -> Task:
         index, job = self._waiting.popleft()
         source, destination = job.source.uri, job.destination.uri
         span = self._span.branch("file", source=source, destination=destination)
-        file = FileInProgress(job, index, self._clock(), StopFlag(self._stop), span, job.size, job.etag)
+        file = FileInProgress(
+            job, index, self._deadline.now(), StopFlag(self._stop), span, job.size, job.etag
+        )
         self._begun.add(file)
+        if job.continuation is not None:
+            return self._take_up(file, job.continuation)
         # The request that tells the file's size already reads the first part.
         return Begin(file, span.branch("part", number=1))
+
+    def _take_up(self, file: FileInProgress, left: Continuation) -> Task:
+        """Go on where an earlier transfer stopped: no request is needed to know what is left."""
+        job = file.job
+        file.size, file.etag, file.checksum = left.size, left.etag, left.checksum
+        file.digests = frozenset(left.digests)
+        file.upload = MultipartUpload(job.destination, left.upload_id, left.verified)
+        file.completed = list(left.parts)
+        ranges = [plan.ByteRange(0, left.first)]
+        if left.first < left.size:
+            ranges += plan.rest(left.size, left.first, left.step)
+        self._plan(file, ranges)
+        self._on_event(progress.FileStarted(job.source, job.destination, left.size))
+        confirmed = sum(part.length for part in left.parts)
+        self._on_event(progress.BytesMoved(job.source, job.destination, confirmed))
+        done = {part.number for part in left.parts}
+        self._ready.extend(
+            MovePart(file, file.span, number=n, range=r)
+            for n, r in enumerate(ranges, start=1)
+            if n not in done
+        )
+        return self._ready.popleft() if len(done) < len(ranges) else Complete(file, file.span)
+
+    def _plan(self, file: FileInProgress, ranges: Sequence[plan.ByteRange]) -> None:
+        file.planned = len(ranges)
+        file.first_length = ranges[0].length
+        file.step = ranges[1].length if len(ranges) > 1 else 0
+
+    def _leave_the_rest(self) -> None:
+        """The time is up: what has not begun will not, and of what has begun no more is started."""
+        while self._waiting:
+            index, job = self._waiting.popleft()
+            left = FileResult(
+                job.source, job.destination, "pending", 0, None, 0, 0, 0.0, continuation=job.continuation
+            )
+            self._results[index] = left
+            self._on_event(progress.FileFinished(left))
+        for file in list(self._begun):
+            if file.error is None and not file.in_flight:
+                self._fail(file, DeadlineExceeded(f"{file.job.source} is to be continued"))
 
     def _settle(self, finished: Finished) -> None:
         task: Task = finished.tag
         file = task.file
         file.in_flight -= 1
         file.attempts += task.attempts
+        self._limit.ended(slowed=task.slowed > 0 or isinstance(finished.error, SlowDown))
         goes_on = isinstance(task, Begin) and finished.error is None and finished.result is None
         if not goes_on:
             _end_span(task, finished.error)
-        if isinstance(task, Abort):
+        if isinstance(task, Pause):
+            self._finish(file, self._result(file, "pending", continuation=self._continuation(file)))
+        elif isinstance(task, Abort):
             self._note_failed_abort(file, finished.error)
-            self._finish_failed(file)
+            self._end_or_restart(file)
         elif isinstance(finished.error, Exception):
             self._fail(file, finished.error)
         elif finished.error is not None:
@@ -165,7 +235,7 @@ class Coordinator:
         assert first is not None and size is not None  # noqa: S101, PT018 - left there by Begin
         done = first.opened.range
         later = self._later_ranges(size, done.stop)
-        file.planned = 1 + len(later)
+        self._plan(file, [done, *later])
         self._ready.appendleft(
             MovePart(file, begun.span, retries=begun.retries, waited=begun.waited, number=1, range=done)
         )
@@ -181,10 +251,62 @@ class Coordinator:
             self._ready = deque(task for task in self._ready if task.file is not file)
         if file.in_flight:
             return
-        if file.upload is not None or file.first is not None:
+        if self._is_left(file) and file.upload is not None and file.completed:
+            self._ready.appendleft(Pause(file, file.span))
+        elif file.upload is not None or file.first is not None:
             self._ready.appendleft(Abort(file, file.span))
         else:
+            self._end_or_restart(file)
+
+    def _end_or_restart(self, file: FileInProgress) -> None:
+        """The end of a file that failed and left nothing, or its second beginning where that may help."""
+        error = file.error
+        if self._is_left(file):
+            self._finish(file, self._result(file, "pending"))
+            return
+        stale = file.job.continuation is not None and isinstance(error, SourceChanged)
+        hopeless = not stale and not (isinstance(error, AsyncstreamError) and error.starts_over)
+        if hopeless or file.restarted is not None or file.upload is not None or self._stop:
             self._finish_failed(file)
+            return
+        again = FileInProgress(
+            file.job, file.index, file.started, StopFlag(self._stop), file.span, file.job.size, file.job.etag
+        )
+        again.attempts = file.attempts
+        again.restarted = str(error)
+        # Begun anew: from here on it is a file like any other.
+        again.job = replace(file.job, continuation=None)
+        self._begun.discard(file)
+        self._begun.add(again)
+        self._ready.appendleft(Begin(again, again.span.branch("part", number=1)))
+
+    def _is_left(self, file: FileInProgress) -> bool:
+        """Whether the file ends here because a next transfer is to go on with it."""
+        if not self._deadline.pauses or not isinstance(file.error, DeadlineExceeded):
+            return False
+        if _fruitless(file) < MOST_FRUITLESS:
+            return True
+        file.error = DeadlineExceeded(
+            f"{file.job.source}: no part was confirmed in {MOST_FRUITLESS} transfers in a row, each stopped "
+            f"by its deadline: give them more time, or lower part_size ({file.step} bytes) or max_concurrency"
+        )
+        return False
+
+    def _continuation(self, file: FileInProgress) -> Continuation:
+        upload, size, etag = file.upload, file.size, file.etag
+        assert upload is not None and size is not None and etag is not None  # noqa: S101, PT018
+        return Continuation(
+            upload_id=upload.upload_id,
+            etag=etag,
+            size=size,
+            first=file.first_length,
+            step=file.step,
+            verified=upload.verified,
+            checksum=file.checksum,
+            digests=sorted(file.digests),
+            parts=file.completed,
+            fruitless=_fruitless(file),
+        )
 
     def _note_failed_abort(self, file: FileInProgress, failure: BaseException | None) -> None:
         if failure is None or file.error is None or file.upload is None:
@@ -192,30 +314,23 @@ class Coordinator:
         file.error.add_note(_not_aborted(file, failure))
 
     def _finish_copied(self, file: FileInProgress, etag: str) -> None:
-        size = file.size or 0
-        self._finish(
-            file,
-            FileResult(
-                file.job.source,
-                file.job.destination,
-                "copied",
-                size,
-                etag,
-                file.planned,
-                file.attempts,
-                self._clock() - file.started,
-            ),
-        )
+        self._finish(file, self._result(file, "copied", bytes=file.size or 0, etag=etag, parts=file.planned))
 
     def _finish_failed(self, file: FileInProgress) -> None:
-        seconds = self._clock() - file.started
-        parts = len(file.completed)
-        job = file.job
-        self._finish(
-            file,
-            FileResult(
-                job.source, job.destination, "failed", 0, None, parts, file.attempts, seconds, file.error
-            ),
+        self._finish(file, self._result(file, "failed", error=file.error))
+
+    def _result(self, file: FileInProgress, status: Status, **end: Any) -> FileResult:
+        known = {"bytes": 0, "etag": None, "parts": len(file.completed), **end}
+        return FileResult(
+            source=file.job.source,
+            destination=file.job.destination,
+            status=status,
+            attempts=file.attempts,
+            seconds=self._deadline.now() - file.started,
+            read_verified=file.read_verified,
+            write_verified=file.write_verified,
+            restarted=file.restarted,
+            **known,
         )
 
     def _finish(self, file: FileInProgress, result: FileResult) -> None:
@@ -247,6 +362,12 @@ class Coordinator:
                 self._begun.discard(dropped.tag)
                 if dropped.error is not None:
                     stopped.add_note(_not_aborted(dropped.tag, dropped.error))
+
+
+def _fruitless(file: FileInProgress) -> int:
+    """Transfers in a row, this one included, that have confirmed nothing of a file they had taken up."""
+    before = file.job.continuation
+    return before.fruitless + 1 if before is not None and len(before.parts) == len(file.completed) else 0
 
 
 def _end_span(task: Task, error: BaseException | None) -> None:

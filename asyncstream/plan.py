@@ -22,6 +22,9 @@ MAX_OBJECT = 50 * 10**12
 # Smaller parts mean more requests, each of which costs CPU time and money: 8 MiB parts double the CPU.
 AUTO_PART = 25 * MiB
 PARTS_PER_SLOT = 4
+# Of a file that is one stream, what is lost when the time is up in the middle of it: ten seconds of one
+# connection, at two requests each.
+CHAINED_PART = 512 * MiB
 
 
 class ByteRange(NamedTuple):
@@ -57,40 +60,45 @@ def check_size(size: int) -> None:
         raise InputError(f"an object of {size} bytes is over S3's limit of {MAX_OBJECT}")
 
 
-def first_range(size: int | None, part_size: int, multipart: bool) -> ByteRange | None:
-    """The range the first GET of a file asks for; None asks for the whole of an empty object.
+def reach(part_size: int, multipart: bool, chained: bool) -> int:
+    """Bytes that one range of a file has at most.
 
-    With the size unknown the range is bounded all the same: its reply tells total and ETag, and a file
-    that fits needs no second GET. An empty object has no range at all (S3 answers 416).
+    Without `multipart` a file is one range as far as S3 allows; but where a next transfer is to go on with
+    it (`chained`), in pieces that are worth keeping.
     """
-    reach = part_size if multipart else MAX_PUT
-    if size is None:
-        return ByteRange(0, reach)
-    if size == 0:
+    if multipart:
+        return part_size
+    return CHAINED_PART if chained else MAX_PUT
+
+
+def first_range(size: int | None, reach: int) -> ByteRange | None:
+    """The range the first GET of a file asks for; None asks for the whole, which tells its checksum too.
+
+    With the size unknown that is the whole as well: its reply tells the size, a file that fits needs no
+    second request, and one that does not is read as far as `reach`, and what is left of the reply dropped.
+    """
+    if size is None or size <= reach:
         return None
-    return split(size, part_size, multipart)[0]
+    return ByteRange(0, reach)
 
 
-def split(size: int, part_size: int, multipart: bool) -> list[ByteRange]:
-    """Every byte of a file once, in order, in as few ranges as configuration and S3 allow.
+def split(size: int, reach: int) -> list[ByteRange]:
+    """Every byte of a file once, in order, in as few ranges of at most `reach` bytes as S3 allows.
 
-    One range means a single PUT. Without `multipart` a file is one range up to 5 GiB. The part size
-    grows with the file so that 10,000 parts suffice.
+    One range means a single PUT. Ranges grow with the file so that 10,000 suffice.
 
     Raises:
         InputError: the file is larger than S3 takes.
     """
-    first = ByteRange(0, min(size, part_size if multipart else MAX_PUT))
-    return [first, *rest(size, first.stop, part_size, multipart)]
+    first = ByteRange(0, min(size, reach))
+    return [first, *rest(size, first.stop, reach)]
 
 
-def rest(size: int, done: int, part_size: int, multipart: bool) -> list[ByteRange]:
-    """The ranges that follow a first one of `done` bytes, which need not be of `part_size`."""
+def rest(size: int, done: int, reach: int) -> list[ByteRange]:
+    """The ranges that follow a first one of `done` bytes, which need not be as long as they are."""
     check_size(size)
-    left = size - done
-    wanted = part_size if multipart else MAX_PUT
     # Nine thousand nine hundred and ninety-nine: the first range is a part of its own.
-    step = max(wanted, -(-left // (MAX_PARTS - 1)))
+    step = max(reach, -(-(size - done) // (MAX_PARTS - 1)))
     return [ByteRange(start, min(start + step, size)) for start in range(done, size, step)]
 
 

@@ -11,6 +11,8 @@ from typing import Any, Protocol, Self, TypeVar
 
 from msgspec import Struct
 
+from asyncstream.checksum import Checksum, Digests
+from asyncstream.continuation import CompletedPart
 from asyncstream.locations import S3Object, S3Prefix
 from asyncstream.plan import ByteRange
 
@@ -37,11 +39,12 @@ class Body(Protocol):
     """The body of one upload, pulled by whatever sends it: implemented once, in `chunks.py`.
 
     `length` is the bytes in all, known before the first is read. `error` is what `next_chunk` raised, if
-    it did: SDKs wrap it beyond recognition.
+    it did: SDKs wrap it beyond recognition. `digests` are of what was handed on so far.
     """
 
     length: int
     error: Exception | None
+    digests: Digests
 
     async def next_chunk(self) -> bytes | memoryview:
         """The next bytes; empty at the end. Valid until the next call."""
@@ -50,7 +53,8 @@ class Body(Protocol):
 class Opened(Struct, frozen=True):
     """A source object, open at a range: what its reply told, and its body.
 
-    `attributes` are the headers kept on a copy, as parameters of PutObject.
+    `attributes` are the headers kept on a copy, as parameters of PutObject. `checksum` is the whole
+    object's, which is told only where no range was asked for (`range_asked`).
     """
 
     size: int
@@ -58,20 +62,34 @@ class Opened(Struct, frozen=True):
     range: ByteRange
     attributes: Mapping[str, Any]
     stream: ByteStream
+    range_asked: bool = False
+    checksum: Checksum | None = None
+
+
+class Stored(Struct, frozen=True):
+    """What is stored, without its bytes. `checksum` is the whole object's, None where S3 has none of it."""
+
+    size: int
+    etag: str
+    checksum: Checksum | None
+
+
+class Written(Struct, frozen=True):
+    """An upload's reply. `checksum` is S3's own, of what it received; None where the server tells none."""
+
+    etag: str
+    checksum: Checksum | None
 
 
 class MultipartUpload(Struct, frozen=True):
-    """An upload that S3 has opened and that must be completed or aborted."""
+    """An upload that S3 has opened and that must be completed or aborted.
+
+    `verified` says whether it will be completed with the checksum of the whole, which S3 then compares.
+    """
 
     target: S3Object
     upload_id: str
-
-
-class CompletedPart(Struct, frozen=True):
-    """A part that S3 has confirmed."""
-
-    number: int
-    etag: str
+    verified: bool = False
 
 
 class ListedObject(Struct, frozen=True):
@@ -92,17 +110,33 @@ class Store(Protocol):
     async def open(self, source: S3Object, range_: ByteRange | None, etag: str | None) -> Opened:
         """GET a range (None: the whole), pinned to `etag` where it is known."""
 
-    async def put(self, target: S3Object, body: Body, attributes: Mapping[str, Any]) -> str:
-        """Write an object with one request; its ETag."""
+    async def head(self, source: S3Object, etag: str) -> Stored:
+        """HEAD of a source, pinned: what is stored, with its checksum."""
+
+    async def find(self, target: S3Object) -> Stored | None:
+        """HEAD of a destination: what is stored there, if anything is."""
+
+    def sent_at_once(self, length: int) -> bool:
+        """Whether a body is in hand before its PUT begins, so that its own checksum can go with it."""
+
+    def verifies(self, bucket: str) -> bool:
+        """Whether the bucket's server checks uploads by CRC64NVME: yes, until a reply has shown otherwise."""
+
+    async def put(
+        self, target: S3Object, body: Body, attributes: Mapping[str, Any], checksum: Checksum | None
+    ) -> Written:
+        """Write an object with one request; S3 refuses a body that has not the checksum given."""
 
     async def create_upload(self, target: S3Object, attributes: Mapping[str, Any]) -> MultipartUpload:
         """Open a multipart upload."""
 
-    async def upload_part(self, upload: MultipartUpload, number: int, body: Body) -> CompletedPart:
+    async def upload_part(self, upload: MultipartUpload, number: int, body: Body) -> Written:
         """Write one part; numbers count from 1."""
 
-    async def complete_upload(self, upload: MultipartUpload, parts: Sequence[CompletedPart]) -> str:
-        """Make the parts, in order of their numbers, an object; its ETag."""
+    async def complete_upload(
+        self, upload: MultipartUpload, parts: Sequence[CompletedPart], checksum: Checksum | None
+    ) -> Written:
+        """Make the parts, in order of their numbers, an object, if that has the checksum given."""
 
     async def abort_upload(self, upload: MultipartUpload) -> None:
         """Drop the upload and its parts. No part of it may be in flight."""
@@ -123,6 +157,9 @@ class Transport(Protocol):
 
         A `Body` among the parameters is passed through chunk by chunk.
         """
+
+    async def renew(self) -> None:
+        """Make clients anew for the next calls, with credentials looked up anew."""
 
     def stream(self, body: Any, length: int) -> ByteStream:
         """The body of a GetObject reply, of which `length` bytes will be read."""

@@ -5,9 +5,10 @@ from typing import Literal
 
 from msgspec import Struct
 
+from asyncstream.continuation import Continuation
 from asyncstream.locations import S3Object
 
-Status = Literal["copied", "failed"]
+Status = Literal["copied", "pending", "failed"]
 
 
 class FileResult(Struct, frozen=True):
@@ -16,13 +17,19 @@ class FileResult(Struct, frozen=True):
     Attributes:
         source: what was read.
         destination: where it was written.
-        status: "copied" or "failed".
+        status: "copied", "failed", or "pending": the deadline came first, see `TransferConfig.at_deadline`.
         bytes: the object's size if copied, else 0.
         etag: the destination's ETag, with its quotes, if copied.
         parts: uploads it took: 1 for a single PUT.
         attempts: tries of all its requests that moved bytes, so `parts` when nothing was repeated.
         seconds: from its first request to its last reply.
         error: what failed, if it failed.
+        read_verified: the kind of S3's own checksum of the source that the bytes read agreed with, such as
+            "CRC64NVME"; None where S3 has none (or one of parts only), and with `verify="off"`.
+        write_verified: the kind of checksum by which S3 confirmed the bytes written; None where the
+            destination's server knows none: then nothing but the connection vouches for them.
+        restarted: why the file was begun once more, if it was.
+        continuation: what is done of a pending file, for the next transfer; None if nothing was confirmed.
     """
 
     source: S3Object
@@ -34,6 +41,10 @@ class FileResult(Struct, frozen=True):
     attempts: int
     seconds: float
     error: Exception | None = None
+    read_verified: str | None = None
+    write_verified: str | None = None
+    restarted: str | None = None
+    continuation: Continuation | None = None
 
 
 class TransferReport(Struct, frozen=True):
@@ -64,6 +75,25 @@ class TransferReport(Struct, frozen=True):
     def failed(self) -> list[FileResult]:
         """The files that were not copied."""
         return [file for file in self.files if file.status == "failed"]
+
+    @property
+    def pending(self) -> list[FileResult]:
+        """The files that the deadline left to a next transfer: see `continuations`."""
+        return [file for file in self.files if file.status == "pending"]
+
+    @property
+    def continuations(self) -> Mapping[tuple[S3Object, S3Object], Continuation]:
+        """What is done of the pending files, for the next transfer."""
+        return {
+            (file.source, file.destination): file.continuation
+            for file in self.files
+            if file.continuation is not None
+        }
+
+    @property
+    def unverified(self) -> list[FileResult]:
+        """The files that were copied without the destination confirming what it received."""
+        return [file for file in self.files if file.status == "copied" and file.write_verified is None]
 
     def raise_for_failures(self) -> None:
         """Raise an ExceptionGroup of the failed files' errors, if there are any."""

@@ -6,16 +6,17 @@ The one place that puts an engine, a transport and the pipeline together.
 import atexit
 import os
 import time
-from collections.abc import Callable, Coroutine, Iterable
+from collections.abc import Callable, Coroutine, Iterable, Mapping
 from contextlib import ExitStack
 from functools import partial
-from types import TracebackType
+from types import MappingProxyType, TracebackType
 from typing import Any, Self, TypeVar
 
 from asyncstream import jobs, memory, plan, progress, tracing
 from asyncstream.budget import MemoryBudget, slots_within
 from asyncstream.chunks import BytesBody, Deadline
 from asyncstream.config import TransferConfig, memory_limit_or_default
+from asyncstream.continuation import Continuation
 from asyncstream.engines import open_engine
 from asyncstream.errors import ConfigError
 from asyncstream.jobs import Pair
@@ -27,9 +28,11 @@ from asyncstream.results import TransferReport
 from asyncstream.retry import repeat
 from asyncstream.s3 import open_transport, requests
 from asyncstream.s3.client import ClientSettings
-from asyncstream.s3.store import S3Store
+from asyncstream.s3.store import Learned, S3Store
 
 DEFAULT_ENGINE = "asyncio"
+Continuations = Mapping[tuple[S3Object, S3Object], Continuation]
+NO_CONTINUATIONS: Continuations = MappingProxyType({})
 T = TypeVar("T")
 
 
@@ -56,9 +59,12 @@ class TransferSession:
         files: Iterable[Pair],
         config: TransferConfig | None = None,
         on_event: progress.OnEvent = progress.ignore,
+        continuations: Continuations = NO_CONTINUATIONS,
     ) -> TransferReport:
         """Copy files; see `transfer`."""
-        return self._run(partial(_transfer, self._clients, files, config or TransferConfig(), on_event))
+        return self._run(
+            partial(_transfer, self._clients, files, config or TransferConfig(), on_event, continuations)
+        )
 
     def open(self, config: TransferConfig | None = None) -> None:
         """Make ahead what a transfer with this configuration needs: clients, and the X-Ray SDK if it may."""
@@ -129,6 +135,7 @@ def transfer(
     config: TransferConfig | None = None,
     on_event: progress.OnEvent = progress.ignore,
     endpoint_url: str | None = None,
+    continuations: Continuations = NO_CONTINUATIONS,
 ) -> TransferReport:
     """Copy S3 objects, their bytes streamed through this process within a memory cap.
 
@@ -141,6 +148,8 @@ def transfer(
         config: limits and settings; default: `TransferConfig()`.
         on_event: progress callback, see `asyncstream.progress`.
         endpoint_url: another S3 than AWS's.
+        continuations: what an earlier transfer left pending of these files (`TransferReport.continuations`),
+            of whatever engine: they go on where it stopped.
 
     Returns:
         One result a file, in the order given, and totals. A file that fails does not raise and does not
@@ -150,7 +159,7 @@ def transfer(
         ConfigError, InputError: before anything was read or written.
         BucketNotFound, AccessDenied: a prefix could not be listed.
     """
-    return kept_session(engine, endpoint_url).transfer(files, config, on_event)
+    return kept_session(engine, endpoint_url).transfer(files, config, on_event, continuations)
 
 
 async def transfer_async(
@@ -159,6 +168,7 @@ async def transfer_async(
     config: TransferConfig | None = None,
     on_event: progress.OnEvent = progress.ignore,
     endpoint_url: str | None = None,
+    continuations: Continuations = NO_CONTINUATIONS,
 ) -> TransferReport:
     """`transfer` on the event loop that is running, with clients of its own for this call.
 
@@ -167,7 +177,7 @@ async def transfer_async(
     engine = open_engine("asyncio")
     clients = _Clients(engine, endpoint_url)
     try:
-        return await _transfer(clients, files, config or TransferConfig(), on_event)
+        return await _transfer(clients, files, config or TransferConfig(), on_event, continuations)
     finally:
         await engine.shielded(clients.close(), SHIELD_SECONDS)
 
@@ -177,7 +187,7 @@ class _Clients:
 
     def __init__(self, engine: Engine, endpoint_url: str | None) -> None:
         self.engine = engine
-        self.regions: dict[str, str] = {}
+        self.learned = Learned()
         # Bytes in use after init. Measured once: later, the process also holds connections to be reused.
         self.resident = 0
         self._endpoint_url = endpoint_url
@@ -205,11 +215,15 @@ class _Clients:
 
 
 async def _transfer(
-    clients: _Clients, files: Iterable[Pair], config: TransferConfig, on_event: progress.OnEvent
+    clients: _Clients,
+    files: Iterable[Pair],
+    config: TransferConfig,
+    on_event: progress.OnEvent,
+    continuations: Continuations,
 ) -> TransferReport:
     pairs = jobs.checked(files)
     with tracing.open_trace(engine=clients.engine.name, multipart=config.multipart) as span:
-        report = await _traced_transfer(clients, pairs, config, on_event, span)
+        report = await _traced_transfer(clients, pairs, config, on_event, continuations, span)
         span.annotate(
             slots=report.slots, files=len(report.files), failed=len(report.failed), bytes=report.bytes
         )
@@ -221,29 +235,35 @@ async def _traced_transfer(
     pairs: Iterable[Pair],
     config: TransferConfig,
     on_event: progress.OnEvent,
+    continuations: Continuations,
     span: Span,
 ) -> TransferReport:
     started = time.monotonic()
-    deadline = Deadline(config.deadline, time.monotonic)
+    deadline = Deadline(config.deadline, time.monotonic, pauses=config.at_deadline == "pending")
     engine = clients.engine
     transport = await clients.transport(config)
     limit = memory_limit_or_default(config, memory.lambda_memory(), clients.resident)
     slots = slots_within(limit, transport.slot_bytes, min(config.max_concurrency, engine.most_slots))
-    store = S3Store(transport, config.chunk_size, config.extra_args, clients.regions)
+    store = S3Store(
+        transport, config.chunk_size, config.extra_args, clients.learned, verify=config.verify != "off"
+    )
     with span.child("plan"):
-        work = await _jobs(pairs, store, engine, config, deadline)
+        listed = await _jobs(pairs, store, engine, config, deadline)
+        work = jobs.continued(listed, continuations)
     known = [job.size for job in work if job.size is not None]
     on_event(progress.Planned(len(work), sum(known) if len(known) == len(work) else None))
     part_size = plan.auto_part_size(known, slots) if config.part_size == "auto" else config.part_size
 
+    reach = plan.reach(part_size, config.multipart, chained=deadline.pauses)
+
     def later_ranges(size: int, done: int) -> list[plan.ByteRange]:
         # A size that only the first reply told counts from then on.
-        step = max(part_size, plan.auto_part_size([size], slots)) if config.part_size == "auto" else part_size
-        return plan.rest(size, done, step, config.multipart)
+        grown = plan.auto_part_size([size], slots) if config.part_size == "auto" else part_size
+        return plan.rest(size, done, max(reach, grown))
 
     coordinator = Coordinator(
         work,
-        PartMover(store, engine, config, part_size, deadline, on_event),
+        PartMover(store, engine, config, reach, deadline, on_event),
         engine,
         slots=slots,
         budget=MemoryBudget(limit),
@@ -251,7 +271,7 @@ async def _traced_transfer(
         later_ranges=later_ranges,
         on_event=on_event,
         span=span,
-        clock=time.monotonic,
+        deadline=deadline,
     )
     results = await coordinator.run()
     return TransferReport(engine.name, results, time.monotonic() - started, slots, limit, store.requests)
@@ -262,19 +282,20 @@ async def _write(
 ) -> str:
     transport = await clients.transport(config)
     extra = requests.report_args(config.extra_args)
-    store = S3Store(transport, config.chunk_size, extra, clients.regions)
-    return await repeat(
-        lambda: store.put(target, BytesBody(content), {"ContentType": content_type}),
+    store = S3Store(transport, config.chunk_size, extra, clients.learned)
+    written = await repeat(
+        lambda: store.put(target, BytesBody(content), {"ContentType": content_type}, None),
         config.retry_policy,
         clients.engine.sleep,
         lambda: config.stall_timeout,
     )
+    return written.etag
 
 
 async def _plan(clients: _Clients, files: Iterable[Pair], config: TransferConfig) -> list[Job]:
     pairs = jobs.checked(files)
     transport = await clients.transport(config)
-    store = S3Store(transport, config.chunk_size, config.extra_args, clients.regions)
+    store = S3Store(transport, config.chunk_size, config.extra_args, clients.learned)
     deadline = Deadline(config.deadline, time.monotonic)
     return await _jobs(pairs, store, clients.engine, config, deadline)
 

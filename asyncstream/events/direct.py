@@ -7,21 +7,24 @@ import inspect
 import json
 import sys
 from collections.abc import Sequence
-from typing import Annotated, Any, Literal
+from typing import Annotated, Any, Literal, TypeVar
 
 import msgspec
 from msgspec import Meta, Struct
 
 from asyncstream.config import TransferConfig
+from asyncstream.continuation import Continuation
 from asyncstream.errors import InputError, told
 from asyncstream.events.reading import at, read
 from asyncstream.jobs import Pair, checked
 from asyncstream.locations import S3Object, S3Prefix
-from asyncstream.results import FileResult, TransferReport
+from asyncstream.results import FileResult, Status, TransferReport
+
+Row = TypeVar("Row")
 
 # Lambda refuses a synchronous reply over 6 MB, but an asynchronous destination or a Step Functions state
-# takes 256 KB: failures are listed up to this many bytes, which leaves room for everything else.
-MAX_FAILURE_BYTES = 200_000
+# takes 256 KB: files are listed up to this many bytes, which leaves room for everything else.
+MAX_INLINE_BYTES = 200_000
 # One message cannot crowd out the others.
 MAX_MESSAGE = 1_000
 
@@ -31,12 +34,13 @@ Uri = Annotated[
 ]
 
 
-class FileToCopy(Struct, frozen=True, forbid_unknown_fields=True):
-    """One file of an event."""
+class FileToCopy(Struct, frozen=True, forbid_unknown_fields=True, omit_defaults=True):
+    """One file of an event; `continuation` as the reply of an earlier invocation has it."""
 
     source: Uri
     destination: Uri
     version_id: str | None = None
+    continuation: Continuation | None = None
 
 
 class DirectEvent(Struct, frozen=True, forbid_unknown_fields=True):
@@ -69,13 +73,16 @@ class FileReply(Struct, frozen=True, omit_defaults=True):
 
     source: str
     destination: str
-    status: Literal["copied", "failed"]
+    status: Status
     bytes: int = 0
     etag: str | None = None
     parts: int = 0
     attempts: int = 0
     seconds: float = 0.0
     error: Problem | None = None
+    read_verified: str | None = None
+    write_verified: str | None = None
+    restarted: str | None = None
 
 
 class Totals(Struct, frozen=True):
@@ -87,6 +94,7 @@ class Totals(Struct, frozen=True):
 
     files: int
     copied: int
+    pending: int
     failed: int
     bytes: int
     seconds: float
@@ -100,21 +108,27 @@ class DirectReply(Struct, frozen=True, omit_defaults=True):
     """The reply to a direct invocation; under 256 KB.
 
     Attributes:
-        status: "copied" (all of it), "partial" (some files failed), "failed" (all did), or "rejected"
-            (the event or the configuration is wrong, or a prefix could not be listed: nothing was copied).
+        status: "copied" (all of it), "pending" (the time was up: invoke once more with `files` being what
+            `pending` has), "partial" (some files failed), "failed" (all did), or "rejected" (the event or the
+            configuration is wrong, or a prefix could not be listed: nothing was copied).
         engine: which engine ran.
         request_id: of the invocation, by which its log is found; unless rejected.
         totals: unless rejected.
+        pending: the files that the time was too short for, as the next event is to name them, as many as
+            fit; those of which something is done first.
+        pending_omitted: how many more there are: repeat the event that named them.
         failures: the failed files, as many as fit.
         failures_omitted: how many more there are; see `report_uri`.
         report_uri: where the full list is, if it was asked for and written.
         error: why the event was rejected, or the report not written.
     """
 
-    status: Literal["copied", "partial", "failed", "rejected"]
+    status: Literal["copied", "pending", "partial", "failed", "rejected"]
     engine: str
     request_id: str | None = None
     totals: Totals | None = None
+    pending: list[FileToCopy] = []
+    pending_omitted: int = 0
     failures: list[FileReply] = []
     failures_omitted: int = 0
     report_uri: str | None = None
@@ -161,6 +175,16 @@ def pairs_of(event: DirectEvent) -> list[Pair]:
     )
 
 
+def continuations_of(event: DirectEvent, pairs: Sequence[Pair]) -> dict[Any, Continuation]:
+    """What an earlier invocation has left of the event's files."""
+    files = event.files or []
+    return {
+        pair: file.continuation
+        for pair, file in zip(pairs, files, strict=False)
+        if file.continuation is not None
+    }
+
+
 def report_location(event: DirectEvent) -> S3Object | None:
     """Where the event wants its report.
 
@@ -192,6 +216,9 @@ def file_reply(result: FileResult) -> FileReply:
         result.attempts,
         round(result.seconds, 3),
         None if result.error is None else problem(result.error),
+        result.read_verified,
+        result.write_verified,
+        result.restarted,
     )
 
 
@@ -212,10 +239,15 @@ def reply_to(
     report_error: Exception | None = None,
 ) -> DirectReply:
     """The reply to an event that was worked on."""
-    failed = report.failed
-    inline = _as_many_as_fit(failed)
-    status: Literal["copied", "partial", "failed"] = "copied"
-    if failed:
+    failed, pending = report.failed, report.pending
+    # What is begun costs its owner money until it is gone on with: it goes first.
+    rows = [_to_copy(file) for file in sorted(pending, key=lambda file: file.continuation is None)]
+    to_come, left = _as_many_as_fit(rows, MAX_INLINE_BYTES)
+    inline, _ = _as_many_as_fit([file_reply(file) for file in failed], left)
+    status: Literal["copied", "pending", "partial", "failed"] = "copied"
+    if pending:
+        status = "pending"
+    elif failed:
         status = "failed" if len(failed) == len(report.files) else "partial"
     return DirectReply(
         status,
@@ -223,7 +255,8 @@ def reply_to(
         invoked.request_id,
         Totals(
             len(report.files),
-            len(report.files) - len(failed),
+            len(report.files) - len(failed) - len(pending),
+            len(pending),
             len(failed),
             report.bytes,
             round(report.seconds, 3),
@@ -232,6 +265,8 @@ def reply_to(
             report.slots,
             report.memory_limit,
         ),
+        to_come,
+        len(pending) - len(to_come),
         inline,
         len(failed) - len(inline),
         report_uri if report_error is None else None,
@@ -239,17 +274,22 @@ def reply_to(
     )
 
 
-def _as_many_as_fit(failed: Sequence[FileResult]) -> list[FileReply]:
-    inline: list[FileReply] = []
-    left = MAX_FAILURE_BYTES
-    for result in failed:
-        row = file_reply(result)
+def _to_copy(result: FileResult) -> FileToCopy:
+    source, destination = result.source, result.destination
+    return FileToCopy(source.uri, destination.uri, source.version_id, result.continuation)
+
+
+def _as_many_as_fit(rows: Sequence[Row], left: int) -> tuple[list[Row], int]:
+    """The first rows that fit into so many bytes, and how many bytes they leave."""
+    fitting: list[Row] = []
+    for row in rows:
         # As Lambda's runtime client writes it, in ASCII: an "é" takes six bytes.
-        left -= len(json.dumps(msgspec.to_builtins(row))) + 2
-        if left < 0:
+        size = len(json.dumps(msgspec.to_builtins(row))) + 2
+        if size > left:
             break
-        inline.append(row)
-    return inline
+        left -= size
+        fitting.append(row)
+    return fitting, left
 
 
 def report_document(report: TransferReport) -> bytes:

@@ -62,6 +62,8 @@ def _triggered(trigger: Trigger, context: LambdaContext, engine: str, multipart:
     started = time.monotonic()
     items = trigger.items(Deployment.from_env())
     config = TransferConfig.from_env(multipart=multipart)
+    if trigger.chained:
+        config = config.override({"at_deadline": "pending"})
     outcomes = run(items, session.kept_session(engine), config, context)
     metrics.write(
         trigger.name,
@@ -82,17 +84,18 @@ def _direct(event: Any, context: LambdaContext, engine: str, multipart: bool) ->
     deployment.check(pairs)
     if report_to is not None:
         deployment.check_written(report_to)
-    own = TransferConfig.from_env(multipart=multipart)
+    # Whoever invoked the function reads what is left, and can have it done.
+    own = TransferConfig.from_env(multipart=multipart, at_deadline="pending")
     config = within(own.override(direct.named_settings(event, asked)), context)
     kept = session.kept_session(engine)
     # Lambda's own report does not tell CPU time, by which memory is best chosen.
     cpu_before = time.process_time()
-    report = kept.transfer(pairs, config)
+    report = kept.transfer(pairs, config, continuations=direct.continuations_of(asked, pairs))
     invoked = direct.Invoked(context.aws_request_id, time.process_time() - cpu_before)
     metrics.write(
         "direct",
         engine,
-        copied=len(report.files) - len(report.failed),
+        copied=len(report.files) - len(report.failed) - len(report.pending),
         failed=len(report.failed),
         moved=report.bytes,
         seconds=report.seconds,

@@ -5,6 +5,7 @@ from typing import Any, Self
 
 from msgspec import Struct, field
 
+from asyncstream.continuation import Continuation
 from asyncstream.errors import AsyncstreamError, DeadlineExceeded, FilesFailed, FilesFailedForNow
 from asyncstream.jobs import Pair
 
@@ -16,6 +17,7 @@ class Item(Struct, frozen=True):
         name: how the event names it.
         pairs: what it asks to copy; none: it is ignored, which is a success.
         config: settings of TransferConfig of its own.
+        continuation: of its one file, which an earlier invocation has begun.
         error: why it cannot be done, found before anything was begun.
         group: items of one group run in their order, and none after one that failed (FIFO).
     """
@@ -25,6 +27,7 @@ class Item(Struct, frozen=True):
     config: Mapping[str, Any] = field(default_factory=dict)
     error: AsyncstreamError | None = None
     group: str | None = None
+    continuation: Continuation | None = None
 
 
 class Outcome(Struct, frozen=True):
@@ -35,6 +38,7 @@ class Outcome(Struct, frozen=True):
         files, bytes: copied.
         failed: files that were not; of what could not be listed or read, one.
         error: what failed first, if something did.
+        pending: whether it is to be continued, and with what.
     """
 
     item: Item
@@ -42,6 +46,8 @@ class Outcome(Struct, frozen=True):
     bytes: int = 0
     failed: int = 0
     error: Exception | None = None
+    pending: bool = False
+    continuation: Continuation | None = None
 
     @classmethod
     def of_failure(cls, item: Item, error: Exception) -> Self:

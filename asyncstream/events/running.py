@@ -84,7 +84,14 @@ def _copy(
         return []
     pairs = list(dict.fromkeys(pair for item in items for pair in item.pairs))
     try:
-        report = kept.transfer(pairs, within(config.override(items[0].config), context))
+        left = {
+            (source, destination): item.continuation
+            for item in items
+            for source, destination in item.pairs
+            if item.continuation and isinstance(source, S3Object) and isinstance(destination, S3Object)
+        }
+        settings = within(config.override(items[0].config), context)
+        report = kept.transfer(pairs, settings, continuations=left)
     except AsyncstreamError as error:
         return [Outcome.of_failure(item, error) for item in items]
     results = {(result.source, result.destination): result for result in report.files}
@@ -96,12 +103,15 @@ def _outcome(item: Item, results: Mapping[tuple[S3Object, S3Object], FileResult]
     own = [results[pair] for pair in item.pairs if isinstance(pair[0], S3Object)]
     own = own if len(own) == len(item.pairs) else list(results.values())
     failed = [result for result in own if result.error is not None]
+    pending = [result for result in own if result.status == "pending"]
     return Outcome(
         item,
-        files=len(own) - len(failed),
+        files=len(own) - len(failed) - len(pending),
         bytes=sum(result.bytes for result in own),
         failed=len(failed),
         error=_first_of(failed, len(own)),
+        pending=bool(pending),
+        continuation=pending[0].continuation if pending else None,
     )
 
 

@@ -11,8 +11,10 @@ from collections.abc import Sequence
 from typing import Any, Literal
 from urllib.parse import unquote_plus
 
+import msgspec
 from msgspec import Struct
 
+from asyncstream.continuation import Continuation
 from asyncstream.errors import AsyncstreamError, ConfigError, FilesFailed, FilesFailedForNow, told
 from asyncstream.events.deployment import Deployment
 from asyncstream.events.items import Item, Outcome, failure_of
@@ -40,12 +42,14 @@ class MapItem(Struct, frozen=True, forbid_unknown_fields=True):
         destination: likewise; empty: the rest of the key under the deployed destination.
         version_id: the version to read; empty: the current one.
         encoding: "url" if the key of `source` is percent-encoded, as in the CSV of S3 Inventory.
+        continuation: what an earlier invocation has left of it, as its reply says.
     """
 
     source: str
     destination: str = ""
     version_id: str = ""
     encoding: Literal["none", "url"] = "none"
+    continuation: Continuation | None = None
 
 
 class FailedExecution(Struct, frozen=True, rename="pascal"):
@@ -87,17 +91,37 @@ def reply(event: Any, outcomes: Sequence[Outcome]) -> dict[str, Any]:
         FilesFailed: something is left and `must_succeed` was asked.
     """
     batch = _asked(event)
-    failed = [(item, each) for item, each in zip(batch.items, outcomes, strict=True) if each.error]
+    ends = list(zip(batch.items, outcomes, strict=True))
+    failed = [(item, each) for item, each in ends if each.error]
+    pending = [(item, each) for item, each in ends if each.pending and not each.error]
+    left = [_as_left(item, None) for item, _ in failed]
+    left += [_as_left(item, each.continuation) for item, each in pending]
     told = {
-        "copied": len(outcomes) - len(failed),
+        "copied": len(outcomes) - len(failed) - len(pending),
+        "pending": len(pending),
         "bytes": sum(each.bytes for each in outcomes),
         "failed": len(failed),
         "errors": _as_many_as_fit([each for _, each in failed]),
-        "Items": [item for item, _ in failed],
+        "Items": left,
     }
-    if failed and batch.must_succeed:
+    if left and batch.must_succeed:
         raise failure_of(outcomes)(json.dumps(told, ensure_ascii=False))
     return told
+
+
+def is_chained(event: Any) -> bool:
+    """Whether the state machine goes on with what is left when the time is up: it does in its first step."""
+    return not (isinstance(event, dict) and event.get("must_succeed"))
+
+
+def _as_left(item: Any, continuation: Continuation | None) -> Any:
+    """An item as the next invocation is to get it; without what was left of it earlier, which is over."""
+    if not isinstance(item, dict):
+        return item
+    others = {name: value for name, value in item.items() if name != "continuation"}
+    if continuation is None:
+        return others
+    return {**others, "continuation": msgspec.to_builtins(continuation)}
 
 
 def _asked(event: Any) -> _Batch:
@@ -144,7 +168,8 @@ def _item(value: Any, deployment: Deployment) -> Item:
         if asked.encoding == "url":
             source = S3Object(source.bucket, unquote_plus(source.key), source.version_id)
         destination = S3Object.from_uri(asked.destination) if asked.destination else None
-        return Item(source.uri, (deployment.pair(source, destination),))
+        pair = deployment.pair(source, destination)
+        return Item(source.uri, (pair,), continuation=asked.continuation)
     except ConfigError:
         raise
     except AsyncstreamError as error:

@@ -20,11 +20,13 @@ class Trigger(Struct, frozen=True):
         items: what the event asks for.
         reply: what the trigger is to get back once all items have ended; may raise, where that is how the
             trigger is told.
+        chained: whether it has what is left when the time is up done by another invocation.
     """
 
     name: str
     items: Callable[[Deployment], list[Item]]
     reply: Callable[[Sequence[Outcome]], Any]
+    chained: bool = False
 
 
 def trigger_of(event: Any) -> Trigger | None:  # noqa: PLR0911 - a return for each trigger
@@ -49,7 +51,10 @@ def trigger_of(event: Any) -> Trigger | None:  # noqa: PLR0911 - a return for ea
         )
     if {"Items", "source", "failed_execution"} & event.keys():
         return Trigger(
-            "step-functions", partial(step_functions.of_map, event), partial(step_functions.reply, event)
+            "step-functions",
+            partial(step_functions.of_map, event),
+            partial(step_functions.reply, event),
+            chained=step_functions.is_chained(event),
         )
     return None
 

@@ -66,6 +66,10 @@ class AsyncioTransport:
         await transport._client(None)
         return transport
 
+    async def renew(self) -> None:
+        """See `ports.Transport`. The former clients stay open for the tasks that use them now."""
+        self._clients = {}
+
     async def close(self) -> None:
         """Close all connections."""
         await self._open.aclose()

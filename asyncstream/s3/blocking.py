@@ -38,6 +38,7 @@ class BlockingTransport:
     def __init__(self, settings: ClientSettings) -> None:
         self._settings = settings
         self._config = Config(**sdk_options(settings))
+        self._former: list[Any] = []
         # Made here, on one thread: boto3 sessions are not thread-safe.
         self._clients: dict[str | None, Any] = {None: self._new_client(None)}
 
@@ -61,9 +62,14 @@ class BlockingTransport:
         """See `ports.Transport`."""
         return _RawStream(body._raw_stream, length, self._settings.chunk_size)  # noqa: SLF001
 
+    async def renew(self) -> None:
+        """See `ports.Transport`. The former clients stay open for the threads that use them now."""
+        self._former += self._clients.values()
+        self._clients = {None: self._new_client(None)}
+
     async def close(self) -> None:
         """Close all connections."""
-        for client in self._clients.values():
+        for client in (*self._clients.values(), *self._former):
             client.close()
 
     def _client(self, region: str | None) -> Any:

@@ -9,24 +9,51 @@ from asyncstream.errors import (
     AccessDenied,
     AsyncstreamError,
     BucketNotFound,
+    ChecksumMismatch,
     ConfigError,
+    ConnectionClosed,
     ConnectionFailed,
+    CredentialsExpired,
     InputError,
-    RangeNotSatisfiable,
     S3Error,
     ServiceBusy,
+    SlowDown,
     SourceNotFound,
+    UploadGone,
+    WriteConflict,
     WrongRegion,
 )
 
 # The permission each operation needs; the others need that of writing.
 _PERMISSIONS = {
     "GetObject": "s3:GetObject",
+    "HeadObject": "s3:GetObject",
     "ListObjectsV2": "s3:ListBucket",
     "AbortMultipartUpload": "s3:AbortMultipartUpload",
 }
-_BUSY_STATUS = frozenset({429, 500, 502, 503, 504})
-_BUSY_CODES = frozenset({"RequestTimeout", "SlowDown", "InternalError", "ServiceUnavailable", "Throttling"})
+_BUSY_STATUS = frozenset({500, 502, 503, 504})
+_BY_CODE: dict[str, type[AsyncstreamError]] = {
+    "BadDigest": ChecksumMismatch,
+    "XAmzContentChecksumMismatch": ChecksumMismatch,
+    "ConditionalRequestConflict": WriteConflict,
+    "ExpiredToken": CredentialsExpired,
+    "ExpiredTokenException": CredentialsExpired,
+    "TokenRefreshRequired": CredentialsExpired,
+    "InternalError": ServiceBusy,
+    "OperationAborted": ServiceBusy,
+    "RequestTimeout": ServiceBusy,
+    "ServiceUnavailable": ServiceBusy,
+    "NoSuchUpload": UploadGone,
+    "RequestLimitExceeded": SlowDown,
+    "SlowDown": SlowDown,
+    "Throttling": SlowDown,
+    "ThrottlingException": SlowDown,
+}
+_MEANT: dict[type[AsyncstreamError], str] = {
+    ChecksumMismatch: "other bytes arrived than were sent. S3 says: ",
+    CredentialsExpired: "the credentials have expired. S3 says: ",
+}
+_READS = frozenset({"GetObject", "HeadObject"})
 _NOT_FOUND = frozenset({"NoSuchKey", "NoSuchVersion", "404"})
 _REGION_CODES = frozenset(
     {"PermanentRedirect", "AuthorizationHeaderMalformed", "301", "307", "TemporaryRedirect"}
@@ -61,6 +88,8 @@ def mapped(error: Exception, operation: str, params: Mapping[str, Any]) -> Async
         return ConfigError(f"{what}: {error}")
     if isinstance(error, _WRONG_INPUT):
         return InputError(f"{what}: {error}")
+    if isinstance(error, sdk.ConnectionClosedError):
+        return ConnectionClosed(f"{what}: {_first_line(error)}")
     # Whatever else the SDKs, their HTTP clients and sockets raise: no answer came, or half of one.
     return ConnectionFailed(f"{what}: {_first_line(error)}")
 
@@ -78,23 +107,37 @@ def _refused(  # noqa: PLR0911 - a table
         return WrongRegion(f"{what}: the bucket is in {region}", region)
     if code == "NoSuchBucket":
         return BucketNotFound(f"{what}: there is no bucket {params.get('Bucket')!r}")
-    if code in _NOT_FOUND and operation == "GetObject":
+    if code in _NOT_FOUND and operation in _READS:
         return SourceNotFound(f"{what}: there is no such object")
     if status == 403 and code in {"AccessDenied", "403", ""}:
         return AccessDenied(_denied(what, operation, params, str(details.get("Message", ""))))
-    if code == "InvalidRange":
-        return RangeNotSatisfiable(f"{what}: {said}", code, status)
-    if status in _BUSY_STATUS or code in _BUSY_CODES:
-        return ServiceBusy(f"{what}: {said}")
-    return S3Error(f"{what}: {said}", code, status)
+    kind = _BY_CODE.get(code) or _kind_of_status(status)
+    told = f"{what}: {_MEANT.get(kind, '')}{said}"
+    if issubclass(kind, S3Error):
+        return kind(told, code, status)
+    if issubclass(kind, ServiceBusy):
+        return kind(told, _seconds(metadata))
+    return kind(told)
+
+
+def _kind_of_status(status: int) -> type[AsyncstreamError]:
+    if status == 429:
+        return SlowDown
+    return ServiceBusy if status in _BUSY_STATUS else S3Error
+
+
+def _seconds(metadata: Mapping[str, Any]) -> float:
+    """How long S3 asks to wait (RFC 9110, 10.2.3); 0 where it does not, or names a date."""
+    text = str(metadata.get("HTTPHeaders", {}).get("retry-after", ""))
+    return float(text) if text.isdecimal() else 0.0
 
 
 def _denied(what: str, operation: str, params: Mapping[str, Any], said: str) -> str:
     permission = _PERMISSIONS.get(operation, "s3:PutObject")
-    if operation == "GetObject" and "VersionId" in params:
+    if operation in _READS and "VersionId" in params:
         permission = "s3:GetObjectVersion"
     hint = ""
-    if operation == "GetObject":
+    if operation in _READS:
         # Without s3:ListBucket S3 hides whether the key exists.
         hint = "; a missing object is answered the same way to a role without s3:ListBucket"
     # For a KMS key or an explicit deny, S3 names another permission.

@@ -6,10 +6,11 @@ from datetime import datetime
 from email.utils import parsedate_to_datetime
 from typing import Any
 
+from asyncstream.checksum import Checksum
 from asyncstream.errors import S3Error, SourceChanged
 from asyncstream.locations import S3Object
 from asyncstream.plan import ByteRange
-from asyncstream.ports import ListedObject
+from asyncstream.ports import ListedObject, Stored
 
 # Kept on a copy, named alike in GetObject's reply and PutObject's parameters. The storage class, ACL,
 # tags and encryption belong to the destination: extra_args.
@@ -23,6 +24,8 @@ _KEPT = (
     "Metadata",
     "WebsiteRedirectLocation",
 )
+# In the order of preference, should S3 ever tell several.
+_CHECKSUMS = ("CRC64NVME", "CRC32C", "CRC32", "SHA256", "SHA1")
 _CONTENT_RANGE = re.compile(r"bytes (\d+)-(\d+)/(\d+)")
 
 
@@ -32,6 +35,23 @@ def attributes(reply: Mapping[str, Any]) -> dict[str, Any]:
     if "Expires" in kept:
         kept["Expires"] = _http_date(kept["Expires"])
     return {name: value for name, value in kept.items() if value is not None}
+
+
+def checksum(reply: Mapping[str, Any]) -> Checksum | None:
+    """The checksum of the whole that a reply tells; None if it tells none, or one of its parts' checksums.
+
+    Those of parts (COMPOSITE, written "value-parts") depend on where the parts were cut.
+    """
+    for kind in _CHECKSUMS:
+        value = reply.get(f"Checksum{kind}")
+        if value and "-" not in value:
+            return Checksum(kind, value)
+    return None
+
+
+def stored(reply: Mapping[str, Any]) -> Stored:
+    """What a HeadObject reply tells."""
+    return Stored(int(reply["ContentLength"]), str(reply["ETag"]), checksum(reply))
 
 
 def _http_date(text: str) -> datetime | None:

@@ -3,9 +3,11 @@
 from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
+from asyncstream.checksum import CRC64NVME, Checksum
+from asyncstream.continuation import CompletedPart
 from asyncstream.locations import S3Object, S3Prefix
 from asyncstream.plan import ByteRange
-from asyncstream.ports import CompletedPart, MultipartUpload
+from asyncstream.ports import MultipartUpload
 
 Params = dict[str, Any]
 
@@ -39,17 +41,43 @@ def _only(args: Mapping[str, Any], names: Iterable[str]) -> Params:
 
 
 def get_object(
-    source: S3Object, range_: ByteRange | None, etag: str | None, extra: Mapping[str, Any]
+    source: S3Object, range_: ByteRange | None, etag: str | None, extra: Mapping[str, Any], *, verify: bool
 ) -> Params:
-    """GetObject of a range, pinned to an ETag where one is known."""
-    params: Params = {"Bucket": source.bucket, "Key": source.key}
+    """GetObject of a range, pinned to an ETag where one is known.
+
+    `verify` asks for the checksum, which S3 tells of a whole object only.
+    """
+    params = _pinned(source, etag)
     if range_ is not None:
         params["Range"] = range_.header
+    elif verify:
+        params["ChecksumMode"] = "ENABLED"
+    return params | {name: extra[given] for given, name in _SOURCE.items() if given in extra}
+
+
+def head_source(source: S3Object, etag: str, extra: Mapping[str, Any]) -> Params:
+    """HeadObject of what is read, with its checksum."""
+    read = {name: extra[given] for given, name in _SOURCE.items() if given in extra}
+    return _pinned(source, etag) | {"ChecksumMode": "ENABLED"} | read
+
+
+def head_target(target: S3Object, extra: Mapping[str, Any]) -> Params:
+    """HeadObject of what was written, with its checksum."""
+    return _pinned(target, None) | {"ChecksumMode": "ENABLED"} | _only(extra, _EVERY_WRITE)
+
+
+def _pinned(place: S3Object, etag: str | None) -> Params:
+    params: Params = {"Bucket": place.bucket, "Key": place.key}
     if etag is not None:
         params["IfMatch"] = etag
-    if source.version_id is not None:
-        params["VersionId"] = source.version_id
-    return params | {name: extra[given] for given, name in _SOURCE.items() if given in extra}
+    if place.version_id is not None:
+        params["VersionId"] = place.version_id
+    return params
+
+
+def of_checksum(checksum: Checksum | None) -> Params:
+    """The parameter that has S3 refuse other bytes."""
+    return {} if checksum is None else {f"Checksum{checksum.kind}": checksum.value}
 
 
 def new_object(target: S3Object, kept: Mapping[str, Any], extra: Mapping[str, Any]) -> Params:
@@ -63,12 +91,23 @@ def upload_part(upload: MultipartUpload, number: int, extra: Mapping[str, Any]) 
     return _of_upload(upload) | {"PartNumber": number} | _only(extra, _EVERY_WRITE)
 
 
+# Of the kinds that can be had for a whole object, S3 then tells that of each part by itself.
+VERIFIED_UPLOAD: Params = {"ChecksumAlgorithm": CRC64NVME, "ChecksumType": "FULL_OBJECT"}
+
+
 def complete_upload(
-    upload: MultipartUpload, parts: Sequence[CompletedPart], extra: Mapping[str, Any]
+    upload: MultipartUpload,
+    parts: Sequence[CompletedPart],
+    checksum: Checksum | None,
+    extra: Mapping[str, Any],
 ) -> Params:
     """CompleteMultipartUpload; `parts` in order of their numbers."""
-    listed = [{"PartNumber": part.number, "ETag": part.etag} for part in parts]
-    return _of_upload(upload) | {"MultipartUpload": {"Parts": listed}} | _only(extra, _EVERY_WRITE)
+    params = _of_upload(upload) | _only(extra, _EVERY_WRITE)
+    params["MultipartUpload"] = {"Parts": [{"PartNumber": part.number, "ETag": part.etag} for part in parts]}
+    if checksum is None:
+        return params
+    size = sum(part.length for part in parts)
+    return params | of_checksum(checksum) | {"ChecksumType": "FULL_OBJECT", "MpuObjectSize": size}
 
 
 def abort_upload(upload: MultipartUpload, extra: Mapping[str, Any]) -> Params:

@@ -4,15 +4,38 @@ from collections import Counter
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from asyncstream.errors import AsyncstreamError, S3Error, WrongRegion
+from msgspec import Struct, field
+
+from asyncstream.checksum import CRC64NVME, Checksum
+from asyncstream.continuation import CompletedPart
+from asyncstream.errors import AsyncstreamError, CredentialsExpired, S3Error, SourceNotFound, WrongRegion
 from asyncstream.locations import S3Object, S3Prefix
 from asyncstream.plan import ByteRange, KiB
-from asyncstream.ports import Body, CompletedPart, ListedObject, MultipartUpload, Opened, Transport
+from asyncstream.ports import (
+    Body,
+    ListedObject,
+    MultipartUpload,
+    Opened,
+    Stored,
+    Transport,
+    Written,
+)
 from asyncstream.s3 import replies, requests
 from asyncstream.s3.requests import Params
 
 # Bytes of a body that is sent as bytes: a copy of it then stands beside the chunk it was read into.
 SMALL_BODY = 128 * KiB
+
+
+# What a server that knows no CRC64NVME says to an upload that asks for it, unless it says nothing.
+_UNKNOWN = frozenset({"InvalidArgument", "InvalidRequest", "NotImplemented"})
+
+
+class Learned(Struct):
+    """What replies have told of buckets: their regions, and which verify no uploads."""
+
+    regions: dict[str, str] = field(default_factory=dict)
+    unverified: set[str] = field(default_factory=set)
 
 
 class S3Store:
@@ -22,7 +45,8 @@ class S3Store:
         transport: boto3 or aioboto3.
         chunk_size: bytes; a body no larger (and at most 128 KiB) is sent as bytes.
         extra_args: the user's settings for the destination.
-        regions: bucket regions learned so far; shared by the transfers of a session.
+        learned: what was learned of the buckets so far; shared by the transfers of a session.
+        verify: whether checksums are asked for.
     """
 
     def __init__(
@@ -30,12 +54,15 @@ class S3Store:
         transport: Transport,
         chunk_size: int,
         extra_args: Mapping[str, Any],
-        regions: dict[str, str],
+        learned: Learned,
+        *,
+        verify: bool = True,
     ) -> None:
         self._transport = transport
         self._chunk_size = chunk_size
         self._extra = extra_args
-        self._regions = regions
+        self._learned = learned
+        self._verify = verify
         # Appending is atomic where several threads send; a counter's += is not.
         self._sent: list[str] = []
 
@@ -53,15 +80,10 @@ class S3Store:
         """GET a range (None: the whole), pinned to `etag` where it is known.
 
         Raises:
-            SourceNotFound, SourceChanged, RangeNotSatisfiable, AccessDenied: as S3 said.
+            SourceNotFound, SourceChanged, AccessDenied: as S3 said.
         """
-        params = requests.get_object(source, range_, etag, self._extra)
-        try:
-            reply = await self._call("GetObject", params)
-        except S3Error as error:
-            if error.status == 412 and etag is not None:
-                raise replies.source_changed(source, etag) from error
-            raise
+        params = requests.get_object(source, range_, etag, self._extra, verify=self._verify)
+        reply = await self._pinned("GetObject", params, source, etag)
         stream = self._transport.stream(reply["Body"], int(reply.get("ContentLength", 0)))
         try:
             found, size = replies.extent(reply, source)
@@ -70,30 +92,82 @@ class S3Store:
         except BaseException:
             await stream.close()
             raise
-        return Opened(size, pinned, found, replies.attributes(reply), stream)
+        return Opened(
+            size,
+            pinned,
+            found,
+            replies.attributes(reply),
+            stream,
+            range_asked=range_ is not None,
+            checksum=replies.checksum(reply) if range_ is None else None,
+        )
 
-    async def put(self, target: S3Object, body: Body, attributes: Mapping[str, Any]) -> str:
-        """Write an object with one request; its ETag."""
-        params = requests.new_object(target, attributes, self._extra)
-        reply = await self._send("PutObject", params, body)
-        return str(reply["ETag"])
+    async def head(self, source: S3Object, etag: str) -> Stored:
+        """HEAD of a source, pinned: what is stored, with its checksum.
+
+        Raises:
+            SourceNotFound, SourceChanged, AccessDenied: as S3 said.
+        """
+        reply = await self._pinned(
+            "HeadObject", requests.head_source(source, etag, self._extra), source, etag
+        )
+        replies.check_pinned(reply, source, etag)
+        return replies.stored(reply)
+
+    async def find(self, target: S3Object) -> Stored | None:
+        """HEAD of a destination: what is stored there, if anything is."""
+        try:
+            return replies.stored(await self._call("HeadObject", requests.head_target(target, self._extra)))
+        except SourceNotFound:
+            return None
+
+    def sent_at_once(self, length: int) -> bool:
+        """Whether a body is in hand before its PUT begins, so that its own checksum can go with it."""
+        return length <= min(self._chunk_size, SMALL_BODY)
+
+    def verifies(self, bucket: str) -> bool:
+        """Whether the bucket's server checks uploads by CRC64NVME: yes, until a reply has shown otherwise."""
+        return bucket not in self._learned.unverified
+
+    async def put(
+        self, target: S3Object, body: Body, attributes: Mapping[str, Any], checksum: Checksum | None
+    ) -> Written:
+        """Write an object with one request; S3 refuses a body that has not the checksum given."""
+        params = requests.new_object(target, attributes, self._extra) | requests.of_checksum(checksum)
+        return await self._send("PutObject", params, body)
 
     async def create_upload(self, target: S3Object, attributes: Mapping[str, Any]) -> MultipartUpload:
-        """Open a multipart upload."""
+        """Open a multipart upload, of the kind that S3 verifies as a whole where that is to be had."""
         params = requests.new_object(target, attributes, self._extra)
-        reply = await self._call("CreateMultipartUpload", params)
-        return MultipartUpload(target, reply["UploadId"])
+        if not self._verify or not self.verifies(target.bucket):
+            reply = await self._call("CreateMultipartUpload", params)
+            return MultipartUpload(target, reply["UploadId"])
+        try:
+            reply = await self._call("CreateMultipartUpload", params | requests.VERIFIED_UPLOAD)
+        except S3Error as error:
+            if error.code not in _UNKNOWN:
+                raise
+            reply = await self._call("CreateMultipartUpload", params)
+            self._learned.unverified.add(target.bucket)
+        if reply.get("ChecksumAlgorithm") != CRC64NVME:
+            self._learned.unverified.add(target.bucket)
+        return MultipartUpload(target, reply["UploadId"], verified=self.verifies(target.bucket))
 
-    async def upload_part(self, upload: MultipartUpload, number: int, body: Body) -> CompletedPart:
+    async def upload_part(self, upload: MultipartUpload, number: int, body: Body) -> Written:
         """Write one part; numbers count from 1."""
-        reply = await self._send("UploadPart", requests.upload_part(upload, number, self._extra), body)
-        return CompletedPart(number, reply["ETag"])
+        written = await self._send("UploadPart", requests.upload_part(upload, number, self._extra), body)
+        if upload.verified and (written.checksum is None or written.checksum.kind != CRC64NVME):
+            # It takes the algorithm's name, and does nothing with it.
+            self._learned.unverified.add(upload.target.bucket)
+        return written
 
-    async def complete_upload(self, upload: MultipartUpload, parts: Sequence[CompletedPart]) -> str:
-        """Make the parts, in order of their numbers, an object; its ETag."""
-        params = requests.complete_upload(upload, parts, self._extra)
+    async def complete_upload(
+        self, upload: MultipartUpload, parts: Sequence[CompletedPart], checksum: Checksum | None
+    ) -> Written:
+        """Make the parts, in order of their numbers, an object, if that has the checksum given."""
+        params = requests.complete_upload(upload, parts, checksum, self._extra)
         reply = await self._call("CompleteMultipartUpload", params)
-        return str(reply["ETag"])
+        return Written(str(reply["ETag"]), replies.checksum(reply))
 
     async def abort_upload(self, upload: MultipartUpload) -> None:
         """Drop the upload and its parts. No part of it may be in flight."""
@@ -108,30 +182,49 @@ class S3Store:
         reply = await self._call("ListObjectsV2", requests.list_page(prefix, token, self._extra))
         return replies.listing(reply)
 
-    async def _send(self, operation: str, params: Params, body: Body) -> dict[str, Any]:
+    async def _pinned(
+        self, operation: str, params: Params, place: S3Object, etag: str | None
+    ) -> dict[str, Any]:
+        try:
+            return await self._call(operation, params)
+        except S3Error as error:
+            if error.status == 412 and etag is not None:
+                raise replies.source_changed(place, etag) from error
+            raise
+
+    async def _send(self, operation: str, params: Params, body: Body) -> Written:
         # Small bodies go as bytes: no Expect round trip, and an empty streamed body would leave the
         # connection to a Go server unusable.
-        small = body.length <= min(self._chunk_size, SMALL_BODY)
-        payload: Body | bytes = await _collected(body) if small else body
+        payload: Body | bytes = body
+        if self.sent_at_once(body.length):
+            payload = await _collected(body)
+            own = body.digests.checksums().get(CRC64NVME)
+            if self.verifies(params["Bucket"]) and not any(name.startswith("Checksum") for name in params):
+                params |= requests.of_checksum(own)
         try:
-            return await self._call(operation, params | {"Body": payload, "ContentLength": body.length})
+            reply = await self._call(operation, params | {"Body": payload, "ContentLength": body.length})
         except AsyncstreamError as error:
             # The source broke while the SDK was sending: that, not its wrapping, is what happened.
             if body.error is not None:
                 raise body.error from error
             raise
+        return Written(str(reply["ETag"]), replies.checksum(reply))
 
     async def _call(self, operation: str, params: Params) -> dict[str, Any]:
         self._sent.append(operation)
         bucket = params["Bucket"]
+        regions = self._learned.regions
         try:
-            return await self._transport.call(operation, params, self._regions.get(bucket))
+            return await self._transport.call(operation, params, regions.get(bucket))
+        except CredentialsExpired:
+            await self._transport.renew()
+            raise
         except WrongRegion as error:
-            self._regions[bucket] = error.region
+            regions[bucket] = error.region
             if not isinstance(params.get("Body", b""), bytes):
                 raise  # the body is used up: the part begins again, from its range
         self._sent.append(operation)
-        return await self._transport.call(operation, params, self._regions[bucket])
+        return await self._transport.call(operation, params, regions[bucket])
 
 
 async def _collected(body: Body) -> bytes:

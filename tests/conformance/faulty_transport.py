@@ -115,6 +115,9 @@ class FaultyTransport:
             return _DoomedStream(self._transport.stream(body.body, length), body.ends_silently)
         return self._transport.stream(body, length)
 
+    async def renew(self) -> None:
+        await self._transport.renew()
+
     async def close(self) -> None:
         await self._transport.close()
 
@@ -123,6 +126,7 @@ class _BrokenBody:
     def __init__(self, body: Body) -> None:
         self._body = body
         self.length = body.length
+        self.digests = body.digests
         self.error: Exception | None = None
 
     async def next_chunk(self) -> bytes | memoryview:

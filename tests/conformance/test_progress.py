@@ -1,6 +1,6 @@
 """What `on_event` is told, the same from every engine."""
 
-from faulty_transport import DownloadBroken
+from faulty_transport import UploadBroken
 from servers import content
 
 from asyncstream import MiB, S3Prefix
@@ -45,7 +45,7 @@ def test_the_bytes_of_a_part_begun_again_are_taken_back(copy_with_faults, bucket
     bucket.put("large", content(SIZES["large"]))
     events = []
     report = copy_with_faults(
-        pairs("large"), DownloadBroken("GetObject", times=[2]), on_event=events.append, multipart=True
+        pairs("large"), UploadBroken("UploadPart", times=[2]), on_event=events.append, multipart=True
     )
     report.raise_for_failures()
     moved, retried = (

@@ -26,8 +26,8 @@ from asyncstream.lab.sandbox.runtime_api import Asked, Event, Replied, RuntimeAp
 PART = 5 * MiB
 SIZES = {"small": 1000, "large": 12 * MiB}  # one request each way; three parts
 ASYNCIO_SDK = {"aioboto3", "aiobotocore", "aiohttp"}
-SDKS = {"aioboto3", "boto3", "botocore", "msgspec"}
-FOR_THE_DEVELOPER = {"awscrt", "flask", "jinja2", "moto", "rich", "trustme"}
+SDKS = {"aioboto3", "awscrt", "boto3", "botocore", "msgspec"}
+FOR_THE_DEVELOPER = {"flask", "jinja2", "moto", "rich", "trustme"}
 
 pytestmark = [pytest.mark.slow, pytest.mark.timeout(300)]
 
@@ -126,7 +126,6 @@ def started(
     log, api = directory / "log", RuntimeApi()
     environ = variables(function, api.address, "stream", None)
     environ["AWS_EXECUTION_ENV"] = f"AWS_Lambda_python{version}"
-    del environ["BOTO_DISABLE_CRT"]  # the sandbox's, whose Python has awscrt; Lambda sets no such thing
     with log.open("wb") as written:
         process = subprocess.Popen(
             [runtime, "-B", "-X", "importtime", "-m", "awslambdaric", function.handler],

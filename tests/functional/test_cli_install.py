@@ -20,7 +20,7 @@ def _bare_install(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
     found = importlib.util.find_spec
 
     def find_spec(name: str, *more: Any) -> Any:
-        return None if name in ("rich", "awscrt", "trustme") else found(name, *more)
+        return None if name in ("rich", "trustme") else found(name, *more)
 
     monkeypatch.setattr(importlib.util, "find_spec", find_spec)
     at_sigterm = signal.getsignal(signal.SIGTERM)
@@ -31,7 +31,7 @@ def _bare_install(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
 def test_compare_says_what_to_install(capsys: pytest.CaptureFixture[str]) -> None:
     assert main(["compare"]) == 2
     told = capsys.readouterr().err
-    assert told == "asyncstream: awscrt, rich, trustme not installed: pip install 'asyncstream[lab]'\n"
+    assert told == "asyncstream: rich, trustme not installed: pip install 'asyncstream[lab]'\n"
 
 
 def test_the_command_line_itself_needs_neither() -> None:

@@ -44,7 +44,7 @@ def testbed() -> Iterator[LabTestbed]:
 def taken(testbed: LabTestbed, directory: Path, code: str) -> Run | Failure:
     (directory / "written.py").write_text(code)
     # Named by the test, as its objects are: others would be found there.
-    variant = Variant(Way(directory.name, "written"), directory, "written.handler")
+    variant = Variant(Way(directory.name, "written", reference=True), directory, "written.handler")
     with SandboxedFunctions([variant], testbed.environment(), traced=False) as functions:
         return take(Turn(1, FILES, variant, None), testbed, functions, 4)
 

@@ -42,7 +42,8 @@ Invoke = Callable[..., Invoked]
 @pytest.fixture(scope="module")
 def sandbox() -> Iterator[Sandbox]:
     names = ("describe", "allocate", "compute", "wait", "leave", "fall", "fail", "talk", "unserializable")
-    functions = [a_function(name, memory_mb=512, environment={"MINE": "ä"}) for name in names]
+    settings = {"memory_mb": 512, "environment": {"MINE": "ä"}, "lacks": ["awscrt"]}
+    functions = [a_function(name, **settings) for name in names]
     functions.append(Function(name="unimportable", handler="absent.handler", code=CODE))
     functions.append(Function(name="no-such-handler", handler="handling.absent", code=CODE))
     with Sandbox(functions) as sandbox:

@@ -13,6 +13,7 @@ _COLOUR = re.compile(r"\x1b\[\d+m")
 _REQUEST = re.compile(r'"(?P<method>[A-Z]+) /[^/? ]*(?P<key>/[^?]*)?(\?(?P<query>\S*))? HTTP/1\.[01]"')
 _OPERATIONS = {
     ("GET", ""): "GetObject",
+    ("HEAD", ""): "HeadObject",
     ("PUT", ""): "PutObject",
     ("POST", "uploads"): "CreateMultipartUpload",
     ("PUT", "uploadId"): "UploadPart",

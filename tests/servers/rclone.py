@@ -11,6 +11,7 @@ from servers.base import Capability, ServerProcess
 # What its debug log says as it begins to answer.
 _OPERATIONS = {
     "GET OBJECT": "GetObject",
+    "HEAD OBJECT": "HeadObject",
     "CREATE OBJECT": "PutObject",
     "initiate multipart upload": "CreateMultipartUpload",
     "put multipart upload": "UploadPart",

@@ -102,6 +102,8 @@ class SandboxedFunctions:
             timeout=LAMBDA_SECONDS,
             environment=self._environment,
             tracing=traced,
+            # Which Lambda's own boto3 does without: botocore signs otherwise where it is there.
+            lacks=["awscrt"] if variant.way.reference else [],
         )
 
     def _trace(self, trace_id: str | None) -> Trace | None:

@@ -4,6 +4,7 @@
 """
 
 from asyncstream.lab.s3.client import LabS3, ObjectChecksum
+from asyncstream.lab.s3.faults import Fault
 from asyncstream.lab.s3.model import NetworkModel
 
-__all__ = ["LabS3", "NetworkModel", "ObjectChecksum"]
+__all__ = ["Fault", "LabS3", "NetworkModel", "ObjectChecksum"]

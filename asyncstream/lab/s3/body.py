@@ -6,13 +6,13 @@ from contextlib import nullcontext
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-from asyncstream.lab.s3.checksums import crc64nvme, declared_digests, encoded
+from asyncstream.lab.s3.checksums import ALGORITHMS, crc64nvme, declared_digests, encoded
 from asyncstream.lab.s3.content import FileContent
 from asyncstream.lab.s3.http import ChunkedDecoder, MalformedRequestError
 from asyncstream.lab.s3.replies import S3Error
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator
+    from collections.abc import Callable, Collection, Iterator
     from pathlib import Path
 
     from asyncstream.lab.s3.http import Request
@@ -27,7 +27,7 @@ class Received:
 
     size: int
     crc: int
-    checksums: dict[str, str]  # the declared ones by header, as verified
+    checksums: dict[str, str]  # by header: the declared ones, as verified, and those asked for
     content: FileContent | None
 
 
@@ -54,6 +54,14 @@ class Body:
         self._pace = pace
         self.received = 0
         self.finished = length == 0
+        # A fault, at what `save` reads, between the framing and the checksums: as if it happened on the wire.
+        self.interference: Callable[[Iterator[memoryview]], Iterator[memoryview]] | None = None
+
+    @property
+    def payload_length(self) -> int:
+        """Return how long the payload is to be; 0 if nobody has said."""
+        decoded = self._headers.get("x-amz-decoded-content-length", "")
+        return int(decoded) if decoded.isascii() and decoded.isdigit() else self._length
 
     def read(self) -> bytes:
         """Return a short body: S3's XML, the control API's JSON."""
@@ -64,13 +72,21 @@ class Body:
                 raise S3Error("EntityTooLarge", "The document is too long")
         return bytes(document)
 
-    def save(self, path: Path | None) -> Received:
-        """Verify the body's checksums and keep it in a new file, or only its checksum if there is no path."""
-        digests = declared_digests(self._headers)
+    def save(self, path: Path | None, *, verify: bool = True, compute: Collection[str] = ()) -> Received:
+        """Verify the body's checksums and keep it in a new file, or only its checksum if there is no path.
+
+        Args:
+            path: the file, which does not exist yet.
+            verify: False: as a server that knows nothing of checksums.
+            compute: headers of checksums that are wanted, declared or not.
+        """
+        declared = declared_digests(self._headers) if verify else {}
+        digests = {name: ALGORITHMS[name]() for name in compute} | declared
         content = FileContent(path) if path else None
         crc = size = 0
         with content.path.open("xb") if content else nullcontext() as file:
-            for piece in self._pieces():
+            pieces = self._pieces()
+            for piece in self.interference(pieces) if self.interference else pieces:
                 crc = crc64nvme(piece, crc)
                 size += len(piece)
                 for digest in digests.values():
@@ -80,7 +96,7 @@ class Body:
         if self._headers.get("x-amz-decoded-content-length", str(size)) != str(size):
             raise S3Error("IncompleteBody", f"The body has {size} bytes, not as many as its header told")
         checksums = {name: encoded(digest) for name, digest in digests.items()}
-        self._verify(checksums)
+        self._verify({name: checksums[name] for name in declared})
         return Received(size, crc, checksums, content)
 
     def _verify(self, computed: dict[str, str]) -> None:

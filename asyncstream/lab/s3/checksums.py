@@ -6,13 +6,13 @@ The only file that imports awscrt, which has no types.
 from __future__ import annotations
 
 import hashlib
-from base64 import b64encode
+from base64 import b64decode, b64encode
 from typing import TYPE_CHECKING, Protocol
 
 from awscrt import checksums as crt
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Mapping
+    from collections.abc import Callable, Iterable, Mapping
 
 
 class Digest(Protocol):
@@ -57,6 +57,49 @@ ALGORITHMS: dict[str, Callable[[], Digest]] = {
     "x-amz-checksum-sha1": lambda: hashlib.sha1(usedforsecurity=False),
     "x-amz-checksum-sha256": hashlib.sha256,
 }
+
+
+_COMBINE: dict[str, Callable[[int, int, int], int]] = {
+    "x-amz-checksum-crc32": crt.combine_crc32,
+    "x-amz-checksum-crc32c": crt.combine_crc32c,
+    "x-amz-checksum-crc64nvme": crt.combine_crc64nvme,
+}
+CRC64NVME = "x-amz-checksum-crc64nvme"  # what S3 computes if nothing else is asked for
+FULL_OBJECT, COMPOSITE = "FULL_OBJECT", "COMPOSITE"
+
+
+def header_of(kind: str) -> str | None:
+    """Return the header of a checksum that is named as S3 names it ("CRC32C"); None if S3 knows none."""
+    name = f"x-amz-checksum-{kind.lower()}"
+    return name if name in ALGORITHMS else None
+
+
+def kind_of(header: str) -> str:
+    """Return S3's name of a header's checksum: "CRC32C"."""
+    return header.rpartition("-")[2].upper()
+
+
+def can_be(header: str, checksum_type: str) -> bool:
+    """Whether a multipart upload can have this checksum of this type."""
+    return header in _COMBINE if checksum_type == FULL_OBJECT else header != CRC64NVME
+
+
+def full_object(header: str, parts: Iterable[tuple[str, int]]) -> str:
+    """Return a CRC of parts put together, each given by its own and its size."""
+    crc = width = 0
+    for checksum, size in parts:
+        value = b64decode(checksum)
+        width = len(value)
+        crc = _COMBINE[header](crc, int.from_bytes(value, "big"), size)
+    return b64encode(crc.to_bytes(width, "big")).decode()
+
+
+def composite(header: str, checksums: Iterable[str]) -> str:
+    """Return the checksum of the parts' checksums, with their number."""
+    values = [b64decode(checksum) for checksum in checksums]
+    digest = ALGORITHMS[header]()
+    digest.update(memoryview(b"".join(values)))
+    return f"{encoded(digest)}-{len(values)}"
 
 
 def declared_digests(headers: Mapping[str, str]) -> dict[str, Digest]:

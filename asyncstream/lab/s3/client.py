@@ -5,13 +5,16 @@ from __future__ import annotations
 import http.client
 import json
 import ssl
+from dataclasses import asdict
 from typing import TYPE_CHECKING, Any, NamedTuple
 from urllib.parse import urlsplit
 
 from asyncstream.lab.server_process import LabError, ServerProcess
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable
+    from collections.abc import Iterable, Sequence
+
+    from asyncstream.lab.s3.faults import Fault
 
 
 class ObjectChecksum(NamedTuple):
@@ -50,13 +53,22 @@ class LabS3(ServerProcess):
         }
         return variables | ({"AWS_CA_BUNDLE": self.ca_bundle} if self.ca_bundle else {})
 
-    def create_bucket(self, name: str, *, keep: bool) -> None:
-        """Create a bucket that keeps the content of what is uploaded, or its size and checksum only."""
-        self._control_command("create-bucket", name=name, keep=keep)
+    def create_bucket(self, name: str, *, keep: bool, checksums: bool = True) -> None:
+        """Create a bucket that keeps the content of what is uploaded, or its size and checksum only.
 
-    def declare(self, bucket: str, objects: Iterable[tuple[str, int]]) -> None:
-        """Let objects of synthetic content exist, given key and size; they take no room."""
-        self._control_command("declare", bucket=bucket, objects=list(objects))
+        Without `checksums` it behaves as a server that has never heard of them: it tells none, verifies none.
+        """
+        self._control_command("create-bucket", name=name, keep=keep, checksums=checksums)
+
+    def declare(
+        self, bucket: str, objects: Iterable[tuple[str, int]], checksum: str | None = "CRC64NVME"
+    ) -> None:
+        """Let objects of synthetic content exist, given key and size; they take no room.
+
+        `checksum` is the kind that they came with; None: they are old and have none. Kinds other than
+        CRC64NVME are computed by reading through every object.
+        """
+        self._control_command("declare", bucket=bucket, objects=list(objects), checksum=checksum)
 
     def declare_many(self, bucket: str, prefix: str, count: int, size: int) -> list[str]:
         """Declare objects of the same size, and return their keys: the prefix and a number."""
@@ -72,6 +84,26 @@ class LabS3(ServerProcess):
     def set_model(self, model: str, seed: int = 0) -> None:
         """Change the network model, for requests that begin from now on."""
         self._control_command("model", model=model, seed=seed)
+
+    def set_faults(self, faults: Sequence[Fault], seed: int = 0) -> None:
+        """Let faults befall S3's requests from now on, instead of all that were set; none: no more faults.
+
+        What control commands do suffers none. Counts begin anew, of `times` as of `faults_struck`.
+        """
+        self._control_command("set-faults", faults=[asdict(fault) for fault in faults], seed=seed)
+
+    def faults_struck(self) -> list[int]:
+        """Return how often each fault struck, in the order in which they were set."""
+        struck: list[int] = self._control_command("faults")
+        return struck
+
+    def cut_connections(self) -> int:
+        """Reset all connections over which S3 was asked, idle or busy, as when a Lambda was frozen too long.
+
+        Returns how many there were. They are gone when this returns.
+        """
+        cut: int = self._control_command("cut-connections")
+        return cut
 
     def stats(self) -> dict[str, Any]:
         """Return the counters: see `Activity.counters`."""

@@ -16,7 +16,9 @@ from typing import TYPE_CHECKING
 from asyncstream.lab.s3 import control
 from asyncstream.lab.s3.activity import LoggedRequest
 from asyncstream.lab.s3.body import Body
+from asyncstream.lab.s3.faults import Target
 from asyncstream.lab.s3.http import MalformedRequestError, Request, parse_request, reply_head
+from asyncstream.lab.s3.injection import befall
 from asyncstream.lab.s3.model import QUANTUM
 from asyncstream.lab.s3.operations import Call
 from asyncstream.lab.s3.replies import Reply, S3Error
@@ -86,6 +88,7 @@ class Connection:
     def _serve_s3(self, request: Request, body: Body, slowness: float) -> bool:
         if not self._counted:
             self._server.activity.connection_opened()
+            self._server.connections.add(self._socket)
             self._counted = True
         log = LoggedRequest(
             request.method, request.headers.get("range", ""), request.query.get("partNumber", "")
@@ -110,7 +113,12 @@ class Connection:
             log.operation = operation.name
             self._server.activity.request_started(log)
             check_access(request)
-            return operation.run(Call(self._server.store, request, body, log.bucket, log.key))
+            call = Call(self._server.store, request, body, log.bucket, log.key)
+            if plan := self._server.faults:
+                target = Target(log.operation, log.bucket, log.key, log.part_number, log.range)
+                if fault := plan.choose(target):
+                    return befall(fault, operation.run, call, self._socket)
+            return operation.run(call)
         except S3Error as error:
             return error.reply(request.path, _request_id())
         except TimeoutError:
@@ -144,7 +152,7 @@ class Connection:
             while position < end:
                 size = min(end - position, pace.quantum, max(left - QUANTUM, QUANTUM))
                 pace.wait(size)
-                if left <= QUANTUM:
+                if left <= QUANTUM and left == end - position:  # a fault may happen between slices
                     log.bytes_out = reply.length
                     self._server.activity.request_ended(log)
                 sent = self._send_file(part.descriptor, position, size)

@@ -5,7 +5,8 @@ from __future__ import annotations
 import json
 from typing import TYPE_CHECKING, Any
 
-from asyncstream.lab.s3.checksums import encoded_crc64nvme
+from asyncstream.lab.s3.checksums import encoded_crc64nvme, header_of
+from asyncstream.lab.s3.faults import Fault, FaultPlan
 from asyncstream.lab.s3.model import Network, NetworkModel
 from asyncstream.lab.s3.replies import Reply, S3Error, json_reply
 
@@ -29,12 +30,15 @@ def answer(server: Server, path: str, body: Body) -> Reply:
         return json_reply({"error": str(error)}, 400)
 
 
-def _create_bucket(server: Server, name: str, keep: bool) -> None:
-    server.store.create_bucket(name, keep=keep)
+def _create_bucket(server: Server, name: str, keep: bool, checksums: bool) -> None:
+    server.store.create_bucket(name, keep=keep, checksums=checksums)
 
 
-def _declare(server: Server, bucket: str, objects: list[tuple[str, int]]) -> None:
-    server.store.declare(server.store.bucket(bucket), objects)
+def _declare(server: Server, bucket: str, objects: list[tuple[str, int]], checksum: str | None) -> None:
+    algorithm = None if checksum is None else header_of(checksum)
+    if checksum is not None and algorithm is None:
+        raise ValueError(f"checksum {checksum!r}: not one that S3 knows")
+    server.store.declare(server.store.bucket(bucket), objects, algorithm)
 
 
 def _checksums(server: Server, bucket: str, prefix: str) -> dict[str, Any]:
@@ -68,6 +72,19 @@ def _set_model(server: Server, model: str, seed: int) -> None:
     server.network = Network(NetworkModel.parse(model, seed))
 
 
+def _set_faults(server: Server, faults: list[dict[str, Any]], seed: int) -> None:
+    server.faults = FaultPlan([Fault(**fields) for fields in faults], seed) if faults else None
+
+
+def _faults_struck(server: Server) -> list[int]:
+    plan = server.faults
+    return plan.struck() if plan else []
+
+
+def _cut_connections(server: Server) -> int:
+    return server.connections.cut()
+
+
 COMMANDS: dict[str, Callable[..., Any]] = {
     "create-bucket": _create_bucket,
     "declare": _declare,
@@ -76,4 +93,7 @@ COMMANDS: dict[str, Callable[..., Any]] = {
     "request-log": _request_log,
     "reset-stats": _reset_stats,
     "model": _set_model,
+    "set-faults": _set_faults,
+    "faults": _faults_struck,
+    "cut-connections": _cut_connections,
 }

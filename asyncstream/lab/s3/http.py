@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from http import HTTPStatus
+from http.client import responses
 from typing import TYPE_CHECKING
 from urllib.parse import parse_qsl
 
@@ -67,7 +67,7 @@ def parse_request(head: bytes) -> Request:
 
 def reply_head(status: int, headers: Mapping[str, str]) -> bytes:
     """Return a reply's head, with the empty line that ends it."""
-    lines = [f"HTTP/1.1 {status} {HTTPStatus(status).phrase}"]
+    lines = [f"HTTP/1.1 {status} {responses.get(status, '')}"]
     lines += [f"{name}: {value}" for name, value in headers.items()]
     return "\r\n".join([*lines, "\r\n"]).encode("latin-1")
 

@@ -7,8 +7,9 @@ from bisect import bisect_left, bisect_right
 from typing import TYPE_CHECKING, NamedTuple
 from urllib.parse import quote
 
+from asyncstream.lab.s3.checksums import kind_of
 from asyncstream.lab.s3.operations import LONGEST_PAGE, parse_number
-from asyncstream.lab.s3.replies import Reply, S3Error, xml_reply, xml_time
+from asyncstream.lab.s3.replies import Reply, S3Error, XmlValue, xml_reply, xml_time
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -80,12 +81,12 @@ def list_objects_v2(call: Call) -> Reply:
     return xml_reply("ListBucketResult", listed)
 
 
-def _described(stored: StoredObject) -> dict[str, str | int]:
+def _described(stored: StoredObject) -> dict[str, XmlValue]:
     return {
         "LastModified": xml_time(stored.modified),
         "ETag": stored.etag,
-        "ChecksumAlgorithm": "CRC64NVME",
-        "ChecksumType": "FULL_OBJECT",
+        "ChecksumAlgorithm": " ".join(map(kind_of, stored.checksums)) or None,
+        "ChecksumType": stored.checksum_type if stored.checksums else None,
         "Size": stored.size,
         "StorageClass": "STANDARD",
     }

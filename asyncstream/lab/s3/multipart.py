@@ -5,7 +5,18 @@ from __future__ import annotations
 from itertools import pairwise
 from typing import TYPE_CHECKING
 
-from asyncstream.lab.s3.checksums import combine_crc64nvme, encoded_crc64nvme
+from asyncstream.lab.s3.checksums import (
+    COMPOSITE,
+    CRC64NVME,
+    FULL_OBJECT,
+    can_be,
+    combine_crc64nvme,
+    composite,
+    encoded_crc64nvme,
+    full_object,
+    header_of,
+    kind_of,
+)
 from asyncstream.lab.s3.content import JoinedContent
 from asyncstream.lab.s3.objects import MultipartUpload, StoredObject
 from asyncstream.lab.s3.operations import LONGEST_PAGE, check_write_conditions, metadata, parse_number
@@ -15,6 +26,7 @@ if TYPE_CHECKING:
     from collections.abc import Sequence
     from xml.etree.ElementTree import Element
 
+    from asyncstream.lab.s3.http import Request
     from asyncstream.lab.s3.operations import Call
 
 SMALLEST_PART = 5 * 1024 * 1024
@@ -24,13 +36,37 @@ MOST_PARTS = 10_000
 def create_multipart_upload(call: Call) -> Reply:
     """CreateMultipartUpload."""
     call.body.read()
-    upload = MultipartUpload(call.key, metadata(call.request))
+    bucket = call.store.bucket(call.bucket)
+    echoed: dict[str, str] = {}
+    if bucket.checksums:
+        algorithm, checksum_type = _asked_checksum(call.request)
+        upload = MultipartUpload(call.key, metadata(call.request), algorithm, checksum_type)
+        told = {"x-amz-checksum-algorithm": kind_of(algorithm), "x-amz-checksum-type": checksum_type}
+        if (
+            "x-amz-checksum-algorithm" in call.request.headers
+            or "x-amz-checksum-type" in call.request.headers
+        ):
+            echoed = told
+    else:
+        upload = MultipartUpload(call.key, metadata(call.request), algorithm=None)
     with call.store.lock:
         call.store.bucket(call.bucket).uploads[upload.id] = upload
-    asked = ("x-amz-checksum-algorithm", "x-amz-checksum-type")
-    echoed = {name: call.request.headers[name] for name in asked if name in call.request.headers}
     named = {"Bucket": call.bucket, "Key": call.key, "UploadId": upload.id}
     return xml_reply("InitiateMultipartUploadResult", named, echoed)
+
+
+def _asked_checksum(request: Request) -> tuple[str, str]:
+    """Return header and type of the checksum that an upload is to have."""
+    kind = request.headers.get("x-amz-checksum-algorithm", "CRC64NVME")
+    algorithm = header_of(kind)
+    if algorithm is None:
+        raise S3Error("InvalidRequest", f"Checksum algorithm provided is unsupported: {kind}")
+    usual = FULL_OBJECT if algorithm == CRC64NVME else COMPOSITE
+    checksum_type = request.headers.get("x-amz-checksum-type", usual)
+    if checksum_type not in (FULL_OBJECT, COMPOSITE) or not can_be(algorithm, checksum_type):
+        message = f"The {checksum_type} checksum type cannot be used with the {kind} checksum algorithm."
+        raise S3Error("InvalidRequest", message)
+    return algorithm, checksum_type
 
 
 def upload_part(call: Call) -> Reply:
@@ -40,13 +76,19 @@ def upload_part(call: Call) -> Reply:
         raise S3Error("InvalidArgument", f"Part number must be between 1 and {MOST_PARTS}")
     bucket = call.store.bucket(call.bucket)
     upload_id = call.request.query["uploadId"]
-    bucket.upload(upload_id, call.key)
-    received = call.body.save(call.store.new_file(bucket))
-    part = StoredObject(received.size, received.crc, received.content)
+    algorithm = bucket.upload(upload_id, call.key).algorithm
+    received = call.body.save(
+        call.store.new_file(bucket),
+        verify=bucket.checksums,
+        compute=[algorithm] if algorithm and algorithm != CRC64NVME else [],
+    )
+    checksums = dict(received.checksums)
+    if algorithm == CRC64NVME:
+        checksums[CRC64NVME] = encoded_crc64nvme(received.crc)
+    part = StoredObject(received.size, received.crc, received.content, checksums=checksums)
     with call.store.lock:
         bucket.upload(upload_id, call.key).parts[number] = part  # unless it was aborted meanwhile
-    checksum = {"x-amz-checksum-crc64nvme": encoded_crc64nvme(part.crc)}
-    return Reply(headers={"ETag": part.etag, **received.checksums, **checksum})
+    return Reply(headers={"ETag": part.etag, **part.checksums})
 
 
 def complete_multipart_upload(call: Call) -> Reply:
@@ -56,8 +98,8 @@ def complete_multipart_upload(call: Call) -> Reply:
         bucket = call.store.bucket(call.bucket)
         upload = bucket.upload(call.request.query["uploadId"], call.key)
         parts = choose_parts(named, upload)
-        completed = join_parts(parts, upload.headers)
-        _check_declared(call, completed)
+        completed = join_parts(parts, upload)
+        _check_declared(call, upload, completed)
         check_write_conditions(bucket.get(call.key), call.request)
         bucket.put(call.key, completed)
         del bucket.uploads[upload.id]
@@ -66,8 +108,8 @@ def complete_multipart_upload(call: Call) -> Reply:
         "Bucket": call.bucket,
         "Key": call.key,
         "ETag": completed.etag,
-        "ChecksumCRC64NVME": encoded_crc64nvme(completed.crc),
-        "ChecksumType": "FULL_OBJECT",
+        **completed.checksum_elements,
+        "ChecksumType": completed.checksum_type if completed.checksums else None,
     }
     return xml_reply("CompleteMultipartUploadResult", told)
 
@@ -86,8 +128,13 @@ def choose_parts(named: Sequence[Element], upload: MultipartUpload) -> list[Stor
     for part in parts[:-1]:
         if part.size < SMALLEST_PART:
             message = "Your proposed upload is smaller than the minimum allowed size"
-            sizes = {"ProposedSize": part.size, "MinSizeAllowed": SMALLEST_PART}
-            raise S3Error("EntityTooSmall", message, **sizes, ETag=part.etag)
+            raise S3Error(
+                "EntityTooSmall",
+                message,
+                ProposedSize=part.size,
+                MinSizeAllowed=SMALLEST_PART,
+                ETag=part.etag,
+            )
     return parts
 
 
@@ -97,33 +144,56 @@ def _named_part(number: int, element: Element, upload: MultipartUpload) -> Store
     if part is None or part.etag.strip('"') != etag:
         message = "One or more of the specified parts could not be found, or its ETag did not match"
         raise S3Error("InvalidPart", message, UploadId=upload.id, PartNumber=number, ETag=etag)
-    checksum = encoded_crc64nvme(part.crc)
-    if element.findtext("ChecksumCRC64NVME", checksum) != checksum:
+    known = part.checksum_elements
+    if any(element.findtext(name, checksum) != checksum for name, checksum in known.items()):
         raise S3Error("InvalidPart", "A part's checksum did not match", UploadId=upload.id, PartNumber=number)
     return part
 
 
-def join_parts(parts: Sequence[StoredObject], headers: dict[str, str]) -> StoredObject:
+def join_parts(parts: Sequence[StoredObject], upload: MultipartUpload) -> StoredObject:
     """Return the object that the parts make up: its checksum follows from theirs."""
     crc = 0
     for part in parts:
         crc = combine_crc64nvme(crc, part.crc, part.size)
     contents = [(part.content, part.size) for part in parts if part.content]
     content = JoinedContent(contents) if len(contents) == len(parts) else None
-    return StoredObject(sum(part.size for part in parts), crc, content, headers, part_count=len(parts))
+    return StoredObject(
+        sum(part.size for part in parts),
+        crc,
+        content,
+        upload.headers,
+        part_count=len(parts),
+        checksums=_joined_checksums(parts, upload),
+        checksum_type=upload.checksum_type,
+    )
 
 
-def _check_declared(call: Call, completed: StoredObject) -> None:
+def _joined_checksums(parts: Sequence[StoredObject], upload: MultipartUpload) -> dict[str, str]:
+    name = upload.algorithm
+    if name is None:
+        return {}
+    if upload.composite:
+        return {name: composite(name, (part.checksums[name] for part in parts))}
+    return {name: full_object(name, ((part.checksums[name], part.size) for part in parts))}
+
+
+def _check_declared(call: Call, upload: MultipartUpload, completed: StoredObject) -> None:
     """Compare what the client says of the whole object with what was received."""
     size = call.request.headers.get("x-amz-mp-object-size", str(completed.size))
     if size != str(completed.size):
         message = f"The provided x-amz-mp-object-size {size} does not match the parts' {completed.size} bytes"
         raise S3Error("InvalidRequest", message)
-    checksum = encoded_crc64nvme(completed.crc)
-    declared = call.request.headers.get("x-amz-checksum-crc64nvme", checksum)
-    if declared != checksum:
-        message = "The CRC64NVME you specified did not match the calculated checksum"
-        raise S3Error("BadDigest", message, Declared=declared, Calculated=checksum)
+    if upload.algorithm is None:
+        return
+    checksum_type = call.request.headers.get("x-amz-checksum-type", upload.checksum_type)
+    if checksum_type != upload.checksum_type:
+        message = f"The upload was created using the {upload.checksum_type} checksum mode."
+        raise S3Error("InvalidRequest", f"{message} The complete request must use the same checksum mode.")
+    for name, checksum in completed.checksums.items():
+        declared = call.request.headers.get(name, checksum)
+        if declared.partition("-")[0] != checksum.partition("-")[0]:  # of a composite one, without its number
+            message = f"The {kind_of(name)} you specified did not match the calculated checksum"
+            raise S3Error("BadDigest", message, Declared=declared, Calculated=checksum)
 
 
 def abort_multipart_upload(call: Call) -> Reply:
@@ -162,7 +232,7 @@ def _described(part: StoredObject) -> dict[str, str | int]:
         "LastModified": xml_time(part.modified),
         "ETag": part.etag,
         "Size": part.size,
-        "ChecksumCRC64NVME": encoded_crc64nvme(part.crc),
+        **part.checksum_elements,
     }
 
 

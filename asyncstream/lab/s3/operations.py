@@ -7,12 +7,12 @@ from dataclasses import dataclass
 from email.utils import formatdate
 from typing import TYPE_CHECKING
 
-from asyncstream.lab.s3.checksums import encoded_crc64nvme
+from asyncstream.lab.s3.checksums import CRC64NVME, encoded_crc64nvme
 from asyncstream.lab.s3.objects import StoredObject
 from asyncstream.lab.s3.replies import Reply, S3Error, parse_xml, xml_reply, xml_time
 
 if TYPE_CHECKING:
-    from asyncstream.lab.s3.body import Body
+    from asyncstream.lab.s3.body import Body, Received
     from asyncstream.lab.s3.http import Request
     from asyncstream.lab.s3.objects import Store
 
@@ -94,7 +94,7 @@ def get_object(call: Call) -> Reply:
     if selected:
         described["Content-Range"] = f"bytes {start}-{stop - 1}/{stored.size}"
     elif headers.get("x-amz-checksum-mode", "").upper() == "ENABLED":
-        described |= checksum_headers(stored.crc)
+        described |= stored.checksum_headers
     content = call.store.content_of(stored) if call.request.method == "GET" else None
     return Reply(206 if selected else 200, described, content=content, start=start, stop=stop)
 
@@ -121,12 +121,18 @@ def put_object(call: Call) -> Reply:
     """PutObject."""
     bucket = call.store.bucket(call.bucket)
     check_write_conditions(bucket.get(call.key), call.request)
-    received = call.body.save(call.store.new_file(bucket))
-    stored = StoredObject(received.size, received.crc, received.content, metadata(call.request))
+    received = call.body.save(call.store.new_file(bucket), verify=bucket.checksums)
+    stored = StoredObject(
+        received.size,
+        received.crc,
+        received.content,
+        metadata(call.request),
+        checksums=kept_checksums(received) if bucket.checksums else {},
+    )
     with call.store.lock:
         check_write_conditions(bucket.get(call.key), call.request)  # someone may have been faster
         bucket.put(call.key, stored)
-    return Reply(headers={"ETag": stored.etag, **received.checksums, **checksum_headers(stored.crc)})
+    return Reply(headers={"ETag": stored.etag, **stored.checksum_headers})
 
 
 def delete_object(call: Call) -> Reply:
@@ -186,9 +192,11 @@ def metadata(request: Request) -> dict[str, str]:
     return {"Content-Type": "binary/octet-stream", **kept, **user}
 
 
-def checksum_headers(crc: int) -> dict[str, str]:
-    """Return the headers that tell an object's checksum."""
-    return {"x-amz-checksum-crc64nvme": encoded_crc64nvme(crc), "x-amz-checksum-type": "FULL_OBJECT"}
+def kept_checksums(received: Received) -> dict[str, str]:
+    """Return the checksum that an object keeps: the one it came with, else CRC64NVME."""
+    if len(received.checksums) == 1:
+        return received.checksums
+    return {CRC64NVME: encoded_crc64nvme(received.crc)}
 
 
 def _matches(etags: str, stored: StoredObject) -> bool:

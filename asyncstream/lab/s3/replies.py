@@ -71,9 +71,19 @@ class Reply:
 class S3Error(Exception):
     """A refusal, with S3's own code; further elements of its XML can be named."""
 
-    def __init__(self, code: str, message: str, **elements: str | int) -> None:
+    def __init__(
+        self,
+        code: str,
+        message: str,
+        *,
+        status: int | None = None,  # other than S3 sends with this code
+        headers: Mapping[str, str] | None = None,
+        **elements: str | int,
+    ) -> None:
         super().__init__(f"{code}: {message}")
         self.code = code
+        self.status = STATUS_OF_ERROR[code] if status is None else status
+        self.headers = dict(headers or {})
         self.message = message
         self.elements = elements
 
@@ -81,8 +91,8 @@ class S3Error(Exception):
         """Return the error as S3 sends it."""
         told = {"Code": self.code, "Message": self.message, "Resource": resource, "RequestId": request_id}
         document = XML_DECLARATION + _element("Error", {**told, **self.elements})
-        headers = {"Content-Type": "application/xml", "x-amz-request-id": request_id}
-        return Reply(STATUS_OF_ERROR[self.code], headers, document.encode())
+        headers = {"Content-Type": "application/xml", "x-amz-request-id": request_id, **self.headers}
+        return Reply(self.status, headers, document.encode())
 
 
 def xml_reply(root: str, children: Mapping[str, XmlValue], headers: Mapping[str, str] | None = None) -> Reply:

@@ -10,12 +10,14 @@ from typing import TYPE_CHECKING
 
 from asyncstream.lab.s3.activity import Activity
 from asyncstream.lab.s3.connection import Connection
+from asyncstream.lab.s3.injection import OpenConnections
 from asyncstream.lab.s3.model import Network
 from asyncstream.lab.s3.objects import Store
 
 if TYPE_CHECKING:
     from pathlib import Path
 
+    from asyncstream.lab.s3.faults import FaultPlan
     from asyncstream.lab.s3.model import NetworkModel
 
 # Larger buffers would hide the model's stalls behind megabytes in the kernel.
@@ -33,6 +35,8 @@ class Server:
         self.store = Store(directory)
         self.activity = Activity(log_size)
         self.network = Network(model)  # replaced as a whole when the model changes
+        self.faults: FaultPlan | None = None  # likewise
+        self.connections = OpenConnections()
         self._tls = tls
 
     def listen(self, port: int) -> int:
@@ -61,8 +65,10 @@ class Server:
             logger.debug("no TLS connection: %r", error)
             accepted.close()
             return
-        with connected:
+        try:
             Connection(self, connected).serve()
+        finally:
+            self.connections.close(connected)
 
 
 def self_signed(directory: Path) -> tuple[ssl.SSLContext, Path]:

@@ -15,10 +15,11 @@ def end_with_the_sandbox() -> None:
 
 
 if __name__ == "__main__":
-    # Lambda has no awscrt, which the lab needs: botocore would load its 6 MB if it could.
-    sys.modules["awscrt"] = None  # type: ignore[assignment]
+    _, handler, *lacks = sys.argv
+    for package in lacks:
+        sys.modules[package] = None  # type: ignore[assignment]
     threading.Thread(target=end_with_the_sandbox, daemon=True).start()
 
     from awslambdaric.__main__ import main
 
-    main(sys.argv)
+    main([sys.argv[0], handler])

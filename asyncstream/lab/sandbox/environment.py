@@ -132,7 +132,7 @@ class Environment:
 
     def _start(self, daemon: str | None) -> "subprocess.Popen[bytes]":
         log_stream = f"{time.strftime('%Y/%m/%d')}/[$LATEST]{os.urandom(16).hex()}"
-        python = [sys.executable, "-P", str(BOOTSTRAP), self.function.handler]
+        python = [sys.executable, "-P", str(BOOTSTRAP), self.function.handler, *self.function.lacks]
         return subprocess.Popen(  # noqa: S603 - our own file
             ["/bin/sh", "-c", ENTER, "sh", *map(str, self._group.entries), "--", *python],
             stdin=subprocess.PIPE,

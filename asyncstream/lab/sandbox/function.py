@@ -1,7 +1,7 @@
 """What a function is: its code, its settings, and the environment variables it sees; used by `sandbox.py`."""
 
 import sys
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 from msgspec import Struct
@@ -23,6 +23,7 @@ class Function(Struct, frozen=True, kw_only=True):
         timeout: seconds, 1 to 900.
         environment: its own variables, credentials too; it sees none of the caller's.
         tracing: whether Lambda samples each invocation for X-Ray (active tracing).
+        lacks: packages that are installed here and not in Lambda for this function.
     """
 
     name: str
@@ -32,6 +33,7 @@ class Function(Struct, frozen=True, kw_only=True):
     timeout: float = 900.0
     environment: Mapping[str, str] = {}
     tracing: bool = False
+    lacks: Sequence[str] = ()
 
     @property
     def arn(self) -> str:
@@ -75,8 +77,6 @@ def variables(function: Function, runtime_api: str, log_stream: str, daemon: str
         "PYTHONPATH": ":".join(map(str, function.code)),
         "TZ": ":UTC",
         "_HANDLER": function.handler,
-        # The lab needs awscrt, Lambda's packages do not have it, and botocore works otherwise with it.
-        "BOTO_DISABLE_CRT": "true",
     }
 
 

@@ -1,0 +1,68 @@
+"""What is left of a file when the time is up, for the next transfer to go on with; made by the coordinator.
+
+Plain data, so that any engine on any machine can take it up: as JSON it travels in a Lambda's reply and in
+the event of the next one.
+"""
+
+from collections.abc import Mapping, Sequence
+
+from msgspec import Struct
+
+from asyncstream.checksum import Checksum
+from asyncstream.errors import InputError
+
+
+class CompletedPart(Struct, frozen=True):
+    """A part that S3 has confirmed; `checksums` are of the bytes sent, by kind."""
+
+    number: int
+    etag: str
+    length: int
+    checksums: Mapping[str, Checksum]
+
+
+class Continuation(Struct, frozen=True, kw_only=True):
+    """A multipart upload that is under way.
+
+    Attributes:
+        upload_id: S3's name for it.
+        etag: of the source: the version that the parts are of.
+        size: bytes of the source.
+        first: bytes of the first part.
+        step: bytes of each later part; the last may have fewer.
+        verified: whether S3 is to compare the whole with its checksum.
+        checksum: the source's own, if it has one.
+        digests: the kinds of checksums that all parts have.
+        parts: those that S3 has confirmed, in any order.
+        fruitless: transfers in a row that had taken it up and confirmed nothing more.
+    """
+
+    upload_id: str
+    etag: str
+    size: int
+    first: int
+    step: int
+    verified: bool = False
+    checksum: Checksum | None = None
+    digests: Sequence[str] = ()
+    parts: Sequence[CompletedPart] = ()
+    fruitless: int = 0
+
+    def __post_init__(self) -> None:
+        """See that it is whole: it may come from somebody's event.
+
+        Raises:
+            InputError: it is not, and says where.
+        """
+        if not 0 < self.first <= self.size or (self.step < 1 and self.first < self.size):
+            raise InputError(f"continuation: first={self.first}, step={self.step} of {self.size} bytes")
+        lengths = {part.number: part.length for part in self.parts}
+        if len(lengths) < len(self.parts):
+            raise InputError("continuation: a part is named twice")
+        for number, length in lengths.items():
+            start = 0 if number == 1 else self.first + (number - 2) * self.step
+            expected = min(self.first if number == 1 else self.step, self.size - start)
+            if number < 1 or length != expected:
+                raise InputError(f"continuation: part {number} has {length} bytes, not {expected}")
+        if any(set(self.digests) - set(part.checksums) for part in self.parts):
+            raise InputError("continuation: a part lacks a checksum that all parts have")

@@ -1,0 +1,310 @@
+"""Fault injection, the deeds: what each kind of fault does to a request; for connection.py, server.py.
+
+A fault wraps what moves the bytes anyway: the pieces of the request's body, the slices of the reply's
+content. So a request that nothing befalls costs nothing more.
+"""
+
+from __future__ import annotations
+
+import fcntl
+import os
+import select
+import socket
+import struct
+import termios
+import threading
+import time
+from contextlib import suppress
+from dataclasses import dataclass, replace
+from typing import TYPE_CHECKING, NoReturn, TypeAlias
+
+from asyncstream.lab.s3.content import Slice
+from asyncstream.lab.s3.replies import Reply, S3Error
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterator
+
+    from asyncstream.lab.s3.content import Content
+    from asyncstream.lab.s3.faults import Fault, Kind
+    from asyncstream.lab.s3.operations import Call
+
+    Run: TypeAlias = Callable[[Call], Reply]
+
+SLOW_STEP_SECONDS = 0.05
+FLUSH_SECONDS = 0.1
+CUT_SECONDS = 0.2  # until a socket is shut down altogether, or given up
+
+
+class ConnectionCutError(OSError):
+    """A fault has ended the connection; whoever serves it closes the socket."""
+
+
+def befall(fault: Fault, run: Run, call: Call, connected: socket.socket) -> Reply:
+    """Run an operation, or not, and let the fault happen to its body, its reply or its connection.
+
+    Raises:
+        S3Error: what the operation or the fault answers.
+        OSError: the connection is to be closed.
+    """
+    return DEEDS[fault.kind](_Site(fault, run, call, connected))
+
+
+@dataclass(frozen=True, slots=True)
+class _Site:
+    """Where a fault happens."""
+
+    fault: Fault
+    run: Run
+    call: Call
+    connected: socket.socket
+
+    def wait(self, seconds: float) -> None:
+        """Wait, but not for a client that has gone."""
+        waiting = select.poll()
+        waiting.register(self.connected.fileno(), select.POLLRDHUP)  # seen even behind bytes nobody has read
+        if waiting.poll(seconds * 1000):
+            raise ConnectionCutError("the client has gone")
+
+    def flush(self) -> None:
+        """Let what was sent arrive, which a reset would throw away; a client that does not read loses it."""
+        deadline = time.monotonic() + FLUSH_SECONDS
+        while time.monotonic() < deadline:
+            unsent = fcntl.ioctl(self.connected.fileno(), termios.TIOCOUTQ, struct.pack("i", 0))
+            if not any(unsent):
+                return
+            self.wait(0.002)
+
+    def reset(self) -> NoReturn:
+        """End the connection by a reset."""
+        reset_on_close(self.connected)
+        raise ConnectionCutError("reset by a fault")
+
+    def position(self, size: int) -> int:
+        """Return after how many bytes of a body the fault happens: before the last one at the latest."""
+        return max(0, min(int(size * self.fault.at), size - 1))
+
+
+def reset_on_close(connected: socket.socket) -> None:
+    """Have a socket's close reset the connection."""
+    connected.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
+
+
+def _refuse(site: _Site) -> Reply:
+    fault = site.fault
+    headers = {} if fault.retry_after is None else {"Retry-After": str(fault.retry_after)}
+    raise S3Error(fault.code, "The lab S3 was told to refuse", status=fault.status, headers=headers)
+
+
+def _reset(site: _Site) -> Reply:
+    site.reset()
+
+
+def _reset_body(site: _Site) -> Reply:
+    def strike() -> None:
+        site.flush()
+        site.reset()
+
+    return _in_the_middle(site, strike)
+
+
+def _truncate(site: _Site) -> Reply:
+    def strike() -> None:
+        raise ConnectionCutError("truncated by a fault")
+
+    reply = site.run(site.call)
+    return _interrupted_reply(site, reply, strike) if reply.content and reply.length else reply
+
+
+def _stall(site: _Site) -> Reply:
+    return _in_the_middle(site, lambda: site.wait(site.fault.seconds))
+
+
+def _slow(site: _Site) -> Reply:
+    rate = site.fault.bytes_per_second
+
+    def slowly(pieces: Iterator[memoryview]) -> Iterator[memoryview]:
+        for piece in pieces:
+            site.wait(len(piece) / rate)
+            yield piece
+
+    site.call.body.interference = slowly
+    reply = site.run(site.call)
+    return replace(reply, content=_SlowContent(reply.content, rate, site.wait)) if reply.content else reply
+
+
+def _wrong_byte(site: _Site) -> Reply:
+    def corrupted(pieces: Iterator[memoryview]) -> Iterator[memoryview]:
+        left = site.position(site.call.body.payload_length)
+        for piece in pieces:
+            if 0 <= left < len(piece):
+                piece[left] ^= 0xFF
+            left -= len(piece)
+            yield piece
+
+    site.call.body.interference = corrupted
+    reply = site.run(site.call)
+    if not (reply.content and reply.length):
+        return reply
+    return replace(reply, content=_WrongByteContent(reply.content, reply.start + site.position(reply.length)))
+
+
+def _error_in_200(site: _Site) -> Reply:
+    site.call.body.read()  # all of it, so that the connection stays
+    raise S3Error("InternalError", "We encountered an internal error. Please try again.", status=200)
+
+
+def _lost_reply(site: _Site) -> Reply:
+    with suppress(S3Error):  # a refusal is lost as well
+        site.run(site.call)
+    site.reset()
+
+
+def _overwrite_source(site: _Site) -> Reply:
+    call = site.call
+
+    def strike() -> None:
+        call.store.overwrite(call.bucket, call.key)
+
+    reply = site.run(call)
+    if reply.content and reply.length > 1:
+        return _interrupted_reply(site, reply, strike)
+    if reply.content:
+        strike()  # The reply is decided: to the client this is as if it came after it, and not too late.
+    return reply
+
+
+DEEDS: dict[Kind, Callable[[_Site], Reply]] = {
+    "refuse": _refuse,
+    "reset": _reset,
+    "reset-body": _reset_body,
+    "truncate": _truncate,
+    "stall": _stall,
+    "slow": _slow,
+    "wrong-byte": _wrong_byte,
+    "error-in-200": _error_in_200,
+    "lost-reply": _lost_reply,
+    "overwrite-source": _overwrite_source,
+}
+
+
+def _in_the_middle(site: _Site, strike: Callable[[], None]) -> Reply:
+    """Run the operation and strike once: within the body that it reads or sends, or before its reply."""
+    struck = False
+
+    def interrupted(pieces: Iterator[memoryview]) -> Iterator[memoryview]:
+        nonlocal struck
+        left = site.position(site.call.body.payload_length)
+        for piece in pieces:
+            if not struck and left < len(piece):
+                yield piece[:left]
+                struck = True
+                strike()
+                yield piece[left:]
+            else:
+                left -= len(piece)
+                yield piece
+        if not struck:  # an empty body
+            struck = True
+            strike()
+
+    site.call.body.interference = interrupted
+    try:
+        reply = site.run(site.call)
+    except S3Error:
+        if not struck:
+            strike()
+        raise
+    if reply.content and reply.length:
+        return _interrupted_reply(site, reply, strike)
+    if not struck:
+        strike()
+    return reply
+
+
+def _interrupted_reply(site: _Site, reply: Reply, strike: Callable[[], None]) -> Reply:
+    assert reply.content is not None  # noqa: S101 -- for the type checker: the callers have looked
+    position = reply.start + site.position(reply.length)
+    return replace(reply, content=_InterruptedContent(reply.content, position, strike))
+
+
+@dataclass(frozen=True, slots=True)
+class _InterruptedContent:
+    """Content with an event at a position: it happens when the bytes before have been sent."""
+
+    content: Content
+    position: int
+    strike: Callable[[], None]
+
+    def slices(self, start: int, stop: int) -> Iterator[Slice]:
+        yield from self.content.slices(start, self.position)
+        self.strike()
+        yield from self.content.slices(self.position, stop)
+
+
+@dataclass(frozen=True, slots=True)
+class _WrongByteContent:
+    """Content with one byte changed."""
+
+    content: Content
+    position: int
+
+    def slices(self, start: int, stop: int) -> Iterator[Slice]:
+        yield from self.content.slices(start, self.position)
+        for part in self.content.slices(self.position, self.position + 1):
+            (byte,) = os.pread(part.descriptor, 1, part.offset)
+            with open(os.memfd_create("lab-s3-wrong-byte"), "wb", buffering=0) as file:  # noqa: PTH123 -- no path
+                file.write(bytes([byte ^ 0xFF]))
+                yield Slice(file.fileno(), 0, 1)
+        yield from self.content.slices(self.position + 1, stop)
+
+
+@dataclass(frozen=True, slots=True)
+class _SlowContent:
+    """Content that comes in small steps."""
+
+    content: Content
+    rate: float
+    wait: Callable[[float], None]
+
+    def slices(self, start: int, stop: int) -> Iterator[Slice]:
+        step = max(1, int(self.rate * SLOW_STEP_SECONDS))
+        for first in range(start, stop, step):
+            last = min(first + step, stop)
+            self.wait((last - first) / self.rate)
+            yield from self.content.slices(first, last)
+
+
+class OpenConnections:
+    """The sockets over which S3 was asked, so that all of them can be cut at once; for server.py."""
+
+    def __init__(self) -> None:
+        self._lock = threading.Lock()
+        self._open: set[socket.socket] = set()
+
+    def add(self, connected: socket.socket) -> None:
+        """Take note of a socket."""
+        with self._lock:
+            self._open.add(connected)
+
+    def close(self, connected: socket.socket) -> None:
+        """Close a socket, noted or not."""
+        with self._lock:  # a descriptor that is closed may be another connection's a moment later
+            self._open.discard(connected)
+            connected.close()
+
+    def cut(self) -> int:
+        """Have every connection reset by the thread that serves it; return how many there were."""
+        with self._lock:
+            cut = set(self._open)
+        # SHUT_RD tells the client nothing and ends every wait for it: the close is the first it notices.
+        # A thread that sends to a client which does not read notices only the second.
+        for how in (socket.SHUT_RD, socket.SHUT_RDWR):
+            with self._lock:
+                for connected in cut & self._open:
+                    reset_on_close(connected)
+                    with suppress(OSError):  # the client was faster
+                        socket.socket.shutdown(connected, how)  # SSLSocket's own is not for other threads
+            deadline = time.monotonic() + CUT_SECONDS
+            while cut & self._open and time.monotonic() < deadline:
+                time.sleep(0.002)
+        return len(cut)

@@ -1,0 +1,145 @@
+"""The rules of fault injection, without a server."""
+
+import random
+from collections import Counter
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from asyncstream.lab.s3.faults import COPY_OPERATIONS, OPERATIONS, Fault, FaultPlan, Target, mix
+from asyncstream.lab.s3.injection import DEEDS
+from asyncstream.lab.s3.routing import OPERATIONS as ROUTES
+
+REQUESTS = st.builds(
+    Target,
+    operation=st.sampled_from(sorted(OPERATIONS)),
+    bucket=st.just("b"),
+    key=st.sampled_from(["a", "b/c", "\ud800"]),
+    part_number=st.sampled_from(["", "1", "2"]),
+    range=st.sampled_from(["", "bytes=0-9"]),
+)
+
+
+def get(key: str, span: str = "") -> Target:
+    return Target("GetObject", "b", key, range=span)
+
+
+def struck(plan: FaultPlan, *targets: Target) -> list[bool]:
+    return [plan.choose(target) is not None for target in targets]
+
+
+@given(st.lists(REQUESTS, max_size=60), st.integers(0, 9), st.randoms())
+def test_the_same_work_meets_the_same_faults_in_any_order(targets, seed, order):
+    def met(work):
+        plan = FaultPlan(mix(0.7), seed)
+        return Counter((target, fault and (fault.kind, fault.status)) for target, fault in work(plan))
+
+    shuffled = order.sample(targets, len(targets))
+    in_order = met(lambda plan: [(target, plan.choose(target)) for target in targets])
+    assert in_order == met(lambda plan: [(target, plan.choose(target)) for target in shuffled])
+
+
+@given(st.integers(0, 100_000))
+def test_a_seed_draws_anew(seed):
+    targets = [get(str(number)) for number in range(100)]
+    rule = [Fault("reset", rate=0.5)]
+    assert struck(FaultPlan(rule, seed), *targets) == struck(FaultPlan(rule, seed), *targets)
+    assert struck(FaultPlan(rule, seed), *targets) != struck(FaultPlan(rule, seed + 1), *targets)
+
+
+@pytest.mark.parametrize("rate", [0.0, 0.02, 0.2, 1.0])
+def test_a_mix_befalls_as_many_requests_as_its_rate_says(rate):
+    plan = FaultPlan(mix(rate), seed=1)
+    parts = [get("large", f"bytes={8 * n}-{8 * n + 7}") for n in range(3000)]  # they differ in few digits
+    found = struck(plan, *parts)
+    assert sum(found) / len(found) == pytest.approx(rate, abs=0.025)
+    assert sum(plan.struck()) == sum(found)
+
+
+def test_a_mix_has_every_kind_but_the_ones_that_do_not_heal():
+    assert {fault.kind for fault in mix(0.1)} == set(DEEDS) - {"overwrite-source", "slow"}
+
+
+def test_every_kind_has_its_deed_and_every_operation_its_name():
+    assert {operation.name for operation in ROUTES.values()} == OPERATIONS
+    for kind in DEEDS:
+        assert Fault(kind).operations
+
+
+@given(st.sets(st.integers(1, 30), min_size=1), st.integers(0, 30))
+def test_times_counts_the_requests_that_match(times, others):
+    plan = FaultPlan([Fault("reset", key="k*", times=sorted(times))])
+    targets = [get("k1")] * 15 + [get("k2")] * 15
+    work = targets + [get("other")] * others
+    random.Random(others).shuffle(work)
+    found = [
+        plan.choose(target) is not None for target in work if target.key != "other" or plan.choose(target)
+    ]
+    assert [number for number, hit in enumerate(found, 1) if hit] == sorted(times)
+    assert plan.struck() == [len(times)]
+
+
+def test_the_first_rule_that_strikes_has_the_request_and_later_ones_have_counted_it():
+    plan = FaultPlan([Fault("reset", times=[1]), Fault("refuse", times=[2]), Fault("stall", times=[1, 3])])
+    chosen = [plan.choose(get("k")) for _ in range(4)]
+    assert [fault and fault.kind for fault in chosen] == ["reset", "refuse", "stall", None]
+    assert plan.struck() == [1, 1, 1]
+
+
+@pytest.mark.parametrize(
+    ("fault", "target", "expected"),
+    [
+        (Fault("reset"), Target("HeadObject", "b", "k"), True),
+        (Fault("reset"), Target("ListObjectsV2", "b", ""), False),
+        (Fault("reset", operation="ListObjectsV2"), Target("ListObjectsV2", "b", ""), True),
+        (Fault("reset", operation="GetObject"), Target("HeadObject", "b", "k"), False),
+        (Fault("truncate"), Target("PutObject", "b", "k"), False),
+        (Fault("error-in-200"), Target("CompleteMultipartUpload", "b", "k"), True),
+        (Fault("error-in-200"), Target("UploadPart", "b", "k", "1"), False),
+        (Fault("reset", key="a/*"), get("a/b/c"), True),
+        (Fault("reset", key="a/*"), get("A/b"), False),
+        (Fault("reset", part_number=2), Target("UploadPart", "b", "k", "2"), True),
+        (Fault("reset", part_number=2), Target("UploadPart", "b", "k", "12"), False),
+        (Fault("reset", part_number=2), get("k"), False),
+    ],
+)
+def test_a_rule_matches_by_operation_key_and_part(fault, target, expected):
+    assert fault.matches(target) is expected
+    assert struck(FaultPlan([fault]), target) == [expected]
+
+
+@pytest.mark.parametrize(
+    ("fields", "told"),
+    [
+        ({"kind": "explode"}, "kind 'explode'"),
+        ({"operation": "GetThing"}, "operation 'GetThing'"),
+        ({"kind": "truncate", "operation": "PutObject"}, "'truncate' cannot befall PutObject"),
+        ({"kind": "truncate", "part_number": 3}, "'truncate' cannot befall part 3"),
+        ({"operation": "GetObject", "part_number": 3}, "cannot befall GetObject"),
+        ({"part_number": 0}, "part_number 0"),
+        ({"times": []}, "times"),
+        ({"times": [0, 1]}, "times"),
+        ({"rate": 1.1}, "rate 1.1"),
+        ({"at": -0.1}, "at -0.1"),
+        ({"at": float("nan")}, "at nan"),
+        ({"seconds": -1}, "seconds -1"),
+        ({"status": 200}, "status 200"),
+        ({"status": 304}, "status 304"),
+        ({"code": ""}, "code"),
+        ({"retry_after": -1}, "retry_after -1"),
+        ({"bytes_per_second": 0}, "bytes_per_second 0"),
+    ],
+)
+def test_a_rule_that_cannot_be_meant_is_refused(fields, told):
+    with pytest.raises(ValueError, match=told):
+        Fault(**{"kind": "reset", **fields})
+
+
+def test_a_mix_refuses_what_is_no_rate():
+    with pytest.raises(ValueError, match="rate 2"):
+        mix(2)
+
+
+def test_operations_of_a_copy_are_among_all():
+    assert COPY_OPERATIONS < OPERATIONS

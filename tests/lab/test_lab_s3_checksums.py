@@ -1,0 +1,165 @@
+"""Which checksum an object keeps and tells: the one it came with, of one piece or of parts, or none."""
+
+from __future__ import annotations
+
+import hashlib
+import zlib
+from base64 import b64decode, b64encode
+from contextlib import closing
+
+import boto3
+import pytest
+from awscrt.checksums import crc32c
+from botocore.exceptions import ClientError
+
+from asyncstream.lab.s3.checksums import crc64nvme
+from asyncstream.lab.server_process import LabError
+
+MIB = 1024 * 1024
+DIGESTS = {
+    "CRC32": lambda data: zlib.crc32(data).to_bytes(4, "big"),
+    "CRC32C": lambda data: crc32c(data).to_bytes(4, "big"),
+    "CRC64NVME": lambda data: crc64nvme(memoryview(data)).to_bytes(8, "big"),
+    "SHA1": lambda data: hashlib.sha1(data).digest(),
+    "SHA256": lambda data: hashlib.sha256(data).digest(),
+}
+PARTS = [b"a" * 5 * MIB, b"b" * 1000]
+
+
+def value(kind: str, data: bytes) -> str:
+    return b64encode(DIGESTS[kind](data)).decode()
+
+
+def told(reply: dict) -> dict[str, str]:
+    return {name: found for name, found in reply.items() if name.startswith("Checksum")}
+
+
+@pytest.fixture(scope="session")
+def quiet(client_arguments):
+    """A client that adds no checksums of its own."""
+    settings = {
+        "request_checksum_calculation": "when_required",
+        "response_checksum_validation": "when_required",
+    }
+    with closing(boto3.session.Session().client("s3", **client_arguments(**settings))) as client:
+        yield client
+
+
+def create(s3, bucket: str, **asked: str) -> dict[str, str]:
+    upload = s3.create_multipart_upload(Bucket=bucket, Key="m", **asked)["UploadId"]
+    return {"Bucket": bucket, "Key": "m", "UploadId": upload}
+
+
+def send_parts(s3, target: dict[str, str]) -> tuple[dict, list[dict]]:
+    replies = [s3.upload_part(**target, PartNumber=n, Body=body) for n, body in enumerate(PARTS, 1)]
+    parts = [{"PartNumber": n, "ETag": reply["ETag"], **told(reply)} for n, reply in enumerate(replies, 1)]
+    return {**target, "MultipartUpload": {"Parts": parts}}, parts
+
+
+@pytest.mark.parametrize("kind", DIGESTS)
+def test_an_object_keeps_the_one_checksum_it_came_with(quiet, kept, kind):
+    expected = {f"Checksum{kind}": value(kind, b"hello"), "ChecksumType": "FULL_OBJECT"}
+    put = quiet.put_object(Bucket=kept, Key="k", Body=b"hello", **{f"Checksum{kind}": value(kind, b"hello")})
+    assert told(put) == expected
+    for read in (quiet.get_object, quiet.head_object):
+        assert told(read(Bucket=kept, Key="k", ChecksumMode="ENABLED")) == expected
+        assert told(read(Bucket=kept, Key="k")) == {}
+    assert told(quiet.get_object(Bucket=kept, Key="k", ChecksumMode="ENABLED", Range="bytes=0-1")) == {}
+    (listed,) = quiet.list_objects_v2(Bucket=kept)["Contents"]
+    assert (listed["ChecksumAlgorithm"], listed["ChecksumType"]) == ([kind], "FULL_OBJECT")
+
+
+def test_an_object_that_came_with_none_has_a_crc64nvme(quiet, kept):
+    put = quiet.put_object(Bucket=kept, Key="k", Body=b"hello")
+    assert told(put) == {"ChecksumCRC64NVME": value("CRC64NVME", b"hello"), "ChecksumType": "FULL_OBJECT"}
+
+
+@pytest.mark.parametrize("kind", [*DIGESTS, None])
+def test_declared_objects_have_the_kind_asked_for(lab, quiet, discarding, kind):
+    lab.declare(discarding, [("k", 2_500_000), ("empty", 0)], checksum=kind)
+    for key in ("k", "empty"):
+        reply = quiet.get_object(Bucket=discarding, Key=key, ChecksumMode="ENABLED")
+        body = reply["Body"].read()
+        expected = {f"Checksum{kind}": value(kind, body), "ChecksumType": "FULL_OBJECT"} if kind else {}
+        assert told(reply) == expected
+    listed = quiet.list_objects_v2(Bucket=discarding)["Contents"]
+    assert [each.get("ChecksumAlgorithm") for each in listed] == [[kind] if kind else None] * 2
+
+
+def test_a_kind_that_s3_does_not_know_is_told(lab, discarding):
+    with pytest.raises(LabError, match="MD5"):
+        lab.declare(discarding, [], checksum="MD5")
+
+
+@pytest.mark.parametrize("kind", ["CRC32", "CRC32C", "SHA1", "SHA256"])
+def test_an_upload_s_checksum_is_one_of_its_parts_checksums(quiet, kept, kind):
+    target = create(quiet, kept, ChecksumAlgorithm=kind)
+    complete, parts = send_parts(quiet, target)
+    assert [part[f"Checksum{kind}"] for part in parts] == [value(kind, body) for body in PARTS]
+    listed = quiet.list_parts(**target)["Parts"]
+    assert [part[f"Checksum{kind}"] for part in listed] == [value(kind, body) for body in PARTS]
+    joined = b"".join(b64decode(part[f"Checksum{kind}"]) for part in parts)
+    expected = {f"Checksum{kind}": f"{value(kind, joined)}-2", "ChecksumType": "COMPOSITE"}
+    wrong = {f"Checksum{kind}": value(kind, b"wrong")}
+    with pytest.raises(ClientError, match="BadDigest"):
+        quiet.complete_multipart_upload(**complete, **wrong)
+    with pytest.raises(ClientError, match="same checksum mode"):
+        quiet.complete_multipart_upload(**complete, ChecksumType="FULL_OBJECT")
+    with pytest.raises(ClientError, match="InvalidPart"):
+        quiet.complete_multipart_upload(**target, MultipartUpload={"Parts": [{**parts[0], **wrong}]})
+    assert told(quiet.complete_multipart_upload(**complete)) == expected
+    assert told(quiet.head_object(Bucket=kept, Key="m", ChecksumMode="ENABLED")) == expected
+
+
+@pytest.mark.parametrize("kind", ["CRC32", "CRC32C", "CRC64NVME", None])
+def test_an_upload_s_checksum_is_one_of_all_its_bytes(quiet, kept, kind):
+    asked = {"ChecksumAlgorithm": kind, "ChecksumType": "FULL_OBJECT"} if kind else {}
+    kind = kind or "CRC64NVME"
+    complete, _ = send_parts(quiet, create(quiet, kept, **asked))
+    expected = {f"Checksum{kind}": value(kind, b"".join(PARTS)), "ChecksumType": "FULL_OBJECT"}
+    assert told(quiet.complete_multipart_upload(**complete, **expected)) == expected
+    assert told(quiet.head_object(Bucket=kept, Key="m", ChecksumMode="ENABLED")) == expected
+
+
+@pytest.mark.parametrize(
+    ("kind", "checksum_type", "echoed"),
+    [
+        ("SHA256", None, "COMPOSITE"),
+        ("CRC32", None, "COMPOSITE"),
+        ("CRC64NVME", None, "FULL_OBJECT"),
+        ("CRC32C", "FULL_OBJECT", "FULL_OBJECT"),
+        ("SHA256", "FULL_OBJECT", None),
+        ("CRC64NVME", "COMPOSITE", None),
+        ("MD4", None, None),
+    ],
+)
+def test_an_upload_is_told_its_checksum_s_type_or_refused(quiet, kept, kind, checksum_type, echoed):
+    asked = {"ChecksumType": checksum_type} if checksum_type else {}
+    if echoed is None:
+        with pytest.raises(ClientError, match="InvalidRequest"):
+            quiet.create_multipart_upload(Bucket=kept, Key="m", ChecksumAlgorithm=kind, **asked)
+        return
+    reply = quiet.create_multipart_upload(Bucket=kept, Key="m", ChecksumAlgorithm=kind, **asked)
+    assert (reply["ChecksumAlgorithm"], reply["ChecksumType"]) == (kind, echoed)
+
+
+def test_a_bucket_can_know_nothing_of_checksums(lab, quiet, kept):
+    bucket = f"{kept}-older"
+    lab.create_bucket(bucket, keep=True, checksums=False)
+    lab.declare(bucket, [("declared", 1000)])
+    wrong = {"ChecksumCRC64NVME": value("CRC64NVME", b"wrong")}
+    assert told(quiet.put_object(Bucket=bucket, Key="k", Body=b"hello", **wrong)) == {}
+    upload = quiet.create_multipart_upload(
+        Bucket=bucket, Key="m", ChecksumAlgorithm="CRC64NVME", ChecksumType="FULL_OBJECT"
+    )
+    assert told(upload) == {}
+    target = {"Bucket": bucket, "Key": "m", "UploadId": upload["UploadId"]}
+    assert told(quiet.upload_part(**target, PartNumber=3, Body=b"x", **wrong)) == {}
+    complete, parts = send_parts(quiet, target)
+    assert {name for part in parts for name in part} == {"PartNumber", "ETag"}
+    assert {name for part in quiet.list_parts(**target)["Parts"] for name in told(part)} == set()
+    assert told(quiet.complete_multipart_upload(**complete, **wrong)) == {}
+    for key in ("declared", "k", "m"):
+        assert told(quiet.head_object(Bucket=bucket, Key=key, ChecksumMode="ENABLED")) == {}
+    assert [name for each in quiet.list_objects_v2(Bucket=bucket)["Contents"] for name in told(each)] == []
+    assert quiet.get_object(Bucket=bucket, Key="m")["Body"].read() == b"".join(PARTS)
