@@ -73,6 +73,11 @@ def copy(options: argparse.Namespace) -> int:
         report = _transfer(session, pair, config)
     for file in report.failed:
         _say(f"FAILED  {file.source} -> {file.destination}: {type(file.error).__name__}: {told(file.error)}")
+    if report.unverified and config.verify != "off":
+        _say(
+            f"{len(report.unverified):,} files not verified: the destination's server returns no CRC64NVME "
+            "of what it received"
+        )
     _say(_summary(report))
     return FAILED if report.failed else OK
 
@@ -170,6 +175,16 @@ def _add_copy(parser: argparse.ArgumentParser) -> None:
         action=argparse.BooleanOptionalAction,
         help="copy the parts of a file at once, not each file as one stream",
     )
+    add(
+        "--if-exists",
+        choices=("overwrite", "skip", "fail"),
+        help="of a destination that is there: overwrite it (default), leave it if it is a copy, or fail",
+    )
+    add(
+        "--verify",
+        choices=("before", "after", "off"),
+        help="compare checksums before an object becomes visible (default), after, or never",
+    )
     add("--endpoint-url", metavar="URL", help="another S3 than AWS's")
 
 
@@ -233,7 +248,7 @@ def _pair(options: argparse.Namespace) -> Pair:
 
 def _given(options: argparse.Namespace) -> dict[str, Any]:
     """The settings of TransferConfig that the command line names."""
-    names = ("max_concurrency", "memory_limit", "part_size", "multipart")
+    names = ("max_concurrency", "memory_limit", "part_size", "multipart", "if_exists", "verify")
     return {name: getattr(options, name) for name in names if getattr(options, name) is not None}
 
 
@@ -261,11 +276,12 @@ def _transfer(session: TransferSession, pair: Pair, config: TransferConfig) -> T
 
 
 def _summary(report: TransferReport) -> str:
-    copied = len(report.files) - len(report.failed)
+    copied = len(report.copied)
     rate = rounded(report.bytes / report.seconds) if report.seconds else "0 B"
-    failed = f", {len(report.failed):,} failed" if report.failed else ""
+    others = [("there already", report.skipped), ("failed", report.failed)]
+    more = "".join(f", {len(files):,} {what}" for what, files in others if files)
     return (
-        f"{copied:,} of {len(report.files):,} files copied{failed}: {rounded(report.bytes)} in "
+        f"{copied:,} of {len(report.files):,} files copied{more}: {rounded(report.bytes)} in "
         f"{report.seconds:.1f} s ({rate}/s), {sum(report.requests.values()):,} requests, {report.engine}"
     )
 

@@ -51,6 +51,10 @@ class TransferConfig(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_f
         at_deadline: what becomes of the files that are not done by then. "fail" (default): they fail, and
             their uploads are aborted. "pending": what S3 has confirmed of them stays, and their results have
             what a next transfer goes on with.
+        if_exists: what becomes of a file whose destination is there already. "overwrite" (default). "skip":
+            it is left if it is a copy of the source as that is now: by the size and ETag of the source, which
+            "skip" keeps with each copy as the metadata `asyncstream-source`, else by the checksums that S3
+            has of both. "fail": it is left, and the file fails with DestinationExists; S3 sees to it.
         extra_args: settings for the destination as boto3's `upload_fileobj` spells them in `ExtraArgs`;
             they override what is kept of the source.
 
@@ -88,6 +92,10 @@ class TransferConfig(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_f
         Literal["fail", "pending"],
         Meta(description="whether files not done by the deadline fail, or are left to be continued"),
     ] = "fail"
+    if_exists: Annotated[
+        Literal["overwrite", "skip", "fail"],
+        Meta(description="what becomes of a file whose destination is there already"),
+    ] = "overwrite"
     extra_args: Annotated[
         dict[str, Any], Meta(description="settings of the destination, as boto3's ExtraArgs")
     ] = {}

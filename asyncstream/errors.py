@@ -44,6 +44,10 @@ class AccessDenied(AsyncstreamError, PermissionError):
     """S3 refused a request for want of a permission; the message names it and the object."""
 
 
+class NotModified(AsyncstreamError, RuntimeError):
+    """The source is still the version that was asked about; of use within the pipeline only."""
+
+
 class SourceChanged(AsyncstreamError, RuntimeError):
     """The source was overwritten while it was read; nothing of the mix was kept."""
 

@@ -20,7 +20,8 @@ from asyncstream.errors import (
     AsyncstreamError,
     Cancelled,
     ChecksumMismatch,
-    ConnectionFailed,
+    DestinationExists,
+    NotModified,
     SlowDown,
     UploadGone,
 )
@@ -33,6 +34,7 @@ from asyncstream.ports import (
     Opened,
     Span,
     Store,
+    Stored,
     Written,
 )
 from asyncstream.retry import Tries, repeat, wait_before_retry
@@ -95,7 +97,9 @@ class FileInProgress(Struct, eq=False):
     read_verified: str | None = None
     write_verified: str | None = None
     restarted: str | None = None
+    skipped: bool = False
     completed: list[CompletedPart] = field(default_factory=list)
+    moved: int = 0
     first_length: int = 0
     step: int = 0
     planned: int = 1
@@ -109,7 +113,7 @@ class Task(Struct, eq=False):
 
     `span` is that of the part whose bytes it moves, or of the file. `attempts` counts the GETs it sent,
     `retries` what it did again, `waited` the seconds it waited before that, `slowed` how often S3 asked for
-    fewer requests.
+    fewer requests, `moved` the bytes told by BytesMoved and not taken back.
     """
 
     file: FileInProgress
@@ -118,6 +122,7 @@ class Task(Struct, eq=False):
     retries: int = 0
     waited: float = 0.0
     slowed: int = 0
+    moved: int = 0
 
 
 class Begin(Task):
@@ -180,8 +185,16 @@ class PartMover:
     async def begin(self, task: Begin) -> str | None:
         """The ETag of the object written, or None where the file's `upload` was opened instead."""
         file = task.file
-        first = file.first = await self._repeat(task, lambda: self._open_first(task))
+        there = await self._there(task) if self._config.if_exists == "skip" else None
+        try:
+            first = file.first = await self._repeat(task, lambda: self._open_first(task, there))
+        except NotModified:
+            assert there is not None  # noqa: S101 - asked only of what is there
+            return self._skip(file, there)
         opened = first.opened
+        if there is not None and _is_copy(there, opened):
+            await self._close_first(file)
+            return self._skip(file, there)
         plan.check_size(opened.size)
         file.size, file.etag = opened.size, opened.etag
         whole = opened.range.length == opened.size
@@ -198,6 +211,16 @@ class PartMover:
             # Shielded: an upload whose id is never learned can never be aborted.
             await self._repeat(task, lambda: self._engine.shielded(create(), SHIELD_SECONDS))
         return None
+
+    async def _there(self, task: Begin) -> Stored | None:
+        """What is stored under the destination."""
+        with task.file.span.child("HEAD"):
+            return await self._repeat(task, lambda: self._store.find(task.file.job.destination))
+
+    def _skip(self, file: FileInProgress, there: Stored) -> str:
+        file.skipped = True
+        file.size = there.size
+        return there.etag
 
     async def move_part(self, task: MovePart) -> CompletedPart:
         """One part, from the range to S3's confirmation."""
@@ -227,11 +250,13 @@ class PartMover:
         }
         if file.checksum is not None and file.checksum.kind in whole:
             _compare(whole[file.checksum.kind], file.checksum, f"the parts read of {file.job.source}")
-            file.read_verified = file.checksum.kind
         declared = whole.get(CRC64NVME) if upload.verified else None
         with file.span.child("complete"):
             written = await self._repeat(task, lambda: self._complete_once(task, upload, parts, declared))
-        if declared is not None:
+        if file.checksum is not None and file.checksum.kind in whole:
+            file.read_verified = file.checksum.kind
+        if declared is not None and written.checksum is not None and written.checksum.kind == declared.kind:
+            _compare(written.checksum, declared, f"what S3 made of the parts of {file.job.destination}")
             file.write_verified = declared.kind
         return written.etag
 
@@ -240,8 +265,8 @@ class PartMover:
     ) -> Written:
         try:
             return await self._store.complete_upload(upload, parts, declared)
-        except UploadGone as error:
-            # After a reply that was lost it is gone because it became the object: its checksum tells.
+        except (UploadGone, DestinationExists) as error:
+            # After a reply that was lost it is gone, or there is an object, because it became that one.
             if not task.retries or declared is None:
                 raise
             return await self._found_written(upload.target, declared, error)
@@ -250,9 +275,9 @@ class PartMover:
         """The reply that was lost, if what is stored is what was written; else the error."""
         try:
             stored = await self._store.find(target)
-        except ConnectionFailed:
-            raise
         except AsyncstreamError as unknown:
+            if unknown.retryable:
+                raise
             error.add_note(f"whether {target} was written before the reply was lost is unknown: {unknown}")
             raise error from unknown
         if stored is None or stored.checksum != declared:
@@ -287,9 +312,17 @@ class PartMover:
     async def _put(self, task: Begin, opened: Opened) -> str:
         file = task.file
         target, kept, checksum = file.job.destination, opened.attributes, file.checksum
-        written, _ = await self._move(
-            task, opened.range, lambda body: self._store.put(target, body, kept, checksum)
-        )
+
+        async def put(body: Body) -> Written:
+            try:
+                return await self._store.put(target, body, kept, checksum)
+            except DestinationExists as error:
+                # After a reply that was lost it may be what was written then.
+                if not task.retries or checksum is None:
+                    raise
+                return await self._found_written(target, checksum, error)
+
+        written, _ = await self._move(task, opened.range, put)
         if checksum is not None:
             file.read_verified = checksum.kind
         if written.checksum is not None and written.checksum.kind in file.digests:
@@ -325,20 +358,25 @@ class PartMover:
             )
         file.upload = None
 
-    async def _open_first(self, task: Begin) -> OpenRange:
+    async def _open_first(self, task: Begin, there: Stored | None) -> OpenRange:
         file = task.file
+        unless = None
+        if there is not None and there.origin is not None and there.size == there.origin.size:
+            unless = there.origin.etag
+            if unless == file.etag:  # as the listing has it: no need to ask
+                raise NotModified(f"{file.job.source} is as it was")
         wanted = plan.first_range(file.size, self._reach)
         task.attempts += 1
-        reading = await self._open(task, wanted)
+        reading = await self._open(task, wanted, unless)
         opened = reading.opened
         if opened.range.length <= self._reach:
             return reading
         # The whole of a file that turns out to have several parts: it is read as far as the first one goes.
         return OpenRange(replace(opened, range=ByteRange(0, self._reach)), reading.span)
 
-    async def _open(self, task: Task, wanted: ByteRange | None) -> OpenRange:
+    async def _open(self, task: Task, wanted: ByteRange | None, unless: str | None = None) -> OpenRange:
         with task.span.child("GET"):
-            opened = await self._store.open(task.file.job.source, wanted, task.file.etag)
+            opened = await self._store.open(task.file.job.source, wanted, task.file.etag, unless)
         return OpenRange(opened, task.span.child("body"))
 
     async def _move(
@@ -352,11 +390,12 @@ class PartMover:
         def count(size: int) -> None:
             nonlocal moved
             moved += size
+            task.moved = moved
             self._on_event(progress.BytesMoved(source, destination, size))
 
         async def once() -> tuple[Written, ChunkBody]:
             nonlocal moved
-            moved = 0
+            moved = task.moved = 0
             reading = None
             if wanted.start == 0:
                 reading, file.first = file.first, None
@@ -385,11 +424,13 @@ class PartMover:
         async def resume(
             broke: AsyncstreamError, moved: int, failures: int, pause_ends: float
         ) -> OpenRange | None:
-            wait = wait_before_retry(broke, Tries(failures - 1), self._config.retry_policy, random.random())  # noqa: S311 - no secret
+            tries, policy = Tries(failures - 1, free=1), self._config.retry_policy
+            wait = wait_before_retry(broke, tries, policy, random.random())  # noqa: S311 - no secret
             if wait is None or self._deadline.now() + wait >= pause_ends:
                 return None
             task.attempts += 1
             task.retries += 1
+            task.waited += wait
             await self._engine.sleep(wait)
             self._on_event(
                 progress.PartRetried(file.job.source, file.job.destination, 0, task.attempts, broke)
@@ -447,6 +488,11 @@ class PartMover:
             return min(self._deadline.left(), left()) if left is not None else self._deadline.left()
 
         return await repeat(unless_stopped, self._config.retry_policy, wait, time_left, told)
+
+
+def _is_copy(there: Stored, source: Opened) -> bool:
+    """Whether what is stored is a copy of the source, as far as their checksums tell."""
+    return there.size == source.size and source.checksum is not None and there.checksum == source.checksum
 
 
 def _compare(found: Checksum, wanted: Checksum, what: str, more: str = "") -> None:

@@ -171,8 +171,8 @@ class Coordinator:
             ranges += plan.rest(left.size, left.first, left.step)
         self._plan(file, ranges)
         self._on_event(progress.FileStarted(job.source, job.destination, left.size))
-        confirmed = sum(part.length for part in left.parts)
-        self._on_event(progress.BytesMoved(job.source, job.destination, confirmed))
+        file.moved = sum(part.length for part in left.parts)
+        self._on_event(progress.BytesMoved(job.source, job.destination, file.moved))
         done = {part.number for part in left.parts}
         self._ready.extend(
             MovePart(file, file.span, number=n, range=r)
@@ -204,6 +204,7 @@ class Coordinator:
         file = task.file
         file.in_flight -= 1
         file.attempts += task.attempts
+        file.moved += task.moved
         self._limit.ended(slowed=task.slowed > 0 or isinstance(finished.error, SlowDown))
         goes_on = isinstance(task, Begin) and finished.error is None and finished.result is None
         if not goes_on:
@@ -272,6 +273,10 @@ class Coordinator:
         again = FileInProgress(
             file.job, file.index, file.started, StopFlag(self._stop), file.span, file.job.size, file.job.etag
         )
+        assert error is not None  # noqa: S101 - or it would have ended
+        self._on_event(
+            progress.PartRetried(file.job.source, file.job.destination, file.moved, file.attempts, error)
+        )
         again.attempts = file.attempts
         again.restarted = str(error)
         # Begun anew: from here on it is a file like any other.
@@ -314,6 +319,9 @@ class Coordinator:
         file.error.add_note(_not_aborted(file, failure))
 
     def _finish_copied(self, file: FileInProgress, etag: str) -> None:
+        if file.skipped:
+            self._finish(file, self._result(file, "skipped", etag=etag))
+            return
         self._finish(file, self._result(file, "copied", bytes=file.size or 0, etag=etag, parts=file.planned))
 
     def _finish_failed(self, file: FileInProgress) -> None:

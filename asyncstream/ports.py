@@ -66,12 +66,22 @@ class Opened(Struct, frozen=True):
     checksum: Checksum | None = None
 
 
+class Origin(Struct, frozen=True):
+    """The version of a source that an object was copied from."""
+
+    size: int
+    etag: str
+
+
 class Stored(Struct, frozen=True):
-    """What is stored, without its bytes. `checksum` is the whole object's, None where S3 has none of it."""
+    """What is stored, without its bytes. `checksum` is the whole object's, None where S3 has none of it;
+    `origin` is known of what was copied with `if_exists="skip"`.
+    """
 
     size: int
     etag: str
     checksum: Checksum | None
+    origin: Origin | None = None
 
 
 class Written(Struct, frozen=True):
@@ -107,8 +117,13 @@ class Store(Protocol):
     def slot_bytes(self) -> int:
         """Bytes of memory that one part in flight costs."""
 
-    async def open(self, source: S3Object, range_: ByteRange | None, etag: str | None) -> Opened:
-        """GET a range (None: the whole), pinned to `etag` where it is known."""
+    async def open(
+        self, source: S3Object, range_: ByteRange | None, etag: str | None, unless: str | None = None
+    ) -> Opened:
+        """GET a range (None: the whole), pinned to `etag` where it is known.
+
+        Raises NotModified if `unless` is its ETag.
+        """
 
     async def head(self, source: S3Object, etag: str) -> Stored:
         """HEAD of a source, pinned: what is stored, with its checksum."""
@@ -158,8 +173,15 @@ class Transport(Protocol):
         A `Body` among the parameters is passed through chunk by chunk.
         """
 
-    async def renew(self) -> None:
-        """Make clients anew for the next calls, with credentials looked up anew."""
+    @property
+    def renewals(self) -> int:
+        """How often `renew` has made clients anew."""
+
+    async def renew(self, renewals: int) -> None:
+        """Make clients anew for the next calls, with credentials looked up anew.
+
+        Unless somebody else has done so since there were so many `renewals`.
+        """
 
     def stream(self, body: Any, length: int) -> ByteStream:
         """The body of a GetObject reply, of which `length` bytes will be read."""

@@ -8,7 +8,7 @@ from msgspec import Struct
 from asyncstream.continuation import Continuation
 from asyncstream.locations import S3Object
 
-Status = Literal["copied", "pending", "failed"]
+Status = Literal["copied", "skipped", "pending", "failed"]
 
 
 class FileResult(Struct, frozen=True):
@@ -17,7 +17,8 @@ class FileResult(Struct, frozen=True):
     Attributes:
         source: what was read.
         destination: where it was written.
-        status: "copied", "failed", or "pending": the deadline came first, see `TransferConfig.at_deadline`.
+        status: "copied", "failed", "skipped" (there was a copy already) or "pending" (the deadline came
+            first, see `TransferConfig.at_deadline`).
         bytes: the object's size if copied, else 0.
         etag: the destination's ETag, with its quotes, if copied.
         parts: uploads it took: 1 for a single PUT.
@@ -77,6 +78,16 @@ class TransferReport(Struct, frozen=True):
         return [file for file in self.files if file.status == "failed"]
 
     @property
+    def copied(self) -> list[FileResult]:
+        """The files that were copied."""
+        return [file for file in self.files if file.status == "copied"]
+
+    @property
+    def skipped(self) -> list[FileResult]:
+        """The files that had been copied already."""
+        return [file for file in self.files if file.status == "skipped"]
+
+    @property
     def pending(self) -> list[FileResult]:
         """The files that the deadline left to a next transfer: see `continuations`."""
         return [file for file in self.files if file.status == "pending"]
@@ -93,7 +104,7 @@ class TransferReport(Struct, frozen=True):
     @property
     def unverified(self) -> list[FileResult]:
         """The files that were copied without the destination confirming what it received."""
-        return [file for file in self.files if file.status == "copied" and file.write_verified is None]
+        return [file for file in self.copied if file.write_verified is None]
 
     def raise_for_failures(self) -> None:
         """Raise an ExceptionGroup of the failed files' errors, if there are any."""

@@ -245,7 +245,12 @@ async def _traced_transfer(
     limit = memory_limit_or_default(config, memory.lambda_memory(), clients.resident)
     slots = slots_within(limit, transport.slot_bytes, min(config.max_concurrency, engine.most_slots))
     store = S3Store(
-        transport, config.chunk_size, config.extra_args, clients.learned, verify=config.verify != "off"
+        transport,
+        config.chunk_size,
+        config.extra_args,
+        clients.learned,
+        verify=config.verify != "off",
+        if_exists=config.if_exists,
     )
     with span.child("plan"):
         listed = await _jobs(pairs, store, engine, config, deadline)

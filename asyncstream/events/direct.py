@@ -94,6 +94,7 @@ class Totals(Struct, frozen=True):
 
     files: int
     copied: int
+    skipped: int
     pending: int
     failed: int
     bytes: int
@@ -255,7 +256,8 @@ def reply_to(
         invoked.request_id,
         Totals(
             len(report.files),
-            len(report.files) - len(failed) - len(pending),
+            len(report.copied),
+            len(report.skipped),
             len(pending),
             len(failed),
             report.bytes,

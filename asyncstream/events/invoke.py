@@ -95,7 +95,7 @@ def _direct(event: Any, context: LambdaContext, engine: str, multipart: bool) ->
     metrics.write(
         "direct",
         engine,
-        copied=len(report.files) - len(report.failed) - len(report.pending),
+        copied=len(report.copied),
         failed=len(report.failed),
         moved=report.bytes,
         seconds=report.seconds,

@@ -3,6 +3,7 @@
 import socket
 from collections.abc import AsyncIterator, Mapping
 from contextlib import AsyncExitStack
+from functools import partial
 from typing import Any
 
 import aioboto3
@@ -10,6 +11,7 @@ import aiohttp
 from aiobotocore.config import AioConfig
 from aiobotocore.httpsession import AIOHTTPSession
 from aiobotocore.session import get_session
+from aiohttp.client_proto import ResponseHandler
 from botocore.exceptions import BotoCoreError, ClientError
 
 from asyncstream.errors import ConnectionFailed
@@ -37,6 +39,7 @@ class AsyncioTransport:
         self._config = AioConfig(http_session_cls=_Session, **sdk_options(settings))
         self._clients: dict[str | None, Any] = {}
         self._open = AsyncExitStack()
+        self.renewals = 0
 
     @property
     def slot_bytes(self) -> int:
@@ -66,9 +69,11 @@ class AsyncioTransport:
         await transport._client(None)
         return transport
 
-    async def renew(self) -> None:
+    async def renew(self, renewals: int) -> None:
         """See `ports.Transport`. The former clients stay open for the tasks that use them now."""
-        self._clients = {}
+        if renewals == self.renewals:
+            self._clients = {}
+            self.renewals += 1
 
     async def close(self) -> None:
         """Close all connections."""
@@ -95,6 +100,7 @@ class _Session(AIOHTTPSession):  # type: ignore[misc]  # untyped
 
     def _create_connector(self, proxy_url: str | None) -> aiohttp.TCPConnector:
         connector: Any = super()._create_connector(proxy_url)
+        connector._factory = partial(_Protocol, loop=connector._loop)  # noqa: SLF001
         connect = connector._wrap_create_connection  # noqa: SLF001
         streams = self._max_pool_connections // CONNECTIONS_PER_PART
 
@@ -112,6 +118,20 @@ class _Session(AIOHTTPSession):  # type: ignore[misc]  # untyped
 
     async def _get_session(self, proxy_url: str | None) -> "_Requests":
         return _Requests(await super()._get_session(proxy_url))
+
+
+class _Protocol(ResponseHandler):
+    """aiohttp's side of a connection, whose read timeout does not run on when a reply has ended.
+
+    Where the end of a body arrives while reading is paused, resuming starts the timeout again, of a
+    connection that is in the pool by then: seconds later, in a warm Lambda at once, it spoils the next reply.
+    """
+
+    def resume_reading(self, resume_parser: bool = True) -> None:
+        runs = self._read_timeout_handle is not None  # already for another request
+        super().resume_reading(resume_parser)
+        if not runs and self._payload is not None and self._payload.is_eof():
+            self._drop_timeout()
 
 
 class _Requests:

@@ -39,6 +39,7 @@ class BlockingTransport:
         self._settings = settings
         self._config = Config(**sdk_options(settings))
         self._former: list[Any] = []
+        self.renewals = 0
         # Made here, on one thread: boto3 sessions are not thread-safe.
         self._clients: dict[str | None, Any] = {None: self._new_client(None)}
 
@@ -62,10 +63,14 @@ class BlockingTransport:
         """See `ports.Transport`."""
         return _RawStream(body._raw_stream, length, self._settings.chunk_size)  # noqa: SLF001
 
-    async def renew(self) -> None:
+    async def renew(self, renewals: int) -> None:
         """See `ports.Transport`. The former clients stay open for the threads that use them now."""
-        self._former += self._clients.values()
-        self._clients = {None: self._new_client(None)}
+        if renewals != self.renewals:
+            return
+        # Without a lock: of two threads at once each makes clients, and the later ones are used.
+        former, self._clients = self._clients, {None: self._new_client(None)}
+        self._former += former.values()
+        self.renewals += 1
 
     async def close(self) -> None:
         """Close all connections."""

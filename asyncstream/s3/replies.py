@@ -10,7 +10,8 @@ from asyncstream.checksum import Checksum
 from asyncstream.errors import S3Error, SourceChanged
 from asyncstream.locations import S3Object
 from asyncstream.plan import ByteRange
-from asyncstream.ports import ListedObject, Stored
+from asyncstream.ports import ListedObject, Origin, Stored
+from asyncstream.s3.requests import ORIGIN
 
 # Kept on a copy, named alike in GetObject's reply and PutObject's parameters. The storage class, ACL,
 # tags and encryption belong to the destination: extra_args.
@@ -32,6 +33,9 @@ _CONTENT_RANGE = re.compile(r"bytes (\d+)-(\d+)/(\d+)")
 def attributes(reply: Mapping[str, Any]) -> dict[str, Any]:
     """The headers of a GetObject reply that a copy keeps, as parameters of PutObject."""
     kept = {name: reply[name] for name in _KEPT if reply.get(name)}
+    if "Metadata" in kept:
+        # Of a source that is itself a copy: it says nothing of a copy of that.
+        kept["Metadata"] = {name: text for name, text in kept["Metadata"].items() if name != ORIGIN}
     if "Expires" in kept:
         kept["Expires"] = _http_date(kept["Expires"])
     return {name: value for name, value in kept.items() if value is not None}
@@ -51,7 +55,10 @@ def checksum(reply: Mapping[str, Any]) -> Checksum | None:
 
 def stored(reply: Mapping[str, Any]) -> Stored:
     """What a HeadObject reply tells."""
-    return Stored(int(reply["ContentLength"]), str(reply["ETag"]), checksum(reply))
+    metadata = {name.lower(): text for name, text in reply.get("Metadata", {}).items()}
+    size, _, etag = metadata.get(ORIGIN, "").partition(" ")
+    origin = Origin(int(size), etag) if size.isdecimal() and etag else None
+    return Stored(int(reply["ContentLength"]), str(reply["ETag"]), checksum(reply), origin)
 
 
 def _http_date(text: str) -> datetime | None:

@@ -11,6 +11,11 @@ from asyncstream.ports import MultipartUpload
 
 Params = dict[str, Any]
 
+# Bytes of names and values (S3 user guide, "Working with object metadata").
+MAX_METADATA = 2048
+# The metadata that tells which version of its source an object is a copy of: its size and its ETag.
+ORIGIN = "asyncstream-source"
+
 # Which of the user's extra_args go to which request; everything goes to PutObject and Create.
 _EVERY_WRITE = ("ExpectedBucketOwner", "RequestPayer", "SSECustomerAlgorithm", "SSECustomerKey")
 _SOURCE = {
@@ -41,13 +46,22 @@ def _only(args: Mapping[str, Any], names: Iterable[str]) -> Params:
 
 
 def get_object(
-    source: S3Object, range_: ByteRange | None, etag: str | None, extra: Mapping[str, Any], *, verify: bool
+    source: S3Object,
+    range_: ByteRange | None,
+    etag: str | None,
+    extra: Mapping[str, Any],
+    *,
+    verify: bool,
+    unless: str | None = None,
 ) -> Params:
     """GetObject of a range, pinned to an ETag where one is known.
 
-    `verify` asks for the checksum, which S3 tells of a whole object only.
+    `verify` asks for the checksum, which S3 tells of a whole object only; `unless` is an ETag of which
+    nothing is wanted.
     """
     params = _pinned(source, etag)
+    if unless is not None:
+        params["IfNoneMatch"] = unless
     if range_ is not None:
         params["Range"] = range_.header
     elif verify:
@@ -80,10 +94,21 @@ def of_checksum(checksum: Checksum | None) -> Params:
     return {} if checksum is None else {f"Checksum{checksum.kind}": checksum.value}
 
 
-def new_object(target: S3Object, kept: Mapping[str, Any], extra: Mapping[str, Any]) -> Params:
-    """PutObject or CreateMultipartUpload: what is kept of the source, overridden by the user's settings."""
+def new_object(
+    target: S3Object, kept: Mapping[str, Any], origin: str | None, extra: Mapping[str, Any]
+) -> Params:
+    """PutObject or CreateMultipartUpload: what is kept of the source, overridden by the user's settings.
+
+    `origin` is added to the metadata where it fits: what has none is told apart by its checksum.
+    """
     wanted = {name: value for name, value in extra.items() if not name.startswith("CopySource")}
-    return {"Bucket": target.bucket, "Key": target.key} | dict(kept) | wanted
+    params = {"Bucket": target.bucket, "Key": target.key} | dict(kept) | wanted
+    if origin is None:
+        return params
+    metadata = {**params.get("Metadata", {}), ORIGIN: origin}
+    if sum(len(name.encode()) + len(text.encode()) for name, text in metadata.items()) <= MAX_METADATA:
+        params["Metadata"] = metadata
+    return params
 
 
 def upload_part(upload: MultipartUpload, number: int, extra: Mapping[str, Any]) -> Params:

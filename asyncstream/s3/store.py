@@ -8,7 +8,15 @@ from msgspec import Struct, field
 
 from asyncstream.checksum import CRC64NVME, Checksum
 from asyncstream.continuation import CompletedPart
-from asyncstream.errors import AsyncstreamError, CredentialsExpired, S3Error, SourceNotFound, WrongRegion
+from asyncstream.errors import (
+    AsyncstreamError,
+    CredentialsExpired,
+    DestinationExists,
+    NotModified,
+    S3Error,
+    SourceNotFound,
+    WrongRegion,
+)
 from asyncstream.locations import S3Object, S3Prefix
 from asyncstream.plan import ByteRange, KiB
 from asyncstream.ports import (
@@ -31,6 +39,10 @@ SMALL_BODY = 128 * KiB
 _UNKNOWN = frozenset({"InvalidArgument", "InvalidRequest", "NotImplemented"})
 
 
+# Among the attributes of a source, for the copy to keep; no parameter of S3's.
+_ORIGIN = "Origin"
+
+
 class Learned(Struct):
     """What replies have told of buckets: their regions, and which verify no uploads."""
 
@@ -47,6 +59,7 @@ class S3Store:
         extra_args: the user's settings for the destination.
         learned: what was learned of the buckets so far; shared by the transfers of a session.
         verify: whether checksums are asked for.
+        if_exists: see `TransferConfig`.
     """
 
     def __init__(
@@ -57,12 +70,15 @@ class S3Store:
         learned: Learned,
         *,
         verify: bool = True,
+        if_exists: str = "overwrite",
     ) -> None:
         self._transport = transport
         self._chunk_size = chunk_size
         self._extra = extra_args
         self._learned = learned
         self._verify = verify
+        self._create_only = {"IfNoneMatch": "*"} if if_exists == "fail" else {}
+        self._keeps_origin = if_exists == "skip"
         # Appending is atomic where several threads send; a counter's += is not.
         self._sent: list[str] = []
 
@@ -76,13 +92,16 @@ class S3Store:
         """Bytes of memory that one part in flight costs."""
         return self._transport.slot_bytes
 
-    async def open(self, source: S3Object, range_: ByteRange | None, etag: str | None) -> Opened:
+    async def open(
+        self, source: S3Object, range_: ByteRange | None, etag: str | None, unless: str | None = None
+    ) -> Opened:
         """GET a range (None: the whole), pinned to `etag` where it is known.
 
         Raises:
+            NotModified: it is the version that `unless` names.
             SourceNotFound, SourceChanged, AccessDenied: as S3 said.
         """
-        params = requests.get_object(source, range_, etag, self._extra, verify=self._verify)
+        params = requests.get_object(source, range_, etag, self._extra, verify=self._verify, unless=unless)
         reply = await self._pinned("GetObject", params, source, etag)
         stream = self._transport.stream(reply["Body"], int(reply.get("ContentLength", 0)))
         try:
@@ -96,7 +115,7 @@ class S3Store:
             size,
             pinned,
             found,
-            replies.attributes(reply),
+            replies.attributes(reply) | ({_ORIGIN: f"{size} {pinned}"} if self._keeps_origin else {}),
             stream,
             range_asked=range_ is not None,
             checksum=replies.checksum(reply) if range_ is None else None,
@@ -133,12 +152,16 @@ class S3Store:
         self, target: S3Object, body: Body, attributes: Mapping[str, Any], checksum: Checksum | None
     ) -> Written:
         """Write an object with one request; S3 refuses a body that has not the checksum given."""
-        params = requests.new_object(target, attributes, self._extra) | requests.of_checksum(checksum)
-        return await self._send("PutObject", params, body)
+        params = self._new_object(target, attributes) | requests.of_checksum(checksum) | self._create_only
+        try:
+            return await self._send("PutObject", params, body)
+        except S3Error as error:
+            self._check_absent(target, error)
+            raise
 
     async def create_upload(self, target: S3Object, attributes: Mapping[str, Any]) -> MultipartUpload:
         """Open a multipart upload, of the kind that S3 verifies as a whole where that is to be had."""
-        params = requests.new_object(target, attributes, self._extra)
+        params = self._new_object(target, attributes)
         if not self._verify or not self.verifies(target.bucket):
             reply = await self._call("CreateMultipartUpload", params)
             return MultipartUpload(target, reply["UploadId"])
@@ -165,8 +188,12 @@ class S3Store:
         self, upload: MultipartUpload, parts: Sequence[CompletedPart], checksum: Checksum | None
     ) -> Written:
         """Make the parts, in order of their numbers, an object, if that has the checksum given."""
-        params = requests.complete_upload(upload, parts, checksum, self._extra)
-        reply = await self._call("CompleteMultipartUpload", params)
+        params = requests.complete_upload(upload, parts, checksum, self._extra) | self._create_only
+        try:
+            reply = await self._call("CompleteMultipartUpload", params)
+        except S3Error as error:
+            self._check_absent(upload.target, error)
+            raise
         return Written(str(reply["ETag"]), replies.checksum(reply))
 
     async def abort_upload(self, upload: MultipartUpload) -> None:
@@ -182,6 +209,16 @@ class S3Store:
         reply = await self._call("ListObjectsV2", requests.list_page(prefix, token, self._extra))
         return replies.listing(reply)
 
+    def _new_object(self, target: S3Object, attributes: Mapping[str, Any]) -> Params:
+        kept = {name: value for name, value in attributes.items() if name != _ORIGIN}
+        return requests.new_object(target, kept, attributes.get(_ORIGIN), self._extra)
+
+    def _check_absent(self, target: S3Object, error: S3Error) -> None:
+        """Raise DestinationExists if that is what a refusal means."""
+        if error.status == 412 and self._create_only:
+            told = f'{target} is there already, and if_exists="fail": it was left as it is'
+            raise DestinationExists(told) from error
+
     async def _pinned(
         self, operation: str, params: Params, place: S3Object, etag: str | None
     ) -> dict[str, Any]:
@@ -190,6 +227,8 @@ class S3Store:
         except S3Error as error:
             if error.status == 412 and etag is not None:
                 raise replies.source_changed(place, etag) from error
+            if error.status == 304:
+                raise NotModified(f"{place} is as it was") from error
             raise
 
     async def _send(self, operation: str, params: Params, body: Body) -> Written:
@@ -214,10 +253,11 @@ class S3Store:
         self._sent.append(operation)
         bucket = params["Bucket"]
         regions = self._learned.regions
+        renewals = self._transport.renewals
         try:
             return await self._transport.call(operation, params, regions.get(bucket))
         except CredentialsExpired:
-            await self._transport.renew()
+            await self._transport.renew(renewals)
             raise
         except WrongRegion as error:
             regions[bucket] = error.region

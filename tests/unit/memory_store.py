@@ -5,6 +5,7 @@ nothing read of a stream once it is closed. What it sees go wrong is in `violati
 """
 
 import asyncio
+import math
 import threading
 import time
 from collections import Counter
@@ -14,25 +15,52 @@ from dataclasses import dataclass
 from itertools import pairwise
 from typing import Any
 
-from asyncstream.errors import RangeNotSatisfiable, SourceNotFound
+from asyncstream.checksum import CRC64NVME, Checksum, Digests
+from asyncstream.errors import ChecksumMismatch, NotModified, S3Error, SourceNotFound, UploadGone
 from asyncstream.locations import S3Object, S3Prefix
 from asyncstream.plan import ByteRange
-from asyncstream.ports import Body, CompletedPart, ListedObject, MultipartUpload, Opened
+from asyncstream.ports import Body, CompletedPart, ListedObject, MultipartUpload, Opened, Stored, Written
 
 SLOT_BYTES = 1000
 
 # Every operation that can be made to fail, in the order a multipart copy meets them.
-OPERATIONS = ("open", "read", "put", "create_upload", "upload_part", "complete_upload", "abort_upload")
+OPERATIONS = (
+    "open",
+    "head",
+    "read",
+    "put",
+    "create_upload",
+    "upload_part",
+    "complete_upload",
+    "abort_upload",
+)
 
 
 @dataclass(frozen=True)
 class Failure:
-    """`error` from the `first` to the `last` call (from 1) of `operation`, counted over `key` if given."""
+    """`error` from the `first` to the `last` call (from 1) of `operation`, counted over `key` if given.
+
+    `lost`: the operation is done all the same, and only its reply is lost.
+    """
 
     operation: str
     error: BaseException
     first: int = 1
-    last: float = float("inf")
+    last: float = math.inf
+    key: str | None = None
+    lost: bool = False
+
+
+@dataclass(frozen=True)
+class Damage:
+    """One byte changed on its way: of what is read ("read"), or of what arrives ("put", "upload_part").
+
+    From the `first` to the `last` call (from 1), counted over `key` if given.
+    """
+
+    operation: str
+    first: int = 1
+    last: float = math.inf
     key: str | None = None
 
 
@@ -55,6 +83,22 @@ def etag_of(content: bytes) -> str:
     return f'"{hash(content):x}"'
 
 
+def checksum_of(content: bytes, kind: str = CRC64NVME) -> Checksum:
+    digests = Digests([kind])
+    digests.update(content)
+    return digests.checksums()[kind]
+
+
+def damaged(content: bytes) -> bytes:
+    """The same with another first byte, if there is one."""
+    return bytes(byte ^ 1 for byte in content[:1]) + content[1:]
+
+
+def _hits(mishap: Failure | Damage, operation: str, key: str, calls: Counter[tuple[str, str | None]]) -> bool:
+    nth = calls[operation, mishap.key]
+    return mishap.operation == operation and mishap.key in (None, key) and mishap.first <= nth <= mishap.last
+
+
 class MemoryStore:
     """Objects as bytes, with uploads, streams and failures in the open.
 
@@ -63,7 +107,11 @@ class MemoryStore:
         chunk_size: bytes a stream reads at a time.
         pause: awaited once in every operation, so that tasks interleave.
         failures: what goes wrong, and when.
+        damages: what is changed on its way, and when.
         attributes: the headers told by every GET.
+        checksums: of the sources, as they are told where no range is asked for, and by `head`.
+        verified: whether the server knows CRC64NVME.
+        at_once: the most bytes of a body that is in hand before its PUT begins.
     """
 
     slot_bytes = SLOT_BYTES
@@ -75,11 +123,17 @@ class MemoryStore:
         chunk_size: int = 7,
         pause: Callable[[], Awaitable[None]],
         failures: Iterable[Failure] = (),
+        damages: Iterable[Damage] = (),
         attributes: Mapping[str, Any] | None = None,
+        checksums: Mapping[S3Object, Checksum] | None = None,
+        verified: bool = True,
+        at_once: float = math.inf,
     ) -> None:
         self.objects = dict(objects)
         self.written: dict[S3Object, Mapping[str, Any]] = {}  # with the attributes given
         self.uploads: dict[str, dict[int, bytes]] = {}
+        self.completed: set[str] = set()  # ids of uploads
+        self.replaceable: set[S3Object] = set()  # what may be written although it is there
         self.open_streams: set[MemoryStream] = set()
         self.peak_open_streams = 0
         self.in_flight: Counter[str] = Counter()  # by operation; by upload id for parts
@@ -90,78 +144,146 @@ class MemoryStore:
         self._chunk_size = chunk_size
         self._pause = pause
         self._failures = list(failures)
+        self._damages = list(damages)
         self._attributes = attributes or {}
+        self._checksums = checksums or {}
+        self._verified = verified
+        self._at_once = at_once
         self._lock = threading.Lock()
+        self._passed: Counter[tuple[str, str | None]] = Counter()  # what may have been damaged
+        self._to_be_replaced: set[tuple[str, int]] = set()  # parts that were damaged
 
-    async def open(self, source: S3Object, range_: ByteRange | None, etag: str | None) -> Opened:
+    async def open(
+        self, source: S3Object, range_: ByteRange | None, etag: str | None, unless: str | None = None
+    ) -> Opened:
         async with self._operation("open", source.key):
             content = self.objects.get(source)
             if content is None:
                 raise SourceNotFound(f"no {source}")
+            if unless == etag_of(content):
+                raise NotModified(f"{source} is as it was")
+            asked = range_ is not None
             if range_ is None:
                 range_ = ByteRange(0, len(content))
             elif range_.start >= len(content):
-                raise RangeNotSatisfiable(f"{range_} of {len(content)}", "InvalidRange", 416)
+                raise S3Error(f"{range_} of {len(content)}", "InvalidRange", 416)
             found = ByteRange(range_.start, min(range_.stop, len(content)))
             self._check(etag in (None, etag_of(content)), f"{source} pinned to {etag}")
             stream = MemoryStream(self, source.key, content[found.start : found.stop])
-            return Opened(len(content), etag_of(content), found, self._attributes, stream)
+            return Opened(
+                len(content),
+                etag_of(content),
+                found,
+                self._attributes,
+                stream,
+                range_asked=asked,
+                checksum=None if asked else self._checksums.get(source),
+            )
 
-    async def put(self, target: S3Object, body: Body, attributes: Mapping[str, Any]) -> str:
+    async def head(self, source: S3Object, etag: str) -> Stored:
+        async with self._operation("head", source.key):
+            content = self.objects[source]
+            self._check(etag == etag_of(content), f"{source} pinned to {etag}")
+            return Stored(len(content), etag, self._checksums.get(source))
+
+    async def find(self, target: S3Object) -> Stored | None:
+        async with self._operation("find", target.key):
+            content = self.objects.get(target)
+            return None if content is None else Stored(len(content), etag_of(content), self._told(content))
+
+    def sent_at_once(self, length: int) -> bool:
+        return length <= self._at_once
+
+    def verifies(self, bucket: str) -> bool:
+        return self._verified
+
+    async def put(
+        self, target: S3Object, body: Body, attributes: Mapping[str, Any], checksum: Checksum | None
+    ) -> Written:
         async with self._operation("put", target.key):
-            return self._write(target, await self._pulled(body), attributes)
+            content, was_damaged = await self._arrived(body, "put", target.key)
+            if checksum is not None and checksum_of(content, checksum.kind) != checksum:
+                raise ChecksumMismatch("BadDigest")
+            etag = self._write(target, content, attributes)
+            if was_damaged:
+                self.replaceable.add(target)
+            return Written(etag, self._told(content))
 
     async def create_upload(self, target: S3Object, attributes: Mapping[str, Any]) -> MultipartUpload:
         async with self._operation("create_upload", target.key):
             upload_id = f"upload-{self.calls['create_upload', None]}"
             self.uploads[upload_id] = {}
             self.written[target] = attributes
-            return MultipartUpload(target, upload_id)
+            return MultipartUpload(target, upload_id, verified=self._verified)
 
-    async def upload_part(self, upload: MultipartUpload, number: int, body: Body) -> CompletedPart:
+    async def upload_part(self, upload: MultipartUpload, number: int, body: Body) -> Written:
         async with self._operation("upload_part", upload.target.key, upload.upload_id):
-            content = await self._pulled(body)
+            content, was_damaged = await self._arrived(body, "upload_part", upload.target.key)
             self._check(upload.upload_id in self.uploads, f"part of {upload}, which is gone")
-            self._check(number not in self.uploads[upload.upload_id], f"part {number} written twice")
-            self.uploads[upload.upload_id][number] = content
-            return CompletedPart(number, etag_of(content))
+            parts = self.uploads[upload.upload_id]
+            self._check(
+                number not in parts or (upload.upload_id, number) in self._to_be_replaced,
+                f"part {number} written twice",
+            )
+            parts[number] = content
+            if was_damaged:
+                self._to_be_replaced.add((upload.upload_id, number))
+            return Written(etag_of(content), self._told(content))
 
-    async def complete_upload(self, upload: MultipartUpload, parts: Sequence[CompletedPart]) -> str:
+    async def complete_upload(
+        self, upload: MultipartUpload, parts: Sequence[CompletedPart], checksum: Checksum | None
+    ) -> Written:
         async with self._operation("complete_upload", upload.target.key):
+            if upload.upload_id not in self.uploads:
+                raise UploadGone("gone", "NoSuchUpload", 404)
             self._check(not self.in_flight[upload.upload_id], f"{upload} completed under a part")
             self._check(all(a.number < b.number for a, b in pairwise(parts)), f"{parts} out of order")
             stored = self.uploads[upload.upload_id]
             confirmed = {number: etag_of(content) for number, content in stored.items()}
             self._check({part.number: part.etag for part in parts} == confirmed, f"{parts} not as confirmed")
             del self.uploads[upload.upload_id]
+            self.completed.add(upload.upload_id)
             whole = b"".join(stored[part.number] for part in parts)
-            return self._write(upload.target, whole, self.written[upload.target])
+            # None of verify="off", else what every part of it was compared by.
+            self._check(checksum in (None, self._told(whole)), f"{upload} completed with {checksum}")
+            return Written(self._write(upload.target, whole, self.written[upload.target]), self._told(whole))
 
     async def abort_upload(self, upload: MultipartUpload) -> None:
         async with self._operation("abort_upload", upload.target.key):
             self._check(not self.in_flight[upload.upload_id], f"{upload} aborted under a part")
-            del self.uploads[upload.upload_id]
+            there = self.uploads.pop(upload.upload_id, None) is not None
+            self._check(there or upload.upload_id in self.completed, f"{upload} aborted twice")
 
     async def list_page(self, prefix: S3Prefix, token: str | None) -> tuple[list[ListedObject], str | None]:
         found = [(at.key, content) for at, content in self.objects.items() if at.bucket == prefix.bucket]
         rows = [ListedObject(key, len(content), etag_of(content)) for key, content in sorted(found)]
         return [row for row in rows if row.key.startswith(prefix.prefix)], None
 
-    def fail_if_told(self, operation: str, key: str) -> None:
+    def fail_if_told(self, operation: str, key: str) -> Failure | None:
+        """Raise what is to fail now; return what is to fail when all is done."""
         with self._lock:
             self.calls[operation, None] += 1
             self.calls[operation, key] += 1
         for failure in self._failures:
-            nth = self.calls[operation, failure.key]
-            if (
-                failure.operation == operation
-                and failure.key in (None, key)
-                and failure.first <= nth <= failure.last
-            ):
+            if _hits(failure, operation, key, self.calls):
+                if failure.lost:
+                    return failure
                 raise failure.error
+        return None
+
+    def damage_if_told(self, operation: str, key: str, content: bytes) -> tuple[bytes, bool]:
+        """What becomes of bytes on their way, and whether it is anything else."""
+        with self._lock:
+            self._passed[operation, None] += 1
+            self._passed[operation, key] += 1
+            hit = any(_hits(damage, operation, key, self._passed) for damage in self._damages)
+        return (damaged(content), True) if hit else (content, False)
+
+    def _told(self, content: bytes) -> Checksum | None:
+        return checksum_of(content) if self._verified else None
 
     def _write(self, target: S3Object, content: bytes, attributes: Mapping[str, Any]) -> str:
-        self._check(target not in self.objects, f"{target} written twice")
+        self._check(target not in self.objects or target in self.replaceable, f"{target} written twice")
         self.objects[target] = content
         self.written[target] = attributes
         return etag_of(content)
@@ -169,6 +291,9 @@ class MemoryStore:
     def _check(self, holds: bool, otherwise: str) -> None:
         if not holds:
             self.violations.append(otherwise)
+
+    async def _arrived(self, body: Body, operation: str, key: str) -> tuple[bytes, bool]:
+        return self.damage_if_told(operation, key, await self._pulled(body))
 
     async def _pulled(self, body: Body) -> bytes:
         content = bytearray()
@@ -185,8 +310,10 @@ class MemoryStore:
             self.peak_in_flight = max(self.peak_in_flight, sum(self.in_flight[name] for name in OPERATIONS))
         try:
             await self._pause()
-            self.fail_if_told(operation, key)
+            lost = self.fail_if_told(operation, key)
             yield
+            if lost is not None:
+                raise lost.error
         finally:
             with self._lock:
                 self.in_flight.subtract(running)
@@ -210,7 +337,7 @@ class MemoryStream:
         store.fail_if_told("read", self._key)
         store._check(self in store.open_streams, f"{self._key} read after its stream was closed")
         chunk, self._content = self._content[: len(self._buffer)], self._content[len(self._buffer) :]
-        self._buffer[: len(chunk)] = chunk
+        self._buffer[: len(chunk)] = store.damage_if_told("read", self._key, bytes(chunk))[0]
         with store._lock:
             store.bytes_read += len(chunk)
         return memoryview(self._buffer)[: len(chunk)]

@@ -1,12 +1,13 @@
-"""The memory cap as arithmetic."""
+"""The memory cap as arithmetic, and how many slots are used while S3 asks for fewer requests."""
 
+from itertools import pairwise
 from random import Random
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from asyncstream.budget import MemoryBudget, slots_within
+from asyncstream.budget import MemoryBudget, SlotLimit, slots_within
 from asyncstream.errors import ConfigError
 
 
@@ -56,3 +57,54 @@ def test_slots_are_as_many_as_fit_and_no_more_than_asked(
 def test_a_limit_too_small_for_one_slot_names_the_limit_and_what_a_slot_takes() -> None:
     with pytest.raises(ConfigError, match=r"memory_limit of 1234 bytes is too small.* takes 5678 bytes"):
         slots_within(1234, 5678, 10)
+
+
+@given(st.integers(1, 40), st.lists(st.booleans(), max_size=200))
+def test_between_one_slot_and_all_of_them_are_used_whatever_s3_asks_for(slots: int, ends: list[bool]) -> None:
+    limit = SlotLimit(slots)
+    assert limit.allowed == slots
+    for slowed in ends:
+        before = limit.allowed
+        limit.ended(slowed)
+        assert 1 <= limit.allowed <= slots
+        assert limit.allowed in {before, before + 1, max(1, before // 2)}
+
+
+@given(st.integers(1, 40))
+def test_a_burst_of_slowdowns_halves_the_slots_once(slots: int) -> None:
+    """All that were in flight met the same busy S3: they are one message, not as many."""
+    limit = SlotLimit(slots)
+    for _ in range(slots):
+        limit.ended(slowed=True)
+
+    assert limit.allowed == max(1, slots // 2)
+    limit.ended(slowed=True)  # begun after the cut: that was not enough
+    assert limit.allowed == max(1, slots // 4)
+
+
+@given(st.integers(1, 40), st.lists(st.booleans(), max_size=100))
+def test_while_nothing_is_slowed_the_slots_come_back_one_by_one(slots: int, before: list[bool]) -> None:
+    limit = SlotLimit(slots)
+    for slowed in before:
+        limit.ended(slowed)
+    seen = [limit.allowed]
+    # As many spared as ran, then a round of good ends for each slot more.
+    for _ in range(slots + sum(range(slots + 1))):
+        limit.ended(slowed=False)
+        seen.append(limit.allowed)
+
+    assert all(later - former in {0, 1} for former, later in pairwise(seen))
+    assert limit.allowed == slots
+
+
+def test_a_slot_comes_back_after_a_good_end_of_each_that_is_left() -> None:
+    limit = SlotLimit(4)
+    limit.ended(slowed=True)
+    for _ in range(3):  # those that were in flight beside it
+        limit.ended(slowed=False)
+    seen = []
+    for _ in range(6):
+        limit.ended(slowed=False)
+        seen.append(limit.allowed)
+
+    assert seen == [2, 3, 3, 3, 4, 4]

@@ -1,15 +1,25 @@
 """The one body: what `next_chunk` hands on, and what stops it."""
 
-from collections.abc import Callable, Iterable
+from collections.abc import Awaitable, Callable, Iterable
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from asyncstream.checksum import CRC64NVME, KINDS, Checksum
 from asyncstream.chunks import BytesBody, ChunkBody, Deadline, StopFlag
 from asyncstream.engines.driver import drive
-from asyncstream.errors import AsyncstreamError, Cancelled, ConnectionFailed, DeadlineExceeded, TruncatedBody
-from asyncstream.ports import Body
+from asyncstream.errors import (
+    AsyncstreamError,
+    Cancelled,
+    ChecksumMismatch,
+    ConnectionFailed,
+    DeadlineExceeded,
+    TruncatedBody,
+)
+from asyncstream.ports import Body, ByteStream
+
+from .memory_store import checksum_of, damaged
 
 FOREVER = Deadline(None, lambda: 0.0)
 
@@ -20,8 +30,10 @@ class Chunks:
     def __init__(self, chunks: Iterable[bytes | Exception]) -> None:
         self._chunks = iter(chunks)
         self.reads = 0
+        self.closed = False
 
     async def read(self) -> bytes:
+        assert not self.closed, "read after it was closed"
         self.reads += 1
         chunk = next(self._chunks, b"")
         if isinstance(chunk, Exception):
@@ -29,22 +41,38 @@ class Chunks:
         return chunk
 
     async def close(self) -> None:
-        raise AssertionError("closed by what opened it, not by the body")
+        self.closed = True
 
 
 def ignore(_: int) -> None:
     """A body that nobody watches."""
 
 
+async def no_other(*_: object) -> None:
+    """There is no other connection."""
+
+
 def body_of(
-    chunks: Iterable[bytes | Exception],
+    chunks: Iterable[bytes | Exception] | Chunks,
     length: int,
     *,
     stop: StopFlag | None = None,
     deadline: Deadline = FOREVER,
+    digests: Iterable[str] = (),
+    expected: Checksum | None = None,
     on_bytes: Callable[[int], None] = ignore,
+    resume: Callable[[AsyncstreamError, int, int, float], Awaitable[ByteStream | None]] = no_other,
 ) -> ChunkBody:
-    return ChunkBody(Chunks(chunks), length, StopFlag() if stop is None else stop, deadline, on_bytes)
+    return ChunkBody(
+        chunks if isinstance(chunks, Chunks) else Chunks(chunks),
+        length,
+        stop=StopFlag() if stop is None else stop,
+        deadline=deadline,
+        digests=digests,
+        expected=expected,
+        on_bytes=on_bytes,
+        resume=resume,
+    )
 
 
 def pulled(body: Body) -> bytes:
@@ -68,7 +96,7 @@ def test_chunks_are_handed_on_as_they_come_each_counted_once(chunks: list[bytes]
 
 def test_after_its_last_byte_a_body_stays_at_its_end_and_reads_no_more() -> None:
     stream = Chunks([b"abc", b"of the next reply"])
-    body = ChunkBody(stream, 3, StopFlag(), FOREVER, ignore)
+    body = body_of(stream, 3)
 
     assert [drive(body.next_chunk()) for _ in range(3)] == [b"abc", b"", b""]
     assert stream.reads == 1
@@ -86,15 +114,14 @@ def test_a_source_that_ends_early_is_truncated_and_may_be_tried_again(
     assert body.error is raised.value
 
 
-def test_a_source_that_sends_too_much_is_an_error_and_its_chunk_kept_back() -> None:
+def test_of_a_chunk_that_reaches_past_the_range_only_its_part_is_handed_on() -> None:
+    """The whole of a file is opened at once also where its first part ends before."""
     counted: list[int] = []
-    body = body_of([b"abc", b"def"], 5, on_bytes=counted.append)
+    body = body_of([b"abc", b"def"], 5, digests=[CRC64NVME], on_bytes=counted.append)
 
-    assert drive(body.next_chunk()) == b"abc"
-    with pytest.raises(AsyncstreamError, match="more than the 5 bytes") as raised:
-        drive(body.next_chunk())
-    assert not raised.value.retryable
-    assert (body.moved, counted) == (3, [3])
+    assert [bytes(drive(body.next_chunk())) for _ in range(3)] == [b"abc", b"de", b""]
+    assert (body.moved, counted) == (5, [3, 2])
+    assert body.digests.checksums() == {CRC64NVME: checksum_of(b"abcde")}
 
 
 @pytest.mark.parametrize("set_flag", ["own", "parent"])
@@ -163,3 +190,46 @@ def test_bytes_in_memory_are_a_body_of_one_chunk(content: bytes) -> None:
     assert body.length == len(content)
     assert pulled(body) == content
     assert body.error is None
+    assert body.digests.checksums() == {CRC64NVME: checksum_of(content)}
+
+
+def test_a_stream_is_closed_with_its_last_byte() -> None:
+    """Its connection is free for another GET while the reply of the upload is waited for."""
+    stream = Chunks([b"abc", b"de", b"f"])
+    body = body_of(stream, 5)
+    drive(body.next_chunk())
+    assert not stream.closed
+
+    drive(body.next_chunk())
+    assert stream.closed
+
+
+def test_a_body_given_up_is_closed_by_whoever_made_it() -> None:
+    stream = Chunks([b"abc"])
+    drive(body_of(stream, 5).close())
+
+    assert stream.closed
+
+
+@pytest.mark.parametrize("kind", KINDS)
+@given(chunks=st.lists(st.binary(min_size=1, max_size=9), min_size=1))
+def test_the_last_chunk_is_handed_on_only_if_all_of_them_have_the_checksum_expected(
+    kind: str, chunks: list[bytes]
+) -> None:
+    whole = b"".join(chunks)
+    good = body_of(chunks, len(whole), digests=KINDS, expected=checksum_of(whole, kind))
+    assert pulled(good) == whole
+
+    counted: list[int] = []
+    bad = body_of(
+        chunks,
+        len(whole),
+        digests=KINDS,
+        expected=checksum_of(damaged(whole), kind),
+        on_bytes=counted.append,
+    )
+    with pytest.raises(ChecksumMismatch, match=kind) as raised:
+        pulled(bad)
+    assert raised.value.retryable
+    assert bad.error is raised.value
+    assert sum(counted) == len(whole) - len(chunks[-1])

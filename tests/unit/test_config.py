@@ -22,6 +22,7 @@ LIMITS = [
     ("max_attempts", 100, 101, "<= 100"),
     ("retry_base_delay", 1e-9, 0.0, "> 0"),
     ("retry_max_delay", 1e-9, 0.0, "> 0"),
+    ("retry_max_wait", 1e-9, 0.0, "> 0"),
     ("stall_timeout", 1e-9, 0.0, "> 0"),
     ("stall_timeout", 15.0, 15.001, "<= 15"),
     ("deadline", 1e-9, 0.0, "> 0"),
@@ -35,6 +36,8 @@ WRONG_TYPES = [
     ("part_size", None),
     ("multipart", 1),
     ("retry_base_delay", "fast"),
+    ("verify", "never"),
+    ("verify", True),
     ("deadline", float("nan")),
     ("extra_args", None),
     ("extra_args", ["ACL"]),
@@ -97,9 +100,9 @@ def test_override_checks_as_the_constructor_does(values: dict[str, Any], message
 
 
 def test_the_retry_settings_are_the_retry_policy() -> None:
-    config = TransferConfig(max_attempts=7, retry_base_delay=0.5, retry_max_delay=9.0)
+    config = TransferConfig(max_attempts=7, retry_base_delay=0.5, retry_max_delay=9.0, retry_max_wait=70.0)
 
-    assert config.retry_policy == RetryPolicy(max_attempts=7, base_delay=0.5, max_delay=9.0)
+    assert config.retry_policy == RetryPolicy(max_attempts=7, base_delay=0.5, max_delay=9.0, max_wait=70.0)
 
 
 @pytest.mark.parametrize(
@@ -112,6 +115,8 @@ def test_the_retry_settings_are_the_retry_policy() -> None:
         ("MULTIPART", "true", "multipart", True),
         ("MULTIPART", "false", "multipart", False),
         ("STALL_TIMEOUT", "7", "stall_timeout", 7.0),
+        ("RETRY_MAX_WAIT", "60", "retry_max_wait", 60.0),
+        ("VERIFY", "off", "verify", "off"),
         ("DEADLINE", "2.5", "deadline", 2.5),
         ("EXTRA_ARGS", '{"Metadata": {"a": "b"}}', "extra_args", {"Metadata": {"a": "b"}}),
     ],

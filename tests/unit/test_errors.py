@@ -14,17 +14,25 @@ ERRORS = [
     (errors.BucketNotFound("x"), FileNotFoundError, False),
     (errors.AccessDenied("x"), PermissionError, False),
     (errors.SourceChanged("x"), RuntimeError, False),
+    (errors.NotModified("x"), RuntimeError, False),
+    (errors.DestinationExists("x"), FileExistsError, False),
     (errors.DeadlineExceeded("x"), TimeoutError, False),
     (errors.Cancelled("x"), RuntimeError, False),
     (errors.ConnectionFailed("x"), ConnectionError, True),
+    (errors.ConnectionClosed("x"), errors.ConnectionFailed, True),
     (errors.TruncatedBody("x"), ConnectionError, True),
+    (errors.ChecksumMismatch("x"), RuntimeError, True),
     (errors.ServiceBusy("x"), RuntimeError, True),
+    (errors.SlowDown("x"), errors.ServiceBusy, True),
+    (errors.CredentialsExpired("x"), PermissionError, True),
     (errors.WrongRegion("x", "eu-west-1"), RuntimeError, True),
     (errors.FilesFailed("x"), RuntimeError, False),
     (errors.FilesFailedForNow("x"), errors.FilesFailed, True),
     (errors.S3Error("x", "Teapot", 418), RuntimeError, False),
-    (errors.RangeNotSatisfiable("x"), errors.S3Error, False),
+    (errors.UploadGone("x"), errors.S3Error, False),
+    (errors.WriteConflict("x"), errors.S3Error, False),
 ]
+STARTS_OVER = {errors.ChecksumMismatch, errors.UploadGone, errors.WriteConflict}
 
 
 @pytest.mark.parametrize(("error", "builtin", "retryable"), ERRORS)
@@ -42,6 +50,10 @@ def test_every_error_class_is_in_that_table() -> None:
     defined = {kind for kind in defined if issubclass(kind, AsyncstreamError)}
 
     assert {type(error) for error, _, _ in ERRORS} == defined - {AsyncstreamError}
+
+
+def test_a_file_begun_anew_helps_where_its_bytes_or_its_upload_are_lost_and_nowhere_else() -> None:
+    assert {type(error) for error, _, _ in ERRORS if error.starts_over} == STARTS_OVER
 
 
 def test_every_public_name_exists() -> None:

@@ -9,6 +9,7 @@ from hypothesis import strategies as st
 from asyncstream.errors import InputError
 from asyncstream.plan import (
     AUTO_PART,
+    CHAINED_PART,
     MAX_OBJECT,
     MAX_PART,
     MAX_PARTS,
@@ -19,6 +20,7 @@ from asyncstream.plan import (
     MiB,
     auto_part_size,
     first_range,
+    reach,
     rest,
     split,
 )
@@ -45,11 +47,12 @@ def assert_is_plan(ranges: list[ByteRange], size: int) -> None:
 @example(MIN_PART * MAX_PARTS, MIN_PART, True)
 @example(MIN_PART * MAX_PARTS + 1, MIN_PART, True)
 def test_a_known_size_is_split_as_s3_takes_it(size: int, part_size: int, multipart: bool) -> None:
-    ranges = split(size, part_size, multipart)
+    most = reach(part_size, multipart, chained=False)
+    ranges = split(size, most)
 
     assert_is_plan(ranges, size)
-    first = first_range(size, part_size, multipart)
-    assert first == (ranges[0] if size else None)
+    first = first_range(size, most)
+    assert first == (ranges[0] if len(ranges) > 1 else None)
 
 
 @given(SIZES, PART_SIZES, st.booleans())
@@ -57,37 +60,38 @@ def test_a_known_size_is_split_as_s3_takes_it(size: int, part_size: int, multipa
 def test_a_size_learned_from_the_first_range_is_split_as_s3_takes_it(
     size: int, part_size: int, multipart: bool
 ) -> None:
-    asked = first_range(None, part_size, multipart)
-    assert asked is not None
-    got = ByteRange(0, min(asked.stop, size))
+    most = reach(part_size, multipart, chained=False)
+    assert first_range(None, most) is None
+    got = ByteRange(0, min(most, size))
 
-    assert_is_plan([got, *rest(size, got.stop, part_size, multipart)], size)
+    assert_is_plan([got, *rest(size, got.stop, most)], size)
 
 
 @given(SIZES, st.integers(MIN_PART, MAX_PART), PART_SIZES, st.booleans())
 @example(MAX_OBJECT, MIN_PART, MIN_PART, True)
 def test_the_rest_need_not_be_of_the_first_ranges_size(
-    size: int, reach: int, part_size: int, multipart: bool
+    size: int, first: int, part_size: int, multipart: bool
 ) -> None:
-    done = min(size, reach)
+    done = min(size, first)
+    most = reach(part_size, multipart, chained=False)
 
-    assert_is_plan([ByteRange(0, done), *rest(size, done, part_size, multipart)], size)
+    assert_is_plan([ByteRange(0, done), *rest(size, done, most)], size)
 
 
 @given(st.integers(0, MAX_PUT), PART_SIZES)
 @example(MAX_PUT, MIN_PART)
 def test_without_multipart_a_file_is_one_range_up_to_5_gib(size: int, part_size: int) -> None:
-    assert split(size, part_size, multipart=False) == [ByteRange(0, size)]
+    assert split(size, reach(part_size, multipart=False, chained=False)) == [ByteRange(0, size)]
 
 
 @given(st.integers(MAX_PUT + 1, MAX_OBJECT), PART_SIZES)
 def test_a_file_over_5_gib_is_split_also_without_multipart(size: int, part_size: int) -> None:
-    assert len(split(size, part_size, multipart=False)) > 1
+    assert len(split(size, reach(part_size, multipart=False, chained=False))) > 1
 
 
 @given(SIZES, PART_SIZES)
 def test_parts_are_no_larger_than_asked_while_10_000_of_them_suffice(size: int, part_size: int) -> None:
-    ranges = split(size, part_size, multipart=True)
+    ranges = split(size, part_size)
 
     assert max(range_.length for range_ in ranges) <= part_size or size > part_size * MAX_PARTS
 
@@ -95,9 +99,12 @@ def test_parts_are_no_larger_than_asked_while_10_000_of_them_suffice(size: int, 
 @pytest.mark.parametrize("multipart", [True, False])
 def test_an_object_over_50_tb_is_refused(multipart: bool) -> None:
     with pytest.raises(InputError, match=f"{MAX_OBJECT + 1} bytes is over S3's limit of {MAX_OBJECT}"):
-        first_range(MAX_OBJECT + 1, MiB * 8, multipart)
-    with pytest.raises(InputError, match=str(MAX_OBJECT)):
-        rest(MAX_OBJECT + 1, MIN_PART, MIN_PART, multipart)
+        rest(MAX_OBJECT + 1, MIN_PART, reach(MIN_PART, multipart, chained=False))
+
+
+def test_what_a_next_transfer_may_go_on_with_is_in_pieces_worth_keeping() -> None:
+    assert reach(MIN_PART, multipart=False, chained=True) == CHAINED_PART < MAX_PUT
+    assert reach(MIN_PART, multipart=True, chained=True) == MIN_PART
 
 
 def test_a_range_is_half_open_inside_and_inclusive_in_its_header() -> None:
@@ -136,4 +143,4 @@ def test_with_no_size_known_a_part_is_the_smallest_automatic_one() -> None:
 def test_ten_files_of_100_mb_on_ten_slots_are_four_parts_each() -> None:
     part_size = auto_part_size([100_000_000] * 10, 10)
 
-    assert len(split(100_000_000, part_size, multipart=True)) == 4
+    assert len(split(100_000_000, part_size)) == 4

@@ -1,6 +1,7 @@
 """What a report adds up."""
 
 import pytest
+from msgspec.structs import replace
 
 from asyncstream.errors import ServiceBusy, SourceNotFound
 from asyncstream.locations import S3Object
@@ -18,6 +19,13 @@ def report(*files: FileResult) -> TransferReport:
 
 def test_bytes_are_those_of_all_files() -> None:
     assert report(result("a", 5), result("b", 7)).bytes == 12
+
+
+def test_the_unverified_are_those_copied_without_the_destinations_word() -> None:
+    vouched = replace(result("a", 5), write_verified="CRC64NVME")
+    silent = result("b", 5)
+
+    assert report(vouched, silent, result("c", 0, ServiceBusy("c"))).unverified == [silent]
 
 
 def test_failures_are_raised_together_and_only_if_there_are_any() -> None:

@@ -9,55 +9,167 @@ from hypothesis import strategies as st
 from asyncstream import errors
 from asyncstream.engines.driver import drive
 from asyncstream.errors import AsyncstreamError, ServiceBusy
-from asyncstream.retry import RetryPolicy, repeat, wait_before_retry
+from asyncstream.retry import RULES, RetryPolicy, Tries, repeat, wait_before_retry
 
-POLICY = RetryPolicy(max_attempts=4, base_delay=0.1, max_delay=0.3)
+POLICY = RetryPolicy(max_attempts=4, base_delay=0.1, max_delay=0.3, max_wait=100.0)
+BUSY = ServiceBusy("503")
+MOMENTARY = [
+    BUSY,
+    errors.ConnectionFailed("reset"),
+    errors.TruncatedBody("short"),
+    errors.WrongRegion("elsewhere", "eu-west-1"),
+]
+HOPELESS = [
+    errors.SourceNotFound("gone"),
+    errors.Cancelled("stopped"),
+    errors.SourceChanged("overwritten"),
+    errors.UploadGone("aborted"),
+    errors.WriteConflict("409"),
+    errors.S3Error("418"),
+]
 
 
 @pytest.mark.parametrize(
-    ("error", "attempt", "jitter", "wait"),
+    ("counted", "jitter", "wait"),
     [
-        (ServiceBusy("slow down"), 1, 1.0, 0.1),
-        (ServiceBusy("slow down"), 2, 1.0, 0.2),
-        (ServiceBusy("slow down"), 3, 1.0, 0.3),  # max_delay, not 0.4
-        (ServiceBusy("slow down"), 2, 0.5, 0.1),
-        (ServiceBusy("slow down"), 2, 0.0, 0.0),
-        (ServiceBusy("slow down"), 4, 1.0, None),  # that was the last
-        (errors.WrongRegion("elsewhere", "eu-west-1"), 1, 1.0, 0.1),
-        (errors.TruncatedBody("short"), 1, 1.0, 0.1),
-        (errors.SourceNotFound("gone"), 1, 1.0, None),
-        (errors.Cancelled("stopped"), 1, 1.0, None),
+        (0, 1.0, 0.1),
+        (1, 1.0, 0.2),
+        (2, 1.0, 0.3),  # max_delay, not 0.4
+        (1, 0.5, 0.1),
+        (1, 0.0, 0.0),
+        (3, 1.0, None),  # that was the last
     ],
 )
-def test_the_wait_before_another_try(
-    error: AsyncstreamError, attempt: int, jitter: float, wait: float | None
+def test_the_wait_before_another_try_grows_up_to_a_bound_and_ends_with_the_last(
+    counted: int, jitter: float, wait: float | None
 ) -> None:
-    assert wait_before_retry(error, attempt, POLICY, jitter) == (
-        None if wait is None else pytest.approx(wait)
-    )
+    assert wait_before_retry(BUSY, Tries(counted), POLICY, jitter) == approx(wait)
+
+
+def approx(seconds: float | None) -> object:
+    return None if seconds is None else pytest.approx(seconds)
+
+
+def waits_of(error: AsyncstreamError, policy: RetryPolicy, jitter: float = 0.999) -> list[float]:
+    """The waits before the same error has it given up."""
+    tries, waits = Tries(), []
+    while (wait := wait_before_retry(error, tries, policy, jitter)) is not None:
+        waits.append(wait)
+        assert len(waits) < 200, "this never ends"
+    return waits
+
+
+PATIENT = RetryPolicy(max_attempts=5, base_delay=1.0, max_delay=1000.0, max_wait=1e6)
+
+
+@pytest.mark.parametrize(
+    ("error", "waits"),
+    [
+        *((error, [1, 2, 4, 8]) for error in MOMENTARY),
+        (errors.SlowDown("fewer, please"), [4, 8, 16, 32]),  # four times as patient
+        (errors.ConnectionClosed("stale"), [0, 1, 2, 4, 8]),  # once at once, and not counted
+        (errors.CredentialsExpired("expired"), [1]),  # looked up anew, once
+        (errors.ChecksumMismatch("other bytes"), [1, 2]),  # not by chance three times in a row
+        *((error, []) for error in HOPELESS),
+    ],
+    ids=lambda value: type(value).__name__ if isinstance(value, Exception) else "",
+)
+def test_each_row_of_the_table(error: AsyncstreamError, waits: list[float]) -> None:
+    assert waits_of(error, PATIENT, jitter=1.0) == [pytest.approx(wait) for wait in waits]
+
+
+def test_the_table_has_a_row_for_every_error_and_each_row_its_test() -> None:
+    """A row behind one of its parents would never be reached."""
+    assert [kind.__name__ for kind, _ in RULES] == [
+        "SlowDown",
+        "ConnectionClosed",
+        "CredentialsExpired",
+        "ChecksumMismatch",
+        "AsyncstreamError",
+    ]
+
+
+def test_fewer_tries_than_a_row_allows_are_the_policys() -> None:
+    twice = RetryPolicy(max_attempts=2, base_delay=1.0)
+
+    assert len(waits_of(errors.ChecksumMismatch("other bytes"), twice)) == 1
+    assert len(waits_of(errors.CredentialsExpired("expired"), RetryPolicy(max_attempts=1))) == 0
+
+
+def test_a_free_try_is_left_also_where_only_one_is_allowed() -> None:
+    """It was found out by sending that nobody listens any more: S3 has not been asked yet."""
+    assert waits_of(errors.ConnectionClosed("stale"), RetryPolicy(max_attempts=1)) == [0.0]
+
+
+def test_a_free_try_is_not_counted_against_what_fails_next() -> None:
+    tries = Tries()
+    wait_before_retry(errors.ConnectionClosed("stale"), tries, POLICY, 1.0)
+    assert (tries.counted, tries.free) == (0, 1)
+
+    wait_before_retry(BUSY, tries, POLICY, 1.0)
+    assert (tries.counted, tries.free, tries.waited) == (1, 1, pytest.approx(0.1))
+
+
+@pytest.mark.parametrize("kind", [ServiceBusy, errors.SlowDown])
+def test_s3_is_not_asked_again_before_the_time_it_named(kind: type[ServiceBusy]) -> None:
+    """However much longer than max_delay that is."""
+    assert wait_before_retry(kind("busy", retry_after=7.5), Tries(), POLICY, 0.0) == 7.5
+    assert wait_before_retry(kind("busy", retry_after=0.001), Tries(), POLICY, 1.0) >= 0.1
+
+
+def test_what_s3_wants_to_be_waited_for_longer_than_max_wait_is_given_up() -> None:
+    tries = Tries(counted=1, waited=60.0)
+
+    assert wait_before_retry(ServiceBusy("busy", retry_after=40.0), tries, POLICY, 0.0) == 40.0
+    assert wait_before_retry(ServiceBusy("busy", retry_after=0.1), tries, POLICY, 0.0) is None
+
+
+POLICIES = st.builds(
+    RetryPolicy,
+    max_attempts=st.integers(1, 100),
+    base_delay=st.floats(0, 1e3, exclude_min=True),
+    max_delay=st.floats(0, 1e3, exclude_min=True),
+    max_wait=st.floats(0, 1e3, exclude_min=True),
+)
+JITTERS = st.floats(0, 1, exclude_max=True)
+
+
+@given(st.integers(0, 99), POLICIES, JITTERS)
+def test_a_wait_is_uniform_within_a_bound_that_doubles(
+    counted: int, policy: RetryPolicy, jitter: float
+) -> None:
+    bound = min(policy.max_delay, policy.base_delay * 2**counted)
+
+    wait = wait_before_retry(BUSY, Tries(counted), policy, jitter)
+
+    given_up = counted + 1 >= policy.max_attempts or jitter * bound > policy.max_wait
+    assert wait == (None if given_up else pytest.approx(jitter * bound))
 
 
 @given(
-    st.integers(1, 99),
-    st.builds(
-        RetryPolicy,
-        st.integers(1, 100),
-        st.floats(0, 1e3, exclude_min=True),
-        st.floats(0, 1e3, exclude_min=True),
+    POLICIES,
+    st.lists(
+        st.tuples(
+            st.sampled_from([*MOMENTARY, errors.SlowDown("x", 2.0), errors.ConnectionClosed("x")]), JITTERS
+        ),
+        max_size=120,
     ),
-    st.floats(0, 1, exclude_max=True),
 )
-def test_a_wait_is_within_its_bound_and_given_exactly_max_attempts_minus_one_times(
-    attempt: int, policy: RetryPolicy, jitter: float
+def test_in_all_no_more_is_waited_than_max_wait_and_no_more_tried_than_max_attempts_and_one_free(
+    policy: RetryPolicy, failures: list[tuple[AsyncstreamError, float]]
 ) -> None:
-    wait = wait_before_retry(ServiceBusy("busy"), attempt, policy, jitter)
+    tries, waits = Tries(), []
+    for error, jitter in failures:
+        wait = wait_before_retry(error, tries, policy, jitter)
+        if wait is None:
+            break
+        waits.append(wait)
 
-    assert (wait is None) == (attempt >= policy.max_attempts)
-    if wait is not None:
-        assert 0 <= wait <= min(policy.max_delay, policy.base_delay * 2 ** (attempt - 1))
+    assert sum(waits) <= policy.max_wait * (1 + 1e-9)
+    assert len(waits) <= policy.max_attempts
 
 
-class Tries:
+class Request:
     """`once` that ends as it is told, and what was waited and told meanwhile."""
 
     def __init__(self, ends: Iterable[Exception | str]) -> None:
@@ -82,47 +194,55 @@ class Tries:
 
 
 def test_what_succeeds_at_once_is_neither_repeated_nor_waited_for() -> None:
-    tries = Tries(["done"])
+    request = Request(["done"])
 
-    assert tries.repeat() == "done"
-    assert (tries.count, tries.waits, tries.told) == (1, [], [])
+    assert request.repeat() == "done"
+    assert (request.count, request.waits, request.told) == (1, [], [])
 
 
 def test_each_error_that_is_followed_by_another_try_is_told_and_waited_for() -> None:
     passing = [ServiceBusy("1"), ServiceBusy("2")]
-    tries = Tries([*passing, "done"])
+    request = Request([*passing, "done"])
 
-    assert tries.repeat() == "done"
-    assert tries.told == passing
-    assert [0 <= wait <= bound for wait, bound in zip(tries.waits, (0.1, 0.2), strict=True)] == [True, True]
+    assert request.repeat() == "done"
+    assert request.told == passing
+    assert [0 <= wait <= bound for wait, bound in zip(request.waits, (0.1, 0.2), strict=True)] == [True, True]
 
 
 def test_the_last_error_is_raised_after_max_attempts_and_told_no_more() -> None:
     failures = [ServiceBusy(str(number)) for number in range(9)]
-    tries = Tries(failures)
+    request = Request(failures)
 
     with pytest.raises(ServiceBusy) as raised:
-        tries.repeat()
+        request.repeat()
     assert raised.value is failures[3]
-    assert tries.count == POLICY.max_attempts
-    assert tries.told == failures[:3]
-    assert len(tries.waits) == 3
+    assert request.count == POLICY.max_attempts
+    assert request.told == failures[:3]
+    assert len(request.waits) == 3
 
 
 @pytest.mark.parametrize("error", [errors.SourceNotFound("gone"), ValueError("a bug")])
 def test_what_repeating_cannot_help_is_raised_at_once(error: Exception) -> None:
-    tries = Tries([error])
+    request = Request([error])
 
     with pytest.raises(type(error)) as raised:
-        tries.repeat()
+        request.repeat()
     assert raised.value is error
-    assert (tries.count, tries.waits) == (1, [])
+    assert (request.count, request.waits) == (1, [])
 
 
 def test_a_wait_that_would_outlast_the_deadline_is_not_begun() -> None:
-    tries = Tries([ServiceBusy("SlowDown"), "done"])
-    tries.left = 0.0
+    request = Request([ServiceBusy("SlowDown"), "done"])
+    request.left = 0.0
 
     with pytest.raises(ServiceBusy):
-        tries.repeat()
-    assert (tries.count, tries.waits, tries.told) == (1, [], [])
+        request.repeat()
+    assert (request.count, request.waits, request.told) == (1, [], [])
+
+
+def test_a_free_try_is_told_and_not_waited_for() -> None:
+    stale = errors.ConnectionClosed("stale")
+    request = Request([stale, "done"])
+
+    assert request.repeat() == "done"
+    assert (request.waits, request.told) == ([0.0], [stale])

@@ -31,7 +31,11 @@ def refusal(
         ("NoSuchVersion", 404, "GetObject", errors.SourceNotFound),
         ("404", 404, "GetObject", errors.SourceNotFound),
         ("NoSuchKey", 404, "CompleteMultipartUpload", errors.S3Error),
-        ("NoSuchUpload", 404, "UploadPart", errors.S3Error),
+        ("NoSuchUpload", 404, "UploadPart", errors.UploadGone),
+        ("NoSuchUpload", 404, "CompleteMultipartUpload", errors.UploadGone),
+        ("404", 404, "HeadObject", errors.SourceNotFound),
+        ("403", 403, "HeadObject", errors.AccessDenied),
+        ("412", 412, "HeadObject", errors.S3Error),
         ("NoSuchBucket", 404, "GetObject", errors.BucketNotFound),
         ("NoSuchBucket", 404, "PutObject", errors.BucketNotFound),
         ("AccessDenied", 403, "GetObject", errors.AccessDenied),
@@ -39,15 +43,28 @@ def refusal(
         ("InvalidAccessKeyId", 403, "GetObject", errors.S3Error),
         ("SignatureDoesNotMatch", 403, "PutObject", errors.S3Error),
         ("InvalidObjectState", 403, "GetObject", errors.S3Error),
-        ("InvalidRange", 416, "GetObject", errors.RangeNotSatisfiable),
+        ("InvalidRange", 416, "GetObject", errors.S3Error),
         ("PreconditionFailed", 412, "GetObject", errors.S3Error),
         ("InternalError", 500, "PutObject", errors.ServiceBusy),
         ("InternalError", 200, "CompleteMultipartUpload", errors.ServiceBusy),
         ("", 502, "PutObject", errors.ServiceBusy),
-        ("SlowDown", 503, "GetObject", errors.ServiceBusy),
+        ("InternalError", 500, "CompleteMultipartUpload", errors.ServiceBusy),
+        ("OperationAborted", 409, "PutObject", errors.ServiceBusy),
+        ("SlowDown", 503, "GetObject", errors.SlowDown),
+        ("SlowDown", 200, "CompleteMultipartUpload", errors.SlowDown),
+        ("Throttling", 400, "PutObject", errors.SlowDown),
+        ("ThrottlingException", 400, "PutObject", errors.SlowDown),
+        ("RequestLimitExceeded", 503, "PutObject", errors.SlowDown),
         ("ServiceUnavailable", 503, "GetObject", errors.ServiceBusy),
         ("504", 504, "GetObject", errors.ServiceBusy),
-        ("TooManyRequests", 429, "GetObject", errors.ServiceBusy),
+        ("TooManyRequests", 429, "GetObject", errors.SlowDown),
+        ("BadDigest", 400, "PutObject", errors.ChecksumMismatch),
+        ("XAmzContentChecksumMismatch", 400, "UploadPart", errors.ChecksumMismatch),
+        ("ExpiredToken", 400, "GetObject", errors.CredentialsExpired),
+        ("ExpiredTokenException", 403, "PutObject", errors.CredentialsExpired),
+        ("TokenRefreshRequired", 400, "GetObject", errors.CredentialsExpired),
+        ("ConditionalRequestConflict", 409, "CompleteMultipartUpload", errors.WriteConflict),
+        ("NotImplemented", 501, "CreateMultipartUpload", errors.S3Error),
         ("RequestTimeout", 400, "UploadPart", errors.ServiceBusy),
         ("EntityTooSmall", 400, "CompleteMultipartUpload", errors.S3Error),
         ("PermanentRedirect", 301, "GetObject", errors.S3Error),  # to a region nobody names
@@ -132,7 +149,7 @@ URL = {"endpoint_url": "https://s3"}
         (sdk.EndpointConnectionError(**URL), errors.ConnectionFailed),
         (sdk.ConnectTimeoutError(**URL), errors.ConnectionFailed),
         (sdk.ReadTimeoutError(**URL), errors.ConnectionFailed),
-        (sdk.ConnectionClosedError(**URL), errors.ConnectionFailed),
+        (sdk.ConnectionClosedError(**URL), errors.ConnectionClosed),
         (sdk.HTTPClientError(error="reset"), errors.ConnectionFailed),
         (sdk.SSLError(error="handshake", **URL), errors.ConnectionFailed),
         (sdk.ResponseStreamingError(error="broke"), errors.ConnectionFailed),
@@ -162,6 +179,34 @@ def test_what_fails_before_s3_answers_is_an_error_of_ours(
 
     assert type(found) is expected
     assert str(found).startswith("GetObject s3://raw/in/a.csv: ")
+
+
+@pytest.mark.parametrize(
+    ("headers", "seconds"),
+    [
+        ({"retry-after": "7"}, 7.0),
+        ({"retry-after": "0"}, 0.0),
+        ({"retry-after": "Wed, 21 Oct 2026 07:28:00 GMT"}, 0.0),
+        ({"retry-after": "-3"}, 0.0),
+        ({}, 0.0),
+    ],
+)
+@pytest.mark.parametrize(("code", "status"), [("SlowDown", 503), ("", 503), ("", 429)])
+def test_a_busy_s3_may_say_in_how_many_seconds_to_come_back(
+    code: str, status: int, headers: dict[str, str], seconds: float
+) -> None:
+    error = mapped(refusal(code, status, "GetObject", headers), "GetObject", PARAMS)
+
+    assert isinstance(error, errors.ServiceBusy)
+    assert error.retry_after == seconds
+
+
+def test_a_mismatch_says_what_it_means_and_what_s3_says() -> None:
+    error = mapped(refusal("BadDigest", 400, "PutObject"), "PutObject", PARAMS)
+
+    assert str(error) == (
+        "PutObject s3://raw/in/a.csv: other bytes arrived than were sent. S3 says: BadDigest S3 said so"
+    )
 
 
 def test_a_message_is_one_line() -> None:

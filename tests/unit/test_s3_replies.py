@@ -6,11 +6,21 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from asyncstream.checksum import KINDS, Checksum
 from asyncstream.errors import S3Error, SourceChanged
 from asyncstream.locations import S3Object
 from asyncstream.plan import ByteRange
-from asyncstream.ports import ListedObject
-from asyncstream.s3.replies import attributes, check_extent, check_pinned, extent, listing, source_changed
+from asyncstream.ports import ListedObject, Stored
+from asyncstream.s3.replies import (
+    attributes,
+    check_extent,
+    check_pinned,
+    checksum,
+    extent,
+    listing,
+    source_changed,
+    stored,
+)
 
 SOURCE = S3Object("raw", "a")
 
@@ -102,6 +112,29 @@ def test_the_headers_a_copy_keeps_are_its_content_and_metadata_where_present() -
 )
 def test_an_expiry_is_kept_if_it_is_a_date(header: str, kept: dict[str, datetime]) -> None:
     assert attributes({"Expires": header}) == kept
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_the_checksum_of_a_whole_object_is_told_whatever_its_kind(kind: str) -> None:
+    assert checksum({f"Checksum{kind}": "abc=", "ChecksumType": "FULL_OBJECT"}) == Checksum(kind, "abc=")
+
+
+@pytest.mark.parametrize("reply", [{}, {"ChecksumCRC32": ""}, {"ChecksumCRC32C": "abc=-3"}])
+def test_a_checksum_of_parts_checksums_is_none_of_the_whole(reply: dict[str, str]) -> None:
+    """It depends on where the parts were cut."""
+    assert checksum(reply) is None
+
+
+def test_of_several_checksums_that_of_a_part_is_skipped_and_the_best_taken() -> None:
+    told = {"ChecksumSHA1": "s", "ChecksumCRC32": "c", "ChecksumCRC64NVME": "n-2"}
+
+    assert checksum(told) == Checksum("CRC32", "c")
+
+
+def test_a_head_tells_size_etag_and_checksum() -> None:
+    reply = {"ContentLength": "12", "ETag": '"1"', "ChecksumCRC32": "abc="}
+
+    assert stored(reply) == Stored(12, '"1"', Checksum("CRC32", "abc="))
 
 
 @pytest.mark.parametrize(

@@ -5,6 +5,7 @@ from typing import Any
 import botocore.session
 import pytest
 
+from asyncstream.checksum import CRC64NVME, KINDS, Checksum
 from asyncstream.extra_args import EXTRA_ARGS
 from asyncstream.locations import S3Object, S3Prefix
 from asyncstream.plan import ByteRange
@@ -14,7 +15,11 @@ from asyncstream.s3.operations import METHODS
 
 SOURCE = S3Object("raw", "a")
 TARGET = S3Object("clean", "b")
+PINNED = S3Object("raw", "a", "v")
 UPLOAD = MultipartUpload(TARGET, "id")
+WHOLE = Checksum(CRC64NVME, "rosUhgp5mIg=")
+PARTS = [CompletedPart(1, '"x"', 7, {}), CompletedPart(2, '"y"', 5, {})]
+LISTED = {"MultipartUpload": {"Parts": [{"PartNumber": 1, "ETag": '"x"'}, {"PartNumber": 2, "ETag": '"y"'}]}}
 OF_UPLOAD = {"Bucket": "clean", "Key": "b", "UploadId": "id"}
 
 # One value each of all that users may set.
@@ -36,11 +41,11 @@ def test_a_get_names_range_pin_and_version_where_there_are_any(
 ) -> None:
     source = S3Object("raw", "a", version)
 
-    assert requests.get_object(source, range_, etag, {}) == {"Bucket": "raw", "Key": "a"} | more
+    assert requests.get_object(source, range_, etag, {}, verify=False) == {"Bucket": "raw", "Key": "a"} | more
 
 
 def test_a_get_takes_the_sources_own_settings_by_s3s_names_and_none_of_the_destinations() -> None:
-    assert requests.get_object(SOURCE, None, None, EXTRA) == {
+    assert requests.get_object(SOURCE, None, None, EXTRA, verify=False) == {
         "Bucket": "raw",
         "Key": "a",
         "SSECustomerAlgorithm": "the CopySourceSSECustomerAlgorithm",
@@ -49,8 +54,41 @@ def test_a_get_takes_the_sources_own_settings_by_s3s_names_and_none_of_the_desti
     }
 
 
+def test_only_a_get_of_the_whole_asks_for_the_checksum() -> None:
+    whole = requests.get_object(SOURCE, None, None, {}, verify=True)
+    ranged = requests.get_object(SOURCE, ByteRange(5, 10), None, {}, verify=True)
+
+    assert whole == {"Bucket": "raw", "Key": "a", "ChecksumMode": "ENABLED"}
+    assert "ChecksumMode" not in ranged
+
+
+def test_a_head_of_a_source_is_pinned_and_takes_the_sources_own_settings() -> None:
+    assert requests.head_source(PINNED, '"e"', EXTRA) == {
+        "Bucket": "raw",
+        "Key": "a",
+        "VersionId": "v",
+        "IfMatch": '"e"',
+        "ChecksumMode": "ENABLED",
+        "SSECustomerAlgorithm": "the CopySourceSSECustomerAlgorithm",
+        "SSECustomerKey": "the CopySourceSSECustomerKey",
+        "RequestPayer": "the RequestPayer",
+    }
+
+
+def test_a_head_of_what_was_written_takes_what_every_write_needs() -> None:
+    asked = requests.head_target(TARGET, EXTRA)
+
+    assert asked == {"Bucket": "clean", "Key": "b", "ChecksumMode": "ENABLED"} | EVERY_WRITE
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_a_checksum_is_the_parameter_named_by_its_kind(kind: str) -> None:
+    assert requests.of_checksum(Checksum(kind, "abc=")) == {f"Checksum{kind}": "abc="}
+    assert requests.of_checksum(None) == {}
+
+
 def test_a_new_object_takes_every_setting_but_the_sources_own() -> None:
-    params = requests.new_object(TARGET, {}, EXTRA)
+    params = requests.new_object(TARGET, {}, None, EXTRA)
 
     assert params == {"Bucket": "clean", "Key": "b"} | {
         name: f"the {name}" for name in EXTRA_ARGS - OWN_OF_SOURCE
@@ -60,7 +98,7 @@ def test_a_new_object_takes_every_setting_but_the_sources_own() -> None:
 def test_the_users_settings_override_what_is_kept_of_the_source() -> None:
     kept = {"ContentType": "text/csv", "CacheControl": "no-store"}
 
-    params = requests.new_object(TARGET, kept, {"ContentType": "text/plain"})
+    params = requests.new_object(TARGET, kept, None, {"ContentType": "text/plain"})
 
     assert (params["ContentType"], params["CacheControl"]) == ("text/plain", "no-store")
 
@@ -76,10 +114,14 @@ def test_a_part_takes_what_every_write_needs() -> None:
 
 
 def test_complete_lists_the_parts_as_given_and_takes_what_every_write_needs() -> None:
-    parts = [CompletedPart(1, '"x"'), CompletedPart(2, '"y"')]
+    assert requests.complete_upload(UPLOAD, PARTS, None, EXTRA) == OF_UPLOAD | EVERY_WRITE | LISTED
 
-    assert requests.complete_upload(UPLOAD, parts, EXTRA) == OF_UPLOAD | EVERY_WRITE | {
-        "MultipartUpload": {"Parts": [{"PartNumber": 1, "ETag": '"x"'}, {"PartNumber": 2, "ETag": '"y"'}]}
+
+def test_complete_declares_checksum_and_size_of_the_whole_where_they_are_to_be_compared() -> None:
+    assert requests.complete_upload(UPLOAD, PARTS, WHOLE, {}) == OF_UPLOAD | LISTED | {
+        "ChecksumCRC64NVME": WHOLE.value,
+        "ChecksumType": "FULL_OBJECT",
+        "MpuObjectSize": 12,
     }
 
 
@@ -100,11 +142,20 @@ def test_a_page_is_asked_with_its_token_and_the_payer(token: str | None, more: d
 @pytest.mark.parametrize(
     ("operation", "params"),
     [
-        ("GetObject", requests.get_object(S3Object("raw", "a", "v"), ByteRange(0, 1), '"e"', EXTRA)),
-        ("PutObject", requests.new_object(TARGET, {}, EXTRA)),
-        ("CreateMultipartUpload", requests.new_object(TARGET, {}, EXTRA)),
-        ("UploadPart", requests.upload_part(UPLOAD, 1, EXTRA)),
-        ("CompleteMultipartUpload", requests.complete_upload(UPLOAD, [], EXTRA)),
+        ("GetObject", requests.get_object(PINNED, ByteRange(0, 1), '"e"', EXTRA, verify=True)),
+        ("GetObject", requests.get_object(PINNED, None, '"e"', EXTRA, verify=True)),
+        ("HeadObject", requests.head_source(PINNED, '"e"', EXTRA)),
+        ("HeadObject", requests.head_target(TARGET, EXTRA)),
+        *(
+            (
+                "PutObject",
+                requests.new_object(TARGET, {}, None, EXTRA) | requests.of_checksum(Checksum(kind, "x")),
+            )
+            for kind in KINDS
+        ),
+        ("CreateMultipartUpload", requests.new_object(TARGET, {}, None, EXTRA) | requests.VERIFIED_UPLOAD),
+        ("UploadPart", requests.upload_part(UPLOAD, 1, EXTRA) | requests.of_checksum(WHOLE)),
+        ("CompleteMultipartUpload", requests.complete_upload(UPLOAD, [], WHOLE, EXTRA)),
         ("AbortMultipartUpload", requests.abort_upload(UPLOAD, EXTRA)),
         ("ListObjectsV2", requests.list_page(S3Prefix("raw"), "t", EXTRA)),
     ],

@@ -5,6 +5,7 @@ from typing import Any
 
 import pytest
 
+from asyncstream.checksum import CRC64NVME, Checksum, Digests
 from asyncstream.chunks import BytesBody
 from asyncstream.engines.driver import drive
 from asyncstream.errors import (
@@ -13,16 +14,20 @@ from asyncstream.errors import (
     S3Error,
     SourceChanged,
     TruncatedBody,
+    UploadGone,
     WrongRegion,
 )
 from asyncstream.locations import S3Object, S3Prefix
 from asyncstream.plan import ByteRange
-from asyncstream.ports import CompletedPart, ListedObject, MultipartUpload
-from asyncstream.s3.store import SMALL_BODY, S3Store
+from asyncstream.ports import CompletedPart, ListedObject, MultipartUpload, Written
+from asyncstream.s3 import requests
+from asyncstream.s3.store import SMALL_BODY, Learned, S3Store
 
 SOURCE = S3Object("raw", "a")
 TARGET = S3Object("clean", "b")
 UPLOAD = MultipartUpload(TARGET, "id")
+VERIFIED = MultipartUpload(TARGET, "id", verified=True)
+CREATED = {"UploadId": "id", "ChecksumAlgorithm": CRC64NVME, "ChecksumType": "FULL_OBJECT"}
 CHUNK = 8
 
 
@@ -51,12 +56,17 @@ class MemoryTransport:
         self.streams.append(Stream())
         return self.streams[-1]
 
+    renewals = 0
+
+    async def renew(self, renewals: int) -> None:
+        self.asked.append(("renew", {}, None))
+
     async def close(self) -> None:
         """Nothing is open."""
 
 
-def store_over(transport: MemoryTransport, regions: dict[str, str] | None = None) -> S3Store:
-    return S3Store(transport, CHUNK, {}, {} if regions is None else regions)
+def store_over(transport: MemoryTransport, learned: Learned | None = None, *, verify: bool = True) -> S3Store:
+    return S3Store(transport, CHUNK, {}, learned or Learned(), verify=verify)
 
 
 def got(size: int = 100, range_: ByteRange | None = None, etag: str = '"1"') -> dict[str, Any]:
@@ -72,12 +82,12 @@ def test_after_a_redirect_a_store_and_those_after_it_ask_the_buckets_region() ->
         return {"ETag": '"1"'} | got()
 
     transport = MemoryTransport(answer)
-    regions: dict[str, str] = {}
-    store = store_over(transport, regions)
+    learned = Learned()
+    store = store_over(transport, learned)
 
     drive(store.open(SOURCE, None, None))
-    drive(store.put(TARGET, BytesBody(b"x"), {}))
-    drive(store_over(transport, regions).open(SOURCE, None, None))
+    drive(store.put(TARGET, BytesBody(b"x"), {}, None))
+    drive(store_over(transport, learned).open(SOURCE, None, None))
 
     assert [(params["Bucket"], region) for _, params, region in transport.asked] == [
         ("raw", None),
@@ -100,8 +110,8 @@ def test_a_streamed_body_that_went_to_the_wrong_region_is_not_sent_on_but_begun_
     large = b"x" * (SMALL_BODY + 1)
 
     with pytest.raises(WrongRegion) as raised:
-        drive(store.put(TARGET, BytesBody(large), {}))
-    drive(store.put(TARGET, BytesBody(large), {}))
+        drive(store.put(TARGET, BytesBody(large), {}, None))
+    drive(store.put(TARGET, BytesBody(large), {}, None))
 
     assert raised.value.retryable
     assert [region for _, _, region in transport.asked] == [None, "eu-west-1"]
@@ -117,7 +127,7 @@ def test_requests_are_counted_by_operation_those_refused_too() -> None:
     drive(store.open(SOURCE, None, None))
     drive(store.open(SOURCE, None, None))
     with pytest.raises(ConnectionFailed):
-        drive(store.put(TARGET, BytesBody(b""), {}))
+        drive(store.put(TARGET, BytesBody(b""), {}, None))
 
     assert store.requests == {"GetObject": 2, "PutObject": 1}
 
@@ -170,11 +180,13 @@ class Body:
     def __init__(self, length: int, error: Exception | None = None) -> None:
         self.length = length
         self.error = error
+        self.digests = Digests([CRC64NVME])
         self._left = length
 
     async def next_chunk(self) -> bytes:
         size = min(4, self._left)
         self._left -= size
+        self.digests.update(b"x" * size)
         return b"x" * size
 
 
@@ -182,7 +194,7 @@ class Body:
 def test_a_body_that_fits_a_chunk_is_sent_as_bytes(length: int) -> None:
     transport = MemoryTransport(lambda *_: {"ETag": '"1"'})
 
-    drive(store_over(transport).put(TARGET, Body(length), {}))
+    drive(store_over(transport).put(TARGET, Body(length), {}, None))
 
     [(_, params, _)] = transport.asked
     assert (params["Body"], params["ContentLength"]) == (b"x" * length, length)
@@ -208,36 +220,41 @@ def test_what_broke_the_source_is_raised_in_place_of_what_the_sdk_made_of_it() -
         raise wrapped
 
     with pytest.raises(TruncatedBody) as raised:
-        drive(store_over(MemoryTransport(answer)).put(TARGET, Body(100, broken), {}))
+        drive(store_over(MemoryTransport(answer)).put(TARGET, Body(100, broken), {}, None))
     assert raised.value is broken
     assert broken.__cause__ is wrapped
     with pytest.raises(ConnectionFailed) as raised_own:
-        drive(store_over(MemoryTransport(answer)).put(TARGET, Body(100), {}))
+        drive(store_over(MemoryTransport(answer)).put(TARGET, Body(100), {}, None))
     assert raised_own.value is wrapped
 
 
 def test_an_upload_from_its_creation_to_its_end() -> None:
     answers = {
-        "CreateMultipartUpload": {"UploadId": "id"},
-        "UploadPart": {"ETag": '"p"'},
-        "CompleteMultipartUpload": {"ETag": '"whole"'},
+        "CreateMultipartUpload": CREATED,
+        "UploadPart": {"ETag": '"p"', "ChecksumCRC64NVME": "part"},
+        "CompleteMultipartUpload": {"ETag": '"whole"', "ChecksumCRC64NVME": "whole"},
         "AbortMultipartUpload": {},
     }
-    store = store_over(MemoryTransport(lambda operation, *_: answers[operation]))
+    transport = MemoryTransport(lambda operation, *_: answers[operation])
+    store = store_over(transport)
 
-    assert drive(store.create_upload(TARGET, {})) == UPLOAD
-    part = drive(store.upload_part(UPLOAD, 1, Body(100)))
-    assert part == CompletedPart(1, '"p"')
-    assert drive(store.complete_upload(UPLOAD, [part])) == '"whole"'
+    assert drive(store.create_upload(TARGET, {})) == VERIFIED
+    assert drive(store.upload_part(VERIFIED, 1, Body(100))) == Written('"p"', Checksum(CRC64NVME, "part"))
+    part = CompletedPart(1, '"p"', 100, {})
+    whole = drive(store.complete_upload(VERIFIED, [part], Checksum(CRC64NVME, "whole")))
+    assert whole == Written('"whole"', Checksum(CRC64NVME, "whole"))
     drive(store.abort_upload(UPLOAD))
     assert store.requests == dict.fromkeys(answers, 1)
+    assert transport.asked[0][1].items() >= requests.VERIFIED_UPLOAD.items()
+    assert transport.asked[2][1]["ChecksumCRC64NVME"] == "whole"
+    assert store.verifies(TARGET.bucket)
 
 
 def test_an_upload_that_is_gone_needs_no_abort() -> None:
     """The reply to the first try was lost; or S3 had completed it."""
 
     def answer(*_: object) -> dict[str, Any]:
-        raise S3Error("gone", "NoSuchUpload", 404)
+        raise UploadGone("gone", "NoSuchUpload", 404)
 
     drive(store_over(MemoryTransport(answer)).abort_upload(UPLOAD))
 

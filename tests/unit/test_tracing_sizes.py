@@ -16,7 +16,7 @@ from asyncstream.lab.xray.reading import all_spans
 from asyncstream.locations import S3Object
 from asyncstream.parts import Job, PartMover
 from asyncstream.pipeline import Coordinator
-from asyncstream.ports import Body, CompletedPart, Engine, MultipartUpload
+from asyncstream.ports import Body, Engine, MultipartUpload, Written
 from asyncstream.tracing import xray
 from asyncstream.tracing.xray import xray_recorder
 
@@ -31,7 +31,7 @@ class BusyStore(MemoryStore):
 
     refused: set[int]
 
-    async def upload_part(self, upload: MultipartUpload, number: int, body: Body) -> CompletedPart:
+    async def upload_part(self, upload: MultipartUpload, number: int, body: Body) -> Written:
         if number not in self.refused:
             self.refused.add(number)
             raise ServiceBusy("503 Slow Down, " + "please come back later, " * 100)
@@ -57,20 +57,21 @@ def test_ten_thousand_parts_make_a_trace_that_xray_keeps(
     if isinstance(store, BusyStore):
         store.refused = set()
     parent = xray.nothing()
+    deadline = Deadline(None, time.monotonic)
     before = receiver.settle()
 
     def coordinator() -> Coordinator:
         return Coordinator(
             [Job(SOURCE, TARGET)],
-            PartMover(store, engine, config, 1, Deadline(None, time.monotonic), progress.ignore),
+            PartMover(store, engine, config, 1, deadline, progress.ignore),
             engine,
             slots=8,
             budget=MemoryBudget(8 * SLOT_BYTES),
             slot_bytes=SLOT_BYTES,
-            later_ranges=partial(plan.rest, part_size=1, multipart=True),
+            later_ranges=partial(plan.rest, reach=1),
             on_event=progress.ignore,
             span=root,
-            clock=time.monotonic,
+            deadline=deadline,
         )
 
     with xray.record("asyncstream", parent, {}) as root:

@@ -1,0 +1,85 @@
+"""Checksums of every kind, told by S3's own check values, and CRCs of parts put together."""
+
+from base64 import b64encode
+from itertools import pairwise
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from asyncstream.checksum import CRC64NVME, KINDS, Checksum, Digests, checkable_in_parts, combined
+
+CRCS = [kind for kind in KINDS if checkable_in_parts(kind)]
+
+
+def of(content: bytes, kind: str) -> Checksum:
+    digests = Digests([kind])
+    digests.update(content)
+    return digests.checksums()[kind]
+
+
+@pytest.mark.parametrize(
+    ("kind", "value"),
+    [
+        (CRC64NVME, "ae8b14860a799888"),
+        ("CRC32", "cbf43926"),
+        ("CRC32C", "e3069283"),
+        ("SHA1", "f7c3bc1d808e04732adf679965ccc34ca7ae3441"),
+        ("SHA256", "15e2b0d3c33891ebb0f1ef609ec419420c20e320ce94c65fbc8c3312448eb225"),
+    ],
+)
+def test_a_checksum_is_that_of_its_standard_in_base64_most_significant_byte_first(
+    kind: str, value: str
+) -> None:
+    """The check values of the CRC catalogue (of "123456789"), and of FIPS 180."""
+    assert of(b"123456789", kind) == Checksum(kind, b64encode(bytes.fromhex(value)).decode())
+
+
+@pytest.mark.parametrize(("kind", "value"), [(CRC64NVME, "AAAAAAAAAAA="), ("CRC32", "AAAAAA==")])
+def test_no_bytes_have_a_checksum_too(kind: str, value: str) -> None:
+    assert Digests([kind]).checksums() == {kind: Checksum(kind, value)}
+
+
+@pytest.mark.parametrize("kind", CRCS)
+@given(content=st.binary(max_size=300), cuts=st.lists(st.integers(0, 300), max_size=6))
+def test_the_crcs_of_parts_however_cut_make_that_of_the_whole(
+    kind: str, content: bytes, cuts: list[int]
+) -> None:
+    ends = sorted(min(cut, len(content)) for cut in cuts)
+    parts = [content[start:stop] for start, stop in pairwise([0, *ends, len(content)])]
+
+    assert combined(kind, ((of(part, kind), len(part)) for part in parts)) == of(content, kind)
+
+
+@pytest.mark.parametrize("kind", CRCS)
+def test_parts_longer_than_32_bits_are_put_together_too(kind: str) -> None:
+    """In S3's order of magnitude: whichever way 10 GiB and 6 bytes are grouped, the CRC is the same."""
+    far = 10 * 2**30
+    a, b, c = ((of(text, kind), length) for text, length in ((b"abc", 3), (b"large", far), (b"def", 3)))
+    left = combined(kind, [a, b]), 3 + far
+    right = combined(kind, [b, c]), far + 3
+
+    assert combined(kind, [left, c]) == combined(kind, [a, right]) == combined(kind, [a, b, c])
+    assert combined(kind, [a, b, c]) != combined(kind, [b, a, c])
+
+
+@given(st.lists(st.binary(max_size=40)))
+def test_bytes_that_pass_by_in_chunks_have_the_checksums_of_the_whole_of_each_kind(
+    chunks: list[bytes],
+) -> None:
+    digests = Digests(KINDS)
+    for chunk in chunks:
+        digests.update(memoryview(chunk))
+
+    assert digests.checksums() == {kind: of(b"".join(chunks), kind) for kind in KINDS}
+
+
+def test_of_no_kind_there_are_no_checksums() -> None:
+    digests = Digests([])
+    digests.update(b"x")
+
+    assert digests.checksums() == {}
+
+
+def test_only_crcs_of_parts_make_that_of_the_whole() -> None:
+    assert CRCS == [CRC64NVME, "CRC32", "CRC32C"]

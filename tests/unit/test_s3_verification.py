@@ -1,0 +1,258 @@
+"""The S3 store's checksums: which are sent, which are asked for, and of which servers none are to be had."""
+
+from collections.abc import Mapping
+from typing import Any
+
+import pytest
+
+from asyncstream.checksum import CRC64NVME, Checksum
+from asyncstream.chunks import BytesBody
+from asyncstream.engines.driver import drive
+from asyncstream.errors import AccessDenied, CredentialsExpired, S3Error, SourceChanged, SourceNotFound
+from asyncstream.plan import ByteRange
+from asyncstream.ports import CompletedPart, Stored, Written
+from asyncstream.s3 import requests
+from asyncstream.s3.store import SMALL_BODY, Learned
+
+from .memory_store import checksum_of
+from .test_s3_store import (
+    CHUNK,
+    CREATED,
+    SOURCE,
+    TARGET,
+    UPLOAD,
+    VERIFIED,
+    MemoryTransport,
+    got,
+    store_over,
+)
+
+SMALL = b"x" * CHUNK
+LARGE = b"x" * (CHUNK + 1)
+
+
+def written(**more: str) -> MemoryTransport:
+    return MemoryTransport(lambda *_: {"ETag": '"1"'} | more)
+
+
+def checksums(params: Mapping[str, Any]) -> dict[str, str]:
+    return {name: value for name, value in params.items() if name.startswith("Checksum")}
+
+
+def test_a_small_body_carries_its_own_checksum() -> None:
+    transport = written()
+    store = store_over(transport)
+
+    drive(store.put(TARGET, BytesBody(SMALL), {}, None))
+    drive(store.upload_part(VERIFIED, 1, BytesBody(SMALL)))
+
+    own = {"ChecksumCRC64NVME": checksum_of(SMALL).value}
+    assert [checksums(params) for _, params, _ in transport.asked] == [own, own]
+
+
+@pytest.mark.parametrize("kind", [CRC64NVME, "CRC32", "SHA256"])
+@pytest.mark.parametrize("content", [SMALL, LARGE])
+def test_an_object_is_sent_with_the_checksum_of_its_source_where_there_is_one(
+    kind: str, content: bytes
+) -> None:
+    """S3 takes one of them only."""
+    transport = written()
+
+    drive(store_over(transport).put(TARGET, BytesBody(content), {}, Checksum(kind, "its own")))
+
+    [(_, params, _)] = transport.asked
+    assert checksums(params) == {f"Checksum{kind}": "its own"}
+
+
+def test_a_body_not_in_hand_before_its_put_goes_without() -> None:
+    transport = written()
+    store = store_over(transport)
+
+    drive(store.put(TARGET, BytesBody(LARGE), {}, None))
+
+    assert checksums(transport.asked[0][1]) == {}
+    assert [store.sent_at_once(length) for length in (0, CHUNK, CHUNK + 1, SMALL_BODY)] == [
+        True,
+        True,
+        False,
+        False,
+    ]
+
+
+def test_what_s3_received_is_told_by_its_reply() -> None:
+    told = written(ChecksumCRC64NVME="abc=", ChecksumType="FULL_OBJECT")
+
+    assert drive(store_over(told).put(TARGET, BytesBody(LARGE), {}, None)) == Written(
+        '"1"', Checksum(CRC64NVME, "abc=")
+    )
+    assert drive(store_over(written()).put(TARGET, BytesBody(LARGE), {}, None)) == Written('"1"', None)
+
+
+@pytest.mark.parametrize("verify", [True, False])
+def test_checksums_are_asked_for_with_the_whole_of_a_source_and_only_if_wanted(verify: bool) -> None:
+    transport = MemoryTransport(lambda *_: got() | {"ChecksumCRC32": "abc="})
+    opened = drive(store_over(transport, verify=verify).open(SOURCE, None, None))
+
+    assert ("ChecksumMode" in transport.asked[0][1]) == verify
+    assert opened.checksum == Checksum("CRC32", "abc=")
+    assert not opened.range_asked
+
+
+def test_a_checksum_told_with_a_range_is_none_of_the_whole() -> None:
+    transport = MemoryTransport(lambda *_: got(100, ByteRange(10, 20)) | {"ChecksumCRC32": "abc="})
+
+    opened = drive(store_over(transport).open(SOURCE, ByteRange(10, 20), None))
+
+    assert opened.checksum is None
+    assert opened.range_asked
+
+
+HEAD = {"ContentLength": 12, "ETag": '"1"', "ChecksumCRC64NVME": "abc="}
+
+
+def test_a_head_tells_what_a_source_or_a_destination_has() -> None:
+    transport = MemoryTransport(lambda *_: HEAD)
+    store = store_over(transport)
+    there = Stored(12, '"1"', Checksum(CRC64NVME, "abc="))
+
+    assert drive(store.head(SOURCE, '"1"')) == there
+    assert drive(store.find(TARGET)) == there
+    assert [(name, params["Bucket"], params.get("IfMatch")) for name, params, _ in transport.asked] == [
+        ("HeadObject", "raw", '"1"'),
+        ("HeadObject", "clean", None),
+    ]
+
+
+@pytest.mark.parametrize("refuses", [True, False], ids=["412", "If-Match ignored"])
+def test_a_head_of_a_source_that_was_overwritten_says_so(refuses: bool) -> None:
+    def answer(*_: object) -> dict[str, Any]:
+        if refuses:
+            raise S3Error("no", "412", 412)
+        return HEAD
+
+    with pytest.raises(SourceChanged):
+        drive(store_over(MemoryTransport(answer)).head(SOURCE, '"of before"'))
+
+
+def test_what_is_not_there_is_not_found_and_what_is_denied_is_an_error() -> None:
+    def missing(*_: object) -> dict[str, Any]:
+        raise SourceNotFound("404")
+
+    def denied(*_: object) -> dict[str, Any]:
+        raise AccessDenied("403")
+
+    assert drive(store_over(MemoryTransport(missing)).find(TARGET)) is None
+    with pytest.raises(AccessDenied):
+        drive(store_over(MemoryTransport(denied)).find(TARGET))
+
+
+def asks_for_verification(params: Mapping[str, Any]) -> bool:
+    return params.items() >= requests.VERIFIED_UPLOAD.items()
+
+
+@pytest.mark.parametrize("echo", [{}, {"ChecksumAlgorithm": "CRC32"}])
+def test_a_server_that_does_not_repeat_the_algorithm_is_asked_once(echo: dict[str, str]) -> None:
+    transport = MemoryTransport(lambda *_: {"UploadId": "id"} | echo)
+    learned = Learned()
+
+    assert drive(store_over(transport, learned).create_upload(TARGET, {})) == UPLOAD
+    assert drive(store_over(transport, learned).create_upload(TARGET, {})) == UPLOAD
+
+    assert [asks_for_verification(params) for _, params, _ in transport.asked] == [True, False]
+    assert learned.unverified == {TARGET.bucket}
+
+
+@pytest.mark.parametrize("code", ["NotImplemented", "InvalidArgument", "InvalidRequest"])
+def test_a_server_that_refuses_the_algorithm_is_asked_for_an_upload_without(code: str) -> None:
+    def answer(_: str, params: Mapping[str, Any], __: str | None) -> dict[str, Any]:
+        if asks_for_verification(params):
+            raise S3Error("unknown", code, 501)
+        return {"UploadId": "id"}
+
+    transport = MemoryTransport(answer)
+    store = store_over(transport)
+
+    assert drive(store.create_upload(TARGET, {})) == UPLOAD
+    assert drive(store.create_upload(TARGET, {})) == UPLOAD
+    assert [asks_for_verification(params) for _, params, _ in transport.asked] == [True, False, False]
+    assert not store.verifies(TARGET.bucket)
+    assert store.verifies("another bucket")
+
+
+def test_an_upload_that_is_refused_with_and_without_teaches_nothing() -> None:
+    """Something else of the request was wrong."""
+
+    def answer(*_: object) -> dict[str, Any]:
+        raise S3Error("a storage class nobody knows", "InvalidArgument", 400)
+
+    transport = MemoryTransport(answer)
+    store = store_over(transport)
+
+    with pytest.raises(S3Error):
+        drive(store.create_upload(TARGET, {}))
+    assert len(transport.asked) == 2
+    assert store.verifies(TARGET.bucket)
+
+
+def test_an_upload_that_is_refused_for_another_reason_is_not_asked_for_again() -> None:
+    def answer(*_: object) -> dict[str, Any]:
+        raise S3Error("no", "Teapot", 418)
+
+    transport = MemoryTransport(answer)
+    with pytest.raises(S3Error):
+        drive(store_over(transport).create_upload(TARGET, {}))
+    assert len(transport.asked) == 1
+
+
+@pytest.mark.parametrize("reply", [{}, {"ChecksumCRC32": "abc="}])
+def test_a_server_that_repeats_the_algorithm_and_sums_up_no_part_is_found_out_by_the_first(
+    reply: dict[str, str],
+) -> None:
+    answers = {"CreateMultipartUpload": CREATED, "UploadPart": {"ETag": '"p"'} | reply}
+    transport = MemoryTransport(lambda operation, *_: answers[operation])
+    store = store_over(transport)
+    upload = drive(store.create_upload(TARGET, {}))
+    assert upload == VERIFIED
+
+    drive(store.upload_part(upload, 1, BytesBody(LARGE)))
+
+    assert not store.verifies(TARGET.bucket)
+    assert drive(store.create_upload(TARGET, {})) == UPLOAD
+
+
+def test_a_server_known_to_verify_nothing_is_sent_no_checksums_of_ours() -> None:
+    transport = written()
+    store = store_over(transport, Learned(unverified={TARGET.bucket}))
+
+    drive(store.put(TARGET, BytesBody(SMALL), {}, None))
+    drive(store.upload_part(UPLOAD, 1, BytesBody(SMALL)))
+    drive(store.complete_upload(UPLOAD, [CompletedPart(1, '"1"', CHUNK, {})], None))
+
+    assert [checksums(params) for _, params, _ in transport.asked] == [{}, {}, {}]
+
+
+def test_an_upload_of_which_nothing_is_to_be_verified_is_an_ordinary_one() -> None:
+    transport = MemoryTransport(lambda *_: {"UploadId": "id"})
+    store = store_over(transport, verify=False)
+
+    assert drive(store.create_upload(TARGET, {})) == UPLOAD
+    assert not asks_for_verification(transport.asked[0][1])
+    assert store.verifies(TARGET.bucket)  # nothing was learned
+
+
+def test_expired_credentials_are_looked_up_anew_before_the_next_try() -> None:
+    expired = CredentialsExpired("ExpiredToken")
+
+    def answer(*_: object) -> dict[str, Any]:
+        if len(transport.asked) == 1:
+            raise expired
+        return got()
+
+    transport = MemoryTransport(answer)
+    store = store_over(transport)
+
+    with pytest.raises(CredentialsExpired) as raised:
+        drive(store.open(SOURCE, None, None))
+    assert raised.value is expired
+    drive(store.open(SOURCE, None, None))
+    assert [operation for operation, _, _ in transport.asked] == ["GetObject", "renew", "GetObject"]

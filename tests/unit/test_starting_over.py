@@ -1,0 +1,192 @@
+"""Bytes that arrive changed, uploads that are gone, S3 that is busy: what is done again, and how often."""
+
+from collections.abc import Sequence
+
+import pytest
+
+from asyncstream import progress
+from asyncstream.checksum import CRC64NVME, Checksum
+from asyncstream.errors import (
+    AsyncstreamError,
+    ChecksumMismatch,
+    ConnectionFailed,
+    SlowDown,
+    UploadGone,
+    WriteConflict,
+)
+from asyncstream.locations import S3Object
+from asyncstream.ports import CompletedPart, Engine, MultipartUpload, Stored, Written
+from asyncstream.results import FileResult
+
+from .memory_store import Damage, Failure, MemoryStore, damaged, pause_under
+from .transfers import (
+    ATTEMPTS,
+    SIZE,
+    WHOLE,
+    Setup,
+    assert_copied,
+    assert_nothing_is_left,
+    jobs_of,
+    stored,
+    target,
+    told,
+)
+
+GONE = UploadGone("aborted by a lifecycle rule", "NoSuchUpload", 404)
+
+
+def assert_nothing_is_written(result: FileResult, store: MemoryStore) -> None:
+    assert (result.status, result.bytes, result.etag) == ("failed", 0, None)
+    assert target(0) not in store.objects
+    assert_nothing_is_left(store)
+
+
+def test_a_part_that_arrives_changed_is_sent_again(engine: Engine) -> None:
+    store = MemoryStore(
+        stored([SIZE]), pause=pause_under(engine.name), damages=[Damage("upload_part", first=2, last=2)]
+    )
+    retried: list[progress.PartRetried] = []
+
+    def on_event(event: progress.Event) -> None:
+        if isinstance(event, progress.PartRetried):
+            retried.append(event)
+
+    [result] = Setup(on_event=on_event).run(jobs_of([SIZE]), store, engine)
+
+    assert_copied(result, store)
+    assert store.calls["upload_part", None] == 5
+    assert result.attempts == 5
+    [event] = retried
+    assert isinstance(event.error, ChecksumMismatch)
+    assert result.restarted is None
+
+
+def test_a_part_that_arrives_changed_each_time_is_given_up_and_so_is_the_file_begun_anew(
+    engine: Engine,
+) -> None:
+    store = MemoryStore(stored([SIZE]), pause=pause_under(engine.name), damages=[Damage("upload_part")])
+
+    [result] = Setup(slots=1).run(jobs_of([SIZE]), store, engine)
+
+    assert_nothing_is_written(result, store)
+    assert isinstance(result.error, ChecksumMismatch)
+    assert store.calls["upload_part", None] == 2 * ATTEMPTS
+    assert store.calls["create_upload", None] == 2
+
+
+@pytest.mark.parametrize("at_once", [0, SIZE])
+def test_an_object_compared_after_that_arrived_changed_is_written_again(engine: Engine, at_once: int) -> None:
+    store = MemoryStore(
+        stored([SIZE]), pause=pause_under(engine.name), damages=[Damage("put", last=1)], at_once=at_once
+    )
+
+    [result] = Setup(multipart=False, verify="after").run(jobs_of([SIZE]), store, engine)
+
+    assert_copied(result, store)
+    assert store.calls["put", None] == 2
+    assert result.write_verified == CRC64NVME
+
+
+def test_an_object_compared_after_that_always_arrives_changed_says_that_it_is_visible(
+    engine: Engine,
+) -> None:
+    store = MemoryStore(stored([SIZE]), pause=pause_under(engine.name), damages=[Damage("put")])
+
+    [result] = Setup(multipart=False, verify="after").run(jobs_of([SIZE]), store, engine)
+
+    assert isinstance(result.error, ChecksumMismatch)
+    assert "visible until it is overwritten" in str(result.error)
+    assert store.objects[target(0)] == damaged(WHOLE)
+
+
+def test_bytes_of_one_put_that_are_read_changed_are_read_again_and_not_written_before(
+    engine: Engine,
+) -> None:
+    store = MemoryStore(
+        stored([SIZE]), pause=pause_under(engine.name), damages=[Damage("read", last=1)], checksums=told()
+    )
+
+    [result] = Setup(multipart=False).run(jobs_of([SIZE]), store, engine)
+
+    assert_copied(result, store)
+    assert result.restarted is None
+    assert (result.attempts, store.calls["open", None]) == (2, 2)
+
+
+@pytest.mark.parametrize("kind", [CRC64NVME, "CRC32", "CRC32C"])
+def test_parts_that_are_not_together_what_the_source_has_make_a_file_begin_once_more(
+    engine: Engine, kind: str
+) -> None:
+    """Each part arrived as it was read: so it was read changed, and nobody knows which."""
+    store = MemoryStore(
+        stored([SIZE]), pause=pause_under(engine.name), damages=[Damage("read", last=1)], checksums=told(kind)
+    )
+
+    [result] = Setup().run(jobs_of([SIZE]), store, engine)
+
+    assert_copied(result, store)
+    assert result.restarted is not None
+    assert kind in result.restarted
+    assert (result.read_verified, result.write_verified) == (kind, CRC64NVME)
+    assert store.calls["create_upload", None] == 2
+    assert store.calls["complete_upload", None] == 1
+    assert result.attempts == 8
+
+
+def test_a_file_begun_anew_that_is_read_changed_again_fails_and_leaves_nothing(engine: Engine) -> None:
+    store = MemoryStore(
+        stored([SIZE, 12]),
+        pause=pause_under(engine.name),
+        damages=[Damage("read", key="key-0")],
+        checksums=told(),
+    )
+
+    failed, other = Setup().run(jobs_of([SIZE, 12]), store, engine)
+
+    assert_nothing_is_written(failed, store)
+    assert isinstance(failed.error, ChecksumMismatch)
+    assert failed.restarted is not None
+    assert store.calls["create_upload", "key-0"] == 2
+    assert (other.status, other.restarted) == ("copied", None)
+
+
+@pytest.mark.parametrize("error", [GONE, WriteConflict("409", "ConditionalRequestConflict", 409)])
+@pytest.mark.parametrize(("operation", "nth"), [("upload_part", 3), ("complete_upload", 1)])
+def test_an_upload_that_is_gone_or_outrun_makes_a_file_begin_once_more(
+    engine: Engine, error: AsyncstreamError, operation: str, nth: int
+) -> None:
+    store = MemoryStore(
+        stored([SIZE]), pause=pause_under(engine.name), failures=[Failure(operation, error, nth, nth)]
+    )
+
+    [result] = Setup().run(jobs_of([SIZE]), store, engine)
+
+    assert_copied(result, store)
+    assert result.restarted == str(error)
+    assert store.calls["create_upload", None] == store.calls["abort_upload", None] + 1 == 2
+
+
+def test_an_upload_that_is_gone_twice_fails_its_file(engine: Engine) -> None:
+    store = MemoryStore(
+        stored([SIZE]), pause=pause_under(engine.name), failures=[Failure("upload_part", GONE, first=2)]
+    )
+
+    [result] = Setup().run(jobs_of([SIZE]), store, engine)
+
+    assert_nothing_is_written(result, store)
+    assert result.error is GONE
+    assert result.restarted == str(GONE)
+    assert store.calls["create_upload", None] == 2
+
+
+def test_a_file_whose_upload_cannot_be_aborted_is_not_begun_anew(engine: Engine) -> None:
+    """The user is told of what is left; a second upload would be one more of that kind."""
+    gone = UploadGone("gone", "NoSuchUpload", 404)
+    failures = [Failure("upload_part", gone, 2), Failure("abort_upload", AsyncstreamError("denied"))]
+    store = MemoryStore(stored([SIZE]), pause=pause_under(engine.name), failures=failures)
+
+    [result] = Setup().run(jobs_of([SIZE]), store, engine)
+
+    assert result.error is gone
+    assert result.restarted is None
+    assert "could not be aborted: denied" in gone.__notes__[0]

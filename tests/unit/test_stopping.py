@@ -1,0 +1,148 @@
+"""What stops a transfer midway, under each engine: nothing is left behind."""
+
+import asyncio
+from threading import Thread
+from typing import Any
+
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from asyncstream import pipeline, progress
+from asyncstream.engines import ENGINES, open_engine
+from asyncstream.engines.aio import AsyncioEngine
+from asyncstream.errors import DeadlineExceeded
+from asyncstream.ports import Engine
+
+from .memory_store import Failure, MemoryStore, pause_under
+from .transfers import SETUPS, Setup, assert_nothing_is_left, jobs_of, source, stored
+
+
+def test_no_work_starts_after_the_deadline(engine: Engine) -> None:
+    store = MemoryStore(stored([25, 25]), pause=pause_under(engine.name))
+
+    results = Setup(deadline=1e-9).run(jobs_of([25, 25]), store, engine)
+
+    assert [type(result.error) for result in results] == [DeadlineExceeded, DeadlineExceeded]
+    assert store.calls == {}
+
+
+def test_a_deadline_that_passes_midway_stops_files_and_leaves_nothing_behind(engine: Engine) -> None:
+    sizes = [500] * 4
+    store = MemoryStore(stored(sizes), pause=pause_under(engine.name, 0.001))
+
+    results = Setup(deadline=0.05).run(jobs_of(sizes), store, engine)
+
+    assert {type(result.error) for result in results if result.error} == {DeadlineExceeded}
+    assert 0 < store.bytes_read < sum(sizes)
+    assert_nothing_is_left(store)
+
+
+class Stopped(Exception):
+    """What a progress callback raises here."""
+
+
+@pytest.mark.parametrize("event", [progress.FileStarted, progress.BytesMoved])
+def test_a_callback_that_raises_fails_the_file_it_was_told_of(
+    engine: Engine, event: type[progress.Event]
+) -> None:
+    def on_event(told: progress.Event) -> None:
+        if isinstance(told, event) and told.source == source(0):
+            raise Stopped
+
+    store = MemoryStore(stored([25, 25]), pause=pause_under(engine.name))
+    results = Setup(on_event=on_event).run(jobs_of([25, 25]), store, engine)
+
+    assert [result.status for result in results] == ["failed", "copied"]
+    assert isinstance(results[0].error, Stopped)
+    assert_nothing_is_left(store)
+
+
+def test_what_stops_the_coordinator_joins_all_tasks_and_aborts_all_uploads(engine: Engine) -> None:
+    def on_event(told: progress.Event) -> None:
+        if isinstance(told, progress.FileFinished):
+            raise Stopped
+
+    sizes = [15, 20_000]
+    store = MemoryStore(stored(sizes), pause=pause_under(engine.name, 0.0001))
+    with pytest.raises(Stopped):
+        Setup(slots=3, part_size=2000, on_event=on_event).run(jobs_of(sizes), store, engine)
+
+    assert store.bytes_read < 3000  # those in flight stopped midway
+    assert_nothing_is_left(store)
+
+
+class CancelsItsTask(MemoryStore):
+    """Cancels the task that runs the transfer when the nth operation begins."""
+
+    transfer: asyncio.Task[object]
+    left: int
+
+    def fail_if_told(self, operation: str, key: str) -> Failure | None:
+        lost = super().fail_if_told(operation, key)
+        self.left -= 1
+        if self.left == 0:
+            self.transfer.cancel()
+        return lost
+
+
+@settings(deadline=None, max_examples=80)
+@given(st.integers(1, 80), SETUPS)
+def test_cancelled_at_any_point_asyncio_joins_all_and_aborts_all(nth: int, setup: Setup) -> None:
+    sizes = [35, 0, 60]
+    store = CancelsItsTask(stored(sizes), pause=pause_under("asyncio"))
+    store.left = nth
+
+    async def cancelled() -> bool:
+        coordinator = setup.coordinator(jobs_of(sizes), store, AsyncioEngine())
+        store.transfer = asyncio.create_task(coordinator.run())
+        await asyncio.wait([store.transfer])
+        return store.transfer.cancelled()
+
+    assert asyncio.run(cancelled()) == (store.left <= 0)
+    assert_nothing_is_left(store)
+
+
+def test_a_cancelled_transfer_says_so_although_its_uploads_cannot_be_aborted_in_time(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    class NeverAborts(CancelsItsTask):
+        async def abort_upload(self, upload: object) -> None:
+            await asyncio.sleep(60)
+
+    monkeypatch.setattr(pipeline, "SHIELD_SECONDS", 0.01)
+    store = NeverAborts(stored([100]), pause=pause_under("asyncio"))
+    store.left = 10
+
+    async def cancelled() -> None:
+        store.transfer = asyncio.create_task(
+            Setup().coordinator(jobs_of([100]), store, AsyncioEngine()).run()
+        )
+        await store.transfer
+
+    with pytest.raises(asyncio.CancelledError) as caught:
+        asyncio.run(cancelled())
+    assert any("could not be aborted" in note for note in caught.value.__notes__)
+
+
+@pytest.mark.parametrize("engine_name", ENGINES)
+def test_a_task_that_ends_by_no_exception_is_neither_waited_for_nor_forgotten(engine_name: str) -> None:
+    leaked = Failure("open", asyncio.CancelledError("leaked by a library"), key="key-1")
+    store = MemoryStore(stored([5, 5, 5]), pause=pause_under(engine_name), failures=[leaked])
+    ends: list[Any] = []
+
+    def run() -> None:
+        engine = open_engine(engine_name)
+        try:
+            ends.append(Setup().run(jobs_of([5, 5, 5]), store, engine))
+        except asyncio.CancelledError as error:
+            ends.append(error)
+        engine.close()
+
+    # In a thread of its own, as it may never end.
+    runner = Thread(target=run, daemon=True)
+    runner.start()
+    runner.join(5)
+
+    assert ends, "the transfer waits for a task that has ended"
+    assert isinstance(ends[0], asyncio.CancelledError) or len(ends[0]) == 3

@@ -1,0 +1,121 @@
+"""Transfers over a store in memory: how they are set up, and what must be left of them."""
+
+import time
+from collections.abc import Sequence
+from dataclasses import dataclass
+from functools import partial
+from typing import Literal
+
+from hypothesis import strategies as st
+
+from asyncstream import plan, progress
+from asyncstream.budget import MemoryBudget
+from asyncstream.checksum import CRC64NVME, Checksum
+from asyncstream.chunks import Deadline
+from asyncstream.config import TransferConfig
+from asyncstream.locations import S3Object
+from asyncstream.parts import Job, PartMover
+from asyncstream.pipeline import Coordinator
+from asyncstream.ports import Engine, Store
+from asyncstream.results import FileResult
+from asyncstream.tracing.spans import UNTRACED
+
+from .memory_store import SLOT_BYTES, MemoryStore, checksum_of, etag_of
+
+ATTEMPTS = 3
+Verify = Literal["before", "after", "off"]
+UNLIMITED = 10**6 * SLOT_BYTES
+
+
+@dataclass(frozen=True)
+class Setup:
+    """How a transfer runs. Part sizes are tiny: the coordinator does not look at S3's limits."""
+
+    slots: int = 4
+    limit: int = UNLIMITED
+    part_size: int = 10
+    multipart: bool = True
+    deadline: float | None = None
+    on_event: progress.OnEvent = progress.ignore
+    verify: Verify = "before"
+
+    def coordinator(self, jobs: Sequence[Job], store: Store, engine: Engine) -> Coordinator:
+        config = TransferConfig(
+            multipart=self.multipart, max_attempts=ATTEMPTS, retry_base_delay=1e-6, verify=self.verify
+        )
+        reach = plan.reach(self.part_size, self.multipart, chained=False)
+        deadline = Deadline(self.deadline, time.monotonic)
+        return Coordinator(
+            jobs,
+            PartMover(store, engine, config, reach, deadline, self.on_event),
+            engine,
+            slots=self.slots,
+            budget=MemoryBudget(self.limit),
+            slot_bytes=SLOT_BYTES,
+            later_ranges=partial(plan.rest, reach=reach),
+            on_event=self.on_event,
+            span=UNTRACED,
+            deadline=deadline,
+        )
+
+    def run(self, jobs: Sequence[Job], store: Store, engine: Engine) -> list[FileResult]:
+        return engine.run(lambda: self.coordinator(jobs, store, engine).run())
+
+
+def source(number: int) -> S3Object:
+    return S3Object("raw", f"key-{number}")
+
+
+def target(number: int) -> S3Object:
+    return S3Object("clean", f"key-{number}")
+
+
+def content(number: int, size: int) -> bytes:
+    """Bytes that differ from file to file and from place to place."""
+    return bytes((number * 37 + place * 7 + place // 256) % 251 for place in range(size))
+
+
+def stored(sizes: Sequence[int]) -> dict[S3Object, bytes]:
+    return {source(number): content(number, size) for number, size in enumerate(sizes)}
+
+
+def jobs_of(sizes: Sequence[int], *, listed: bool = False) -> list[Job]:
+    """One job a file; with `listed`, size and ETag are known as after a listing."""
+    return [
+        Job(source(n), target(n), size, etag_of(content(n, size))) if listed else Job(source(n), target(n))
+        for n, size in enumerate(sizes)
+    ]
+
+
+def assert_nothing_is_left(store: MemoryStore) -> None:
+    assert store.uploads == {}
+    assert store.open_streams == set()
+    assert sum(store.in_flight.values()) == 0
+    assert store.violations == []
+
+
+# The one file of most transfers that go wrong: four parts.
+SIZE = 35
+WHOLE = content(0, SIZE)
+
+
+def told(kind: str = CRC64NVME) -> dict[S3Object, Checksum]:
+    """The checksum that S3 keeps of the one source."""
+    return {source(0): checksum_of(WHOLE, kind)}
+
+
+def assert_copied(result: FileResult, store: MemoryStore) -> None:
+    assert result.error is None
+    assert (result.status, result.bytes) == ("copied", SIZE)
+    assert store.objects[target(0)] == WHOLE
+    assert_nothing_is_left(store)
+
+
+SIZES = st.lists(st.integers(0, 60), min_size=1, max_size=6)
+SETUPS = st.builds(
+    Setup,
+    slots=st.integers(1, 5),
+    limit=st.integers(SLOT_BYTES, 6 * SLOT_BYTES),
+    part_size=st.integers(1, 25),
+    multipart=st.booleans(),
+)
