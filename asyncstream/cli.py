@@ -1,13 +1,15 @@
-"""The command line: `asyncstream copy` and `asyncstream compare`; installed as `asyncstream`.
+"""The command line: `asyncstream copy`, `clean` and `compare`; installed as `asyncstream`.
 
 Exit codes: 0 all went well, 1 something failed, 2 the command line or its input is wrong, 130 Ctrl-C.
 """
 
 import argparse
 import importlib.util
+import re
 import signal
 import sys
 from collections.abc import Callable, Sequence
+from datetime import timedelta
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NoReturn
 
@@ -32,6 +34,13 @@ Copy every object under one S3 prefix to another; the bytes stream through this 
 
 Prefixes are taken verbatim: `s3://a/logs` also takes in `logs-old/1.gz`. End them with a slash to mean
 a folder. Settings may also come from the environment: ASYNCSTREAM_MEMORY_LIMIT and so on."""
+
+CLEAN_HELP = """\
+Remove the multipart uploads under a prefix that were begun long ago, and neither completed nor aborted.
+
+A process that is killed leaves them: their parts are in no listing, and are paid for. A lifecycle rule
+(AbortIncompleteMultipartUpload) does the same by itself. Whoever began them: choose an age that no upload
+under way has, and a prefix that is yours."""
 
 COMPARE_HELP = """\
 Copy the same files in every way, each in a Lambda function of its own, and show what is faster and cheaper.
@@ -80,6 +89,20 @@ def copy(options: argparse.Namespace) -> int:
         )
     _say(_summary(report))
     return FAILED if report.failed else OK
+
+
+def clean(options: argparse.Namespace) -> int:
+    """`asyncstream clean`."""
+    prefix, age = S3Prefix.from_uri(options.prefix), _duration(options.older_than)
+    with TransferSession("sequential", endpoint_url=options.endpoint_url) as session:
+        uploads = session.stale_uploads(prefix, age)
+        for upload in uploads:
+            print(f"{upload.target}  begun {upload.initiated:%Y-%m-%d %H:%M} UTC  {upload.upload_id}")  # noqa: T201 - what was asked for
+        if not options.dry_run:
+            session.abort(uploads)
+    done = "dry run: would be removed" if options.dry_run else "removed"
+    _say(f"{len(uploads):,} uploads older than {options.older_than}: {done}")
+    return OK
 
 
 def compare(options: argparse.Namespace) -> int:
@@ -148,6 +171,11 @@ def _parser() -> argparse.ArgumentParser:
     commands = parser.add_subparsers(required=True, metavar="COMMAND")
     raw = argparse.RawDescriptionHelpFormatter
     _add_copy(commands.add_parser("copy", help="copy S3 objects", description=COPY_HELP, formatter_class=raw))
+    _add_clean(
+        commands.add_parser(
+            "clean", help="remove unfinished uploads", description=CLEAN_HELP, formatter_class=raw
+        )
+    )
     _add_compare(
         commands.add_parser(
             "compare",
@@ -185,6 +213,17 @@ def _add_copy(parser: argparse.ArgumentParser) -> None:
         choices=("before", "after", "off"),
         help="compare checksums before an object becomes visible (default), after, or never",
     )
+    add("--endpoint-url", metavar="URL", help="another S3 than AWS's")
+
+
+def _add_clean(parser: argparse.ArgumentParser) -> None:
+    parser.set_defaults(run=clean)
+    add = parser.add_argument
+    add("prefix", metavar="PREFIX", help="s3://bucket/prefix")
+    add(
+        "--older-than", type=_duration, default="1d", metavar="AGE", help="30m, 12h, 7d; default: %(default)s"
+    )
+    add("--dry-run", action="store_true", help="list the uploads only")
     add("--endpoint-url", metavar="URL", help="another S3 than AWS's")
 
 
@@ -291,6 +330,16 @@ def _size(text: str) -> int:
         return parse_size(text)
     except InputError as error:
         raise argparse.ArgumentTypeError(str(error)) from None
+
+
+_UNITS = {"s": "seconds", "m": "minutes", "h": "hours", "d": "days", "w": "weeks"}
+
+
+def _duration(text: str) -> timedelta:
+    match = re.fullmatch(r"(\d{1,6})([smhdw])", text)
+    if match is None:
+        raise InputError(f"--older-than {text!r} is no age: write 30m, 12h, 7d")
+    return timedelta(**{_UNITS[match[2]]: int(match[1])})
 
 
 def _size_or_auto(text: str) -> int | str:

@@ -6,6 +6,7 @@ All ports are `async def`. Blocking implementations block and never suspend, so 
 
 from collections.abc import Callable, Coroutine, Mapping, Sequence
 from contextlib import AbstractAsyncContextManager
+from datetime import datetime
 from types import TracebackType
 from typing import Any, Protocol, Self, TypeVar
 
@@ -108,6 +109,14 @@ class ListedObject(Struct, frozen=True):
     key: str
     size: int
     etag: str
+
+
+class OpenUpload(Struct, frozen=True):
+    """A multipart upload that was neither completed nor aborted, and when it was begun."""
+
+    target: S3Object
+    upload_id: str
+    initiated: datetime
 
 
 class Store(Protocol):

@@ -4,10 +4,12 @@ The one place that puts an engine, a transport and the pipeline together.
 """
 
 import atexit
+import math
 import os
 import time
 from collections.abc import Callable, Coroutine, Iterable, Mapping
 from contextlib import ExitStack
+from datetime import UTC, datetime, timedelta
 from functools import partial
 from types import MappingProxyType, TracebackType
 from typing import Any, Self, TypeVar
@@ -23,7 +25,7 @@ from asyncstream.jobs import Pair
 from asyncstream.locations import S3Object, S3Prefix
 from asyncstream.parts import SHIELD_SECONDS, Job, PartMover
 from asyncstream.pipeline import Coordinator
-from asyncstream.ports import Engine, ListedObject, Span, Transport
+from asyncstream.ports import Engine, ListedObject, MultipartUpload, OpenUpload, Span, Transport
 from asyncstream.results import TransferReport
 from asyncstream.retry import repeat
 from asyncstream.s3 import open_transport, requests
@@ -78,6 +80,24 @@ class TransferSession:
     def write(self, target: S3Object, content: bytes, content_type: str, config: TransferConfig) -> str:
         """Write a small object (a report) as one PUT, with the clients of that configuration; its ETag."""
         return self._run(partial(_write, self._clients, target, content, content_type, config))
+
+    def stale_uploads(self, prefix: S3Prefix, older_than: timedelta) -> list[OpenUpload]:
+        """Multipart uploads begun so long ago and neither completed nor aborted, of whomever they are.
+
+        Their parts are not visible, and cost as much as objects do.
+
+        Raises:
+            BucketNotFound, AccessDenied: they could not be listed.
+        """
+        return self._run(partial(_stale_uploads, self._clients, prefix, datetime.now(UTC) - older_than))
+
+    def abort(self, uploads: Iterable[OpenUpload]) -> None:
+        """Drop these uploads and their parts; one that is gone by now is no error.
+
+        Raises:
+            AsyncstreamError: of the first that could not be dropped; those before it are.
+        """
+        self._run(partial(_abort, self._clients, list(uploads)))
 
     def close(self) -> None:
         """Close the connections, threads and event loop. A transfer afterwards opens them anew."""
@@ -295,6 +315,35 @@ async def _write(
         lambda: config.stall_timeout,
     )
     return written.etag
+
+
+async def _stale_uploads(clients: _Clients, prefix: S3Prefix, before: datetime) -> list[OpenUpload]:
+    config = TransferConfig()
+    store = S3Store(await clients.transport(config), config.chunk_size, {}, clients.learned)
+    found: list[OpenUpload] = []
+    after = None
+    while True:
+        page, after = await repeat(
+            partial(store.list_uploads, prefix, after),
+            config.retry_policy,
+            clients.engine.sleep,
+            lambda: math.inf,
+        )
+        found += [upload for upload in page if upload.initiated < before]
+        if after is None:
+            return found
+
+
+async def _abort(clients: _Clients, uploads: list[OpenUpload]) -> None:
+    config = TransferConfig()
+    store = S3Store(await clients.transport(config), config.chunk_size, {}, clients.learned)
+    for upload in uploads:
+        await repeat(
+            partial(store.abort_upload, MultipartUpload(upload.target, upload.upload_id)),
+            config.retry_policy,
+            clients.engine.sleep,
+            lambda: math.inf,
+        )
 
 
 async def _plan(clients: _Clients, files: Iterable[Pair], config: TransferConfig) -> list[Job]:

@@ -28,6 +28,7 @@ from asyncstream.errors import (
 _PERMISSIONS = {
     "GetObject": "s3:GetObject",
     "HeadObject": "s3:GetObject",
+    "ListMultipartUploads": "s3:ListBucketMultipartUploads",
     "ListObjectsV2": "s3:ListBucket",
     "AbortMultipartUpload": "s3:AbortMultipartUpload",
 }

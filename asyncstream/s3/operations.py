@@ -8,5 +8,6 @@ METHODS = {
     "UploadPart": "upload_part",
     "CompleteMultipartUpload": "complete_multipart_upload",
     "AbortMultipartUpload": "abort_multipart_upload",
+    "ListMultipartUploads": "list_multipart_uploads",
     "ListObjectsV2": "list_objects_v2",
 }

@@ -10,8 +10,8 @@ from asyncstream.checksum import Checksum
 from asyncstream.errors import S3Error, SourceChanged
 from asyncstream.locations import S3Object
 from asyncstream.plan import ByteRange
-from asyncstream.ports import ListedObject, Origin, Stored
-from asyncstream.s3.requests import ORIGIN
+from asyncstream.ports import ListedObject, OpenUpload, Origin, Stored
+from asyncstream.s3.requests import ORIGIN, UploadMarker
 
 # Kept on a copy, named alike in GetObject's reply and PutObject's parameters. The storage class, ACL,
 # tags and encryption belong to the destination: extra_args.
@@ -131,6 +131,19 @@ def listing(reply: Mapping[str, Any]) -> tuple[list[ListedObject], str | None]:
         ListedObject(row["Key"], int(row["Size"]), _quoted(row["ETag"])) for row in reply.get("Contents", ())
     ]
     return objects, reply.get("NextContinuationToken")
+
+
+def uploads(reply: Mapping[str, Any]) -> tuple[list[OpenUpload], UploadMarker | None]:
+    """One page: its uploads, and where the next page begins."""
+    found = [
+        OpenUpload(
+            S3Object(reply["Bucket"], row["Key"]), row["UploadId"], datetime.fromisoformat(row["Initiated"])
+        )
+        for row in reply.get("Uploads", ())
+    ]
+    if not reply.get("IsTruncated"):
+        return found, None
+    return found, (reply["NextKeyMarker"], reply["NextUploadIdMarker"])
 
 
 def _quoted(etag: str) -> str:

@@ -10,6 +10,8 @@ from asyncstream.plan import ByteRange
 from asyncstream.ports import MultipartUpload
 
 Params = dict[str, Any]
+# Where a listing of uploads goes on: after this key, and this upload of it.
+UploadMarker = tuple[str, str]
 
 # Bytes of names and values (S3 user guide, "Working with object metadata").
 MAX_METADATA = 2048
@@ -146,6 +148,14 @@ def list_page(prefix: S3Prefix, token: str | None, extra: Mapping[str, Any]) -> 
     if token is not None:
         params["ContinuationToken"] = token
     return params | _only(extra, ("RequestPayer",))
+
+
+def list_uploads(prefix: S3Prefix, after: UploadMarker | None, extra: Mapping[str, Any]) -> Params:
+    """ListMultipartUploads, one page of up to 1,000."""
+    params: Params = {"Bucket": prefix.bucket, "Prefix": prefix.prefix}
+    if after is not None:
+        params["KeyMarker"], params["UploadIdMarker"] = after
+    return params | _only(extra, ("ExpectedBucketOwner", "RequestPayer"))
 
 
 def _of_upload(upload: MultipartUpload) -> Params:

@@ -24,12 +24,13 @@ from asyncstream.ports import (
     ListedObject,
     MultipartUpload,
     Opened,
+    OpenUpload,
     Stored,
     Transport,
     Written,
 )
 from asyncstream.s3 import replies, requests
-from asyncstream.s3.requests import Params
+from asyncstream.s3.requests import Params, UploadMarker
 
 # Bytes of a body that is sent as bytes: a copy of it then stands beside the chunk it was read into.
 SMALL_BODY = 128 * KiB
@@ -208,6 +209,13 @@ class S3Store:
         """Up to 1,000 objects, and what to ask the next page with (None: there is none)."""
         reply = await self._call("ListObjectsV2", requests.list_page(prefix, token, self._extra))
         return replies.listing(reply)
+
+    async def list_uploads(
+        self, prefix: S3Prefix, after: UploadMarker | None
+    ) -> tuple[list[OpenUpload], UploadMarker | None]:
+        """Up to 1,000 uploads that are neither completed nor aborted, and where the next page begins."""
+        reply = await self._call("ListMultipartUploads", requests.list_uploads(prefix, after, self._extra))
+        return replies.uploads(reply)
 
     def _new_object(self, target: S3Object, attributes: Mapping[str, Any]) -> Params:
         kept = {name: value for name, value in attributes.items() if name != _ORIGIN}

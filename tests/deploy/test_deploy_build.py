@@ -107,8 +107,8 @@ class TestBuild:
     def test_a_function_and_its_layer_are_small(self, build: Build, function: str) -> None:
         layer = bytes_of(build.packages)
 
-        # 25 MiB, bytecode included; all of botocore's data would add another 24.
-        assert layer < 30 * 2**20
+        # 37 MiB, bytecode included, 12 of them awscrt; all of botocore's data would add another 24.
+        assert layer < 40 * 2**20
         assert layer + bytes_of(build.directory / function) <= 45_000_000
         assert not (build.packages / "bin").exists()
 

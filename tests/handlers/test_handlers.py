@@ -40,6 +40,8 @@ def test_files_are_copied_and_counted(
     assert reply["totals"] | {"seconds": 0, "cpu_seconds": 0, "memory_limit": 0, "slots": 0} == {
         "files": 4,
         "copied": 4,
+        "skipped": 0,
+        "pending": 0,
         "failed": 0,
         "bytes": TOTAL,
         "requests": requests,
@@ -199,12 +201,26 @@ def slow(lab: LabS3) -> LabS3:
     lab.set_model("off")
 
 
-def test_what_still_runs_when_time_is_up_is_stopped_and_told(
+def test_what_still_runs_when_time_is_up_is_left_to_the_next_invocation(
     invoke: Invoke, slow: LabS3, source: str, target: str
 ) -> None:
     event = {"files": files_of(source, target, "big/000000"), "config": {"part_size": PART}}
 
     reply = invoke(event, seconds=2.8)
+
+    assert reply["status"] == "pending"
+    assert (reply["totals"]["pending"], reply["totals"]["copied"]) == (1, 0)
+    assert slow.checksums(target) == {}
+    slow.set_model("off")
+    assert invoke(event | {"files": reply["pending"]})["status"] == "copied"
+    assert_copied(slow, source, target, "big/000000")
+
+
+def test_what_is_not_to_be_continued_fails_when_time_is_up(
+    invoke: Invoke, slow: LabS3, source: str, target: str
+) -> None:
+    settings = {"part_size": PART, "at_deadline": "fail"}
+    reply = invoke({"files": files_of(source, target, "big/000000"), "config": settings}, seconds=2.8)
 
     assert reply["status"] == "failed"
     assert reply["failures"][0]["error"]["type"] == "DeadlineExceeded"
@@ -216,7 +232,7 @@ def test_an_events_own_deadline_counts_if_it_is_sooner(
 ) -> None:
     reply = invoke({"files": files_of(source, target, "big/000000"), "config": {"deadline": 0.5}})
 
-    assert reply["failures"][0]["error"]["type"] == "DeadlineExceeded"
+    assert reply["status"] == "pending"
 
 
 def test_the_time_a_listing_takes_is_part_of_the_invocations(

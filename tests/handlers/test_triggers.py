@@ -238,6 +238,7 @@ class TestStepFunctions:
     def test_an_item_alone(self, deliver: Deliver, lab: LabS3, source: str, target: str) -> None:
         assert deliver({"source": f"s3://{source}/in/000000"}) == {
             "copied": 1,
+            "pending": 0,
             "bytes": 1000,
             "failed": 0,
             "errors": [],
@@ -274,6 +275,22 @@ class TestStepFunctions:
         assert [error["source"] for error in told["errors"]] == [items[0]["source"], items[2]["source"], "?"]  # type: ignore[index]
         assert copied(lab, target) == {"in/000000"}
 
+    def test_what_the_time_was_too_short_for_is_answered_to_be_gone_on_with(
+        self, deliver: Deliver, lab: LabS3, source: str, target: str
+    ) -> None:
+        items = [{"source": f"s3://{source}/big/000000", "encoding": "none"}]
+        lab.set_model("10/0/400")
+        told = deliver({"Items": items}, seconds=2.9)
+        lab.set_model("off")
+
+        assert (told["copied"], told["pending"], told["failed"]) == (0, 1, 0)
+        [left] = told["Items"]
+        assert {name: left[name] for name in items[0]} == items[0]
+        assert copied(lab, target) == set()
+        again = deliver({"Items": told["Items"]})
+        assert (again["copied"], again["pending"], again["Items"]) == (1, 0, [])
+        assert copied(lab, target) == {"big/000000"}
+
     def test_all_that_fail_are_answered(self, deliver: Deliver, lab: LabS3, source: str, target: str) -> None:
         items = [{"source": f"s3://{source}/in/none"}, {"source": f"s3://{source}/in/none2"}]
         told = deliver({"Items": items})
@@ -286,7 +303,7 @@ class TestStepFunctions:
         items = [{"source": f"s3://{source}/in/none"}, {"source": f"s3://{source}/in/000000"}]
         told = deliver({"Items": items, "must_succeed": True})
 
-        assert told.startswith('FilesFailed: {"copied": 1, "bytes": 1000, "failed": 1, ')
+        assert told.startswith('FilesFailed: {"copied": 1, "pending": 0, "bytes": 1000, "failed": 1, ')
         assert json.loads(told.removeprefix("FilesFailed: "))["Items"] == items[:1]
 
     @pytest.mark.parametrize(

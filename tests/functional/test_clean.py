@@ -1,0 +1,105 @@
+"""`asyncstream clean`, and what it is for: a process that was killed, and the same command again."""
+
+import os
+import signal
+import subprocess
+import sys
+from collections import Counter
+from pathlib import Path
+
+import pytest
+from servers import LabServer
+from servers.base import wait_until
+
+from asyncstream import MiB
+from asyncstream.engines import ENGINES
+
+ROOT = Path(__file__).parents[2]
+SMALL = [f"in/a-small-{number}" for number in range(20)]
+LARGE = [f"in/b-large-{number}" for number in range(2)]
+
+
+@pytest.fixture
+def server(credentials, tmp_path):
+    """A lab S3 of the test's own."""
+    server = LabServer(model="40/80/2")
+    server.start(tmp_path)
+    server.lab.create_bucket("sources", keep=True)
+    server.lab.create_bucket("copies", keep=True)
+    yield server
+    server.stop()
+
+
+def uploads(server):
+    return server.client.list_multipart_uploads(Bucket="copies").get("Uploads", [])
+
+
+def written(server):
+    """How often each object was made."""
+    made = {"PutObject", "CompleteMultipartUpload"}
+    return Counter(
+        row["key"] for row in server.lab.request_log() if row["operation"] in made and row["status"] == 200
+    )
+
+
+def command(server, engine, *more):
+    return [
+        *(sys.executable, "-m", "asyncstream.cli", "copy", "s3://sources/in/", "s3://copies/out/"),
+        *("--engine", engine, "--multipart", "--part-size", "5MiB", "--max-concurrency", "4"),
+        *("--endpoint-url", server.endpoint_url, *more),
+    ]
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("engine", ENGINES)
+def test_what_a_killed_process_left_is_completed_by_the_same_command_and_cleaned(server, run, engine):
+    server.lab.declare("sources", [(key, 300_000) for key in SMALL])
+    server.lab.declare("sources", [(key, 30 * MiB) for key in LARGE])
+    # Listed in the order of their names: so the large ones are under way when the first small ones are done.
+    process = subprocess.Popen(
+        command(server, engine, "--if-exists", "skip"),
+        cwd=ROOT,
+        env=os.environ | server.lab.environment(),
+        stderr=subprocess.DEVNULL,
+    )
+    wait_until(lambda: uploads(server) and server.lab.stats()["operations"].get("UploadPart", 0) > 1, 20)
+    process.send_signal(signal.SIGKILL)
+    process.wait()
+    left = uploads(server)
+    assert left
+    done = written(server)
+
+    again = run(*command(server, engine, "--if-exists", "skip")[3:])
+
+    assert again.code == 0, again.err
+    sources, copies = server.lab.checksums("sources", "in/"), server.lab.checksums("copies", "out/")
+    assert {key.replace("in/", "out/"): of.crc64nvme for key, of in sources.items()} == {
+        key: of.crc64nvme for key, of in copies.items()
+    }
+    assert set(written(server).values()) == {1}
+    assert f"{len(done)} there already" in again.err
+    assert len(done) >= 10
+    recent = run("clean", "s3://copies/out/", "--endpoint-url", server.endpoint_url)
+    assert recent.err == "0 uploads older than 1d: removed\n"
+    assert len(uploads(server)) == len(left)
+    listed = run(
+        "clean", "s3://copies/", "--older-than", "0s", "--dry-run", "--endpoint-url", server.endpoint_url
+    )
+    assert len(uploads(server)) == len(listed.out.splitlines()) == len(left)
+    cleaned = run("clean", "s3://copies/", "--older-than", "0s", "--endpoint-url", server.endpoint_url)
+    assert cleaned.err == f"{len(left)} uploads older than 0s: removed\n"
+    assert uploads(server) == []
+
+
+def test_uploads_of_another_prefix_are_left_alone(server, run):
+    for key in ("mine/a", "others/a"):
+        server.client.create_multipart_upload(Bucket="copies", Key=key)
+    run("clean", "s3://copies/mine/", "--older-than", "0s", "--endpoint-url", server.endpoint_url)
+    assert [upload["Key"] for upload in uploads(server)] == ["others/a"]
+
+
+@pytest.mark.parametrize("age", ["1", "d", "-1d", "1.5h", "1y"])
+def test_what_is_no_age_is_told(run, age):
+    told = run("clean", "s3://copies/", f"--older-than={age}")
+    assert told.code == 2
+    assert "is no age: write 30m, 12h, 7d" in told.err
