@@ -220,9 +220,7 @@ def _add_clean(parser: argparse.ArgumentParser) -> None:
     parser.set_defaults(run=clean)
     add = parser.add_argument
     add("prefix", metavar="PREFIX", help="s3://bucket/prefix")
-    add(
-        "--older-than", type=_duration, default="1d", metavar="AGE", help="30m, 12h, 7d; default: %(default)s"
-    )
+    add("--older-than", default="1d", metavar="AGE", help="30m, 12h, 7d; default: %(default)s")
     add("--dry-run", action="store_true", help="list the uploads only")
     add("--endpoint-url", metavar="URL", help="another S3 than AWS's")
 
