@@ -4,18 +4,23 @@ The public names; everything else may change between minor versions.
 """
 
 from asyncstream.config import TransferConfig
+from asyncstream.continuation import Continuation
 from asyncstream.errors import (
     AccessDenied,
     AsyncstreamError,
     BucketNotFound,
     Cancelled,
+    ChecksumMismatch,
     ConfigError,
     ConnectionFailed,
+    CredentialsExpired,
     DeadlineExceeded,
+    DestinationExists,
     InputError,
     NothingToTransfer,
     S3Error,
     ServiceBusy,
+    SlowDown,
     SourceChanged,
     SourceNotFound,
 )
@@ -33,9 +38,13 @@ __all__ = [
     "BucketNotFound",
     "BytesMoved",
     "Cancelled",
+    "ChecksumMismatch",
     "ConfigError",
     "ConnectionFailed",
+    "Continuation",
+    "CredentialsExpired",
     "DeadlineExceeded",
+    "DestinationExists",
     "Event",
     "FileFinished",
     "FileResult",
@@ -51,6 +60,7 @@ __all__ = [
     "S3Object",
     "S3Prefix",
     "ServiceBusy",
+    "SlowDown",
     "SourceChanged",
     "SourceNotFound",
     "TransferConfig",

@@ -1,11 +1,5 @@
 """S3: pure request building and reply reading, and one store over two transports (boto3, aioboto3)."""
 
-import os
-
-# Before anything imports botocore: with awscrt installed it would sign with that, which copies a body
-# without `seek` into memory. Running this file first is what any import below `asyncstream.s3` does.
-os.environ.setdefault("BOTO_DISABLE_CRT", "true")
-
 from botocore.exceptions import BotoCoreError
 
 from asyncstream.errors import ConfigError

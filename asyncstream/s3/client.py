@@ -4,14 +4,17 @@ from io import BytesIO
 from typing import Any
 
 import botocore
-import botocore.compat
+from botocore.auth import AUTH_TYPE_MAPS, S3SigV4Auth
 from msgspec import Struct
 
-from asyncstream.errors import ConfigError
 from asyncstream.version import __version__
 
 # A GET and a PUT. With one connection a part, asyncio's GETs would hold all that its PUTs wait for.
 CONNECTIONS_PER_PART = 2
+
+
+_SIGNED_IN_PYTHON = "asyncstream-s3v4"
+AUTH_TYPE_MAPS[_SIGNED_IN_PYTHON] = S3SigV4Auth
 
 
 class ClientSettings(Struct, frozen=True):
@@ -31,16 +34,7 @@ class ClientSettings(Struct, frozen=True):
 
 
 def sdk_options(settings: ClientSettings) -> dict[str, Any]:
-    """Options of botocore's Config (and aiobotocore's) under which a body passes through untouched.
-
-    Raises:
-        ConfigError: botocore was imported earlier with awscrt, and would copy bodies into memory.
-    """
-    if botocore.compat.HAS_CRT:
-        raise ConfigError(
-            "botocore was imported with awscrt before asyncstream, so it would copy every body into "
-            "memory to sign it. Import asyncstream first, or set BOTO_DISABLE_CRT=true."
-        )
+    """Options of botocore's Config (and aiobotocore's) under which a body passes through untouched."""
     return {
         # Checksums and payload signatures make botocore read the body twice; it cannot be read twice.
         "s3": {"payload_signing_enabled": False},
@@ -64,13 +58,21 @@ def leave_dates_alone(session: Any) -> None:
 
 
 def prepare(client: Any) -> None:
-    """Two shortcuts on a new client, both SDKs alike."""
+    """What a new client does otherwise than botocore would have it, both SDKs alike."""
+    client.meta.events.register_first("choose-signer.s3", _sign_in_python)
     client.meta.events.register_last("before-call.s3", _keep_off_redirects)
     # botocore resolves the endpoint anew for every key, because its cache includes the key; no rule of
     # S3's endpoint rule set looks at it. (28 % of a small file's CPU.)
     definitions = client._ruleset_resolver._param_definitions  # noqa: SLF001
     for unused in ("Key", "Prefix", "CopySource"):
         definitions.pop(unused, None)
+
+
+def _sign_in_python(signature_version: str, **_: Any) -> str | None:
+    """Have botocore sign by itself: with awscrt, which it takes where it finds it, it copies a body that
+    cannot be rewound into memory. Under a name of our own, so that nobody else's clients change.
+    """
+    return _SIGNED_IN_PYTHON if signature_version in {"v4", "s3v4"} else None
 
 
 def _keep_off_redirects(context: dict[str, Any], **_: Any) -> None:

@@ -1,5 +1,6 @@
 """The SDKs' errors as asyncstream's, mapped once, for both transports (both raise botocore's classes)."""
 
+import errno
 from collections.abc import Mapping
 from typing import Any
 
@@ -89,10 +90,15 @@ def mapped(error: Exception, operation: str, params: Mapping[str, Any]) -> Async
         return ConfigError(f"{what}: {error}")
     if isinstance(error, _WRONG_INPUT):
         return InputError(f"{what}: {error}")
-    if isinstance(error, sdk.ConnectionClosedError):
+    if isinstance(error, sdk.ConnectionClosedError) or _was_reset(error):
         return ConnectionClosed(f"{what}: {_first_line(error)}")
     # Whatever else the SDKs, their HTTP clients and sockets raise: no answer came, or half of one.
     return ConnectionFailed(f"{what}: {_first_line(error)}")
+
+
+def _was_reset(error: Exception) -> bool:
+    """Whether a connection was there, and broke before a reply: aiobotocore says it could not be made."""
+    return getattr(error.__context__, "errno", None) in (errno.ECONNRESET, errno.EPIPE)
 
 
 def _refused(  # noqa: PLR0911 - a table
@@ -122,7 +128,8 @@ def _refused(  # noqa: PLR0911 - a table
 
 
 def _kind_of_status(status: int) -> type[AsyncstreamError]:
-    if status == 429:
+    # A HEAD's reply has no body that would name the error.
+    if status in {429, 503}:
         return SlowDown
     return ServiceBusy if status in _BUSY_STATUS else S3Error
 

@@ -12,7 +12,7 @@ from rich.console import Console
 
 from asyncstream.lab.s3 import LabS3
 from tests.benchmarks import artefact, measure, report
-from tests.benchmarks.peers import LABELS, OURS, TRACED, Task
+from tests.benchmarks.peers import LABELS, OURS, TRACED, UNVERIFIED, Task
 from tests.benchmarks.workloads import SOURCE_BUCKET, WORKLOADS, Workload
 
 if TYPE_CHECKING:
@@ -89,7 +89,10 @@ def _chosen(settings: argparse.Namespace) -> list[Workload]:
     for workload in WORKLOADS:
         if workload.name in settings.only:
             left_out = {
-                name for engine in OURS if engine not in settings.engines for name in (engine, TRACED[engine])
+                name
+                for engine in OURS
+                if engine not in settings.engines
+                for name in (engine, TRACED[engine], UNVERIFIED[engine])
             }
             kept = tuple(peer for peer in workload.peers if peer not in left_out)
             count = workload.count // QUICK_SHARE if settings.quick else workload.count

@@ -11,7 +11,7 @@ from collections.abc import Callable, Coroutine, Iterator
 from contextlib import AbstractContextManager, contextmanager
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Literal
 
 if TYPE_CHECKING:
     import asyncio
@@ -22,6 +22,7 @@ Peer = Callable[["Task"], AbstractContextManager[Copy]]
 SOCKET_BUFFER = 256 * 1024
 OURS = ("sequential", "threads", "asyncio")
 TRACED = {engine: f"{engine}_traced" for engine in OURS}
+UNVERIFIED = {engine: f"{engine}_unverified" for engine in OURS}
 
 
 @dataclass(frozen=True, slots=True)
@@ -34,7 +35,7 @@ class Task:
     concurrency: int
 
 
-def ours(engine: str) -> Peer:
+def ours(engine: str, verify: Literal["before", "off"] = "before") -> Peer:
     """asyncstream: sequential streams whole files, the others move the parts of all files at once."""
 
     @contextmanager
@@ -42,7 +43,9 @@ def ours(engine: str) -> Peer:
         from asyncstream import S3Object, TransferConfig, TransferSession
 
         pairs = [(S3Object(task.source, key), S3Object(task.destination, key)) for key in task.keys]
-        config = TransferConfig(max_concurrency=task.concurrency, multipart=engine != "sequential")
+        config = TransferConfig(
+            max_concurrency=task.concurrency, multipart=engine != "sequential", verify=verify
+        )
 
         def copy() -> None:
             for failed in session.transfer(pairs, config).failed:
@@ -213,6 +216,7 @@ def aioboto3_get_put(task: Task) -> Iterator[Copy]:
 PEERS: dict[str, Peer] = {
     **{engine: ours(engine) for engine in OURS},
     **{name: traced(engine) for engine, name in TRACED.items()},
+    **{name: ours(engine, verify="off") for engine, name in UNVERIFIED.items()},
     "sockets": sockets,
     "obstore": obstore,
     "obstore_tuned": obstore_tuned,
@@ -229,6 +233,7 @@ LABELS = {
     "threads": "asyncstream threads",
     "asyncio": "asyncstream asyncio",
     **{name: f"asyncstream {engine}, traced" for engine, name in TRACED.items()},
+    **{name: f"asyncstream {engine}, verify=off" for engine, name in UNVERIFIED.items()},
     "sockets": "bare sockets",
     "obstore": "obstore",
     "obstore_tuned": "obstore tuned",

@@ -142,4 +142,15 @@ WORKLOADS = (
         references=peers.OURS,
         targets=tuple(Target(name, engine, 1.05) for engine, name in peers.TRACED.items()),
     ),
+    Workload(
+        "verified",
+        "objects of 100 MB over HTTP, with and without checksums",
+        tls=False,
+        count=10,
+        size=100 * MB,
+        unit="CPU s/GB",
+        peers=(*peers.OURS, *peers.UNVERIFIED.values()),
+        references=tuple(peers.UNVERIFIED.values()),
+        targets=tuple(Target(engine, name, 1.08) for engine, name in peers.UNVERIFIED.items()),
+    ),
 )

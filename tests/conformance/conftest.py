@@ -5,6 +5,7 @@ from contextlib import ExitStack
 from typing import Any
 
 import pytest
+from fault_table import FaultTable
 from faulty_transport import Fault, FaultyTransport
 from servers import Bucket, S3Server
 
@@ -17,6 +18,21 @@ from asyncstream.progress import OnEvent, ignore
 SETTINGS = {"chunk_size": 64 * KiB, "part_size": 5 * MiB, "retry_base_delay": 0.001, "retry_max_delay": 0.001}
 
 Copy = Callable[..., TransferReport]
+FAULT_TABLE = pytest.StashKey[FaultTable]()
+
+
+def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter, config: pytest.Config) -> None:
+    """Print what became of each fault, if any was tested."""
+    if table := config.stash.get(FAULT_TABLE, None):
+        terminalreporter.section("faults")
+        for line in table.lines():
+            terminalreporter.line(line)
+
+
+@pytest.fixture
+def fault_table(pytestconfig: pytest.Config) -> FaultTable:
+    """Where a test writes what became of its fault."""
+    return pytestconfig.stash.setdefault(FAULT_TABLE, FaultTable())
 
 
 @pytest.fixture(params=ENGINES)
@@ -48,7 +64,7 @@ def copy(engine: str, server: S3Server, kept_sessions: dict[Any, TransferSession
 
     def copy(files: Any, on_event: OnEvent = ignore, **settings: Any) -> TransferReport:
         config = TransferConfig(**SETTINGS | settings)
-        which = (engine, server.name, config.max_concurrency)
+        which = (engine, server.name, config.max_concurrency, config.stall_timeout)
         if which not in kept_sessions:
             kept_sessions[which] = TransferSession(engine, endpoint_url=server.endpoint_url)
         return kept_sessions[which].transfer(files, config, on_event)

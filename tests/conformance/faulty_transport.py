@@ -115,8 +115,12 @@ class FaultyTransport:
             return _DoomedStream(self._transport.stream(body.body, length), body.ends_silently)
         return self._transport.stream(body, length)
 
-    async def renew(self) -> None:
-        await self._transport.renew()
+    @property
+    def renewals(self) -> int:
+        return self._transport.renewals
+
+    async def renew(self, renewals: int) -> None:
+        await self._transport.renew(renewals)
 
     async def close(self) -> None:
         await self._transport.close()

@@ -14,7 +14,7 @@ FIELDS = {
     "machine": {"Comment", "StartAt", "States", "ProcessorConfig"},
     "Pass": _COMMON | {"Result", "ResultPath", "Parameters", "OutputPath"},
     "Choice": {"Type", "Choices", "Default"},
-    "rule": {"Variable", "StringEquals", "NumericEquals", "Next"},
+    "rule": {"Variable", "StringEquals", "NumericEquals", "NumericGreaterThan", "Next"},
     "Fail": {"Type", "Error", "Cause"},
     "Succeed": {"Type"},
     "Task": _COMMON | {"Resource", "Parameters", "OutputPath", "Retry"},

@@ -227,7 +227,8 @@ class StepFunctions:
 def _chosen(state: Mapping[str, Any], value: Any) -> str:
     for rule in state["Choices"]:
         found = path(rule["Variable"], value, {})
-        if found == rule.get("StringEquals", rule.get("NumericEquals")):
+        more = "NumericGreaterThan" in rule and found > rule["NumericGreaterThan"]
+        if more or found == rule.get("StringEquals", rule.get("NumericEquals")):
             return str(rule["Next"])
     return str(state["Default"])
 

@@ -8,17 +8,15 @@ from collections.abc import Awaitable, Callable, Iterator
 from http.server import BaseHTTPRequestHandler, HTTPServer
 from typing import Any
 
-import botocore.compat
+import botocore.auth
 import botocore.session
 import pytest
 
 from asyncstream.chunks import BytesBody
 from asyncstream.errors import ConfigError, ConnectionFailed, WrongRegion
-from asyncstream.locations import S3Object
 from asyncstream.ports import Transport
 from asyncstream.s3 import open_transport
 from asyncstream.s3.client import ClientSettings, sdk_options
-from asyncstream.session import TransferSession
 
 TRANSPORTS = ("threads", "asyncio")
 SETTINGS = ClientSettings(None, max_concurrency=3, chunk_size=2**18, stall_timeout=4.0)
@@ -44,13 +42,26 @@ def with_transport(
     return asyncio.run(opened())
 
 
-def test_botocore_with_awscrt_is_refused_with_what_to_do(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(botocore.compat, "HAS_CRT", True)
+@pytest.mark.parametrize("engine", TRANSPORTS)
+def test_bodies_are_signed_without_awscrt_though_botocore_has_it(
+    engine: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """It would copy them into memory, or fail as they cannot be rewound."""
 
-    with pytest.raises(ConfigError, match="Import asyncstream first, or set BOTO_DISABLE_CRT=true"):
-        sdk_options(SETTINGS)
-    with pytest.raises(ConfigError, match="awscrt"):
-        TransferSession("threads").plan([(S3Object("raw", "a"), S3Object("clean", "a"))])
+    class SignsWithCrt:
+        def __init__(self, *_: object) -> None:
+            raise AssertionError("signed with awscrt")
+
+    for version in ("v4", "s3v4"):
+        monkeypatch.setitem(botocore.auth.AUTH_TYPE_MAPS, version, SignsWithCrt)
+    params = {"Bucket": "raw", "Key": "a", "Body": BytesBody(b"x" * 300_000), "ContentLength": 300_000}
+
+    with pytest.raises(ConnectionFailed):  # nobody listens there: it was signed before
+        with_transport(
+            engine,
+            lambda transport: transport.call("PutObject", params, None),
+            ClientSettings("http://127.0.0.1:1", 3, 2**18, 4.0),
+        )
 
 
 @pytest.mark.parametrize("endpoint", ["localhost:9000", "not a url"])

@@ -1,0 +1,367 @@
+"""Every fault of the network and of S3, in every engine: overcome, or failing by its name with nothing left.
+
+A session is used by many tests, as a Lambda environment is by many invocations: each begins with
+connections that the fault before it may have broken. At the end of the run a table tells what became of each.
+"""
+
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Any
+
+import pytest
+from fault_table import MODES
+from servers.base import free_port
+
+from asyncstream import (
+    ConnectionFailed,
+    KiB,
+    MiB,
+    S3Object,
+    S3Prefix,
+    ServiceBusy,
+    SourceChanged,
+    TransferConfig,
+    TransferSession,
+)
+from asyncstream.errors import (
+    ChecksumMismatch,
+    CredentialsExpired,
+    S3Error,
+    SlowDown,
+    UploadGone,
+    WriteConflict,
+)
+from asyncstream.lab.s3.faults import Fault, mix
+from asyncstream.progress import BytesMoved, PartRetried
+
+pytestmark = [
+    pytest.mark.parametrize("server", ["lab"], indirect=True),
+    pytest.mark.timeout(30),  # what hangs is to be told by its name
+]
+
+GET, PUT, PART = ("GetObject",), ("PutObject",), ("UploadPart",)
+CREATE, COMPLETE = ("CreateMultipartUpload",), ("CompleteMultipartUpload",)
+HEAD = ("HeadObject",)
+WRITE = PUT + PART
+EVERY = GET + WRITE + CREATE + COMPLETE
+OF_MODE = {"single PUT": GET + PUT, "multipart": GET + CREATE + PART + COMPLETE}
+SIZE = {"single PUT": 1 * MiB, "multipart": 11 * MiB}  # the latter three parts
+
+STALLING = {"stall_timeout": 0.3}  # the lab S3 stalls for a second
+
+
+@dataclass(frozen=True)
+class Row:
+    """A fault, the operations that each suffer it, and what is to be expected.
+
+    `error` is None where the file is copied. `visible`: the object is there though the file failed.
+    `orphans`: uploads stay that nobody knows of.
+    """
+
+    name: str
+    kind: str
+    operations: Sequence[str]
+    error: type[Exception] | None = None
+    options: Mapping[str, Any] = field(default_factory=dict)
+    settings: Mapping[str, Any] = field(default_factory=dict)
+    visible: bool = False
+    orphans: bool = False
+
+    def faults(self, mode: str, times: list[int] | None) -> list[Fault]:
+        """The rules for one way to copy; none where it sends no such request."""
+        return [
+            Fault(self.kind, operation, times=times, **self.options)
+            for operation in self.operations
+            if operation in OF_MODE[mode]
+        ]
+
+
+def refused(status: int, code: str, **more: Any) -> dict[str, Any]:
+    return {"status": status, "code": code, **more}
+
+
+ONCE = [
+    Row("500 InternalError", "refuse", EVERY, options=refused(500, "InternalError")),
+    Row("503 SlowDown", "refuse", EVERY, options=refused(503, "SlowDown")),
+    Row("429, Retry-After: 1", "refuse", WRITE, options=refused(429, "TooManyRequests", retry_after=1)),
+    Row("400 RequestTimeout", "refuse", EVERY, options=refused(400, "RequestTimeout")),
+    Row("reset before the body", "reset", EVERY),
+    Row("reset in the request body", "reset-body", WRITE),
+    Row("reset in the reply body", "reset-body", GET),
+    Row("reply body truncated", "truncate", GET),
+    Row("stall in the reply body", "stall", GET, settings=STALLING),
+    Row("stall in the upload", "stall", WRITE, settings=STALLING),
+    Row("stall of Complete", "stall", COMPLETE, settings=STALLING),
+    Row("slow body", "slow", GET + WRITE, options={"bytes_per_second": 16e6}),
+    Row("wrong byte in the reply", "wrong-byte", GET),
+    Row("wrong byte in the upload", "wrong-byte", WRITE),
+    Row("error in Complete's 200", "error-in-200", COMPLETE),
+    Row("lost reply of GET", "lost-reply", GET),
+    Row("lost reply of PUT", "lost-reply", PUT),
+    Row("lost reply of UploadPart", "lost-reply", PART),
+    # Only its reply tells an upload's id: the one that it opened stays, until a lifecycle rule drops it.
+    Row("lost reply of Create", "lost-reply", CREATE, orphans=True),
+    Row("lost reply of Complete", "lost-reply", COMPLETE),
+    # Without a checksum nothing tells that what is there is the copy: it is made once more.
+    Row("lost reply of Complete, unverified", "lost-reply", COMPLETE, settings={"verify": "off"}),
+    Row("400 ExpiredToken", "refuse", GET + WRITE, options=refused(400, "ExpiredToken")),
+    Row("404 NoSuchUpload of a part", "refuse", PART, options=refused(404, "NoSuchUpload")),
+    Row("404 NoSuchUpload at Complete", "refuse", COMPLETE, options=refused(404, "NoSuchUpload")),
+    Row("409 conflict of PUT", "refuse", PUT, options=refused(409, "ConditionalRequestConflict")),
+    Row("409 conflict at Complete", "refuse", COMPLETE, options=refused(409, "ConditionalRequestConflict")),
+]
+ALWAYS = [
+    *(
+        Row(f"500 InternalError: {what}", "refuse", which, ServiceBusy, refused(500, "InternalError"))
+        for what, which in {"GET": GET, "write": WRITE, "Create": CREATE, "Complete": COMPLETE}.items()
+    ),
+    Row("503 SlowDown: write", "refuse", WRITE, SlowDown, refused(503, "SlowDown")),
+    # Longer than anybody waits: given up at once.
+    Row("429, Retry-After: 3600", "refuse", WRITE, SlowDown, refused(429, "Busy", retry_after=3600)),
+    Row("400 RequestTimeout: write", "refuse", WRITE, ServiceBusy, refused(400, "RequestTimeout")),
+    *(
+        Row(f"reset before the body: {what}", "reset", which, ConnectionFailed)
+        for what, which in {"GET": GET, "write": WRITE, "Create": CREATE, "Complete": COMPLETE}.items()
+    ),
+    Row("reset in the request body", "reset-body", WRITE, ConnectionFailed),
+    Row("reset in the reply body", "reset-body", GET, ConnectionFailed),
+    Row("reply body truncated", "truncate", GET, ConnectionFailed),
+    Row("stall in the reply body", "stall", GET, ConnectionFailed, settings=STALLING | {"max_attempts": 1}),
+    Row("stall in the upload", "stall", WRITE, ConnectionFailed, settings=STALLING | {"max_attempts": 1}),
+    Row("wrong byte in the reply", "wrong-byte", GET, ChecksumMismatch),
+    Row("wrong byte in the upload", "wrong-byte", WRITE, ChecksumMismatch),
+    *(
+        Row(f"418: {what}", "refuse", which, S3Error, refused(418, "ImATeapot"))
+        for what, which in {"GET": GET, "write": WRITE, "Create": CREATE, "Complete": COMPLETE}.items()
+    ),
+    Row("error in Complete's 200", "error-in-200", COMPLETE, ServiceBusy),
+    Row("lost reply of GET", "lost-reply", GET, ConnectionFailed),
+    # Written, and nobody was told.
+    Row("lost reply of PUT", "lost-reply", PUT, ConnectionFailed, visible=True),
+    Row("lost reply of UploadPart", "lost-reply", PART, ConnectionFailed),
+    Row("lost reply of Create", "lost-reply", CREATE, ConnectionFailed, orphans=True),
+    Row("lost reply of Complete", "lost-reply", COMPLETE, ConnectionFailed, visible=True),
+    Row("400 ExpiredToken: GET", "refuse", GET, CredentialsExpired, refused(400, "ExpiredToken")),
+    Row("400 ExpiredToken: write", "refuse", WRITE, CredentialsExpired, refused(400, "ExpiredToken")),
+    Row("404 NoSuchUpload of a part", "refuse", PART, UploadGone, refused(404, "NoSuchUpload")),
+    Row("404 NoSuchUpload at Complete", "refuse", COMPLETE, UploadGone, refused(404, "NoSuchUpload")),
+    Row("409 conflict of PUT", "refuse", PUT, WriteConflict, refused(409, "ConditionalRequestConflict")),
+    Row(
+        "409 conflict at Complete",
+        "refuse",
+        COMPLETE,
+        WriteConflict,
+        refused(409, "ConditionalRequestConflict"),
+    ),
+]
+
+
+def cells(rows: Sequence[Row]) -> list[Any]:
+    """The ways to copy in which each fault can happen."""
+    return [
+        pytest.param(row, mode, id=f"{row.name}-{mode}")
+        for row in rows
+        for mode in MODES
+        if row.faults(mode, None)
+    ]
+
+
+@pytest.fixture(scope="module")
+def kept_sessions() -> Iterator[dict[Any, TransferSession]]:
+    """This file's own: other tests count requests, and are not to find connections that a fault broke."""
+    sessions: dict[Any, TransferSession] = {}
+    yield sessions
+    for kept in sessions.values():
+        kept.close()
+
+
+@pytest.fixture
+def lab(server):
+    yield server.lab
+    server.lab.set_faults([])
+
+
+class File:
+    """The file of a test: its versions, and what is left of its copy."""
+
+    def __init__(self, lab, bucket, size):
+        self.lab = lab
+        self.bucket = bucket
+        lab.declare(bucket.name, [("in/file", size)])
+        self.versions = [self.stored("in/file")]
+        self.pairs = [(S3Object(bucket.name, "in/file"), S3Object(bucket.name, "copies/file"))]
+
+    def stored(self, key):
+        """Size and checksum of what is stored under a key; None if nothing is."""
+        found = self.lab.checksums(self.bucket.name, key).get(key)
+        return found and (found.size, found.crc64nvme)
+
+    def check(self, result, *, visible, orphans=False):
+        """The copy is one version of the source, whole, or not there; no upload is left."""
+        self.lab.set_faults([])
+        assert self.stored("copies/file") in ([*self.versions, self.stored("in/file")] if visible else [None])
+        assert set(self.bucket.uploads()) == ({"copies/file"} if orphans else set())
+        assert (result.status, result.bytes) == (
+            ("failed", 0) if result.error else ("copied", self.versions[0][0])
+        )
+
+
+@pytest.mark.parametrize(("row", "mode"), cells(ONCE))
+def test_what_goes_wrong_once_is_overcome(copy, lab, bucket, fault_table, engine, row, mode):
+    """Once at each of the operations named, all in one copy."""
+    file = File(lab, bucket, SIZE[mode])
+    lab.set_faults(row.faults(mode, times=[1]))
+    [result] = copy(file.pairs, multipart=mode == "multipart", **row.settings).files
+    fault_table.record(f"{row.name}, once", mode, engine, result.error)
+    assert result.error is None
+    assert set(lab.faults_struck()) == {1}
+    file.check(result, visible=True, orphans=row.orphans)
+
+
+@pytest.mark.parametrize(("row", "mode"), cells(ALWAYS))
+def test_what_goes_on_going_wrong_fails_by_its_name_and_leaves_nothing(
+    copy, lab, bucket, fault_table, engine, row, mode
+):
+    file = File(lab, bucket, SIZE[mode])
+    lab.set_faults(row.faults(mode, times=None))
+    [result] = copy(file.pairs, multipart=mode == "multipart", **row.settings).files
+    fault_table.record(f"{row.name}, always", mode, engine, result.error)
+    assert isinstance(result.error, row.error)
+    assert not getattr(result.error, "__notes__", ())
+    assert all(lab.faults_struck())
+    file.check(result, visible=row.visible, orphans=row.orphans)
+
+
+@pytest.mark.parametrize(("times", "often"), [([1], "once"), (None, "always")], ids=["once", "always"])
+@pytest.mark.parametrize(
+    "row",
+    [
+        # The reply to a HEAD has no body that would name the error.
+        Row("HEAD: 503", "refuse", HEAD, ServiceBusy, refused(503, "SlowDown")),
+        Row("HEAD: reset", "reset", HEAD, ConnectionFailed),
+        Row("HEAD: stall", "stall", HEAD, ConnectionFailed, settings=STALLING | {"max_attempts": 2}),
+        Row("HEAD: lost reply", "lost-reply", HEAD, ConnectionFailed),
+    ],
+    ids=lambda row: row.name,
+)
+def test_the_question_for_a_checksum_is_asked_again_like_any_other(
+    copy, lab, bucket, fault_table, engine, row, times, often
+):
+    """Asked of a file whose size a listing told, and that is read in ranges."""
+    file = File(lab, bucket, SIZE["multipart"])
+    lab.set_faults([Fault(row.kind, "HeadObject", times=times, **row.options)])
+    files = [(S3Prefix(bucket.name, "in/"), S3Prefix(bucket.name, "copies/"))]
+    [result] = copy(files, multipart=True, **row.settings).files
+    fault_table.record(f"{row.name}, {often}", "multipart", engine, result.error)
+    assert isinstance(result.error, row.error) if times is None else result.error is None
+    assert all(lab.faults_struck())
+    file.check(result, visible=result.error is None)
+
+
+@pytest.mark.parametrize("mode", MODES)
+def test_a_source_overwritten_half_way_is_copied_as_it_was_or_not_at_all(
+    copy, lab, bucket, fault_table, engine, mode
+):
+    """A body that is being sent stays what it was; what is asked for after that is refused."""
+    file = File(lab, bucket, SIZE[mode])
+    lab.set_faults([Fault("overwrite-source", "GetObject", times=[1], at=0.1)])
+    [result] = copy(file.pairs, multipart=mode == "multipart", max_concurrency=1).files
+    fault_table.record("source overwritten half-way", mode, engine, result.error)
+    assert lab.faults_struck() == [1]
+    assert file.stored("in/file") not in file.versions
+    expected = {"single PUT": type(None), "multipart": SourceChanged}[mode]
+    assert isinstance(result.error, expected)
+    assert file.stored("copies/file") == (None if result.error else file.versions[0])
+    file.check(result, visible=result.error is None)
+
+
+@pytest.mark.parametrize("mode", MODES)
+def test_a_body_that_broke_is_not_gone_on_with_from_another_version(
+    copy, lab, bucket, fault_table, engine, mode
+):
+    """Overwritten between the two, by as many bytes."""
+    file = File(lab, bucket, SIZE[mode])
+    lab.set_faults([Fault("truncate", "GetObject", times=[1], at=0.1)])
+    overwritten = []
+
+    def overwrite(event):
+        if isinstance(event, PartRetried) and not overwritten:
+            overwritten.append(bucket.put("in/file", bytes(SIZE[mode])))
+
+    [result] = copy(file.pairs, overwrite, multipart=mode == "multipart", max_concurrency=1).files
+    fault_table.record("source overwritten, then its body broke", mode, engine, result.error)
+    assert isinstance(result.error, SourceChanged)
+    assert lab.faults_struck() == [1]
+    file.check(result, visible=False)
+
+
+@pytest.mark.parametrize("mode", MODES)
+def test_connections_lost_while_frozen_are_made_anew(copy, lab, bucket, fault_table, engine, mode):
+    file = File(lab, bucket, SIZE[mode])
+    copy(file.pairs, multipart=mode == "multipart").raise_for_failures()
+    bucket.client.delete_object(Bucket=bucket.name, Key="copies/file")
+    assert lab.cut_connections() > 0
+    [result] = copy(file.pairs, multipart=mode == "multipart", max_attempts=1).files
+    fault_table.record("frozen between two transfers", mode, engine, result.error)
+    assert result.error is None
+    file.check(result, visible=True)
+
+
+@pytest.mark.parametrize("mode", MODES)
+def test_connections_cut_in_mid_transfer_are_made_anew(copy, lab, bucket, fault_table, engine, mode):
+    file = File(lab, bucket, SIZE[mode])
+    cut = []
+
+    def cut_once(event):
+        if isinstance(event, BytesMoved) and not cut:
+            cut.append(True)
+            cut.append(lab.cut_connections())
+
+    [result] = copy(file.pairs, cut_once, multipart=mode == "multipart").files
+    fault_table.record("all connections cut in mid-transfer", mode, engine, result.error)
+    assert cut[1] > 0
+    assert result.error is None
+    file.check(result, visible=True)
+
+
+@pytest.mark.parametrize("mode", MODES)
+def test_an_endpoint_that_refuses_connections_fails_the_file(server, fault_table, engine, mode):
+    config = TransferConfig(retry_base_delay=0.001, multipart=mode == "multipart")
+    with TransferSession(engine, endpoint_url=f"http://127.0.0.1:{free_port()}") as session:
+        [result] = session.transfer([(S3Object("bucket", "in"), S3Object("bucket", "out"))], config).files
+    fault_table.record("connection refused, always", mode, engine, result.error)
+    assert isinstance(result.error, ConnectionFailed)
+    assert result.attempts == config.max_attempts
+
+
+@pytest.mark.parametrize("mode", MODES)
+@pytest.mark.parametrize(("rate", "seed"), [(0.25, 1), (0.25, 2), (0.7, 3), (0.7, 4)])
+def test_many_files_under_many_faults_are_each_copied_whole_or_not_at_all(
+    copy, lab, bucket, engine, mode, rate, seed
+):
+    sizes = [0, 1, 1000, 64 * KiB, 64 * KiB + 1, 1 * MiB, 5 * MiB, 5 * MiB + 1, 6 * MiB, 11 * MiB]
+    lab.declare(bucket.name, [(f"in/{size}", size) for size in sizes])
+    # Without those that take seconds, and without lost replies: those of Create leave uploads.
+    faults = [
+        fault for fault in mix(rate) if fault.kind not in {"stall", "lost-reply"} and not fault.retry_after
+    ]
+    faults += [
+        Fault("lost-reply", operation, rate=rate / 9) for operation in EVERY if operation not in CREATE
+    ]
+    lab.set_faults(faults, seed)
+    files = [(S3Object(bucket.name, f"in/{size}"), S3Object(bucket.name, f"copies/{size}")) for size in sizes]
+    report = copy(files, multipart=mode == "multipart")
+    assert sum(lab.faults_struck()) > 0
+    lab.set_faults([])
+    stored = lab.checksums(bucket.name)
+    for result in report.files:
+        source, copied = stored[result.source.key], stored.get(result.destination.key)
+        assert copied is not None or result.error
+        assert copied is None or (copied.size, copied.crc64nvme) == (source.size, source.crc64nvme)
+    # Aborts fail as well, now and then four times in a row: their errors say so.
+    told = {
+        file.destination.key
+        for file in report.failed
+        if "could not be aborted" in "".join(getattr(file.error, "__notes__", ()))
+    }
+    assert set(bucket.uploads()) <= told

@@ -1,0 +1,275 @@
+"""Bytes are compared with S3's own checksums: of the source as they are read, of the destination as written.
+
+Of a source without any checksum there is nothing to compare what is read with: a byte that is changed on its
+way here goes unnoticed, and so does one of a source that has only a hash (SHA1, SHA256) when it is read in
+several ranges, as a hash does not follow from those of the parts. `read_verified` is then None.
+"""
+
+import pytest
+from faulty_transport import FaultyTransport
+from servers import content
+
+from asyncstream import KiB, MiB, S3Object, TransferConfig
+from asyncstream.errors import ChecksumMismatch
+from asyncstream.lab.s3.faults import Fault
+
+on_the_lab = pytest.mark.parametrize("server", ["lab"], indirect=True)
+
+CRCS = ["CRC64NVME", "CRC32", "CRC32C"]
+HASHES = ["SHA1", "SHA256"]
+SMALL = 1000  # sent as bytes, with its checksum
+MEDIUM = 1 * MiB
+LARGE = 11 * MiB  # three parts, where there are parts
+SIZES = pytest.mark.parametrize(
+    ("size", "multipart"),
+    [(SMALL, False), (MEDIUM, False), (LARGE, True)],
+    ids=["small PUT", "PUT", "multipart"],
+)
+# What is read is compared with the source's checksum.
+COMPARED = pytest.mark.parametrize(
+    ("kind", "size", "multipart"),
+    [
+        *((kind, size, False) for kind in [*CRCS, *HASHES] for size in [SMALL, MEDIUM]),
+        *((kind, LARGE, True) for kind in CRCS),
+    ],
+)
+
+
+@pytest.fixture
+def lab(server):
+    yield server.lab
+    server.lab.set_faults([])
+
+
+@pytest.fixture
+def files(lab, bucket, pairs):
+    """Declares the source, with a checksum of the kind given."""
+
+    def files(size, kind, name="file"):
+        lab.declare(bucket.name, [(name, size)], checksum=kind)
+        return pairs(name)
+
+    return files
+
+
+def is_copied(lab, bucket, name="file"):
+    """Whether the copy is there, and is the source."""
+    lab.set_faults([])
+    stored = lab.checksums(bucket.name)
+    assert bucket.uploads() == []
+    if (copy := stored.get(f"copies/{name}")) is None:
+        return False
+    source = stored[name]
+    assert (copy.size, copy.crc64nvme) == (source.size, source.crc64nvme)
+    return True
+
+
+@on_the_lab
+@SIZES
+@pytest.mark.parametrize("kind", [*CRCS, *HASHES, None])
+def test_a_result_tells_by_which_checksums_it_was_verified(copy, lab, bucket, files, kind, size, multipart):
+    report = copy(files(size, kind), multipart=multipart)
+    report.raise_for_failures()
+    [result] = report.files
+    assert result.read_verified == (None if multipart and kind in HASHES else kind)
+    # One PUT is sent with the source's own; parts, and what has none, with S3's usual.
+    assert result.write_verified == ("CRC64NVME" if multipart or kind is None else kind)
+    assert report.unverified == []
+    assert result.restarted is None
+    assert "HeadObject" not in report.requests
+    assert is_copied(lab, bucket)
+
+
+@on_the_lab
+@COMPARED
+def test_a_byte_changed_on_download_once_is_read_again(copy, lab, bucket, files, kind, size, multipart):
+    files = files(size, kind)
+    lab.set_faults([Fault("wrong-byte", "GetObject", times=[1], at=0.2)])
+    report = copy(files, multipart=multipart)
+    report.raise_for_failures()
+    assert lab.faults_struck() == [1]
+    # Which of the parts was wrong nobody knows: all are read again.
+    assert bool(report.files[0].restarted) == multipart
+    assert report.files[0].attempts == (6 if multipart else 2)
+    assert is_copied(lab, bucket)
+
+
+@on_the_lab
+@COMPARED
+def test_a_byte_changed_on_every_download_fails_before_anything_is_visible(
+    copy, lab, bucket, files, kind, size, multipart
+):
+    files = files(size, kind)
+    lab.set_faults([Fault("wrong-byte", "GetObject", at=0.2)])
+    [result] = copy(files, multipart=multipart).files
+    assert isinstance(result.error, ChecksumMismatch)
+    assert result.read_verified is None
+    assert "visible" not in str(result.error)
+    assert not is_copied(lab, bucket)
+
+
+@on_the_lab
+@SIZES
+@pytest.mark.parametrize("kind", [*CRCS, *HASHES, None])
+@pytest.mark.parametrize("times", [[1], None], ids=["once", "always"])
+def test_a_byte_changed_on_upload_is_caught_before_anything_is_visible(
+    copy, lab, bucket, files, kind, size, multipart, times
+):
+    """Whatever the source's checksum."""
+    files = files(size, kind)
+    faults = [Fault("wrong-byte", operation, times=times) for operation in ("PutObject", "UploadPart")]
+    lab.set_faults(faults)
+    [result] = copy(files, multipart=multipart).files
+    assert sum(lab.faults_struck()) >= 1
+    assert is_copied(lab, bucket) == (times is not None)
+    if times is None:
+        assert isinstance(result.error, ChecksumMismatch)
+        assert "visible" not in str(result.error)
+        assert result.write_verified is None
+    else:
+        assert result.error is None
+        assert result.restarted is None  # that part alone
+        assert result.write_verified is not None
+
+
+@on_the_lab
+@pytest.mark.parametrize("kind", ["CRC32", "SHA256"])
+def test_a_body_gone_on_with_over_another_connection_is_compared_as_a_whole(copy, lab, bucket, files, kind):
+    """The connection breaks, and what then comes over the next has a wrong byte."""
+    files = files(MEDIUM, kind)
+    lab.set_faults([Fault("truncate", "GetObject", times=[1]), Fault("wrong-byte", "GetObject", times=[2])])
+    report = copy(files)
+    report.raise_for_failures()
+    assert lab.faults_struck() == [1, 1]
+    assert report.files[0].attempts == 3
+    assert report.files[0].read_verified == kind
+    assert is_copied(lab, bucket)
+
+
+@on_the_lab
+def test_verified_after_a_byte_changed_on_every_upload_is_said_to_be_visible(copy, lab, bucket, files):
+    files = files(MEDIUM, None)
+    lab.set_faults([Fault("wrong-byte", "PutObject")])
+    [result] = copy(files, verify="after").files
+    lab.set_faults([])
+    assert isinstance(result.error, ChecksumMismatch)
+    assert f"s3://{bucket.name}/copies/file" in str(result.error)
+    assert "It is visible until it is overwritten" in str(result.error)
+    stored = lab.checksums(bucket.name)
+    assert stored["copies/file"].crc64nvme != stored["file"].crc64nvme
+
+
+@on_the_lab
+def test_verified_after_a_byte_changed_on_upload_once_is_overwritten(copy, lab, bucket, files):
+    files = files(MEDIUM, None)
+    lab.set_faults([Fault("wrong-byte", "PutObject", times=[1])])
+    report = copy(files, verify="after")
+    report.raise_for_failures()
+    assert report.files[0].write_verified == "CRC64NVME"
+    assert is_copied(lab, bucket)
+
+
+class RecordingTransport(FaultyTransport):
+    """Remembers what was asked."""
+
+    faults = ()
+    asked: list
+
+    async def call(self, operation, params, region):
+        self.asked.append((operation, {**params, "Body": None}))
+        return await super().call(operation, params, region)
+
+
+@pytest.fixture
+def asked(wrap_transport):
+    RecordingTransport.asked = []
+    wrap_transport(RecordingTransport)
+    return RecordingTransport.asked
+
+
+@on_the_lab
+@SIZES
+def test_unverified_no_question_is_asked_and_no_checksum_sent(
+    new_session, asked, lab, bucket, files, size, multipart
+):
+    config = TransferConfig(verify="off", multipart=multipart, part_size=5 * MiB)
+    report = new_session().transfer(files(size, "CRC64NVME"), config)
+    report.raise_for_failures()
+    assert "HeadObject" not in report.requests
+    assert [name for _, params in asked for name in params if "Checksum" in name] == []
+    assert (report.files[0].read_verified, report.files[0].write_verified) == (None, None)
+    assert is_copied(lab, bucket)
+
+
+@on_the_lab
+@pytest.mark.parametrize(
+    ("size", "verify", "writes"),
+    [
+        (128 * KiB, "before", ["PutObject"]),
+        (128 * KiB + 1, "before", ["CreateMultipartUpload", "UploadPart", "CompleteMultipartUpload"]),
+        (128 * KiB + 1, "after", ["PutObject"]),
+        (128 * KiB + 1, "off", ["PutObject"]),
+    ],
+)
+def test_what_has_no_checksum_to_send_ahead_becomes_visible_by_a_request_of_its_own(
+    new_session, lab, bucket, files, size, verify, writes
+):
+    report = new_session().transfer(files(size, None), TransferConfig(verify=verify))
+    report.raise_for_failures()
+    assert report.requests == dict.fromkeys(["GetObject", *writes], 1)
+    assert report.files[0].read_verified is None
+    assert report.files[0].write_verified == (None if verify == "off" else "CRC64NVME")
+    assert is_copied(lab, bucket)
+
+
+@on_the_lab
+@SIZES
+@pytest.mark.parametrize("kind", ["CRC64NVME", None])
+def test_a_destination_that_knows_no_checksums_gets_its_copy_and_the_result_says_so(
+    new_session, lab, bucket, files, kind, size, multipart
+):
+    """A byte changed on its way there goes unnoticed: nothing but the connection vouches for it."""
+    old = f"{bucket.name}-old"
+    lab.create_bucket(old, keep=False, checksums=False)
+    [(source, _)] = files(size, kind)
+    config = TransferConfig(multipart=multipart, part_size=5 * MiB)
+    report = new_session().transfer([(source, S3Object(old, "copy"))], config)
+    report.raise_for_failures()
+    assert report.unverified == list(report.files)
+    assert report.files[0].read_verified == kind
+    assert lab.checksums(old)["copy"].crc64nvme == lab.checksums(bucket.name)["file"].crc64nvme
+
+
+@on_the_lab
+def test_that_a_destination_verifies_nothing_is_learned_once(new_session, lab, bucket, files):
+    old = f"{bucket.name}-old"
+    lab.create_bucket(old, keep=False, checksums=False)
+    [(source, _)] = files(MEDIUM, None)
+    session = new_session()
+    sent = []
+    for name in ("first", "second"):
+        report = session.transfer([(source, S3Object(old, name))])
+        report.raise_for_failures()
+        sent.append(report.requests)
+    assert sent[0]["CompleteMultipartUpload"] == 1
+    assert sent[1] == {"GetObject": 1, "PutObject": 1}
+
+
+@pytest.mark.parametrize("server", ["moto", "rclone"], indirect=True)
+@pytest.mark.parametrize("multipart", [False, True])
+def test_servers_without_crc64nvme_get_their_copies_and_the_result_says_so(
+    new_session, bucket, pairs, multipart
+):
+    body = content(6 * MiB)
+    bucket.put("file", body)
+    session = new_session()
+    config = TransferConfig(multipart=multipart, part_size=5 * MiB)
+    sent = []
+    for _ in range(2):
+        report = session.transfer(pairs("file"), config)
+        report.raise_for_failures()
+        assert report.unverified == list(report.files)
+        assert bucket.get("copies/file") == body
+        sent.append(report.requests)
+    assert multipart or sent[1] == {"GetObject": 1, "PutObject": 1}
+    assert bucket.uploads() == []
