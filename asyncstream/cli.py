@@ -24,8 +24,8 @@ from asyncstream.session import DEFAULT_ENGINE, TransferSession
 from asyncstream.version import __version__
 
 if TYPE_CHECKING:
-    from asyncstream.parts import Job
     from asyncstream.report.comparison import Comparison
+    from asyncstream.tasks import Job
 
 OK, FAILED, WRONG_INPUT, INTERRUPTED = 0, 1, 2, 130
 

@@ -108,8 +108,16 @@ class TransferConfig(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_f
             msgspec.convert(values, _Checked)
         except msgspec.ValidationError as error:
             name, what = explained(error)
-            raise ConfigError(f"{name}={values[name]!r}: {what}") from None
+            # Keys are among the extra_args: their values are never repeated.
+            shown = name if name == "extra_args" else f"{name}={values[name]!r}"
+            raise ConfigError(f"{shown}: {what}") from None
         extra_args.check(self.extra_args)
+
+    def __repr__(self) -> str:
+        """Every setting, but of the extra_args the names only: keys are among them."""
+        values = {name: getattr(self, name) for name in self.__struct_fields__}
+        values["extra_args"] = sorted(map(str, self.extra_args))
+        return f"TransferConfig({', '.join(f'{name}={value!r}' for name, value in values.items())})"
 
     def override(self, values: Mapping[str, Any]) -> Self:
         """A copy with other values; raises ConfigError as the constructor does, for unknown names too."""

@@ -8,7 +8,8 @@ from collections.abc import Mapping, Sequence
 
 from msgspec import Struct
 
-from asyncstream.checksum import Checksum
+from asyncstream import plan
+from asyncstream.checksum import KINDS, Checksum
 from asyncstream.errors import InputError
 
 
@@ -56,13 +57,27 @@ class Continuation(Struct, frozen=True, kw_only=True):
         """
         if not 0 < self.first <= self.size or (self.step < 1 and self.first < self.size):
             raise InputError(f"continuation: first={self.first}, step={self.step} of {self.size} bytes")
-        lengths = {part.number: part.length for part in self.parts}
-        if len(lengths) < len(self.parts):
+        plan.check_size(self.size)
+        planned = 1 + (-(-(self.size - self.first) // self.step) if self.step else 0)
+        if planned > plan.MAX_PARTS or max(self.first, self.step) > plan.MAX_PART:
+            raise InputError(f"continuation: {planned} parts of {max(self.first, self.step)} bytes")
+        if self.fruitless < 0:
+            raise InputError(f"continuation: fruitless={self.fruitless}")
+        unknown = set(self.digests) - set(KINDS)
+        if unknown:
+            raise InputError(f"continuation: checksums of the kind {min(unknown)!r} are not known")
+        if len({part.number for part in self.parts}) < len(self.parts):
             raise InputError("continuation: a part is named twice")
-        for number, length in lengths.items():
-            start = 0 if number == 1 else self.first + (number - 2) * self.step
-            expected = min(self.first if number == 1 else self.step, self.size - start)
-            if number < 1 or length != expected:
-                raise InputError(f"continuation: part {number} has {length} bytes, not {expected}")
-        if any(set(self.digests) - set(part.checksums) for part in self.parts):
-            raise InputError("continuation: a part lacks a checksum that all parts have")
+        for part in self.parts:
+            self._check_part(part, planned)
+
+    def _check_part(self, part: CompletedPart, planned: int) -> None:
+        number = part.number
+        if not 1 <= number <= planned:
+            raise InputError(f"continuation: part {number} of {planned}")
+        start = 0 if number == 1 else self.first + (number - 2) * self.step
+        expected = min(self.first if number == 1 else self.step, self.size - start)
+        if part.length != expected:
+            raise InputError(f"continuation: part {number} has {part.length} bytes, not {expected}")
+        if set(self.digests) - set(part.checksums):
+            raise InputError(f"continuation: part {number} lacks a checksum that all parts have")

@@ -7,8 +7,8 @@ from msgspec.structs import replace
 from asyncstream.continuation import Continuation
 from asyncstream.errors import InputError, NothingToTransfer
 from asyncstream.locations import S3Object, S3Prefix
-from asyncstream.parts import Job
 from asyncstream.ports import ListedObject
+from asyncstream.tasks import Job
 
 Pair = tuple[S3Object, S3Object] | tuple[S3Prefix, S3Prefix]
 

@@ -1,21 +1,16 @@
-"""What a slot does: the tasks that move one file's bytes. Started by the coordinator in `pipeline.py`.
-
-A task never touches the budget, the order or another file. What it learns it leaves in its
-`FileInProgress` (one writer at a time: a file has a single task until its upload is open) or returns.
-"""
+"""What a slot does: the tasks of `tasks.py`, done. Started by the coordinator in `pipeline.py`."""
 
 import random
 from collections.abc import Awaitable, Callable
 from typing import TypeVar
 
-from msgspec import Struct, field
 from msgspec.structs import replace
 
 from asyncstream import plan, progress
 from asyncstream.checksum import CRC64NVME, Checksum, checkable_in_parts, combined
-from asyncstream.chunks import ChunkBody, Deadline, StopFlag
+from asyncstream.chunks import ChunkBody, Deadline
 from asyncstream.config import TransferConfig
-from asyncstream.continuation import CompletedPart, Continuation
+from asyncstream.continuation import CompletedPart
 from asyncstream.errors import (
     AsyncstreamError,
     Cancelled,
@@ -32,120 +27,25 @@ from asyncstream.ports import (
     Engine,
     MultipartUpload,
     Opened,
-    Span,
     Store,
     Stored,
     Written,
 )
 from asyncstream.retry import Tries, repeat, wait_before_retry
+from asyncstream.tasks import (
+    Begin,
+    Complete,
+    FileInProgress,
+    MovePart,
+    OpenRange,
+    Pause,
+    Task,
+)
 
 T = TypeVar("T")
 
 # Seconds a request may take that must not be cut short by cancellation: creating or aborting an upload.
 SHIELD_SECONDS = 15.0
-
-
-class Job(Struct, frozen=True):
-    """One file to copy. `size` and `etag` are known where a listing told them; `continuation` where an
-    earlier transfer has begun it.
-    """
-
-    source: S3Object
-    destination: S3Object
-    size: int | None = None
-    etag: str | None = None
-    continuation: Continuation | None = None
-
-
-class OpenRange(Struct, frozen=True):
-    """A range being read. `span` is that of its body: from the reply's headers to the last byte."""
-
-    opened: Opened
-    span: Span
-
-    async def read(self) -> bytes | memoryview:
-        """The next bytes; see `ports.ByteStream`."""
-        return await self.opened.stream.read()
-
-    async def close(self) -> None:
-        """Give the connection back."""
-        self.span.end()
-        await self.opened.stream.close()
-
-
-class FileInProgress(Struct, eq=False):
-    """A file between its first request and its last reply.
-
-    `etag` pins every read. `first` is the first range, read by the request that told the file's size
-    and not yet handed on. `upload` is set as soon as S3 has opened it, so that it can be aborted.
-    `checksum` is the source's own, `digests` the kinds that are run over its bytes. `read_verified` and
-    `write_verified` are the kinds by which source and destination agreed with what passed here.
-    `restarted` says why the file was begun once more. `first_length` and `step` are the parts' plan.
-    """
-
-    job: Job
-    index: int
-    started: float
-    stop: StopFlag
-    span: Span
-    size: int | None
-    etag: str | None
-    first: OpenRange | None = None
-    upload: MultipartUpload | None = None
-    checksum: Checksum | None = None
-    digests: frozenset[str] = frozenset()
-    read_verified: str | None = None
-    write_verified: str | None = None
-    restarted: str | None = None
-    skipped: bool = False
-    completed: list[CompletedPart] = field(default_factory=list)
-    moved: int = 0
-    first_length: int = 0
-    step: int = 0
-    planned: int = 1
-    in_flight: int = 0
-    attempts: int = 0
-    error: Exception | None = None
-
-
-class Task(Struct, eq=False):
-    """One task of one file. The counts are read when it has ended.
-
-    `span` is that of the part whose bytes it moves, or of the file. `attempts` counts the GETs it sent,
-    `retries` what it did again, `waited` the seconds it waited before that, `slowed` how often S3 asked for
-    fewer requests, `moved` the bytes told by BytesMoved and not taken back.
-    """
-
-    file: FileInProgress
-    span: Span
-    attempts: int = 0
-    retries: int = 0
-    waited: float = 0.0
-    slowed: int = 0
-    moved: int = 0
-
-
-class Begin(Task):
-    """Open the file's first range; write the object if that is all of it, else open an upload."""
-
-
-class MovePart(Task, kw_only=True):
-    """Move one range into one part."""
-
-    number: int
-    range: ByteRange
-
-
-class Complete(Task):
-    """Make the parts an object."""
-
-
-class Abort(Task):
-    """Drop the upload of a file that failed."""
-
-
-class Pause(Task):
-    """Close what is open of a file that is to be continued; its upload stays."""
 
 
 class PartMover:

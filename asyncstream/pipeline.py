@@ -32,20 +32,10 @@ from asyncstream.errors import (
     SlowDown,
     SourceChanged,
 )
-from asyncstream.parts import (
-    SHIELD_SECONDS,
-    Abort,
-    Begin,
-    Complete,
-    FileInProgress,
-    Job,
-    MovePart,
-    PartMover,
-    Pause,
-    Task,
-)
+from asyncstream.parts import SHIELD_SECONDS, PartMover
 from asyncstream.ports import Engine, Finished, MultipartUpload, Slots, Span
 from asyncstream.results import FileResult, Status
+from asyncstream.tasks import Abort, Begin, Complete, FileInProgress, Job, MovePart, Pause, Task
 
 # A file that no deadline leaves the time for a single part would be taken up for ever.
 MOST_FRUITLESS = 3
@@ -202,10 +192,7 @@ class Coordinator:
     def _settle(self, finished: Finished) -> None:
         task: Task = finished.tag
         file = task.file
-        file.in_flight -= 1
-        file.attempts += task.attempts
-        file.moved += task.moved
-        self._limit.ended(slowed=task.slowed > 0 or isinstance(finished.error, SlowDown))
+        self._count(task, finished)
         goes_on = isinstance(task, Begin) and finished.error is None and finished.result is None
         if not goes_on:
             _end_span(task, finished.error)
@@ -221,13 +208,23 @@ class Coordinator:
         elif file.error is not None:
             self._fail(file, file.error)
         elif isinstance(task, MovePart):
-            file.completed.append(finished.result)
             if len(file.completed) == file.planned:
                 self._ready.appendleft(Complete(file, file.span))
         elif finished.result is None:
             self._plan_parts(task)
         else:
             self._finish_copied(file, etag=finished.result)
+
+    def _count(self, task: Task, finished: Finished) -> None:
+        """What a task that has ended leaves in its file, however it ended."""
+        file = task.file
+        file.in_flight -= 1
+        file.attempts += task.attempts
+        file.moved += task.moved
+        self._limit.ended(slowed=task.slowed > 0 or isinstance(finished.error, SlowDown))
+        if isinstance(task, MovePart) and finished.error is None:
+            # Also of a file whose time is up meanwhile: what is confirmed need not be sent again.
+            file.completed.append(finished.result)
 
     def _plan_parts(self, begun: Task) -> None:
         """The parts of a file whose upload was just opened, its open first range before all else."""
@@ -262,7 +259,7 @@ class Coordinator:
     def _end_or_restart(self, file: FileInProgress) -> None:
         """The end of a file that failed and left nothing, or its second beginning where that may help."""
         error = file.error
-        if self._is_left(file):
+        if self._is_left(file) and file.upload is None:
             self._finish(file, self._result(file, "pending"))
             return
         stale = file.job.continuation is not None and isinstance(error, SourceChanged)

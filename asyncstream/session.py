@@ -23,7 +23,7 @@ from asyncstream.engines import open_engine
 from asyncstream.errors import ConfigError
 from asyncstream.jobs import Pair
 from asyncstream.locations import S3Object, S3Prefix
-from asyncstream.parts import SHIELD_SECONDS, Job, PartMover
+from asyncstream.parts import SHIELD_SECONDS, PartMover
 from asyncstream.pipeline import Coordinator
 from asyncstream.ports import Engine, ListedObject, MultipartUpload, OpenUpload, Span, Transport
 from asyncstream.results import TransferReport
@@ -31,6 +31,7 @@ from asyncstream.retry import repeat
 from asyncstream.s3 import open_transport, requests
 from asyncstream.s3.client import ClientSettings
 from asyncstream.s3.store import Learned, S3Store
+from asyncstream.tasks import Job
 
 DEFAULT_ENGINE = "asyncio"
 Continuations = Mapping[tuple[S3Object, S3Object], Continuation]

@@ -1,21 +1,16 @@
 """Bytes that arrive changed, uploads that are gone, S3 that is busy: what is done again, and how often."""
 
-from collections.abc import Sequence
-
 import pytest
 
 from asyncstream import progress
-from asyncstream.checksum import CRC64NVME, Checksum
+from asyncstream.checksum import CRC64NVME
 from asyncstream.errors import (
     AsyncstreamError,
     ChecksumMismatch,
-    ConnectionFailed,
-    SlowDown,
     UploadGone,
     WriteConflict,
 )
-from asyncstream.locations import S3Object
-from asyncstream.ports import CompletedPart, Engine, MultipartUpload, Stored, Written
+from asyncstream.ports import Engine
 from asyncstream.results import FileResult
 
 from .memory_store import Damage, Failure, MemoryStore, damaged, pause_under
