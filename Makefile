@@ -5,7 +5,7 @@ BIN := .venv/bin
 PINS := pyproject.toml constraints.txt
 PIP := $(BIN)/python -m pip install --quiet --disable-pip-version-check --constraint constraints.txt
 
-.PHONY: compare test test-fast lint format bench ministack schema clean
+.PHONY: compare test test-fast lint format soak bench ministack schema clean
 
 compare: .venv/lab.stamp  ## run the main job: every variant on the same bytes, side by side
 	$(BIN)/asyncstream compare $(ARGS)
@@ -25,6 +25,9 @@ lint: .venv/dev.stamp  ## format, lint, types, direction of imports
 format: .venv/dev.stamp  ## what lint would complain about and can be mended by itself
 	$(BIN)/ruff format .
 	$(BIN)/ruff check --fix .
+
+soak: .venv/dev.stamp  ## thousands of files, one request in twenty going wrong: nothing wrong, lost or left
+	$(BIN)/python -m tests.soak $(ARGS)
 
 bench: .venv/dev.stamp .venv/runtime.stamp  ## CPU, memory and time against peers; see tests/benchmarks/README.md
 	$(BIN)/python -m tests.benchmarks $(ARGS)

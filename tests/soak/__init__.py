@@ -1,0 +1,1 @@
+"""Thousands of copies under faults: `make soak`."""

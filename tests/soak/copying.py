@@ -1,0 +1,45 @@
+"""The process whose memory is measured: copies batch after batch by one engine; started by __main__.py.
+
+Prints one JSON line: how the files ended, which were copied, and the most memory the process ever had.
+"""
+
+from __future__ import annotations
+
+import json
+import sys
+from collections import Counter
+
+from asyncstream import MiB, S3Object, TransferConfig, TransferSession
+from asyncstream.memory import peak_resident
+
+BATCH = 100
+
+
+def main() -> None:
+    """Copy the keys that standard input names, one a line."""
+    engine, destination = sys.argv[1:]
+    keys = sys.stdin.read().split()
+    ended: Counter[str] = Counter()
+    errors: Counter[str] = Counter()
+    copied: list[str] = []
+    config = TransferConfig(
+        max_concurrency=10, multipart=True, part_size=5 * MiB, retry_base_delay=0.01, stall_timeout=2.0
+    )
+    with TransferSession(engine) as session:
+        for first in range(0, len(keys), BATCH):
+            batch = keys[first : first + BATCH]
+            report = session.transfer(
+                [(S3Object("sources", key), S3Object(destination, key)) for key in batch], config
+            )
+            for file in report.files:
+                ended[file.status] += 1
+                if file.status == "copied":
+                    copied.append(file.destination.key)
+                if file.error is not None:
+                    errors[type(file.error).__name__] += 1
+    told = {"ended": ended, "errors": errors, "peak": peak_resident(), "copied": copied}
+    sys.stdout.write(json.dumps(told) + "\n")
+
+
+if __name__ == "__main__":
+    main()
