@@ -7,8 +7,8 @@ import pytest
 from asyncstream.errors import InputError, NothingToTransfer
 from asyncstream.jobs import checked, distinct, of_listing
 from asyncstream.locations import S3Object, S3Prefix
-from asyncstream.parts import Job
 from asyncstream.ports import ListedObject
+from asyncstream.tasks import Job
 
 A, B, C = (S3Object("bucket", key) for key in "abc")
 

@@ -14,9 +14,10 @@ from asyncstream.errors import ServiceBusy
 from asyncstream.lab.xray import XRayReceiver, read_trace
 from asyncstream.lab.xray.reading import all_spans
 from asyncstream.locations import S3Object
-from asyncstream.parts import Job, PartMover
+from asyncstream.parts import PartMover
 from asyncstream.pipeline import Coordinator
 from asyncstream.ports import Body, Engine, MultipartUpload, Written
+from asyncstream.tasks import Job
 from asyncstream.tracing import xray
 from asyncstream.tracing.xray import xray_recorder
 

@@ -100,3 +100,13 @@ class Pretends(MemoryStore):
         self, upload: MultipartUpload, parts: Sequence[CompletedPart], checksum: Checksum | None
     ) -> Written:
         return replace(await super().complete_upload(upload, parts, checksum), checksum=None)
+
+
+def test_what_a_server_never_confirmed_is_not_told_to_be_verified(engine: Engine) -> None:
+    store = Pretends(stored([SIZE]), pause=pause_under(engine.name))
+
+    [result] = Setup().run(jobs_of([SIZE]), store, engine)
+
+    assert_copied(result, store)
+    assert (result.read_verified, result.write_verified) == (None, None)
+    assert (result.restarted, result.attempts, result.parts) == (None, 4, 4)

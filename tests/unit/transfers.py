@@ -1,7 +1,7 @@
 """Transfers over a store in memory: how they are set up, and what must be left of them."""
 
 import time
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from functools import partial
 from typing import Literal
@@ -14,10 +14,11 @@ from asyncstream.checksum import CRC64NVME, Checksum
 from asyncstream.chunks import Deadline
 from asyncstream.config import TransferConfig
 from asyncstream.locations import S3Object
-from asyncstream.parts import Job, PartMover
+from asyncstream.parts import PartMover
 from asyncstream.pipeline import Coordinator
 from asyncstream.ports import Engine, Store
 from asyncstream.results import FileResult
+from asyncstream.tasks import Job
 from asyncstream.tracing.spans import UNTRACED
 
 from .memory_store import SLOT_BYTES, MemoryStore, checksum_of, etag_of
@@ -38,13 +39,15 @@ class Setup:
     deadline: float | None = None
     on_event: progress.OnEvent = progress.ignore
     verify: Verify = "before"
+    pauses: bool = False
+    clock: Callable[[], float] = time.monotonic
 
     def coordinator(self, jobs: Sequence[Job], store: Store, engine: Engine) -> Coordinator:
         config = TransferConfig(
             multipart=self.multipart, max_attempts=ATTEMPTS, retry_base_delay=1e-6, verify=self.verify
         )
         reach = plan.reach(self.part_size, self.multipart, chained=False)
-        deadline = Deadline(self.deadline, time.monotonic)
+        deadline = Deadline(self.deadline, self.clock, pauses=self.pauses)
         return Coordinator(
             jobs,
             PartMover(store, engine, config, reach, deadline, self.on_event),

@@ -1,0 +1,391 @@
+"""What the deadline leaves of a file: whether it is whole, and how another transfer goes on with it."""
+
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any
+
+import msgspec
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from msgspec.structs import replace
+
+from asyncstream import progress
+from asyncstream.checksum import CRC64NVME, Checksum
+from asyncstream.continuation import CompletedPart, Continuation
+from asyncstream.errors import AsyncstreamError, DeadlineExceeded, InputError, SourceChanged, UploadGone
+from asyncstream.jobs import continued
+from asyncstream.locations import S3Object
+from asyncstream.pipeline import MOST_FRUITLESS
+from asyncstream.plan import MAX_OBJECT, ByteRange
+from asyncstream.ports import Body, Engine, MultipartUpload, Opened, Written
+from asyncstream.results import FileResult
+from asyncstream.tasks import Job
+
+from .memory_store import Failure, MemoryStore, checksum_of, etag_of, pause_under
+from .transfers import (
+    SIZE,
+    WHOLE,
+    Setup,
+    assert_copied,
+    assert_nothing_is_left,
+    content,
+    jobs_of,
+    source,
+    stored,
+    target,
+    told,
+)
+
+
+class Ticking(MemoryStore):
+    """Time passes by what is done alone: a second for each part confirmed, and for each GET what is said."""
+
+    def __init__(self, *args: Any, **options: Any) -> None:
+        super().__init__(*args, **options)
+        self.now = 0.0
+        self.seconds_to_open = 0.0
+        self.sent: list[int] = []  # numbers of the parts confirmed
+
+    def clock(self) -> float:
+        return self.now
+
+    async def open(
+        self, source: S3Object, range_: ByteRange | None, etag: str | None, unless: str | None = None
+    ) -> Opened:
+        opened = await super().open(source, range_, etag, unless)
+        self.now += self.seconds_to_open
+        return opened
+
+    async def upload_part(self, upload: MultipartUpload, number: int, body: Body) -> Written:
+        written = await super().upload_part(upload, number, body)
+        self.now += 1
+        self.sent.append(number)
+        return written
+
+
+def in_json(left: Continuation) -> Continuation:
+    return msgspec.json.decode(msgspec.json.encode(left), type=Continuation)
+
+
+def to_go_on_with(results: Sequence[FileResult]) -> list[Job]:
+    """The files left pending, as the next transfer is told of them."""
+    return [
+        Job(left.source, left.destination, continuation=left.continuation and in_json(left.continuation))
+        for left in results
+        if left.status == "pending"
+    ]
+
+
+def run(
+    store: Ticking,
+    engine: Engine,
+    jobs: Sequence[Job],
+    seconds: float | None,
+    on_event: progress.OnEvent = progress.ignore,
+    **setup: Any,
+) -> list[FileResult]:
+    paused = Setup(deadline=seconds, pauses=True, clock=store.clock, on_event=on_event, **setup)
+    results = paused.run(jobs, store, engine)
+    assert store.open_streams == set()
+    assert store.violations == []
+    return results
+
+
+@settings(deadline=None, max_examples=50)
+@given(
+    sizes=st.lists(st.integers(0, 60), min_size=1, max_size=4),
+    slots=st.integers(1, 4),
+    part_size=st.integers(3, 25),
+    seconds=st.floats(0.5, 6),
+    kind=st.sampled_from([None, CRC64NVME, "CRC32", "SHA256"]),
+    listed=st.booleans(),
+)
+def test_whatever_is_left_is_whole_survives_json_and_is_gone_on_with_until_all_is_copied(
+    engine: Engine,
+    sizes: list[int],
+    slots: int,
+    part_size: int,
+    seconds: float,
+    kind: str | None,
+    listed: bool,
+) -> None:
+    kept = {source(n): checksum_of(content(n, size), kind) for n, size in enumerate(sizes)} if kind else None
+    store = Ticking(stored(sizes), pause=pause_under(engine.name), checksums=kept)
+    jobs = jobs_of(sizes, listed=listed)
+    copied: list[FileResult] = []
+    for _ in range(sum(sizes) + 1):
+        results = run(store, engine, jobs, seconds, slots=slots, part_size=part_size)
+        assert {result.status for result in results} <= {"copied", "pending"}
+        left = [result.continuation for result in results if result.continuation is not None]
+        assert [in_json(one) for one in left] == left
+        assert {one.upload_id for one in left} == store.uploads.keys()
+        assert all(one.parts for one in left)
+        copied += [result for result in results if result.status == "copied"]
+        jobs = to_go_on_with(results)
+        if not jobs:
+            break
+
+    assert len(copied) == len(sizes)
+    for number, size in enumerate(sizes):
+        assert store.objects[target(number)] == content(number, size)
+    assert all(result.write_verified == CRC64NVME and result.restarted is None for result in copied)
+    assert_nothing_is_left(store)
+
+
+def test_the_next_transfer_sends_only_the_parts_that_are_missing(engine: Engine) -> None:
+    store = Ticking(stored([SIZE]), pause=pause_under(engine.name), checksums=told())
+    moved: list[int] = []
+
+    def on_event(event: progress.Event) -> None:
+        if isinstance(event, progress.BytesMoved):
+            moved.append(event.bytes)
+
+    [left] = run(store, engine, jobs_of([SIZE]), 1.5, slots=1)
+
+    assert (left.status, left.bytes, left.etag, left.error) == ("pending", 0, None, None)
+    assert left.continuation == Continuation(
+        upload_id="upload-1",
+        etag=etag_of(WHOLE),
+        size=SIZE,
+        first=10,
+        step=10,
+        verified=True,
+        checksum=checksum_of(WHOLE),
+        digests=[CRC64NVME],
+        parts=[part(1, 0, 10), part(2, 10, 10)],
+    )
+    assert target(0) not in store.objects
+    assert store.calls["abort_upload", None] == 0
+
+    [result] = run(store, engine, to_go_on_with([left]), None, on_event, slots=1)
+
+    assert_copied(result, store)
+    assert store.sent == [1, 2, 3, 4]
+    assert (result.parts, result.attempts, store.calls["create_upload", None]) == (4, 2, 1)
+    assert (result.read_verified, result.write_verified) == (CRC64NVME, CRC64NVME)
+    assert moved[0] == 20  # what was there already is told at once
+    assert sum(moved) == SIZE
+
+
+def test_a_file_of_which_all_parts_are_confirmed_only_has_to_be_completed(engine: Engine) -> None:
+    store = Ticking(stored([SIZE]), pause=pause_under(engine.name))
+    [left] = run(store, engine, jobs_of([SIZE]), 3.5, slots=1)
+    assert left.continuation is not None
+    assert len(left.continuation.parts) == 4
+
+    [result] = run(store, engine, to_go_on_with([left]), None)
+
+    assert_copied(result, store)
+    assert (result.attempts, store.calls["open", None], store.calls["complete_upload", None]) == (0, 4, 1)
+
+
+def test_a_file_not_begun_is_left_as_it_was_given(engine: Engine) -> None:
+    store = Ticking(stored([SIZE, SIZE]), pause=pause_under(engine.name))
+    finished: list[FileResult] = []
+
+    def on_event(event: progress.Event) -> None:
+        if isinstance(event, progress.FileFinished):
+            finished.append(event.result)
+
+    begun, other = run(store, engine, jobs_of([SIZE, SIZE]), 0.5, on_event, slots=1)
+
+    assert begun.continuation is not None
+    assert (other.status, other.continuation, other.attempts) == ("pending", None, 0)
+    assert sorted(finished, key=lambda result: result.source.key) == [begun, other]
+
+    given_again = run(store, engine, to_go_on_with([begun, other]), 0.0)
+    assert [left.continuation for left in given_again] == [begun.continuation, None]
+
+
+def test_nothing_is_left_of_a_file_of_which_nothing_was_confirmed(engine: Engine) -> None:
+    store = Ticking(stored([SIZE]), pause=pause_under(engine.name))
+    store.seconds_to_open = 1.0
+
+    [left] = run(store, engine, jobs_of([SIZE]), 0.5)
+
+    assert (left.status, left.continuation, left.error) == ("pending", None, None)
+    assert_nothing_is_left(store)
+
+
+class ConfirmedLate(Ticking):
+    """The time is up for the first part; then the second is confirmed, all of whose bytes had arrived."""
+
+    async def upload_part(self, upload: MultipartUpload, number: int, body: Body) -> Written:
+        parts = self.uploads[upload.upload_id]
+        if number == 1:
+            while 2 not in parts:
+                await self._pause()
+            raise DeadlineExceeded("the time is up")
+        written = await super().upload_part(upload, number, body)
+        for _ in range(20):
+            await self._pause()
+        return written
+
+
+def test_a_part_confirmed_after_the_time_was_up_is_not_sent_again(engine: Engine) -> None:
+    if engine.most_slots == 1:
+        return  # no two parts are in flight
+    store = ConfirmedLate(stored([15]), pause=pause_under(engine.name, 0.001))
+
+    [left] = run(store, engine, jobs_of([15]), 1e6)
+
+    assert store.sent == [2]
+    assert left.continuation is not None
+    assert [confirmed.number for confirmed in left.continuation.parts] == [2]
+
+
+class SlowToCreate(Ticking):
+    async def create_upload(self, target: S3Object, attributes: Mapping[str, Any]) -> MultipartUpload:
+        upload = await super().create_upload(target, attributes)
+        self.now += 1
+        return upload
+
+
+def test_an_upload_of_a_pending_file_that_cannot_be_aborted_is_told(engine: Engine) -> None:
+    failures = [Failure("abort_upload", AsyncstreamError("denied"))]
+    store = SlowToCreate(stored([SIZE]), pause=pause_under(engine.name), failures=failures)
+
+    [left] = run(store, engine, jobs_of([SIZE]), 0.5)
+
+    assert store.uploads.keys() == {"upload-1"}
+    assert left.error is not None
+    assert "upload-1" in left.error.__notes__[0]
+
+
+def test_a_file_taken_up_in_vain_too_often_fails_and_leaves_nothing(engine: Engine) -> None:
+    store = Ticking(stored([SIZE]), pause=pause_under(engine.name))
+    results = run(store, engine, jobs_of([SIZE]), 0.5, slots=1)
+    store.seconds_to_open = 1.0
+    for fruitless in range(1, MOST_FRUITLESS):
+        results = run(store, engine, to_go_on_with(results), 0.5)
+        [left] = results
+        assert left.continuation is not None
+        assert (left.continuation.fruitless, len(left.continuation.parts)) == (fruitless, 1)
+
+    [result] = run(store, engine, to_go_on_with(results), 0.5)
+
+    assert (result.status, result.continuation) == ("failed", None)
+    assert isinstance(result.error, DeadlineExceeded)
+    assert f"no part was confirmed in {MOST_FRUITLESS} transfers in a row" in str(result.error)
+    assert_nothing_is_left(store)
+
+
+def test_a_part_confirmed_in_between_lets_it_be_taken_up_as_often_again(engine: Engine) -> None:
+    store = Ticking(stored([SIZE]), pause=pause_under(engine.name))
+    results = run(store, engine, jobs_of([SIZE]), 0.5, slots=1)
+    counts = []
+    for seconds_to_open in (1.0, 1.0, 0.0, 1.0):
+        store.seconds_to_open = seconds_to_open
+        results = run(store, engine, to_go_on_with(results), 0.5, slots=1)
+        assert results[0].continuation is not None
+        counts.append(results[0].continuation.fruitless)
+
+    assert counts == [1, 2, 0, 1]
+
+
+@pytest.mark.parametrize(
+    ("operation", "error"),
+    [
+        ("open", SourceChanged("overwritten meanwhile")),
+        ("upload_part", UploadGone("a lifecycle rule was quicker", "NoSuchUpload", 404)),
+    ],
+)
+def test_a_continuation_that_is_out_of_date_makes_its_file_begin_anew(
+    engine: Engine, operation: str, error: AsyncstreamError
+) -> None:
+    first = Ticking(stored([SIZE]), pause=pause_under(engine.name))
+    results = run(first, engine, jobs_of([SIZE]), 1.5, slots=1)
+    store = Ticking(
+        stored([SIZE]), pause=pause_under(engine.name), failures=[Failure(operation, error, last=1)]
+    )
+    store.calls["create_upload", None] = 1
+    store.uploads = first.uploads
+    net: list[int] = []
+
+    def on_event(event: progress.Event) -> None:
+        if isinstance(event, progress.BytesMoved):
+            net.append(event.bytes)
+        elif isinstance(event, progress.PartRetried):
+            net.append(-event.bytes)
+
+    [result] = run(store, engine, to_go_on_with(results), None, on_event)
+
+    assert_copied(result, store)
+    assert result.restarted == str(error)
+    assert (store.calls["abort_upload", None], store.calls["create_upload", None]) == (1, 2)
+    assert sum(net) == SIZE
+
+
+# Two parts of ten bytes of thirty-five, and what may be wrong with them.
+def part(number: int, start: int, length: int) -> CompletedPart:
+    sent = WHOLE[start : start + length]
+    return CompletedPart(number, etag_of(sent), length, {CRC64NVME: checksum_of(sent)})
+
+
+FINE: dict[str, Any] = {
+    "upload_id": "upload-1",
+    "etag": etag_of(WHOLE),
+    "size": SIZE,
+    "first": 10,
+    "step": 10,
+    "digests": [CRC64NVME],
+    "parts": [part(1, 0, 10), part(4, 30, 5)],
+}
+
+
+def test_a_continuation_may_have_its_parts_in_any_order_and_checksums_to_spare() -> None:
+    parts = [
+        part(4, 30, 5),
+        replace(part(1, 0, 10), checksums={CRC64NVME: checksum_of(b""), "SHA1": Checksum("SHA1", "")}),
+    ]
+    assert list(Continuation(**FINE | {"parts": parts}).parts) == parts
+
+
+@pytest.mark.parametrize(
+    ("wrong", "message"),
+    [
+        ({"first": 0}, "first=0, step=10 of 35 bytes"),
+        ({"first": SIZE + 1}, "first=36, step=10 of 35 bytes"),
+        ({"size": 0}, "of 0 bytes"),
+        ({"step": 0}, "step=0"),
+        ({"step": -1}, "step=-1"),
+        ({"parts": [part(1, 0, 10), part(1, 0, 10)]}, "a part is named twice"),
+        ({"parts": [part(1, 0, 9)]}, "part 1 has 9 bytes, not 10"),
+        ({"parts": [part(2, 10, 11)]}, "part 2 has 11 bytes, not 10"),
+        ({"parts": [part(4, 30, 10)]}, "part 4 has 10 bytes, not 5"),
+        ({"parts": [part(0, 0, 10)]}, "part 0"),
+        ({"parts": [part(5, 0, 10)]}, "part 5"),
+        ({"parts": [replace(part(5, 0, 0), length=-5)]}, "part 5"),
+        ({"size": 30, "parts": [part(4, 30, 0)]}, "part 4"),
+        ({"first": SIZE, "step": 0, "parts": [part(2, 35, 0)]}, "part 2"),
+        ({"digests": ["MD5"], "parts": []}, "MD5"),
+        ({"fruitless": -1}, "fruitless"),
+        ({"size": MAX_OBJECT + 1, "parts": []}, "limit"),
+        ({"parts": [replace(part(1, 0, 10), checksums={})]}, "lacks a checksum"),
+        ({"digests": [CRC64NVME, "SHA1"]}, "lacks a checksum"),
+    ],
+)
+@pytest.mark.parametrize(
+    "made", [lambda values: Continuation(**values), lambda values: msgspec.convert(values, Continuation)]
+)
+def test_a_continuation_that_is_not_whole_is_refused(
+    made: Callable[[dict[str, Any]], Continuation], wrong: dict[str, Any], message: str
+) -> None:
+    with pytest.raises((InputError, msgspec.ValidationError), match=message):
+        made(FINE | wrong)
+
+
+def test_jobs_are_given_what_is_left_of_them() -> None:
+    jobs = jobs_of([SIZE, SIZE], listed=True)
+    left = Continuation(**FINE)
+
+    assert continued(jobs, {}) is jobs
+    assert continued(jobs, {(source(1), target(1)): left}) == [jobs[0], replace(jobs[1], continuation=left)]
+
+
+@pytest.mark.parametrize("pair", [(source(0), target(1)), (source(2), target(2)), (target(0), source(0))])
+def test_what_is_left_of_a_file_that_is_not_to_be_copied_is_told(pair: tuple[S3Object, S3Object]) -> None:
+    with pytest.raises(InputError, match=f"continuation of {pair[0]} -> {pair[1]}, which is not among"):
+        continued(
+            jobs_of([SIZE, SIZE]), {(source(0), target(0)): Continuation(**FINE), pair: Continuation(**FINE)}
+        )
