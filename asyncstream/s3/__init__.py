@@ -1,5 +1,10 @@
 """S3: pure request building and reply reading, and one store over two transports (boto3, aioboto3)."""
 
+import os
+
+# botocore loads what it needs for signing with awscrt where it finds that: 2 MB that no client of ours uses.
+os.environ.setdefault("BOTO_DISABLE_CRT", "true")
+
 from botocore.exceptions import BotoCoreError
 
 from asyncstream.errors import ConfigError

@@ -28,6 +28,7 @@ class Turnstile:
         self.stream = transport.stream
         self.slot_bytes = transport.slot_bytes
         self.close = transport.close
+        self.renewals = transport.renewals
 
     async def call(self, operation, params, region):
         if operation not in BODY_OPERATIONS:

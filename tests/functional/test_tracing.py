@@ -144,10 +144,12 @@ def test_the_bodys_time_is_that_which_the_server_took_to_serve_it(
         key = str(file.annotations["source"]).removeprefix("s3://source/")
         for part in (span for span in file.children if span.name == "part"):
             start = (int(part.annotations["number"]) - 1) * PART
+            if not start:
+                continue  # read from the reply for the whole file, which is dropped when the part is done
             (body,) = (span for span in part.children if span.name == "body")
             assert body.end is not None
             ratios.append((body.end - body.start) / served[key, f"bytes={start}-{start + PART - 1}"])
-    assert len(ratios) == 8
+    assert len(ratios) == 4
     assert statistics.median(ratios) == pytest.approx(1, abs=0.1), ratios
 
 

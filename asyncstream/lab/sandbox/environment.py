@@ -110,7 +110,8 @@ class Environment:
                 init_seconds=init[0],
                 cpu_seconds=self._cpu_seconds() - before[0],
                 init_cpu_seconds=init[1],
-                peak_bytes=peak_bytes,
+                # The kernel brings VmHWM up to date by batches of pages: a sample may have seen more.
+                peak_bytes=max([peak_bytes, *(sample.bytes for sample in sampler.samples)]),
                 memory=sampler.samples,
                 throttled_seconds=None if throttled is None else throttled - before[1],
             ),
