@@ -120,9 +120,11 @@ class AnyOrder(RuleBasedStateMachine):
         if result.status == "copied":
             assert self.bucket.get("copy") in self.versions
 
-    @precondition(lambda self: self.left)
     @rule()
     def lose_the_upload_that_was_left(self) -> None:
+        # No precondition: what is left depends on how threads take turns, which rules are drawn must not.
+        if not self.left:
+            return
         self.bucket.client.abort_multipart_upload(
             Bucket=self.bucket.name, Key="copy", UploadId=self.left[self.pair].upload_id
         )
