@@ -179,8 +179,6 @@ def test_stall_takes_its_time_and_then_goes_on(lab, client, method):
 
 @pytest.mark.parametrize("method", ["GET", "PUT"])
 def test_stall_ends_when_the_client_goes(lab, client, method):
-    if method == "PUT" and lab.ca_bundle:
-        pytest.skip("an upload over TLS that is broken off is now and then noticed late: not yet understood")
     client.ask("PUT", "k", BODY)
     lab.reset_stats()
     with struck(lab, Fault("stall", seconds=3600)):
@@ -189,7 +187,9 @@ def test_stall_ends_when_the_client_goes(lab, client, method):
         else:
             client.connection.putrequest("PUT", f"/{client.bucket}/k")
             client.connection.putheader("Content-Length", str(SIZE))
-            client.connection.endheaders(BODY[: SIZE * 9 // 10])
+            # Half is read before the stall. With more behind it than the window takes, the client's end would
+            # wait on its side until the server reads again.
+            client.connection.endheaders(BODY[: SIZE * 6 // 10])
             deadline = time.monotonic() + 5
             while lab.faults_struck() == [0] and time.monotonic() < deadline:
                 time.sleep(0.01)

@@ -59,7 +59,7 @@ class _Site:
     connected: socket.socket
 
     def wait(self, seconds: float) -> None:
-        """Wait, but not for a client that has gone."""
+        """Wait, but not for a client that has gone, unless its end is held up behind a full window."""
         waiting = select.poll()
         waiting.register(self.connected.fileno(), select.POLLRDHUP)  # seen even behind bytes nobody has read
         if waiting.poll(seconds * 1000):
