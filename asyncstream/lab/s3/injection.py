@@ -278,33 +278,32 @@ class OpenConnections:
     """The sockets over which S3 was asked, so that all of them can be cut at once; for server.py."""
 
     def __init__(self) -> None:
-        self._lock = threading.Lock()
+        self._changed = threading.Condition()
         self._open: set[socket.socket] = set()
 
     def add(self, connected: socket.socket) -> None:
         """Take note of a socket."""
-        with self._lock:
+        with self._changed:
             self._open.add(connected)
 
     def close(self, connected: socket.socket) -> None:
         """Close a socket, noted or not."""
-        with self._lock:  # a descriptor that is closed may be another connection's a moment later
+        with self._changed:  # a descriptor that is closed may be another connection's a moment later
             self._open.discard(connected)
             connected.close()
+            self._changed.notify_all()
 
     def cut(self) -> int:
         """Have every connection reset by the thread that serves it; return how many there were."""
-        with self._lock:
+        with self._changed:
             cut = set(self._open)
         # SHUT_RD tells the client nothing and ends every wait for it: the close is the first it notices.
         # A thread that sends to a client which does not read notices only the second.
         for how in (socket.SHUT_RD, socket.SHUT_RDWR):
-            with self._lock:
+            with self._changed:
                 for connected in cut & self._open:
                     reset_on_close(connected)
                     with suppress(OSError):  # the client was faster
                         socket.socket.shutdown(connected, how)  # SSLSocket's own is not for other threads
-            deadline = time.monotonic() + CUT_SECONDS
-            while cut & self._open and time.monotonic() < deadline:
-                time.sleep(0.002)
+                self._changed.wait_for(lambda: not cut & self._open, CUT_SECONDS)
         return len(cut)
