@@ -4,7 +4,6 @@ from collections import Counter
 
 import msgspec
 import pytest
-from servers import LabServer
 
 from asyncstream import MiB, S3Object, TransferConfig, TransferSession
 from asyncstream.continuation import Continuation
@@ -15,14 +14,9 @@ PAIR = (S3Object("sources", "file"), S3Object("copies", "file"))
 
 
 @pytest.fixture
-def server(credentials, tmp_path):
-    """A lab S3 of the test's own, slow enough for several transfers of two seconds."""
-    server = LabServer(model="60/220/5")
-    server.start(tmp_path)
-    server.lab.create_bucket("sources", keep=True)
-    server.lab.create_bucket("copies", keep=False)
-    yield server
-    server.stop()
+def server(lab_of):
+    """Slow enough for several transfers of two seconds."""
+    return lab_of("60/220/5", keep=False)
 
 
 def chain(server, sessions, seconds, between=lambda _: None, **settings):

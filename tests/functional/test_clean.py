@@ -8,7 +8,6 @@ from collections import Counter
 from pathlib import Path
 
 import pytest
-from servers import LabServer
 from servers.base import wait_until
 
 from asyncstream import MiB
@@ -20,14 +19,9 @@ LARGE = [f"in/b-large-{number}" for number in range(2)]
 
 
 @pytest.fixture
-def server(credentials, tmp_path):
-    """A lab S3 of the test's own."""
-    server = LabServer(model="40/80/2")
-    server.start(tmp_path)
-    server.lab.create_bucket("sources", keep=True)
-    server.lab.create_bucket("copies", keep=True)
-    yield server
-    server.stop()
+def server(lab_of):
+    """Slow enough for a process to be killed in mid-transfer."""
+    return lab_of("40/80/2")
 
 
 def uploads(server):

@@ -222,9 +222,9 @@ class ConfirmedLate(Ticking):
         return written
 
 
+@pytest.mark.parametrize("engine", ["threads", "asyncio"], indirect=True)
 def test_a_part_confirmed_after_the_time_was_up_is_not_sent_again(engine: Engine) -> None:
-    if engine.most_slots == 1:
-        return  # no two parts are in flight
+    """By the engines that have two parts in flight."""
     store = ConfirmedLate(stored([15]), pause=pause_under(engine.name, 0.001))
 
     [left] = run(store, engine, jobs_of([15]), 1e6)
