@@ -88,7 +88,7 @@ def copy(options: argparse.Namespace) -> int:
             "of what it received"
         )
     _say(_summary(report))
-    return FAILED if report.failed else OK
+    return FAILED if report.failed or report.pending else OK
 
 
 def clean(options: argparse.Namespace) -> int:
@@ -315,7 +315,11 @@ def _transfer(session: TransferSession, pair: Pair, config: TransferConfig) -> T
 def _summary(report: TransferReport) -> str:
     copied = len(report.copied)
     rate = rounded(report.bytes / report.seconds) if report.seconds else "0 B"
-    others = [("there already", report.skipped), ("failed", report.failed)]
+    others = [
+        ("there already", report.skipped),
+        ("left at the deadline", report.pending),
+        ("failed", report.failed),
+    ]
     more = "".join(f", {len(files):,} {what}" for what, files in others if files)
     return (
         f"{copied:,} of {len(report.files):,} files copied{more}: {rounded(report.bytes)} in "

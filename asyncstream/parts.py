@@ -27,6 +27,7 @@ from asyncstream.ports import (
     Engine,
     MultipartUpload,
     Opened,
+    Origin,
     Store,
     Stored,
     Written,
@@ -105,7 +106,9 @@ class PartMover:
             return await self._put(task, opened)
 
         async def create() -> None:
-            file.upload = await self._store.create_upload(file.job.destination, opened.attributes)
+            file.upload = await self._store.create_upload(
+                file.job.destination, opened.attributes, self._origin(opened)
+            )
 
         with file.span.child("create"):
             # Shielded: an upload whose id is never learned can never be aborted.
@@ -116,6 +119,10 @@ class PartMover:
         """What is stored under the destination."""
         with task.file.span.child("HEAD"):
             return await self._repeat(task, lambda: self._store.find(task.file.job.destination))
+
+    def _origin(self, opened: Opened) -> Origin | None:
+        """What a copy keeps of its source, for the next transfer to see that it need not be made again."""
+        return Origin(opened.size, opened.etag) if self._config.if_exists == "skip" else None
 
     def _skip(self, file: FileInProgress, there: Stored) -> str:
         file.skipped = True
@@ -212,10 +219,11 @@ class PartMover:
     async def _put(self, task: Begin, opened: Opened) -> str:
         file = task.file
         target, kept, checksum = file.job.destination, opened.attributes, file.checksum
+        origin = self._origin(opened)
 
         async def put(body: Body) -> Written:
             try:
-                return await self._store.put(target, body, kept, checksum)
+                return await self._store.put(target, body, kept, checksum, origin)
             except DestinationExists as error:
                 # After a reply that was lost it may be what was written then.
                 if not task.retries or checksum is None:

@@ -249,6 +249,8 @@ class Coordinator:
             self._ready = deque(task for task in self._ready if task.file is not file)
         if file.in_flight:
             return
+        if self._ran_out_of_time(file) and not self._is_left(file):
+            file.error = _in_vain(file)
         if self._is_left(file) and file.upload is not None and file.completed:
             self._ready.appendleft(Pause(file, file.span))
         elif file.upload is not None or file.first is not None:
@@ -267,32 +269,33 @@ class Coordinator:
         if hopeless or file.restarted is not None or file.upload is not None or self._stop:
             self._finish_failed(file)
             return
-        again = FileInProgress(
-            file.job, file.index, file.started, StopFlag(self._stop), file.span, file.job.size, file.job.etag
-        )
         assert error is not None  # noqa: S101 - or it would have ended
         self._on_event(
             progress.PartRetried(file.job.source, file.job.destination, file.moved, file.attempts, error)
         )
-        again.attempts = file.attempts
-        again.restarted = str(error)
-        # Begun anew: from here on it is a file like any other.
-        again.job = replace(file.job, continuation=None)
+        # Without a continuation: from here on it is a file like any other.
+        job = replace(file.job, continuation=None)
+        again = FileInProgress(
+            job,
+            file.index,
+            file.started,
+            StopFlag(self._stop),
+            file.span,
+            job.size,
+            job.etag,
+            attempts=file.attempts,
+            restarted=str(error),
+        )
         self._begun.discard(file)
         self._begun.add(again)
         self._ready.appendleft(Begin(again, again.span.branch("part", number=1)))
 
     def _is_left(self, file: FileInProgress) -> bool:
         """Whether the file ends here because a next transfer is to go on with it."""
-        if not self._deadline.pauses or not isinstance(file.error, DeadlineExceeded):
-            return False
-        if _fruitless(file) < MOST_FRUITLESS:
-            return True
-        file.error = DeadlineExceeded(
-            f"{file.job.source}: no part was confirmed in {MOST_FRUITLESS} transfers in a row, each stopped "
-            f"by its deadline: give them more time, or lower part_size ({file.step} bytes) or max_concurrency"
-        )
-        return False
+        return self._ran_out_of_time(file) and _fruitless(file) < MOST_FRUITLESS
+
+    def _ran_out_of_time(self, file: FileInProgress) -> bool:
+        return self._deadline.pauses and isinstance(file.error, DeadlineExceeded)
 
     def _continuation(self, file: FileInProgress) -> Continuation:
         upload, size, etag = file.upload, file.size, file.etag
@@ -373,6 +376,13 @@ def _fruitless(file: FileInProgress) -> int:
     """Transfers in a row, this one included, that have confirmed nothing of a file they had taken up."""
     before = file.job.continuation
     return before.fruitless + 1 if before is not None and len(before.parts) == len(file.completed) else 0
+
+
+def _in_vain(file: FileInProgress) -> DeadlineExceeded:
+    return DeadlineExceeded(
+        f"{file.job.source}: no part was confirmed in {MOST_FRUITLESS} transfers in a row, each stopped by "
+        f"its deadline: give them more time, or lower part_size ({file.step} bytes) or max_concurrency"
+    )
 
 
 def _end_span(task: Task, error: BaseException | None) -> None:

@@ -82,20 +82,14 @@ def first_range(size: int | None, reach: int) -> ByteRange | None:
     return ByteRange(0, reach)
 
 
-def split(size: int, reach: int) -> list[ByteRange]:
-    """Every byte of a file once, in order, in as few ranges of at most `reach` bytes as S3 allows.
+def rest(size: int, done: int, reach: int) -> list[ByteRange]:
+    """The ranges that follow a first one of `done` bytes, which need not be as long as they are.
 
-    One range means a single PUT. Ranges grow with the file so that 10,000 suffice.
+    In order, as few of at most `reach` bytes as S3 allows: they grow with the file so that 10,000 suffice.
 
     Raises:
         InputError: the file is larger than S3 takes.
     """
-    first = ByteRange(0, min(size, reach))
-    return [first, *rest(size, first.stop, reach)]
-
-
-def rest(size: int, done: int, reach: int) -> list[ByteRange]:
-    """The ranges that follow a first one of `done` bytes, which need not be as long as they are."""
     check_size(size)
     # Nine thousand nine hundred and ninety-nine: the first range is a part of its own.
     step = max(reach, -(-(size - done) // (MAX_PARTS - 1)))

@@ -147,12 +147,22 @@ class Store(Protocol):
         """Whether the bucket's server checks uploads by CRC64NVME: yes, until a reply has shown otherwise."""
 
     async def put(
-        self, target: S3Object, body: Body, attributes: Mapping[str, Any], checksum: Checksum | None
+        self,
+        target: S3Object,
+        body: Body,
+        attributes: Mapping[str, Any],
+        checksum: Checksum | None,
+        origin: Origin | None = None,
     ) -> Written:
-        """Write an object with one request; S3 refuses a body that has not the checksum given."""
+        """Write an object with one request; S3 refuses a body that has not the checksum given.
 
-    async def create_upload(self, target: S3Object, attributes: Mapping[str, Any]) -> MultipartUpload:
-        """Open a multipart upload."""
+        `origin` is kept with it, for `find` to tell.
+        """
+
+    async def create_upload(
+        self, target: S3Object, attributes: Mapping[str, Any], origin: Origin | None = None
+    ) -> MultipartUpload:
+        """Open a multipart upload of an object that `origin` is kept with."""
 
     async def upload_part(self, upload: MultipartUpload, number: int, body: Body) -> Written:
         """Write one part; numbers count from 1."""

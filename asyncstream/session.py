@@ -228,6 +228,17 @@ class _Clients:
         self.resident = self.resident or memory.resident()
         return self._transport
 
+    async def store(self, config: TransferConfig) -> S3Store:
+        """A store over that transport, for one transfer."""
+        return S3Store(
+            await self.transport(config),
+            config.chunk_size,
+            config.extra_args,
+            self.learned,
+            verify=config.verify != "off",
+            create_only=config.if_exists == "fail",
+        )
+
     async def close(self) -> None:
         """Close the connections."""
         transport, self._transport = self._transport, None
@@ -262,17 +273,9 @@ async def _traced_transfer(
     started = time.monotonic()
     deadline = Deadline(config.deadline, time.monotonic, pauses=config.at_deadline == "pending")
     engine = clients.engine
-    transport = await clients.transport(config)
+    store = await clients.store(config)
     limit = memory_limit_or_default(config, memory.lambda_memory(), clients.resident)
-    slots = slots_within(limit, transport.slot_bytes, min(config.max_concurrency, engine.most_slots))
-    store = S3Store(
-        transport,
-        config.chunk_size,
-        config.extra_args,
-        clients.learned,
-        verify=config.verify != "off",
-        if_exists=config.if_exists,
-    )
+    slots = slots_within(limit, store.slot_bytes, min(config.max_concurrency, engine.most_slots))
     with span.child("plan"):
         listed = await _jobs(pairs, store, engine, config, deadline)
         work = jobs.continued(listed, continuations)
@@ -293,7 +296,7 @@ async def _traced_transfer(
         engine,
         slots=slots,
         budget=MemoryBudget(limit),
-        slot_bytes=transport.slot_bytes,
+        slot_bytes=store.slot_bytes,
         later_ranges=later_ranges,
         on_event=on_event,
         span=span,
@@ -306,9 +309,10 @@ async def _traced_transfer(
 async def _write(
     clients: _Clients, target: S3Object, content: bytes, content_type: str, config: TransferConfig
 ) -> str:
-    transport = await clients.transport(config)
-    extra = requests.report_args(config.extra_args)
-    store = S3Store(transport, config.chunk_size, extra, clients.learned)
+    # A report is of this run: an earlier one under its name gives way.
+    store = await clients.store(
+        config.override({"extra_args": requests.report_args(config.extra_args), "if_exists": "overwrite"})
+    )
     written = await repeat(
         lambda: store.put(target, BytesBody(content), {"ContentType": content_type}, None),
         config.retry_policy,
@@ -320,7 +324,7 @@ async def _write(
 
 async def _stale_uploads(clients: _Clients, prefix: S3Prefix, before: datetime) -> list[OpenUpload]:
     config = TransferConfig()
-    store = S3Store(await clients.transport(config), config.chunk_size, {}, clients.learned)
+    store = await clients.store(config)
     found: list[OpenUpload] = []
     after = None
     while True:
@@ -337,7 +341,7 @@ async def _stale_uploads(clients: _Clients, prefix: S3Prefix, before: datetime) 
 
 async def _abort(clients: _Clients, uploads: list[OpenUpload]) -> None:
     config = TransferConfig()
-    store = S3Store(await clients.transport(config), config.chunk_size, {}, clients.learned)
+    store = await clients.store(config)
     for upload in uploads:
         await repeat(
             partial(store.abort_upload, MultipartUpload(upload.target, upload.upload_id)),
@@ -349,8 +353,7 @@ async def _abort(clients: _Clients, uploads: list[OpenUpload]) -> None:
 
 async def _plan(clients: _Clients, files: Iterable[Pair], config: TransferConfig) -> list[Job]:
     pairs = jobs.checked(files)
-    transport = await clients.transport(config)
-    store = S3Store(transport, config.chunk_size, config.extra_args, clients.learned)
+    store = await clients.store(config)
     deadline = Deadline(config.deadline, time.monotonic)
     return await _jobs(pairs, store, clients.engine, config, deadline)
 

@@ -7,7 +7,7 @@ from asyncstream.checksum import CRC64NVME, Checksum
 from asyncstream.continuation import CompletedPart
 from asyncstream.locations import S3Object, S3Prefix
 from asyncstream.plan import ByteRange
-from asyncstream.ports import MultipartUpload
+from asyncstream.ports import MultipartUpload, Origin
 
 Params = dict[str, Any]
 # Where a listing of uploads goes on: after this key, and this upload of it.
@@ -97,7 +97,7 @@ def of_checksum(checksum: Checksum | None) -> Params:
 
 
 def new_object(
-    target: S3Object, kept: Mapping[str, Any], origin: str | None, extra: Mapping[str, Any]
+    target: S3Object, kept: Mapping[str, Any], origin: Origin | None, extra: Mapping[str, Any]
 ) -> Params:
     """PutObject or CreateMultipartUpload: what is kept of the source, overridden by the user's settings.
 
@@ -107,7 +107,7 @@ def new_object(
     params = {"Bucket": target.bucket, "Key": target.key} | dict(kept) | wanted
     if origin is None:
         return params
-    metadata = {**params.get("Metadata", {}), ORIGIN: origin}
+    metadata = {**params.get("Metadata", {}), ORIGIN: f"{origin.size} {origin.etag}"}
     if sum(len(name.encode()) + len(text.encode()) for name, text in metadata.items()) <= MAX_METADATA:
         params["Metadata"] = metadata
     return params

@@ -2,6 +2,7 @@
 
 from collections import Counter
 from collections.abc import Mapping, Sequence
+from contextlib import suppress
 from typing import Any
 
 from msgspec import Struct, field
@@ -15,6 +16,7 @@ from asyncstream.errors import (
     NotModified,
     S3Error,
     SourceNotFound,
+    UploadGone,
     WrongRegion,
 )
 from asyncstream.locations import S3Object, S3Prefix
@@ -25,6 +27,7 @@ from asyncstream.ports import (
     MultipartUpload,
     Opened,
     OpenUpload,
+    Origin,
     Stored,
     Transport,
     Written,
@@ -38,10 +41,6 @@ SMALL_BODY = 128 * KiB
 
 # What a server that knows no CRC64NVME says to an upload that asks for it, unless it says nothing.
 _UNKNOWN = frozenset({"InvalidArgument", "InvalidRequest", "NotImplemented"})
-
-
-# Among the attributes of a source, for the copy to keep; no parameter of S3's.
-_ORIGIN = "Origin"
 
 
 class Learned(Struct):
@@ -60,7 +59,7 @@ class S3Store:
         extra_args: the user's settings for the destination.
         learned: what was learned of the buckets so far; shared by the transfers of a session.
         verify: whether checksums are asked for.
-        if_exists: see `TransferConfig`.
+        create_only: whether objects that are there are left as they are.
     """
 
     def __init__(
@@ -71,15 +70,14 @@ class S3Store:
         learned: Learned,
         *,
         verify: bool = True,
-        if_exists: str = "overwrite",
+        create_only: bool = False,
     ) -> None:
         self._transport = transport
         self._chunk_size = chunk_size
         self._extra = extra_args
         self._learned = learned
         self._verify = verify
-        self._create_only = {"IfNoneMatch": "*"} if if_exists == "fail" else {}
-        self._keeps_origin = if_exists == "skip"
+        self._create_only = {"IfNoneMatch": "*"} if create_only else {}
         # Appending is atomic where several threads send; a counter's += is not.
         self._sent: list[str] = []
 
@@ -116,7 +114,7 @@ class S3Store:
             size,
             pinned,
             found,
-            replies.attributes(reply) | ({_ORIGIN: f"{size} {pinned}"} if self._keeps_origin else {}),
+            replies.attributes(reply),
             stream,
             range_asked=range_ is not None,
             checksum=replies.checksum(reply) if range_ is None else None,
@@ -150,19 +148,27 @@ class S3Store:
         return bucket not in self._learned.unverified
 
     async def put(
-        self, target: S3Object, body: Body, attributes: Mapping[str, Any], checksum: Checksum | None
+        self,
+        target: S3Object,
+        body: Body,
+        attributes: Mapping[str, Any],
+        checksum: Checksum | None,
+        origin: Origin | None = None,
     ) -> Written:
         """Write an object with one request; S3 refuses a body that has not the checksum given."""
-        params = self._new_object(target, attributes) | requests.of_checksum(checksum) | self._create_only
+        params = requests.new_object(target, attributes, origin, self._extra)
+        params |= requests.of_checksum(checksum) | self._create_only
         try:
             return await self._send("PutObject", params, body)
         except S3Error as error:
             self._check_absent(target, error)
             raise
 
-    async def create_upload(self, target: S3Object, attributes: Mapping[str, Any]) -> MultipartUpload:
+    async def create_upload(
+        self, target: S3Object, attributes: Mapping[str, Any], origin: Origin | None = None
+    ) -> MultipartUpload:
         """Open a multipart upload, of the kind that S3 verifies as a whole where that is to be had."""
-        params = self._new_object(target, attributes)
+        params = requests.new_object(target, attributes, origin, self._extra)
         if not self._verify or not self.verifies(target.bucket):
             reply = await self._call("CreateMultipartUpload", params)
             return MultipartUpload(target, reply["UploadId"])
@@ -199,11 +205,8 @@ class S3Store:
 
     async def abort_upload(self, upload: MultipartUpload) -> None:
         """Drop the upload and its parts. No part of it may be in flight."""
-        try:
+        with suppress(UploadGone):  # that is what was wanted
             await self._call("AbortMultipartUpload", requests.abort_upload(upload, self._extra))
-        except S3Error as error:
-            if error.code != "NoSuchUpload":  # gone already: that is what was wanted
-                raise
 
     async def list_page(self, prefix: S3Prefix, token: str | None) -> tuple[list[ListedObject], str | None]:
         """Up to 1,000 objects, and what to ask the next page with (None: there is none)."""
@@ -216,10 +219,6 @@ class S3Store:
         """Up to 1,000 uploads that are neither completed nor aborted, and where the next page begins."""
         reply = await self._call("ListMultipartUploads", requests.list_uploads(prefix, after, self._extra))
         return replies.uploads(reply)
-
-    def _new_object(self, target: S3Object, attributes: Mapping[str, Any]) -> Params:
-        kept = {name: value for name, value in attributes.items() if name != _ORIGIN}
-        return requests.new_object(target, kept, attributes.get(_ORIGIN), self._extra)
 
     def _check_absent(self, target: S3Object, error: S3Error) -> None:
         """Raise DestinationExists if that is what a refusal means."""

@@ -19,7 +19,16 @@ from asyncstream.checksum import CRC64NVME, Checksum, Digests
 from asyncstream.errors import ChecksumMismatch, NotModified, S3Error, SourceNotFound, UploadGone
 from asyncstream.locations import S3Object, S3Prefix
 from asyncstream.plan import ByteRange
-from asyncstream.ports import Body, CompletedPart, ListedObject, MultipartUpload, Opened, Stored, Written
+from asyncstream.ports import (
+    Body,
+    CompletedPart,
+    ListedObject,
+    MultipartUpload,
+    Opened,
+    Origin,
+    Stored,
+    Written,
+)
 
 SLOT_BYTES = 1000
 
@@ -198,7 +207,12 @@ class MemoryStore:
         return self._verified
 
     async def put(
-        self, target: S3Object, body: Body, attributes: Mapping[str, Any], checksum: Checksum | None
+        self,
+        target: S3Object,
+        body: Body,
+        attributes: Mapping[str, Any],
+        checksum: Checksum | None,
+        origin: Origin | None = None,
     ) -> Written:
         async with self._operation("put", target.key):
             content, was_damaged = await self._arrived(body, "put", target.key)
@@ -209,7 +223,9 @@ class MemoryStore:
                 self.replaceable.add(target)
             return Written(etag, self._told(content))
 
-    async def create_upload(self, target: S3Object, attributes: Mapping[str, Any]) -> MultipartUpload:
+    async def create_upload(
+        self, target: S3Object, attributes: Mapping[str, Any], origin: Origin | None = None
+    ) -> MultipartUpload:
         async with self._operation("create_upload", target.key):
             upload_id = f"upload-{self.calls['create_upload', None]}"
             self.uploads[upload_id] = {}

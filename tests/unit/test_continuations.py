@@ -17,7 +17,7 @@ from asyncstream.jobs import continued
 from asyncstream.locations import S3Object
 from asyncstream.pipeline import MOST_FRUITLESS
 from asyncstream.plan import MAX_OBJECT, ByteRange
-from asyncstream.ports import Body, Engine, MultipartUpload, Opened, Written
+from asyncstream.ports import Body, Engine, MultipartUpload, Opened, Origin, Written
 from asyncstream.results import FileResult
 from asyncstream.tasks import Job
 
@@ -235,7 +235,9 @@ def test_a_part_confirmed_after_the_time_was_up_is_not_sent_again(engine: Engine
 
 
 class SlowToCreate(Ticking):
-    async def create_upload(self, target: S3Object, attributes: Mapping[str, Any]) -> MultipartUpload:
+    async def create_upload(
+        self, target: S3Object, attributes: Mapping[str, Any], origin: Origin | None = None
+    ) -> MultipartUpload:
         upload = await super().create_upload(target, attributes)
         self.now += 1
         return upload
