@@ -7,6 +7,7 @@ import json
 import re
 import traceback
 import uuid
+from collections import Counter
 from collections.abc import Iterator
 from importlib import import_module
 from pathlib import Path
@@ -20,7 +21,7 @@ from awslambdaric.bootstrap import make_error
 from awslambdaric.lambda_runtime_marshaller import to_json
 from samtranslator.yaml_helper import yaml_parse
 
-from asyncstream import AsyncstreamError
+from asyncstream import AsyncstreamError, MiB
 from asyncstream.lab.s3 import LabS3
 from asyncstream.session import close_kept_sessions
 
@@ -30,12 +31,15 @@ MISSING = [f"in/{number:06d}" for number in range(7, FILES, 100)]
 
 
 class Context:
-    """A minute of Lambda's time."""
+    """Lambda's time."""
 
     aws_request_id = "8476a536-e9f4-11e8-9739-2dfe598c3fcd"
 
+    def __init__(self, seconds: float) -> None:
+        self._seconds = seconds
+
     def get_remaining_time_in_millis(self) -> int:
-        return 60_000
+        return int(self._seconds * 1000)
 
 
 @pytest.fixture
@@ -76,6 +80,7 @@ class Function:
     """The winner: each payload is kept, and errors are what Lambda's runtime client makes of them."""
 
     def __init__(self) -> None:
+        self.seconds = 60.0
         self.payloads: list[Any] = []
         self.refusals: list[str] = []
 
@@ -83,8 +88,9 @@ class Function:
         self.payloads.append(payload)
         if self.refusals:
             raise Failed(self.refusals.pop(), "{}")
+        context = Context(self.seconds)
         try:
-            return json.loads(json.dumps(import_module("handlers.threads").handler(payload, Context())))
+            return json.loads(json.dumps(import_module("handlers.threads").handler(payload, context)))
         except AsyncstreamError as error:
             trace = traceback.format_list(traceback.extract_tb(error.__traceback__))
             told = make_error(str(error), type(error).__name__, trace, str(uuid.uuid4()))
@@ -165,6 +171,38 @@ def test_of_a_thousand_the_rest_is_done_and_what_failed_is_named_and_finished_by
     assert results(s3, second.value)["FAILED"] == []
     read = lab.stats()["operations"]["GetObject"]
     assert read - len(MISSING) < 10  # the ten files, and the lists that the double and this test read
+
+
+def test_a_file_that_outlasts_the_function_is_a_chain_of_invocations(
+    start: StepFunctions, s3: Any, lab: LabS3, function: Function, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("ASYNCSTREAM_MULTIPART", "true")
+    monkeypatch.setenv("ASYNCSTREAM_PART_SIZE", str(5 * MiB))
+    monkeypatch.setenv("ASYNCSTREAM_MAX_CONCURRENCY", "2")
+    lab.declare("raw", [("in/large", 40 * MiB)])
+    event = put_csv(s3, ["in/large", "in/000000", "in/none"]) | {"tolerated_failure_percentage": 100}
+    lab.reset_stats()
+    lab.set_model("10/20/1")
+    function.seconds = 4.2  # of which the handler keeps back what it needs to answer, and a stalled read
+
+    execution = start.start(event)
+
+    lab.set_model("off")
+    rows = results(s3, execution.value)
+    [failed] = rows["FAILED"]
+    assert [item["source"] for item in json.loads(json.loads(failed["Cause"])["errorMessage"])["Items"]] == [
+        "s3://raw/in/none"
+    ]
+    source, copy = lab.checksums("raw", "in/large"), lab.checksums("clean", "out/in/large")
+    assert copy["out/in/large"].crc64nvme == source["in/large"].crc64nvme
+    went_on = [any("continuation" in item for item in each["Items"]) for each in function.payloads]
+    assert went_on[:2] == [False, True]
+    sent = Counter(
+        row["part_number"]
+        for row in lab.request_log()
+        if row["operation"] == "UploadPart" and row["status"] == 200
+    )
+    assert sent == dict.fromkeys(map(str, range(1, 9)), 1)
 
 
 def test_redriven_after_too_many_failures_it_finishes_and_leaves_the_others_alone(
