@@ -122,6 +122,9 @@ class _RawStream:
 
     async def close(self) -> None:
         if self._left == 0:
+            # An empty body was never read, so http.client has not seen its end: it would send the next
+            # request over this connection, and then refuse to read the reply.
+            self._raw._fp.close()  # noqa: SLF001
             self._raw.release_conn()
         else:
             self._raw.close()

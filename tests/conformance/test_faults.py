@@ -324,6 +324,17 @@ def test_connections_cut_in_mid_transfer_are_made_anew(copy, lab, bucket, fault_
     file.check(result, visible=True)
 
 
+def test_the_connection_of_an_empty_body_that_nobody_read_serves_the_next_request(copy, lab, bucket, engine):
+    """Else that is sent, its reply not read, and it is sent again: of Create, that leaves an upload."""
+    file = File(lab, bucket, 0)
+    lab.set_faults([Fault("refuse", "PutObject", times=[1])])
+    before = lab.stats()["operations"].get("GetObject", 0)
+    report = copy(file.pairs)
+    report.raise_for_failures()
+    assert report.requests == {"GetObject": 2, "PutObject": 2}
+    assert lab.stats()["operations"]["GetObject"] - before == 2
+
+
 @pytest.mark.parametrize("mode", MODES)
 def test_an_endpoint_that_refuses_connections_fails_the_file(server, fault_table, engine, mode):
     config = TransferConfig(retry_base_delay=0.001, multipart=mode == "multipart")
