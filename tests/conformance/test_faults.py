@@ -348,8 +348,10 @@ def test_an_endpoint_that_refuses_connections_fails_the_file(server, fault_table
 @pytest.mark.parametrize("mode", MODES)
 @pytest.mark.parametrize(("rate", "seed"), [(0.25, 1), (0.25, 2), (0.7, 3), (0.7, 4)])
 def test_many_files_under_many_faults_are_each_copied_whole_or_not_at_all(
-    copy, lab, bucket, engine, mode, rate, seed
+    copy, server, lab, engine, mode, rate, seed
 ):
+    # The same name each time: which requests suffer is drawn from what they ask for.
+    bucket = Bucket(server.client, f"faults-{seed}-{engine}-{mode.replace(' ', '-').lower()}")
     sizes = [0, 1, 1000, 64 * KiB, 64 * KiB + 1, 1 * MiB, 5 * MiB, 5 * MiB + 1, 6 * MiB, 11 * MiB]
     lab.declare(bucket.name, [(f"in/{size}", size) for size in sizes])
     # Without those that take seconds, and without lost replies: those of Create leave uploads.
