@@ -10,6 +10,7 @@ from typing import Any
 
 import pytest
 from fault_table import MODES
+from servers import Bucket
 from servers.base import free_port
 
 from asyncstream import (
