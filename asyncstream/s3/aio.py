@@ -21,7 +21,7 @@ from asyncstream.s3.client import (
     CONNECTIONS_PER_PART,
     ClientSettings,
     expect_nothing,
-    leave_dates_alone,
+    make_lean,
     prepare,
     sdk_options,
 )
@@ -83,7 +83,7 @@ class AsyncioTransport:
         client: Any = self._clients.get(region)
         if client is None:
             session = get_session()
-            leave_dates_alone(session)
+            make_lean(session)
             client = await self._open.enter_async_context(
                 aioboto3.Session(botocore_session=session).client(
                     "s3", endpoint_url=self._settings.endpoint_url, region_name=region, config=self._config

@@ -20,7 +20,7 @@ from asyncstream.ports import Body
 from asyncstream.s3.client import (
     ClientSettings,
     expect_for_streams,
-    leave_dates_alone,
+    make_lean,
     prepare,
     sdk_options,
 )
@@ -85,7 +85,7 @@ class BlockingTransport:
 
     def _new_client(self, region: str | None) -> Any:
         session = botocore.session.get_session()
-        leave_dates_alone(session)
+        make_lean(session)
         client = boto3.Session(botocore_session=session).client(
             "s3", endpoint_url=self._settings.endpoint_url, region_name=region, config=self._config
         )

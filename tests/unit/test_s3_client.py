@@ -16,7 +16,7 @@ from asyncstream.chunks import BytesBody
 from asyncstream.errors import ConfigError, ConnectionFailed, WrongRegion
 from asyncstream.ports import Transport
 from asyncstream.s3 import open_transport
-from asyncstream.s3.client import ClientSettings, sdk_options
+from asyncstream.s3.client import ClientSettings, make_lean, sdk_options
 
 TRANSPORTS = ("threads", "asyncio")
 SETTINGS = ClientSettings(None, max_concurrency=3, chunk_size=2**18, stall_timeout=4.0)
@@ -137,6 +137,21 @@ def test_the_endpoint_is_resolved_once_a_bucket_not_once_a_key(
     assert count == 2
     assert len(urls) == 200
     assert all("key-" in url for url in urls)
+
+
+@pytest.mark.parametrize("service", ["s3", "sts", "sso", "sso-oidc"])
+def test_a_lean_session_finds_the_endpoints_that_any_session_finds(service: str) -> None:
+    regions = ("us-east-1", "eu-central-1", "cn-north-1", "us-gov-west-1", "us-iso-east-1", "xx-newland-1")
+
+    def found(session: Any) -> list[tuple[str, str, str]]:
+        keys = {"aws_access_key_id": "x", "aws_secret_access_key": "y"}
+        clients = [session.create_client(service, region, **keys) for region in regions]
+        return [(each.meta.endpoint_url, each.meta.partition, each.meta.region_name) for each in clients]
+
+    lean = botocore.session.get_session()
+    make_lean(lean)
+
+    assert found(lean) == found(botocore.session.get_session())
 
 
 def test_no_endpoint_rule_looks_at_what_the_memo_leaves_out() -> None:
