@@ -24,6 +24,9 @@ LONGEST_PAUSE = 15.0
 # Bytes after which a connection that breaks is a new misfortune, and not the old one again.
 PROGRESS = 4 * MiB
 
+# Seconds after the deadline in which replies to what was sent before it are still read.
+REPLY_SECONDS = 0.25
+
 
 class StopFlag:
     """Set once, by the coordinator; looked at by every chunk of the bodies that share it."""
@@ -59,10 +62,21 @@ class Deadline:
         """Seconds until the time is up."""
         return math.inf if self._end is None else self._end - self.now()
 
+    def patience(self) -> float:
+        """Seconds that what is under way may still be waited for: parts sent by then are confirmed."""
+        return max(self.left(), 0.0) + REPLY_SECONDS
+
     def check(self) -> None:
         """Raise DeadlineExceeded when the time is up."""
         if self.left() <= 0:
             raise DeadlineExceeded(f"the deadline of {self.seconds:g} s passed before the work was done")
+
+    def check_wait(self, seconds: float, error: Exception) -> None:
+        """Raise DeadlineExceeded when the time will be up before what failed so can be tried again."""
+        if self.left() <= seconds:
+            raise DeadlineExceeded(
+                f"the deadline of {self.seconds:g} s would pass before the next try, after: {error}"
+            ) from error
 
 
 class ChunkBody:

@@ -30,7 +30,9 @@ from asyncstream.ports import (
     Origin,
     Store,
     Stored,
+    TimeLeft,
     Written,
+    for_ever,
 )
 from asyncstream.retry import Tries, repeat, wait_before_retry
 from asyncstream.tasks import (
@@ -173,8 +175,9 @@ class PartMover:
         try:
             return await self._store.complete_upload(upload, parts, declared)
         except (UploadGone, DestinationExists) as error:
-            # After a reply that was lost it is gone, or there is an object, because it became that one.
-            if not task.retries or declared is None:
+            # After a reply that was lost (maybe to an earlier transfer that was killed then) it is gone, or
+            # there is an object, because it became that one.
+            if declared is None or not (task.retries or task.file.job.continuation):
                 raise
             return await self._found_written(upload.target, declared, error)
 
@@ -336,6 +339,7 @@ class PartMover:
             wait = wait_before_retry(broke, tries, policy, random.random())  # noqa: S311 - no secret
             if wait is None or self._deadline.now() + wait >= pause_ends:
                 return None
+            self._deadline.check_wait(wait, broke)
             task.attempts += 1
             task.retries += 1
             task.waited += wait
@@ -375,8 +379,10 @@ class PartMover:
         task: Task,
         once: Callable[[], Awaitable[T]],
         tell: Callable[[AsyncstreamError], None] = lambda _: None,
-        left: Callable[[], float] | None = None,
+        left: TimeLeft = for_ever,
     ) -> T:
+        failures: list[AsyncstreamError] = []
+
         async def unless_stopped() -> T:
             if task.file.stop:
                 raise Cancelled("stopped before it began")
@@ -384,18 +390,17 @@ class PartMover:
             return await once()
 
         async def wait(seconds: float) -> None:
+            self._deadline.check_wait(seconds, failures[-1])
             task.retries += 1
             task.waited += seconds
             await self._engine.sleep(seconds)
 
         def told(error: AsyncstreamError) -> None:
+            failures.append(error)
             task.slowed += isinstance(error, SlowDown)
             tell(error)
 
-        def time_left() -> float:
-            return min(self._deadline.left(), left()) if left is not None else self._deadline.left()
-
-        return await repeat(unless_stopped, self._config.retry_policy, wait, time_left, told)
+        return await repeat(unless_stopped, self._config.retry_policy, wait, left, told)
 
 
 def _is_copy(there: Stored, source: Opened) -> bool:

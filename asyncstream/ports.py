@@ -4,6 +4,7 @@ All ports are `async def`. Blocking implementations block and never suspend, so 
 `coro.send(None)` runs them to their end (`engines/driver.py`); asyncio awaits the same code.
 """
 
+import math
 from collections.abc import Callable, Coroutine, Mapping, Sequence
 from contextlib import AbstractAsyncContextManager
 from datetime import datetime
@@ -24,6 +25,15 @@ Annotation = str | int | float | bool
 
 # A function, not a coroutine: a task cancelled before its first step must leave nothing unawaited.
 Work = Callable[[], Coroutine[Any, Any, Any]]
+
+
+# Seconds until something has to be done.
+TimeLeft = Callable[[], float]
+
+
+def for_ever() -> float:
+    """The time left of what has no deadline."""
+    return math.inf
 
 
 class ByteStream(Protocol):
@@ -186,10 +196,13 @@ class Transport(Protocol):
     def slot_bytes(self) -> int:
         """Bytes of memory that one part in flight costs."""
 
-    async def call(self, operation: str, params: Mapping[str, Any], region: str | None) -> dict[str, Any]:
+    async def call(
+        self, operation: str, params: Mapping[str, Any], region: str | None, left: TimeLeft = for_ever
+    ) -> dict[str, Any]:
         """Send one request, never repeated by the SDK; its reply, or an AsyncstreamError.
 
-        A `Body` among the parameters is passed through chunk by chunk.
+        A `Body` among the parameters is passed through chunk by chunk. Nothing is waited for that is not
+        there when no more seconds are `left`.
         """
 
     @property
@@ -202,8 +215,8 @@ class Transport(Protocol):
         Unless somebody else has done so since there were so many `renewals`.
         """
 
-    def stream(self, body: Any, length: int) -> ByteStream:
-        """The body of a GetObject reply, of which `length` bytes will be read."""
+    def stream(self, body: Any, length: int, left: TimeLeft = for_ever) -> ByteStream:
+        """The body of a GetObject reply, of which `length` bytes will be read, while seconds are `left`."""
 
     async def close(self) -> None:
         """Close all connections."""

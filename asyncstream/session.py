@@ -4,7 +4,6 @@ The one place that puts an engine, a transport and the pipeline together.
 """
 
 import atexit
-import math
 import os
 import time
 from collections.abc import Callable, Coroutine, Iterable, Mapping
@@ -25,7 +24,16 @@ from asyncstream.jobs import Pair
 from asyncstream.locations import S3Object, S3Prefix
 from asyncstream.parts import SHIELD_SECONDS, PartMover
 from asyncstream.pipeline import Coordinator
-from asyncstream.ports import Engine, ListedObject, MultipartUpload, OpenUpload, Span, Transport
+from asyncstream.ports import (
+    Engine,
+    ListedObject,
+    MultipartUpload,
+    OpenUpload,
+    Span,
+    TimeLeft,
+    Transport,
+    for_ever,
+)
 from asyncstream.results import TransferReport
 from asyncstream.retry import repeat
 from asyncstream.s3 import open_transport, requests
@@ -228,7 +236,7 @@ class _Clients:
         self.resident = self.resident or memory.resident()
         return self._transport
 
-    async def store(self, config: TransferConfig) -> S3Store:
+    async def store(self, config: TransferConfig, left: TimeLeft = for_ever) -> S3Store:
         """A store over that transport, for one transfer."""
         return S3Store(
             await self.transport(config),
@@ -237,6 +245,7 @@ class _Clients:
             self.learned,
             verify=config.verify != "off",
             create_only=config.if_exists == "fail",
+            left=left,
         )
 
     async def close(self) -> None:
@@ -273,7 +282,7 @@ async def _traced_transfer(
     started = time.monotonic()
     deadline = Deadline(config.deadline, time.monotonic, pauses=config.at_deadline == "pending")
     engine = clients.engine
-    store = await clients.store(config)
+    store = await clients.store(config, deadline.patience)
     limit = memory_limit_or_default(config, memory.lambda_memory(), clients.resident)
     slots = slots_within(limit, store.slot_bytes, min(config.max_concurrency, engine.most_slots))
     with span.child("plan"):
@@ -332,7 +341,7 @@ async def _stale_uploads(clients: _Clients, prefix: S3Prefix, before: datetime) 
             partial(store.list_uploads, prefix, after),
             config.retry_policy,
             clients.engine.sleep,
-            lambda: math.inf,
+            for_ever,
         )
         found += [upload for upload in page if upload.initiated < before]
         if after is None:
@@ -347,14 +356,14 @@ async def _abort(clients: _Clients, uploads: list[OpenUpload]) -> None:
             partial(store.abort_upload, MultipartUpload(upload.target, upload.upload_id)),
             config.retry_policy,
             clients.engine.sleep,
-            lambda: math.inf,
+            for_ever,
         )
 
 
 async def _plan(clients: _Clients, files: Iterable[Pair], config: TransferConfig) -> list[Job]:
     pairs = jobs.checked(files)
-    store = await clients.store(config)
     deadline = Deadline(config.deadline, time.monotonic)
+    store = await clients.store(config, deadline.patience)
     return await _jobs(pairs, store, clients.engine, config, deadline)
 
 

@@ -12,8 +12,9 @@ from asyncstream.locations import S3Object
 from asyncstream.results import FileResult
 from asyncstream.session import TransferSession
 
-# Seconds kept back of the time Lambda gives: for the last replies, the report and the reply.
-MARGIN_SECONDS = 2.0
+# Seconds kept back of the time Lambda gives, for the last replies, the report and the reply: a quarter of
+# it within these bounds, so that an invocation of two seconds has most of them to move bytes in.
+LEAST_MARGIN, MOST_MARGIN = 0.5, 2.0
 logger = logging.getLogger(__name__)
 
 
@@ -35,12 +36,9 @@ def within(config: TransferConfig, context: LambdaContext) -> TransferConfig:
         DeadlineExceeded: there is no time left to begin in.
     """
     remaining = context.get_remaining_time_in_millis() / 1000
-    # A read that stalls ends by its own timeout, not by the deadline.
-    left = remaining - MARGIN_SECONDS - min(config.stall_timeout, remaining / 4)
+    left = remaining - min(max(remaining / 4, LEAST_MARGIN), MOST_MARGIN)
     if left <= 0:
-        raise DeadlineExceeded(
-            f"less than {MARGIN_SECONDS:g} s of the invocation are left: nothing was begun"
-        )
+        raise DeadlineExceeded(f"less than {LEAST_MARGIN:g} s of the invocation are left: nothing was begun")
     if config.deadline is not None and config.deadline <= left:
         return config
     return config.override({"deadline": left})

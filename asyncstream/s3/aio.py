@@ -1,8 +1,10 @@
 """The aioboto3 transport, for the asyncio engine; opened by `session.py`."""
 
+import math
 import socket
 from collections.abc import AsyncIterator, Mapping
 from contextlib import AsyncExitStack
+from contextvars import ContextVar
 from functools import partial
 from typing import Any
 
@@ -15,7 +17,7 @@ from aiohttp.client_proto import ResponseHandler
 from botocore.exceptions import BotoCoreError, ClientError
 
 from asyncstream.errors import ConnectionFailed
-from asyncstream.ports import Body
+from asyncstream.ports import Body, TimeLeft, for_ever
 from asyncstream.s3.buffers import READ_BUFFER, SLOT, limit_buffers
 from asyncstream.s3.client import (
     CONNECTIONS_PER_PART,
@@ -28,6 +30,10 @@ from asyncstream.s3.client import (
 from asyncstream.s3.failures import mapped
 from asyncstream.s3.operations import METHODS
 
+# Seconds that the call under way in this task may take, until the last byte of its reply.
+_seconds_left: ContextVar[float] = ContextVar("seconds_left", default=math.inf)
+# To aiohttp 0 means for ever.
+_SHORTEST = 0.001
 _SDK_ERRORS = (BotoCoreError, ClientError, aiohttp.ClientError, OSError)
 
 
@@ -46,20 +52,25 @@ class AsyncioTransport:
         """What aiohttp, asyncio and OpenSSL hold for a GET and a PUT."""
         return SLOT
 
-    async def call(self, operation: str, params: Mapping[str, Any], region: str | None) -> dict[str, Any]:
+    async def call(
+        self, operation: str, params: Mapping[str, Any], region: str | None, left: TimeLeft = for_ever
+    ) -> dict[str, Any]:
         """See `ports.Transport`."""
         body = params.get("Body")
         if body is not None and not isinstance(body, bytes):
             params = {**params, "Body": _AsyncReadable(body)}
+        outer = _seconds_left.set(left())
         try:
             client = await self._client(region)
             reply: dict[str, Any] = await getattr(client, METHODS[operation])(**params)
         except _SDK_ERRORS as error:
             raise mapped(error, operation, params) from error
+        finally:
+            _seconds_left.reset(outer)
         return reply
 
-    def stream(self, body: Any, length: int) -> "_ContentStream":
-        """See `ports.Transport`."""
+    def stream(self, body: Any, length: int, left: TimeLeft = for_ever) -> "_ContentStream":
+        """See `ports.Transport`. The call that opened it bounds it, too."""
         return _ContentStream(body)
 
     @classmethod
@@ -121,13 +132,17 @@ class _Session(AIOHTTPSession):  # type: ignore[misc]  # untyped
 
 
 class _Protocol(ResponseHandler):
-    """aiohttp's side of a connection, whose read timeout does not run on when a reply has ended.
+    """aiohttp's side of a connection, with two of its ends mended."""
 
-    Where the end of a body arrives while reading is paused, resuming starts the timeout again, of a
-    connection that is in the pool by then: seconds later, in a warm Lambda at once, it spoils the next reply.
-    """
+    def close(self) -> None:
+        # asyncio closes a connection only when all has been sent: to a peer that does not read, never.
+        if self.transport is not None and self.transport.get_write_buffer_size():
+            self.transport.abort()
+        super().close()
 
     def resume_reading(self, resume_parser: bool = True) -> None:
+        # Where the end of a body arrives while reading is paused, resuming starts the read timeout again, of
+        # a connection in the pool by then: seconds later, in a warm Lambda at once, it spoils the next reply.
         runs = self._read_timeout_handle is not None  # already for another request
         super().resume_reading(resume_parser)
         if not runs and self._payload is not None and self._payload.is_eof():
@@ -141,6 +156,16 @@ class _Requests:
         self._session = session
 
     def request(self, method: str, **options: Any) -> Any:
+        left = _seconds_left.get()
+        if left < math.inf:
+            # To the last byte of the reply's body. Without the threshold, aiohttp rounds up to whole seconds.
+            own = self._session.timeout
+            options["timeout"] = aiohttp.ClientTimeout(
+                total=max(left, _SHORTEST),
+                sock_connect=own.sock_connect,
+                sock_read=own.sock_read,
+                ceil_threshold=math.inf,
+            )
         return self._session.request(method, allow_redirects=False, read_bufsize=READ_BUFFER, **options)
 
 

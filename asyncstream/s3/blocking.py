@@ -16,7 +16,7 @@ from botocore.exceptions import BotoCoreError, ClientError
 from asyncstream.engines.driver import drive
 from asyncstream.errors import ConnectionFailed
 from asyncstream.plan import KiB
-from asyncstream.ports import Body
+from asyncstream.ports import Body, TimeLeft, for_ever
 from asyncstream.s3.client import (
     ClientSettings,
     expect_for_streams,
@@ -24,6 +24,7 @@ from asyncstream.s3.client import (
     prepare,
     sdk_options,
 )
+from asyncstream.s3.connections import bound, cut, time_left
 from asyncstream.s3.failures import mapped
 from asyncstream.s3.operations import METHODS
 
@@ -48,20 +49,25 @@ class BlockingTransport:
         """One chunk buffer and the overhead of a thread."""
         return self._settings.chunk_size + _OVERHEAD
 
-    async def call(self, operation: str, params: Mapping[str, Any], region: str | None) -> dict[str, Any]:
+    async def call(
+        self, operation: str, params: Mapping[str, Any], region: str | None, left: TimeLeft = for_ever
+    ) -> dict[str, Any]:
         """See `ports.Transport`."""
         body = params.get("Body")
         if body is not None and not isinstance(body, bytes):
             params = {**params, "Body": _Readable(body)}
+        outer = time_left.set(left)
         try:
             reply: dict[str, Any] = getattr(self._client(region), METHODS[operation])(**params)
         except _SDK_ERRORS as error:
             raise mapped(error, operation, params) from error
+        finally:
+            time_left.reset(outer)
         return reply
 
-    def stream(self, body: Any, length: int) -> "_RawStream":
+    def stream(self, body: Any, length: int, left: TimeLeft = for_ever) -> "_RawStream":
         """See `ports.Transport`."""
-        return _RawStream(body._raw_stream, length, self._settings.chunk_size)  # noqa: SLF001
+        return _RawStream(body._raw_stream, length, self._settings, left)  # noqa: SLF001
 
     async def renew(self, renewals: int) -> None:
         """See `ports.Transport`. The former clients stay open for the threads that use them now."""
@@ -90,6 +96,7 @@ class BlockingTransport:
             "s3", endpoint_url=self._settings.endpoint_url, region_name=region, config=self._config
         )
         prepare(client)
+        bound(client)
         client.meta.events.register_last("before-call.s3", expect_for_streams)
         return client
 
@@ -107,13 +114,18 @@ class _Readable:
 class _RawStream:
     """A GET's body read into one reused buffer, past urllib3's own copies (a quarter of the CPU)."""
 
-    def __init__(self, raw: Any, length: int, chunk_size: int) -> None:
+    def __init__(self, raw: Any, length: int, settings: ClientSettings, left: TimeLeft) -> None:
         self._raw = raw
         self._left = length
-        self._buffer = memoryview(bytearray(min(length, chunk_size)))
+        self._buffer = memoryview(bytearray(min(length, settings.chunk_size)))
+        self._stall_timeout = settings.stall_timeout
+        self._time_left = left
 
     async def read(self) -> memoryview:
+        left = self._time_left()
         try:
+            if left < self._stall_timeout:
+                self._raw._fp.fp.raw._sock.settimeout(cut(self._stall_timeout, left))  # noqa: SLF001
             count = self._raw._fp.readinto(self._buffer)  # noqa: SLF001
         except _SDK_ERRORS as error:
             raise ConnectionFailed(f"the source's body broke: {error}") from error

@@ -29,8 +29,10 @@ from asyncstream.ports import (
     OpenUpload,
     Origin,
     Stored,
+    TimeLeft,
     Transport,
     Written,
+    for_ever,
 )
 from asyncstream.s3 import replies, requests
 from asyncstream.s3.requests import Params, UploadMarker
@@ -41,6 +43,9 @@ SMALL_BODY = 128 * KiB
 
 # What a server that knows no CRC64NVME says to an upload that asks for it, unless it says nothing.
 _UNKNOWN = frozenset({"InvalidArgument", "InvalidRequest", "NotImplemented"})
+
+# The other operations begin or end an upload: of one that is cut off, nobody would know what became of it.
+_ENDED_BY_DEADLINE = frozenset({"GetObject", "HeadObject", "ListObjectsV2", "PutObject", "UploadPart"})
 
 
 class Learned(Struct):
@@ -60,6 +65,7 @@ class S3Store:
         learned: what was learned of the buckets so far; shared by the transfers of a session.
         verify: whether checksums are asked for.
         create_only: whether objects that are there are left as they are.
+        left: seconds until reading and writing ends, whatever is waited for.
     """
 
     def __init__(
@@ -71,12 +77,14 @@ class S3Store:
         *,
         verify: bool = True,
         create_only: bool = False,
+        left: TimeLeft = for_ever,
     ) -> None:
         self._transport = transport
         self._chunk_size = chunk_size
         self._extra = extra_args
         self._learned = learned
         self._verify = verify
+        self._left = left
         self._create_only = {"IfNoneMatch": "*"} if create_only else {}
         # Appending is atomic where several threads send; a counter's += is not.
         self._sent: list[str] = []
@@ -102,7 +110,7 @@ class S3Store:
         """
         params = requests.get_object(source, range_, etag, self._extra, verify=self._verify, unless=unless)
         reply = await self._pinned("GetObject", params, source, etag)
-        stream = self._transport.stream(reply["Body"], int(reply.get("ContentLength", 0)))
+        stream = self._transport.stream(reply["Body"], int(reply.get("ContentLength", 0)), self._left)
         try:
             found, size = replies.extent(reply, source)
             pinned = replies.check_pinned(reply, source, etag)
@@ -259,10 +267,11 @@ class S3Store:
     async def _call(self, operation: str, params: Params) -> dict[str, Any]:
         self._sent.append(operation)
         bucket = params["Bucket"]
+        left = self._left if operation in _ENDED_BY_DEADLINE else for_ever
         regions = self._learned.regions
         renewals = self._transport.renewals
         try:
-            return await self._transport.call(operation, params, regions.get(bucket))
+            return await self._transport.call(operation, params, regions.get(bucket), left)
         except CredentialsExpired:
             await self._transport.renew(renewals)
             raise
@@ -271,7 +280,7 @@ class S3Store:
             if not isinstance(params.get("Body", b""), bytes):
                 raise  # the body is used up: the part begins again, from its range
         self._sent.append(operation)
-        return await self._transport.call(operation, params, regions[bucket])
+        return await self._transport.call(operation, params, regions[bucket], left)
 
 
 async def _collected(body: Body) -> bytes:

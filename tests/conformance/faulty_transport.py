@@ -7,7 +7,7 @@ from collections.abc import Container, Mapping, Sequence
 from typing import Any, ClassVar
 
 from asyncstream.errors import ConnectionFailed, ServiceBusy
-from asyncstream.ports import Body, ByteStream, Transport
+from asyncstream.ports import Body, ByteStream, TimeLeft, Transport, for_ever
 
 ALWAYS = range(1, sys.maxsize)
 
@@ -104,16 +104,18 @@ class FaultyTransport:
     def slot_bytes(self) -> int:
         return self._transport.slot_bytes
 
-    async def call(self, operation: str, params: Mapping[str, Any], region: str | None) -> dict[str, Any]:
+    async def call(
+        self, operation: str, params: Mapping[str, Any], region: str | None, left: TimeLeft = for_ever
+    ) -> dict[str, Any]:
         for fault in self.faults:
             if fault.befalls(operation, params):
                 return await fault.call(self._transport, operation, params, region)
-        return await self._transport.call(operation, params, region)
+        return await self._transport.call(operation, params, region, left)
 
-    def stream(self, body: Any, length: int) -> ByteStream:
+    def stream(self, body: Any, length: int, left: TimeLeft = for_ever) -> ByteStream:
         if isinstance(body, _Doomed):
-            return _DoomedStream(self._transport.stream(body.body, length), body.ends_silently)
-        return self._transport.stream(body, length)
+            return _DoomedStream(self._transport.stream(body.body, length, left), body.ends_silently)
+        return self._transport.stream(body, length, left)
 
     @property
     def renewals(self) -> int:

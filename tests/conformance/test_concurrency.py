@@ -30,13 +30,13 @@ class Turnstile:
         self.close = transport.close
         self.renewals = transport.renewals
 
-    async def call(self, operation, params, region):
+    async def call(self, operation, params, region, left):
         if operation not in BODY_OPERATIONS:
-            return await self._transport.call(operation, params, region)
+            return await self._transport.call(operation, params, region, left)
         self._count(1)
         try:
             await self._hold()
-            return await self._transport.call(operation, params, region)
+            return await self._transport.call(operation, params, region, left)
         finally:
             self._count(-1)
 

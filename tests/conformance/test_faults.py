@@ -4,6 +4,7 @@ A session is used by many tests, as a Lambda environment is by many invocations:
 connections that the fault before it may have broken. At the end of the run a table tells what became of each.
 """
 
+import socket
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
@@ -344,6 +345,40 @@ def test_an_endpoint_that_refuses_connections_fails_the_file(server, fault_table
     fault_table.record("connection refused, always", mode, engine, result.error)
     assert isinstance(result.error, ConnectionFailed)
     assert result.attempts == config.max_attempts
+
+
+@pytest.mark.parametrize("mode", MODES)
+@pytest.mark.parametrize("always", [False, True])
+def test_a_name_that_is_not_resolved_is_asked_for_again(
+    server, lab, fault_table, engine, mode, always, monkeypatch
+):
+    # A name that cannot be part of a host: else it would be, as the endpoint is no address.
+    bucket = f"{engine}_{mode.replace(' ', '_')}_{always}"
+    lab.create_bucket(bucket, keep=True)
+    lab.declare(bucket, [("in", SIZE[mode])])
+    endpoint = server.endpoint_url.replace("127.0.0.1", "s3.lab.invalid")
+    resolve, asked = socket.getaddrinfo, []
+
+    def unreliable(host, *arguments, **options):
+        if host not in (b"s3.lab.invalid", "s3.lab.invalid"):
+            return resolve(host, *arguments, **options)
+        asked.append(host)
+        if always or len(asked) == 1:
+            raise socket.gaierror(socket.EAI_AGAIN, "Temporary failure in name resolution")
+        return resolve("127.0.0.1", *arguments, **options)
+
+    monkeypatch.setattr(socket, "getaddrinfo", unreliable)
+    config = TransferConfig(retry_base_delay=0.001, multipart=mode == "multipart", part_size=5 * MiB)
+    pair = S3Object(bucket, "in"), S3Object(bucket, "out")
+    with TransferSession(engine, endpoint_url=endpoint) as session:
+        [result] = session.transfer([pair], config).files
+    fault_table.record(f"name not resolved, {'always' if always else 'once'}", mode, engine, result.error)
+    if always:
+        assert isinstance(result.error, ConnectionFailed)
+        assert result.attempts == config.max_attempts
+    else:
+        assert result.error is None
+        assert lab.checksums(bucket)["out"].crc64nvme == lab.checksums(bucket)["in"].crc64nvme
 
 
 @pytest.mark.parametrize("mode", MODES)

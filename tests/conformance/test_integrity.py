@@ -175,9 +175,9 @@ class RecordingTransport(FaultyTransport):
     faults = ()
     asked: list
 
-    async def call(self, operation, params, region):
+    async def call(self, operation, params, region, left):
         self.asked.append((operation, {**params, "Body": None}))
-        return await super().call(operation, params, region)
+        return await super().call(operation, params, region, left)
 
 
 @pytest.fixture

@@ -3,7 +3,8 @@
 import pytest
 from servers import content
 
-from asyncstream import MiB, S3Prefix
+from asyncstream import AccessDenied, MiB, S3Prefix
+from asyncstream.lab.s3.faults import Fault
 
 PART = 5 * MiB
 
@@ -54,3 +55,14 @@ def test_a_missing_file_is_asked_for_once(copy, server, pairs):
     with server.counted() as seen:
         report = copy(pairs("missing"))
     assert seen == report.requests == {"GetObject": 1}
+
+
+@pytest.mark.parametrize("server", ["lab"], indirect=True)
+def test_of_a_part_that_is_refused_no_more_than_its_beginning_is_read(copy, server, bucket, pairs):
+    server.lab.declare(bucket.name, [("a", 100 * MiB)])
+    server.lab.set_faults([Fault("refuse", "PutObject", status=403, code="AccessDenied")])
+    server.lab.reset_stats()
+    report = copy(pairs("a"), verify="after")
+    server.lab.set_faults([])
+    assert [type(result.error) for result in report.failed] == [AccessDenied]
+    assert server.lab.stats()["bytes_out"] < 20 * MiB

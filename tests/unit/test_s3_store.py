@@ -19,7 +19,7 @@ from asyncstream.errors import (
 )
 from asyncstream.locations import S3Object, S3Prefix
 from asyncstream.plan import ByteRange
-from asyncstream.ports import CompletedPart, ListedObject, MultipartUpload, Written
+from asyncstream.ports import CompletedPart, ListedObject, MultipartUpload, TimeLeft, Written, for_ever
 from asyncstream.s3 import requests
 from asyncstream.s3.store import SMALL_BODY, Learned, S3Store
 
@@ -48,11 +48,13 @@ class MemoryTransport:
         self.asked: list[tuple[str, Mapping[str, Any], str | None]] = []
         self.streams: list[Stream] = []
 
-    async def call(self, operation: str, params: Mapping[str, Any], region: str | None) -> dict[str, Any]:
+    async def call(
+        self, operation: str, params: Mapping[str, Any], region: str | None, left: TimeLeft = for_ever
+    ) -> dict[str, Any]:
         self.asked.append((operation, params, region))
         return self._answer(operation, params, region)
 
-    def stream(self, body: Any, length: int) -> Stream:
+    def stream(self, body: Any, length: int, left: TimeLeft = for_ever) -> Stream:
         self.streams.append(Stream())
         return self.streams[-1]
 
