@@ -25,10 +25,13 @@ def server(lab_of):
     return lab_of("60/220/5", keep=False)
 
 
-def chain(server, sessions, seconds, between=lambda _: None, **settings):
-    """Transfers one after the other, by the sessions in turn, until the file is no longer pending."""
+def chain(server, sessions, seconds, once_begun, **settings):
+    """Transfers one after the other, by the sessions in turn, until the file is no longer pending.
+
+    Between two of them, when the first one has left an upload, something happens to it.
+    """
     config = TransferConfig(deadline=seconds, at_deadline="pending", **settings)
-    continuations, results = {}, []
+    continuations, results, happened = {}, [], False
     while not results or results[-1].status == "pending":
         number = len(results)
         assert number < 60, "the chain does not end"
@@ -39,7 +42,9 @@ def chain(server, sessions, seconds, between=lambda _: None, **settings):
             pair: msgspec.json.decode(msgspec.json.encode(left), type=Continuation)
             for pair, left in report.continuations.items()
         }
-        between(number)
+        if results[-1].continuation is not None and not happened:
+            once_begun(results[-1].continuation.upload_id)
+            happened = True
     return results
 
 
@@ -61,9 +66,8 @@ def parts_sent(server):
 def test_a_source_overwritten_between_two_transfers_starts_the_file_over_and_says_so(server, sessions):
     server.lab.declare("sources", [("file", 60 * MiB)])
 
-    def overwrite(number):
-        if number == 0:
-            server.client.put_object(Bucket="sources", Key="file", Body=b"new")
+    def overwrite(_):
+        server.client.put_object(Bucket="sources", Key="file", Body=b"new")
 
     results = chain(server, sessions, 0.5, overwrite, multipart=True, part_size=5 * MiB, max_concurrency=2)
     assert results[-1].status == "copied"
@@ -75,10 +79,8 @@ def test_a_source_overwritten_between_two_transfers_starts_the_file_over_and_say
 def test_an_upload_that_vanished_between_two_transfers_starts_the_file_over_and_says_so(server, sessions):
     server.lab.declare("sources", [("file", 60 * MiB)])
 
-    def abort(number):
-        if number == 0:
-            [upload] = server.client.list_multipart_uploads(Bucket="copies")["Uploads"]
-            server.client.abort_multipart_upload(Bucket="copies", Key="file", UploadId=upload["UploadId"])
+    def abort(upload_id):
+        server.client.abort_multipart_upload(Bucket="copies", Key="file", UploadId=upload_id)
 
     results = chain(server, sessions, 0.6, abort, multipart=True, part_size=5 * MiB, max_concurrency=2)
     assert results[-1].status == "copied"
