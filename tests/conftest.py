@@ -4,6 +4,7 @@ from collections.abc import Callable, Iterator
 from contextlib import ExitStack
 
 import pytest
+from fault_table import FaultTable
 from servers import SERVERS, Bucket, LabServer, S3Server
 from servers.base import CREDENTIALS
 
@@ -16,9 +17,22 @@ def pytest_configure(config: pytest.Config) -> None:
     )
 
 
+def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter) -> None:
+    """Print what became of each fault, if any was tested."""
+    reports = terminalreporter.getreports("passed") + terminalreporter.getreports("failed")
+    if table := FaultTable([each for report in reports for each in report.user_properties]):
+        terminalreporter.section("faults")
+        for line in table.lines():
+            terminalreporter.line(line)
+
+
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """Skip a test on a server that lacks what it needs, with the reason that the server's class states."""
+    """Keep together what shares what is dear to make, where tests run in several processes, and skip a test
+    on a server that lacks what it needs, with the reason that the server's class states.
+    """
     for item in items:
+        built_once = item.path.parent.name == "deploy"
+        item.add_marker(pytest.mark.xdist_group("deploy" if built_once else str(item.path)))
         parameters = item.callspec.params if hasattr(item, "callspec") else {}
         if "server" not in parameters:
             continue

@@ -5,7 +5,7 @@ from contextlib import ExitStack
 from typing import Any
 
 import pytest
-from fault_table import FaultTable
+from fault_table import FaultRecord
 from faulty_transport import Fault, FaultyTransport
 from servers import Bucket, S3Server
 
@@ -18,21 +18,12 @@ from asyncstream.progress import OnEvent, ignore
 SETTINGS = {"chunk_size": 64 * KiB, "part_size": 5 * MiB, "retry_base_delay": 0.001, "retry_max_delay": 0.001}
 
 Copy = Callable[..., TransferReport]
-FAULT_TABLE = pytest.StashKey[FaultTable]()
-
-
-def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter, config: pytest.Config) -> None:
-    """Print what became of each fault, if any was tested."""
-    if table := config.stash.get(FAULT_TABLE, None):
-        terminalreporter.section("faults")
-        for line in table.lines():
-            terminalreporter.line(line)
 
 
 @pytest.fixture
-def fault_table(pytestconfig: pytest.Config) -> FaultTable:
+def fault_table(record_property: Callable[[str, object], None]) -> FaultRecord:
     """Where a test writes what became of its fault."""
-    return pytestconfig.stash.setdefault(FAULT_TABLE, FaultTable())
+    return FaultRecord(record_property)
 
 
 @pytest.fixture(params=ENGINES)
