@@ -183,7 +183,7 @@ def test_a_file_that_outlasts_the_function_is_a_chain_of_invocations(
     event = put_csv(s3, ["in/large", "in/000000", "in/none"]) | {"tolerated_failure_percentage": 100}
     lab.reset_stats()
     lab.set_model("10/20/1")
-    function.seconds = 4.2  # of which the handler keeps back what it needs to answer, and a stalled read
+    function.seconds = 2.0  # of which the handler keeps back what it needs to answer
 
     execution = start.start(event)
 

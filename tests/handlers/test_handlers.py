@@ -187,7 +187,7 @@ def test_a_missing_bucket_fails_the_files_that_name_it(
 def test_nothing_begins_when_the_invocations_time_is_nearly_over(
     invoke: Invoke, lab: LabS3, source: str, target: str
 ) -> None:
-    reply = invoke({"files": files_of(source, target, "in/000000")}, seconds=1.9)
+    reply = invoke({"files": files_of(source, target, "in/000000")}, seconds=0.4)
 
     assert (reply["status"], reply["error"]["type"]) == ("rejected", "DeadlineExceeded")
     assert operations(lab) == {}
@@ -206,7 +206,7 @@ def test_what_still_runs_when_time_is_up_is_left_to_the_next_invocation(
 ) -> None:
     event = {"files": files_of(source, target, "big/000000"), "config": {"part_size": PART}}
 
-    reply = invoke(event, seconds=2.8)
+    reply = invoke(event, seconds=1.3)
 
     assert reply["status"] == "pending"
     assert (reply["totals"]["pending"], reply["totals"]["copied"]) == (1, 0)
@@ -220,7 +220,7 @@ def test_what_is_not_to_be_continued_fails_when_time_is_up(
     invoke: Invoke, slow: LabS3, source: str, target: str
 ) -> None:
     settings = {"part_size": PART, "at_deadline": "fail"}
-    reply = invoke({"files": files_of(source, target, "big/000000"), "config": settings}, seconds=2.8)
+    reply = invoke({"files": files_of(source, target, "big/000000"), "config": settings}, seconds=1.3)
 
     assert reply["status"] == "failed"
     assert reply["failures"][0]["error"]["type"] == "DeadlineExceeded"
@@ -240,13 +240,11 @@ def test_the_time_a_listing_takes_is_part_of_the_invocations(
 ) -> None:
     """Else the function runs past its end, and its reply is lost."""
     event = {"source_prefix": f"s3://{source}/in/000000", "destination": f"s3://{target}/out"}
-    invoke(event, seconds=2.001)  # its clients are there from now on
+    invoke(event, seconds=0.501)  # its clients are there from now on
 
-    reply = invoke(event, seconds=2.6)  # listed after 0.4 s, read after 0.8
+    reply = invoke(event, seconds=1.1)  # listed after 0.4 s, read after 0.8
 
-    assert reply["status"] in {"failed", "rejected"}
-    told = reply.get("error") or reply["failures"][0]["error"]
-    assert told["type"] == "DeadlineExceeded"
+    assert (reply["status"], reply["totals"]["requests"]["ListObjectsV2"]) == ("pending", 1)
 
 
 @pytest.mark.parametrize("more", [{}, {"config": {"max_concurrency": 2}}], ids=["defaults", "config"])

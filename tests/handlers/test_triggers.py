@@ -169,7 +169,7 @@ class TestSqs:
         assert copied(lab, target) == {"in/000000"}
 
     def test_without_time_left_all_come_again(self, deliver: Deliver, lab: LabS3, source: str) -> None:
-        assert deliver(sqs(s3_put(source, "in/000000")), seconds=2) == {
+        assert deliver(sqs(s3_put(source, "in/000000")), seconds=0.4) == {
             "batchItemFailures": [{"itemIdentifier": "m0"}]
         }
         assert lab.stats()["operations"] == {}
@@ -205,9 +205,9 @@ class TestS3Batch:
     def test_all_fail_and_may_be_tried_again_if_time_was_short(
         self, deliver: Deliver, source: str, schema: str
     ) -> None:
-        text = "DeadlineExceeded: less than 2 s of the invocation are left: nothing was begun"
+        text = "DeadlineExceeded: less than 0.5 s of the invocation are left: nothing was begun"
 
-        assert deliver(s3_batch(source, "in/000000", ODD, schema=schema), seconds=2) == self.reply(
+        assert deliver(s3_batch(source, "in/000000", ODD, schema=schema), seconds=0.4) == self.reply(
             schema, *[("TemporaryFailure", text)] * 2
         )
 
@@ -280,7 +280,7 @@ class TestStepFunctions:
     ) -> None:
         items = [{"source": f"s3://{source}/big/000000", "encoding": "none"}]
         lab.set_model("10/0/400")
-        told = deliver({"Items": items}, seconds=2.9)
+        told = deliver({"Items": items}, seconds=1.3)
         lab.set_model("off")
 
         assert (told["copied"], told["pending"], told["failed"]) == (0, 1, 0)
@@ -327,7 +327,7 @@ class TestStepFunctions:
     def test_what_may_succeed_later_has_a_name_of_its_own(self, deliver: Deliver, source: str) -> None:
         event = {"Items": [{"source": f"s3://{source}/in/000000"}], "must_succeed": True}
 
-        assert deliver(event, seconds=2).startswith('FilesFailedForNow: {"copied": 0')
+        assert deliver(event, seconds=0.4).startswith('FilesFailedForNow: {"copied": 0')
 
     def test_a_malformed_batch_is_an_error(self, deliver: Deliver) -> None:
         assert deliver({"Items": "?"}) == (

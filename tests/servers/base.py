@@ -3,6 +3,7 @@
 import contextlib
 import itertools
 import os
+import random
 import socket
 import subprocess
 import time
@@ -185,10 +186,15 @@ class ServerProcess(S3Server):
 
 
 def free_port() -> int:
-    with socket.socket() as chosen:
-        chosen.bind(("127.0.0.1", 0))
-        port: int = chosen.getsockname()[1]
-        return port
+    """A port for a server that cannot choose one itself.
+
+    None of those that the kernel gives to connections (32768 and up): it might until the server has started.
+    """
+    while True:
+        port = random.randrange(20_000, 32_000)
+        with socket.socket() as chosen, contextlib.suppress(OSError):
+            chosen.bind(("127.0.0.1", port))
+            return port
 
 
 def end(process: subprocess.Popen[bytes], seconds: float) -> None:
