@@ -118,6 +118,7 @@ class S3Store:
             stream,
             range_asked=range_ is not None,
             checksum=replies.checksum(reply) if range_ is None else None,
+            composite=replies.composite(reply) if range_ is None else None,
         )
 
     async def head(self, source: S3Object, etag: str) -> Stored:
@@ -131,6 +132,20 @@ class S3Store:
         )
         replies.check_pinned(reply, source, etag)
         return replies.stored(reply)
+
+    async def part_size(self, source: S3Object, etag: str, number: int) -> int | None:
+        """Bytes of one of the parts a source was uploaded in, pinned; None where the server tells none.
+
+        Raises:
+            SourceNotFound, SourceChanged, AccessDenied: as S3 said.
+        """
+        params = requests.head_part(source, etag, number, self._extra)
+        try:
+            reply = await self._pinned("HeadObject", params, source, etag)
+        except S3Error:
+            return None  # it knows no part numbers: a copy does not depend on them
+        replies.check_pinned(reply, source, etag)
+        return int(reply["ContentLength"])
 
     async def find(self, target: S3Object) -> Stored | None:
         """HEAD of a destination: what is stored there, if anything is."""
