@@ -4,6 +4,8 @@ The only file that imports awscrt: its CRC64NVME takes 36 GB/s, which nothing el
 """
 
 import hashlib
+import platform
+import zlib
 from base64 import b64decode, b64encode
 from collections.abc import Callable, Iterable, Mapping
 from typing import Any, Protocol
@@ -47,6 +49,10 @@ class Composite(Struct, frozen=True):
         return int(self.value.rpartition("-")[2])
 
 
+# The one kind that awscrt has no vector code for on x86: 2.5 GB/s, where zlib takes 4.5.
+_crc32: Callable[[Any, int], int] = zlib.crc32 if platform.machine() in {"x86_64", "AMD64"} else crt.crc32
+
+
 class _Running(Protocol):
     def update(self, data: bytes | memoryview, /) -> None: ...
 
@@ -68,7 +74,7 @@ class _Crc:
 
 _NEW: dict[str, Callable[[], _Running]] = {
     CRC64NVME: lambda: _Crc(crt.crc64nvme, 8),
-    "CRC32": lambda: _Crc(crt.crc32, 4),
+    "CRC32": lambda: _Crc(_crc32, 4),
     "CRC32C": lambda: _Crc(crt.crc32c, 4),
     "SHA1": lambda: hashlib.sha1(usedforsecurity=False),
     "SHA256": hashlib.sha256,
