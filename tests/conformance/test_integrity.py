@@ -397,3 +397,16 @@ def test_servers_without_crc64nvme_get_their_copies_and_the_result_says_so(
         sent.append(report.requests)
     assert multipart or sent[1] == {"GetObject": 1, "PutObject": 1}
     assert bucket.uploads() == []
+
+
+@pytest.mark.parametrize("server", ["moto", "rclone"], indirect=True)
+@pytest.mark.parametrize("multipart", [False, True])
+def test_servers_that_do_not_tell_the_sizes_of_parts_get_their_copies_unverified(
+    copy, bucket, pairs, multipart
+):
+    body = content(9 * MiB)
+    bucket.client.upload_fileobj(io.BytesIO(body), bucket.name, "file")
+    report = copy(pairs("file"), multipart=multipart)
+    report.raise_for_failures()
+    assert report.files[0].read_verified is None
+    assert bucket.get("copies/file") == body

@@ -149,8 +149,7 @@ def test_a_head_of_a_source_that_was_overwritten_says_so(refuses: bool) -> None:
 
     with pytest.raises(SourceChanged):
         drive(store_over(MemoryTransport(answer)).head(SOURCE, '"of before"'))
-    with pytest.raises(SourceChanged):
-        drive(store_over(MemoryTransport(answer)).part_size(SOURCE, '"of before"', 1))
+    assert drive(store_over(MemoryTransport(answer)).part_size(SOURCE, '"of before"', 1)) is None
 
 
 def test_the_size_of_a_part_is_asked_for_by_its_number() -> None:
@@ -162,20 +161,22 @@ def test_the_size_of_a_part_is_asked_for_by_its_number() -> None:
     assert params == {"Bucket": "raw", "Key": "a", "IfMatch": '"1"', "PartNumber": 7}
 
 
-@pytest.mark.parametrize("status", [400, 416, 501])
-def test_a_server_that_knows_no_part_numbers_tells_no_size(status: int) -> None:
+@pytest.mark.parametrize(
+    "error",
+    [*(S3Error("no", str(n), n) for n in (400, 412, 416)), SourceNotFound("404"), AccessDenied("403")],
+)
+def test_a_server_that_knows_no_part_numbers_tells_no_size(error: AsyncstreamError) -> None:
     def answer(*_: object) -> dict[str, Any]:
-        raise S3Error("no", str(status), status)
+        raise error
 
     assert drive(store_over(MemoryTransport(answer)).part_size(SOURCE, '"1"', 1)) is None
 
 
-@pytest.mark.parametrize("error", [SourceNotFound("404"), AccessDenied("403"), SlowDown("503")])
-def test_a_size_that_could_not_be_asked_for_is_an_error(error: AsyncstreamError) -> None:
+def test_a_size_that_is_asked_for_at_the_wrong_moment_may_be_asked_for_again() -> None:
     def answer(*_: object) -> dict[str, Any]:
-        raise error
+        raise SlowDown("503")
 
-    with pytest.raises(type(error)):
+    with pytest.raises(SlowDown):
         drive(store_over(MemoryTransport(answer)).part_size(SOURCE, '"1"', 1))
 
 

@@ -7,11 +7,12 @@ import pytest
 from msgspec.structs import replace
 
 from asyncstream.checksum import CRC64NVME, Checksum
-from asyncstream.errors import ChecksumMismatch, SourceChanged
+from asyncstream.errors import ChecksumMismatch, SlowDown
 from asyncstream.ports import Body, CompletedPart, Engine, MultipartUpload, Written
 
 from .memory_store import Damage, Failure, MemoryStore, checksum_of, pause_under
 from .transfers import (
+    ATTEMPTS,
     SIZE,
     Setup,
     Verify,
@@ -250,11 +251,15 @@ def test_a_byte_of_a_source_uploaded_in_parts_that_is_always_changed_makes_nothi
     assert_nothing_is_left(store)
 
 
-def test_a_source_overwritten_before_its_parts_were_asked_for_fails(engine: Engine) -> None:
-    failures = [Failure("part_size", SourceChanged("overwritten"))]
+@pytest.mark.parametrize(("times", "status"), [(1, "copied"), (ATTEMPTS, "failed")])
+def test_the_parts_of_a_source_are_asked_for_as_often_as_all_else(
+    engine: Engine, times: int, status: str
+) -> None:
+    failures = [Failure("part_size", SlowDown("503"), last=times)]
     store = in_parts(engine, "CRC32", cut(SIZE, 10), failures=failures)
 
     [result] = Setup().run(jobs_of([SIZE]), store, engine)
 
-    assert isinstance(result.error, SourceChanged)
+    assert result.status == status
+    assert result.read_verified == ("CRC32" if status == "copied" else None)
     assert_nothing_is_left(store)
