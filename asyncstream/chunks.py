@@ -6,9 +6,9 @@ on over another connection where one broke, and looks at the stop flag and the d
 """
 
 import math
-from collections.abc import Awaitable, Callable, Iterable
+from collections.abc import Awaitable, Callable
 
-from asyncstream.checksum import CRC64NVME, Checksum, Digests
+from asyncstream.checksum import CRC64NVME, Checksum, Composite, Digests, composed
 from asyncstream.errors import (
     AsyncstreamError,
     Cancelled,
@@ -87,8 +87,8 @@ class ChunkBody:
         length: bytes of the range: exactly so many are handed on.
         stop: raises Cancelled in the next chunk once set.
         deadline: raises DeadlineExceeded in the next chunk once passed.
-        digests: of which kinds checksums are to be had of the bytes.
-        expected: the checksum that the bytes must have; the last chunk is not handed on without it.
+        digests: the checksums that are to be had of the bytes.
+        expected: the one of them that the bytes must have; the last chunk is not handed on without it.
         on_bytes: told the size of each chunk.
         resume: opens the range again from a byte on, after so many failures without progress; None if it is
             to be given up.
@@ -101,15 +101,15 @@ class ChunkBody:
         *,
         stop: StopFlag,
         deadline: Deadline,
-        digests: Iterable[str],
-        expected: Checksum | None,
+        digests: Digests,
+        expected: Checksum | Composite | None,
         on_bytes: Callable[[int], None],
         resume: Callable[[AsyncstreamError, int, int, float], Awaitable[ByteStream | None]],
     ) -> None:
         self.length = length
         self.moved = 0
         self.error: Exception | None = None
-        self.digests = Digests(digests)
+        self.digests = digests
         self._stream = stream
         self._stop = stop
         self._deadline = deadline
@@ -180,13 +180,18 @@ class ChunkBody:
             raise broke
 
     def _check_whole(self) -> None:
-        if self._expected is None:
+        expected = self._expected
+        if expected is None:
             return
-        found = self.digests.checksums()[self._expected.kind]
-        if found != self._expected:
+        found: Checksum | Composite = (
+            composed(expected, [(self.length, self.digests.pieces())])
+            if isinstance(expected, Composite)
+            else self.digests.checksums()[expected.kind]
+        )
+        if found != expected:
             raise ChecksumMismatch(
                 f"the {self.length} bytes read have the {found.kind} {found.value}, "
-                f"their source {self._expected.value}: they were changed on their way"
+                f"their source {expected.value}: they were changed on their way"
             )
 
 

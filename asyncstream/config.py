@@ -44,8 +44,8 @@ class TransferConfig(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_f
             read goes on over another one. At most 15, as S3 ends a PUT that pauses for 20: what stalls and
             is not resumed within 15 begins again. Default: 5.
         verify: when it is sure that the destination has the bytes of the source. "before" (default): before
-            the object becomes visible. "after": a file whose source has no checksum of its own is one PUT
-            instead of three requests, compared after. "off": never; what was read and written is not even
+            the object becomes visible. "after": a file whose source has no checksum of all its bytes is one
+            PUT instead of three requests, compared after. "off": never; what was read and written is not even
             compared with S3's checksums. Of a destination that knows no CRC64NVME each result says so.
         deadline: seconds after which no work starts and what runs is stopped; None (default): no end.
         at_deadline: what becomes of the files that are not done by then. "fail" (default): they fail, and

@@ -9,17 +9,21 @@ from collections.abc import Mapping, Sequence
 from msgspec import Struct
 
 from asyncstream import plan
-from asyncstream.checksum import KINDS, Checksum
+from asyncstream.checksum import KINDS, Checksum, Composite, are_pieces, checkable_in_parts
 from asyncstream.errors import InputError
 
 
 class CompletedPart(Struct, frozen=True):
-    """A part that S3 has confirmed; `checksums` are of the bytes sent, by kind."""
+    """A part that S3 has confirmed; `checksums` are of the bytes sent, by kind.
+
+    `pieces` are the checksums of what it has of each of the parts that its source was uploaded in.
+    """
 
     number: int
     etag: str
     length: int
     checksums: Mapping[str, Checksum]
+    pieces: str = ""
 
 
 class Continuation(Struct, frozen=True, kw_only=True):
@@ -33,6 +37,7 @@ class Continuation(Struct, frozen=True, kw_only=True):
         step: bytes of each later part; the last may have fewer.
         verified: whether S3 is to compare the whole with its checksum.
         checksum: the source's own, if it has one.
+        composite: that of the parts it was uploaded in, if it has such a one instead.
         digests: the kinds of checksums that all parts have.
         parts: those that S3 has confirmed, in any order.
         fruitless: transfers in a row that had taken it up and confirmed nothing more.
@@ -45,6 +50,7 @@ class Continuation(Struct, frozen=True, kw_only=True):
     step: int
     verified: bool = False
     checksum: Checksum | None = None
+    composite: Composite | None = None
     digests: Sequence[str] = ()
     parts: Sequence[CompletedPart] = ()
     fruitless: int = 0
@@ -63,6 +69,7 @@ class Continuation(Struct, frozen=True, kw_only=True):
             raise InputError(f"continuation: {planned} parts of {max(self.first, self.step)} bytes")
         if self.fruitless < 0:
             raise InputError(f"continuation: fruitless={self.fruitless}")
+        self._check_composite()
         unknown = set(self.digests) - set(KINDS)
         if unknown:
             raise InputError(f"continuation: checksums of the kind {min(unknown)!r} are not known")
@@ -70,6 +77,15 @@ class Continuation(Struct, frozen=True, kw_only=True):
             raise InputError("continuation: a part is named twice")
         for part in self.parts:
             self._check_part(part, planned)
+
+    def _check_composite(self) -> None:
+        composite = self.composite
+        if composite is None:
+            return
+        if composite.kind not in KINDS or composite.part_size < 1:
+            raise InputError(f"continuation: {composite.kind!r} of parts of {composite.part_size} bytes")
+        if self.first < self.size and not checkable_in_parts(composite.kind):
+            raise InputError(f"continuation: a {composite.kind} does not follow from those of pieces")
 
     def _check_part(self, part: CompletedPart, planned: int) -> None:
         number = part.number
@@ -81,3 +97,5 @@ class Continuation(Struct, frozen=True, kw_only=True):
             raise InputError(f"continuation: part {number} has {part.length} bytes, not {expected}")
         if set(self.digests) - set(part.checksums):
             raise InputError(f"continuation: part {number} lacks a checksum that all parts have")
+        if self.composite is not None and not are_pieces(part.pieces, self.composite, start, part.length):
+            raise InputError(f"continuation: part {number} lacks checksums of its pieces, or has too many")

@@ -6,15 +6,14 @@ from typing import TypeVar
 
 from msgspec.structs import replace
 
-from asyncstream import plan, progress
-from asyncstream.checksum import CRC64NVME, Checksum, checkable_in_parts, combined
+from asyncstream import plan, progress, verification
+from asyncstream.checksum import CRC64NVME, Checksum
 from asyncstream.chunks import ChunkBody, Deadline
 from asyncstream.config import TransferConfig
 from asyncstream.continuation import CompletedPart
 from asyncstream.errors import (
     AsyncstreamError,
     Cancelled,
-    ChecksumMismatch,
     DestinationExists,
     NotModified,
     SlowDown,
@@ -88,14 +87,16 @@ class PartMover:
     async def begin(self, task: Begin) -> str | None:
         """The ETag of the object written, or None where the file's `upload` was opened instead."""
         file = task.file
-        there = await self._there(task) if self._config.if_exists == "skip" else None
+        there = None
+        if self._config.if_exists == "skip":
+            there = await self._ask(task, lambda: self._store.find(file.job.destination))
         try:
             first = file.first = await self._repeat(task, lambda: self._open_first(task, there))
         except NotModified:
             assert there is not None  # noqa: S101 - asked only of what is there
             return self._skip(file, there)
         opened = first.opened
-        if there is not None and _is_copy(there, opened):
+        if there is not None and verification.is_copy(there, opened):
             await self._close_first(file)
             return self._skip(file, there)
         plan.check_size(opened.size)
@@ -117,10 +118,9 @@ class PartMover:
             await self._repeat(task, lambda: self._engine.shielded(create(), SHIELD_SECONDS))
         return None
 
-    async def _there(self, task: Begin) -> Stored | None:
-        """What is stored under the destination."""
+    async def _ask(self, task: Task, head: Callable[[], Awaitable[T]]) -> T:
         with task.file.span.child("HEAD"):
-            return await self._repeat(task, lambda: self._store.find(task.file.job.destination))
+            return await self._repeat(task, head)
 
     def _origin(self, opened: Opened) -> Origin | None:
         """What a copy keeps of its source, for the next transfer to see that it need not be made again."""
@@ -139,7 +139,10 @@ class PartMover:
         written, body = await self._move(
             task, task.range, lambda body: self._store.upload_part(upload, task.number, body)
         )
-        return CompletedPart(task.number, written.etag, task.range.length, body.digests.checksums())
+        digests = body.digests
+        return CompletedPart(
+            task.number, written.etag, task.range.length, digests.checksums(), digests.pieces()
+        )
 
     async def complete(self, task: Complete) -> str:
         """The ETag of the object that the file's parts have become.
@@ -152,21 +155,13 @@ class PartMover:
         upload = file.upload
         assert upload is not None  # noqa: S101
         parts = sorted(file.completed, key=lambda part: part.number)
-        whole = {
-            kind: combined(kind, ((part.checksums[kind], part.length) for part in parts))
-            for kind in file.digests
-            if checkable_in_parts(kind)
-        }
-        if file.checksum is not None and file.checksum.kind in whole:
-            _compare(whole[file.checksum.kind], file.checksum, f"the parts read of {file.job.source}")
+        whole = verification.of_parts(file, parts)
+        read_verified = verification.compare_read(file, parts, whole)
         declared = whole.get(CRC64NVME) if upload.verified else None
         with file.span.child("complete"):
             written = await self._repeat(task, lambda: self._complete_once(task, upload, parts, declared))
-        if file.checksum is not None and file.checksum.kind in whole:
-            file.read_verified = file.checksum.kind
-        if declared is not None and written.checksum is not None and written.checksum.kind == declared.kind:
-            _compare(written.checksum, declared, f"what S3 made of the parts of {file.job.destination}")
-            file.write_verified = declared.kind
+        file.read_verified = read_verified
+        file.write_verified = verification.compare_made(written, declared, file.job.destination)
         return written.etag
 
     async def _complete_once(
@@ -199,14 +194,16 @@ class PartMover:
         file = task.file
         if self._config.verify == "off":
             return
-        file.checksum = opened.checksum
+        source, etag = file.job.source, opened.etag
+        told: Opened | Stored = opened
         if opened.range_asked:
             # A ranged GET tells no checksum. Asked for before the bytes move, as the kind decides what runs.
-            source, etag = file.job.source, opened.etag
-            with file.span.child("HEAD"):
-                file.checksum = (await self._repeat(task, lambda: self._store.head(source, etag))).checksum
-        own = file.checksum.kind if file.checksum is not None else CRC64NVME
-        file.digests = frozenset({CRC64NVME, own} if whole or checkable_in_parts(own) else {CRC64NVME})
+            told = await self._ask(task, lambda: self._store.head(source, etag))
+
+        async def part_size(number: int) -> int | None:
+            return await self._ask(task, lambda: self._store.part_size(source, etag, number))
+
+        await verification.choose(file, told, whole, part_size)
 
     def _goes_as_one_put(self, file: FileInProgress, size: int) -> bool:
         """Whether one PUT does: not if the bytes are to be verified before they become visible, and their
@@ -234,8 +231,9 @@ class PartMover:
                 return await self._found_written(target, checksum, error)
 
         written, _ = await self._move(task, opened.range, put)
-        if checksum is not None:
-            file.read_verified = checksum.kind
+        expected = verification.expected(file)
+        if expected is not None:
+            file.read_verified = expected.kind
         if written.checksum is not None and written.checksum.kind in file.digests:
             file.write_verified = written.checksum.kind
         return written.etag
@@ -319,7 +317,8 @@ class PartMover:
                     written = await send(body)
             finally:
                 await body.close()
-            self._check_written(task, written, body)
+            visible = " It is visible until it is overwritten." if isinstance(task, Begin) else ""
+            verification.compare_received(written, body, destination, visible)
             return written, body
 
         def tell(error: AsyncstreamError) -> None:
@@ -358,21 +357,11 @@ class PartMover:
             wanted.length,
             stop=file.stop,
             deadline=self._deadline,
-            digests=file.digests,
-            expected=file.checksum if whole and file.digests else None,
+            digests=verification.digests(file, wanted.start),
+            expected=verification.expected(file) if whole else None,
             on_bytes=count,
             resume=resume,
         )
-
-    def _check_written(self, task: Task, written: Written, body: ChunkBody) -> None:
-        """See that S3 has received what was sent, as far as it says."""
-        if written.checksum is None:
-            return
-        sent = body.digests.checksums().get(written.checksum.kind)
-        if sent is None:
-            return
-        visible = " It is visible until it is overwritten." if isinstance(task, Begin) else ""
-        _compare(written.checksum, sent, f"what S3 received for {task.file.job.destination}", visible)
 
     async def _repeat(
         self,
@@ -401,13 +390,3 @@ class PartMover:
             tell(error)
 
         return await repeat(unless_stopped, self._config.retry_policy, wait, left, told)
-
-
-def _is_copy(there: Stored, source: Opened) -> bool:
-    """Whether what is stored is a copy of the source, as far as their checksums tell."""
-    return there.size == source.size and source.checksum is not None and there.checksum == source.checksum
-
-
-def _compare(found: Checksum, wanted: Checksum, what: str, more: str = "") -> None:
-    if found != wanted:
-        raise ChecksumMismatch(f"{what} has the {found.kind} {found.value}, not {wanted.value}.{more}")

@@ -153,7 +153,7 @@ class Coordinator:
         """Go on where an earlier transfer stopped: no request is needed to know what is left."""
         job = file.job
         file.size, file.etag, file.checksum = left.size, left.etag, left.checksum
-        file.digests = frozenset(left.digests)
+        file.composite, file.digests = left.composite, frozenset(left.digests)
         file.upload = MultipartUpload(job.destination, left.upload_id, left.verified)
         file.completed = list(left.parts)
         ranges = [plan.ByteRange(0, left.first)]
@@ -180,10 +180,9 @@ class Coordinator:
         """The time is up: what has not begun will not, and of what has begun no more is started."""
         while self._waiting:
             index, job = self._waiting.popleft()
-            left = FileResult(
+            left = self._results[index] = FileResult(
                 job.source, job.destination, "pending", 0, None, 0, 0, 0.0, continuation=job.continuation
             )
-            self._results[index] = left
             self._on_event(progress.FileFinished(left))
         for file in list(self._begun):
             if file.error is None and not file.in_flight:
@@ -308,6 +307,7 @@ class Coordinator:
             step=file.step,
             verified=upload.verified,
             checksum=file.checksum,
+            composite=file.composite,
             digests=sorted(file.digests),
             parts=file.completed,
             fruitless=_fruitless(file),

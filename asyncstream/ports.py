@@ -13,7 +13,7 @@ from typing import Any, Protocol, Self, TypeVar
 
 from msgspec import Struct
 
-from asyncstream.checksum import Checksum, Digests
+from asyncstream.checksum import Checksum, Composite, Digests
 from asyncstream.continuation import CompletedPart
 from asyncstream.locations import S3Object, S3Prefix
 from asyncstream.plan import ByteRange
@@ -65,7 +65,8 @@ class Opened(Struct, frozen=True):
     """A source object, open at a range: what its reply told, and its body.
 
     `attributes` are the headers kept on a copy, as parameters of PutObject. `checksum` is the whole
-    object's, which is told only where no range was asked for (`range_asked`).
+    object's, `composite` that of its parts: S3 has one of them at most, and tells it only where no range
+    was asked for (`range_asked`).
     """
 
     size: int
@@ -75,6 +76,7 @@ class Opened(Struct, frozen=True):
     stream: ByteStream
     range_asked: bool = False
     checksum: Checksum | None = None
+    composite: Composite | None = None
 
 
 class Origin(Struct, frozen=True):
@@ -86,13 +88,14 @@ class Origin(Struct, frozen=True):
 
 class Stored(Struct, frozen=True):
     """What is stored, without its bytes. `checksum` is the whole object's, None where S3 has none of it;
-    `origin` is known of what was copied with `if_exists="skip"`.
+    `origin` is known of what was copied with `if_exists="skip"`; `composite` is the checksum of its parts.
     """
 
     size: int
     etag: str
     checksum: Checksum | None
     origin: Origin | None = None
+    composite: Composite | None = None
 
 
 class Written(Struct, frozen=True):
@@ -146,6 +149,9 @@ class Store(Protocol):
 
     async def head(self, source: S3Object, etag: str) -> Stored:
         """HEAD of a source, pinned: what is stored, with its checksum."""
+
+    async def part_size(self, source: S3Object, etag: str, number: int) -> int | None:
+        """Bytes of one of the parts a source was uploaded in, pinned; None where the server tells none."""
 
     async def find(self, target: S3Object) -> Stored | None:
         """HEAD of a destination: what is stored there, if anything is."""

@@ -7,7 +7,7 @@ open) or returns.
 
 from msgspec import Struct, field
 
-from asyncstream.checksum import Checksum
+from asyncstream.checksum import Checksum, Composite
 from asyncstream.chunks import StopFlag
 from asyncstream.continuation import CompletedPart, Continuation
 from asyncstream.locations import S3Object
@@ -48,8 +48,9 @@ class FileInProgress(Struct, eq=False):
 
     `etag` pins every read. `first` is the first range, read by the request that told the file's size
     and not yet handed on. `upload` is set as soon as S3 has opened it, so that it can be aborted.
-    `checksum` is the source's own, `digests` the kinds that are run over its bytes. `read_verified` and
-    `write_verified` are the kinds by which source and destination agreed with what passed here.
+    `checksum` is the source's own, `composite` that of the parts it was uploaded in, `digests` the kinds
+    that are run over its bytes. `read_verified` and `write_verified` are the kinds by which source and
+    destination agreed with what passed here.
     `restarted` says why the file was begun once more. `first_length` and `step` are the parts' plan.
     """
 
@@ -63,6 +64,7 @@ class FileInProgress(Struct, eq=False):
     first: OpenRange | None = None
     upload: MultipartUpload | None = None
     checksum: Checksum | None = None
+    composite: Composite | None = None
     digests: frozenset[str] = frozenset()
     read_verified: str | None = None
     write_verified: str | None = None

@@ -6,7 +6,7 @@ from datetime import datetime
 from email.utils import parsedate_to_datetime
 from typing import Any
 
-from asyncstream.checksum import Checksum
+from asyncstream.checksum import Checksum, Composite
 from asyncstream.errors import S3Error, SourceChanged
 from asyncstream.locations import S3Object
 from asyncstream.plan import ByteRange
@@ -27,6 +27,7 @@ _KEPT = (
 )
 # In the order of preference, should S3 ever tell several.
 _CHECKSUMS = ("CRC64NVME", "CRC32C", "CRC32", "SHA256", "SHA1")
+_OF_PARTS = re.compile(r"[^-]+-[1-9]\d{0,4}")
 _CONTENT_RANGE = re.compile(r"bytes (\d+)-(\d+)/(\d+)")
 
 
@@ -42,14 +43,23 @@ def attributes(reply: Mapping[str, Any]) -> dict[str, Any]:
 
 
 def checksum(reply: Mapping[str, Any]) -> Checksum | None:
-    """The checksum of the whole that a reply tells; None if it tells none, or one of its parts' checksums.
-
-    Those of parts (COMPOSITE, written "value-parts") depend on where the parts were cut.
-    """
+    """The checksum of the whole that a reply tells; None if it tells none, or that of its parts."""
     for kind in _CHECKSUMS:
         value = reply.get(f"Checksum{kind}")
         if value and "-" not in value:
             return Checksum(kind, value)
+    return None
+
+
+def composite(reply: Mapping[str, Any]) -> Composite | None:
+    """The checksum of the parts' checksums that a reply tells; None if it tells none.
+
+    S3 calls it COMPOSITE, and writes "value-parts". It does not say where the parts were cut.
+    """
+    for kind in _CHECKSUMS:
+        value = reply.get(f"Checksum{kind}")
+        if value and _OF_PARTS.fullmatch(value):
+            return Composite(kind, value)
     return None
 
 
@@ -58,7 +68,7 @@ def stored(reply: Mapping[str, Any]) -> Stored:
     metadata = {name.lower(): text for name, text in reply.get("Metadata", {}).items()}
     size, _, etag = metadata.get(ORIGIN, "").partition(" ")
     origin = Origin(int(size), etag) if size.isdecimal() and etag else None
-    return Stored(int(reply["ContentLength"]), str(reply["ETag"]), checksum(reply), origin)
+    return Stored(int(reply["ContentLength"]), str(reply["ETag"]), checksum(reply), origin, composite(reply))
 
 
 def _http_date(text: str) -> datetime | None:

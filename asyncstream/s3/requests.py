@@ -77,6 +77,12 @@ def head_source(source: S3Object, etag: str, extra: Mapping[str, Any]) -> Params
     return _pinned(source, etag) | {"ChecksumMode": "ENABLED"} | read
 
 
+def head_part(source: S3Object, etag: str, number: int, extra: Mapping[str, Any]) -> Params:
+    """HeadObject of one of the parts that a source was uploaded in."""
+    read = {name: extra[given] for given, name in _SOURCE.items() if given in extra}
+    return _pinned(source, etag) | {"PartNumber": number} | read
+
+
 def head_target(target: S3Object, extra: Mapping[str, Any]) -> Params:
     """HeadObject of what was written, with its checksum."""
     return _pinned(target, None) | {"ChecksumMode": "ENABLED"} | _only(extra, _EVERY_WRITE)

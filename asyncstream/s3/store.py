@@ -10,6 +10,7 @@ from msgspec import Struct, field
 from asyncstream.checksum import CRC64NVME, Checksum
 from asyncstream.continuation import CompletedPart
 from asyncstream.errors import (
+    AccessDenied,
     AsyncstreamError,
     CredentialsExpired,
     DestinationExists,
@@ -126,6 +127,7 @@ class S3Store:
             stream,
             range_asked=range_ is not None,
             checksum=replies.checksum(reply) if range_ is None else None,
+            composite=replies.composite(reply) if range_ is None else None,
         )
 
     async def head(self, source: S3Object, etag: str) -> Stored:
@@ -139,6 +141,18 @@ class S3Store:
         )
         replies.check_pinned(reply, source, etag)
         return replies.stored(reply)
+
+    async def part_size(self, source: S3Object, etag: str, number: int) -> int | None:
+        """Bytes of one of the parts a source was uploaded in, pinned; None where the server tells none.
+
+        No copy fails for want of the answer: a server that knows no part numbers may refuse it, or compare
+        the part's own ETag with the pin. That the source is gone, or another, is for its next GET to find.
+        """
+        try:
+            reply = await self._call("HeadObject", requests.head_part(source, etag, number, self._extra))
+        except (AccessDenied, S3Error, SourceNotFound):
+            return None
+        return int(reply["ContentLength"]) if reply.get("ETag") == etag else None
 
     async def find(self, target: S3Object) -> Stored | None:
         """HEAD of a destination: what is stored there, if anything is."""

@@ -1,15 +1,20 @@
 """Bytes are compared with S3's own checksums: of the source as they are read, of the destination as written.
 
+A source has a checksum of all its bytes, or one of the checksums of the parts that it was uploaded in.
+
 Of a source without any checksum there is nothing to compare what is read with: a byte that is changed on its
 way here goes unnoticed, and so does one of a source that has only a hash (SHA1, SHA256) when it is read in
-several ranges, as a hash does not follow from those of the parts. `read_verified` is then None.
+several ranges, as a hash does not follow from those of the parts; and one of a source that was uploaded in
+parts of several sizes, of which nobody tells where they end. `read_verified` is then None.
 """
+
+import io
 
 import pytest
 from faulty_transport import FaultyTransport
 from servers import content
 
-from asyncstream import KiB, MiB, S3Object, TransferConfig
+from asyncstream import KiB, MiB, S3Object, S3Prefix, TransferConfig
 from asyncstream.errors import ChecksumMismatch
 from asyncstream.lab.s3.faults import Fault
 
@@ -43,10 +48,10 @@ def lab(server):
 
 @pytest.fixture
 def files(lab, bucket, pairs):
-    """Declares the source, with a checksum of the kind given."""
+    """Declares the source, with a checksum of the kind given, of its parts' checksums if it had parts."""
 
-    def files(size, kind, name="file"):
-        lab.declare(bucket.name, [(name, size)], checksum=kind)
+    def files(size, kind, name="file", part_size=None):
+        lab.declare(bucket.name, [(name, size)], checksum=kind, part_size=part_size)
         return pairs(name)
 
     return files
@@ -169,6 +174,113 @@ def test_verified_after_a_byte_changed_on_upload_once_is_overwritten(copy, lab, 
     assert is_copied(lab, bucket)
 
 
+# A source that was uploaded in parts: read as one range, or as three of 5, 5 and 1 MiB that end elsewhere.
+UPLOADED = pytest.mark.parametrize(
+    ("kind", "part_size", "multipart"),
+    [
+        *((kind, 3 * MiB, False) for kind in ["CRC32", "SHA256"]),
+        *(("CRC32", part_size, True) for part_size in [700 * KiB, 3 * MiB, 8 * MiB]),
+    ],
+)
+
+
+@on_the_lab
+@pytest.mark.parametrize("multipart", [False, True])
+def test_what_boto3_has_uploaded_in_parts_is_compared_with_their_checksums(
+    copy, lab, bucket, pairs, multipart
+):
+    """Of 8 MiB each, unless it is told otherwise."""
+    bucket.client.upload_fileobj(io.BytesIO(content(19 * MiB)), bucket.name, "file")
+    told = bucket.client.head_object(Bucket=bucket.name, Key="file", ChecksumMode="ENABLED")
+    assert (told["ChecksumType"], told["ChecksumCRC32"][-2:]) == ("COMPOSITE", "-3")
+
+    report = copy(pairs("file"), multipart=multipart)
+    report.raise_for_failures()
+    [result] = report.files
+    assert (result.read_verified, result.write_verified) == ("CRC32", "CRC64NVME")
+    assert report.requests["HeadObject"] == 2  # the sizes of the last part and of the first
+    assert is_copied(lab, bucket)
+
+
+@on_the_lab
+@UPLOADED
+def test_a_source_uploaded_in_parts_is_compared_with_their_checksums(
+    copy, lab, bucket, files, kind, part_size, multipart
+):
+    report = copy(files(LARGE, kind, part_size=part_size), multipart=multipart)
+    report.raise_for_failures()
+    [result] = report.files
+    assert (result.read_verified, result.write_verified) == (kind, "CRC64NVME")
+    assert result.restarted is None
+    assert is_copied(lab, bucket)
+
+
+@on_the_lab
+@pytest.mark.parametrize("multipart", [False, True])
+def test_a_byte_of_a_source_uploaded_in_parts_changed_on_download_once_is_read_again(
+    copy, lab, bucket, files, multipart
+):
+    files = files(LARGE, "CRC32", part_size=3 * MiB)
+    lab.set_faults([Fault("wrong-byte", "GetObject", times=[1], at=0.2)])
+    report = copy(files, multipart=multipart)
+    report.raise_for_failures()
+    assert lab.faults_struck() == [1]
+    assert bool(report.files[0].restarted) == multipart
+    assert report.files[0].read_verified == "CRC32"
+    assert is_copied(lab, bucket)
+
+
+@on_the_lab
+@pytest.mark.parametrize("multipart", [False, True])
+@pytest.mark.parametrize("verify", ["before", "after"])
+def test_a_byte_of_a_source_uploaded_in_parts_changed_on_every_download_fails_before_anything_is_visible(
+    copy, lab, bucket, files, multipart, verify
+):
+    files = files(LARGE, "CRC32", part_size=3 * MiB)
+    lab.set_faults([Fault("wrong-byte", "GetObject", at=0.2)])
+    [result] = copy(files, multipart=multipart, verify=verify).files
+    assert isinstance(result.error, ChecksumMismatch)
+    assert "visible" not in str(result.error)
+    assert not is_copied(lab, bucket)
+
+
+@on_the_lab
+def test_of_a_listed_source_uploaded_in_parts_the_checksum_is_asked_for_before_its_parts(
+    copy, lab, bucket, files
+):
+    """Its first range, of a size that is known, tells no checksum."""
+    files(LARGE, "CRC32", part_size=3 * MiB, name="in/file")
+    prefixes = [(S3Prefix(bucket.name, "in/"), S3Prefix(bucket.name, "copies/in/"))]
+    report = copy(prefixes, multipart=True)
+    report.raise_for_failures()
+    assert report.files[0].read_verified == "CRC32"
+    assert report.requests["HeadObject"] == 3
+    assert is_copied(lab, bucket, "in/file")
+
+
+@on_the_lab
+@pytest.mark.parametrize("multipart", [False, True])
+@pytest.mark.parametrize("sizes", [(6, 7, 5), (6, 5, 6, 5)], ids=str)
+def test_a_source_uploaded_in_parts_of_several_sizes_is_copied_unverified(
+    copy, lab, bucket, pairs, multipart, sizes
+):
+    """Also of as many parts as there would be, were all as large as the first: 6 + 7 + 5 MiB."""
+    where = {"Bucket": bucket.name, "Key": "file"}
+    where["UploadId"] = bucket.client.create_multipart_upload(**where, ChecksumAlgorithm="CRC32")["UploadId"]
+    parts = []
+    for number, size in enumerate(sizes, 1):
+        reply = bucket.client.upload_part(**where, PartNumber=number, Body=content(size * MiB))
+        told = {name: reply[name] for name in ("ETag", "ChecksumCRC32")}
+        parts.append({"PartNumber": number, **told})
+    bucket.client.complete_multipart_upload(**where, MultipartUpload={"Parts": parts})
+
+    report = copy(pairs("file"), multipart=multipart)
+    report.raise_for_failures()
+    [result] = report.files
+    assert (result.read_verified, result.write_verified) == (None, "CRC64NVME")
+    assert is_copied(lab, bucket)
+
+
 class RecordingTransport(FaultyTransport):
     """Remembers what was asked."""
 
@@ -198,6 +310,18 @@ def test_unverified_no_question_is_asked_and_no_checksum_sent(
     assert "HeadObject" not in report.requests
     assert [name for _, params in asked for name in params if "Checksum" in name] == []
     assert (report.files[0].read_verified, report.files[0].write_verified) == (None, None)
+    assert is_copied(lab, bucket)
+
+
+@on_the_lab
+@pytest.mark.parametrize("size", [SMALL, MEDIUM])
+def test_a_checksum_of_parts_is_not_sent_as_one_of_the_whole(new_session, asked, lab, bucket, files, size):
+    files = files(size, "CRC32", part_size=400 * KiB)
+    report = new_session().transfer(files, TransferConfig(verify="after"))
+    report.raise_for_failures()
+    [put] = [params for operation, params in asked if operation == "PutObject"]
+    assert "ChecksumCRC32" not in put
+    assert report.files[0].read_verified == "CRC32"
     assert is_copied(lab, bucket)
 
 
@@ -273,3 +397,16 @@ def test_servers_without_crc64nvme_get_their_copies_and_the_result_says_so(
         sent.append(report.requests)
     assert multipart or sent[1] == {"GetObject": 1, "PutObject": 1}
     assert bucket.uploads() == []
+
+
+@pytest.mark.parametrize("server", ["moto", "rclone"], indirect=True)
+@pytest.mark.parametrize("multipart", [False, True])
+def test_servers_that_do_not_tell_the_sizes_of_parts_get_their_copies_unverified(
+    copy, bucket, pairs, multipart
+):
+    body = content(9 * MiB)
+    bucket.client.upload_fileobj(io.BytesIO(body), bucket.name, "file")
+    report = copy(pairs("file"), multipart=multipart)
+    report.raise_for_failures()
+    assert report.files[0].read_verified is None
+    assert bucket.get("copies/file") == body

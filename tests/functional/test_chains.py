@@ -63,6 +63,19 @@ def parts_sent(server):
     return {int(row["part_number"]) for row in rows if row["operation"] == "UploadPart"}
 
 
+def test_the_checksum_of_the_parts_a_source_was_uploaded_in_is_compared_at_the_end_of_a_chain(
+    server, sessions
+):
+    """Its parts end elsewhere than the ranges, and an engine takes up what another has read of a part."""
+    server.lab.declare("sources", [("file", 60 * MiB)], checksum="CRC32", part_size=8 * MiB)
+    results = chain(server, sessions, 0.5, multipart=True, part_size=5 * MiB, max_concurrency=2)
+    assert len(results) >= 2
+    assert (results[-1].status, results[-1].read_verified) == ("copied", "CRC32")
+    assert results[-1].restarted is None
+    source, copy = server.lab.checksums("sources")["file"], server.lab.checksums("copies")["file"]
+    assert copy.crc64nvme == source.crc64nvme
+
+
 def test_a_source_overwritten_between_two_transfers_starts_the_file_over_and_says_so(server, sessions):
     server.lab.declare("sources", [("file", 60 * MiB)])
 

@@ -163,3 +163,73 @@ def test_a_bucket_can_know_nothing_of_checksums(lab, quiet, kept):
         assert told(quiet.head_object(Bucket=bucket, Key=key, ChecksumMode="ENABLED")) == {}
     assert [name for each in quiet.list_objects_v2(Bucket=bucket)["Contents"] for name in told(each)] == []
     assert quiet.get_object(Bucket=bucket, Key="m")["Body"].read() == b"".join(PARTS)
+
+
+def part_info(reply: dict) -> tuple[int, int, str | None, int | None]:
+    headers = reply["ResponseMetadata"]["HTTPHeaders"]
+    return (
+        reply["ResponseMetadata"]["HTTPStatusCode"],
+        reply["ContentLength"],
+        headers.get("content-range"),
+        reply.get("PartsCount"),
+    )
+
+
+@pytest.mark.parametrize("asked", [{"ChecksumAlgorithm": "CRC32"}, {}], ids=["COMPOSITE", "FULL_OBJECT"])
+def test_a_part_that_an_object_was_uploaded_in_can_be_asked_for(quiet, kept, asked):
+    complete, _ = send_parts(quiet, create(quiet, kept, **asked))
+    whole = quiet.complete_multipart_upload(**complete)
+    size = sum(map(len, PARTS))
+    for number, (body, ranged) in enumerate(
+        zip(PARTS, [f"bytes 0-{5 * MIB - 1}/{size}", f"bytes {5 * MIB}-{size - 1}/{size}"], strict=True), 1
+    ):
+        where = {"Bucket": kept, "Key": "m", "PartNumber": number, "IfMatch": whole["ETag"]}
+        head = quiet.head_object(**where, ChecksumMode="ENABLED")
+        assert part_info(head) == (206, len(body), ranged, 2)
+        assert head["ETag"] == whole["ETag"]
+        kind = asked.get("ChecksumAlgorithm", "CRC64NVME")
+        assert told(head) == {f"Checksum{kind}": value(kind, body), "ChecksumType": whole["ChecksumType"]}
+        assert told(quiet.head_object(**where)) == {}
+        got = quiet.get_object(**where)
+        assert part_info(got) == part_info(head)
+        assert got["Body"].read() == body
+    assert "PartsCount" not in quiet.head_object(Bucket=kept, Key="m")
+
+
+def test_what_was_uploaded_at_once_is_a_part_of_its_own(quiet, kept):
+    quiet.put_object(Bucket=kept, Key="k", Body=b"hello")
+    quiet.put_object(Bucket=kept, Key="empty", Body=b"")
+    assert part_info(quiet.head_object(Bucket=kept, Key="k", PartNumber=1)) == (206, 5, "bytes 0-4/5", None)
+    assert part_info(quiet.head_object(Bucket=kept, Key="empty", PartNumber=1)) == (200, 0, None, None)
+
+
+def test_parts_that_are_not_there_are_refused(quiet, kept):
+    quiet.put_object(Bucket=kept, Key="k", Body=b"hello")
+    for number in (0, 2):
+        with pytest.raises(ClientError, match="InvalidPartNumber"):
+            quiet.get_object(Bucket=kept, Key="k", PartNumber=number)
+    with pytest.raises(ClientError, match="416"):
+        quiet.head_object(Bucket=kept, Key="k", PartNumber=2)
+    with pytest.raises(ClientError, match="Cannot specify both Range header and partNumber"):
+        quiet.get_object(Bucket=kept, Key="k", PartNumber=1, Range="bytes=0-1")
+
+
+@pytest.mark.parametrize("kind", ["CRC32", "CRC32C", "SHA1", "SHA256"])
+def test_declared_objects_can_have_been_uploaded_in_parts(lab, quiet, discarding, kind):
+    lab.declare(discarding, [("k", 2_500_000)], checksum=kind, part_size=MIB)
+    body = quiet.get_object(Bucket=discarding, Key="k")["Body"].read()
+    parts = [body[start : start + MIB] for start in range(0, len(body), MIB)]
+    joined = b"".join(DIGESTS[kind](part) for part in parts)
+    expected = {f"Checksum{kind}": f"{value(kind, joined)}-3", "ChecksumType": "COMPOSITE"}
+    head = quiet.head_object(Bucket=discarding, Key="k", ChecksumMode="ENABLED")
+    assert told(head) == expected
+    assert head["ETag"].endswith('-3"')
+    last = quiet.head_object(Bucket=discarding, Key="k", ChecksumMode="ENABLED", PartNumber=3)
+    assert part_info(last) == (206, len(parts[2]), f"bytes {2 * MIB}-2499999/2500000", 3)
+    assert told(last)[f"Checksum{kind}"] == value(kind, parts[2])
+
+
+@pytest.mark.parametrize(("kind", "part_size"), [("CRC64NVME", MIB), (None, MIB), ("CRC32", 0)])
+def test_a_checksum_of_parts_that_s3_does_not_have_is_told(lab, discarding, kind, part_size):
+    with pytest.raises(LabError, match="of parts"):
+        lab.declare(discarding, [("k", 1)], checksum=kind, part_size=part_size)

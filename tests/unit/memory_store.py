@@ -8,14 +8,15 @@ import asyncio
 import math
 import threading
 import time
+from base64 import b64decode
 from collections import Counter
 from collections.abc import AsyncIterator, Awaitable, Callable, Iterable, Mapping, Sequence
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
-from itertools import pairwise
+from itertools import accumulate, pairwise
 from typing import Any
 
-from asyncstream.checksum import CRC64NVME, Checksum, Digests
+from asyncstream.checksum import CRC64NVME, Checksum, Composite, Digests
 from asyncstream.errors import ChecksumMismatch, NotModified, S3Error, SourceNotFound, UploadGone
 from asyncstream.locations import S3Object, S3Prefix
 from asyncstream.plan import ByteRange
@@ -36,6 +37,7 @@ SLOT_BYTES = 1000
 OPERATIONS = (
     "open",
     "head",
+    "part_size",
     "read",
     "put",
     "create_upload",
@@ -98,6 +100,15 @@ def checksum_of(content: bytes, kind: str = CRC64NVME) -> Checksum:
     return digests.checksums()[kind]
 
 
+def composite_of(content: bytes, kind: str, sizes: Sequence[int]) -> Composite:
+    """That of parts of the sizes given, which it does not tell."""
+    stops = [*accumulate(sizes)]
+    assert stops[-1] == len(content)
+    parts = [checksum_of(content[stop - size : stop], kind) for size, stop in zip(sizes, stops, strict=True)]
+    whole = checksum_of(b"".join(b64decode(part.value) for part in parts), kind)
+    return Composite(kind, f"{whole.value}-{len(sizes)}")
+
+
 def damaged(content: bytes) -> bytes:
     """The same with another first byte, if there is one."""
     return bytes(byte ^ 1 for byte in content[:1]) + content[1:]
@@ -119,11 +130,13 @@ class MemoryStore:
         damages: what is changed on its way, and when.
         attributes: the headers told by every GET.
         checksums: of the sources, as they are told where no range is asked for, and by `head`.
+        uploaded: the sources that have a checksum of their parts: its kind, and the sizes of these.
         verified: whether the server knows CRC64NVME.
         at_once: the most bytes of a body that is in hand before its PUT begins.
     """
 
     slot_bytes = SLOT_BYTES
+    tells_part_sizes = True
 
     def __init__(
         self,
@@ -135,6 +148,7 @@ class MemoryStore:
         damages: Iterable[Damage] = (),
         attributes: Mapping[str, Any] | None = None,
         checksums: Mapping[S3Object, Checksum] | None = None,
+        uploaded: Mapping[S3Object, tuple[str, Sequence[int]]] | None = None,
         verified: bool = True,
         at_once: float = math.inf,
     ) -> None:
@@ -156,6 +170,7 @@ class MemoryStore:
         self._damages = list(damages)
         self._attributes = attributes or {}
         self._checksums = checksums or {}
+        self._uploaded = uploaded or {}
         self._verified = verified
         self._at_once = at_once
         self._lock = threading.Lock()
@@ -187,13 +202,26 @@ class MemoryStore:
                 stream,
                 range_asked=asked,
                 checksum=None if asked else self._checksums.get(source),
+                composite=None if asked else self._composite(source),
             )
 
     async def head(self, source: S3Object, etag: str) -> Stored:
         async with self._operation("head", source.key):
             content = self.objects[source]
             self._check(etag == etag_of(content), f"{source} pinned to {etag}")
-            return Stored(len(content), etag, self._checksums.get(source))
+            told, composite = self._checksums.get(source), self._composite(source)
+            return Stored(len(content), etag, told, composite=composite)
+
+    async def part_size(self, source: S3Object, etag: str, number: int) -> int | None:
+        async with self._operation("part_size", source.key):
+            self._check(etag == etag_of(self.objects[source]), f"{source} pinned to {etag}")
+            sizes = self._uploaded[source][1]
+            return sizes[number - 1] if self.tells_part_sizes else None
+
+    def _composite(self, source: S3Object) -> Composite | None:
+        if source not in self._uploaded:
+            return None
+        return composite_of(self.objects[source], *self._uploaded[source])
 
     async def find(self, target: S3Object) -> Stored | None:
         async with self._operation("find", target.key):

@@ -1,5 +1,6 @@
 """Checksums of every kind, told by S3's own check values, and CRCs of parts put together."""
 
+import zlib
 from base64 import b64encode
 from itertools import pairwise
 
@@ -7,7 +8,19 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from asyncstream.checksum import CRC64NVME, KINDS, Checksum, Digests, checkable_in_parts, combined
+from asyncstream.checksum import (
+    CRC64NVME,
+    KINDS,
+    Checksum,
+    Composite,
+    Digests,
+    are_pieces,
+    checkable_in_parts,
+    combined,
+    composed,
+)
+
+from .memory_store import composite_of
 
 CRCS = [kind for kind in KINDS if checkable_in_parts(kind)]
 
@@ -83,3 +96,76 @@ def test_of_no_kind_there_are_no_checksums() -> None:
 
 def test_only_crcs_of_parts_make_that_of_the_whole() -> None:
     assert CRCS == [CRC64NVME, "CRC32", "CRC32C"]
+
+
+def cut_every(content: bytes, kind: str, part_size: int) -> Composite:
+    sizes = [min(part_size, len(content) - start) for start in range(0, len(content), part_size)]
+    return Composite(kind, composite_of(content, kind, sizes).value, part_size)
+
+
+def pieces(content: bytes, composite: Composite, start: int, chunk: int) -> str:
+    """Of a run of the bytes that begins there, as they pass by in chunks."""
+    digests = Digests([], composite, start)
+    for place in range(0, len(content), chunk):
+        digests.update(memoryview(content)[place : place + chunk])
+    return digests.pieces()
+
+
+def test_a_checksum_of_parts_is_that_of_their_checksums_and_says_how_many() -> None:
+    parts = b"".join(zlib.crc32(part).to_bytes(4, "big") for part in (b"abc", b"def", b"g"))
+    value = b64encode(zlib.crc32(parts).to_bytes(4, "big")).decode() + "-3"
+    composite = Composite("CRC32", value, 3)
+
+    assert composite.parts == 3
+    assert cut_every(b"abcdefg", "CRC32", 3) == composite
+    assert composed(composite, [(7, pieces(b"abcdefg", composite, 0, 7))]) == composite
+
+
+@pytest.mark.parametrize("kind", CRCS)
+@given(
+    content=st.binary(min_size=1, max_size=200),
+    cuts=st.lists(st.integers(1, 200), max_size=6, unique=True),
+    part_size=st.integers(1, 220),
+    chunk=st.integers(1, 50),
+)
+def test_however_a_file_is_cut_into_ranges_they_tell_the_checksum_of_its_parts(
+    kind: str, content: bytes, cuts: list[int], part_size: int, chunk: int
+) -> None:
+    composite = cut_every(content, kind, part_size)
+    ends = sorted({*(cut for cut in cuts if cut < len(content)), len(content)})
+    ranges = [(start, content[start:stop]) for start, stop in pairwise([0, *ends])]
+    runs = [(len(run), pieces(run, composite, start, chunk)) for start, run in ranges]
+
+    assert composed(composite, runs) == composite
+    for (start, run), (length, text) in zip(ranges, runs, strict=True):
+        assert are_pieces(text, composite, start, length)
+        assert not are_pieces(text[:-4], composite, start, length)
+        assert not are_pieces(text + "AAAA", composite, start, length)
+        wrong = bytes([run[0] ^ 1]) + run[1:]
+        assert pieces(wrong, composite, start, chunk) != text
+
+
+@pytest.mark.parametrize("kind", ["SHA1", "SHA256"])
+@given(content=st.binary(min_size=1, max_size=100), part_size=st.integers(1, 120), chunk=st.integers(1, 50))
+def test_a_file_read_as_one_range_tells_the_hash_of_its_parts_too(
+    kind: str, content: bytes, part_size: int, chunk: int
+) -> None:
+    composite = cut_every(content, kind, part_size)
+
+    assert composed(composite, [(len(content), pieces(content, composite, 0, chunk))]) == composite
+
+
+def test_pieces_are_run_beside_the_checksums_of_the_whole() -> None:
+    composite = Composite("CRC32", "-", 4)
+    digests = Digests([CRC64NVME], composite)
+    digests.update(b"abcdef")
+
+    assert digests.checksums() == {CRC64NVME: of(b"abcdef", CRC64NVME)}
+    assert digests.pieces() == pieces(b"abcdef", composite, 0, 1)
+    assert Digests([CRC64NVME]).pieces() == ""
+
+
+@pytest.mark.parametrize("text", ["", "AAAA", "AAAAAA==", "not base64!!", "AAAAAAAAAAAAAAAA"])
+def test_what_cannot_be_the_checksums_of_two_pieces_is_seen(text: str) -> None:
+    assert not are_pieces(text, Composite("CRC32", "-", 4), 2, 4)
+    assert are_pieces("AAAAAAAAAAA=", Composite("CRC32", "-", 4), 2, 4)

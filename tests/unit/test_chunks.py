@@ -5,8 +5,9 @@ from collections.abc import Awaitable, Callable, Iterable
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+from msgspec.structs import replace
 
-from asyncstream.checksum import CRC64NVME, KINDS, Checksum
+from asyncstream.checksum import CRC64NVME, KINDS, Checksum, Composite, Digests
 from asyncstream.chunks import BytesBody, ChunkBody, Deadline, StopFlag
 from asyncstream.engines.driver import drive
 from asyncstream.errors import (
@@ -19,7 +20,7 @@ from asyncstream.errors import (
 )
 from asyncstream.ports import Body, ByteStream
 
-from .memory_store import checksum_of, damaged
+from .memory_store import checksum_of, composite_of, damaged
 
 FOREVER = Deadline(None, lambda: 0.0)
 
@@ -59,7 +60,7 @@ def body_of(
     stop: StopFlag | None = None,
     deadline: Deadline = FOREVER,
     digests: Iterable[str] = (),
-    expected: Checksum | None = None,
+    expected: Checksum | Composite | None = None,
     on_bytes: Callable[[int], None] = ignore,
     resume: Callable[[AsyncstreamError, int, int, float], Awaitable[ByteStream | None]] = no_other,
 ) -> ChunkBody:
@@ -68,7 +69,7 @@ def body_of(
         length,
         stop=StopFlag() if stop is None else stop,
         deadline=deadline,
-        digests=digests,
+        digests=Digests(digests, expected if isinstance(expected, Composite) else None),
         expected=expected,
         on_bytes=on_bytes,
         resume=resume,
@@ -232,4 +233,21 @@ def test_the_last_chunk_is_handed_on_only_if_all_of_them_have_the_checksum_expec
         pulled(bad)
     assert raised.value.retryable
     assert bad.error is raised.value
+    assert sum(counted) == len(whole) - len(chunks[-1])
+
+
+@pytest.mark.parametrize("kind", [kind for kind in KINDS if kind != CRC64NVME])
+@given(chunks=st.lists(st.binary(min_size=1, max_size=9), min_size=1), part_size=st.integers(1, 20))
+def test_the_last_chunk_is_handed_on_only_if_the_parts_of_the_source_have_the_checksum_expected(
+    kind: str, chunks: list[bytes], part_size: int
+) -> None:
+    whole = b"".join(chunks)
+    sizes = [min(part_size, len(whole) - start) for start in range(0, len(whole), part_size)]
+    good = replace(composite_of(whole, kind, sizes), part_size=part_size)
+    bad = replace(composite_of(damaged(whole), kind, sizes), part_size=part_size)
+    counted: list[int] = []
+
+    assert pulled(body_of(chunks, len(whole), expected=good)) == whole
+    with pytest.raises(ChecksumMismatch, match=f"{kind} .*-{len(sizes)}, their source .*-{len(sizes)}:"):
+        pulled(body_of(chunks, len(whole), expected=bad, on_bytes=counted.append))
     assert sum(counted) == len(whole) - len(chunks[-1])

@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 from msgspec.structs import replace
 
 from asyncstream import progress
-from asyncstream.checksum import CRC64NVME, Checksum
+from asyncstream.checksum import CRC64NVME, Checksum, Composite, Digests
 from asyncstream.continuation import CompletedPart, Continuation
 from asyncstream.errors import AsyncstreamError, DeadlineExceeded, InputError, SourceChanged, UploadGone
 from asyncstream.jobs import continued
@@ -21,7 +21,7 @@ from asyncstream.ports import Body, Engine, MultipartUpload, Opened, Origin, Wri
 from asyncstream.results import FileResult
 from asyncstream.tasks import Job
 
-from .memory_store import Failure, MemoryStore, checksum_of, etag_of, pause_under
+from .memory_store import Damage, Failure, MemoryStore, checksum_of, etag_of, pause_under
 from .transfers import (
     SIZE,
     WHOLE,
@@ -29,6 +29,7 @@ from .transfers import (
     assert_copied,
     assert_nothing_is_left,
     content,
+    cut,
     jobs_of,
     source,
     stored,
@@ -98,6 +99,7 @@ def run(
     part_size=st.integers(3, 25),
     seconds=st.floats(0.5, 6),
     kind=st.sampled_from([None, CRC64NVME, "CRC32", "SHA256"]),
+    uploaded=st.integers(0, 70),
     listed=st.booleans(),
 )
 def test_whatever_is_left_is_whole_survives_json_and_is_gone_on_with_until_all_is_copied(
@@ -107,10 +109,15 @@ def test_whatever_is_left_is_whole_survives_json_and_is_gone_on_with_until_all_i
     part_size: int,
     seconds: float,
     kind: str | None,
+    uploaded: int,
     listed: bool,
 ) -> None:
-    kept = {source(n): checksum_of(content(n, size), kind) for n, size in enumerate(sizes)} if kind else None
-    store = Ticking(stored(sizes), pause=pause_under(engine.name), checksums=kept)
+    """Sources have a checksum of all their bytes, of the parts they were uploaded in, or none."""
+    names = {source(n): size for n, size in enumerate(sizes)}
+    whole = {at: checksum_of(content(n, names[at]), kind) for n, at in enumerate(names)} if kind else None
+    in_parts = {at: (kind, cut(size, uploaded)) for at, size in names.items() if size} if kind else None
+    kept = {"uploaded": in_parts} if uploaded else {"checksums": whole}
+    store = Ticking(stored(sizes), pause=pause_under(engine.name), **kept)
     jobs = jobs_of(sizes, listed=listed)
     copied: list[FileResult] = []
     for _ in range(sum(sizes) + 1):
@@ -129,6 +136,9 @@ def test_whatever_is_left_is_whole_survives_json_and_is_gone_on_with_until_all_i
     for number, size in enumerate(sizes):
         assert store.objects[target(number)] == content(number, size)
     assert all(result.write_verified == CRC64NVME and result.restarted is None for result in copied)
+    if kind in {CRC64NVME, "CRC32"}:
+        # Of an empty source there are no parts to compare.
+        assert all(result.read_verified == kind for result in copied if result.bytes or not uploaded)
     assert_nothing_is_left(store)
 
 
@@ -165,6 +175,41 @@ def test_the_next_transfer_sends_only_the_parts_that_are_missing(engine: Engine)
     assert (result.read_verified, result.write_verified) == (CRC64NVME, CRC64NVME)
     assert moved[0] == 20  # what was there already is told at once
     assert sum(moved) == SIZE
+
+
+@pytest.mark.parametrize("part_size", [3, 8, 10, 17, SIZE])
+def test_the_checksum_of_the_parts_a_source_was_uploaded_in_is_compared_by_the_transfer_that_ends_it(
+    engine: Engine, part_size: int
+) -> None:
+    uploaded = {source(0): ("CRC32", cut(SIZE, part_size))}
+    store = Ticking(stored([SIZE]), pause=pause_under(engine.name), uploaded=uploaded)
+    [left] = run(store, engine, jobs_of([SIZE]), 1.5, slots=1)
+    assert left.continuation is not None
+    assert left.continuation.composite is not None
+    assert left.continuation.composite.part_size == part_size
+    asked = store.calls["part_size", None]
+
+    [result] = run(store, engine, to_go_on_with([left]), None)
+
+    assert_copied(result, store)
+    assert (result.read_verified, result.write_verified) == ("CRC32", CRC64NVME)
+    assert store.calls["part_size", None] == asked
+
+
+def test_a_byte_changed_before_the_time_was_up_is_found_by_the_transfer_that_goes_on(engine: Engine) -> None:
+    store = Ticking(
+        stored([SIZE]),
+        pause=pause_under(engine.name),
+        uploaded={source(0): ("CRC32", cut(SIZE, 8))},
+        damages=[Damage("read", last=1)],
+    )
+    [left] = run(store, engine, jobs_of([SIZE]), 1.5, slots=1)
+
+    [result] = run(store, engine, to_go_on_with([left]), None)
+
+    assert_copied(result, store)
+    assert result.read_verified == "CRC32"
+    assert "the parts read of s3://raw/key-0" in str(result.restarted)
 
 
 def test_a_file_of_which_all_parts_are_confirmed_only_has_to_be_completed(engine: Engine) -> None:
@@ -335,6 +380,23 @@ FINE: dict[str, Any] = {
 }
 
 
+OF_PARTS = Composite("CRC32", "AAAAAA==-5", 8)
+
+
+def cut_part(number: int, start: int, length: int, composite: Composite = OF_PARTS) -> CompletedPart:
+    digests = Digests([], composite, start)
+    digests.update(WHOLE[start : start + length])
+    return replace(part(number, start, length), pieces=digests.pieces())
+
+
+def test_a_continuation_has_the_checksums_of_pieces_where_its_source_was_uploaded_in_parts() -> None:
+    parts = [cut_part(1, 0, 10), cut_part(4, 30, 5)]
+    assert list(Continuation(**FINE | {"composite": OF_PARTS, "parts": parts}).parts) == parts
+    whole = [cut_part(1, 0, SIZE, Composite("SHA256", "-1", SIZE))]
+    of_hashes = {"composite": Composite("SHA256", "-1", SIZE), "first": SIZE, "step": 0, "parts": whole}
+    assert list(Continuation(**FINE | of_hashes).parts) == whole
+
+
 def test_a_continuation_may_have_its_parts_in_any_order_and_checksums_to_spare() -> None:
     parts = [
         part(4, 30, 5),
@@ -365,6 +427,12 @@ def test_a_continuation_may_have_its_parts_in_any_order_and_checksums_to_spare()
         ({"size": MAX_OBJECT + 1, "parts": []}, "limit"),
         ({"parts": [replace(part(1, 0, 10), checksums={})]}, "lacks a checksum"),
         ({"digests": [CRC64NVME, "SHA1"]}, "lacks a checksum"),
+        ({"composite": OF_PARTS}, "part 1 lacks checksums of its pieces"),
+        ({"composite": OF_PARTS, "parts": [cut_part(2, 10, 10), cut_part(1, 0, 5)]}, "part 1 has 5 bytes"),
+        ({"composite": OF_PARTS, "parts": [replace(part(1, 0, 10), pieces="AAAA")]}, "of its pieces"),
+        ({"composite": replace(OF_PARTS, part_size=0), "parts": []}, "'CRC32' of parts of 0 bytes"),
+        ({"composite": replace(OF_PARTS, kind="MD5"), "parts": []}, "'MD5' of parts of 8 bytes"),
+        ({"composite": replace(OF_PARTS, kind="SHA1"), "parts": []}, "SHA1 does not follow from those"),
     ],
 )
 @pytest.mark.parametrize(

@@ -6,7 +6,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from asyncstream.checksum import CRC64NVME
+from asyncstream.checksum import CRC64NVME, Digests
 from asyncstream.chunks import LONGEST_PAUSE, PROGRESS, ChunkBody, Deadline, StopFlag
 from asyncstream.engines.driver import drive
 from asyncstream.errors import AsyncstreamError, Cancelled, ConnectionFailed, SourceChanged, TruncatedBody
@@ -71,7 +71,7 @@ class Source:
             len(self.content),
             stop=self.stop,
             deadline=Deadline(None, clock or (lambda: self.now)),
-            digests=[CRC64NVME],
+            digests=Digests([CRC64NVME]),
             expected=checksum_of(self.content),
             on_bytes=self.moved.append,
             resume=self.resume,

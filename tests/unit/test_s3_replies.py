@@ -6,7 +6,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from asyncstream.checksum import KINDS, Checksum
+from asyncstream.checksum import CRC64NVME, KINDS, Checksum, Composite
 from asyncstream.errors import S3Error, SourceChanged
 from asyncstream.locations import S3Object
 from asyncstream.plan import ByteRange
@@ -16,6 +16,7 @@ from asyncstream.s3.replies import (
     check_extent,
     check_pinned,
     checksum,
+    composite,
     extent,
     listing,
     source_changed,
@@ -131,10 +132,26 @@ def test_of_several_checksums_that_of_a_part_is_skipped_and_the_best_taken() -> 
     assert checksum(told) == Checksum("CRC32", "c")
 
 
-def test_a_head_tells_size_etag_and_checksum() -> None:
-    reply = {"ContentLength": "12", "ETag": '"1"', "ChecksumCRC32": "abc="}
+@pytest.mark.parametrize("kind", [kind for kind in KINDS if kind != CRC64NVME])
+@pytest.mark.parametrize("parts", [1, 3, 10_000])
+def test_a_checksum_of_parts_checksums_tells_how_many_there_were(kind: str, parts: int) -> None:
+    told = composite({f"Checksum{kind}": f"+/c=-{parts}", "ChecksumType": "COMPOSITE"})
 
-    assert stored(reply) == Stored(12, '"1"', Checksum("CRC32", "abc="))
+    assert told == Composite(kind, f"+/c=-{parts}")
+    assert told.parts == parts
+
+
+@pytest.mark.parametrize("value", ["", "abc=", "abc=-", "abc=-0", "abc=-x", "abc=-3-3", "-3", "abc=-100000"])
+def test_what_is_no_checksum_of_parts_checksums_is_told_as_none(value: str) -> None:
+    assert composite({"ChecksumCRC32": value}) is None
+
+
+def test_a_head_tells_size_etag_and_checksum() -> None:
+    reply = {"ContentLength": "12", "ETag": '"1"'}
+
+    assert stored(reply | {"ChecksumCRC32": "abc="}) == Stored(12, '"1"', Checksum("CRC32", "abc="))
+    of_parts = Stored(12, '"1"', None, composite=Composite("CRC32", "abc=-2"))
+    assert stored(reply | {"ChecksumCRC32": "abc=-2"}) == of_parts
 
 
 @pytest.mark.parametrize(

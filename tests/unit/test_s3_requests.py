@@ -62,13 +62,21 @@ def test_only_a_get_of_the_whole_asks_for_the_checksum() -> None:
     assert "ChecksumMode" not in ranged
 
 
-def test_a_head_of_a_source_is_pinned_and_takes_the_sources_own_settings() -> None:
-    assert requests.head_source(PINNED, '"e"', EXTRA) == {
+@pytest.mark.parametrize(
+    ("asked", "about"),
+    [
+        (requests.head_source(PINNED, '"e"', EXTRA), {"ChecksumMode": "ENABLED"}),
+        (requests.head_part(PINNED, '"e"', 7, EXTRA), {"PartNumber": 7}),
+    ],
+)
+def test_a_head_of_a_source_is_pinned_and_takes_the_sources_own_settings(
+    asked: dict[str, Any], about: dict[str, Any]
+) -> None:
+    assert asked == about | {
         "Bucket": "raw",
         "Key": "a",
         "VersionId": "v",
         "IfMatch": '"e"',
-        "ChecksumMode": "ENABLED",
         "SSECustomerAlgorithm": "the CopySourceSSECustomerAlgorithm",
         "SSECustomerKey": "the CopySourceSSECustomerKey",
         "RequestPayer": "the RequestPayer",
@@ -145,6 +153,7 @@ def test_a_page_is_asked_with_its_token_and_the_payer(token: str | None, more: d
         ("GetObject", requests.get_object(PINNED, ByteRange(0, 1), '"e"', EXTRA, verify=True)),
         ("GetObject", requests.get_object(PINNED, None, '"e"', EXTRA, verify=True)),
         ("HeadObject", requests.head_source(PINNED, '"e"', EXTRA)),
+        ("HeadObject", requests.head_part(PINNED, '"e"', 1, EXTRA)),
         ("HeadObject", requests.head_target(TARGET, EXTRA)),
         *(
             (

@@ -5,10 +5,18 @@ from typing import Any
 
 import pytest
 
-from asyncstream.checksum import CRC64NVME, Checksum
+from asyncstream.checksum import CRC64NVME, Checksum, Composite
 from asyncstream.chunks import BytesBody
 from asyncstream.engines.driver import drive
-from asyncstream.errors import AccessDenied, CredentialsExpired, S3Error, SourceChanged, SourceNotFound
+from asyncstream.errors import (
+    AccessDenied,
+    AsyncstreamError,
+    CredentialsExpired,
+    S3Error,
+    SlowDown,
+    SourceChanged,
+    SourceNotFound,
+)
 from asyncstream.plan import ByteRange
 from asyncstream.ports import CompletedPart, Stored, Written
 from asyncstream.s3 import requests
@@ -98,12 +106,21 @@ def test_checksums_are_asked_for_with_the_whole_of_a_source_and_only_if_wanted(v
     assert not opened.range_asked
 
 
-def test_a_checksum_told_with_a_range_is_none_of_the_whole() -> None:
-    transport = MemoryTransport(lambda *_: got(100, ByteRange(10, 20)) | {"ChecksumCRC32": "abc="})
+def test_a_source_tells_the_checksum_of_the_parts_it_was_uploaded_in() -> None:
+    transport = MemoryTransport(lambda *_: got() | {"ChecksumCRC32": "abc=-3"})
+
+    opened = drive(store_over(transport).open(SOURCE, None, None))
+
+    assert (opened.checksum, opened.composite) == (None, Composite("CRC32", "abc=-3"))
+
+
+@pytest.mark.parametrize("value", ["abc=", "abc=-3"])
+def test_a_checksum_told_with_a_range_is_none_of_the_whole(value: str) -> None:
+    transport = MemoryTransport(lambda *_: got(100, ByteRange(10, 20)) | {"ChecksumCRC32": value})
 
     opened = drive(store_over(transport).open(SOURCE, ByteRange(10, 20), None))
 
-    assert opened.checksum is None
+    assert (opened.checksum, opened.composite) == (None, None)
     assert opened.range_asked
 
 
@@ -132,6 +149,35 @@ def test_a_head_of_a_source_that_was_overwritten_says_so(refuses: bool) -> None:
 
     with pytest.raises(SourceChanged):
         drive(store_over(MemoryTransport(answer)).head(SOURCE, '"of before"'))
+    assert drive(store_over(MemoryTransport(answer)).part_size(SOURCE, '"of before"', 1)) is None
+
+
+def test_the_size_of_a_part_is_asked_for_by_its_number() -> None:
+    transport = MemoryTransport(lambda *_: HEAD)
+
+    assert drive(store_over(transport).part_size(SOURCE, '"1"', 7)) == 12
+    [(operation, params, _)] = transport.asked
+    assert operation == "HeadObject"
+    assert params == {"Bucket": "raw", "Key": "a", "IfMatch": '"1"', "PartNumber": 7}
+
+
+@pytest.mark.parametrize(
+    "error",
+    [*(S3Error("no", str(n), n) for n in (400, 412, 416)), SourceNotFound("404"), AccessDenied("403")],
+)
+def test_a_server_that_knows_no_part_numbers_tells_no_size(error: AsyncstreamError) -> None:
+    def answer(*_: object) -> dict[str, Any]:
+        raise error
+
+    assert drive(store_over(MemoryTransport(answer)).part_size(SOURCE, '"1"', 1)) is None
+
+
+def test_a_size_that_is_asked_for_at_the_wrong_moment_may_be_asked_for_again() -> None:
+    def answer(*_: object) -> dict[str, Any]:
+        raise SlowDown("503")
+
+    with pytest.raises(SlowDown):
+        drive(store_over(MemoryTransport(answer)).part_size(SOURCE, '"1"', 1))
 
 
 def test_what_is_not_there_is_not_found_and_what_is_denied_is_an_error() -> None:

@@ -1,22 +1,28 @@
 """By which checksums a file's source and destination agreed, and when its bytes may be one PUT."""
 
 from collections.abc import Sequence
+from typing import Any
 
 import pytest
 from msgspec.structs import replace
 
 from asyncstream.checksum import CRC64NVME, Checksum
+from asyncstream.errors import ChecksumMismatch, SlowDown
 from asyncstream.ports import Body, CompletedPart, Engine, MultipartUpload, Written
 
-from .memory_store import MemoryStore, checksum_of, pause_under
+from .memory_store import Damage, Failure, MemoryStore, checksum_of, pause_under
 from .transfers import (
+    ATTEMPTS,
     SIZE,
     Setup,
     Verify,
     assert_copied,
+    assert_nothing_is_left,
+    cut,
     jobs_of,
     source,
     stored,
+    target,
     told,
 )
 
@@ -110,3 +116,150 @@ def test_what_a_server_never_confirmed_is_not_told_to_be_verified(engine: Engine
     assert_copied(result, store)
     assert (result.read_verified, result.write_verified) == (None, None)
     assert (result.restarted, result.attempts, result.parts) == (None, 4, 4)
+
+
+PARTED_KINDS = pytest.mark.parametrize("kind", ["CRC32", "CRC32C", "SHA1", "SHA256"])
+# Of ranges of ten bytes, in a file of thirty-five: none, or each, ends where a part of the source does.
+PART_SIZES = pytest.mark.parametrize("part_size", [3, 10, 17, SIZE])
+ONE_RANGE_OR_SEVERAL = pytest.mark.parametrize("multipart", [False, True])
+
+
+def in_parts(engine: Engine, kind: str, sizes: Sequence[int], **more: Any) -> MemoryStore:
+    """With the one source uploaded in parts of these sizes."""
+    uploaded = {source(0): (kind, sizes)}
+    return MemoryStore(stored([SIZE]), pause=pause_under(engine.name), uploaded=uploaded, **more)
+
+
+@PARTED_KINDS
+@PART_SIZES
+@ONE_RANGE_OR_SEVERAL
+@pytest.mark.parametrize("listed", [False, True])
+def test_a_source_uploaded_in_parts_is_compared_by_their_checksums(
+    engine: Engine, kind: str, part_size: int, multipart: bool, listed: bool
+) -> None:
+    store = in_parts(engine, kind, cut(SIZE, part_size))
+
+    [result] = Setup(multipart=multipart).run(jobs_of([SIZE], listed=listed), store, engine)
+
+    assert_copied(result, store)
+    checkable = kind if not multipart or kind in {"CRC32", "CRC32C"} else None
+    assert (result.read_verified, result.write_verified) == (checkable, CRC64NVME)
+    assert (result.restarted, result.attempts) == (None, result.parts)
+    # The last part's size, and the first one's where there are others between; of one part there is no doubt.
+    asked = {1: 0, 2: 0, 3: 1, 4: 2}[min(4, -(-SIZE // part_size) + 1)]
+    assert store.calls["part_size", None] == (asked if checkable else 0)
+
+
+@pytest.mark.parametrize(
+    ("sizes", "asked"),
+    [
+        ([10, 25], 1),
+        ([12, 13, 10], 1),  # as many as there are parts of 12 bytes; but no two of one size have 25
+        ([13, 11, 11], 2),  # as many as there are parts of 13 bytes
+        ([9, 11, 9, 6], 1),
+    ],
+)
+@ONE_RANGE_OR_SEVERAL
+def test_a_source_uploaded_in_parts_of_several_sizes_is_copied_unverified(
+    engine: Engine, sizes: list[int], asked: int, multipart: bool
+) -> None:
+    store = in_parts(engine, "CRC32", sizes)
+
+    [result] = Setup(multipart=multipart).run(jobs_of([SIZE]), store, engine)
+
+    assert_copied(result, store)
+    assert (result.read_verified, result.write_verified) == (None, CRC64NVME)
+    assert store.calls["part_size", None] == asked
+
+
+class TellsNoParts(MemoryStore):
+    """Knows no part numbers."""
+
+    tells_part_sizes = False
+
+
+@ONE_RANGE_OR_SEVERAL
+def test_of_a_server_that_tells_no_sizes_of_parts_a_source_is_copied_unverified(
+    engine: Engine, multipart: bool
+) -> None:
+    uploaded = {source(0): ("CRC32", cut(SIZE, 10))}
+    store = TellsNoParts(stored([SIZE]), pause=pause_under(engine.name), uploaded=uploaded)
+
+    [result] = Setup(multipart=multipart).run(jobs_of([SIZE]), store, engine)
+
+    assert_copied(result, store)
+    assert (result.read_verified, result.write_verified) == (None, CRC64NVME)
+
+
+def test_an_empty_source_uploaded_as_a_part_is_copied_unverified(engine: Engine) -> None:
+    uploaded = {source(0): ("CRC32", [0])}
+    store = MemoryStore(stored([0]), pause=pause_under(engine.name), uploaded=uploaded)
+
+    [result] = Setup().run(jobs_of([0]), store, engine)
+
+    assert (result.error, result.read_verified) == (None, None)
+    assert store.objects[target(0)] == b""
+
+
+@pytest.mark.parametrize(
+    ("verify", "at_once", "operation"),
+    [("before", 0, "create_upload"), ("before", SIZE, "put"), ("after", 0, "put"), ("off", 0, "put")],
+)
+def test_a_checksum_of_parts_is_no_checksum_to_send_ahead(
+    engine: Engine, verify: Verify, at_once: int, operation: str
+) -> None:
+    """S3 would compare it with that of the whole."""
+    store = in_parts(engine, "CRC32", cut(SIZE, 10), at_once=at_once)
+
+    [result] = Setup(multipart=False, verify=verify).run(jobs_of([SIZE]), store, engine)
+
+    assert_copied(result, store)
+    assert {store.calls[name, None] for name in ("create_upload", "put")} == {0, 1}
+    assert store.calls[operation, None] == 1
+    assert result.read_verified == (None if verify == "off" else "CRC32")
+    assert store.calls["part_size", None] == (0 if verify == "off" else 2)
+
+
+@PART_SIZES
+@ONE_RANGE_OR_SEVERAL
+@pytest.mark.parametrize("verify", ["before", "after"])
+def test_a_byte_of_a_source_uploaded_in_parts_that_is_changed_once_is_read_again(
+    engine: Engine, part_size: int, multipart: bool, verify: Verify
+) -> None:
+    store = in_parts(engine, "CRC32", cut(SIZE, part_size), at_once=0, damages=[Damage("read", 2, 2)])
+
+    [result] = Setup(multipart=multipart, verify=verify).run(jobs_of([SIZE]), store, engine)
+
+    assert_copied(result, store)
+    assert result.read_verified == "CRC32"
+    assert bool(result.restarted) == multipart
+
+
+@PART_SIZES
+@ONE_RANGE_OR_SEVERAL
+@pytest.mark.parametrize("verify", ["before", "after"])
+def test_a_byte_of_a_source_uploaded_in_parts_that_is_always_changed_makes_nothing_visible(
+    engine: Engine, part_size: int, multipart: bool, verify: Verify
+) -> None:
+    store = in_parts(engine, "CRC32", cut(SIZE, part_size), at_once=0, damages=[Damage("read")])
+
+    [result] = Setup(multipart=multipart, verify=verify).run(jobs_of([SIZE]), store, engine)
+
+    assert isinstance(result.error, ChecksumMismatch)
+    assert result.read_verified is None
+    assert target(0) not in store.objects
+    assert_nothing_is_left(store)
+
+
+@pytest.mark.parametrize(("times", "status"), [(1, "copied"), (ATTEMPTS, "failed")])
+def test_the_parts_of_a_source_are_asked_for_as_often_as_all_else(
+    engine: Engine, times: int, status: str
+) -> None:
+    failures = [Failure("part_size", SlowDown("503"), last=times)]
+    store = in_parts(engine, "CRC32", cut(SIZE, 10), failures=failures)
+
+    [result] = Setup().run(jobs_of([SIZE]), store, engine)
+
+    assert result.status == status
+    assert result.read_verified == ("CRC32" if status == "copied" else None)
+    assert_nothing_is_left(store)

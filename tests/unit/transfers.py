@@ -78,6 +78,11 @@ def content(number: int, size: int) -> bytes:
     return bytes((number * 37 + place * 7 + place // 256) % 251 for place in range(size))
 
 
+def cut(size: int, part_size: int) -> list[int]:
+    """The sizes of the parts that a source was uploaded in."""
+    return [min(part_size, size - start) for start in range(0, size, part_size)] if part_size else []
+
+
 def stored(sizes: Sequence[int]) -> dict[S3Object, bytes]:
     return {source(number): content(number, size) for number, size in enumerate(sizes)}
 

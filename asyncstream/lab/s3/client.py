@@ -61,14 +61,20 @@ class LabS3(ServerProcess):
         self._control_command("create-bucket", name=name, keep=keep, checksums=checksums)
 
     def declare(
-        self, bucket: str, objects: Iterable[tuple[str, int]], checksum: str | None = "CRC64NVME"
+        self,
+        bucket: str,
+        objects: Iterable[tuple[str, int]],
+        checksum: str | None = "CRC64NVME",
+        part_size: int | None = None,
     ) -> None:
         """Let objects of synthetic content exist, given key and size; they take no room.
 
         `checksum` is the kind that they came with; None: they are old and have none. Kinds other than
-        CRC64NVME are computed by reading through every object.
+        CRC64NVME are computed by reading through every object. With `part_size` they were uploaded in parts
+        of so many bytes, and have a checksum of their parts' checksums.
         """
-        self._control_command("declare", bucket=bucket, objects=list(objects), checksum=checksum)
+        arguments = {"objects": list(objects), "checksum": checksum, "part_size": part_size}
+        self._control_command("declare", bucket=bucket, **arguments)
 
     def declare_many(self, bucket: str, prefix: str, count: int, size: int) -> list[str]:
         """Declare objects of the same size, and return their keys: the prefix and a number."""

@@ -84,10 +84,12 @@ class SyntheticContent:
         tail = _crc_of(rotated[0][:rest], rotated[1][: max(0, rest - len(rotated[0]))])
         return combine_crc64nvme(crc, tail, rest)
 
-    def checksum(self, header: str) -> str:
-        """Return a checksum of any kind, by reading through all bytes."""
+    def checksum(self, header: str, start: int = 0, length: int | None = None) -> str:
+        """Return a checksum of any kind, by reading through all bytes from `start`, or so many at most."""
         digest = ALGORITHMS[header]()
-        offset, left = self._shift, self.size
+        offset, left = (start + self._shift) % BLOCK_SIZE, self.size - start
+        if length is not None:
+            left = min(left, length)
         while left:
             piece = memoryview(block())[offset : offset + left]
             digest.update(piece)

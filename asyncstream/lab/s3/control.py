@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 from typing import TYPE_CHECKING, Any
 
-from asyncstream.lab.s3.checksums import encoded_crc64nvme, header_of
+from asyncstream.lab.s3.checksums import COMPOSITE, can_be, encoded_crc64nvme, header_of
 from asyncstream.lab.s3.faults import Fault, FaultPlan
 from asyncstream.lab.s3.model import Network, NetworkModel
 from asyncstream.lab.s3.replies import Reply, S3Error, json_reply
@@ -34,11 +34,15 @@ def _create_bucket(server: Server, name: str, keep: bool, checksums: bool) -> No
     server.store.create_bucket(name, keep=keep, checksums=checksums)
 
 
-def _declare(server: Server, bucket: str, objects: list[tuple[str, int]], checksum: str | None) -> None:
+def _declare(
+    server: Server, bucket: str, objects: list[tuple[str, int]], checksum: str | None, part_size: int | None
+) -> None:
     algorithm = None if checksum is None else header_of(checksum)
     if checksum is not None and algorithm is None:
         raise ValueError(f"checksum {checksum!r}: not one that S3 knows")
-    server.store.declare(server.store.bucket(bucket), objects, algorithm)
+    if part_size is not None and (part_size < 1 or algorithm is None or not can_be(algorithm, COMPOSITE)):
+        raise ValueError(f"checksum {checksum!r} of parts of {part_size} bytes: not one that S3 knows")
+    server.store.declare(server.store.bucket(bucket), objects, algorithm, part_size)
 
 
 def _checksums(server: Server, bucket: str, prefix: str) -> dict[str, Any]:

@@ -18,7 +18,7 @@ from asyncstream.lab.s3.checksums import (
     kind_of,
 )
 from asyncstream.lab.s3.content import JoinedContent
-from asyncstream.lab.s3.objects import MultipartUpload, StoredObject
+from asyncstream.lab.s3.objects import MultipartUpload, Part, StoredObject
 from asyncstream.lab.s3.operations import LONGEST_PAGE, check_write_conditions, metadata, parse_number
 from asyncstream.lab.s3.replies import Reply, S3Error, XmlValue, parse_xml, xml_reply, xml_time
 
@@ -162,7 +162,7 @@ def join_parts(parts: Sequence[StoredObject], upload: MultipartUpload) -> Stored
         crc,
         content,
         upload.headers,
-        part_count=len(parts),
+        parts=tuple(Part(part.size, part.checksums) for part in parts),
         checksums=_joined_checksums(parts, upload),
         checksum_type=upload.checksum_type,
     )

@@ -7,17 +7,31 @@ import threading
 import time
 import uuid
 from dataclasses import dataclass, field, replace
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, NamedTuple
 
-from asyncstream.lab.s3.checksums import COMPOSITE, CRC64NVME, FULL_OBJECT, encoded_crc64nvme, kind_of
+from asyncstream.lab.s3.checksums import (
+    COMPOSITE,
+    CRC64NVME,
+    FULL_OBJECT,
+    composite,
+    encoded_crc64nvme,
+    kind_of,
+)
 from asyncstream.lab.s3.content import SyntheticContent
 from asyncstream.lab.s3.replies import S3Error
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable
+    from collections.abc import Iterable, Sequence
     from pathlib import Path
 
     from asyncstream.lab.s3.content import Content
+
+
+class Part(NamedTuple):
+    """A part that an object was uploaded in."""
+
+    size: int
+    checksums: dict[str, str]  # by header
 
 
 @dataclass(frozen=True, slots=True)
@@ -28,7 +42,7 @@ class StoredObject:
     crc: int
     content: Content | None
     headers: dict[str, str] = field(default_factory=dict)  # system and user metadata, as they came
-    part_count: int = 0  # of the multipart upload it came from
+    parts: tuple[Part, ...] = ()  # of the multipart upload it came from
     modified: float = field(default_factory=time.time)
     checksums: dict[str, str] = field(default_factory=dict)  # those that S3 tells, by header
     checksum_type: str = FULL_OBJECT
@@ -36,7 +50,11 @@ class StoredObject:
     @property
     def checksum_headers(self) -> dict[str, str]:
         """Return the headers that tell its checksum, if it has one."""
-        return {**self.checksums, "x-amz-checksum-type": self.checksum_type} if self.checksums else {}
+        return self.headers_of(self.checksums)
+
+    def headers_of(self, checksums: dict[str, str]) -> dict[str, str]:
+        """Return the headers that tell its checksums or one of its parts', if there are any."""
+        return {**checksums, "x-amz-checksum-type": self.checksum_type} if checksums else {}
 
     @property
     def checksum_elements(self) -> dict[str, str]:
@@ -47,7 +65,7 @@ class StoredObject:
     def etag(self) -> str:
         """Return the ETag in its quotes: no MD5, which would cost more than all the rest."""
         digits = f"{self.crc:016x}{self.size:016x}"
-        return f'"{digits}-{self.part_count}"' if self.part_count else f'"{digits}"'
+        return f'"{digits}-{len(self.parts)}"' if self.parts else f'"{digits}"'
 
 
 @dataclass(frozen=True, slots=True)
@@ -150,11 +168,23 @@ class Store:
         return self._directory / str(next(self._file_numbers)) if bucket.keep else None
 
     def declare(
-        self, bucket: Bucket, objects: Iterable[tuple[str, int]], algorithm: str | None = CRC64NVME
+        self,
+        bucket: Bucket,
+        objects: Iterable[tuple[str, int]],
+        algorithm: str | None = CRC64NVME,
+        part_size: int | None = None,
     ) -> None:
-        """Add objects of synthetic content with a checksum, given by its header, or with none."""
+        """Add objects of synthetic content with a checksum, given by its header, or with none.
+
+        With `part_size` they were uploaded in parts, and the checksum is one of the parts' checksums.
+        """
         for key, size in objects:
-            stored = self._synthetic_object(key, size, [algorithm] if algorithm and bucket.checksums else [])
+            algorithms = [algorithm] if algorithm and bucket.checksums else []
+            stored = (
+                self._synthetic_object(key, size, algorithms)
+                if part_size is None
+                else self._synthetic_upload(key, size, algorithms, part_size)
+            )
             with self.lock:
                 bucket.put(key, stored)
 
@@ -165,12 +195,17 @@ class Store:
             if (old := bucket.get(key)) is None:
                 return
             for attempt in range(9):  # two objects of one byte are the same in 1 of 256 cases
-                new = self._synthetic_object(f"{key} overwritten {attempt}", old.size, list(old.checksums))
+                name = f"{key} overwritten {attempt}"
+                new = (
+                    self._synthetic_upload(name, old.size, list(old.checksums), max(1, old.parts[0].size))
+                    if old.checksum_type == COMPOSITE
+                    else self._synthetic_object(name, old.size, list(old.checksums))
+                )
                 if new.crc != old.crc:
                     break
             # Only empty objects are the same after all; as if it had been an upload, it has another ETag.
-            part_count = 0 if new.etag != old.etag else 1
-            bucket.put(key, replace(new, headers=old.headers, part_count=part_count))
+            parts = new.parts if new.etag != old.etag else (Part(0, {}),)
+            bucket.put(key, replace(new, headers=old.headers, parts=parts))
 
     def _synthetic_object(self, name: str, size: int, algorithms: Iterable[str]) -> StoredObject:
         content = SyntheticContent(name, size)
@@ -182,6 +217,23 @@ class Store:
         with self.lock:
             self._synthetic[size, crc] = content
         return StoredObject(size, crc, content, checksums=checksums)
+
+    def _synthetic_upload(
+        self, name: str, size: int, algorithms: Sequence[str], part_size: int
+    ) -> StoredObject:
+        stored = self._synthetic_object(name, size, ())
+        content = SyntheticContent(name, size)
+        parts = [
+            Part(
+                min(part_size, size - start),
+                {header: content.checksum(header, start, part_size) for header in algorithms},
+            )
+            for start in range(0, max(size, 1), part_size)
+        ]
+        checksums = {
+            header: composite(header, [part.checksums[header] for part in parts]) for header in algorithms
+        }
+        return replace(stored, parts=tuple(parts), checksums=checksums, checksum_type=COMPOSITE)
 
     def content_of(self, stored: StoredObject) -> Content:
         """Return an object's content; a discarded one is known if it is a copy of something synthetic."""

@@ -89,14 +89,44 @@ def get_object(call: Call) -> Reply:
     described = _description(stored)
     if "if-none-match" in headers and _matches(headers["if-none-match"], stored):
         return Reply(304, described)
-    selected = parse_range(headers.get("range", ""), stored.size)
+    selected, checksums = _selected(call.request, stored)
     start, stop = selected or (0, stored.size)
     if selected:
         described["Content-Range"] = f"bytes {start}-{stop - 1}/{stored.size}"
-    elif headers.get("x-amz-checksum-mode", "").upper() == "ENABLED":
-        described |= stored.checksum_headers
+    if headers.get("x-amz-checksum-mode", "").upper() == "ENABLED":
+        described |= checksums
+    if stored.parts and "partNumber" in call.request.query:
+        described["x-amz-mp-parts-count"] = str(len(stored.parts))
     content = call.store.content_of(stored) if call.request.method == "GET" else None
     return Reply(206 if selected else 200, described, content=content, start=start, stop=stop)
+
+
+def _selected(request: Request, stored: StoredObject) -> tuple[tuple[int, int] | None, dict[str, str]]:
+    """Return the range that a request is about, None for all, and the headers that tell its checksum."""
+    asked = request.headers.get("range")
+    if "partNumber" in request.query:
+        if asked is not None:
+            raise S3Error("InvalidRequest", "Cannot specify both Range header and partNumber query parameter")
+        return select_part(parse_number("partNumber", request.query["partNumber"]), stored)
+    selected = parse_range(asked or "", stored.size)
+    return selected, {} if selected else stored.checksum_headers
+
+
+def select_part(number: int, stored: StoredObject) -> tuple[tuple[int, int] | None, dict[str, str]]:
+    """Return where one of the parts lies that an object was uploaded in, and what tells its checksum.
+
+    What was no multipart upload is one part.
+    """
+    if not 1 <= number <= max(1, len(stored.parts)):
+        message = "The requested partnumber is not satisfiable"
+        raise S3Error(
+            "InvalidPartNumber", message, ActualPartCount=len(stored.parts), PartNumberRequested=number
+        )
+    if not stored.parts:
+        return (0, stored.size) if stored.size else None, stored.checksum_headers
+    start = sum(part.size for part in stored.parts[: number - 1])
+    part = stored.parts[number - 1]
+    return (start, start + part.size) if part.size else None, stored.headers_of(part.checksums)
 
 
 def parse_range(header: str, size: int) -> tuple[int, int] | None:

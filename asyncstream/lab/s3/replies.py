@@ -34,6 +34,7 @@ STATUS_OF_ERROR = {
     "InvalidArgument": 400,
     "InvalidBucketName": 400,
     "InvalidPart": 400,
+    "InvalidPartNumber": 416,
     "InvalidPartOrder": 400,
     "InvalidRange": 416,
     "InvalidRequest": 400,

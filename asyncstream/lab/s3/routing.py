@@ -53,6 +53,8 @@ OPERATIONS = {
     ("POST", "bucket", "delete"): Operation("DeleteObjects", operations.delete_objects),
     ("GET", "key", ""): Operation("GetObject", operations.get_object),
     ("HEAD", "key", ""): Operation("HeadObject", operations.get_object),
+    ("GET", "key", "partNumber"): Operation("GetObject", operations.get_object),
+    ("HEAD", "key", "partNumber"): Operation("HeadObject", operations.get_object),
     ("PUT", "key", ""): Operation("PutObject", operations.put_object),
     ("DELETE", "key", ""): Operation("DeleteObject", operations.delete_object),
     ("POST", "key", "uploads"): Operation("CreateMultipartUpload", multipart.create_multipart_upload),
