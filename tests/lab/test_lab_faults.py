@@ -61,6 +61,11 @@ def test_a_mix_has_every_kind_but_the_ones_that_do_not_heal():
     assert {fault.kind for fault in mix(0.1)} == set(DEEDS) - {"overwrite-source", "slow"}
 
 
+def test_a_mix_loses_no_reply_without_which_an_upload_would_stay():
+    lost = {operation for fault in mix(0.1) if fault.kind == "lost-reply" for operation in fault.operations}
+    assert lost == COPY_OPERATIONS - {"CreateMultipartUpload"}
+
+
 def test_every_kind_has_its_deed_and_every_operation_its_name():
     assert {operation.name for operation in ROUTES.values()} == OPERATIONS
     for kind in DEEDS:

@@ -218,7 +218,8 @@ class FaultPlan:
 def mix(rate: float) -> list[Fault]:
     """Return rules for every kind of fault that a copy recovers from; `rate` of requests suffer one.
 
-    So much of the GETs; of other requests a little less, as not every kind can befall them.
+    So much of the GETs; of other requests a little less, as not every kind can befall them. No reply to a
+    Create is lost: nobody can know of the upload that it opened, so it would stay.
     """
     if not 0 <= rate <= 1:
         raise ValueError(f"faults: rate {rate}: expected 0 to 1")
@@ -234,5 +235,8 @@ def mix(rate: float) -> list[Fault]:
         Fault("stall", rate=each, seconds=0.2),
         Fault("wrong-byte", rate=each),
         Fault("error-in-200", rate=each),
-        Fault("lost-reply", rate=each),
+        *(
+            Fault("lost-reply", operation, rate=each)
+            for operation in sorted(COPY_OPERATIONS - {"CreateMultipartUpload"})
+        ),
     ]
