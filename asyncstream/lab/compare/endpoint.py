@@ -134,7 +134,7 @@ class EndpointTestbed:
             checksums = _each(self._checksum, keys)
         return dict(zip((key.removeprefix(whole) for key in keys), checksums, strict=True))
 
-    def run_begins(self, prefix: str) -> None:
+    def run_begins(self, prefix: str, seed: int) -> None:
         """See `Testbed`: nothing to do."""
 
     def run_ended(self) -> Seen:

@@ -57,7 +57,7 @@ def take(turn: Turn, testbed: Testbed, functions: Functions, concurrency: int) -
     results = f"round-{turn.round}/{turn.variant.way.name}/{size}/{source}"
     config = {"max_concurrency": concurrency, **turn.variant.config}
     event = workloads.event(turn.workload, testbed.source(source), testbed.destination(results), config)
-    testbed.run_begins(results)
+    testbed.run_begins(results, turn.round)
     run = functions.invoke(turn.variant, turn.memory_mb, event)
     seen = testbed.run_ended()
     wrong = _difference(testbed, source, results) if isinstance(run, Run) else None

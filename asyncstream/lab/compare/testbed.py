@@ -48,11 +48,12 @@ class Testbed(Protocol):
     def found(self, prefix: str) -> dict[str, Checksum]:
         """The checksums of the results under a prefix, of the bytes as they arrived."""
 
-    def run_begins(self, prefix: str) -> None:
+    def run_begins(self, prefix: str, seed: int) -> None:
         """Watch from here on, and have faults befall what is asked for, where there are to be some.
 
         Args:
             prefix: of the results that the run will write.
+            seed: of the faults: the same ones befall the same requests.
         """
 
     def run_ended(self) -> Seen:
@@ -123,11 +124,11 @@ class LabTestbed:
         """See `Testbed`: the server has computed them over the bytes it received."""
         return self._checksums("destination", prefix)
 
-    def run_begins(self, prefix: str) -> None:
-        """See `Testbed`: all runs meet the same faults, as far as they send the same requests."""
+    def run_begins(self, prefix: str, seed: int) -> None:
+        """See `Testbed`."""
         self._lab.reset_stats()
         if self._faults is not None:
-            self._lab.set_faults(self._faults, ignored_prefix=prefix)
+            self._lab.set_faults(self._faults, seed=seed, ignored_prefix=prefix)
 
     def run_ended(self) -> Seen:
         """See `Testbed`: the server has counted."""
