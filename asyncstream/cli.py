@@ -244,6 +244,13 @@ def _add_compare(parser: argparse.ArgumentParser) -> None:
         "default: 53/90/25, one fit of figures from Lambda",
     )
     add("--tls", action="store_true", help="serve https, as S3 does")
+    add(
+        "--faults",
+        type=float,
+        metavar="SHARE",
+        help="let this share of the requests to the local S3 go wrong, a fraction such as 0.05, to see which "
+        "way survives it",
+    )
     add("--memory", metavar="MB,MB", help="sizes of function to try; default: each way has all it wants")
     add(
         "--trace",

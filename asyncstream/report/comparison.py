@@ -16,11 +16,19 @@ class Environment(Struct, frozen=True):
 
 
 class Network(Struct, frozen=True):
-    """What S3 was: `server` names it, `model` is the lab's network model (None: no lab)."""
+    """What S3 was.
+
+    Attributes:
+        server: its name.
+        model: the lab's network model; None: no lab.
+        tls: whether it was asked over TLS.
+        faults: the share of requests that the lab let go wrong; None: faults were no subject.
+    """
 
     server: str
     model: str | None
     tls: bool
+    faults: float | None = None
 
 
 class Comparison(Struct, frozen=True, kw_only=True):

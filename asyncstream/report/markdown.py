@@ -20,7 +20,7 @@ def _lines(comparison: Comparison) -> Iterator[str]:
         found = verdict(section)
         yield from (f"- {escaped(sentence)}" for sentence in (found.sentences() if found else ()))
         yield ""
-        yield from _table(section)
+        yield from _table(section, faults=comparison.network.faults is not None)
         yield ""
     for error in comparison.errors:
         yield f"- **failed**: {escaped(error)}"
@@ -32,7 +32,7 @@ def _lines(comparison: Comparison) -> Iterator[str]:
     yield "</details>"
 
 
-def _table(section: Section) -> Iterator[str]:
+def _table(section: Section, *, faults: bool) -> Iterator[str]:
     swept = any(row.memory_mb is not None for row in section.rows)
     size = ["MB"] if swept else ["needs MB"]
     head = [
@@ -42,6 +42,7 @@ def _table(section: Section) -> Iterator[str]:
         "CPU s",
         "peak MiB",
         "requests",
+        *(["faults", "left open"] if faults else []),
         "compute",
         "requests, USD",
         "USD per 1,000 runs",
@@ -49,14 +50,15 @@ def _table(section: Section) -> Iterator[str]:
     yield f"| {' | '.join(head)} |"
     yield f"|---|{'---:|' * (len(head) - 1)}"
     for row in section.rows:
-        yield f"| {' | '.join(_cells(row))} |"
+        cells = _cells(row, faults=faults)
+        yield f"| {' | '.join(cells + [''] * (len(head) - len(cells)))} |"
 
 
-def _cells(row: Row) -> list[str]:
+def _cells(row: Row, *, faults: bool) -> list[str]:
     figures = row.figures
     label = escaped(f"*{row.way.label}*" if row.way.reference else row.way.label)
     if figures is None:
-        return [label, f"{row.memory_mb or ''}", row.short, *[""] * 6]
+        return [label, f"{row.memory_mb or ''}", row.short]
     return [
         label,
         f"{row.memory_mb or figures.needed_mb:,}",
@@ -64,6 +66,7 @@ def _cells(row: Row) -> list[str]:
         f"{figures.cpu_seconds:.2f}",
         f"{figures.peak_bytes / 2**20:.0f}",
         f"{figures.request_count:,}",
+        *([f"{figures.fault_count:,}", f"{figures.left_open:,}"] if faults else []),
         f"{figures.compute_usd * 1000:.3f}",
         f"{figures.requests_usd * 1000:.3f}",
         f"{figures.usd * 1000:.3f}",

@@ -49,6 +49,8 @@ class Run(Struct, frozen=True, kw_only=True):
             where nobody tells.
         init_cpu_seconds: CPU time of that; Lambda does not tell it.
         requests: S3 requests by operation.
+        faults: by kind, how many of those were made to go wrong; None where faults were no subject.
+        left_open: uploads that it has neither completed nor aborted.
         memory: samples over the invocation, in order.
         trace_id: X-Ray's, where the trace is to be read later.
         trace: the invocation's spans, if it was traced and they have been read.
@@ -60,6 +62,8 @@ class Run(Struct, frozen=True, kw_only=True):
     init_seconds: float | None
     init_cpu_seconds: float | None
     requests: dict[str, int]
+    faults: dict[str, int] | None = None
+    left_open: int = 0
     memory: list[MemorySample] = []
     trace_id: str | None = None
     trace: Trace | None = None

@@ -22,7 +22,7 @@ class Billing(Struct, frozen=True):
 
 
 class Figures(Struct, frozen=True, kw_only=True):
-    """One way's figures: medians over its good runs, but `peak_bytes`, which is the highest.
+    """One way's figures: medians over its good runs, but `peak_bytes` and `left_open`, which are the highest.
 
     Attributes:
         rounds: how many runs are in the figures.
@@ -32,6 +32,8 @@ class Figures(Struct, frozen=True, kw_only=True):
         init_seconds: from the start of its environment to its readiness; None where nobody tells.
         init_cpu_seconds: CPU time of that; likewise.
         requests: S3 requests by operation, of the run with the median count.
+        faults: by kind, how many of those were made to go wrong; None where faults were no subject.
+        left_open: uploads that a run has neither completed nor aborted.
         needed_mb: the Lambda memory that would have had the memory and the CPU; see `sizing.py`.
         billed_mb: what GB-seconds are counted with: the function's size, or what it needs if it had all.
         compute_usd, requests_usd: of one run, on Lambda and in S3.
@@ -48,6 +50,8 @@ class Figures(Struct, frozen=True, kw_only=True):
     init_seconds: float | None
     init_cpu_seconds: float | None
     requests: dict[str, int]
+    faults: dict[str, int] | None
+    left_open: int
     needed_mb: int
     billed_mb: int
     gb_seconds: float
@@ -65,6 +69,11 @@ class Figures(Struct, frozen=True, kw_only=True):
     def request_count(self) -> int:
         """S3 requests of any kind."""
         return sum(self.requests.values())
+
+    @property
+    def fault_count(self) -> int:
+        """Faults of any kind."""
+        return sum((self.faults or {}).values())
 
 
 class Row(Struct, frozen=True):
@@ -159,7 +168,7 @@ def _figures(measured: Measured, workload: Workload, billing: Billing) -> Figure
     seconds = median(run.seconds for run in good)
     cpu_seconds = median(run.cpu_seconds for run in good)
     peak_bytes = max(run.peak_bytes for run in good)
-    requests = sorted((run.requests for run in good), key=lambda each: sum(each.values()))[len(good) // 2]
+    counted = sorted(good, key=lambda run: sum(run.requests.values()))[len(good) // 2]
     needed_mb = needed_memory(peak_bytes, cpu_seconds, seconds)
     billed_mb = measured.memory_mb or needed_mb
     billed = gb_seconds(billed_mb, seconds)
@@ -173,12 +182,14 @@ def _figures(measured: Measured, workload: Workload, billing: Billing) -> Figure
         cpu_seconds=cpu_seconds,
         init_seconds=_median_of_told(run.init_seconds for run in good),
         init_cpu_seconds=_median_of_told(run.init_cpu_seconds for run in good),
-        requests=requests,
+        requests=counted.requests,
+        faults=counted.faults,
+        left_open=max(run.left_open for run in good),
         needed_mb=needed_mb,
         billed_mb=billed_mb,
         gb_seconds=billed,
         compute_usd=billing.prices.of_compute(billed, billing.architecture),
-        requests_usd=billing.prices.of_requests(requests),
+        requests_usd=billing.prices.of_requests(counted.requests),
     )
 
 

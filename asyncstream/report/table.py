@@ -1,7 +1,8 @@
 """The tables of a comparison in a terminal: drawn with rich, called by `asyncstream compare`.
 
 All figures are shown where there is room (about 100 columns). Where there is not, what can be had from
-others goes: the two halves of the price, and the cost ratio. A sweep has a row for each size of function.
+others goes: the two halves of the price, and the cost ratio; then rates, GB-seconds and the spread. A sweep
+has a row for each size of function.
 """
 
 import os
@@ -31,29 +32,37 @@ ARTICLE = "For comparison, the article on Lambda: 21 s one by one, 13 s threads,
 
 @dataclass(frozen=True, slots=True)
 class Column:
-    """A column: its heading in two lines, what it shows, and where alone it belongs."""
+    """A column: its heading in two lines, what it shows, and where alone it belongs.
+
+    `goes` tells which go together where there is no room: 1 first, then 2; 0 stays.
+    """
 
     heading: str
     show: Callable[[Figures], str]
-    wide_only: bool = False
+    goes: int = 0
     several_rounds: bool = False
     no_sweep: bool = False
+    only_faults: bool = False
 
 
 COLUMNS = (
     Column("\nsec.", lambda f: _short(f.seconds)),
-    Column("+/-\n%", lambda f: f"{(f.slowest - f.fastest) / f.seconds * 50:.0f}", several_rounds=True),
+    Column(
+        "+/-\n%", lambda f: f"{(f.slowest - f.fastest) / f.seconds * 50:.0f}", goes=2, several_rounds=True
+    ),
     Column("time\nratio", lambda f: _ratio(f.time_ratio)),
-    Column("\nMB/s", lambda f: f"{f.megabytes_per_second:.1f}"),
+    Column("\nMB/s", lambda f: f"{f.megabytes_per_second:.1f}", goes=2),
     Column("CPU\nsec.", lambda f: _short(f.cpu_seconds)),
     Column("peak\nMiB", lambda f: f"{f.peak_bytes / 2**20:.0f}"),
     Column("S3\nreq.", lambda f: f"{f.request_count:,}"),
+    Column("\nfaults", lambda f: f"{f.fault_count:,}", only_faults=True),
+    Column("left\nopen", lambda f: f"{f.left_open:,}", only_faults=True),
     Column("needs\nMB", lambda f: f"{f.needed_mb:,}", no_sweep=True),
-    Column("GB-\nsec.", lambda f: _short(f.gb_seconds)),
-    Column("com-\npute", lambda f: f"{f.compute_usd * 1000:.3f}", wide_only=True),
-    Column("re-\nquests", lambda f: f"{f.requests_usd * 1000:.3f}", wide_only=True),
+    Column("GB-\nsec.", lambda f: _short(f.gb_seconds), goes=2),
+    Column("com-\npute", lambda f: f"{f.compute_usd * 1000:.3f}", goes=1),
+    Column("re-\nquests", lambda f: f"{f.requests_usd * 1000:.3f}", goes=1),
     Column("USD/1k\nruns", lambda f: f"{f.usd * 1000:.3f}"),
-    Column("cost\nratio", lambda f: _ratio(f.cost_ratio), wide_only=True),
+    Column("cost\nratio", lambda f: _ratio(f.cost_ratio), goes=1),
 )
 
 
@@ -81,7 +90,8 @@ def heading(comparison: Comparison) -> Iterator[str]:
         f"{comparison.concurrency} at once where it is not one by one, {rounds}."
     )
     network = comparison.network
-    yield f"S3: {network.server}{', over TLS' if network.tls else ''}. {_model(network.model)}"
+    wrong = "" if network.faults is None else f" {100 * network.faults:g} % of requests go wrong."
+    yield f"S3: {network.server}{', over TLS' if network.tls else ''}. {_model(network.model)}{wrong}"
     environment = comparison.environment
     machine = [f"{environment.cores} cores"] if environment.cores is not None else []
     machine += [environment.system, f"Python {environment.python}"]
@@ -112,6 +122,7 @@ def notes(comparison: Comparison) -> Iterator[str]:
         f"USD of 1,000 such runs: compute on {billing.architecture} and requests to S3, {prices.region}, "
         f"prices of {prices.date} ({prices.source})."
     )
+    yield from _faults(comparison)
     yield from _starts(comparison)
     noises = [noise for section in comparison.sections for noise in _noises(section)]
     if noises:
@@ -124,6 +135,19 @@ def notes(comparison: Comparison) -> Iterator[str]:
     if comparison.untraced:
         yield f"Traces are missing: {comparison.untraced}."
     yield f"Again: {comparison.command}"
+
+
+def _faults(comparison: Comparison) -> Iterator[str]:
+    """What went wrong on purpose."""
+    if comparison.network.faults is None:
+        return
+    figures = [row.figures for section in comparison.sections for row in section.rows if row.figures]
+    kinds = sorted({kind for each in figures for kind in each.faults or ()})
+    named = f" ({', '.join(kinds)})" if kinds else ""
+    yield (
+        f"faults: requests that were made to go wrong{named}, the same ones in every way that sends them. "
+        "left open: uploads that were neither completed nor aborted, and are paid for until they are."
+    )
 
 
 def _starts(comparison: Comparison) -> Iterator[str]:
@@ -171,9 +195,10 @@ def _draw_section(console: Console, section: Section, comparison: Comparison) ->
         for column in COLUMNS
         if not (column.several_rounds and comparison.rounds == 1)
         and not (column.no_sweep and comparison.memory)
+        and not (column.only_faults and comparison.network.faults is None)
     ]
-    essential = [column for column in columns if not column.wide_only]
-    forms = [_table(section, shown, padding) for shown, padding in product((columns, essential), (1, 0))]
+    kept = [[column for column in columns if column.goes not in gone] for gone in ((), (1,), (1, 2))]
+    forms = [_table(section, shown, padding) for shown, padding in product(kept, (1, 0))]
     boundless = console.options.update_width(1000)
     fitting = [f for f in forms if console.measure(f, options=boundless).maximum <= console.width]
     console.print()

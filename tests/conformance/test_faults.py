@@ -390,14 +390,8 @@ def test_many_files_under_many_faults_are_each_copied_whole_or_not_at_all(
     bucket = Bucket(server.client, f"faults-{seed}-{engine}-{mode.replace(' ', '-').lower()}")
     sizes = [0, 1, 1000, 64 * KiB, 64 * KiB + 1, 1 * MiB, 5 * MiB, 5 * MiB + 1, 6 * MiB, 11 * MiB]
     lab.declare(bucket.name, [(f"in/{size}", size) for size in sizes])
-    # Without those that take seconds, and without lost replies: those of Create leave uploads.
-    faults = [
-        fault for fault in mix(rate) if fault.kind not in {"stall", "lost-reply"} and not fault.retry_after
-    ]
-    faults += [
-        Fault("lost-reply", operation, rate=rate / 9) for operation in EVERY if operation not in CREATE
-    ]
-    lab.set_faults(faults, seed)
+    # Without those that take seconds.
+    lab.set_faults([fault for fault in mix(rate) if fault.kind != "stall" and not fault.retry_after], seed)
     files = [(S3Object(bucket.name, f"in/{size}"), S3Object(bucket.name, f"copies/{size}")) for size in sizes]
     report = copy(files, multipart=mode == "multipart")
     assert sum(lab.faults_struck()) > 0

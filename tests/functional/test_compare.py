@@ -112,6 +112,22 @@ def test_a_failing_way_is_a_row_with_its_error_and_the_others_go_on(
     assert "FAILED  3 x 200 KB, threads: ConfigError" in done.err
 
 
+def test_faults_are_survived_told_and_leave_nothing(run: Callable[..., Ended], tmp_path: Path) -> None:
+    page, comment = tmp_path / "out.html", tmp_path / "out.md"
+    options = ["--variants", "threads-multipart,asyncio-multipart", "--no-trace", "--no-repeat", "--json"]
+    files = ["--files", "3x60MB", "--model", "off", "--faults", "0.1"]
+    done = run("compare", *files, *options, "--html", str(page), "--markdown", str(comment))
+    assert done.code == 0, done.err
+    document = json.loads(done.out)
+    assert (document["verified"], document["network"]["faults"]) == (2, 0.1)
+    for name, row in rows(document).items():
+        assert sum(row["figures"]["faults"].values()) > 0, name
+        assert row["figures"]["left_open"] == 0, name
+    for told in (done.err, page.read_text(), comment.read_text()):
+        assert "10 % of requests go wrong" in " ".join(told.split())
+        assert "faults" in told.replace("--faults", "")
+
+
 def test_tls(run: Callable[..., Ended]) -> None:
     done = run(*TINY, "--no-trace", "--variants", "asyncio,boto3-pool", "--tls")
     assert done.code == 0
@@ -136,6 +152,11 @@ def test_tls(run: Callable[..., Ended]) -> None:
         (["--prices", "absent.json"], "absent.json"),
         (["--json", "/absent/out.json"], "no such directory"),
         (["--source-bucket", "mine"], "--endpoint-url"),
+        (["--faults", "1.5"], "--faults 1.5: from 0 to 1"),
+        (["--faults", "nan"], "--faults nan"),
+        (["--faults", "5%"], "--faults: invalid float value: '5%'"),
+        (["--faults", "0.1", "--stack", "mine"], "--faults cannot be had with --stack: only the lab's S3"),
+        (["--faults", "0.1", "--endpoint-url", "http://127.0.0.1:9"], "cannot be had with --endpoint-url"),
     ],
 )
 def test_bad_input_is_told_in_one_line(run: Callable[..., Ended], arguments: list[str], told: str) -> None:
@@ -161,7 +182,7 @@ def test_buckets_are_made_and_gone_afterwards(other: LabS3, run: Callable[..., E
     assert done.code == 0
     document = json.loads(done.out)
     assert document["verified"] == 3
-    assert document["network"] == {"server": other.endpoint_url, "model": None, "tls": False}
+    assert document["network"] == {"server": other.endpoint_url, "model": None, "tls": False, "faults": None}
     assert rows(document)["threads-multipart"]["figures"]["requests"] == {"GetObject": 2, "PutObject": 2}
     of_boto3 = rows(document)["boto3"]["figures"]["requests"]
     assert of_boto3 == {

@@ -1,9 +1,14 @@
 """Single runs of a comparison: handlers that lie, crash or corrupt, against the lab S3."""
 
 from collections.abc import Iterator
+from contextlib import closing
 from pathlib import Path
+from typing import Any
 
+import boto3
 import pytest
+from botocore.config import Config
+from botocore.exceptions import BotoCoreError, ClientError
 
 from asyncstream.lab.compare import workloads
 from asyncstream.lab.compare.rounds import Turn, source_prefix, take, turns
@@ -72,6 +77,54 @@ def test_wrong_bytes_are_a_failure(testbed: LabTestbed, tmp_path: Path, change: 
 def test_a_handler_that_did_nothing_is_a_failure(testbed: LabTestbed, tmp_path: Path) -> None:
     run = taken(testbed, tmp_path, "handler = lambda event, context: {'status': 'copied'}")
     assert run == Failure("WrongBytes: 000000 is missing; 000001 is missing")
+
+
+def test_an_upload_left_open_is_told_of_a_right_copy_and_removed(testbed: LabTestbed, tmp_path: Path) -> None:
+    leaving = """
+def changed(body):
+    s3 = boto3.client("s3")
+    s3.create_multipart_upload(Bucket="destination", Key="round-1/left/all/2x50000/000000")
+    return body
+"""
+    directory = tmp_path / "left"
+    directory.mkdir()
+    for _ in range(2):  # the second finds nothing of the first
+        run = taken(testbed, directory, COPYING + leaving)
+        assert isinstance(run, Run)
+        assert run.left_open == 2
+
+
+def tried(s3: Any, prefix: str) -> list[bool]:
+    """Which of some requests went well."""
+
+    def went_well(number: int) -> bool:
+        try:
+            s3.get_object(Bucket="source", Key=source_prefix(FILES) + "000000", Range=f"bytes={number}-")
+            s3.put_object(Bucket="destination", Key=f"{prefix}{number}", Body=b"x")
+        except (BotoCoreError, ClientError):
+            return False
+        return True
+
+    return [went_well(number) for number in range(10)]
+
+
+def test_all_runs_meet_the_same_faults_and_nothing_else_meets_any() -> None:
+    once = Config(retries={"total_max_attempts": 1})
+    with LabTestbed("off", tls=False, faults=0.3) as testbed:
+        told = testbed.environment()
+        session = boto3.session.Session(told["AWS_ACCESS_KEY_ID"], told["AWS_SECRET_ACCESS_KEY"])
+        options = {"endpoint_url": told["AWS_ENDPOINT_URL_S3"], "region_name": "us-east-1", "config": once}
+        testbed.put_sources(source_prefix(FILES), workloads.names(FILES), FILES.size)
+        with closing(session.client("s3", **options)) as s3:
+            assert all(tried(s3, "before/"))
+            met = []
+            for prefix in ("one/", "another/"):
+                testbed.run_begins(prefix, seed=1)
+                met.append((tried(s3, prefix), testbed.run_ended().faults or {}))
+                assert all(tried(s3, "after/"))
+    assert met[0] == met[1]
+    went_well, faults = met[0]
+    assert sum(faults.values()) >= went_well.count(False) > 0
 
 
 @pytest.mark.parametrize(

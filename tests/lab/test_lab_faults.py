@@ -48,6 +48,19 @@ def test_a_seed_draws_anew(seed):
     assert struck(FaultPlan(rule, seed), *targets) != struck(FaultPlan(rule, seed + 1), *targets)
 
 
+def test_a_refusal_is_called_by_its_error_and_any_other_fault_by_its_kind():
+    assert [Fault("refuse").name, Fault("reset").name] == ["SlowDown", "reset"]
+
+
+@given(st.lists(REQUESTS, max_size=60))
+def test_under_an_ignored_prefix_the_same_work_meets_the_same_faults(targets):
+    def met(plan, below):
+        return [plan.choose(target._replace(key=below + target.key)) for target in targets]
+
+    plain, moved = FaultPlan(mix(0.7)), FaultPlan(mix(0.7), ignored_prefix="run-1/")
+    assert met(moved, "run-1/") == met(plain, "")
+
+
 @pytest.mark.parametrize("rate", [0.0, 0.02, 0.2, 1.0])
 def test_a_mix_befalls_as_many_requests_as_its_rate_says(rate):
     plan = FaultPlan(mix(rate), seed=1)
@@ -59,6 +72,11 @@ def test_a_mix_befalls_as_many_requests_as_its_rate_says(rate):
 
 def test_a_mix_has_every_kind_but_the_ones_that_do_not_heal():
     assert {fault.kind for fault in mix(0.1)} == set(DEEDS) - {"overwrite-source", "slow"}
+
+
+def test_a_mix_loses_no_reply_without_which_an_upload_would_stay():
+    lost = {operation for fault in mix(0.1) if fault.kind == "lost-reply" for operation in fault.operations}
+    assert lost == COPY_OPERATIONS - {"CreateMultipartUpload"}
 
 
 def test_every_kind_has_its_deed_and_every_operation_its_name():

@@ -335,6 +335,15 @@ def test_uploads_in_progress_can_be_listed_and_aborted(s3, kept):
     assert code(s3.upload_part, **target, PartNumber=1, Body=b"late") == "NoSuchUpload"
 
 
+def test_what_is_under_a_prefix_is_discarded_and_its_uploads_are_counted(s3, lab, kept):
+    for key in ("old/1", "old/2", "older"):
+        s3.put_object(Bucket=kept, Key=key, Body=b"x")
+        s3.create_multipart_upload(Bucket=kept, Key=key)
+    assert [lab.discard(kept, "old/"), lab.discard(kept, "old/")] == [2, 0]
+    assert list(lab.checksums(kept)) == ["older"]
+    assert [upload["Key"] for upload in s3.list_multipart_uploads(Bucket=kept)["Uploads"]] == ["older"]
+
+
 def test_part_numbers_have_bounds(s3, kept):
     target, _, _ = start_upload(s3, kept)
     assert code(s3.upload_part, **target, PartNumber=10_001, Body=b"") == "InvalidArgument"

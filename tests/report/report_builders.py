@@ -14,7 +14,12 @@ REQUESTS = {"GetObject": 10, "PutObject": 10}
 
 
 def a_run(
-    seconds: float = 10.0, cpu: float = 1.0, peak_mib: int = 60, requests: dict[str, int] | None = None
+    seconds: float = 10.0,
+    cpu: float = 1.0,
+    peak_mib: int = 60,
+    requests: dict[str, int] | None = None,
+    faults: dict[str, int] | None = None,
+    left_open: int = 0,
 ) -> Run:
     return Run(
         seconds=seconds,
@@ -23,6 +28,8 @@ def a_run(
         init_seconds=0.2,
         init_cpu_seconds=0.15,
         requests=REQUESTS if requests is None else requests,
+        faults=faults,
+        left_open=left_open,
     )
 
 
@@ -48,12 +55,13 @@ def a_comparison(
     model: str | None = "53/90/25",
     memory: Sequence[int] = (),
     ended_early: str | None = None,
+    faults: float | None = None,
 ) -> Comparison:
     return Comparison(
         command="asyncstream compare",
         created="2026-11-22T01:00:00+00:00",
         environment=Environment(2, "Linux x86_64", "3.11.7", {"boto3": "1.40.61"}),
-        network=Network("the lab", model, tls=False),
+        network=Network("the lab", model, tls=False, faults=faults),
         concurrency=10,
         rounds=rounds,
         billing=Billing(load(), "arm64"),
@@ -63,6 +71,13 @@ def a_comparison(
         verified=7,
         ended_early=ended_early,
     )
+
+
+def a_comparison_with_faults() -> Comparison:
+    """Of a way that faults struck, and one that failed of them."""
+    struck = a_run(faults={"reset": 1_200, "SlowDown": 34}, left_open=7)
+    rows = [measured("threads", struck), measured("boto3", Failure("Boom: no"), reference=True)]
+    return a_comparison([a_section(*rows)], faults=0.05)
 
 
 def a_comparison_on_aws(*sizes: int) -> Comparison:

@@ -1,6 +1,6 @@
 import json
 
-from report_builders import a_comparison, a_run, a_section, measured
+from report_builders import a_comparison, a_comparison_with_faults, a_run, a_section, measured
 
 from asyncstream.report.document import FORMAT, VERSION, document
 from asyncstream.report.measurement import Failure
@@ -23,6 +23,15 @@ def test_rows_have_all_figures_and_the_sum_of_the_price() -> None:
     assert figures["seconds"] == 20.0
     assert figures["requests"] == {"GetObject": 10, "PutObject": 10}
     assert figures["usd"] == figures["compute_usd"] + figures["requests_usd"]
+
+
+def test_faults_are_told_by_kind_where_there_were_to_be_any() -> None:
+    read = json.loads(document(a_comparison_with_faults()))
+    assert read["network"]["faults"] == 0.05
+    figures = read["sections"][0]["rows"][0]["figures"]
+    assert (figures["faults"], figures["left_open"]) == ({"reset": 1_200, "SlowDown": 34}, 7)
+    read = json.loads(document(a_comparison([a_section(measured("threads", a_run()))])))
+    assert read["network"]["faults"] is read["sections"][0]["rows"][0]["figures"]["faults"] is None
 
 
 def test_failed_rows_have_their_error_and_no_figures() -> None:

@@ -1,4 +1,4 @@
-from report_builders import a_comparison, a_run, a_section, measured
+from report_builders import a_comparison, a_comparison_with_faults, a_run, a_section, measured
 
 from asyncstream.report.markdown import markdown
 from asyncstream.report.measurement import Failure
@@ -21,6 +21,16 @@ def test_sizes_that_failed_are_rows_of_the_same_width() -> None:
     table = [line for line in markdown(a_comparison([a_section(*rows)])).splitlines() if line.startswith("|")]
     assert table[3].startswith("| boto3 | 512 | out of memory |")
     assert len({line.count("|") for line in table}) == 1
+
+
+def test_faults_are_columns_where_there_were_to_be_any() -> None:
+    lines = markdown(a_comparison_with_faults()).splitlines()
+    table = [line for line in lines if line.startswith("|")]
+    assert "| requests | faults | left open | compute |" in table[0]
+    assert "| 20 | 1,234 | 7 |" in table[2]
+    assert len({line.count("|") for line in table}) == 1
+    assert any("5 % of requests go wrong" in line for line in lines)
+    assert "left open" not in markdown(a_comparison([a_section(measured("threads", a_run()))]))
 
 
 def test_text_from_outside_stays_text() -> None:

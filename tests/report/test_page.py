@@ -15,7 +15,14 @@ from page_builders import (
     a_trace,
     a_traced_run,
 )
-from report_builders import a_comparison, a_comparison_on_aws, a_run, a_section, measured
+from report_builders import (
+    a_comparison,
+    a_comparison_on_aws,
+    a_comparison_with_faults,
+    a_run,
+    a_section,
+    measured,
+)
 from xray_fixtures import NAMES, documents_from
 
 from asyncstream.report.comparison import Comparison
@@ -98,6 +105,14 @@ def test_of_deployed_functions_in_one_size_each_it_shows_bars_and_how_long_they_
     assert '<th scope="col">start s</th>' in text
     assert text.count("<td>0.31</td>") == 3
     assert '<svg class="lines"' in page(a_comparison_on_aws(512, 1769))
+
+
+def test_faults_are_columns_where_there_were_to_be_any() -> None:
+    text = page(a_comparison_with_faults())
+    assert '<th scope="col">faults</th><th scope="col">left open</th>' in text
+    assert "<td>20</td><td>1,234</td><td>7</td>" in text
+    assert text.count('<td colspan="14" class="failed">') == 1
+    assert '<th scope="col">faults</th>' not in page(a_plain_comparison())
 
 
 def test_parts_are_told_with_what_is_within_them() -> None:

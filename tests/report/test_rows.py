@@ -25,6 +25,14 @@ def test_several_runs_give_medians_and_the_highest_peak() -> None:
     assert row.peak_bytes == 80 * 2**20
 
 
+def test_faults_are_those_of_the_run_whose_requests_are_told_and_uploads_left_open_the_most_of_any() -> None:
+    few = a_run(requests={"GetObject": 10}, faults={"reset": 1}, left_open=2)
+    some = a_run(requests={"GetObject": 12}, faults={"reset": 2, "stall": 1})
+    many = a_run(requests={"GetObject": 14}, faults={"reset": 5})
+    row = figures(a_section(measured("threads", many, few, some)))
+    assert (row.request_count, row.faults, row.fault_count, row.left_open) == (12, some.faults, 3, 2)
+
+
 def test_what_is_billed_is_what_was_needed() -> None:
     row = figures(a_section(measured("threads", a_run(10.0, 5.0, 60))))
     assert row.needed_mb == row.billed_mb == 885

@@ -1,7 +1,15 @@
 import io
 
 import pytest
-from report_builders import a_comparison, a_comparison_on_aws, a_run, a_section, measured
+from msgspec.structs import replace
+from report_builders import (
+    a_comparison,
+    a_comparison_on_aws,
+    a_comparison_with_faults,
+    a_run,
+    a_section,
+    measured,
+)
 
 from asyncstream.report.comparison import Comparison
 from asyncstream.report.measurement import Failure, Workload
@@ -119,6 +127,26 @@ def test_noise_is_told_measured_or_assumed(monkeypatch: pytest.MonkeyPatch) -> N
     told = "came out apart by 5.0% (10 x 100 MB); less"
     assert told in drawn(a_comparison([a_section(once, again)]), 300, monkeypatch)
     assert "less than 3% is called a tie" in drawn(a_comparison([a_section(once)]), 300, monkeypatch)
+
+
+def test_faults_are_columns_and_explained_where_there_were_to_be_any(monkeypatch: pytest.MonkeyPatch) -> None:
+    for width in (80, 120, 300):
+        text = drawn(a_comparison_with_faults(), width, monkeypatch)
+        assert max(map(len, text.splitlines())) <= width
+        row = next(line for line in text.splitlines() if line.startswith("threads"))
+        assert " 20 1,234 7 " in " ".join(row.split())
+    assert "25 ms to the first byte, one fit of the article's figures on Lambda. 5 % of requests go" in text
+    assert "faults: requests that were made to go wrong (SlowDown, reset), the same ones" in text
+    other = drawn(comparison(), 300, monkeypatch)
+    assert not [word for word in ("go wrong", "faults", "open") if word in other]
+
+
+@pytest.mark.parametrize("shown", [comparison(3), a_sweep()], ids=["one size", "sweep"])
+def test_with_all_columns_at_once_nothing_is_cut(shown: Comparison, monkeypatch: pytest.MonkeyPatch) -> None:
+    everything = replace(shown, rounds=3, network=replace(shown.network, faults=0.05))
+    text = drawn(everything, 80, monkeypatch)
+    assert max(map(len, text.splitlines())) <= 80
+    assert "…" not in text
 
 
 def test_an_early_end_is_said(monkeypatch: pytest.MonkeyPatch) -> None:

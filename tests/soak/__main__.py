@@ -11,7 +11,7 @@ import os
 import random
 import subprocess
 import sys
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from datetime import timedelta
 from pathlib import Path
 
@@ -55,7 +55,7 @@ def main() -> int:
         lab.declare("sources", files.items())
         for engine in ENGINES:
             calm = _soak(lab, engine, list(files), [], options.seed)
-            stormy = _soak(lab, engine, list(files), _faults(options.rate), options.seed)
+            stormy = _soak(lab, engine, list(files), mix(options.rate), options.seed)
             good &= _is_good(engine, calm, stormy)
     return 0 if good else 1
 
@@ -100,14 +100,6 @@ def _is_good(engine: str, calm: Soaked, stormy: Soaked) -> bool:
         )
     clean = not any(soaked.wrong + soaked.lost + soaked.left for soaked in (calm, stormy))
     return clean and calm.ended.keys() == {"copied"} and stormy.peak - calm.peak <= MOST_MORE
-
-
-def _faults(rate: float) -> list[Fault]:
-    """All kinds; but for a Create whose reply is lost, as nobody can know of the upload that it leaves."""
-    replies = ("GetObject", "PutObject", "UploadPart", "CompleteMultipartUpload")
-    others = [fault for fault in mix(rate) if fault.kind != "lost-reply"]
-    [lost] = [fault for fault in mix(rate) if fault.kind == "lost-reply"]
-    return [*others, *(replace(lost, operation=operation) for operation in replies)]
 
 
 def _size(sizes: random.Random) -> int:

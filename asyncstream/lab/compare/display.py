@@ -103,4 +103,7 @@ def _told(turn: Turn) -> str:
 
 
 def _outcome(run: Run | Failure) -> str:
-    return f"FAILED  {run.error}" if isinstance(run, Failure) else f"{run.seconds:.1f} s, bytes verified"
+    if isinstance(run, Failure):
+        return f"FAILED  {run.error}"
+    faults = "" if run.faults is None else f", faults: {sum(run.faults.values()):,}"
+    return f"{run.seconds:.1f} s, bytes verified{faults}"

@@ -19,7 +19,7 @@ from botocore.exceptions import ClientError
 
 from asyncstream.errors import S3Error
 from asyncstream.lab.compare.sdk_errors import said_in_one_line
-from asyncstream.lab.compare.testbed import users_settings
+from asyncstream.lab.compare.testbed import Seen, users_settings
 from asyncstream.lab.compare.verification import Checksum
 from asyncstream.lab.s3.checksums import crc64nvme, encoded_crc64nvme
 from asyncstream.lab.s3.content import SyntheticContent
@@ -134,16 +134,17 @@ class EndpointTestbed:
             checksums = _each(self._checksum, keys)
         return dict(zip((key.removeprefix(whole) for key in keys), checksums, strict=True))
 
-    def start_counting(self) -> None:
+    def run_begins(self, prefix: str, seed: int) -> None:
         """See `Testbed`: nothing to do."""
 
-    def counted(self) -> None:
+    def run_ended(self) -> Seen:
         """See `Testbed`: nobody but the client can count here."""
+        return Seen()
 
-    def discard(self, prefix: str) -> None:
+    def discard(self, prefix: str) -> int:
         """See `Testbed`."""
         with said_in_one_line(S3Error):
-            self._delete(self._destination_prefix.bucket, self._destination_prefix.prefix + prefix)
+            return self._delete(self._destination_prefix.bucket, self._destination_prefix.prefix + prefix)
 
     def _place(self, named: S3Prefix | None, purpose: str) -> S3Prefix:
         """The prefix of this comparison, and what to do about it at the end."""
@@ -161,8 +162,10 @@ class EndpointTestbed:
         self._undo.callback(self._delete, place.bucket, place.prefix)
         return place
 
-    def _delete(self, bucket: str, prefix: str) -> None:
-        for upload in self._open_uploads(bucket, prefix):
+    def _delete(self, bucket: str, prefix: str) -> int:
+        """Delete all under a prefix; how many uploads had to be aborted."""
+        uploads = list(self._open_uploads(bucket, prefix))
+        for upload in uploads:
             self._s3.abort_multipart_upload(Bucket=bucket, Key=upload["Key"], UploadId=upload["UploadId"])
         keys = self._with_versions(bucket, prefix)
         for start in range(0, len(keys), KEYS_A_DELETE):
@@ -173,6 +176,7 @@ class EndpointTestbed:
                 raise S3Error(
                     f"{len(failed):,} objects under s3://{bucket}/{prefix} were not deleted: {told}"
                 )
+        return len(uploads)
 
     def _with_versions(self, bucket: str, prefix: str) -> list[dict[str, str]]:
         """All that is to be deleted: in a versioned bucket what lies under each key would stay, and cost."""

@@ -57,17 +57,22 @@ def take(turn: Turn, testbed: Testbed, functions: Functions, concurrency: int) -
     results = f"round-{turn.round}/{turn.variant.way.name}/{size}/{source}"
     config = {"max_concurrency": concurrency, **turn.variant.config}
     event = workloads.event(turn.workload, testbed.source(source), testbed.destination(results), config)
-    testbed.start_counting()
+    testbed.run_begins(results, turn.round)
     run = functions.invoke(turn.variant, turn.memory_mb, event)
+    seen = testbed.run_ended()
+    wrong = _difference(testbed, source, results) if isinstance(run, Run) else None
+    left = testbed.discard(results)
     if isinstance(run, Failure):
-        testbed.discard(results)
         return run
-    counted = testbed.counted()
-    try:
-        wrong = verification.difference(testbed.expected(source), testbed.found(results))
-    except AsyncstreamError as error:
-        wrong = f"the results cannot be read back: {error}"
-    testbed.discard(results)
     if wrong is not None:
         return Failure(wrong)
-    return run if counted is None else replace(run, requests=counted)
+    requests = run.requests if seen.requests is None else seen.requests
+    return replace(run, requests=requests, faults=seen.faults, left_open=left)
+
+
+def _difference(testbed: Testbed, source: str, results: str) -> str | None:
+    """What is wrong with the results, if something is."""
+    try:
+        return verification.difference(testbed.expected(source), testbed.found(results))
+    except AsyncstreamError as error:
+        return f"the results cannot be read back: {error}"

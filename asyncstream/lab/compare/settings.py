@@ -30,6 +30,7 @@ class Settings:
         repeated: whether one variant is measured twice.
         architecture: to bill; None: that of the functions, which the sandbox takes for arm64.
         model: the lab's network model; not used with `endpoint_url` or `stack`.
+        faults: the share of requests to the lab's S3 that go wrong; None: faults are no subject.
         endpoint_url: another S3 than the lab's.
         source, destination: buckets there; None makes new ones.
         stack: compare its deployed functions, instead of those in the sandbox.
@@ -47,6 +48,7 @@ class Settings:
     architecture: Architecture | None
     model: str
     tls: bool = False
+    faults: float | None = None
     endpoint_url: str | None = None
     source: S3Prefix | None = None
     destination: S3Prefix | None = None
@@ -71,6 +73,8 @@ def checked(options: argparse.Namespace) -> Settings:
         raise InputError(str(error)) from None
     if options.endpoint_url is None and (options.source_bucket or options.destination_bucket):
         raise InputError("buckets can only be named together with --endpoint-url")
+    if options.faults is not None:
+        _check_faults(options)
     if options.stack is not None:
         _check_alone(options)
     return Settings(
@@ -86,6 +90,7 @@ def checked(options: argparse.Namespace) -> Settings:
         architecture=options.architecture,
         model=options.model or DEFAULT_MODEL,
         tls=options.tls,
+        faults=options.faults,
         endpoint_url=options.endpoint_url,
         source=S3Prefix(options.source_bucket) if options.source_bucket else None,
         destination=S3Prefix(options.destination_bucket) if options.destination_bucket else None,
@@ -98,6 +103,15 @@ def _check_alone(options: argparse.Namespace) -> None:
     for name in ("model", "tls", "endpoint_url"):
         if getattr(options, name):
             raise InputError(f"--{name.replace('_', '-')} cannot be had with --stack: AWS is what it is")
+
+
+def _check_faults(options: argparse.Namespace) -> None:
+    """Refuse a share that is none, and faults where nobody can make them."""
+    _check_number("--faults", options.faults, 0, 1)
+    for name in ("stack", "endpoint_url"):
+        if getattr(options, name):
+            other = name.replace("_", "-")
+            raise InputError(f"--faults cannot be had with --{other}: only the lab's S3 goes wrong at will")
 
 
 def _variants(options: argparse.Namespace) -> list[Variant]:
@@ -125,6 +139,6 @@ def _sizes(text: str) -> list[int]:
     return sizes
 
 
-def _check_number(name: str, number: int, least: int, most: int) -> None:
+def _check_number(name: str, number: float, least: int, most: int) -> None:
     if not least <= number <= most:
         raise InputError(f"{name} {number}: from {least:,} to {most:,}")

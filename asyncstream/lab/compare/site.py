@@ -52,7 +52,7 @@ def _this_machine(settings: Settings) -> Site:
 
     def testbed() -> AbstractContextManager[Testbed]:
         if endpoint is None:
-            return LabTestbed(settings.model, tls=settings.tls)
+            return LabTestbed(settings.model, tls=settings.tls, faults=settings.faults)
         return EndpointTestbed(endpoint, settings.source, settings.destination)
 
     def functions(testbed: Testbed) -> AbstractContextManager[Functions]:
@@ -66,6 +66,7 @@ def _this_machine(settings: Settings) -> Site:
             endpoint or LabTestbed.server,
             None if endpoint else settings.model,
             endpoint.startswith("https") if endpoint else settings.tls,
+            settings.faults,
         ),
         billing=Billing(settings.prices, settings.architecture or "arm64"),
         testbed=testbed,

@@ -4,13 +4,27 @@ The other kind, any other S3, is in `endpoint.py`.
 """
 
 import os
+from collections import Counter
 from collections.abc import Mapping, Sequence
 from types import TracebackType
-from typing import Protocol, Self
+from typing import NamedTuple, Protocol, Self
 
 from asyncstream.config import ENV_PREFIX
 from asyncstream.lab.compare.verification import Checksum
 from asyncstream.lab.s3 import LabS3
+from asyncstream.lab.s3.faults import mix
+
+
+class Seen(NamedTuple):
+    """What a testbed saw of a run.
+
+    Attributes:
+        requests: by operation; None where only the client can count them.
+        faults: that befell it, by kind; None where none were asked for.
+    """
+
+    requests: dict[str, int] | None = None
+    faults: dict[str, int] | None = None
 
 
 class Testbed(Protocol):
@@ -34,14 +48,19 @@ class Testbed(Protocol):
     def found(self, prefix: str) -> dict[str, Checksum]:
         """The checksums of the results under a prefix, of the bytes as they arrived."""
 
-    def start_counting(self) -> None:
-        """Count requests from here on."""
+    def run_begins(self, prefix: str, seed: int) -> None:
+        """Watch from here on, and have faults befall what is asked for, where there are to be some.
 
-    def counted(self) -> dict[str, int] | None:
-        """Requests since then, by operation; None where only the client can count them."""
+        Args:
+            prefix: of the results that the run will write.
+            seed: of the faults: the same ones befall the same requests.
+        """
 
-    def discard(self, prefix: str) -> None:
-        """Drop the results under a prefix."""
+    def run_ended(self) -> Seen:
+        """What was seen since then. Nothing goes wrong any more."""
+
+    def discard(self, prefix: str) -> int:
+        """Drop the results under a prefix; how many uploads were neither completed nor aborted there."""
 
 
 def users_settings() -> dict[str, str]:
@@ -50,11 +69,18 @@ def users_settings() -> dict[str, str]:
 
 
 class LabTestbed:
-    """The lab S3: synthetic sources, and results reduced to their checksums. A context manager."""
+    """The lab S3: synthetic sources, and results reduced to their checksums. A context manager.
+
+    Args:
+        model: of the network.
+        tls: whether it serves https.
+        faults: the share of a run's requests that go wrong; None: faults are no subject.
+    """
 
     server = "asyncstream's lab server on this machine"
 
-    def __init__(self, model: str, *, tls: bool) -> None:
+    def __init__(self, model: str, *, tls: bool, faults: float | None = None) -> None:
+        self._faults = None if faults is None else mix(faults)
         self._lab = LabS3(model=model, tls=tls)
         try:
             self._lab.create_bucket("source", keep=True)
@@ -98,17 +124,26 @@ class LabTestbed:
         """See `Testbed`: the server has computed them over the bytes it received."""
         return self._checksums("destination", prefix)
 
-    def start_counting(self) -> None:
+    def run_begins(self, prefix: str, seed: int) -> None:
         """See `Testbed`."""
         self._lab.reset_stats()
+        if self._faults is not None:
+            self._lab.set_faults(self._faults, seed=seed, ignored_prefix=prefix)
 
-    def counted(self) -> dict[str, int]:
-        """See `Testbed`: the server's own count."""
-        operations: dict[str, int] = self._lab.stats()["operations"]
-        return operations
+    def run_ended(self) -> Seen:
+        """See `Testbed`: the server has counted."""
+        requests: dict[str, int] = self._lab.stats()["operations"]
+        if self._faults is None:
+            return Seen(requests)
+        struck: Counter[str] = Counter()
+        for fault, times in zip(self._faults, self._lab.faults_struck(), strict=True):
+            struck[fault.name] += times
+        self._lab.set_faults([])
+        return Seen(requests, dict(+struck))
 
-    def discard(self, prefix: str) -> None:
-        """See `Testbed`: of results only checksums are kept, and each run has a prefix of its own."""
+    def discard(self, prefix: str) -> int:
+        """See `Testbed`."""
+        return self._lab.discard("destination", prefix)
 
     def _checksums(self, bucket: str, prefix: str) -> dict[str, Checksum]:
         return {

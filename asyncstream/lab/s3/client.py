@@ -91,12 +91,19 @@ class LabS3(ServerProcess):
         """Change the network model, for requests that begin from now on."""
         self._control_command("model", model=model, seed=seed)
 
-    def set_faults(self, faults: Sequence[Fault], seed: int = 0) -> None:
+    def discard(self, bucket: str, prefix: str) -> int:
+        """Drop what is under a prefix, and return how many uploads were in progress there."""
+        uploads: int = self._control_command("discard", bucket=bucket, prefix=prefix)
+        return uploads
+
+    def set_faults(self, faults: Sequence[Fault], seed: int = 0, ignored_prefix: str = "") -> None:
         """Let faults befall S3's requests from now on, instead of all that were set; none: no more faults.
 
-        What control commands do suffers none. Counts begin anew, of `times` as of `faults_struck`.
+        What control commands do suffers none. Counts begin anew, of `times` as of `faults_struck`. Copies
+        that are each written under a prefix of their own meet the same faults if that is ignored.
         """
-        self._control_command("set-faults", faults=[asdict(fault) for fault in faults], seed=seed)
+        rules = [asdict(fault) for fault in faults]
+        self._control_command("set-faults", faults=rules, seed=seed, ignored_prefix=ignored_prefix)
 
     def faults_struck(self) -> list[int]:
         """Return how often each fault struck, in the order in which they were set."""

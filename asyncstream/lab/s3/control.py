@@ -60,6 +60,10 @@ def _checksums(server: Server, bucket: str, prefix: str) -> dict[str, Any]:
     }
 
 
+def _discard(server: Server, bucket: str, prefix: str) -> int:
+    return server.store.discard(bucket, prefix)
+
+
 def _stats(server: Server) -> dict[str, Any]:
     return server.activity.counters()
 
@@ -76,8 +80,9 @@ def _set_model(server: Server, model: str, seed: int) -> None:
     server.network = Network(NetworkModel.parse(model, seed))
 
 
-def _set_faults(server: Server, faults: list[dict[str, Any]], seed: int) -> None:
-    server.faults = FaultPlan([Fault(**fields) for fields in faults], seed) if faults else None
+def _set_faults(server: Server, faults: list[dict[str, Any]], seed: int, ignored_prefix: str = "") -> None:
+    rules = [Fault(**fields) for fields in faults]
+    server.faults = FaultPlan(rules, seed, ignored_prefix) if rules else None
 
 
 def _faults_struck(server: Server) -> list[int]:
@@ -93,6 +98,7 @@ COMMANDS: dict[str, Callable[..., Any]] = {
     "create-bucket": _create_bucket,
     "declare": _declare,
     "checksums": _checksums,
+    "discard": _discard,
     "stats": _stats,
     "request-log": _request_log,
     "reset-stats": _reset_stats,

@@ -159,6 +159,11 @@ class Fault:
         return self.operation or f"part {self.part_number}"
 
     @property
+    def name(self) -> str:
+        """Return what it is called where they are counted: of a refusal S3's name of the error."""
+        return self.code if self.kind == "refuse" else self.kind
+
+    @property
     def operations(self) -> frozenset[str]:
         """Return the operations that it can befall."""
         named = COPY_OPERATIONS if self.operation is None else frozenset({self.operation})
@@ -175,11 +180,18 @@ class Fault:
 
 
 class FaultPlan:
-    """Rules at work: the first one that strikes a request is what befalls it."""
+    """Rules at work: the first one that strikes a request is what befalls it.
 
-    def __init__(self, faults: Sequence[Fault], seed: int = 0) -> None:
+    Args:
+        faults: the rules.
+        seed: of what is drawn.
+        ignored_prefix: of keys, by which nothing is drawn: what is written elsewhere meets the same faults.
+    """
+
+    def __init__(self, faults: Sequence[Fault], seed: int = 0, ignored_prefix: str = "") -> None:
         self._faults = tuple(faults)
         self._seed = seed
+        self._ignored_prefix = ignored_prefix
         self._lock = threading.Lock()
         self._occurrences: Counter[Target] = Counter()
         self._matched = [0] * len(self._faults)
@@ -188,15 +200,16 @@ class FaultPlan:
     def choose(self, target: Target) -> Fault | None:
         """Return what befalls a request that has arrived; every rule that matches it counts it."""
         chosen: int | None = None
+        drawn_by = target._replace(key=target.key.removeprefix(self._ignored_prefix))
         with self._lock:
-            self._occurrences[target] += 1
-            nth = self._occurrences[target]
+            self._occurrences[drawn_by] += 1
+            nth = self._occurrences[drawn_by]
             for position, fault in enumerate(self._faults):
                 if not fault.matches(target):
                     continue
                 self._matched[position] += 1
                 its_turn = fault.times is None or self._matched[position] in fault.times
-                if chosen is None and its_turn and self._drawn(position, nth, target) < fault.rate:
+                if chosen is None and its_turn and self._drawn(position, nth, drawn_by) < fault.rate:
                     chosen = position
             if chosen is None:
                 return None
@@ -218,7 +231,8 @@ class FaultPlan:
 def mix(rate: float) -> list[Fault]:
     """Return rules for every kind of fault that a copy recovers from; `rate` of requests suffer one.
 
-    So much of the GETs; of other requests a little less, as not every kind can befall them.
+    So much of the GETs; of other requests a little less, as not every kind can befall them. No reply to a
+    Create is lost: nobody can know of the upload that it opened, so it would stay.
     """
     if not 0 <= rate <= 1:
         raise ValueError(f"faults: rate {rate}: expected 0 to 1")
@@ -234,5 +248,8 @@ def mix(rate: float) -> list[Fault]:
         Fault("stall", rate=each, seconds=0.2),
         Fault("wrong-byte", rate=each),
         Fault("error-in-200", rate=each),
-        Fault("lost-reply", rate=each),
+        *(
+            Fault("lost-reply", operation, rate=each)
+            for operation in sorted(COPY_OPERATIONS - {"CreateMultipartUpload"})
+        ),
     ]

@@ -163,6 +163,17 @@ class Store:
                 raise S3Error("BucketAlreadyOwnedByYou", "You already own this bucket.", BucketName=name)
             self.buckets[name] = Bucket(name, keep=keep, checksums=checksums)
 
+    def discard(self, bucket_name: str, prefix: str) -> int:
+        """Drop the objects and the uploads in progress under a prefix; return how many uploads those were."""
+        with self.lock:
+            bucket = self.bucket(bucket_name)
+            for key in [key for key in bucket.sorted_keys() if key.startswith(prefix)]:
+                bucket.delete(key)
+            uploads = [upload.id for upload in bucket.uploads.values() if upload.key.startswith(prefix)]
+            for upload_id in uploads:
+                del bucket.uploads[upload_id]
+            return len(uploads)
+
     def new_file(self, bucket: Bucket) -> Path | None:
         """Return where the next body belongs; None where it is not kept."""
         return self._directory / str(next(self._file_numbers)) if bucket.keep else None
