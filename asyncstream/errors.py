@@ -103,6 +103,22 @@ class SlowDown(ServiceBusy):
     """S3 asked for fewer requests a second: 503 SlowDown, 429."""
 
 
+class TransformError(AsyncstreamError, ValueError):
+    """A transform failed, by itself or in a user's function; the message says where in the file."""
+
+
+class CorruptInput(TransformError):
+    """What was to be decompressed is damaged, cut short, of another format, or followed by others."""
+
+
+class LineTooLong(TransformError):
+    """A line or record has more bytes than may be held in memory."""
+
+
+class OutputTooLarge(TransformError):
+    """A transform made more bytes than its input may become; see `transforms/running.py`."""
+
+
 class CredentialsExpired(AsyncstreamError, PermissionError):
     """The credentials are no longer valid. Retryable: they are looked up anew for the next try."""
 

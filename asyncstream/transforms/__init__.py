@@ -1,0 +1,31 @@
+"""Bytes changed on their way from source to destination: compression, lines, records, your own."""
+
+from asyncstream.transforms.codecs import Bunzip2, Gunzip, Unxz, Unzstd, Zstd
+from asyncstream.transforms.gzip import Gzip
+from asyncstream.transforms.lines import filter_lines, map_lines
+from asyncstream.transforms.naming import NAMES, Spec, factory, named
+from asyncstream.transforms.protocol import Factory, Transform, chain, pieces
+from asyncstream.transforms.records import map_csv, map_json_lines
+from asyncstream.transforms.running import Running
+
+__all__ = [
+    "NAMES",
+    "Bunzip2",
+    "Factory",
+    "Gunzip",
+    "Gzip",
+    "Running",
+    "Spec",
+    "Transform",
+    "Unxz",
+    "Unzstd",
+    "Zstd",
+    "chain",
+    "factory",
+    "filter_lines",
+    "map_csv",
+    "map_json_lines",
+    "map_lines",
+    "named",
+    "pieces",
+]

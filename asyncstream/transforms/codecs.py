@@ -1,0 +1,238 @@
+"""Compression as transforms: Gunzip, Zstd, Unzstd, Bunzip2, Unxz; made by `naming.py`, with `gzip.py`'s Gzip.
+
+Files put together of several members, frames or streams are decompressed whole, as pigz, bgzip, pzstd and
+pbzip2 write them. What follows the last is an error, and not ignored as by gzip and bzip2: it would be lost
+without a word. Only zeros are ignored, where the format or its program has them as padding. Empty input is an
+error, as it is to all four programs.
+"""
+
+import sys
+from collections.abc import Callable, Iterator
+from enum import Enum
+from functools import partial
+from typing import Any
+
+from msgspec import Struct
+
+from asyncstream.errors import ConfigError, CorruptInput
+from asyncstream.plan import MiB
+from asyncstream.transforms.gzip import MAGIC, BadHeader, GzipMember, Inflate, library
+from asyncstream.transforms.protocol import PIECE
+
+# Bytes that a decompressor may hold of what it made, to copy from. `xz -9` takes 65 MiB, `zstd -19` 8; what
+# `zstd --ultra -22` or `--long` made may take 128 or more, which is to be asked for.
+DECODER_MEMORY = 72 * MiB
+# Bytes of input given at once: what follows the end of a member is copied for the next, which may be tiny.
+_SLICE = 64 * 1024
+
+
+class _Padding(Enum):
+    NONE = "none"
+    LAST = "zeros up to the end"
+    FOURS = "zeros, a multiple of four, after any stream"
+
+
+class _Format(Struct, frozen=True):
+    name: str
+    member: str
+    magics: tuple[bytes, ...]
+    padding: _Padding
+    new: Callable[[], Inflate]
+    errors: tuple[type[Exception], ...]
+
+
+class _Decompression:
+    """Decompress members after one another, a piece of at most 256 KiB at a time."""
+
+    def __init__(self, form: _Format) -> None:
+        self._form = form
+        self._decoder: Inflate | None = None
+        self._head = b""  # the first bytes of what may be a member
+        self._zeros = 0
+        self._members = 0
+        self._at = 0  # the offset in the input of what comes next
+
+    def feed(self, chunk: bytes | memoryview) -> Iterator[bytes]:
+        """What it becomes.
+
+        Raises:
+            CorruptInput: it is damaged, or what follows the last member is something else.
+        """
+        view = memoryview(chunk)
+        for at in range(0, len(view), _SLICE):
+            data: bytes | memoryview = view[at : at + _SLICE]
+            while data:
+                if self._decoder is None:
+                    data = self._begin(bytes(data))
+                else:
+                    yield from self._decoded(self._decoder, data)
+                    data = self._ended(self._decoder, len(data))
+
+    def finish(self) -> bytes:
+        """Nothing.
+
+        Raises:
+            CorruptInput: the input is empty, or ended within a member.
+        """
+        form = self._form
+        if self._decoder is not None or self._head:
+            raise CorruptInput(f"the {form.name} data end at byte {self._at}, within a {form.member}")
+        if not self._members:
+            raise CorruptInput(f"the input is empty: no {form.name} data")
+        self._check_padding(last=True)
+        return b""
+
+    def _decoded(self, decoder: Inflate, data: bytes | memoryview) -> Iterator[bytes]:
+        try:
+            piece = decoder.decompress(data, PIECE)
+            while True:
+                yield piece
+                if decoder.eof or decoder.needs_input:
+                    return
+                piece = decoder.decompress(b"", PIECE)
+        except self._form.errors as error:
+            raise CorruptInput(
+                f"the {self._form.name} data cannot be decompressed, at or before bytes "
+                f"{self._at} to {self._at + len(data)}: {error}"
+            ) from error
+
+    def _ended(self, decoder: Inflate, given: int) -> bytes:
+        """What of the bytes given to the decoder belongs to it no more."""
+        rest = decoder.unused_data if decoder.eof else b""
+        self._at += given - len(rest)
+        if decoder.eof:
+            self._decoder = None
+            self._members += 1
+        return rest
+
+    def _begin(self, data: bytes) -> bytes:
+        """Begin a member if this is one; what of it is yet to be read."""
+        if not self._head:
+            data = self._past_padding(data)
+        magics = self._form.magics
+        taken = data[: len(magics[0]) - len(self._head)]
+        self._head += taken
+        self._at += len(taken)
+        if not any(magic.startswith(self._head) for magic in magics):
+            raise self._not_a_member()
+        if len(self._head) == len(magics[0]):
+            self._check_padding(last=False)
+            self._zeros = 0
+            self._decoder = self._form.new()
+            self._decoder.decompress(self._head, PIECE)
+            self._head = b""
+        return data[len(taken) :]
+
+    def _past_padding(self, data: bytes) -> bytes:
+        if not self._members or self._form.padding is _Padding.NONE:
+            return data
+        rest = data.lstrip(b"\0")
+        self._zeros += len(data) - len(rest)
+        self._at += len(data) - len(rest)
+        return rest
+
+    def _check_padding(self, *, last: bool) -> None:
+        padding = self._form.padding
+        if padding is _Padding.LAST and self._zeros and not last:
+            raise self._not_a_member()
+        if padding is _Padding.FOURS and self._zeros % 4:
+            raise CorruptInput(
+                f"{self._zeros} zeros within the {self._form.name} data, up to byte {self._at}: "
+                "not a multiple of four"
+            )
+
+    def _not_a_member(self) -> CorruptInput:
+        name, member = self._form.name, self._form.member
+        if not self._members:
+            return CorruptInput(f"no {name} data: they begin otherwise")
+        at = self._at - len(self._head)
+        return CorruptInput(f"trailing garbage at byte {at}: neither {name} padding nor another {member}")
+
+
+class Gunzip(_Decompression):
+    """Decompress gzip members; zeros after the last are ignored, as by gzip.
+
+    Raises:
+        ConfigError: isal is not installed.
+    """
+
+    def __init__(self) -> None:
+        error = library("isal.igzip_lib").error
+        super().__init__(_Format("gzip", "member", (MAGIC,), _Padding.LAST, GzipMember, (error, BadHeader)))
+
+
+class Bunzip2(_Decompression):
+    """Decompress bzip2 streams; zeros after the last are ignored, where bzip2 ignores anything."""
+
+    def __init__(self) -> None:
+        bz2 = library("bz2")
+        super().__init__(
+            _Format("bzip2", "stream", (b"BZh",), _Padding.LAST, bz2.BZ2Decompressor, (OSError, ValueError))
+        )
+
+
+class Unxz(_Decompression):
+    """Decompress xz streams, with the padding that the format has: zeros, a multiple of four.
+
+    Args:
+        memory_limit: bytes that the decompressor may hold.
+    """
+
+    def __init__(self, memory_limit: int = DECODER_MEMORY) -> None:
+        lzma = library("lzma")
+        new = partial(lzma.LZMADecompressor, format=lzma.FORMAT_XZ, memlimit=memory_limit)
+        super().__init__(_Format("xz", "stream", (b"\xfd7zXZ\0",), _Padding.FOURS, new, (lzma.LZMAError,)))
+
+
+def _zstd() -> Any:
+    return library("compression.zstd" if sys.version_info >= (3, 14) else "backports.zstd")
+
+
+class Unzstd(_Decompression):
+    """Decompress Zstandard frames; skippable ones are skipped.
+
+    Args:
+        memory_limit: bytes that the decompressor may hold; of it the largest power of two is used.
+
+    Raises:
+        ConfigError: backports.zstd is not installed.
+    """
+
+    def __init__(self, memory_limit: int = DECODER_MEMORY) -> None:
+        zstd = _zstd()
+        window = {zstd.DecompressionParameter.window_log_max: memory_limit.bit_length() - 1}
+        magics = (b"\x28\xb5\x2f\xfd", *(bytes([n]) + b"\x2a\x4d\x18" for n in range(0x50, 0x60)))
+        new = partial(zstd.ZstdDecompressor, options=window)
+        super().__init__(_Format("zstd", "frame", magics, _Padding.NONE, new, (zstd.ZstdError,)))
+
+
+class Zstd:
+    """Compress to one Zstandard frame with a checksum, the same however the input is cut into chunks.
+
+    Args:
+        level: 1 to 19; 3 is also the program's.
+
+    Raises:
+        ConfigError: backports.zstd is not installed, or the level is another.
+    """
+
+    def __init__(self, level: int = 3) -> None:
+        zstd = _zstd()
+        if level not in range(1, 20):
+            raise ConfigError(f"zstd level {level!r} must be 1 to 19")
+        options = {
+            zstd.CompressionParameter.compression_level: level,
+            zstd.CompressionParameter.checksum_flag: 1,
+        }
+        self._compressor = zstd.ZstdCompressor(options=options)
+
+    def feed(self, chunk: bytes | memoryview) -> Iterator[bytes]:
+        """What of it is compressed by now."""
+        view = memoryview(chunk)
+        for at in range(0, len(view), PIECE):
+            yield self._compressor.compress(view[at : at + PIECE])
+
+    def finish(self) -> bytes:
+        """The rest, and the checksum."""
+        last: bytes = self._compressor.flush()
+        return last

@@ -1,0 +1,181 @@
+"""gzip (RFC 1952) by Intel's ISA-L: `Gzip`, and the decoder of one member for `codecs.py`.
+
+Measured on access logs, 24 MB in chunks of 256 KiB, one core, all in one interleaved run:
+
+              gunzip    gzip: MB/s, output / input at level
+zlib        375 MB/s    1: 142, 0.248   3: 116, 0.237   6:  53, 0.210
+zlib-ng     651 MB/s    1: 315, 0.318   2: 202, 0.225   6:  98, 0.202
+isal        987 MB/s    1: 633, 0.225   2: 591, 0.224   3: 335, 0.222
+
+So both are isal's. Its decompressor misreads a header with a checksum that comes in pieces, and overlooks
+reserved flags: headers are read here. Its compressor's output depends on how the input is cut: it is always
+cut at the same places here.
+"""
+
+import zlib
+from collections.abc import Iterator
+from functools import cache
+from importlib import import_module
+from typing import Any, Protocol
+
+from asyncstream.errors import ConfigError
+
+MAGIC = b"\x1f\x8b"
+# Bytes given to the compressor at once.
+_BLOCK = 64 * 1024
+# A header's longest field is of 64 KiB; names and comments of programs are paths and a line.
+_LONGEST_HEADER = 128 * 1024
+_FHCRC, _FEXTRA, _FNAME, _FCOMMENT = 2, 4, 8, 16
+
+
+class BadHeader(ValueError):
+    """A gzip header that is none."""
+
+
+@cache
+def library(name: str) -> Any:
+    """A module of the extra `transforms`, imported when it is first needed.
+
+    Raises:
+        ConfigError: it is not installed.
+    """
+    try:
+        return import_module(name)
+    except ImportError as error:
+        raise ConfigError(
+            f"{name} cannot be imported ({error}): run pip install 'asyncstream[transforms]'"
+        ) from error
+
+
+class Gzip:
+    """Compress to one gzip member, the same however the input is cut into chunks: no time, no name.
+
+    A machine of another processor family may compress to other bytes, as ISA-L has code for each.
+
+    Args:
+        level: 0 to 3. By default 1: of logs 3 saves a hundredth more, of source code a fifteenth, and takes
+            up to twice the time.
+
+    Raises:
+        ConfigError: isal is not installed, or the level is another.
+    """
+
+    def __init__(self, level: int = 1) -> None:
+        if level not in range(4):
+            raise ConfigError(f"gzip level {level!r} must be 0 to 3: isal has no others")
+        self._compressor = library("isal.isal_zlib").compressobj(level, zlib.DEFLATED, 16 + zlib.MAX_WBITS)
+        self._waiting = bytearray()
+
+    def feed(self, chunk: bytes | memoryview) -> Iterator[bytes]:
+        """What of it is compressed by now."""
+        view = memoryview(chunk)
+        start = 0
+        if self._waiting:
+            start = _BLOCK - len(self._waiting)
+            self._waiting += view[:start]
+            if len(self._waiting) < _BLOCK:
+                return
+            yield self._compressor.compress(self._waiting)
+            self._waiting.clear()
+        end = start + (len(view) - start) // _BLOCK * _BLOCK
+        for at in range(start, end, _BLOCK):
+            yield self._compressor.compress(view[at : at + _BLOCK])
+        self._waiting += view[end:]
+
+    def finish(self) -> Iterator[bytes]:
+        """The rest, and the trailer."""
+        yield self._compressor.compress(self._waiting)
+        yield self._compressor.flush()
+
+
+class Inflate(Protocol):
+    """A decompressor of the standard library's shape, as isal's and those of bz2, lzma and zstd are."""
+
+    @property
+    def eof(self) -> bool:
+        """Whether the end of the member was reached."""
+
+    @property
+    def needs_input(self) -> bool:
+        """Whether nothing is left to be had of the input so far."""
+
+    @property
+    def unused_data(self) -> bytes:
+        """What came after the end."""
+
+    def decompress(self, data: bytes | memoryview, max_length: int = -1, /) -> bytes:
+        """The next bytes, of which there may be more to be had by giving no further data."""
+
+
+class GzipMember:
+    """The decompressor of one member: header, deflate, CRC32 and size, all verified.
+
+    Raises:
+        ConfigError: isal is not installed.
+    """
+
+    def __init__(self) -> None:
+        igzip = library("isal.igzip_lib")
+        self._body: Inflate = igzip.IgzipDecompressor(flag=igzip.DECOMP_GZIP_NO_HDR_VER)
+        self._header: bytes | None = b""
+
+    @property
+    def eof(self) -> bool:
+        """Whether the trailer was read."""
+        return self._body.eof
+
+    @property
+    def needs_input(self) -> bool:
+        """Whether nothing is left to be had of the input so far."""
+        return self._header is not None or self._body.needs_input
+
+    @property
+    def unused_data(self) -> bytes:
+        """What came after the trailer."""
+        return self._body.unused_data
+
+    def decompress(self, data: bytes | memoryview, max_length: int = -1, /) -> bytes:
+        """The next bytes.
+
+        Raises:
+            BadHeader, isal.igzip_lib.error: it is damaged.
+        """
+        if self._header is not None:
+            self._header += data
+            end = header_length(self._header)
+            if end is None:
+                return b""
+            data, self._header = self._header[end:], None
+        return self._body.decompress(data, max_length)
+
+
+def header_length(start: bytes) -> int | None:
+    """Of how many bytes the header of a member is; None if that is to be seen from more of it only.
+
+    Raises:
+        BadHeader: it is none, or its checksum is another.
+    """
+    end = 10
+    if len(start) < end:
+        return None
+    flags = start[3]
+    if start[:2] != MAGIC or start[2] != zlib.DEFLATED or flags >= 32:
+        raise BadHeader("its header has another method than deflate, or reserved flags")
+    if flags & _FEXTRA:
+        end += 2 + int.from_bytes(start[end : end + 2], "little")
+    for flag in (_FNAME, _FCOMMENT):
+        if flags & flag and end <= len(start):
+            end = start.find(b"\0", end) + 1 or len(start) + 1
+    checked = end
+    if flags & _FHCRC:
+        end += 2
+    if end > len(start):
+        if len(start) > _LONGEST_HEADER:
+            raise BadHeader(f"its header is longer than {_LONGEST_HEADER} bytes")
+        return None
+    if (
+        flags & _FHCRC
+        and int.from_bytes(start[checked:end], "little") != zlib.crc32(start[:checked]) & 0xFFFF
+    ):
+        raise BadHeader("its header has another checksum")
+    return end

@@ -1,0 +1,130 @@
+"""Transforms by name, and by whatever a user gives: `factory`, for the configuration to check beforehand."""
+
+import inspect
+from collections.abc import Callable, Iterable, Sequence
+from importlib import import_module
+from typing import Any
+
+from asyncstream.errors import ConfigError
+from asyncstream.transforms.codecs import Bunzip2, Gunzip, Unxz, Unzstd, Zstd
+from asyncstream.transforms.gzip import Gzip
+from asyncstream.transforms.protocol import Factory, chain
+
+_BUILT_IN: dict[str, Factory] = {
+    "bunzip2": Bunzip2,
+    "gunzip": Gunzip,
+    "gzip": Gzip,
+    "unxz": Unxz,
+    "unzstd": Unzstd,
+    "zstd": Zstd,
+}
+NAMES = tuple(_BUILT_IN)
+
+# What a user may give: a name; a factory; a function of chunks; or several, one after another.
+Spec = str | Callable[..., Any] | Sequence[str | Callable[..., Any]]
+
+
+def factory(given: Spec) -> Factory:
+    """What makes the transform that was asked for, made once to see that it can be.
+
+    Args:
+        given: a name as for `named`; a callable that needs no argument, which is called for each file and
+            returns an object with `feed` and `finish`; one that needs a single argument, which is called for
+            each chunk, `bytes`, and returns `bytes` or an iterable of them; or a sequence of such.
+
+    Raises:
+        ConfigError: it is nothing of these, or making it failed.
+    """
+    if isinstance(given, Sequence) and not isinstance(given, str):
+        return chain(*map(factory, given))
+    if isinstance(given, str):
+        return named(given)
+    return _checked(given, repr(given))
+
+
+def named(spec: str) -> Factory:
+    """The factory of a built-in transform, or that which "module:function" names.
+
+    The function may also be a factory, as of `factory`: a class, or what `map_lines` returned.
+
+    Raises:
+        ConfigError: there is none of that name, or importing or making it failed.
+    """
+    if spec in _BUILT_IN:
+        return _checked(_BUILT_IN[spec], repr(spec))
+    module, colon, path = spec.partition(":")
+    if not (module and colon and path):
+        raise ConfigError(
+            f"transform {spec!r} must be one of {', '.join(NAMES)}, or a function of yours as module:function"
+        )
+    try:
+        found: Any = import_module(module)
+        for name in path.split("."):
+            found = getattr(found, name)
+    except Exception as error:  # a user's module
+        raise ConfigError(
+            f"transform {spec!r} cannot be imported: {type(error).__name__}: {error}"
+        ) from error
+    return _checked(found, repr(spec))
+
+
+class _OfChunks:
+    """A function that is called for each chunk, as a transform."""
+
+    def __init__(self, function: Callable[[bytes], bytes | Iterable[bytes | memoryview]]) -> None:
+        self._function = function
+
+    def feed(self, chunk: bytes | memoryview) -> bytes | Iterable[bytes | memoryview]:
+        return self._function(bytes(chunk))
+
+    def finish(self) -> bytes:
+        return b""
+
+
+def _checked(given: Any, told: str) -> Factory:
+    if _is_transform(given) and not isinstance(given, type):
+        raise ConfigError(f"transform {told} is one object for all files: give what makes one, as its class")
+    needed = _needed(given, told)
+    if needed == 1 and not isinstance(given, type):
+        return lambda: _OfChunks(given)
+    if needed:
+        raise ConfigError(
+            f"transform {told} needs {needed} arguments: a factory needs none, a function of chunks one; "
+            "functools.partial gives the others"
+        )
+    try:
+        made = given()
+    except ConfigError:
+        raise
+    except Exception as error:  # a user's code
+        raise ConfigError(f"transform {told} cannot be made: {type(error).__name__}: {error}") from error
+    if not _is_transform(made):
+        raise ConfigError(
+            f"transform {told} needs no argument, so that it should make an object with feed and finish; "
+            f"it made a {type(made).__name__}"
+        )
+    new: Factory = given
+    return new
+
+
+def _needed(given: Any, told: str) -> int:
+    """How many arguments it cannot be called without."""
+    if not callable(given):
+        raise ConfigError(f"transform {told} is neither a name nor callable")
+    if inspect.iscoroutinefunction(given) or inspect.isasyncgenfunction(given):
+        raise ConfigError(f"transform {told} is asynchronous: transforms do no I/O, give a plain function")
+    try:
+        parameters = inspect.signature(given).parameters.values()
+    except (TypeError, ValueError) as error:
+        raise ConfigError(
+            f"transform {told} does not say what arguments it takes: wrap it in a function"
+        ) from error
+    variadic = inspect.Parameter.VAR_POSITIONAL, inspect.Parameter.VAR_KEYWORD
+    needed = [p for p in parameters if p.default is p.empty and p.kind not in variadic]
+    if any(p.kind is p.KEYWORD_ONLY for p in needed):
+        raise ConfigError(f"transform {told} needs arguments by keyword: functools.partial gives them")
+    return len(needed)
+
+
+def _is_transform(given: Any) -> bool:
+    return callable(getattr(given, "feed", None)) and callable(getattr(given, "finish", None))

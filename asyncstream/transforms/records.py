@@ -1,0 +1,220 @@
+"""Records as transforms: `map_json_lines` and `map_csv`, for users.
+
+Of a record that fails its place is told, and nothing of its content.
+"""
+
+import csv
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from functools import partial
+from typing import Any
+
+import msgspec
+
+from asyncstream.errors import ConfigError, LineTooLong, TransformError
+from asyncstream.transforms.failures import failed
+from asyncstream.transforms.lines import MAX_LINE, Coalesced, LineSplitter, map_lines
+from asyncstream.transforms.protocol import Factory
+
+_BOM = b"\xef\xbb\xbf"
+
+
+def map_json_lines(function: Callable[[Any], Any], *, max_line: int = MAX_LINE) -> Factory:
+    """A transform that makes of each JSON value, one a line, another, or none.
+
+    Blank lines are dropped. JSON is written compactly, with the line ends of the input.
+
+    Args:
+        function: given what the line says, in builtin types, returns what msgspec encodes; None drops it.
+        max_line: bytes of the longest line that is taken.
+
+    Raises:
+        TransformError: out of the transform; the function raised, a line is not JSON, or what was returned is
+            not to be said in it. It tells the line's number and offset.
+    """
+    decode, encode = msgspec.json.Decoder().decode, msgspec.json.Encoder().encode
+
+    def made(line: bytes) -> bytes | None:
+        if not line or line.isspace():
+            return None
+        record = function(decode(line))
+        return None if record is None else encode(record)
+
+    return map_lines(made, max_line=max_line)
+
+
+def map_csv(
+    function: Callable[[dict[str, str]], Mapping[str, Any] | None],
+    *,
+    delimiter: str = ",",
+    max_record: int = MAX_LINE,
+) -> Factory:
+    """A transform that makes of each record of a CSV file, by its header, another, or none.
+
+    The input is RFC 4180's in UTF-8: fields may be quoted, and hold line ends then. A byte order mark and the
+    line end of the first line are the output's too. Blank lines are dropped. The first record returned gives
+    the header of the output; without any the output is empty. Fields over `csv.field_size_limit()`, by
+    default 131,072 characters, are an error.
+
+    Args:
+        function: given the fields by name, returns those of the output; None drops the record.
+        delimiter: between fields, of input and output.
+        max_record: bytes of the longest record that is taken.
+
+    Raises:
+        ConfigError: the delimiter is none.
+        TransformError: out of the transform; the function raised, returned other fields than for the first
+            record, or a record is malformed. It tells the number and offset of its first line.
+    """
+    if len(delimiter) != 1 or delimiter in '"\r\n\ufeff' or ord(delimiter) > 127:
+        raise ConfigError(
+            f"the delimiter {delimiter!r} must be one ASCII character, no quote and no line end"
+        )
+    return partial(_MappedCsv, function, delimiter, max_record)
+
+
+class _RecordSplitter:
+    """Cuts chunks into records: lines, put together as long as a quote is open.
+
+    Attributes:
+        line: the number of the line that the next record begins in.
+        offset: of its first byte in the input.
+    """
+
+    def __init__(self, longest: int) -> None:
+        self.line = 1
+        self.offset = 0
+        self._longest = longest
+        self._lines = LineSplitter(longest)
+        self._open: list[bytes] = []
+        self._open_bytes = 0
+
+    def split(self, chunk: bytes | memoryview) -> Iterator[bytes]:
+        """The records that end in this chunk, without their line feeds; line and offset are the record's."""
+        for line in self._lines.split(chunk):
+            odd = line.count(b'"') & 1
+            if odd and self._open:
+                yield from self._told(b"\n".join([*self._open, line]))
+                self._open, self._open_bytes = [], 0
+            elif odd or self._open:
+                self._open.append(line)
+                self._open_bytes += len(line) + 1
+                if self._open_bytes > self._longest:
+                    raise LineTooLong(f"{self.place()}: the record is over {self._longest} bytes long")
+            else:
+                yield from self._told(line)
+
+    def rest(self) -> Iterator[bytes]:
+        """The last record, if it has no line end.
+
+        Raises:
+            TransformError: a quote is still open.
+        """
+        last = self._lines.rest()
+        if bool(self._open) != (last.count(b'"') & 1):
+            raise TransformError(f"{self.place()}: a quote is open at the end of the input")
+        if last or self._open:
+            yield b"\n".join([*self._open, last])
+
+    def place(self) -> str:
+        """Where the record is."""
+        return f"line {self.line}, at byte {self.offset} of the input"
+
+    def _told(self, record: bytes) -> Iterator[bytes]:
+        yield record
+        self.line += record.count(b"\n") + 1
+        self.offset += len(record) + 1
+
+
+class _Row:
+    """The one text that `csv.reader` reads next, or `csv.writer` wrote last: it writes each row at once."""
+
+    def __init__(self) -> None:
+        self.text: str | None = None
+
+    def __iter__(self) -> "_Row":
+        return self
+
+    def __next__(self) -> str:
+        if self.text is None:
+            raise StopIteration  # the reader took the record and is within quotes: strict, it raises
+        text, self.text = self.text, None
+        return text
+
+    def write(self, text: str) -> None:
+        """Called by the writer."""
+        self.text = text
+
+
+class _MappedCsv:
+    def __init__(
+        self, function: Callable[[dict[str, str]], Mapping[str, Any] | None], delimiter: str, longest: int
+    ) -> None:
+        self._function = function
+        self._splitter = _RecordSplitter(longest)
+        self._coalesced = Coalesced()
+        self._names: list[str] | None = None
+        self._made: dict[str, None] | None = None  # the names of the output's fields
+        self._bom = b""
+        self._end = ""
+        self._read, self._written = _Row(), _Row()
+        self._reader = csv.reader(self._read, delimiter=delimiter, strict=True)
+        # With "\n" Python before 3.13 leaves carriage returns within fields unquoted.
+        self._writer = csv.writer(self._written, delimiter=delimiter, lineterminator="\r\n")
+
+    def feed(self, chunk: bytes | memoryview) -> Iterator[bytes]:
+        """What the records that end in it become, put together."""
+        for record in self._splitter.split(chunk):
+            if self._enough(record):
+                yield self._coalesced.take()
+
+    def finish(self) -> Iterator[bytes]:
+        """What is left, with the last record if it has no line end."""
+        for record in self._splitter.rest():
+            self._enough(record)
+        yield self._coalesced.take()
+
+    def _enough(self, record: bytes) -> bool:
+        """Map one record; whether what was made is enough to be handed on."""
+        try:
+            row = self._parsed(record)
+            if not row:
+                return False
+            if self._names is None:
+                self._take_names(row)
+                return False
+            if len(row) != len(self._names):
+                raise TransformError(f"{len(row)} fields, where the header has {len(self._names)}")
+            made = self._function(dict(zip(self._names, row, strict=True)))
+            return made is not None and self._write(made)
+        except Exception as error:  # a user's code, or a malformed record
+            raise failed(self._splitter.place(), error) from error
+
+    def _parsed(self, record: bytes) -> list[str]:
+        if not self._end:
+            self._end = "\r\n" if record.endswith(b"\r") else "\n"
+            if record.startswith(_BOM):
+                self._bom, record = _BOM, record[len(_BOM) :]
+        self._read.text = record.decode()
+        return next(self._reader)
+
+    def _take_names(self, row: list[str]) -> None:
+        if len(set(row)) < len(row):
+            raise TransformError("the header has a name twice")
+        self._names = row
+
+    def _write(self, made: Mapping[str, Any]) -> bool:
+        if not isinstance(made, Mapping):
+            raise TransformError(f"the function returned a {type(made).__name__}: return a mapping, or None")
+        if self._made is None:
+            if not made:
+                raise TransformError("the function returned a record without fields")
+            self._made = dict.fromkeys(made)
+            self._coalesced.add(self._bom + self._line(self._made))
+        if made.keys() != self._made.keys():
+            differ = ", ".join(sorted(map(str, made.keys() ^ self._made.keys())))
+            raise TransformError(f"the function returned other fields than for the first record: {differ}")
+        return self._coalesced.add(self._line(made[name] for name in self._made))
+
+    def _line(self, values: Iterable[Any]) -> bytes:
+        self._writer.writerow(values)
+        return (next(self._written).removesuffix("\r\n") + self._end).encode()

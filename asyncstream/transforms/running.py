@@ -1,0 +1,100 @@
+"""One transform at work on one file: `Running` counts, limits, and tells its failures; for the pipeline."""
+
+from collections.abc import Callable, Iterable, Iterator
+
+from asyncstream.errors import ConfigError, OutputTooLarge, TransformError
+from asyncstream.plan import MiB
+from asyncstream.transforms.failures import failed
+from asyncstream.transforms.protocol import Factory, pieces
+
+# Below so many bytes of output any ratio is fine: a small file of zeros is no bomb.
+RATIO_COUNTS_FROM = 64 * MiB
+
+
+class Running:
+    """A transform of one file.
+
+    Args:
+        factory: makes it.
+        max_output: bytes that may come out; None: any number.
+        max_ratio: bytes out for each byte in, looked at from 64 MiB of output on; None: any.
+        between: called before each piece is drawn, also where none comes, to look at the stop flag and the
+            deadline; what it raises goes through as it is.
+
+    Attributes:
+        read: bytes of the source fed so far.
+        made: bytes handed on so far.
+
+    Raises:
+        TransformError: making it failed.
+    """
+
+    def __init__(
+        self,
+        factory: Factory,
+        *,
+        max_output: int | None = None,
+        max_ratio: float | None = None,
+        between: Callable[[], None] | None = None,
+    ) -> None:
+        self.read = 0
+        self.made = 0
+        self._max_output = max_output
+        self._max_ratio = max_ratio
+        self._between = between
+        try:
+            self._transform = factory()
+        except (TransformError, ConfigError):
+            raise
+        except Exception as error:  # a user's code
+            raise failed("making the transform", error) from error
+
+    def feed(self, chunk: bytes | memoryview) -> Iterator[bytes | memoryview]:
+        """What the next bytes of the source become, lazily: pieces that are not empty.
+
+        All of them are to be drawn before the next `feed`; `chunk` and a piece are valid until the next is.
+
+        Raises:
+            TransformError: the transform failed, whatever it raised.
+            OutputTooLarge: more than `max_output` or `max_ratio` allows.
+        """
+        start, self.read = self.read, self.read + len(chunk)
+        where = f"the transform failed in bytes {start} to {self.read} of its input"
+        return self._drawn(lambda: self._transform.feed(chunk), where)
+
+    def finish(self) -> Iterator[bytes | memoryview]:
+        """What is left when the source has ended, as by `feed`."""
+        return self._drawn(
+            self._transform.finish, f"the transform failed at the end of its {self.read} bytes"
+        )
+
+    def _drawn(
+        self, call: Callable[[], bytes | Iterable[bytes | memoryview]], where: str
+    ) -> Iterator[bytes | memoryview]:
+        drawn: Iterator[bytes | memoryview] | None = None
+        while True:
+            if self._between is not None:
+                self._between()
+            try:
+                if drawn is None:
+                    drawn = pieces(call())
+                piece = next(drawn, None)
+            except TransformError:
+                raise
+            except Exception as error:  # a user's code
+                raise failed(where, error) from error
+            if piece is None:
+                return
+            if piece:
+                self._count(len(piece))
+                yield piece
+
+    def _count(self, length: int) -> None:
+        self.made += length
+        if self._max_output is not None and self.made > self._max_output:
+            raise OutputTooLarge(self._told(f"the {self._max_output} that may"))
+        if self._max_ratio is not None and self.made > max(RATIO_COUNTS_FROM, self._max_ratio * self.read):
+            raise OutputTooLarge(self._told(f"{self._max_ratio:g} times as many"))
+
+    def _told(self, limit: str) -> str:
+        return f"{self.made} bytes came of the first {self.read} of the source: over {limit}"
