@@ -55,6 +55,13 @@ class TransferConfig(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_f
             it is left if it is a copy of the source as that is now: by the size and ETag of the source, which
             "skip" keeps with each copy as the metadata `asyncstream-source`, else by the checksums that S3
             has of both. "fail": it is left, and the file fails with DestinationExists; S3 sees to it.
+        transform: what is made of each file, instead of a copy: "gzip", "gunzip", "zstd", "unzstd", "bunzip2",
+            "unxz", a function of yours as "module:function", or several of these, with commas between, one
+            after the other. What each may be: `asyncstream.transforms.factory`. Needs `part_size` bytes of
+            memory more for each file in flight ("auto": as fits, 5 to 25 MiB).
+        max_output: bytes that may be made of one file; None (default): any number.
+        max_ratio: bytes that may be made of each byte of a file, looked at from 64 MiB on; None: any number.
+            Default: 250, far more than compressed text becomes, and far less than a bomb.
         extra_args: settings for the destination as boto3's `upload_fileobj` spells them in `ExtraArgs`;
             they override what is kept of the source.
 
@@ -96,6 +103,15 @@ class TransferConfig(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_f
         Literal["overwrite", "skip", "fail"],
         Meta(description="what becomes of a file whose destination is there already"),
     ] = "overwrite"
+    transform: Annotated[
+        str | None, Meta(description="what is made of each file: gunzip, or module:function, or a,b,c")
+    ] = None
+    max_output: Annotated[
+        Annotated[int, Meta(ge=1)] | None, Meta(description="bytes that may be made of one file")
+    ] = None
+    max_ratio: Annotated[
+        Annotated[float, Meta(gt=0)] | None, Meta(description="bytes that may be made of each byte of a file")
+    ] = 250.0
     extra_args: Annotated[
         dict[str, Any], Meta(description="settings of the destination, as boto3's ExtraArgs")
     ] = {}

@@ -1,8 +1,9 @@
 """What a slot does: the tasks of `tasks.py`, done. Started by the coordinator in `pipeline.py`."""
 
-import random
-from collections.abc import Awaitable, Callable
-from typing import TypeVar
+import re
+from collections.abc import Awaitable, Callable, Mapping
+from functools import partial
+from typing import Any
 
 from msgspec.structs import replace
 
@@ -13,13 +14,12 @@ from asyncstream.config import TransferConfig
 from asyncstream.continuation import CompletedPart
 from asyncstream.errors import (
     AsyncstreamError,
-    Cancelled,
     DestinationExists,
     NotModified,
-    SlowDown,
     UploadGone,
 )
 from asyncstream.locations import S3Object
+from asyncstream.output import OutputPart, Transforming
 from asyncstream.plan import ByteRange
 from asyncstream.ports import (
     Body,
@@ -29,22 +29,28 @@ from asyncstream.ports import (
     Origin,
     Store,
     Stored,
-    TimeLeft,
     Written,
-    for_ever,
 )
-from asyncstream.retry import Tries, repeat, wait_before_retry
+from asyncstream.reading import SourceReader
+from asyncstream.retry import repeat
 from asyncstream.tasks import (
     Begin,
     Complete,
     FileInProgress,
+    FillPart,
     MovePart,
     OpenRange,
     Pause,
+    SendPart,
     Task,
 )
+from asyncstream.transforming import PartFiller
 
-T = TypeVar("T")
+# Sends a body by the function given, as often as it takes.
+Move = Callable[[Callable[[Body], Awaitable[Written]]], Awaitable[tuple[Written, Body]]]
+
+# Of what is no longer compressed, or now is, these say nothing that is true.
+_COMPRESSED = re.compile(r"application/(x-)?(gzip|zstd|bzip2|xz)", re.IGNORECASE)
 
 # Seconds a request may take that must not be cut short by cancellation: creating or aborting an upload.
 SHIELD_SECONDS = 15.0
@@ -61,25 +67,43 @@ class PartMover:
         reach: int,
         deadline: Deadline,
         on_event: progress.OnEvent,
+        transforming: Transforming | None = None,
     ) -> None:
         self._store = store
         self._engine = engine
         self._config = config
         self._reach = reach
-        self._deadline = deadline
         self._on_event = on_event
+        self._reader = SourceReader(store, engine, config.retry_policy, deadline, on_event)
+        self._filler = None
+        if transforming is not None:
+            self._filler = PartFiller(engine, self._reader, transforming, deadline, on_event)
 
-    async def run(self, task: Task) -> CompletedPart | str | None:
+    @property
+    def transforms(self) -> bool:
+        """Whether files are changed on their way."""
+        return self._filler is not None
+
+    def output_part_size(self, number: int) -> int:
+        """Bytes to reserve for a part that a transform makes, by its number; 0 where files are copied."""
+        return self._filler.transforming.part_size(number) if self._filler is not None else 0
+
+    async def run(self, task: Task) -> CompletedPart | OutputPart | str | None:
         """Do what the task says; see the methods for what each returns."""
         match task:
             case Begin():
                 return await self.begin(task)
             case MovePart():
                 return await self.move_part(task)
+            case FillPart():
+                assert self._filler is not None  # noqa: S101 - Begin has filled the first part
+                return await self._filler.fill(task)
+            case SendPart():
+                return await self.send_part(task)
             case Complete():
                 return await self.complete(task)
             case Pause():
-                await self._close_first(task.file)
+                await self._close_source(task.file)
             case _:
                 await self.drop(task.file)
         return None
@@ -89,15 +113,15 @@ class PartMover:
         file = task.file
         there = None
         if self._config.if_exists == "skip":
-            there = await self._ask(task, lambda: self._store.find(file.job.destination))
+            there = await self._reader.ask(task, lambda: self._store.find(file.job.destination))
         try:
-            first = file.first = await self._repeat(task, lambda: self._open_first(task, there))
+            first = file.first = await self._reader.repeat(task, lambda: self._open_first(task, there))
         except NotModified:
             assert there is not None  # noqa: S101 - asked only of what is there
             return self._skip(file, there)
         opened = first.opened
-        if there is not None and verification.is_copy(there, opened):
-            await self._close_first(file)
+        if there is not None and self._filler is None and verification.is_copy(there, opened):
+            await self._close_source(file)
             return self._skip(file, there)
         plan.check_size(opened.size)
         file.size, file.etag = opened.size, opened.etag
@@ -105,26 +129,42 @@ class PartMover:
         await self._choose_digests(task, opened, whole)
         task.span.annotate(bytes=opened.range.length)
         self._on_event(progress.FileStarted(file.job.source, file.job.destination, opened.size))
-        if whole and self._goes_as_one_put(file, opened.size):
-            return await self._put(task, opened)
+        if self._filler is not None:
+            part = await self._filler.begin(task)
+            if file.output is not None and file.output.ended:
+                return await self._put(task, opened, partial(self._filler.send, task, part))
+            file.filled = part
+        elif whole and self._goes_as_one_put(file, opened.size):
+            return await self._put(task, opened, partial(self._move, task, opened.range))
 
         async def create() -> None:
             file.upload = await self._store.create_upload(
-                file.job.destination, opened.attributes, self._origin(opened)
+                file.job.destination, self._attributes(opened), self._origin(opened)
             )
 
         with file.span.child("create"):
             # Shielded: an upload whose id is never learned can never be aborted.
-            await self._repeat(task, lambda: self._engine.shielded(create(), SHIELD_SECONDS))
+            await self._reader.repeat(task, lambda: self._engine.shielded(create(), SHIELD_SECONDS))
         return None
-
-    async def _ask(self, task: Task, head: Callable[[], Awaitable[T]]) -> T:
-        with task.file.span.child("HEAD"):
-            return await self._repeat(task, head)
 
     def _origin(self, opened: Opened) -> Origin | None:
         """What a copy keeps of its source, for the next transfer to see that it need not be made again."""
-        return Origin(opened.size, opened.etag) if self._config.if_exists == "skip" else None
+        if self._config.if_exists != "skip":
+            return None
+        return Origin(opened.size, opened.etag, self._transform)
+
+    @property
+    def _transform(self) -> str:
+        return self._filler.transforming.name if self._filler is not None else ""
+
+    def _attributes(self, opened: Opened) -> Mapping[str, Any]:
+        """What the destination keeps of the source's headers: nothing that says how its bytes are written."""
+        if self._filler is None:
+            return opened.attributes
+        kept = {name: value for name, value in opened.attributes.items() if name != "ContentEncoding"}
+        if _COMPRESSED.fullmatch(kept.get("ContentType", "")):
+            del kept["ContentType"]
+        return kept
 
     def _skip(self, file: FileInProgress, there: Stored) -> str:
         file.skipped = True
@@ -144,6 +184,15 @@ class PartMover:
             task.number, written.etag, task.range.length, digests.checksums(), digests.pieces()
         )
 
+    async def send_part(self, task: SendPart) -> CompletedPart:
+        """One part of a transform's output, from memory to S3's confirmation."""
+        upload = task.file.upload
+        assert upload is not None and self._filler is not None  # noqa: S101, PT018 - opened by Begin
+        written, body = await self._filler.send(
+            task, task.part, lambda body: self._store.upload_part(upload, task.number, body)
+        )
+        return CompletedPart(task.number, written.etag, body.length, body.digests.checksums())
+
     async def complete(self, task: Complete) -> str:
         """The ETag of the object that the file's parts have become.
 
@@ -159,7 +208,9 @@ class PartMover:
         read_verified = verification.compare_read(file, parts, whole)
         declared = whole.get(CRC64NVME) if upload.verified else None
         with file.span.child("complete"):
-            written = await self._repeat(task, lambda: self._complete_once(task, upload, parts, declared))
+            written = await self._reader.repeat(
+                task, lambda: self._complete_once(task, upload, parts, declared)
+            )
         file.read_verified = read_verified
         file.write_verified = verification.compare_made(written, declared, file.job.destination)
         return written.etag
@@ -198,10 +249,10 @@ class PartMover:
         told: Opened | Stored = opened
         if opened.range_asked:
             # A ranged GET tells no checksum. Asked for before the bytes move, as the kind decides what runs.
-            told = await self._ask(task, lambda: self._store.head(source, etag))
+            told = await self._reader.ask(task, lambda: self._store.head(source, etag))
 
         async def part_size(number: int) -> int | None:
-            return await self._ask(task, lambda: self._store.part_size(source, etag, number))
+            return await self._reader.ask(task, lambda: self._store.part_size(source, etag, number))
 
         await verification.choose(file, told, whole, part_size)
 
@@ -216,12 +267,13 @@ class PartMover:
             or not self._store.verifies(file.job.destination.bucket)
         )
 
-    async def _put(self, task: Begin, opened: Opened) -> str:
+    async def _put(self, task: Begin, opened: Opened, move: Move) -> str:
+        """The ETag of the object that one PUT has made, of what `move` sends."""
         file = task.file
-        target, kept, checksum = file.job.destination, opened.attributes, file.checksum
-        origin = self._origin(opened)
+        target, kept, origin = file.job.destination, self._attributes(opened), self._origin(opened)
 
         async def put(body: Body) -> Written:
+            checksum = self._known_before(file, body)
             try:
                 return await self._store.put(target, body, kept, checksum, origin)
             except DestinationExists as error:
@@ -230,7 +282,7 @@ class PartMover:
                     raise
                 return await self._found_written(target, checksum, error)
 
-        written, _ = await self._move(task, opened.range, put)
+        written, _ = await move(put)
         expected = verification.expected(file)
         if expected is not None:
             file.read_verified = expected.kind
@@ -238,20 +290,31 @@ class PartMover:
             file.write_verified = written.checksum.kind
         return written.etag
 
+    def _known_before(self, file: FileInProgress, body: Body) -> Checksum | None:
+        """The checksum of what a PUT sends, where it is known before the last byte: S3 then compares it."""
+        if self._filler is None:
+            return file.checksum
+        if not self._store.verifies(file.job.destination.bucket):
+            return None
+        return body.digests.checksums().get(CRC64NVME)
+
     async def drop(self, file: FileInProgress) -> None:
         """Close the open body and abort the upload of a file of which no other task is running.
 
         Whatever the stop flag and the deadline say: nothing may be left behind.
         """
         try:
-            await self._close_first(file)
+            await self._close_source(file)
         finally:
             await self._abort_upload(file)
 
-    async def _close_first(self, file: FileInProgress) -> None:
+    async def _close_source(self, file: FileInProgress) -> None:
         first, file.first = file.first, None
+        output, file.output = file.output, None
         if first is not None:
             await first.close()
+        if output is not None:
+            await output.source.close()
 
     async def _abort_upload(self, file: FileInProgress) -> None:
         upload = file.upload
@@ -270,23 +333,23 @@ class PartMover:
     async def _open_first(self, task: Begin, there: Stored | None) -> OpenRange:
         file = task.file
         unless = None
-        if there is not None and there.origin is not None and there.size == there.origin.size:
+        if there is not None and there.origin is not None and self._may_be_of(there, there.origin):
             unless = there.origin.etag
             if unless == file.etag:  # as the listing has it: no need to ask
                 raise NotModified(f"{file.job.source} is as it was")
         wanted = plan.first_range(file.size, self._reach)
         task.attempts += 1
-        reading = await self._open(task, wanted, unless)
+        reading = await self._reader.open(task, wanted, unless)
         opened = reading.opened
         if opened.range.length <= self._reach:
             return reading
         # The whole of a file that turns out to have several parts: it is read as far as the first one goes.
         return OpenRange(replace(opened, range=ByteRange(0, self._reach)), reading.span)
 
-    async def _open(self, task: Task, wanted: ByteRange | None, unless: str | None = None) -> OpenRange:
-        with task.span.child("GET"):
-            opened = await self._store.open(task.file.job.source, wanted, task.file.etag, unless)
-        return OpenRange(opened, task.span.child("body"))
+    def _may_be_of(self, there: Stored, origin: Origin) -> bool:
+        """Whether what is stored may be what would be made of that origin."""
+        same_size = there.size == origin.size or self._filler is not None
+        return same_size and origin.transform == self._transform
 
     async def _move(
         self, task: Task, wanted: ByteRange, send: Callable[[Body], Awaitable[Written]]
@@ -310,8 +373,8 @@ class PartMover:
                 reading, file.first = file.first, None
             if reading is None:
                 task.attempts += 1
-                reading = await self._open(task, wanted if wanted.length else None)
-            body = self._body(task, reading, wanted, count)
+                reading = await self._reader.open(task, wanted if wanted.length else None)
+            body = self._reader.body(task, reading, wanted, count)
             try:
                 with task.span.child("PUT"):
                     written = await send(body)
@@ -324,69 +387,4 @@ class PartMover:
         def tell(error: AsyncstreamError) -> None:
             self._on_event(progress.PartRetried(source, destination, moved, task.attempts, error))
 
-        return await self._repeat(task, once, tell)
-
-    def _body(
-        self, task: Task, reading: OpenRange, wanted: ByteRange, count: Callable[[int], None]
-    ) -> ChunkBody:
-        file = task.file
-
-        async def resume(
-            broke: AsyncstreamError, moved: int, failures: int, pause_ends: float
-        ) -> OpenRange | None:
-            tries, policy = Tries(failures - 1, free=1), self._config.retry_policy
-            wait = wait_before_retry(broke, tries, policy, random.random())  # noqa: S311 - no secret
-            if wait is None or self._deadline.now() + wait >= pause_ends:
-                return None
-            self._deadline.check_wait(wait, broke)
-            task.attempts += 1
-            task.retries += 1
-            task.waited += wait
-            await self._engine.sleep(wait)
-            self._on_event(
-                progress.PartRetried(file.job.source, file.job.destination, 0, task.attempts, broke)
-            )
-            left = ByteRange(wanted.start + moved, wanted.stop)
-            return await self._repeat(
-                task, lambda: self._open(task, left), left=lambda: pause_ends - self._deadline.now()
-            )
-
-        whole = wanted.length == file.size
-        return ChunkBody(
-            reading,
-            wanted.length,
-            stop=file.stop,
-            deadline=self._deadline,
-            digests=verification.digests(file, wanted.start),
-            expected=verification.expected(file) if whole else None,
-            on_bytes=count,
-            resume=resume,
-        )
-
-    async def _repeat(
-        self,
-        task: Task,
-        once: Callable[[], Awaitable[T]],
-        tell: Callable[[AsyncstreamError], None] = lambda _: None,
-        left: TimeLeft = for_ever,
-    ) -> T:
-        failures: list[AsyncstreamError] = []
-
-        async def unless_stopped() -> T:
-            if task.file.stop:
-                raise Cancelled("stopped before it began")
-            self._deadline.check()
-            return await once()
-
-        async def wait(seconds: float) -> None:
-            self._deadline.check_wait(seconds, failures[-1])
-            task.retries += 1
-            task.waited += seconds
-            await self._engine.sleep(seconds)
-
-        def told(error: AsyncstreamError) -> None:
-            failures.append(error)
-            task.slowed += isinstance(error, SlowDown)
-            tell(error)
-
-        return await repeat(unless_stopped, self._config.retry_policy, wait, left, told)
+        return await self._reader.repeat(task, once, tell)

@@ -21,7 +21,7 @@ from typing import Any
 
 from msgspec.structs import replace
 
-from asyncstream import plan, progress
+from asyncstream import endings, plan, progress
 from asyncstream.budget import MemoryBudget, SlotLimit
 from asyncstream.chunks import Deadline, StopFlag
 from asyncstream.continuation import Continuation
@@ -32,13 +32,22 @@ from asyncstream.errors import (
     SlowDown,
     SourceChanged,
 )
+from asyncstream.output import OutputPart
 from asyncstream.parts import SHIELD_SECONDS, PartMover
 from asyncstream.ports import Engine, Finished, MultipartUpload, Slots, Span
 from asyncstream.results import FileResult, Status
-from asyncstream.tasks import Abort, Begin, Complete, FileInProgress, Job, MovePart, Pause, Task
-
-# A file that no deadline leaves the time for a single part would be taken up for ever.
-MOST_FRUITLESS = 3
+from asyncstream.tasks import (
+    Abort,
+    Begin,
+    Complete,
+    FileInProgress,
+    FillPart,
+    Job,
+    MovePart,
+    Pause,
+    SendPart,
+    Task,
+)
 
 
 class Coordinator:
@@ -123,18 +132,23 @@ class Coordinator:
     def _start_tasks(self, slots: Slots) -> None:
         if self._deadline.pauses and self._deadline.left() <= 0:
             self._leave_the_rest()
-        while (
-            (self._ready or self._waiting)
-            and slots.free
-            and self._running < self._limit.allowed
-            and self._budget.reserve(self._slot_bytes)
-        ):
+        while (self._ready or self._waiting) and slots.free and self._running < self._limit.allowed:
+            room = self._room_for(self._ready[0] if self._ready else None)
+            if not self._budget.reserve(self._slot_bytes + room):
+                return
             task = self._ready.popleft() if self._ready else self._begin_next()
-            if isinstance(task, MovePart) and task.span is task.file.span:
-                task.span = task.file.span.branch("part", number=task.number, bytes=task.range.length)
+            task.room += room
+            if isinstance(task, MovePart | SendPart) and task.span is task.file.span:
+                task.span = task.file.span.branch("part", number=task.number, bytes=task.length)
             task.file.in_flight += 1
             self._running += 1
             slots.start(task, partial(self._mover.run, task))
+
+    def _room_for(self, task: Task | None) -> int:
+        """Bytes of the part that a task is going to fill; None stands for the Begin of the next job."""
+        if isinstance(task, FillPart):
+            return task.size
+        return self._mover.output_part_size(1) if task is None or isinstance(task, Begin) else 0
 
     def _begin_next(self) -> Task:
         index, job = self._waiting.popleft()
@@ -186,29 +200,32 @@ class Coordinator:
             self._on_event(progress.FileFinished(left))
         for file in list(self._begun):
             if file.error is None and not file.in_flight:
-                self._fail(file, DeadlineExceeded(f"{file.job.source} is to be continued"))
+                self._fail(file, DeadlineExceeded(f"the deadline came before {file.job.source} was done"))
 
     def _settle(self, finished: Finished) -> None:
         task: Task = finished.tag
         file = task.file
         self._count(task, finished)
+        filled = _filled_by(task, finished)
+        if filled is None:
+            self._budget.release(task.room)
+        error = finished.error or file.error
         goes_on = isinstance(task, Begin) and finished.error is None and finished.result is None
         if not goes_on:
-            _end_span(task, finished.error)
+            endings.end_span(task, finished.error)
         if isinstance(task, Pause):
-            self._finish(file, self._result(file, "pending", continuation=self._continuation(file)))
+            self._end(file, "pending", continuation=endings.continuation(file))
         elif isinstance(task, Abort):
-            self._note_failed_abort(file, finished.error)
+            endings.note_failed_abort(file, finished.error)
             self._end_or_restart(file)
-        elif isinstance(finished.error, Exception):
-            self._fail(file, finished.error)
-        elif finished.error is not None:
-            raise finished.error  # no failure of a file: the program is to end
-        elif file.error is not None:
-            self._fail(file, file.error)
-        elif isinstance(task, MovePart):
-            if len(file.completed) == file.planned:
-                self._ready.appendleft(Complete(file, file.span))
+        elif isinstance(error, Exception):
+            self._fail(file, error)
+        elif error is not None:
+            raise error  # no failure of a file: the program is to end
+        elif isinstance(task, MovePart | SendPart):
+            self._complete_if_all_is_there(file)
+        elif filled is not None:
+            self._send_filled(task, filled)
         elif finished.result is None:
             self._plan_parts(task)
         else:
@@ -221,7 +238,7 @@ class Coordinator:
         file.attempts += task.attempts
         file.moved += task.moved
         self._limit.ended(slowed=task.slowed > 0 or isinstance(finished.error, SlowDown))
-        if isinstance(task, MovePart) and finished.error is None:
+        if isinstance(task, MovePart | SendPart) and finished.error is None:
             # Also of a file whose time is up meanwhile: what is confirmed need not be sent again.
             file.completed.append(finished.result)
 
@@ -238,21 +255,50 @@ class Coordinator:
         )
         self._ready.extend(MovePart(file, file.span, number=n, range=r) for n, r in enumerate(later, start=2))
 
+    def _send_filled(self, task: Task, part: OutputPart) -> None:
+        """Send a part that a transform has made, and have it make the next one meanwhile."""
+        file, number = task.file, task.number if isinstance(task, FillPart) else 1
+        output = file.output
+        assert output is not None  # noqa: S101 - it has made the part
+        if not output.ended and number == plan.MAX_PARTS:
+            self._budget.release(task.room)
+            self._fail(file, endings.too_many_parts(file))
+            return
+        file.planned = plan.MAX_PARTS + 1  # as long as nobody knows
+        if output.ended:
+            file.planned = number if part.length else number - 1
+        else:
+            size = self._mover.output_part_size(number + 1)
+            self._ready.appendleft(FillPart(file, file.span, number=number + 1, size=size))
+        if not part.length:
+            self._budget.release(task.room)
+            self._complete_if_all_is_there(file)
+            return
+        # Before all else: its room is free once it is sent.
+        send = SendPart(file, task.span, number=number, part=part)
+        send.retries, send.waited, send.room = task.retries, task.waited, task.room
+        self._ready.appendleft(send)
+
+    def _complete_if_all_is_there(self, file: FileInProgress) -> None:
+        if len(file.completed) == file.planned:
+            self._ready.appendleft(Complete(file, file.span))
+
     def _fail(self, file: FileInProgress, error: Exception) -> None:
         if file.error is None:
             file.error = error
             file.stop.set()
             for task in self._ready:
                 if task.file is file:
-                    _end_span(task, error)
+                    self._budget.release(task.room)
+                    endings.end_span(task, error)
             self._ready = deque(task for task in self._ready if task.file is not file)
         if file.in_flight:
             return
         if self._ran_out_of_time(file) and not self._is_left(file):
-            file.error = _in_vain(file)
+            file.error = endings.in_vain(file)
         if self._is_left(file) and file.upload is not None and file.completed:
             self._ready.appendleft(Pause(file, file.span))
-        elif file.upload is not None or file.first is not None:
+        elif file.upload is not None or file.first is not None or file.output is not None:
             self._ready.appendleft(Abort(file, file.span))
         else:
             self._end_or_restart(file)
@@ -261,12 +307,12 @@ class Coordinator:
         """The end of a file that failed and left nothing, or its second beginning where that may help."""
         error = file.error
         if self._is_left(file) and file.upload is None:
-            self._finish(file, self._result(file, "pending"))
+            self._end(file, "pending")
             return
         stale = file.job.continuation is not None and isinstance(error, SourceChanged)
         hopeless = not stale and not (isinstance(error, AsyncstreamError) and error.starts_over)
         if hopeless or file.restarted is not None or file.upload is not None or self._stop:
-            self._finish_failed(file)
+            self._end(file, "failed", error=file.error)
             return
         assert error is not None  # noqa: S101 - or it would have ended
         self._on_event(
@@ -291,57 +337,21 @@ class Coordinator:
 
     def _is_left(self, file: FileInProgress) -> bool:
         """Whether the file ends here because a next transfer is to go on with it."""
-        return self._ran_out_of_time(file) and _fruitless(file) < MOST_FRUITLESS
+        return self._ran_out_of_time(file) and endings.fruitless(file) < endings.MOST_FRUITLESS
 
     def _ran_out_of_time(self, file: FileInProgress) -> bool:
-        return self._deadline.pauses and isinstance(file.error, DeadlineExceeded)
-
-    def _continuation(self, file: FileInProgress) -> Continuation:
-        upload, size, etag = file.upload, file.size, file.etag
-        assert upload is not None and size is not None and etag is not None  # noqa: S101, PT018
-        return Continuation(
-            upload_id=upload.upload_id,
-            etag=etag,
-            size=size,
-            first=file.first_length,
-            step=file.step,
-            verified=upload.verified,
-            checksum=file.checksum,
-            composite=file.composite,
-            digests=sorted(file.digests),
-            parts=file.completed,
-            fruitless=_fruitless(file),
-        )
-
-    def _note_failed_abort(self, file: FileInProgress, failure: BaseException | None) -> None:
-        if failure is None or file.error is None or file.upload is None:
-            return
-        file.error.add_note(_not_aborted(file, failure))
+        # What a transform was about to make cannot be kept.
+        continued = self._deadline.pauses and not self._mover.transforms
+        return continued and isinstance(file.error, DeadlineExceeded)
 
     def _finish_copied(self, file: FileInProgress, etag: str) -> None:
         if file.skipped:
-            self._finish(file, self._result(file, "skipped", etag=etag))
+            self._end(file, "skipped", etag=etag)
             return
-        self._finish(file, self._result(file, "copied", bytes=file.size or 0, etag=etag, parts=file.planned))
+        self._end(file, "copied", bytes=file.size or 0, etag=etag, parts=file.planned)
 
-    def _finish_failed(self, file: FileInProgress) -> None:
-        self._finish(file, self._result(file, "failed", error=file.error))
-
-    def _result(self, file: FileInProgress, status: Status, **end: Any) -> FileResult:
-        known = {"bytes": 0, "etag": None, "parts": len(file.completed), **end}
-        return FileResult(
-            source=file.job.source,
-            destination=file.job.destination,
-            status=status,
-            attempts=file.attempts,
-            seconds=self._deadline.now() - file.started,
-            read_verified=file.read_verified,
-            write_verified=file.write_verified,
-            restarted=file.restarted,
-            **known,
-        )
-
-    def _finish(self, file: FileInProgress, result: FileResult) -> None:
+    def _end(self, file: FileInProgress, status: Status, **end: Any) -> None:
+        result = endings.result(file, status, self._deadline.now(), **end)
         self._begun.discard(file)
         file.span.annotate(bytes=result.bytes, parts=result.parts, attempts=result.attempts)
         file.span.end(result.error)
@@ -354,7 +364,7 @@ class Coordinator:
             await self._engine.shielded(self._drop_all(stopped), SHIELD_SECONDS)
         except ConnectionFailed as late:
             for file in self._begun:
-                stopped.add_note(_not_aborted(file, late))
+                stopped.add_note(endings.not_aborted(file, late))
 
     async def _drop_all(self, stopped: BaseException) -> None:
         waiting = list(self._begun)
@@ -369,30 +379,16 @@ class Coordinator:
                 running -= 1
                 self._begun.discard(dropped.tag)
                 if dropped.error is not None:
-                    stopped.add_note(_not_aborted(dropped.tag, dropped.error))
+                    stopped.add_note(endings.not_aborted(dropped.tag, dropped.error))
 
 
-def _fruitless(file: FileInProgress) -> int:
-    """Transfers in a row, this one included, that have confirmed nothing of a file they had taken up."""
-    before = file.job.continuation
-    return before.fruitless + 1 if before is not None and len(before.parts) == len(file.completed) else 0
-
-
-def _in_vain(file: FileInProgress) -> DeadlineExceeded:
-    return DeadlineExceeded(
-        f"{file.job.source}: no part was confirmed in {MOST_FRUITLESS} transfers in a row, each stopped by "
-        f"its deadline: give them more time, or lower part_size ({file.step} bytes) or max_concurrency"
-    )
-
-
-def _end_span(task: Task, error: BaseException | None) -> None:
-    """Say what was done again, and end the span of a part; a file's ends with the file."""
-    if task.retries:
-        task.span.annotate(retries=task.retries, waited=round(task.waited, 3))
-    if task.span is not task.file.span:
-        task.span.end(error)
-
-
-def _not_aborted(file: FileInProgress, failure: BaseException) -> str:
-    upload_id = file.upload.upload_id if file.upload else ""
-    return f"upload {upload_id} of {file.job.destination} could not be aborted: {failure}"
+def _filled_by(task: Task, finished: Finished) -> OutputPart | None:
+    """The part that a task has filled, if it is to be sent: that of a file that failed is not."""
+    file = task.file
+    if finished.error is not None or file.error is not None:
+        return None
+    if isinstance(task, FillPart):
+        made: OutputPart = finished.result
+        return made
+    first, file.filled = file.filled, None
+    return first

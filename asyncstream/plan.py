@@ -96,5 +96,28 @@ def rest(size: int, done: int, reach: int) -> list[ByteRange]:
     return [ByteRange(start, min(start + step, size)) for start in range(done, size, step)]
 
 
+# So many parts of one size, then as many of the double, and so on.
+OUTPUT_STEP = 1_000
+
+
+def output_part_size(number: int, first: int, most: int) -> int:
+    """Bytes of a part of output whose length nobody knows: they grow, so that 10,000 take terabytes.
+
+    Args:
+        number: of the part, from 1.
+        first: bytes of the first thousand.
+        most: bytes that there is memory for.
+    """
+    return min(first << ((number - 1) // OUTPUT_STEP), most, MAX_PART)
+
+
+def auto_output_part(memory_limit: int, slots: int, slot_bytes: int) -> int:
+    """Bytes of an output part when none is configured: as large as fits in every slot, 5 to 25 MiB.
+
+    Each is a request, and each waits in memory until it is sent.
+    """
+    return min(max(MIN_PART, memory_limit // slots - slot_bytes), AUTO_PART)
+
+
 def _round_up(value: int, multiple: int) -> int:
     return -(-value // multiple) * multiple

@@ -80,10 +80,11 @@ class Opened(Struct, frozen=True):
 
 
 class Origin(Struct, frozen=True):
-    """The version of a source that an object was copied from."""
+    """The version of a source that an object was copied from, and the transform by which, if by one."""
 
     size: int
     etag: str
+    transform: str = ""
 
 
 class Stored(Struct, frozen=True):
@@ -303,6 +304,13 @@ class Engine(Protocol):
 
     async def sleep(self, seconds: float) -> None:
         """Wait, in a task."""
+
+    @property
+    def computes_at_once(self) -> int:
+        """Bytes that are worth a call of `compute`; 1 where it costs nothing."""
+
+    async def compute(self, work: Callable[[], T]) -> T:
+        """Run what takes CPU time and does no I/O, away from an event loop."""
 
     async def shielded(self, work: Coroutine[Any, Any, T], seconds: float) -> T:
         """Run what cancellation of the caller must not cut short, at most so long (ConnectionFailed)."""

@@ -13,13 +13,15 @@ from functools import partial
 from types import MappingProxyType, TracebackType
 from typing import Any, Self, TypeVar
 
-from asyncstream import jobs, memory, plan, progress, tracing
+from msgspec import Struct
+
+from asyncstream import jobs, memory, plan, progress, tracing, transforms
 from asyncstream.budget import MemoryBudget, slots_within
 from asyncstream.chunks import BytesBody, Deadline
 from asyncstream.config import TransferConfig, memory_limit_or_default
 from asyncstream.continuation import Continuation
 from asyncstream.engines import open_engine
-from asyncstream.errors import ConfigError
+from asyncstream.errors import ConfigError, InputError
 from asyncstream.jobs import Pair
 from asyncstream.locations import S3Object, S3Prefix
 from asyncstream.parts import SHIELD_SECONDS, PartMover
@@ -40,6 +42,7 @@ from asyncstream.s3 import open_transport, requests
 from asyncstream.s3.client import ClientSettings
 from asyncstream.s3.store import Learned, S3Store
 from asyncstream.tasks import Job
+from asyncstream.transforms import Spec
 
 DEFAULT_ENGINE = "asyncio"
 Continuations = Mapping[tuple[S3Object, S3Object], Continuation]
@@ -71,11 +74,11 @@ class TransferSession:
         config: TransferConfig | None = None,
         on_event: progress.OnEvent = progress.ignore,
         continuations: Continuations = NO_CONTINUATIONS,
+        transform: Spec | None = None,
     ) -> TransferReport:
         """Copy files; see `transfer`."""
-        return self._run(
-            partial(_transfer, self._clients, files, config or TransferConfig(), on_event, continuations)
-        )
+        asked = _Asked(files, config or TransferConfig(), on_event, continuations, transform)
+        return self._run(partial(_transfer, self._clients, asked))
 
     def open(self, config: TransferConfig | None = None) -> None:
         """Make ahead what a transfer with this configuration needs: clients, and the X-Ray SDK if it may."""
@@ -165,6 +168,7 @@ def transfer(
     on_event: progress.OnEvent = progress.ignore,
     endpoint_url: str | None = None,
     continuations: Continuations = NO_CONTINUATIONS,
+    transform: Spec | None = None,
 ) -> TransferReport:
     """Copy S3 objects, their bytes streamed through this process within a memory cap.
 
@@ -179,6 +183,8 @@ def transfer(
         endpoint_url: another S3 than AWS's.
         continuations: what an earlier transfer left pending of these files (`TransferReport.continuations`),
             of whatever engine: they go on where it stopped.
+        transform: what is made of each file, instead of a copy: anything that `transforms.factory` takes,
+            such as a function of chunks, or `map_lines(function)`. Wins over `config.transform`.
 
     Returns:
         One result a file, in the order given, and totals. A file that fails does not raise and does not
@@ -188,7 +194,7 @@ def transfer(
         ConfigError, InputError: before anything was read or written.
         BucketNotFound, AccessDenied: a prefix could not be listed.
     """
-    return kept_session(engine, endpoint_url).transfer(files, config, on_event, continuations)
+    return kept_session(engine, endpoint_url).transfer(files, config, on_event, continuations, transform)
 
 
 async def transfer_async(
@@ -198,6 +204,7 @@ async def transfer_async(
     on_event: progress.OnEvent = progress.ignore,
     endpoint_url: str | None = None,
     continuations: Continuations = NO_CONTINUATIONS,
+    transform: Spec | None = None,
 ) -> TransferReport:
     """`transfer` on the event loop that is running, with clients of its own for this call.
 
@@ -206,7 +213,8 @@ async def transfer_async(
     engine = open_engine("asyncio")
     clients = _Clients(engine, endpoint_url)
     try:
-        return await _transfer(clients, files, config or TransferConfig(), on_event, continuations)
+        asked = _Asked(files, config or TransferConfig(), on_event, continuations, transform)
+        return await _transfer(clients, asked)
     finally:
         await engine.shielded(clients.close(), SHIELD_SECONDS)
 
@@ -255,16 +263,25 @@ class _Clients:
             await transport.close()
 
 
-async def _transfer(
-    clients: _Clients,
-    files: Iterable[Pair],
-    config: TransferConfig,
-    on_event: progress.OnEvent,
-    continuations: Continuations,
-) -> TransferReport:
-    pairs = jobs.checked(files)
-    with tracing.open_trace(engine=clients.engine.name, multipart=config.multipart) as span:
-        report = await _traced_transfer(clients, pairs, config, on_event, continuations, span)
+class _Asked(Struct, frozen=True):
+    """What a transfer is asked for; see `transfer`."""
+
+    files: Iterable[Pair]
+    config: TransferConfig
+    on_event: progress.OnEvent
+    continuations: Continuations
+    transform: Spec | None
+
+
+async def _transfer(clients: _Clients, asked: _Asked) -> TransferReport:
+    pairs = jobs.checked(asked.files)
+    transform = asked.transform if asked.transform is not None else asked.config.transform
+    factory = transforms.factory(transform) if transform is not None else None
+    if factory is not None and asked.continuations:
+        raise InputError("what a transform makes of a file cannot be continued: give no continuations")
+    with tracing.open_trace(engine=clients.engine.name, multipart=asked.config.multipart) as span:
+        made = None if transform is None or factory is None else (transforms.name_of(transform), factory)
+        report = await _traced_transfer(clients, asked, pairs, made, span)
         span.annotate(
             slots=report.slots, files=len(report.files), failed=len(report.failed), bytes=report.bytes
         )
@@ -273,26 +290,31 @@ async def _transfer(
 
 async def _traced_transfer(
     clients: _Clients,
+    asked: _Asked,
     pairs: Iterable[Pair],
-    config: TransferConfig,
-    on_event: progress.OnEvent,
-    continuations: Continuations,
+    made: tuple[str, transforms.Factory] | None,
     span: Span,
 ) -> TransferReport:
+    config, on_event = asked.config, asked.on_event
     started = time.monotonic()
     deadline = Deadline(config.deadline, time.monotonic, pauses=config.at_deadline == "pending")
     engine = clients.engine
     store = await clients.store(config, deadline.patience)
     limit = memory_limit_or_default(config, memory.lambda_memory(), clients.resident)
     slots = slots_within(limit, store.slot_bytes, min(config.max_concurrency, engine.most_slots))
+    transforming = None
+    if made is not None:
+        transforming = _transforming(*made, config, limit, slots, store.slot_bytes)
     with span.child("plan"):
         listed = await _jobs(pairs, store, engine, config, deadline)
-        work = jobs.continued(listed, continuations)
+        work = jobs.continued(listed, asked.continuations)
     known = [job.size for job in work if job.size is not None]
     on_event(progress.Planned(len(work), sum(known) if len(known) == len(work) else None))
     part_size = plan.auto_part_size(known, slots) if config.part_size == "auto" else config.part_size
 
     reach = plan.reach(part_size, config.multipart, chained=deadline.pauses)
+    if transforming is not None:
+        reach = plan.MAX_OBJECT  # one stream, from the first byte to the last
 
     def later_ranges(size: int, done: int) -> list[plan.ByteRange]:
         # A size that only the first reply told counts from then on.
@@ -301,7 +323,7 @@ async def _traced_transfer(
 
     coordinator = Coordinator(
         work,
-        PartMover(store, engine, config, reach, deadline, on_event),
+        PartMover(store, engine, config, reach, deadline, on_event, transforming),
         engine,
         slots=slots,
         budget=MemoryBudget(limit),
@@ -313,6 +335,27 @@ async def _traced_transfer(
     )
     results = await coordinator.run()
     return TransferReport(engine.name, results, time.monotonic() - started, slots, limit, store.requests)
+
+
+def _transforming(
+    name: str, factory: transforms.Factory, config: TransferConfig, limit: int, slots: int, slot_bytes: int
+) -> Transforming:
+    first = (
+        plan.auto_output_part(limit, slots, slot_bytes) if config.part_size == "auto" else config.part_size
+    )
+    most = limit - slot_bytes
+    if first > most:
+        raise ConfigError(
+            f"memory_limit of {limit} bytes is too small for a transform: a part of {first} bytes is filled "
+            f"in memory before it is sent, and takes {slot_bytes} bytes beside"
+        )
+    return Transforming(
+        factory,
+        name,
+        partial(plan.output_part_size, first=first, most=most),
+        config.max_output,
+        config.max_ratio,
+    )
 
 
 async def _write(

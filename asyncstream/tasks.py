@@ -11,6 +11,7 @@ from asyncstream.checksum import Checksum, Composite
 from asyncstream.chunks import StopFlag
 from asyncstream.continuation import CompletedPart, Continuation
 from asyncstream.locations import S3Object
+from asyncstream.output import Output, OutputPart
 from asyncstream.plan import ByteRange
 from asyncstream.ports import MultipartUpload, Opened, Span
 
@@ -51,6 +52,7 @@ class FileInProgress(Struct, eq=False):
     `checksum` is the source's own, `composite` that of the parts it was uploaded in, `digests` the kinds
     that are run over its bytes. `read_verified` and `write_verified` are the kinds by which source and
     destination agreed with what passed here.
+    `output` is what a transform makes of the file, `filled` its first part, not yet handed on.
     `restarted` says why the file was begun once more. `first_length` and `step` are the parts' plan.
     """
 
@@ -62,6 +64,8 @@ class FileInProgress(Struct, eq=False):
     size: int | None
     etag: str | None
     first: OpenRange | None = None
+    output: Output | None = None
+    filled: OutputPart | None = None
     upload: MultipartUpload | None = None
     checksum: Checksum | None = None
     composite: Composite | None = None
@@ -85,7 +89,8 @@ class Task(Struct, eq=False):
 
     `span` is that of the part whose bytes it moves, or of the file. `attempts` counts the GETs it sent,
     `retries` what it did again, `waited` the seconds it waited before that, `slowed` how often S3 asked for
-    fewer requests, `moved` the bytes told by BytesMoved and not taken back.
+    fewer requests, `moved` the bytes told by BytesMoved and not taken back. `room` is the bytes reserved for
+    the part of a transform's output that it fills or sends.
     """
 
     file: FileInProgress
@@ -95,6 +100,7 @@ class Task(Struct, eq=False):
     waited: float = 0.0
     slowed: int = 0
     moved: int = 0
+    room: int = 0
 
 
 class Begin(Task):
@@ -106,6 +112,30 @@ class MovePart(Task, kw_only=True):
 
     number: int
     range: ByteRange
+
+    @property
+    def length(self) -> int:
+        """Bytes of the part."""
+        return self.range.length
+
+
+class FillPart(Task, kw_only=True):
+    """Have the transform make the next part, of at most `size` bytes."""
+
+    number: int
+    size: int
+
+
+class SendPart(Task, kw_only=True):
+    """Send a part that the transform has made."""
+
+    number: int
+    part: OutputPart
+
+    @property
+    def length(self) -> int:
+        """Bytes of the part."""
+        return self.part.length
 
 
 class Complete(Task):

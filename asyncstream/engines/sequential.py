@@ -15,6 +15,7 @@ class SequentialEngine:
     """Runs a task when its end is asked for. Has one slot, whatever `max_concurrency` says."""
 
     name = "sequential"
+    computes_at_once = 1
     most_slots = 1
 
     def run(self, work: Callable[[], Coroutine[Any, Any, T]]) -> T:
@@ -32,6 +33,10 @@ class SequentialEngine:
     async def sleep(self, seconds: float) -> None:
         """Block the thread."""
         time.sleep(seconds)  # noqa: ASYNC251 - blocking is what this engine does
+
+    async def compute(self, work: Callable[[], T]) -> T:
+        """Run it on this thread."""
+        return work()
 
     async def shielded(self, work: Coroutine[Any, Any, T], seconds: float) -> T:
         """Run it: nothing can cancel a thread, and socket timeouts bound it."""

@@ -18,6 +18,7 @@ class ThreadsEngine:
     """Keeps its pool across transfers of the same number of slots, so that warm invocations reuse it."""
 
     name = "threads"
+    computes_at_once = 1
     most_slots = 1000
 
     def __init__(self) -> None:
@@ -43,6 +44,10 @@ class ThreadsEngine:
     async def sleep(self, seconds: float) -> None:
         """Block the thread, but no longer than the transfer lasts."""
         self._leaving.wait(seconds)
+
+    async def compute(self, work: Callable[[], T]) -> T:
+        """Run it on this thread."""
+        return work()
 
     async def shielded(self, work: Coroutine[Any, Any, T], seconds: float) -> T:
         """Run it: nothing can cancel a thread, and socket timeouts bound it."""

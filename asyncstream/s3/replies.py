@@ -66,8 +66,8 @@ def composite(reply: Mapping[str, Any]) -> Composite | None:
 def stored(reply: Mapping[str, Any]) -> Stored:
     """What a HeadObject reply tells."""
     metadata = {name.lower(): text for name, text in reply.get("Metadata", {}).items()}
-    size, _, etag = metadata.get(ORIGIN, "").partition(" ")
-    origin = Origin(int(size), etag) if size.isdecimal() and etag else None
+    size, etag, transform = (*metadata.get(ORIGIN, "").split(" ", 2), "", "")[:3]
+    origin = Origin(int(size), etag, transform) if size.isdecimal() and etag else None
     return Stored(int(reply["ContentLength"]), str(reply["ETag"]), checksum(reply), origin, composite(reply))
 
 

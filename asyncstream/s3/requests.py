@@ -113,10 +113,14 @@ def new_object(
     params = {"Bucket": target.bucket, "Key": target.key} | dict(kept) | wanted
     if origin is None:
         return params
-    metadata = {**params.get("Metadata", {}), ORIGIN: f"{origin.size} {origin.etag}"}
+    metadata = {**params.get("Metadata", {}), ORIGIN: _told(origin)}
     if sum(len(name.encode()) + len(text.encode()) for name, text in metadata.items()) <= MAX_METADATA:
         params["Metadata"] = metadata
     return params
+
+
+def _told(origin: Origin) -> str:
+    return " ".join(filter(None, (str(origin.size), origin.etag, origin.transform)))
 
 
 def upload_part(upload: MultipartUpload, number: int, extra: Mapping[str, Any]) -> Params:

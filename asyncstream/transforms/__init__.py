@@ -3,7 +3,7 @@
 from asyncstream.transforms.codecs import Bunzip2, Gunzip, Unxz, Unzstd, Zstd
 from asyncstream.transforms.gzip import Gzip
 from asyncstream.transforms.lines import filter_lines, map_lines
-from asyncstream.transforms.naming import NAMES, Spec, factory, named
+from asyncstream.transforms.naming import NAMES, Spec, factory, name_of, named
 from asyncstream.transforms.protocol import Factory, Transform, chain, pieces
 from asyncstream.transforms.records import map_csv, map_json_lines
 from asyncstream.transforms.running import Running
@@ -26,6 +26,7 @@ __all__ = [
     "map_csv",
     "map_json_lines",
     "map_lines",
+    "name_of",
     "named",
     "pieces",
 ]

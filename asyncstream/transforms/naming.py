@@ -28,7 +28,7 @@ def factory(given: Spec) -> Factory:
     """What makes the transform that was asked for, made once to see that it can be.
 
     Args:
-        given: a name as for `named`; a callable that needs no argument, which is called for each file and
+        given: a name as for `named`, or several with commas between; a callable that needs no argument, which is called for each file and
             returns an object with `feed` and `finish`; one that needs a single argument, which is called for
             each chunk, `bytes`, and returns `bytes` or an iterable of them; or a sequence of such.
 
@@ -38,7 +38,7 @@ def factory(given: Spec) -> Factory:
     if isinstance(given, Sequence) and not isinstance(given, str):
         return chain(*map(factory, given))
     if isinstance(given, str):
-        return named(given)
+        return chain(*map(named, given.split(",")))
     return _checked(given, repr(given))
 
 
@@ -128,3 +128,13 @@ def _needed(given: Any, told: str) -> int:
 
 def _is_transform(given: Any) -> bool:
     return callable(getattr(given, "feed", None)) and callable(getattr(given, "finish", None))
+
+
+def name_of(given: Spec) -> str:
+    """What a transform is called in what is kept of it: a name as it was given, else that of the function."""
+    if isinstance(given, str):
+        return given
+    if isinstance(given, Sequence):
+        return ",".join(map(name_of, given))
+    kind = given if hasattr(given, "__qualname__") else type(given)
+    return f"{kind.__module__}:{kind.__qualname__}"

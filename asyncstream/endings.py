@@ -1,0 +1,90 @@
+"""How a file ends: its result, what a next transfer goes on with, what is told; used by `pipeline.py`."""
+
+from typing import Any
+
+from asyncstream import plan
+from asyncstream.continuation import Continuation
+from asyncstream.errors import DeadlineExceeded, OutputTooLarge
+from asyncstream.results import FileResult, Status
+from asyncstream.tasks import FileInProgress, Task
+
+# A file that no deadline leaves the time for a single part would be taken up for ever.
+MOST_FRUITLESS = 3
+
+
+def result(file: FileInProgress, status: Status, now: float, **end: Any) -> FileResult:
+    """A file's result at that time; `end` is what else is known of it."""
+    known = {"bytes": 0, "etag": None, "parts": len(file.completed), **end}
+    return FileResult(
+        source=file.job.source,
+        destination=file.job.destination,
+        status=status,
+        attempts=file.attempts,
+        seconds=now - file.started,
+        read_verified=file.read_verified,
+        write_verified=file.write_verified,
+        restarted=file.restarted,
+        **known,
+    )
+
+
+def continuation(file: FileInProgress) -> Continuation:
+    """What a next transfer goes on with, of a file of which parts are confirmed."""
+    upload, size, etag = file.upload, file.size, file.etag
+    assert upload is not None and size is not None and etag is not None  # noqa: S101, PT018
+    return Continuation(
+        upload_id=upload.upload_id,
+        etag=etag,
+        size=size,
+        first=file.first_length,
+        step=file.step,
+        verified=upload.verified,
+        checksum=file.checksum,
+        composite=file.composite,
+        digests=sorted(file.digests),
+        parts=file.completed,
+        fruitless=fruitless(file),
+    )
+
+
+def fruitless(file: FileInProgress) -> int:
+    """Transfers in a row, this one included, that have confirmed nothing of a file they had taken up."""
+    before = file.job.continuation
+    return before.fruitless + 1 if before is not None and len(before.parts) == len(file.completed) else 0
+
+
+def in_vain(file: FileInProgress) -> DeadlineExceeded:
+    """The error of a file that is not to be taken up once more."""
+    return DeadlineExceeded(
+        f"{file.job.source}: no part was confirmed in {MOST_FRUITLESS} transfers in a row, each stopped by "
+        f"its deadline: give them more time, or lower part_size ({file.step} bytes) or max_concurrency"
+    )
+
+
+def too_many_parts(file: FileInProgress) -> OutputTooLarge:
+    """The error of a file whose output does not fit the parts that S3 allows and memory has room for."""
+    made = file.output.length if file.output is not None else 0
+    return OutputTooLarge(
+        f"{made} bytes made of {file.job.source} fill the {plan.MAX_PARTS} parts that S3 takes: give larger "
+        "ones by part_size, and the memory_limit to fill them in"
+    )
+
+
+def end_span(task: Task, error: BaseException | None) -> None:
+    """Say what was done again, and end the span of a part; a file's ends with the file."""
+    if task.retries:
+        task.span.annotate(retries=task.retries, waited=round(task.waited, 3))
+    if task.span is not task.file.span:
+        task.span.end(error)
+
+
+def not_aborted(file: FileInProgress, failure: BaseException) -> str:
+    """The note on an upload that was left."""
+    upload_id = file.upload.upload_id if file.upload else ""
+    return f"upload {upload_id} of {file.job.destination} could not be aborted: {failure}"
+
+
+def note_failed_abort(file: FileInProgress, failure: BaseException | None) -> None:
+    """Say on a file's error that its upload was left, if it was."""
+    if failure is not None and file.error is not None and file.upload is not None:
+        file.error.add_note(not_aborted(file, failure))

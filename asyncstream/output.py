@@ -1,0 +1,162 @@
+"""What a transform makes of a file, part by part; filled by `transforming.py`, kept by a file in progress.
+
+Nothing here does I/O. How long the output is nobody knows before its end, and S3 wants the length of a part
+before its first byte: so a part is filled in memory, reserved before, and sent while the next is filled.
+"""
+
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from itertools import chain
+
+from msgspec import Struct
+
+from asyncstream.checksum import Digests
+from asyncstream.chunks import ChunkBody
+from asyncstream.plan import KiB
+from asyncstream.transforms import Factory, Running
+
+# Smaller pieces are put together: each costs a call, and 60 bytes beside its own.
+LEAST_CHUNK = 64 * KiB
+
+
+class Transforming(Struct, frozen=True):
+    """What is made of every file of a transfer.
+
+    Attributes:
+        factory: makes a transform.
+        name: by which a copy is known to be made by it.
+        part_size: bytes of a part, by its number.
+        max_output: bytes that may be made of a file; None: any number.
+        max_ratio: bytes that may be made of each byte; None: any number.
+    """
+
+    factory: Factory
+    name: str
+    part_size: Callable[[int], int]
+    max_output: int | None
+    max_ratio: float | None
+
+
+class OutputPart:
+    """The bytes of one part, filled once and sent as often as it takes.
+
+    Args:
+        size: bytes that it has room for.
+    """
+
+    def __init__(self, size: int) -> None:
+        self.length = 0
+        self._size = size
+        self._chunks: list[bytes | bytearray] = []
+        self._small = bytearray()
+
+    @property
+    def full(self) -> bool:
+        """Whether no more fits."""
+        return self.length == self._size
+
+    def add(self, piece: bytes | memoryview) -> memoryview | None:
+        """Take in as much as fits; the rest, if there is one. A memoryview is copied, bytes are kept."""
+        room = self._size - self.length
+        taken = piece if len(piece) <= room else memoryview(piece)[:room]
+        self.length += len(taken)
+        if isinstance(taken, bytes) and len(taken) >= LEAST_CHUNK:
+            self._close_small()
+            self._chunks.append(taken)
+        else:
+            self._small += taken
+            if len(self._small) >= LEAST_CHUNK:
+                self._close_small()
+        return memoryview(piece)[room:] if len(piece) > room else None
+
+    def body(self, kinds: Iterable[str], check: Callable[[], None]) -> "OutputBody":
+        """All of it, to be sent once, with its checksums of these kinds.
+
+        `check` is called before each chunk, and raises to stop.
+        """
+        self._close_small()
+        return OutputBody(self._chunks, self.length, kinds, check)
+
+    def _close_small(self) -> None:
+        if self._small:
+            self._chunks.append(self._small)
+            self._small = bytearray()
+
+
+class OutputBody:
+    """A part in memory, as the body of an upload: its checksum is known before its first byte is sent."""
+
+    def __init__(
+        self,
+        chunks: Sequence[bytes | bytearray],
+        length: int,
+        kinds: Iterable[str],
+        check: Callable[[], None],
+    ) -> None:
+        self.length = length
+        self.error: Exception | None = None
+        self.digests = Digests(kinds)
+        self._left = iter(chunks)
+        self._check = check
+        for chunk in chunks:
+            self.digests.update(memoryview(chunk))
+
+    async def next_chunk(self) -> bytes | memoryview:
+        """The next bytes; empty at the end.
+
+        Raises:
+            Cancelled, DeadlineExceeded: as `check` does.
+        """
+        try:
+            self._check()
+        except Exception as error:
+            self.error = error
+            raise
+        return memoryview(next(self._left, b""))
+
+
+class Output:
+    """A transform at work: what it is fed, and what it has made that is not yet in a part.
+
+    Args:
+        source: what it is fed.
+        running: the transform.
+    """
+
+    def __init__(self, source: ChunkBody, running: Running) -> None:
+        self.source = source
+        self.ended = False
+        self._running = running
+        self._pieces: Iterator[bytes | memoryview] | None = None
+        self._rest: memoryview | None = None
+        self._is_last = False
+
+    @property
+    def length(self) -> int:
+        """Bytes made so far."""
+        return self._running.made
+
+    @property
+    def hungry(self) -> bool:
+        """Whether it has to be fed before it can make more."""
+        return self._pieces is None and not self.ended
+
+    def feed(self, chunks: Sequence[bytes | memoryview]) -> None:
+        """Give it the next chunks of the source; none: it has ended. They stay valid until it is hungry."""
+        self._is_last = not chunks
+        # Lazily, one chunk after the other: nothing is made before `fill` has room for it.
+        fed = chain.from_iterable(map(self._running.feed, chunks))
+        self._pieces = fed if chunks else self._running.finish()
+
+    def fill(self, part: OutputPart) -> None:
+        """Make bytes until the part is full or there is nothing to make them of. What takes CPU time.
+
+        Raises:
+            TransformError: the transform failed.
+        """
+        while self._pieces is not None and not part.full:
+            piece = self._rest or next(self._pieces, None)
+            if piece is None:
+                self._pieces = None
+                self.ended = self._is_last
+            else:
+                self._rest = part.add(piece)

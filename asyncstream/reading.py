@@ -1,0 +1,122 @@
+"""Ranges of a source read, and requests tried again; used by `parts.py` and `transforming.py`."""
+
+import random
+from collections.abc import Awaitable, Callable
+from typing import TypeVar
+
+from asyncstream import progress, verification
+from asyncstream.chunks import ChunkBody, Deadline
+from asyncstream.errors import AsyncstreamError, Cancelled, SlowDown
+from asyncstream.plan import ByteRange
+from asyncstream.ports import Engine, Store, TimeLeft, for_ever
+from asyncstream.retry import RetryPolicy, Tries, repeat, wait_before_retry
+from asyncstream.tasks import OpenRange, Task
+
+T = TypeVar("T")
+
+
+def tell_nobody(error: AsyncstreamError) -> None:
+    """The `tell` of a request that moves no bytes."""
+
+
+class SourceReader:
+    """Opens and resumes ranges, within the deadline. One for a transfer; holds nothing that changes."""
+
+    def __init__(
+        self,
+        store: Store,
+        engine: Engine,
+        policy: RetryPolicy,
+        deadline: Deadline,
+        on_event: progress.OnEvent,
+    ) -> None:
+        self._store = store
+        self._engine = engine
+        self._policy = policy
+        self._deadline = deadline
+        self._on_event = on_event
+
+    async def open(self, task: Task, wanted: ByteRange | None, unless: str | None = None) -> OpenRange:
+        """One GET, of a range or of the whole; see `ports.Store.open`."""
+        with task.span.child("GET"):
+            opened = await self._store.open(task.file.job.source, wanted, task.file.etag, unless)
+        return OpenRange(opened, task.span.child("body"))
+
+    def body(
+        self, task: Task, reading: OpenRange, wanted: ByteRange, count: Callable[[int], None]
+    ) -> ChunkBody:
+        """What is open of a range, as a body that goes on over another connection where one breaks.
+
+        Args:
+            task: whose range it is.
+            reading: what is open.
+            wanted: the range.
+            count: told the size of each chunk.
+        """
+        file = task.file
+
+        async def resume(
+            broke: AsyncstreamError, moved: int, failures: int, pause_ends: float
+        ) -> OpenRange | None:
+            tries = Tries(failures - 1, free=1)
+            wait = wait_before_retry(broke, tries, self._policy, random.random())  # noqa: S311 - no secret
+            if wait is None or self._deadline.now() + wait >= pause_ends:
+                return None
+            self._deadline.check_wait(wait, broke)
+            task.attempts += 1
+            task.retries += 1
+            task.waited += wait
+            await self._engine.sleep(wait)
+            self._on_event(
+                progress.PartRetried(file.job.source, file.job.destination, 0, task.attempts, broke)
+            )
+            left = ByteRange(wanted.start + moved, wanted.stop)
+            return await self.repeat(
+                task, lambda: self.open(task, left), left=lambda: pause_ends - self._deadline.now()
+            )
+
+        whole = wanted.length == file.size
+        return ChunkBody(
+            reading,
+            wanted.length,
+            stop=file.stop,
+            deadline=self._deadline,
+            digests=verification.digests(file, wanted.start),
+            expected=verification.expected(file) if whole else None,
+            on_bytes=count,
+            resume=resume,
+        )
+
+    async def ask(self, task: Task, head: Callable[[], Awaitable[T]]) -> T:
+        """What a HEAD tells."""
+        with task.file.span.child("HEAD"):
+            return await self.repeat(task, head)
+
+    async def repeat(
+        self,
+        task: Task,
+        once: Callable[[], Awaitable[T]],
+        tell: Callable[[AsyncstreamError], None] = tell_nobody,
+        left: TimeLeft = for_ever,
+    ) -> T:
+        """What `once` returns, tried as often as policy, deadline and the file's stop flag allow."""
+        failures: list[AsyncstreamError] = []
+
+        async def unless_stopped() -> T:
+            if task.file.stop:
+                raise Cancelled("stopped before it began")
+            self._deadline.check()
+            return await once()
+
+        async def wait(seconds: float) -> None:
+            self._deadline.check_wait(seconds, failures[-1])
+            task.retries += 1
+            task.waited += seconds
+            await self._engine.sleep(seconds)
+
+        def told(error: AsyncstreamError) -> None:
+            failures.append(error)
+            task.slowed += isinstance(error, SlowDown)
+            tell(error)
+
+        return await repeat(unless_stopped, self._policy, wait, left, told)

@@ -1,0 +1,120 @@
+"""What a slot does for a file that is changed on its way: parts filled and sent; called by `parts.py`."""
+
+from collections.abc import Awaitable, Callable, Sequence
+from functools import partial
+
+from asyncstream import progress, verification
+from asyncstream.checksum import CRC64NVME
+from asyncstream.chunks import Deadline
+from asyncstream.errors import AsyncstreamError, Cancelled
+from asyncstream.output import Output, OutputBody, OutputPart, Transforming
+from asyncstream.plan import ByteRange
+from asyncstream.ports import Body, Engine, Written
+from asyncstream.reading import SourceReader
+from asyncstream.tasks import Begin, FillPart, Task
+from asyncstream.transforms import Running
+
+
+class PartFiller:
+    """Has a transform make parts of a source, and sends them. One for a transfer; holds nothing that changes.
+
+    Args:
+        engine: which computes.
+        reader: of the sources.
+        transforming: what to make of them.
+        deadline: after which nothing more is made or sent.
+        on_event: progress callback.
+    """
+
+    def __init__(
+        self,
+        engine: Engine,
+        reader: SourceReader,
+        transforming: Transforming,
+        deadline: Deadline,
+        on_event: progress.OnEvent,
+    ) -> None:
+        self.transforming = transforming
+        self._engine = engine
+        self._reader = reader
+        self._deadline = deadline
+        self._on_event = on_event
+
+    async def begin(self, task: Begin) -> OutputPart:
+        """The first part of a file whose source is open; all there is, if `file.output.ended`."""
+        file, made = task.file, self.transforming
+        reading, file.first = file.first, None
+        assert reading is not None  # noqa: S101 - opened by the same task
+
+        def count(size: int) -> None:
+            self._on_event(progress.BytesMoved(file.job.source, file.job.destination, size))
+
+        source = self._reader.body(task, reading, ByteRange(0, reading.opened.size), count)
+        try:
+            running = Running(
+                made.factory,
+                max_output=made.max_output,
+                max_ratio=made.max_ratio,
+                between=partial(self._check, task),
+            )
+        except BaseException:
+            await source.close()
+            raise
+        file.output = Output(source, running)
+        return await self._fill(task, file.output, made.part_size(1))
+
+    async def fill(self, task: FillPart) -> OutputPart:
+        """The next part; if `file.output.ended` the last, and perhaps empty."""
+        output = task.file.output
+        assert output is not None  # noqa: S101 - made by Begin
+        return await self._fill(task, output, task.size)
+
+    async def _fill(self, task: Task, output: Output, size: int) -> OutputPart:
+        part = OutputPart(size)
+        with task.span.child("transform"):
+            while not part.full and not output.ended:
+                self._check(task)
+                if output.hungry:
+                    output.feed(await self._chunks(output))
+                await self._engine.compute(partial(output.fill, part))
+        if output.ended:
+            await output.source.close()
+        return part
+
+    async def _chunks(self, output: Output) -> Sequence[bytes | memoryview]:
+        """The next chunks of the source: as many as are worth a hop to where they are computed with."""
+        chunks: list[bytes | memoryview] = []
+        size = 0
+        while size < self._engine.computes_at_once:
+            chunk = await output.source.next_chunk()
+            if not chunk:
+                break
+            chunks.append(chunk)
+            size += len(chunk)
+        return chunks
+
+    async def send(
+        self, task: Task, part: OutputPart, send: Callable[[Body], Awaitable[Written]]
+    ) -> tuple[Written, OutputBody]:
+        """A part sent, from memory each time; what S3 replied, and the body that it compares with."""
+        source, destination = task.file.job.source, task.file.job.destination
+        kinds = task.file.digests & {CRC64NVME}
+
+        async def once() -> tuple[Written, OutputBody]:
+            task.attempts += 1
+            body = part.body(kinds, partial(self._check, task))
+            with task.span.child("PUT"):
+                written = await send(body)
+            visible = " It is visible until it is overwritten." if isinstance(task, Begin) else ""
+            verification.compare_received(written, body, destination, visible)
+            return written, body
+
+        def tell(error: AsyncstreamError) -> None:
+            self._on_event(progress.PartRetried(source, destination, 0, task.attempts, error))
+
+        return await self._reader.repeat(task, once, tell)
+
+    def _check(self, task: Task) -> None:
+        if task.file.stop:
+            raise Cancelled("stopped before its last byte")
+        self._deadline.check()
