@@ -31,7 +31,15 @@ class _Bounded:
 
     timeout: float
     sock: Any
+    response_class: Any
+    _original_response_cls: Any
     _response_received: bool
+
+    def request(self, *request: Any, **options: Any) -> None:
+        # A reply that came before the body leaves its status behind: botocore would take it for that of the
+        # next request with Expect over this connection, and the real one for headers.
+        self.response_class = self._original_response_cls
+        super().request(*request, **options)  # type: ignore[misc]
 
     def connect(self) -> None:
         self.timeout = cut(self.timeout, time_left.get()())

@@ -25,7 +25,7 @@ def server(lab_of):
     return lab_of("60/220/5", keep=False)
 
 
-def chain(server, sessions, seconds, once_begun, **settings):
+def chain(server, sessions, seconds, once_begun=lambda _: None, **settings):
     """Transfers one after the other, by the sessions in turn, until the file is no longer pending.
 
     Between two of them, when the first one has left an upload, something happens to it.

@@ -189,7 +189,7 @@ def test_the_stored_checksum_is_told_only_if_asked_for(client_arguments, kept):
         ("upload_part", {"Key": "k", "UploadId": "x", "PartNumber": 1, "Body": b"x" * MIB}, "NoSuchUpload"),
         ("list_parts", {"Key": "k", "UploadId": "x"}, "NoSuchUpload"),
         ("abort_multipart_upload", {"Key": "k", "UploadId": "x"}, "NoSuchUpload"),
-        ("put_object", {"Key": "k" * 1025, "Body": b""}, "KeyTooLongError"),
+        ("put_object", {"Key": "k" * 1025, "Body": b"x"}, "KeyTooLongError"),
         ("get_object", {"Key": "\x01"}, "NoSuchKey"),
     ],
 )

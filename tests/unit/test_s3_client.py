@@ -13,7 +13,7 @@ import botocore.session
 import pytest
 
 from asyncstream.chunks import BytesBody
-from asyncstream.errors import ConfigError, ConnectionFailed, WrongRegion
+from asyncstream.errors import ConfigError, ConnectionFailed, ServiceBusy, WrongRegion
 from asyncstream.ports import Transport
 from asyncstream.s3 import open_transport
 from asyncstream.s3.client import ClientSettings, make_lean, sdk_options
@@ -236,3 +236,53 @@ def test_a_server_that_is_not_there_is_a_connection_that_failed(engine: str) -> 
 
     with pytest.raises(ConnectionFailed, match="GetObject s3://raw/a"):
         with_transport(engine, call, settings)
+
+
+class RefusingTheFirst(BaseHTTPRequestHandler):
+    """Answers the first body before it was sent, and does not close the connection."""
+
+    protocol_version = "HTTP/1.1"
+    refused: bool
+
+    def handle_expect_100(self) -> bool:
+        if self.refused:
+            return super().handle_expect_100()
+        type(self).refused = True
+        self.send_response(503)
+        self.send_header("Content-Length", "0")
+        self.end_headers()
+        return False
+
+    def do_PUT(self) -> None:
+        self.rfile.read(int(self.headers["Content-Length"]))
+        self.send_response(200)
+        self.send_header("ETag", '"whole"')
+        self.send_header("Content-Length", "0")
+        self.end_headers()
+
+    def log_message(self, *args: object) -> None:
+        """Quiet."""
+
+
+def test_a_body_refused_before_it_was_sent_leaves_a_connection_that_can_be_used() -> None:
+    RefusingTheFirst.refused = False
+
+    async def put_twice(transport: Transport) -> Any:
+        def params() -> dict[str, Any]:
+            body = BytesBody(b"x" * 300_000)
+            return {"Bucket": "raw", "Key": "a", "Body": body, "ContentLength": body.length}
+
+        with pytest.raises(ServiceBusy):
+            await transport.call("PutObject", params(), None)
+        return await transport.call("PutObject", params(), None)
+
+    with HTTPServer(("127.0.0.1", 0), RefusingTheFirst) as server:
+        thread = threading.Thread(target=server.serve_forever, kwargs={"poll_interval": 0.01})
+        thread.start()
+        settings = ClientSettings(f"http://127.0.0.1:{server.server_port}", 1, 2**18, 4.0)
+        try:
+            reply = with_transport("threads", put_twice, settings)
+        finally:
+            server.shutdown()
+            thread.join()
+    assert reply["ETag"] == '"whole"'
