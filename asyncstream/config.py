@@ -55,10 +55,10 @@ class TransferConfig(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_f
             it is left if it is a copy of the source as that is now: by the size and ETag of the source, which
             "skip" keeps with each copy as the metadata `asyncstream-source`, else by the checksums that S3
             has of both. "fail": it is left, and the file fails with DestinationExists; S3 sees to it.
-        transform: what is made of each file, instead of a copy: "gzip", "gunzip", "zstd", "unzstd", "bunzip2",
-            "unxz", a function of yours as "module:function", or several of these, with commas between, one
-            after the other. What each may be: `asyncstream.transforms.factory`. Needs `part_size` bytes of
-            memory more for each file in flight ("auto": as fits, 5 to 25 MiB).
+        transform: what is made of each file, instead of a copy: "gzip", "gunzip", "zstd", "unzstd",
+            "bunzip2", "unxz", a function of yours as "module:function", or several of these, with commas
+            between, one after the other. Takes the memory of a part more for each file in flight, as its
+            output is filled in before it is sent; with `part_size="auto"` that is 5 to 25 MiB, as fits.
         max_output: bytes that may be made of one file; None (default): any number.
         max_ratio: bytes that may be made of each byte of a file, looked at from 64 MiB on; None: any number.
             Default: 250, far more than compressed text becomes, and far less than a bomb.

@@ -5,12 +5,16 @@ before its first byte: so a part is filled in memory, reserved before, and sent 
 """
 
 from collections.abc import Callable, Iterable, Iterator, Sequence
+from functools import partial
 from itertools import chain
 
 from msgspec import Struct
 
+from asyncstream import plan
 from asyncstream.checksum import Digests
 from asyncstream.chunks import ChunkBody
+from asyncstream.config import TransferConfig
+from asyncstream.errors import ConfigError
 from asyncstream.plan import KiB
 from asyncstream.transforms import Factory, Running
 
@@ -34,6 +38,40 @@ class Transforming(Struct, frozen=True):
     part_size: Callable[[int], int]
     max_output: int | None
     max_ratio: float | None
+
+
+def transforming_of(
+    name: str, factory: Factory, config: TransferConfig, limit: int, slots: int, slot_bytes: int
+) -> Transforming:
+    """What a transfer makes of its files.
+
+    Args:
+        name: of the transform.
+        factory: makes it.
+        config: of the transfer.
+        limit: bytes of all parts in flight.
+        slots: parts in flight.
+        slot_bytes: bytes that one costs beside those of the part itself.
+
+    Raises:
+        ConfigError: not even one part fits.
+    """
+    first = (
+        plan.auto_output_part(limit, slots, slot_bytes) if config.part_size == "auto" else config.part_size
+    )
+    most = limit - slot_bytes
+    if first > most:
+        raise ConfigError(
+            f"memory_limit of {limit} bytes is too small for a transform: a part of {first} bytes is filled "
+            f"in memory before it is sent, and takes {slot_bytes} bytes beside"
+        )
+    return Transforming(
+        factory,
+        name,
+        partial(plan.output_part_size, first=first, most=most),
+        config.max_output,
+        config.max_ratio,
+    )
 
 
 class OutputPart:

@@ -15,7 +15,7 @@ from typing import Any, Self, TypeVar
 
 from msgspec import Struct
 
-from asyncstream import jobs, memory, plan, progress, tracing, transforms
+from asyncstream import jobs, listing, memory, plan, progress, tracing, transforms
 from asyncstream.budget import MemoryBudget, slots_within
 from asyncstream.chunks import BytesBody, Deadline
 from asyncstream.config import TransferConfig, memory_limit_or_default
@@ -24,11 +24,11 @@ from asyncstream.engines import open_engine
 from asyncstream.errors import ConfigError, InputError
 from asyncstream.jobs import Pair
 from asyncstream.locations import S3Object, S3Prefix
+from asyncstream.output import transforming_of
 from asyncstream.parts import SHIELD_SECONDS, PartMover
 from asyncstream.pipeline import Coordinator
 from asyncstream.ports import (
     Engine,
-    ListedObject,
     MultipartUpload,
     OpenUpload,
     Span,
@@ -304,9 +304,9 @@ async def _traced_transfer(
     slots = slots_within(limit, store.slot_bytes, min(config.max_concurrency, engine.most_slots))
     transforming = None
     if made is not None:
-        transforming = _transforming(*made, config, limit, slots, store.slot_bytes)
+        transforming = transforming_of(*made, config, limit, slots, store.slot_bytes)
     with span.child("plan"):
-        listed = await _jobs(pairs, store, engine, config, deadline)
+        listed = await listing.found(pairs, store, engine, config, deadline)
         work = jobs.continued(listed, asked.continuations)
     known = [job.size for job in work if job.size is not None]
     on_event(progress.Planned(len(work), sum(known) if len(known) == len(work) else None))
@@ -335,27 +335,6 @@ async def _traced_transfer(
     )
     results = await coordinator.run()
     return TransferReport(engine.name, results, time.monotonic() - started, slots, limit, store.requests)
-
-
-def _transforming(
-    name: str, factory: transforms.Factory, config: TransferConfig, limit: int, slots: int, slot_bytes: int
-) -> Transforming:
-    first = (
-        plan.auto_output_part(limit, slots, slot_bytes) if config.part_size == "auto" else config.part_size
-    )
-    most = limit - slot_bytes
-    if first > most:
-        raise ConfigError(
-            f"memory_limit of {limit} bytes is too small for a transform: a part of {first} bytes is filled "
-            f"in memory before it is sent, and takes {slot_bytes} bytes beside"
-        )
-    return Transforming(
-        factory,
-        name,
-        partial(plan.output_part_size, first=first, most=most),
-        config.max_output,
-        config.max_ratio,
-    )
 
 
 async def _write(
@@ -407,33 +386,4 @@ async def _plan(clients: _Clients, files: Iterable[Pair], config: TransferConfig
     pairs = jobs.checked(files)
     deadline = Deadline(config.deadline, time.monotonic)
     store = await clients.store(config, deadline.patience)
-    return await _jobs(pairs, store, clients.engine, config, deadline)
-
-
-async def _jobs(
-    pairs: Iterable[Pair], store: S3Store, engine: Engine, config: TransferConfig, deadline: Deadline
-) -> list[Job]:
-    work: list[Job] = []
-    for source, destination in pairs:
-        if isinstance(source, S3Object) and isinstance(destination, S3Object):
-            work.append(Job(source, destination))
-            continue
-        assert isinstance(source, S3Prefix) and isinstance(destination, S3Prefix)  # noqa: S101, PT018 - checked
-        listed = await _listed(source, store, engine, config, deadline)
-        work += jobs.of_listing(listed, source, destination)
-    return jobs.distinct(work)
-
-
-async def _listed(
-    prefix: S3Prefix, store: S3Store, engine: Engine, config: TransferConfig, deadline: Deadline
-) -> list[ListedObject]:
-    listed: list[ListedObject] = []
-    token: str | None = None
-    while True:
-        deadline.check()
-        page, token = await repeat(
-            partial(store.list_page, prefix, token), config.retry_policy, engine.sleep, deadline.left
-        )
-        listed += page
-        if token is None:
-            return listed
+    return await listing.found(pairs, store, clients.engine, config, deadline)

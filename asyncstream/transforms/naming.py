@@ -28,9 +28,10 @@ def factory(given: Spec) -> Factory:
     """What makes the transform that was asked for, made once to see that it can be.
 
     Args:
-        given: a name as for `named`, or several with commas between; a callable that needs no argument, which is called for each file and
-            returns an object with `feed` and `finish`; one that needs a single argument, which is called for
-            each chunk, `bytes`, and returns `bytes` or an iterable of them; or a sequence of such.
+        given: a name as for `named`, or several with commas between; a callable that needs no argument, which
+            is called for each file and returns an object with `feed` and `finish`; one that needs a single
+            argument, which is called for each chunk, `bytes`, and returns `bytes` or an iterable of them; or
+            a sequence of such.
 
     Raises:
         ConfigError: it is nothing of these, or making it failed.

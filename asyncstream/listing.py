@@ -1,0 +1,50 @@
+"""Pairs turned into jobs, where that takes listing a prefix; used by `session.py`."""
+
+from collections.abc import Iterable
+from functools import partial
+
+from asyncstream import jobs
+from asyncstream.chunks import Deadline
+from asyncstream.config import TransferConfig
+from asyncstream.jobs import Pair
+from asyncstream.locations import S3Object, S3Prefix
+from asyncstream.ports import Engine, ListedObject
+from asyncstream.retry import repeat
+from asyncstream.s3.store import S3Store
+from asyncstream.tasks import Job
+
+
+async def found(
+    pairs: Iterable[Pair], store: S3Store, engine: Engine, config: TransferConfig, deadline: Deadline
+) -> list[Job]:
+    """The jobs that the pairs stand for, prefixes listed.
+
+    Raises:
+        NothingToTransfer: nothing is stored under one of the prefixes.
+        InputError: two files would be written to the same object.
+        DeadlineExceeded, BucketNotFound, AccessDenied: one could not be listed.
+    """
+    work: list[Job] = []
+    for source, destination in pairs:
+        if isinstance(source, S3Object) and isinstance(destination, S3Object):
+            work.append(Job(source, destination))
+            continue
+        assert isinstance(source, S3Prefix) and isinstance(destination, S3Prefix)  # noqa: S101, PT018 - checked
+        listed = await _listed(source, store, engine, config, deadline)
+        work += jobs.of_listing(listed, source, destination)
+    return jobs.distinct(work)
+
+
+async def _listed(
+    prefix: S3Prefix, store: S3Store, engine: Engine, config: TransferConfig, deadline: Deadline
+) -> list[ListedObject]:
+    listed: list[ListedObject] = []
+    token: str | None = None
+    while True:
+        deadline.check()
+        page, token = await repeat(
+            partial(store.list_page, prefix, token), config.retry_policy, engine.sleep, deadline.left
+        )
+        listed += page
+        if token is None:
+            return listed
