@@ -12,10 +12,10 @@ from msgspec.structs import replace
 from asyncstream import progress
 from asyncstream.checksum import CRC64NVME, Checksum, Composite, Digests
 from asyncstream.continuation import CompletedPart, Continuation
+from asyncstream.endings import MOST_FRUITLESS
 from asyncstream.errors import AsyncstreamError, DeadlineExceeded, InputError, SourceChanged, UploadGone
 from asyncstream.jobs import continued
 from asyncstream.locations import S3Object
-from asyncstream.pipeline import MOST_FRUITLESS
 from asyncstream.plan import MAX_OBJECT, ByteRange
 from asyncstream.ports import Body, Engine, MultipartUpload, Opened, Origin, Written
 from asyncstream.results import FileResult
