@@ -258,12 +258,12 @@ class PartMover:
         if upload is None:
             return
         with file.span.child("abort"):
-            # No deadline: an upload that stays costs its owner money.
+            # After the deadline, too, for a moment: an upload that stays costs its owner money.
             await repeat(
                 lambda: self._store.abort_upload(upload),
                 self._config.retry_policy,
                 self._engine.sleep,
-                lambda: SHIELD_SECONDS,
+                lambda: min(SHIELD_SECONDS, self._deadline.ending()),
             )
         file.upload = None
 
@@ -338,7 +338,7 @@ class PartMover:
             wait = wait_before_retry(broke, tries, policy, random.random())  # noqa: S311 - no secret
             if wait is None or self._deadline.now() + wait >= pause_ends:
                 return None
-            self._deadline.check_wait(wait, broke)
+            self._deadline.check_retry(broke, wait)
             task.attempts += 1
             task.retries += 1
             task.waited += wait
@@ -376,10 +376,14 @@ class PartMover:
             if task.file.stop:
                 raise Cancelled("stopped before it began")
             self._deadline.check()
-            return await once()
+            try:
+                return await once()
+            except AsyncstreamError as error:
+                self._deadline.check_retry(error)
+                raise
 
         async def wait(seconds: float) -> None:
-            self._deadline.check_wait(seconds, failures[-1])
+            self._deadline.check_retry(failures[-1], seconds)
             task.retries += 1
             task.waited += seconds
             await self._engine.sleep(seconds)

@@ -19,7 +19,7 @@ from asyncstream.chunks import BytesBody, Deadline
 from asyncstream.config import TransferConfig, memory_limit_or_default
 from asyncstream.continuation import Continuation
 from asyncstream.engines import open_engine
-from asyncstream.errors import ConfigError
+from asyncstream.errors import AsyncstreamError, ConfigError
 from asyncstream.jobs import Pair
 from asyncstream.locations import S3Object, S3Prefix
 from asyncstream.parts import SHIELD_SECONDS, PartMover
@@ -30,7 +30,6 @@ from asyncstream.ports import (
     MultipartUpload,
     OpenUpload,
     Span,
-    TimeLeft,
     Transport,
     for_ever,
 )
@@ -45,6 +44,7 @@ DEFAULT_ENGINE = "asyncio"
 Continuations = Mapping[tuple[S3Object, S3Object], Continuation]
 NO_CONTINUATIONS: Continuations = MappingProxyType({})
 T = TypeVar("T")
+NO_DEADLINE = Deadline(None, time.monotonic)
 
 
 class TransferSession:
@@ -236,7 +236,7 @@ class _Clients:
         self.resident = self.resident or memory.resident()
         return self._transport
 
-    async def store(self, config: TransferConfig, left: TimeLeft = for_ever) -> S3Store:
+    async def store(self, config: TransferConfig, deadline: Deadline = NO_DEADLINE) -> S3Store:
         """A store over that transport, for one transfer."""
         return S3Store(
             await self.transport(config),
@@ -245,7 +245,8 @@ class _Clients:
             self.learned,
             verify=config.verify != "off",
             create_only=config.if_exists == "fail",
-            left=left,
+            left=deadline.patience,
+            ending=deadline.ending,
         )
 
     async def close(self) -> None:
@@ -282,7 +283,7 @@ async def _traced_transfer(
     started = time.monotonic()
     deadline = Deadline(config.deadline, time.monotonic, pauses=config.at_deadline == "pending")
     engine = clients.engine
-    store = await clients.store(config, deadline.patience)
+    store = await clients.store(config, deadline)
     limit = memory_limit_or_default(config, memory.lambda_memory(), clients.resident)
     slots = slots_within(limit, store.slot_bytes, min(config.max_concurrency, engine.most_slots))
     with span.child("plan"):
@@ -363,7 +364,7 @@ async def _abort(clients: _Clients, uploads: list[OpenUpload]) -> None:
 async def _plan(clients: _Clients, files: Iterable[Pair], config: TransferConfig) -> list[Job]:
     pairs = jobs.checked(files)
     deadline = Deadline(config.deadline, time.monotonic)
-    store = await clients.store(config, deadline.patience)
+    store = await clients.store(config, deadline)
     return await _jobs(pairs, store, clients.engine, config, deadline)
 
 
@@ -388,9 +389,14 @@ async def _listed(
     token: str | None = None
     while True:
         deadline.check()
-        page, token = await repeat(
-            partial(store.list_page, prefix, token), config.retry_policy, engine.sleep, deadline.left
-        )
+        try:
+            page, token = await repeat(
+                partial(store.list_page, prefix, token), config.retry_policy, engine.sleep, deadline.left
+            )
+        except AsyncstreamError as error:
+            # Given up because no time is left to wait in, or cut off by the deadline itself.
+            deadline.check_retry(error, config.retry_max_delay)
+            raise
         listed += page
         if token is None:
             return listed
