@@ -26,6 +26,9 @@ PROGRESS = 4 * MiB
 
 # Seconds after the deadline in which replies to what was sent before it are still read.
 REPLY_SECONDS = 0.25
+# Seconds after the deadline in which uploads are still begun, ended and dropped: a quarter of the deadline,
+# within these bounds. Lambda's time is up a third of the deadline after it: see `events/running.py`.
+LEAST_ENDING, MOST_ENDING = 0.4, 1.5
 
 
 class StopFlag:
@@ -66,16 +69,22 @@ class Deadline:
         """Seconds that what is under way may still be waited for: parts sent by then are confirmed."""
         return max(self.left(), 0.0) + REPLY_SECONDS
 
+    def ending(self) -> float:
+        """Seconds that the requests may take by which an upload is begun, ended or dropped."""
+        if self.seconds is None:
+            return math.inf
+        return self.left() + min(max(self.seconds / 4, LEAST_ENDING), MOST_ENDING)
+
     def check(self) -> None:
         """Raise DeadlineExceeded when the time is up."""
         if self.left() <= 0:
             raise DeadlineExceeded(f"the deadline of {self.seconds:g} s passed before the work was done")
 
-    def check_wait(self, seconds: float, error: Exception) -> None:
-        """Raise DeadlineExceeded when the time will be up before what failed so can be tried again."""
-        if self.left() <= seconds:
+    def check_retry(self, error: AsyncstreamError, seconds: float = 0.0) -> None:
+        """Raise DeadlineExceeded where only the time forbids another try, in so many seconds."""
+        if error.retryable and self.left() <= seconds:
             raise DeadlineExceeded(
-                f"the deadline of {self.seconds:g} s would pass before the next try, after: {error}"
+                f"the deadline of {self.seconds:g} s comes before the next try, after: {error}"
             ) from error
 
 

@@ -13,7 +13,7 @@ from asyncstream.checksum import KINDS, Checksum, Composite, are_pieces, checkab
 from asyncstream.errors import InputError
 
 
-class CompletedPart(Struct, frozen=True):
+class CompletedPart(Struct, frozen=True, omit_defaults=True):
     """A part that S3 has confirmed; `checksums` are of the bytes sent, by kind.
 
     `pieces` are the checksums of what it has of each of the parts that its source was uploaded in.

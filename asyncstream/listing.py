@@ -6,6 +6,7 @@ from functools import partial
 from asyncstream import jobs
 from asyncstream.chunks import Deadline
 from asyncstream.config import TransferConfig
+from asyncstream.errors import AsyncstreamError
 from asyncstream.jobs import Pair
 from asyncstream.locations import S3Object, S3Prefix
 from asyncstream.ports import Engine, ListedObject
@@ -42,9 +43,14 @@ async def _listed(
     token: str | None = None
     while True:
         deadline.check()
-        page, token = await repeat(
-            partial(store.list_page, prefix, token), config.retry_policy, engine.sleep, deadline.left
-        )
+        try:
+            page, token = await repeat(
+                partial(store.list_page, prefix, token), config.retry_policy, engine.sleep, deadline.left
+            )
+        except AsyncstreamError as error:
+            # Given up because no time is left to wait in, or cut off by the deadline itself.
+            deadline.check_retry(error, config.retry_max_delay)
+            raise
         listed += page
         if token is None:
             return listed

@@ -73,6 +73,7 @@ class PartMover:
         self._engine = engine
         self._config = config
         self._reach = reach
+        self._deadline = deadline
         self._on_event = on_event
         self._reader = SourceReader(store, engine, config.retry_policy, deadline, on_event)
         self._filler = None
@@ -321,12 +322,12 @@ class PartMover:
         if upload is None:
             return
         with file.span.child("abort"):
-            # No deadline: an upload that stays costs its owner money.
+            # After the deadline, too, for a moment: an upload that stays costs its owner money.
             await repeat(
                 lambda: self._store.abort_upload(upload),
                 self._config.retry_policy,
                 self._engine.sleep,
-                lambda: SHIELD_SECONDS,
+                lambda: min(SHIELD_SECONDS, self._deadline.ending()),
             )
         file.upload = None
 

@@ -296,7 +296,8 @@ class Coordinator:
             return
         if self._ran_out_of_time(file) and not self._is_left(file):
             file.error = endings.in_vain(file)
-        if self._is_left(file) and file.upload is not None and file.completed:
+        # Also without a part: no request is needed to leave an upload, and one to drop it.
+        if self._is_left(file) and file.upload is not None and file.first_length:
             self._ready.appendleft(Pause(file, file.span))
         elif file.upload is not None or file.first is not None or file.output is not None:
             self._ready.appendleft(Abort(file, file.span))

@@ -62,7 +62,7 @@ class SourceReader:
             wait = wait_before_retry(broke, tries, self._policy, random.random())  # noqa: S311 - no secret
             if wait is None or self._deadline.now() + wait >= pause_ends:
                 return None
-            self._deadline.check_wait(wait, broke)
+            self._deadline.check_retry(broke, wait)
             task.attempts += 1
             task.retries += 1
             task.waited += wait
@@ -106,10 +106,14 @@ class SourceReader:
             if task.file.stop:
                 raise Cancelled("stopped before it began")
             self._deadline.check()
-            return await once()
+            try:
+                return await once()
+            except AsyncstreamError as error:
+                self._deadline.check_retry(error)
+                raise
 
         async def wait(seconds: float) -> None:
-            self._deadline.check_wait(seconds, failures[-1])
+            self._deadline.check_retry(failures[-1], seconds)
             task.retries += 1
             task.waited += seconds
             await self._engine.sleep(seconds)

@@ -32,7 +32,7 @@ class FileResult(Struct, frozen=True):
         write_verified: the kind of checksum by which S3 confirmed the bytes written; None where the
             destination's server knows none: then nothing but the connection vouches for them.
         restarted: why the file was begun once more, if it was.
-        continuation: what is done of a pending file, for the next transfer; None if nothing was confirmed.
+        continuation: what is done of a pending file, for the next transfer; None if its upload was not begun.
     """
 
     source: S3Object

@@ -32,7 +32,6 @@ from asyncstream.ports import (
     MultipartUpload,
     OpenUpload,
     Span,
-    TimeLeft,
     Transport,
     for_ever,
 )
@@ -48,6 +47,7 @@ DEFAULT_ENGINE = "asyncio"
 Continuations = Mapping[tuple[S3Object, S3Object], Continuation]
 NO_CONTINUATIONS: Continuations = MappingProxyType({})
 T = TypeVar("T")
+NO_DEADLINE = Deadline(None, time.monotonic)
 
 
 class TransferSession:
@@ -244,7 +244,7 @@ class _Clients:
         self.resident = self.resident or memory.resident()
         return self._transport
 
-    async def store(self, config: TransferConfig, left: TimeLeft = for_ever) -> S3Store:
+    async def store(self, config: TransferConfig, deadline: Deadline = NO_DEADLINE) -> S3Store:
         """A store over that transport, for one transfer."""
         return S3Store(
             await self.transport(config),
@@ -253,7 +253,8 @@ class _Clients:
             self.learned,
             verify=config.verify != "off",
             create_only=config.if_exists == "fail",
-            left=left,
+            left=deadline.patience,
+            ending=deadline.ending,
         )
 
     async def close(self) -> None:
@@ -299,7 +300,7 @@ async def _traced_transfer(
     started = time.monotonic()
     deadline = Deadline(config.deadline, time.monotonic, pauses=config.at_deadline == "pending")
     engine = clients.engine
-    store = await clients.store(config, deadline.patience)
+    store = await clients.store(config, deadline)
     limit = memory_limit_or_default(config, memory.lambda_memory(), clients.resident)
     slots = slots_within(limit, store.slot_bytes, min(config.max_concurrency, engine.most_slots))
     transforming = None
@@ -385,5 +386,5 @@ async def _abort(clients: _Clients, uploads: list[OpenUpload]) -> None:
 async def _plan(clients: _Clients, files: Iterable[Pair], config: TransferConfig) -> list[Job]:
     pairs = jobs.checked(files)
     deadline = Deadline(config.deadline, time.monotonic)
-    store = await clients.store(config, deadline.patience)
+    store = await clients.store(config, deadline)
     return await listing.found(pairs, store, clients.engine, config, deadline)

@@ -13,7 +13,8 @@ from asyncstream.results import FileResult
 from asyncstream.session import TransferSession
 
 # Seconds kept back of the time Lambda gives, for the last replies, the report and the reply: a quarter of
-# it within these bounds, so that an invocation of two seconds has most of them to move bytes in.
+# it within these bounds, so that an invocation of two seconds has most of them to move bytes in. Uploads are
+# begun and ended in some of it: see `chunks.Deadline.ending`.
 LEAST_MARGIN, MOST_MARGIN = 0.5, 2.0
 logger = logging.getLogger(__name__)
 

@@ -124,7 +124,7 @@ class _RawStream:
     async def read(self) -> memoryview:
         left = self._time_left()
         try:
-            if left < self._stall_timeout:
+            if left < self._stall_timeout and self._raw._fp.fp is not None:  # noqa: SLF001
                 self._raw._fp.fp.raw._sock.settimeout(cut(self._stall_timeout, left))  # noqa: SLF001
             count = self._raw._fp.readinto(self._buffer)  # noqa: SLF001
         except _SDK_ERRORS as error:

@@ -1,5 +1,6 @@
 """botocore's connections, made to wait no longer than a call may take; set up by `blocking.py`."""
 
+import socket
 from contextvars import ContextVar
 from typing import Any
 
@@ -9,6 +10,8 @@ from botocore.awsrequest import (
     AWSHTTPSConnection,
     AWSHTTPSConnectionPool,
 )
+from urllib3.connection import HTTPConnection
+from urllib3.exceptions import ConnectTimeoutError, NameResolutionError, NewConnectionError
 
 from asyncstream.ports import TimeLeft, for_ever
 
@@ -26,10 +29,12 @@ def cut(timeout: float, left: float) -> float:
     return max(_SHORTEST, min(timeout, left))
 
 
-class _Bounded:
+class _Bounded(HTTPConnection):
     """What both classes do otherwise than botocore."""
 
     timeout: float
+    port: int
+    _dns_host: str
     sock: Any
     response_class: Any
     _original_response_cls: Any
@@ -39,11 +44,22 @@ class _Bounded:
         # A reply that came before the body leaves its status behind: botocore would take it for that of the
         # next request with Expect over this connection, and the real one for headers.
         self.response_class = self._original_response_cls
-        super().request(*request, **options)  # type: ignore[misc]
+        super().request(*request, **options)
 
-    def connect(self) -> None:
-        self.timeout = cut(self.timeout, time_left.get()())
-        super().connect()  # type: ignore[misc]
+    def _new_conn(self) -> Any:
+        # urllib3 would grant each of S3's eight addresses the whole timeout.
+        host, timeout = self._dns_host, self.timeout
+        failed: Exception | None = None
+        try:
+            for *_, address in _resolved(host, self.port, self):
+                self._dns_host, self.timeout = address[0], cut(timeout, time_left.get()())
+                try:
+                    return super()._new_conn()
+                except (ConnectTimeoutError, NewConnectionError) as error:
+                    failed = error
+        finally:
+            self._dns_host, self.timeout = host, timeout
+        raise failed or NewConnectionError(self, f"{host} has no address")
 
     def send(self, data: Any) -> None:
         if self._response_received:
@@ -53,11 +69,18 @@ class _Bounded:
         left = time_left.get()()
         if self.sock is not None and left < self.timeout:
             self.sock.settimeout(cut(self.timeout, left))
-        super().send(data)  # type: ignore[misc]
+        super().send(data)
 
     def getresponse(self) -> Any:
         self.timeout = cut(self.timeout, time_left.get()())
-        return super().getresponse()  # type: ignore[misc]
+        return super().getresponse()
+
+
+def _resolved(host: str, port: int, connection: Any) -> list[Any]:
+    try:
+        return socket.getaddrinfo(host, port, type=socket.SOCK_STREAM)
+    except socket.gaierror as error:
+        raise NameResolutionError(host, connection, error) from error
 
 
 class _Connection(_Bounded, AWSHTTPConnection):  # type: ignore[misc]  # untyped

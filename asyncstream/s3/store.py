@@ -45,7 +45,8 @@ SMALL_BODY = 128 * KiB
 # What a server that knows no CRC64NVME says to an upload that asks for it, unless it says nothing.
 _UNKNOWN = frozenset({"InvalidArgument", "InvalidRequest", "NotImplemented"})
 
-# The other operations begin or end an upload: of one that is cut off, nobody would know what became of it.
+# The other operations begin or end an upload: of one that is cut off nobody would know what became of it. So
+# they have a little more time, as has a PUT that may be made only once.
 _ENDED_BY_DEADLINE = frozenset({"GetObject", "HeadObject", "ListObjectsV2", "PutObject", "UploadPart"})
 
 
@@ -67,6 +68,7 @@ class S3Store:
         verify: whether checksums are asked for.
         create_only: whether objects that are there are left as they are.
         left: seconds until reading and writing ends, whatever is waited for.
+        ending: seconds in which uploads may still be begun, ended and dropped.
     """
 
     def __init__(
@@ -79,6 +81,7 @@ class S3Store:
         verify: bool = True,
         create_only: bool = False,
         left: TimeLeft = for_ever,
+        ending: TimeLeft = for_ever,
     ) -> None:
         self._transport = transport
         self._chunk_size = chunk_size
@@ -86,6 +89,7 @@ class S3Store:
         self._learned = learned
         self._verify = verify
         self._left = left
+        self._ending = ending
         self._create_only = {"IfNoneMatch": "*"} if create_only else {}
         # Appending is atomic where several threads send; a counter's += is not.
         self._sent: list[str] = []
@@ -152,7 +156,8 @@ class S3Store:
             reply = await self._call("HeadObject", requests.head_part(source, etag, number, self._extra))
         except (AccessDenied, S3Error, SourceNotFound):
             return None
-        return int(reply["ContentLength"]) if reply.get("ETag") == etag else None
+        length = reply.get("ContentLength")
+        return int(length) if length is not None and reply.get("ETag") == etag else None
 
     async def find(self, target: S3Object) -> Stored | None:
         """HEAD of a destination: what is stored there, if anything is."""
@@ -281,7 +286,8 @@ class S3Store:
     async def _call(self, operation: str, params: Params) -> dict[str, Any]:
         self._sent.append(operation)
         bucket = params["Bucket"]
-        left = self._left if operation in _ENDED_BY_DEADLINE else for_ever
+        repeatable = operation in _ENDED_BY_DEADLINE and not (operation == "PutObject" and self._create_only)
+        left = self._left if repeatable else self._ending
         regions = self._learned.regions
         renewals = self._transport.renewals
         try:

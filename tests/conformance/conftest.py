@@ -13,6 +13,7 @@ from asyncstream import KiB, MiB, S3Object, TransferConfig, TransferReport, Tran
 from asyncstream.engines import ENGINES
 from asyncstream.ports import Transport
 from asyncstream.progress import OnEvent, ignore
+from asyncstream.session import NO_CONTINUATIONS
 
 # Small, so that short files already have several chunks and parts, and quick.
 SETTINGS = {"chunk_size": 64 * KiB, "part_size": 5 * MiB, "retry_base_delay": 0.001, "retry_max_delay": 0.001}
@@ -53,12 +54,14 @@ def kept_sessions() -> Iterator[dict[Any, TransferSession]]:
 def copy(engine: str, server: S3Server, kept_sessions: dict[Any, TransferSession]) -> Copy:
     """Transfers with this engine, to and from this server."""
 
-    def copy(files: Any, on_event: OnEvent = ignore, **settings: Any) -> TransferReport:
+    def copy(
+        files: Any, on_event: OnEvent = ignore, continuations: Any = NO_CONTINUATIONS, **settings: Any
+    ) -> TransferReport:
         config = TransferConfig(**SETTINGS | settings)
         which = (engine, server.name, config.max_concurrency, config.stall_timeout)
         if which not in kept_sessions:
             kept_sessions[which] = TransferSession(engine, endpoint_url=server.endpoint_url)
-        return kept_sessions[which].transfer(files, config, on_event)
+        return kept_sessions[which].transfer(files, config, on_event, continuations)
 
     return copy
 

@@ -126,7 +126,6 @@ def test_whatever_is_left_is_whole_survives_json_and_is_gone_on_with_until_all_i
         left = [result.continuation for result in results if result.continuation is not None]
         assert [in_json(one) for one in left] == left
         assert {one.upload_id for one in left} == store.uploads.keys()
-        assert all(one.parts for one in left)
         copied += [result for result in results if result.status == "copied"]
         jobs = to_go_on_with(results)
         if not jobs:
@@ -288,15 +287,16 @@ class SlowToCreate(Ticking):
         return upload
 
 
-def test_an_upload_of_a_pending_file_that_cannot_be_aborted_is_told(engine: Engine) -> None:
-    failures = [Failure("abort_upload", AsyncstreamError("denied"))]
-    store = SlowToCreate(stored([SIZE]), pause=pause_under(engine.name), failures=failures)
+def test_an_upload_without_a_part_is_left_to_be_gone_on_with(engine: Engine) -> None:
+    store = SlowToCreate(stored([SIZE]), pause=pause_under(engine.name))
 
     [left] = run(store, engine, jobs_of([SIZE]), 0.5)
+    assert (left.status, store.uploads) == ("pending", {"upload-1": {}})
+    [result] = run(store, engine, to_go_on_with([left]), None)
 
-    assert store.uploads.keys() == {"upload-1"}
-    assert left.error is not None
-    assert "upload-1" in left.error.__notes__[0]
+    assert (result.status, result.restarted) == ("copied", None)
+    assert store.calls["create_upload", None] == 1
+    assert_nothing_is_left(store)
 
 
 def test_a_file_taken_up_in_vain_too_often_fails_and_leaves_nothing(engine: Engine) -> None:

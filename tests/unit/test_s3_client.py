@@ -3,6 +3,7 @@
 import asyncio
 import json
 import re
+import socket
 import threading
 from collections.abc import Awaitable, Callable, Iterator
 from http.server import BaseHTTPRequestHandler, HTTPServer
@@ -286,3 +287,25 @@ def test_a_body_refused_before_it_was_sent_leaves_a_connection_that_can_be_used(
             server.shutdown()
             thread.join()
     assert reply["ETag"] == '"whole"'
+
+
+def test_all_addresses_of_a_host_together_are_tried_for_no_longer_than_a_call_may_take(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """S3's names have up to eight: a function in a network without a way to S3 would wait for each."""
+    granted: list[tuple[str, float]] = []
+
+    def never_connects(address: Any, timeout: float, **_: Any) -> None:
+        granted.append((address[0], timeout))
+        raise TimeoutError
+
+    addresses = [(socket.AF_INET, socket.SOCK_STREAM, 6, "", (f"192.0.2.{n}", 80)) for n in range(1, 5)]
+    monkeypatch.setattr(socket, "getaddrinfo", lambda *_, **__: addresses)
+    monkeypatch.setattr("urllib3.util.connection.create_connection", never_connects)
+
+    async def call(transport: Transport) -> None:
+        await transport.call("GetObject", {"Bucket": "Raw", "Key": "a"}, None, lambda: 3.0 - len(granted))
+
+    with pytest.raises(ConnectionFailed):
+        with_transport("threads", call, ClientSettings("http://s3.invalid", 1, 2**18, 2.5))
+    assert granted == [("192.0.2.1", 2.5), ("192.0.2.2", 2.0), ("192.0.2.3", 1.0), ("192.0.2.4", 0.001)]

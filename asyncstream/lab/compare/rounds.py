@@ -63,7 +63,8 @@ def take(turn: Turn, testbed: Testbed, functions: Functions, concurrency: int) -
     wrong = _difference(testbed, source, results) if isinstance(run, Run) else None
     left = testbed.discard(results)
     if isinstance(run, Failure):
-        return run
+        told = f"; {left:,} uploads left open" if left and seen.faults is not None else ""
+        return replace(run, error=run.error + told)
     if wrong is not None:
         return Failure(wrong)
     requests = run.requests if seen.requests is None else seen.requests
