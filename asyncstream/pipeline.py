@@ -349,7 +349,8 @@ class Coordinator:
         if file.skipped:
             self._end(file, "skipped", etag=etag)
             return
-        self._end(file, "copied", bytes=file.size or 0, etag=etag, parts=file.planned)
+        made = file.output.length if file.output is not None else None
+        self._end(file, "copied", bytes=file.size or 0, etag=etag, parts=file.planned, made=made)
 
     def _end(self, file: FileInProgress, status: Status, **end: Any) -> None:
         result = endings.result(file, status, self._deadline.now(), **end)

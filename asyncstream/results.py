@@ -19,7 +19,8 @@ class FileResult(Struct, frozen=True):
         destination: where it was written.
         status: "copied", "failed", "skipped" (there was a copy already) or "pending" (the deadline came
             first, see `TransferConfig.at_deadline`).
-        bytes: the object's size if copied, else 0.
+        bytes: the source's size if copied, else 0.
+        made: bytes of the destination, where a transform made it of the source; else None.
         etag: the destination's ETag, with its quotes, if copied.
         parts: uploads it took: 1 for a single PUT.
         attempts: tries of all its requests that moved bytes, so `parts` when nothing was repeated.
@@ -48,6 +49,7 @@ class FileResult(Struct, frozen=True):
     write_verified: str | None = None
     restarted: str | None = None
     continuation: Continuation | None = None
+    made: int | None = None
 
 
 class TransferReport(Struct, frozen=True):
