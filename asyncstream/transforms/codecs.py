@@ -22,7 +22,8 @@ from asyncstream.transforms.protocol import PIECE
 # Bytes that a decompressor may hold of what it made, to copy from. `xz -9` takes 65 MiB, `zstd -19` 8; what
 # `zstd --ultra -22` or `--long` made may take 128 or more, which is to be asked for.
 DECODER_MEMORY = 72 * MiB
-# Bytes of input given at once: what follows the end of a member is copied for the next, which may be tiny.
+# Bytes of input given at once: what follows the end of a member is copied for the next, which may be tiny. Of
+# more a compressor may make more than a piece.
 _SLICE = 64 * 1024
 
 
@@ -117,7 +118,6 @@ class _Decompression:
             raise self._not_a_member()
         if len(self._head) == len(magics[0]):
             self._check_padding(last=False)
-            self._zeros = 0
             self._decoder = self._form.new()
             self._decoder.decompress(self._head, PIECE)
             self._head = b""
@@ -229,8 +229,8 @@ class Zstd:
     def feed(self, chunk: bytes | memoryview) -> Iterator[bytes]:
         """What of it is compressed by now."""
         view = memoryview(chunk)
-        for at in range(0, len(view), PIECE):
-            yield self._compressor.compress(view[at : at + PIECE])
+        for at in range(0, len(view), _SLICE):
+            yield self._compressor.compress(view[at : at + _SLICE])
 
     def finish(self) -> bytes:
         """The rest, and the checksum."""

@@ -1,0 +1,357 @@
+"""Compression: what other tools made is read, what is made they read, and damage is told, never passed on."""
+
+import bz2
+import gzip
+import lzma
+import random
+import shutil
+import struct
+import subprocess
+import sys
+import zlib
+from base64 import b64decode
+from collections.abc import Callable
+from functools import partial
+from itertools import islice
+from typing import NamedTuple
+
+import pytest
+from backports import zstd
+from hypothesis import given
+from hypothesis import strategies as st
+
+from asyncstream.errors import ConfigError, CorruptInput
+from asyncstream.transforms import Bunzip2, Factory, Gunzip, Gzip, Unxz, Unzstd, Zstd, named
+from asyncstream.transforms.gzip import library
+from asyncstream.transforms.protocol import PIECE
+
+from .transforming import CUTS, bytewise, made_pieces, through
+
+
+class Format(NamedTuple):
+    unpack: Factory
+    pack: Callable[[bytes], bytes]
+
+
+FORMATS = {
+    "gzip": Format(Gunzip, partial(gzip.compress, mtime=0)),
+    "bzip2": Format(Bunzip2, bz2.compress),
+    "xz": Format(Unxz, lzma.compress),
+    "zstd": Format(Unzstd, partial(zstd.compress, options={zstd.CompressionParameter.checksum_flag: 1})),
+}
+PACKERS = {"gzip": (Gzip, gzip.decompress), "zstd": (Zstd, zstd.decompress)}
+PROGRAMS = {"gzip": "gzip", "zstd": "zstd"}
+CONTENT = st.binary(max_size=300) | st.builds(
+    lambda part, times: part * times, st.binary(max_size=9), st.integers(0, 9999)
+)
+
+PEOPLE = "id,name\n1,Zoë\n2,Bob\n".encode()
+# people.csv, packed by gzip 1.12, bzip2 1.0.8, xz 5.4.1 and zstd 1.5.4 with the options told.
+BY_PROGRAMS = {
+    "gzip -9": (Gunzip, "H4sICADxU2UCA3Blb3BsZS5jc3YAy0zRyUvMTeUy1InKP7yay0jHKT+JCwBgib6BFQAAAA=="),
+    "bzip2": (
+        Bunzip2,
+        "QlpoOTFBWSZTWbdMsTIAAAdfFAAQAAQwABAAABA2I4AICAAgACIgzUZHlBTAATSVIFBtMUVCBXt/F3JFOFCQt0yxMg==",
+    ),
+    "xz": (
+        Unxz,
+        "/Td6WFoAAATm1rRGAgAhARYAAAB0L+WjAQAUaWQsbmFtZQoxLFpvw6sKMixCb2IKAAAAAL3flk+6lpz/AAEtFS8LcW0ftvN9AQAAAAAEWVo=",
+    ),
+    "xz -9 --check=sha256": (
+        Unxz,
+        "/Td6WFoAAArh+wyhAgAhARwAAAAQz1jMAQAUaWQsbmFtZQoxLFpvw6sKMixCb2IKAAAAAHexpMdwMHetvxIdq4ScWtBS+xkJWdaWEQf+8jkLkg1yAAFFFYDqVcAYm0uaAQAAAAAKWVo=",
+    ),
+    "zstd -19": (Unzstd, "KLUv/SQVqQAAaWQsbmFtZQoxLFpvw6sKMixCb2IKZjwepA=="),
+    "zstd --no-check -1": (Unzstd, "KLUv/SAVqQAAaWQsbmFtZQoxLFpvw6sKMixCb2IK"),
+}
+# bgzip's empty last block, as the SAM specification prints it.
+BGZF_EOF = bytes.fromhex("1f8b08040000000000ff0600424302001b0003000000000000000000")
+
+
+def gzip_member(content: bytes, flags: int = 0, extra: bytes = b"BC\x02\x00\x34\x12") -> bytes:
+    header = b"\x1f\x8b\x08" + bytes([flags]) + b"\0\0\0\0\0\xff"
+    if flags & 4:
+        header += struct.pack("<H", len(extra)) + extra
+    if flags & 8:
+        header += b"na\xefve.txt\0"
+    if flags & 16:
+        header += b"a comment\0"
+    if flags & 2:
+        header += struct.pack("<H", zlib.crc32(header) & 0xFFFF)
+    deflate = zlib.compressobj(6, zlib.DEFLATED, -15)
+    body = deflate.compress(content) + deflate.flush()
+    return header + body + struct.pack("<II", zlib.crc32(content), len(content))
+
+
+def bgzip(content: bytes, block: int) -> bytes:
+    """As bgzip writes: each block a member that tells its size in a field BC (SAM specification, 4.1)."""
+    made = b""
+    for start in range(0, len(content), block):
+        size = len(gzip_member(content[start : start + block], 4)) - 1
+        made += gzip_member(content[start : start + block], 4, b"BC\x02\x00" + struct.pack("<H", size))
+    return made + BGZF_EOF
+
+
+def skippable(content: bytes) -> bytes:
+    return struct.pack("<II", 0x184D2A5E, len(content)) + content
+
+
+@pytest.fixture(params=FORMATS)
+def form(request: pytest.FixtureRequest) -> Format:
+    return FORMATS[request.param]
+
+
+@pytest.mark.parametrize("name", FORMATS)
+@given(contents=st.lists(CONTENT, min_size=1, max_size=3), cuts=CUTS)
+def test_members_put_together_are_unpacked_whole_however_they_are_cut(
+    name: str, contents: list[bytes], cuts: list[float]
+) -> None:
+    unpack, pack = FORMATS[name]
+
+    assert through(unpack, b"".join(map(pack, contents)), cuts) == b"".join(contents)
+
+
+def test_members_are_unpacked_a_byte_at_a_time(form: Format) -> None:
+    packed = form.pack(PEOPLE) + form.pack(b"") + form.pack(PEOPLE)
+
+    assert through(form.unpack, packed, bytewise(packed)) == PEOPLE * 2
+
+
+@pytest.mark.parametrize("by", BY_PROGRAMS)
+def test_what_the_programs_packed_is_unpacked(by: str) -> None:
+    unpack, packed = BY_PROGRAMS[by]
+
+    assert through(unpack, b64decode(packed)) == PEOPLE
+    assert through(unpack, b64decode(packed), bytewise(b64decode(packed))) == PEOPLE
+
+
+@pytest.mark.parametrize("name", PACKERS)
+@given(content=CONTENT, cuts=CUTS, others=CUTS)
+def test_what_is_packed_can_be_read_and_is_the_same_however_it_was_cut(
+    name: str, content: bytes, cuts: list[float], others: list[float]
+) -> None:
+    pack, reference = PACKERS[name]
+    packed = through(pack, content, cuts)
+
+    assert reference(packed) == content
+    assert packed == through(pack, content, others)
+
+
+@pytest.mark.parametrize("name", PACKERS)
+@pytest.mark.parametrize("level", [1, 3])
+def test_the_same_comes_of_much_text_in_any_chunks_and_the_program_reads_it(name: str, level: int) -> None:
+    drawn = random.Random(7)
+    text = b"".join(b"%d GET /%d\n" % (n, drawn.randrange(9999)) for n in range(50_000))
+    pack = partial(PACKERS[name][0], level)
+    packed = through(pack, text)
+
+    for cuts in (1, 20, 3000):
+        assert through(pack, text, sorted(drawn.random() for _ in range(cuts))) == packed
+    assert PACKERS[name][1](packed) == text
+    if shutil.which(PROGRAMS[name]) is None:
+        pytest.skip(f"{PROGRAMS[name]} is not installed; the library read it")
+    assert (
+        subprocess.run([PROGRAMS[name], "-dc"], input=packed, capture_output=True, check=True).stdout == text
+    )
+
+
+@pytest.mark.parametrize("name", PACKERS)
+def test_what_is_packed_comes_in_pieces_also_of_one_large_chunk(name: str) -> None:
+    noise = random.Random(3).randbytes(3_000_000)
+    made = list(made_pieces(PACKERS[name][0](), [noise]))
+
+    assert max(map(len, made)) <= PIECE
+    assert PACKERS[name][1](b"".join(made)) == noise
+
+
+def test_gzip_writes_neither_time_nor_name() -> None:
+    assert through(Gzip, PEOPLE)[:10] == bytes.fromhex("1f8b08000000000000ff")
+
+
+@given(content=CONTENT, block=st.integers(1, 5000), cuts=CUTS)
+def test_blocks_of_bgzip_are_unpacked(content: bytes, block: int, cuts: list[float]) -> None:
+    content = content[: block * 20]
+
+    assert through(Gunzip, bgzip(content, block), cuts) == content
+
+
+@given(flags=st.integers(0, 31), cuts=CUTS)
+def test_every_header_of_gzip_is_read(flags: int, cuts: list[float]) -> None:
+    packed = gzip_member(PEOPLE, flags) * 2
+
+    assert through(Gunzip, packed, cuts) == PEOPLE * 2
+    assert through(Gunzip, packed, bytewise(packed)) == PEOPLE * 2
+
+
+def test_the_longest_extra_field_is_read_and_an_endless_name_is_not() -> None:
+    assert through(Gunzip, gzip_member(PEOPLE, 4, b"x" * 65535), [0.01, 0.5, 0.9]) == PEOPLE
+    with pytest.raises(CorruptInput, match="header is longer than 131072"):
+        through(Gunzip, b"\x1f\x8b\x08\x08\0\0\0\0\0\xff" + b"n" * 500_000)
+
+
+@pytest.mark.parametrize("flags", [32, 64, 128])
+def test_reserved_flags_of_gzip_are_refused(flags: int) -> None:
+    with pytest.raises(CorruptInput, match="reserved flags"):
+        through(Gunzip, gzip_member(PEOPLE, flags))
+
+
+def test_a_changed_header_of_gzip_is_told_by_its_checksum() -> None:
+    packed = bytearray(gzip_member(PEOPLE, 2 + 8))
+    packed[12] ^= 1
+
+    with pytest.raises(CorruptInput, match="header has another checksum"):
+        through(Gunzip, bytes(packed))
+
+
+def test_skippable_frames_of_zstd_are_skipped() -> None:
+    frame = zstd.compress(PEOPLE)
+    packed = (
+        skippable(b"index") + frame + skippable(b"") + skippable(b"seek table") + frame + skippable(b"end")
+    )
+
+    assert through(Unzstd, packed, bytewise(packed)) == PEOPLE * 2
+
+
+@pytest.mark.parametrize("cuts", [[], [0.1, 0.5, 0.97]])
+def test_padding_is_ignored_where_the_program_ignores_it(cuts: list[float]) -> None:
+    for name in ("gzip", "bzip2", "xz"):
+        unpack, pack = FORMATS[name]
+        assert through(unpack, pack(PEOPLE) + b"\0" * 512, cuts) == PEOPLE
+    assert through(Unxz, lzma.compress(PEOPLE) + b"\0" * 8 + lzma.compress(PEOPLE), cuts) == PEOPLE * 2
+
+
+@pytest.mark.parametrize(
+    ("name", "after", "at"),
+    [
+        ("gzip", b"x", 0),
+        ("gzip", b"\0\0\0x", 3),
+        ("gzip", b"\x1fx", 0),
+        ("gzip", b"\0" + gzip.compress(b"more"), 1),
+        ("bzip2", b"BZx", 0),
+        ("bzip2", b"\0\0" + bz2.compress(b"more"), 2),
+        ("xz", b"\0\0\0\0x", 4),
+        ("xz", b"\xfd7zXY", 0),
+        ("zstd", b"\0", 0),
+        ("zstd", b"\x28\xb5\x2f\xff", 0),
+    ],
+)
+def test_garbage_after_the_end_is_an_error_that_tells_where_it_begins(
+    name: str, after: bytes, at: int
+) -> None:
+    unpack, pack = FORMATS[name]
+    packed = pack(PEOPLE)
+
+    for cuts in ([], bytewise(packed + after)):
+        with pytest.raises(CorruptInput, match=rf"trailing garbage at byte {len(packed) + at}:"):
+            through(unpack, packed + after, cuts)
+
+
+@pytest.mark.parametrize("after", [b"\0" * 5, b"\0" * 7 + lzma.compress(b"")])
+def test_padding_of_xz_comes_in_fours(after: bytes) -> None:
+    with pytest.raises(CorruptInput, match="not a multiple of four"):
+        through(Unxz, lzma.compress(PEOPLE) + after)
+
+
+def test_empty_input_is_an_error_as_it_is_to_the_programs(form: Format) -> None:
+    with pytest.raises(CorruptInput, match="the input is empty"):
+        through(form.unpack, b"")
+
+
+def test_other_data_are_told_at_their_first_bytes(form: Format) -> None:
+    for other in (b"id,name\n", b"\0", b"PK\x03\x04"):
+        with pytest.raises(CorruptInput, match="they begin otherwise"):
+            next(made_pieces(form.unpack(), [other]))
+
+
+def test_input_cut_short_at_any_byte_is_told_with_its_length(form: Format) -> None:
+    packed = form.pack(PEOPLE * 3)
+
+    for end in range(1, len(packed)):
+        with pytest.raises(CorruptInput, match=rf"end at byte {end}, within"):
+            through(form.unpack, packed[:end], [0.5])
+        with pytest.raises(CorruptInput, match=rf"end at byte {len(packed) + end}, within"):
+            through(form.unpack, packed + packed[:end])
+
+
+def test_a_changed_byte_is_told_or_changes_nothing(form: Format) -> None:
+    packed = form.pack(PEOPLE * 3)
+
+    for index in range(len(packed)):
+        for bit in (1, 0x10, 0x80):
+            changed = bytearray(packed)
+            changed[index] ^= bit
+            try:
+                made = through(form.unpack, bytes(changed), [0.3, 0.7])
+            except CorruptInput:
+                continue
+            assert made == PEOPLE * 3, f"byte {index} of {len(packed)}"
+
+
+def test_damage_is_told_with_the_bytes_it_was_found_in(form: Format) -> None:
+    packed = bytearray(form.pack(random.Random(1).randbytes(300_000)))
+    packed[200_000:200_100] = bytes(100)
+
+    with pytest.raises(CorruptInput, match=r"at or before bytes \d+ to \d+:") as raised:
+        through(form.unpack, bytes(packed), [0.01, 0.5])
+    assert raised.value.__cause__ is not None
+    assert not raised.value.retryable
+
+
+def test_of_a_bomb_only_the_pieces_drawn_are_ever_made(form: Format) -> None:
+    bomb = form.pack(bytes(20_000_000))
+    drawn = list(islice(made_pieces(form.unpack(), [bomb]), 5))
+
+    assert max(map(len, drawn)) <= PIECE
+    assert sum(map(len, made_pieces(form.unpack(), [bomb]))) == 20_000_000
+
+
+def test_many_tiny_members_take_time_by_their_number_only() -> None:
+    """A megabyte of empty members: with a copy of the rest for each it would be 25 GB."""
+    assert through(Gunzip, gzip_member(b"") * 50_000) == b""
+
+
+def test_what_takes_more_memory_than_allowed_is_refused() -> None:
+    with pytest.raises(CorruptInput, match="Memory usage limit"):
+        through(partial(Unxz, 2**20), lzma.compress(PEOPLE, preset=6))
+    compressor = zstd.ZstdCompressor(options={zstd.CompressionParameter.window_log: 27})
+    wide = compressor.compress(bytes(10)) + compressor.flush()
+    with pytest.raises(CorruptInput, match="too much memory"):
+        through(Unzstd, wide)
+    assert through(partial(Unzstd, 2**27), wide) == bytes(10)
+
+
+def test_xz_at_its_highest_level_is_unpacked_by_default() -> None:
+    assert through(Unxz, lzma.compress(PEOPLE, preset=9)) == PEOPLE
+
+
+@pytest.mark.parametrize(("pack", "level"), [(Gzip, 4), (Gzip, -1), (Zstd, 0), (Zstd, 20), (Zstd, "3")])
+def test_a_level_that_is_none_is_refused(pack: Callable[[object], object], level: object) -> None:
+    with pytest.raises(ConfigError, match=rf"level {level!r} must be"):
+        pack(level)
+
+
+@pytest.mark.parametrize(
+    ("name", "missing"),
+    [
+        ("gzip", "isal.isal_zlib"),
+        ("gunzip", "isal.igzip_lib"),
+        ("zstd", "backports.zstd"),
+        ("unzstd", "backports.zstd"),
+    ],
+)
+def test_a_library_that_is_not_installed_is_told_before_any_file(
+    name: str, missing: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    library.cache_clear()
+    monkeypatch.setitem(sys.modules, missing, None)
+
+    with pytest.raises(ConfigError, match=r"pip install 'asyncstream\[transforms\]'"):
+        named(name)
+
+
+def test_the_libraries_are_not_loaded_before_they_are_asked_for() -> None:
+    script = (
+        "import sys, asyncstream.transforms; print([name for name in sys.modules if name.startswith('isal')])"
+    )
+
+    assert subprocess.check_output([sys.executable, "-c", script], text=True) == "[]\n"
