@@ -114,6 +114,11 @@ class OutputPart:
         self._close_small()
         return OutputBody(self._chunks, self.length, kinds, check)
 
+    def clear(self) -> None:
+        """Let go of its bytes, whoever still holds it: an error's traceback does, as long as the error."""
+        self._chunks.clear()
+        self._small = bytearray()
+
     def _close_small(self) -> None:
         if self._small:
             self._chunks.append(self._small)
@@ -158,10 +163,15 @@ class Output:
     Args:
         source: what it is fed.
         running: the transform.
+
+    Attributes:
+        told: bytes of the source that progress was told of.
+        ended: whether it has made all of it.
     """
 
     def __init__(self, source: ChunkBody, running: Running) -> None:
         self.source = source
+        self.told = 0
         self.ended = False
         self._running = running
         self._pieces: Iterator[bytes | memoryview] | None = None

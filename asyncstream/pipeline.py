@@ -135,7 +135,9 @@ class Coordinator:
         while (self._ready or self._waiting) and slots.free and self._running < self._limit.allowed:
             room = self._room_for(self._ready[0] if self._ready else None)
             if not self._budget.reserve(self._slot_bytes + room):
-                return
+                if not self._bring_forward_what_frees_room():
+                    return
+                continue
             task = self._ready.popleft() if self._ready else self._begin_next()
             task.room += room
             if isinstance(task, MovePart | SendPart) and task.span is task.file.span:
@@ -149,6 +151,20 @@ class Coordinator:
         if isinstance(task, FillPart):
             return task.size
         return self._mover.output_part_size(1) if task is None or isinstance(task, Begin) else 0
+
+    def _bring_forward_what_frees_room(self) -> bool:
+        """Have a part that waits to be sent go before what waits for its room; whether there was one.
+
+        Parts wait where S3 has asked for fewer requests, so that not every slot is used.
+        """
+        if not self._ready or not self._room_for(self._ready[0]):
+            return False
+        for task in self._ready:
+            if isinstance(task, SendPart):
+                self._ready.remove(task)
+                self._ready.appendleft(task)
+                return True
+        return False
 
     def _begin_next(self) -> Task:
         index, job = self._waiting.popleft()
@@ -260,7 +276,7 @@ class Coordinator:
         file, number = task.file, task.number if isinstance(task, FillPart) else 1
         output = file.output
         assert output is not None  # noqa: S101 - it has made the part
-        if not output.ended and number == plan.MAX_PARTS:
+        if part.length and number > plan.MAX_PARTS:
             self._budget.release(task.room)
             self._fail(file, endings.too_many_parts(file))
             return
@@ -387,10 +403,10 @@ class Coordinator:
 def _filled_by(task: Task, finished: Finished) -> OutputPart | None:
     """The part that a task has filled, if it is to be sent: that of a file that failed is not."""
     file = task.file
-    if finished.error is not None or file.error is not None:
-        return None
-    if isinstance(task, FillPart):
-        made: OutputPart = finished.result
-        return made
     first, file.filled = file.filled, None
-    return first
+    made: OutputPart | None = finished.result if isinstance(task, FillPart) else first
+    if finished.error is not None or file.error is not None:
+        if made is not None:
+            made.clear()
+        return None
+    return made

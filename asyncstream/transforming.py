@@ -47,6 +47,7 @@ class PartFiller:
         assert reading is not None  # noqa: S101 - opened by the same task
 
         def count(size: int) -> None:
+            output.told += size
             self._on_event(progress.BytesMoved(file.job.source, file.job.destination, size))
 
         source = self._reader.body(task, reading, ByteRange(0, reading.opened.size), count)
@@ -60,8 +61,8 @@ class PartFiller:
         except BaseException:
             await source.close()
             raise
-        file.output = Output(source, running)
-        return await self._fill(task, file.output, made.part_size(1))
+        output = file.output = Output(source, running)
+        return await self._fill(task, output, made.part_size(1))
 
     async def fill(self, task: FillPart) -> OutputPart:
         """The next part; if `file.output.ended` the last, and perhaps empty."""
@@ -71,14 +72,21 @@ class PartFiller:
 
     async def _fill(self, task: Task, output: Output, size: int) -> OutputPart:
         part = OutputPart(size)
-        with task.span.child("transform"):
-            while not part.full and not output.ended:
-                self._check(task)
-                if output.hungry:
-                    output.feed(await self._chunks(output))
-                await self._engine.compute(partial(output.fill, part))
-        if output.ended:
-            await output.source.close()
+        told = output.told
+        try:
+            with task.span.child("transform"):
+                while not part.full and not output.ended:
+                    self._check(task)
+                    if output.hungry:
+                        output.feed(await self._chunks(output))
+                    await self._engine.compute(partial(output.fill, part))
+            if output.ended:
+                await output.source.close()
+        except BaseException:
+            part.clear()
+            raise
+        finally:
+            task.moved = output.told - told
         return part
 
     async def _chunks(self, output: Output) -> Sequence[bytes | memoryview]:
@@ -89,7 +97,8 @@ class PartFiller:
             chunk = await output.source.next_chunk()
             if not chunk:
                 break
-            chunks.append(chunk)
+            # A view is valid until the next chunk only; bytes are not copied by this.
+            chunks.append(chunk if self._engine.computes_at_once == 1 else bytes(chunk))
             size += len(chunk)
         return chunks
 
@@ -112,7 +121,10 @@ class PartFiller:
         def tell(error: AsyncstreamError) -> None:
             self._on_event(progress.PartRetried(source, destination, 0, task.attempts, error))
 
-        return await self._reader.repeat(task, once, tell)
+        try:
+            return await self._reader.repeat(task, once, tell)
+        finally:
+            part.clear()  # its room is given to another from now on
 
     def _check(self, task: Task) -> None:
         if task.file.stop:

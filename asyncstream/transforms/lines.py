@@ -34,7 +34,11 @@ def map_lines(function: Callable[[bytes], bytes | None], *, max_line: int = MAX_
 
 def filter_lines(predicate: Callable[[bytes], object], *, max_line: int = MAX_LINE) -> Factory:
     """A transform that keeps the lines, given without their ends, of which the predicate is true."""
-    return map_lines(lambda line: line if predicate(line) else None, max_line=max_line)
+    return map_lines(partial(_kept, predicate), max_line=max_line)
+
+
+def _kept(predicate: Callable[[bytes], object], line: bytes) -> bytes | None:
+    return line if predicate(line) else None
 
 
 class LineSplitter:

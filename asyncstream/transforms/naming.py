@@ -1,7 +1,9 @@
 """Transforms by name, and by whatever a user gives: `factory`, for the configuration to check beforehand."""
 
 import inspect
+import zlib
 from collections.abc import Callable, Iterable, Sequence
+from functools import partial
 from importlib import import_module
 from typing import Any
 
@@ -132,10 +134,29 @@ def _is_transform(given: Any) -> bool:
 
 
 def name_of(given: Spec) -> str:
-    """What a transform is called in what is kept of it: a name as it was given, else that of the function."""
+    """What a transform is called in what is kept of it, in ASCII: as it was given, else by its function.
+
+    Of a `functools.partial`, as `map_lines` returns, the name tells what was given to it, too: functions by
+    their names, all else by a number that is made of it, as it may be secret. A lambda is told by its line.
+    """
+    return _name_of(given).encode("ascii", "backslashreplace").decode()
+
+
+def _name_of(given: Any) -> str:
     if isinstance(given, str):
         return given
     if isinstance(given, Sequence):
-        return ",".join(map(name_of, given))
+        return ",".join(map(_name_of, given))
+    if isinstance(given, partial):
+        bound = [*map(_name_of_bound, given.args)]
+        bound += [f"{name}={_name_of_bound(value)}" for name, value in sorted(given.keywords.items())]
+        return f"{_name_of(given.func)}({';'.join(bound)})"
     kind = given if hasattr(given, "__qualname__") else type(given)
-    return f"{kind.__module__}:{kind.__qualname__}"
+    name = f"{kind.__module__}:{kind.__qualname__}"
+    return f"{name}:{kind.__code__.co_firstlineno}" if "<lambda>" in name else name
+
+
+def _name_of_bound(value: Any) -> str:
+    if callable(value) or (isinstance(value, tuple) and all(map(callable, value))):
+        return _name_of(value)
+    return f"{zlib.crc32(repr(value).encode()):x}"

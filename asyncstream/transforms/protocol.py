@@ -4,6 +4,7 @@ A transform does no I/O: bytes in, bytes out. One object sees one file, from its
 """
 
 from collections.abc import Callable, Iterable, Iterator
+from functools import partial
 from typing import Any, Protocol
 
 from asyncstream.errors import ConfigError, TransformError
@@ -54,14 +55,15 @@ def chain(*factories: Factory) -> Factory:
     if not factories:
         raise ConfigError("a chain of transforms needs at least one")
 
-    def made() -> Transform:
-        first, *others = (factory() for factory in factories)
-        whole = first
-        for other in others:
-            whole = _Two(whole, other)
-        return whole
+    return partial(_chained, factories) if len(factories) > 1 else factories[0]
 
-    return made if len(factories) > 1 else factories[0]
+
+def _chained(factories: tuple[Factory, ...]) -> Transform:
+    first, *others = (factory() for factory in factories)
+    whole = first
+    for other in others:
+        whole = _Two(whole, other)
+    return whole
 
 
 class _Two:

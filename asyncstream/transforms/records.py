@@ -31,15 +31,17 @@ def map_json_lines(function: Callable[[Any], Any], *, max_line: int = MAX_LINE) 
         TransformError: out of the transform; the function raised, a line is not JSON, or what was returned is
             not to be said in it. It tells the line's number and offset.
     """
-    decode, encode = msgspec.json.Decoder().decode, msgspec.json.Encoder().encode
+    return map_lines(partial(_mapped_json, function), max_line=max_line)
 
-    def made(line: bytes) -> bytes | None:
-        if not line or line.isspace():
-            return None
-        record = function(decode(line))
-        return None if record is None else encode(record)
 
-    return map_lines(made, max_line=max_line)
+_decode, _encode = msgspec.json.Decoder().decode, msgspec.json.Encoder().encode
+
+
+def _mapped_json(function: Callable[[Any], Any], line: bytes) -> bytes | None:
+    if not line or line.isspace():
+        return None
+    record = function(_decode(line))
+    return None if record is None else _encode(record)
 
 
 def map_csv(

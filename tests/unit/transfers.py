@@ -14,6 +14,7 @@ from asyncstream.checksum import CRC64NVME, Checksum
 from asyncstream.chunks import Deadline
 from asyncstream.config import TransferConfig
 from asyncstream.locations import S3Object
+from asyncstream.output import Transforming
 from asyncstream.parts import PartMover
 from asyncstream.pipeline import Coordinator
 from asyncstream.ports import Engine, Store
@@ -41,16 +42,19 @@ class Setup:
     verify: Verify = "before"
     pauses: bool = False
     clock: Callable[[], float] = time.monotonic
+    transforming: Transforming | None = None
 
     def coordinator(self, jobs: Sequence[Job], store: Store, engine: Engine) -> Coordinator:
         config = TransferConfig(
             multipart=self.multipart, max_attempts=ATTEMPTS, retry_base_delay=1e-6, verify=self.verify
         )
         reach = plan.reach(self.part_size, self.multipart, chained=False)
+        if self.transforming is not None:
+            reach = plan.MAX_OBJECT
         deadline = Deadline(self.deadline, self.clock, pauses=self.pauses)
         return Coordinator(
             jobs,
-            PartMover(store, engine, config, reach, deadline, self.on_event),
+            PartMover(store, engine, config, reach, deadline, self.on_event, self.transforming),
             engine,
             slots=self.slots,
             budget=MemoryBudget(self.limit),

@@ -1,0 +1,542 @@
+"""Files changed on their way, in every engine: what they become, what goes wrong, what is left of it.
+
+Transforms by themselves are tested in `tests/unit`; here it is the bytes that S3 has in the end.
+"""
+
+import bz2
+import csv
+import gzip
+import io
+import json
+import lzma
+import subprocess
+import sys
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
+from functools import cache, partial
+from shutil import which
+from typing import Any
+
+import pytest
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
+from servers import content
+
+from asyncstream import KiB, MiB, S3Object, TransferConfig
+from asyncstream.errors import (
+    ChecksumMismatch,
+    ConfigError,
+    ConnectionFailed,
+    CorruptInput,
+    DeadlineExceeded,
+    DestinationExists,
+    OutputTooLarge,
+    ServiceBusy,
+    SourceChanged,
+    TransformError,
+)
+from asyncstream.lab.s3.faults import Fault
+from asyncstream.progress import BytesMoved, PartRetried
+from asyncstream.transforms import Gunzip, Zstd, chain, map_csv, map_json_lines, map_lines
+from asyncstream.transforms.gzip import library
+
+zstd = library("compression.zstd" if sys.version_info >= (3, 14) else "backports.zstd")
+
+pytestmark = pytest.mark.timeout(60)
+on_the_lab = pytest.mark.parametrize("server", ["lab"], indirect=True)
+
+PART = 5 * MiB
+
+
+def zstandard(body: bytes) -> bytes:
+    """As the program does it: with a checksum."""
+    packed: bytes = zstd.compress(body, options={zstd.CompressionParameter.checksum_flag: 1})
+    return packed
+
+
+# What makes each from plain bytes, and what makes plain bytes of it.
+PACK = {
+    "gunzip": partial(gzip.compress, compresslevel=1),
+    "bunzip2": bz2.compress,
+    "unxz": lzma.compress,
+    "unzstd": zstandard,
+}
+UNPACK = {"gzip": gzip.decompress, "zstd": zstd.decompress}
+
+
+@cache
+def packed_of(name: str, size: int) -> bytes:
+    """Random bytes, packed for a transform to unpack."""
+    return PACK[name](content(size))
+
+
+def words(size: int, seed: object = 0) -> bytes:
+    """Text, of which gzip makes a third and no line is like another."""
+    block = " ".join(content(40 * KiB, seed).hex(" ", 3).split()).encode()
+    lines = b"".join(b"%d %s\n" % (n, block[n % 997 : n % 997 + 90]) for n in range(size // 90 + 1))
+    return lines[:size]
+
+
+@pytest.fixture
+def lab(server):
+    yield server.lab
+    server.lab.set_faults([])
+
+
+@pytest.fixture
+def make(engine, server, new_session):
+    """Like `copy`, with a transform that is no name."""
+    session = new_session()
+
+    def make(files: Any, transform: Any, on_event: Any = None, **settings: Any) -> Any:
+        config = TransferConfig(
+            **{"part_size": PART, "chunk_size": 64 * KiB, "retry_base_delay": 0.001} | settings
+        )
+        told = {} if on_event is None else {"on_event": on_event}
+        return session.transfer(files, config, transform=transform, **told)
+
+    return make
+
+
+@pytest.fixture
+def nothing_is_left(bucket):
+    """Checks that there is no destination, and no upload."""
+
+    def check(kept: Sequence[str] = ()) -> None:
+        assert bucket.keys("copies/") == {f"copies/{name}" for name in kept}
+        assert bucket.uploads() == []
+
+    return check
+
+
+def test_what_is_packed_is_unpacked_again_on_every_server(copy, bucket, pairs):
+    """One PUT, and parts."""
+    bodies = {"short": words(1000), "empty": b"", "long": content(6 * MiB)}
+    for name, body in bodies.items():
+        bucket.put(name, body)
+    copy(pairs(*bodies), transform="gzip").raise_for_failures()
+    assert {name: gzip.decompress(bucket.get(f"copies/{name}")) == body for name, body in bodies.items()} == (
+        dict.fromkeys(bodies, True)
+    )
+    back = [
+        (S3Object(bucket.name, f"copies/{name}"), S3Object(bucket.name, f"back/{name}")) for name in bodies
+    ]
+    report = copy(back, transform="gunzip")
+    report.raise_for_failures()
+    assert {name: bucket.get(f"back/{name}") == body for name, body in bodies.items()} == (
+        dict.fromkeys(bodies, True)
+    )
+    assert [file.parts for file in report.files] == [1, 1, 2]
+    assert bucket.uploads() == []
+
+
+# Bytes that several parts come of, or one, or none.
+BODIES = st.one_of(
+    st.binary(max_size=300),
+    st.integers(1, 300 * KiB).map(words),
+    st.sampled_from([PART - 1, PART, PART + 1, 11 * MiB]).map(content),
+)
+CONFIGS = st.fixed_dictionaries(
+    {
+        "chunk_size": st.sampled_from([16 * KiB, 100_000, 256 * KiB]),
+        "part_size": st.integers(PART, 6 * MiB),
+        "max_concurrency": st.sampled_from([1, 3]),
+    }
+)
+
+
+@on_the_lab
+@pytest.mark.parametrize("name", [*PACK, *UNPACK])
+@settings(
+    max_examples=3,
+    deadline=None,
+    derandomize=True,
+    suppress_health_check=[HealthCheck.function_scoped_fixture],
+)
+@given(bodies=st.lists(BODIES, min_size=1, max_size=3), config=CONFIGS)
+def test_built_in_transforms_make_what_other_programs_do(copy, bucket, pairs, name, bodies, config):
+    bucket.empty()
+    sources = {f"file-{number}": body for number, body in enumerate(bodies)}
+    for key, body in sources.items():
+        # bz2 and lzma take seconds for megabytes, and their output is cut into parts like all others.
+        short = body if name not in ("bunzip2", "unxz") else body[: 300 * KiB]
+        sources[key] = short
+        bucket.put(key, PACK[name](short) if name in PACK else short)
+    copy(pairs(*sources), transform=name, **config).raise_for_failures()
+    for key, body in sources.items():
+        made = bucket.get(f"copies/{key}")
+        assert (UNPACK[name](made) if name in UNPACK else made) == body
+    assert bucket.uploads() == []
+
+
+PROGRAMS = {
+    "gunzip": ["gzip", "-c"],
+    "bunzip2": ["bzip2", "-1c"],
+    "unxz": ["xz", "-1c"],
+    "unzstd": ["zstd", "-c"],
+}
+
+
+@cache
+def packed_by_program(name: str, body: bytes) -> bytes:
+    return subprocess.run(PROGRAMS[name], input=body, capture_output=True, check=True).stdout
+
+
+@on_the_lab
+@pytest.mark.parametrize("name", PROGRAMS)
+def test_what_the_programs_pack_is_unpacked_in_several_parts(copy, bucket, pairs, name):
+    if which(PROGRAMS[name][0]) is None:
+        pytest.skip(f"{PROGRAMS[name][0]} is not installed")
+    body = words(64 * KiB) * 176
+    bucket.put("file", packed_by_program(name, body))
+    report = copy(pairs("file"), transform=name)
+    report.raise_for_failures()
+    assert report.files[0].parts == 3
+    assert bucket.get("copies/file") == body
+    # The test's own client, boto3, sends CRC32.
+    assert (report.files[0].read_verified, report.files[0].write_verified) == ("CRC32", "CRC64NVME")
+
+
+@on_the_lab
+@pytest.mark.parametrize(
+    "spec", ["gunzip,zstd", ["gunzip", "zstd"], chain(Gunzip, Zstd)], ids=["text", "list", "chain"]
+)
+def test_a_chain_makes_what_its_links_do_one_after_the_other(make, bucket, pairs, spec):
+    body = words(12 * MiB)
+    bucket.put("file", gzip.compress(body, 1))
+    make(pairs("file"), spec).raise_for_failures()
+    assert zstd.decompress(bucket.get("copies/file")) == body
+
+
+def upper(chunk: bytes) -> bytes:
+    return chunk.upper()
+
+
+@on_the_lab
+def test_functions_of_ones_own_are_called_for_chunks_lines_and_records(make, bucket, pairs):
+    text = words(6 * MiB)
+    rows = [{"n": n, "of": 'ü, "x"\n' * (n % 3)} for n in range(5000)]
+    as_json = b"".join(json.dumps(row).encode() + b"\n" for row in rows)
+    as_csv = io.StringIO()
+    writer = csv.DictWriter(as_csv, ["n", "of"])
+    writer.writeheader()
+    writer.writerows(rows)
+    bucket.put("file", text)
+    bucket.put("json", as_json)
+    bucket.put("csv", as_csv.getvalue().encode())
+
+    make(pairs("file"), upper).raise_for_failures()
+    assert bucket.get("copies/file") == text.upper()
+    make(pairs("file"), f"{__name__}:upper").raise_for_failures()
+    make(pairs("file"), map_lines(lambda line: line[::-1] if b"7" in line[:5] else None)).raise_for_failures()
+    expected = [line[::-1] for line in text.split(b"\n") if b"7" in line[:5]]
+    assert bucket.get("copies/file").removesuffix(b"\n").split(b"\n") == expected
+    make(
+        pairs("json"), map_json_lines(lambda row: {**row, "n": -row["n"]} if row["n"] % 2 else None)
+    ).raise_for_failures()
+    made = [json.loads(line) for line in bucket.get("copies/json").splitlines()]
+    assert made == [{**row, "n": -row["n"]} for row in rows[1::2]]
+    make(
+        pairs("csv"), map_csv(lambda row: {"of": row["of"]} if int(row["n"]) > 9 else None)
+    ).raise_for_failures()
+    read = list(csv.DictReader(io.StringIO(bucket.get("copies/csv").decode(), newline="")))
+    assert read == [{"of": row["of"]} for row in rows[10:]]
+
+
+@on_the_lab
+def test_of_several_files_one_that_fails_says_where_and_spares_the_others(
+    make, bucket, pairs, nothing_is_left
+):
+    lines = words(11 * MiB).split(b"\n")
+    for name in "abc":
+        bucket.put(name, b"\n".join([*lines, b"bad" if name == "b" else b"good"]))
+
+    def picky(line: bytes) -> bytes:
+        if line == b"bad":
+            raise KeyError("no such thing")
+        return line
+
+    report = make(pairs(*"abc"), map_lines(picky), max_concurrency=3)
+    assert [file.status for file in report.files] == ["copied", "failed", "copied"]
+    error = report.files[1].error
+    assert isinstance(error, TransformError)
+    assert f"line {len(lines) + 1}, at byte {sum(map(len, lines)) + len(lines)}" in str(error)
+    assert f"{__file__}:{picky.__code__.co_firstlineno + 2} in picky" in str(error)
+    assert isinstance(error.__cause__, (KeyError, TransformError))
+    nothing_is_left(kept=["a", "c"])
+
+
+@on_the_lab
+@pytest.mark.parametrize("limit", [{}, {"max_ratio": None, "max_output": 20 * MiB}], ids=["ratio", "output"])
+def test_a_bomb_goes_off_nowhere(copy, bucket, pairs, nothing_is_left, limit):
+    bucket.put("bomb", gzip.compress(bytes(200_000_000), 9))
+    [result] = copy(pairs("bomb"), transform="gunzip", memory_limit=24 * MiB, **limit).files
+    assert isinstance(result.error, OutputTooLarge)
+    nothing_is_left()
+
+
+@on_the_lab
+@pytest.mark.parametrize("size", [3000, 6 * MiB], ids=["in the first part", "in a later part"])
+@pytest.mark.parametrize("name", ["gunzip", "unzstd"])
+@pytest.mark.parametrize("how", ["truncated", "changed", "trailing", "other"])
+def test_what_is_damaged_fails_by_its_name(copy, bucket, pairs, nothing_is_left, size, name, how):
+    packed = packed_of(name, size)
+    changed = packed[:-1000] + bytes(byte ^ 255 for byte in packed[-1000:-990]) + packed[-990:]
+    damaged = {"truncated": packed[:-20], "changed": changed, "trailing": packed + b"more", "other": b"none"}
+    bucket.put("file", damaged[how])
+    [result] = copy(pairs("file"), transform=name).files
+    assert isinstance(result.error, CorruptInput)
+    nothing_is_left()
+
+
+@on_the_lab
+@pytest.mark.parametrize("name", [*PACK, *UNPACK])
+def test_of_an_empty_file_something_is_packed_and_nothing_unpacked(
+    copy, bucket, pairs, nothing_is_left, name
+):
+    bucket.put("file", b"")
+    [result] = copy(pairs("file"), transform=name).files
+    if name in PACK:
+        assert isinstance(result.error, CorruptInput)
+        nothing_is_left()
+    else:
+        assert UNPACK[name](bucket.get("copies/file")) == b""
+
+
+@on_the_lab
+@pytest.mark.parametrize(
+    ("size", "parts", "operations"),
+    [
+        (0, 1, {"PutObject": 1}),
+        (PART - 1, 1, {"PutObject": 1}),
+        # Whether it is all is seen when it is full only.
+        (PART, 1, {"CreateMultipartUpload": 1, "UploadPart": 1, "CompleteMultipartUpload": 1}),
+        (2 * PART, 2, {"CreateMultipartUpload": 1, "UploadPart": 2, "CompleteMultipartUpload": 1}),
+        (2 * PART + 1, 3, {"CreateMultipartUpload": 1, "UploadPart": 3, "CompleteMultipartUpload": 1}),
+    ],
+)
+def test_output_of_any_length_takes_one_get_and_as_few_writes(copy, bucket, pairs, size, parts, operations):
+    bucket.put("file", gzip.compress(content(size), 0))
+    report = copy(pairs("file"), transform="gunzip")
+    report.raise_for_failures()
+    assert dict(report.requests) == {"GetObject": 1, **operations}
+    assert report.files[0].parts == parts
+    assert bucket.get("copies/file") == content(size)
+
+
+GET, PUT, UPLOAD = "GetObject", "PutObject", "UploadPart"
+CREATE, COMPLETE = "CreateMultipartUpload", "CompleteMultipartUpload"
+SIZES = {"single PUT": 1 * MiB, "multipart": 12 * MiB}
+
+
+@dataclass(frozen=True)
+class Row:
+    """A fault of one operation; `gets` is how often the source is read when it strikes once."""
+
+    operation: str
+    kind: str
+    error: type[Exception]
+    gets: int = 1
+    options: Mapping[str, Any] = field(default_factory=dict)
+    visible: bool = False
+
+    @property
+    def mode(self) -> str:
+        return "single PUT" if self.operation == PUT else "multipart"
+
+
+ROWS = [
+    Row(GET, "reset-body", ConnectionFailed, gets=2),
+    Row(GET, "truncate", ConnectionFailed, gets=2),
+    Row(GET, "reset", ConnectionFailed, gets=2),
+    Row(GET, "wrong-byte", ChecksumMismatch, gets=2),
+    *(
+        Row(
+            operation,
+            kind,
+            error,
+            options=options,
+            visible=kind == "lost-reply" and operation in (PUT, COMPLETE),
+        )
+        for operation in (PUT, UPLOAD, COMPLETE)
+        for kind, error, options in (
+            ("refuse", ServiceBusy, {}),
+            ("reset", ConnectionFailed, {}),
+            ("lost-reply", ConnectionFailed, {}),
+        )
+    ),
+    Row(CREATE, "refuse", ServiceBusy),
+    Row(COMPLETE, "error-in-200", ServiceBusy),
+    *(
+        Row(operation, kind, error)
+        for operation in (PUT, UPLOAD)
+        for kind, error in (("reset-body", ConnectionFailed), ("wrong-byte", ChecksumMismatch))
+    ),
+]
+
+
+@on_the_lab
+@pytest.mark.parametrize("always", [False, True], ids=["once", "always"])
+@pytest.mark.parametrize("row", ROWS, ids=lambda row: f"{row.operation} {row.kind}")
+def test_what_goes_wrong_is_overcome_once_and_fails_always(
+    copy, lab, bucket, pairs, nothing_is_left, row, always
+):
+    """Parts are sent again from memory: the source is read anew only where reading it went wrong."""
+    body = content(SIZES[row.mode])
+    bucket.put("file", body)
+    times = None if always else [1]
+    lab.set_faults([Fault(row.kind, row.operation, times=times, **row.options)])
+    net: list[int] = []
+
+    def count(event: Any) -> None:
+        if isinstance(event, BytesMoved | PartRetried):
+            net.append(event.bytes if isinstance(event, BytesMoved) else -event.bytes)
+
+    report = copy(pairs("file"), count, transform="gzip", max_concurrency=2)
+    struck = lab.faults_struck()
+    lab.set_faults([])
+    [result] = report.files
+    assert struck[0] >= 1
+    if always:
+        assert isinstance(result.error, row.error)
+        assert not getattr(result.error, "__notes__", ())
+    else:
+        assert result.error is None
+        # A connection found closed before the first byte is no try of its own.
+        assert report.requests[GET] == row.gets or (row.kind == "reset" and report.requests[GET] < row.gets)
+        assert sum(net) == len(body)
+    if result.error is None or row.visible:
+        assert gzip.decompress(bucket.get("copies/file")) == body
+        assert bucket.uploads() == []
+    else:
+        nothing_is_left()
+
+
+@on_the_lab
+def test_a_source_overwritten_half_way_is_made_of_as_it_was(copy, lab, bucket, pairs):
+    """It is one stream, that stays what it was; one that breaks then is not gone on with."""
+    lab.declare(bucket.name, [("file", 12 * MiB)])
+    before = bucket.get("file")
+    lab.set_faults([Fault("overwrite-source", GET, times=[1], at=0.1)])
+    copy(pairs("file"), transform="gzip").raise_for_failures()
+    assert lab.faults_struck() == [1]
+    assert gzip.decompress(bucket.get("copies/file")) == before != bucket.get("file")
+
+
+@on_the_lab
+def test_a_body_that_broke_is_not_gone_on_with_from_another_version(
+    copy, lab, bucket, pairs, nothing_is_left
+):
+    bucket.put("file", content(12 * MiB))
+    lab.set_faults([Fault("truncate", GET, times=[1], at=0.7)])
+    overwritten = []
+
+    def overwrite(event: Any) -> None:
+        if isinstance(event, PartRetried) and not overwritten:
+            overwritten.append(bucket.put("file", bytes(12 * MiB)))
+
+    [result] = copy(pairs("file"), overwrite, transform="gzip").files
+    assert isinstance(result.error, SourceChanged)
+    nothing_is_left()
+
+
+@on_the_lab
+@pytest.mark.parametrize("at_deadline", ["fail", "pending"])
+def test_the_deadline_fails_what_was_begun_and_leaves_nothing(
+    copy, lab, bucket, pairs, nothing_is_left, at_deadline
+):
+    bucket.put("file", content(12 * MiB))
+    lab.set_faults([Fault("stall", UPLOAD, part_number=2, seconds=60)])
+    [result] = copy(
+        pairs("file"), transform="gzip", deadline=0.7, at_deadline=at_deadline, stall_timeout=15.0
+    ).files
+    lab.set_faults([])
+    assert isinstance(result.error, DeadlineExceeded)
+    assert result.continuation is None
+    nothing_is_left()
+
+
+@on_the_lab
+def test_the_deadline_ends_what_only_computes(make, bucket, pairs, nothing_is_left):
+    bucket.put("file", content(1 * MiB))
+
+    def endless(_: bytes) -> Iterator[bytes]:
+        while True:
+            yield b""
+
+    report = make(pairs("file"), endless, deadline=0.2)
+    assert isinstance(report.files[0].error, DeadlineExceeded)
+    assert report.seconds < 5
+    nothing_is_left()
+
+
+@on_the_lab
+@pytest.mark.parametrize("size", [1000, 6 * MiB])
+def test_what_was_made_is_skipped_unless_it_is_to_be_made_otherwise(make, bucket, pairs, size):
+    bucket.put("file", content(size))
+
+    def status(transform: Any) -> str:
+        report = make(pairs("file"), transform, if_exists="skip")
+        report.raise_for_failures()
+        return report.files[0].status
+
+    keep, drop = map_lines(bytes), map_lines(upper)
+    asked = ["gzip", "gzip", "zstd", keep, keep, drop, None, None, "gzip"]
+    done = ["copied", "skipped", "copied", "copied", "skipped", "copied", "copied", "skipped", "copied"]
+    assert [status(transform) for transform in asked] == done
+    bucket.put("file", content(size, "another"))
+    assert status("gzip") == "copied"
+    assert gzip.decompress(bucket.get("copies/file")) == content(size, "another")
+
+
+@on_the_lab
+@pytest.mark.parametrize("size", [1000, 6 * MiB])
+def test_fail_leaves_what_is_there(copy, bucket, pairs, size):
+    bucket.put("file", content(size))
+    bucket.put("copies/file", b"precious")
+    [result] = copy(pairs("file"), transform="gzip", if_exists="fail").files
+    assert isinstance(result.error, DestinationExists)
+    assert bucket.get("copies/file") == b"precious"
+    assert bucket.uploads() == []
+
+
+@pytest.mark.parametrize("size", [1000, 6 * MiB])
+def test_headers_that_say_how_bytes_are_written_are_dropped_and_the_others_kept(copy, bucket, pairs, size):
+    kept = {"Metadata": {"owner": "team"}, "CacheControl": "private"}
+    packed = gzip.compress(content(size), 0)
+    bucket.put("file", packed, ContentType="application/gzip", **kept)
+    bucket.put("typed", packed, ContentType="text/csv", ContentEncoding="gzip", **kept)
+    copy(pairs("file", "typed"), transform="gunzip").raise_for_failures()
+    file, typed = (bucket.head(f"copies/{name}") for name in ("file", "typed"))
+    for head in (file, typed):
+        assert {name: head[name] for name in kept} == kept
+        assert not head.get("ContentEncoding")
+    assert file.get("ContentType") != "application/gzip"
+    assert typed["ContentType"] == "text/csv"
+    own = {"ContentType": "application/x-own", "ContentEncoding": "gzip"}
+    copy(pairs("file"), transform="gunzip", extra_args=own).raise_for_failures()
+    head = bucket.head("copies/file")
+    assert {name: head[name] for name in own} == own
+
+
+@on_the_lab
+@pytest.mark.parametrize("verify", ["before", "after", "off"])
+@pytest.mark.parametrize("size", [1000, 1 * MiB, 11 * MiB])
+def test_bytes_are_compared_on_both_sides_as_far_as_wanted(copy, bucket, pairs, lab, verify, size):
+    lab.declare(bucket.name, [("file", size)], checksum="CRC32")
+    report = copy(pairs("file"), transform="gzip", verify=verify)
+    report.raise_for_failures()
+    told = (report.files[0].read_verified, report.files[0].write_verified)
+    assert told == ((None, None) if verify == "off" else ("CRC32", "CRC64NVME"))
+    assert gzip.decompress(bucket.get("copies/file")) == bucket.get("file")
+
+
+@on_the_lab
+def test_what_cannot_be_is_refused_before_anything_is_read(make, server, bucket, pairs):
+    bucket.put("file", b"x")
+    with server.counted() as sent:
+        with pytest.raises(ConfigError, match="too small for a transform"):
+            make(pairs("file"), "gzip", memory_limit=4 * MiB)
+        with pytest.raises(ConfigError, match="must be one of"):
+            make(pairs("file"), "rar")
+    assert not sent

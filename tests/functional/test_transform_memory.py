@@ -1,0 +1,85 @@
+"""Peak memory of a fresh process that unpacks and packs 2 GB: bounded by its limit, not by the file.
+
+MB are 10**6 bytes, and include the interpreter, the SDK and the libraries of the transform.
+"""
+
+import gzip
+import logging
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+from servers import LabServer, content
+
+ROOT = Path(__file__).parents[2]
+MB = 1_000_000
+MEMBERS = 100
+LIMIT = 110
+
+logger = logging.getLogger(__name__)  # --log-cli-level=info shows what was measured
+
+MAKE = """
+import sys
+from asyncstream import MiB, S3Object, TransferConfig, transfer
+from asyncstream.memory import peak_resident
+
+engine, transform, source, target = sys.argv[1:]
+report = transfer(
+    [(S3Object(*source.split("/")), S3Object(*target.split("/")))],
+    engine=engine,
+    config=TransferConfig(memory_limit=24 * MiB),
+    transform=transform,
+)
+report.raise_for_failures()
+print(peak_resident())
+"""
+
+pytestmark = [pytest.mark.slow, pytest.mark.timeout(300)]
+
+
+@pytest.fixture(scope="module")
+def lab(credentials, tmp_path_factory):
+    """With 2 GB of text as a hundred gzip members, and as an object that takes no room."""
+    server = LabServer()
+    server.start(tmp_path_factory.mktemp("lab"))
+    server.lab.create_bucket("packed", keep=True)
+    server.lab.create_bucket("plain", keep=False)
+    block = b"".join(b"%s\n" % content(24, n % 9000).hex().encode() for n in range(20 * MB // 49))
+    server.client.put_object(Bucket="packed", Key="file", Body=gzip.compress(block, 1) * MEMBERS)
+    server.lab.declare("plain", [("declared", MEMBERS * len(block))])
+    server.length = MEMBERS * len(block)
+    yield server
+    server.close_client()
+    server.stop()
+
+
+def peak(lab, engine, transform, source, target):
+    """In MB."""
+    done = subprocess.run(
+        [sys.executable, "-c", MAKE, engine, transform, source, target],
+        cwd=ROOT,
+        env=lab.lab.environment() | {"PATH": "", "HOME": str(ROOT)},
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    assert done.returncode == 0, done.stderr
+    megabytes = int(done.stdout) / MB
+    logger.info("%s %s: %.1f MB", engine, transform, megabytes)
+    return megabytes
+
+
+@pytest.mark.parametrize("engine", ["sequential", "threads", "asyncio"])
+def test_memory_of_unpacking_2_gb_stays_under_its_limit(lab, engine):
+    measured = peak(lab, engine, "gunzip", "packed/file", f"plain/{engine}")
+    assert lab.lab.checksums("plain", engine)[engine].size == lab.length
+    assert measured <= LIMIT
+
+
+@pytest.mark.parametrize("engine", ["sequential", "threads", "asyncio"])
+def test_memory_of_packing_2_gb_stays_under_its_limit(lab, engine):
+    """Of bytes that cannot be made fewer: as much is written as is read."""
+    measured = peak(lab, engine, "gzip", "plain/declared", f"plain/{engine}.gz")
+    assert lab.lab.checksums("plain", engine)[f"{engine}.gz"].size > MEMBERS * MB
+    assert measured <= LIMIT

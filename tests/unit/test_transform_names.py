@@ -1,0 +1,84 @@
+"""Names of transforms: others for what makes something else, as a copy is known by them."""
+
+from collections.abc import Callable
+from functools import partial
+
+import pytest
+
+from asyncstream.transforms import (
+    Gzip,
+    Spec,
+    chain,
+    factory,
+    filter_lines,
+    map_csv,
+    map_json_lines,
+    map_lines,
+    name_of,
+)
+from asyncstream.transforms.naming import NAMES
+
+
+def one(line: bytes) -> bytes:
+    return line
+
+
+def other(line: bytes) -> bytes:
+    return line
+
+
+def größer(line: bytes) -> bytes:  # noqa: PLC2401 - a user may
+    return line
+
+
+SPECS: list[Spec] = [
+    *NAMES,
+    "gunzip,zstd",
+    one,
+    other,
+    Gzip,
+    partial(Gzip, 2),
+    partial(Gzip, level=3),
+    *(
+        made(function)
+        for made in (map_lines, filter_lines, map_json_lines, map_csv)
+        for function in (one, other)
+    ),
+    map_lines(one, max_line=10),
+    map_csv(one, delimiter=";"),
+    chain(map_lines(one), map_lines(other)),
+    chain(map_lines(other), map_lines(one)),
+    lambda chunk: chunk,
+    lambda chunk: chunk + chunk,
+]
+
+
+def test_what_makes_something_else_is_called_otherwise_and_always_alike() -> None:
+    names = [name_of(spec) for spec in SPECS]
+    assert len(set(names)) == len(SPECS)
+    assert names == [name_of(spec) for spec in SPECS]
+    assert not [name for name in names if " at 0x" in name or " object" in name]
+
+
+def test_the_names_of_one_are_those_given() -> None:
+    assert name_of("gunzip,zstd") == name_of(["gunzip", "zstd"]) == "gunzip,zstd"
+    assert name_of(one) == f"{__name__}:one"
+    assert name_of(map_lines(one)).startswith("asyncstream.transforms.lines:MappedLines")
+    assert f"{__name__}:one" in name_of(filter_lines(one))
+
+
+@pytest.mark.parametrize("given", [größer, map_lines(größer), "möglich:größer"])
+def test_a_name_can_be_sent_as_metadata(given: str | Callable[..., bytes]) -> None:
+    assert name_of(given).isascii()
+
+
+def test_what_was_bound_is_not_told() -> None:
+    """It may be a key."""
+    assert "secret" not in name_of(partial(one, key="secret"))
+
+
+@pytest.mark.parametrize("made", [map_lines(one), filter_lines(one), chain(map_lines(one), map_lines(one))])
+def test_what_is_named_works_as_before(made: Spec) -> None:
+    transform = factory(made)()
+    whole = b"".join([*transform.feed(b"a\nb"), *transform.finish()])
+    assert whole == b"a\nb"

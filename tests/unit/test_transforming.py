@@ -1,0 +1,441 @@
+"""The coordinator with a transform, over a store in memory, under each engine: all ends, all room."""
+
+import threading
+from collections import Counter
+from collections.abc import Iterator, Mapping
+from dataclasses import replace
+from functools import partial
+from itertools import chain, repeat
+from typing import Any
+
+import pytest
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
+
+from asyncstream import plan, progress, transforming
+from asyncstream.checksum import CRC64NVME
+from asyncstream.engines.driver import drive
+from asyncstream.errors import (
+    AsyncstreamError,
+    Cancelled,
+    ConnectionFailed,
+    DeadlineExceeded,
+    OutputTooLarge,
+    SlowDown,
+    TransformError,
+    WriteConflict,
+)
+from asyncstream.locations import S3Object
+from asyncstream.output import Output, OutputPart, Transforming
+from asyncstream.ports import Engine, MultipartUpload, Origin
+from asyncstream.results import FileResult
+from asyncstream.transforms import Factory, Running
+
+from .memory_store import (
+    OPERATIONS,
+    SLOT_BYTES,
+    Damage,
+    Failure,
+    MemoryStore,
+    checksum_of,
+    etag_of,
+    pause_under,
+)
+from .transfers import (
+    ATTEMPTS,
+    UNLIMITED,
+    Setup,
+    assert_nothing_is_left,
+    content,
+    jobs_of,
+    source,
+    stored,
+    target,
+    told,
+)
+
+
+class Repeated:
+    """Each byte so often, a piece for each few; of none nothing is made before the end."""
+
+    def __init__(self, times: int) -> None:
+        self._times = times
+
+    def feed(self, chunk: bytes | memoryview) -> Iterator[bytes]:
+        whole = repeated(bytes(chunk), self._times)
+        for start in range(0, len(whole), 50):
+            yield whole[start : start + 50]
+
+    def finish(self) -> bytes:
+        return b"."
+
+
+def repeated(whole: bytes, times: int) -> bytes:
+    return b"".join(bytes([byte]) * times for byte in whole)
+
+
+def made(number: int, size: int, times: int) -> bytes:
+    return repeated(content(number, size), times) + b"."
+
+
+def setup_of(factory: Factory, *, first: int, limit: int = UNLIMITED, **others: Any) -> Setup:
+    """A transfer by a transform, whose first parts have so many bytes."""
+    part_size = partial(plan.output_part_size, first=first, most=limit - SLOT_BYTES)
+    of = Transforming(factory, "a transform", part_size, None, None)
+    return Setup(limit=limit, transforming=of, **others)
+
+
+class Watched(OutputPart):
+    """A part that tells what all parts together hold."""
+
+    lock = threading.Lock()
+    held = peak = 0
+
+    def add(self, piece: bytes | memoryview) -> memoryview | None:
+        before = self.length
+        rest = super().add(piece)
+        with Watched.lock:
+            Watched.held += self.length - before
+            Watched.peak = max(Watched.peak, Watched.held)
+        return rest
+
+    def clear(self) -> None:
+        super().clear()
+        with Watched.lock:
+            Watched.held -= self.length
+        self.length = 0
+
+    def __del__(self) -> None:
+        with Watched.lock:
+            Watched.held -= self.length
+
+
+def run(setup: Setup, sizes: list[int], store: MemoryStore, engine: Engine) -> list[FileResult]:
+    """The results; what parts held, and what was reserved for them, was within the limit."""
+    Watched.held = Watched.peak = 0
+    coordinator = setup.coordinator(jobs_of(sizes), store, engine)
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(transforming, "OutputPart", Watched)
+        results = engine.run(coordinator.run)
+    budget = coordinator._budget
+    assert budget.reserved == 0
+    assert budget.peak <= setup.limit
+    assert Watched.peak <= budget.peak
+    assert Watched.held == 0
+    assert store.peak_in_flight <= min(setup.slots, engine.most_slots)
+    assert_nothing_is_left(store)
+    return results
+
+
+FILES = st.lists(st.integers(0, 400), min_size=1, max_size=6)
+TIMES = st.integers(0, 12)
+# A limit in which one part of a size fits, or several.
+ROOMS = st.tuples(st.integers(1, 1500), st.integers(0, 7000))
+quick = settings(deadline=None, max_examples=40, suppress_health_check=[HealthCheck.too_slow])
+
+
+@quick
+@given(FILES, TIMES, ROOMS, st.integers(1, 5), st.integers(1, 200), st.integers(1, 4))
+def test_every_file_is_made_whole_within_the_limit(
+    engine: Engine,
+    sizes: list[int],
+    times: int,
+    room: tuple[int, int],
+    slots: int,
+    chunk_size: int,
+    step: int,
+) -> None:
+    first, more = room
+    store = MemoryStore(stored(sizes), chunk_size=chunk_size, pause=pause_under(engine.name))
+    moved: list[int] = []
+
+    def on_event(event: progress.Event) -> None:
+        if isinstance(event, progress.BytesMoved):
+            moved.append(event.bytes)
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(plan, "OUTPUT_STEP", step)
+        setup = setup_of(
+            partial(Repeated, times),
+            first=first,
+            limit=SLOT_BYTES + first + more,
+            slots=slots,
+            on_event=on_event,
+        )
+        results = run(setup, sizes, store, engine)
+
+    assert [result.error for result in results] == [None] * len(sizes)
+    for number, size in enumerate(sizes):
+        whole = made(number, size, times)
+        assert store.objects[target(number)] == whole
+        assert results[number].etag == etag_of(whole)
+    assert sum(moved) == sum(sizes)
+    assert store.calls["open", None] == len(sizes)
+
+
+ERRORS = st.sampled_from(
+    [
+        AsyncstreamError("no"),
+        ConnectionFailed("reset"),
+        SlowDown("slower"),
+        WriteConflict("begin anew"),
+        RuntimeError("a bug"),
+    ]
+)
+
+
+@st.composite
+def failures(draw: st.DrawFn) -> Failure:
+    first = draw(st.integers(1, 8))
+    operation = draw(st.sampled_from([name for name in OPERATIONS if name != "abort_upload"]))
+    return Failure(operation, draw(ERRORS), first, first + draw(st.integers(0, ATTEMPTS)))
+
+
+@settings(quick, max_examples=150)
+@given(
+    FILES,
+    TIMES,
+    ROOMS,
+    st.integers(1, 5),
+    st.integers(1, 4),
+    st.lists(failures(), min_size=1, max_size=4),
+)
+def test_whatever_fails_every_file_has_an_end_and_all_room_is_given_back(
+    engine: Engine,
+    sizes: list[int],
+    times: int,
+    room: tuple[int, int],
+    slots: int,
+    step: int,
+    failures: list[Failure],
+) -> None:
+    first, more = room
+    store = MemoryStore(stored(sizes), chunk_size=100, pause=pause_under(engine.name), failures=failures)
+    net: Counter[Any] = Counter()
+
+    def on_event(event: progress.Event) -> None:
+        if isinstance(event, progress.BytesMoved):
+            net[event.source] += event.bytes
+        elif isinstance(event, progress.PartRetried):
+            net[event.source] -= event.bytes
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(plan, "OUTPUT_STEP", step)
+        setup = setup_of(
+            partial(Repeated, times),
+            first=first,
+            limit=SLOT_BYTES + first + more,
+            slots=slots,
+            on_event=on_event,
+        )
+        results = run(setup, sizes, store, engine)
+
+    for number, result in enumerate(results):
+        assert (target(number) in store.objects) == (result.status == "copied")
+        if result.status == "copied":
+            assert store.objects[target(number)] == made(number, sizes[number], times)
+            assert net[source(number)] == sizes[number]
+
+
+class SlowToOpenOthers(MemoryStore):
+    """Opens the uploads of all files but the first after a while."""
+
+    async def create_upload(
+        self, target: S3Object, attributes: Mapping[str, Any], origin: Origin | None = None
+    ) -> MultipartUpload:
+        for _ in range(0 if target.key == "key-0" else 50):
+            await self._pause()
+        return await super().create_upload(target, attributes, origin)
+
+
+def test_where_s3_asks_for_fewer_requests_a_part_is_sent_before_the_next_waits_for_its_room(
+    engine: Engine,
+) -> None:
+    """Three are filled when there is one slot left; the second of a file is twice as long as the first."""
+    first, sizes = 3 * SLOT_BYTES, [1000] * 3
+    busy = [Failure("create_upload", SlowDown("slower"), 1, 1, key="key-0")]
+    store = SlowToOpenOthers(
+        stored(sizes), chunk_size=500, pause=pause_under(engine.name, 0.001), failures=busy
+    )
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(plan, "OUTPUT_STEP", 1)
+        setup = setup_of(partial(Repeated, 9), first=first, limit=3 * (first + SLOT_BYTES), slots=3)
+        results = run(setup, sizes, store, engine)
+
+    assert [result.error for result in results] == [None] * 3
+    assert [store.objects[target(n)] for n in range(3)] == [made(n, 1000, 9) for n in range(3)]
+
+
+@pytest.mark.parametrize("part", [50, 51, 100, 101])
+def test_parts_grow_with_their_number_as_far_as_there_is_memory(engine: Engine, part: int) -> None:
+    sizes: list[int] = []
+
+    class Sized(Watched):
+        def __init__(self, size: int) -> None:
+            sizes.append(size)
+            super().__init__(size)
+
+    store = MemoryStore(stored([400]), pause=pause_under(engine.name))
+    setup = setup_of(partial(Repeated, 3), first=part, limit=SLOT_BYTES + 3 * part, slots=2)
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(plan, "OUTPUT_STEP", 2)
+        patch.setattr(transforming, "OutputPart", Sized)
+        [result] = setup.run(jobs_of([400]), store, engine)
+
+    whole = made(0, 400, 3)
+    grown = [part, part, 2 * part, 2 * part, *[3 * part] * len(whole)]
+    assert sizes == grown[: len(sizes)]
+    assert sum(sizes[:-1]) <= len(whole) < sum(sizes)
+    assert store.objects[target(0)] == whole
+    assert result.parts == len(sizes) - (sum(sizes[:-1]) == len(whole))
+
+
+@pytest.mark.parametrize(("size", "fits"), [(89, True), (299, True), (300, False), (900, False)])
+def test_an_output_of_more_parts_than_s3_takes_fails_and_leaves_nothing(
+    engine: Engine, size: int, fits: bool
+) -> None:
+    """Three here, of a hundred bytes: so much fits exactly."""
+    store = MemoryStore(stored([size, 5]), pause=pause_under(engine.name))
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(plan, "MAX_PARTS", 3)
+        results = run(setup_of(partial(Repeated, 1), first=100), [size, 5], store, engine)
+
+    assert [result.status for result in results] == ["copied" if fits else "failed", "copied"]
+    if not fits:
+        assert isinstance(results[0].error, OutputTooLarge)
+        assert "fill the 3 parts that S3 takes" in str(results[0].error)
+        assert target(0) not in store.objects
+
+
+def test_a_source_read_again_from_its_beginning_is_told_once(engine: Engine) -> None:
+    """Its last byte is changed on the way: that shows when parts are written already."""
+    moved: list[int] = []
+
+    def on_event(event: progress.Event) -> None:
+        if isinstance(event, progress.BytesMoved):
+            moved.append(event.bytes)
+        elif isinstance(event, progress.PartRetried):
+            moved.append(-event.bytes)
+
+    store = MemoryStore(
+        stored([35]), pause=pause_under(engine.name), checksums=told(), damages=[Damage("read", 5, 5)]
+    )
+    [result] = run(setup_of(partial(Repeated, 2), first=20, on_event=on_event), [35], store, engine)
+
+    assert result.error is None
+    assert result.restarted is not None
+    assert result.read_verified == "CRC64NVME"
+    assert sum(moved) == 35
+    assert store.objects[target(0)] == made(0, 35, 2)
+
+
+@pytest.mark.parametrize("operation", ["upload_part", "put", "complete_upload"])
+def test_what_is_sent_again_comes_from_memory(engine: Engine, operation: str) -> None:
+    size = 10 if operation == "put" else 100
+    passing = Failure(operation, ConnectionFailed("reset"), 1, ATTEMPTS - 1)
+    store = MemoryStore(stored([size]), pause=pause_under(engine.name), failures=[passing])
+    [result] = run(setup_of(partial(Repeated, 1), first=30), [size], store, engine)
+    assert result.error is None
+    assert store.calls["open", None] == 1
+    assert store.bytes_read == size
+
+
+class Failing(Repeated):
+    def feed(self, chunk: bytes | memoryview) -> Iterator[bytes]:
+        yield from super().feed(chunk)
+        raise ValueError("a bug in a function")
+
+
+def test_what_an_error_keeps_alive_holds_no_part(engine: Engine) -> None:
+    """Results keep the errors of as many files as there are, and errors the frames that they went through."""
+    sizes = [10, 100, 100]
+    denied = [Failure("put", AsyncstreamError("no")), Failure("upload_part", AsyncstreamError("no"))]
+    store = MemoryStore(stored(sizes), pause=pause_under(engine.name), failures=denied)
+    results = run(setup_of(partial(Repeated, 1), first=30, slots=2), sizes, store, engine)
+    failing = run(setup_of(partial(Failing, 1), first=30, slots=2), sizes, store, engine)
+
+    assert {type(result.error) for result in results} == {AsyncstreamError}
+    assert {type(result.error) for result in failing} == {TransformError}
+    assert store.objects == stored(sizes)
+
+
+def test_a_deadline_leaves_no_half_made_file_to_be_continued(engine: Engine) -> None:
+    """What a transform was about to make cannot be kept; what has not begun can wait."""
+    sizes = [5000, 5000]
+    store = MemoryStore(stored(sizes), pause=pause_under(engine.name, 0.001))
+    setup = setup_of(partial(Repeated, 1), first=100, slots=2, deadline=0.1, pauses=True)
+    begun = replace(setup, limit=SLOT_BYTES * 2 + 150)  # one file at a time
+    results = run(begun, sizes, store, engine)
+
+    assert [result.status for result in results] == ["failed", "pending"]
+    assert isinstance(results[0].error, DeadlineExceeded)
+    assert results[1].continuation is None
+    assert 0 < store.bytes_read < 5000
+
+
+PIECES = st.lists(
+    st.one_of(
+        st.binary(max_size=40), st.binary(max_size=40).map(memoryview), st.just(bytes(range(256)) * 300)
+    ),
+    max_size=12,
+)
+
+
+@settings(deadline=None)
+@given(PIECES, st.lists(st.one_of(st.integers(1, 50), st.integers(60_000, 140_000)), min_size=1))
+def test_pieces_of_any_sizes_fill_parts_of_any_sizes_with_the_same_bytes(
+    pieces: list[bytes], sizes: list[int]
+) -> None:
+    class Given:
+        def feed(self, chunk: bytes | memoryview) -> list[bytes]:
+            return pieces[chunk[0] :: 2]
+
+        def finish(self) -> list[bytes]:
+            return pieces
+
+    nothing: Any = None  # it is fed here by hand
+    running = Output(nothing, Running(Given))
+    chunks = iter([[b"\0", b"\1"], []])
+    found: list[bytes] = []
+    numbers = chain(sizes, repeat(500_000))
+    while not running.ended:
+        part = OutputPart(next(numbers))
+        while not part.full and not running.ended:
+            if running.hungry:
+                running.feed(next(chunks))
+            running.fill(part)
+        found.append(sent(part))
+        assert sent(part) == found[-1]  # as often as it takes
+        assert part.full or running.ended
+    whole = b"".join(map(bytes, [*pieces[::2], *pieces[1::2], *pieces]))
+    assert b"".join(found) == whole
+    assert running.length == len(whole)
+
+
+def sent(part: OutputPart) -> bytes:
+    """All of a part, and that its checksum is known before."""
+
+    def check() -> None:
+        pass
+
+    body = part.body({CRC64NVME}, check)
+    told = body.digests.checksums()[CRC64NVME]
+    whole = b""
+    while chunk := drive(body.next_chunk()):
+        whole += chunk
+    assert len(whole) == body.length == part.length
+    assert told == checksum_of(whole)
+    return whole
+
+
+def test_a_part_that_is_stopped_says_so_to_whoever_sends_it() -> None:
+    def check() -> None:
+        raise Cancelled("stopped")
+
+    part = OutputPart(10)
+    part.add(b"1")
+    body = part.body((), check)
+    with pytest.raises(Cancelled) as stopped:
+        drive(body.next_chunk())
+    assert body.error is stopped.value
