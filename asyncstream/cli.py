@@ -11,17 +11,17 @@ import sys
 from collections.abc import Callable, Sequence
 from datetime import timedelta
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, NoReturn
+from typing import TYPE_CHECKING, Any
 
+from asyncstream import transforms
+from asyncstream.arguments import parser
 from asyncstream.config import TransferConfig
-from asyncstream.engines import ENGINES
 from asyncstream.errors import AsyncstreamError, ConfigError, InputError, told
 from asyncstream.jobs import Pair
 from asyncstream.locations import S3Object, S3Prefix
-from asyncstream.report.sizes import parse_size, rounded
+from asyncstream.report.sizes import rounded
 from asyncstream.results import TransferReport
-from asyncstream.session import DEFAULT_ENGINE, TransferSession
-from asyncstream.version import __version__
+from asyncstream.session import TransferSession
 
 if TYPE_CHECKING:
     from asyncstream.report.comparison import Comparison
@@ -29,35 +29,12 @@ if TYPE_CHECKING:
 
 OK, FAILED, WRONG_INPUT, INTERRUPTED = 0, 1, 2, 130
 
-COPY_HELP = """\
-Copy every object under one S3 prefix to another; the bytes stream through this process.
-
-Prefixes are taken verbatim: `s3://a/logs` also takes in `logs-old/1.gz`. End them with a slash to mean
-a folder. Settings may also come from the environment: ASYNCSTREAM_MEMORY_LIMIT and so on."""
-
-CLEAN_HELP = """\
-Remove the multipart uploads under a prefix that were begun long ago, and neither completed nor aborted.
-
-A process that is killed leaves them: their parts are in no listing, and are paid for. A lifecycle rule
-(AbortIncompleteMultipartUpload) does the same by itself. Whoever began them: choose an age that no upload
-under way has, and a prefix that is yours."""
-
-COMPARE_HELP = """\
-Copy the same files in every way, each in a Lambda function of its own, and show what is faster and cheaper.
-
-Starts an S3 server on this machine that behaves like S3 seen from Lambda, and a Lambda that holds functions
-to their memory and CPU where control groups can be had; needs no account, no network and no disk. The
-defaults take about three and a half minutes. A sweep over sizes (--memory) takes that long for each. With
---stack the functions that you have deployed are compared, in Lambda and on S3."""
-
-VARIANTS_HELP = "sequential, threads, threads-multipart, asyncio, asyncio-multipart, boto3, boto3-pool"
-
 
 def main(arguments: Sequence[str] | None = None) -> int:
     """Run one command; the process's exit code."""
     signal.signal(signal.SIGTERM, _interrupt)
     given = sys.argv[1:] if arguments is None else list(arguments)
-    options = _parser().parse_args(given, argparse.Namespace(arguments=given))
+    options = parser(copy, clean, compare).parse_args(given, argparse.Namespace(arguments=given))
     run: Callable[[argparse.Namespace], int] = options.run
     try:
         return run(options)
@@ -76,6 +53,8 @@ def copy(options: argparse.Namespace) -> int:
     """`asyncstream copy`."""
     pair = _pair(options)
     config = TransferConfig.from_env().override(_given(options))
+    if config.transform is not None:
+        _check_transform(config.transform)
     with TransferSession(options.engine, endpoint_url=options.endpoint_url) as session:
         if options.dry_run:
             return _list_jobs(session.plan([pair], config))
@@ -114,6 +93,8 @@ def compare(options: argparse.Namespace) -> int:
     from asyncstream.report import table  # noqa: PLC0415
 
     settings = checked(options)
+    if settings.transform is not None:
+        _check_transform(settings.transform)
     outputs = _outputs(options)
     comparison = comparing.compare(settings, display_for(sys.stderr))
     for path, render in outputs:
@@ -158,130 +139,16 @@ def _write(path: str, content: bytes) -> None:
         Path(path).write_bytes(content)
 
 
-class _Parser(argparse.ArgumentParser):
-    """argparse, with errors of one line."""
+def _check_transform(transform: str) -> None:
+    """See that there is one; a module of this directory is found, if none of its name is installed.
 
-    def error(self, message: str) -> NoReturn:
-        self.exit(WRONG_INPUT, f"{self.prog}: {message} (see {self.prog} --help)\n")
-
-
-def _parser() -> argparse.ArgumentParser:
-    parser = _Parser(prog="asyncstream", description="Stream S3 files through a fixed memory cap.")
-    parser.add_argument("--version", action="version", version=f"asyncstream {__version__}")
-    commands = parser.add_subparsers(required=True, metavar="COMMAND")
-    raw = argparse.RawDescriptionHelpFormatter
-    _add_copy(commands.add_parser("copy", help="copy S3 objects", description=COPY_HELP, formatter_class=raw))
-    _add_clean(
-        commands.add_parser(
-            "clean", help="remove unfinished uploads", description=CLEAN_HELP, formatter_class=raw
-        )
-    )
-    _add_compare(
-        commands.add_parser(
-            "compare",
-            help="see which way is faster and cheaper",
-            description=COMPARE_HELP,
-            formatter_class=raw,
-        )
-    )
-    return parser
-
-
-def _add_copy(parser: argparse.ArgumentParser) -> None:
-    parser.set_defaults(run=copy)
-    add = parser.add_argument
-    add("source", metavar="SOURCE", help="s3://bucket/prefix")
-    add("destination", metavar="DESTINATION", help="s3://bucket/prefix that takes the place of SOURCE")
-    add("--object", action="store_true", help="SOURCE and DESTINATION are one object each, not prefixes")
-    add("--dry-run", action="store_true", help="list what would be copied: source, destination, bytes")
-    add("--engine", choices=ENGINES, default=DEFAULT_ENGINE, help="default: %(default)s")
-    add("--max-concurrency", type=int, metavar="N", help="most files, or parts, in flight; default: 10")
-    add("--memory-limit", type=_size, metavar="SIZE", help="for all parts in flight; default: 64MiB")
-    add("--part-size", type=_size_or_auto, metavar="SIZE", help='5MiB to 5GiB, or "auto", the default')
-    add(
-        "--multipart",
-        action=argparse.BooleanOptionalAction,
-        help="copy the parts of a file at once, not each file as one stream",
-    )
-    add(
-        "--if-exists",
-        choices=("overwrite", "skip", "fail"),
-        help="of a destination that is there: overwrite it (default), leave it if it is a copy, or fail",
-    )
-    add(
-        "--verify",
-        choices=("before", "after", "off"),
-        help="compare checksums before an object becomes visible (default), after, or never",
-    )
-    add("--endpoint-url", metavar="URL", help="another S3 than AWS's")
-
-
-def _add_clean(parser: argparse.ArgumentParser) -> None:
-    parser.set_defaults(run=clean)
-    add = parser.add_argument
-    add("prefix", metavar="PREFIX", help="s3://bucket/prefix")
-    add("--older-than", default="1d", metavar="AGE", help="30m, 12h, 7d; default: %(default)s")
-    add("--dry-run", action="store_true", help="list the uploads only")
-    add("--endpoint-url", metavar="URL", help="another S3 than AWS's")
-
-
-def _add_compare(parser: argparse.ArgumentParser) -> None:
-    parser.set_defaults(run=compare)
-    add = parser.add_argument
-    add(
-        "--files",
-        action="append",
-        metavar="COUNTxSIZE",
-        help="what to copy, such as 500x1MiB; may be repeated; default: 10x100MB and 500x16KiB",
-    )
-    add("--variants", metavar="A,B", help=f"the ways to compare, of {VARIANTS_HELP}; default: all")
-    add("--rounds", type=int, default=1, metavar="N", help="runs of each; more give medians and a spread")
-    add("--concurrency", type=int, default=10, metavar="N", help="transfers at once; default: %(default)s")
-    add(
-        "--model",
-        metavar="MODEL",
-        help='the network: MB/s a connection / MB/s together / ms to the first byte, or "off"; '
-        "default: 53/90/25, one fit of figures from Lambda",
-    )
-    add("--tls", action="store_true", help="serve https, as S3 does")
-    add(
-        "--faults",
-        type=float,
-        metavar="SHARE",
-        help="let this share of the requests to the local S3 go wrong, a fraction such as 0.05, to see which "
-        "way survives it",
-    )
-    add("--memory", metavar="MB,MB", help="sizes of function to try; default: each way has all it wants")
-    add(
-        "--trace",
-        action=argparse.BooleanOptionalAction,
-        default=True,
-        help="whether runs are traced by X-Ray, which the page shows; default: they are",
-    )
-    add(
-        "--repeat",
-        action=argparse.BooleanOptionalAction,
-        default=True,
-        help="whether one way is measured twice, to see what is mere noise; default: it is",
-    )
-    add(
-        "--architecture",
-        choices=("arm64", "x86_64"),
-        help="to bill; default: arm64, with --stack the functions' own",
-    )
-    add("--prices", type=Path, metavar="FILE", help="another price table, of the form of report/prices.json")
-    add("--html", metavar="FILE", help="also as a page with charts and traces, in one file")
-    add("--markdown", nargs="?", const="-", metavar="FILE", help="also as a comment for a pull request")
-    add("--json", nargs="?", const="-", metavar="FILE", help="also as JSON, to a file or standard output")
-    add(
-        "--stack",
-        metavar="NAME",
-        help="compare the functions of this stack of deploy/template.yaml, on AWS; files are uploaded and "
-        "deleted; default sizes: the functions' own",
-    )
-    add("--endpoint-url", metavar="URL", help="compare on this S3 instead; files are uploaded and deleted")
-    add("--source-bucket", metavar="NAME", help="with --endpoint-url: an existing bucket; default: a new one")
-    add("--destination-bucket", metavar="NAME", help="with --endpoint-url: likewise, for results")
+    Raises:
+        ConfigError: there is none.
+    """
+    here = str(Path.cwd())
+    if here not in sys.path:
+        sys.path.append(here)
+    transforms.factory(transform)
 
 
 def _pair(options: argparse.Namespace) -> Pair:
@@ -292,7 +159,7 @@ def _pair(options: argparse.Namespace) -> Pair:
 
 def _given(options: argparse.Namespace) -> dict[str, Any]:
     """The settings of TransferConfig that the command line names."""
-    names = ("max_concurrency", "memory_limit", "part_size", "multipart", "if_exists", "verify")
+    names = ("max_concurrency", "memory_limit", "part_size", "multipart", "if_exists", "verify", "transform")
     return {name: getattr(options, name) for name in names if getattr(options, name) is not None}
 
 
@@ -334,13 +201,6 @@ def _summary(report: TransferReport) -> str:
     )
 
 
-def _size(text: str) -> int:
-    try:
-        return parse_size(text)
-    except InputError as error:
-        raise argparse.ArgumentTypeError(str(error)) from None
-
-
 _UNITS = {"s": "seconds", "m": "minutes", "h": "hours", "d": "days", "w": "weeks"}
 
 
@@ -349,10 +209,6 @@ def _duration(text: str) -> timedelta:
     if match is None:
         raise InputError(f"--older-than {text!r} is no age: write 30m, 12h, 7d")
     return timedelta(**{_UNITS[match[2]]: int(match[1])})
-
-
-def _size_or_auto(text: str) -> int | str:
-    return text if text == "auto" else _size(text)
 
 
 def _require(*modules: str, extra: str) -> None:

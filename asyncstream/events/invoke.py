@@ -8,7 +8,7 @@ from typing import Any
 
 import msgspec
 
-from asyncstream import session
+from asyncstream import session, transforms
 from asyncstream.config import TransferConfig
 from asyncstream.errors import AsyncstreamError
 from asyncstream.events import direct, metrics
@@ -21,7 +21,7 @@ def lambda_handler(*, engine: str, multipart: bool) -> Callable[[Any, LambdaCont
     """The handler of one variant.
 
     Makes clients, threads and event loop now, in Lambda's init phase, which has a whole CPU whatever the
-    memory size; they live as long as the environment.
+    memory size; they live as long as the environment. What the function's transform is of is imported.
 
     Args:
         engine: "sequential", "threads" or "asyncio".
@@ -29,7 +29,10 @@ def lambda_handler(*, engine: str, multipart: bool) -> Callable[[Any, LambdaCont
     """
     # A wrong ASYNCSTREAM_* variable is told by every reply, instead of an import that fails.
     with suppress(AsyncstreamError):
-        session.kept_session(engine).open(TransferConfig.from_env(multipart=multipart))
+        config = TransferConfig.from_env(multipart=multipart)
+        session.kept_session(engine).open(config)
+        if config.transform is not None:
+            transforms.factory(config.transform)
     return partial(handle_event, engine=engine, multipart=multipart)
 
 

@@ -42,6 +42,7 @@ class Comparison(Struct, frozen=True, kw_only=True):
         verified: how many runs had every byte of every file compared, and found right.
         ended_early: why rows are missing, if some are.
         untraced: why traces are missing, if they were asked for and are.
+        transform: what was made of each file; None: copies.
     """
 
     command: str
@@ -57,6 +58,7 @@ class Comparison(Struct, frozen=True, kw_only=True):
     verified: int
     ended_early: str | None = None
     untraced: str | None = None
+    transform: str | None = None
 
     @property
     def errors(self) -> list[str]:

@@ -85,9 +85,12 @@ def heading(comparison: Comparison) -> Iterator[str]:
     """What ran, on what network, and where."""
     names = " and ".join(section.workload.name for section in comparison.sections)
     rounds = "1 round" if comparison.rounds == 1 else f"{comparison.rounds} rounds (medians)"
+    changed = (
+        "" if comparison.transform is None else f", each file changed on its way by {comparison.transform}"
+    )
     yield (
-        f"Copying {names} from S3 to S3: each run is a function's invocation in an environment of its own, "
-        f"{comparison.concurrency} at once where it is not one by one, {rounds}."
+        f"Copying {names} from S3 to S3{changed}: each run is a function's invocation in an environment of "
+        f"its own, {comparison.concurrency} at once where it is not one by one, {rounds}."
     )
     network = comparison.network
     wrong = "" if network.faults is None else f" {100 * network.faults:g} % of requests go wrong."
@@ -129,7 +132,8 @@ def notes(comparison: Comparison) -> Iterator[str]:
         yield f"Noise: one way measured twice came out apart by {', '.join(noises)}; less is called a tie."
     else:
         yield f"No way was measured twice: a difference of less than {TIE:.0%} is called a tie."
-    yield f"Verified: every byte of {comparison.verified} runs (size and CRC64NVME of each file)."
+    against = "" if comparison.transform is None else f", against {comparison.transform} run by itself"
+    yield f"Verified: every byte of {comparison.verified} runs (size and CRC64NVME of each file{against})."
     if comparison.ended_early:
         yield f"Ended early ({comparison.ended_early}): the rows that are missing were not measured."
     if comparison.untraced:

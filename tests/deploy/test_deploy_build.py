@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 from sam_builds import FUNCTIONS, Build
 
-LEFT_OUT = ["lab/", "report/", "cli.py"]
+LEFT_OUT = ["lab/", "report/", "cli.py", "arguments.py"]
 ELF_MACHINES = {"arm64": 183, "x86_64": 62}
 ABOUT_BYTECODE = "so no bytecode"
 
@@ -66,9 +66,16 @@ class TestBuild:
         assert not any((directory / "asyncstream" / name).exists() for name in LEFT_OUT)
 
     def test_the_layer_has_what_the_package_needs(self, build: Build) -> None:
-        assert {"aioboto3", "aiobotocore", "anyio", "aws_xray_sdk", "boto3", "msgspec"} <= {
-            path.name for path in build.packages.iterdir()
-        }
+        assert {
+            "aioboto3",
+            "aiobotocore",
+            "anyio",
+            "aws_xray_sdk",
+            "backports",
+            "boto3",
+            "isal",
+            "msgspec",
+        } <= {path.name for path in build.packages.iterdir()}
 
     def test_the_layer_has_the_pinned_versions(self, build: Build, root: Path) -> None:
         pins = re.findall(r"^([\w.-]+)==([^\s;]+)", (root / "constraints.txt").read_text(), re.MULTILINE)
@@ -107,8 +114,8 @@ class TestBuild:
     def test_a_function_and_its_layer_are_small(self, build: Build, function: str) -> None:
         layer = bytes_of(build.packages)
 
-        # 37 MiB, bytecode included, 12 of them awscrt; all of botocore's data would add another 24.
-        assert layer < 40 * 2**20
+        # 40 MiB, bytecode included, 12 of them awscrt; all of botocore's data would add another 24.
+        assert layer < 41 * 2**20
         assert layer + bytes_of(build.directory / function) <= 45_000_000
         assert not (build.packages / "bin").exists()
 
@@ -160,4 +167,6 @@ class TestFunctionTarget:
         where, *imported = run(sys.executable, "-B", "-c", code, cwd=tmp_path).splitlines()
 
         assert where.startswith(str(tmp_path))
-        assert not [m for m in imported if re.match(r"asyncstream\.(lab|report|cli)\b", m)]
+        assert not [m for m in imported if re.match(r"asyncstream\.(lab|report|cli|arguments)\b", m)]
+        # Nor what a transform alone needs. (urllib3 looks for zstd by itself.)
+        assert not [m for m in imported if re.match(r"isal\b", m)]

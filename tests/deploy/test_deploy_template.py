@@ -187,6 +187,24 @@ class TestParameters:
         if fits:
             TransferConfig.from_env({f"{ENV_PREFIX}PART_SIZE": text})
 
+    @pytest.mark.parametrize(
+        ("text", "fits"),
+        [
+            ("gunzip", True),
+            ("gunzip,handlers.mine:Rows.clean,gzip", True),
+            ("gunzip, gzip", False),
+            ("gunzip,", False),
+            (":clean", False),
+            ("os.system('x')", False),
+        ],
+    )
+    def test_a_transform_is_told_to_all_functions(self, text: str, fits: bool) -> None:
+        assert bool(re.fullmatch(PARAMETERS["Transform"]["AllowedPattern"], text)) is fits
+        if fits:
+            for variables in environments(Transform=text):
+                own = {name: value for name, value in variables.items() if name.startswith(ENV_PREFIX)}
+                assert TransferConfig.from_env(own).transform == text
+
     @pytest.mark.parametrize("name", PREFIXES)
     def test_a_prefix_is_a_folder_and_has_no_wildcard_or_quote(self, name: str) -> None:
         def fits(text: str) -> bool:

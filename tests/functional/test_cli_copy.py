@@ -73,6 +73,45 @@ def test_the_endpoint_may_be_named(
     assert len(contents(lab, "destination", "named/")) == 5
 
 
+def test_files_are_changed_on_their_way_and_back(lab: LabS3, run: Callable[..., Ended]) -> None:
+    assert run("copy", "s3://source/in/", "s3://source/zipped/", "--transform", "gzip").code == 0
+    done = run("copy", "s3://source/zipped/", "s3://destination/chain/", "--transform", "gunzip,zstd,unzstd")
+    assert (done.code, done.out) == (0, "")
+    assert contents(lab, "source", "zipped/") != contents(lab, "source", "in/")
+    assert contents(lab, "destination", "chain/") == contents(lab, "source", "in/")
+
+
+def test_a_function_of_this_directory_is_a_transform(
+    lab: LabS3, run: Callable[..., Ended], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (tmp_path / "changed_here.py").write_text("def doubled(chunk):\n    return chunk + chunk\n")
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setattr(sys, "path", list(sys.path))
+    done = run("copy", "s3://source/in/", "s3://destination/d/", "--transform", "changed_here:doubled")
+    assert done.code == 0
+    assert {size for size, _ in contents(lab, "destination", "d/").values()} == {400_000}
+
+
+def test_what_is_no_gzip_is_a_failure_in_one_line(lab: LabS3, run: Callable[..., Ended]) -> None:
+    done = run("copy", "--object", "s3://source/large/one", "s3://destination/no", "--transform", "gunzip")
+    assert done.code == 1
+    assert "s3://destination/no: CorruptInput: " in done.err
+    assert "Traceback" not in done.err
+    assert contents(lab, "destination", "no") == {}
+
+
+@pytest.mark.parametrize("more", [[], ["--dry-run"]])
+def test_a_transform_that_is_none_is_told_before_anything_is_asked(
+    lab: LabS3, run: Callable[..., Ended], more: list[str]
+) -> None:
+    lab.reset_stats()
+    done = run("copy", "s3://source/in/", "s3://destination/none/", "--transform", "gunzip,lz4", *more)
+    assert done.code == 2
+    assert len(done.err.splitlines()) == 1
+    assert "transform 'lz4' must be one of bunzip2, gunzip, gzip" in done.err
+    assert lab.stats()["operations"] == {}
+
+
 def test_a_dry_run_lists_and_copies_nothing(lab: LabS3, run: Callable[..., Ended]) -> None:
     lab.reset_stats()
     done = run("copy", "s3://source/in/", "s3://destination/dry/", "--dry-run")

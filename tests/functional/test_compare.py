@@ -128,6 +128,30 @@ def test_faults_are_survived_told_and_leave_nothing(run: Callable[..., Ended], t
         assert "faults" in told.replace("--faults", "")
 
 
+def test_files_are_changed_on_their_way_by_all_and_verified(
+    run: Callable[..., Ended], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (tmp_path / "swapped_here.py").write_text("def swapped(chunk):\n    return chunk.swapcase()\n")
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setattr(sys, "path", list(sys.path))
+    transform = "swapped_here:swapped,zstd"
+    comment = tmp_path / "out.md"
+    done = run(*TINY, "--no-trace", "--transform", transform, "--json", "--markdown", str(comment))
+    assert done.code == 0, done.err
+    document = json.loads(done.out)
+    assert (document["transform"], document["verified"]) == (transform, 4)
+    assert list(rows(document)) == ["sequential", "threads", "asyncio"]
+    for told in (done.err, comment.read_text()):
+        assert f"changed on its way by {transform}" in " ".join(told.split())
+
+
+def test_a_transform_of_the_environment_is_none_of_the_comparison(
+    run: Callable[..., Ended], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("ASYNCSTREAM_TRANSFORM", "gzip")
+    assert run(*TINY, "--no-trace", "--no-repeat", "--variants", "threads").code == 0
+
+
 def test_tls(run: Callable[..., Ended]) -> None:
     done = run(*TINY, "--no-trace", "--variants", "asyncio,boto3-pool", "--tls")
     assert done.code == 0
@@ -152,6 +176,12 @@ def test_tls(run: Callable[..., Ended]) -> None:
         (["--prices", "absent.json"], "absent.json"),
         (["--json", "/absent/out.json"], "no such directory"),
         (["--source-bucket", "mine"], "--endpoint-url"),
+        (["--transform", "lz4"], "transform 'lz4' must be one of"),
+        (["--transform", "gunzip"], "--transform gunzip: the files are random bytes"),
+        (
+            ["--transform", "gzip", "--variants", "boto3"],
+            "--variants boto3: it cannot be had with --transform",
+        ),
         (["--faults", "1.5"], "--faults 1.5: from 0 to 1"),
         (["--faults", "nan"], "--faults nan"),
         (["--faults", "5%"], "--faults: invalid float value: '5%'"),

@@ -82,6 +82,12 @@ def test_a_bad_event_is_rejected_before_any_request(
     ("variable", "value", "message"),
     [
         ("ASYNCSTREAM_PART_SIZE", "8MB", "ASYNCSTREAM_PART_SIZE='8MB': "),
+        ("ASYNCSTREAM_TRANSFORM", "lz4", "transform 'lz4' must be one of bunzip2, gunzip"),
+        (
+            "ASYNCSTREAM_TRANSFORM",
+            "no_module:f",
+            "transform 'no_module:f' cannot be imported: ModuleNotFound",
+        ),
         ("ASYNCSTREAM_PARTSIZE", "auto", "ASYNCSTREAM_PARTSIZE names no setting"),
         ("AWS_LAMBDA_FUNCTION_MEMORY_SIZE", "1", "the function's 1 MB leave nothing to transfer with"),
     ],

@@ -6,6 +6,7 @@ from asyncstream.errors import AsyncstreamError
 from asyncstream.lab.compare import workloads
 from asyncstream.lab.compare.display import Display
 from asyncstream.lab.compare.functions import Functions
+from asyncstream.lab.compare.made import Made
 from asyncstream.lab.compare.rounds import Turn, source_prefix, take, turns
 from asyncstream.lab.compare.settings import Settings
 from asyncstream.lab.compare.site import Site, site_of
@@ -25,6 +26,7 @@ def compare(settings: Settings, display: Display) -> Comparison:
     """Run everything. Ctrl-C ends it early, with what was measured by then and nothing left behind."""
     created = datetime.now(UTC).isoformat(timespec="seconds")
     site = site_of(settings)
+    made = Made(settings.transform) if settings.transform is not None else None
     again = repeated(settings.variants) if settings.repeated else None
     planned = list(turns(settings.rounds, settings.workloads, site.candidates, again))
     limits = ""
@@ -40,10 +42,13 @@ def compare(settings: Settings, display: Display) -> Comparison:
             limits = functions.limits
             for workload in settings.workloads:
                 display.preparing(workload)
-                testbed.put_sources(source_prefix(workload), workloads.names(workload), workload.size)
+                prefix = source_prefix(workload)
+                testbed.put_sources(prefix, workloads.names(workload), workload.size)
+                if made is not None:
+                    made.expected(workload, prefix)
             for turn in planned:
                 display.started(turn)
-                run = take(turn, testbed, functions, settings.concurrency)
+                run = take(turn, testbed, functions, settings.concurrency, made)
                 done.append((turn, run))
                 display.finished(turn, run)
             done, untraced = _with_traces(done, functions)
@@ -91,6 +96,7 @@ def _comparison(
         verified=sum(isinstance(run, Run) for _, run in done),
         ended_early=ended_early,
         untraced=untraced,
+        transform=settings.transform,
     )
 
 

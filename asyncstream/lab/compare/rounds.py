@@ -1,6 +1,6 @@
 """All runs of a comparison in their order, and one of them from event to verdict; for `comparing.py`."""
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from itertools import groupby
 
@@ -9,8 +9,10 @@ from msgspec.structs import replace
 from asyncstream.errors import AsyncstreamError
 from asyncstream.lab.compare import verification, workloads
 from asyncstream.lab.compare.functions import Functions
+from asyncstream.lab.compare.made import Made
 from asyncstream.lab.compare.testbed import Testbed
 from asyncstream.lab.compare.variants import Variant
+from asyncstream.lab.compare.verification import Checksum
 from asyncstream.report.measurement import Failure, Run, Workload
 
 
@@ -50,17 +52,24 @@ def source_prefix(workload: Workload) -> str:
     return f"{workload.files}x{workload.size}/"
 
 
-def take(turn: Turn, testbed: Testbed, functions: Functions, concurrency: int) -> Run | Failure:
-    """Make one run, and verify every byte of it."""
+def take(
+    turn: Turn, testbed: Testbed, functions: Functions, concurrency: int, made: Made | None = None
+) -> Run | Failure:
+    """Make one run, and verify every byte of it; `made`: what is made of each file, instead of a copy."""
     source = source_prefix(turn.workload)
     size = f"{turn.memory_mb or 'all'}{'-again' if turn.repeat else ''}"
     results = f"round-{turn.round}/{turn.variant.way.name}/{size}/{source}"
     config = {"max_concurrency": concurrency, **turn.variant.config}
+    if made is not None:
+        config["transform"] = made.name
     event = workloads.event(turn.workload, testbed.source(source), testbed.destination(results), config)
     testbed.run_begins(results, turn.round)
     run = functions.invoke(turn.variant, turn.memory_mb, event)
     seen = testbed.run_ended()
-    wrong = _difference(testbed, source, results) if isinstance(run, Run) else None
+    wrong = None
+    if isinstance(run, Run):
+        expected = testbed.expected(source) if made is None else made.expected(turn.workload, source)
+        wrong = _difference(expected, testbed, results)
     left = testbed.discard(results)
     if isinstance(run, Failure):
         told = f"; {left:,} uploads left open" if left and seen.faults is not None else ""
@@ -71,9 +80,9 @@ def take(turn: Turn, testbed: Testbed, functions: Functions, concurrency: int) -
     return replace(run, requests=requests, faults=seen.faults, left_open=left)
 
 
-def _difference(testbed: Testbed, source: str, results: str) -> str | None:
+def _difference(expected: Mapping[str, Checksum], testbed: Testbed, results: str) -> str | None:
     """What is wrong with the results, if something is."""
     try:
-        return verification.difference(testbed.expected(source), testbed.found(results))
+        return verification.difference(expected, testbed.found(results))
     except AsyncstreamError as error:
         return f"the results cannot be read back: {error}"

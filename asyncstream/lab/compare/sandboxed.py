@@ -2,6 +2,7 @@
 
 import base64
 from collections.abc import Mapping, Sequence
+from pathlib import Path
 from types import TracebackType
 from typing import Any, Self
 
@@ -23,9 +24,18 @@ class SandboxedFunctions:
         variants: which ones.
         environment: their environment variables.
         traced: whether each invocation is traced.
+        more_code: directories to find modules in beside the variants' own.
     """
 
-    def __init__(self, variants: Sequence[Variant], environment: Mapping[str, str], *, traced: bool) -> None:
+    def __init__(
+        self,
+        variants: Sequence[Variant],
+        environment: Mapping[str, str],
+        *,
+        traced: bool,
+        more_code: Sequence[Path] = (),
+    ) -> None:
+        self._more_code = more_code
         self._environment = environment
         self._runs = 0
         self._xray = XRayReceiver() if traced else None
@@ -98,7 +108,7 @@ class SandboxedFunctions:
         return Function(
             name=variant.way.name,
             handler=variant.handler,
-            code=[variant.code],
+            code=[variant.code, *self._more_code],
             timeout=LAMBDA_SECONDS,
             environment=self._environment,
             tracing=traced,

@@ -13,6 +13,7 @@ from asyncstream.report import prices
 from asyncstream.report.measurement import Workload
 from asyncstream.report.prices import Architecture, PriceTable
 from asyncstream.report.sizing import LARGEST_MB, SMALLEST_MB
+from asyncstream.transforms import NAMES
 
 # One fit of an article's figures from Lambda.
 DEFAULT_MODEL = "53/90/25"
@@ -34,6 +35,7 @@ class Settings:
         endpoint_url: another S3 than the lab's.
         source, destination: buckets there; None makes new ones.
         stack: compare its deployed functions, instead of those in the sandbox.
+        transform: what is made of each file; None: copies.
     """
 
     command: str
@@ -53,6 +55,7 @@ class Settings:
     source: S3Prefix | None = None
     destination: S3Prefix | None = None
     stack: str | None = None
+    transform: str | None = None
 
 
 def checked(options: argparse.Namespace) -> Settings:
@@ -77,6 +80,8 @@ def checked(options: argparse.Namespace) -> Settings:
         _check_faults(options)
     if options.stack is not None:
         _check_alone(options)
+    if options.transform is not None:
+        _check_transform(options.transform)
     return Settings(
         command=shlex.join(["asyncstream", *options.arguments]),
         workloads=files,
@@ -95,6 +100,7 @@ def checked(options: argparse.Namespace) -> Settings:
         source=S3Prefix(options.source_bucket) if options.source_bucket else None,
         destination=S3Prefix(options.destination_bucket) if options.destination_bucket else None,
         stack=options.stack,
+        transform=options.transform,
     )
 
 
@@ -114,17 +120,29 @@ def _check_faults(options: argparse.Namespace) -> None:
             raise InputError(f"--faults cannot be had with --{other}: only the lab's S3 goes wrong at will")
 
 
-def _variants(options: argparse.Namespace) -> list[Variant]:
-    if options.stack is None:
-        return variants.chosen(options.variants.split(",")) if options.variants else list(VARIANTS)
-    if not options.variants:
-        return variants.deployed()
-    asked = variants.chosen(options.variants.split(","))
-    absent = [variant.way.name for variant in asked if variant.output is None]
-    if absent:
+def _check_transform(transform: str) -> None:
+    """Refuse what has no use for the files that are compared with."""
+    first = transform.partition(",")[0]
+    if first in NAMES and first.startswith(("un", "gun", "bun")):
         raise InputError(
-            f"--variants {absent[0]}: it is not among a stack's functions, which are asyncstream's"
+            f"--transform {first}: the files are random bytes, which no decompressor takes: compare gzip, "
+            "zstd or a function of yours"
         )
+
+
+def _variants(options: argparse.Namespace) -> list[Variant]:
+    if not options.variants:
+        if options.transform is not None:
+            return variants.transforming()
+        return list(VARIANTS) if options.stack is None else variants.deployed()
+    asked = variants.chosen(options.variants.split(","))
+    theirs = [variant.way.name for variant in asked if variant.way.reference]
+    if theirs and options.stack is not None:
+        raise InputError(
+            f"--variants {theirs[0]}: it is not among a stack's functions, which are asyncstream's"
+        )
+    if theirs and options.transform is not None:
+        raise InputError(f"--variants {theirs[0]}: it cannot be had with --transform, as it only copies")
     return asked
 
 

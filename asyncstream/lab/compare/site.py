@@ -6,6 +6,7 @@ from collections.abc import Callable
 from contextlib import AbstractContextManager
 from dataclasses import dataclass
 from importlib import metadata
+from pathlib import Path
 
 from asyncstream.lab.compare.deployed import DeployedFunctions
 from asyncstream.lab.compare.endpoint import EndpointTestbed
@@ -56,7 +57,11 @@ def _this_machine(settings: Settings) -> Site:
         return EndpointTestbed(endpoint, settings.source, settings.destination)
 
     def functions(testbed: Testbed) -> AbstractContextManager[Functions]:
-        return SandboxedFunctions(settings.variants, testbed.environment(), traced=settings.traced)
+        # Where `asyncstream` finds a function of the user's, so does the sandbox.
+        more_code = [Path.cwd()] if ":" in (settings.transform or "") else []
+        return SandboxedFunctions(
+            settings.variants, testbed.environment(), traced=settings.traced, more_code=more_code
+        )
 
     sizes: list[int | None] = [*settings.memory] or [None]
     return Site(

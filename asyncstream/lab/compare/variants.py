@@ -28,8 +28,8 @@ class Variant:
 
 def _ours(name: str, label: str, module: str, *, multipart: bool) -> Variant:
     # Said in the event although the handlers mean the same: an ASYNCSTREAM_MULTIPART in the user's
-    # environment must not make rows lie.
-    config = {"multipart": multipart}
+    # environment, or a TRANSFORM, must not make rows lie.
+    config = {"multipart": multipart, "transform": None}
     output = f"{module.title().replace('_', '')}FunctionArn"
     return Variant(Way(name, label), _ROOT, f"handlers.{module}.handler", config, output)
 
@@ -60,6 +60,11 @@ def repeated(variants: Sequence[Variant]) -> Variant:
 def deployed() -> list[Variant]:
     """Those that a stack of `deploy/template.yaml` has functions for."""
     return [variant for variant in VARIANTS if variant.output is not None]
+
+
+def transforming() -> list[Variant]:
+    """Those that come out differently where files are changed on their way: each is then one stream."""
+    return [variant for variant in VARIANTS if variant.config.get("multipart") is False]
 
 
 def chosen(names: Sequence[str]) -> list[Variant]:
