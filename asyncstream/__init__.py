@@ -1,6 +1,6 @@
 """Stream large S3 files through a fixed memory cap: sequential, threads or asyncio, one pipeline.
 
-The public names; everything else may change between minor versions.
+The public names, beside those of `asyncstream.transforms`; everything else may change between minor versions.
 """
 
 from asyncstream.config import TransferConfig
@@ -13,16 +13,20 @@ from asyncstream.errors import (
     ChecksumMismatch,
     ConfigError,
     ConnectionFailed,
+    CorruptInput,
     CredentialsExpired,
     DeadlineExceeded,
     DestinationExists,
     InputError,
+    LineTooLong,
     NothingToTransfer,
+    OutputTooLarge,
     S3Error,
     ServiceBusy,
     SlowDown,
     SourceChanged,
     SourceNotFound,
+    TransformError,
 )
 from asyncstream.events.invoke import lambda_handler
 from asyncstream.locations import S3Object, S3Prefix
@@ -42,6 +46,7 @@ __all__ = [
     "ConfigError",
     "ConnectionFailed",
     "Continuation",
+    "CorruptInput",
     "CredentialsExpired",
     "DeadlineExceeded",
     "DestinationExists",
@@ -52,8 +57,10 @@ __all__ = [
     "GiB",
     "InputError",
     "KiB",
+    "LineTooLong",
     "MiB",
     "NothingToTransfer",
+    "OutputTooLarge",
     "PartRetried",
     "Planned",
     "S3Error",
@@ -66,6 +73,7 @@ __all__ = [
     "TransferConfig",
     "TransferReport",
     "TransferSession",
+    "TransformError",
     "__version__",
     "lambda_handler",
     "transfer",
