@@ -1,0 +1,115 @@
+"""gzip as pigz and bgzip write it, which few machines have installed: their own output, kept here."""
+
+from base64 import b64decode
+
+import pytest
+
+from asyncstream.transforms import Gunzip, Running
+
+# `python -c '...' | pigz -c`, `| pigz -ic -b 128` and `| bgzip -c`, of ROWS.
+ROWS = b"".join(b"%d,row\n" % (number % 97) for number in range(40_000))
+BY_OTHER_TOOLS = {
+    "pigz 2.6": (
+        "H4sIAM2nBWsAA+zSO26tMABF0f6NJcXlY2xGFSnNm34kNmNItZpD5S3A6/P18/3/3/bs/uzx7PnsePZ6dj67nr079enR6a3j"
+        "W+e3AluFrcRWYyuyVdmr7O87VNmr7FX2KnuVvcpeZa9yVDmqHO+nVDmqHFWOKkeVo8pR5axyVjmrnO8fqXJWOaucVc4qZ5VR"
+        "ZVQZVUaV8f7YKqPKqDKqjCpXlavKVeWqclW53vupclW5qlxVZpVZZVaZVWaVWWW+11xlVplVVpVVZVVZVVaVVWVVWa+WKqvK"
+        "XeWucle5q9xV7ip3lQ+ccMIJJ5xwwgknnHDCCSeccMIJJ5xwwgknnHDCCSeccMIJJ5xwwgknnHDCCSeccMIJJ5xwwgknnHDC"
+        "CSeccMIJJ5xwwgknnHDCCSeccMIJJ5xwwgknnHDCCSeccMIJJ5xwwgknnHDCCSeccMIJJ5xwwgknnHDCCSeccMIJJ5xwwgkn"
+        "nHDCCSeccMIJJ5xwwgknnHDCCSeccMIJJ5xwwgknnHDCCSeccMIJJ5xwwgknnHDCCSeccMIJJ5xwwgknnHDCCSeccMIJJ5xw"
+        "wgknnHDCCSeccMIJJ5xwwgknnHDCCSeccMIJJ5xwwgknnHDCCSeccMIJJ5xwwgknnHDCCSeccMIJJ5xwwgknnHDCCSeccMIJ"
+        "J5xwwgknnHDCCSeccMIJJ5xwwgknnHDCCSeccMIJJ5xwwgknnHDCCSeccMIJJ5xwwgknnHDCCSeccMIJJ5xwwgknnHDCCSec"
+        "cMIJJ5xwwgknnHDCCSeccMIJJ5xwwgknnHDCCSeccMIJJ5xwwgknnHDCCSeccMIJJ5xwwgknnHDCCSeccMIJJ5xwwgknnHDC"
+        "CSeccMIJJ5xwwgknnHDCCSeccMIJJ5xwwgknnHDCCSeccMIJJ5xwwgknnHDCCSeccMIJJ5xwwgknnHDCCSeccMIJJ5xwwgkn"
+        "nHDCCSeccMIJJ5xwwgknnHDCCSeccMIJJ5xwwgknnHDCCSeccMIJJ5xwwgknnHDCCSeccMIJJ5xwwgknnHDCCSeccMIJJ5xw"
+        "wgknnHDCCSeccMIJJ5xwwgknnHDCCSeccMIJJ5xwwgknnHDCCSeccMIJJ5xwwgknnHDCCSeccMIJJ5xwwgknnHDCCSecf43z"
+        "FwAA///s0rEAAAAAwCB/612zKIbklFNOOeWUU0455ZRTTjnllFNOOeWUU0455ZRTTjnllFNOOeWUU0455ZRTTjnllFNOOeWU"
+        "U0455ZRTTjnllFNOOeWUU0455ZRTTjnllFNOOeWUU0455ZRTTjnllFNOOeWUU0455ZRTTjnllFNOOeWUU0455ZRTTjnllFNO"
+        "OeWUU0455ZRTTjnllFNOOeWUU0455ZRTTjnllFNOOeWUU0455ZRTTjnllFNOOeWUU0455ZRTTjnllFNOOeWUU0455ZRTTjnl"
+        "lFNOOeWUU0455ZRTTjnllFNOOeWUU0455ZRTTjnllFNOOeWUU0455ZRTTjnllFNOOeWUU0455ZRTTjnllFNOOeWUU0455ZRT"
+        "TjnllFNOOeWUU0455ZRTTjnllFNOOeWUU0455ZRTTjnllFNOOeWUU0455ZRTTjnllFNOOeWUU0455ZRTTjnllFNOOeWUU045"
+        "5ZRTTjnllFNOOeWUU0455ZRTTjnllFNOOeWUU0455ZRTTjnllFNOOeWUU0455ZRTTjnllFNOOeWUU0455ZRTTjnllFNOOeWU"
+        "U0455ZRTTjnllFNOOeWUU0455ZRTTjnllFNOOeWUU0455ZRTTjnllFNOOeWUU0455ZRTTjnllFNOOeWUU0455ZRTTjnllFNO"
+        "OeWUU0455ZRTTjnllFNOOeWUU0455ZRTTjnllFNOOeWUU0455ZRTTjnllFNOOeWUU0455ZRTTjnllFNOOeWUU0455ZRTTjnl"
+        "lFNOOeWUU0455ZRTTjnllFNOOeWUU0455ZRTTjnllFNOOeWUU0455ZRTTjnllFNOOeWUU0455ZRTTjnllFNOOeWUU0455ZRT"
+        "TjnllFNOOc+ZAO3SsQAAAADAIH/rOewuhuSUU0455ZRTTjnllFNOOeWUU0455ZRTTjnllFNOOeWUU0455ZRTTjnllFNOOeWU"
+        "U0455ZRTTjnllFNOOeWUU0455Tw5A2cwzZmeNQQA"
+    ),
+    "pigz 2.6, independent blocks": (
+        "H4sIAM2nBWsAA+zSO26tMABF0f6NJcXlY2xGFSnNm34kNmNItZpD5S3A6/P18/3/3/bs/uzx7PnsePZ6dj67nr079enR6a3j"
+        "W+e3AluFrcRWYyuyVdmr7O87VNmr7FX2KnuVvcpeZa9yVDmqHO+nVDmqHFWOKkeVo8pR5axyVjmrnO8fqXJWOaucVc4qZ5VR"
+        "ZVQZVUaV8f7YKqPKqDKqjCpXlavKVeWqclW53vupclW5qlxVZpVZZVaZVWaVWWW+11xlVplVVpVVZVVZVVaVVWVVWa+WKqvK"
+        "XeWucle5q9xV7ip3lQ+ccMIJJ5xwwgknnHDCCSeccMIJJ5xwwgknnHDCCSeccMIJJ5xwwgknnHDCCSeccMIJJ5xwwgknnHDC"
+        "CSeccMIJJ5xwwgknnHDCCSeccMIJJ5xwwgknnHDCCSeccMIJJ5xwwgknnHDCCSeccMIJJ5xwwgknnHDCCSeccMIJJ5xwwgkn"
+        "nHDCCSeccMIJJ5xwwgknnHDCCSeccMIJJ5xwwgknnHDCCSeccMIJJ5xwwgknnHDCCSeccMIJJ5xwwgknnHDCCSeccMIJJ5xw"
+        "wgknnHDCCSeccMIJJ5xwwgknnHDCCSeccMIJJ5xwwgknnHDCCSeccMIJJ5xwwgknnHDCCSeccMIJJ5xwwgknnHDCCSeccMIJ"
+        "J5xwwgknnHDCCSeccMIJJ5xwwgknnHDCCSeccMIJJ5xwwgknnHDCCSeccMIJJ5xwwgknnHDCCSeccMIJJ5xwwgknnHDCCSec"
+        "cMIJJ5xwwgknnHDCCSeccMIJJ5xwwgknnHDCCSeccMIJJ5xwwgknnHDCCSeccMIJJ5xwwgknnHDCCSeccMIJJ5xwwgknnHDC"
+        "CSeccMIJJ5xwwgknnHDCCSeccMIJJ5xwwgknnHDCCSeccMIJJ5xwwgknnHDCCSeccMIJJ5xwwgknnHDCCSeccMIJJ5xwwgkn"
+        "nHDCCSeccMIJJ5xwwgknnHDCCSeccMIJJ5xwwgknnHDCCSeccMIJJ5xwwgknnHDCCSeccMIJJ5xwwgknnHDCCSeccMIJJ5xw"
+        "wgknnHDCCSeccMIJJ5xwwgknnHDCCSeccMIJJ5xwwgknnHDCCSeccMIJJ5xwwgknnHDCCSeccMIJJ5xwwgknnHDCCSecf43z"
+        "FwAA//8AAAD//+zSO27cQBBAwdxnUWByPhydSoATX1+GHs/gqJLtpPuBS9bX31+fvz/+fP0bV+NujMZsrMb+Ge233nbL7bba"
+        "5vPzezru6j3u+ur86v4qcFW4Slw1riJXlbvK/T5DlbvKXeWucle5q9xV7iqjyqgy3r9SZVQZVUaVUWVUGVVmlVllVpnvG6ky"
+        "q8wqs8qsMqusKqvKqrKqrPfFVllVVpVVZVXZVXaVXWVX2VX2+32q7Cq7yq7yVHmqPFWeKk+Vp8rzfuYqT5Wnyqlyqpwqp8qp"
+        "cqqcKufVUuVUgRNOOOGEE0444YQTTjjhhBNOOOGEE0444YQTTjjhhBNOOOGEE0444YQTTjjhhBNOOOGEE0444YQTTjjhhBNO"
+        "OOGEE0444YQTTjjhhBNOOOGEE0444YQTTjjhhBNOOOGEE0444YQTTjjhhBNOOOGEE0444YQTTjjhhBNOOOGEE0444YQTTjjh"
+        "hBNOOOGEE0444YQTTjjhhBNOOOGEE0444YQTTjjhhBNOOOGEE0444YQTTjjhhBNOOOGEE0444YQTTjjhhBNOOOGEE0444YQT"
+        "TjjhhBNOOOGEE0444YQTTjjhhBNOOOGEE0444YQTTjjhhBNOOOGEE0444YQTTjjhhBNOOOGEE0444YQTTjjhhBNOOOGEE044"
+        "4YQTTjjhhBNOOOGEE0444YQTTjjhhBNOOOGEE0444YQTTjjhhBNOOOGEE0444YQTTjjhhBNOOOGEE0444YQTTjjhhBNOOOGE"
+        "E0444YQTTjjhhBNOOOGEE0444YQTTjjhhBNOOOGEE0444YQTTjjhhBNOOOGEE0444YQTTjjhhBNOOOGEE0444YQTTjjhhBNO"
+        "OOGEE0444YQTTjjhhBNOOOGEE0444YQTTjjhhBNOOOGEE0444YQTTjjhhBNOOOGEE0444YQTTjjhhBNOOOGEE0444YQTTjjh"
+        "hBNOOOGEE0444YQTTjjhhBNOOOGEE0444YQTTjjhhBNOOOGEE0444YQTTjjhhBNOOOGEE0444YQTTjjhhBNOOOGEE0444YQT"
+        "TjjhhBNOOOGEE0444YQTTjjhhBNOOOGEE0444YQTTjjhhBNOOOGEE0444YQTTjjhhBNOOOGEE0444YQTTjjhhPP/4vwGAAD/"
+        "/wAAAP//7dIxbgMxDADBPm9xEZEUqXuVgTT5voGsHpFiKzbknH238fp5/36dZBRjM5oxjMN4/sbzzViMYKA8KA/Kg8I+62yz"
+        "zC6rbN7HcczVPeZ6cb64XwALYUEsjAWyUAIl7m9ACZRACZRACZRACZRESZS8fwUlURIlURIlURKlUAqlUOq+EZRCKZRCKZRC"
+        "2SgbZaNslH1fLMpG2SgbZaM0SqM0SqM0St/vg9IojdIogzIogzIogzIocz8zyqAMykE5KCeM0ziN0ziN0ziN0ziN0ziN0ziN"
+        "0ziN0ziN0ziN0ziN0ziN0ziN0ziN0ziN0ziN0ziN0ziN0ziN0ziN0ziN0ziN0ziN0ziN0ziN0zj/c5wfZzDNmZ41BAA="
+    ),
+    "bgzip 1.16": (
+        "H4sIBAAAAAAA/wYAQkMCACIC7dKrkYVAAAVRTywI/vCiogpD+iuaGFYd1YpbzMyZxud+h3l87ndYxud+h3V87nfYxud+h318"
+        "7nc4xud+h3N87ne4xud+h19fTWUuS1nLVvZylLNcpZVlKt8/LGUtW9nLUc5ylVbWqczlO8patrKXo5zlKq1sU5nLUr4b2cpe"
+        "jnKWq7SyT2UuS1nLd7F7OcpZrtLKMZW5LGUtW/ne5yhnuUor51TmspS1bGUv3zOf5SqtXFOZy1LWspW9HOXTcpVWflOZy1LW"
+        "spW9tPL5ghNOOOGEE0444YQTTjjhhBNOOOGEE0444YQTTjjhhBNOOOGEE0444YQTTjjhhBNOOOGEE0444YQTTjjhhBNOOOGE"
+        "E0444YQTTjjhhBNOOOGEE0444YQTTjjhhBNOOOGEE0444YQTTjjhhBNOOOGEE0444YQTTjjhhBNOOOGEE0444YQTTjjhhBNO"
+        "OOGEE0444YQTTjjhhBNOOOGEE0444YQTTjjhhBNOOOGEE0444YQTTjjhhBNOOOGEE0444YQTTjjhhBNOOOGEE0444YQTTjjh"
+        "hBNOOOGEE0444YQTTjjhhBNOOOGEE0444YQTTjjhhBNOOOGEE0444YQTTjjhhBNOOOGEE0444YQTTjjhhBNOOOGEE0444YQT"
+        "TjjhhBNOOOGEE0444YQTTjjhhBNOOOGEE0444YQTzv/C+QfJYSwhAP8AAB+LCAQAAAAAAP8GAEJDAgANAu3Su3HDMBAA0Vy1"
+        "OOAPBFyVZpSofQfLGhy9aJPDkcC872vMn8/7+xqr/P583t/XvZW9HOUsVxnlLrOs0pa5lb0c5SxXGeUus6zSlrWVvRzlLFcZ"
+        "5S6zrNKW363s5ShnucoobWm+8aYbbva5fP/ZdzrcqefwXo5ylquMcpdZVmnLsZXnH45ylquMcpdZVmnLuZW9PFc5y1VGucss"
+        "q7Tl2spejvK8yFVGucssq7RlbGUvRznL87Cj3AVOOOGEE0444YQTTjjhhBNOOOGEE0444YQTTjjhhBNOOOGEE0444YQTTjjh"
+        "hBNOOOGEE0444YQTTjjhhBNOOOGEE0444YQTTjjhhBNOOOGEE0444YQTTjjhhBNOOOGEE0444YQTTjjhhBNOOOGEE0444YQT"
+        "TjjhhBNOOOGEE0444YQTTjjhhBNOOOGEE0444YQTTjjhhBNOOOGEE0444YQTTjjhhBNOOOGEE0444YQTTjjhhBNOOOGEE044"
+        "4YQTTjjhhBNOOOGEE0444YQTTjjhhBNOOOGEE0444YQTTjjhhBNOOOGEE0444YQTTjjhhBNOOOGEE0444YQTTjjhhBNOOOGE"
+        "E0444YQTTjjhhBNOOOGEE0444YQTTjjhhBNOOOGEE0444YQTTjjhhBNOOOGEE0444YQTTjj/E+cfabODkwD/AAAfiwgEAAAA"
+        "AAD/BgBCQwIADQLt0ruR4zAABUFfsaxBEADJjUpVcpT+GbMxnNXWOMTjrz/v72vcP5/39zWe8vvzeX9f51FGOcssq+xylbs8"
+        "pZV5lFHOMssqu1zlLk9pZR1llLPMssouV7nLU1rZRxnlLLOssstV7vKUVq6jjHKWWVbZ5Sp3eUor91FGOcssq+xylbs8pZXn"
+        "KKOcZZZVdrnKXZ7Syu9RRjnLLKvs0krX/8HoP/Wd+069Z8/ZfTrcqb/Do5xlllV2uQqccMIJJ5xwwgknnHDCCSeccMIJJ5xw"
+        "wgknnHDCCSeccMIJJ5xwwgknnHDCCSeccMIJJ5xwwgknnHDCCSeccMIJJ5xwwgknnHDCCSeccMIJJ5xwwgknnHDCCSeccMIJ"
+        "J5xwwgknnHDCCSeccMIJJ5xwwgknnHDCCSeccMIJJ5xwwgknnHDCCSeccMIJJ5xwwgknnHDCCSeccMIJJ5xwwgknnHDCCSec"
+        "cMIJJ5xwwgknnHDCCSeccMIJJ5xwwgknnHDCCSeccMIJJ5xwwgknnHDCCSeccMIJJ5xwwgknnHDCCSeccMIJJ5xwwgknnHDC"
+        "CSeccMIJJ5xwwgknnHDCCSeccMIJJ5xwwgknnHDCCSeccMIJJ5xwwgknnHDCCSeccMIJJ5xwwgknnHDCCSeccMIJJ5xwwgkn"
+        "nHD+P5z/ALF942cA/wAAH4sIBAAAAAAA/wYAQkMCAA4C7dK7dcMwEADBXLU44BeAq9J7StS+g2UNjiba5HAkwfm+5vHzeX9f"
+        "8yxXucsos6zy+/N5f19rK3s5ylmucpdRZlmlLb9b2ctRznKVu7Sl+cabbrjZRp+37jkd7tRzeC9HOctV7jLKLKu05djK8w5H"
+        "OctV7jLKLKu05dzKXp5POctV7jLKLKu05drKXo7y3MhV7jLKLKu05d7KXo5yludi7zLKLKu0ZWxlL0c5y1We/zPKLKu0ZW5l"
+        "L3DCCSeccMIJJ5xwwgknnHDCCSeccMIJJ5xwwgknnHDCCSeccMIJJ5xwwgknnHDCCSeccMIJJ5xwwgknnHDCCSeccMIJJ5xw"
+        "wgknnHDCCSeccMIJJ5xwwgknnHDCCSeccMIJJ5xwwgknnHDCCSeccMIJJ5xwwgknnHDCCSeccMIJJ5xwwgknnHDCCSeccMIJ"
+        "J5xwwgknnHDCCSeccMIJJ5xwwgknnHDCCSeccMIJJ5xwwgknnHDCCSeccMIJJ5xwwgknnHDCCSeccMIJJ5xwwgknnHDCCSec"
+        "cMIJJ5xwwgknnHDCCSeccMIJJ5xwwgknnHDCCSeccMIJJ5xwwgknnHDCCSeccMIJJ5xwwgknnHDCCSeccMIJJ5xwwgknnHDC"
+        "CSeccMIJJ5xwwgknnHDCCSeccMIJJ5xwwvmfOP8ATCXdzAD/AAAfiwgEAAAAAAD/BgBCQwIADwHt0qmVxDAUBVHesTSQ/iKp"
+        "o/I5Jk5/QDmIAYUusZ63uq/nk/G9r+eTCQUNCzYc+H3v6/nUgAkBCQUNCzYcYKUHTAhIKGhYsOEAK2vAhICEgoYFGw6wsgdM"
+        "CEgoaFiw4QArZ8CEgISChgUbDrDyGzAhIKGggRWu5/L3j/Kd+U68J8/JfTjMqffwhICEgoYFGw6wEgPeZwhIKGhYsOEAKzlg"
+        "gnEap3Eap3Eap3Eap3Eap3Eap3Eap3Eap3Eap3Eap3Eap3Eap3Eap3Eap3Eap3Eap3Eap3Eap3Eap3Eap3Eap3Eap3Eap3Ea"
+        "p3Eap3Eap3Ea53+L8w9eJPMtnjkAAB+LCAQAAAAAAP8GAEJDAgAbAAMAAAAAAAAAAAA="
+    ),
+}
+
+
+@pytest.mark.parametrize("packed", BY_OTHER_TOOLS.values(), ids=BY_OTHER_TOOLS)
+@pytest.mark.parametrize("size", [1, 1000, 2**18])
+def test_what_parallel_packers_made_is_unpacked(packed: str, size: int) -> None:
+    content = b64decode(packed)
+    running = Running(Gunzip)
+
+    chunks = (content[at : at + size] for at in range(0, len(content), size))
+    made = [bytes(piece) for chunk in chunks for piece in running.feed(chunk)]
+
+    assert b"".join([*made, *map(bytes, running.finish())]) == ROWS
