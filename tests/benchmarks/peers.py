@@ -11,7 +11,7 @@ from collections.abc import Callable, Coroutine, Iterator
 from contextlib import AbstractContextManager, contextmanager
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Literal
+from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     import asyncio
@@ -20,9 +20,14 @@ Copy = Callable[[], None]
 Peer = Callable[["Task"], AbstractContextManager[Copy]]
 
 SOCKET_BUFFER = 256 * 1024
+INFLATED_AT_ONCE = 256 * 1024
+WITH_GZIP_HEADER = 31  # zlib's word for it
 OURS = ("sequential", "threads", "asyncio")
 TRACED = {engine: f"{engine}_traced" for engine in OURS}
 UNVERIFIED = {engine: f"{engine}_unverified" for engine in OURS}
+GUNZIPS = {engine: f"{engine}_gunzip" for engine in OURS}
+SUMS = {engine: f"{engine}_sum" for engine in OURS}  # what a gunzip is made of
+GZIPPED = "-gzip"  # ends the name of the bucket with the same objects compressed
 
 
 @dataclass(frozen=True, slots=True)
@@ -35,16 +40,17 @@ class Task:
     concurrency: int
 
 
-def ours(engine: str, verify: Literal["before", "off"] = "before") -> Peer:
+def ours(engine: str, bucket_suffix: str = "", **settings: Any) -> Peer:
     """asyncstream: sequential streams whole files, the others move the parts of all files at once."""
 
     @contextmanager
     def peer(task: Task) -> Iterator[Copy]:
         from asyncstream import S3Object, TransferConfig, TransferSession
 
-        pairs = [(S3Object(task.source, key), S3Object(task.destination, key)) for key in task.keys]
+        source = task.source + bucket_suffix
+        pairs = [(S3Object(source, key), S3Object(task.destination, key)) for key in task.keys]
         config = TransferConfig(
-            max_concurrency=task.concurrency, multipart=engine != "sequential", verify=verify
+            max_concurrency=task.concurrency, multipart=engine != "sequential", **settings
         )
 
         def copy() -> None:
@@ -78,6 +84,40 @@ def traced(engine: str) -> Peer:
                 yield copy
             daemon.setblocking(False)
             daemon.recv(65536)  # raises if nothing was traced
+
+    return peer
+
+
+def copy_and_loop(engine: str) -> Peer:
+    """What a gunzip is made of: the copy of the plain objects, then the library's loop, in memory."""
+
+    @contextmanager
+    def peer(task: Task) -> Iterator[Copy]:
+        from urllib.request import urlopen
+
+        from isal import isal_zlib
+
+        def inflate(content: bytes) -> None:
+            decoder = isal_zlib.decompressobj(wbits=WITH_GZIP_HEADER)
+            view = memoryview(content)
+            for at in range(0, len(view), INFLATED_AT_ONCE):
+                data: bytes | memoryview = view[at : at + INFLATED_AT_ONCE]
+                while data:
+                    decoder.decompress(data)
+                    data = decoder.unused_data
+                    if decoder.eof:
+                        decoder = isal_zlib.decompressobj(wbits=WITH_GZIP_HEADER)
+
+        bucket = f"{os.environ['AWS_ENDPOINT_URL_S3']}/{task.source}{GZIPPED}"
+        contents = [urlopen(f"{bucket}/{key}").read() for key in task.keys]
+        with ours(engine)(task) as copy_plain:
+
+            def copy() -> None:
+                copy_plain()
+                for content in contents:
+                    inflate(content)
+
+            yield copy
 
     return peer
 
@@ -217,6 +257,8 @@ PEERS: dict[str, Peer] = {
     **{engine: ours(engine) for engine in OURS},
     **{name: traced(engine) for engine, name in TRACED.items()},
     **{name: ours(engine, verify="off") for engine, name in UNVERIFIED.items()},
+    **{name: ours(engine, GZIPPED, transform="gunzip") for engine, name in GUNZIPS.items()},
+    **{name: copy_and_loop(engine) for engine, name in SUMS.items()},
     "sockets": sockets,
     "obstore": obstore,
     "obstore_tuned": obstore_tuned,
@@ -234,6 +276,8 @@ LABELS = {
     "asyncio": "asyncstream asyncio",
     **{name: f"asyncstream {engine}, traced" for engine, name in TRACED.items()},
     **{name: f"asyncstream {engine}, verify=off" for engine, name in UNVERIFIED.items()},
+    **{name: f"asyncstream {engine}, gunzip" for engine, name in GUNZIPS.items()},
+    **{name: f"{engine} copy + bare loop" for engine, name in SUMS.items()},
     "sockets": "bare sockets",
     "obstore": "obstore",
     "obstore_tuned": "obstore tuned",

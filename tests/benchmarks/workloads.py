@@ -5,9 +5,12 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Literal
 
-from tests.benchmarks import peers
+from tests.benchmarks import peers, sources
 
 if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from asyncstream.lab.s3 import LabS3
     from tests.benchmarks.measure import Measurement
 
 SOURCE_BUCKET = "benchmark-source"
@@ -29,6 +32,8 @@ class Workload:
     """Objects of one size over one protocol, the peers that copy them, and whom they are compared with.
 
     The unit decides the figure: CPU seconds a GB (less is better), or files a CPU second (more is better).
+    `sources` puts the objects into a bucket of a lab, so many of such a size, and returns their keys; what
+    is written has to be what that bucket has.
     """
 
     name: str
@@ -40,6 +45,7 @@ class Workload:
     peers: tuple[str, ...]
     references: tuple[str, ...]
     targets: tuple[Target, ...]
+    sources: Callable[[LabS3, str, int, int], list[str]] = sources.synthetic
 
     @property
     def title(self) -> str:
@@ -152,5 +158,17 @@ WORKLOADS = (
         peers=(*peers.OURS, *peers.UNVERIFIED.values()),
         references=tuple(peers.UNVERIFIED.values()),
         targets=tuple(Target(engine, name, 1.08) for engine, name in peers.UNVERIFIED.items()),
+    ),
+    Workload(
+        "gunzip",
+        "objects of 200 MB over HTTP, gunzipped",
+        tls=False,
+        count=5,
+        size=200 * MB,
+        unit="CPU s/GB",
+        peers=(*peers.GUNZIPS.values(), *peers.SUMS.values()),
+        references=tuple(peers.SUMS.values()),
+        targets=tuple(Target(peers.GUNZIPS[engine], peers.SUMS[engine], 1.15) for engine in peers.OURS),
+        sources=sources.gzipped,
     ),
 )

@@ -1,0 +1,54 @@
+"""The objects that a workload copies, put into a lab; named by workloads.py, called by __main__.py."""
+
+from __future__ import annotations
+
+import gzip
+import random
+from typing import TYPE_CHECKING
+
+import boto3
+
+from tests.benchmarks.peers import GZIPPED
+
+if TYPE_CHECKING:
+    from asyncstream.lab.s3 import LabS3
+
+BLOCK = 20 * 10**6
+LEVEL = 6  # the program's default
+
+
+def synthetic(lab: LabS3, bucket: str, count: int, size: int) -> list[str]:
+    """Declare objects that take no room; their keys."""
+    lab.create_bucket(bucket, keep=False)
+    return lab.declare_many(bucket, "object-", count, size)
+
+
+def gzipped(lab: LabS3, bucket: str, count: int, size: int) -> list[str]:
+    """Put objects of text, and beside their bucket another of the same objects compressed; their keys.
+
+    All are one block, compressed once, many times over: gzip members may follow each other.
+    """
+    text = _text(BLOCK)
+    contents = {bucket: text, bucket + GZIPPED: gzip.compress(text, LEVEL)}
+    keys = [f"object-{number:06d}" for number in range(count)]
+    s3 = boto3.client(
+        "s3",
+        endpoint_url=lab.endpoint_url,
+        region_name="us-east-1",
+        aws_access_key_id="AKIALAB",
+        aws_secret_access_key="lab",
+    )
+    for name, content in contents.items():
+        lab.create_bucket(name, keep=True)
+        body = content * (size // BLOCK)
+        for key in keys:
+            s3.put_object(Bucket=name, Key=key, Body=body)
+    return keys
+
+
+def _text(size: int) -> bytes:
+    """Lines of words, of which there are 3,000; gzip makes a third of it."""
+    drawn = random.Random(1)  # the same in every run
+    words = [f"{drawn.getrandbits(40):x}".encode() for _ in range(3000)]
+    lines = (b" ".join(drawn.choices(words, k=12)) for _ in range(size // 100))
+    return b"\n".join(lines)[:size]
