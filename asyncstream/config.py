@@ -58,7 +58,8 @@ class TransferConfig(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_f
         transform: what is made of each file, instead of a copy: "gzip", "gunzip", "zstd", "unzstd",
             "bunzip2", "unxz", a function of yours as "module:function", or several of these, with commas
             between, one after the other. Takes the memory of a part more for each file in flight, as its
-            output is filled in before it is sent; with `part_size="auto"` that is 5 to 25 MiB, as fits.
+            output is filled in before it is sent; with `part_size="auto"` that is 5 to 25 MiB, as fits. What
+            the transform itself holds comes on top: up to 64 MiB a file for "unxz" and "unzstd".
         max_output: bytes that may be made of one file; None (default): any number.
         max_ratio: bytes that may be made of each byte of a file, looked at from 64 MiB on; None: any number.
             Default: 250, far more than compressed text becomes, and far less than a bomb.

@@ -7,6 +7,7 @@ before its first byte: so a part is filled in memory, reserved before, and sent 
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from functools import partial
 from itertools import chain
+from typing import Any
 
 from msgspec import Struct
 
@@ -18,8 +19,8 @@ from asyncstream.errors import ConfigError
 from asyncstream.plan import KiB
 from asyncstream.transforms import Factory, Running
 
-# Smaller pieces are put together: each costs a call, and 60 bytes beside its own.
-LEAST_CHUNK = 64 * KiB
+# Bytes of a part that are sent at a time.
+CHUNK = 256 * KiB
 
 
 class Transforming(Struct, frozen=True):
@@ -77,6 +78,9 @@ def transforming_of(
 class OutputPart:
     """The bytes of one part, filled once and sent as often as it takes.
 
+    In one piece of memory of the size reserved for it, which the kernel gives page by page as it is filled
+    and takes back at once: pieces made on one thread and dropped on another would leave holes.
+
     Args:
         size: bytes that it has room for.
     """
@@ -84,8 +88,7 @@ class OutputPart:
     def __init__(self, size: int) -> None:
         self.length = 0
         self._size = size
-        self._chunks: list[bytes | bytearray] = []
-        self._small = bytearray()
+        self._bytes = memoryview(bytearray(size))
 
     @property
     def full(self) -> bool:
@@ -93,17 +96,10 @@ class OutputPart:
         return self.length == self._size
 
     def add(self, piece: bytes | memoryview) -> memoryview | None:
-        """Take in as much as fits; the rest, if there is one. A memoryview is copied, bytes are kept."""
-        room = self._size - self.length
-        taken = piece if len(piece) <= room else memoryview(piece)[:room]
-        self.length += len(taken)
-        if isinstance(taken, bytes) and len(taken) >= LEAST_CHUNK:
-            self._close_small()
-            self._chunks.append(taken)
-        else:
-            self._small += taken
-            if len(self._small) >= LEAST_CHUNK:
-                self._close_small()
+        """Take in a copy of as much as fits; the rest, if there is one."""
+        start, room = self.length, self._size - self.length
+        self.length += min(len(piece), room)
+        self._bytes[start : self.length] = piece[:room]
         return memoryview(piece)[room:] if len(piece) > room else None
 
     def body(self, kinds: Iterable[str], check: Callable[[], None]) -> "OutputBody":
@@ -111,37 +107,24 @@ class OutputPart:
 
         `check` is called before each chunk, and raises to stop.
         """
-        self._close_small()
-        return OutputBody(self._chunks, self.length, kinds, check)
+        return OutputBody(self._bytes[: self.length], kinds, check)
 
     def clear(self) -> None:
         """Let go of its bytes, whoever still holds it: an error's traceback does, as long as the error."""
-        self._chunks.clear()
-        self._small = bytearray()
-
-    def _close_small(self) -> None:
-        if self._small:
-            self._chunks.append(self._small)
-            self._small = bytearray()
+        self._bytes = memoryview(b"")
 
 
 class OutputBody:
     """A part in memory, as the body of an upload: its checksum is known before its first byte is sent."""
 
-    def __init__(
-        self,
-        chunks: Sequence[bytes | bytearray],
-        length: int,
-        kinds: Iterable[str],
-        check: Callable[[], None],
-    ) -> None:
-        self.length = length
+    def __init__(self, content: memoryview, kinds: Iterable[str], check: Callable[[], None]) -> None:
+        self.length = len(content)
         self.error: Exception | None = None
         self.digests = Digests(kinds)
-        self._left = iter(chunks)
+        self.digests.update(content)
+        # No longer than those of a copy: a blocking socket's timeout is that of a whole chunk.
+        self._left = (content[start : start + CHUNK] for start in range(0, self.length, CHUNK))
         self._check = check
-        for chunk in chunks:
-            self.digests.update(memoryview(chunk))
 
     async def next_chunk(self) -> bytes | memoryview:
         """The next bytes; empty at the end.
@@ -154,7 +137,7 @@ class OutputBody:
         except Exception as error:
             self.error = error
             raise
-        return memoryview(next(self._left, b""))
+        return next(self._left, b"")
 
 
 class Output:
@@ -165,12 +148,14 @@ class Output:
         running: the transform.
 
     Attributes:
+        task: which has it fill a part now.
         told: bytes of the source that progress was told of.
         ended: whether it has made all of it.
     """
 
     def __init__(self, source: ChunkBody, running: Running) -> None:
         self.source = source
+        self.task: Any = None
         self.told = 0
         self.ended = False
         self._running = running

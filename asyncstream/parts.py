@@ -283,11 +283,11 @@ class PartMover:
                     raise
                 return await self._found_written(target, checksum, error)
 
-        written, _ = await move(put)
+        written, body = await move(put)
         expected = verification.expected(file)
         if expected is not None:
             file.read_verified = expected.kind
-        if written.checksum is not None and written.checksum.kind in file.digests:
+        if written.checksum is not None and written.checksum.kind in body.digests.checksums():
             file.write_verified = written.checksum.kind
         return written.etag
 
@@ -339,7 +339,8 @@ class PartMover:
             if unless == file.etag:  # as the listing has it: no need to ask
                 raise NotModified(f"{file.job.source} is as it was")
         wanted = plan.first_range(file.size, self._reach)
-        task.attempts += 1
+        # Of a transform's output the tries are those of sending it.
+        task.attempts += self._filler is None
         reading = await self._reader.open(task, wanted, unless)
         opened = reading.opened
         if opened.range.length <= self._reach:
@@ -375,7 +376,7 @@ class PartMover:
             if reading is None:
                 task.attempts += 1
                 reading = await self._reader.open(task, wanted if wanted.length else None)
-            body = self._reader.body(task, reading, wanted, count)
+            body = self._reader.body(lambda: task, reading, wanted, count)
             try:
                 with task.span.child("PUT"):
                     written = await send(body)

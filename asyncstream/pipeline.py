@@ -285,7 +285,7 @@ class Coordinator:
             file.planned = number if part.length else number - 1
         else:
             size = self._mover.output_part_size(number + 1)
-            self._ready.appendleft(FillPart(file, file.span, number=number + 1, size=size))
+            self._ready.append(FillPart(file, file.span, number=number + 1, size=size))
         if not part.length:
             self._budget.release(task.room)
             self._complete_if_all_is_there(file)

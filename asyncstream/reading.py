@@ -43,22 +43,22 @@ class SourceReader:
         return OpenRange(opened, task.span.child("body"))
 
     def body(
-        self, task: Task, reading: OpenRange, wanted: ByteRange, count: Callable[[int], None]
+        self, now: Callable[[], Task], reading: OpenRange, wanted: ByteRange, count: Callable[[int], None]
     ) -> ChunkBody:
         """What is open of a range, as a body that goes on over another connection where one breaks.
 
         Args:
-            task: whose range it is.
+            now: the task that reads it now, which what is done again is counted for.
             reading: what is open.
             wanted: the range.
             count: told the size of each chunk.
         """
-        file = task.file
+        file = now().file
 
         async def resume(
             broke: AsyncstreamError, moved: int, failures: int, pause_ends: float
         ) -> OpenRange | None:
-            tries = Tries(failures - 1, free=1)
+            task, tries = now(), Tries(failures - 1, free=1)
             wait = wait_before_retry(broke, tries, self._policy, random.random())  # noqa: S311 - no secret
             if wait is None or self._deadline.now() + wait >= pause_ends:
                 return None

@@ -50,7 +50,11 @@ class PartFiller:
             output.told += size
             self._on_event(progress.BytesMoved(file.job.source, file.job.destination, size))
 
-        source = self._reader.body(task, reading, ByteRange(0, reading.opened.size), count)
+        def now() -> Task:
+            current: Task = task if file.output is None else file.output.task
+            return current
+
+        source = self._reader.body(now, reading, ByteRange(0, reading.opened.size), count)
         try:
             running = Running(
                 made.factory,
@@ -72,7 +76,7 @@ class PartFiller:
 
     async def _fill(self, task: Task, output: Output, size: int) -> OutputPart:
         part = OutputPart(size)
-        told = output.told
+        output.task, told = task, output.told
         try:
             with task.span.child("transform"):
                 while not part.full and not output.ended:

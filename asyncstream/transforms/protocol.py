@@ -14,7 +14,10 @@ PIECE = 256 * 1024
 
 
 class Transform(Protocol):
-    """What becomes of one file. It may be asked for a piece at a time, and holds no unbounded amount."""
+    """What becomes of one file. It may be asked for a piece at a time, and holds no unbounded amount.
+
+    Called by one thread at a time, but not always by the same.
+    """
 
     def feed(self, chunk: bytes | memoryview) -> bytes | Iterable[bytes | memoryview]:
         """What the next bytes of the source become.
