@@ -78,8 +78,8 @@ def transforming_of(
 class OutputPart:
     """The bytes of one part, filled once and sent as often as it takes.
 
-    In one piece of memory of the size reserved for it, which the kernel gives page by page as it is filled
-    and takes back at once: pieces made on one thread and dropped on another would leave holes.
+    In one piece of memory of the size reserved for it: pieces made on one thread and dropped on another would
+    leave holes.
 
     Args:
         size: bytes that it has room for.
@@ -88,7 +88,7 @@ class OutputPart:
     def __init__(self, size: int) -> None:
         self.length = 0
         self._size = size
-        self._bytes = memoryview(bytearray(size))
+        self._bytes = memoryview(b"")
 
     @property
     def full(self) -> bool:
@@ -97,6 +97,8 @@ class OutputPart:
 
     def add(self, piece: bytes | memoryview) -> memoryview | None:
         """Take in a copy of as much as fits; the rest, if there is one."""
+        if not self._bytes:  # not before, as it takes milliseconds: here it is no event loop's
+            self._bytes = memoryview(bytearray(self._size))
         start, room = self.length, self._size - self.length
         self.length += min(len(piece), room)
         self._bytes[start : self.length] = piece[:room]
