@@ -21,19 +21,18 @@ from typing import Any
 
 from msgspec.structs import replace
 
-from asyncstream import endings, plan, progress
+from asyncstream import dropping, endings, plan, progress
 from asyncstream.budget import MemoryBudget, SlotLimit
 from asyncstream.chunks import Deadline, StopFlag
 from asyncstream.continuation import Continuation
 from asyncstream.errors import (
     AsyncstreamError,
-    ConnectionFailed,
     DeadlineExceeded,
     SlowDown,
     SourceChanged,
 )
 from asyncstream.output import OutputPart
-from asyncstream.parts import SHIELD_SECONDS, PartMover
+from asyncstream.parts import PartMover
 from asyncstream.ports import Engine, Finished, MultipartUpload, Slots, Span
 from asyncstream.results import FileResult, Status
 from asyncstream.tasks import (
@@ -113,7 +112,7 @@ class Coordinator:
                     self._stop.set()
                     raise
         except BaseException as stopped:
-            await self._drop_begun(stopped)
+            await dropping.drop(self._begun, self._mover, self._engine, self._slot_count, stopped)
             raise
         results = [result for result in self._results if result is not None]
         assert len(results) == len(self._results), "every job has an end"  # noqa: S101
@@ -277,6 +276,7 @@ class Coordinator:
         output = file.output
         assert output is not None  # noqa: S101 - it has made the part
         if part.length and number > plan.MAX_PARTS:
+            part.clear()
             self._budget.release(task.room)
             self._fail(file, endings.too_many_parts(file))
             return
@@ -375,29 +375,6 @@ class Coordinator:
         file.span.end(result.error)
         self._results[file.index] = result
         self._on_event(progress.FileFinished(result))
-
-    async def _drop_begun(self, stopped: BaseException) -> None:
-        """Abort all uploads, and note on `stopped` those for which that failed or took too long."""
-        try:
-            await self._engine.shielded(self._drop_all(stopped), SHIELD_SECONDS)
-        except ConnectionFailed as late:
-            for file in self._begun:
-                stopped.add_note(endings.not_aborted(file, late))
-
-    async def _drop_all(self, stopped: BaseException) -> None:
-        waiting = list(self._begun)
-        running = 0
-        async with self._engine.slots(self._slot_count) as slots:
-            while waiting or running:
-                while waiting and slots.free:
-                    file = waiting.pop()
-                    slots.start(file, partial(self._mover.drop, file))
-                    running += 1
-                dropped = await slots.finished()
-                running -= 1
-                self._begun.discard(dropped.tag)
-                if dropped.error is not None:
-                    stopped.add_note(endings.not_aborted(dropped.tag, dropped.error))
 
 
 def _filled_by(task: Task, finished: Finished) -> OutputPart | None:

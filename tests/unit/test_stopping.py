@@ -8,7 +8,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from asyncstream import pipeline, progress
+from asyncstream import dropping, progress
 from asyncstream.engines import ENGINES, open_engine
 from asyncstream.engines.aio import AsyncioEngine
 from asyncstream.errors import DeadlineExceeded
@@ -110,7 +110,7 @@ def test_a_cancelled_transfer_says_so_although_its_uploads_cannot_be_aborted_in_
         async def abort_upload(self, upload: object) -> None:
             await asyncio.sleep(60)
 
-    monkeypatch.setattr(pipeline, "SHIELD_SECONDS", 0.01)
+    monkeypatch.setattr(dropping, "SHIELD_SECONDS", 0.01)
     store = NeverAborts(stored([100]), pause=pause_under("asyncio"))
     store.left = 10
 
