@@ -127,6 +127,15 @@ def run(setup: Setup, sizes: list[int], store: MemoryStore, engine: Engine) -> l
     return results
 
 
+def run_growing(
+    step: int, setup: Setup, sizes: list[int], store: MemoryStore, engine: Engine
+) -> list[FileResult]:
+    """The same, with parts that grow after so many."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(plan, "OUTPUT_STEP", step)
+        return run(setup, sizes, store, engine)
+
+
 FILES = st.lists(st.integers(0, 400), min_size=1, max_size=6)
 TIMES = st.integers(0, 12)
 # A limit in which one part of a size fits, or several.
@@ -153,16 +162,10 @@ def test_every_file_is_made_whole_within_the_limit(
         if isinstance(event, progress.BytesMoved):
             moved.append(event.bytes)
 
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(plan, "OUTPUT_STEP", step)
-        setup = setup_of(
-            partial(Repeated, times),
-            first=first,
-            limit=SLOT_BYTES + first + more,
-            slots=slots,
-            on_event=on_event,
-        )
-        results = run(setup, sizes, store, engine)
+    setup = setup_of(
+        partial(Repeated, times), first=first, limit=SLOT_BYTES + first + more, slots=slots, on_event=on_event
+    )
+    results = run_growing(step, setup, sizes, store, engine)
 
     assert [result.error for result in results] == [None] * len(sizes)
     for number, size in enumerate(sizes):
@@ -219,16 +222,10 @@ def test_whatever_fails_every_file_has_an_end_and_all_room_is_given_back(
         elif isinstance(event, progress.PartRetried):
             net[event.source] -= event.bytes
 
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(plan, "OUTPUT_STEP", step)
-        setup = setup_of(
-            partial(Repeated, times),
-            first=first,
-            limit=SLOT_BYTES + first + more,
-            slots=slots,
-            on_event=on_event,
-        )
-        results = run(setup, sizes, store, engine)
+    setup = setup_of(
+        partial(Repeated, times), first=first, limit=SLOT_BYTES + first + more, slots=slots, on_event=on_event
+    )
+    results = run_growing(step, setup, sizes, store, engine)
 
     for number, result in enumerate(results):
         assert (target(number) in store.objects) == (result.status == "copied")
