@@ -16,13 +16,15 @@ from asyncstream.errors import (
     DeadlineExceeded,
     TruncatedBody,
 )
-from asyncstream.plan import MiB
+from asyncstream.plan import KiB, MiB
 from asyncstream.ports import ByteStream
 
 # Seconds that a body may pause for while it is sent: S3 ends a PUT that pauses for 20.
 LONGEST_PAUSE = 15.0
 # Bytes after which a connection that breaks is a new misfortune, and not the old one again.
 PROGRESS = 4 * MiB
+# Bytes of a body in memory that are sent at a time.
+_PIECE = 256 * KiB
 
 # Seconds after the deadline in which replies to what was sent before it are still read.
 REPLY_SECONDS = 0.25
@@ -205,16 +207,43 @@ class ChunkBody:
 
 
 class BytesBody:
-    """Bytes already in memory, as the body of an upload: for reports."""
+    """Bytes in memory, as the body of an upload: their checksums are known before the first is sent.
 
-    def __init__(self, content: bytes) -> None:
+    Args:
+        content: all of them.
+        digests: of them; without, their CRC64NVME is computed.
+        check: called before each chunk, and raises to stop.
+    """
+
+    def __init__(
+        self,
+        content: bytes | memoryview,
+        digests: Digests | None = None,
+        check: Callable[[], None] = lambda: None,
+    ) -> None:
         self.length = len(content)
         self.error: Exception | None = None
-        self.digests = Digests([CRC64NVME])
-        self.digests.update(content)
-        self._content = content
+        if digests is None:
+            digests = Digests([CRC64NVME])
+            digests.update(content)
+        self.digests = digests
+        # No longer than those of a copy: a blocking socket's timeout is that of a whole chunk.
+        self._left = (content[start : start + _PIECE] for start in range(0, self.length, _PIECE))
+        self._check = check
 
-    async def next_chunk(self) -> bytes:
-        """All of it at the first call, then nothing."""
-        chunk, self._content = self._content, b""
-        return chunk
+    async def next_chunk(self) -> bytes | memoryview:
+        """The next bytes; empty at the end.
+
+        Raises:
+            Cancelled, DeadlineExceeded: as `check` does.
+        """
+        try:
+            self._check()
+        except Exception as error:
+            self.error = error
+            raise
+        return next(self._left, b"")
+
+    def close(self) -> None:
+        """Let go of the bytes, whoever still holds this: an error's traceback does, as long as the error."""
+        self._left.close()

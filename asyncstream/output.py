@@ -7,20 +7,17 @@ before its first byte: so a part is filled in memory, reserved before, and sent 
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from functools import partial
 from itertools import chain
+from mmap import MAP_ANONYMOUS, MAP_PRIVATE, mmap
 from typing import Any
 
 from msgspec import Struct
 
 from asyncstream import plan
 from asyncstream.checksum import Digests
-from asyncstream.chunks import ChunkBody
+from asyncstream.chunks import BytesBody, ChunkBody
 from asyncstream.config import TransferConfig
 from asyncstream.errors import ConfigError
-from asyncstream.plan import KiB
 from asyncstream.transforms import Factory, Running
-
-# Bytes of a part that are sent at a time.
-CHUNK = 256 * KiB
 
 
 class Transforming(Struct, frozen=True):
@@ -75,19 +72,54 @@ def transforming_of(
     )
 
 
+class PartBuffers:
+    """The memory of parts, used again: to have it from the kernel anew each time is a sixth of the CPU time.
+
+    Each is a mapping of its own, which takes room only as far as it is written, and leaves no holes.
+
+    Never more than the parts in progress have reserved: what is not used for the next part is let go of.
+    Without a lock, as a list's `pop` and `append` are one step each.
+    """
+
+    def __init__(self) -> None:
+        self._free: list[memoryview] = []
+
+    def take(self, size: int) -> memoryview:
+        """A buffer of that many bytes, which may hold those of another part."""
+        while (buffer := self._pop()) is not None:
+            if len(buffer) == size:
+                return buffer
+        return memoryview(mmap(-1, size, flags=MAP_PRIVATE | MAP_ANONYMOUS))
+
+    def give_back(self, buffer: memoryview) -> None:
+        """Have it used again: nobody may be reading it any more."""
+        self._free.append(buffer)
+
+    def clear(self) -> None:
+        """Let go of all that is not in use."""
+        self._free.clear()
+
+    def _pop(self) -> memoryview | None:
+        try:
+            return self._free.pop()
+        except IndexError:
+            return None
+
+
 class OutputPart:
     """The bytes of one part, filled once and sent as often as it takes.
 
-    In one piece of memory of the size reserved for it: pieces made on one thread and dropped on another would
-    leave holes.
-
     Args:
         size: bytes that it has room for.
+        buffers: where its memory comes from.
+        kinds: the checksums that are to be had of it.
     """
 
-    def __init__(self, size: int) -> None:
+    def __init__(self, size: int, buffers: PartBuffers, kinds: Iterable[str]) -> None:
         self.length = 0
+        self._digests = Digests(kinds)
         self._size = size
+        self._buffers = buffers
         self._bytes = memoryview(b"")
 
     @property
@@ -97,49 +129,31 @@ class OutputPart:
 
     def add(self, piece: bytes | memoryview) -> memoryview | None:
         """Take in a copy of as much as fits; the rest, if there is one."""
-        if not self._bytes:  # not before, as it takes milliseconds: here it is no event loop's
-            self._bytes = memoryview(bytearray(self._size))
-        start, room = self.length, self._size - self.length
-        self.length += min(len(piece), room)
-        self._bytes[start : self.length] = piece[:room]
+        if not self._bytes:
+            self._bytes = self._buffers.take(self._size)
+        room = self._size - self.length
+        taken = piece if len(piece) <= room else memoryview(piece)[:room]
+        self._digests.update(taken)  # while it is in the processor's cache
+        self._bytes[self.length : self.length + len(taken)] = taken
+        self.length += len(taken)
         return memoryview(piece)[room:] if len(piece) > room else None
 
-    def body(self, kinds: Iterable[str], check: Callable[[], None]) -> "OutputBody":
-        """All of it, to be sent once, with its checksums of these kinds.
+    def body(self, check: Callable[[], None]) -> BytesBody:
+        """All of it, to be sent once; `check` is called before each chunk, and raises to stop."""
+        return BytesBody(self._bytes[: self.length], self._digests, check)
 
-        `check` is called before each chunk, and raises to stop.
+    def sent(self) -> None:
+        """Have its memory used again, as the first request for it has sent all of it.
+
+        After one that failed it is not: that request's connection may still have a view of it to write.
         """
-        return OutputBody(self._bytes[: self.length], kinds, check)
+        if self._bytes:
+            self._buffers.give_back(self._bytes)
+        self.clear()
 
     def clear(self) -> None:
-        """Let go of its bytes, whoever still holds it: an error's traceback does, as long as the error."""
+        """Let go of its memory, whoever still holds it: an error's traceback does, as long as the error."""
         self._bytes = memoryview(b"")
-
-
-class OutputBody:
-    """A part in memory, as the body of an upload: its checksum is known before its first byte is sent."""
-
-    def __init__(self, content: memoryview, kinds: Iterable[str], check: Callable[[], None]) -> None:
-        self.length = len(content)
-        self.error: Exception | None = None
-        self.digests = Digests(kinds)
-        self.digests.update(content)
-        # No longer than those of a copy: a blocking socket's timeout is that of a whole chunk.
-        self._left = (content[start : start + CHUNK] for start in range(0, self.length, CHUNK))
-        self._check = check
-
-    async def next_chunk(self) -> bytes | memoryview:
-        """The next bytes; empty at the end.
-
-        Raises:
-            Cancelled, DeadlineExceeded: as `check` does.
-        """
-        try:
-            self._check()
-        except Exception as error:
-            self.error = error
-            raise
-        return next(self._left, b"")
 
 
 class Output:
@@ -150,25 +164,23 @@ class Output:
         running: the transform.
 
     Attributes:
+        source: None once it is closed.
         task: which has it fill a part now.
         told: bytes of the source that progress was told of.
         ended: whether it has made all of it.
+        length: bytes made so far.
     """
 
     def __init__(self, source: ChunkBody, running: Running) -> None:
-        self.source = source
+        self.source: ChunkBody | None = source
         self.task: Any = None
         self.told = 0
         self.ended = False
-        self._running = running
+        self.length = 0
+        self._running: Running | None = running
         self._pieces: Iterator[bytes | memoryview] | None = None
         self._rest: memoryview | None = None
         self._is_last = False
-
-    @property
-    def length(self) -> int:
-        """Bytes made so far."""
-        return self._running.made
 
     @property
     def hungry(self) -> bool:
@@ -177,6 +189,7 @@ class Output:
 
     def feed(self, chunks: Sequence[bytes | memoryview]) -> None:
         """Give it the next chunks of the source; none: it has ended. They stay valid until it is hungry."""
+        assert self._running is not None  # noqa: S101 - let go of only when nothing more is made
         self._is_last = not chunks
         # Lazily, one chunk after the other: nothing is made before `fill` has room for it.
         fed = chain.from_iterable(map(self._running.feed, chunks))
@@ -193,5 +206,17 @@ class Output:
             if piece is None:
                 self._pieces = None
                 self.ended = self._is_last
-            else:
-                self._rest = part.add(piece)
+                continue
+            before = part.length
+            self._rest = part.add(piece)
+            self.length += part.length - before
+
+    async def close(self) -> None:
+        """Close the source, and let go of it and of the transform, which may hold many megabytes.
+
+        Errors' tracebacks and those who look at the result have this object longer.
+        """
+        source, self.source = self.source, None
+        self._running = self._pieces = self._rest = None
+        if source is not None:
+            await source.close()

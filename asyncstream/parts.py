@@ -109,6 +109,11 @@ class PartMover:
                 await self.drop(task.file)
         return None
 
+    def close(self) -> None:
+        """Let go of what was kept for the next part, when there is none."""
+        if self._filler is not None:
+            self._filler.close()
+
     async def begin(self, task: Begin) -> str | None:
         """The ETag of the object written, or None where the file's `upload` was opened instead."""
         file = task.file
@@ -315,7 +320,7 @@ class PartMover:
         if first is not None:
             await first.close()
         if output is not None:
-            await output.source.close()
+            await output.close()
 
     async def _abort_upload(self, file: FileInProgress) -> None:
         upload = file.upload

@@ -114,6 +114,8 @@ class Coordinator:
         except BaseException as stopped:
             await dropping.drop(self._begun, self._mover, self._engine, self._slot_count, stopped)
             raise
+        finally:
+            self._mover.close()
         results = [result for result in self._results if result is not None]
         assert len(results) == len(self._results), "every job has an end"  # noqa: S101
         return results
@@ -300,6 +302,7 @@ class Coordinator:
             self._ready.appendleft(Complete(file, file.span))
 
     def _fail(self, file: FileInProgress, error: Exception) -> None:
+        endings.let_go_of_locals(error)
         if file.error is None:
             file.error = error
             file.stop.set()

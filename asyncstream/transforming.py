@@ -5,9 +5,9 @@ from functools import partial
 
 from asyncstream import progress, verification
 from asyncstream.checksum import CRC64NVME
-from asyncstream.chunks import Deadline
+from asyncstream.chunks import BytesBody, Deadline
 from asyncstream.errors import AsyncstreamError, Cancelled
-from asyncstream.output import Output, OutputBody, OutputPart, Transforming
+from asyncstream.output import Output, OutputPart, PartBuffers, Transforming
 from asyncstream.plan import ByteRange
 from asyncstream.ports import Body, Engine, Written
 from asyncstream.reading import SourceReader
@@ -16,7 +16,7 @@ from asyncstream.transforms import Running
 
 
 class PartFiller:
-    """Has a transform make parts of a source, and sends them. One for a transfer; holds nothing that changes.
+    """Has a transform make parts of a source, and sends them. One for a transfer.
 
     Args:
         engine: which computes.
@@ -39,6 +39,7 @@ class PartFiller:
         self._reader = reader
         self._deadline = deadline
         self._on_event = on_event
+        self._buffers = PartBuffers()
 
     async def begin(self, task: Begin) -> OutputPart:
         """The first part of a file whose source is open; all there is, if `file.output.ended`."""
@@ -75,7 +76,7 @@ class PartFiller:
         return await self._fill(task, output, task.size)
 
     async def _fill(self, task: Task, output: Output, size: int) -> OutputPart:
-        part = OutputPart(size)
+        part = OutputPart(size, self._buffers, task.file.digests & {CRC64NVME})
         output.task, told = task, output.told
         try:
             with task.span.child("transform"):
@@ -85,7 +86,7 @@ class PartFiller:
                         output.feed(await self._chunks(output))
                     await self._engine.compute(partial(output.fill, part))
             if output.ended:
-                await output.source.close()
+                await output.close()
         except BaseException:
             part.clear()
             raise
@@ -95,10 +96,12 @@ class PartFiller:
 
     async def _chunks(self, output: Output) -> Sequence[bytes | memoryview]:
         """The next chunks of the source: as many as are worth a hop to where they are computed with."""
+        source = output.source
+        assert source is not None  # noqa: S101 - closed only when nothing more is made
         chunks: list[bytes | memoryview] = []
         size = 0
         while size < self._engine.computes_at_once:
-            chunk = await output.source.next_chunk()
+            chunk = await source.next_chunk()
             if not chunk:
                 break
             # A view is valid until the next chunk only; bytes are not copied by this.
@@ -108,16 +111,20 @@ class PartFiller:
 
     async def send(
         self, task: Task, part: OutputPart, send: Callable[[Body], Awaitable[Written]]
-    ) -> tuple[Written, OutputBody]:
+    ) -> tuple[Written, BytesBody]:
         """A part sent, from memory each time; what S3 replied, and the body that it compares with."""
         source, destination = task.file.job.source, task.file.job.destination
-        kinds = task.file.digests & {CRC64NVME}
 
-        async def once() -> tuple[Written, OutputBody]:
+        before = task.attempts
+
+        async def once() -> tuple[Written, BytesBody]:
             task.attempts += 1
-            body = part.body(kinds, partial(self._check, task))
-            with task.span.child("PUT"):
-                written = await send(body)
+            body = part.body(partial(self._check, task))
+            try:
+                with task.span.child("PUT"):
+                    written = await send(body)
+            finally:
+                body.close()
             visible = " It is visible until it is overwritten." if isinstance(task, Begin) else ""
             verification.compare_received(written, body, destination, visible)
             return written, body
@@ -126,9 +133,19 @@ class PartFiller:
             self._on_event(progress.PartRetried(source, destination, 0, task.attempts, error))
 
         try:
-            return await self._reader.repeat(task, once, tell)
-        finally:
-            part.clear()  # its room is given to another from now on
+            sent = await self._reader.repeat(task, once, tell)
+        except BaseException:
+            part.clear()
+            raise
+        if task.attempts == before + 1:
+            part.sent()
+        else:
+            part.clear()
+        return sent
+
+    def close(self) -> None:
+        """Let go of the memory of parts, when the last was sent."""
+        self._buffers.clear()
 
     def _check(self, task: Task) -> None:
         if task.file.stop:

@@ -185,7 +185,7 @@ def test_what_the_progress_callback_raises_is_raised_and_kept() -> None:
 
 
 @pytest.mark.parametrize("content", [b"", b"a report"])
-def test_bytes_in_memory_are_a_body_of_one_chunk(content: bytes) -> None:
+def test_bytes_in_memory_are_a_body(content: bytes) -> None:
     body = BytesBody(content)
 
     assert body.length == len(content)

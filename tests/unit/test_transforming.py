@@ -1,20 +1,23 @@
 """The coordinator with a transform, over a store in memory, under each engine: all ends, all room."""
 
 import threading
+import weakref
 from collections import Counter
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import replace
 from functools import partial
 from itertools import chain, repeat
-from typing import Any
+from mmap import mmap
+from typing import Any, Self
 
 import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from asyncstream import plan, progress, transforming
+from asyncstream import output, plan, progress, transforming
 from asyncstream.checksum import CRC64NVME
 from asyncstream.engines.driver import drive
+from asyncstream.engines.sequential import SequentialEngine
 from asyncstream.errors import (
     AsyncstreamError,
     Cancelled,
@@ -26,7 +29,7 @@ from asyncstream.errors import (
     WriteConflict,
 )
 from asyncstream.locations import S3Object
-from asyncstream.output import Output, OutputPart, Transforming
+from asyncstream.output import Output, OutputPart, PartBuffers, Transforming
 from asyncstream.ports import Engine, MultipartUpload, Origin
 from asyncstream.results import FileResult
 from asyncstream.transforms import Factory, Running
@@ -85,43 +88,39 @@ def setup_of(factory: Factory, *, first: int, limit: int = UNLIMITED, **others: 
     return Setup(limit=limit, transforming=of, **others)
 
 
-class Watched(OutputPart):
-    """A part that tells what all parts together hold."""
+class Mapped(mmap):
+    """The memory of a part, which tells what all of them take."""
 
-    lock = threading.Lock()
-    held = peak = 0
+    lock = threading.RLock()  # as a mapping may be collected while another is counted
+    held = peak = mapped = 0
 
-    def add(self, piece: bytes | memoryview) -> memoryview | None:
-        before = self.length
-        rest = super().add(piece)
-        with Watched.lock:
-            Watched.held += self.length - before
-            Watched.peak = max(Watched.peak, Watched.held)
-        return rest
+    def __new__(cls, fileno: int, length: int, **how: int) -> Self:
+        new = super().__new__(cls, fileno, length, **how)
+        with cls.lock:
+            Mapped.mapped += 1
+            Mapped.held += length
+            Mapped.peak = max(Mapped.peak, Mapped.held)
+        weakref.finalize(new, cls.unmapped, length)
+        return new
 
-    def clear(self) -> None:
-        super().clear()
-        with Watched.lock:
-            Watched.held -= self.length
-        self.length = 0
-
-    def __del__(self) -> None:
-        with Watched.lock:
-            Watched.held -= self.length
+    @classmethod
+    def unmapped(cls, length: int) -> None:
+        with cls.lock:
+            Mapped.held -= length
 
 
 def run(setup: Setup, sizes: list[int], store: MemoryStore, engine: Engine) -> list[FileResult]:
-    """The results; what parts held, and what was reserved for them, was within the limit."""
-    Watched.held = Watched.peak = 0
+    """The results; what parts took, and what was reserved for them, was within the limit."""
+    Mapped.held = Mapped.peak = Mapped.mapped = 0
     coordinator = setup.coordinator(jobs_of(sizes), store, engine)
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(transforming, "OutputPart", Watched)
+        patch.setattr(output, "mmap", Mapped)
         results = engine.run(coordinator.run)
     budget = coordinator._budget
     assert budget.reserved == 0
     assert budget.peak <= setup.limit
-    assert Watched.peak <= budget.peak
-    assert Watched.held == 0
+    assert Mapped.peak <= budget.peak
+    assert Mapped.held == 0
     assert store.peak_in_flight <= min(setup.slots, engine.most_slots)
     assert_nothing_is_left(store)
     return results
@@ -268,10 +267,10 @@ def test_where_s3_asks_for_fewer_requests_a_part_is_sent_before_the_next_waits_f
 def test_parts_grow_with_their_number_as_far_as_there_is_memory(engine: Engine, part: int) -> None:
     sizes: list[int] = []
 
-    class Sized(Watched):
-        def __init__(self, size: int) -> None:
+    class Sized(OutputPart):
+        def __init__(self, size: int, buffers: PartBuffers, kinds: Iterable[str]) -> None:
             sizes.append(size)
-            super().__init__(size)
+            super().__init__(size, buffers, kinds)
 
     store = MemoryStore(stored([400]), pause=pause_under(engine.name))
     setup = setup_of(partial(Repeated, 3), first=part, limit=SLOT_BYTES + 3 * part, slots=2)
@@ -338,6 +337,17 @@ def test_what_is_sent_again_comes_from_memory(engine: Engine, operation: str) ->
     assert store.bytes_read == size
 
 
+@pytest.mark.parametrize(("failures", "made"), [(0, 1), (1, 2)])
+def test_the_memory_of_a_part_is_used_again_if_no_failed_request_can_still_read_it(
+    failures: int, made: int
+) -> None:
+    refused = Failure("upload_part", ConnectionFailed("reset"), 1, failures)
+    store = MemoryStore(stored([100]), pause=pause_under("sequential"), failures=[refused])
+    [result] = run(setup_of(partial(Repeated, 1), first=10), [100], store, SequentialEngine())
+    assert (result.status, result.parts) == ("copied", 11)
+    assert Mapped.mapped == made
+
+
 class Failing(Repeated):
     def feed(self, chunk: bytes | memoryview) -> Iterator[bytes]:
         yield from super().feed(chunk)
@@ -396,15 +406,18 @@ def test_pieces_of_any_sizes_fill_parts_of_any_sizes_with_the_same_bytes(
     chunks = iter([[b"\0", b"\1"], []])
     found: list[bytes] = []
     numbers = chain(sizes, repeat(500_000))
+    buffers = PartBuffers()
     while not running.ended:
-        part = OutputPart(next(numbers))
+        part = OutputPart(next(numbers), buffers, {CRC64NVME})
         while not part.full and not running.ended:
             if running.hungry:
                 running.feed(next(chunks))
             running.fill(part)
+        full = part.full
         found.append(sent(part))
         assert sent(part) == found[-1]  # as often as it takes
-        assert part.full or running.ended
+        part.sent()
+        assert full or running.ended
     whole = b"".join(map(bytes, [*pieces[::2], *pieces[1::2], *pieces]))
     assert b"".join(found) == whole
     assert running.length == len(whole)
@@ -416,7 +429,7 @@ def sent(part: OutputPart) -> bytes:
     def check() -> None:
         pass
 
-    body = part.body({CRC64NVME}, check)
+    body = part.body(check)
     told = body.digests.checksums()[CRC64NVME]
     whole = b""
     while chunk := drive(body.next_chunk()):
@@ -430,9 +443,9 @@ def test_a_part_that_is_stopped_says_so_to_whoever_sends_it() -> None:
     def check() -> None:
         raise Cancelled("stopped")
 
-    part = OutputPart(10)
+    part = OutputPart(10, PartBuffers(), ())
     part.add(b"1")
-    body = part.body((), check)
+    body = part.body(check)
     with pytest.raises(Cancelled) as stopped:
         drive(body.next_chunk())
     assert body.error is stopped.value
