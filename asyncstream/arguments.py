@@ -1,6 +1,7 @@
 """The arguments of `asyncstream copy`, `clean` and `compare`, and their `--help`; read by `cli.py`."""
 
 import argparse
+import math
 from collections.abc import Callable
 from pathlib import Path
 from typing import NoReturn
@@ -99,6 +100,13 @@ def _add_copy(parser: argparse.ArgumentParser) -> None:
         help=f"what to make of each file, instead of a copy: {', '.join(transforms.NAMES)}, or a function of "
         "yours as module:function, from this directory or installed; several with commas between",
     )
+    add("--max-output", type=_size, metavar="SIZE", help="most that may be made of a file; default: any size")
+    add(
+        "--max-ratio",
+        type=_ratio,
+        metavar="N",
+        help='most bytes that may be made of each byte, from 64 MiB on, or "none"; default: 250',
+    )
     add("--endpoint-url", metavar="URL", help="another S3 than AWS's")
 
 
@@ -185,3 +193,7 @@ def _size(text: str) -> int:
 
 def _size_or_auto(text: str) -> int | str:
     return text if text == "auto" else _size(text)
+
+
+def _ratio(text: str) -> float:
+    return math.inf if text == "none" else float(text)

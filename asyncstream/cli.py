@@ -159,7 +159,10 @@ def _pair(options: argparse.Namespace) -> Pair:
 
 def _given(options: argparse.Namespace) -> dict[str, Any]:
     """The settings of TransferConfig that the command line names."""
-    names = ("max_concurrency", "memory_limit", "part_size", "multipart", "if_exists", "verify", "transform")
+    names = [
+        *("max_concurrency", "memory_limit", "part_size", "multipart", "if_exists", "verify"),
+        *("transform", "max_output", "max_ratio"),
+    ]
     return {name: getattr(options, name) for name in names if getattr(options, name) is not None}
 
 

@@ -111,6 +111,12 @@ class CorruptInput(TransformError):
     """What was to be decompressed is damaged, cut short, of another format, or followed by others."""
 
 
+class DamagedInput(CorruptInput):
+    """It is damaged in its midst: on its way, perhaps, so that it is read once more."""
+
+    starts_over = True
+
+
 class LineTooLong(TransformError):
     """A line or record has more bytes than may be held in memory."""
 

@@ -133,10 +133,10 @@ class PartMover:
         file.size, file.etag = opened.size, opened.etag
         whole = opened.range.length == opened.size
         await self._choose_digests(task, opened, whole)
-        task.span.annotate(bytes=opened.range.length)
         self._on_event(progress.FileStarted(file.job.source, file.job.destination, opened.size))
-        if self._filler is not None:
-            part = await self._filler.begin(task)
+        part = None if self._filler is None else await self._filler.begin(task)
+        task.span.annotate(bytes=opened.range.length if part is None else part.length)
+        if self._filler is not None and part is not None:
             if file.output is not None and file.output.ended:
                 return await self._put(task, opened, partial(self._filler.send, task, part))
             file.filled = part

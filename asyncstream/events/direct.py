@@ -69,7 +69,10 @@ class Problem(Struct, frozen=True):
 
 
 class FileReply(Struct, frozen=True, omit_defaults=True):
-    """One file's result, in the report (all files) or inline in the reply (failed files)."""
+    """One file's result, in the report (all files) or inline in the reply (failed files).
+
+    `bytes` are the source's, `made` those of the destination where a transform made it.
+    """
 
     source: str
     destination: str
@@ -83,6 +86,7 @@ class FileReply(Struct, frozen=True, omit_defaults=True):
     read_verified: str | None = None
     write_verified: str | None = None
     restarted: str | None = None
+    made: int | None = None
 
 
 class Totals(Struct, frozen=True):
@@ -220,6 +224,7 @@ def file_reply(result: FileResult) -> FileReply:
         result.read_verified,
         result.write_verified,
         result.restarted,
+        result.made,
     )
 
 

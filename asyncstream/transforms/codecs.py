@@ -14,7 +14,7 @@ from typing import Any
 
 from msgspec import Struct
 
-from asyncstream.errors import ConfigError, CorruptInput
+from asyncstream.errors import ConfigError, CorruptInput, DamagedInput
 from asyncstream.plan import MiB
 from asyncstream.transforms.gzip import MAGIC, BadHeader, GzipMember, Inflate, library
 from asyncstream.transforms.protocol import PIECE
@@ -92,7 +92,7 @@ class _Decompression:
                     return
                 piece = decoder.decompress(b"", PIECE)
         except self._form.errors as error:
-            raise CorruptInput(
+            raise DamagedInput(
                 f"the {self._form.name} data cannot be decompressed, at or before bytes "
                 f"{self._at} to {self._at + len(data)}: {error}"
             ) from error

@@ -1,5 +1,6 @@
 """Transforms by name, and by whatever a user gives: `factory`, for the configuration to check beforehand."""
 
+import hashlib
 import inspect
 import zlib
 from collections.abc import Callable, Iterable, Sequence
@@ -21,6 +22,7 @@ _BUILT_IN: dict[str, Factory] = {
     "zstd": Zstd,
 }
 NAMES = tuple(_BUILT_IN)
+_LONGEST_NAME = 256
 
 # What a user may give: a name; a factory; a function of chunks; or several, one after another.
 Spec = str | Callable[..., Any] | Sequence[str | Callable[..., Any]]
@@ -138,8 +140,12 @@ def name_of(given: Spec) -> str:
 
     Of a `functools.partial`, as `map_lines` returns, the name tells what was given to it, too: functions by
     their names, all else by a number that is made of it, as it may be secret. A lambda is told by its line.
+    What is longer than 256 characters ends with a number of it: the metadata of an object hold 2 KB in all.
     """
-    return _name_of(given).encode("ascii", "backslashreplace").decode()
+    name = _name_of(given).encode("ascii", "backslashreplace").decode()
+    if len(name) <= _LONGEST_NAME:
+        return name
+    return f"{name[: _LONGEST_NAME - 33]}~{hashlib.sha256(name.encode()).hexdigest()[:32]}"
 
 
 def _name_of(given: Any) -> str:

@@ -1,5 +1,6 @@
 """`asyncstream copy` against the lab S3, from the command line to the exit code."""
 
+import gzip
 import os
 import re
 import signal
@@ -10,6 +11,7 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 from urllib.request import urlopen
 
+import boto3
 import pytest
 from command_line import Ended
 
@@ -98,6 +100,22 @@ def test_what_is_no_gzip_is_a_failure_in_one_line(lab: LabS3, run: Callable[...,
     assert "s3://destination/no: CorruptInput: " in done.err
     assert "Traceback" not in done.err
     assert contents(lab, "destination", "no") == {}
+
+
+def test_what_may_be_made_of_a_file_can_be_bounded_and_unbounded(
+    lab: LabS3, run: Callable[..., Ended]
+) -> None:
+    body = gzip.compress(bytes(70_000_000))
+    boto3.client("s3").put_object(Bucket="source", Key="bomb/one", Body=body)
+    unpack = "copy", "s3://source/bomb/", "s3://destination/bomb/", "--transform", "gunzip"
+    by_default, bounded = run(*unpack), run(*unpack, "--max-ratio", "none", "--max-output", "1MB")
+    assert (by_default.code, bounded.code) == (1, 1)
+    assert "OutputTooLarge: " in by_default.err
+    assert "over 250 times as many" in by_default.err
+    assert "over the 1000000 that may" in bounded.err
+    assert contents(lab, "destination", "bomb/") == {}
+    assert run(*unpack, "--max-ratio", "none").code == 0
+    assert [size for size, _ in contents(lab, "destination", "bomb/").values()] == [70_000_000]
 
 
 @pytest.mark.parametrize("more", [[], ["--dry-run"]])

@@ -29,7 +29,7 @@ from tracing_checks import (
     violations,
 )
 
-from asyncstream import TransferConfig, transfer_async
+from asyncstream import TransferConfig, TransferSession, transfer_async
 from asyncstream.lab.s3 import LabS3
 from asyncstream.lab.sandbox import Function, Sandbox
 from asyncstream.lab.sandbox.log import read_report
@@ -97,6 +97,22 @@ def test_the_tree_is_exact_on_every_engine(
     # Each file and each part, and the root at its begin and at its end.
     assert after.received - before.received == FILES * (1 + parts) + 2
     assert (after.rejected, after.unprocessed, after.dropped) == (0, 0, 0)
+
+
+def doubled(chunk: bytes) -> bytes:
+    return chunk + chunk
+
+
+@pytest.mark.parametrize("size", [1000, PART])
+def test_parts_that_a_transform_has_made_tell_their_own_bytes(
+    lab: LabS3, receiver: XRayReceiver, traced: set[str], size: int
+) -> None:
+    """One that goes as a PUT, and two of an upload."""
+    keys = lab.declare_many("source", f"made-{size}/", 1, size)
+    with TransferSession("threads", endpoint_url=lab.endpoint_url) as session:
+        session.transfer(pairs_of(keys), TransferConfig(part_size=PART), transform=doubled)
+    parts = found(only_new(receiver, traced), "part")
+    assert [part.annotations["bytes"] for part in parts] == [min(PART, 2 * size)] * (2 if size == PART else 1)
 
 
 def test_a_summary_counts_every_span(lab: LabS3, receiver: XRayReceiver, traced: set[str]) -> None:

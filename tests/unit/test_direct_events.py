@@ -255,6 +255,12 @@ def test_a_reply_tells_status_totals_and_failures(
     assert "failures_omitted" not in reply
 
 
+def test_a_report_tells_what_was_read_and_what_was_made_of_it() -> None:
+    made = msgspec.structs.replace(copied(), made=12)
+    rows = json.loads(direct.report_document(report([copied(), made])))["files"]
+    assert [(row["bytes"], row.get("made")) for row in rows] == [(5, None), (5, 12)]
+
+
 def test_a_failure_tells_its_class_its_message_and_its_notes_and_no_traceback() -> None:
     result = failed("b", "slow down")
     assert result.error is not None

@@ -26,6 +26,7 @@ ERRORS = [
     (errors.SlowDown("x"), errors.ServiceBusy, True),
     (errors.TransformError("x"), ValueError, False),
     (errors.CorruptInput("x"), errors.TransformError, False),
+    (errors.DamagedInput("x"), errors.CorruptInput, False),
     (errors.LineTooLong("x"), errors.TransformError, False),
     (errors.OutputTooLarge("x"), errors.TransformError, False),
     (errors.CredentialsExpired("x"), PermissionError, True),

@@ -72,6 +72,13 @@ def test_a_name_can_be_sent_as_metadata(given: str | Callable[..., bytes]) -> No
     assert name_of(given).isascii()
 
 
+def test_a_long_name_is_cut_and_still_tells_apart() -> None:
+    long, other = ",".join(["mine:clean"] * 200), ",".join([*["mine:clean"] * 199, "mine:other"])
+    assert len(name_of(long)) == len(name_of(other)) == 256
+    assert name_of(long) != name_of(other)
+    assert name_of("x" * 256) == "x" * 256
+
+
 def test_what_was_bound_is_not_told() -> None:
     """It may be a key."""
     assert "secret" not in name_of(partial(one, key="secret"))

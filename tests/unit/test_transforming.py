@@ -1,5 +1,7 @@
 """The coordinator with a transform, over a store in memory, under each engine: all ends, all room."""
 
+import gzip
+import math
 import threading
 import weakref
 from collections import Counter
@@ -22,6 +24,7 @@ from asyncstream.errors import (
     AsyncstreamError,
     Cancelled,
     ConnectionFailed,
+    CorruptInput,
     DeadlineExceeded,
     OutputTooLarge,
     SlowDown,
@@ -32,7 +35,7 @@ from asyncstream.locations import S3Object
 from asyncstream.output import Output, OutputPart, PartBuffers, Transforming
 from asyncstream.ports import Engine, MultipartUpload, Origin
 from asyncstream.results import FileResult
-from asyncstream.transforms import Factory, Running
+from asyncstream.transforms import Factory, Gunzip, Running
 
 from .memory_store import (
     OPERATIONS,
@@ -324,6 +327,23 @@ def test_a_source_read_again_from_its_beginning_is_told_once(engine: Engine) -> 
     assert result.read_verified == "CRC64NVME"
     assert sum(moved) == 35
     assert store.objects[target(0)] == made(0, 35, 2)
+
+
+@pytest.mark.parametrize("last", [20, math.inf])
+def test_what_was_damaged_is_read_once_more_in_case_it_was_on_the_way(engine: Engine, last: float) -> None:
+    whole = content(0, 500)
+    damage = Damage("read", 20, last)
+    store = MemoryStore(
+        {source(0): gzip.compress(whole)}, pause=pause_under(engine.name), damages=[damage], chunk_size=10
+    )
+    [result] = run(setup_of(Gunzip, first=20), [500], store, engine)
+
+    assert result.restarted is not None
+    if last == 20:
+        assert (result.error, store.objects[target(0)]) == (None, whole)
+    else:
+        assert isinstance(result.error, CorruptInput)
+        assert target(0) not in store.objects
 
 
 @pytest.mark.parametrize("operation", ["upload_part", "put", "complete_upload"])
