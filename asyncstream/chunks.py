@@ -227,11 +227,11 @@ class BytesBody:
             digests = Digests([CRC64NVME])
             digests.update(content)
         self.digests = digests
-        # No longer than those of a copy: a blocking socket's timeout is that of a whole chunk.
-        self._left = (content[start : start + _PIECE] for start in range(0, self.length, _PIECE))
+        self._content = content
+        self._starts = iter(range(0, self.length, _PIECE))
         self._check = check
 
-    async def next_chunk(self) -> bytes | memoryview:
+    async def next_chunk(self) -> bytes:
         """The next bytes; empty at the end.
 
         Raises:
@@ -242,8 +242,11 @@ class BytesBody:
         except Exception as error:
             self.error = error
             raise
-        return next(self._left, b"")
+        start = next(self._starts, self.length)
+        # Never a view: whatever sends it may still have it when the request has failed, and the memory is
+        # another part's by then. No longer than a chunk of a copy, as a socket's timeout is that of a chunk.
+        return bytes(self._content[start : start + _PIECE])
 
     def close(self) -> None:
         """Let go of the bytes, whoever still holds this: an error's traceback does, as long as the error."""
-        self._left.close()
+        self._content = b""

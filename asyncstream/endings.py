@@ -1,7 +1,5 @@
 """How a file ends: its result, what a next transfer goes on with, what is told; used by `pipeline.py`."""
 
-import sys
-from traceback import clear_frames
 from typing import Any
 
 from asyncstream import plan
@@ -90,18 +88,3 @@ def note_failed_abort(file: FileInProgress, failure: BaseException | None) -> No
     """Say on a file's error that its upload was left, if it was."""
     if failure is not None and file.error is not None and file.upload is not None:
         file.error.add_note(not_aborted(file, failure))
-
-
-def let_go_of_locals(error: BaseException) -> None:
-    """Have an error that a result keeps not keep what its frames had in hand: parts, decompressors, buffers.
-
-    The lines of its traceback stay.
-    """
-    done = {id(sys.exception())}  # whatever the caller is handling: its own
-    waiting: list[BaseException | None] = [error]
-    while waiting:
-        one = waiting.pop()
-        if one is not None and id(one) not in done:
-            done.add(id(one))
-            clear_frames(one.__traceback__)
-            waiting += [one.__cause__, one.__context__]

@@ -142,17 +142,10 @@ class OutputPart:
         """All of it, to be sent once; `check` is called before each chunk, and raises to stop."""
         return BytesBody(self._bytes[: self.length], self._digests, check)
 
-    def sent(self) -> None:
-        """Have its memory used again, as the first request for it has sent all of it.
-
-        After one that failed it is not: that request's connection may still have a view of it to write.
-        """
+    def clear(self) -> None:
+        """Give its memory back, as all of it was sent or never will be; whoever still holds it has none."""
         if self._bytes:
             self._buffers.give_back(self._bytes)
-        self.clear()
-
-    def clear(self) -> None:
-        """Let go of its memory, whoever still holds it: an error's traceback does, as long as the error."""
         self._bytes = memoryview(b"")
 
 

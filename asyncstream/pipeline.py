@@ -302,7 +302,6 @@ class Coordinator:
             self._ready.appendleft(Complete(file, file.span))
 
     def _fail(self, file: FileInProgress, error: Exception) -> None:
-        endings.let_go_of_locals(error)
         if file.error is None:
             file.error = error
             file.stop.set()

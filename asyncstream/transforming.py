@@ -115,8 +115,6 @@ class PartFiller:
         """A part sent, from memory each time; what S3 replied, and the body that it compares with."""
         source, destination = task.file.job.source, task.file.job.destination
 
-        before = task.attempts
-
         async def once() -> tuple[Written, BytesBody]:
             task.attempts += 1
             body = part.body(partial(self._check, task))
@@ -133,15 +131,9 @@ class PartFiller:
             self._on_event(progress.PartRetried(source, destination, 0, task.attempts, error))
 
         try:
-            sent = await self._reader.repeat(task, once, tell)
-        except BaseException:
+            return await self._reader.repeat(task, once, tell)
+        finally:
             part.clear()
-            raise
-        if task.attempts == before + 1:
-            part.sent()
-        else:
-            part.clear()
-        return sent
 
     def close(self) -> None:
         """Let go of the memory of parts, when the last was sent."""

@@ -66,8 +66,8 @@ class _Decompression:
                 if self._decoder is None:
                     data = self._begin(bytes(data))
                 else:
-                    yield from self._decoded(self._decoder, data)
-                    data = self._ended(self._decoder, len(data))
+                    yield from self._decoded(data)
+                    data = self._ended(len(data))
 
     def finish(self) -> bytes:
         """Nothing.
@@ -83,22 +83,27 @@ class _Decompression:
         self._check_padding(last=True)
         return b""
 
-    def _decoded(self, decoder: Inflate, data: bytes | memoryview) -> Iterator[bytes]:
+    def _decoded(self, data: bytes | memoryview) -> Iterator[bytes]:
+        assert self._decoder is not None  # noqa: S101 - begun by `_begin`
         try:
-            piece = decoder.decompress(data, PIECE)
+            piece = self._decoder.decompress(data, PIECE)
             while True:
                 yield piece
-                if decoder.eof or decoder.needs_input:
+                if self._decoder.eof or self._decoder.needs_input:
                     return
-                piece = decoder.decompress(b"", PIECE)
+                piece = self._decoder.decompress(b"", PIECE)
         except self._form.errors as error:
+            # The error outlives the file, and its traceback has this object: not its megabytes, too.
+            self._decoder = None
             raise DamagedInput(
                 f"the {self._form.name} data cannot be decompressed, at or before bytes "
                 f"{self._at} to {self._at + len(data)}: {error}"
             ) from error
 
-    def _ended(self, decoder: Inflate, given: int) -> bytes:
+    def _ended(self, given: int) -> bytes:
         """What of the bytes given to the decoder belongs to it no more."""
+        decoder = self._decoder
+        assert decoder is not None  # noqa: S101 - it was given them
         rest = decoder.unused_data if decoder.eof else b""
         self._at += given - len(rest)
         if decoder.eof:

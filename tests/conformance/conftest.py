@@ -1,16 +1,17 @@
 """One suite for every engine and every server: the two fixtures that make a test run nine times."""
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import ExitStack
 from typing import Any
 
 import pytest
 from fault_table import FaultRecord
 from faulty_transport import Fault, FaultyTransport
-from servers import Bucket, S3Server
+from servers import Bucket, LabServer, S3Server
 
 from asyncstream import KiB, MiB, S3Object, TransferConfig, TransferReport, TransferSession, session
 from asyncstream.engines import ENGINES
+from asyncstream.lab.s3 import LabS3
 from asyncstream.ports import Transport
 from asyncstream.progress import OnEvent, ignore
 from asyncstream.session import NO_CONTINUATIONS
@@ -120,3 +121,33 @@ def pairs(bucket: Bucket) -> Callable[..., list[tuple[S3Object, S3Object]]]:
         return [(S3Object(bucket.name, name), S3Object(bucket.name, f"copies/{name}")) for name in names]
 
     return pairs
+
+
+@pytest.fixture
+def lab(server: S3Server) -> Iterator[LabS3]:
+    """The lab's S3, that of the server, without faults afterwards."""
+    assert isinstance(server, LabServer)
+    yield server.lab
+    server.lab.set_faults([])
+
+
+@pytest.fixture
+def make(new_session: Callable[[], TransferSession]) -> Copy:
+    """Like `copy`, with a transform that is no name."""
+    session = new_session()
+
+    def make(files: Any, transform: Any, on_event: OnEvent = ignore, **settings: Any) -> TransferReport:
+        return session.transfer(files, TransferConfig(**SETTINGS | settings), on_event, transform=transform)
+
+    return make
+
+
+@pytest.fixture
+def nothing_is_left(bucket: Bucket) -> Callable[..., None]:
+    """Checks that there is no destination, and no upload."""
+
+    def check(kept: Sequence[str] = ()) -> None:
+        assert bucket.keys("copies/") == {f"copies/{name}" for name in kept}
+        assert bucket.uploads() == []
+
+    return check

@@ -177,12 +177,6 @@ def kept_sessions() -> Iterator[dict[Any, TransferSession]]:
         kept.close()
 
 
-@pytest.fixture
-def lab(server):
-    yield server.lab
-    server.lab.set_faults([])
-
-
 class File:
     """The file of a test: its versions, and what is left of its copy."""
 

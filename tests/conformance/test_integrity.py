@@ -41,12 +41,6 @@ COMPARED = pytest.mark.parametrize(
 
 
 @pytest.fixture
-def lab(server):
-    yield server.lab
-    server.lab.set_faults([])
-
-
-@pytest.fixture
 def files(lab, bucket, pairs):
     """Declares the source, with a checksum of the kind given, of its parts' checksums if it had parts."""
 

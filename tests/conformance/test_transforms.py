@@ -11,8 +11,6 @@ import json
 import lzma
 import subprocess
 import sys
-from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
 from functools import cache, partial
 from shutil import which
 from typing import Any
@@ -22,18 +20,14 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from servers import content
 
-from asyncstream import KiB, MiB, S3Object, TransferConfig
+from asyncstream import KiB, MiB, S3Object
 from asyncstream.errors import (
     ConfigError,
     CorruptInput,
-    DeadlineExceeded,
     DestinationExists,
     OutputTooLarge,
-    SourceChanged,
     TransformError,
 )
-from asyncstream.lab.s3.faults import Fault
-from asyncstream.progress import BytesMoved, PartRetried
 from asyncstream.transforms import Gunzip, Zstd, chain, map_csv, map_json_lines, map_lines
 from asyncstream.transforms.gzip import library
 
@@ -72,38 +66,6 @@ def words(size: int, seed: object = 0) -> bytes:
     block = " ".join(content(40 * KiB, seed).hex(" ", 3).split()).encode()
     lines = b"".join(b"%d %s\n" % (n, block[n % 997 : n % 997 + 90]) for n in range(size // 90 + 1))
     return lines[:size]
-
-
-@pytest.fixture
-def lab(server):
-    yield server.lab
-    server.lab.set_faults([])
-
-
-@pytest.fixture
-def make(engine, server, new_session):
-    """Like `copy`, with a transform that is no name."""
-    session = new_session()
-
-    def make(files: Any, transform: Any, on_event: Any = None, **settings: Any) -> Any:
-        config = TransferConfig(
-            **{"part_size": PART, "chunk_size": 64 * KiB, "retry_base_delay": 0.001} | settings
-        )
-        told = {} if on_event is None else {"on_event": on_event}
-        return session.transfer(files, config, transform=transform, **told)
-
-    return make
-
-
-@pytest.fixture
-def nothing_is_left(bucket):
-    """Checks that there is no destination, and no upload."""
-
-    def check(kept: Sequence[str] = ()) -> None:
-        assert bucket.keys("copies/") == {f"copies/{name}" for name in kept}
-        assert bucket.uploads() == []
-
-    return check
 
 
 def test_what_is_packed_is_unpacked_again_on_every_server(copy, bucket, pairs):
@@ -319,121 +281,6 @@ def test_output_of_any_length_takes_one_get_and_as_few_writes(copy, bucket, pair
     assert dict(report.requests) == {"GetObject": 1, **operations}
     assert report.files[0].parts == parts
     assert bucket.get("copies/file") == content(size)
-
-
-GET, PUT, UPLOAD = "GetObject", "PutObject", "UploadPart"
-CREATE, COMPLETE = "CreateMultipartUpload", "CompleteMultipartUpload"
-SIZES = {"single PUT": 1 * MiB, "multipart": 12 * MiB}
-
-
-@dataclass(frozen=True)
-class Row:
-    """A fault that strikes an operation once, and how often the source is read then."""
-
-    operation: str
-    kind: str
-    gets: int = 1
-
-    @property
-    def mode(self) -> str:
-        return "single PUT" if self.operation == PUT else "multipart"
-
-
-ROWS = [
-    *(Row(GET, kind, gets=2) for kind in ("reset-body", "truncate", "reset", "wrong-byte")),
-    *(
-        Row(operation, kind)
-        for operation in (PUT, UPLOAD, COMPLETE)
-        for kind in ("refuse", "reset", "lost-reply")
-    ),
-    Row(CREATE, "refuse"),
-    Row(COMPLETE, "error-in-200"),
-    *(Row(operation, kind) for operation in (PUT, UPLOAD) for kind in ("reset-body", "wrong-byte")),
-]
-
-
-@on_the_lab
-@pytest.mark.parametrize("row", ROWS, ids=lambda row: f"{row.operation} {row.kind}")
-def test_what_goes_wrong_once_is_overcome(copy, lab, bucket, pairs, row):
-    """Parts are sent again from memory: the source is read anew only where reading it went wrong."""
-    body = content(SIZES[row.mode])
-    bucket.put("file", body)
-    lab.set_faults([Fault(row.kind, row.operation, times=[1])])
-    net: list[int] = []
-
-    def count(event: Any) -> None:
-        if isinstance(event, BytesMoved | PartRetried):
-            net.append(event.bytes if isinstance(event, BytesMoved) else -event.bytes)
-
-    report = copy(pairs("file"), count, transform="gzip", max_concurrency=2)
-    struck = lab.faults_struck()
-    lab.set_faults([])
-    [result] = report.files
-    assert struck[0] >= 1
-    assert result.error is None
-    # A connection found closed before the first byte is no try of its own.
-    assert report.requests[GET] == row.gets or (row.kind == "reset" and report.requests[GET] < row.gets)
-    assert sum(net) == len(body)
-    assert gzip.decompress(bucket.get("copies/file")) == body
-    assert bucket.uploads() == []
-
-
-@on_the_lab
-def test_a_source_overwritten_half_way_is_made_of_as_it_was(copy, lab, bucket, pairs):
-    """It is one stream, that stays what it was; one that breaks then is not gone on with."""
-    lab.declare(bucket.name, [("file", 12 * MiB)])
-    before = bucket.get("file")
-    lab.set_faults([Fault("overwrite-source", GET, times=[1], at=0.1)])
-    copy(pairs("file"), transform="gzip").raise_for_failures()
-    assert lab.faults_struck() == [1]
-    assert gzip.decompress(bucket.get("copies/file")) == before != bucket.get("file")
-
-
-@on_the_lab
-def test_a_body_that_broke_is_not_gone_on_with_from_another_version(
-    copy, lab, bucket, pairs, nothing_is_left
-):
-    bucket.put("file", content(12 * MiB))
-    lab.set_faults([Fault("truncate", GET, times=[1], at=0.7)])
-    overwritten = []
-
-    def overwrite(event: Any) -> None:
-        if isinstance(event, PartRetried) and not overwritten:
-            overwritten.append(bucket.put("file", bytes(12 * MiB)))
-
-    [result] = copy(pairs("file"), overwrite, transform="gzip").files
-    assert isinstance(result.error, SourceChanged)
-    nothing_is_left()
-
-
-@on_the_lab
-@pytest.mark.parametrize("at_deadline", ["fail", "pending"])
-def test_the_deadline_fails_what_was_begun_and_leaves_nothing(
-    copy, lab, bucket, pairs, nothing_is_left, at_deadline
-):
-    bucket.put("file", content(12 * MiB))
-    lab.set_faults([Fault("stall", UPLOAD, part_number=2, seconds=60)])
-    [result] = copy(
-        pairs("file"), transform="gzip", deadline=0.7, at_deadline=at_deadline, stall_timeout=15.0
-    ).files
-    lab.set_faults([])
-    assert isinstance(result.error, DeadlineExceeded)
-    assert result.continuation is None
-    nothing_is_left()
-
-
-@on_the_lab
-def test_the_deadline_ends_what_only_computes(make, bucket, pairs, nothing_is_left):
-    bucket.put("file", content(1 * MiB))
-
-    def endless(_: bytes) -> Iterator[bytes]:
-        while True:
-            yield b""
-
-    report = make(pairs("file"), endless, deadline=0.2)
-    assert isinstance(report.files[0].error, DeadlineExceeded)
-    assert report.seconds < 5
-    nothing_is_left()
 
 
 @on_the_lab

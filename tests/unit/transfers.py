@@ -13,6 +13,7 @@ from asyncstream.budget import MemoryBudget
 from asyncstream.checksum import CRC64NVME, Checksum
 from asyncstream.chunks import Deadline
 from asyncstream.config import TransferConfig
+from asyncstream.continuation import CompletedPart
 from asyncstream.locations import S3Object
 from asyncstream.output import Transforming
 from asyncstream.parts import PartMover
@@ -85,6 +86,12 @@ def content(number: int, size: int) -> bytes:
 def cut(size: int, part_size: int) -> list[int]:
     """The sizes of the parts that a source was uploaded in."""
     return [min(part_size, size - start) for start in range(0, size, part_size)] if part_size else []
+
+
+def part(number: int, start: int, length: int) -> CompletedPart:
+    """What S3 has confirmed of a part of `WHOLE`."""
+    sent = WHOLE[start : start + length]
+    return CompletedPart(number, etag_of(sent), length, {CRC64NVME: checksum_of(sent)})
 
 
 def stored(sizes: Sequence[int]) -> dict[S3Object, bytes]:

@@ -1,0 +1,89 @@
+"""Parts of a transform's output as they are filled and sent, without anything that sends."""
+
+from itertools import chain, repeat
+from typing import Any
+
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from asyncstream.checksum import CRC64NVME
+from asyncstream.engines.driver import drive
+from asyncstream.errors import (
+    Cancelled,
+)
+from asyncstream.output import Output, OutputPart, PartBuffers
+from asyncstream.transforms import Running
+
+from .memory_store import (
+    checksum_of,
+)
+
+PIECES = st.lists(
+    st.one_of(
+        st.binary(max_size=40), st.binary(max_size=40).map(memoryview), st.just(bytes(range(256)) * 300)
+    ),
+    max_size=12,
+)
+
+
+@settings(deadline=None)
+@given(PIECES, st.lists(st.one_of(st.integers(1, 50), st.integers(60_000, 140_000)), min_size=1))
+def test_pieces_of_any_sizes_fill_parts_of_any_sizes_with_the_same_bytes(
+    pieces: list[bytes], sizes: list[int]
+) -> None:
+    class Given:
+        def feed(self, chunk: bytes | memoryview) -> list[bytes]:
+            return pieces[chunk[0] :: 2]
+
+        def finish(self) -> list[bytes]:
+            return pieces
+
+    nothing: Any = None  # it is fed here by hand
+    running = Output(nothing, Running(Given))
+    chunks = iter([[b"\0", b"\1"], []])
+    found: list[bytes] = []
+    numbers = chain(sizes, repeat(500_000))
+    buffers = PartBuffers()
+    while not running.ended:
+        part = OutputPart(next(numbers), buffers, {CRC64NVME})
+        while not part.full and not running.ended:
+            if running.hungry:
+                running.feed(next(chunks))
+            running.fill(part)
+        full = part.full
+        found.append(sent(part))
+        assert sent(part) == found[-1]  # as often as it takes
+        part.clear()
+        assert full or running.ended
+    whole = b"".join(map(bytes, [*pieces[::2], *pieces[1::2], *pieces]))
+    assert b"".join(found) == whole
+    assert running.length == len(whole)
+
+
+def sent(part: OutputPart) -> bytes:
+    """All of a part, and that its checksum is known before."""
+
+    def check() -> None:
+        pass
+
+    body = part.body(check)
+    told = body.digests.checksums()[CRC64NVME]
+    whole = b""
+    while chunk := drive(body.next_chunk()):
+        whole += chunk
+    assert len(whole) == body.length == part.length
+    assert told == checksum_of(whole)
+    return whole
+
+
+def test_a_part_that_is_stopped_says_so_to_whoever_sends_it() -> None:
+    def check() -> None:
+        raise Cancelled("stopped")
+
+    part = OutputPart(10, PartBuffers(), ())
+    part.add(b"1")
+    body = part.body(check)
+    with pytest.raises(Cancelled) as stopped:
+        drive(body.next_chunk())
+    assert body.error is stopped.value
