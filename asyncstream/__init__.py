@@ -30,10 +30,12 @@ from asyncstream.errors import (
 )
 from asyncstream.events.invoke import lambda_handler
 from asyncstream.locations import S3Object, S3Prefix
+from asyncstream.mapping import Outcome, map_concurrent, map_concurrent_async
 from asyncstream.plan import GiB, KiB, MiB
 from asyncstream.progress import BytesMoved, Event, FileFinished, FileStarted, PartRetried, Planned
 from asyncstream.results import FileResult, TransferReport
 from asyncstream.session import TransferSession, transfer, transfer_async
+from asyncstream.tracing import current_span
 from asyncstream.version import __version__
 
 __all__ = [
@@ -60,6 +62,7 @@ __all__ = [
     "LineTooLong",
     "MiB",
     "NothingToTransfer",
+    "Outcome",
     "OutputTooLarge",
     "PartRetried",
     "Planned",
@@ -75,7 +78,10 @@ __all__ = [
     "TransferSession",
     "TransformError",
     "__version__",
+    "current_span",
     "lambda_handler",
+    "map_concurrent",
+    "map_concurrent_async",
     "transfer",
     "transfer_async",
 ]
