@@ -3,6 +3,7 @@
 The public names, beside those of `asyncstream.transforms`; everything else may change between minor versions.
 """
 
+from asyncstream.calls import Outcome
 from asyncstream.config import TransferConfig
 from asyncstream.continuation import Continuation
 from asyncstream.errors import (
@@ -30,7 +31,7 @@ from asyncstream.errors import (
 )
 from asyncstream.events.invoke import lambda_handler
 from asyncstream.locations import S3Object, S3Prefix
-from asyncstream.mapping import Outcome, map_concurrent, map_concurrent_async
+from asyncstream.mapping import map_concurrent, map_concurrent_async
 from asyncstream.plan import GiB, KiB, MiB
 from asyncstream.progress import BytesMoved, Event, FileFinished, FileStarted, PartRetried, Planned
 from asyncstream.results import FileResult, TransferReport
