@@ -3,84 +3,24 @@
 import asyncio
 import functools
 import itertools
-import os
-import signal
 import threading
-from collections.abc import Callable, Generator, Iterator
+from collections.abc import Callable, Iterator
 from contextlib import aclosing, closing
 from contextvars import ContextVar
 from typing import Any
 
-import anyio
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from mapped_calls import Calls, Failed, Gate, Items
 
 from asyncstream import ConfigError, Outcome, map_concurrent, map_concurrent_async
 from asyncstream.engines import ENGINES
-from asyncstream.errors import Cancelled, DeadlineExceeded
+from asyncstream.errors import Cancelled
 
 CONCURRENT = ("threads", "asyncio")
 N = 3
-Outcomes = Generator[Outcome[Any, Any], None, None]
 variable: ContextVar[str] = ContextVar("variable", default="unset")
-
-
-class Failed(Exception):
-    """What a call raises here."""
-
-
-class Gate:
-    """Closed until it is opened; calls wait at it in the way of their engine."""
-
-    def __init__(self, engine: str) -> None:
-        self._event: Any = asyncio.Event() if engine == "asyncio" else threading.Event()
-        self.open = self._event.set
-
-    async def wait(self) -> None:
-        if isinstance(self._event, asyncio.Event):
-            await self._event.wait()
-        else:
-            assert self._event.wait(30)
-
-
-class Items:
-    """Endless, and counted."""
-
-    def __init__(self) -> None:
-        self.pulled = 0
-
-    def __iter__(self) -> Iterator[int]:
-        for number in itertools.count():
-            self.pulled += 1
-            yield number
-
-
-class Calls:
-    """A function that counts its calls, and in each waits for a full house, then at a gate."""
-
-    def __init__(self, engine: str, full: int) -> None:
-        self.returns_at_once: int | None = None
-        self.gate = Gate(engine)
-        self.begun = self.ended = self.peak = 0
-        self._full = full
-        self._full_house = Gate(engine)
-        self._lock = threading.Lock()
-
-    async def __call__(self, item: int) -> int:
-        with self._lock:
-            self.begun += 1
-            self.peak = max(self.peak, self.begun - self.ended)
-        if self.begun == self._full:
-            self._full_house.open()
-        try:
-            await self._full_house.wait()
-            if item != self.returns_at_once:
-                await self.gate.wait()
-        finally:
-            with self._lock:
-                self.ended += 1
-        return item
 
 
 def on_running_loop(fn: Any, items: Any, **settings: Any) -> Iterator[Outcome[Any, Any]]:
@@ -214,84 +154,6 @@ def test_in_order_a_slow_first_item_keeps_no_slot_idle_and_no_more_than_two_outc
         assert [next(outcomes).item for _ in range(20)] == list(range(1, 21))
 
 
-@pytest.mark.parametrize("ordered", [True, False])
-@pytest.mark.parametrize("engine", ENGINES)
-def test_items_that_fail_end_the_mapping_after_all_that_were_begun(engine: str, ordered: bool) -> None:
-    def items() -> Iterator[int]:
-        yield from range(7)
-        raise Failed("items")
-
-    async def call(item: int) -> int:
-        return item
-
-    outcomes = map_concurrent(call, items(), engine=engine, max_concurrency=N, ordered=ordered)
-    assert sorted(next(outcomes).result() for _ in range(7)) == list(range(7))
-    with pytest.raises(Failed, match="items"):
-        next(outcomes)
-
-
-def close(outcomes: Outcomes) -> None:
-    outcomes.close()
-
-
-def fail_in_the_loop(outcomes: Outcomes) -> None:
-    with pytest.raises(Failed), closing(outcomes):
-        raise Failed
-
-
-@pytest.mark.parametrize("leave", [close, fail_in_the_loop])
-@pytest.mark.parametrize("engine", CONCURRENT)
-def test_leaving_joins_all_calls(engine: str, leave: Callable[[Outcomes], None]) -> None:
-    calls = Calls(engine, full=N)
-    calls.returns_at_once = 0
-    outcomes = map_concurrent(calls, itertools.count(), engine=engine, max_concurrency=N)
-    assert next(outcomes).item == 0
-    # Nothing can stop a thread: somebody else lets the calls go on.
-    opener = threading.Timer(0.02, calls.gate.open if engine == "threads" else list)
-    opener.start()
-    leave(outcomes)
-    assert calls.ended == calls.begun == N
-    opener.join()
-
-
-@pytest.mark.parametrize("error", [KeyboardInterrupt, SystemExit, BaseException])
-@pytest.mark.parametrize("engine", ENGINES)
-def test_what_is_no_exception_ends_the_mapping_and_joins_all_calls(
-    engine: str, error: type[BaseException]
-) -> None:
-    calls = Calls(engine, full=1 if engine == "sequential" else N - 1)
-    calls.gate.open()
-
-    async def call(item: int) -> None:
-        if item == 0:
-            raise error
-        await calls(item)
-
-    with pytest.raises(error):
-        next(map_concurrent(call, range(N), engine=engine, max_concurrency=N))
-    assert calls.ended == calls.begun
-    assert [outcome.item for outcome in map_concurrent(calls, range(N), engine=engine)] == list(range(N))
-
-
-@pytest.mark.parametrize("engine", ENGINES)
-def test_ctrl_c_joins_all_calls(engine: str) -> None:
-    begun, ended = [], []
-
-    async def call(item: int) -> None:
-        begun.append(item)
-        try:
-            if item == 0:
-                os.kill(os.getpid(), signal.SIGINT)
-            if engine == "asyncio":
-                await asyncio.Event().wait()
-        finally:
-            ended.append(item)
-
-    with pytest.raises(KeyboardInterrupt):
-        list(map_concurrent(call, range(N), engine=engine, max_concurrency=N))
-    assert sorted(begun) == sorted(ended)
-
-
 @pytest.mark.parametrize("engine", ENGINES)
 def test_a_call_sees_the_context_variables_of_who_asked_for_the_first_outcome(engine: str) -> None:
     async def call(item: int) -> str:
@@ -304,41 +166,6 @@ def test_a_call_sees_the_context_variables_of_who_asked_for_the_first_outcome(en
         assert next(outcomes).result() == "the caller's"
         assert variable.get() == "the caller's"
     variable.reset(reset)
-
-
-@pytest.mark.parametrize("engine", ENGINES)
-def test_a_deadline_that_leaves_items_over_says_so_after_the_outcomes(engine: str) -> None:
-    """Here before any could begin; tests/unit/test_mapping.py has one that passes midway."""
-    items = Items()
-
-    async def call(item: int) -> None:
-        pytest.fail("began after the deadline")
-
-    outcomes = map_concurrent(call, items, engine=engine, deadline=1e-9)
-    first = next(outcomes)
-    assert (first.item, type(first.error), first.seconds) == (0, DeadlineExceeded, 0.0)
-    with pytest.raises(DeadlineExceeded, match="1e-09 s passed"):
-        next(outcomes)
-    assert items.pulled == 1
-
-
-@pytest.mark.parametrize("ordered", [True, False])
-def test_asyncio_cancels_at_the_deadline_what_runs_then(ordered: bool) -> None:
-    cancelled = []
-
-    async def call(item: int) -> None:
-        try:
-            await asyncio.Event().wait()
-        except asyncio.CancelledError:
-            cancelled.append(item)
-            raise
-
-    outcomes = list(
-        map_concurrent(call, range(2), engine="asyncio", max_concurrency=2, deadline=0.02, ordered=ordered)
-    )
-    # All items were begun, and each says what became of it: nothing is left over.
-    assert [type(outcome.error) for outcome in outcomes] == [DeadlineExceeded] * 2
-    assert sorted(cancelled) == [0, 1]
 
 
 @pytest.mark.parametrize(
@@ -424,13 +251,6 @@ def test_whatever_returns_an_awaitable_suits_an_event_loop(fn: Any) -> None:
     assert [outcome.result() for outcome in map_concurrent(fn, "ab", engine="asyncio")] == ["a", "b"]
 
 
-@pytest.mark.parametrize("engine", ["sequential", "threads"])
-def test_an_async_def_that_suspends_under_a_blocking_engine_ends_the_mapping(engine: str) -> None:
-    for _ in range(2):
-        with pytest.raises(RuntimeError, match="suspended under a blocking engine"):
-            list(map_concurrent(asyncio.sleep, [0] * 5, engine=engine))
-
-
 def test_a_cancellation_that_nobody_asked_for_is_one_items_failure() -> None:
     async def lets_out_a_cancellation(item: int) -> int:
         if item == 1:
@@ -486,40 +306,6 @@ def test_mappings_may_run_in_calls_and_threads_of_others(engine: str) -> None:
 async def test_on_a_running_loop_the_one_for_plain_code_says_what_to_use() -> None:
     with pytest.raises(ConfigError, match="map_concurrent_async"):
         next(map_concurrent(Client().fetch, "ab", engine="asyncio"))
-
-
-@pytest.mark.parametrize("ends_by", ["its task cancelled", "a scope cancelled", "a loop left", "an error"])
-@pytest.mark.asyncio
-async def test_on_a_running_loop_whatever_ends_it_joins_all_calls(ends_by: str) -> None:
-    calls = Calls("asyncio", full=N)
-    calls.returns_at_once = 0
-    came: list[int] = []
-
-    async def consume() -> None:
-        with anyio.CancelScope() as scope:
-            async with aclosing(
-                map_concurrent_async(calls, itertools.count(), max_concurrency=N)
-            ) as outcomes:
-                async for outcome in outcomes:
-                    came.append(outcome.item)
-                    match ends_by:
-                        case "its task cancelled":
-                            asyncio.get_running_loop().call_soon(consumer.cancel)
-                        case "a scope cancelled":
-                            asyncio.get_running_loop().call_soon(scope.cancel)
-                        case "a loop left":
-                            break
-                        case "an error":
-                            raise Failed
-
-    consumer = asyncio.create_task(consume())
-    await asyncio.wait([consumer])
-    assert consumer.cancelled() == (ends_by == "its task cancelled")
-    if ends_by == "an error":
-        assert isinstance(consumer.exception(), Failed)
-    assert came == [0]
-    assert calls.ended == calls.begun >= N
-    assert asyncio.all_tasks() == {asyncio.current_task()}
 
 
 @pytest.mark.asyncio

@@ -136,7 +136,12 @@ def test_outside_of_a_call_the_current_span_does_nothing(name: str, sent: Sent) 
     async def call(item: int) -> None:
         assert current_span() is not UNTRACED
 
-    for outcome in map_concurrent(call, range(3), engine=name):
+    def items() -> Iterator[int]:
+        for item in range(3):
+            assert current_span() is UNTRACED
+            yield item
+
+    for outcome in map_concurrent(call, items(), engine=name):
         outcome.result()
         assert current_span() is UNTRACED
     assert current_span() is UNTRACED
