@@ -94,14 +94,14 @@ def map_concurrent(
 
     Raises:
         ConfigError: a setting is outside its limits, or `fn` does not suit the engine: a plain function would
-            block the event loop. By this call; for a function of which only its result shows it, by the
-            first outcome, after one call.
+            block the event loop. By this call; if only its result shows what `fn` is, which is so with a
+            lambda, when the first outcome is asked for, and after one call.
         DeadlineExceeded: after the last outcome, if the deadline left items over. The first of them was
-            pulled to see that, and has an outcome with this error; those after it were not.
-        RuntimeError: an `async def` suspended under a blocking engine.
+            pulled to see that, and has an outcome with this error; those after it were not pulled.
+        RuntimeError: an `async def` suspended under a blocking engine. What runs is joined.
 
-    What the items raise is raised once all that were begun have been handed over, and so is what `fn` raises
-    that is no Exception, but at once.
+    An error of the items themselves is raised after the outcomes of all that were begun. Anything that `fn`
+    raises and that is no Exception is raised as soon as what runs is joined.
     """
     # An engine costs nothing before it runs: this one only tells whether there is such a one, and its ways.
     limit = _checked(fn, open_engine(engine), max_concurrency, deadline)
