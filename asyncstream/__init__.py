@@ -3,6 +3,7 @@
 The public names, beside those of `asyncstream.transforms`; everything else may change between minor versions.
 """
 
+from asyncstream.calls import Outcome
 from asyncstream.config import TransferConfig
 from asyncstream.continuation import Continuation
 from asyncstream.errors import (
@@ -30,10 +31,12 @@ from asyncstream.errors import (
 )
 from asyncstream.events.invoke import lambda_handler
 from asyncstream.locations import S3Object, S3Prefix
+from asyncstream.mapping import map_concurrent, map_concurrent_async
 from asyncstream.plan import GiB, KiB, MiB
 from asyncstream.progress import BytesMoved, Event, FileFinished, FileStarted, PartRetried, Planned
 from asyncstream.results import FileResult, TransferReport
 from asyncstream.session import TransferSession, transfer, transfer_async
+from asyncstream.tracing import current_span
 from asyncstream.version import __version__
 
 __all__ = [
@@ -60,6 +63,7 @@ __all__ = [
     "LineTooLong",
     "MiB",
     "NothingToTransfer",
+    "Outcome",
     "OutputTooLarge",
     "PartRetried",
     "Planned",
@@ -75,7 +79,10 @@ __all__ = [
     "TransferSession",
     "TransformError",
     "__version__",
+    "current_span",
     "lambda_handler",
+    "map_concurrent",
+    "map_concurrent_async",
     "transfer",
     "transfer_async",
 ]

@@ -5,7 +5,7 @@ All ports are `async def`. Blocking implementations block and never suspend, so 
 """
 
 import math
-from collections.abc import Callable, Coroutine, Mapping, Sequence
+from collections.abc import AsyncGenerator, Callable, Coroutine, Mapping, Sequence
 from contextlib import AbstractAsyncContextManager
 from datetime import datetime
 from types import TracebackType
@@ -258,6 +258,9 @@ class Span(Protocol):
     def annotate(self, **annotations: Annotation) -> None:
         """What is known of it by now."""
 
+    def stop(self) -> None:
+        """Its work has ended now, though whoever has to `end` it comes to that only later."""
+
     def end(self, error: BaseException | None = None) -> None:
         """Its end, unless it has ended already, and the error that ended it."""
 
@@ -293,8 +296,18 @@ class Engine(Protocol):
     def most_slots(self) -> int:
         """How many tasks it can have in flight at all."""
 
+    @property
+    def blocking(self) -> bool:
+        """Whether its tasks may block the thread they run on, as plain functions do."""
+
     def run(self, work: Callable[[], Coroutine[Any, Any, T]]) -> T:
         """Run a coroutine to its end from plain code."""
+
+    def steps(self, work: AsyncGenerator[T, None]) -> AsyncGenerator[T, None]:
+        """The same items, to be asked for one by one in whatever task, or each by a `run` of its own.
+
+        Closing it closes the work, and waits for that.
+        """
 
     def close(self) -> None:
         """End what lives across transfers: threads, an event loop."""
@@ -311,6 +324,9 @@ class Engine(Protocol):
 
     async def compute(self, work: Callable[[], T]) -> T:
         """Run what takes CPU time and does no I/O, away from an event loop."""
+
+    async def limited(self, work: Coroutine[Any, Any, T], seconds: float) -> T:
+        """Run what may take so long. Asyncio then cancels it (DeadlineExceeded); a thread cannot be."""
 
     async def shielded(self, work: Coroutine[Any, Any, T], seconds: float) -> T:
         """Run what cancellation of the caller must not cut short, at most so long (ConnectionFailed)."""

@@ -2,15 +2,16 @@
 
 import asyncio
 import contextvars
-from collections.abc import AsyncIterator, Callable, Coroutine
-from contextlib import asynccontextmanager
+import math
+from collections.abc import AsyncGenerator, AsyncIterator, Callable, Coroutine
+from contextlib import aclosing, asynccontextmanager
 from typing import Any, TypeVar
 
 import anyio
 import anyio.to_thread
 from anyio.abc import TaskGroup
 
-from asyncstream.errors import ConfigError, ConnectionFailed
+from asyncstream.errors import Cancelled, ConfigError, ConnectionFailed, DeadlineExceeded
 from asyncstream.plan import KiB
 from asyncstream.ports import Finished, Work
 
@@ -21,6 +22,7 @@ class AsyncioEngine:
     """Runs tasks on the running event loop; `run` keeps one of its own across transfers."""
 
     name = "asyncio"
+    blocking = False
     # A hop to a thread and back takes 0.1 ms (measured): a percent of what unpacking so much takes.
     computes_at_once = 512 * KiB
     most_slots = 1000
@@ -35,10 +37,38 @@ class AsyncioEngine:
             ConfigError: a loop is running already.
         """
         if _loop_is_running():
-            raise ConfigError("an event loop is running: use `await transfer_async(...)` here")
+            raise ConfigError(
+                "an event loop is running: use `await transfer_async(...)`"
+                " or `async for ... in map_concurrent_async(...)` here"
+            )
         if self._runner is None:
             self._runner = asyncio.Runner()
         return self._runner.run(work(), context=contextvars.copy_context())
+
+    async def steps(self, work: AsyncGenerator[T, None]) -> AsyncGenerator[T, None]:
+        """Have one task run it from begin to end: what enters a task group must also leave it.
+
+        Between two steps that task waits, and those it has started go on.
+        """
+        asked = asyncio.Semaphore(0)
+        made: asyncio.Queue[Finished] = asyncio.Queue()
+        task = asyncio.get_running_loop().create_task(_step_by_step(work, asked, made))
+        try:
+            while True:
+                asked.release()
+                step = await made.get()
+                if isinstance(step.error, StopAsyncIteration):
+                    return
+                if step.error is not None:
+                    raise step.error
+                yield step.result
+        finally:
+            task.cancel()
+            cancelled = await _ended(task)
+            if cancelled is not None:
+                raise cancelled
+            if not task.cancelled():
+                task.result()  # it is None, unless the work could not be closed
 
     def close(self) -> None:
         """End the loop."""
@@ -49,11 +79,13 @@ class AsyncioEngine:
     @asynccontextmanager
     async def slots(self, count: int) -> AsyncIterator["_SemaphoreSlots"]:
         """`count` tasks at once. Leaving cancels those still running and joins them."""
-        failure: Exception | None = None
+        failure: BaseException | None = None
         async with anyio.create_task_group() as group:
             try:
                 yield _SemaphoreSlots(group, anyio.Semaphore(count, max_value=count))
-            except Exception as error:  # noqa: BLE001 - raised below: a group would wrap it
+            except asyncio.CancelledError:
+                raise  # the group's own business
+            except BaseException as error:  # noqa: BLE001 - raised below: a group would wrap it
                 failure = error
             finally:
                 group.cancel_scope.cancel()
@@ -68,21 +100,25 @@ class AsyncioEngine:
         """Run it on a worker thread; a cancellation that comes meanwhile waits for it."""
         return await anyio.to_thread.run_sync(work)
 
+    async def limited(self, work: Coroutine[Any, Any, T], seconds: float) -> T:
+        """Cancel it when its time is up."""
+        with anyio.move_on_after(seconds):
+            try:
+                return await work
+            except asyncio.CancelledError as error:
+                task = asyncio.current_task()
+                if task is not None and task.cancelling():
+                    raise
+                raise Cancelled("a library let out a cancellation that nobody had asked for") from error
+        raise DeadlineExceeded(f"cancelled: not done in the {max(seconds, 0):.3g} s that were left")
+
     async def shielded(self, work: Coroutine[Any, Any, T], seconds: float) -> T:
         """Run it in a task of its own, which neither anyio nor asyncio's `cancel` reaches.
 
         A cancellation that comes meanwhile is raised when the work has ended.
         """
-        loop = asyncio.get_running_loop()
-        task = loop.create_task(work)
-        end = loop.time() + seconds
-        cancelled: asyncio.CancelledError | None = None
-        with anyio.CancelScope(shield=True):
-            while not task.done() and loop.time() < end:
-                try:
-                    await asyncio.wait({task}, timeout=end - loop.time())
-                except asyncio.CancelledError as error:
-                    cancelled = error
+        task = asyncio.get_running_loop().create_task(work)
+        cancelled = await _ended(task, seconds)
         if not task.done():
             task.cancel()
             await asyncio.wait({task}, timeout=1)
@@ -116,13 +152,43 @@ class _SemaphoreSlots:
     async def _run(self, tag: Any, work: Work) -> None:
         try:
             end = Finished(tag, await work(), None)
-        except Exception as error:  # noqa: BLE001 - a task's failure is its result
-            end = Finished(tag, None, error)
-        except asyncio.CancelledError as error:
-            if self._group.cancel_scope.cancel_called:
+        except GeneratorExit:
+            raise  # the loop was closed
+        except BaseException as error:  # a task's failure is its result
+            # A cancellation that nobody asked for was let out by some library.
+            if isinstance(error, asyncio.CancelledError) and self._group.cancel_scope.cancel_called:
                 raise
-            end = Finished(tag, None, error)  # let out by some library: nobody cancelled this task
+            end = Finished(tag, None, error)
         self._ends.put_nowait(end)
+
+
+async def _step_by_step(
+    work: AsyncGenerator[T, None], asked: asyncio.Semaphore, made: asyncio.Queue[Finished]
+) -> None:
+    """Put each item into `made` when it is asked for, and at last what has ended the work."""
+    async with aclosing(work):
+        while True:
+            await asked.acquire()
+            try:
+                step = Finished(None, await anext(work), None)
+            except BaseException as error:  # noqa: BLE001 - for whoever has asked
+                made.put_nowait(Finished(None, None, error))
+                return
+            made.put_nowait(step)
+
+
+async def _ended(task: asyncio.Task[T], seconds: float = math.inf) -> asyncio.CancelledError | None:
+    """Wait for it, at most so long, whoever cancels this task meanwhile: that is to be raised afterwards."""
+    loop = asyncio.get_running_loop()
+    end = loop.time() + seconds
+    cancelled: asyncio.CancelledError | None = None
+    with anyio.CancelScope(shield=True):
+        while not task.done() and loop.time() < end:
+            try:
+                await asyncio.wait({task}, timeout=None if math.isinf(end) else end - loop.time())
+            except asyncio.CancelledError as error:
+                cancelled = error
+    return cancelled
 
 
 def _loop_is_running() -> bool:

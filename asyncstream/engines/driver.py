@@ -18,4 +18,4 @@ def drive(work: Coroutine[Any, Any, T]) -> T:
         result: T = stop.value
         return result
     work.close()
-    raise RuntimeError(f"{work!r} suspended under a blocking engine; blocking adapters must block instead")
+    raise RuntimeError(f"{work!r} suspended under a blocking engine, where all code must block instead")

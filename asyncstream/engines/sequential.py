@@ -1,7 +1,7 @@
 """The sequential engine: one task at a time, on the caller's thread; opened by `session.py`."""
 
 import time
-from collections.abc import AsyncIterator, Callable, Coroutine
+from collections.abc import AsyncGenerator, AsyncIterator, Callable, Coroutine
 from contextlib import asynccontextmanager
 from typing import Any, TypeVar
 
@@ -15,12 +15,17 @@ class SequentialEngine:
     """Runs a task when its end is asked for. Has one slot, whatever `max_concurrency` says."""
 
     name = "sequential"
+    blocking = True
     computes_at_once = 1
     most_slots = 1
 
     def run(self, work: Callable[[], Coroutine[Any, Any, T]]) -> T:
         """Run it on this thread."""
         return drive(work())
+
+    def steps(self, work: AsyncGenerator[T, None]) -> AsyncGenerator[T, None]:
+        """Itself: who runs a step is no matter to what never suspends."""
+        return work
 
     def close(self) -> None:
         """Nothing lives across transfers."""
@@ -37,6 +42,10 @@ class SequentialEngine:
     async def compute(self, work: Callable[[], T]) -> T:
         """Run it on this thread."""
         return work()
+
+    async def limited(self, work: Coroutine[Any, Any, T], seconds: float) -> T:
+        """Run it, however long it takes: nothing can cancel a thread."""
+        return await work
 
     async def shielded(self, work: Coroutine[Any, Any, T], seconds: float) -> T:
         """Run it: nothing can cancel a thread, and socket timeouts bound it."""
@@ -60,6 +69,7 @@ class _OneSlot:
         tag, work = self._task
         self._task = None
         try:
-            return Finished(tag, await work(), None)
+            # Driven, so that what suspends is ended here, and not with the coordinator that awaits it.
+            return Finished(tag, drive(work()), None)
         except Exception as error:  # noqa: BLE001 - a task's failure is its result
             return Finished(tag, None, error)

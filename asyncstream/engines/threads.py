@@ -2,7 +2,7 @@
 
 import contextvars
 import threading
-from collections.abc import AsyncIterator, Callable, Coroutine
+from collections.abc import AsyncGenerator, AsyncIterator, Callable, Coroutine
 from concurrent.futures import Future, ThreadPoolExecutor, wait
 from contextlib import asynccontextmanager
 from queue import SimpleQueue
@@ -18,6 +18,7 @@ class ThreadsEngine:
     """Keeps its pool across transfers of the same number of slots, so that warm invocations reuse it."""
 
     name = "threads"
+    blocking = True
     computes_at_once = 1
     most_slots = 1000
 
@@ -29,6 +30,10 @@ class ThreadsEngine:
     def run(self, work: Callable[[], Coroutine[Any, Any, T]]) -> T:
         """Run it on this thread; only the tasks it starts go to the pool."""
         return drive(work())
+
+    def steps(self, work: AsyncGenerator[T, None]) -> AsyncGenerator[T, None]:
+        """Itself: who runs a step is no matter to what never suspends."""
+        return work
 
     @asynccontextmanager
     async def slots(self, count: int) -> AsyncIterator["_PoolSlots"]:
@@ -48,6 +53,10 @@ class ThreadsEngine:
     async def compute(self, work: Callable[[], T]) -> T:
         """Run it on this thread."""
         return work()
+
+    async def limited(self, work: Coroutine[Any, Any, T], seconds: float) -> T:
+        """Run it, however long it takes: nothing can cancel a thread."""
+        return await work
 
     async def shielded(self, work: Coroutine[Any, Any, T], seconds: float) -> T:
         """Run it: nothing can cancel a thread, and socket timeouts bound it."""

@@ -1,5 +1,9 @@
-"""Tracing: spans of a transfer, recorded here and sent to X-Ray; opened by `session.py`."""
+"""Tracing: the spans of a transfer or mapping, recorded here and sent to X-Ray.
 
+Opened by `session.py` and `mapping.py`.
+"""
+
+from asyncstream.tracing.current import current_span
 from asyncstream.tracing.opening import open_trace, prepare
 
-__all__ = ["open_trace", "prepare"]
+__all__ = ["current_span", "open_trace", "prepare"]

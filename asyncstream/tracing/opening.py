@@ -1,4 +1,4 @@
-"""Whether a transfer is traced, and under what: read from the environment; called by `session.py`.
+"""Whether there is a trace, and under what: read from the environment; called by `session.py`, `mapping.py`.
 
 - Under the subsegment or segment that somebody else's X-Ray recorder (Powertools' Tracer, say) has open.
 - In Lambda, under the function's own segment, if this invocation is sampled (active tracing).

@@ -1,4 +1,4 @@
-"""Spans as they are recorded: the work of one transfer as a tree; opened by `xray.py`, used by the pipeline.
+"""Spans as they are recorded: the work of one transfer or mapping as a tree; opened by `xray.py`.
 
 Every span names its parent itself: nothing asks which span is current. So it does not matter on which
 thread or task a span begins and ends, and what interleaves with it.
@@ -138,6 +138,7 @@ class RecordedSpan:
         self.children: list[RecordedSpan] = []
         self.started = recording.time()
         self.ended: float | None = None
+        self.stopped: float | None = None
         # In words: a kept exception would keep its frames, and with them the buffers of what failed.
         self.error: Failed | None = None
         # X-Ray's form of an id: 16 hexadecimal digits.
@@ -168,6 +169,10 @@ class RecordedSpan:
         """See `ports.Span`."""
         self.annotations.update(annotations)
 
+    def stop(self) -> None:
+        """See `ports.Span`."""
+        self.stopped = self._recording.time()
+
     def end(self, error: BaseException | None = None) -> None:
         """See `ports.Span`."""
         self.finish(None if error is None else Failed(type(error).__name__, told(error)))
@@ -176,7 +181,7 @@ class RecordedSpan:
         """End it, once."""
         if self.ended is not None:
             return
-        self.ended = self._recording.time()
+        self.ended = self.stopped or self._recording.time()
         self.error = error
         self._recording.settle(self)
 
@@ -204,6 +209,9 @@ class _Untraced:
         return self
 
     def annotate(self, **annotations: Annotation) -> None:
+        """Nothing."""
+
+    def stop(self) -> None:
         """Nothing."""
 
     def end(self, error: BaseException | None = None) -> None:

@@ -29,7 +29,7 @@ from tracing_checks import (
     violations,
 )
 
-from asyncstream import TransferConfig, TransferSession, transfer_async
+from asyncstream import TransferConfig, TransferSession, current_span, map_concurrent, transfer_async
 from asyncstream.lab.s3 import LabS3
 from asyncstream.lab.sandbox import Function, Sandbox
 from asyncstream.lab.sandbox.log import read_report
@@ -113,6 +113,31 @@ def test_parts_that_a_transform_has_made_tell_their_own_bytes(
         session.transfer(pairs_of(keys), TransferConfig(part_size=PART), transform=doubled)
     parts = found(only_new(receiver, traced), "part")
     assert [part.annotations["bytes"] for part in parts] == [min(PART, 2 * size)] * (2 if size == PART else 1)
+
+
+@pytest.mark.parametrize("engine", ENGINES)
+def test_a_mapping_has_a_tree_of_items_and_of_what_their_calls_hang_under_them(
+    receiver: XRayReceiver, traced: set[str], engine: str
+) -> None:
+    async def call(item: int) -> None:
+        with current_span().child("fetch", item=item) as span, span.child("body", item=item):
+            if item == 7:
+                raise LookupError("seven")
+
+    list(map_concurrent(call, range(FILES), engine=engine, max_concurrency=4))
+
+    trace = only_new(receiver, traced)
+    (root,) = trace.roots
+    assert trace.problems == []
+    assert root.annotations == {"engine": engine, "items": FILES, "failed": 1}
+    assert {item.annotations["index"] for item in root.children} == set(range(FILES))
+    for item in root.children:
+        index = item.annotations["index"]
+        (fetch,) = item.children
+        (body,) = fetch.children
+        assert [span.name for span in (item, fetch, body)] == ["item", "fetch", "body"]
+        assert fetch.annotations == body.annotations == {"item": index}
+        assert item.error == ("LookupError: seven" if index == 7 else None)
 
 
 def test_a_summary_counts_every_span(lab: LabS3, receiver: XRayReceiver, traced: set[str]) -> None:

@@ -1,12 +1,15 @@
 """The engines and their one primitive: start a task; give me the next finished one."""
 
 import asyncio
+import math
 import subprocess
 import sys
 import threading
 import time
+from collections.abc import AsyncGenerator
 from contextvars import ContextVar
 from pathlib import Path
+from typing import Any
 
 import anyio
 import pytest
@@ -15,7 +18,7 @@ from asyncstream.engines import ENGINES, open_engine
 from asyncstream.engines.aio import AsyncioEngine
 from asyncstream.engines.driver import drive
 from asyncstream.engines.threads import ThreadsEngine
-from asyncstream.errors import ConfigError, ConnectionFailed
+from asyncstream.errors import ConfigError, ConnectionFailed, DeadlineExceeded
 from asyncstream.ports import Engine, Finished, Slots
 
 ROOT = Path(__file__).parents[2]
@@ -323,6 +326,70 @@ def test_each_run_sees_the_context_of_its_own_caller(name: str) -> None:
     assert invocations == ["first", "second"]
 
 
+async def three_steps(ends: list[str]) -> AsyncGenerator[asyncio.Task[Any], None]:
+    """Each made in the task that runs it; within a scope, which no other task could leave."""
+    task = asyncio.current_task()
+    assert task is not None
+    try:
+        with anyio.CancelScope():
+            for _ in range(3):
+                yield task
+    finally:
+        ends.append("closed")
+
+
+@pytest.mark.parametrize("steps", [3, 1])
+def test_asyncio_takes_all_steps_in_one_task_whoever_asks_for_them(steps: int) -> None:
+    engine, ends = AsyncioEngine(), []
+    work = engine.steps(three_steps(ends))
+    tasks = {engine.run(work.__anext__) for _ in range(steps)}
+    assert len(tasks) == 1
+    engine.run(work.aclose)
+    assert ends == ["closed"]
+    engine.close()
+
+
+def test_closing_steps_waits_for_the_work_though_it_is_cancelled_meanwhile() -> None:
+    engine, ends = AsyncioEngine(), []
+
+    async def work() -> AsyncGenerator[int, None]:
+        try:
+            yield 1
+        finally:
+            for _ in range(10):
+                await asyncio.sleep(0)
+            ends.append("closed")
+
+    async def cancelled_while_closing() -> None:
+        steps = engine.steps(work())
+        await anext(steps)
+        closing = asyncio.ensure_future(steps.aclose())
+        await asyncio.sleep(0)
+        closing.cancel()
+        with pytest.raises(asyncio.CancelledError):
+            await closing
+        assert ends == ["closed"]
+
+    engine.run(cancelled_while_closing)
+    engine.close()
+
+
+def test_what_has_a_limit_may_take_so_long(engine: Engine) -> None:
+    async def work() -> str:
+        await engine.sleep(0.001)
+        return "result"
+
+    assert engine.run(lambda: engine.limited(work(), math.inf)) == "result"
+    assert engine.run(lambda: engine.limited(work(), 60)) == "result"
+
+
+def test_asyncio_cancels_what_takes_longer_than_its_limit() -> None:
+    engine = AsyncioEngine()
+    with pytest.raises(DeadlineExceeded, match=r"not done in the 0\.01 s"):
+        engine.run(lambda: engine.limited(asyncio.sleep(60), 0.01))
+    engine.close()
+
+
 def test_what_is_shielded_ends_with_its_time() -> None:
     engine = AsyncioEngine()
     with pytest.raises(ConnectionFailed, match=r"not answered in 0.01 s"):
@@ -341,6 +408,7 @@ from asyncstream.s3 import open_transport
 from asyncstream.s3.client import ClientSettings
 import asyncstream
 open_engine({name!r})
+assert [o.result() for o in asyncstream.map_concurrent(len, ["a"], engine={name!r})] == [1]
 drive(open_transport({name!r}, ClientSettings("http://127.0.0.1:1", 1, 2**18, 1.0)))
 unwanted = ("asyncio", "anyio", "aiohttp", "aioboto3", "aiobotocore", "rich")
 print(*[module for module in unwanted if module in sys.modules])

@@ -158,6 +158,20 @@ def test_a_span_ends_once() -> None:
     assert sent.names.count("file") == 1
 
 
+def test_a_span_took_as_long_as_its_work_though_it_is_ended_later() -> None:
+    sent = Sent()
+    with sent.record() as root:
+        span = root.branch("item")
+        sent.now += 2
+        span.stop()
+        sent.now += 3
+        assert sent.names == ["root"]
+        span.end(ValueError())
+    assert span.seconds == 2
+    assert span.error is not None
+    assert root.seconds == 5
+
+
 def test_what_is_open_ends_with_the_root_and_its_reason_children_first() -> None:
     sent = Sent()
     root = sent.record()
@@ -251,6 +265,7 @@ def test_what_is_not_traced_takes_every_call_and_does_nothing() -> None:
     span = UNTRACED.branch("file", source="x").child("GET", number=1)
     span.annotate(bytes=1)
     span.expect("file", 5)
+    span.stop()
     span.end(ValueError())
     with pytest.raises(ValueError, match="through"), span:
         raise ValueError("through")

@@ -1,0 +1,321 @@
+"""`map_concurrent`, one suite for every engine, and for the event loop that is running."""
+
+import asyncio
+import functools
+import itertools
+import threading
+from collections.abc import Callable, Iterator
+from contextlib import aclosing, closing
+from contextvars import ContextVar
+from typing import Any
+
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from mapped_calls import Calls, Failed, Gate, Items
+
+from asyncstream import ConfigError, Outcome, map_concurrent, map_concurrent_async
+from asyncstream.engines import ENGINES
+from asyncstream.errors import Cancelled
+
+CONCURRENT = ("threads", "asyncio")
+N = 3
+variable: ContextVar[str] = ContextVar("variable", default="unset")
+
+
+def on_running_loop(fn: Any, items: Any, **settings: Any) -> Iterator[Outcome[Any, Any]]:
+    """`map_concurrent_async`, all of it."""
+
+    async def outcomes() -> list[Outcome[Any, Any]]:
+        async with aclosing(map_concurrent_async(fn, items, **settings)) as mapping:
+            return [outcome async for outcome in mapping]
+
+    return iter(asyncio.run(outcomes()))
+
+
+@settings(deadline=None, max_examples=60)
+@given(
+    fails=st.lists(st.booleans(), max_size=20),
+    steps=st.lists(st.integers(0, 3), min_size=20, max_size=20),
+    concurrency=st.integers(1, 6),
+    ordered=st.booleans(),
+)
+@pytest.mark.parametrize("engine", [*ENGINES, "running loop"])
+def test_every_item_has_one_outcome_with_its_result_or_its_error(
+    engine: str, fails: list[bool], steps: list[int], concurrency: int, ordered: bool
+) -> None:
+    errors = [Failed(str(number)) for number in range(len(fails))]
+
+    async def call(item: int) -> int:
+        if engine not in ("sequential", "threads"):
+            for _ in range(steps[item]):
+                await asyncio.sleep(0)
+        if fails[item]:
+            raise errors[item]
+        return item * 10
+
+    how: dict[str, Any] = {"max_concurrency": concurrency, "ordered": ordered}
+    if engine == "running loop":
+        outcomes = list(on_running_loop(call, range(len(fails)), **how))
+    else:
+        outcomes = list(map_concurrent(call, range(len(fails)), engine=engine, **how))
+
+    if not ordered:
+        outcomes.sort(key=lambda outcome: outcome.index)
+    assert [outcome.index for outcome in outcomes] == list(range(len(fails)))
+    assert [outcome.item for outcome in outcomes] == list(range(len(fails)))
+    assert [outcome.error for outcome in outcomes] == [
+        error if failed else None for failed, error in zip(fails, errors, strict=True)
+    ]
+    for outcome in outcomes:
+        if fails[outcome.index]:
+            with pytest.raises(Failed, match=f"^{outcome.index}$"):
+                outcome.result()
+        else:
+            assert outcome.result() == outcome.index * 10
+
+
+@pytest.mark.parametrize("engine", ["sequential", "threads"])
+def test_a_plain_function_is_called_by_the_blocking_engines(engine: str) -> None:
+    assert [outcome.result() for outcome in map_concurrent(len, ["", "a", "bc"], engine=engine)] == [0, 1, 2]
+
+
+@pytest.mark.parametrize("engine", CONCURRENT)
+def test_outcomes_come_in_the_order_of_the_items_though_the_calls_end_in_reverse(engine: str) -> None:
+    gates = [Gate(engine) for _ in range(N)]
+    gates[-1].open()
+
+    async def ends_before_its_predecessor(item: int) -> None:
+        await gates[item].wait()
+        gates[item - 1].open()
+
+    outcomes = map_concurrent(ends_before_its_predecessor, range(N), engine=engine, max_concurrency=N)
+    assert [outcome.item for outcome in outcomes] == list(range(N))
+
+
+@pytest.mark.parametrize("engine", CONCURRENT)
+def test_outcomes_come_as_they_come_if_order_is_not_asked_for(engine: str) -> None:
+    gates = [Gate(engine) for _ in range(N)]
+    gates[-1].open()
+
+    async def call(item: int) -> None:
+        await gates[item].wait()
+
+    came = []
+    for outcome in map_concurrent(call, range(N), engine=engine, max_concurrency=N, ordered=False):
+        came.append(outcome.item)
+        gates[outcome.item - 1].open()
+    assert came == list(reversed(range(N)))
+
+
+@pytest.mark.parametrize("ordered", [True, False])
+@pytest.mark.parametrize("engine", ENGINES)
+def test_so_many_calls_run_at_once_and_never_more(engine: str, ordered: bool) -> None:
+    most = 1 if engine == "sequential" else 4
+    calls = Calls(engine, full=most)
+    calls.gate.open()
+    outcomes = list(map_concurrent(calls, range(15), engine=engine, max_concurrency=4, ordered=ordered))
+    assert len(outcomes) == calls.ended == 15
+    assert calls.peak == most
+
+
+@pytest.mark.parametrize("engine", ENGINES)
+def test_endless_items_are_pulled_one_a_slot_ahead_of_a_slow_loop_and_left_early(engine: str) -> None:
+    slots = 1 if engine == "sequential" else N
+    items, ended = Items(), []
+
+    async def call(item: int) -> None:
+        ended.append(item)
+
+    for handed_over, _ in enumerate(
+        map_concurrent(call, items, engine=engine, max_concurrency=N, ordered=False)
+    ):
+        assert items.pulled == handed_over + slots
+        if handed_over == 20:
+            break
+    assert items.pulled == 20 + slots
+
+
+@pytest.mark.parametrize("engine", CONCURRENT)
+def test_in_order_a_slow_first_item_keeps_no_slot_idle_and_no_more_than_two_outcomes_a_slot(
+    engine: str,
+) -> None:
+    items, gate = Items(), Gate(engine)
+
+    async def call(item: int) -> None:
+        if item == 0:
+            await gate.wait()
+        elif item == 2 * N - 1:
+            gate.open()
+
+    with closing(map_concurrent(call, items, engine=engine, max_concurrency=N)) as outcomes:
+        assert next(outcomes).item == 0
+        assert items.pulled == 2 * N
+        assert [next(outcomes).item for _ in range(20)] == list(range(1, 21))
+
+
+@pytest.mark.parametrize("engine", ENGINES)
+def test_a_call_sees_the_context_variables_of_who_asked_for_the_first_outcome(engine: str) -> None:
+    async def call(item: int) -> str:
+        seen = variable.get()
+        variable.set("a call's")
+        return seen
+
+    reset = variable.set("the caller's")
+    with closing(map_concurrent(call, range(2), engine=engine, max_concurrency=2)) as outcomes:
+        assert next(outcomes).result() == "the caller's"
+        assert variable.get() == "the caller's"
+    variable.reset(reset)
+
+
+@pytest.mark.parametrize(
+    ("settings", "told"),
+    [
+        ({"max_concurrency": 0}, "max_concurrency=0: "),
+        ({"max_concurrency": 1001}, "max_concurrency=1001: .* 1 to 1000"),
+        ({"max_concurrency": 2.0}, r"max_concurrency=2\.0: .* whole number"),
+        ({"deadline": 0}, "deadline=0: "),
+        ({"deadline": float("nan")}, "deadline=nan: "),
+        ({"engine": "uvloop"}, "unknown engine 'uvloop'"),
+    ],
+)
+def test_settings_outside_their_limits_are_refused_by_the_call(settings: dict[str, Any], told: str) -> None:
+    with pytest.raises(ConfigError, match=told):
+        map_concurrent(len, [""], **settings)
+
+
+class Client:
+    def get(self, url: str) -> str:
+        return url
+
+    async def fetch(self, url: str) -> str:
+        return url
+
+    def __call__(self, url: str) -> str:
+        return url
+
+
+class AsyncClient:
+    async def __call__(self, url: str) -> str:
+        return url
+
+
+def decorated(fn: Callable[..., Any]) -> Callable[..., Any]:
+    @functools.wraps(fn)
+    def called(*args: Any) -> Any:
+        return fn(*args)
+
+    return called
+
+
+@pytest.mark.parametrize(
+    "fn",
+    [Client().get, Client(), Client, functools.partial(Client.get, Client()), decorated(Client().get)],
+    ids=["method", "object", "class", "partial", "decorated"],
+)
+@pytest.mark.parametrize(
+    "mapping", [functools.partial(map_concurrent, engine="asyncio"), map_concurrent_async]
+)
+def test_a_plain_function_is_refused_on_an_event_loop_before_anything(mapping: Any, fn: Any) -> None:
+    with pytest.raises(ConfigError, match=r"no `async def`.*use the engine 'threads'"):
+        mapping(fn, pytest.fail)
+
+
+@pytest.mark.parametrize("fn", [lambda url: len(url) + 1, len], ids=["lambda", "C function"])
+def test_a_function_that_nobody_knows_is_refused_after_one_call(fn: Any) -> None:
+    class Item:
+        asked = 0
+
+        def __len__(self) -> int:
+            self.asked += 1
+            return 1
+
+    items = [Item() for _ in range(10)]
+    with pytest.raises(ConfigError, match="no `async def`"):
+        next(map_concurrent(fn, items, engine="asyncio"))
+    assert [item.asked for item in items] == [1] + [0] * 9
+
+
+@pytest.mark.parametrize(
+    "fn",
+    [
+        Client().fetch,
+        AsyncClient(),
+        functools.partial(Client.fetch, Client()),
+        lambda url: Client().fetch(url),
+        decorated(Client().fetch),
+    ],
+    ids=["method", "object", "partial", "lambda", "decorated"],
+)
+def test_whatever_returns_an_awaitable_suits_an_event_loop(fn: Any) -> None:
+    assert [outcome.result() for outcome in map_concurrent(fn, "ab", engine="asyncio")] == ["a", "b"]
+
+
+def test_a_cancellation_that_nobody_asked_for_is_one_items_failure() -> None:
+    async def lets_out_a_cancellation(item: int) -> int:
+        if item == 1:
+            raise asyncio.CancelledError
+        return item
+
+    outcomes = list(map_concurrent(lets_out_a_cancellation, range(3), engine="asyncio"))
+    assert [type(outcome.error) for outcome in outcomes] == [type(None), Cancelled, type(None)]
+
+
+@pytest.mark.parametrize("engine", CONCURRENT)
+def test_threads_and_event_loop_stay_warm(engine: str) -> None:
+    both = threading.Barrier(2)
+
+    async def where(item: int) -> Any:
+        if engine == "asyncio":
+            return asyncio.get_running_loop()
+        both.wait(30)
+        return threading.get_ident()
+
+    first, second = (
+        {outcome.result() for outcome in map_concurrent(where, "ab", engine=engine, max_concurrency=2)}
+        for _ in range(2)
+    )
+    assert first == second
+
+
+@pytest.mark.parametrize("engine", ENGINES)
+def test_mappings_may_be_open_within_each_other(engine: str) -> None:
+    async def same(item: int) -> int:
+        return item
+
+    seen = [
+        (outer.item, inner.item)
+        for outer in map_concurrent(same, range(3), engine=engine, max_concurrency=2)
+        for inner in map_concurrent(same, range(3), engine=engine, max_concurrency=3)
+    ]
+    assert seen == list(itertools.product(range(3), range(3)))
+
+
+@pytest.mark.parametrize("engine", ENGINES)
+def test_mappings_may_run_in_calls_and_threads_of_others(engine: str) -> None:
+    async def same(item: int) -> int:
+        return item
+
+    def inner(number: int) -> int:
+        return sum(outcome.result() for outcome in map_concurrent(same, range(number), engine=engine))
+
+    assert [outcome.result() for outcome in map_concurrent(inner, range(5))] == [0, 0, 1, 3, 6]
+
+
+@pytest.mark.asyncio
+async def test_on_a_running_loop_the_one_for_plain_code_says_what_to_use() -> None:
+    with pytest.raises(ConfigError, match="map_concurrent_async"):
+        next(map_concurrent(Client().fetch, "ab", engine="asyncio"))
+
+
+@pytest.mark.asyncio
+async def test_on_a_running_loop_calls_go_on_while_the_caller_does_something_else() -> None:
+    calls = Calls("asyncio", full=N)
+    calls.returns_at_once = 0
+    calls.gate.open()
+    async with aclosing(map_concurrent_async(calls, range(N), max_concurrency=N)) as outcomes:
+        assert (await anext(outcomes)).item == 0
+        async with asyncio.timeout(30):
+            while calls.ended < N:  # noqa: ASYNC110 - the calls have nobody to tell
+                await asyncio.sleep(0)
+        assert [outcome.item async for outcome in outcomes] == [1, 2]

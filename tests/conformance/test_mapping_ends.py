@@ -1,0 +1,176 @@
+"""How a mapping ends: by its items, a deadline, a loop left early, Ctrl-C. All that was begun ends before."""
+
+import asyncio
+import itertools
+import os
+import signal
+import threading
+from collections.abc import Callable, Generator, Iterator
+from contextlib import aclosing, closing
+from typing import Any
+
+import anyio
+import pytest
+from mapped_calls import Calls, Failed, Items
+
+from asyncstream import Outcome, map_concurrent, map_concurrent_async
+from asyncstream.engines import ENGINES
+from asyncstream.errors import DeadlineExceeded
+
+CONCURRENT = ("threads", "asyncio")
+N = 3
+Outcomes = Generator[Outcome[Any, Any], None, None]
+
+
+@pytest.mark.parametrize("ordered", [True, False])
+@pytest.mark.parametrize("engine", ENGINES)
+def test_items_that_fail_end_the_mapping_after_all_that_were_begun(engine: str, ordered: bool) -> None:
+    def items() -> Iterator[int]:
+        yield from range(7)
+        raise Failed("items")
+
+    async def call(item: int) -> int:
+        return item
+
+    outcomes = map_concurrent(call, items(), engine=engine, max_concurrency=N, ordered=ordered)
+    assert sorted(next(outcomes).result() for _ in range(7)) == list(range(7))
+    with pytest.raises(Failed, match="items"):
+        next(outcomes)
+
+
+def close(outcomes: Outcomes) -> None:
+    outcomes.close()
+
+
+def fail_in_the_loop(outcomes: Outcomes) -> None:
+    with pytest.raises(Failed), closing(outcomes):
+        raise Failed
+
+
+@pytest.mark.parametrize("leave", [close, fail_in_the_loop])
+@pytest.mark.parametrize("engine", CONCURRENT)
+def test_leaving_joins_all_calls(engine: str, leave: Callable[[Outcomes], None]) -> None:
+    calls = Calls(engine, full=N)
+    calls.returns_at_once = 0
+    outcomes = map_concurrent(calls, itertools.count(), engine=engine, max_concurrency=N)
+    assert next(outcomes).item == 0
+    # Nothing can stop a thread: somebody else lets the calls go on.
+    opener = threading.Timer(0.02, calls.gate.open if engine == "threads" else list)
+    opener.start()
+    leave(outcomes)
+    assert calls.ended == calls.begun == N
+    opener.join()
+
+
+@pytest.mark.parametrize("error", [KeyboardInterrupt, SystemExit, BaseException])
+@pytest.mark.parametrize("engine", ENGINES)
+def test_what_is_no_exception_ends_the_mapping_and_joins_all_calls(
+    engine: str, error: type[BaseException]
+) -> None:
+    calls = Calls(engine, full=1 if engine == "sequential" else N - 1)
+    calls.gate.open()
+
+    async def call(item: int) -> None:
+        if item == 0:
+            raise error
+        await calls(item)
+
+    with pytest.raises(error):
+        next(map_concurrent(call, range(N), engine=engine, max_concurrency=N))
+    assert calls.ended == calls.begun
+    assert [outcome.item for outcome in map_concurrent(calls, range(N), engine=engine)] == list(range(N))
+
+
+@pytest.mark.parametrize("engine", ENGINES)
+def test_ctrl_c_joins_all_calls(engine: str) -> None:
+    begun, ended = [], []
+
+    async def call(item: int) -> None:
+        begun.append(item)
+        try:
+            if item == 0:
+                os.kill(os.getpid(), signal.SIGINT)
+            if engine == "asyncio":
+                await asyncio.Event().wait()
+        finally:
+            ended.append(item)
+
+    with pytest.raises(KeyboardInterrupt):
+        list(map_concurrent(call, range(N), engine=engine, max_concurrency=N))
+    assert sorted(begun) == sorted(ended)
+
+
+@pytest.mark.parametrize("engine", ENGINES)
+def test_a_deadline_that_leaves_items_over_says_so_after_the_outcomes(engine: str) -> None:
+    """Here before any could begin; tests/unit/test_mapping.py has one that passes midway."""
+    items = Items()
+
+    async def call(item: int) -> None:
+        pytest.fail("began after the deadline")
+
+    outcomes = map_concurrent(call, items, engine=engine, deadline=1e-9)
+    first = next(outcomes)
+    assert (first.item, type(first.error), first.seconds) == (0, DeadlineExceeded, 0.0)
+    with pytest.raises(DeadlineExceeded, match="1e-09 s passed"):
+        next(outcomes)
+    assert items.pulled == 1
+
+
+@pytest.mark.parametrize("ordered", [True, False])
+def test_asyncio_cancels_at_the_deadline_what_runs_then(ordered: bool) -> None:
+    cancelled = []
+
+    async def call(item: int) -> None:
+        try:
+            await asyncio.Event().wait()
+        except asyncio.CancelledError:
+            cancelled.append(item)
+            raise
+
+    outcomes = list(
+        map_concurrent(call, range(2), engine="asyncio", max_concurrency=2, deadline=0.02, ordered=ordered)
+    )
+    # All items were begun, and each says what became of it: nothing is left over.
+    assert [type(outcome.error) for outcome in outcomes] == [DeadlineExceeded] * 2
+    assert sorted(cancelled) == [0, 1]
+
+
+@pytest.mark.parametrize("engine", ["sequential", "threads"])
+def test_an_async_def_that_suspends_under_a_blocking_engine_ends_the_mapping(engine: str) -> None:
+    for _ in range(2):
+        with pytest.raises(RuntimeError, match="suspended under a blocking engine"):
+            list(map_concurrent(asyncio.sleep, [0] * 5, engine=engine))
+
+
+@pytest.mark.parametrize("ends_by", ["its task cancelled", "a scope cancelled", "a loop left", "an error"])
+@pytest.mark.asyncio
+async def test_on_a_running_loop_whatever_ends_it_joins_all_calls(ends_by: str) -> None:
+    calls = Calls("asyncio", full=N)
+    calls.returns_at_once = 0
+    came: list[int] = []
+
+    async def consume() -> None:
+        with anyio.CancelScope() as scope:
+            async with aclosing(
+                map_concurrent_async(calls, itertools.count(), max_concurrency=N)
+            ) as outcomes:
+                async for outcome in outcomes:
+                    came.append(outcome.item)
+                    match ends_by:
+                        case "its task cancelled":
+                            asyncio.get_running_loop().call_soon(consumer.cancel)
+                        case "a scope cancelled":
+                            asyncio.get_running_loop().call_soon(scope.cancel)
+                        case "a loop left":
+                            break
+                        case "an error":
+                            raise Failed
+
+    consumer = asyncio.create_task(consume())
+    await asyncio.wait([consumer])
+    assert consumer.cancelled() == (ends_by == "its task cancelled")
+    if ends_by == "an error":
+        assert isinstance(consumer.exception(), Failed)
+    assert came == [0]
+    assert calls.ended == calls.begun >= N
+    assert asyncio.all_tasks() == {asyncio.current_task()}
