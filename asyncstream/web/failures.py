@@ -26,11 +26,11 @@ def no_reply(error: BaseException, url: Url, closed: Kinds) -> AsyncstreamError:
         closed: the library's errors that say a connection was closed before a reply began.
     """
     chain = list(_chain(error))
-    for each in chain:
+    for each in reversed(chain):
         if isinstance(each, AsyncstreamError):
             return each
         if isinstance(each, ssl.SSLCertVerificationError):
-            return CertificateRefused(f"{url}: {each.verify_message or each}")
+            return CertificateRefused(f"{url}: {each.verify_message}")
     kind = ConnectionClosed if any(isinstance(e, closed) or _is_reset(e) for e in chain) else ConnectionFailed
     return kind(f"{url}: no reply: {_told(chain)}")
 
@@ -69,4 +69,5 @@ def _told(chain: list[BaseException]) -> str:
     innermost = chain[-1]
     if isinstance(innermost, TimeoutError) and not innermost.errno:
         return "nothing came in time"
-    return str(innermost).partition("\n")[0] or type(innermost).__name__
+    # aiohttp's go over several lines, and repeat what the server has sent.
+    return " ".join(str(innermost).split())[:200] or type(innermost).__name__

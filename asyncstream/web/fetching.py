@@ -25,6 +25,8 @@ from asyncstream.web.urls import Url, parse_url
 
 # Bytes of a body that nobody wants which are read all the same, as a new connection costs more.
 _DRAINED = 16 * KiB
+# What asks for a page only if it is another than the one known.
+_CONDITIONS = ("If-None-Match", "If-Modified-Since")
 # What a header may hold: nothing that would end it.
 _HEADER = re.compile(r"[\x20-\x7e]*")
 
@@ -113,8 +115,7 @@ class Fetcher:
             "Accept": "*/*",
             "Accept-Encoding": ACCEPTED,
             "User-Agent": self._config.user_agent,
-            "If-None-Match": etag,
-            "If-Modified-Since": last_modified,
+            **dict(zip(_CONDITIONS, (etag, last_modified), strict=True)),
         }
         return {name: value for name, value in headers.items() if value}
 
@@ -123,6 +124,8 @@ class Fetcher:
         url = asked
         seconds = self._config.page_timeout
         for redirects in range(self._config.max_redirects + 1):
+            if left() <= 0:
+                raise DeadlineExceeded(f"{url}: the deadline passed before it was asked for")
             async with self._http.turn(url, left) as host:
                 # Only now: to wait for others of the same host is no fault of the page.
                 within = _Within(seconds, self._clock, left)
@@ -130,7 +133,7 @@ class Fetcher:
                 try:
                     target = redirect_target(reply.status, reply.headers, url)
                     if target is None:
-                        return await self._page(reply, url, redirects)
+                        return await self._page(reply, url, headers, redirects)
                     await _drain(reply)
                 finally:
                     await reply.stream.close()
@@ -140,17 +143,17 @@ class Fetcher:
             f"{asked} redirects more than {self._config.max_redirects} times, at last to {url}"
         )
 
-    async def _page(self, reply: Reply, url: Url, redirects: int) -> Page:
-        status, headers = reply.status, reply.headers
+    async def _page(self, reply: Reply, url: Url, asked: Mapping[str, str], redirects: int) -> Page:
+        """What a reply that is no redirect has brought."""
         body = b""
-        if status != 304:
-            failed = failure(status, headers, url, self._now())
+        if reply.status != 304 or asked.keys().isdisjoint(_CONDITIONS):
+            failed = failure(reply.status, reply.headers, url, self._now())
             if failed is not None:
                 await _drain(reply)
                 raise failed
             body = await self._body(reply, url)
-        kept = {name: value for name, value in headers.items() if name != "set-cookie"}
-        return Page(url.text, url.text, status, kept, body, 1, redirects)
+        kept = {name: value for name, value in reply.headers.items() if name != "set-cookie"}
+        return Page(url.text, url.text, reply.status, kept, body, 1, redirects)
 
     async def _body(self, reply: Reply, url: Url) -> bytes:
         """A page's body, unpacked, of which neither form may be longer than allowed."""

@@ -32,8 +32,8 @@ FAULTS = ("busy", "reset", "slow", "missing", "stalled")
 class WebModel:
     """How slow and how faulty the pages are.
 
-    `latency` is the mean in seconds before a page begins. They are spread log-normally by `sigma`, as those of
-    the web are: with 0.5 one in twenty takes twice the mean. `faults` is the share of faulty pages.
+    `latency` is the mean in seconds before a page begins. They are spread log-normally by `sigma`, as the
+    web's are: with 0.5 one in twenty takes twice the mean. `faults` is a share of the pages.
     """
 
     latency: float = 0.0

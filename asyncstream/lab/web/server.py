@@ -21,8 +21,8 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Mapping
 
 LONGEST_HEAD = 64 * 1024
-# Among the pieces of a body: the connection is reset there.
-RESET = object()
+# Among the pieces of a body: the connection is reset there, or closed as if all had been sent.
+RESET, CLOSE = object(), object()
 
 logger = logging.getLogger(__name__)
 
@@ -38,7 +38,7 @@ class Asked(NamedTuple):
 
 
 class Answer(NamedTuple):
-    """What to answer: bytes of the body as they are sent, between them seconds to wait, or RESET.
+    """What to answer: bytes of the body as they are sent, between them seconds to wait, or an end.
 
     `delay` is waited before the head. `length` is told as Content-Length, true or not; without it the body is
     sent in chunks.
@@ -167,7 +167,7 @@ class Origin:
         framing = {"Transfer-Encoding": "chunked"} if chunked else {"Content-Length": str(answer.length)}
         connected.sendall(reply_head(answer.status, {**answer.headers, **framing}))
         for piece in answer.body:
-            if self._ending.is_set():
+            if self._ending.is_set() or piece is CLOSE:
                 return False
             if piece is RESET:
                 connected.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
