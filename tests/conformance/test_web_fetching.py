@@ -1,6 +1,7 @@
 """One URL to one page, whatever the server does: the same on every engine."""
 
 import gzip
+import json
 import socket
 import ssl
 import threading
@@ -29,9 +30,9 @@ from asyncstream.errors import (
     SlowDown,
     TruncatedBody,
 )
-from asyncstream.lab.web import CLOSE, RESET, Answer, Origin
+from asyncstream.lab.web import CLOSE, RESET, Answer, LabWeb, Origin, WebModel, rows_of_page
 from asyncstream.version import __version__
-from asyncstream.web import FetchConfig, open_fetcher
+from asyncstream.web import FetchConfig, Page, interleaved, open_fetcher
 
 FOR_EVER = 3600.0
 QUICK = {
@@ -513,6 +514,30 @@ def test_a_host_is_asked_by_no_more_connections_at_once_than_allowed(fetch_all, 
     assert [page.body for page in pages] == [b"x"] * 30
     most = 1 if engine == "sequential" else 3
     assert origin.counts()["most_at_once"] == dict.fromkeys(("127.0.0.1", "127.0.0.2"), most)
+
+
+def test_every_page_of_a_faulty_web_ends_as_a_page_or_with_its_reason(fetch_all):
+    model = WebModel(faults=0.3, seed=1)
+    with LabWeb(model, hosts=20) as web:
+        urls = interleaved(web.urls(60))
+        pages = fetch_all(*urls, config={"stall_timeout": 0.3, "max_attempts": 2, "connections_per_host": 2})
+        counts = web.counts()
+    ends = {"": set(), "slow": set(), "busy": set(), "reset": set(), "missing": set(), "stalled": set()}
+    for url, page in zip(urls, pages, strict=True):
+        number = int(url.rpartition("/")[2])
+        if isinstance(page, Page):
+            assert json.loads(page.body) == rows_of_page(number)
+        ends[model.fault(number)].add((type(page), getattr(page, "attempts", None)))
+    assert ends == {
+        "": {(Page, 1)},
+        "slow": {(Page, 1)},
+        "busy": {(Page, 2)},
+        "reset": {(Page, 2)},
+        "missing": {(PageNotFound, None)},
+        "stalled": {(ConnectionFailed, None)},
+    }
+    assert len(counts["requests"]) == 20
+    assert max(counts["most_at_once"].values()) <= 2
 
 
 def test_waiting_for_a_busy_host_takes_none_of_a_pages_own_time(fetch_all, serve):

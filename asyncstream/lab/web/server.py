@@ -7,11 +7,12 @@ Linux), at one port: so no name has to be looked up, and connections are counted
 from __future__ import annotations
 
 import logging
+import select
 import selectors
 import socket
 import struct
 import threading
-from collections import Counter
+from collections import Counter, defaultdict
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 from asyncstream.lab.s3.http import MalformedRequestError, parse_request, reply_head
@@ -73,7 +74,7 @@ class Origin:
         self._tls = tls
         self._lock = threading.Lock()
         self._nth: Counter[tuple[str, str]] = Counter()
-        self._open: Counter[str] = Counter()
+        self._open: defaultdict[str, set[int]] = defaultdict(set)  # by their file descriptors
         self._most: Counter[str] = Counter()
         self._connections: Counter[str] = Counter()
         self._ending = threading.Event()
@@ -102,7 +103,7 @@ class Origin:
         with self._lock:
             self._nth.clear()
             self._connections.clear()
-            self._most = Counter(self._open)
+            self._most = Counter({host: len(connections) for host, connections in self._open.items()})
 
     def close(self) -> None:
         """Listen no more. What waits in an answer ends."""
@@ -132,22 +133,28 @@ class Origin:
 
     def _serve(self, accepted: socket.socket) -> None:
         host: str = accepted.getsockname()[0]
+        descriptor = accepted.fileno()  # TLS keeps it
         with self._lock:
             self._connections[host] += 1
-            self._open[host] += 1
-            self._most[host] = max(self._most[host], self._open[host])
+            self._open[host].add(descriptor)
+            # One that the client has closed does not count, whether or not its thread knows by now.
+            open_now = sum(not _is_left(each) for each in self._open[host])
+            self._most[host] = max(self._most[host], open_now)
+        connected = accepted
         try:
             accepted.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
-            connected = self._tls.wrap_socket(accepted, server_side=True) if self._tls else accepted
-            with connected, connected.makefile("rb") as reading:
+            if self._tls:
+                connected = self._tls.wrap_socket(accepted, server_side=True, do_handshake_on_connect=False)
+                connected.do_handshake()
+            with connected.makefile("rb") as reading:
                 while self._serve_request(host, connected, reading):
                     continue
         except (OSError, MalformedRequestError) as error:  # clients break connections whenever they like
             logger.debug("connection ended: %r", error)
         finally:
-            accepted.close()
-            with self._lock:
-                self._open[host] -= 1
+            with self._lock:  # before another connection gets the same number
+                self._open[host].discard(descriptor)
+                connected.close()
 
     def _serve_request(self, host: str, connected: socket.socket, reading: Any) -> bool:
         """Answer one request; return whether another one may follow."""
@@ -162,7 +169,7 @@ class Origin:
             self._nth[host, request.path] += 1
             nth = self._nth[host, request.path]
         answer = self._answer(Asked(host, request.path, request.query, request.headers, nth))
-        self._ending.wait(answer.delay)
+        self._wait(connected, answer.delay)
         chunked = answer.length is None
         framing = {"Transfer-Encoding": "chunked"} if chunked else {"Content-Length": str(answer.length)}
         connected.sendall(reply_head(answer.status, {**answer.headers, **framing}))
@@ -175,10 +182,25 @@ class Origin:
             if isinstance(piece, bytes):
                 connected.sendall(b"%x\r\n%b\r\n" % (len(piece), piece) if chunked else piece)
             elif isinstance(piece, float):
-                self._ending.wait(piece)
+                self._wait(connected, piece)
         if chunked:
             connected.sendall(b"0\r\n\r\n")
         return request.keep_alive and answer.headers.get("Connection") != "close"
+
+    def _wait(self, connected: socket.socket, seconds: float) -> None:
+        """Wait, unless the client leaves or the origin is closed."""
+        poller = select.poll()
+        poller.register(connected, select.POLLRDHUP)
+        poller.register(self._woken, select.POLLIN)
+        if poller.poll(seconds * 1000):
+            raise ConnectionError("nobody waits for it any more")
+
+
+def _is_left(descriptor: int) -> bool:
+    """Whether the client has closed a connection."""
+    poller = select.poll()
+    poller.register(descriptor, select.POLLRDHUP)
+    return bool(poller.poll(0))
 
 
 def _listeners(hosts: int) -> list[socket.socket]:
