@@ -90,7 +90,9 @@ class ChecksumMismatch(AsyncstreamError, RuntimeError):
 
 
 class ServiceBusy(AsyncstreamError, RuntimeError):
-    """S3 asked to come back later: 500, 502, 503, 504, RequestTimeout; `retry_after`: in so many seconds."""
+    """S3 or a web server asked to come back later: 408, 425, 5xx, RequestTimeout; `retry_after`: in so many
+    seconds.
+    """
 
     retryable = True
 
@@ -100,7 +102,7 @@ class ServiceBusy(AsyncstreamError, RuntimeError):
 
 
 class SlowDown(ServiceBusy):
-    """S3 asked for fewer requests a second: 503 SlowDown, 429."""
+    """S3 or a web server asked for fewer requests a second: 503, 429."""
 
 
 class TransformError(AsyncstreamError, ValueError):
@@ -142,6 +144,44 @@ class WrongRegion(AsyncstreamError, RuntimeError):
     def __init__(self, message: str, region: str) -> None:
         super().__init__(message)
         self.region = region
+
+
+class AddressRefused(AsyncstreamError, PermissionError):
+    """A host of the web has an address that must not be connected to: a private one, the instance's own
+    credentials, ... See `web/addresses.py`. No connection was made.
+    """
+
+
+class HostNotFound(AsyncstreamError, ConnectionError):
+    """There is no address of that name."""
+
+
+class CertificateRefused(AsyncstreamError, ConnectionError):
+    """The server's certificate is not that of the host asked, has expired, or nobody vouches for it."""
+
+
+class RedirectRefused(AsyncstreamError, PermissionError):
+    """A redirect that is not followed: one too many, from https to http, to another scheme, or to no URL."""
+
+
+class BodyTooLarge(AsyncstreamError, ValueError):
+    """A page has more bytes than `max_body`, as sent or unpacked. Nothing of it was kept."""
+
+
+class BodyUnreadable(AsyncstreamError, ValueError):
+    """A page's body is packed in a way that was not asked for, or damaged."""
+
+
+class PageFailed(AsyncstreamError, RuntimeError):
+    """A web server answered with a status that is no page, and that asking again does not help; `status`."""
+
+    def __init__(self, message: str, status: int) -> None:
+        super().__init__(message)
+        self.status = status
+
+
+class PageNotFound(PageFailed, FileNotFoundError):
+    """There is no such page: 404 or 410."""
 
 
 class FilesFailed(AsyncstreamError, RuntimeError):

@@ -1,0 +1,47 @@
+"""`LabWeb`: starts the lab's web as a process; for tests and the local comparison."""
+
+from __future__ import annotations
+
+import json
+from dataclasses import asdict
+from typing import Any
+
+from asyncstream.lab.server_process import ServerProcess
+from asyncstream.lab.web.model import WebModel, page_urls
+
+_COMMAND_SECONDS = 10.0
+
+
+class LabWeb(ServerProcess):
+    """A running web; a context manager. Its hosts are loopback addresses, which a fetcher must be allowed.
+
+    Args:
+        model: of its pages.
+        hosts: how many.
+
+    Raises:
+        LabError: it did not start.
+    """
+
+    ALLOWED_NETWORKS = ("127.0.0.0/8",)
+
+    def __init__(self, model: WebModel, hosts: int = 1) -> None:
+        super().__init__("asyncstream.lab.web", "--hosts", str(hosts), "--model", json.dumps(asdict(model)))
+        self.origins: list[str] = self.ready["origins"]
+
+    def urls(self, count: int) -> list[str]:
+        """The first so many pages, spread over the hosts."""
+        return page_urls(self.origins, count)
+
+    def counts(self) -> dict[str, Any]:
+        """See `Origin.counts`."""
+        return self._ask(b"counts")
+
+    def reset(self) -> None:
+        """See `Origin.reset`."""
+        self._ask(b"reset")
+
+    def _ask(self, command: bytes) -> dict[str, Any]:
+        self.write(command)
+        counts: dict[str, Any] = json.loads(self.next_line(_COMMAND_SECONDS))
+        return counts

@@ -1,0 +1,109 @@
+"""`WebModel`: what each page of the lab's web holds, how long it takes and what goes wrong with it: pure.
+
+All of it follows from the seed and the page's number, not from when or by whom it is asked: every variant of
+a comparison meets the same pages, and what a schedule of them takes at least can be computed.
+"""
+
+from __future__ import annotations
+
+import json
+import math
+import zlib
+from dataclasses import dataclass
+from hashlib import blake2b
+from statistics import NormalDist
+from typing import TYPE_CHECKING, Any
+
+from asyncstream.lab.web.server import RESET, Answer
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from asyncstream.lab.web.server import Asked
+
+PATH = "/pages/"
+# Seconds; longer than anybody waits for a page.
+_FOR_EVER = 3600.0
+# What is wrong with a faulty page, one after the other: busy and reset are so for the first request only.
+FAULTS = ("busy", "reset", "slow", "missing", "stalled")
+
+
+@dataclass(frozen=True, slots=True)
+class WebModel:
+    """How slow and how faulty the pages are.
+
+    `latency` is the mean in seconds before a page begins. They are spread log-normally by `sigma`, as the
+    web's are: with 0.5 one in twenty takes twice the mean. `faults` is a share of the pages.
+    """
+
+    latency: float = 0.0
+    sigma: float = 0.5
+    faults: float = 0.0
+    rows: int = 10
+    seed: int = 0
+
+    def __post_init__(self) -> None:
+        if not (self.latency >= 0 and self.sigma >= 0 and 0 <= self.faults <= 1 and self.rows >= 0):
+            raise ValueError(f"{self}: nothing can be negative, and faults are a share")
+
+    def seconds(self, number: int) -> float:
+        """How long a page takes to begin."""
+        if not self.latency:
+            return 0.0
+        spread = self.sigma * NormalDist().inv_cdf(self._drawn("latency", number))
+        slowness = 10 if self.fault(number) == "slow" else 1
+        return self.latency * slowness * math.exp(spread - self.sigma**2 / 2)
+
+    def fault(self, number: int) -> str:
+        """What is wrong with a page: one of FAULTS, or nothing."""
+        if self._drawn("fault", number) >= self.faults:
+            return ""
+        return FAULTS[int(self._drawn("kind", number) * len(FAULTS))]
+
+    def answer(self, asked: Asked) -> Answer:
+        """What a request is answered."""
+        text = asked.path.removeprefix(PATH)
+        if text == asked.path or not (text.isascii() and text.isdigit()):
+            return Answer.of(b"no such page", 404)
+        number = int(text)
+        body = json.dumps(rows_of_page(number, self.rows)).encode()
+        etag = f'"{zlib.crc32(body):08x}"'
+        headers = {"Content-Type": "application/json", "ETag": etag}
+        half = body[: len(body) // 2]
+        answer = Answer(200, headers, (body,), len(body))
+        if asked.headers.get("if-none-match") == etag:
+            answer = Answer(304, {"ETag": etag}, (), 0)
+        match self.fault(number):
+            case "missing":
+                answer = Answer.of(b"no such page", 404)
+            case "busy" if asked.nth == 1:
+                answer = Answer.of(b"busy", 503)
+            case "reset" if asked.nth == 1:
+                answer = Answer(200, headers, (half, RESET), len(body))
+            case "stalled":
+                answer = Answer(200, headers, (half, _FOR_EVER), len(body))
+        return answer._replace(delay=self.seconds(number))
+
+    def _drawn(self, what: str, number: int) -> float:
+        """A number in (0, 1), always the same one."""
+        # Not by a CRC: those of neighbours differ in few bits.
+        digest = blake2b(f"{self.seed} {what} {number}".encode(), digest_size=4).digest()
+        return (int.from_bytes(digest) + 0.5) / 2**32
+
+
+def rows_of_page(number: int, count: int = 10) -> list[dict[str, Any]]:
+    """The rows of a page, which has no other content: `id` is theirs alone."""
+    return [
+        {
+            "id": number * count + row,
+            "page": number,
+            "name": f"item {row} of page {number}",
+            "price": number % 97,
+        }
+        for row in range(count)
+    ]
+
+
+def page_urls(origins: Sequence[str], count: int) -> list[str]:
+    """The first so many pages, spread over the hosts."""
+    return [f"{origins[number % len(origins)]}{PATH}{number}" for number in range(count)]

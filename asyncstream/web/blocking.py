@@ -1,0 +1,246 @@
+"""The urllib3 adapter, for the sequential and the thread engine; opened by `open_fetcher`.
+
+Blocks, and never suspends. urllib3 keeps connections and speaks HTTP; where it connects to, and how long each
+read may take, is decided here. It is asked through pools of one host each, which know neither redirects nor
+proxies: a proxy of the environment would connect to addresses that nobody checks.
+"""
+
+import math
+import socket
+import ssl
+import threading
+from collections.abc import AsyncIterator, Mapping
+from contextlib import asynccontextmanager
+from contextvars import ContextVar
+from functools import cached_property
+from http.client import HTTPException, IncompleteRead, RemoteDisconnected
+from typing import Any
+
+from urllib3 import BaseHTTPResponse, HTTPConnectionPool, HTTPSConnectionPool
+from urllib3.connection import HTTPConnection, HTTPSConnection
+from urllib3.exceptions import HTTPError
+
+from asyncstream.errors import ConnectionFailed
+from asyncstream.plan import KiB
+from asyncstream.ports import TimeLeft
+from asyncstream.web.addresses import Network, parse_networks
+from asyncstream.web.config import FetchConfig
+from asyncstream.web.failures import broken_body, no_reply, no_turn
+from asyncstream.web.hosts import Hosts
+from asyncstream.web.lookup import Resolved, looked_up, too_slow
+from asyncstream.web.ports import Reply
+from asyncstream.web.urls import Url
+
+CHUNK = 64 * KiB
+# A reply's head may have so many bytes: http.client itself would take 6 MB.
+LONGEST_HEAD = 256 * KiB
+_LIBRARY_ERRORS = (HTTPError, HTTPException, OSError)
+
+
+class _Limits:
+    """What bounds the request under way on this thread: no option of urllib3 reaches a single read."""
+
+    def __init__(self, config: FetchConfig, allowed: tuple[Network, ...], left: TimeLeft) -> None:
+        self.allowed = allowed
+        self._connect_timeout = config.connect_timeout
+        self._stall_timeout = config.stall_timeout
+        self._left = left
+        self._head_left: float = LONGEST_HEAD
+
+    def to_connect(self) -> float:
+        """Seconds that connecting may take."""
+        return self._wait(self._connect_timeout)
+
+    def to_read(self) -> float:
+        """Seconds that a read may take."""
+        return self._wait(self._stall_timeout)
+
+    def count(self, size: int) -> None:
+        """So many bytes of a reply have come; raise ConnectionFailed where no head is that long."""
+        self._head_left -= size
+        if self._head_left < 0:
+            raise ConnectionFailed(f"the reply's head has more than {LONGEST_HEAD} bytes")
+
+    def head_is_read(self) -> None:
+        """What comes from now on is body."""
+        self._head_left = math.inf
+
+    def _wait(self, most: float) -> float:
+        left = self._left()
+        if left <= 0:
+            raise TimeoutError("the time was up")
+        return min(most, left)
+
+
+_limits: ContextVar[_Limits] = ContextVar("limits")
+
+
+class BlockingHttp:
+    """One pool of urllib3 a host. See `ports.Http`."""
+
+    def __init__(self, config: FetchConfig) -> None:
+        self._config = config
+        self._allowed = parse_networks(config.allowed_networks)
+        self._hosts = Hosts(self._new_host)
+        self._lock = threading.Lock()
+
+    @asynccontextmanager
+    async def turn(self, url: Url, left: TimeLeft) -> AsyncIterator["_Host"]:
+        """See `ports.Http`."""
+        with self._lock:
+            host = self._hosts.take(url)
+        try:
+            if not host.turns.acquire(timeout=max(0.0, min(left(), threading.TIMEOUT_MAX))):
+                raise no_turn(url)
+            try:
+                yield host
+            finally:
+                host.turns.release()
+        finally:
+            with self._lock:
+                unused = self._hosts.give_back(url)
+            if unused is not None:
+                unused.pool.close()
+
+    async def close(self) -> None:
+        """Close all connections."""
+        for host in self._hosts.take_out():
+            host.pool.close()
+
+    def _new_host(self, url: Url) -> "_Host":
+        most = self._config.connections_per_host
+        pool: HTTPConnectionPool
+        if url.scheme == "https":
+            pool = HTTPSConnectionPool(url.host, url.port, maxsize=most, ssl_context=self._tls)
+            pool.ConnectionCls = _TlsConnection
+        else:
+            pool = HTTPConnectionPool(url.host, url.port, maxsize=most)
+            pool.ConnectionCls = _Connection
+        return _Host(pool, most, self._config, self._allowed)
+
+    @cached_property
+    def _tls(self) -> ssl.SSLContext:
+        context = ssl.create_default_context()
+        context.set_alpn_protocols(["http/1.1"])
+        context.sslsocket_class = _TlsSocket
+        return context
+
+
+class _Host:
+    def __init__(
+        self, pool: HTTPConnectionPool, most: int, config: FetchConfig, allowed: tuple[Network, ...]
+    ) -> None:
+        self.pool = pool
+        self.turns = threading.BoundedSemaphore(most)
+        self._config = config
+        self._allowed = allowed
+
+    async def get(self, url: Url, headers: Mapping[str, str], left: TimeLeft) -> Reply:
+        """See `ports.Host`."""
+        limits = _Limits(self._config, self._allowed, left)
+        outer = _limits.set(limits)
+        try:
+            raw = self.pool.urlopen(
+                "GET",
+                url.target,
+                headers=dict(headers),
+                retries=False,
+                redirect=False,
+                timeout=limits.to_connect(),
+                preload_content=False,
+                decode_content=False,
+            )
+        except _LIBRARY_ERRORS as error:
+            raise no_reply(error, url, (RemoteDisconnected,)) from error
+        finally:
+            _limits.reset(outer)
+        limits.head_is_read()
+        kept = {name.lower(): value for name, value in raw.headers.items()}
+        return Reply(raw.status, kept, _Stream(raw, url, limits))
+
+
+class _Stream:
+    """See `asyncstream.ports.ByteStream`."""
+
+    def __init__(self, raw: BaseHTTPResponse, url: Url, limits: _Limits) -> None:
+        self._raw = raw
+        self._url = url
+        self._limits = limits
+        self._ended = False
+
+    async def read(self) -> bytes:
+        outer = _limits.set(self._limits)
+        try:
+            data = self._raw.read1(CHUNK)
+        except _LIBRARY_ERRORS as error:
+            raise broken_body(error, self._url, (IncompleteRead,)) from error
+        finally:
+            _limits.reset(outer)
+        self._ended = not data
+        return data
+
+    async def close(self) -> None:
+        if not self._ended:
+            self._raw.close()
+        self._raw.release_conn()
+
+
+class _ToAllowedAddresses(HTTPConnection):
+    """A connection to an address of its host that was looked up for it, once, and checked."""
+
+    _dns_host: str
+
+    def _new_conn(self) -> socket.socket:
+        limits = _limits.get()
+        try:
+            addresses = looked_up(self._dns_host, self.port, limits.allowed).result(limits.to_connect())
+        except TimeoutError as error:
+            raise too_slow(self._dns_host) from error
+        failed: OSError | None = None
+        for tried, resolved in enumerate(addresses):
+            # An address that does not answer leaves time for the others.
+            seconds = limits.to_connect() / (len(addresses) - tried)
+            try:
+                return _connected(resolved, seconds)
+            except OSError as error:
+                failed = error
+        raise ConnectionFailed(f"{self._dns_host} cannot be connected to: {failed}") from failed
+
+
+class _Connection(_ToAllowedAddresses):
+    pass
+
+
+class _TlsConnection(_ToAllowedAddresses, HTTPSConnection):
+    pass
+
+
+class _LimitedReads:
+    """Each read of a socket waits for as long as the request under way allows, however many a line takes."""
+
+    def recv_into(self, *arguments: Any) -> int:
+        limits = _limits.get()
+        self.settimeout(limits.to_read())  # type: ignore[attr-defined]
+        size: int = super().recv_into(*arguments)  # type: ignore[misc]
+        limits.count(size)
+        return size
+
+
+class _Socket(_LimitedReads, socket.socket):
+    pass
+
+
+class _TlsSocket(_LimitedReads, ssl.SSLSocket):
+    pass
+
+
+def _connected(resolved: Resolved, seconds: float) -> _Socket:
+    connected = _Socket(resolved.family, socket.SOCK_STREAM)
+    try:
+        connected.settimeout(seconds)
+        connected.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+        connected.connect((resolved.address, resolved.port))
+    except BaseException:
+        connected.close()
+        raise
+    return connected

@@ -1,0 +1,77 @@
+"""`FetchConfig`: every limit of fetching pages, checked before any I/O; used by the whole package."""
+
+from typing import Annotated
+
+import msgspec
+from msgspec import Meta
+
+from asyncstream.errors import ConfigError
+from asyncstream.plan import MiB
+from asyncstream.retry import RetryPolicy
+from asyncstream.version import __version__
+from asyncstream.web.addresses import parse_networks
+
+# No Lambda lives longer; nor would a socket know what to do with an endless wait.
+_LONGEST = 900
+_Seconds = Annotated[float, Meta(gt=0, le=_LONGEST)]
+
+
+class FetchConfig(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """Within which limits pages are fetched.
+
+    Attributes:
+        max_body: bytes of a page, as sent and as unpacked. Default: 1 MiB. A page in hand takes up to a
+            quarter more.
+        max_redirects: redirects followed for one page; 0: none. Default: 5.
+        connections_per_host: the most connections to one host (scheme, name and port) at once. Default: 6, as
+            browsers have.
+        connect_timeout: seconds to find a host's addresses, and again to connect to one. Default: 5.
+        stall_timeout: seconds without a byte after which a connection counts as broken. Default: 10.
+        page_timeout: seconds that one try may take in all, redirects included. Default: 30. Waiting for a
+            host that `connections_per_host` others are asking does not count: the deadline bounds that.
+        max_attempts: tries of one page, the first included. Default: 4.
+        retry_base_delay: seconds; bound of the first wait (full jitter, doubled each time). Default: 0.5.
+        retry_max_delay: seconds; no wait is longer, unless the server asks for it (Retry-After). Default: 5.
+        retry_max_wait: seconds waited in all before a page is given up. Default: 30.
+        allowed_networks: networks whose addresses may be connected to although they are special, such as
+            "10.20.0.0/16"; default: none. See `addresses.py`.
+        user_agent: who is asking. Default: "asyncstream/VERSION". Many sites want an address to complain to.
+
+    Raises:
+        ConfigError: a value is of the wrong type or outside its limits, which the message names.
+    """
+
+    max_body: Annotated[int, Meta(ge=1)] = MiB
+    max_redirects: Annotated[int, Meta(ge=0, le=20)] = 5
+    connections_per_host: Annotated[int, Meta(ge=1, le=1000)] = 6
+    connect_timeout: _Seconds = 5.0
+    stall_timeout: _Seconds = 10.0
+    page_timeout: _Seconds = 30.0
+    max_attempts: Annotated[int, Meta(ge=1, le=100)] = 4
+    retry_base_delay: _Seconds = 0.5
+    retry_max_delay: _Seconds = 5.0
+    retry_max_wait: _Seconds = 30.0
+    allowed_networks: tuple[str, ...] = ()
+    user_agent: Annotated[str, Meta(pattern=r"\A[\x20-\x7e]+\Z")] = f"asyncstream/{__version__}"
+
+    def __post_init__(self) -> None:
+        # msgspec checks when it converts, not when Python calls the class: see `TransferConfig`.
+        values = {name: getattr(self, name) for name in self.__struct_fields__}
+        try:
+            msgspec.convert(values, _Checked)
+        except msgspec.ValidationError as error:
+            raise ConfigError(f"FetchConfig: {error}") from None
+        parse_networks(self.allowed_networks)
+
+    @property
+    def retry_policy(self) -> RetryPolicy:
+        """The retry settings as one value."""
+        return RetryPolicy(
+            self.max_attempts, self.retry_base_delay, self.retry_max_delay, self.retry_max_wait
+        )
+
+
+# The same fields without the check above, for msgspec to check them against.
+_Checked = msgspec.defstruct(
+    "FetchConfig", [(f.name, f.type) for f in msgspec.structs.fields(FetchConfig)], kw_only=True
+)

@@ -1,0 +1,101 @@
+"""The lab's web: what it answers follows from the seed, and what it counts is what happened."""
+
+from __future__ import annotations
+
+import http.client
+import json
+import statistics
+from collections import Counter
+from contextlib import closing
+
+import pytest
+
+from asyncstream.lab.web import Answer, LabWeb, Origin, WebModel, rows_of_page
+from asyncstream.lab.web.model import FAULTS
+from asyncstream.lab.web.server import Asked
+
+
+def asked(number, nth=1, **headers):
+    return Asked("127.0.0.1", f"/pages/{number}", {}, headers, nth)
+
+
+def get(origin, path, **headers):
+    with closing(http.client.HTTPConnection(origin.removeprefix("http://"), timeout=10)) as connection:
+        connection.request("GET", path, headers=headers)
+        reply = connection.getresponse()
+        return reply.status, reply.read(), reply.headers
+
+
+def test_a_page_takes_as_long_in_every_run_of_the_seed_and_another_time_in_others():
+    first, again, other = (WebModel(latency=0.2, seed=seed) for seed in (1, 1, 2))
+    seconds = [first.seconds(number) for number in range(100)]
+    assert seconds == [again.seconds(number) for number in range(100)]
+    assert seconds != [other.seconds(number) for number in range(100)]
+
+
+def test_the_pages_take_the_mean_with_a_long_tail():
+    seconds = [WebModel(latency=0.2).seconds(number) for number in range(5000)]
+    assert statistics.fmean(seconds) == pytest.approx(0.2, rel=0.03)
+    assert statistics.median(seconds) < 0.19
+    assert max(seconds) > 0.8
+
+
+def test_so_many_pages_are_faulty_and_in_every_way():
+    faults = Counter(WebModel(faults=0.05).fault(number) for number in range(5000))
+    assert faults.total() - faults[""] == pytest.approx(250, rel=0.15)
+    assert set(faults) == {"", *FAULTS}
+
+
+def test_no_page_is_faulty_or_slow_unless_asked_for():
+    model = WebModel()
+    assert {(model.fault(number), model.seconds(number)) for number in range(1000)} == {("", 0.0)}
+
+
+def test_the_rows_of_all_pages_have_keys_of_their_own():
+    keys = [row["id"] for number in range(100) for row in rows_of_page(number, 7)]
+    assert len(set(keys)) == len(keys) == 700
+
+
+def test_a_page_known_already_is_not_sent_again():
+    model = WebModel()
+    etag = model.answer(asked(3)).headers["ETag"]
+    assert model.answer(asked(3, **{"if-none-match": etag})).status == 304
+    assert model.answer(asked(4, **{"if-none-match": etag})).status == 200
+
+
+@pytest.mark.parametrize("path", ["/", "/pages/", "/pages/x", "/pages/-1", "/pages/1/2", "/other"])
+def test_there_are_no_other_pages(path):
+    assert WebModel().answer(Asked("127.0.0.1", path, {}, {}, 1)).status == 404
+
+
+@pytest.mark.parametrize("wrong", [{"latency": -1}, {"faults": 1.5}, {"sigma": -1}, {"rows": -1}])
+def test_a_model_of_nonsense_is_refused(wrong):
+    with pytest.raises(ValueError, match="negative"):
+        WebModel(**wrong)
+
+
+def test_the_process_serves_the_models_pages_from_all_hosts_and_counts_them():
+    with LabWeb(WebModel(rows=3), hosts=4) as web:
+        for number, url in enumerate(web.urls(8)):
+            origin, _, path = url.partition("/pages")
+            status, body, _ = get(origin, f"/pages{path}")
+            assert (status, json.loads(body)) == (200, rows_of_page(number, 3))
+        counts = web.counts()
+        web.reset()
+        anew = web.counts()
+    hosts = [f"127.0.0.{number}" for number in range(1, 5)]
+    assert counts["requests"] == counts["connections"] == dict.fromkeys(hosts, 2)
+    assert anew["requests"] == anew["connections"] == {}
+
+
+def test_an_origin_counts_the_most_connections_that_were_open_at_once():
+    with Origin(lambda _: Answer.of(b"x")) as origin:
+        open_ones = [http.client.HTTPConnection("127.0.0.1", origin.port, timeout=10) for _ in range(3)]
+        for connection in open_ones:
+            connection.request("GET", "/")
+            connection.getresponse().read()
+        for connection in open_ones:
+            connection.close()
+        get(origin.urls[0], "/")
+        assert origin.counts()["most_at_once"] == {"127.0.0.1": 3}
+        assert origin.counts()["connections"] == {"127.0.0.1": 4}
