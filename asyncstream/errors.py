@@ -41,7 +41,9 @@ class BucketNotFound(AsyncstreamError, FileNotFoundError):
 
 
 class AccessDenied(AsyncstreamError, PermissionError):
-    """S3 refused a request for want of a permission; the message names it and the object."""
+    """S3 refused a request for want of a permission, which the message names with the object; or Postgres
+    refused a user or its password.
+    """
 
 
 class NotModified(AsyncstreamError, RuntimeError):
@@ -90,8 +92,8 @@ class ChecksumMismatch(AsyncstreamError, RuntimeError):
 
 
 class ServiceBusy(AsyncstreamError, RuntimeError):
-    """S3 or a web server asked to come back later: 408, 425, 5xx, RequestTimeout; `retry_after`: in so many
-    seconds.
+    """S3, a web server or Postgres asked to come back later: 408, 425, 5xx, RequestTimeout, no connection left;
+    `retry_after`: in so many seconds.
     """
 
     retryable = True
@@ -182,6 +184,38 @@ class PageFailed(AsyncstreamError, RuntimeError):
 
 class PageNotFound(PageFailed, FileNotFoundError):
     """There is no such page: 404 or 410."""
+
+
+class ServerNotTrusted(AsyncstreamError, ConnectionError):
+    """The server's certificate is of another issuer or host than asked for, or it offers no TLS. It was sent
+    nothing, no password above all.
+    """
+
+
+class DatabaseError(AsyncstreamError, RuntimeError):
+    """Postgres answered with an error that has no class of its own; `sqlstate` is its code, "" if none."""
+
+    def __init__(self, message: str, sqlstate: str = "") -> None:
+        super().__init__(message)
+        self.sqlstate = sqlstate
+
+
+class TableNotFound(DatabaseError, LookupError):
+    """The table does not exist, or its schema."""
+
+
+class TableMismatch(DatabaseError, LookupError):
+    """The table lacks a column, or a unique index over the key. Raised before any row is written."""
+
+
+class RowRefused(DatabaseError, ValueError):
+    """A row is not what its table takes; of the page that it came from no row was written."""
+
+
+class TransactionConflict(DatabaseError):
+    """Another session was in the way: a deadlock, a serialization failure, a lock not had in time."""
+
+    retryable = True
 
 
 class FilesFailed(AsyncstreamError, RuntimeError):

@@ -1,0 +1,153 @@
+"""Connections to one database: made with passwords of any source, kept while they work; used by `writing.py`.
+
+Whoever owns a `KeptConnection` keeps it across warm invocations. One that died meanwhile is found out by the
+first statement over it, and is made anew without that being counted as a try (`retry.py`: ConnectionClosed).
+"""
+
+import os
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+import msgspec
+from msgspec import Struct
+
+from asyncstream.chunks import Deadline
+from asyncstream.errors import AccessDenied, ConfigError, CredentialsExpired, DeadlineExceeded, RowRefused
+from asyncstream.postgres.config import DatabaseConfig
+from asyncstream.postgres.conninfo import parameters, secured
+from asyncstream.postgres.ports import Connection, Driver, PasswordSource
+
+_DEFAULT_PORT = "5432"
+# libpq waits no shorter for a connection, so none is begun that could outlast the deadline.
+_LEAST_SECONDS = 2.0
+
+
+class _Secret(Struct):
+    """What RDS writes into a secret. Of a name of `parameters`, but for `username`."""
+
+    password: str
+    username: str | None = None
+    host: str | None = None
+    port: int | str | None = None
+    dbname: str | None = None
+
+
+class Connector:
+    """Opens connections to one database. Keeps the secret that it read, for all of them.
+
+    Args:
+        driver: the engine's.
+        config: which database.
+        passwords: asked only where the configuration names a secret or IAM.
+        environ: of the process; libpq reads the same.
+
+    Raises:
+        ConfigError: the DSN cannot be read.
+    """
+
+    def __init__(
+        self,
+        driver: Driver,
+        config: DatabaseConfig,
+        passwords: PasswordSource,
+        environ: Mapping[str, str] = os.environ,
+    ) -> None:
+        self.config = config
+        self._driver = driver
+        self._passwords = passwords
+        self._environ = environ
+        self._given = parameters(config)
+        self._secret: Mapping[str, str] | None = None
+
+    async def connect(self, deadline: Deadline) -> Connection:
+        """A new connection.
+
+        Raises:
+            AccessDenied: Postgres refused the user, or AWS the secret.
+            CredentialsExpired: it refused the password of the secret, which is read anew for the next try.
+            ConnectionFailed, ServiceBusy, ServerNotTrusted, ConfigError, DatabaseError: it could not be made.
+            DeadlineExceeded: there is no time left for it.
+        """
+        login = await self._login()
+        if deadline.left() < _LEAST_SECONDS:
+            raise DeadlineExceeded(
+                f"less than {_LEAST_SECONDS:g} s are left: no connection is begun, as it may take so long"
+            )
+        try:
+            return await self._driver.connect(login, min(self.config.connect_timeout, deadline.left()))
+        except AccessDenied as error:
+            if self._secret is None:
+                raise
+            self._secret = None
+            raise CredentialsExpired(f"{error} (with the password of {self.config.secret})") from error
+
+    async def _login(self) -> dict[str, str]:
+        """The parameters with the password. Whatever is given wins over what the secret says."""
+        if self.config.secret is not None:
+            if self._secret is None:
+                self._secret = _read(await self._passwords.secret(self.config.secret), self.config.secret)
+            known = {**self._secret, **self._given, "password": self._secret["password"]}
+            return secured(known, self._environ)
+        if not self.config.iam:
+            return secured(self._given, self._environ)
+        known = secured(self._given, self._environ, token=True)
+        host, user = (known.get(name) or self._environ.get(f"PG{name.upper()}") for name in ("host", "user"))
+        if not host or not user:
+            raise ConfigError("an IAM token is made for a host and a user: give both")
+        port = known.get("port") or self._environ.get("PGPORT", _DEFAULT_PORT)
+        return {**known, "password": await self._passwords.token(host, int(port), user)}
+
+
+def _read(text: str, name: str) -> dict[str, str]:
+    """A secret as libpq's parameters. Nothing of its text is in any message."""
+    try:
+        secret = msgspec.json.decode(text, type=_Secret)
+    except (msgspec.DecodeError, UnicodeError):
+        raise ConfigError(
+            f"the secret {name} is not as RDS writes it: JSON with username, password and the like"
+        ) from None
+    known = {
+        "password": secret.password,
+        "user": secret.username,
+        "host": secret.host,
+        "port": secret.port,
+        "dbname": secret.dbname,
+    }
+    return {key: str(value) for key, value in known.items() if value not in (None, "")}
+
+
+class KeptConnection:
+    """At most one connection at a time: opened when it is needed, dropped when anything went wrong with it.
+
+    For one task at a time.
+    """
+
+    def __init__(self, connector: Connector) -> None:
+        self._connector = connector
+        self._connection: Connection | None = None
+
+    async def fetch(
+        self, statement: str, parameters: Sequence[str], deadline: Deadline
+    ) -> list[tuple[Any, ...]]:
+        """What a statement returns; see `ports.Connection`.
+
+        Raises:
+            AsyncstreamError: it failed. Whether it was done is not known where the connection broke.
+        """
+        deadline.check()
+        if self._connection is None:
+            self._connection = await self._connector.connect(deadline)
+        seconds = min(self._connector.config.statement_timeout, deadline.left())
+        try:
+            return await self._connection.fetch(statement, parameters, seconds)
+        except RowRefused:
+            raise  # no fault of the connection's
+        except BaseException:
+            await self.close()
+            raise
+
+    async def close(self) -> None:
+        """Close what is open; the next statement opens another one."""
+        connection, self._connection = self._connection, None
+        if connection is not None:
+            await connection.close()

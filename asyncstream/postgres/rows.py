@@ -1,0 +1,137 @@
+"""A page's rows as the JSON that the statement takes, and pages as batches; used by whoever has pages. Pure.
+
+What Postgres takes is decided by the columns' types: a string for a number, a date or an enum is fine if it
+reads as one. What JSON has no form for is written as:
+
+- datetimes: in UTC; one without a zone is taken for UTC, whatever the session's zone.
+- Decimal, UUID, dates, times, IP addresses: their text. timedelta: microseconds. Enum: its value.
+- bytes: hexadecimal, as `bytea` reads it.
+- NaN and infinities: their names, which float and numeric columns read. ints: exactly, of any size.
+- dict, list: JSON, for `jsonb`, `json` and arrays. Within them NaN and bytes are refused.
+
+A text with NUL reaches Postgres, which refuses it: its text cannot have one.
+"""
+
+import json
+import math
+from collections.abc import Hashable, Iterable, Mapping
+from datetime import UTC, date, datetime, time, timedelta
+from decimal import Decimal
+from enum import Enum
+from ipaddress import IPv4Address, IPv4Interface, IPv4Network, IPv6Address, IPv6Interface, IPv6Network
+from typing import Any
+from uuid import UUID
+
+from msgspec import Struct
+
+from asyncstream.errors import RowRefused
+from asyncstream.postgres.statements import Upsert
+
+_PLAIN = frozenset({str, int, bool, type(None)})
+_IP = (IPv4Address, IPv4Interface, IPv4Network, IPv6Address, IPv6Interface, IPv6Network)
+_MICROSECOND = timedelta(microseconds=1)
+_SHOWN = 80
+
+
+class Page(Struct, frozen=True):
+    """The rows of one page, written all or not at all. `json` is ASCII: its length is its bytes."""
+
+    id: Hashable
+    count: int
+    json: str
+
+
+def page_of(page_id: Hashable, rows: Iterable[Mapping[str, Any]], upsert: Upsert) -> Page:
+    """A page of these rows, to be written by this upsert.
+
+    Raises:
+        RowRefused: a row has a column that is not written, or no value in its key, or one that has no JSON;
+            the message says which, and the number of the row, from 1.
+    """
+    encoded = [_row(number, row, upsert) for number, row in enumerate(rows, 1)]
+    return Page(page_id, len(encoded), ",".join(encoded))
+
+
+def _row(number: int, row: Any, upsert: Upsert) -> str:
+    if not isinstance(row, Mapping):
+        raise RowRefused(f"row {number} is {_shown(row)}: a row is a dict of columns")
+    if unknown := [name for name in row if name not in upsert.columns]:
+        raise RowRefused(
+            f"row {number}: {unknown[0]!r} is none of the columns written to {upsert.table.quoted}:"
+            f" {', '.join(sorted(upsert.columns))}"
+        )
+    if empty := [name for name in upsert.key if row.get(name) is None]:
+        raise RowRefused(f"row {number}: {empty[0]!r} is of the key, and has no value")
+    try:
+        values = {name: value if type(value) in _PLAIN else _plain(value) for name, value in row.items()}
+        # ASCII: whatever the encodings of server and connection. Postgres knows no NaN in JSON.
+        return json.dumps(values, allow_nan=False, default=_within_json)
+    except (TypeError, ValueError, RecursionError) as error:
+        raise RowRefused(f"row {number} cannot be written: {error}") from error
+
+
+def _plain(value: Any) -> Any:
+    """The value of a column as what JSON has a form for."""
+    match value:
+        case float() if not math.isfinite(value):
+            return str(value)  # nan, inf and -inf
+        case bytes() | bytearray() | memoryview():
+            return f"\\x{value.hex()}"
+        case Enum():
+            return _plain(value.value)
+        case str() | int() | float() | dict() | list() | tuple() | None:
+            return value
+    return _within_json(value)
+
+
+def _within_json(value: Any) -> Any:
+    """The same, of whatever stands within a dict or list."""
+    match value:
+        case datetime():
+            aware = value.replace(tzinfo=UTC) if value.tzinfo is None else value.astimezone(UTC)
+            return aware.isoformat()
+        case date() | time():
+            return value.isoformat()
+        case timedelta():
+            return f"{value // _MICROSECOND} microseconds"
+        case Enum():
+            return value.value
+    if isinstance(value, (Decimal, UUID, *_IP)):
+        return str(value)
+    raise TypeError(f"{_shown(value)} has no form in JSON or SQL")
+
+
+def _shown(value: Any) -> str:
+    text = repr(value)
+    return f"{text[:_SHOWN]}..." if len(text) > _SHOWN else text
+
+
+class Batches:
+    """Collects pages until a batch is full. Bounded: it holds less than two batches, or one page.
+
+    Args:
+        rows: the most in a batch, except where a page by itself has more.
+        size: the most bytes of JSON, likewise.
+    """
+
+    def __init__(self, rows: int, size: int) -> None:
+        self._most_rows = rows
+        self._most_bytes = size
+        self._pages: list[Page] = []
+        self._rows = 0
+        self._bytes = 0
+
+    def add(self, page: Page) -> list[Page]:
+        """Take in a page; the batch that had no more room for it, empty if this one has."""
+        full = self._rows + page.count > self._most_rows or self._bytes + len(page.json) > self._most_bytes
+        batch = self.rest() if full else []
+        self._pages.append(page)
+        self._rows += page.count
+        self._bytes += len(page.json)
+        return batch
+
+    def rest(self) -> list[Page]:
+        """What has been collected and not handed on."""
+        batch, self._pages = self._pages, []
+        self._rows = self._bytes = 0
+        return batch

@@ -1,0 +1,137 @@
+"""The writer: looks at the table before anything is fetched, then writes batches; one over each connection.
+
+A batch is one statement and so one transaction: all of it, or nothing. Where Postgres refuses it for the sake
+of a row, its halves are written one by one, down to the page with that row: 2 log2(pages) statements a bad
+page. A batch that is tried again is written by key, so whatever came of the try before, no row is there
+twice. If only that one's reply was lost, its rows are told as unchanged, though the lost try stored them.
+"""
+
+from bisect import bisect_right
+from collections.abc import Awaitable, Callable, Hashable, Sequence
+from functools import partial
+from typing import Any
+
+from msgspec import Struct
+
+from asyncstream.chunks import Deadline
+from asyncstream.errors import AsyncstreamError, RowRefused, TableMismatch
+from asyncstream.postgres.connecting import KeptConnection
+from asyncstream.postgres.rows import Page
+from asyncstream.postgres.statements import COLUMNS_OF, Column, Table, Upsert, upsert_of
+from asyncstream.retry import RetryPolicy, repeat
+
+_NO_UNIQUE_INDEX = "42P10"
+
+
+class Outcome(Struct, frozen=True):
+    """What became of a page.
+
+    Attributes:
+        page: its id.
+        stored: rows that are in the table as the page has them, and were not before.
+        unchanged: rows that were there already, just so.
+        error: why none of its rows were written; None if all were.
+    """
+
+    page: Hashable
+    stored: int = 0
+    unchanged: int = 0
+    error: AsyncstreamError | None = None
+
+
+class Writer:
+    """Writes over one connection, for one task at a time.
+
+    Args:
+        connection: may be kept longer than the writer.
+        policy: how often a statement is tried.
+        sleep: the engine's.
+        deadline: nothing is begun after it, and what runs is called off.
+        tell: called with each error that is followed by another try.
+    """
+
+    def __init__(
+        self,
+        connection: KeptConnection,
+        policy: RetryPolicy,
+        sleep: Callable[[float], Awaitable[None]],
+        deadline: Deadline,
+        tell: Callable[[AsyncstreamError], None],
+    ) -> None:
+        self._connection = connection
+        self._policy = policy
+        self._sleep = sleep
+        self._deadline = deadline
+        self._tell = tell
+
+    async def check(self, table: Table) -> Upsert:
+        """How to write to this table, tried without rows: so it is there, with its columns and index, and may
+        be written to.
+
+        Raises:
+            AccessDenied, ConfigError, ConnectionFailed, CredentialsExpired, ServerNotTrusted, ServiceBusy:
+                there is no connection.
+            TableNotFound, TableMismatch, DatabaseError: rows could not be written to the table.
+            DeadlineExceeded: the time is up.
+        """
+        columns = await self._fetch(COLUMNS_OF, table.quoted)
+        upsert = upsert_of(table, [Column(*column) for column in columns])
+        try:
+            await self._fetch(upsert.statement, "[]")
+        except TableMismatch as error:
+            if error.sqlstate != _NO_UNIQUE_INDEX:
+                raise
+            key = ", ".join(table.key)
+            raise TableMismatch(
+                f"the table {table.quoted} has no primary key or unique index over just ({key}): create one,"
+                " or name the columns of the one that it has as key",
+                error.sqlstate,
+            ) from error
+        return upsert
+
+    async def write(self, upsert: Upsert, batch: Sequence[Page]) -> list[Outcome]:
+        """Write the pages of a batch, in this order; what became of each."""
+        outcomes: list[Outcome] = []
+        pending = [list(batch)]
+        while pending:
+            pages = pending.pop()
+            try:
+                outcomes += await self._write(upsert, pages)
+            except RowRefused as error:
+                if len(pages) == 1:
+                    outcomes.append(Outcome(pages[0].id, error=error))
+                    continue
+                half = len(pages) // 2
+                pending += (pages[half:], pages[:half])
+            except AsyncstreamError as error:
+                # No matter of these rows: the others would only wait for the same.
+                left = [*pages, *(page for rest in reversed(pending) for page in rest)]
+                return outcomes + [Outcome(page.id, error=error) for page in left]
+        return outcomes
+
+    async def _write(self, upsert: Upsert, pages: Sequence[Page]) -> list[Outcome]:
+        """All of the pages, or none."""
+        rows = ",".join(page.json for page in pages if page.count)
+        if not rows:
+            return _shared_out(pages, ())
+        [(stored,)] = await self._fetch(upsert.statement, f"[{rows}]")
+        return _shared_out(pages, stored)
+
+    async def _fetch(self, statement: str, parameter: str) -> list[tuple[Any, ...]]:
+        once = partial(self._connection.fetch, statement, [parameter], self._deadline)
+        try:
+            return await repeat(once, self._policy, self._sleep, self._deadline.left, self._tell)
+        except AsyncstreamError as error:
+            self._deadline.check_retry(error)
+            raise
+
+
+def _shared_out(pages: Sequence[Page], stored: Sequence[int]) -> list[Outcome]:
+    """What became of pages that were written. `stored`: numbers of rows over all pages, from 1, sorted."""
+    outcomes = []
+    end = 0
+    for page in pages:
+        begin, end = end, end + page.count
+        count = bisect_right(stored, end) - bisect_right(stored, begin)
+        outcomes.append(Outcome(page.id, count, page.count - count))
+    return outcomes
