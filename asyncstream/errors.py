@@ -92,7 +92,7 @@ class ChecksumMismatch(AsyncstreamError, RuntimeError):
 
 
 class ServiceBusy(AsyncstreamError, RuntimeError):
-    """S3, a web server or Postgres asked to come back later: 408, 425, 5xx, RequestTimeout, no connection left;
+    """S3, a web server or Postgres asked to come back later: 408, 425, 5xx, RequestTimeout, no connection;
     `retry_after`: in so many seconds.
     """
 
