@@ -30,9 +30,9 @@ from asyncstream.web.urls import Url
 
 # aiohttp stops reading at twice as much.
 READ_BUFFER = 32 * KiB
-# One line of a reply's head may have so many bytes, of which there may be 128: aiohttp's own limits are lower
-# than those of http.client, and sites that set long cookies would fail with one engine only.
-LONGEST_LINE = 64 * KiB
+# A line of a reply's head may have so many bytes, twice what aiohttp allows by itself: with long cookies and
+# policies, sites would fail with this engine only. And there may be so many lines, as http.client has it.
+LONGEST_LINE, MOST_LINES = 16 * KiB, 100
 # To aiohttp 0 means for ever.
 _SHORTEST = 0.001
 _LIBRARY_ERRORS = (aiohttp.ClientError, OSError)
@@ -84,6 +84,7 @@ class AsyncioHttp:
             read_bufsize=READ_BUFFER,
             max_line_size=LONGEST_LINE,
             max_field_size=LONGEST_LINE,
+            max_headers=MOST_LINES,
         )
         return _Host(session, most, self._config)
 
