@@ -1,6 +1,7 @@
 """Stream large S3 files through a fixed memory cap: sequential, threads or asyncio, one pipeline.
 
-The public names, beside those of `asyncstream.transforms`; everything else may change between minor versions.
+The public names, beside those of `asyncstream.transforms` and `asyncstream.gathering`; everything else may
+change between minor versions.
 """
 
 from asyncstream.calls import Outcome

@@ -208,19 +208,19 @@ def explained(error: msgspec.ValidationError) -> tuple[str, str]:
     return name, f"{what} ({_DESCRIPTIONS[name]})"
 
 
-def memory_limit_or_default(config: TransferConfig, lambda_memory: int | None, resident: int) -> int:
-    """Bytes the parts in flight may take.
+def memory_limit_or_default(limit: int | None, lambda_memory: int | None, resident: int) -> int:
+    """Bytes that what is in flight may take.
 
     Args:
-        config: its `memory_limit` wins.
+        limit: what is configured; it wins.
         lambda_memory: bytes of the Lambda function, None elsewhere.
         resident: bytes the process uses after init.
 
     Raises:
         ConfigError: the function's memory is used up before anything was moved.
     """
-    if config.memory_limit is not None:
-        return config.memory_limit
+    if limit is not None:
+        return limit
     if lambda_memory is None:
         return DEFAULT_MEMORY_LIMIT
     left = lambda_memory - resident - LAMBDA_MARGIN

@@ -301,7 +301,7 @@ async def _traced_transfer(
     deadline = Deadline(config.deadline, time.monotonic, pauses=config.at_deadline == "pending")
     engine = clients.engine
     store = await clients.store(config, deadline)
-    limit = memory_limit_or_default(config, memory.lambda_memory(), clients.resident)
+    limit = memory_limit_or_default(config.memory_limit, memory.lambda_memory(), clients.resident)
     slots = slots_within(limit, store.slot_bytes, min(config.max_concurrency, engine.most_slots))
     transforming = None
     if made is not None:

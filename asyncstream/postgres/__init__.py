@@ -1,7 +1,10 @@
 """Rows into Postgres: pure statements and rows, and one writer over two drivers of psycopg's."""
 
 from asyncstream.errors import ConfigError
-from asyncstream.postgres.ports import Driver
+from asyncstream.ports import Engine
+from asyncstream.postgres.config import DatabaseConfig
+from asyncstream.postgres.connecting import Connector, KeptConnection
+from asyncstream.postgres.ports import Driver, PasswordSource
 
 
 def open_driver(engine: str) -> Driver:
@@ -20,3 +23,20 @@ def open_driver(engine: str) -> Driver:
         return BlockingDriver()
     except ImportError as error:
         raise ConfigError(f"writing to Postgres needs asyncstream[postgres]: {error}") from error
+
+
+def open_connection(engine: Engine, config: DatabaseConfig) -> KeptConnection:
+    """A connection for an engine, made when it is first used.
+
+    Raises:
+        ConfigError: psycopg is not installed, or the DSN cannot be read.
+    """
+    return KeptConnection(Connector(open_driver(engine.name), config, _passwords(engine, config)))
+
+
+def _passwords(engine: Engine, config: DatabaseConfig) -> PasswordSource | None:
+    if config.secret is None and not config.iam:
+        return None
+    from asyncstream.postgres.aws import AwsPasswords  # noqa: PLC0415 - loads boto3
+
+    return AwsPasswords(engine.compute)

@@ -9,7 +9,7 @@ from types import TracebackType
 
 from asyncstream.errors import TransformError
 
-_OWN = str(Path(__file__).parent)
+_OWN = str(Path(__file__).parents[1])
 _STDLIB = str(Path(os.__file__).parent)
 
 

@@ -6,7 +6,7 @@ import msgspec
 from msgspec import Meta
 
 from asyncstream.errors import ConfigError
-from asyncstream.plan import MiB
+from asyncstream.plan import KiB
 from asyncstream.retry import RetryPolicy
 from asyncstream.version import __version__
 from asyncstream.web.addresses import parse_networks
@@ -20,8 +20,8 @@ class FetchConfig(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fiel
     """Within which limits pages are fetched.
 
     Attributes:
-        max_body: bytes of a page, as sent and as unpacked. Default: 1 MiB. A page in hand takes up to a
-            quarter more.
+        max_body: bytes of a page, as sent and as unpacked. Default: 768 KiB, so that
+            sixty fit in 64 MiB: a page in hand takes up to a quarter more.
         max_redirects: redirects followed for one page; 0: none. Default: 5.
         connections_per_host: the most connections to one host (scheme, name and port) at once. Default: 6, as
             browsers have.
@@ -41,7 +41,7 @@ class FetchConfig(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fiel
         ConfigError: a value is of the wrong type or outside its limits, which the message names.
     """
 
-    max_body: Annotated[int, Meta(ge=1)] = MiB
+    max_body: Annotated[int, Meta(ge=1)] = 768 * KiB
     max_redirects: Annotated[int, Meta(ge=0, le=20)] = 5
     connections_per_host: Annotated[int, Meta(ge=1, le=1000)] = 6
     connect_timeout: _Seconds = 5.0

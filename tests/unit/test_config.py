@@ -179,12 +179,12 @@ def test_from_env_reads_the_environment_of_now(monkeypatch: pytest.MonkeyPatch) 
     ids=["set", "set in Lambda", "outside Lambda", "in Lambda: what is left, less a margin"],
 )
 def test_the_memory_limit(configured: int | None, function: int | None, resident: int, limit: int) -> None:
-    assert memory_limit_or_default(TransferConfig(memory_limit=configured), function, resident) == limit
+    assert memory_limit_or_default(configured, function, resident) == limit
 
 
 def test_a_function_whose_memory_is_used_up_is_told_both_numbers() -> None:
     with pytest.raises(ConfigError, match=r"128 MB leave nothing.*112 MiB are in use"):
-        memory_limit_or_default(TransferConfig(), 128 * MiB, 112 * MiB)
+        memory_limit_or_default(None, 128 * MiB, 112 * MiB)
 
 
 @pytest.mark.parametrize(

@@ -1,0 +1,178 @@
+"""The one way from URLs to rows, for every engine: pages fetched by a mapping, rows written batch by batch.
+
+Called by `session.py`. A page's rows are made where it was fetched; they are collected and written by whoever
+runs the mapping, over one connection: so sixty pages at once do not mean sixty connections, and a page costs
+no transaction of its own. While a batch is written, the pages that are being fetched go on.
+"""
+
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from contextlib import aclosing
+from functools import partial
+from typing import Any
+
+from msgspec import Struct
+
+from asyncstream.calls import Outcome, mapped
+from asyncstream.chunks import Deadline
+from asyncstream.errors import AsyncstreamError, DeadlineExceeded
+from asyncstream.gathering.results import PageResult, PageStatus
+from asyncstream.ports import Engine, Span
+from asyncstream.postgres.rows import Batches, page_of
+from asyncstream.postgres.rows import Page as PageRows
+from asyncstream.postgres.statements import Upsert
+from asyncstream.postgres.writing import Writer
+from asyncstream.tracing import current_span
+from asyncstream.transforms.failures import failed
+from asyncstream.web import Fetcher, Page, interleaved
+
+# What makes rows of a page: each a mapping of column to value.
+RowsOf = Callable[[Page], Iterable[Mapping[str, Any]]]
+OnPage = Callable[[PageResult], None]
+
+
+class _Fetched(Struct, frozen=True):
+    rows: PageRows
+    attempts: int
+
+
+class Gathering:
+    """One gathering, from the URLs to the last row.
+
+    Args:
+        rows: makes rows of a page.
+        engine: fetches pages, and makes rows away from an event loop.
+        fetcher: of the pages.
+        writer: of the rows.
+        upsert: how they are written.
+        batches: collects them.
+        slots: pages in hand at once.
+        deadline: after which no page is fetched.
+        on_page: told of each page's end.
+        span: the gathering's.
+
+    Attributes:
+        written: batches so far.
+    """
+
+    def __init__(
+        self,
+        rows: RowsOf,
+        *,
+        engine: Engine,
+        fetcher: Fetcher,
+        writer: Writer,
+        upsert: Upsert,
+        batches: Batches,
+        slots: int,
+        deadline: Deadline,
+        on_page: OnPage,
+        span: Span,
+    ) -> None:
+        self.written = 0
+        self._rows = rows
+        self._engine = engine
+        self._fetcher = fetcher
+        self._writer = writer
+        self._upsert = upsert
+        self._batches = batches
+        self._slots = slots
+        self._deadline = deadline
+        self._on_page = on_page
+        self._span = span
+        self._stopped = False
+        self._fetched: dict[str, Outcome[str, _Fetched]] = {}
+        self._results: dict[str, PageResult] = {}
+
+    async def run(self, urls: Sequence[str]) -> list[PageResult]:
+        """One result a URL, in their order; a page that fails never raises. Each URL is fetched once."""
+        pages = mapped(
+            self._fetch,
+            interleaved(dict.fromkeys(urls)),
+            self._engine,
+            max_concurrency=self._slots,
+            deadline=self._deadline,
+            span=self._span,
+            ordered=False,
+        )
+        try:
+            async with aclosing(pages) as outcomes:
+                try:
+                    async for outcome in outcomes:
+                        await self._take(outcome)
+                except BaseException:
+                    # Leaving the block joins the tasks; those in threads end with what they wait for now.
+                    self._stopped = True
+                    raise
+        except DeadlineExceeded:
+            pass  # told page by page
+        await self._write(self._batches.rest())
+        return [self._results.get(url) or PageResult(url, "pending") for url in urls]
+
+    async def _fetch(self, url: str) -> _Fetched:
+        """One task: a page, and the rows that it becomes."""
+        span = current_span()
+        page = await self._fetcher.fetch(url, left=self._left, span=span)
+        with span.child("rows"):
+            return _Fetched(await self._engine.compute(partial(self._rows_of, page)), page.attempts)
+
+    def _left(self) -> float:
+        return 0.0 if self._stopped else self._deadline.left()
+
+    def _rows_of(self, page: Page) -> PageRows:
+        try:
+            return page_of(page.asked, self._rows(page), self._upsert)
+        except AsyncstreamError:
+            raise
+        except Exception as error:  # a user's code
+            raise failed("the rows of the page", error) from error
+
+    async def _take(self, outcome: Outcome[str, _Fetched]) -> None:
+        fetched = outcome.value
+        if fetched is None:
+            self._end_unfetched(outcome)
+            return
+        self._fetched[outcome.item] = outcome
+        await self._write(self._batches.add(fetched.rows))
+
+    def _end_unfetched(self, outcome: Outcome[str, _Fetched]) -> None:
+        late = isinstance(outcome.error, DeadlineExceeded)
+        self._end(
+            PageResult(
+                outcome.item,
+                "pending" if late else "failed",
+                seconds=outcome.seconds,
+                error=None if late else outcome.error,
+            )
+        )
+
+    async def _write(self, batch: Sequence[PageRows]) -> None:
+        if not batch:
+            return
+        self.written += 1
+        with self._span.branch("batch", pages=len(batch), rows=sum(page.count for page in batch)):
+            ends = await self._writer.write(self._upsert, batch)
+        for end in ends:
+            fetched = self._fetched.pop(end.page)
+            self._end(
+                PageResult(
+                    end.page,
+                    _status(end.stored, end.error),
+                    end.stored,
+                    end.unchanged,
+                    fetched.result().attempts,
+                    fetched.seconds,
+                    None if isinstance(end.error, DeadlineExceeded) else end.error,
+                )
+            )
+
+    def _end(self, result: PageResult) -> None:
+        self._results[result.url] = result
+        self._on_page(result)
+
+
+def _status(stored: int, error: AsyncstreamError | None) -> PageStatus:
+    if isinstance(error, DeadlineExceeded):
+        return "pending"
+    if error is not None:
+        return "failed"
+    return "stored" if stored else "unchanged"

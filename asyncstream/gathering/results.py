@@ -1,0 +1,77 @@
+"""What became of each page and of the whole gathering; filled by `pages.py`, read by everyone."""
+
+from collections.abc import Sequence
+from typing import Literal
+
+from msgspec import Struct
+
+PageStatus = Literal["stored", "unchanged", "failed", "pending"]
+
+
+class PageResult(Struct, frozen=True):
+    """One page's end.
+
+    Attributes:
+        url: as it was given.
+        status: "stored" (a row of it was new, or other than before), "unchanged" (all of its rows were there
+            already, or it has none), "failed" (none of its rows was written by this gathering), or "pending"
+            (the deadline came first).
+        stored: rows written.
+        unchanged: rows that were there already, just so.
+        attempts: tries that the page took; 0 if it was not fetched.
+        seconds: from its first request to its rows; 0 if it was not begun.
+        error: why it failed.
+    """
+
+    url: str
+    status: PageStatus
+    stored: int = 0
+    unchanged: int = 0
+    attempts: int = 0
+    seconds: float = 0.0
+    error: Exception | None = None
+
+
+class GatherReport(Struct, frozen=True):
+    """All pages' ends, in the order in which their URLs were given, and the totals.
+
+    Attributes:
+        engine: "sequential", "threads" or "asyncio".
+        pages: one result a URL.
+        seconds: wall time of the whole gathering.
+        slots: pages that could be in hand at once.
+        memory_limit: bytes those slots and the waiting rows stayed within.
+        batches: statements by which rows were written.
+    """
+
+    engine: str
+    pages: Sequence[PageResult]
+    seconds: float
+    slots: int
+    memory_limit: int
+    batches: int
+
+    @property
+    def rows(self) -> int:
+        """Rows written: new ones, and changed ones."""
+        return sum(page.stored for page in self.pages)
+
+    @property
+    def failed(self) -> list[PageResult]:
+        """The pages of which no row was written."""
+        return self.of("failed")
+
+    @property
+    def pending(self) -> list[PageResult]:
+        """The pages that the deadline left to a next gathering."""
+        return self.of("pending")
+
+    def of(self, status: PageStatus) -> list[PageResult]:
+        """The pages that ended so."""
+        return [page for page in self.pages if page.status == status]
+
+    def raise_for_failures(self) -> None:
+        """Raise an ExceptionGroup of the failed pages' errors, if there are any."""
+        errors = [page.error for page in self.failed if page.error is not None]
+        if errors:
+            raise ExceptionGroup(f"{len(errors)} of {len(self.pages)} pages failed", errors)

@@ -1,0 +1,241 @@
+"""`gather_pages`, `gather_pages_async`, and the session that keeps engine and connections between calls.
+
+The one place that puts an engine, a fetcher, a database and the gathering together. Called by users and by
+`events/gathering.py`.
+"""
+
+import time
+from collections.abc import Iterable
+from functools import partial
+from types import TracebackType
+from typing import Self
+
+from msgspec import Struct
+
+from asyncstream import memory, tracing
+from asyncstream.budget import slots_within
+from asyncstream.chunks import Deadline
+from asyncstream.config import memory_limit_or_default
+from asyncstream.engines import open_engine
+from asyncstream.errors import ConfigError, InputError
+from asyncstream.gathering.config import GatherConfig
+from asyncstream.gathering.pages import Gathering, OnPage, RowsOf
+from asyncstream.gathering.results import GatherReport, PageResult
+from asyncstream.ports import Engine
+from asyncstream.postgres import open_connection
+from asyncstream.postgres.connecting import KeptConnection
+from asyncstream.postgres.rows import Batches
+from asyncstream.postgres.statements import Table
+from asyncstream.postgres.writing import Writer
+from asyncstream.retry import RetryPolicy
+from asyncstream.session import DEFAULT_ENGINE
+from asyncstream.web import Fetcher, open_fetcher
+
+# A Postgres that starts anew takes some seconds, one that fails over half a minute.
+DATABASE_POLICY = RetryPolicy(max_attempts=10, base_delay=0.2, max_delay=5.0, max_wait=40.0)
+
+
+def ignore(_: PageResult) -> None:
+    """Nobody wants to know."""
+
+
+class GatherSession:
+    """An engine, its connections and one to Postgres, kept across gatherings: for warm Lambdas.
+
+    For one thread at a time.
+
+    Args:
+        engine: "sequential", "threads" or "asyncio".
+
+    Raises:
+        ConfigError: there is no such engine.
+    """
+
+    def __init__(self, engine: str = DEFAULT_ENGINE) -> None:
+        self._engine = open_engine(engine)
+        self._kept = _Kept(self._engine)
+
+    def gather(
+        self,
+        urls: Iterable[str],
+        rows: RowsOf,
+        table: Table,
+        config: GatherConfig | None = None,
+        on_page: OnPage = ignore,
+    ) -> GatherReport:
+        """Gather pages; see `gather_pages`."""
+        asked = _Asked(_checked(urls), rows, table, config or GatherConfig(), on_page)
+        return self._engine.run(partial(_gather, self._kept, asked))
+
+    def close(self) -> None:
+        """Close the connections, threads and event loop. A gathering afterwards opens them anew."""
+        self._engine.run(self._kept.close)
+        self._engine.close()
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        trace: TracebackType | None,
+    ) -> None:
+        self.close()
+
+
+def gather_pages(
+    urls: Iterable[str],
+    rows: RowsOf,
+    table: Table,
+    *,
+    engine: str = DEFAULT_ENGINE,
+    config: GatherConfig | None = None,
+    on_page: OnPage = ignore,
+) -> GatherReport:
+    """Fetch pages, many at once, and write what they hold to a table of Postgres, batch by batch.
+
+        def prices(page):
+            for item in json.loads(page.body):
+                yield {"sku": item["id"], "price": item["price"]}
+
+        report = gather_pages(urls, prices, Table(name="prices", key=("sku",)))
+
+    A page's rows are written all or not at all. They are written by key: what is gathered again is updated if
+    it has changed, and left alone if not.
+
+    Args:
+        urls: http and https. Each is fetched once, however often it is named. About 1 KB of memory is kept
+            for each.
+        rows: makes rows of a page, mappings of column to value; a plain function. What it raises is that
+            page's failure, and no other's.
+        table: where the rows go, and by which key they are known again.
+        engine: "sequential", "threads" or "asyncio".
+        config: limits and settings; default: `GatherConfig()`.
+        on_page: told of each page's end; a plain function, called by the thread that called this one.
+
+    Returns:
+        One result a URL, in the order given, and totals.
+
+    Raises:
+        ConfigError, InputError: before anything was fetched.
+        AccessDenied, ServerNotTrusted, TableNotFound, TableMismatch, ConnectionFailed, DatabaseError: rows
+            could not be written to the table, found out before anything was fetched.
+    """
+    with GatherSession(engine) as session:
+        return session.gather(urls, rows, table, config, on_page)
+
+
+async def gather_pages_async(
+    urls: Iterable[str],
+    rows: RowsOf,
+    table: Table,
+    *,
+    config: GatherConfig | None = None,
+    on_page: OnPage = ignore,
+) -> GatherReport:
+    """`gather_pages` on the event loop that is running. Cancelling the task ends all work."""
+    kept = _Kept(open_engine("asyncio"))
+    try:
+        return await _gather(kept, _Asked(_checked(urls), rows, table, config or GatherConfig(), on_page))
+    finally:
+        await kept.close()
+
+
+class _Asked(Struct, frozen=True):
+    """What is to be gathered; see `gather_pages`."""
+
+    urls: list[str]
+    rows: RowsOf
+    table: Table
+    config: GatherConfig
+    on_page: OnPage
+
+
+def _checked(urls: Iterable[str]) -> list[str]:
+    if isinstance(urls, str):
+        raise InputError(f"urls is one string, {urls[:80]!r}: give a list of URLs")
+    found = list(urls)
+    if not found:
+        raise InputError("there are no URLs to gather")
+    for url in found:
+        if not isinstance(url, str):
+            raise InputError(f"{url!r} among the URLs is no string")
+    return found
+
+
+class _Kept:
+    """The fetcher and the connection of the last settings used."""
+
+    def __init__(self, engine: Engine) -> None:
+        self.engine = engine
+        # Bytes in use after init. Measured once: later, the process also holds connections to be reused.
+        self.resident = 0
+        self._config: GatherConfig | None = None
+        self._fetcher: Fetcher | None = None
+        self._connection: KeptConnection | None = None
+
+    async def opened(self, config: GatherConfig) -> tuple[Fetcher, KeptConnection]:
+        """Those for these settings; those of other settings are closed."""
+        known = self._config
+        if known is None or (known.fetch, known.database) != (config.fetch, config.database):
+            await self.close()
+        if self._fetcher is None or self._connection is None:
+            self._fetcher = await open_fetcher(self.engine, config.fetch)
+            self._connection = open_connection(self.engine, config.database)
+            self._config = config
+            self.resident = self.resident or memory.resident()
+        return self._fetcher, self._connection
+
+    async def close(self) -> None:
+        """Close the connections."""
+        fetcher, self._fetcher = self._fetcher, None
+        connection, self._connection = self._connection, None
+        if fetcher is not None:
+            await fetcher.close()
+        if connection is not None:
+            await connection.close()
+
+
+def _slots(config: GatherConfig, limit: int, engine: Engine) -> int:
+    """How many pages may be in hand.
+
+    Raises:
+        ConfigError: not even one.
+    """
+    left = limit - config.waiting_bytes
+    if left < config.page_bytes:
+        raise ConfigError(
+            f"memory_limit of {limit} bytes is too small: rows that wait to be written take up to "
+            f"{config.waiting_bytes} bytes (batch_bytes), and a page {config.page_bytes} (max_body)"
+        )
+    return slots_within(left, config.page_bytes, min(config.max_concurrency, engine.most_slots))
+
+
+async def _gather(kept: _Kept, asked: _Asked) -> GatherReport:
+    config, engine = asked.config, kept.engine
+    started = time.monotonic()
+    with tracing.open_trace(engine=engine.name) as span:
+        fetcher, connection = await kept.opened(config)
+        limit = memory_limit_or_default(config.memory_limit, memory.lambda_memory(), kept.resident)
+        slots = _slots(config, limit, engine)
+        deadline = Deadline(config.deadline, time.monotonic)
+        writer = Writer(connection, DATABASE_POLICY, engine.sleep, deadline, lambda _: None)
+        with span.child("table"):
+            upsert = await writer.check(asked.table)
+        gathering = Gathering(
+            asked.rows,
+            engine=engine,
+            fetcher=fetcher,
+            writer=writer,
+            upsert=upsert,
+            batches=Batches(config.database.batch_rows, config.database.batch_bytes),
+            slots=slots,
+            deadline=Deadline(config.fetching_seconds, time.monotonic),
+            on_page=asked.on_page,
+            span=span,
+        )
+        pages = await gathering.run(asked.urls)
+        report = GatherReport(engine.name, pages, time.monotonic() - started, slots, limit, gathering.written)
+        span.annotate(pages=len(pages), failed=len(report.failed), rows=report.rows, slots=slots)
+    return report
