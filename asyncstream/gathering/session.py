@@ -105,8 +105,7 @@ def gather_pages(
     it has changed, and left alone if not.
 
     Args:
-        urls: http and https. Each is fetched once, however often it is named. About 1 KB of memory is kept
-            for each.
+        urls: http and https. One that is named twice is gathered once. About 1 KB of memory is kept for each.
         rows: makes rows of a page, mappings of column to value; a plain function. What it raises is that
             page's failure, and no other's.
         table: where the rows go, and by which key they are known again.
@@ -115,7 +114,7 @@ def gather_pages(
         on_page: told of each page's end; a plain function, called by the thread that called this one.
 
     Returns:
-        One result a URL, in the order given, and totals.
+        One result a URL, in the order in which they were first named, and totals.
 
     Raises:
         ConfigError, InputError: before anything was fetched.
@@ -161,7 +160,7 @@ def _checked(urls: Iterable[str]) -> list[str]:
     for url in found:
         if not isinstance(url, str):
             raise InputError(f"{url!r} among the URLs is no string")
-    return found
+    return list(dict.fromkeys(found))
 
 
 class _Kept:
