@@ -165,7 +165,7 @@ def test_little_memory_means_few_pages_at_once(web, table, gather, engine):
 def test_what_the_deadline_leaves_is_pending_and_stored_the_next_time(table, gather):
     with LabWeb(WebModel(latency=0.1, sigma=0.0), hosts=5) as web:
         urls = web.urls(PAGES)
-        report = gather(urls, deadline=0.9, max_concurrency=2)
+        report = gather(urls, deadline=3, max_concurrency=2)
         left = [page.url for page in report.pending]
         assert 0 < len(left) < PAGES
         assert Counter(statuses(report)) == {"pending": len(left), "stored": PAGES - len(left)}
