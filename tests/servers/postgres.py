@@ -93,6 +93,12 @@ class Schema:
         found = self.execute("SELECT pid FROM pg_stat_activity WHERE application_name = %s", APPLICATION)
         return [pid for (pid,) in found]
 
+    def open_now(self, session: psycopg.Connection[tuple[Any, ...]]) -> int:
+        """How many connections the code under test has, asked in a session that is open already."""
+        asked = "SELECT count(*) FROM pg_stat_activity WHERE application_name = %s"
+        [(count,)] = session.execute(asked, (APPLICATION,)).fetchall()
+        return int(count)
+
     def waiting(self) -> list[int]:
         """Those of them that wait for a lock."""
         found = self.execute(
