@@ -91,6 +91,31 @@ async def test_the_loop_is_never_blocked_for_long(lab_server, bucket, record_pro
 
 
 @pytest.mark.asyncio
+async def test_a_transform_is_tried_made_and_run_away_from_the_loop(lab_server, bucket):
+    bucket.put("file", b"content")
+    threads = set()
+
+    class Slow:
+        def __init__(self):
+            threads.add(threading.get_ident())
+
+        def feed(self, chunk):
+            threads.add(threading.get_ident())
+            return bytes(chunk)
+
+        def finish(self):
+            threads.add(threading.get_ident())
+            return b""
+
+    report = await transfer_async(
+        to_made(bucket, "file"), config=CONFIG, transform=Slow, endpoint_url=lab_server.endpoint_url
+    )
+    report.raise_for_failures()
+    assert threads
+    assert threading.get_ident() not in threads
+
+
+@pytest.mark.asyncio
 async def test_cancelled_while_a_thread_computes_it_waits_for_that_and_leaves_nothing(lab_server, bucket):
     bucket.put("file", content(12 * MiB))
     loop, computing, at_work, pieces = asyncio.get_running_loop(), asyncio.Event(), threading.Event(), count()
