@@ -8,6 +8,9 @@ import time
 from itertools import count
 from math import inf
 
+import anyio
+import anyio.from_thread
+import anyio.to_thread
 import pytest
 from servers import content
 
@@ -113,6 +116,23 @@ async def test_a_transform_is_tried_made_and_run_away_from_the_loop(lab_server, 
     report.raise_for_failures()
     assert threads
     assert threading.get_ident() not in threads
+
+
+def test_it_computes_though_every_thread_of_the_program_waits_for_it(lab_server, bucket):
+    """As where blocking handlers of a web framework, which run in anyio's threads, have a file made."""
+    bucket.put("file", b"content")
+
+    async def make():
+        return await transfer_async(
+            to_made(bucket, "file"), config=CONFIG, transform="gzip", endpoint_url=lab_server.endpoint_url
+        )
+
+    async def in_the_only_thread():
+        anyio.to_thread.current_default_thread_limiter().total_tokens = 1
+        return await anyio.to_thread.run_sync(lambda: anyio.from_thread.run(make))
+
+    anyio.run(in_the_only_thread).raise_for_failures()
+    assert gzip.decompress(bucket.get("made/file")) == b"content"
 
 
 @pytest.mark.asyncio
