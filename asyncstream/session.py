@@ -277,11 +277,14 @@ class _Asked(Struct, frozen=True):
 async def _transfer(clients: _Clients, asked: _Asked) -> TransferReport:
     pairs = jobs.checked(asked.files)
     transform = asked.transform if asked.transform is not None else asked.config.transform
-    factory = transforms.factory(transform) if transform is not None else None
-    if factory is not None and asked.continuations:
+    made = None
+    if transform is not None:
+        # May import a module, and makes one to try.
+        factory = await clients.engine.compute(partial(transforms.factory, transform))
+        made = transforms.name_of(transform), factory
+    if made is not None and asked.continuations:
         raise InputError("what a transform makes of a file cannot be continued: give no continuations")
     with tracing.open_trace(engine=clients.engine.name, multipart=asked.config.multipart) as span:
-        made = None if transform is None or factory is None else (transforms.name_of(transform), factory)
         report = await _traced_transfer(clients, asked, pairs, made, span)
         span.annotate(
             slots=report.slots, files=len(report.files), failed=len(report.failed), bytes=report.bytes

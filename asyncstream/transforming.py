@@ -57,11 +57,14 @@ class PartFiller:
 
         source = self._reader.body(now, reading, ByteRange(0, reading.opened.size), count)
         try:
-            running = Running(
-                made.factory,
-                max_output=made.max_output,
-                max_ratio=made.max_ratio,
-                between=partial(self._check, task),
+            running = await self._engine.compute(  # a user's class may take its time to be made, too
+                partial(
+                    Running,
+                    made.factory,
+                    max_output=made.max_output,
+                    max_ratio=made.max_ratio,
+                    between=partial(self._check, task),
+                )
             )
         except BaseException:
             await source.close()

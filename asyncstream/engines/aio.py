@@ -17,6 +17,9 @@ from asyncstream.ports import Finished, Work
 
 T = TypeVar("T")
 
+# Worker threads at once; as many as anyio has by itself.
+_THREADS = 40
+
 
 class AsyncioEngine:
     """Runs tasks on the running event loop; `run` keeps one of its own across transfers."""
@@ -29,6 +32,7 @@ class AsyncioEngine:
 
     def __init__(self) -> None:
         self._runner: asyncio.Runner | None = None
+        self._threads: anyio.CapacityLimiter | None = None
 
     def run(self, work: Callable[[], Coroutine[Any, Any, T]]) -> T:
         """Run it on the engine's own loop.
@@ -98,7 +102,10 @@ class AsyncioEngine:
 
     async def compute(self, work: Callable[[], T]) -> T:
         """Run it on a worker thread; a cancellation that comes meanwhile waits for it."""
-        return await anyio.to_thread.run_sync(work)
+        if self._threads is None:
+            # Not those of the program this runs in: all of them may be waiting for what is computed here.
+            self._threads = anyio.CapacityLimiter(_THREADS)
+        return await anyio.to_thread.run_sync(work, limiter=self._threads)
 
     async def limited(self, work: Coroutine[Any, Any, T], seconds: float) -> T:
         """Cancel it when its time is up."""

@@ -1,20 +1,23 @@
-"""What a deployed function may touch, and where a triggered file goes: from its environment; pure.
+"""What a deployed function may touch and run, and where a triggered file goes: from its environment; pure.
 
 Buckets and keys in an event are what somebody else wrote. IAM refuses what the role lacks; this refuses it
-first, by name, also where the role allows more, and refuses what would make the function invoke itself.
+first, by name, also where the role allows more, and refuses what would make the function invoke itself. So
+are names of functions: `os:system` would have a file's content run with all that the role allows.
 """
 
 import os
 from collections.abc import Iterable, Mapping
-from typing import Self
+from typing import Any, Self
 
 from msgspec import Struct
 
+from asyncstream.config import ENV_PREFIX
 from asyncstream.errors import ConfigError, InputError
 from asyncstream.jobs import Pair, checked
 from asyncstream.locations import S3Object, S3Prefix
 
 SOURCE, DESTINATION, TRIGGER = "DEPLOYED_SOURCE", "DEPLOYED_DESTINATION", "DEPLOYED_TRIGGER"
+TRANSFORMS = "DEPLOYED_TRANSFORMS"
 NO_TRIGGER = "none"
 
 
@@ -26,11 +29,14 @@ class Deployment(Struct, frozen=True):
         destination: all it may write, and where triggered files go (`DEPLOYED_DESTINATION`).
         trigger: where a new object invokes it (`DEPLOYED_TRIGGER`); default: all of `source`, as nobody said
             otherwise; "none": no object does.
+        transforms: the functions, as `module:function`, that an event's `transform` may name beside those
+            built in: of `DEPLOYED_TRANSFORMS` and the function's own, with commas between.
     """
 
     source: S3Prefix | None = None
     destination: S3Prefix | None = None
     trigger: S3Prefix | None = None
+    transforms: frozenset[str] | None = None
 
     @classmethod
     def from_env(cls, environ: Mapping[str, str] = os.environ) -> Self:
@@ -41,9 +47,11 @@ class Deployment(Struct, frozen=True):
         """
         source = _prefix(SOURCE, environ)
         destination = _prefix(DESTINATION, environ)
-        if environ.get(TRIGGER) == NO_TRIGGER:
-            return cls(source, destination, None)
-        return cls(source, destination, _prefix(TRIGGER, environ) or source)
+        trigger = None if environ.get(TRIGGER) == NO_TRIGGER else _prefix(TRIGGER, environ) or source
+        if source is None and destination is None:
+            return cls(source, destination, trigger)
+        named = (environ.get(name, "") for name in (TRANSFORMS, f"{ENV_PREFIX}TRANSFORM"))
+        return cls(source, destination, trigger, frozenset(",".join(named).split(",")) - {""})
 
     def pair(self, source: S3Object, destination: S3Object | None = None) -> Pair:
         """An object that a trigger names, and where it goes: by default the rest of its key under
@@ -67,6 +75,15 @@ class Deployment(Struct, frozen=True):
         for source, destination in pairs:
             self._check_source(source)
             self.check_written(destination)
+
+    def check_settings(self, settings: Mapping[str, Any]) -> None:
+        """Refuse settings of an event that would run a function which nobody has deployed to be run."""
+        for name in (settings.get("transform") or "").split(","):
+            if ":" in name and self.transforms is not None and name not in self.transforms:
+                raise InputError(
+                    f"transform {name!r} is none that an event may name: those built in, and what the "
+                    f"function's {TRANSFORMS} lists"
+                )
 
     def check_written(self, place: S3Object | S3Prefix) -> None:
         """Refuse one place that is to be written; see `check`."""

@@ -85,11 +85,13 @@ def _direct(event: Any, context: LambdaContext, engine: str, multipart: bool) ->
     report_to = direct.report_location(asked)
     deployment = Deployment.from_env()
     deployment.check(pairs)
+    settings = direct.named_settings(event, asked)
+    deployment.check_settings(settings)
     if report_to is not None:
         deployment.check_written(report_to)
     # Whoever invoked the function reads what is left, and can have it done.
     own = TransferConfig.from_env(multipart=multipart, at_deadline="pending")
-    config = within(own.override(direct.named_settings(event, asked)), context)
+    config = within(own.override(settings), context)
     kept = session.kept_session(engine)
     # Lambda's own report does not tell CPU time, by which memory is best chosen.
     cpu_before = time.process_time()

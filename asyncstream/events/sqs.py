@@ -69,7 +69,9 @@ def _asked(body: str, deployment: Deployment) -> Item:
         raise InputError("a message cannot have a report_uri: only a direct invocation writes a report")
     pairs = direct.pairs_of(own)
     deployment.check(pairs)
-    return Item("", tuple(pairs), direct.named_settings(event, own))
+    settings = direct.named_settings(event, own)
+    deployment.check_settings(settings)
+    return Item("", tuple(pairs), settings)
 
 
 def _together(items: Sequence[Item]) -> Item:

@@ -4,6 +4,7 @@ import hashlib
 import inspect
 import zlib
 from collections.abc import Callable, Iterable, Sequence
+from contextlib import suppress
 from functools import partial
 from importlib import import_module
 from typing import Any
@@ -139,7 +140,9 @@ def name_of(given: Spec) -> str:
     """What a transform is called in what is kept of it, in ASCII: as it was given, else by its function.
 
     Of a `functools.partial`, as `map_lines` returns, the name tells what was given to it, too: functions by
-    their names, all else by a number that is made of it, as it may be secret. A lambda is told by its line.
+    their names, all else by a number that is made of it, as it may be secret. So it is with what a function
+    has of where it was made, and what an object has. A lambda is told by its line. What a function does is
+    not told: whoever changes it gives it another name, or with `if_exists="skip"` what it made before stays.
     What is longer than 256 characters ends with a number of it: the metadata of an object hold 2 KB in all.
     """
     name = _name_of(given).encode("ascii", "backslashreplace").decode()
@@ -159,10 +162,40 @@ def _name_of(given: Any) -> str:
         return f"{_name_of(given.func)}({';'.join(bound)})"
     kind = given if hasattr(given, "__qualname__") else type(given)
     name = f"{kind.__module__}:{kind.__qualname__}"
-    return f"{name}:{kind.__code__.co_firstlineno}" if "<lambda>" in name else name
+    if "<lambda>" in name:
+        name = f"{name}:{kind.__code__.co_firstlineno}"
+    held = _held(given)
+    return f"{name}:{_number_of(held)}" if held else name
 
 
 def _name_of_bound(value: Any) -> str:
     if callable(value) or (isinstance(value, tuple) and all(map(callable, value))):
         return _name_of(value)
-    return f"{zlib.crc32(repr(value).encode()):x}"
+    return _number_of(_told(value))
+
+
+def _number_of(told: Any) -> str:
+    return f"{zlib.crc32(repr(told).encode()):x}"
+
+
+def _held(given: Any) -> list[Any]:
+    """What else than its code decides what a callable makes: what it closes over, defaults, its object."""
+    held = []
+    for cell in getattr(given, "__closure__", None) or ():
+        with suppress(ValueError):  # of what was never set
+            held.append(cell.cell_contents)
+    held += getattr(given, "__defaults__", None) or ()
+    held += sorted((getattr(given, "__kwdefaults__", None) or {}).items())
+    owner = getattr(given, "__self__", None) if hasattr(given, "__qualname__") else given
+    if owner is not None and not inspect.ismodule(owner):
+        held.append(owner)
+    return [_told(each) for each in held]
+
+
+def _told(value: Any) -> Any:
+    """What tells a value from others in every process: where it lies in memory is another in each."""
+    if hasattr(value, "__qualname__"):
+        return value.__qualname__
+    if repr(value) == object.__repr__(value) and hasattr(value, "__dict__"):
+        return type(value).__qualname__, sorted(vars(value).items())
+    return value

@@ -65,29 +65,48 @@ def _chained(factories: tuple[Factory, ...]) -> Transform:
     first, *others = (factory() for factory in factories)
     whole = first
     for other in others:
-        whole = _Two(whole, other)
+        whole = Chain(whole, other)
     return whole
 
 
-class _Two:
+class Chain:
+    """Two transforms, one after the other; either may be two again. See `chain`."""
+
     def __init__(self, first: Transform, second: Transform) -> None:
         self._first = first
         self._second = second
+        self._passed = 0
+        self._tell: Callable[[int], None] = _tell_nobody
+
+    def watch(self, tell: Callable[[int], None]) -> None:
+        """Tell how many bytes have passed between the two, as often as more do; what it raises ends them."""
+        self._tell = tell
+        for each in (self._first, self._second):
+            if isinstance(each, Chain):
+                each.watch(tell)
 
     def feed(self, chunk: bytes | memoryview) -> Iterator[bytes | memoryview]:
+        """What the second makes of what the first makes of it."""
         for piece in pieces(self._first.feed(chunk)):
             yield from self._fed(piece)
 
     def finish(self) -> Iterator[bytes | memoryview]:
+        """What is left in both."""
         for piece in pieces(self._first.finish()):
             yield from self._fed(piece)
         yield from pieces(self._second.finish())
 
     def _fed(self, piece: bytes | memoryview) -> Iterator[bytes | memoryview]:
         if piece:
+            self._passed += len(piece)
+            self._tell(self._passed)
             yield from pieces(self._second.feed(piece))
         # Whoever draws is heard in between, also where the second swallows all that a bomb becomes.
         yield b""
+
+
+def _tell_nobody(passed: int) -> None:
+    """The `tell` of a chain that nobody watches."""
 
 
 def _bytes(piece: Any) -> bytes | memoryview:

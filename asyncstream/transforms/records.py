@@ -87,20 +87,19 @@ class _RecordSplitter:
         self.offset = 0
         self._longest = longest
         self._lines = LineSplitter(longest)
-        self._open: list[bytes] = []
-        self._open_bytes = 0
+        self._open = bytearray()  # not a list of lines: each would take many times its own bytes
 
     def split(self, chunk: bytes | memoryview) -> Iterator[bytes]:
         """The records that end in this chunk, without their line feeds; line and offset are the record's."""
         for line in self._lines.split(chunk):
             odd = line.count(b'"') & 1
             if odd and self._open:
-                yield from self._told(b"\n".join([*self._open, line]))
-                self._open, self._open_bytes = [], 0
+                record = bytes(self._open + line)
+                self._open.clear()
+                yield from self._told(record)
             elif odd or self._open:
-                self._open.append(line)
-                self._open_bytes += len(line) + 1
-                if self._open_bytes > self._longest:
+                self._open += line + b"\n"
+                if len(self._open) > self._longest:
                     raise LineTooLong(f"{self.place()}: the record is over {self._longest} bytes long")
             else:
                 yield from self._told(line)
@@ -115,7 +114,7 @@ class _RecordSplitter:
         if bool(self._open) != (last.count(b'"') & 1):
             raise TransformError(f"{self.place()}: a quote is open at the end of the input")
         if last or self._open:
-            yield b"\n".join([*self._open, last])
+            yield bytes(self._open + last)
 
     def place(self) -> str:
         """Where the record is."""

@@ -5,7 +5,7 @@ from collections.abc import Callable, Iterable, Iterator
 from asyncstream.errors import ConfigError, OutputTooLarge, TransformError
 from asyncstream.plan import MiB
 from asyncstream.transforms.failures import failed
-from asyncstream.transforms.protocol import Factory, pieces
+from asyncstream.transforms.protocol import Chain, Factory, pieces
 
 # Below so many bytes of output any ratio is fine: a small file of zeros is no bomb.
 RATIO_COUNTS_FROM = 64 * MiB
@@ -17,7 +17,8 @@ class Running:
     Args:
         factory: makes it.
         max_output: bytes that may come out; None: any number.
-        max_ratio: bytes out for each byte in, looked at from 64 MiB of output on; None: any.
+        max_ratio: bytes out for each byte in, looked at from 64 MiB of output on; None: any. It also bounds
+            what each transform of a chain hands to the next, which may make little of a bomb.
         between: called before each piece is drawn, also where none comes, to look at the stop flag and the
             deadline; what it raises goes through as it is.
 
@@ -48,6 +49,8 @@ class Running:
             raise
         except Exception as error:  # a user's code
             raise failed("making the transform", error) from error
+        if isinstance(self._transform, Chain):
+            self._transform.watch(self._check_ratio)
 
     def feed(self, chunk: bytes | memoryview) -> Iterator[bytes | memoryview]:
         """What the next bytes of the source become, lazily: pieces that are not empty.
@@ -92,9 +95,14 @@ class Running:
     def _count(self, length: int) -> None:
         self.made += length
         if self._max_output is not None and self.made > self._max_output:
-            raise OutputTooLarge(self._told(f"the {self._max_output} that may"))
-        if self._max_ratio is not None and self.made > max(RATIO_COUNTS_FROM, self._max_ratio * self.read):
-            raise OutputTooLarge(self._told(f"{self._max_ratio:g} times as many"))
+            raise OutputTooLarge(self._told(self.made, f"the {self._max_output} that may, by max_output"))
+        self._check_ratio(self.made)
 
-    def _told(self, limit: str) -> str:
-        return f"{self.made} bytes came of the first {self.read} of the source: over {limit}"
+    def _check_ratio(self, made: int) -> None:
+        if self._max_ratio is not None and made > max(RATIO_COUNTS_FROM, self._max_ratio * self.read):
+            raise OutputTooLarge(
+                self._told(made, f"{self._max_ratio:g} times as many, all that max_ratio allows")
+            )
+
+    def _told(self, made: int, limit: str) -> str:
+        return f"{made} bytes came of the first {self.read} of the source: over {limit}"

@@ -15,6 +15,7 @@ from asyncstream.lab.s3 import LabS3
 from asyncstream.ports import Transport
 from asyncstream.progress import OnEvent, ignore
 from asyncstream.session import NO_CONTINUATIONS
+from asyncstream.transforms import Spec
 
 # Small, so that short files already have several chunks and parts, and quick.
 SETTINGS = {"chunk_size": 64 * KiB, "part_size": 5 * MiB, "retry_base_delay": 0.001, "retry_max_delay": 0.001}
@@ -56,13 +57,19 @@ def copy(engine: str, server: S3Server, kept_sessions: dict[Any, TransferSession
     """Transfers with this engine, to and from this server."""
 
     def copy(
-        files: Any, on_event: OnEvent = ignore, continuations: Any = NO_CONTINUATIONS, **settings: Any
+        files: Any,
+        on_event: OnEvent = ignore,
+        continuations: Any = NO_CONTINUATIONS,
+        transform: Spec | None = None,
+        **settings: Any,
     ) -> TransferReport:
         config = TransferConfig(**SETTINGS | settings)
-        which = (engine, server.name, config.max_concurrency, config.stall_timeout)
+        # What clients are made with: of other settings a session would make others.
+        clients = (config.max_concurrency, config.chunk_size, config.stall_timeout)
+        which = (engine, server.name, *clients)
         if which not in kept_sessions:
             kept_sessions[which] = TransferSession(engine, endpoint_url=server.endpoint_url)
-        return kept_sessions[which].transfer(files, config, on_event, continuations)
+        return kept_sessions[which].transfer(files, config, on_event, continuations, transform)
 
     return copy
 
@@ -129,17 +136,6 @@ def lab(server: S3Server) -> Iterator[LabS3]:
     assert isinstance(server, LabServer)
     yield server.lab
     server.lab.set_faults([])
-
-
-@pytest.fixture
-def make(new_session: Callable[[], TransferSession]) -> Copy:
-    """Like `copy`, with a transform that is no name."""
-    session = new_session()
-
-    def make(files: Any, transform: Any, on_event: OnEvent = ignore, **settings: Any) -> TransferReport:
-        return session.transfer(files, TransferConfig(**SETTINGS | settings), on_event, transform=transform)
-
-    return make
 
 
 @pytest.fixture

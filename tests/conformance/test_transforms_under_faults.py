@@ -18,7 +18,7 @@ on_the_lab = pytest.mark.parametrize("server", ["lab"], indirect=True)
 
 GET, PUT, UPLOAD = "GetObject", "PutObject", "UploadPart"
 CREATE, COMPLETE = "CreateMultipartUpload", "CompleteMultipartUpload"
-SIZES = {"single PUT": 1 * MiB, "multipart": 12 * MiB}
+SIZES = {"single PUT": 1 * MiB, "multipart": 6 * MiB}
 
 
 @dataclass(frozen=True)
@@ -53,7 +53,8 @@ def test_what_goes_wrong_once_is_overcome(copy, lab, bucket, pairs, row):
     """Parts are sent again from memory: the source is read anew only where reading it went wrong."""
     body = content(SIZES[row.mode])
     bucket.put("file", body)
-    lab.set_faults([Fault(row.kind, row.operation, times=[1])])
+    # What is read breaks when a part is being sent already.
+    lab.set_faults([Fault(row.kind, row.operation, times=[1], at=0.95)])
     net: list[int] = []
 
     def count(event: Any) -> None:
@@ -102,30 +103,29 @@ def test_a_body_that_broke_is_not_gone_on_with_from_another_version(
 
 
 @on_the_lab
-@pytest.mark.parametrize("at_deadline", ["fail", "pending"])
-def test_the_deadline_fails_what_was_begun_and_leaves_nothing(
-    copy, lab, bucket, pairs, nothing_is_left, at_deadline
-):
+def test_the_deadline_fails_what_was_begun_and_leaves_nothing(copy, lab, bucket, pairs, nothing_is_left):
+    """Also where a copy would be left pending."""
     bucket.put("file", content(12 * MiB))
+    bucket.put("before", b"")
+    # Clients are made first: on a machine that is busy that takes as long as the deadline leaves.
+    copy(pairs("before"), transform="gzip").raise_for_failures()
     lab.set_faults([Fault("stall", UPLOAD, part_number=2, seconds=60)])
-    [result] = copy(
-        pairs("file"), transform="gzip", deadline=0.7, at_deadline=at_deadline, stall_timeout=15.0
-    ).files
+    [result] = copy(pairs("file"), transform="gzip", deadline=0.7, at_deadline="pending").files
     lab.set_faults([])
     assert isinstance(result.error, DeadlineExceeded)
     assert result.continuation is None
-    nothing_is_left()
+    nothing_is_left(kept=["before"])
 
 
 @on_the_lab
-def test_the_deadline_ends_what_only_computes(make, bucket, pairs, nothing_is_left):
+def test_the_deadline_ends_what_only_computes(copy, bucket, pairs, nothing_is_left):
     bucket.put("file", content(1 * MiB))
 
     def endless(_: bytes) -> Iterator[bytes]:
         while True:
             yield b""
 
-    report = make(pairs("file"), endless, deadline=0.2)
+    report = copy(pairs("file"), transform=endless, deadline=0.2)
     assert isinstance(report.files[0].error, DeadlineExceeded)
     assert report.seconds < 5
     nothing_is_left()

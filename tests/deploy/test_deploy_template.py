@@ -16,7 +16,7 @@ from cloudformation import FUNCTIONS, defaults, deploy, written
 from asyncstream import plan
 from asyncstream.config import ENV_PREFIX, TransferConfig
 from asyncstream.events import direct
-from asyncstream.events.deployment import DESTINATION, SOURCE, TRIGGER, Deployment
+from asyncstream.events.deployment import DESTINATION, SOURCE, TRANSFORMS, TRIGGER, Deployment
 from asyncstream.locations import S3Object, S3Prefix
 
 HANDLERS = {
@@ -112,7 +112,7 @@ class TestVariables:
             assert own
             # It refuses names that it does not know and values outside its limits.
             assert TransferConfig.from_env(own).memory_limit is None
-            assert variables.keys() - own.keys() == {SOURCE, DESTINATION, TRIGGER}
+            assert variables.keys() - own.keys() == {SOURCE, DESTINATION, TRIGGER, TRANSFORMS}
 
     def test_a_function_is_told_what_it_may_touch(self) -> None:
         given = {
@@ -122,15 +122,18 @@ class TestVariables:
             "DestinationPrefix": "out/",
             "Trigger": "yes",
             "TriggerPrefix": "in/new/",
+            "Transform": "gzip",
+            "EventTransforms": "handlers.mine:clean,handlers.mine:rows",
         }
         source, destination = S3Prefix("raw-1", "in/"), S3Prefix("clean-1", "out/")
+        named = frozenset({"gzip", "handlers.mine:clean", "handlers.mine:rows"})
 
         for variables in environments(**given):
             assert Deployment.from_env(variables) == Deployment(
-                source, destination, S3Prefix("raw-1", "in/new/")
+                source, destination, S3Prefix("raw-1", "in/new/"), named
             )
         for variables in environments(**given | {"Trigger": "no"}):
-            assert Deployment.from_env(variables) == Deployment(source, destination, None)
+            assert Deployment.from_env(variables) == Deployment(source, destination, None, named)
 
     def test_of_buckets_that_the_stack_makes_too(self) -> None:
         stack = deploy()

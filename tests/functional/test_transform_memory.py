@@ -40,12 +40,15 @@ pytestmark = [pytest.mark.slow, pytest.mark.timeout(300)]
 
 @pytest.fixture(scope="module")
 def lab(credentials, tmp_path_factory):
-    """With 2 GB of text as a hundred gzip members, and as an object that takes no room."""
+    """With 2 GB of a log as a hundred gzip members, a quarter as large, and 2 GB that take no room."""
     server = LabServer()
     server.start(tmp_path_factory.mktemp("lab"))
     server.lab.create_bucket("packed", keep=True)
     server.lab.create_bucket("plain", keep=False)
-    block = b"".join(b"%s\n" % content(24, n % 9000).hex().encode() for n in range(20 * MB // 49))
+    block = b"".join(
+        b"%06d 10.0.0.1 GET /items/of/a/shop/%s HTTP/1.1 200\n" % (n, content(8, n % 9000).hex().encode())
+        for n in range(20 * MB // 67)
+    )
     server.client.put_object(Bucket="packed", Key="file", Body=gzip.compress(block, 1) * MEMBERS)
     server.lab.declare("plain", [("declared", MEMBERS * len(block))])
     server.length = MEMBERS * len(block)

@@ -8,6 +8,9 @@ import time
 from itertools import count
 from math import inf
 
+import anyio
+import anyio.from_thread
+import anyio.to_thread
 import pytest
 from servers import content
 
@@ -88,6 +91,48 @@ async def test_the_loop_is_never_blocked_for_long(lab_server, bucket, record_pro
     record_property("largest gap", largest)
     logger.info("largest gap: %.1f ms", largest * 1000)
     assert largest < 0.05
+
+
+@pytest.mark.asyncio
+async def test_a_transform_is_tried_made_and_run_away_from_the_loop(lab_server, bucket):
+    bucket.put("file", b"content")
+    threads = set()
+
+    class Slow:
+        def __init__(self):
+            threads.add(threading.get_ident())
+
+        def feed(self, chunk):
+            threads.add(threading.get_ident())
+            return bytes(chunk)
+
+        def finish(self):
+            threads.add(threading.get_ident())
+            return b""
+
+    report = await transfer_async(
+        to_made(bucket, "file"), config=CONFIG, transform=Slow, endpoint_url=lab_server.endpoint_url
+    )
+    report.raise_for_failures()
+    assert threads
+    assert threading.get_ident() not in threads
+
+
+def test_it_computes_though_every_thread_of_the_program_waits_for_it(lab_server, bucket):
+    """As where blocking handlers of a web framework, which run in anyio's threads, have a file made."""
+    bucket.put("file", b"content")
+
+    async def make():
+        return await transfer_async(
+            to_made(bucket, "file"), config=CONFIG, transform="gzip", endpoint_url=lab_server.endpoint_url
+        )
+
+    async def in_the_only_thread():
+        anyio.to_thread.current_default_thread_limiter().total_tokens = 1
+        return await anyio.to_thread.run_sync(lambda: anyio.from_thread.run(make))
+
+    anyio.run(in_the_only_thread).raise_for_failures()
+    assert gzip.decompress(bucket.get("made/file")) == b"content"
 
 
 @pytest.mark.asyncio

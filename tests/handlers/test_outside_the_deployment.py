@@ -4,7 +4,7 @@ from typing import Any
 
 import pytest
 from deliveries import Deliver
-from trigger_events import object_created, s3_batch, s3_put
+from trigger_events import object_created, s3_batch, s3_put, sqs
 
 from asyncstream.lab.s3 import LabS3
 
@@ -36,6 +36,28 @@ class TestOutsideTheDeployment:
 
         assert all(f"{place} is outside s3://{target}/out/" in text for text in told)
         assert lab.stats()["operations"] == {}
+
+    @pytest.mark.parametrize("named", ["os:system", "builtins:exec", "gzip,os:getcwd", "json:codecs.open"])
+    def test_no_function_is_run_that_is_not_deployed_for_it(
+        self, deliver: Deliver, lab: LabS3, source: str, target: str, named: str
+    ) -> None:
+        """Whoever may send a message, or write an object, would have the content run as a program."""
+        files = [{"source": f"s3://{source}/in/000000", "destination": f"s3://{target}/out/a"}]
+        event = {"files": files, "config": {"transform": named}}
+
+        assert "is none that an event may name" in deliver(event)["error"]["message"]
+        assert deliver(sqs(event)) == {"batchItemFailures": [{"itemIdentifier": "m0"}]}
+        assert lab.stats()["operations"] == {}
+
+    @pytest.mark.parametrize("variable", ["DEPLOYED_TRANSFORMS", "ASYNCSTREAM_TRANSFORM"])
+    def test_a_function_that_is_deployed_for_it_may_be_named(
+        self, deliver: Deliver, source: str, target: str, monkeypatch: pytest.MonkeyPatch, variable: str
+    ) -> None:
+        monkeypatch.setenv(variable, "unzstd,bz2:compress")
+        files = [{"source": f"s3://{source}/in/000000", "destination": f"s3://{target}/out/a"}]
+
+        event = {"files": files, "config": {"transform": "bz2:compress,gzip"}}
+        assert deliver(event)["status"] == "copied"
 
     @pytest.mark.parametrize("written", ["in/", "", "in/deeper/", "i"])
     def test_a_function_does_not_invoke_itself(

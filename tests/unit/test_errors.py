@@ -51,7 +51,7 @@ ERRORS = [
     (errors.UploadGone("x"), errors.S3Error, False),
     (errors.WriteConflict("x"), errors.S3Error, False),
 ]
-STARTS_OVER = {errors.ChecksumMismatch, errors.UploadGone, errors.WriteConflict}
+STARTS_OVER = {errors.DamagedInput, errors.ChecksumMismatch, errors.UploadGone, errors.WriteConflict}
 
 
 @pytest.mark.parametrize(("error", "builtin", "retryable"), ERRORS)

@@ -72,6 +72,23 @@ def test_what_stops_the_coordinator_joins_all_tasks_and_aborts_all_uploads(engin
     assert_nothing_is_left(store)
 
 
+@pytest.mark.parametrize("error", [SystemExit, KeyboardInterrupt])
+def test_what_ends_the_program_out_of_a_task_ends_it_when_all_uploads_are_aborted(
+    engine: Engine, error: type[BaseException]
+) -> None:
+    """As a function of the user's that calls `sys.exit`, which would end an event loop at once."""
+    store = MemoryStore(
+        stored([60, 60]), pause=pause_under(engine.name), failures=[Failure("read", error(), first=6)]
+    )
+
+    with pytest.raises(error) as caught:
+        Setup().run(jobs_of([60, 60]), store, engine)
+
+    assert type(caught.value) is error
+    assert store.calls["create_upload", None] > 0
+    assert_nothing_is_left(store)
+
+
 class CancelsItsTask(MemoryStore):
     """Cancels the task that runs the transfer when the nth operation begins."""
 

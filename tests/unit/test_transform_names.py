@@ -31,7 +31,48 @@ def größer(line: bytes) -> bytes:  # noqa: PLC2401 - a user may
     return line
 
 
+class Without:
+    """A function with something of its own."""
+
+    def __init__(self, word: bytes) -> None:
+        self.word = word
+
+    def __call__(self, chunk: bytes) -> bytes:
+        return chunk.replace(self.word, b"")
+
+    def doubled(self, chunk: bytes) -> bytes:
+        return chunk + self.word
+
+
+def ending_in(end: bytes) -> Callable[[bytes], bytes]:
+    return lambda chunk: chunk + end
+
+
+def then(function: Callable[[bytes], bytes]) -> Callable[[bytes], bytes]:
+    """As a decorator has it: a name that all share, around a function."""
+
+    def both(chunk: bytes) -> bytes:
+        return function(chunk)
+
+    return both
+
+
+def with_default(end: bytes) -> Callable[[bytes], bytes]:
+    def ended(chunk: bytes, end: bytes = end) -> bytes:
+        return chunk + end
+
+    return ended
+
+
 SPECS: list[Spec] = [
+    *(
+        made(word)
+        for word in (b"a", b"b")
+        for made in (Without, ending_in, with_default, lambda word: Without(word).doubled)
+    ),
+    *(map_lines(made(word)) for word in (b"a", b"b") for made in (Without, ending_in)),
+    then(one),
+    then(other),
     *NAMES,
     "gunzip,zstd",
     one,
@@ -58,6 +99,13 @@ def test_what_makes_something_else_is_called_otherwise_and_always_alike() -> Non
     assert len(set(names)) == len(SPECS)
     assert names == [name_of(spec) for spec in SPECS]
     assert not [name for name in names if " at 0x" in name or " object" in name]
+
+
+def test_what_is_made_anew_alike_is_called_alike() -> None:
+    """As it is in the next process: what lies elsewhere in memory is no other."""
+    for made in (Without, ending_in, with_default, lambda word: map_lines(Without(word).doubled)):
+        assert name_of(made(b"a")) == name_of(made(b"a"))
+    assert name_of(then(one)) == name_of(then(one))
 
 
 def test_the_names_of_one_are_those_given() -> None:

@@ -3,6 +3,7 @@
 import csv
 import io
 import json
+import tracemalloc
 from collections.abc import Mapping
 from typing import Any
 
@@ -184,6 +185,18 @@ def test_a_record_over_the_limit_is_told_with_its_place(content: bytes) -> None:
     for cuts in ([], bytewise(content)):
         with pytest.raises(LineTooLong, match=r"^line 2, at byte 2 of the input: .*over 100 bytes"):
             through(map_csv(same, max_record=100), content, cuts)
+
+
+def test_a_quote_left_open_takes_no_more_memory_than_a_record_may() -> None:
+    """Of short lines, of which each would be an object of some fifty bytes."""
+    text = b'a\n"' + b"xy\n" * 400_000
+    tracemalloc.start()
+    try:
+        with pytest.raises(LineTooLong, match="line 2, at byte 2"):
+            through(map_csv(same, max_record=1024**2), text, [n / 100 for n in range(1, 100)])
+        assert tracemalloc.get_traced_memory()[1] < 4 * 1024**2
+    finally:
+        tracemalloc.stop()
 
 
 @pytest.mark.parametrize("delimiter", ["", ",,", '"', "\n", "é"])

@@ -14,7 +14,7 @@ from asyncstream.errors import (
     OutputTooLarge,
     TransformError,
 )
-from asyncstream.transforms import Running, chain, factory, filter_lines, map_lines, pieces
+from asyncstream.transforms import Factory, Running, chain, factory, filter_lines, map_lines, pieces
 
 KiB = 1024
 
@@ -122,6 +122,40 @@ def test_a_ratio_counts_only_once_the_output_is_large() -> None:
     with pytest.raises(OutputTooLarge, match="over 100 times as many"):
         deque(Running(factory("gunzip"), max_ratio=100).feed(large), 0)
     deque(Running(factory("gunzip"), max_ratio=2000).feed(large), 0)
+
+
+class Swallows:
+    """Makes nothing of anything."""
+
+    def feed(self, chunk: bytes | memoryview) -> bytes:
+        return b""
+
+    def finish(self) -> bytes:
+        return b""
+
+
+BOMB = gzip.compress(bytes(70_000 * KiB))
+
+
+@pytest.mark.parametrize(
+    "asked",
+    [
+        ["gunzip", "gzip"],
+        ["gunzip", Swallows],
+        ["gunzip", "gzip", "zstd"],
+        ["gunzip", "gzip,zstd"],
+        ["gunzip,gzip", "gunzip,gzip"],
+    ],
+)
+def test_a_bomb_goes_off_also_where_the_next_of_a_chain_makes_little_of_it(
+    asked: list[Factory | str],
+) -> None:
+    running = Running(factory(asked), max_ratio=100)
+
+    with pytest.raises(OutputTooLarge, match=f"came of the first {len(BOMB)} of the source: over 100 times"):
+        run(running, BOMB)
+    assert running.made < 1000 * KiB
+    run(Running(factory(asked), max_ratio=2000), BOMB)
 
 
 def test_between_pieces_the_caller_is_heard_also_where_a_chain_swallows_all() -> None:
