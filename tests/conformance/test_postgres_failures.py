@@ -77,7 +77,7 @@ def test_postgres_crashing_in_the_middle_of_a_batch_and_coming_back_loses_and_do
 
         def crash():
             until(schema.waiting)
-            schema.server.server.crash()
+            schema.server.crash()
             until(lambda: len(writing.told) > 1)  # while it is away, connecting is refused
             schema.server.server.start()
 
