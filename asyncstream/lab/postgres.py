@@ -26,8 +26,15 @@ USER = "postgres"
 START_SECONDS = 30.0
 STOP_SECONDS = 10.0
 
-# Ends the server when standard input ends: that is when whoever holds the other side closes it, or dies.
-_UNTIL_INPUT_ENDS = 'trap "" INT; "$@" & read _; kill -INT $!; wait $!'
+# Ends the server when standard input ends: that is when whoever holds the other side closes it, or dies. And
+# ends when the server does.
+_UNTIL_INPUT_ENDS = """\
+trap "" INT; exec 3<&0
+"$@" 3<&- & server=$!
+{ read _ <&3; kill -INT $server; } & watcher=$!
+wait $server; ended=$?
+kill $watcher; exit $ended
+"""
 # Postgres may be ended here, but the machine is not: what the kernel has is as good as on disk.
 _SETTINGS = ("fsync=off", "full_page_writes=off", "shared_buffers=32MB", "max_connections=40")
 
@@ -146,8 +153,13 @@ class PostgresServer:
         """The binaries, or a copy where `nobody` cannot reach them, as under /root."""
         if not self._as_whom or all(parent.stat().st_mode & 0o001 for parent in binaries.parents):
             return binaries
-        copy = self._directory / "installed"
-        shutil.copytree(binaries.parent, copy, symlinks=True)
+        installed, package = binaries.parent, binaries.parent.parent
+        copy = self._directory / "copy" / package.name / installed.name
+        shutil.copytree(installed, copy, symlinks=True)
+        # Where its wheel keeps the libraries, which the binaries find by the way from them.
+        libraries = package.with_name(f"{package.name}.libs")
+        if libraries.exists():
+            shutil.copytree(libraries, copy.parent.with_name(libraries.name))
         return copy / binaries.name
 
     def _options(self) -> Any:

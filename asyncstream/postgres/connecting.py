@@ -76,7 +76,7 @@ class Connector:
         try:
             return await self._driver.connect(login, min(self.config.connect_timeout, deadline.left()))
         except AccessDenied as error:
-            if self._secret is None:
+            if self.config.secret is None:
                 raise
             self._secret = None
             raise CredentialsExpired(f"{error} (with the password of {self.config.secret})") from error
@@ -84,9 +84,11 @@ class Connector:
     async def _login(self) -> dict[str, str]:
         """The parameters with the password. Whatever is given wins over what the secret says."""
         if self.config.secret is not None:
-            if self._secret is None:
-                self._secret = _read(await self._passwords.secret(self.config.secret), self.config.secret)
-            known = {**self._secret, **self._given, "password": self._secret["password"]}
+            secret = self._secret  # which another thread may forget meanwhile
+            if secret is None:
+                secret = _read(await self._passwords.secret(self.config.secret), self.config.secret)
+                self._secret = secret
+            known = {**secret, **self._given, "password": secret["password"]}
             return secured(known, self._environ)
         if not self.config.iam:
             return secured(self._given, self._environ)

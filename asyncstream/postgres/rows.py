@@ -48,44 +48,49 @@ def page_of(page_id: Hashable, rows: Iterable[Mapping[str, Any]], upsert: Upsert
         RowRefused: a row has a column that is not written, or no value in its key, or one that has no JSON;
             the message says which, and the number of the row, from 1.
     """
-    encoded = [_row(number, row, upsert) for number, row in enumerate(rows, 1)]
-    return Page(page_id, len(encoded), ",".join(encoded))
+    values = [_values(number, row, upsert) for number, row in enumerate(rows, 1)]
+    try:
+        return Page(page_id, len(values), _ENCODER.encode(values)[1:-1])
+    except _NO_JSON as error:
+        raise _first_refused(values, error) from error
 
 
-def _row(number: int, row: Any, upsert: Upsert) -> str:
-    if not isinstance(row, Mapping):
+def _values(number: int, row: Any, upsert: Upsert) -> dict[str, Any]:
+    if not isinstance(row, (dict, Mapping)):  # the ABC alone takes longer to ask than all else here
         raise RowRefused(f"row {number} is {_shown(row)}: a row is a dict of columns")
-    if unknown := [name for name in row if name not in upsert.columns]:
+    if not upsert.columns.issuperset(row):
+        unknown = next(name for name in row if name not in upsert.columns)
         raise RowRefused(
-            f"row {number}: {unknown[0]!r} is none of the columns written to {upsert.table.quoted}:"
+            f"row {number}: {unknown!r} is none of the columns written to {upsert.table.quoted}:"
             f" {', '.join(sorted(upsert.columns))}"
         )
-    if empty := [name for name in upsert.key if row.get(name) is None]:
-        raise RowRefused(f"row {number}: {empty[0]!r} is of the key, and has no value")
-    try:
-        values = {name: value if type(value) in _PLAIN else _plain(value) for name, value in row.items()}
-        # ASCII: whatever the encodings of server and connection. Postgres knows no NaN in JSON.
-        return json.dumps(values, allow_nan=False, default=_within_json)
-    except (TypeError, ValueError, RecursionError) as error:
-        raise RowRefused(f"row {number} cannot be written: {error}") from error
+    for name in upsert.key:
+        if row.get(name) is None:
+            raise RowRefused(f"row {number}: {name!r} is of the key, and has no value")
+    return {name: value if type(value) in _PLAIN else _plain(value) for name, value in row.items()}
+
+
+def _first_refused(rows: list[dict[str, Any]], error: Exception) -> RowRefused:
+    """Which row it was: looked for only now, as a page is encoded faster than its rows one by one."""
+    for number, row in enumerate(rows, 1):
+        try:
+            _ENCODER.encode(row)
+        except _NO_JSON as found:
+            return RowRefused(f"row {number} cannot be written: {found}")
+    return RowRefused(f"the rows cannot be written: {error}")
 
 
 def _plain(value: Any) -> Any:
-    """The value of a column as what JSON has a form for."""
-    match value:
-        case float() if not math.isfinite(value):
-            return str(value)  # nan, inf and -inf
-        case bytes() | bytearray() | memoryview():
-            return f"\\x{value.hex()}"
-        case Enum():
-            return _plain(value.value)
-        case str() | int() | float() | dict() | list() | tuple() | None:
-            return value
-    return _within_json(value)
+    """The value of a column, where JSON's form of it is not the one wanted."""
+    if isinstance(value, float) and not math.isfinite(value):
+        return str(value)  # nan, inf and -inf
+    if isinstance(value, (bytes, bytearray, memoryview)):
+        return f"\\x{value.hex()}"
+    return value
 
 
 def _within_json(value: Any) -> Any:
-    """The same, of whatever stands within a dict or list."""
+    """What JSON has no form for, as what Postgres reads."""
     match value:
         case datetime():
             aware = value.replace(tzinfo=UTC) if value.tzinfo is None else value.astimezone(UTC)
@@ -104,6 +109,11 @@ def _within_json(value: Any) -> Any:
 def _shown(value: Any) -> str:
     text = repr(value)
     return f"{text[:_SHOWN]}..." if len(text) > _SHOWN else text
+
+
+# ASCII: whatever the encodings of server and connection. Postgres knows no NaN in JSON.
+_ENCODER = json.JSONEncoder(allow_nan=False, default=_within_json)
+_NO_JSON = (TypeError, ValueError, OverflowError, RecursionError)
 
 
 class Batches:

@@ -1,9 +1,14 @@
 """The two statements: which columns a table has, and rows into it; pure, used by `writing.py`.
 
-Names are quoted and values bound. A batch is one parameter, a JSON array, cast by the columns' own types.
+Names are quoted and values bound. A batch is one parameter, a JSON array, cast by the columns' own types,
+and one statement: neither a prepared one nor SET, so that RDS Proxy need not pin the connection to its
+client (which a statement of more than 16 KB makes it do, too: the batch is none of its text, names of some
+hundred columns are).
 
-Why not COPY into a temporary table and INSERT from there: that table is session state, by which RDS Proxy
-pins a connection to its client; it takes five round trips instead of one; and it is no faster (MEASURED).
+Why not COPY into a temporary table and INSERT from there: that table is session state, and takes five round
+trips a batch instead of one. Of 10,000 rows in batches of 1,000 over loopback, where round trips are free,
+it took 0.5 to 0.9 of the time of this, Python's JSON included; pipelined `executemany` took 2 to 3.5 times
+as long, and row by row 5 to 8 times.
 """
 
 from collections.abc import Iterable, Sequence

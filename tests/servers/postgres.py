@@ -26,8 +26,8 @@ class TestServer:
     def __init__(self) -> None:
         self.server = PostgresServer(PASSWORD)
         self._schemas = itertools.count(1)
-        with self.session() as session:
-            session.execute(sql.SQL("CREATE ROLE app LOGIN PASSWORD {}").format(PASSWORD))
+        self._kept: psycopg.Connection[tuple[Any, ...]] | None = None
+        self.execute(sql.SQL("CREATE ROLE app LOGIN PASSWORD {}").format(PASSWORD))
 
     def dsn(self, port: int | None = None, **options: str) -> str:
         """For the code under test. Without TLS, so that a proxy sees what passes."""
@@ -49,8 +49,27 @@ class TestServer:
         with contextlib.closing(psycopg.connect(dsn, autocommit=autocommit)) as connection:
             yield connection
 
+    def execute(self, statement: sql.Composable, *parameters: Any) -> list[tuple[Any, ...]]:
+        """By a session of the superuser's that is kept, as to log in takes longer than most statements."""
+        if self._kept is None:
+            self._kept = psycopg.connect(self.dsn(user="postgres", application_name="test"), autocommit=True)
+        # Without parameters, a % is no placeholder.
+        cursor = self._kept.execute(statement, parameters or None)
+        return cursor.fetchall() if cursor.description else []
+
+    def crash(self) -> None:
+        """End the server in the middle of whatever it does."""
+        self._log_out()
+        self.server.crash()
+
     def close(self) -> None:
+        self._log_out()
         self.server.close()
+
+    def _log_out(self) -> None:
+        if self._kept is not None:
+            self._kept.close()
+            self._kept = None
 
     def new_schema(self) -> "Schema":
         return Schema(self, f"tests {next(self._schemas)}")
@@ -67,23 +86,19 @@ class Schema:
 
     def execute(self, statement: str, *parameters: Any) -> list[tuple[Any, ...]]:
         """As the superuser; `{schema}` stands for its name."""
-        with self.server.session() as session:
-            cursor = session.execute(sql.SQL(statement).format(schema=sql.Identifier(self.name)), parameters)
-            return cursor.fetchall() if cursor.description else []
+        return self.server.execute(sql.SQL(statement).format(schema=sql.Identifier(self.name)), *parameters)
 
     def create(self, columns: str, name: str = "t") -> None:
         """A table; its columns as SQL."""
-        with self.server.session() as session:
-            table = sql.Identifier(self.name, name)
-            session.execute(sql.SQL("SET search_path = {}").format(sql.Identifier(self.name)))
-            session.execute(sql.SQL("CREATE TABLE {} ({})").format(table, sql.SQL(columns)))
-            session.execute(sql.SQL("ALTER TABLE {} OWNER TO app").format(table))
+        table = sql.Identifier(self.name, name)
+        self.execute("SET search_path = {schema}")
+        self.server.execute(sql.SQL("CREATE TABLE {} ({})").format(table, sql.SQL(columns)))
+        self.server.execute(sql.SQL("ALTER TABLE {} OWNER TO app").format(table))
 
     def rows(self, name: str = "t") -> list[tuple[Any, ...]]:
         """All of a table, sorted by its first column."""
-        with self.server.session() as session:
-            table = sql.Identifier(self.name, name)
-            return session.execute(sql.SQL("SELECT * FROM {} ORDER BY 1").format(table)).fetchall()
+        table = sql.Identifier(self.name, name)
+        return self.server.execute(sql.SQL("SELECT * FROM {} ORDER BY 1").format(table))
 
     def close(self) -> None:
         self.execute("DROP SCHEMA {schema} CASCADE")

@@ -1,0 +1,89 @@
+"""The lab's Postgres: what was committed outlives a crash, and the server does not outlive who started it."""
+
+import os
+import subprocess
+import sys
+import tempfile
+from contextlib import closing
+from pathlib import Path
+
+import psycopg
+import pytest
+from servers.base import wait_until
+
+from asyncstream.lab import postgres
+from asyncstream.lab.postgres import PostgresServer
+from asyncstream.lab.server_process import LabError
+
+STARTED_AND_LEFT = """
+import os, signal, sys
+from asyncstream.lab.postgres import PostgresServer
+print(PostgresServer("geheim").pid, flush=True)
+os.kill(os.getpid(), signal.SIGKILL)
+"""
+
+
+def connect(server, password="geheim"):
+    options = {"host": "127.0.0.1", "port": server.port, "user": postgres.USER, "password": password}
+    return closing(psycopg.connect(**options, autocommit=True))
+
+
+def runs(pid):
+    """Whether there is such a process; one that has ended and was not waited for is none."""
+    try:
+        return Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[0] != "Z"
+    except FileNotFoundError:
+        return False
+
+
+@pytest.fixture(autouse=True)
+def temporary_directory(tmp_path, monkeypatch):
+    """Somewhere to look for what is left; `nobody` has to reach it."""
+    with tempfile.TemporaryDirectory(prefix="asyncstream-lab-") as directory:
+        Path(directory).chmod(0o755)
+        monkeypatch.setattr(tempfile, "tempdir", directory)
+        monkeypatch.setenv("TMPDIR", directory)
+        yield Path(directory)
+
+
+def test_what_was_committed_is_there_after_a_crash_and_nothing_is_left_at_the_end(temporary_directory):
+    with PostgresServer("geheim", settings=["work_mem=5MB"]) as server:
+        with connect(server) as session:
+            assert session.execute("SHOW work_mem").fetchall() == [("5MB",)]
+            session.execute("CREATE TABLE t AS SELECT 1 AS n")
+        crashed = server.pid
+        server.crash()
+        assert not runs(crashed)
+        server.start()
+        with connect(server) as session:
+            assert session.execute("SELECT n FROM t").fetchall() == [(1,)]
+        with pytest.raises(psycopg.OperationalError, match="password"):
+            connect(server, "falsch")
+        pid = server.pid
+    assert not runs(pid)
+    assert list(temporary_directory.iterdir()) == []
+
+
+def test_a_server_ends_with_the_process_that_started_it():
+    started = subprocess.run([sys.executable, "-c", STARTED_AND_LEFT], stdout=subprocess.PIPE, check=False)
+    pid = int(started.stdout)
+    wait_until(lambda: not runs(pid), 10)
+
+
+def test_a_server_that_does_not_start_says_why_and_leaves_nothing(temporary_directory):
+    with pytest.raises(LabError, match="no_such_setting"):
+        PostgresServer("geheim", settings=["no_such_setting=1"])
+    assert list(temporary_directory.iterdir()) == []
+
+
+@pytest.mark.skipif(os.geteuid() != 0, reason="only root runs it as somebody else")
+def test_binaries_that_nobody_can_reach_are_copied(temporary_directory, monkeypatch):
+    closed = temporary_directory / "closed"
+    closed.mkdir(mode=0o700)
+    binaries = postgres._installed()
+    package = binaries.parents[1]
+    for path in package.parent.glob(f"{package.name}*"):
+        (closed / path.name).symlink_to(path)
+    monkeypatch.setattr(postgres, "_installed", lambda: closed / binaries.relative_to(package.parent))
+    with PostgresServer("geheim") as server, connect(server) as session:
+        assert session.execute("SELECT 1").fetchall() == [(1,)]

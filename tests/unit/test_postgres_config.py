@@ -1,0 +1,93 @@
+"""Where to connect, and by what TLS: settings, environment, DSN and parts laid over each other."""
+
+from typing import Any
+
+import pytest
+
+from asyncstream.errors import ConfigError
+from asyncstream.postgres.config import DatabaseConfig, is_local
+from asyncstream.postgres.conninfo import parameters, secured
+
+REMOTE = "db.example.com"
+
+
+@pytest.mark.parametrize(
+    "values",
+    [
+        {"port": 0},
+        {"port": "5432"},
+        {"max_connections": 0},
+        {"connect_timeout": 1},
+        {"statement_timeout": 0},
+        {"batch_rows": 0},
+        {"host": ""},
+        {"iam": "yes"},
+        {"secret": "db", "iam": True},
+    ],
+)
+def test_a_setting_outside_its_limits_is_refused(values: dict[str, Any]) -> None:
+    with pytest.raises(ConfigError):
+        DatabaseConfig(**values)
+
+
+def test_neither_the_dsn_nor_a_wrong_value_is_repeated() -> None:
+    config = DatabaseConfig(dsn="postgresql://app:geheim@db/x", host=REMOTE)
+    assert "geheim" not in repr(config)
+    assert REMOTE in repr(config)
+    with pytest.raises(ConfigError) as raised:
+        DatabaseConfig(dsn=["geheim"])  # type: ignore[arg-type]
+    assert "geheim" not in str(raised.value)
+    with pytest.raises(ConfigError) as raised:
+        parameters(DatabaseConfig(dsn="postgresql//app:geheim@db/x"))
+    assert "geheim" not in f"{raised.value!r} {raised.value.__cause__!r}"
+
+
+def test_the_environment_overrides_defaults_and_leaves_foreign_variables_alone() -> None:
+    environ = {
+        "POSTGRES_DSN": "host=db",
+        "POSTGRES_PORT": "5433",
+        "POSTGRES_IAM": "true",
+        "POSTGRES_USER": "",
+        "POSTGRES_PASSWORD": "of Docker's image",
+    }
+    config = DatabaseConfig.from_env(environ, port=1, user="app")
+    assert config == DatabaseConfig(dsn="host=db", port=5433, iam=True, user="app")
+    with pytest.raises(ConfigError, match="POSTGRES_"):
+        DatabaseConfig.from_env({"POSTGRES_PORT": "http"})
+
+
+def test_parts_are_laid_over_the_dsn() -> None:
+    config = DatabaseConfig(dsn=f"postgresql://app:p%40ss@{REMOTE}:1/x?keepalives_idle=7", port=2, dbname="y")
+    given = parameters(config)
+    assert given | {"host": REMOTE, "port": "2", "dbname": "y", "user": "app", "password": "p@ss"} == given
+    assert given["keepalives_idle"] == "7"
+
+
+@pytest.mark.parametrize(
+    ("given", "environ", "mode"),
+    [
+        ({"host": REMOTE}, {}, "verify-full"),
+        ({"hostaddr": "10.0.0.1"}, {}, "verify-full"),
+        ({"host": REMOTE, "hostaddr": "127.0.0.1"}, {}, "verify-full"),
+        ({"host": f"localhost,{REMOTE}"}, {}, "verify-full"),
+        ({}, {"PGHOST": REMOTE}, "verify-full"),
+        ({"host": REMOTE, "sslmode": "disable"}, {}, "disable"),
+        ({"host": REMOTE}, {"PGSSLMODE": "require"}, "require"),
+        ({"host": REMOTE, "sslmode": "verify-ca"}, {"PGSSLMODE": "require"}, "verify-ca"),
+        ({"host": "localhost"}, {}, None),
+        ({"host": "127.0.0.2,::1"}, {}, None),
+        ({"host": "/run/postgresql"}, {"PGHOST": REMOTE}, None),
+        ({}, {}, None),
+    ],
+)
+def test_certificates_are_verified_unless_the_host_is_here_or_less_is_asked_for(
+    given: dict[str, str], environ: dict[str, str], mode: str | None
+) -> None:
+    assert secured(given, environ).get("sslmode") == mode
+
+
+@pytest.mark.parametrize(
+    "host", ["localhost.example.com", "127.0.0.1.example.com", "10.0.0.1", "::2", "0.0.0.0"]
+)
+def test_what_only_looks_like_this_machine_is_not_it(host: str) -> None:
+    assert not is_local(host)

@@ -1,0 +1,85 @@
+"""What Postgres's and libpq's errors mean."""
+
+from types import SimpleNamespace
+
+import pytest
+
+from asyncstream import errors
+from asyncstream.postgres.failures import of_statement, while_connecting
+
+
+@pytest.mark.parametrize(
+    ("state", "kind"),
+    [
+        ("08006", errors.ConnectionClosed),
+        ("57P01", errors.ConnectionClosed),
+        ("57P02", errors.ConnectionClosed),
+        ("40P01", errors.TransactionConflict),
+        ("40001", errors.TransactionConflict),
+        ("55P03", errors.TransactionConflict),
+        ("57014", errors.TransactionConflict),
+        ("53200", errors.ServiceBusy),
+        ("22P02", errors.RowRefused),
+        ("23505", errors.RowRefused),
+        ("54000", errors.RowRefused),
+        ("P0001", errors.RowRefused),
+        ("42P01", errors.TableNotFound),
+        ("3F000", errors.TableNotFound),
+        ("42703", errors.TableMismatch),
+        ("42P10", errors.TableMismatch),
+        ("42501", errors.AccessDenied),
+        ("25006", errors.DatabaseError),
+        ("XX000", errors.DatabaseError),
+    ],
+)
+def test_a_statements_error_is_known_by_its_code(state: str, kind: type[Exception]) -> None:
+    diagnosis = SimpleNamespace(message_primary="what", message_detail="d" * 1000, message_hint=None)
+    error = of_statement(SimpleNamespace(sqlstate=state, diag=diagnosis))
+    assert type(error) is kind
+    assert "what; ddd" in str(error)
+    assert state in str(error)
+    assert len(str(error)) < 400
+    assert getattr(error, "sqlstate", state) == state
+
+
+@pytest.mark.parametrize(
+    ("said", "kind"),
+    [
+        ('FATAL:  password authentication failed for user "app"', errors.AccessDenied),
+        ('FATAL:  PAM authentication failed for user "app"', errors.AccessDenied),
+        (
+            'FATAL:  no pg_hba.conf entry for host "1.2.3.4", user "app", database "x", SSL off',
+            errors.AccessDenied,
+        ),
+        ("fe_sendauth: no password supplied", errors.AccessDenied),
+        ('FATAL:  role "app" does not exist', errors.AccessDenied),
+        ("FATAL:  This RDS Proxy has no credentials for the role app", errors.AccessDenied),
+        ('FATAL:  permission denied for database "x"', errors.AccessDenied),
+        ('FATAL:  database "x" does not exist', errors.DatabaseError),
+        ("FATAL:  sorry, too many clients already", errors.ServiceBusy),
+        ('FATAL:  too many connections for role "app"', errors.ServiceBusy),
+        ("FATAL:  remaining connection slots are reserved for roles with", errors.ServiceBusy),
+        ("FATAL:  the database system is starting up", errors.ServiceBusy),
+        ("FATAL:  the database system is not yet accepting connections", errors.ServiceBusy),
+        ("SSL error: certificate verify failed", errors.ServerNotTrusted),
+        ('server certificate for "a" does not match host name "b"', errors.ServerNotTrusted),
+        ('root certificate file "/root/.postgresql/root.crt" does not exist', errors.ServerNotTrusted),
+        ("server does not support SSL, but SSL was required", errors.ServerNotTrusted),
+        ('connection is bad: invalid sslmode value: "some"', errors.ConfigError),
+        ("Connection refused\n\tIs the server running on that host?", errors.ConnectionFailed),
+        ("connection timeout expired", errors.ConnectionFailed),
+        ("failed to resolve host 'db'", errors.ConnectionFailed),
+        ("FATAL:  le mot de passe est faux", errors.ConnectionFailed),
+    ],
+)
+def test_why_there_is_no_connection_is_known_by_words(said: str, kind: type[Exception]) -> None:
+    error = while_connecting(RuntimeError(said))
+    assert type(error) is kind
+    assert " ".join(said.split()) in str(error)
+
+
+def test_an_error_without_a_code_is_a_connection_that_broke() -> None:
+    class Broke(Exception):
+        sqlstate = None
+
+    assert type(of_statement(Broke("server closed the connection unexpectedly"))) is errors.ConnectionClosed

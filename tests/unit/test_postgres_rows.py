@@ -1,0 +1,116 @@
+"""Rows as JSON, and pages as batches."""
+
+import json
+import math
+from collections.abc import Mapping
+from datetime import UTC, datetime, timedelta, timezone
+from itertools import pairwise
+from typing import Any
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from asyncstream.errors import RowRefused
+from asyncstream.postgres.rows import Batches, Page, page_of
+from asyncstream.postgres.statements import Column, Table, upsert_of
+
+COLUMNS = [Column("id", "integer"), Column("v", "jsonb")]
+UPSERT = upsert_of(Table(name="t", key=("id",)), COLUMNS)
+
+
+class Opaque:
+    def __repr__(self) -> str:
+        return "x" * 1000
+
+
+def deep(levels: int) -> list[Any]:
+    value: list[Any] = []
+    for _ in range(levels):
+        value = [value]
+    return value
+
+
+@pytest.mark.parametrize(
+    ("row", "reason"),
+    [
+        ("text", "row 2 is 'text'"),
+        (None, "row 2 is None"),
+        ({"id": 1, "w": 1}, "row 2: 'w' is none of the columns"),
+        ({1: 1}, "row 2: 1 is none of the columns"),
+        ({}, "row 2: 'id' is of the key"),
+        ({"id": None, "v": 1}, "row 2: 'id' is of the key"),
+        ({"id": 1, "v": object}, "has no form"),
+        ({"id": 1, "v": {1, 2}}, "has no form"),
+        ({"id": 1, "v": {"x": b"bytes"}}, "has no form"),
+        ({"id": 1, "v": [math.nan]}, "row 2 cannot be written"),
+        ({"id": 1, "v": {(1, 2): 3}}, "row 2 cannot be written"),
+        ({"id": 1, "v": deep(100_000)}, "row 2 cannot be written"),
+        ({"id": 10**5000}, "row 2 cannot be written"),
+        ({"id": datetime(1, 1, 1, tzinfo=timezone(timedelta(hours=2)))}, "row 2 cannot be written"),
+    ],
+)
+def test_a_row_that_cannot_be_written_is_refused_by_its_number(row: Any, reason: str) -> None:
+    with pytest.raises(RowRefused) as raised:
+        page_of("page", [{"id": 1}, row], UPSERT)
+    assert reason in str(raised.value)
+
+
+def test_a_long_value_is_shown_in_part() -> None:
+    with pytest.raises(RowRefused) as raised:
+        page_of("page", [{"id": 1, "v": Opaque()}], UPSERT)
+    assert len(str(raised.value)) < 200
+
+
+def test_the_json_is_ascii_so_that_its_length_is_its_bytes_whatever_the_encodings() -> None:
+    page = page_of("page", [{"id": 1, "v": "é\U0001f600"}], UPSERT)
+    assert page.json.isascii()
+    assert json.loads(page.json) == {"id": 1, "v": "é\U0001f600"}
+
+
+def test_rows_are_taken_from_any_iterable_and_any_mapping() -> None:
+    class Row(Mapping[str, Any]):
+        def __getitem__(self, name: str) -> Any:
+            return {"id": 1}[name]
+
+        def __iter__(self) -> Any:
+            return iter(["id"])
+
+        def __len__(self) -> int:
+            return 1
+
+    assert page_of("page", iter([Row()]), UPSERT) == Page("page", 1, '{"id": 1}')
+
+
+@given(st.datetimes(timezones=st.none() | st.timezones()))
+def test_a_datetime_is_written_as_the_same_moment_in_utc(moment: datetime) -> None:
+    try:
+        expected = moment.replace(tzinfo=UTC) if moment.tzinfo is None else moment.astimezone(UTC)
+    except OverflowError:
+        return  # beyond the year 1 or 9999
+    [row] = json.loads(f"[{page_of('page', [{'id': moment}], UPSERT).json}]")
+    assert datetime.fromisoformat(row["id"]) == expected
+    assert row["id"].endswith("+00:00")
+
+
+@given(
+    st.lists(st.tuples(st.integers(0, 8), st.integers(0, 100)), max_size=30),
+    st.integers(1, 10),
+    st.integers(1, 150),
+)
+def test_batches_have_every_page_once_in_order_and_are_as_full_as_may_be(
+    sizes: list[tuple[int, int]], most_rows: int, most_bytes: int
+) -> None:
+    pages = [Page(n, rows, "x" * length) for n, (rows, length) in enumerate(sizes)]
+    batches = Batches(most_rows, most_bytes)
+    made = [*filter(None, map(batches.add, pages)), batches.rest()]
+    assert [page for batch in made for page in batch] == pages
+    assert batches.rest() == []
+
+    def fits(batch: list[Page]) -> bool:
+        rows, length = sum(page.count for page in batch), sum(len(page.json) for page in batch)
+        return rows <= most_rows and length <= most_bytes
+
+    assert all(fits(batch) or len(batch) == 1 for batch in made)
+    for batch, following in pairwise(made):
+        assert following == [] or not fits([*batch, following[0]])

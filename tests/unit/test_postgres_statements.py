@@ -1,0 +1,80 @@
+"""Which columns are written, and how names are quoted; what a statement does is tested on a real Postgres."""
+
+from typing import Any
+
+import pytest
+
+from asyncstream.errors import ConfigError, TableMismatch, TableNotFound
+from asyncstream.postgres.statements import Column, Table, quoted, upsert_of
+
+FOUND = [
+    Column("id", "integer"),
+    Column("name", 'text COLLATE pg_catalog."C"'),
+    Column("at", "timestamp with time zone", has_default=True),
+    Column("number", "bigint", generated=True, has_default=True),
+]
+
+
+@pytest.mark.parametrize(
+    ("columns", "written"),
+    [
+        (None, {"id", "name"}),
+        ((), {"id"}),
+        (("at",), {"id", "at"}),
+        (("name", "id", "at"), {"id", "name", "at"}),
+    ],
+)
+def test_the_columns_are_those_named_or_those_that_postgres_does_not_fill_in(
+    columns: tuple[str, ...] | None, written: set[str]
+) -> None:
+    upsert = upsert_of(Table(name="t", key=("id",), columns=columns), FOUND)
+    assert upsert.columns == written
+    assert all(
+        (quoted(column.name) + " " + column.definition in upsert.statement) == (column.name in written)
+        for column in FOUND
+    )
+
+
+def test_a_key_is_written_though_it_has_a_default() -> None:
+    assert "at" in upsert_of(Table(name="t", key=("at",)), FOUND).columns
+
+
+@pytest.mark.parametrize(
+    ("table", "word"),
+    [
+        (Table(name="t", key=("no",)), "'no'"),
+        (Table(name="t", key=("id",), columns=("no",)), "it has id, name, at, number"),
+        (Table(name="t", key=("number",)), "generated"),
+        (Table(name="t", key=("id",), columns=("number",)), "generated"),
+    ],
+)
+def test_a_table_without_what_is_to_be_written_is_told(table: Table, word: str) -> None:
+    with pytest.raises(TableMismatch, match=word):
+        upsert_of(table, FOUND)
+
+
+def test_a_table_without_columns_is_none() -> None:
+    with pytest.raises(TableNotFound, match=r'"s"\."t"'):
+        upsert_of(Table(name="t", schema="s", key=("id",)), [])
+
+
+@pytest.mark.parametrize(
+    "values",
+    [
+        {"key": ()},
+        {"name": ""},
+        {"name": "a\0b"},
+        {"name": "ä" * 32},
+        {"key": ("x" * 64,)},
+        {"schema": ""},
+        {"columns": ("",)},
+    ],
+)
+def test_what_cannot_be_a_table_is_refused(values: dict[str, Any]) -> None:
+    with pytest.raises(ConfigError):
+        Table(**{"name": "t", "key": ("id",)} | values)
+
+
+def test_no_name_ends_its_quotes() -> None:
+    assert quoted('a"b') == '"a""b"'
+    assert Table(name='t"', schema="s.", key=("id",)).quoted == '"s."."t"""'
