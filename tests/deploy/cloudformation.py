@@ -22,6 +22,21 @@ FUNCTIONS = {
     "ThreadsMultipart": "ThreadsMultipartFunction",
     "AsyncioMultipart": "AsyncioMultipartFunction",
 }
+WEB_FUNCTIONS = {
+    "WebSequential": "WebSequentialFunction",
+    "WebThreads": "WebThreadsFunction",
+    "WebAsyncio": "WebAsyncioFunction",
+}
+SECRET = "arn:aws:secretsmanager:eu-central-1:123456789012:secret:rds!db-1234-AbCdEf"
+# What makes the functions that gather pages.
+GATHERS = {
+    "GatherTable": "prices",
+    "GatherKey": "sku",
+    "GatherRows": "handlers.mine:prices",
+    "GatherUrls": "s3://lists/today.txt",
+    "DatabaseSecretArn": SECRET,
+    "DatabaseHost": "db.example.com",
+}
 PSEUDO = {
     "AWS::Partition": "aws",
     "AWS::Region": "eu-central-1",
@@ -156,6 +171,8 @@ class _Filled:
             return value
         if len(value) == 1:
             ((function, argument),) = value.items()
+            if function == "Condition" and isinstance(argument, str):
+                return self(self.conditions[argument])
             if function == "Ref" or function.startswith("Fn::"):
                 return self._call(function.removeprefix("Fn::"), argument)
         filled = {name: self(each) for name, each in value.items()}
@@ -180,8 +197,16 @@ class _Filled:
             case "Join":
                 between, parts = argument
                 return between.join(map(str, self(parts)))
+            case "Split":
+                between, text = self(argument)
+                return text.split(between)
+            case "Select":
+                number, parts = self(argument)
+                return parts[int(number)]
             case "And":
                 return all(self(argument))
+            case "Or":
+                return any(self(argument))
         raise AssertionError(f"Fn::{function} is not known here")
 
     def _ref(self, name: str) -> Any:
@@ -190,7 +215,11 @@ class _Filled:
         if name in self.types:
             kind = self.types[name]
             return ARNS[kind].format(name=_name(name, kind)) if kind in REF_IS_ARN else _name(name, kind)
-        return PSEUDO[name] if name in PSEUDO else self.parameters[name]
+        if name in PSEUDO:
+            return PSEUDO[name]
+        given = self.parameters[name]
+        is_list = written()["Parameters"][name]["Type"] == "CommaDelimitedList"
+        return str(given).split(",") if is_list else given
 
     def _attribute(self, name: str, attribute: str) -> str:
         kind = self.types[name]
