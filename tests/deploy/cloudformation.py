@@ -5,7 +5,7 @@ an ARN, is made up after the pattern of the real one.
 """
 
 import re
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from functools import cache
 from pathlib import Path
@@ -22,7 +22,7 @@ FUNCTIONS = {
     "ThreadsMultipart": "ThreadsMultipartFunction",
     "AsyncioMultipart": "AsyncioMultipartFunction",
 }
-WEB_FUNCTIONS = {
+GATHERERS = {
     "WebSequential": "WebSequentialFunction",
     "WebThreads": "WebThreadsFunction",
     "WebAsyncio": "WebAsyncioFunction",
@@ -37,6 +37,7 @@ GATHERS = {
     "DatabaseSecretArn": SECRET,
     "DatabaseHost": "db.example.com",
 }
+IN_VPC = {"SubnetIds": "subnet-0a1,subnet-0b2", "SecurityGroupIds": "sg-0c3"}
 PSEUDO = {
     "AWS::Partition": "aws",
     "AWS::Region": "eu-central-1",
@@ -153,6 +154,18 @@ def _name(logical: str, kind: str) -> str:
     return name.lower() if kind == "AWS::S3::Bucket" else name
 
 
+# Functions that need nothing but their arguments' values.
+_OF_VALUES: dict[str, Callable[..., Any]] = {
+    "And": lambda *values: all(values),
+    "Equals": lambda one, other: str(one) == str(other),
+    "Join": lambda between, parts: between.join(map(str, parts)),
+    "Not": lambda value: not value,
+    "Or": lambda *values: any(values),
+    "Select": lambda number, parts: parts[int(number)],
+    "Split": lambda between, text: text.split(between),
+}
+
+
 @dataclass(frozen=True)
 class _Filled:
     """Any part of a template without CloudFormation's functions."""
@@ -178,7 +191,7 @@ class _Filled:
         filled = {name: self(each) for name, each in value.items()}
         return {name: each for name, each in filled.items() if each is not _NOTHING}
 
-    def _call(self, function: str, argument: Any) -> Any:  # noqa: PLR0911 - a return for each function
+    def _call(self, function: str, argument: Any) -> Any:
         match function:
             case "Ref":
                 return self._ref(argument)
@@ -189,25 +202,8 @@ class _Filled:
             case "If":
                 name, then, otherwise = argument
                 return self(then if self(self.conditions[name]) else otherwise)
-            case "Equals":
-                one, other = self(argument)
-                return str(one) == str(other)
-            case "Not":
-                return not self(argument)[0]
-            case "Join":
-                between, parts = argument
-                return between.join(map(str, self(parts)))
-            case "Split":
-                between, text = self(argument)
-                return text.split(between)
-            case "Select":
-                number, parts = self(argument)
-                return parts[int(number)]
-            case "And":
-                return all(self(argument))
-            case "Or":
-                return any(self(argument))
-        raise AssertionError(f"Fn::{function} is not known here")
+        assert function in _OF_VALUES, f"Fn::{function} is not known here"
+        return _OF_VALUES[function](*self(argument))
 
     def _ref(self, name: str) -> Any:
         if name == "AWS::NoValue":
