@@ -1,4 +1,4 @@
-"""`deploy/template.yaml`: the functions that gather pages, made if there is a table, and what they are told."""
+"""`deploy/template.yaml`: the functions that gather pages, made if there is a table, and what they know."""
 
 import re
 from pathlib import Path
