@@ -12,7 +12,8 @@ from servers.lab import DENIED_ACCESS_KEY
 from asyncstream import ConfigError, MiB, S3Object, S3Prefix, TransferConfig, TransferSession
 from asyncstream.engines import ENGINES
 from asyncstream.errors import AccessDenied, AsyncstreamError, BucketNotFound
-from asyncstream.events.direct import Invoked, file_reply, problem, reply_to, report_document
+from asyncstream.events.direct import file_reply, reply_to, report_document
+from asyncstream.events.replies import Invoked, problem
 
 SECRET_KEY = "SecretAccessKeyThatNobodyMaySee0123456789"
 TOKEN = "SessionTokenThatNobodyMaySee0123456789"

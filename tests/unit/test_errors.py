@@ -47,6 +47,7 @@ ERRORS = [
     (errors.TransactionConflict("x"), errors.DatabaseError, True),
     (errors.FilesFailed("x"), RuntimeError, False),
     (errors.FilesFailedForNow("x"), errors.FilesFailed, True),
+    (errors.GatheringFailed("x"), RuntimeError, False),
     (errors.S3Error("x", "Teapot", 418), RuntimeError, False),
     (errors.UploadGone("x"), errors.S3Error, False),
     (errors.WriteConflict("x"), errors.S3Error, False),

@@ -1,0 +1,83 @@
+"""What the tests of the functions that gather pages share: pages, a table, invocations as of Lambda."""
+
+import json
+from collections.abc import Iterator
+from importlib import import_module
+from pathlib import Path
+from typing import Any
+
+import jsonschema
+import pytest
+from gatherings import CODE, HANDLERS, SECONDS, SHIPPED, Event, Invoke
+from invocations import Context
+from servers.postgres import Schema
+
+from asyncstream.gathering.replies import schema as reply_schema
+from asyncstream.gathering.session import close_kept_sessions
+from asyncstream.lab.web import LabWeb, WebModel
+
+_reply = jsonschema.Draft202012Validator(reply_schema() | {"$ref": "#/$defs/GatherReply"})
+
+
+@pytest.fixture(scope="package")
+def web() -> Iterator[LabWeb]:
+    """Pages that are there at once, of two hosts."""
+    with LabWeb(WebModel(), hosts=2) as web:
+        yield web
+
+
+@pytest.fixture(scope="package")
+def slow_web() -> Iterator[LabWeb]:
+    """Pages that take 40 ms each."""
+    with LabWeb(WebModel(latency=0.04, sigma=0), hosts=1) as web:
+        yield web
+
+
+@pytest.fixture(scope="package", autouse=True)
+def sessions() -> Iterator[None]:
+    """Connections are kept warm from test to test, as from event to event."""
+    yield
+    close_kept_sessions()
+
+
+@pytest.fixture(params=HANDLERS)
+def function(request: pytest.FixtureRequest) -> str:
+    """Each Lambda function in turn, by its module's name."""
+    return str(request.param)
+
+
+@pytest.fixture
+def table(schema: Schema) -> Schema:
+    """A table for the items of the lab's pages."""
+    schema.create("id bigint PRIMARY KEY, page int, name text, price numeric")
+    return schema
+
+
+@pytest.fixture(autouse=True)
+def deployed(table: Schema, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The environment of a deployed function, and a module beside the handlers."""
+    (tmp_path / f"{SHIPPED}.py").write_text(CODE)
+    monkeypatch.syspath_prepend(tmp_path)
+    environment = {
+        "POSTGRES_DSN": table.server.dsn(),
+        "GATHER_ALLOWED_NETWORKS": ",".join(LabWeb.ALLOWED_NETWORKS),
+        "GATHER_ROWS": f"{SHIPPED}:items",
+        "GATHER_TABLE": f"{table.name}.t",
+        "GATHER_KEY": "id",
+    }
+    for name, value in environment.items():
+        monkeypatch.setenv(name, value)
+
+
+@pytest.fixture
+def invoke(function: str) -> Invoke:
+    """Call the handler with an event as it arrives, parsed from JSON; its reply, valid by the schema."""
+    handler = import_module(f"handlers.{function}").handler
+
+    def invoke(event: Event, seconds: float = SECONDS) -> dict[str, Any]:
+        context = Context(int(seconds * 1000))
+        reply: dict[str, Any] = json.loads(json.dumps(handler(json.loads(json.dumps(event)), context)))
+        _reply.validate(reply)
+        return reply
+
+    return invoke

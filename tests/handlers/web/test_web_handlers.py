@@ -1,0 +1,264 @@
+"""The three functions that gather pages, invoked as Lambda does: what they store, reply and raise."""
+
+import json
+from collections.abc import Callable
+
+import pytest
+from gatherings import SECONDS, SHIPPED, SHORT, Event, Invoke, stored
+from invocations import Context
+from servers.postgres import Schema
+from trigger_events import object_created, s3_put, sample
+
+from asyncstream import AsyncstreamError, S3Object, TransferConfig
+from asyncstream.lab.s3 import LabS3
+from asyncstream.lab.web import LabWeb
+from asyncstream.session import kept_session
+
+
+class TestGathered:
+    def test_pages_are_stored_and_counted_and_then_unchanged(
+        self, invoke: Invoke, function: str, web: LabWeb, table: Schema
+    ) -> None:
+        reply = invoke({"urls": web.urls(12)})
+
+        assert reply["status"] == "stored"
+        assert reply["engine"] == function.removeprefix("web_")
+        assert reply["request_id"] == Context(0).aws_request_id
+        totals = reply["totals"]
+        counted = {
+            name: totals[name] for name in ("pages", "stored", "unchanged", "failed", "pending", "rows")
+        }
+        assert counted == {
+            "pages": 12, "stored": 12, "unchanged": 0, "failed": 0, "pending": 0, "rows": 120
+        }  # fmt: skip
+        assert totals["slots"] == (1 if function == "web_sequential" else 60)
+        assert table.rows() == stored(*range(12))
+
+        again = invoke({"urls": web.urls(12)})
+        assert (again["status"], again["totals"]["unchanged"], again["totals"]["rows"]) == ("stored", 12, 0)
+
+    def test_a_page_that_fails_is_told_as_it_was_named_and_the_others_are_stored(
+        self, invoke: Invoke, web: LabWeb, table: Schema
+    ) -> None:
+        missing = f"{web.origins[0]}/missing?key=k1"
+        reply = invoke({"urls": [missing, *web.urls(2)]})
+
+        assert (reply["status"], reply["totals"]["failed"]) == ("partial", 1)
+        (failure,) = reply["failures"]
+        assert (failure["url"], failure["error"]["type"]) == (missing, "PageNotFound")
+        assert "k1" not in failure["error"]["message"]
+        assert table.rows() == stored(0, 1)
+
+    def test_an_events_own_rows_table_and_settings_win(
+        self, invoke: Invoke, function: str, web: LabWeb, table: Schema, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        monkeypatch.setenv("GATHER_ROWS", "no_module:at_all")
+        monkeypatch.setenv("GATHER_TABLE", "no_table")
+        reply = invoke(
+            {
+                "urls": web.urls(3),
+                "rows": f"{SHIPPED}:items",
+                "table": {"name": "t", "schema": table.name, "key": ["id"]},
+                "config": {"max_concurrency": 2, "fetch": {"user_agent": "me"}},
+            }
+        )
+
+        assert reply["status"] == "stored"
+        assert reply["totals"]["slots"] == (1 if function == "web_sequential" else 2)
+        assert table.rows() == stored(0, 1, 2)
+
+    def test_what_the_function_of_rows_raises_is_its_pages_failure(self, invoke: Invoke, web: LabWeb) -> None:
+        reply = invoke({"urls": web.urls(1), "rows": f"{SHIPPED}:broken"})
+
+        assert reply["status"] == "failed"
+        error = reply["failures"][0]["error"]
+        assert error["type"] == "TransformError"
+        assert "ZeroDivisionError" in error["message"]
+
+    def test_what_the_time_is_too_short_for_the_next_event_finishes(
+        self, invoke: Invoke, slow_web: LabWeb, table: Schema
+    ) -> None:
+        """One page at a time, as there is one host: so the time is for some of them with any engine."""
+        urls = slow_web.urls(80)
+        event = {"config": {"fetch": {"connections_per_host": 1}}}
+        reply = invoke(event | {"urls": urls}, seconds=SHORT)
+
+        assert reply["status"] == "pending"
+        left = reply["pending"]
+        assert 0 < len(left) < 80
+        assert "pending_omitted" not in reply
+        assert reply["totals"]["stored"] == 80 - len(left)
+        assert len(table.rows()) == 10 * (80 - len(left))
+
+        reply = invoke(event | {"urls": left})
+        assert reply["status"] == "stored"
+        assert table.rows() == stored(*range(80))
+
+    def test_a_warm_function_keeps_its_connection_to_postgres(
+        self, invoke: Invoke, web: LabWeb, table: Schema
+    ) -> None:
+        invoke({"urls": web.urls(1)})
+        kept = table.backends()
+        invoke({"urls": web.urls(1)})
+
+        assert set(kept) <= set(table.backends())
+
+
+class TestListed:
+    """URLs from an object, by one function: which engine fetches them is no matter of the list."""
+
+    @pytest.fixture
+    def function(self) -> str:
+        return "web_threads"
+
+    @pytest.fixture
+    def put(self, lab: LabS3, target: str) -> Callable[[bytes], str]:
+        def put(content: bytes) -> str:
+            place = S3Object(target, "lists/today.txt")
+            kept_session("sequential").write(place, content, "text/plain", TransferConfig())
+            return place.uri
+
+        return put
+
+    def test_a_list_has_one_url_a_line(
+        self, invoke: Invoke, web: LabWeb, table: Schema, put: Callable[[bytes], str]
+    ) -> None:
+        one, other = web.urls(2)
+        uri = put(f"\ufeff# of today\r\n{one}\r\n\n   {other}  \n#{one}9\n".encode())
+        reply = invoke({"urls_from": uri})
+
+        assert (reply["status"], reply["totals"]["pages"]) == ("stored", 2)
+        assert table.rows() == stored(0, 1)
+
+    def test_a_schedule_gathers_what_the_environment_lists(
+        self,
+        invoke: Invoke,
+        web: LabWeb,
+        table: Schema,
+        put: Callable[[bytes], str],
+        monkeypatch: pytest.MonkeyPatch,
+    ) -> None:
+        monkeypatch.setenv("GATHER_URLS", put("\n".join(web.urls(3)).encode()))
+
+        assert invoke(sample("eventbridge_scheduled"))["status"] == "stored"
+        assert table.rows() == stored(0, 1, 2)
+
+    @pytest.mark.parametrize(
+        ("content", "told"),
+        [
+            (b"", "lists no URLs: it is to have one a line"),
+            (b"# none today", "lists no URLs"),
+            (b"http://a.example/\n\xff\xfe", "is no list of URLs: line 2 is not UTF-8"),
+            (b"http://a.example/\n" * 50_001, "lists 50,001 URLs: one event takes 50,000 at most"),
+            (b"#" * (8 * 2**20 + 1), "has 8388609 bytes: it may have 8388608 at most"),
+        ],
+    )
+    def test_what_is_no_list_is_rejected(
+        self, invoke: Invoke, put: Callable[[bytes], str], content: bytes, told: str
+    ) -> None:
+        reply = invoke({"urls_from": put(content)})
+
+        assert (reply["status"], reply["error"]["type"]) == ("rejected", "InputError")
+        assert f"/lists/today.txt {told}" in reply["error"]["message"]
+
+    def test_a_list_that_is_not_there_is_told(self, invoke: Invoke, target: str) -> None:
+        reply = invoke({"urls_from": f"s3://{target}/none.txt"})
+
+        assert (reply["status"], reply["error"]["type"]) == ("rejected", "SourceNotFound")
+
+    def test_what_the_deployment_does_not_read_is_not_asked_for(
+        self, invoke: Invoke, lab: LabS3, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        monkeypatch.setenv("DEPLOYED_SOURCE", "s3://mine/lists/")
+        lab.reset_stats()
+        reply = invoke({"urls_from": "s3://others/list.txt"})
+
+        assert (reply["status"], reply["error"]["type"]) == ("rejected", "InputError")
+        assert "s3://others/list.txt is outside s3://mine/lists/" in reply["error"]["message"]
+        assert lab.stats()["operations"] == {}
+
+
+class TestUnread:
+    """Where nobody reads the reply, an error tells what was not stored: alarms and queues see that."""
+
+    @pytest.fixture
+    def function(self) -> str:
+        return "web_threads"
+
+    @pytest.fixture
+    def raised(self, invoke: Invoke) -> Callable[..., str]:
+        def raised(event: Event, seconds: float = SECONDS) -> str:
+            with pytest.raises(AsyncstreamError) as caught:
+                invoke(event, seconds)
+            return f"{type(caught.value).__name__}: {caught.value}"
+
+        return raised
+
+    def test_a_schedule_gathers_what_the_environment_says(
+        self, invoke: Invoke, web: LabWeb, table: Schema, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        monkeypatch.setenv("GATHER_URLS", " ".join(web.urls(2)))
+
+        assert invoke(sample("eventbridge_scheduled"))["status"] == "stored"
+        assert invoke(sample("eventbridge_scheduled") | {"source": "aws.scheduler", "detail": "{}"})
+        assert table.rows() == stored(0, 1)
+
+    @pytest.mark.parametrize("unread", ["schedule", "must_succeed"])
+    def test_what_was_not_stored_is_raised_without_queries(
+        self,
+        raised: Callable[..., str],
+        web: LabWeb,
+        table: Schema,
+        monkeypatch: pytest.MonkeyPatch,
+        unread: str,
+    ) -> None:
+        urls = [f"{web.origins[0]}/missing?key=k1", f"{web.origins[1]}/missing", *web.urls(1)]
+        monkeypatch.setenv("GATHER_URLS", " ".join(urls))
+        told = raised(sample("eventbridge_scheduled") if unread == "schedule" else {"must_succeed": True})
+
+        assert told.startswith(
+            f"GatheringFailed: 2 of 3 pages failed; {web.origins[0]}/missing: PageNotFound: "
+        )
+        assert f"; {web.origins[1]}/missing: PageNotFound: " in told
+        assert "k1" not in told
+        assert table.rows() == stored(0)
+
+    def test_what_the_time_was_too_short_for_is_raised(
+        self, raised: Callable[..., str], slow_web: LabWeb, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        monkeypatch.setenv("GATHER_URLS", " ".join(slow_web.urls(80)))
+        monkeypatch.setenv("GATHER_CONNECTIONS_PER_HOST", "1")
+
+        told = raised(sample("eventbridge_scheduled"), SHORT)
+        assert told.startswith("GatheringFailed: 0 of 80 pages failed, ")
+        assert told.endswith(" were left as the time was up")
+
+    @pytest.mark.parametrize(
+        ("event", "told"),
+        [
+            (sample("eventbridge_scheduled"), "InputError: there are no URLs"),
+            (
+                {"must_succeed": True, "more": 1},
+                "InputError: the event is malformed at $: Object contains unk",
+            ),
+            (object_created("b", "k"), "InputError: an event 'Object Created' from 'aws.s3' is not handled"),
+            (s3_put("b", "k"), "InputError: an event None from None is not handled"),
+        ],
+        ids=["no URLs", "malformed", "of S3 by EventBridge", "of S3"],
+    )
+    def test_what_nothing_was_done_for_is_raised(
+        self, raised: Callable[..., str], event: Event, told: str
+    ) -> None:
+        assert raised(event).startswith(told)
+
+
+def test_figures_are_logged_for_metrics(
+    invoke: Invoke, web: LabWeb, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setenv("AWS_LAMBDA_FUNCTION_NAME", "web")
+    invoke({"urls": [*web.urls(2), f"{web.origins[0]}/missing"]})
+
+    line = json.loads(capsys.readouterr().out)
+    assert {name: line[name] for name in ("PagesStored", "PagesFailed", "RowsWritten")} == {
+        "PagesStored": 2, "PagesFailed": 1, "RowsWritten": 20
+    }  # fmt: skip
