@@ -5,11 +5,11 @@ from collections.abc import Sequence
 from msgspec.structs import replace
 
 from asyncstream.report.comparison import Comparison, Environment, Network
-from asyncstream.report.measurement import Failure, Measured, Run, Way, Workload
+from asyncstream.report.measurement import Failure, Files, Measured, Run, Way, Workload
 from asyncstream.report.prices import load
 from asyncstream.report.rows import Billing, Section, section
 
-TEN_FILES = Workload(10, 100_000_000)
+TEN_FILES = Files(10, 100_000_000)
 REQUESTS = {"GetObject": 10, "PutObject": 10}
 
 

@@ -8,7 +8,7 @@ from asyncstream.report.measurement import Failure
 
 def test_the_document_says_what_it_is_and_how_to_repeat_it() -> None:
     read = json.loads(document(a_comparison([a_section(measured("sequential", a_run()))])))
-    assert (read["format"], read["version"]) == (FORMAT, VERSION) == ("asyncstream-compare", 2)
+    assert (read["format"], read["version"]) == (FORMAT, VERSION) == ("asyncstream-compare", 3)
     assert read["command"] == "asyncstream compare"
     assert read["network"]["model"] == "53/90/25"
     assert read["billing"]["prices"]["date"]

@@ -14,7 +14,7 @@ def figures(section: Section, position: int = 0) -> Figures:
 def test_one_run_is_its_own_median() -> None:
     row = figures(a_section(measured("sequential", a_run(20.0, 1.0, 60))))
     assert (row.seconds, row.fastest, row.slowest, row.rounds) == (20.0, 20.0, 20.0, 1)
-    assert row.megabytes_per_second == 50.0
+    assert row.rate == 50.0
     assert row.request_count == 20
 
 

@@ -12,7 +12,7 @@ from report_builders import (
 )
 
 from asyncstream.report.comparison import Comparison
-from asyncstream.report.measurement import Failure, Workload
+from asyncstream.report.measurement import Failure, Files
 from asyncstream.report.table import draw
 
 
@@ -30,7 +30,7 @@ def comparison(rounds: int = 1) -> Comparison:
         measured("asyncio-multipart", Failure("ConnectionFailed: reset"), label="asyncio + multipart"),
         measured("boto3", *[a_run(1_120.8, 3.0, 10_240)] * rounds, label="boto3 one by one", reference=True),
     ]
-    small = a_section(measured("sequential", a_run(0.123)), workload=Workload(500, 16_384))
+    small = a_section(measured("sequential", a_run(0.123)), workload=Files(500, 16_384))
     return a_comparison([a_section(*rows), small], rounds=rounds)
 
 
@@ -54,7 +54,7 @@ def test_essentials_are_shown_at_any_width(width: int, monkeypatch: pytest.Monke
 
 def test_the_articles_figures_stand_under_its_workload_only(monkeypatch: pytest.MonkeyPatch) -> None:
     assert drawn(comparison(), 80, monkeypatch).count("the article on Lambda: 21 s") == 1
-    other = a_comparison([a_section(measured("sequential", a_run()), workload=Workload(3, 1000))])
+    other = a_comparison([a_section(measured("sequential", a_run()), workload=Files(3, 1000))])
     assert "the article on Lambda" not in drawn(other, 80, monkeypatch)
 
 
