@@ -35,8 +35,9 @@ bench: .venv/dev.stamp .venv/runtime.stamp  ## CPU, memory and time against peer
 ministack: .venv/ministack.stamp .venv/sam.stamp .venv/lab.stamp  ## an AWS on this machine; see deploy/README.md
 	BIND_HOST=127.0.0.1 MINISTACK_HOST=127.0.0.1 LOG_LEVEL=WARNING .venv/ministack/bin/ministack
 
-schema: .venv/dev.stamp  ## write the JSON schema of event and reply from their types
+schema: .venv/dev.stamp  ## write the JSON schemas of events and replies from their types
 	$(BIN)/python -m asyncstream.events.direct > asyncstream/events/schema.json
+	$(BIN)/python -m asyncstream.gathering.replies > asyncstream/gathering/schema.json
 
 clean:  ## remove what these targets make
 	rm -rf .venv build bench-results .pytest_cache .mypy_cache .ruff_cache .hypothesis .import_linter_cache

@@ -230,6 +230,12 @@ class FilesFailedForNow(FilesFailed):
     retryable = True
 
 
+class GatheringFailed(AsyncstreamError, RuntimeError):
+    """Of an event some pages were not stored; raised by handlers to whom nobody listens, so that it is seen.
+    The message names them.
+    """
+
+
 class S3Error(AsyncstreamError, RuntimeError):
     """S3 answered with an error that has no class of its own; `code` is S3's name for it."""
 

@@ -15,9 +15,19 @@ from typing import Any, Self, TypeVar
 
 from msgspec import Struct
 
-from asyncstream import jobs, listing, memory, plan, progress, tracing, transforms
+from asyncstream import (
+    jobs,
+    listing,
+    memory,
+    plan,
+    progress,
+    small_objects,
+    stale_uploads,
+    tracing,
+    transforms,
+)
 from asyncstream.budget import MemoryBudget, slots_within
-from asyncstream.chunks import BytesBody, Deadline
+from asyncstream.chunks import Deadline
 from asyncstream.config import TransferConfig, memory_limit_or_default
 from asyncstream.continuation import Continuation
 from asyncstream.engines import open_engine
@@ -27,16 +37,8 @@ from asyncstream.locations import S3Object, S3Prefix
 from asyncstream.output import transforming_of
 from asyncstream.parts import SHIELD_SECONDS, PartMover
 from asyncstream.pipeline import Coordinator
-from asyncstream.ports import (
-    Engine,
-    MultipartUpload,
-    OpenUpload,
-    Span,
-    Transport,
-    for_ever,
-)
+from asyncstream.ports import Engine, OpenUpload, Span, Transport
 from asyncstream.results import TransferReport
-from asyncstream.retry import repeat
 from asyncstream.s3 import open_transport, requests
 from asyncstream.s3.client import ClientSettings
 from asyncstream.s3.store import Learned, S3Store
@@ -48,6 +50,7 @@ Continuations = Mapping[tuple[S3Object, S3Object], Continuation]
 NO_CONTINUATIONS: Continuations = MappingProxyType({})
 T = TypeVar("T")
 NO_DEADLINE = Deadline(None, time.monotonic)
+_DEFAULTS = TransferConfig()
 
 
 class TransferSession:
@@ -88,6 +91,16 @@ class TransferSession:
     def plan(self, files: Iterable[Pair], config: TransferConfig | None = None) -> list[Job]:
         """What `transfer` would copy: prefixes are listed (which tells sizes), nothing is read or written."""
         return self._run(partial(_plan, self._clients, files, config or TransferConfig()))
+
+    def read(self, source: S3Object, most_bytes: int, config: TransferConfig) -> bytes:
+        """Read a small object (a list) as one GET, within the deadline of that configuration.
+
+        Raises:
+            InputError: it has more bytes than that.
+            SourceNotFound, BucketNotFound, AccessDenied, ConnectionFailed: it could not be read.
+            DeadlineExceeded: not in time.
+        """
+        return self._run(partial(_read, self._clients, source, most_bytes, config))
 
     def write(self, target: S3Object, content: bytes, content_type: str, config: TransferConfig) -> str:
         """Write a small object (a report) as one PUT, with the clients of that configuration; its ETag."""
@@ -338,6 +351,12 @@ async def _traced_transfer(
     return TransferReport(engine.name, results, time.monotonic() - started, slots, limit, store.requests)
 
 
+async def _read(clients: _Clients, source: S3Object, most_bytes: int, config: TransferConfig) -> bytes:
+    deadline = Deadline(config.deadline, time.monotonic)
+    store = await clients.store(config, deadline)
+    return await small_objects.read(store, source, most_bytes, config.retry_policy, clients.engine, deadline)
+
+
 async def _write(
     clients: _Clients, target: S3Object, content: bytes, content_type: str, config: TransferConfig
 ) -> str:
@@ -345,42 +364,15 @@ async def _write(
     store = await clients.store(
         config.override({"extra_args": requests.report_args(config.extra_args), "if_exists": "overwrite"})
     )
-    written = await repeat(
-        lambda: store.put(target, BytesBody(content), {"ContentType": content_type}, None),
-        config.retry_policy,
-        clients.engine.sleep,
-        lambda: config.stall_timeout,
-    )
-    return written.etag
+    return await small_objects.write(store, target, content, content_type, config, clients.engine)
 
 
 async def _stale_uploads(clients: _Clients, prefix: S3Prefix, before: datetime) -> list[OpenUpload]:
-    config = TransferConfig()
-    store = await clients.store(config)
-    found: list[OpenUpload] = []
-    after = None
-    while True:
-        page, after = await repeat(
-            partial(store.list_uploads, prefix, after),
-            config.retry_policy,
-            clients.engine.sleep,
-            for_ever,
-        )
-        found += [upload for upload in page if upload.initiated < before]
-        if after is None:
-            return found
+    return await stale_uploads.begun_before(before, prefix, await clients.store(_DEFAULTS), clients.engine)
 
 
 async def _abort(clients: _Clients, uploads: list[OpenUpload]) -> None:
-    config = TransferConfig()
-    store = await clients.store(config)
-    for upload in uploads:
-        await repeat(
-            partial(store.abort_upload, MultipartUpload(upload.target, upload.upload_id)),
-            config.retry_policy,
-            clients.engine.sleep,
-            for_ever,
-        )
+    await stale_uploads.abort(uploads, await clients.store(_DEFAULTS), clients.engine)
 
 
 async def _plan(clients: _Clients, files: Iterable[Pair], config: TransferConfig) -> list[Job]:

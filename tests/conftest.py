@@ -1,5 +1,6 @@
 """What all tests share: the S3 servers, started when first asked for, and credentials that reach nobody."""
 
+import contextlib
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack
 
@@ -7,6 +8,7 @@ import pytest
 from fault_table import FaultTable
 from servers import SERVERS, Bucket, LabServer, S3Server
 from servers.base import CREDENTIALS
+from servers.postgres import Schema, TestServer
 
 from asyncstream.session import close_kept_sessions
 
@@ -71,6 +73,20 @@ def running(
 
         yield run
         close_kept_sessions()
+
+
+@pytest.fixture(scope="session")
+def postgres() -> Iterator[TestServer]:
+    """A real Postgres, started when first asked for."""
+    with contextlib.closing(TestServer()) as server:
+        yield server
+
+
+@pytest.fixture
+def schema(postgres: TestServer) -> Iterator[Schema]:
+    """A schema of the test's own."""
+    with contextlib.closing(postgres.new_schema()) as schema:
+        yield schema
 
 
 @pytest.fixture(params=SERVERS)

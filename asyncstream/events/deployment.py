@@ -53,7 +53,7 @@ class Deployment(Struct, frozen=True):
             ConfigError: no destination is deployed.
             InputError: see `check`, or the two are the same.
         """
-        self._check_source(source)
+        self.check_read(source)
         pair = (source, destination or self._rebased(source))
         self.check(checked([pair]))
         return pair
@@ -65,8 +65,13 @@ class Deployment(Struct, frozen=True):
             InputError: a source or a destination does, or writing there would invoke the function again.
         """
         for source, destination in pairs:
-            self._check_source(source)
+            self.check_read(source)
             self.check_written(destination)
+
+    def check_read(self, place: S3Object | S3Prefix) -> None:
+        """Refuse one place that is to be read; see `check`."""
+        if self.source is not None and not _within(place, self.source):
+            raise InputError(f"{place} is outside {self.source}, all that this function reads ({SOURCE})")
 
     def check_written(self, place: S3Object | S3Prefix) -> None:
         """Refuse one place that is to be written; see `check`."""
@@ -87,10 +92,6 @@ class Deployment(Struct, frozen=True):
             )
         base = self.source or S3Prefix(source.bucket)
         return base.rebase(source.key, self.destination)
-
-    def _check_source(self, place: S3Object | S3Prefix) -> None:
-        if self.source is not None and not _within(place, self.source):
-            raise InputError(f"{place} is outside {self.source}, all that this function reads ({SOURCE})")
 
 
 def _prefix(name: str, environ: Mapping[str, str]) -> S3Prefix | None:

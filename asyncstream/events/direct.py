@@ -3,30 +3,29 @@
 Both are described by `schema.json` beside this file, which is made from these types (`make schema`).
 """
 
-import inspect
 import json
 import sys
 from collections.abc import Sequence
-from typing import Annotated, Any, Literal, TypeVar
+from typing import Annotated, Any, Literal
 
 import msgspec
 from msgspec import Meta, Struct
 
-from asyncstream.config import TransferConfig
+from asyncstream.config import TransferConfig, explained
 from asyncstream.continuation import Continuation
-from asyncstream.errors import InputError, told
+from asyncstream.errors import InputError
 from asyncstream.events.reading import at, read
+from asyncstream.events.replies import (
+    MAX_INLINE_BYTES,
+    Invoked,
+    Problem,
+    as_many_as_fit,
+    described,
+    problem,
+)
 from asyncstream.jobs import Pair, checked
 from asyncstream.locations import S3Object, S3Prefix
 from asyncstream.results import FileResult, Status, TransferReport
-
-Row = TypeVar("Row")
-
-# Lambda refuses a synchronous reply over 6 MB, but an asynchronous destination or a Step Functions state
-# takes 256 KB: files are listed up to this many bytes, which leaves room for everything else.
-MAX_INLINE_BYTES = 200_000
-# One message cannot crowd out the others.
-MAX_MESSAGE = 1_000
 
 # The pattern is told to the schema only: locations.py checks it with a better message.
 Uri = Annotated[
@@ -59,13 +58,6 @@ class DirectEvent(Struct, frozen=True, forbid_unknown_fields=True):
     destination: Uri | None = None
     config: TransferConfig = TransferConfig()
     report_uri: Uri | None = None
-
-
-class Problem(Struct, frozen=True):
-    """An error: its class in `asyncstream.errors` and what it says."""
-
-    type: str
-    message: str
 
 
 class FileReply(Struct, frozen=True, omit_defaults=True):
@@ -140,20 +132,13 @@ class DirectReply(Struct, frozen=True, omit_defaults=True):
     error: Problem | None = None
 
 
-class Invoked(Struct, frozen=True):
-    """What the reply tells of the invocation itself: its id, and CPU seconds of all threads."""
-
-    request_id: str
-    cpu_seconds: float
-
-
 def read_event(event: Any) -> DirectEvent:
     """Check an event's shape.
 
     Raises:
         InputError: a field is unknown, missing or of the wrong type; the message names its path.
     """
-    asked = read(event, DirectEvent)
+    asked = read(event, DirectEvent, told=lambda error: explained(error)[1])
     prefixes = (asked.source_prefix, asked.destination)
     if asked.files is None and None in prefixes:
         raise InputError("the event must have either `files`, or both `source_prefix` and `destination`")
@@ -228,11 +213,6 @@ def file_reply(result: FileResult) -> FileReply:
     )
 
 
-def problem(error: BaseException) -> Problem:
-    """An error as replies show it: its notes included, its traceback not."""
-    return Problem(type(error).__name__, told(error)[:MAX_MESSAGE])
-
-
 def rejected(error: Exception, engine: str) -> DirectReply:
     """The reply to an event that nothing was done for."""
     return DirectReply("rejected", engine, error=problem(error))
@@ -248,8 +228,8 @@ def reply_to(
     failed, pending = report.failed, report.pending
     # What is begun costs its owner money until it is gone on with: it goes first.
     rows = [_to_copy(file) for file in sorted(pending, key=lambda file: file.continuation is None)]
-    to_come, left = _as_many_as_fit(rows, MAX_INLINE_BYTES)
-    inline, _ = _as_many_as_fit([file_reply(file) for file in failed], left)
+    to_come, left = as_many_as_fit(rows, MAX_INLINE_BYTES)
+    inline, _ = as_many_as_fit([file_reply(file) for file in failed], left)
     status: Literal["copied", "pending", "partial", "failed"] = "copied"
     if pending:
         status = "pending"
@@ -286,19 +266,6 @@ def _to_copy(result: FileResult) -> FileToCopy:
     return FileToCopy(source.uri, destination.uri, source.version_id, result.continuation)
 
 
-def _as_many_as_fit(rows: Sequence[Row], left: int) -> tuple[list[Row], int]:
-    """The first rows that fit into so many bytes, and how many bytes they leave."""
-    fitting: list[Row] = []
-    for row in rows:
-        # As Lambda's runtime client writes it, in ASCII: an "é" takes six bytes.
-        size = len(json.dumps(msgspec.to_builtins(row))) + 2
-        if size > left:
-            break
-        left -= size
-        fitting.append(row)
-    return fitting, left
-
-
 def report_document(report: TransferReport) -> bytes:
     """The full list of results, as the JSON document written to `report_uri`."""
     return msgspec.json.encode(
@@ -308,17 +275,7 @@ def report_document(report: TransferReport) -> bytes:
 
 def schema() -> dict[str, Any]:
     """The JSON schema (2020-12) of event, reply and report."""
-    _, definitions = msgspec.json.schema_components(
-        [DirectEvent, DirectReply, FileReply], ref_template="#/$defs/{name}"
-    )
-    for definition in definitions.values():
-        # A docstring keeps its indentation before Python 3.13.
-        definition["description"] = inspect.cleandoc(definition["description"])
-    return {
-        "$schema": "https://json-schema.org/draft/2020-12/schema",
-        "title": "asyncstream: direct invocation",
-        "$defs": definitions,
-    }
+    return described("asyncstream: direct invocation", [DirectEvent, DirectReply, FileReply])
 
 
 if __name__ == "__main__":

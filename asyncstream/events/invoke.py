@@ -12,8 +12,10 @@ from asyncstream import session, transforms
 from asyncstream.config import TransferConfig
 from asyncstream.errors import AsyncstreamError
 from asyncstream.events import direct, metrics
+from asyncstream.events.context import LambdaContext, within
 from asyncstream.events.deployment import Deployment
-from asyncstream.events.running import LambdaContext, run, within
+from asyncstream.events.replies import Invoked
+from asyncstream.events.running import run
 from asyncstream.events.triggers import Trigger, trigger_of
 
 
@@ -71,10 +73,10 @@ def _triggered(trigger: Trigger, context: LambdaContext, engine: str, multipart:
     metrics.write(
         trigger.name,
         engine,
-        copied=sum(each.files for each in outcomes),
-        failed=sum(each.failed for each in outcomes),
-        moved=sum(each.bytes for each in outcomes),
-        seconds=time.monotonic() - started,
+        FilesCopied=sum(each.files for each in outcomes),
+        FilesFailed=sum(each.failed for each in outcomes),
+        BytesCopied=sum(each.bytes for each in outcomes),
+        Duration=time.monotonic() - started,
     )
     return trigger.reply(outcomes)
 
@@ -94,14 +96,14 @@ def _direct(event: Any, context: LambdaContext, engine: str, multipart: bool) ->
     # Lambda's own report does not tell CPU time, by which memory is best chosen.
     cpu_before = time.process_time()
     report = kept.transfer(pairs, config, continuations=direct.continuations_of(asked, pairs))
-    invoked = direct.Invoked(context.aws_request_id, time.process_time() - cpu_before)
+    invoked = Invoked(context.aws_request_id, time.process_time() - cpu_before)
     metrics.write(
         "direct",
         engine,
-        copied=len(report.copied),
-        failed=len(report.failed),
-        moved=report.bytes,
-        seconds=report.seconds,
+        FilesCopied=len(report.copied),
+        FilesFailed=len(report.failed),
+        BytesCopied=report.bytes,
+        Duration=report.seconds,
     )
     if report_to is None:
         return direct.reply_to(report, invoked)

@@ -5,14 +5,24 @@ from typing import Any, TypeVar
 
 import msgspec
 
-from asyncstream.config import explained
 from asyncstream.errors import InputError
 
 T = TypeVar("T")
 
 
-def read(value: Any, kind: type[T], what: str = "the event") -> T:
+def read(
+    value: Any,
+    kind: type[T],
+    what: str = "the event",
+    told: Callable[[msgspec.ValidationError], str] = str,
+) -> T:
     """The value as that type.
+
+    Args:
+        value: as JSON has it.
+        kind: the type.
+        what: is read.
+        told: what an error says, of which the path is told apart.
 
     Raises:
         InputError: a field is unknown, missing or of the wrong type; the message names its path.
@@ -20,9 +30,8 @@ def read(value: Any, kind: type[T], what: str = "the event") -> T:
     try:
         return msgspec.convert(value, kind)
     except msgspec.ValidationError as error:
-        _, told = explained(error)
         path = str(error).partition(" - at ")[2].strip("`") or "$"
-        raise InputError(f"{what} is malformed at {path}: {told.partition(' - at ')[0]}") from None
+        raise InputError(f"{what} is malformed at {path}: {told(error).partition(' - at ')[0]}") from None
 
 
 def at(path: str, make: Callable[..., T], *args: str | None) -> T:

@@ -2,47 +2,17 @@
 
 import logging
 from collections.abc import Mapping, Sequence
-from typing import Protocol
 
 from asyncstream.config import TransferConfig
-from asyncstream.errors import AsyncstreamError, Cancelled, DeadlineExceeded, told
+from asyncstream.errors import AsyncstreamError, Cancelled, told
+from asyncstream.events.context import LambdaContext, within
 from asyncstream.events.items import Item, Outcome
 from asyncstream.events.rounds import rounds
 from asyncstream.locations import S3Object
 from asyncstream.results import FileResult
 from asyncstream.session import TransferSession
 
-# Seconds kept back of the time Lambda gives, for the last replies, the report and the reply: a quarter of
-# it within these bounds, so that an invocation of two seconds has most of them to move bytes in. Uploads are
-# begun and ended in some of it: see `chunks.Deadline.ending`.
-LEAST_MARGIN, MOST_MARGIN = 0.5, 2.0
 logger = logging.getLogger(__name__)
-
-
-class LambdaContext(Protocol):
-    """What is used of the context object Lambda passes."""
-
-    @property
-    def aws_request_id(self) -> str:
-        """The invocation's id, by which its log is found."""
-
-    def get_remaining_time_in_millis(self) -> int:
-        """Milliseconds until Lambda ends the invocation."""
-
-
-def within(config: TransferConfig, context: LambdaContext) -> TransferConfig:
-    """The configuration with a deadline that lets the reply out before Lambda's time is up.
-
-    Raises:
-        DeadlineExceeded: there is no time left to begin in.
-    """
-    remaining = context.get_remaining_time_in_millis() / 1000
-    left = remaining - min(max(remaining / 4, LEAST_MARGIN), MOST_MARGIN)
-    if left <= 0:
-        raise DeadlineExceeded(f"less than {LEAST_MARGIN:g} s of the invocation are left: nothing was begun")
-    if config.deadline is not None and config.deadline <= left:
-        return config
-    return config.override({"deadline": left})
 
 
 def run(

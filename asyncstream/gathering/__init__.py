@@ -1,6 +1,7 @@
 """Pages of the web gathered into a table of Postgres: fetched many at once, written few at a time."""
 
 from asyncstream.gathering.config import GatherConfig
+from asyncstream.gathering.invoke import lambda_handler
 from asyncstream.gathering.results import GatherReport, PageResult
 from asyncstream.gathering.session import GatherSession, gather_pages, gather_pages_async
 from asyncstream.postgres.config import DatabaseConfig
@@ -18,4 +19,5 @@ __all__ = [
     "Table",
     "gather_pages",
     "gather_pages_async",
+    "lambda_handler",
 ]

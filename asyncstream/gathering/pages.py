@@ -84,10 +84,10 @@ class Gathering:
         self._results: dict[str, PageResult] = {}
 
     async def run(self, urls: Sequence[str]) -> list[PageResult]:
-        """One result a URL, in their order; a page that fails never raises. Each URL is fetched once."""
+        """One result a URL, in their order; a page that fails never raises. No URL may be there twice."""
         pages = mapped(
             self._fetch,
-            interleaved(dict.fromkeys(urls)),
+            interleaved(urls),
             self._engine,
             max_concurrency=self._slots,
             deadline=self._deadline,

@@ -33,7 +33,7 @@ class PageResult(Struct, frozen=True):
 
 
 class GatherReport(Struct, frozen=True):
-    """All pages' ends, in the order in which their URLs were given, and the totals.
+    """All pages' ends, in the order in which their URLs were first named, and the totals.
 
     Attributes:
         engine: "sequential", "threads" or "asyncio".

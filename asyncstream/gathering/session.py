@@ -1,11 +1,14 @@
 """`gather_pages`, `gather_pages_async`, and the session that keeps engine and connections between calls.
 
 The one place that puts an engine, a fetcher, a database and the gathering together. Called by users and by
-`events/gathering.py`.
+`invoke.py`.
 """
 
+import atexit
+import os
 import time
 from collections.abc import Iterable
+from contextlib import ExitStack
 from functools import partial
 from types import TracebackType
 from typing import Self
@@ -67,6 +70,15 @@ class GatherSession:
         asked = _Asked(_checked(urls), rows, table, config or GatherConfig(), on_page)
         return self._engine.run(partial(_gather, self._kept, asked))
 
+    def open(self, config: GatherConfig | None = None) -> None:
+        """Make ahead what a gathering with this configuration needs, but for connections.
+
+        Raises:
+            ConfigError: psycopg is not installed, or the DSN cannot be read.
+        """
+        tracing.prepare()
+        self._engine.run(partial(self._kept.opened, config or GatherConfig()))
+
     def close(self) -> None:
         """Close the connections, threads and event loop. A gathering afterwards opens them anew."""
         self._engine.run(self._kept.close)
@@ -82,6 +94,29 @@ class GatherSession:
         trace: TracebackType | None,
     ) -> None:
         self.close()
+
+
+_sessions: dict[str, GatherSession] = {}
+
+
+def kept_session(engine: str) -> GatherSession:
+    """The session that handlers use for this engine, made at its first use."""
+    session = _sessions.get(engine)
+    if session is None:
+        session = _sessions[engine] = GatherSession(engine)
+    return session
+
+
+# A child must not share its parent's connections, and has none of its threads.
+os.register_at_fork(after_in_child=_sessions.clear)
+
+
+@atexit.register
+def close_kept_sessions() -> None:
+    """Close what `kept_session` keeps; runs at exit by itself."""
+    with ExitStack() as closing:  # all of them, though one may fail
+        while _sessions:
+            closing.callback(_sessions.popitem()[1].close)
 
 
 def gather_pages(
@@ -105,8 +140,7 @@ def gather_pages(
     it has changed, and left alone if not.
 
     Args:
-        urls: http and https. Each is fetched once, however often it is named. About 1 KB of memory is kept
-            for each.
+        urls: http and https. One that is named twice is gathered once. About 1 KB of memory is kept for each.
         rows: makes rows of a page, mappings of column to value; a plain function. What it raises is that
             page's failure, and no other's.
         table: where the rows go, and by which key they are known again.
@@ -115,7 +149,7 @@ def gather_pages(
         on_page: told of each page's end; a plain function, called by the thread that called this one.
 
     Returns:
-        One result a URL, in the order given, and totals.
+        One result a URL, in the order in which they were first named, and totals.
 
     Raises:
         ConfigError, InputError: before anything was fetched.
@@ -161,7 +195,7 @@ def _checked(urls: Iterable[str]) -> list[str]:
     for url in found:
         if not isinstance(url, str):
             raise InputError(f"{url!r} among the URLs is no string")
-    return found
+    return list(dict.fromkeys(found))
 
 
 class _Kept:

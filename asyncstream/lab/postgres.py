@@ -33,12 +33,11 @@ _SETTINGS = ("fsync=off", "full_page_writes=off", "shared_buffers=32MB", "max_co
 
 
 class PostgresServer:
-    """A server of one's own, on a loopback port, with the password asked for by SCRAM.
+    """A server of one's own, on a loopback port, with a password (SCRAM). Its binaries know no TLS.
 
     Args:
         password: of the superuser `postgres`.
         settings: `name=value`, laid over those that make it quick.
-        certificate: PEM of its certificate and key; without, it offers no TLS.
 
     Attributes:
         port: on 127.0.0.1.
@@ -47,15 +46,13 @@ class PostgresServer:
         LabError: the binaries are missing, or it does not start.
     """
 
-    def __init__(
-        self, password: str, settings: Sequence[str] = (), certificate: tuple[bytes, bytes] | None = None
-    ) -> None:
+    def __init__(self, password: str, settings: Sequence[str] = ()) -> None:
         self.port = _free_port()
         self._directory = Path(tempfile.mkdtemp(prefix="asyncstream-postgres-"))
+        self._settings = (*_SETTINGS, *settings)
         self._process: subprocess.Popen[bytes] | None = None
         self._as_whom = _as_nobody() if os.geteuid() == 0 else {}
         try:
-            self._settings = [*_SETTINGS, *settings, *self._tls(certificate)]
             self._own(self._directory)
             self._binaries = self._reachable(_installed())
             self._make(password)
@@ -140,20 +137,6 @@ class PostgresServer:
         secret.unlink()
         if made.returncode:
             raise LabError(f"no database could be made: {made.stderr.decode()[-2000:]}")
-
-    def _tls(self, certificate: tuple[bytes, bytes] | None) -> list[str]:
-        if certificate is None:
-            return []
-        for name, content in zip(("certificate", "key"), certificate, strict=True):
-            path = self._directory / name
-            path.touch(mode=0o600)
-            path.write_bytes(content)
-            self._own(path)
-        return [
-            "ssl=on",
-            f"ssl_cert_file={self._directory / 'certificate'}",
-            f"ssl_key_file={self._directory / 'key'}",
-        ]
 
     def _own(self, path: Path) -> None:
         if self._as_whom:

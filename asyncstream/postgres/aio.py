@@ -9,7 +9,7 @@ from psycopg.conninfo import make_conninfo
 
 from asyncstream.errors import ConnectionFailed
 from asyncstream.postgres import failures
-from asyncstream.postgres.waiting import within
+from asyncstream.postgres.waiting import TookTooLong, within
 
 _CANCEL_SECONDS = 1.0
 
@@ -50,7 +50,7 @@ class _Connection:
         try:
             cursor = await self._connection.execute(statement.encode(), parameters)
             return await cursor.fetchall()
-        except TimeoutError as error:
+        except TookTooLong as error:
             with suppress(psycopg.Error):  # closed in any case
                 await self._connection.cancel_safe(timeout=_CANCEL_SECONDS)
             raise ConnectionFailed(f"Postgres: {error}") from error

@@ -10,7 +10,7 @@ from typing import Any
 
 import boto3
 from botocore.config import Config
-from botocore.exceptions import BotoCoreError, ClientError, HTTPClientError
+from botocore.exceptions import BotoCoreError, ClientError, EndpointConnectionError, HTTPClientError
 from botocore.model import ServiceId
 from botocore.signers import RequestSigner
 
@@ -110,7 +110,7 @@ def _mapped(error: Exception, name: str) -> AsyncstreamError:
                 f"{said}. The role needs secretsmanager:GetSecretValue, and kms:Decrypt of its key"
             )
         return ServiceBusy(said) if code in _BUSY or status >= 500 else ConfigError(said)
-    if isinstance(error, HTTPClientError):
+    if isinstance(error, (EndpointConnectionError, HTTPClientError)):
         return ConnectionFailed(
             f"{what}: {error}. In a VPC, Secrets Manager needs an endpoint or a NAT gateway to be reached by"
         )

@@ -12,7 +12,7 @@ from psycopg.conninfo import make_conninfo
 
 from asyncstream.errors import ConnectionFailed
 from asyncstream.postgres import failures
-from asyncstream.postgres.waiting import within
+from asyncstream.postgres.waiting import TookTooLong, within
 
 _CANCEL_SECONDS = 1.0
 
@@ -54,7 +54,7 @@ class _Connection:
         self._connection.seconds = seconds
         try:
             return self._connection.execute(statement.encode(), parameters).fetchall()
-        except TimeoutError as error:
+        except TookTooLong as error:
             # Postgres would go on with it, maybe after the rows were written over another connection.
             with suppress(psycopg.Error):  # closed in any case
                 self._connection.cancel_safe(timeout=_CANCEL_SECONDS)

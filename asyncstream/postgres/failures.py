@@ -60,7 +60,6 @@ _WHILE_CONNECTING: Sequence[tuple[type[AsyncstreamError], tuple[str, ...], str]]
         ),
         "check the user, its password or IAM grant, and whether it may connect",
     ),
-    (AccessDenied, ('role "',), "check the user"),
     (
         ServerNotTrusted,
         ("certificate", "does not support SSL", "SSL error"),
@@ -79,6 +78,7 @@ _WHILE_CONNECTING: Sequence[tuple[type[AsyncstreamError], tuple[str, ...], str]]
         ),
         "Postgres takes no connection for now",
     ),
+    (AccessDenied, ('role "',), "check the user"),
     (DatabaseError, ('database "',), "check dbname"),
     (ConfigError, ("connection is bad: invalid", "bad value for"), "check the DSN and libpq's variables"),
 )

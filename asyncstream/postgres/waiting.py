@@ -7,6 +7,10 @@ from typing import Any, TypeVar
 T = TypeVar("T")
 
 
+class TookTooLong(Exception):
+    """A statement's time is up. No TimeoutError: that is an OSError, to psycopg a lost connection."""
+
+
 def within(steps: Generator[Any, Any, T], seconds: float) -> Generator[Any, Any, T]:
     """psycopg's steps of a statement, ended after so many seconds.
 
@@ -14,7 +18,7 @@ def within(steps: Generator[Any, Any, T], seconds: float) -> Generator[Any, Any,
     it sends 0.
 
     Raises:
-        TimeoutError: the statement took longer.
+        TookTooLong: the statement took longer.
     """
     end = time.monotonic() + seconds
     try:
@@ -23,7 +27,7 @@ def within(steps: Generator[Any, Any, T], seconds: float) -> Generator[Any, Any,
             ready = yield wanted
             if not ready and time.monotonic() >= end:
                 steps.close()
-                raise TimeoutError(f"no reply within {seconds:.3g} s")
+                raise TookTooLong(f"no reply within {seconds:.3g} s")
             wanted = steps.send(ready)
     except StopIteration as stop:
         result: T = stop.value

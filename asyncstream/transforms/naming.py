@@ -5,10 +5,10 @@ import inspect
 import zlib
 from collections.abc import Callable, Iterable, Sequence
 from functools import partial
-from importlib import import_module
 from typing import Any
 
 from asyncstream.errors import ConfigError
+from asyncstream.importing import imported
 from asyncstream.transforms.codecs import Bunzip2, Gunzip, Unxz, Unzstd, Zstd
 from asyncstream.transforms.gzip import Gzip
 from asyncstream.transforms.protocol import Factory, chain
@@ -57,19 +57,9 @@ def named(spec: str) -> Factory:
     """
     if spec in _BUILT_IN:
         return _checked(_BUILT_IN[spec], repr(spec))
-    module, colon, path = spec.partition(":")
-    if not (module and colon and path):
-        raise ConfigError(
-            f"transform {spec!r} must be one of {', '.join(NAMES)}, or a function of yours as module:function"
-        )
-    try:
-        found: Any = import_module(module)
-        for name in path.split("."):
-            found = getattr(found, name)
-    except Exception as error:  # a user's module
-        raise ConfigError(
-            f"transform {spec!r} cannot be imported: {type(error).__name__}: {error}"
-        ) from error
+    found = imported(
+        spec, "transform", f"one of {', '.join(NAMES)}, or a function of yours as module:function"
+    )
     return _checked(found, repr(spec))
 
 

@@ -70,26 +70,26 @@ def parse_url(text: str) -> Url:
     text = text.strip()
     if len(text) > LONGEST_URL:
         raise InputError(
-            f"a URL of {len(text)} characters, beginning {_shown(text)!r}, is too long: {LONGEST_URL} at most"
+            f"a URL of {len(text)} characters, beginning {shown(text)!r}, is too long: {LONGEST_URL} at most"
         )
     if _CONTROL.search(text):
-        raise InputError(f"{_shown(text)!r} has a backslash or a control character in it")
+        raise InputError(f"{shown(text)!r} has a backslash or a control character in it")
     try:
         parts = urlsplit(text)
         port = parts.port
         host = parts.hostname or ""
     except ValueError as error:
-        raise InputError(f"{_shown(text)!r} is not a URL") from _told_safely(error)
+        raise InputError(f"{shown(text)!r} is not a URL") from _told_safely(error)
     if parts.scheme not in DEFAULT_PORTS or not host:
-        raise InputError(f"{_shown(text)!r} is not the URL of a page: write http://host/path or https://...")
+        raise InputError(f"{shown(text)!r} is not the URL of a page: write http://host/path or https://...")
     if "@" in parts.netloc:
-        raise InputError(f"{_shown(text)!r} has credentials in it, which are not sent: leave them out")
+        raise InputError(f"{shown(text)!r} has credentials in it, which are not sent: leave them out")
     if port == 0:
-        raise InputError(f"{_shown(text)!r} names port 0, which nobody listens at")
+        raise InputError(f"{shown(text)!r} names port 0, which nobody listens at")
     try:
         name = _host(host)
     except ValueError as error:
-        raise InputError(f"{_shown(text)!r} has no host that can be asked: {error}") from error
+        raise InputError(f"{shown(text)!r} has no host that can be asked: {error}") from error
     return Url(parts.scheme, name, port or DEFAULT_PORTS[parts.scheme], _target(parts))
 
 
@@ -100,6 +100,14 @@ def joined(url: Url, location: str) -> Url:
         InputError: not to a page.
     """
     return parse_url(urljoin(url.text, location.strip()))
+
+
+def shown(text: str) -> str:
+    """What logs may repeat of something that may not even be a URL: nothing before an `@`, and no query."""
+    text = re.split(r"[?#]", text, maxsplit=1)[0]
+    scheme, mark, rest = text.partition("://")
+    rest = (rest if mark else scheme).rpartition("@")[2]
+    return (f"{scheme}://{rest}" if mark else rest)[:200]
 
 
 def interleaved(urls: Iterable[str]) -> list[str]:
@@ -150,14 +158,6 @@ def _host(host: str) -> str:
 def _target(parts: SplitResult) -> str:
     path = quote(parts.path or "/", safe=_KEPT)
     return f"{path}?{quote(parts.query, safe=_KEPT)}" if parts.query else path
-
-
-def _shown(text: str) -> str:
-    """What may be repeated of something that may not even be a URL: nothing before an `@`, no query."""
-    text = re.split(r"[?#]", text, maxsplit=1)[0]
-    scheme, mark, rest = text.partition("://")
-    rest = (rest if mark else scheme).rpartition("@")[2]
-    return (f"{scheme}://{rest}" if mark else rest)[:200]
 
 
 def _told_safely(error: ValueError) -> ValueError:

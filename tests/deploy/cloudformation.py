@@ -5,7 +5,7 @@ an ARN, is made up after the pattern of the real one.
 """
 
 import re
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from functools import cache
 from pathlib import Path
@@ -22,6 +22,22 @@ FUNCTIONS = {
     "ThreadsMultipart": "ThreadsMultipartFunction",
     "AsyncioMultipart": "AsyncioMultipartFunction",
 }
+GATHERERS = {
+    "WebSequential": "WebSequentialFunction",
+    "WebThreads": "WebThreadsFunction",
+    "WebAsyncio": "WebAsyncioFunction",
+}
+SECRET = "arn:aws:secretsmanager:eu-central-1:123456789012:secret:rds!db-1234-AbCdEf"
+# What makes the functions that gather pages.
+GATHERS = {
+    "GatherTable": "prices",
+    "GatherKey": "sku",
+    "GatherRows": "handlers.mine:prices",
+    "GatherUrls": "s3://lists/today.txt",
+    "DatabaseSecretArn": SECRET,
+    "DatabaseHost": "db.example.com",
+}
+IN_VPC = {"SubnetIds": "subnet-0a1,subnet-0b2", "SecurityGroupIds": "sg-0c3"}
 PSEUDO = {
     "AWS::Partition": "aws",
     "AWS::Region": "eu-central-1",
@@ -138,6 +154,18 @@ def _name(logical: str, kind: str) -> str:
     return name.lower() if kind == "AWS::S3::Bucket" else name
 
 
+# Functions that need nothing but their arguments' values.
+_OF_VALUES: dict[str, Callable[..., Any]] = {
+    "And": lambda *values: all(values),
+    "Equals": lambda one, other: str(one) == str(other),
+    "Join": lambda between, parts: between.join(map(str, parts)),
+    "Not": lambda value: not value,
+    "Or": lambda *values: any(values),
+    "Select": lambda number, parts: parts[int(number)],
+    "Split": lambda between, text: text.split(between),
+}
+
+
 @dataclass(frozen=True)
 class _Filled:
     """Any part of a template without CloudFormation's functions."""
@@ -156,12 +184,14 @@ class _Filled:
             return value
         if len(value) == 1:
             ((function, argument),) = value.items()
+            if function == "Condition" and isinstance(argument, str):
+                return self(self.conditions[argument])
             if function == "Ref" or function.startswith("Fn::"):
                 return self._call(function.removeprefix("Fn::"), argument)
         filled = {name: self(each) for name, each in value.items()}
         return {name: each for name, each in filled.items() if each is not _NOTHING}
 
-    def _call(self, function: str, argument: Any) -> Any:  # noqa: PLR0911 - a return for each function
+    def _call(self, function: str, argument: Any) -> Any:
         match function:
             case "Ref":
                 return self._ref(argument)
@@ -172,17 +202,8 @@ class _Filled:
             case "If":
                 name, then, otherwise = argument
                 return self(then if self(self.conditions[name]) else otherwise)
-            case "Equals":
-                one, other = self(argument)
-                return str(one) == str(other)
-            case "Not":
-                return not self(argument)[0]
-            case "Join":
-                between, parts = argument
-                return between.join(map(str, self(parts)))
-            case "And":
-                return all(self(argument))
-        raise AssertionError(f"Fn::{function} is not known here")
+        assert function in _OF_VALUES, f"Fn::{function} is not known here"
+        return _OF_VALUES[function](*self(argument))
 
     def _ref(self, name: str) -> Any:
         if name == "AWS::NoValue":
@@ -190,7 +211,11 @@ class _Filled:
         if name in self.types:
             kind = self.types[name]
             return ARNS[kind].format(name=_name(name, kind)) if kind in REF_IS_ARN else _name(name, kind)
-        return PSEUDO[name] if name in PSEUDO else self.parameters[name]
+        if name in PSEUDO:
+            return PSEUDO[name]
+        given = self.parameters[name]
+        is_list = written()["Parameters"][name]["Type"] == "CommaDelimitedList"
+        return str(given).split(",") if is_list else given
 
     def _attribute(self, name: str, attribute: str) -> str:
         kind = self.types[name]

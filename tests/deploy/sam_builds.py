@@ -8,12 +8,18 @@ from pathlib import Path
 ARCHITECTURE = {"aarch64": "arm64"}.get(platform.machine(), platform.machine())
 RUNTIME_VERSION = "3.13"
 
-# The logical id of each function, and its module in `handlers`.
+# The logical id of each function that copies, and its module in `handlers`.
 FUNCTIONS = {
     "SequentialFunction": "sequential",
     "ThreadsFunction": "threads",
     "ThreadsMultipartFunction": "threads_multipart",
     "AsyncioMultipartFunction": "asyncio_multipart",
+}
+# And of those that gather pages.
+WEB_FUNCTIONS = {
+    "WebSequentialFunction": "web_sequential",
+    "WebThreadsFunction": "web_threads",
+    "WebAsyncioFunction": "web_asyncio",
 }
 
 
@@ -29,3 +35,8 @@ class Build:
     def packages(self) -> Path:
         """The layer's directory that Lambda puts on Python's path."""
         return self.directory / "DependencyLayer" / "python"
+
+    @property
+    def database(self) -> Path:
+        """The same of the layer with psycopg."""
+        return self.directory / "DatabaseLayer" / "python"

@@ -5,7 +5,7 @@ import re
 from typing import Any
 
 import pytest
-from cloudformation import deploy, written
+from cloudformation import GATHERS, deploy, written
 
 from asyncstream.events.metrics import NAMESPACE, UNITS
 
@@ -44,10 +44,11 @@ def metrics_of(alarm: dict[str, Any]) -> tuple[str, dict[str, Any]]:
     return expression, {each["Id"]: each for each in alarm["Metrics"] if "MetricStat" in each}
 
 
+@pytest.mark.parametrize("given", [{}, GATHERS], ids=["", "gathering"])
 @pytest.mark.parametrize("name", ALARMS)
 class TestFunctionAlarms:
-    def test_all_four_functions_are_watched(self, name: str) -> None:
-        stack = deploy()
+    def test_all_functions_are_watched(self, name: str, given: dict[str, str]) -> None:
+        stack = deploy(**given)
         _, metrics = metrics_of(stack[name])
         watched = [metric["MetricStat"]["Metric"]["Dimensions"] for metric in metrics.values()]
 
@@ -60,8 +61,10 @@ class TestFunctionAlarms:
             assert metric["MetricStat"]["Metric"]["MetricName"] == ALARMS[name][0]
             assert (metric["MetricStat"]["Stat"], metric["MetricStat"]["Period"]) == (ALARMS[name][1], 60)
 
-    def test_one_function_is_enough_while_the_others_have_no_data(self, name: str) -> None:
-        alarm = deploy(Timeout=100)[name]
+    def test_one_function_is_enough_while_the_others_have_no_data(
+        self, name: str, given: dict[str, str]
+    ) -> None:
+        alarm = deploy(Timeout=100, **given)[name]
         expression, metrics = metrics_of(alarm)
 
         for busy in metrics:
@@ -69,8 +72,8 @@ class TestFunctionAlarms:
             before, then = value(expression, **idle | {busy: [0, 90_001]})
             assert before <= alarm["Threshold"] < then
 
-    def test_late_data_are_still_seen(self, name: str) -> None:
-        alarm = deploy()[name]
+    def test_late_data_are_still_seen(self, name: str, given: dict[str, str]) -> None:
+        alarm = deploy(**given)[name]
 
         assert (alarm["EvaluationPeriods"], alarm["DatapointsToAlarm"]) == (5, 1)
 
@@ -129,31 +132,36 @@ def test_a_topic_is_named_by_its_arn(arn: str, fits: bool) -> None:
     assert bool(re.fullmatch(written()["Parameters"]["AlarmTopicArn"]["AllowedPattern"], arn)) is fits
 
 
+@pytest.mark.parametrize("given", [{}, GATHERS], ids=["", "gathering"])
 class TestDashboard:
     @staticmethod
-    def widgets() -> list[dict[str, Any]]:
-        return list(json.loads(deploy()["Dashboard"]["DashboardBody"])["widgets"])
+    def widgets(given: dict[str, str]) -> list[dict[str, Any]]:
+        return list(json.loads(deploy(**given)["Dashboard"]["DashboardBody"])["widgets"])
 
-    def test_each_chart_shows_all_four_functions(self) -> None:
-        for widget in self.widgets():
+    def test_each_chart_shows_all_functions_that_have_its_metric(self, given: dict[str, str]) -> None:
+        for widget in self.widgets(given):
             rows = widget["properties"]["metrics"]
+            web, own = rows[0][1].startswith(("Pages", "Rows")), rows[0][0] == NAMESPACE
+            names = deploy(**given).names
             assert rows[0][2] == "FunctionName"
             assert all(row[0] == "..." for row in rows[1:])
-            assert [row[-2] for row in rows] == list(deploy().names.values())
+            assert {row[-2] for row in rows} == {
+                name for key, name in names.items() if not own or key.startswith("Web") == web
+            }
             assert len({row[-1]["label"] for row in rows}) == len(rows)
 
-    def test_the_packages_own_metrics_are_those_it_writes(self) -> None:
-        shown = {tuple(widget["properties"]["metrics"][0][:2]) for widget in self.widgets()}
+    def test_the_packages_own_metrics_are_those_it_writes(self, given: dict[str, str]) -> None:
+        shown = {tuple(widget["properties"]["metrics"][0][:2]) for widget in self.widgets(given)}
         own = {name for namespace, name in shown if namespace == NAMESPACE}
 
         assert {namespace for namespace, _ in shown} == {"AWS/Lambda", NAMESPACE}
         assert own
         assert own <= UNITS.keys()
 
-    def test_charts_neither_overlap_nor_leave_the_grid(self) -> None:
+    def test_charts_neither_overlap_nor_leave_the_grid(self, given: dict[str, str]) -> None:
         cells = [
             (column, row)
-            for each in self.widgets()
+            for each in self.widgets(given)
             for column in range(each["x"], each["x"] + each["width"])
             for row in range(each["y"], each["y"] + each["height"])
         ]

@@ -6,7 +6,7 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
-from sam_builds import FUNCTIONS, Build
+from sam_builds import FUNCTIONS, WEB_FUNCTIONS, Build
 
 LEFT_OUT = ["lab/", "report/", "cli.py", "arguments.py"]
 ELF_MACHINES = {"arm64": 183, "x86_64": 62}
@@ -55,7 +55,7 @@ class TestBuild:
 
     pytestmark = slow
 
-    @pytest.mark.parametrize("function", FUNCTIONS)
+    @pytest.mark.parametrize("function", [*FUNCTIONS, *WEB_FUNCTIONS])
     def test_functions_carry_the_handlers_and_the_package_alone(
         self, build: Build, root: Path, function: str
     ) -> None:
@@ -77,15 +77,24 @@ class TestBuild:
             "msgspec",
         } <= {path.name for path in build.packages.iterdir()}
 
-    def test_the_layer_has_the_pinned_versions(self, build: Build, root: Path) -> None:
+    def test_the_layer_of_the_database_has_what_it_needs_and_no_more(self, build: Build) -> None:
+        named = {path.name for path in build.database.iterdir() if not path.name.endswith(".dist-info")}
+
+        assert named - {"__pycache__"} == {
+            *("psycopg", "psycopg_binary", "psycopg_binary.libs", "typing_extensions.py")
+        }
+        assert bytes_of(build.database) < 17 * 2**20
+
+    def test_the_layers_have_the_pinned_versions(self, build: Build, root: Path) -> None:
         pins = re.findall(r"^([\w.-]+)==([^\s;]+)", (root / "constraints.txt").read_text(), re.MULTILINE)
         pinned = {f"{re.sub('[-_.]+', '_', name)}-{version}".lower() for name, version in pins}
 
         # "aioboto3-15.5.0.dist-info"; a package without a pin would change from one build to the next.
-        assert {path.stem.lower() for path in build.packages.glob("*.dist-info")} <= pinned
+        for layer in (build.packages, build.database):
+            assert {path.stem.lower() for path in layer.glob("*.dist-info")} <= pinned
 
-    def test_the_layer_is_for_the_architecture(self, build: Build) -> None:
-        libraries = list(build.packages.rglob("*.so"))
+    def test_the_layers_are_for_the_architecture(self, build: Build) -> None:
+        libraries = [*build.packages.rglob("*.so"), *build.database.rglob("*.so")]
         machines = {int.from_bytes(library.read_bytes()[18:20], "little") for library in libraries}
 
         assert machines == {ELF_MACHINES[build.architecture]}
@@ -102,11 +111,12 @@ class TestBuild:
             "import botocore.session\n"
             "session = botocore.session.get_session()\n"
             "print(botocore.__file__)\n"
-            "print([session.create_client(name).meta.endpoint_url for name in ('s3', 'sts')])"
+            "services = ('s3', 'secretsmanager', 'sts')\n"
+            "print([session.create_client(name).meta.endpoint_url for name in services])"
         )
         where, endpoints = run(sys.executable, "-B", "-c", code).splitlines()
 
-        assert names == {"s3", "sts"}
+        assert names == {"s3", "secretsmanager", "sts"}
         assert where.startswith(str(build.packages))
         assert "s3.eu-central-1.amazonaws.com" in endpoints
 
@@ -154,7 +164,7 @@ class TestFunctionTarget:
         assert ABOUT_BYTECODE not in self.make(run, tmp_path, RUNTIME_PYTHON=sys.executable)
         assert_compiled(tmp_path)
 
-    @pytest.mark.parametrize("name", FUNCTIONS.values())
+    @pytest.mark.parametrize("name", [*FUNCTIONS.values(), *WEB_FUNCTIONS.values()])
     def test_handlers_import_nothing_that_is_left_out(
         self, run: Callable[..., str], tmp_path: Path, name: str
     ) -> None:

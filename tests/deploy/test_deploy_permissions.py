@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 import pytest
-from cloudformation import PSEUDO, Stack, deploy
+from cloudformation import GATHERS, IN_VPC, PSEUDO, Stack, deploy
 from cloudsplaining.scan.policy_document import PolicyDocument
 
 NAMED = {
@@ -23,11 +23,16 @@ NAMED = {
     "DestinationPrefix": "clean/",
     "TriggerPrefix": "raw/new/",
 }
+GATHERING = NAMED | GATHERS | IN_VPC
+BY_IAM = {"DatabaseSecretArn": "", "DatabaseResourceId": "db-ABC123", "DatabaseUser": "writer"}
 STACKS = {
     "of named buckets": NAMED,
     "of its own buckets": {"Trigger": "yes"},
     "without a trigger": {},
     "of another winner": NAMED | {"Winner": "AsyncioMultipart"},
+    "that gathers": GATHERING,
+    "that gathers by IAM": GATHERING | BY_IAM,
+    "that gathers what events name": GATHERS | {"GatherUrls": ""},
 }
 # Each is a list of actions that cloudsplaining finds fault with.
 FAULTS = [
@@ -102,7 +107,7 @@ def permissions(stack: Stack) -> set[Permission]:
 def short(arn: str) -> str:
     """The ARN as the table writes it: the logical id alone of what the stack made."""
     place = f"{PSEUDO['AWS::Region']}:{PSEUDO['AWS::AccountId']}:"
-    text = re.sub(rf"^arn:aws:\w+:(::|:{PSEUDO['AWS::AccountId']}:|{place})", "", arn)
+    text = re.sub(rf"^arn:aws:[\w-]+:(::|:{PSEUDO['AWS::AccountId']}:|{place})", "", arn)
     made = {"sourcebucket": "SourceBucket", "destinationbucket": "DestinationBucket"}
     return re.sub(r"asyncstream-(\w+)-1(?:ABCDEF|abcdef)", lambda found: made.get(found[1], found[1]), text)
 
@@ -123,7 +128,8 @@ class TestTable:
         made = deploy(Trigger="yes")
         of_buckets = {each for each in permissions(made) if each.policy.endswith("BucketPolicy")}
 
-        assert set(rows) == permissions(deploy(**NAMED)) | of_buckets
+        gathering = permissions(deploy(**GATHERING)) | permissions(deploy(**GATHERING | BY_IAM))
+        assert set(rows) == gathering | of_buckets
 
     def test_no_row_is_there_twice(self, rows: list[Permission]) -> None:
         assert len(rows) == len(set(rows))
@@ -134,7 +140,7 @@ class TestPolicies:
     def test_cloudsplaining_finds_no_fault(self, given: dict[str, str]) -> None:
         documents = roles(deploy(**given))
 
-        assert len(documents) == 4
+        assert len(documents) == 4 + ("GatherTable" in given) * 3 + ("SubnetIds" in given)
         for name, document in documents.items():
             policy = PolicyDocument(document)
             assert {fault: found for fault in FAULTS if (found := getattr(policy, fault))} == {}, name
@@ -145,15 +151,16 @@ class TestPolicies:
     ) -> None:
         assert lint(documents_of(given), run, tools, tmp_path) == ""
 
-    def test_everything_is_a_resource_of_x_rays_alone(self, given: dict[str, str]) -> None:
-        anything = [
-            action
+    def test_everything_is_a_resource_of_x_rays_and_of_lambdas_network_alone(
+        self, given: dict[str, str]
+    ) -> None:
+        anything = {
+            statement["Sid"]
             for _, statement in statements(deploy(**given))
-            for action in as_list(statement["Action"])
             if "*" in as_list(statement["Resource"])
-        ]
+        }
 
-        assert sorted(anything) == ["xray:PutTelemetryRecords", "xray:PutTraceSegments"]
+        assert anything == {"WriteTraces"} | ({"ConnectToVpc"} if "SubnetIds" in given else set())
 
     def test_no_allowed_action_has_a_wildcard(self, given: dict[str, str]) -> None:
         for _, statement in statements(deploy(**given)):
@@ -166,16 +173,20 @@ class TestPolicies:
             for name, role in stack.of_type("AWS::IAM::Role").items()
         }
 
+        by_lambda = [({"Service": "lambda.amazonaws.com"}, "sts:AssumeRole")]
         assert trusted == {
-            "FunctionRole": [({"Service": "lambda.amazonaws.com"}, "sts:AssumeRole")],
+            "FunctionRole": by_lambda,
             "ManyFilesRole": [({"Service": "states.amazonaws.com"}, "sts:AssumeRole")],
+            **({"GatherRole": by_lambda} if "GatherTable" in given else {}),
         }
         assert not any("ManagedPolicyArns" in role for role in stack.of_type("AWS::IAM::Role").values())
 
     def test_functions_and_state_machine_have_the_roles_of_the_stack(self, given: dict[str, str]) -> None:
         stack = deploy(**given)
 
-        assert {short(each["Role"]) for each in stack.functions.values()} == {"role/FunctionRole"}
+        assert {name: short(each["Role"]) for name, each in stack.functions.items()} == {
+            name: "role/GatherRole" if name.startswith("Web") else "role/FunctionRole" for name in stack.names
+        }
         assert short(stack["ManyFiles"]["RoleArn"]) == "role/ManyFilesRole"
         assert [short(name) for name in stack["ManyFilesPolicy"]["Roles"]] == ["ManyFilesRole"]
 
@@ -217,6 +228,10 @@ class TestConditions:
     def test_the_function_tells_a_missing_object_from_a_forbidden_one(self) -> None:
         # S3 answers a GET with 404 only if ListBucket is allowed, and to a GET s3:prefix has no value.
         assert self.of(deploy(**NAMED), "ListSource") is None
+
+    def test_network_cards_are_lambdas_to_make_and_not_the_functions(self) -> None:
+        # The key is there in what a function's own code asks for (Lambda developer guide).
+        assert self.of(deploy(**GATHERING), "ConnectToVpc") == {"Null": {"lambda:SourceFunctionArn": "true"}}
 
     @staticmethod
     def of(stack: Stack, sid: str) -> Any:

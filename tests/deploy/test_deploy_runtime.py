@@ -16,12 +16,14 @@ from queue import Empty
 from typing import Any
 
 import pytest
-from sam_builds import FUNCTIONS, Build
+from sam_builds import FUNCTIONS, WEB_FUNCTIONS, Build
+from servers.postgres import Schema
 
 from asyncstream import MiB
 from asyncstream.lab.s3 import LabS3
 from asyncstream.lab.sandbox.function import Function, variables
 from asyncstream.lab.sandbox.runtime_api import Asked, Event, Replied, RuntimeApi, Said
+from asyncstream.lab.web import LabWeb, WebModel
 
 PART = 5 * MiB
 SIZES = {"small": 1000, "large": 12 * MiB}  # one request each way; three parts
@@ -34,11 +36,12 @@ pytestmark = [pytest.mark.slow, pytest.mark.timeout(300)]
 
 @dataclass(frozen=True)
 class Artefact:
-    """A function and its layer, as they lie in Lambda."""
+    """A function and its layers, as they lie in Lambda."""
 
     handler: str
     task_root: Path
     packages: Path
+    more: tuple[Path, ...] = ()
 
 
 @pytest.fixture(scope="session")
@@ -113,15 +116,15 @@ class Process:
 
 @contextmanager
 def started(
-    artefact: Artefact, runtime: Path, version: str, lab: LabS3, directory: Path
+    artefact: Artefact, runtime: Path, version: str, environment: dict[str, str], directory: Path
 ) -> Iterator[Process]:
     """A function's process, with no variable of this one's."""
     function = Function(
         name="artefact",
         handler=f"handlers.{artefact.handler}.handler",
-        code=[artefact.task_root, artefact.packages],
+        code=[artefact.task_root, artefact.packages, *artefact.more],
         memory_mb=512,
-        environment=lab.environment(),
+        environment=environment,
     )
     log, api = directory / "log", RuntimeApi()
     environ = variables(function, api.address, "stream", None)
@@ -167,7 +170,7 @@ def test_a_function_copies_in_the_runtime_and_the_blocking_ones_load_no_asyncio_
     lab.create_bucket(target, keep=False)
     files = [{"source": f"s3://source/{key}", "destination": f"s3://{target}/{key}"} for key in SIZES]
 
-    with started(artefact, runtime, version, lab, tmp_path) as process:
+    with started(artefact, runtime, version, lab.environment(), tmp_path) as process:
         reply = process.invoke({"files": files, "config": {"part_size": PART}})
 
     asked, found = lab.checksums("source"), lab.checksums(target)
@@ -175,3 +178,41 @@ def test_a_function_copies_in_the_runtime_and_the_blocking_ones_load_no_asyncio_
     assert reply["totals"]["requests"].get("UploadPart", 0) == (3 if "multipart" in artefact.handler else 0)
     assert {key: copy[:2] for key, copy in found.items()} == {key: asked[key][:2] for key in SIZES}
     assert process.imported & ASYNCIO_SDK == (ASYNCIO_SDK if "asyncio" in artefact.handler else set())
+
+
+@pytest.mark.parametrize("name", WEB_FUNCTIONS)
+def test_a_function_gathers_in_the_runtime_and_the_blocking_ones_load_no_asyncio_sdk(
+    name: str,
+    build_for: Callable[[Path], Build],
+    runtime: Path,
+    version: str,
+    schema: Schema,
+    tmp_path: Path,
+) -> None:
+    build = build_for(runtime)
+    shipped = tmp_path / "shipped"
+    shipped.mkdir()
+    (shipped / "mine.py").write_text("import json\n\ndef items(page):\n    return json.loads(page.body)\n")
+    artefact = Artefact(
+        WEB_FUNCTIONS[name], build.directory / name, build.packages, (build.database, shipped)
+    )
+    schema.create("id bigint PRIMARY KEY, page int, name text, price numeric")
+    environment = {
+        "POSTGRES_DSN": schema.server.dsn(),
+        "GATHER_ALLOWED_NETWORKS": ",".join(LabWeb.ALLOWED_NETWORKS),
+        "GATHER_ROWS": "mine:items",
+        "GATHER_TABLE": f"{schema.name}.t",
+        "GATHER_KEY": "id",
+    }
+
+    with (
+        LabWeb(WebModel()) as web,
+        started(artefact, runtime, version, environment, tmp_path) as process,
+    ):
+        reply = process.invoke({"urls": web.urls(5)})
+
+    assert reply["status"] == "stored", reply
+    assert len(schema.rows()) == 50
+    assert process.imported & ASYNCIO_SDK == ({"aiohttp"} if "asyncio" in artefact.handler else set())
+    # Neither a secret nor a list was to be read.
+    assert not process.imported & {"boto3", "botocore"}

@@ -10,6 +10,7 @@ import pytest
 SAMPLES = {
     "s3_put": ("s3", "put"),
     "s3_batch_invocation": ("s3", "batch-invocation"),
+    "eventbridge_scheduled": ("cloudwatch", "scheduled-event"),
     "sqs_receive_message": ("sqs", "receive-message"),
 }
 

@@ -15,12 +15,13 @@ import asyncstream.events
 from asyncstream.config import TransferConfig
 from asyncstream.errors import AccessDenied, InputError, ServiceBusy
 from asyncstream.events import direct
+from asyncstream.events.replies import Invoked
 from asyncstream.locations import MAX_KEY_BYTES, S3Object, S3Prefix
 from asyncstream.results import FileResult, TransferReport
 
 COMMITTED = Path(asyncstream.events.__file__).with_name("schema.json")
 LARGEST_REPLY = 256 * 1024
-INVOKED = direct.Invoked("8476a536-e9f4-11e8-9739-2dfe598c3fcd", 0.25)
+INVOKED = Invoked("8476a536-e9f4-11e8-9739-2dfe598c3fcd", 0.25)
 
 PAIR = {"source": "s3://raw/a", "destination": "s3://clean/a"}
 BY_PREFIX = {"source_prefix": "s3://raw/in/", "destination": "s3://clean/out/"}

@@ -37,10 +37,10 @@ def test_it_is_written_in_lambda_alone(
     monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     monkeypatch.delenv("AWS_LAMBDA_FUNCTION_NAME", raising=False)
-    metrics.write("sqs", "threads", copied=1, failed=0, moved=10, seconds=0.12345)
+    metrics.write("sqs", "threads", FilesCopied=1, BytesCopied=10, Duration=0.12345)
     assert capsys.readouterr().out == ""
 
     monkeypatch.setenv("AWS_LAMBDA_FUNCTION_NAME", "copy")
-    metrics.write("sqs", "threads", copied=1, failed=0, moved=10, seconds=0.12345)
+    metrics.write("sqs", "threads", FilesCopied=1, BytesCopied=10, Duration=0.12345)
     line = json.loads(capsys.readouterr().out)
     assert (line["FilesCopied"], line["BytesCopied"], line["Duration"]) == (1, 10, 0.123)

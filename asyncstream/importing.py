@@ -1,0 +1,29 @@
+"""An object of the user's by its name, "module:function"; for transforms and for the rows of pages."""
+
+from importlib import import_module
+from typing import Any
+
+from asyncstream.errors import ConfigError
+
+
+def imported(spec: str, what: str, wanted: str = "a function of yours as module:function") -> Any:
+    """What a name stands for.
+
+    Args:
+        spec: "module:function", or "module:object.attribute".
+        what: is named, for messages.
+        wanted: what it may be, likewise.
+
+    Raises:
+        ConfigError: it is no such name, or importing it failed.
+    """
+    module, _, path = spec.partition(":")
+    if not (module and path):
+        raise ConfigError(f"{what} {spec!r} must be {wanted}")
+    try:
+        found: Any = import_module(module)
+        for name in path.split("."):
+            found = getattr(found, name)
+    except Exception as error:  # a user's module
+        raise ConfigError(f"{what} {spec!r} cannot be imported: {type(error).__name__}: {error}") from error
+    return found

@@ -1,0 +1,52 @@
+"""An object read or written whole, in memory, by one request: a list, a report; called by `session.py`."""
+
+from asyncstream.chunks import BytesBody, Deadline
+from asyncstream.config import TransferConfig
+from asyncstream.errors import AsyncstreamError, InputError, TruncatedBody
+from asyncstream.locations import S3Object
+from asyncstream.ports import Engine, Store
+from asyncstream.retry import RetryPolicy, repeat
+
+
+async def read(
+    store: Store, source: S3Object, most_bytes: int, policy: RetryPolicy, engine: Engine, deadline: Deadline
+) -> bytes:
+    """An object's content; see `TransferSession.read`."""
+
+    async def once() -> bytes:
+        deadline.check()
+        try:
+            return await _read(store, source, most_bytes)
+        except AsyncstreamError as error:
+            deadline.check_retry(error)
+            raise
+
+    return await repeat(once, policy, engine.sleep, deadline.left)
+
+
+async def _read(store: Store, source: S3Object, most_bytes: int) -> bytes:
+    opened = await store.open(source, None, None)
+    try:
+        if opened.size > most_bytes:
+            raise InputError(f"{source} has {opened.size} bytes: it may have {most_bytes} at most")
+        content = bytearray()
+        while chunk := await opened.stream.read():
+            content += chunk
+    finally:
+        await opened.stream.close()
+    if len(content) != opened.size:
+        raise TruncatedBody(f"{source} ended after {len(content)} of {opened.size} bytes")
+    return bytes(content)
+
+
+async def write(
+    store: Store, target: S3Object, content: bytes, content_type: str, config: TransferConfig, engine: Engine
+) -> str:
+    """Write an object; its ETag. See `TransferSession.write`."""
+    written = await repeat(
+        lambda: store.put(target, BytesBody(content), {"ContentType": content_type}, None),
+        config.retry_policy,
+        engine.sleep,
+        lambda: config.stall_timeout,
+    )
+    return written.etag

@@ -1,0 +1,34 @@
+"""Multipart uploads that somebody began and nobody ended, found and dropped; called by `session.py`."""
+
+from collections.abc import Iterable
+from datetime import datetime
+from functools import partial
+
+from asyncstream.config import TransferConfig
+from asyncstream.locations import S3Prefix
+from asyncstream.ports import Engine, MultipartUpload, OpenUpload, for_ever
+from asyncstream.retry import repeat
+from asyncstream.s3.store import S3Store
+
+_POLICY = TransferConfig().retry_policy
+
+
+async def begun_before(
+    before: datetime, prefix: S3Prefix, store: S3Store, engine: Engine
+) -> list[OpenUpload]:
+    """Those begun before that time; see `TransferSession.stale_uploads`."""
+    found: list[OpenUpload] = []
+    after = None
+    while True:
+        once = partial(store.list_uploads, prefix, after)
+        page, after = await repeat(once, _POLICY, engine.sleep, for_ever)
+        found += [upload for upload in page if upload.initiated < before]
+        if after is None:
+            return found
+
+
+async def abort(uploads: Iterable[OpenUpload], store: S3Store, engine: Engine) -> None:
+    """Drop them; see `TransferSession.abort`."""
+    for upload in uploads:
+        once = partial(store.abort_upload, MultipartUpload(upload.target, upload.upload_id))
+        await repeat(once, _POLICY, engine.sleep, for_ever)

@@ -1,0 +1,79 @@
+"""Rows written with one engine, as whoever has pages does it: encoded, collected, over one connection."""
+
+from collections.abc import Iterable, Mapping
+from typing import Any
+
+from asyncstream.chunks import Deadline
+from asyncstream.engines import open_engine
+from asyncstream.postgres import open_driver
+from asyncstream.postgres.aws import AwsPasswords
+from asyncstream.postgres.config import DatabaseConfig
+from asyncstream.postgres.connecting import Connector, KeptConnection
+from asyncstream.postgres.rows import Batches, page_of
+from asyncstream.postgres.statements import Table, Upsert
+from asyncstream.postgres.writing import Outcome, Writer
+from asyncstream.retry import RetryPolicy
+
+NO_DEADLINE = Deadline(None, lambda: 0.0)
+
+Rows = Iterable[Mapping[str, Any]]
+
+
+class Counted:
+    """A driver that counts: connections, and statements over them."""
+
+    def __init__(self, driver: Any) -> None:
+        self._driver = driver
+        self.connections = 0
+        self.statements = 0
+
+    async def connect(self, parameters: Mapping[str, str], seconds: float) -> Any:
+        self.connections += 1
+        connection = await self._driver.connect(parameters, seconds)
+        fetch = connection.fetch
+
+        async def counted(*asked: Any) -> Any:
+            self.statements += 1
+            return await fetch(*asked)
+
+        connection.fetch = counted
+        return connection
+
+
+class Writing:
+    """What lives as long as a warm function; `told` are the errors after which it was tried again."""
+
+    def __init__(self, engine: str, config: DatabaseConfig) -> None:
+        self.engine = open_engine(engine)
+        self.driver = Counted(open_driver(engine))
+        self.config = config
+        self.told: list[Exception] = []
+        self.policy = RetryPolicy(base_delay=0.001, max_delay=0.01)
+        connector = Connector(self.driver, config, AwsPasswords(self.engine.compute))
+        self.connection = KeptConnection(connector)
+
+    def check(self, table: Table, deadline: Deadline = NO_DEADLINE) -> Upsert:
+        return self.engine.run(lambda: self._writer(deadline).check(table))
+
+    def write(
+        self, upsert: Upsert, pages: Mapping[Any, Rows], deadline: Deadline = NO_DEADLINE
+    ) -> dict[Any, Outcome]:
+        """What became of each page, by its id; in batches as the configuration has them."""
+        outcomes = self.engine.run(lambda: self._write(upsert, pages, deadline))
+        assert len(outcomes) == len(pages)
+        return {outcome.page: outcome for outcome in outcomes}
+
+    def close(self) -> None:
+        self.engine.run(self.connection.close)
+        self.engine.close()
+
+    async def _write(self, upsert: Upsert, pages: Mapping[Any, Rows], deadline: Deadline) -> list[Outcome]:
+        writer = self._writer(deadline)
+        batches = Batches(self.config.batch_rows, self.config.batch_bytes)
+        outcomes = []
+        for page_id, rows in pages.items():
+            outcomes += await writer.write(upsert, batches.add(page_of(page_id, rows, upsert)))
+        return outcomes + await writer.write(upsert, batches.rest())
+
+    def _writer(self, deadline: Deadline) -> Writer:
+        return Writer(self.connection, self.policy, self.engine.sleep, deadline, self.told.append)

@@ -1,0 +1,239 @@
+"""Pages of a local web gathered into a real Postgres, by every engine: each has an end, no row is twice.
+
+Fetching and writing by themselves are tested in `test_web_*.py` and `test_postgres_*.py`.
+"""
+
+import contextlib
+import json
+import threading
+from collections import Counter
+
+import pytest
+from servers.postgres import APPLICATION, meanwhile, until
+
+from asyncstream import ConfigError, InputError, TransformError
+from asyncstream.errors import AccessDenied, PageNotFound, RowRefused, TableNotFound
+from asyncstream.gathering import (
+    DatabaseConfig,
+    FetchConfig,
+    GatherConfig,
+    GatherSession,
+    Table,
+    gather_pages,
+    gather_pages_async,
+)
+from asyncstream.lab.web import LabWeb, WebModel
+from asyncstream.lab.web.model import rows_of_page
+
+PAGES = 60
+COLUMNS = "id bigint PRIMARY KEY, page int, name text, price numeric"
+TABLE = Table(name="t", key=("id",))
+MODEL = WebModel(latency=0.02)
+
+
+@pytest.fixture(scope="module")
+def web():
+    with LabWeb(MODEL, hosts=5) as web:
+        yield web
+
+
+@pytest.fixture(autouse=True)
+def counted_anew(web):
+    web.reset()
+
+
+@pytest.fixture
+def table(schema):
+    schema.create(COLUMNS)
+    return schema
+
+
+@pytest.fixture
+def gather(engine, schema):
+    with GatherSession(engine) as session:
+
+        def gather(urls, rows=rows_in, table=TABLE, on_page=lambda _: None, **settings):
+            return session.gather(urls, rows, table, config(schema, **settings), on_page)
+
+        yield gather
+
+
+def config(schema, *, fetch=None, database=None, **settings):
+    return GatherConfig(
+        fetch=FetchConfig(
+            **{"allowed_networks": LabWeb.ALLOWED_NETWORKS, "retry_base_delay": 0.01} | (fetch or {})
+        ),
+        database=DatabaseConfig(**{"dsn": schema.server.dsn()} | (database or {})),
+        **settings,
+    )
+
+
+def rows_in(page):
+    return json.loads(page.body)
+
+
+def expected(numbers):
+    return [tuple(row.values()) for number in numbers for row in rows_of_page(number)]
+
+
+def statuses(report):
+    return [page.status for page in report.pages]
+
+
+def test_pages_gathered_twice_are_stored_once_and_then_unchanged(web, table, gather):
+    urls = web.urls(PAGES)
+    first = gather(urls, database={"batch_rows": 150})
+    assert [page.url for page in first.pages] == urls
+    assert statuses(first) == ["stored"] * PAGES
+    assert (first.rows, first.batches) == (PAGES * 10, 4)
+    assert table.rows() == expected(range(PAGES))
+    again = gather(urls)
+    assert statuses(again) == ["unchanged"] * PAGES
+    assert [page.unchanged for page in again.pages] == [10] * PAGES
+    assert table.rows() == expected(range(PAGES))
+
+
+def test_whatever_is_wrong_with_a_page_it_has_an_end_and_the_others_are_stored(table, gather):
+    model = WebModel(faults=0.4, seed=3)
+    faults = [model.fault(number) for number in range(PAGES)]
+    assert len(set(faults)) == 6
+    with LabWeb(model, hosts=3) as web:
+        report = gather(web.urls(PAGES), fetch={"stall_timeout": 0.3, "max_attempts": 2})
+    ends = dict.fromkeys(["", "busy", "reset", "slow"], "stored") | {"missing": "failed", "stalled": "failed"}
+    assert statuses(report) == [ends[fault] for fault in faults]
+    assert all(
+        isinstance(report.pages[n].error, PageNotFound) == (f == "missing") for n, f in enumerate(faults)
+    )
+    assert [page.attempts for page, fault in zip(report.pages, faults, strict=True) if fault == "busy"] == [
+        2
+    ] * faults.count("busy")
+    assert table.rows() == expected(n for n, fault in enumerate(faults) if ends[fault] == "stored")
+
+
+def test_a_function_that_fails_and_a_row_that_is_refused_cost_their_own_page_only(web, table, gather):
+    def rows(page):
+        for row in rows_in(page):
+            if row["id"] == 35:
+                raise LookupError("no price")
+            yield row | ({"price": "cheap"} if row["id"] == 128 else {})
+
+    report = gather(web.urls(PAGES), rows)
+    failed = {number: page.error for number, page in enumerate(report.pages) if page.status == "failed"}
+    assert {number: type(error) for number, error in failed.items()} == {3: TransformError, 12: RowRefused}
+    assert "the rows of the page: LookupError: no price (" in str(failed[3])
+    assert "cheap" in str(failed[12])
+    assert table.rows() == expected(number for number in range(PAGES) if number not in failed)
+
+
+def test_a_page_without_rows_and_one_named_twice_have_their_ends(web, table, gather):
+    urls = web.urls(3)
+    report = gather(
+        [urls[0], urls[1], urls[0], "ftp://nobody"],
+        lambda page: [] if page.url.endswith("/1") else rows_in(page),
+    )
+    assert statuses(report) == ["stored", "unchanged", "failed"]
+    assert isinstance(report.pages[2].error, InputError)
+    assert sum(web.counts()["requests"].values()) == 2
+
+
+def test_sixty_pages_at_once_take_one_connection_to_postgres_and_few_to_a_host(web, table, gather, engine):
+    backends = set()
+    most = []
+
+    def note(_):
+        backends.update(table.backends())
+        most.append(len(table.backends()))
+
+    report = gather(
+        web.urls(PAGES), on_page=note, fetch={"connections_per_host": 4}, database={"batch_rows": 100}
+    )
+    assert len(backends) == max(most) == 1
+    assert report.slots == (1 if engine == "sequential" else 60)
+    at_once = Counter(web.counts()["most_at_once"])
+    assert max(at_once.values()) == (1 if engine == "sequential" else 4)
+
+
+def test_little_memory_means_few_pages_at_once(web, table, gather, engine):
+    page = GatherConfig().page_bytes
+    report = gather(web.urls(20), memory_limit=4 * page + GatherConfig().waiting_bytes)
+    assert report.slots == (1 if engine == "sequential" else 4)
+    assert statuses(report) == ["stored"] * 20
+    with pytest.raises(ConfigError, match="max_body"):
+        gather(web.urls(1), memory_limit=page)
+
+
+def test_what_the_deadline_leaves_is_pending_and_stored_the_next_time(table, gather):
+    with LabWeb(WebModel(latency=0.1, sigma=0.0), hosts=5) as web:
+        urls = web.urls(PAGES)
+        report = gather(urls, deadline=3, max_concurrency=2)
+        left = [page.url for page in report.pending]
+        assert 0 < len(left) < PAGES
+        assert Counter(statuses(report)) == {"pending": len(left), "stored": PAGES - len(left)}
+        assert len(table.rows()) == 10 * (PAGES - len(left))
+        gather(left).raise_for_failures()
+    assert table.rows() == expected(range(PAGES))
+
+
+@pytest.mark.parametrize(
+    ("wrong", "error"),
+    [
+        ({"table": Table(name="absent", key=("id",))}, TableNotFound),
+        ({"database": {"user": "nobody"}}, AccessDenied),
+        ({"fetch": {"allowed_networks": ("here",)}}, ConfigError),
+    ],
+    ids=["table", "user", "setting"],
+)
+def test_what_cannot_be_written_to_is_told_before_anything_is_fetched(web, table, gather, wrong, error):
+    with pytest.raises(error):
+        gather(web.urls(PAGES), **wrong)
+    assert web.counts()["requests"] == {}
+
+
+@pytest.mark.parametrize(("urls", "told"), [([], "no URLs"), ("http://a/", "one string"), ([1], "no string")])
+def test_a_list_that_is_none_is_told(table, gather, urls, told):
+    with pytest.raises(InputError, match=told):
+        gather(urls)
+
+
+def test_postgres_started_anew_in_the_midst_loses_and_doubles_nothing(web, table, gather):
+    written = threading.Event()
+
+    def restart():
+        assert written.wait(10)
+        table.server.server.crash()
+        table.server.server.start()
+
+    with meanwhile(restart):
+        report = gather(web.urls(PAGES), on_page=lambda _: written.set(), database={"batch_rows": 50})
+    report.raise_for_failures()
+    assert table.rows() == expected(range(PAGES))
+
+
+def test_whoever_interrupts_it_waits_for_no_page(web, table, gather):
+    class Enough(BaseException):
+        pass
+
+    def stop(_):
+        raise Enough
+
+    with pytest.raises(Enough):
+        gather(web.urls(PAGES), on_page=stop, database={"batch_rows": 50})
+    asked = web.counts()["requests"]
+    assert table.rows() == expected(row[0] // 10 for row in table.rows()[::10])
+    until(lambda: web.counts()["requests"] == asked)
+
+
+@pytest.mark.asyncio
+async def test_on_a_running_loop_it_is_awaited(web, table):
+    report = await gather_pages_async(web.urls(5), rows_in, TABLE, config=config(table))
+    assert statuses(report) == ["stored"] * 5
+
+
+def test_nothing_is_left_open_by_a_call_of_its_own(web, table, engine):
+    report = gather_pages(web.urls(5), rows_in, TABLE, engine=engine, config=config(table))
+    assert statuses(report) == ["stored"] * 5
+    with contextlib.suppress(AssertionError):
+        until(lambda: not table.backends())
+    assert table.execute(
+        "SELECT count(*) FROM pg_stat_activity WHERE application_name = %s", APPLICATION
+    ) == [(0,)]

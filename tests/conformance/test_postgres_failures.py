@@ -1,0 +1,337 @@
+"""What goes wrong between us and Postgres, by every engine: whole pages, no row twice, and clear words."""
+
+import asyncio
+import contextlib
+import logging
+import ssl
+import time
+from collections.abc import Callable, Iterator
+
+import psycopg
+import pytest
+import trustme
+from postgres_writing import Writing
+from servers.postgres import PASSWORD, Schema, meanwhile, until
+from servers.postgres_proxy import Proxy
+
+from asyncstream.chunks import Deadline
+from asyncstream.errors import (
+    AccessDenied,
+    AsyncstreamError,
+    ConfigError,
+    ConnectionClosed,
+    ConnectionFailed,
+    DatabaseError,
+    DeadlineExceeded,
+    RowRefused,
+    ServerNotTrusted,
+    ServiceBusy,
+    TableMismatch,
+    TableNotFound,
+    TransactionConflict,
+)
+from asyncstream.postgres.config import DatabaseConfig
+from asyncstream.postgres.statements import Table
+from asyncstream.retry import RetryPolicy
+
+TABLE = Table(name="t", key=("id",))
+# Longer than any server takes to come back.
+PATIENT = RetryPolicy(max_attempts=1000, base_delay=0.02, max_delay=0.02)
+
+Open = Callable[..., Writing]
+
+
+@pytest.fixture
+def open_writing(engine: str, schema: Schema) -> Iterator[Open]:
+    """Opens what writes to the test's own schema; closed with the test."""
+    with contextlib.ExitStack() as stack:
+        yield lambda **settings: stack.enter_context(
+            contextlib.closing(Writing(engine, DatabaseConfig(**{"dsn": schema.server.dsn()} | settings)))
+        )
+
+
+@pytest.fixture
+def pages(schema: Schema) -> dict[str, list[dict[str, int]]]:
+    """Three pages for the table `t`, which is there."""
+    schema.create("id int PRIMARY KEY, v int")
+    return {page: [{"id": 10 * n + row, "v": n} for row in range(3)] for n, page in enumerate("abc")}
+
+
+def rows_of(pages):
+    return sorted((row["id"], row["v"]) for rows in pages.values() for row in rows)
+
+
+def counts(outcomes):
+    return {page: (outcome.stored, outcome.unchanged) for page, outcome in outcomes.items()}
+
+
+def test_postgres_crashing_in_the_middle_of_a_batch_and_coming_back_loses_and_doubles_nothing(
+    schema, open_writing, pages
+):
+    writing = open_writing(batch_rows=3)
+    writing.policy = PATIENT
+    upsert = writing.check(TABLE)
+    writing.write(upsert, {"a": pages["a"]})
+
+    with schema.locked():
+
+        def crash():
+            until(schema.waiting)
+            schema.server.server.crash()
+            until(lambda: len(writing.told) > 1)  # while it is away, connecting is refused
+            schema.server.server.start()
+
+        with meanwhile(crash):
+            outcomes = writing.write(upsert, pages)
+    assert type(writing.told[0]) is ConnectionClosed
+    assert counts(outcomes) == {"a": (0, 3), "b": (3, 0), "c": (3, 0)}
+    assert schema.rows() == rows_of(pages)
+
+
+def test_a_session_terminated_in_the_middle_of_a_batch_writes_it_over_another(schema, open_writing, pages):
+    writing = open_writing()
+    upsert = writing.check(TABLE)
+    with schema.locked() as lock:
+
+        def terminate():
+            schema.terminate(until(schema.waiting))
+            until(lambda: writing.told)
+            lock.rollback()
+
+        with meanwhile(terminate):
+            outcomes = writing.write(upsert, pages)
+    assert counts(outcomes) == dict.fromkeys(pages, (3, 0))
+    assert schema.rows() == rows_of(pages)
+    assert [type(error) for error in writing.told] == [ConnectionClosed]
+    assert len(schema.backends()) == 1
+
+
+def test_a_batch_whose_reply_is_lost_is_there_once_and_told_as_unchanged(schema, open_writing, pages):
+    with Proxy(schema.server.server.port) as proxy:
+        writing = open_writing(dsn=schema.server.dsn(proxy.port))
+        upsert = writing.check(TABLE)
+        proxy.cut_reply_to(b'"id": 10')
+        outcomes = writing.write(upsert, pages)
+        assert proxy.cuts == 1
+        writing.close()
+    assert counts(outcomes) == dict.fromkeys(pages, (0, 3))
+    assert schema.rows() == rows_of(pages)
+
+
+def test_a_connection_that_died_while_nothing_was_sent_is_made_anew_though_one_try_is_allowed(
+    schema, open_writing, pages
+):
+    """As after a Lambda environment was frozen."""
+    writing = open_writing()
+    writing.policy = RetryPolicy(max_attempts=1)
+    upsert = writing.check(TABLE)
+    schema.terminate(schema.backends())
+    until(lambda: not schema.backends())
+    assert counts(writing.write(upsert, pages)) == dict.fromkeys(pages, (3, 0))
+
+
+def test_a_deadlock_ends_with_both_sessions_rows(schema, open_writing, pages):
+    schema.execute("INSERT INTO {schema}.t VALUES (0, -1), (22, -1), (99, -1)")
+    writing = open_writing()
+    upsert = writing.check(TABLE)
+    with schema.server.session(autocommit=False) as other:
+        # Postgres breaks a deadlock at whoever has waited for so long.
+        other.execute("SET LOCAL deadlock_timeout = '60s'")
+        other.execute(f'UPDATE "{schema.name}".t SET v = -2 WHERE id IN (22, 99)')
+
+        def meet():
+            until(schema.waiting)
+            other.execute(f'UPDATE "{schema.name}".t SET v = -2 WHERE id = 0')
+            other.commit()
+
+        with meanwhile(meet):
+            outcomes = writing.write(upsert, pages)
+    assert [type(error) for error in writing.told] == [TransactionConflict]
+    assert counts(outcomes) == dict.fromkeys(pages, (3, 0))
+    assert schema.rows() == [*rows_of(pages), (99, -2)]
+
+
+def test_a_batch_that_takes_too_long_is_called_off_at_postgres_too(schema, open_writing, pages):
+    writing = open_writing(statement_timeout=0.2)
+    upsert = writing.check(TABLE)
+    with schema.locked() as lock:
+
+        def release():
+            until(lambda: writing.told)
+            assert len(schema.waiting()) <= 1  # the first is gone
+            lock.rollback()
+
+        with meanwhile(release):
+            outcomes = writing.write(upsert, pages)
+    assert isinstance(writing.told[0], ConnectionFailed)
+    assert "0.2 s" in str(writing.told[0])
+    assert counts(outcomes) == dict.fromkeys(pages, (3, 0))
+
+
+def test_the_deadline_ends_a_batch_and_nothing_is_half_written(schema, open_writing, pages):
+    writing = open_writing(batch_rows=3)
+    upsert = writing.check(TABLE)
+    writing.write(upsert, {"a": pages["a"]})
+    with schema.locked():
+        outcomes = writing.write(upsert, pages, Deadline(0.3, time.monotonic))
+        assert all(isinstance(outcome.error, DeadlineExceeded) for outcome in outcomes.values())
+        until(lambda: not schema.waiting())
+    assert schema.rows() == rows_of({"a": pages["a"]})
+
+
+def test_no_connection_is_begun_that_could_outlast_the_deadline(schema, open_writing, pages):
+    writing = open_writing()
+    with pytest.raises(DeadlineExceeded):
+        writing.check(TABLE, Deadline(1.0, time.monotonic))
+    assert writing.driver.connections == 0
+
+
+def test_what_fails_for_good_fails_the_pages_left_and_keeps_those_written(schema, open_writing, pages):
+    writing = open_writing(batch_rows=3)
+    upsert = writing.check(TABLE)
+    schema.execute(
+        "CREATE FUNCTION {schema}.revoke() RETURNS trigger LANGUAGE plpgsql SECURITY DEFINER AS"
+        " $$BEGIN IF NEW.id = 10 THEN RAISE insufficient_privilege; END IF; RETURN NEW; END$$"
+    )
+    schema.execute(
+        "CREATE TRIGGER revoke BEFORE INSERT ON {schema}.t FOR EACH ROW EXECUTE FUNCTION {schema}.revoke()"
+    )
+    outcomes = writing.write(upsert, pages)
+    assert isinstance(outcomes["b"].error, AccessDenied)
+    assert counts({page: outcomes[page] for page in "ac"}) == {"a": (3, 0), "c": (3, 0)}
+    assert schema.rows() == rows_of({page: pages[page] for page in "ac"})
+
+
+def refused_at_check(writing, table=TABLE):
+    with pytest.raises(AsyncstreamError) as raised:
+        writing.check(table)
+    return raised.value
+
+
+@pytest.mark.parametrize(
+    ("settings", "kind", "word"),
+    [
+        ({"password": "wrong"}, AccessDenied, "password authentication failed"),
+        ({"user": "nobody"}, AccessDenied, "nobody"),
+        ({"dbname": "elsewhere"}, DatabaseError, "elsewhere"),
+        ({"sslmode": "require"}, ServerNotTrusted, "does not support SSL"),
+        ({"sslmode": "some"}, ConfigError, "sslmode"),
+        ({"port": "1"}, ConnectionFailed, "refused"),
+    ],
+)
+def test_what_is_wrong_with_a_connection_is_said_before_anything_is_fetched(
+    schema, open_writing, settings, kind, word
+):
+    error = refused_at_check(open_writing(dsn=schema.server.dsn(**settings)))
+    assert type(error) is kind
+    assert word in str(error)
+    assert isinstance(error.__cause__, psycopg.Error)
+
+
+@pytest.mark.parametrize(
+    ("columns", "table", "kind", "word"),
+    [
+        ("id int PRIMARY KEY", Table(name="T", key=("id",)), TableNotFound, '"T"'),
+        ("id int PRIMARY KEY", Table(name="t", schema="none", key=("id",)), TableNotFound, '"none"."t"'),
+        ("id int PRIMARY KEY", Table(name="t", key=("url",)), TableMismatch, "'url'"),
+        ("id int PRIMARY KEY", Table(name="t", key=("id",), columns=("v",)), TableMismatch, "'v'"),
+        ("id int, v int", TABLE, TableMismatch, r"(id)"),
+        ("id int, v int, UNIQUE (id, v)", TABLE, TableMismatch, r"(id)"),
+    ],
+)
+def test_what_is_wrong_with_a_table_is_said_before_anything_is_fetched(
+    schema, open_writing, columns, table, kind, word
+):
+    schema.create(columns)
+    error = refused_at_check(open_writing(), table)
+    assert type(error) is kind
+    assert word in str(error)
+
+
+def test_a_table_that_may_not_be_written_is_told_before_anything_is_fetched(schema, open_writing, pages):
+    schema.execute("ALTER TABLE {schema}.t OWNER TO postgres")
+    schema.execute("GRANT SELECT, INSERT ON {schema}.t TO app")
+    error = refused_at_check(open_writing())
+    assert type(error) is AccessDenied
+    assert "permission denied" in str(error)
+
+
+def test_a_server_without_connections_left_is_asked_again_later(schema, open_writing, pages):
+    schema.execute("ALTER ROLE app CONNECTION LIMIT 0")
+    writing = open_writing()
+    writing.policy = PATIENT
+
+    def admit():
+        until(lambda: writing.told)
+        schema.execute("ALTER ROLE app CONNECTION LIMIT -1")
+
+    with meanwhile(admit):
+        writing.check(TABLE)
+    assert type(writing.told[0]) is ServiceBusy
+
+
+def test_only_a_server_that_shows_a_certificate_of_its_host_by_the_issuer_given_is_told_the_password(
+    schema, open_writing, pages, tmp_path
+):
+    authority, other = trustme.CA(), trustme.CA()
+    authority.cert_pem.write_to_path(tmp_path / "root.pem")
+    other.cert_pem.write_to_path(tmp_path / "other.pem")
+    shown = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+    authority.issue_cert("localhost").configure_cert(shown)
+    with Proxy(schema.server.server.port, shown) as proxy:
+
+        def verified(host, root):
+            return {
+                "dsn": schema.server.dsn(proxy.port),
+                "host": host,
+                "sslmode": "verify-full",
+                "sslrootcert": str(tmp_path / root),
+            }
+
+        for settings in (verified("127.0.0.1", "root.pem"), verified("localhost", "other.pem")):
+            error = refused_at_check(open_writing(**settings))
+            assert type(error) is ServerNotTrusted
+            assert "sslrootcert" in str(error)
+        missing = refused_at_check(open_writing(**verified("localhost", "none.pem")))
+        assert type(missing) is ServerNotTrusted
+        writing = open_writing(**verified("localhost", "root.pem"))
+        assert counts(writing.write(writing.check(TABLE), pages)) == dict.fromkeys(pages, (3, 0))
+        writing.close()
+
+
+def test_no_password_is_in_what_is_said(schema, open_writing, pages, caplog):
+    caplog.set_level(logging.DEBUG)
+    caplog.set_level(logging.DEBUG, "psycopg")
+    said = []
+    for options in ({"sslmode": "require"}, {"dbname": "elsewhere"}, {"user": "nobody"}, {"port": "1"}, {}):
+        writing = open_writing(dsn=schema.server.dsn(**options))
+        said.append(repr(writing.config))
+        try:
+            outcomes = writing.write(writing.check(TABLE), {"a": [{"id": "x"}]})
+            assert isinstance(outcomes["a"].error, RowRefused)
+            said += [repr(outcomes), repr(vars(writing.connection))]
+        except AsyncstreamError as error:
+            said += [repr(error), str(error), repr(error.__cause__), str(error.__cause__)]
+    with pytest.raises(ConfigError) as raised:
+        open_writing(dsn=f"postgresql//app:{PASSWORD}@localhost/postgres")
+    said += [repr(raised.value), repr(raised.value.__cause__)]
+    assert PASSWORD not in "\n".join([*said, caplog.text])
+
+
+@pytest.mark.parametrize("engine", ["asyncio"], indirect=True)
+def test_cancelling_a_batch_leaves_neither_rows_nor_a_connection(schema, open_writing, pages):
+    writing = open_writing()
+    upsert = writing.check(TABLE)
+
+    async def cancelled():
+        task = asyncio.ensure_future(writing._write(upsert, pages, Deadline(None, time.monotonic)))
+        await asyncio.to_thread(until, schema.waiting)
+        task.cancel()
+        with pytest.raises(asyncio.CancelledError):
+            await task
+
+    with schema.locked():
+        writing.engine.run(cancelled)
+        until(lambda: not schema.backends())
+    assert schema.rows() == []
+    assert counts(writing.write(upsert, pages)) == dict.fromkeys(pages, (3, 0))

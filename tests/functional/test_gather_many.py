@@ -1,0 +1,106 @@
+"""Five thousand pages of a hundred hosts, one in twenty failing or slow, in a process of each engine."""
+
+import json
+import logging
+import subprocess
+import sys
+import threading
+from collections import Counter
+from pathlib import Path
+
+import pytest
+from servers.postgres import meanwhile
+
+from asyncstream.lab.web import LabWeb, WebModel
+from asyncstream.lab.web.model import rows_of_page
+
+ROOT = Path(__file__).parents[2]
+MB = 1_000_000
+LIMIT = 110
+PAGES, HOSTS, TO_A_HOST = 5000, 100, 2
+MODEL = WebModel(latency=0.02, faults=0.05)
+
+logger = logging.getLogger(__name__)  # --log-cli-level=info shows what was measured
+
+GATHER = """
+import json, sys
+from asyncstream.gathering import DatabaseConfig, FetchConfig, GatherConfig, GatherSession, Table
+from asyncstream.memory import peak_resident
+
+engine, dsn, networks, to_a_host = sys.argv[1:]
+config = GatherConfig(
+    fetch=FetchConfig(
+        allowed_networks=(networks,), connections_per_host=int(to_a_host), stall_timeout=0.5, max_attempts=2
+    ),
+    database=DatabaseConfig(dsn=dsn),
+)
+urls, told = json.load(sys.stdin), []
+with GatherSession(engine) as session:
+    for _ in range(2):
+        table = Table(name="t", key=("id",))
+        report = session.gather(urls, lambda page: json.loads(page.body), table, config)
+        told.append([[page.status, type(page.error).__name__] for page in report.pages])
+print(json.dumps({"pages": told, "peak": peak_resident()}))
+"""
+
+pytestmark = [pytest.mark.slow, pytest.mark.timeout(300)]
+
+
+@pytest.fixture(scope="module")
+def web():
+    with LabWeb(MODEL, hosts=HOSTS) as web:
+        yield web
+
+
+@pytest.mark.parametrize("engine", ["threads", "asyncio"])
+def test_each_page_has_its_end_within_the_limits_of_memory_and_connections(web, schema, engine):
+    schema.create("id bigint PRIMARY KEY, page int, name text, price int")
+    web.reset()
+    ended, at_postgres = threading.Event(), Counter()
+
+    def watch():
+        with schema.server.session() as session:
+            while not ended.wait(0.05):
+                at_postgres[schema.open_now(session)] += 1
+
+    with meanwhile(watch):
+        try:
+            done = subprocess.run(
+                [
+                    sys.executable,
+                    "-c",
+                    GATHER,
+                    engine,
+                    schema.server.dsn(),
+                    *LabWeb.ALLOWED_NETWORKS,
+                    str(TO_A_HOST),
+                ],
+                cwd=ROOT,
+                input=json.dumps(web.urls(PAGES)),
+                capture_output=True,
+                text=True,
+                check=False,
+            )
+        finally:
+            ended.set()
+    assert done.returncode == 0, done.stderr
+    told = json.loads(done.stdout)
+    megabytes = told["peak"] / MB
+    logger.info("%s: %.1f MB, connections %s", engine, megabytes, dict(at_postgres))
+
+    faults = [MODEL.fault(number) for number in range(PAGES)]
+    failures = {"missing": "PageNotFound", "stalled": "ConnectionFailed"}
+    for ends, stored in zip(told["pages"], ("stored", "unchanged"), strict=True):
+        expected = [
+            ["failed", failures[fault]] if fault in failures else [stored, "NoneType"] for fault in faults
+        ]
+        assert ends == expected
+    assert schema.rows() == [
+        tuple(row.values())
+        for number, fault in enumerate(faults)
+        if fault not in failures
+        for row in rows_of_page(number)
+    ]
+    assert max(at_postgres) == 1
+    assert max(web.counts()["most_at_once"].values()) <= TO_A_HOST
+    assert megabytes <= LIMIT

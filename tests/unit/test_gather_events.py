@@ -1,0 +1,240 @@
+"""The event that asks for pages to be gathered and its reply: read, completed, written, described."""
+
+import json
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import jsonschema
+import msgspec
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+import asyncstream.gathering
+from asyncstream.errors import ConfigError, GatheringFailed, InputError, PageNotFound
+from asyncstream.events.replies import Invoked
+from asyncstream.gathering import events, replies
+from asyncstream.gathering.config import GatherConfig
+from asyncstream.gathering.events import Deployed
+from asyncstream.gathering.results import GatherReport, PageResult
+from asyncstream.locations import S3Object
+from asyncstream.postgres.statements import Table
+from asyncstream.web import FetchConfig
+
+COMMITTED = Path(asyncstream.gathering.__file__).with_name("schema.json")
+LARGEST_REPLY = 256 * 1024
+INVOKED = Invoked("8476a536-e9f4-11e8-9739-2dfe598c3fcd", 0.25)
+LIST = S3Object("raw", "list.txt")
+
+PAGES = {"urls": ["https://a.example/1"]}
+GOOD = [
+    {},
+    PAGES,
+    {"urls_from": "s3://raw/list.txt", "rows": "mine:rows", "must_succeed": True},
+    PAGES | {"table": {"name": "t", "key": ["a", "b"], "schema": "s", "columns": ["a", "b", "c"]}},
+    PAGES | {"config": {"deadline": None, "memory_limit": 1000, "max_concurrency": 1000}},
+    PAGES | {"config": {"fetch": {"max_body": 1, "max_redirects": 0, "user_agent": "me", "page_timeout": 5}}},
+]
+# What neither the schema nor we take, and where it is wrong.
+MALFORMED = [
+    (None, "$"),
+    ([], "$"),
+    (PAGES | {"dry_run": True}, "$"),
+    ({"urls": "https://a.example/1"}, "$.urls"),
+    ({"urls": []}, "$.urls"),
+    ({"urls_from": "list.txt"}, "$.urls_from"),
+    (PAGES | {"rows": 5}, "$.rows"),
+    (PAGES | {"table": "t"}, "$.table"),
+    (PAGES | {"table": {"name": "t"}}, "$.table"),
+    (PAGES | {"table": {"name": "t", "key": ["a"], "where": "b"}}, "$.table"),
+    (PAGES | {"config": {"max_concurrency": 0}}, "$.config.max_concurrency"),
+    (PAGES | {"config": {"at_deadline": "fail"}}, "$.config"),
+    (PAGES | {"config": {"database": {"dsn": "postgresql://elsewhere"}}}, "$.config"),
+    (PAGES | {"config": {"fetch": {"max_body": 0}}}, "$.config.fetch.max_body"),
+    (PAGES | {"config": {"fetch": {"allowed_networks": []}}}, "$.config.fetch"),
+    (PAGES | {"must_succeed": "yes"}, "$.must_succeed"),
+]
+
+
+def check(event: Any) -> events.GatherEvent:
+    """What the handler does with an event before any I/O."""
+    asked = events.read_event(event)
+    events.wanted(asked, Deployed(("https://b.example/",), "its:rows", Table(name="t", key=("id",))))
+    return asked
+
+
+def validator(definition: str) -> jsonschema.Draft202012Validator:
+    return jsonschema.Draft202012Validator(replies.schema() | {"$ref": f"#/$defs/{definition}"})
+
+
+def test_the_schema_is_the_committed_one_and_one() -> None:
+    assert json.loads(COMMITTED.read_text()) == replies.schema(), "make schema"
+    jsonschema.Draft202012Validator.check_schema(replies.schema())
+
+
+class TestEvent:
+    @pytest.mark.parametrize("event", GOOD)
+    def test_a_good_one_is_read_and_valid_by_the_schema(self, event: Any) -> None:
+        validator("GatherEvent").validate(event)
+        check(event)
+
+    @pytest.mark.parametrize(("event", "path"), MALFORMED)
+    def test_a_malformed_one_is_refused_by_the_schema_and_by_us_naming_the_path(
+        self, event: Any, path: str
+    ) -> None:
+        assert not validator("GatherEvent").is_valid(event)
+        with pytest.raises(InputError) as raised:
+            check(event)
+        assert str(raised.value).startswith(f"the event is malformed at {path}: ")
+
+    def test_what_it_says_wins_over_what_is_deployed(self) -> None:
+        deployed = Deployed(LIST, "its:rows", Table(name="t", key=("id",)))
+        event = PAGES | {"rows": "mine:rows", "table": {"name": "u", "key": ["sku"]}}
+
+        assert events.wanted(events.read_event({}), deployed) == events.Wanted(
+            LIST, "its:rows", Table(name="t", key=("id",))
+        )
+        wanted = events.wanted(events.read_event(event), deployed)
+        assert (wanted.urls, wanted.rows) == (("https://a.example/1",), "mine:rows")
+        assert (wanted.table.name, wanted.table.key) == ("u", ("sku",))
+
+    def test_its_settings_override_those_it_names_and_no_other(self) -> None:
+        own = GatherConfig(
+            max_concurrency=7, deadline=9.0, fetch=FetchConfig(max_body=5, allowed_networks=("10.0.0.0/8",))
+        )
+        event = PAGES | {"config": {"deadline": None, "fetch": {"max_redirects": 0}}}
+
+        assert events.configured(own, events.read_event(PAGES)) == own
+        assert events.configured(own, events.read_event(event)) == GatherConfig(
+            max_concurrency=7,
+            fetch=FetchConfig(max_body=5, max_redirects=0, allowed_networks=("10.0.0.0/8",)),
+        )
+
+
+class TestDeployed:
+    @pytest.mark.parametrize(
+        ("environ", "deployed"),
+        [
+            ({}, Deployed()),
+            (dict.fromkeys([events.URLS, events.ROWS, events.TABLE, events.KEY], ""), Deployed()),
+            ({"GATHER_URLS": " https://a/ \n https://b/"}, Deployed(("https://a/", "https://b/"))),
+            ({"GATHER_URLS": "s3://raw/list.txt"}, Deployed(LIST)),
+            ({"GATHER_URLS": "s3://raw/a list"}, Deployed(S3Object("raw", "a list"))),
+            (
+                {"GATHER_TABLE": "prices", "GATHER_KEY": "sku, day"},
+                Deployed(table=Table(name="prices", key=("sku", "day"))),
+            ),
+            (
+                {"GATHER_TABLE": "shop.prices", "GATHER_KEY": "sku"},
+                Deployed(table=Table(name="prices", schema="shop", key=("sku",))),
+            ),
+        ],
+    )
+    def test_it_is_read_from_the_environment(self, environ: dict[str, str], deployed: Deployed) -> None:
+        assert Deployed.from_env(environ) == deployed
+
+    @pytest.mark.parametrize(
+        ("environ", "told"),
+        [
+            ({"GATHER_URLS": "https://a/ s3://raw/list"}, "GATHER_URLS='https://a/ s3://raw/list': "),
+            ({"GATHER_TABLE": "t"}, "GATHER_TABLE and GATHER_KEY go together"),
+            ({"GATHER_KEY": "id"}, "GATHER_TABLE and GATHER_KEY go together"),
+            ({"GATHER_TABLE": "t", "GATHER_KEY": "id,"}, "'' is no name of Postgres's"),
+            ({"GATHER_TABLE": "shop.", "GATHER_KEY": "id"}, "'' is no name of Postgres's"),
+        ],
+    )
+    def test_what_cannot_be_read_is_told(self, environ: dict[str, str], told: str) -> None:
+        with pytest.raises(ConfigError) as raised:
+            Deployed.from_env(environ)
+        assert told in str(raised.value)
+
+
+TEXTS = st.text(
+    st.characters(codec="utf-8", exclude_characters="#", exclude_categories=["Cc", "Z"]), min_size=1
+)
+
+
+@given(st.lists(TEXTS, min_size=1), st.sampled_from(["\n", "\r\n", "\n\n  ", "\n# more\n"]))
+def test_a_list_gives_its_lines_whatever_is_between_them(urls: list[str], between: str) -> None:
+    assert events.listed(between.join(urls).encode(), LIST) == tuple(urls)
+
+
+def report(pages: Sequence[PageResult]) -> GatherReport:
+    return GatherReport("threads", pages, 1.23456, 4, 64_000_000, 2)
+
+
+def stored(url: str = "https://a/") -> PageResult:
+    return PageResult(url, "stored", 3, 1, 1, 0.5)
+
+
+def failed(url: str = "https://a/?key=k1", message: str = "no such page") -> PageResult:
+    return PageResult(url, "failed", attempts=1, seconds=0.12345, error=PageNotFound(message, 404))
+
+
+def pending(url: str = "https://a/") -> PageResult:
+    return PageResult(url, "pending")
+
+
+class TestReply:
+    @pytest.mark.parametrize(
+        ("pages", "status"),
+        [
+            ([stored(), PageResult("https://b/", "unchanged", 0, 4)], "stored"),
+            ([stored(), failed()], "partial"),
+            ([failed(), failed("https://b/")], "failed"),
+            ([stored(), failed(), pending()], "pending"),
+        ],
+    )
+    def test_it_tells_status_and_totals(self, pages: list[PageResult], status: str) -> None:
+        reply = json.loads(json.dumps(msgspec.to_builtins(replies.reply_to(report(pages), INVOKED))))
+
+        validator("GatherReply").validate(reply)
+        assert (reply["status"], reply["request_id"]) == (status, INVOKED.request_id)
+        totals = reply["totals"]
+        assert (totals["seconds"], totals["cpu_seconds"], totals["batches"]) == (1.235, 0.25, 2)
+        assert totals["rows"] == 3 * totals["stored"]
+        ends = ("stored", "unchanged", "failed", "pending")
+        assert {name: totals[name] for name in ends} == {
+            name: sum(page.status == name for page in pages) for name in ends
+        }
+
+    def test_a_url_that_is_pending_twice_is_to_be_named_once(self) -> None:
+        assert replies.reply_to(report([pending(), pending()]), INVOKED).pending == ["https://a/"]
+
+    @settings(deadline=None, max_examples=15)
+    @given(
+        character=st.sampled_from('aé😀\x01"'),
+        length=st.integers(1, 2000),
+        failures=st.integers(0, 1500),
+        left=st.integers(0, 1500),
+    )
+    def test_it_stays_under_256_kb_and_counts_what_it_leaves_out(
+        self, character: str, length: int, failures: int, left: int
+    ) -> None:
+        text = character * length
+        pages = [failed(f"https://{number}/{text}", text) for number in range(failures)]
+        pages += [pending(f"https://{number}/{text}") for number in range(left)]
+        reply = replies.reply_to(report(pages), INVOKED)
+
+        assert len(json.dumps(msgspec.to_builtins(reply))) < LARGEST_REPLY
+        assert len(reply.failures) + reply.failures_omitted == failures
+        assert len(reply.pending) + reply.pending_omitted == left
+
+
+class TestUnread:
+    def test_nothing_is_raised_where_all_is_stored(self) -> None:
+        replies.raise_unstored(report([stored(), PageResult("https://b/", "unchanged")]))
+
+    def test_some_are_named_and_the_others_counted_without_their_queries(self) -> None:
+        pages = [failed(f"https://me:secret@a/{number}?key=k1") for number in range(1023)]
+        with pytest.raises(GatheringFailed) as raised:
+            replies.raise_unstored(report([*pages, pending(), stored()]))
+
+        told = str(raised.value)
+        assert told.startswith(
+            "1,023 of 1,025 pages failed, 1 were left as the time was up; https://a/0: PageN"
+        )
+        assert told.endswith("https://a/19: PageNotFound: no such page; and 1,003 more")
+        assert "k1" not in told
+        assert "secret" not in told
