@@ -9,6 +9,7 @@ from typing import NamedTuple
 
 from asyncstream.report.comparison import Comparison
 from asyncstream.report.measurement import Files, Pages
+from asyncstream.report.prices import of_thousand_runs
 from asyncstream.report.rows import Figures, Section
 
 
@@ -85,10 +86,6 @@ def _requests(figures: Figures, server: str) -> str:
     return "-" if count is None else f"{count:,}"
 
 
-def _thousand(usd: float) -> str:
-    return f"{usd * 1000:.3f}"
-
-
 SECONDS = Column("seconds", "\nsec.", lambda f: _short(f.seconds))
 RANGE = Column("range", "", lambda f: f"{f.fastest:.2f} to {f.slowest:.2f}", when=several_rounds)
 SPREAD = Column(
@@ -113,11 +110,11 @@ FAULTS = Column("faults", "\nfaults", lambda f: f"{f.fault_count:,}", when=with_
 LEFT_OPEN = Column("left open", "left\nopen", lambda f: f"{f.left_open:,}", when=with_faults)
 NEEDED = Column("needs MB", "needs\nMB", lambda f: f"{f.needed_mb:,}", when=without_sweep)
 GB_SECONDS = Column("GB-s", "GB-\nsec.", lambda f: _short(f.gb_seconds), goes=2)
-COMPUTE = Column("compute", "com-\npute", lambda f: _thousand(f.compute_usd), goes=1, when=of_files)
+COMPUTE = Column("compute", "com-\npute", lambda f: of_thousand_runs(f.compute_usd), goes=1, when=of_files)
 REQUESTS_USD = Column(
-    "requests, USD", "re-\nquests", lambda f: _thousand(f.requests_usd), goes=1, when=of_files
+    "requests, USD", "re-\nquests", lambda f: of_thousand_runs(f.requests_usd), goes=1, when=of_files
 )
-USD = Column("USD per 1,000 runs", "USD/1k\nruns", lambda f: _thousand(f.usd))
+USD = Column("USD per 1,000 runs", "USD/1k\nruns", lambda f: of_thousand_runs(f.usd))
 COST_RATIO = Column("cost ratio", "cost\nratio", lambda f: _told(f.cost_ratio), goes=1)
 
 IN_TERMINAL = (

@@ -5,6 +5,7 @@ from typing import NamedTuple
 
 from msgspec import Struct
 
+from asyncstream.report.prices import of_thousand_runs
 from asyncstream.report.rows import Figures, Row, Section, baseline
 
 # Without a way measured twice: two runs of the same code differ by as much.
@@ -66,10 +67,11 @@ class Verdict(Struct, frozen=True):
             both = f"{self.balanced.figures.seconds:.1f} s, {_dollars(self.balanced.figures)}"
             said.append(f"Best balance: {self._named(self.balanced, both)}")
         if self.against is not None:
+            # Where requests cost nothing, compute is all.
+            alone = f", {self.against.compute:.2f} x the compute alone" if cheap.requests_usd else ""
             said.append(
                 f"Our cheapest against the reference's ({name_of(self.against.reference)}): "
-                f"{self.against.usd:.2f} x the cost, {self.against.compute:.2f} x the compute alone, "
-                f"{self.against.seconds:.2f} x the time."
+                f"{self.against.usd:.2f} x the cost{alone}, {self.against.seconds:.2f} x the time."
             )
         return said
 
@@ -163,4 +165,4 @@ def _against(ours: Sequence[Measured], theirs: Sequence[Measured]) -> AgainstRef
 
 
 def _dollars(figures: Figures) -> str:
-    return f"{figures.usd * 1000:.3f} USD per 1,000 runs"
+    return f"{of_thousand_runs(figures.usd)} USD per 1,000 runs"

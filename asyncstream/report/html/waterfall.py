@@ -164,9 +164,11 @@ def _kind(span: Span) -> str:
 
 
 def _label(span: Span) -> str:
-    """What stands before a row: of a file the last piece of its key."""
+    """What stands before a row: of a file the last piece of its key, of an item its number."""
     if span.name == "file":
         return str(span.annotations.get("source", "file")).rstrip("/").rpartition("/")[2] or "file"
+    if span.name == "item":
+        return f"item {span.annotations.get('index', '')}".rstrip()
     return span.kind.rpartition("::")[2] or span.name
 
 
