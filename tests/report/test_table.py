@@ -3,11 +3,13 @@ import io
 import pytest
 from msgspec.structs import replace
 from report_builders import (
+    EIGHTY_PAGES,
     a_comparison,
     a_comparison_on_aws,
     a_comparison_with_faults,
     a_run,
     a_section,
+    a_web_comparison,
     measured,
 )
 
@@ -170,3 +172,31 @@ def test_ways_of_one_size_each_stand_together(monkeypatch: pytest.MonkeyPatch) -
         ["threads", "512"],
         ["asyncio", "512"],
     ]
+
+
+@pytest.mark.parametrize("width", [80, 100, 120])
+def test_pages_have_columns_of_their_own_at_any_width(width: int, monkeypatch: pytest.MonkeyPatch) -> None:
+    text = drawn(replace(a_web_comparison(), rounds=3), width, monkeypatch)
+    assert max(map(len, text.splitlines())) <= width
+    row = next(line for line in text.splitlines() if line.startswith("urllib one by one"))
+    assert [figure in row.split() for figure in ("20.0", "12.5", "80", "1,805")] == [True] * 4
+    assert "S3" not in text.partition("USD of")[0]
+    assert text.count("article on Lambda: 23 s one by one, 8 s with 60 threads") == 1
+
+
+def test_the_web_and_what_is_serial_are_told(monkeypatch: pytest.MonkeyPatch) -> None:
+    text = drawn(a_web_comparison(), 1000, monkeypatch)
+    assert "A page begins after 187.5 ms on average, spread log-normally (sigma 1): 15.0 s one after" in text
+    assert "9.5 ms for each round trip, the network and the commit included. Together one fit of" in text
+    assert "seconds as a multiple of 1.60, the least" in text
+    assert "800 round trips, 7.6 s, whatever the threads" in text
+    assert "every row of 7 runs (800 each), against what the pages hold" in text
+
+
+def test_of_another_postgres_nothing_is_told_that_nobody_knows(monkeypatch: pytest.MonkeyPatch) -> None:
+    uncounted = a_section(measured("asyncio", a_run(requests={"web": 80})), workload=EIGHTY_PAGES)
+    text = drawn(a_web_comparison(uncounted, round_trip=None), 1000, monkeypatch)
+    row = next(line for line in text.splitlines() if line.startswith("asyncio"))
+    assert row.split()[7:9] == ["80", "-"]
+    assert "Postgres: the one here. No network model: what it gives." in text
+    assert "round trips" not in text.partition("Machine")[2]

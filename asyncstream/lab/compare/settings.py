@@ -143,7 +143,8 @@ def checked(options: argparse.Namespace) -> Settings:
 def _check_options(options: argparse.Namespace, unwanted: tuple[str, ...]) -> None:
     """Refuse what belongs to the other workload."""
     for name in unwanted:
-        if getattr(options, name) not in (None, False):
+        given = getattr(options, name)
+        if given is not None and given is not False:  # --faults 0 is given, too
             told = name.replace("_", "-")
             other = "web" if name in ONLY_WEB else "s3"
             raise InputError(
