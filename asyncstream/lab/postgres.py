@@ -27,7 +27,7 @@ START_SECONDS = 30.0
 STOP_SECONDS = 10.0
 
 # Ends the server when standard input ends: that is when whoever holds the other side closes it, or dies.
-_UNTIL_INPUT_ENDS = 'trap "" INT; "$@" & read _; kill -INT $!; wait $!'
+_UNTIL_INPUT_ENDS = '"$@" & read _; kill -INT $!; wait $!'
 # Postgres may be ended here, but the machine is not: what the kernel has is as good as on disk.
 _SETTINGS = ("fsync=off", "full_page_writes=off", "shared_buffers=32MB", "max_connections=40")
 
@@ -76,6 +76,8 @@ class PostgresServer:
                 stdin=subprocess.PIPE,
                 stdout=log,
                 stderr=log,
+                # Ctrl-C goes to the whole group, and would end it before those who use it.
+                start_new_session=True,
                 **self._options(),
             )
         end = time.monotonic() + START_SECONDS
