@@ -31,14 +31,20 @@ A process that is killed leaves them: their parts are in no listing, and are pai
 under way has, and a prefix that is yours."""
 
 COMPARE_HELP = """\
-Copy the same files in every way, each in a Lambda function of its own, and show what is faster and cheaper.
+Do the same work in every way, each in a Lambda function of its own, and show what is faster and cheaper.
 
 Starts an S3 server on this machine that behaves like S3 seen from Lambda, and a Lambda that holds functions
 to their memory and CPU where control groups can be had; needs no account, no network and no disk. The
 defaults take about three and a half minutes. A sweep over sizes (--memory) takes that long for each. With
---stack the functions that you have deployed are compared, in Lambda and on S3."""
+--stack the functions that you have deployed are compared, in Lambda and on S3.
 
-VARIANTS_HELP = "sequential, threads, threads-multipart, asyncio, asyncio-multipart, boto3, boto3-pool"
+With --workload web pages are gathered into a table of Postgres: from a web on this machine that is as slow as
+the web is, into a Postgres on this machine that is as far away as RDS is from Lambda. About a minute."""
+
+VARIANTS_HELP = (
+    "sequential, threads, threads-multipart, asyncio, asyncio-multipart, boto3, boto3-pool; of web: "
+    "sequential, threads, asyncio, urllib, urllib-pool"
+)
 
 
 class _Parser(argparse.ArgumentParser):
@@ -121,6 +127,19 @@ def _add_clean(parser: argparse.ArgumentParser) -> None:
 def _add_compare(parser: argparse.ArgumentParser) -> None:
     add = parser.add_argument
     add(
+        "--workload",
+        choices=("s3", "web"),
+        default="s3",
+        help="files copied from S3 to S3 (default), or pages of the web gathered into a table of Postgres",
+    )
+    add("--pages", type=int, metavar="N", help="of web: how many; default: 80")
+    add(
+        "--dsn",
+        metavar="DSN",
+        help="of web: another Postgres than one on this machine, where the user may make a table, which is "
+        "dropped afterwards",
+    )
+    add(
         "--files",
         action="append",
         metavar="COUNTxSIZE",
@@ -136,12 +155,18 @@ def _add_compare(parser: argparse.ArgumentParser) -> None:
         "decompressor takes them",
     )
     add("--rounds", type=int, default=1, metavar="N", help="runs of each; more give medians and a spread")
-    add("--concurrency", type=int, default=10, metavar="N", help="transfers at once; default: %(default)s")
+    add(
+        "--concurrency",
+        type=int,
+        metavar="N",
+        help="files, parts or pages at once; default: 10, of web 60",
+    )
     add(
         "--model",
         metavar="MODEL",
         help='the network: MB/s a connection / MB/s together / ms to the first byte, or "off"; '
-        "default: 53/90/25, one fit of figures from Lambda",
+        "default: 53/90/25, one fit of figures from Lambda. Of web: ms to a page on average / sigma of their "
+        "log-normal spread / ms a round trip to Postgres; default: 187.5/1/9.5, likewise",
     )
     add("--tls", action="store_true", help="serve https, as S3 does")
     add(

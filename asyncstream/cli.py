@@ -86,15 +86,15 @@ def clean(options: argparse.Namespace) -> int:
 
 def compare(options: argparse.Namespace) -> int:
     """`asyncstream compare`."""
-    _require("awslambdaric", "jinja2", "moto", "rich", "trustme", extra="lab")
+    _require("awslambdaric", "jinja2", "moto", "psycopg", "rich", "trustme", extra="lab")
     from asyncstream.lab.compare import comparing  # noqa: PLC0415 - the core install lacks what it imports
     from asyncstream.lab.compare.display import display_for  # noqa: PLC0415
     from asyncstream.lab.compare.settings import checked  # noqa: PLC0415
     from asyncstream.report import table  # noqa: PLC0415
 
     settings = checked(options)
-    if settings.transform is not None:
-        _check_transform(settings.transform)
+    if options.transform is not None:
+        _check_transform(options.transform)
     outputs = _outputs(options)
     comparison = comparing.compare(settings, display_for(sys.stderr))
     for path, render in outputs:

@@ -78,7 +78,7 @@ class GatherEvent(Struct, frozen=True, forbid_unknown_fields=True):
     Attributes:
         urls: of the pages.
         urls_from: an S3 object with one URL a line; empty lines and those that begin with # are skipped.
-        rows: the function that makes rows of a page, as "module:function".
+        rows: the function that makes rows of a page, as "module:function"; if the environment names one, that.
         table: where the rows go.
         config: settings that override the function's own.
         must_succeed: raise an error where a page was not stored: for whoever does not read the reply.
@@ -151,13 +151,16 @@ def wanted(event: GatherEvent, deployed: Deployed) -> Wanted:
     """What is to be gathered: what the event says, else what the environment does.
 
     Raises:
-        InputError: neither says it.
+        InputError: neither says it, or they name two functions.
     """
     urls: tuple[str, ...] | S3Object | None = deployed.urls
     if event.urls is not None:
         urls = tuple(event.urls)
     elif event.urls_from is not None:
         urls = at("$.urls_from", S3Object.from_uri, event.urls_from)
+    if event.rows is not None and deployed.rows not in (None, event.rows):
+        # A function runs with all that the role allows: whoever may invoke must not choose which.
+        raise InputError(f"rows {event.rows!r} is the deployment's to say: {ROWS}={deployed.rows}")
     rows = event.rows or deployed.rows
     table = event.table or deployed.table
     if not urls:

@@ -29,7 +29,7 @@ STOP_SECONDS = 10.0
 # Ends the server when standard input ends: that is when whoever holds the other side closes it, or dies. And
 # ends when the server does.
 _UNTIL_INPUT_ENDS = """\
-trap "" INT; exec 3<&0
+exec 3<&0
 "$@" 3<&- & server=$!
 { read _ <&3; kill -INT $server; } & watcher=$!
 wait $server; ended=$?
@@ -83,6 +83,8 @@ class PostgresServer:
                 stdin=subprocess.PIPE,
                 stdout=log,
                 stderr=log,
+                # Ctrl-C goes to the whole group, and would end it before those who use it.
+                start_new_session=True,
                 **self._options(),
             )
         end = time.monotonic() + START_SECONDS

@@ -31,15 +31,36 @@ class Network(Struct, frozen=True):
     faults: float | None = None
 
 
+class Web(Struct, frozen=True, kw_only=True):
+    """What pages were gathered from, and where their rows went.
+
+    Attributes:
+        server: the name of the web.
+        hosts: how many it has.
+        latency: mean seconds until a page begins, over these pages; 0: no model, as fast as it is.
+        sigma: of their log-normal spread.
+        database: its name and version.
+        round_trip: seconds that a round trip to it takes at the least; None: no model, what it gives.
+    """
+
+    server: str
+    hosts: int
+    latency: float
+    sigma: float
+    database: str
+    round_trip: float | None
+
+
 class Comparison(Struct, frozen=True, kw_only=True):
     """What was run, where, and what came out.
 
     Attributes:
         command: the command line that repeats it.
+        network: S3, or the web and Postgres.
         created: when it began, UTC, ISO 8601.
         memory: the function sizes that were swept, in MB; empty: none, every way had all it wanted.
         limits: how memory and CPU were held to those sizes, such as "cgroup v1", or why they were not.
-        verified: how many runs had every byte of every file compared, and found right.
+        verified: how many runs had every byte of every file, or every row, compared and found right.
         ended_early: why rows are missing, if some are.
         untraced: why traces are missing, if they were asked for and are.
         transform: what was made of each file; None: copies.
@@ -48,7 +69,7 @@ class Comparison(Struct, frozen=True, kw_only=True):
     command: str
     created: str
     environment: Environment
-    network: Network
+    network: Network | Web
     concurrency: int
     rounds: int
     billing: Billing
@@ -59,6 +80,11 @@ class Comparison(Struct, frozen=True, kw_only=True):
     ended_early: str | None = None
     untraced: str | None = None
     transform: str | None = None
+
+    @property
+    def faults(self) -> float | None:
+        """The share of requests that were made to go wrong; None where that was no subject."""
+        return self.network.faults if isinstance(self.network, Network) else None
 
     @property
     def errors(self) -> list[str]:

@@ -5,11 +5,12 @@ from typing import Any
 import msgspec
 
 from asyncstream.report.comparison import Comparison
+from asyncstream.report.notes import article
 from asyncstream.report.rows import Row
 from asyncstream.report.verdict import verdict
 
 FORMAT = "asyncstream-compare"
-VERSION = 2  # raised when a field changes its meaning or goes; new fields do not raise it
+VERSION = 3  # raised when a field changes its meaning or goes; new fields do not raise it
 
 
 def document(comparison: Comparison) -> bytes:
@@ -20,6 +21,7 @@ def document(comparison: Comparison) -> bytes:
     sections = [
         {
             "workload": section.workload,
+            "article": article(section.workload),
             "rows": [_row(row) for row in section.rows],
             "verdict": found.sentences() if (found := verdict(section)) else [],
         }

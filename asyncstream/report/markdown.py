@@ -1,10 +1,11 @@
 """A comparison as a comment to a pull request: pure; written by `asyncstream compare --markdown`."""
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 
+from asyncstream.report.columns import IN_COMMENT, Column, shown
 from asyncstream.report.comparison import Comparison
+from asyncstream.report.notes import article, heading, notes
 from asyncstream.report.rows import Row, Section
-from asyncstream.report.table import heading, notes
 from asyncstream.report.verdict import verdict
 
 
@@ -20,8 +21,11 @@ def _lines(comparison: Comparison) -> Iterator[str]:
         found = verdict(section)
         yield from (f"- {escaped(sentence)}" for sentence in (found.sentences() if found else ()))
         yield ""
-        yield from _table(section, faults=comparison.network.faults is not None)
+        yield from _table(comparison, section)
         yield ""
+        if measured := article(section.workload):
+            yield escaped(measured)
+            yield ""
     for error in comparison.errors:
         yield f"- **failed**: {escaped(error)}"
     yield ""
@@ -32,29 +36,18 @@ def _lines(comparison: Comparison) -> Iterator[str]:
     yield "</details>"
 
 
-def _table(section: Section, *, faults: bool) -> Iterator[str]:
+def _table(comparison: Comparison, section: Section) -> Iterator[str]:
     swept = any(row.memory_mb is not None for row in section.rows)
-    size = ["MB"] if swept else ["needs MB"]
-    head = [
-        "",
-        *size,
-        "seconds",
-        "CPU s",
-        "peak MiB",
-        "requests",
-        *(["faults", "left open"] if faults else []),
-        "compute",
-        "requests, USD",
-        "USD per 1,000 runs",
-    ]
+    columns = shown(IN_COMMENT, comparison, section)
+    head = ["", "MB" if swept else "needs MB", *(column.name for column in columns)]
     yield f"| {' | '.join(head)} |"
     yield f"|---|{'---:|' * (len(head) - 1)}"
     for row in section.rows:
-        cells = _cells(row, faults=faults)
+        cells = _cells(row, columns)
         yield f"| {' | '.join(cells + [''] * (len(head) - len(cells)))} |"
 
 
-def _cells(row: Row, *, faults: bool) -> list[str]:
+def _cells(row: Row, columns: Sequence[Column]) -> list[str]:
     figures = row.figures
     label = escaped(f"*{row.way.label}*" if row.way.reference else row.way.label)
     if figures is None:
@@ -62,14 +55,7 @@ def _cells(row: Row, *, faults: bool) -> list[str]:
     return [
         label,
         f"{row.memory_mb or figures.needed_mb:,}",
-        f"{figures.seconds:.1f}",
-        f"{figures.cpu_seconds:.2f}",
-        f"{figures.peak_bytes / 2**20:.0f}",
-        f"{figures.request_count:,}",
-        *([f"{figures.fault_count:,}", f"{figures.left_open:,}"] if faults else []),
-        f"{figures.compute_usd * 1000:.3f}",
-        f"{figures.requests_usd * 1000:.3f}",
-        f"{figures.usd * 1000:.3f}",
+        *(column.show(figures) for column in columns),
     ]
 
 

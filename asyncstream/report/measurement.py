@@ -6,8 +6,8 @@ from asyncstream.report.sizes import exact
 from asyncstream.report.spans import Trace
 
 
-class Workload(Struct, frozen=True):
-    """So many files of one size."""
+class Files(Struct, frozen=True):
+    """So many files of one size, to be copied."""
 
     files: int
     size: int
@@ -18,13 +18,45 @@ class Workload(Struct, frozen=True):
         return f"{self.files:,} x {exact(self.size)}"
 
     @property
-    def bytes(self) -> int:
-        """Bytes of all files."""
-        return self.files * self.size
+    def amount(self) -> float:
+        """All of it, in the unit in which rates are told: millions of bytes."""
+        return self.files * self.size / 1e6
+
+
+class Pages(Struct, frozen=True):
+    """So many pages of the web, to be gathered into a table.
+
+    Attributes:
+        pages: how many.
+        rows: of each page.
+        seconds: how long all of them take to begin, one after the other.
+        slowest: how long one of them takes.
+        floor: how long they take at the least with so many at once as were asked for; see `lab.web`.
+    """
+
+    pages: int
+    rows: int
+    seconds: float
+    slowest: float
+    floor: float
+
+    @property
+    def name(self) -> str:
+        """What people call it: `80 pages`."""
+        return f"{self.pages:,} pages"
+
+    @property
+    def amount(self) -> float:
+        """All of it, in the unit in which rates are told: pages."""
+        return float(self.pages)
+
+
+# What every way of a comparison is given to do.
+Workload = Files | Pages
 
 
 class Way(Struct, frozen=True):
-    """One way to copy the files. `reference` ones are for comparison only, not asyncstream's."""
+    """One way to do the work. `reference` ones are for comparison only, not asyncstream's."""
 
     name: str
     label: str
@@ -48,7 +80,8 @@ class Run(Struct, frozen=True, kw_only=True):
         init_seconds: of the environment, until it asked for work: interpreter, imports, clients. None
             where nobody tells.
         init_cpu_seconds: CPU time of that; Lambda does not tell it.
-        requests: S3 requests by operation.
+        requests: to S3, by operation; or to the web ("web") and, where they could be counted, round trips to
+            Postgres ("postgres").
         faults: by kind, how many of those were made to go wrong; None where faults were no subject.
         left_open: uploads that it has neither completed nor aborted.
         memory: samples over the invocation, in order.

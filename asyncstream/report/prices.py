@@ -73,6 +73,11 @@ def gb_seconds(memory_mb: int, seconds: float) -> float:
     return memory_mb / 1024 * math.ceil(round(seconds * 1000, 6)) / 1000
 
 
+def of_thousand_runs(usd: float) -> str:
+    """USD of a thousand runs, given those of one, with the digits that tell such amounts apart."""
+    return f"{usd * 1000:.3f}" if usd >= 0.1e-3 else f"{usd * 1000:.4f}"
+
+
 def load(path: Path | None = None) -> PriceTable:
     """The project's table, or the one in a file.
 

@@ -5,11 +5,12 @@ from statistics import median
 
 from msgspec import Struct
 
-from asyncstream.report.measurement import Failure, Measured, MemorySample, Run, Way, Workload
+from asyncstream.report.measurement import Failure, Measured, MemorySample, Pages, Run, Way, Workload
 from asyncstream.report.prices import Architecture, PriceTable, gb_seconds
 from asyncstream.report.sizing import needed_memory
 
-BASELINE = "sequential"
+# What ratios are to: one by one. Of pages as people write it, since that is what the article began with.
+BASELINE_OF_FILES, BASELINE_OF_PAGES = "sequential", "urllib"
 # Lambda's own names of what ends a function.
 SHORT = {"Runtime.OutOfMemory": "out of memory", "Sandbox.Timedout": "timed out"}
 
@@ -27,24 +28,25 @@ class Figures(Struct, frozen=True, kw_only=True):
     Attributes:
         rounds: how many runs are in the figures.
         seconds: duration of the invocation; `fastest` and `slowest` are its spread.
-        megabytes_per_second: bytes copied, each counted once, in millions a second.
+        rate: of the workload a second: bytes copied, each counted once, in millions, or pages gathered.
         cpu_seconds: CPU time of the invocation.
         init_seconds: from the start of its environment to its readiness; None where nobody tells.
         init_cpu_seconds: CPU time of that; likewise.
-        requests: S3 requests by operation, of the run with the median count.
+        requests: by operation, of the run with the median count; see `Run`.
         faults: by kind, how many of those were made to go wrong; None where faults were no subject.
         left_open: uploads that a run has neither completed nor aborted.
         needed_mb: the Lambda memory that would have had the memory and the CPU; see `sizing.py`.
         billed_mb: what GB-seconds are counted with: the function's size, or what it needs if it had all.
-        compute_usd, requests_usd: of one run, on Lambda and in S3.
-        time_ratio, cost_ratio: to the sequential way in a function of the same size, where that was measured.
+        compute_usd, requests_usd: of one run, on Lambda and in S3. Requests to the web cost nothing.
+        floor_ratio: to the least time that the pages of the web take; None of files.
+        time_ratio, cost_ratio: to `baseline` in a function of the same size, where that was measured.
     """
 
     rounds: int
     seconds: float
     fastest: float
     slowest: float
-    megabytes_per_second: float
+    rate: float
     peak_bytes: int
     cpu_seconds: float
     init_seconds: float | None
@@ -57,6 +59,7 @@ class Figures(Struct, frozen=True, kw_only=True):
     gb_seconds: float
     compute_usd: float
     requests_usd: float
+    floor_ratio: float | None = None
     time_ratio: float | None = None
     cost_ratio: float | None = None
 
@@ -67,7 +70,7 @@ class Figures(Struct, frozen=True, kw_only=True):
 
     @property
     def request_count(self) -> int:
-        """S3 requests of any kind."""
+        """Requests of any kind."""
         return sum(self.requests.values())
 
     @property
@@ -117,7 +120,7 @@ def section(workload: Workload, measured: Sequence[Measured], billing: Billing) 
         Row(
             row.way,
             row.memory_mb,
-            _against(figures.get((BASELINE, row.memory_mb)), figures[row.way.name, row.memory_mb]),
+            _against(figures.get((baseline(workload), row.memory_mb)), figures[row.way.name, row.memory_mb]),
             _errors(row.runs),
             _median_run(row.runs),
             _memory(row.runs),
@@ -127,6 +130,11 @@ def section(workload: Workload, measured: Sequence[Measured], billing: Billing) 
         if row.runs and not row.repeat  # an interrupted comparison has none of the later ones
     ]
     return Section(workload, rows)
+
+
+def baseline(workload: Workload) -> str:
+    """The name of the way that ratios are to."""
+    return BASELINE_OF_PAGES if isinstance(workload, Pages) else BASELINE_OF_FILES
 
 
 def _noise(measured: Sequence[Measured]) -> dict[int | None, float]:
@@ -177,7 +185,7 @@ def _figures(measured: Measured, workload: Workload, billing: Billing) -> Figure
         seconds=seconds,
         fastest=min(run.seconds for run in good),
         slowest=max(run.seconds for run in good),
-        megabytes_per_second=workload.bytes / seconds / 1e6,
+        rate=workload.amount / seconds,
         peak_bytes=peak_bytes,
         cpu_seconds=cpu_seconds,
         init_seconds=_median_of_told(run.init_seconds for run in good),
@@ -189,7 +197,8 @@ def _figures(measured: Measured, workload: Workload, billing: Billing) -> Figure
         billed_mb=billed_mb,
         gb_seconds=billed,
         compute_usd=billing.prices.of_compute(billed, billing.architecture),
-        requests_usd=billing.prices.of_requests(counted.requests),
+        requests_usd=0.0 if isinstance(workload, Pages) else billing.prices.of_requests(counted.requests),
+        floor_ratio=seconds / workload.floor if isinstance(workload, Pages) and workload.floor else None,
     )
 
 

@@ -5,7 +5,8 @@ from typing import NamedTuple
 
 from msgspec import Struct
 
-from asyncstream.report.rows import Figures, Row, Section
+from asyncstream.report.prices import of_thousand_runs
+from asyncstream.report.rows import Figures, Row, Section, baseline
 
 # Without a way measured twice: two runs of the same code differ by as much.
 TIE = 0.03
@@ -44,18 +45,20 @@ class Verdict(Struct, frozen=True):
         balanced: of our rows of a sweep, the least of time and cost with equal weight, each as a fraction of
             the largest one, as aws-lambda-power-tuning's strategy "balanced" weighs them.
         against: how our cheapest row compares, if a reference was measured.
+        baseline: what people call the way that ratios are to.
     """
 
     fastest: Choice
     cheapest: Choice
     balanced: Choice | None
     against: AgainstReference | None
+    baseline: str
 
     def sentences(self) -> list[str]:
         """It in words."""
         fast, cheap = self.fastest.figures, self.cheapest.figures
         ratio = fast.time_ratio
-        compared = "" if ratio in (None, 1.0) else f", {ratio:.2f} x sequential"
+        compared = "" if ratio in (None, 1.0) else f", {ratio:.2f} x {self.baseline}"
         said = [
             f"Fastest: {self._named(self.fastest, f'{fast.seconds:.1f} s{compared}')}",
             f"Cheapest: {self._named(self.cheapest, _dollars(cheap))}",
@@ -64,10 +67,11 @@ class Verdict(Struct, frozen=True):
             both = f"{self.balanced.figures.seconds:.1f} s, {_dollars(self.balanced.figures)}"
             said.append(f"Best balance: {self._named(self.balanced, both)}")
         if self.against is not None:
+            # Where requests cost nothing, compute is all.
+            alone = f", {self.against.compute:.2f} x the compute alone" if cheap.requests_usd else ""
             said.append(
                 f"Our cheapest against the reference's ({name_of(self.against.reference)}): "
-                f"{self.against.usd:.2f} x the cost, {self.against.compute:.2f} x the compute alone, "
-                f"{self.against.seconds:.2f} x the time."
+                f"{self.against.usd:.2f} x the cost{alone}, {self.against.seconds:.2f} x the time."
             )
         return said
 
@@ -98,6 +102,9 @@ def verdict(section: Section) -> Verdict | None:
         cheapest=_best(measured, _cost),
         balanced=_best(ours, _balance(ours)) if swept and ours else None,
         against=_against(ours, [pair for pair in measured if pair[0].way.reference]),
+        baseline=next(
+            (row.way.label for row in section.rows if row.way.name == baseline(section.workload)), ""
+        ),
     )
 
 
@@ -158,4 +165,4 @@ def _against(ours: Sequence[Measured], theirs: Sequence[Measured]) -> AgainstRef
 
 
 def _dollars(figures: Figures) -> str:
-    return f"{figures.usd * 1000:.3f} USD per 1,000 runs"
+    return f"{of_thousand_runs(figures.usd)} USD per 1,000 runs"

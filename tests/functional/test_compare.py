@@ -8,12 +8,12 @@ import subprocess
 import sys
 import time
 from collections.abc import Callable, Iterator
-from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
 import pytest
 from command_line import Ended
+from processes import descendants
 from servers import S3Server
 
 from asyncstream.errors import S3Error
@@ -302,12 +302,3 @@ def test_an_interrupted_comparison_shows_what_it_has_and_leaves_nothing(
     assert "Ended early (Ctrl-C)" in out
     assert not [pid for pid in children if Path(f"/proc/{pid}").exists()]
     assert not list(tmp_path.iterdir())
-
-
-def descendants(pid: int) -> list[int]:
-    """The processes that a process has started in any of its threads, and those that they have."""
-    found: list[str] = []
-    for children in Path(f"/proc/{pid}/task").glob("*/children"):
-        with suppress(FileNotFoundError, ProcessLookupError):  # it has ended meanwhile
-            found += children.read_text().split()
-    return [child for text in found for child in (int(text), *descendants(int(text)))]

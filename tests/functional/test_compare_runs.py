@@ -11,15 +11,17 @@ from botocore.config import Config
 from botocore.exceptions import BotoCoreError, ClientError
 
 from asyncstream.lab.compare import workloads
-from asyncstream.lab.compare.rounds import Turn, source_prefix, take, turns
+from asyncstream.lab.compare.files import CopyFiles, source_prefix
+from asyncstream.lab.compare.rounds import take, turns
 from asyncstream.lab.compare.sandboxed import SandboxedFunctions
 from asyncstream.lab.compare.testbed import LabTestbed
 from asyncstream.lab.compare.variants import VARIANTS, Variant, repeated
-from asyncstream.lab.compare.verification import Checksum, difference
+from asyncstream.lab.compare.verification import Checksum, wrong_bytes
+from asyncstream.lab.compare.work import Turn
 from asyncstream.lab.xray.reading import all_spans
-from asyncstream.report.measurement import Failure, Run, Way, Workload
+from asyncstream.report.measurement import Failure, Files, Run, Way
 
-FILES = Workload(2, 50_000)
+FILES = Files(2, 50_000)
 
 COPYING = """
 import boto3
@@ -51,7 +53,7 @@ def taken(testbed: LabTestbed, directory: Path, code: str) -> Run | Failure:
     # Named by the test, as its objects are: others would be found there.
     variant = Variant(Way(directory.name, "written", reference=True), directory, "written.handler")
     with SandboxedFunctions([variant], testbed.environment(), traced=False) as functions:
-        return take(Turn(1, FILES, variant, None), testbed, functions, 4)
+        return take(Turn(1, FILES, variant, None), CopyFiles(testbed, 4), functions)
 
 
 def test_a_right_copy_is_a_run(testbed: LabTestbed, tmp_path: Path) -> None:
@@ -169,14 +171,14 @@ def test_a_traced_run_has_its_spans_and_another_has_none(testbed: LabTestbed) ->
     variant = VARIANTS[0]
     for traced in (True, False):
         with SandboxedFunctions([variant], testbed.environment(), traced=traced) as functions:
-            run = take(Turn(1, FILES, variant, 1769), testbed, functions, 4)
+            run = take(Turn(1, FILES, variant, 1769), CopyFiles(testbed, 4), functions)
         assert isinstance(run, Run)
         names = [] if run.trace is None else [span.name for span in all_spans(run.trace.roots)]
         assert names.count("file") == (FILES.files if traced else 0)
 
 
 def test_variants_and_sizes_take_turns_in_every_round_and_one_is_made_twice() -> None:
-    other = Workload(1, 1)
+    other = Files(1, 1)
     one, two = VARIANTS[:2]
     candidates = [(variant, size) for size in (128, 512) for variant in (one, two)]
     order = list(turns(2, [FILES, other], candidates, two))
@@ -196,10 +198,10 @@ def test_what_is_made_twice_has_files_in_flight_together() -> None:
 
 def test_differences_beyond_the_third_are_counted() -> None:
     expected = {str(number): Checksum(1, "a") for number in range(5)}
-    told = difference(expected, {})
+    told = wrong_bytes(expected, {})
     assert told == "WrongBytes: 0 is missing; 1 is missing; 2 is missing and 2 more"
 
 
 def test_what_was_not_asked_for_is_wrong_too() -> None:
-    assert difference({}, {"x": Checksum(1, "a")}) == "WrongBytes: x was not asked for"
-    assert difference({"x": Checksum(1, "a")}, {"x": Checksum(1, "a")}) is None
+    assert wrong_bytes({}, {"x": Checksum(1, "a")}) == "WrongBytes: x was not asked for"
+    assert wrong_bytes({"x": Checksum(1, "a")}, {"x": Checksum(1, "a")}) is None

@@ -9,8 +9,10 @@ from collections import Counter
 from contextlib import closing
 
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 
-from asyncstream.lab.web import Answer, LabWeb, Origin, WebModel, rows_of_page
+from asyncstream.lab.web import Answer, LabWeb, Origin, WebModel, least_seconds, rows_of_page
 from asyncstream.lab.web.model import FAULTS
 from asyncstream.lab.web.server import Asked
 
@@ -38,6 +40,27 @@ def test_the_pages_take_the_mean_with_a_long_tail():
     assert statistics.fmean(seconds) == pytest.approx(0.2, rel=0.03)
     assert statistics.median(seconds) < 0.19
     assert max(seconds) > 0.8
+
+
+def test_a_model_can_have_the_mean_of_some_pages_just_so():
+    model = WebModel.averaging(0.2, 7, 1.0, 3)
+    assert statistics.fmean(model.seconds(number) for number in range(7)) == pytest.approx(0.2)
+    assert WebModel.averaging(0.0, 7, 1.0, 3).seconds(1) == 0
+
+
+@given(st.lists(st.floats(0, 100), min_size=1, max_size=50), st.integers(1, 60))
+def test_a_schedule_of_pages_is_as_short_as_its_slots_allow(seconds, at_once):
+    least = least_seconds(seconds, at_once)
+    # Graham's bounds of list scheduling.
+    mean, slowest = sum(seconds) / at_once, max(seconds)
+    assert max(mean, slowest) <= least * (1 + 1e-9) + 1e-9
+    assert least <= mean + slowest + 1e-9
+
+
+def test_pages_begin_in_their_order_as_soon_as_one_is_through():
+    assert least_seconds([1.0, 3.0, 2.0, 2.0], 2) == 5.0
+    assert least_seconds([1.0, 3.0, 2.0, 2.0], 1) == 8.0
+    assert least_seconds([1.0, 3.0, 2.0, 2.0], 60) == 3.0
 
 
 def test_so_many_pages_are_faulty_and_in_every_way():

@@ -1,7 +1,14 @@
 """A comparison with everything that the page can show, made up; for the tests of the page."""
 
 from msgspec.structs import replace
-from report_builders import a_comparison, a_run, a_section, measured
+from report_builders import (
+    EIGHTY_PAGES,
+    a_comparison,
+    a_run,
+    a_section,
+    a_web_comparison,
+    measured,
+)
 
 from asyncstream.report.comparison import Comparison
 from asyncstream.report.measurement import Failure, MemorySample, Run
@@ -103,3 +110,34 @@ def a_plain_comparison() -> Comparison:
         ],
         rounds=3,
     )
+
+
+def a_web_page() -> Comparison:
+    """Pages gathered, with the trace of one way."""
+    section = a_section(
+        measured("asyncio", a_traced_run(2.0, trace=a_gathering_trace())),
+        measured("urllib", a_run(20.0, requests={"web": 80, "postgres": 805}), reference=True),
+        workload=EIGHTY_PAGES,
+    )
+    return a_web_comparison(section)
+
+
+def a_gathering_trace() -> Trace:
+    """Two pages at once, then a batch of their rows."""
+    pages = [
+        Span(
+            id=f"{number}" * 16,
+            name="item",
+            start=0.1 * number,
+            end=1.5,
+            annotations={"index": number},
+            children=[
+                Span(id=f"a{number}" * 8, name="fetch", start=0.1 * number, end=1.4),
+                Span(id=f"b{number}" * 8, name="rows", start=1.4, end=1.5),
+            ],
+        )
+        for number in range(2)
+    ]
+    batch = Span(id="c" * 16, name="batch", start=1.6, end=2.0, annotations={"pages": 2, "rows": 20})
+    root = Span(id="d" * 16, name="asyncstream", start=0.0, end=2.0, children=[*pages, batch])
+    return Trace(id="1-5759e988-bd862e3fe1be46a994272793", roots=[root])

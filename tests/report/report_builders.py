@@ -4,12 +4,13 @@ from collections.abc import Sequence
 
 from msgspec.structs import replace
 
-from asyncstream.report.comparison import Comparison, Environment, Network
-from asyncstream.report.measurement import Failure, Measured, Run, Way, Workload
+from asyncstream.report.comparison import Comparison, Environment, Network, Web
+from asyncstream.report.measurement import Failure, Files, Measured, Pages, Run, Way, Workload
 from asyncstream.report.prices import load
 from asyncstream.report.rows import Billing, Section, section
 
-TEN_FILES = Workload(10, 100_000_000)
+TEN_FILES = Files(10, 100_000_000)
+EIGHTY_PAGES = Pages(pages=80, rows=10, seconds=15.0, slowest=1.5, floor=1.6)
 REQUESTS = {"GetObject": 10, "PutObject": 10}
 
 
@@ -93,4 +94,35 @@ def a_comparison_on_aws(*sizes: int) -> Comparison:
         environment=Environment(None, "AWS Lambda arm64, eu-central-1", "3.13", {}),
         limits="by Lambda itself",
         untraced="X-Ray cannot be asked: no",
+    )
+
+
+def a_gathering_section(*more: Measured, pages: Pages = EIGHTY_PAGES) -> Section:
+    """Pages gathered by one of our ways and by the reference."""
+    return a_section(
+        measured("asyncio", a_run(2.0, 0.1, requests={"web": 81, "postgres": 7})),
+        measured(
+            "urllib",
+            a_run(20.0, 0.3, requests={"web": 80, "postgres": 1_805}),
+            label="urllib one by one",
+            reference=True,
+        ),
+        *more,
+        workload=pages,
+    )
+
+
+def a_web_comparison(section: Section | None = None, round_trip: float | None = 0.0095) -> Comparison:
+    """Of pages instead of files; without a round trip into somebody's Postgres."""
+    return replace(
+        a_comparison([section or a_gathering_section()]),
+        network=Web(
+            server="the lab's web",
+            hosts=20,
+            latency=0.1875,
+            sigma=1.0,
+            database="the one here",
+            round_trip=round_trip,
+        ),
+        concurrency=60,
     )

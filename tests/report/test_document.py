@@ -1,6 +1,13 @@
 import json
 
-from report_builders import a_comparison, a_comparison_with_faults, a_run, a_section, measured
+from report_builders import (
+    a_comparison,
+    a_comparison_with_faults,
+    a_run,
+    a_section,
+    a_web_comparison,
+    measured,
+)
 
 from asyncstream.report.document import FORMAT, VERSION, document
 from asyncstream.report.measurement import Failure
@@ -8,7 +15,7 @@ from asyncstream.report.measurement import Failure
 
 def test_the_document_says_what_it_is_and_how_to_repeat_it() -> None:
     read = json.loads(document(a_comparison([a_section(measured("sequential", a_run()))])))
-    assert (read["format"], read["version"]) == (FORMAT, VERSION) == ("asyncstream-compare", 2)
+    assert (read["format"], read["version"]) == (FORMAT, VERSION) == ("asyncstream-compare", 3)
     assert read["command"] == "asyncstream compare"
     assert read["network"]["model"] == "53/90/25"
     assert read["billing"]["prices"]["date"]
@@ -52,3 +59,13 @@ def test_a_section_says_what_it_comes_to_and_how_noisy_it_was() -> None:
     section = json.loads(document(a_comparison([a_section(*rows)])))["sections"][0]
     assert section["verdict"][0].startswith("Fastest: threads")
     assert round(section["rows"][0]["noise"], 6) == 0.1
+
+
+def test_pages_are_told_with_their_model_their_floor_and_the_articles_figures() -> None:
+    read = json.loads(document(a_web_comparison()))
+    assert read["network"]["round_trip"] == 0.0095
+    section = read["sections"][0]
+    assert section["workload"] == {"pages": 80, "rows": 10, "seconds": 15.0, "slowest": 1.5, "floor": 1.6}
+    assert "23 s one by one, 8 s with 60 threads" in section["article"]
+    figures = section["rows"][0]["figures"]
+    assert (figures["floor_ratio"], figures["requests"]) == (1.25, {"web": 81, "postgres": 7})

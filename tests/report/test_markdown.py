@@ -1,4 +1,11 @@
-from report_builders import a_comparison, a_comparison_with_faults, a_run, a_section, measured
+from report_builders import (
+    a_comparison,
+    a_comparison_with_faults,
+    a_run,
+    a_section,
+    a_web_comparison,
+    measured,
+)
 
 from asyncstream.report.markdown import markdown
 from asyncstream.report.measurement import Failure
@@ -42,3 +49,11 @@ def test_how_it_was_measured_is_folded_away() -> None:
     told = markdown(a_comparison([a_section(measured("threads", a_run()))]))
     assert "<details><summary>How this was measured</summary>" in told
     assert "- Again: asyncstream compare" in told
+
+
+def test_pages_have_columns_of_their_own_and_the_articles_figures_below() -> None:
+    lines = markdown(a_web_comparison()).splitlines()
+    table = [line for line in lines if line.startswith("|")]
+    assert "| times the floor | CPU s | peak MiB | web requests | Postgres round trips | USD" in table[0]
+    assert table[2].startswith("| asyncio | 128 | 2.00 | 1.25 | 0.10 | 60 | 81 | 7 | ")
+    assert any("8 s with 60 threads" in line for line in lines)

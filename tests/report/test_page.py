@@ -14,6 +14,7 @@ from page_builders import (
     a_sweep,
     a_trace,
     a_traced_run,
+    a_web_page,
 )
 from report_builders import (
     a_comparison,
@@ -224,3 +225,15 @@ def test_a_run_without_a_trace_or_samples_is_shown_without_them() -> None:
     assert "What ran when" not in text
     assert "Memory over time" not in text
     assert "All figures" in text
+
+
+def test_pages_are_shown_with_columns_and_traces_of_their_own() -> None:
+    found = read(a_web_page())
+    assert "times the floor" in found.text
+    assert "fetching" in found.text
+    assert "writing a batch of rows" in found.text
+    assert "8 s with 60 threads" in found.text
+    assert "requests, USD" not in found.text
+    assert "compute, then requests" not in found.text
+    assert "item 1" in found.text
+    assert any(told.startswith("batch: ") for told in found.details())

@@ -6,7 +6,7 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
-from page_builders import a_plain_comparison, a_sweep
+from page_builders import a_plain_comparison, a_sweep, a_web_page
 from playwright.sync_api import Browser, BrowserContext, Locator, Page, sync_playwright
 
 from asyncstream.report.comparison import Comparison
@@ -103,6 +103,13 @@ def test_a_trace_is_drawn_on_the_common_axis(opened: Open) -> None:
     assert first["y"] < second["y"]  # they overlap: a lane for each
 
 
+def test_pages_of_a_trace_are_tracks_with_what_was_fetched_and_a_batch_is_a_bar(opened: Open) -> None:
+    shown = opened(a_web_page())
+    tracks = shown.locator(".waterfall .of-file")
+    assert [track.locator(".part .k-read").count() for track in tracks.all()] == [1, 1]
+    assert shown.locator(".waterfall .bar.k-write").count() == 1
+
+
 def test_hovering_shows_the_details_and_leaving_hides_them(opened: Open) -> None:
     shown = opened(a_sweep())
     point = shown.locator("svg.lines .point").first
@@ -162,7 +169,9 @@ def test_arrows_go_from_point_to_point_and_escape_hides(opened: Open) -> None:
     assert detail(shown).is_hidden()
 
 
-@pytest.mark.parametrize("comparison", [a_sweep(), a_plain_comparison()], ids=["sweep", "one size"])
+@pytest.mark.parametrize(
+    "comparison", [a_sweep(), a_plain_comparison(), a_web_page()], ids=["sweep", "one size", "web"]
+)
 @pytest.mark.parametrize("size", [PHONE, DESK], ids=["phone", "desk"])
 def test_nothing_is_wider_than_the_screen(
     opened: Open, comparison: Comparison, size: tuple[int, int]

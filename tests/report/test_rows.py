@@ -1,7 +1,7 @@
 import pytest
-from report_builders import a_run, a_section, measured
+from report_builders import a_gathering_section, a_run, a_section, measured
 
-from asyncstream.report.measurement import Failure, MemorySample
+from asyncstream.report.measurement import Failure, MemorySample, Pages
 from asyncstream.report.rows import Figures, Row, Section
 
 
@@ -14,7 +14,7 @@ def figures(section: Section, position: int = 0) -> Figures:
 def test_one_run_is_its_own_median() -> None:
     row = figures(a_section(measured("sequential", a_run(20.0, 1.0, 60))))
     assert (row.seconds, row.fastest, row.slowest, row.rounds) == (20.0, 20.0, 20.0, 1)
-    assert row.megabytes_per_second == 50.0
+    assert row.rate == 50.0
     assert row.request_count == 20
 
 
@@ -121,3 +121,21 @@ def test_noise_is_the_difference_between_medians_of_one_thing_for_each_size_and_
 def test_without_a_second_measurement_the_noise_is_not_known() -> None:
     assert a_section(measured("threads", a_run())).rows[0].noise is None
     assert a_section(measured("threads", a_run()), measured("threads", repeat=True)).rows[0].noise is None
+
+
+def test_pages_have_a_rate_and_a_floor_of_their_own_and_their_requests_cost_nothing() -> None:
+    ours = figures(a_gathering_section())
+    assert (ours.rate, ours.floor_ratio) == (40.0, 1.25)
+    assert ours.requests_usd == 0.0
+    assert ours.usd == ours.compute_usd > 0
+    assert figures(a_section(measured("sequential", a_run()))).floor_ratio is None
+
+
+def test_ratios_of_pages_are_to_the_reference_one_by_one() -> None:
+    section = a_gathering_section(measured("sequential", a_run(15.0)))
+    assert [figures(section, position).time_ratio for position in range(3)] == [0.1, 1.0, 0.75]
+
+
+def test_pages_that_take_no_time_have_no_floor() -> None:
+    none = Pages(pages=3, rows=10, seconds=0.0, slowest=0.0, floor=0.0)
+    assert figures(a_gathering_section(pages=none)).floor_ratio is None

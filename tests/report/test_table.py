@@ -3,16 +3,18 @@ import io
 import pytest
 from msgspec.structs import replace
 from report_builders import (
+    EIGHTY_PAGES,
     a_comparison,
     a_comparison_on_aws,
     a_comparison_with_faults,
     a_run,
     a_section,
+    a_web_comparison,
     measured,
 )
 
 from asyncstream.report.comparison import Comparison
-from asyncstream.report.measurement import Failure, Workload
+from asyncstream.report.measurement import Failure, Files
 from asyncstream.report.table import draw
 
 
@@ -30,7 +32,7 @@ def comparison(rounds: int = 1) -> Comparison:
         measured("asyncio-multipart", Failure("ConnectionFailed: reset"), label="asyncio + multipart"),
         measured("boto3", *[a_run(1_120.8, 3.0, 10_240)] * rounds, label="boto3 one by one", reference=True),
     ]
-    small = a_section(measured("sequential", a_run(0.123)), workload=Workload(500, 16_384))
+    small = a_section(measured("sequential", a_run(0.123)), workload=Files(500, 16_384))
     return a_comparison([a_section(*rows), small], rounds=rounds)
 
 
@@ -54,7 +56,7 @@ def test_essentials_are_shown_at_any_width(width: int, monkeypatch: pytest.Monke
 
 def test_the_articles_figures_stand_under_its_workload_only(monkeypatch: pytest.MonkeyPatch) -> None:
     assert drawn(comparison(), 80, monkeypatch).count("the article on Lambda: 21 s") == 1
-    other = a_comparison([a_section(measured("sequential", a_run()), workload=Workload(3, 1000))])
+    other = a_comparison([a_section(measured("sequential", a_run()), workload=Files(3, 1000))])
     assert "the article on Lambda" not in drawn(other, 80, monkeypatch)
 
 
@@ -170,3 +172,31 @@ def test_ways_of_one_size_each_stand_together(monkeypatch: pytest.MonkeyPatch) -
         ["threads", "512"],
         ["asyncio", "512"],
     ]
+
+
+@pytest.mark.parametrize("width", [80, 100, 120])
+def test_pages_have_columns_of_their_own_at_any_width(width: int, monkeypatch: pytest.MonkeyPatch) -> None:
+    text = drawn(replace(a_web_comparison(), rounds=3), width, monkeypatch)
+    assert max(map(len, text.splitlines())) <= width
+    row = next(line for line in text.splitlines() if line.startswith("urllib one by one"))
+    assert [figure in row.split() for figure in ("20.0", "12.5", "80", "1,805")] == [True] * 4
+    assert "S3" not in text.partition("USD of")[0]
+    assert text.count("article on Lambda: 23 s one by one, 8 s with 60 threads") == 1
+
+
+def test_the_web_and_what_is_serial_are_told(monkeypatch: pytest.MonkeyPatch) -> None:
+    text = drawn(a_web_comparison(), 1000, monkeypatch)
+    assert "A page begins after 187.5 ms on average, spread log-normally (sigma 1): 15.0 s one after" in text
+    assert "9.5 ms for each round trip, the network and the commit included. Together one fit of" in text
+    assert "seconds as a multiple of 1.60, the least" in text
+    assert "800 round trips, 7.6 s, whatever the threads" in text
+    assert "every row of 7 runs (800 each), against what the pages hold" in text
+
+
+def test_of_another_postgres_nothing_is_told_that_nobody_knows(monkeypatch: pytest.MonkeyPatch) -> None:
+    uncounted = a_section(measured("asyncio", a_run(requests={"web": 80})), workload=EIGHTY_PAGES)
+    text = drawn(a_web_comparison(uncounted, round_trip=None), 1000, monkeypatch)
+    row = next(line for line in text.splitlines() if line.startswith("asyncio"))
+    assert row.split()[7:9] == ["80", "-"]
+    assert "Postgres: the one here. No network model: what it gives." in text
+    assert "round trips" not in text.partition("Machine")[2]

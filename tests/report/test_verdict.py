@@ -1,5 +1,5 @@
 import pytest
-from report_builders import a_run, a_section, measured
+from report_builders import a_gathering_section, a_run, a_section, measured
 
 from asyncstream.report.measurement import Failure
 from asyncstream.report.rows import Section
@@ -111,3 +111,9 @@ def test_our_cheapest_is_compared_with_the_references_cheapest() -> None:
     assert name_of(against.reference) == "boto3 at 256 MB"
     assert (against.seconds, against.compute) == (0.5, pytest.approx(0.25, rel=0.1))
     assert "Our cheapest against the reference's (boto3 at 256 MB): 0.2" in said(section)
+
+
+def test_pages_are_measured_against_the_reference_one_by_one_and_their_cost_is_compute_alone() -> None:
+    told = said(a_gathering_section())
+    assert told.startswith("Fastest: asyncio (2.0 s, 0.10 x urllib one by one).")
+    assert "(urllib one by one): 0.11 x the cost, 0.10 x the time." in told

@@ -1,1 +1,1 @@
-"""The local comparison: every way to copy the same files, each in a fresh process, against one S3."""
+"""The local comparison: every way to do the same work, each in a fresh process, against the same servers."""

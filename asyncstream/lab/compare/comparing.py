@@ -3,14 +3,13 @@
 from datetime import UTC, datetime
 
 from asyncstream.errors import AsyncstreamError
-from asyncstream.lab.compare import workloads
 from asyncstream.lab.compare.display import Display
 from asyncstream.lab.compare.functions import Functions
-from asyncstream.lab.compare.made import Made
-from asyncstream.lab.compare.rounds import Turn, source_prefix, take, turns
+from asyncstream.lab.compare.rounds import take, turns
 from asyncstream.lab.compare.settings import Settings
 from asyncstream.lab.compare.site import Site, site_of
 from asyncstream.lab.compare.variants import repeated
+from asyncstream.lab.compare.work import Turn
 from asyncstream.lab.server_process import LabError
 from asyncstream.report.comparison import Comparison
 from asyncstream.report.measurement import Failure, Measured, Run, Workload
@@ -26,7 +25,6 @@ def compare(settings: Settings, display: Display) -> Comparison:
     """Run everything. Ctrl-C ends it early, with what was measured by then and nothing left behind."""
     created = datetime.now(UTC).isoformat(timespec="seconds")
     site = site_of(settings)
-    made = Made(settings.transform) if settings.transform is not None else None
     again = repeated(settings.variants) if settings.repeated else None
     planned = list(turns(settings.rounds, settings.workloads, site.candidates, again))
     limits = ""
@@ -36,19 +34,16 @@ def compare(settings: Settings, display: Display) -> Comparison:
     try:
         with (
             display.showing(len(planned)),
-            site.testbed() as testbed,
-            site.functions(testbed) as functions,
+            site.work() as work,
+            site.functions(work) as functions,
         ):
             limits = functions.limits
             for workload in settings.workloads:
                 display.preparing(workload)
-                prefix = source_prefix(workload)
-                testbed.put_sources(prefix, workloads.names(workload), workload.size)
-                if made is not None:
-                    made.expected(workload, prefix)
+                work.prepare(workload)
             for turn in planned:
                 display.started(turn)
-                run = take(turn, testbed, functions, settings.concurrency, made)
+                run = take(turn, work, functions)
                 done.append((turn, run))
                 display.finished(turn, run)
             done, untraced = _with_traces(done, functions)
@@ -96,7 +91,7 @@ def _comparison(
         verified=sum(isinstance(run, Run) for _, run in done),
         ended_early=ended_early,
         untraced=untraced,
-        transform=settings.transform,
+        transform=site.transform,
     )
 
 

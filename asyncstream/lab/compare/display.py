@@ -5,7 +5,7 @@ from collections.abc import Iterator
 from contextlib import AbstractContextManager, contextmanager
 from typing import Any, Protocol, TextIO
 
-from asyncstream.lab.compare.rounds import Turn
+from asyncstream.lab.compare.work import Turn
 from asyncstream.report.measurement import Failure, Run, Workload
 
 
@@ -78,7 +78,7 @@ class LiveDisplay:
             TextColumn("{task.description}"),
         )
         with Progress(*columns, console=Console(file=self._out), transient=True) as self._progress:
-            self._task = self._progress.add_task("starting S3", total=turns)
+            self._task = self._progress.add_task("starting the servers", total=turns)
             yield
 
     def preparing(self, workload: Workload) -> None:
@@ -106,4 +106,4 @@ def _outcome(run: Run | Failure) -> str:
     if isinstance(run, Failure):
         return f"FAILED  {run.error}"
     faults = "" if run.faults is None else f", faults: {sum(run.faults.values()):,}"
-    return f"{run.seconds:.1f} s, bytes verified{faults}"
+    return f"{run.seconds:.1f} s, verified{faults}"

@@ -19,8 +19,9 @@ from botocore.exceptions import ClientError
 
 from asyncstream.errors import S3Error
 from asyncstream.lab.compare.sdk_errors import said_in_one_line
-from asyncstream.lab.compare.testbed import Seen, users_settings
+from asyncstream.lab.compare.testbed import users_settings
 from asyncstream.lab.compare.verification import Checksum
+from asyncstream.lab.compare.work import Seen
 from asyncstream.lab.s3.checksums import crc64nvme, encoded_crc64nvme
 from asyncstream.lab.s3.content import SyntheticContent
 from asyncstream.locations import S3Prefix

@@ -15,6 +15,8 @@ from asyncstream.report.measurement import Failure, Run
 
 # A variable whose value changes from run to run, so that Lambda begins each in a new environment.
 RUN_VARIABLE = "COMPARISON_RUN"
+# Statuses of replies that tell of no failure; the reference to gather pages has none.
+SUCCEEDED = (None, "copied", "stored")
 
 
 class Functions(Protocol):
@@ -64,9 +66,9 @@ def _told(payload: Mapping[str, Any]) -> str:
 
 def failure_in(reply: Mapping[str, Any]) -> str | None:
     """What a handler's reply says went wrong, if something did."""
-    if reply.get("status", "copied") == "copied" and not reply.get("error"):
+    if reply.get("status") in SUCCEEDED and not reply.get("error"):
         return None
     failures = reply.get("failures") or [{}]
     problem = reply.get("error") or failures[0].get("error") or {"type": reply["status"], "message": "?"}
-    many = f" (and {len(failures) - 1:,} more files)" if len(failures) > 1 else ""
+    many = f" (and {len(failures) - 1:,} more)" if len(failures) > 1 else ""
     return f"{problem['type']}: {problem['message']}{many}"

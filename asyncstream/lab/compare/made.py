@@ -1,4 +1,4 @@
-"""What a comparison has made of its files, and what then has to come out; for `rounds.py`."""
+"""What a comparison has made of its files, and what then has to come out; for `files.py`."""
 
 import os
 from collections.abc import Iterator
@@ -8,7 +8,7 @@ from asyncstream.lab.compare import workloads
 from asyncstream.lab.compare.verification import Checksum
 from asyncstream.lab.s3.checksums import crc64nvme, encoded_crc64nvme
 from asyncstream.lab.s3.content import SyntheticContent
-from asyncstream.report.measurement import Workload
+from asyncstream.report.measurement import Files
 from asyncstream.transforms import Factory, Running
 
 READ_SIZE = 1 << 18
@@ -27,9 +27,9 @@ class Made:
     def __init__(self, name: str) -> None:
         self.name = name
         self._factory = transforms.factory(name)
-        self._expected: dict[Workload, dict[str, Checksum]] = {}
+        self._expected: dict[Files, dict[str, Checksum]] = {}
 
-    def expected(self, workload: Workload, prefix: str) -> dict[str, Checksum]:
+    def expected(self, workload: Files, prefix: str) -> dict[str, Checksum]:
         """The checksums of what has to come out, by what follows the sources' prefix in their keys.
 
         Raises:

@@ -108,7 +108,7 @@ class SandboxedFunctions:
         return Function(
             name=variant.way.name,
             handler=variant.handler,
-            code=[variant.code, *self._more_code],
+            code=[variant.code, *variant.more_code, *self._more_code],
             timeout=LAMBDA_SECONDS,
             environment=self._environment,
             tracing=traced,

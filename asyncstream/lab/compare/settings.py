@@ -1,22 +1,86 @@
 """What a comparison is to do, checked before anything starts; read from the command line by `cli.py`."""
 
 import argparse
+import math
 import shlex
 from dataclasses import dataclass
 
 from asyncstream.errors import InputError
 from asyncstream.lab.compare import variants, workloads
-from asyncstream.lab.compare.variants import VARIANTS, Variant
+from asyncstream.lab.compare.variants import GATHERING, VARIANTS, Variant
 from asyncstream.lab.s3 import NetworkModel
+from asyncstream.lab.web import WebModel, least_seconds
 from asyncstream.locations import S3Prefix
+from asyncstream.postgres.config import DatabaseConfig
+from asyncstream.postgres.conninfo import parameters
 from asyncstream.report import prices
-from asyncstream.report.measurement import Workload
+from asyncstream.report.measurement import Pages, Workload
 from asyncstream.report.prices import Architecture, PriceTable
 from asyncstream.report.sizing import LARGEST_MB, SMALLEST_MB
 from asyncstream.transforms import NAMES
 
-# One fit of an article's figures from Lambda.
+# One fit of an article's figures from Lambda, each.
 DEFAULT_MODEL = "53/90/25"
+DEFAULT_WEB_MODEL = "187.5/1/9.5"
+COPYING_AT_ONCE, GATHERING_AT_ONCE = 10, 60
+DEFAULT_PAGES, MOST_PAGES = 80, 20_000
+HOSTS = 20
+# Of which the sample of pages is like the whole: its mean is that of the distribution within one percent.
+SEED = 1
+# Options that only one of the workloads has a use for.
+ONLY_S3 = (
+    "files",
+    "transform",
+    "faults",
+    "tls",
+    "stack",
+    "endpoint_url",
+    "source_bucket",
+    "destination_bucket",
+)
+ONLY_WEB = ("pages", "dsn")
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class CopySettings:
+    """Of a comparison that copies files.
+
+    Attributes:
+        model: the lab's network model; not used with `endpoint_url` or `stack`.
+        faults: the share of requests to the lab's S3 that go wrong; None: faults are no subject.
+        endpoint_url: another S3 than the lab's.
+        source, destination: buckets there; None makes new ones.
+        stack: compare its deployed functions, instead of those in the sandbox.
+        transform: what is made of each file; None: copies.
+    """
+
+    model: str
+    tls: bool
+    faults: float | None
+    endpoint_url: str | None
+    source: S3Prefix | None
+    destination: S3Prefix | None
+    stack: str | None
+    transform: str | None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class GatherSettings:
+    """Of a comparison that gathers pages.
+
+    Attributes:
+        web: the model of the pages.
+        latency: seconds until one of them begins, on average.
+        hosts: how many they are of.
+        round_trip: seconds that one to Postgres takes at the least; None with `dsn`.
+        dsn: another Postgres than one of our own.
+    """
+
+    web: WebModel
+    latency: float
+    hosts: int
+    round_trip: float | None
+    dsn: str | None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -24,18 +88,13 @@ class Settings:
     """What to compare.
 
     Attributes:
-        command: the command line that asks for it, told with the results.
-        concurrency: files or parts in flight, where a variant has several at once.
+        command: the command line that asks for it, told with the results; without passwords.
+        concurrency: files, parts or pages in flight, where a variant has several at once.
         memory: sizes of function to sweep, in MB; empty: each way has all it wants.
         traced: whether every run is traced.
         repeated: whether one variant is measured twice.
         architecture: to bill; None: that of the functions, which the sandbox takes for arm64.
-        model: the lab's network model; not used with `endpoint_url` or `stack`.
-        faults: the share of requests to the lab's S3 that go wrong; None: faults are no subject.
-        endpoint_url: another S3 than the lab's.
-        source, destination: buckets there; None makes new ones.
-        stack: compare its deployed functions, instead of those in the sandbox.
-        transform: what is made of each file; None: copies.
+        work: what the variants are given to do.
     """
 
     command: str
@@ -48,14 +107,7 @@ class Settings:
     repeated: bool
     prices: PriceTable
     architecture: Architecture | None
-    model: str
-    tls: bool = False
-    faults: float | None = None
-    endpoint_url: str | None = None
-    source: S3Prefix | None = None
-    destination: S3Prefix | None = None
-    stack: str | None = None
-    transform: str | None = None
+    work: CopySettings | GatherSettings
 
 
 def checked(options: argparse.Namespace) -> Settings:
@@ -64,12 +116,51 @@ def checked(options: argparse.Namespace) -> Settings:
     Raises:
         InputError, ConfigError: one of them is wrong; nothing has been started.
     """
+    gathering = options.workload == "web"
+    _check_options(options, ONLY_S3 if gathering else ONLY_WEB)
     _check_number("--rounds", options.rounds, 1, 100)
-    _check_number("--concurrency", options.concurrency, 1, 1000)
+    concurrency = options.concurrency
+    if concurrency is None:
+        concurrency = GATHERING_AT_ONCE if gathering else COPYING_AT_ONCE
+    _check_number("--concurrency", concurrency, 1, 1000)
     memory = _sizes(options.memory) if options.memory else []
-    files = [workloads.parse(text) for text in options.files or workloads.DEFAULT]
-    if len(set(files)) < len(files):
-        raise InputError("--files names the same files twice")
+    work = _gathering(options) if gathering else _copying(options)
+    return Settings(
+        command=_command(options),
+        workloads=_workloads(options, work, concurrency),
+        variants=_variants(options),
+        rounds=options.rounds,
+        concurrency=concurrency,
+        memory=memory,
+        traced=options.trace,
+        repeated=options.repeat,
+        prices=prices.load(options.prices),
+        architecture=options.architecture,
+        work=work,
+    )
+
+
+def _check_options(options: argparse.Namespace, unwanted: tuple[str, ...]) -> None:
+    """Refuse what belongs to the other workload."""
+    for name in unwanted:
+        given = getattr(options, name)
+        if given is not None and given is not False:  # --faults 0 is given, too
+            told = name.replace("_", "-")
+            other = "web" if name in ONLY_WEB else "s3"
+            raise InputError(
+                f"--{told} cannot be had with --workload {options.workload}: it belongs to --workload {other}"
+            )
+
+
+def _command(options: argparse.Namespace) -> str:
+    """The command line, as it goes into reports: a DSN may have a password in it."""
+    arguments = options.arguments
+    if options.dsn:
+        arguments = [argument.replace(options.dsn, "DSN") for argument in arguments]
+    return shlex.join(["asyncstream", *arguments])
+
+
+def _copying(options: argparse.Namespace) -> CopySettings:
     try:
         NetworkModel.parse(options.model or DEFAULT_MODEL)
     except ValueError as error:
@@ -82,17 +173,7 @@ def checked(options: argparse.Namespace) -> Settings:
         _check_alone(options)
     if options.transform is not None:
         _check_transform(options.transform)
-    return Settings(
-        command=shlex.join(["asyncstream", *options.arguments]),
-        workloads=files,
-        variants=_variants(options),
-        rounds=options.rounds,
-        concurrency=options.concurrency,
-        memory=memory,
-        traced=options.trace,
-        repeated=options.repeat,
-        prices=prices.load(options.prices),
-        architecture=options.architecture,
+    return CopySettings(
         model=options.model or DEFAULT_MODEL,
         tls=options.tls,
         faults=options.faults,
@@ -102,6 +183,67 @@ def checked(options: argparse.Namespace) -> Settings:
         stack=options.stack,
         transform=options.transform,
     )
+
+
+def _gathering(options: argparse.Namespace) -> GatherSettings:
+    _check_number("--pages", _pages(options), 1, MOST_PAGES)
+    if options.dsn is not None:
+        parameters(DatabaseConfig(dsn=options.dsn))  # that it can be read
+    latency, sigma, round_trip = _web_model(options.model, own_postgres=options.dsn is None)
+    return GatherSettings(
+        web=WebModel.averaging(latency, _pages(options), sigma, SEED),
+        latency=latency,
+        hosts=HOSTS,
+        round_trip=round_trip,
+        dsn=options.dsn,
+    )
+
+
+def _pages(options: argparse.Namespace) -> int:
+    count: int = DEFAULT_PAGES if options.pages is None else options.pages
+    return count
+
+
+def _web_model(text: str | None, *, own_postgres: bool) -> tuple[float, float, float | None]:
+    """Read "187.5/1/9.5": ms to a page, their spread, ms a round trip to Postgres, for one of our own only.
+
+    Returns:
+        Seconds, the spread, seconds.
+    """
+    parts = 3 if own_postgres else 2
+    if text == "off":
+        return 0.0, 0.0, 0.0 if own_postgres else None
+    shown = "/".join(DEFAULT_WEB_MODEL.split("/")[:parts])
+    found = text or shown
+    try:
+        numbers = [float(number) for number in found.split("/")]
+    except ValueError:
+        numbers = []
+    if len(numbers) != parts or not all(math.isfinite(number) and number >= 0 for number in numbers):
+        postgres = " / ms of a round trip to Postgres" if own_postgres else ", and with --dsn no more"
+        raise InputError(
+            f"--model {found!r}: write ms to a page on average / sigma of their spread{postgres}, "
+            f'such as {shown}, or "off"'
+        )
+    latency, sigma, *rest = numbers
+    _check_number("--model: ms to a page,", latency, 0, 60_000)
+    _check_number("--model: sigma", sigma, 0, 3)
+    for round_trip in rest:
+        _check_number("--model: ms of a round trip,", round_trip, 0, 1000)
+    return latency / 1000, sigma, rest[0] / 1000 if rest else None
+
+
+def _workloads(
+    options: argparse.Namespace, work: CopySettings | GatherSettings, concurrency: int
+) -> list[Workload]:
+    if isinstance(work, GatherSettings):
+        count = _pages(options)
+        seconds = [work.web.seconds(number) for number in range(count)]
+        return [Pages(count, work.web.rows, sum(seconds), max(seconds), least_seconds(seconds, concurrency))]
+    files: list[Workload] = [workloads.parse(text) for text in options.files or workloads.DEFAULT]
+    if len(set(files)) < len(files):
+        raise InputError("--files names the same files twice")
+    return files
 
 
 def _check_alone(options: argparse.Namespace) -> None:
@@ -131,11 +273,13 @@ def _check_transform(transform: str) -> None:
 
 
 def _variants(options: argparse.Namespace) -> list[Variant]:
+    if options.workload == "web":
+        return variants.chosen(options.variants, GATHERING) if options.variants else list(GATHERING)
     if not options.variants:
         if options.transform is not None:
             return variants.transforming()
         return list(VARIANTS) if options.stack is None else variants.deployed()
-    asked = variants.chosen(options.variants.split(","))
+    asked = variants.chosen(options.variants, VARIANTS)
     theirs = [variant.way.name for variant in asked if variant.way.reference]
     if theirs and options.stack is not None:
         raise InputError(

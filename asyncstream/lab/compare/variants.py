@@ -17,6 +17,7 @@ class Variant:
     """One way: a function's code and handler, and what its event's `config` says.
 
     `output` names the function in the outputs of `deploy/template.yaml`; None: it is not deployed.
+    `more_code` are directories to find modules in beside its own.
     """
 
     way: Way
@@ -24,6 +25,7 @@ class Variant:
     handler: str
     config: Mapping[str, Any] = field(default_factory=dict)
     output: str | None = None
+    more_code: Sequence[Path] = ()
 
 
 def _ours(name: str, label: str, module: str, *, multipart: bool) -> Variant:
@@ -34,10 +36,15 @@ def _ours(name: str, label: str, module: str, *, multipart: bool) -> Variant:
     return Variant(Way(name, label), _ROOT, f"handlers.{module}.handler", config, output)
 
 
-def _theirs(name: str, label: str, function: str) -> Variant:
-    return Variant(Way(name, label, reference=True), _REFERENCE, f"counted.{function}")
+def _gathering(name: str) -> Variant:
+    return Variant(Way(name, name), _ROOT, f"handlers.web_{name}.handler", more_code=(_REFERENCE,))
 
 
+def _theirs(name: str, label: str, handler: str) -> Variant:
+    return Variant(Way(name, label, reference=True), _REFERENCE, handler)
+
+
+# Those that copy files.
 VARIANTS = (
     _ours("sequential", "sequential", "sequential", multipart=False),
     _ours("threads", "threads", "threads", multipart=False),
@@ -45,8 +52,17 @@ VARIANTS = (
     # Not one of the four functions: so that the engine's share and multipart's can be told apart.
     _ours("asyncio", "asyncio", "asyncio_multipart", multipart=False),
     _ours("asyncio-multipart", "asyncio + multipart", "asyncio_multipart", multipart=True),
-    _theirs("boto3", "boto3 one by one", "one_by_one"),
-    _theirs("boto3-pool", "boto3 thread pool", "thread_pool"),
+    _theirs("boto3", "boto3 one by one", "counted.one_by_one"),
+    _theirs("boto3-pool", "boto3 thread pool", "counted.thread_pool"),
+)
+
+# Those that gather pages.
+GATHERING = (
+    _gathering("sequential"),
+    _gathering("threads"),
+    _gathering("asyncio"),
+    _theirs("urllib", "urllib one by one", "gathering.one_by_one"),
+    _theirs("urllib-pool", "urllib thread pool", "gathering.thread_pool"),
 )
 
 
@@ -67,16 +83,17 @@ def transforming() -> list[Variant]:
     return [variant for variant in VARIANTS if variant.config.get("multipart") is False]
 
 
-def chosen(names: Sequence[str]) -> list[Variant]:
-    """The variants of these names, in the order given.
+def chosen(text: str, among: Sequence[Variant]) -> list[Variant]:
+    """The variants named, with commas between, in the order given.
 
     Raises:
         InputError: there is no such variant, or one is named twice.
     """
-    known = {variant.way.name: variant for variant in VARIANTS}
+    names = text.split(",")
+    known = {variant.way.name: variant for variant in among}
     unknown = [name for name in names if name not in known]
     if unknown:
         raise InputError(f"no variant {unknown[0]!r}: choose among {', '.join(known)}")
     if len(set(names)) < len(names):
-        raise InputError(f"a variant is named twice in {','.join(names)}")
+        raise InputError(f"a variant is named twice in {text}")
     return [known[name] for name in names]

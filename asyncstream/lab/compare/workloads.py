@@ -5,7 +5,7 @@ from collections.abc import Mapping
 from typing import Any
 
 from asyncstream.errors import InputError
-from asyncstream.report.measurement import Workload
+from asyncstream.report.measurement import Files
 from asyncstream.report.sizes import parse_size
 
 # Large files show what a connection's rate costs, small ones what a request does.
@@ -13,7 +13,7 @@ DEFAULT = ("10x100MB", "500x16KiB")
 MOST_FILES = 20_000
 
 
-def parse(text: str) -> Workload:
+def parse(text: str) -> Files:
     """Read `10x100MB`.
 
     Raises:
@@ -28,15 +28,15 @@ def parse(text: str) -> Workload:
         raise InputError(f"{text!r}: from 1 to {MOST_FILES:,} files")
     if size < 1:
         raise InputError(f"{text!r}: empty files have no rate to measure")
-    return Workload(files, size)
+    return Files(files, size)
 
 
-def names(workload: Workload) -> list[str]:
+def names(workload: Files) -> list[str]:
     """The last part of each file's key."""
     return [f"{number:06d}" for number in range(workload.files)]
 
 
-def event(workload: Workload, source: str, destination: str, config: Mapping[str, Any]) -> dict[str, Any]:
+def event(workload: Files, source: str, destination: str, config: Mapping[str, Any]) -> dict[str, Any]:
     """The event that asks to copy them all, given two URIs that end with a slash."""
     files = [{"source": source + name, "destination": destination + name} for name in names(workload)]
     return {"files": files, "config": dict(config)}

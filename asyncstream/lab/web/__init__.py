@@ -4,7 +4,17 @@
 """
 
 from asyncstream.lab.web.client import LabWeb
-from asyncstream.lab.web.model import WebModel, rows_of_page
+from asyncstream.lab.web.model import WebModel, least_seconds, rows_of_page
 from asyncstream.lab.web.server import CLOSE, RESET, Answer, Asked, Origin
 
-__all__ = ["CLOSE", "RESET", "Answer", "Asked", "LabWeb", "Origin", "WebModel", "rows_of_page"]
+__all__ = [
+    "CLOSE",
+    "RESET",
+    "Answer",
+    "Asked",
+    "LabWeb",
+    "Origin",
+    "WebModel",
+    "least_seconds",
+    "rows_of_page",
+]

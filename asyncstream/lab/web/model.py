@@ -6,10 +6,11 @@ a comparison meets the same pages, and what a schedule of them takes at least ca
 
 from __future__ import annotations
 
+import heapq
 import json
 import math
 import zlib
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from hashlib import blake2b
 from statistics import NormalDist
 from typing import TYPE_CHECKING, Any
@@ -45,6 +46,13 @@ class WebModel:
     def __post_init__(self) -> None:
         if not (self.latency >= 0 and self.sigma >= 0 and 0 <= self.faults <= 1 and self.rows >= 0):
             raise ValueError(f"{self}: nothing can be negative, and faults are a share")
+
+    @classmethod
+    def averaging(cls, mean: float, count: int, sigma: float, seed: int) -> WebModel:
+        """A model whose first so many pages take `mean` seconds on average: just so, not only expected."""
+        drawn = cls(latency=1.0, sigma=sigma, seed=seed)
+        average = sum(map(drawn.seconds, range(count))) / count
+        return replace(drawn, latency=mean / average)
 
     def seconds(self, number: int) -> float:
         """How long a page takes to begin."""
@@ -102,6 +110,19 @@ def rows_of_page(number: int, count: int = 10) -> list[dict[str, Any]]:
         }
         for row in range(count)
     ]
+
+
+def least_seconds(pages: Sequence[float], at_once: int) -> float:
+    """When the last of the pages would end, if each began in its turn as soon as one of `at_once` was free.
+
+    Args:
+        pages: how long each takes, in the order in which they are begun.
+        at_once: how many.
+    """
+    free_from = [0.0] * at_once
+    for seconds in pages:
+        heapq.heapreplace(free_from, free_from[0] + seconds)
+    return max(free_from)
 
 
 def page_urls(origins: Sequence[str], count: int) -> list[str]:

@@ -195,11 +195,15 @@ def _thinned(samples: Sequence[MemorySample]) -> Sequence[MemorySample]:
 
 def _detail(row: Row, figures: Figures, value: str) -> str:
     size = f" at {row.memory_mb:,} MB" if row.memory_mb is not None else ""
+    halves = (
+        f" (compute {scales.dollars(figures.compute_usd * 1000)}, "
+        f"requests {scales.dollars(figures.requests_usd * 1000)})"
+        if figures.requests_usd
+        else ""
+    )
     return (
         f"{row.way.label}{size}: {value}\n{scales.seconds(figures.seconds)}, "
-        f"{scales.dollars(figures.usd * 1000)} per 1,000 runs "
-        f"(compute {scales.dollars(figures.compute_usd * 1000)}, "
-        f"requests {scales.dollars(figures.requests_usd * 1000)})\n"
+        f"{scales.dollars(figures.usd * 1000)} per 1,000 runs{halves}\n"
         f"CPU {scales.seconds(figures.cpu_seconds)}, peak {scales.mebibytes(figures.peak_bytes)}, "
         f"{figures.request_count:,} requests"
     )

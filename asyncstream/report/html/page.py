@@ -9,13 +9,28 @@ from jinja2 import Environment, PackageLoader, StrictUndefined
 from markupsafe import Markup
 from msgspec import Struct
 
+from asyncstream.report.columns import ON_PAGE, Column, shown
 from asyncstream.report.comparison import Comparison
 from asyncstream.report.html import charts, scales
 from asyncstream.report.html.charts import Bar, LineChart, MemoryChart
 from asyncstream.report.html.waterfall import Waterfalls, waterfalls
+from asyncstream.report.measurement import Pages
+from asyncstream.report.notes import article, heading, notes
 from asyncstream.report.rows import Row, Section
-from asyncstream.report.table import heading, notes
 from asyncstream.report.verdict import Verdict, verdict
+
+OF_FILES = [
+    ("read", "reading (GET, its body)"),
+    ("write", "writing (PUT)"),
+    ("file", "file"),
+    ("other", "other spans"),
+]
+OF_PAGES = [
+    ("read", "fetching"),
+    ("write", "writing a batch of rows"),
+    ("file", "page"),
+    ("other", "other spans"),
+]
 
 
 class Part(Struct, frozen=True):
@@ -23,7 +38,10 @@ class Part(Struct, frozen=True):
 
     Attributes:
         section: its rows.
+        columns: of the table of figures.
         verdict: what it comes to, None if nothing was measured.
+        article: what an article measured of such a workload, if one did.
+        kinds: what the colours of the traces mean: each kind and its words.
         styles: each way's number.
         lines: charts over sizes; empty without a sweep, which is where one way has several.
         bars: charts of one size each, with their titles; empty with a sweep.
@@ -34,7 +52,10 @@ class Part(Struct, frozen=True):
     """
 
     section: Section
+    columns: list[Column]
     verdict: Verdict | None
+    article: str | None
+    kinds: list[tuple[str, str]]
     styles: dict[str, int]
     lines: list[LineChart]
     bars: list[tuple[str, list[Bar]]]
@@ -60,19 +81,20 @@ def page(comparison: Comparison) -> str:
         comparison=comparison,
         heading=list(heading(comparison)),
         notes=list(notes(comparison)),
-        parts=[part(section) for section in comparison.sections],
+        parts=[part(comparison, section) for section in comparison.sections],
         style=Markup((files / "style.css").read_text()),  # noqa: S704 - our own files
         script=Markup(script),  # noqa: S704
         script_hash=base64.b64encode(hashlib.sha256(script.encode()).digest()).decode(),
     )
 
 
-def part(section: Section) -> Part:
+def part(comparison: Comparison, section: Section) -> Part:
     """One workload."""
     found = verdict(section)
+    gathered = isinstance(section.workload, Pages)
     swept = len(section.rows) > len({row.way.name for row in section.rows})
     scarce = _smallest(section) if swept else section.rows
-    shown = _chosen(section, found) if swept else section.rows
+    chosen = _chosen(section, found) if swept else section.rows
     numbers = charts.styles(section)
     over_sizes = [
         charts.line_chart(section, "Seconds", lambda figures: figures.seconds, scales.seconds),
@@ -86,7 +108,7 @@ def part(section: Section) -> Part:
     at_once = [
         ("Time", charts.bars(section, lambda figures: [figures.seconds], scales.seconds)),
         (
-            "Cost of 1,000 runs: compute, then requests",
+            "Cost of 1,000 runs" if gathered else "Cost of 1,000 runs: compute, then requests",
             charts.bars(
                 section,
                 lambda figures: [figures.compute_usd * 1000, figures.requests_usd * 1000],
@@ -96,14 +118,17 @@ def part(section: Section) -> Part:
     ]
     return Part(
         section,
+        shown(ON_PAGE, comparison, section),
         found,
+        article(section.workload),
+        OF_PAGES if gathered else OF_FILES,
         numbers,
         [chart for chart in over_sizes if chart is not None] if swept else [],
         [] if swept else at_once,
         _size_of(scarce),
         charts.memory_charts(scarce, numbers),
-        f"{_size_of(shown)}, the best balance" if swept and found else _size_of(shown),
-        waterfalls(shown),
+        f"{_size_of(chosen)}, the best balance" if swept and found else _size_of(chosen),
+        waterfalls(chosen),
     )
 
 

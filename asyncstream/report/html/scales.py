@@ -78,6 +78,8 @@ def seconds(value: float) -> str:
 
 def dollars(value: float) -> str:
     """USD with the digits that tell amounts of this size apart."""
+    if value < 0.1:
+        return f"${value:.4f}"
     return f"${value:.3f}" if value < 1 else f"${value:.2f}"
 
 

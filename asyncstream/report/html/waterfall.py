@@ -1,6 +1,7 @@
 """Traces as geometry: what ran when, all on one time axis; pure, drawn by page.html.j2.
 
-A file is a row. Its parts lie in lanes, as they overlap: what was read above, what was written below.
+A file is a row. Its parts lie in lanes, as they overlap: what was read above, what was written below. A page
+that is gathered is a row likewise.
 """
 
 from collections.abc import Iterator, Sequence
@@ -15,7 +16,10 @@ from asyncstream.report.spans import Span, Trace
 MOST_WITH_LANES = 12
 # A tick further on has no room for its text.
 MOST_OF_AXIS = 0.94
-READING = ("GET", "body")
+READING = ("GET", "body", "fetch")
+WRITING = ("PUT", "batch")
+# What has a row with lanes: a file of a transfer, an item of a mapping, such as a page.
+WITH_LANES = ("file", "item")
 
 
 class Bar(Struct, frozen=True):
@@ -75,7 +79,7 @@ def waterfall(label: str, trace: Trace, longest: float) -> Waterfall:
     """One trace, on an axis of so many seconds from its own begin."""
     scale = _Scale(_begin(trace), _end(trace), longest)
     spans = [pair for root in trace.roots for pair in _outline(root, 0)]
-    dense = sum(span.name == "file" for span, _ in spans) > MOST_WITH_LANES
+    dense = sum(span.name in WITH_LANES for span, _ in spans) > MOST_WITH_LANES
     notes = [*trace.problems]
     if trace.limit_exceeded:
         notes.insert(0, "X-Ray dropped some of it: the trace was larger than X-Ray keeps.")
@@ -107,14 +111,14 @@ class _Scale(Struct, frozen=True):
 def _outline(span: Span, depth: int) -> Iterator[tuple[Span, int]]:
     """The spans that have a row of their own: all but what is within a file."""
     yield span, depth
-    if span.name != "file":
+    if span.name not in WITH_LANES:
         for child in span.children:
             yield from _outline(child, depth + 1)
 
 
 def _track(span: Span, depth: int, scale: _Scale, dense: bool) -> Track:
     label = _label(span)
-    if span.name != "file":
+    if span.name not in WITH_LANES:
         return Track(label, depth, scale.bar(span), [], 0)
     lanes = [0] * len(span.children) if dense else packed(span.children, scale.end)
     parts = [
@@ -154,13 +158,17 @@ def _kind(span: Span) -> str:
     """By which the page gives it a colour."""
     if span.name in READING:
         return "read"
-    return {"PUT": "write", "part": "part", "file": "file"}.get(span.name, "other")
+    if span.name in WRITING:
+        return "write"
+    return {"part": "part", **dict.fromkeys(WITH_LANES, "file")}.get(span.name, "other")
 
 
 def _label(span: Span) -> str:
-    """What stands before a row: of a file the last piece of its key."""
+    """What stands before a row: of a file the last piece of its key, of an item its number."""
     if span.name == "file":
         return str(span.annotations.get("source", "file")).rstrip("/").rpartition("/")[2] or "file"
+    if span.name == "item":
+        return f"item {span.annotations.get('index', '')}".rstrip()
     return span.kind.rpartition("::")[2] or span.name
 
 

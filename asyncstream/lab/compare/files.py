@@ -1,0 +1,88 @@
+"""Files to copy, over any S3: the work of the first article; opened by `site.py`."""
+
+from collections.abc import Mapping
+from typing import Any
+
+from asyncstream.lab.compare import verification, workloads
+from asyncstream.lab.compare.made import Made
+from asyncstream.lab.compare.testbed import Testbed
+from asyncstream.lab.compare.work import Seen, Turn
+from asyncstream.report.measurement import Files, Workload
+
+
+class CopyFiles:
+    """See `Work`.
+
+    Args:
+        testbed: the S3, opened and closed by somebody else.
+        concurrency: files or parts in flight, where a variant has several at once.
+        made: what is made of each file; None: copies.
+    """
+
+    def __init__(self, testbed: Testbed, concurrency: int, made: Made | None = None) -> None:
+        self._testbed = testbed
+        self._concurrency = concurrency
+        self._made = made
+
+    def environment(self) -> Mapping[str, str]:
+        """See `Work`."""
+        return self._testbed.environment()
+
+    def prepare(self, workload: Workload) -> None:
+        """See `Work`.
+
+        Raises:
+            TransformError: the transform takes no such files.
+        """
+        files, prefix = _files(workload), source_prefix(workload)
+        self._testbed.put_sources(prefix, workloads.names(files), files.size)
+        if self._made is not None:
+            self._made.expected(files, prefix)
+
+    def begin(self, turn: Turn) -> Mapping[str, Any]:
+        """See `Work`."""
+        config = {"max_concurrency": self._concurrency, **turn.variant.config}
+        if self._made is not None:
+            config["transform"] = self._made.name
+        self._testbed.run_begins(_results(turn), turn.round)
+        return workloads.event(
+            _files(turn.workload),
+            self._testbed.source(source_prefix(turn.workload)),
+            self._testbed.destination(_results(turn)),
+            config,
+        )
+
+    def end(self, turn: Turn) -> Seen:
+        """See `Work`."""
+        return self._testbed.run_ended()
+
+    def difference(self, turn: Turn) -> str | None:
+        """See `Work`."""
+        source = source_prefix(turn.workload)
+        expected = (
+            self._testbed.expected(source)
+            if self._made is None
+            else self._made.expected(_files(turn.workload), source)
+        )
+        return verification.wrong_bytes(expected, self._testbed.found(_results(turn)))
+
+    def discard(self, turn: Turn) -> int:
+        """See `Work`."""
+        return self._testbed.discard(_results(turn))
+
+
+def source_prefix(workload: Workload) -> str:
+    """Where a workload's sources lie."""
+    files = _files(workload)
+    return f"{files.files}x{files.size}/"
+
+
+def _results(turn: Turn) -> str:
+    size = f"{turn.memory_mb or 'all'}{'-again' if turn.repeat else ''}"
+    return f"round-{turn.round}/{turn.variant.way.name}/{size}/{source_prefix(turn.workload)}"
+
+
+def _files(workload: Workload) -> Files:
+    if not isinstance(workload, Files):
+        raise TypeError(f"{workload} are no files")
+    return workload

@@ -1,0 +1,125 @@
+"""Pages to gather into a table, over the lab's web and a Postgres: the work of the second article.
+
+Opened by `site.py`.
+"""
+
+import os
+import secrets
+from collections.abc import Mapping
+from contextlib import ExitStack
+from types import TracebackType
+from typing import Any, Self
+
+from asyncstream.gathering.config import ENV_PREFIX
+from asyncstream.lab.compare import verification
+from asyncstream.lab.compare.rows_table import KEY, RowsTable
+from asyncstream.lab.compare.settings import GatherSettings
+from asyncstream.lab.compare.work import Seen, Turn
+from asyncstream.lab.distance import Distance
+from asyncstream.lab.postgres import PostgresServer
+from asyncstream.lab.web import LabWeb, rows_of_page
+from asyncstream.report.measurement import Pages, Workload
+
+# Makes rows of a page, as a user's function would: `items.py` beside the reference.
+ROWS = "items:rows"
+_HOST = "127.0.0.1"
+
+
+class GatherPages:
+    """See `Work`. A context manager.
+
+    Args:
+        settings: of the pages and the database.
+        concurrency: pages in hand, where a variant has several at once.
+
+    Raises:
+        AsyncstreamError, LabError: a server did not start, or is not to be reached.
+    """
+
+    def __init__(self, settings: GatherSettings, concurrency: int) -> None:
+        self._settings = settings
+        self._concurrency = concurrency
+        self._distance: Distance | None = None
+        self._undo = ExitStack()
+        try:
+            self._web = self._undo.enter_context(LabWeb(settings.web, settings.hosts))
+            near, self._dsn = self._database()
+            self._table = self._undo.enter_context(RowsTable(near))
+        except BaseException:
+            self._undo.close()
+            raise
+
+    def __enter__(self) -> Self:
+        """Return itself: the servers run already."""
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        """Drop the table and end the servers."""
+        self._undo.close()
+
+    def environment(self) -> Mapping[str, str]:
+        """See `Work`; of the user's own settings for Postgres only those that a DSN of theirs may need."""
+        tuning = {name: value for name, value in os.environ.items() if name.startswith(ENV_PREFIX)}
+        login = {}
+        if self._settings.dsn is not None:
+            login = {n: v for n, v in os.environ.items() if n == "HOME" or n.startswith("PG")}
+        networks = ",".join(LabWeb.ALLOWED_NETWORKS)
+        return tuning | login | {f"{ENV_PREFIX}ALLOWED_NETWORKS": networks, "POSTGRES_DSN": self._dsn}
+
+    def prepare(self, workload: Workload) -> None:
+        """See `Work`: all is there."""
+
+    def begin(self, turn: Turn) -> Mapping[str, Any]:
+        """See `Work`."""
+        self._table.empty()
+        self._web.reset()
+        if self._distance is not None:
+            self._distance.reset()
+        return {
+            "urls": self._web.urls(_pages(turn.workload).pages),
+            "rows": ROWS,
+            "table": {"name": self._table.name, "key": [KEY]},
+            "config": {"max_concurrency": self._concurrency},
+        }
+
+    def end(self, turn: Turn) -> Seen:
+        """See `Work`: the web and the distance have counted; nobody has on the way to another Postgres."""
+        requests = {"web": sum(self._web.counts()["requests"].values())}
+        if self._distance is not None:
+            requests["postgres"] = self._distance.round_trips()
+        return Seen(requests)
+
+    def difference(self, turn: Turn) -> str | None:
+        """See `Work`."""
+        expected = {
+            row["id"]: (row["page"], row["name"], row["price"])
+            for number in range(_pages(turn.workload).pages)
+            for row in rows_of_page(number, self._settings.web.rows)
+        }
+        return verification.wrong_rows(expected, self._table.rows())
+
+    def discard(self, turn: Turn) -> int:
+        """See `Work`."""
+        self._table.empty()
+        return 0
+
+    def _database(self) -> tuple[str, str]:
+        """A DSN for ourselves, and one for the functions, which is as far away as the model says."""
+        if self._settings.dsn is not None:
+            return self._settings.dsn, self._settings.dsn
+        password = secrets.token_hex(16)
+        server = self._undo.enter_context(PostgresServer(password))
+        self._distance = self._undo.enter_context(Distance(server.port, self._settings.round_trip or 0.0))
+        near, far = (
+            f"postgresql://postgres:{password}@{_HOST}:{port}/postgres"
+            for port in (server.port, self._distance.port)
+        )
+        return near, far
+
+
+def _pages(workload: Workload) -> Pages:
+    if not isinstance(workload, Pages):
+        raise TypeError(f"{workload} are no pages")
+    return workload

@@ -1,0 +1,76 @@
+"""`RowsTable`: the table that a comparison gathers into, made and dropped by it; used by `pages.py`."""
+
+import secrets
+from contextlib import ExitStack
+from types import TracebackType
+from typing import Any, LiteralString, Self
+
+import psycopg
+from psycopg.sql import SQL, Identifier
+
+from asyncstream.errors import AsyncstreamError
+from asyncstream.lab.compare.verification import Row
+from asyncstream.postgres import failures
+
+KEY = "id"
+_SECONDS = 10
+
+
+class RowsTable:
+    """A table of its own name, over a connection of its own; a context manager.
+
+    Args:
+        dsn: of the database, where the user may make tables.
+
+    Attributes:
+        name: of the table.
+
+    Raises:
+        AsyncstreamError: from all methods, whatever psycopg raised. No password is in it.
+    """
+
+    def __init__(self, dsn: str) -> None:
+        self.name = f"asyncstream_compare_{secrets.token_hex(6)}"
+        self._undo = ExitStack()
+        try:
+            self._connection = psycopg.connect(dsn, autocommit=True, connect_timeout=_SECONDS)
+        except psycopg.Error as error:
+            raise failures.while_connecting(error) from error
+        try:
+            self._undo.callback(self._connection.close)
+            self._execute("CREATE TABLE {} (id bigint PRIMARY KEY, page int, name text, price numeric)")
+            self._undo.callback(self._drop)
+        except BaseException:
+            self._undo.close()
+            raise
+
+    def __enter__(self) -> Self:
+        """Return itself: the table is there."""
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        """Drop it."""
+        self._undo.close()
+
+    def empty(self) -> None:
+        """Delete all rows."""
+        self._execute("TRUNCATE {}")
+
+    def rows(self) -> dict[int, Row]:
+        """All rows by their key."""
+        found = self._execute("SELECT id, page, name, price FROM {}").fetchall()
+        return {key: tuple(others) for key, *others in found}
+
+    def _drop(self) -> None:
+        try:
+            self._execute("DROP TABLE {}")
+        except AsyncstreamError as error:
+            raise AsyncstreamError(f"the table {self.name} was not dropped: {error}") from error
+
+    def _execute(self, statement: LiteralString) -> psycopg.Cursor[Any]:
+        try:
+            return self._connection.execute(SQL(statement).format(Identifier(self.name)))
+        except psycopg.Error as error:
+            raise failures.of_statement(error) from error

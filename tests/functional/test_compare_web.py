@@ -1,0 +1,259 @@
+"""`asyncstream compare --workload web`: pages gathered in every way, into a real Postgres."""
+
+import argparse
+import json
+import os
+import re
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+from command_line import Ended
+from processes import descendants
+from servers.postgres import PASSWORD, TestServer
+
+from asyncstream.arguments import parser
+from asyncstream.lab.compare.pages import GatherPages
+from asyncstream.lab.compare.rounds import take
+from asyncstream.lab.compare.sandboxed import SandboxedFunctions
+from asyncstream.lab.compare.settings import DEFAULT_WEB_MODEL, GatherSettings, Settings, checked
+from asyncstream.lab.compare.variants import GATHERING, Variant
+from asyncstream.lab.compare.verification import wrong_rows
+from asyncstream.lab.compare.work import Turn
+from asyncstream.report.measurement import Failure, Pages, Run, Way
+
+ROOT = Path(__file__).parents[2]
+TINY = ("compare", "--workload", "web", "--pages", "12", "--model", "20/0.5/1")
+OF_OURS = "SELECT relname FROM pg_class WHERE relname LIKE 'asyncstream_compare%'"
+
+
+def settings_of(*arguments: str) -> Settings:
+    def nothing(_: argparse.Namespace) -> int:
+        return 0
+
+    given = ["compare", "--workload", "web", *arguments]
+    return checked(parser(nothing, nothing, nothing).parse_args(given, argparse.Namespace(arguments=given)))
+
+
+def rows(document: Any) -> dict[str, Any]:
+    return {row["way"]["name"]: row for row in document["sections"][0]["rows"]}
+
+
+@pytest.mark.slow
+def test_every_way_gathers_the_same_rows_and_is_verified(run: Callable[..., Ended], tmp_path: Path) -> None:
+    page, comment = tmp_path / "out.html", tmp_path / "out.md"
+    done = run(*TINY, "--json", "--html", str(page), "--markdown", str(comment))
+    assert done.code == 0, done.err
+    document = json.loads(done.out)
+    assert document["verified"] == 6
+    assert list(rows(document)) == [variant.way.name for variant in GATHERING]
+    assert document["sections"][0]["workload"]["floor"] >= document["sections"][0]["workload"]["slowest"]
+    for name, row in rows(document).items():
+        figures = row["figures"]
+        assert figures["requests"]["web"] == 12, name
+        assert (figures["requests_usd"], figures["usd"]) == (0, figures["compute_usd"])
+        assert figures["gb_seconds"] > 0
+        # The one inserts each of 120 rows by a statement of its own, the other all by one or two.
+        assert (figures["requests"]["postgres"] >= 120) == row["way"]["reference"], name
+        assert figures["floor_ratio"] > 1
+        assert f"12 pages, {row['way']['label']}, round 1: " in done.err
+    assert "120 round trips, 0.1 s, whatever the threads" in " ".join(done.err.split())
+    assert "| *urllib thread pool* |" in comment.read_text().replace("\\", "")
+    # Traces were read back, and have pages in them.
+    assert "item 11" in page.read_text()
+
+
+@pytest.mark.slow
+def test_a_sweep_of_sizes_and_another_postgres_in_which_nothing_is_left(
+    run: Callable[..., Ended], postgres: TestServer, tmp_path: Path
+) -> None:
+    dsn = postgres.dsn(user="postgres")
+    options = ["--variants", "asyncio,urllib-pool", "--memory", "512", "--no-trace", "--no-repeat", "--json"]
+    done = run(*TINY[:-1], "20/0.5", "--dsn", dsn, *options, "--html", str(tmp_path / "out.html"))
+    assert done.code == 0, done.err
+    document = json.loads(done.out)
+    assert (document["verified"], document["network"]["round_trip"]) == (2, None)
+    assert [row["memory_mb"] for row in rows(document).values()] == [512, 512]
+    # Nobody counts between a function and somebody's Postgres.
+    assert rows(document)["asyncio"]["figures"]["requests"] == {"web": 12}
+    for told in (done.out, done.err, (tmp_path / "out.html").read_text()):
+        assert PASSWORD not in told
+    with postgres.session() as session:
+        assert session.execute(OF_OURS).fetchall() == []
+
+
+@pytest.fixture(scope="module")
+def gathering() -> Iterator[tuple[GatherPages, Pages]]:
+    settings = settings_of("--pages", "2", "--model", "off")
+    (workload,) = settings.workloads
+    assert isinstance(workload, Pages)
+    assert isinstance(settings.work, GatherSettings)
+    with GatherPages(settings.work, 4) as opened:
+        yield opened, workload
+
+
+WRITING = """
+import json, os
+from urllib.request import urlopen
+import psycopg
+from psycopg.sql import SQL, Identifier
+
+def handler(event, context):
+    with psycopg.connect(os.environ["POSTGRES_DSN"]) as connection:
+        insert = SQL("INSERT INTO {} VALUES (%s, %s, %s, %s)").format(Identifier(event["table"]["name"]))
+        for row in changed([row for url in event["urls"] for row in json.loads(urlopen(url).read())]):
+            connection.execute(insert, list(row.values()))
+    return {}
+"""
+
+
+@pytest.mark.parametrize(
+    ("change", "told"),
+    [
+        ("changed = list", None),
+        ("changed = lambda rows: rows[:-2]", "WrongRows: 18 is missing; 19 is missing"),
+        ("changed = lambda rows: []", "WrongRows: 0 is missing; 1 is missing; 2 is missing and 17 more"),
+        ("changed = lambda rows: [*rows[1:], {**rows[0], 'price': 3}]", "WrongRows: 0 has (0, 'item 0 of"),
+        ("changed = lambda rows: [*rows, {**rows[0], 'id': 99}]", "WrongRows: 99 was not asked for"),
+        ("changed = lambda rows: 1 / 0", "ZeroDivisionError: division by zero"),
+    ],
+)
+def test_only_a_table_with_all_rows_as_the_pages_have_them_and_no_others_counts(
+    gathering: tuple[GatherPages, Pages], tmp_path: Path, change: str, told: str | None
+) -> None:
+    work, workload = gathering
+    (tmp_path / "written.py").write_text(WRITING + change)
+    variant = Variant(Way("written", "written", reference=True), tmp_path, "written.handler")
+    with SandboxedFunctions([variant], work.environment(), traced=False) as functions:
+        run = take(Turn(1, workload, variant, None), work, functions)
+    if told is None:
+        assert isinstance(run, Run)
+        assert run.requests["web"] == 2
+    else:
+        assert isinstance(run, Failure)
+        assert run.error.startswith(told)
+
+
+def test_rows_are_compared_by_what_they_hold() -> None:
+    assert wrong_rows({1: ("a", 2)}, {1: ("a", 2)}) is None
+    assert wrong_rows({1: ("a", 2)}, {1: ("a", 3)}) == "WrongRows: 1 has ('a', 3) instead of ('a', 2)"
+
+
+def test_the_default_model_is_the_article_s() -> None:
+    settings = settings_of()
+    (pages,) = settings.workloads
+    assert isinstance(pages, Pages)
+    assert isinstance(settings.work, GatherSettings)
+    assert (pages.pages, pages.rows, settings.concurrency) == (80, 10, 60)
+    assert pages.seconds == pytest.approx(15.0)
+    assert settings.work.round_trip is not None
+    inserting = pages.pages * pages.rows * settings.work.round_trip
+    # What is asked of the reference: 23 s, and 8 s as inserting is serial and outlasts the slowest page.
+    assert pages.seconds + inserting == pytest.approx(23, rel=0.05)
+    assert inserting == pytest.approx(8, rel=0.06)
+    assert pages.floor < inserting
+    assert settings_of("--model", DEFAULT_WEB_MODEL).workloads == [pages]
+
+
+@pytest.mark.parametrize(
+    ("model", "slowest", "round_trip"),
+    [("off", 0.0, 0.0), ("100/0/2", 0.1, 0.002), ("0/0/0", 0.0, 0.0)],
+)
+def test_models_are_read(model: str, slowest: float, round_trip: float) -> None:
+    settings = settings_of("--model", model)
+    assert isinstance(settings.work, GatherSettings)
+    (pages,) = settings.workloads
+    assert isinstance(pages, Pages)
+    assert pages.slowest == pytest.approx(slowest)
+    assert settings.work.round_trip == round_trip
+
+
+def test_fewer_at_once_have_a_later_floor() -> None:
+    floors = [settings_of("--concurrency", str(at_once)).workloads[0] for at_once in (1, 8, 60)]
+    first, second, third = (pages.floor for pages in floors if isinstance(pages, Pages))
+    assert first == pytest.approx(15.0)
+    assert first > second > third
+
+
+def test_a_password_in_a_dsn_is_in_no_report() -> None:
+    for written in (("--dsn", "postgresql://me:word@db/x"), ("--dsn=host=db password=word",)):
+        assert "word" not in settings_of(*written).command
+        assert "DSN" in settings_of(*written).command
+
+
+@pytest.mark.parametrize(
+    ("arguments", "told"),
+    [
+        (["--files", "2x1KB"], "--files cannot be had with --workload web: it belongs to --workload s3"),
+        (["--faults", "0"], "--faults cannot be had with --workload web"),
+        (["--transform", "gzip"], "--transform cannot be had with --workload web"),
+        (["--endpoint-url", "http://127.0.0.1:9"], "--endpoint-url cannot be had with --workload web"),
+        (["--stack", "mine"], "--stack cannot be had with --workload web"),
+        (["--tls"], "--tls cannot be had with --workload web"),
+        (["--source-bucket", "mine"], "--source-bucket cannot be had with --workload web"),
+        (["--workload", "s3", "--pages", "3"], "--pages cannot be had with --workload s3"),
+        (["--workload", "s3", "--dsn", "host=db"], "--dsn cannot be had with --workload s3"),
+        (["--workload", "ftp"], "invalid choice: 'ftp'"),
+        (["--pages", "0"], "--pages 0: from 1 to 20,000"),
+        (["--variants", "boto3"], "no variant 'boto3': choose among sequential, threads, asyncio, urllib"),
+        (["--model", "53/90"], "--model '53/90': write ms to a page on average / sigma of their spread / ms"),
+        (["--model", "a/b/c"], "such as 187.5/1/9.5"),
+        (["--model", "1/1/inf"], "--model '1/1/inf'"),
+        (["--model", "1/9/1"], "--model: sigma 9.0: from 0 to 3"),
+        (["--dsn", "host=db", "--model", "1/1/1"], "such as 187.5/1"),
+        (["--dsn", "nonsense secret"], "the DSN cannot be read"),
+    ],
+)
+def test_bad_input_is_told_in_one_line(run: Callable[..., Ended], arguments: list[str], told: str) -> None:
+    done = run("compare", "--workload", "web", *arguments)
+    assert (done.code, done.out) == (2, "")
+    assert len(done.err.splitlines()) == 1
+    assert told in done.err
+    assert "secret" not in done.err
+
+
+def test_a_database_that_refuses_is_told_in_one_line_without_its_password(
+    run: Callable[..., Ended], postgres: TestServer
+) -> None:
+    done = run("compare", "--workload", "web", "--dsn", postgres.dsn(password="AnotherOne"))
+    assert (done.code, done.out) == (1, "")
+    assert len(done.err.splitlines()) == 1
+    assert "password authentication failed" in done.err
+    assert "AnotherOne" not in done.err
+
+
+@pytest.mark.slow
+def test_an_interrupted_comparison_shows_what_it_has_and_leaves_nothing(
+    postgres: TestServer, tmp_path: Path
+) -> None:
+    command = [sys.executable, "-m", "asyncstream.cli", *TINY[:-1], "600/0", "--no-repeat"]
+    process = subprocess.Popen(
+        [*command, "--variants", "asyncio,urllib", "--dsn", postgres.dsn(user="postgres")],
+        cwd=ROOT,
+        env={**os.environ, "TMPDIR": str(tmp_path)},
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
+        start_new_session=True,
+    )
+    assert process.stderr is not None
+    assert process.stderr.readline().startswith("[1/2] 12 pages, asyncio")
+    # The lab's web, the X-Ray receiver, and the second run.
+    while len(children := descendants(process.pid)) < 3:
+        assert process.poll() is None
+        time.sleep(0.05)
+    os.killpg(process.pid, signal.SIGINT)
+    out, err = process.communicate(timeout=20)
+    assert process.returncode == 130, err
+    assert "Traceback" not in err
+    assert re.search(r"^asyncio +\d", out, re.MULTILINE)
+    assert "Ended early (Ctrl-C)" in out
+    assert not [pid for pid in children if Path(f"/proc/{pid}").exists()]
+    assert not list(tmp_path.iterdir())
+    with postgres.session() as session:
+        assert session.execute(OF_OURS).fetchall() == []
