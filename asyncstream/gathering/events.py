@@ -78,7 +78,7 @@ class GatherEvent(Struct, frozen=True, forbid_unknown_fields=True):
     Attributes:
         urls: of the pages.
         urls_from: an S3 object with one URL a line; empty lines and those that begin with # are skipped.
-        rows: the function that makes rows of a page, as "module:function"; if the environment names one, that.
+        rows: the function that makes rows of a page, as "module:function"; the environment's, if it has one.
         table: where the rows go.
         config: settings that override the function's own.
         must_succeed: raise an error where a page was not stored: for whoever does not read the reply.

@@ -17,8 +17,7 @@ from asyncstream.chunks import Deadline
 from asyncstream.errors import AsyncstreamError, DeadlineExceeded
 from asyncstream.gathering.results import PageResult, PageStatus
 from asyncstream.ports import Engine, Span
-from asyncstream.postgres.rows import Batches, page_of
-from asyncstream.postgres.rows import Page as PageRows
+from asyncstream.postgres.rows import Batches, PageRows, page_of
 from asyncstream.postgres.statements import Upsert
 from asyncstream.postgres.writing import Writer
 from asyncstream.tracing import current_span

@@ -5,6 +5,7 @@ The one place that puts an engine, a fetcher, a database and the gathering toget
 """
 
 import atexit
+import logging
 import os
 import time
 from collections.abc import Iterable
@@ -20,7 +21,7 @@ from asyncstream.budget import slots_within
 from asyncstream.chunks import Deadline
 from asyncstream.config import memory_limit_or_default
 from asyncstream.engines import open_engine
-from asyncstream.errors import ConfigError, InputError
+from asyncstream.errors import AsyncstreamError, ConfigError, InputError
 from asyncstream.gathering.config import GatherConfig
 from asyncstream.gathering.pages import Gathering, OnPage, RowsOf
 from asyncstream.gathering.results import GatherReport, PageResult
@@ -34,8 +35,14 @@ from asyncstream.retry import RetryPolicy
 from asyncstream.session import DEFAULT_ENGINE
 from asyncstream.web import Fetcher, open_fetcher
 
+logger = logging.getLogger(__name__)
+
 # A Postgres that starts anew takes some seconds, one that fails over half a minute.
 DATABASE_POLICY = RetryPolicy(max_attempts=10, base_delay=0.2, max_delay=5.0, max_wait=40.0)
+
+
+def _log_retry(error: AsyncstreamError) -> None:
+    logger.info("Postgres is asked again after: %s", error)
 
 
 def ignore(_: PageResult) -> None:
@@ -211,22 +218,30 @@ class _Kept:
 
     async def opened(self, config: GatherConfig) -> tuple[Fetcher, KeptConnection]:
         """Those for these settings; those of other settings are closed."""
-        known = self._config
-        if known is None or (known.fetch, known.database) != (config.fetch, config.database):
-            await self.close()
-        if self._fetcher is None or self._connection is None:
-            self._fetcher = await open_fetcher(self.engine, config.fetch)
-            self._connection = open_connection(self.engine, config.database)
-            self._config = config
-            self.resident = self.resident or memory.resident()
+        known, self._config = self._config, config
+        if known is not None and known.fetch != config.fetch:
+            await self._close_fetcher()
+        if known is not None and known.database != config.database:
+            await self._close_connection()
+        self._fetcher = self._fetcher or await open_fetcher(self.engine, config.fetch)
+        self._connection = self._connection or open_connection(self.engine, config.database)
+        self.resident = self.resident or memory.resident()
         return self._fetcher, self._connection
 
     async def close(self) -> None:
         """Close the connections."""
+        try:
+            await self._close_fetcher()
+        finally:
+            await self._close_connection()
+
+    async def _close_fetcher(self) -> None:
         fetcher, self._fetcher = self._fetcher, None
-        connection, self._connection = self._connection, None
         if fetcher is not None:
             await fetcher.close()
+
+    async def _close_connection(self) -> None:
+        connection, self._connection = self._connection, None
         if connection is not None:
             await connection.close()
 
@@ -254,7 +269,7 @@ async def _gather(kept: _Kept, asked: _Asked) -> GatherReport:
         limit = memory_limit_or_default(config.memory_limit, memory.lambda_memory(), kept.resident)
         slots = _slots(config, limit, engine)
         deadline = Deadline(config.deadline, time.monotonic)
-        writer = Writer(connection, DATABASE_POLICY, engine.sleep, deadline, lambda _: None)
+        writer = Writer(connection, DATABASE_POLICY, engine.sleep, deadline, _log_retry)
         with span.child("table"):
             upsert = await writer.check(asked.table)
         gathering = Gathering(

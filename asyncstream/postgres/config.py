@@ -36,7 +36,6 @@ class DatabaseConfig(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_f
         connect_timeout: seconds, at least 2 (libpq's least). Default: 5.
         statement_timeout: seconds that one batch may take before it is called off and tried again, on a new
             connection. Looked at here and not set there: that would be session state. Default: 30.
-        max_connections: the most connections open at once, whatever the concurrency. Default: 1.
         batch_rows: rows written by one statement; a page of more is a batch by itself. Default: 1,000.
         batch_bytes: bytes of their JSON, likewise. Default: 1 MiB.
 
@@ -55,7 +54,6 @@ class DatabaseConfig(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_f
     sslrootcert: Text = None
     connect_timeout: Annotated[float, Meta(ge=2)] = 5.0
     statement_timeout: Annotated[float, Meta(gt=0)] = 30.0
-    max_connections: Annotated[int, Meta(ge=1, le=100)] = 1
     batch_rows: Annotated[int, Meta(ge=1, le=100_000)] = 1000
     batch_bytes: Annotated[int, Meta(ge=1, le=64 * MiB)] = 1 * MiB
 

@@ -38,7 +38,7 @@ class Connector:
     Args:
         driver: the engine's.
         config: which database.
-        passwords: asked only where the configuration names a secret or IAM.
+        passwords: asked only where the configuration names a secret or IAM; None where it does not.
         environ: of the process; libpq reads the same.
 
     Raises:
@@ -49,7 +49,7 @@ class Connector:
         self,
         driver: Driver,
         config: DatabaseConfig,
-        passwords: PasswordSource,
+        passwords: PasswordSource | None,
         environ: Mapping[str, str] = os.environ,
     ) -> None:
         self.config = config
@@ -81,12 +81,17 @@ class Connector:
             self._secret = None
             raise CredentialsExpired(f"{error} (with the password of {self.config.secret})") from error
 
+    @property
+    def _asked(self) -> PasswordSource:
+        assert self._passwords is not None  # noqa: S101 - given, where the configuration has a use for it
+        return self._passwords
+
     async def _login(self) -> dict[str, str]:
         """The parameters with the password. Whatever is given wins over what the secret says."""
         if self.config.secret is not None:
             secret = self._secret  # which another thread may forget meanwhile
             if secret is None:
-                secret = _read(await self._passwords.secret(self.config.secret), self.config.secret)
+                secret = _read(await self._asked.secret(self.config.secret), self.config.secret)
                 self._secret = secret
             known = {**secret, **self._given, "password": secret["password"]}
             return secured(known, self._environ)
@@ -97,7 +102,7 @@ class Connector:
         if not host or not user:
             raise ConfigError("an IAM token is made for a host and a user: give both")
         port = known.get("port") or self._environ.get("PGPORT", _DEFAULT_PORT)
-        return {**known, "password": await self._passwords.token(host, int(port), user)}
+        return {**known, "password": await self._asked.token(host, int(port), user)}
 
 
 def _read(text: str, name: str) -> dict[str, str]:

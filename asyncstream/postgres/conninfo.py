@@ -2,9 +2,6 @@
 
 from collections.abc import Mapping
 
-import psycopg
-from psycopg.conninfo import conninfo_to_dict
-
 from asyncstream.errors import ConfigError
 from asyncstream.postgres.config import DatabaseConfig, is_local
 
@@ -26,6 +23,9 @@ def parameters(config: DatabaseConfig) -> dict[str, str]:
     Raises:
         ConfigError: the DSN cannot be read. It is not repeated, as it may hold a password.
     """
+    import psycopg  # noqa: PLC0415 - of an extra: `open_driver` says so where it is not installed
+    from psycopg.conninfo import conninfo_to_dict  # noqa: PLC0415
+
     try:
         dsn = {name: str(value) for name, value in conninfo_to_dict(config.dsn or "").items()}
     except psycopg.Error:

@@ -14,7 +14,7 @@ A text with NUL reaches Postgres, which refuses it: its text cannot have one.
 
 import json
 import math
-from collections.abc import Hashable, Iterable, Mapping
+from collections.abc import Iterable, Mapping
 from datetime import UTC, date, datetime, time, timedelta
 from decimal import Decimal
 from enum import Enum
@@ -33,15 +33,15 @@ _MICROSECOND = timedelta(microseconds=1)
 _SHOWN = 80
 
 
-class Page(Struct, frozen=True):
+class PageRows(Struct, frozen=True):
     """The rows of one page, written all or not at all. `json` is ASCII: its length is its bytes."""
 
-    id: Hashable
+    id: str
     count: int
     json: str
 
 
-def page_of(page_id: Hashable, rows: Iterable[Mapping[str, Any]], upsert: Upsert) -> Page:
+def page_of(page_id: str, rows: Iterable[Mapping[str, Any]], upsert: Upsert) -> PageRows:
     """A page of these rows, to be written by this upsert.
 
     Raises:
@@ -50,7 +50,7 @@ def page_of(page_id: Hashable, rows: Iterable[Mapping[str, Any]], upsert: Upsert
     """
     values = [_values(number, row, upsert) for number, row in enumerate(rows, 1)]
     try:
-        return Page(page_id, len(values), _ENCODER.encode(values)[1:-1])
+        return PageRows(page_id, len(values), _ENCODER.encode(values)[1:-1])
     except _NO_JSON as error:
         raise _first_refused(values, error) from error
 
@@ -127,11 +127,11 @@ class Batches:
     def __init__(self, rows: int, size: int) -> None:
         self._most_rows = rows
         self._most_bytes = size
-        self._pages: list[Page] = []
+        self._pages: list[PageRows] = []
         self._rows = 0
         self._bytes = 0
 
-    def add(self, page: Page) -> list[Page]:
+    def add(self, page: PageRows) -> list[PageRows]:
         """Take in a page; the batch that had no more room for it, empty if this one has."""
         full = self._rows + page.count > self._most_rows or self._bytes + len(page.json) > self._most_bytes
         batch = self.rest() if full else []
@@ -140,7 +140,7 @@ class Batches:
         self._bytes += len(page.json)
         return batch
 
-    def rest(self) -> list[Page]:
+    def rest(self) -> list[PageRows]:
         """What has been collected and not handed on."""
         batch, self._pages = self._pages, []
         self._rows = self._bytes = 0

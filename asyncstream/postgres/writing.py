@@ -7,7 +7,7 @@ twice. If only that one's reply was lost, its rows are told as unchanged, though
 """
 
 from bisect import bisect_right
-from collections.abc import Awaitable, Callable, Hashable, Sequence
+from collections.abc import Awaitable, Callable, Sequence
 from functools import partial
 from typing import Any
 
@@ -16,14 +16,14 @@ from msgspec import Struct
 from asyncstream.chunks import Deadline
 from asyncstream.errors import AsyncstreamError, RowRefused, TableMismatch
 from asyncstream.postgres.connecting import KeptConnection
-from asyncstream.postgres.rows import Page
+from asyncstream.postgres.rows import PageRows
 from asyncstream.postgres.statements import COLUMNS_OF, Column, Table, Upsert, upsert_of
 from asyncstream.retry import RetryPolicy, repeat
 
 _NO_UNIQUE_INDEX = "42P10"
 
 
-class Outcome(Struct, frozen=True):
+class Written(Struct, frozen=True):
     """What became of a page.
 
     Attributes:
@@ -33,7 +33,7 @@ class Outcome(Struct, frozen=True):
         error: why none of its rows were written; None if all were.
     """
 
-    page: Hashable
+    page: str
     stored: int = 0
     unchanged: int = 0
     error: AsyncstreamError | None = None
@@ -89,9 +89,9 @@ class Writer:
             ) from error
         return upsert
 
-    async def write(self, upsert: Upsert, batch: Sequence[Page]) -> list[Outcome]:
+    async def write(self, upsert: Upsert, batch: Sequence[PageRows]) -> list[Written]:
         """Write the pages of a batch, in this order; what became of each."""
-        outcomes: list[Outcome] = []
+        outcomes: list[Written] = []
         pending = [list(batch)]
         while pending:
             pages = pending.pop()
@@ -99,17 +99,17 @@ class Writer:
                 outcomes += await self._write(upsert, pages)
             except RowRefused as error:
                 if len(pages) == 1:
-                    outcomes.append(Outcome(pages[0].id, error=error))
+                    outcomes.append(Written(pages[0].id, error=error))
                     continue
                 half = len(pages) // 2
                 pending += (pages[half:], pages[:half])
             except AsyncstreamError as error:
                 # No matter of these rows: the others would only wait for the same.
                 left = [*pages, *(page for rest in reversed(pending) for page in rest)]
-                return outcomes + [Outcome(page.id, error=error) for page in left]
+                return outcomes + [Written(page.id, error=error) for page in left]
         return outcomes
 
-    async def _write(self, upsert: Upsert, pages: Sequence[Page]) -> list[Outcome]:
+    async def _write(self, upsert: Upsert, pages: Sequence[PageRows]) -> list[Written]:
         """All of the pages, or none."""
         rows = ",".join(page.json for page in pages if page.count)
         if not rows:
@@ -126,12 +126,12 @@ class Writer:
             raise
 
 
-def _shared_out(pages: Sequence[Page], stored: Sequence[int]) -> list[Outcome]:
+def _shared_out(pages: Sequence[PageRows], stored: Sequence[int]) -> list[Written]:
     """What became of pages that were written. `stored`: numbers of rows over all pages, from 1, sorted."""
     outcomes = []
     end = 0
     for page in pages:
         begin, end = end, end + page.count
         count = bisect_right(stored, end) - bisect_right(stored, begin)
-        outcomes.append(Outcome(page.id, count, page.count - count))
+        outcomes.append(Written(page.id, count, page.count - count))
     return outcomes

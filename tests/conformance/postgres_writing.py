@@ -11,7 +11,7 @@ from asyncstream.postgres.config import DatabaseConfig
 from asyncstream.postgres.connecting import Connector, KeptConnection
 from asyncstream.postgres.rows import Batches, page_of
 from asyncstream.postgres.statements import Table, Upsert
-from asyncstream.postgres.writing import Outcome, Writer
+from asyncstream.postgres.writing import Writer, Written
 from asyncstream.retry import RetryPolicy
 
 NO_DEADLINE = Deadline(None, lambda: 0.0)
@@ -57,7 +57,7 @@ class Writing:
 
     def write(
         self, upsert: Upsert, pages: Mapping[Any, Rows], deadline: Deadline = NO_DEADLINE
-    ) -> dict[Any, Outcome]:
+    ) -> dict[Any, Written]:
         """What became of each page, by its id; in batches as the configuration has them."""
         outcomes = self.engine.run(lambda: self._write(upsert, pages, deadline))
         assert len(outcomes) == len(pages)
@@ -67,7 +67,7 @@ class Writing:
         self.engine.run(self.connection.close)
         self.engine.close()
 
-    async def _write(self, upsert: Upsert, pages: Mapping[Any, Rows], deadline: Deadline) -> list[Outcome]:
+    async def _write(self, upsert: Upsert, pages: Mapping[Any, Rows], deadline: Deadline) -> list[Written]:
         writer = self._writer(deadline)
         batches = Batches(self.config.batch_rows, self.config.batch_bytes)
         outcomes = []

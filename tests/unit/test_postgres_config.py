@@ -16,7 +16,6 @@ REMOTE = "db.example.com"
     [
         {"port": 0},
         {"port": "5432"},
-        {"max_connections": 0},
         {"connect_timeout": 1},
         {"statement_timeout": 0},
         {"batch_rows": 0},

@@ -12,7 +12,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from asyncstream.errors import RowRefused
-from asyncstream.postgres.rows import Batches, Page, page_of
+from asyncstream.postgres.rows import Batches, PageRows, page_of
 from asyncstream.postgres.statements import Column, Table, upsert_of
 
 COLUMNS = [Column("id", "integer"), Column("v", "jsonb")]
@@ -79,7 +79,7 @@ def test_rows_are_taken_from_any_iterable_and_any_mapping() -> None:
         def __len__(self) -> int:
             return 1
 
-    assert page_of("page", iter([Row()]), UPSERT) == Page("page", 1, '{"id": 1}')
+    assert page_of("page", iter([Row()]), UPSERT) == PageRows("page", 1, '{"id": 1}')
 
 
 @given(st.datetimes(timezones=st.none() | st.timezones()))
@@ -101,13 +101,13 @@ def test_a_datetime_is_written_as_the_same_moment_in_utc(moment: datetime) -> No
 def test_batches_have_every_page_once_in_order_and_are_as_full_as_may_be(
     sizes: list[tuple[int, int]], most_rows: int, most_bytes: int
 ) -> None:
-    pages = [Page(n, rows, "x" * length) for n, (rows, length) in enumerate(sizes)]
+    pages = [PageRows(n, rows, "x" * length) for n, (rows, length) in enumerate(sizes)]
     batches = Batches(most_rows, most_bytes)
     made = [*filter(None, map(batches.add, pages)), batches.rest()]
     assert [page for batch in made for page in batch] == pages
     assert batches.rest() == []
 
-    def fits(batch: list[Page]) -> bool:
+    def fits(batch: list[PageRows]) -> bool:
         rows, length = sum(page.count for page in batch), sum(len(page.json) for page in batch)
         return rows <= most_rows and length <= most_bytes
 
