@@ -200,7 +200,7 @@ def test_postgres_started_anew_in_the_midst_loses_and_doubles_nothing(web, table
 
     def restart():
         assert written.wait(10)
-        table.server.server.crash()
+        table.server.crash()
         table.server.server.start()
 
     with meanwhile(restart):

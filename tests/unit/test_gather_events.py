@@ -60,7 +60,7 @@ MALFORMED = [
 def check(event: Any) -> events.GatherEvent:
     """What the handler does with an event before any I/O."""
     asked = events.read_event(event)
-    events.wanted(asked, Deployed(("https://b.example/",), "its:rows", Table(name="t", key=("id",))))
+    events.wanted(asked, Deployed(("https://b.example/",), "mine:rows", Table(name="t", key=("id",))))
     return asked
 
 
@@ -90,14 +90,21 @@ class TestEvent:
 
     def test_what_it_says_wins_over_what_is_deployed(self) -> None:
         deployed = Deployed(LIST, "its:rows", Table(name="t", key=("id",)))
-        event = PAGES | {"rows": "mine:rows", "table": {"name": "u", "key": ["sku"]}}
+        event = PAGES | {"rows": "its:rows", "table": {"name": "u", "key": ["sku"]}}
 
         assert events.wanted(events.read_event({}), deployed) == events.Wanted(
             LIST, "its:rows", Table(name="t", key=("id",))
         )
         wanted = events.wanted(events.read_event(event), deployed)
-        assert (wanted.urls, wanted.rows) == (("https://a.example/1",), "mine:rows")
+        assert (wanted.urls, wanted.rows) == (("https://a.example/1",), "its:rows")
         assert (wanted.table.name, wanted.table.key) == ("u", ("sku",))
+
+    def test_it_names_the_function_of_rows_only_where_the_deployment_does_not(self) -> None:
+        event = events.read_event(PAGES | {"rows": "os:system", "table": {"name": "u", "key": ["sku"]}})
+
+        assert events.wanted(event, Deployed()).rows == "os:system"
+        with pytest.raises(InputError, match="'os:system' is the deployment's to say: GATHER_ROWS=its:rows"):
+            events.wanted(event, Deployed(rows="its:rows"))
 
     def test_its_settings_override_those_it_names_and_no_other(self) -> None:
         own = GatherConfig(

@@ -52,7 +52,7 @@ class TestGathered:
     def test_an_events_own_rows_table_and_settings_win(
         self, invoke: Invoke, function: str, web: LabWeb, table: Schema, monkeypatch: pytest.MonkeyPatch
     ) -> None:
-        monkeypatch.setenv("GATHER_ROWS", "no_module:at_all")
+        monkeypatch.delenv("GATHER_ROWS")
         monkeypatch.setenv("GATHER_TABLE", "no_table")
         reply = invoke(
             {
@@ -67,8 +67,11 @@ class TestGathered:
         assert reply["totals"]["slots"] == (1 if function == "web_sequential" else 2)
         assert table.rows() == stored(0, 1, 2)
 
-    def test_what_the_function_of_rows_raises_is_its_pages_failure(self, invoke: Invoke, web: LabWeb) -> None:
-        reply = invoke({"urls": web.urls(1), "rows": f"{SHIPPED}:broken"})
+    def test_what_the_function_of_rows_raises_is_its_pages_failure(
+        self, invoke: Invoke, web: LabWeb, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        monkeypatch.setenv("GATHER_ROWS", f"{SHIPPED}:broken")
+        reply = invoke({"urls": web.urls(1)})
 
         assert reply["status"] == "failed"
         error = reply["failures"][0]["error"]
