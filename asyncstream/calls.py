@@ -19,7 +19,7 @@ from typing import Any, Generic, TypeVar
 
 from msgspec import Struct
 
-from asyncstream.chunks import Deadline
+from asyncstream.deadline import Deadline
 from asyncstream.errors import ConfigError, DeadlineExceeded
 from asyncstream.ports import Engine, Finished, Slots, Span
 from asyncstream.tracing.current import current

@@ -158,8 +158,10 @@ class HostNotFound(AsyncstreamError, ConnectionError):
     """There is no address of that name."""
 
 
-class CertificateRefused(AsyncstreamError, ConnectionError):
-    """The server's certificate is not that of the host asked, has expired, or nobody vouches for it."""
+class ServerNotTrusted(AsyncstreamError, ConnectionError):
+    """The certificate of a web server or of Postgres is not that of the host asked, has expired, or nobody
+    vouches for it; or it offers no TLS. It was sent nothing, no password above all.
+    """
 
 
 class RedirectRefused(AsyncstreamError, PermissionError):
@@ -184,12 +186,6 @@ class PageFailed(AsyncstreamError, RuntimeError):
 
 class PageNotFound(PageFailed, FileNotFoundError):
     """There is no such page: 404 or 410."""
-
-
-class ServerNotTrusted(AsyncstreamError, ConnectionError):
-    """The server's certificate is of another issuer or host than asked for, or it offers no TLS. It was sent
-    nothing, no password above all.
-    """
 
 
 class DatabaseError(AsyncstreamError, RuntimeError):

@@ -4,8 +4,8 @@ from collections.abc import Iterable
 from functools import partial
 
 from asyncstream import jobs
-from asyncstream.chunks import Deadline
 from asyncstream.config import TransferConfig
+from asyncstream.deadline import Deadline
 from asyncstream.errors import AsyncstreamError
 from asyncstream.jobs import Pair
 from asyncstream.locations import S3Object, S3Prefix

@@ -13,7 +13,7 @@ from typing import Any, TypeVar, overload
 
 from asyncstream import tracing
 from asyncstream.calls import Outcome, mapped, unsuited
-from asyncstream.chunks import Deadline
+from asyncstream.deadline import Deadline
 from asyncstream.engines import open_engine
 from asyncstream.engines.keeping import borrowed
 from asyncstream.errors import ConfigError

@@ -9,9 +9,10 @@ from msgspec.structs import replace
 
 from asyncstream import plan, progress, verification
 from asyncstream.checksum import CRC64NVME, Checksum
-from asyncstream.chunks import ChunkBody, Deadline
+from asyncstream.chunks import ChunkBody
 from asyncstream.config import TransferConfig
 from asyncstream.continuation import CompletedPart
+from asyncstream.deadline import Deadline
 from asyncstream.errors import (
     AsyncstreamError,
     DestinationExists,

@@ -23,8 +23,9 @@ from msgspec.structs import replace
 
 from asyncstream import dropping, endings, plan, progress
 from asyncstream.budget import MemoryBudget, SlotLimit
-from asyncstream.chunks import Deadline, StopFlag
+from asyncstream.chunks import StopFlag
 from asyncstream.continuation import Continuation
+from asyncstream.deadline import Deadline
 from asyncstream.errors import (
     AsyncstreamError,
     DeadlineExceeded,

@@ -5,7 +5,8 @@ from collections.abc import Awaitable, Callable
 from typing import TypeVar
 
 from asyncstream import progress, verification
-from asyncstream.chunks import ChunkBody, Deadline
+from asyncstream.chunks import ChunkBody
+from asyncstream.deadline import Deadline
 from asyncstream.errors import AsyncstreamError, Cancelled, SlowDown
 from asyncstream.plan import ByteRange
 from asyncstream.ports import Engine, Store, TimeLeft, for_ever

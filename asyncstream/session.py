@@ -27,9 +27,9 @@ from asyncstream import (
     transforms,
 )
 from asyncstream.budget import MemoryBudget, slots_within
-from asyncstream.chunks import Deadline
 from asyncstream.config import TransferConfig, memory_limit_or_default
 from asyncstream.continuation import Continuation
+from asyncstream.deadline import Deadline
 from asyncstream.engines import open_engine
 from asyncstream.errors import ConfigError, InputError
 from asyncstream.jobs import Pair

@@ -1,7 +1,8 @@
 """An object read or written whole, in memory, by one request: a list, a report; called by `session.py`."""
 
-from asyncstream.chunks import BytesBody, Deadline
+from asyncstream.chunks import BytesBody
 from asyncstream.config import TransferConfig
+from asyncstream.deadline import Deadline
 from asyncstream.errors import AsyncstreamError, InputError, TruncatedBody
 from asyncstream.locations import S3Object
 from asyncstream.ports import Engine, Store

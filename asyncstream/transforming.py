@@ -5,7 +5,8 @@ from functools import partial
 
 from asyncstream import progress, verification
 from asyncstream.checksum import CRC64NVME
-from asyncstream.chunks import BytesBody, Deadline
+from asyncstream.chunks import BytesBody
+from asyncstream.deadline import Deadline
 from asyncstream.errors import AsyncstreamError, Cancelled
 from asyncstream.output import Output, OutputPart, PartBuffers, Transforming
 from asyncstream.plan import ByteRange

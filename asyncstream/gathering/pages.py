@@ -13,7 +13,7 @@ from typing import Any
 from msgspec import Struct
 
 from asyncstream.calls import Outcome, mapped
-from asyncstream.chunks import Deadline
+from asyncstream.deadline import Deadline
 from asyncstream.errors import AsyncstreamError, DeadlineExceeded
 from asyncstream.gathering.results import PageResult, PageStatus
 from asyncstream.ports import Engine, Span

@@ -18,8 +18,8 @@ from msgspec import Struct
 
 from asyncstream import memory, tracing
 from asyncstream.budget import slots_within
-from asyncstream.chunks import Deadline
 from asyncstream.config import memory_limit_or_default
+from asyncstream.deadline import Deadline
 from asyncstream.engines import open_engine
 from asyncstream.errors import AsyncstreamError, ConfigError, InputError
 from asyncstream.gathering.config import GatherConfig

@@ -11,7 +11,7 @@ from typing import Any
 import msgspec
 from msgspec import Struct
 
-from asyncstream.chunks import Deadline
+from asyncstream.deadline import Deadline
 from asyncstream.errors import AccessDenied, ConfigError, CredentialsExpired, DeadlineExceeded, RowRefused
 from asyncstream.postgres.config import DatabaseConfig
 from asyncstream.postgres.conninfo import parameters, secured

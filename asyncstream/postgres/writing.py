@@ -13,7 +13,7 @@ from typing import Any
 
 from msgspec import Struct
 
-from asyncstream.chunks import Deadline
+from asyncstream.deadline import Deadline
 from asyncstream.errors import AsyncstreamError, RowRefused, TableMismatch
 from asyncstream.postgres.connecting import KeptConnection
 from asyncstream.postgres.rows import PageRows

@@ -6,10 +6,10 @@ from collections.abc import Iterator
 
 from asyncstream.errors import (
     AsyncstreamError,
-    CertificateRefused,
     ConnectionClosed,
     ConnectionFailed,
     DeadlineExceeded,
+    ServerNotTrusted,
     TruncatedBody,
 )
 from asyncstream.web.urls import Url
@@ -30,7 +30,7 @@ def no_reply(error: BaseException, url: Url, closed: Kinds) -> AsyncstreamError:
         if isinstance(each, AsyncstreamError):
             return each
         if isinstance(each, ssl.SSLCertVerificationError):
-            return CertificateRefused(f"{url}: {each.verify_message}")
+            return ServerNotTrusted(f"{url}: {each.verify_message}")
     kind = ConnectionClosed if any(isinstance(e, closed) or _is_reset(e) for e in chain) else ConnectionFailed
     return kind(f"{url}: no reply: {_told(chain)}")
 

@@ -78,7 +78,7 @@ class Fetcher:
         Raises:
             InputError: it is no URL of a page. Nobody was asked.
             AddressRefused, RedirectRefused: it, or where it redirects to, must not be asked.
-            HostNotFound, CertificateRefused, PageNotFound, PageFailed: it is not to be had.
+            HostNotFound, ServerNotTrusted, PageNotFound, PageFailed: it is not to be had.
             BodyTooLarge, BodyUnreadable: it is not one that can be read.
             ServiceBusy, ConnectionFailed: it was not to be had by any try.
             DeadlineExceeded: the time was up first.

@@ -33,7 +33,7 @@ class Host(Protocol):
         Nothing is waited for, until the last byte of the body, that is not there when no seconds are `left`.
 
         Raises:
-            AddressRefused, HostNotFound, CertificateRefused: no request was sent.
+            AddressRefused, HostNotFound, ServerNotTrusted: no request was sent.
             ConnectionFailed: no reply came, or not all of its head.
         """
 

@@ -3,7 +3,7 @@
 from collections.abc import Iterable, Mapping
 from typing import Any
 
-from asyncstream.chunks import Deadline
+from asyncstream.deadline import Deadline
 from asyncstream.engines import open_engine
 from asyncstream.postgres import open_driver
 from asyncstream.postgres.aws import AwsPasswords

@@ -14,7 +14,7 @@ from postgres_writing import Writing
 from servers.postgres import PASSWORD, Schema, meanwhile, until
 from servers.postgres_proxy import Proxy
 
-from asyncstream.chunks import Deadline
+from asyncstream.deadline import Deadline
 from asyncstream.errors import (
     AccessDenied,
     AsyncstreamError,

@@ -18,7 +18,6 @@ from asyncstream.engines import open_engine
 from asyncstream.errors import (
     BodyTooLarge,
     BodyUnreadable,
-    CertificateRefused,
     ConnectionFailed,
     DeadlineExceeded,
     HostNotFound,
@@ -26,6 +25,7 @@ from asyncstream.errors import (
     PageFailed,
     PageNotFound,
     RedirectRefused,
+    ServerNotTrusted,
     ServiceBusy,
     SlowDown,
     TruncatedBody,
@@ -594,14 +594,14 @@ def test_a_page_comes_over_tls_from_a_host_that_proves_its_name(fetch, serve, au
 def test_a_certificate_of_another_name_is_refused_and_nothing_sent(fetch, serve, authority, monkeypatch):
     origin = serve(page=Answer.of(b""), tls=served_by(authority, "other.test", "127.0.0.1"))
     named(monkeypatch, good=["127.0.0.1"] * 5)
-    with pytest.raises(CertificateRefused, match=r"good\.test"):
+    with pytest.raises(ServerNotTrusted, match=r"good\.test"):
         fetch(f"https://good.test:{origin.port}/page")
     assert origin.counts()["requests"] == {}
 
 
 def test_a_certificate_of_nobody_trusted_is_refused(fetch, serve):
     origin = serve(page=Answer.of(b""), tls=served_by(trustme.CA(), "127.0.0.1"))
-    with pytest.raises(CertificateRefused):
+    with pytest.raises(ServerNotTrusted):
         fetch(f"{origin.urls[0]}/page")
     assert origin.counts()["connections"] == {"127.0.0.1": 1}
 

@@ -8,7 +8,8 @@ from hypothesis import strategies as st
 from msgspec.structs import replace
 
 from asyncstream.checksum import CRC64NVME, KINDS, Checksum, Composite, Digests
-from asyncstream.chunks import BytesBody, ChunkBody, Deadline, StopFlag
+from asyncstream.chunks import BytesBody, ChunkBody, StopFlag
+from asyncstream.deadline import Deadline
 from asyncstream.engines.driver import drive
 from asyncstream.errors import (
     AsyncstreamError,

@@ -9,7 +9,7 @@ import pytest
 
 from asyncstream import Outcome, current_span, map_concurrent, tracing
 from asyncstream.calls import mapped
-from asyncstream.chunks import Deadline
+from asyncstream.deadline import Deadline
 from asyncstream.engines import ENGINES
 from asyncstream.errors import DeadlineExceeded
 from asyncstream.ports import Engine

@@ -8,8 +8,8 @@ import pytest
 
 from asyncstream import plan, progress
 from asyncstream.budget import MemoryBudget
-from asyncstream.chunks import Deadline
 from asyncstream.config import TransferConfig
+from asyncstream.deadline import Deadline
 from asyncstream.errors import ServiceBusy
 from asyncstream.lab.xray import XRayReceiver, read_trace
 from asyncstream.lab.xray.reading import all_spans

@@ -11,9 +11,9 @@ from hypothesis import strategies as st
 from asyncstream import plan, progress
 from asyncstream.budget import MemoryBudget
 from asyncstream.checksum import CRC64NVME, Checksum
-from asyncstream.chunks import Deadline
 from asyncstream.config import TransferConfig
 from asyncstream.continuation import CompletedPart
+from asyncstream.deadline import Deadline
 from asyncstream.locations import S3Object
 from asyncstream.output import Transforming
 from asyncstream.parts import PartMover
