@@ -9,6 +9,8 @@ from fault_table import FaultTable
 from servers import SERVERS, Bucket, LabServer, S3Server
 from servers.base import CREDENTIALS
 from servers.postgres import Schema, TestServer
+from xdist.remote import Producer
+from xdist.scheduler import LoadScopeScheduling
 
 from asyncstream.session import close_kept_sessions
 
@@ -17,6 +19,19 @@ def pytest_configure(config: pytest.Config) -> None:
     config.addinivalue_line(
         "markers", "needs(*capabilities): runs on those servers only that do not lack any of them"
     )
+
+
+class TogetherScheduling(LoadScopeScheduling):
+    """Tests of a file run in one process, and so do all of `deploy/`, which share what is dear to build."""
+
+    def _split_scope(self, nodeid: str) -> str:
+        path = nodeid.partition("::")[0]
+        return "tests/deploy" if path.startswith("tests/deploy/") else path
+
+
+def pytest_xdist_make_scheduler(config: pytest.Config, log: Producer) -> TogetherScheduling:
+    """How tests are spread over processes. (xdist's own groups need what pytest 9.2 no longer has.)"""
+    return TogetherScheduling(config, log)
 
 
 def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter) -> None:
@@ -29,12 +44,8 @@ def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter) -> None:
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """Keep together what shares what is dear to make, where tests run in several processes, and skip a test
-    on a server that lacks what it needs, with the reason that the server's class states.
-    """
+    """Skip a test on a server that lacks what it needs, with the reason that the server's class states."""
     for item in items:
-        built_once = item.path.parent.name == "deploy"
-        item.add_marker(pytest.mark.xdist_group("deploy" if built_once else str(item.path)))
         parameters = item.callspec.params if hasattr(item, "callspec") else {}
         if "server" not in parameters:
             continue
