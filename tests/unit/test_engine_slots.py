@@ -1,0 +1,151 @@
+"""An engine's one primitive, its slots: start a task; give me the next finished one."""
+
+import asyncio
+import threading
+import time
+from contextvars import ContextVar
+
+import pytest
+
+from asyncstream.engines import open_engine
+from asyncstream.ports import Engine, Finished, Slots
+
+current: ContextVar[str] = ContextVar("current", default="unset")
+
+
+async def finished(slots: Slots, count: int) -> list[Finished]:
+    return [await slots.finished() for _ in range(count)]
+
+
+def test_each_task_ends_once_with_its_tag_and_what_it_returned_or_raised(engine: Engine) -> None:
+    broken = LookupError("broken")
+
+    async def succeeds() -> str:
+        return "done"
+
+    async def fails() -> str:
+        raise broken
+
+    async def run() -> list[Finished]:
+        ends = []
+        async with engine.slots(1) as slots:
+            for tag, work in (("a", succeeds), ("b", fails), ("c", succeeds)):
+                slots.start(tag, work)
+                ends.append(await slots.finished())
+        return ends
+
+    assert engine.run(run) == [
+        Finished("a", "done", None),
+        Finished("b", None, broken),
+        Finished("c", "done", None),
+    ]
+
+
+def test_a_slot_is_free_until_a_task_starts_and_again_once_it_is_told_finished(engine: Engine) -> None:
+    async def nothing() -> None:
+        """Ends at once."""
+
+    async def run() -> list[bool]:
+        async with engine.slots(1) as slots:
+            free = [slots.free]
+            slots.start(None, nothing)
+            free.append(slots.free)
+            await slots.finished()
+            return [*free, slots.free]
+
+    assert engine.run(run) == [True, False, True]
+
+
+def test_a_slot_of_a_task_not_told_finished_yet_is_not_free(engine: Engine) -> None:
+    """The coordinator has not seen what the task left open: it must not start others in its place."""
+
+    async def nothing() -> None:
+        """Ends at once."""
+
+    async def run() -> bool:
+        async with engine.slots(1) as slots:
+            slots.start(None, nothing)
+            for _ in range(10):
+                await engine.sleep(0.001)
+            free = slots.free
+            await slots.finished()
+            return free
+
+    assert not engine.run(run)
+
+
+def test_tasks_see_the_callers_context_variables_and_keep_their_own_changes(engine: Engine) -> None:
+    seen: list[str] = []
+
+    async def look() -> None:
+        seen.append(current.get())
+        current.set("changed by a task")
+
+    async def run() -> None:
+        current.set("the coordinator's")
+        async with engine.slots(2) as slots:
+            for _ in range(min(2, engine.most_slots)):
+                slots.start(None, look)
+            await finished(slots, min(2, engine.most_slots))
+            if engine.name != "sequential":
+                assert current.get() == "the coordinator's"
+
+    engine.run(run)
+    assert set(seen) == {"the coordinator's"}
+
+
+@pytest.mark.parametrize("name", ["threads", "asyncio"])
+def test_tasks_run_at_the_same_time_as_many_as_there_are_slots(name: str) -> None:
+    engine = open_engine(name)
+    running = 0
+    together = threading.Event()
+
+    async def wait_for_the_others() -> bool:
+        nonlocal running
+        running += 1
+        if running == 3:
+            together.set()
+        if name == "threads":
+            return together.wait(5)
+        for _ in range(5000):
+            if together.is_set():
+                return True
+            await asyncio.sleep(0.001)
+        return False
+
+    async def run() -> list[Finished]:
+        async with engine.slots(3) as slots:
+            for tag in range(3):
+                assert slots.free
+                slots.start(tag, wait_for_the_others)
+            assert not slots.free
+            return await finished(slots, 3)
+
+    ends = engine.run(run)
+    engine.close()
+    assert sorted(end.tag for end in ends) == [0, 1, 2]
+    assert all(end.result for end in ends)
+
+
+def test_leaving_joins_every_task_that_was_begun(engine: Engine) -> None:
+    begun, ended = [], []
+
+    async def work() -> None:
+        begun.append(1)
+        try:
+            await engine.sleep(0.05 if engine.name != "asyncio" else 60)
+        finally:
+            ended.append(1)
+
+    async def run() -> None:
+        async with engine.slots(3) as slots:
+            while slots.free:
+                slots.start(None, work)
+            await engine.sleep(0.01)
+            raise LookupError("the coordinator's")
+
+    started = time.monotonic()
+    with pytest.raises(LookupError, match="the coordinator's"):
+        engine.run(run)
+    assert len(ended) == len(begun)
+    assert time.monotonic() - started < 5
