@@ -48,7 +48,7 @@ def serve(credentials, tmp_path_factory):
             for bucket in ("sources", "copies"):
                 server.lab.create_bucket(bucket, keep=False)
             server.lab.declare_many("sources", "large-", 64, 100 * MB)
-            server.lab.declare_many("sources", "huge-", 1, 5000 * MB)
+            server.lab.declare_many("sources", "huge-", 1, 3000 * MB)
         return servers[scheme]
 
     yield serve
@@ -60,7 +60,7 @@ def serve(credentials, tmp_path_factory):
 def peak(serve):
     """Peak memory in MB of copying so many files, whose checksums are compared."""
 
-    def peak(engine, scheme, concurrency, prefix="large-", count=20):
+    def peak(engine, scheme, concurrency, prefix="large-", count=16):
         lab = serve(scheme).lab
         environment = lab.environment() | {"PATH": "", "HOME": str(ROOT)}
         done = subprocess.run(

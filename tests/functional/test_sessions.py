@@ -87,7 +87,7 @@ def test_a_listing_ends_with_the_deadline(lab, engine):
 
 @pytest.mark.asyncio
 async def test_an_anyio_scope_that_is_cancelled_leaves_no_connection_open(lab):
-    lab.set_model("0.1/0.1/10")
+    lab.set_model("1/1/10")
     with anyio.move_on_after(0.3):
         await transfer_async([pair(number) for number in range(3)], endpoint_url=lab.endpoint_url)
     deadline = time.monotonic() + 10

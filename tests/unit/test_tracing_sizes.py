@@ -49,7 +49,11 @@ def receiver() -> Iterator[XRayReceiver]:
     emitter.set_daemon_address(before)
 
 
-@pytest.mark.parametrize("store_type", [MemoryStore, BusyStore])
+@pytest.mark.parametrize(
+    ("engine", "store_type"),
+    [("sequential", MemoryStore), ("threads", MemoryStore), ("asyncio", MemoryStore), ("threads", BusyStore)],
+    indirect=["engine"],
+)
 def test_ten_thousand_parts_make_a_trace_that_xray_keeps(
     engine: Engine, receiver: XRayReceiver, store_type: type[MemoryStore]
 ) -> None:
