@@ -11,7 +11,7 @@ compare: .venv/lab.stamp  ## run the main job: every variant on the same bytes, 
 	$(BIN)/asyncstream compare $(ARGS)
 
 test: .venv/dev.stamp .venv/sam.stamp .venv/runtime.stamp .venv/ministack.stamp .venv/chromium.stamp  ## the whole test suite
-	$(BIN)/python -m pytest --numprocesses 3 --dist loadscope --no-loadscope-reorder $(ARGS)
+	$(BIN)/python -m pytest --numprocesses 2 --dist loadscope --no-loadscope-reorder $(ARGS)
 
 test-fast: .venv/dev.stamp  ## the tests that take no more than a few seconds each
 	$(BIN)/python -m pytest -m "not slow" $(ARGS)

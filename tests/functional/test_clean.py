@@ -1,7 +1,6 @@
 """`asyncstream clean`, and what it is for: a process that was killed, and the same command again."""
 
 import os
-import signal
 import subprocess
 import sys
 from collections import Counter
@@ -21,7 +20,7 @@ LARGE = [f"in/b-large-{number}" for number in range(2)]
 @pytest.fixture
 def server(lab_of):
     """Slow enough for a process to be killed in mid-transfer."""
-    return lab_of("40/80/2")
+    return lab_of("20/40/2")
 
 
 def uploads(server):
@@ -50,15 +49,18 @@ def test_what_a_killed_process_left_is_completed_by_the_same_command_and_cleaned
     server.lab.declare("sources", [(key, 300_000) for key in SMALL])
     server.lab.declare("sources", [(key, 30 * MiB) for key in LARGE])
     # Listed in the order of their names: so the large ones are under way when the first small ones are done.
-    process = subprocess.Popen(
+    with subprocess.Popen(
         command(server, engine, "--if-exists", "skip"),
         cwd=ROOT,
         env=os.environ | server.lab.environment(),
         stderr=subprocess.DEVNULL,
-    )
-    wait_until(lambda: uploads(server) and server.lab.stats()["operations"].get("UploadPart", 0) > 1, 20)
-    process.send_signal(signal.SIGKILL)
-    process.wait()
+    ) as process:
+        try:
+            wait_until(
+                lambda: uploads(server) and server.lab.stats()["operations"].get("UploadPart", 0) > 1, 20
+            )
+        finally:
+            process.kill()
     left = uploads(server)
     assert left
     done = written(server)
