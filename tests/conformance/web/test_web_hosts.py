@@ -1,0 +1,84 @@
+"""Hosts: their names, their certificates, and how many connections each is asked by."""
+
+import socket
+import threading
+
+import pytest
+import trustme
+from web_origins import named, served_by
+
+from asyncstream.errors import (
+    ConnectionFailed,
+    HostNotFound,
+    ServerNotTrusted,
+)
+from asyncstream.lab.web import Answer
+
+
+def test_a_name_that_is_looked_up_for_too_long_is_left(fetch, monkeypatch):
+    answering = threading.Event()
+    monkeypatch.setattr(socket, "getaddrinfo", lambda *_, **__: answering.wait(60) and [])
+    try:
+        with pytest.raises(ConnectionFailed, match="not found in time"):
+            fetch("http://slow.test/", config={"connect_timeout": 0.1, "max_attempts": 2})
+    finally:
+        answering.set()
+
+
+def test_a_name_that_there_is_not_is_asked_for_once(fetch, monkeypatch):
+    asked = []
+
+    def unknown(host, *_, **__):
+        asked.append(host)
+        raise socket.gaierror(socket.EAI_NONAME, "Name or service not known")
+
+    monkeypatch.setattr(socket, "getaddrinfo", unknown)
+    with pytest.raises(HostNotFound, match=r"no\.test has no address"):
+        fetch("http://no.test/")
+    assert asked == ["no.test"]
+
+
+def test_a_host_is_asked_by_no_more_connections_at_once_than_allowed(fetch_all, serve, engine):
+    origin = serve(page=Answer.of(b"x", delay=0.02), hosts=2)
+    urls = [f"{url}/page" for url in origin.urls for _ in range(15)]
+    pages = fetch_all(*urls, config={"connections_per_host": 3})
+    assert [page.body for page in pages] == [b"x"] * 30
+    most = 1 if engine == "sequential" else 3
+    assert origin.counts()["most_at_once"] == dict.fromkeys(("127.0.0.1", "127.0.0.2"), most)
+
+
+def test_waiting_for_a_busy_host_takes_none_of_a_pages_own_time(fetch_all, serve):
+    origin = serve(page=Answer.of(b"x", delay=0.1))
+    pages = fetch_all(
+        *[f"{origin.urls[0]}/page"] * 8,
+        config={"connections_per_host": 1, "page_timeout": 0.4, "max_attempts": 1},
+    )
+    assert [getattr(page, "body", page) for page in pages] == [b"x"] * 8
+
+
+def test_a_page_comes_over_tls_from_a_host_that_proves_its_name(fetch, serve, authority, monkeypatch):
+    origin = serve(page=Answer.of(b"x" * 200_000), tls=served_by(authority, "good.test"))
+    named(monkeypatch, good=["127.0.0.1"])
+    page = fetch(f"https://good.test:{origin.port}/page")
+    assert len(page.body) == 200_000
+
+
+def test_a_certificate_of_another_name_is_refused_and_nothing_sent(fetch, serve, authority, monkeypatch):
+    origin = serve(page=Answer.of(b""), tls=served_by(authority, "other.test", "127.0.0.1"))
+    named(monkeypatch, good=["127.0.0.1"] * 5)
+    with pytest.raises(ServerNotTrusted, match=r"good\.test"):
+        fetch(f"https://good.test:{origin.port}/page")
+    assert origin.counts()["requests"] == {}
+
+
+def test_a_certificate_of_nobody_trusted_is_refused(fetch, serve):
+    origin = serve(page=Answer.of(b""), tls=served_by(trustme.CA(), "127.0.0.1"))
+    with pytest.raises(ServerNotTrusted):
+        fetch(f"{origin.urls[0]}/page")
+    assert origin.counts()["connections"] == {"127.0.0.1": 1}
+
+
+def test_a_name_with_several_addresses_is_asked_at_one_that_listens(fetch, serve, monkeypatch):
+    origin = serve(page=Answer.of(b"here"))
+    named(monkeypatch, many=["127.0.0.9 127.0.0.1"])
+    assert fetch(f"http://many.test:{origin.port}/page").body == b"here"

@@ -1,0 +1,139 @@
+"""Bodies, heads and waits without an end: left within their limits of bytes and time."""
+
+import gzip
+import time
+import tracemalloc
+from itertools import chain, repeat
+
+import pytest
+from web_origins import FOR_EVER, RawServer
+
+from asyncstream.errors import (
+    BodyTooLarge,
+    ConnectionFailed,
+    DeadlineExceeded,
+)
+from asyncstream.lab.web import Answer
+
+
+def test_a_body_as_long_as_allowed_is_a_page_and_one_byte_more_is_not(fetch, serve):
+    def page(size, packed):
+        body = gzip.compress(b"x" * size) if packed else b"x" * size
+        return Answer(200, {"Content-Encoding": "gzip"} if packed else {}, (body,))
+
+    origin = serve({f"/{size}-{packed}": page(size, packed) for size in (1000, 1001) for packed in (0, 1)})
+    limit = {"max_body": 1000}
+    for packed in (0, 1):
+        assert len(fetch(f"{origin.urls[0]}/1000-{packed}", config=limit).body) == 1000
+        with pytest.raises(BodyTooLarge, match="more than the 1000"):
+            fetch(f"{origin.urls[0]}/1001-{packed}", config=limit)
+
+
+def test_a_body_told_to_be_too_long_is_not_waited_for(fetch, serve):
+    origin = serve(page=Answer(200, {}, (FOR_EVER,), 2_000_000))
+    with pytest.raises(BodyTooLarge, match="2000000 bytes"):
+        fetch(f"{origin.urls[0]}/page")
+
+
+def test_a_body_without_an_end_is_left_when_it_is_too_long(fetch, serve):
+    def endless():
+        while True:
+            yield b"x" * 10_000
+
+    origin = serve(page=Answer(200, {}, endless()))
+    with pytest.raises(BodyTooLarge):
+        fetch(f"{origin.urls[0]}/page", config={"max_body": 100_000})
+
+
+def test_a_bomb_costs_no_more_memory_than_a_page(fetch, serve):
+    bomb = gzip.compress(b"\0" * 200_000_000)
+    origin = serve(page=Answer.of(bomb, Content_Encoding="gzip"), small=Answer.of(b"small"))
+    fetch(f"{origin.urls[0]}/small")  # imports what the engine needs, which is no page's memory
+    tracemalloc.start()
+    try:
+        with pytest.raises(BodyTooLarge, match="unpacked"):
+            fetch(f"{origin.urls[0]}/page")
+        peak = tracemalloc.get_traced_memory()[1]
+    finally:
+        tracemalloc.stop()
+    assert peak < 4_000_000
+
+
+@pytest.mark.parametrize(
+    "answer",
+    [
+        Answer(200, {}, (), 0, delay=FOR_EVER),
+        Answer(200, {}, (b"some", FOR_EVER), 100),
+        Answer(200, {}, (FOR_EVER,), None),
+    ],
+    ids=["head", "body", "chunk"],
+)
+def test_a_server_that_falls_silent_is_left(fetch, serve, answer):
+    origin = serve(page=answer)
+    with pytest.raises(ConnectionFailed):
+        fetch(f"{origin.urls[0]}/page", config={"stall_timeout": 0.2, "max_attempts": 2})
+    assert origin.counts()["requests"] == {"127.0.0.1": 2}
+
+
+OK = b"HTTP/1.1 200 OK\r\n"
+
+
+def dripping(before, again):
+    """A server that never falls silent: a byte of each thing it says, again and again."""
+    return RawServer(lambda _: chain([before], repeat(again)), pause=0.02)
+
+
+@pytest.mark.parametrize(
+    ("before", "again"),
+    [
+        (b"", b"H"),
+        (OK, b"x"),
+        (OK, b"X: y\r\n"),
+        (b"", b"HTTP/1.1 100 Continue\r\n\r\n"),
+        (OK + b"Content-Length: 10000\r\n\r\n", b"x"),
+        (OK + b"Transfer-Encoding: chunked\r\n\r\n", b"0"),
+        (OK + b"Transfer-Encoding: chunked\r\n\r\n0\r\n", b"X: y\r\n"),
+    ],
+    ids=["status", "header", "headers", "continue", "body", "chunk size", "trailers"],
+)
+def test_a_server_that_never_falls_silent_is_left_when_the_page_has_had_its_time(
+    fetch, request, before, again
+):
+    server = dripping(before, again)
+    request.addfinalizer(server.close)
+    with pytest.raises(ConnectionFailed):
+        fetch(server.url, config={"page_timeout": 0.3, "max_attempts": 1})
+
+
+def test_a_head_with_a_long_policy_and_many_cookies_is_read(fetch, serve):
+    headers = {"Content-Security-Policy": "x" * 15_000} | {f"X-Cookie-{n}": "y" * 1000 for n in range(60)}
+    origin = serve(page=Answer(200, headers, (b"here",), 4))
+    assert fetch(f"{origin.urls[0]}/page").body == b"here"
+
+
+def test_a_head_that_does_not_end_is_left_before_it_fills_the_memory(fetch, request):
+    server = dripping(OK + b"".join(b"X-%d: %b\r\n" % (n, b"y" * 15_000) for n in range(200)), b"X: y\r\n")
+    request.addfinalizer(server.close)
+    tracemalloc.start()
+    try:
+        with pytest.raises(ConnectionFailed, match=r"head|400"):
+            fetch(server.url, config={"max_attempts": 1})
+        peak = tracemalloc.get_traced_memory()[1]
+    finally:
+        tracemalloc.stop()
+    assert peak < 6_000_000
+
+
+def test_a_page_that_takes_longer_than_the_deadline_fails_by_it(fetch, serve):
+    origin = serve(page=Answer(200, {}, (b"some", FOR_EVER), 100))
+    end = time.monotonic() + 0.3
+    with pytest.raises(DeadlineExceeded):
+        fetch(f"{origin.urls[0]}/page", left=lambda: end - time.monotonic())
+    assert origin.counts()["requests"] == {"127.0.0.1": 1}
+
+
+def test_nobody_is_asked_after_the_deadline(fetch, serve):
+    origin = serve(page=Answer.of(b""))
+    with pytest.raises(DeadlineExceeded):
+        fetch(f"{origin.urls[0]}/page", left=lambda: 0.0)
+    assert origin.counts()["requests"] == {}

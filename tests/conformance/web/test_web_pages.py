@@ -1,0 +1,148 @@
+"""Pages as they are: what is asked, how bodies are framed and packed, what is known of them, their spans."""
+
+import gzip
+
+import pytest
+from web_origins import KeptSpan
+
+from asyncstream.errors import (
+    BodyUnreadable,
+    InputError,
+    PageNotFound,
+    TruncatedBody,
+)
+from asyncstream.lab.web import CLOSE, Answer
+from asyncstream.version import __version__
+
+
+def test_a_page_comes_with_what_the_server_told_of_it(fetch, serve):
+    told = {"Content-Type": "text/html; charset=iso-8859-1", "ETag": '"1"', "Set-Cookie": "secret=1"}
+    origin = serve(page=Answer(200, told, (b"caf\xe9",), 4))
+    page = fetch(f"{origin.urls[0]}/page?q=1#part")
+    assert (page.status, page.body, page.text, page.content_type) == (200, b"caf\xe9", "café", "text/html")
+    assert (page.asked, page.url) == (f"{origin.urls[0]}/page?q=1#part", f"{origin.urls[0]}/page?q=1")
+    assert (page.etag, page.attempts, page.redirects) == ('"1"', 1, 0)
+    assert "set-cookie" not in page.headers
+
+
+def test_what_is_asked_says_who_asks_and_no_more(fetch, serve):
+    asked = []
+
+    def answer(request):
+        asked.append(request.headers)
+        return Answer.of(b"", Set_Cookie="a=b")
+
+    origin = serve(page=answer)
+    fetch(f"{origin.urls[0]}/page", f"{origin.urls[0]}/page")
+    host = origin.urls[0].removeprefix("http://")
+    assert asked == 2 * [
+        {
+            "host": host,
+            "accept": "*/*",
+            "accept-encoding": "gzip",
+            "user-agent": f"asyncstream/{__version__}",
+        }
+    ]
+
+
+def test_a_path_is_sent_as_it_was_given(fetch, serve):
+    paths = []
+    origin = serve({path: Answer.of(b"") for path in ("/a%2Fb/%C3%A9", "/a//b/../c")})
+    origin._answer, inner = lambda asked: (paths.append(asked.path), inner(asked))[1], origin._answer
+    fetch(f"{origin.urls[0]}/a%2Fb/é", f"{origin.urls[0]}/a//b/../c")
+    assert paths == ["/a%2Fb/%C3%A9", "/a//b/../c"]
+
+
+@pytest.mark.parametrize("length", [10_000, None])
+@pytest.mark.parametrize("packed", [False, True])
+def test_a_body_is_whole_however_it_is_framed_and_packed(fetch, serve, length, packed):
+    body = b"0123456789" * 1000
+    sent = gzip.compress(body) if packed else body
+    headers = {"Content-Encoding": "gzip"} if packed else {}
+    pieces = tuple(sent[at : at + 7] for at in range(0, len(sent), 7))
+    origin = serve(page=Answer(200, headers, pieces, len(sent) if length else None))
+    assert fetch(f"{origin.urls[0]}/page").body == body
+
+
+def test_gzip_of_several_members_is_one_body(fetch, serve):
+    sent = gzip.compress(b"one,") + gzip.compress(b"two")
+    origin = serve(page=Answer.of(sent, Content_Encoding="gzip"))
+    assert fetch(f"{origin.urls[0]}/page").body == b"one,two"
+
+
+def test_a_connection_is_used_again_after_pages_redirects_and_short_errors(fetch, serve):
+    origin = serve(
+        page=Answer.of(b"x" * 1000),
+        moved=Answer.of(b"over there", 302, Location="/page"),
+        busy=lambda asked: Answer.of(b"busy", 503) if asked.nth == 1 else Answer.of(b""),
+    )
+    base = origin.urls[0]
+    fetch(f"{base}/page", f"{base}/moved", f"{base}/busy", f"{base}/page")
+    assert origin.counts()["connections"] == {"127.0.0.1": 1}
+
+
+def test_a_page_still_the_same_comes_without_its_body(fetch, serve):
+    def answer(asked):
+        known = (asked.headers.get("if-none-match"), asked.headers.get("if-modified-since"))
+        assert known == ('"7"', "yesterday")
+        return Answer(304, {"ETag": '"7"'}, (), 0)
+
+    origin = serve(page=answer)
+    page = fetch(f"{origin.urls[0]}/page", etag='"7"', last_modified="yesterday")
+    assert page.unchanged
+    assert page.body == b""
+
+
+def test_a_known_etag_cannot_add_headers(fetch, serve):
+    origin = serve(page=Answer.of(b""))
+    with pytest.raises(InputError, match="no ETag"):
+        fetch(f"{origin.urls[0]}/page", etag='"1"\r\nX-Other: 1')
+    assert origin.counts()["requests"] == {}
+
+
+@pytest.mark.parametrize("length", [100, None])
+def test_a_body_that_ends_too_early_is_no_page(fetch, serve, length):
+    origin = serve(page=Answer(200, {}, (b"short", CLOSE), length))
+    with pytest.raises(TruncatedBody):
+        fetch(f"{origin.urls[0]}/page", config={"max_attempts": 2})
+    assert origin.counts()["requests"] == {"127.0.0.1": 2}
+
+
+def test_a_gzip_that_ends_too_early_is_no_page(fetch, serve):
+    sent = gzip.compress(b"x" * 1000)[:-9]
+    origin = serve(page=Answer.of(sent, Content_Encoding="gzip"))
+    with pytest.raises(TruncatedBody, match="before the gzip in it did"):
+        fetch(f"{origin.urls[0]}/page", config={"max_attempts": 1})
+
+
+@pytest.mark.parametrize(
+    ("encoding", "body", "told"),
+    [("gzip", b"no gzip", "no gzip"), ("br", b"x", "'br'"), ("gzip, gzip", b"x", "'gzip, gzip'"),
+     ("deflate", b"x", "'deflate'"), ("gzip", gzip.compress(b"") * 1001, "1000 gzip members")],
+)  # fmt: skip
+def test_a_body_packed_otherwise_than_asked_for_is_refused_by_name(fetch, serve, encoding, body, told):
+    origin = serve(page=Answer.of(body, Content_Encoding=encoding))
+    with pytest.raises(BodyUnreadable, match=told):
+        fetch(f"{origin.urls[0]}/page")
+    assert origin.counts()["requests"] == {"127.0.0.1": 1}
+
+
+def test_each_fetch_has_a_span_that_tells_what_it_took(fetch, serve):
+    origin = serve(
+        page=Answer.of(b"12345"),
+        old=lambda asked: Answer.of(b"", 503) if asked.nth == 1 else Answer.of(b"", 302, Location="/page"),
+    )
+    span = KeptSpan()
+    fetch(f"{origin.urls[0]}/old", span=span)
+    [child] = span.children
+    assert child.name == "fetch"
+    assert child.annotations == {
+        "host": "127.0.0.1", "attempts": 2, "status": 200, "redirects": 1, "bytes": 5
+    }  # fmt: skip
+
+
+def test_the_span_of_a_fetch_that_failed_tells_why(fetch, serve):
+    span = KeptSpan()
+    with pytest.raises(PageNotFound) as caught:
+        fetch(f"{serve().urls[0]}/", span=span)
+    assert span.children[0].error is caught.value

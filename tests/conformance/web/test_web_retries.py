@@ -1,0 +1,97 @@
+"""What is tried again, and what is not."""
+
+import json
+from contextlib import closing
+from email.utils import formatdate
+
+import pytest
+from web_origins import Listener
+
+from asyncstream.errors import (
+    ConnectionFailed,
+    PageFailed,
+    PageNotFound,
+    ServiceBusy,
+    SlowDown,
+)
+from asyncstream.lab.web import RESET, Answer, LabWeb, WebModel, rows_of_page
+from asyncstream.web import Page, interleaved
+
+
+@pytest.mark.parametrize(
+    ("status", "error"),
+    [(404, PageNotFound), (410, PageNotFound), (400, PageFailed), (403, PageFailed), (300, PageFailed),
+     (304, PageFailed), (418, PageFailed)],
+)  # fmt: skip
+def test_what_will_be_no_page_the_next_time_either_fails_at_once(fetch, serve, status, error):
+    origin = serve(page=Answer(status, {}, (), 0))
+    with pytest.raises(error, match=str(status)) as caught:
+        fetch(f"{origin.urls[0]}/page?key=hidden")
+    assert caught.value.status == status
+    assert "hidden" not in str(caught.value)
+    assert origin.counts()["requests"] == {"127.0.0.1": 1}
+
+
+@pytest.mark.parametrize(
+    ("status", "error"),
+    [(408, ServiceBusy), (425, ServiceBusy), (429, SlowDown), (500, ServiceBusy), (502, ServiceBusy),
+     (503, SlowDown), (504, ServiceBusy), (599, ServiceBusy)],
+)  # fmt: skip
+def test_what_may_be_a_page_the_next_time_is_tried_again_so_often(fetch, serve, status, error):
+    origin = serve(
+        always=Answer.of(b"later", status),
+        twice=lambda asked: Answer.of(b"later", status) if asked.nth <= 2 else Answer.of(b"now"),
+    )
+    page = fetch(f"{origin.urls[0]}/twice")
+    assert (page.body, page.attempts) == (b"now", 3)
+    origin.reset()
+    with pytest.raises(error, match=str(status)):
+        fetch(f"{origin.urls[0]}/always", config={"max_attempts": 3})
+    assert origin.counts()["requests"] == {"127.0.0.1": 3}
+
+
+@pytest.mark.parametrize("asked_for", ["100000", formatdate(4e9, usegmt=True)])
+def test_a_page_is_given_up_that_the_server_wants_asked_for_later_than_anybody_waits(fetch, serve, asked_for):
+    origin = serve(page=Answer.of(b"", 429, Retry_After=asked_for))
+    with pytest.raises(SlowDown) as caught:
+        fetch(f"{origin.urls[0]}/page")
+    assert caught.value.retry_after > 10_000
+    assert origin.counts()["requests"] == {"127.0.0.1": 1}
+
+
+def test_a_reset_connection_is_made_anew_and_the_page_read_from_its_start(fetch, serve):
+    half = Answer(200, {}, (b"ha", RESET), 4)
+    origin = serve(page=lambda asked: half if asked.nth == 1 else Answer.of(b"half"))
+    page = fetch(f"{origin.urls[0]}/page")
+    assert (page.body, page.attempts) == (b"half", 2)
+
+
+def test_a_port_that_nobody_listens_at_is_tried_again_and_given_up(fetch):
+    with closing(Listener()) as listener:
+        port = listener.port
+    with pytest.raises(ConnectionFailed, match=r"refused|111"):
+        fetch(f"http://127.0.0.1:{port}/", config={"max_attempts": 2})
+
+
+def test_every_page_of_a_faulty_web_ends_as_a_page_or_with_its_reason(fetch_all):
+    model = WebModel(faults=0.3, seed=1)
+    with LabWeb(model, hosts=20) as web:
+        urls = interleaved(web.urls(60))
+        pages = fetch_all(*urls, config={"stall_timeout": 0.3, "max_attempts": 2, "connections_per_host": 2})
+        counts = web.counts()
+    ends = {"": set(), "slow": set(), "busy": set(), "reset": set(), "missing": set(), "stalled": set()}
+    for url, page in zip(urls, pages, strict=True):
+        number = int(url.rpartition("/")[2])
+        if isinstance(page, Page):
+            assert json.loads(page.body) == rows_of_page(number)
+        ends[model.fault(number)].add((type(page), getattr(page, "attempts", None)))
+    assert ends == {
+        "": {(Page, 1)},
+        "slow": {(Page, 1)},
+        "busy": {(Page, 2)},
+        "reset": {(Page, 2)},
+        "missing": {(PageNotFound, None)},
+        "stalled": {(ConnectionFailed, None)},
+    }
+    assert len(counts["requests"]) == 20
+    assert max(counts["most_at_once"].values()) <= 2

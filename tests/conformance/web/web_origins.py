@@ -1,0 +1,128 @@
+"""What the tests of fetching share beside their fixtures: settings, listeners that count, names, a span."""
+
+import socket
+import ssl
+import threading
+from contextlib import suppress
+
+ALLOWED = ("127.0.0.0/8",)
+FOR_EVER = 3600.0
+QUICK = {
+    "allowed_networks": ALLOWED,
+    "retry_base_delay": 0.001,
+    "retry_max_delay": 0.001,
+    "connect_timeout": 2.0,
+    "stall_timeout": 2.0,
+    "page_timeout": 5.0,
+}
+
+
+class Listener:
+    """Listens, and never accepts: who connects stands in its queue."""
+
+    def __init__(self, address="127.0.0.1"):
+        self._family = socket.AF_INET6 if ":" in address else socket.AF_INET
+        self._socket = socket.socket(self._family)
+        self._socket.bind((address, 0))
+        self._socket.listen(100)
+        self._socket.setblocking(False)
+        self.port = self._socket.getsockname()[1]
+
+    def connections(self):
+        """How many there were since the last call."""
+        count = 0
+        while True:
+            try:
+                self._socket.accept()[0].close()
+            except BlockingIOError:
+                return count
+            count += 1
+
+    def close(self):
+        self._socket.close()
+
+
+class RawServer:
+    """Says to whoever asks what no well-behaved server would say, byte for byte, and closes the connection.
+
+    Args:
+        say: what it says, piece by piece, by the path that is asked for.
+        pause: seconds between two pieces.
+    """
+
+    def __init__(self, say, pause=0.0):
+        self._listener = socket.create_server(("127.0.0.1", 0))
+        self.url = f"http://127.0.0.1:{self._listener.getsockname()[1]}"
+        self._say, self._pause = say, pause
+        self._ending = threading.Event()
+        self._threads = [threading.Thread(target=self._accept, daemon=True)]
+        self._threads[0].start()
+
+    def _accept(self):
+        while True:
+            try:
+                accepted = self._listener.accept()[0]
+            except OSError:
+                return
+            self._threads.append(threading.Thread(target=self._answer, args=(accepted,), daemon=True))
+            self._threads[-1].start()
+
+    def _answer(self, accepted):
+        with accepted, suppress(OSError):
+            asked = b""
+            while b"\r\n\r\n" not in asked:
+                asked += accepted.recv(65536) or b"\r\n\r\n"
+            for piece in self._say(asked.split(b" ")[1].decode()):
+                accepted.sendall(piece)
+                if self._ending.wait(self._pause):
+                    return
+
+    def close(self):
+        self._ending.set()
+        self._listener.shutdown(socket.SHUT_RDWR)
+        self._listener.close()
+        for thread in self._threads:
+            thread.join()
+
+
+class KeptSpan:
+    """A span that remembers its children."""
+
+    def __init__(self, name="item", **annotations):
+        self.name = name
+        self.annotations = annotations
+        self.children = []
+        self.error = None
+
+    def child(self, name, **annotations):
+        self.children.append(KeptSpan(name, **annotations))
+        return self.children[-1]
+
+    def annotate(self, **annotations):
+        self.annotations.update(annotations)
+
+    def __enter__(self):
+        return self
+
+    def __exit__(self, kind, error, trace):
+        self.error = error
+
+
+def served_by(authority, *names):
+    context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+    authority.issue_cert(*names).configure_cert(context)
+    return context
+
+
+def named(monkeypatch, **addresses):
+    """Has names of `.test` mean these addresses, the next one each time they are asked for."""
+    asked = []
+    told = {name: iter(found) for name, found in addresses.items()}
+
+    def getaddrinfo(host, port, *_, **__):
+        asked.append(host)
+        found = next(told[host.removesuffix(".test")])
+        return [(socket.AF_INET, socket.SOCK_STREAM, 6, "", (each, port)) for each in found.split()]
+
+    monkeypatch.setattr(socket, "getaddrinfo", getaddrinfo)
+    return asked
