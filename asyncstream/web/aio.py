@@ -26,6 +26,7 @@ from asyncstream.web.failures import broken_body, no_reply, no_turn
 from asyncstream.web.hosts import Hosts
 from asyncstream.web.lookup import looked_up, too_slow
 from asyncstream.web.ports import Reply
+from asyncstream.web.replies import headers_of
 from asyncstream.web.urls import Url
 
 # aiohttp stops reading at twice as much.
@@ -122,11 +123,7 @@ class _Host:
             )
         except _LIBRARY_ERRORS as error:
             raise no_reply(error, url, (aiohttp.ServerDisconnectedError,)) from error
-        kept: dict[str, str] = {}
-        for name, value in response.headers.items():
-            known = kept.get(name.lower())
-            kept[name.lower()] = value if known is None else f"{known}, {value}"
-        return Reply(response.status, kept, _Stream(response, url))
+        return Reply(response.status, headers_of(response.raw_headers), _Stream(response, url))
 
 
 class _Stream:

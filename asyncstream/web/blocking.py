@@ -13,7 +13,14 @@ from collections.abc import AsyncIterator, Mapping
 from contextlib import asynccontextmanager
 from contextvars import ContextVar
 from functools import cached_property
-from http.client import HTTPException, IncompleteRead, RemoteDisconnected
+from http.client import (
+    SWITCHING_PROTOCOLS,
+    HTTPException,
+    HTTPResponse,
+    IncompleteRead,
+    RemoteDisconnected,
+    parse_headers,
+)
 from typing import Any
 
 from urllib3 import BaseHTTPResponse, HTTPConnectionPool, HTTPSConnectionPool
@@ -29,6 +36,7 @@ from asyncstream.web.failures import broken_body, no_reply, no_turn
 from asyncstream.web.hosts import Hosts
 from asyncstream.web.lookup import Resolved, looked_up, too_slow
 from asyncstream.web.ports import Reply
+from asyncstream.web.replies import headers_of
 from asyncstream.web.urls import Url
 
 CHUNK = 64 * KiB
@@ -155,8 +163,9 @@ class _Host:
         finally:
             _limits.reset(outer)
         limits.head_is_read()
-        kept = {name.lower(): value for name, value in raw.headers.items()}
-        return Reply(raw.status, kept, _Stream(raw, url, limits))
+        # http.client has read them as Latin-1.
+        told = ((name.encode("latin-1"), value.encode("latin-1")) for name, value in raw.headers.iteritems())
+        return Reply(raw.status, headers_of(told), _Stream(raw, url, limits))
 
 
 class _Stream:
@@ -185,9 +194,21 @@ class _Stream:
         self._raw.release_conn()
 
 
+class _FinalResponse(HTTPResponse):
+    """A reply without the interim ones before it: http.client passes over 100 alone, not over 103."""
+
+    def _read_status(self) -> tuple[str, int, str]:
+        while True:
+            version, status, reason = super()._read_status()  # type: ignore[misc]
+            if not 100 < status < 200 or status == SWITCHING_PROTOCOLS:
+                return version, status, reason
+            parse_headers(self.fp)
+
+
 class _ToAllowedAddresses(HTTPConnection):
     """A connection to an address of its host that was looked up for it, once, and checked."""
 
+    response_class = _FinalResponse
     _dns_host: str
 
     def _new_conn(self) -> socket.socket:

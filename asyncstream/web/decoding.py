@@ -5,7 +5,7 @@ The standard library's zlib unpacks no more than it is asked for, so a bomb cost
 """
 
 import zlib
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from typing import Protocol
 
 from asyncstream.errors import BodyUnreadable, TruncatedBody
@@ -27,6 +27,16 @@ class Decoder(Protocol):
 
     def finish(self) -> None:
         """Raise TruncatedBody unless the end has been reached."""
+
+
+def check_framing(headers: Mapping[str, str], url: Url) -> None:
+    """Raise BodyUnreadable where the body is packed for its way too, which nobody has asked for.
+
+    urllib3 would hand out the framing as if it were the body, and aiohttp what is packed.
+    """
+    coding = headers.get("transfer-encoding", "chunked").strip().lower()
+    if coding not in {"chunked", "identity"}:
+        raise BodyUnreadable(f"{url}: the body is sent as {coding[:40]!r}, which was not asked for")
 
 
 def decoder_for(content_encoding: str, url: Url) -> Decoder:

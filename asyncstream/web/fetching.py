@@ -17,7 +17,7 @@ from asyncstream.ports import Span, TimeLeft, for_ever
 from asyncstream.retry import repeat
 from asyncstream.tracing.spans import UNTRACED
 from asyncstream.web.config import FetchConfig
-from asyncstream.web.decoding import ACCEPTED, decoder_for
+from asyncstream.web.decoding import ACCEPTED, check_framing, decoder_for
 from asyncstream.web.pages import Page
 from asyncstream.web.ports import Http, Reply
 from asyncstream.web.replies import check_length, failure, redirect_target, too_large
@@ -159,6 +159,7 @@ class Fetcher:
         """A page's body, unpacked, of which neither form may be longer than allowed."""
         most = self._config.max_body
         check_length(reply.headers, url, most)
+        check_framing(reply.headers, url)
         decoder = decoder_for(reply.headers.get("content-encoding", ""), url)
         # Not joined from chunks, which would hold it twice: `getvalue` hands out what was written.
         body = BytesIO()

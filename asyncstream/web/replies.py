@@ -1,6 +1,6 @@
 """What a web server's reply means: pure; asked by `fetching.py`."""
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from email.utils import parsedate_to_datetime
 
 from asyncstream.errors import (
@@ -20,6 +20,23 @@ _NOT_FOUND = frozenset({404, 410})
 _SLOW_DOWN = frozenset({429, 503})
 # Of the statuses below 500, those that say "later" (RFC 9110, RFC 8470).
 _LATER = frozenset({408, 425})
+
+
+def headers_of(told: Iterable[tuple[bytes, bytes]]) -> dict[str, str]:
+    """A reply's headers by their names in lower case; values of one told several times are joined by commas.
+
+    What is not ASCII is read as UTF-8 if it can be, as browsers do with a Location, else as Latin-1: the
+    libraries each have a way of their own.
+    """
+    headers: dict[str, str] = {}
+    for raw_name, raw_value in told:
+        name = raw_name.decode("latin-1").lower()
+        try:
+            value = raw_value.decode()
+        except UnicodeDecodeError:
+            value = raw_value.decode("latin-1")
+        headers[name] = f"{headers[name]}, {value}" if name in headers else value
+    return headers
 
 
 def redirect_target(status: int, headers: Mapping[str, str], url: Url) -> Url | None:

@@ -1,0 +1,101 @@
+"""Replies as few servers give them, byte for byte: read, or refused, in the same way whatever the engine."""
+
+import pytest
+from web_origins import ALLOWED, RawServer
+
+from asyncstream.errors import BodyUnreadable, ConnectionFailed, PageFailed, PageNotFound
+
+OK = b"HTTP/1.1 200 OK\r\n"
+PAGE = OK + b"Content-Length: 4\r\n\r\npage"
+MOVED = b"HTTP/1.1 302 Found\r\nContent-Length: 0\r\n"
+
+
+@pytest.fixture
+def fetched(fetch, request):
+    """The body of a page that is answered so; other paths of the same server by the table."""
+
+    def fetched(reply, **others):
+        answers = {"/": reply, **{f"/{path}": answer for path, answer in others.items()}}
+        server = RawServer(lambda path: [answers.get(path, b"HTTP/1.1 404 No\r\nContent-Length: 0\r\n\r\n")])
+        request.addfinalizer(server.close)
+        return fetch(f"{server.url}/", config={"allowed_networks": ALLOWED, "max_attempts": 1})
+
+    return fetched
+
+
+@pytest.mark.parametrize(
+    "reply",
+    [
+        b"HTTP/1.1 100 Continue\r\n\r\n" + PAGE,
+        b"HTTP/1.1 103 Early Hints\r\nLink: </style.css>\r\n\r\n" + PAGE,
+        b"HTTP/1.1 102 Processing\r\n\r\nHTTP/1.1 103 Early Hints\r\n\r\n" + PAGE,
+        b"HTTP/1.1 200\r\nContent-Length: 4\r\n\r\npage",
+        b"HTTP/1.1 200 OK\nContent-Length: 4\n\npage",
+        b"HTTP/1.0 200 OK\r\n\r\npage",
+        OK + b"X-Folded: a\r\n b\r\nContent-Length: 4\r\n\r\npage",
+        OK + b"Transfer-Encoding: identity\r\n\r\npage",
+        OK + b"Transfer-Encoding: Chunked\r\n\r\n4;name=value\r\npage\r\n0\r\nX-Trailer: 1\r\n\r\n",
+    ],
+    ids=[
+        "100",
+        "103",
+        "several",
+        "no reason",
+        "line feeds",
+        "1.0",
+        "folded",
+        "identity",
+        "extension, trailer",
+    ],
+)
+def test_a_page_is_read_however_old_or_new_its_server(fetched, reply):
+    assert fetched(reply).body == b"page"
+
+
+@pytest.mark.parametrize(
+    ("reply", "error"),
+    [
+        (b"HTTP/1.1 101 Switching Protocols\r\nUpgrade: other\r\n\r\n", PageFailed),
+        (OK + b"Content-Length: 4\r\nContent-Length: 6\r\n\r\npage", ConnectionFailed),
+        (OK + b"Transfer-Encoding: gzip, chunked\r\n\r\n4\r\npage\r\n0\r\n\r\n", BodyUnreadable),
+        (OK + b"Content-Encoding: gzip, gzip\r\nContent-Length: 4\r\n\r\npage", BodyUnreadable),
+        (OK + b"Transfer-Encoding: chunked\r\n\r\nzz\r\npage\r\n0\r\n\r\n", ConnectionFailed),
+        (OK + b"Transfer-Encoding: chunked\r\n\r\n-4\r\npage\r\n0\r\n\r\n", ConnectionFailed),
+        (b"HTTP/1.1 20 OK\r\nContent-Length: 4\r\n\r\npage", ConnectionFailed),
+        (b"<html>page", ConnectionFailed),
+    ],
+    ids=[
+        "101",
+        "two lengths",
+        "packed for the way",
+        "packed twice",
+        "no size",
+        "negative size",
+        "status",
+        "0.9",
+    ],
+)
+def test_what_cannot_be_understood_is_no_page(fetched, reply, error):
+    with pytest.raises(error):
+        fetched(reply)
+
+
+@pytest.mark.parametrize(
+    ("location", "path"),
+    [(b"/caf\xc3\xa9", "caf%C3%A9"), (b"/caf\xe9", "caf%C3%A9"), (b"/a b", "a%20b")],
+    ids=["UTF-8", "Latin-1", "space"],
+)
+def test_a_redirect_leads_to_the_same_page_whatever_its_bytes(fetched, location, path):
+    page = fetched(MOVED + b"Location: " + location + b"\r\n\r\n", **{path: PAGE})
+    assert page.url.endswith(f"/{path}")
+
+
+def test_two_targets_of_a_redirect_are_none(fetched):
+    with pytest.raises(PageNotFound):
+        fetched(MOVED + b"Location: /a\r\nLocation: /b\r\n\r\n", a=PAGE, b=PAGE)
+
+
+def test_headers_are_text_whatever_their_bytes_and_joined_if_they_are_several(fetched):
+    told = b'ETag: "\xe9"\r\nX-Name: caf\xc3\xa9\r\nVary: a\r\nvary: b\r\nContent-Length: 4\r\n\r\npage'
+    headers = fetched(OK + told).headers
+    assert (headers["etag"], headers["x-name"], headers["vary"]) == ('"é"', "café", "a, b")
