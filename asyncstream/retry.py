@@ -16,6 +16,7 @@ from asyncstream.errors import (
     ChecksumMismatch,
     ConnectionClosed,
     CredentialsExpired,
+    DeadlineExceeded,
     SlowDown,
 )
 
@@ -126,13 +127,21 @@ async def repeat(
         tell: called with each error that is followed by another try.
 
     Raises:
+        DeadlineExceeded: of the last try, with what the one before it failed by.
         AsyncstreamError: of the last try.
     """
     tries = Tries()
+    before = ""
     while True:
         try:
             return await once()
+        except DeadlineExceeded as error:
+            if not before:
+                raise
+            # What the time was lost by is what the reader can do something about.
+            raise DeadlineExceeded(f"{error}, after: {before}") from error
         except AsyncstreamError as error:
+            before = str(error)
             wait = wait_before_retry(error, tries, policy, random.random())  # noqa: S311 - no secret
             if wait is None or wait >= left():
                 raise

@@ -44,6 +44,8 @@ _BY_STATE: dict[str, type[AsyncstreamError]] = {
     "55P03": TransactionConflict,
     "57014": TransactionConflict,
     "53": ServiceBusy,
+    # Read-only: over a connection to what was the primary until a failover. A new one goes to the next.
+    "25006": ServiceBusy,
     "57P": ConnectionClosed,
 }
 _WHILE_CONNECTING: Sequence[tuple[type[AsyncstreamError], tuple[str, ...], str]] = (

@@ -28,7 +28,7 @@ from asyncstream.postgres.failures import of_statement, while_connecting
         ("42703", errors.TableMismatch),
         ("42P10", errors.TableMismatch),
         ("42501", errors.AccessDenied),
-        ("25006", errors.DatabaseError),
+        ("25006", errors.ServiceBusy),
         ("XX000", errors.DatabaseError),
     ],
 )

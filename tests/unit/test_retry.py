@@ -221,7 +221,9 @@ def test_the_last_error_is_raised_after_max_attempts_and_told_no_more() -> None:
     assert len(request.waits) == 3
 
 
-@pytest.mark.parametrize("error", [errors.SourceNotFound("gone"), ValueError("a bug")])
+@pytest.mark.parametrize(
+    "error", [errors.SourceNotFound("gone"), errors.DeadlineExceeded("late"), ValueError("a bug")]
+)
 def test_what_repeating_cannot_help_is_raised_at_once(error: Exception) -> None:
     request = Request([error])
 
@@ -246,3 +248,14 @@ def test_a_free_try_is_told_and_not_waited_for() -> None:
 
     assert request.repeat() == "done"
     assert (request.waits, request.told) == ([0.0], [stale])
+
+
+def test_what_the_deadline_cut_short_tells_what_the_time_was_lost_by() -> None:
+    late = errors.DeadlineExceeded("less than 2 s are left")
+    request = Request([ServiceBusy("1"), ServiceBusy("starting up"), late])
+
+    with pytest.raises(
+        errors.DeadlineExceeded, match=r"^less than 2 s are left, after: starting up$"
+    ) as raised:
+        request.repeat()
+    assert raised.value.__cause__ is late
