@@ -200,6 +200,16 @@ def listed(content: bytes, source: S3Object) -> tuple[str, ...]:
     return urls
 
 
+def begun_at(start: int, urls: tuple[str, ...]) -> tuple[str, ...]:
+    """The same URLs, in the same order from another on.
+
+    A schedule comes again and again with one list. If the time is too short for it, it is always for those at
+    its end: begun each time at another, no page is left out for good.
+    """
+    start %= len(urls)
+    return urls[start:] + urls[:start]
+
+
 def _of_schedule(event: Mapping[str, Any]) -> GatherEvent:
     """What a schedule of EventBridge asks for; of other services nothing is taken."""
     kind, source = event.get("detail-type"), event.get("source")

@@ -1,6 +1,7 @@
 """`lambda_handler`: makes the function Lambda calls, which gathers the pages of an event; for `handlers/`."""
 
 import inspect
+import random
 import time
 from collections.abc import Callable
 from contextlib import suppress
@@ -103,6 +104,8 @@ def _gather(event: Any, context: LambdaContext, engine: str) -> tuple[GatherRepo
     # Lambda's own report does not tell CPU time, by which memory is best chosen.
     cpu_before = time.process_time()
     urls = _listed(wanted.urls, context) if isinstance(wanted.urls, S3Object) else wanted.urls
+    if asked.must_succeed:
+        urls = events.begun_at(random.randrange(len(urls)), urls)  # noqa: S311 - no secret
     report = kept_session(engine).gather(urls, rows, wanted.table, within(config, context))
     metrics.write(
         "unread" if asked.must_succeed else "direct",
