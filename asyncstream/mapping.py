@@ -143,6 +143,8 @@ def _checked(
         raise ConfigError(
             f"max_concurrency={max_concurrency!r}: calls at once, a whole number from 1 to {MOST_CONCURRENCY}"
         )
+    if not callable(fn):
+        raise ConfigError(f"fn={fn!r} is no function: give one that takes an item")
     if deadline is not None and not deadline > 0:
         raise ConfigError(f"deadline={deadline!r}: seconds from now, more than 0, or None")
     if not engine.blocking and _is_plain(fn):

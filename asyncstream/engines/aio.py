@@ -42,8 +42,8 @@ class AsyncioEngine:
         """
         if _loop_is_running():
             raise ConfigError(
-                "an event loop is running: use `await transfer_async(...)`"
-                " or `async for ... in map_concurrent_async(...)` here"
+                "an event loop is running: here use what is awaited, transfer_async,"
+                " map_concurrent_async or gather_pages_async"
             )
         if self._runner is None:
             self._runner = asyncio.Runner()

@@ -1,6 +1,5 @@
 """`lambda_handler`: makes the function Lambda calls, which gathers the pages of an event; for `handlers/`."""
 
-import inspect
 import random
 import time
 from collections.abc import Callable
@@ -12,7 +11,7 @@ import msgspec
 
 from asyncstream import session
 from asyncstream.config import TransferConfig
-from asyncstream.errors import AsyncstreamError, ConfigError
+from asyncstream.errors import AsyncstreamError
 from asyncstream.events import metrics
 from asyncstream.events.context import LambdaContext, within
 from asyncstream.events.deployment import Deployment
@@ -20,7 +19,7 @@ from asyncstream.events.replies import Invoked
 from asyncstream.gathering import events, replies
 from asyncstream.gathering.config import GatherConfig
 from asyncstream.gathering.events import Deployed
-from asyncstream.gathering.pages import RowsOf
+from asyncstream.gathering.pages import RowsOf, check_rows
 from asyncstream.gathering.results import GatherReport
 from asyncstream.gathering.session import kept_session
 from asyncstream.importing import imported
@@ -83,17 +82,9 @@ def rows_named(spec: str) -> RowsOf:
     Raises:
         ConfigError: it cannot be imported, or is none that can be called with a page alone.
     """
-    found = imported(spec, "rows")
-    if not callable(found):
-        raise ConfigError(f"rows {spec!r} is a {type(found).__name__}: name a function")
-    if inspect.iscoroutinefunction(found) or inspect.isasyncgenfunction(found):
-        raise ConfigError(f"rows {spec!r} is asynchronous: give a plain function, which does no I/O")
-    try:
-        inspect.signature(found).bind(None)
-    except (TypeError, ValueError) as error:
-        raise ConfigError(f"rows {spec!r} cannot be called with a page alone: {error}") from error
-    rows: RowsOf = found
-    return rows
+    found: RowsOf = imported(spec, "rows")
+    check_rows(found, repr(spec))
+    return found
 
 
 def _gather(event: Any, context: LambdaContext, engine: str) -> tuple[GatherReport, Invoked]:

@@ -5,6 +5,7 @@ runs the mapping, over one connection: so sixty pages at once do not mean sixty 
 no transaction of its own. While a batch is written, the pages that are being fetched go on.
 """
 
+import inspect
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from contextlib import aclosing
 from functools import partial
@@ -14,7 +15,7 @@ from msgspec import Struct
 
 from asyncstream.calls import Outcome, mapped
 from asyncstream.deadline import Deadline
-from asyncstream.errors import AsyncstreamError, DeadlineExceeded
+from asyncstream.errors import AsyncstreamError, ConfigError, DeadlineExceeded
 from asyncstream.gathering.results import PageResult, PageStatus
 from asyncstream.ports import Engine, Span
 from asyncstream.postgres.rows import Batches, PageRows, page_of
@@ -27,6 +28,18 @@ from asyncstream.web import Fetcher, Page, interleaved
 # What makes rows of a page: each a mapping of column to value.
 RowsOf = Callable[[Page], Iterable[Mapping[str, Any]]]
 OnPage = Callable[[PageResult], None]
+
+
+def check_rows(rows: Any, name: str) -> None:
+    """Raise ConfigError, which calls it `name`, unless it can make rows of a page."""
+    if not callable(rows):
+        raise ConfigError(f"rows {name} is a {type(rows).__name__}: name a function")
+    if inspect.iscoroutinefunction(rows) or inspect.isasyncgenfunction(rows):
+        raise ConfigError(f"rows {name} is asynchronous: give a plain function, which does no I/O")
+    try:
+        inspect.signature(rows).bind(None)
+    except (TypeError, ValueError) as error:
+        raise ConfigError(f"rows {name} cannot be called with a page alone: {error}") from error
 
 
 class _Fetched(Struct, frozen=True):

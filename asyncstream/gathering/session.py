@@ -23,7 +23,7 @@ from asyncstream.deadline import Deadline
 from asyncstream.engines import open_engine
 from asyncstream.errors import AsyncstreamError, ConfigError, InputError
 from asyncstream.gathering.config import GatherConfig
-from asyncstream.gathering.pages import Gathering, OnPage, RowsOf
+from asyncstream.gathering.pages import Gathering, OnPage, RowsOf, check_rows
 from asyncstream.gathering.results import GatherReport, PageResult
 from asyncstream.ports import Engine
 from asyncstream.postgres import open_connection
@@ -74,7 +74,7 @@ class GatherSession:
         on_page: OnPage = ignore,
     ) -> GatherReport:
         """Gather pages; see `gather_pages`."""
-        asked = _Asked(_checked(urls), rows, table, config or GatherConfig(), on_page)
+        asked = _checked(urls, rows, table, config, on_page)
         return self._engine.run(partial(_gather, self._kept, asked))
 
     def open(self, config: GatherConfig | None = None) -> None:
@@ -178,7 +178,7 @@ async def gather_pages_async(
     """`gather_pages` on the event loop that is running. Cancelling the task ends all work."""
     kept = _Kept(open_engine("asyncio"))
     try:
-        return await _gather(kept, _Asked(_checked(urls), rows, table, config or GatherConfig(), on_page))
+        return await _gather(kept, _checked(urls, rows, table, config, on_page))
     finally:
         await kept.close()
 
@@ -193,7 +193,9 @@ class _Asked(Struct, frozen=True):
     on_page: OnPage
 
 
-def _checked(urls: Iterable[str]) -> list[str]:
+def _checked(
+    urls: Iterable[str], rows: RowsOf, table: Table, config: GatherConfig | None, on_page: OnPage
+) -> _Asked:
     if isinstance(urls, str):
         raise InputError(f"urls is one string, {urls[:80]!r}: give a list of URLs")
     found = list(urls)
@@ -202,7 +204,10 @@ def _checked(urls: Iterable[str]) -> list[str]:
     for url in found:
         if not isinstance(url, str):
             raise InputError(f"{url!r} among the URLs is no string")
-    return list(dict.fromkeys(found))
+    check_rows(rows, repr(rows))
+    if not isinstance(table, Table):
+        raise ConfigError(f"table={table!r} is a {type(table).__name__}: write Table(name=..., key=(...,))")
+    return _Asked(list(dict.fromkeys(found)), rows, table, config or GatherConfig(), on_page)
 
 
 class _Kept:

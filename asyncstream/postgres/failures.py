@@ -92,7 +92,7 @@ def while_connecting(error: Exception) -> AsyncstreamError:
     for kind, words, advice in _WHILE_CONNECTING:
         if any(each in said for each in words):
             return kind(f"no connection to Postgres: {said}; {advice}")
-    return ConnectionFailed(f"no connection to Postgres: {said}")
+    return ConnectionFailed(f"no connection to Postgres: {said}; check host and port, and that it runs")
 
 
 def of_statement(error: Any) -> AsyncstreamError:

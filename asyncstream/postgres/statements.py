@@ -58,6 +58,10 @@ class Table(Struct, frozen=True, kw_only=True):
     columns: tuple[str, ...] | None = None
 
     def __post_init__(self) -> None:
+        for field in ("key", "columns"):
+            # Else its letters would be taken for columns.
+            if isinstance(given := getattr(self, field), str):
+                raise ConfigError(f"{field}={given!r} is one string: write {field}=({given!r},)")
         if not self.key:
             raise ConfigError(
                 f"the table {self.name!r} needs a key: the columns by which a row is known again"

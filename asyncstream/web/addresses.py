@@ -49,6 +49,7 @@ _SPECIAL = {
     "2620:4f:8000::/48": "reserved for AS112",
     "3fff::/20": "documentation",
 }
+_ALL = (ipaddress.IPv4Network("0.0.0.0/0"), ipaddress.IPv6Network("::/0"))
 _GLOBAL_UNICAST = ipaddress.IPv6Network("2000::/3")
 # IPv6 addresses that stand for the IPv4 address in their last 32 bits: RFC 4291 (2.5.5.2), RFC 6052. Of the
 # other prefix of NAT64, 64:ff9b:1::/48, nobody knows where in it the address stands.
@@ -109,7 +110,10 @@ def check(address: str, host: str, allowed: Iterable[Network] = ()) -> None:
     reason = why_refused(address, allowed)
     if reason:
         where = host if host == address else f"{host} has the address {address}, which"
-        raise AddressRefused(f"{where} must not be connected to: it is {reason}; nothing was sent")
+        advice = (
+            "" if why_refused(address, _ALL) else "; if it is meant, put its network in `allowed_networks`"
+        )
+        raise AddressRefused(f"{where} must not be connected to: it is {reason}; nothing was sent{advice}")
 
 
 def _meant(address: Address) -> Address:

@@ -195,6 +195,25 @@ def test_a_list_that_is_none_is_told(table, gather, urls, told):
         gather(urls)
 
 
+async def awaited(page):
+    return []
+
+
+@pytest.mark.parametrize(
+    ("wrong", "told"),
+    [
+        ({"rows": awaited}, "is asynchronous: give a plain function"),
+        ({"rows": lambda: ()}, "cannot be called with a page alone"),
+        ({"rows": "prices"}, "'prices' is a str: name a function"),
+        ({"table": "prices"}, r"table='prices' is a str: write Table\("),
+    ],
+    ids=["async", "no page", "no function", "no table"],
+)
+def test_what_makes_no_rows_or_is_no_table_is_told_before_anything_is_asked(gather, wrong, told):
+    with pytest.raises(ConfigError, match=told):
+        gather(["http://a.test/"], **wrong)
+
+
 def test_postgres_started_anew_in_the_midst_loses_and_doubles_nothing(web, table, gather):
     written = threading.Event()
 

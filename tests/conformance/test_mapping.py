@@ -184,6 +184,11 @@ def test_settings_outside_their_limits_are_refused_by_the_call(settings: dict[st
         map_concurrent(len, [""], **settings)
 
 
+def test_what_is_no_function_is_refused_by_the_call(engine: str) -> None:
+    with pytest.raises(ConfigError, match="fn=5 is no function"):
+        map_concurrent(5, [""], engine=engine)  # type: ignore[call-overload]
+
+
 class Client:
     def get(self, url: str) -> str:
         return url

@@ -62,6 +62,8 @@ def test_a_table_without_columns_is_none() -> None:
     "values",
     [
         {"key": ()},
+        {"key": "id"},
+        {"columns": "id"},
         {"name": ""},
         {"name": "a\0b"},
         {"name": "ä" * 32},

@@ -46,6 +46,13 @@ def test_a_special_address_may_not(address: str) -> None:
         check(address, address)
 
 
+@pytest.mark.parametrize(("address", "advised"), [("127.0.0.1", True), ("169.254.169.254", False)])
+def test_what_may_be_allowed_is_told_how(address: str, advised: bool) -> None:
+    with pytest.raises(AddressRefused) as refused:
+        check(address, address)
+    assert ("allowed_networks" in str(refused.value)) is advised
+
+
 @pytest.mark.parametrize(
     "text", ["", "localhost", "2130706433", "0x7f.1", "127.1", "0177.0.0.1", "1.2.3.4.5"]
 )
