@@ -22,7 +22,7 @@ from asyncstream.plan import KiB
 from asyncstream.ports import TimeLeft
 from asyncstream.web import addresses
 from asyncstream.web.config import FetchConfig
-from asyncstream.web.failures import broken_body, no_reply, no_turn
+from asyncstream.web.failures import no_turn, raise_broken_body, raise_no_reply
 from asyncstream.web.hosts import Hosts
 from asyncstream.web.lookup import looked_up, too_slow
 from asyncstream.web.ports import Reply
@@ -87,6 +87,8 @@ class AsyncioHttp:
             max_field_size=LONGEST_LINE,
             max_headers=MOST_LINES,
         )
+        # aiohttp asks twice for each try of ours. No option says otherwise; a test counts what is asked.
+        session._retry_connection = False  # noqa: SLF001 - see above
         return _Host(session, most, self._config)
 
     def _new_socket(self, connecting_to: tuple[Any, ...]) -> socket.socket:
@@ -122,7 +124,7 @@ class _Host:
                 URL(url.text, encoded=True), headers=headers, timeout=timeout, allow_redirects=False
             )
         except _LIBRARY_ERRORS as error:
-            raise no_reply(error, url, (aiohttp.ServerDisconnectedError,)) from error
+            raise_no_reply(error, url, (aiohttp.ServerDisconnectedError,))
         return Reply(response.status, headers_of(response.raw_headers), _Stream(response, url))
 
 
@@ -137,13 +139,17 @@ class _Stream:
         try:
             return await self._response.content.readany()
         except _LIBRARY_ERRORS as error:
-            raise broken_body(error, self._url, (aiohttp.ClientPayloadError,)) from error
+            raise_broken_body(error, self._url, (aiohttp.ClientPayloadError,))
 
     async def close(self) -> None:
         if self._response.content.at_eof():
             self._response.release()
-        else:
-            self._response.close()
+            return
+        connection = self._response.connection
+        if connection is not None and connection.transport is not None:
+            # Over TLS to close would be to wait for the server to say good-bye.
+            connection.transport.abort()
+        self._response.close()
 
 
 class _Resolver(AbstractResolver):

@@ -32,7 +32,7 @@ from asyncstream.plan import KiB
 from asyncstream.ports import TimeLeft
 from asyncstream.web.addresses import Network, parse_networks
 from asyncstream.web.config import FetchConfig
-from asyncstream.web.failures import broken_body, no_reply, no_turn
+from asyncstream.web.failures import no_turn, raise_broken_body, raise_no_reply
 from asyncstream.web.hosts import Hosts
 from asyncstream.web.lookup import Resolved, looked_up, too_slow
 from asyncstream.web.ports import Reply
@@ -159,7 +159,7 @@ class _Host:
                 decode_content=False,
             )
         except _LIBRARY_ERRORS as error:
-            raise no_reply(error, url, (RemoteDisconnected,)) from error
+            raise_no_reply(error, url, (RemoteDisconnected,))
         finally:
             _limits.reset(outer)
         limits.head_is_read()
@@ -182,7 +182,7 @@ class _Stream:
         try:
             data = self._raw.read1(CHUNK)
         except _LIBRARY_ERRORS as error:
-            raise broken_body(error, self._url, (IncompleteRead,)) from error
+            raise_broken_body(error, self._url, (IncompleteRead,))
         finally:
             _limits.reset(outer)
         self._ended = not data

@@ -3,6 +3,7 @@
 import errno
 import ssl
 from collections.abc import Iterator
+from typing import NoReturn
 
 from asyncstream.errors import (
     AsyncstreamError,
@@ -17,8 +18,8 @@ from asyncstream.web.urls import Url
 Kinds = tuple[type[BaseException], ...]
 
 
-def no_reply(error: BaseException, url: Url, closed: Kinds) -> AsyncstreamError:
-    """What it means that a library raised this instead of a reply; to be raised from it.
+def raise_no_reply(error: BaseException, url: Url, closed: Kinds) -> NoReturn:
+    """Raise what it means that a library raised this instead of a reply.
 
     Args:
         error: the library's, or one of ours that the library has wrapped.
@@ -28,15 +29,15 @@ def no_reply(error: BaseException, url: Url, closed: Kinds) -> AsyncstreamError:
     chain = list(_chain(error))
     for each in reversed(chain):
         if isinstance(each, AsyncstreamError):
-            return each
+            raise each from each.__cause__  # not from the library's, which is raised from it
         if isinstance(each, ssl.SSLCertVerificationError):
-            return ServerNotTrusted(f"{url}: {each.verify_message}")
+            raise ServerNotTrusted(f"{url}: {each.verify_message}") from each
     kind = ConnectionClosed if any(isinstance(e, closed) or _is_reset(e) for e in chain) else ConnectionFailed
-    return kind(f"{url}: no reply: {_told(chain)}")
+    raise kind(f"{url}: no reply: {_told(chain)}") from _without_query(chain, url)
 
 
-def broken_body(error: BaseException, url: Url, truncated: Kinds) -> ConnectionFailed:
-    """What it means that a library raised this in the midst of a body.
+def raise_broken_body(error: BaseException, url: Url, truncated: Kinds) -> NoReturn:
+    """Raise what it means that a library raised this in the midst of a body.
 
     Args:
         error: the library's.
@@ -45,7 +46,7 @@ def broken_body(error: BaseException, url: Url, truncated: Kinds) -> ConnectionF
     """
     chain = list(_chain(error))
     kind = TruncatedBody if any(isinstance(each, truncated) for each in chain) else ConnectionFailed
-    return kind(f"{url}: the body broke: {_told(chain)}")
+    raise kind(f"{url}: the body broke: {_told(chain)}") from _without_query(chain, url)
 
 
 def no_turn(url: Url) -> DeadlineExceeded:
@@ -64,10 +65,16 @@ def _chain(error: BaseException | None) -> Iterator[BaseException]:
         error = error.__cause__ or error.__context__
 
 
+def _without_query(chain: list[BaseException], url: Url) -> BaseException | None:
+    """The first that may be logged: aiohttp's errors repeat the whole URL, which may hold somebody's key."""
+    query = url.target.partition("?")[2]
+    return next((each for each in chain if not query or query not in str(each)), None)
+
+
 def _told(chain: list[BaseException]) -> str:
-    """What the innermost error says; timeouts of asyncio say nothing."""
-    innermost = chain[-1]
-    if isinstance(innermost, TimeoutError) and not innermost.errno:
+    """What the innermost error says; timeouts, which have no number, say nothing."""
+    if any(isinstance(each, TimeoutError) and not each.errno for each in chain):
         return "nothing came in time"
+    innermost = chain[-1]
     # aiohttp's go over several lines, and repeat what the server has sent.
     return " ".join(str(innermost).split())[:200] or type(innermost).__name__

@@ -23,7 +23,9 @@ _LABEL = re.compile(r"[a-z0-9_]([a-z0-9_-]{0,61}[a-z0-9_])?")
 # How WHATWG's URL Standard tells a host that is meant as a number: by its last label.
 _NUMBER = re.compile(r"\d+|0x[0-9a-f]*")
 # What stands in a path or query as it is; a `%` too, which begins an escape already there.
-_KEPT = "!$%&'()*+,/:;=?@[]~"
+_KEPT = "!$%&'()*+,/:;=?@~"
+# An escape, or a `%` that begins none. urllib3 has them in capitals (RFC 3986, 6.2.2.1) whatever it is given.
+_ESCAPE = re.compile(r"%([0-9A-Fa-f]{2})?")
 
 
 class Url(Struct, frozen=True):
@@ -103,11 +105,21 @@ def joined(url: Url, location: str) -> Url:
 
 
 def shown(text: str) -> str:
-    """What logs may repeat of something that may not even be a URL: nothing before an `@`, and no query."""
-    text = re.split(r"[?#]", text, maxsplit=1)[0]
-    scheme, mark, rest = text.partition("://")
-    rest = (rest if mark else scheme).rpartition("@")[2]
-    return (f"{scheme}://{rest}" if mark else rest)[:200]
+    """What logs may repeat of something that may not even be a URL: no credentials, and no query."""
+    if not _names_a_host(text):
+        # Where a password ends nobody knows.
+        scheme, mark, rest = text.partition("://")
+        text = f"{scheme}{mark}{rest.rpartition('@')[2]}" if mark else text.rpartition("@")[2]
+    return re.split(r"[?#]", text, maxsplit=1)[0][:200]
+
+
+def _names_a_host(text: str) -> bool:
+    """Whether it has a host, and nothing before it, as far as it can be read at all."""
+    try:
+        parts = urlsplit(text)
+        return parts.port != 0 and bool(parts.netloc) and "@" not in parts.netloc
+    except ValueError:
+        return False
 
 
 def interleaved(urls: Iterable[str]) -> list[str]:
@@ -156,8 +168,12 @@ def _host(host: str) -> str:
 
 
 def _target(parts: SplitResult) -> str:
-    path = quote(parts.path or "/", safe=_KEPT)
-    return f"{path}?{quote(parts.query, safe=_KEPT)}" if parts.query else path
+    path = _escaped(parts.path or "/")
+    return f"{path}?{_escaped(parts.query)}" if parts.query else path
+
+
+def _escaped(text: str) -> str:
+    return _ESCAPE.sub(lambda escape: escape[0].upper() if escape[1] else "%25", quote(text, safe=_KEPT))
 
 
 def _told_safely(error: ValueError) -> ValueError:

@@ -8,7 +8,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from asyncstream.errors import InputError
-from asyncstream.web.urls import interleaved, joined, parse_url
+from asyncstream.web.urls import interleaved, joined, parse_url, shown
 
 
 @pytest.mark.parametrize(
@@ -23,7 +23,8 @@ from asyncstream.web.urls import interleaved, joined, parse_url
         ("http://a_b.example.com/", "http://a_b.example.com/"),
         ("http://example.com?x", "http://example.com/?x"),
         ("http://example.com/a b/é?ü=ö ", "http://example.com/a%20b/%C3%A9?%C3%BC=%C3%B6"),
-        ("http://example.com/%2e%2E/%41?%zz", "http://example.com/%2e%2E/%41?%zz"),
+        ("http://example.com/%2e%2E/%41?%zz", "http://example.com/%2E%2E/%41?%25zz"),
+        ("http://example.com/[x]?a[]=%2f", "http://example.com/%5Bx%5D?a%5B%5D=%2F"),
         ('http://example.com/"<>`{}|^', "http://example.com/%22%3C%3E%60%7B%7D%7C%5E"),
         ("http://bücher.example/", "http://xn--bcher-kva.example/"),
         ("http://faß.de/", "http://xn--fa-hia.de/"),
@@ -37,6 +38,22 @@ from asyncstream.web.urls import interleaved, joined, parse_url
 )
 def test_a_url_is_read_in_its_one_normal_form(text: str, read: str) -> None:
     assert parse_url(text).text.replace("::ffff:1.2.3.4", "::ffff:102:304") == read
+
+
+@pytest.mark.parametrize(
+    ("text", "told"),
+    [
+        ("http://host/p?user=a@b", "http://host/p"),
+        ("http://host/p#a@b", "http://host/p"),
+        ("http://me:hidden@host/p?key=hidden", "http://host/p"),
+        ("http://me:hid?den@host/p", "http://host/p"),
+        ("http://me:hid/den@host/p", "http://host/p"),
+        ("me:hidden@host/p", "host/p"),
+        ("http://[hidden@host/", "http://host/"),
+    ],
+)
+def test_what_logs_are_told_of_a_url_has_no_credentials_and_no_query(text: str, told: str) -> None:
+    assert shown(text) == told
 
 
 @pytest.mark.parametrize(

@@ -7,7 +7,7 @@ from asyncstream.errors import BodyUnreadable, ConnectionFailed, PageFailed, Pag
 
 OK = b"HTTP/1.1 200 OK\r\n"
 PAGE = OK + b"Content-Length: 4\r\n\r\npage"
-MOVED = b"HTTP/1.1 302 Found\r\nContent-Length: 0\r\n"
+MOVED = b"HTTP/1.1 302 Found\r\nConnection: close\r\nContent-Length: 0\r\n"
 
 
 @pytest.fixture

@@ -3,7 +3,7 @@
 import gzip
 
 import pytest
-from web_origins import KeptSpan
+from web_origins import KeptSpan, RawServer
 
 from asyncstream.errors import (
     BodyUnreadable,
@@ -45,12 +45,28 @@ def test_what_is_asked_says_who_asks_and_no_more(fetch, serve):
     ]
 
 
-def test_a_path_is_sent_as_it_was_given(fetch, serve):
-    paths = []
-    origin = serve({path: Answer.of(b"") for path in ("/a%2Fb/%C3%A9", "/a//b/../c")})
-    origin._answer, inner = lambda asked: (paths.append(asked.path), inner(asked))[1], origin._answer
-    fetch(f"{origin.urls[0]}/a%2Fb/é", f"{origin.urls[0]}/a//b/../c")
-    assert paths == ["/a%2Fb/%C3%A9", "/a//b/../c"]
+def test_what_is_sent_is_the_url_in_its_normal_form(fetch, request):
+    paths = [
+        "/a%2fb/é",
+        "/a//b/../c",
+        "//h/x",
+        "/[x]",
+        "/?a[]=1&b=%2f+c",
+        "/%zz",
+        "/a'b(c)!*$;d=e,f",
+        "/a?b?c",
+    ]
+    asked = []
+
+    def say(path):
+        asked.append(path)
+        return [b"HTTP/1.1 200 OK\r\nConnection: close\r\nContent-Length: 0\r\n\r\n"]
+
+    server = RawServer(say)
+    request.addfinalizer(server.close)
+    pages = fetch(*(server.url + path for path in paths))
+    assert asked == [page.url.removeprefix(server.url) for page in pages]
+    assert asked[:2] == ["/a%2Fb/%C3%A9", "/a//b/../c"]
 
 
 @pytest.mark.parametrize("length", [10_000, None])

@@ -1,13 +1,16 @@
 """What is tried again, and what is not."""
 
 import json
+import traceback
 from contextlib import closing
 from email.utils import formatdate
 
 import pytest
-from web_origins import Listener
+from web_origins import FOR_EVER, Listener, RawServer
 
 from asyncstream.errors import (
+    AsyncstreamError,
+    ConnectionClosed,
     ConnectionFailed,
     PageFailed,
     PageNotFound,
@@ -64,6 +67,37 @@ def test_a_reset_connection_is_made_anew_and_the_page_read_from_its_start(fetch,
     origin = serve(page=lambda asked: half if asked.nth == 1 else Answer.of(b"half"))
     page = fetch(f"{origin.urls[0]}/page")
     assert (page.body, page.attempts) == (b"half", 2)
+
+
+def test_a_server_that_says_nothing_is_asked_as_often_as_told_and_once_more(fetch, request):
+    """Once more, as a connection that was kept may have been closed meanwhile; no library asks by itself."""
+    asked = []
+    server = RawServer(lambda path: asked.append(path) or [])
+    request.addfinalizer(server.close)
+    with pytest.raises(ConnectionClosed):
+        fetch(f"{server.url}/page", config={"max_attempts": 2})
+    assert asked == ["/page"] * 3
+
+
+def test_what_went_wrong_can_be_logged_with_all_its_causes(fetch, request):
+    key = "1" * 20  # which no line of code has, as tracebacks show those
+    silent, closed = RawServer(lambda _: [b""], pause=FOR_EVER), Listener()
+    closed.close()
+    request.addfinalizer(silent.close)
+    for url, config in (
+        (f"{silent.url}/", {"stall_timeout": 0.1}),
+        (f"http://127.0.0.1:{closed.port}/", {}),
+        ("http://name.invalid/", {}),
+        (silent.url, {"allowed_networks": ()}),
+    ):
+        with pytest.raises(AsyncstreamError) as caught:
+            fetch(f"{url}?key={key}", config={"max_attempts": 1, **config})
+        causes, error = [], caught.value
+        while error is not None:
+            assert error not in causes
+            causes.append(error)
+            error = error.__cause__
+        assert key not in "".join(traceback.format_exception(caught.value))
 
 
 def test_a_port_that_nobody_listens_at_is_tried_again_and_given_up(fetch):
