@@ -73,8 +73,9 @@ class GatherConfig(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fie
 
     @classmethod
     def from_env(cls, environ: Mapping[str, str] = os.environ) -> Self:
-        """`GATHER_MAX_CONCURRENCY`, `GATHER_MAX_BODY`, `GATHER_ALLOWED_NETWORKS` (with commas between) and so
-        on, those of `FetchConfig` among them; those of `DatabaseConfig` from POSTGRES_HOST and so on.
+        """`GATHER_MAX_CONCURRENCY`, `GATHER_MAX_BODY`, `GATHER_ALLOWED_NETWORKS` (with commas between),
+        `GATHER_HEADERS` (JSON) and so on, those of `FetchConfig` among them; those of `DatabaseConfig` from
+        POSTGRES_HOST and so on.
 
         An empty variable counts as unset, as templates write it.
 
@@ -90,6 +91,8 @@ class GatherConfig(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fie
         fetch: dict[str, Any] = {name: text for name, text in found.items() if name not in own}
         if "allowed_networks" in fetch:
             fetch["allowed_networks"] = fetch["allowed_networks"].split(",")
+        if "headers" in fetch:
+            fetch["headers"] = _json(f"{ENV_PREFIX}HEADERS", fetch["headers"])
         given = {name: text for name, text in found.items() if name in own}
         try:
             return msgspec.convert(
@@ -97,6 +100,14 @@ class GatherConfig(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fie
             )
         except msgspec.ValidationError as error:
             raise ConfigError(f"the variables {ENV_PREFIX}*: {error}") from None
+
+
+def _json(name: str, text: str) -> Any:
+    """A variable's value; its text, which may hold keys, is in no message."""
+    try:
+        return msgspec.json.decode(text)
+    except msgspec.DecodeError:
+        raise ConfigError(f"{name} is no JSON: write an object of origins, each with its headers") from None
 
 
 # The same fields without the check above, for msgspec to check them against.

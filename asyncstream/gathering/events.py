@@ -30,7 +30,11 @@ _SCHEDULES = ("aws.events", "aws.scheduler")
 # What services send that read no reply: to them an error is the only way to tell.
 _OF_SERVICES = {"detail-type", "Records"}
 # What an event may not say, and where it is said instead.
-_OF_THE_DEPLOYMENT = {"database": "POSTGRES_*", "allowed_networks": "GATHER_ALLOWED_NETWORKS"}
+_OF_THE_DEPLOYMENT = {
+    "database": "POSTGRES_*",
+    "allowed_networks": "GATHER_ALLOWED_NETWORKS",
+    "headers": "GATHER_HEADERS",
+}
 
 ROWS, TABLE, KEY, URLS = "GATHER_ROWS", "GATHER_TABLE", "GATHER_KEY", "GATHER_URLS"
 

@@ -1,19 +1,31 @@
 """`FetchConfig`: every limit of fetching pages, checked before any I/O; used by the whole package."""
 
+import re
+from collections.abc import Mapping
 from typing import Annotated
 
 import msgspec
 from msgspec import Meta
 
-from asyncstream.errors import ConfigError
+from asyncstream.errors import ConfigError, InputError
 from asyncstream.plan import KiB
 from asyncstream.retry import RetryPolicy
 from asyncstream.version import __version__
 from asyncstream.web.addresses import parse_networks
+from asyncstream.web.urls import parse_url, shown
 
 # No Lambda lives longer; nor would a socket know what to do with an endless wait.
 _LONGEST = 900
 _Seconds = Annotated[float, Meta(gt=0, le=_LONGEST)]
+# RFC 9110, 5.6.2 and 5.5, of which ASCII.
+_NAME, _VALUE = re.compile(r"[!#$%&'*+.^_`|~0-9A-Za-z-]+"), re.compile(r"[\x20-\x7e\t]*")
+# What says how a request is sent and a reply may come, and what has a setting of its own.
+_OURS = frozenset(
+    {
+        *("host", "connection", "content-length", "transfer-encoding", "te", "upgrade", "expect"),
+        *("accept-encoding", "if-none-match", "if-modified-since", "user-agent"),
+    }
+)
 
 
 class FetchConfig(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
@@ -36,6 +48,8 @@ class FetchConfig(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fiel
         allowed_networks: networks whose addresses may be connected to although they are special, such as
             "10.20.0.0/16"; default: none. See `addresses.py`.
         user_agent: who is asking. Default: "asyncstream/VERSION". Many sites want an address to complain to.
+        headers: more of them, by whom they are for: `{"https://api.example.com": {"Authorization": "..."}}`.
+            No other origin gets them, also not after a redirect. Default: none.
 
     Raises:
         ConfigError: a value is of the wrong type or outside its limits, which the message names.
@@ -53,6 +67,7 @@ class FetchConfig(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fiel
     retry_max_wait: _Seconds = 30.0
     allowed_networks: tuple[str, ...] = ()
     user_agent: Annotated[str, Meta(pattern=r"\A[\x20-\x7e]+\Z")] = f"asyncstream/{__version__}"
+    headers: dict[str, dict[str, str]] = {}
 
     def __post_init__(self) -> None:
         # msgspec checks when it converts, not when Python calls the class: see `TransferConfig`.
@@ -62,6 +77,14 @@ class FetchConfig(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fiel
         except msgspec.ValidationError as error:
             raise ConfigError(f"FetchConfig: {error}") from None
         parse_networks(self.allowed_networks)
+        for origin, headers in self.headers.items():
+            _check_headers(origin, headers)
+
+    def __repr__(self) -> str:
+        """Every setting, but of the headers only whom they are for: keys may be in them."""
+        values = {name: getattr(self, name) for name in self.__struct_fields__}
+        values["headers"] = dict.fromkeys(self.headers, "...")
+        return f"FetchConfig({', '.join(f'{name}={value!r}' for name, value in values.items())})"
 
     @property
     def retry_policy(self) -> RetryPolicy:
@@ -69,6 +92,21 @@ class FetchConfig(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fiel
         return RetryPolicy(
             self.max_attempts, self.retry_base_delay, self.retry_max_delay, self.retry_max_wait
         )
+
+
+def _check_headers(origin: str, headers: Mapping[str, str]) -> None:
+    """Raise ConfigError, which repeats no value, if they cannot be sent."""
+    try:
+        meant = parse_url(origin).origin
+    except InputError as error:
+        raise ConfigError(f"headers: {error}") from None
+    if meant != origin:
+        raise ConfigError(f"headers: {shown(origin)!r} is no origin: write {meant!r}")
+    for name, value in headers.items():
+        if name.lower() in _OURS:
+            raise ConfigError(f"headers of {origin}: {name!r} is not to be set, or has a setting of its own")
+        if not _NAME.fullmatch(name) or not _VALUE.fullmatch(value):
+            raise ConfigError(f"headers of {origin}: {name!r} is no header's name, or its value is not ASCII")
 
 
 # The same fields without the check above, for msgspec to check them against.

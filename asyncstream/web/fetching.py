@@ -119,6 +119,12 @@ class Fetcher:
         }
         return {name: value for name, value in headers.items() if value}
 
+    def _sent_to(self, url: Url, headers: Mapping[str, str]) -> Mapping[str, str]:
+        """With those that are for this origin alone."""
+        own = self._config.headers.get(url.origin, {})
+        named = {name.lower() for name in own}
+        return {name: value for name, value in headers.items() if name.lower() not in named} | own
+
     async def _follow(self, asked: Url, headers: Mapping[str, str], left: TimeLeft) -> Page:
         """One try: from the URL asked for through redirects to the page."""
         url = asked
@@ -129,7 +135,7 @@ class Fetcher:
             async with self._http.turn(url, left) as host:
                 # Only now: to wait for others of the same host is no fault of the page.
                 within = _Within(seconds, self._clock, left)
-                reply = await host.get(url, headers, within.left)
+                reply = await host.get(url, self._sent_to(url, headers), within.left)
                 try:
                     target = redirect_target(reply.status, reply.headers, url)
                     if target is None:

@@ -162,3 +162,20 @@ def test_the_span_of_a_fetch_that_failed_tells_why(fetch, serve):
     with pytest.raises(PageNotFound) as caught:
         fetch(f"{serve().urls[0]}/", span=span)
     assert span.children[0].error is caught.value
+
+
+def test_an_origins_headers_are_sent_to_it_and_after_a_redirect_to_no_other(fetch, serve):
+    asked = []
+    other = serve(page=lambda request: asked.append(request.headers) or Answer.of(b"the other's"))
+    away = Answer(302, {"Location": f"{other.urls[0]}/page"}, (), 0)
+    origin = serve(
+        page=lambda request: asked.append(request.headers) or Answer.of(b"its"),
+        near=Answer(302, {"Location": "/page"}, (), 0),
+        away=lambda request: asked.append(request.headers) or away,
+    )
+    config = {"headers": {origin.urls[0]: {"X-Api-Key": "k1", "accept": "application/json"}}}
+    pages = fetch(f"{origin.urls[0]}/near", f"{origin.urls[0]}/away", config=config)
+    assert [page.body for page in pages] == [b"its", b"the other's"]
+    told = [{name.lower(): value for name, value in headers.items()} for headers in asked]
+    assert [headers.get("x-api-key") for headers in told] == ["k1", "k1", None]
+    assert [headers["accept"] for headers in told] == ["application/json", "application/json", "*/*"]

@@ -65,6 +65,11 @@ REJECTED = {
         "InputError",
         "at $.config.fetch: allowed_networks is the deployment's to say (GATHER_ALLOWED_NETWORKS)",
     ),
+    "headers": (
+        {"urls": [PAGE], "config": {"fetch": {"headers": {}}}},
+        "InputError",
+        "at $.config.fetch: headers is the deployment's to say (GATHER_HEADERS)",
+    ),
     "a database": (
         {"urls": [PAGE], "config": {"database": {"host": "elsewhere"}}},
         "InputError",
