@@ -3,15 +3,11 @@
 The one place that puts an engine, a transport and the pipeline together.
 """
 
-import atexit
-import os
 import time
-from collections.abc import Callable, Coroutine, Iterable, Mapping
-from contextlib import ExitStack
+from collections.abc import Iterable, Mapping
 from datetime import UTC, datetime, timedelta
 from functools import partial
-from types import MappingProxyType, TracebackType
-from typing import Any, Self, TypeVar
+from types import MappingProxyType
 
 from msgspec import Struct
 
@@ -31,7 +27,8 @@ from asyncstream.config import TransferConfig, memory_limit_or_default
 from asyncstream.continuation import Continuation
 from asyncstream.deadline import Deadline
 from asyncstream.engines import open_engine
-from asyncstream.errors import ConfigError, InputError
+from asyncstream.engines.keeping import EngineSession, kept_until_exit
+from asyncstream.errors import InputError
 from asyncstream.jobs import Pair
 from asyncstream.locations import S3Object, S3Prefix
 from asyncstream.output import transforming_of
@@ -48,12 +45,11 @@ from asyncstream.transforms import Spec
 DEFAULT_ENGINE = "asyncio"
 Continuations = Mapping[tuple[S3Object, S3Object], Continuation]
 NO_CONTINUATIONS: Continuations = MappingProxyType({})
-T = TypeVar("T")
 NO_DEADLINE = Deadline(None, time.monotonic)
 _DEFAULTS = TransferConfig()
 
 
-class TransferSession:
+class TransferSession(EngineSession):
     """An engine and its S3 clients, kept across transfers: for warm Lambdas and long-lived programs.
 
     `transfer()` keeps one per engine and endpoint by itself. For one thread at a time.
@@ -67,9 +63,8 @@ class TransferSession:
     """
 
     def __init__(self, engine: str = DEFAULT_ENGINE, *, endpoint_url: str | None = None) -> None:
-        self._engine = open_engine(engine)
+        super().__init__(engine)
         self._clients = _Clients(self._engine, endpoint_url)
-        self._at_work = False
 
     def transfer(
         self,
@@ -124,33 +119,11 @@ class TransferSession:
         """
         self._run(partial(_abort, self._clients, list(uploads)))
 
-    def close(self) -> None:
-        """Close the connections, threads and event loop. A transfer afterwards opens them anew."""
-        self._run(self._clients.close)
-        self._engine.close()
-
-    def _run(self, work: Callable[[], Coroutine[Any, Any, T]]) -> T:
-        if self._at_work:
-            raise ConfigError("this session is at work, in another thread or in a callback: use another one")
-        self._at_work = True
-        try:
-            return self._engine.run(work)
-        finally:
-            self._at_work = False
-
-    def __enter__(self) -> Self:
-        return self
-
-    def __exit__(
-        self,
-        kind: type[BaseException] | None,
-        error: BaseException | None,
-        trace: TracebackType | None,
-    ) -> None:
-        self.close()
+    async def _close_connections(self) -> None:
+        await self._clients.close()
 
 
-_kept: dict[tuple[str, str | None], TransferSession] = {}
+_kept: dict[tuple[str, str | None], TransferSession] = kept_until_exit()
 
 
 def kept_session(engine: str, endpoint_url: str | None = None) -> TransferSession:
@@ -159,18 +132,6 @@ def kept_session(engine: str, endpoint_url: str | None = None) -> TransferSessio
     if session is None:
         session = _kept[engine, endpoint_url] = TransferSession(engine, endpoint_url=endpoint_url)
     return session
-
-
-# A child must not share its parent's connections, and has none of its threads.
-os.register_at_fork(after_in_child=_kept.clear)
-
-
-@atexit.register
-def close_kept_sessions() -> None:
-    """Close what `transfer` keeps; runs at exit by itself."""
-    with ExitStack() as closing:  # all of them, though one may fail
-        while _kept:
-            closing.callback(_kept.popitem()[1].close)
 
 
 def transfer(

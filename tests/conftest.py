@@ -12,7 +12,7 @@ from servers.postgres import Schema, TestServer
 from xdist.remote import Producer
 from xdist.scheduler import LoadScopeScheduling
 
-from asyncstream.session import close_kept_sessions
+from asyncstream.engines.keeping import close_all_kept
 
 
 def pytest_configure(config: pytest.Config) -> None:
@@ -83,7 +83,7 @@ def running(
             return servers[name]
 
         yield run
-        close_kept_sessions()
+        close_all_kept()
 
 
 @pytest.fixture(scope="session")

@@ -1,20 +1,83 @@
-"""Engines kept between mappings, so that threads and event loop stay warm; borrowed by `mapping.py`.
+"""Engines that stay warm: what each session is, and what is kept until the process ends.
 
-`session.py` keeps others, together with the clients that live on them.
+`EngineSession` is `TransferSession` and `GatherSession`; `mapping.py` borrows engines.
 """
 
 import atexit
 import os
-from collections.abc import Iterator
-from contextlib import contextmanager
+from abc import abstractmethod
+from collections.abc import Callable, Coroutine, Iterator
+from contextlib import ExitStack, contextmanager
+from typing import Any, TypeVar
 
+from asyncstream.closing import Closing
 from asyncstream.engines import open_engine
+from asyncstream.errors import ConfigError
 from asyncstream.ports import Engine
 
-_idle: dict[str, Engine] = {}
+T = TypeVar("T")
 
-# A child has none of its parent's threads.
-os.register_at_fork(after_in_child=_idle.clear)
+
+class EngineSession(Closing):
+    """An engine, and the connections that live on it. For one thread at a time.
+
+    Args:
+        engine: "sequential", "threads" or "asyncio".
+
+    Raises:
+        ConfigError: there is no such engine.
+    """
+
+    def __init__(self, engine: str) -> None:
+        self._engine = open_engine(engine)
+        self._at_work = False
+
+    def close(self) -> None:
+        """Close the connections, threads and event loop. What is asked for afterwards opens them anew."""
+        self._run(self._close_connections)
+        self._engine.close()
+
+    @abstractmethod
+    async def _close_connections(self) -> None: ...
+
+    def _run(self, work: Callable[[], Coroutine[Any, Any, T]]) -> T:
+        if self._at_work:
+            raise ConfigError("this session is at work, in another thread or in a callback: use another one")
+        self._at_work = True
+        try:
+            return self._engine.run(work)
+        finally:
+            self._at_work = False
+
+
+_all_kept: list[dict[Any, Any]] = []
+
+
+def kept_until_exit() -> dict[Any, Any]:
+    """A place for sessions or engines that stay open as long as the process, under keys of the caller's."""
+    kept: dict[Any, Any] = {}
+    _all_kept.append(kept)
+    return kept
+
+
+@atexit.register
+def close_all_kept() -> None:
+    """Close all that is kept, though one may fail; runs at exit by itself."""
+    with ExitStack() as closing:
+        for kept in _all_kept:
+            while kept:
+                closing.callback(kept.popitem()[1].close)
+
+
+def _forget_all_kept() -> None:
+    """In a forked child: it has none of its parent's threads, and must not share its connections."""
+    for kept in _all_kept:
+        kept.clear()
+
+
+os.register_at_fork(after_in_child=_forget_all_kept)
+
+_idle: dict[str, Engine] = kept_until_exit()
 
 
 @contextmanager
@@ -29,10 +92,3 @@ def borrowed(name: str) -> Iterator[Engine]:
     finally:
         if _idle.setdefault(name, engine) is not engine:
             engine.close()
-
-
-@atexit.register
-def close_idle_engines() -> None:
-    """End the threads and the loop that are kept; runs at exit by itself."""
-    while _idle:
-        _idle.popitem()[1].close()

@@ -4,15 +4,10 @@ The one place that puts an engine, a fetcher, a database and the gathering toget
 `invoke.py`.
 """
 
-import atexit
 import logging
-import os
 import time
 from collections.abc import Iterable
-from contextlib import ExitStack
 from functools import partial
-from types import TracebackType
-from typing import Self
 
 from msgspec import Struct
 
@@ -21,6 +16,7 @@ from asyncstream.budget import slots_within
 from asyncstream.config import memory_limit_or_default
 from asyncstream.deadline import Deadline
 from asyncstream.engines import open_engine
+from asyncstream.engines.keeping import EngineSession, kept_until_exit
 from asyncstream.errors import AsyncstreamError, ConfigError, InputError
 from asyncstream.gathering.config import GatherConfig
 from asyncstream.gathering.pages import Gathering, OnPage, RowsOf, check_rows
@@ -49,7 +45,7 @@ def ignore(_: PageResult) -> None:
     """Nobody wants to know."""
 
 
-class GatherSession:
+class GatherSession(EngineSession):
     """An engine, its connections and one to Postgres, kept across gatherings: for warm Lambdas.
 
     For one thread at a time.
@@ -62,7 +58,7 @@ class GatherSession:
     """
 
     def __init__(self, engine: str = DEFAULT_ENGINE) -> None:
-        self._engine = open_engine(engine)
+        super().__init__(engine)
         self._kept = _Kept(self._engine)
 
     def gather(
@@ -75,7 +71,7 @@ class GatherSession:
     ) -> GatherReport:
         """Gather pages; see `gather_pages`."""
         asked = _checked(urls, rows, table, config, on_page)
-        return self._engine.run(partial(_gather, self._kept, asked))
+        return self._run(partial(_gather, self._kept, asked))
 
     def open(self, config: GatherConfig | None = None) -> None:
         """Make ahead what a gathering with this configuration needs, but for connections.
@@ -84,26 +80,13 @@ class GatherSession:
             ConfigError: psycopg is not installed, or the DSN cannot be read.
         """
         tracing.prepare()
-        self._engine.run(partial(self._kept.opened, config or GatherConfig()))
+        self._run(partial(self._kept.opened, config or GatherConfig()))
 
-    def close(self) -> None:
-        """Close the connections, threads and event loop. A gathering afterwards opens them anew."""
-        self._engine.run(self._kept.close)
-        self._engine.close()
-
-    def __enter__(self) -> Self:
-        return self
-
-    def __exit__(
-        self,
-        kind: type[BaseException] | None,
-        error: BaseException | None,
-        trace: TracebackType | None,
-    ) -> None:
-        self.close()
+    async def _close_connections(self) -> None:
+        await self._kept.close()
 
 
-_sessions: dict[str, GatherSession] = {}
+_sessions: dict[str, GatherSession] = kept_until_exit()
 
 
 def kept_session(engine: str) -> GatherSession:
@@ -112,18 +95,6 @@ def kept_session(engine: str) -> GatherSession:
     if session is None:
         session = _sessions[engine] = GatherSession(engine)
     return session
-
-
-# A child must not share its parent's connections, and has none of its threads.
-os.register_at_fork(after_in_child=_sessions.clear)
-
-
-@atexit.register
-def close_kept_sessions() -> None:
-    """Close what `kept_session` keeps; runs at exit by itself."""
-    with ExitStack() as closing:  # all of them, though one may fail
-        while _sessions:
-            closing.callback(_sessions.popitem()[1].close)
 
 
 def gather_pages(

@@ -17,9 +17,9 @@ from collections.abc import Sequence
 from contextlib import suppress
 from importlib.util import find_spec
 from pathlib import Path
-from types import TracebackType
-from typing import Any, Self
+from typing import Any
 
+from asyncstream.closing import Closing
 from asyncstream.lab.server_process import LabError
 
 USER = "postgres"
@@ -39,7 +39,7 @@ kill $watcher; exit $ended
 _SETTINGS = ("fsync=off", "full_page_writes=off", "shared_buffers=32MB", "max_connections=40")
 
 
-class PostgresServer:
+class PostgresServer(Closing):
     """A server of one's own, on a loopback port, with a password (SCRAM). Its binaries know no TLS.
 
     Args:
@@ -102,16 +102,6 @@ class PostgresServer:
         """End it, and remove what it stored."""
         self._ended()
         shutil.rmtree(self._directory)
-
-    def __enter__(self) -> Self:
-        """Return itself: the server runs already."""
-        return self
-
-    def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> None:
-        """End it."""
-        self.close()
 
     @property
     def _data(self) -> Path:

@@ -10,10 +10,11 @@ import subprocess
 import sys
 import time
 from pathlib import Path
-from types import TracebackType
-from typing import Any, Self
+from typing import Any
 
 import msgspec
+
+from asyncstream.closing import Closing
 
 READY_SECONDS = 30.0
 CLOSE_SECONDS = 10.0
@@ -24,7 +25,7 @@ class LabError(RuntimeError):
     """A server of the lab did not start, has ended, does not keep up, or refused a command."""
 
 
-class ServerProcess:
+class ServerProcess(Closing):
     """A running server; a context manager.
 
     Args:
@@ -93,13 +94,3 @@ class ServerProcess:
         except subprocess.TimeoutExpired:
             process.kill()
             process.wait()
-
-    def __enter__(self) -> Self:
-        """Return itself: the server runs already."""
-        return self
-
-    def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> None:
-        """End the process."""
-        self.close()

@@ -242,6 +242,18 @@ def test_whoever_interrupts_it_waits_for_no_page(web, table, gather):
     until(lambda: web.counts()["requests"] == asked)
 
 
+def test_a_session_at_work_refuses_a_second_gathering(web, table, gather):
+    refused = []
+
+    def gather_more(_):
+        with pytest.raises(ConfigError, match="at work") as caught:
+            gather(web.urls(1))
+        refused.append(caught.value)
+
+    assert statuses(gather(web.urls(2), on_page=gather_more)) == ["stored"] * 2
+    assert len(refused) == 2
+
+
 @pytest.mark.asyncio
 async def test_on_a_running_loop_it_is_awaited(web, table):
     report = await gather_pages_async(web.urls(5), rows_in, TABLE, config=config(table))

@@ -22,8 +22,8 @@ from awslambdaric.lambda_runtime_marshaller import to_json
 from samtranslator.yaml_helper import yaml_parse
 
 from asyncstream import AsyncstreamError, MiB
+from asyncstream.engines.keeping import close_all_kept
 from asyncstream.lab.s3 import LabS3
-from asyncstream.session import close_kept_sessions
 
 FILES = 1000
 ALL = [f"in/{number:06d}" for number in range(FILES)]
@@ -45,7 +45,7 @@ class Context:
 @pytest.fixture
 def lab() -> Iterator[LabS3]:
     """All of the 1,000 objects but the ten that are missing, and a bucket for copies and results."""
-    close_kept_sessions()
+    close_all_kept()
     with LabS3() as server, pytest.MonkeyPatch.context() as environ:
         environ.delenv("AWS_PROFILE", raising=False)
         environ.setenv("DEPLOYED_SOURCE", "s3://raw/")
@@ -56,7 +56,7 @@ def lab() -> Iterator[LabS3]:
         server.create_bucket("clean", keep=True)
         server.declare("raw", [(key, 100) for key in ALL if key not in MISSING])
         yield server
-        close_kept_sessions()
+        close_all_kept()
 
 
 @pytest.fixture

@@ -12,9 +12,9 @@ from deliveries import ODD, Deliver
 from invocations import BIG, Context, Invoke
 
 from asyncstream import AsyncstreamError
+from asyncstream.engines.keeping import close_all_kept
 from asyncstream.events.direct import schema
 from asyncstream.lab.s3 import LabS3
-from asyncstream.session import close_kept_sessions
 
 HANDLERS = ("sequential", "threads", "threads_multipart", "asyncio_multipart")
 _names = itertools.count()
@@ -24,13 +24,13 @@ _reply_schema = jsonschema.Draft202012Validator(schema() | {"$ref": "#/$defs/Dir
 @pytest.fixture(scope="package")
 def lab() -> Iterator[LabS3]:
     """An S3 that every client finds by its environment; clients kept from other tests are closed."""
-    close_kept_sessions()
+    close_all_kept()
     with LabS3() as server, pytest.MonkeyPatch.context() as environ:
         environ.delenv("AWS_PROFILE", raising=False)
         for name, value in server.environment().items():
             environ.setenv(name, value)
         yield server
-        close_kept_sessions()
+        close_all_kept()
 
 
 @pytest.fixture

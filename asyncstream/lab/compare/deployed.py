@@ -9,14 +9,14 @@ import os
 import time
 from collections.abc import Mapping, Sequence
 from contextlib import ExitStack
-from types import TracebackType
-from typing import Any, Self
+from typing import Any
 
 import boto3
 from botocore.config import Config
 from botocore.exceptions import BotoCoreError, ClientError
 from msgspec.structs import replace
 
+from asyncstream.closing import Closing
 from asyncstream.errors import AsyncstreamError, InputError
 from asyncstream.lab.compare.functions import RUN_VARIABLE, configure, invoke
 from asyncstream.lab.compare.sdk_errors import said_in_one_line
@@ -38,7 +38,7 @@ LOG_MARGIN_SECONDS = 60.0
 THROTTLED_SECONDS = (1.0, 2.0, 4.0, 8.0)
 
 
-class DeployedFunctions:
+class DeployedFunctions(Closing):
     """The functions of a stack; a context manager that leaves them configured as they were.
 
     Args:
@@ -109,13 +109,7 @@ class DeployedFunctions:
         problem = f"X-Ray did not show {missing:,} of {len(asked):,} within {TRACE_SECONDS:.0f} s"
         return told, problem if missing else None
 
-    def __enter__(self) -> Self:
-        """Return itself: the functions are there."""
-        return self
-
-    def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> None:
+    def close(self) -> None:
         """Put back what was changed.
 
         Raises:

@@ -10,13 +10,13 @@ import secrets
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import ExitStack
-from types import TracebackType
-from typing import Any, Self
+from typing import Any
 
 import boto3
 from botocore.config import Config
 from botocore.exceptions import ClientError
 
+from asyncstream.closing import Closing
 from asyncstream.errors import S3Error
 from asyncstream.lab.compare.sdk_errors import said_in_one_line
 from asyncstream.lab.compare.testbed import users_settings
@@ -53,7 +53,7 @@ class SyntheticFile(io.RawIOBase):
         return 0
 
 
-class EndpointTestbed:
+class EndpointTestbed(Closing):
     """A bucket for sources and one for results at an endpoint; a context manager.
 
     Args:
@@ -82,13 +82,7 @@ class EndpointTestbed:
             self._undo.close()
             raise
 
-    def __enter__(self) -> Self:
-        """Return itself: the buckets are there."""
-        return self
-
-    def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> None:
+    def close(self) -> None:
         """Delete what was made."""
         with said_in_one_line(S3Error):
             self._undo.close()

@@ -7,9 +7,9 @@ import os
 import secrets
 from collections.abc import Mapping
 from contextlib import ExitStack
-from types import TracebackType
-from typing import Any, Self
+from typing import Any
 
+from asyncstream.closing import Closing
 from asyncstream.gathering.config import ENV_PREFIX
 from asyncstream.lab.compare import verification
 from asyncstream.lab.compare.rows_table import KEY, RowsTable
@@ -25,7 +25,7 @@ ROWS = "items:rows"
 _HOST = "127.0.0.1"
 
 
-class GatherPages:
+class GatherPages(Closing):
     """See `Work`. A context manager.
 
     Args:
@@ -49,13 +49,7 @@ class GatherPages:
             self._undo.close()
             raise
 
-    def __enter__(self) -> Self:
-        """Return itself: the servers run already."""
-        return self
-
-    def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> None:
+    def close(self) -> None:
         """Drop the table and end the servers."""
         self._undo.close()
 

@@ -2,12 +2,12 @@
 
 import secrets
 from contextlib import ExitStack
-from types import TracebackType
-from typing import Any, LiteralString, Self
+from typing import Any, LiteralString
 
 import psycopg
 from psycopg.sql import SQL, Identifier
 
+from asyncstream.closing import Closing
 from asyncstream.errors import AsyncstreamError
 from asyncstream.lab.compare.verification import Row
 from asyncstream.postgres import failures
@@ -16,7 +16,7 @@ KEY = "id"
 _SECONDS = 10
 
 
-class RowsTable:
+class RowsTable(Closing):
     """A table of its own name, over a connection of its own; a context manager.
 
     Args:
@@ -44,13 +44,7 @@ class RowsTable:
             self._undo.close()
             raise
 
-    def __enter__(self) -> Self:
-        """Return itself: the table is there."""
-        return self
-
-    def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> None:
+    def close(self) -> None:
         """Drop it."""
         self._undo.close()
 

@@ -3,9 +3,9 @@
 import base64
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from types import TracebackType
-from typing import Any, Self
+from typing import Any
 
+from asyncstream.closing import Closing
 from asyncstream.lab.compare.functions import RUN_VARIABLE, configure, invoke
 from asyncstream.lab.compare.variants import Variant
 from asyncstream.lab.sandbox import Function, Sandbox
@@ -17,7 +17,7 @@ from asyncstream.report.spans import Trace
 LAMBDA_SECONDS = 900
 
 
-class SandboxedFunctions:
+class SandboxedFunctions(Closing):
     """A function for each variant; a context manager.
 
     Args:
@@ -93,16 +93,6 @@ class SandboxedFunctions:
             self._sandbox.close()
         finally:  # also when Ctrl-C comes now
             self._close_xray()
-
-    def __enter__(self) -> Self:
-        """Return itself: the functions can be invoked already."""
-        return self
-
-    def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> None:
-        """End all functions."""
-        self.close()
 
     def _function(self, variant: Variant, traced: bool) -> Function:
         return Function(

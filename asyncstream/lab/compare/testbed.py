@@ -6,9 +6,9 @@ The other kind, any other S3, is in `endpoint.py`.
 import os
 from collections import Counter
 from collections.abc import Mapping, Sequence
-from types import TracebackType
-from typing import Protocol, Self
+from typing import Protocol
 
+from asyncstream.closing import Closing
 from asyncstream.config import ENV_PREFIX
 from asyncstream.lab.compare.verification import Checksum
 from asyncstream.lab.compare.work import Seen
@@ -57,7 +57,7 @@ def users_settings() -> dict[str, str]:
     return {name: value for name, value in os.environ.items() if name.startswith(ENV_PREFIX)}
 
 
-class LabTestbed:
+class LabTestbed(Closing):
     """The lab S3: synthetic sources, and results reduced to their checksums. A context manager.
 
     Args:
@@ -78,13 +78,7 @@ class LabTestbed:
             self._lab.close()
             raise
 
-    def __enter__(self) -> Self:
-        """Return itself: the server runs already."""
-        return self
-
-    def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> None:
+    def close(self) -> None:
         """End the server."""
         self._lab.close()
 

@@ -5,14 +5,14 @@ import time
 import uuid
 from collections.abc import Sequence
 from contextlib import suppress
-from types import TracebackType
-from typing import Any, Self
+from typing import Any
 
 import boto3
 from botocore.config import Config
 from msgspec import Struct
 from msgspec.structs import replace
 
+from asyncstream.closing import Closing
 from asyncstream.errors import InputError
 from asyncstream.lab.sandbox import log, segments
 from asyncstream.lab.sandbox.environment import Environment, Outcome
@@ -34,7 +34,7 @@ class Invocation(Struct, frozen=True, kw_only=True):
     log: str
 
 
-class Sandbox:
+class Sandbox(Closing):
     """Functions that boto3 can invoke at `endpoint_url`; a context manager.
 
     Nothing is left of it when it is closed, nor when its process is killed.
@@ -147,16 +147,6 @@ class Sandbox:
             environments, self._all, self._idle = self._all, [], []
         for environment in environments:
             environment.close()
-
-    def __enter__(self) -> Self:
-        """Return itself: it can be called already."""
-        return self
-
-    def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> None:
-        """End it."""
-        self.close()
 
     def _environment(self, function: Function) -> Environment:
         with self._lock:

@@ -15,6 +15,7 @@ import threading
 from collections import Counter, defaultdict
 from typing import TYPE_CHECKING, Any, NamedTuple
 
+from asyncstream.closing import Closing
 from asyncstream.lab.s3.http import MalformedRequestError, parse_request, reply_head
 
 if TYPE_CHECKING:
@@ -58,7 +59,7 @@ class Answer(NamedTuple):
         return cls(status, named, (body,), len(body), delay)
 
 
-class Origin:
+class Origin(Closing):
     """A thread a connection. A context manager.
 
     Args:
@@ -113,12 +114,6 @@ class Origin:
         self._woken.close()
         for listener in self._listeners:
             listener.close()
-
-    def __enter__(self) -> Origin:
-        return self
-
-    def __exit__(self, *error: object) -> None:
-        self.close()
 
     def _accept(self) -> None:
         with selectors.DefaultSelector() as selector:

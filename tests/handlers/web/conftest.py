@@ -12,8 +12,8 @@ from gatherings import CODE, HANDLERS, SECONDS, SHIPPED, Event, Invoke
 from invocations import Context
 from servers.postgres import Schema
 
+from asyncstream.engines.keeping import close_all_kept
 from asyncstream.gathering.replies import schema as reply_schema
-from asyncstream.gathering.session import close_kept_sessions
 from asyncstream.lab.web import LabWeb, WebModel
 
 _reply = jsonschema.Draft202012Validator(reply_schema() | {"$ref": "#/$defs/GatherReply"})
@@ -37,7 +37,7 @@ def slow_web() -> Iterator[LabWeb]:
 def sessions() -> Iterator[None]:
     """Connections are kept warm from test to test, as from event to event."""
     yield
-    close_kept_sessions()
+    close_all_kept()
 
 
 @pytest.fixture(params=HANDLERS)
