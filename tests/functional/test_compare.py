@@ -1,19 +1,16 @@
 """`asyncstream compare` from the command line to the exit code, with files small enough for a test."""
 
 import json
-import os
 import re
 import signal
-import subprocess
 import sys
-import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
 import pytest
 from command_line import Ended
-from processes import descendants
+from interrupted import interrupt
 from servers import S3Server
 
 from asyncstream.errors import S3Error
@@ -278,27 +275,5 @@ def test_a_bucket_that_is_not_there_is_told_in_one_line(other: LabS3, run: Calla
 def test_an_interrupted_comparison_shows_what_it_has_and_leaves_nothing(
     ending: signal.Signals, tmp_path: Path
 ) -> None:
-    command = [sys.executable, "-m", "asyncstream.cli", "compare", "--model", "1/1/1", "--tls"]
-    process = subprocess.Popen(
-        [*command, "--files", "1x20KB", "--files", "1x90MB", "--variants", "boto3", "--no-repeat"],
-        cwd=ROOT,
-        env={**os.environ, "TMPDIR": str(tmp_path)},
-        stdout=subprocess.PIPE,
-        stderr=subprocess.PIPE,
-        text=True,
-        start_new_session=True,
-    )
-    assert process.stderr is not None
-    assert process.stderr.readline().startswith("[1/2] 1 x 20 KB, boto3 one by one")
-    # The lab's server, the X-Ray receiver, and the second run: only the first one's environment is gone.
-    while len(children := descendants(process.pid)) < 3:
-        assert process.poll() is None
-        time.sleep(0.05)
-    os.killpg(process.pid, ending)  # as a terminal does: to all that it runs
-    out, err = process.communicate(timeout=20)
-    assert process.returncode == 130
-    assert "Traceback" not in err
-    assert re.search(r"^boto3 one by one +\d", out, re.MULTILINE)
-    assert "Ended early (Ctrl-C)" in out
-    assert not [pid for pid in children if Path(f"/proc/{pid}").exists()]
-    assert not list(tmp_path.iterdir())
+    two = ["--files", "1x20KB", "--files", "1x90MB", "--model", "1/1/1", "--tls", "--no-repeat"]
+    interrupt([*two, "--variants", "boto3"], "boto3 one by one", ending, tmp_path)

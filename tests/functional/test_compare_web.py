@@ -2,19 +2,14 @@
 
 import argparse
 import json
-import os
-import re
 import signal
-import subprocess
-import sys
-import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
 import pytest
 from command_line import Ended
-from processes import descendants
+from interrupted import interrupt
 from servers.postgres import PASSWORD, TestServer
 
 from asyncstream.arguments import parser
@@ -231,29 +226,7 @@ def test_a_database_that_refuses_is_told_in_one_line_without_its_password(
 def test_an_interrupted_comparison_shows_what_it_has_and_leaves_nothing(
     postgres: TestServer, tmp_path: Path
 ) -> None:
-    command = [sys.executable, "-m", "asyncstream.cli", *TINY[:-1], "600/0", "--no-repeat"]
-    process = subprocess.Popen(
-        [*command, "--variants", "asyncio,urllib", "--dsn", postgres.dsn(user="postgres")],
-        cwd=ROOT,
-        env={**os.environ, "TMPDIR": str(tmp_path)},
-        stdout=subprocess.PIPE,
-        stderr=subprocess.PIPE,
-        text=True,
-        start_new_session=True,
-    )
-    assert process.stderr is not None
-    assert process.stderr.readline().startswith("[1/2] 12 pages, asyncio")
-    # The lab's web, the X-Ray receiver, and the second run.
-    while len(children := descendants(process.pid)) < 3:
-        assert process.poll() is None
-        time.sleep(0.05)
-    os.killpg(process.pid, signal.SIGINT)
-    out, err = process.communicate(timeout=20)
-    assert process.returncode == 130, err
-    assert "Traceback" not in err
-    assert re.search(r"^asyncio +\d", out, re.MULTILINE)
-    assert "Ended early (Ctrl-C)" in out
-    assert not [pid for pid in children if Path(f"/proc/{pid}").exists()]
-    assert not list(tmp_path.iterdir())
+    two = [*TINY[1:-1], "600/0", "--no-repeat", "--variants", "asyncio,urllib"]
+    interrupt([*two, "--dsn", postgres.dsn(user="postgres")], "asyncio", signal.SIGINT, tmp_path)
     with postgres.session() as session:
         assert session.execute(OF_OURS).fetchall() == []

@@ -1,0 +1,57 @@
+"""A comparison that is interrupted: what it shows and leaves, whatever it compares."""
+
+import os
+import re
+import signal
+import subprocess
+import sys
+import time
+from contextlib import suppress
+from pathlib import Path
+
+ROOT = Path(__file__).parents[2]
+
+
+def interrupt(arguments: list[str], first: str, ending: signal.Signals, directory: Path) -> None:
+    """End `asyncstream compare` in its second run; check that it shows the first, and leaves nothing.
+
+    Args:
+        arguments: two runs, the second of which takes long.
+        first: the name of the first run's way; the second needs three processes.
+        ending: which signal is sent.
+        directory: an empty one, for its temporary files.
+    """
+    process = subprocess.Popen(
+        [sys.executable, "-m", "asyncstream.cli", "compare", *arguments],
+        cwd=ROOT,
+        env={**os.environ, "TMPDIR": str(directory)},
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
+        start_new_session=True,
+    )
+    assert process.stderr is not None
+    told = process.stderr.readline()
+    assert told.startswith("[1/2] ")
+    assert first in told
+    # The lab's server, the X-Ray receiver, and the second run: only the first one's environment is gone.
+    while len(children := _descendants(process.pid)) < 3:
+        assert process.poll() is None
+        time.sleep(0.05)
+    os.killpg(process.pid, ending)  # as a terminal does: to all that it runs
+    out, err = process.communicate(timeout=20)
+    assert process.returncode == 130, err
+    assert "Traceback" not in err
+    assert re.search(rf"^{first} +\d", out, re.MULTILINE)
+    assert "Ended early (Ctrl-C)" in out
+    assert not [pid for pid in children if Path(f"/proc/{pid}").exists()]
+    assert not list(directory.iterdir())
+
+
+def _descendants(pid: int) -> list[int]:
+    """The processes that a process has started in any of its threads, and those that they have."""
+    found: list[str] = []
+    for children in Path(f"/proc/{pid}/task").glob("*/children"):
+        with suppress(FileNotFoundError, ProcessLookupError):  # it has ended meanwhile
+            found += children.read_text().split()
+    return [child for text in found for child in (int(text), *_descendants(int(text)))]
