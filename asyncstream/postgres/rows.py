@@ -25,7 +25,7 @@ from uuid import UUID
 from msgspec import Struct
 
 from asyncstream.errors import RowRefused
-from asyncstream.postgres.statements import Upsert
+from asyncstream.postgres.statements import Table, Upsert
 
 _PLAIN = frozenset({str, int, bool, type(None)})
 _IP = (IPv4Address, IPv4Interface, IPv4Network, IPv6Address, IPv6Interface, IPv6Network)
@@ -34,40 +34,70 @@ _SHOWN = 80
 
 
 class PageRows(Struct, frozen=True):
-    """The rows of one page, written all or not at all. `json` is ASCII: its length is its bytes."""
+    """The rows of one page, written all or not at all.
+
+    Attributes:
+        id: the page's.
+        count: of its rows.
+        json: the rows, with commas between. ASCII: its length is its bytes.
+        columns: those that its rows write; none where there are no rows.
+    """
 
     id: str
     count: int
     json: str
+    columns: frozenset[str] = frozenset()
 
 
 def page_of(page_id: str, rows: Iterable[Mapping[str, Any]], upsert: Upsert) -> PageRows:
     """A page of these rows, to be written by this upsert.
 
     Raises:
-        RowRefused: a row has a column that is not written, or no value in its key, or one that has no JSON;
-            the message says which, and the number of the row, from 1.
+        RowRefused: there is no list of rows; or one has a column that is not written, or other columns than
+            the first (where `Table.columns` says nothing), or no value in its key, or a value that has no
+            JSON. The message says which, and the number of the row, from 1.
     """
-    values = [_values(number, row, upsert) for number, row in enumerate(rows, 1)]
+    if rows is None or isinstance(rows, (Mapping, str, bytes)):
+        what = "nothing" if rows is None else f"one {type(rows).__name__}"
+        raise RowRefused(f"the page was made {what}: return a list of rows, each a dict of columns")
+    values = []
+    names = upsert.names
+    # Declared columns are always written; else what one row has and another has not would be made NULL.
+    columns = None if upsert.table.columns is None else names
+    for number, row in enumerate(rows, 1):
+        values.append(_values(number, row, names, upsert.table))
+        columns = columns or frozenset(row)
+        if upsert.table.columns is None and row.keys() != columns:
+            raise _uneven(number, row, columns)
     try:
-        return PageRows(page_id, len(values), _ENCODER.encode(values)[1:-1])
+        json = _ENCODER.encode(values)[1:-1]
     except _NO_JSON as error:
         raise _first_refused(values, error) from error
+    return PageRows(page_id, len(values), json, columns if columns and values else frozenset())
 
 
-def _values(number: int, row: Any, upsert: Upsert) -> dict[str, Any]:
+def _values(number: int, row: Any, names: frozenset[str], table: Table) -> dict[str, Any]:
     if not isinstance(row, (dict, Mapping)):  # the ABC alone takes longer to ask than all else here
         raise RowRefused(f"row {number} is {_shown(row)}: a row is a dict of columns")
-    if not upsert.columns.issuperset(row):
-        unknown = next(name for name in row if name not in upsert.columns)
+    if not names.issuperset(row):
+        unknown = next(name for name in row if name not in names)
         raise RowRefused(
-            f"row {number}: {unknown!r} is none of the columns written to {upsert.table.quoted}:"
-            f" {', '.join(sorted(upsert.columns))}"
+            f"row {number}: {unknown!r} is none of the columns written to {table.quoted}:"
+            f" {', '.join(sorted(names))}"
         )
-    for name in upsert.key:
+    for name in table.key:
         if row.get(name) is None:
             raise RowRefused(f"row {number}: {name!r} is of the key, and has no value")
     return {name: value if type(value) in _PLAIN else _plain(value) for name, value in row.items()}
+
+
+def _uneven(number: int, row: Mapping[str, Any], columns: frozenset[str]) -> RowRefused:
+    lacks, has = sorted(columns - row.keys()), sorted(row.keys() - columns)
+    difference = f"lacks {lacks[0]!r}, which row 1 has" if lacks else f"has {has[0]!r}, which row 1 lacks"
+    return RowRefused(
+        f"row {number} {difference}: give all rows of a page the same columns, None where there is no value,"
+        " or name the table's `columns`"
+    )
 
 
 def _first_refused(rows: list[dict[str, Any]], error: Exception) -> RowRefused:

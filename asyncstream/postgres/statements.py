@@ -11,7 +11,7 @@ it took 0.5 to 0.9 of the time of this, Python's JSON included; pipelined `execu
 as long, and row by row 5 to 8 times.
 """
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Collection, Iterable, Sequence
 
 from msgspec import Struct
 
@@ -45,8 +45,9 @@ class Table(Struct, frozen=True, kw_only=True):
         key: columns by which a row is known again; the table needs a primary key or unique index over just
             them. Every row has a value for each.
         schema: where the table is; None: the first of the user's `search_path` that has one.
-        columns: those that rows may have; the key's are always among them. None: all that Postgres does not
-            fill in by itself, by a default, as identity or generated. What a row lacks of them is NULL.
+        columns: those that every row writes; the key's are always among them. What a row lacks of them is
+            NULL. None: those that a page's rows have, which then are the same for all rows of a page. Other
+            columns are left as they are, or get their default.
 
     Raises:
         ConfigError: there is no key, or a name that Postgres cannot have.
@@ -89,12 +90,32 @@ class Column(Struct, frozen=True):
 
 
 class Upsert(Struct, frozen=True):
-    """How rows are written to one table. `columns` are the names that a row may have, `key` those it must."""
+    """How rows are written to one table.
+
+    Attributes:
+        table: which.
+        columns: those that a row may have.
+    """
 
     table: Table
-    columns: frozenset[str]
-    key: tuple[str, ...]
-    statement: str
+    columns: Sequence[Column]
+
+    @property
+    def names(self) -> frozenset[str]:
+        """Those that a row may have."""
+        return frozenset(column.name for column in self.columns)
+
+    @property
+    def usual(self) -> frozenset[str]:
+        """Those that rows have, as far as is known: declared, or not filled in by a default."""
+        if self.table.columns is not None:
+            return self.names
+        key = self.table.key
+        return frozenset(each.name for each in self.columns if each.name in key or not each.has_default)
+
+    def statement(self, names: Collection[str]) -> str:
+        """The one that writes rows of these columns; the key's are among them."""
+        return _statement(self.table, [column for column in self.columns if column.name in names])
 
 
 def quoted(name: str) -> str:
@@ -110,13 +131,7 @@ def upsert_of(table: Table, found: Sequence[Column]) -> Upsert:
         TableMismatch: it has not the columns wanted, or fills one in by itself.
     """
     if not found:
-        raise TableNotFound(f"there is no table {table.quoted}: create it, or give its schema", "42P01")
-    columns = _written(table, found)
-    names = frozenset(column.name for column in columns)
-    return Upsert(table, names, table.key, _statement(table, columns))
-
-
-def _written(table: Table, found: Sequence[Column]) -> list[Column]:
+        raise TableNotFound(f"there is no table {table.quoted}: {_instead(table)}", "42P01")
     wanted = {*table.key, *(table.columns or ())}
     if missing := sorted(wanted - {column.name for column in found}):
         has = ", ".join(column.name for column in found)
@@ -124,19 +139,25 @@ def _written(table: Table, found: Sequence[Column]) -> list[Column]:
     if generated := [column.name for column in found if column.generated and column.name in wanted]:
         raise TableMismatch(f"the column {generated[0]!r} of {table.quoted} is generated: no row has it")
     if table.columns is None:
-        wanted |= {column.name for column in found if not (column.has_default or column.generated)}
-    return [column for column in found if column.name in wanted]
+        return Upsert(table, [column for column in found if not column.generated])
+    return Upsert(table, [column for column in found if column.name in wanted])
+
+
+def _instead(table: Table) -> str:
+    schema, dot, name = table.name.partition(".")
+    if dot and table.schema is None:
+        return f"a table of a schema is written schema={schema!r}, name={name!r}"
+    return "create it, or give its schema"
 
 
 def _statement(table: Table, columns: Sequence[Column]) -> str:
-    """Rows in, the numbers (from 1) of those stored out, as one JSON array.
+    """Rows in; out, as two JSON arrays, the numbers (from 1) of those stored, and of those replaced.
 
-    - Of rows with one key, the last is written: ON CONFLICT refuses to touch a row twice. Equal is what the
-      column calls equal (1 and "1", citext), so Postgres does it. It sorts by key for that, so sessions that
-      write the same rows lock them in the same order.
+    - Of rows with one key, the last is written and replaces the others: ON CONFLICT refuses to touch a row
+      twice. Equal is what the column calls equal (1 and "1", citext), so Postgres does it. It sorts by key
+      for that, so sessions that write the same rows lock them in the same order.
     - A row that is there already is left alone if it would not change: by image (`*<>`), as not every type
       has an equality, and as 1.0 and 1.00, or "A" and "a" of citext, are changes that a reader sees.
-    - Rows with the key of a stored one count as stored, too: their key has what the batch wrote.
     """
     names = _list(column.name for column in columns)
     key = _list(table.key)
@@ -155,7 +176,10 @@ WITH input AS (
     ON CONFLICT ({key}) DO {_update(values)}
     RETURNING {_list(table.key, of="kept")}
 )
-SELECT coalesce(json_agg({number} ORDER BY {number}), '[]') FROM input JOIN stored USING ({key})"""  # noqa: S608
+SELECT
+    (SELECT coalesce(json_agg({number} ORDER BY {number}), '[]') FROM latest JOIN stored USING ({key})),
+    (SELECT coalesce(json_agg({number} ORDER BY {number}), '[]') FROM input
+     WHERE {number} NOT IN (SELECT {number} FROM latest))"""  # noqa: S608
 
 
 def _update(values: Sequence[str]) -> str:

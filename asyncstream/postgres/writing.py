@@ -30,12 +30,14 @@ class Written(Struct, frozen=True):
         page: its id.
         stored: rows that are in the table as the page has them, and were not before.
         unchanged: rows that were there already, just so.
+        replaced: rows that were not written, as a later one of the batch has their key.
         error: why none of its rows were written; None if all were.
     """
 
     page: str
     stored: int = 0
     unchanged: int = 0
+    replaced: int = 0
     error: AsyncstreamError | None = None
 
 
@@ -77,7 +79,7 @@ class Writer:
         columns = await self._fetch(COLUMNS_OF, table.quoted)
         upsert = upsert_of(table, [Column(*column) for column in columns])
         try:
-            await self._fetch(upsert.statement, "[]")
+            await self._fetch(upsert.statement(upsert.usual), "[]")
         except TableMismatch as error:
             if error.sqlstate != _NO_UNIQUE_INDEX:
                 raise
@@ -90,9 +92,12 @@ class Writer:
         return upsert
 
     async def write(self, upsert: Upsert, batch: Sequence[PageRows]) -> list[Written]:
-        """Write the pages of a batch, in this order; what became of each."""
+        """Write the pages of a batch, in this order but those of the same columns together."""
         outcomes: list[Written] = []
-        pending = [list(batch)]
+        alike: dict[frozenset[str], list[PageRows]] = {}
+        for page in batch:
+            alike.setdefault(page.columns, []).append(page)
+        pending = list(reversed(alike.values()))
         while pending:
             pages = pending.pop()
             try:
@@ -111,11 +116,11 @@ class Writer:
 
     async def _write(self, upsert: Upsert, pages: Sequence[PageRows]) -> list[Written]:
         """All of the pages, or none."""
-        rows = ",".join(page.json for page in pages if page.count)
-        if not rows:
-            return _shared_out(pages, ())
-        [(stored,)] = await self._fetch(upsert.statement, f"[{rows}]")
-        return _shared_out(pages, stored)
+        if not pages[0].columns:
+            return [Written(page.id) for page in pages]
+        rows = ",".join(page.json for page in pages)
+        [(stored, replaced)] = await self._fetch(upsert.statement(pages[0].columns), f"[{rows}]")
+        return _shared_out(pages, stored, replaced)
 
     async def _fetch(self, statement: str, parameter: str) -> list[tuple[Any, ...]]:
         once = partial(self._connection.fetch, statement, [parameter], self._deadline)
@@ -126,12 +131,12 @@ class Writer:
             raise
 
 
-def _shared_out(pages: Sequence[PageRows], stored: Sequence[int]) -> list[Written]:
-    """What became of pages that were written. `stored`: numbers of rows over all pages, from 1, sorted."""
+def _shared_out(pages: Sequence[PageRows], stored: Sequence[int], replaced: Sequence[int]) -> list[Written]:
+    """What became of pages that were written. Of rows over all pages, from 1, the numbers, sorted."""
     outcomes = []
     end = 0
     for page in pages:
         begin, end = end, end + page.count
-        count = bisect_right(stored, end) - bisect_right(stored, begin)
-        outcomes.append(Written(page.id, count, page.count - count))
+        new, lost = (bisect_right(found, end) - bisect_right(found, begin) for found in (stored, replaced))
+        outcomes.append(Written(page.id, new, page.count - new - lost, lost))
     return outcomes

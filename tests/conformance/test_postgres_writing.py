@@ -58,9 +58,16 @@ def test_what_has_changed_is_told_page_by_page(schema, open_writing):
     schema.create("id int PRIMARY KEY, v text")
     writing = open_writing()
     upsert = writing.check(TABLE)
-    writing.write(upsert, {"a": [{"id": 1, "v": "x"}, {"id": 2}], "b": [{"id": 3, "v": "x"}], "none": []})
+    writing.write(
+        upsert, {"a": [{"id": 1, "v": "x"}, {"id": 2, "v": None}], "b": [{"id": 3, "v": "x"}], "none": []}
+    )
     outcomes = writing.write(
-        upsert, {"a": [{"id": 1, "v": "y"}, {"id": 2}, {"id": 4}], "none": [], "b": [{"id": 3, "v": "x"}]}
+        upsert,
+        {
+            "a": [{"id": 1, "v": "y"}, {"id": 2, "v": None}, {"id": 4, "v": None}],
+            "none": [],
+            "b": [{"id": 3, "v": "x"}],
+        },
     )
     assert counts(outcomes) == {"a": (2, 1), "none": (0, 0), "b": (0, 1)}
     assert schema.rows() == [(1, "y"), (2, None), (3, "x"), (4, None)]
@@ -93,7 +100,8 @@ def test_a_bad_row_fails_its_page_as_a_whole_and_no_other(schema, open_writing, 
         "CREATE TRIGGER refuse BEFORE INSERT ON {schema}.t FOR EACH ROW EXECUTE FUNCTION {schema}.refuse()"
     )
     schema.execute("INSERT INTO {schema}.t VALUES (-1, 1, 0)")
-    pages = {page: [{"id": 3 * page + n, "n": 1} for n in range(3)] for page in range(7)}
+    plain = {"n": 1, "u": None, "short": None, "name": None}
+    pages = {page: [{"id": 3 * page + n, **plain} for n in range(3)] for page in range(7)}
     pages[place][1] |= bad
     writing = open_writing()
     outcomes = writing.write(writing.check(TABLE), pages)
@@ -136,7 +144,11 @@ def test_of_rows_with_one_key_in_a_batch_the_last_is_written_and_equal_is_what_p
         "a": [{"id": 1, "name": "x", "v": 1}, {"id": 2, "name": "x", "v": 1}],
         "b": [{"id": "1.0", "name": "x ", "v": 2}, {"id": Decimal("1.00"), "name": "x", "v": 3}],
     }
-    assert counts(writing.write(upsert, pages)) == {"a": (2, 0), "b": (2, 0)}
+    outcomes = writing.write(upsert, pages)
+    assert counts(outcomes) == {"a": (1, 0), "b": (1, 0)}
+    assert [outcome.replaced for outcome in outcomes.values()] == [1, 1]
+    again = writing.write(upsert, pages)
+    assert counts(again) == {"a": (0, 1), "b": (0, 1)}
     assert [(int(id_), name, v) for id_, name, v in schema.rows()] == [(1, "x  ", 3), (2, "x  ", 1)]
 
 
@@ -270,7 +282,7 @@ def test_a_table_and_columns_may_have_the_names_that_the_statement_uses(schema, 
     assert schema.rows(name) == [(1, 2, 3, 4, 5)]
 
 
-def test_what_postgres_fills_in_by_itself_is_left_to_it_unless_asked_for(schema, open_writing):
+def test_what_postgres_fills_in_by_itself_is_left_to_it_where_no_row_says_otherwise(schema, open_writing):
     schema.create(
         "url text PRIMARY KEY, v int, number int GENERATED ALWAYS AS IDENTITY,"
         " twice int GENERATED ALWAYS AS (v * 2) STORED, source text DEFAULT 'web',"
@@ -278,16 +290,33 @@ def test_what_postgres_fills_in_by_itself_is_left_to_it_unless_asked_for(schema,
     )
     writing = open_writing()
     upsert = writing.check(Table(name="t", key=("url",)))
-    assert upsert.columns == {"url", "v"}
     writing.write(upsert, {"a": [{"url": "x", "v": 2}]})
     [(*_, source, at)] = schema.rows()
     assert source == "web"
-    upsert = writing.check(Table(name="t", key=("url",), columns=("source",)))
     assert counts(writing.write(upsert, {"a": [{"url": "x", "source": "mail"}]})) == {"a": (1, 0)}
     assert schema.rows() == [("x", 2, 1, 4, "mail", at)]
     for column in ("number", "twice"):
         with pytest.raises(TableMismatch, match=column):
             writing.check(Table(name="t", key=("url",), columns=(column,)))
+
+
+def test_columns_that_no_row_of_a_page_has_are_left_as_they_are(schema, open_writing):
+    schema.create("id int PRIMARY KEY, price int, note text")
+    writing = open_writing()
+    upsert = writing.check(TABLE)
+    schema.execute("INSERT INTO {schema}.t VALUES (1, 1, 'by hand'), (2, 1, 'by hand')")
+    pages = {"a": [{"id": 1, "price": 2}], "b": [{"id": 2, "note": "new"}], "c": [{"id": 3}]}
+    assert counts(writing.write(upsert, pages)) == dict.fromkeys(pages, (1, 0))
+    assert schema.rows() == [(1, 2, "by hand"), (2, 1, "new"), (3, None, None)]
+
+
+def test_declared_columns_that_a_row_lacks_are_null(schema, open_writing):
+    schema.create("id int PRIMARY KEY, price int, discount int, note text")
+    writing = open_writing()
+    upsert = writing.check(Table(name="t", key=("id",), columns=("price", "discount")))
+    schema.execute("INSERT INTO {schema}.t VALUES (1, 1, 1, 'by hand')")
+    assert counts(writing.write(upsert, {"a": [{"id": 1, "price": 2}]})) == {"a": (1, 0)}
+    assert schema.rows() == [(1, 2, None, "by hand")]
 
 
 def test_a_table_of_nothing_but_its_key_can_be_written(schema, open_writing):

@@ -2,6 +2,7 @@
 
 import json
 import math
+import re
 from collections.abc import Mapping
 from datetime import UTC, datetime, timedelta, timezone
 from itertools import pairwise
@@ -17,6 +18,7 @@ from asyncstream.postgres.statements import Column, Table, upsert_of
 
 COLUMNS = [Column("id", "integer"), Column("v", "jsonb")]
 UPSERT = upsert_of(Table(name="t", key=("id",)), COLUMNS)
+DECLARED = upsert_of(Table(name="t", key=("id",), columns=("v",)), COLUMNS)
 
 
 class Opaque:
@@ -52,8 +54,32 @@ def deep(levels: int) -> list[Any]:
 )
 def test_a_row_that_cannot_be_written_is_refused_by_its_number(row: Any, reason: str) -> None:
     with pytest.raises(RowRefused) as raised:
-        page_of("page", [{"id": 1}, row], UPSERT)
+        page_of("page", [{"id": 1}, row], DECLARED)
     assert reason in str(raised.value)
+
+
+@pytest.mark.parametrize(
+    ("rows", "reason"),
+    [
+        (None, "the page was made nothing"),
+        ({"id": 1}, "one dict: return a list"),
+        ("id", "one str: return a list"),
+        ([{"id": 1, "v": 1}, {"id": 2}], "row 2 lacks 'v', which row 1 has"),
+        ([{"id": 1}, {"id": 2, "v": None}], "row 2 has 'v', which row 1 lacks"),
+    ],
+)
+def test_rows_that_are_no_list_or_have_other_columns_than_the_first_are_refused(
+    rows: Any, reason: str
+) -> None:
+    with pytest.raises(RowRefused, match=re.escape(reason)):
+        page_of("page", rows, UPSERT)
+
+
+def test_declared_columns_are_written_whatever_the_rows_have() -> None:
+    assert page_of("page", [{"id": 1, "v": 1}, {"id": 2}], DECLARED).columns == {"id", "v"}
+    assert page_of("page", [{"id": 2}], DECLARED).columns == {"id", "v"}
+    assert page_of("page", [{"id": 2}], UPSERT).columns == {"id"}
+    assert page_of("page", [], DECLARED).columns == set()
 
 
 def test_a_long_value_is_shown_in_part() -> None:
@@ -79,7 +105,7 @@ def test_rows_are_taken_from_any_iterable_and_any_mapping() -> None:
         def __len__(self) -> int:
             return 1
 
-    assert page_of("page", iter([Row()]), UPSERT) == PageRows("page", 1, '{"id": 1}')
+    assert page_of("page", iter([Row()]), UPSERT) == PageRows("page", 1, '{"id": 1}', frozenset({"id"}))
 
 
 @given(st.datetimes(timezones=st.none() | st.timezones()))

@@ -16,27 +16,30 @@ FOUND = [
 
 
 @pytest.mark.parametrize(
-    ("columns", "written"),
+    ("columns", "allowed", "usual"),
     [
-        (None, {"id", "name"}),
-        ((), {"id"}),
-        (("at",), {"id", "at"}),
-        (("name", "id", "at"), {"id", "name", "at"}),
+        (None, {"id", "name", "at"}, {"id", "name"}),
+        ((), {"id"}, {"id"}),
+        (("at",), {"id", "at"}, {"id", "at"}),
+        (("name", "id", "at"), {"id", "name", "at"}, {"id", "name", "at"}),
     ],
 )
-def test_the_columns_are_those_named_or_those_that_postgres_does_not_fill_in(
-    columns: tuple[str, ...] | None, written: set[str]
+def test_rows_may_have_the_columns_declared_or_all_that_are_not_generated(
+    columns: tuple[str, ...] | None, allowed: set[str], usual: set[str]
 ) -> None:
     upsert = upsert_of(Table(name="t", key=("id",), columns=columns), FOUND)
-    assert upsert.columns == written
-    assert all(
-        (quoted(column.name) + " " + column.definition in upsert.statement) == (column.name in written)
-        for column in FOUND
-    )
+    assert upsert.names == allowed
+    assert upsert.usual == usual
 
 
-def test_a_key_is_written_though_it_has_a_default() -> None:
-    assert "at" in upsert_of(Table(name="t", key=("at",)), FOUND).columns
+@pytest.mark.parametrize("names", [{"id"}, {"id", "name"}, {"id", "at", "name"}])
+def test_a_statement_names_the_columns_of_its_rows_and_no_other(names: set[str]) -> None:
+    statement = upsert_of(Table(name="t", key=("id",)), FOUND).statement(names)
+    assert {column.name for column in FOUND if quoted(column.name) in statement} - {"number"} == names
+
+
+def test_a_key_is_usual_though_it_has_a_default() -> None:
+    assert "at" in upsert_of(Table(name="t", key=("at",)), FOUND).usual
 
 
 @pytest.mark.parametrize(
@@ -51,6 +54,11 @@ def test_a_key_is_written_though_it_has_a_default() -> None:
 def test_a_table_without_what_is_to_be_written_is_told(table: Table, word: str) -> None:
     with pytest.raises(TableMismatch, match=word):
         upsert_of(table, FOUND)
+
+
+def test_a_name_with_its_schema_before_it_is_told_to_be_written_otherwise() -> None:
+    with pytest.raises(TableNotFound, match="schema='shop', name='prices'"):
+        upsert_of(Table(name="shop.prices", key=("id",)), [])
 
 
 def test_a_table_without_columns_is_none() -> None:
