@@ -4,7 +4,8 @@
 they ended. Its laws:
 
 1. An item is pulled only when a slot is free, so that lazy and endless items are never read ahead; none is
-   pulled while an outcome that is ready waits to be handed over.
+   pulled while an outcome that is ready waits to be handed over, nor before the call of the last one has
+   begun: items may take their time.
 2. Every item that was pulled has one outcome, unless the mapping is left early.
 3. What one item raises is its outcome. Whatever is no `Exception`, and a function that does not suit the
    engine, ends the mapping.
@@ -13,13 +14,14 @@ they ended. Its laws:
 
 import inspect
 import time
-from collections.abc import AsyncGenerator, Callable, Iterable, Sized
+from collections.abc import AsyncGenerator, Callable, Iterable
 from functools import partial
 from typing import Any, Generic, TypeVar
 
 from msgspec import Struct
 
 from asyncstream.deadline import Deadline
+from asyncstream.engines.driver import Suspended
 from asyncstream.errors import ConfigError, DeadlineExceeded
 from asyncstream.ports import Engine, Finished, Slots, Span
 from asyncstream.tracing.current import current
@@ -33,6 +35,14 @@ OPEN_PER_SLOT = 2
 # The span of one item.
 BRANCH = "item"
 
+# What asyncio and anyio say where no event loop runs.
+_NO_LOOP = (
+    "no running event loop",
+    "There is no current event loop",
+    "Not currently running on any asynchronous event loop",
+)
+
+_SIZED = {list, tuple, range, dict, set, frozenset}
 _END: Any = object()
 
 
@@ -83,19 +93,24 @@ async def mapped(
     """
     count = min(max_concurrency, engine.most_slots)
     mapping = _Mapping(fn, items, engine, deadline, span, most_open=count * OPEN_PER_SLOT, ordered=ordered)
-    if isinstance(items, Sized):
-        span.expect(BRANCH, len(items))
+    if (known := _length_of(items)) is not None:
+        span.expect(BRANCH, known)
     try:
         async with engine.slots(count) as slots:
             while True:
                 outcome = mapping.hand_over()
                 if outcome is not None:
                     yield outcome
-                mapping.start(slots)
-                if outcome is None and mapping.running:
-                    mapping.settle(await slots.finished())
-                elif outcome is None and not mapping.has_waiting:
+                if mapping.start(slots):
+                    ended = await slots.ended()
+                elif mapping.running and outcome is None:
+                    ended = await slots.finished()
+                elif mapping.running or mapping.has_waiting or outcome is not None:
+                    continue
+                else:
                     break
+                if ended is not None:
+                    mapping.settle(ended)
     finally:
         span.annotate(items=mapping.pulled, failed=mapping.failed)
     if mapping.ended_by is not None:
@@ -156,25 +171,29 @@ class _Mapping(Generic[T]):
             self._handed_over += 1
         return outcome
 
-    def start(self, slots: Slots) -> None:
-        """Begin as many items as slots and order allow."""
-        while not self._exhausted and slots.free and self.pulled - self._handed_over < self._most_open:
-            item = self._pull()
-            if item is _END:
-                self._exhausted = True
-                return
-            index, self.pulled = self.pulled, self.pulled + 1
-            try:
-                self._deadline.check()
-            except DeadlineExceeded as error:
-                self._exhausted, self.ended_by = True, error
-                self._keep(Outcome(item, index, None, error, 0.0))
-                return
-            span = self._span.branch(BRANCH, index=index)
-            slots.start(span, partial(self._outcome_of, item, index, span))
+    def start(self, slots: Slots) -> bool:
+        """Begin one item, if slots and order allow it and there is one; whether its call has begun."""
+        if self._exhausted or not slots.free or self.pulled - self._handed_over >= self._most_open:
+            return False
+        item = self._pull()
+        if item is _END:
+            self._exhausted = True
+            return False
+        index, self.pulled = self.pulled, self.pulled + 1
+        try:
+            self._deadline.check()
+        except DeadlineExceeded as error:
+            self._exhausted, self.ended_by = True, error
+            self._keep(Outcome(item, index, None, error, 0.0))
+            return False
+        span = self._span.branch(BRANCH, index=index)
+        slots.start(span, partial(self._outcome_of, item, index, span))
+        return True
 
     def settle(self, finished: Finished) -> None:
         """Take in how a call ended; raises what is to end the mapping."""
+        if isinstance(finished.error, Suspended):
+            raise _awaiting(self._fn) from finished.error
         error = self._unsuited or finished.error
         if error is not None:
             raise error
@@ -208,19 +227,44 @@ class _Mapping(Generic[T]):
         seconds = time.monotonic() - began
         # The coordinator ends it, as soon as an outcome is asked for: that may be long after.
         span.stop()
-        return Outcome(item, index, value, error, seconds)
+        try:
+            return Outcome(item, index, value, error, seconds)
+        finally:
+            # Its traceback has this frame: in a cycle it, and all that the function held, would wait for the
+            # garbage collector.
+            del error
 
     async def _call(self, item: T) -> Any:
         if self._unsuited is not None:
             raise self._unsuited  # called once, it was found out
         made = self._fn(item)
         if inspect.isawaitable(made):
-            return await made
+            try:
+                return await made
+            except RuntimeError as error:
+                if self._engine.blocking and str(error).startswith(_NO_LOOP):
+                    self._unsuited = _awaiting(self._fn)
+                raise
         if not self._engine.blocking:
             self._unsuited = unsuited(self._fn)
         return made
 
 
+def _length_of(items: Iterable[Any]) -> int | None:
+    """How many there are, if that costs nothing: to ask others than builtins may load a whole query."""
+    try:
+        return len(items) if type(items) in _SIZED else None  # type: ignore[arg-type]
+    except OverflowError:  # a range beyond what `len` can tell
+        return None
+
+
 def unsuited(fn: Callable[..., Any]) -> ConfigError:
     """Of a function that returns no awaitable, where it has to."""
-    return ConfigError(f"{fn!r} is no `async def` and would block the event loop: use the engine 'threads'")
+    return ConfigError(
+        f"{fn!r} is no `async def` and would block the event loop: use the engine 'threads' of map_concurrent"
+    )
+
+
+def _awaiting(fn: Callable[..., Any]) -> ConfigError:
+    """Of a function that needs an event loop, where there is none."""
+    return ConfigError(f"{fn!r} awaits, for which there has to be an event loop: use the engine 'asyncio'")

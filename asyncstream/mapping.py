@@ -77,7 +77,8 @@ def map_concurrent(
     That joins what runs: asyncio cancels it, a thread cannot be stopped and is waited for. So it does when an
     exception ends the loop, Ctrl-C too.
 
-    Threads and event loop stay for the next call. Mappings may be open within each other and in several
+    Threads and event loop stay for the next call, and with the loop any task that `fn` has started and not
+    awaited. Mappings may be open within each other and in several
     threads: each has an engine of its own.
 
     Args:
@@ -94,11 +95,10 @@ def map_concurrent(
 
     Raises:
         ConfigError: a setting is outside its limits, or `fn` does not suit the engine: a plain function would
-            block the event loop. By this call; if only its result shows what `fn` is, which is so with a
-            lambda, when the first outcome is asked for, and after one call.
+            block the event loop, an `async def` that awaits needs one. By this call; if only calls show what
+            `fn` is, when an outcome is asked for, and after one call. What runs is joined.
         DeadlineExceeded: after the last outcome, if the deadline left items over. The first of them was
             pulled to see that, and has an outcome with this error; those after it were not pulled.
-        RuntimeError: an `async def` suspended under a blocking engine. What runs is joined.
 
     An error of the items themselves is raised after the outcomes of all that were begun. Anything that `fn`
     raises and that is no Exception is raised as soon as what runs is joined.

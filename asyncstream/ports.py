@@ -284,6 +284,9 @@ class Slots(Protocol):
     async def finished(self) -> Finished:
         """The next task that ended; tasks must be running."""
 
+    async def ended(self) -> Finished | None:
+        """One that has ended already, or None; lets those that were started begin."""
+
 
 class Engine(Protocol):
     """A way to run tasks: sequential, threads or asyncio."""

@@ -4,7 +4,7 @@ import asyncio
 import contextvars
 import math
 from collections.abc import AsyncGenerator, AsyncIterator, Callable, Coroutine
-from contextlib import aclosing, asynccontextmanager
+from contextlib import aclosing, asynccontextmanager, suppress
 from typing import Any, TypeVar
 
 import anyio
@@ -19,6 +19,8 @@ T = TypeVar("T")
 
 # Worker threads at once; as many as anyio has by itself.
 _THREADS = 40
+# For what a function that is cancelled awaits before it ends.
+_CLEAN_UP_SECONDS = 5.0
 
 
 class AsyncioEngine:
@@ -108,16 +110,38 @@ class AsyncioEngine:
         return await anyio.to_thread.run_sync(work, limiter=self._threads)
 
     async def limited(self, work: Coroutine[Any, Any, T], seconds: float) -> T:
-        """Cancel it when its time is up."""
-        with anyio.move_on_after(seconds):
-            try:
-                return await work
-            except asyncio.CancelledError as error:
-                task = asyncio.current_task()
-                if task is not None and task.cancelling():
-                    raise
-                raise Cancelled("a library let out a cancellation that nobody had asked for") from error
-        raise DeadlineExceeded(f"cancelled: not done in the {max(seconds, 0):.3g} s that were left")
+        """Cancel it when its time is up, or this task is cancelled.
+
+        In a task of its own, cancelled once, as asyncio does it: a function of the user's may await in its
+        clean-up, which anyio's scopes would cancel again and again. What takes longer than some seconds for
+        that is cancelled once more.
+        """
+        task = asyncio.get_running_loop().create_task(_end_of(work))
+        cancelled: asyncio.CancelledError | None = None
+        try:
+            await asyncio.wait({task}, timeout=None if math.isinf(seconds) else max(seconds, 0.0))
+        except asyncio.CancelledError as error:
+            cancelled = error
+        late = not task.done()
+        while not task.done():
+            task.cancel()
+            cancelled = await _ended(task, _CLEAN_UP_SECONDS) or cancelled
+        work.close()  # if it was cancelled before it began
+        end = Finished(None, None, asyncio.CancelledError()) if task.cancelled() else task.result()
+        try:
+            if cancelled is not None:
+                raise cancelled
+            if end.error is None:
+                result: T = end.result
+                return result
+            if not isinstance(end.error, asyncio.CancelledError):
+                raise end.error
+            if late:
+                raise DeadlineExceeded(f"cancelled: not done in the {max(seconds, 0):.3g} s that were left")
+            raise Cancelled("a library let out a cancellation that nobody had asked for") from end.error
+        finally:
+            # Else they are in a cycle with the error that is raised: its traceback has this frame.
+            del end, task, cancelled
 
     async def shielded(self, work: Coroutine[Any, Any, T], seconds: float) -> T:
         """Run it in a task of its own, which neither anyio nor asyncio's `cancel` reaches.
@@ -151,7 +175,14 @@ class _SemaphoreSlots:
         self._group.start_soon(self._run, tag, work)
 
     async def finished(self) -> Finished:
-        end = await self._ends.get()
+        return self._looked_at(await self._ends.get())
+
+    async def ended(self) -> Finished | None:
+        await asyncio.sleep(0)  # the task of the slot begins,
+        await asyncio.sleep(0)  # and one that it has begun by that
+        return None if self._ends.empty() else self._looked_at(self._ends.get_nowait())
+
+    def _looked_at(self, end: Finished) -> Finished:
         # Only now: an end that nobody has looked at may still hold a source open.
         self._semaphore.release()
         return end
@@ -159,14 +190,21 @@ class _SemaphoreSlots:
     async def _run(self, tag: Any, work: Work) -> None:
         try:
             end = Finished(tag, await work(), None)
-        except GeneratorExit:
-            raise  # the loop was closed
         except BaseException as error:  # a task's failure is its result
             # A cancellation that nobody asked for was let out by some library.
             if isinstance(error, asyncio.CancelledError) and self._group.cancel_scope.cancel_called:
                 raise
             end = Finished(tag, None, error)
-        self._ends.put_nowait(end)
+        with suppress(RuntimeError):  # the loop was closed
+            self._ends.put_nowait(end)
+
+
+async def _end_of(work: Coroutine[Any, Any, Any]) -> Finished:
+    """How it ended; whatever it raises, as asyncio ends the loop where a task lets out a SystemExit."""
+    try:
+        return Finished(None, await work, None)
+    except BaseException as error:  # noqa: BLE001 - for whoever waits for it
+        return Finished(None, None, error)
 
 
 async def _step_by_step(

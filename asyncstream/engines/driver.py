@@ -6,11 +6,15 @@ from typing import Any, TypeVar
 T = TypeVar("T")
 
 
+class Suspended(RuntimeError):
+    """What was driven waits for an event loop, which is not there."""
+
+
 def drive(work: Coroutine[Any, Any, T]) -> T:
     """What `work` returns, run to its end on this thread.
 
     Raises:
-        RuntimeError: it suspended: an asyncio adapter was used with a blocking engine.
+        Suspended: an asyncio adapter was used with a blocking engine.
     """
     try:
         work.send(None)
@@ -18,4 +22,4 @@ def drive(work: Coroutine[Any, Any, T]) -> T:
         result: T = stop.value
         return result
     work.close()
-    raise RuntimeError(f"{work!r} suspended under a blocking engine, where all code must block instead")
+    raise Suspended(f"{work!r} suspended under a blocking engine, where all code must block instead")

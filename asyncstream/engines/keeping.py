@@ -51,6 +51,7 @@ class EngineSession(Closing):
 
 
 _all_kept: list[dict[Any, Any]] = []
+_of_the_parent: list[Any] = []
 
 
 def kept_until_exit() -> dict[Any, Any]:
@@ -70,8 +71,13 @@ def close_all_kept() -> None:
 
 
 def _forget_all_kept() -> None:
-    """In a forked child: it has none of its parent's threads, and must not share its connections."""
+    """In a forked child: it has none of its parent's threads, and must not share its connections.
+
+    Nor may they be collected there: the parent's event loop would be closed, and so be taken out of the epoll
+    that the two processes share.
+    """
     for kept in _all_kept:
+        _of_the_parent.extend(kept.values())
         kept.clear()
 
 

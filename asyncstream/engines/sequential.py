@@ -3,6 +3,7 @@
 import time
 from collections.abc import AsyncGenerator, AsyncIterator, Callable, Coroutine
 from contextlib import asynccontextmanager
+from contextvars import copy_context
 from typing import Any, TypeVar
 
 from asyncstream.engines.driver import drive
@@ -69,7 +70,11 @@ class _OneSlot:
         tag, work = self._task
         self._task = None
         try:
-            # Driven, so that what suspends is ended here, and not with the coordinator that awaits it.
-            return Finished(tag, drive(work()), None)
+            # Driven, so that what suspends is ended here, and not with the coordinator that awaits it; with
+            # context variables of its own, as tasks of the other engines have them.
+            return Finished(tag, copy_context().run(drive, work()), None)
         except Exception as error:  # noqa: BLE001 - a task's failure is its result
             return Finished(tag, None, error)
+
+    async def ended(self) -> Finished | None:
+        return None

@@ -4,8 +4,8 @@ import contextvars
 import threading
 from collections.abc import AsyncGenerator, AsyncIterator, Callable, Coroutine
 from concurrent.futures import Future, ThreadPoolExecutor, wait
-from contextlib import asynccontextmanager
-from queue import SimpleQueue
+from contextlib import asynccontextmanager, suppress
+from queue import Empty, SimpleQueue
 from typing import Any, TypeVar
 
 from asyncstream.engines.driver import drive
@@ -96,7 +96,14 @@ class _PoolSlots:
         future.add_done_callback(self._ended.put)
 
     async def finished(self) -> Finished:
-        future = self._ended.get()
+        return self._result_of(self._ended.get())
+
+    async def ended(self) -> Finished | None:
+        with suppress(Empty):
+            return self._result_of(self._ended.get_nowait())
+        return None
+
+    def _result_of(self, future: Future[Finished]) -> Finished:
         self._running.discard(future)
         return future.result()
 

@@ -1,10 +1,14 @@
 """How a mapping ends: by its items, a deadline, a loop left early, Ctrl-C. All that was begun ends before."""
 
 import asyncio
+import gc
 import itertools
 import os
 import signal
+import subprocess
+import sys
 import threading
+import weakref
 from collections.abc import Callable, Generator, Iterator
 from contextlib import aclosing, closing
 from typing import Any
@@ -13,7 +17,7 @@ import anyio
 import pytest
 from mapped_calls import Calls, Failed, Items
 
-from asyncstream import Outcome, map_concurrent, map_concurrent_async
+from asyncstream import ConfigError, Outcome, map_concurrent, map_concurrent_async
 from asyncstream.engines import ENGINES
 from asyncstream.errors import DeadlineExceeded
 
@@ -62,7 +66,7 @@ def test_leaving_joins_all_calls(engine: str, leave: Callable[[Outcomes], None])
     opener.join()
 
 
-@pytest.mark.parametrize("error", [KeyboardInterrupt, SystemExit, BaseException])
+@pytest.mark.parametrize("error", [KeyboardInterrupt, SystemExit, GeneratorExit, BaseException])
 @pytest.mark.parametrize("engine", ENGINES)
 def test_what_is_no_exception_ends_the_mapping_and_joins_all_calls(
     engine: str, error: type[BaseException]
@@ -135,11 +139,80 @@ def test_asyncio_cancels_at_the_deadline_what_runs_then(ordered: bool) -> None:
     assert sorted(cancelled) == [0, 1]
 
 
+@pytest.mark.parametrize("fn", [asyncio.sleep, anyio.sleep, lambda _: asyncio.sleep(0)])
+@pytest.mark.parametrize("item", [0, 1])
 @pytest.mark.parametrize("engine", ["sequential", "threads"])
-def test_an_async_def_that_suspends_under_a_blocking_engine_ends_the_mapping(engine: str) -> None:
+def test_an_async_def_that_awaits_ends_the_mapping_under_a_blocking_engine_and_says_what_to_do(
+    engine: str, item: float, fn: Callable[[float], Any]
+) -> None:
     for _ in range(2):
-        with pytest.raises(RuntimeError, match="suspended under a blocking engine"):
-            list(map_concurrent(asyncio.sleep, [0] * 5, engine=engine))
+        with pytest.raises(ConfigError, match="use the engine 'asyncio'"):
+            list(map_concurrent(fn, [item] * 5, engine=engine))
+
+
+@pytest.mark.parametrize("leaves_by", ["the deadline", "leaving"])
+def test_asyncio_lets_a_call_that_it_cancels_await_in_its_clean_up(leaves_by: str) -> None:
+    begun, cleaned_up = [], []
+
+    async def call(item: int) -> int:
+        if item == 0:
+            return item
+        begun.append(item)
+        try:
+            await asyncio.Event().wait()
+        finally:
+            for _ in range(3):
+                await asyncio.sleep(0.001)
+            cleaned_up.append(item)
+        return item
+
+    deadline = 0.05 if leaves_by == "the deadline" else None
+    with closing(map_concurrent(call, range(3), engine="asyncio", deadline=deadline)) as outcomes:
+        assert next(outcomes).item == 0
+        if deadline is not None:
+            assert [type(outcome.error) for outcome in outcomes] == [DeadlineExceeded] * 2
+    assert sorted(cleaned_up) == begun
+    assert begun
+
+
+@pytest.mark.parametrize("engine", ENGINES)
+def test_what_a_function_held_when_it_failed_is_free_as_soon_as_its_outcome_is(engine: str) -> None:
+    class Large:
+        """Stands for a body."""
+
+    held: list[weakref.ref[Large]] = []
+
+    async def call(item: int) -> None:
+        large = Large()
+        held.append(weakref.ref(large))
+        raise Failed
+
+    gc.disable()
+    try:
+        for outcome in map_concurrent(call, range(20), engine=engine, max_concurrency=N):
+            assert isinstance(outcome.error, Failed)
+            del outcome
+            assert sum(each() is not None for each in held) <= 2 * N + 1
+    finally:
+        gc.enable()
+
+
+def test_a_forked_child_leaves_the_event_loop_of_its_parent_alone() -> None:
+    """In a process of its own: this one has threads, which fork does not like."""
+    script = """
+import asyncio, os
+from asyncstream import map_concurrent
+work = lambda item: asyncio.to_thread(str, item)
+def mapped():
+    return [outcome.result() for outcome in map_concurrent(work, [1, 2], engine="asyncio")]
+assert mapped() == ["1", "2"]
+child = os.fork()
+if not child:
+    os._exit(mapped() != ["1", "2"])
+assert os.waitpid(child, 0)[1] == 0
+assert mapped() == ["1", "2"]
+"""
+    subprocess.run([sys.executable, "-W", "ignore", "-c", script], check=True, timeout=30)
 
 
 @pytest.mark.parametrize("ends_by", ["its task cancelled", "a scope cancelled", "a loop left", "an error"])
