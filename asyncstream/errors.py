@@ -9,8 +9,9 @@ from typing import ClassVar
 
 
 class AsyncstreamError(Exception):
-    """Base of every error of this package."""
+    """Base of every error of this package. `attempts`: tries made of a page; 0 where that is not told."""
 
+    attempts = 0
     retryable: ClassVar[bool] = False
     starts_over: ClassVar[bool] = False
 

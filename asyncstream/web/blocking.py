@@ -5,13 +5,13 @@ read may take, is decided here. It is asked through pools of one host each, whic
 proxies: a proxy of the environment would connect to addresses that nobody checks.
 """
 
-import math
 import socket
 import ssl
 import threading
 from collections.abc import AsyncIterator, Mapping
 from contextlib import asynccontextmanager
 from contextvars import ContextVar
+from email.errors import FirstHeaderLineIsContinuationDefect, MissingHeaderBodySeparatorDefect
 from functools import cached_property
 from http.client import (
     SWITCHING_PROTOCOLS,
@@ -42,6 +42,7 @@ from asyncstream.web.urls import Url
 CHUNK = 64 * KiB
 # A reply's head may have so many bytes: http.client itself would take 6 MB.
 LONGEST_HEAD = 256 * KiB
+_NO_HEADER = (FirstHeaderLineIsContinuationDefect, MissingHeaderBodySeparatorDefect)
 _LIBRARY_ERRORS = (HTTPError, HTTPException, OSError)
 
 
@@ -53,7 +54,10 @@ class _Limits:
         self._connect_timeout = config.connect_timeout
         self._stall_timeout = config.stall_timeout
         self._left = left
-        self._head_left: float = LONGEST_HEAD
+        self._most, self._what = LONGEST_HEAD, "the reply's head"
+        self._taken = 0
+        # Each byte of a body may be a chunk by itself, of six bytes.
+        self._most_with_framing = 8 * config.max_body + LONGEST_HEAD
 
     def to_connect(self) -> float:
         """Seconds that connecting may take."""
@@ -64,14 +68,14 @@ class _Limits:
         return self._wait(self._stall_timeout)
 
     def count(self, size: int) -> None:
-        """So many bytes of a reply have come; raise ConnectionFailed where no head is that long."""
-        self._head_left -= size
-        if self._head_left < 0:
-            raise ConnectionFailed(f"the reply's head has more than {LONGEST_HEAD} bytes")
+        """So many bytes of a reply have come; raise ConnectionFailed where that is more than one may have."""
+        self._taken += size
+        if self._taken > self._most:
+            raise ConnectionFailed(f"{self._what} has more than {self._most} bytes")
 
     def head_is_read(self) -> None:
-        """What comes from now on is body."""
-        self._head_left = math.inf
+        """What comes from now on is body, and what frames it: trailers, too, which may be endless."""
+        self._most, self._what, self._taken = self._most_with_framing, "the framed body", 0
 
     def _wait(self, most: float) -> float:
         left = self._left()
@@ -195,7 +199,17 @@ class _Stream:
 
 
 class _FinalResponse(HTTPResponse):
-    """A reply without the interim ones before it: http.client passes over 100 alone, not over 103."""
+    """A reply without the interim ones before it, whose head could be read.
+
+    http.client passes over 100 alone, not over 103; and takes the head to end at the first line that is no
+    header, so that the headers after it (how the body is framed) would be lost.
+    """
+
+    def begin(self) -> None:
+        super().begin()
+        # What else it finds wrong is about bodies of several parts, which it is not given.
+        if any(isinstance(defect, _NO_HEADER) for defect in self.headers.defects):
+            raise HTTPException("a line of the reply's head is no header")
 
     def _read_status(self) -> tuple[str, int, str]:
         while True:

@@ -30,13 +30,19 @@ class Decoder(Protocol):
 
 
 def check_framing(headers: Mapping[str, str], url: Url) -> None:
-    """Raise BodyUnreadable where the body is packed for its way too, which nobody has asked for.
+    """Raise BodyUnreadable where it is not clear where a body ends, or it is packed for its way, too.
 
-    urllib3 would hand out the framing as if it were the body, and aiohttp what is packed.
+    Nobody has asked for that: urllib3 would hand out the framing as if it were the body, and aiohttp what is
+    packed.
     """
     coding = headers.get("transfer-encoding", "chunked").strip().lower()
     if coding not in {"chunked", "identity"}:
         raise BodyUnreadable(f"{url}: the body is sent as {coding[:40]!r}, which was not asked for")
+    length = headers.get("content-length", "0").strip()
+    if not (length.isascii() and length.isdigit()):
+        raise BodyUnreadable(f"{url}: the body's Content-Length is {length[:40]!r}, which is none")
+    if coding == "chunked" and {"content-length", "transfer-encoding"} <= headers.keys():
+        raise BodyUnreadable(f"{url}: the body has a length and is sent in chunks: one of them is wrong")
 
 
 def decoder_for(content_encoding: str, url: Url) -> Decoder:

@@ -33,7 +33,7 @@ def raise_no_reply(error: BaseException, url: Url, closed: Kinds) -> NoReturn:
         if isinstance(each, ssl.SSLCertVerificationError):
             raise ServerNotTrusted(f"{url}: {each.verify_message}") from each
     kind = ConnectionClosed if any(isinstance(e, closed) or _is_reset(e) for e in chain) else ConnectionFailed
-    raise kind(f"{url}: no reply: {_told(chain)}") from _without_query(chain, url)
+    raise kind(f"{url}: no reply: {_told(chain, url)}") from _that_may_be_logged(chain, url)
 
 
 def raise_broken_body(error: BaseException, url: Url, truncated: Kinds) -> NoReturn:
@@ -46,7 +46,7 @@ def raise_broken_body(error: BaseException, url: Url, truncated: Kinds) -> NoRet
     """
     chain = list(_chain(error))
     kind = TruncatedBody if any(isinstance(each, truncated) for each in chain) else ConnectionFailed
-    raise kind(f"{url}: the body broke: {_told(chain)}") from _without_query(chain, url)
+    raise kind(f"{url}: the body broke: {_told(chain, url)}") from _that_may_be_logged(chain, url)
 
 
 def no_turn(url: Url) -> DeadlineExceeded:
@@ -65,16 +65,24 @@ def _chain(error: BaseException | None) -> Iterator[BaseException]:
         error = error.__cause__ or error.__context__
 
 
-def _without_query(chain: list[BaseException], url: Url) -> BaseException | None:
-    """The first that may be logged: aiohttp's errors repeat the whole URL, which may hold somebody's key."""
+def _that_may_be_logged(chain: list[BaseException], url: Url) -> BaseException | None:
+    """The first without secrets: aiohttp's errors repeat the whole URL, some the headers it was sent."""
+    return next(
+        (each for each in chain if not hasattr(each, "request_info") and not _has_query(str(each), url)), None
+    )
+
+
+def _has_query(text: str, url: Url) -> bool:
+    """Whether it repeats any of the URL's query, which may hold somebody's key."""
     query = url.target.partition("?")[2]
-    return next((each for each in chain if not query or query not in str(each)), None)
+    return any(pair in text for pair in query.split("&") if pair)
 
 
-def _told(chain: list[BaseException]) -> str:
+def _told(chain: list[BaseException], url: Url) -> str:
     """What the innermost error says; timeouts, which have no number, say nothing."""
     if any(isinstance(each, TimeoutError) and not each.errno for each in chain):
         return "nothing came in time"
     innermost = chain[-1]
-    # aiohttp's go over several lines, and repeat what the server has sent.
-    return " ".join(str(innermost).split())[:200] or type(innermost).__name__
+    # aiohttp's go over several lines, and repeat what the server has sent: maybe what it was asked for.
+    said = " ".join(str(innermost).split())[:200]
+    return said if said and not _has_query(said, url) else type(innermost).__name__

@@ -7,11 +7,18 @@ under `ports.Http` ask one host for one reply at a time.
 import re
 import time
 from collections.abc import Awaitable, Callable, Mapping
+from contextlib import suppress
 from io import BytesIO
 
 from msgspec.structs import replace
 
-from asyncstream.errors import AsyncstreamError, DeadlineExceeded, InputError, RedirectRefused
+from asyncstream.errors import (
+    AsyncstreamError,
+    ConnectionFailed,
+    DeadlineExceeded,
+    InputError,
+    RedirectRefused,
+)
 from asyncstream.plan import KiB
 from asyncstream.ports import Span, TimeLeft, for_ever
 from asyncstream.retry import repeat
@@ -97,6 +104,7 @@ class Fetcher:
             try:
                 page = await repeat(once, self._config.retry_policy, self._sleep, left)
             except AsyncstreamError as error:
+                error.attempts = attempts
                 if error.retryable and left() <= 0:
                     raise DeadlineExceeded(f"{asked}: the deadline passed, after: {error}") from error
                 raise
@@ -167,19 +175,20 @@ class Fetcher:
         check_length(reply.headers, url, most)
         check_framing(reply.headers, url)
         decoder = decoder_for(reply.headers.get("content-encoding", ""), url)
-        # Not joined from chunks, which would hold it twice: `getvalue` hands out what was written.
-        body = BytesIO()
         received = 0
-        while chunk := await reply.stream.read():
-            received += len(chunk)
-            if received > most:
-                raise too_large(url, f"{received} bytes or more", most)
-            for piece in decoder.feed(chunk):
-                if body.tell() + len(piece) > most:
-                    raise too_large(url, f"unpacked {most} bytes or more", most)
-                body.write(piece)
-        decoder.finish()
-        return body.getvalue()
+        # Not joined from chunks, which would hold it twice: `getvalue` hands out what was written. Closed, as
+        # the traceback of an error, which results keep, would else hold it.
+        with BytesIO() as body:
+            while chunk := await reply.stream.read():
+                received += len(chunk)
+                if received > most:
+                    raise too_large(url, f"{received} bytes or more", most)
+                for piece in decoder.feed(chunk):
+                    if body.tell() + len(piece) > most:
+                        raise too_large(url, f"unpacked {most} bytes or more", most)
+                    body.write(piece)
+            decoder.finish()
+            return body.getvalue()
 
 
 class _Within:
@@ -206,9 +215,10 @@ class _Within:
 
 
 async def _drain(reply: Reply) -> None:
-    """Read a short body to its end, so that its connection can be used again."""
+    """Read a short body to its end, so that its connection can be used again; if it breaks, it cannot."""
     text = reply.headers.get("content-length", "")
     if not text.isascii() or not text.isdigit() or len(text) > 9 or int(text) > _DRAINED:
         return
-    while await reply.stream.read():
-        continue
+    with suppress(ConnectionFailed):
+        while await reply.stream.read():
+            continue

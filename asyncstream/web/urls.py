@@ -77,6 +77,7 @@ def parse_url(text: str) -> Url:
     if _CONTROL.search(text):
         raise InputError(f"{shown(text)!r} has a backslash or a control character in it")
     try:
+        text.encode()  # half of a surrogate pair, as JSON can have it, has no form in bytes
         parts = urlsplit(text)
         port = parts.port
         host = parts.hostname or ""
@@ -101,7 +102,11 @@ def joined(url: Url, location: str) -> Url:
     Raises:
         InputError: not to a page.
     """
-    return parse_url(urljoin(url.text, location.strip()))
+    try:
+        target = urljoin(url.text, location.strip())
+    except ValueError as error:
+        raise InputError(f"{shown(location)!r} is not a URL") from _told_safely(error)
+    return parse_url(target)
 
 
 def shown(text: str) -> str:

@@ -72,6 +72,8 @@ def test_what_logs_are_told_of_a_url_has_no_credentials_and_no_query(text: str, 
         ("http://example.com:x/", "not a URL"),
         ("http://example.com:0/", "port 0"),
         ("http://[::1/", "not a URL"),
+        ("http://example.com/\ud800", "not a URL"),
+        ("http://example\ud800.com/", "not a URL"),
         ("http://[nothing]/", "not a URL|no host"),
         ("http://[fe80::1%25eth0]/", "not a URL|no host"),
         ("http://me@example.com/", "credentials"),
@@ -176,6 +178,14 @@ def test_a_normal_form_is_ascii_without_spaces_and_its_own_normal_form(path: str
 )
 def test_a_redirect_is_read_from_where_it_was_found(location: str, read: str) -> None:
     assert joined(parse_url("http://example.com/a/b?c"), location).text == read
+
+
+@pytest.mark.parametrize("location", ["http://[::1", f"http://me:{SECRET}@a\u2100b/", "//[x", "/\udfff"])
+def test_a_redirect_to_what_is_no_url_is_an_input_error(location: str) -> None:
+    with pytest.raises(InputError, match="not a URL") as caught:
+        joined(parse_url("http://example.com/a/b?c"), location)
+    assert SECRET not in str(caught.value)
+    assert SECRET not in str(caught.value.__cause__)
 
 
 hosts = st.sampled_from(["a.example", "b.example", "c.example"])

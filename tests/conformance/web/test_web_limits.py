@@ -13,7 +13,7 @@ from asyncstream.errors import (
     ConnectionFailed,
     DeadlineExceeded,
 )
-from asyncstream.lab.web import Answer
+from asyncstream.lab.web import RESET, Answer
 
 
 def test_a_body_as_long_as_allowed_is_a_page_and_one_byte_more_is_not(fetch, serve):
@@ -122,6 +122,40 @@ def test_a_head_that_does_not_end_is_left_before_it_fills_the_memory(fetch, requ
     finally:
         tracemalloc.stop()
     assert peak < 6_000_000
+
+
+def test_what_follows_the_last_chunk_without_end_is_left_too(fetch, request):
+    head = OK + b"Transfer-Encoding: chunked\r\n\r\n4\r\npage\r\n0\r\n"
+    said = []
+
+    def say(_):
+        yield head
+        while len(said) < 1000:
+            said.append(1)
+            yield b"X-Trailer: %b\r\n" % (b"y" * 10_000)
+
+    server = RawServer(say)
+    request.addfinalizer(server.close)
+    with pytest.raises(ConnectionFailed):
+        fetch(server.url, config={"max_attempts": 1, "max_body": 1000})
+    assert len(said) < 1000
+
+
+def test_what_a_page_that_failed_has_sent_is_not_kept_by_its_error(fetch, serve):
+    size = 500_000
+    origin = serve(cut=Answer(200, {}, (b"x" * size, RESET), 2 * size))
+    tracemalloc.start()
+    try:
+        errors = []
+        for _ in range(10):
+            with pytest.raises(ConnectionFailed) as caught:
+                fetch(f"{origin.urls[0]}/cut", config={"max_attempts": 1, "max_body": 2 * size})
+            errors.append(caught.value)
+            del caught
+        held = tracemalloc.get_traced_memory()[0]
+    finally:
+        tracemalloc.stop()
+    assert held < 3 * size
 
 
 def test_a_page_that_takes_longer_than_the_deadline_fails_by_it(fetch, serve):

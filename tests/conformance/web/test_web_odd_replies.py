@@ -5,6 +5,8 @@ from web_origins import ALLOWED, RawServer
 
 from asyncstream.errors import BodyUnreadable, ConnectionFailed, PageFailed, PageNotFound
 
+# One of the libraries refuses it by itself.
+UNREADABLE = (BodyUnreadable, ConnectionFailed)
 OK = b"HTTP/1.1 200 OK\r\n"
 PAGE = OK + b"Content-Length: 4\r\n\r\npage"
 MOVED = b"HTTP/1.1 302 Found\r\nConnection: close\r\nContent-Length: 0\r\n"
@@ -57,6 +59,11 @@ def test_a_page_is_read_however_old_or_new_its_server(fetched, reply):
     [
         (b"HTTP/1.1 101 Switching Protocols\r\nUpgrade: other\r\n\r\n", PageFailed),
         (OK + b"Content-Length: 4\r\nContent-Length: 6\r\n\r\npage", ConnectionFailed),
+        (OK + b"Content-Length: -4\r\n\r\npage", UNREADABLE),
+        (OK + b"Content-Length: 0x4\r\n\r\npage", UNREADABLE),
+        (OK + b"Transfer-Encoding: chunked\r\nContent-Length: 4\r\n\r\n4\r\npage\r\n0\r\n\r\n", UNREADABLE),
+        (OK + b"No header\r\nTransfer-Encoding: chunked\r\n\r\n4\r\npage\r\n0\r\n\r\n", ConnectionFailed),
+        (OK + b" folded\r\nContent-Length: 4\r\n\r\npage", ConnectionFailed),
         (OK + b"Transfer-Encoding: gzip, chunked\r\n\r\n4\r\npage\r\n0\r\n\r\n", BodyUnreadable),
         (OK + b"Content-Encoding: gzip, gzip\r\nContent-Length: 4\r\n\r\npage", BodyUnreadable),
         (OK + b"Transfer-Encoding: chunked\r\n\r\nzz\r\npage\r\n0\r\n\r\n", ConnectionFailed),
@@ -67,6 +74,11 @@ def test_a_page_is_read_however_old_or_new_its_server(fetched, reply):
     ids=[
         "101",
         "two lengths",
+        "negative length",
+        "length in hex",
+        "length and chunks",
+        "no header",
+        "folded first",
         "packed for the way",
         "packed twice",
         "no size",

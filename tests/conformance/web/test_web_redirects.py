@@ -36,7 +36,14 @@ def test_as_many_redirects_are_followed_as_allowed_and_not_one_more(fetch, serve
 
 @pytest.mark.parametrize(
     "location",
-    ["file:///etc/passwd", "ftp://127.0.0.1/x", "gopher://127.0.0.1/", "javascript:alert(1)", "https://:80/"],
+    [
+        "file:///etc/passwd",
+        "ftp://127.0.0.1/x",
+        "gopher://127.0.0.1/",
+        "javascript:alert(1)",
+        "https://:80/",
+        "http://[::1",
+    ],
 )
 def test_redirects_to_anything_but_a_page_are_refused_and_not_tried_again(fetch, serve, location):
     origin = serve(page=Answer.of(b"", 302, Location=location))

@@ -14,6 +14,7 @@ from asyncstream.errors import (
     ConnectionFailed,
     PageFailed,
     PageNotFound,
+    RedirectRefused,
     ServiceBusy,
     SlowDown,
 )
@@ -79,15 +80,20 @@ def test_a_server_that_says_nothing_is_asked_as_often_as_told_and_once_more(fetc
     assert asked == ["/page"] * 3
 
 
-def test_what_went_wrong_can_be_logged_with_all_its_causes(fetch, request):
+def test_what_went_wrong_can_be_logged_with_all_its_causes(fetch, request, caplog):
     key = "1" * 20  # which no line of code has, as tracebacks show those
     silent, closed = RawServer(lambda _: [b""], pause=FOR_EVER), Listener()
+    echo = RawServer(lambda path: [f"GET {path} HTTP/1.1\r\n\r\n".encode()])
+    no_header = RawServer(lambda _: [b"HTTP/1.1 200 OK\r\nno header\r\n\r\n"])
     closed.close()
-    request.addfinalizer(silent.close)
+    for server in (silent, echo, no_header):
+        request.addfinalizer(server.close)
     for url, config in (
         (f"{silent.url}/", {"stall_timeout": 0.1}),
         (f"http://127.0.0.1:{closed.port}/", {}),
         ("http://name.invalid/", {}),
+        (f"{echo.url}/", {}),
+        (f"{no_header.url}/", {}),
         (silent.url, {"allowed_networks": ()}),
     ):
         with pytest.raises(AsyncstreamError) as caught:
@@ -98,6 +104,32 @@ def test_what_went_wrong_can_be_logged_with_all_its_causes(fetch, request):
             causes.append(error)
             error = error.__cause__
         assert key not in "".join(traceback.format_exception(caught.value))
+    assert key not in caplog.text
+
+
+@pytest.mark.parametrize("length", [5, 50], ids=["cut", "whole"])
+@pytest.mark.parametrize(
+    ("head", "error", "asked"),
+    [
+        (b"HTTP/1.1 404 Not Found\r\n", PageNotFound, 1),
+        (b"HTTP/1.1 429 Slow Down\r\nRetry-After: 60\r\n", SlowDown, 1),
+        (b"HTTP/1.1 302 Found\r\nLocation: ftp://elsewhere/\r\n", RedirectRefused, 1),
+        (b"HTTP/1.1 302 Found\r\nLocation: /missing\r\n", PageNotFound, 2),
+    ],
+)
+def test_a_body_that_nobody_wants_decides_nothing(fetch, request, head, error, asked, length):
+    paths = []
+
+    def say(path):
+        paths.append(path)
+        status = b"HTTP/1.1 404 Not Found\r\n" if path == "/missing" else head
+        return [status + b"Connection: close\r\nContent-Length: 50\r\n\r\n" + b"x" * length]
+
+    server = RawServer(say)
+    request.addfinalizer(server.close)
+    with pytest.raises(error):
+        fetch(f"{server.url}/", config={"retry_max_wait": 1.0})
+    assert len(paths) == asked
 
 
 def test_a_port_that_nobody_listens_at_is_tried_again_and_given_up(fetch):
@@ -124,8 +156,8 @@ def test_every_page_of_a_faulty_web_ends_as_a_page_or_with_its_reason(fetch_all)
         "slow": {(Page, 1)},
         "busy": {(Page, 2)},
         "reset": {(Page, 2)},
-        "missing": {(PageNotFound, None)},
-        "stalled": {(ConnectionFailed, None)},
+        "missing": {(PageNotFound, 1)},
+        "stalled": {(ConnectionFailed, 2)},
     }
     assert len(counts["requests"]) == 20
     assert max(counts["most_at_once"].values()) <= 2
