@@ -144,7 +144,7 @@ class TransferConfig(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_f
         return msgspec.structs.replace(self, **values)
 
     @classmethod
-    def from_env(cls, environ: Mapping[str, str] = os.environ, **defaults: Any) -> Self:
+    def from_env(cls, environ: Mapping[str, str] | None = None, **defaults: Any) -> Self:
         """`defaults`, overridden by `ASYNCSTREAM_MEMORY_LIMIT`, `ASYNCSTREAM_MULTIPART` and so on.
 
         Sizes are bytes; booleans `true` or `false`; `ASYNCSTREAM_EXTRA_ARGS` is a JSON object. An empty
@@ -153,9 +153,11 @@ class TransferConfig(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_f
         Raises:
             ConfigError: a value cannot be read, or a variable of this prefix names no setting.
         """
+        # No default of the signature, which `help` prints, with every secret in it.
+        variables = os.environ if environ is None else environ
         found = {
             name.removeprefix(ENV_PREFIX).lower(): text
-            for name, text in environ.items()
+            for name, text in variables.items()
             if name.startswith(ENV_PREFIX) and text
         }
         unknown = sorted(set(found) - set(cls.__struct_fields__))

@@ -17,6 +17,7 @@ UNITS = {
     "BytesCopied": "Bytes",
     "PagesStored": "Count",
     "PagesFailed": "Count",
+    "PagesEmpty": "Count",
     "RowsWritten": "Count",
     "Duration": "Seconds",
 }

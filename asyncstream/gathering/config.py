@@ -13,6 +13,8 @@ from asyncstream.postgres.config import DatabaseConfig
 from asyncstream.web.config import FetchConfig
 
 ENV_PREFIX = "GATHER_"
+# Of this prefix, too: what a function gathers, see `events.Deployed`.
+OF_DEPLOYMENT = frozenset({"rows", "urls", "table", "key", "columns"})
 # Beside the body of a page: what a connection has in hand, and the JSON of some dozens of rows.
 PAGE_EXTRA = 64 * KiB
 # Of the time, what is kept back for the last batch, within these bounds: a connection that was lost meanwhile
@@ -72,7 +74,7 @@ class GatherConfig(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fie
         return msgspec.structs.replace(self, **values)
 
     @classmethod
-    def from_env(cls, environ: Mapping[str, str] = os.environ) -> Self:
+    def from_env(cls, environ: Mapping[str, str] | None = None) -> Self:
         """`GATHER_MAX_CONCURRENCY`, `GATHER_MAX_BODY`, `GATHER_ALLOWED_NETWORKS` (with commas between),
         `GATHER_HEADERS` (JSON) and so on, those of `FetchConfig` among them; those of `DatabaseConfig` from
         POSTGRES_HOST and so on.
@@ -80,14 +82,20 @@ class GatherConfig(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fie
         An empty variable counts as unset, as templates write it.
 
         Raises:
-            ConfigError: a value cannot be read.
+            ConfigError: a value cannot be read, or a variable of this prefix names no setting.
         """
+        # No default of the signature, which `help` prints, with every secret in it.
+        variables = os.environ if environ is None else environ
         own = {name for name in cls.__struct_fields__ if name not in {"fetch", "database"}}
         found = {
             name: text
             for name in (*own, *FetchConfig.__struct_fields__)
-            if (text := environ.get(f"{ENV_PREFIX}{name.upper()}"))
+            if (text := variables.get(f"{ENV_PREFIX}{name.upper()}"))
         }
+        known = {*own, *FetchConfig.__struct_fields__, *OF_DEPLOYMENT}
+        for name, text in variables.items():
+            if name.startswith(ENV_PREFIX) and text and name.removeprefix(ENV_PREFIX).lower() not in known:
+                raise ConfigError(f"{name} names no setting of GatherConfig or FetchConfig")
         fetch: dict[str, Any] = {name: text for name, text in found.items() if name not in own}
         if "allowed_networks" in fetch:
             fetch["allowed_networks"] = fetch["allowed_networks"].split(",")
@@ -96,7 +104,7 @@ class GatherConfig(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fie
         given = {name: text for name, text in found.items() if name in own}
         try:
             return msgspec.convert(
-                {**given, "fetch": fetch, "database": DatabaseConfig.from_env(environ)}, cls, strict=False
+                {**given, "fetch": fetch, "database": DatabaseConfig.from_env(variables)}, cls, strict=False
             )
         except msgspec.ValidationError as error:
             raise ConfigError(f"the variables {ENV_PREFIX}*: {error}") from None

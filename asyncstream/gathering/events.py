@@ -1,9 +1,9 @@
 """The event that asks for pages to be gathered, and what the environment adds to it: pure, for `invoke.py`.
 
-Whoever may invoke a function must not choose what it can reach within its network, nor where and as whom it
-writes: that is the deployment's (GATHER_ALLOWED_NETWORKS, POSTGRES_*), and `config` has no setting for it.
-Which function makes rows of a page an event may say, as it may name a transform: of the modules that the
-deployment has.
+Whoever may invoke a function must not choose what it can reach within its network, nor to which database it
+writes and as whom: that is the deployment's (GATHER_ALLOWED_NETWORKS, POSTGRES_*); `config` cannot set it.
+The table is the event's to say, of those that the database's user may write to; and which function makes rows
+of a page, of the modules that the deployment has, where that does not name one.
 """
 
 import os
@@ -36,7 +36,8 @@ _OF_THE_DEPLOYMENT = {
     "headers": "GATHER_HEADERS",
 }
 
-ROWS, TABLE, KEY, URLS = "GATHER_ROWS", "GATHER_TABLE", "GATHER_KEY", "GATHER_URLS"
+ROWS, URLS = "GATHER_ROWS", "GATHER_URLS"
+TABLE, KEY, COLUMNS = "GATHER_TABLE", "GATHER_KEY", "GATHER_COLUMNS"
 
 
 def _settings(of: type[Struct], names: tuple[str, ...], doc: str, **more: Any) -> Any:
@@ -83,7 +84,7 @@ class GatherEvent(Struct, frozen=True, forbid_unknown_fields=True):
         urls: of the pages.
         urls_from: an S3 object with one URL a line; empty lines and those that begin with # are skipped.
         rows: the function that makes rows of a page, as "module:function"; the environment's, if it has one.
-        table: where the rows go.
+        table: where the rows go, of those that the database's user may write to.
         config: settings that override the function's own.
         must_succeed: raise an error where a page was not stored: for whoever does not read the reply.
     """
@@ -102,7 +103,8 @@ class Deployed(Struct, frozen=True):
     Attributes:
         urls: URLs (`GATHER_URLS`, with spaces between), or the object that lists them (an S3 URI).
         rows: "module:function" (`GATHER_ROWS`).
-        table: `GATHER_TABLE`, such as "prices" or "public.prices", and `GATHER_KEY`, such as "sku,day".
+        table: `GATHER_TABLE`, such as "prices" or "public.prices", `GATHER_KEY`, such as "sku,day", and
+            maybe `GATHER_COLUMNS`, see `Table`.
     """
 
     urls: tuple[str, ...] | S3Object | None = None
@@ -255,11 +257,17 @@ def _table(environ: Mapping[str, str]) -> Table | None:
     if not name or not key:
         raise ConfigError(f"{TABLE} and {KEY} go together: the table, and the columns of its key")
     schema, dot, short = name.partition(".")
+    columns = environ.get(COLUMNS, "")
     return Table(
         name=short if dot else name,
         schema=schema if dot else None,
-        key=tuple(column.strip() for column in key.split(",")),
+        key=_split(key),
+        columns=_split(columns) if columns else None,
     )
+
+
+def _split(names: str) -> tuple[str, ...]:
+    return tuple(name.strip() for name in names.split(","))
 
 
 def _named(settings: Any) -> dict[str, Any]:

@@ -103,6 +103,7 @@ def _gather(event: Any, context: LambdaContext, engine: str) -> tuple[GatherRepo
         engine,
         PagesStored=len(report.of("stored")),
         PagesFailed=len(report.failed),
+        PagesEmpty=len(report.empty),
         RowsWritten=report.rows,
         Duration=report.seconds,
     )

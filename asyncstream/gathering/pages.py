@@ -7,7 +7,7 @@ no transaction of its own. While a batch is written, the pages that are being fe
 
 import inspect
 from collections.abc import Callable, Iterable, Mapping, Sequence
-from contextlib import aclosing
+from contextlib import aclosing, suppress
 from functools import partial
 from typing import Any
 
@@ -15,7 +15,13 @@ from msgspec import Struct
 
 from asyncstream.calls import Outcome, mapped
 from asyncstream.deadline import Deadline
-from asyncstream.errors import AsyncstreamError, ConfigError, DeadlineExceeded
+from asyncstream.errors import (
+    AsyncstreamError,
+    ConfigError,
+    DeadlineExceeded,
+    RowRefused,
+    TransactionConflict,
+)
 from asyncstream.gathering.results import PageResult, PageStatus
 from asyncstream.ports import Engine, Span
 from asyncstream.postgres.rows import Batches, PageRows, page_of
@@ -28,6 +34,8 @@ from asyncstream.web import Fetcher, Page, interleaved
 # What makes rows of a page: each a mapping of column to value.
 RowsOf = Callable[[Page], Iterable[Mapping[str, Any]]]
 OnPage = Callable[[PageResult], None]
+# By which another batch need not fail.
+_OF_ONE_BATCH = (RowRefused, TransactionConflict, DeadlineExceeded)
 
 
 def check_rows(rows: Any, name: str) -> None:
@@ -92,6 +100,8 @@ class Gathering:
         self._on_page = on_page
         self._span = span
         self._stopped = False
+        # What keeps rows from being written, these and all others: no page more is fetched.
+        self._lost: AsyncstreamError | None = None
         self._fetched: dict[str, Outcome[str, _Fetched]] = {}
         self._results: dict[str, PageResult] = {}
 
@@ -106,37 +116,61 @@ class Gathering:
             span=self._span,
             ordered=False,
         )
-        try:
+        with suppress(DeadlineExceeded):  # told page by page
             async with aclosing(pages) as outcomes:
                 try:
                     async for outcome in outcomes:
                         await self._take(outcome)
+                        if self._lost is not None:
+                            self._stopped = True
+                            break
                 except BaseException:
                     # Leaving the block joins the tasks; those in threads end with what they wait for now.
                     self._stopped = True
                     raise
-        except DeadlineExceeded:
-            pass  # told page by page
-        await self._write(self._batches.rest())
+        if self._lost is None:
+            await self._write(self._batches.rest())
+        if self._lost is not None:
+            for url in urls:
+                if url not in self._results:
+                    self._end(PageResult(url, "failed", error=self._lost))
         return [self._results.get(url) or PageResult(url, "pending") for url in urls]
 
     async def _fetch(self, url: str) -> _Fetched:
         """One task: a page, and the rows that it becomes."""
         span = current_span()
         page = await self._fetcher.fetch(url, left=self._left, span=span)
+        attempts = page.attempts
         with span.child("rows"):
-            return _Fetched(await self._engine.compute(partial(self._rows_of, page)), page.attempts)
+            made = await self._engine.compute(partial(self._made_of, page))
+            del page
+            if isinstance(made, AsyncstreamError):
+                made.attempts = attempts
+                try:
+                    raise made
+                finally:
+                    del made  # else in a cycle with its traceback
+        return _Fetched(made, attempts)
 
     def _left(self) -> float:
         return 0.0 if self._stopped else self._deadline.left()
 
-    def _rows_of(self, page: Page) -> PageRows:
+    def _made_of(self, page: Page) -> PageRows | AsyncstreamError:
+        """A page's rows, or why there are none.
+
+        Without a traceback: results keep errors, and frames, even those that only called them, the page. The
+        message tells the line of the user's function.
+        """
         try:
             return page_of(page.asked, self._rows(page), self._upsert)
-        except AsyncstreamError:
-            raise
-        except Exception as error:  # a user's code
-            raise failed("the rows of the page", error) from error
+        except AsyncstreamError as error:
+            _drop_tracebacks(error)
+            return error
+        except Exception as error:  # noqa: BLE001 - a user's code
+            told = failed("the rows of the page", error)
+            told.__cause__ = error
+            _drop_tracebacks(error)
+            return told
 
     async def _take(self, outcome: Outcome[str, _Fetched]) -> None:
         fetched = outcome.value
@@ -152,6 +186,7 @@ class Gathering:
             PageResult(
                 outcome.item,
                 "pending" if late else "failed",
+                attempts=getattr(outcome.error, "attempts", 0),
                 seconds=outcome.seconds,
                 error=None if late else outcome.error,
             )
@@ -164,6 +199,8 @@ class Gathering:
         with self._span.branch("batch", pages=len(batch), rows=sum(page.count for page in batch)):
             ends = await self._writer.write(self._upsert, batch)
         for end in ends:
+            if end.error is not None and not isinstance(end.error, _OF_ONE_BATCH):
+                self._lost = end.error
             fetched = self._fetched.pop(end.page)
             self._end(
                 PageResult(
@@ -171,6 +208,7 @@ class Gathering:
                     _status(end.stored, end.error),
                     end.stored,
                     end.unchanged,
+                    end.replaced,
                     fetched.result().attempts,
                     fetched.seconds,
                     None if isinstance(end.error, DeadlineExceeded) else end.error,
@@ -180,6 +218,12 @@ class Gathering:
     def _end(self, result: PageResult) -> None:
         self._results[result.url] = result
         self._on_page(result)
+
+
+def _drop_tracebacks(error: BaseException | None) -> None:
+    while error is not None and error.__traceback__ is not None:
+        error.__traceback__ = None
+        error = error.__cause__ or error.__context__
 
 
 def _status(stored: int, error: AsyncstreamError | None) -> PageStatus:

@@ -38,16 +38,19 @@ class PageReply(Struct, frozen=True, omit_defaults=True):
 class GatherTotals(Struct, frozen=True):
     """Sums over all pages.
 
-    `rows` are those written, by `batches` statements; `seconds` is wall time, `cpu_seconds` CPU time of all
-    threads, `memory_limit` the bytes that `slots` stayed within.
+    Of pages that are unchanged `empty` were made no rows. `rows` are those written, by `batches` statements;
+    `replaced` those that were not, as a later one of their batch has their key. `seconds` is wall time,
+    `cpu_seconds` CPU time of all threads, `memory_limit` the bytes that `slots` stayed within.
     """
 
     pages: int
     stored: int
     unchanged: int
+    empty: int
     failed: int
     pending: int
     rows: int
+    replaced: int
     batches: int
     seconds: float
     cpu_seconds: float
@@ -108,9 +111,11 @@ def reply_to(report: GatherReport, invoked: Invoked) -> GatherReply:
             len(report.pages),
             len(report.of("stored")),
             len(report.of("unchanged")),
+            len(report.empty),
             len(failed),
             len(unfetched),
             report.rows,
+            report.replaced,
             report.batches,
             round(report.seconds, 3),
             round(invoked.cpu_seconds, 3),

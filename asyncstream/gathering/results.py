@@ -13,12 +13,14 @@ class PageResult(Struct, frozen=True):
 
     Attributes:
         url: as it was given.
-        status: "stored" (a row of it was new, or other than before), "unchanged" (all of its rows were there
-            already, or it has none), "failed" (none of its rows was written by this gathering), or "pending"
-            (the deadline came first).
+        status: "stored" (a row of it was new, or other than before), "unchanged" (none had to be written),
+            "failed" (none of its rows was written by this gathering, unless a reply of Postgres's was lost),
+            or "pending" (the deadline came first).
         stored: rows written.
-        unchanged: rows that were there already, just so.
-        attempts: tries that the page took; 0 if it was not fetched.
+        unchanged: rows that were there already, just so, or that a trigger kept from being written.
+        replaced: rows that were not written, as a later one of the batch has their key: a key of too few
+            columns, maybe.
+        attempts: tries that the page took; 0 if nobody was asked for it.
         seconds: from its first request to its rows; 0 if it was not begun.
         error: why it failed.
     """
@@ -27,9 +29,15 @@ class PageResult(Struct, frozen=True):
     status: PageStatus
     stored: int = 0
     unchanged: int = 0
+    replaced: int = 0
     attempts: int = 0
     seconds: float = 0.0
     error: Exception | None = None
+
+    @property
+    def is_empty(self) -> bool:
+        """Whether it was made no rows."""
+        return self.status == "unchanged" and not self.unchanged and not self.replaced
 
 
 class GatherReport(Struct, frozen=True):
@@ -55,6 +63,16 @@ class GatherReport(Struct, frozen=True):
     def rows(self) -> int:
         """Rows written: new ones, and changed ones."""
         return sum(page.stored for page in self.pages)
+
+    @property
+    def replaced(self) -> int:
+        """Rows that were not written, as a later one of their batch has their key."""
+        return sum(page.replaced for page in self.pages)
+
+    @property
+    def empty(self) -> list[PageResult]:
+        """The pages that were made no rows: where each should have some, the site has changed, maybe."""
+        return [page for page in self.pages if page.is_empty]
 
     @property
     def failed(self) -> list[PageResult]:

@@ -34,19 +34,19 @@ class AwsPasswords:
         self._compute = compute
         self._session: Any = None
 
-    async def secret(self, name: str) -> str:
+    async def secret(self, name: str, seconds: float) -> str:
         """See `ports.PasswordSource`."""
-        return await self._compute(partial(self._secret, name))
+        return await self._compute(partial(self._secret, name, min(_SECONDS, seconds / 2)))
 
     async def token(self, host: str, port: int, user: str) -> str:
         """See `ports.PasswordSource`."""
         return await self._compute(partial(self._token, host, port, user))
 
-    def _secret(self, name: str) -> str:
+    def _secret(self, name: str, seconds: float) -> str:
         # The repeating is the writer's, as everywhere.
         config = Config(
-            connect_timeout=_SECONDS,
-            read_timeout=_SECONDS,
+            connect_timeout=seconds,
+            read_timeout=seconds,
             retries={"total_max_attempts": 1, "mode": "standard"},
         )
         try:

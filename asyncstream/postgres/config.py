@@ -66,14 +66,17 @@ class DatabaseConfig(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_f
         if self.secret is not None and self.iam:
             raise ConfigError("secret and iam are two ways to log in: give one of them")
 
-    def __repr__(self) -> str:
+    def __rich_repr__(self) -> list[tuple[str, Any]]:
         """Every setting, but of the DSN only that there is one: a password may be in it."""
-        values = {name: getattr(self, name) for name in self.__struct_fields__}
-        values["dsn"] = None if self.dsn is None else "..."
-        return f"DatabaseConfig({', '.join(f'{name}={value!r}' for name, value in values.items())})"
+        hidden = {} if self.dsn is None else {"dsn": "..."}
+        return [(name, hidden.get(name, getattr(self, name))) for name in self.__struct_fields__]
+
+    def __repr__(self) -> str:
+        """The same, as a line."""
+        return f"DatabaseConfig({', '.join(f'{name}={value!r}' for name, value in self.__rich_repr__())})"
 
     @classmethod
-    def from_env(cls, environ: Mapping[str, str] = os.environ, **defaults: Any) -> Self:
+    def from_env(cls, environ: Mapping[str, str] | None = None, **defaults: Any) -> Self:
         """`defaults`, overridden by `POSTGRES_DSN`, `POSTGRES_SECRET`, `POSTGRES_IAM=true` and so on.
 
         An empty variable counts as unset. Others of this prefix are none of ours, and left alone.
@@ -81,7 +84,9 @@ class DatabaseConfig(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_f
         Raises:
             ConfigError: a value cannot be read.
         """
-        texts = {name: environ.get(f"{ENV_PREFIX}{name.upper()}") for name in cls.__struct_fields__}
+        # No default of the signature, which `help` prints, with every secret in it.
+        variables = os.environ if environ is None else environ
+        texts = {name: variables.get(f"{ENV_PREFIX}{name.upper()}") for name in cls.__struct_fields__}
         found = {name: text for name, text in texts.items() if text}
         try:
             read = msgspec.convert(found, _Checked, strict=False)

@@ -14,7 +14,7 @@ from msgspec import Struct
 from asyncstream.deadline import Deadline
 from asyncstream.errors import AccessDenied, ConfigError, CredentialsExpired, DeadlineExceeded, RowRefused
 from asyncstream.postgres.config import DatabaseConfig
-from asyncstream.postgres.conninfo import parameters, secured
+from asyncstream.postgres.conninfo import hosts_of, is_placed, parameters, secured
 from asyncstream.postgres.ports import Connection, Driver, PasswordSource
 
 _DEFAULT_PORT = "5432"
@@ -68,13 +68,15 @@ class Connector:
             ConnectionFailed, ServiceBusy, ServerNotTrusted, ConfigError, DatabaseError: it could not be made.
             DeadlineExceeded: there is no time left for it.
         """
-        login = await self._login()
-        if deadline.left() < _LEAST_SECONDS:
-            raise DeadlineExceeded(
-                f"less than {_LEAST_SECONDS:g} s are left: no connection is begun, as it may take so long"
-            )
+        self._check_time(deadline, hosts=1)
+        login = await self._login(deadline.left())
+        # libpq waits so long for each of several hosts.
+        hosts = max(1, len(hosts_of(login, self._environ)))
+        self._check_time(deadline, hosts)
         try:
-            return await self._driver.connect(login, min(self.config.connect_timeout, deadline.left()))
+            return await self._driver.connect(
+                login, min(self.config.connect_timeout, deadline.left() / hosts)
+            )
         except AccessDenied as error:
             if self.config.secret is None:
                 raise
@@ -86,14 +88,26 @@ class Connector:
         assert self._passwords is not None  # noqa: S101 - given, where the configuration has a use for it
         return self._passwords
 
-    async def _login(self) -> dict[str, str]:
+    @staticmethod
+    def _check_time(deadline: Deadline, hosts: int) -> None:
+        least = _LEAST_SECONDS * hosts
+        if deadline.left() < least:
+            raise DeadlineExceeded(
+                f"less than {least:g} s are left: no connection is begun, as it may take so long"
+            )
+
+    async def _login(self, seconds: float) -> dict[str, str]:
         """The parameters with the password. Whatever is given wins over what the secret says."""
         if self.config.secret is not None:
             secret = self._secret  # which another thread may forget meanwhile
             if secret is None:
-                secret = _read(await self._asked.secret(self.config.secret), self.config.secret)
+                secret = _read(await self._asked.secret(self.config.secret, seconds), self.config.secret)
                 self._secret = secret
             known = {**secret, **self._given, "password": secret["password"]}
+            if not is_placed(known, self._environ):
+                raise ConfigError(
+                    f"neither the secret {self.config.secret} nor the settings name a host: give one"
+                )
             return secured(known, self._environ)
         if not self.config.iam:
             return secured(self._given, self._environ)
@@ -102,6 +116,8 @@ class Connector:
         if not host or not user:
             raise ConfigError("an IAM token is made for a host and a user: give both")
         port = known.get("port") or self._environ.get("PGPORT", _DEFAULT_PORT)
+        if "," in host or not port.isdigit():
+            raise ConfigError(f"an IAM token is made for one host and port, not for {host!r} and {port!r}")
         return {**known, "password": await self._asked.token(host, int(port), user)}
 
 
@@ -109,7 +125,9 @@ def _read(text: str, name: str) -> dict[str, str]:
     """A secret as libpq's parameters. Nothing of its text is in any message."""
     try:
         secret = msgspec.json.decode(text, type=_Secret)
-    except (msgspec.DecodeError, UnicodeError):
+        if not secret.password or "\0" in secret.password:
+            raise ValueError("no password")  # libpq would go on without it
+    except (msgspec.DecodeError, ValueError):
         raise ConfigError(
             f"the secret {name} is not as RDS writes it: JSON with username, password and the like"
         ) from None

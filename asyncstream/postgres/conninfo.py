@@ -8,9 +8,14 @@ from asyncstream.postgres.config import DatabaseConfig, is_local
 # A peer that is gone is noticed within half a minute, and a firewall does not forget a connection in use.
 _DEFAULTS = {
     "fallback_application_name": "asyncstream",
+    # Of statements and names, which are ours. Sent as the connection begins: no SET.
+    "client_encoding": "UTF8",
     "keepalives_idle": "15",
     "keepalives_interval": "5",
     "keepalives_count": "3",
+    # Milliseconds. What was sent over a connection that nobody knows any more, as after a function was frozen
+    # behind a NAT gateway, is not waited for as long as a statement may take.
+    "tcp_user_timeout": "15000",
 }
 _PARTS = ("host", "port", "dbname", "user", "sslmode", "sslrootcert")
 # Under which IAM tokens may be sent: whoever reads one can log in with it for 15 minutes.
@@ -28,13 +33,39 @@ def parameters(config: DatabaseConfig) -> dict[str, str]:
 
     try:
         dsn = {name: str(value) for name, value in conninfo_to_dict(config.dsn or "").items()}
-    except psycopg.Error:
-        raise ConfigError(
-            "the DSN cannot be read: write postgresql://user:password@host:5432/database (with special"
-            " characters of the password as %XX), or key=value pairs"
-        ) from None
+    except (psycopg.Error, UnicodeError):
+        raise _unreadable() from None
+    if not _is_read_as_meant(dsn):
+        raise _unreadable()
     parts = {name: str(value) for name in _PARTS if (value := getattr(config, name)) is not None}
     return {**_DEFAULTS, **dsn, **parts}
+
+
+def _unreadable() -> ConfigError:
+    return ConfigError(
+        "the DSN cannot be read: write postgresql://user:password@host:5432/database (with special"
+        " characters of the password as %XX), or key=value pairs"
+    )
+
+
+def _is_read_as_meant(dsn: Mapping[str, str]) -> bool:
+    """Whether host and port can be such: of a password with `@` or `/` in it, a part would be the host."""
+    hosts = (host for host in dsn.get("host", "").split(",") if not host.startswith(("/", "@")))
+    ports = dsn.get("port", "").split(",")
+    return not any("@" in host or "/" in host for host in hosts) and all(
+        port.isascii() and (port.isdigit() or not port) for port in ports
+    )
+
+
+def hosts_of(given: Mapping[str, str], environ: Mapping[str, str]) -> list[str]:
+    """Those that libpq connects to in turn, as far as parameters and environment tell; none: its default."""
+    hosts = given.get("hostaddr") or given.get("host") or environ.get("PGHOSTADDR") or environ.get("PGHOST")
+    return hosts.split(",") if hosts else []
+
+
+def is_placed(given: Mapping[str, str], environ: Mapping[str, str]) -> bool:
+    """Whether it is said where Postgres is; else libpq looks for a socket of this machine."""
+    return bool(hosts_of(given, environ) or given.get("service") or environ.get("PGSERVICE"))
 
 
 def secured(given: Mapping[str, str], environ: Mapping[str, str], *, token: bool = False) -> dict[str, str]:
@@ -42,16 +73,26 @@ def secured(given: Mapping[str, str], environ: Mapping[str, str], *, token: bool
 
     Args:
         given: the parameters, those of the secret among them.
-        environ: whose PGSSLMODE and PGHOST count as given.
+        environ: whose PGSSLMODE, PGHOST and the like count as given.
         token: whether the password is an IAM token.
 
     Raises:
         ConfigError: a token would be sent unencrypted.
     """
     mode = given.get("sslmode") or environ.get("PGSSLMODE")
-    hosts = given.get("host") or given.get("hostaddr") or environ.get("PGHOST", "")
-    if mode is None and not is_local(hosts):
+    if mode is None and not _is_here(given, environ):
         mode = "verify-full"
     if token and mode not in _ENCRYPTED:
         raise ConfigError(f"an IAM token is sent over TLS only, and sslmode is {mode}: give verify-full")
     return dict(given) if mode is None else {**given, "sslmode": mode}
+
+
+def _is_here(given: Mapping[str, str], environ: Mapping[str, str]) -> bool:
+    """Whether it is this machine that is connected to: by its name and by its address, and by no service, of
+    which libpq alone knows where it is.
+    """
+    if given.get("service") or environ.get("PGSERVICE"):
+        return False
+    named = given.get("host") or environ.get("PGHOST", "")
+    addressed = given.get("hostaddr") or environ.get("PGHOSTADDR", "")
+    return is_local(named) and is_local(addressed)

@@ -21,11 +21,14 @@ from asyncstream.errors import (
     TransactionConflict,
 )
 
-# A failing row's detail is the row; more of it than this says no more.
 _DETAIL = 300
+_DETAIL_IS_ROW = frozenset({"23502", "23514", "44000"})
+# Classes of SQLSTATE that the standard or Postgres has; all others are of a trigger's or function's own.
+_OF_POSTGRES = (*"01234ABCDEFGH", "53", "54", "55", "57", "58", "72", "HV", "P0", "XX")
+_PRIVILEGES = "rows are written with USAGE of the schema, and SELECT, INSERT and UPDATE of the table"
 
 # By SQLSTATE, or its class: the first two characters. A row may also be refused for its size in an index
-# (54), by a view's check (44), or by a trigger's RAISE (P0001).
+# (54), by a view's check (44).
 _BY_STATE: dict[str, type[AsyncstreamError]] = {
     "08": ConnectionClosed,
     "21": RowRefused,
@@ -33,7 +36,8 @@ _BY_STATE: dict[str, type[AsyncstreamError]] = {
     "23": RowRefused,
     "44": RowRefused,
     "54": RowRefused,
-    "P0001": RowRefused,
+    # What triggers and functions raise.
+    "P0": RowRefused,
     "28": AccessDenied,
     "42501": AccessDenied,
     "42P01": TableNotFound,
@@ -57,10 +61,14 @@ _WHILE_CONNECTING: Sequence[tuple[type[AsyncstreamError], tuple[str, ...], str]]
             "pg_hba.conf rejects",
             "is not permitted to log in",
             "permission denied",
-            "no password supplied",
             "has no credentials",
         ),
         "check the user, its password or IAM grant, and whether it may connect",
+    ),
+    (
+        AccessDenied,
+        ("no password supplied",),
+        "give one: in the dsn, as PGPASSWORD, or by a secret of Secrets Manager; or log in by IAM",
     ),
     (
         ServerNotTrusted,
@@ -82,6 +90,11 @@ _WHILE_CONNECTING: Sequence[tuple[type[AsyncstreamError], tuple[str, ...], str]]
     ),
     (AccessDenied, ('role "',), "check the user"),
     (DatabaseError, ('database "',), "check dbname"),
+    (
+        ConnectionFailed,
+        ('on socket "',),
+        "a socket is tried where no host is given: give host or dsn, or check that Postgres runs here",
+    ),
     (ConfigError, ("connection is bad: invalid", "bad value for"), "check the DSN and libpq's variables"),
 )
 
@@ -100,20 +113,26 @@ def of_statement(error: Any) -> AsyncstreamError:
     state: str | None = error.sqlstate
     if state is None:
         return ConnectionClosed(f"the connection to Postgres broke: {' '.join(str(error).split())}")
-    kind = _kind(state)
     said = f"Postgres says: {_said(error)}"
+    kind = _kind(state, said)
+    if kind is AccessDenied:
+        said += f"; {_PRIVILEGES}"
     return kind(said, state) if issubclass(kind, DatabaseError) else kind(said)
 
 
-def _kind(state: str) -> type[AsyncstreamError]:
+def _kind(state: str, said: str) -> type[AsyncstreamError]:
+    # Privileges were there when the table was looked at: only its words tell a policy's check from them.
+    if "row-level security" in said:
+        return RowRefused
     rows = (_BY_STATE.get(state[:length]) for length in (5, 3, 2))
-    return next(filter(None, rows), DatabaseError)
+    return next(filter(None, rows), DatabaseError if state.startswith(_OF_POSTGRES) else RowRefused)
 
 
 def _said(error: Any) -> str:
     """Message, detail and hint, in one line, with the SQLSTATE."""
     diagnosis = error.diag
-    detail = diagnosis.message_detail or ""
+    # Of a row that fails a check the detail is the whole row: not for logs.
+    detail = "" if error.sqlstate in _DETAIL_IS_ROW else diagnosis.message_detail or ""
     if len(detail) > _DETAIL:
         detail = f"{detail[:_DETAIL]}..."
     parts = (diagnosis.message_primary, detail, diagnosis.message_hint)

@@ -30,8 +30,8 @@ class Driver(Protocol):
 class PasswordSource(Protocol):
     """Where AWS keeps or makes passwords. Implemented once, in `aws.py`."""
 
-    async def secret(self, name: str) -> str:
-        """The text of a secret of Secrets Manager, by its ARN or name."""
+    async def secret(self, name: str, seconds: float) -> str:
+        """The text of a secret of Secrets Manager, by its ARN or name, within about so many seconds."""
 
     async def token(self, host: str, port: int, user: str) -> str:
         """An IAM token to log in with, valid for 15 minutes."""

@@ -25,7 +25,7 @@ from uuid import UUID
 from msgspec import Struct
 
 from asyncstream.errors import RowRefused
-from asyncstream.postgres.statements import Table, Upsert
+from asyncstream.postgres.statements import Upsert
 
 _PLAIN = frozenset({str, int, bool, type(None)})
 _IP = (IPv4Address, IPv4Interface, IPv4Network, IPv6Address, IPv6Interface, IPv6Network)
@@ -60,44 +60,65 @@ def page_of(page_id: str, rows: Iterable[Mapping[str, Any]], upsert: Upsert) -> 
     if rows is None or isinstance(rows, (Mapping, str, bytes)):
         what = "nothing" if rows is None else f"one {type(rows).__name__}"
         raise RowRefused(f"the page was made {what}: return a list of rows, each a dict of columns")
-    values = []
-    names = upsert.names
-    # Declared columns are always written; else what one row has and another has not would be made NULL.
-    columns = None if upsert.table.columns is None else names
-    for number, row in enumerate(rows, 1):
-        values.append(_values(number, row, names, upsert.table))
-        columns = columns or frozenset(row)
-        if upsert.table.columns is None and row.keys() != columns:
-            raise _uneven(number, row, columns)
+    reader = _RowReader(upsert)
+    values = [reader.values(number, row) for number, row in enumerate(rows, 1)]
     try:
         json = _ENCODER.encode(values)[1:-1]
     except _NO_JSON as error:
         raise _first_refused(values, error) from error
-    return PageRows(page_id, len(values), json, columns if columns and values else frozenset())
+    return PageRows(page_id, len(values), json, reader.columns if values else frozenset())
 
 
-def _values(number: int, row: Any, names: frozenset[str], table: Table) -> dict[str, Any]:
-    if not isinstance(row, (dict, Mapping)):  # the ABC alone takes longer to ask than all else here
-        raise RowRefused(f"row {number} is {_shown(row)}: a row is a dict of columns")
-    if not names.issuperset(row):
-        unknown = next(name for name in row if name not in names)
+class _RowReader:
+    """Checks the rows of one page. `columns` are those that they write: declared, or those of the first."""
+
+    def __init__(self, upsert: Upsert) -> None:
+        self._table = upsert.table
+        self._names = upsert.names
+        self._texts = upsert.texts
+        self.columns = frozenset[str]() if upsert.table.columns is None else upsert.names
+
+    def values(self, number: int, row: Any) -> dict[str, Any]:
+        """A row as JSON has it; RowRefused, if it cannot be written."""
+        if not isinstance(row, (dict, Mapping)):  # the ABC alone takes longer to ask than all else here
+            raise RowRefused(f"row {number} is {_shown(row)}: a row is a dict of columns")
+        if not self._names.issuperset(row):
+            unknown = next(name for name in row if name not in self._names)
+            raise RowRefused(
+                f"row {number}: {unknown!r} is none of the columns written to {self._table.quoted}:"
+                f" {', '.join(sorted(self._names))}"
+            )
+        for name in self._table.key:
+            if row.get(name) is None:
+                raise RowRefused(f"row {number}: {name!r} is of the key, and has no value")
+        if self._table.columns is None:
+            self._check_alike(number, row)
+        return {
+            name: value if type(value) in _PLAIN else self._plain(number, name, value)
+            for name, value in row.items()
+        }
+
+    def _check_alike(self, number: int, row: Mapping[str, Any]) -> None:
+        """What one row has and another has not would be made NULL, whoever had written it."""
+        self.columns = self.columns or frozenset(row)
+        if row.keys() == self.columns:
+            return
+        lacks, has = sorted(self.columns - row.keys()), sorted(row.keys() - self.columns)
+        difference = f"lacks {lacks[0]!r}, which row 1 has" if lacks else f"has {has[0]!r}, which row 1 lacks"
         raise RowRefused(
-            f"row {number}: {unknown!r} is none of the columns written to {table.quoted}:"
-            f" {', '.join(sorted(names))}"
+            f"row {number} {difference}: give all rows of a page the same columns, None where there is no"
+            " value, or name the table's `columns`"
         )
-    for name in table.key:
-        if row.get(name) is None:
-            raise RowRefused(f"row {number}: {name!r} is of the key, and has no value")
-    return {name: value if type(value) in _PLAIN else _plain(value) for name, value in row.items()}
 
-
-def _uneven(number: int, row: Mapping[str, Any], columns: frozenset[str]) -> RowRefused:
-    lacks, has = sorted(columns - row.keys()), sorted(row.keys() - columns)
-    difference = f"lacks {lacks[0]!r}, which row 1 has" if lacks else f"has {has[0]!r}, which row 1 lacks"
-    return RowRefused(
-        f"row {number} {difference}: give all rows of a page the same columns, None where there is no value,"
-        " or name the table's `columns`"
-    )
+    def _plain(self, number: int, name: str, value: Any) -> Any:
+        """The value of a column, where JSON's form of it is not the one wanted."""
+        if isinstance(value, float) and not math.isfinite(value):
+            return str(value)  # nan, inf and -inf
+        if not isinstance(value, (bytes, bytearray, memoryview)):
+            return value
+        if name in self._texts:
+            raise RowRefused(f"row {number}: {name!r} is a text, and the value bytes: decode them")
+        return f"\\x{value.hex()}"
 
 
 def _first_refused(rows: list[dict[str, Any]], error: Exception) -> RowRefused:
@@ -108,15 +129,6 @@ def _first_refused(rows: list[dict[str, Any]], error: Exception) -> RowRefused:
         except _NO_JSON as found:
             return RowRefused(f"row {number} cannot be written: {found}")
     return RowRefused(f"the rows cannot be written: {error}")
-
-
-def _plain(value: Any) -> Any:
-    """The value of a column, where JSON's form of it is not the one wanted."""
-    if isinstance(value, float) and not math.isfinite(value):
-        return str(value)  # nan, inf and -inf
-    if isinstance(value, (bytes, bytearray, memoryview)):
-        return f"\\x{value.hex()}"
-    return value
 
 
 def _within_json(value: Any) -> Any:

@@ -12,6 +12,7 @@ as long, and row by row 5 to 8 times.
 """
 
 from collections.abc import Collection, Iterable, Sequence
+from typing import Any
 
 from msgspec import Struct
 
@@ -19,6 +20,8 @@ from asyncstream.errors import ConfigError, TableMismatch, TableNotFound
 
 # Longer names Postgres cuts off, with no more than a notice.
 _LONGEST_NAME = 63
+
+_OF_CHARACTERS = ("text", "character", "json")
 
 # One row a column: its name; its type and collation, as a definition spells them; whether Postgres alone
 # fills it in, and whether it does where nothing is given. $1: the table's quoted name.
@@ -69,10 +72,12 @@ class Table(Struct, frozen=True, kw_only=True):
             )
         schema = () if self.schema is None else (self.schema,)
         for name in (self.name, *schema, *self.key, *(self.columns or ())):
-            if not name or "\0" in name or len(name.encode()) > _LONGEST_NAME:
+            if not _is_name(name):
                 raise ConfigError(
-                    f"{name!r} is no name of Postgres's: 1 to {_LONGEST_NAME} bytes, none of them 0"
+                    f"{name!r} is no name of Postgres's: a text of 1 to {_LONGEST_NAME} bytes, none of them 0"
                 )
+        if len(set(self.key)) < len(self.key):
+            raise ConfigError(f"key={self.key!r} names a column twice")
 
     @property
     def quoted(self) -> str:
@@ -106,6 +111,11 @@ class Upsert(Struct, frozen=True):
         return frozenset(column.name for column in self.columns)
 
     @property
+    def texts(self) -> frozenset[str]:
+        """Of those, what takes characters: bytes would be there as hexadecimal."""
+        return frozenset(each.name for each in self.columns if each.definition.startswith(_OF_CHARACTERS))
+
+    @property
     def usual(self) -> frozenset[str]:
         """Those that rows have, as far as is known: declared, or not filled in by a default."""
         if self.table.columns is not None:
@@ -116,6 +126,13 @@ class Upsert(Struct, frozen=True):
     def statement(self, names: Collection[str]) -> str:
         """The one that writes rows of these columns; the key's are among them."""
         return _statement(self.table, [column for column in self.columns if column.name in names])
+
+
+def _is_name(name: Any) -> bool:
+    try:
+        return isinstance(name, str) and "\0" not in name and 0 < len(name.encode()) <= _LONGEST_NAME
+    except UnicodeEncodeError:  # half of a surrogate pair
+        return False
 
 
 def quoted(name: str) -> str:

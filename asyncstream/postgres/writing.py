@@ -29,7 +29,7 @@ class Written(Struct, frozen=True):
     Attributes:
         page: its id.
         stored: rows that are in the table as the page has them, and were not before.
-        unchanged: rows that were there already, just so.
+        unchanged: rows that were there already, just so, or that a trigger kept from being written.
         replaced: rows that were not written, as a later one of the batch has their key.
         error: why none of its rows were written; None if all were.
     """

@@ -2,7 +2,7 @@
 
 import re
 from collections.abc import Mapping
-from typing import Annotated
+from typing import Annotated, Any
 
 import msgspec
 from msgspec import Meta
@@ -80,11 +80,14 @@ class FetchConfig(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fiel
         for origin, headers in self.headers.items():
             _check_headers(origin, headers)
 
-    def __repr__(self) -> str:
+    def __rich_repr__(self) -> list[tuple[str, Any]]:
         """Every setting, but of the headers only whom they are for: keys may be in them."""
-        values = {name: getattr(self, name) for name in self.__struct_fields__}
-        values["headers"] = dict.fromkeys(self.headers, "...")
-        return f"FetchConfig({', '.join(f'{name}={value!r}' for name, value in values.items())})"
+        hidden = {"headers": dict.fromkeys(self.headers, "...")}
+        return [(name, hidden.get(name, getattr(self, name))) for name in self.__struct_fields__]
+
+    def __repr__(self) -> str:
+        """The same, as a line."""
+        return f"FetchConfig({', '.join(f'{name}={value!r}' for name, value in self.__rich_repr__())})"
 
     @property
     def retry_policy(self) -> RetryPolicy:

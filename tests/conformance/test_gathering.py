@@ -4,7 +4,9 @@ Fetching and writing by themselves are tested in `test_web_*.py` and `test_postg
 """
 
 import contextlib
+import gc
 import json
+import sys
 import threading
 from collections import Counter
 
@@ -104,9 +106,8 @@ def test_whatever_is_wrong_with_a_page_it_has_an_end_and_the_others_are_stored(t
     assert all(
         isinstance(report.pages[n].error, PageNotFound) == (f == "missing") for n, f in enumerate(faults)
     )
-    assert [page.attempts for page, fault in zip(report.pages, faults, strict=True) if fault == "busy"] == [
-        2
-    ] * faults.count("busy")
+    tries = dict.fromkeys(["", "slow", "missing"], 1) | dict.fromkeys(["busy", "reset", "stalled"], 2)
+    assert [page.attempts for page in report.pages] == [tries[fault] for fault in faults]
     assert table.rows() == expected(n for n, fault in enumerate(faults) if ends[fault] == "stored")
 
 
@@ -132,8 +133,51 @@ def test_a_page_without_rows_and_one_named_twice_have_their_ends(web, table, gat
         lambda page: [] if page.url.endswith("/1") else rows_in(page),
     )
     assert statuses(report) == ["stored", "unchanged", "failed"]
+    assert [page.url for page in report.empty] == [urls[1]]
+    assert [page.attempts for page in report.pages] == [1, 1, 0]
     assert isinstance(report.pages[2].error, InputError)
     assert sum(web.counts()["requests"].values()) == 2
+
+
+def test_rows_of_a_key_that_is_too_small_are_told_as_replaced(web, table, gather):
+    report = gather(web.urls(4), lambda page: [row | {"id": 1} for row in rows_in(page)])
+    assert (report.rows, report.replaced) == (1, 39)
+    assert Counter(statuses(report)) == {"stored": 1, "unchanged": 3}
+    assert report.empty == []
+    assert len(table.rows()) == 1
+
+
+@pytest.mark.parametrize("wrong", ["raises", "no column", "no JSON"])
+def test_a_page_whose_rows_could_not_be_made_is_held_by_nobody(web, table, gather, wrong):
+    bodies = []
+
+    def rows(page):
+        bodies.append(page.body)
+        yield from (row | {"name": {"no column": [], "no JSON": object}.get(wrong)} for row in rows_in(page))
+        if wrong == "no column":
+            yield {"id": 1, "colour": "red"}
+        if wrong == "raises":
+            try:
+                raise KeyError
+            except KeyError:
+                raise LookupError("no price") from None
+
+    report = gather(web.urls(10), rows)
+    kind = TransformError if wrong == "raises" else RowRefused
+    assert [type(page.error) for page in report.failed] == [kind] * 10
+    gc.collect()
+    # By this list, and while they are counted.
+    assert {sys.getrefcount(body) for body in bodies} == {3}
+
+
+def test_once_rows_cannot_be_written_no_page_more_is_fetched_and_each_says_why(web, table, gather, engine):
+    def drop(_):
+        table.execute("DROP TABLE IF EXISTS {schema}.t")
+
+    report = gather(web.urls(200), on_page=drop, max_concurrency=4, database={"batch_rows": 100})
+    ends = Counter((page.status, type(page.error)) for page in report.pages)
+    assert ends == {("stored", type(None)): 10, ("failed", TableNotFound): 190}
+    assert sum(web.counts()["requests"].values()) < 60
 
 
 def test_sixty_pages_at_once_take_one_connection_to_postgres_and_few_to_a_host(web, table, gather, engine):

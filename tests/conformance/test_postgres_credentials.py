@@ -86,9 +86,9 @@ def test_a_secret_is_read_once_and_anew_when_its_password_was_changed(
     reads = []
     read = aws.AwsPasswords.secret
 
-    async def counted(self, name):
+    async def counted(self, name, seconds):
         reads.append(name)
-        return await read(self, name)
+        return await read(self, name, seconds)
 
     monkeypatch.setattr(aws.AwsPasswords, "secret", counted)
     secret = new_secret(**as_rds_writes(schema))
@@ -119,7 +119,16 @@ def test_a_password_that_is_refused_as_it_was_read_anew_is_given_up(schema, open
     assert "WrongPassword" not in f"{raised.value!r} {raised.value.__cause__!r} {writing.config!r}"
 
 
-@pytest.mark.parametrize("text", ["PasswordOnly", '{"password": 5, "x": "PasswordOnly"}', '["PasswordOnly"]'])
+@pytest.mark.parametrize(
+    "text",
+    [
+        "PasswordOnly",
+        '{"password": ""}',
+        '{"password": "PasswordOnly\\u0000", "host": "localhost"}',
+        '{"password": 5, "x": "PasswordOnly"}',
+        '["PasswordOnly"]',
+    ],
+)
 def test_a_secret_of_another_form_is_refused_without_a_word_of_it(schema, open_writing, secrets, text):
     name = f"odd-{uuid4()}"
     secrets.create_secret(Name=name, SecretString=text)
@@ -168,6 +177,19 @@ def test_a_token_is_not_sent_where_it_could_be_read(schema, open_writing, creden
     for settings in ({"dsn": schema.server.dsn()}, {"host": "localhost", "user": "app"}):
         with pytest.raises(ConfigError, match="TLS"):
             open_writing(iam=True, **settings).check(TABLE)
+
+
+def test_a_secret_without_a_host_asks_for_one_at_once(open_writing, new_secret):
+    writing = open_writing(secret=new_secret(username="app", password=PASSWORD))
+    with pytest.raises(ConfigError, match="name a host"):
+        writing.check(TABLE)
+    assert writing.told == []
+
+
+@pytest.mark.parametrize("dsn", ["host=a,b port=1,2", "host=a port=1,2"])
+def test_a_token_is_for_one_host(open_writing, credentials, dsn):
+    with pytest.raises(ConfigError, match="one host and port"):
+        open_writing(iam=True, dsn=dsn, user="app").check(TABLE)
 
 
 def test_a_token_needs_a_host_and_a_user(open_writing, credentials):

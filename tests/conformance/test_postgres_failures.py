@@ -187,6 +187,14 @@ def test_no_connection_is_begun_that_could_outlast_the_deadline(schema, open_wri
     assert writing.driver.connections == 0
 
 
+def test_several_hosts_that_could_outlast_the_deadline_are_not_begun(schema, open_writing, pages):
+    writing = open_writing(host="127.0.0.1,127.0.0.1")
+    with pytest.raises(DeadlineExceeded, match="less than 4 s"):
+        writing.check(TABLE, Deadline(3.0, time.monotonic))
+    assert writing.driver.connections == 0
+    writing.check(TABLE, Deadline(30.0, time.monotonic))
+
+
 def test_what_fails_for_good_fails_the_pages_left_and_keeps_those_written(schema, open_writing, pages):
     writing = open_writing(batch_rows=3)
     upsert = writing.check(TABLE)

@@ -85,6 +85,9 @@ def test_what_has_changed_is_told_page_by_page(schema, open_writing):
         (3, {"n": 1, "name": "NUL \0"}, "Unicode"),
         (3, {"n": 2**40}, "out of range"),
         (3, {"n": 1, "name": "raise"}, "no such name"),
+        (3, {"n": 1, "name": "mine"}, "MY001"),
+        (3, {"n": 1, "name": "assert"}, "P0004"),
+        (3, {"n": 1, "name": "hidden"}, "row-level security"),
     ],
 )
 def test_a_bad_row_fails_its_page_as_a_whole_and_no_other(schema, open_writing, place, bad, reason):
@@ -94,11 +97,15 @@ def test_a_bad_row_fails_its_page_as_a_whole_and_no_other(schema, open_writing, 
     )
     schema.execute(
         "CREATE FUNCTION {schema}.refuse() RETURNS trigger LANGUAGE plpgsql AS"
-        " $$BEGIN IF NEW.name = 'raise' THEN RAISE 'no such name'; END IF; RETURN NEW; END$$"
+        " $$BEGIN IF NEW.name = 'raise' THEN RAISE 'no such name'; END IF;"
+        " IF NEW.name = 'mine' THEN RAISE SQLSTATE 'MY001'; END IF;"
+        " ASSERT NEW.name IS DISTINCT FROM 'assert'; RETURN NEW; END$$"
     )
     schema.execute(
         "CREATE TRIGGER refuse BEFORE INSERT ON {schema}.t FOR EACH ROW EXECUTE FUNCTION {schema}.refuse()"
     )
+    schema.execute("CREATE POLICY seen ON {schema}.t USING (name IS DISTINCT FROM 'hidden')")
+    schema.execute("ALTER TABLE {schema}.t ENABLE ROW LEVEL SECURITY, FORCE ROW LEVEL SECURITY")
     schema.execute("INSERT INTO {schema}.t VALUES (-1, 1, 0)")
     plain = {"n": 1, "u": None, "short": None, "name": None}
     pages = {page: [{"id": 3 * page + n, **plain} for n in range(3)] for page in range(7)}
@@ -325,6 +332,21 @@ def test_a_table_of_nothing_but_its_key_can_be_written(schema, open_writing):
     upsert = writing.check(Table(name="t", key=("a", "b")))
     assert counts(writing.write(upsert, {"p": [{"a": 1, "b": 2}]})) == {"p": (1, 0)}
     assert counts(writing.write(upsert, {"p": [{"a": 1, "b": 2}, {"a": 2, "b": 1}]})) == {"p": (1, 1)}
+
+
+def test_a_database_of_another_encoding_is_written_to_by_the_names_it_has(schema, open_writing):
+    name = schema.name.replace(" ", "_")
+    schema.execute(f"CREATE DATABASE {name} ENCODING 'LATIN1' LOCALE 'C' TEMPLATE template0")
+    dsn = schema.server.dsn(dbname=name, user="postgres")
+    with contextlib.closing(psycopg.connect(dsn, autocommit=True)) as session:
+        session.execute('CREATE TABLE t ("größe" text PRIMARY KEY)')
+        writing = open_writing(dsn=dsn)
+        upsert = writing.check(Table(name="t", key=("größe",)))
+        outcomes = writing.write(upsert, {"a": [{"größe": "übel"}], "b": [{"größe": "日本"}]})
+        assert isinstance(outcomes["b"].error, RowRefused)
+        assert session.execute("SELECT * FROM t").fetchall() == [("übel",)]
+        writing.close()
+    schema.execute(f"DROP DATABASE {name} WITH (FORCE)")
 
 
 def test_many_batches_go_over_one_connection(schema, open_writing):

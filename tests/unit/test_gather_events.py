@@ -133,6 +133,10 @@ class TestDeployed:
                 Deployed(table=Table(name="prices", key=("sku", "day"))),
             ),
             (
+                {"GATHER_TABLE": "prices", "GATHER_KEY": "sku", "GATHER_COLUMNS": "price, note"},
+                Deployed(table=Table(name="prices", key=("sku",), columns=("price", "note"))),
+            ),
+            (
                 {"GATHER_TABLE": "shop.prices", "GATHER_KEY": "sku"},
                 Deployed(table=Table(name="prices", schema="shop", key=("sku",))),
             ),

@@ -1,12 +1,15 @@
 """Where to connect, and by what TLS: settings, environment, DSN and parts laid over each other."""
 
+from inspect import signature
 from typing import Any
 
 import pytest
 
+from asyncstream import TransferConfig
 from asyncstream.errors import ConfigError
+from asyncstream.gathering import GatherConfig
 from asyncstream.postgres.config import DatabaseConfig, is_local
-from asyncstream.postgres.conninfo import parameters, secured
+from asyncstream.postgres.conninfo import hosts_of, is_placed, parameters, secured
 
 REMOTE = "db.example.com"
 
@@ -33,12 +36,33 @@ def test_neither_the_dsn_nor_a_wrong_value_is_repeated() -> None:
     config = DatabaseConfig(dsn="postgresql://app:geheim@db/x", host=REMOTE)
     assert "geheim" not in repr(config)
     assert REMOTE in repr(config)
+    assert "geheim" not in str(list(GatherConfig(database=config).__rich_repr__()))
     with pytest.raises(ConfigError) as raised:
         DatabaseConfig(dsn=["geheim"])  # type: ignore[arg-type]
     assert "geheim" not in str(raised.value)
-    with pytest.raises(ConfigError) as raised:
-        parameters(DatabaseConfig(dsn="postgresql//app:geheim@db/x"))
+
+
+@pytest.mark.parametrize(
+    "dsn",
+    [
+        "postgresql//app:geheim@db/x",
+        "postgresql://app:p@geheim@db/x",
+        "postgresql://app:geheim/p@db/x",
+        "postgresql://app:p/geheim@db/x",
+        "postgresql://app:p%geheim@db/x",
+        "postgresql://app:geh%eceim@db/x",
+        "host=db port=geheim",
+    ],
+)
+def test_a_dsn_that_cannot_be_read_is_not_repeated(dsn: str) -> None:
+    with pytest.raises(ConfigError, match="the DSN cannot be read") as raised:
+        parameters(DatabaseConfig(dsn=dsn))
     assert "geheim" not in f"{raised.value!r} {raised.value.__cause__!r}"
+
+
+def test_no_signature_shows_the_environment() -> None:
+    for config in (DatabaseConfig, GatherConfig, TransferConfig):
+        assert signature(config.from_env).parameters["environ"].default is None
 
 
 def test_the_environment_overrides_defaults_and_leaves_foreign_variables_alone() -> None:
@@ -68,6 +92,12 @@ def test_parts_are_laid_over_the_dsn() -> None:
         ({"host": REMOTE}, {}, "verify-full"),
         ({"hostaddr": "10.0.0.1"}, {}, "verify-full"),
         ({"host": REMOTE, "hostaddr": "127.0.0.1"}, {}, "verify-full"),
+        ({"host": "localhost", "hostaddr": "10.0.0.1"}, {}, "verify-full"),
+        ({"host": "localhost"}, {"PGHOSTADDR": "10.0.0.1"}, "verify-full"),
+        ({}, {"PGHOSTADDR": "10.0.0.1"}, "verify-full"),
+        ({"service": "prod"}, {}, "verify-full"),
+        ({"host": "localhost"}, {"PGSERVICE": "prod"}, "verify-full"),
+        ({"hostaddr": "127.0.0.1"}, {}, None),
         ({"host": f"localhost,{REMOTE}"}, {}, "verify-full"),
         ({}, {"PGHOST": REMOTE}, "verify-full"),
         ({"host": REMOTE, "sslmode": "disable"}, {}, "disable"),
@@ -83,6 +113,22 @@ def test_certificates_are_verified_unless_the_host_is_here_or_less_is_asked_for(
     given: dict[str, str], environ: dict[str, str], mode: str | None
 ) -> None:
     assert secured(given, environ).get("sslmode") == mode
+
+
+@pytest.mark.parametrize(
+    ("given", "environ", "hosts"),
+    [
+        ({"host": "a,b"}, {}, ["a", "b"]),
+        ({"host": "a", "hostaddr": "1.1.1.1,1.1.1.2"}, {}, ["1.1.1.1", "1.1.1.2"]),
+        ({}, {"PGHOST": "a"}, ["a"]),
+        ({}, {}, []),
+    ],
+)
+def test_the_hosts_are_those_that_are_connected_to(
+    given: dict[str, str], environ: dict[str, str], hosts: list[str]
+) -> None:
+    assert hosts_of(given, environ) == hosts
+    assert is_placed(given, environ) == bool(hosts)
 
 
 @pytest.mark.parametrize(

@@ -23,6 +23,9 @@ from asyncstream.postgres.failures import of_statement, while_connecting
         ("23505", errors.RowRefused),
         ("54000", errors.RowRefused),
         ("P0001", errors.RowRefused),
+        ("P0004", errors.RowRefused),
+        ("MY001", errors.RowRefused),
+        ("99999", errors.RowRefused),
         ("42P01", errors.TableNotFound),
         ("3F000", errors.TableNotFound),
         ("42703", errors.TableMismatch),
@@ -38,8 +41,40 @@ def test_a_statements_error_is_known_by_its_code(state: str, kind: type[Exceptio
     assert type(error) is kind
     assert "what; ddd" in str(error)
     assert state in str(error)
-    assert len(str(error)) < 400
+    assert len(str(error)) < 500
     assert getattr(error, "sqlstate", state) == state
+
+
+def test_a_policy_refuses_a_row_and_a_missing_privilege_all() -> None:
+    policy = 'new row violates row-level security policy for table "t"'
+    assert type(of_statement(_error("42501", policy))) is errors.RowRefused
+    denied = of_statement(_error("42501", "permission denied for table t"))
+    assert type(denied) is errors.AccessDenied
+    assert "SELECT, INSERT and UPDATE" in str(denied)
+
+
+@pytest.mark.parametrize("state", ["23502", "23514", "44000"])
+def test_a_row_that_fails_a_check_is_not_repeated(state: str) -> None:
+    error = of_statement(_error(state, "violates check", "Failing row contains (1, 4111-1111)."))
+    assert "violates check" in str(error)
+    assert "4111" not in str(error)
+
+
+def _error(state: str, said: str, detail: str | None = None) -> SimpleNamespace:
+    diagnosis = SimpleNamespace(message_primary=said, message_detail=detail, message_hint=None)
+    return SimpleNamespace(sqlstate=state, diag=diagnosis)
+
+
+@pytest.mark.parametrize(
+    ("said", "advice"),
+    [
+        ("fe_sendauth: no password supplied", "PGPASSWORD"),
+        ('connection to server on socket "/run/.s.PGSQL.5432" failed: No such file', "give host or dsn"),
+        ("Connection refused", "check host and port"),
+    ],
+)
+def test_what_to_do_about_a_connection_is_said(said: str, advice: str) -> None:
+    assert advice in str(while_connecting(RuntimeError(said)))
 
 
 @pytest.mark.parametrize(

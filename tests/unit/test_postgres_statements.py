@@ -70,6 +70,11 @@ def test_a_table_without_columns_is_none() -> None:
     "values",
     [
         {"key": ()},
+        {"key": (1,)},
+        {"key": ("id", "id")},
+        {"name": 5},
+        {"name": "\ud800"},
+        {"schema": 5},
         {"key": "id"},
         {"columns": "id"},
         {"name": ""},
