@@ -133,6 +133,7 @@ def _add_compare(parser: argparse.ArgumentParser) -> None:
         help="files copied from S3 to S3 (default), or pages of the web gathered into a table of Postgres",
     )
     add("--pages", type=int, metavar="N", help="of web: how many; default: 80")
+    add("--hosts", type=int, metavar="N", help="of web: how many the pages are of; default: 20")
     add(
         "--dsn",
         metavar="DSN",

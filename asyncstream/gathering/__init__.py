@@ -1,5 +1,21 @@
 """Pages of the web gathered into a table of Postgres: fetched many at once, written few at a time."""
 
+from asyncstream.errors import (
+    AddressRefused,
+    BodyTooLarge,
+    BodyUnreadable,
+    DatabaseError,
+    GatheringFailed,
+    HostNotFound,
+    PageFailed,
+    PageNotFound,
+    RedirectRefused,
+    RowRefused,
+    ServerNotTrusted,
+    TableMismatch,
+    TableNotFound,
+    TransactionConflict,
+)
 from asyncstream.gathering.config import GatherConfig
 from asyncstream.gathering.invoke import lambda_handler
 from asyncstream.gathering.results import GatherReport, PageResult
@@ -9,14 +25,28 @@ from asyncstream.postgres.statements import Table
 from asyncstream.web import FetchConfig, Page
 
 __all__ = [
+    "AddressRefused",
+    "BodyTooLarge",
+    "BodyUnreadable",
     "DatabaseConfig",
+    "DatabaseError",
     "FetchConfig",
     "GatherConfig",
     "GatherReport",
     "GatherSession",
+    "GatheringFailed",
+    "HostNotFound",
     "Page",
+    "PageFailed",
+    "PageNotFound",
     "PageResult",
+    "RedirectRefused",
+    "RowRefused",
+    "ServerNotTrusted",
     "Table",
+    "TableMismatch",
+    "TableNotFound",
+    "TransactionConflict",
     "gather_pages",
     "gather_pages_async",
     "lambda_handler",

@@ -37,6 +37,7 @@ class Web(Struct, frozen=True, kw_only=True):
     Attributes:
         server: the name of the web.
         hosts: how many it has.
+        of_one_host: pages of one host that asyncstream asks for at once, at the most.
         latency: mean seconds until a page begins, over these pages; 0: no model, as fast as it is.
         sigma: of their log-normal spread.
         database: its name and version.
@@ -45,6 +46,7 @@ class Web(Struct, frozen=True, kw_only=True):
 
     server: str
     hosts: int
+    of_one_host: int
     latency: float
     sigma: float
     database: str

@@ -8,10 +8,10 @@ from msgspec import Struct
 from asyncstream.report.prices import of_thousand_runs
 from asyncstream.report.rows import Figures, Row, Section, baseline
 
-# Without a way measured twice: two runs of the same code differ by as much.
+# Two runs of the same code differ by as much, though a pair of them may come out alike by chance.
 TIE = 0.03
-# And with one: no clock of a shared machine is better.
-SMALLEST_TIE = 0.01
+# With the medians of so many rounds of a way measured twice: no clock of a shared machine is better.
+MANY_ROUNDS, SMALLEST_TIE = 3, 0.01
 MOST_NAMED = 3
 
 Measured = tuple[Row, Figures]
@@ -140,15 +140,17 @@ def _best(measured: Sequence[Measured], value: Callable[[Figures], _Value]) -> C
     ties = [
         other
         for other, found in measured
-        if other is not row and value(found).whole <= best.whole + best.varying * _tie(row, other)
+        if other is not row
+        and value(found).whole <= best.whole + best.varying * _tie((row, figures), (other, found))
     ]
     return Choice(row, figures, None if ties and len(ties) == len(measured) - 1 else ties)
 
 
-def _tie(row: Row, other: Row) -> float:
-    """The difference, as a fraction, below which two rows count as equal: the noisier size decides."""
-    noises = [noise for noise in (row.noise, other.noise) if noise is not None]
-    return max(SMALLEST_TIE, *noises) if noises else TIE
+def _tie(*measured: Measured) -> float:
+    """The difference, as a fraction, below which rows count as equal: the noisier size decides."""
+    noises = [row.noise for row, _ in measured if row.noise is not None]
+    known = noises and all(figures.rounds >= MANY_ROUNDS for _, figures in measured)
+    return max([SMALLEST_TIE if known else TIE, *noises])
 
 
 def _against(ours: Sequence[Measured], theirs: Sequence[Measured]) -> AgainstReference | None:

@@ -1,5 +1,6 @@
 """`deploy/template.yaml`: the functions that gather pages, made if there is a table, and what they know."""
 
+import json
 import re
 from pathlib import Path
 from typing import Any
@@ -82,15 +83,24 @@ class TestVariables:
         GatherConfig.from_env(variables(deploy(**limits | GATHERS)))
 
     def test_what_is_gathered_and_where_to(self) -> None:
-        given = variables(deploy(**GATHERS | {"GatherTable": "shop.prices", "GatherKey": "sku,day"}))
+        table = {"GatherTable": "shop.prices", "GatherKey": "sku,day", "GatherColumns": "price,note"}
+        given = variables(deploy(**GATHERS | table))
 
         assert Deployed.from_env(given) == Deployed(
             S3Object("lists", "today.txt"),
             "handlers.mine:prices",
-            Table(name="prices", schema="shop", key=("sku", "day")),
+            Table(name="prices", schema="shop", key=("sku", "day"), columns=("price", "note")),
         )
         assert Deployment.from_env(given).source == S3Prefix("lists", "today.txt")
         assert GatherConfig.from_env(given).max_concurrency == 60
+        assert GatherConfig.from_env(given).fetch.connections_per_host == 6
+
+    def test_headers_that_nobody_is_shown(self) -> None:
+        headers = {"https://api.example.com": {"Authorization": "Bearer 1"}}
+        given = variables(deploy(**GATHERS | {"GatherHeaders": json.dumps(headers)}))
+
+        assert GatherConfig.from_env(given).fetch.headers == headers
+        assert PARAMETERS["GatherHeaders"]["NoEcho"]
 
     def test_the_database_by_a_secret(self) -> None:
         database = GatherConfig.from_env(variables(deploy(**GATHERS))).database

@@ -192,6 +192,7 @@ def test_a_password_in_a_dsn_is_in_no_report() -> None:
         (["--tls"], "--tls cannot be had with --workload web"),
         (["--source-bucket", "mine"], "--source-bucket cannot be had with --workload web"),
         (["--workload", "s3", "--pages", "3"], "--pages cannot be had with --workload s3"),
+        (["--hosts", "0"], "--hosts 0: "),
         (["--workload", "s3", "--dsn", "host=db"], "--dsn cannot be had with --workload s3"),
         (["--workload", "ftp"], "invalid choice: 'ftp'"),
         (["--pages", "0"], "--pages 0: from 1 to 20,000"),

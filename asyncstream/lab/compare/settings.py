@@ -24,7 +24,7 @@ DEFAULT_MODEL = "53/90/25"
 DEFAULT_WEB_MODEL = "187.5/1/9.5"
 COPYING_AT_ONCE, GATHERING_AT_ONCE = 10, 60
 DEFAULT_PAGES, MOST_PAGES = 80, 20_000
-HOSTS = 20
+DEFAULT_HOSTS, MOST_HOSTS = 20, 200
 # Of which the sample of pages is like the whole: its mean is that of the distribution within one percent.
 SEED = 1
 # Options that only one of the workloads has a use for.
@@ -38,7 +38,7 @@ ONLY_S3 = (
     "source_bucket",
     "destination_bucket",
 )
-ONLY_WEB = ("pages", "dsn")
+ONLY_WEB = ("pages", "hosts", "dsn")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -187,13 +187,15 @@ def _copying(options: argparse.Namespace) -> CopySettings:
 
 def _gathering(options: argparse.Namespace) -> GatherSettings:
     _check_number("--pages", _pages(options), 1, MOST_PAGES)
+    hosts = DEFAULT_HOSTS if options.hosts is None else options.hosts
+    _check_number("--hosts", hosts, 1, MOST_HOSTS)
     if options.dsn is not None:
         parameters(DatabaseConfig(dsn=options.dsn))  # that it can be read
     latency, sigma, round_trip = _web_model(options.model, own_postgres=options.dsn is None)
     return GatherSettings(
         web=WebModel.averaging(latency, _pages(options), sigma, SEED),
         latency=latency,
-        hosts=HOSTS,
+        hosts=hosts,
         round_trip=round_trip,
         dsn=options.dsn,
     )

