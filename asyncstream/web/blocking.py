@@ -5,6 +5,7 @@ read may take, is decided here. It is asked through pools of one host each, whic
 proxies: a proxy of the environment would connect to addresses that nobody checks.
 """
 
+import logging
 import socket
 import ssl
 import threading
@@ -85,6 +86,25 @@ class _Limits:
 
 
 _limits: ContextVar[_Limits] = ContextVar("limits")
+
+
+class _WithoutQueries(logging.Filter):
+    """Keeps the queries of our pages, which may hold somebody's key, out of what urllib3 logs of them."""
+
+    def filter(self, record: logging.LogRecord) -> bool:
+        if _limits.get(None) is not None and isinstance(record.args, tuple):
+            record.args = tuple(map(_without_query, record.args))
+        return True
+
+
+def _without_query(argument: Any) -> Any:
+    if not isinstance(argument, str) or "?" not in argument:
+        return argument
+    return f"{argument.partition('?')[0]}?..."
+
+
+for _name in ("urllib3.connectionpool", "urllib3.connection"):
+    logging.getLogger(_name).addFilter(_WithoutQueries())
 
 
 class BlockingHttp:

@@ -1,6 +1,7 @@
 """What is tried again, and what is not."""
 
 import json
+import logging
 import traceback
 from contextlib import closing
 from email.utils import formatdate
@@ -80,7 +81,7 @@ def test_a_server_that_says_nothing_is_asked_as_often_as_told_and_once_more(fetc
     assert asked == ["/page"] * 3
 
 
-def test_what_went_wrong_can_be_logged_with_all_its_causes(fetch, request, caplog):
+def test_what_went_wrong_can_be_logged_with_all_its_causes(fetch, serve, request, caplog):
     key = "1" * 20  # which no line of code has, as tracebacks show those
     silent, closed = RawServer(lambda _: [b""], pause=FOR_EVER), Listener()
     echo = RawServer(lambda path: [f"GET {path} HTTP/1.1\r\n\r\n".encode()])
@@ -88,6 +89,9 @@ def test_what_went_wrong_can_be_logged_with_all_its_causes(fetch, request, caplo
     closed.close()
     for server in (silent, echo, no_header):
         request.addfinalizer(server.close)
+    caplog.set_level(logging.DEBUG)
+    good = serve(page=Answer.of(b"")).urls[0]
+    assert fetch(f"{good}/page?key={key}").body == b""
     for url, config in (
         (f"{silent.url}/", {"stall_timeout": 0.1}),
         (f"http://127.0.0.1:{closed.port}/", {}),
