@@ -2,7 +2,8 @@
 
 Of the SDK it uses the documents, the daemon's protocol and the trace header. Not the recorder: its context
 knows one current entity, which is wrong as soon as files are in flight together, on threads and on asyncio
-alike (tests/functional/test_tracing_stock_context.py shows how). It is the user's, and only looked at.
+alike (tests/functional/tracing/test_tracing_stock_context.py shows how). It is the user's, and only looked
+at.
 """
 
 import json

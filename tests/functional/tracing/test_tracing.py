@@ -1,78 +1,27 @@
-"""Traces of whole transfers, sent over UDP and read back from the X-Ray API: locally and in Lambda."""
+"""Traces of whole transfers, sent over UDP and read back from the X-Ray API."""
 
 import asyncio
-import base64
-import json
-import logging
 import statistics
-import subprocess
-import sys
-from collections.abc import Iterator
 from contextlib import suppress
-from pathlib import Path
-from typing import Any
 
 import pytest
-from aws_xray_sdk.core import xray_recorder
-from aws_xray_sdk.core.async_context import AsyncContext
-from aws_xray_sdk.core.context import Context
-from aws_xray_sdk.core.lambda_launcher import LambdaContext
 from tracing_checks import (
     PART,
     found,
     only_new,
     pairs_of,
-    read,
-    sent_to,
-    trace_ids,
+    sources,
     transferred,
     violations,
 )
 
 from asyncstream import TransferConfig, TransferSession, current_span, map_concurrent, transfer_async
 from asyncstream.lab.s3 import LabS3
-from asyncstream.lab.sandbox import Function, Sandbox
-from asyncstream.lab.sandbox.log import read_report
 from asyncstream.lab.xray import XRayReceiver
 from asyncstream.lab.xray.reading import all_spans
 
-ROOT = Path(__file__).parents[2]
 ENGINES = ("sequential", "threads", "asyncio")
-HANDLERS = ("sequential", "threads", "threads_multipart", "asyncio_multipart")
 FILES, PARTS = 10, 4
-NOT_SAMPLED = "Root=1-5759e988-bd862e3fe1be46a994272793;Parent=53995c3f42cd8ad8;Sampled=0"
-
-
-@pytest.fixture(scope="module")
-def receiver() -> Iterator[XRayReceiver]:
-    with XRayReceiver() as receiver:
-        yield receiver
-
-
-@pytest.fixture(scope="module")
-def lab(credentials: None) -> Iterator[LabS3]:
-    with LabS3() as lab:
-        lab.create_bucket("source", keep=True)
-        lab.create_bucket("results", keep=False)
-        yield lab
-
-
-@pytest.fixture(autouse=True)
-def as_before(lab: LabS3) -> None:
-    lab.set_model("off")
-    lab.reset_stats()
-
-
-@pytest.fixture
-def traced(receiver: XRayReceiver) -> Iterator[set[str]]:
-    """Tracing is on; the traces there were before."""
-    receiver.settle()
-    with sent_to(receiver):
-        yield trace_ids(receiver)
-
-
-def sources(lab: LabS3, name: str, count: int = FILES, size: int = PARTS * PART) -> dict[str, int]:
-    return dict.fromkeys(lab.declare_many("source", f"{name}/", count, size), size)
 
 
 @pytest.mark.parametrize("parts", [PARTS, 1])
@@ -194,78 +143,6 @@ def test_the_bodys_time_is_that_which_the_server_took_to_serve_it(
     assert statistics.median(ratios) == pytest.approx(1, abs=0.1), ratios
 
 
-@pytest.fixture(scope="module")
-def sandbox(lab: LabS3, receiver: XRayReceiver) -> Iterator[Sandbox]:
-    functions = [
-        Function(
-            name=name,
-            handler=f"handlers.{name}.handler",
-            code=[ROOT],
-            environment=lab.environment(),
-            tracing=True,
-            timeout=60,
-        )
-        for name in HANDLERS
-    ]
-    with Sandbox(functions, daemon_address=receiver.daemon_address) as sandbox:
-        yield sandbox
-
-
-@pytest.fixture(scope="module")
-def client(sandbox: Sandbox) -> Iterator[Any]:
-    client = sandbox.client()
-
-    def pass_trace_header(request: Any, **_: Any) -> None:
-        if client.trace_header:
-            request.headers["X-Amzn-Trace-Id"] = client.trace_header
-
-    client.trace_header = None
-    client.meta.events.register("before-sign.lambda.Invoke", pass_trace_header)
-    yield client
-    client.close()
-
-
-def invoked(client: Any, name: str, sizes: dict[str, int], **config: Any) -> Any:
-    """The report of an invocation that copied all files."""
-    files = [{"source": f"s3://source/{key}", "destination": f"s3://results/{key}"} for key in sizes]
-    event = {"files": files, "config": {"part_size": PART, **config}}
-    reply = client.invoke(FunctionName=name, LogType="Tail", Payload=json.dumps(event))
-    assert json.load(reply["Payload"])["status"] == "copied"
-    return read_report(base64.b64decode(reply["LogResult"]).decode())
-
-
-@pytest.mark.parametrize("name", HANDLERS)
-def test_in_lambda_too_and_in_a_warm_environment(
-    lab: LabS3, receiver: XRayReceiver, client: Any, name: str
-) -> None:
-    sizes = sources(lab, "lambda")
-    parts = PARTS if name.endswith("multipart") else 1
-    cold, warm = (invoked(client, name, sizes) for _ in range(2))
-    assert (cold.init_seconds is None, warm.init_seconds is None) == (False, True)
-    assert cold.trace_id != warm.trace_id
-    for report, phases in (
-        (cold, {"Initialization", "Invocation", "Overhead"}),
-        (warm, {"Invocation", "Overhead"}),
-    ):
-        trace = read(receiver, report.trace_id)
-        assert violations(trace, sizes, parts) == []
-        (service,) = trace.roots
-        (function,) = service.children
-        assert (service.kind, function.kind) == ("AWS::Lambda", "AWS::Lambda::Function")
-        assert {span.name for span in function.children} == phases | {"asyncstream"}
-
-
-def test_what_lambda_does_not_sample_is_not_traced(lab: LabS3, receiver: XRayReceiver, client: Any) -> None:
-    before = receiver.settle()
-    client.trace_header = NOT_SAMPLED
-    try:
-        report = invoked(client, "asyncio_multipart", sources(lab, "unsampled", 2))
-    finally:
-        client.trace_header = None
-    assert report.trace_id is None
-    assert receiver.settle().received == before.received
-
-
 @pytest.mark.asyncio
 async def test_a_cancelled_transfer_ends_all_its_spans(
     lab: LabS3, receiver: XRayReceiver, traced: set[str]
@@ -350,77 +227,3 @@ def test_two_thousand_failures_make_a_trace_that_xray_keeps(
     after = receiver.settle()
     assert after.bytes - before.bytes < 100_000
     assert only_new(receiver, traced).problems == []
-
-
-@pytest.mark.parametrize("context", [Context, AsyncContext, LambdaContext])
-def test_somebody_elses_recorder_is_joined_and_left_as_it_was(
-    lab: LabS3, receiver: XRayReceiver, traced: set[str], context: type[Any], monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setenv("_X_AMZN_TRACE_ID", NOT_SAMPLED.replace("Sampled=0", "Sampled=1"))
-    sizes = sources(lab, "joined", 2)
-
-    async def program() -> tuple[str, Any, Any]:
-        """As Powertools' Tracer does it around a handler."""
-        monkeypatch.setattr(xray_recorder, "_context", context())
-        if context is LambdaContext:
-            monkeypatch.setattr(xray_recorder, "streaming_threshold", 0)  # as the SDK has it in Lambda
-        else:
-            xray_recorder.begin_segment("theirs", sampling=1)  # left alone it samples one a second
-        theirs = xray_recorder.begin_subsegment("## handler")
-        settings = dict(vars(xray_recorder))
-        config = TransferConfig(part_size=PART)
-        await transfer_async(pairs_of(list(sizes)), config=config, endpoint_url=lab.endpoint_url)
-        assert xray_recorder.current_subsegment() is theirs
-        assert dict(vars(xray_recorder)) == settings
-        xray_recorder.end_subsegment()
-        if context is not LambdaContext:
-            xray_recorder.end_segment()
-        return str(theirs.trace_id), theirs.id, theirs
-
-    trace_id, parent, _ = asyncio.run(program())
-    trace = read(receiver, trace_id)
-    parents = {child.id: span.id for span in all_spans(trace.roots) for child in span.children}
-    (ours,) = found(trace, "asyncstream")
-    assert parents[ours.id] == parent
-    assert len(found(trace, "file")) == 2
-
-
-@pytest.mark.usefixtures("traced")
-def test_somebody_elses_decision_not_to_sample_is_respected(lab: LabS3, receiver: XRayReceiver) -> None:
-    before = receiver.settle()
-    xray_recorder.begin_segment("theirs", sampling=0)
-    try:
-        transferred("threads", lab, list(sources(lab, "theirs", 2)))
-    finally:
-        xray_recorder.end_segment()
-        xray_recorder.clear_trace_entities()
-    assert receiver.settle().received == before.received
-
-
-@pytest.mark.usefixtures("traced")
-def test_nothing_is_logged_where_nobody_has_a_segment_open(
-    lab: LabS3, caplog: pytest.LogCaptureFixture
-) -> None:
-    with caplog.at_level(logging.WARNING):
-        transferred("asyncio", lab, list(sources(lab, "quiet", 2)))
-    assert caplog.records == []
-
-
-def test_without_a_daemon_the_sdk_is_not_even_loaded(lab: LabS3) -> None:
-    code = (
-        "import sys\n"
-        "from asyncstream import S3Object, transfer\n"
-        "report = transfer([(S3Object('source', sys.argv[1]), S3Object('results', 'x'))])\n"
-        "assert not report.failed\n"
-        "print([name for name in sys.modules if name.startswith('aws_xray_sdk')])\n"
-    )
-    (key,) = sources(lab, "off", 1, 1000)
-    done = subprocess.run(
-        [sys.executable, "-c", code, key],
-        cwd=ROOT,
-        env={"PATH": "", **lab.environment()},
-        capture_output=True,
-        text=True,
-        check=True,
-    )
-    assert done.stdout.strip() == "[]"

@@ -139,3 +139,7 @@ def _not_within(span: Span) -> list[str]:
             wrong.append(f"{child.name}: {child.error}")
         wrong += _not_within(child)
     return wrong
+
+
+def sources(lab: LabS3, name: str, count: int = 10, size: int = 4 * PART) -> dict[str, int]:
+    return dict.fromkeys(lab.declare_many("source", f"{name}/", count, size), size)

@@ -5,7 +5,7 @@ their parent instead of knowing it.
 """
 
 import asyncio
-from collections.abc import Iterator, Mapping
+from collections.abc import Mapping
 from types import TracebackType
 from typing import Any, Self
 
@@ -52,20 +52,6 @@ class StockSpan:
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
         self.end(error)
-
-
-@pytest.fixture(scope="module")
-def receiver() -> Iterator[XRayReceiver]:
-    with XRayReceiver() as receiver:
-        yield receiver
-
-
-@pytest.fixture(scope="module")
-def lab(credentials: None) -> Iterator[LabS3]:
-    with LabS3() as lab:
-        lab.create_bucket("source", keep=True)
-        lab.create_bucket("results", keep=False)
-        yield lab
 
 
 @pytest.mark.parametrize(

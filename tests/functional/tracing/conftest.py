@@ -1,0 +1,40 @@
+"""What the tests of traces share: where they are sent to, and what is copied."""
+
+from collections.abc import Iterator
+
+import pytest
+from tracing_checks import (
+    sent_to,
+    trace_ids,
+)
+
+from asyncstream.lab.s3 import LabS3
+from asyncstream.lab.xray import XRayReceiver
+
+
+@pytest.fixture(scope="module")
+def receiver() -> Iterator[XRayReceiver]:
+    with XRayReceiver() as receiver:
+        yield receiver
+
+
+@pytest.fixture(scope="module")
+def lab(credentials: None) -> Iterator[LabS3]:
+    with LabS3() as lab:
+        lab.create_bucket("source", keep=True)
+        lab.create_bucket("results", keep=False)
+        yield lab
+
+
+@pytest.fixture(autouse=True)
+def as_before(lab: LabS3) -> None:
+    lab.set_model("off")
+    lab.reset_stats()
+
+
+@pytest.fixture
+def traced(receiver: XRayReceiver) -> Iterator[set[str]]:
+    """Tracing is on; the traces there were before."""
+    receiver.settle()
+    with sent_to(receiver):
+        yield trace_ids(receiver)
