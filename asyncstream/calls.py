@@ -101,13 +101,12 @@ async def mapped(
                 outcome = mapping.hand_over()
                 if outcome is not None:
                     yield outcome
+                ended = None
                 if mapping.start(slots):
                     ended = await slots.ended()
-                elif mapping.running and outcome is None:
+                elif outcome is None and mapping.running:
                     ended = await slots.finished()
-                elif mapping.running or mapping.has_waiting or outcome is not None:
-                    continue
-                else:
+                elif outcome is None and not mapping.has_waiting:
                     break
                 if ended is not None:
                     mapping.settle(ended)

@@ -130,10 +130,8 @@ class Gathering:
                     raise
         if self._lost is None:
             await self._write(self._batches.rest())
-        if self._lost is not None:
-            for url in urls:
-                if url not in self._results:
-                    self._end(PageResult(url, "failed", error=self._lost))
+        else:
+            self._end_unwritten(url for url in urls if url not in self._results)
         return [self._results.get(url) or PageResult(url, "pending") for url in urls]
 
     async def _fetch(self, url: str) -> _Fetched:
@@ -191,6 +189,13 @@ class Gathering:
                 error=None if late else outcome.error,
             )
         )
+
+    def _end_unwritten(self, urls: Iterable[str]) -> None:
+        """Of pages whose rows would not be written either, fetched or not."""
+        for url in urls:
+            fetched = self._fetched.get(url)
+            attempts = 0 if fetched is None else fetched.result().attempts
+            self._end(PageResult(url, "failed", attempts=attempts, error=self._lost))
 
     async def _write(self, batch: Sequence[PageRows]) -> None:
         if not batch:

@@ -20,7 +20,8 @@ class PageResult(Struct, frozen=True):
         unchanged: rows that were there already, just so, or that a trigger kept from being written.
         replaced: rows that were not written, as a later one of the batch has their key: a key of too few
             columns, maybe.
-        attempts: tries that the page took; 0 if nobody was asked for it.
+        attempts: tries that the page took; 0 if nobody was asked for it, or it was given up while it was
+            fetched.
         seconds: from its first request to its rows; 0 if it was not begun.
         error: why it failed.
     """
