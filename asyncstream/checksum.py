@@ -8,9 +8,9 @@ import platform
 import zlib
 from base64 import b64decode, b64encode
 from collections.abc import Callable, Iterable, Mapping
+from functools import cache
 from typing import Any, Protocol
 
-from awscrt import checksums as crt
 from msgspec import Struct
 from msgspec.structs import replace
 
@@ -49,8 +49,17 @@ class Composite(Struct, frozen=True):
         return int(self.value.rpartition("-")[2])
 
 
-# The one kind that awscrt has no vector code for on x86: 2.5 GB/s, where zlib takes 4.5.
-_crc32: Callable[[Any, int], int] = zlib.crc32 if platform.machine() in {"x86_64", "AMD64"} else crt.crc32
+@cache
+def load() -> Any:
+    """awscrt. Not with this module: it takes 30 ms of CPU and 6 MB, which who gathers pages need not have."""
+    from awscrt import checksums  # noqa: PLC0415
+
+    return checksums
+
+
+def _crc32() -> Callable[[Any, int], int]:
+    """The one kind that awscrt has no vector code for on x86: 2.5 GB/s, where zlib takes 4.5."""
+    return zlib.crc32 if platform.machine() in {"x86_64", "AMD64"} else load().crc32
 
 
 class _Running(Protocol):
@@ -73,16 +82,16 @@ class _Crc:
 
 
 _NEW: dict[str, Callable[[], _Running]] = {
-    CRC64NVME: lambda: _Crc(crt.crc64nvme, 8),
-    "CRC32": lambda: _Crc(_crc32, 4),
-    "CRC32C": lambda: _Crc(crt.crc32c, 4),
+    CRC64NVME: lambda: _Crc(load().crc64nvme, 8),
+    "CRC32": lambda: _Crc(_crc32(), 4),
+    "CRC32C": lambda: _Crc(load().crc32c, 4),
     "SHA1": lambda: hashlib.sha1(usedforsecurity=False),
     "SHA256": hashlib.sha256,
 }
 _COMBINE: dict[str, Callable[[int, int, int], int]] = {
-    CRC64NVME: crt.combine_crc64nvme,
-    "CRC32": crt.combine_crc32,
-    "CRC32C": crt.combine_crc32c,
+    CRC64NVME: lambda *of: load().combine_crc64nvme(*of),
+    "CRC32": lambda *of: load().combine_crc32(*of),
+    "CRC32C": lambda *of: load().combine_crc32c(*of),
 }
 KINDS = tuple(_NEW)
 

@@ -37,7 +37,7 @@ from asyncstream.pipeline import Coordinator
 from asyncstream.ports import Engine, OpenUpload, Span, Transport
 from asyncstream.results import TransferReport
 from asyncstream.s3 import open_transport, requests
-from asyncstream.s3.client import ClientSettings
+from asyncstream.s3.settings import ClientSettings
 from asyncstream.s3.store import Learned, S3Store
 from asyncstream.tasks import Job
 from asyncstream.transforms import Spec

@@ -5,19 +5,21 @@ import os
 # botocore loads what it needs for signing with awscrt where it finds that: 2 MB that no client of ours uses.
 os.environ.setdefault("BOTO_DISABLE_CRT", "true")
 
-from botocore.exceptions import BotoCoreError
-
+from asyncstream import checksum
 from asyncstream.errors import ConfigError
 from asyncstream.ports import Transport
-from asyncstream.s3.client import ClientSettings
+from asyncstream.s3.settings import ClientSettings
 
 
 async def open_transport(engine: str, settings: ClientSettings) -> Transport:
-    """The transport an engine can drive. The blocking one loads no aiohttp.
+    """The transport an engine can drive. Loads what it needs: the blocking one no aiohttp.
 
     Raises:
         ConfigError: no client can be made with these settings or this environment.
     """
+    from botocore.exceptions import BotoCoreError  # noqa: PLC0415 - who only gathers pages needs no SDK
+
+    checksum.load()
     try:
         if engine == "asyncio":
             from asyncstream.s3.aio import AsyncioTransport  # noqa: PLC0415

@@ -20,8 +20,6 @@ from asyncstream.errors import ConnectionFailed
 from asyncstream.ports import Body, TimeLeft, for_ever
 from asyncstream.s3.buffers import READ_BUFFER, SLOT, limit_buffers
 from asyncstream.s3.client import (
-    CONNECTIONS_PER_PART,
-    ClientSettings,
     expect_nothing,
     make_lean,
     prepare,
@@ -29,6 +27,7 @@ from asyncstream.s3.client import (
 )
 from asyncstream.s3.failures import mapped
 from asyncstream.s3.operations import METHODS
+from asyncstream.s3.settings import CONNECTIONS_PER_PART, ClientSettings
 
 # Seconds that the call under way in this task may take, until the last byte of its reply.
 _seconds_left: ContextVar[float] = ContextVar("seconds_left", default=math.inf)

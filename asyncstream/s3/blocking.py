@@ -18,7 +18,6 @@ from asyncstream.errors import ConnectionFailed
 from asyncstream.plan import KiB
 from asyncstream.ports import Body, TimeLeft, for_ever
 from asyncstream.s3.client import (
-    ClientSettings,
     expect_for_streams,
     make_lean,
     prepare,
@@ -27,6 +26,7 @@ from asyncstream.s3.client import (
 from asyncstream.s3.connections import bound, cut, time_left
 from asyncstream.s3.failures import mapped
 from asyncstream.s3.operations import METHODS
+from asyncstream.s3.settings import ClientSettings
 
 # What a thread, its two connections and their headers cost beside the chunk (measured).
 _OVERHEAD = 80 * KiB

@@ -5,34 +5,14 @@ from typing import Any
 
 import botocore
 from botocore.auth import AUTH_TYPE_MAPS, S3SigV4Auth
-from msgspec import Struct
 
 from asyncstream.s3.connections import time_left
+from asyncstream.s3.settings import CONNECTIONS_PER_PART, ClientSettings
 from asyncstream.version import __version__
-
-# A GET and a PUT. With one connection a part, asyncio's GETs would hold all that its PUTs wait for.
-CONNECTIONS_PER_PART = 2
-
 
 _EXPECT_SECONDS = 1.5
 _SIGNED_IN_PYTHON = "asyncstream-s3v4"
 AUTH_TYPE_MAPS[_SIGNED_IN_PYTHON] = S3SigV4Auth
-
-
-class ClientSettings(Struct, frozen=True):
-    """What a transport's clients are made with; a change of it needs new clients.
-
-    Attributes:
-        endpoint_url: None for AWS itself (or AWS_ENDPOINT_URL_S3).
-        max_concurrency: parts in flight; each holds a GET and a PUT.
-        chunk_size: bytes read at a time.
-        stall_timeout: seconds without a byte after which a connection counts as broken.
-    """
-
-    endpoint_url: str | None
-    max_concurrency: int
-    chunk_size: int
-    stall_timeout: float
 
 
 def sdk_options(settings: ClientSettings) -> dict[str, Any]:

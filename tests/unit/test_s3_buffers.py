@@ -8,7 +8,7 @@ from asyncstream.locations import S3Prefix
 from asyncstream.s3 import requests
 from asyncstream.s3.aio import AsyncioTransport
 from asyncstream.s3.buffers import MAX_RECEIVE, MIN_RECEIVE, TLS_RECEIVE, TLS_WAITING
-from asyncstream.s3.client import ClientSettings
+from asyncstream.s3.settings import ClientSettings
 
 
 async def connection_sizes(lab: LabS3, max_concurrency: int) -> dict[str, int]:

@@ -17,7 +17,8 @@ from asyncstream.chunks import BytesBody
 from asyncstream.errors import ConfigError, ConnectionFailed, ServiceBusy, WrongRegion
 from asyncstream.ports import Transport
 from asyncstream.s3 import open_transport
-from asyncstream.s3.client import ClientSettings, make_lean, sdk_options
+from asyncstream.s3.client import make_lean, sdk_options
+from asyncstream.s3.settings import ClientSettings
 
 TRANSPORTS = ("threads", "asyncio")
 SETTINGS = ClientSettings(None, max_concurrency=3, chunk_size=2**18, stall_timeout=4.0)
