@@ -74,12 +74,12 @@ def map_concurrent(
     loop itself, with `map_concurrent_async`.
 
     Leaving the loop early closes the generator, unless it has a name of its own: then call its `close()`.
-    That joins what runs: asyncio cancels it, a thread cannot be stopped and is waited for. So it does when an
-    exception ends the loop, Ctrl-C too.
+    That joins what runs: asyncio cancels it, once, as `Task.cancel` does, so that it may await in its
+    clean-up, some seconds; a thread cannot be stopped and is waited for. So it does when an exception ends
+    the loop, Ctrl-C too.
 
     Threads and event loop stay for the next call, and with the loop any task that `fn` has started and not
-    awaited. Mappings may be open within each other and in several
-    threads: each has an engine of its own.
+    awaited. Mappings may be open within each other and in several threads: each has an engine of its own.
 
     Args:
         fn: takes one item. A plain function for "sequential" and "threads", an `async def` for "asyncio". An
@@ -125,7 +125,8 @@ def map_concurrent_async(
 
     An `async for` that is left early does not close an async generator: `contextlib.aclosing` does.
     Cancelling the task that waits for an outcome cancels all calls, and joins them. Items are pulled on the
-    event loop: they must not block it.
+    event loop: they must not block it. Each takes some turns of the loop, of which others have to leave it
+    enough.
     """
     from asyncstream.engines.aio import AsyncioEngine  # noqa: PLC0415 - loads anyio
 

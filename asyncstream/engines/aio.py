@@ -49,7 +49,21 @@ class AsyncioEngine:
             )
         if self._runner is None:
             self._runner = asyncio.Runner()
-        return self._runner.run(work(), context=contextvars.copy_context())
+        ended = False
+
+        async def to_its_end() -> T:
+            nonlocal ended
+            try:
+                return await work()
+            finally:
+                ended = True
+
+        try:
+            return self._runner.run(to_its_end(), context=contextvars.copy_context())
+        except KeyboardInterrupt:
+            if not ended:
+                self.close()  # a second one, which left the loop in the midst of the work
+            raise
 
     async def steps(self, work: AsyncGenerator[T, None]) -> AsyncGenerator[T, None]:
         """Have one task run it from begin to end: what enters a task group must also leave it.
@@ -107,7 +121,22 @@ class AsyncioEngine:
         if self._threads is None:
             # Not those of the program this runs in: all of them may be waiting for what is computed here.
             self._threads = anyio.CapacityLimiter(_THREADS)
-        return await anyio.to_thread.run_sync(work, limiter=self._threads)
+        # In a task of its own: asyncio's `cancel` goes through the shield that anyio waits behind.
+        task = asyncio.get_running_loop().create_task(
+            _end_of(anyio.to_thread.run_sync(work, limiter=self._threads))
+        )
+        cancelled = await _ended(task)
+        end = task.result()
+        try:
+            if cancelled is not None:
+                raise cancelled
+            if end.error is not None:
+                raise end.error
+            result: T = end.result
+            return result
+        finally:
+            # Else they are in a cycle with the error that is raised: its traceback has this frame.
+            del end, task, cancelled
 
     async def limited(self, work: Coroutine[Any, Any, T], seconds: float) -> T:
         """Cancel it when its time is up, or this task is cancelled.

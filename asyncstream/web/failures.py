@@ -4,6 +4,7 @@ import errno
 import ssl
 from collections.abc import Iterator
 from typing import NoReturn
+from urllib.parse import unquote_plus
 
 from asyncstream.errors import (
     AsyncstreamError,
@@ -15,6 +16,7 @@ from asyncstream.errors import (
 )
 from asyncstream.web.urls import Url
 
+_SHORTEST_KEY = 4
 Kinds = tuple[type[BaseException], ...]
 
 
@@ -73,9 +75,12 @@ def _that_may_be_logged(chain: list[BaseException], url: Url) -> BaseException |
 
 
 def _has_query(text: str, url: Url) -> bool:
-    """Whether it repeats any of the URL's query, which may hold somebody's key."""
+    """Whether it repeats any of the URL's query, which may hold somebody's key: a name, or a value as it was
+    sent or meant. What is shorter than any key may be there by chance.
+    """
     query = url.target.partition("?")[2]
-    return any(pair in text for pair in query.split("&") if pair)
+    said = [part for pair in query.split("&") for part in pair.split("=", 1)]
+    return any(len(part) >= _SHORTEST_KEY and part in text for part in (*said, *map(unquote_plus, said)))
 
 
 def _told(chain: list[BaseException], url: Url) -> str:

@@ -160,7 +160,8 @@ class Fetcher:
     async def _page(self, reply: Reply, url: Url, asked: Mapping[str, str], redirects: int) -> Page:
         """What a reply that is no redirect has brought."""
         body = b""
-        if reply.status != 304 or asked.keys().isdisjoint(_CONDITIONS):
+        known = reply.status == 304 and not asked.keys().isdisjoint(_CONDITIONS)
+        if not known and reply.status != 204:  # neither has a body, whatever its head says
             failed = failure(reply.status, reply.headers, url, self._now())
             if failed is not None:
                 await _drain(reply)

