@@ -21,6 +21,20 @@ def told(error: BaseException | None) -> str:
     return "; ".join([str(error or ""), *getattr(error, "__notes__", ())])
 
 
+def drop_tracebacks(error: BaseException) -> None:
+    """Have an error that is kept, and all that led to it, hold no frames: those hold what was worked on."""
+    seen: set[int] = set()
+    left = [error]
+    while left:
+        each = left.pop()
+        if id(each) in seen:
+            continue
+        seen.add(id(each))
+        each.__traceback__ = None
+        left += [follows for follows in (each.__cause__, each.__context__) if follows is not None]
+        left += each.exceptions if isinstance(each, BaseExceptionGroup) else ()
+
+
 class ConfigError(AsyncstreamError, ValueError):
     """A setting is outside its limits, or settings contradict each other. Raised before any I/O."""
 

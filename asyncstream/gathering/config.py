@@ -92,9 +92,10 @@ class GatherConfig(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fie
             for name in (*own, *FetchConfig.__struct_fields__)
             if (text := variables.get(f"{ENV_PREFIX}{name.upper()}"))
         }
-        known = {*own, *FetchConfig.__struct_fields__, *OF_DEPLOYMENT}
+        settings = (*own, *FetchConfig.__struct_fields__, *OF_DEPLOYMENT)
+        known = {f"{ENV_PREFIX}{name.upper()}" for name in settings}
         for name, text in variables.items():
-            if name.startswith(ENV_PREFIX) and text and name.removeprefix(ENV_PREFIX).lower() not in known:
+            if name.startswith(ENV_PREFIX) and text and name not in known:
                 raise ConfigError(f"{name} names no setting of GatherConfig or FetchConfig")
         fetch: dict[str, Any] = {name: text for name, text in found.items() if name not in own}
         if "allowed_networks" in fetch:

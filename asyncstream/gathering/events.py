@@ -251,13 +251,12 @@ def _urls(text: str) -> tuple[str, ...] | S3Object | None:
 
 
 def _table(environ: Mapping[str, str]) -> Table | None:
-    name, key = environ.get(TABLE, ""), environ.get(KEY, "")
-    if not name and not key:
+    name, key, columns = (environ.get(variable, "") for variable in (TABLE, KEY, COLUMNS))
+    if not name and not key and not columns:
         return None
     if not name or not key:
         raise ConfigError(f"{TABLE} and {KEY} go together: the table, and the columns of its key")
     schema, dot, short = name.partition(".")
-    columns = environ.get(COLUMNS, "")
     return Table(
         name=short if dot else name,
         schema=schema if dot else None,

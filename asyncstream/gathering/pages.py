@@ -21,6 +21,7 @@ from asyncstream.errors import (
     DeadlineExceeded,
     RowRefused,
     TransactionConflict,
+    drop_tracebacks,
 )
 from asyncstream.gathering.results import PageResult, PageStatus
 from asyncstream.ports import Engine, Span
@@ -34,7 +35,7 @@ from asyncstream.web import Fetcher, Page, interleaved
 # What makes rows of a page: each a mapping of column to value.
 RowsOf = Callable[[Page], Iterable[Mapping[str, Any]]]
 OnPage = Callable[[PageResult], None]
-# By which another batch need not fail.
+# By which another batch need not fail; of other errors that is asked.
 _OF_ONE_BATCH = (RowRefused, TransactionConflict, DeadlineExceeded)
 
 
@@ -156,19 +157,17 @@ class Gathering:
     def _made_of(self, page: Page) -> PageRows | AsyncstreamError:
         """A page's rows, or why there are none.
 
-        Without a traceback: results keep errors, and frames, even those that only called them, the page. The
-        message tells the line of the user's function.
+        Without a traceback: results keep errors, and frames, even those that only called them, the page. And
+        without the user's own exception, as that of `json.loads` holds the body: the message tells what it
+        was, and the line of the user's function.
         """
         try:
             return page_of(page.asked, self._rows(page), self._upsert)
         except AsyncstreamError as error:
-            _drop_tracebacks(error)
+            drop_tracebacks(error)
             return error
         except Exception as error:  # noqa: BLE001 - a user's code
-            told = failed("the rows of the page", error)
-            told.__cause__ = error
-            _drop_tracebacks(error)
-            return told
+            return failed("the rows of the page", error)
 
     async def _take(self, outcome: Outcome[str, _Fetched]) -> None:
         fetched = outcome.value
@@ -194,8 +193,8 @@ class Gathering:
         """Of pages whose rows would not be written either, fetched or not."""
         for url in urls:
             fetched = self._fetched.get(url)
-            attempts = 0 if fetched is None else fetched.result().attempts
-            self._end(PageResult(url, "failed", attempts=attempts, error=self._lost))
+            attempts, seconds = (0, 0.0) if fetched is None else (fetched.result().attempts, fetched.seconds)
+            self._end(PageResult(url, "failed", attempts=attempts, seconds=seconds, error=self._lost))
 
     async def _write(self, batch: Sequence[PageRows]) -> None:
         if not batch:
@@ -203,9 +202,10 @@ class Gathering:
         self.written += 1
         with self._span.branch("batch", pages=len(batch), rows=sum(page.count for page in batch)):
             ends = await self._writer.write(self._upsert, batch)
+        doubtful = next((e.error for e in ends if e.error and not isinstance(e.error, _OF_ONE_BATCH)), None)
+        if doubtful is not None and not await self._writer.can_write(self._upsert):
+            self._lost = doubtful
         for end in ends:
-            if end.error is not None and not isinstance(end.error, _OF_ONE_BATCH):
-                self._lost = end.error
             fetched = self._fetched.pop(end.page)
             self._end(
                 PageResult(
@@ -216,19 +216,13 @@ class Gathering:
                     end.replaced,
                     fetched.result().attempts,
                     fetched.seconds,
-                    None if isinstance(end.error, DeadlineExceeded) else end.error,
+                    end.error,
                 )
             )
 
     def _end(self, result: PageResult) -> None:
         self._results[result.url] = result
         self._on_page(result)
-
-
-def _drop_tracebacks(error: BaseException | None) -> None:
-    while error is not None and error.__traceback__ is not None:
-        error.__traceback__ = None
-        error = error.__cause__ or error.__context__
 
 
 def _status(stored: int, error: AsyncstreamError | None) -> PageStatus:

@@ -23,7 +23,7 @@ class PageResult(Struct, frozen=True):
         attempts: tries that the page took; 0 if nobody was asked for it, or it was given up while it was
             fetched.
         seconds: from its first request to its rows; 0 if it was not begun.
-        error: why it failed.
+        error: why it failed; of pending ones, what the time was lost by, if rows were to be written.
     """
 
     url: str
@@ -50,7 +50,8 @@ class GatherReport(Struct, frozen=True):
         seconds: wall time of the whole gathering.
         slots: pages that could be in hand at once.
         memory_limit: bytes those slots and the waiting rows stayed within.
-        batches: statements by which rows were written.
+        batches: in which rows were written: a statement each, where all rows have the same columns and none
+            is refused.
     """
 
     engine: str

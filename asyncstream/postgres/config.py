@@ -30,7 +30,7 @@ class DatabaseConfig(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_f
             Postgres refuses the password, as rotation changes it.
         iam: log in with a token of RDS's IAM authentication, a new one for each connection.
         sslmode: libpq's. Default: that of the `dsn` or PGSSLMODE; else "verify-full", and for this machine
-            (a socket, localhost, a loopback address) libpq's own.
+            (a socket, localhost, a loopback address) libpq's own. What a service file says of it is not seen.
         sslrootcert: path of the certificates that the server's is verified by; AWS's global-bundle.pem for
             RDS.
         connect_timeout: seconds, at least 2 (libpq's least). Default: 5.

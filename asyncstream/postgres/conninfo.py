@@ -13,9 +13,6 @@ _DEFAULTS = {
     "keepalives_idle": "15",
     "keepalives_interval": "5",
     "keepalives_count": "3",
-    # Milliseconds. What was sent over a connection that nobody knows any more, as after a function was frozen
-    # behind a NAT gateway, is not waited for as long as a statement may take.
-    "tcp_user_timeout": "15000",
 }
 _PARTS = ("host", "port", "dbname", "user", "sslmode", "sslrootcert")
 # Under which IAM tokens may be sent: whoever reads one can log in with it for 15 minutes.
@@ -31,6 +28,8 @@ def parameters(config: DatabaseConfig) -> dict[str, str]:
     import psycopg  # noqa: PLC0415 - of an extra: `open_driver` says so where it is not installed
     from psycopg.conninfo import conninfo_to_dict  # noqa: PLC0415
 
+    if not _is_escaped(config.dsn or ""):
+        raise _unreadable()
     try:
         dsn = {name: str(value) for name, value in conninfo_to_dict(config.dsn or "").items()}
     except (psycopg.Error, UnicodeError):
@@ -48,8 +47,15 @@ def _unreadable() -> ConfigError:
     )
 
 
+def _is_escaped(dsn: str) -> bool:
+    """Whether libpq finds the end of a URL's password where it is: at its last `@`, and before any `/`."""
+    _, mark, rest = dsn.partition("://")
+    authority, _, path = rest.partition("/")
+    return not mark or (authority.count("@") <= 1 and "@" not in path.partition("?")[0])
+
+
 def _is_read_as_meant(dsn: Mapping[str, str]) -> bool:
-    """Whether host and port can be such: of a password with `@` or `/` in it, a part would be the host."""
+    """Whether host and port can be such, and no part of a password."""
     hosts = (host for host in dsn.get("host", "").split(",") if not host.startswith(("/", "@")))
     ports = dsn.get("port", "").split(",")
     return not any("@" in host or "/" in host for host in hosts) and all(
@@ -77,11 +83,13 @@ def secured(given: Mapping[str, str], environ: Mapping[str, str], *, token: bool
         token: whether the password is an IAM token.
 
     Raises:
-        ConfigError: a token would be sent unencrypted.
+        ConfigError: a token would be sent unencrypted; or there is no name that a certificate could be of.
     """
     mode = given.get("sslmode") or environ.get("PGSSLMODE")
     if mode is None and not _is_here(given, environ):
         mode = "verify-full"
+    if mode == "verify-full" and _is_nameless(given, environ):
+        raise ConfigError("an address is given as hostaddr, and no host: name the one the certificate is of")
     if token and mode not in _ENCRYPTED:
         raise ConfigError(f"an IAM token is sent over TLS only, and sslmode is {mode}: give verify-full")
     return dict(given) if mode is None else {**given, "sslmode": mode}
@@ -96,3 +104,9 @@ def _is_here(given: Mapping[str, str], environ: Mapping[str, str]) -> bool:
     named = given.get("host") or environ.get("PGHOST", "")
     addressed = given.get("hostaddr") or environ.get("PGHOSTADDR", "")
     return is_local(named) and is_local(addressed)
+
+
+def _is_nameless(given: Mapping[str, str], environ: Mapping[str, str]) -> bool:
+    addressed = given.get("hostaddr") or environ.get("PGHOSTADDR")
+    named = given.get("host") or environ.get("PGHOST") or given.get("service") or environ.get("PGSERVICE")
+    return bool(addressed and not named)

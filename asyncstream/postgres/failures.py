@@ -21,10 +21,14 @@ from asyncstream.errors import (
     TransactionConflict,
 )
 
-_DETAIL = 300
+_LONGEST = 300
 _DETAIL_IS_ROW = frozenset({"23502", "23514", "44000"})
-# Classes of SQLSTATE that the standard or Postgres has; all others are of a trigger's or function's own.
-_OF_POSTGRES = (*"01234ABCDEFGH", "53", "54", "55", "57", "58", "72", "HV", "P0", "XX")
+# Classes of SQLSTATE that say nothing of a row. All that is neither here nor above is what a trigger or
+# function of the user's raises, or what went wrong in one.
+_OF_NO_ROW = frozenset(
+    {"0A", "0B", "0F", "0L", "0P", "0Z", "24", "25", "26", "2B", "2D", "34", "3B", "3D", "3F"}
+    | {"42", "53", "55", "57", "58", "72", "F0", "HV", "XX"}
+)
 _PRIVILEGES = "rows are written with USAGE of the schema, and SELECT, INSERT and UPDATE of the table"
 
 # By SQLSTATE, or its class: the first two characters. A row may also be refused for its size in an index
@@ -36,8 +40,6 @@ _BY_STATE: dict[str, type[AsyncstreamError]] = {
     "23": RowRefused,
     "44": RowRefused,
     "54": RowRefused,
-    # What triggers and functions raise.
-    "P0": RowRefused,
     "28": AccessDenied,
     "42501": AccessDenied,
     "42P01": TableNotFound,
@@ -125,15 +127,18 @@ def _kind(state: str, said: str) -> type[AsyncstreamError]:
     if "row-level security" in said:
         return RowRefused
     rows = (_BY_STATE.get(state[:length]) for length in (5, 3, 2))
-    return next(filter(None, rows), DatabaseError if state.startswith(_OF_POSTGRES) else RowRefused)
+    return next(filter(None, rows), DatabaseError if state[:2] in _OF_NO_ROW else RowRefused)
 
 
 def _said(error: Any) -> str:
     """Message, detail and hint, in one line, with the SQLSTATE."""
     diagnosis = error.diag
     # Of a row that fails a check the detail is the whole row: not for logs.
-    detail = "" if error.sqlstate in _DETAIL_IS_ROW else diagnosis.message_detail or ""
-    if len(detail) > _DETAIL:
-        detail = f"{detail[:_DETAIL]}..."
+    detail = None if error.sqlstate in _DETAIL_IS_ROW else diagnosis.message_detail
     parts = (diagnosis.message_primary, detail, diagnosis.message_hint)
-    return f"{'; '.join(filter(None, parts))} ({error.sqlstate})"
+    return f"{'; '.join(map(_shortened, filter(None, parts)))} ({error.sqlstate})"
+
+
+def _shortened(text: str) -> str:
+    """It may repeat a value, however long."""
+    return f"{text[:_LONGEST]}..." if len(text) > _LONGEST else text

@@ -5,7 +5,7 @@ reads as one. What JSON has no form for is written as:
 
 - datetimes: in UTC; one without a zone is taken for UTC, whatever the session's zone.
 - Decimal, UUID, dates, times, IP addresses: their text. timedelta: microseconds. Enum: its value.
-- bytes: hexadecimal, as `bytea` reads it.
+- bytes: hexadecimal, as `bytea` reads it; other columns are refused them.
 - NaN and infinities: their names, which float and numeric columns read. ints: exactly, of any size.
 - dict, list: JSON, for `jsonb`, `json` and arrays. Within them NaN and bytes are refused.
 
@@ -75,7 +75,7 @@ class _RowReader:
     def __init__(self, upsert: Upsert) -> None:
         self._table = upsert.table
         self._names = upsert.names
-        self._texts = upsert.texts
+        self._of_bytes = upsert.of_bytes
         self.columns = frozenset[str]() if upsert.table.columns is None else upsert.names
 
     def values(self, number: int, row: Any) -> dict[str, Any]:
@@ -116,8 +116,8 @@ class _RowReader:
             return str(value)  # nan, inf and -inf
         if not isinstance(value, (bytes, bytearray, memoryview)):
             return value
-        if name in self._texts:
-            raise RowRefused(f"row {number}: {name!r} is a text, and the value bytes: decode them")
+        if name not in self._of_bytes:
+            raise RowRefused(f"row {number}: {name!r} takes no bytes, which the value is: decode them")
         return f"\\x{value.hex()}"
 
 

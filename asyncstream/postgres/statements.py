@@ -12,26 +12,26 @@ as long, and row by row 5 to 8 times.
 """
 
 from collections.abc import Collection, Iterable, Sequence
-from typing import Any
+from typing import Annotated, Any
 
-from msgspec import Struct
+from msgspec import Meta, Struct
 
 from asyncstream.errors import ConfigError, TableMismatch, TableNotFound
 
 # Longer names Postgres cuts off, with no more than a notice.
 _LONGEST_NAME = 63
 
-_OF_CHARACTERS = ("text", "character", "json")
-
 # One row a column: its name; its type and collation, as a definition spells them; whether Postgres alone
-# fills it in, and whether it does where nothing is given. $1: the table's quoted name.
+# fills it in, and whether it does where nothing is given; whether it is of bytes. $1: the table's quoted
+# name.
 COLUMNS_OF = """\
 SELECT a.attname,
        format_type(a.atttypid, a.atttypmod)
            || CASE WHEN a.attcollation <> t.typcollation
               THEN format(' COLLATE %I.%I', n.nspname, c.collname) ELSE '' END,
        a.attgenerated <> '' OR a.attidentity = 'a',
-       a.atthasdef OR a.attidentity <> ''
+       a.atthasdef OR a.attidentity <> '',
+       coalesce(nullif(t.typbasetype, 0), t.oid) = 'pg_catalog.bytea'::regtype
 FROM pg_catalog.pg_attribute a
 JOIN pg_catalog.pg_type t ON t.oid = a.atttypid
 LEFT JOIN pg_catalog.pg_collation c ON c.oid = a.attcollation
@@ -50,14 +50,15 @@ class Table(Struct, frozen=True, kw_only=True):
         schema: where the table is; None: the first of the user's `search_path` that has one.
         columns: those that every row writes; the key's are always among them. What a row lacks of them is
             NULL. None: those that a page's rows have, which then are the same for all rows of a page. Other
-            columns are left as they are, or get their default.
+            columns are left as they are, or get their default: one that is NOT NULL needs one, also where a
+            row is there already.
 
     Raises:
         ConfigError: there is no key, or a name that Postgres cannot have.
     """
 
-    name: str
-    key: tuple[str, ...]
+    name: Annotated[str, Meta(min_length=1)]
+    key: Annotated[tuple[str, ...], Meta(min_length=1)]
     schema: str | None = None
     columns: tuple[str, ...] | None = None
 
@@ -92,6 +93,7 @@ class Column(Struct, frozen=True):
     definition: str
     generated: bool = False
     has_default: bool = False
+    is_bytes: bool = False
 
 
 class Upsert(Struct, frozen=True):
@@ -111,9 +113,9 @@ class Upsert(Struct, frozen=True):
         return frozenset(column.name for column in self.columns)
 
     @property
-    def texts(self) -> frozenset[str]:
-        """Of those, what takes characters: bytes would be there as hexadecimal."""
-        return frozenset(each.name for each in self.columns if each.definition.startswith(_OF_CHARACTERS))
+    def of_bytes(self) -> frozenset[str]:
+        """Of those, what takes bytes: in all others they would be hexadecimal digits."""
+        return frozenset(column.name for column in self.columns if column.is_bytes)
 
     @property
     def usual(self) -> frozenset[str]:

@@ -14,7 +14,13 @@ from typing import Any
 from msgspec import Struct
 
 from asyncstream.deadline import Deadline
-from asyncstream.errors import AsyncstreamError, RowRefused, TableMismatch
+from asyncstream.errors import (
+    AsyncstreamError,
+    DeadlineExceeded,
+    RowRefused,
+    TableMismatch,
+    drop_tracebacks,
+)
 from asyncstream.postgres.connecting import KeptConnection
 from asyncstream.postgres.rows import PageRows
 from asyncstream.postgres.statements import COLUMNS_OF, Column, Table, Upsert, upsert_of
@@ -104,15 +110,30 @@ class Writer:
                 outcomes += await self._write(upsert, pages)
             except RowRefused as error:
                 if len(pages) == 1:
+                    drop_tracebacks(error)  # its frames have the rows
                     outcomes.append(Written(pages[0].id, error=error))
                     continue
                 half = len(pages) // 2
                 pending += (pages[half:], pages[:half])
             except AsyncstreamError as error:
                 # No matter of these rows: the others would only wait for the same.
+                drop_tracebacks(error)
                 left = [*pages, *(page for rest in reversed(pending) for page in rest)]
                 return outcomes + [Written(page.id, error=error) for page in left]
         return outcomes
+
+    async def can_write(self, upsert: Upsert) -> bool:
+        """Whether rows could be written now, by one try without any: after an error maybe of a batch only.
+
+        Also true where there is no time left to find out.
+        """
+        try:
+            await self._connection.fetch(upsert.statement(upsert.usual), ["[]"], self._deadline)
+        except DeadlineExceeded:
+            return True
+        except AsyncstreamError:
+            return False
+        return True
 
     async def _write(self, upsert: Upsert, pages: Sequence[PageRows]) -> list[Written]:
         """All of the pages, or none."""

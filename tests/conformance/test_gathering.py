@@ -14,7 +14,7 @@ import pytest
 from servers.postgres import APPLICATION, meanwhile, until
 
 from asyncstream import ConfigError, InputError, TransformError
-from asyncstream.errors import AccessDenied, PageNotFound, RowRefused, TableNotFound
+from asyncstream.errors import AccessDenied, DatabaseError, PageNotFound, RowRefused, TableNotFound
 from asyncstream.gathering import (
     DatabaseConfig,
     FetchConfig,
@@ -165,6 +165,8 @@ def test_a_page_whose_rows_could_not_be_made_is_held_by_nobody(web, table, gathe
     report = gather(web.urls(10), rows)
     kind = TransformError if wrong == "raises" else RowRefused
     assert [type(page.error) for page in report.failed] == [kind] * 10
+    # That of `json.loads` has the text.
+    assert wrong != "raises" or {page.error.__cause__ for page in report.failed} == {None}
     gc.collect()
     # By this list, and while they are counted.
     assert {sys.getrefcount(body) for body in bodies} == {3}
@@ -178,6 +180,20 @@ def test_once_rows_cannot_be_written_no_page_more_is_fetched_and_each_says_why(w
     ends = Counter((page.status, type(page.error)) for page in report.pages)
     assert ends == {("stored", type(None)): 10, ("failed", TableNotFound): 190}
     assert sum(web.counts()["requests"].values()) < 60
+
+
+def test_a_batch_that_fails_by_itself_ends_no_other(web, table, gather):
+    table.execute(
+        "CREATE FUNCTION {schema}.fail() RETURNS trigger LANGUAGE plpgsql AS"
+        " $$BEGIN IF NEW.id = 55 THEN RAISE SQLSTATE 'XX000'; END IF; RETURN NEW; END$$"
+    )
+    table.execute(
+        "CREATE TRIGGER fail BEFORE INSERT ON {schema}.t FOR EACH ROW EXECUTE FUNCTION {schema}.fail()"
+    )
+    report = gather(web.urls(PAGES), database={"batch_rows": 100})
+    ends = Counter((page.status, type(page.error), page.attempts) for page in report.pages)
+    assert ends == {("stored", type(None), 1): PAGES - 10, ("failed", DatabaseError, 1): 10}
+    assert len(table.rows()) == 10 * (PAGES - 10)
 
 
 def test_sixty_pages_at_once_take_one_connection_to_postgres_and_few_to_a_host(web, table, gather, engine):

@@ -115,6 +115,8 @@ def test_a_bad_row_fails_its_page_as_a_whole_and_no_other(schema, open_writing, 
     assert isinstance(outcomes[place].error, RowRefused)
     assert reason in str(outcomes[place].error)
     assert isinstance(outcomes[place].error.__cause__, psycopg.Error)
+    # What is kept holds no frames, which have the rows.
+    assert outcomes[place].error.__traceback__ is outcomes[place].error.__cause__.__traceback__ is None
     others = [page for page in pages if page != place]
     assert counts({page: outcomes[page] for page in others}) == dict.fromkeys(others, (3, 0))
     assert [id_ for id_, *_ in schema.rows()] == [-1, *(3 * page + n for page in others for n in range(3))]
@@ -219,6 +221,19 @@ def test_values_of_each_type_come_back_as_they_were_and_are_told_unchanged(schem
             assert stored[n][kinds.index(kind)] == back, (kind, value)
     again = writing.write(upsert, {n: page for n, page in pages.items() if n not in refused})
     assert set(counts(again).values()) == {(0, 1)}
+
+
+def test_bytes_go_into_bytes_only_whatever_a_domain_calls_them(schema, open_writing):
+    schema.execute("CREATE DOMAIN {schema}.blob AS bytea")
+    schema.execute("CREATE DOMAIN {schema}.words AS text")
+    schema.create("id int PRIMARY KEY, b blob, w words, n name")
+    writing = open_writing()
+    upsert = writing.check(TABLE)
+    assert writing.write(upsert, {"a": [{"id": 1, "b": b"x"}]})["a"].stored == 1
+    for name in ("w", "n"):
+        with pytest.raises(RowRefused, match="takes no bytes"):
+            writing.write(upsert, {"a": [{"id": 1, name: b"x"}]})
+    assert schema.rows() == [(1, b"x", None, None)]
 
 
 def test_not_a_number_is_stored_as_such(schema, open_writing):

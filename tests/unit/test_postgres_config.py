@@ -47,6 +47,10 @@ def test_neither_the_dsn_nor_a_wrong_value_is_repeated() -> None:
     [
         "postgresql//app:geheim@db/x",
         "postgresql://app:p@geheim@db/x",
+        "postgresql://app:p@@geheim@db/x",
+        "postgresql://app:geheim@@db/x",
+        "postgresql://app:p@/geheim@db/x",
+        "postgresql://app:12/geheim@db/x",
         "postgresql://app:geheim/p@db/x",
         "postgresql://app:p/geheim@db/x",
         "postgresql://app:p%geheim@db/x",
@@ -58,6 +62,28 @@ def test_a_dsn_that_cannot_be_read_is_not_repeated(dsn: str) -> None:
     with pytest.raises(ConfigError, match="the DSN cannot be read") as raised:
         parameters(DatabaseConfig(dsn=dsn))
     assert "geheim" not in f"{raised.value!r} {raised.value.__cause__!r}"
+
+
+@pytest.mark.parametrize(
+    ("dsn", "host", "password"),
+    [
+        ("postgresql://app:p%40%2Fss@db/x", "db", "p@/ss"),
+        ("postgresql://app@%2Frun%2Fpg/x?options=-c%20a@b", "/run/pg", None),
+        ("postgresql://a:1,b:2/x", "a,b", None),
+        ("postgresql:///x", None, None),
+        ("host=/run/pg password=p@/ss", "/run/pg", "p@/ss"),
+    ],
+)
+def test_a_dsn_is_read_as_libpq_reads_it(dsn: str, host: str | None, password: str | None) -> None:
+    given = parameters(DatabaseConfig(dsn=dsn))
+    assert (given.get("host"), given.get("password")) == (host, password)
+
+
+@pytest.mark.parametrize("environ", [{}, {"PGSSLMODE": "verify-full"}])
+def test_a_certificate_is_verified_by_a_name(environ: dict[str, str]) -> None:
+    with pytest.raises(ConfigError, match="no host"):
+        secured({"hostaddr": "10.0.0.1"}, environ)
+    assert secured({"hostaddr": "10.0.0.1", "service": "x"}, environ)["sslmode"] == "verify-full"
 
 
 def test_no_signature_shows_the_environment() -> None:
@@ -90,11 +116,12 @@ def test_parts_are_laid_over_the_dsn() -> None:
     ("given", "environ", "mode"),
     [
         ({"host": REMOTE}, {}, "verify-full"),
-        ({"hostaddr": "10.0.0.1"}, {}, "verify-full"),
+        ({"hostaddr": "10.0.0.1", "host": REMOTE}, {}, "verify-full"),
+        ({"hostaddr": "10.0.0.1", "sslmode": "require"}, {}, "require"),
         ({"host": REMOTE, "hostaddr": "127.0.0.1"}, {}, "verify-full"),
         ({"host": "localhost", "hostaddr": "10.0.0.1"}, {}, "verify-full"),
         ({"host": "localhost"}, {"PGHOSTADDR": "10.0.0.1"}, "verify-full"),
-        ({}, {"PGHOSTADDR": "10.0.0.1"}, "verify-full"),
+        ({}, {"PGHOSTADDR": "10.0.0.1", "PGHOST": REMOTE}, "verify-full"),
         ({"service": "prod"}, {}, "verify-full"),
         ({"host": "localhost"}, {"PGSERVICE": "prod"}, "verify-full"),
         ({"hostaddr": "127.0.0.1"}, {}, None),

@@ -26,6 +26,10 @@ from asyncstream.postgres.failures import of_statement, while_connecting
         ("P0004", errors.RowRefused),
         ("MY001", errors.RowRefused),
         ("99999", errors.RowRefused),
+        ("45000", errors.RowRefused),
+        ("20000", errors.RowRefused),
+        ("0A000", errors.DatabaseError),
+        ("55000", errors.DatabaseError),
         ("42P01", errors.TableNotFound),
         ("3F000", errors.TableNotFound),
         ("42703", errors.TableMismatch),
@@ -43,6 +47,10 @@ def test_a_statements_error_is_known_by_its_code(state: str, kind: type[Exceptio
     assert state in str(error)
     assert len(str(error)) < 500
     assert getattr(error, "sqlstate", state) == state
+
+
+def test_a_value_that_is_repeated_is_cut_short() -> None:
+    assert len(str(of_statement(_error("22P02", "invalid input: " + "x" * 1_000_000)))) < 400
 
 
 def test_a_policy_refuses_a_row_and_a_missing_privilege_all() -> None:

@@ -42,7 +42,7 @@ def deep(levels: int) -> list[Any]:
         ({1: 1}, "row 2: 1 is none of the columns"),
         ({}, "row 2: 'id' is of the key"),
         ({"id": None, "v": 1}, "row 2: 'id' is of the key"),
-        ({"id": 1, "v": b"bytes"}, "row 2: 'v' is a text, and the value bytes: decode them"),
+        ({"id": 1, "v": b"bytes"}, "row 2: 'v' takes no bytes, which the value is: decode them"),
         ({"id": 1, "v": object}, "has no form"),
         ({"id": 1, "v": {1, 2}}, "has no form"),
         ({"id": 1, "v": {"x": b"bytes"}}, "has no form"),

@@ -40,6 +40,8 @@ def test_what_is_shown_of_headers_is_whom_they_are_for():
 def test_headers_of_the_environment_are_json():
     with pytest.raises(ConfigError, match="GATHER_CONECTIONS names no setting"):
         GatherConfig.from_env({"GATHER_CONECTIONS": "1"})
+    with pytest.raises(ConfigError, match="GATHER_max_body names no setting"):
+        GatherConfig.from_env({"GATHER_max_body": "1"})
     environ = {"GATHER_HEADERS": '{"https://api.example": {"A": "b"}}'}
     assert GatherConfig.from_env(environ).fetch.headers == {"https://api.example": {"A": "b"}}
     for text in ("k1k2k3", '{"https://api.example": "k1k2k3"}', "[]"):

@@ -104,7 +104,7 @@ class Origin(Closing):
         with self._lock:
             self._nth.clear()
             self._connections.clear()
-            self._most = Counter({host: len(connections) for host, connections in self._open.items()})
+            self._most = Counter({host: self._open_now(host) for host in self._open})
 
     def close(self) -> None:
         """Listen no more. What waits in an answer ends."""
@@ -132,9 +132,7 @@ class Origin(Closing):
         with self._lock:
             self._connections[host] += 1
             self._open[host].add(descriptor)
-            # One that the client has closed does not count, whether or not its thread knows by now.
-            open_now = sum(not _is_left(each) for each in self._open[host])
-            self._most[host] = max(self._most[host], open_now)
+            self._most[host] = max(self._most[host], self._open_now(host))
         connected = accepted
         try:
             accepted.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
@@ -150,6 +148,10 @@ class Origin(Closing):
             with self._lock:  # before another connection gets the same number
                 self._open[host].discard(descriptor)
                 connected.close()
+
+    def _open_now(self, host: str) -> int:
+        """Of connections; one that the client has closed is none, whether or not its thread knows by now."""
+        return sum(not _is_left(each) for each in self._open[host])
 
     def _serve_request(self, host: str, connected: socket.socket, reading: Any) -> bool:
         """Answer one request; return whether another one may follow."""

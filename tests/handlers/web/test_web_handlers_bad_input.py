@@ -42,7 +42,7 @@ REJECTED = {
     "no key": (
         {"urls": [PAGE], "table": {"name": "t", "key": []}},
         "InputError",
-        "at $.table: the table 't' needs a key",
+        "at $.table.key: Expected `array` of length >= 1",
     ),
     "no table": ({"urls": [PAGE], "table": {"name": "none", "key": ["id"]}}, "TableNotFound", '"none"'),
     "a column more": (
