@@ -178,6 +178,8 @@ class Gathering:
         await self._write(self._batches.add(fetched.rows))
 
     def _end_unfetched(self, outcome: Outcome[str, _Fetched]) -> None:
+        if outcome.error is not None:
+            drop_tracebacks(outcome.error)  # whose frames have what a library had in hand
         late = isinstance(outcome.error, DeadlineExceeded)
         self._end(
             PageResult(
