@@ -197,6 +197,9 @@ class _Mapping(Generic[T]):
         if error is not None:
             raise error
         outcome: Outcome[T, Any] = finished.result
+        # Frames of the engine have it, to which the traceback of an error may lead by those that they called:
+        # in a cycle, all that the function held would wait for the garbage collector.
+        finished.result = None
         finished.tag.end(outcome.error)
         self._keep(outcome)
 

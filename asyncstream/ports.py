@@ -229,8 +229,8 @@ class Transport(Protocol):
         """Close all connections."""
 
 
-class Finished(Struct, frozen=True):
-    """A task's end: what it returned or what it raised."""
+class Finished(Struct):
+    """A task's end: what it returned or what it raised. Whoever takes that out may leave None behind."""
 
     tag: Any
     result: Any

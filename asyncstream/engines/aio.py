@@ -50,16 +50,19 @@ class AsyncioEngine:
         if self._runner is None:
             self._runner = asyncio.Runner()
         ended = False
+        # Not returned by the loop's task, which frames of asyncio keep: see `driver.py`.
+        made: list[T] = []
 
-        async def to_its_end() -> T:
+        async def to_its_end() -> None:
             nonlocal ended
             try:
-                return await work()
+                made.append(await work())
             finally:
                 ended = True
 
         try:
-            return self._runner.run(to_its_end(), context=contextvars.copy_context())
+            self._runner.run(to_its_end(), context=contextvars.copy_context())
+            return made.pop()
         except KeyboardInterrupt:
             if not ended:
                 self.close()  # a second one, which left the loop in the midst of the work

@@ -1,7 +1,7 @@
 """Runs a coroutine that never suspends, by one `send(None)`; used by the blocking engines and transports."""
 
 from collections.abc import Coroutine
-from typing import Any, TypeVar
+from typing import Any, TypeVar, cast
 
 T = TypeVar("T")
 
@@ -19,7 +19,7 @@ def drive(work: Coroutine[Any, Any, T]) -> T:
     try:
         work.send(None)
     except StopIteration as stop:
-        result: T = stop.value
-        return result
+        # In no variable: the traceback of an error in it may lead here, by the frames that called each other.
+        return cast("T", stop.value)
     work.close()
     raise Suspended(f"{work!r} suspended under a blocking engine, where all code must block instead")
