@@ -6,7 +6,7 @@ from asyncstream import plan
 from asyncstream.continuation import Continuation
 from asyncstream.errors import DeadlineExceeded, OutputTooLarge
 from asyncstream.results import FileResult, Status
-from asyncstream.tasks import FileInProgress, Task
+from asyncstream.tasks import Begin, FileInProgress, MovePart, Task
 
 # A file that no deadline leaves the time for a single part would be taken up for ever.
 MOST_FRUITLESS = 3
@@ -74,8 +74,16 @@ def end_span(task: Task, error: BaseException | None) -> None:
     """Say what was done again, and end the span of a part; a file's ends with the file."""
     if task.retries:
         task.span.annotate(retries=task.retries, waited=round(task.waited, 3))
+    first = task.file.first
+    if error is not None and first is not None and _has_the_first_range(task):
+        # Nobody is going to read it: it is closed later, when the span that has its body's is sent already.
+        first.span.end()
     if task.span is not task.file.span:
         task.span.end(error)
+
+
+def _has_the_first_range(task: Task) -> bool:
+    return isinstance(task, Begin) or (isinstance(task, MovePart) and task.number == 1)
 
 
 def not_aborted(file: FileInProgress, failure: BaseException) -> str:

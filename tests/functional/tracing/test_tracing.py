@@ -17,6 +17,7 @@ from tracing_checks import (
 
 from asyncstream import TransferConfig, TransferSession, current_span, map_concurrent, transfer_async
 from asyncstream.lab.s3 import LabS3
+from asyncstream.lab.s3.faults import Fault
 from asyncstream.lab.xray import XRayReceiver
 from asyncstream.lab.xray.reading import all_spans
 
@@ -168,6 +169,22 @@ async def test_a_cancelled_transfer_ends_all_its_spans(
     assert found(trace, "file")
     assert all(span.error for span in found(trace, "file"))
     assert found(trace, "abort")
+
+
+@pytest.mark.parametrize("engine", ENGINES)
+def test_a_range_that_is_open_when_its_file_fails_ends_with_its_part(
+    lab: LabS3, receiver: XRayReceiver, traced: set[str], engine: str
+) -> None:
+    sizes = sources(lab, "refused", 2)
+    lab.set_faults([Fault("refuse", "CreateMultipartUpload", status=418, code="ImATeapot")])
+    try:
+        report = transferred(engine, lab, list(sizes), multipart=True, part_size=PART)
+    finally:
+        lab.set_faults([])
+    assert len(report.failed) == 2
+    trace = only_new(receiver, traced)
+    assert len(found(trace, "body")) == 2
+    assert all(span.end is not None for span in all_spans(trace.roots))
 
 
 @pytest.mark.parametrize("engine", ENGINES)
