@@ -10,7 +10,7 @@ PIP := $(BIN)/python -m pip install --quiet --disable-pip-version-check --constr
 compare: .venv/lab.stamp  ## run the main job: every variant on the same bytes, side by side
 	$(BIN)/asyncstream compare $(ARGS)
 
-test: .venv/dev.stamp .venv/sam.stamp .venv/runtime.stamp .venv/ministack.stamp .venv/chromium.stamp  ## the whole test suite
+test: .venv/dev.stamp .venv/programs.stamp .venv/sam.stamp .venv/runtime.stamp .venv/ministack.stamp .venv/chromium.stamp  ## the whole test suite
 	$(BIN)/python -m pytest --numprocesses 2 --dist loadscope --no-loadscope-reorder $(ARGS)
 
 test-fast: .venv/dev.stamp  ## the tests that take no more than a few seconds each
@@ -75,6 +75,13 @@ RUNTIME_PYTHON ?= $(firstword $(foreach candidate,python3.13 $(wildcard $(HOME)/
 	$(or $(RUNTIME_PYTHON),$(PYTHON)) -m venv --clear .venv/ministack
 	.venv/ministack/bin/python -m pip install --quiet --disable-pip-version-check \
 	    $$(grep -E '^(ministack|aws-sam-translator)==' constraints.txt)
+	touch $@
+
+# What transforms pack and unpack is compared with what these make of it.
+.venv/programs.stamp: .venv/dev.stamp
+	command -v bzip2 && command -v xz && command -v zstd \
+	|| { [ "$$(id -u)" = 0 ] && apt-get update -qq && apt-get install -qq -y bzip2 xz-utils zstd; } \
+	|| echo "bzip2, xz and zstd could not be installed: the tests that need them will be skipped."
 	touch $@
 
 # The report is tested in a browser: one that is here, else the system's package, else Playwright's own build.

@@ -91,7 +91,7 @@ class PostgresServer(Closing):
         while not self._is_ready():
             if process.poll() is not None or time.monotonic() > end:
                 raise LabError(f"Postgres does not start: {(self._directory / 'log').read_text()[-2000:]}")
-            time.sleep(0.01)
+            time.sleep(0.01)  # it tells nobody when it takes connections
 
     def crash(self) -> None:
         """End it at once, in the middle of whatever it does; what was committed is there after `start`."""

@@ -11,7 +11,8 @@ import threading
 from collections import Counter
 
 import pytest
-from servers.postgres import APPLICATION, meanwhile, until
+from servers.base import until
+from servers.postgres import APPLICATION, meanwhile
 
 from asyncstream import ConfigError, InputError, TransformError
 from asyncstream.errors import AccessDenied, DatabaseError, PageNotFound, RowRefused, TableNotFound

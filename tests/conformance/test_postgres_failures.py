@@ -11,7 +11,8 @@ import psycopg
 import pytest
 import trustme
 from postgres_writing import Writing
-from servers.postgres import PASSWORD, Schema, meanwhile, until
+from servers.base import until
+from servers.postgres import PASSWORD, Schema, meanwhile
 from servers.postgres_proxy import Proxy
 
 from asyncstream.deadline import Deadline

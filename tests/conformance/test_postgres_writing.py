@@ -15,7 +15,8 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from postgres_writing import Writing
-from servers.postgres import Schema, until
+from servers.base import until
+from servers.postgres import Schema
 
 from asyncstream.errors import RowRefused, TableMismatch
 from asyncstream.postgres.config import DatabaseConfig

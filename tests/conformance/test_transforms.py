@@ -18,6 +18,7 @@ from typing import Any
 import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
+from lacking import lacking
 from servers import content
 
 from asyncstream import KiB, MiB, S3Object
@@ -138,7 +139,7 @@ def packed_by_program(name: str, body: bytes) -> bytes:
 @pytest.mark.parametrize("name", PROGRAMS)
 def test_what_the_programs_pack_is_unpacked_in_several_parts(copy, bucket, pairs, name):
     if which(PROGRAMS[name][0]) is None:
-        pytest.skip(f"{PROGRAMS[name][0]} is not installed")
+        lacking(f"{PROGRAMS[name][0]} is not installed")
     bucket.put("file", packed_by_program(name, LONG))
     report = copy(pairs("file"), transform=name)
     report.raise_for_failures()

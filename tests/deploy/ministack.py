@@ -15,7 +15,7 @@ from urllib.request import urlopen
 
 import boto3
 import trustme
-from servers.base import end, free_port, wait_until
+from servers.base import end, free_port, until
 
 START_SECONDS = 60.0
 STOP_SECONDS = 2.0  # it waits for connections that are kept alive
@@ -98,7 +98,7 @@ class MiniStack:
             return False
 
         try:
-            wait_until(answers, START_SECONDS)
+            until(answers, START_SECONDS)
         except BaseException:
             self.__exit__()
             raise

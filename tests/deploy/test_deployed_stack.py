@@ -12,7 +12,7 @@ from typing import Any
 import pytest
 from ministack import MiniStack
 from sam_builds import ARCHITECTURE, Build
-from servers.base import wait_until
+from servers.base import until
 
 # MiniStack knows no metric math, which the alarms consist of.
 PARAMETERS = [f"Architecture={ARCHITECTURE}", "Alarms=no", "Trigger=yes"]
@@ -58,7 +58,7 @@ class Deployed:
         return {each["FunctionName"]: (each["MemorySize"], each["Environment"]) for each in listed}
 
     def wait_for_copies(self, *keys: str) -> None:
-        wait_until(lambda: set(keys) <= self.copies().keys(), WAIT_SECONDS)
+        until(lambda: set(keys) <= self.copies().keys(), WAIT_SECONDS)
 
     def run(self, kind: str, **given: Any) -> Any:
         """The state machine's output."""
@@ -67,7 +67,7 @@ class Deployed:
             stateMachineArn=self.outputs["ManyFilesArn"], input=json.dumps({"kind": kind, **given})
         )["executionArn"]
         told = states.describe_execution
-        wait_until(lambda: told(executionArn=arn)["status"] != "RUNNING", WAIT_SECONDS)
+        until(lambda: told(executionArn=arn)["status"] != "RUNNING", WAIT_SECONDS)
         execution = told(executionArn=arn)
         assert execution["status"] == "SUCCEEDED", execution
         return json.loads(execution["output"])
@@ -231,7 +231,7 @@ def wait_for_dead_letter(stack: Deployed, text: str) -> None:
             queues.delete_message(QueueUrl=queue, ReceiptHandle=message["ReceiptHandle"])
         return any(text in message["Body"] for message in found)
 
-    wait_until(received, WAIT_SECONDS)
+    until(received, WAIT_SECONDS)
 
 
 def test_the_state_machine_copies_a_listing(stack: Deployed) -> None:

@@ -5,9 +5,10 @@ import re
 import signal
 import subprocess
 import sys
-import time
 from contextlib import suppress
 from pathlib import Path
+
+from servers.base import until
 
 ROOT = Path(__file__).parents[2]
 
@@ -35,9 +36,7 @@ def interrupt(arguments: list[str], first: str, ending: signal.Signals, director
     assert told.startswith("[1/2] ")
     assert first in told
     # The lab's server, the X-Ray receiver, and the second run: only the first one's environment is gone.
-    while len(children := _descendants(process.pid)) < 3:
-        assert process.poll() is None
-        time.sleep(0.05)
+    children = until(lambda: _all_running(process), 60)
     os.killpg(process.pid, ending)  # as a terminal does: to all that it runs
     out, err = process.communicate(timeout=20)
     assert process.returncode == 130, err
@@ -46,6 +45,12 @@ def interrupt(arguments: list[str], first: str, ending: signal.Signals, director
     assert "Ended early (Ctrl-C)" in out
     assert not [pid for pid in children if Path(f"/proc/{pid}").exists()]
     assert not list(directory.iterdir())
+
+
+def _all_running(process: subprocess.Popen[str]) -> list[int]:
+    assert process.poll() is None
+    children = _descendants(process.pid)
+    return children if len(children) >= 3 else []
 
 
 def _descendants(pid: int) -> list[int]:

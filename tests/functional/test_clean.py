@@ -7,7 +7,7 @@ from collections import Counter
 from pathlib import Path
 
 import pytest
-from servers.base import wait_until
+from servers.base import until
 
 from asyncstream import MiB
 from asyncstream.engines import ENGINES
@@ -56,9 +56,7 @@ def test_what_a_killed_process_left_is_completed_by_the_same_command_and_cleaned
         stderr=subprocess.DEVNULL,
     ) as process:
         try:
-            wait_until(
-                lambda: uploads(server) and server.lab.stats()["operations"].get("UploadPart", 0) > 1, 20
-            )
+            until(lambda: uploads(server) and server.lab.stats()["operations"].get("UploadPart", 0) > 1, 20)
         finally:
             process.kill()
     left = uploads(server)

@@ -6,7 +6,6 @@ import re
 import signal
 import subprocess
 import sys
-import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from urllib.request import urlopen
@@ -14,6 +13,7 @@ from urllib.request import urlopen
 import boto3
 import pytest
 from command_line import Ended
+from servers.base import until
 
 from asyncstream.lab.s3 import LabS3
 
@@ -239,9 +239,8 @@ def test_an_interrupted_copy_leaves_no_upload_open(engine: str, ending: signal.S
             stderr=subprocess.PIPE,
             text=True,
         )
-        while slow.stats()["operations"].get("CreateMultipartUpload", 0) == 0:
-            assert process.poll() is None
-            time.sleep(0.05)
+        until(lambda: slow.stats()["operations"].get("CreateMultipartUpload"), 60)
+        assert process.poll() is None
         assert open_uploads(slow) != []
         process.send_signal(ending)
         _, told = process.communicate(timeout=30)

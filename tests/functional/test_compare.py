@@ -86,7 +86,9 @@ def test_a_sweep_invokes_every_way_in_every_size_and_shows_it(
 
 def test_a_size_that_is_too_small_is_a_row_that_says_so(run: Callable[..., Ended]) -> None:
     if not open_limits().told.startswith("cgroup"):
-        pytest.skip("no control groups here: nothing is too small")
+        pytest.skip(
+            "no control groups here: nothing is too small"
+        )  # they are root's, or a machine's, to give
     options = ["--variants", "boto3-pool", "--memory", "128", "--no-repeat", "--no-trace", "--json"]
     done = run("compare", "--files", "10x30MB", "--model", "off", *options)
     (row,) = json.loads(done.out)["sections"][0]["rows"]

@@ -13,7 +13,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from servers.base import free_port, wait_until
+from servers.base import free_port, until
 
 from asyncstream.lab.sandbox import Function, Sandbox
 from asyncstream.lab.sandbox.function import variables
@@ -53,7 +53,7 @@ def emulated(function: Function) -> Iterator[str]:
         start_new_session=True,
     )
     try:
-        wait_until(lambda: answers(port), 10)
+        until(lambda: answers(port), 10)
         yield f"http://{address}/2015-03-31/functions/function/invocations"
     finally:
         os.killpg(process.pid, 9)

@@ -9,7 +9,7 @@ import subprocess
 import time
 from abc import ABC, abstractmethod
 from collections import Counter
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from enum import Enum, auto
 from functools import cached_property
 from pathlib import Path
@@ -168,7 +168,7 @@ class ServerProcess(S3Server):
             self._process = subprocess.Popen(
                 self._command(port, directory), stdin=subprocess.DEVNULL, stdout=log, stderr=log
             )
-        wait_until(lambda: self._answers(port), START_SECONDS)
+        until(lambda: self._answers(port), START_SECONDS)
 
     def stop(self) -> None:
         end(self._process, STOP_SECONDS)
@@ -207,10 +207,15 @@ def end(process: subprocess.Popen[bytes], seconds: float) -> None:
         process.wait()
 
 
-def wait_until(condition: Any, seconds: float) -> None:
-    """Return as soon as the condition holds; a TimeoutError if it does not within the time."""
+def until(condition: Callable[[], Any], seconds: float = 10.0) -> Any:
+    """What the condition says as soon as it says something: of what tells nobody when it comes to be so.
+
+    Raises:
+        TimeoutError: it does not within the time.
+    """
     end = time.monotonic() + seconds
-    while not condition():
+    while not (told := condition()):
         if time.monotonic() > end:
             raise TimeoutError(f"not so within {seconds:g} s")
-        time.sleep(0.01)
+        time.sleep(0.005)
+    return told

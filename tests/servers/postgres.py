@@ -3,7 +3,6 @@
 import contextlib
 import itertools
 import threading
-import time
 from collections.abc import Callable, Iterator
 from typing import Any
 
@@ -154,12 +153,3 @@ def meanwhile(work: Callable[[], None]) -> Iterator[None]:
     assert not thread.is_alive()
     if failures:
         raise failures[0]
-
-
-def until(condition: Callable[[], Any]) -> Any:
-    """What the condition says as soon as it says something."""
-    end = time.monotonic() + WAIT_SECONDS
-    while not (told := condition()):
-        assert time.monotonic() < end, "not so in time"
-        time.sleep(0.005)
-    return told

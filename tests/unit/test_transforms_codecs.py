@@ -19,6 +19,7 @@ import pytest
 from backports import zstd
 from hypothesis import given
 from hypothesis import strategies as st
+from lacking import lacking
 
 from asyncstream.errors import ConfigError, CorruptInput
 from asyncstream.transforms import Bunzip2, Factory, Gunzip, Gzip, Unxz, Unzstd, Zstd, named
@@ -149,7 +150,7 @@ def test_the_same_comes_of_much_text_in_any_chunks_and_the_program_reads_it(name
         assert through(pack, text, sorted(drawn.random() for _ in range(cuts))) == packed
     assert PACKERS[name][1](packed) == text
     if shutil.which(PROGRAMS[name]) is None:
-        pytest.skip(f"{PROGRAMS[name]} is not installed; the library read it")
+        lacking(f"{PROGRAMS[name]} is not installed; the library read it")
     assert (
         subprocess.run([PROGRAMS[name], "-dc"], input=packed, capture_output=True, check=True).stdout == text
     )

@@ -300,6 +300,7 @@ def _removed(folder: Path) -> bool:
 
 
 def _until(done: Callable[[], bool]) -> None:
+    """Wait for it, asking again: of groups of version 1 the kernel tells nobody when they are empty."""
     end = time.monotonic() + GONE_SECONDS
     while not done() and time.monotonic() < end:
         time.sleep(0.005)

@@ -98,7 +98,7 @@ class Receiver:
                 raise TimeoutError(f"{self._documents.unfinished_tasks} documents are not with the API yet")
             if self._mark != mark:  # behind all that is waiting; again, as the kernel may throw one away
                 self._socket.sendto(mark, self._socket.getsockname())
-            time.sleep(0.005)
+            time.sleep(0.005)  # the queue can be waited for, the mark, which may be lost, cannot
         return self.counts()
 
     def _receive(self) -> None:
