@@ -124,22 +124,8 @@ class AsyncioEngine:
         if self._threads is None:
             # Not those of the program this runs in: all of them may be waiting for what is computed here.
             self._threads = anyio.CapacityLimiter(_THREADS)
-        # In a task of its own: asyncio's `cancel` goes through the shield that anyio waits behind.
-        task = asyncio.get_running_loop().create_task(
-            _end_of(anyio.to_thread.run_sync(work, limiter=self._threads))
-        )
-        cancelled = await _ended(task)
-        end = task.result()
-        try:
-            if cancelled is not None:
-                raise cancelled
-            if end.error is not None:
-                raise end.error
-            result: T = end.result
-            return result
-        finally:
-            # Else they are in a cycle with the error that is raised: its traceback has this frame.
-            del end, task, cancelled
+        # anyio's own shield does not keep asyncio's `cancel` from it.
+        return await self.shielded(anyio.to_thread.run_sync(work, limiter=self._threads), math.inf)
 
     async def limited(self, work: Coroutine[Any, Any, T], seconds: float) -> T:
         """Cancel it when its time is up, or this task is cancelled.
@@ -172,24 +158,30 @@ class AsyncioEngine:
                 raise DeadlineExceeded(f"cancelled: not done in the {max(seconds, 0):.3g} s that were left")
             raise Cancelled("a library let out a cancellation that nobody had asked for") from end.error
         finally:
-            # Else they are in a cycle with the error that is raised: its traceback has this frame.
-            del end, task, cancelled
+            del end, task, cancelled  # as in `shielded`
 
     async def shielded(self, work: Coroutine[Any, Any, T], seconds: float) -> T:
         """Run it in a task of its own, which neither anyio nor asyncio's `cancel` reaches.
 
         A cancellation that comes meanwhile is raised when the work has ended.
         """
-        task = asyncio.get_running_loop().create_task(work)
+        task = asyncio.get_running_loop().create_task(_end_of(work))
         cancelled = await _ended(task, seconds)
         if not task.done():
             task.cancel()
             await asyncio.wait({task}, timeout=1)
             raise ConnectionFailed(f"a request that must not be cut short was not answered in {seconds:g} s")
-        result = task.result()
-        if cancelled is not None:
-            raise cancelled
-        return result
+        end = task.result()
+        try:
+            if end.error is not None:
+                raise end.error
+            if cancelled is not None:
+                raise cancelled
+            result: T = end.result
+            return result
+        finally:
+            # Else they are in a cycle with the error that is raised: its traceback has this frame.
+            del end, task, cancelled
 
 
 class _SemaphoreSlots:
