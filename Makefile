@@ -3,7 +3,11 @@ SHELL := /bin/bash
 PYTHON ?= python3
 BIN := .venv/bin
 PINS := pyproject.toml constraints.txt
-PIP := $(BIN)/python -m pip install --quiet --disable-pip-version-check --constraint constraints.txt
+QUIETLY := -m pip install --quiet --disable-pip-version-check
+PIP := $(BIN)/python $(QUIETLY) --constraint constraints.txt
+# aioboto3 15.5, its newest, runs on today's aiobotocore; only its metadata ask for that of 2025-10. So it is installed
+# on top, with the one package that it needs besides.
+AIOBOTO3 := $(QUIETLY) --constraint constraints.txt --no-deps aioboto3 aiofiles
 
 .PHONY: compare test test-fast lint format soak bench ministack schema clean
 
@@ -48,11 +52,19 @@ clean:  ## remove what these targets make
 
 .venv/lab.stamp: .venv/bin/python $(PINS)
 	$(PIP) --editable '.[lab]'
+	$(BIN)/python $(AIOBOTO3)
 	touch $@
 
 .venv/dev.stamp: .venv/bin/python $(PINS)
 	$(PIP) --editable '.[dev]'
+	$(BIN)/python $(AIOBOTO3)
 	touch $@ .venv/lab.stamp
+
+# The SDKs that aioboto3 pins, for the conformance tests: `make test` runs them on this line, too.
+.venv/aioboto3.stamp: .venv/bin/python pyproject.toml constraints-aioboto3.txt
+	$(PYTHON) -m venv .venv/aioboto3
+	.venv/aioboto3/bin/python $(QUIETLY) --constraint constraints-aioboto3.txt --editable '.[aioboto3,conformance]'
+	touch $@
 
 # The SAM CLI pins what the rest needs newer: it lives in a virtual environment of its own.
 .venv/sam.stamp: .venv/bin/python $(PINS)

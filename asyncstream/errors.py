@@ -5,6 +5,7 @@ the name it already knows. `retryable` says whether repeating the same request m
 `retry.py`; `starts_over` that only a file begun anew may. An SDK's own error is kept as `__cause__`.
 """
 
+from collections.abc import Iterator
 from typing import ClassVar
 
 
@@ -19,6 +20,13 @@ class AsyncstreamError(Exception):
 def told(error: BaseException | None) -> str:
     """What an error says, with its notes: they name uploads that could not be aborted."""
     return "; ".join([str(error or ""), *getattr(error, "__notes__", ())])
+
+
+def chain(error: BaseException | None) -> Iterator[BaseException]:
+    """Yield an error and what it was raised from, outermost first."""
+    while error is not None:
+        yield error
+        error = error.__cause__ or error.__context__
 
 
 def drop_tracebacks(error: BaseException) -> None:
@@ -174,8 +182,8 @@ class HostNotFound(AsyncstreamError, ConnectionError):
 
 
 class ServerNotTrusted(AsyncstreamError, ConnectionError):
-    """The certificate of a web server or of Postgres is not that of the host asked, has expired, or nobody
-    vouches for it; or it offers no TLS. It was sent nothing, no password above all.
+    """A server's certificate is for another host, has expired, or no trusted authority signed it; or Postgres
+    offers no TLS. The server was sent nothing: no request, no credentials, no password.
     """
 
 

@@ -9,12 +9,22 @@ from functools import partial
 from typing import Any
 
 import boto3
+import botocore.session
 from botocore.config import Config
 from botocore.exceptions import BotoCoreError, ClientError, EndpointConnectionError, HTTPClientError
 from botocore.model import ServiceId
 from botocore.signers import RequestSigner
+from urllib3.util.ssl_match_hostname import CertificateError
 
-from asyncstream.errors import AccessDenied, AsyncstreamError, ConfigError, ConnectionFailed, ServiceBusy
+from asyncstream.certificates import check_bundle, refused_certificate
+from asyncstream.errors import (
+    AccessDenied,
+    AsyncstreamError,
+    ConfigError,
+    ConnectionFailed,
+    ServerNotTrusted,
+    ServiceBusy,
+)
 
 # The endpoint of a VPC that is not there, or whose security group is closed, never answers.
 _SECONDS = 5.0
@@ -90,7 +100,9 @@ class AwsPasswords:
 
     def _aws(self) -> Any:
         if self._session is None:
-            self._session = boto3.Session()
+            session = botocore.session.get_session()
+            check_bundle(session)
+            self._session = boto3.Session(botocore_session=session)
         return self._session
 
 
@@ -101,6 +113,8 @@ def _region_of(name: str) -> str | None:
 
 def _mapped(error: Exception, name: str) -> AsyncstreamError:
     what = f"the secret {name} could not be read"
+    if refused_certificate(error, CertificateError) is not None:
+        return ServerNotTrusted(f"{what}: {error}")
     if isinstance(error, ClientError):
         code = str(error.response.get("Error", {}).get("Code", ""))
         said = f"{what}: {code} {error.response.get('Error', {}).get('Message', '')}".strip()

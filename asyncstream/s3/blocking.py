@@ -19,8 +19,8 @@ from asyncstream.plan import KiB
 from asyncstream.ports import Body, TimeLeft, for_ever
 from asyncstream.s3.client import (
     expect_for_streams,
-    make_lean,
-    prepare,
+    prepare_client,
+    prepare_session,
     sdk_options,
 )
 from asyncstream.s3.connections import bound, cut, time_left
@@ -91,11 +91,11 @@ class BlockingTransport:
 
     def _new_client(self, region: str | None) -> Any:
         session = botocore.session.get_session()
-        make_lean(session)
+        prepare_session(session)
         client = boto3.Session(botocore_session=session).client(
             "s3", endpoint_url=self._settings.endpoint_url, region_name=region, config=self._config
         )
-        prepare(client)
+        prepare_client(client)
         bound(client)
         client.meta.events.register_last("before-call.s3", expect_for_streams)
         return client

@@ -5,7 +5,9 @@ from collections.abc import Mapping
 from typing import Any
 
 import botocore.exceptions as sdk
+from urllib3.util.ssl_match_hostname import CertificateError
 
+from asyncstream.certificates import refused_certificate
 from asyncstream.errors import (
     AccessDenied,
     AsyncstreamError,
@@ -17,6 +19,7 @@ from asyncstream.errors import (
     CredentialsExpired,
     InputError,
     S3Error,
+    ServerNotTrusted,
     ServiceBusy,
     SlowDown,
     SourceNotFound,
@@ -84,6 +87,8 @@ def mapped(error: Exception, operation: str, params: Mapping[str, Any]) -> Async
     what = _what(operation, params)
     if isinstance(error, AsyncstreamError):
         return error
+    if is_untrusted(error):
+        return ServerNotTrusted(f"{what}: {_first_line(error)}")
     if isinstance(error, sdk.ClientError):
         return _refused(error, what, operation, params)
     if isinstance(error, _WRONG_SETTINGS):
@@ -94,6 +99,11 @@ def mapped(error: Exception, operation: str, params: Mapping[str, Any]) -> Async
         return ConnectionClosed(f"{what}: {_first_line(error)}")
     # Whatever else the SDKs, their HTTP clients and sockets raise: no answer came, or half of one.
     return ConnectionFailed(f"{what}: {_first_line(error)}")
+
+
+def is_untrusted(error: Exception) -> bool:
+    """Whether an SDK's error says that a server's certificate was refused, that of STS or SSO included."""
+    return refused_certificate(error, CertificateError) is not None
 
 
 def _was_reset(error: Exception) -> bool:

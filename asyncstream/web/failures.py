@@ -2,7 +2,6 @@
 
 import errno
 import ssl
-from collections.abc import Iterator
 from typing import NoReturn
 from urllib.parse import unquote_plus
 
@@ -13,6 +12,7 @@ from asyncstream.errors import (
     DeadlineExceeded,
     ServerNotTrusted,
     TruncatedBody,
+    chain,
 )
 from asyncstream.web.urls import Url
 
@@ -28,14 +28,14 @@ def raise_no_reply(error: BaseException, url: Url, closed: Kinds) -> NoReturn:
         url: that was asked.
         closed: the library's errors that say a connection was closed before a reply began.
     """
-    chain = list(_chain(error))
-    for each in reversed(chain):
+    errors = list(chain(error))
+    for each in reversed(errors):
         if isinstance(each, AsyncstreamError):
             raise each from each.__cause__  # not from the library's, which is raised from it
         if isinstance(each, ssl.SSLCertVerificationError):
             raise ServerNotTrusted(f"{url}: {each.verify_message}") from each
-    kind = ConnectionClosed if any(isinstance(e, closed) or _is_reset(e) for e in chain) else ConnectionFailed
-    raise kind(f"{url}: no reply: {_told(chain, url)}") from _that_may_be_logged(chain, url)
+    kind = ConnectionClosed if any(isinstance(e, closed) or _is_reset(e) for e in errors) else ConnectionFailed
+    raise kind(f"{url}: no reply: {_told(errors, url)}") from _that_may_be_logged(errors, url)
 
 
 def raise_broken_body(error: BaseException, url: Url, truncated: Kinds) -> NoReturn:
@@ -46,9 +46,9 @@ def raise_broken_body(error: BaseException, url: Url, truncated: Kinds) -> NoRet
         url: that was asked.
         truncated: the library's errors that say a body ended before its length or its last chunk.
     """
-    chain = list(_chain(error))
-    kind = TruncatedBody if any(isinstance(each, truncated) for each in chain) else ConnectionFailed
-    raise kind(f"{url}: the body broke: {_told(chain, url)}") from _that_may_be_logged(chain, url)
+    errors = list(chain(error))
+    kind = TruncatedBody if any(isinstance(each, truncated) for each in errors) else ConnectionFailed
+    raise kind(f"{url}: the body broke: {_told(errors, url)}") from _that_may_be_logged(errors, url)
 
 
 def no_turn(url: Url) -> DeadlineExceeded:
@@ -60,17 +60,10 @@ def _is_reset(error: BaseException) -> bool:
     return isinstance(error, OSError) and error.errno in {errno.ECONNRESET, errno.EPIPE}
 
 
-def _chain(error: BaseException | None) -> Iterator[BaseException]:
-    """An error and what it was raised from, outermost first."""
-    while error is not None:
-        yield error
-        error = error.__cause__ or error.__context__
-
-
-def _that_may_be_logged(chain: list[BaseException], url: Url) -> BaseException | None:
+def _that_may_be_logged(errors: list[BaseException], url: Url) -> BaseException | None:
     """The first without secrets: aiohttp's errors repeat the whole URL, some the headers it was sent."""
     return next(
-        (each for each in chain if not hasattr(each, "request_info") and not _has_query(str(each), url)), None
+        (each for each in errors if not hasattr(each, "request_info") and not _has_query(str(each), url)), None
     )
 
 
@@ -83,11 +76,11 @@ def _has_query(text: str, url: Url) -> bool:
     return any(len(part) >= _SHORTEST_KEY and part in text for part in (*said, *map(unquote_plus, said)))
 
 
-def _told(chain: list[BaseException], url: Url) -> str:
+def _told(errors: list[BaseException], url: Url) -> str:
     """What the innermost error says; timeouts, which have no number, say nothing."""
-    if any(isinstance(each, TimeoutError) and not each.errno for each in chain):
+    if any(isinstance(each, TimeoutError) and not each.errno for each in errors):
         return "nothing came in time"
-    innermost = chain[-1]
+    innermost = errors[-1]
     # aiohttp's go over several lines, and repeat what the server has sent: maybe what it was asked for.
     said = " ".join(str(innermost).split())[:200]
     return said if said and not _has_query(said, url) else type(innermost).__name__

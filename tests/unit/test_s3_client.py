@@ -17,7 +17,7 @@ from asyncstream.chunks import BytesBody
 from asyncstream.errors import ConfigError, ConnectionFailed, ServiceBusy, WrongRegion
 from asyncstream.ports import Transport
 from asyncstream.s3 import open_transport
-from asyncstream.s3.client import make_lean, sdk_options
+from asyncstream.s3.client import prepare_session, sdk_options
 from asyncstream.s3.settings import ClientSettings
 
 TRANSPORTS = ("threads", "asyncio")
@@ -151,13 +151,13 @@ def test_a_lean_session_finds_the_endpoints_that_any_session_finds(service: str)
         return [(each.meta.endpoint_url, each.meta.partition, each.meta.region_name) for each in clients]
 
     lean = botocore.session.get_session()
-    make_lean(lean)
+    prepare_session(lean)
 
     assert found(lean) == found(botocore.session.get_session())
 
 
 def test_no_endpoint_rule_looks_at_what_the_memo_leaves_out() -> None:
-    """If a botocore update makes one look, `prepare` must leave that parameter in."""
+    """If a botocore update makes one look, `prepare_client` must leave that parameter in."""
     loader = botocore.session.get_session().get_component("data_loader")
     rules = json.dumps(loader.load_service_model("s3", "endpoint-rule-set-1")["rules"])
 
