@@ -14,14 +14,15 @@ def refused_certificate(error: BaseException, *kinds: type[BaseException]) -> Ba
         error: what a library raised.
         kinds: errors of the library's own that say so, beside those of `ssl`.
     """
-    return next((each for each in chain(error) if isinstance(each, (ssl.SSLCertVerificationError, *kinds))), None)
+    kinds = (ssl.SSLCertVerificationError, *kinds)
+    return next((each for each in chain(error) if isinstance(each, kinds)), None)
 
 
 def check_bundle(session: Any) -> None:
     """Refuse a bundle of certificates with an empty name: botocore before 1.43 verifies no server then.
 
     Args:
-        session: of botocore or aiobotocore; its clients take the bundle from the environment or a config file.
+        session: of botocore or aiobotocore; its clients take the bundle from the environment or a file.
 
     Raises:
         ConfigError: the name is empty.
@@ -31,5 +32,6 @@ def check_bundle(session: Any) -> None:
         bundle = os.environ.get("REQUESTS_CA_BUNDLE")
     if bundle is not None and not bundle.strip():
         raise ConfigError(
-            "AWS_CA_BUNDLE, REQUESTS_CA_BUNDLE or ca_bundle is set, and empty: name a file of certificates, or unset it"
+            "AWS_CA_BUNDLE, REQUESTS_CA_BUNDLE or ca_bundle is set, and empty: name a file of certificates, "
+            "or unset it"
         )

@@ -95,8 +95,8 @@ class AsyncioTransport:
 def new_session() -> Any:
     """A session that makes clients: aioboto3's where that is installed, else aiobotocore's own.
 
-    Both make the same client. The newest aioboto3 (15.5) runs on today's aiobotocore, but its metadata allow that
-    of 2025-10 only: `pip install --no-deps` puts it on top of a newer one.
+    Both make the same client. The newest aioboto3 (15.5) runs on today's aiobotocore, but its metadata allow
+    only that of 2025-10: `pip install --no-deps` puts it on top of a newer one.
     """
     session = AioSession()
     prepare_session(session)

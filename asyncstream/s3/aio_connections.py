@@ -1,8 +1,8 @@
 """aiohttp's connections, made to verify whom they reach and to hold little; set up by `aio.py`.
 
 They run on every aiobotocore from 2.25.1 to 3.x, and use private places of two libraries: `_get_session` of
-aiobotocore, as it takes no aiohttp session (https://github.com/aio-libs/aiobotocore/issues/125), and `_factory`
-of aiohttp's connector.
+aiobotocore, as it takes no aiohttp session (https://github.com/aio-libs/aiobotocore/issues/125), and
+`_factory` of aiohttp's connector.
 """
 
 import math
@@ -40,7 +40,10 @@ class VerifiedSession(AIOHTTPSession):  # type: ignore[misc]  # untyped
         if connector._factory.func is not _Protocol:  # noqa: SLF001
             streams = max(1, self._max_pool_connections // CONNECTIONS_PER_PART)
             connector._factory = partial(  # noqa: SLF001
-                _Protocol, streams, self._timeout.sock_read, **connector._factory.keywords  # noqa: SLF001
+                _Protocol,
+                streams,
+                self._timeout.sock_read,
+                **connector._factory.keywords,  # noqa: SLF001
             )
         return _Requests(session, self._tls)
 
@@ -58,7 +61,7 @@ class VerifiedSession(AIOHTTPSession):  # type: ignore[misc]  # untyped
 
 
 class VerifiedConfig(AioConfig):  # type: ignore[misc]  # untyped
-    """A default for all clients of a session. aiobotocore 2 forgets the session class when it merges configs."""
+    """The default of a session's clients. aiobotocore 2 drops the session class when it merges configs."""
 
     def __init__(self, **options: Any) -> None:
         super().__init__(http_session_cls=VerifiedSession, **options)

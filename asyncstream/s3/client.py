@@ -52,7 +52,7 @@ def prepare_session(session: Any) -> None:
 
 
 def _give_up_untrusted(caught_exception: Exception | None, **_: Any) -> None:
-    """Have botocore try a server with a refused certificate once: its legacy mode, STS's, tries five times."""
+    """Have botocore ask a server with a refused certificate once: by itself it asks STS five times."""
     if caught_exception is not None and is_untrusted(caught_exception):
         raise caught_exception
 
@@ -60,8 +60,8 @@ def _give_up_untrusted(caught_exception: Exception | None, **_: Any) -> None:
 def _make_lean(session: Any) -> None:
     """Have a session hand on dates as S3 writes them, and keep the endpoints that it may need.
 
-    Parsing dates costs 6 % of a small file's CPU; the endpoints of AWS's 300 other services are 5 to 8 MB at the
-    peak of a process (both measured).
+    Parsing dates costs 6 % of a small file's CPU; the endpoints of AWS's 300 other services are 5 to 8 MB at
+    the peak of a process (both measured).
     """
     session.get_component("response_parser_factory").set_parser_defaults(timestamp_parser=str)
     # The very dicts that the session's endpoint resolver is going to take: its loader keeps what it read.

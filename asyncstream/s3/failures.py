@@ -82,7 +82,9 @@ _WRONG_INPUT = (
 )
 
 
-def mapped(error: Exception, operation: str, params: Mapping[str, Any]) -> AsyncstreamError:
+def mapped(  # noqa: PLR0911 - a table
+    error: Exception, operation: str, params: Mapping[str, Any]
+) -> AsyncstreamError:
     """The error of this package that says what an SDK's error means for the request it came from."""
     what = _what(operation, params)
     if isinstance(error, AsyncstreamError):

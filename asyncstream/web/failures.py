@@ -34,7 +34,8 @@ def raise_no_reply(error: BaseException, url: Url, closed: Kinds) -> NoReturn:
             raise each from each.__cause__  # not from the library's, which is raised from it
         if isinstance(each, ssl.SSLCertVerificationError):
             raise ServerNotTrusted(f"{url}: {each.verify_message}") from each
-    kind = ConnectionClosed if any(isinstance(e, closed) or _is_reset(e) for e in errors) else ConnectionFailed
+    is_closed = any(isinstance(each, closed) or _is_reset(each) for each in errors)
+    kind = ConnectionClosed if is_closed else ConnectionFailed
     raise kind(f"{url}: no reply: {_told(errors, url)}") from _that_may_be_logged(errors, url)
 
 
@@ -62,9 +63,10 @@ def _is_reset(error: BaseException) -> bool:
 
 def _that_may_be_logged(errors: list[BaseException], url: Url) -> BaseException | None:
     """The first without secrets: aiohttp's errors repeat the whole URL, some the headers it was sent."""
-    return next(
-        (each for each in errors if not hasattr(each, "request_info") and not _has_query(str(each), url)), None
+    harmless = (
+        each for each in errors if not hasattr(each, "request_info") and not _has_query(str(each), url)
     )
+    return next(harmless, None)
 
 
 def _has_query(text: str, url: Url) -> bool:
