@@ -28,7 +28,7 @@ seconds_left: ContextVar[float] = ContextVar("seconds_left", default=math.inf)
 _SHORTEST = 0.001
 # Before this version aiobotocore does not compare the name in a certificate with the host, as botocore leaves
 # that to urllib3, and checks no certificate at all behind a proxy.
-_VERIFIES = (3, 8)
+_VERIFIES = (3, 9)
 
 
 class VerifiedSession(AIOHTTPSession):  # type: ignore[misc]  # untyped
