@@ -159,7 +159,7 @@ class CredentialsExpired(AsyncstreamError, PermissionError):
 
 
 class WrongRegion(AsyncstreamError, RuntimeError):
-    """The bucket lives in another region than the one asked; `region` is where.
+    """The bucket is in another region than the one asked; `region` is its name, "" if S3 did not say.
 
     Retryable: the store remembers the region, and the next try goes there.
     """

@@ -31,6 +31,7 @@ from asyncstream.errors import (
 # The permission each operation needs; the others need that of writing.
 _PERMISSIONS = {
     "GetObject": "s3:GetObject",
+    "HeadBucket": "s3:ListBucket",
     "HeadObject": "s3:GetObject",
     "ListMultipartUploads": "s3:ListBucketMultipartUploads",
     "ListObjectsV2": "s3:ListBucket",
@@ -60,8 +61,16 @@ _MEANT: dict[type[AsyncstreamError], str] = {
 }
 _READS = frozenset({"GetObject", "HeadObject"})
 _NOT_FOUND = frozenset({"NoSuchKey", "NoSuchVersion", "404"})
+# As botocore's S3RegionRedirectorv2 has them. The last one comes from regions that an account has to opt in to.
 _REGION_CODES = frozenset(
-    {"PermanentRedirect", "AuthorizationHeaderMalformed", "301", "307", "TemporaryRedirect"}
+    {
+        "301",
+        "307",
+        "AuthorizationHeaderMalformed",
+        "IllegalLocationConstraintException",
+        "PermanentRedirect",
+        "TemporaryRedirect",
+    }
 )
 _WRONG_SETTINGS = (
     sdk.CredentialRetrievalError,
@@ -121,9 +130,10 @@ def _refused(  # noqa: PLR0911 - a table
     status = int(metadata.get("HTTPStatusCode", 0))
     code = str(details.get("Code", ""))
     said = f"{code or status} {details.get('Message', '')}".strip()
-    region = details.get("Region") or metadata.get("HTTPHeaders", {}).get("x-amz-bucket-region")
-    if code in _REGION_CODES and region:
-        return WrongRegion(f"{what}: the bucket is in {region}", region)
+    region = str(details.get("Region") or metadata.get("HTTPHeaders", {}).get("x-amz-bucket-region") or "")
+    if _is_elsewhere(code, operation, region):
+        place = f"the bucket is in {region}" if region else f"{said}: the bucket is in another region"
+        return WrongRegion(f"{what}: {place}", region)
     if code == "NoSuchBucket":
         return BucketNotFound(f"{what}: there is no bucket {params.get('Bucket')!r}")
     if code in _NOT_FOUND and operation in _READS:
@@ -137,6 +147,16 @@ def _refused(  # noqa: PLR0911 - a table
     if issubclass(kind, ServiceBusy):
         return kind(told, _seconds(metadata))
     return kind(told)
+
+
+def _is_elsewhere(code: str, operation: str, region: str) -> bool:
+    """Whether a refusal means that the bucket is in another region, which it may leave out."""
+    if code in _REGION_CODES:
+        return True
+    if operation == "HeadBucket":
+        return region != ""  # also of a bucket that the caller may not list
+    # A HEAD has no body that would name the error: the header alone tells that 400 is about the region.
+    return operation == "HeadObject" and code == "400" and region != ""
 
 
 def _kind_of_status(status: int) -> type[AsyncstreamError]:

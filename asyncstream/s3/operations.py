@@ -2,6 +2,7 @@
 
 METHODS = {
     "GetObject": "get_object",
+    "HeadBucket": "head_bucket",
     "HeadObject": "head_object",
     "PutObject": "put_object",
     "CreateMultipartUpload": "create_multipart_upload",

@@ -296,11 +296,24 @@ class S3Store:
             await self._transport.renew(renewals)
             raise
         except WrongRegion as error:
-            regions[bucket] = error.region
+            regions[bucket] = error.region or await self._find_region(bucket, error, left)
             if not isinstance(params.get("Body", b""), bytes):
                 raise  # the body is used up: the part begins again, from its range
         self._sent.append(operation)
         return await self._transport.call(operation, params, regions[bucket], left)
+
+    async def _find_region(self, bucket: str, refusal: WrongRegion, left: TimeLeft) -> str:
+        """Ask for the region that a refusal did not name."""
+        self._sent.append("HeadBucket")
+        try:
+            reply = await self._transport.call("HeadBucket", {"Bucket": bucket}, None, left)
+        except WrongRegion as error:
+            region = error.region
+        else:
+            region = str(reply.get("BucketRegion", ""))
+        if not region:
+            raise S3Error(f"{refusal}, which S3 does not name: set AWS_DEFAULT_REGION to it") from refusal
+        return region
 
 
 async def _collected(body: Body) -> bytes:

@@ -67,7 +67,10 @@ def refusal(
         ("NotImplemented", 501, "CreateMultipartUpload", errors.S3Error),
         ("RequestTimeout", 400, "UploadPart", errors.ServiceBusy),
         ("EntityTooSmall", 400, "CompleteMultipartUpload", errors.S3Error),
-        ("PermanentRedirect", 301, "GetObject", errors.S3Error),  # to a region nobody names
+        ("PermanentRedirect", 301, "GetObject", errors.WrongRegion),  # to a region that it does not name
+        ("IllegalLocationConstraintException", 400, "PutObject", errors.WrongRegion),
+        ("400", 400, "HeadObject", errors.S3Error),
+        ("403", 403, "HeadBucket", errors.AccessDenied),
     ],
 )
 def test_what_s3_refuses_is_an_error_of_ours_that_names_operation_and_object(
@@ -88,11 +91,14 @@ def test_what_s3_refuses_is_an_error_of_ours_that_names_operation_and_object(
         refusal("PermanentRedirect", 301, "GetObject", {"x-amz-bucket-region": "eu-west-1"}),
         refusal("TemporaryRedirect", 307, "PutObject", {"x-amz-bucket-region": "eu-west-1"}),
         refusal("301", 301, "GetObject", {"x-amz-bucket-region": "eu-west-1"}),
+        refusal("400", 400, "HeadObject", {"x-amz-bucket-region": "eu-west-1"}),
+        refusal("403", 403, "HeadBucket", {"x-amz-bucket-region": "eu-west-1"}),
+        refusal("IllegalLocationConstraintException", 400, "PutObject", {"x-amz-bucket-region": "eu-west-1"}),
         refusal("AuthorizationHeaderMalformed", 400, "GetObject", Region="eu-west-1"),
     ],
 )
 def test_a_redirect_tells_the_buckets_region(error: sdk.ClientError) -> None:
-    found = mapped(error, "GetObject", PARAMS)
+    found = mapped(error, error.operation_name, PARAMS)
 
     assert isinstance(found, errors.WrongRegion)
     assert found.region == "eu-west-1"
