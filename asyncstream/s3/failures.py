@@ -61,7 +61,7 @@ _MEANT: dict[type[AsyncstreamError], str] = {
 }
 _READS = frozenset({"GetObject", "HeadObject"})
 _NOT_FOUND = frozenset({"NoSuchKey", "NoSuchVersion", "404"})
-# As botocore's S3RegionRedirectorv2 has them. The last one comes from regions that an account has to opt in to.
+# As botocore's S3RegionRedirectorv2 has them. IllegalLocation... comes from regions that accounts opt in to.
 _REGION_CODES = frozenset(
     {
         "301",

@@ -1,4 +1,4 @@
-"""Buckets of another region than the client's: S3 refuses in many words, some of which leave the region out."""
+"""Buckets of another region than the client's: S3 refuses in many words, and may leave the region out."""
 
 import re
 import threading
@@ -16,7 +16,7 @@ HEADER = ("x-amz-bucket-region", REGION)
 
 
 class RegionalS3(BaseHTTPRequestHandler):
-    """Answers what was signed for its region; refuses everything else as the test says, HEAD without a body."""
+    """Answers what was signed for its region; refuses everything else as the test says."""
 
     protocol_version = "HTTP/1.1"
     refusal: ClassVar[tuple[int, str]]

@@ -102,7 +102,7 @@ def test_a_redirect_tells_the_buckets_region(error: sdk.ClientError) -> None:
 
     assert isinstance(found, errors.WrongRegion)
     assert found.region == "eu-west-1"
-    assert str(found) == "GetObject s3://raw/in/a.csv: the bucket is in eu-west-1"
+    assert str(found) == f"{error.operation_name} s3://raw/in/a.csv: the bucket is in eu-west-1"
 
 
 @pytest.mark.parametrize(
