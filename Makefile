@@ -14,7 +14,7 @@ AIOBOTO3 := $(QUIETLY) --constraint constraints.txt --no-deps aioboto3 aiofiles
 compare: .venv/lab.stamp  ## run the main job: every variant on the same bytes, side by side
 	$(BIN)/asyncstream compare $(ARGS)
 
-test: .venv/dev.stamp .venv/programs.stamp .venv/sam.stamp .venv/runtime.stamp .venv/ministack.stamp .venv/chromium.stamp  ## the whole test suite
+test: .venv/dev.stamp .venv/programs.stamp .venv/sam.stamp .venv/runtime.stamp .venv/ministack.stamp .venv/chromium.stamp .venv/asl.stamp  ## the whole test suite
 	$(BIN)/python -m pytest --numprocesses 2 --dist loadscope --no-loadscope-reorder $(ARGS)
 
 test-fast: .venv/dev.stamp  ## the tests that take no more than a few seconds each
@@ -94,6 +94,15 @@ RUNTIME_PYTHON ?= $(firstword $(foreach candidate,python3.13 $(wildcard $(HOME)/
 	command -v bzip2 && command -v xz && command -v zstd \
 	|| { [ "$$(id -u)" = 0 ] && apt-get update -qq && apt-get install -qq -y bzip2 xz-utils zstd; } \
 	|| echo "bzip2, xz and zstd could not be installed: the tests that need them will be skipped."
+	touch $@
+
+# A linter of state machines, from npm: those of templates look into none. Node.js is here, or the system's package.
+ASL_VALIDATOR := asl-validator@4.0.0
+.venv/asl.stamp: .venv/bin/python Makefile
+	command -v npm \
+	|| { [ "$$(id -u)" = 0 ] && apt-get update -qq && apt-get install -qq -y --no-install-recommends npm; } \
+	|| echo "npm could not be installed: the tests that need asl-validator will be skipped."
+	! command -v npm || npm install --prefix .venv/asl --no-audit --no-fund --loglevel=error $(ASL_VALIDATOR)
 	touch $@
 
 # The report is tested in a browser: one that is here, else the system's package, else Playwright's own build.

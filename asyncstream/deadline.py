@@ -5,6 +5,10 @@ from collections.abc import Callable
 
 from asyncstream.errors import AsyncstreamError, DeadlineExceeded
 
+# Seconds that Lambda lets an ordinary function run at most: botocore 1.44.8 of 2026-11-20, model of Lambda,
+# CreateFunction's Timeout. Older models say 900; the 5,400 there is for Lambda Managed Instances.
+LONGEST_INVOCATION = 1800
+
 # Seconds after the deadline in which replies to what was sent before it are still read.
 REPLY_SECONDS = 0.25
 # Seconds after the deadline in which uploads are still begun, ended and dropped: a quarter of the deadline,

@@ -4,18 +4,22 @@ Asked by the state machine of `deploy/template.yaml`, in two steps. The first co
 with the items that are left. The second has those alone and `must_succeed`: while one fails, it raises an
 error whose message has, as JSON, the items that are left. So a child execution that failed and is redriven
 begins with those, and a run over the failed executions of another (`FailedExecution`) finds them.
+
+A reply is also an event: it asks for what is left, and its totals are of the whole chain of invocations. Rows
+of an inventory that name nothing to copy (`inventory.py`) are counted, and are not among what is left.
 """
 
 import json
-from collections.abc import Sequence
-from typing import Any, Literal
-from urllib.parse import unquote_plus
+from collections import Counter
+from collections.abc import Mapping, Sequence
+from typing import Any
 
 import msgspec
 from msgspec import Struct
 
 from asyncstream.continuation import Continuation
 from asyncstream.errors import AsyncstreamError, ConfigError, FilesFailed, FilesFailedForNow, told
+from asyncstream.events import inventory
 from asyncstream.events.deployment import Deployment
 from asyncstream.events.items import Item, Outcome, failure_of
 from asyncstream.events.reading import read
@@ -29,7 +33,9 @@ from asyncstream.locations import S3Object
 #   8,000 bytes of items (MaxInputBytesPerBatch in deploy/template.yaml), by three   24,000
 #   errors, counted as they stand in the Cause                                        5,000
 #   left for type, request id, stack trace and counts                                 3,768
-# Of a Cause that is cut all the same nothing is read: all of its execution's input is then done again.
+# Step Functions cuts a longer Cause. Nothing is read of one that was cut: all of its execution's input is
+# then done again. That may happen to a batch of an inventory, whose rows have up to 32,000 bytes: if more
+# than 8,000 of them are names, and nearly all of its files fail.
 MAX_ERROR_BYTES = 5_000
 MAX_ERROR = 300
 
@@ -41,14 +47,12 @@ class MapItem(Struct, frozen=True, forbid_unknown_fields=True):
         source: `s3://bucket/key`.
         destination: likewise; empty: the rest of the key under the deployed destination.
         version_id: the version to read; empty: the current one.
-        encoding: "url" if the key of `source` is percent-encoded, as in the CSV of S3 Inventory.
         continuation: what an earlier invocation has left of it, as its reply says.
     """
 
     source: str
     destination: str = ""
     version_id: str = ""
-    encoding: Literal["none", "url"] = "none"
     continuation: Continuation | None = None
 
 
@@ -71,8 +75,24 @@ class _Failed(Struct, frozen=True, forbid_unknown_fields=True):
 
 
 class _Batch(Struct, frozen=True, forbid_unknown_fields=True, rename={"items": "Items"}):
+    """An event: what a Map asks for, or an earlier reply.
+
+    Attributes:
+        items: to be copied.
+        must_succeed: whether to raise an error if items are left.
+        copied, bytes: files and bytes that earlier invocations have copied.
+        left_out: rows of an inventory that are not to be copied, by reason.
+        pending, failed, errors: of an earlier reply; the items tell the same.
+    """
+
     items: list[Any]
     must_succeed: bool = False
+    copied: int = 0
+    bytes: int = 0
+    left_out: Mapping[str, int] = {}
+    pending: Any = None
+    failed: Any = None
+    errors: Any = None
 
 
 def of_map(event: Any, deployment: Deployment) -> list[Item]:
@@ -85,7 +105,7 @@ def of_map(event: Any, deployment: Deployment) -> list[Item]:
 
 
 def reply(event: Any, outcomes: Sequence[Outcome]) -> dict[str, Any]:
-    """What is done and what is left, in the form of the event.
+    """What is done and what is left, in the form of an event: see `_Batch`.
 
     Raises:
         FilesFailed: something is left and `must_succeed` was asked.
@@ -97,10 +117,11 @@ def reply(event: Any, outcomes: Sequence[Outcome]) -> dict[str, Any]:
     left = [_as_left(item, None) for item, _ in failed]
     left += [_as_left(item, each.continuation) for item, each in pending]
     told = {
-        "copied": len(outcomes) - len(failed) - len(pending),
+        "copied": batch.copied + len(outcomes) - len(failed) - len(pending),
         "pending": len(pending),
-        "bytes": sum(each.bytes for each in outcomes),
+        "bytes": batch.bytes + sum(each.bytes for each in outcomes),
         "failed": len(failed),
+        "left_out": batch.left_out,
         "errors": _as_many_as_fit([each for _, each in failed]),
         "Items": left,
     }
@@ -125,9 +146,28 @@ def _as_left(item: Any, continuation: Continuation | None) -> Any:
 
 
 def _asked(event: Any) -> _Batch:
-    """The batch; in place of a failed execution what it left to do."""
+    """The batch; failed executions are replaced by what they left, rows of an inventory by their files."""
     batch = read(event, _Batch) if "Items" in event else _Batch([event])
-    return _Batch([item for each in batch.items for item in _expanded(each)], batch.must_succeed)
+    items: list[Any] = []
+    left_out = Counter(batch.left_out)
+    for item in (item for each in batch.items for item in _expanded(each)):
+        found = _of_inventory(item)
+        if isinstance(found, inventory.LeftOut):
+            left_out[found.value] += 1
+        else:
+            items.append(found)
+    return msgspec.structs.replace(batch, items=items, left_out=dict(left_out))
+
+
+def _of_inventory(item: Any) -> Any:
+    """A row of an inventory in the form of `MapItem`, or why it is left out; another item as it is."""
+    if not isinstance(item, dict) or item.keys() != {"inventory_row"}:
+        return item
+    try:
+        found = inventory.read_row(item["inventory_row"])
+    except AsyncstreamError:  # it fails alone, when `_item` reads it
+        return item
+    return found if isinstance(found, inventory.LeftOut) else {"source": found.uri}
 
 
 def _expanded(value: Any) -> list[Any]:
@@ -163,10 +203,12 @@ def _json(text: str) -> Any:
 
 def _item(value: Any, deployment: Deployment) -> Item:
     try:
+        if isinstance(value, dict) and "inventory_row" in value:
+            inventory.read_row(
+                value["inventory_row"]
+            )  # raises an error: `_asked` has replaced all other rows
         asked = read(value, MapItem, "the item")
         source = S3Object.from_uri(asked.source, asked.version_id or None)
-        if asked.encoding == "url":
-            source = S3Object(source.bucket, unquote_plus(source.key), source.version_id)
         destination = S3Object.from_uri(asked.destination) if asked.destination else None
         pair = deployment.pair(source, destination)
         return Item(source.uri, (pair,), continuation=asked.continuation)

@@ -49,7 +49,7 @@ def trigger_of(event: Any) -> Trigger | None:  # noqa: PLR0911 - a return for ea
             partial(batch_operations.of_invocation, event),
             partial(batch_operations.reply, event),
         )
-    if {"Items", "source", "failed_execution"} & event.keys():
+    if {"Items", "source", "inventory_row", "failed_execution"} & event.keys():
         return Trigger(
             "step-functions",
             partial(step_functions.of_map, event),

@@ -7,6 +7,7 @@ from typing import Annotated, Any
 import msgspec
 from msgspec import Meta
 
+from asyncstream.deadline import LONGEST_INVOCATION
 from asyncstream.errors import ConfigError, InputError
 from asyncstream.plan import KiB
 from asyncstream.retry import RetryPolicy
@@ -14,9 +15,8 @@ from asyncstream.version import __version__
 from asyncstream.web.addresses import parse_networks
 from asyncstream.web.urls import parse_url, shown
 
-# No Lambda lives longer; nor would a socket know what to do with an endless wait.
-_LONGEST = 900
-_Seconds = Annotated[float, Meta(gt=0, le=_LONGEST)]
+# No Lambda lives longer, and a socket refuses an endless wait.
+_Seconds = Annotated[float, Meta(gt=0, le=LONGEST_INVOCATION)]
 # RFC 9110, 5.6.2 and 5.5, of which ASCII.
 _NAME, _VALUE = re.compile(r"[!#$%&'*+.^_`|~0-9A-Za-z-]+"), re.compile(r"[\x20-\x7e\t]*")
 # What says how a request is sent and a reply may come, and what has a setting of its own.

@@ -2,7 +2,7 @@
 
 No local engine knows ItemBatcher and ResultWriter, nor redrives. This one does what the developer guide says
 of the fields the machine uses ("Using Map state in Distributed mode", "Redriving Map Runs"), and refuses any
-other: see `asl_fields.py`. Children run one after the other.
+other: see `asl_checks.py`. Children run one after the other.
 """
 
 import csv
@@ -15,17 +15,22 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
-from asl_fields import Unknown, check_machine, evaluate, path, resolve
+from asl_checks import check_machine
+from asl_paths import Unknown, evaluate, path, resolve
+from asl_retry import Retries
 
 Invoke = Callable[[Any], Any]
 
 
+LONGEST_CAUSE = 32_768  # API reference of Step Functions, DescribeExecution
+
+
 class Failed(Exception):
-    """A state failed, by an error's name and cause."""
+    """A state failed, by an error's name and cause, which is cut as Step Functions cuts it."""
 
     def __init__(self, error: str, cause: str) -> None:
         super().__init__(f"{error}: {cause}")
-        self.error, self.cause = error, cause
+        self.error, self.cause = error, cause[:LONGEST_CAUSE]
 
 
 @dataclass
@@ -107,22 +112,16 @@ class StepFunctions:
         return {"Payload": self._invoke(parameters["Payload"])}
 
     def _retried(self, state: Mapping[str, Any], attempt: Callable[[], Any]) -> Any:
-        """The attempt's result, repeated as the retriers say; each counts its own."""
-        tried = [0] * len(state.get("Retry", []))
+        """The attempt's result, repeated as the retriers say."""
+        retries = Retries(state)
         while True:
             try:
                 return attempt()
             except Failed as failure:
-                retriers = list(enumerate(state.get("Retry", [])))
-                matching = [each for each in retriers if failure.error in each[1]["ErrorEquals"]]
-                if not matching:
+                wait = retries.next_wait(failure.error)
+                if wait is None:
                     raise
-                number, retrier = matching[0]
-                if tried[number] >= retrier["MaxAttempts"]:
-                    raise
-                wait = retrier["IntervalSeconds"] * retrier["BackoffRate"] ** tried[number]
-                self.waits.append(min(wait, retrier.get("MaxDelaySeconds", wait)))
-                tried[number] += 1
+                self.waits.append(wait)
 
     def _map(self, state: Mapping[str, Any], execution: Execution, context: Mapping[str, Any]) -> Any:
         if not execution.children:

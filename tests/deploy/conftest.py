@@ -1,17 +1,26 @@
-"""What the tests of `deploy/` share: where things are, and a sam that reaches nothing and nobody."""
+"""What the tests of `deploy/` share: where things are, sam without a network, the state machine's runs."""
 
 import json
 import os
+import re
 import shutil
 import subprocess
 import sys
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from functools import cache
 from pathlib import Path
+from typing import Any
 
+import boto3
 import pytest
+from asl_machine import StepFunctions
+from many_files import ALL, MISSING, Function
 from sam_builds import ARCHITECTURE, RUNTIME_VERSION, Build
+from samtranslator.yaml_helper import yaml_parse
+
+from asyncstream.engines.keeping import close_all_kept
+from asyncstream.lab.s3 import LabS3
 
 
 @pytest.fixture(scope="session")
@@ -23,6 +32,16 @@ def root() -> Path:
 @pytest.fixture(scope="session")
 def template(root: Path) -> Path:
     return root / "deploy" / "template.yaml"
+
+
+@pytest.fixture(scope="session")
+def machine(template: Path) -> Any:
+    """The state machine's definition, with values for what CloudFormation substitutes."""
+    resource = yaml_parse(template.read_text())["Resources"]["ManyFiles"]["Properties"]
+    values = {"Partition": "aws", "Winner": "w", "ResultBucket": "clean", "ResultPrefix": "out/many-files/"}
+    assert resource["DefinitionSubstitutions"].keys() == values.keys()
+    text = json.dumps(resource["Definition"])
+    return json.loads(re.sub(r"\$\{(\w+)\}", lambda found: values[found[1]], text))
 
 
 @pytest.fixture(scope="session")
@@ -122,3 +141,37 @@ def build_for(
         return other
 
     return build_for
+
+
+@pytest.fixture
+def lab() -> Iterator[LabS3]:
+    """All of the 1,000 objects but the ten that are missing, and a bucket for copies and results."""
+    close_all_kept()
+    with LabS3() as server, pytest.MonkeyPatch.context() as environ:
+        environ.delenv("AWS_PROFILE", raising=False)
+        environ.setenv("DEPLOYED_SOURCE", "s3://raw/")
+        environ.setenv("DEPLOYED_DESTINATION", "s3://clean/out/")
+        for name, value in server.environment().items():
+            environ.setenv(name, value)
+        server.create_bucket("raw", keep=True)
+        server.create_bucket("clean", keep=True)
+        server.declare("raw", [(key, 100) for key in ALL if key not in MISSING])
+        yield server
+        close_all_kept()
+
+
+@pytest.fixture
+def s3(lab: LabS3) -> Iterator[Any]:
+    client = boto3.client("s3")
+    yield client
+    client.close()
+
+
+@pytest.fixture
+def function() -> Function:
+    return Function()
+
+
+@pytest.fixture
+def start(machine: Any, s3: Any, function: Function) -> StepFunctions:
+    return StepFunctions(machine, s3, function)

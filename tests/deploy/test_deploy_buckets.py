@@ -32,7 +32,7 @@ def test_they_are_encrypted_closed_and_swept(name: str) -> None:
         "RestrictPublicBuckets": True,
     }
     assert rule["Status"] == "Enabled"
-    assert rule["AbortIncompleteMultipartUpload"] == {"DaysAfterInitiation": 1}
+    assert rule["AbortIncompleteMultipartUpload"] == {"DaysAfterInitiation": 7}
     assert "Prefix" not in rule
 
 

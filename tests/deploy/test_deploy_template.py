@@ -10,11 +10,15 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
+import botocore
 import pytest
+from botocore.loaders import Loader
 from cloudformation import FUNCTIONS, defaults, deploy, written
+from packaging.version import Version
 
 from asyncstream import plan
 from asyncstream.config import ENV_PREFIX, TransferConfig
+from asyncstream.deadline import LONGEST_INVOCATION
 from asyncstream.events import direct
 from asyncstream.events.deployment import DESTINATION, SOURCE, TRANSFORMS, TRIGGER, Deployment
 from asyncstream.locations import S3Object, S3Prefix
@@ -165,6 +169,17 @@ class TestParameters:
         assert re.fullmatch(parameter.get("AllowedPattern", ".*"), str(default))
         if "MinValue" in parameter:
             assert parameter["MinValue"] <= default <= parameter["MaxValue"]
+
+    def test_timeout_ends_where_lambda_ends_functions(self) -> None:
+        model = Loader().load_service_model("lambda", "service-2")
+        described = model["shapes"]["CreateFunctionRequest"]["members"]["Timeout"]["documentation"]
+        [longest] = re.findall(r"maximum allowed value is ([\d,]+) seconds", described)
+
+        assert PARAMETERS["Timeout"]["MaxValue"] == LONGEST_INVOCATION
+        if Version(botocore.__version__) >= Version("1.44.8"):  # where the constant was read
+            assert int(longest.replace(",", "")) == LONGEST_INVOCATION
+        else:
+            assert int(longest.replace(",", "")) <= LONGEST_INVOCATION
 
     def test_the_console_groups_each_once(self) -> None:
         groups = written()["Metadata"]["AWS::CloudFormation::Interface"]["ParameterGroups"]

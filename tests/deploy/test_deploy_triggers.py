@@ -40,7 +40,7 @@ def test_every_function_can_be_the_winner() -> None:
 
 
 class TestQueue:
-    @pytest.mark.parametrize("timeout", [3, 60, 900])
+    @pytest.mark.parametrize("timeout", [3, 60, 900, 1800])
     def test_a_message_stays_hidden_as_long_as_a_function_may_run(self, timeout: int) -> None:
         stack = deploy(Trigger="yes", Timeout=timeout)
         longest = max(function["Timeout"] for function in stack.functions.values())

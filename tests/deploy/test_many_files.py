@@ -1,145 +1,15 @@
 """The state machine of `deploy/template.yaml` over many files: a test double runs it with a real function."""
 
-import csv
-import gzip
-import io
 import json
-import re
-import traceback
-import uuid
 from collections import Counter
-from collections.abc import Iterator
-from importlib import import_module
-from pathlib import Path
 from typing import Any
 
-import boto3
 import pytest
-from asl_fields import Unknown, check_machine
-from asl_machine import Failed, StepFunctions
-from awslambdaric.bootstrap import make_error
-from awslambdaric.lambda_runtime_marshaller import to_json
-from samtranslator.yaml_helper import yaml_parse
+from asl_machine import StepFunctions
+from many_files import ALL, FILES, MISSING, Function, copied, put_csv, results
 
-from asyncstream import AsyncstreamError, MiB
-from asyncstream.engines.keeping import close_all_kept
+from asyncstream import MiB
 from asyncstream.lab.s3 import LabS3
-
-FILES = 1000
-ALL = [f"in/{number:06d}" for number in range(FILES)]
-MISSING = [f"in/{number:06d}" for number in range(7, FILES, 100)]
-
-
-class Context:
-    """Lambda's time."""
-
-    aws_request_id = "8476a536-e9f4-11e8-9739-2dfe598c3fcd"
-
-    def __init__(self, seconds: float) -> None:
-        self._seconds = seconds
-
-    def get_remaining_time_in_millis(self) -> int:
-        return int(self._seconds * 1000)
-
-
-@pytest.fixture
-def lab() -> Iterator[LabS3]:
-    """All of the 1,000 objects but the ten that are missing, and a bucket for copies and results."""
-    close_all_kept()
-    with LabS3() as server, pytest.MonkeyPatch.context() as environ:
-        environ.delenv("AWS_PROFILE", raising=False)
-        environ.setenv("DEPLOYED_SOURCE", "s3://raw/")
-        environ.setenv("DEPLOYED_DESTINATION", "s3://clean/out/")
-        for name, value in server.environment().items():
-            environ.setenv(name, value)
-        server.create_bucket("raw", keep=True)
-        server.create_bucket("clean", keep=True)
-        server.declare("raw", [(key, 100) for key in ALL if key not in MISSING])
-        yield server
-        close_all_kept()
-
-
-@pytest.fixture
-def s3(lab: LabS3) -> Iterator[Any]:
-    client = boto3.client("s3")
-    yield client
-    client.close()
-
-
-@pytest.fixture(scope="module")
-def machine(template: Path) -> Any:
-    """The definition, with what CloudFormation would put in."""
-    resource = yaml_parse(template.read_text())["Resources"]["ManyFiles"]["Properties"]
-    values = {"Partition": "aws", "Winner": "w", "ResultBucket": "clean", "ResultPrefix": "out/many-files/"}
-    assert resource["DefinitionSubstitutions"].keys() == values.keys()
-    text = json.dumps(resource["Definition"])
-    return json.loads(re.sub(r"\$\{(\w+)\}", lambda found: values[found[1]], text))
-
-
-class Function:
-    """The winner: each payload is kept, and errors are what Lambda's runtime client makes of them."""
-
-    def __init__(self) -> None:
-        self.seconds = 60.0
-        self.payloads: list[Any] = []
-        self.refusals: list[str] = []
-
-    def __call__(self, payload: Any) -> Any:
-        self.payloads.append(payload)
-        if self.refusals:
-            raise Failed(self.refusals.pop(), "{}")
-        context = Context(self.seconds)
-        try:
-            return json.loads(json.dumps(import_module("handlers.threads").handler(payload, context)))
-        except AsyncstreamError as error:
-            trace = traceback.format_list(traceback.extract_tb(error.__traceback__))
-            told = make_error(str(error), type(error).__name__, trace, str(uuid.uuid4()))
-            raise Failed(type(error).__name__, to_json(told)) from None
-
-    @property
-    def sources(self) -> list[str]:
-        """Keys of all items it was invoked with."""
-        return sorted(
-            {item["source"].removeprefix("s3://raw/") for p in self.payloads for item in p["Items"]}
-        )
-
-
-@pytest.fixture
-def function() -> Function:
-    return Function()
-
-
-@pytest.fixture
-def start(machine: Any, s3: Any, function: Function) -> StepFunctions:
-    return StepFunctions(machine, s3, function)
-
-
-def put_csv(s3: Any, keys: list[str]) -> dict[str, str]:
-    """A CSV of files; the execution's input that names it."""
-    text = io.StringIO()
-    writer = csv.writer(text)
-    writer.writerow(["source"])
-    writer.writerows([f"s3://raw/{key}"] for key in keys)
-    s3.put_object(Bucket="raw", Key="lists/files.csv", Body=text.getvalue().encode())
-    return {"kind": "csv", "bucket": "raw", "key": "lists/files.csv"}
-
-
-def copied(lab: LabS3) -> list[str]:
-    return sorted(key.removeprefix("out/") for key in lab.checksums("clean", "out/in/"))
-
-
-def results(s3: Any, manifest: Any) -> dict[str, list[Any]]:
-    """What ResultWriter wrote: the rows of each status."""
-    place = manifest["ResultWriterDetails"]
-    files = json.loads(s3.get_object(**place)["Body"].read())["ResultFiles"]
-    return {
-        status: [
-            row
-            for file in listed
-            for row in json.loads(s3.get_object(Bucket=place["Bucket"], Key=file["Key"])["Body"].read())
-        ]
-        for status, listed in files.items()
-    }
 
 
 def test_of_a_thousand_the_rest_is_done_and_what_failed_is_named_and_finished_by_another_run(
@@ -223,6 +93,69 @@ def test_redriven_after_too_many_failures_it_finishes_and_leaves_the_others_alon
     assert function.sources == sorted(set(ALL) - set(done))
 
 
+def test_a_redrive_starts_over_a_file_whose_upload_is_gone(
+    start: StepFunctions, s3: Any, lab: LabS3, function: Function, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """As after days, when a lifecycle rule has aborted the upload that the chain was to continue."""
+    monkeypatch.setenv("ASYNCSTREAM_MULTIPART", "true")
+    monkeypatch.setenv("ASYNCSTREAM_PART_SIZE", str(5 * MiB))
+    monkeypatch.setenv("ASYNCSTREAM_MAX_CONCURRENCY", "2")
+    lab.declare("raw", [("in/large", 40 * MiB)])
+    lab.set_model("10/20/1")
+    function.seconds = 2.0
+    function.before_call[2] = lambda: function.refusals.append("Runtime.OutOfMemory")
+
+    execution = start.start(put_csv(s3, ["in/large"]) | {"tolerated_failure_percentage": 0})
+
+    lab.set_model("off")
+    [upload] = s3.list_multipart_uploads(Bucket="clean")["Uploads"]
+    [item] = function.payloads[1]["Items"]
+    assert execution.status == "FAILED"
+    assert item["continuation"]["upload_id"] == upload["UploadId"]
+    s3.abort_multipart_upload(Bucket="clean", Key=upload["Key"], UploadId=upload["UploadId"])
+    function.seconds = 60.0
+
+    assert start.redrive(execution).status == "SUCCEEDED"
+    assert function.payloads[2] == function.payloads[1]
+    source, copy = lab.checksums("raw", "in/large"), lab.checksums("clean", "out/in/large")
+    assert copy["out/in/large"].crc64nvme == source["in/large"].crc64nvme
+
+
+@pytest.mark.parametrize("lost", [1, 2])
+def test_after_a_lost_reply_the_same_event_does_no_harm(
+    start: StepFunctions,
+    s3: Any,
+    lab: LabS3,
+    function: Function,
+    monkeypatch: pytest.MonkeyPatch,
+    lost: int,
+) -> None:
+    """The first invocation of a chain, whose upload is then left over; or the second, whose upload has become
+    the object when the third is asked to continue it.
+    """
+    monkeypatch.setenv("ASYNCSTREAM_MULTIPART", "true")
+    monkeypatch.setenv("ASYNCSTREAM_PART_SIZE", str(5 * MiB))
+    monkeypatch.setenv("ASYNCSTREAM_MAX_CONCURRENCY", "2")
+    lab.declare("raw", [("in/large", 40 * MiB)])
+    lab.set_model("10/20/1")
+    function.seconds = 2.0
+    function.lost_replies[lost] = "States.Timeout"
+
+    def hurry() -> None:
+        lab.set_model("off")
+        function.seconds = 60.0
+
+    function.before_call[2] = hurry
+    execution = start.start(put_csv(s3, ["in/large", "in/000000"]) | {"tolerated_failure_percentage": 0})
+
+    assert execution.status == "SUCCEEDED"
+    assert function.payloads[lost] == function.payloads[lost - 1]
+    source, copy = lab.checksums("raw", "in/large"), lab.checksums("clean", "out/in/large")
+    assert copy["out/in/large"].crc64nvme == source["in/large"].crc64nvme
+    [row] = results(s3, execution.value)["SUCCEEDED"]
+    assert json.loads(row["Output"])["copied"] == 2
+
+
 def test_a_listing_is_copied(start: StepFunctions, s3: Any, lab: LabS3, function: Function) -> None:
     execution = start.start({"kind": "listing", "bucket": "raw", "prefix": "in/0000", "batch_size": 7})
 
@@ -242,30 +175,35 @@ def test_json_lines_are_copied(start: StepFunctions, s3: Any, lab: LabS3) -> Non
     assert copied(lab) == ["in/000001", "in/x"]
 
 
-def test_an_inventory_is_copied_its_keys_decoded(start: StepFunctions, s3: Any, lab: LabS3) -> None:
-    lab.declare("raw", [("in/ä +%.csv", 100)])
-    rows = b'"raw","in/%C3%A4+%2B%25.csv","100"\n"raw","in/000001","100"\n'
-    s3.put_object(Bucket="raw", Key="lists/data.csv.gz", Body=gzip.compress(rows))
-    manifest = {
-        "sourceBucket": "raw",
-        "destinationBucket": "arn:aws:s3:::raw",
-        "fileFormat": "CSV",
-        "fileSchema": "Bucket, Key, Size",
-        "files": [{"key": "lists/data.csv.gz"}],
-    }
-    s3.put_object(Bucket="raw", Key="lists/manifest.json", Body=json.dumps(manifest).encode())
-
-    execution = start.start({"kind": "inventory", "bucket": "raw", "key": "lists/manifest.json"})
-
-    assert execution.status == "SUCCEEDED"
-    assert copied(lab) == ["in/000001", "in/ä +%.csv"]
-
-
-def test_what_lambda_refuses_is_tried_again(start: StepFunctions, s3: Any, function: Function) -> None:
-    function.refusals = ["Lambda.TooManyRequestsException"] * 3
+def test_a_throttled_batch_waits_a_minute_at_most(start: StepFunctions, s3: Any, function: Function) -> None:
+    function.refusals = ["Lambda.TooManyRequestsException"] * 200
 
     assert start.start(put_csv(s3, ["in/000000"])).status == "SUCCEEDED"
-    assert start.waits == [1, 2, 4]
+    assert start.waits == [1, 2, 4, 8, 16, 32, *[60] * 194]
+
+
+def test_each_kind_of_refusal_is_counted_by_itself(start: StepFunctions, s3: Any, function: Function) -> None:
+    function.refusals = ["Lambda.TooManyRequestsException", "Lambda.ServiceException"] * 6
+
+    assert start.start(put_csv(s3, ["in/000000"])).status == "SUCCEEDED"
+    assert start.waits == [1, 1, 2, 2, 4, 4, 8, 8, 16, 16, 32, 32]
+
+
+@pytest.mark.parametrize(
+    "error", ["Lambda.Unknown", "Sandbox.Timedout", "Runtime.ExitError", "States.Timeout"]
+)
+def test_a_function_that_died_is_invoked_once_more(
+    start: StepFunctions, s3: Any, lab: LabS3, function: Function, error: str
+) -> None:
+    given = put_csv(s3, ALL[:3]) | {"tolerated_failure_percentage": 100}
+    function.refusals = [error]
+    once = start.start(given).value
+    function.refusals = [error] * 2
+    twice = start.start(given).value
+
+    assert [len(rows) for rows in results(s3, once).values()] == [0, 0, 1]
+    assert [row["Error"] for row in results(s3, twice)["FAILED"]] == [error]
+    assert copied(lab) == ALL[:3]
 
 
 def test_a_batch_whose_function_died_fails_and_is_named_whole(
@@ -323,20 +261,3 @@ def test_the_files_of_an_execution_that_failed_twice_are_copied(
 
     assert start.start(given).status == "SUCCEEDED"
     assert copied(lab) == ALL[:3]
-
-
-@pytest.mark.parametrize(
-    "change",
-    [
-        {"Retries": 3},
-        {"Type": "Wait"},
-        {"ItemReader": {"Resource": "arn", "Version": 2}},
-        {"ItemProcessor": {"StartAt": "a", "States": {"a": {"Type": "Pass", "Assign": {}}}}},
-    ],
-)
-def test_the_double_refuses_what_it_does_not_know(machine: Any, change: Any) -> None:
-    states = machine["States"]
-    check_machine(machine)
-
-    with pytest.raises(Unknown):
-        check_machine(machine | {"States": states | {"Listing": states["Listing"] | change}})

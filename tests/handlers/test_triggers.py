@@ -1,6 +1,5 @@
 """The four functions invoked by each trigger: exactly what it gets back, and what was copied."""
 
-import json
 from typing import Any
 
 import pytest
@@ -232,108 +231,6 @@ class TestS3Batch:
         event["job"]["userArguments"] = {"where": "elsewhere"}
 
         assert "'where' is not known" in deliver(event)["results"][0]["resultString"]
-
-
-class TestStepFunctions:
-    def test_an_item_alone(self, deliver: Deliver, lab: LabS3, source: str, target: str) -> None:
-        assert deliver({"source": f"s3://{source}/in/000000"}) == {
-            "copied": 1,
-            "pending": 0,
-            "bytes": 1000,
-            "failed": 0,
-            "errors": [],
-            "Items": [],
-        }
-        assert copied(lab, target) == {"in/000000"}
-
-    def test_a_batch_of_all_kinds_of_items(
-        self, deliver: Deliver, lab: LabS3, source: str, target: str
-    ) -> None:
-        items = [
-            {"source": f"s3://{source}/in/000000"},
-            {"source": f"s3://{source}/in/000001", "destination": f"s3://{target}/out/one", "version_id": ""},
-            {"source": f"s3://{source}/{trigger_events.quote_plus(ODD, safe='/')}", "encoding": "url"},
-        ]
-
-        assert deliver({"Items": items})["copied"] == 3
-        assert copied(lab, target) == {"in/000000", "one", ODD}
-
-    def test_what_failed_is_answered_as_it_came(
-        self, deliver: Deliver, lab: LabS3, source: str, target: str
-    ) -> None:
-        items = [
-            {"source": f"s3://{source}/in/none"},
-            {"source": f"s3://{source}/in/000000"},
-            {"source": f"s3://{source}/in/000001", "dest": "?"},
-            "?",
-        ]
-        told = deliver({"Items": items})
-
-        assert told["Items"] == [items[0], items[2], items[3]]
-        assert (told["copied"], told["bytes"], told["failed"]) == (1, 1000, 3)
-        assert [error["type"] for error in told["errors"]] == ["SourceNotFound", "InputError", "InputError"]
-        assert [error["source"] for error in told["errors"]] == [items[0]["source"], items[2]["source"], "?"]  # type: ignore[index]
-        assert copied(lab, target) == {"in/000000"}
-
-    def test_what_the_time_was_too_short_for_is_answered_to_be_gone_on_with(
-        self, deliver: Deliver, lab: LabS3, source: str, target: str
-    ) -> None:
-        items = [{"source": f"s3://{source}/big/000000", "encoding": "none"}]
-        lab.set_model("10/0/400")
-        told = deliver({"Items": items}, seconds=1.3)
-        lab.set_model("off")
-
-        assert (told["copied"], told["pending"], told["failed"]) == (0, 1, 0)
-        [left] = told["Items"]
-        assert {name: left[name] for name in items[0]} == items[0]
-        assert copied(lab, target) == set()
-        again = deliver({"Items": told["Items"]})
-        assert (again["copied"], again["pending"], again["Items"]) == (1, 0, [])
-        assert copied(lab, target) == {"big/000000"}
-
-    def test_all_that_fail_are_answered(self, deliver: Deliver, lab: LabS3, source: str, target: str) -> None:
-        items = [{"source": f"s3://{source}/in/none"}, {"source": f"s3://{source}/in/none2"}]
-        told = deliver({"Items": items})
-
-        assert (told["copied"], told["bytes"], told["failed"], told["Items"]) == (0, 0, 2, items)
-        assert [error["type"] for error in told["errors"]] == ["SourceNotFound"] * 2
-        assert copied(lab, target) == set()
-
-    def test_asked_to_succeed_it_raises_and_names_them(self, deliver: Deliver, source: str) -> None:
-        items = [{"source": f"s3://{source}/in/none"}, {"source": f"s3://{source}/in/000000"}]
-        told = deliver({"Items": items, "must_succeed": True})
-
-        assert told.startswith('FilesFailed: {"copied": 1, "pending": 0, "bytes": 1000, "failed": 1, ')
-        assert json.loads(told.removeprefix("FilesFailed: "))["Items"] == items[:1]
-
-    @pytest.mark.parametrize(
-        ("error", "message", "left"),
-        [
-            ("FilesFailed", '{"Items": [{"source": "s3://SOURCE/in/000001"}]}', {"in/000001"}),
-            ("FilesFailedForNow", "cut off", {"in/000000", "in/000001"}),
-            ("Lambda.Unknown", "killed", {"in/000000", "in/000001"}),
-        ],
-    )
-    def test_of_a_failed_execution_what_it_left_is_copied(
-        self, deliver: Deliver, lab: LabS3, source: str, target: str, error: str, message: str, left: set[str]
-    ) -> None:
-        batch = {"Items": [{"source": f"s3://{source}/in/{number:06d}"} for number in range(2)]}
-        cause = {"errorType": error, "errorMessage": message.replace("SOURCE", source), "stackTrace": []}
-        failed = {"Input": json.dumps(batch), "Error": error, "Cause": json.dumps(cause), "Status": "FAILED"}
-
-        assert deliver({"failed_execution": failed})["copied"] == len(left)
-        assert copied(lab, target) == left
-
-    def test_what_may_succeed_later_has_a_name_of_its_own(self, deliver: Deliver, source: str) -> None:
-        event = {"Items": [{"source": f"s3://{source}/in/000000"}], "must_succeed": True}
-
-        assert deliver(event, seconds=0.4).startswith('FilesFailedForNow: {"copied": 0')
-
-    def test_a_malformed_batch_is_an_error(self, deliver: Deliver) -> None:
-        assert deliver({"Items": "?"}) == (
-            "InputError: the event is malformed at $.Items: Expected `array`, got `str`"
-        )
-        assert "unknown field `BatchInput`" in deliver({"Items": [], "BatchInput": {}})
 
 
 @pytest.mark.parametrize(

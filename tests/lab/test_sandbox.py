@@ -204,7 +204,7 @@ def test_a_function_that_takes_too_long_is_ended(invoke: Invoke, client: Any) ->
     assert late.report.status == "timeout"
     assert re.search(rf"Z {late.report.request_id} Task timed out after 1.00 seconds", late.log)
     assert invoke("wait", {"seconds": 0}).observed.cold is True
-    reset(client, "wait", Timeout=900)
+    reset(client, "wait", Timeout=1800)
 
 
 @pytest.mark.parametrize(
@@ -275,7 +275,7 @@ def test_a_reply_over_6_mb_is_refused_as_in_lambda(invoke: Invoke) -> None:
             "RequestTooLargeException",
         ),
         (
-            lambda lambda_: lambda_.update_function_configuration(FunctionName="talk", Timeout=901),
+            lambda lambda_: lambda_.update_function_configuration(FunctionName="talk", Timeout=1801),
             "InvalidParameterValueException",
         ),
         (

@@ -54,7 +54,8 @@ def test_every_body_has_a_text(content_type: str, body: bytes) -> None:
 @pytest.mark.parametrize(
     ("values", "told"),
     [({"max_body": 0}, "max_body"), ({"max_redirects": -1}, "max_redirects"), ({"max_redirects": 21}, "20"),
-     ({"page_timeout": float("inf")}, "900"), ({"stall_timeout": float("nan")}, "stall_timeout"),
+     ({"page_timeout": float("inf")}, "1800"), ({"page_timeout": 1801}, "1800"),
+     ({"stall_timeout": float("nan")}, "stall_timeout"),
      ({"connect_timeout": "5"}, "connect_timeout"), ({"connections_per_host": 0}, "connections_per_host"),
      ({"user_agent": "a\r\nX: y"}, "user_agent"), ({"user_agent": ""}, "user_agent"),
      ({"allowed_networks": ("10.0.0.1/8",)}, "10.0.0.1/8")],

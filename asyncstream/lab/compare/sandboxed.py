@@ -6,6 +6,7 @@ from pathlib import Path
 from typing import Any
 
 from asyncstream.closing import Closing
+from asyncstream.deadline import LONGEST_INVOCATION
 from asyncstream.lab.compare.functions import RUN_VARIABLE, configure, invoke
 from asyncstream.lab.compare.variants import Variant
 from asyncstream.lab.sandbox import Function, Sandbox
@@ -13,8 +14,6 @@ from asyncstream.lab.sandbox.log import read_report
 from asyncstream.lab.xray import XRayReceiver, read_trace
 from asyncstream.report.measurement import Failure, Run
 from asyncstream.report.spans import Trace
-
-LAMBDA_SECONDS = 900
 
 
 class SandboxedFunctions(Closing):
@@ -99,7 +98,7 @@ class SandboxedFunctions(Closing):
             name=variant.way.name,
             handler=variant.handler,
             code=[variant.code, *variant.more_code, *self._more_code],
-            timeout=LAMBDA_SECONDS,
+            timeout=LONGEST_INVOCATION,
             environment=self._environment,
             tracing=traced,
             # Which Lambda's own boto3 does without: botocore signs otherwise where it is there.

@@ -20,7 +20,7 @@ class Function(Struct, frozen=True, kw_only=True):
         handler: `module.function`, where the module may have dots.
         code: directories the code is in, searched in this order. The first is LAMBDA_TASK_ROOT.
         memory_mb: 128 to 10,240. None: nothing is held back.
-        timeout: seconds, 1 to 900.
+        timeout: seconds, 1 to 1,800 (LONGEST_INVOCATION).
         environment: its own variables, credentials too; it sees none of the caller's.
         tracing: whether Lambda samples each invocation for X-Ray (active tracing).
         lacks: packages that are installed here and not in Lambda for this function.

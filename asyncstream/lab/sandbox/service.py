@@ -13,6 +13,7 @@ from threading import Thread
 from typing import TYPE_CHECKING, Any
 from urllib.parse import unquote, urlsplit
 
+from asyncstream.deadline import LONGEST_INVOCATION
 from asyncstream.lab.sandbox.function import Function
 from asyncstream.lab.sandbox.log import TAIL_BYTES
 
@@ -172,7 +173,7 @@ def changes(request: dict[str, Any]) -> dict[str, Any]:
             case "MemorySize":
                 changed["memory_mb"] = _within(name, value, 128, 10_240)
             case "Timeout":
-                changed["timeout"] = float(_within(name, value, 1, 900))
+                changed["timeout"] = float(_within(name, value, 1, LONGEST_INVOCATION))
             case "Environment":
                 changed["environment"] = value.get("Variables", {})
             case "Handler":

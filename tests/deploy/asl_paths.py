@@ -1,0 +1,62 @@
+"""Reference paths, payload templates and intrinsic functions of ASL; for `asl_machine.py`.
+
+Those that the project's state machine uses; every other is refused.
+"""
+
+import copy
+import re
+from collections.abc import Mapping
+from typing import Any
+
+
+class Unknown(AssertionError):
+    """The double does not know this, so it proves nothing."""
+
+
+def resolve(template: Any, value: Any, context: Mapping[str, Any]) -> Any:
+    """A payload template filled in: fields ending with `.$` are paths or intrinsic functions."""
+    if isinstance(template, list):
+        return [resolve(each, value, context) for each in template]
+    if not isinstance(template, dict):
+        return template
+    filled = {}
+    for name, each in template.items():
+        if name.endswith(".$"):
+            filled[name.removesuffix(".$")] = evaluate(each, value, context)
+        else:
+            filled[name] = resolve(each, value, context)
+    return filled
+
+
+def evaluate(expression: str, value: Any, context: Mapping[str, Any]) -> Any:
+    """What a path or an intrinsic function stands for."""
+    if expression.startswith("$"):
+        return path(expression, value, context)
+    call = re.fullmatch(r"States\.(\w+)\((.*)\)", expression)
+    if call is None:
+        raise Unknown(f"the expression {expression}")
+    given = [
+        _argument(text.strip(), value, context) for text in re.split(r",(?=(?:[^']*'[^']*')*[^']*$)", call[2])
+    ]
+    if call[1] == "Format":
+        return re.sub(r"\{\}", lambda _: str(given.pop(1)), given[0])
+    if call[1] == "JsonMerge" and given[2] is False:
+        return {**given[0], **given[1]}
+    raise Unknown(f"the function States.{call[1]}")
+
+
+def path(expression: str, value: Any, context: Mapping[str, Any]) -> Any:
+    """What a reference path points to; `$$.` begins in the context object."""
+    steps = expression.split(".")
+    found: Any = context if steps[0] == "$$" else value
+    for step in steps[1:]:
+        found = found[step]  # as Step Functions, which ends the execution with States.Runtime
+    return copy.deepcopy(found)
+
+
+def _argument(text: str, value: Any, context: Mapping[str, Any]) -> Any:
+    if text.startswith("'"):
+        return text[1:-1]
+    if text in ("true", "false"):
+        return text == "true"
+    return path(text, value, context)
