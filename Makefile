@@ -72,9 +72,9 @@ clean:  ## remove what these targets make
 	.venv/sam/bin/python -m pip install --quiet --disable-pip-version-check "$$(grep '^aws-sam-cli==' constraints.txt)"
 	touch $@
 
-# Lambda's runtime client and nothing else: what `deploy/` builds is run and measured in it. By the Python of the
-# template's Runtime, where there is one: a name that pyenv does not select is a file that fails to run, so each
-# candidate is asked.
+# Lambda's runtime client and nothing else: what `deploy/` builds is run and measured in it, by the Python of one of the
+# template's runtimes, if there is one. A name that pyenv does not select is a file that fails to run, so each candidate
+# is asked.
 RUNTIME_PYTHON ?= $(firstword $(foreach candidate,python3.13 $(wildcard $(HOME)/.pyenv/versions/3.13.*/bin/python),\
     $(shell $(candidate) -c 'import sys; print(sys.executable)' 2>/dev/null)))
 .venv/runtime.stamp: .venv/bin/python $(PINS)

@@ -240,7 +240,7 @@ def _built(directory: Path, python: str) -> Artefact:
         place.mkdir(parents=True)
         _output(
             [
-                *("make", "--silent", "--makefile", f"deploy/{machine}/Makefile", target),
+                *("make", "--silent", "--makefile", f"deploy/python{python}/{machine}/Makefile", target),
                 *(f"ARTIFACTS_DIR={place}", f"PYTHON={sys.executable}"),
                 *(f"PYTHON_VERSION={python}", f"RUNTIME_PYTHON={RUNTIME}"),
             ]

@@ -8,6 +8,7 @@ import subprocess
 import sys
 import time
 from collections.abc import Callable, Iterator
+from dataclasses import replace
 from functools import cache
 from pathlib import Path
 from typing import Any
@@ -16,7 +17,7 @@ import boto3
 import pytest
 from asl_machine import StepFunctions
 from many_files import ALL, MISSING, Function
-from sam_builds import ARCHITECTURE, RUNTIME_VERSION, Build
+from sam_builds import ARCHITECTURE, RUNTIMES, Build
 from samtranslator.yaml_helper import yaml_parse
 
 from asyncstream.engines.keeping import close_all_kept
@@ -96,46 +97,51 @@ def run(root: Path, tools: Path, tmp_path_factory: pytest.TempPathFactory) -> Ca
 @pytest.fixture(scope="session")
 def sam_build(
     run: Callable[..., str], sam: Path, template: Path, tmp_path_factory: pytest.TempPathFactory
-) -> Callable[[str], Build]:
-    """`sam build` for an architecture: run once, whoever looks at it."""
+) -> Callable[[str, str], Build]:
+    """`sam build` for a runtime and an architecture: run once for all tests that look at it."""
 
     @cache
-    def sam_build(architecture: str) -> Build:
-        directory = tmp_path_factory.mktemp(architecture)
+    def sam_build(runtime: str, architecture: str) -> Build:
+        directory = tmp_path_factory.mktemp(f"{runtime}-{architecture}")
         target = directory / "build"
         output = run(
             sam,
             "build",
             *("--template", template),
             *("--build-dir", target),
-            *("--parameter-overrides", f"Architecture={architecture}"),
+            *("--parameter-overrides", f"Runtime={runtime} Architecture={architecture}"),
             cwd=directory,
         )
-        return Build(architecture, target, output)
+        return Build(runtime, architecture, target, output)
 
     return sam_build
 
 
 @pytest.fixture(scope="session")
 def build_for(
-    sam_build: Callable[[str], Build], run: Callable[..., str], tmp_path_factory: pytest.TempPathFactory
+    sam_build: Callable[[str, str], Build], run: Callable[..., str], tmp_path_factory: pytest.TempPathFactory
 ) -> Callable[[Path], Build]:
     """`sam build` for this machine, to be run by that Python."""
 
     @cache
     def build_for(python: Path) -> Build:
-        build = sam_build(ARCHITECTURE)
         version = run(python, "-c", "import sys; print(*sys.version_info[:2], sep='.')").strip()
-        if version == RUNTIME_VERSION:
-            return build
-        # A machine without the template's Python: the layer's packages once more, for the one it has.
-        other = Build(ARCHITECTURE, tmp_path_factory.mktemp(version) / "build", build.output)
+        if f"python{version}" in RUNTIMES:
+            return sam_build(f"python{version}", ARCHITECTURE)
+        # A machine without the template's Pythons: the layer's packages once more, for the one it has.
+        build = sam_build(RUNTIMES[-1], ARCHITECTURE)
+        other = replace(build, directory=tmp_path_factory.mktemp(version) / "build")
         shutil.copytree(build.directory, other.directory)
         layer = other.directory / "DependencyLayer"
         shutil.rmtree(layer)
         layer.mkdir()
         run(
-            *("make", "--makefile", f"deploy/{ARCHITECTURE}/Makefile", "build-DependencyLayer"),
+            *(
+                "make",
+                "--makefile",
+                f"deploy/{build.runtime}/{ARCHITECTURE}/Makefile",
+                "build-DependencyLayer",
+            ),
             *(f"ARTIFACTS_DIR={layer}", f"PYTHON_VERSION={version}", f"RUNTIME_PYTHON={python}"),
         )
         return other

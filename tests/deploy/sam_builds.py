@@ -4,9 +4,9 @@ import platform
 from dataclasses import dataclass
 from pathlib import Path
 
-# The template's name for this machine's instruction set, and the version of the runtime it names.
+# The template's name for this machine's instruction set, and the runtimes that it allows.
 ARCHITECTURE = {"aarch64": "arm64"}.get(platform.machine(), platform.machine())
-RUNTIME_VERSION = "3.13"
+RUNTIMES = ("python3.13", "python3.14")
 
 # The logical id of each function that copies, and its module in `handlers`.
 FUNCTIONS = {
@@ -27,6 +27,7 @@ WEB_FUNCTIONS = {
 class Build:
     """What one `sam build` left, and what it printed."""
 
+    runtime: str
     architecture: str
     directory: Path
     output: str

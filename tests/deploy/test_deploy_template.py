@@ -7,6 +7,7 @@ import json
 import re
 import tomllib
 from collections.abc import Callable, Iterator
+from itertools import product
 from pathlib import Path
 from typing import Any
 
@@ -15,6 +16,7 @@ import pytest
 from botocore.loaders import Loader
 from cloudformation import FUNCTIONS, defaults, deploy, written
 from packaging.version import Version
+from sam_builds import RUNTIMES
 
 from asyncstream import plan
 from asyncstream.config import ENV_PREFIX, TransferConfig
@@ -94,18 +96,17 @@ class TestFunctions:
         for function in stack.functions.values():
             assert function["DeadLetterConfig"]["TargetArn"].endswith(stack.outputs["DeadLetterQueueUrl"])
 
-    def test_the_runtime_is_the_one_the_layer_is_built_for(self, root: Path) -> None:
-        makefile = (root / "deploy" / "Makefile").read_text()
-        built_for = re.search(r"^PYTHON_VERSION := (.+)$", makefile, re.MULTILINE)
+    def test_functions_run_on_the_newest_runtime(self) -> None:
+        assert PARAMETERS["Runtime"]["AllowedValues"] == list(RUNTIMES)
+        assert {function["Runtime"] for function in deploy().functions.values()} == {RUNTIMES[-1]}
 
-        assert built_for
-        assert PARAMETERS["Runtime"]["AllowedValues"] == [f"python{built_for[1]}"]
-        assert {function["Runtime"] for function in deploy().functions.values()} == {f"python{built_for[1]}"}
-
-    def test_every_architecture_that_may_be_chosen_can_be_built(self, root: Path) -> None:
+    def test_each_runtime_has_a_makefile_for_each_architecture(self, root: Path) -> None:
+        machines = {"arm64": "aarch64", "x86_64": "x86_64"}
         assert PARAMETERS["Architecture"]["Default"] == "arm64"
-        for architecture in PARAMETERS["Architecture"]["AllowedValues"]:
-            assert (root / "deploy" / architecture / "Makefile").is_file()
+        for runtime, architecture in product(RUNTIMES, PARAMETERS["Architecture"]["AllowedValues"]):
+            makefile = (root / "deploy" / runtime / architecture / "Makefile").read_text()
+            assert f"PYTHON_VERSION := {runtime.removeprefix('python')}\n" in makefile
+            assert f"MACHINE := {machines[architecture]}\n" in makefile
 
 
 class TestVariables:

@@ -104,7 +104,7 @@ def deploy(
         run(
             *(sam, "deploy", "--stack-name", name, "--template-file", built.directory / "template.yaml"),
             *("--config-file", root / "deploy" / "samconfig.toml", "--no-confirm-changeset"),
-            *("--parameter-overrides", *PARAMETERS),
+            *("--parameter-overrides", f"Runtime={built.runtime}", *PARAMETERS),
             **cloud.environment,
         )
         described = cloud.client("cloudformation").describe_stacks(StackName=name)["Stacks"][0]
