@@ -9,13 +9,20 @@ PIP := $(BIN)/python $(QUIETLY) --constraint constraints.txt
 # on top, with the one package that it needs besides.
 AIOBOTO3 := $(QUIETLY) --constraint constraints.txt --no-deps aioboto3 aiofiles
 
-.PHONY: compare test test-fast lint format soak bench ministack schema clean
+.PHONY: compare test test-aioboto3 test-fast lint format soak bench ministack schema clean
 
 compare: .venv/lab.stamp  ## run the main job: every variant on the same bytes, side by side
 	$(BIN)/asyncstream compare $(ARGS)
 
-test: .venv/dev.stamp .venv/programs.stamp .venv/sam.stamp .venv/runtime.stamp .venv/ministack.stamp .venv/chromium.stamp .venv/asl.stamp  ## the whole test suite
-	$(BIN)/python -m pytest --numprocesses 2 --dist loadscope --no-loadscope-reorder $(ARGS)
+PYTEST := -m pytest --numprocesses 2 --dist loadscope --no-loadscope-reorder
+
+test: .venv/dev.stamp .venv/programs.stamp .venv/sam.stamp .venv/runtime.stamp .venv/ministack.stamp .venv/chromium.stamp .venv/asl.stamp test-aioboto3  ## the whole test suite
+	$(BIN)/python $(PYTEST) $(ARGS)
+
+# What speaks to S3, on the SDKs that aioboto3 pins.
+test-aioboto3: .venv/aioboto3.stamp .venv/programs.stamp  ## the conformance tests of S3 on the older line of the SDKs
+	.venv/aioboto3/bin/python $(PYTEST) tests/conformance --ignore tests/conformance/web \
+	    $(foreach name,gathering mapping postgres,--ignore-glob 'tests/conformance/test_$(name)*')
 
 test-fast: .venv/dev.stamp  ## the tests that take no more than a few seconds each
 	$(BIN)/python -m pytest -m "not slow" $(ARGS)

@@ -16,6 +16,7 @@ from queue import Empty
 from typing import Any
 
 import pytest
+from packaging.version import Version
 from sam_builds import FUNCTIONS, WEB_FUNCTIONS, Build
 from servers.postgres import Schema
 
@@ -161,6 +162,25 @@ def test_a_function_has_its_sdks_and_nothing_for_the_developer(
     path = (artefact.task_root, artefact.packages)
 
     assert importable(run, runtime, SDKS | FOR_THE_DEVELOPER, *path) == SDKS
+
+
+def test_deployed_clients_are_aioboto3s_on_todays_sdks(
+    build_for: Callable[[Path], Build], run: Callable[..., str], runtime: Path
+) -> None:
+    build = build_for(runtime)
+    code = (
+        "import aiobotocore, boto3\n"
+        "from asyncstream.s3.aio import new_session\n"
+        "kind = type(new_session())\n"
+        "print(kind.__module__, kind.__name__, aiobotocore.__version__, boto3.__version__)"
+    )
+    path = f"{build.directory / 'AsyncioMultipartFunction'}:{build.packages}"
+
+    module, name, *versions = run(runtime, "-c", code, PYTHONPATH=path).split()
+
+    assert (module, name) == ("aioboto3.session", "Session")
+    assert Version(versions[0]) >= Version("3.10")
+    assert Version(versions[1]) >= Version("1.43")
 
 
 def test_a_function_copies_in_the_runtime_and_the_blocking_ones_load_no_asyncio_sdk(
