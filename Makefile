@@ -40,7 +40,7 @@ format: .venv/dev.stamp  ## what lint would complain about and can be mended by 
 soak: .venv/dev.stamp  ## thousands of files, one request in twenty going wrong: nothing wrong, lost or left
 	$(BIN)/python -m tests.soak $(ARGS)
 
-bench: .venv/dev.stamp .venv/runtime.stamp  ## CPU, memory and time against peers; see tests/benchmarks/README.md
+bench: .venv/dev.stamp .venv/runtime.stamp .venv/aioboto3.stamp  ## CPU, memory and time against peers; see tests/benchmarks/README.md
 	$(BIN)/python -m tests.benchmarks $(ARGS)
 
 ministack: .venv/ministack.stamp .venv/sam.stamp .venv/lab.stamp  ## an AWS on this machine; see deploy/README.md

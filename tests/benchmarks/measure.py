@@ -18,7 +18,7 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, TypeVar
 
-from tests.benchmarks.peers import PEERS, Task
+from tests.benchmarks.peers import OLDER_SDKS, PEERS, Task
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
@@ -26,6 +26,7 @@ if TYPE_CHECKING:
     from tests.benchmarks.peers import Copy
 
 TOP = Path(__file__).parents[2]
+OLDER_PYTHON = TOP / ".venv" / "aioboto3" / "bin" / "python"
 RUN_SECONDS = 300
 T = TypeVar("T")
 
@@ -71,7 +72,11 @@ def run(peer: str, task: Task, variables: Mapping[str, str], *, warm: bool) -> M
     request = json.dumps({"peer": peer, "task": asdict(task), "warm": warm})
     try:
         ended = subprocess.run(
-            [sys.executable, "-m", "tests.benchmarks.measure"],
+            [
+                OLDER_PYTHON if peer in OLDER_SDKS.values() else sys.executable,
+                "-m",
+                "tests.benchmarks.measure",
+            ],
             input=request,
             env=environment,
             cwd=TOP,

@@ -25,6 +25,9 @@ WITH_GZIP_HEADER = 31  # zlib's word for it
 OURS = ("sequential", "threads", "asyncio")
 TRACED = {engine: f"{engine}_traced" for engine in OURS}
 UNVERIFIED = {engine: f"{engine}_unverified" for engine in OURS}
+OLDER_SDKS = {
+    engine: f"{engine}_older_sdks" for engine in OURS
+}  # those that aioboto3 pins, in .venv/aioboto3
 GUNZIPS = {engine: f"{engine}_gunzip" for engine in OURS}
 SUMS = {engine: f"{engine}_sum" for engine in OURS}  # what a gunzip is made of
 GZIPPED = "-gzip"  # ends the name of the bucket with the same objects compressed
@@ -256,6 +259,7 @@ def aioboto3_get_put(task: Task) -> Iterator[Copy]:
 PEERS: dict[str, Peer] = {
     **{engine: ours(engine) for engine in OURS},
     **{name: traced(engine) for engine, name in TRACED.items()},
+    **{name: ours(engine) for engine, name in OLDER_SDKS.items()},
     **{name: ours(engine, verify="off") for engine, name in UNVERIFIED.items()},
     **{name: ours(engine, GZIPPED, transform="gunzip") for engine, name in GUNZIPS.items()},
     **{name: copy_and_loop(engine) for engine, name in SUMS.items()},
@@ -275,6 +279,7 @@ LABELS = {
     "threads": "asyncstream threads",
     "asyncio": "asyncstream asyncio",
     **{name: f"asyncstream {engine}, traced" for engine, name in TRACED.items()},
+    **{name: f"asyncstream {engine}, older SDKs" for engine, name in OLDER_SDKS.items()},
     **{name: f"asyncstream {engine}, verify=off" for engine, name in UNVERIFIED.items()},
     **{name: f"asyncstream {engine}, gunzip" for engine, name in GUNZIPS.items()},
     **{name: f"{engine} copy + bare loop" for engine, name in SUMS.items()},

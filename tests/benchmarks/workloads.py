@@ -70,6 +70,7 @@ class Workload:
 
 _LARGE = (
     *peers.OURS,
+    *peers.OLDER_SDKS.values(),
     "sockets",
     "obstore",
     "obstore_tuned",
@@ -79,11 +80,17 @@ _LARGE = (
 )
 _SMALL = (
     *peers.OURS,
+    *peers.OLDER_SDKS.values(),
     "obstore_small",
     "boto3_upload_threads",
     "boto3_get_put_threads",
     "aioboto3_get_put",
 )
+
+
+# Newer SDKs are to cost no more than the older ones.
+_NO_DEARER = tuple(Target(engine, name, 1.05) for engine, name in peers.OLDER_SDKS.items())
+_NO_SLOWER = tuple(Target(engine, name, 0.95) for engine, name in peers.OLDER_SDKS.items())
 
 
 def _ten_large(name: str, scheme: str, targets: tuple[Target, ...]) -> Workload:
@@ -96,7 +103,7 @@ def _ten_large(name: str, scheme: str, targets: tuple[Target, ...]) -> Workload:
         unit="CPU s/GB",
         peers=_LARGE,
         references=("obstore", "obstore_tuned", "sockets"),
-        targets=targets,
+        targets=(*targets, *_NO_DEARER),
     )
 
 
@@ -135,6 +142,7 @@ WORKLOADS = (
         targets=(
             Target("threads", "boto3_get_put_threads", 1.5),
             Target("asyncio", "aioboto3_get_put", 1.5),
+            *_NO_SLOWER,
         ),
     ),
     Workload(
