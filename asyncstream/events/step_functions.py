@@ -204,9 +204,8 @@ def _json(text: str) -> Any:
 def _item(value: Any, deployment: Deployment) -> Item:
     try:
         if isinstance(value, dict) and "inventory_row" in value:
-            inventory.read_row(
-                value["inventory_row"]
-            )  # raises an error: `_asked` has replaced all other rows
+            # One that cannot be read, as `_asked` has replaced the others: this raises its error.
+            inventory.read_row(value["inventory_row"])
         asked = read(value, MapItem, "the item")
         source = S3Object.from_uri(asked.source, asked.version_id or None)
         destination = S3Object.from_uri(asked.destination) if asked.destination else None
