@@ -159,7 +159,6 @@ def test_in_any_order_what_is_stored_is_one_version_whole(
         settings=settings(
             max_examples=30,
             stateful_step_count=10,
-            deadline=None,
             derandomize=True,
             suppress_health_check=list(HealthCheck),
         ),

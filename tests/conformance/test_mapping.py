@@ -33,7 +33,7 @@ def on_running_loop(fn: Any, items: Any, **settings: Any) -> Iterator[Outcome[An
     return iter(asyncio.run(outcomes()))
 
 
-@settings(deadline=None, max_examples=60)
+@settings(max_examples=60)
 @given(
     fails=st.lists(st.booleans(), max_size=20),
     steps=st.lists(st.integers(0, 3), min_size=20, max_size=20),

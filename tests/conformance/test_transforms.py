@@ -102,9 +102,8 @@ CONFIGS = st.fixed_dictionaries(
 @pytest.mark.parametrize("name", [*PACK, *UNPACK])
 @settings(
     max_examples=3,
-    deadline=None,
     derandomize=True,
-    suppress_health_check=[HealthCheck.function_scoped_fixture],
+    suppress_health_check=[HealthCheck.function_scoped_fixture, HealthCheck.too_slow],
 )
 @given(short=SHORT, config=CONFIGS)
 def test_built_in_transforms_make_what_other_programs_do(copy, bucket, pairs, name, short, config):

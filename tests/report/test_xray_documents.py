@@ -153,7 +153,7 @@ def trees(draw: st.DrawFn) -> dict[str, str | None]:
     return parents
 
 
-@settings(max_examples=200, deadline=None)
+@settings(max_examples=200)
 @given(parents=trees(), data=st.data())
 def test_any_tree_reads_back_however_it_was_sent(parents: dict[str, str | None], data: st.DataObject) -> None:
     """Spans alone or within their parent, twice or once, in any order."""

@@ -38,7 +38,7 @@ from .transfers import (
 )
 
 
-@settings(deadline=None, max_examples=60)
+@settings(max_examples=60)
 @given(SIZES, SETUPS, st.booleans(), st.integers(1, 30))
 def test_every_byte_is_moved_once_to_its_place_within_slots_and_limit(
     engine: Engine, sizes: list[int], setup: Setup, listed: bool, chunk_size: int
@@ -135,7 +135,7 @@ def test_what_the_source_tells_of_itself_is_given_to_the_copy(engine: Engine, si
     assert store.written == {target(0): kept}
 
 
-@settings(deadline=None, max_examples=120)
+@settings(max_examples=120)
 @given(
     sizes=st.lists(st.integers(0, 40), min_size=2, max_size=5),
     setup=SETUPS,
@@ -172,7 +172,7 @@ def test_a_file_that_fails_anywhere_leaves_nothing_behind_and_spares_the_others(
     assert_nothing_is_left(store)
 
 
-@settings(deadline=None, max_examples=60)
+@settings(max_examples=60)
 @given(
     operation=st.sampled_from(OPERATIONS),
     nth=st.integers(1, 4),

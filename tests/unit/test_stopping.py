@@ -103,7 +103,7 @@ class CancelsItsTask(MemoryStore):
         return lost
 
 
-@settings(deadline=None, max_examples=80)
+@settings(max_examples=80)
 @given(st.integers(1, 80), SETUPS)
 def test_cancelled_at_any_point_asyncio_joins_all_and_aborts_all(nth: int, setup: Setup) -> None:
     sizes = [35, 0, 60]

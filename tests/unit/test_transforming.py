@@ -12,7 +12,7 @@ from mmap import mmap
 from typing import Any, Self
 
 import pytest
-from hypothesis import HealthCheck, given, settings
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from asyncstream import output, plan, progress, transforming
@@ -137,7 +137,7 @@ FILES = st.lists(st.integers(0, 400), min_size=1, max_size=6)
 TIMES = st.integers(0, 12)
 # A limit in which one part of a size fits, or several.
 ROOMS = st.tuples(st.integers(1, 1500), st.integers(0, 7000))
-quick = settings(deadline=None, max_examples=40, suppress_health_check=[HealthCheck.too_slow])
+quick = settings(max_examples=40)
 
 
 @quick
