@@ -21,7 +21,7 @@ from asyncstream.report.sizing import MB_PER_VCPU
 
 PERIOD_US = 20_000
 SMALLEST_QUOTA_US = 1_000  # the kernel refuses less
-GONE_SECONDS = 5.0
+GONE_SECONDS = 30.0  # a guard: what was killed is gone at once, unless the machine is busy
 PREFIX = "asyncstream"
 
 _numbers = itertools.count(1)

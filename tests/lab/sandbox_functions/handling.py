@@ -4,6 +4,7 @@ import os
 import signal
 import sys
 import time
+from pathlib import Path
 from typing import Any
 
 print("imported")  # noqa: T201
@@ -43,6 +44,11 @@ def compute(event: Any, context: Any) -> None:
 
 def wait(event: Any, context: Any) -> None:
     time.sleep(event["seconds"])
+
+
+def wait_for_file(event: Any, context: Any) -> None:
+    while not Path(event["path"]).exists():
+        time.sleep(0.005)
 
 
 def leave(event: Any, context: Any) -> None:
