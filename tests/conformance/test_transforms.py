@@ -34,7 +34,6 @@ from asyncstream.transforms.gzip import library
 
 zstd = library("compression.zstd" if sys.version_info >= (3, 14) else "backports.zstd")
 
-pytestmark = pytest.mark.timeout(60)
 on_the_lab = pytest.mark.parametrize("server", ["lab"], indirect=True)
 
 PART = 5 * MiB

@@ -23,6 +23,9 @@ from botocore.handlers import add_expect_header
 
 # A guard against what would never come: on a busy machine what comes may take long.
 GUARD_SECONDS = 60.0
+# Time-outs and deadlines that are to strike. On a busy machine a short one may strike something else: a test
+# sees that by what it counts, and tries the next.
+PATIENCE = (0.3, 1.0, 4.0, 15.0)
 
 # Every server takes any credentials; the region is the one where S3 wants no location constraint.
 CREDENTIALS = {
