@@ -3,7 +3,6 @@
 import asyncio
 import time
 from contextlib import suppress
-from itertools import pairwise
 
 import pytest
 from tracing_checks import (
@@ -121,7 +120,7 @@ def test_a_summary_counts_every_span(lab: LabS3, receiver: XRayReceiver, traced:
 def test_the_bodys_time_is_that_in_which_the_server_served_it(
     lab: LabS3, receiver: XRayReceiver, traced: set[str], engine: str
 ) -> None:
-    """By the order of what both saw, on any machine: a reply is longer than what sockets hold."""
+    """By the order of what both saw, which is the same on any machine."""
     sizes = sources(lab, f"body-{engine}", count=4, size=2 * PART)
     lab.set_model(f"0/0/{FIRST_BYTE * 1000:.0f}")
     lab.reset_stats()
@@ -144,14 +143,10 @@ def test_the_bodys_time_is_that_in_which_the_server_served_it(
             assert body.end is not None
             served = rows["GetObject", key, f"bytes={start}-{start + PART - 1}"]
             sent = rows["UploadPart", key, str(number)]
-            moments = [
-                served["start"] + FIRST_BYTE,  # when the head left
-                body.start - epoch,
-                served["end"],
-                body.end - epoch,
-                sent["end"] - FIRST_BYTE,  # when all had arrived there
-            ]
-            assert all(later - earlier > -SLACK for earlier, later in pairwise(moments)), moments
+            assert served["start"] + FIRST_BYTE - SLACK < body.start - epoch  # when its head had left
+            assert body.start - epoch < sent["start"] + SLACK  # before it was sent on
+            assert served["end"] - SLACK < body.end - epoch  # not before it had left
+            assert body.end - epoch < sent["end"] - FIRST_BYTE + SLACK  # and before all of it was there
             bodies += 1
     assert bodies == 4
 
