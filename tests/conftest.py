@@ -6,6 +6,7 @@ from contextlib import ExitStack
 
 import pytest
 from fault_table import FaultTable
+from hypothesis import HealthCheck, settings
 from servers import SERVERS, Bucket, LabServer, S3Server
 from servers.base import CREDENTIALS
 from servers.postgres import Schema, TestServer
@@ -13,6 +14,12 @@ from xdist.remote import Producer
 from xdist.scheduler import LoadScopeScheduling
 
 from asyncstream.engines.keeping import close_all_kept
+
+# By itself Hypothesis fails an example that takes longer than 200 ms: on a busy machine that is any of them.
+settings.register_profile(
+    "untimed", settings.default, deadline=None, suppress_health_check=[HealthCheck.too_slow]
+)
+settings.load_profile("untimed")
 
 
 def pytest_configure(config: pytest.Config) -> None:

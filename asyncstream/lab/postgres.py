@@ -23,8 +23,8 @@ from asyncstream.closing import Closing
 from asyncstream.lab.server_process import LabError
 
 USER = "postgres"
-START_SECONDS = 30.0
-STOP_SECONDS = 10.0
+START_SECONDS = 60.0
+STOP_SECONDS = 30.0
 
 # Ends the server when standard input ends: that is when whoever holds the other side closes it, or dies. And
 # ends when the server does.

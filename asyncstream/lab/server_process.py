@@ -16,8 +16,10 @@ import msgspec
 
 from asyncstream.closing import Closing
 
-READY_SECONDS = 30.0
-CLOSE_SECONDS = 10.0
+# Guards against a process that hangs: on a busy machine one that works takes long, too.
+READY_SECONDS = 60.0
+COMMAND_SECONDS = 60.0
+CLOSE_SECONDS = 30.0
 PACKAGE_ROOT = Path(__file__).parents[2]
 
 

@@ -5,20 +5,30 @@ from contextlib import ExitStack
 from typing import Any
 
 import pytest
+from clocks import Clock
 from fault_table import FaultRecord
 from faulty_transport import Fault, FaultyTransport
 from servers import Bucket, LabServer, S3Server
+from servers.base import PATIENCE
 
 from asyncstream import KiB, MiB, S3Object, TransferConfig, TransferReport, TransferSession, session
 from asyncstream.engines import ENGINES
+from asyncstream.lab.s3 import Fault as LabFault
 from asyncstream.lab.s3 import LabS3
 from asyncstream.ports import Transport
 from asyncstream.progress import OnEvent, ignore
+from asyncstream.s3.settings import ClientSettings
 from asyncstream.session import NO_CONTINUATIONS
 from asyncstream.transforms import Spec
 
 # Small, so that short files already have several chunks and parts, and quick.
-SETTINGS = {"chunk_size": 64 * KiB, "part_size": 5 * MiB, "retry_base_delay": 0.001, "retry_max_delay": 0.001}
+SETTINGS = {
+    "chunk_size": 64 * KiB,
+    "part_size": 5 * MiB,
+    "retry_base_delay": 0.001,
+    "retry_max_delay": 0.001,
+    "stall_timeout": 15.0,  # a busy machine is silent for long
+}
 
 Copy = Callable[..., TransferReport]
 
@@ -136,6 +146,35 @@ def lab(server: S3Server) -> Iterator[LabS3]:
     assert isinstance(server, LabServer)
     yield server.lab
     server.lab.set_faults([])
+
+
+@pytest.fixture
+def clock(monkeypatch: pytest.MonkeyPatch) -> Clock:
+    """What transfers take for the time."""
+    clock = Clock()
+    monkeypatch.setattr(session, "time", clock)
+    return clock
+
+
+@pytest.fixture
+def until_it_stalls(lab: LabS3, monkeypatch: pytest.MonkeyPatch) -> Callable[..., TransferReport | None]:
+    """Runs transfers that a fault stalls, with longer and longer deadlines, until one got as far as that.
+
+    Clients wait longer than the suite's guard before they call it a stall: only the deadline ends a wait.
+    """
+    monkeypatch.setattr(session, "ClientSettings", lambda *given: ClientSettings(*given[:3], 200.0))
+
+    def run(fault: LabFault, transfer: Callable[[float], TransferReport | None]) -> TransferReport | None:
+        for deadline in PATIENCE:
+            lab.set_faults([fault])
+            report = transfer(deadline)
+            struck = lab.faults_struck()
+            lab.set_faults([])
+            if struck != [0]:
+                return report
+        return pytest.fail("the fault never struck")
+
+    return run
 
 
 @pytest.fixture

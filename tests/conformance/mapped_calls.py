@@ -22,7 +22,7 @@ class Gate:
         if isinstance(self._event, asyncio.Event):
             await self._event.wait()
         else:
-            assert self._event.wait(30)
+            assert self._event.wait(60)
 
 
 class Items:

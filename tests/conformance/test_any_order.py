@@ -3,6 +3,7 @@
 from collections.abc import Iterator
 
 import pytest
+from clocks import Clock
 from hypothesis import HealthCheck, settings
 from hypothesis import strategies as st
 from hypothesis.stateful import (
@@ -13,7 +14,7 @@ from hypothesis.stateful import (
 )
 from servers import Bucket, S3Server, content
 
-from asyncstream import KiB, MiB, S3Object, TransferConfig, TransferSession, session
+from asyncstream import KiB, MiB, S3Object, TransferConfig, TransferSession
 from asyncstream.engines import ENGINES
 from asyncstream.lab.s3 import Fault
 from asyncstream.progress import BytesMoved, Event
@@ -45,16 +46,6 @@ FAULTS = st.one_of(
         times=st.sampled_from([[1], [1, 2, 3, 4, 5, 6]]),
     ),
 )
-
-
-class Clock:
-    """The time of transfers, which only a test puts forward."""
-
-    def __init__(self) -> None:
-        self.now = 0.0
-
-    def monotonic(self) -> float:
-        return self.now
 
 
 class AnyOrder(RuleBasedStateMachine):
@@ -150,16 +141,13 @@ def test_in_any_order_what_is_stored_is_one_version_whole(
     server: S3Server,
     bucket: Bucket,
     sessions: dict[str, TransferSession],
-    monkeypatch: pytest.MonkeyPatch,
+    clock: Clock,
 ) -> None:
-    clock = Clock()
-    monkeypatch.setattr(session, "time", clock)
     run_state_machine_as_test(
         lambda: AnyOrder(server, bucket, clock, sessions),
         settings=settings(
             max_examples=30,
             stateful_step_count=10,
-            deadline=None,
             derandomize=True,
             suppress_health_check=list(HealthCheck),
         ),

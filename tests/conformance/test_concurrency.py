@@ -5,6 +5,7 @@ from concurrent.futures import ThreadPoolExecutor
 
 import pytest
 from servers import Capability, content
+from servers.base import GUARD_SECONDS
 
 from asyncstream import ConfigError, MiB, S3Object, TransferConfig, TransferSession
 
@@ -46,7 +47,7 @@ class Turnstile:
             self.peak = max(self.peak, self._in_flight)
 
     async def _hold(self):
-        for _ in range(2000):
+        for _ in range(60_000):  # a guard: a minute at least
             if self.peak >= self._expected:
                 break
             await self._sleep(0.001)
@@ -145,7 +146,7 @@ def test_two_sessions_in_two_threads_do_not_disturb_each_other(engine, server, b
             both_are_open.wait()
             session.transfer(files, TransferConfig(max_concurrency=3)).raise_for_failures()
 
-    both_are_open = threading.Barrier(2, timeout=10)
+    both_are_open = threading.Barrier(2, timeout=GUARD_SECONDS)
     with ThreadPoolExecutor(2) as pool:
         list(pool.map(copy_to, ["one", "two"]))
     for prefix in ("one", "two"):

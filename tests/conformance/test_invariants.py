@@ -48,9 +48,8 @@ faults = st.one_of(
 
 @settings(
     max_examples=15,
-    deadline=None,
     derandomize=True,
-    suppress_health_check=[HealthCheck.function_scoped_fixture],
+    suppress_health_check=[HealthCheck.function_scoped_fixture, HealthCheck.too_slow],
 )
 @given(sizes=st.lists(sizes, min_size=1, max_size=3), config=configs, faults=st.lists(faults, max_size=3))
 def test_a_file_is_copied_whole_or_not_at_all(copy_with_faults, bucket, pairs, sizes, config, faults):

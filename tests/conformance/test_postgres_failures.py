@@ -167,7 +167,9 @@ def test_a_batch_that_takes_too_long_is_called_off_at_postgres_too(schema, open_
             outcomes = writing.write(upsert, pages)
     assert isinstance(writing.told[0], ConnectionFailed)
     assert "0.2 s" in str(writing.told[0])
-    assert counts(outcomes) == dict.fromkeys(pages, (3, 0))
+    # On a busy machine the reply that they are stored may come too late: the next try finds them there.
+    assert {stored + unchanged for stored, unchanged in counts(outcomes).values()} == {3}
+    assert schema.rows() == rows_of(pages)
 
 
 def test_the_deadline_ends_a_batch_and_nothing_is_half_written(schema, open_writing, pages):
@@ -184,16 +186,16 @@ def test_the_deadline_ends_a_batch_and_nothing_is_half_written(schema, open_writ
 def test_no_connection_is_begun_that_could_outlast_the_deadline(schema, open_writing, pages):
     writing = open_writing()
     with pytest.raises(DeadlineExceeded):
-        writing.check(TABLE, Deadline(1.0, time.monotonic))
+        writing.check(TABLE, Deadline(1.0, lambda: 0.0))
     assert writing.driver.connections == 0
 
 
 def test_several_hosts_that_could_outlast_the_deadline_are_not_begun(schema, open_writing, pages):
     writing = open_writing(host="127.0.0.1,127.0.0.1")
     with pytest.raises(DeadlineExceeded, match="less than 4 s"):
-        writing.check(TABLE, Deadline(3.0, time.monotonic))
+        writing.check(TABLE, Deadline(3.0, lambda: 0.0))
     assert writing.driver.connections == 0
-    writing.check(TABLE, Deadline(30.0, time.monotonic))
+    writing.check(TABLE, Deadline(30.0, lambda: 0.0))
 
 
 def test_what_fails_for_good_fails_the_pages_left_and_keeps_those_written(schema, open_writing, pages):

@@ -259,8 +259,7 @@ documents = st.recursive(
 
 @settings(
     max_examples=25,
-    deadline=None,
-    suppress_health_check=[HealthCheck.function_scoped_fixture],
+    suppress_health_check=[HealthCheck.function_scoped_fixture, HealthCheck.too_slow],
     derandomize=True,
 )
 @given(st.lists(st.tuples(texts, st.none() | st.integers(), documents, st.binary()), max_size=5))

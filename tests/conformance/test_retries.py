@@ -11,7 +11,7 @@ from faulty_transport import (
 )
 from servers import content
 
-from asyncstream import ConnectionFailed, DeadlineExceeded, MiB, ServiceBusy, session
+from asyncstream import ConnectionFailed, DeadlineExceeded, MiB, ServiceBusy
 from asyncstream.errors import TruncatedBody
 from asyncstream.progress import BytesMoved, PartRetried
 
@@ -128,20 +128,8 @@ def test_an_abort_that_fails_once_is_repeated(copy_with_faults, bucket, pairs):
     assert bucket.uploads() == []
 
 
-class Clock:
-    """The time, until a test puts it forward."""
-
-    def __init__(self):
-        self.now = 0.0
-
-    def monotonic(self):
-        return self.now
-
-
 @pytest.mark.parametrize("multipart", [False, True])
-def test_files_not_done_by_the_deadline_fail_and_leave_nothing(copy, bucket, pairs, monkeypatch, multipart):
-    clock = Clock()
-    monkeypatch.setattr(session, "time", clock)
+def test_files_not_done_by_the_deadline_fail_and_leave_nothing(copy, bucket, pairs, clock, multipart):
     for key in ("early", "caught", "late"):
         bucket.put(key, content(LARGE, key))
 

@@ -34,7 +34,6 @@ from asyncstream.transforms.gzip import library
 
 zstd = library("compression.zstd" if sys.version_info >= (3, 14) else "backports.zstd")
 
-pytestmark = pytest.mark.timeout(60)
 on_the_lab = pytest.mark.parametrize("server", ["lab"], indirect=True)
 
 PART = 5 * MiB
@@ -102,9 +101,8 @@ CONFIGS = st.fixed_dictionaries(
 @pytest.mark.parametrize("name", [*PACK, *UNPACK])
 @settings(
     max_examples=3,
-    deadline=None,
     derandomize=True,
-    suppress_health_check=[HealthCheck.function_scoped_fixture],
+    suppress_health_check=[HealthCheck.function_scoped_fixture, HealthCheck.too_slow],
 )
 @given(short=SHORT, config=CONFIGS)
 def test_built_in_transforms_make_what_other_programs_do(copy, bucket, pairs, name, short, config):

@@ -8,7 +8,7 @@ import sys
 from contextlib import suppress
 from pathlib import Path
 
-from servers.base import until
+from servers.base import GUARD_SECONDS, until
 
 ROOT = Path(__file__).parents[2]
 
@@ -36,9 +36,9 @@ def interrupt(arguments: list[str], first: str, ending: signal.Signals, director
     assert told.startswith("[1/2] ")
     assert first in told
     # The lab's server, the X-Ray receiver, and the second run: only the first one's environment is gone.
-    children = until(lambda: _all_running(process), 60)
+    children = until(lambda: _all_running(process))
     os.killpg(process.pid, ending)  # as a terminal does: to all that it runs
-    out, err = process.communicate(timeout=20)
+    out, err = process.communicate(timeout=GUARD_SECONDS)
     assert process.returncode == 130, err
     assert "Traceback" not in err
     assert re.search(rf"^{first} +\d", out, re.MULTILINE)

@@ -11,6 +11,7 @@ from servers.base import until
 
 from asyncstream import MiB
 from asyncstream.engines import ENGINES
+from asyncstream.lab.s3 import Fault
 
 ROOT = Path(__file__).parents[2]
 SMALL = [f"in/a-small-{number}" for number in range(20)]
@@ -19,8 +20,7 @@ LARGE = [f"in/b-large-{number}" for number in range(2)]
 
 @pytest.fixture
 def server(lab_of):
-    """Slow enough for a process to be killed in mid-transfer."""
-    return lab_of("20/40/2")
+    return lab_of("off")
 
 
 def uploads(server):
@@ -48,6 +48,8 @@ def command(server, engine, *more):
 def test_what_a_killed_process_left_is_completed_by_the_same_command_and_cleaned(server, run, engine):
     server.lab.declare("sources", [(key, 300_000) for key in SMALL])
     server.lab.declare("sources", [(key, 30 * MiB) for key in LARGE])
+    # So the process is killed in mid-transfer, however late.
+    server.lab.set_faults([Fault("stall", "UploadPart", part_number=3, seconds=3600)])
     # Listed in the order of their names: so the large ones are under way when the first small ones are done.
     with subprocess.Popen(
         command(server, engine, "--if-exists", "skip"),
@@ -56,9 +58,10 @@ def test_what_a_killed_process_left_is_completed_by_the_same_command_and_cleaned
         stderr=subprocess.DEVNULL,
     ) as process:
         try:
-            until(lambda: uploads(server) and server.lab.stats()["operations"].get("UploadPart", 0) > 1, 20)
+            until(lambda: uploads(server) and server.lab.stats()["operations"].get("UploadPart", 0) > 1)
         finally:
             process.kill()
+    server.lab.set_faults([])
     left = uploads(server)
     assert left
     done = written(server)

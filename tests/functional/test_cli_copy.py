@@ -13,7 +13,7 @@ from urllib.request import urlopen
 import boto3
 import pytest
 from command_line import Ended
-from servers.base import until
+from servers.base import GUARD_SECONDS, until
 
 from asyncstream.lab.s3 import LabS3
 
@@ -222,7 +222,7 @@ def test_an_interrupted_copy_leaves_no_upload_open(engine: str, ending: signal.S
     with LabS3(model="4/8/1") as slow:
         slow.create_bucket("source", keep=True)
         slow.create_bucket("destination", keep=True)
-        slow.declare("source", [("in/large", 30_000_000)])
+        slow.declare("source", [("in/large", 3_000_000_000)])
         options = ["--engine", engine, "--multipart", "--part-size", "5MiB"]
         process = subprocess.Popen(
             [
@@ -239,11 +239,11 @@ def test_an_interrupted_copy_leaves_no_upload_open(engine: str, ending: signal.S
             stderr=subprocess.PIPE,
             text=True,
         )
-        until(lambda: slow.stats()["operations"].get("CreateMultipartUpload"), 60)
+        until(lambda: slow.stats()["operations"].get("CreateMultipartUpload"))
         assert process.poll() is None
         assert open_uploads(slow) != []
         process.send_signal(ending)
-        _, told = process.communicate(timeout=30)
+        _, told = process.communicate(timeout=GUARD_SECONDS)
         assert process.returncode == 130
         assert told.splitlines() == ["interrupted"]
         assert open_uploads(slow) == []

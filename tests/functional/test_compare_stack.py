@@ -8,7 +8,6 @@ import json
 import signal
 import subprocess
 import sys
-import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
@@ -17,6 +16,7 @@ import boto3
 import pytest
 from command_line import Ended
 from servers import S3Server
+from servers.base import GUARD_SECONDS, until
 
 from asyncstream.errors import AsyncstreamError
 from asyncstream.lab.compare import deployed, variants
@@ -232,9 +232,13 @@ def begun(stack: str, sandbox: Sandbox) -> Iterator[subprocess.Popen[str]]:
     )
     assert process.stderr is not None
     assert process.stderr.readline().startswith("[1/100] 1 x 2 MB, sequential at 256 MB")
-    while not sandbox.function("SequentialFunction").environment["COMPARISON_RUN"].startswith("2 of"):
+
+    def second_run() -> bool:
         assert process.poll() is None
-        time.sleep(0.001)
+        number = sandbox.function("SequentialFunction").environment.get("COMPARISON_RUN", "1").split()[0]
+        return int(number) >= 2
+
+    until(second_run)
     yield process
     process.kill()
     process.communicate()
@@ -245,7 +249,7 @@ def test_interrupted_it_puts_back_what_was_changed_and_deletes_its_files(
     begun: subprocess.Popen[str], sandbox: Sandbox, lab: LabS3, ending: signal.Signals
 ) -> None:
     begun.send_signal(ending)
-    out, err = begun.communicate(timeout=30)
+    out, err = begun.communicate(timeout=GUARD_SECONDS)
 
     assert begun.returncode == 130
     assert "Traceback" not in err

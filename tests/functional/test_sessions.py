@@ -3,10 +3,10 @@
 import multiprocessing
 import socket
 import threading
-import time
 
 import anyio
 import pytest
+from servers.base import GUARD_SECONDS, until
 
 from asyncstream import (
     ConfigError,
@@ -51,7 +51,7 @@ def test_a_forked_child_makes_connections_and_threads_of_its_own(lab, engine):
 
     child = multiprocessing.get_context("fork").Process(target=in_child)
     child.start()
-    child.join(30)
+    child.join(GUARD_SECONDS)
 
     assert child.exitcode == 0
     assert lab.stats()["connections"] > before
@@ -62,16 +62,16 @@ def test_a_session_at_work_refuses_a_second_transfer(lab):
 
     def hold(event):
         began.set()
-        ended.wait(30)
+        ended.wait(GUARD_SECONDS)
 
     with TransferSession("threads", endpoint_url=lab.endpoint_url) as session:
         first = threading.Thread(target=session.transfer, args=([pair()], None, hold))
         first.start()
-        began.wait(30)
+        began.wait(GUARD_SECONDS)
         with pytest.raises(ConfigError, match="at work"):
             session.transfer([pair()])
         ended.set()
-        first.join(30)
+        first.join(GUARD_SECONDS)
 
 
 @pytest.mark.parametrize("engine", ENGINES)
@@ -90,10 +90,7 @@ async def test_an_anyio_scope_that_is_cancelled_leaves_no_connection_open(lab):
     lab.set_model("1/1/10")
     with anyio.move_on_after(0.3):
         await transfer_async([pair(number) for number in range(3)], endpoint_url=lab.endpoint_url)
-    deadline = time.monotonic() + 10
-    while lab.stats()["open_connections"] and time.monotonic() < deadline:  # noqa: ASYNC110 - another process
-        await anyio.sleep(0.05)
-    assert lab.stats()["open_connections"] == 0
+    until(lambda: lab.stats()["open_connections"] == 0)
 
 
 class StopsReading:

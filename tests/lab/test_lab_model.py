@@ -1,28 +1,12 @@
 import random
 
 import pytest
+from fake_time import FakeTime
 from hypothesis import given
 from hypothesis import strategies as st
 
 from asyncstream.lab.s3.http import parse_request
 from asyncstream.lab.s3.model import CREDIT_SECONDS, QUANTUM, Network, NetworkModel, RateClock
-
-
-class FakeTime:
-    """Sleeping is all that makes time pass; it can overshoot, as the real one does."""
-
-    def __init__(self, overshoot: float = 0.0) -> None:
-        self.now = 1000.0
-        self.sleeps = 0
-        self._overshoot = overshoot
-
-    def __call__(self) -> float:
-        return self.now
-
-    def sleep(self, seconds: float) -> None:
-        assert seconds > 0
-        self.sleeps += 1
-        self.now += seconds + self._overshoot
 
 
 def network(text: str, time: FakeTime) -> Network:

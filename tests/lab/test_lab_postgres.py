@@ -67,7 +67,7 @@ def test_what_was_committed_is_there_after_a_crash_and_nothing_is_left_at_the_en
 def test_a_server_ends_with_the_process_that_started_it():
     started = subprocess.run([sys.executable, "-c", STARTED_AND_LEFT], stdout=subprocess.PIPE, check=False)
     pid = int(started.stdout)
-    until(lambda: not runs(pid), 10)
+    until(lambda: not runs(pid))
 
 
 def test_a_server_that_does_not_start_says_why_and_leaves_nothing(temporary_directory):

@@ -5,6 +5,7 @@ import asyncio
 import aioboto3
 import pytest
 from botocore.exceptions import ClientError
+from servers.base import GUARD_SECONDS
 
 from asyncstream.lab.s3.checksums import crc64nvme, encoded_crc64nvme
 
@@ -82,4 +83,4 @@ def test_a_refused_upload_of_a_large_body_does_not_hang(client):
             with pytest.raises(ClientError, match="NoSuchBucket"):
                 await s3.put_object(Bucket="nowhere", Key="k", Body=b"x" * 8_000_000)
 
-    asyncio.run(asyncio.wait_for(refused(), 20))
+    asyncio.run(asyncio.wait_for(refused(), GUARD_SECONDS))

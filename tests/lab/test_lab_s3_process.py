@@ -13,6 +13,7 @@ from pathlib import Path
 from urllib.parse import urlsplit
 
 import pytest
+from servers.base import GUARD_SECONDS, until
 
 from asyncstream.lab.s3 import LabS3
 from asyncstream.lab.server_process import LabError
@@ -28,7 +29,7 @@ def plain():
 @pytest.fixture
 def connection(plain):
     address = urlsplit(plain.endpoint_url)
-    with socket.create_connection((address.hostname, address.port), timeout=10) as connected:
+    with socket.create_connection((address.hostname, address.port), timeout=GUARD_SECONDS) as connected:
         yield connected
 
 
@@ -153,7 +154,7 @@ def test_requests_bytes_and_connections_are_counted(plain):
     (logged,) = plain.request_log()
     assert (logged["method"], logged["bucket"], logged["key"]) == ("GET", "bucket", "counted")
     assert (logged["range"], logged["status"]) == ("bytes=1-10", 206)
-    assert logged["start"] <= logged["end"] <= time.monotonic()
+    assert logged["start"] <= logged["end"]
     plain.reset_stats()
     assert plain.stats()["operations"] == {}
     assert plain.request_log() == []
@@ -163,34 +164,18 @@ def test_hundreds_of_connections_are_served_at_once(plain):
     address = urlsplit(plain.endpoint_url)
     plain.declare("bucket", [("many", 2_000_000)])
     plain.reset_stats()
-    connections = [socket.create_connection((address.hostname, address.port), timeout=30) for _ in range(300)]
+    connections = [
+        socket.create_connection((address.hostname, address.port), timeout=GUARD_SECONDS) for _ in range(300)
+    ]
     for connected in connections:  # none is read yet, so all of them are held open by their replies
         connected.sendall(b"GET /bucket/many HTTP/1.1\r\nConnection: close\r\n\r\n")
-    deadline = time.monotonic() + 20
-    while plain.stats()["peak_data_requests"] < 300 and time.monotonic() < deadline:
-        time.sleep(0.05)
+    until(lambda: plain.stats()["peak_data_requests"] == 300)
     with ThreadPoolExecutor(8) as pool:
         lengths = list(pool.map(lambda each: len(reply_of(each)), connections))
     for connected in connections:
         connected.close()
     assert min(lengths) > 2_000_000
-    assert plain.stats()["peak_data_requests"] == 300
     assert plain.stats()["peak_open_connections"] == 300
-
-
-def test_the_model_slows_transfers_down(plain):
-    plain.declare("bucket", [("slow", 1_000_000)])
-    address = urlsplit(plain.endpoint_url)
-    plain.set_model("5/0/50")
-    try:
-        with socket.create_connection((address.hostname, address.port)) as connected:
-            start = time.monotonic()
-            connected.sendall(b"GET /bucket/slow HTTP/1.1\r\nConnection: close\r\n\r\n")
-            reply_of(connected)
-            took = time.monotonic() - start
-    finally:
-        plain.set_model("off")
-    assert took > 0.24
 
 
 def test_a_wrong_control_command_is_told(plain):
@@ -228,7 +213,7 @@ def test_ctrl_c_does_not_end_the_server_and_termination_does():
         time.sleep(0.1)
         assert server.stats()["operations"] == {}
         os.kill(server.pid, signal.SIGTERM)
-        assert server._process.wait(10) == 0
+        assert server._process.wait(GUARD_SECONDS) == 0
 
 
 def test_the_server_ends_when_its_parent_is_killed():
@@ -239,10 +224,7 @@ def test_the_server_ends_when_its_parent_is_killed():
         server_pid = int(parent.stdout.readline())
         assert not gone(server_pid)
         parent.kill()
-    deadline = time.monotonic() + 10
-    while not gone(server_pid) and time.monotonic() < deadline:
-        time.sleep(0.05)
-    assert gone(server_pid)
+    until(lambda: gone(server_pid))
 
 
 def test_a_server_that_cannot_start_is_told():

@@ -11,6 +11,7 @@ from contextlib import closing
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+from servers.base import GUARD_SECONDS
 
 from asyncstream.lab.web import Answer, LabWeb, Origin, WebModel, least_seconds, rows_of_page
 from asyncstream.lab.web.model import FAULTS
@@ -22,7 +23,9 @@ def asked(number, nth=1, **headers):
 
 
 def get(origin, path, **headers):
-    with closing(http.client.HTTPConnection(origin.removeprefix("http://"), timeout=10)) as connection:
+    with closing(
+        http.client.HTTPConnection(origin.removeprefix("http://"), timeout=GUARD_SECONDS)
+    ) as connection:
         connection.request("GET", path, headers=headers)
         reply = connection.getresponse()
         return reply.status, reply.read(), reply.headers
@@ -113,7 +116,9 @@ def test_the_process_serves_the_models_pages_from_all_hosts_and_counts_them():
 
 def test_an_origin_counts_the_most_connections_that_were_open_at_once():
     with Origin(lambda _: Answer.of(b"x")) as origin:
-        open_ones = [http.client.HTTPConnection("127.0.0.1", origin.port, timeout=10) for _ in range(3)]
+        open_ones = [
+            http.client.HTTPConnection("127.0.0.1", origin.port, timeout=GUARD_SECONDS) for _ in range(3)
+        ]
         for connection in open_ones:
             connection.request("GET", "/")
             connection.getresponse().read()

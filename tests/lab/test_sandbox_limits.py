@@ -5,6 +5,7 @@ from pathlib import Path
 import pytest
 
 from asyncstream.lab.sandbox.limits import LimitsV2, NoLimits, quota_us, v1_parents, v2_parent, vcpus
+from asyncstream.lab.sandbox.observation import Throttling
 
 
 @pytest.mark.parametrize(("memory_mb", "quota"), [(128, 1447), (884, 9994), (1769, 20_000), (3538, 40_000)])
@@ -80,9 +81,10 @@ def test_a_version_2_group_is_written_and_read_as_the_kernel_has_it(tree: Path) 
     assert (folder / "memory.max").read_text() == str(256 << 20)
     assert (folder / "memory.swap.max").read_text() == "0"
     assert (folder / "cpu.max").read_text() == "2894 20000"
-    (folder / "cpu.stat").write_text("usage_usec 1500000\nuser_usec 1\nthrottled_usec 250000\n")
+    counted = "nr_periods 75\nnr_throttled 70\nthrottled_usec 250000\n"
+    (folder / "cpu.stat").write_text(f"usage_usec 1500000\nuser_usec 1\n{counted}")
     (folder / "memory.events").write_text("low 0\noom 1\noom_kill 1\n")
-    assert (group.cpu_seconds(1), group.throttled_seconds()) == (1.5, 0.25)
+    assert (group.cpu_seconds(1), group.throttling()) == (1.5, Throttling(75, 70, 0.25))
     assert group.was_out_of_memory()
     assert group.entries == [folder / "cgroup.procs"]
 
@@ -91,4 +93,4 @@ def test_without_control_groups_it_is_said_that_nothing_is_held_back() -> None:
     limits = NoLimits("measured only (no cgroup v1)")
     group = limits.group(128)
     assert limits.told == "measured only (no cgroup v1)"
-    assert (group.entries, group.throttled_seconds(), group.was_out_of_memory()) == ([], None, False)
+    assert (group.entries, group.throttling(), group.was_out_of_memory()) == ([], None, False)

@@ -21,8 +21,11 @@ from botocore.config import Config
 from botocore.exceptions import ClientError
 from botocore.handlers import add_expect_header
 
-START_SECONDS = 30.0
-STOP_SECONDS = 10.0
+# A guard against what would never come: on a busy machine what comes may take long.
+GUARD_SECONDS = 60.0
+# Time-outs and deadlines that are to strike. On a busy machine a short one may strike something else: a test
+# sees that by what it counts, and tries the next.
+PATIENCE = (0.3, 1.0, 4.0, 15.0)
 
 # Every server takes any credentials; the region is the one where S3 wants no location constraint.
 CREDENTIALS = {
@@ -168,10 +171,10 @@ class ServerProcess(S3Server):
             self._process = subprocess.Popen(
                 self._command(port, directory), stdin=subprocess.DEVNULL, stdout=log, stderr=log
             )
-        until(lambda: self._answers(port), START_SECONDS)
+        until(lambda: self._answers(port))
 
     def stop(self) -> None:
-        end(self._process, STOP_SECONDS)
+        end(self._process, GUARD_SECONDS)
 
     def _answers(self, port: int) -> bool:
         if self._process.poll() is not None:
@@ -207,7 +210,7 @@ def end(process: subprocess.Popen[bytes], seconds: float) -> None:
         process.wait()
 
 
-def until(condition: Callable[[], Any], seconds: float = 10.0) -> Any:
+def until(condition: Callable[[], Any], seconds: float = GUARD_SECONDS) -> Any:
     """What the condition says as soon as it says something: of what tells nobody when it comes to be so.
 
     Raises:

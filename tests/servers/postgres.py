@@ -10,11 +10,11 @@ import psycopg
 from psycopg import sql
 
 from asyncstream.lab.postgres import PostgresServer
+from servers.base import GUARD_SECONDS
 
 PASSWORD = "PasswordThatNobodyMaySee0123"
 # What the code under test connects as; the tests' own connections have other names.
 APPLICATION = "under-test"
-WAIT_SECONDS = 10.0
 
 
 class TestServer:
@@ -149,7 +149,7 @@ def meanwhile(work: Callable[[], None]) -> Iterator[None]:
     try:
         yield
     finally:
-        thread.join(3 * WAIT_SECONDS)
+        thread.join(GUARD_SECONDS)
     assert not thread.is_alive()
     if failures:
         raise failures[0]

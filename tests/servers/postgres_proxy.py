@@ -9,7 +9,8 @@ import threading
 from collections.abc import Callable
 from typing import Self
 
-WAIT_SECONDS = 10.0
+from servers.base import GUARD_SECONDS
+
 # The first message of a client that would have TLS: its length, and a number that no version has.
 SSL_REQUEST = struct.pack("!ii", 8, 80877103)
 
@@ -44,7 +45,7 @@ class Proxy:
             self._listener.shutdown(socket.SHUT_RDWR)
         self._listener.close()
         for thread in self._threads:
-            thread.join(WAIT_SECONDS)
+            thread.join(GUARD_SECONDS)
             assert not thread.is_alive()
 
     def _start(self, work: Callable[[], None]) -> None:

@@ -91,7 +91,7 @@ def run(
     return results
 
 
-@settings(deadline=None, max_examples=50)
+@settings(max_examples=50)
 @given(
     sizes=st.lists(st.integers(0, 60), min_size=1, max_size=4),
     slots=st.integers(1, 4),

@@ -1,6 +1,5 @@
 """The coordinator and its part mover over a store in memory, under each engine."""
 
-import time
 from collections.abc import Mapping
 from dataclasses import replace as replaced
 from typing import Any
@@ -22,6 +21,7 @@ from asyncstream.locations import S3Object
 from asyncstream.plan import ByteRange
 from asyncstream.ports import Engine, MultipartUpload, Opened, Origin
 
+from .held_store import HeldStore
 from .memory_store import OPERATIONS, SLOT_BYTES, Failure, MemoryStore, etag_of, pause_under
 from .transfers import (
     ATTEMPTS,
@@ -38,7 +38,7 @@ from .transfers import (
 )
 
 
-@settings(deadline=None, max_examples=60)
+@settings(max_examples=60)
 @given(SIZES, SETUPS, st.booleans(), st.integers(1, 30))
 def test_every_byte_is_moved_once_to_its_place_within_slots_and_limit(
     engine: Engine, sizes: list[int], setup: Setup, listed: bool, chunk_size: int
@@ -135,7 +135,7 @@ def test_what_the_source_tells_of_itself_is_given_to_the_copy(engine: Engine, si
     assert store.written == {target(0): kept}
 
 
-@settings(deadline=None, max_examples=120)
+@settings(max_examples=120)
 @given(
     sizes=st.lists(st.integers(0, 40), min_size=2, max_size=5),
     setup=SETUPS,
@@ -172,7 +172,7 @@ def test_a_file_that_fails_anywhere_leaves_nothing_behind_and_spares_the_others(
     assert_nothing_is_left(store)
 
 
-@settings(deadline=None, max_examples=60)
+@settings(max_examples=60)
 @given(
     operation=st.sampled_from(OPERATIONS),
     nth=st.integers(1, 4),
@@ -216,8 +216,10 @@ def test_retries_stop_at_max_attempts(engine: Engine) -> None:
 
 def test_the_first_error_of_a_file_is_its_error_and_stops_its_other_parts_midway(engine: Engine) -> None:
     broken = AsyncstreamError("the second part broke")
-    failures = [Failure("upload_part", broken, first=2, last=2)]
-    store = MemoryStore(stored([20_000]), pause=pause_under(engine.name, 0.0001), failures=failures)
+    options = {"failures": [Failure("upload_part", broken, first=2, last=2)]}
+    # One part after the other, none is midway when another fails.
+    held = None if engine.name == "sequential" else "key-0"
+    store = HeldStore(stored([20_000]), held=held, pause=pause_under(engine.name, 0.001), **options)
 
     [result] = Setup(slots=3, part_size=2000).run(jobs_of([20_000]), store, engine)
 
@@ -243,11 +245,13 @@ def test_an_upload_that_cannot_be_aborted_is_told_on_the_error_that_failed_the_f
 class SlowToCreate(MemoryStore):
     """Opens uploads so slowly that the deadline passes before the first part."""
 
+    now = 0.0
+
     async def create_upload(
         self, target: S3Object, attributes: Mapping[str, Any], origin: Origin | None = None
     ) -> MultipartUpload:
         upload = await super().create_upload(target, attributes)
-        time.sleep(0.05)  # noqa: ASYNC251 - under each engine alike
+        self.now = 5.0
         return upload
 
 
@@ -258,7 +262,7 @@ def test_the_upload_of_a_file_stopped_before_its_first_part_is_aborted(
     """Then the first range is open still: also if closing it fails, the upload must not stay."""
     store = SlowToCreate(stored([25]), pause=pause_under(engine.name), failures=failures)
 
-    [result] = Setup(deadline=0.04).run(jobs_of([25]), store, engine)
+    [result] = Setup(deadline=4.0, clock=lambda: store.now).run(jobs_of([25]), store, engine)
 
     assert isinstance(result.error, DeadlineExceeded)
     assert store.calls["create_upload", None] == 1

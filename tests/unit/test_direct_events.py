@@ -167,7 +167,7 @@ EVENTS = st.one_of(
 )
 
 
-@settings(deadline=None, max_examples=300)
+@settings(max_examples=300)
 @given(EVENTS)
 def test_what_the_schema_refuses_we_refuse(event_schema: jsonschema.Draft202012Validator, event: Any) -> None:
     try:
@@ -297,7 +297,7 @@ def test_a_rejection_is_a_reply_of_its_own(reply_schema: jsonschema.Draft202012V
     }
 
 
-@settings(deadline=None, max_examples=15)
+@settings(max_examples=15)
 @given(
     character=st.sampled_from('aé€😀\x01"\\'),
     key_bytes=st.integers(7, MAX_KEY_BYTES),

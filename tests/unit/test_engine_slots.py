@@ -2,7 +2,6 @@
 
 import asyncio
 import threading
-import time
 from contextvars import ContextVar
 
 import pytest
@@ -106,7 +105,7 @@ def test_tasks_run_at_the_same_time_as_many_as_there_are_slots(name: str) -> Non
         if running == 3:
             together.set()
         if name == "threads":
-            return together.wait(5)
+            return together.wait(60)
         for _ in range(5000):
             if together.is_set():
                 return True
@@ -133,7 +132,8 @@ def test_leaving_joins_every_task_that_was_begun(engine: Engine) -> None:
     async def work() -> None:
         begun.append(1)
         try:
-            await engine.sleep(0.05 if engine.name != "asyncio" else 60)
+            # Nothing can cancel a thread; a task that is not cancelled outlasts the suite's guard.
+            await engine.sleep(0.05 if engine.name != "asyncio" else 3600)
         finally:
             ended.append(1)
 
@@ -144,8 +144,6 @@ def test_leaving_joins_every_task_that_was_begun(engine: Engine) -> None:
             await engine.sleep(0.01)
             raise LookupError("the coordinator's")
 
-    started = time.monotonic()
     with pytest.raises(LookupError, match="the coordinator's"):
         engine.run(run)
     assert len(ended) == len(begun)
-    assert time.monotonic() - started < 5

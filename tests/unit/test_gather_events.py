@@ -216,7 +216,7 @@ class TestReply:
     def test_a_url_that_is_pending_twice_is_to_be_named_once(self) -> None:
         assert replies.reply_to(report([pending(), pending()]), INVOKED).pending == ["https://a/"]
 
-    @settings(deadline=None, max_examples=15)
+    @settings(max_examples=15)
     @given(
         character=st.sampled_from('aé😀\x01"'),
         length=st.integers(1, 2000),

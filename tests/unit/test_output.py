@@ -4,7 +4,7 @@ from itertools import chain, repeat
 from typing import Any
 
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 from asyncstream.checksum import CRC64NVME
@@ -27,7 +27,6 @@ PIECES = st.lists(
 )
 
 
-@settings(deadline=None)
 @given(PIECES, st.lists(st.one_of(st.integers(1, 50), st.integers(60_000, 140_000)), min_size=1))
 def test_pieces_of_any_sizes_fill_parts_of_any_sizes_with_the_same_bytes(
     pieces: list[bytes], sizes: list[int]

@@ -12,7 +12,7 @@ from mmap import mmap
 from typing import Any, Self
 
 import pytest
-from hypothesis import HealthCheck, given, settings
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from asyncstream import output, plan, progress, transforming
@@ -137,7 +137,7 @@ FILES = st.lists(st.integers(0, 400), min_size=1, max_size=6)
 TIMES = st.integers(0, 12)
 # A limit in which one part of a size fits, or several.
 ROOMS = st.tuples(st.integers(1, 1500), st.integers(0, 7000))
-quick = settings(deadline=None, max_examples=40, suppress_health_check=[HealthCheck.too_slow])
+quick = settings(max_examples=40)
 
 
 @quick
@@ -383,12 +383,13 @@ def test_what_an_error_keeps_alive_holds_no_part(engine: Engine) -> None:
 def test_a_deadline_leaves_no_half_made_file_to_be_continued(engine: Engine) -> None:
     """What a transform was about to make cannot be kept; what has not begun can wait."""
     sizes = [5000, 5000]
-    store = MemoryStore(stored(sizes), pause=pause_under(engine.name, 0.001))
-    setup = setup_of(partial(Repeated, 1), first=100, slots=2, deadline=0.1, pauses=True)
-    begun = replace(setup, limit=SLOT_BYTES * 2 + 150)  # one file at a time
+    store = MemoryStore(stored(sizes), pause=pause_under(engine.name))
+    setup = setup_of(partial(Repeated, 1), first=100, slots=2, deadline=1000, pauses=True)
+    # One file at a time, and a second for each byte that is read.
+    begun = replace(setup, limit=SLOT_BYTES * 2 + 150, clock=lambda: store.bytes_read)
     results = run(begun, sizes, store, engine)
 
     assert [result.status for result in results] == ["failed", "pending"]
     assert isinstance(results[0].error, DeadlineExceeded)
     assert results[1].continuation is None
-    assert 0 < store.bytes_read < 5000
+    assert 1000 <= store.bytes_read < 1100

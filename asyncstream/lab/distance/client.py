@@ -1,8 +1,6 @@
 """`Distance`: starts the proxy of this package as a process; for tests and the local comparison."""
 
-from asyncstream.lab.server_process import ServerProcess
-
-_COMMAND_SECONDS = 10.0
+from asyncstream.lab.server_process import COMMAND_SECONDS, ServerProcess
 
 
 class Distance(ServerProcess):
@@ -35,4 +33,4 @@ class Distance(ServerProcess):
 
     def _ask(self, command: bytes) -> int:
         self.write(command)
-        return int(self.next_line(_COMMAND_SECONDS))
+        return int(self.next_line(COMMAND_SECONDS))

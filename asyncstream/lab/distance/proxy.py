@@ -19,13 +19,23 @@ class Proxy:
     Args:
         to: the server's port on 127.0.0.1.
         round_trip: seconds, at the least, from what a client says to what it is answered.
+        clock: seconds, monotonic.
+        sleep: waits so many seconds.
 
     Attributes:
         port: where it listens.
     """
 
-    def __init__(self, to: int, round_trip: float) -> None:
+    def __init__(
+        self,
+        to: int,
+        round_trip: float,
+        clock: Callable[[], float] = time.monotonic,
+        sleep: Callable[[float], None] = time.sleep,
+    ) -> None:
         self.round_trip = round_trip
+        self.now = clock
+        self.sleep = sleep
         self._to = to
         self._lock = threading.Lock()
         self._round_trips = 0
@@ -66,7 +76,7 @@ class _Connection:
         self._proxy = proxy
         self._client = client
         self._server = server
-        self._asked = time.monotonic()
+        self._asked = proxy.now()
         # A client that says more before it was answered waits but once.
         self._answered = True
 
@@ -79,7 +89,7 @@ class _Connection:
 
     def _pass_requests(self) -> None:
         for data in _received(self._client):
-            self._asked = time.monotonic()
+            self._asked = self._proxy.now()
             if self._answered:
                 self._answered = False
                 self._proxy.begun()
@@ -89,7 +99,7 @@ class _Connection:
 
     def _pass_answers(self) -> None:
         for data in _received(self._server):
-            time.sleep(max(0.0, self._asked + self._proxy.round_trip - time.monotonic()))
+            self._proxy.sleep(max(0.0, self._asked + self._proxy.round_trip - self._proxy.now()))
             self._answered = True
             if not _sent(self._client, data):
                 break

@@ -32,7 +32,6 @@ if TYPE_CHECKING:
 BUFFER_SIZE = 512 * 1024
 LONGEST_HEAD = 64 * 1024
 STALL_SECONDS = 20  # S3 gives up an upload that pauses for this long
-DRAIN_SECONDS = 2
 
 logger = logging.getLogger(__name__)
 _request_ids = itertools.count(1)
@@ -202,8 +201,7 @@ class Connection:
     def _drain(self) -> None:
         """Let the client read the reply: to close with unread bytes would reset the connection under it."""
         self._socket.shutdown(socket.SHUT_WR)
-        self._set_receive_timeout(DRAIN_SECONDS)
-        deadline = time.monotonic() + DRAIN_SECONDS
+        deadline = time.monotonic() + STALL_SECONDS
         while time.monotonic() < deadline:
             self._receive(BUFFER_SIZE)  # the client's own close ends this, as an OSError
 

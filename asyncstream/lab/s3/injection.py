@@ -31,8 +31,10 @@ if TYPE_CHECKING:
     Run: TypeAlias = Callable[[Call], Reply]
 
 SLOW_STEP_SECONDS = 0.05
-FLUSH_SECONDS = 0.1
-CUT_SECONDS = 0.2  # until a socket is shut down altogether, or given up
+# How long a reset waits for bytes to arrive: a client that reads takes long only on a busy machine.
+FLUSH_SECONDS = 5.0
+CUT_SECONDS = 0.2  # until a socket is shut down altogether
+GONE_SECONDS = 30.0  # until one that was is given up
 
 
 class ConnectionCutError(OSError):
@@ -299,11 +301,11 @@ class OpenConnections:
             cut = set(self._open)
         # SHUT_RD tells the client nothing and ends every wait for it: the close is the first it notices.
         # A thread that sends to a client which does not read notices only the second.
-        for how in (socket.SHUT_RD, socket.SHUT_RDWR):
+        for how, seconds in ((socket.SHUT_RD, CUT_SECONDS), (socket.SHUT_RDWR, GONE_SECONDS)):
             with self._changed:
                 for connected in cut & self._open:
                     reset_on_close(connected)
                     with suppress(OSError):  # the client was faster
                         socket.socket.shutdown(connected, how)  # SSLSocket's own is not for other threads
-                self._changed.wait_for(lambda: not cut & self._open, CUT_SECONDS)
+                self._changed.wait_for(lambda: not cut & self._open, seconds)
         return len(cut)

@@ -85,7 +85,7 @@ class Environment:
         said = self._wait_until_asked()
         init = self._init = self._init or (time.monotonic() - self._began, self._cpu_seconds())
         self._group.set_cpu(vcpus(self.function.size_mb))
-        before = (self._cpu_seconds(), self._group.throttled_seconds() or 0.0)
+        cpu_before, throttling_before = self._cpu_seconds(), self._group.throttling()
         sampler = _MemorySampler(self._process.pid)
         started, started_at = time.monotonic(), time.time()
         if isinstance(said, Asked):
@@ -94,7 +94,7 @@ class Environment:
             self.usable = isinstance(said, Replied | Raised)
         seconds, ended_at = time.monotonic() - started, time.time()
         peak_bytes = sampler.stop()
-        throttled = self._group.throttled_seconds()
+        throttling = self._group.throttling()
         payload, problem, status = self._told(said, request_id)
         return Outcome(
             payload=payload,
@@ -108,12 +108,12 @@ class Environment:
                 cold=cold,
                 seconds=seconds,
                 init_seconds=init[0],
-                cpu_seconds=self._cpu_seconds() - before[0],
+                cpu_seconds=self._cpu_seconds() - cpu_before,
                 init_cpu_seconds=init[1],
                 # The kernel brings VmHWM up to date by batches of pages: a sample may have seen more.
                 peak_bytes=max([peak_bytes, *(sample.bytes for sample in sampler.samples)]),
                 memory=sampler.samples,
-                throttled_seconds=None if throttled is None else throttled - before[1],
+                throttling=throttling and throttling_before and throttling.since(throttling_before),
             ),
         )
 

@@ -16,11 +16,12 @@ from contextlib import suppress
 from pathlib import Path
 from typing import Protocol
 
+from asyncstream.lab.sandbox.observation import Throttling
 from asyncstream.report.sizing import MB_PER_VCPU
 
 PERIOD_US = 20_000
 SMALLEST_QUOTA_US = 1_000  # the kernel refuses less
-GONE_SECONDS = 5.0
+GONE_SECONDS = 30.0  # a guard: what was killed is gone at once, unless the machine is busy
 PREFIX = "asyncstream"
 
 _numbers = itertools.count(1)
@@ -37,8 +38,8 @@ class Group(Protocol):
     def cpu_seconds(self, pid: int) -> float:
         """CPU time of all its processes, those that have ended too; `pid` is the one that was started."""
 
-    def throttled_seconds(self) -> float | None:
-        """How long it was kept waiting for CPU."""
+    def throttling(self) -> Throttling | None:
+        """How it was held to its CPU so far; None: it is not."""
 
     def was_out_of_memory(self) -> bool:
         """Whether the kernel has killed something in it for want of memory."""
@@ -166,9 +167,10 @@ class GroupV1:
         """See `Group`."""
         return int((self._folders["cpuacct"] / "cpuacct.usage").read_text()) / 1e9
 
-    def throttled_seconds(self) -> float:
+    def throttling(self) -> Throttling:
         """See `Group`."""
-        return _fields(self._folders["cpu"] / "cpu.stat")["throttled_time"] / 1e9
+        stat = _fields(self._folders["cpu"] / "cpu.stat")
+        return Throttling(stat["nr_periods"], stat["nr_throttled"], stat["throttled_time"] / 1e9)
 
     def was_out_of_memory(self) -> bool:
         """See `Group`."""
@@ -212,9 +214,12 @@ class GroupV2:
         """See `Group`."""
         return _fields(self._folder / "cpu.stat")["usage_usec"] / 1e6
 
-    def throttled_seconds(self) -> float:
+    def throttling(self) -> Throttling:
         """See `Group`."""
-        return _fields(self._folder / "cpu.stat").get("throttled_usec", 0) / 1e6
+        stat = _fields(self._folder / "cpu.stat")
+        return Throttling(
+            stat.get("nr_periods", 0), stat.get("nr_throttled", 0), stat.get("throttled_usec", 0) / 1e6
+        )
 
     def was_out_of_memory(self) -> bool:
         """See `Group`."""
@@ -251,7 +256,7 @@ class NoGroup:
         fields = Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()
         return sum(map(int, fields[11:15])) / os.sysconf("SC_CLK_TCK")
 
-    def throttled_seconds(self) -> None:
+    def throttling(self) -> None:
         """See `Group`."""
 
     def was_out_of_memory(self) -> bool:

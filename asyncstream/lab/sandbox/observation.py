@@ -5,6 +5,26 @@ from msgspec import Struct
 from asyncstream.report.measurement import MemorySample
 
 
+class Throttling(Struct, frozen=True):
+    """How the kernel held processes to their share of CPU.
+
+    Attributes:
+        periods: how many periods of 20 ms there were in which they ran.
+        throttled: in how many of these they used up their share and wanted more.
+        seconds: how long they waited then.
+    """
+
+    periods: int
+    throttled: int
+    seconds: float
+
+    def since(self, before: "Throttling") -> "Throttling":
+        """Return the difference to an earlier one."""
+        return Throttling(
+            self.periods - before.periods, self.throttled - before.throttled, self.seconds - before.seconds
+        )
+
+
 class Observation(Struct, frozen=True, kw_only=True):
     """One invocation.
 
@@ -16,8 +36,7 @@ class Observation(Struct, frozen=True, kw_only=True):
         init_cpu_seconds: likewise during its init.
         peak_bytes: VmHWM of the process: the most it had resident since it started.
         memory: what it had resident, every 50 ms.
-        throttled_seconds: how long its threads waited for CPU time they were not entitled to; None where
-            nothing is held back.
+        throttling: how it was held to its share of CPU; None where nothing is held back.
     """
 
     cold: bool
@@ -27,4 +46,4 @@ class Observation(Struct, frozen=True, kw_only=True):
     init_cpu_seconds: float
     peak_bytes: int
     memory: list[MemorySample]
-    throttled_seconds: float | None
+    throttling: Throttling | None

@@ -6,10 +6,8 @@ import json
 from dataclasses import asdict
 from typing import Any
 
-from asyncstream.lab.server_process import ServerProcess
+from asyncstream.lab.server_process import COMMAND_SECONDS, ServerProcess
 from asyncstream.lab.web.model import WebModel, page_urls
-
-_COMMAND_SECONDS = 10.0
 
 
 class LabWeb(ServerProcess):
@@ -43,5 +41,5 @@ class LabWeb(ServerProcess):
 
     def _ask(self, command: bytes) -> dict[str, Any]:
         self.write(command)
-        counts: dict[str, Any] = json.loads(self.next_line(_COMMAND_SECONDS))
+        counts: dict[str, Any] = json.loads(self.next_line(COMMAND_SECONDS))
         return counts

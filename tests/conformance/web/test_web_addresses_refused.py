@@ -17,8 +17,8 @@ QUICK = {
     "retry_base_delay": 0.001,
     "retry_max_delay": 0.001,
     "max_attempts": 2,
-    "connect_timeout": 1.0,
-    "stall_timeout": 0.5,
+    "connect_timeout": 60.0,
+    "stall_timeout": 60.0,
 }
 
 

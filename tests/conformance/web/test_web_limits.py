@@ -6,6 +6,7 @@ import tracemalloc
 from itertools import chain, repeat
 
 import pytest
+from servers.base import PATIENCE, until
 from web_origins import FOR_EVER, RawServer
 
 from asyncstream.errors import (
@@ -72,7 +73,8 @@ def test_a_server_that_falls_silent_is_left(fetch, serve, answer):
     origin = serve(page=answer)
     with pytest.raises(ConnectionFailed):
         fetch(f"{origin.urls[0]}/page", config={"stall_timeout": 0.2, "max_attempts": 2})
-    assert origin.counts()["requests"] == {"127.0.0.1": 2}
+    # A busy server may count them after the client has left.
+    until(lambda: origin.counts()["requests"] == {"127.0.0.1": 2})
 
 
 OK = b"HTTP/1.1 200 OK\r\n"
@@ -161,9 +163,12 @@ def test_what_a_page_that_failed_has_sent_is_not_kept_by_its_error(fetch, serve)
 
 def test_a_page_that_takes_longer_than_the_deadline_fails_by_it(fetch, serve):
     origin = serve(page=Answer(200, {}, (b"some", FOR_EVER), 100))
-    end = time.monotonic() + 0.3
-    with pytest.raises(DeadlineExceeded):
-        fetch(f"{origin.urls[0]}/page", left=lambda: end - time.monotonic())
+    for seconds in PATIENCE:
+        end = time.monotonic() + seconds
+        with pytest.raises(DeadlineExceeded):
+            fetch(f"{origin.urls[0]}/page", left=lambda end=end: end - time.monotonic())
+        if origin.counts()["requests"]:
+            break
     assert origin.counts()["requests"] == {"127.0.0.1": 1}
 
 

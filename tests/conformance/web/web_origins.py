@@ -11,9 +11,10 @@ QUICK = {
     "allowed_networks": ALLOWED,
     "retry_base_delay": 0.001,
     "retry_max_delay": 0.001,
-    "connect_timeout": 2.0,
-    "stall_timeout": 2.0,
-    "page_timeout": 5.0,
+    # A busy machine is silent for long: what is to time out says so itself.
+    "connect_timeout": 60.0,
+    "stall_timeout": 60.0,
+    "page_timeout": 60.0,
 }
 
 

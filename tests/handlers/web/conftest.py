@@ -1,18 +1,21 @@
 """What the tests of the functions that gather pages share: pages, a table, invocations as of Lambda."""
 
 import json
+import threading
 from collections.abc import Iterator
 from importlib import import_module
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import jsonschema
 import pytest
-from gatherings import CODE, HANDLERS, SECONDS, SHIPPED, Event, Invoke
+from gatherings import CODE, HANDLERS, SECONDS, SHIPPED, SHORT, Event, Invoke
 from invocations import Context
 from servers.postgres import Schema
 
 from asyncstream.engines.keeping import close_all_kept
+from asyncstream.gathering import session
 from asyncstream.gathering.replies import schema as reply_schema
 from asyncstream.lab.web import LabWeb, WebModel
 
@@ -26,11 +29,18 @@ def web() -> Iterator[LabWeb]:
         yield web
 
 
-@pytest.fixture(scope="package")
-def slow_web() -> Iterator[LabWeb]:
-    """Pages that take 40 ms each."""
-    with LabWeb(WebModel(latency=0.04, sigma=0), hosts=1) as web:
-        yield web
+@pytest.fixture
+def slow_web(web: LabWeb, monkeypatch: pytest.MonkeyPatch) -> LabWeb:
+    """Pages that take ten seconds each, by the clock of who gathers them, until no more are to be fetched."""
+    one_by_one = threading.Lock()
+
+    def seconds() -> float:
+        with one_by_one:
+            return min(10.0 * sum(web.counts()["requests"].values()), SHORT - 20)
+
+    web.reset()
+    monkeypatch.setattr(session, "time", SimpleNamespace(monotonic=seconds))
+    return web
 
 
 @pytest.fixture(scope="package", autouse=True)

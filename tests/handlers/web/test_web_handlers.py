@@ -82,7 +82,6 @@ class TestGathered:
     def test_what_the_time_is_too_short_for_the_next_event_finishes(
         self, invoke: Invoke, slow_web: LabWeb, table: Schema
     ) -> None:
-        """One page at a time, as there is one host: so the time is for some of them with any engine."""
         urls = slow_web.urls(80)
         event = {"config": {"fetch": {"connections_per_host": 1}}}
         reply = invoke(event | {"urls": urls}, seconds=SHORT)
@@ -94,7 +93,7 @@ class TestGathered:
         assert reply["totals"]["stored"] == 80 - len(left)
         assert len(table.rows()) == 10 * (80 - len(left))
 
-        reply = invoke(event | {"urls": left})
+        reply = invoke(event | {"urls": left}, seconds=900)
         assert reply["status"] == "stored"
         assert table.rows() == stored(*range(80))
 

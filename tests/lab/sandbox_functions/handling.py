@@ -4,6 +4,7 @@ import os
 import signal
 import sys
 import time
+from pathlib import Path
 from typing import Any
 
 print("imported")  # noqa: T201
@@ -36,13 +37,18 @@ def allocate(event: Any, context: Any) -> int:
 
 
 def compute(event: Any, context: Any) -> None:
-    end = time.monotonic() + event["seconds"]
-    while time.monotonic() < end:
+    end = time.process_time() + event["cpu_seconds"]
+    while time.process_time() < end:
         pass
 
 
 def wait(event: Any, context: Any) -> None:
     time.sleep(event["seconds"])
+
+
+def wait_for_file(event: Any, context: Any) -> None:
+    while not Path(event["path"]).exists():
+        time.sleep(0.005)
 
 
 def leave(event: Any, context: Any) -> None:

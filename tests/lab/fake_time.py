@@ -1,0 +1,18 @@
+"""A clock that only sleeping moves, for what paces or delays."""
+
+
+class FakeTime:
+    """Sleeping is all that makes time pass; it can overshoot, as the real one does."""
+
+    def __init__(self, overshoot: float = 0.0) -> None:
+        self.now = 1000.0
+        self.sleeps = 0
+        self._overshoot = overshoot
+
+    def __call__(self) -> float:
+        return self.now
+
+    def sleep(self, seconds: float) -> None:
+        assert seconds > 0
+        self.sleeps += 1
+        self.now += seconds + self._overshoot
