@@ -1,11 +1,13 @@
 """What all tests share: the S3 servers, started when first asked for, and credentials that reach nobody."""
 
 import contextlib
+import signal
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack
 
 import pytest
 from fault_table import FaultTable
+from hypothesis import settings
 from servers import SERVERS, Bucket, LabServer, S3Server
 from servers.base import CREDENTIALS
 from servers.postgres import Schema, TestServer
@@ -14,8 +16,15 @@ from xdist.scheduler import LoadScopeScheduling
 
 from asyncstream.engines.keeping import close_all_kept
 
+# Hypothesis fails an example after 200 ms, which a busy machine exceeds; it has no such limit in CI.
+settings.register_profile("untimed", settings(deadline=None))
+settings.load_profile("untimed")
+
 
 def pytest_configure(config: pytest.Config) -> None:
+    if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
+        # As shells start programs in the background, and these their children. Tests send it to both.
+        signal.signal(signal.SIGINT, signal.default_int_handler)
     config.addinivalue_line(
         "markers", "needs(*capabilities): runs on those servers only that do not lack any of them"
     )
