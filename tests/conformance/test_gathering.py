@@ -157,6 +157,10 @@ def test_rows_of_a_key_that_is_too_small_are_told_as_replaced(web, table, gather
     assert len(table.rows()) == 1
 
 
+def references(held: list[bytes]) -> set[int]:
+    return {sys.getrefcount(each) for each in held}
+
+
 @pytest.mark.parametrize("wrong", ["raises", "no column", "no JSON"])
 def test_a_page_whose_rows_could_not_be_made_is_held_by_nobody(web, table, gather, wrong):
     bodies = []
@@ -178,8 +182,9 @@ def test_a_page_whose_rows_could_not_be_made_is_held_by_nobody(web, table, gathe
     # That of `json.loads` has the text.
     assert wrong != "raises" or {page.error.__cause__ for page in report.failed} == {None}
     gc.collect()
-    # By this list, and while they are counted.
-    assert {sys.getrefcount(body) for body in bodies} == {3}
+    # As often as bytes that this list alone holds: Pythons differ in how many references counting takes.
+    alone = [bytes(1000)]
+    assert references(bodies) == references(alone)
 
 
 def test_once_rows_cannot_be_written_no_page_more_is_fetched_and_each_says_why(web, table, gather, engine):

@@ -86,8 +86,13 @@ def test_what_is_no_exception_ends_the_mapping_and_joins_all_calls(
     assert [outcome.item for outcome in map_concurrent(calls, range(N), engine=engine)] == list(range(N))
 
 
+async def echo(item: int) -> int:
+    return item
+
+
 @pytest.mark.parametrize("engine", ENGINES)
 def test_ctrl_c_joins_all_calls(engine: str) -> None:
+    """On threads it interrupts the start of the pool's first thread, which goes on with its call."""
     begun, ended = [], []
 
     async def call(item: int) -> None:
@@ -97,12 +102,35 @@ def test_ctrl_c_joins_all_calls(engine: str) -> None:
                 os.kill(os.getpid(), signal.SIGINT)
             if engine == "asyncio":
                 await asyncio.Event().wait()
+            threading.Event().wait(0.2)
         finally:
             ended.append(item)
 
     with pytest.raises(KeyboardInterrupt):
         list(map_concurrent(call, range(N), engine=engine, max_concurrency=N))
     assert sorted(begun) == sorted(ended)
+    outcomes = map_concurrent(echo, range(N), engine=engine, ordered=True)
+    assert [outcome.result() for outcome in outcomes] == list(range(N))
+
+
+@pytest.mark.parametrize("engine", ENGINES)
+def test_the_process_ends_after_ctrl_c(engine: str) -> None:
+    """Python waits at exit for every thread: also for one whose start the interruption cut short."""
+    script = f"""
+import os, signal
+from asyncstream import map_concurrent
+async def call(item):
+    if item == 0:
+        os.kill(os.getpid(), signal.SIGINT)
+try:
+    list(map_concurrent(call, range(3), engine={engine!r}))
+except KeyboardInterrupt:
+    print("interrupted")
+"""
+    printed = subprocess.run(
+        [sys.executable, "-c", script], check=True, timeout=60, capture_output=True, text=True
+    )
+    assert printed.stdout == "interrupted\n"
 
 
 @pytest.mark.parametrize("engine", ENGINES)

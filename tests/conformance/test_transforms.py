@@ -10,7 +10,6 @@ import io
 import json
 import lzma
 import subprocess
-import sys
 from functools import cache, partial
 from shutil import which
 from typing import Any
@@ -30,9 +29,10 @@ from asyncstream.errors import (
     TransformError,
 )
 from asyncstream.transforms import Zstd, map_csv, map_json_lines, map_lines
+from asyncstream.transforms.codecs import ZSTD
 from asyncstream.transforms.gzip import library
 
-zstd = library("compression.zstd" if sys.version_info >= (3, 14) else "backports.zstd")
+zstd = library(ZSTD)
 
 on_the_lab = pytest.mark.parametrize("server", ["lab"], indirect=True)
 

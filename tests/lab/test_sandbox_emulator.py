@@ -62,9 +62,9 @@ def emulated(function: Function) -> Iterator[str]:
 
 def answers(port: int) -> bool:
     try:
-        urllib.request.urlopen(f"http://127.0.0.1:{port}/", timeout=1)
-    except urllib.error.HTTPError:
-        return True
+        urllib.request.urlopen(f"http://127.0.0.1:{port}/", timeout=1).close()
+    except urllib.error.HTTPError as refused:
+        refused.close()
     except OSError:
         return False
     return True
