@@ -2,11 +2,13 @@
 
 import socket
 from contextvars import ContextVar
+from functools import partial
 from typing import Any
 
 from botocore.awsrequest import (
     AWSHTTPConnection,
     AWSHTTPConnectionPool,
+    AWSHTTPResponse,
     AWSHTTPSConnection,
     AWSHTTPSConnectionPool,
 )
@@ -14,6 +16,7 @@ from urllib3.connection import HTTPConnection
 from urllib3.exceptions import ConnectTimeoutError, NameResolutionError, NewConnectionError
 
 from asyncstream.ports import TimeLeft, for_ever
+from asyncstream.reply_heads import WholeHead, check_line
 
 # A socket with a timeout of 0 would not wait at all, and fail in another way.
 _SHORTEST = 0.001
@@ -39,6 +42,10 @@ class _Bounded(HTTPConnection):
     response_class: Any
     _original_response_cls: Any
     _response_received: bool
+
+    def __init__(self, *given: Any, **options: Any) -> None:
+        super().__init__(*given, **options)
+        self.response_class = self._original_response_cls = WholeHead
 
     def request(self, *request: Any, **options: Any) -> None:
         # A reply that came before the body leaves its status behind: botocore would take it for that of the
@@ -73,7 +80,14 @@ class _Bounded(HTTPConnection):
 
     def getresponse(self) -> Any:
         self.timeout = cut(self.timeout, time_left.get()())
+        if isinstance(self.response_class, partial):  # botocore has read the status line of a refusal
+            self.response_class = partial(_Refusal, **self.response_class.keywords)
         return super().getresponse()
+
+    def _consume_headers(self, fp: Any) -> None:
+        # botocore would read on for ever where the connection has ended after 100 Continue.
+        while check_line(fp.readline()) != b"\r\n":
+            pass
 
 
 def _resolved(host: str, port: int, connection: Any) -> list[Any]:
@@ -81,6 +95,10 @@ def _resolved(host: str, port: int, connection: Any) -> list[Any]:
         return socket.getaddrinfo(host, port, type=socket.SOCK_STREAM)
     except socket.gaierror as error:
         raise NameResolutionError(host, connection, error) from error
+
+
+class _Refusal(WholeHead, AWSHTTPResponse):  # type: ignore[misc]  # untyped
+    """A reply that came in place of 100 Continue."""
 
 
 class _Connection(_Bounded, AWSHTTPConnection):  # type: ignore[misc]  # untyped

@@ -17,7 +17,6 @@ from functools import cached_property
 from http.client import (
     SWITCHING_PROTOCOLS,
     HTTPException,
-    HTTPResponse,
     IncompleteRead,
     RemoteDisconnected,
     parse_headers,
@@ -31,6 +30,7 @@ from urllib3.exceptions import HTTPError
 from asyncstream.errors import ConnectionFailed
 from asyncstream.plan import KiB
 from asyncstream.ports import TimeLeft
+from asyncstream.reply_heads import WholeHead
 from asyncstream.web.addresses import Network, parse_networks
 from asyncstream.web.config import FetchConfig
 from asyncstream.web.failures import no_turn, raise_broken_body, raise_no_reply
@@ -218,7 +218,7 @@ class _Stream:
         self._raw.release_conn()
 
 
-class _FinalResponse(HTTPResponse):
+class _FinalResponse(WholeHead):
     """A reply without the interim ones before it, whose head could be read.
 
     http.client passes over 100 alone, not over 103; and takes the head to end at the first line that is no

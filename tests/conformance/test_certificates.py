@@ -212,8 +212,8 @@ def test_credentials_are_fetched_from_a_trusted_server(
 
     assert report.failed == []
     assert bucket.get("b") == b"bytes"
-    secret = {"STS": b"authorization: aws4-hmac-sha256", "SSO": b"x-amz-sso_bearer_token: hidden"}[service]
-    assert all(secret in head.lower() for head in server.heads)
+    secret = {"STS": "authorization: aws4-hmac-sha256", "SSO": "x-amz-sso_bearer_token: hidden"}[service]
+    assert all(secret in head for head in server.heads)
     assert server.heads
     assert proxy is None or f"CONNECT localhost:{server.port}" in proxy.asked
     bucket.empty()

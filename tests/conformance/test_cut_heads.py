@@ -1,0 +1,92 @@
+"""Connections that end within the head of a reply: nothing of such a reply is true, not even its length."""
+
+import re
+from collections.abc import Callable, Iterator
+
+import pytest
+from servers.listener import Scripted
+
+from asyncstream import S3Object, TransferConfig, TransferReport, TransferSession
+from asyncstream.errors import ConnectionFailed
+
+SIZE = 3_000_000
+GET = (
+    f'HTTP/1.1 206 Partial Content\r\nETag: "e"\r\nContent-Range: bytes 0-{SIZE - 1}/{SIZE}\r\n'
+    f"Content-Length: {SIZE}\r\n\r\n"
+).encode()
+WRITTEN = b'HTTP/1.1 200 OK\r\nETag: "w"\r\nContent-Length: 0\r\n\r\n'
+LAST_LINE = GET.index(b"Content-Length")
+CUTS = {
+    "within the status": 11,
+    "after the status": GET.index(b"\r\n") + 2,
+    "within a name": LAST_LINE + 5,
+    "within the length": LAST_LINE + len("Content-Length: 3000"),
+    "before the line's end": len(GET) - 4,
+    "before the blank line": len(GET) - 2,
+    "within the blank line": len(GET) - 1,
+}
+
+
+@pytest.fixture
+def serve(credentials: None) -> Iterator[Callable[..., Scripted]]:
+    servers: list[Scripted] = []
+
+    def serve(answer: Callable[[str], bytes], **more: bytes) -> Scripted:
+        servers.append(Scripted(answer, **more))
+        return servers[-1]
+
+    yield serve
+    for server in servers:
+        server.close()
+
+
+def copy_one(engine: str, server: Scripted) -> TransferReport:
+    config = TransferConfig(retry_base_delay=0.001, retry_max_delay=0.001, max_attempts=2, verify="off")
+    with TransferSession(engine, endpoint_url=server.url) as session:
+        return session.transfer([(S3Object("raw", "a"), S3Object("clean", "b"))], config)
+
+
+@pytest.mark.parametrize("cut", CUTS)
+def test_a_get_whose_head_is_cut_makes_no_copy(
+    engine: str, cut: str, serve: Callable[..., Scripted]
+) -> None:
+    def answer(head: str) -> bytes:
+        return GET[: CUTS[cut]] if head.startswith("get") else WRITTEN
+
+    server = serve(answer)
+    report = copy_one(engine, server)
+
+    [failed] = report.failed
+    assert isinstance(failed.error, ConnectionFailed)
+    assert [each for each in server.asked if not each.startswith("get")] == []
+
+
+@pytest.mark.parametrize("cut", [11, WRITTEN.index(b"\r\n") + 2, WRITTEN.index(b'"w"') + 2, len(WRITTEN) - 2])
+def test_a_put_whose_head_is_cut_was_not_confirmed(
+    engine: str, cut: int, serve: Callable[..., Scripted]
+) -> None:
+    def answer(head: str) -> bytes:
+        return GET + bytes(SIZE) if head.startswith("get") else WRITTEN[:cut]
+
+    [failed] = copy_one(engine, serve(answer)).failed
+
+    assert isinstance(failed.error, ConnectionFailed)
+
+
+def test_whole_heads_are_taken(engine: str, serve: Callable[..., Scripted]) -> None:
+    server = serve(lambda head: GET + bytes(SIZE) if head.startswith("get") else WRITTEN)
+    report = copy_one(engine, server)
+
+    assert report.failed == []
+    assert [re.split("[ ?]", each)[0] for each in server.asked] == ["get", "put"]
+
+
+@pytest.mark.parametrize("said", [b"HTTP/1.1 100 Continue\r\n", b"HTTP/1.1 100 Continue\r\nX: y\r\n"])
+def test_an_end_after_100_continue_is_no_endless_wait(
+    engine: str, said: bytes, serve: Callable[..., Scripted]
+) -> None:
+    """botocore reads on for ever there. Only the blocking engines send Expect."""
+    server = serve(lambda head: GET + bytes(SIZE) if head.startswith("get") else b"", interim=said)
+    [failed] = copy_one(engine, server).failed
+
+    assert isinstance(failed.error, ConnectionFailed)

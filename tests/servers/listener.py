@@ -1,0 +1,98 @@
+"""`Listener`: a socket of the tests' own, for what no server would do; and requests read from it."""
+
+import re
+import socket
+import threading
+from collections.abc import Callable
+from contextlib import suppress
+
+from asyncstream.closing import Closing
+
+# A guard: nothing here waits for so long.
+SECONDS = 60.0
+CONTINUE = b"HTTP/1.1 100 Continue\r\n\r\n"
+
+
+class Listener(Closing):
+    """Serves each connection on a thread of its own, until closed."""
+
+    def __init__(self) -> None:
+        self.connections = 0
+        self._socket = socket.create_server(("127.0.0.1", 0))
+        self.port: int = self._socket.getsockname()[1]
+        self._threads: list[threading.Thread] = []
+        self._accepting = threading.Thread(target=self._accept)
+        self._accepting.start()
+
+    def close(self) -> None:
+        with suppress(OSError):
+            self._socket.shutdown(socket.SHUT_RDWR)  # wakes accept
+        self._accepting.join()
+        self._socket.close()
+        for thread in self._threads:
+            thread.join()
+
+    def serve(self, connection: socket.socket) -> None:
+        """Answer on one connection."""
+        raise NotImplementedError
+
+    def _accept(self) -> None:
+        with suppress(OSError):
+            while True:
+                connection, _ = self._socket.accept()
+                self.connections += 1
+                connection.settimeout(SECONDS)
+                self._threads.append(threading.Thread(target=self._serve, args=(connection,)))
+                self._threads[-1].start()
+
+    def _serve(self, connection: socket.socket) -> None:
+        with connection, suppress(OSError):
+            self.serve(connection)
+
+
+class Scripted(Listener):
+    """Answers each request with the bytes that a function returns, and closes the connection.
+
+    Args:
+        answer: what to say to a request, by its first line and its headers in lower case.
+        interim: what to say to a request that waits for 100 Continue.
+    """
+
+    def __init__(self, answer: Callable[[str], bytes], interim: bytes = CONTINUE) -> None:
+        self._answer = answer
+        self._interim = interim
+        self.asked: list[str] = []
+        super().__init__()
+        self.url = f"http://127.0.0.1:{self.port}"
+
+    def serve(self, connection: socket.socket) -> None:
+        head = read_request(connection, self._interim)
+        if head:
+            self.asked.append(head.partition(" http/")[0])
+            connection.sendall(self._answer(head))
+
+
+def read_request(connection: socket.socket, interim: bytes = CONTINUE) -> str:
+    """The head of a request whose body has been read, in lower case; empty if the connection ended first.
+
+    What is closed with bytes unread would reset the reply.
+    """
+    head, _, body = read_head(connection).partition(b"\r\n\r\n")
+    text = head.decode("latin-1").lower()
+    if "expect: 100-continue" in text:
+        connection.sendall(interim)
+        if interim != CONTINUE:
+            return ""  # the connection is closed after it
+    sized = re.search(r"content-length: (\d+)", text)
+    left = int(sized[1]) - len(body) if sized else 0
+    while left > 0 and (received := connection.recv(65_536)):
+        left -= len(received)
+    return text
+
+
+def read_head(connection: socket.socket) -> bytes:
+    """A request's first line and headers, and what came with them."""
+    head = b""
+    while b"\r\n\r\n" not in head and (received := connection.recv(65_536)):
+        head += received
+    return head
