@@ -8,9 +8,14 @@ from typing import Any
 
 
 class WholeHead(HTTPResponse):
-    """A reply whose head ends with a blank line; `begin` raises RemoteDisconnected if the connection ends first."""
+    """A reply whose head ends with a blank line, and not with the connection."""
 
     def begin(self) -> None:
+        """Read the head.
+
+        Raises:
+            RemoteDisconnected: the connection ended before the blank line.
+        """
         head = _Lines(self.fp)
         self.fp: Any = head
         try:

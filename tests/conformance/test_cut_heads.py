@@ -47,9 +47,7 @@ def copy_one(engine: str, server: Scripted) -> TransferReport:
 
 
 @pytest.mark.parametrize("cut", CUTS)
-def test_a_get_whose_head_is_cut_makes_no_copy(
-    engine: str, cut: str, serve: Callable[..., Scripted]
-) -> None:
+def test_a_get_whose_head_is_cut_makes_no_copy(engine: str, cut: str, serve: Callable[..., Scripted]) -> None:
     def answer(head: str) -> bytes:
         return GET[: CUTS[cut]] if head.startswith("get") else WRITTEN
 

@@ -7,6 +7,7 @@ from collections.abc import Callable
 
 from servers.listener import SECONDS, Listener, read_head, read_request
 
+
 class TlsServer(Listener):
     """Shows a certificate, keeps the head of each request, and answers it.
 
