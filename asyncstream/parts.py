@@ -17,6 +17,7 @@ from asyncstream.errors import (
     AsyncstreamError,
     DestinationExists,
     NotModified,
+    SourceChanged,
     UploadGone,
 )
 from asyncstream.locations import S3Object
@@ -119,8 +120,11 @@ class PartMover:
         """The ETag of the object written, or None where the file's `upload` was opened instead."""
         file = task.file
         there = None
-        if self._config.if_exists == "skip":
+        if self._config.if_exists != "overwrite":
             there = await self._reader.ask(task, lambda: self._store.find(file.job.destination))
+        if there is not None and self._config.if_exists == "fail":
+            # Looked at first, as some servers ignore If-None-Match.
+            raise DestinationExists(f'{file.job.destination} is there already, and if_exists="fail"')
         try:
             first = file.first = await self._reader.repeat(task, lambda: self._open_first(task, there))
         except NotModified:
@@ -257,6 +261,8 @@ class PartMover:
         if opened.range_asked:
             # A ranged GET tells no checksum. Asked for before the bytes move, as the kind decides what runs.
             told = await self._reader.ask(task, lambda: self._store.head(source, etag))
+            if told.size != opened.size:
+                raise SourceChanged(f"HEAD of {source} tells {told.size} bytes, and GET {opened.size}")
 
         async def part_size(number: int) -> int | None:
             return await self._reader.ask(task, lambda: self._store.part_size(source, etag, number))

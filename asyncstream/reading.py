@@ -7,7 +7,7 @@ from typing import TypeVar
 from asyncstream import progress, verification
 from asyncstream.chunks import ChunkBody
 from asyncstream.deadline import Deadline
-from asyncstream.errors import AsyncstreamError, Cancelled, SlowDown
+from asyncstream.errors import AsyncstreamError, Cancelled, SlowDown, SourceChanged
 from asyncstream.plan import ByteRange
 from asyncstream.ports import Engine, Store, TimeLeft, for_ever
 from asyncstream.retry import RetryPolicy, Tries, repeat, wait_before_retry
@@ -39,8 +39,12 @@ class SourceReader:
 
     async def open(self, task: Task, wanted: ByteRange | None, unless: str | None = None) -> OpenRange:
         """One GET, of a range or of the whole; see `ports.Store.open`."""
+        file = task.file
         with task.span.child("GET"):
-            opened = await self._store.open(task.file.job.source, wanted, task.file.etag, unless)
+            opened = await self._store.open(file.job.source, wanted, file.etag, unless)
+        if file.size is not None and opened.size != file.size:
+            await opened.stream.close()
+            raise SourceChanged(f"{file.job.source} has {opened.size} bytes, and had {file.size} before")
         return OpenRange(opened, task.span.child("body"))
 
     def body(

@@ -5,6 +5,7 @@ from datetime import datetime
 from functools import partial
 
 from asyncstream.config import TransferConfig
+from asyncstream.errors import S3Error
 from asyncstream.locations import S3Prefix
 from asyncstream.ports import Engine, MultipartUpload, OpenUpload, for_ever
 from asyncstream.retry import repeat
@@ -21,10 +22,13 @@ async def begun_before(
     after = None
     while True:
         once = partial(store.list_uploads, prefix, after)
-        page, after = await repeat(once, _POLICY, engine.sleep, for_ever)
+        page, following = await repeat(once, _POLICY, engine.sleep, for_ever)
         found += [upload for upload in page if upload.initiated < before]
-        if after is None:
+        if following is None:
             return found
+        if following == after:
+            raise S3Error(f"the uploads under {prefix} do not end: a page leads to itself")
+        after = following
 
 
 async def abort(uploads: Iterable[OpenUpload], store: S3Store, engine: Engine) -> None:

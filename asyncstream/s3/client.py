@@ -9,6 +9,7 @@ from botocore.auth import AUTH_TYPE_MAPS, S3SigV4Auth
 from asyncstream.certificates import check_bundle
 from asyncstream.s3.connections import time_left
 from asyncstream.s3.failures import is_untrusted
+from asyncstream.s3.replies import FIRST_WORDS
 from asyncstream.s3.settings import CONNECTIONS_PER_PART, ClientSettings
 from asyncstream.version import __version__
 
@@ -75,11 +76,22 @@ def prepare_client(client: Any) -> None:
     """What a new client does otherwise than botocore would have it, both SDKs alike."""
     client.meta.events.register_first("choose-signer.s3", _sign_in_python)
     client.meta.events.register_last("before-call.s3", _keep_off_redirects)
+    client.meta.events.register("response-received.s3", _keep_first_words)
     # botocore resolves the endpoint anew for every key, because its cache includes the key; no rule of
     # S3's endpoint rule set looks at it. (28 % of a small file's CPU.)
     definitions = client._ruleset_resolver._param_definitions  # noqa: SLF001
     for unused in ("Key", "Prefix", "CopySource"):
         definitions.pop(unused, None)
+
+
+_WORDS = 100
+
+
+def _keep_first_words(response_dict: Any, parsed_response: Any, **_: Any) -> None:
+    """Keep the first words of a reply that is no stream, for the error that says what is missing in it."""
+    body = response_dict.get("body") if response_dict else None
+    if isinstance(body, bytes) and body and isinstance(parsed_response, dict):
+        parsed_response.get("ResponseMetadata", {})[FIRST_WORDS] = body[:_WORDS]
 
 
 def _sign_in_python(signature_version: str, **_: Any) -> str | None:

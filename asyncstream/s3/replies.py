@@ -8,9 +8,9 @@ from typing import Any
 
 from asyncstream.checksum import Checksum, Composite
 from asyncstream.errors import S3Error, SourceChanged
-from asyncstream.locations import S3Object
+from asyncstream.locations import S3Object, S3Prefix
 from asyncstream.plan import ByteRange
-from asyncstream.ports import ListedObject, OpenUpload, Origin, Stored
+from asyncstream.ports import ListedObject, OpenUpload, Origin, Stored, Written
 from asyncstream.s3.requests import ORIGIN, UploadMarker
 
 # Kept on a copy, named alike in GetObject's reply and PutObject's parameters. The storage class, ACL,
@@ -28,6 +28,8 @@ _KEPT = (
 # In the order of preference, should S3 ever tell several.
 _CHECKSUMS = ("CRC64NVME", "CRC32C", "CRC32", "SHA256", "SHA1")
 _OF_PARTS = re.compile(r"[^-]+-[1-9]\d{0,4}")
+# Under this name a reply keeps the first words of its body: see `client.prepare_client`.
+FIRST_WORDS = "FirstWords"
 _CONTENT_RANGE = re.compile(r"bytes (\d+)-(\d+)/(\d+)")
 
 
@@ -63,12 +65,59 @@ def composite(reply: Mapping[str, Any]) -> Composite | None:
     return None
 
 
-def stored(reply: Mapping[str, Any]) -> Stored:
-    """What a HeadObject reply tells."""
+def stored(reply: Mapping[str, Any], place: S3Object) -> Stored:
+    """What a HeadObject reply tells of an object.
+
+    Raises:
+        S3Error: it tells no size or no ETag.
+    """
     metadata = {name.lower(): text for name, text in reply.get("Metadata", {}).items()}
     size, etag, transform = (*metadata.get(ORIGIN, "").split(" ", 2), "", "")[:3]
     origin = Origin(int(size), etag, transform) if size.isdecimal() and etag else None
-    return Stored(int(reply["ContentLength"]), str(reply["ETag"]), checksum(reply), origin, composite(reply))
+    return Stored(
+        int(required(reply, "ContentLength", f"HEAD of {place}")),
+        str(required(reply, "ETag", f"HEAD of {place}")),
+        checksum(reply),
+        origin,
+        composite(reply),
+    )
+
+
+def required(reply: Mapping[str, Any], name: str, what: str) -> Any:
+    """What a reply has under a name; `what` was asked.
+
+    Raises:
+        S3Error: it has nothing there; with the status and the first words of the reply.
+    """
+    value = reply.get(name)
+    if value is None:
+        words = reply.get("ResponseMetadata", {}).get(FIRST_WORDS, b"")
+        said = f" and begins with {words!r}" if words else ""
+        status = _status(reply)
+        raise S3Error(f"{what}: the reply of status {status} has no {name}{said}", status=status)
+    return value
+
+
+def upload_id(reply: Mapping[str, Any], target: S3Object) -> str:
+    """The id in CreateMultipartUpload's reply.
+
+    Raises:
+        S3Error: it has none. There may be an upload, which `asyncstream clean` finds.
+    """
+    return str(required(reply, "UploadId", f"CreateMultipartUpload {target}"))
+
+
+def written(reply: Mapping[str, Any], what: str) -> Written:
+    """What S3 says of the bytes that `what` has written.
+
+    Raises:
+        S3Error: it tells no ETag, so that it is unknown whether they were.
+    """
+    return Written(str(required(reply, "ETag", what)), checksum(reply))
+
+
+def _status(reply: Mapping[str, Any]) -> int:
+    return int(reply.get("ResponseMetadata", {}).get("HTTPStatusCode", 200))
 
 
 def _http_date(text: str) -> datetime | None:
@@ -87,6 +136,10 @@ def extent(reply: Mapping[str, Any], source: S3Object) -> tuple[ByteRange, int]:
     """
     header = reply.get("ContentRange")
     if not header:
+        if _status(reply) == 206:
+            raise S3Error(
+                f"GET of {source} was answered with 206 and no Content-Range: it says not which bytes"
+            )
         if "ContentLength" not in reply:
             raise S3Error(f"GET of {source} was answered without a length: neither Content-Range nor -Length")
         size = int(reply["ContentLength"])
@@ -118,13 +171,12 @@ def check_extent(found: ByteRange, wanted: ByteRange | None, size: int, source: 
     Raises:
         S3Error: the server ignored the range or cut it.
     """
-    if wanted is None:
-        return
-    # A first range may reach past the end of an object whose size nobody knew.
-    expected = ByteRange(wanted.start, min(wanted.stop, size))
+    # A first range may reach past the end of an object whose size is not known yet.
+    expected = ByteRange(0, size) if wanted is None else ByteRange(wanted.start, min(wanted.stop, size))
     if found != expected:
+        asked = "the whole" if wanted is None else wanted.header
         raise S3Error(
-            f"GET of {source} asked for {wanted.header} and was answered with bytes "
+            f"GET of {source} asked for {asked} and was answered with bytes "
             f"{found.start}-{found.stop - 1} of {size}: this server does not serve ranges"
         )
 
@@ -135,25 +187,37 @@ def source_changed(source: S3Object, etag: str, found: str | None = None) -> Sou
     return SourceChanged(f"{source} was overwritten during the transfer: its ETag was {etag}{now}")
 
 
-def listing(reply: Mapping[str, Any]) -> tuple[list[ListedObject], str | None]:
-    """One page: its objects, and the token of the next page."""
-    objects = [
-        ListedObject(row["Key"], int(row["Size"]), _quoted(row["ETag"])) for row in reply.get("Contents", ())
-    ]
-    return objects, reply.get("NextContinuationToken")
+def listing(reply: Mapping[str, Any], prefix: S3Prefix) -> tuple[list[ListedObject], str | None]:
+    """One page: its objects, and the token of the next page; None at the end.
+
+    Raises:
+        S3Error: the reply says neither that the listing has ended nor where it continues.
+    """
+    what = f"the listing of {prefix}"
+    truncated = required(reply, "IsTruncated", what)
+    objects = []
+    for row in reply.get("Contents", ()):
+        key, size, etag = (required(row, name, what) for name in ("Key", "Size", "ETag"))
+        objects.append(ListedObject(key, int(size), _quoted(etag)))
+    return objects, str(required(reply, "NextContinuationToken", what)) if truncated else None
 
 
-def uploads(reply: Mapping[str, Any]) -> tuple[list[OpenUpload], UploadMarker | None]:
-    """One page: its uploads, and where the next page begins."""
+def uploads(reply: Mapping[str, Any], prefix: S3Prefix) -> tuple[list[OpenUpload], UploadMarker | None]:
+    """One page: its uploads, and where the next page begins; None at the end.
+
+    Raises:
+        S3Error: the reply says neither that the listing has ended nor where it continues.
+    """
     found = [
         OpenUpload(
-            S3Object(reply["Bucket"], row["Key"]), row["UploadId"], datetime.fromisoformat(row["Initiated"])
+            S3Object(prefix.bucket, row["Key"]), row["UploadId"], datetime.fromisoformat(row["Initiated"])
         )
         for row in reply.get("Uploads", ())
     ]
-    if not reply.get("IsTruncated"):
+    what = f"the uploads under {prefix}"
+    if not required(reply, "IsTruncated", what):
         return found, None
-    return found, (reply["NextKeyMarker"], reply["NextUploadIdMarker"])
+    return found, (required(reply, "NextKeyMarker", what), required(reply, "NextUploadIdMarker", what))
 
 
 def _quoted(etag: str) -> str:

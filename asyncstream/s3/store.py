@@ -144,7 +144,7 @@ class S3Store:
             "HeadObject", requests.head_source(source, etag, self._extra), source, etag
         )
         replies.check_pinned(reply, source, etag)
-        return replies.stored(reply)
+        return replies.stored(reply, source)
 
     async def part_size(self, source: S3Object, etag: str, number: int) -> int | None:
         """Bytes of one of the parts a source was uploaded in, pinned; None where the server tells none.
@@ -162,9 +162,10 @@ class S3Store:
     async def find(self, target: S3Object) -> Stored | None:
         """HEAD of a destination: what is stored there, if anything is."""
         try:
-            return replies.stored(await self._call("HeadObject", requests.head_target(target, self._extra)))
+            reply = await self._call("HeadObject", requests.head_target(target, self._extra))
         except SourceNotFound:
             return None
+        return replies.stored(reply, target)
 
     def sent_at_once(self, length: int) -> bool:
         """Whether a body is in hand before its PUT begins, so that its own checksum can go with it."""
@@ -198,7 +199,7 @@ class S3Store:
         params = requests.new_object(target, attributes, origin, self._extra)
         if not self._verify or not self.verifies(target.bucket):
             reply = await self._call("CreateMultipartUpload", params)
-            return MultipartUpload(target, reply["UploadId"])
+            return MultipartUpload(target, replies.upload_id(reply, target))
         try:
             reply = await self._call("CreateMultipartUpload", params | requests.VERIFIED_UPLOAD)
         except S3Error as error:
@@ -208,7 +209,9 @@ class S3Store:
             self._learned.unverified.add(target.bucket)
         if reply.get("ChecksumAlgorithm") != CRC64NVME:
             self._learned.unverified.add(target.bucket)
-        return MultipartUpload(target, reply["UploadId"], verified=self.verifies(target.bucket))
+        return MultipartUpload(
+            target, replies.upload_id(reply, target), verified=self.verifies(target.bucket)
+        )
 
     async def upload_part(self, upload: MultipartUpload, number: int, body: Body) -> Written:
         """Write one part; numbers count from 1."""
@@ -228,7 +231,7 @@ class S3Store:
         except S3Error as error:
             self._check_absent(upload.target, error)
             raise
-        return Written(str(reply["ETag"]), replies.checksum(reply))
+        return replies.written(reply, f"CompleteMultipartUpload {upload.target}")
 
     async def abort_upload(self, upload: MultipartUpload) -> None:
         """Drop the upload and its parts. No part of it may be in flight."""
@@ -238,14 +241,14 @@ class S3Store:
     async def list_page(self, prefix: S3Prefix, token: str | None) -> tuple[list[ListedObject], str | None]:
         """Up to 1,000 objects, and what to ask the next page with (None: there is none)."""
         reply = await self._call("ListObjectsV2", requests.list_page(prefix, token, self._extra))
-        return replies.listing(reply)
+        return replies.listing(reply, prefix)
 
     async def list_uploads(
         self, prefix: S3Prefix, after: UploadMarker | None
     ) -> tuple[list[OpenUpload], UploadMarker | None]:
         """Up to 1,000 uploads that are neither completed nor aborted, and where the next page begins."""
         reply = await self._call("ListMultipartUploads", requests.list_uploads(prefix, after, self._extra))
-        return replies.uploads(reply)
+        return replies.uploads(reply, prefix)
 
     def _check_absent(self, target: S3Object, error: S3Error) -> None:
         """Raise DestinationExists if that is what a refusal means."""
@@ -281,7 +284,7 @@ class S3Store:
             if body.error is not None:
                 raise body.error from error
             raise
-        return Written(str(reply["ETag"]), replies.checksum(reply))
+        return replies.written(reply, f"{operation} s3://{params['Bucket']}/{params['Key']}")
 
     async def _call(self, operation: str, params: Params) -> dict[str, Any]:
         self._sent.append(operation)

@@ -8,7 +8,7 @@ from hypothesis import strategies as st
 
 from asyncstream.checksum import CRC64NVME, KINDS, Checksum, Composite
 from asyncstream.errors import S3Error, SourceChanged
-from asyncstream.locations import S3Object
+from asyncstream.locations import S3Object, S3Prefix
 from asyncstream.plan import ByteRange
 from asyncstream.ports import ListedObject, Stored
 from asyncstream.s3.replies import (
@@ -149,17 +149,18 @@ def test_what_is_no_checksum_of_parts_checksums_is_told_as_none(value: str) -> N
 def test_a_head_tells_size_etag_and_checksum() -> None:
     reply = {"ContentLength": "12", "ETag": '"1"'}
 
-    assert stored(reply | {"ChecksumCRC32": "abc="}) == Stored(12, '"1"', Checksum("CRC32", "abc="))
+    assert stored(reply | {"ChecksumCRC32": "abc="}, SOURCE) == Stored(12, '"1"', Checksum("CRC32", "abc="))
     of_parts = Stored(12, '"1"', None, composite=Composite("CRC32", "abc=-2"))
-    assert stored(reply | {"ChecksumCRC32": "abc=-2"}) == of_parts
+    assert stored(reply | {"ChecksumCRC32": "abc=-2"}, SOURCE) == of_parts
 
 
 @pytest.mark.parametrize(
     ("reply", "page"),
     [
-        ({}, ([], None)),
+        ({"IsTruncated": False}, ([], None)),
         (
             {
+                "IsTruncated": True,
                 "Contents": [{"Key": "a", "Size": 5, "ETag": '"1"', "StorageClass": "STANDARD"}],
                 "NextContinuationToken": "t",
             },
@@ -168,4 +169,4 @@ def test_a_head_tells_size_etag_and_checksum() -> None:
     ],
 )
 def test_a_page_is_its_objects_and_the_next_ones_token(reply: dict, page: tuple) -> None:
-    assert listing(reply) == page
+    assert listing(reply, S3Prefix("raw", "")) == page

@@ -270,7 +270,8 @@ def test_an_abort_that_is_refused_is_an_error() -> None:
 
 
 def test_a_page_of_a_listing() -> None:
-    reply = {"Contents": [{"Key": "in/a", "Size": 1, "ETag": '"1"'}], "NextContinuationToken": "next"}
+    contents = [{"Key": "in/a", "Size": 1, "ETag": '"1"'}]
+    reply = {"IsTruncated": True, "Contents": contents, "NextContinuationToken": "next"}
     transport = MemoryTransport(lambda *_: reply)
 
     page = drive(store_over(transport).list_page(S3Prefix("raw", "in/"), "this"))

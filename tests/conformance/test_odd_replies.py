@@ -1,0 +1,255 @@
+"""Replies of S3 that leave something out or contradict others: the file fails, and nothing of it is kept."""
+
+import re
+from collections.abc import Callable, Iterator, Sequence
+from typing import Any
+
+import pytest
+from servers.listener import Scripted
+
+from asyncstream import MiB, S3Object, S3Prefix, TransferConfig, TransferReport, TransferSession
+from asyncstream.errors import DestinationExists, S3Error, SourceChanged
+
+PART = 5 * MiB
+OK = "200 OK"
+
+
+def reply(status: str, body: bytes = b"", length: int | None = None, **headers: str) -> bytes:
+    """A whole reply; `length` is that of a body that HEAD leaves out."""
+    told = {name.replace("_", "-"): value for name, value in headers.items()}
+    told["Content-Length"] = str(len(body) if length is None else length)
+    lines = "".join(f"{name}: {value}\r\n" for name, value in told.items())
+    return f"HTTP/1.1 {status}\r\n{lines}\r\n".encode() + body
+
+
+def part(start: int, stop: int, size: int, etag: str = '"e"') -> bytes:
+    """A GET's reply with a range of an object."""
+    return reply(
+        "206 Partial Content",
+        bytes(stop - start),
+        ETag=etag,
+        Content_Range=f"bytes {start}-{stop - 1}/{size}",
+    )
+
+
+def honest(size: int) -> Callable[[str], bytes]:
+    """Answers a GET of an object of that size with the bytes that are asked for."""
+
+    def answer(head: str) -> bytes:
+        asked = re.search(r"range: bytes=(\d+)-(\d+)", head)
+        if asked is None:
+            return reply(OK, bytes(size), ETag='"e"')
+        return part(int(asked[1]), min(int(asked[2]) + 1, size), size)
+
+    return answer
+
+
+WRITTEN = reply(OK, ETag='"w"')
+CREATED = reply(OK, b"<InitiateMultipartUploadResult><UploadId>u</UploadId></InitiateMultipartUploadResult>")
+COMPLETED = reply(OK, b'<CompleteMultipartUploadResult><ETag>"w"</ETag></CompleteMultipartUploadResult>')
+NOT_FOUND = reply("404 Not Found")
+
+
+class OddS3:
+    """Answers each kind of request from a list; its last answer serves for all that follow."""
+
+    def __init__(self, **answers: "Sequence[bytes | Callable[[str], bytes]]") -> None:
+        usual: dict[str, Any] = {
+            "get": [honest(5)],
+            "put": [WRITTEN],
+            "part": [WRITTEN],
+            "create": [CREATED],
+            "complete": [COMPLETED],
+        }
+        self._answers = {kind: list(each) for kind, each in {**usual, "head": [NOT_FOUND], **answers}.items()}
+        self.kinds: list[str] = []
+
+    def __call__(self, head: str) -> bytes:
+        kind = self._kind(head)
+        self.kinds.append(kind)
+        if kind == "abort":
+            return reply("204 No Content")
+        answers = self._answers[kind]
+        answer = answers.pop(0) if len(answers) > 1 else answers[0]
+        return answer(head) if callable(answer) else answer
+
+    @staticmethod
+    def _kind(head: str) -> str:
+        method, target = head.split(" ", 2)[:2]
+        if method == "get":
+            return "list" if "list-type" in target else "get"
+        if method == "post":
+            return "create" if "?uploads" in target else "complete"
+        if method == "put":
+            return "part" if "partnumber" in target else "put"
+        return {"delete": "abort"}.get(method, method)
+
+
+@pytest.fixture
+def run(engine: str, credentials: None) -> Iterator[Callable[..., TransferReport]]:
+    """Transfers against an odd server."""
+    servers: list[Scripted] = []
+
+    def run(odd: OddS3, source: Any = None, **settings: Any) -> TransferReport:
+        servers.append(Scripted(odd))
+        pair = (source or S3Object("raw", "a"), S3Prefix("clean", "") if source else S3Object("clean", "b"))
+        config = TransferConfig(
+            **{"retry_base_delay": 0.001, "max_concurrency": 1, "part_size": PART, "verify": "off"} | settings
+        )
+        with TransferSession(engine, endpoint_url=servers[-1].url) as session:
+            return session.transfer([pair], config)
+
+    yield run
+    for server in servers:
+        server.close()
+
+
+Run = Callable[..., TransferReport]
+
+
+def test_a_206_that_says_not_which_bytes_is_refused(run: Run) -> None:
+    odd = OddS3(get=[reply("206 Partial Content", bytes(1000), ETag='"e"')])
+    [failed] = run(odd).failed
+
+    assert isinstance(failed.error, S3Error)
+    assert "Content-Range" in str(failed.error)
+    assert "put" not in odd.kinds
+
+
+def test_another_range_than_asked_for_is_refused(run: Run) -> None:
+    odd = OddS3(get=[part(5, 10, 10)])
+    [failed] = run(odd).failed
+
+    assert isinstance(failed.error, S3Error)
+    assert "put" not in odd.kinds
+
+
+def test_a_size_that_shrinks_between_parts_is_no_copy(run: Run) -> None:
+    odd = OddS3(get=[honest(3 * PART), honest(2 * PART)])
+    [failed] = run(odd, multipart=True, max_attempts=1).failed
+
+    assert isinstance(failed.error, SourceChanged)
+    assert "complete" not in odd.kinds
+    assert odd.kinds[-1] == "abort"
+
+
+LISTED = (
+    b"<ListBucketResult><IsTruncated>%s</IsTruncated>%s"
+    b"<Contents><Key>%s</Key><Size>%d</Size><ETag>&quot;e&quot;</ETag></Contents></ListBucketResult>"
+)
+TOKEN = b"<NextContinuationToken>t</NextContinuationToken>"
+
+
+def page(key: bytes, size: int = 5, truncated: bytes = b"true", token: bytes = TOKEN) -> bytes:
+    return reply(OK, LISTED % (truncated, token, key, size))
+
+
+def test_a_size_other_than_the_listings_is_no_copy(run: Run) -> None:
+    odd = OddS3(list=[page(b"a", 10, b"false", b"")])
+    [failed] = run(odd, S3Prefix("raw", "")).failed
+
+    assert isinstance(failed.error, SourceChanged)
+    assert "put" not in odd.kinds
+
+
+def test_a_size_other_than_heads_is_no_copy(run: Run) -> None:
+    odd = OddS3(
+        list=[page(b"a", 2 * PART, b"false", b"")],
+        get=[honest(2 * PART)],
+        head=[reply(OK, length=PART, ETag='"e"')],
+    )
+    [failed] = run(odd, S3Prefix("raw", ""), verify="after", multipart=True).failed
+
+    assert isinstance(failed.error, SourceChanged)
+    assert "create" not in odd.kinds
+
+
+@pytest.mark.parametrize(
+    ("pages", "told"),
+    [
+        ([page(b"a", token=b"")], "NextContinuationToken"),
+        ([page(b"a"), page(b"b"), page(b"c")], "does not advance"),
+        ([page(b"a"), page(b"b", token=TOKEN.replace(b"t<", b"u<")), page(b"a")], "does not advance"),
+        ([reply(OK, b"<html><body>Welcome</body></html>")], "IsTruncated.*Welcome"),
+        ([reply(OK)], "IsTruncated"),
+    ],
+    ids=["no token", "one token for ever", "pages in a circle", "HTML", "nothing"],
+)
+def test_a_listing_without_an_end_copies_nothing(run: Run, pages: list[bytes], told: str) -> None:
+    odd = OddS3(list=pages)
+    with pytest.raises(S3Error, match=told):
+        run(odd, S3Prefix("raw", ""), max_attempts=1)
+    assert set(odd.kinds) == {"list"}
+
+
+def test_a_token_after_the_end_is_not_followed(run: Run) -> None:
+    odd = OddS3(list=[page(b"a", truncated=b"false")])
+
+    assert run(odd, S3Prefix("raw", "")).failed == []
+    assert odd.kinds.count("list") == 1
+
+
+def test_a_key_on_two_pages_is_copied_once(run: Run) -> None:
+    other = TOKEN.replace(b"t<", b"u<")
+    pages = [page(b"a"), page(b"b", token=other), page(b"c", truncated=b"false", token=b"")]
+    twice = pages[1].replace(b"</ListBucketResult>", b"")
+    row = b"<Contents><Key>a</Key><Size>5</Size><ETag>&quot;e&quot;</ETag></Contents></ListBucketResult>"
+    body = twice.partition(b"\r\n\r\n")[2] + row
+    odd = OddS3(list=[pages[0], reply(OK, body), pages[2]])
+
+    report = run(odd, S3Prefix("raw", ""))
+
+    assert [file.source.key for file in report.files] == ["a", "b", "c"]
+    assert report.failed == []
+
+
+HTML = reply(OK, b"<html><body>Welcome to the hotel</body></html>")
+
+
+@pytest.mark.parametrize("answer", [reply(OK), HTML], ids=["nothing", "HTML"])
+@pytest.mark.parametrize(
+    ("kind", "missing", "settings"),
+    [
+        ("put", "ETag", {}),
+        ("create", "UploadId", {"multipart": True}),
+        ("part", "ETag", {"multipart": True}),
+    ],
+)
+def test_a_write_that_is_not_confirmed_fails_with_its_reply(
+    run: Run, kind: str, missing: str, settings: dict[str, bool], answer: bytes
+) -> None:
+    odd = OddS3(**{"get": [honest(2 * PART if settings else 5)], kind: [answer]})
+    [failed] = run(odd, **settings).failed
+
+    assert type(failed.error) is S3Error
+    assert missing in str(failed.error)
+    assert "s3://clean/b" in str(failed.error)
+    assert "200" in str(failed.error)
+    assert ("Welcome" in str(failed.error)) == (answer is HTML)
+
+
+def test_a_complete_without_an_etag_fails_with_its_reply(run: Run) -> None:
+    odd = OddS3(get=[honest(2 * PART)], complete=[HTML])
+    [failed] = run(odd, multipart=True).failed
+
+    assert "CompleteMultipartUpload" in str(failed.error)
+    assert "Welcome" in str(failed.error)
+
+
+def test_what_is_there_is_seen_without_if_none_match(run: Run) -> None:
+    """Some servers ignore the header, and would overwrite."""
+    odd = OddS3(head=[reply(OK, length=7, ETag='"there"')])
+    [failed] = run(odd, if_exists="fail").failed
+
+    assert isinstance(failed.error, DestinationExists)
+    assert odd.kinds == ["head"]
+
+
+@pytest.mark.parametrize("missing", ["ETag", "Content-Length"])
+def test_a_head_that_leaves_something_out_is_an_error_of_ours(run: Run, missing: str) -> None:
+    whole = reply(OK, length=7, ETag='"there"')
+    cut = b"\r\n".join(line for line in whole.split(b"\r\n") if not line.startswith(missing.encode()))
+    [failed] = run(OddS3(head=[cut]), if_exists="skip").failed
+
+    assert isinstance(failed.error, S3Error)
+    assert "s3://clean/b" in str(failed.error)
