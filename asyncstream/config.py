@@ -54,8 +54,9 @@ class TransferConfig(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_f
         if_exists: what becomes of a file whose destination is there already. "overwrite" (default). "skip":
             it is left if it is a copy of the source as that is now: by the size and ETag of the source, which
             "skip" keeps with each copy as the metadata `asyncstream-source`, else by the checksums that S3
-            has of both. "fail": it is left, and the file fails with DestinationExists. A HEAD looks first; of
-            two writers at once S3 refuses the second. A server that ignores If-None-Match does not.
+            has of both. "fail": it is left, and the file fails with DestinationExists. A HEAD looks first,
+            if the caller may read there; of two writers at once S3 refuses the second. A server that ignores
+            If-None-Match does not.
         transform: what is made of each file, instead of a copy: "gzip", "gunzip", "zstd", "unzstd",
             "bunzip2", "unxz", a function of yours as "module:function", or several of these, with commas
             between, one after the other. Takes the memory of a part more for each file in flight, as its

@@ -14,6 +14,7 @@ from asyncstream.config import TransferConfig
 from asyncstream.continuation import CompletedPart
 from asyncstream.deadline import Deadline
 from asyncstream.errors import (
+    AccessDenied,
     AsyncstreamError,
     DestinationExists,
     NotModified,
@@ -120,11 +121,10 @@ class PartMover:
         """The ETag of the object written, or None where the file's `upload` was opened instead."""
         file = task.file
         there = None
-        if self._config.if_exists != "overwrite":
+        if self._config.if_exists == "skip":
             there = await self._reader.ask(task, lambda: self._store.find(file.job.destination))
-        if there is not None and self._config.if_exists == "fail":
-            # Looked at first, as some servers ignore If-None-Match.
-            raise DestinationExists(f'{file.job.destination} is there already, and if_exists="fail"')
+        elif self._config.if_exists == "fail":
+            await self._check_absent(task)
         try:
             first = file.first = await self._reader.repeat(task, lambda: self._open_first(task, there))
         except NotModified:
@@ -157,6 +157,20 @@ class PartMover:
             # Shielded: an upload whose id is never learned can never be aborted.
             await self._reader.repeat(task, lambda: self._engine.shielded(create(), SHIELD_SECONDS))
         return None
+
+    async def _check_absent(self, task: Begin) -> None:
+        """Look for the destination, as some servers ignore If-None-Match, which the write brings in any case.
+
+        Raises:
+            DestinationExists: it is there.
+        """
+        target = task.file.job.destination
+        try:
+            there = await self._reader.ask(task, lambda: self._store.find(target))
+        except AccessDenied:  # who may only write leaves it to the server
+            return
+        if there is not None:
+            raise DestinationExists(f'{target} is there already, and if_exists="fail": it was left as it is')
 
     def _origin(self, opened: Opened) -> Origin | None:
         """What a copy keeps of its source, for the next transfer to see that it need not be made again."""

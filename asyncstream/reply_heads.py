@@ -10,13 +10,18 @@ from typing import Any
 class WholeHead(HTTPResponse):
     """A reply whose head ends with a blank line, and not with the connection."""
 
+    @property
+    def status_is_read(self) -> bool:
+        """Whether the status line was read before: an end that follows it is a cut, and no missing reply."""
+        return False
+
     def begin(self) -> None:
         """Read the head.
 
         Raises:
             RemoteDisconnected: the connection ended before the blank line.
         """
-        head = _Lines(self.fp)
+        head = _Lines(self.fp, self.status_is_read)
         self.fp: Any = head
         try:
             super().begin()
@@ -39,9 +44,9 @@ def check_line(line: bytes) -> bytes:
 class _Lines:
     """A connection's file while a head is read from it."""
 
-    def __init__(self, file: Any) -> None:
+    def __init__(self, file: Any, started: bool) -> None:
         self.file = file
-        self._started = False
+        self._started = started
 
     def readline(self, limit: int = -1) -> bytes:
         line: bytes = self.file.readline(limit)

@@ -17,17 +17,22 @@ _POLICY = TransferConfig().retry_policy
 async def begun_before(
     before: datetime, prefix: S3Prefix, store: S3Store, engine: Engine
 ) -> list[OpenUpload]:
-    """Those begun before that time; see `TransferSession.stale_uploads`."""
+    """Those begun before that time; see `TransferSession.stale_uploads`.
+
+    Raises:
+        S3Error: the pages of the uploads do not end.
+    """
     found: list[OpenUpload] = []
-    after = None
+    after, seen = None, set()
     while True:
         once = partial(store.list_uploads, prefix, after)
         page, following = await repeat(once, _POLICY, engine.sleep, for_ever)
         found += [upload for upload in page if upload.initiated < before]
         if following is None:
             return found
-        if following == after:
-            raise S3Error(f"the uploads under {prefix} do not end: a page leads to itself")
+        if following in seen:
+            raise S3Error(f"the uploads under {prefix} do not end: their pages go in a circle")
+        seen.add(following)
         after = following
 
 

@@ -1,6 +1,7 @@
 """Print what a layer needs of pyproject.toml: `requirements.py 3.14 . xray`, "." being the package itself.
 
-Markers are evaluated here, as pip evaluates them for the Python it runs in, whatever `--python-version` says.
+Markers are evaluated here: pip evaluates them for the Python it runs in, whose version is another. Only
+`python_version` is the layer's; a marker of the machine would be that of this one.
 """
 
 import sys

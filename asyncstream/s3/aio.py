@@ -1,4 +1,4 @@
-"""The aioboto3 transport, for the asyncio engine; opened by `session.py`."""
+"""The transport of aioboto3 and aiobotocore, for the asyncio engine; opened by `session.py`."""
 
 from collections.abc import AsyncIterator, Mapping
 from contextlib import AsyncExitStack
@@ -26,7 +26,7 @@ _SDK_ERRORS = (BotoCoreError, ClientError, aiohttp.ClientError, OSError)
 
 
 class AsyncioTransport:
-    """aioboto3 clients, one a bucket region; belongs to the event loop that was running when opened."""
+    """Clients of either, one a bucket region; belongs to the event loop that was running when opened."""
 
     def __init__(self, settings: ClientSettings) -> None:
         self._settings = settings

@@ -81,6 +81,8 @@ class _Bounded(HTTPConnection):
     def getresponse(self) -> Any:
         self.timeout = cut(self.timeout, time_left.get()())
         if isinstance(self.response_class, partial):  # botocore has read the status line of a refusal
+            status = self.response_class.keywords["status_tuple"]
+            check_line(status[-1].encode())
             self.response_class = partial(_Refusal, **self.response_class.keywords)
         return super().getresponse()
 
@@ -99,6 +101,12 @@ def _resolved(host: str, port: int, connection: Any) -> list[Any]:
 
 class _Refusal(WholeHead, AWSHTTPResponse):  # type: ignore[misc]  # untyped
     """A reply that came in place of 100 Continue."""
+
+    _status_tuple: Any
+
+    @property
+    def status_is_read(self) -> bool:
+        return self._status_tuple is not None
 
 
 class _Connection(_Bounded, AWSHTTPConnection):  # type: ignore[misc]  # untyped

@@ -61,7 +61,8 @@ _MEANT: dict[type[AsyncstreamError], str] = {
 }
 _READS = frozenset({"GetObject", "HeadObject"})
 _NOT_FOUND = frozenset({"NoSuchKey", "NoSuchVersion", "404"})
-# As botocore's S3RegionRedirectorv2 has them. IllegalLocation... comes from regions that accounts opt in to.
+# As botocore's S3RegionRedirectorv2 has them, but for a code that names no region: HeadBucket is asked then.
+# IllegalLocationConstraintException comes from regions that accounts opt in to.
 _REGION_CODES = frozenset(
     {
         "301",

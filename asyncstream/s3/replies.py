@@ -208,13 +208,11 @@ def uploads(reply: Mapping[str, Any], prefix: S3Prefix) -> tuple[list[OpenUpload
     Raises:
         S3Error: the reply says neither that the listing has ended nor where it continues.
     """
-    found = [
-        OpenUpload(
-            S3Object(prefix.bucket, row["Key"]), row["UploadId"], datetime.fromisoformat(row["Initiated"])
-        )
-        for row in reply.get("Uploads", ())
-    ]
     what = f"the uploads under {prefix}"
+    found = []
+    for row in reply.get("Uploads", ()):
+        key, upload, initiated = (required(row, name, what) for name in ("Key", "UploadId", "Initiated"))
+        found.append(OpenUpload(S3Object(prefix.bucket, key), upload, datetime.fromisoformat(initiated)))
     if not required(reply, "IsTruncated", what):
         return found, None
     return found, (required(reply, "NextKeyMarker", what), required(reply, "NextUploadIdMarker", what))

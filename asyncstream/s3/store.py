@@ -303,7 +303,14 @@ class S3Store:
             if not isinstance(params.get("Body", b""), bytes):
                 raise  # the body is used up: the part begins again, from its range
         self._sent.append(operation)
-        return await self._transport.call(operation, params, regions[bucket], left)
+        try:
+            return await self._transport.call(operation, params, regions[bucket], left)
+        except WrongRegion as again:
+            if operation != "HeadObject":
+                raise
+            # It is there: a HEAD's 400, which has no words, was about something else.
+            what = f"HEAD of s3://{bucket}/{params['Key']}"
+            raise S3Error(f"{what}: 400 Bad Request, and no word of the reason", "400", 400) from again
 
     async def _find_region(self, bucket: str, refusal: WrongRegion, left: TimeLeft) -> str:
         """Ask for the region that a refusal did not name."""

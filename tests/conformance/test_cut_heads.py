@@ -71,6 +71,18 @@ def test_a_put_whose_head_is_cut_was_not_confirmed(
     assert isinstance(failed.error, ConnectionFailed)
 
 
+@pytest.mark.parametrize(
+    "said", [b"HTTP/1.1 403 Forbidden\r\n", b"HTTP/1.1 503 S", b"HTTP/1.1 412 P\r\nX: y"]
+)
+def test_a_refusal_in_place_of_100_continue_that_is_cut_says_nothing(
+    engine: str, said: bytes, serve: Callable[..., Scripted]
+) -> None:
+    server = serve(lambda head: GET + bytes(SIZE) if head.startswith("get") else said, interim=said)
+    [failed] = copy_one(engine, server).failed
+
+    assert isinstance(failed.error, ConnectionFailed)
+
+
 def test_whole_heads_are_taken(engine: str, serve: Callable[..., Scripted]) -> None:
     server = serve(lambda head: GET + bytes(SIZE) if head.startswith("get") else WRITTEN)
     report = copy_one(engine, server)

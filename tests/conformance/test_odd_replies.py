@@ -2,6 +2,7 @@
 
 import re
 from collections.abc import Callable, Iterator, Sequence
+from datetime import timedelta
 from typing import Any
 
 import pytest
@@ -77,7 +78,7 @@ class OddS3:
     def _kind(head: str) -> str:
         method, target = head.split(" ", 2)[:2]
         if method == "get":
-            return "list" if "list-type" in target else "get"
+            return "list" if "list-type" in target else "uploads" if "?uploads" in target else "get"
         if method == "post":
             return "create" if "?uploads" in target else "complete"
         if method == "put":
@@ -243,6 +244,31 @@ def test_what_is_there_is_seen_without_if_none_match(run: Run) -> None:
 
     assert isinstance(failed.error, DestinationExists)
     assert odd.kinds == ["head"]
+
+
+def test_who_may_not_look_leaves_it_to_the_server(run: Run) -> None:
+    """A role that may only write sends If-None-Match, as it did before there was a look."""
+    odd = OddS3(head=[reply("403 Forbidden")])
+
+    assert run(odd, if_exists="fail").failed == []
+    assert odd.kinds == ["head", "get", "put"]
+
+
+UPLOADS = (
+    b"<ListMultipartUploadsResult><IsTruncated>true</IsTruncated><NextKeyMarker>%s</NextKeyMarker>"
+    b"<NextUploadIdMarker>u</NextUploadIdMarker></ListMultipartUploadsResult>"
+)
+
+
+@pytest.mark.parametrize("markers", [[b"a"], [b"a", b"b", b"a"]])
+def test_uploads_without_an_end_are_refused(engine: str, credentials: None, markers: list[bytes]) -> None:
+    odd = OddS3(uploads=[reply(OK, UPLOADS % marker) for marker in markers])
+    with (
+        Scripted(odd) as server,
+        TransferSession(engine, endpoint_url=server.url) as session,
+        pytest.raises(S3Error, match="do not end"),
+    ):
+        session.stale_uploads(S3Prefix("raw", ""), timedelta(days=1))
 
 
 @pytest.mark.parametrize("missing", ["ETag", "Content-Length"])

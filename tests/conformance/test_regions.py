@@ -23,6 +23,7 @@ class RegionalS3(BaseHTTPRequestHandler):
     tells: ClassVar[bool]
     head_bucket: ClassVar[tuple[int, bool]]
     asked: ClassVar[list[str]]
+    bad_heads: ClassVar[bool]
 
     def answer(self) -> None:
         self.rfile.read(int(self.headers.get("Content-Length", 0)))
@@ -31,6 +32,12 @@ class RegionalS3(BaseHTTPRequestHandler):
         self.asked.append(f"{self.command} {self.path.partition('?')[0]} {signed[1]}")
         if signed[1] != REGION:
             self.refuse()
+            return
+        if self.bad_heads and self.command == "HEAD":
+            self.send_response(400)
+            self.send_header(*HEADER)
+            self.send_header("Content-Length", "0")
+            self.end_headers()
             return
         self.send_response(404 if self.command == "HEAD" else 200)
         self.send_header("ETag", '"e"')
@@ -62,7 +69,7 @@ class RegionalS3(BaseHTTPRequestHandler):
 
 @pytest.fixture
 def endpoint(credentials: None) -> Iterator[str]:
-    RegionalS3.asked = []
+    RegionalS3.asked, RegionalS3.bad_heads = [], False
     RegionalS3.head_bucket = (400, True)
     with ThreadingHTTPServer(("127.0.0.1", 0), RegionalS3) as server:
         thread = threading.Thread(target=server.serve_forever, kwargs={"poll_interval": 0.01})
@@ -105,6 +112,17 @@ def test_a_head_that_is_a_bad_request_tells_the_region(engine: str, endpoint: st
     assert report.failed == []
     assert "HEAD /clean/b us-east-1" in RegionalS3.asked
     assert f"HEAD /clean/b {REGION}" in RegionalS3.asked
+
+
+def test_a_head_that_stays_a_bad_request_is_an_error(engine: str, endpoint: str) -> None:
+    """In the right region, too, S3 answers 400 to a HEAD, of an object under a key of the customer's."""
+    RegionalS3.refusal, RegionalS3.tells, RegionalS3.bad_heads = (307, "TemporaryRedirect"), True, True
+
+    [failed] = copy_one(engine, endpoint, if_exists="skip").failed
+
+    assert type(failed.error) is S3Error
+    assert "HEAD of s3://clean/b: 400" in str(failed.error)
+    assert RegionalS3.asked == ["HEAD /clean/b us-east-1", f"HEAD /clean/b {REGION}"]
 
 
 def test_a_bucket_that_may_not_be_listed_tells_its_region(engine: str, endpoint: str) -> None:

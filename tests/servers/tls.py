@@ -30,7 +30,7 @@ class TlsServer(Listener):
 
 
 class ConnectProxy(Listener):
-    """An HTTP proxy that connects to this machine, whatever host it is asked for."""
+    """An HTTP proxy that connects to this machine for every host it is asked for."""
 
     def __init__(self) -> None:
         self.asked: list[str] = []
