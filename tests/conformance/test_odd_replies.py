@@ -18,6 +18,7 @@ OK = "200 OK"
 def reply(status: str, body: bytes = b"", length: int | None = None, **headers: str) -> bytes:
     """A whole reply; `length` is that of a body that HEAD leaves out."""
     told = {name.replace("_", "-"): value for name, value in headers.items()}
+    told["Connection"] = "close"  # or a client may send its next request over it
     told["Content-Length"] = str(len(body) if length is None else length)
     lines = "".join(f"{name}: {value}\r\n" for name, value in told.items())
     return f"HTTP/1.1 {status}\r\n{lines}\r\n".encode() + body
