@@ -11,8 +11,8 @@ from asyncstream.errors import ConnectionFailed
 
 SIZE = 3_000_000
 GET = (
-    f'HTTP/1.1 206 Partial Content\r\nConnection: close\r\nETag: "e"\r\nContent-Range: bytes 0-{SIZE - 1}/{SIZE}\r\n'
-    f"Content-Length: {SIZE}\r\n\r\n"
+    'HTTP/1.1 206 Partial Content\r\nConnection: close\r\nETag: "e"\r\n'
+    f"Content-Range: bytes 0-{SIZE - 1}/{SIZE}\r\nContent-Length: {SIZE}\r\n\r\n"
 ).encode()
 WRITTEN = b'HTTP/1.1 200 OK\r\nConnection: close\r\nETag: "w"\r\nContent-Length: 0\r\n\r\n'
 LAST_LINE = GET.index(b"Content-Length")
