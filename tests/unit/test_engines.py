@@ -287,7 +287,7 @@ def test_what_is_computed_has_ended_before_what_waits_for_it_does(ends_by: str) 
 def test_a_second_interruption_ends_the_loop_with_what_cleans_up_on_it() -> None:
     """In a process of its own, whose signals are its own."""
     program = """
-import asyncio, os, signal, threading
+import asyncio, signal, threading, time
 from asyncstream import map_concurrent
 begun, cleaning_up = threading.Semaphore(0), threading.Semaphore(0)
 async def call(item):
@@ -301,7 +301,8 @@ def interrupt():
     for reached in (begun, cleaning_up):
         for _ in range(3):
             reached.acquire()
-        os.kill(os.getpid(), signal.SIGINT)
+        time.sleep(0.5)  # the loop waits by then, and no task is in the midst of a step
+        signal.pthread_kill(threading.main_thread().ident, signal.SIGINT)
 threading.Thread(target=interrupt).start()
 try:
     list(map_concurrent(call, range(3), engine="asyncio"))
