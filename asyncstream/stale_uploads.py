@@ -17,7 +17,7 @@ _POLICY = TransferConfig().retry_policy
 async def begun_before(
     before: datetime, prefix: S3Prefix, store: S3Store, engine: Engine
 ) -> list[OpenUpload]:
-    """Those begun before that time; see `TransferSession.stale_uploads`.
+    """Return the uploads that were created before that time; see `TransferSession.stale_uploads`.
 
     Raises:
         S3Error: the pages of the uploads do not end.
