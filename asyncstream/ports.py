@@ -192,6 +192,15 @@ class Store(Protocol):
     async def abort_upload(self, upload: MultipartUpload) -> None:
         """Drop the upload and its parts. No part of it may be in flight."""
 
+    async def list_parts(
+        self, upload: MultipartUpload, after: int | None
+    ) -> tuple[list[CompletedPart], int | None]:
+        """Return up to 1,000 parts that S3 has, by number, and the number to ask the next page with.
+
+        Each has the checksum that S3 tells, if any. `after` is None for the first page, as is the number
+        that comes with the last. Raises UploadGone if the upload was completed or aborted.
+        """
+
     async def list_page(self, prefix: S3Prefix, token: str | None) -> tuple[list[ListedObject], str | None]:
         """Up to 1,000 objects, and what to ask the next page with (None: there is none)."""
 

@@ -35,6 +35,7 @@ _PERMISSIONS = {
     "HeadObject": "s3:GetObject",
     "ListMultipartUploads": "s3:ListBucketMultipartUploads",
     "ListObjectsV2": "s3:ListBucket",
+    "ListParts": "s3:ListMultipartUploadParts",
     "AbortMultipartUpload": "s3:AbortMultipartUpload",
 }
 _BUSY_STATUS = frozenset({500, 502, 503, 504})

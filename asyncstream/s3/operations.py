@@ -10,5 +10,6 @@ METHODS = {
     "CompleteMultipartUpload": "complete_multipart_upload",
     "AbortMultipartUpload": "abort_multipart_upload",
     "ListMultipartUploads": "list_multipart_uploads",
+    "ListParts": "list_parts",
     "ListObjectsV2": "list_objects_v2",
 }

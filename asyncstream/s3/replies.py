@@ -6,11 +6,13 @@ from datetime import datetime
 from email.utils import parsedate_to_datetime
 from typing import Any
 
+from asyncstream import plan
 from asyncstream.checksum import Checksum, Composite
+from asyncstream.continuation import CompletedPart
 from asyncstream.errors import S3Error, SourceChanged
 from asyncstream.locations import S3Object, S3Prefix
 from asyncstream.plan import ByteRange
-from asyncstream.ports import ListedObject, OpenUpload, Origin, Stored, Written
+from asyncstream.ports import ListedObject, MultipartUpload, OpenUpload, Origin, Stored, Written
 from asyncstream.s3.requests import ORIGIN, UploadMarker
 
 # Kept on a copy, named alike in GetObject's reply and PutObject's parameters. The storage class, ACL,
@@ -216,6 +218,37 @@ def uploads(reply: Mapping[str, Any], prefix: S3Prefix) -> tuple[list[OpenUpload
     if not required(reply, "IsTruncated", what):
         return found, None
     return found, (required(reply, "NextKeyMarker", what), required(reply, "NextUploadIdMarker", what))
+
+
+def parts(
+    reply: Mapping[str, Any], upload: MultipartUpload, after: int | None
+) -> tuple[list[CompletedPart], int | None]:
+    """Return one page: the parts, and the number after which the next page begins; None at the end.
+
+    Each part has the checksum that S3 tells, if any. A number that does not grow makes the pages endless.
+
+    Raises:
+        S3Error: the reply says neither that the parts have ended nor where they continue, leaves something
+            out of a part, or tells a part that was not asked for.
+    """
+    what = f"the parts of upload {upload.upload_id} of {upload.target}"
+    found = []
+    last = before = after or 0
+    for row in reply.get("Parts", ()):
+        number, etag, size = (required(row, name, what) for name in ("PartNumber", "ETag", "Size"))
+        told = checksum(row)
+        found.append(CompletedPart(number, _quoted(etag), size, {told.kind: told} if told else {}))
+        if number <= last:
+            raise S3Error(f"{what} are out of order: S3 lists part {number} after part {last}")
+        last = number
+    if not required(reply, "IsTruncated", what):
+        return found, None
+    following = int(required(reply, "NextPartNumberMarker", what))
+    if not before < following <= plan.MAX_PARTS:
+        raise S3Error(
+            f"{what} do not end: the page after part {before} is followed by that after {following}"
+        )
+    return found, following
 
 
 def _quoted(etag: str) -> str:

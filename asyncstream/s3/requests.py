@@ -168,5 +168,11 @@ def list_uploads(prefix: S3Prefix, after: UploadMarker | None, extra: Mapping[st
     return params | _only(extra, ("ExpectedBucketOwner", "RequestPayer"))
 
 
+def list_parts(upload: MultipartUpload, after: int | None, extra: Mapping[str, Any]) -> Params:
+    """ListParts, one page of up to 1,000; `after` is the number of the last part of the page before."""
+    params = _of_upload(upload) | _only(extra, _EVERY_WRITE)
+    return params if after is None else params | {"PartNumberMarker": after}
+
+
 def _of_upload(upload: MultipartUpload) -> Params:
     return {"Bucket": upload.target.bucket, "Key": upload.target.key, "UploadId": upload.upload_id}

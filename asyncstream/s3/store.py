@@ -250,6 +250,20 @@ class S3Store:
         reply = await self._call("ListMultipartUploads", requests.list_uploads(prefix, after, self._extra))
         return replies.uploads(reply, prefix)
 
+    async def list_parts(
+        self, upload: MultipartUpload, after: int | None
+    ) -> tuple[list[CompletedPart], int | None]:
+        """Return up to 1,000 parts that S3 has, by number, and the number to ask the next page with.
+
+        Each has the checksum that S3 tells, if any. `after` is None for the first page, as is the number
+        that comes with the last.
+
+        Raises:
+            UploadGone: it was completed or aborted.
+        """
+        reply = await self._call("ListParts", requests.list_parts(upload, after, self._extra))
+        return replies.parts(reply, upload, after)
+
     def _check_absent(self, target: S3Object, error: S3Error) -> None:
         """Raise DestinationExists if that is what a refusal means."""
         if error.status == 412 and self._create_only:

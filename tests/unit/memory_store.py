@@ -32,6 +32,8 @@ from asyncstream.ports import (
 )
 
 SLOT_BYTES = 1000
+# Parts on a page of a listing.
+LISTED = 1000
 
 # Every operation that can be made to fail, in the order a multipart copy meets them.
 OPERATIONS = (
@@ -44,6 +46,7 @@ OPERATIONS = (
     "upload_part",
     "complete_upload",
     "abort_upload",
+    "list_parts",
 )
 
 
@@ -297,6 +300,25 @@ class MemoryStore:
             self._check(not self.in_flight[upload.upload_id], f"{upload} aborted under a part")
             there = self.uploads.pop(upload.upload_id, None) is not None
             self._check(there or upload.upload_id in self.completed, f"{upload} aborted twice")
+
+    async def list_parts(
+        self, upload: MultipartUpload, after: int | None
+    ) -> tuple[list[CompletedPart], int | None]:
+        async with self._operation("list_parts", upload.target.key):
+            if upload.upload_id not in self.uploads:
+                raise UploadGone("gone", "NoSuchUpload", 404)
+            there = sorted(self.uploads[upload.upload_id].items())
+            rows = [(number, content) for number, content in there if number > (after or 0)]
+            page = [
+                CompletedPart(
+                    number,
+                    etag_of(content),
+                    len(content),
+                    {told.kind: told} if (told := self._told(content)) else {},
+                )
+                for number, content in rows[:LISTED]
+            ]
+            return page, page[-1].number if len(rows) > LISTED else None
 
     async def list_page(self, prefix: S3Prefix, token: str | None) -> tuple[list[ListedObject], str | None]:
         found = [(at.key, content) for at, content in self.objects.items() if at.bucket == prefix.bucket]

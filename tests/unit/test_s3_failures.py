@@ -116,6 +116,7 @@ def test_a_redirect_tells_the_buckets_region(error: sdk.ClientError) -> None:
         ("CompleteMultipartUpload", {}, "s3:PutObject on it"),
         ("AbortMultipartUpload", {}, "s3:AbortMultipartUpload on it"),
         ("ListObjectsV2", {}, "s3:ListBucket on it"),
+        ("ListParts", {}, "s3:ListMultipartUploadParts on it"),
     ],
 )
 def test_a_denial_names_operation_object_and_permission(

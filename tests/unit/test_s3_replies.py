@@ -1,6 +1,7 @@
 """What replies say: ranges, pins, headers kept, listings."""
 
 from datetime import UTC, datetime
+from typing import Any
 
 import pytest
 from hypothesis import given
@@ -10,7 +11,7 @@ from asyncstream.checksum import CRC64NVME, KINDS, Checksum, Composite
 from asyncstream.errors import S3Error, SourceChanged
 from asyncstream.locations import S3Object, S3Prefix
 from asyncstream.plan import ByteRange
-from asyncstream.ports import ListedObject, Stored
+from asyncstream.ports import CompletedPart, ListedObject, MultipartUpload, Stored
 from asyncstream.s3.replies import (
     attributes,
     check_extent,
@@ -19,6 +20,7 @@ from asyncstream.s3.replies import (
     composite,
     extent,
     listing,
+    parts,
     source_changed,
     stored,
 )
@@ -170,3 +172,55 @@ def test_a_head_tells_size_etag_and_checksum() -> None:
 )
 def test_a_page_is_its_objects_and_the_next_ones_token(reply: dict, page: tuple) -> None:
     assert listing(reply, S3Prefix("raw", "")) == page
+
+
+UPLOAD = MultipartUpload(S3Object("clean", "b"), "id")
+
+
+def row(number: int) -> dict[str, Any]:
+    return {"PartNumber": number, "ETag": f'"{number}"', "Size": 5}
+
+
+@pytest.mark.parametrize(
+    ("reply", "after", "page"),
+    [
+        ({"IsTruncated": False, "NextPartNumberMarker": 0}, None, ([], None)),
+        (
+            {
+                "IsTruncated": True,
+                "Parts": [row(3) | {"ChecksumCRC64NVME": "abc="}],
+                "NextPartNumberMarker": 3,
+            },
+            2,
+            ([CompletedPart(3, '"3"', 5, {CRC64NVME: Checksum(CRC64NVME, "abc=")})], 3),
+        ),
+        (
+            {"IsTruncated": False, "Parts": [row(1) | {"ETag": "1"}, row(9)]},
+            None,
+            ([CompletedPart(1, '"1"', 5, {}), CompletedPart(9, '"9"', 5, {})], None),
+        ),
+    ],
+)
+def test_a_page_is_its_parts_and_the_next_ones_number(reply: dict, after: int | None, page: tuple) -> None:
+    assert parts(reply, UPLOAD, after) == page
+
+
+@pytest.mark.parametrize(
+    ("reply", "told"),
+    [
+        ({}, "no IsTruncated"),
+        ({"IsTruncated": True}, "no NextPartNumberMarker"),
+        ({"IsTruncated": True, "NextPartNumberMarker": 7}, "do not end"),
+        ({"IsTruncated": True, "NextPartNumberMarker": 6}, "do not end"),
+        ({"IsTruncated": True, "NextPartNumberMarker": 10_001}, "do not end"),
+        ({"IsTruncated": False, "Parts": [row(7)]}, "out of order"),
+        ({"IsTruncated": False, "Parts": [row(9), row(8)]}, "out of order"),
+        ({"IsTruncated": False, "Parts": [row(8), row(8)]}, "out of order"),
+        ({"IsTruncated": False, "Parts": [{"PartNumber": 8, "Size": 5}]}, "no ETag"),
+        ({"IsTruncated": False, "Parts": [{"PartNumber": 8, "ETag": "x"}]}, "no Size"),
+        ({"IsTruncated": False, "Parts": [{"ETag": "x", "Size": 5}]}, "no PartNumber"),
+    ],
+)
+def test_odd_pages_of_parts_are_refused(reply: dict[str, Any], told: str) -> None:
+    with pytest.raises(S3Error, match=rf"parts of upload id of s3://clean/b.*{told}"):
+        parts(reply, UPLOAD, 7)

@@ -140,6 +140,11 @@ def test_abort_takes_owner_and_payer_only() -> None:
     }
 
 
+@pytest.mark.parametrize(("after", "more"), [(None, {}), (7, {"PartNumberMarker": 7})])
+def test_parts_are_listed_after_the_last_one_known(after: int | None, more: dict[str, int]) -> None:
+    assert requests.list_parts(UPLOAD, after, EXTRA) == OF_UPLOAD | EVERY_WRITE | more
+
+
 @pytest.mark.parametrize(("token", "more"), [(None, {}), ("t", {"ContinuationToken": "t"})])
 def test_a_page_is_asked_with_its_token_and_the_payer(token: str | None, more: dict[str, str]) -> None:
     asked = requests.list_page(S3Prefix("raw", "in/"), token, EXTRA)
@@ -167,6 +172,7 @@ def test_a_page_is_asked_with_its_token_and_the_payer(token: str | None, more: d
         ("CompleteMultipartUpload", requests.complete_upload(UPLOAD, [], WHOLE, EXTRA)),
         ("AbortMultipartUpload", requests.abort_upload(UPLOAD, EXTRA)),
         ("ListObjectsV2", requests.list_page(S3Prefix("raw"), "t", EXTRA)),
+        ("ListParts", requests.list_parts(UPLOAD, 7, EXTRA)),
     ],
 )
 def test_every_parameter_is_one_of_the_operation(operation: str, params: dict[str, Any]) -> None:

@@ -278,3 +278,15 @@ def test_a_page_of_a_listing() -> None:
 
     assert page == ([ListedObject("in/a", 1, '"1"')], "next")
     assert transport.asked[0][1]["ContinuationToken"] == "this"
+
+
+def test_a_page_of_the_parts_of_an_upload() -> None:
+    rows = [{"PartNumber": 8, "Size": 5, "ETag": '"8"', "ChecksumCRC64NVME": "abc="}]
+    transport = MemoryTransport(
+        lambda *_: {"IsTruncated": True, "Parts": rows, "NextPartNumberMarker": 8},
+    )
+
+    page = drive(store_over(transport).list_parts(UPLOAD, 7))
+
+    assert page == ([CompletedPart(8, '"8"', 5, {CRC64NVME: Checksum(CRC64NVME, "abc=")})], 8)
+    assert transport.asked[0][1]["PartNumberMarker"] == 7
