@@ -5,6 +5,7 @@ The only file that imports awscrt: its CRC64NVME takes 36 GB/s, which nothing el
 
 import hashlib
 import platform
+import re
 import zlib
 from base64 import b64decode, b64encode
 from collections.abc import Callable, Iterable, Mapping
@@ -16,6 +17,7 @@ from msgspec.structs import replace
 
 # What S3 computes by itself of every upload that names no other (user guide, "Checking object integrity").
 CRC64NVME = "CRC64NVME"
+_MD5 = re.compile("[0-9a-f]{32}")
 
 
 class Checksum(Struct, frozen=True):
@@ -218,3 +220,16 @@ def _width(kind: str) -> int:
 
 def _number(digest: bytes) -> int:
     return int.from_bytes(digest, "big")
+
+
+def multipart_etag(etags: Iterable[str]) -> str | None:
+    """Return the ETag that an object made of parts with these has: the MD5 of their MD5s, and how many.
+
+    None if one is not an MD5, as with KMS. (S3 user guide, "Checking object integrity", "Using Content-MD5
+    and the ETag to verify uploaded objects".)
+    """
+    hashes = [etag.strip('"') for etag in etags]
+    if not all(_MD5.fullmatch(each) for each in hashes):
+        return None
+    whole = hashlib.md5(bytes.fromhex("".join(hashes)), usedforsecurity=False)
+    return f'"{whole.hexdigest()}-{len(hashes)}"'

@@ -91,6 +91,9 @@ class TransferConfig(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_f
     retry_max_delay: Annotated[float, Meta(gt=0, description="seconds, bound of every wait")] = 5.0
     retry_max_wait: Annotated[float, Meta(gt=0, description="seconds waited in all")] = 30.0
     stall_timeout: Annotated[float, Meta(gt=0, le=15, description="seconds without a byte, at most 15")] = 5.0
+    complete_timeout: Annotated[
+        float, Meta(gt=0, description="seconds for S3 to make an object of its parts")
+    ] = 600.0
     verify: Annotated[
         Literal["before", "after", "off"],
         Meta(description="when bytes are compared: before an object becomes visible, after, or never"),

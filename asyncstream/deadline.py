@@ -15,6 +15,9 @@ REPLY_SECONDS = 0.25
 # within these bounds. Lambda's time is up a third of the deadline after it: see `events/running.py`.
 LEAST_ENDING, MOST_ENDING = 0.4, 1.5
 
+# Seconds that work may take which cancellation must not cut short: creating or aborting an upload.
+SHIELD_SECONDS = 15.0
+
 
 class Deadline:
     """A point in time after which no byte moves.

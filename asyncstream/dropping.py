@@ -3,8 +3,9 @@
 from functools import partial
 
 from asyncstream import endings
+from asyncstream.deadline import SHIELD_SECONDS
 from asyncstream.errors import ConnectionFailed
-from asyncstream.parts import SHIELD_SECONDS, PartMover
+from asyncstream.parts import PartMover
 from asyncstream.ports import Engine
 from asyncstream.tasks import FileInProgress
 

@@ -24,6 +24,7 @@ def result(file: FileInProgress, status: Status, now: float, **end: Any) -> File
         read_verified=file.read_verified,
         write_verified=file.write_verified,
         restarted=file.restarted,
+        upload_left=file.upload_left,
         **known,
     )
 
@@ -96,3 +97,9 @@ def note_failed_abort(file: FileInProgress, failure: BaseException | None) -> No
     """Say on a file's error that its upload was left, if it was."""
     if failure is not None and file.error is not None and file.upload is not None:
         file.error.add_note(not_aborted(file, failure))
+
+
+def note_upload_left(file: FileInProgress) -> None:
+    """Say on a file's error which upload may be left because the reply to its creation was lost."""
+    if file.upload_left is not None and file.error is not None:
+        file.error.add_note(file.upload_left)

@@ -264,6 +264,10 @@ class S3Error(AsyncstreamError, RuntimeError):
         self.status = status
 
 
+class ReplyIncomplete(S3Error):
+    """S3's reply leaves out something that it must have; whether a write was done is unknown."""
+
+
 class UploadGone(S3Error):
     """The multipart upload exists no more: somebody aborted it, or a lifecycle rule did."""
 

@@ -19,15 +19,12 @@ from asyncstream.errors import (
     DestinationExists,
     NotModified,
     SourceChanged,
-    UploadGone,
 )
-from asyncstream.locations import S3Object
 from asyncstream.output import OutputPart, Transforming
 from asyncstream.plan import ByteRange
 from asyncstream.ports import (
     Body,
     Engine,
-    MultipartUpload,
     Opened,
     Origin,
     Store,
@@ -35,7 +32,6 @@ from asyncstream.ports import (
     Written,
 )
 from asyncstream.reading import SourceReader
-from asyncstream.retry import repeat
 from asyncstream.tasks import (
     Begin,
     Complete,
@@ -48,15 +44,13 @@ from asyncstream.tasks import (
     Task,
 )
 from asyncstream.transforming import PartFiller
+from asyncstream.uploads import Uploads
 
 # Sends a body by the function given, as often as it takes.
 Move = Callable[[Callable[[Body], Awaitable[Written]]], Awaitable[tuple[Written, Body]]]
 
 # Of what is no longer compressed, or now is, these say nothing that is true.
 _COMPRESSED = re.compile(r"application/(x-)?(gzip|zstd|bzip2|xz)", re.IGNORECASE)
-
-# Seconds a request may take that must not be cut short by cancellation: creating or aborting an upload.
-SHIELD_SECONDS = 15.0
 
 
 class PartMover:
@@ -79,6 +73,7 @@ class PartMover:
         self._deadline = deadline
         self._on_event = on_event
         self._reader = SourceReader(store, engine, config.retry_policy, deadline, on_event)
+        self._uploads = Uploads(store, engine, config, deadline, self._reader)
         self._filler = None
         if transforming is not None:
             self._filler = PartFiller(engine, self._reader, transforming, deadline, on_event)
@@ -105,7 +100,7 @@ class PartMover:
             case SendPart():
                 return await self.send_part(task)
             case Complete():
-                return await self.complete(task)
+                return await self._uploads.complete(task)
             case Pause():
                 await self._close_source(task.file)
             case _:
@@ -148,14 +143,7 @@ class PartMover:
         elif whole and self._goes_as_one_put(file, opened.size):
             return await self._put(task, opened, partial(self._move, task, opened.range))
 
-        async def create() -> None:
-            file.upload = await self._store.create_upload(
-                file.job.destination, self._attributes(opened), self._origin(opened)
-            )
-
-        with file.span.child("create"):
-            # Shielded: an upload whose id is never learned can never be aborted.
-            await self._reader.repeat(task, lambda: self._engine.shielded(create(), SHIELD_SECONDS))
+        await self._uploads.create(task, self._attributes(opened), self._origin(opened))
         return None
 
     async def _check_absent(self, task: Begin) -> None:
@@ -218,53 +206,6 @@ class PartMover:
         )
         return CompletedPart(task.number, written.etag, body.length, body.digests.checksums())
 
-    async def complete(self, task: Complete) -> str:
-        """The ETag of the object that the file's parts have become.
-
-        Raises:
-            ChecksumMismatch: the parts together are not what the source's checksum says; nothing was made
-                of them.
-        """
-        file = task.file
-        upload = file.upload
-        assert upload is not None  # noqa: S101
-        parts = sorted(file.completed, key=lambda part: part.number)
-        whole = verification.of_parts(file, parts)
-        read_verified = verification.compare_read(file, parts, whole)
-        declared = whole.get(CRC64NVME) if upload.verified else None
-        with file.span.child("complete"):
-            written = await self._reader.repeat(
-                task, lambda: self._complete_once(task, upload, parts, declared)
-            )
-        file.read_verified = read_verified
-        file.write_verified = verification.compare_made(written, declared, file.job.destination)
-        return written.etag
-
-    async def _complete_once(
-        self, task: Complete, upload: MultipartUpload, parts: list[CompletedPart], declared: Checksum | None
-    ) -> Written:
-        try:
-            return await self._store.complete_upload(upload, parts, declared)
-        except (UploadGone, DestinationExists) as error:
-            # After a reply that was lost (maybe to an earlier transfer that was killed then) it is gone, or
-            # there is an object, because it became that one.
-            if declared is None or not (task.retries or task.file.job.continuation):
-                raise
-            return await self._found_written(upload.target, declared, error)
-
-    async def _found_written(self, target: S3Object, declared: Checksum, error: AsyncstreamError) -> Written:
-        """The reply that was lost, if what is stored is what was written; else the error."""
-        try:
-            stored = await self._store.find(target)
-        except AsyncstreamError as unknown:
-            if unknown.retryable:
-                raise
-            error.add_note(f"whether {target} was written before the reply was lost is unknown: {unknown}")
-            raise error from unknown
-        if stored is None or stored.checksum != declared:
-            raise error
-        return Written(stored.etag, stored.checksum)
-
     async def _choose_digests(self, task: Begin, opened: Opened, whole: bool) -> None:
         """Which checksums to run: S3's of what it receives, and the one that it keeps of the source."""
         file = task.file
@@ -307,7 +248,7 @@ class PartMover:
                 # After a reply that was lost it may be what was written then.
                 if not task.retries or checksum is None:
                     raise
-                return await self._found_written(target, checksum, error)
+                return await self._uploads.find_written(target, checksum, error)
 
         written, body = await move(put)
         expected = verification.expected(file)
@@ -333,7 +274,7 @@ class PartMover:
         try:
             await self._close_source(file)
         finally:
-            await self._abort_upload(file)
+            await self._uploads.abort(file)
 
     async def _close_source(self, file: FileInProgress) -> None:
         first, file.first = file.first, None
@@ -342,20 +283,6 @@ class PartMover:
             await first.close()
         if output is not None:
             await output.close()
-
-    async def _abort_upload(self, file: FileInProgress) -> None:
-        upload = file.upload
-        if upload is None:
-            return
-        with file.span.child("abort"):
-            # After the deadline, too, for a moment: an upload that stays costs its owner money.
-            await repeat(
-                lambda: self._store.abort_upload(upload),
-                self._config.retry_policy,
-                self._engine.sleep,
-                lambda: min(SHIELD_SECONDS, self._deadline.ending()),
-            )
-        file.upload = None
 
     async def _open_first(self, task: Begin, there: Stored | None) -> OpenRange:
         file = task.file

@@ -332,6 +332,7 @@ class Coordinator:
         stale = file.job.continuation is not None and isinstance(error, SourceChanged)
         hopeless = not stale and not (isinstance(error, AsyncstreamError) and error.starts_over)
         if hopeless or file.restarted is not None or file.upload is not None or self._stop:
+            endings.note_upload_left(file)
             self._end(file, "failed", error=file.error)
             return
         assert error is not None  # noqa: S101 - or it would have ended
@@ -350,6 +351,7 @@ class Coordinator:
             job.etag,
             attempts=file.attempts,
             restarted=str(error),
+            upload_left=file.upload_left,
         )
         self._begun.discard(file)
         self._begun.add(again)

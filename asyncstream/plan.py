@@ -12,6 +12,7 @@ from asyncstream.errors import InputError
 KiB = 1024
 MiB = 1024 * KiB
 GiB = 1024 * MiB
+MB = 1000 * 1000
 
 MAX_PARTS = 10_000
 MIN_PART = 5 * MiB

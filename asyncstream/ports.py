@@ -201,6 +201,11 @@ class Store(Protocol):
         that comes with the last. Raises UploadGone if the upload was completed or aborted.
         """
 
+    async def list_uploads(
+        self, prefix: S3Prefix, after: tuple[str, str] | None
+    ) -> tuple[list[OpenUpload], tuple[str, str] | None]:
+        """Return up to 1,000 open uploads, sorted by key, and the marker to ask the next page with."""
+
     async def list_page(self, prefix: S3Prefix, token: str | None) -> tuple[list[ListedObject], str | None]:
         """Up to 1,000 objects, and what to ask the next page with (None: there is none)."""
 

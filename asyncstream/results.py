@@ -33,6 +33,8 @@ class FileResult(Struct, frozen=True):
         write_verified: the kind of checksum by which S3 confirmed the bytes written; None where the
             destination's server knows none: then nothing but the connection vouches for them.
         restarted: why the file was begun once more, if it was.
+        upload_left: a sentence on an upload that may be left at the destination, because the reply to its
+            creation was lost; it names the uploads that S3 has. `asyncstream clean` aborts old ones.
         continuation: what is done of a pending file, for the next transfer; None if its upload was not begun.
     """
 
@@ -50,6 +52,7 @@ class FileResult(Struct, frozen=True):
     restarted: str | None = None
     continuation: Continuation | None = None
     made: int | None = None
+    upload_left: str | None = None
 
 
 class TransferReport(Struct, frozen=True):

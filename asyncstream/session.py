@@ -25,14 +25,14 @@ from asyncstream import (
 from asyncstream.budget import MemoryBudget, slots_within
 from asyncstream.config import TransferConfig, memory_limit_or_default
 from asyncstream.continuation import Continuation
-from asyncstream.deadline import Deadline
+from asyncstream.deadline import SHIELD_SECONDS, Deadline
 from asyncstream.engines import open_engine
 from asyncstream.engines.keeping import EngineSession, kept_until_exit
 from asyncstream.errors import InputError
 from asyncstream.jobs import Pair
 from asyncstream.locations import S3Object, S3Prefix
 from asyncstream.output import transforming_of
-from asyncstream.parts import SHIELD_SECONDS, PartMover
+from asyncstream.parts import PartMover
 from asyncstream.pipeline import Coordinator
 from asyncstream.ports import Engine, OpenUpload, Span, Transport
 from asyncstream.results import TransferReport

@@ -53,7 +53,8 @@ class FileInProgress(Struct, eq=False):
     that are run over its bytes. `read_verified` and `write_verified` are the kinds by which source and
     destination agreed with what passed here.
     `output` is what a transform makes of the file, `filled` its first part, not yet handed on.
-    `restarted` says why the file was begun once more. `first_length` and `step` are the parts' plan.
+    `restarted` says why the file was begun once more, `upload_left` which upload may be left of it.
+    `first_length` and `step` are the parts' plan.
     """
 
     job: Job
@@ -73,6 +74,7 @@ class FileInProgress(Struct, eq=False):
     read_verified: str | None = None
     write_verified: str | None = None
     restarted: str | None = None
+    upload_left: str | None = None
     skipped: bool = False
     completed: list[CompletedPart] = field(default_factory=list)
     moved: int = 0

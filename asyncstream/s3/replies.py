@@ -9,7 +9,7 @@ from typing import Any
 from asyncstream import plan
 from asyncstream.checksum import Checksum, Composite
 from asyncstream.continuation import CompletedPart
-from asyncstream.errors import S3Error, SourceChanged
+from asyncstream.errors import ReplyIncomplete, S3Error, SourceChanged, TruncatedBody
 from asyncstream.locations import S3Object, S3Prefix
 from asyncstream.plan import ByteRange
 from asyncstream.ports import ListedObject, MultipartUpload, OpenUpload, Origin, Stored, Written
@@ -32,6 +32,8 @@ _CHECKSUMS = ("CRC64NVME", "CRC32C", "CRC32", "SHA256", "SHA1")
 _OF_PARTS = re.compile(r"[^-]+-[1-9]\d{0,4}")
 # Under this name a reply keeps the first words of its body: see `client.prepare_client`.
 FIRST_WORDS = "FirstWords"
+# Without one of these a body ends with its connection (RFC 9112, 6.3).
+_FRAMING = frozenset({"content-length", "transfer-encoding"})
 _CONTENT_RANGE = re.compile(r"bytes (\d+)-(\d+)/(\d+)")
 
 
@@ -89,15 +91,20 @@ def required(reply: Mapping[str, Any], name: str, what: str) -> Any:
     """What a reply has under a name; `what` was asked.
 
     Raises:
-        S3Error: it has nothing there; with the status and the first words of the reply.
+        ReplyIncomplete: it has nothing there; with the status and the first words of the reply.
+        TruncatedBody: nothing frames its body, so that it may have been cut before.
     """
     value = reply.get(name)
-    if value is None:
-        words = reply.get("ResponseMetadata", {}).get(FIRST_WORDS, b"")
-        said = f" and begins with {words!r}" if words else ""
-        status = _status(reply)
-        raise S3Error(f"{what}: the reply of status {status} has no {name}{said}", status=status)
-    return value
+    if value is not None:
+        return value
+    metadata = reply.get("ResponseMetadata", {})
+    words = metadata.get(FIRST_WORDS, b"")
+    said = f" and begins with {words!r}" if words else ""
+    status = _status(reply)
+    told = f"{what}: the reply of status {status} has no {name}{said}"
+    if not _FRAMING & metadata.get("HTTPHeaders", dict.fromkeys(_FRAMING)).keys():
+        raise TruncatedBody(told)
+    raise ReplyIncomplete(told, status=status)
 
 
 def upload_id(reply: Mapping[str, Any], target: S3Object) -> str:

@@ -162,7 +162,9 @@ class S3Store:
     async def find(self, target: S3Object) -> Stored | None:
         """HEAD of a destination: what is stored there, if anything is."""
         try:
-            reply = await self._call("HeadObject", requests.head_target(target, self._extra))
+            # Until uploads end: after a lost reply it tells what became of one.
+            params = requests.head_target(target, self._extra)
+            reply = await self._call("HeadObject", params, self._ending)
         except SourceNotFound:
             return None
         return replies.stored(reply, target)
@@ -300,11 +302,12 @@ class S3Store:
             raise
         return replies.written(reply, f"{operation} s3://{params['Bucket']}/{params['Key']}")
 
-    async def _call(self, operation: str, params: Params) -> dict[str, Any]:
+    async def _call(self, operation: str, params: Params, left: TimeLeft | None = None) -> dict[str, Any]:
         self._sent.append(operation)
         bucket = params["Bucket"]
         repeatable = operation in _ENDED_BY_DEADLINE and not (operation == "PutObject" and self._create_only)
-        left = self._left if repeatable else self._ending
+        if left is None:
+            left = self._left if repeatable else self._ending
         regions = self._learned.regions
         renewals = self._transport.renewals
         try:

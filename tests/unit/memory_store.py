@@ -13,6 +13,7 @@ from collections import Counter
 from collections.abc import AsyncIterator, Awaitable, Callable, Iterable, Mapping, Sequence
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
+from datetime import UTC, datetime
 from itertools import accumulate, pairwise
 from typing import Any
 
@@ -26,6 +27,7 @@ from asyncstream.ports import (
     ListedObject,
     MultipartUpload,
     Opened,
+    OpenUpload,
     Origin,
     Stored,
     Written,
@@ -47,6 +49,7 @@ OPERATIONS = (
     "complete_upload",
     "abort_upload",
     "list_parts",
+    "list_uploads",
 )
 
 
@@ -158,6 +161,7 @@ class MemoryStore:
         self.objects = dict(objects)
         self.written: dict[S3Object, Mapping[str, Any]] = {}  # with the attributes given
         self.uploads: dict[str, dict[int, bytes]] = {}
+        self.targets: dict[str, S3Object] = {}
         self.completed: set[str] = set()  # ids of uploads
         self.replaceable: set[S3Object] = set()  # what may be written although it is there
         self.open_streams: set[MemoryStream] = set()
@@ -260,6 +264,7 @@ class MemoryStore:
         async with self._operation("create_upload", target.key):
             upload_id = f"upload-{self.calls['create_upload', None]}"
             self.uploads[upload_id] = {}
+            self.targets[upload_id] = target
             self.written[target] = attributes
             return MultipartUpload(target, upload_id, verified=self._verified)
 
@@ -319,6 +324,13 @@ class MemoryStore:
                 for number, content in rows[:LISTED]
             ]
             return page, page[-1].number if len(rows) > LISTED else None
+
+    async def list_uploads(
+        self, prefix: S3Prefix, after: tuple[str, str] | None
+    ) -> tuple[list[OpenUpload], tuple[str, str] | None]:
+        async with self._operation("list_uploads", prefix.prefix):
+            rows = [OpenUpload(self.targets[each], each, datetime.now(UTC)) for each in self.uploads]
+            return [row for row in rows if row.target.key.startswith(prefix.prefix)], None
 
     async def list_page(self, prefix: S3Prefix, token: str | None) -> tuple[list[ListedObject], str | None]:
         found = [(at.key, content) for at, content in self.objects.items() if at.bucket == prefix.bucket]

@@ -48,6 +48,7 @@ ERRORS = [
     (errors.FilesFailedForNow("x"), errors.FilesFailed, True),
     (errors.GatheringFailed("x"), RuntimeError, False),
     (errors.S3Error("x", "Teapot", 418), RuntimeError, False),
+    (errors.ReplyIncomplete("x"), errors.S3Error, False),
     (errors.UploadGone("x"), errors.S3Error, False),
     (errors.WriteConflict("x"), errors.S3Error, False),
 ]

@@ -1,28 +1,20 @@
 """Bytes that arrive changed, uploads that are gone, S3 that is busy: what is done again, and how often."""
 
-from collections.abc import Sequence
-from dataclasses import replace as replaced
-
 import pytest
-from msgspec.structs import replace
 
 from asyncstream import progress
-from asyncstream.checksum import CRC64NVME, Checksum
+from asyncstream.checksum import CRC64NVME
 from asyncstream.errors import (
-    AccessDenied,
     AsyncstreamError,
     ChecksumMismatch,
-    ConnectionFailed,
-    DestinationExists,
     SlowDown,
     UploadGone,
     WriteConflict,
 )
-from asyncstream.locations import S3Object
-from asyncstream.ports import CompletedPart, Engine, MultipartUpload, Stored, Written
+from asyncstream.ports import Engine
 from asyncstream.results import FileResult
 
-from .memory_store import Damage, Failure, MemoryStore, damaged, etag_of, pause_under
+from .memory_store import Damage, Failure, MemoryStore, damaged, pause_under
 from .transfers import (
     ATTEMPTS,
     SIZE,
@@ -216,119 +208,6 @@ def test_bytes_of_a_file_begun_anew_are_counted_once(engine: Engine, operation: 
     assert result.restarted == str(GONE)
     assert sum(taken_back) > 0
     assert sum(moved) - sum(taken_back) == SIZE
-
-
-# The parts become the object, and nobody hears of it.
-LOST = Failure("complete_upload", ConnectionFailed("reset"), last=1, lost=True)
-
-
-def test_an_object_whose_complete_reply_was_lost_is_found_by_its_checksum(engine: Engine) -> None:
-    store = MemoryStore(stored([SIZE]), pause=pause_under(engine.name), failures=[LOST])
-
-    [result] = Setup().run(jobs_of([SIZE]), store, engine)
-
-    assert_copied(result, store)
-    assert result.etag == etag_of(WHOLE)
-    assert (result.restarted, result.write_verified) == (None, CRC64NVME)
-    assert (store.calls["complete_upload", None], store.calls["find", None]) == (2, 1)
-    assert (store.calls["create_upload", None], store.calls["abort_upload", None]) == (1, 0)
-
-
-def test_an_object_whose_finding_is_interrupted_is_looked_for_again(engine: Engine) -> None:
-    failures = [LOST, Failure("find", ConnectionFailed("reset"), last=1)]
-    store = MemoryStore(stored([SIZE]), pause=pause_under(engine.name), failures=failures)
-
-    [result] = Setup().run(jobs_of([SIZE]), store, engine)
-
-    assert_copied(result, store)
-    assert (result.restarted, store.calls["find", None]) == (None, 2)
-    assert store.calls["create_upload", None] == 1
-
-
-def test_an_upload_that_is_gone_at_its_first_complete_was_not_completed_by_us(engine: Engine) -> None:
-    """Not even if the same bytes are there: somebody else has written them."""
-    store = MemoryStore(
-        stored([SIZE]) | {target(0): WHOLE},
-        pause=pause_under(engine.name),
-        failures=[Failure("complete_upload", GONE, last=1)],
-    )
-    store.replaceable.add(target(0))
-
-    [result] = Setup().run(jobs_of([SIZE]), store, engine)
-
-    assert_copied(result, store)
-    assert store.calls["find", None] == 0
-    assert result.restarted == str(GONE)
-    assert store.calls["create_upload", None] == 2
-
-
-class Outrun(MemoryStore):
-    """Somebody else writes the same object before we can ask what became of it."""
-
-    async def complete_upload(
-        self, upload: MultipartUpload, parts: Sequence[CompletedPart], checksum: Checksum | None
-    ) -> Written:
-        try:
-            return await super().complete_upload(upload, parts, checksum)
-        except ConnectionFailed:
-            self.objects[upload.target] = b"somebody else's"
-            self.replaceable.add(upload.target)
-            raise
-
-
-def test_what_is_stored_with_another_checksum_is_not_what_was_written(engine: Engine) -> None:
-    store = Outrun(stored([SIZE]), pause=pause_under(engine.name), failures=[LOST])
-
-    [result] = Setup().run(jobs_of([SIZE]), store, engine)
-
-    assert_copied(result, store)
-    assert store.calls["find", None] == 1
-    assert result.restarted is not None
-    assert store.calls["create_upload", None] == 2
-
-
-class TellsNoChecksum(MemoryStore):
-    """Has what was written, and no checksum of it."""
-
-    async def find(self, target: S3Object) -> Stored | None:
-        there = await super().find(target)
-        return there and replace(there, checksum=None)
-
-
-def test_what_is_stored_without_a_checksum_may_be_anything(engine: Engine) -> None:
-    store = TellsNoChecksum(stored([SIZE]), pause=pause_under(engine.name), failures=[LOST])
-    store.replaceable.add(target(0))
-
-    [result] = Setup().run(jobs_of([SIZE]), store, engine)
-
-    assert_copied(result, store)
-    assert (result.restarted is None, store.calls["create_upload", None]) == (False, 2)
-
-
-@pytest.mark.parametrize(
-    ("error", "begun"), [(GONE, 2), (DestinationExists("it is there already"), 1)], ids=["gone", "exists"]
-)
-def test_whether_it_was_written_is_told_to_be_unknown_where_that_cannot_be_seen(
-    engine: Engine, error: AsyncstreamError, begun: int
-) -> None:
-    fresh = type(error)(*error.args)  # an engine's notes are not the next one's
-    failures = [
-        *(replaced(LOST, first=nth, last=nth) for nth in (1, 3)),
-        Failure("complete_upload", fresh, first=2),
-        Failure("find", AccessDenied("HEAD was denied")),
-    ]
-    store = MemoryStore(stored([SIZE]), pause=pause_under(engine.name), failures=failures)
-    store.replaceable.add(target(0))
-
-    [result] = Setup().run(jobs_of([SIZE]), store, engine)
-
-    assert (result.status, result.error) == ("failed", fresh)
-    assert isinstance(fresh.__cause__, AccessDenied)
-    assert fresh.__notes__[-1] == (
-        f"whether {target(0)} was written before the reply was lost is unknown: HEAD was denied"
-    )
-    assert store.calls["create_upload", None] == begun
-    assert_nothing_is_left(store)
 
 
 def test_while_s3_asks_for_fewer_requests_there_are_fewer_in_flight(engine: Engine) -> None:

@@ -42,12 +42,17 @@ class Setup:
     on_event: progress.OnEvent = progress.ignore
     verify: Verify = "before"
     pauses: bool = False
+    complete_timeout: float = 1e-3
     clock: Callable[[], float] = time.monotonic
     transforming: Transforming | None = None
 
     def coordinator(self, jobs: Sequence[Job], store: Store, engine: Engine) -> Coordinator:
         config = TransferConfig(
-            multipart=self.multipart, max_attempts=ATTEMPTS, retry_base_delay=1e-6, verify=self.verify
+            multipart=self.multipart,
+            max_attempts=ATTEMPTS,
+            retry_base_delay=1e-6,
+            complete_timeout=self.complete_timeout,
+            verify=self.verify,
         )
         reach = plan.reach(self.part_size, self.multipart, chained=False)
         if self.transforming is not None:

@@ -1,0 +1,256 @@
+"""Replies of S3 that were lost: what it did is found out, and told where it cannot be."""
+
+from collections.abc import Sequence
+from dataclasses import replace as replaced
+from hashlib import md5
+
+import pytest
+from msgspec.structs import replace
+
+from asyncstream.checksum import CRC64NVME, Checksum, multipart_etag
+from asyncstream.errors import (
+    AccessDenied,
+    ConnectionFailed,
+    DestinationExists,
+    TruncatedBody,
+    UploadGone,
+    told,
+)
+from asyncstream.locations import S3Object
+from asyncstream.ports import Body, CompletedPart, Engine, MultipartUpload, Stored, Written
+
+from .memory_store import Failure, MemoryStore, etag_of, pause_under
+from .transfers import (
+    SIZE,
+    WHOLE,
+    Setup,
+    assert_copied,
+    assert_nothing_is_left,
+    jobs_of,
+    stored,
+    target,
+)
+
+GONE = UploadGone("aborted by a lifecycle rule", "NoSuchUpload", 404)
+
+
+def md5_of(content: bytes) -> str:
+    return f'"{md5(content, usedforsecurity=False).hexdigest()}"'
+
+
+# The parts become the object, and nobody hears of it.
+LOST = Failure("complete_upload", ConnectionFailed("reset"), last=1, lost=True)
+
+
+def test_an_object_whose_complete_reply_was_lost_is_found_by_its_checksum(engine: Engine) -> None:
+    store = MemoryStore(stored([SIZE]), pause=pause_under(engine.name), failures=[LOST])
+
+    [result] = Setup().run(jobs_of([SIZE]), store, engine)
+
+    assert_copied(result, store)
+    assert result.etag == etag_of(WHOLE)
+    assert (result.restarted, result.write_verified) == (None, CRC64NVME)
+    assert (store.calls["complete_upload", None], store.calls["find", None]) == (1, 1)
+    assert (store.calls["create_upload", None], store.calls["abort_upload", None]) == (1, 0)
+
+
+def test_an_object_whose_finding_is_interrupted_is_looked_for_again(engine: Engine) -> None:
+    failures = [LOST, Failure("find", ConnectionFailed("reset"), last=1)]
+    store = MemoryStore(stored([SIZE]), pause=pause_under(engine.name), failures=failures)
+
+    [result] = Setup().run(jobs_of([SIZE]), store, engine)
+
+    assert_copied(result, store)
+    assert (result.restarted, store.calls["find", None]) == (None, 2)
+    assert store.calls["create_upload", None] == 1
+
+
+def test_an_upload_that_is_gone_at_its_first_complete_was_not_completed_by_us(engine: Engine) -> None:
+    """Not even if the same bytes are there: somebody else has written them."""
+    store = MemoryStore(
+        stored([SIZE]) | {target(0): WHOLE},
+        pause=pause_under(engine.name),
+        failures=[Failure("complete_upload", GONE, last=1)],
+    )
+    store.replaceable.add(target(0))
+
+    [result] = Setup().run(jobs_of([SIZE]), store, engine)
+
+    assert_copied(result, store)
+    assert store.calls["find", None] == 0
+    assert result.restarted == str(GONE)
+    assert store.calls["create_upload", None] == 2
+
+
+class Outrun(MemoryStore):
+    """Somebody else writes the same object before we can ask what became of it."""
+
+    async def complete_upload(
+        self, upload: MultipartUpload, parts: Sequence[CompletedPart], checksum: Checksum | None
+    ) -> Written:
+        try:
+            return await super().complete_upload(upload, parts, checksum)
+        except ConnectionFailed:
+            self.objects[upload.target] = b"somebody else's"
+            self.replaceable.add(upload.target)
+            raise
+
+
+def test_what_is_stored_with_another_checksum_is_not_what_was_written(engine: Engine) -> None:
+    store = Outrun(stored([SIZE]), pause=pause_under(engine.name), failures=[LOST])
+
+    [result] = Setup().run(jobs_of([SIZE]), store, engine)
+
+    assert_copied(result, store)
+    assert store.calls["find", None] == 1
+    assert result.restarted is not None
+    assert store.calls["create_upload", None] == 2
+
+
+class TellsNoChecksum(MemoryStore):
+    """Has what was written, and no checksum of it."""
+
+    async def find(self, target: S3Object) -> Stored | None:
+        there = await super().find(target)
+        return there and replace(there, checksum=None)
+
+
+def test_what_is_stored_without_a_checksum_may_be_anything(engine: Engine) -> None:
+    store = TellsNoChecksum(stored([SIZE]), pause=pause_under(engine.name), failures=[LOST])
+    store.replaceable.add(target(0))
+
+    [result] = Setup().run(jobs_of([SIZE]), store, engine)
+
+    assert_copied(result, store)
+    assert (result.restarted is None, store.calls["create_upload", None]) == (False, 2)
+
+
+def unknown(of: S3Object) -> str:
+    return f"whether {of} was written before the reply was lost is unknown: HEAD was denied"
+
+
+DENIED = Failure("find", AccessDenied("HEAD was denied"))
+
+
+def test_a_gone_upload_whose_object_cannot_be_seen_starts_over(engine: Engine) -> None:
+    lost = replaced(LOST, last=2)
+    store = MemoryStore(stored([SIZE]), pause=pause_under(engine.name), failures=[lost, DENIED])
+    store.replaceable.add(target(0))
+
+    [result] = Setup().run(jobs_of([SIZE]), store, engine)
+
+    assert result.status == "failed"
+    assert isinstance(result.error, UploadGone)
+    assert isinstance(result.error.__cause__, AccessDenied)
+    assert result.error.__notes__[-1] == unknown(target(0))
+    assert store.calls["create_upload", None] == 2
+    assert_nothing_is_left(store)
+
+
+def test_an_object_that_is_there_and_cannot_be_seen_is_told(engine: Engine) -> None:
+    exists = DestinationExists("it is there already")
+    failures = [
+        LOST,
+        Failure("list_parts", AccessDenied("ListParts was denied")),
+        Failure("complete_upload", exists, first=2),
+        DENIED,
+    ]
+    store = MemoryStore(stored([SIZE]), pause=pause_under(engine.name), failures=failures)
+
+    [result] = Setup().run(jobs_of([SIZE]), store, engine)
+
+    assert (result.status, result.error) == ("failed", exists)
+    assert exists.__notes__[-1] == unknown(target(0))
+    assert store.calls["create_upload", None] == 1
+
+
+def test_a_complete_that_s3_is_at_work_on_is_not_sent_again(engine: Engine) -> None:
+    """The reply was cut: as long as S3 has the upload, it may be making the object."""
+    cut = Failure("complete_upload", TruncatedBody("cut"), last=1, lost=True)
+    working = WorksOn(stored([SIZE]), pause=pause_under(engine.name), failures=[cut])
+
+    [result] = Setup(complete_timeout=60).run(jobs_of([SIZE]), working, engine)
+
+    assert_copied(result, working)
+    assert (working.calls["complete_upload", None], working.calls["list_parts", None]) == (1, 4)
+    assert (result.restarted, working.calls["abort_upload", None]) == (None, 0)
+
+
+class WorksOn(MemoryStore):
+    """Has made the object only when it is looked for the fourth time."""
+
+    async def list_parts(
+        self, upload: MultipartUpload, after: int | None
+    ) -> tuple[list[CompletedPart], int | None]:
+        try:
+            return await super().list_parts(upload, after)
+        except UploadGone:
+            if self.calls["list_parts", None] < 4:
+                return [], None
+            raise
+
+
+@pytest.mark.parametrize("denied", [False, True], ids=["listed", "headed"])
+def test_an_etag_tells_the_object_where_there_is_no_checksum(engine: Engine, denied: bool) -> None:
+    failures = [LOST] + [Failure("list_parts", AccessDenied("ListParts was denied"))] * denied
+    store = HasMd5s(stored([SIZE]), pause=pause_under(engine.name), failures=failures, verified=False)
+
+    [result] = Setup().run(jobs_of([SIZE]), store, engine)
+
+    assert (result.status, result.restarted, result.write_verified) == ("copied", None, None)
+    assert store.calls["complete_upload", None] == 1
+
+
+class HasMd5s(MemoryStore):
+    """Its ETags are those of S3."""
+
+    async def upload_part(self, upload: MultipartUpload, number: int, body: Body) -> Written:
+        await super().upload_part(upload, number, body)
+        return Written(md5_of(self.uploads[upload.upload_id][number]), None)
+
+    async def complete_upload(
+        self, upload: MultipartUpload, parts: Sequence[CompletedPart], checksum: Checksum | None
+    ) -> Written:
+        self.etag = multipart_etag(part.etag for part in parts)
+        stored = self.uploads[upload.upload_id]
+        parts = [replace(part, etag=etag_of(stored[part.number])) for part in parts]
+        return await super().complete_upload(upload, parts, checksum)
+
+    async def find(self, target: S3Object) -> Stored | None:
+        there = await super().find(target)
+        return there and replace(there, etag=str(self.etag))
+
+
+def test_an_upload_whose_create_reply_was_lost_is_told(engine: Engine) -> None:
+    lost = Failure("create_upload", ConnectionFailed("reset"), last=1, lost=True)
+    store = MemoryStore(stored([SIZE]), pause=pause_under(engine.name), failures=[lost])
+
+    [result] = Setup().run(jobs_of([SIZE]), store, engine)
+
+    assert result.status == "copied"
+    assert list(store.uploads) == ["upload-1"]
+    assert result.upload_left is not None
+    assert "upload-1" in result.upload_left
+
+
+def test_a_create_that_never_arrived_leaves_nothing_to_tell(engine: Engine) -> None:
+    lost = Failure("create_upload", ConnectionFailed("reset"), last=1)
+    store = MemoryStore(stored([SIZE]), pause=pause_under(engine.name), failures=[lost])
+
+    [result] = Setup().run(jobs_of([SIZE]), store, engine)
+
+    assert_copied(result, store)
+    assert result.upload_left is None
+
+
+def test_an_upload_that_may_be_left_is_noted_on_the_error(engine: Engine) -> None:
+    failures = [
+        Failure("create_upload", ConnectionFailed("reset")),
+        Failure("list_uploads", AccessDenied("ListMultipartUploads was denied")),
+    ]
+    store = MemoryStore(stored([SIZE]), pause=pause_under(engine.name), failures=failures)
+
+    [result] = Setup().run(jobs_of([SIZE]), store, engine)
+
+    assert result.status == "failed"
+    assert "ListMultipartUploads was denied" in told(result.error)
