@@ -16,6 +16,8 @@ from asyncstream.errors import (
     ConnectionFailed,
     DestinationExists,
     ReplyIncomplete,
+    ServiceBusy,
+    SlowDown,
     TruncatedBody,
     UploadGone,
 )
@@ -118,7 +120,9 @@ class Uploads:
             if not (task.retries or task.file.job.continuation):
                 raise
             return await self.find_written(upload.target, declared, error, parts)
-        except ConnectionFailed as lost:
+        except SlowDown:
+            raise
+        except (ConnectionFailed, ReplyIncomplete, ServiceBusy) as lost:
             return await self._wait_for_object(task, upload, parts, declared, lost)
 
     async def _wait_for_object(
@@ -127,12 +131,12 @@ class Uploads:
         upload: MultipartUpload,
         parts: Parts,
         declared: Checksum | None,
-        lost: ConnectionFailed,
+        lost: AsyncstreamError,
     ) -> Written:
         """Return what S3 made of the parts after a lost reply, looked for as long as S3 may be at work.
 
         Raises:
-            ConnectionFailed: the upload is as it was, so that the request can be sent once more.
+            AsyncstreamError: the one given, as S3 still has the upload: the request can be sent once more.
             UploadGone: it is gone, and the object is another.
         """
         size = sum(part.length for part in parts)
@@ -203,7 +207,7 @@ class Uploads:
         file.upload = None
 
 
-def seconds_to_complete(lost: ConnectionFailed, size: int, most: float) -> float:
+def seconds_to_complete(lost: AsyncstreamError, size: int, most: float) -> float:
     """Return how long S3 may be at work on a Complete of so many bytes whose reply was lost.
 
     S3 begins the reply of a long one at once and sends white space meanwhile: one that was cut says that S3
@@ -211,6 +215,8 @@ def seconds_to_complete(lost: ConnectionFailed, size: int, most: float) -> float
     """
     if isinstance(lost, TruncatedBody):
         return most
+    if not isinstance(lost, ConnectionFailed):
+        return 0.0  # S3 or what stands before it has answered; one look shows whether the object was made
     return min(most, _SECONDS_TO_COMPLETE + size / _COPIED_PER_SECOND)
 
 

@@ -117,11 +117,21 @@ class _TlsConnection(_Bounded, AWSHTTPSConnection):  # type: ignore[misc]  # unt
     pass
 
 
-class _Pool(AWSHTTPConnectionPool):  # type: ignore[misc]  # untyped
+class _WholeBodies:
+    """A pool whose replies may not end before their Content-Length: botocore turns urllib3's check off.
+
+    Otherwise an XML document that is cut to nothing is a reply without an ETag, and no broken connection.
+    """
+
+    def urlopen(self, *request: Any, **options: Any) -> Any:
+        return super().urlopen(*request, **options | {"enforce_content_length": True})  # type: ignore[misc]
+
+
+class _Pool(_WholeBodies, AWSHTTPConnectionPool):  # type: ignore[misc]  # untyped
     ConnectionCls = _Connection
 
 
-class _TlsPool(AWSHTTPSConnectionPool):  # type: ignore[misc]  # untyped
+class _TlsPool(_WholeBodies, AWSHTTPSConnectionPool):  # type: ignore[misc]  # untyped
     ConnectionCls = _TlsConnection
 
 

@@ -2,9 +2,11 @@
 
 import errno
 from collections.abc import Mapping
+from http.client import IncompleteRead
 from typing import Any
 
 import botocore.exceptions as sdk
+from urllib3.exceptions import ProtocolError
 from urllib3.util.ssl_match_hostname import CertificateError
 
 from asyncstream.certificates import refused_certificate
@@ -23,9 +25,11 @@ from asyncstream.errors import (
     ServiceBusy,
     SlowDown,
     SourceNotFound,
+    TruncatedBody,
     UploadGone,
     WriteConflict,
     WrongRegion,
+    chain,
 )
 
 # The permission each operation needs; the others need that of writing.
@@ -108,6 +112,8 @@ def mapped(  # noqa: PLR0911 - a table
         return ConfigError(f"{what}: {error}")
     if isinstance(error, _WRONG_INPUT):
         return InputError(f"{what}: {error}")
+    if any(map(_is_cut, chain(error))):
+        return TruncatedBody(f"{what}: the reply was cut: {_first_line(error)}")
     if isinstance(error, sdk.ConnectionClosedError) or _was_reset(error):
         return ConnectionClosed(f"{what}: {_first_line(error)}")
     # Whatever else the SDKs, their HTTP clients and sockets raise: no answer came, or half of one.
@@ -117,6 +123,18 @@ def mapped(  # noqa: PLR0911 - a table
 def is_untrusted(error: Exception) -> bool:
     """Whether an SDK's error says that a server's certificate was refused, that of STS or SSO included."""
     return refused_certificate(error, CertificateError) is not None
+
+
+def _is_cut(error: BaseException) -> bool:
+    """Whether an HTTP client's error says that the body of a reply ended too early; the SDKs do not.
+
+    By its name for aiohttp, which the blocking engines do not load.
+    """
+    if isinstance(error, ProtocolError) and isinstance(error.__context__, ValueError):
+        return True  # within the length of a chunk
+    if isinstance(error, IncompleteRead):
+        return True
+    return type(error).__name__ == "ClientPayloadError"
 
 
 def _was_reset(error: Exception) -> bool:

@@ -88,23 +88,34 @@ def stored(reply: Mapping[str, Any], place: S3Object) -> Stored:
 
 
 def required(reply: Mapping[str, Any], name: str, what: str) -> Any:
-    """What a reply has under a name; `what` was asked.
+    """Return what a reply has under a name; `what` was asked.
 
     Raises:
         ReplyIncomplete: it has nothing there; with the status and the first words of the reply.
-        TruncatedBody: nothing frames its body, so that it may have been cut before.
     """
     value = reply.get(name)
-    if value is not None:
-        return value
-    metadata = reply.get("ResponseMetadata", {})
-    words = metadata.get(FIRST_WORDS, b"")
+    if value is None:
+        raise ReplyIncomplete(_lacking(reply, name, what), status=_status(reply))
+    return value
+
+
+def required_element(reply: Mapping[str, Any], name: str, what: str) -> Any:
+    """Return what the document of a reply has under a name; `what` was asked.
+
+    Raises:
+        TruncatedBody: it has nothing there, and the document ended with the connection: perhaps too early.
+        ReplyIncomplete: it has nothing there; see `required`.
+    """
+    headers = reply.get("ResponseMetadata", {}).get("HTTPHeaders", dict.fromkeys(_FRAMING))
+    if reply.get(name) is None and not _FRAMING & headers.keys():
+        raise TruncatedBody(_lacking(reply, name, what))
+    return required(reply, name, what)
+
+
+def _lacking(reply: Mapping[str, Any], name: str, what: str) -> str:
+    words = reply.get("ResponseMetadata", {}).get(FIRST_WORDS, b"")
     said = f" and begins with {words!r}" if words else ""
-    status = _status(reply)
-    told = f"{what}: the reply of status {status} has no {name}{said}"
-    if not _FRAMING & metadata.get("HTTPHeaders", dict.fromkeys(_FRAMING)).keys():
-        raise TruncatedBody(told)
-    raise ReplyIncomplete(told, status=status)
+    return f"{what}: the reply of status {_status(reply)} has no {name}{said}"
 
 
 def upload_id(reply: Mapping[str, Any], target: S3Object) -> str:
@@ -113,7 +124,7 @@ def upload_id(reply: Mapping[str, Any], target: S3Object) -> str:
     Raises:
         S3Error: it has none. There may be an upload, which `asyncstream clean` finds.
     """
-    return str(required(reply, "UploadId", f"CreateMultipartUpload {target}"))
+    return str(required_element(reply, "UploadId", f"CreateMultipartUpload {target}"))
 
 
 def written(reply: Mapping[str, Any], what: str) -> Written:
@@ -123,6 +134,15 @@ def written(reply: Mapping[str, Any], what: str) -> Written:
         S3Error: it tells no ETag, so that it is unknown whether they were.
     """
     return Written(str(required(reply, "ETag", what)), checksum(reply))
+
+
+def completed(reply: Mapping[str, Any], target: S3Object) -> Written:
+    """What S3 says of the object that it has made of parts.
+
+    Raises:
+        S3Error, TruncatedBody: it tells no ETag, so that it is unknown whether it has.
+    """
+    return Written(str(required_element(reply, "ETag", f"CompleteMultipartUpload {target}")), checksum(reply))
 
 
 def _status(reply: Mapping[str, Any]) -> int:
@@ -203,12 +223,12 @@ def listing(reply: Mapping[str, Any], prefix: S3Prefix) -> tuple[list[ListedObje
         S3Error: the reply says neither that the listing has ended nor where it continues.
     """
     what = f"the listing of {prefix}"
-    truncated = required(reply, "IsTruncated", what)
+    truncated = required_element(reply, "IsTruncated", what)
     objects = []
     for row in reply.get("Contents", ()):
         key, size, etag = (required(row, name, what) for name in ("Key", "Size", "ETag"))
         objects.append(ListedObject(key, int(size), _quoted(etag)))
-    return objects, str(required(reply, "NextContinuationToken", what)) if truncated else None
+    return objects, str(required_element(reply, "NextContinuationToken", what)) if truncated else None
 
 
 def uploads(reply: Mapping[str, Any], prefix: S3Prefix) -> tuple[list[OpenUpload], UploadMarker | None]:
@@ -222,9 +242,12 @@ def uploads(reply: Mapping[str, Any], prefix: S3Prefix) -> tuple[list[OpenUpload
     for row in reply.get("Uploads", ()):
         key, upload, initiated = (required(row, name, what) for name in ("Key", "UploadId", "Initiated"))
         found.append(OpenUpload(S3Object(prefix.bucket, key), upload, datetime.fromisoformat(initiated)))
-    if not required(reply, "IsTruncated", what):
+    if not required_element(reply, "IsTruncated", what):
         return found, None
-    return found, (required(reply, "NextKeyMarker", what), required(reply, "NextUploadIdMarker", what))
+    return found, (
+        required_element(reply, "NextKeyMarker", what),
+        required_element(reply, "NextUploadIdMarker", what),
+    )
 
 
 def parts(
@@ -248,9 +271,9 @@ def parts(
         if number <= last:
             raise S3Error(f"{what} are out of order: S3 lists part {number} after part {last}")
         last = number
-    if not required(reply, "IsTruncated", what):
+    if not required_element(reply, "IsTruncated", what):
         return found, None
-    following = int(required(reply, "NextPartNumberMarker", what))
+    following = int(required_element(reply, "NextPartNumberMarker", what))
     if not before < following <= plan.MAX_PARTS:
         raise S3Error(
             f"{what} do not end: the page after part {before} is followed by that after {following}"

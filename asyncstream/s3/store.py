@@ -233,7 +233,7 @@ class S3Store:
         except S3Error as error:
             self._check_absent(upload.target, error)
             raise
-        return replies.written(reply, f"CompleteMultipartUpload {upload.target}")
+        return replies.completed(reply, upload.target)
 
     async def abort_upload(self, upload: MultipartUpload) -> None:
         """Drop the upload and its parts. No part of it may be in flight."""

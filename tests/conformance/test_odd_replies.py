@@ -9,7 +9,8 @@ import pytest
 from servers.listener import Scripted
 
 from asyncstream import MiB, S3Object, S3Prefix, TransferConfig, TransferReport, TransferSession
-from asyncstream.errors import DestinationExists, S3Error, SourceChanged
+from asyncstream.checksum import multipart_etag
+from asyncstream.errors import DestinationExists, ReplyIncomplete, S3Error, SourceChanged
 
 PART = 5 * MiB
 OK = "200 OK"
@@ -50,6 +51,10 @@ WRITTEN = reply(OK, ETag='"w"')
 CREATED = reply(OK, b"<InitiateMultipartUploadResult><UploadId>u</UploadId></InitiateMultipartUploadResult>")
 COMPLETED = reply(OK, b'<CompleteMultipartUploadResult><ETag>"w"</ETag></CompleteMultipartUploadResult>')
 NOT_FOUND = reply("404 Not Found")
+NO_UPLOADS = reply(
+    OK, b"<ListMultipartUploadsResult><IsTruncated>false</IsTruncated></ListMultipartUploadsResult>"
+)
+GONE = reply("404 Not Found", b"<Error><Code>NoSuchUpload</Code></Error>")
 
 
 class OddS3:
@@ -63,7 +68,16 @@ class OddS3:
             "create": [CREATED],
             "complete": [COMPLETED],
         }
-        self._answers = {kind: list(each) for kind, each in {**usual, "head": [NOT_FOUND], **answers}.items()}
+        self._answers = {
+            kind: list(each)
+            for kind, each in {
+                **usual,
+                "head": [NOT_FOUND],
+                "uploads": [NO_UPLOADS],
+                "parts": [GONE],
+                **answers,
+            }.items()
+        }
         self.kinds: list[str] = []
 
     def __call__(self, head: str) -> bytes:
@@ -79,7 +93,8 @@ class OddS3:
     def _kind(head: str) -> str:
         method, target = head.split(" ", 2)[:2]
         if method == "get":
-            return "list" if "list-type" in target else "uploads" if "?uploads" in target else "get"
+            kinds = {"list-type": "list", "?uploads": "uploads", "uploadid": "parts"}
+            return next((kind for mark, kind in kinds.items() if mark in target), "get")
         if method == "post":
             return "create" if "?uploads" in target else "complete"
         if method == "put":
@@ -205,6 +220,8 @@ def test_a_key_on_two_pages_is_copied_once(run: Run) -> None:
     assert report.failed == []
 
 
+MD5 = '"0123456789abcdef0123456789abcdef"'
+STILL_THERE = reply(OK, b"<R><IsTruncated>false</IsTruncated></R>")
 HTML = reply(OK, b"<html><body>Welcome to the hotel</body></html>")
 
 
@@ -223,15 +240,68 @@ def test_a_write_that_is_not_confirmed_fails_with_its_reply(
     odd = OddS3(**{"get": [honest(2 * PART if settings else 5)], kind: [answer]})
     [failed] = run(odd, **settings).failed
 
-    assert type(failed.error) is S3Error
+    assert isinstance(failed.error, ReplyIncomplete)
     assert missing in str(failed.error)
     assert "s3://clean/b" in str(failed.error)
     assert "200" in str(failed.error)
     assert ("Welcome" in str(failed.error)) == (answer is HTML)
 
 
+@pytest.mark.parametrize("kind", ["create", "complete"])
+@pytest.mark.parametrize(
+    "cut",
+    [
+        b"Content-Length: 100\r\n\r\n",
+        b"Content-Length: 100\r\n\r\n  <Comp",
+        b"Transfer-Encoding: chunked\r\n\r\n",
+        b"Transfer-Encoding: chunked\r\n\r\n3\r\n   \r\n",
+        b"\r\n",
+    ],
+    ids=["length", "within the length", "chunked", "within the chunks", "to the end"],
+)
+def test_a_document_that_is_cut_is_asked_for_again(run: Run, kind: str, cut: bytes) -> None:
+    usual = {"create": CREATED, "complete": COMPLETED}[kind]
+    there = reply("404 Not Found", b"<Error><Code>NoSuchKey</Code></Error>")
+    odd = OddS3(**{"get": [honest(2 * PART)], kind: [b"HTTP/1.1 200 OK\r\n" + cut, usual], "parts": [there]})
+    [result] = run(odd, multipart=True, complete_timeout=0.001).files
+
+    assert result.error is None
+    assert odd.kinds.count(kind) == 2
+
+
+def test_a_complete_whose_reply_is_cut_is_looked_up(run: Run) -> None:
+    etag = multipart_etag([MD5, MD5])
+    odd = OddS3(
+        get=[honest(2 * PART)],
+        part=[reply(OK, ETag=MD5)],
+        complete=[b"HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n1\r\n \r\n"],
+        parts=[STILL_THERE, STILL_THERE, GONE],
+        head=[reply(OK, length=2 * PART, ETag=str(etag))],
+    )
+    [result] = run(odd, multipart=True).files
+
+    assert (result.error, result.etag) == (None, etag)
+    assert odd.kinds.count("complete") == 1
+    assert odd.kinds[-4:] == ["parts", "parts", "parts", "head"]
+
+
+def test_an_upload_whose_id_was_lost_is_told(run: Run) -> None:
+    listed = (
+        b"<Upload><Key>b</Key><UploadId>lost-1</UploadId><Initiated>2026-11-29T00:00:00Z</Initiated></Upload>"
+    )
+    odd = OddS3(
+        get=[honest(2 * PART)],
+        create=[b"HTTP/1.1 200 OK\r\nContent-Length: 100\r\n\r\n", CREATED],
+        uploads=[reply(OK, b"<R><IsTruncated>false</IsTruncated>" + listed + b"</R>")],
+    )
+    [result] = run(odd, multipart=True).files
+
+    assert result.error is None
+    assert "lost-1" in str(result.upload_left)
+
+
 def test_a_complete_without_an_etag_fails_with_its_reply(run: Run) -> None:
-    odd = OddS3(get=[honest(2 * PART)], complete=[HTML])
+    odd = OddS3(get=[honest(2 * PART)], complete=[HTML], parts=[STILL_THERE])
     [failed] = run(odd, multipart=True).failed
 
     assert "CompleteMultipartUpload" in str(failed.error)

@@ -164,8 +164,8 @@ URL = {"endpoint_url": "https://s3"}
         (TimeoutError("slow"), errors.ConnectionFailed),
         # A reply's body that breaks while the SDK reads it: a listing, an upload's id.
         (urllib3.exceptions.ProtocolError("Connection broken"), errors.ConnectionFailed),
-        (urllib3.exceptions.IncompleteRead(1, 2), errors.ConnectionFailed),
-        (aiohttp.ClientPayloadError("not completed"), errors.ConnectionFailed),
+        (urllib3.exceptions.IncompleteRead(1, 2), errors.TruncatedBody),
+        (aiohttp.ClientPayloadError("not completed"), errors.TruncatedBody),
         (aiohttp.ServerDisconnectedError(), errors.ConnectionFailed),
         (sdk.NoCredentialsError(), errors.ConfigError),
         (sdk.PartialCredentialsError(provider="env", cred_var="x"), errors.ConfigError),
