@@ -61,6 +61,9 @@ def copy(options: argparse.Namespace) -> int:
         report = _transfer(session, pair, config)
     for file in report.failed:
         _say(f"FAILED  {file.source} -> {file.destination}: {type(file.error).__name__}: {told(file.error)}")
+    for file in report.files:
+        if file.status != "failed" and file.upload_left is not None:
+            _say(f"UPLOAD LEFT  {file.upload_left}")
     if report.unverified and config.verify != "off":
         _say(
             f"{len(report.unverified):,} files not verified: the destination's server returns no CRC64NVME "

@@ -79,6 +79,7 @@ class FileReply(Struct, frozen=True, omit_defaults=True):
     write_verified: str | None = None
     restarted: str | None = None
     made: int | None = None
+    upload_left: str | None = None
 
 
 class Totals(Struct, frozen=True):
@@ -210,6 +211,7 @@ def file_reply(result: FileResult) -> FileReply:
         result.write_verified,
         result.restarted,
         result.made,
+        result.upload_left,
     )
 
 
