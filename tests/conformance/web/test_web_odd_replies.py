@@ -92,6 +92,22 @@ def test_what_cannot_be_understood_is_no_page(fetched, reply, error):
         fetched(reply)
 
 
+HEAD = b"HTTP/1.1 103 Early Hints\r\nLink: x\r\n\r\n" + OK + b"X: y\r\nContent-Length: 300\r\n"
+
+
+@pytest.mark.parametrize(
+    "cut",
+    [
+        *(b"HTTP/1.1 10", b"HTTP/1.1 103 Early Hints\r\n", b"HTTP/1.1 103 Early Hints\r\nLink: x\r\n"),
+        *(HEAD[: HEAD.index(OK) + 11], HEAD[: HEAD.index(b"X: y")], HEAD[:-3], HEAD, HEAD + b"\r"),
+    ],
+    ids=["103", "after 103", "103's headers", "status", "after it", "length", "blank line", "within it"],
+)
+def test_a_head_that_is_cut_is_a_broken_connection(fetched, cut):
+    with pytest.raises(ConnectionFailed):
+        fetched(cut)
+
+
 @pytest.mark.parametrize(
     ("location", "path"),
     [(b"/caf\xc3\xa9", "caf%C3%A9"), (b"/caf\xe9", "caf%C3%A9"), (b"/a b", "a%20b")],
