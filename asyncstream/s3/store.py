@@ -45,9 +45,18 @@ SMALL_BODY = 128 * KiB
 # What a server that knows no CRC64NVME says to an upload that asks for it, unless it says nothing.
 _UNKNOWN = frozenset({"InvalidArgument", "InvalidRequest", "NotImplemented"})
 
-# The other operations begin or end an upload: of one that is cut off nobody would know what became of it. So
-# they have a little more time, as has a PUT that may be made only once.
-_ENDED_BY_DEADLINE = frozenset({"GetObject", "HeadObject", "ListObjectsV2", "PutObject", "UploadPart"})
+# The other operations create or abort an upload, or look for what became of it: they have a little more time,
+# as has a PUT that may be made only once.
+_ENDED_BY_DEADLINE = frozenset(
+    {
+        "CompleteMultipartUpload",
+        "GetObject",
+        "HeadObject",
+        "ListObjectsV2",
+        "PutObject",
+        "UploadPart",
+    }
+)
 
 
 class Learned(Struct):

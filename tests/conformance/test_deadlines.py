@@ -37,12 +37,7 @@ def test_the_deadline_ends_a_read_or_write_that_stalls(
 
 
 @pytest.mark.parametrize("max_attempts", [1, 4])
-@pytest.mark.parametrize(
-    "stalling", [{"operation": "UploadPart", "part_number": 3}, {"operation": "CompleteMultipartUpload"}]
-)
-def test_what_the_deadline_cut_off_can_be_taken_up(
-    lab, bucket, copy, pairs, until_it_stalls, stalling, max_attempts
-):
+def test_what_the_deadline_cut_off_can_be_taken_up(lab, bucket, copy, pairs, until_it_stalls, max_attempts):
     """Also by its last try: it was no failure of S3's."""
     lab.declare(bucket.name, [("a", 11 * MiB), ("warm", 1)])
     # One part after the other: so the third stalls when two are confirmed.
@@ -55,13 +50,25 @@ def test_what_the_deadline_cut_off_can_be_taken_up(
         left.update(report.continuations)
         return report
 
-    report = until_it_stalls(Fault("stall", seconds=FOR_EVER, **stalling), transfer)
+    report = until_it_stalls(Fault("stall", "UploadPart", part_number=3, seconds=FOR_EVER), transfer)
     [result] = report.pending
     copy(pairs("a"), continuations=left, **settings).raise_for_failures()
     assert {part.number for part in result.continuation.parts} >= {1, 2}
     stored = lab.checksums(bucket.name)
     assert stored["copies/a"].crc64nvme == stored["a"].crc64nvme
     assert bucket.uploads() == []
+
+
+def test_an_object_whose_complete_the_deadline_cut_off_is_found(lab, bucket, copy, pairs, until_it_stalls):
+    lab.declare(bucket.name, [("a", 11 * MiB), ("warm", 1)])
+    copy(pairs("warm"), **OWN).raise_for_failures()
+    report = until_it_stalls(
+        Fault("stall", "CompleteMultipartUpload", seconds=FOR_EVER),
+        lambda deadline: copy(pairs("a"), deadline=deadline, multipart=True, **OWN),
+    )
+    [result] = report.copied
+    assert result.write_verified == "CRC64NVME"
+    assert report.requests["CompleteMultipartUpload"] == 1
 
 
 def test_a_listing_that_the_deadline_ends_says_so(lab, bucket, copy, until_it_stalls):

@@ -176,6 +176,27 @@ def test_a_complete_that_s3_is_at_work_on_is_not_sent_again(engine: Engine) -> N
     assert (result.restarted, working.calls["abort_upload", None]) == (None, 0)
 
 
+def test_at_the_deadline_a_complete_is_looked_up_before_any_abort(engine: Engine) -> None:
+    slow = Outlasts(stored([SIZE]), pause=pause_under(engine.name), failures=[LOST])
+
+    [result] = Setup(deadline=100, clock=lambda: slow.now).run(jobs_of([SIZE]), slow, engine)
+
+    assert_copied(result, slow)
+    assert (slow.calls["complete_upload", None], slow.calls["abort_upload", None]) == (1, 0)
+
+
+class Outlasts(MemoryStore):
+    """Completes an upload when the deadline has passed."""
+
+    now = 0.0
+
+    async def complete_upload(
+        self, upload: MultipartUpload, parts: Sequence[CompletedPart], checksum: Checksum | None
+    ) -> Written:
+        self.now = 101.0
+        return await super().complete_upload(upload, parts, checksum)
+
+
 class WorksOn(MemoryStore):
     """Has made the object only when it is looked for the fourth time."""
 

@@ -77,6 +77,27 @@ def got(size: int = 100, range_: ByteRange | None = None, etag: str = '"1"') -> 
     return {"ETag": etag, "Body": object(), "ContentLength": found.length, "ContentType": "text/csv"} | header
 
 
+def test_after_the_deadline_a_lost_complete_can_be_looked_up() -> None:
+    """It ends first, so that time is left to ask what became of it, and to abort it."""
+    left: dict[str, float] = {}
+
+    class Timed(MemoryTransport):
+        async def call(
+            self, operation: str, params: Mapping[str, Any], region: str | None, left_: TimeLeft = for_ever
+        ) -> dict[str, Any]:
+            left[operation] = left_()
+            return {"ETag": '"1"', "ContentLength": 1, "IsTruncated": False}
+
+    store = S3Store(Timed(lambda *_: {}), CHUNK, {}, Learned(), left=lambda: 1.0, ending=lambda: 2.0)
+    drive(store.complete_upload(UPLOAD, [], None))
+    drive(store.list_parts(UPLOAD, None))
+    drive(store.find(TARGET))
+    drive(store.abort_upload(UPLOAD))
+
+    later = dict.fromkeys(["ListParts", "HeadObject", "AbortMultipartUpload"], 2.0)
+    assert left == {"CompleteMultipartUpload": 1.0, **later}
+
+
 def test_after_a_redirect_a_store_and_those_after_it_ask_the_buckets_region() -> None:
     def answer(_: str, params: Mapping[str, Any], region: str | None) -> dict[str, Any]:
         if params["Bucket"] == "raw" and region != "eu-west-1":
