@@ -43,6 +43,11 @@ class TransferConfig(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_f
         stall_timeout: seconds without a byte after which a connection counts as broken, and a body that is
             read goes on over another one. At most 15, as S3 ends a PUT that pauses for 20: what stalls and
             is not resumed within 15 begins again. Default: 5.
+        reply_timeout: seconds that a whole reply, or the head of a GET's, may take after the last byte of
+            its request was sent; `stall_timeout` holds before, for bodies, and for a GET that resumes the
+            body of an upload. The deadline cuts it. Default: 60.
+        complete_timeout: the same for CompleteMultipartUpload: S3 may take minutes to put a large object
+            together, and sends white space meanwhile. Default: 600.
         verify: when it is sure that the destination has the bytes of the source. "before" (default): before
             the object becomes visible. "after": a file whose source has no checksum of all its bytes is one
             PUT instead of three requests, compared after. "off": never; what was read and written is not even
@@ -91,8 +96,11 @@ class TransferConfig(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_f
     retry_max_delay: Annotated[float, Meta(gt=0, description="seconds, bound of every wait")] = 5.0
     retry_max_wait: Annotated[float, Meta(gt=0, description="seconds waited in all")] = 30.0
     stall_timeout: Annotated[float, Meta(gt=0, le=15, description="seconds without a byte, at most 15")] = 5.0
+    reply_timeout: Annotated[
+        float, Meta(gt=0, le=3600, description="seconds that a reply may take, at most 3600")
+    ] = 60.0
     complete_timeout: Annotated[
-        float, Meta(gt=0, description="seconds for S3 to make an object of its parts")
+        float, Meta(gt=0, le=3600, description="seconds that the reply of Complete may take, at most 3600")
     ] = 600.0
     verify: Annotated[
         Literal["before", "after", "off"],

@@ -101,6 +101,10 @@ class ConnectionClosed(ConnectionFailed):
     """
 
 
+class ReplyTimeout(ConnectionFailed):
+    """A request was sent, and its reply did not come in time: whether S3 acted on it is not known."""
+
+
 class TruncatedBody(ConnectionFailed):
     """A body ended before the length its headers promised."""
 

@@ -208,7 +208,12 @@ class _Clients:
     async def transport(self, config: TransferConfig) -> Transport:
         """The transport for these settings; the one of other settings is closed."""
         settings = ClientSettings(
-            self._endpoint_url, config.max_concurrency, config.chunk_size, config.stall_timeout
+            self._endpoint_url,
+            config.max_concurrency,
+            config.chunk_size,
+            config.stall_timeout,
+            config.reply_timeout,
+            config.complete_timeout,
         )
         if self._transport is not None and settings == self._settings:
             return self._transport

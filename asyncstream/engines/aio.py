@@ -11,6 +11,7 @@ import anyio
 import anyio.to_thread
 from anyio.abc import TaskGroup
 
+from asyncstream.engines.aside import aside
 from asyncstream.errors import Cancelled, ConfigError, ConnectionFailed, DeadlineExceeded
 from asyncstream.plan import KiB
 from asyncstream.ports import Finished, Work
@@ -21,6 +22,16 @@ T = TypeVar("T")
 _THREADS = 40
 # For what a function that is cancelled awaits before it ends.
 _CLEAN_UP_SECONDS = 5.0
+
+
+async def wait_aside(work: Callable[[], T], seconds: float) -> T:
+    """Return what `work` returns, run aside; see `aside.py`.
+
+    Raises:
+        TimeoutError: it takes longer than so many seconds.
+    """
+    async with asyncio.timeout(seconds):
+        return await asyncio.wrap_future(aside(work))
 
 
 class AsyncioEngine:

@@ -10,7 +10,7 @@ from botocore.exceptions import BotoCoreError, ClientError
 
 from asyncstream.errors import ConnectionFailed
 from asyncstream.ports import Body, TimeLeft, for_ever
-from asyncstream.s3.aio_connections import VerifiedConfig, seconds_left
+from asyncstream.s3.aio_connections import Call, VerifiedConfig, body_follows, under_way
 from asyncstream.s3.buffers import SLOT
 from asyncstream.s3.client import (
     expect_nothing,
@@ -18,11 +18,11 @@ from asyncstream.s3.client import (
     prepare_session,
     sdk_options,
 )
-from asyncstream.s3.failures import mapped
+from asyncstream.s3.failures import mapped, no_reply
 from asyncstream.s3.operations import METHODS
 from asyncstream.s3.settings import ClientSettings
 
-_SDK_ERRORS = (BotoCoreError, ClientError, aiohttp.ClientError, OSError)
+_SDK_ERRORS = (BotoCoreError, aiohttp.ClientError, OSError)
 
 
 class AsyncioTransport:
@@ -47,19 +47,27 @@ class AsyncioTransport:
         body = params.get("Body")
         if body is not None and not isinstance(body, bytes):
             params = {**params, "Body": _AsyncReadable(body)}
-        outer = seconds_left.set(left())
+        # A call within a call: the other's body is resumed.
+        patience = self._settings.patience(operation, within_upload=under_way.get(None) is not None)
+        own = Call(left(), patience.seconds)
+        outer = under_way.set(own)
         try:
             client = await self._client(region)
             reply: dict[str, Any] = await getattr(client, METHODS[operation])(**params)
+        except ClientError as error:
+            raise mapped(error, operation, params) from error
         except _SDK_ERRORS as error:
+            if own.reply_is_late:
+                raise no_reply(operation, params, patience) from error
             raise mapped(error, operation, params) from error
         finally:
-            seconds_left.reset(outer)
+            own.end()
+            under_way.reset(outer)
         return reply
 
     def stream(self, body: Any, length: int, left: TimeLeft = for_ever) -> "_ContentStream":
         """See `ports.Transport`. The call that opened it bounds it, too."""
-        return _ContentStream(body)
+        return _ContentStream(body, self._settings.stall_timeout)
 
     @classmethod
     async def open(cls, settings: ClientSettings) -> "AsyncioTransport":
@@ -133,10 +141,11 @@ class _AsyncReadable:
 class _ContentStream:
     """A GET's body as aiohttp has it in hand: whatever has arrived, without joining or splitting it."""
 
-    def __init__(self, body: Any) -> None:
+    def __init__(self, body: Any, stall_timeout: float) -> None:
         # A wrapt proxy until aiobotocore 3, which has a name for it.
         wrapped = body.__wrapped__ if hasattr(body, "__wrapped__") else body.raw_stream
         self._response: aiohttp.ClientResponse = wrapped
+        body_follows(self._response, stall_timeout)
 
     async def read(self) -> bytes:
         try:

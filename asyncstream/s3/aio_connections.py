@@ -8,6 +8,7 @@ takes no aiohttp session (https://github.com/aio-libs/aiobotocore/issues/125), o
 import math
 import socket
 import ssl
+from contextlib import ExitStack
 from contextvars import ContextVar
 from functools import cached_property, partial
 from typing import Any
@@ -16,14 +17,14 @@ import aiohttp
 from aiobotocore import __version__ as aiobotocore_version
 from aiobotocore.config import AioConfig
 from aiobotocore.httpsession import AIOHTTPSession
+from aiohttp.abc import AbstractResolver, ResolveResult
 from aiohttp.client_proto import ResponseHandler
 from botocore.httpsession import create_urllib3_context, get_cert_path
 
+from asyncstream.engines.aio import wait_aside
 from asyncstream.s3.buffers import READ_BUFFER, limit_buffers
 from asyncstream.s3.settings import CONNECTIONS_PER_PART
 
-# Seconds that the call under way in this task may take, until the last byte of its reply.
-seconds_left: ContextVar[float] = ContextVar("seconds_left", default=math.inf)
 # To aiohttp 0 means for ever.
 _SHORTEST = 0.001
 # Before this version aiobotocore does not compare the name in a certificate with the host, as botocore leaves
@@ -31,8 +32,72 @@ _SHORTEST = 0.001
 _VERIFIES = (3, 9)
 
 
+class Call:
+    """What bounds the waits of one call.
+
+    Args:
+        left: seconds that it may take, to the last byte of its reply.
+        patience: seconds that its reply may take after the last byte of the request was sent; of a GET, the
+            head of the reply.
+    """
+
+    def __init__(self, left: float, patience: float) -> None:
+        self.left = left
+        self.reply_is_late = False
+        self._patience = patience
+        self._timer = ExitStack()
+        self._ended = False
+
+    def start_reply(self, connection: "_Protocol") -> None:
+        """Bound the whole reply from now on: the request is sent."""
+        self._timer.close()  # that of a proxy's reply to CONNECT
+        if not self._ended:  # a reply may come before the last byte of the body is sent
+            timer = connection._loop.call_later(self._patience, self._give_up, connection)  # noqa: SLF001
+            self._timer.callback(timer.cancel)
+
+    def end(self) -> None:
+        """Wait no longer: the reply has come, or never will."""
+        self._ended = True
+        self._timer.close()
+
+    def _give_up(self, connection: "_Protocol") -> None:
+        self.reply_is_late = True
+        # What aiohttp does where no byte comes in time.
+        connection._on_read_timeout()  # noqa: SLF001
+
+
+# The call in this task, and in those that send its body.
+under_way: ContextVar[Call] = ContextVar("under_way")
+
+
+class _Resolver(AbstractResolver):
+    """Looks names up aside, as the blocking connections do.
+
+    aiohttp's own resolver does so on the loop's threads: those are few, and are waited for when it closes.
+    """
+
+    def __init__(self, seconds: float) -> None:
+        self._seconds = seconds
+
+    async def resolve(
+        self, host: str, port: int = 0, family: socket.AddressFamily = socket.AF_UNSPEC
+    ) -> list[ResolveResult]:
+        look_up = partial(socket.getaddrinfo, host, port, family, socket.SOCK_STREAM)
+        return [
+            ResolveResult(hostname=host, host=str(address[0]), port=port, family=kind, proto=0, flags=0)
+            for kind, _, _, _, address in await wait_aside(look_up, self._seconds)
+        ]
+
+    async def close(self) -> None:
+        """Nothing is kept."""
+
+
 class VerifiedSession(AIOHTTPSession):  # type: ignore[misc]  # untyped
     """aiobotocore's HTTP session, for S3 and for the services that S3's credentials come from."""
+
+    def __init__(self, *given: Any, **options: Any) -> None:
+        super().__init__(*given, **options)
+        self._connector_args = {**self._connector_args, "resolver": _Resolver(self._timeout.sock_connect)}
 
     async def _get_session(self, proxy_url: str | None) -> "_Requests":
         session: aiohttp.ClientSession = await super()._get_session(proxy_url)
@@ -80,6 +145,7 @@ class _Protocol(ResponseHandler):
         super().__init__(**options)
         self._streams = streams
         self._stall_timeout = stall_timeout
+        self._call: Call | None = None
 
     def connection_made(self, transport: Any) -> None:
         super().connection_made(transport)
@@ -89,11 +155,26 @@ class _Protocol(ResponseHandler):
             socket.IPPROTO_TCP, socket.TCP_USER_TIMEOUT, int(self._stall_timeout * 1000)
         )
 
+    def set_response_params(self, **options: Any) -> None:
+        super().set_response_params(**options)
+        self._call = under_way.get(None)
+
+    def start_timeout(self) -> None:
+        # aiohttp calls this when a request is sent, a proxy's CONNECT included.
+        super().start_timeout()
+        if self._call is not None:
+            self._call.start_reply(self)
+
+    def start_body(self, stall_timeout: float) -> None:
+        """Bound the wait for each next byte of a body, which may have been read ahead as far as it is let."""
+        self.read_timeout = stall_timeout
+        if not self._reading_paused:
+            super().start_timeout()
+
     def close(self) -> None:
-        # asyncio closes a connection only when all has been sent: to a peer that does not read, never.
-        if self.transport is not None and self.transport.get_write_buffer_size():
-            self.transport.abort()
-        super().close()
+        # asyncio closes a connection only when all has been sent, and over TLS when the peer has said
+        # good-bye: of a peer that does not read, or that drips, never.
+        self.abort()
 
     def resume_reading(self, resume_parser: bool = True) -> None:
         # Where the end of a body arrives while reading is paused, resuming starts the read timeout again, of
@@ -114,14 +195,21 @@ class _Requests:
             self._options["ssl"] = tls
 
     def request(self, method: str, **options: Any) -> Any:
-        left = seconds_left.get()
-        if left < math.inf:
-            # To the last byte of the reply's body. Without the threshold, aiohttp rounds up to whole seconds.
-            own = self._session.timeout
+        call = under_way.get(None)
+        if call is not None:
             options["timeout"] = aiohttp.ClientTimeout(
-                total=max(left, _SHORTEST),
-                sock_connect=own.sock_connect,
-                sock_read=own.sock_read,
+                # To the last byte of the reply's body.
+                total=None if call.left == math.inf else max(call.left, _SHORTEST),
+                sock_connect=self._session.timeout.sock_connect,
+                # Each read of a reply may take as long as the whole; see `Call` and `body_follows`.
+                sock_read=None,
+                # Without it, aiohttp rounds up to whole seconds.
                 ceil_threshold=math.inf,
             )
         return self._session.request(method, **options, **self._options)
+
+
+def body_follows(response: aiohttp.ClientResponse, stall_timeout: float) -> None:
+    """Have the body of a reply break where no byte comes for so many seconds."""
+    if response.connection is not None and isinstance(response.connection.protocol, _Protocol):
+        response.connection.protocol.start_body(stall_timeout)

@@ -23,14 +23,15 @@ from asyncstream.s3.client import (
     prepare_session,
     sdk_options,
 )
-from asyncstream.s3.connections import bound, cut, time_left
-from asyncstream.s3.failures import mapped
+from asyncstream.s3.connections import bound
+from asyncstream.s3.failures import mapped, no_reply
 from asyncstream.s3.operations import METHODS
 from asyncstream.s3.settings import ClientSettings
+from asyncstream.s3.waits import Waits, waits
 
 # What a thread, its two connections and their headers cost beside the chunk (measured).
 _OVERHEAD = 80 * KiB
-_SDK_ERRORS = (BotoCoreError, ClientError, urllib3.exceptions.HTTPError, HTTPException, OSError)
+_SDK_ERRORS = (BotoCoreError, urllib3.exceptions.HTTPError, HTTPException, OSError)
 
 
 class BlockingTransport:
@@ -56,13 +57,20 @@ class BlockingTransport:
         body = params.get("Body")
         if body is not None and not isinstance(body, bytes):
             params = {**params, "Body": _Readable(body)}
-        outer = time_left.set(left)
+        # A call within a call: the other's body is resumed.
+        patience = self._settings.patience(operation, within_upload=waits.get(None) is not None)
+        own = Waits(left, self._settings.stall_timeout, patience.seconds)
+        outer = waits.set(own)
         try:
             reply: dict[str, Any] = getattr(self._client(region), METHODS[operation])(**params)
+        except ClientError as error:
+            raise mapped(error, operation, params) from error
         except _SDK_ERRORS as error:
+            if own.reply_is_late():
+                raise no_reply(operation, params, patience) from error
             raise mapped(error, operation, params) from error
         finally:
-            time_left.reset(outer)
+            waits.reset(outer)
         return reply
 
     def stream(self, body: Any, length: int, left: TimeLeft = for_ever) -> "_RawStream":
@@ -118,17 +126,17 @@ class _RawStream:
         self._raw = raw
         self._left = length
         self._buffer = memoryview(bytearray(min(length, settings.chunk_size)))
-        self._stall_timeout = settings.stall_timeout
-        self._time_left = left
+        self._waits = Waits(left, settings.stall_timeout)
 
     async def read(self) -> memoryview:
-        left = self._time_left()
+        self._waits.start_chunk()
+        outer = waits.set(self._waits)
         try:
-            if left < self._stall_timeout and self._raw._fp.fp is not None:  # noqa: SLF001
-                self._raw._fp.fp.raw._sock.settimeout(cut(self._stall_timeout, left))  # noqa: SLF001
             count = self._raw._fp.readinto(self._buffer)  # noqa: SLF001
         except _SDK_ERRORS as error:
             raise ConnectionFailed(f"the source's body broke: {error}") from error
+        finally:
+            waits.reset(outer)
         self._left -= count
         return self._buffer[:count]
 

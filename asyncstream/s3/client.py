@@ -7,10 +7,10 @@ import botocore
 from botocore.auth import AUTH_TYPE_MAPS, S3SigV4Auth
 
 from asyncstream.certificates import check_bundle
-from asyncstream.s3.connections import time_left
 from asyncstream.s3.failures import is_untrusted
 from asyncstream.s3.replies import FIRST_WORDS
 from asyncstream.s3.settings import CONNECTIONS_PER_PART, ClientSettings
+from asyncstream.s3.waits import waits
 from asyncstream.version import __version__
 
 _EXPECT_SECONDS = 1.5
@@ -118,5 +118,5 @@ def expect_for_streams(params: dict[str, Any], **_: Any) -> None:
     keeps it: S3 can then refuse a part before any of it was sent. Not where the second for which botocore
     waits for the 100 may not be left.
     """
-    if isinstance(params["body"], BytesIO) or time_left.get()() < _EXPECT_SECONDS:
+    if isinstance(params["body"], BytesIO) or waits.get().left() < _EXPECT_SECONDS:
         params["headers"].pop("Expect", None)

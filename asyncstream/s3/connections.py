@@ -1,7 +1,7 @@
 """botocore's connections, made to wait no longer than a call may take; set up by `blocking.py`."""
 
 import socket
-from contextvars import ContextVar
+import ssl
 from functools import partial
 from typing import Any
 
@@ -15,21 +15,42 @@ from botocore.awsrequest import (
 from urllib3.connection import HTTPConnection
 from urllib3.exceptions import ConnectTimeoutError, NameResolutionError, NewConnectionError
 
-from asyncstream.ports import TimeLeft, for_ever
+from asyncstream.engines.aside import aside
 from asyncstream.reply_heads import WholeHead, check_line
-
-# A socket with a timeout of 0 would not wait at all, and fail in another way.
-_SHORTEST = 0.001
+from asyncstream.s3.waits import waits
 
 
-# Tells the seconds that the call under way on this thread may still take: no option of the SDK reaches a
-# single call.
-time_left: ContextVar[TimeLeft] = ContextVar("time_left", default=for_ever)
+class _BoundedReads:
+    """Each read of a socket waits for as long as the call under way allows, however many a line takes."""
+
+    __slots__ = ()
+
+    def recv_into(self, *arguments: Any) -> int:
+        set_timeout(self, waits.get().for_read())
+        size: int = super().recv_into(*arguments)  # type: ignore[misc]
+        return size
 
 
-def cut(timeout: float, left: float) -> float:
-    """Seconds that a socket may wait: its timeout, unless less is left."""
-    return max(_SHORTEST, min(timeout, left))
+class _Socket(_BoundedReads, socket.socket):
+    __slots__ = ()
+
+
+class _TlsSocket(_BoundedReads, ssl.SSLSocket):
+    def do_handshake(self, *arguments: Any) -> None:
+        # A proxy's reply was read before: its reads have left a timeout behind.
+        set_timeout(self, waits.get().for_one())
+        super().do_handshake(*arguments)
+
+    def recv(self, *arguments: Any) -> bytes:
+        # So urllib3 reads TLS within TLS.
+        set_timeout(self, waits.get().for_read())
+        return super().recv(*arguments)
+
+
+def set_timeout(connected: Any, seconds: float) -> None:
+    """Have a socket wait no longer. To set a timeout is a system call, which most reads need not make."""
+    if connected.gettimeout() != seconds:
+        connected.settimeout(seconds)
 
 
 class _Bounded(HTTPConnection):
@@ -59,9 +80,9 @@ class _Bounded(HTTPConnection):
         failed: Exception | None = None
         try:
             for *_, address in _resolved(host, self.port, self):
-                self._dns_host, self.timeout = address[0], cut(timeout, time_left.get()())
+                self._dns_host, self.timeout = address[0], waits.get().for_one()
                 try:
-                    return super()._new_conn()
+                    return _bounded(super()._new_conn(), timeout)
                 except (ConnectTimeoutError, NewConnectionError) as error:
                     failed = error
         finally:
@@ -73,13 +94,14 @@ class _Bounded(HTTPConnection):
             # botocore would send nothing of it, while urllib3 pulls the whole body: of a refused part that is
             # its range of the source. This is how it hears of a peer that has answered already.
             raise BrokenPipeError("answered before the body was sent")
-        left = time_left.get()()
-        if self.sock is not None and left < self.timeout:
-            self.sock.settimeout(cut(self.timeout, left))
+        under_way = waits.get()
+        under_way.start_sending()
+        if self.sock is not None:
+            set_timeout(self.sock, under_way.for_one())
         super().send(data)
 
     def getresponse(self) -> Any:
-        self.timeout = cut(self.timeout, time_left.get()())
+        waits.get().start_reply()
         if isinstance(self.response_class, partial):  # botocore has read the status line of a refusal
             status = self.response_class.keywords["status_tuple"]
             check_line(status[-1].encode())
@@ -93,10 +115,26 @@ class _Bounded(HTTPConnection):
 
 
 def _resolved(host: str, port: int, connection: Any) -> list[Any]:
+    seconds = waits.get().for_one()
+    found = aside(partial(socket.getaddrinfo, host, port, type=socket.SOCK_STREAM))
     try:
-        return socket.getaddrinfo(host, port, type=socket.SOCK_STREAM)
+        return found.result(seconds)
+    except TimeoutError as error:
+        told = f"the address of {host} was not found within {seconds:g} s"
+        raise ConnectTimeoutError(connection, told) from error
     except socket.gaierror as error:
         raise NameResolutionError(host, connection, error) from error
+
+
+def _bounded(connected: socket.socket, stall_timeout: float) -> _Socket:
+    """The same connection, as a socket whose reads are bounded."""
+    seconds = connected.gettimeout()
+    bounded = _Socket(connected.family, connected.type, connected.proto, connected.detach())
+    bounded.settimeout(seconds)
+    # The last bytes of a body are in the kernel's buffers when they count as sent: a peer that does not read
+    # them would be waited for as one that makes a reply.
+    bounded.setsockopt(socket.IPPROTO_TCP, socket.TCP_USER_TIMEOUT, int(stall_timeout * 1000))
+    return bounded
 
 
 class _Refusal(WholeHead, AWSHTTPResponse):  # type: ignore[misc]  # untyped
@@ -114,7 +152,15 @@ class _Connection(_Bounded, AWSHTTPConnection):  # type: ignore[misc]  # untyped
 
 
 class _TlsConnection(_Bounded, AWSHTTPSConnection):  # type: ignore[misc]  # untyped
-    pass
+    def connect(self) -> None:
+        self.ssl_context.sslsocket_class = _TlsSocket
+        super().connect()
+
+    def _connect_tls_proxy(self, *arguments: Any) -> Any:
+        # urllib3 makes a context of its own for a proxy, and takes none that would verify as that does.
+        connected = super()._connect_tls_proxy(*arguments)
+        connected.__class__ = _TlsSocket
+        return connected
 
 
 class _WholeBodies:

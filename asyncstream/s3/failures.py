@@ -20,6 +20,7 @@ from asyncstream.errors import (
     ConnectionFailed,
     CredentialsExpired,
     InputError,
+    ReplyTimeout,
     S3Error,
     ServerNotTrusted,
     ServiceBusy,
@@ -31,6 +32,7 @@ from asyncstream.errors import (
     WrongRegion,
     chain,
 )
+from asyncstream.s3.settings import Patience
 
 # The permission each operation needs; the others need that of writing.
 _PERMISSIONS = {
@@ -118,6 +120,14 @@ def mapped(  # noqa: PLR0911 - a table
         return ConnectionClosed(f"{what}: {_first_line(error)}")
     # Whatever else the SDKs, their HTTP clients and sockets raise: no answer came, or half of one.
     return ConnectionFailed(f"{what}: {_first_line(error)}")
+
+
+def no_reply(operation: str, params: Mapping[str, Any], patience: Patience) -> ReplyTimeout:
+    """Return the error of a request that was sent, and whose reply did not come in time."""
+    return ReplyTimeout(
+        f"{_what(operation, params)}: no whole reply came within {patience.seconds:g} s after the request. "
+        f"Raise {patience.setting} if S3 may take longer."
+    )
 
 
 def is_untrusted(error: Exception) -> bool:

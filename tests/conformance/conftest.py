@@ -75,8 +75,8 @@ def copy(engine: str, server: S3Server, kept_sessions: dict[Any, TransferSession
     ) -> TransferReport:
         config = TransferConfig(**SETTINGS | settings)
         # What clients are made with: of other settings a session would make others.
-        clients = (config.max_concurrency, config.chunk_size, config.stall_timeout)
-        which = (engine, server.name, *clients)
+        patience = (config.stall_timeout, config.reply_timeout, config.complete_timeout)
+        which = (engine, server.name, config.max_concurrency, config.chunk_size, *patience)
         if which not in kept_sessions:
             kept_sessions[which] = TransferSession(engine, endpoint_url=server.endpoint_url)
         return kept_sessions[which].transfer(files, config, on_event, continuations, transform)
@@ -162,7 +162,9 @@ def until_it_stalls(lab: LabS3, monkeypatch: pytest.MonkeyPatch) -> Callable[...
 
     Clients wait longer than the suite's guard before they call it a stall: only the deadline ends a wait.
     """
-    monkeypatch.setattr(session, "ClientSettings", lambda *given: ClientSettings(*given[:3], 200.0))
+    monkeypatch.setattr(
+        session, "ClientSettings", lambda *given: ClientSettings(*given[:3], 200.0, 200.0, 200.0)
+    )
 
     def run(fault: LabFault, transfer: Callable[[float], TransferReport | None]) -> TransferReport | None:
         for deadline in PATIENCE:

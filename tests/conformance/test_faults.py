@@ -73,7 +73,8 @@ class Row:
         On a busy machine a request may time out before the one that is to.
         """
         for seconds in PATIENCE if self.kind == "stall" else ():
-            yield {**self.settings, "stall_timeout": seconds}
+            patience = dict.fromkeys(("stall_timeout", "reply_timeout", "complete_timeout"), seconds)
+            yield {**self.settings, **patience}
         if self.kind != "stall":
             yield self.settings
 

@@ -3,7 +3,8 @@
 import re
 import socket
 import threading
-from collections.abc import Callable
+import time
+from collections.abc import Callable, Iterable, Iterator
 from contextlib import suppress
 
 from asyncstream.closing import Closing
@@ -50,6 +51,41 @@ class Listener(Closing):
             self.serve(connection)
 
 
+class Drip:
+    """A reply that comes byte by byte from some place on, for as long as no client waits for it.
+
+    Args:
+        before: the bytes up to that place; they come at once.
+        filler: the byte that drips.
+    """
+
+    PACE = 0.02  # seconds
+    MOST = 750
+
+    def __init__(self, before: bytes, filler: bytes = b" ") -> None:
+        self._before, self._filler = before, filler
+        self.dripped = 0
+
+    def __call__(self, head: str) -> "Drip":
+        return self
+
+    def __iter__(self) -> Iterator[bytes]:
+        yield self._before
+        self.dripped = 0
+        while self.dripped < self.MOST:
+            time.sleep(self.PACE)
+            yield self._filler
+            self.dripped += 1
+
+    @property
+    def was_cut_off(self) -> bool:
+        """Whether it came as far as to drip, and the client hung up before its end."""
+        return 0 < self.dripped < self.MOST
+
+
+Answer = bytes | Iterable[bytes]
+
+
 class Scripted(Listener):
     """Answers each request with the bytes that a function returns, and closes the connection.
 
@@ -58,7 +94,7 @@ class Scripted(Listener):
         interim: what to say to a request that waits for 100 Continue.
     """
 
-    def __init__(self, answer: Callable[[str], bytes], interim: bytes = CONTINUE) -> None:
+    def __init__(self, answer: Callable[[str], Answer], interim: Answer = CONTINUE) -> None:
         self._answer = answer
         self._interim = interim
         self.asked: list[str] = []
@@ -69,10 +105,16 @@ class Scripted(Listener):
         head = read_request(connection, self._interim)
         if head:
             self.asked.append(head.partition(" http/")[0])
-            connection.sendall(self._answer(head))
+            say(connection, self._answer(head))
 
 
-def read_request(connection: socket.socket, interim: bytes = CONTINUE) -> str:
+def say(connection: socket.socket, answer: Answer) -> None:
+    """Send an answer, whole or piece by piece."""
+    for piece in (answer,) if isinstance(answer, bytes) else answer:
+        connection.sendall(piece)
+
+
+def read_request(connection: socket.socket, interim: Answer = CONTINUE) -> str:
     """The head of a request whose body has been read, in lower case; empty if the connection ended first.
 
     What is closed with bytes unread would reset the reply.
@@ -80,7 +122,7 @@ def read_request(connection: socket.socket, interim: bytes = CONTINUE) -> str:
     head, _, body = read_head(connection).partition(b"\r\n\r\n")
     text = head.decode("latin-1").lower()
     if "expect: 100-continue" in text:
-        connection.sendall(interim)
+        say(connection, interim)
         if interim != CONTINUE:
             return ""  # the connection is closed after it
     sized = re.search(r"content-length: (\d+)", text)

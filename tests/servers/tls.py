@@ -5,7 +5,7 @@ import socket
 import ssl
 from collections.abc import Callable
 
-from servers.listener import SECONDS, Listener, read_head, read_request
+from servers.listener import SECONDS, Answer, Listener, read_head, read_request, say
 
 
 class TlsServer(Listener):
@@ -16,7 +16,7 @@ class TlsServer(Listener):
         answer: the whole reply to a request's head.
     """
 
-    def __init__(self, context: ssl.SSLContext, answer: Callable[[str], bytes]) -> None:
+    def __init__(self, context: ssl.SSLContext, answer: Callable[[str], Answer]) -> None:
         self._context, self._answer = context, answer
         self.heads: list[str] = []
         super().__init__()
@@ -26,19 +26,27 @@ class TlsServer(Listener):
             head = read_request(tls)
             if head:
                 self.heads.append(head)
-                tls.sendall(self._answer(head))
+                say(tls, self._answer(head))
 
 
 class ConnectProxy(Listener):
-    """An HTTP proxy that connects to this machine for every host it is asked for."""
+    """An HTTP proxy that connects to this machine for every host it is asked for.
 
-    def __init__(self) -> None:
+    Args:
+        answer: what to say to CONNECT in place of connecting.
+    """
+
+    def __init__(self, answer: Callable[[str], Answer] | None = None) -> None:
+        self._answer = answer
         self.asked: list[str] = []
         super().__init__()
 
     def serve(self, connection: socket.socket) -> None:
         method, target = read_head(connection).decode().split()[:2]
         self.asked.append(f"{method} {target}")
+        if self._answer is not None:
+            say(connection, self._answer(target))
+            return
         with socket.create_connection(("127.0.0.1", int(target.rpartition(":")[2])), SECONDS) as origin:
             connection.sendall(b"HTTP/1.1 200 Connection established\r\n\r\n")
             _relay(connection, origin)

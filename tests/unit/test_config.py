@@ -25,6 +25,10 @@ LIMITS = [
     ("retry_max_wait", 1e-9, 0.0, "> 0"),
     ("stall_timeout", 1e-9, 0.0, "> 0"),
     ("stall_timeout", 15.0, 15.001, "<= 15"),
+    ("reply_timeout", 1e-9, 0.0, "> 0"),
+    ("reply_timeout", 3600.0, 3600.1, "<= 3600"),
+    ("complete_timeout", 1e-9, 0.0, "> 0"),
+    ("complete_timeout", 3600.0, 3600.1, "<= 3600"),
     ("deadline", 1e-9, 0.0, "> 0"),
 ]
 
@@ -117,6 +121,7 @@ def test_the_retry_settings_are_the_retry_policy() -> None:
         ("MULTIPART", "true", "multipart", True),
         ("MULTIPART", "false", "multipart", False),
         ("STALL_TIMEOUT", "7", "stall_timeout", 7.0),
+        ("COMPLETE_TIMEOUT", "900", "complete_timeout", 900.0),
         ("RETRY_MAX_WAIT", "60", "retry_max_wait", 60.0),
         ("VERIFY", "off", "verify", "off"),
         ("DEADLINE", "2.5", "deadline", 2.5),

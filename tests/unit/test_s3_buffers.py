@@ -13,7 +13,7 @@ from asyncstream.s3.settings import ClientSettings
 
 async def connection_sizes(lab: LabS3, max_concurrency: int) -> dict[str, int]:
     """What a connection of a transport may hold, once it has been used and is back in aiohttp's pool."""
-    settings = ClientSettings(lab.endpoint_url, max_concurrency, 2**18, 10.0)
+    settings = ClientSettings(lab.endpoint_url, max_concurrency, 2**18, 10.0, 60.0, 600.0)
     transport = await AsyncioTransport.open(settings)
     try:
         await transport.call("ListObjectsV2", requests.list_page(S3Prefix("bucket"), None, {}), None)

@@ -21,7 +21,9 @@ from asyncstream.s3.client import prepare_session, sdk_options
 from asyncstream.s3.settings import ClientSettings
 
 TRANSPORTS = ("threads", "asyncio")
-SETTINGS = ClientSettings(None, max_concurrency=3, chunk_size=2**18, stall_timeout=4.0)
+SETTINGS = ClientSettings(
+    None, max_concurrency=3, chunk_size=2**18, stall_timeout=4.0, reply_timeout=60.0, complete_timeout=600.0
+)
 
 
 @pytest.fixture(autouse=True)
@@ -62,14 +64,14 @@ def test_bodies_are_signed_without_awscrt_though_botocore_has_it(
         with_transport(
             engine,
             lambda transport: transport.call("PutObject", params, None),
-            ClientSettings("http://127.0.0.1:1", 3, 2**18, 4.0),
+            ClientSettings("http://127.0.0.1:1", 3, 2**18, 4.0, 60.0, 600.0),
         )
 
 
 @pytest.mark.parametrize("endpoint", ["localhost:9000", "not a url"])
 @pytest.mark.parametrize("engine", TRANSPORTS)
 def test_an_endpoint_that_is_none_is_a_config_error(engine: str, endpoint: str) -> None:
-    settings = ClientSettings(endpoint, 3, 2**18, 4.0)
+    settings = ClientSettings(endpoint, 3, 2**18, 4.0, 60.0, 600.0)
 
     async def nothing(_: Transport) -> None:
         """The opening is what fails."""
@@ -224,14 +226,14 @@ def test_a_redirect_is_left_to_us_and_not_followed(
         await transport.call(operation, params, None)
 
     with pytest.raises(WrongRegion) as raised:
-        with_transport(engine, call, ClientSettings(redirecting, 1, 2**18, 4.0))
+        with_transport(engine, call, ClientSettings(redirecting, 1, 2**18, 4.0, 60.0, 600.0))
     assert raised.value.region == "eu-west-1"
     assert Redirecting.requests == [request_]
 
 
 @pytest.mark.parametrize("engine", TRANSPORTS)
 def test_a_server_that_is_not_there_is_a_connection_that_failed(engine: str) -> None:
-    settings = ClientSettings("http://127.0.0.1:1", 1, 2**18, 4.0)
+    settings = ClientSettings("http://127.0.0.1:1", 1, 2**18, 4.0, 60.0, 600.0)
 
     async def call(transport: Transport) -> None:
         await transport.call("GetObject", {"Bucket": "raw", "Key": "a"}, None)
@@ -281,7 +283,7 @@ def test_a_body_refused_before_it_was_sent_leaves_a_connection_that_can_be_used(
     with HTTPServer(("127.0.0.1", 0), RefusingTheFirst) as server:
         thread = threading.Thread(target=server.serve_forever, kwargs={"poll_interval": 0.01})
         thread.start()
-        settings = ClientSettings(f"http://127.0.0.1:{server.server_port}", 1, 2**18, 4.0)
+        settings = ClientSettings(f"http://127.0.0.1:{server.server_port}", 1, 2**18, 4.0, 60.0, 600.0)
         try:
             reply = with_transport("threads", put_twice, settings)
         finally:
@@ -308,5 +310,5 @@ def test_all_addresses_of_a_host_together_are_tried_for_no_longer_than_a_call_ma
         await transport.call("GetObject", {"Bucket": "Raw", "Key": "a"}, None, lambda: 3.0 - len(granted))
 
     with pytest.raises(ConnectionFailed):
-        with_transport("threads", call, ClientSettings("http://s3.invalid", 1, 2**18, 2.5))
+        with_transport("threads", call, ClientSettings("http://s3.invalid", 1, 2**18, 2.5, 60.0, 600.0))
     assert granted == [("192.0.2.1", 2.5), ("192.0.2.2", 2.0), ("192.0.2.3", 1.0), ("192.0.2.4", 0.001)]

@@ -1,0 +1,148 @@
+"""Replies that take long to make are waited for; how long a connection may stall is another matter."""
+
+import socket
+import threading
+import time
+from collections.abc import Callable, Iterator
+from typing import Any
+
+import pytest
+from servers.base import PATIENCE
+from servers.listener import CONTINUE, SECONDS, Answer, Drip, Scripted, read_head, say
+from test_odd_replies import COMPLETED, NOT_FOUND, PART, WRITTEN, OddS3, honest, page, reply
+
+from asyncstream import S3Object, S3Prefix, TransferConfig, TransferReport, TransferSession
+from asyncstream.errors import ConnectionFailed, ReplyTimeout
+
+SIZE = 200_000
+LISTED = (S3Prefix("raw", ""), S3Prefix("clean", ""))
+# The kinds of requests, the reply to each, and how to have one sent.
+KINDS: dict[str, tuple[Callable[[str], bytes], dict[str, Any]]] = {
+    "get": (honest(SIZE), {}),
+    "put": (lambda _: WRITTEN, {}),
+    "list": (lambda _: page(b"a", SIZE, b"false", b""), {}),
+    "part": (lambda _: WRITTEN, {"multipart": True}),
+    "complete": (lambda _: COMPLETED, {"multipart": True}),
+}
+
+
+@pytest.fixture
+def run(engine: str, credentials: None) -> Iterator[Callable[..., TransferReport]]:
+    """Transfers against a server whose answers are given."""
+    servers: list[Scripted] = []
+
+    def run(odd: OddS3, *, listed: bool = False, **settings: Any) -> TransferReport:
+        servers.append(Scripted(odd))
+        pair = LISTED if listed else (S3Object("raw", "a"), S3Object("clean", "b"))
+        config = TransferConfig(
+            **{"retry_base_delay": 0.001, "max_concurrency": 1, "part_size": PART, "verify": "off"} | settings
+        )
+        with TransferSession(engine, endpoint_url=servers[-1].url) as session:
+            return session.transfer([pair], config)
+
+    yield run
+    for server in servers:
+        server.close()
+
+
+Run = Callable[..., TransferReport]
+
+
+def answers(kind: str, answer: Callable[[str], Answer]) -> OddS3:
+    size = 2 * PART if "multipart" in KINDS[kind][1] else SIZE
+    return OddS3(**{"get": [honest(size)], "head": [NOT_FOUND], kind: [answer]})
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_a_reply_may_take_longer_than_a_stall(run: Run, kind: str) -> None:
+    told, settings = KINDS[kind]
+
+    for seconds in PATIENCE:  # on a busy machine something else may stall
+        late = 2 * seconds
+
+        def answer(head: str, late: float = late) -> bytes:
+            time.sleep(late)
+            return told(head)
+
+        odd = answers(kind, answer)
+        report = run(odd, listed=kind == "list", stall_timeout=seconds, max_attempts=1, **settings)
+        if not report.failed:
+            break
+
+    assert report.failed == []
+    assert odd.kinds.count(kind) == (2 if kind == "part" else 1)
+
+
+def test_white_space_before_the_reply_of_complete_is_waited_for(run: Run) -> None:
+    """S3 sends it for minutes."""
+    body = COMPLETED.partition(b"\r\n\r\n")[2]
+    whole = reply("200 OK", b"<?xml version='1.0'?>" + 40 * b" " + body)
+
+    def answer(_: str) -> Iterator[bytes]:
+        start = whole.index(b"   ")
+        yield whole[:start]
+        for _ in range(40):
+            time.sleep(0.01)
+            yield b" "
+        yield whole[start + 40 :]
+
+    odd = answers("complete", answer)
+    report = run(odd, multipart=True, max_attempts=1)
+
+    assert report.failed == []
+    assert odd.kinds.count("complete") == 1
+
+
+def test_a_complete_without_a_reply_names_the_setting_to_raise(run: Run) -> None:
+    given_up = threading.Event()
+
+    def silent(_: str) -> bytes:
+        given_up.wait(SECONDS)
+        return b""
+
+    [failed] = run(answers("complete", silent), multipart=True, complete_timeout=0.5, max_attempts=1).failed
+    given_up.set()
+
+    assert type(failed.error) is ReplyTimeout
+    assert failed.error.retryable
+    assert "CompleteMultipartUpload s3://clean/b: no whole reply came within 0.5 s" in str(failed.error)
+    assert "Raise complete_timeout if" in str(failed.error)
+
+
+def test_a_get_that_resumes_an_upload_is_not_waited_for(run: Run) -> None:
+    """S3 ends an upload that pauses for 20 seconds, so another GET has to be left time for."""
+    whole = reply("200 OK", bytes(SIZE), ETag='"e"')
+    silent = Drip(b"HTTP/1.1 206 Partial Content\r\nX-Filler: ")
+    odd = OddS3(get=[whole[: len(whole) // 2], silent, honest(SIZE)])
+    report = run(odd, stall_timeout=1.0, reply_timeout=3600.0)
+
+    assert report.failed == []
+    assert silent.was_cut_off
+    assert odd.kinds.count("get") == 3
+
+
+class Unread(Scripted):
+    """Reads the heads of requests alone."""
+
+    def __init__(self, size: int) -> None:
+        self.given_up = threading.Event()
+        super().__init__(honest(size))
+
+    def serve(self, connection: socket.socket) -> None:
+        head = read_head(connection).decode("latin-1").lower()
+        if head.startswith("get"):
+            say(connection, self._answer(head))
+            return
+        if "expect" in head:
+            say(connection, CONTINUE)
+        self.given_up.wait(SECONDS)
+
+
+def test_a_body_that_is_not_read_to_its_end_is_a_stall(engine: str, credentials: None) -> None:
+    """All of it is in the client's kernel: there it counts as sent, and its reply might be waited for."""
+    config = TransferConfig(stall_timeout=0.5, reply_timeout=SECONDS, max_attempts=1, verify="off")
+    with Unread(1_000_000) as server, TransferSession(engine, endpoint_url=server.url) as session:
+        [failed] = session.transfer([(S3Object("raw", "a"), S3Object("clean", "b"))], config).failed
+        server.given_up.set()
+
+    assert type(failed.error) is ConnectionFailed
