@@ -64,9 +64,11 @@ def _crc32() -> Callable[[Any, int], int]:
     return zlib.crc32 if platform.machine() in {"x86_64", "AMD64"} else load().crc32
 
 
-class _Running(Protocol):
-    def update(self, data: bytes | memoryview, /) -> None: ...
+class _Updated(Protocol):
+    def update(self, data: bytes | bytearray | memoryview, /) -> None: ...
 
+
+class _Running(_Updated, Protocol):
     def digest(self) -> bytes: ...
 
 
@@ -76,7 +78,7 @@ class _Crc:
         self._width = width
         self._crc = 0
 
-    def update(self, data: bytes | memoryview, /) -> None:
+    def update(self, data: bytes | bytearray | memoryview, /) -> None:
         self._crc = self._function(data, self._crc)
 
     def digest(self) -> bytes:
@@ -115,7 +117,7 @@ class Digests:
     def __init__(self, kinds: Iterable[str], composite: Composite | None = None, start: int = 0) -> None:
         self._of_all = {kind: _NEW[kind]() for kind in kinds}
         self._of_pieces = None if composite is None else _Pieces(composite, start)
-        self._running: list[_Running] = [*self._of_all.values()]
+        self._running: list[_Updated] = [*self._of_all.values()]
         if self._of_pieces is not None:
             self._running.append(self._of_pieces)
 
@@ -132,21 +134,34 @@ class Digests:
         }
 
     def pieces(self) -> str:
-        """The checksums of the pieces so far, one after the other, in base64; empty without `composite`."""
-        return "" if self._of_pieces is None else b64encode(self._of_pieces.digest()).decode()
+        """Three CRCs in base64: of the bytes before the first cut, of the CRCs between cuts, of the rest.
+
+        `joined_pieces` puts those of two runs together. Empty without `composite`, or if that is of hashes.
+        """
+        return "" if self._of_pieces is None else self._of_pieces.told()
+
+    def composed(self) -> Composite:
+        """Return what `composite`, which was given, is by the bytes so far: those of the whole object."""
+        assert self._of_pieces is not None  # noqa: S101
+        return self._of_pieces.composed()
 
 
 class _Pieces:
-    """The checksums of the pieces that a run of bytes is cut into where the parts of its source end."""
+    """The checksums of the pieces that a run of bytes is cut into where the parts of its source end.
+
+    The head lies before the first cut, and is empty if the run begins at one; the tail follows the last cut.
+    """
 
     def __init__(self, composite: Composite, start: int) -> None:
+        self._composite = composite
         self._new = _NEW[composite.kind]
         self._part_size = composite.part_size
         self._left = composite.part_size - start % composite.part_size
         self._piece: _Running | None = None
-        self._ended = b""
+        self._head = None if start % composite.part_size else self._new().digest()
+        self._between = bytearray()
 
-    def update(self, chunk: bytes | memoryview, /) -> None:
+    def update(self, chunk: bytes | bytearray | memoryview, /) -> None:
         rest = memoryview(chunk)
         while rest:
             if self._piece is None:
@@ -156,10 +171,29 @@ class _Pieces:
             self._left -= len(taken)
             rest = rest[len(taken) :]
             if not self._left:
-                self._ended, self._piece, self._left = self.digest(), None, self._part_size
+                self._cut(self._piece.digest())
+                self._piece, self._left = None, self._part_size
 
-    def digest(self) -> bytes:
-        return self._ended if self._piece is None else self._ended + self._piece.digest()
+    def _cut(self, digest: bytes) -> None:
+        if self._head is None:
+            self._head = digest
+        else:
+            self._between += digest
+
+    def told(self) -> str:
+        if not checkable_in_parts(self._composite.kind):
+            return ""
+        piece = (self._piece or self._new()).digest()
+        head, tail = (piece, self._new().digest()) if self._head is None else (self._head, piece)
+        between = self._new()
+        between.update(self._between)
+        return b64encode(head + between.digest() + tail).decode()
+
+    def composed(self) -> Composite:
+        digests = self._between if self._piece is None else self._between + self._piece.digest()
+        whole = self._new()
+        whole.update(digests)
+        return _with_value(self._composite, whole.digest(), len(digests) // _width(self._composite.kind))
 
 
 def combined(kind: str, parts: Iterable[tuple[Checksum, int]]) -> Checksum:
@@ -177,38 +211,66 @@ def combined(kind: str, parts: Iterable[tuple[Checksum, int]]) -> Checksum:
     return Checksum(kind, b64encode(crc.to_bytes(width, "big")).decode())
 
 
-def composed(composite: Composite, runs: Iterable[tuple[int, str]]) -> Composite:
-    """What `composite` is by the pieces of an object.
+def joined_pieces(composite: Composite, start: int, runs: Iterable[tuple[int, str]]) -> str:
+    """Return the `Digests.pieces` of runs put together.
 
     Args:
-        composite: what the runs were cut for.
-        runs: of the whole object, in their order: the bytes of each, and its `Digests.pieces`. Of a hash a
-            single one: see `checkable_in_parts`.
+        composite: what the runs were cut for; of a CRC.
+        start: where in the whole object the first run begins.
+        runs: in their order: the bytes of each, and its `Digests.pieces`.
     """
     kind, part_size, width = composite.kind, composite.part_size, _width(composite.kind)
-    parts: list[bytes] = []
-    start = 0
-    for length, pieces in runs:
-        stop, digests = start + length, b64decode(pieces)
-        for place in range(0, len(digests), width):
-            digest = digests[place : place + width]
-            end = min(start + part_size - start % part_size, stop)
-            if start % part_size == 0:
-                parts.append(digest)
-            else:
-                crc = _COMBINE[kind](_number(parts[-1]), _number(digest), end - start)
-                parts[-1] = crc.to_bytes(width, "big")
-            start = end
-    whole = _NEW[kind]()
-    whole.update(b"".join(parts))
-    return replace(composite, value=f"{b64encode(whole.digest()).decode()}-{len(parts)}")
+    combine = _COMBINE[kind]
+    head = between = piece = 0
+    was_cut = start % part_size == 0
+    for length, text in runs:
+        stop = start + length
+        its_head, its_between, its_tail = _numbers(text, width)
+        first_cut, last_cut = -(-start // part_size) * part_size, stop // part_size * part_size
+        piece = combine(piece, its_head, min(first_cut, stop) - start)
+        if first_cut <= stop:
+            if first_cut > start and was_cut:
+                between = combine(between, _crc_of_crc(kind, piece), width)
+            elif first_cut > start:
+                head = piece
+            was_cut = True
+            between = combine(between, its_between, (last_cut - first_cut) // part_size * width)
+            piece = its_tail
+        start = stop
+    if not was_cut:
+        head, piece = piece, 0
+    return b64encode(b"".join(crc.to_bytes(width, "big") for crc in (head, between, piece))).decode()
 
 
-def are_pieces(text: str, composite: Composite, start: int, length: int) -> bool:
-    """Whether this may be the `Digests.pieces` of a run of so many bytes, at least one."""
-    count = (start + length - 1) // composite.part_size - start // composite.part_size + 1
+def composed(composite: Composite, size: int, pieces: str) -> Composite:
+    """Return what `composite`, of a CRC, is by the `Digests.pieces` of an object of so many bytes."""
+    kind, width = composite.kind, _width(composite.kind)
+    _, whole, last = _numbers(pieces, width)
+    if size % composite.part_size:
+        whole = _COMBINE[kind](whole, _crc_of_crc(kind, last), width)
+    return _with_value(composite, whole.to_bytes(width, "big"), -(-size // composite.part_size))
+
+
+def _with_value(composite: Composite, digest: bytes, count: int) -> Composite:
+    return replace(composite, value=f"{b64encode(digest).decode()}-{count}")
+
+
+def _crc_of_crc(kind: str, crc: int) -> int:
+    """The CRC of another CRC's bytes."""
+    running = _NEW[kind]()
+    running.update(crc.to_bytes(_width(kind), "big"))
+    return int.from_bytes(running.digest(), "big")
+
+
+def _numbers(text: str, width: int) -> list[int]:
+    digests = b64decode(text)
+    return [int.from_bytes(digests[at : at + width], "big") for at in range(0, 3 * width, width)]
+
+
+def is_digest(text: str, kind: str, count: int = 1) -> bool:
+    """Whether a text is the base64 of so many checksums of a kind."""
     try:
-        return len(b64decode(text, validate=True)) == count * _width(composite.kind)
+        return len(b64decode(text, validate=True)) == count * _width(kind)
     except ValueError:
         return False
 
@@ -216,10 +278,6 @@ def are_pieces(text: str, composite: Composite, start: int, length: int) -> bool
 def _width(kind: str) -> int:
     """Bytes of a checksum."""
     return len(_NEW[kind]().digest())
-
-
-def _number(digest: bytes) -> int:
-    return int.from_bytes(digest, "big")
 
 
 def multipart_etag(etags: Iterable[str]) -> str | None:

@@ -7,7 +7,7 @@ on over another connection where one broke, and looks at the stop flag and the d
 
 from collections.abc import Awaitable, Callable
 
-from asyncstream.checksum import CRC64NVME, Checksum, Composite, Digests, composed
+from asyncstream.checksum import CRC64NVME, Checksum, Composite, Digests
 from asyncstream.deadline import Deadline
 from asyncstream.errors import (
     AsyncstreamError,
@@ -146,7 +146,7 @@ class ChunkBody:
         if expected is None:
             return
         found: Checksum | Composite = (
-            composed(expected, [(self.length, self.digests.pieces())])
+            self.digests.composed()
             if isinstance(expected, Composite)
             else self.digests.checksums()[expected.kind]
         )

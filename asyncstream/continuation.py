@@ -1,22 +1,37 @@
 """What is left of a file when the time is up, for the next transfer to go on with; made by the coordinator.
 
 Plain data, so that any engine on any machine can take it up: as JSON it travels in a Lambda's reply and in
-the event of the next one.
+the event of the next one. Its size does not depend on the file's: S3 lists the parts that it has, and
+consecutive parts have their checksums in common.
 """
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
+from typing import Self
 
 from msgspec import Struct
+from msgspec.structs import force_setattr
 
 from asyncstream import plan
-from asyncstream.checksum import KINDS, Checksum, Composite, are_pieces, checkable_in_parts
+from asyncstream.checksum import (
+    KINDS,
+    Checksum,
+    Composite,
+    checkable_in_parts,
+    combined,
+    is_digest,
+    joined_pieces,
+)
 from asyncstream.errors import InputError
+
+# The most runs of confirmed parts that a continuation tells, at about 50 bytes each. The next transfer sends
+# the parts of others again. Gaps are parts in flight when the time is up: 62 connections make no more runs.
+MOST_RUNS = 32
 
 
 class CompletedPart(Struct, frozen=True, omit_defaults=True):
     """A part that S3 has confirmed; `checksums` are of the bytes sent, by kind.
 
-    `pieces` are the checksums of what it has of each of the parts that its source was uploaded in.
+    `pieces` are the CRCs of what it has of the parts that its source was uploaded in: see `Digests.pieces`.
     """
 
     number: int
@@ -26,7 +41,73 @@ class CompletedPart(Struct, frozen=True, omit_defaults=True):
     pieces: str = ""
 
 
-class Continuation(Struct, frozen=True, kw_only=True):
+class PartRun(Struct, frozen=True, array_like=True):
+    """Consecutive parts that S3 has confirmed, and that had the bytes of the source.
+
+    Attributes:
+        first: the number of the first of them.
+        last: the number of the last.
+        length: bytes of them together.
+        checksums: the CRCs of all those bytes in base64, by kind.
+        pieces: see `Digests.pieces`.
+    """
+
+    first: int
+    last: int
+    length: int
+    checksums: Mapping[str, str] = {}
+    pieces: str = ""
+
+    @classmethod
+    def of(cls, part: CompletedPart) -> Self:
+        """Return the run of a single part."""
+        crcs = {kind: each.value for kind, each in part.checksums.items() if checkable_in_parts(kind)}
+        return cls(part.number, part.number, part.length, crcs, part.pieces)
+
+
+def joined(
+    runs: Iterable[PartRun], composite: Composite | None = None, cut: plan.PartPlan | None = None
+) -> list[PartRun]:
+    """Return runs with those put together that follow each other, in order of their numbers.
+
+    Args:
+        runs: in any order, no part in two of them.
+        composite: what their pieces are of, if they have any.
+        cut: the parts of the file; needed with `composite`.
+    """
+    groups: list[list[PartRun]] = []
+    for run in sorted(runs, key=lambda run: run.first):
+        if groups and groups[-1][-1].last + 1 == run.first:
+            groups[-1].append(run)
+        else:
+            groups.append([run])
+    return [_one(group, composite, cut) for group in groups]
+
+
+def _one(group: Sequence[PartRun], composite: Composite | None, cut: plan.PartPlan | None) -> PartRun:
+    if len(group) == 1:
+        return group[0]
+    checksums = {
+        kind: combined(kind, ((Checksum(kind, run.checksums[kind]), run.length) for run in group)).value
+        for kind in set.intersection(*(set(run.checksums) for run in group))
+    }
+    pieces = ""
+    if composite is not None and cut is not None:
+        start = cut.range(group[0].first).start
+        pieces = joined_pieces(composite, start, ((run.length, run.pieces) for run in group))
+    length = sum(run.length for run in group)
+    return PartRun(group[0].first, group[-1].last, length, checksums, pieces)
+
+
+class EarlierPart(Struct, frozen=True):
+    """A part as continuations once named each of them; see `CompletedPart`."""
+
+    number: int
+    length: int
+    checksums: Mapping[str, Checksum]
+
+
+class Continuation(Struct, frozen=True, kw_only=True, omit_defaults=True):
     """A multipart upload that is under way.
 
     Attributes:
@@ -39,7 +120,9 @@ class Continuation(Struct, frozen=True, kw_only=True):
         checksum: the source's own, if it has one.
         composite: that of the parts it was uploaded in, if it has such a one instead.
         digests: the kinds of checksums that all parts have.
-        parts: those that S3 has confirmed, in any order.
+        runs: the parts that S3 has confirmed.
+        parts: the same in an earlier form, which is read and no longer made. The checksum of the parts that
+            the source was uploaded in does not follow from it.
         fruitless: transfers in a row that had taken it up and confirmed nothing more.
     """
 
@@ -52,50 +135,71 @@ class Continuation(Struct, frozen=True, kw_only=True):
     checksum: Checksum | None = None
     composite: Composite | None = None
     digests: Sequence[str] = ()
-    parts: Sequence[CompletedPart] = ()
+    runs: Sequence[PartRun] = ()
+    parts: Sequence[EarlierPart] = ()
     fruitless: int = 0
 
+    @property
+    def cut(self) -> plan.PartPlan:
+        """Where the parts begin and end."""
+        return plan.PartPlan(self.size, self.first, self.step)
+
     def __post_init__(self) -> None:
-        """See that it is whole: it may come from somebody's event.
+        """Check that it is whole, as it may come from any event, and turn `parts` into `runs`.
 
         Raises:
-            InputError: it is not, and says where.
+            InputError: it is not whole; the message says where.
         """
         if not 0 < self.first <= self.size or (self.step < 1 and self.first < self.size):
             raise InputError(f"continuation: first={self.first}, step={self.step} of {self.size} bytes")
         plan.check_size(self.size)
-        planned = 1 + (-(-(self.size - self.first) // self.step) if self.step else 0)
+        planned = self.cut.planned
         if planned > plan.MAX_PARTS or max(self.first, self.step) > plan.MAX_PART:
             raise InputError(f"continuation: {planned} parts of {max(self.first, self.step)} bytes")
         if self.fruitless < 0:
             raise InputError(f"continuation: fruitless={self.fruitless}")
-        self._check_composite()
         unknown = set(self.digests) - set(KINDS)
         if unknown:
             raise InputError(f"continuation: checksums of the kind {min(unknown)!r} are not known")
-        if len({part.number for part in self.parts}) < len(self.parts):
-            raise InputError("continuation: a part is named twice")
-        for part in self.parts:
-            self._check_part(part, planned)
+        if self.parts:
+            force_setattr(self, "composite", None)
+        self._check_composite()
+        runs = sorted([*self.runs, *map(_run_of, self.parts)], key=lambda run: run.first)
+        before = 0
+        for run in runs:
+            self._check_run(run, before)
+            before = run.last
+        if self.parts:
+            force_setattr(self, "runs", joined(runs))
+            force_setattr(self, "parts", ())
 
     def _check_composite(self) -> None:
         composite = self.composite
         if composite is None:
             return
-        if composite.kind not in KINDS or composite.part_size < 1:
+        least = -(-self.size // plan.MAX_PARTS)
+        if composite.kind not in KINDS or composite.part_size < max(least, 1):
             raise InputError(f"continuation: {composite.kind!r} of parts of {composite.part_size} bytes")
         if self.first < self.size and not checkable_in_parts(composite.kind):
             raise InputError(f"continuation: a {composite.kind} does not follow from those of pieces")
 
-    def _check_part(self, part: CompletedPart, planned: int) -> None:
-        number = part.number
-        if not 1 <= number <= planned:
-            raise InputError(f"continuation: part {number} of {planned}")
-        start = 0 if number == 1 else self.first + (number - 2) * self.step
-        expected = min(self.first if number == 1 else self.step, self.size - start)
-        if part.length != expected:
-            raise InputError(f"continuation: part {number} has {part.length} bytes, not {expected}")
-        if set(self.digests) - set(part.checksums):
-            raise InputError(f"continuation: part {number} lacks a checksum that all parts have")
-        if self.composite is not None and not are_pieces(part.pieces, self.composite, start, part.length):
-            raise InputError(f"continuation: part {number} lacks checksums of its pieces, or has too many")
+    def _check_run(self, run: PartRun, before: int) -> None:
+        """Check a run that follows part `before`."""
+        named = f"continuation: parts {run.first} to {run.last}"
+        if not before < run.first <= run.last <= self.cut.planned:
+            raise InputError(f"{named} after part {before}, of {self.cut.planned}")
+        planned = self.cut.range(run.first, run.last).length
+        if run.length != planned:
+            raise InputError(f"{named} have {run.length} bytes, not {planned}")
+        kinds = set(filter(checkable_in_parts, self.digests))
+        if run.checksums.keys() != kinds or not all(is_digest(run.checksums[kind], kind) for kind in kinds):
+            raise InputError(f"{named} do not have the checksums that all parts have: {sorted(kinds)}")
+        composite = self.composite
+        if composite is None or not checkable_in_parts(composite.kind):
+            return
+        if not is_digest(run.pieces, composite.kind, count=3):
+            raise InputError(f"{named} do not have the checksums of their pieces")
+
+
+def _run_of(part: EarlierPart) -> PartRun:
+    return PartRun.of(CompletedPart(part.number, "", part.length, part.checksums))

@@ -1,9 +1,10 @@
 """How a file ends: its result, what a next transfer goes on with, what is told; used by `pipeline.py`."""
 
+import heapq
 from typing import Any
 
-from asyncstream import plan
-from asyncstream.continuation import Continuation
+from asyncstream import plan, verification
+from asyncstream.continuation import MOST_RUNS, Continuation
 from asyncstream.errors import DeadlineExceeded, OutputTooLarge
 from asyncstream.results import FileResult, Status
 from asyncstream.tasks import Begin, FileInProgress, MovePart, Task
@@ -30,7 +31,7 @@ def result(file: FileInProgress, status: Status, now: float, **end: Any) -> File
 
 
 def continuation(file: FileInProgress) -> Continuation:
-    """What a next transfer goes on with, of a file of which parts are confirmed."""
+    """Return what the next transfer of a file needs to know."""
     upload, size, etag = file.upload, file.size, file.etag
     assert upload is not None and size is not None and etag is not None  # noqa: S101, PT018
     return Continuation(
@@ -43,7 +44,7 @@ def continuation(file: FileInProgress) -> Continuation:
         checksum=file.checksum,
         composite=file.composite,
         digests=sorted(file.digests),
-        parts=file.completed,
+        runs=heapq.nlargest(MOST_RUNS, verification.confirmed(file), key=lambda run: run.length),
         fruitless=fruitless(file),
     )
 
@@ -51,7 +52,7 @@ def continuation(file: FileInProgress) -> Continuation:
 def fruitless(file: FileInProgress) -> int:
     """Transfers in a row, this one included, that have confirmed nothing of a file they had taken up."""
     before = file.job.continuation
-    return before.fruitless + 1 if before is not None and len(before.parts) == len(file.completed) else 0
+    return before.fruitless + 1 if before is not None and len(file.completed) == file.listed else 0
 
 
 def in_vain(file: FileInProgress) -> DeadlineExceeded:

@@ -7,7 +7,7 @@ from typing import Any
 
 from msgspec.structs import replace
 
-from asyncstream import plan, progress, verification
+from asyncstream import plan, progress, resuming, verification
 from asyncstream.checksum import CRC64NVME, Checksum
 from asyncstream.chunks import ChunkBody
 from asyncstream.config import TransferConfig
@@ -40,6 +40,7 @@ from asyncstream.tasks import (
     MovePart,
     OpenRange,
     Pause,
+    Resume,
     SendPart,
     Task,
 )
@@ -87,11 +88,15 @@ class PartMover:
         """Bytes to reserve for a part that a transform makes, by its number; 0 where files are copied."""
         return self._filler.transforming.part_size(number) if self._filler is not None else 0
 
-    async def run(self, task: Task) -> CompletedPart | OutputPart | str | None:
+    async def run(  # noqa: PLR0911 - a table
+        self, task: Task
+    ) -> CompletedPart | OutputPart | str | None:
         """Do what the task says; see the methods for what each returns."""
         match task:
             case Begin():
                 return await self.begin(task)
+            case Resume():
+                return await resuming.resume(task, self._store, self._reader, self._uploads.find_written)
             case MovePart():
                 return await self.move_part(task)
             case FillPart():

@@ -21,10 +21,9 @@ from typing import Any
 
 from msgspec.structs import replace
 
-from asyncstream import dropping, endings, plan, progress
+from asyncstream import dropping, endings, plan, progress, resuming
 from asyncstream.budget import MemoryBudget, SlotLimit
 from asyncstream.chunks import StopFlag
-from asyncstream.continuation import Continuation
 from asyncstream.deadline import Deadline
 from asyncstream.errors import (
     AsyncstreamError,
@@ -34,7 +33,7 @@ from asyncstream.errors import (
 )
 from asyncstream.output import OutputPart
 from asyncstream.parts import PartMover
-from asyncstream.ports import Engine, Finished, MultipartUpload, Slots, Span
+from asyncstream.ports import Engine, Finished, Slots, Span
 from asyncstream.results import FileResult, Status
 from asyncstream.tasks import (
     Abort,
@@ -45,6 +44,7 @@ from asyncstream.tasks import (
     Job,
     MovePart,
     Pause,
+    Resume,
     SendPart,
     Task,
 )
@@ -99,6 +99,7 @@ class Coordinator:
         self._ready: deque[Task] = deque()
         self._begun: set[FileInProgress] = set()
         self._running = 0
+        self._resuming = 0  # files whose parts are not known yet: the next file waits, as they go first
         self._results: list[FileResult | None] = [None] * len(jobs)
 
     async def run(self) -> list[FileResult]:
@@ -134,7 +135,9 @@ class Coordinator:
     def _start_tasks(self, slots: Slots) -> None:
         if self._deadline.pauses and self._deadline.left() <= 0:
             self._leave_the_rest()
-        while (self._ready or self._waiting) and slots.free and self._running < self._limit.allowed:
+        while slots.free and self._running < self._limit.allowed:
+            if not self._ready and (self._resuming or not self._waiting):
+                return
             room = self._room_for(self._ready[0] if self._ready else None)
             if not self._budget.reserve(self._slot_bytes + room):
                 if not self._bring_forward_what_frees_room():
@@ -177,31 +180,19 @@ class Coordinator:
         )
         self._begun.add(file)
         if job.continuation is not None:
-            return self._take_up(file, job.continuation)
+            self._resuming += 1
+            return resuming.prepare(file, job.continuation)
         # The request that tells the file's size already reads the first part.
         return Begin(file, span.branch("part", number=1))
 
-    def _take_up(self, file: FileInProgress, left: Continuation) -> Task:
-        """Go on where an earlier transfer stopped: no request is needed to know what is left."""
-        job = file.job
-        file.size, file.etag, file.checksum = left.size, left.etag, left.checksum
-        file.composite, file.digests = left.composite, frozenset(left.digests)
-        file.upload = MultipartUpload(job.destination, left.upload_id, left.verified)
-        file.completed = list(left.parts)
-        ranges = [plan.ByteRange(0, left.first)]
-        if left.first < left.size:
-            ranges += plan.rest(left.size, left.first, left.step)
-        self._plan(file, ranges)
-        self._on_event(progress.FileStarted(job.source, job.destination, left.size))
-        file.moved = sum(part.length for part in left.parts)
-        self._on_event(progress.BytesMoved(job.source, job.destination, file.moved))
-        done = {part.number for part in left.parts}
-        self._ready.extend(
-            MovePart(file, file.span, number=n, range=r)
-            for n, r in enumerate(ranges, start=1)
-            if n not in done
-        )
-        return self._ready.popleft() if len(done) < len(ranges) else Complete(file, file.span)
+    def _plan_missing_parts(self, file: FileInProgress) -> None:
+        """Plan the parts that earlier transfers have not sent, and tell those that they have."""
+        source, destination, size = file.job.source, file.job.destination, file.size or 0
+        self._on_event(progress.FileStarted(source, destination, size))
+        file.moved = sum(part.length for part in file.completed)
+        self._on_event(progress.BytesMoved(source, destination, file.moved))
+        self._ready.extend(resuming.missing(file))
+        self._complete_if_all_is_there(file)
 
     def _plan(self, file: FileInProgress, ranges: Sequence[plan.ByteRange]) -> None:
         file.planned = len(ranges)
@@ -255,14 +246,18 @@ class Coordinator:
         file.in_flight -= 1
         file.attempts += task.attempts
         file.moved += task.moved
+        self._resuming -= isinstance(task, Resume)
         self._limit.ended(slowed=task.slowed > 0 or isinstance(finished.error, SlowDown))
         if isinstance(task, MovePart | SendPart) and finished.error is None:
             # Also of a file whose time is up meanwhile: what is confirmed need not be sent again.
             file.completed.append(finished.result)
 
     def _plan_parts(self, begun: Task) -> None:
-        """The parts of a file whose upload was just opened, its open first range before all else."""
+        """Plan the parts of a file whose upload is open, its open first range before all else."""
         file = begun.file
+        if isinstance(begun, Resume):
+            self._plan_missing_parts(file)
+            return
         first, size = file.first, file.size
         assert first is not None and size is not None  # noqa: S101, PT018 - left there by Begin
         done = first.opened.range

@@ -45,6 +45,30 @@ class ByteRange(NamedTuple):
         return f"bytes={self.start}-{self.stop - 1}"
 
 
+class PartPlan(NamedTuple):
+    """A file of `size` bytes cut into parts: the first of `first` bytes, the others of `step`.
+
+    The last may have fewer. `step` is 0 if there is a single part.
+    """
+
+    size: int
+    first: int
+    step: int
+
+    @property
+    def planned(self) -> int:
+        """How many parts there are."""
+        return 1 + (-(-(self.size - self.first) // self.step) if self.step else 0)
+
+    def range(self, number: int, last: int | None = None) -> ByteRange:
+        """Return the bytes of a part, or those from one part to another; numbers count from 1."""
+        start, stop = self._stop(number - 1), self._stop(number if last is None else last)
+        return ByteRange(start, stop)
+
+    def _stop(self, number: int) -> int:
+        return min(self.first + (number - 1) * self.step, self.size) if number else 0
+
+
 def auto_part_size(known_sizes: Iterable[int], slots: int) -> int:
     """Bytes of a part when none is configured: about four parts a slot over the sizes that are known.
 

@@ -28,8 +28,8 @@ class FileResult(Struct, frozen=True):
         error: what failed, if it failed.
         read_verified: the kind of S3's own checksum of the source that the bytes read agreed with, such as
             "CRC64NVME": of all its bytes, or of the checksums of the parts that it was uploaded in. None
-            where S3 has none, where it is a hash and the file was read in parts, where it is of parts of
-            several sizes, and with `verify="off"`.
+            where S3 has none, where it is a hash and the file was read in parts or by several transfers,
+            where it is of parts of several sizes, and with `verify="off"`.
         write_verified: the kind of checksum by which S3 confirmed the bytes written; None where the
             destination's server knows none: then nothing but the connection vouches for them.
         restarted: why the file was begun once more, if it was.

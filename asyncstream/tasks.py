@@ -5,14 +5,16 @@ learns it leaves in its `FileInProgress` (one writer at a time: a file has a sin
 open) or returns.
 """
 
+from collections.abc import Sequence
+
 from msgspec import Struct, field
 
 from asyncstream.checksum import Checksum, Composite
 from asyncstream.chunks import StopFlag
-from asyncstream.continuation import CompletedPart, Continuation
+from asyncstream.continuation import CompletedPart, Continuation, PartRun
 from asyncstream.locations import S3Object
 from asyncstream.output import Output, OutputPart
-from asyncstream.plan import ByteRange
+from asyncstream.plan import ByteRange, PartPlan
 from asyncstream.ports import MultipartUpload, Opened, Span
 
 
@@ -55,6 +57,8 @@ class FileInProgress(Struct, eq=False):
     `output` is what a transform makes of the file, `filled` its first part, not yet handed on.
     `restarted` says why the file was begun once more, `upload_left` which upload may be left of it.
     `first_length` and `step` are the parts' plan.
+    `runs` has the checksums of the first `listed` parts of `completed`: those of an earlier transfer, which
+    S3 has listed.
     """
 
     job: Job
@@ -77,6 +81,8 @@ class FileInProgress(Struct, eq=False):
     upload_left: str | None = None
     skipped: bool = False
     completed: list[CompletedPart] = field(default_factory=list)
+    runs: Sequence[PartRun] = ()
+    listed: int = 0
     moved: int = 0
     first_length: int = 0
     step: int = 0
@@ -84,6 +90,11 @@ class FileInProgress(Struct, eq=False):
     in_flight: int = 0
     attempts: int = 0
     error: Exception | None = None
+
+    @property
+    def cut(self) -> PartPlan:
+        """Where the parts of a copy begin and end, once they are planned."""
+        return PartPlan(self.size or 0, self.first_length, self.step)
 
 
 class Task(Struct, eq=False):
@@ -107,6 +118,10 @@ class Task(Struct, eq=False):
 
 class Begin(Task):
     """Open the file's first range; write the object if that is all of it, else open an upload."""
+
+
+class Resume(Task):
+    """Ask S3 which parts of an earlier transfer's upload it has."""
 
 
 class MovePart(Task, kw_only=True):

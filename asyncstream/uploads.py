@@ -7,7 +7,7 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 from asyncstream import verification
-from asyncstream.checksum import CRC64NVME, Checksum, multipart_etag
+from asyncstream.checksum import Checksum, multipart_etag
 from asyncstream.config import TransferConfig
 from asyncstream.continuation import CompletedPart
 from asyncstream.deadline import SHIELD_SECONDS, Deadline
@@ -95,9 +95,9 @@ class Uploads:
         upload = file.upload
         assert upload is not None  # noqa: S101
         parts = sorted(file.completed, key=lambda part: part.number)
-        whole = verification.of_parts(file, parts)
-        read_verified = verification.compare_read(file, parts, whole)
-        declared = whole.get(CRC64NVME) if upload.verified else None
+        [whole] = verification.confirmed(file)
+        read_verified = verification.compare_read(file, whole)
+        declared = verification.declared(upload, whole)
         with file.span.child("complete"):
             written = await self._reader.repeat(
                 task, lambda: self._complete_once(task, upload, parts, declared)

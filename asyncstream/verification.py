@@ -5,7 +5,7 @@ the checksums of the parts that it was uploaded in (COMPOSITE), which boto3's ow
 written is compared with the CRC64NVME that S3 computes of what it receives.
 """
 
-from collections.abc import Awaitable, Callable, Mapping, Sequence
+from collections.abc import Awaitable, Callable
 
 from msgspec.structs import replace
 
@@ -15,13 +15,12 @@ from asyncstream.checksum import (
     Composite,
     Digests,
     checkable_in_parts,
-    combined,
     composed,
 )
-from asyncstream.continuation import CompletedPart
+from asyncstream.continuation import PartRun, joined
 from asyncstream.errors import ChecksumMismatch
 from asyncstream.locations import S3Object
-from asyncstream.ports import Body, Opened, Stored, Written
+from asyncstream.ports import Body, MultipartUpload, Opened, Stored, Written
 from asyncstream.tasks import FileInProgress
 
 
@@ -78,18 +77,22 @@ def expected(file: FileInProgress) -> Checksum | Composite | None:
     return file.checksum or file.composite
 
 
-def of_parts(file: FileInProgress, parts: Sequence[CompletedPart]) -> Mapping[str, Checksum]:
-    """The checksums of all parts put together, in their order, by kind."""
-    return {
-        kind: combined(kind, ((part.checksums[kind], part.length) for part in parts))
-        for kind in (file.digests if file.output is None else file.digests & {CRC64NVME})
-        if checkable_in_parts(kind)
-    }
+def confirmed(file: FileInProgress) -> list[PartRun]:
+    """Return the parts that S3 has confirmed, here or to earlier transfers: one run, if that is all."""
+    here = map(PartRun.of, file.completed[file.listed :])
+    composite = file.composite
+    if composite is not None and (file.output is not None or not checkable_in_parts(composite.kind)):
+        composite = None
+    return joined([*file.runs, *here], composite, file.cut)
 
 
-def compare_read(
-    file: FileInProgress, parts: Sequence[CompletedPart], whole: Mapping[str, Checksum]
-) -> str | None:
+def declared(upload: MultipartUpload, whole: PartRun) -> Checksum | None:
+    """Return the checksum that S3 compares with that of all its parts, if it is to."""
+    value = whole.checksums.get(CRC64NVME)
+    return Checksum(CRC64NVME, value) if upload.verified and value is not None else None
+
+
+def compare_read(file: FileInProgress, whole: PartRun) -> str | None:
     """See that what was read in parts is what the source's checksum says.
 
     Returns:
@@ -103,13 +106,16 @@ def compare_read(
         return None if read is None else read.kind
     what = f"the parts read of {file.job.source}"
     if file.composite is not None:
-        found = composed(file.composite, ((part.length, part.pieces) for part in parts))
+        if not checkable_in_parts(file.composite.kind):  # of one range, compared when that was read
+            return None if file.listed else file.composite.kind
+        found = composed(file.composite, whole.length, whole.pieces)
         compare(found, file.composite, what)
         return found.kind
-    if file.checksum is None or file.checksum.kind not in whole:
+    if file.checksum is None or file.checksum.kind not in whole.checksums:
         return None
-    compare(whole[file.checksum.kind], file.checksum, what)
-    return file.checksum.kind
+    kind = file.checksum.kind
+    compare(Checksum(kind, whole.checksums[kind]), file.checksum, what)
+    return kind
 
 
 def compare_received(written: Written, body: Body, target: S3Object, more: str) -> None:

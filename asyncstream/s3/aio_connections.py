@@ -95,6 +95,8 @@ class _Resolver(AbstractResolver):
 class VerifiedSession(AIOHTTPSession):  # type: ignore[misc]  # untyped
     """aiobotocore's HTTP session, for S3 and for the services that S3's credentials come from."""
 
+    _connector_args: dict[str, Any]
+
     def __init__(self, *given: Any, **options: Any) -> None:
         super().__init__(*given, **options)
         self._connector_args = {**self._connector_args, "resolver": _Resolver(self._timeout.sock_connect)}

@@ -35,7 +35,7 @@ from asyncstream.errors import (
 from asyncstream.s3.settings import Patience
 
 # The permission each operation needs; the others need that of writing.
-_PERMISSIONS = {
+PERMISSIONS = {
     "GetObject": "s3:GetObject",
     "HeadBucket": "s3:ListBucket",
     "HeadObject": "s3:GetObject",
@@ -203,7 +203,7 @@ def _seconds(metadata: Mapping[str, Any]) -> float:
 
 
 def _denied(what: str, operation: str, params: Mapping[str, Any], said: str) -> str:
-    permission = _PERMISSIONS.get(operation, "s3:PutObject")
+    permission = PERMISSIONS.get(operation, "s3:PutObject")
     if operation in _READS and "VersionId" in params:
         permission = "s3:GetObjectVersion"
     hint = ""

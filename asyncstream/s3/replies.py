@@ -258,12 +258,14 @@ def parts(
     Each part has the checksum that S3 tells, if any. A number that does not grow makes the pages endless.
 
     Raises:
-        S3Error: the reply says neither that the parts have ended nor where they continue, leaves something
-            out of a part, or tells a part that was not asked for.
+        S3Error: the reply is of no upload, leaves something out of a part, tells one that was not asked for,
+            or says that there are more parts and not where they continue.
     """
     what = f"the parts of upload {upload.upload_id} of {upload.target}"
+    required_element(reply, "UploadId", what)
     found = []
-    last = before = after or 0
+    before = after or 0
+    last = before - 1  # rclone begins a page at the number itself, S3 after it
     for row in reply.get("Parts", ()):
         number, etag, size = (required(row, name, what) for name in ("PartNumber", "ETag", "Size"))
         told = checksum(row)
@@ -271,7 +273,8 @@ def parts(
         if number <= last:
             raise S3Error(f"{what} are out of order: S3 lists part {number} after part {last}")
         last = number
-    if not required_element(reply, "IsTruncated", what):
+    # rclone leaves out a false one; parts that are not listed are sent again.
+    if not reply.get("IsTruncated"):
         return found, None
     following = int(required_element(reply, "NextPartNumberMarker", what))
     if not before < following <= plan.MAX_PARTS:

@@ -1,6 +1,8 @@
 """S3 requests as parameters of the SDKs' operations; pure, used by `store.py`."""
 
+from base64 import b64encode
 from collections.abc import Iterable, Mapping, Sequence
+from hashlib import md5
 from typing import Any
 
 from asyncstream.checksum import CRC64NVME, Checksum
@@ -170,8 +172,21 @@ def list_uploads(prefix: S3Prefix, after: UploadMarker | None, extra: Mapping[st
 
 def list_parts(upload: MultipartUpload, after: int | None, extra: Mapping[str, Any]) -> Params:
     """ListParts, one page of up to 1,000; `after` is the number of the last part of the page before."""
-    params = _of_upload(upload) | _only(extra, _EVERY_WRITE)
+    params = _of_upload(upload) | _with_encoded_key(_only(extra, _EVERY_WRITE))
     return params if after is None else params | {"PartNumberMarker": after}
+
+
+def _with_encoded_key(params: Params) -> Params:
+    """Encode a customer's key as botocore does in other requests: it leaves out ListParts (1.43.117)."""
+    key = params.get("SSECustomerKey")
+    if key is None:
+        return params
+    given = key.encode() if isinstance(key, str) else key
+    digest = md5(given, usedforsecurity=False).digest()
+    return params | {
+        "SSECustomerKey": b64encode(given).decode(),
+        "SSECustomerKeyMD5": b64encode(digest).decode(),
+    }
 
 
 def _of_upload(upload: MultipartUpload) -> Params:

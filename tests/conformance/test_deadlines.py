@@ -53,7 +53,7 @@ def test_what_the_deadline_cut_off_can_be_taken_up(lab, bucket, copy, pairs, unt
     report = until_it_stalls(Fault("stall", "UploadPart", part_number=3, seconds=FOR_EVER), transfer)
     [result] = report.pending
     copy(pairs("a"), continuations=left, **settings).raise_for_failures()
-    assert {part.number for part in result.continuation.parts} >= {1, 2}
+    assert result.continuation.runs[0].last >= 2
     stored = lab.checksums(bucket.name)
     assert stored["copies/a"].crc64nvme == stored["a"].crc64nvme
     assert bucket.uploads() == []

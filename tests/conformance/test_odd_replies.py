@@ -221,7 +221,7 @@ def test_a_key_on_two_pages_is_copied_once(run: Run) -> None:
 
 
 MD5 = '"0123456789abcdef0123456789abcdef"'
-STILL_THERE = reply(OK, b"<R><IsTruncated>false</IsTruncated></R>")
+STILL_THERE = reply(OK, b"<R><UploadId>u</UploadId><IsTruncated>false</IsTruncated></R>")
 HTML = reply(OK, b"<html><body>Welcome to the hotel</body></html>")
 
 

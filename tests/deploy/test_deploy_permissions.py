@@ -15,6 +15,8 @@ import pytest
 from cloudformation import GATHERS, IN_VPC, PSEUDO, Stack, deploy
 from cloudsplaining.scan.policy_document import PolicyDocument
 
+from asyncstream.s3.failures import PERMISSIONS
+
 NAMED = {
     "Trigger": "yes",
     "SourceBucketName": "source",
@@ -137,6 +139,17 @@ class TestTable:
 
 @pytest.mark.parametrize("given", STACKS.values(), ids=list(STACKS))
 class TestPolicies:
+    def test_the_functions_may_do_all_that_a_copy_does(self, given: dict[str, str]) -> None:
+        """Only `asyncstream clean`, which is no function, lists uploads."""
+        actions = {
+            action
+            for name, statement in statements(deploy(**given))
+            for action in as_list(statement["Action"])
+            if name == "FunctionRole"
+        }
+
+        assert {*PERMISSIONS.values(), "s3:PutObject"} - {"s3:ListBucketMultipartUploads"} <= actions
+
     def test_cloudsplaining_finds_no_fault(self, given: dict[str, str]) -> None:
         documents = roles(deploy(**given))
 

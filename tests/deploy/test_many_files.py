@@ -67,6 +67,7 @@ def test_a_file_that_outlasts_the_function_is_a_chain_of_invocations(
     assert copy["out/in/large"].crc64nvme == source["in/large"].crc64nvme
     went_on = [any("continuation" in item for item in each["Items"]) for each in function.payloads]
     assert went_on[:2] == [False, True]
+    assert max(len(json.dumps(each)) for each in function.payloads) < 2_000
     sent = Counter(
         row["part_number"]
         for row in lab.request_log()

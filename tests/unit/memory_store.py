@@ -139,6 +139,7 @@ class MemoryStore:
         uploaded: the sources that have a checksum of their parts: its kind, and the sizes of these.
         verified: whether the server knows CRC64NVME.
         at_once: the most bytes of a body that is in hand before its PUT begins.
+        checks_declared: whether it refuses another checksum at completion; else that is a violation.
     """
 
     slot_bytes = SLOT_BYTES
@@ -157,6 +158,7 @@ class MemoryStore:
         uploaded: Mapping[S3Object, tuple[str, Sequence[int]]] | None = None,
         verified: bool = True,
         at_once: float = math.inf,
+        checks_declared: bool = False,
     ) -> None:
         self.objects = dict(objects)
         self.written: dict[S3Object, Mapping[str, Any]] = {}  # with the attributes given
@@ -164,6 +166,7 @@ class MemoryStore:
         self.targets: dict[str, S3Object] = {}
         self.completed: set[str] = set()  # ids of uploads
         self.replaceable: set[S3Object] = set()  # what may be written although it is there
+        self.replaceable_parts = False  # whether parts may be
         self.open_streams: set[MemoryStream] = set()
         self.peak_open_streams = 0
         self.in_flight: Counter[str] = Counter()  # by operation; by upload id for parts
@@ -180,6 +183,7 @@ class MemoryStore:
         self._uploaded = uploaded or {}
         self._verified = verified
         self._at_once = at_once
+        self._checks_declared = checks_declared
         self._lock = threading.Lock()
         self._passed: Counter[tuple[str, str | None]] = Counter()  # what may have been damaged
         self._to_be_replaced: set[tuple[str, int]] = set()  # parts that were damaged
@@ -274,7 +278,9 @@ class MemoryStore:
             self._check(upload.upload_id in self.uploads, f"part of {upload}, which is gone")
             parts = self.uploads[upload.upload_id]
             self._check(
-                number not in parts or (upload.upload_id, number) in self._to_be_replaced,
+                number not in parts
+                or self.replaceable_parts
+                or (upload.upload_id, number) in self._to_be_replaced,
                 f"part {number} written twice",
             )
             parts[number] = content
@@ -293,11 +299,14 @@ class MemoryStore:
             stored = self.uploads[upload.upload_id]
             confirmed = {number: etag_of(content) for number, content in stored.items()}
             self._check({part.number: part.etag for part in parts} == confirmed, f"{parts} not as confirmed")
-            del self.uploads[upload.upload_id]
-            self.completed.add(upload.upload_id)
             whole = b"".join(stored[part.number] for part in parts)
             # None of verify="off", else what every part of it was compared by.
-            self._check(checksum in (None, self._told(whole)), f"{upload} completed with {checksum}")
+            same = checksum in (None, self._told(whole))
+            if self._checks_declared and not same:
+                raise ChecksumMismatch("BadDigest")
+            self._check(same, f"{upload} completed with {checksum}")
+            del self.uploads[upload.upload_id]
+            self.completed.add(upload.upload_id)
             return Written(self._write(upload.target, whole, self.written[upload.target]), self._told(whole))
 
     async def abort_upload(self, upload: MultipartUpload) -> None:

@@ -14,10 +14,11 @@ from asyncstream.checksum import (
     Checksum,
     Composite,
     Digests,
-    are_pieces,
     checkable_in_parts,
     combined,
     composed,
+    is_digest,
+    joined_pieces,
 )
 
 from .memory_store import composite_of
@@ -103,12 +104,12 @@ def cut_every(content: bytes, kind: str, part_size: int) -> Composite:
     return Composite(kind, composite_of(content, kind, sizes).value, part_size)
 
 
-def pieces(content: bytes, composite: Composite, start: int, chunk: int) -> str:
-    """Of a run of the bytes that begins there, as they pass by in chunks."""
+def passed_by(content: bytes, composite: Composite, start: int, chunk: int) -> Digests:
+    """Those of a run of the bytes that begins there, as they pass by in chunks."""
     digests = Digests([], composite, start)
     for place in range(0, len(content), chunk):
         digests.update(memoryview(content)[place : place + chunk])
-    return digests.pieces()
+    return digests
 
 
 def test_a_checksum_of_parts_is_that_of_their_checksums_and_says_how_many() -> None:
@@ -118,7 +119,7 @@ def test_a_checksum_of_parts_is_that_of_their_checksums_and_says_how_many() -> N
 
     assert composite.parts == 3
     assert cut_every(b"abcdefg", "CRC32", 3) == composite
-    assert composed(composite, [(7, pieces(b"abcdefg", composite, 0, 7))]) == composite
+    assert passed_by(b"abcdefg", composite, 0, 7).composed() == composite
 
 
 @pytest.mark.parametrize("kind", CRCS)
@@ -127,22 +128,31 @@ def test_a_checksum_of_parts_is_that_of_their_checksums_and_says_how_many() -> N
     cuts=st.lists(st.integers(1, 200), max_size=6, unique=True),
     part_size=st.integers(1, 220),
     chunk=st.integers(1, 50),
+    data=st.data(),
 )
 def test_however_a_file_is_cut_into_ranges_they_tell_the_checksum_of_its_parts(
-    kind: str, content: bytes, cuts: list[int], part_size: int, chunk: int
+    kind: str, content: bytes, cuts: list[int], part_size: int, chunk: int, data: st.DataObject
 ) -> None:
+    """In whatever order neighbours are put together, and as one run from the first."""
     composite = cut_every(content, kind, part_size)
     ends = sorted({*(cut for cut in cuts if cut < len(content)), len(content)})
     ranges = [(start, content[start:stop]) for start, stop in pairwise([0, *ends])]
-    runs = [(len(run), pieces(run, composite, start, chunk)) for start, run in ranges]
-
-    assert composed(composite, runs) == composite
-    for (start, run), (length, text) in zip(ranges, runs, strict=True):
-        assert are_pieces(text, composite, start, length)
-        assert not are_pieces(text[:-4], composite, start, length)
-        assert not are_pieces(text + "AAAA", composite, start, length)
+    runs = [(start, len(run), passed_by(run, composite, start, chunk).pieces()) for start, run in ranges]
+    for (start, run), (_, _, text) in zip(ranges, runs, strict=True):
+        assert is_digest(text, kind, count=3)
         wrong = bytes([run[0] ^ 1]) + run[1:]
-        assert pieces(wrong, composite, start, chunk) != text
+        assert passed_by(wrong, composite, start, chunk).pieces() != text
+
+    while len(runs) > 1:
+        at = data.draw(st.integers(0, len(runs) - 2))
+        (start, *first), (_, *second) = runs[at : at + 2]
+        both = joined_pieces(composite, start, [tuple(first), tuple(second)])
+        runs[at : at + 2] = [(start, first[0] + second[0], both)]
+
+    [(_, size, whole)] = runs
+    assert composed(composite, size, whole) == composite
+    assert passed_by(content, composite, 0, chunk).pieces() == whole
+    assert passed_by(content, composite, 0, chunk).composed() == composite
 
 
 @pytest.mark.parametrize("kind", ["SHA1", "SHA256"])
@@ -152,7 +162,8 @@ def test_a_file_read_as_one_range_tells_the_hash_of_its_parts_too(
 ) -> None:
     composite = cut_every(content, kind, part_size)
 
-    assert composed(composite, [(len(content), pieces(content, composite, 0, chunk))]) == composite
+    assert passed_by(content, composite, 0, chunk).composed() == composite
+    assert passed_by(content, composite, 0, chunk).pieces() == ""
 
 
 def test_pieces_are_run_beside_the_checksums_of_the_whole() -> None:
@@ -161,11 +172,11 @@ def test_pieces_are_run_beside_the_checksums_of_the_whole() -> None:
     digests.update(b"abcdef")
 
     assert digests.checksums() == {CRC64NVME: of(b"abcdef", CRC64NVME)}
-    assert digests.pieces() == pieces(b"abcdef", composite, 0, 1)
+    assert digests.pieces() == passed_by(b"abcdef", composite, 0, 1).pieces()
     assert Digests([CRC64NVME]).pieces() == ""
 
 
 @pytest.mark.parametrize("text", ["", "AAAA", "AAAAAA==", "not base64!!", "AAAAAAAAAAAAAAAA"])
-def test_what_cannot_be_the_checksums_of_two_pieces_is_seen(text: str) -> None:
-    assert not are_pieces(text, Composite("CRC32", "-", 4), 2, 4)
-    assert are_pieces("AAAAAAAAAAA=", Composite("CRC32", "-", 4), 2, 4)
+def test_what_cannot_be_two_checksums_is_seen(text: str) -> None:
+    assert not is_digest(text, "CRC32", count=2)
+    assert is_digest("AAAAAAAAAAA=", "CRC32", count=2)

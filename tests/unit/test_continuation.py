@@ -1,14 +1,17 @@
 """A continuation by itself: what it has to have, and which file it is given to."""
 
 from collections.abc import Callable
+from itertools import accumulate, pairwise
 from typing import Any
 
 import msgspec
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 from msgspec.structs import replace
 
 from asyncstream.checksum import CRC64NVME, Checksum, Composite, Digests
-from asyncstream.continuation import CompletedPart, Continuation
+from asyncstream.continuation import Continuation, PartRun, joined
 from asyncstream.errors import InputError
 from asyncstream.jobs import continued
 from asyncstream.locations import S3Object
@@ -18,8 +21,9 @@ from .memory_store import checksum_of, etag_of
 from .transfers import (
     SIZE,
     WHOLE,
+    content,
     jobs_of,
-    part,
+    run_of,
     source,
     target,
 )
@@ -31,33 +35,35 @@ FINE: dict[str, Any] = {
     "first": 10,
     "step": 10,
     "digests": [CRC64NVME],
-    "parts": [part(1, 0, 10), part(4, 30, 5)],
+    "runs": [run_of(1, 2, 0, 20), run_of(4, 4, 30, 5)],
 }
 
 
+SPARE = {CRC64NVME: "AAAAAAAAAAA=", "SHA1": ""}
 OF_PARTS = Composite("CRC32", "AAAAAA==-5", 8)
 
 
-def cut_part(number: int, start: int, length: int, composite: Composite = OF_PARTS) -> CompletedPart:
+def cut_run(first: int, last: int, start: int, length: int, composite: Composite = OF_PARTS) -> PartRun:
     digests = Digests([], composite, start)
     digests.update(WHOLE[start : start + length])
-    return replace(part(number, start, length), pieces=digests.pieces())
+    return replace(run_of(first, last, start, length), pieces=digests.pieces())
 
 
 def test_a_continuation_has_the_checksums_of_pieces_where_its_source_was_uploaded_in_parts() -> None:
-    parts = [cut_part(1, 0, 10), cut_part(4, 30, 5)]
-    assert list(Continuation(**FINE | {"composite": OF_PARTS, "parts": parts}).parts) == parts
-    whole = [cut_part(1, 0, SIZE, Composite("SHA256", "-1", SIZE))]
-    of_hashes = {"composite": Composite("SHA256", "-1", SIZE), "first": SIZE, "step": 0, "parts": whole}
-    assert list(Continuation(**FINE | of_hashes).parts) == whole
+    runs = [cut_run(1, 2, 0, 20), cut_run(4, 4, 30, 5)]
+    assert list(Continuation(**FINE | {"composite": OF_PARTS, "runs": runs}).runs) == runs
 
 
-def test_a_continuation_may_have_its_parts_in_any_order_and_checksums_to_spare() -> None:
-    parts = [
-        part(4, 30, 5),
-        replace(part(1, 0, 10), checksums={CRC64NVME: checksum_of(b""), "SHA1": Checksum("SHA1", "")}),
-    ]
-    assert list(Continuation(**FINE | {"parts": parts}).parts) == parts
+def test_pieces_of_hashes_are_not_kept() -> None:
+    """The one range that they are of was compared when it was read."""
+    runs = [run_of(1, 1, 0, SIZE)]
+    of_hashes = {"composite": Composite("SHA256", "-1", SIZE), "first": SIZE, "step": 0, "runs": runs}
+    assert list(Continuation(**FINE | of_hashes).runs) == runs
+
+
+def test_a_continuation_may_have_its_runs_in_any_order() -> None:
+    runs = [run_of(4, 4, 30, 5), run_of(1, 2, 0, 20)]
+    assert list(Continuation(**FINE | {"runs": runs}).runs) == runs
 
 
 @pytest.mark.parametrize(
@@ -68,36 +74,114 @@ def test_a_continuation_may_have_its_parts_in_any_order_and_checksums_to_spare()
         ({"size": 0}, "of 0 bytes"),
         ({"step": 0}, "step=0"),
         ({"step": -1}, "step=-1"),
-        ({"parts": [part(1, 0, 10), part(1, 0, 10)]}, "a part is named twice"),
-        ({"parts": [part(1, 0, 9)]}, "part 1 has 9 bytes, not 10"),
-        ({"parts": [part(2, 10, 11)]}, "part 2 has 11 bytes, not 10"),
-        ({"parts": [part(4, 30, 10)]}, "part 4 has 10 bytes, not 5"),
-        ({"parts": [part(0, 0, 10)]}, "part 0"),
-        ({"parts": [part(5, 0, 10)]}, "part 5"),
-        ({"parts": [replace(part(5, 0, 0), length=-5)]}, "part 5"),
-        ({"size": 30, "parts": [part(4, 30, 0)]}, "part 4"),
-        ({"first": SIZE, "step": 0, "parts": [part(2, 35, 0)]}, "part 2"),
-        ({"digests": ["MD5"], "parts": []}, "MD5"),
+        ({"runs": [run_of(1, 1, 0, 10), run_of(1, 1, 0, 10)]}, "parts 1 to 1 after part 1"),
+        ({"runs": [run_of(1, 2, 0, 20), run_of(2, 3, 10, 20)]}, "parts 2 to 3 after part 2"),
+        ({"runs": [run_of(1, 1, 0, 9)]}, "parts 1 to 1 have 9 bytes, not 10"),
+        ({"runs": [run_of(2, 4, 10, 26)]}, "parts 2 to 4 have 26 bytes, not 25"),
+        ({"runs": [replace(run_of(4, 4, 30, 5), length=10)]}, "parts 4 to 4 have 10 bytes, not 5"),
+        ({"runs": [run_of(0, 1, 0, 10)]}, "parts 0 to 1 after part 0"),
+        ({"runs": [run_of(4, 5, 30, 5)]}, "parts 4 to 5 after part 0, of 4"),
+        ({"runs": [run_of(3, 2, 0, 0)]}, "parts 3 to 2"),
+        ({"first": SIZE, "step": 0, "runs": [run_of(2, 2, 35, 0)]}, "parts 2 to 2 after part 0, of 1"),
+        ({"digests": ["MD5"], "runs": []}, "MD5"),
         ({"fruitless": -1}, "fruitless"),
-        ({"size": MAX_OBJECT + 1, "parts": []}, "limit"),
-        ({"parts": [replace(part(1, 0, 10), checksums={})]}, "lacks a checksum"),
-        ({"digests": [CRC64NVME, "SHA1"]}, "lacks a checksum"),
-        ({"composite": OF_PARTS}, "part 1 lacks checksums of its pieces"),
-        ({"composite": OF_PARTS, "parts": [cut_part(2, 10, 10), cut_part(1, 0, 5)]}, "part 1 has 5 bytes"),
-        ({"composite": OF_PARTS, "parts": [replace(part(1, 0, 10), pieces="AAAA")]}, "of its pieces"),
-        ({"composite": replace(OF_PARTS, part_size=0), "parts": []}, "'CRC32' of parts of 0 bytes"),
-        ({"composite": replace(OF_PARTS, kind="MD5"), "parts": []}, "'MD5' of parts of 8 bytes"),
-        ({"composite": replace(OF_PARTS, kind="SHA1"), "parts": []}, "SHA1 does not follow from those"),
+        ({"size": MAX_OBJECT + 1, "runs": []}, "limit"),
+        ({"runs": [replace(run_of(1, 1, 0, 10), checksums={})]}, "do not have the checksums"),
+        ({"runs": [replace(run_of(1, 1, 0, 10), checksums=SPARE)]}, "do not have the checksums"),
+        (
+            {"runs": [replace(run_of(1, 1, 0, 10), checksums={CRC64NVME: "AAAA"})]},
+            "do not have the checksums",
+        ),
+        ({"digests": [CRC64NVME, "CRC32C"]}, "do not have the checksums.*CRC32C"),
+        ({"composite": OF_PARTS}, "parts 1 to 2 do not have the checksums of their pieces"),
+        ({"composite": OF_PARTS, "runs": [replace(run_of(1, 1, 0, 10), pieces="AAAA")]}, "of their pieces"),
+        ({"composite": replace(OF_PARTS, part_size=0), "runs": []}, "'CRC32' of parts of 0 bytes"),
+        ({"composite": OF_PARTS, "size": 80_001, "first": 80_001, "runs": []}, "'CRC32' of parts of 8 bytes"),
+        ({"composite": replace(OF_PARTS, kind="MD5"), "runs": []}, "'MD5' of parts of 8 bytes"),
+        ({"composite": replace(OF_PARTS, kind="SHA1"), "runs": []}, "SHA1 does not follow from those"),
     ],
 )
 @pytest.mark.parametrize(
-    "made", [lambda values: Continuation(**values), lambda values: msgspec.convert(values, Continuation)]
+    "made",
+    [
+        lambda values: Continuation(**values),
+        lambda values: msgspec.convert(msgspec.to_builtins(values), Continuation),
+    ],
 )
 def test_a_continuation_that_is_not_whole_is_refused(
     made: Callable[[dict[str, Any]], Continuation], wrong: dict[str, Any], message: str
 ) -> None:
     with pytest.raises((InputError, msgspec.ValidationError), match=message):
         made(FINE | wrong)
+
+
+# As a Lambda replied it before S3 was asked for the parts.
+OLD = """{"upload_id":"upload-1","etag":"\\"e\\"","size":35,"first":10,"step":10,"verified":true,
+"checksum":{"kind":"CRC32","value":"AAAAAA=="},"composite":null,"digests":["CRC32","CRC64NVME"],
+"parts":[{"number":4,"etag":"\\"4\\"","length":5,"checksums":{
+"CRC32":{"kind":"CRC32","value":"AAAABA=="},"CRC64NVME":{"kind":"CRC64NVME","value":"AAAAAAAAAAQ="}}},
+{"number":2,"etag":"\\"2\\"","length":10,"checksums":{
+"CRC32":{"kind":"CRC32","value":"AAAAAA=="},"CRC64NVME":{"kind":"CRC64NVME","value":"AAAAAAAAAAA="}}},
+{"number":1,"etag":"\\"1\\"","length":10,"checksums":{
+"CRC32":{"kind":"CRC32","value":"AAAAAA=="},"CRC64NVME":{"kind":"CRC64NVME","value":"AAAAAAAAAAA="}}}],
+"fruitless":1}"""
+ZERO = {"CRC32": "AAAAAA==", CRC64NVME: "AAAAAAAAAAA="}
+FOUR = {"CRC32": "AAAABA==", CRC64NVME: "AAAAAAAAAAQ="}
+
+
+def test_an_old_continuation_is_read_with_its_parts_as_runs() -> None:
+    left = msgspec.json.decode(OLD, type=Continuation)
+
+    assert left.runs == [PartRun(1, 2, 20, ZERO), PartRun(4, 4, 5, FOUR)]
+    assert (left.parts, left.fruitless, left.checksum) == ((), 1, Checksum("CRC32", "AAAAAA=="))
+    assert msgspec.json.decode(msgspec.json.encode(left), type=Continuation) == left
+
+
+def test_an_old_continuation_loses_the_checksum_of_its_sources_parts() -> None:
+    of_parts = OLD.replace('"composite":null', '"composite":{"kind":"CRC32","value":"x-5","part_size":8}')
+
+    left = msgspec.json.decode(of_parts, type=Continuation)
+
+    assert (left.composite, [run.pieces for run in left.runs]) == (None, ["", ""])
+
+
+@pytest.mark.parametrize(
+    ("old", "new", "message"),
+    [
+        ('"number":2', '"number":1', "parts 1 to 1 after part 1"),
+        ('"number":4', '"number":5', "parts 5 to 5 after part 2, of 4"),
+        ('"length":5', '"length":6', "parts 4 to 4 have 6 bytes, not 5"),
+        ("AAAAAAAAAAQ=", "AAAA", "parts 4 to 4 do not have the checksums"),
+    ],
+)
+def test_an_old_continuation_that_is_not_whole_is_refused(old: str, new: str, message: str) -> None:
+    with pytest.raises(msgspec.ValidationError, match=message):
+        msgspec.json.decode(OLD.replace(old, new, 1), type=Continuation)
+
+
+@given(
+    lengths=st.lists(st.integers(1, 30), min_size=1, max_size=8),
+    there=st.lists(st.booleans(), min_size=8, max_size=8),
+)
+def test_parts_that_follow_each_other_have_their_checksums_in_common(
+    lengths: list[int], there: list[bool]
+) -> None:
+    stops = [*accumulate(lengths)]
+    runs = [
+        PartRun(n, n, length, {CRC64NVME: checksum_of(content(0, stop)[stop - length :]).value})
+        for n, (stop, length) in enumerate(zip(stops, lengths, strict=True), start=1)
+        if there[n - 1]
+    ]
+
+    together = joined(reversed(runs))
+
+    assert all(a.last + 1 < b.first for a, b in pairwise(together))
+    numbers = [n for run in together for n in range(run.first, run.last + 1)]
+    assert numbers == [run.first for run in runs]
+    for run in together:
+        start, stop = stops[run.first - 1] - lengths[run.first - 1], stops[run.last - 1]
+        assert run.length == stop - start
+        assert run.checksums == {CRC64NVME: checksum_of(content(0, stop)[start:]).value}
 
 
 def test_jobs_are_given_what_is_left_of_them() -> None:

@@ -1,18 +1,29 @@
 """What the deadline leaves of a file: whether it is whole, and how another transfer goes on with it."""
 
 from collections.abc import Mapping, Sequence
+from contextlib import closing
+from functools import cache
 from typing import Any
 
 import msgspec
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from msgspec.structs import replace
 
 from asyncstream import progress
 from asyncstream.checksum import CRC64NVME
-from asyncstream.continuation import Continuation
+from asyncstream.continuation import MOST_RUNS, CompletedPart, Continuation, PartRun
 from asyncstream.endings import MOST_FRUITLESS
-from asyncstream.errors import AsyncstreamError, DeadlineExceeded, SourceChanged, UploadGone
+from asyncstream.engines import ENGINES, open_engine
+from asyncstream.errors import (
+    AccessDenied,
+    AsyncstreamError,
+    DeadlineExceeded,
+    SlowDown,
+    SourceChanged,
+    UploadGone,
+)
 from asyncstream.locations import S3Object
 from asyncstream.plan import ByteRange
 from asyncstream.ports import Body, Engine, MultipartUpload, Opened, Origin, Written
@@ -29,7 +40,7 @@ from .transfers import (
     content,
     cut,
     jobs_of,
-    part,
+    run_of,
     source,
     stored,
     target,
@@ -160,7 +171,7 @@ def test_the_next_transfer_sends_only_the_parts_that_are_missing(engine: Engine)
         verified=True,
         checksum=checksum_of(WHOLE),
         digests=[CRC64NVME],
-        parts=[part(1, 0, 10), part(2, 10, 10)],
+        runs=[run_of(1, 2, 0, 20)],
     )
     assert target(0) not in store.objects
     assert store.calls["abort_upload", None] == 0
@@ -214,7 +225,7 @@ def test_a_file_of_which_all_parts_are_confirmed_only_has_to_be_completed(engine
     store = Ticking(stored([SIZE]), pause=pause_under(engine.name))
     [left] = run(store, engine, jobs_of([SIZE]), 3.5, slots=1)
     assert left.continuation is not None
-    assert len(left.continuation.parts) == 4
+    assert left.continuation.runs == [run_of(1, 4, 0, SIZE)]
 
     [result] = run(store, engine, to_go_on_with([left]), None)
 
@@ -274,7 +285,7 @@ def test_a_part_confirmed_after_the_time_was_up_is_not_sent_again(engine: Engine
 
     assert store.sent == [2]
     assert left.continuation is not None
-    assert [confirmed.number for confirmed in left.continuation.parts] == [2]
+    assert [(confirmed.first, confirmed.last) for confirmed in left.continuation.runs] == [(2, 2)]
 
 
 class SlowToCreate(Ticking):
@@ -306,7 +317,7 @@ def test_a_file_taken_up_in_vain_too_often_fails_and_leaves_nothing(engine: Engi
         results = run(store, engine, to_go_on_with(results), 0.5)
         [left] = results
         assert left.continuation is not None
-        assert (left.continuation.fruitless, len(left.continuation.parts)) == (fruitless, 1)
+        assert (left.continuation.fruitless, left.continuation.runs) == (fruitless, [run_of(1, 1, 0, 10)])
 
     [result] = run(store, engine, to_go_on_with(results), 0.5)
 
@@ -362,4 +373,234 @@ def test_a_continuation_that_is_out_of_date_makes_its_file_begin_anew(
     assert sum(net) == SIZE
 
 
-# Two parts of ten bytes of thirty-five, and what may be wrong with them.
+MANY, CONFIRMED = 2_600, 2_500
+
+
+@cache
+def large_upload(name: str) -> tuple[bytes, dict[int, bytes]]:
+    """What an engine leaves of a file of many parts of a byte: its continuation in JSON, and what S3 has."""
+    store = Ticking(stored([MANY]), pause=pause_under(name))
+    with closing(open_engine(name)) as engine:
+        [left] = run(store, engine, jobs_of([MANY]), CONFIRMED - 0.5, part_size=1)
+    [parts] = store.uploads.values()
+    return msgspec.json.encode(left.continuation), parts
+
+
+@pytest.mark.parametrize("before", ENGINES)
+def test_an_upload_of_many_parts_is_taken_up_by_each_engine(engine: Engine, before: str) -> None:
+    """The continuation is small, and no part is sent twice."""
+    told, parts = large_upload(before)
+    store = Ticking(stored([MANY]), pause=pause_under(engine.name))
+    store.uploads, store.written[target(0)] = {"upload-1": dict(parts)}, {}
+    job = Job(source(0), target(0), continuation=msgspec.json.decode(told, type=Continuation))
+
+    [result] = run(store, engine, [job], None, part_size=1)
+
+    assert len(told) < 1_000
+    assert len(parts) >= CONFIRMED
+    assert (result.status, result.parts, result.write_verified) == ("copied", MANY, CRC64NVME)
+    assert store.calls["list_parts", None] == 3
+    assert sorted([*parts, *store.sent]) == [*range(1, MANY + 1)]
+    assert store.objects[target(0)] == content(0, MANY)
+    assert_nothing_is_left(store)
+
+
+def left_of(store: Ticking, engine: Engine, seconds: float = 2.5) -> list[FileResult]:
+    """What the time left of the one file, of which three parts of four were confirmed one by one."""
+    results = run(store, engine, jobs_of([SIZE]), seconds, slots=1)
+    assert [left.status for left in results] == ["pending"]
+    assert store.sent == [1, 2, 3]
+    return results
+
+
+@pytest.mark.parametrize("lost", [1, 2, 3])
+@pytest.mark.parametrize("kind", [CRC64NVME, "CRC32"])
+def test_parts_that_s3_has_no_more_are_sent_again(engine: Engine, kind: str, lost: int) -> None:
+    """With them, if the source's checksum is not one that S3 tells of parts, those that had it in common."""
+    store = Ticking(stored([SIZE]), pause=pause_under(engine.name), checksums=told(kind))
+    results = left_of(store, engine)
+    del store.uploads["upload-1"][lost]
+    store.replaceable_parts = True
+
+    [result] = run(store, engine, to_go_on_with(results), None)
+
+    assert_copied(result, store)
+    assert (result.read_verified, result.write_verified) == (kind, CRC64NVME)
+    again = [lost] if kind == CRC64NVME else [1, 2, 3]
+    assert sorted(store.sent[3:]) == [*again, 4]
+
+
+def test_parts_of_another_length_are_sent_again(engine: Engine) -> None:
+    store = Ticking(stored([SIZE]), pause=pause_under(engine.name))
+    results = left_of(store, engine)
+    store.uploads["upload-1"][2] = b"of another"[:9]
+    store.replaceable_parts = True
+
+    [result] = run(store, engine, to_go_on_with(results), None)
+
+    assert_copied(result, store)
+    assert sorted(store.sent[3:]) == [2, 4]
+
+
+def test_parts_that_were_never_confirmed_are_sent_again(engine: Engine) -> None:
+    """S3 received something, but the reply by which it is compared was lost: it may be anything."""
+    store = Ticking(stored([SIZE]), pause=pause_under(engine.name))
+    results = left_of(store, engine)
+    store.uploads["upload-1"][4] = bytes(5)
+    store.replaceable_parts = True
+
+    [result] = run(store, engine, to_go_on_with(results), None)
+
+    assert_copied(result, store)
+    assert store.sent[3:] == [4]
+
+
+def test_a_part_that_another_has_written_is_found_out(engine: Engine) -> None:
+    """The checksum of the parts as they were sent is declared, not that of the parts as S3 lists them."""
+    store = Ticking(stored([SIZE]), pause=pause_under(engine.name), checks_declared=True)
+    results = left_of(store, engine)
+    store.uploads["upload-1"][2] = bytes(10)
+
+    [result] = run(store, engine, to_go_on_with(results), None)
+
+    assert_copied(result, store)
+    assert "BadDigest" in str(result.restarted)
+
+
+def test_parts_that_are_not_planned_are_not_completed(engine: Engine) -> None:
+    store = Ticking(stored([SIZE]), pause=pause_under(engine.name))
+    results = left_of(store, engine)
+    listed = store.list_parts
+
+    async def list_parts(
+        upload: MultipartUpload, after: int | None
+    ) -> tuple[list[CompletedPart], int | None]:
+        page, following = await listed(upload, after)
+        return [*page, CompletedPart(7, '"7"', 10, {})], following
+
+    store.list_parts = list_parts  # type: ignore[method-assign]
+
+    [result] = run(store, engine, to_go_on_with(results), None)
+
+    assert_copied(result, store)
+    assert result.parts == 4
+
+
+def test_a_listing_that_fails_for_now_is_asked_again(engine: Engine) -> None:
+    failures = [Failure("list_parts", SlowDown("later"), last=1)]
+    store = Ticking(stored([SIZE]), pause=pause_under(engine.name), failures=failures)
+
+    [result] = run(store, engine, to_go_on_with(left_of(store, engine)), None)
+
+    assert_copied(result, store)
+    assert store.sent == [1, 2, 3, 4]
+
+
+def test_a_role_that_may_not_list_parts_is_told_so(engine: Engine) -> None:
+    """To begin the file again would end at the same place, and so would every transfer after it."""
+    failures = [Failure("list_parts", AccessDenied("the caller needs s3:ListMultipartUploadParts"))]
+    store = Ticking(stored([SIZE]), pause=pause_under(engine.name), failures=failures)
+
+    [result] = run(store, engine, to_go_on_with(left_of(store, engine)), None)
+
+    assert (result.status, result.continuation, result.restarted) == ("failed", None, None)
+    assert "s3:ListMultipartUploadParts" in str(result.error)
+    assert_nothing_is_left(store)
+
+
+def test_time_that_ends_while_parts_are_listed_loses_none_of_them(engine: Engine) -> None:
+    failures = [Failure("list_parts", DeadlineExceeded("the time is up"), last=MOST_FRUITLESS)]
+    store = Ticking(stored([SIZE]), pause=pause_under(engine.name), failures=failures)
+    before = left_of(store, engine)
+
+    results = run(store, engine, to_go_on_with(before), 1.0)
+
+    assert before[0].continuation is not None
+    assert results[0].continuation == replace(before[0].continuation, fruitless=1)
+    results = run(store, engine, to_go_on_with(results), 1.0)
+    [failed] = run(store, engine, to_go_on_with(results), 1.0)
+    assert isinstance(failed.error, DeadlineExceeded)
+    assert_nothing_is_left(store)
+
+
+def test_files_taken_up_wait_for_the_parts_of_those_before(engine: Engine) -> None:
+    """Or they would be taken up in vain, while the parts of the first fill all slots, and fail in the end."""
+    sizes = [200, 35]
+    store = Ticking(stored(sizes), pause=pause_under(engine.name))
+    jobs = [
+        Job(source(n), target(n), continuation=left_with_one_part(store, n, size))
+        for n, size in enumerate(sizes)
+    ]
+    for _ in range(30):
+        results = run(store, engine, jobs, 2.0, slots=2)
+        assert [result.error for result in results] == [None] * len(results)
+        jobs = to_go_on_with(results)
+        if not jobs:
+            break
+
+    assert store.objects[target(0)] == content(0, 200)
+    assert store.objects[target(1)] == content(1, 35)
+    assert_nothing_is_left(store)
+
+
+def left_with_one_part(store: Ticking, number: int, size: int) -> Continuation:
+    whole = content(number, size)
+    upload_id = f"earlier-{number}"
+    store.uploads[upload_id] = {1: whole[:10]}
+    store.written[target(number)] = {}
+    crc = {CRC64NVME: checksum_of(whole[:10]).value}
+    return Continuation(
+        upload_id=upload_id,
+        etag=etag_of(whole),
+        size=size,
+        first=10,
+        step=10,
+        verified=True,
+        digests=[CRC64NVME],
+        runs=[PartRun(1, 1, 10, crc)],
+    )
+
+
+def test_an_upload_that_became_its_object_is_not_begun_again(engine: Engine) -> None:
+    """A transfer was ended when S3 had completed the upload and before it could say so."""
+    lost = Failure("complete_upload", DeadlineExceeded("the time is up"), last=1, lost=True)
+    store = Ticking(stored([SIZE]), pause=pause_under(engine.name), failures=[lost], checksums=told())
+    results = run(store, engine, jobs_of([SIZE]), 100.0, slots=1)
+    assert [left.status for left in results] == ["pending"]
+
+    [result] = run(store, engine, to_go_on_with(results), None)
+
+    assert_copied(result, store)
+    assert (result.restarted, result.attempts, result.etag) == (None, 0, etag_of(WHOLE))
+    assert (result.read_verified, result.write_verified) == (CRC64NVME, CRC64NVME)
+
+
+def test_runs_beyond_the_most_are_sent_again(engine: Engine) -> None:
+    size = 4 * MOST_RUNS
+    store = Ticking(stored([size]), pause=pause_under(engine.name))
+    store.replaceable_parts = True
+    numbers = [*range(1, size, 2)]  # every second part: twice as many runs as are told
+    store.uploads["earlier"] = {n: content(0, size)[n - 1 : n] for n in numbers}
+    store.written[target(0)] = {}
+    given = Continuation(
+        upload_id="earlier",
+        etag=etag_of(content(0, size)),
+        size=size,
+        first=1,
+        step=1,
+        verified=True,
+        digests=[CRC64NVME],
+        runs=[PartRun(n, n, 1, {CRC64NVME: checksum_of(content(0, size)[n - 1 : n]).value}) for n in numbers],
+    )
+
+    [left] = run(store, engine, [Job(source(0), target(0), continuation=given)], 0.0)
+    assert left.continuation == given
+    store.seconds_to_open = 1.0
+    results = run(store, engine, [Job(source(0), target(0), continuation=given)], 0.5)
+    assert results[0].continuation is not None
+    assert len(results[0].continuation.runs) == MOST_RUNS
+    assert len(msgspec.json.encode(results[0].continuation)) < 2_500
+    [result] = run(store, engine, to_go_on_with(results), None)
+
+    assert result.status == "copied"
+    assert store.objects[target(0)] == content(0, size)

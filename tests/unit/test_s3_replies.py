@@ -175,6 +175,8 @@ def test_a_page_is_its_objects_and_the_next_ones_token(reply: dict, page: tuple)
 
 
 UPLOAD = MultipartUpload(S3Object("clean", "b"), "id")
+OF_UPLOAD = {"UploadId": "id"}
+LISTED = [CompletedPart(number, f'"{number}"', 5, {}) for number in range(10)]
 
 
 def row(number: int) -> dict[str, Any]:
@@ -185,6 +187,7 @@ def row(number: int) -> dict[str, Any]:
     ("reply", "after", "page"),
     [
         ({"IsTruncated": False, "NextPartNumberMarker": 0}, None, ([], None)),
+        ({"Parts": [row(7), row(8)]}, 7, ([LISTED[7], LISTED[8]], None)),  # as rclone replies
         (
             {
                 "IsTruncated": True,
@@ -197,23 +200,23 @@ def row(number: int) -> dict[str, Any]:
         (
             {"IsTruncated": False, "Parts": [row(1) | {"ETag": "1"}, row(9)]},
             None,
-            ([CompletedPart(1, '"1"', 5, {}), CompletedPart(9, '"9"', 5, {})], None),
+            ([LISTED[1], LISTED[9]], None),
         ),
     ],
 )
 def test_a_page_is_its_parts_and_the_next_ones_number(reply: dict, after: int | None, page: tuple) -> None:
-    assert parts(reply, UPLOAD, after) == page
+    assert parts(OF_UPLOAD | reply, UPLOAD, after) == page
 
 
 @pytest.mark.parametrize(
     ("reply", "told"),
     [
-        ({}, "no IsTruncated"),
+        ({"UploadId": None}, "no UploadId"),
         ({"IsTruncated": True}, "no NextPartNumberMarker"),
         ({"IsTruncated": True, "NextPartNumberMarker": 7}, "do not end"),
         ({"IsTruncated": True, "NextPartNumberMarker": 6}, "do not end"),
         ({"IsTruncated": True, "NextPartNumberMarker": 10_001}, "do not end"),
-        ({"IsTruncated": False, "Parts": [row(7)]}, "out of order"),
+        ({"IsTruncated": False, "Parts": [row(6)]}, "out of order"),
         ({"IsTruncated": False, "Parts": [row(9), row(8)]}, "out of order"),
         ({"IsTruncated": False, "Parts": [row(8), row(8)]}, "out of order"),
         ({"IsTruncated": False, "Parts": [{"PartNumber": 8, "Size": 5}]}, "no ETag"),
@@ -223,4 +226,4 @@ def test_a_page_is_its_parts_and_the_next_ones_number(reply: dict, after: int | 
 )
 def test_odd_pages_of_parts_are_refused(reply: dict[str, Any], told: str) -> None:
     with pytest.raises(S3Error, match=rf"parts of upload id of s3://clean/b.*{told}"):
-        parts(reply, UPLOAD, 7)
+        parts(OF_UPLOAD | reply, UPLOAD, 7)

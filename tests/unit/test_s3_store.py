@@ -304,7 +304,7 @@ def test_a_page_of_a_listing() -> None:
 def test_a_page_of_the_parts_of_an_upload() -> None:
     rows = [{"PartNumber": 8, "Size": 5, "ETag": '"8"', "ChecksumCRC64NVME": "abc="}]
     transport = MemoryTransport(
-        lambda *_: {"IsTruncated": True, "Parts": rows, "NextPartNumberMarker": 8},
+        lambda *_: {"UploadId": "id", "IsTruncated": True, "Parts": rows, "NextPartNumberMarker": 8},
     )
 
     page = drive(store_over(transport).list_parts(UPLOAD, 7))

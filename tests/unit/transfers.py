@@ -12,7 +12,7 @@ from asyncstream import plan, progress
 from asyncstream.budget import MemoryBudget
 from asyncstream.checksum import CRC64NVME, Checksum
 from asyncstream.config import TransferConfig
-from asyncstream.continuation import CompletedPart
+from asyncstream.continuation import PartRun
 from asyncstream.deadline import Deadline
 from asyncstream.locations import S3Object
 from asyncstream.output import Transforming
@@ -93,10 +93,10 @@ def cut(size: int, part_size: int) -> list[int]:
     return [min(part_size, size - start) for start in range(0, size, part_size)] if part_size else []
 
 
-def part(number: int, start: int, length: int) -> CompletedPart:
-    """What S3 has confirmed of a part of `WHOLE`."""
-    sent = WHOLE[start : start + length]
-    return CompletedPart(number, etag_of(sent), length, {CRC64NVME: checksum_of(sent)})
+def run_of(first: int, last: int, start: int, length: int) -> PartRun:
+    """What a continuation tells of parts of `WHOLE` that S3 has confirmed."""
+    value = checksum_of(WHOLE[start : start + length]).value
+    return PartRun(first, last, length, {CRC64NVME: value})
 
 
 def stored(sizes: Sequence[int]) -> dict[S3Object, bytes]:

@@ -1,0 +1,69 @@
+"""How large the state of a chain of invocations becomes.
+
+Lambda's reply lists pending files up to 200,000 bytes, and a state takes 262,144.
+"""
+
+import json
+
+import msgspec
+import pytest
+
+from asyncstream.checksum import CRC64NVME, Composite
+from asyncstream.continuation import Continuation, PartRun
+from asyncstream.events import direct, step_functions
+from asyncstream.events.items import Item, Outcome
+from asyncstream.events.replies import Invoked
+from asyncstream.locations import S3Object
+from asyncstream.plan import MAX_PARTS, MIN_PART
+from asyncstream.results import FileResult, TransferReport
+
+TB = 10**12
+# S3 user guide, "CreateMultipartUpload" and examples: ids have about 128 characters.
+UPLOAD_ID = "x" * 150
+CRCS = {CRC64NVME: "AAAAAAAAAAA=", "CRC32C": "AAAAAA=="}
+SIZES = [2_500 * MIN_PART, 5 * TB, 50 * TB]
+
+
+def continuation(size: int, gaps: int = 0) -> Continuation:
+    """Half of a file is confirmed, with so many parts left out; its source was uploaded in parts."""
+    step = max(MIN_PART, -(-size // MAX_PARTS))
+    done = size // step // 2
+    runs = [PartRun(n, n, step, CRCS, "A" * 16) for n in range(done + 2, done + 2 + 2 * gaps, 2)]
+    return Continuation(
+        upload_id=UPLOAD_ID,
+        etag='"d41d8cd98f00b204e9800998ecf8427e-10000"',
+        size=size,
+        first=step,
+        step=step,
+        verified=True,
+        composite=Composite("CRC32C", "AAAAAA==-10000", -(-size // MAX_PARTS)),
+        digests=sorted(CRCS),
+        runs=[PartRun(1, done, done * step, CRCS, "A" * 16), *runs],
+    )
+
+
+def file_left(number: int, left: Continuation) -> FileResult:
+    source, target = S3Object("raw", f"in/{number:06d}"), S3Object("clean", f"out/{number:06d}")
+    return FileResult(source, target, "pending", 0, None, 0, 0, 0.0, continuation=left)
+
+
+@pytest.mark.parametrize("size", SIZES)
+def test_a_continuation_fits_a_kilobyte_however_large_its_file(size: int) -> None:
+    """As ten connections leave it: at most every second part of ten is missing."""
+    assert len(msgspec.json.encode(continuation(size, gaps=5))) < 1_000
+
+
+@pytest.mark.parametrize("size", SIZES)
+def test_a_chains_state_is_small_however_large_its_files(size: int) -> None:
+    """Ten connections have ten files open at most."""
+    left = [file_left(number, continuation(size)) for number in range(10)]
+    event = {"Items": [{"source": each.source.uri} for each in left]}
+    outcomes = [Outcome(Item(each.source.uri), pending=True, continuation=each.continuation) for each in left]
+    report = TransferReport("threads", left, 0.0, 10, 0, {})
+
+    state = step_functions.reply(event, outcomes)
+    reply = msgspec.to_builtins(direct.reply_to(report, Invoked("id", 0.0)))
+
+    assert len(json.dumps(state)) < 20_000
+    assert len(json.dumps(reply)) < 20_000
+    assert len(state["Items"]) == len(reply["pending"]) == 10
