@@ -27,6 +27,24 @@ def slots_within(memory_limit: int, slot_bytes: int, max_concurrency: int) -> in
     return slots
 
 
+def more_memory(needs: int, had: int, usual: int, most: int) -> int | None:
+    """Return the bytes to reserve for a file whose transform needs more than it had; None: it had all.
+
+    From the second time on at least the double of what it had: then a file put together of many, each with a
+    larger window than the one before, begins few times. If there is less than it needs, all there is: a file
+    may end before it fills its window.
+
+    Args:
+        needs: bytes that the transform asks for.
+        had: bytes that were reserved.
+        usual: bytes that are reserved for a file at first.
+        most: bytes that the transforms of all files may hold.
+    """
+    if had >= min(needs, most):
+        return None
+    return min(needs if had <= usual else max(needs, 2 * had), most)
+
+
 class SlotLimit:
     """How many of the slots are used: fewer while S3 asks for fewer requests, then more again, one by one.
 

@@ -5,7 +5,7 @@ from typing import Any
 
 from asyncstream import plan, verification
 from asyncstream.continuation import MOST_RUNS, Continuation
-from asyncstream.errors import DeadlineExceeded, OutputTooLarge
+from asyncstream.errors import DeadlineExceeded, MemoryNeeded, OutputTooLarge
 from asyncstream.results import FileResult, Status
 from asyncstream.tasks import Begin, FileInProgress, MovePart, Task
 
@@ -69,6 +69,15 @@ def too_many_parts(file: FileInProgress) -> OutputTooLarge:
     return OutputTooLarge(
         f"{made} bytes made of {file.job.source} fill the {plan.MAX_PARTS} parts that S3 takes: give larger "
         "ones by part_size, and the memory_limit to fill them in"
+    )
+
+
+def too_little_memory(file: FileInProgress, needed: MemoryNeeded, most: int) -> MemoryNeeded:
+    """The error of a file whose transform needs more memory than there is."""
+    return MemoryNeeded(
+        f"{file.job.source}: {needed}. The transfer has {most} bytes for that, beside a part of the output. "
+        "Raise memory_limit, in Lambda the function's memory",
+        needed.needs,
     )
 
 

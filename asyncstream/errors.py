@@ -156,6 +156,16 @@ class OutputTooLarge(TransformError):
     """A transform made more bytes than its input may become; see `transforms/running.py`."""
 
 
+class MemoryNeeded(TransformError):
+    """A file takes more memory to decompress than is reserved for it; `needs`: bytes. The coordinator begins
+    the file again with as much, so that a result has this error only if there is not so much memory.
+    """
+
+    def __init__(self, message: str, needs: int = 0) -> None:
+        super().__init__(message)
+        self.needs = needs
+
+
 class CredentialsExpired(AsyncstreamError, PermissionError):
     """The credentials are no longer valid. Retryable: they are looked up anew for the next try."""
 

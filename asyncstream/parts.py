@@ -88,6 +88,16 @@ class PartMover:
         """Bytes to reserve for a part that a transform makes, by its number; 0 where files are copied."""
         return self._filler.transforming.part_size(number) if self._filler is not None else 0
 
+    @property
+    def memory(self) -> int:
+        """Bytes to reserve for what the transform of a file holds, at first."""
+        return self._filler.transforming.memory if self._filler is not None else 0
+
+    @property
+    def most_memory(self) -> int:
+        """Bytes that the transforms of all files may hold."""
+        return self._filler.transforming.most_memory if self._filler is not None else 0
+
     async def run(  # noqa: PLR0911 - a table
         self, task: Task
     ) -> CompletedPart | OutputPart | str | None:
@@ -112,10 +122,10 @@ class PartMover:
                 await self.drop(task.file)
         return None
 
-    def close(self) -> None:
-        """Let go of what was kept for the next part, when there is none."""
+    def keep(self, most: int) -> None:
+        """Keep at most so many bytes for parts to come; 0 when there is none."""
         if self._filler is not None:
-            self._filler.close()
+            self._filler.keep(most)
 
     async def begin(self, task: Begin) -> str | None:
         """The ETag of the object written, or None where the file's `upload` was opened instead."""

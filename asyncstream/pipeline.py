@@ -22,18 +22,20 @@ from typing import Any
 from msgspec.structs import replace
 
 from asyncstream import dropping, endings, plan, progress, resuming
-from asyncstream.budget import MemoryBudget, SlotLimit
+from asyncstream.budget import MemoryBudget, SlotLimit, more_memory
 from asyncstream.chunks import StopFlag
 from asyncstream.deadline import Deadline
 from asyncstream.errors import (
     AsyncstreamError,
     DeadlineExceeded,
+    MemoryNeeded,
     SlowDown,
     SourceChanged,
 )
 from asyncstream.output import OutputPart
 from asyncstream.parts import PartMover
 from asyncstream.ports import Engine, Finished, Slots, Span
+from asyncstream.reservations import Reservations, bring_forward_what_frees_memory
 from asyncstream.results import FileResult, Status
 from asyncstream.tasks import (
     Abort,
@@ -88,8 +90,7 @@ class Coordinator:
         self._engine = engine
         self._slot_count = slots
         self._limit = SlotLimit(slots)
-        self._budget = budget
-        self._slot_bytes = slot_bytes
+        self._reservations = Reservations(budget, slot_bytes, mover)
         self._later_ranges = later_ranges
         self._on_event = on_event
         self._span = span
@@ -117,7 +118,7 @@ class Coordinator:
             await dropping.drop(self._begun, self._mover, self._engine, self._slot_count, stopped)
             raise
         finally:
-            self._mover.close()
+            self._mover.keep(0)
         results = [result for result in self._results if result is not None]
         assert len(results) == len(self._results), "every job has an end"  # noqa: S101
         return results
@@ -129,7 +130,7 @@ class Coordinator:
                 return
             finished = await slots.finished()
             self._running -= 1
-            self._budget.release(self._slot_bytes)
+            self._reservations.release_slot()
             self._settle(finished)
 
     def _start_tasks(self, slots: Slots) -> None:
@@ -138,38 +139,19 @@ class Coordinator:
         while slots.free and self._running < self._limit.allowed:
             if not self._ready and (self._resuming or not self._waiting):
                 return
-            room = self._room_for(self._ready[0] if self._ready else None)
-            if not self._budget.reserve(self._slot_bytes + room):
-                if not self._bring_forward_what_frees_room():
+            reserved = self._reservations.reserve(self._ready[0] if self._ready else None)
+            if reserved is None:
+                if not bring_forward_what_frees_memory(self._ready):
                     return
                 continue
             task = self._ready.popleft() if self._ready else self._begin_next()
-            task.room += room
+            task.room += reserved[0]
+            task.file.memory += reserved[1]
             if isinstance(task, MovePart | SendPart) and task.span is task.file.span:
                 task.span = task.file.span.branch("part", number=task.number, bytes=task.length)
             task.file.in_flight += 1
             self._running += 1
             slots.start(task, partial(self._mover.run, task))
-
-    def _room_for(self, task: Task | None) -> int:
-        """Bytes of the part that a task is going to fill; None stands for the Begin of the next job."""
-        if isinstance(task, FillPart):
-            return task.size
-        return self._mover.output_part_size(1) if task is None or isinstance(task, Begin) else 0
-
-    def _bring_forward_what_frees_room(self) -> bool:
-        """Have a part that waits to be sent go before what waits for its room; whether there was one.
-
-        Parts wait where S3 has asked for fewer requests, so that not every slot is used.
-        """
-        if not self._ready or not self._room_for(self._ready[0]):
-            return False
-        for task in self._ready:
-            if isinstance(task, SendPart):
-                self._ready.remove(task)
-                self._ready.appendleft(task)
-                return True
-        return False
 
     def _begin_next(self) -> Task:
         index, job = self._waiting.popleft()
@@ -183,7 +165,7 @@ class Coordinator:
             self._resuming += 1
             return resuming.prepare(file, job.continuation)
         # The request that tells the file's size already reads the first part.
-        return Begin(file, span.branch("part", number=1))
+        return Begin(file, span.branch("part", number=1), memory=self._mover.memory)
 
     def _plan_missing_parts(self, file: FileInProgress) -> None:
         """Plan the parts that earlier transfers have not sent, and tell those that they have."""
@@ -217,7 +199,7 @@ class Coordinator:
         self._count(task, finished)
         filled = _filled_by(task, finished)
         if filled is None:
-            self._budget.release(task.room)
+            self._reservations.release_room(task)
         error = finished.error or file.error
         goes_on = isinstance(task, Begin) and finished.error is None and finished.result is None
         if not goes_on:
@@ -275,17 +257,17 @@ class Coordinator:
         assert output is not None  # noqa: S101 - it has made the part
         if part.length and number > plan.MAX_PARTS:
             part.clear()
-            self._budget.release(task.room)
+            self._reservations.release_room(task)
             self._fail(file, endings.too_many_parts(file))
             return
         file.planned = plan.MAX_PARTS + 1  # as long as nobody knows
         if output.ended:
             file.planned = number if part.length else number - 1
+            self._reservations.release_memory(file)
         else:
-            size = self._mover.output_part_size(number + 1)
-            self._ready.append(FillPart(file, file.span, number=number + 1, size=size))
+            self._ready.append(FillPart(file, file.span, number=number + 1))
         if not part.length:
-            self._budget.release(task.room)
+            self._reservations.release_room(task)
             self._complete_if_all_is_there(file)
             return
         # Before all else: its room is free once it is sent.
@@ -303,7 +285,7 @@ class Coordinator:
             file.stop.set()
             for task in self._ready:
                 if task.file is file:
-                    self._budget.release(task.room)
+                    self._reservations.release_room(task)
                     endings.end_span(task, error)
             self._ready = deque(task for task in self._ready if task.file is not file)
         if file.in_flight:
@@ -320,13 +302,21 @@ class Coordinator:
 
     def _end_or_restart(self, file: FileInProgress) -> None:
         """The end of a file that failed and left nothing, or its second beginning where that may help."""
-        error = file.error
+        error, memory = file.error, max(file.memory, self._mover.memory)
+        self._reservations.release_memory(file)
         if self._is_left(file) and file.upload is None:
             self._end(file, "pending")
             return
+        more = None
+        if isinstance(error, MemoryNeeded):
+            most = self._mover.most_memory
+            more = more_memory(error.needs, memory, self._mover.memory, most)
+            if more is None:
+                file.error = endings.too_little_memory(file, error, most)
         stale = file.job.continuation is not None and isinstance(error, SourceChanged)
-        hopeless = not stale and not (isinstance(error, AsyncstreamError) and error.starts_over)
-        if hopeless or file.restarted is not None or file.upload is not None or self._stop:
+        starts_over = stale or (isinstance(error, AsyncstreamError) and error.starts_over)
+        again_helps = more is not None or (starts_over and file.restarted is None)
+        if not again_helps or file.upload is not None or self._stop:
             endings.note_upload_left(file)
             self._end(file, "failed", error=file.error)
             return
@@ -345,12 +335,12 @@ class Coordinator:
             job.size,
             job.etag,
             attempts=file.attempts,
-            restarted=str(error),
+            restarted=str(error) if more is None else file.restarted,
             upload_left=file.upload_left,
         )
         self._begun.discard(file)
         self._begun.add(again)
-        self._ready.appendleft(Begin(again, again.span.branch("part", number=1)))
+        self._ready.appendleft(Begin(again, again.span.branch("part", number=1), memory=more or memory))
 
     def _is_left(self, file: FileInProgress) -> bool:
         """Whether the file ends here because a next transfer is to go on with it."""
@@ -370,6 +360,7 @@ class Coordinator:
 
     def _end(self, file: FileInProgress, status: Status, **end: Any) -> None:
         result = endings.result(file, status, self._deadline.now(), **end)
+        self._reservations.release_memory(file)
         self._begun.discard(file)
         file.span.annotate(bytes=result.bytes, parts=result.parts, attempts=result.attempts)
         file.span.end(result.error)

@@ -23,7 +23,7 @@ from asyncstream import (
     transforms,
 )
 from asyncstream.budget import MemoryBudget, slots_within
-from asyncstream.config import TransferConfig, memory_limit_or_default
+from asyncstream.config import TransferConfig, chunk_size_within, memory_limit_or_default
 from asyncstream.continuation import Continuation
 from asyncstream.deadline import SHIELD_SECONDS, Deadline
 from asyncstream.engines import open_engine
@@ -207,10 +207,11 @@ class _Clients:
 
     async def transport(self, config: TransferConfig) -> Transport:
         """The transport for these settings; the one of other settings is closed."""
+        chunk_size = chunk_size_within(config.chunk_size, memory.lambda_memory())
         settings = ClientSettings(
             self._endpoint_url,
             config.max_concurrency,
-            config.chunk_size,
+            chunk_size,
             config.stall_timeout,
             config.reply_timeout,
             config.complete_timeout,
@@ -260,7 +261,8 @@ async def _transfer(clients: _Clients, asked: _Asked) -> TransferReport:
     if transform is not None:
         # May import a module, and makes one to try.
         factory = await clients.engine.compute(partial(transforms.factory, transform))
-        made = transforms.name_of(transform), factory
+        held = await clients.engine.compute(partial(transforms.held_by, factory))
+        made = transforms.name_of(transform), factory, held
     if made is not None and asked.continuations:
         raise InputError("what a transform makes of a file cannot be continued: give no continuations")
     with tracing.open_trace(engine=clients.engine.name, multipart=asked.config.multipart) as span:
@@ -275,7 +277,7 @@ async def _traced_transfer(
     clients: _Clients,
     asked: _Asked,
     pairs: Iterable[Pair],
-    made: tuple[str, transforms.Factory] | None,
+    made: tuple[str, transforms.Factory, transforms.Held] | None,
     span: Span,
 ) -> TransferReport:
     config, on_event = asked.config, asked.on_event

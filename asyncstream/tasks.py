@@ -55,6 +55,7 @@ class FileInProgress(Struct, eq=False):
     that are run over its bytes. `read_verified` and `write_verified` are the kinds by which source and
     destination agreed with what passed here.
     `output` is what a transform makes of the file, `filled` its first part, not yet handed on.
+    `memory` is the bytes reserved for what the transform holds.
     `restarted` says why the file was begun once more, `upload_left` which upload may be left of it.
     `first_length` and `step` are the parts' plan.
     `runs` has the checksums of the first `listed` parts of `completed`: those of an earlier transfer, which
@@ -71,6 +72,7 @@ class FileInProgress(Struct, eq=False):
     first: OpenRange | None = None
     output: Output | None = None
     filled: OutputPart | None = None
+    memory: int = 0
     upload: MultipartUpload | None = None
     checksum: Checksum | None = None
     composite: Composite | None = None
@@ -103,7 +105,7 @@ class Task(Struct, eq=False):
     `span` is that of the part whose bytes it moves, or of the file. `attempts` counts the GETs it sent,
     `retries` what it did again, `waited` the seconds it waited before that, `slowed` how often S3 asked for
     fewer requests, `moved` the bytes told by BytesMoved and not taken back. `room` is the bytes reserved for
-    the part of a transform's output that it fills or sends.
+    the part of a transform's output that it fills or sends, and the size of that part.
     """
 
     file: FileInProgress
@@ -116,8 +118,13 @@ class Task(Struct, eq=False):
     room: int = 0
 
 
-class Begin(Task):
-    """Open the file's first range; write the object if that is all of it, else open an upload."""
+class Begin(Task, kw_only=True):
+    """Open the file's first range; write the object if that is all of it, else open an upload.
+
+    `memory` is the bytes to reserve for what a transform of the file holds.
+    """
+
+    memory: int = 0
 
 
 class Resume(Task):
@@ -137,10 +144,9 @@ class MovePart(Task, kw_only=True):
 
 
 class FillPart(Task, kw_only=True):
-    """Have the transform make the next part, of at most `size` bytes."""
+    """Have the transform make the next part, of at most `room` bytes."""
 
     number: int
-    size: int
 
 
 class SendPart(Task, kw_only=True):

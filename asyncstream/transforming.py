@@ -14,6 +14,7 @@ from asyncstream.ports import Body, Engine, Written
 from asyncstream.reading import SourceReader
 from asyncstream.tasks import Begin, FillPart, Task
 from asyncstream.transforms import Running
+from asyncstream.transforms.protocol import PIECE, slices
 
 
 class PartFiller:
@@ -65,22 +66,23 @@ class PartFiller:
                     max_output=made.max_output,
                     max_ratio=made.max_ratio,
                     between=partial(self._check, task),
+                    memory=file.memory,
                 )
             )
         except BaseException:
             await source.close()
             raise
         output = file.output = Output(source, running)
-        return await self._fill(task, output, made.part_size(1))
+        return await self._fill(task, output)
 
     async def fill(self, task: FillPart) -> OutputPart:
         """The next part; if `file.output.ended` the last, and perhaps empty."""
         output = task.file.output
         assert output is not None  # noqa: S101 - made by Begin
-        return await self._fill(task, output, task.size)
+        return await self._fill(task, output)
 
-    async def _fill(self, task: Task, output: Output, size: int) -> OutputPart:
-        part = OutputPart(size, self._buffers, task.file.digests & {CRC64NVME})
+    async def _fill(self, task: Task, output: Output) -> OutputPart:
+        part = OutputPart(task.room, self._buffers, task.file.digests & {CRC64NVME})
         output.task, told = task, output.told
         try:
             with task.span.child("transform"):
@@ -109,7 +111,8 @@ class PartFiller:
             if not chunk:
                 break
             # A view is valid until the next chunk only; bytes are not copied by this.
-            chunks.append(chunk if self._engine.computes_at_once == 1 else bytes(chunk))
+            # Cut, so that a transform has as little in hand whatever `chunk_size` is.
+            chunks += slices(chunk if self._engine.computes_at_once == 1 else bytes(chunk), PIECE)
             size += len(chunk)
         return chunks
 
@@ -139,9 +142,9 @@ class PartFiller:
         finally:
             part.clear()
 
-    def close(self) -> None:
-        """Let go of the memory of parts, when the last was sent."""
-        self._buffers.clear()
+    def keep(self, most: int) -> None:
+        """Keep at most so many bytes of parts that were sent, for those to come."""
+        self._buffers.keep(most)
 
     def _check(self, task: Task) -> None:
         if task.file.stop:

@@ -4,9 +4,9 @@ from asyncstream.transforms.codecs import Bunzip2, Gunzip, Unxz, Unzstd, Zstd
 from asyncstream.transforms.gzip import Gzip
 from asyncstream.transforms.lines import filter_lines, map_lines
 from asyncstream.transforms.naming import NAMES, Spec, factory, name_of, named
-from asyncstream.transforms.protocol import Factory, Transform, chain, pieces
+from asyncstream.transforms.protocol import Factory, Held, Transform, chain, pieces
 from asyncstream.transforms.records import map_csv, map_json_lines
-from asyncstream.transforms.running import Running
+from asyncstream.transforms.running import Running, held_by
 
 __all__ = [
     "NAMES",
@@ -14,6 +14,7 @@ __all__ = [
     "Factory",
     "Gunzip",
     "Gzip",
+    "Held",
     "Running",
     "Spec",
     "Transform",
@@ -23,6 +24,7 @@ __all__ = [
     "chain",
     "factory",
     "filter_lines",
+    "held_by",
     "map_csv",
     "map_json_lines",
     "map_lines",

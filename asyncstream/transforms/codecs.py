@@ -9,18 +9,21 @@ error, as it is to all four programs.
 import sys
 from collections.abc import Callable, Iterator
 from enum import Enum
-from functools import partial
 
 from msgspec import Struct
 
 from asyncstream.errors import ConfigError, CorruptInput, DamagedInput
-from asyncstream.plan import MiB
+from asyncstream.plan import KiB, MiB
 from asyncstream.transforms.gzip import MAGIC, BadHeader, GzipMember, Inflate, library
 from asyncstream.transforms.protocol import PIECE
+from asyncstream.transforms.windows import BESIDE, Windowed, WindowedMember, xz_window, zstd_window
 
-# Bytes that a decompressor may hold of what it made, to copy from. `xz -9` takes 65 MiB, `zstd -19` 8; what
-# `zstd --ultra -22` or `--long` made may take 128 or more, which is to be asked for.
+# Bytes that a decompressor may hold where no transfer reserves them: enough for `xz -9`.
 DECODER_MEMORY = 72 * MiB
+# Windows that common files ask for: of `xz` without a level, and of `zstd` up to level 8.
+_XZ_WINDOW, _ZSTD_WINDOW = 8 * MiB, 2 * MiB
+# MiB that a compressor takes from level 1 to 19: *measured*, Zstandard 1.5.7, 32 MB of input.
+_ZSTD_MIB = (2, 2, 4, 5, 6, 6, 8, 8, 15, 25, 25, 45, 37, 53, 69, 37, 57, 58, 90)
 # Python 3.14 brought Zstandard; backports.zstd is the same module for older ones.
 ZSTD = "compression.zstd" if sys.version_info >= (3, 14) else "backports.zstd"
 # Bytes of input given at once: what follows the end of a member is copied for the next, which may be tiny. Of
@@ -162,6 +165,8 @@ class Gunzip(_Decompression):
         ConfigError: isal is not installed.
     """
 
+    memory = 256 * KiB  # *measured*: 80 KiB, and a header may have 128
+
     def __init__(self) -> None:
         error = library("isal.igzip_lib").error
         super().__init__(_Format("gzip", "member", (MAGIC,), _Padding.LAST, GzipMember, (error, BadHeader)))
@@ -170,6 +175,8 @@ class Gunzip(_Decompression):
 class Bunzip2(_Decompression):
     """Decompress bzip2 streams; zeros after the last are ignored, where bzip2 ignores anything."""
 
+    memory = 4 * MiB  # *measured* at level 9: 3.0 MiB; the manual says 3.7
+
     def __init__(self) -> None:
         bz2 = library("bz2")
         super().__init__(
@@ -177,35 +184,86 @@ class Bunzip2(_Decompression):
         )
 
 
-class Unxz(_Decompression):
+class _Windowed(_Decompression):
+    """Decompress what keeps a window, within the memory that is allowed.
+
+    Args:
+        form: of the data.
+        magics: see `_Format`.
+        padding: see `_Format`.
+        member: see `_Format`.
+        memory_limit: bytes that the decompressor may hold, whatever a transfer allows; None: 72 MiB where
+            there is no transfer.
+    """
+
+    def __init__(
+        self,
+        form: Windowed,
+        member: str,
+        magics: tuple[bytes, ...],
+        padding: _Padding,
+        memory_limit: int | None,
+    ) -> None:
+        self._memory_limit = memory_limit
+        self._allowed = memory_limit or DECODER_MEMORY
+        self._window = form
+        super().__init__(_Format(form.name, member, magics, padding, self._new_member, form.errors))
+
+    def allow(self, memory: int) -> None:
+        """Hold at most so many bytes; see `protocol.Transform`."""
+        self._allowed = min(memory, self._memory_limit or memory)
+
+    def _new_member(self) -> WindowedMember:
+        return WindowedMember(self._window, self._allowed)
+
+
+class Unxz(_Windowed):
     """Decompress xz streams, with the padding that the format has: zeros, a multiple of four.
 
     Args:
-        memory_limit: bytes that the decompressor may hold.
+        memory_limit: bytes that the decompressor may hold at most. Default: what the transfer has for it,
+            and 72 MiB outside of one.
     """
 
-    def __init__(self, memory_limit: int = DECODER_MEMORY) -> None:
+    memory = _XZ_WINDOW + BESIDE
+
+    def __init__(self, memory_limit: int | None = None) -> None:
         lzma = library("lzma")
-        new = partial(lzma.LZMADecompressor, format=lzma.FORMAT_XZ, memlimit=memory_limit)
-        super().__init__(_Format("xz", "stream", (b"\xfd7zXZ\0",), _Padding.FOURS, new, (lzma.LZMAError,)))
+
+        def decoder(_: int, memory: int) -> Inflate:
+            made: Inflate = lzma.LZMADecompressor(format=lzma.FORMAT_XZ, memlimit=memory)
+            return made
+
+        form = Windowed("xz", xz_window, decoder, (lzma.LZMAError,))
+        super().__init__(form, "stream", (b"\xfd7zXZ\0",), _Padding.FOURS, memory_limit)
 
 
-class Unzstd(_Decompression):
+class Unzstd(_Windowed):
     """Decompress Zstandard frames; skippable ones are skipped.
 
     Args:
-        memory_limit: bytes that the decompressor may hold; of it the largest power of two is used.
+        memory_limit: bytes that the decompressor may hold at most. Default: what the transfer has for it,
+            and 72 MiB outside of one.
 
     Raises:
         ConfigError: Zstandard's module is not installed.
     """
 
-    def __init__(self, memory_limit: int = DECODER_MEMORY) -> None:
+    memory = _ZSTD_WINDOW + BESIDE
+
+    def __init__(self, memory_limit: int | None = None) -> None:
         zstd = library(ZSTD)
-        window = {zstd.DecompressionParameter.window_log_max: memory_limit.bit_length() - 1}
+        parameter = zstd.DecompressionParameter.window_log_max
+        least, most = parameter.bounds()
+
+        def decoder(window: int, _: int) -> Inflate:
+            log = (window - 1).bit_length() if window else 0
+            made: Inflate = zstd.ZstdDecompressor(options={parameter: min(max(log, least), most)})
+            return made
+
         magics = (b"\x28\xb5\x2f\xfd", *(bytes([n]) + b"\x2a\x4d\x18" for n in range(0x50, 0x60)))
-        new = partial(zstd.ZstdDecompressor, options=window)
-        super().__init__(_Format("zstd", "frame", magics, _Padding.NONE, new, (zstd.ZstdError,)))
+        form = Windowed("zstd", zstd_window, decoder, (zstd.ZstdError,))
+        super().__init__(form, "frame", magics, _Padding.NONE, memory_limit)
 
 
 class Zstd:
@@ -226,6 +284,7 @@ class Zstd:
             zstd.CompressionParameter.compression_level: level,
             zstd.CompressionParameter.checksum_flag: 1,
         }
+        self.memory = _ZSTD_MIB[level - 1] * MiB
         self._compressor = zstd.ZstdCompressor(options=options)
 
     def feed(self, chunk: bytes | memoryview) -> Iterator[bytes]:

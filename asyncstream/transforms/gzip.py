@@ -20,6 +20,7 @@ from importlib import import_module
 from typing import Any, Protocol
 
 from asyncstream.errors import ConfigError
+from asyncstream.plan import KiB
 
 MAGIC = b"\x1f\x8b"
 # Bytes given to the compressor at once.
@@ -62,6 +63,8 @@ class Gzip:
     Raises:
         ConfigError: isal is not installed, or the level is another.
     """
+
+    memory = 512 * KiB  # *measured*: 420 KiB at level 3, and a block of input
 
     def __init__(self, level: int = 1) -> None:
         if level not in range(4):

@@ -9,12 +9,14 @@ from functools import partial
 from asyncstream.errors import LineTooLong, TransformError
 from asyncstream.plan import KiB, MiB
 from asyncstream.transforms.failures import failed
-from asyncstream.transforms.protocol import Factory
+from asyncstream.transforms.protocol import Factory, slices
 
 # Bytes of the longest line that is held in memory.
 MAX_LINE = 16 * MiB
 # Lines made are handed on together once they have so many bytes: a piece costs some microseconds further on.
 _TOGETHER = 64 * KiB
+# Bytes that are split into lines at once: lines of one byte take twenty times as much as objects.
+SPLIT_AT_ONCE = 64 * KiB
 
 
 def map_lines(function: Callable[[bytes], bytes | None], *, max_line: int = MAX_LINE) -> Factory:
@@ -146,12 +148,13 @@ class MappedLines:
 
     def feed(self, chunk: bytes | memoryview) -> Iterator[bytes]:
         """What the lines that end in it become, put together."""
-        before = 0
-        for index, line in enumerate(self._splitter.split(chunk)):
-            made = self._mapped(line, b"\n", index, before)
-            before += len(line) + 1
-            if made is not None and self._made.add(made):
-                yield self._made.take()
+        for piece in slices(chunk, SPLIT_AT_ONCE):
+            before = 0
+            for index, line in enumerate(self._splitter.split(piece)):
+                made = self._mapped(line, b"\n", index, before)
+                before += len(line) + 1
+                if made is not None and self._made.add(made):
+                    yield self._made.take()
 
     def finish(self) -> Iterator[bytes]:
         """What is left, with the last line if it has no end."""

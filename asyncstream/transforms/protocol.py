@@ -17,6 +17,11 @@ class Transform(Protocol):
     """What becomes of one file. It may be asked for a piece at a time, and holds no unbounded amount.
 
     Called by one thread at a time, but not always by the same.
+
+    Two attributes are optional. `memory`: bytes that it holds; a transfer reserves them before it opens the
+    file. `allow(bytes)`: for a transform that may need more than `memory`, called before its first byte. It
+    holds at most so many bytes, and raises `MemoryNeeded` if it needs more; the file then begins again when
+    more is reserved.
     """
 
     def feed(self, chunk: bytes | memoryview) -> bytes | Iterable[bytes | memoryview]:
@@ -45,6 +50,16 @@ def pieces(made: object) -> Iterator[bytes | memoryview]:
     else:
         for piece in made:
             yield _bytes(piece)
+
+
+def slices(chunk: bytes | memoryview, size: int) -> Iterator[bytes | memoryview]:
+    """Yield a chunk in slices of at most `size` bytes; one that is no longer as it is."""
+    if len(chunk) <= size:
+        yield chunk
+        return
+    view = memoryview(chunk)
+    for start in range(0, len(view), size):
+        yield view[start : start + size]
 
 
 def chain(*factories: Factory) -> Factory:
@@ -85,6 +100,11 @@ class Chain:
             if isinstance(each, Chain):
                 each.watch(tell)
 
+    def links(self) -> Iterator[Any]:
+        """Every transform of the chain that is no chain itself."""
+        yield from _links(self._first)
+        yield from _links(self._second)
+
     def feed(self, chunk: bytes | memoryview) -> Iterator[bytes | memoryview]:
         """What the second makes of what the first makes of it."""
         for piece in pieces(self._first.feed(chunk)):
@@ -103,6 +123,45 @@ class Chain:
             yield from pieces(self._second.feed(piece))
         # Whoever draws is heard in between, also where the second swallows all that a bomb becomes.
         yield b""
+
+
+class Held:
+    """What the transforms of one file hold, all of a chain together.
+
+    Args:
+        transform: the chain, or the only one.
+
+    Attributes:
+        usual: bytes to reserve for a file whose need is not known yet.
+        least: bytes without which no file can be transformed.
+    """
+
+    def __init__(self, transform: Transform) -> None:
+        links = list(_links(transform))
+        self._growing = [link for link in links if hasattr(link, "allow")]
+        self.usual = sum(getattr(link, "memory", 0) for link in links)
+        self.least = self.usual - sum(getattr(link, "memory", 0) for link in self._growing)
+
+    @property
+    def grows(self) -> bool:
+        """Whether a file may need more than usual."""
+        return bool(self._growing)
+
+    def allow(self, memory: int) -> None:
+        """Share so many bytes out among those that may need more than usual."""
+        for link in self._growing:
+            link.allow((memory - self.least) // len(self._growing))
+
+    def needed(self, one: int) -> int:
+        """Return the bytes to reserve so that each of those may hold so many."""
+        return self.least + one * len(self._growing)
+
+
+def _links(transform: Transform) -> Iterator[Any]:
+    if isinstance(transform, Chain):
+        yield from transform.links()
+    else:
+        yield transform
 
 
 def _tell_nobody(passed: int) -> None:

@@ -6,14 +6,15 @@ Of a record that fails its place is told, and nothing of its content.
 import csv
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from functools import partial
+from itertools import chain
 from typing import Any
 
 import msgspec
 
 from asyncstream.errors import ConfigError, LineTooLong, TransformError
 from asyncstream.transforms.failures import failed
-from asyncstream.transforms.lines import MAX_LINE, Coalesced, LineSplitter, map_lines
-from asyncstream.transforms.protocol import Factory
+from asyncstream.transforms.lines import MAX_LINE, SPLIT_AT_ONCE, Coalesced, LineSplitter, map_lines
+from asyncstream.transforms.protocol import Factory, slices
 
 _BOM = b"\xef\xbb\xbf"
 
@@ -91,7 +92,7 @@ class _RecordSplitter:
 
     def split(self, chunk: bytes | memoryview) -> Iterator[bytes]:
         """The records that end in this chunk, without their line feeds; line and offset are the record's."""
-        for line in self._lines.split(chunk):
+        for line in chain.from_iterable(map(self._lines.split, slices(chunk, SPLIT_AT_ONCE))):
             odd = line.count(b'"') & 1
             if odd and self._open:
                 record = bytes(self._open + line)

@@ -2,13 +2,31 @@
 
 from collections.abc import Callable, Iterable, Iterator
 
-from asyncstream.errors import ConfigError, OutputTooLarge, TransformError
+from asyncstream.errors import ConfigError, MemoryNeeded, OutputTooLarge, TransformError
 from asyncstream.plan import MiB
 from asyncstream.transforms.failures import failed
-from asyncstream.transforms.protocol import Chain, Factory, pieces
+from asyncstream.transforms.protocol import Chain, Factory, Held, Transform, pieces
 
 # Below so many bytes of output any ratio is fine: a small file of zeros is no bomb.
 RATIO_COUNTS_FROM = 64 * MiB
+
+
+def held_by(factory: Factory) -> Held:
+    """Return what the transform of each file will hold.
+
+    Raises:
+        TransformError: making it failed.
+    """
+    return Held(_made(factory))
+
+
+def _made(factory: Factory) -> Transform:
+    try:
+        return factory()
+    except (TransformError, ConfigError):
+        raise
+    except Exception as error:  # a user's code
+        raise failed("making the transform", error) from error
 
 
 class Running:
@@ -21,6 +39,7 @@ class Running:
             what each transform of a chain hands to the next, which may make little of a bomb.
         between: called before each piece is drawn, also where none comes, to look at the stop flag and the
             deadline; what it raises goes through as it is.
+        memory: bytes that the transform may hold; None: as many as it may without a transfer.
 
     Attributes:
         read: bytes of the source fed so far.
@@ -37,18 +56,17 @@ class Running:
         max_output: int | None = None,
         max_ratio: float | None = None,
         between: Callable[[], None] | None = None,
+        memory: int | None = None,
     ) -> None:
         self.read = 0
         self.made = 0
         self._max_output = max_output
         self._max_ratio = max_ratio
         self._between = between
-        try:
-            self._transform = factory()
-        except (TransformError, ConfigError):
-            raise
-        except Exception as error:  # a user's code
-            raise failed("making the transform", error) from error
+        self._transform = _made(factory)
+        self._held = Held(self._transform)
+        if memory is not None:
+            self._held.allow(memory)
         if isinstance(self._transform, Chain):
             self._transform.watch(self._check_ratio)
 
@@ -82,6 +100,9 @@ class Running:
                 if drawn is None:
                     drawn = pieces(call())
                 piece = next(drawn, None)
+            except MemoryNeeded as error:
+                error.needs = self._held.needed(error.needs)
+                raise
             except TransformError:
                 raise
             except Exception as error:  # a user's code

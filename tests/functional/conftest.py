@@ -1,15 +1,21 @@
-"""What the tests of the command line share."""
+"""What the tests of the command line and of small functions share."""
 
+import logging
 import signal
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack
 from pathlib import Path
+from typing import Any
 
 import pytest
 from command_line import Ended
 from servers import LabServer
+from servers.small_function import Invoke, SmallFunction
 
 from asyncstream.cli import main
+from asyncstream.lab.sandbox.limits import Limits, NoLimits, open_limits
+
+logger = logging.getLogger(__name__)  # --log-cli-level=info shows what was measured
 
 
 @pytest.fixture
@@ -42,3 +48,32 @@ def lab_of(credentials: None, tmp_path: Path) -> Iterator[Callable[..., LabServe
             return server
 
         yield start
+
+
+@pytest.fixture(scope="module")
+def limits() -> Limits:
+    limits = open_limits()
+    if isinstance(limits, NoLimits):
+        pytest.skip(f"no memory groups here: {limits.told}")
+    return limits
+
+
+@pytest.fixture
+def invoke(limits: Limits, lab_server: LabServer) -> Iterator[Invoke]:
+    with ExitStack() as stack:
+
+        def invoke(handler: str, event: Any, memory_mb: int = 128, **settings: Any) -> Any:
+            environment = {**lab_server.lab.environment(), **settings.pop("environment", {})}
+            function = stack.enter_context(
+                SmallFunction(handler, limits, environment, memory_mb=memory_mb, **settings)
+            )
+            reply = function.invoke(event)
+            logger.info("%s: peak %.1f MiB", handler, function.peak_bytes / (1 << 20))
+            return reply
+
+        yield invoke
+
+
+@pytest.fixture(params=["sequential", "threads", "asyncio_multipart"])
+def handler(request: pytest.FixtureRequest) -> str:
+    return f"handlers.{request.param}.handler"

@@ -4,7 +4,13 @@ from typing import Any
 
 import pytest
 
-from asyncstream.config import DEFAULT_MEMORY_LIMIT, LAMBDA_MARGIN, TransferConfig, memory_limit_or_default
+from asyncstream.config import (
+    DEFAULT_MEMORY_LIMIT,
+    LAMBDA_MARGIN,
+    TransferConfig,
+    chunk_size_within,
+    memory_limit_or_default,
+)
 from asyncstream.errors import ConfigError
 from asyncstream.memory import lambda_memory, peak_resident, resident
 from asyncstream.plan import GiB, KiB, MiB
@@ -180,16 +186,45 @@ def test_from_env_reads_the_environment_of_now(monkeypatch: pytest.MonkeyPatch) 
         (10 * MiB, 512 * MiB, 100 * MiB, 10 * MiB),
         (None, None, 100 * MiB, DEFAULT_MEMORY_LIMIT),
         (None, 512 * MiB, 100 * MiB, 412 * MiB - LAMBDA_MARGIN),
+        (10**10, None, 100 * MiB, 10**10),
+        (10**10, 512 * MiB, 100 * MiB, 412 * MiB - LAMBDA_MARGIN),
     ],
-    ids=["set", "set in Lambda", "outside Lambda", "in Lambda: what is left, less a margin"],
+    ids=[
+        *("set", "set in Lambda", "outside Lambda", "in Lambda: what is left, less a margin"),
+        *("any number outside Lambda", "in Lambda no more than is left"),
+    ],
 )
 def test_the_memory_limit(configured: int | None, function: int | None, resident: int, limit: int) -> None:
     assert memory_limit_or_default(configured, function, resident) == limit
 
 
-def test_a_function_whose_memory_is_used_up_is_told_both_numbers() -> None:
+@pytest.mark.parametrize("configured", [None, MiB])
+def test_a_function_whose_memory_is_used_up_is_told_both_numbers(configured: int | None) -> None:
     with pytest.raises(ConfigError, match=r"128 MB leave nothing.*112 MiB are in use"):
-        memory_limit_or_default(None, 128 * MiB, 112 * MiB)
+        memory_limit_or_default(configured, 128 * MiB, 112 * MiB)
+
+
+@pytest.mark.parametrize(
+    ("configured", "function", "size"),
+    [
+        (16 * MiB, None, 16 * MiB),
+        (16 * MiB, 128 * MiB, MiB // 2),
+        (MiB // 4, 128 * MiB, MiB // 4),
+        (16 * MiB, 4096 * MiB, 16 * MiB),
+    ],
+)
+def test_the_chunk_size_is_small_in_a_small_function(
+    configured: int, function: int | None, size: int
+) -> None:
+    assert chunk_size_within(configured, function) == size
+
+
+def test_a_memory_limit_that_is_lowered_is_logged(caplog: pytest.LogCaptureFixture) -> None:
+    memory_limit_or_default(10**10, 128 * MiB, 50 * MiB)
+
+    assert caplog.messages == [
+        "memory_limit of 10000000000 bytes is more than the function has left: 65011712 bytes count"
+    ]
 
 
 @pytest.mark.parametrize(

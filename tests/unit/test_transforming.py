@@ -79,10 +79,13 @@ def made(number: int, size: int, times: int) -> bytes:
     return repeated(content(number, size), times) + b"."
 
 
-def setup_of(factory: Factory, *, first: int, limit: int = UNLIMITED, **others: Any) -> Setup:
-    """A transfer by a transform, whose first parts have so many bytes."""
+def setup_of(
+    factory: Factory, *, first: int, limit: int = UNLIMITED, memory: int = 0, **others: Any
+) -> Setup:
+    """A transfer by a transform, whose first parts have so many bytes, and which holds so many at first."""
     part_size = partial(plan.output_part_size, first=first, most=limit - SLOT_BYTES)
-    of = Transforming(factory, "a transform", part_size, None, None)
+    most_memory = limit - SLOT_BYTES - first
+    of = Transforming(factory, "a transform", part_size, None, None, min(memory, most_memory), most_memory)
     return Setup(limit=limit, transforming=of, **others)
 
 
@@ -114,7 +117,7 @@ def run(setup: Setup, sizes: list[int], store: MemoryStore, engine: Engine) -> l
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(output, "mmap", Mapped)
         results = engine.run(coordinator.run)
-    budget = coordinator._budget
+    budget = coordinator._reservations.budget
     assert budget.reserved == 0
     assert budget.peak <= setup.limit
     assert Mapped.peak <= budget.peak

@@ -1,0 +1,59 @@
+"""Events that ask for more memory than a function of 128 MB has: each gets a right reply."""
+
+from pathlib import Path
+from typing import Any
+
+import pytest
+from servers import LabServer
+from servers.small_function import Invoke
+
+from asyncstream.plan import MiB
+
+pytestmark = [pytest.mark.slow, pytest.mark.timeout(300)]
+
+FILES = 30
+GREEDY = {"memory_limit": 10_000_000_000, "chunk_size": 16 * MiB, "max_concurrency": 1000}
+
+
+def files(server: LabServer, content: bytes) -> list[dict[str, str]]:
+    """Files for an event, stored now."""
+    source = server.new_bucket()
+    target = f"{source.name}-made"
+    server.lab.create_bucket(target, keep=False)
+    for number in range(FILES):
+        source.put(f"{number}", content)
+    return [
+        {"source": f"s3://{source.name}/{number}", "destination": f"s3://{target}/{number}"}
+        for number in range(FILES)
+    ]
+
+
+@pytest.mark.parametrize("multipart", [False, True])
+def test_a_greedy_event_is_capped_by_the_memory(
+    invoke: Invoke, handler: str, lab_server: LabServer, multipart: bool
+) -> None:
+    event: dict[str, Any] = {
+        "files": files(lab_server, bytes(9 * MiB)),
+        "config": {**GREEDY, "multipart": multipart, "part_size": 5 * MiB},
+    }
+    reply = invoke(handler, event)
+
+    assert reply["status"] == "copied"
+    assert reply["totals"]["memory_limit"] < 128 * MiB
+    assert reply["totals"]["slots"] <= 128
+
+
+def test_a_greedy_event_with_lines_is_capped_by_the_memory(
+    invoke: Invoke, handler: str, lab_server: LabServer, tmp_path: Path
+) -> None:
+    """Short lines: as objects of Python they take twenty times as much."""
+    (tmp_path / "of_lines.py").write_text(
+        "from asyncstream.transforms import map_lines\nkept = map_lines(lambda line: line)\n"
+    )
+    event = {
+        "files": files(lab_server, b"0\n" * (MiB // 16)),
+        "config": {**GREEDY, "transform": "of_lines:kept"},
+    }
+    reply = invoke(handler, event, code=tmp_path)
+
+    assert reply["status"] == "copied"

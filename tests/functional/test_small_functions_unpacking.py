@@ -1,0 +1,96 @@
+"""Compressed files with windows of 64 MiB, in functions of 128 and 512 MB: each gets a right reply.
+
+Ten decoders at once killed both functions.
+"""
+
+import lzma
+from collections.abc import Callable
+from typing import Any
+
+import pytest
+from servers import LabServer
+from servers.small_function import Invoke
+
+from asyncstream.plan import MiB
+from asyncstream.transforms.codecs import ZSTD
+from asyncstream.transforms.gzip import library
+
+pytestmark = [pytest.mark.slow, pytest.mark.timeout(300)]
+
+FILES = 10
+# Bytes that fill a window further than a function of 128 MB has memory for, and not so far.
+MANY, FEW = 56 * MiB, 20 * MiB
+
+
+def xz(length: int) -> bytes:
+    """As `xz -9` packs: a window of 64 MiB."""
+    fast = {"id": lzma.FILTER_LZMA2, "preset": 1, "dict_size": 64 * MiB}
+    return lzma.compress(bytes(length), filters=[fast])
+
+
+def zstd(length: int) -> bytes:
+    """As `zstd --long=26` packs a pipe."""
+    module = library(ZSTD)
+    packer = module.ZstdCompressor(options={module.CompressionParameter.window_log: 26})
+    return bytes(packer.compress(bytes(length)) + packer.flush())
+
+
+PACKERS: dict[str, Callable[[int], bytes]] = {"unxz": xz, "unzstd": zstd}
+_packed: dict[tuple[str, int], bytes] = {}
+
+
+@pytest.fixture(params=PACKERS)
+def transform(request: pytest.FixtureRequest) -> str:
+    return str(request.param)
+
+
+def event_of(server: LabServer, transform: str, length: int, **config: Any) -> tuple[dict[str, Any], str]:
+    """An event for ten files that are stored now, and the bucket that they go to."""
+    if (transform, length) not in _packed:
+        _packed[transform, length] = PACKERS[transform](length)
+    source = server.new_bucket()
+    target = f"{source.name}-unpacked"
+    server.lab.create_bucket(target, keep=False)
+    for number in range(FILES):
+        source.put(f"{number}.packed", _packed[transform, length])
+    files = [
+        {"source": f"s3://{source.name}/{n}.packed", "destination": f"s3://{target}/{n}"}
+        for n in range(FILES)
+    ]
+    return {"files": files, "config": {"transform": transform, **config}}, target
+
+
+def test_ten_wide_windows_fail_with_the_way_out_at_128_mb(
+    invoke: Invoke, handler: str, lab_server: LabServer, transform: str
+) -> None:
+    event, _ = event_of(lab_server, transform, MANY)
+    reply = invoke(handler, event)
+
+    assert reply["status"] == "failed"
+    assert {row["error"]["type"] for row in reply["failures"]} == {"MemoryNeeded"}
+    for row in reply["failures"]:
+        assert row["error"]["message"].startswith(f"{row['source']}: the {transform[2:]} data take 68681728 ")
+        assert "Raise memory_limit, in Lambda the function's memory" in row["error"]["message"]
+
+
+def test_ten_wide_windows_are_unpacked_at_512_mb(
+    invoke: Invoke, handler: str, lab_server: LabServer, transform: str
+) -> None:
+    event, target = event_of(lab_server, transform, MANY)
+    reply = invoke(handler, event, memory_mb=512)
+
+    assert reply["status"] == "copied", reply
+    told = lab_server.lab.checksums(target, "")
+    assert {file.size for file in told.values()} == {MANY}
+    assert len(told) == FILES
+
+
+def test_wide_windows_that_are_filled_in_part_are_unpacked_at_128_mb(
+    invoke: Invoke, handler: str, lab_server: LabServer, transform: str
+) -> None:
+    """One at a time, or two: what a decoder has not filled takes no memory."""
+    event, target = event_of(lab_server, transform, FEW)
+    reply = invoke(handler, event)
+
+    assert reply["status"] == "copied", reply
+    assert len(lab_server.lab.checksums(target, "")) == FILES

@@ -1,0 +1,105 @@
+"""Invokes a real handler in a process whose memory a control group limits, as Lambda limits a function's."""
+
+import json
+import time
+import uuid
+from collections.abc import Callable, Mapping
+from pathlib import Path
+from typing import Any
+
+from asyncstream.closing import Closing
+from asyncstream.lab.sandbox.environment import Environment
+from asyncstream.lab.sandbox.function import Function
+from asyncstream.lab.sandbox.limits import Group, Limits
+from asyncstream.lab.sandbox.runtime_api import Event
+from servers.base import CREDENTIALS
+
+ROOT = Path(__file__).parents[2]
+WHOLE_CPU = 1.0
+
+# Invokes a handler with an event, in an environment of its own, and returns its reply.
+Invoke = Callable[..., Any]
+
+
+class SmallFunction(Closing):
+    """One execution environment of a function; a context manager.
+
+    The function has a whole CPU: with the 0.07 that come with 128 MB a test would take minutes, and memory is
+    the same.
+
+    Args:
+        handler: such as "handlers.threads.handler".
+        limits: of this machine; see `open_limits`.
+        environment: variables beside Lambda's own and credentials for the servers of the tests.
+        memory_mb: MiB; the kernel kills a process that needs more.
+        timeout: seconds, of which handlers keep up to two for their reply.
+        code: directories to find modules in beside the project's.
+
+    Attributes:
+        peak_bytes: the most bytes that the process had resident in its last invocation.
+    """
+
+    def __init__(
+        self,
+        handler: str,
+        limits: Limits,
+        environment: Mapping[str, str],
+        *,
+        memory_mb: int = 128,
+        timeout: float = 60.0,
+        code: Path | None = None,
+    ) -> None:
+        self.peak_bytes = 0
+        self._function = Function(
+            name=handler.split(".")[1].replace(".", "-"),
+            handler=handler,
+            code=[ROOT, *([code] if code else [])],
+            memory_mb=memory_mb,
+            timeout=timeout,
+            environment={**CREDENTIALS, **environment},
+        )
+        self._environment = Environment(self._function, _MemoryOnly(limits), None)
+
+    def invoke(self, event: Any) -> Any:
+        """Return the handler's reply.
+
+        Raises:
+            AssertionError: the kernel killed the process, the handler raised or took too long; with its log.
+        """
+        request_id = str(uuid.uuid4())
+        headers = {
+            "Lambda-Runtime-Aws-Request-Id": request_id,
+            "Lambda-Runtime-Deadline-Ms": str(int((time.time() + self._function.timeout) * 1000)),
+            "Lambda-Runtime-Invoked-Function-Arn": self._function.arn,
+        }
+        end = self._environment.invoke(Event(json.dumps(event).encode(), headers), request_id)
+        self.peak_bytes = end.observed.peak_bytes
+        assert end.problem is None, f"{end.problem}\n{end.log.decode(errors='replace')[-2_000:]}"
+        return json.loads(end.payload)
+
+    def close(self) -> None:
+        """End the process."""
+        self._environment.close()
+
+
+class _MemoryOnly:
+    """Limits memory, and gives every function the same CPU."""
+
+    def __init__(self, limits: Limits) -> None:
+        self.told = limits.told
+        self._limits = limits
+
+    def group(self, memory_mb: int) -> Group:
+        return _CpuKept(self._limits.group(memory_mb))
+
+
+class _CpuKept:
+    def __init__(self, group: Group) -> None:
+        self._group = group
+        group.set_cpu(WHOLE_CPU)
+
+    def set_cpu(self, vcpus: float) -> None:
+        """Keep a whole CPU."""
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self._group, name)
