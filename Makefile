@@ -12,7 +12,7 @@ PIP := $(BIN)/python $(QUIETLY) --constraint constraints.txt
 AIOBOTO3 := $(QUIETLY) --constraint constraints.txt --no-deps aioboto3 aiofiles
 IN_PARALLEL := --numprocesses 2 --dist loadscope --no-loadscope-reorder
 
-.PHONY: compare test test-aioboto3 test-fast test-python lint format soak bench ministack schema clean
+.PHONY: compare test test-aioboto3 test-fast test-python lint format soak hunt bench ministack schema clean
 
 compare: .venv/lab.stamp  ## run the main job: every variant on the same bytes, side by side
 	$(BIN)/asyncstream compare $(ARGS)
@@ -44,6 +44,9 @@ format: .venv/dev.stamp  ## what lint would complain about and can be mended by 
 
 soak: .venv/dev.stamp  ## thousands of files, one request in twenty going wrong: nothing wrong, lost or left
 	$(BIN)/python -m tests.soak $(ARGS)
+
+hunt: .venv/dev.stamp  ## 3,000 copies through a proxy that plays random faults, each judged from outside
+	$(BIN)/python -m tests.hunt $(ARGS)
 
 bench: .venv/dev.stamp .venv/runtime.stamp .venv/aioboto3.stamp  ## CPU, memory and time against peers; see tests/benchmarks/README.md
 	$(BIN)/python -m tests.benchmarks $(ARGS)

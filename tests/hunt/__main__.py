@@ -1,0 +1,113 @@
+"""`make hunt`: transfers by every engine, upload and server, through a proxy that plays random faults.
+
+A judge that shares no code with asyncstream looks at each of them. It fails the hunt if a copy is wrong or
+short although a checksum or a size was told, if a transfer returns late or leaves an upload that its result
+does not name, if an error is not asyncstream's own, or if Python or a library warns.
+
+`--only SEED ...` repeats runs.
+"""
+
+from __future__ import annotations
+
+import argparse
+import sys
+import time
+from typing import TYPE_CHECKING
+
+from hunt import tables
+from hunt.choices import COPIES
+from hunt.judge import FINDINGS, Storage
+from hunt.sites import servers
+from hunt.workers import run_all
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+
+    from hunt.runs import Run
+
+# Seeds of the runs of one `--seed`.
+_SEEDS = 1_000_000
+# Seconds for late runs to be run again.
+_AGAIN_SECONDS = 300.0
+
+
+def main() -> int:
+    """Run the hunt; return 1 if the judge found anything."""
+    options = _options()
+    first = options.seed * _SEEDS
+    seeds = options.only or list(range(first, first + options.runs))
+    runs: list[Run] = []
+    started = time.monotonic()
+
+    def tell(run: Run) -> None:
+        runs.append(run)
+        if options.only:
+            _say(tables.described(run))
+        elif len(runs) % 50 == 0 or len(runs) == len(seeds):
+            found = sum(bool(each.verdicts.keys() & set(FINDINGS)) for each in runs)
+            seconds = time.monotonic() - started
+            _say(f"{len(runs):,} of {len(seeds):,} runs, {found} with findings, {seconds:.0f} s")
+
+    with servers() as urls:
+        run_all(seeds, urls, min(options.workers, len(seeds)), tell, started + 60 * options.minutes)
+        runs.sort(key=lambda run: run.choices.seed)
+        if not options.only:
+            _report(runs, len(seeds))
+        busy = _late_by_chance(runs, urls)
+        left = [(name, key) for name, url in urls.items() for key, _ in Storage(url).uploads(COPIES)]
+    for name, key in left:
+        _say(f"left on {name} after all: {key}")
+    guilty = [
+        run for run in runs if run.verdicts.keys() & set(FINDINGS) - ({"late"} if run in busy else set())
+    ]
+    _say(f"{len(runs):,} runs, {len(guilty):,} with findings")
+    return 1 if guilty or left or len(runs) < len(seeds) else 0
+
+
+def _late_by_chance(runs: list[Run], urls: Mapping[str, str]) -> list[Run]:
+    """Repeat the runs that were late, two at a time; return those that are in time then.
+
+    A busy machine makes any run late; a cause in the code does so again.
+    """
+    late = {run.choices.seed: run for run in runs if "late" in run.verdicts}
+    by_chance: list[Run] = []
+
+    def tell(again: Run) -> None:
+        if "late" not in again.verdicts:
+            by_chance.append(late[again.choices.seed])
+
+    run_all(late, urls, min(2, len(late)), tell, time.monotonic() + _AGAIN_SECONDS)
+    if late:
+        seeds = ", ".join(str(run.choices.seed) for run in by_chance)
+        _say(f"{len(late)} runs were late; in time when run again: {len(by_chance)}: {seeds}")
+    return by_chance
+
+
+def _report(runs: list[Run], asked: int) -> None:
+    _say("")
+    for table in (tables.of_uploads(runs), tables.of_faults(runs), tables.of_findings(runs)):
+        for line in table:
+            _say(line)
+        _say("")
+    if len(runs) < asked:
+        _say(f"{asked - len(runs):,} runs were not begun in time: give more --minutes")
+
+
+def _say(line: str) -> None:
+    print(line, flush=True)  # noqa: T201 - a command line
+
+
+def _options() -> argparse.Namespace:
+    parser = argparse.ArgumentParser(prog="make hunt", description=__doc__)
+    parser.add_argument("--runs", type=int, default=3000, help="default: %(default)s")
+    parser.add_argument("--minutes", type=float, default=40, help="no run begins later; default: %(default)s")
+    parser.add_argument("--seed", type=int, default=1, help="of all choices and faults; default: %(default)s")
+    parser.add_argument("--workers", type=int, default=6, help="runs at once; default: %(default)s")
+    parser.add_argument(
+        "--only", type=int, nargs="+", metavar="SEED", help="repeat the runs of these seeds only"
+    )
+    return parser.parse_args()
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,164 @@
+"""One run, in a worker process: a transfer through the proxy, what is heard meanwhile, and the verdicts."""
+
+from __future__ import annotations
+
+import gc
+import logging
+import sys
+import threading
+import time
+import warnings
+from contextlib import contextmanager
+from dataclasses import dataclass, replace
+from functools import partial
+from typing import TYPE_CHECKING, Any
+from urllib.parse import urlsplit
+
+from asyncstream import S3Object, TransferConfig, TransferSession
+from hunt.choices import COPIES, Choices, choose, other_bytes, source_bytes
+from hunt.faults import DAMAGES, fault_for
+from hunt.judge import Ended, Error, Expected, Found, Storage, judge
+from hunt.proxy import FaultProxy, Wire
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator, Mapping
+
+    from asyncstream import FileResult, TransferReport
+
+# Seconds after its deadline in which a transfer ends by itself; what drips would have it run for minutes.
+_LATEST = 6.0
+# Seconds for what the server still does of the last requests, after their connections are gone.
+_SETTLE = 0.05
+
+
+@dataclass(frozen=True)
+class Run:
+    """A run that was judged. `played` are the faults that struck: request, fault, and where."""
+
+    choices: Choices
+    ended: Ended
+    verdicts: Mapping[str, str]
+    played: tuple[tuple[str, str, str], ...]
+
+
+def run(seed: int, urls: Mapping[str, str]) -> Run:
+    """Run the transfer of a seed and judge it; `urls` are the servers'."""
+    choices = choose(seed)
+    storage = Storage(urls[choices.server])
+    source = source_bytes(choices.size)
+    previous = {"none": None, "other": other_bytes(choices.size), "copy": source}[choices.previous]
+    if previous is not None:
+        storage.put(COPIES, choices.target, previous)
+    ended, wire = _transfer(choices, urls[choices.server])
+    time.sleep(_SETTLE)
+    uploads = [upload for key, upload in storage.uploads(COPIES) if key == choices.target]
+    stored = storage.get(COPIES, choices.target)
+    expected = Expected(
+        source,
+        previous,
+        gzipped="transform" in choices.settings,
+        unprotected=_unprotected(choices, wire),
+        keeps_previous=choices.settings["if_exists"] == "fail",
+    )
+    verdicts = judge(ended, expected, Found(stored, tuple(uploads)))
+    for upload in uploads:
+        storage.abort(COPIES, choices.target, upload)
+    storage.delete(COPIES, choices.target)
+    return Run(choices, ended, verdicts, tuple(wire.played))
+
+
+def _unprotected(choices: Choices, wire: Wire) -> frozenset[str]:
+    """Return where bytes were damaged and no checksum was told, or none was asked for."""
+    damaged = {DAMAGES[fault] for _, fault, _ in wire.played if fault in DAMAGES}
+    return frozenset(damaged if choices.settings["verify"] == "off" else damaged - wire.told)
+
+
+def _transfer(choices: Choices, url: str) -> tuple[Ended, Wire]:
+    faults = partial(fault_for, choices.seed, rate=choices.rate, names=choices.faults)
+    config = TransferConfig(**choices.settings)
+    with _listening() as complaints, FaultProxy(urlsplit(url).port or 80, faults) as proxy:
+        with TransferSession(choices.engine, endpoint_url=proxy.url) as session:
+            session.open(config)
+            cut = threading.Timer((config.deadline or 0.0) + _LATEST, proxy.cut)
+            cut.start()
+            try:
+                ended, report = _timed(choices, config, session)
+            finally:
+                cut.cancel()
+                cut.join()
+        gc.collect()
+    if report is not None and report.continuations:
+        with _listening() as more:
+            ended = replace(ended, continued=_continue(choices, config, report, url))
+            gc.collect()
+        complaints += more
+    return replace(ended, complaints=tuple(complaints)), proxy.wire
+
+
+def _timed(
+    choices: Choices, config: TransferConfig, session: TransferSession
+) -> tuple[Ended, TransferReport | None]:
+    deadline = config.deadline or 0.0
+    started = time.monotonic()
+    try:
+        report = session.transfer([_pair(choices)], config)
+    except Exception as error:  # noqa: BLE001 - the judge says what it thinks of it
+        return Ended("raised", time.monotonic() - started, deadline, _error(error)), None
+    seconds = time.monotonic() - started
+    [file] = report.files
+    return _ended(file, seconds, deadline), report
+
+
+def _ended(file: FileResult, seconds: float, deadline: float) -> Ended:
+    left = file.continuation.upload_id if file.continuation is not None else ""
+    kinds = {"read": file.read_verified, "write": file.write_verified}
+    verified = frozenset(side for side, kind in kinds.items() if kind is not None)
+    return Ended(file.status, seconds, deadline, _error(file.error), file.bytes, verified, left)
+
+
+def _error(error: BaseException | None) -> Error | None:
+    if error is None:
+        return None
+    kinds = tuple(kind.__name__ for kind in type(error).__mro__)
+    return Error(kinds, str(error), tuple(getattr(error, "__notes__", ())))
+
+
+def _continue(choices: Choices, config: TransferConfig, report: TransferReport, url: str) -> str:
+    """Take up what the run left pending, straight to the server and without a deadline; the file's status."""
+    with TransferSession(choices.engine, endpoint_url=url) as session:
+        calm = config.override({"deadline": None, "at_deadline": "fail", "stall_timeout": 15.0})
+        [file] = session.transfer([_pair(choices)], calm, continuations=report.continuations).files
+    return f"{file.status} {_error(file.error) or ''}".strip()
+
+
+def _pair(choices: Choices) -> tuple[S3Object, S3Object]:
+    return S3Object(choices.bucket, choices.source), S3Object(COPIES, choices.target)
+
+
+@contextmanager
+def _listening() -> Iterator[list[str]]:
+    """Collect what is warned of, logged as a warning or worse, or raised where it is dropped."""
+    heard: list[str] = []
+
+    class Ear(logging.Handler):
+        def emit(self, record: logging.LogRecord) -> None:
+            heard.append(f"{record.name}: {record.getMessage()}")
+
+    def dropped(told: Any) -> None:
+        where = getattr(told, "object", None) or getattr(told, "thread", None)
+        heard.append(f"dropped: {told.exc_type.__name__}: {told.exc_value} in {where!r}")
+
+    ear = Ear(logging.WARNING)
+    hooks = sys.unraisablehook, threading.excepthook
+    logging.getLogger().addHandler(ear)
+    sys.unraisablehook, threading.excepthook = dropped, dropped
+    try:
+        with warnings.catch_warnings(record=True) as warned:
+            warnings.simplefilter("always")
+            yield heard
+        heard += [
+            f"{each.category.__name__}: {each.message} ({each.filename}:{each.lineno})" for each in warned
+        ]
+    finally:
+        sys.unraisablehook, threading.excepthook = hooks
+        logging.getLogger().removeHandler(ear)

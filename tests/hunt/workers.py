@@ -1,0 +1,132 @@
+"""Worker processes that each do one run after the other; one that hangs is ended, and told of."""
+
+from __future__ import annotations
+
+import functools
+import gc
+import multiprocessing
+import os
+import queue
+import threading
+import time
+from typing import TYPE_CHECKING
+
+from botocore.loaders import JSONFileLoader, Loader
+from servers.base import CREDENTIALS
+
+from hunt.choices import choose
+from hunt.judge import Ended, Error
+from hunt.runs import Run, run
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterable, Mapping
+    from multiprocessing.connection import Connection
+
+# A transfer of a deadline of 3 seconds that has not returned by then never will.
+HANG_SECONDS = 60.0
+_END_SECONDS = 10.0
+_SPAWNING = multiprocessing.get_context("spawn")
+
+
+def run_all(
+    seeds: Iterable[int], urls: Mapping[str, str], count: int, tell: Callable[[Run], None], end: float
+) -> None:
+    """Run the seeds in `count` processes, and tell of each run; no run begins after `end` (monotonic)."""
+    waiting: queue.SimpleQueue[int] = queue.SimpleQueue()
+    for seed in seeds:
+        waiting.put(seed)
+    done: queue.SimpleQueue[Run | None] = queue.SimpleQueue()
+    threads = [threading.Thread(target=_feed, args=(waiting, urls, done, end)) for _ in range(count)]
+    for thread in threads:
+        thread.start()
+    ended = 0
+    while ended < count:
+        told = done.get()
+        if told is None:
+            ended += 1
+        else:
+            tell(told)
+    for thread in threads:
+        thread.join()
+
+
+def _feed(
+    waiting: queue.SimpleQueue[int],
+    urls: Mapping[str, str],
+    done: queue.SimpleQueue[Run | None],
+    end: float,
+) -> None:
+    """Hand one process seed after seed."""
+    worker: _Worker | None = None
+    try:
+        while time.monotonic() < end:
+            seed = waiting.get_nowait()
+            worker = worker or _Worker(urls)
+            told = worker.run(seed)
+            done.put(told)
+            if told.ended.status == "hung":
+                worker.close()
+                worker = None
+    except queue.Empty:
+        pass
+    finally:
+        if worker is not None:
+            worker.close()
+        done.put(None)
+
+
+class _Worker:
+    def __init__(self, urls: Mapping[str, str]) -> None:
+        self._pipe, theirs = _SPAWNING.Pipe()
+        self._process = _SPAWNING.Process(target=_work, args=(theirs, dict(urls)), daemon=True)
+        self._process.start()
+        theirs.close()
+
+    def run(self, seed: int) -> Run:
+        """Have it do a run."""
+        self._pipe.send(seed)
+        why = f"no end within {HANG_SECONDS:g} s"
+        try:
+            if self._pipe.poll(HANG_SECONDS):
+                told: Run = self._pipe.recv()
+                return told
+        except (EOFError, OSError):
+            self._process.join(_END_SECONDS)
+            why = f"the process ended with {self._process.exitcode}"
+        error = Error(("Hung",), why)
+        ended = Ended("hung", HANG_SECONDS, 0.0, error)
+        return Run(choose(seed), ended, {"odd": why, "late": why}, ())
+
+    def close(self) -> None:
+        """End the process."""
+        self._pipe.close()
+        self._process.join(_END_SECONDS)
+        if self._process.is_alive():
+            self._process.kill()
+            self._process.join()
+
+
+def _work(pipe: Connection, urls: Mapping[str, str]) -> None:
+    """Do runs until the pipe is closed."""
+    os.environ |= CREDENTIALS
+    for name in ("AWS_PROFILE", "AWS_SESSION_TOKEN", "AWS_ENDPOINT_URL", "AWS_ENDPOINT_URL_S3"):
+        os.environ.pop(name, None)
+    Loader.FILE_LOADER_CLASS = _kept_models
+    try:
+        pipe.send(run(pipe.recv(), urls))
+        gc.freeze()  # modules and models, which each run's collection would go through again
+        while True:
+            pipe.send(run(pipe.recv(), urls))
+    except EOFError:
+        pass
+
+
+class _KeptModels(JSONFileLoader):  # type: ignore[misc]  # untyped
+    """The models of S3, which each run's clients would read again: half of a run's CPU time."""
+
+    load_file = functools.cache(JSONFileLoader.load_file)
+
+
+@functools.cache
+def _kept_models(_: object = None) -> _KeptModels:
+    return _KeptModels()
