@@ -59,18 +59,19 @@ def copy(options: argparse.Namespace) -> int:
         if options.dry_run:
             return _list_jobs(session.plan([pair], config))
         report = _transfer(session, pair, config)
-    for file in report.failed:
+    for file in report.of_status("failed"):
         _say(f"FAILED  {file.source} -> {file.destination}: {type(file.error).__name__}: {told(file.error)}")
     for file in report.files:
         if file.status != "failed" and file.upload_left is not None:
             _say(f"UPLOAD LEFT  {file.upload_left}")
-    if report.unverified and config.verify != "off":
+    unverified = sum(file.write_verified is None for file in report.of_status("copied"))
+    if unverified and config.verify != "off":
         _say(
-            f"{len(report.unverified):,} files not verified: the destination's server returns no CRC64NVME "
+            f"{unverified:,} files not verified: the destination's server returns no CRC64NVME "
             "of what it received"
         )
     _say(_summary(report))
-    return FAILED if report.failed or report.pending else OK
+    return FAILED if report.count("failed") or report.count("pending") else OK
 
 
 def clean(options: argparse.Namespace) -> int:
@@ -193,16 +194,15 @@ def _transfer(session: TransferSession, pair: Pair, config: TransferConfig) -> T
 
 
 def _summary(report: TransferReport) -> str:
-    copied = len(report.copied)
     rate = rounded(report.bytes / report.seconds) if report.seconds else "0 B"
     others = [
-        ("there already", report.skipped),
-        ("left at the deadline", report.pending),
-        ("failed", report.failed),
+        ("there already", report.count("skipped")),
+        ("left at the deadline", report.count("pending")),
+        ("failed", report.count("failed")),
     ]
-    more = "".join(f", {len(files):,} {what}" for what, files in others if files)
+    more = "".join(f", {number:,} {what}" for what, number in others if number)
     return (
-        f"{copied:,} of {len(report.files):,} files copied{more}: {rounded(report.bytes)} in "
+        f"{report.count('copied'):,} of {len(report.files):,} files copied{more}: {rounded(report.bytes)} in "
         f"{report.seconds:.1f} s ({rate}/s), {sum(report.requests.values()):,} requests, {report.engine}"
     )
 

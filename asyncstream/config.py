@@ -5,6 +5,7 @@ A msgspec Struct, so that the same definition checks Python arguments, environme
 """
 
 import logging
+import math
 import os
 import re
 from collections.abc import Mapping
@@ -247,6 +248,11 @@ def chunk_size_within(size: int, lambda_memory: int | None) -> int:
     return most
 
 
+def memory_left(lambda_memory: int | None, resident: int) -> float:
+    """Return the bytes that a function's memory leaves beside what it uses after init; infinity elsewhere."""
+    return math.inf if lambda_memory is None else lambda_memory - resident - LAMBDA_MARGIN
+
+
 def memory_limit_or_default(limit: int | None, lambda_memory: int | None, resident: int) -> int:
     """Bytes that what is in flight may take.
 
@@ -260,7 +266,7 @@ def memory_limit_or_default(limit: int | None, lambda_memory: int | None, reside
     """
     if lambda_memory is None:
         return DEFAULT_MEMORY_LIMIT if limit is None else limit
-    left = lambda_memory - resident - LAMBDA_MARGIN
+    left = int(memory_left(lambda_memory, resident))
     if left <= 0:
         raise ConfigError(
             f"the function's {lambda_memory // MiB} MB leave nothing to transfer with: "

@@ -5,16 +5,28 @@ from typing import Any
 
 from asyncstream import plan, verification
 from asyncstream.continuation import MOST_RUNS, Continuation
-from asyncstream.errors import DeadlineExceeded, MemoryNeeded, OutputTooLarge
+from asyncstream.errors import AsyncstreamError, DeadlineExceeded, MemoryNeeded, OutputTooLarge, lighten
 from asyncstream.results import FileResult, Status
 from asyncstream.tasks import Begin, FileInProgress, MovePart, Task
+from asyncstream.transforms.failures import user_place
 
 # A file that no deadline leaves the time for a single part would be taken up for ever.
 MOST_FRUITLESS = 3
 
 
-def result(file: FileInProgress, status: Status, now: float, **end: Any) -> FileResult:
-    """A file's result at that time; `end` is what else is known of it."""
+def result(
+    file: FileInProgress, status: Status, now: float, error: Exception | None = None, **end: Any
+) -> FileResult:
+    """Return a file's result at that time; `end` is what else is known of it.
+
+    The report keeps the error, which loses its frames. An exception of the user's own code, such as a
+    progress callback, gets a note of the line that raised it.
+    """
+    if error is not None:
+        place = "" if isinstance(error, AsyncstreamError) else user_place(error.__traceback__)
+        if place and not hasattr(error, "__notes__"):
+            error.add_note(f"raised at {place}")
+        lighten(error)
     known = {"bytes": 0, "etag": None, "parts": len(file.completed), **end}
     return FileResult(
         source=file.job.source,
@@ -26,6 +38,7 @@ def result(file: FileInProgress, status: Status, now: float, **end: Any) -> File
         write_verified=file.write_verified,
         restarted=file.restarted,
         upload_left=file.upload_left,
+        error=error,
         **known,
     )
 

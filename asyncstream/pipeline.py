@@ -36,7 +36,7 @@ from asyncstream.output import OutputPart
 from asyncstream.parts import PartMover
 from asyncstream.ports import Engine, Finished, Slots, Span
 from asyncstream.reservations import Reservations, bring_forward_what_frees_memory
-from asyncstream.results import FileResult, Status
+from asyncstream.results import FileResults, Status
 from asyncstream.tasks import (
     Abort,
     Begin,
@@ -96,14 +96,15 @@ class Coordinator:
         self._span = span
         self._deadline = deadline
         self._stop = StopFlag()
-        self._waiting = deque(enumerate(jobs))
+        self._jobs = jobs
+        self._next = 0
         self._ready: deque[Task] = deque()
         self._begun: set[FileInProgress] = set()
         self._running = 0
         self._resuming = 0  # files whose parts are not known yet: the next file waits, as they go first
-        self._results: list[FileResult | None] = [None] * len(jobs)
+        self._results = FileResults(jobs)
 
-    async def run(self) -> list[FileResult]:
+    async def run(self) -> FileResults:
         """One result a job, in the order of the jobs; a failed file never raises."""
         self._span.expect("file", len(self._results))
         try:
@@ -119,9 +120,8 @@ class Coordinator:
             raise
         finally:
             self._mover.keep(0)
-        results = [result for result in self._results if result is not None]
-        assert len(results) == len(self._results), "every job has an end"  # noqa: S101
-        return results
+        assert self._results.complete, "every job has an end"  # noqa: S101
+        return self._results
 
     async def _run_tasks(self, slots: Slots) -> None:
         while True:
@@ -134,10 +134,10 @@ class Coordinator:
             self._settle(finished)
 
     def _start_tasks(self, slots: Slots) -> None:
-        if self._deadline.pauses and self._deadline.left() <= 0:
-            self._leave_the_rest()
+        if self._deadline.left() <= 0:
+            self._end_the_rest()
         while slots.free and self._running < self._limit.allowed:
-            if not self._ready and (self._resuming or not self._waiting):
+            if not self._ready and (self._resuming or self._next == len(self._jobs)):
                 return
             reserved = self._reservations.reserve(self._ready[0] if self._ready else None)
             if reserved is None:
@@ -154,7 +154,8 @@ class Coordinator:
             slots.start(task, partial(self._mover.run, task))
 
     def _begin_next(self) -> Task:
-        index, job = self._waiting.popleft()
+        index, job = self._next, self._jobs[self._next]
+        self._next += 1
         source, destination = job.source.uri, job.destination.uri
         span = self._span.branch("file", source=source, destination=destination)
         file = FileInProgress(
@@ -181,14 +182,18 @@ class Coordinator:
         file.first_length = ranges[0].length
         file.step = ranges[1].length if len(ranges) > 1 else 0
 
-    def _leave_the_rest(self) -> None:
-        """The time is up: what has not begun will not, and of what has begun no more is started."""
-        while self._waiting:
-            index, job = self._waiting.popleft()
-            left = self._results[index] = FileResult(
-                job.source, job.destination, "pending", 0, None, 0, 0, 0.0, continuation=job.continuation
-            )
-            self._on_event(progress.FileFinished(left))
+    def _end_the_rest(self) -> None:
+        """The time is up: what has not begun will not, and of what is to be continued no more is started."""
+        begun, self._next = self._next, len(self._jobs)
+        try:
+            self._deadline.check()
+        except DeadlineExceeded as late:
+            self._results.end_from(begun, None if self._deadline.pauses else late.with_traceback(None))
+        if self._on_event is not progress.ignore:  # they may be very many, and the time is up
+            for index in range(begun, len(self._jobs)):
+                self._on_event(progress.FileFinished(self._results[index]))
+        if not self._deadline.pauses:
+            return  # the tasks of files that have begun find out by themselves
         for file in list(self._begun):
             if file.error is None and not file.in_flight:
                 self._fail(file, DeadlineExceeded(f"the deadline came before {file.job.source} was done"))
@@ -364,7 +369,7 @@ class Coordinator:
         self._begun.discard(file)
         file.span.annotate(bytes=result.bytes, parts=result.parts, attempts=result.attempts)
         file.span.end(result.error)
-        self._results[file.index] = result
+        self._results.put(file.index, result)
         self._on_event(progress.FileFinished(result))
 
 

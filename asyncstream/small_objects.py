@@ -8,6 +8,8 @@ from asyncstream.locations import S3Object
 from asyncstream.ports import Engine, Store
 from asyncstream.retry import RetryPolicy, repeat
 
+Content = bytes | memoryview
+
 
 async def read(
     store: Store, source: S3Object, most_bytes: int, policy: RetryPolicy, engine: Engine, deadline: Deadline
@@ -41,7 +43,12 @@ async def _read(store: Store, source: S3Object, most_bytes: int) -> bytes:
 
 
 async def write(
-    store: Store, target: S3Object, content: bytes, content_type: str, config: TransferConfig, engine: Engine
+    store: Store,
+    target: S3Object,
+    content: Content,
+    content_type: str,
+    config: TransferConfig,
+    engine: Engine,
 ) -> str:
     """Write an object; its ETag. See `TransferSession.write`."""
     written = await repeat(

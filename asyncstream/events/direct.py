@@ -4,8 +4,9 @@ Both are described by `schema.json` beside this file, which is made from these t
 """
 
 import json
+import math
 import sys
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from typing import Annotated, Any, Literal
 
 import msgspec
@@ -25,6 +26,7 @@ from asyncstream.events.replies import (
 )
 from asyncstream.jobs import Pair, checked
 from asyncstream.locations import S3Object, S3Prefix
+from asyncstream.plan import MiB
 from asyncstream.results import FileResult, Status, TransferReport
 
 # The pattern is told to the schema only: locations.py checks it with a better message.
@@ -227,26 +229,25 @@ def reply_to(
     report_error: Exception | None = None,
 ) -> DirectReply:
     """The reply to an event that was worked on."""
-    failed, pending = report.failed, report.pending
-    # What is begun costs its owner money until it is gone on with: it goes first.
-    rows = [_to_copy(file) for file in sorted(pending, key=lambda file: file.continuation is None)]
-    to_come, left = as_many_as_fit(rows, MAX_INLINE_BYTES)
-    inline, _ = as_many_as_fit([file_reply(file) for file in failed], left)
+    failed, pending = report.count("failed"), report.count("pending")
+    # One by one, as far as they fit: there may be a hundred thousand.
+    to_come, left = as_many_as_fit(_to_come(report), MAX_INLINE_BYTES)
+    inline, _ = as_many_as_fit(map(file_reply, report.of_status("failed")), left)
     status: Literal["copied", "pending", "partial", "failed"] = "copied"
     if pending:
         status = "pending"
     elif failed:
-        status = "failed" if len(failed) == len(report.files) else "partial"
+        status = "failed" if failed == len(report.files) else "partial"
     return DirectReply(
         status,
         report.engine,
         invoked.request_id,
         Totals(
             len(report.files),
-            len(report.copied),
-            len(report.skipped),
-            len(pending),
-            len(failed),
+            report.count("copied"),
+            report.count("skipped"),
+            pending,
+            failed,
             report.bytes,
             round(report.seconds, 3),
             round(invoked.cpu_seconds, 3),
@@ -255,12 +256,20 @@ def reply_to(
             report.memory_limit,
         ),
         to_come,
-        len(pending) - len(to_come),
+        pending - len(to_come),
         inline,
-        len(failed) - len(inline),
+        failed - len(inline),
         report_uri if report_error is None else None,
         None if report_error is None else problem(report_error),
     )
+
+
+def _to_come(report: TransferReport) -> Iterator[FileToCopy]:
+    """Yield the pending files; those with an upload come first, as it costs its owner money until it ends."""
+    for begun in (True, False):
+        for file in report.of_status("pending"):
+            if (file.continuation is not None) == begun:
+                yield _to_copy(file)
 
 
 def _to_copy(result: FileResult) -> FileToCopy:
@@ -268,11 +277,23 @@ def _to_copy(result: FileResult) -> FileToCopy:
     return FileToCopy(source.uri, destination.uri, source.version_id, result.continuation)
 
 
-def report_document(report: TransferReport) -> bytes:
-    """The full list of results, as the JSON document written to `report_uri`."""
-    return msgspec.json.encode(
-        {"engine": report.engine, "files": [file_reply(file) for file in report.files]}
-    )
+def report_document(report: TransferReport, room: float = math.inf) -> bytearray:
+    """Return the full list of results, as the JSON document written to `report_uri`.
+
+    Raises:
+        InputError: it has more bytes than memory has `room` for.
+    """
+    # File by file: as objects the rows would take three times as much.
+    document = bytearray(b'{"engine":' + msgspec.json.encode(report.engine) + b',"files":[')
+    for position, file in enumerate(report.files):
+        document += b"," * (position > 0) + msgspec.json.encode(file_reply(file))
+        if len(document) > room:
+            raise InputError(
+                f"the report of {len(report.files):,} files was not written: it takes more than the "
+                f"{max(room, 0) / MiB:.0f} MiB that are left: give the function more memory"
+            )
+    document += b"]}"
+    return document
 
 
 def schema() -> dict[str, Any]:

@@ -8,8 +8,8 @@ from typing import Any
 
 import msgspec
 
-from asyncstream import session, transforms
-from asyncstream.config import TransferConfig
+from asyncstream import memory, session, transforms
+from asyncstream.config import TransferConfig, memory_left
 from asyncstream.errors import AsyncstreamError
 from asyncstream.events import direct, metrics
 from asyncstream.events.context import LambdaContext, within
@@ -102,15 +102,17 @@ def _direct(event: Any, context: LambdaContext, engine: str, multipart: bool) ->
     metrics.write(
         "direct",
         engine,
-        FilesCopied=len(report.copied),
-        FilesFailed=len(report.failed),
+        FilesCopied=report.count("copied"),
+        FilesFailed=report.count("failed"),
         BytesCopied=report.bytes,
         Duration=report.seconds,
     )
     if report_to is None:
         return direct.reply_to(report, invoked)
     try:
-        kept.write(report_to, direct.report_document(report), "application/json", config)
+        room = memory_left(memory.lambda_memory(), memory.resident())
+        document = direct.report_document(report, room)
+        kept.write(report_to, memoryview(document), "application/json", config)
     except AsyncstreamError as error:
         return direct.reply_to(report, invoked, report_error=error)
     return direct.reply_to(report, invoked, report_uri=report_to.uri)

@@ -2,7 +2,7 @@
 
 import inspect
 import json
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from typing import Any, TypeVar
 
 import msgspec
@@ -38,7 +38,7 @@ def problem(error: BaseException) -> Problem:
     return Problem(type(error).__name__, told(error)[:MAX_MESSAGE])
 
 
-def as_many_as_fit(rows: Sequence[Row], left: int) -> tuple[list[Row], int]:
+def as_many_as_fit(rows: Iterable[Row], left: int) -> tuple[list[Row], int]:
     """The first rows that fit into so many bytes, and how many bytes they leave."""
     fitting: list[Row] = []
     for row in rows:

@@ -1,15 +1,15 @@
 """A trigger's items copied, round by round, within the time Lambda gives; called by `invoke.py`."""
 
 import logging
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 
 from asyncstream.config import TransferConfig
 from asyncstream.errors import AsyncstreamError, Cancelled, told
 from asyncstream.events.context import LambdaContext, within
 from asyncstream.events.items import Item, Outcome
 from asyncstream.events.rounds import rounds
-from asyncstream.locations import S3Object
-from asyncstream.results import FileResult
+from asyncstream.locations import S3Object, S3Prefix
+from asyncstream.results import FileResults, TransferReport
 from asyncstream.session import TransferSession
 
 logger = logging.getLogger(__name__)
@@ -63,32 +63,34 @@ def _copy(
         report = kept.transfer(pairs, settings, continuations=left)
     except AsyncstreamError as error:
         return [Outcome.of_failure(item, error) for item in items]
-    results = {(result.source, result.destination): result for result in report.files}
-    return [_outcome(item, results) for item in items]
+    if any(isinstance(source, S3Prefix) for source, _ in pairs):
+        return [_outcome(item, report) for item in items]  # a prefix has a round of its own
+    places = {pair: position for position, pair in enumerate(pairs)}
+    return [_outcome(item, report, [places[pair] for pair in item.pairs]) for item in items]
 
 
-def _outcome(item: Item, results: Mapping[tuple[S3Object, S3Object], FileResult]) -> Outcome:
-    """What became of the item's files; a prefix has a round of its own, so all results are its."""
-    own = [results[pair] for pair in item.pairs if isinstance(pair[0], S3Object)]
-    own = own if len(own) == len(item.pairs) else list(results.values())
-    failed = [result for result in own if result.error is not None]
-    pending = [result for result in own if result.status == "pending"]
+def _outcome(item: Item, report: TransferReport, places: Sequence[int] | None = None) -> Outcome:
+    """What became of the item's files: of those at these places, or of all."""
+    own = report.files if places is None else FileResults.of([report.files[place] for place in places])
+    failed, pending = own.number_of("failed"), own.number_of("pending")
+    begun = next(own.of_status("pending"), None)
     return Outcome(
         item,
-        files=len(own) - len(failed) - len(pending),
-        bytes=sum(result.bytes for result in own),
-        failed=len(failed),
-        error=_first_of(failed, len(own)),
-        pending=bool(pending),
-        continuation=pending[0].continuation if pending else None,
+        files=len(own) - failed - pending,
+        bytes=own.bytes,
+        failed=failed,
+        error=_first_of(own),
+        pending=begun is not None,
+        continuation=begun.continuation if begun else None,
     )
 
 
-def _first_of(failed: Sequence[FileResult], files: int) -> Exception | None:
+def _first_of(own: FileResults) -> Exception | None:
     """The first error; with the number of all where there are several."""
-    if not failed:
-        return None
-    error = failed[0].error
-    if files > 1 and error is not None:
-        error.add_note(f"{len(failed):,} of the item's {files:,} files failed, of which this is the first")
+    first = next(own.of_status("failed"), None)
+    error = first.error if first else None
+    if len(own) > 1 and error is not None:
+        error.add_note(
+            f"{own.number_of('failed'):,} of the item's {len(own):,} files failed, of which this is the first"
+        )
     return error

@@ -1,4 +1,5 @@
-"""What an exception in a user's function is told as: `failed`, called by the other files of the package.
+"""What an exception in a user's function is told as: `failed`, called by the other files of the package, and
+the line of that function.
 
 Nothing of the file's content is repeated: it may be secret, and messages end up in logs.
 """
@@ -22,12 +23,12 @@ def failed(where: str, error: Exception) -> TransformError:
     """
     if isinstance(error, TransformError) and type(error).__module__ == TransformError.__module__:
         return type(error)(f"{where}: {error}")
-    place = _place(error.__traceback__)
+    place = user_place(error.__traceback__)
     return TransformError(f"{where}: {type(error).__name__}: {error}{place and f' ({place})'}")
 
 
-def _place(traceback: TracebackType | None) -> str:
-    """The last line of the user's own that was under way: a library's says less. Empty if there is none."""
+def user_place(traceback: TracebackType | None) -> str:
+    """Return the last line of the user's own code that ran, else of a library's, which says less; else ""."""
     last = last_own = ""
     while traceback is not None:
         code = traceback.tb_frame.f_code

@@ -1,23 +1,79 @@
 """Handlers in real memory groups of 128 MB: a right reply, where the kernel would kill a process of 129."""
 
 import json
+import logging
+from collections.abc import Callable
+from pathlib import Path
 
 import pytest
-from servers import LabServer
+from servers import LabServer, S3Server
 from servers.small_function import Invoke
+
+logger = logging.getLogger(__name__)  # --log-cli-level=info shows what was measured
+
+MB = 1 << 20
+MEMORY_MB = 128
+MOST_REPLY = 256 * 1024
 
 pytestmark = [pytest.mark.slow, pytest.mark.timeout(300)]
 
 
-def test_ten_thousand_absent_keys_are_told(invoke: Invoke, handler: str, lab_server: LabServer) -> None:
+def test_many_absent_keys_are_told(invoke: Invoke, handler: str, lab_server: LabServer) -> None:
+    """4,000: at the 20 KiB that each once kept, more than a function of 128 MB has. 10,000 take a minute."""
     source, target = lab_server.new_bucket().name, lab_server.new_bucket().name
-    names = [f"in/{number:06d}.bin" for number in range(10_000)]
+    names = [f"in/{number:06d}.bin" for number in range(4_000)]
     files = [{"source": f"s3://{source}/{key}", "destination": f"s3://{target}/{key}"} for key in names]
 
-    reply = invoke(handler, {"files": files})
+    reply = invoke(handler, {"files": files}, timeout=250.0)
 
     assert reply["status"] == "failed"
     assert reply["totals"]["failed"] == len(files)
     assert len(reply["failures"]) + reply["failures_omitted"] == len(files)
     assert {row["error"]["type"] for row in reply["failures"]} == {"SourceNotFound"}
-    assert len(json.dumps(reply)) < 256 * 1024
+    assert len(json.dumps(reply)) < MOST_REPLY
+
+
+def test_many_failing_transforms_are_told(
+    invoke: Invoke, handler: str, lab_server: LabServer, tmp_path: Path
+) -> None:
+    """400: at the 300 KiB and more that each once kept, more than a function of 128 MB has."""
+    code = "def decode(chunk):\n    return str(bytes(chunk), 'ascii').encode()\n"
+    (tmp_path / "failing.py").write_text(code)
+    source, target = lab_server.new_bucket().name, lab_server.new_bucket().name
+    names = lab_server.lab.declare_many(source, "in/", 400, 300_000)
+    files = [{"source": f"s3://{source}/{key}", "destination": f"s3://{target}/{key}"} for key in names]
+
+    event = {"files": files, "config": {"transform": "failing:decode", "max_concurrency": 4}}
+    reply = invoke(handler, event, code=tmp_path)
+
+    assert (reply["status"], reply["totals"]["failed"]) == ("failed", 400)
+    assert {row["error"]["type"] for row in reply["failures"]} == {"TransformError"}
+    assert "UnicodeDecodeError" in reply["failures"][0]["error"]["message"]
+
+
+@pytest.fixture(scope="module")
+def many_keys(running: Callable[[str], S3Server]) -> str:
+    """A bucket in which 100,000 keys are listed, of small objects."""
+    server = running("lab")
+    assert isinstance(server, LabServer)
+    bucket = server.new_bucket().name
+    server.lab.declare_many(bucket, "year=2026/month=11/day=29/part-", 100_000, 1_000)
+    return bucket
+
+
+def test_a_hundred_thousand_keys_are_listed(
+    invoke: Invoke, handler: str, lab_server: LabServer, many_keys: str
+) -> None:
+    target = lab_server.new_bucket().name
+    event = {"source_prefix": f"s3://{many_keys}", "destination": f"s3://{target}/copies/"}
+
+    for seconds in (10.0, 20.0, 50.0, 150.0):  # the listing takes some seconds, on a busy machine more
+        reply = invoke(handler, event, timeout=seconds)
+        if reply["status"] != "rejected":
+            break
+
+    totals = reply["totals"]
+    assert (reply["status"], totals["files"], totals["failed"]) == ("pending", 100_000, 0)
+    assert totals["pending"] == len(reply["pending"]) + reply["pending_omitted"]
+    assert totals["copied"] + totals["pending"] == 100_000
+    assert len(json.dumps(reply)) < MOST_REPLY

@@ -13,7 +13,7 @@ from msgspec.structs import replace
 from asyncstream.checksum import CRC64NVME, Checksum, Composite, Digests
 from asyncstream.continuation import Continuation, PartRun, joined
 from asyncstream.errors import InputError
-from asyncstream.jobs import continued
+from asyncstream.jobs import Jobs
 from asyncstream.locations import S3Object
 from asyncstream.plan import MAX_OBJECT
 
@@ -22,7 +22,6 @@ from .transfers import (
     SIZE,
     WHOLE,
     content,
-    jobs_of,
     run_of,
     source,
     target,
@@ -184,17 +183,11 @@ def test_parts_that_follow_each_other_have_their_checksums_in_common(
         assert run.checksums == {CRC64NVME: checksum_of(content(0, stop)[start:]).value}
 
 
-def test_jobs_are_given_what_is_left_of_them() -> None:
-    jobs = jobs_of([SIZE, SIZE], listed=True)
-    left = Continuation(**FINE)
-
-    assert continued(jobs, {}) is jobs
-    assert continued(jobs, {(source(1), target(1)): left}) == [jobs[0], replace(jobs[1], continuation=left)]
-
-
 @pytest.mark.parametrize("pair", [(source(0), target(1)), (source(2), target(2)), (target(0), source(0))])
 def test_what_is_left_of_a_file_that_is_not_to_be_copied_is_told(pair: tuple[S3Object, S3Object]) -> None:
+    jobs = Jobs([(source(0), target(0)), (source(1), target(1))])
+    jobs.add(0)
+    jobs.add(1)
+
     with pytest.raises(InputError, match=f"continuation of {pair[0]} -> {pair[1]}, which is not among"):
-        continued(
-            jobs_of([SIZE, SIZE]), {(source(0), target(0)): Continuation(**FINE), pair: Continuation(**FINE)}
-        )
+        jobs.add_continuations({(source(0), target(0)): Continuation(**FINE), pair: Continuation(**FINE)})

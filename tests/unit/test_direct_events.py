@@ -17,7 +17,7 @@ from asyncstream.errors import AccessDenied, InputError, ServiceBusy
 from asyncstream.events import direct
 from asyncstream.events.replies import Invoked
 from asyncstream.locations import MAX_KEY_BYTES, S3Object, S3Prefix
-from asyncstream.results import FileResult, TransferReport
+from asyncstream.results import FileResult, FileResults, TransferReport
 
 COMMITTED = Path(asyncstream.events.__file__).with_name("schema.json")
 LARGEST_REPLY = 256 * 1024
@@ -218,7 +218,7 @@ def failed(key: str = "a", message: str = "slow down") -> FileResult:
 
 
 def report(files: Sequence[FileResult]) -> TransferReport:
-    return TransferReport("threads", files, 1.23456, 4, 64_000_000, {"GetObject": 4})
+    return TransferReport("threads", FileResults.of(files), 1.23456, 4, 64_000_000, {"GetObject": 4})
 
 
 def sent(reply: direct.DirectReply) -> dict[str, Any]:
@@ -340,6 +340,8 @@ def assert_all_are_counted(reply: dict[str, Any], results: Sequence[FileResult])
 def test_the_report_lists_every_file_as_the_schema_describes_it() -> None:
     files = [copied(), failed("b")]
 
+    with pytest.raises(InputError, match=r"report of 2 files was not written: .* more memory"):
+        direct.report_document(report(files), room=100)
     document = json.loads(direct.report_document(report(files)))
 
     assert document["engine"] == "threads"

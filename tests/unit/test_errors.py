@@ -78,3 +78,65 @@ def test_a_file_begun_anew_helps_where_its_bytes_or_its_upload_are_lost_and_nowh
 
 def test_every_public_name_exists() -> None:
     assert [name for name in asyncstream.__all__ if not hasattr(asyncstream, name)] == []
+
+
+def raised(error: Exception, cause: Exception | None = None) -> Exception:
+    """An error with frames, raised from another one or from nothing."""
+    try:
+        raise error from cause
+    except Exception as caught:  # noqa: BLE001 - it is looked at
+        return caught
+
+
+def of_attribute() -> Exception:
+    try:
+        return (b"content" * 1_000).absent  # type: ignore[attr-defined, no-any-return]
+    except AttributeError as error:
+        return error
+
+
+def with_attribute() -> Exception:
+    error = ValueError("x")
+    error.reply = object()  # type: ignore[attr-defined]
+    return error
+
+
+@pytest.mark.parametrize(
+    "cause",
+    [
+        of_attribute(),
+        with_attribute(),
+        ValueError("x" * 10_000),
+        KeyError(object()),
+        ExceptionGroup("x", [ValueError()]),
+    ],
+    ids=["layout", "attribute", "text", "argument", "group"],
+)
+def test_a_cause_that_holds_more_than_words_is_removed(cause: Exception) -> None:
+    error = raised(errors.TransformError("x"), cause)
+
+    errors.lighten(error)
+
+    assert (error.__cause__, error.__context__, error.__traceback__) == (None, None, None)
+
+
+def test_causes_of_words_stay_without_frames() -> None:
+    first = raised(FileNotFoundError(2, "No such file", "x"))
+    second = raised(errors.SourceNotFound("y"), first)
+    error = raised(errors.TransformError("z"), second)
+
+    errors.lighten(error)
+
+    assert error.__cause__ is second
+    assert second.__cause__ is first
+    assert [each.__traceback__ for each in (error, second, first)] == [None] * 3
+
+
+def test_no_more_than_ten_causes_stay() -> None:
+    error: Exception = ValueError("0")
+    for number in range(1, 30):
+        error = raised(errors.TransformError(str(number)), error)
+
+    errors.lighten(error)
+
+    assert len(list(errors.chain(error))) == errors.MOST_CAUSES

@@ -1,0 +1,77 @@
+"""Listings of many pages, from a store that answers as it is told."""
+
+from collections.abc import Sequence
+from typing import Any
+
+import pytest
+
+from asyncstream import listing
+from asyncstream.config import TransferConfig
+from asyncstream.deadline import Deadline
+from asyncstream.engines.driver import drive
+from asyncstream.engines.sequential import SequentialEngine
+from asyncstream.errors import InputError, NothingToTransfer
+from asyncstream.jobs import Jobs
+from asyncstream.locations import S3Prefix
+from asyncstream.plan import MiB
+from asyncstream.ports import ListedObject
+
+PAIR = (S3Prefix("raw", "in/"), S3Prefix("clean", "out/"))
+
+
+class Pages:
+    """A store that has pages of keys, and counts those it was asked for."""
+
+    def __init__(self, *pages: Sequence[str]) -> None:
+        self._pages = pages
+        self.asked = 0
+
+    async def list_page(self, prefix: S3Prefix, token: str | None) -> tuple[list[ListedObject], str | None]:
+        page = self._pages[int(token or 0)]
+        self.asked += 1
+        following = str(self.asked) if self.asked < len(self._pages) else None
+        return [ListedObject(key, 1, f'"{key}"') for key in page], following
+
+
+def found(pages: Any, **options: Any) -> Jobs:
+    deadline = Deadline(None, lambda: 0.0)
+    return drive(listing.found([PAIR], pages, SequentialEngine(), TransferConfig(), deadline, **options))
+
+
+def keys_of(jobs: Jobs) -> list[str]:
+    return [job.destination.key.removeprefix("out/") for job in jobs]
+
+
+def test_a_key_on_two_pages_is_copied_once() -> None:
+    jobs = found(Pages(["in/a", "in/b"], ["in/b", "in/c"], ["in/d"]))
+
+    assert keys_of(jobs) == ["a", "b", "c", "d"]
+
+
+def test_keys_in_no_order_are_all_found_once() -> None:
+    """Directory buckets list in no order."""
+    jobs = found(Pages(["in/z", "in/b", "in/q"], ["in/a", "in/z"], ["in/q", "in/c", "in/zz"]))
+
+    assert keys_of(jobs) == ["z", "b", "q", "a", "c", "zz"]
+
+
+def test_pages_of_nothing_are_nothing_to_transfer() -> None:
+    with pytest.raises(NothingToTransfer, match="nothing is stored under s3://raw/in/"):
+        found(Pages([], []))
+
+
+def test_a_listing_that_memory_has_no_room_for_is_refused() -> None:
+    """As soon as it is known, and with the ways out."""
+    page = 1_000
+    pages = Pages(*([f"in/{place:03d}-{key:06d}" for key in range(page)] for place in range(100)))
+
+    with pytest.raises(InputError) as refused:
+        found(pages, room=1 * MiB)
+
+    assert pages.asked == 1 + MiB // (found(Pages(["in/000-000001"])).held * page)
+    for way_out in (f"{pages.asked * page:,} objects", "1 MiB", "more memory", "prefix", "state machine"):
+        assert way_out in str(refused.value)
+
+
+def test_what_fits_is_listed() -> None:
+    assert len(found(Pages(["in/a"], ["in/b"]), room=1_000)) == 2
