@@ -275,6 +275,24 @@ def is_digest(text: str, kind: str, count: int = 1) -> bool:
         return False
 
 
+def is_checksum(checksum: Checksum) -> bool:
+    """Whether this may be a checksum of that kind: the kind is known, and the value as long as its are."""
+    try:
+        return checksum.kind in KINDS and len(b64decode(checksum.value, validate=True)) == _width(
+            checksum.kind
+        )
+    except ValueError:
+        return False
+
+
+def is_composite(composite: Composite, size: int) -> bool:
+    """Whether a source of so many bytes, at least one, has as many parts of that size as the value says."""
+    count = composite.value.rpartition("-")[2]
+    if composite.kind not in KINDS or composite.part_size < 1 or not re.fullmatch("[0-9]{1,5}", count):
+        return False
+    return (size - 1) // composite.part_size + 1 == composite.parts
+
+
 def _width(kind: str) -> int:
     """Bytes of a checksum."""
     return len(_NEW[kind]().digest())

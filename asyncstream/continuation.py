@@ -18,6 +18,7 @@ from asyncstream.checksum import (
     Composite,
     checkable_in_parts,
     combined,
+    is_composite,
     is_digest,
     joined_pieces,
 )
@@ -26,6 +27,9 @@ from asyncstream.errors import InputError
 # The most runs of confirmed parts that a continuation tells, at about 50 bytes each. The next transfer sends
 # the parts of others again. Gaps are parts in flight when the time is up: 62 connections make no more runs.
 MOST_RUNS = 32
+
+# Characters of an upload ID, an ETag or a checksum: S3's have up to 128, other servers' some hundred.
+MAX_TEXT = 2_048
 
 
 class CompletedPart(Struct, frozen=True, omit_defaults=True):
@@ -150,17 +154,22 @@ class Continuation(Struct, frozen=True, kw_only=True, omit_defaults=True):
         Raises:
             InputError: it is not whole; the message says where.
         """
-        if not 0 < self.first <= self.size or (self.step < 1 and self.first < self.size):
+        if not 0 < self.first <= self.size or self.step < (1 if self.first < self.size else 0):
             raise InputError(f"continuation: first={self.first}, step={self.step} of {self.size} bytes")
         plan.check_size(self.size)
         planned = self.cut.planned
         if planned > plan.MAX_PARTS or max(self.first, self.step) > plan.MAX_PART:
             raise InputError(f"continuation: {planned} parts of {max(self.first, self.step)} bytes")
-        if self.fruitless < 0:
+        if not 0 <= self.fruitless <= plan.MAX_PARTS:
             raise InputError(f"continuation: fruitless={self.fruitless}")
-        unknown = set(self.digests) - set(KINDS)
+        own = Checksum(KINDS[0], "-") if self.checksum is None else self.checksum
+        for text in (self.upload_id, self.etag, own.value):
+            # They go into a URL, headers and XML.
+            if not (0 < len(text) <= MAX_TEXT and text.isprintable()):
+                raise InputError(f"continuation: {text!r:.100} is not an upload ID, an ETag or a checksum")
+        unknown = {*self.digests, own.kind} - set(KINDS)
         if unknown:
-            raise InputError(f"continuation: checksums of the kind {min(unknown)!r} are not known")
+            raise InputError(f"continuation: checksums of the kind {min(unknown)!r:.20} are not known")
         if self.parts:
             force_setattr(self, "composite", None)
         self._check_composite()
@@ -177,9 +186,12 @@ class Continuation(Struct, frozen=True, kw_only=True, omit_defaults=True):
         composite = self.composite
         if composite is None:
             return
-        least = -(-self.size // plan.MAX_PARTS)
-        if composite.kind not in KINDS or composite.part_size < max(least, 1):
-            raise InputError(f"continuation: {composite.kind!r} of parts of {composite.part_size} bytes")
+        # Each piece costs a digest: a size that the source was not uploaded in would make billions.
+        if not is_composite(composite, self.size) or composite.parts > plan.MAX_PARTS:
+            raise InputError(
+                f"continuation: {composite.kind!r:.20} of parts of {composite.part_size} bytes: a source of "
+                f"{self.size} bytes has not as many as {composite.value[-9:]!r} says"
+            )
         if self.first < self.size and not checkable_in_parts(composite.kind):
             raise InputError(f"continuation: a {composite.kind} does not follow from those of pieces")
 

@@ -6,6 +6,7 @@ the name it already knows. `retryable` says whether repeating the same request m
 """
 
 import math
+import re
 import sys
 from collections.abc import Iterator
 from typing import Any, ClassVar
@@ -13,6 +14,14 @@ from typing import Any, ClassVar
 # Bytes that an error of another library may hold to stay the cause of one of ours.
 MOST_HELD = 4_000
 MOST_CAUSES = 10
+
+# JSON's "\ud800" becomes half of a surrogate pair, which UTF-8 cannot write: no log takes it, and no reply.
+_HALF_A_PAIR = re.compile("[\ud800-\udfff]")
+
+
+def encodable(text: str) -> str:
+    """Return the text with U+FFFD in place of each half of a surrogate pair."""
+    return text if text.isascii() else _HALF_A_PAIR.sub("\ufffd", text)
 
 
 class AsyncstreamError(Exception):
@@ -22,10 +31,14 @@ class AsyncstreamError(Exception):
     retryable: ClassVar[bool] = False
     starts_over: ClassVar[bool] = False
 
+    def __str__(self) -> str:
+        """Its message, which may quote an event, as logs and replies can write it."""
+        return encodable(super().__str__())
+
 
 def told(error: BaseException | None) -> str:
     """What an error says, with its notes: they name uploads that could not be aborted."""
-    return "; ".join([str(error or ""), *getattr(error, "__notes__", ())])
+    return encodable("; ".join([str(error or ""), *getattr(error, "__notes__", ())]))
 
 
 def chain(error: BaseException | None) -> Iterator[BaseException]:

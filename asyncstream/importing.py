@@ -24,6 +24,8 @@ def imported(spec: str, what: str, wanted: str = "a function of yours as module:
         found: Any = import_module(module)
         for name in path.split("."):
             found = getattr(found, name)
-    except Exception as error:  # a user's module
+    except KeyboardInterrupt:
+        raise
+    except BaseException as error:  # a user's module, which may call sys.exit
         raise ConfigError(f"{what} {spec!r} cannot be imported: {type(error).__name__}: {error}") from error
     return found

@@ -107,6 +107,22 @@ class Jobs(Sequence[Job]):
                 f"there is a continuation of {source} -> {destination}, which is not among the files"
             )
 
+    def check_apart(self, place: S3Object | None) -> None:
+        """See that no file reads or writes that place.
+
+        Raises:
+            InputError: one does.
+        """
+        if place is None:
+            return
+        for job in self:
+            if (place.bucket, place.key) in {
+                (each.bucket, each.key) for each in (job.source, job.destination)
+            }:
+                raise InputError(
+                    f"{place} is one of the files, {job.source} -> {job.destination}: name another"
+                )
+
     def check_distinct(self) -> None:
         """See that no two files are written to the same object; listings are only known by now.
 

@@ -22,25 +22,25 @@ MAX_KEY_BYTES = 1024  # S3 user guide, "Naming Amazon S3 objects"
 def _check_bucket(bucket: object, whole: str) -> None:
     if not isinstance(bucket, str) or not (_BUCKET.fullmatch(bucket) or _ARN.fullmatch(bucket)):
         raise InputError(
-            f"bucket {bucket!r} in {whole} is not a bucket name: "
+            f"bucket {bucket!r:.300} in {whole} is not a bucket name: "
             "3 to 255 letters, digits, dots, hyphens or underscores, or an access point ARN"
         )
 
 
 def _check_key(key: object, whole: str) -> None:
     if not isinstance(key, str):
-        raise InputError(f"key {key!r} in {whole} must be a string")
+        raise InputError(f"key {key!r:.100} in {whole} must be a string")
     try:
         size = len(key.encode())
     except UnicodeEncodeError as error:
-        raise InputError(f"key {key!r} in {whole} is not valid Unicode: {error.reason}") from error
+        raise InputError(f"key {key!r:.1100} in {whole} is not valid Unicode: {error.reason}") from error
     if size > MAX_KEY_BYTES:
         raise InputError(f"key {key[:40]!r}... has {size} bytes; S3 takes at most {MAX_KEY_BYTES}")
 
 
 def _split(uri: str) -> tuple[str, str]:
     if not isinstance(uri, str) or not uri.startswith("s3://"):
-        raise InputError(f"{uri!r} is not an S3 URI: write s3://bucket/key")
+        raise InputError(f"{uri!r:.1100} is not an S3 URI: write s3://bucket/key")
     rest = uri.removeprefix("s3://")
     arn = _ARN.match(rest)
     if arn is not None:  # it may hold slashes itself
@@ -61,18 +61,20 @@ class S3Object(Struct, frozen=True):
     version_id: str | None = None
 
     def __post_init__(self) -> None:
-        whole = f"S3Object({self.bucket!r}, {self.key!r})"
+        whole = f"S3Object({self.bucket!r:.300}, {self.key!r:.1100})"
         _check_bucket(self.bucket, whole)
         _check_key(self.key, whole)
         if not self.key:
             raise InputError(f"{whole} has no key: name an object, not a bucket")
+        if self.version_id is not None:
+            _check_key(self.version_id, f"the version of {whole}")
 
     @classmethod
     def from_uri(cls, uri: str, version_id: str | None = None) -> "S3Object":
         """Read `s3://bucket/key`; the key is everything after the first slash, verbatim."""
         bucket, key = _split(uri)
         if not key:
-            raise InputError(f"{uri!r} names no object: write s3://bucket/key")
+            raise InputError(f"{uri!r:.1100} names no object: write s3://bucket/key")
         return cls(bucket, key, version_id)
 
     @property
@@ -91,7 +93,7 @@ class S3Prefix(Struct, frozen=True):
     prefix: str = ""
 
     def __post_init__(self) -> None:
-        whole = f"S3Prefix({self.bucket!r}, {self.prefix!r})"
+        whole = f"S3Prefix({self.bucket!r:.300}, {self.prefix!r:.1100})"
         _check_bucket(self.bucket, whole)
         _check_key(self.prefix, whole)
 

@@ -17,6 +17,7 @@ Called by `session.py`; the same code for every engine. Its laws:
 from collections import deque
 from collections.abc import Callable, Sequence
 from functools import partial
+from itertools import islice
 from typing import Any
 
 from msgspec.structs import replace
@@ -102,6 +103,7 @@ class Coordinator:
         self._begun: set[FileInProgress] = set()
         self._running = 0
         self._resuming = 0  # files whose parts are not known yet: the next file waits, as they go first
+        self._aborts_late: bool | None = None  # not known before the deadline
         self._results = FileResults(jobs)
 
     async def run(self) -> FileResults:
@@ -184,6 +186,8 @@ class Coordinator:
 
     def _end_the_rest(self) -> None:
         """The time is up: what has not begun will not, and of what is to be continued no more is started."""
+        if self._has_uploads_to_abort():
+            return
         begun, self._next = self._next, len(self._jobs)
         try:
             self._deadline.check()
@@ -197,6 +201,15 @@ class Coordinator:
         for file in list(self._begun):
             if file.error is None and not file.in_flight:
                 self._fail(file, DeadlineExceeded(f"the deadline came before {file.job.source} was done"))
+
+    def _has_uploads_to_abort(self) -> bool:
+        """Whether files that have not begun are continued ones, whose uploads a task has to abort."""
+        if self._deadline.pauses:
+            return False
+        if self._aborts_late is None:
+            waiting = islice(self._jobs, self._next, None)
+            self._aborts_late = any(job.continuation is not None for job in waiting)
+        return self._aborts_late
 
     def _settle(self, finished: Finished) -> None:
         task: Task = finished.tag

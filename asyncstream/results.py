@@ -73,11 +73,11 @@ class Named(Protocol):
 
 
 # A row of `FileResults`: the fields of a result that its file, status and error do not tell.
-_Row = tuple[int, str | None, int, int, float, str | None, str | None, str | None, int | None]
+_Row = tuple[int, str | None, int, int, float, str | None, str | None, str | None, int | None, str | None]
 _read_row = msgpack.Decoder(_Row).decode
 _STATUSES: tuple[Status, ...] = get_args(Status)
 _NO_END = len(_STATUSES)
-_UNTOUCHED = msgpack.encode((0, None, 0, 0, 0.0, None, None, None, None))
+_UNTOUCHED = msgpack.encode((0, None, 0, 0, 0.0, None, None, None, None, None))
 # Failed files whose errors keep the SDK's error: 1 KB each, three times as much as all else of a failed file.
 MOST_CAUSES = 1_000
 
@@ -120,6 +120,7 @@ class FileResults(Sequence[FileResult]):
             result.write_verified,
             result.restarted,
             result.made,
+            result.upload_left,
         )
         # A copy, as the encoder's own bytes keep up to a quarter more than they need.
         self._rows[position] = bytes(memoryview(msgpack.encode(row)))
@@ -173,7 +174,8 @@ class FileResults(Sequence[FileResult]):
             return [self[each] for each in range(*position.indices(len(self)))]
         file, status = self._files[position], _STATUSES[self._statuses[position]]
         position %= len(self)
-        size, etag, parts, attempts, seconds, read, written, restarted, made = _read_row(self._rows[position])
+        row = _read_row(self._rows[position])
+        size, etag, parts, attempts, seconds, read, written, restarted, made, upload_left = row
         continuation = None
         if status == "pending":
             continuation = self._continuations.get(position, file.continuation)
@@ -192,6 +194,7 @@ class FileResults(Sequence[FileResult]):
             restarted,
             continuation,
             made,
+            upload_left,
         )
 
     def __eq__(self, other: object) -> bool:

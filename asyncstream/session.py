@@ -79,9 +79,10 @@ class TransferSession(EngineSession):
         on_event: progress.OnEvent = progress.ignore,
         continuations: Continuations = NO_CONTINUATIONS,
         transform: Spec | None = None,
+        untouched: S3Object | None = None,
     ) -> TransferReport:
-        """Copy files; see `transfer`."""
-        asked = _Asked(files, config or TransferConfig(), on_event, continuations, transform)
+        """Copy files; see `transfer`. If one of them reads or writes `untouched`, it raises InputError."""
+        asked = _Asked(files, config or TransferConfig(), on_event, continuations, transform, untouched)
         return self._run(partial(_transfer, self._clients, asked))
 
     def open(self, config: TransferConfig | None = None) -> None:
@@ -104,7 +105,14 @@ class TransferSession(EngineSession):
         return self._run(partial(_read, self._clients, source, most_bytes, config))
 
     def write(self, target: S3Object, content: Content, content_type: str, config: TransferConfig) -> str:
-        """Write a small object (a report) as one PUT, with the clients of that configuration; its ETag."""
+        """Write a small object (a report) as one PUT; its ETag.
+
+        With the clients of that configuration, and within its deadline, counted from now.
+
+        Raises:
+            BucketNotFound, AccessDenied, ConnectionFailed: it could not be written.
+            DeadlineExceeded: not in time.
+        """
         return self._run(partial(_write, self._clients, target, content, content_type, config))
 
     def stale_uploads(self, prefix: S3Prefix, older_than: timedelta) -> list[OpenUpload]:
@@ -259,6 +267,7 @@ class _Asked(Struct, frozen=True):
     on_event: progress.OnEvent
     continuations: Continuations
     transform: Spec | None
+    untouched: S3Object | None = None
 
 
 async def _transfer(clients: _Clients, asked: _Asked) -> TransferReport:
@@ -302,6 +311,7 @@ async def _traced_transfer(
     with span.child("plan"):
         room = memory_left(memory.lambda_memory(), clients.resident)
         work = await listing.found(pairs, store, engine, config, deadline, room - store.slot_bytes)
+        work.check_apart(asked.untouched)
         work.add_continuations(asked.continuations)
     if work.held:  # it stays in memory while files are copied
         limit = int(min(limit, room - work.held))
@@ -343,10 +353,12 @@ async def _write(
     clients: _Clients, target: S3Object, content: Content, content_type: str, config: TransferConfig
 ) -> str:
     # A report is of this run: an earlier one under its name gives way.
-    store = await clients.store(
-        config.override({"extra_args": requests.report_args(config.extra_args), "if_exists": "overwrite"})
+    own = config.override({"extra_args": requests.report_args(config.extra_args), "if_exists": "overwrite"})
+    deadline = Deadline(config.deadline, time.monotonic)
+    store = await clients.store(own, deadline)
+    return await small_objects.write(
+        store, target, content, content_type, config.retry_policy, clients.engine, deadline
     )
-    return await small_objects.write(store, target, content, content_type, config, clients.engine)
 
 
 async def _stale_uploads(clients: _Clients, prefix: S3Prefix, before: datetime) -> list[OpenUpload]:

@@ -1,7 +1,6 @@
 """An object read or written whole, in memory, by one request: a list, a report; called by `session.py`."""
 
 from asyncstream.chunks import BytesBody
-from asyncstream.config import TransferConfig
 from asyncstream.deadline import Deadline
 from asyncstream.errors import AsyncstreamError, InputError, TruncatedBody
 from asyncstream.locations import S3Object
@@ -47,14 +46,19 @@ async def write(
     target: S3Object,
     content: Content,
     content_type: str,
-    config: TransferConfig,
+    policy: RetryPolicy,
     engine: Engine,
+    deadline: Deadline,
 ) -> str:
     """Write an object; its ETag. See `TransferSession.write`."""
-    written = await repeat(
-        lambda: store.put(target, BytesBody(content), {"ContentType": content_type}, None),
-        config.retry_policy,
-        engine.sleep,
-        lambda: config.stall_timeout,
-    )
-    return written.etag
+
+    async def once() -> str:
+        deadline.check()
+        try:
+            written = await store.put(target, BytesBody(content), {"ContentType": content_type}, None)
+        except AsyncstreamError as error:
+            deadline.check_retry(error)
+            raise
+        return written.etag
+
+    return await repeat(once, policy, engine.sleep, deadline.left)

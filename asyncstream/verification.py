@@ -9,6 +9,7 @@ from collections.abc import Awaitable, Callable
 
 from msgspec.structs import replace
 
+from asyncstream import plan
 from asyncstream.checksum import (
     CRC64NVME,
     Checksum,
@@ -58,7 +59,7 @@ async def _evenly_cut(
     """
     if composite.parts == 1:
         return replace(composite, part_size=size) if size else None
-    last = await part_size(composite.parts)
+    last = await part_size(composite.parts) if composite.parts <= plan.MAX_PARTS else None
     if not last:
         return None
     first, uneven = divmod(size - last, composite.parts - 1)

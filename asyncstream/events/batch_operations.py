@@ -13,7 +13,7 @@ from msgspec import Struct
 from asyncstream.errors import AsyncstreamError, ConfigError, InputError, told
 from asyncstream.events.deployment import Deployment
 from asyncstream.events.items import Item, Outcome, is_temporary
-from asyncstream.events.reading import read
+from asyncstream.events.reading import read, shown
 from asyncstream.locations import S3Object
 
 SCHEMAS = ("1.0", "2.0")
@@ -62,7 +62,7 @@ def of_invocation(event: Any, deployment: Deployment) -> list[Item]:
     invocation = read(event, _Invocation)
     if invocation.schema not in SCHEMAS:
         raise InputError(
-            f"S3 Batch Operations schema {invocation.schema!r} is not known: {' and '.join(SCHEMAS)} are"
+            f"S3 Batch Operations schema {shown(invocation.schema)} is not known: {' and '.join(SCHEMAS)} are"
         )
     return [_item(task, invocation.job, deployment) for task in invocation.tasks]
 
@@ -82,7 +82,7 @@ def _item(task: _Task, job: _Job, deployment: Deployment) -> Item:
     try:
         if job.user_arguments:
             name = next(iter(job.user_arguments))
-            raise InputError(f"the job's user argument {name!r} is not known: none are")
+            raise InputError(f"the job's user argument {shown(name)} is not known: none are")
         bucket = task.bucket or (task.bucket_arn or "").rpartition(":::")[2]
         source = S3Object(bucket, unquote_plus(task.key), task.version_id or None)
         return Item(task.task_id, (deployment.pair(source),))

@@ -178,18 +178,19 @@ def continuations_of(event: DirectEvent, pairs: Sequence[Pair]) -> dict[Any, Con
     }
 
 
-def report_location(event: DirectEvent) -> S3Object | None:
-    """Where the event wants its report.
+def report_location(event: DirectEvent, pairs: Sequence[Pair]) -> S3Object | None:
+    """Return where the event wants its report; None: nowhere.
 
     Raises:
-        InputError: `report_uri` is malformed, or names a file of the event.
+        InputError: `report_uri` is malformed, or names a file of the event. The transfer compares it with
+            files that a listing finds.
     """
     if event.report_uri is None:
         return None
-    files = event.files or []
-    if event.report_uri in {uri for file in files for uri in (file.source, file.destination)}:
-        raise InputError(f"the event is malformed at $.report_uri: {event.report_uri} is one of the files")
-    return at("$.report_uri", S3Object.from_uri, event.report_uri)
+    place = at("$.report_uri", S3Object.from_uri, event.report_uri)
+    if place.uri in {each.uri for pair in pairs for each in pair}:
+        raise InputError(f"the event is malformed at $.report_uri: {place} is one of the files")
+    return place
 
 
 def named_settings(event: Any, asked: DirectEvent) -> dict[str, Any]:

@@ -11,6 +11,7 @@ from typing import Any
 from urllib.parse import unquote_plus
 
 from asyncstream.errors import InputError
+from asyncstream.events.reading import shown
 from asyncstream.locations import S3Object
 
 # GET answers 403 (InvalidObjectState) for these until they are restored. GLACIER_IR can be read.
@@ -40,7 +41,7 @@ def read_row(row: Any) -> S3Object | LeftOut:
         InputError: the row does not name an object, or a field is none of what S3 writes.
     """
     if not isinstance(row, Mapping):
-        raise InputError(f"an inventory's row is {row!r:.100}, not an object with its fields")
+        raise InputError(f"an inventory's row is {shown(row)}, not an object with its fields")
     if _flag(row, "IsDeleteMarker", missing=False):
         return LeftOut.DELETE_MARKER
     if not _flag(row, "IsLatest", missing=True):
@@ -71,7 +72,7 @@ def _flag(row: Mapping[str, Any], name: str, *, missing: bool) -> bool:
     if isinstance(value, str) and value.lower() in ("true", "false"):
         return value.lower() == "true"
     if not isinstance(value, bool):
-        raise InputError(f"an inventory's row has {name} {value!r:.100}: S3 writes true or false")
+        raise InputError(f"an inventory's row has {name} {shown(value)}: S3 writes true or false")
     return value
 
 
@@ -80,5 +81,5 @@ def _text(row: Mapping[str, Any], name: str) -> str:
     if value is None:
         return ""
     if not isinstance(value, str):
-        raise InputError(f"an inventory's row has {name} {value!r:.100}, which is not a text")
+        raise InputError(f"an inventory's row has {name} {shown(value)}, which is not a text")
     return value

@@ -6,15 +6,13 @@ from contextlib import suppress
 from functools import partial
 from typing import Any
 
-import msgspec
-
 from asyncstream import memory, session, transforms
 from asyncstream.config import TransferConfig, memory_left
 from asyncstream.errors import AsyncstreamError
 from asyncstream.events import direct, metrics
 from asyncstream.events.context import LambdaContext, within
 from asyncstream.events.deployment import Deployment
-from asyncstream.events.replies import Invoked
+from asyncstream.events.replies import Invoked, sendable
 from asyncstream.events.running import run
 from asyncstream.events.triggers import Trigger, trigger_of
 
@@ -55,12 +53,12 @@ def handle_event(event: Any, context: LambdaContext, *, engine: str, multipart: 
     """
     trigger = trigger_of(event)
     if trigger is not None:
-        return _triggered(trigger, context, engine, multipart)
+        return sendable(_triggered(trigger, context, engine, multipart))
     try:
         reply = _direct(event, context, engine, multipart)
     except AsyncstreamError as error:
         reply = direct.rejected(error, engine)
-    return msgspec.to_builtins(reply)
+    return sendable(reply)
 
 
 def _triggered(trigger: Trigger, context: LambdaContext, engine: str, multipart: bool) -> Any:
@@ -84,7 +82,7 @@ def _triggered(trigger: Trigger, context: LambdaContext, engine: str, multipart:
 def _direct(event: Any, context: LambdaContext, engine: str, multipart: bool) -> direct.DirectReply:
     asked = direct.read_event(event)
     pairs = direct.pairs_of(asked)
-    report_to = direct.report_location(asked)
+    report_to = direct.report_location(asked, pairs)
     deployment = Deployment.from_env()
     deployment.check(pairs)
     settings = direct.named_settings(event, asked)
@@ -92,12 +90,16 @@ def _direct(event: Any, context: LambdaContext, engine: str, multipart: bool) ->
     if report_to is not None:
         deployment.check_written(report_to)
     # Whoever invoked the function reads what is left, and can have it done.
-    own = TransferConfig.from_env(multipart=multipart, at_deadline="pending")
-    config = within(own.override(settings), context)
+    own = TransferConfig.from_env(multipart=multipart, at_deadline="pending").override(settings)
     kept = session.kept_session(engine)
     # Lambda's own report does not tell CPU time, by which memory is best chosen.
     cpu_before = time.process_time()
-    report = kept.transfer(pairs, config, continuations=direct.continuations_of(asked, pairs))
+    report = kept.transfer(
+        pairs,
+        within(own, context),
+        continuations=direct.continuations_of(asked, pairs),
+        untouched=report_to,
+    )
     invoked = Invoked(context.aws_request_id, time.process_time() - cpu_before)
     metrics.write(
         "direct",
@@ -112,7 +114,8 @@ def _direct(event: Any, context: LambdaContext, engine: str, multipart: bool) ->
     try:
         room = memory_left(memory.lambda_memory(), memory.resident())
         document = direct.report_document(report, room)
-        kept.write(report_to, memoryview(document), "application/json", config)
+        # In the time that is left by now. Without the report the reply still has the results.
+        kept.write(report_to, memoryview(document), "application/json", within(own, context))
     except AsyncstreamError as error:
         return direct.reply_to(report, invoked, report_error=error)
     return direct.reply_to(report, invoked, report_uri=report_to.uri)

@@ -8,7 +8,7 @@ from typing import Any, TypeVar
 import msgspec
 from msgspec import Struct
 
-from asyncstream.errors import told
+from asyncstream.errors import encodable, told
 
 Row = TypeVar("Row")
 
@@ -36,6 +36,17 @@ class Invoked(Struct, frozen=True):
 def problem(error: BaseException) -> Problem:
     """An error as replies show it: its notes included, its traceback not."""
     return Problem(type(error).__name__, told(error)[:MAX_MESSAGE])
+
+
+def sendable(reply: Any) -> Any:
+    """Return a reply as JSON has it, so that Lambda's runtime client can write it.
+
+    From Python 3.12 on the client writes UTF-8, and fails at half of a surrogate pair that a reply repeats.
+    """
+    built = msgspec.to_builtins(reply)
+    text = json.dumps(built, ensure_ascii=False)
+    safe = encodable(text)
+    return built if safe == text else json.loads(safe)
 
 
 def as_many_as_fit(rows: Iterable[Row], left: int) -> tuple[list[Row], int]:

@@ -1,55 +1,50 @@
-"""The order that the items of a trigger's event run in: pure; called by `running.py`."""
+"""The order that the items of a trigger's event run in: pure; called by `running.py`.
 
-from collections.abc import Mapping, Sequence
+One pass over the items: 10,000 of them are to be planned in a fraction of a second.
+"""
+
+from bisect import bisect_left
+from collections.abc import Sequence
 from typing import Any
 
-from msgspec import Struct, field
+import msgspec
 
 from asyncstream.events.items import Item
-from asyncstream.jobs import Pair
-from asyncstream.locations import S3Object, S3Prefix
-
-
-class _Round(Struct):
-    config: Mapping[str, Any]
-    shared: bool  # whether others may join: of a prefix nobody knows what it writes
-    items: list[int] = field(default_factory=list)
-    written: dict[S3Object, Pair] = field(default_factory=dict)
-
-    def takes(self, item: Item) -> bool:
-        """Whether the item can be copied together with what is here, in one transfer."""
-        return self.shared and self.config == item.config and not self.conflicts(item)
-
-    def conflicts(self, item: Item) -> bool:
-        """Whether the item writes, from somewhere else, an object that is written here."""
-        return any(self.written.get(_written(pair), pair) != pair for pair in item.pairs)
+from asyncstream.locations import S3Prefix
 
 
 def rounds(items: Sequence[Item]) -> list[list[int]]:
     """Positions of the items that have something to copy, in rounds to be run one after the other.
 
     All files of a round are one transfer. Items come as early as they can, but those of one group one round
-    after the other, and of two that write the same object the later one later.
+    after the other, and of two that write the same object the later one later. A prefix has a round of its
+    own, as only its listing tells what it writes.
     """
-    planned: list[_Round] = []
+    planned: list[list[int]] = []
     after: dict[str, int] = {}
+    # Who writes an object last, and in which round: nothing later goes before that.
+    last: dict[Any, tuple[Any, int]] = {}
+    # By its settings, the rounds that an item may join.
+    joined: dict[bytes, list[int]] = {}
     for position, item in enumerate(items):
         if item.error is not None or not item.pairs:
             continue
         first = after.get(item.group, 0) if item.group is not None else 0
-        conflicting = [number for number, other in enumerate(planned) if other.conflicts(item)]
-        first = max([first, *(number + 1 for number in conflicting)])
+        for pair in item.pairs:
+            writer, number = last.get(pair[1], (pair, 0))
+            first = max(first, number if writer == pair else number + 1)
         shared = not any(isinstance(source, S3Prefix) for source, _ in item.pairs)
-        place = next((n for n in range(first, len(planned)) if shared and planned[n].takes(item)), None)
-        if place is None:
-            place = len(planned)
-            planned.append(_Round(item.config, shared))
-        planned[place].items.append(position)
-        planned[place].written |= {_written(pair): pair for pair in item.pairs if shared}
+        open_rounds = (
+            joined.setdefault(msgspec.json.encode(item.config, order="sorted"), []) if shared else []
+        )
+        nearest = bisect_left(open_rounds, first)
+        if nearest == len(open_rounds):
+            open_rounds.append(len(planned))
+            planned.append([])
+        place = open_rounds[nearest]
+        planned[place].append(position)
+        if shared:
+            last |= {pair[1]: (pair, place) for pair in item.pairs}
         if item.group is not None:
             after[item.group] = place + 1
-    return [each.items for each in planned]
-
-
-def _written(pair: Pair) -> Any:
-    return pair[1]
+    return planned

@@ -1,12 +1,14 @@
 """A trigger's items copied, round by round, within the time Lambda gives; called by `invoke.py`."""
 
 import logging
+from collections import Counter
 from collections.abc import Sequence
 
 from asyncstream.config import TransferConfig
-from asyncstream.errors import AsyncstreamError, Cancelled, told
+from asyncstream.errors import AsyncstreamError, Cancelled, encodable
 from asyncstream.events.context import LambdaContext, within
 from asyncstream.events.items import Item, Outcome
+from asyncstream.events.replies import MAX_MESSAGE, problem
 from asyncstream.events.rounds import rounds
 from asyncstream.locations import S3Object, S3Prefix
 from asyncstream.results import FileResults, TransferReport
@@ -14,35 +16,52 @@ from asyncstream.session import TransferSession
 
 logger = logging.getLogger(__name__)
 
+# Failures of one kind that have a line each. When the time is up, all that is left fails by one kind.
+MOST_LOGGED = 20
+
 
 def run(
     items: Sequence[Item], kept: TransferSession, config: TransferConfig, context: LambdaContext
 ) -> list[Outcome]:
     """Copy what the items ask for; each one's end, in their order. Failures are also logged."""
     outcomes = [Outcome.of_failure(item, item.error) if item.error else Outcome(item) for item in items]
+    # Of each group that failed, where: its later items are not begun.
+    failed_at: dict[str | None, int] = {}
+    for position in reversed(range(len(items))):
+        if items[position].error is not None:
+            failed_at[items[position].group] = position
+    failed_at.pop(None, None)
     for positions in rounds(items):
-        begun = [position for position in positions if not _is_blocked(outcomes, position)]
+        begun = [each for each in positions if failed_at.get(items[each].group, each) >= each]
         for position in positions:
             outcomes[position] = Outcome.of_failure(items[position], _NOT_BEGUN)
         copied = _copy([items[position] for position in begun], kept, config, context)
         for position, outcome in zip(begun, copied, strict=True):
             outcomes[position] = outcome
-    for outcome in outcomes:
-        if outcome.error is not None:
-            kind = type(outcome.error).__name__
-            logger.warning("%s failed: %s: %s", outcome.item.name, kind, told(outcome.error))
+            group = outcome.item.group
+            if outcome.error is not None and group is not None:
+                failed_at[group] = min(position, failed_at.get(group, position))
+    _log_failures(outcomes)
     return outcomes
 
 
 _NOT_BEGUN = Cancelled("not begun, as an earlier message of the same group failed: the order is kept")
 
 
-def _is_blocked(outcomes: Sequence[Outcome], position: int) -> bool:
-    """Whether an earlier item of the same group has failed."""
-    group = outcomes[position].item.group
-    if group is None:
-        return False
-    return any(each.item.group == group and each.error is not None for each in outcomes[:position])
+def _log_failures(outcomes: Sequence[Outcome]) -> None:
+    """Log what failed: a line for each of the first of a kind, and one for the number of all others."""
+    logged = Counter[str]()
+    for outcome in outcomes:
+        if outcome.error is None:
+            continue
+        kind = type(outcome.error).__name__
+        logged[kind] += 1
+        if logged[kind] <= MOST_LOGGED:
+            name = encodable(outcome.item.name)[:MAX_MESSAGE]
+            logger.warning("%s failed: %s: %s", name, kind, problem(outcome.error).message)
+    for kind, count in logged.items():
+        if count > MOST_LOGGED:
+            logger.warning("%d more failed: %s", count - MOST_LOGGED, kind)
 
 
 def _copy(

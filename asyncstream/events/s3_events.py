@@ -12,10 +12,11 @@ from urllib.parse import unquote_plus
 
 from msgspec import Struct
 
-from asyncstream.errors import InputError, told
+from asyncstream.errors import InputError
 from asyncstream.events.deployment import Deployment
 from asyncstream.events.items import Item, Outcome, failure_of
-from asyncstream.events.reading import read
+from asyncstream.events.reading import read, shown
+from asyncstream.events.replies import problem
 from asyncstream.locations import S3Object
 
 # What tells of an object that can be read now (S3 user guide, "Supported event types").
@@ -65,7 +66,8 @@ def of_eventbridge(event: Any, deployment: Deployment) -> list[Item]:
     try:
         sent = read(event, _Sent)
         if sent.source != "aws.s3" or sent.kind not in SENT:
-            raise InputError(f"{sent.kind!r} from {sent.source!r} is not handled: {_either(SENT)} of S3 are")
+            told = f"{shown(sent.kind)} from {shown(sent.source)}"
+            raise InputError(f"{told} is not handled: {_either(SENT)} of S3 are")
         place = read(sent.detail, _Place, "the event's detail")
         return [_item(place.bucket.name, place.object.key, deployment)]
     except InputError as error:
@@ -76,7 +78,7 @@ def _notified(record: Any, deployment: Deployment, path: str) -> Item:
     try:
         notified = read(record, _Record, f"the event's {path}")
         if not notified.event_name.startswith(NOTIFIED):
-            raise InputError(f"{path}: {notified.event_name!r} is not handled: {_either(NOTIFIED)} are")
+            raise InputError(f"{path}: {shown(notified.event_name)} is not handled: {_either(NOTIFIED)} are")
         # Notifications encode keys like a form: a plus is a space. EventBridge's are verbatim.
         key = unquote_plus(notified.s3.object.key)
         return _item(notified.s3.bucket.name, key, deployment)
@@ -108,8 +110,7 @@ def _raise_failures(outcomes: Sequence[Outcome]) -> None:
     failed = [(each.item, each.error) for each in outcomes if each.error is not None]
     if not failed:
         return
-    named = "; ".join(
-        f"{item.name}: {type(error).__name__}: {told(error)}" for item, error in failed[:MOST_NAMED]
-    )
+    told = [(item.name, problem(error)) for item, error in failed[:MOST_NAMED]]
+    named = "; ".join(f"{name}: {error.type}: {error.message}" for name, error in told)
     more = f"; and {len(failed) - MOST_NAMED:,} more" if len(failed) > MOST_NAMED else ""
     raise failure_of(outcomes)(f"{len(failed):,} of {len(outcomes):,} failed: {named}{more}")

@@ -15,7 +15,7 @@ from asyncstream.errors import AsyncstreamError, InputError
 from asyncstream.events import direct, s3_events
 from asyncstream.events.deployment import Deployment
 from asyncstream.events.items import Item, Outcome
-from asyncstream.events.reading import read
+from asyncstream.events.reading import shaped
 
 
 class _Message(Struct, frozen=True, rename={"message_id": "messageId", "queue": "eventSourceARN"}):
@@ -32,7 +32,7 @@ def of_batch(event: Any, deployment: Deployment) -> list[Item]:
         InputError: a record is no message: the whole batch comes again.
     """
     messages = [
-        read(record, _Message, f"the event's $.Records[{n}]") for n, record in enumerate(event["Records"])
+        shaped(record, _Message, f"the event's $.Records[{n}]") for n, record in enumerate(event["Records"])
     ]
     return [_item(message, deployment) for message in messages]
 
@@ -56,8 +56,10 @@ def _asked(body: str, deployment: Deployment) -> Item:
     """What a message's body asks for, as an item without a name."""
     try:
         event = msgspec.json.decode(body)
-    except (msgspec.DecodeError, RecursionError) as error:  # the latter of one that is nested too deep
-        raise InputError(f"the message {body[:60]!r} is not JSON: {error}") from None
+    except (msgspec.DecodeError, UnicodeEncodeError, RecursionError) as error:
+        # Its text is not repeated: there may be a customer's key in it.
+        why = "it is nested too deep" if isinstance(error, RecursionError) else str(error)
+        raise InputError(f"the message is not JSON: {why}") from None
     if s3_events.is_test(event):
         return Item("")
     if isinstance(event, dict) and "Records" in event:

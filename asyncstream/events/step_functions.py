@@ -22,7 +22,7 @@ from asyncstream.errors import AsyncstreamError, ConfigError, FilesFailed, Files
 from asyncstream.events import inventory
 from asyncstream.events.deployment import Deployment
 from asyncstream.events.items import Item, Outcome, failure_of
-from asyncstream.events.reading import read
+from asyncstream.events.reading import read, shaped, without_keys
 from asyncstream.locations import S3Object
 
 # A failed execution's Cause takes 32,768 characters. It is what Lambda's runtime client makes of the error:
@@ -38,6 +38,8 @@ from asyncstream.locations import S3Object
 # than 8,000 of them are names, and nearly all of its files fail.
 MAX_ERROR_BYTES = 5_000
 MAX_ERROR = 300
+# The name of an item that is none.
+NO_SOURCE = "an item without a source"
 
 
 class MapItem(Struct, frozen=True, forbid_unknown_fields=True):
@@ -138,16 +140,16 @@ def is_chained(event: Any) -> bool:
 def _as_left(item: Any, continuation: Continuation | None) -> Any:
     """An item as the next invocation is to get it; without what was left of it earlier, which is over."""
     if not isinstance(item, dict):
-        return item
+        return without_keys(item)
     others = {name: value for name, value in item.items() if name != "continuation"}
     if continuation is None:
-        return others
+        return without_keys(others)
     return {**others, "continuation": msgspec.to_builtins(continuation)}
 
 
 def _asked(event: Any) -> _Batch:
     """The batch; failed executions are replaced by what they left, rows of an inventory by their files."""
-    batch = read(event, _Batch) if "Items" in event else _Batch([event])
+    batch = shaped(event, _Batch) if "Items" in event else _Batch([event])
     items: list[Any] = []
     left_out = Counter(batch.left_out)
     for item in (item for each in batch.items for item in _expanded(each)):
@@ -187,16 +189,16 @@ def _left(failed: FailedExecution) -> list[Any]:
     return _items_in(cause.get("errorMessage", "")) if isinstance(cause, dict) else []
 
 
-def _items_in(text: str) -> list[Any]:
+def _items_in(text: Any) -> list[Any]:
     found = _json(text)
     if isinstance(found, dict) and isinstance(found.get("Items"), list):
         return list(found["Items"])
     return [] if found is None else [found]
 
 
-def _json(text: str) -> Any:
+def _json(text: Any) -> Any:
     try:
-        return json.loads(text)
+        return json.loads(text) if isinstance(text, str) else None
     except (ValueError, RecursionError):  # Step Functions cuts a Cause that is too long
         return None
 
@@ -214,8 +216,8 @@ def _item(value: Any, deployment: Deployment) -> Item:
     except ConfigError:
         raise
     except AsyncstreamError as error:
-        name = value.get("source") if isinstance(value, dict) else None
-        return Item(str(name or value)[:MAX_ERROR], error=error)
+        name = without_keys(value.get("source") if isinstance(value, dict) else value)
+        return Item(name[:MAX_ERROR] if isinstance(name, str) else NO_SOURCE, error=error)
 
 
 def _as_many_as_fit(failed: Sequence[Outcome]) -> list[dict[str, str]]:

@@ -10,6 +10,10 @@ from asyncstream.errors import InputError
 from asyncstream.events import batch_operations, s3_events, sqs, step_functions
 from asyncstream.events.deployment import Deployment
 from asyncstream.events.items import Item, Outcome
+from asyncstream.events.reading import MOST_SHOWN, shown
+
+# Sources that an error names.
+MOST_NAMED = 5
 
 
 class Trigger(Struct, frozen=True):
@@ -62,16 +66,17 @@ def trigger_of(event: Any) -> Trigger | None:  # noqa: PLR0911 - a return for ea
 def _of_records(event: dict[str, Any]) -> Trigger:
     """The trigger of an event that is a list of records."""
     records = event["Records"]
-    sources = {_source(record) for record in records} if isinstance(records, list) else {None}
+    sources = {_source(record) for record in records} if isinstance(records, list) else {"None"}
     if sources == {"aws:s3"}:
         return Trigger("s3", partial(s3_events.of_notification, event), s3_events.reply)
     if sources == {"aws:sqs"}:
         return Trigger("sqs", partial(sqs.of_batch, event), sqs.reply)
-    named = ", ".join(sorted(str(source) for source in sources)) or "no source, as there are none"
+    named = ", ".join(sorted(sources)[:MOST_NAMED]) or "no source, as there are none"
     raise InputError(f"the event's records are from {named}: only aws:s3 and aws:sqs are handled")
 
 
-def _source(record: Any) -> Any:
+def _source(record: Any) -> str:
     if not isinstance(record, dict):
-        return None
-    return record.get("eventSource", record.get("EventSource"))  # SNS writes it with a capital
+        return "None"
+    source = record.get("eventSource", record.get("EventSource"))  # SNS writes it with a capital
+    return source[:MOST_SHOWN] if isinstance(source, str) else shown(source)

@@ -14,7 +14,7 @@ from asyncstream.web.config import FetchConfig
 
 ENV_PREFIX = "GATHER_"
 # Of this prefix, too: what a function gathers, see `events.Deployed`.
-OF_DEPLOYMENT = frozenset({"rows", "urls", "table", "key", "columns"})
+OF_DEPLOYMENT = frozenset({"rows", "event_rows", "urls", "table", "key", "columns"})
 # Beside the body of a page: what a connection has in hand, and the JSON of some dozens of rows.
 PAGE_EXTRA = 64 * KiB
 # Of the time, what is kept back for the last batch, within these bounds: a connection that was lost meanwhile

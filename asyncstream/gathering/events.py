@@ -2,8 +2,8 @@
 
 Whoever may invoke a function must not choose what it can reach within its network, nor to which database it
 writes and as whom: that is the deployment's (GATHER_ALLOWED_NETWORKS, POSTGRES_*); `config` cannot set it.
-The table is the event's to say, of those that the database's user may write to; and which function makes rows
-of a page, of the modules that the deployment has, where that does not name one.
+The table is the event's to say, of those that the database's user may write to. A function runs with all that
+the role allows: an event may only name one that the deployment lists (GATHER_EVENT_ROWS, GATHER_ROWS).
 """
 
 import os
@@ -15,7 +15,7 @@ from msgspec import UNSET, Meta, Struct, UnsetType
 
 from asyncstream.errors import ConfigError, InputError
 from asyncstream.events.direct import Uri
-from asyncstream.events.reading import at, read
+from asyncstream.events.reading import at, read, shown
 from asyncstream.gathering.config import GatherConfig
 from asyncstream.locations import S3Object
 from asyncstream.plan import MiB
@@ -36,7 +36,7 @@ _OF_THE_DEPLOYMENT = {
     "headers": "GATHER_HEADERS",
 }
 
-ROWS, URLS = "GATHER_ROWS", "GATHER_URLS"
+ROWS, EVENT_ROWS, URLS = "GATHER_ROWS", "GATHER_EVENT_ROWS", "GATHER_URLS"
 TABLE, KEY, COLUMNS = "GATHER_TABLE", "GATHER_KEY", "GATHER_COLUMNS"
 
 
@@ -83,7 +83,8 @@ class GatherEvent(Struct, frozen=True, forbid_unknown_fields=True):
     Attributes:
         urls: of the pages.
         urls_from: an S3 object with one URL a line; empty lines and those that begin with # are skipped.
-        rows: the function that makes rows of a page, as "module:function"; the environment's, if it has one.
+        rows: the function that makes rows of a page, as "module:function", of those that the deployment
+            lists; default: the function's own.
         table: where the rows go, of those that the database's user may write to.
         config: settings that override the function's own.
         must_succeed: raise an error where a page was not stored: for whoever does not read the reply.
@@ -103,6 +104,8 @@ class Deployed(Struct, frozen=True):
     Attributes:
         urls: URLs (`GATHER_URLS`, with spaces between), or the object that lists them (an S3 URI).
         rows: "module:function" (`GATHER_ROWS`).
+        event_rows: the functions that an event may name: those of `GATHER_EVENT_ROWS`, with commas between,
+            and `rows`.
         table: `GATHER_TABLE`, such as "prices" or "public.prices", `GATHER_KEY`, such as "sku,day", and
             maybe `GATHER_COLUMNS`, see `Table`.
     """
@@ -110,6 +113,7 @@ class Deployed(Struct, frozen=True):
     urls: tuple[str, ...] | S3Object | None = None
     rows: str | None = None
     table: Table | None = None
+    event_rows: frozenset[str] = frozenset()
 
     @classmethod
     def from_env(cls, environ: Mapping[str, str] = os.environ) -> Self:
@@ -118,7 +122,9 @@ class Deployed(Struct, frozen=True):
         Raises:
             ConfigError: a variable cannot be read.
         """
-        return cls(_urls(environ.get(URLS, "")), environ.get(ROWS) or None, _table(environ))
+        rows, listed = environ.get(ROWS, ""), environ.get(EVENT_ROWS, "")
+        event_rows = frozenset({rows, *listed.split(",")}) - {""}
+        return cls(_urls(environ.get(URLS, "")), rows or None, _table(environ), event_rows)
 
 
 class Wanted(Struct, frozen=True):
@@ -157,22 +163,26 @@ def wanted(event: GatherEvent, deployed: Deployed) -> Wanted:
     """What is to be gathered: what the event says, else what the environment does.
 
     Raises:
-        InputError: neither says it, or they name two functions.
+        InputError: neither says it, or the event names a function that is not listed.
     """
     urls: tuple[str, ...] | S3Object | None = deployed.urls
     if event.urls is not None:
         urls = tuple(event.urls)
     elif event.urls_from is not None:
         urls = at("$.urls_from", S3Object.from_uri, event.urls_from)
-    if event.rows is not None and deployed.rows not in (None, event.rows):
-        # A function runs with all that the role allows: whoever may invoke must not choose which.
-        raise InputError(f"rows {event.rows!r} is the deployment's to say: {ROWS}={deployed.rows}")
+    if event.rows is not None and event.rows not in deployed.event_rows:
+        raise InputError(
+            f"an event may not name {shown(event.rows)} as `rows`: name one that the function's {EVENT_ROWS} "
+            "lists"
+        )
     rows = event.rows or deployed.rows
     table = event.table or deployed.table
     if not urls:
         raise InputError(f"there are no URLs: give `urls` or `urls_from` in the event, or set {URLS}")
     if rows is None:
-        raise InputError(f"nothing makes rows of a page: give `rows` in the event, or set {ROWS}")
+        raise InputError(
+            f"nothing makes rows of a page: set {ROWS}, or give one of {EVENT_ROWS} as `rows` in the event"
+        )
     if table is None:
         raise InputError(f"there is no table: give `table` in the event, or set {TABLE} and {KEY}")
     return Wanted(urls, rows, table)
@@ -221,8 +231,8 @@ def _of_schedule(event: Mapping[str, Any]) -> GatherEvent:
     kind, source = event.get("detail-type"), event.get("source")
     if kind != "Scheduled Event" or source not in _SCHEDULES:
         raise InputError(
-            f"an event {kind!r} from {source!r} is not handled: those of schedules are, and events that name"
-            " what is to be gathered"
+            f"an event {shown(kind)} from {shown(source)} is not handled: those of schedules are, and events"
+            " that name what is to be gathered"
         )
     return GatherEvent(must_succeed=True)
 

@@ -7,15 +7,13 @@ from contextlib import suppress
 from functools import partial
 from typing import Any
 
-import msgspec
-
 from asyncstream import session
 from asyncstream.config import TransferConfig
 from asyncstream.errors import AsyncstreamError
 from asyncstream.events import metrics
 from asyncstream.events.context import LambdaContext, within
 from asyncstream.events.deployment import Deployment
-from asyncstream.events.replies import Invoked
+from asyncstream.events.replies import Invoked, sendable
 from asyncstream.gathering import events, replies
 from asyncstream.gathering.config import GatherConfig
 from asyncstream.gathering.events import Deployed
@@ -68,12 +66,12 @@ def handle_event(event: Any, context: LambdaContext, *, engine: str) -> Any:
     if events.is_unread(event):
         report, invoked = _gather(event, context, engine)
         replies.raise_unstored(report)
-        return msgspec.to_builtins(replies.reply_to(report, invoked))
+        return sendable(replies.reply_to(report, invoked))
     try:
         reply = replies.reply_to(*_gather(event, context, engine))
     except AsyncstreamError as error:
         reply = replies.rejected(error, engine)
-    return msgspec.to_builtins(reply)
+    return sendable(reply)
 
 
 def rows_named(spec: str) -> RowsOf:

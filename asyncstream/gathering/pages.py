@@ -166,7 +166,9 @@ class Gathering:
         except AsyncstreamError as error:
             drop_tracebacks(error)
             return error
-        except Exception as error:  # noqa: BLE001 - a user's code
+        except KeyboardInterrupt:
+            raise
+        except BaseException as error:  # noqa: BLE001 - a user's code, which may call sys.exit
             return failed("the rows of the page", error)
 
     async def _take(self, outcome: Outcome[str, _Fetched]) -> None:

@@ -14,8 +14,11 @@ _OWN = str(Path(__file__).parents[1])
 _STDLIB = str(Path(os.__file__).parent)
 
 
-def failed(where: str, error: Exception) -> TransformError:
+def failed(where: str, error: BaseException) -> TransformError:
     """An exception as an error of the transform; to be raised from the exception itself.
+
+    Callers catch every exception but KeyboardInterrupt: code that calls `sys.exit`, or a library that panics,
+    ends its own file and not the process.
 
     Args:
         where: in the input.

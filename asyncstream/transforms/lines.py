@@ -169,7 +169,9 @@ class MappedLines:
             line, end = line[:-1], b"\r\n"
         try:
             made = self._function(line)
-        except Exception as error:  # a user's code
+        except KeyboardInterrupt:
+            raise
+        except BaseException as error:  # a user's code
             raise failed(self._splitter.place(index, before), error) from error
         if made is None:
             return None

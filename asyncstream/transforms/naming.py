@@ -90,9 +90,9 @@ def _checked(given: Any, told: str) -> Factory:
         )
     try:
         made = given()
-    except ConfigError:
+    except (ConfigError, KeyboardInterrupt):
         raise
-    except Exception as error:  # a user's code
+    except BaseException as error:  # a user's code, which may call sys.exit
         raise ConfigError(f"transform {told} cannot be made: {type(error).__name__}: {error}") from error
     if not _is_transform(made):
         raise ConfigError(

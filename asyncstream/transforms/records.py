@@ -188,7 +188,9 @@ class _MappedCsv:
                 raise TransformError(f"{len(row)} fields, where the header has {len(self._names)}")
             made = self._function(dict(zip(self._names, row, strict=True)))
             return made is not None and self._write(made)
-        except Exception as error:  # a user's code, or a malformed record
+        except KeyboardInterrupt:
+            raise
+        except BaseException as error:  # a user's code, or a malformed record
             raise failed(self._splitter.place(), error) from error
 
     def _parsed(self, record: bytes) -> list[str]:

@@ -23,9 +23,9 @@ def held_by(factory: Factory) -> Held:
 def _made(factory: Factory) -> Transform:
     try:
         return factory()
-    except (TransformError, ConfigError):
+    except (TransformError, ConfigError, KeyboardInterrupt):
         raise
-    except Exception as error:  # a user's code
+    except BaseException as error:  # a user's code
         raise failed("making the transform", error) from error
 
 
@@ -103,9 +103,9 @@ class Running:
             except MemoryNeeded as error:
                 error.needs = self._held.needed(error.needs)
                 raise
-            except TransformError:
+            except (TransformError, KeyboardInterrupt):
                 raise
-            except Exception as error:  # a user's code
+            except BaseException as error:  # a user's code
                 raise failed(where, error) from error
             if piece is None:
                 return

@@ -10,10 +10,12 @@ import jsonschema
 import pytest
 from deliveries import ODD, Deliver
 from invocations import BIG, Context, Invoke
+from witness import DESTINATION, SOURCE, WitnessPostgres, WitnessS3, WitnessWeb
 
-from asyncstream import AsyncstreamError
+from asyncstream import AsyncstreamError, session
 from asyncstream.engines.keeping import close_all_kept
 from asyncstream.events.direct import schema
+from asyncstream.gathering import session as gathering
 from asyncstream.lab.s3 import LabS3
 
 HANDLERS = ("sequential", "threads", "threads_multipart", "asyncio_multipart")
@@ -73,6 +75,27 @@ def invoke(function: str, lab: LabS3) -> Invoke:
         return reply
 
     return invoke
+
+
+@pytest.fixture
+def witness(monkeypatch: pytest.MonkeyPatch) -> Iterator[WitnessS3]:
+    """The world of a deployed function without a server: S3 notes what it is asked for."""
+    s3 = WitnessS3()
+
+    async def transport(*_: Any) -> WitnessS3:
+        return s3
+
+    async def fetcher(*_: Any) -> WitnessWeb:
+        return WitnessWeb()
+
+    close_all_kept()
+    monkeypatch.setattr(session, "open_transport", transport)
+    monkeypatch.setattr(gathering, "open_fetcher", fetcher)
+    monkeypatch.setattr(gathering, "open_connection", lambda *_: WitnessPostgres())
+    monkeypatch.setenv("DEPLOYED_SOURCE", SOURCE)
+    monkeypatch.setenv("DEPLOYED_DESTINATION", DESTINATION)
+    yield s3
+    close_all_kept()
 
 
 @pytest.fixture

@@ -11,12 +11,23 @@ from trigger_events import object_created, s3_batch, s3_put, sqs
 from asyncstream.lab.s3 import LabS3
 
 SHIPPED = "shipped_with_the_function"
+LEAVES = "leaves_when_it_is_imported"
 CODE = """
 def doubled(chunk):
     return chunk + chunk
 
 def broken(chunk):
     return chunk[0] / 0
+
+def leaving(chunk):
+    raise SystemExit(3)
+
+class Panic(BaseException):
+    pass
+
+def panicking(chunk):
+    yield chunk
+    raise Panic("odd")
 """
 
 
@@ -24,6 +35,7 @@ def broken(chunk):
 def shipped(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """A module beside the handlers: Lambda has LAMBDA_TASK_ROOT on Python's path."""
     (tmp_path / f"{SHIPPED}.py").write_text(CODE)
+    (tmp_path / f"{LEAVES}.py").write_text("raise SystemExit(3)\n")
     monkeypatch.syspath_prepend(tmp_path)
 
 
@@ -69,7 +81,10 @@ def test_the_functions_own_is_that_of_every_trigger(
     [
         ("gunzip", "CorruptInput: "),
         (f"{SHIPPED}:broken", "TransformError: "),
+        (f"{SHIPPED}:leaving", "TransformError: "),
+        (f"{SHIPPED}:panicking", "TransformError: "),
         (f"{SHIPPED}:absent", "ConfigError: "),
+        (f"{LEAVES}:absent", "ConfigError: "),
     ],
 )
 def test_what_fails_by_it_is_for_good_and_told_as_any_failure(

@@ -95,8 +95,29 @@ def test_a_continuation_may_have_its_runs_in_any_order() -> None:
         ({"composite": OF_PARTS}, "parts 1 to 2 do not have the checksums of their pieces"),
         ({"composite": OF_PARTS, "runs": [replace(run_of(1, 1, 0, 10), pieces="AAAA")]}, "of their pieces"),
         ({"composite": replace(OF_PARTS, part_size=0), "runs": []}, "'CRC32' of parts of 0 bytes"),
-        ({"composite": OF_PARTS, "size": 80_001, "first": 80_001, "runs": []}, "'CRC32' of parts of 8 bytes"),
         ({"composite": replace(OF_PARTS, kind="MD5"), "runs": []}, "'MD5' of parts of 8 bytes"),
+        # Of 35 bytes: five parts have 7 or 8 each. A billion of one byte each would take minutes.
+        *(
+            ({"composite": replace(OF_PARTS, part_size=size), "runs": []}, "has not as many as 'AAAAA==-5'")
+            for size in (1, 6, 9, 2**63)
+        ),
+        *(
+            ({"composite": replace(OF_PARTS, value=value), "runs": []}, "has not as many as")
+            for value in ("AAAAAA==", "AAAAAA==-x", "-", "", "AAAAAA==-0", "-5\n", f"-{10**400}")
+        ),
+        (
+            {"composite": Composite("CRC32", "-10001", 5), "size": 50_001, "step": 50_001, "runs": []},
+            "has not as many as '-10001'",
+        ),
+        *(
+            ({name: text}, "is not an upload ID, an ETag or a checksum")
+            for name in ("upload_id", "etag")
+            for text in ("", "\ud800", "a\r\nb", "x" * 2_049)
+        ),
+        ({"checksum": Checksum(CRC64NVME, "a\nb")}, "is not an upload ID, an ETag or a checksum"),
+        ({"checksum": Checksum("MD5", "AAAA")}, "kind 'MD5' are not known"),
+        ({"step": -1, "first": SIZE, "runs": []}, "step=-1"),
+        ({"fruitless": 10**400}, "fruitless"),
         ({"composite": replace(OF_PARTS, kind="SHA1"), "runs": []}, "SHA1 does not follow from those"),
     ],
 )

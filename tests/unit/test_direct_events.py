@@ -83,8 +83,7 @@ BEYOND_THE_SCHEMA = [
 def check(event: Any) -> direct.DirectEvent:
     """What a handler does with an event before any I/O."""
     read = direct.read_event(event)
-    direct.pairs_of(read)
-    direct.report_location(read)
+    direct.report_location(read, direct.pairs_of(read))
     return read
 
 

@@ -62,7 +62,8 @@ MALFORMED = [
 def check(event: Any) -> events.GatherEvent:
     """What the handler does with an event before any I/O."""
     asked = events.read_event(event)
-    events.wanted(asked, Deployed(("https://b.example/",), "mine:rows", Table(name="t", key=("id",))))
+    table = Table(name="t", key=("id",))
+    events.wanted(asked, Deployed(("https://b.example/",), "mine:rows", table, frozenset({"mine:rows"})))
     return asked
 
 
@@ -91,7 +92,7 @@ class TestEvent:
         assert str(raised.value).startswith(f"the event is malformed at {path}: ")
 
     def test_what_it_says_wins_over_what_is_deployed(self) -> None:
-        deployed = Deployed(LIST, "its:rows", Table(name="t", key=("id",)))
+        deployed = Deployed(LIST, "its:rows", Table(name="t", key=("id",)), frozenset({"its:rows"}))
         event = PAGES | {"rows": "its:rows", "table": {"name": "u", "key": ["sku"]}}
 
         assert events.wanted(events.read_event({}), deployed) == events.Wanted(
@@ -101,12 +102,27 @@ class TestEvent:
         assert (wanted.urls, wanted.rows) == (("https://a.example/1",), "its:rows")
         assert (wanted.table.name, wanted.table.key) == ("u", ("sku",))
 
-    def test_it_names_the_function_of_rows_only_where_the_deployment_does_not(self) -> None:
-        event = events.read_event(PAGES | {"rows": "os:system", "table": {"name": "u", "key": ["sku"]}})
+    @pytest.mark.parametrize("named", ["os:system", "sys:exit", "code:interact", "its:rows.other", "its"])
+    @pytest.mark.parametrize("listed", [{}, {"GATHER_ROWS": "its:rows"}, {"GATHER_EVENT_ROWS": "its:rows"}])
+    def test_it_names_no_function_of_rows_that_is_not_listed(
+        self, named: str, listed: dict[str, str]
+    ) -> None:
+        event = events.read_event(PAGES | {"rows": named, "table": {"name": "u", "key": ["sku"]}})
 
-        assert events.wanted(event, Deployed()).rows == "os:system"
-        with pytest.raises(InputError, match="'os:system' is the deployment's to say: GATHER_ROWS=its:rows"):
-            events.wanted(event, Deployed(rows="its:rows"))
+        with pytest.raises(InputError, match=f"may not name '{named}' as `rows`: .*GATHER_EVENT_ROWS"):
+            events.wanted(event, Deployed.from_env(listed))
+
+    @pytest.mark.parametrize("named", ["its:rows", "its:more", "its:own"])
+    def test_it_names_a_function_of_rows_that_is_listed(self, named: str) -> None:
+        event = events.read_event(PAGES | {"rows": named, "table": {"name": "u", "key": ["sku"]}})
+        listed = {"GATHER_ROWS": "its:own", "GATHER_EVENT_ROWS": "its:rows,its:more"}
+
+        assert events.wanted(event, Deployed.from_env(listed)).rows == named
+
+    def test_the_functions_own_needs_no_list(self) -> None:
+        deployed = Deployed.from_env({"GATHER_ROWS": "its:own", "GATHER_TABLE": "t", "GATHER_KEY": "id"})
+
+        assert events.wanted(events.read_event(PAGES), deployed).rows == "its:own"
 
     def test_its_settings_override_those_it_names_and_no_other(self) -> None:
         own = GatherConfig(
@@ -127,6 +143,10 @@ class TestDeployed:
         [
             ({}, Deployed()),
             (dict.fromkeys([events.URLS, events.ROWS, events.TABLE, events.KEY], ""), Deployed()),
+            (
+                {"GATHER_ROWS": "its:own", "GATHER_EVENT_ROWS": "its:rows"},
+                Deployed(rows="its:own", event_rows=frozenset({"its:own", "its:rows"})),
+            ),
             ({"GATHER_URLS": " https://a/ \n https://b/"}, Deployed(("https://a/", "https://b/"))),
             ({"GATHER_URLS": "s3://raw/list.txt"}, Deployed(LIST)),
             ({"GATHER_URLS": "s3://raw/a list"}, Deployed(S3Object("raw", "a list"))),

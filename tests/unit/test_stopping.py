@@ -12,6 +12,7 @@ from asyncstream import dropping, progress
 from asyncstream.engines import ENGINES, open_engine
 from asyncstream.engines.aio import AsyncioEngine
 from asyncstream.errors import DeadlineExceeded
+from asyncstream.parts import PartMover
 from asyncstream.ports import Engine
 
 from .held_store import HeldStore
@@ -26,6 +27,28 @@ def test_no_work_starts_after_the_deadline(engine: Engine) -> None:
 
     assert [type(result.error) for result in results] == [DeadlineExceeded, DeadlineExceeded]
     assert store.calls == {}
+
+
+@pytest.mark.parametrize("pauses", [False, True])
+def test_files_that_have_not_begun_by_the_deadline_cost_no_task(
+    engine: Engine, monkeypatch: pytest.MonkeyPatch, pauses: bool
+) -> None:
+    """10,000 tasks would take seconds after the deadline."""
+    tasks: list[Any] = []
+    run = PartMover.run
+
+    async def counted(mover: PartMover, task: Any) -> Any:
+        tasks.append(task)
+        return await run(mover, task)
+
+    monkeypatch.setattr(PartMover, "run", counted)
+    store = MemoryStore(stored([25] * 50), pause=pause_under(engine.name))
+    setup = Setup(deadline=1e-9, pauses=pauses)
+    results = setup.run(jobs_of([25] * 50), store, engine)
+
+    assert tasks == []
+    assert {result.status for result in results} == {"pending" if pauses else "failed"}
+    assert all(pauses or isinstance(result.error, DeadlineExceeded) for result in results)
 
 
 def test_a_deadline_that_passes_midway_stops_files_and_leaves_nothing_behind(engine: Engine) -> None:

@@ -10,7 +10,7 @@ from typing import Any
 
 import jsonschema
 import pytest
-from gatherings import CODE, HANDLERS, SECONDS, SHIPPED, SHORT, Event, Invoke
+from gatherings import CODE, HANDLERS, LEAVES, SECONDS, SHIPPED, SHORT, Event, Invoke
 from invocations import Context
 from servers.postgres import Schema
 
@@ -67,6 +67,7 @@ def table(schema: Schema) -> Schema:
 def deployed(table: Schema, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """The environment of a deployed function, and a module beside the handlers."""
     (tmp_path / f"{SHIPPED}.py").write_text(CODE)
+    (tmp_path / f"{LEAVES}.py").write_text("raise SystemExit(3)\n")
     monkeypatch.syspath_prepend(tmp_path)
     environment = {
         "POSTGRES_DSN": table.server.dsn(),

@@ -8,14 +8,26 @@ from asyncstream.lab.web.model import rows_of_page
 Event = Any
 HANDLERS = ("web_sequential", "web_threads", "web_asyncio")
 SHIPPED = "rows_shipped_with_the_function"
+LEAVES = "leaves_when_it_is_imported"
 CODE = """
 import json
+import sys
+
+class Panic(BaseException):
+    pass
 
 def items(page):
     return json.loads(page.body)
 
 def broken(page):
     return 1 / 0
+
+def leaving(page):
+    sys.exit(3)
+
+def panicking(page):
+    yield {"id": 1}
+    raise Panic("odd")
 
 async def awaited(page):
     return []

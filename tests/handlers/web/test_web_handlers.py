@@ -54,6 +54,7 @@ class TestGathered:
         self, invoke: Invoke, function: str, web: LabWeb, table: Schema, monkeypatch: pytest.MonkeyPatch
     ) -> None:
         monkeypatch.delenv("GATHER_ROWS")
+        monkeypatch.setenv("GATHER_EVENT_ROWS", f"{SHIPPED}:broken,{SHIPPED}:items")
         monkeypatch.setenv("GATHER_TABLE", "no_table")
         reply = invoke(
             {
@@ -68,16 +69,20 @@ class TestGathered:
         assert reply["totals"]["slots"] == (1 if function == "web_sequential" else 2)
         assert table.rows() == stored(0, 1, 2)
 
+    @pytest.mark.parametrize(
+        ("function_of_rows", "told"),
+        [("broken", "ZeroDivisionError"), ("leaving", "SystemExit: 3"), ("panicking", "Panic: odd")],
+    )
     def test_what_the_function_of_rows_raises_is_its_pages_failure(
-        self, invoke: Invoke, web: LabWeb, monkeypatch: pytest.MonkeyPatch
+        self, invoke: Invoke, web: LabWeb, monkeypatch: pytest.MonkeyPatch, function_of_rows: str, told: str
     ) -> None:
-        monkeypatch.setenv("GATHER_ROWS", f"{SHIPPED}:broken")
-        reply = invoke({"urls": web.urls(1)})
+        monkeypatch.setenv("GATHER_ROWS", f"{SHIPPED}:{function_of_rows}")
+        reply = invoke({"urls": web.urls(2)})
 
-        assert reply["status"] == "failed"
+        assert (reply["status"], reply["totals"]["failed"]) == ("failed", 2)
         error = reply["failures"][0]["error"]
         assert error["type"] == "TransformError"
-        assert "ZeroDivisionError" in error["message"]
+        assert told in error["message"]
 
     def test_what_the_time_is_too_short_for_the_next_event_finishes(
         self, invoke: Invoke, slow_web: LabWeb, table: Schema

@@ -4,7 +4,7 @@ import logging
 from typing import Any
 
 import pytest
-from gatherings import SECONDS, SHIPPED, Event, Invoke
+from gatherings import LEAVES, SECONDS, SHIPPED, Event, Invoke
 from servers.postgres import PASSWORD, Schema
 
 from asyncstream.lab.web import LabWeb
@@ -33,6 +33,11 @@ REJECTED = {
         {"urls": [PAGE], "rows": f"{SHIPPED}:of_two"},
         "ConfigError",
         "cannot be called with a page alone: missing a required argument: 'more'",
+    ),
+    "a module that exits": (
+        {"urls": [PAGE], "rows": f"{LEAVES}:rows"},
+        "ConfigError",
+        "cannot be imported: SystemExit: 3",
     ),
     "no function": (
         {"urls": [PAGE], "rows": f"{SHIPPED}:NUMBER"},
@@ -92,6 +97,7 @@ class TestRejected:
     ) -> None:
         if isinstance(event, dict) and "rows" in event:
             monkeypatch.delenv("GATHER_ROWS")
+            monkeypatch.setenv("GATHER_EVENT_ROWS", event["rows"])
         if isinstance(event, dict) and "table" in event:
             event = event | {"table": event["table"] | {"schema": table.name}}
         reply = invoke(event)
@@ -127,6 +133,19 @@ class TestRejected:
         reply = invoke({"urls": web.urls(1)}, seconds=0.4)
 
         assert (reply["status"], reply["error"]["type"]) == ("rejected", "DeadlineExceeded")
+
+    @pytest.mark.parametrize("named", ["sys:exit", "code:interact", "os:system", f"{SHIPPED}:broken"])
+    @pytest.mark.parametrize("own", ["", f"{SHIPPED}:items"])
+    def test_a_function_that_is_not_listed_is_not_run(
+        self, invoke: Invoke, web: LabWeb, monkeypatch: pytest.MonkeyPatch, named: str, own: str
+    ) -> None:
+        monkeypatch.setenv("GATHER_ROWS", own)
+        web.reset()
+        reply = invoke({"urls": web.urls(1), "rows": named})
+
+        assert (reply["status"], reply["error"]["type"]) == ("rejected", "InputError")
+        assert f"an event may not name '{named}' as `rows`" in reply["error"]["message"]
+        assert sum(web.counts()["requests"].values()) == 0
 
 
 class TestDatabase:

@@ -1,0 +1,212 @@
+"""Events of every trigger, changed at random places by a seed: what a hostile or broken sender may send."""
+
+import copy
+import json
+import random
+from collections.abc import Callable, Iterator, MutableMapping, MutableSequence
+from typing import Any
+
+from trigger_events import object_created, s3_batch, s3_put, sample, sqs
+from witness import DESTINATION, SOURCE
+
+# A part of a customer's key. No log and no reply may have it.
+KEY = "MARKEROFAKEYTHATNOLOGMAYHAVE0000"
+SURROGATE = "\ud83d"
+
+_COMPOSITE = {"kind": "CRC32", "value": "AAAAAA==-3", "part_size": 5 << 20}
+_CONTINUATION = {
+    "upload_id": "upload-1",
+    "etag": '"etag"',
+    "size": 12 << 20,
+    "first": 5 << 20,
+    "step": 5 << 20,
+    "verified": True,
+    "checksum": {"kind": "CRC64NVME", "value": "AAAAAAAAAAA="},
+    "digests": ["CRC64NVME"],
+    "parts": [
+        {
+            "number": 1,
+            "etag": '"1"',
+            "length": 5 << 20,
+            "checksums": {"CRC64NVME": {"kind": "CRC64NVME", "value": "AAAAAAAAAAA="}},
+        }
+    ],
+}
+_FILES = [{"source": f"{SOURCE}{name}", "destination": f"{DESTINATION}{name}"} for name in "ab"]
+_ARGS = {
+    "SSECustomerAlgorithm": "AES256",
+    "SSECustomerKey": KEY,
+    "CopySourceSSECustomerAlgorithm": "AES256",
+    "CopySourceSSECustomerKey": KEY,
+    "Metadata": {"a": "b"},
+}
+_DIRECT = {
+    "files": _FILES,
+    "config": {"part_size": 5 << 20, "max_attempts": 1, "transform": "gzip", "extra_args": _ARGS},
+    "report_uri": f"{DESTINATION}report.json",
+}
+_PREFIX = {
+    "source_prefix": SOURCE,
+    "destination": DESTINATION,
+    "config": {"verify": "off", "deadline": 5.5, "max_attempts": 1, "extra_args": _ARGS},
+    "report_uri": f"{DESTINATION}report.json",
+}
+_CONTINUED = {
+    "files": [
+        {**_FILES[0], "version_id": "v1", "continuation": _CONTINUATION},
+        {
+            **_FILES[1],
+            "continuation": _CONTINUATION | {"checksum": None, "composite": _COMPOSITE, "parts": []},
+        },
+    ],
+    "config": {"max_attempts": 1},
+}
+_ROW = {"Bucket": "raw", "Key": "in/a%20b", "IsLatest": "true", "IsDeleteMarker": "false"}
+_ITEMS: dict[str, Any] = {
+    "Items": [*_FILES, {"inventory_row": _ROW}, {"source": f"{SOURCE}c", "continuation": _CONTINUATION}],
+    "copied": 1,
+    "bytes": 5,
+    "left_out": {"archived": 1},
+}
+_FAILED = {
+    "failed_execution": {
+        "Input": json.dumps({"Items": _FILES}),
+        "Error": "FilesFailed",
+        "Cause": json.dumps({"errorType": "FilesFailed", "errorMessage": json.dumps({"Items": _FILES[:1]})}),
+    }
+}
+_GATHERED = {
+    "urls": ["https://a.example/1", "https://b.example/2?key=k"],
+    "rows": "shipped:items",
+    "table": {"name": "t", "key": ["id"], "schema": "s", "columns": ["id", "name"]},
+    "config": {"deadline": 5, "max_concurrency": 2, "memory_limit": 64 << 20, "fetch": {"max_body": 1 << 16}},
+}
+
+OF_FILES: tuple[Any, ...] = (
+    _DIRECT,
+    _PREFIX,
+    _CONTINUED,
+    s3_put("raw", "in/a", "in/b c"),
+    object_created("raw", "in/a"),
+    sqs(s3_put("raw", "in/a"), object_created("raw", "in/b"), _DIRECT | {"report_uri": None}, _PREFIX),
+    sqs(s3_put("raw", "in/a"), s3_put("raw", "in/b"), groups="gg"),
+    s3_batch("raw", "in/a", "in/b"),
+    s3_batch("raw", "in/a", schema="2.0"),
+    _ITEMS,
+    _ITEMS | {"must_succeed": True},
+    _FILES[0],
+    _FAILED,
+    {"Items": [_FAILED]},
+    {"inventory_row": _ROW},
+)
+OF_PAGES: tuple[Any, ...] = (
+    _GATHERED,
+    {"urls_from": f"{SOURCE}list.txt", "must_succeed": True, "table": {"name": "t", "key": ["id"]}},
+    sample("eventbridge_scheduled"),
+)
+
+
+def _text(value: Any) -> str:
+    """A value as a text; but a customer's key, which nobody takes for anything else, stays what it is."""
+    return str(value) if isinstance(value, str | int | float) and value != KEY else "x"
+
+
+def _nested(rng: random.Random) -> Any:
+    value: Any = {"SSECustomerKey": KEY}
+    for _ in range(rng.choice((20, 400))):
+        value = [value] if rng.random() < 0.5 else {"a": value}
+    return value
+
+
+# What a value becomes; each gets the random numbers, and the value that was there.
+_ODD: tuple[Callable[[random.Random, Any], Any], ...] = (
+    *(lambda _, __, value=value: copy.deepcopy(value) for value in (None, True, False, [], {}, [None], [[]])),
+    *(lambda _, __, value=value: value for value in (0, -1, 1, 0.5, 1e308, 2**63, 10**40, -(10**400))),
+    *(lambda _, __, value=value: value for value in (float("nan"), float("inf"), float("-inf"))),
+    *(
+        lambda _, __, value=value: value
+        for value in ("", "x", SURROGATE, "\0", "\r\nX: y", "é" * 2000, "x" * 300_000)
+    ),
+    *(
+        lambda _, __, value=value: value
+        for value in ("os:system", "sys:exit", "gzip,code:interact", "shipped:items")
+    ),
+    *(
+        lambda _, __, value=value: value
+        for value in ("s3://elsewhere/a", "s3://raw/secret", "s3://clean/out", SOURCE)
+    ),
+    *(
+        lambda _, __, value=value: value
+        for value in ("s3://raw/in/../secret", "s3://raw/in/a", f"{DESTINATION}a")
+    ),
+    *(
+        lambda _, __, value=value: value
+        for value in ("AAAA", "AAAAAA==-99999999999", "-0", "http://[::1", "a://b")
+    ),
+    lambda _, __: {"SSECustomerKey": KEY},
+    lambda _, __: [{"extra_args": {"SSECustomerKey": KEY}}],
+    lambda rng, _: _nested(rng),
+    lambda _, value: [value],
+    lambda _, value: {"a": value},
+    lambda _, value: _text(value) + SURROGATE,
+    lambda _, value: _text(value) + "/../../x",
+    lambda _, value: "../" + _text(value),
+    lambda _, value: [value] * 50,
+)
+
+
+def mutated(events: tuple[Any, ...], seed: int) -> Any:
+    """One of the events, changed at one to three places. As the runtime hands it on: parsed from JSON."""
+    rng = random.Random(seed)
+    event = copy.deepcopy(rng.choice(events))
+    for _ in range(rng.choice((1, 1, 2, 3))):
+        event = _changed(event, rng)
+    return json.loads(json.dumps(event))
+
+
+def _changed(event: Any, rng: random.Random) -> Any:
+    places = [*_places(event)]
+    if not places or rng.random() < 0.01:
+        return rng.choice(_ODD)(rng, event)
+    parent, key = rng.choice(places)
+    value = parent[key]
+    inner = _of_text(value)
+    if inner is not None and rng.random() < 0.8:  # JSON within JSON: of a message, of a failed execution
+        parent[key] = json.dumps(_changed(inner, rng))[: None if rng.random() < 0.9 else rng.randrange(200)]
+        return event
+    what = rng.random()
+    if what < 0.15:
+        del parent[key]
+    elif what < 0.25 and isinstance(parent, dict):
+        parent[rng.choice(("more", "é", SURROGATE, "config", KEY[:0], "x" * 300))] = rng.choice(_ODD)(
+            rng, value
+        )
+    elif what < 0.32 and isinstance(parent, dict):
+        parent[str(key) + rng.choice((" ", SURROGATE, "X"))] = parent.pop(key)
+    elif what < 0.37:
+        other, place = rng.choice(places)
+        parent[key] = copy.deepcopy(other[place]) if other[place] != KEY else None
+    else:
+        parent[key] = rng.choice(_ODD)(rng, value)
+    return event
+
+
+def _places(value: Any) -> Iterator[tuple[MutableMapping[str, Any] | MutableSequence[Any], Any]]:
+    """Each value within this one, by what holds it. Without recursion, as it may be nested deep."""
+    left = [value]
+    while left:
+        each = left.pop()
+        keys = list(each) if isinstance(each, dict) else range(len(each)) if isinstance(each, list) else ()
+        for key in keys:
+            yield each, key
+            left.append(each[key])
+
+
+def _of_text(value: Any) -> Any:
+    """What JSON a text is; None if it is none that holds anything."""
+    if not isinstance(value, str) or not value.startswith(("{", "[")):
+        return None
+    try:
+        return json.loads(value)
+    except (ValueError, RecursionError):
+        return None

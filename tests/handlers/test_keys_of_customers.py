@@ -1,0 +1,69 @@
+"""A customer's key in an event that is malformed, by whatever trigger: in no reply, no error and no log."""
+
+import json
+from importlib import import_module
+from typing import Any
+
+import pytest
+from invocations import Context
+from mutations import KEY
+from trigger_events import object_created, s3_batch, s3_put, sqs
+from witness import DESTINATION, SOURCE, WitnessS3
+
+from asyncstream import AsyncstreamError
+
+FILE = {"source": f"{SOURCE}a", "destination": f"{DESTINATION}a"}
+ARGS = {"SSECustomerAlgorithm": "AES256", "SSECustomerKey": KEY, "CopySourceSSECustomerKey": KEY}
+HELD = {"extra_args": ARGS}
+DIRECT = {"config": HELD, "files": [FILE]}
+
+
+def record(change: dict[str, Any], event: Any) -> Any:
+    event["Records"][0] |= change
+    return event
+
+
+EVENTS: dict[str, Any] = {
+    "direct, with an unknown field": DIRECT | {"dry_run": True},
+    "direct, with an unknown setting": DIRECT | {"config": HELD | {"parts": 1}},
+    "direct, the key in the wrong place": DIRECT | ARGS,
+    "direct, the settings as text": DIRECT | {"config": {"extra_args": json.dumps(ARGS)}},
+    "direct, a list of keys": DIRECT | {"config": {"extra_args": {"SSECustomerKey": [KEY]}}},
+    "direct, not Unicode": DIRECT | {"report_uri": "s3://clean/out/\ud800"},
+    "a notification of no source": record({"eventSource": ARGS}, s3_put("raw", "in/a")),
+    "a notification of no kind": record({"eventName": ARGS}, s3_put("raw", "in/a")),
+    "EventBridge, of no kind": object_created("raw", "in/a") | {"detail-type": ARGS},
+    "EventBridge, without detail": object_created("raw", "in/a") | {"detail": ARGS},
+    "a message cut short": sqs(f'{{"config":{{"extra_args":{{"SSECustomerKey":"{KEY}"'),
+    "a message of half a surrogate": sqs('{"config": ' + json.dumps(HELD) + ', "files": ["\\ud800"]}'),
+    "a message with a report": sqs(DIRECT | {"report_uri": "s3://clean/out/r"}),
+    "a job with arguments": s3_batch("raw", "in/a") | {"job": {"id": "1", "userArguments": ARGS}},
+    "a job of no schema": s3_batch("raw", "in/a") | {"invocationSchemaVersion": ARGS},
+    "an item with settings": {"Items": [FILE | {"config": HELD}]},
+    "an item with settings, raised": {"Items": [FILE | {"config": HELD}], "must_succeed": True},
+    "an item that is a list": {"Items": [[ARGS]], "must_succeed": True},
+    "an item that is a text": {"Items": [json.dumps(DIRECT)]},
+    "an item whose source is an object": {"Items": [{"source": ARGS}], "must_succeed": True},
+    "a row of an inventory": {"Items": [{"inventory_row": {"Bucket": ARGS, "Key": "a", "IsLatest": ARGS}}]},
+    "a failed execution": {
+        "failed_execution": {"Input": json.dumps({"Items": [DIRECT]})[:-1], "Error": "", "Cause": "", "a": 1}
+    },
+}
+
+
+@pytest.mark.parametrize("event", EVENTS.values(), ids=EVENTS)
+def test_no_part_of_a_key_is_shown(
+    function: str,
+    witness: WitnessS3,
+    event: Any,
+    caplog: pytest.LogCaptureFixture,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    handler = import_module(f"handlers.{function}").handler
+    try:
+        told = json.dumps(handler(event, Context(60_000)))
+    except AsyncstreamError as error:
+        told = str(error)
+
+    assert KEY[:8] not in f"{told}{caplog.text}{''.join(capsys.readouterr())}"
+    assert not witness.read

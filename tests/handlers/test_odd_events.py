@@ -1,0 +1,121 @@
+"""Values that no service sends, but somebody may: each is told, and fails what it belongs to alone."""
+
+import json
+from collections.abc import Callable
+from importlib import import_module
+from typing import Any
+
+import pytest
+from invocations import Context
+from trigger_events import s3_put, sqs
+from witness import DESTINATION, SOURCE, WitnessS3
+
+from asyncstream import AsyncstreamError
+
+HALF = "\ud83d"
+FILE = {"source": f"{SOURCE}a", "destination": f"{DESTINATION}a"}
+Deliver = Callable[[Any], Any]
+
+
+def nested(levels: int) -> Any:
+    value: Any = 1
+    for _ in range(levels):
+        value = [value]
+    return value
+
+
+@pytest.fixture
+def deliver(function: str, witness: WitnessS3) -> Deliver:
+    """The function's reply, or its error, once they are seen to be UTF-8."""
+    handler = import_module(f"handlers.{function}").handler
+
+    def deliver(event: Any) -> Any:
+        try:
+            reply = handler(event, Context(60_000))
+        except AsyncstreamError as error:
+            reply = f"{type(error).__name__}: {error}"
+        return json.loads(json.dumps(reply, ensure_ascii=False).encode())
+
+    return deliver
+
+
+@pytest.mark.parametrize("source", [5, None, [], ["aws:s3"], {"a": 1}, HALF, "x" * 300_000])
+def test_records_of_a_source_that_is_no_name_are_refused(deliver: Deliver, source: Any) -> None:
+    event = s3_put("raw", "in/a", "in/b")
+    event["Records"][0]["eventSource"] = source
+    told = deliver(event)
+
+    assert told.startswith("InputError: the event's records are from ")
+    assert told.endswith(": only aws:s3 and aws:sqs are handled")
+    assert len(told) < 400
+
+
+@pytest.mark.parametrize("message", [5, None, [], {"Items": []}, "["])
+def test_a_failed_execution_without_words_is_done_from_its_input(deliver: Deliver, message: Any) -> None:
+    cause = json.dumps({"errorType": "FilesFailed", "errorMessage": message})
+    failed = {"Input": json.dumps({"Items": [FILE]}), "Error": "FilesFailed", "Cause": cause}
+
+    assert deliver({"failed_execution": failed})["copied"] == 1
+
+
+@pytest.mark.parametrize(
+    "change",
+    [
+        {"report_uri": f"{DESTINATION}{HALF}"},
+        {HALF: 1},
+        {"config": {"extra_args": {"ContentType": HALF}}},
+        {"config": {"extra_args": {"Metadata": {HALF: "a"}}}},
+        {"files": [FILE | {"version_id": HALF}]},
+        {"config": {"retry_max_delay": float("inf")}},
+        {"config": {"extra_args": {"Metadata": nested(2_000)}}},
+    ],
+    ids=["report", "field", "header", "metadata", "version", "number", "nested"],
+)
+def test_an_event_that_no_request_can_hold_is_rejected(
+    deliver: Deliver, witness: WitnessS3, change: dict[str, Any]
+) -> None:
+    reply = deliver({"files": [FILE]} | change)
+
+    assert (reply["status"], reply["error"]["type"]) == ("rejected", "InputError")
+    assert not witness.read
+
+
+def test_an_item_that_is_not_unicode_fails_alone(deliver: Deliver) -> None:
+    odd = FILE | {"source": f"{SOURCE}{HALF}"}
+    reply = deliver({"Items": [odd, FILE]})
+
+    assert (reply["copied"], reply["failed"]) == (1, 1)
+    assert reply["errors"][0]["source"] == f"{SOURCE}\ufffd"
+    assert reply["Items"] == [odd | {"source": f"{SOURCE}\ufffd"}]
+
+
+def test_a_message_that_is_not_unicode_fails_alone(
+    deliver: Deliver, caplog: pytest.LogCaptureFixture
+) -> None:
+    event = sqs(s3_put("raw", "in/a"), "?", "?")
+    event["Records"][1]["body"] = HALF
+    event["Records"][2]["messageId"] = HALF
+
+    failures = deliver(event)["batchItemFailures"]
+    assert [failure["itemIdentifier"] for failure in failures] == ["m1", "\ufffd"]
+    assert caplog.text.encode()
+
+
+@pytest.mark.parametrize(
+    "event",
+    [
+        {"files": [FILE | {"source": "x" * 300_000}]},
+        {"files": [FILE | {"source": f"s3://{'x' * 300_000}/a"}]},
+        {"x" * 300_000: 1, "files": [FILE]},
+        {"Items": [FILE | {"source": "x" * 300_000}]},
+        sqs({"files": [FILE | {"destination": f"s3://{'x' * 300_000}/a"}]}),
+    ],
+    ids=["no URI", "bucket", "field", "item", "message"],
+)
+def test_a_message_repeats_little_of_an_event(
+    deliver: Deliver, event: Any, caplog: pytest.LogCaptureFixture
+) -> None:
+    reply = deliver(event)
+
+    assert len(str({**reply, "Items": []})) < 5_000
+    assert len(caplog.text) < 5_000

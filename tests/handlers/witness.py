@@ -1,0 +1,132 @@
+"""S3, the web and Postgres as a test's own: without a network, they note what they are asked for."""
+
+from collections.abc import Callable, Mapping
+from functools import cache
+from typing import Any
+
+import botocore.session
+from botocore.exceptions import ParamValidationError
+from botocore.serialize import create_serializer
+
+from asyncstream.errors import ConfigError, PageNotFound, SourceChanged, SourceNotFound
+from asyncstream.web import Page
+from asyncstream.web.urls import parse_url
+
+# All that a function may read and write whose world this is.
+SOURCE, DESTINATION = "s3://raw/in/", "s3://clean/out/"
+CONTENT = b"some bytes"
+_READS = frozenset({"GetObject", "ListObjectsV2"})
+_WRITES = frozenset(
+    {"PutObject", "CreateMultipartUpload", "UploadPart", "CompleteMultipartUpload", "AbortMultipartUpload"}
+)
+
+
+@cache
+def _model() -> tuple[Any, Any]:
+    model = botocore.session.get_session().get_service_model("s3")
+    return model, create_serializer("rest-xml", include_validation=True)
+
+
+class _Stream:
+    def __init__(self, content: bytes) -> None:
+        self._content = content
+
+    async def read(self) -> bytes:
+        content, self._content = self._content, b""
+        return content
+
+    async def close(self) -> None:
+        pass
+
+
+class WitnessS3:
+    """A `ports.Transport` that has every object with the same content, and two under each prefix.
+
+    Requests are serialised as the SDKs do, so that what they cannot send fails here as it would there.
+
+    Attributes:
+        read, written, looked_at: objects and prefixes that it was asked for, as URIs; the last by HEAD.
+        left: seconds left of each PutObject, when it was asked for.
+        on_put: called before each PutObject is answered, with the object's URI.
+    """
+
+    slot_bytes = 100_000
+    renewals = 0
+
+    def __init__(self) -> None:
+        self.read: set[str] = set()
+        self.written: set[str] = set()
+        self.looked_at: set[str] = set()
+        self.left: dict[str, float] = {}
+        self.on_put: Callable[[str], None] = lambda _: None
+
+    async def call(
+        self, operation: str, params: Mapping[str, Any], region: str | None, left: Callable[[], float]
+    ) -> dict[str, Any]:
+        model, serializer = _model()
+        named = {name: value for name, value in params.items() if name != "Body"}
+        try:
+            request = serializer.serialize_to_request(named, model.operation_model(operation))
+        except ParamValidationError as error:
+            raise ConfigError(f"{operation}: not a request") from error
+        for text in (request["url_path"], *request["headers"].values(), *map(str, request["query_string"])):
+            str(text).encode()
+        uri = f"s3://{params['Bucket']}/{params.get('Key', params.get('Prefix', ''))}"
+        of_kind = self.written if operation in _WRITES else self.looked_at
+        (self.read if operation in _READS else of_kind).add(uri)
+        if operation == "PutObject":
+            self.left[uri] = left()
+            self.on_put(uri)
+        return await self._reply(operation, params)
+
+    async def _reply(self, operation: str, params: Mapping[str, Any]) -> dict[str, Any]:
+        match operation:
+            case "ListObjectsV2":
+                names = (params.get("Prefix", "") + name for name in ("one", "../two"))
+                return {"Contents": [{"Key": name, "Size": len(CONTENT), "ETag": '"e"'} for name in names]}
+            case "GetObject" if "Range" in params:
+                raise SourceChanged("it is shorter now")
+            case "GetObject":
+                return {"Body": CONTENT, "ContentLength": len(CONTENT), "ETag": '"e"'}
+            case "HeadObject":
+                raise SourceNotFound("it is not there")
+            case "CreateMultipartUpload":
+                return {"UploadId": "upload-1"}
+        body = params.get("Body")
+        while body is not None and not isinstance(body, bytes) and await body.next_chunk():
+            pass
+        return {"ETag": '"e"'}
+
+    async def renew(self, renewals: int) -> None:
+        pass
+
+    def stream(self, body: Any, length: int, left: Any = None) -> _Stream:
+        return _Stream(body)
+
+    async def close(self) -> None:
+        pass
+
+
+class WitnessWeb:
+    """Pages: those of one host are there. In place of a `Fetcher`."""
+
+    async def fetch(self, url: str, **_: Any) -> Page:
+        if parse_url(url).host != "a.example":
+            raise PageNotFound("no such page", 404)
+        return Page(url, url, 200, {}, b"[]", 1, 0)
+
+    async def close(self) -> None:
+        pass
+
+
+class WitnessPostgres:
+    """A table with the columns id and name, whatever it is called. In place of a `KeptConnection`."""
+
+    async def fetch(self, statement: str, parameters: Any, *_: Any) -> list[tuple[Any, ...]]:
+        statement.encode()
+        if "pg_attribute" in statement:
+            return [("id", "bigint", False, False, False), ("name", "text", False, False, False)]
+        return [([], [])]
+
+    async def close(self) -> None:
+        pass
