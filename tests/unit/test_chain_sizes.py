@@ -15,7 +15,7 @@ from asyncstream.events.items import Item, Outcome
 from asyncstream.events.replies import Invoked
 from asyncstream.locations import S3Object
 from asyncstream.plan import MAX_PARTS, MIN_PART
-from asyncstream.results import FileResult, TransferReport
+from asyncstream.results import FileResult, FileResults, TransferReport
 
 TB = 10**12
 # S3 user guide, "CreateMultipartUpload" and examples: ids have about 128 characters.
@@ -59,7 +59,7 @@ def test_a_chains_state_is_small_however_large_its_files(size: int) -> None:
     left = [file_left(number, continuation(size)) for number in range(10)]
     event = {"Items": [{"source": each.source.uri} for each in left]}
     outcomes = [Outcome(Item(each.source.uri), pending=True, continuation=each.continuation) for each in left]
-    report = TransferReport("threads", left, 0.0, 10, 0, {})
+    report = TransferReport("threads", FileResults.of(left), 0.0, 10, 0, {})
 
     state = step_functions.reply(event, outcomes)
     reply = msgspec.to_builtins(direct.reply_to(report, Invoked("id", 0.0)))

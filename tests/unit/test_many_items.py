@@ -13,7 +13,7 @@ from asyncstream.events import running
 from asyncstream.events.items import Item
 from asyncstream.events.rounds import rounds
 from asyncstream.jobs import Pair
-from asyncstream.results import FileResult, TransferReport
+from asyncstream.results import FileResult, FileResults, TransferReport
 
 FEW = 200
 
@@ -58,7 +58,7 @@ class Session:
     def transfer(self, pairs: Sequence[Pair], *_: Any, **__: Any) -> TransferReport:
         error = DeadlineExceeded("late")
         failed = [FileResult(*each, "failed", 0, None, 0, 0, 0.0, error=error) for each in pairs]  # type: ignore[arg-type]
-        return TransferReport("threads", failed, 0.0, 1, 1, {})
+        return TransferReport("threads", FileResults.of(failed), 0.0, 1, 1, {})
 
 
 def run(items: Sequence[Item], context: Any) -> list[Any]:

@@ -86,7 +86,7 @@ def test_after_the_deadline_a_lost_complete_can_be_looked_up() -> None:
             self, operation: str, params: Mapping[str, Any], region: str | None, left_: TimeLeft = for_ever
         ) -> dict[str, Any]:
             left[operation] = left_()
-            return {"ETag": '"1"', "ContentLength": 1, "IsTruncated": False}
+            return {"ETag": '"1"', "ContentLength": 1, "UploadId": "id"}
 
     store = S3Store(Timed(lambda *_: {}), CHUNK, {}, Learned(), left=lambda: 1.0, ending=lambda: 2.0)
     drive(store.complete_upload(UPLOAD, [], None))
