@@ -85,7 +85,7 @@ def test_ten_wide_windows_are_unpacked_at_512_mb(
     assert len(told) == FILES
 
 
-def test_wide_windows_that_are_filled_in_part_are_unpacked_at_128_mb(
+def test_wide_windows_filled_in_part_are_unpacked_at_128_mb(
     invoke: Invoke, handler: str, lab_server: LabServer, transform: str
 ) -> None:
     """One at a time, or two: what a decoder has not filled takes no memory."""
