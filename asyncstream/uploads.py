@@ -16,6 +16,7 @@ from asyncstream.errors import (
     ConnectionFailed,
     DestinationExists,
     ReplyIncomplete,
+    ReplyTimeout,
     ServiceBusy,
     SlowDown,
     TruncatedBody,
@@ -215,8 +216,8 @@ def seconds_to_complete(lost: AsyncstreamError, size: int, most: float) -> float
     """
     if isinstance(lost, TruncatedBody):
         return most
-    if not isinstance(lost, ConnectionFailed):
-        return 0.0  # S3 or what stands before it has answered; one look shows whether the object was made
+    if isinstance(lost, ReplyTimeout) or not isinstance(lost, ConnectionFailed):
+        return 0.0  # waited for as long already, or answered: one look shows whether the object was made
     return min(most, _SECONDS_TO_COMPLETE + size / _COPIED_PER_SECOND)
 
 

@@ -54,6 +54,7 @@ NOT_FOUND = reply("404 Not Found")
 NO_UPLOADS = reply(
     OK, b"<ListMultipartUploadsResult><IsTruncated>false</IsTruncated></ListMultipartUploadsResult>"
 )
+STILL_THERE = reply(OK, b"<R><UploadId>u</UploadId><IsTruncated>false</IsTruncated></R>")
 GONE = reply("404 Not Found", b"<Error><Code>NoSuchUpload</Code></Error>")
 
 
@@ -221,7 +222,6 @@ def test_a_key_on_two_pages_is_copied_once(run: Run) -> None:
 
 
 MD5 = '"0123456789abcdef0123456789abcdef"'
-STILL_THERE = reply(OK, b"<R><UploadId>u</UploadId><IsTruncated>false</IsTruncated></R>")
 HTML = reply(OK, b"<html><body>Welcome to the hotel</body></html>")
 
 
