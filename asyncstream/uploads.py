@@ -65,7 +65,7 @@ class Uploads:
             try:
                 # Shielded: an upload whose id is never learned can never be aborted.
                 await self._engine.shielded(create(), SHIELD_SECONDS)
-            except (ConnectionFailed, ReplyIncomplete):
+            except (ConnectionFailed, ReplyIncomplete, ServiceBusy):
                 file.upload_left = await self._describe_uploads(target)
                 raise
 
@@ -74,7 +74,7 @@ class Uploads:
 
     async def _describe_uploads(self, target: S3Object) -> str | None:
         """Return a sentence on the open uploads of a key, one of which may be ours; None without one."""
-        lost = f"the reply to CreateMultipartUpload {target} was lost"
+        lost = f"CreateMultipartUpload {target} failed, or its reply was lost"
         try:
             # Sorted by key: the first page has those of the very key, before longer ones.
             page, _ = await self._store.list_uploads(S3Prefix(target.bucket, target.key), None)

@@ -118,6 +118,20 @@ def _lacking(reply: Mapping[str, Any], name: str, what: str) -> str:
     return f"{what}: the reply of status {_status(reply)} has no {name}{said}"
 
 
+def check_empty(reply: Mapping[str, Any], what: str) -> None:
+    """See that a reply which has no document has none: the sign-in page of a network is not S3's.
+
+    Raises:
+        ReplyIncomplete: it has one; with the status and its first words.
+    """
+    words = reply.get("ResponseMetadata", {}).get(FIRST_WORDS, b"")
+    if words:
+        raise ReplyIncomplete(
+            f"{what}: the reply of status {_status(reply)} is not empty, it begins with {words!r}",
+            status=_status(reply),
+        )
+
+
 def upload_id(reply: Mapping[str, Any], target: S3Object) -> str:
     """The id in CreateMultipartUpload's reply.
 

@@ -45,8 +45,8 @@ SMALL_BODY = 128 * KiB
 # What a server that knows no CRC64NVME says to an upload that asks for it, unless it says nothing.
 _UNKNOWN = frozenset({"InvalidArgument", "InvalidRequest", "NotImplemented"})
 
-# The other operations create or abort an upload, or look for what became of it: they have a little more time,
-# as has a PUT that may be made only once.
+# The other operations create or abort an upload, or list what became of it: they have a little more time, as has
+# a PUT that may be made only once.
 _ENDED_BY_DEADLINE = frozenset(
     {
         "CompleteMultipartUpload",
@@ -171,9 +171,7 @@ class S3Store:
     async def find(self, target: S3Object) -> Stored | None:
         """HEAD of a destination: what is stored there, if anything is."""
         try:
-            # Until uploads end: after a lost reply it tells what became of one.
-            params = requests.head_target(target, self._extra)
-            reply = await self._call("HeadObject", params, self._ending)
+            reply = await self._call("HeadObject", requests.head_target(target, self._extra))
         except SourceNotFound:
             return None
         return replies.stored(reply, target)
@@ -247,7 +245,8 @@ class S3Store:
     async def abort_upload(self, upload: MultipartUpload) -> None:
         """Drop the upload and its parts. No part of it may be in flight."""
         with suppress(UploadGone):  # that is what was wanted
-            await self._call("AbortMultipartUpload", requests.abort_upload(upload, self._extra))
+            reply = await self._call("AbortMultipartUpload", requests.abort_upload(upload, self._extra))
+            replies.check_empty(reply, f"AbortMultipartUpload {upload.target}")
 
     async def list_page(self, prefix: S3Prefix, token: str | None) -> tuple[list[ListedObject], str | None]:
         """Up to 1,000 objects, and what to ask the next page with (None: there is none)."""
@@ -311,12 +310,11 @@ class S3Store:
             raise
         return replies.written(reply, f"{operation} s3://{params['Bucket']}/{params['Key']}")
 
-    async def _call(self, operation: str, params: Params, left: TimeLeft | None = None) -> dict[str, Any]:
+    async def _call(self, operation: str, params: Params) -> dict[str, Any]:
         self._sent.append(operation)
         bucket = params["Bucket"]
         repeatable = operation in _ENDED_BY_DEADLINE and not (operation == "PutObject" and self._create_only)
-        if left is None:
-            left = self._left if repeatable else self._ending
+        left = self._left if repeatable else self._ending
         regions = self._learned.regions
         renewals = self._transport.renewals
         try:

@@ -119,6 +119,7 @@ class Ended:
         size: bytes of the source, as the result says.
         verified: "read" and "write", where the result names a checksum that agreed.
         upload_id: of the continuation, if there is one.
+        upload_left: the sentence on an upload that may be left, if there is one.
         complaints: warnings, log records, and exceptions that were dropped.
         continued: the status of the file after a second transfer, straight to the server; "" without one.
     """
@@ -130,6 +131,7 @@ class Ended:
     size: int = 0
     verified: frozenset[str] = frozenset()
     upload_id: str = ""
+    upload_left: str = ""
     complaints: tuple[str, ...] = ()
     continued: str = ""
 
@@ -171,7 +173,7 @@ def judge(ended: Ended, expected: Expected, found: Found) -> dict[str, str]:
     verdicts = dict(_about_bytes(ended, expected, found.stored))
     if ended.seconds > ended.deadline + GRACE:
         verdicts["late"] = f"{ended.seconds:.2f} s of {ended.deadline:g} s"
-    told = " ".join((ended.upload_id, *(ended.error.notes if ended.error else ())))
+    told = " ".join((ended.upload_id, *_sentences(ended)))
     left = [upload for upload in found.uploads if upload not in told and not _tells_of_a_lost_upload(ended)]
     if left:
         verdicts["left"] = f"{len(left)} uploads that the result does not name: {left[0]}"
@@ -241,5 +243,8 @@ def _gunzip(stored: bytes) -> bytes:
 
 def _tells_of_a_lost_upload(ended: Ended) -> bool:
     """Whether a note says that an upload may be left whose id the client was never told."""
-    notes = ended.error.notes if ended.error else ()
-    return any(re.search(r"upload.*\b(left|lost|may)\b", note) for note in notes)
+    return any(re.search(r"upload may be left", sentence) for sentence in _sentences(ended))
+
+
+def _sentences(ended: Ended) -> tuple[str, ...]:
+    return (ended.upload_left, *(ended.error.notes if ended.error else ()))

@@ -113,7 +113,8 @@ def _ended(file: FileResult, seconds: float, deadline: float) -> Ended:
     left = file.continuation.upload_id if file.continuation is not None else ""
     kinds = {"read": file.read_verified, "write": file.write_verified}
     verified = frozenset(side for side, kind in kinds.items() if kind is not None)
-    return Ended(file.status, seconds, deadline, _error(file.error), file.bytes, verified, left)
+    upload_left = file.upload_left or ""
+    return Ended(file.status, seconds, deadline, _error(file.error), file.bytes, verified, left, upload_left)
 
 
 def _error(error: BaseException | None) -> Error | None:
