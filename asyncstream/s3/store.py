@@ -45,8 +45,8 @@ SMALL_BODY = 128 * KiB
 # What a server that knows no CRC64NVME says to an upload that asks for it, unless it says nothing.
 _UNKNOWN = frozenset({"InvalidArgument", "InvalidRequest", "NotImplemented"})
 
-# The other operations create or abort an upload, or list what became of it: they have a little more time, as has
-# a PUT that may be made only once.
+# The other operations create or abort an upload, or list what became of it: they have a little more time, as
+# has a PUT that may be made only once.
 _ENDED_BY_DEADLINE = frozenset(
     {
         "CompleteMultipartUpload",
