@@ -16,7 +16,7 @@ T = TypeVar("T")
 
 # Characters that a message repeats of a text.
 MOST_SHOWN = 100
-# The end of the names that extra_args give keys by.
+# In the names that extra_args give keys by, and in those that somebody mistypes.
 _KEY = "CustomerKey"
 # As a request or a reply has it. (msgspec writes NaN as null.)
 _STRICT = json.JSONEncoder(ensure_ascii=False, allow_nan=False)
@@ -72,8 +72,8 @@ def shaped(
 
 
 def shown(value: Any) -> str:
-    """Return what messages say of a value: the beginning of a text; of all else the type."""
-    if value is None or isinstance(value, str):
+    """Return what messages say of a value: the beginning of a text or number; of all else the type."""
+    if value is None or isinstance(value, str | int | float):
         return f"{value!r:.{MOST_SHOWN}}"
     return f"a value of type {type(value).__name__}"
 
@@ -89,7 +89,7 @@ def without_keys(value: Any) -> Any:
 
 
 def _without_keys(fields: dict[str, Any]) -> dict[str, Any]:
-    return {name: None if name.endswith(_KEY) or _has_key(value) else value for name, value in fields.items()}
+    return {name: None if _KEY in name or _has_key(value) else value for name, value in fields.items()}
 
 
 def _has_key(value: Any) -> bool:

@@ -57,7 +57,13 @@ def is_test(event: Any) -> bool:
 
 
 def of_notification(event: Any, deployment: Deployment) -> list[Item]:
-    """The objects of a notification."""
+    """The objects of a notification.
+
+    Raises:
+        InputError: its records are not a list.
+    """
+    if not isinstance(event["Records"], list):
+        raise InputError(f"the event's $.Records is {shown(event['Records'])}, not a list")
     return [_notified(record, deployment, f"$.Records[{n}]") for n, record in enumerate(event["Records"])]
 
 

@@ -84,12 +84,14 @@ class TestVariables:
 
     def test_what_is_gathered_and_where_to(self) -> None:
         table = {"GatherTable": "shop.prices", "GatherKey": "sku,day", "GatherColumns": "price,note"}
+        table["GatherEventRows"] = "handlers.mine:offers"
         given = variables(deploy(**GATHERS | table))
 
         assert Deployed.from_env(given) == Deployed(
             S3Object("lists", "today.txt"),
             "handlers.mine:prices",
             Table(name="prices", schema="shop", key=("sku", "day"), columns=("price", "note")),
+            frozenset({"handlers.mine:prices", "handlers.mine:offers"}),
         )
         assert Deployment.from_env(given).source == S3Prefix("lists", "today.txt")
         assert GatherConfig.from_env(given).max_concurrency == 60

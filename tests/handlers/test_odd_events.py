@@ -101,6 +101,13 @@ def test_a_message_that_is_not_unicode_fails_alone(
     assert caplog.text.encode()
 
 
+@pytest.mark.parametrize("records", [5, 0.5, True, None, "a", {"a": 1}])
+def test_a_message_whose_records_are_no_list_fails_alone(deliver: Deliver, records: Any) -> None:
+    event = sqs({"Records": records}, s3_put("raw", "in/a"))
+
+    assert deliver(event) == {"batchItemFailures": [{"itemIdentifier": "m0"}]}
+
+
 @pytest.mark.parametrize(
     "event",
     [

@@ -71,14 +71,14 @@ def test_a_key_is_decoded(key: str, decoded: str) -> None:
         ({"Bucket": "raw"}, "no Bucket or no Key among Bucket: "),
         ({"bucket": "raw", "key": "in/a"}, "among bucket, key: "),
         (BARE | {"Key": ""}, "no Key"),
-        (BARE | {"Key": 7}, "Key a value of type int, which is not a text"),
+        (BARE | {"Key": 7}, "Key 7, which is not a text"),
         (BARE | {"Key": "%FF"}, "not UTF-8"),
         (BARE | {"Key": "a" * 1025}, "1025 bytes"),
         (BARE | {"Bucket": "?"}, "not a bucket name"),
         (BARE | {"IsLatest": "yes"}, "IsLatest 'yes': S3 writes true or false"),
-        (BARE | {"IsLatest": 1}, "IsLatest a value of type int: "),
+        (BARE | {"IsLatest": 1}, "IsLatest 1: "),
         (BARE | {"IsDeleteMarker": ["true"]}, "IsDeleteMarker a value of type list"),
-        (BARE | {"StorageClass": 3}, "StorageClass a value of type int, which is not a text"),
+        (BARE | {"StorageClass": 3}, "StorageClass 3, which is not a text"),
     ],
 )
 def test_a_row_that_s3_would_not_write_is_refused(row: Any, told: str) -> None:
