@@ -156,10 +156,24 @@ class FileResults(Sequence[FileResult]):
 
     def of_status(self, status: Status) -> Iterator[FileResult]:
         """Yield the results of the files that ended so."""
+        return (self[position] for position in self._positions(status))
+
+    def pending(self) -> Iterator[FileResult]:
+        """Yield the pending files, first those whose uploads this transfer went on with.
+
+        The others are as the caller gave them. None is made before it is asked for: when files are pending,
+        the time is up.
+        """
+        begun = sorted(position for position, left in self._continuations.items() if left is not None)
+        yield from (self[position] for position in begun)
+        first = set(begun)
+        yield from (self[position] for position in self._positions("pending") if position not in first)
+
+    def _positions(self, status: Status) -> Iterator[int]:
         code = _STATUSES.index(status)
         position = self._statuses.find(code)
         while position >= 0:
-            yield self[position]
+            yield position
             position = self._statuses.find(code, position + 1)
 
     def __len__(self) -> int:

@@ -6,7 +6,7 @@ Both are described by `schema.json` beside this file, which is made from these t
 import json
 import math
 import sys
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from typing import Annotated, Any, Literal
 
 import msgspec
@@ -231,8 +231,9 @@ def reply_to(
 ) -> DirectReply:
     """The reply to an event that was worked on."""
     failed, pending = report.count("failed"), report.count("pending")
-    # One by one, as far as they fit: there may be a hundred thousand.
-    to_come, left = as_many_as_fit(_to_come(report), MAX_INLINE_BYTES)
+    # One by one, as far as they fit: there may be a hundred thousand. What is begun costs its owner money
+    # until its upload ends: it goes first.
+    to_come, left = as_many_as_fit(map(_to_copy, report.files.pending()), MAX_INLINE_BYTES)
     inline, _ = as_many_as_fit(map(file_reply, report.of_status("failed")), left)
     status: Literal["copied", "pending", "partial", "failed"] = "copied"
     if pending:
@@ -263,14 +264,6 @@ def reply_to(
         report_uri if report_error is None else None,
         None if report_error is None else problem(report_error),
     )
-
-
-def _to_come(report: TransferReport) -> Iterator[FileToCopy]:
-    """Yield the pending files; those with an upload come first, as it costs its owner money until it ends."""
-    for begun in (True, False):
-        for file in report.of_status("pending"):
-            if (file.continuation is not None) == begun:
-                yield _to_copy(file)
 
 
 def _to_copy(result: FileResult) -> FileToCopy:

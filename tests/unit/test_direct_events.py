@@ -18,6 +18,7 @@ from asyncstream.events import direct
 from asyncstream.events.replies import Invoked
 from asyncstream.locations import MAX_KEY_BYTES, S3Object, S3Prefix
 from asyncstream.results import FileResult, FileResults, TransferReport
+from asyncstream.tasks import Job
 
 COMMITTED = Path(asyncstream.events.__file__).with_name("schema.json")
 LARGEST_REPLY = 256 * 1024
@@ -334,6 +335,33 @@ def assert_all_are_counted(reply: dict[str, Any], results: Sequence[FileResult])
     assert [row["source"] for row in shown] == [result.source.uri for result in results[: len(shown)]]
     assert len(shown) + reply.get("failures_omitted", 0) == len(results)
     assert bool(shown) == bool(results)
+
+
+class Counting(Sequence[Job]):
+    """So many files that an earlier transfer has not begun, and how often one was looked at."""
+
+    def __init__(self, count: int) -> None:
+        self._count = count
+        self.looked_at = 0
+
+    def __len__(self) -> int:
+        return self._count
+
+    def __getitem__(self, position: Any) -> Any:
+        self.looked_at += 1
+        return Job(S3Object("raw", f"key-{position}"), S3Object("clean", f"key-{position}"))
+
+
+def test_a_reply_makes_only_the_pending_rows_that_fit() -> None:
+    """The time is up by then: to look at 100,000 takes 7 s of a function of 128 MB, which has 2."""
+    files = Counting(100_000)
+    results = FileResults(files)
+    results.end_from(0)
+
+    reply = direct.reply_to(TransferReport("threads", results, 1.0, 4, 1000, {}), INVOKED)
+
+    assert len(reply.pending) + reply.pending_omitted == 100_000
+    assert files.looked_at == len(reply.pending) + 1
 
 
 def test_the_report_lists_every_file_as_the_schema_describes_it() -> None:
