@@ -63,8 +63,12 @@ class GatherPages(Closing):
         login = {}
         if self._settings.dsn is not None:
             login = {n: v for n, v in os.environ.items() if n == "HOME" or n.startswith("PG")}
-        networks = ",".join(LabWeb.ALLOWED_NETWORKS)
-        return tuning() | login | {f"{ENV_PREFIX}ALLOWED_NETWORKS": networks, "POSTGRES_DSN": self._dsn}
+        own = {
+            f"{ENV_PREFIX}ALLOWED_NETWORKS": ",".join(LabWeb.ALLOWED_NETWORKS),
+            f"{ENV_PREFIX}EVENT_ROWS": ROWS,
+            "POSTGRES_DSN": self._dsn,
+        }
+        return tuning() | login | own
 
     def prepare(self, workload: Workload) -> None:
         """See `Work`: all is there."""
