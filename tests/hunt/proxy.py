@@ -26,9 +26,6 @@ JOIN_SECONDS = 20.0
 _BUFFER = 256 * 1024
 _RESET = struct.pack("ii", 1, 0)  # SO_LINGER of no time
 _SEND_TIMEOUT = struct.pack("ll", 10, 0)  # a timeval; a guard as well
-# Replies that tell a checksum of what the server received, and of what it sends.
-_WRITES = frozenset({"PutObject", "UploadPart", "CompleteMultipartUpload"})
-_READS = frozenset({"GetObject", "HeadObject"})
 # Faults that may strike a 100 Continue.
 _INTERIM = frozenset({"reply closed", "reply reset", "reply half-closed", "reply stalls", "reply is late"})
 _SUM = b"x-amz-checksum-crc"
@@ -41,11 +38,11 @@ class Wire:
 
     Attributes:
         played: each fault that struck: the request, the fault, and the byte or line.
-        told: for "read" and "write", whether the server told a checksum of what it sent or received.
+        told: operation and bucket of each reply in which the server told an object's checksum.
     """
 
     played: list[tuple[str, str, str]] = field(default_factory=list)
-    told: set[str] = field(default_factory=set)
+    told: set[tuple[str, str]] = field(default_factory=set)
 
 
 class FaultProxy:
@@ -235,7 +232,7 @@ class _Conversation:
         if length < PIECE and exchange.operation != "GetObject":
             body = self._read(incoming, length)
             if exchange.operation == "CompleteMultipartUpload" and _SUM_IN_XML in body:
-                self._wire.told.add("write")
+                self._wire.told.add(exchange.about)
         if fault is not None and fault.name.endswith(", done"):
             self._replace(exchange, fault, whole=length == len(body))
             return
@@ -290,8 +287,7 @@ class _Conversation:
 
     def _look_for_checksums(self, exchange: Exchange, head: bytes) -> None:
         if _SUM in head.lower():
-            self._wire.told |= {"write"} if exchange.operation in _WRITES else set()
-            self._wire.told |= {"read"} if exchange.operation in _READS else set()
+            self._wire.told.add(exchange.about)
 
     def _swallow(self, incoming: Incoming) -> None:
         """Read on until the client closes, so that it may read the reply; then end."""

@@ -27,6 +27,12 @@ class Exchange:
     method: bytes
     fault: Fault | None
 
+    @property
+    def about(self) -> tuple[str, str]:
+        """The operation and the bucket."""
+        operation, bucket, *_ = *self.name.split(), ""
+        return operation, bucket
+
 
 class Over(Exception):
     """The connection ends here."""

@@ -14,7 +14,7 @@ from hunt import runs
 from hunt.choices import COPIES, KINDS, PLAIN, SUMMED, choose, source_bytes, source_key
 from hunt.faults import FAULTS, Fault, fault_for
 from hunt.judge import Ended, Error, Expected, Found, Storage, judge
-from hunt.proxy import FaultProxy
+from hunt.proxy import FaultProxy, Wire
 from hunt.sites import store_sources
 from servers import LabServer, S3Server
 
@@ -159,8 +159,16 @@ def test_the_proxy_plays_a_fault(lab: LabServer, name: str, outcome: str) -> Non
     with FaultProxy(target, lambda *_: fault) as proxy:
         assert _outcome(proxy.url) == outcome
     assert [played[:2] for played in proxy.wire.played] == [(f"GetObject {SUMMED}", name)]
-    told = set() if "request" in name or "not done" in name else {"read"}
+    told = set() if "request" in name or "not done" in name else {("GetObject", SUMMED)}
     assert proxy.wire.told == told
+
+
+def test_checksums_of_the_destination_protect_no_source() -> None:
+    choices = replace(choose(0), bucket=PLAIN, settings={"verify": "before"})
+    wire = Wire([("GetObject", "reply bit flipped", "byte 300")], {("HeadObject", COPIES)})
+    assert runs._unprotected(choices, wire) == {"read"}
+    wire.told.add(("GetObject", PLAIN))
+    assert runs._unprotected(choices, wire) == frozenset()
 
 
 def test_a_run_without_faults_has_no_findings(lab: LabServer, monkeypatch: pytest.MonkeyPatch) -> None:
