@@ -128,6 +128,7 @@ class Continuation(Struct, frozen=True, kw_only=True, omit_defaults=True):
         parts: the same in an earlier form, which is read and no longer made. The checksum of the parts that
             the source was uploaded in does not follow from it.
         fruitless: transfers in a row that had taken it up and confirmed nothing more.
+        completing: whether CompleteMultipartUpload was sent, so that S3 may be at work on it.
     """
 
     upload_id: str
@@ -142,6 +143,7 @@ class Continuation(Struct, frozen=True, kw_only=True, omit_defaults=True):
     runs: Sequence[PartRun] = ()
     parts: Sequence[EarlierPart] = ()
     fruitless: int = 0
+    completing: bool = False
 
     @property
     def cut(self) -> plan.PartPlan:

@@ -45,7 +45,7 @@ def result(
 
 def continuation(file: FileInProgress) -> Continuation:
     """Return what the next transfer of a file needs to know."""
-    upload, size, etag = file.upload, file.size, file.etag
+    upload, size, etag, before = file.upload, file.size, file.etag, file.job.continuation
     assert upload is not None and size is not None and etag is not None  # noqa: S101, PT018
     return Continuation(
         upload_id=upload.upload_id,
@@ -59,6 +59,7 @@ def continuation(file: FileInProgress) -> Continuation:
         digests=sorted(file.digests),
         runs=heapq.nlargest(MOST_RUNS, verification.confirmed(file), key=lambda run: run.length),
         fruitless=fruitless(file),
+        completing=file.completing or (before is not None and before.completing),
     )
 
 

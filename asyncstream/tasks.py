@@ -56,7 +56,8 @@ class FileInProgress(Struct, eq=False):
     destination agreed with what passed here.
     `output` is what a transform makes of the file, `filled` its first part, not yet handed on.
     `memory` is the bytes reserved for what the transform holds.
-    `restarted` says why the file was begun once more, `upload_left` which upload may be left of it.
+    `restarted` says why the file starts over, `upload_left` which upload may be left of it. `completing` is
+    set as soon as Complete was sent.
     `first_length` and `step` are the parts' plan.
     `runs` has the checksums of the first `listed` parts of `completed`: those of an earlier transfer, which
     S3 has listed.
@@ -81,6 +82,7 @@ class FileInProgress(Struct, eq=False):
     write_verified: str | None = None
     restarted: str | None = None
     upload_left: str | None = None
+    completing: bool = False
     skipped: bool = False
     completed: list[CompletedPart] = field(default_factory=list)
     runs: Sequence[PartRun] = ()

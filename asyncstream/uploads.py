@@ -108,23 +108,29 @@ class Uploads:
         return written.etag
 
     async def _complete_once(
-        self,
-        task: Complete,
-        upload: MultipartUpload,
-        parts: Parts,
-        declared: Checksum | None,
+        self, task: Complete, upload: MultipartUpload, parts: Parts, declared: Checksum | None
     ) -> Written:
+        before = task.file.job.continuation
+        if before is not None and before.completing and not task.file.completing:
+            # An earlier transfer sent the request, and its time was up: S3 may be at work on it.
+            written = await self._wait_for_object(task, upload, parts, declared, None)
+            if written is not None:
+                return written
+        task.file.completing = True
         try:
             return await self._store.complete_upload(upload, parts, declared)
         except (UploadGone, DestinationExists) as error:
             # An earlier request, maybe of a transfer that was killed then, may have made the object.
-            if not (task.retries or task.file.job.continuation):
+            if not task.retries and before is None:
                 raise
             return await self.find_written(upload.target, declared, error, parts)
         except SlowDown:
             raise
         except (ConnectionFailed, ReplyIncomplete, ServiceBusy) as lost:
-            return await self._wait_for_object(task, upload, parts, declared, lost)
+            written = await self._wait_for_object(task, upload, parts, declared, lost)
+            if written is None:
+                raise
+            return written
 
     async def _wait_for_object(
         self,
@@ -132,12 +138,13 @@ class Uploads:
         upload: MultipartUpload,
         parts: Parts,
         declared: Checksum | None,
-        lost: AsyncstreamError,
-    ) -> Written:
+        lost: AsyncstreamError | None,
+    ) -> Written | None:
         """Return what S3 made of the parts after a lost reply, looked for as long as S3 may be at work.
 
+        None if S3 still has the upload then, so that the request can be sent once more.
+
         Raises:
-            AsyncstreamError: the one given, as S3 still has the upload: the request can be sent once more.
             UploadGone: it is gone, and the object is another.
         """
         size = sum(part.length for part in parts)
@@ -145,11 +152,9 @@ class Uploads:
         pause = self._config.retry_policy.base_delay
         while True:
             written = await self._look(upload, parts, declared)
-            if written is not None:
-                return written
             left = min(ends - self._deadline.now(), self._deadline.left())
-            if left <= 0 or task.file.stop:
-                raise lost
+            if written is not None or left <= 0 or task.file.stop:
+                return written
             await self._engine.sleep(min(pause, left))
             pause = min(2 * pause, _LONGEST_PAUSE)
 
@@ -208,15 +213,20 @@ class Uploads:
         file.upload = None
 
 
-def seconds_to_complete(lost: AsyncstreamError, size: int, most: float) -> float:
-    """Return how long S3 may be at work on a Complete of so many bytes whose reply was lost.
+def seconds_to_complete(lost: AsyncstreamError | None, size: int, most: float) -> float:
+    """Return how long S3 may be at work on a Complete of so many bytes that no reply came to.
 
     S3 begins the reply of a long one at once and sends white space meanwhile: one that was cut says that S3
-    is at work. `most` is how long the reply was waited for.
+    is at work.
+
+    Args:
+        lost: what came in place of the reply; None: an earlier transfer did not wait for it.
+        size: bytes of all parts.
+        most: how long the reply is waited for.
     """
     if isinstance(lost, TruncatedBody):
         return most
-    if isinstance(lost, ReplyTimeout) or not isinstance(lost, ConnectionFailed):
+    if isinstance(lost, ReplyTimeout | ReplyIncomplete | ServiceBusy):
         return 0.0  # waited for as long already, or answered: one look shows whether the object was made
     return min(most, _SECONDS_TO_COMPLETE + size / _COPIED_PER_SECOND)
 

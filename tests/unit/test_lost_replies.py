@@ -21,6 +21,7 @@ from asyncstream.ports import Body, CompletedPart, Engine, MultipartUpload, Stor
 
 from .memory_store import Failure, MemoryStore, etag_of, pause_under
 from .transfers import (
+    GONE,
     SIZE,
     WHOLE,
     Setup,
@@ -30,8 +31,6 @@ from .transfers import (
     stored,
     target,
 )
-
-GONE = UploadGone("aborted by a lifecycle rule", "NoSuchUpload", 404)
 
 
 def md5_of(content: bytes) -> str:
@@ -185,6 +184,26 @@ def test_at_the_deadline_a_complete_is_looked_up_before_any_abort(engine: Engine
     assert (slow.calls["complete_upload", None], slow.calls["abort_upload", None]) == (1, 0)
 
 
+def test_what_a_paused_transfer_completes_is_not_completed_again(engine: Engine) -> None:
+    """S3 still makes the object when the next transfer begins."""
+    store = StillMakes(stored([SIZE]), pause=pause_under(engine.name), failures=[UNDONE])
+    paused = Setup(deadline=100, clock=lambda: store.now, pauses=True)
+    [left] = paused.run(jobs_of([SIZE]), store, engine)
+    assert left.continuation is not None
+    assert left.continuation.completing
+
+    store.now = 0.0
+    jobs = [replace(job, continuation=left.continuation) for job in jobs_of([SIZE])]
+    [result] = Setup(complete_timeout=60).run(jobs, store, engine)
+
+    assert_copied(result, store)
+    assert (store.calls["complete_upload", None], store.calls["abort_upload", None]) == (1, 0)
+
+
+# The parts will become the object, in a while.
+UNDONE = Failure("complete_upload", ConnectionFailed("reset"), last=1)
+
+
 class Outlasts(MemoryStore):
     """Completes an upload when the deadline has passed."""
 
@@ -195,6 +214,19 @@ class Outlasts(MemoryStore):
     ) -> Written:
         self.now = 101.0
         return await super().complete_upload(upload, parts, checksum)
+
+
+class StillMakes(Outlasts):
+    """Makes the object of what was to be completed when its parts are listed for the fourth time."""
+
+    async def list_parts(
+        self, upload: MultipartUpload, after: int | None
+    ) -> tuple[list[CompletedPart], int | None]:
+        if self.calls["list_parts", None] == 4:
+            there = self.uploads.pop(upload.upload_id)
+            self.completed.add(upload.upload_id)
+            self._write(upload.target, b"".join(there[n] for n in sorted(there)), {})
+        return await super().list_parts(upload, after)
 
 
 class WorksOn(MemoryStore):

@@ -17,6 +17,7 @@ from asyncstream.results import FileResult
 from .memory_store import Damage, Failure, MemoryStore, damaged, pause_under
 from .transfers import (
     ATTEMPTS,
+    GONE,
     SIZE,
     WHOLE,
     Setup,
@@ -27,8 +28,6 @@ from .transfers import (
     target,
     told,
 )
-
-GONE = UploadGone("aborted by a lifecycle rule", "NoSuchUpload", 404)
 
 
 def assert_nothing_is_written(result: FileResult, store: MemoryStore) -> None:

@@ -14,6 +14,7 @@ from asyncstream.checksum import CRC64NVME, Checksum
 from asyncstream.config import TransferConfig
 from asyncstream.continuation import PartRun
 from asyncstream.deadline import Deadline
+from asyncstream.errors import UploadGone
 from asyncstream.locations import S3Object
 from asyncstream.output import Transforming
 from asyncstream.parts import PartMover
@@ -28,6 +29,7 @@ from .memory_store import SLOT_BYTES, MemoryStore, checksum_of, etag_of
 ATTEMPTS = 3
 Verify = Literal["before", "after", "off"]
 UNLIMITED = 10**6 * SLOT_BYTES
+GONE = UploadGone("aborted by a lifecycle rule", "NoSuchUpload", 404)
 
 
 @dataclass(frozen=True)
