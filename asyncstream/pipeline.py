@@ -185,25 +185,25 @@ class Coordinator:
         file.step = ranges[1].length if len(ranges) > 1 else 0
 
     def _end_the_rest(self) -> None:
-        """The time is up: what has not begun will not, and of what is to be continued no more is started."""
+        """End the files that have not started, and stop those that a next transfer continues."""
         if self._has_uploads_to_abort():
             return
-        begun, self._next = self._next, len(self._jobs)
+        started, self._next = self._next, len(self._jobs)
         try:
             self._deadline.check()
         except DeadlineExceeded as late:
-            self._results.end_from(begun, None if self._deadline.pauses else late.with_traceback(None))
+            self._results.end_from(started, None if self._deadline.pauses else late.with_traceback(None))
         if self._on_event is not progress.ignore:  # they may be very many, and the time is up
-            for index in range(begun, len(self._jobs)):
+            for index in range(started, len(self._jobs)):
                 self._on_event(progress.FileFinished(self._results[index]))
         if not self._deadline.pauses:
-            return  # the tasks of files that have begun find out by themselves
+            return  # the tasks of files in progress find out by themselves
         for file in list(self._begun):
             if file.error is None and not file.in_flight:
                 self._fail(file, DeadlineExceeded(f"the deadline came before {file.job.source} was done"))
 
     def _has_uploads_to_abort(self) -> bool:
-        """Whether files that have not begun are continued ones, whose uploads a task has to abort."""
+        """Whether files that have not started have uploads, which a task has to abort."""
         if self._deadline.pauses:
             return False
         if self._aborts_late is None:

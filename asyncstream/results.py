@@ -95,7 +95,7 @@ class FileResults(Sequence[FileResult]):
         self._rows: list[bytes] = [_UNTOUCHED] * len(files)
         self._errors: dict[int, Exception] = {}
         self._continuations: dict[int, Continuation | None] = {}
-        self._unbegun: Exception | None = None
+        self._of_the_rest: Exception | None = None
         self._counts: Counter[Status] = Counter()
         self.bytes = 0
 
@@ -135,7 +135,7 @@ class FileResults(Sequence[FileResult]):
         self.bytes += result.bytes
 
     def end_from(self, position: int, error: Exception | None = None) -> None:
-        """End this file and all later ones, which have not begun: as failed, or without an error as pending.
+        """End this file and all later ones, which have not started: as failed; without an error as pending.
 
         At once, for any number of files: they keep what an earlier transfer has done, and share the error.
         """
@@ -143,7 +143,7 @@ class FileResults(Sequence[FileResult]):
         left = len(self) - position
         self._statuses[position:] = bytes([_STATUSES.index(status)]) * left
         self._counts[status] += left
-        self._unbegun = error
+        self._of_the_rest = error
 
     @property
     def complete(self) -> bool:
@@ -164,9 +164,9 @@ class FileResults(Sequence[FileResult]):
         The others are as the caller gave them. None is made before it is asked for: when files are pending,
         the time is up.
         """
-        begun = sorted(position for position, left in self._continuations.items() if left is not None)
-        yield from (self[position] for position in begun)
-        first = set(begun)
+        continued = sorted(position for position, left in self._continuations.items() if left is not None)
+        yield from (self[position] for position in continued)
+        first = set(continued)
         yield from (self[position] for position in self._positions("pending") if position not in first)
 
     def _positions(self, status: Status) -> Iterator[int]:
@@ -202,7 +202,7 @@ class FileResults(Sequence[FileResult]):
             parts,
             attempts,
             seconds,
-            self._errors.get(position, self._unbegun) if status == "failed" else None,
+            self._errors.get(position, self._of_the_rest) if status == "failed" else None,
             read,
             written,
             restarted,

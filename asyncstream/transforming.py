@@ -111,7 +111,7 @@ class PartFiller:
             if not chunk:
                 break
             # A view is valid until the next chunk only; bytes are not copied by this.
-            # Cut, so that a transform has as little in hand whatever `chunk_size` is.
+            # Cut, so that a transform has as little in hand with any `chunk_size`.
             chunks += slices(chunk if self._engine.computes_at_once == 1 else bytes(chunk), PIECE)
             size += len(chunk)
         return chunks

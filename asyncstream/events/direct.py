@@ -231,7 +231,7 @@ def reply_to(
 ) -> DirectReply:
     """The reply to an event that was worked on."""
     failed, pending = report.count("failed"), report.count("pending")
-    # One by one, as far as they fit: there may be a hundred thousand. What is begun costs its owner money
+    # One by one, as far as they fit: there may be a hundred thousand. An open upload costs its owner money
     # until its upload ends: it goes first.
     to_come, left = as_many_as_fit(map(_to_copy, report.files.pending()), MAX_INLINE_BYTES)
     inline, _ = as_many_as_fit(map(file_reply, report.of_status("failed")), left)

@@ -1,4 +1,4 @@
-"""JSON that somebody sent as a type of ours, with errors that say where it is wrong; used by all events.
+"""Read JSON of an event as a type of ours, with errors that say where it is wrong.
 
 An event may hold a customer's key (`extra_args`), at the right place or at another. So no message repeats a
 value of an event as a whole: `shown` has texts only, and `without_keys` what a reply returns of it.
@@ -16,7 +16,7 @@ T = TypeVar("T")
 
 # Characters that a message repeats of a text.
 MOST_SHOWN = 100
-# In the names that extra_args give keys by, and in those that somebody mistypes.
+# In the names that extra_args give keys by, and in mistyped ones.
 _KEY = "CustomerKey"
 # As a request or a reply has it. (msgspec writes NaN as null.)
 _STRICT = json.JSONEncoder(ensure_ascii=False, allow_nan=False)

@@ -25,18 +25,18 @@ def run(
 ) -> list[Outcome]:
     """Copy what the items ask for; each one's end, in their order. Failures are also logged."""
     outcomes = [Outcome.of_failure(item, item.error) if item.error else Outcome(item) for item in items]
-    # Of each group that failed, where: its later items are not begun.
+    # Of each group that failed, where: its later items do not start.
     failed_at: dict[str | None, int] = {}
     for position in reversed(range(len(items))):
         if items[position].error is not None:
             failed_at[items[position].group] = position
     failed_at.pop(None, None)
     for positions in rounds(items):
-        begun = [each for each in positions if failed_at.get(items[each].group, each) >= each]
+        started = [each for each in positions if failed_at.get(items[each].group, each) >= each]
         for position in positions:
-            outcomes[position] = Outcome.of_failure(items[position], _NOT_BEGUN)
-        copied = _copy([items[position] for position in begun], kept, config, context)
-        for position, outcome in zip(begun, copied, strict=True):
+            outcomes[position] = Outcome.of_failure(items[position], _NOT_STARTED)
+        copied = _copy([items[position] for position in started], kept, config, context)
+        for position, outcome in zip(started, copied, strict=True):
             outcomes[position] = outcome
             group = outcome.item.group
             if outcome.error is not None and group is not None:
@@ -45,7 +45,7 @@ def run(
     return outcomes
 
 
-_NOT_BEGUN = Cancelled("not begun, as an earlier message of the same group failed: the order is kept")
+_NOT_STARTED = Cancelled("not begun, as an earlier message of the same group failed: the order is kept")
 
 
 def _log_failures(outcomes: Sequence[Outcome]) -> None:
@@ -92,15 +92,15 @@ def _outcome(item: Item, report: TransferReport, places: Sequence[int] | None = 
     """What became of the item's files: of those at these places, or of all."""
     own = report.files if places is None else FileResults.of([report.files[place] for place in places])
     failed, pending = own.number_of("failed"), own.number_of("pending")
-    begun = next(own.of_status("pending"), None)
+    left = next(own.of_status("pending"), None)
     return Outcome(
         item,
         files=len(own) - failed - pending,
         bytes=own.bytes,
         failed=failed,
         error=_first_of(own),
-        pending=begun is not None,
-        continuation=begun.continuation if begun else None,
+        pending=left is not None,
+        continuation=left.continuation if left else None,
     )
 
 

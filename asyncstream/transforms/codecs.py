@@ -192,8 +192,8 @@ class _Windowed(_Decompression):
         magics: see `_Format`.
         padding: see `_Format`.
         member: see `_Format`.
-        memory_limit: bytes that the decompressor may hold, whatever a transfer allows; None: 72 MiB where
-            there is no transfer.
+        memory_limit: bytes that the decompressor may hold, also if a transfer allows less or more; None:
+            72 MiB where there is no transfer.
     """
 
     def __init__(

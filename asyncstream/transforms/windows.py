@@ -1,8 +1,8 @@
 """Decoders of xz and Zstandard, which keep a window of what they made: its size is in the head of the data.
 
 A decoder takes memory only as far as it has filled its window (*measured*: a window of 64 MiB takes 2 MiB for
-1 MiB of content). So a small file needs little, whatever its head says. A decoder that fills more than it may
-hold raises `MemoryNeeded` with the bytes that its window takes.
+1 MiB of content). So a small file needs little, with any window in its head. A decoder that fills more than
+it may hold raises `MemoryNeeded` with the bytes that its window takes.
 """
 
 from collections.abc import Callable

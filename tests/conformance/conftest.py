@@ -10,8 +10,19 @@ from fault_table import FaultRecord
 from faulty_transport import Fault, FaultyTransport
 from servers import Bucket, LabServer, S3Server
 from servers.base import PATIENCE
+from servers.listener import Scripted
+from servers.odd_s3 import PART, OddS3
 
-from asyncstream import KiB, MiB, S3Object, TransferConfig, TransferReport, TransferSession, session
+from asyncstream import (
+    KiB,
+    MiB,
+    S3Object,
+    S3Prefix,
+    TransferConfig,
+    TransferReport,
+    TransferSession,
+    session,
+)
 from asyncstream.engines import ENGINES
 from asyncstream.lab.s3 import Fault as LabFault
 from asyncstream.lab.s3 import LabS3
@@ -188,3 +199,23 @@ def nothing_is_left(bucket: Bucket) -> Callable[..., None]:
         assert bucket.uploads() == []
 
     return check
+
+
+@pytest.fixture
+def run(engine: str, credentials: None) -> Iterator[Callable[..., TransferReport]]:
+    """Transfers against an `OddS3`: of one object, or of what it lists, in parts of 5 MiB."""
+    servers: list[Scripted] = []
+
+    def run(odd: OddS3, *, listed: bool = False, **settings: Any) -> TransferReport:
+        servers.append(Scripted(odd))
+        files = (S3Prefix("raw", ""), S3Prefix("clean", ""))
+        pair = files if listed else (S3Object("raw", "a"), S3Object("clean", "b"))
+        config = TransferConfig(
+            **{"retry_base_delay": 0.001, "max_concurrency": 1, "part_size": PART, "verify": "off"} | settings
+        )
+        with TransferSession(engine, endpoint_url=servers[-1].url) as session:
+            return session.transfer([pair], config)
+
+    yield run
+    for server in servers:
+        server.close()

@@ -11,8 +11,8 @@ from typing import Any
 import pytest
 import trustme
 from servers.listener import CONTINUE, SECONDS, Answer, Drip, Scripted
+from servers.odd_s3 import NOT_FOUND, OK, PART, OddS3, honest, reply
 from servers.tls import ConnectProxy, TlsServer
-from test_odd_replies import NOT_FOUND, OK, PART, OddS3, honest, reply
 
 from asyncstream import (
     ConnectionFailed,

@@ -1,126 +1,28 @@
 """Replies of S3 that leave something out or contradict others: the file fails, and nothing of it is kept."""
 
-import re
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable
 from datetime import timedelta
-from typing import Any
 
 import pytest
 from servers.listener import Scripted
+from servers.odd_s3 import (
+    COMPLETED,
+    CREATED,
+    GONE,
+    OK,
+    PART,
+    STILL_THERE,
+    TOKEN,
+    OddS3,
+    honest,
+    page,
+    part,
+    reply,
+)
 
-from asyncstream import MiB, S3Object, S3Prefix, TransferConfig, TransferReport, TransferSession
+from asyncstream import S3Prefix, TransferReport, TransferSession
 from asyncstream.checksum import multipart_etag
 from asyncstream.errors import DestinationExists, ReplyIncomplete, S3Error, SourceChanged
-
-PART = 5 * MiB
-OK = "200 OK"
-
-
-def reply(status: str, body: bytes = b"", length: int | None = None, **headers: str) -> bytes:
-    """A whole reply; `length` is that of a body that HEAD leaves out."""
-    told = {name.replace("_", "-"): value for name, value in headers.items()}
-    told["Connection"] = "close"  # or a client may send its next request over it
-    told["Content-Length"] = str(len(body) if length is None else length)
-    lines = "".join(f"{name}: {value}\r\n" for name, value in told.items())
-    return f"HTTP/1.1 {status}\r\n{lines}\r\n".encode() + body
-
-
-def part(start: int, stop: int, size: int, etag: str = '"e"') -> bytes:
-    """A GET's reply with a range of an object."""
-    return reply(
-        "206 Partial Content",
-        bytes(stop - start),
-        ETag=etag,
-        Content_Range=f"bytes {start}-{stop - 1}/{size}",
-    )
-
-
-def honest(size: int) -> Callable[[str], bytes]:
-    """Answers a GET of an object of that size with the bytes that are asked for."""
-
-    def answer(head: str) -> bytes:
-        asked = re.search(r"range: bytes=(\d+)-(\d+)", head)
-        if asked is None:
-            return reply(OK, bytes(size), ETag='"e"')
-        return part(int(asked[1]), min(int(asked[2]) + 1, size), size)
-
-    return answer
-
-
-WRITTEN = reply(OK, ETag='"w"')
-CREATED = reply(OK, b"<InitiateMultipartUploadResult><UploadId>u</UploadId></InitiateMultipartUploadResult>")
-COMPLETED = reply(OK, b'<CompleteMultipartUploadResult><ETag>"w"</ETag></CompleteMultipartUploadResult>')
-NOT_FOUND = reply("404 Not Found")
-NO_UPLOADS = reply(
-    OK, b"<ListMultipartUploadsResult><IsTruncated>false</IsTruncated></ListMultipartUploadsResult>"
-)
-STILL_THERE = reply(OK, b"<R><UploadId>u</UploadId><IsTruncated>false</IsTruncated></R>")
-GONE = reply("404 Not Found", b"<Error><Code>NoSuchUpload</Code></Error>")
-
-
-class OddS3:
-    """Answers each kind of request from a list; its last answer serves for all that follow."""
-
-    def __init__(self, **answers: "Sequence[bytes | Callable[[str], bytes]]") -> None:
-        usual: dict[str, Any] = {
-            "get": [honest(5)],
-            "put": [WRITTEN],
-            "part": [WRITTEN],
-            "create": [CREATED],
-            "complete": [COMPLETED],
-        }
-        self._answers = {
-            kind: list(each)
-            for kind, each in {
-                **usual,
-                "head": [NOT_FOUND],
-                "uploads": [NO_UPLOADS],
-                "parts": [STILL_THERE],
-                **answers,
-            }.items()
-        }
-        self.kinds: list[str] = []
-
-    def __call__(self, head: str) -> bytes:
-        kind = self._kind(head)
-        self.kinds.append(kind)
-        if kind == "abort":
-            return reply("204 No Content")
-        answers = self._answers[kind]
-        answer = answers.pop(0) if len(answers) > 1 else answers[0]
-        return answer(head) if callable(answer) else answer
-
-    @staticmethod
-    def _kind(head: str) -> str:
-        method, target = head.split(" ", 2)[:2]
-        if method == "get":
-            kinds = {"list-type": "list", "?uploads": "uploads", "uploadid": "parts"}
-            return next((kind for mark, kind in kinds.items() if mark in target), "get")
-        if method == "post":
-            return "create" if "?uploads" in target else "complete"
-        if method == "put":
-            return "part" if "partnumber" in target else "put"
-        return {"delete": "abort"}.get(method, method)
-
-
-@pytest.fixture
-def run(engine: str, credentials: None) -> Iterator[Callable[..., TransferReport]]:
-    """Transfers against an odd server."""
-    servers: list[Scripted] = []
-
-    def run(odd: OddS3, source: Any = None, **settings: Any) -> TransferReport:
-        servers.append(Scripted(odd))
-        pair = (source or S3Object("raw", "a"), S3Prefix("clean", "") if source else S3Object("clean", "b"))
-        config = TransferConfig(
-            **{"retry_base_delay": 0.001, "max_concurrency": 1, "part_size": PART, "verify": "off"} | settings
-        )
-        with TransferSession(engine, endpoint_url=servers[-1].url) as session:
-            return session.transfer([pair], config)
-
-    yield run
-    for server in servers:
-        server.close()
-
 
 Run = Callable[..., TransferReport]
 
@@ -151,20 +53,9 @@ def test_a_size_that_shrinks_between_parts_is_no_copy(run: Run) -> None:
     assert odd.kinds[-1] == "abort"
 
 
-LISTED = (
-    b"<ListBucketResult><IsTruncated>%s</IsTruncated>%s"
-    b"<Contents><Key>%s</Key><Size>%d</Size><ETag>&quot;e&quot;</ETag></Contents></ListBucketResult>"
-)
-TOKEN = b"<NextContinuationToken>t</NextContinuationToken>"
-
-
-def page(key: bytes, size: int = 5, truncated: bytes = b"true", token: bytes = TOKEN) -> bytes:
-    return reply(OK, LISTED % (truncated, token, key, size))
-
-
 def test_a_size_other_than_the_listings_is_no_copy(run: Run) -> None:
     odd = OddS3(list=[page(b"a", 10, b"false", b"")])
-    [failed] = run(odd, S3Prefix("raw", "")).failed
+    [failed] = run(odd, listed=True).failed
 
     assert isinstance(failed.error, SourceChanged)
     assert "put" not in odd.kinds
@@ -176,7 +67,7 @@ def test_a_size_other_than_heads_is_no_copy(run: Run) -> None:
         get=[honest(2 * PART)],
         head=[reply(OK, length=PART, ETag='"e"')],
     )
-    [failed] = run(odd, S3Prefix("raw", ""), verify="after", multipart=True).failed
+    [failed] = run(odd, listed=True, verify="after", multipart=True).failed
 
     assert isinstance(failed.error, SourceChanged)
     assert "create" not in odd.kinds
@@ -196,14 +87,14 @@ def test_a_size_other_than_heads_is_no_copy(run: Run) -> None:
 def test_a_listing_without_an_end_copies_nothing(run: Run, pages: list[bytes], told: str) -> None:
     odd = OddS3(list=pages)
     with pytest.raises(S3Error, match=told):
-        run(odd, S3Prefix("raw", ""), max_attempts=1)
+        run(odd, listed=True, max_attempts=1)
     assert set(odd.kinds) == {"list"}
 
 
 def test_a_token_after_the_end_is_not_followed(run: Run) -> None:
     odd = OddS3(list=[page(b"a", truncated=b"false")])
 
-    assert run(odd, S3Prefix("raw", "")).failed == []
+    assert run(odd, listed=True).failed == []
     assert odd.kinds.count("list") == 1
 
 
@@ -215,7 +106,7 @@ def test_a_key_on_two_pages_is_copied_once(run: Run) -> None:
     body = twice.partition(b"\r\n\r\n")[2] + row
     odd = OddS3(list=[pages[0], reply(OK, body), pages[2]])
 
-    report = run(odd, S3Prefix("raw", ""))
+    report = run(odd, listed=True)
 
     assert [file.source.key for file in report.files] == ["a", "b", "c"]
     assert report.failed == []

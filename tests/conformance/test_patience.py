@@ -9,13 +9,12 @@ from typing import Any
 import pytest
 from servers.base import PATIENCE
 from servers.listener import CONTINUE, SECONDS, Answer, Drip, Scripted, read_head, say
-from test_odd_replies import COMPLETED, NOT_FOUND, PART, WRITTEN, OddS3, honest, page, reply
+from servers.odd_s3 import COMPLETED, NOT_FOUND, PART, WRITTEN, OddS3, honest, page, reply
 
-from asyncstream import S3Object, S3Prefix, TransferConfig, TransferReport, TransferSession
+from asyncstream import S3Object, TransferConfig, TransferReport, TransferSession
 from asyncstream.errors import ConnectionFailed, ReplyTimeout
 
 SIZE = 200_000
-LISTED = (S3Prefix("raw", ""), S3Prefix("clean", ""))
 # The kinds of requests, the reply to each, and how to have one sent.
 KINDS: dict[str, tuple[Callable[[str], bytes], dict[str, Any]]] = {
     "get": (honest(SIZE), {}),
@@ -24,25 +23,6 @@ KINDS: dict[str, tuple[Callable[[str], bytes], dict[str, Any]]] = {
     "part": (lambda _: WRITTEN, {"multipart": True}),
     "complete": (lambda _: COMPLETED, {"multipart": True}),
 }
-
-
-@pytest.fixture
-def run(engine: str, credentials: None) -> Iterator[Callable[..., TransferReport]]:
-    """Transfers against a server whose answers are given."""
-    servers: list[Scripted] = []
-
-    def run(odd: OddS3, *, listed: bool = False, **settings: Any) -> TransferReport:
-        servers.append(Scripted(odd))
-        pair = LISTED if listed else (S3Object("raw", "a"), S3Object("clean", "b"))
-        config = TransferConfig(
-            **{"retry_base_delay": 0.001, "max_concurrency": 1, "part_size": PART, "verify": "off"} | settings
-        )
-        with TransferSession(engine, endpoint_url=servers[-1].url) as session:
-            return session.transfer([pair], config)
-
-    yield run
-    for server in servers:
-        server.close()
 
 
 Run = Callable[..., TransferReport]

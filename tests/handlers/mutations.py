@@ -106,12 +106,12 @@ OF_PAGES: tuple[Any, ...] = (
 
 
 def _copy(value: Any) -> Any:
-    """A copy, of whatever depth."""
+    """A copy, of any depth."""
     return json.loads(json.dumps(value))
 
 
 def _text(value: Any) -> str:
-    """A value as a text; but a customer's key, which nobody takes for anything else, stays what it is."""
+    """A value as a text; but a customer's key, which can be taken for nothing else, stays as it is."""
     return str(value) if isinstance(value, str | int | float) and value != KEY else "x"
 
 

@@ -97,7 +97,7 @@ def deployed(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 def answer_of(handler: Callable[..., Any], event: Any) -> Any:
-    """What Lambda's runtime client sends: the reply, or the error where nobody reads a reply."""
+    """What Lambda's runtime client sends: the reply, or the error if the trigger reads no reply."""
     try:
         return handler(event, Context(300_000))
     except AsyncstreamError as error:
@@ -135,7 +135,7 @@ def test_mutated_events_are_answered_as_documented(
         log.lines.clear()
         try:
             check_answer(answer_of(handlers[number], event), log.lines)
-        except BaseException as error:  # noqa: BLE001 - whatever comes out is what is looked for
+        except BaseException as error:  # noqa: BLE001 - every kind of exception is looked for
             place = traceback.format_tb(error.__traceback__)[-1].strip()
             wrong.append(f"seed {seed}: {type(error).__name__}: {error!s:.300} {place}")
 

@@ -1,4 +1,4 @@
-"""Values that no service sends, but somebody may: each is told, and fails what it belongs to alone."""
+"""Values that no service sends, but a caller may: each is told, and fails what it belongs to alone."""
 
 import json
 from collections.abc import Callable

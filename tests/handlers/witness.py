@@ -120,7 +120,7 @@ class WitnessWeb:
 
 
 class WitnessPostgres:
-    """A table with the columns id and name, whatever it is called. In place of a `KeptConnection`."""
+    """A table with the columns id and name, under any name. In place of a `KeptConnection`."""
 
     async def fetch(self, statement: str, parameters: Any, *_: Any) -> list[tuple[Any, ...]]:
         statement.encode()

@@ -90,7 +90,7 @@ def _report(runs: list[Run], asked: int) -> None:
             _say(line)
         _say("")
     if len(runs) < asked:
-        _say(f"{asked - len(runs):,} runs were not begun in time: give more --minutes")
+        _say(f"{asked - len(runs):,} runs did not start in time: give more --minutes")
 
 
 def _say(line: str) -> None:

@@ -12,7 +12,7 @@ from hunt.faults import DAMAGES
 if TYPE_CHECKING:
     from hunt.faults import Fault
 
-# Faults at the first byte, whatever their fraction.
+# Faults at the first byte, with any fraction.
 _BEFORE = frozenset({"reply is late", "reply lost"})
 # Requests that carry the bytes of an object.
 _OBJECTS = frozenset({"GetObject", "PutObject", "UploadPart"})

@@ -133,7 +133,7 @@ def test_a_checksum_of_parts_is_that_of_their_checksums_and_says_how_many() -> N
 def test_however_a_file_is_cut_into_ranges_they_tell_the_checksum_of_its_parts(
     kind: str, content: bytes, cuts: list[int], part_size: int, chunk: int, data: st.DataObject
 ) -> None:
-    """In whatever order neighbours are put together, and as one run from the first."""
+    """Neighbours are put together in any order, and as one run from the first."""
     composite = cut_every(content, kind, part_size)
     ends = sorted({*(cut for cut in cuts if cut < len(content)), len(content)})
     ranges = [(start, content[start:stop]) for start, stop in pairwise([0, *ends])]

@@ -338,7 +338,7 @@ def assert_all_are_counted(reply: dict[str, Any], results: Sequence[FileResult])
 
 
 class Counting(Sequence[Job]):
-    """So many files that an earlier transfer has not begun, and how often one was looked at."""
+    """So many files that an earlier transfer has not started, and how often one was looked at."""
 
     def __init__(self, count: int) -> None:
         self._count = count

@@ -37,7 +37,7 @@ def md5_of(content: bytes) -> str:
     return f'"{md5(content, usedforsecurity=False).hexdigest()}"'
 
 
-# The parts become the object, and nobody hears of it.
+# The parts become the object, and the reply is lost.
 LOST = Failure("complete_upload", ConnectionFailed("reset"), last=1, lost=True)
 
 
@@ -65,7 +65,7 @@ def test_an_object_whose_finding_is_interrupted_is_looked_for_again(engine: Engi
 
 
 def test_an_upload_that_is_gone_at_its_first_complete_was_not_completed_by_us(engine: Engine) -> None:
-    """Not even if the same bytes are there: somebody else has written them."""
+    """Not even if the same bytes are there: another writer may have written them."""
     store = MemoryStore(
         stored([SIZE]) | {target(0): WHOLE},
         pause=pause_under(engine.name),
@@ -82,7 +82,7 @@ def test_an_upload_that_is_gone_at_its_first_complete_was_not_completed_by_us(en
 
 
 class Outrun(MemoryStore):
-    """Somebody else writes the same object before we can ask what became of it."""
+    """Another client writes the same object before we can ask what became of it."""
 
     async def complete_upload(
         self, upload: MultipartUpload, parts: Sequence[CompletedPart], checksum: Checksum | None
@@ -90,7 +90,7 @@ class Outrun(MemoryStore):
         try:
             return await super().complete_upload(upload, parts, checksum)
         except ConnectionFailed:
-            self.objects[upload.target] = b"somebody else's"
+            self.objects[upload.target] = b"another client's"
             self.replaceable.add(upload.target)
             raise
 

@@ -215,7 +215,7 @@ def test_more_memory_is_at_least_double_the_second_time(needs: int, had: int, mo
 
 @pytest.mark.parametrize(("needs", "had"), [(1001, 1000), (100, 100), (50, 100)])
 def test_there_is_no_more_memory_than_all_of_it(needs: int, had: int) -> None:
-    """A transform that has what it asked for and asks again is not begun for ever."""
+    """A transform that has what it asked for and asks again does not start over for ever."""
     assert more_memory(needs, had, usual=100, most=1000) is None
 
 
@@ -267,7 +267,7 @@ def test_a_compressor_that_does_not_fit_is_refused_before_any_file() -> None:
 
 
 def test_a_limit_of_its_own_is_not_asked_for_twice(engine: Engine) -> None:
-    """The user of `Unxz(memory_limit)` has said what a file may take, whatever there is."""
+    """The user of `Unxz(memory_limit)` has said what a file may take, also if there is less."""
     packed = lzma.compress(bytes(4 * MiB), preset=9)
     store = MemoryStore({source(0): packed}, chunk_size=10_000, pause=pause_under(engine.name))
     setup = setup_of(partial(Unxz, 2 * MiB), first=MiB, limit=200 * MiB, memory=Unxz.memory)
@@ -279,7 +279,7 @@ def test_a_limit_of_its_own_is_not_asked_for_twice(engine: Engine) -> None:
 
 
 def test_a_transform_is_fed_little_at_once(engine: Engine) -> None:
-    """Whatever chunks arrive: an event may ask for 16 MiB of them, which take many times as much as lines."""
+    """Chunks of any size: an event may ask for 16 MiB of them, which take many times as much as lines."""
     fed: list[int] = []
 
     class Sizes(Passing):

@@ -318,7 +318,7 @@ def test_many_tiny_members_take_time_by_their_number_only() -> None:
 
 
 def widened(content: bytes, log: int) -> bytes:
-    """A frame of Zstandard whose window has 2 ** log bytes, whatever the size of its content."""
+    """A frame of Zstandard whose window has 2 ** log bytes, with content of any size."""
     compressor = zstd.ZstdCompressor(options={zstd.CompressionParameter.window_log: log})
     return b"".join([compressor.compress(content), compressor.flush()])
 
