@@ -5,7 +5,8 @@ from typing import Any
 
 from asyncstream import plan, verification
 from asyncstream.continuation import MOST_RUNS, Continuation
-from asyncstream.errors import AsyncstreamError, DeadlineExceeded, MemoryNeeded, OutputTooLarge, lighten
+from asyncstream.errors import AsyncstreamError, DeadlineExceeded, MemoryNeeded, OutputTooLarge
+from asyncstream.kept_errors import lighten
 from asyncstream.results import FileResult, Status
 from asyncstream.tasks import Begin, FileInProgress, MovePart, Task
 from asyncstream.transforms.failures import user_place

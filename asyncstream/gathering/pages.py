@@ -21,9 +21,9 @@ from asyncstream.errors import (
     DeadlineExceeded,
     RowRefused,
     TransactionConflict,
-    drop_tracebacks,
 )
 from asyncstream.gathering.results import PageResult, PageStatus
+from asyncstream.kept_errors import drop_tracebacks
 from asyncstream.ports import Engine, Span
 from asyncstream.postgres.rows import Batches, PageRows, page_of
 from asyncstream.postgres.statements import Upsert

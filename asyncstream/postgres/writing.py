@@ -19,8 +19,8 @@ from asyncstream.errors import (
     DeadlineExceeded,
     RowRefused,
     TableMismatch,
-    drop_tracebacks,
 )
+from asyncstream.kept_errors import drop_tracebacks
 from asyncstream.postgres.connecting import KeptConnection
 from asyncstream.postgres.rows import PageRows
 from asyncstream.postgres.statements import COLUMNS_OF, Column, Table, Upsert, upsert_of
