@@ -42,8 +42,9 @@ from asyncstream.pipeline import Coordinator
 from asyncstream.ports import Engine, OpenUpload, Span, Transport
 from asyncstream.results import TransferReport
 from asyncstream.s3 import open_transport, requests
+from asyncstream.s3.regions import Learned
 from asyncstream.s3.settings import ClientSettings
-from asyncstream.s3.store import Learned, S3Store
+from asyncstream.s3.store import S3Store
 from asyncstream.small_objects import Content
 from asyncstream.tasks import Job
 from asyncstream.transforms import Spec

@@ -1,24 +1,19 @@
 """The S3 store: what the pipeline asks of S3, written once over either transport; made by `session.py`."""
 
-from collections import Counter
 from collections.abc import Mapping, Sequence
 from contextlib import suppress
 from typing import Any
-
-from msgspec import Struct, field
 
 from asyncstream.checksum import CRC64NVME, Checksum
 from asyncstream.continuation import CompletedPart
 from asyncstream.errors import (
     AccessDenied,
     AsyncstreamError,
-    CredentialsExpired,
     DestinationExists,
     NotModified,
     S3Error,
     SourceNotFound,
     UploadGone,
-    WrongRegion,
 )
 from asyncstream.locations import S3Object, S3Prefix
 from asyncstream.plan import ByteRange, KiB
@@ -36,6 +31,7 @@ from asyncstream.ports import (
     for_ever,
 )
 from asyncstream.s3 import replies, requests
+from asyncstream.s3.regions import Learned, RegionalRequests
 from asyncstream.s3.requests import Params, UploadMarker
 
 # Bytes of a body that is sent as bytes: a copy of it then stands beside the chunk it was read into.
@@ -57,13 +53,6 @@ _ENDED_BY_DEADLINE = frozenset(
         "UploadPart",
     }
 )
-
-
-class Learned(Struct):
-    """What replies have told of buckets: their regions, and which verify no uploads."""
-
-    regions: dict[str, str] = field(default_factory=dict)
-    unverified: set[str] = field(default_factory=set)
 
 
 class S3Store:
@@ -100,13 +89,12 @@ class S3Store:
         self._left = left
         self._ending = ending
         self._create_only = {"IfNoneMatch": "*"} if create_only else {}
-        # Appending is atomic where several threads send; a counter's += is not.
-        self._sent: list[str] = []
+        self._requests = RegionalRequests(transport, learned.regions)
 
     @property
     def requests(self) -> Mapping[str, int]:
         """Requests sent so far, by operation."""
-        return Counter(self._sent)
+        return self._requests.sent
 
     @property
     def slot_bytes(self) -> int:
@@ -311,43 +299,8 @@ class S3Store:
         return replies.written(reply, f"{operation} s3://{params['Bucket']}/{params['Key']}")
 
     async def _call(self, operation: str, params: Params) -> dict[str, Any]:
-        self._sent.append(operation)
-        bucket = params["Bucket"]
         repeatable = operation in _ENDED_BY_DEADLINE and not (operation == "PutObject" and self._create_only)
-        left = self._left if repeatable else self._ending
-        regions = self._learned.regions
-        renewals = self._transport.renewals
-        try:
-            return await self._transport.call(operation, params, regions.get(bucket), left)
-        except CredentialsExpired:
-            await self._transport.renew(renewals)
-            raise
-        except WrongRegion as error:
-            regions[bucket] = error.region or await self._find_region(bucket, error, left)
-            if not isinstance(params.get("Body", b""), bytes):
-                raise  # the body is used up: the part begins again, from its range
-        self._sent.append(operation)
-        try:
-            return await self._transport.call(operation, params, regions[bucket], left)
-        except WrongRegion as again:
-            if operation != "HeadObject":
-                raise
-            # It is there: a HEAD's 400, which has no words, was about something else.
-            what = f"HEAD of s3://{bucket}/{params['Key']}"
-            raise S3Error(f"{what}: 400 Bad Request, and no word of the reason", "400", 400) from again
-
-    async def _find_region(self, bucket: str, refusal: WrongRegion, left: TimeLeft) -> str:
-        """Ask for the region that a refusal did not name."""
-        self._sent.append("HeadBucket")
-        try:
-            reply = await self._transport.call("HeadBucket", {"Bucket": bucket}, None, left)
-        except WrongRegion as error:
-            region = error.region
-        else:
-            region = str(reply.get("BucketRegion", ""))
-        if not region:
-            raise S3Error(f"{refusal}, which S3 does not name: set AWS_DEFAULT_REGION to it") from refusal
-        return region
+        return await self._requests.send(operation, params, self._left if repeatable else self._ending)
 
 
 async def _collected(body: Body) -> bytes:

@@ -3,7 +3,7 @@
 import pytest
 
 import asyncstream
-from asyncstream import errors
+from asyncstream import errors, kept_errors
 from asyncstream.errors import AsyncstreamError
 
 ERRORS = [
@@ -117,7 +117,7 @@ def with_attribute() -> Exception:
 def test_a_cause_that_holds_more_than_words_is_removed(cause: Exception) -> None:
     error = raised(errors.TransformError("x"), cause)
 
-    errors.lighten(error)
+    kept_errors.lighten(error)
 
     assert (error.__cause__, error.__context__, error.__traceback__) == (None, None, None)
 
@@ -127,7 +127,7 @@ def test_causes_of_words_stay_without_frames() -> None:
     second = raised(errors.SourceNotFound("y"), first)
     error = raised(errors.TransformError("z"), second)
 
-    errors.lighten(error)
+    kept_errors.lighten(error)
 
     assert error.__cause__ is second
     assert second.__cause__ is first
@@ -139,6 +139,6 @@ def test_no_more_than_ten_causes_stay() -> None:
     for number in range(1, 30):
         error = raised(errors.TransformError(str(number)), error)
 
-    errors.lighten(error)
+    kept_errors.lighten(error)
 
-    assert len(list(errors.chain(error))) == errors.MOST_CAUSES
+    assert len(list(errors.chain(error))) == kept_errors.MOST_CAUSES

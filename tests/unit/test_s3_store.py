@@ -21,7 +21,8 @@ from asyncstream.locations import S3Object, S3Prefix
 from asyncstream.plan import ByteRange
 from asyncstream.ports import CompletedPart, ListedObject, MultipartUpload, TimeLeft, Written, for_ever
 from asyncstream.s3 import requests
-from asyncstream.s3.store import SMALL_BODY, Learned, S3Store
+from asyncstream.s3.regions import Learned
+from asyncstream.s3.store import SMALL_BODY, S3Store
 
 SOURCE = S3Object("raw", "a")
 TARGET = S3Object("clean", "b")

@@ -20,7 +20,8 @@ from asyncstream.errors import (
 from asyncstream.plan import ByteRange
 from asyncstream.ports import CompletedPart, Stored, Written
 from asyncstream.s3 import requests
-from asyncstream.s3.store import SMALL_BODY, Learned
+from asyncstream.s3.regions import Learned
+from asyncstream.s3.store import SMALL_BODY
 
 from .memory_store import checksum_of
 from .test_s3_store import (
