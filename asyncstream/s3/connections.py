@@ -20,26 +20,30 @@ from asyncstream.reply_heads import WholeHead, check_line
 from asyncstream.s3.waits import waits
 
 
-class _BoundedReads:
-    """Each read of a socket waits for as long as the call under way allows, however many a line takes."""
+class _Socket(socket.socket):
+    """Each read waits for as long as the call under way allows, however many a line takes."""
 
     __slots__ = ()
 
     def recv_into(self, *arguments: Any) -> int:
         set_timeout(self, waits.get().for_read())
-        size: int = super().recv_into(*arguments)  # type: ignore[misc]
-        return size
+        return super().recv_into(*arguments)
 
 
-class _Socket(_BoundedReads, socket.socket):
-    __slots__ = ()
+class _TlsSocket(ssl.SSLSocket):
+    """The same over TLS, where each read has 16 KiB at most: every call that is made in it is felt."""
 
-
-class _TlsSocket(_BoundedReads, ssl.SSLSocket):
     def do_handshake(self, *arguments: Any) -> None:
         # A proxy's reply was read before: its reads have left a timeout behind.
         set_timeout(self, waits.get().for_one())
         super().do_handshake(*arguments)
+
+    def recv_into(self, buffer: Any, nbytes: int | None = None, flags: int = 0) -> int:
+        seconds = waits.get().for_read()
+        if self.gettimeout() != seconds:
+            self.settimeout(seconds)
+        # `SSLSocket.recv_into` does no more than this, after checks that `read` makes again.
+        return self.read(nbytes or len(buffer), buffer)  # type: ignore[return-value]  # a number, with a buffer
 
     def recv(self, *arguments: Any) -> bytes:
         # So urllib3 reads TLS within TLS.
