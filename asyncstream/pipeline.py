@@ -33,6 +33,7 @@ from asyncstream.errors import (
     SlowDown,
     SourceChanged,
 )
+from asyncstream.kept_errors import drop_tracebacks
 from asyncstream.output import OutputPart
 from asyncstream.parts import PartMover
 from asyncstream.ports import Engine, Finished, Slots, Span
@@ -248,6 +249,10 @@ class Coordinator:
         file.moved += task.moved
         self._resuming -= isinstance(task, Resume)
         self._limit.ended(slowed=task.slowed > 0 or isinstance(finished.error, SlowDown))
+        if finished.error is not None and file.error is not None:
+            # The result has the first error. Frames of the engine have this one and are in its traceback: in
+            # that cycle a transform, with its window, would wait for the garbage collector.
+            drop_tracebacks(finished.error)
         if isinstance(task, MovePart | SendPart) and finished.error is None:
             # Also of a file whose time is up meanwhile: what is confirmed need not be sent again.
             file.completed.append(finished.result)
@@ -339,6 +344,7 @@ class Coordinator:
             self._end(file, "failed", error=file.error)
             return
         assert error is not None  # noqa: S101 - or it would have ended
+        drop_tracebacks(error)  # no result has it: see `_count`
         self._on_event(
             progress.PartRetried(file.job.source, file.job.destination, file.moved, file.attempts, error)
         )

@@ -45,7 +45,7 @@ def run(
     return outcomes
 
 
-_NOT_STARTED = Cancelled("not begun, as an earlier message of the same group failed: the order is kept")
+_NOT_STARTED = Cancelled("not started, as an earlier message of the same group failed: the order is kept")
 
 
 def _log_failures(outcomes: Sequence[Outcome]) -> None:

@@ -14,7 +14,7 @@ from collections.abc import AsyncIterator, Awaitable, Callable, Iterable, Mappin
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
 from datetime import UTC, datetime
-from itertools import accumulate, pairwise
+from itertools import accumulate, count, pairwise
 from typing import Any
 
 from asyncstream.checksum import CRC64NVME, Checksum, Composite, Digests
@@ -57,15 +57,19 @@ OPERATIONS = (
 class Failure:
     """`error` from the `first` to the `last` call (from 1) of `operation`, counted over `key` if given.
 
+    A function makes an error for each call: the frames of one that is raised again keep what they have.
     `lost`: the operation is done all the same, and only its reply is lost.
     """
 
     operation: str
-    error: BaseException
+    error: BaseException | Callable[[], BaseException]
     first: int = 1
     last: float = math.inf
     key: str | None = None
     lost: bool = False
+
+    def raised(self) -> BaseException:
+        return self.error if isinstance(self.error, BaseException) else self.error()
 
 
 @dataclass(frozen=True)
@@ -163,6 +167,7 @@ class MemoryStore:
         self.objects = dict(objects)
         self.written: dict[S3Object, Mapping[str, Any]] = {}  # with the attributes given
         self.uploads: dict[str, dict[int, bytes]] = {}
+        self._ids = count(1)  # of uploads: several threads may ask at once
         self.targets: dict[str, S3Object] = {}
         self.completed: set[str] = set()  # ids of uploads
         self.replaceable: set[S3Object] = set()  # what may be written although it is there
@@ -266,7 +271,7 @@ class MemoryStore:
         self, target: S3Object, attributes: Mapping[str, Any], origin: Origin | None = None
     ) -> MultipartUpload:
         async with self._operation("create_upload", target.key):
-            upload_id = f"upload-{self.calls['create_upload', None]}"
+            upload_id = f"upload-{next(self._ids)}"
             self.uploads[upload_id] = {}
             self.targets[upload_id] = target
             self.written[target] = attributes
@@ -355,7 +360,7 @@ class MemoryStore:
             if _hits(failure, operation, key, self.calls):
                 if failure.lost:
                     return failure
-                raise failure.error
+                raise failure.raised()
         return None
 
     def damage_if_told(self, operation: str, key: str, content: bytes) -> tuple[bytes, bool]:
@@ -400,7 +405,7 @@ class MemoryStore:
             lost = self.fail_if_told(operation, key)
             yield
             if lost is not None:
-                raise lost.error
+                raise lost.raised()
         finally:
             with self._lock:
                 self.in_flight.subtract(running)

@@ -141,7 +141,12 @@ def test_windows_stay_within_what_there_is(
 
 
 ERRORS = st.sampled_from(
-    [AsyncstreamError("no"), ConnectionFailed("reset"), SlowDown("slower"), OSError("bug")]
+    [
+        partial(AsyncstreamError, "no"),
+        partial(ConnectionFailed, "reset"),
+        partial(SlowDown, "slower"),
+        partial(OSError, "bug"),
+    ]
 )
 
 

@@ -178,11 +178,11 @@ def test_every_file_is_made_whole_within_the_limit(
 
 ERRORS = st.sampled_from(
     [
-        AsyncstreamError("no"),
-        ConnectionFailed("reset"),
-        SlowDown("slower"),
-        WriteConflict("begin anew"),
-        RuntimeError("a bug"),
+        partial(AsyncstreamError, "no"),
+        partial(ConnectionFailed, "reset"),
+        partial(SlowDown, "slower"),
+        partial(WriteConflict, "start over"),
+        partial(RuntimeError, "a bug"),
     ]
 )
 
