@@ -4,9 +4,6 @@ The public names, beside those of `asyncstream.transforms` and `asyncstream.gath
 change between minor versions.
 """
 
-from asyncstream.calls import Outcome
-from asyncstream.config import TransferConfig
-from asyncstream.continuation import Continuation
 from asyncstream.errors import (
     AccessDenied,
     AsyncstreamError,
@@ -33,12 +30,15 @@ from asyncstream.errors import (
 )
 from asyncstream.events.invoke import lambda_handler
 from asyncstream.locations import S3Object, S3Prefix
-from asyncstream.mapping import map_concurrent, map_concurrent_async
-from asyncstream.plan import GiB, KiB, MiB
-from asyncstream.progress import BytesMoved, Event, FileFinished, FileStarted, PartRetried, Planned
-from asyncstream.results import FileResult, TransferReport
-from asyncstream.session import TransferSession, transfer, transfer_async
+from asyncstream.mapping.calls import Outcome
+from asyncstream.mapping.concurrent import map_concurrent, map_concurrent_async
+from asyncstream.pipeline.config import TransferConfig
+from asyncstream.pipeline.continuation import Continuation
+from asyncstream.pipeline.progress import BytesMoved, Event, FileFinished, FileStarted, PartRetried, Planned
+from asyncstream.pipeline.results import FileResult, TransferReport
+from asyncstream.pipeline.session import TransferSession, transfer, transfer_async
 from asyncstream.tracing import current_span
+from asyncstream.units import GiB, KiB, MiB
 from asyncstream.version import __version__
 
 __all__ = [

@@ -7,16 +7,23 @@ All ports are `async def`. Blocking implementations block and never suspend, so 
 import math
 from collections.abc import AsyncGenerator, Callable, Coroutine, Mapping, Sequence
 from contextlib import AbstractAsyncContextManager
-from datetime import datetime
 from types import TracebackType
 from typing import Any, Protocol, Self, TypeVar
 
 from msgspec import Struct
 
 from asyncstream.checksum import Checksum, Composite, Digests
-from asyncstream.continuation import CompletedPart
 from asyncstream.locations import S3Object, S3Prefix
-from asyncstream.plan import ByteRange
+from asyncstream.objects import (
+    ByteRange,
+    CompletedPart,
+    ListedObject,
+    MultipartUpload,
+    OpenUpload,
+    Origin,
+    Stored,
+    Written,
+)
 
 T = TypeVar("T")
 
@@ -77,60 +84,6 @@ class Opened(Struct, frozen=True):
     range_asked: bool = False
     checksum: Checksum | None = None
     composite: Composite | None = None
-
-
-class Origin(Struct, frozen=True):
-    """The version of a source that an object was copied from, and the transform by which, if by one."""
-
-    size: int
-    etag: str
-    transform: str = ""
-
-
-class Stored(Struct, frozen=True):
-    """What is stored, without its bytes. `checksum` is the whole object's, None where S3 has none of it;
-    `origin` is known of what was copied with `if_exists="skip"`; `composite` is the checksum of its parts.
-    """
-
-    size: int
-    etag: str
-    checksum: Checksum | None
-    origin: Origin | None = None
-    composite: Composite | None = None
-
-
-class Written(Struct, frozen=True):
-    """An upload's reply. `checksum` is S3's own, of what it received; None where the server tells none."""
-
-    etag: str
-    checksum: Checksum | None
-
-
-class MultipartUpload(Struct, frozen=True):
-    """An upload that S3 has opened and that must be completed or aborted.
-
-    `verified` says whether it will be completed with the checksum of the whole, which S3 then compares.
-    """
-
-    target: S3Object
-    upload_id: str
-    verified: bool = False
-
-
-class ListedObject(Struct, frozen=True):
-    """One row of a listing."""
-
-    key: str
-    size: int
-    etag: str
-
-
-class OpenUpload(Struct, frozen=True):
-    """A multipart upload that was neither completed nor aborted, and when it was begun."""
-
-    target: S3Object
-    upload_id: str
-    initiated: datetime
 
 
 class Store(Protocol):

@@ -13,8 +13,8 @@ from anyio.abc import TaskGroup
 
 from asyncstream.engines.aside import aside
 from asyncstream.errors import Cancelled, ConfigError, ConnectionFailed, DeadlineExceeded
-from asyncstream.plan import KiB
 from asyncstream.ports import Finished, Work
+from asyncstream.units import KiB
 
 T = TypeVar("T")
 

@@ -10,8 +10,8 @@ from collections.abc import Callable, Coroutine, Iterator
 from contextlib import ExitStack, contextmanager
 from typing import Any, TypeVar
 
-from asyncstream.closing import Closing
 from asyncstream.engines import open_engine
+from asyncstream.engines.closing import Closing
 from asyncstream.errors import ConfigError
 from asyncstream.ports import Engine
 

@@ -11,10 +11,10 @@ from typing import Any, Self
 
 from msgspec import Struct
 
-from asyncstream.config import ENV_PREFIX
 from asyncstream.errors import ConfigError, InputError
-from asyncstream.jobs import Pair, checked
 from asyncstream.locations import S3Object, S3Prefix
+from asyncstream.pipeline.config import ENV_PREFIX
+from asyncstream.pipeline.jobs import Pair, checked
 
 SOURCE, DESTINATION, TRIGGER = "DEPLOYED_SOURCE", "DEPLOYED_DESTINATION", "DEPLOYED_TRIGGER"
 TRANSFORMS = "DEPLOYED_TRANSFORMS"

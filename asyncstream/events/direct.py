@@ -12,8 +12,6 @@ from typing import Annotated, Any, Literal
 import msgspec
 from msgspec import Meta, Struct
 
-from asyncstream.config import TransferConfig, explained
-from asyncstream.continuation import Continuation
 from asyncstream.errors import InputError
 from asyncstream.events.reading import at, read
 from asyncstream.events.replies import (
@@ -24,10 +22,12 @@ from asyncstream.events.replies import (
     described,
     problem,
 )
-from asyncstream.jobs import Pair, checked
 from asyncstream.locations import S3Object, S3Prefix
-from asyncstream.plan import MiB
-from asyncstream.results import FileResult, Status, TransferReport
+from asyncstream.pipeline.config import TransferConfig, explained
+from asyncstream.pipeline.continuation import Continuation
+from asyncstream.pipeline.jobs import Pair, checked
+from asyncstream.pipeline.results import FileResult, Status, TransferReport
+from asyncstream.units import MiB
 
 # The pattern is told to the schema only: locations.py checks it with a better message.
 Uri = Annotated[

@@ -6,8 +6,7 @@ from contextlib import suppress
 from functools import partial
 from typing import Any
 
-from asyncstream import memory, session, transforms
-from asyncstream.config import TransferConfig, memory_left
+from asyncstream import transforms
 from asyncstream.errors import AsyncstreamError
 from asyncstream.events import direct, metrics
 from asyncstream.events.context import LambdaContext, within
@@ -15,6 +14,8 @@ from asyncstream.events.deployment import Deployment
 from asyncstream.events.replies import Invoked, sendable
 from asyncstream.events.running import run
 from asyncstream.events.triggers import Trigger, trigger_of
+from asyncstream.pipeline import memory, session
+from asyncstream.pipeline.config import TransferConfig, memory_left
 
 
 def lambda_handler(*, engine: str, multipart: bool) -> Callable[[Any, LambdaContext], Any]:

@@ -5,9 +5,9 @@ from typing import Any, Self
 
 from msgspec import Struct, field
 
-from asyncstream.continuation import Continuation
 from asyncstream.errors import AsyncstreamError, DeadlineExceeded, FilesFailed, FilesFailedForNow
-from asyncstream.jobs import Pair
+from asyncstream.pipeline.continuation import Continuation
+from asyncstream.pipeline.jobs import Pair
 
 
 class Item(Struct, frozen=True):

@@ -4,15 +4,15 @@ import logging
 from collections import Counter
 from collections.abc import Sequence
 
-from asyncstream.config import TransferConfig
 from asyncstream.errors import AsyncstreamError, Cancelled, encodable
 from asyncstream.events.context import LambdaContext, within
 from asyncstream.events.items import Item, Outcome
 from asyncstream.events.replies import MAX_MESSAGE, problem
 from asyncstream.events.rounds import rounds
 from asyncstream.locations import S3Object, S3Prefix
-from asyncstream.results import FileResults, TransferReport
-from asyncstream.session import TransferSession
+from asyncstream.pipeline.config import TransferConfig
+from asyncstream.pipeline.results import FileResults, TransferReport
+from asyncstream.pipeline.session import TransferSession
 
 logger = logging.getLogger(__name__)
 

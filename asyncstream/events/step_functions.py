@@ -17,13 +17,13 @@ from typing import Any
 import msgspec
 from msgspec import Struct
 
-from asyncstream.continuation import Continuation
 from asyncstream.errors import AsyncstreamError, ConfigError, FilesFailed, FilesFailedForNow, told
 from asyncstream.events import inventory
 from asyncstream.events.deployment import Deployment
 from asyncstream.events.items import Item, Outcome, failure_of
 from asyncstream.events.reading import read, shaped, without_keys
 from asyncstream.locations import S3Object
+from asyncstream.pipeline.continuation import Continuation
 
 # A failed execution's Cause takes 32,768 characters. It is what Lambda's runtime client makes of the error:
 # JSON, in which the message is a string that is itself JSON. There a byte of the items is at most three

@@ -18,11 +18,11 @@ from asyncstream.errors import (
 )
 from asyncstream.gathering.config import GatherConfig
 from asyncstream.gathering.invoke import lambda_handler
+from asyncstream.gathering.postgres.config import DatabaseConfig
+from asyncstream.gathering.postgres.statements import Table
 from asyncstream.gathering.results import GatherReport, PageResult
 from asyncstream.gathering.session import GatherSession, gather_pages, gather_pages_async
-from asyncstream.postgres.config import DatabaseConfig
-from asyncstream.postgres.statements import Table
-from asyncstream.web import FetchConfig, Page
+from asyncstream.gathering.web import FetchConfig, Page
 
 __all__ = [
     "AddressRefused",

@@ -8,9 +8,9 @@ import msgspec
 from msgspec import Meta
 
 from asyncstream.errors import ConfigError
-from asyncstream.plan import KiB
-from asyncstream.postgres.config import DatabaseConfig
-from asyncstream.web.config import FetchConfig
+from asyncstream.gathering.postgres.config import DatabaseConfig
+from asyncstream.gathering.web.config import FetchConfig
+from asyncstream.units import KiB
 
 ENV_PREFIX = "GATHER_"
 # Of this prefix, too: what a function gathers, see `events.Deployed`.

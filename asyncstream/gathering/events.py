@@ -17,10 +17,10 @@ from asyncstream.errors import ConfigError, InputError
 from asyncstream.events.direct import Uri
 from asyncstream.events.reading import at, read, shown
 from asyncstream.gathering.config import GatherConfig
+from asyncstream.gathering.postgres.statements import Table
+from asyncstream.gathering.web import FetchConfig
 from asyncstream.locations import S3Object
-from asyncstream.plan import MiB
-from asyncstream.postgres.statements import Table
-from asyncstream.web import FetchConfig
+from asyncstream.units import MiB
 
 # URLs of one event or list: what is kept of each takes about 1 KB.
 MOST_URLS = 50_000

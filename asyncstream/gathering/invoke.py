@@ -7,8 +7,6 @@ from contextlib import suppress
 from functools import partial
 from typing import Any
 
-from asyncstream import session
-from asyncstream.config import TransferConfig
 from asyncstream.errors import AsyncstreamError
 from asyncstream.events import metrics
 from asyncstream.events.context import LambdaContext, within
@@ -20,8 +18,10 @@ from asyncstream.gathering.events import Deployed
 from asyncstream.gathering.pages import RowsOf, check_rows
 from asyncstream.gathering.results import GatherReport
 from asyncstream.gathering.session import kept_session
-from asyncstream.importing import imported
 from asyncstream.locations import S3Object
+from asyncstream.pipeline import session
+from asyncstream.pipeline.config import TransferConfig
+from asyncstream.transforms.importing import imported
 
 # One GET before everything else gains nothing by another engine, whose SDK takes longer to be loaded.
 LIST_ENGINE = "sequential"

@@ -13,7 +13,6 @@ from typing import Any
 
 from msgspec import Struct
 
-from asyncstream.calls import Outcome, mapped
 from asyncstream.deadline import Deadline
 from asyncstream.errors import (
     AsyncstreamError,
@@ -22,15 +21,16 @@ from asyncstream.errors import (
     RowRefused,
     TransactionConflict,
 )
+from asyncstream.gathering.postgres.rows import Batches, PageRows, page_of
+from asyncstream.gathering.postgres.statements import Upsert
+from asyncstream.gathering.postgres.writing import Writer
 from asyncstream.gathering.results import PageResult, PageStatus
+from asyncstream.gathering.web import Fetcher, Page, interleaved
 from asyncstream.kept_errors import drop_tracebacks
+from asyncstream.mapping.calls import Outcome, mapped
 from asyncstream.ports import Engine, Span
-from asyncstream.postgres.rows import Batches, PageRows, page_of
-from asyncstream.postgres.statements import Upsert
-from asyncstream.postgres.writing import Writer
 from asyncstream.tracing import current_span
 from asyncstream.transforms.failures import failed
-from asyncstream.web import Fetcher, Page, interleaved
 
 # What makes rows of a page: each a mapping of column to value.
 RowsOf = Callable[[Page], Iterable[Mapping[str, Any]]]

@@ -20,7 +20,7 @@ from asyncstream.events.replies import (
 )
 from asyncstream.gathering.events import GatherEvent
 from asyncstream.gathering.results import GatherReport, PageResult
-from asyncstream.web.urls import shown
+from asyncstream.gathering.web.urls import shown
 
 # Failures that one error names, so that a dead-letter queue takes it.
 MOST_NAMED = 20

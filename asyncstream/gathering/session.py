@@ -11,25 +11,26 @@ from functools import partial
 
 from msgspec import Struct
 
-from asyncstream import memory, tracing
-from asyncstream.budget import slots_within
-from asyncstream.config import memory_limit_or_default
+from asyncstream import tracing
 from asyncstream.deadline import Deadline
 from asyncstream.engines import open_engine
 from asyncstream.engines.keeping import EngineSession, kept_until_exit
 from asyncstream.errors import AsyncstreamError, ConfigError, InputError
 from asyncstream.gathering.config import GatherConfig
 from asyncstream.gathering.pages import Gathering, OnPage, RowsOf, check_rows
+from asyncstream.gathering.postgres import open_connection
+from asyncstream.gathering.postgres.connecting import KeptConnection
+from asyncstream.gathering.postgres.rows import Batches
+from asyncstream.gathering.postgres.statements import Table
+from asyncstream.gathering.postgres.writing import Writer
 from asyncstream.gathering.results import GatherReport, PageResult
+from asyncstream.gathering.web import Fetcher, open_fetcher
+from asyncstream.pipeline import memory
+from asyncstream.pipeline.budget import slots_within
+from asyncstream.pipeline.config import memory_limit_or_default
+from asyncstream.pipeline.session import DEFAULT_ENGINE
 from asyncstream.ports import Engine
-from asyncstream.postgres import open_connection
-from asyncstream.postgres.connecting import KeptConnection
-from asyncstream.postgres.rows import Batches
-from asyncstream.postgres.statements import Table
-from asyncstream.postgres.writing import Writer
 from asyncstream.retry import RetryPolicy
-from asyncstream.session import DEFAULT_ENGINE
-from asyncstream.web import Fetcher, open_fetcher
 
 logger = logging.getLogger(__name__)
 

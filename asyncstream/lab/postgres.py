@@ -19,7 +19,7 @@ from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
 
-from asyncstream.closing import Closing
+from asyncstream.engines.closing import Closing
 from asyncstream.lab.server_process import LabError
 
 USER = "postgres"

@@ -14,7 +14,7 @@ from typing import Any
 
 import msgspec
 
-from asyncstream.closing import Closing
+from asyncstream.engines.closing import Closing
 
 # Guards against a process that hangs: on a busy machine one that works takes long, too.
 READY_SECONDS = 60.0

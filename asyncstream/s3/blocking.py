@@ -15,7 +15,6 @@ from botocore.exceptions import BotoCoreError, ClientError
 
 from asyncstream.engines.driver import drive
 from asyncstream.errors import ConnectionFailed
-from asyncstream.plan import KiB
 from asyncstream.ports import Body, TimeLeft, for_ever
 from asyncstream.s3.client import (
     expect_for_streams,
@@ -28,6 +27,7 @@ from asyncstream.s3.failures import mapped, no_reply
 from asyncstream.s3.operations import METHODS
 from asyncstream.s3.settings import ClientSettings
 from asyncstream.s3.waits import Waits, waits
+from asyncstream.units import KiB
 
 # What a thread, its two connections and their headers cost beside the chunk (measured).
 _OVERHEAD = 80 * KiB

@@ -7,7 +7,7 @@ connections only, on whatever event loop; a test sees that they are still there 
 
 from typing import Any
 
-from asyncstream.plan import KiB, MiB
+from asyncstream.units import KiB, MiB
 
 # Bytes that all streams together read from their sockets at once, and the bounds of one stream's share.
 # Larger reads wake the peer less often, which saves CPU: 512 KiB takes three quarters of what 256 KiB

@@ -6,7 +6,7 @@ from typing import Any
 import botocore
 from botocore.auth import AUTH_TYPE_MAPS, S3SigV4Auth
 
-from asyncstream.certificates import check_bundle
+from asyncstream.http.certificates import check_bundle
 from asyncstream.s3.failures import is_untrusted
 from asyncstream.s3.replies import FIRST_WORDS
 from asyncstream.s3.settings import CONNECTIONS_PER_PART, ClientSettings

@@ -16,7 +16,7 @@ from urllib3.connection import HTTPConnection
 from urllib3.exceptions import ConnectTimeoutError, NameResolutionError, NewConnectionError
 
 from asyncstream.engines.aside import aside
-from asyncstream.reply_heads import WholeHead, check_line
+from asyncstream.http.reply_heads import WholeHead, check_line
 from asyncstream.s3.waits import waits
 
 

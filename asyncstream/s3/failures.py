@@ -9,7 +9,6 @@ import botocore.exceptions as sdk
 from urllib3.exceptions import ProtocolError
 from urllib3.util.ssl_match_hostname import CertificateError
 
-from asyncstream.certificates import refused_certificate
 from asyncstream.errors import (
     AccessDenied,
     AsyncstreamError,
@@ -32,6 +31,7 @@ from asyncstream.errors import (
     WrongRegion,
     chain,
 )
+from asyncstream.http.certificates import refused_certificate
 from asyncstream.s3.settings import Patience
 
 # The permission each operation needs; the others need that of writing.

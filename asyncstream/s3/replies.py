@@ -6,13 +6,20 @@ from datetime import datetime
 from email.utils import parsedate_to_datetime
 from typing import Any
 
-from asyncstream import plan
 from asyncstream.checksum import Checksum, Composite
-from asyncstream.continuation import CompletedPart
 from asyncstream.errors import ReplyIncomplete, S3Error, SourceChanged, TruncatedBody
 from asyncstream.locations import S3Object, S3Prefix
-from asyncstream.plan import ByteRange
-from asyncstream.ports import ListedObject, MultipartUpload, OpenUpload, Origin, Stored, Written
+from asyncstream.objects import (
+    MAX_PARTS,
+    ByteRange,
+    CompletedPart,
+    ListedObject,
+    MultipartUpload,
+    OpenUpload,
+    Origin,
+    Stored,
+    Written,
+)
 from asyncstream.s3.requests import ORIGIN, UploadMarker
 
 # Kept on a copy, named alike in GetObject's reply and PutObject's parameters. The storage class, ACL,
@@ -291,7 +298,7 @@ def parts(
     if not reply.get("IsTruncated"):
         return found, None
     following = int(required_element(reply, "NextPartNumberMarker", what))
-    if not before < following <= plan.MAX_PARTS:
+    if not before < following <= MAX_PARTS:
         raise S3Error(
             f"{what} do not end: the page after part {before} is followed by that after {following}"
         )

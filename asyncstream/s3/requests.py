@@ -6,10 +6,8 @@ from hashlib import md5
 from typing import Any
 
 from asyncstream.checksum import CRC64NVME, Checksum
-from asyncstream.continuation import CompletedPart
 from asyncstream.locations import S3Object, S3Prefix
-from asyncstream.plan import ByteRange
-from asyncstream.ports import MultipartUpload, Origin
+from asyncstream.objects import ByteRange, CompletedPart, MultipartUpload, Origin
 
 Params = dict[str, Any]
 # Where a listing of uploads goes on: after this key, and this upload of it.

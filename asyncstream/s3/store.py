@@ -5,7 +5,6 @@ from contextlib import suppress
 from typing import Any
 
 from asyncstream.checksum import CRC64NVME, Checksum
-from asyncstream.continuation import CompletedPart
 from asyncstream.errors import (
     AccessDenied,
     AsyncstreamError,
@@ -16,23 +15,21 @@ from asyncstream.errors import (
     UploadGone,
 )
 from asyncstream.locations import S3Object, S3Prefix
-from asyncstream.plan import ByteRange, KiB
-from asyncstream.ports import (
-    Body,
+from asyncstream.objects import (
+    ByteRange,
+    CompletedPart,
     ListedObject,
     MultipartUpload,
-    Opened,
     OpenUpload,
     Origin,
     Stored,
-    TimeLeft,
-    Transport,
     Written,
-    for_ever,
 )
+from asyncstream.ports import Body, Opened, TimeLeft, Transport, for_ever
 from asyncstream.s3 import replies, requests
 from asyncstream.s3.regions import Learned, RegionalRequests
 from asyncstream.s3.requests import Params, UploadMarker
+from asyncstream.units import KiB
 
 # Bytes of a body that is sent as bytes: a copy of it then stands beside the chunk it was read into.
 SMALL_BODY = 128 * KiB

@@ -13,10 +13,10 @@ from enum import Enum
 from msgspec import Struct
 
 from asyncstream.errors import ConfigError, CorruptInput, DamagedInput
-from asyncstream.plan import KiB, MiB
 from asyncstream.transforms.gzip import MAGIC, BadHeader, GzipMember, Inflate, library
 from asyncstream.transforms.protocol import PIECE
 from asyncstream.transforms.windows import BESIDE, Windowed, WindowedMember, xz_window, zstd_window
+from asyncstream.units import KiB, MiB
 
 # Bytes that a decompressor may hold where no transfer reserves them: enough for `xz -9`.
 DECODER_MEMORY = 72 * MiB

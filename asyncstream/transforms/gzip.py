@@ -20,7 +20,7 @@ from importlib import import_module
 from typing import Any, Protocol
 
 from asyncstream.errors import ConfigError
-from asyncstream.plan import KiB
+from asyncstream.units import KiB
 
 MAGIC = b"\x1f\x8b"
 # Bytes given to the compressor at once.

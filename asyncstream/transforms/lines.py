@@ -7,9 +7,9 @@ from collections.abc import Callable, Iterator
 from functools import partial
 
 from asyncstream.errors import LineTooLong, TransformError
-from asyncstream.plan import KiB, MiB
 from asyncstream.transforms.failures import failed
 from asyncstream.transforms.protocol import Factory, slices
+from asyncstream.units import KiB, MiB
 
 # Bytes of the longest line that is held in memory.
 MAX_LINE = 16 * MiB

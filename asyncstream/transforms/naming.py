@@ -9,9 +9,9 @@ from functools import partial
 from typing import Any
 
 from asyncstream.errors import ConfigError
-from asyncstream.importing import imported
 from asyncstream.transforms.codecs import Bunzip2, Gunzip, Unxz, Unzstd, Zstd
 from asyncstream.transforms.gzip import Gzip
+from asyncstream.transforms.importing import imported
 from asyncstream.transforms.protocol import Factory, chain
 
 _BUILT_IN: dict[str, Factory] = {

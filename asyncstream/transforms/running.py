@@ -3,9 +3,9 @@
 from collections.abc import Callable, Iterable, Iterator
 
 from asyncstream.errors import ConfigError, MemoryNeeded, OutputTooLarge, TransformError
-from asyncstream.plan import MiB
 from asyncstream.transforms.failures import failed
 from asyncstream.transforms.protocol import Chain, Factory, Held, Transform, pieces
+from asyncstream.units import MiB
 
 # Below so many bytes of output any ratio is fine: a small file of zeros is no bomb.
 RATIO_COUNTS_FROM = 64 * MiB

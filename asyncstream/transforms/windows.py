@@ -9,8 +9,8 @@ from collections.abc import Callable
 from typing import NamedTuple
 
 from asyncstream.errors import MemoryNeeded
-from asyncstream.plan import MiB
 from asyncstream.transforms.gzip import Inflate
+from asyncstream.units import MiB
 
 # Beside the window: tables, the block in hand, and the input and output of one step. *Measured*: 1.1 MiB of
 # Zstandard, 0.3 of xz.

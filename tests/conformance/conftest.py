@@ -13,23 +13,15 @@ from servers.base import PATIENCE
 from servers.listener import Scripted
 from servers.odd_s3 import PART, OddS3
 
-from asyncstream import (
-    KiB,
-    MiB,
-    S3Object,
-    S3Prefix,
-    TransferConfig,
-    TransferReport,
-    TransferSession,
-    session,
-)
+from asyncstream import KiB, MiB, S3Object, S3Prefix, TransferConfig, TransferReport, TransferSession
 from asyncstream.engines import ENGINES
 from asyncstream.lab.s3 import Fault as LabFault
 from asyncstream.lab.s3 import LabS3
+from asyncstream.pipeline import session
+from asyncstream.pipeline.progress import OnEvent, ignore
+from asyncstream.pipeline.session import NO_CONTINUATIONS
 from asyncstream.ports import Transport
-from asyncstream.progress import OnEvent, ignore
 from asyncstream.s3.settings import ClientSettings
-from asyncstream.session import NO_CONTINUATIONS
 from asyncstream.transforms import Spec
 
 # Small, so that short files already have several chunks and parts, and quick.

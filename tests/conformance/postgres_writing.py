@@ -5,13 +5,13 @@ from typing import Any
 
 from asyncstream.deadline import Deadline
 from asyncstream.engines import open_engine
-from asyncstream.postgres import open_driver
-from asyncstream.postgres.aws import AwsPasswords
-from asyncstream.postgres.config import DatabaseConfig
-from asyncstream.postgres.connecting import Connector, KeptConnection
-from asyncstream.postgres.rows import Batches, page_of
-from asyncstream.postgres.statements import Table, Upsert
-from asyncstream.postgres.writing import Writer, Written
+from asyncstream.gathering.postgres import open_driver
+from asyncstream.gathering.postgres.aws import AwsPasswords
+from asyncstream.gathering.postgres.config import DatabaseConfig
+from asyncstream.gathering.postgres.connecting import Connector, KeptConnection
+from asyncstream.gathering.postgres.rows import Batches, page_of
+from asyncstream.gathering.postgres.statements import Table, Upsert
+from asyncstream.gathering.postgres.writing import Writer, Written
 from asyncstream.retry import RetryPolicy
 
 NO_DEADLINE = Deadline(None, lambda: 0.0)

@@ -17,7 +17,7 @@ from servers import Bucket, S3Server, content
 from asyncstream import KiB, MiB, S3Object, TransferConfig, TransferSession
 from asyncstream.engines import ENGINES
 from asyncstream.lab.s3 import Fault
-from asyncstream.progress import BytesMoved, Event
+from asyncstream.pipeline.progress import BytesMoved, Event
 
 pytestmark = [pytest.mark.slow, pytest.mark.parametrize("server", ["lab"], indirect=True)]
 

@@ -11,7 +11,7 @@ from servers import Bucket, S3Server, content
 from asyncstream import AccessDenied, MiB, S3Object, TransferConfig, TransferReport, TransferSession
 from asyncstream.engines import ENGINES
 from asyncstream.lab.s3 import Fault, LabS3
-from asyncstream.progress import BytesMoved, Event
+from asyncstream.pipeline.progress import BytesMoved, Event
 
 Copy = Callable[..., TransferReport]
 Pairs = Callable[..., list[tuple[S3Object, S3Object]]]

@@ -12,7 +12,7 @@ from asyncstream import (
     SourceChanged,
     SourceNotFound,
 )
-from asyncstream.progress import BytesMoved, FileStarted
+from asyncstream.pipeline.progress import BytesMoved, FileStarted
 
 LARGE = 6 * MiB  # two parts
 

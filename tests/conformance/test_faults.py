@@ -34,7 +34,7 @@ from asyncstream.errors import (
     WriteConflict,
 )
 from asyncstream.lab.s3.faults import Fault, mix
-from asyncstream.progress import BytesMoved, PartRetried
+from asyncstream.pipeline.progress import BytesMoved, PartRetried
 
 pytestmark = pytest.mark.parametrize("server", ["lab"], indirect=True)
 

@@ -13,7 +13,7 @@ from botocore.exceptions import ClientError
 from asyncstream import KiB, S3Object, TransferConfig, TransferReport, TransferSession
 from asyncstream.errors import AccessDenied, ConnectionFailed, SourceNotFound, TransformError
 from asyncstream.lab.s3 import LabS3
-from asyncstream.progress import Event, FileStarted, ignore
+from asyncstream.pipeline.progress import Event, FileStarted, ignore
 
 FILES = 50
 # Measured: 1.7 KB, and what the SDKs' caches grow by meanwhile. It was 20 KB to 1 MB.

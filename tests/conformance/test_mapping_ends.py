@@ -18,9 +18,10 @@ import anyio
 import pytest
 from mapped_calls import Calls, Failed, Items
 
-from asyncstream import ConfigError, Outcome, map_concurrent, map_concurrent_async, mapping
+from asyncstream import ConfigError, Outcome, map_concurrent, map_concurrent_async
 from asyncstream.engines import ENGINES
 from asyncstream.errors import DeadlineExceeded
+from asyncstream.mapping import concurrent
 
 CONCURRENT = ("threads", "asyncio")
 N = 3
@@ -152,7 +153,7 @@ def test_a_deadline_that_leaves_items_over_says_so_after_the_outcomes(engine: st
 @pytest.fixture
 def no_time_passes(monkeypatch: pytest.MonkeyPatch) -> None:
     """For the mapping, so that all calls begin: each has the whole deadline, by the loop's own clock."""
-    monkeypatch.setattr(mapping, "time", SimpleNamespace(monotonic=lambda: 0.0))
+    monkeypatch.setattr(concurrent, "time", SimpleNamespace(monotonic=lambda: 0.0))
 
 
 @pytest.mark.usefixtures("no_time_passes")

@@ -19,9 +19,9 @@ from asyncstream.errors import (
     ConnectionFailed,
     CredentialsExpired,
 )
-from asyncstream.postgres import aws
-from asyncstream.postgres.config import DatabaseConfig
-from asyncstream.postgres.statements import Table
+from asyncstream.gathering.postgres import aws
+from asyncstream.gathering.postgres.config import DatabaseConfig
+from asyncstream.gathering.postgres.statements import Table
 
 TABLE = Table(name="t", key=("id",))
 NEXT_PASSWORD = "NextPasswordThatNobodyMaySee0123"

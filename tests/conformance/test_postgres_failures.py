@@ -31,8 +31,8 @@ from asyncstream.errors import (
     TableNotFound,
     TransactionConflict,
 )
-from asyncstream.postgres.config import DatabaseConfig
-from asyncstream.postgres.statements import Table
+from asyncstream.gathering.postgres.config import DatabaseConfig
+from asyncstream.gathering.postgres.statements import Table
 from asyncstream.retry import RetryPolicy
 
 TABLE = Table(name="t", key=("id",))

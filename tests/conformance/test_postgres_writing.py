@@ -19,8 +19,8 @@ from servers.base import until
 from servers.postgres import Schema
 
 from asyncstream.errors import RowRefused, TableMismatch
-from asyncstream.postgres.config import DatabaseConfig
-from asyncstream.postgres.statements import Table
+from asyncstream.gathering.postgres.config import DatabaseConfig
+from asyncstream.gathering.postgres.statements import Table
 
 TABLE = Table(name="t", key=("id",))
 

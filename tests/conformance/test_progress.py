@@ -4,7 +4,7 @@ from faulty_transport import UploadBroken
 from servers import content
 
 from asyncstream import MiB, S3Prefix
-from asyncstream.progress import BytesMoved, FileFinished, FileStarted, PartRetried, Planned
+from asyncstream.pipeline.progress import BytesMoved, FileFinished, FileStarted, PartRetried, Planned
 
 SIZES = {"empty": 0, "small": 1000, "large": 7 * MiB}
 

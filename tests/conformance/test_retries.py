@@ -13,7 +13,7 @@ from servers import content
 
 from asyncstream import ConnectionFailed, DeadlineExceeded, MiB, ServiceBusy
 from asyncstream.errors import TruncatedBody
-from asyncstream.progress import BytesMoved, PartRetried
+from asyncstream.pipeline.progress import BytesMoved, PartRetried
 
 LARGE = 6 * MiB  # two parts, the second of 1 MiB
 SMALL = 1 * MiB  # more than any engine reads at once

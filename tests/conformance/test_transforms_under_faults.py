@@ -11,7 +11,7 @@ from servers import content
 from asyncstream import MiB
 from asyncstream.errors import DeadlineExceeded, SourceChanged
 from asyncstream.lab.s3.faults import Fault
-from asyncstream.progress import BytesMoved, PartRetried
+from asyncstream.pipeline.progress import BytesMoved, PartRetried
 
 on_the_lab = pytest.mark.parametrize("server", ["lab"], indirect=True)
 

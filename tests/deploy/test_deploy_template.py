@@ -18,12 +18,12 @@ from cloudformation import FUNCTIONS, defaults, deploy, written
 from packaging.version import Version
 from sam_builds import RUNTIMES
 
-from asyncstream import plan
-from asyncstream.config import ENV_PREFIX, TransferConfig
 from asyncstream.deadline import LONGEST_INVOCATION
 from asyncstream.events import direct
 from asyncstream.events.deployment import DESTINATION, SOURCE, TRANSFORMS, TRIGGER, Deployment
 from asyncstream.locations import S3Object, S3Prefix
+from asyncstream.pipeline import plan
+from asyncstream.pipeline.config import ENV_PREFIX, TransferConfig
 
 HANDLERS = {
     "SequentialFunction": "sequential",

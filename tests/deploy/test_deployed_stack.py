@@ -136,7 +136,7 @@ def test_its_functions_are_compared_and_left_as_they_were(stack: Deployed, tmp_p
 
     done = subprocess.run(
         [
-            *(sys.executable, "-m", "asyncstream.cli", "compare", "--stack", stack.name),
+            *(sys.executable, "-m", "asyncstream.cli.main", "compare", "--stack", stack.name),
             *("--files", "3x1MB", "--memory", "256", "--no-repeat", *outputs),
         ],
         env=os.environ | stack.cloud.environment,

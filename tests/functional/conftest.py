@@ -12,7 +12,7 @@ from command_line import Ended
 from servers import LabServer
 from servers.small_function import Invoke, SmallFunction
 
-from asyncstream.cli import main
+from asyncstream.cli.main import main
 from asyncstream.lab.sandbox.limits import Limits, NoLimits, open_limits
 
 logger = logging.getLogger(__name__)  # --log-cli-level=info shows what was measured

@@ -23,7 +23,7 @@ def interrupt(arguments: list[str], first: str, ending: signal.Signals, director
         directory: an empty one, for its temporary files.
     """
     process = subprocess.Popen(
-        [sys.executable, "-m", "asyncstream.cli", "compare", *arguments],
+        [sys.executable, "-m", "asyncstream.cli.main", "compare", *arguments],
         cwd=ROOT,
         env={**os.environ, "TMPDIR": str(directory)},
         stdout=subprocess.PIPE,

@@ -7,7 +7,7 @@ import pytest
 from servers import content
 
 from asyncstream import ConfigError, MiB, S3Object, TransferConfig, transfer, transfer_async
-from asyncstream.progress import BytesMoved
+from asyncstream.pipeline.progress import BytesMoved
 
 LARGE = 32 * MiB
 CONFIG = TransferConfig(multipart=True, part_size=5 * MiB, max_concurrency=3)

@@ -9,11 +9,12 @@ from types import SimpleNamespace
 import msgspec
 import pytest
 
-from asyncstream import MiB, S3Object, TransferConfig, TransferSession, session
-from asyncstream.continuation import Continuation
+from asyncstream import MiB, S3Object, TransferConfig, TransferSession
 from asyncstream.engines import ENGINES
 from asyncstream.lab.sandbox import Function, Sandbox
-from asyncstream.progress import BytesMoved
+from asyncstream.pipeline import session
+from asyncstream.pipeline.continuation import Continuation
+from asyncstream.pipeline.progress import BytesMoved
 
 ROOT = Path(__file__).parents[2]
 HANDLERS = ("sequential", "threads_multipart", "asyncio_multipart")

@@ -37,7 +37,7 @@ def written(server):
 
 def command(server, engine, *more):
     return [
-        *(sys.executable, "-m", "asyncstream.cli", "copy", "s3://sources/in/", "s3://copies/out/"),
+        *(sys.executable, "-m", "asyncstream.cli.main", "copy", "s3://sources/in/", "s3://copies/out/"),
         *("--engine", engine, "--multipart", "--part-size", "5MiB", "--max-concurrency", "4"),
         *("--endpoint-url", server.endpoint_url, *more),
     ]

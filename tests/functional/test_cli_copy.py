@@ -193,7 +193,7 @@ def test_the_version_is_told(lab: LabS3, run: Callable[..., Ended]) -> None:
 
 
 def test_a_terminal_gets_a_progress_bar(lab: LabS3) -> None:
-    line = f"{sys.executable} -m asyncstream.cli copy s3://source/in/ s3://destination/bar/"
+    line = f"{sys.executable} -m asyncstream.cli.main copy s3://source/in/ s3://destination/bar/"
     done = subprocess.run(
         ["script", "--quiet", "--return", "--command", line, os.devnull],
         env={**os.environ, **lab.environment(), "TERM": "xterm", "COLUMNS": "100"},
@@ -228,7 +228,7 @@ def test_an_interrupted_copy_leaves_no_upload_open(engine: str, ending: signal.S
             [
                 sys.executable,
                 "-m",
-                "asyncstream.cli",
+                "asyncstream.cli.main",
                 "copy",
                 "s3://source/in/",
                 "s3://destination/",

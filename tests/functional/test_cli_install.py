@@ -10,7 +10,7 @@ from typing import Any
 
 import pytest
 
-from asyncstream.cli import main
+from asyncstream.cli.main import main
 
 ROOT = Path(__file__).parents[2]
 
@@ -35,6 +35,6 @@ def test_compare_says_what_to_install(capsys: pytest.CaptureFixture[str]) -> Non
 
 
 def test_the_command_line_itself_needs_neither() -> None:
-    code = "import sys, asyncstream.cli; print([m for m in ('rich', 'trustme') if m in sys.modules])"
+    code = "import sys, asyncstream.cli.main; print([m for m in ('rich', 'trustme') if m in sys.modules])"
     done = subprocess.run([sys.executable, "-c", code], cwd=ROOT, capture_output=True, text=True, check=True)
     assert done.stdout == "[]\n"

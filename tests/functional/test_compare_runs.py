@@ -18,8 +18,8 @@ from asyncstream.lab.compare.testbed import LabTestbed
 from asyncstream.lab.compare.variants import VARIANTS, Variant, repeated
 from asyncstream.lab.compare.verification import Checksum, wrong_bytes
 from asyncstream.lab.compare.work import Turn
+from asyncstream.lab.report.measurement import Failure, Files, Run, Way
 from asyncstream.lab.xray.reading import all_spans
-from asyncstream.report.measurement import Failure, Files, Run, Way
 
 FILES = Files(2, 50_000)
 

@@ -22,11 +22,11 @@ from asyncstream.errors import AsyncstreamError
 from asyncstream.lab.compare import deployed, variants
 from asyncstream.lab.compare.deployed import DeployedFunctions
 from asyncstream.lab.compare.stack import read_stack
+from asyncstream.lab.report.measurement import Failure
 from asyncstream.lab.s3 import LabS3
 from asyncstream.lab.sandbox import Function, Sandbox
 from asyncstream.lab.sandbox.service import Refused, _Handler
 from asyncstream.lab.xray import XRayReceiver
-from asyncstream.report.measurement import Failure
 
 ROOT = Path(__file__).parents[2]
 TINY = ("--files", "3x200KB")
@@ -220,7 +220,7 @@ def begun(stack: str, sandbox: Sandbox) -> Iterator[subprocess.Popen[str]]:
     options = ["--files", "1x2MB", "--variants", "sequential", "--no-repeat", "--no-trace", "--rounds", "100"]
     process = subprocess.Popen(
         [
-            *(sys.executable, "-m", "asyncstream.cli", "compare", "--stack", stack),
+            *(sys.executable, "-m", "asyncstream.cli.main", "compare", "--stack", stack),
             *options,
             "--memory",
             "256",

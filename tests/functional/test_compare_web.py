@@ -12,7 +12,7 @@ from command_line import Ended
 from interrupted import interrupt
 from servers.postgres import PASSWORD, TestServer
 
-from asyncstream.arguments import parser
+from asyncstream.cli.arguments import parser
 from asyncstream.lab.compare.pages import GatherPages
 from asyncstream.lab.compare.rounds import take
 from asyncstream.lab.compare.sandboxed import SandboxedFunctions
@@ -20,7 +20,7 @@ from asyncstream.lab.compare.settings import DEFAULT_WEB_MODEL, GatherSettings, 
 from asyncstream.lab.compare.variants import GATHERING, Variant
 from asyncstream.lab.compare.verification import wrong_rows
 from asyncstream.lab.compare.work import Turn
-from asyncstream.report.measurement import Failure, Pages, Run, Way
+from asyncstream.lab.report.measurement import Failure, Pages, Run, Way
 
 ROOT = Path(__file__).parents[2]
 TINY = ("compare", "--workload", "web", "--pages", "12", "--model", "20/0.5/1")

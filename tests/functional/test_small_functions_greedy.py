@@ -7,7 +7,7 @@ import pytest
 from servers import LabServer
 from servers.small_function import Invoke
 
-from asyncstream.plan import MiB
+from asyncstream.units import MiB
 
 pytestmark = [pytest.mark.slow, pytest.mark.timeout(300)]
 

@@ -11,9 +11,9 @@ import pytest
 from servers import LabServer
 from servers.small_function import Invoke
 
-from asyncstream.plan import MiB
 from asyncstream.transforms.codecs import ZSTD
 from asyncstream.transforms.gzip import library
+from asyncstream.units import MiB
 
 pytestmark = [pytest.mark.slow, pytest.mark.timeout(300)]
 

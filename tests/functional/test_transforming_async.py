@@ -15,7 +15,7 @@ from servers import content
 
 from asyncstream import MiB, S3Object, TransferConfig, transfer_async
 from asyncstream.checksum import Digests
-from asyncstream.output import Output
+from asyncstream.pipeline.output import Output
 from asyncstream.transforms import map_lines
 
 CONFIG = TransferConfig(part_size=5 * MiB, max_concurrency=3)

@@ -12,11 +12,12 @@ from deliveries import ODD, Deliver
 from invocations import BIG, Context, Invoke
 from witness import DESTINATION, SOURCE, WitnessPostgres, WitnessS3, WitnessWeb
 
-from asyncstream import AsyncstreamError, session
+from asyncstream import AsyncstreamError
 from asyncstream.engines.keeping import close_all_kept
 from asyncstream.events.direct import schema
 from asyncstream.gathering import session as gathering
 from asyncstream.lab.s3 import LabS3
+from asyncstream.pipeline import session
 
 HANDLERS = ("sequential", "threads", "threads_multipart", "asyncio_multipart")
 _names = itertools.count()

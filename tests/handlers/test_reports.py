@@ -9,9 +9,9 @@ import pytest
 from invocations import Context, Invoke, files_of
 from witness import DESTINATION, SOURCE, WitnessS3
 
-from asyncstream import session
 from asyncstream.errors import ConnectionFailed
 from asyncstream.lab.s3 import LabS3
+from asyncstream.pipeline import session
 
 REPORT = f"{DESTINATION}reports/run.json"
 FILE = {"source": f"{SOURCE}a", "destination": f"{DESTINATION}a"}

@@ -30,8 +30,8 @@ def time(monkeypatch: pytest.MonkeyPatch) -> FakeTime:
 def server(tmp_path: Path) -> Server:
     """In this process, as its clock is; it has a bucket with the object `k`."""
     server = Server(tmp_path, NetworkModel())
-    server.store.create_bucket("bucket", keep=False)
-    server.store.declare(server.store.bucket("bucket"), [("k", SIZE)], None, None)
+    server.state.store.create_bucket("bucket", keep=False)
+    server.state.store.declare(server.state.store.bucket("bucket"), [("k", SIZE)], None, None)
     return server
 
 
@@ -52,7 +52,7 @@ def ask(server: Server) -> Ask:
 
 @pytest.mark.parametrize("method", ["GET", "PUT"])
 def test_the_model_slows_transfers_down(server: Server, ask: Ask, time: FakeTime, method: str) -> None:
-    server.network = Network(NetworkModel.parse("5/0/50"), time, time.sleep)
+    server.state.network = Network(NetworkModel.parse("5/0/50"), time, time.sleep)
     began = time()
     assert len(ask(method)) == (SIZE if method == "GET" else 0)
     assert time() - began == pytest.approx(0.05 + SIZE / 5e6)
@@ -60,7 +60,7 @@ def test_the_model_slows_transfers_down(server: Server, ask: Ask, time: FakeTime
 
 @pytest.mark.parametrize("method", ["GET", "HEAD", "PUT"])
 def test_stall_takes_its_time_once(server: Server, ask: Ask, time: FakeTime, method: str) -> None:
-    server.faults = FaultPlan([Fault("stall", seconds=7.0)])
+    server.state.faults = FaultPlan([Fault("stall", seconds=7.0)])
     began = time()
     ask(method)
     assert (time() - began, time.sleeps) == (7.0, 1)
@@ -68,7 +68,7 @@ def test_stall_takes_its_time_once(server: Server, ask: Ask, time: FakeTime, met
 
 @pytest.mark.parametrize("method", ["GET", "PUT"])
 def test_slow_keeps_to_its_speed(server: Server, ask: Ask, time: FakeTime, method: str) -> None:
-    server.faults = FaultPlan([Fault("slow", bytes_per_second=SIZE / 10)])
+    server.state.faults = FaultPlan([Fault("slow", bytes_per_second=SIZE / 10)])
     began = time()
     ask(method)
     assert time() - began == pytest.approx(10)

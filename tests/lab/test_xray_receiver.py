@@ -15,8 +15,8 @@ import pytest
 from botocore.exceptions import ClientError
 from servers.base import until
 
+from asyncstream.lab.report.spans import Trace
 from asyncstream.lab.xray import XRayReceiver, read_trace, read_traces
-from asyncstream.report.spans import Trace
 
 ROOT = Path(__file__).parents[2]
 HEADER = b'{"format": "json", "version": 1}\n'

@@ -10,10 +10,10 @@ from report_builders import (
     measured,
 )
 
-from asyncstream.report.comparison import Comparison
-from asyncstream.report.measurement import Failure, MemorySample, Run
-from asyncstream.report.rows import Section
-from asyncstream.report.spans import Span, Trace
+from asyncstream.lab.report.comparison import Comparison
+from asyncstream.lab.report.measurement import Failure, MemorySample, Run
+from asyncstream.lab.report.rows import Section
+from asyncstream.lab.report.spans import Span, Trace
 
 SIZES = (128, 512, 1769)
 KILLED = Failure(

@@ -4,10 +4,10 @@ from collections.abc import Sequence
 
 from msgspec.structs import replace
 
-from asyncstream.report.comparison import Comparison, Environment, Network, Web
-from asyncstream.report.measurement import Failure, Files, Measured, Pages, Run, Way, Workload
-from asyncstream.report.prices import load
-from asyncstream.report.rows import Billing, Section, section
+from asyncstream.lab.report.comparison import Comparison, Environment, Network, Web
+from asyncstream.lab.report.measurement import Failure, Files, Measured, Pages, Run, Way, Workload
+from asyncstream.lab.report.prices import load
+from asyncstream.lab.report.rows import Billing, Section, section
 
 TEN_FILES = Files(10, 100_000_000)
 EIGHTY_PAGES = Pages(pages=80, rows=10, seconds=15.0, slowest=1.5, floor=1.6)

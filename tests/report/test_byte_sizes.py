@@ -1,7 +1,7 @@
 import pytest
 
 from asyncstream.errors import InputError
-from asyncstream.report.sizes import exact, parse_size, rounded
+from asyncstream.units import exact, parse_size, rounded
 
 
 @pytest.mark.parametrize(

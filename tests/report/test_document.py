@@ -9,8 +9,8 @@ from report_builders import (
     measured,
 )
 
-from asyncstream.report.document import FORMAT, VERSION, document
-from asyncstream.report.measurement import Failure
+from asyncstream.lab.report.document import FORMAT, VERSION, document
+from asyncstream.lab.report.measurement import Failure
 
 
 def test_the_document_says_what_it_is_and_how_to_repeat_it() -> None:

@@ -7,8 +7,8 @@ from report_builders import (
     measured,
 )
 
-from asyncstream.report.markdown import markdown
-from asyncstream.report.measurement import Failure
+from asyncstream.lab.report.markdown import markdown
+from asyncstream.lab.report.measurement import Failure
 
 
 def test_each_workload_has_its_verdict_and_a_table_that_github_reads() -> None:

@@ -26,11 +26,11 @@ from report_builders import (
 )
 from xray_fixtures import NAMES, documents_from
 
-from asyncstream.report.comparison import Comparison
-from asyncstream.report.html import page
-from asyncstream.report.measurement import Failure
-from asyncstream.report.spans import Trace
-from asyncstream.report.xray import trace_of
+from asyncstream.lab.report.comparison import Comparison
+from asyncstream.lab.report.html import page
+from asyncstream.lab.report.measurement import Failure
+from asyncstream.lab.report.spans import Trace
+from asyncstream.lab.report.xray import trace_of
 
 VOID = {"meta", "link", "br"}
 HOSTILE = "</script><script>alert(1)</script>\"'><img src=x onerror=alert(1)>"

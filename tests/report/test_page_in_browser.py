@@ -9,8 +9,8 @@ from lacking import lacking
 from page_builders import a_plain_comparison, a_sweep, a_web_page
 from playwright.sync_api import Browser, BrowserContext, Locator, Page, sync_playwright
 
-from asyncstream.report.comparison import Comparison
-from asyncstream.report.html import page
+from asyncstream.lab.report.comparison import Comparison
+from asyncstream.lab.report.html import page
 
 pytestmark = pytest.mark.slow
 

@@ -4,8 +4,8 @@ from pathlib import Path
 import pytest
 
 from asyncstream.errors import ConfigError
-from asyncstream.report import prices
-from asyncstream.report.prices import PriceTable
+from asyncstream.lab.report import prices
+from asyncstream.lab.report.prices import PriceTable
 
 ROUND_NUMBERS = PriceTable(
     date="2000-01-01",

@@ -1,11 +1,11 @@
 import io
 from concurrent.futures import ThreadPoolExecutor
 
+from asyncstream.cli.progress_bar import ProgressBar
 from asyncstream.errors import ConnectionFailed
 from asyncstream.locations import S3Object
-from asyncstream.progress import BytesMoved, FileFinished, FileStarted, PartRetried, Planned
-from asyncstream.report.progress_bar import ProgressBar
-from asyncstream.results import FileResult
+from asyncstream.pipeline.progress import BytesMoved, FileFinished, FileStarted, PartRetried, Planned
+from asyncstream.pipeline.results import FileResult
 
 SOURCE, DESTINATION = S3Object("source", "a"), S3Object("destination", "a")
 

@@ -1,8 +1,8 @@
 import pytest
 from report_builders import a_gathering_section, a_run, a_section, measured
 
-from asyncstream.report.measurement import Failure, MemorySample, Pages
-from asyncstream.report.rows import Figures, Row, Section
+from asyncstream.lab.report.measurement import Failure, MemorySample, Pages
+from asyncstream.lab.report.rows import Figures, Row, Section
 
 
 def figures(section: Section, position: int = 0) -> Figures:

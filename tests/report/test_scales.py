@@ -6,7 +6,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from asyncstream.report.html import scales
+from asyncstream.lab.report.html import scales
 
 VALUES = st.lists(st.floats(1e-6, 1e6), min_size=1, max_size=20)
 

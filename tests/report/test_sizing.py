@@ -1,4 +1,4 @@
-from asyncstream.report.sizing import needed_memory
+from asyncstream.lab.report.sizing import needed_memory
 
 MIB = 2**20
 

@@ -13,9 +13,9 @@ from report_builders import (
     measured,
 )
 
-from asyncstream.report.comparison import Comparison
-from asyncstream.report.measurement import Failure, Files
-from asyncstream.report.table import draw
+from asyncstream.lab.report.comparison import Comparison
+from asyncstream.lab.report.measurement import Failure, Files
+from asyncstream.lab.report.table import draw
 
 
 def drawn(comparison: Comparison, width: int, monkeypatch: pytest.MonkeyPatch) -> str:

@@ -12,8 +12,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from xray_fixtures import documents_from
 
-from asyncstream.report.spans import Span, Trace
-from asyncstream.report.xray import trace_of
+from asyncstream.lab.report.spans import Span, Trace
+from asyncstream.lab.report.xray import trace_of
 
 
 def outline(spans: list[Span], depth: int = 0) -> Iterator[str]:

@@ -7,7 +7,7 @@ import time
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import suppress
 
-from asyncstream.closing import Closing
+from asyncstream.engines.closing import Closing
 
 # A guard: nothing here waits for so long.
 SECONDS = 60.0

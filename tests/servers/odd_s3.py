@@ -4,7 +4,7 @@ import re
 from collections.abc import Callable, Sequence
 from typing import Any
 
-from asyncstream.plan import MiB
+from asyncstream.units import MiB
 
 PART = 5 * MiB
 OK = "200 OK"

@@ -7,7 +7,7 @@ from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
 
-from asyncstream.closing import Closing
+from asyncstream.engines.closing import Closing
 from asyncstream.lab.sandbox.environment import Environment
 from asyncstream.lab.sandbox.function import Function
 from asyncstream.lab.sandbox.limits import Group, Limits

@@ -10,7 +10,7 @@ import sys
 from collections import Counter
 
 from asyncstream import MiB, S3Object, TransferConfig, TransferSession
-from asyncstream.memory import peak_resident
+from asyncstream.pipeline.memory import peak_resident
 
 BATCH = 100
 

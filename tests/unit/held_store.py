@@ -3,7 +3,7 @@
 from collections.abc import Awaitable, Callable
 from typing import Any
 
-from asyncstream.chunks import ChunkBody
+from asyncstream.pipeline.body import ChunkBody
 from asyncstream.ports import Body
 
 from .memory_store import MemoryStore

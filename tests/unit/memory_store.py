@@ -20,18 +20,8 @@ from typing import Any
 from asyncstream.checksum import CRC64NVME, Checksum, Composite, Digests
 from asyncstream.errors import ChecksumMismatch, NotModified, S3Error, SourceNotFound, UploadGone
 from asyncstream.locations import S3Object, S3Prefix
-from asyncstream.plan import ByteRange
-from asyncstream.ports import (
-    Body,
-    CompletedPart,
-    ListedObject,
-    MultipartUpload,
-    Opened,
-    OpenUpload,
-    Origin,
-    Stored,
-    Written,
-)
+from asyncstream.objects import ByteRange, ListedObject, MultipartUpload, OpenUpload, Origin, Stored, Written
+from asyncstream.ports import Body, CompletedPart, Opened
 
 SLOT_BYTES = 1000
 # Parts on a page of a listing.

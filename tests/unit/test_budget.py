@@ -7,8 +7,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from asyncstream.budget import MemoryBudget, SlotLimit, slots_within
 from asyncstream.errors import ConfigError
+from asyncstream.pipeline.budget import MemoryBudget, SlotLimit, slots_within
 
 
 @given(st.integers(0, 100), st.lists(st.integers(0, 60)), st.randoms(use_true_random=False))

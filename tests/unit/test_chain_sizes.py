@@ -9,13 +9,13 @@ import msgspec
 import pytest
 
 from asyncstream.checksum import CRC64NVME, Composite
-from asyncstream.continuation import Continuation, PartRun
 from asyncstream.events import direct, step_functions
 from asyncstream.events.items import Item, Outcome
 from asyncstream.events.replies import Invoked
 from asyncstream.locations import S3Object
-from asyncstream.plan import MAX_PARTS, MIN_PART
-from asyncstream.results import FileResult, FileResults, TransferReport
+from asyncstream.pipeline.continuation import Continuation, PartRun
+from asyncstream.pipeline.plan import MAX_PARTS, MIN_PART
+from asyncstream.pipeline.results import FileResult, FileResults, TransferReport
 
 TB = 10**12
 # S3 user guide, "CreateMultipartUpload" and examples: ids have about 128 characters.

@@ -8,7 +8,6 @@ from hypothesis import strategies as st
 from msgspec.structs import replace
 
 from asyncstream.checksum import CRC64NVME, KINDS, Checksum, Composite, Digests
-from asyncstream.chunks import BytesBody, ChunkBody, StopFlag
 from asyncstream.deadline import Deadline
 from asyncstream.engines.driver import drive
 from asyncstream.errors import (
@@ -19,6 +18,7 @@ from asyncstream.errors import (
     DeadlineExceeded,
     TruncatedBody,
 )
+from asyncstream.pipeline.body import BytesBody, ChunkBody, StopFlag
 from asyncstream.ports import Body, ByteStream
 
 from .memory_store import checksum_of, composite_of, damaged

@@ -4,17 +4,17 @@ from typing import Any
 
 import pytest
 
-from asyncstream.config import (
+from asyncstream.errors import ConfigError
+from asyncstream.pipeline.config import (
     DEFAULT_MEMORY_LIMIT,
     LAMBDA_MARGIN,
     TransferConfig,
     chunk_size_within,
     memory_limit_or_default,
 )
-from asyncstream.errors import ConfigError
-from asyncstream.memory import lambda_memory, peak_resident, resident
-from asyncstream.plan import GiB, KiB, MiB
+from asyncstream.pipeline.memory import lambda_memory, peak_resident, resident
 from asyncstream.retry import RetryPolicy
+from asyncstream.units import GiB, KiB, MiB
 
 LIMITS = [
     ("memory_limit", 1, 0, ">= 1"),

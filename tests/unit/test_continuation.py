@@ -11,11 +11,11 @@ from hypothesis import strategies as st
 from msgspec.structs import replace
 
 from asyncstream.checksum import CRC64NVME, Checksum, Composite, Digests
-from asyncstream.continuation import Continuation, PartRun, joined
 from asyncstream.errors import InputError
-from asyncstream.jobs import Jobs
 from asyncstream.locations import S3Object
-from asyncstream.plan import MAX_OBJECT
+from asyncstream.pipeline.continuation import Continuation, PartRun, joined
+from asyncstream.pipeline.jobs import Jobs
+from asyncstream.pipeline.plan import MAX_OBJECT
 
 from .memory_store import checksum_of, etag_of
 from .transfers import (

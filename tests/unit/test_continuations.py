@@ -11,10 +11,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from msgspec.structs import replace
 
-from asyncstream import progress
 from asyncstream.checksum import CRC64NVME
-from asyncstream.continuation import MOST_RUNS, CompletedPart, Continuation, PartRun
-from asyncstream.endings import MOST_FRUITLESS
 from asyncstream.engines import ENGINES, open_engine
 from asyncstream.errors import (
     AccessDenied,
@@ -25,10 +22,13 @@ from asyncstream.errors import (
     UploadGone,
 )
 from asyncstream.locations import S3Object
-from asyncstream.plan import ByteRange
-from asyncstream.ports import Body, Engine, MultipartUpload, Opened, Origin, Written
-from asyncstream.results import FileResult
-from asyncstream.tasks import Job
+from asyncstream.objects import ByteRange, CompletedPart, MultipartUpload, Origin, Written
+from asyncstream.pipeline import progress
+from asyncstream.pipeline.continuation import MOST_RUNS, Continuation, PartRun
+from asyncstream.pipeline.endings import MOST_FRUITLESS
+from asyncstream.pipeline.results import FileResult
+from asyncstream.pipeline.tasks import Job
+from asyncstream.ports import Body, Engine, Opened
 
 from .memory_store import Damage, Failure, MemoryStore, checksum_of, etag_of, pause_under
 from .transfers import (

@@ -9,7 +9,6 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from msgspec.structs import replace
 
-from asyncstream import plan, progress
 from asyncstream.errors import (
     AsyncstreamError,
     ConnectionFailed,
@@ -18,8 +17,9 @@ from asyncstream.errors import (
     ServiceBusy,
 )
 from asyncstream.locations import S3Object
-from asyncstream.plan import ByteRange
-from asyncstream.ports import Engine, MultipartUpload, Opened, Origin
+from asyncstream.objects import ByteRange, MultipartUpload, Origin
+from asyncstream.pipeline import plan, progress
+from asyncstream.ports import Engine, Opened
 
 from .held_store import HeldStore
 from .memory_store import OPERATIONS, SLOT_BYTES, Failure, MemoryStore, etag_of, pause_under

@@ -12,13 +12,13 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 import asyncstream.events
-from asyncstream.config import TransferConfig
 from asyncstream.errors import AccessDenied, InputError, ServiceBusy
 from asyncstream.events import direct
 from asyncstream.events.replies import Invoked
 from asyncstream.locations import MAX_KEY_BYTES, S3Object, S3Prefix
-from asyncstream.results import FileResult, FileResults, TransferReport
-from asyncstream.tasks import Job
+from asyncstream.pipeline.config import TransferConfig
+from asyncstream.pipeline.results import FileResult, FileResults, TransferReport
+from asyncstream.pipeline.tasks import Job
 
 COMMITTED = Path(asyncstream.events.__file__).with_name("schema.json")
 LARGEST_REPLY = 256 * 1024

@@ -8,7 +8,7 @@ from hypothesis import given
 from asyncstream import InputError, S3Object, S3Prefix
 from asyncstream.events.items import Item
 from asyncstream.events.rounds import rounds
-from asyncstream.jobs import Pair
+from asyncstream.pipeline.jobs import Pair
 
 
 def copy(source: str, destination: str) -> Pair:

@@ -17,10 +17,10 @@ from asyncstream.events.replies import Invoked
 from asyncstream.gathering import events, replies
 from asyncstream.gathering.config import GatherConfig
 from asyncstream.gathering.events import Deployed
+from asyncstream.gathering.postgres.statements import Table
 from asyncstream.gathering.results import GatherReport, PageResult
+from asyncstream.gathering.web import FetchConfig
 from asyncstream.locations import S3Object
-from asyncstream.postgres.statements import Table
-from asyncstream.web import FetchConfig
 
 COMMITTED = Path(asyncstream.gathering.__file__).with_name("schema.json")
 LARGEST_REPLY = 256 * 1024

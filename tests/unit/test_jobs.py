@@ -6,13 +6,13 @@ from typing import Any
 
 import pytest
 
-from asyncstream.continuation import Continuation
 from asyncstream.errors import InputError, NothingToTransfer
-from asyncstream.jobs import Jobs, Pair, checked
 from asyncstream.locations import S3Object, S3Prefix
-from asyncstream.ports import ListedObject
-from asyncstream.results import FileResult, FileResults
-from asyncstream.tasks import Job
+from asyncstream.objects import ListedObject
+from asyncstream.pipeline.continuation import Continuation
+from asyncstream.pipeline.jobs import Jobs, Pair, checked
+from asyncstream.pipeline.results import FileResult, FileResults
+from asyncstream.pipeline.tasks import Job
 
 A, B, C = (S3Object("bucket", key) for key in "abc")
 

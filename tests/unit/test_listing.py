@@ -5,16 +5,16 @@ from typing import Any
 
 import pytest
 
-from asyncstream import listing
-from asyncstream.config import TransferConfig
 from asyncstream.deadline import Deadline
 from asyncstream.engines.driver import drive
 from asyncstream.engines.sequential import SequentialEngine
 from asyncstream.errors import InputError, NothingToTransfer
-from asyncstream.jobs import Jobs
 from asyncstream.locations import S3Prefix
-from asyncstream.plan import MiB
-from asyncstream.ports import ListedObject
+from asyncstream.objects import ListedObject
+from asyncstream.pipeline import listing
+from asyncstream.pipeline.config import TransferConfig
+from asyncstream.pipeline.jobs import Jobs
+from asyncstream.units import MiB
 
 PAIR = (S3Prefix("raw", "in/"), S3Prefix("clean", "out/"))
 

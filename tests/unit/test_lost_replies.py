@@ -17,7 +17,8 @@ from asyncstream.errors import (
     told,
 )
 from asyncstream.locations import S3Object
-from asyncstream.ports import Body, CompletedPart, Engine, MultipartUpload, Stored, Written
+from asyncstream.objects import MultipartUpload, Stored, Written
+from asyncstream.ports import Body, CompletedPart, Engine
 
 from .memory_store import Failure, MemoryStore, etag_of, pause_under
 from .transfers import (

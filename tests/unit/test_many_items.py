@@ -12,8 +12,8 @@ from asyncstream.errors import DeadlineExceeded
 from asyncstream.events import running
 from asyncstream.events.items import Item
 from asyncstream.events.rounds import rounds
-from asyncstream.jobs import Pair
-from asyncstream.results import FileResult, FileResults, TransferReport
+from asyncstream.pipeline.jobs import Pair
+from asyncstream.pipeline.results import FileResult, FileResults, TransferReport
 
 FEW = 200
 

@@ -8,10 +8,10 @@ from typing import Any
 import pytest
 
 from asyncstream import Outcome, current_span, map_concurrent, tracing
-from asyncstream.calls import mapped
 from asyncstream.deadline import Deadline
 from asyncstream.engines import ENGINES
 from asyncstream.errors import DeadlineExceeded
+from asyncstream.mapping.calls import mapped
 from asyncstream.ports import Engine
 from asyncstream.tracing.sampling import SPREAD
 from asyncstream.tracing.spans import UNTRACED, RecordedSpan, Recording

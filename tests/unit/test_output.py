@@ -12,7 +12,7 @@ from asyncstream.engines.driver import drive
 from asyncstream.errors import (
     Cancelled,
 )
-from asyncstream.output import Output, OutputPart, PartBuffers
+from asyncstream.pipeline.output import Output, OutputPart, PartBuffers
 from asyncstream.transforms import Running
 
 from .memory_store import (

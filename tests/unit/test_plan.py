@@ -7,7 +7,8 @@ from hypothesis import example, given
 from hypothesis import strategies as st
 
 from asyncstream.errors import InputError
-from asyncstream.plan import (
+from asyncstream.objects import ByteRange
+from asyncstream.pipeline.plan import (
     AUTO_PART,
     CHAINED_PART,
     MAX_OBJECT,
@@ -15,14 +16,12 @@ from asyncstream.plan import (
     MAX_PARTS,
     MAX_PUT,
     MIN_PART,
-    ByteRange,
-    GiB,
-    MiB,
     auto_part_size,
     first_range,
     reach,
     rest,
 )
+from asyncstream.units import GiB, MiB
 
 # Sizes of all magnitudes, as small ones never come up among integers to 50e12.
 SIZES = st.one_of(*(st.integers(0, reach) for reach in (10, 30 * MiB, 100 * GiB, MAX_OBJECT)))

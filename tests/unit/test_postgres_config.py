@@ -8,8 +8,8 @@ import pytest
 from asyncstream import TransferConfig
 from asyncstream.errors import ConfigError
 from asyncstream.gathering import GatherConfig
-from asyncstream.postgres.config import DatabaseConfig, is_local
-from asyncstream.postgres.conninfo import hosts_of, is_placed, parameters, secured
+from asyncstream.gathering.postgres.config import DatabaseConfig, is_local
+from asyncstream.gathering.postgres.conninfo import hosts_of, is_placed, parameters, secured
 
 REMOTE = "db.example.com"
 

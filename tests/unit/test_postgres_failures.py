@@ -5,7 +5,7 @@ from types import SimpleNamespace
 import pytest
 
 from asyncstream import errors
-from asyncstream.postgres.failures import of_statement, while_connecting
+from asyncstream.gathering.postgres.failures import of_statement, while_connecting
 
 
 @pytest.mark.parametrize(

@@ -13,8 +13,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from asyncstream.errors import RowRefused
-from asyncstream.postgres.rows import Batches, PageRows, page_of
-from asyncstream.postgres.statements import Column, Table, upsert_of
+from asyncstream.gathering.postgres.rows import Batches, PageRows, page_of
+from asyncstream.gathering.postgres.statements import Column, Table, upsert_of
 
 COLUMNS = [Column("id", "integer"), Column("v", "jsonb")]
 UPSERT = upsert_of(Table(name="t", key=("id",)), COLUMNS)

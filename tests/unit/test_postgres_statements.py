@@ -5,7 +5,7 @@ from typing import Any
 import pytest
 
 from asyncstream.errors import ConfigError, TableMismatch, TableNotFound
-from asyncstream.postgres.statements import Column, Table, quoted, upsert_of
+from asyncstream.gathering.postgres.statements import Column, Table, quoted, upsert_of
 
 FOUND = [
     Column("id", "integer"),

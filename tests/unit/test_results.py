@@ -3,11 +3,11 @@
 import pytest
 from msgspec.structs import replace
 
-from asyncstream.continuation import Continuation
 from asyncstream.errors import ServiceBusy, SourceNotFound
 from asyncstream.locations import S3Object
-from asyncstream.results import MOST_CAUSES, FileResult, FileResults, TransferReport
-from asyncstream.tasks import Job
+from asyncstream.pipeline.continuation import Continuation
+from asyncstream.pipeline.results import MOST_CAUSES, FileResult, FileResults, TransferReport
+from asyncstream.pipeline.tasks import Job
 
 
 def result(key: str, size: int, error: Exception | None = None) -> FileResult:

@@ -7,12 +7,12 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from asyncstream.checksum import CRC64NVME, Digests
-from asyncstream.chunks import LONGEST_PAUSE, PROGRESS, ChunkBody, StopFlag
 from asyncstream.deadline import Deadline
 from asyncstream.engines.driver import drive
 from asyncstream.errors import AsyncstreamError, Cancelled, ConnectionFailed, SourceChanged, TruncatedBody
-from asyncstream.plan import MiB
+from asyncstream.pipeline.body import LONGEST_PAUSE, PROGRESS, ChunkBody, StopFlag
 from asyncstream.ports import ByteStream
+from asyncstream.units import MiB
 
 from .memory_store import checksum_of
 

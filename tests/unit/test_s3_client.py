@@ -13,8 +13,8 @@ import botocore.auth
 import botocore.session
 import pytest
 
-from asyncstream.chunks import BytesBody
 from asyncstream.errors import ConfigError, ConnectionFailed, ServiceBusy, WrongRegion
+from asyncstream.pipeline.body import BytesBody
 from asyncstream.ports import Transport
 from asyncstream.s3 import open_transport
 from asyncstream.s3.client import prepare_session, sdk_options

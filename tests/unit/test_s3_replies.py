@@ -10,8 +10,8 @@ from hypothesis import strategies as st
 from asyncstream.checksum import CRC64NVME, KINDS, Checksum, Composite
 from asyncstream.errors import S3Error, SourceChanged
 from asyncstream.locations import S3Object, S3Prefix
-from asyncstream.plan import ByteRange
-from asyncstream.ports import CompletedPart, ListedObject, MultipartUpload, Stored
+from asyncstream.objects import ByteRange, ListedObject, MultipartUpload, Stored
+from asyncstream.ports import CompletedPart
 from asyncstream.s3.replies import (
     attributes,
     check_extent,

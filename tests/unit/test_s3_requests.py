@@ -7,10 +7,10 @@ import botocore.session
 import pytest
 
 from asyncstream.checksum import CRC64NVME, KINDS, Checksum
-from asyncstream.extra_args import EXTRA_ARGS
 from asyncstream.locations import S3Object, S3Prefix
-from asyncstream.plan import ByteRange
-from asyncstream.ports import CompletedPart, MultipartUpload
+from asyncstream.objects import ByteRange, MultipartUpload
+from asyncstream.pipeline.extra_args import EXTRA_ARGS
+from asyncstream.ports import CompletedPart
 from asyncstream.s3 import requests
 from asyncstream.s3.operations import METHODS
 

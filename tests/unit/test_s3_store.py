@@ -6,7 +6,6 @@ from typing import Any
 import pytest
 
 from asyncstream.checksum import CRC64NVME, Checksum, Digests
-from asyncstream.chunks import BytesBody
 from asyncstream.engines.driver import drive
 from asyncstream.errors import (
     AsyncstreamError,
@@ -18,8 +17,9 @@ from asyncstream.errors import (
     WrongRegion,
 )
 from asyncstream.locations import S3Object, S3Prefix
-from asyncstream.plan import ByteRange
-from asyncstream.ports import CompletedPart, ListedObject, MultipartUpload, TimeLeft, Written, for_ever
+from asyncstream.objects import ByteRange, ListedObject, MultipartUpload, Written
+from asyncstream.pipeline.body import BytesBody
+from asyncstream.ports import CompletedPart, TimeLeft, for_ever
 from asyncstream.s3 import requests
 from asyncstream.s3.regions import Learned
 from asyncstream.s3.store import SMALL_BODY, S3Store

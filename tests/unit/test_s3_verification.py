@@ -6,7 +6,6 @@ from typing import Any
 import pytest
 
 from asyncstream.checksum import CRC64NVME, Checksum, Composite
-from asyncstream.chunks import BytesBody
 from asyncstream.engines.driver import drive
 from asyncstream.errors import (
     AccessDenied,
@@ -17,8 +16,9 @@ from asyncstream.errors import (
     SourceChanged,
     SourceNotFound,
 )
-from asyncstream.plan import ByteRange
-from asyncstream.ports import CompletedPart, Stored, Written
+from asyncstream.objects import ByteRange, Stored, Written
+from asyncstream.pipeline.body import BytesBody
+from asyncstream.ports import CompletedPart
 from asyncstream.s3 import requests
 from asyncstream.s3.regions import Learned
 from asyncstream.s3.store import SMALL_BODY

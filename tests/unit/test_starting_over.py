@@ -2,7 +2,6 @@
 
 import pytest
 
-from asyncstream import progress
 from asyncstream.checksum import CRC64NVME
 from asyncstream.errors import (
     AsyncstreamError,
@@ -11,8 +10,9 @@ from asyncstream.errors import (
     UploadGone,
     WriteConflict,
 )
+from asyncstream.pipeline import progress
+from asyncstream.pipeline.results import FileResult
 from asyncstream.ports import Engine
-from asyncstream.results import FileResult
 
 from .memory_store import Damage, Failure, MemoryStore, damaged, pause_under
 from .transfers import (

@@ -8,11 +8,11 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from asyncstream import dropping, progress
 from asyncstream.engines import ENGINES, open_engine
 from asyncstream.engines.aio import AsyncioEngine
 from asyncstream.errors import DeadlineExceeded
-from asyncstream.parts import PartMover
+from asyncstream.pipeline import dropping, progress
+from asyncstream.pipeline.parts import PartMover
 from asyncstream.ports import Engine
 
 from .held_store import HeldStore

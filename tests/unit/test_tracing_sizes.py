@@ -6,18 +6,19 @@ from functools import partial
 
 import pytest
 
-from asyncstream import plan, progress
-from asyncstream.budget import MemoryBudget
-from asyncstream.config import TransferConfig
 from asyncstream.deadline import Deadline
 from asyncstream.errors import ServiceBusy
 from asyncstream.lab.xray import XRayReceiver, read_trace
 from asyncstream.lab.xray.reading import all_spans
 from asyncstream.locations import S3Object
-from asyncstream.parts import PartMover
-from asyncstream.pipeline import Coordinator
-from asyncstream.ports import Body, Engine, MultipartUpload, Written
-from asyncstream.tasks import Job
+from asyncstream.objects import MultipartUpload, Written
+from asyncstream.pipeline import plan, progress
+from asyncstream.pipeline.budget import MemoryBudget
+from asyncstream.pipeline.config import TransferConfig
+from asyncstream.pipeline.coordinator import Coordinator
+from asyncstream.pipeline.parts import PartMover
+from asyncstream.pipeline.tasks import Job
+from asyncstream.ports import Body, Engine
 from asyncstream.tracing import xray
 from asyncstream.tracing.xray import xray_recorder
 

@@ -10,16 +10,16 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from asyncstream import progress
-from asyncstream.budget import more_memory
-from asyncstream.config import TransferConfig
 from asyncstream.errors import AsyncstreamError, ConfigError, ConnectionFailed, MemoryNeeded, SlowDown
-from asyncstream.output import transforming_of
-from asyncstream.plan import MiB
+from asyncstream.pipeline import progress
+from asyncstream.pipeline.budget import more_memory
+from asyncstream.pipeline.config import TransferConfig
+from asyncstream.pipeline.output import transforming_of
+from asyncstream.pipeline.results import FileResult
 from asyncstream.ports import Engine
-from asyncstream.results import FileResult
 from asyncstream.transforms import Held, Unxz, Zstd, chain, held_by
 from asyncstream.transforms.protocol import PIECE
+from asyncstream.units import MiB
 
 from .memory_store import OPERATIONS, SLOT_BYTES, Failure, MemoryStore, pause_under
 from .test_transforming import run, setup_of

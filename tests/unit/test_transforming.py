@@ -15,7 +15,6 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from asyncstream import output, plan, progress, transforming
 from asyncstream.engines.sequential import SequentialEngine
 from asyncstream.errors import (
     AsyncstreamError,
@@ -28,9 +27,11 @@ from asyncstream.errors import (
     WriteConflict,
 )
 from asyncstream.locations import S3Object
-from asyncstream.output import OutputPart, PartBuffers, Transforming
-from asyncstream.ports import Engine, MultipartUpload, Origin
-from asyncstream.results import FileResult
+from asyncstream.objects import MultipartUpload, Origin
+from asyncstream.pipeline import coordinator, endings, output, plan, progress, transforming
+from asyncstream.pipeline.output import OutputPart, PartBuffers, Transforming
+from asyncstream.pipeline.results import FileResult
+from asyncstream.ports import Engine
 from asyncstream.transforms import Factory, Gunzip
 
 from .memory_store import (
@@ -295,7 +296,8 @@ def test_an_output_of_more_parts_than_s3_takes_fails_and_leaves_nothing(
     """Three here, of a hundred bytes: so much fits exactly."""
     store = MemoryStore(stored([size, 5]), pause=pause_under(engine.name))
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(plan, "MAX_PARTS", 3)
+        for module in (plan, coordinator, endings):
+            patch.setattr(module, "MAX_PARTS", 3)
         results = run(setup_of(partial(Repeated, 1), first=100), [size, 5], store, engine)
 
     assert [result.status for result in results] == ["copied" if fits else "failed", "copied"]

@@ -22,13 +22,13 @@ from hypothesis import strategies as st
 from lacking import lacking
 
 from asyncstream.errors import ConfigError, CorruptInput, MemoryNeeded
-from asyncstream.memory import resident
-from asyncstream.plan import KiB, MiB
+from asyncstream.pipeline.memory import resident
 from asyncstream.transforms import Bunzip2, Factory, Gunzip, Gzip, Unxz, Unzstd, Zstd, named
 from asyncstream.transforms.codecs import ZSTD
 from asyncstream.transforms.gzip import library
 from asyncstream.transforms.protocol import PIECE
 from asyncstream.transforms.windows import BESIDE, xz_window, zstd_window
+from asyncstream.units import KiB, MiB
 
 from .transforming import CUTS, bytewise, made_pieces, through
 

@@ -8,7 +8,8 @@ from msgspec.structs import replace
 
 from asyncstream.checksum import CRC64NVME, Checksum
 from asyncstream.errors import ChecksumMismatch, SlowDown
-from asyncstream.ports import Body, CompletedPart, Engine, MultipartUpload, Written
+from asyncstream.objects import MultipartUpload, Written
+from asyncstream.ports import Body, CompletedPart, Engine
 
 from .memory_store import Damage, Failure, MemoryStore, checksum_of, pause_under
 from .transfers import (

@@ -8,20 +8,20 @@ from typing import Literal
 
 from hypothesis import strategies as st
 
-from asyncstream import plan, progress
-from asyncstream.budget import MemoryBudget
 from asyncstream.checksum import CRC64NVME, Checksum
-from asyncstream.config import TransferConfig
-from asyncstream.continuation import PartRun
 from asyncstream.deadline import Deadline
 from asyncstream.errors import UploadGone
 from asyncstream.locations import S3Object
-from asyncstream.output import Transforming
-from asyncstream.parts import PartMover
-from asyncstream.pipeline import Coordinator
+from asyncstream.pipeline import plan, progress
+from asyncstream.pipeline.budget import MemoryBudget
+from asyncstream.pipeline.config import TransferConfig
+from asyncstream.pipeline.continuation import PartRun
+from asyncstream.pipeline.coordinator import Coordinator
+from asyncstream.pipeline.output import Transforming
+from asyncstream.pipeline.parts import PartMover
+from asyncstream.pipeline.results import FileResult
+from asyncstream.pipeline.tasks import Job
 from asyncstream.ports import Engine, Store
-from asyncstream.results import FileResult
-from asyncstream.tasks import Job
 from asyncstream.tracing.spans import UNTRACED
 
 from .memory_store import SLOT_BYTES, MemoryStore, checksum_of, etag_of

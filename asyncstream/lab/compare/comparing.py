@@ -10,10 +10,10 @@ from asyncstream.lab.compare.settings import Settings
 from asyncstream.lab.compare.site import Site, site_of
 from asyncstream.lab.compare.variants import repeated
 from asyncstream.lab.compare.work import Turn
+from asyncstream.lab.report.comparison import Comparison
+from asyncstream.lab.report.measurement import Failure, Measured, Run, Workload
+from asyncstream.lab.report.rows import section
 from asyncstream.lab.server_process import LabError
-from asyncstream.report.comparison import Comparison
-from asyncstream.report.measurement import Failure, Measured, Run, Workload
-from asyncstream.report.rows import section
 
 # The reason for an early end, where the user gave it.
 CTRL_C = "Ctrl-C"

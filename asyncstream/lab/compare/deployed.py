@@ -16,15 +16,15 @@ from botocore.config import Config
 from botocore.exceptions import BotoCoreError, ClientError
 from msgspec.structs import replace
 
-from asyncstream.closing import Closing
+from asyncstream.engines.closing import Closing
 from asyncstream.errors import AsyncstreamError, InputError
 from asyncstream.lab.compare.functions import RUN_VARIABLE, configure, invoke
 from asyncstream.lab.compare.sdk_errors import said_in_one_line
 from asyncstream.lab.compare.stack import DeployedFunction, Stack, run_mark
 from asyncstream.lab.compare.variants import Variant
+from asyncstream.lab.report.measurement import Failure, Run
 from asyncstream.lab.sandbox.log import Report, read_report
 from asyncstream.lab.xray import read_traces
-from asyncstream.report.measurement import Failure, Run
 
 # Beyond the function's timeout: for its start and its way back.
 READ_SECONDS = 60

@@ -6,7 +6,7 @@ from contextlib import AbstractContextManager, contextmanager
 from typing import Any, Protocol, TextIO
 
 from asyncstream.lab.compare.work import Turn
-from asyncstream.report.measurement import Failure, Run, Workload
+from asyncstream.lab.report.measurement import Failure, Run, Workload
 
 
 class Display(Protocol):

@@ -16,7 +16,7 @@ import boto3
 from botocore.config import Config
 from botocore.exceptions import ClientError
 
-from asyncstream.closing import Closing
+from asyncstream.engines.closing import Closing
 from asyncstream.errors import S3Error
 from asyncstream.lab.compare.sdk_errors import said_in_one_line
 from asyncstream.lab.compare.testbed import users_settings

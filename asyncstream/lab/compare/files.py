@@ -7,7 +7,7 @@ from asyncstream.lab.compare import verification, workloads
 from asyncstream.lab.compare.made import Made
 from asyncstream.lab.compare.testbed import Testbed
 from asyncstream.lab.compare.work import Seen, Turn
-from asyncstream.report.measurement import Files, Workload
+from asyncstream.lab.report.measurement import Files, Workload
 
 
 class CopyFiles:

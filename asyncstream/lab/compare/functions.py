@@ -11,7 +11,7 @@ from typing import Any, Protocol
 from asyncstream.errors import AsyncstreamError
 from asyncstream.lab.compare.sdk_errors import said_in_one_line
 from asyncstream.lab.compare.variants import Variant
-from asyncstream.report.measurement import Failure, Run
+from asyncstream.lab.report.measurement import Failure, Run
 
 # A variable whose value changes from run to run, so that Lambda begins each in a new environment.
 RUN_VARIABLE = "COMPARISON_RUN"

@@ -6,9 +6,9 @@ from collections.abc import Iterator
 from asyncstream import transforms
 from asyncstream.lab.compare import workloads
 from asyncstream.lab.compare.verification import Checksum
+from asyncstream.lab.report.measurement import Files
 from asyncstream.lab.s3.checksums import crc64nvme, encoded_crc64nvme
 from asyncstream.lab.s3.content import SyntheticContent
-from asyncstream.report.measurement import Files
 from asyncstream.transforms import Factory, Running
 
 READ_SIZE = 1 << 18

@@ -9,7 +9,7 @@ from collections.abc import Mapping
 from contextlib import ExitStack
 from typing import Any
 
-from asyncstream.closing import Closing
+from asyncstream.engines.closing import Closing
 from asyncstream.gathering.config import ENV_PREFIX
 from asyncstream.lab.compare import verification
 from asyncstream.lab.compare.rows_table import KEY, RowsTable
@@ -17,8 +17,8 @@ from asyncstream.lab.compare.settings import GatherSettings
 from asyncstream.lab.compare.work import Seen, Turn
 from asyncstream.lab.distance import Distance
 from asyncstream.lab.postgres import PostgresServer
+from asyncstream.lab.report.measurement import Pages, Workload
 from asyncstream.lab.web import LabWeb, rows_of_page
-from asyncstream.report.measurement import Pages, Workload
 
 # Makes rows of a page, as a user's function would: `items.py` beside the reference.
 ROWS = "items:rows"

@@ -9,7 +9,7 @@ from asyncstream.errors import AsyncstreamError
 from asyncstream.lab.compare.functions import Functions
 from asyncstream.lab.compare.variants import Variant
 from asyncstream.lab.compare.work import Turn, Work
-from asyncstream.report.measurement import Failure, Run, Workload
+from asyncstream.lab.report.measurement import Failure, Run, Workload
 
 # A variant in a function of that size, in MB; None: with all that it wants.
 Candidate = tuple[Variant, int | None]

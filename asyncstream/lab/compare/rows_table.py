@@ -7,10 +7,10 @@ from typing import Any, LiteralString
 import psycopg
 from psycopg.sql import SQL, Identifier
 
-from asyncstream.closing import Closing
+from asyncstream.engines.closing import Closing
 from asyncstream.errors import AsyncstreamError
+from asyncstream.gathering.postgres import failures
 from asyncstream.lab.compare.verification import Row
-from asyncstream.postgres import failures
 
 KEY = "id"
 _SECONDS = 10

@@ -5,15 +5,15 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from asyncstream.closing import Closing
 from asyncstream.deadline import LONGEST_INVOCATION
+from asyncstream.engines.closing import Closing
 from asyncstream.lab.compare.functions import RUN_VARIABLE, configure, invoke
 from asyncstream.lab.compare.variants import Variant
+from asyncstream.lab.report.measurement import Failure, Run
+from asyncstream.lab.report.spans import Trace
 from asyncstream.lab.sandbox import Function, Sandbox
 from asyncstream.lab.sandbox.log import read_report
 from asyncstream.lab.xray import XRayReceiver, read_trace
-from asyncstream.report.measurement import Failure, Run
-from asyncstream.report.spans import Trace
 
 
 class SandboxedFunctions(Closing):

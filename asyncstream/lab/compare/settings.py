@@ -6,17 +6,17 @@ import shlex
 from dataclasses import dataclass
 
 from asyncstream.errors import InputError
+from asyncstream.gathering.postgres.config import DatabaseConfig
+from asyncstream.gathering.postgres.conninfo import parameters
 from asyncstream.lab.compare import variants, workloads
 from asyncstream.lab.compare.variants import GATHERING, VARIANTS, Variant
+from asyncstream.lab.report import prices
+from asyncstream.lab.report.measurement import Pages, Workload
+from asyncstream.lab.report.prices import Architecture, PriceTable
+from asyncstream.lab.report.sizing import LARGEST_MB, SMALLEST_MB
 from asyncstream.lab.s3 import NetworkModel
 from asyncstream.lab.web import WebModel, least_seconds
 from asyncstream.locations import S3Prefix
-from asyncstream.postgres.config import DatabaseConfig
-from asyncstream.postgres.conninfo import parameters
-from asyncstream.report import prices
-from asyncstream.report.measurement import Pages, Workload
-from asyncstream.report.prices import Architecture, PriceTable
-from asyncstream.report.sizing import LARGEST_MB, SMALLEST_MB
 from asyncstream.transforms import NAMES
 
 # One fit of an article's figures from Lambda, each.

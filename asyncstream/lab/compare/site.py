@@ -21,8 +21,8 @@ from asyncstream.lab.compare.settings import CopySettings, GatherSettings, Setti
 from asyncstream.lab.compare.stack import read_stack
 from asyncstream.lab.compare.testbed import LabTestbed, Testbed
 from asyncstream.lab.compare.work import Work
-from asyncstream.report.comparison import Environment, Network, Web
-from asyncstream.report.rows import Billing
+from asyncstream.lab.report.comparison import Environment, Network, Web
+from asyncstream.lab.report.rows import Billing
 
 
 @dataclass(frozen=True, slots=True)

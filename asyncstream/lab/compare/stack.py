@@ -11,8 +11,8 @@ from asyncstream.errors import AsyncstreamError, InputError
 from asyncstream.lab.compare.functions import RUN_VARIABLE
 from asyncstream.lab.compare.sdk_errors import said_in_one_line
 from asyncstream.lab.compare.variants import Variant
+from asyncstream.lab.report.prices import Architecture
 from asyncstream.locations import S3Prefix
-from asyncstream.report.prices import Architecture
 
 # A stack that is being changed, or that failed to be made, has no functions to rely on.
 READY = ("CREATE_COMPLETE", "UPDATE_COMPLETE", "UPDATE_ROLLBACK_COMPLETE", "IMPORT_COMPLETE")

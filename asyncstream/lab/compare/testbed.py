@@ -8,12 +8,12 @@ from collections import Counter
 from collections.abc import Mapping, Sequence
 from typing import Protocol
 
-from asyncstream.closing import Closing
-from asyncstream.config import ENV_PREFIX
+from asyncstream.engines.closing import Closing
 from asyncstream.lab.compare.verification import Checksum
 from asyncstream.lab.compare.work import Seen
 from asyncstream.lab.s3 import LabS3
 from asyncstream.lab.s3.faults import mix
+from asyncstream.pipeline.config import ENV_PREFIX
 
 
 class Testbed(Protocol):

@@ -6,9 +6,11 @@ from pathlib import Path
 from typing import Any
 
 from asyncstream.errors import InputError
-from asyncstream.report.measurement import Way
+from asyncstream.lab.report.measurement import Way
 
+# Where the package itself is: a checkout, or what it is installed in.
 _ROOT = Path(__file__).parents[3]
+_OWN = "asyncstream.lab.compare.own_functions"
 _REFERENCE = Path(__file__).with_name("reference")
 
 
@@ -28,16 +30,15 @@ class Variant:
     more_code: Sequence[Path] = ()
 
 
-def _ours(name: str, label: str, module: str, *, multipart: bool) -> Variant:
-    # Said in the event although the handlers mean the same: an ASYNCSTREAM_MULTIPART in the user's
+def _ours(name: str, label: str, engine: str, output: str, *, multipart: bool) -> Variant:
+    # Said in the event although the deployed handlers mean the same: an ASYNCSTREAM_MULTIPART in the user's
     # environment, or a TRANSFORM, must not make rows lie.
     config = {"multipart": multipart, "transform": None}
-    output = f"{module.title().replace('_', '')}FunctionArn"
-    return Variant(Way(name, label), _ROOT, f"handlers.{module}.handler", config, output)
+    return Variant(Way(name, label), _ROOT, f"{_OWN}.copy_{engine}", config, output)
 
 
-def _gathering(name: str) -> Variant:
-    return Variant(Way(name, name), _ROOT, f"handlers.web_{name}.handler", more_code=(_REFERENCE,))
+def _gathering(engine: str) -> Variant:
+    return Variant(Way(engine, engine), _ROOT, f"{_OWN}.gather_{engine}", more_code=(_REFERENCE,))
 
 
 def _theirs(name: str, label: str, handler: str) -> Variant:
@@ -46,12 +47,16 @@ def _theirs(name: str, label: str, handler: str) -> Variant:
 
 # Those that copy files.
 VARIANTS = (
-    _ours("sequential", "sequential", "sequential", multipart=False),
-    _ours("threads", "threads", "threads", multipart=False),
-    _ours("threads-multipart", "threads + multipart", "threads_multipart", multipart=True),
+    _ours("sequential", "sequential", "sequential", "SequentialFunctionArn", multipart=False),
+    _ours("threads", "threads", "threads", "ThreadsFunctionArn", multipart=False),
+    _ours(
+        "threads-multipart", "threads + multipart", "threads", "ThreadsMultipartFunctionArn", multipart=True
+    ),
     # Not one of the four functions: so that the engine's share and multipart's can be told apart.
-    _ours("asyncio", "asyncio", "asyncio_multipart", multipart=False),
-    _ours("asyncio-multipart", "asyncio + multipart", "asyncio_multipart", multipart=True),
+    _ours("asyncio", "asyncio", "asyncio", "AsyncioMultipartFunctionArn", multipart=False),
+    _ours(
+        "asyncio-multipart", "asyncio + multipart", "asyncio", "AsyncioMultipartFunctionArn", multipart=True
+    ),
     _theirs("boto3", "boto3 one by one", "counted.one_by_one"),
     _theirs("boto3-pool", "boto3 thread pool", "counted.thread_pool"),
 )

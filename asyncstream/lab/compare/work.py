@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from typing import Any, NamedTuple, Protocol
 
 from asyncstream.lab.compare.variants import Variant
-from asyncstream.report.measurement import Workload
+from asyncstream.lab.report.measurement import Workload
 
 
 @dataclass(frozen=True, slots=True)

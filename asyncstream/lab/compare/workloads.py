@@ -5,8 +5,8 @@ from collections.abc import Mapping
 from typing import Any
 
 from asyncstream.errors import InputError
-from asyncstream.report.measurement import Files
-from asyncstream.report.sizes import parse_size
+from asyncstream.lab.report.measurement import Files
+from asyncstream.units import parse_size
 
 # Large files show what a connection's rate costs, small ones what a request does.
 DEFAULT = ("10x100MB", "500x16KiB")

@@ -27,7 +27,7 @@ from asyncstream.lab.s3.routing import address, check_access, find_operation
 if TYPE_CHECKING:
     from asyncstream.lab.s3.content import Content
     from asyncstream.lab.s3.model import Pace
-    from asyncstream.lab.s3.server import Server
+    from asyncstream.lab.s3.state import State
 
 BUFFER_SIZE = 512 * 1024
 LONGEST_HEAD = 64 * 1024
@@ -40,8 +40,8 @@ _request_ids = itertools.count(1)
 class Connection:
     """A connection and its one buffer. The socket blocks; its receive timeout becomes `TimeoutError`."""
 
-    def __init__(self, server: Server, connected: socket.socket) -> None:
-        self._server = server
+    def __init__(self, state: State, connected: socket.socket) -> None:
+        self._state = state
         self._socket = connected
         self._memory = mmap.mmap(-1, BUFFER_SIZE)  # its pages cost nothing until they are used
         self._buffer = memoryview(self._memory)
@@ -57,7 +57,7 @@ class Connection:
             logger.debug("connection ended: %r", error)
         finally:
             if self._counted:
-                self._server.activity.connection_closed()
+                self._state.activity.connection_closed()
 
     def _serve_request(self) -> bool:
         """Answer one request; return whether another one may follow."""
@@ -66,8 +66,8 @@ class Connection:
             if not filled:
                 return False
             request = parse_request(bytes(self._buffer[:head_length]))
-            slowness = self._server.network.slowness(request)
-            inbound = self._server.network.inbound(slowness)
+            slowness = self._state.network.slowness(request)
+            inbound = self._state.network.inbound(slowness)
             first = self._buffer[head_length:filled]
             body = Body(request, first, self._receive, self._send_continue, inbound)
             if request.path.startswith(control.PREFIX):
@@ -79,15 +79,15 @@ class Connection:
             return False
 
     def _serve_control(self, request: Request, body: Body) -> bool:
-        reply = control.answer(self._server, request.path, body)
+        reply = control.answer(self._state, request.path, body)
         keep_alive = request.keep_alive and body.finished
         self._send_head(reply, keep_alive=keep_alive)
         return keep_alive
 
     def _serve_s3(self, request: Request, body: Body, slowness: float) -> bool:
         if not self._counted:
-            self._server.activity.connection_opened()
-            self._server.connections.add(self._socket)
+            self._state.activity.connection_opened()
+            self._state.connections.add(self._socket)
             self._counted = True
         log = LoggedRequest(
             request.method, request.headers.get("range", ""), request.query.get("partNumber", "")
@@ -95,11 +95,11 @@ class Connection:
         try:
             reply = self._answer(request, body, log)
             log.bytes_in = body.received
-            self._server.network.wait_for_first_byte(slowness)
+            self._state.network.wait_for_first_byte(slowness)
             keep_alive = request.keep_alive and body.finished
-            self._send(reply, log, self._server.network.outbound(slowness), keep_alive=keep_alive)
+            self._send(reply, log, self._state.network.outbound(slowness), keep_alive=keep_alive)
         finally:
-            self._server.activity.request_ended(log)
+            self._state.activity.request_ended(log)
         if not body.finished:
             self._drain()
         return keep_alive
@@ -110,10 +110,10 @@ class Connection:
             log.bucket, log.key = address(request.path)
             operation = find_operation(request, log.bucket, log.key)
             log.operation = operation.name
-            self._server.activity.request_started(log)
+            self._state.activity.request_started(log)
             check_access(request)
-            call = Call(self._server.store, request, body, log.bucket, log.key)
-            if plan := self._server.faults:
+            call = Call(self._state.store, request, body, log.bucket, log.key)
+            if plan := self._state.faults:
                 target = Target(log.operation, log.bucket, log.key, log.part_number, log.range)
                 if fault := plan.choose(target):
                     return befall(fault, operation.run, call, self._socket)
@@ -133,7 +133,7 @@ class Connection:
             self._send_content(reply, reply.content, log, pace)
             return
         log.bytes_out = len(reply.body) if with_body else 0
-        self._server.activity.request_ended(log)
+        self._state.activity.request_ended(log)
         self._send_head(reply, keep_alive=keep_alive, with_body=with_body)
 
     def _send_head(self, reply: Reply, *, keep_alive: bool, with_body: bool = True) -> None:
@@ -153,7 +153,7 @@ class Connection:
                 pace.wait(size)
                 if left <= QUANTUM and left == end - position:  # a fault may happen between slices
                     log.bytes_out = reply.length
-                    self._server.activity.request_ended(log)
+                    self._state.activity.request_ended(log)
                 sent = self._send_file(part.descriptor, position, size)
                 if not sent:
                     raise ConnectionError("a file is shorter than the object it holds")

@@ -1,4 +1,4 @@
-"""The listening socket, the threads, and what all connections share; run by __main__.py."""
+"""The listening socket and the threads of its connections."""
 
 from __future__ import annotations
 
@@ -8,16 +8,12 @@ import ssl
 import threading
 from typing import TYPE_CHECKING
 
-from asyncstream.lab.s3.activity import Activity
 from asyncstream.lab.s3.connection import Connection
-from asyncstream.lab.s3.injection import OpenConnections
-from asyncstream.lab.s3.model import Network
-from asyncstream.lab.s3.objects import Store
+from asyncstream.lab.s3.state import State
 
 if TYPE_CHECKING:
     from pathlib import Path
 
-    from asyncstream.lab.s3.faults import FaultPlan
     from asyncstream.lab.s3.model import NetworkModel
 
 # Larger buffers would hide the model's stalls behind megabytes in the kernel.
@@ -32,11 +28,7 @@ class Server:
     def __init__(
         self, directory: Path, model: NetworkModel, *, tls: ssl.SSLContext | None = None, log_size: int = 0
     ) -> None:
-        self.store = Store(directory)
-        self.activity = Activity(log_size)
-        self.network = Network(model)  # replaced as a whole when the model changes
-        self.faults: FaultPlan | None = None  # likewise
-        self.connections = OpenConnections()
+        self.state = State(directory, model, log_size=log_size)
         self._tls = tls
 
     def listen(self, port: int) -> int:
@@ -66,9 +58,9 @@ class Server:
             accepted.close()
             return
         try:
-            Connection(self, connected).serve()
+            Connection(self.state, connected).serve()
         finally:
-            self.connections.close(connected)
+            self.state.connections.close(connected)
 
 
 def self_signed(directory: Path) -> tuple[ssl.SSLContext, Path]:

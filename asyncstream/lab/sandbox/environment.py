@@ -16,11 +16,11 @@ from typing import Any
 
 from msgspec import Struct
 
+from asyncstream.lab.report.measurement import MemorySample
 from asyncstream.lab.sandbox.function import Function, variables
 from asyncstream.lab.sandbox.limits import Limits, NoLimits, vcpus
 from asyncstream.lab.sandbox.observation import Observation
 from asyncstream.lab.sandbox.runtime_api import Asked, Event, Exited, Raised, Replied, RuntimeApi, Said
-from asyncstream.report.measurement import MemorySample
 
 BOOTSTRAP = Path(__file__).with_name("bootstrap.py")
 SAMPLE_SECONDS = 0.05

@@ -16,8 +16,8 @@ from contextlib import suppress
 from pathlib import Path
 from typing import Protocol
 
+from asyncstream.lab.report.sizing import MB_PER_VCPU
 from asyncstream.lab.sandbox.observation import Throttling
-from asyncstream.report.sizing import MB_PER_VCPU
 
 PERIOD_US = 20_000
 SMALLEST_QUOTA_US = 1_000  # the kernel refuses less

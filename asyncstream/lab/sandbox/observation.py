@@ -2,7 +2,7 @@
 
 from msgspec import Struct
 
-from asyncstream.report.measurement import MemorySample
+from asyncstream.lab.report.measurement import MemorySample
 
 
 class Throttling(Struct, frozen=True):

@@ -1,4 +1,4 @@
-"""`Sandbox`: functions with their environments, and the invocations of them; what `service.py` serves."""
+"""`Sandbox`: functions with their environments, and the invocations of them."""
 
 import threading
 import time
@@ -9,10 +9,9 @@ from typing import Any
 
 import boto3
 from botocore.config import Config
-from msgspec import Struct
 from msgspec.structs import replace
 
-from asyncstream.closing import Closing
+from asyncstream.engines.closing import Closing
 from asyncstream.errors import InputError
 from asyncstream.lab.sandbox import log, segments
 from asyncstream.lab.sandbox.environment import Environment, Outcome
@@ -21,17 +20,9 @@ from asyncstream.lab.sandbox.limits import open_limits
 from asyncstream.lab.sandbox.observation import Observation
 from asyncstream.lab.sandbox.runtime_api import Event
 from asyncstream.lab.sandbox.segments import Times, TraceContext
+from asyncstream.lab.sandbox.service import Invocation, LambdaService
 
 MOST_OBSERVED = 1_000
-
-
-class Invocation(Struct, frozen=True, kw_only=True):
-    """What the caller of an invocation is told: `log` is all of it."""
-
-    request_id: str
-    payload: bytes
-    failed: bool
-    log: str
 
 
 class Sandbox(Closing):
@@ -50,8 +41,6 @@ class Sandbox(Closing):
     """
 
     def __init__(self, functions: Sequence[Function], *, daemon_address: str | None = None) -> None:
-        from asyncstream.lab.sandbox.service import LambdaService  # noqa: PLC0415 - it serves this class
-
         self._functions = {function.name: function for function in functions}
         self._daemon = daemon_address
         self.update_seconds = 0.0

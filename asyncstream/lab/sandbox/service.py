@@ -1,4 +1,4 @@
-"""Lambda's API, as far as boto3 needs it to invoke and to configure functions; opened by `sandbox.py`.
+"""Lambda's API, as far as boto3 needs it to invoke and to configure functions.
 
 Invoke, GetFunction, GetFunctionConfiguration, UpdateFunctionConfiguration (Lambda API reference).
 """
@@ -10,15 +10,14 @@ import re
 import sys
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from threading import Thread
-from typing import TYPE_CHECKING, Any
+from typing import Any, Protocol
 from urllib.parse import unquote, urlsplit
+
+from msgspec import Struct
 
 from asyncstream.deadline import LONGEST_INVOCATION
 from asyncstream.lab.sandbox.function import Function
 from asyncstream.lab.sandbox.log import TAIL_BYTES
-
-if TYPE_CHECKING:
-    from asyncstream.lab.sandbox.sandbox import Sandbox
 
 # Both ways, of a synchronous invocation (Lambda quotas).
 MOST_PAYLOAD = 6 * 2**20
@@ -34,12 +33,37 @@ class Refused(Exception):
         self.kind = kind
 
 
+class Invocation(Struct, frozen=True, kw_only=True):
+    """What the caller of an invocation is told: `log` is all of it."""
+
+    request_id: str
+    payload: bytes
+    failed: bool
+    log: str
+
+
+class Functions(Protocol):
+    """The functions that are served."""
+
+    def function(self, name: str) -> Function | None:
+        """The function of this name as it is configured now."""
+
+    def is_updating(self, name: str) -> bool:
+        """Whether the last change of a function is still in progress."""
+
+    def configure(self, name: str, **changes: Any) -> Function:
+        """Change a function's settings."""
+
+    def invoke(self, name: str, payload: bytes, trace_header: str | None) -> Invocation:
+        """Run a function once."""
+
+
 class LambdaService:
     """The server; `endpoint_url` is what boto3 is given."""
 
-    def __init__(self, sandbox: "Sandbox") -> None:
+    def __init__(self, functions: Functions) -> None:
         self._server = _Server(("127.0.0.1", 0), _Handler)
-        self._server.sandbox = sandbox
+        self._server.functions = functions
         self.endpoint_url = f"http://127.0.0.1:{self._server.server_address[1]}"
         self._thread = Thread(target=self._server.serve_forever, args=(0.05,), daemon=True)
         self._thread.start()
@@ -54,7 +78,7 @@ class LambdaService:
 class _Server(ThreadingHTTPServer):
     daemon_threads = True
     block_on_close = False
-    sandbox: "Sandbox"
+    functions: Functions
 
     def handle_error(self, request: Any, client_address: Any) -> None:
         """Nothing: a caller that has gone needs no answer."""
@@ -103,22 +127,22 @@ class _Handler(BaseHTTPRequestHandler):
             self._reply(error.status, json.dumps(fields).encode(), {"x-amzn-ErrorType": error.kind})
 
     def _function(self, name: str) -> Function:
-        function = self.server.sandbox.function(name.rpartition(":")[2])
+        function = self.server.functions.function(name.rpartition(":")[2])
         if function is None:
             raise Refused(404, "ResourceNotFoundException", f"Function not found: {name}")
         return function
 
     def _configure(self, function: Function, body: bytes) -> None:
-        if self.server.sandbox.is_updating(function.name):
+        if self.server.functions.is_updating(function.name):
             message = (
                 "The operation cannot be performed at this time. An update is in progress for resource: "
             )
             raise Refused(409, "ResourceConflictException", message + function.arn)
-        changed = self.server.sandbox.configure(function.name, **changes(json.loads(body or b"{}")))
+        changed = self.server.functions.configure(function.name, **changes(json.loads(body or b"{}")))
         self._reply_json(200, self._configuration(changed))
 
     def _configuration(self, function: Function) -> dict[str, Any]:
-        return configuration(function, updating=self.server.sandbox.is_updating(function.name))
+        return configuration(function, updating=self.server.functions.is_updating(function.name))
 
     def _invoke(self, function: Function, payload: bytes) -> None:
         kind = self.headers.get("X-Amz-Invocation-Type", "RequestResponse")
@@ -134,7 +158,7 @@ class _Handler(BaseHTTPRequestHandler):
             message = f"Could not parse request body into json: {error}"
             raise Refused(400, "InvalidRequestContentException", message) from None
         trace = self.headers.get("X-Amzn-Trace-Id")
-        done = self.server.sandbox.invoke(function.name, payload or b"{}", trace)
+        done = self.server.functions.invoke(function.name, payload or b"{}", trace)
         headers = {"X-Amz-Executed-Version": "$LATEST", "x-amzn-RequestId": done.request_id}
         if self.headers.get("X-Amz-Log-Type") == "Tail":
             headers["X-Amz-Log-Result"] = base64.b64encode(done.log.encode()[-TAIL_BYTES:]).decode()

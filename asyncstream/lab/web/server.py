@@ -15,7 +15,7 @@ import threading
 from collections import Counter, defaultdict
 from typing import TYPE_CHECKING, Any, NamedTuple
 
-from asyncstream.closing import Closing
+from asyncstream.engines.closing import Closing
 from asyncstream.lab.s3.http import MalformedRequestError, parse_request, reply_head
 
 if TYPE_CHECKING:

@@ -6,8 +6,8 @@ from typing import Any
 
 from botocore.exceptions import ClientError
 
-from asyncstream.report.spans import Span, Trace
-from asyncstream.report.xray import trace_of
+from asyncstream.lab.report.spans import Span, Trace
+from asyncstream.lab.report.xray import trace_of
 
 POLL_SECONDS = 0.2
 A_REQUEST = 5  # BatchGetTraces takes no more

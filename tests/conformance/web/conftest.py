@@ -5,8 +5,8 @@ import trustme
 from web_origins import QUICK
 
 from asyncstream.engines import open_engine
+from asyncstream.gathering.web import FetchConfig, open_fetcher
 from asyncstream.lab.web import Answer, Origin
-from asyncstream.web import FetchConfig, open_fetcher
 
 
 @pytest.fixture(scope="module")

@@ -8,10 +8,10 @@ from web_origins import Listener
 
 from asyncstream.engines import open_engine
 from asyncstream.errors import AddressRefused, AsyncstreamError, ConnectionFailed, HostNotFound, InputError
+from asyncstream.gathering.web import FetchConfig, open_fetcher
+from asyncstream.gathering.web.urls import Url
 from asyncstream.lab.web import Answer, Origin
 from asyncstream.ports import for_ever
-from asyncstream.web import FetchConfig, open_fetcher
-from asyncstream.web.urls import Url
 
 QUICK = {
     "retry_base_delay": 0.001,

@@ -20,8 +20,8 @@ from asyncstream.errors import (
     ServiceBusy,
     SlowDown,
 )
+from asyncstream.gathering.web import Page, interleaved
 from asyncstream.lab.web import RESET, Answer, LabWeb, WebModel, rows_of_page
-from asyncstream.web import Page, interleaved
 
 
 @pytest.mark.parametrize(

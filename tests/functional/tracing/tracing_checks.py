@@ -9,10 +9,10 @@ from typing import Any
 from aws_xray_sdk.core import xray_recorder
 
 from asyncstream import S3Object, TransferConfig, TransferSession
+from asyncstream.lab.report.spans import Span, Trace
 from asyncstream.lab.s3 import LabS3
 from asyncstream.lab.xray import XRayReceiver, read_trace
 from asyncstream.lab.xray.reading import all_spans
-from asyncstream.report.spans import Span, Trace
 
 PART = 5 * 2**20
 # Of clocks read one after the other, and of times that JSON has rounded.

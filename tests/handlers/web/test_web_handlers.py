@@ -13,7 +13,7 @@ from trigger_events import object_created, s3_put, sample
 from asyncstream import AsyncstreamError, S3Object, TransferConfig
 from asyncstream.lab.s3 import LabS3
 from asyncstream.lab.web import LabWeb
-from asyncstream.session import kept_session
+from asyncstream.pipeline.session import kept_session
 
 
 class TestGathered:

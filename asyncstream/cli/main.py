@@ -1,0 +1,243 @@
+"""The command line: `asyncstream copy`, `clean` and `compare`; installed as `asyncstream`.
+
+Exit codes: 0 all went well, 1 something failed, 2 the command line or its input is wrong, 130 Ctrl-C.
+"""
+
+import argparse
+import importlib.util
+import re
+import signal
+import sys
+from collections.abc import Callable, Sequence
+from datetime import timedelta
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from asyncstream import transforms
+from asyncstream.cli.arguments import parser
+from asyncstream.errors import AsyncstreamError, ConfigError, InputError, told
+from asyncstream.locations import S3Object, S3Prefix
+from asyncstream.pipeline.config import TransferConfig
+from asyncstream.pipeline.jobs import Pair
+from asyncstream.pipeline.results import TransferReport
+from asyncstream.pipeline.session import TransferSession
+from asyncstream.units import rounded
+
+if TYPE_CHECKING:
+    from asyncstream.lab.report.comparison import Comparison
+    from asyncstream.pipeline.tasks import Job
+
+OK, FAILED, WRONG_INPUT, INTERRUPTED = 0, 1, 2, 130
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Run one command; the process's exit code."""
+    signal.signal(signal.SIGTERM, _interrupt)
+    given = sys.argv[1:] if arguments is None else list(arguments)
+    options = parser(copy, clean, compare).parse_args(given, argparse.Namespace(arguments=given))
+    run: Callable[[argparse.Namespace], int] = options.run
+    try:
+        return run(options)
+    except (ConfigError, InputError) as error:
+        return _fail(error, WRONG_INPUT)
+    except AsyncstreamError as error:
+        return _fail(error, FAILED)
+    except KeyboardInterrupt as stopped:
+        # asyncio raises one of its own, out of the cancellation that has the notes.
+        notes = told(stopped) or told(stopped.__context__ or stopped)
+        _say(f"interrupted{notes and ': '}{notes}")
+        return INTERRUPTED
+
+
+def copy(options: argparse.Namespace) -> int:
+    """`asyncstream copy`."""
+    pair = _pair(options)
+    config = TransferConfig.from_env().override(_given(options))
+    if config.transform is not None:
+        _check_transform(config.transform)
+    with TransferSession(options.engine, endpoint_url=options.endpoint_url) as session:
+        if options.dry_run:
+            return _list_jobs(session.plan([pair], config))
+        report = _transfer(session, pair, config)
+    for file in report.of_status("failed"):
+        _say(f"FAILED  {file.source} -> {file.destination}: {type(file.error).__name__}: {told(file.error)}")
+    for file in report.files:
+        if file.status != "failed" and file.upload_left is not None:
+            _say(f"UPLOAD LEFT  {file.upload_left}")
+    unverified = sum(file.write_verified is None for file in report.of_status("copied"))
+    if unverified and config.verify != "off":
+        _say(
+            f"{unverified:,} files not verified: the destination's server returns no CRC64NVME "
+            "of what it received"
+        )
+    _say(_summary(report))
+    return FAILED if report.count("failed") or report.count("pending") else OK
+
+
+def clean(options: argparse.Namespace) -> int:
+    """`asyncstream clean`."""
+    prefix, age = S3Prefix.from_uri(options.prefix), _duration(options.older_than)
+    with TransferSession("sequential", endpoint_url=options.endpoint_url) as session:
+        uploads = session.stale_uploads(prefix, age)
+        for upload in uploads:
+            print(f"{upload.target}  begun {upload.initiated:%Y-%m-%d %H:%M} UTC  {upload.upload_id}")  # noqa: T201 - what was asked for
+        if not options.dry_run:
+            session.abort(uploads)
+    done = "dry run: would be removed" if options.dry_run else "removed"
+    _say(f"{len(uploads):,} uploads older than {options.older_than}: {done}")
+    return OK
+
+
+def compare(options: argparse.Namespace) -> int:
+    """`asyncstream compare`."""
+    _require("awslambdaric", "jinja2", "moto", "psycopg", "rich", "trustme", extra="lab")
+    from asyncstream.lab.compare import comparing  # noqa: PLC0415 - the core install lacks what it imports
+    from asyncstream.lab.compare.display import display_for  # noqa: PLC0415
+    from asyncstream.lab.compare.settings import checked  # noqa: PLC0415
+    from asyncstream.lab.report import table  # noqa: PLC0415
+
+    settings = checked(options)
+    if options.transform is not None:
+        _check_transform(options.transform)
+    outputs = _outputs(options)
+    comparison = comparing.compare(settings, display_for(sys.stderr))
+    for path, render in outputs:
+        _write(path, render(comparison))
+    # Standard output has the table, unless it is to hold nothing but what was asked for.
+    taken = any(path == "-" for path, _ in outputs)
+    table.draw(comparison, sys.stderr if taken else sys.stdout)
+    if comparing.CTRL_C in (comparison.ended_early, comparison.untraced):
+        return INTERRUPTED
+    return FAILED if comparison.errors or comparison.ended_early else OK
+
+
+def _outputs(options: argparse.Namespace) -> "list[tuple[str, Callable[[Comparison], bytes]]]":
+    """The documents that were asked for: where each goes, and what makes it.
+
+    Raises:
+        InputError: one cannot be written there.
+    """
+    from asyncstream.lab.report.document import document  # noqa: PLC0415
+    from asyncstream.lab.report.html import page  # noqa: PLC0415
+    from asyncstream.lab.report.markdown import markdown  # noqa: PLC0415
+
+    asked: list[tuple[str, str | None, Callable[[Comparison], bytes]]] = [
+        ("--json", options.json, document),
+        ("--markdown", options.markdown, lambda comparison: markdown(comparison).encode()),
+        ("--html", options.html, lambda comparison: page(comparison).encode()),
+    ]
+    outputs = [(name, path, render) for name, path, render in asked if path is not None]
+    if sum(path == "-" for _, path, _ in outputs) > 1:
+        raise InputError("only one of --json, --markdown and --html can go to standard output: name files")
+    for name, path, _ in outputs:
+        if not Path(path).parent.is_dir():
+            raise InputError(f"{name} {path}: there is no such directory")
+    return [(path, render) for _, path, render in outputs]
+
+
+def _write(path: str, content: bytes) -> None:
+    if path == "-":
+        sys.stdout.buffer.write(content)
+        sys.stdout.flush()
+    else:
+        Path(path).write_bytes(content)
+
+
+def _check_transform(transform: str) -> None:
+    """See that there is one; a module of this directory is found, if none of its name is installed.
+
+    Raises:
+        ConfigError: there is none.
+    """
+    here = str(Path.cwd())
+    if here not in sys.path:
+        sys.path.append(here)
+    transforms.factory(transform)
+
+
+def _pair(options: argparse.Namespace) -> Pair:
+    if options.object:
+        return S3Object.from_uri(options.source), S3Object.from_uri(options.destination)
+    return S3Prefix.from_uri(options.source), S3Prefix.from_uri(options.destination)
+
+
+def _given(options: argparse.Namespace) -> dict[str, Any]:
+    """The settings of TransferConfig that the command line names."""
+    names = [
+        *("max_concurrency", "memory_limit", "part_size", "multipart", "if_exists", "verify"),
+        *("transform", "max_output", "max_ratio"),
+    ]
+    return {name: getattr(options, name) for name in names if getattr(options, name) is not None}
+
+
+def _list_jobs(jobs: "Sequence[Job]") -> int:
+    for job in jobs:
+        size = "size unknown" if job.size is None else f"{job.size:,} bytes"
+        print(f"{job.source} -> {job.destination}  {size}")  # noqa: T201 - what was asked for
+    known = sum(job.size for job in jobs if job.size is not None)
+    _say(f"dry run: {len(jobs):,} files, {rounded(known)}, would be copied")
+    return OK
+
+
+def _transfer(session: TransferSession, pair: Pair, config: TransferConfig) -> TransferReport:
+    """Copy, with a progress bar where somebody watches."""
+    if not sys.stderr.isatty():
+        return session.transfer([pair], config)
+    if importlib.util.find_spec("rich") is None:
+        _say("no progress bar without rich: pip install 'asyncstream[cli]'")
+        return session.transfer([pair], config)
+    from asyncstream.cli.progress_bar import ProgressBar  # noqa: PLC0415 - only drawing needs rich
+
+    bar = ProgressBar(sys.stderr)
+    with bar.shown():
+        return session.transfer([pair], config, bar.on_event)
+
+
+def _summary(report: TransferReport) -> str:
+    rate = rounded(report.bytes / report.seconds) if report.seconds else "0 B"
+    others = [
+        ("there already", report.count("skipped")),
+        ("left at the deadline", report.count("pending")),
+        ("failed", report.count("failed")),
+    ]
+    more = "".join(f", {number:,} {what}" for what, number in others if number)
+    return (
+        f"{report.count('copied'):,} of {len(report.files):,} files copied{more}: {rounded(report.bytes)} in "
+        f"{report.seconds:.1f} s ({rate}/s), {sum(report.requests.values()):,} requests, {report.engine}"
+    )
+
+
+_UNITS = {"s": "seconds", "m": "minutes", "h": "hours", "d": "days", "w": "weeks"}
+
+
+def _duration(text: str) -> timedelta:
+    match = re.fullmatch(r"(\d{1,6})([smhdw])", text)
+    if match is None:
+        raise InputError(f"--older-than {text!r} is no age: write 30m, 12h, 7d")
+    return timedelta(**{_UNITS[match[2]]: int(match[1])})
+
+
+def _require(*modules: str, extra: str) -> None:
+    missing = [module for module in modules if importlib.util.find_spec(module) is None]
+    if missing:
+        raise ConfigError(f"{', '.join(missing)} not installed: pip install 'asyncstream[{extra}]'")
+
+
+def _interrupt(*_: object) -> None:
+    """Whoever ends the process politely gets the same cleaning up as Ctrl-C."""
+    if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:  # as shells start what runs in the background
+        raise KeyboardInterrupt
+    signal.raise_signal(signal.SIGINT)  # not raised from here: asyncio has a way of its own with it
+
+
+def _say(line: str) -> None:
+    print(line, file=sys.stderr)  # noqa: T201 - a command line talks
+
+
+def _fail(error: Exception, code: int) -> int:
+    _say(f"asyncstream: {error}")
+    return code
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,131 @@
+"""Passwords from AWS: Secrets Manager and RDS's IAM tokens; the one place here that imports an SDK.
+
+boto3 for all engines: a function asks once for a secret, and signing a token asks nobody. asyncio has it done
+on a worker thread.
+"""
+
+from collections.abc import Awaitable, Callable
+from functools import partial
+from typing import Any
+
+import boto3
+import botocore.session
+from botocore.config import Config
+from botocore.exceptions import BotoCoreError, ClientError, EndpointConnectionError, HTTPClientError
+from botocore.model import ServiceId
+from botocore.signers import RequestSigner
+from urllib3.util.ssl_match_hostname import CertificateError
+
+from asyncstream.errors import (
+    AccessDenied,
+    AsyncstreamError,
+    ConfigError,
+    ConnectionFailed,
+    ServerNotTrusted,
+    ServiceBusy,
+)
+from asyncstream.http.certificates import check_bundle, refused_certificate
+
+# The endpoint of a VPC that is not there, or whose security group is closed, never answers.
+_SECONDS = 5.0
+_TOKEN_SECONDS = 900
+_BUSY = frozenset({"InternalServiceError", "InternalServiceErrorException", "ThrottlingException"})
+_DENIED = frozenset({"AccessDeniedException", "DecryptionFailure", "InvalidSignatureException"})
+
+
+class AwsPasswords:
+    """See `ports.PasswordSource`.
+
+    Args:
+        compute: the engine's, which keeps what blocks off an event loop.
+    """
+
+    def __init__(self, compute: Callable[[Callable[[], str]], Awaitable[str]]) -> None:
+        self._compute = compute
+        self._session: Any = None
+
+    async def secret(self, name: str, seconds: float) -> str:
+        """See `ports.PasswordSource`."""
+        return await self._compute(partial(self._secret, name, min(_SECONDS, seconds / 2)))
+
+    async def token(self, host: str, port: int, user: str) -> str:
+        """See `ports.PasswordSource`."""
+        return await self._compute(partial(self._token, host, port, user))
+
+    def _secret(self, name: str, seconds: float) -> str:
+        # The repeating is the writer's, as everywhere.
+        config = Config(
+            connect_timeout=seconds,
+            read_timeout=seconds,
+            retries={"total_max_attempts": 1, "mode": "standard"},
+        )
+        try:
+            client = self._aws().client("secretsmanager", region_name=_region_of(name), config=config)
+            try:
+                reply = client.get_secret_value(SecretId=name)
+            finally:
+                client.close()
+        except (ClientError, BotoCoreError, ValueError) as error:
+            raise _mapped(error, name) from error
+        text = reply.get("SecretString")
+        if not isinstance(text, str):
+            raise ConfigError(f"the secret {name} is binary: RDS writes JSON text")
+        return text
+
+    def _token(self, host: str, port: int, user: str) -> str:
+        """What boto3's `rds` client generates, without that client: it costs 13 MB of memory (measured)."""
+        aws = self._aws()
+        try:
+            credentials = aws.get_credentials()
+        except BotoCoreError as error:
+            raise ConfigError(f"no IAM token can be signed: {error}") from error
+        if credentials is None or aws.region_name is None:
+            raise ConfigError(
+                "no IAM token can be signed: there are no AWS credentials, or there is no region"
+            )
+        signer = RequestSigner(ServiceId("RDS"), aws.region_name, "rds-db", "v4", credentials, aws.events)
+        request = {
+            "url": f"https://{host}:{port}/?Action=connect",
+            "url_path": "/",
+            "query_string": "",
+            "headers": {},
+            "body": {"DBUser": user},
+            "method": "GET",
+            "context": {},
+        }
+        url: str = signer.generate_presigned_url(
+            request, "connect", region_name=aws.region_name, expires_in=_TOKEN_SECONDS, signing_name="rds-db"
+        )
+        return url.removeprefix("https://")
+
+    def _aws(self) -> Any:
+        if self._session is None:
+            session = botocore.session.get_session()
+            check_bundle(session)
+            self._session = boto3.Session(botocore_session=session)
+        return self._session
+
+
+def _region_of(name: str) -> str | None:
+    """Where a secret lives: its ARN says so; None where it is but a name."""
+    return name.split(":")[3] if name.startswith("arn:") and name.count(":") >= 6 else None
+
+
+def _mapped(error: Exception, name: str) -> AsyncstreamError:
+    what = f"the secret {name} could not be read"
+    if refused_certificate(error, CertificateError) is not None:
+        return ServerNotTrusted(f"{what}: {error}")
+    if isinstance(error, ClientError):
+        code = str(error.response.get("Error", {}).get("Code", ""))
+        said = f"{what}: {code} {error.response.get('Error', {}).get('Message', '')}".strip()
+        status = int(error.response.get("ResponseMetadata", {}).get("HTTPStatusCode", 0))
+        if code in _DENIED:
+            return AccessDenied(
+                f"{said}. The role needs secretsmanager:GetSecretValue, and kms:Decrypt of its key"
+            )
+        return ServiceBusy(said) if code in _BUSY or status >= 500 else ConfigError(said)
+    if isinstance(error, (EndpointConnectionError, HTTPClientError)):
+        return ConnectionFailed(
+            f"{what}: {error}. In a VPC, Secrets Manager needs an endpoint or a NAT gateway to be reached by"
+        )
+    return ConfigError(f"{what}: {error}")

@@ -1,0 +1,66 @@
+"""psycopg's blocking connections, for the sequential and the thread engine; opened by `open_driver`.
+
+Blocks, and never suspends.
+"""
+
+from collections.abc import Mapping, Sequence
+from contextlib import suppress
+from typing import Any
+
+import psycopg
+from psycopg.conninfo import make_conninfo
+
+from asyncstream.errors import ConnectionFailed
+from asyncstream.gathering.postgres import failures
+from asyncstream.gathering.postgres.waiting import TookTooLong, within
+
+_CANCEL_SECONDS = 1.0
+
+
+class BlockingDriver:
+    """See `ports.Driver`."""
+
+    async def connect(self, parameters: Mapping[str, str], seconds: float) -> "_Connection":
+        """See `ports.Driver`."""
+        try:
+            return _Connection(
+                _Bounded.connect(
+                    make_conninfo("", **{**parameters, "connect_timeout": str(int(seconds))}),
+                    # A statement is a transaction: no BEGIN, no COMMIT. A prepared one is session state.
+                    autocommit=True,
+                    prepare_threshold=None,
+                    # $1 instead of %s: names may have a % in them.
+                    cursor_factory=psycopg.RawCursor,
+                )
+            )
+        except psycopg.Error as error:
+            raise failures.while_connecting(error) from error
+
+
+class _Bounded(psycopg.Connection[tuple[Any, ...]]):
+    seconds = 0.0
+
+    def wait(self, gen: Any, *args: Any, **options: Any) -> Any:
+        return super().wait(within(gen, self.seconds), *args, **options)
+
+
+class _Connection:
+    """See `ports.Connection`."""
+
+    def __init__(self, connection: _Bounded) -> None:
+        self._connection = connection
+
+    async def fetch(self, statement: str, parameters: Sequence[str], seconds: float) -> list[tuple[Any, ...]]:
+        self._connection.seconds = seconds
+        try:
+            return self._connection.execute(statement.encode(), parameters).fetchall()
+        except TookTooLong as error:
+            # Postgres would go on with it, maybe after the rows were written over another connection.
+            with suppress(psycopg.Error):  # closed in any case
+                self._connection.cancel_safe(timeout=_CANCEL_SECONDS)
+            raise ConnectionFailed(f"Postgres: {error}") from error
+        except psycopg.Error as error:
+            raise failures.of_statement(error) from error
+
+    async def close(self) -> None:
+        self._connection.close()

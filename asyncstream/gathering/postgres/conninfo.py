@@ -1,0 +1,112 @@
+"""What libpq is told to connect by: the DSN, the parts laid over it, TLS decided; used by `connecting.py`."""
+
+from collections.abc import Mapping
+
+from asyncstream.errors import ConfigError
+from asyncstream.gathering.postgres.config import DatabaseConfig, is_local
+
+# A peer that is gone is noticed within half a minute, and a firewall does not forget a connection in use.
+_DEFAULTS = {
+    "fallback_application_name": "asyncstream",
+    # Of statements and names, which are ours. Sent as the connection begins: no SET.
+    "client_encoding": "UTF8",
+    "keepalives_idle": "15",
+    "keepalives_interval": "5",
+    "keepalives_count": "3",
+}
+_PARTS = ("host", "port", "dbname", "user", "sslmode", "sslrootcert")
+# Under which IAM tokens may be sent: whoever reads one can log in with it for 15 minutes.
+_ENCRYPTED = frozenset({"require", "verify-ca", "verify-full"})
+
+
+def parameters(config: DatabaseConfig) -> dict[str, str]:
+    """The parameters of libpq, but for those that a secret knows.
+
+    Raises:
+        ConfigError: the DSN cannot be read. It is not repeated, as it may hold a password.
+    """
+    import psycopg  # noqa: PLC0415 - of an extra: `open_driver` says so where it is not installed
+    from psycopg.conninfo import conninfo_to_dict  # noqa: PLC0415
+
+    if not _is_escaped(config.dsn or ""):
+        raise _unreadable()
+    try:
+        dsn = {name: str(value) for name, value in conninfo_to_dict(config.dsn or "").items()}
+    except (psycopg.Error, UnicodeError):
+        raise _unreadable() from None
+    if not _is_read_as_meant(dsn):
+        raise _unreadable()
+    parts = {name: str(value) for name in _PARTS if (value := getattr(config, name)) is not None}
+    return {**_DEFAULTS, **dsn, **parts}
+
+
+def _unreadable() -> ConfigError:
+    return ConfigError(
+        "the DSN cannot be read: write postgresql://user:password@host:5432/database (with special"
+        " characters of the password as %XX), or key=value pairs"
+    )
+
+
+def _is_escaped(dsn: str) -> bool:
+    """Whether libpq finds the end of a URL's password where it is: at its last `@`, and before any `/`."""
+    _, mark, rest = dsn.partition("://")
+    authority, _, path = rest.partition("/")
+    return not mark or (authority.count("@") <= 1 and "@" not in path.partition("?")[0])
+
+
+def _is_read_as_meant(dsn: Mapping[str, str]) -> bool:
+    """Whether host and port can be such, and no part of a password."""
+    hosts = (host for host in dsn.get("host", "").split(",") if not host.startswith(("/", "@")))
+    ports = dsn.get("port", "").split(",")
+    return not any("@" in host or "/" in host for host in hosts) and all(
+        port.isascii() and (port.isdigit() or not port) for port in ports
+    )
+
+
+def hosts_of(given: Mapping[str, str], environ: Mapping[str, str]) -> list[str]:
+    """Those that libpq connects to in turn, as far as parameters and environment tell; none: its default."""
+    hosts = given.get("hostaddr") or given.get("host") or environ.get("PGHOSTADDR") or environ.get("PGHOST")
+    return hosts.split(",") if hosts else []
+
+
+def is_placed(given: Mapping[str, str], environ: Mapping[str, str]) -> bool:
+    """Whether it is said where Postgres is; else libpq looks for a socket of this machine."""
+    return bool(hosts_of(given, environ) or given.get("service") or environ.get("PGSERVICE"))
+
+
+def secured(given: Mapping[str, str], environ: Mapping[str, str], *, token: bool = False) -> dict[str, str]:
+    """The parameters with the `sslmode` that is wanted where none is: "verify-full", but on this machine.
+
+    Args:
+        given: the parameters, those of the secret among them.
+        environ: whose PGSSLMODE, PGHOST and the like count as given.
+        token: whether the password is an IAM token.
+
+    Raises:
+        ConfigError: a token would be sent unencrypted; or there is no name that a certificate could be of.
+    """
+    mode = given.get("sslmode") or environ.get("PGSSLMODE")
+    if mode is None and not _is_here(given, environ):
+        mode = "verify-full"
+    if mode == "verify-full" and _is_nameless(given, environ):
+        raise ConfigError("an address is given as hostaddr, and no host: name the one the certificate is of")
+    if token and mode not in _ENCRYPTED:
+        raise ConfigError(f"an IAM token is sent over TLS only, and sslmode is {mode}: give verify-full")
+    return dict(given) if mode is None else {**given, "sslmode": mode}
+
+
+def _is_here(given: Mapping[str, str], environ: Mapping[str, str]) -> bool:
+    """Whether it is this machine that is connected to: by its name and by its address, and by no service, of
+    which libpq alone knows where it is.
+    """
+    if given.get("service") or environ.get("PGSERVICE"):
+        return False
+    named = given.get("host") or environ.get("PGHOST", "")
+    addressed = given.get("hostaddr") or environ.get("PGHOSTADDR", "")
+    return is_local(named) and is_local(addressed)
+
+
+def _is_nameless(given: Mapping[str, str], environ: Mapping[str, str]) -> bool:
+    addressed = given.get("hostaddr") or environ.get("PGHOSTADDR")
+    named = given.get("host") or environ.get("PGHOST") or given.get("service") or environ.get("PGSERVICE")
+    return bool(addressed and not named)

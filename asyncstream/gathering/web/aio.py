@@ -1,0 +1,185 @@
+"""The aiohttp adapter, for the asyncio engine; opened by `open_fetcher`, belongs to the loop running then.
+
+Names are looked up and checked by our resolver. aiohttp does not ask it for hosts that are addresses, so what
+makes each socket checks once more what it is to be connected to. `trust_env` is off: a proxy of the
+environment would connect to addresses that nobody checks.
+"""
+
+import asyncio
+import math
+import socket
+import ssl
+from collections.abc import AsyncIterator, Mapping
+from contextlib import asynccontextmanager
+from functools import cached_property
+from typing import Any
+
+import aiohttp
+from aiohttp.abc import AbstractResolver, ResolveResult
+from yarl import URL
+
+from asyncstream.gathering.web import addresses
+from asyncstream.gathering.web.config import FetchConfig
+from asyncstream.gathering.web.failures import no_turn, raise_broken_body, raise_no_reply
+from asyncstream.gathering.web.hosts import Hosts
+from asyncstream.gathering.web.lookup import looked_up, too_slow
+from asyncstream.gathering.web.ports import Reply
+from asyncstream.gathering.web.replies import headers_of
+from asyncstream.gathering.web.urls import Url
+from asyncstream.ports import TimeLeft
+from asyncstream.units import KiB
+
+# aiohttp stops reading at twice as much.
+READ_BUFFER = 32 * KiB
+# A line of a reply's head may have so many bytes, twice what aiohttp allows by itself: with long cookies and
+# policies, sites would fail with this engine only. And there may be so many lines, as http.client has it.
+LONGEST_LINE, MOST_LINES = 16 * KiB, 100
+# To aiohttp 0 means for ever.
+_SHORTEST = 0.001
+_LIBRARY_ERRORS = (aiohttp.ClientError, OSError)
+
+
+class AsyncioHttp:
+    """One session of aiohttp a host. See `ports.Http`."""
+
+    def __init__(self, config: FetchConfig) -> None:
+        self._config = config
+        self._allowed = addresses.parse_networks(config.allowed_networks)
+        self._hosts = Hosts(self._new_host)
+
+    @asynccontextmanager
+    async def turn(self, url: Url, left: TimeLeft) -> AsyncIterator["_Host"]:
+        """See `ports.Http`."""
+        host = self._hosts.take(url)
+        try:
+            await _acquired(host.turns, url, left())
+            try:
+                yield host
+            finally:
+                host.turns.release()
+        finally:
+            unused = self._hosts.give_back(url)
+            if unused is not None:
+                await unused.session.close()
+
+    async def close(self) -> None:
+        """Close all connections."""
+        for host in self._hosts.take_out():
+            await host.session.close()
+
+    def _new_host(self, url: Url) -> "_Host":
+        most = self._config.connections_per_host
+        connector = aiohttp.TCPConnector(
+            limit=most,
+            resolver=_Resolver(self._allowed, self._config.connect_timeout),
+            socket_factory=self._new_socket,
+            # A name is looked up for each connection, as by the other engines.
+            use_dns_cache=False,
+            ssl=self._tls if url.scheme == "https" else True,
+        )
+        session = aiohttp.ClientSession(
+            connector=connector,
+            cookie_jar=aiohttp.DummyCookieJar(),
+            auto_decompress=False,
+            trust_env=False,
+            read_bufsize=READ_BUFFER,
+            max_line_size=LONGEST_LINE,
+            max_field_size=LONGEST_LINE,
+            max_headers=MOST_LINES,
+        )
+        # aiohttp asks twice for each try of ours. No option says otherwise; a test counts what is asked.
+        session._retry_connection = False  # noqa: SLF001 - see above
+        return _Host(session, most, self._config)
+
+    def _new_socket(self, connecting_to: tuple[Any, ...]) -> socket.socket:
+        """The socket for an address, which is the one that it will be connected to."""
+        family, kind, protocol, _, address = connecting_to
+        addresses.check(address[0], address[0], self._allowed)
+        return socket.socket(family, kind, protocol)
+
+    @cached_property
+    def _tls(self) -> ssl.SSLContext:
+        context = ssl.create_default_context()
+        context.set_alpn_protocols(["http/1.1"])
+        return context
+
+
+class _Host:
+    def __init__(self, session: aiohttp.ClientSession, most: int, config: FetchConfig) -> None:
+        self.session = session
+        self.turns = asyncio.BoundedSemaphore(most)
+        self._config = config
+
+    async def get(self, url: Url, headers: Mapping[str, str], left: TimeLeft) -> Reply:
+        """See `ports.Host`."""
+        # To the last byte of the body. Without the threshold, aiohttp rounds up to whole seconds.
+        timeout = aiohttp.ClientTimeout(
+            total=max(left(), _SHORTEST),
+            sock_connect=self._config.connect_timeout,
+            sock_read=self._config.stall_timeout,
+            ceil_threshold=math.inf,
+        )
+        try:
+            response = await self.session.get(
+                URL(url.text, encoded=True), headers=headers, timeout=timeout, allow_redirects=False
+            )
+        except _LIBRARY_ERRORS as error:
+            raise_no_reply(error, url, (aiohttp.ServerDisconnectedError,))
+        return Reply(response.status, headers_of(response.raw_headers), _Stream(response, url))
+
+
+class _Stream:
+    """See `asyncstream.ports.ByteStream`."""
+
+    def __init__(self, response: aiohttp.ClientResponse, url: Url) -> None:
+        self._response = response
+        self._url = url
+
+    async def read(self) -> bytes:
+        try:
+            return await self._response.content.readany()
+        except _LIBRARY_ERRORS as error:
+            raise_broken_body(error, self._url, (aiohttp.ClientPayloadError,))
+
+    async def close(self) -> None:
+        if self._response.content.at_eof():
+            self._response.release()
+            return
+        connection = self._response.connection
+        if connection is not None and connection.transport is not None:
+            # Over TLS to close would be to wait for the server to say good-bye.
+            connection.transport.abort()
+        self._response.close()
+
+
+class _Resolver(AbstractResolver):
+    """Looks a name up as the other engines do, and hands on addresses that may be connected to only."""
+
+    def __init__(self, allowed: tuple[addresses.Network, ...], seconds: float) -> None:
+        self._allowed = allowed
+        self._seconds = seconds
+
+    async def resolve(
+        self, host: str, port: int = 0, family: socket.AddressFamily = socket.AF_UNSPEC
+    ) -> list[ResolveResult]:
+        try:
+            async with asyncio.timeout(self._seconds):
+                found = await asyncio.wrap_future(looked_up(host, port, self._allowed))
+        except TimeoutError as error:
+            raise too_slow(host) from error
+        return [
+            ResolveResult(hostname=host, host=each.address, port=port, family=each.family, proto=0, flags=0)
+            for each in found
+        ]
+
+    async def close(self) -> None:
+        """Nothing is kept."""
+
+
+async def _acquired(turns: asyncio.BoundedSemaphore, url: Url, left: float) -> None:
+    """Wait for a turn."""
+    try:
+        async with asyncio.timeout(None if left == math.inf else max(left, 0.0)):
+            await turns.acquire()
+    except TimeoutError as error:
+        raise no_turn(url) from error

@@ -1,0 +1,301 @@
+"""The urllib3 adapter, for the sequential and the thread engine; opened by `open_fetcher`.
+
+Blocks, and never suspends. urllib3 keeps connections and speaks HTTP; where it connects to, and how long each
+read may take, is decided here. It is asked through pools of one host each, which know neither redirects nor
+proxies: a proxy of the environment would connect to addresses that nobody checks.
+"""
+
+import logging
+import socket
+import ssl
+import threading
+from collections.abc import AsyncIterator, Mapping
+from contextlib import asynccontextmanager
+from contextvars import ContextVar
+from email.errors import FirstHeaderLineIsContinuationDefect, MissingHeaderBodySeparatorDefect
+from functools import cached_property
+from http.client import (
+    SWITCHING_PROTOCOLS,
+    HTTPException,
+    IncompleteRead,
+    RemoteDisconnected,
+    parse_headers,
+)
+from typing import Any
+
+from urllib3 import BaseHTTPResponse, HTTPConnectionPool, HTTPSConnectionPool
+from urllib3.connection import HTTPConnection, HTTPSConnection
+from urllib3.exceptions import HTTPError
+
+from asyncstream.errors import ConnectionFailed
+from asyncstream.gathering.web.addresses import Network, parse_networks
+from asyncstream.gathering.web.config import FetchConfig
+from asyncstream.gathering.web.failures import no_turn, raise_broken_body, raise_no_reply
+from asyncstream.gathering.web.hosts import Hosts
+from asyncstream.gathering.web.lookup import Resolved, looked_up, too_slow
+from asyncstream.gathering.web.ports import Reply
+from asyncstream.gathering.web.replies import headers_of
+from asyncstream.gathering.web.urls import Url
+from asyncstream.http.reply_heads import WholeHead
+from asyncstream.ports import TimeLeft
+from asyncstream.units import KiB
+
+CHUNK = 64 * KiB
+# A reply's head may have so many bytes: http.client itself would take 6 MB.
+LONGEST_HEAD = 256 * KiB
+_NO_HEADER = (FirstHeaderLineIsContinuationDefect, MissingHeaderBodySeparatorDefect)
+_LIBRARY_ERRORS = (HTTPError, HTTPException, OSError)
+
+
+class _Limits:
+    """What bounds the request under way on this thread: no option of urllib3 reaches a single read."""
+
+    def __init__(self, config: FetchConfig, allowed: tuple[Network, ...], left: TimeLeft) -> None:
+        self.allowed = allowed
+        self._connect_timeout = config.connect_timeout
+        self._stall_timeout = config.stall_timeout
+        self._left = left
+        self._most, self._what = LONGEST_HEAD, "the reply's head"
+        self._taken = 0
+        # Each byte of a body may be a chunk by itself, of six bytes.
+        self._most_with_framing = 8 * config.max_body + LONGEST_HEAD
+
+    def to_connect(self) -> float:
+        """Seconds that connecting may take."""
+        return self._wait(self._connect_timeout)
+
+    def to_read(self) -> float:
+        """Seconds that a read may take."""
+        return self._wait(self._stall_timeout)
+
+    def count(self, size: int) -> None:
+        """So many bytes of a reply have come; raise ConnectionFailed where that is more than one may have."""
+        self._taken += size
+        if self._taken > self._most:
+            raise ConnectionFailed(f"{self._what} has more than {self._most} bytes")
+
+    def head_is_read(self) -> None:
+        """What comes from now on is body, and what frames it: trailers, too, which may be endless."""
+        self._most, self._what, self._taken = self._most_with_framing, "the framed body", 0
+
+    def _wait(self, most: float) -> float:
+        left = self._left()
+        if left <= 0:
+            raise TimeoutError("the time was up")
+        return min(most, left)
+
+
+_limits: ContextVar[_Limits] = ContextVar("limits")
+
+
+class _WithoutQueries(logging.Filter):
+    """Keeps the queries of our pages, which may hold somebody's key, out of what urllib3 logs of them."""
+
+    def filter(self, record: logging.LogRecord) -> bool:
+        if _limits.get(None) is not None and isinstance(record.args, tuple):
+            record.args = tuple(map(_without_query, record.args))
+        return True
+
+
+def _without_query(argument: Any) -> Any:
+    if not isinstance(argument, str) or "?" not in argument:
+        return argument
+    return f"{argument.partition('?')[0]}?..."
+
+
+for _name in ("urllib3.connectionpool", "urllib3.connection"):
+    logging.getLogger(_name).addFilter(_WithoutQueries())
+
+
+class BlockingHttp:
+    """One pool of urllib3 a host. See `ports.Http`."""
+
+    def __init__(self, config: FetchConfig) -> None:
+        self._config = config
+        self._allowed = parse_networks(config.allowed_networks)
+        self._hosts = Hosts(self._new_host)
+        self._lock = threading.Lock()
+
+    @asynccontextmanager
+    async def turn(self, url: Url, left: TimeLeft) -> AsyncIterator["_Host"]:
+        """See `ports.Http`."""
+        with self._lock:
+            host = self._hosts.take(url)
+        try:
+            if not host.turns.acquire(timeout=max(0.0, min(left(), threading.TIMEOUT_MAX))):
+                raise no_turn(url)
+            try:
+                yield host
+            finally:
+                host.turns.release()
+        finally:
+            with self._lock:
+                unused = self._hosts.give_back(url)
+            if unused is not None:
+                unused.pool.close()
+
+    async def close(self) -> None:
+        """Close all connections."""
+        for host in self._hosts.take_out():
+            host.pool.close()
+
+    def _new_host(self, url: Url) -> "_Host":
+        most = self._config.connections_per_host
+        pool: HTTPConnectionPool
+        if url.scheme == "https":
+            pool = HTTPSConnectionPool(url.host, url.port, maxsize=most, ssl_context=self._tls)
+            pool.ConnectionCls = _TlsConnection
+        else:
+            pool = HTTPConnectionPool(url.host, url.port, maxsize=most)
+            pool.ConnectionCls = _Connection
+        return _Host(pool, most, self._config, self._allowed)
+
+    @cached_property
+    def _tls(self) -> ssl.SSLContext:
+        context = ssl.create_default_context()
+        context.set_alpn_protocols(["http/1.1"])
+        context.sslsocket_class = _TlsSocket
+        return context
+
+
+class _Host:
+    def __init__(
+        self, pool: HTTPConnectionPool, most: int, config: FetchConfig, allowed: tuple[Network, ...]
+    ) -> None:
+        self.pool = pool
+        self.turns = threading.BoundedSemaphore(most)
+        self._config = config
+        self._allowed = allowed
+
+    async def get(self, url: Url, headers: Mapping[str, str], left: TimeLeft) -> Reply:
+        """See `ports.Host`."""
+        limits = _Limits(self._config, self._allowed, left)
+        outer = _limits.set(limits)
+        try:
+            raw = self.pool.urlopen(
+                "GET",
+                url.target,
+                headers=dict(headers),
+                retries=False,
+                redirect=False,
+                timeout=limits.to_connect(),
+                preload_content=False,
+                decode_content=False,
+            )
+        except _LIBRARY_ERRORS as error:
+            raise_no_reply(error, url, (RemoteDisconnected,))
+        finally:
+            _limits.reset(outer)
+        limits.head_is_read()
+        # http.client has read them as Latin-1.
+        told = ((name.encode("latin-1"), value.encode("latin-1")) for name, value in raw.headers.iteritems())
+        return Reply(raw.status, headers_of(told), _Stream(raw, url, limits))
+
+
+class _Stream:
+    """See `asyncstream.ports.ByteStream`."""
+
+    def __init__(self, raw: BaseHTTPResponse, url: Url, limits: _Limits) -> None:
+        self._raw = raw
+        self._url = url
+        self._limits = limits
+        self._ended = False
+
+    async def read(self) -> bytes:
+        outer = _limits.set(self._limits)
+        try:
+            data = self._raw.read1(CHUNK)
+        except _LIBRARY_ERRORS as error:
+            raise_broken_body(error, self._url, (IncompleteRead,))
+        finally:
+            _limits.reset(outer)
+        self._ended = not data
+        return data
+
+    async def close(self) -> None:
+        if not self._ended:
+            self._raw.close()
+        self._raw.release_conn()
+
+
+class _FinalResponse(WholeHead):
+    """A reply without the interim ones before it, whose head could be read.
+
+    http.client passes over 100 alone, not over 103; and takes the head to end at the first line that is no
+    header, so that the headers after it (how the body is framed) would be lost.
+    """
+
+    def begin(self) -> None:
+        super().begin()
+        # What else it finds wrong is about bodies of several parts, which it is not given.
+        if any(isinstance(defect, _NO_HEADER) for defect in self.headers.defects):
+            raise HTTPException("a line of the reply's head is no header")
+
+    def _read_status(self) -> tuple[str, int, str]:
+        while True:
+            version, status, reason = super()._read_status()  # type: ignore[misc]
+            if not 100 < status < 200 or status == SWITCHING_PROTOCOLS:
+                return version, status, reason
+            parse_headers(self.fp)
+
+
+class _ToAllowedAddresses(HTTPConnection):
+    """A connection to an address of its host that was looked up for it, once, and checked."""
+
+    response_class = _FinalResponse
+    _dns_host: str
+
+    def _new_conn(self) -> socket.socket:
+        limits = _limits.get()
+        try:
+            addresses = looked_up(self._dns_host, self.port, limits.allowed).result(limits.to_connect())
+        except TimeoutError as error:
+            raise too_slow(self._dns_host) from error
+        failed: OSError | None = None
+        for tried, resolved in enumerate(addresses):
+            # An address that does not answer leaves time for the others.
+            seconds = limits.to_connect() / (len(addresses) - tried)
+            try:
+                return _connected(resolved, seconds)
+            except OSError as error:
+                failed = error
+        raise ConnectionFailed(f"{self._dns_host} cannot be connected to: {failed}") from failed
+
+
+class _Connection(_ToAllowedAddresses):
+    pass
+
+
+class _TlsConnection(_ToAllowedAddresses, HTTPSConnection):
+    pass
+
+
+class _LimitedReads:
+    """Each read of a socket waits for as long as the request under way allows, however many a line takes."""
+
+    def recv_into(self, *arguments: Any) -> int:
+        limits = _limits.get()
+        self.settimeout(limits.to_read())  # type: ignore[attr-defined]
+        size: int = super().recv_into(*arguments)  # type: ignore[misc]
+        limits.count(size)
+        return size
+
+
+class _Socket(_LimitedReads, socket.socket):
+    pass
+
+
+class _TlsSocket(_LimitedReads, ssl.SSLSocket):
+    pass
+
+
+def _connected(resolved: Resolved, seconds: float) -> _Socket:
+    connected = _Socket(resolved.family, socket.SOCK_STREAM)
+    try:
+        connected.settimeout(seconds)
+        connected.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+        connected.connect((resolved.address, resolved.port))
+    except BaseException:
+        connected.close()
+        raise
+    return connected

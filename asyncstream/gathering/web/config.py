@@ -1,0 +1,118 @@
+"""`FetchConfig`: every limit of fetching pages, checked before any I/O; used by the whole package."""
+
+import re
+from collections.abc import Mapping
+from typing import Annotated, Any
+
+import msgspec
+from msgspec import Meta
+
+from asyncstream.deadline import LONGEST_INVOCATION
+from asyncstream.errors import ConfigError, InputError
+from asyncstream.gathering.web.addresses import parse_networks
+from asyncstream.gathering.web.urls import parse_url, shown
+from asyncstream.retry import RetryPolicy
+from asyncstream.units import KiB
+from asyncstream.version import __version__
+
+# No Lambda lives longer, and a socket refuses an endless wait.
+_Seconds = Annotated[float, Meta(gt=0, le=LONGEST_INVOCATION)]
+# RFC 9110, 5.6.2 and 5.5, of which ASCII.
+_NAME, _VALUE = re.compile(r"[!#$%&'*+.^_`|~0-9A-Za-z-]+"), re.compile(r"[\x20-\x7e\t]*")
+# What says how a request is sent and a reply may come, and what has a setting of its own.
+_OURS = frozenset(
+    {
+        *("host", "connection", "content-length", "transfer-encoding", "te", "upgrade", "expect"),
+        *("accept-encoding", "if-none-match", "if-modified-since", "user-agent"),
+    }
+)
+
+
+class FetchConfig(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """Within which limits pages are fetched.
+
+    Attributes:
+        max_body: bytes of a page, as sent and as unpacked. Default: 768 KiB, so that
+            sixty fit in 64 MiB: a page in hand takes up to a quarter more.
+        max_redirects: redirects followed for one page; 0: none. Default: 5.
+        connections_per_host: the most connections to one host (scheme, name and port) at once. Default: 6, as
+            browsers have.
+        connect_timeout: seconds to find a host's addresses, and again to connect to one. Default: 5.
+        stall_timeout: seconds without a byte after which a connection counts as broken. Default: 10.
+        page_timeout: seconds that one try may take in all, redirects included. Default: 30. Waiting for a
+            host that `connections_per_host` others are asking does not count: the deadline bounds that.
+        max_attempts: tries of one page, the first included. Default: 4.
+        retry_base_delay: seconds; bound of the first wait (full jitter, doubled each time). Default: 0.5.
+        retry_max_delay: seconds; no wait is longer, unless the server asks for it (Retry-After). Default: 5.
+        retry_max_wait: seconds waited in all before a page is given up. Default: 30.
+        allowed_networks: networks whose addresses may be connected to although they are special, such as
+            "10.20.0.0/16"; default: none. See `addresses.py`.
+        user_agent: who is asking. Default: "asyncstream/VERSION". Many sites want an address to complain to.
+        headers: more of them, by whom they are for: `{"https://api.example.com": {"Authorization": "..."}}`.
+            No other origin gets them, also not after a redirect. Default: none.
+
+    Raises:
+        ConfigError: a value is of the wrong type or outside its limits, which the message names.
+    """
+
+    max_body: Annotated[int, Meta(ge=1)] = 768 * KiB
+    max_redirects: Annotated[int, Meta(ge=0, le=20)] = 5
+    connections_per_host: Annotated[int, Meta(ge=1, le=1000)] = 6
+    connect_timeout: _Seconds = 5.0
+    stall_timeout: _Seconds = 10.0
+    page_timeout: _Seconds = 30.0
+    max_attempts: Annotated[int, Meta(ge=1, le=100)] = 4
+    retry_base_delay: _Seconds = 0.5
+    retry_max_delay: _Seconds = 5.0
+    retry_max_wait: _Seconds = 30.0
+    allowed_networks: tuple[str, ...] = ()
+    user_agent: Annotated[str, Meta(pattern=r"\A[\x20-\x7e]+\Z")] = f"asyncstream/{__version__}"
+    headers: dict[str, dict[str, str]] = {}
+
+    def __post_init__(self) -> None:
+        # msgspec checks when it converts, not when Python calls the class: see `TransferConfig`.
+        values = {name: getattr(self, name) for name in self.__struct_fields__}
+        try:
+            msgspec.convert(values, _Checked)
+        except msgspec.ValidationError as error:
+            raise ConfigError(f"FetchConfig: {error}") from None
+        parse_networks(self.allowed_networks)
+        for origin, headers in self.headers.items():
+            _check_headers(origin, headers)
+
+    def __rich_repr__(self) -> list[tuple[str, Any]]:
+        """Every setting, but of the headers only whom they are for: keys may be in them."""
+        hidden = {"headers": dict.fromkeys(self.headers, "...")}
+        return [(name, hidden.get(name, getattr(self, name))) for name in self.__struct_fields__]
+
+    def __repr__(self) -> str:
+        """The same, as a line."""
+        return f"FetchConfig({', '.join(f'{name}={value!r}' for name, value in self.__rich_repr__())})"
+
+    @property
+    def retry_policy(self) -> RetryPolicy:
+        """The retry settings as one value."""
+        return RetryPolicy(
+            self.max_attempts, self.retry_base_delay, self.retry_max_delay, self.retry_max_wait
+        )
+
+
+def _check_headers(origin: str, headers: Mapping[str, str]) -> None:
+    """Raise ConfigError, which repeats no value, if they cannot be sent."""
+    try:
+        meant = parse_url(origin).origin
+    except InputError as error:
+        raise ConfigError(f"headers: {error}") from None
+    if meant != origin:
+        raise ConfigError(f"headers: {shown(origin)!r} is no origin: write {meant!r}")
+    for name, value in headers.items():
+        if name.lower() in _OURS:
+            raise ConfigError(f"headers of {origin}: {name!r} is not to be set, or has a setting of its own")
+        if not _NAME.fullmatch(name) or not _VALUE.fullmatch(value):
+            raise ConfigError(f"headers of {origin}: {name!r} is no header's name, or its value is not ASCII")
+
+
+# The same fields without the check above, for msgspec to check them against.
+_Checked = msgspec.defstruct(
+    "FetchConfig", [(f.name, f.type) for f in msgspec.structs.fields(FetchConfig)], kw_only=True
+)

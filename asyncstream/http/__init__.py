@@ -1,0 +1,1 @@
+"""What the adapters of S3 and of the web share: heads of replies, and certificates that were refused."""

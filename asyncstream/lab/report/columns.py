@@ -1,0 +1,140 @@
+"""The columns of figures: what each shows, under which heading, and when; pure.
+
+Drawn by `table.py` (a terminal), `markdown.py` (a comment) and `html/page.py`.
+"""
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from typing import NamedTuple
+
+from asyncstream.lab.report.comparison import Comparison
+from asyncstream.lab.report.measurement import Files, Pages
+from asyncstream.lab.report.prices import of_thousand_runs
+from asyncstream.lab.report.rows import Figures, Section
+
+
+class Place(NamedTuple):
+    """Where a column may belong."""
+
+    comparison: Comparison
+    section: Section
+
+
+def of_files(place: Place) -> bool:
+    """Where files are copied."""
+    return isinstance(place.section.workload, Files)
+
+
+def of_pages(place: Place) -> bool:
+    """Where pages are gathered."""
+    return isinstance(place.section.workload, Pages)
+
+
+def several_rounds(place: Place) -> bool:
+    """Where there is a spread."""
+    return place.comparison.rounds > 1
+
+
+def without_sweep(place: Place) -> bool:
+    """Where no size of function was given."""
+    return not place.comparison.memory
+
+
+def with_faults(place: Place) -> bool:
+    """Where faults were a subject."""
+    return place.comparison.faults is not None
+
+
+def on_this_machine(place: Place) -> bool:
+    """Where the sandbox measured."""
+    return place.comparison.environment.cores is not None
+
+
+def in_lambda(place: Place) -> bool:
+    """Where Lambda itself did."""
+    return place.comparison.environment.cores is None
+
+
+@dataclass(frozen=True, slots=True)
+class Column:
+    """A column.
+
+    `name` is its heading where there is room, `narrow` one in two lines. `goes` tells which go together where
+    there is none: 1 first, then 2; 0 stays. `when` tells where it belongs; None: everywhere.
+    """
+
+    name: str
+    narrow: str
+    show: Callable[[Figures], str]
+    goes: int = 0
+    when: Callable[[Place], bool] | None = None
+
+
+def _short(value: float) -> str:
+    """At most five characters, for whatever a laptop can measure."""
+    if value < 9.995:
+        return f"{value:.2f}"
+    return f"{value:.1f}" if value < 999.95 else f"{value:.0f}"
+
+
+def _told(value: float | None) -> str:
+    return "-" if value is None else _short(value)
+
+
+def _requests(figures: Figures, server: str) -> str:
+    count = figures.requests.get(server)
+    return "-" if count is None else f"{count:,}"
+
+
+SECONDS = Column("seconds", "\nsec.", lambda f: _short(f.seconds))
+RANGE = Column("range", "", lambda f: f"{f.fastest:.2f} to {f.slowest:.2f}", when=several_rounds)
+SPREAD = Column(
+    "+/- %",
+    "+/-\n%",
+    lambda f: f"{(f.slowest - f.fastest) / f.seconds * 50:.0f}",
+    goes=2,
+    when=several_rounds,
+)
+TIME_RATIO = Column("time ratio", "time\nratio", lambda f: _told(f.time_ratio))
+FLOOR_RATIO = Column("times the floor", "times\nfloor", lambda f: _told(f.floor_ratio), when=of_pages)
+MB_RATE = Column("MB/s", "\nMB/s", lambda f: f"{f.rate:.1f}", goes=2, when=of_files)
+PAGES_RATE = Column("pages/s", "\npages/s", lambda f: f"{f.rate:.1f}", goes=2, when=of_pages)
+CPU = Column("CPU s", "CPU\nsec.", lambda f: _short(f.cpu_seconds))
+START_CPU = Column("start CPU s", "", lambda f: _told(f.init_cpu_seconds), when=on_this_machine)
+START = Column("start s", "", lambda f: _told(f.init_seconds), when=in_lambda)
+PEAK = Column("peak MiB", "peak\nMiB", lambda f: f"{f.peak_bytes / 2**20:.0f}")
+REQUESTS = Column("requests", "S3\nreq.", lambda f: f"{f.request_count:,}", when=of_files)
+WEB_REQUESTS = Column("web requests", "web\nreq.", lambda f: _requests(f, "web"), when=of_pages)
+ROUND_TRIPS = Column("Postgres round trips", "PG\ntrips", lambda f: _requests(f, "postgres"), when=of_pages)
+FAULTS = Column("faults", "\nfaults", lambda f: f"{f.fault_count:,}", when=with_faults)
+LEFT_OPEN = Column("left open", "left\nopen", lambda f: f"{f.left_open:,}", when=with_faults)
+NEEDED = Column("needs MB", "needs\nMB", lambda f: f"{f.needed_mb:,}", when=without_sweep)
+GB_SECONDS = Column("GB-s", "GB-\nsec.", lambda f: _short(f.gb_seconds), goes=2)
+COMPUTE = Column("compute", "com-\npute", lambda f: of_thousand_runs(f.compute_usd), goes=1, when=of_files)
+REQUESTS_USD = Column(
+    "requests, USD", "re-\nquests", lambda f: of_thousand_runs(f.requests_usd), goes=1, when=of_files
+)
+USD = Column("USD per 1,000 runs", "USD/1k\nruns", lambda f: of_thousand_runs(f.usd))
+COST_RATIO = Column("cost ratio", "cost\nratio", lambda f: _told(f.cost_ratio), goes=1)
+
+IN_TERMINAL = (
+    *(SECONDS, SPREAD, TIME_RATIO, FLOOR_RATIO, MB_RATE, PAGES_RATE, CPU, PEAK),
+    *(REQUESTS, WEB_REQUESTS, ROUND_TRIPS, FAULTS, LEFT_OPEN, NEEDED),
+    *(GB_SECONDS, COMPUTE, REQUESTS_USD, USD, COST_RATIO),
+)
+# Beside the size of the function, or what it needs.
+IN_COMMENT = (
+    *(SECONDS, FLOOR_RATIO, CPU, PEAK, REQUESTS, WEB_REQUESTS, ROUND_TRIPS, FAULTS, LEFT_OPEN),
+    *(COMPUTE, REQUESTS_USD, USD),
+)
+ON_PAGE = (
+    *(SECONDS, RANGE, FLOOR_RATIO, MB_RATE, PAGES_RATE, CPU, START_CPU, START, PEAK),
+    *(REQUESTS, WEB_REQUESTS, ROUND_TRIPS, FAULTS, LEFT_OPEN),
+    *(GB_SECONDS, COMPUTE, REQUESTS_USD, USD, TIME_RATIO, COST_RATIO),
+)
+
+
+def shown(columns: Sequence[Column], comparison: Comparison, section: Section) -> list[Column]:
+    """Those of them that belong to this section."""
+    place = Place(comparison, section)
+    return [column for column in columns if column.when is None or column.when(place)]

@@ -1,0 +1,1 @@
+"""How files move: jobs become tasks, tasks move ranges into parts, and every file ends with a result."""

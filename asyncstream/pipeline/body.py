@@ -1,0 +1,203 @@
+"""The one body: `ChunkBody.next_chunk`, pulled by the SDKs while they send; made by `parts.py`.
+
+For boto3 a `read()` drives `next_chunk` by one `send(None)`, for aiohttp `__aiter__` awaits it. Nothing
+of what it does stands anywhere else: it counts, checks the length, runs the checksums, tells progress, goes
+on over another connection where one broke, and looks at the stop flag and the deadline.
+"""
+
+from collections.abc import Awaitable, Callable
+
+from asyncstream.checksum import CRC64NVME, Checksum, Composite, Digests
+from asyncstream.deadline import Deadline
+from asyncstream.errors import (
+    AsyncstreamError,
+    Cancelled,
+    ChecksumMismatch,
+    TruncatedBody,
+)
+from asyncstream.ports import ByteStream
+from asyncstream.units import KiB, MiB
+
+# Seconds that a body may pause for while it is sent: S3 ends a PUT that pauses for 20.
+LONGEST_PAUSE = 15.0
+# Bytes after which a connection that breaks is a new misfortune, and not the old one again.
+PROGRESS = 4 * MiB
+# Bytes of a body in memory that are sent at a time.
+_PIECE = 256 * KiB
+
+
+class StopFlag:
+    """Set once, by the coordinator; looked at by every chunk of the bodies that share it."""
+
+    def __init__(self, parent: "StopFlag | None" = None) -> None:
+        self._parent = parent
+        self._set = False
+
+    def set(self) -> None:
+        """Ask all bodies that share this flag to stop at their next chunk."""
+        self._set = True
+
+    def __bool__(self) -> bool:
+        return self._set or bool(self._parent)
+
+
+class ChunkBody:
+    """One range of a source on its way into one upload.
+
+    Args:
+        stream: the body of the ranged GET.
+        length: bytes of the range: exactly so many are handed on.
+        stop: raises Cancelled in the next chunk once set.
+        deadline: raises DeadlineExceeded in the next chunk once passed.
+        digests: the checksums that are to be had of the bytes.
+        expected: the one of them that the bytes must have; the last chunk is not handed on without it.
+        on_bytes: told the size of each chunk.
+        resume: opens the range again from a byte on, after so many failures without progress; None if it is
+            to be given up.
+    """
+
+    def __init__(
+        self,
+        stream: ByteStream,
+        length: int,
+        *,
+        stop: StopFlag,
+        deadline: Deadline,
+        digests: Digests,
+        expected: Checksum | Composite | None,
+        on_bytes: Callable[[int], None],
+        resume: Callable[[AsyncstreamError, int, int, float], Awaitable[ByteStream | None]],
+    ) -> None:
+        self.length = length
+        self.moved = 0
+        self.error: Exception | None = None
+        self.digests = digests
+        self._stream = stream
+        self._stop = stop
+        self._deadline = deadline
+        self._expected = expected
+        self._on_bytes = on_bytes
+        self._resume = resume
+        self._failures = 0
+        self._failed_at = 0
+
+    async def next_chunk(self) -> bytes | memoryview:
+        """The next bytes; empty at the end. A memoryview is valid until the next call.
+
+        Raises:
+            TruncatedBody, ConnectionFailed: the source broke off, and could not be resumed in time.
+            SourceChanged: it was overwritten by then.
+            ChecksumMismatch: the bytes are not those that S3 keeps a checksum of.
+            Cancelled, DeadlineExceeded: see the class.
+        """
+        if self.moved == self.length:
+            return b""
+        try:
+            chunk = await self._read()
+            self.moved += len(chunk)
+            self.digests.update(chunk)
+            if self.moved == self.length:
+                self._check_whole()
+                # The connection is free for another GET while the upload's reply is waited for.
+                await self._stream.close()
+            self._on_bytes(len(chunk))
+        except Exception as error:
+            self.error = error
+            raise
+        return chunk
+
+    async def close(self) -> None:
+        """Give the source's connection back, or close it."""
+        await self._stream.close()
+
+    async def _read(self) -> bytes | memoryview:
+        pause_ends = self._deadline.now() + LONGEST_PAUSE
+        while True:
+            if self._stop:
+                raise Cancelled("stopped before its last byte")
+            self._deadline.check()
+            try:
+                chunk = await self._stream.read()
+                if not chunk:
+                    raise TruncatedBody(f"the source ended after {self.moved} of {self.length} bytes")
+                # A whole object of over 5 GiB is opened at once, and read up to the end of its first part.
+                return chunk[: self.length - self.moved]
+            except AsyncstreamError as error:
+                await self._go_on(error, pause_ends)
+
+    async def _go_on(self, broke: AsyncstreamError, pause_ends: float) -> None:
+        """Read on from the byte reached, over another connection, while the upload waits."""
+        if self.moved - self._failed_at >= PROGRESS:
+            self._failures = 0
+        self._failures += 1
+        self._failed_at = self.moved
+        await self._stream.close()
+        if self._deadline.now() >= pause_ends:
+            raise broke
+        stream = await self._resume(broke, self.moved, self._failures, pause_ends)
+        if stream is None:
+            raise broke
+        self._stream = stream
+        if self._deadline.now() >= pause_ends:
+            raise broke
+
+    def _check_whole(self) -> None:
+        expected = self._expected
+        if expected is None:
+            return
+        found: Checksum | Composite = (
+            self.digests.composed()
+            if isinstance(expected, Composite)
+            else self.digests.checksums()[expected.kind]
+        )
+        if found != expected:
+            raise ChecksumMismatch(
+                f"the {self.length} bytes read have the {found.kind} {found.value}, "
+                f"their source {expected.value}: they were changed on their way"
+            )
+
+
+class BytesBody:
+    """Bytes in memory, as the body of an upload: their checksums are known before the first is sent.
+
+    Args:
+        content: all of them.
+        digests: of them; without, their CRC64NVME is computed.
+        check: called before each chunk, and raises to stop.
+    """
+
+    def __init__(
+        self,
+        content: bytes | memoryview,
+        digests: Digests | None = None,
+        check: Callable[[], None] = lambda: None,
+    ) -> None:
+        self.length = len(content)
+        self.error: Exception | None = None
+        if digests is None:
+            digests = Digests([CRC64NVME])
+            digests.update(content)
+        self.digests = digests
+        self._content = content
+        self._starts = iter(range(0, self.length, _PIECE))
+        self._check = check
+
+    async def next_chunk(self) -> bytes:
+        """The next bytes; empty at the end.
+
+        Raises:
+            Cancelled, DeadlineExceeded: as `check` does.
+        """
+        try:
+            self._check()
+        except Exception as error:
+            self.error = error
+            raise
+        start = next(self._starts, self.length)
+        # Never a view: whatever sends it may still have it when the request has failed, and the memory is
+        # another part's by then. No longer than a chunk of a copy, as a socket's timeout is that of a chunk.
+        return bytes(self._content[start : start + _PIECE])
+
+    def close(self) -> None:
+        """Let go of the bytes, whoever still holds this: an error's traceback does, as long as the error."""
+        self._content = b""

@@ -1,0 +1,207 @@
+"""What is left of a file when the time is up, for the next transfer to go on with; made by the coordinator.
+
+Plain data, so that any engine on any machine can take it up: as JSON it travels in a Lambda's reply and in
+the event of the next one. Its size does not depend on the file's: S3 lists the parts that it has, and
+consecutive parts have their checksums in common.
+"""
+
+from collections.abc import Iterable, Mapping, Sequence
+from typing import Self
+
+from msgspec import Struct
+from msgspec.structs import force_setattr
+
+from asyncstream.checksum import (
+    KINDS,
+    Checksum,
+    Composite,
+    checkable_in_parts,
+    combined,
+    is_composite,
+    is_digest,
+    joined_pieces,
+)
+from asyncstream.errors import InputError
+from asyncstream.objects import MAX_PARTS, CompletedPart
+from asyncstream.pipeline import plan
+
+# The most runs of confirmed parts that a continuation tells, at about 50 bytes each. The next transfer sends
+# the parts of others again. Gaps are parts in flight when the time is up: 62 connections make no more runs.
+MOST_RUNS = 32
+
+# Characters of an upload ID, an ETag or a checksum: S3's have up to 128, other servers' some hundred.
+MAX_TEXT = 2_048
+
+
+class PartRun(Struct, frozen=True, array_like=True):
+    """Consecutive parts that S3 has confirmed, and that had the bytes of the source.
+
+    Attributes:
+        first: the number of the first of them.
+        last: the number of the last.
+        length: bytes of them together.
+        checksums: the CRCs of all those bytes in base64, by kind.
+        pieces: see `Digests.pieces`.
+    """
+
+    first: int
+    last: int
+    length: int
+    checksums: Mapping[str, str] = {}
+    pieces: str = ""
+
+    @classmethod
+    def of(cls, part: CompletedPart) -> Self:
+        """Return the run of a single part."""
+        crcs = {kind: each.value for kind, each in part.checksums.items() if checkable_in_parts(kind)}
+        return cls(part.number, part.number, part.length, crcs, part.pieces)
+
+
+def joined(
+    runs: Iterable[PartRun], composite: Composite | None = None, cut: plan.PartPlan | None = None
+) -> list[PartRun]:
+    """Return runs with those put together that follow each other, in order of their numbers.
+
+    Args:
+        runs: in any order, no part in two of them.
+        composite: what their pieces are of, if they have any.
+        cut: the parts of the file; needed with `composite`.
+    """
+    groups: list[list[PartRun]] = []
+    for run in sorted(runs, key=lambda run: run.first):
+        if groups and groups[-1][-1].last + 1 == run.first:
+            groups[-1].append(run)
+        else:
+            groups.append([run])
+    return [_one(group, composite, cut) for group in groups]
+
+
+def _one(group: Sequence[PartRun], composite: Composite | None, cut: plan.PartPlan | None) -> PartRun:
+    if len(group) == 1:
+        return group[0]
+    checksums = {
+        kind: combined(kind, ((Checksum(kind, run.checksums[kind]), run.length) for run in group)).value
+        for kind in set.intersection(*(set(run.checksums) for run in group))
+    }
+    pieces = ""
+    if composite is not None and cut is not None:
+        start = cut.range(group[0].first).start
+        pieces = joined_pieces(composite, start, ((run.length, run.pieces) for run in group))
+    length = sum(run.length for run in group)
+    return PartRun(group[0].first, group[-1].last, length, checksums, pieces)
+
+
+class EarlierPart(Struct, frozen=True):
+    """A part as continuations once named each of them; see `CompletedPart`."""
+
+    number: int
+    length: int
+    checksums: Mapping[str, Checksum]
+
+
+class Continuation(Struct, frozen=True, kw_only=True, omit_defaults=True):
+    """A multipart upload that is under way.
+
+    Attributes:
+        upload_id: S3's name for it.
+        etag: of the source: the version that the parts are of.
+        size: bytes of the source.
+        first: bytes of the first part.
+        step: bytes of each later part; the last may have fewer.
+        verified: whether S3 is to compare the whole with its checksum.
+        checksum: the source's own, if it has one.
+        composite: that of the parts it was uploaded in, if it has such a one instead.
+        digests: the kinds of checksums that all parts have.
+        runs: the parts that S3 has confirmed.
+        parts: the same in an earlier form, which is read and no longer made. The checksum of the parts that
+            the source was uploaded in does not follow from it.
+        fruitless: transfers in a row that had taken it up and confirmed nothing more.
+        completing: whether CompleteMultipartUpload was sent, so that S3 may be at work on it.
+    """
+
+    upload_id: str
+    etag: str
+    size: int
+    first: int
+    step: int
+    verified: bool = False
+    checksum: Checksum | None = None
+    composite: Composite | None = None
+    digests: Sequence[str] = ()
+    runs: Sequence[PartRun] = ()
+    parts: Sequence[EarlierPart] = ()
+    fruitless: int = 0
+    completing: bool = False
+
+    @property
+    def cut(self) -> plan.PartPlan:
+        """Where the parts begin and end."""
+        return plan.PartPlan(self.size, self.first, self.step)
+
+    def __post_init__(self) -> None:
+        """Check that it is whole, as it may come from any event, and turn `parts` into `runs`.
+
+        Raises:
+            InputError: it is not whole; the message says where.
+        """
+        if not 0 < self.first <= self.size or self.step < (1 if self.first < self.size else 0):
+            raise InputError(f"continuation: first={self.first}, step={self.step} of {self.size} bytes")
+        plan.check_size(self.size)
+        planned = self.cut.planned
+        if planned > MAX_PARTS or max(self.first, self.step) > plan.MAX_PART:
+            raise InputError(f"continuation: {planned} parts of {max(self.first, self.step)} bytes")
+        if not 0 <= self.fruitless <= MAX_PARTS:
+            raise InputError(f"continuation: fruitless={self.fruitless}")
+        own = Checksum(KINDS[0], "-") if self.checksum is None else self.checksum
+        for text in (self.upload_id, self.etag, own.value):
+            # They go into a URL, headers and XML.
+            if not (0 < len(text) <= MAX_TEXT and text.isprintable()):
+                raise InputError(f"continuation: {text!r:.100} is not an upload ID, an ETag or a checksum")
+        unknown = {*self.digests, own.kind} - set(KINDS)
+        if unknown:
+            raise InputError(f"continuation: checksums of the kind {min(unknown)!r:.20} are not known")
+        if self.parts:
+            force_setattr(self, "composite", None)
+        self._check_composite()
+        runs = sorted([*self.runs, *map(_run_of, self.parts)], key=lambda run: run.first)
+        before = 0
+        for run in runs:
+            self._check_run(run, before)
+            before = run.last
+        if self.parts:
+            force_setattr(self, "runs", joined(runs))
+            force_setattr(self, "parts", ())
+
+    def _check_composite(self) -> None:
+        composite = self.composite
+        if composite is None:
+            return
+        # Each piece costs a digest: a size that the source was not uploaded in would make billions.
+        if not is_composite(composite, self.size) or composite.parts > MAX_PARTS:
+            raise InputError(
+                f"continuation: {composite.kind!r:.20} of parts of {composite.part_size} bytes: a source of "
+                f"{self.size} bytes has not as many as {composite.value[-9:]!r} says"
+            )
+        if self.first < self.size and not checkable_in_parts(composite.kind):
+            raise InputError(f"continuation: a {composite.kind} does not follow from those of pieces")
+
+    def _check_run(self, run: PartRun, before: int) -> None:
+        """Check a run that follows part `before`."""
+        named = f"continuation: parts {run.first} to {run.last}"
+        if not before < run.first <= run.last <= self.cut.planned:
+            raise InputError(f"{named} after part {before}, of {self.cut.planned}")
+        planned = self.cut.range(run.first, run.last).length
+        if run.length != planned:
+            raise InputError(f"{named} have {run.length} bytes, not {planned}")
+        kinds = set(filter(checkable_in_parts, self.digests))
+        if run.checksums.keys() != kinds or not all(is_digest(run.checksums[kind], kind) for kind in kinds):
+            raise InputError(f"{named} do not have the checksums that all parts have: {sorted(kinds)}")
+        composite = self.composite
+        if composite is None or not checkable_in_parts(composite.kind):
+            return
+        if not is_digest(run.pieces, composite.kind, count=3):
+            raise InputError(f"{named} do not have the checksums of their pieces")
+
+
+def _run_of(part: EarlierPart) -> PartRun:
+    return PartRun.of(CompletedPart(part.number, "", part.length, part.checksums))

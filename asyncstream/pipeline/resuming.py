@@ -1,0 +1,105 @@
+"""Uploads of earlier transfers taken up again: which of their parts S3 has, and which are to be sent."""
+
+from collections.abc import Awaitable, Callable, Iterator, Mapping
+from functools import partial
+
+from asyncstream.checksum import Checksum, checkable_in_parts
+from asyncstream.errors import AsyncstreamError, UploadGone
+from asyncstream.locations import S3Object
+from asyncstream.objects import CompletedPart, MultipartUpload, Written
+from asyncstream.pipeline import verification
+from asyncstream.pipeline.continuation import Continuation, PartRun
+from asyncstream.pipeline.reading import SourceReader
+from asyncstream.pipeline.tasks import FileInProgress, MovePart, Resume
+from asyncstream.ports import Store
+
+
+def prepare(file: FileInProgress, left: Continuation) -> Resume:
+    """Set what a continuation tells of a file, and return the task that asks S3 for the rest."""
+    file.size, file.etag, file.checksum = left.size, left.etag, left.checksum
+    file.composite, file.digests = left.composite, frozenset(left.digests)
+    file.upload = MultipartUpload(file.job.destination, left.upload_id, left.verified)
+    file.first_length, file.step, file.planned = left.first, left.step, left.cut.planned
+    file.runs = left.runs
+    return Resume(file, file.span)
+
+
+# Returns the reply that was lost, if an object has the checksum given; else raises the error.
+FindWritten = Callable[[S3Object, Checksum, AsyncstreamError], Awaitable[Written]]
+
+
+async def resume(task: Resume, store: Store, reader: SourceReader, find_written: FindWritten) -> str | None:
+    """List the parts of the upload, and keep those in `completed` that need not be sent again.
+
+    Returns:
+        None; or the ETag of the object that an earlier transfer made of the upload, whose reply was lost.
+
+    Raises:
+        UploadGone: it was aborted.
+        AccessDenied: the role lacks s3:ListMultipartUploadParts.
+    """
+    file = task.file
+    upload = file.upload
+    assert upload is not None  # noqa: S101 - set by `prepare`
+    try:
+        with file.span.child("list"):
+            there = await _list_parts(task, upload, store, reader)
+    except UploadGone as gone:
+        return await _find_completed(file, upload, gone, find_written)
+    file.runs = [kept for run in file.runs for kept in _still_there(file, run, there)]
+    file.completed = [there[number] for run in file.runs for number in range(run.first, run.last + 1)]
+    file.listed = len(file.completed)
+    return None
+
+
+async def _list_parts(
+    task: Resume, upload: MultipartUpload, store: Store, reader: SourceReader
+) -> dict[int, CompletedPart]:
+    there: dict[int, CompletedPart] = {}
+    after = None
+    while True:
+        page, after = await reader.repeat(task, partial(store.list_parts, upload, after))
+        there |= {part.number: part for part in page}
+        if after is None:
+            return there
+
+
+async def _find_completed(
+    file: FileInProgress, upload: MultipartUpload, gone: UploadGone, find_written: FindWritten
+) -> str:
+    """Return the ETag of the object that the upload has become, if all its parts were confirmed."""
+    runs = verification.confirmed(file)
+    declared = verification.declared(upload, runs[0]) if runs else None
+    if declared is None or runs[0].length != file.size:
+        raise gone
+    read_verified = verification.compare_read(file, runs[0])
+    written = await find_written(upload.target, declared, gone)
+    file.read_verified = read_verified
+    file.write_verified = verification.compare_made(written, declared, upload.target)
+    return written.etag
+
+
+def _still_there(file: FileInProgress, run: PartRun, there: Mapping[int, CompletedPart]) -> Iterator[PartRun]:
+    """Yield a run if S3 has all its parts as planned; else each of them that S3 has, if its CRCs are known.
+
+    A part that no run names is not relied on: S3 may have received it, and its bytes have been compared with
+    no others, as the reply was lost.
+    """
+    numbers = range(run.first, run.last + 1)
+    as_planned = [
+        there[number]
+        for number in numbers
+        if number in there and there[number].length == file.cut.range(number).length
+    ]
+    if len(as_planned) == len(numbers):
+        yield run
+    elif file.composite is None:
+        needed = {kind for kind in file.digests if checkable_in_parts(kind)}
+        yield from (PartRun.of(part) for part in as_planned if needed <= part.checksums.keys())
+
+
+def missing(file: FileInProgress) -> list[MovePart]:
+    """Return the tasks of the parts that are to be sent."""
+    done = {part.number for part in file.completed}
+    numbers = (number for number in range(1, file.planned + 1) if number not in done)
+    return [MovePart(file, file.span, number=n, range=file.cut.range(n)) for n in numbers]

@@ -1,0 +1,44 @@
+"""Multipart uploads that somebody began and nobody ended, found and dropped; called by `session.py`."""
+
+from collections.abc import Iterable
+from datetime import datetime
+from functools import partial
+
+from asyncstream.errors import S3Error
+from asyncstream.locations import S3Prefix
+from asyncstream.objects import MultipartUpload, OpenUpload
+from asyncstream.pipeline.config import TransferConfig
+from asyncstream.ports import Engine, for_ever
+from asyncstream.retry import repeat
+from asyncstream.s3.store import S3Store
+
+_POLICY = TransferConfig().retry_policy
+
+
+async def begun_before(
+    before: datetime, prefix: S3Prefix, store: S3Store, engine: Engine
+) -> list[OpenUpload]:
+    """Return the uploads that were created before that time; see `TransferSession.stale_uploads`.
+
+    Raises:
+        S3Error: the pages of the uploads do not end.
+    """
+    found: list[OpenUpload] = []
+    after, seen = None, set()
+    while True:
+        once = partial(store.list_uploads, prefix, after)
+        page, following = await repeat(once, _POLICY, engine.sleep, for_ever)
+        found += [upload for upload in page if upload.initiated < before]
+        if following is None:
+            return found
+        if following in seen:
+            raise S3Error(f"the uploads under {prefix} do not end: their pages go in a circle")
+        seen.add(following)
+        after = following
+
+
+async def abort(uploads: Iterable[OpenUpload], store: S3Store, engine: Engine) -> None:
+    """Drop them; see `TransferSession.abort`."""
+    for upload in uploads:
+        once = partial(store.abort_upload, MultipartUpload(upload.target, upload.upload_id))
+        await repeat(once, _POLICY, engine.sleep, for_ever)

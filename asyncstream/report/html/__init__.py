@@ -1,5 +1,0 @@
-"""The page of a comparison: one HTML file that needs no network; written by `asyncstream compare --html`."""
-
-from asyncstream.report.html.page import page
-
-__all__ = ["page"]
