@@ -1,6 +1,7 @@
 """`Deadline`: how long work may still take; made by sessions and the mapping, looked at by all below them."""
 
 import math
+import time
 from collections.abc import Callable
 
 from asyncstream.errors import AsyncstreamError, DeadlineExceeded
@@ -59,3 +60,6 @@ class Deadline:
             raise DeadlineExceeded(
                 f"the deadline of {self.seconds:g} s comes before the next try, after: {error}"
             ) from error
+
+
+NO_DEADLINE = Deadline(None, time.monotonic)

@@ -1,4 +1,4 @@
-"""When to try again: the table, and the one loop that follows it; used by the chunks, parts and `session.py`.
+"""When to try a request again: the table, and `Retrying`, the loop that follows it within a deadline.
 
 Full jitter: the wait is uniform in [0, min(max_delay, base_delay * 2**(attempt - 1))], see the AWS
 Architecture Blog, "Exponential Backoff And Jitter".
@@ -11,6 +11,7 @@ from typing import TypeVar
 
 from msgspec import Struct
 
+from asyncstream.deadline import NO_DEADLINE, Deadline
 from asyncstream.errors import (
     AsyncstreamError,
     ChecksumMismatch,
@@ -106,44 +107,83 @@ def wait_before_retry(
     return wait
 
 
-def _tell_nobody(error: AsyncstreamError) -> None:
-    """The `tell` of a request that nobody watches."""
+# Called before each wait, with the error of the last try and the seconds to wait.
+OnRetry = Callable[[AsyncstreamError, float], None]
 
 
-async def repeat(
-    once: Callable[[], Awaitable[T]],
-    policy: RetryPolicy,
-    sleep: Callable[[float], Awaitable[None]],
-    left: Callable[[], float],
-    tell: Callable[[AsyncstreamError], None] = _tell_nobody,
-) -> T:
-    """What `once` returns, tried as often as the policy allows.
+def ignore_retry(error: AsyncstreamError, wait: float) -> None:
+    """Do nothing: the hook of a request whose retries are not counted."""
+
+
+class Retrying:
+    """Repeats requests as often as policy and deadline allow. Serves many requests at once.
 
     Args:
-        once: one try.
         policy: the bounds.
-        sleep: the engine's.
-        left: seconds until the deadline; a wait that would outlast it is not begun.
-        tell: called with each error that is followed by another try.
-
-    Raises:
-        DeadlineExceeded: of the last try, with what the one before it failed by.
-        AsyncstreamError: of the last try.
+        deadline: no try and no wait starts after it.
+        sleep: the engine's; takes seconds.
     """
-    tries = Tries()
-    before = ""
-    while True:
-        try:
-            return await once()
-        except DeadlineExceeded as error:
-            if not before:
-                raise
-            # What the time was lost by is what the reader can do something about.
-            raise DeadlineExceeded(f"{error}, after: {before}") from error
-        except AsyncstreamError as error:
-            before = str(error)
-            wait = wait_before_retry(error, tries, policy, random.random())  # noqa: S311 - no secret
-            if wait is None or wait >= left():
-                raise
-            tell(error)
-        await sleep(wait)
+
+    def __init__(
+        self, policy: RetryPolicy, deadline: Deadline, sleep: Callable[[float], Awaitable[None]]
+    ) -> None:
+        self.policy = policy
+        self.deadline = deadline
+        self.sleep = sleep
+
+    async def run(
+        self,
+        once: Callable[[], Awaitable[T]],
+        on_retry: OnRetry = ignore_retry,
+        left: Callable[[], float] = NO_DEADLINE.left,
+    ) -> T:
+        """Return the result of the first try that succeeds.
+
+        Args:
+            once: makes one try.
+            on_retry: counts or reports the tries that are followed by another one.
+            left: seconds until another bound than the deadline; a longer wait is not started.
+
+        Raises:
+            DeadlineExceeded: the deadline passed, or comes before the next try. The message has the error of
+                the last try.
+            AsyncstreamError: of the last try.
+        """
+        tries = Tries()
+        before = ""
+        while True:
+            try:
+                self.deadline.check()
+                return await once()
+            except DeadlineExceeded as error:
+                if not before:
+                    raise
+                # The user can act on what took the time, not on the time itself.
+                raise DeadlineExceeded(f"{error}, after: {before}") from error
+            except AsyncstreamError as error:
+                before = str(error)
+                wait = self.wait_after(error, tries, left)
+                if wait is None:
+                    raise
+                on_retry(error, wait)
+            await self.sleep(wait)
+
+    def wait_after(
+        self, error: AsyncstreamError, tries: Tries, left: Callable[[], float] = NO_DEADLINE.left
+    ) -> float | None:
+        """Return the seconds to wait before the next try, or None to give up; count the try that failed.
+
+        Args:
+            error: of the last try.
+            tries: before it.
+            left: as for `run`.
+
+        Raises:
+            DeadlineExceeded: only the deadline forbids another try.
+        """
+        self.deadline.check_retry(error)
+        wait = wait_before_retry(error, tries, self.policy, random.random())  # noqa: S311 - no secret
+        if wait is None or wait >= left():
+            return None
+        self.deadline.check_retry(error, wait)
+        return wait

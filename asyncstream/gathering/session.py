@@ -30,7 +30,7 @@ from asyncstream.pipeline.budget import slots_within
 from asyncstream.pipeline.config import memory_limit_or_default
 from asyncstream.pipeline.session import DEFAULT_ENGINE
 from asyncstream.ports import Engine
-from asyncstream.retry import RetryPolicy
+from asyncstream.retry import Retrying, RetryPolicy
 
 logger = logging.getLogger(__name__)
 
@@ -38,7 +38,7 @@ logger = logging.getLogger(__name__)
 DATABASE_POLICY = RetryPolicy(max_attempts=10, base_delay=0.2, max_delay=5.0, max_wait=40.0)
 
 
-def _log_retry(error: AsyncstreamError) -> None:
+def _log_retry(error: AsyncstreamError, _: float) -> None:
     logger.info("Postgres is asked again after: %s", error)
 
 
@@ -246,7 +246,7 @@ async def _gather(kept: _Kept, asked: _Asked) -> GatherReport:
         limit = memory_limit_or_default(config.memory_limit, memory.lambda_memory(), kept.resident)
         slots = _slots(config, limit, engine)
         deadline = Deadline(config.deadline, time.monotonic)
-        writer = Writer(connection, DATABASE_POLICY, engine.sleep, deadline, _log_retry)
+        writer = Writer(connection, Retrying(DATABASE_POLICY, deadline, engine.sleep), _log_retry)
         with span.child("table"):
             upsert = await writer.check(asked.table)
         gathering = Gathering(

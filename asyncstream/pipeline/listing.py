@@ -4,14 +4,11 @@ import math
 from collections.abc import Awaitable, Callable, Sequence
 from functools import partial
 
-from asyncstream.deadline import Deadline
-from asyncstream.errors import AsyncstreamError, InputError, NothingToTransfer, S3Error
+from asyncstream.errors import InputError, NothingToTransfer, S3Error
 from asyncstream.locations import S3Object, S3Prefix
 from asyncstream.objects import ListedObject
-from asyncstream.pipeline.config import TransferConfig
 from asyncstream.pipeline.jobs import Jobs, Pair
-from asyncstream.ports import Engine
-from asyncstream.retry import repeat
+from asyncstream.retry import Retrying
 from asyncstream.s3.store import S3Store
 from asyncstream.units import MiB
 
@@ -20,22 +17,13 @@ _SEEN_BYTES = 200
 _Ask = Callable[[str | None], Awaitable[tuple[list[ListedObject], str | None]]]
 
 
-async def found(
-    pairs: Sequence[Pair],
-    store: S3Store,
-    engine: Engine,
-    config: TransferConfig,
-    deadline: Deadline,
-    room: float = math.inf,
-) -> Jobs:
+async def found(pairs: Sequence[Pair], store: S3Store, retrying: Retrying, room: float = math.inf) -> Jobs:
     """List the prefixes among the pairs, and return the files to copy.
 
     Args:
         pairs: checked.
         store: where to list.
-        engine: sleeps between tries.
-        config: how often to try.
-        deadline: ends the listing.
+        retrying: repeats the requests, and ends the listing by its deadline.
         room: bytes of memory for the files listed and their results.
 
     Raises:
@@ -49,7 +37,7 @@ async def found(
         if isinstance(source, S3Object):
             work.add(position)
         else:
-            ask = partial(_page, source, store, engine, config, deadline)
+            ask = partial(_page, source, store, retrying)
             await _list(source, position, work, ask, room)
     work.check_distinct()
     return work
@@ -95,20 +83,7 @@ def _too_many(work: Jobs, prefix: S3Prefix, room: float) -> str:
 
 
 async def _page(
-    prefix: S3Prefix,
-    store: S3Store,
-    engine: Engine,
-    config: TransferConfig,
-    deadline: Deadline,
-    token: str | None,
+    prefix: S3Prefix, store: S3Store, retrying: Retrying, token: str | None
 ) -> tuple[list[ListedObject], str | None]:
     """Ask for one page."""
-    deadline.check()
-    try:
-        return await repeat(
-            partial(store.list_page, prefix, token), config.retry_policy, engine.sleep, deadline.left
-        )
-    except AsyncstreamError as error:
-        # Given up because no time is left to wait in, or cut off by the deadline itself.
-        deadline.check_retry(error, config.retry_max_delay)
-        raise
+    return await retrying.run(partial(store.list_page, prefix, token))

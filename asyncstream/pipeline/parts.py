@@ -37,6 +37,7 @@ from asyncstream.pipeline.tasks import (
 from asyncstream.pipeline.transforming import PartFiller
 from asyncstream.pipeline.uploads import Uploads
 from asyncstream.ports import Body, Engine, Opened, Store
+from asyncstream.retry import Retrying
 
 # Sends a body by the function given, as often as it takes.
 Move = Callable[[Callable[[Body], Awaitable[Written]]], Awaitable[tuple[Written, Body]]]
@@ -59,13 +60,12 @@ class PartMover:
         transforming: Transforming | None = None,
     ) -> None:
         self._store = store
-        self._engine = engine
         self._config = config
         self._reach = reach
-        self._deadline = deadline
         self._on_event = on_event
-        self._reader = SourceReader(store, engine, config.retry_policy, deadline, on_event)
-        self._uploads = Uploads(store, engine, config, deadline, self._reader)
+        retrying = Retrying(config.retry_policy, deadline, engine.sleep)
+        self._reader = SourceReader(store, retrying, on_event)
+        self._uploads = Uploads(store, engine, config, retrying, self._reader)
         self._filler = None
         if transforming is not None:
             self._filler = PartFiller(engine, self._reader, transforming, deadline, on_event)
@@ -345,7 +345,7 @@ class PartMover:
             verification.compare_received(written, body, destination, visible)
             return written, body
 
-        def tell(error: AsyncstreamError) -> None:
+        def on_retry(error: AsyncstreamError, _: float) -> None:
             self._on_event(progress.PartRetried(source, destination, moved, task.attempts, error))
 
-        return await self._reader.repeat(task, once, tell)
+        return await self._reader.repeat(task, once, on_retry)

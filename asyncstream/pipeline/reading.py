@@ -1,40 +1,25 @@
 """Ranges of a source read, and requests tried again; used by `parts.py` and `transforming.py`."""
 
-import random
 from collections.abc import Awaitable, Callable
 from typing import TypeVar
 
-from asyncstream.deadline import Deadline
 from asyncstream.errors import AsyncstreamError, Cancelled, SlowDown, SourceChanged
 from asyncstream.objects import ByteRange
 from asyncstream.pipeline import progress, verification
 from asyncstream.pipeline.body import ChunkBody
 from asyncstream.pipeline.tasks import OpenRange, Task
-from asyncstream.ports import Engine, Store, TimeLeft, for_ever
-from asyncstream.retry import RetryPolicy, Tries, repeat, wait_before_retry
+from asyncstream.ports import Store, TimeLeft, for_ever
+from asyncstream.retry import OnRetry, Retrying, Tries, ignore_retry
 
 T = TypeVar("T")
-
-
-def tell_nobody(error: AsyncstreamError) -> None:
-    """The `tell` of a request that moves no bytes."""
 
 
 class SourceReader:
     """Opens and resumes ranges, within the deadline. One for a transfer; holds nothing that changes."""
 
-    def __init__(
-        self,
-        store: Store,
-        engine: Engine,
-        policy: RetryPolicy,
-        deadline: Deadline,
-        on_event: progress.OnEvent,
-    ) -> None:
+    def __init__(self, store: Store, retrying: Retrying, on_event: progress.OnEvent) -> None:
         self._store = store
-        self._engine = engine
-        self._policy = policy
-        self._deadline = deadline
+        self._retrying = retrying
         self._on_event = on_event
 
     async def open(self, task: Task, wanted: ByteRange | None, unless: str | None = None) -> OpenRange:
@@ -58,34 +43,34 @@ class SourceReader:
             wanted: the range.
             count: told the size of each chunk.
         """
-        file = now().file
+        file, deadline = now().file, self._retrying.deadline
 
         async def resume(
             broke: AsyncstreamError, moved: int, failures: int, pause_ends: float
         ) -> OpenRange | None:
-            task, tries = now(), Tries(failures - 1, free=1)
-            wait = wait_before_retry(broke, tries, self._policy, random.random())  # noqa: S311 - no secret
-            if wait is None or self._deadline.now() + wait >= pause_ends:
+            def left() -> float:
+                return pause_ends - deadline.now()
+
+            task = now()
+            wait = self._retrying.wait_after(broke, Tries(failures - 1, free=1), left)
+            if wait is None:
                 return None
-            self._deadline.check_retry(broke, wait)
             task.attempts += 1
             task.retries += 1
             task.waited += wait
-            await self._engine.sleep(wait)
+            await self._retrying.sleep(wait)
             self._on_event(
                 progress.PartRetried(file.job.source, file.job.destination, 0, task.attempts, broke)
             )
-            left = ByteRange(wanted.start + moved, wanted.stop)
-            return await self.repeat(
-                task, lambda: self.open(task, left), left=lambda: pause_ends - self._deadline.now()
-            )
+            unread = ByteRange(wanted.start + moved, wanted.stop)
+            return await self.repeat(task, lambda: self.open(task, unread), left=left)
 
         whole = wanted.length == file.size
         return ChunkBody(
             reading,
             wanted.length,
             stop=file.stop,
-            deadline=self._deadline,
+            deadline=deadline,
             digests=verification.digests(file, wanted.start),
             expected=verification.expected(file) if whole else None,
             on_bytes=count,
@@ -101,31 +86,20 @@ class SourceReader:
         self,
         task: Task,
         once: Callable[[], Awaitable[T]],
-        tell: Callable[[AsyncstreamError], None] = tell_nobody,
+        on_retry: OnRetry = ignore_retry,
         left: TimeLeft = for_ever,
     ) -> T:
-        """What `once` returns, tried as often as policy, deadline and the file's stop flag allow."""
-        failures: list[AsyncstreamError] = []
+        """Return the result of `once`, repeated as policy, deadline and the file's stop flag allow."""
 
         async def unless_stopped() -> T:
             if task.file.stop:
                 raise Cancelled("stopped before it began")
-            self._deadline.check()
-            try:
-                return await once()
-            except AsyncstreamError as error:
-                self._deadline.check_retry(error)
-                raise
+            return await once()
 
-        async def wait(seconds: float) -> None:
-            self._deadline.check_retry(failures[-1], seconds)
+        def count(error: AsyncstreamError, wait: float) -> None:
             task.retries += 1
-            task.waited += seconds
-            await self._engine.sleep(seconds)
-
-        def told(error: AsyncstreamError) -> None:
-            failures.append(error)
+            task.waited += wait
             task.slowed += isinstance(error, SlowDown)
-            tell(error)
+            on_retry(error, wait)
 
-        return await repeat(unless_stopped, self._policy, wait, left, told)
+        return await self._retrying.run(unless_stopped, count, left)

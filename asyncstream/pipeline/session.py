@@ -12,7 +12,7 @@ from types import MappingProxyType
 from msgspec import Struct
 
 from asyncstream import tracing, transforms
-from asyncstream.deadline import SHIELD_SECONDS, Deadline
+from asyncstream.deadline import NO_DEADLINE, SHIELD_SECONDS, Deadline
 from asyncstream.engines import open_engine
 from asyncstream.engines.keeping import EngineSession, kept_until_exit
 from asyncstream.errors import InputError
@@ -35,6 +35,7 @@ from asyncstream.pipeline.results import TransferReport
 from asyncstream.pipeline.small_objects import Content
 from asyncstream.pipeline.tasks import Job
 from asyncstream.ports import Engine, Span, Transport
+from asyncstream.retry import Retrying
 from asyncstream.s3 import open_transport, requests
 from asyncstream.s3.regions import Learned
 from asyncstream.s3.settings import ClientSettings
@@ -44,7 +45,6 @@ from asyncstream.transforms import Spec
 DEFAULT_ENGINE = "asyncio"
 Continuations = Mapping[tuple[S3Object, S3Object], Continuation]
 NO_CONTINUATIONS: Continuations = MappingProxyType({})
-NO_DEADLINE = Deadline(None, time.monotonic)
 _DEFAULTS = TransferConfig()
 
 
@@ -245,6 +245,10 @@ class _Clients:
             ending=deadline.ending,
         )
 
+    def retrying(self, config: TransferConfig, deadline: Deadline = NO_DEADLINE) -> Retrying:
+        """Return what repeats requests as that configuration says."""
+        return Retrying(config.retry_policy, deadline, self.engine.sleep)
+
     async def close(self) -> None:
         """Close the connections."""
         transport, self._transport = self._transport, None
@@ -303,7 +307,8 @@ async def _traced_transfer(
     sized(limit)  # raises before a prefix is listed
     with span.child("plan"):
         room = memory_left(memory.lambda_memory(), clients.resident)
-        work = await listing.found(pairs, store, engine, config, deadline, room - store.slot_bytes)
+        retrying = clients.retrying(config, deadline)
+        work = await listing.found(pairs, store, retrying, room - store.slot_bytes)
         work.check_apart(asked.untouched)
         work.add_continuations(asked.continuations)
     if work.held:  # it stays in memory while files are copied
@@ -339,7 +344,7 @@ async def _traced_transfer(
 async def _read(clients: _Clients, source: S3Object, most_bytes: int, config: TransferConfig) -> bytes:
     deadline = Deadline(config.deadline, time.monotonic)
     store = await clients.store(config, deadline)
-    return await small_objects.read(store, source, most_bytes, config.retry_policy, clients.engine, deadline)
+    return await small_objects.read(store, source, most_bytes, clients.retrying(config, deadline))
 
 
 async def _write(
@@ -349,21 +354,20 @@ async def _write(
     own = config.override({"extra_args": requests.report_args(config.extra_args), "if_exists": "overwrite"})
     deadline = Deadline(config.deadline, time.monotonic)
     store = await clients.store(own, deadline)
-    return await small_objects.write(
-        store, target, content, content_type, config.retry_policy, clients.engine, deadline
-    )
+    return await small_objects.write(store, target, content, content_type, clients.retrying(config, deadline))
 
 
 async def _stale_uploads(clients: _Clients, prefix: S3Prefix, before: datetime) -> list[OpenUpload]:
-    return await stale_uploads.begun_before(before, prefix, await clients.store(_DEFAULTS), clients.engine)
+    store, retrying = await clients.store(_DEFAULTS), clients.retrying(_DEFAULTS)
+    return await stale_uploads.begun_before(before, prefix, store, retrying)
 
 
 async def _abort(clients: _Clients, uploads: list[OpenUpload]) -> None:
-    await stale_uploads.abort(uploads, await clients.store(_DEFAULTS), clients.engine)
+    await stale_uploads.abort(uploads, await clients.store(_DEFAULTS), clients.retrying(_DEFAULTS))
 
 
 async def _plan(clients: _Clients, files: Iterable[Pair], config: TransferConfig) -> Sequence[Job]:
     pairs = jobs.checked(files)
     deadline = Deadline(config.deadline, time.monotonic)
     store = await clients.store(config, deadline)
-    return await listing.found(pairs, store, clients.engine, config, deadline)
+    return await listing.found(pairs, store, clients.retrying(config, deadline))

@@ -1,29 +1,19 @@
 """An object read or written whole, in memory, by one request: a list, a report; called by `session.py`."""
 
-from asyncstream.deadline import Deadline
-from asyncstream.errors import AsyncstreamError, InputError, TruncatedBody
+from functools import partial
+
+from asyncstream.errors import InputError, TruncatedBody
 from asyncstream.locations import S3Object
 from asyncstream.pipeline.body import BytesBody
-from asyncstream.ports import Engine, Store
-from asyncstream.retry import RetryPolicy, repeat
+from asyncstream.ports import Store
+from asyncstream.retry import Retrying
 
 Content = bytes | memoryview
 
 
-async def read(
-    store: Store, source: S3Object, most_bytes: int, policy: RetryPolicy, engine: Engine, deadline: Deadline
-) -> bytes:
-    """An object's content; see `TransferSession.read`."""
-
-    async def once() -> bytes:
-        deadline.check()
-        try:
-            return await _read(store, source, most_bytes)
-        except AsyncstreamError as error:
-            deadline.check_retry(error)
-            raise
-
-    return await repeat(once, policy, engine.sleep, deadline.left)
+async def read(store: Store, source: S3Object, most_bytes: int, retrying: Retrying) -> bytes:
+    """Return an object's content; see `TransferSession.read`."""
+    return await retrying.run(partial(_read, store, source, most_bytes))
 
 
 async def _read(store: Store, source: S3Object, most_bytes: int) -> bytes:
@@ -42,23 +32,12 @@ async def _read(store: Store, source: S3Object, most_bytes: int) -> bytes:
 
 
 async def write(
-    store: Store,
-    target: S3Object,
-    content: Content,
-    content_type: str,
-    policy: RetryPolicy,
-    engine: Engine,
-    deadline: Deadline,
+    store: Store, target: S3Object, content: Content, content_type: str, retrying: Retrying
 ) -> str:
-    """Write an object; its ETag. See `TransferSession.write`."""
+    """Write an object, and return its ETag; see `TransferSession.write`."""
 
     async def once() -> str:
-        deadline.check()
-        try:
-            written = await store.put(target, BytesBody(content), {"ContentType": content_type}, None)
-        except AsyncstreamError as error:
-            deadline.check_retry(error)
-            raise
+        written = await store.put(target, BytesBody(content), {"ContentType": content_type}, None)
         return written.etag
 
-    return await repeat(once, policy, engine.sleep, deadline.left)
+    return await retrying.run(once)

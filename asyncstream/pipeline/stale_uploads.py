@@ -7,16 +7,12 @@ from functools import partial
 from asyncstream.errors import S3Error
 from asyncstream.locations import S3Prefix
 from asyncstream.objects import MultipartUpload, OpenUpload
-from asyncstream.pipeline.config import TransferConfig
-from asyncstream.ports import Engine, for_ever
-from asyncstream.retry import repeat
+from asyncstream.retry import Retrying
 from asyncstream.s3.store import S3Store
-
-_POLICY = TransferConfig().retry_policy
 
 
 async def begun_before(
-    before: datetime, prefix: S3Prefix, store: S3Store, engine: Engine
+    before: datetime, prefix: S3Prefix, store: S3Store, retrying: Retrying
 ) -> list[OpenUpload]:
     """Return the uploads that were created before that time; see `TransferSession.stale_uploads`.
 
@@ -26,8 +22,7 @@ async def begun_before(
     found: list[OpenUpload] = []
     after, seen = None, set()
     while True:
-        once = partial(store.list_uploads, prefix, after)
-        page, following = await repeat(once, _POLICY, engine.sleep, for_ever)
+        page, following = await retrying.run(partial(store.list_uploads, prefix, after))
         found += [upload for upload in page if upload.initiated < before]
         if following is None:
             return found
@@ -37,8 +32,7 @@ async def begun_before(
         after = following
 
 
-async def abort(uploads: Iterable[OpenUpload], store: S3Store, engine: Engine) -> None:
+async def abort(uploads: Iterable[OpenUpload], store: S3Store, retrying: Retrying) -> None:
     """Drop them; see `TransferSession.abort`."""
     for upload in uploads:
-        once = partial(store.abort_upload, MultipartUpload(upload.target, upload.upload_id))
-        await repeat(once, _POLICY, engine.sleep, for_ever)
+        await retrying.run(partial(store.abort_upload, MultipartUpload(upload.target, upload.upload_id)))

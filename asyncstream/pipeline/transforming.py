@@ -134,11 +134,11 @@ class PartFiller:
             verification.compare_received(written, body, destination, visible)
             return written, body
 
-        def tell(error: AsyncstreamError) -> None:
+        def on_retry(error: AsyncstreamError, _: float) -> None:
             self._on_event(progress.PartRetried(source, destination, 0, task.attempts, error))
 
         try:
-            return await self._reader.repeat(task, once, tell)
+            return await self._reader.repeat(task, once, on_retry)
         finally:
             part.clear()
 

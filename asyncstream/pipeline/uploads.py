@@ -7,7 +7,7 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 from asyncstream.checksum import Checksum, multipart_etag
-from asyncstream.deadline import SHIELD_SECONDS, Deadline
+from asyncstream.deadline import NO_DEADLINE, SHIELD_SECONDS
 from asyncstream.errors import (
     AsyncstreamError,
     ConnectionFailed,
@@ -26,7 +26,7 @@ from asyncstream.pipeline.config import TransferConfig
 from asyncstream.pipeline.reading import SourceReader
 from asyncstream.pipeline.tasks import Complete, FileInProgress, Task
 from asyncstream.ports import Engine, Store
-from asyncstream.retry import repeat
+from asyncstream.retry import Retrying
 from asyncstream.units import MB
 
 # A server completes an upload within a second, and copies its parts at least so fast, if it copies them.
@@ -42,12 +42,14 @@ class Uploads:
     """Begins and ends multipart uploads. One for a transfer; holds nothing that changes."""
 
     def __init__(
-        self, store: Store, engine: Engine, config: TransferConfig, deadline: Deadline, reader: SourceReader
+        self, store: Store, engine: Engine, config: TransferConfig, retrying: Retrying, reader: SourceReader
     ) -> None:
         self._store = store
         self._engine = engine
         self._config = config
-        self._deadline = deadline
+        self._deadline = retrying.deadline
+        self._policy = retrying.policy
+        self._late = Retrying(retrying.policy, NO_DEADLINE, retrying.sleep)
         self._reader = reader
 
     async def create(self, task: Task, attributes: Mapping[str, Any], origin: Origin | None) -> None:
@@ -149,7 +151,7 @@ class Uploads:
         """
         size = sum(part.length for part in parts)
         ends = self._deadline.now() + seconds_to_complete(lost, size, self._config.complete_timeout)
-        pause = self._config.retry_policy.base_delay
+        pause = self._policy.base_delay
         while True:
             written = await self._look(upload, parts, declared)
             left = min(ends - self._deadline.now(), self._deadline.left())
@@ -204,11 +206,9 @@ class Uploads:
         if upload is None:
             return
         with file.span.child("abort"):
-            await repeat(
+            await self._late.run(
                 lambda: self._store.abort_upload(upload),
-                self._config.retry_policy,
-                self._engine.sleep,
-                lambda: min(SHIELD_SECONDS, self._deadline.ending()),
+                left=lambda: min(SHIELD_SECONDS, self._deadline.ending()),
             )
         file.upload = None
 

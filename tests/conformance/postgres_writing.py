@@ -12,7 +12,7 @@ from asyncstream.gathering.postgres.connecting import Connector, KeptConnection
 from asyncstream.gathering.postgres.rows import Batches, page_of
 from asyncstream.gathering.postgres.statements import Table, Upsert
 from asyncstream.gathering.postgres.writing import Writer, Written
-from asyncstream.retry import RetryPolicy
+from asyncstream.retry import Retrying, RetryPolicy
 
 NO_DEADLINE = Deadline(None, lambda: 0.0)
 
@@ -76,4 +76,5 @@ class Writing:
         return outcomes + await writer.write(upsert, batches.rest())
 
     def _writer(self, deadline: Deadline) -> Writer:
-        return Writer(self.connection, self.policy, self.engine.sleep, deadline, self.told.append)
+        retrying = Retrying(self.policy, deadline, self.engine.sleep)
+        return Writer(self.connection, retrying, lambda error, _: self.told.append(error))

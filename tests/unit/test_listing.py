@@ -5,7 +5,7 @@ from typing import Any
 
 import pytest
 
-from asyncstream.deadline import Deadline
+from asyncstream.deadline import NO_DEADLINE
 from asyncstream.engines.driver import drive
 from asyncstream.engines.sequential import SequentialEngine
 from asyncstream.errors import InputError, NothingToTransfer
@@ -14,6 +14,7 @@ from asyncstream.objects import ListedObject
 from asyncstream.pipeline import listing
 from asyncstream.pipeline.config import TransferConfig
 from asyncstream.pipeline.jobs import Jobs
+from asyncstream.retry import Retrying
 from asyncstream.units import MiB
 
 PAIR = (S3Prefix("raw", "in/"), S3Prefix("clean", "out/"))
@@ -34,8 +35,8 @@ class Pages:
 
 
 def found(pages: Any, **options: Any) -> Jobs:
-    deadline = Deadline(None, lambda: 0.0)
-    return drive(listing.found([PAIR], pages, SequentialEngine(), TransferConfig(), deadline, **options))
+    retrying = Retrying(TransferConfig().retry_policy, NO_DEADLINE, SequentialEngine().sleep)
+    return drive(listing.found([PAIR], pages, retrying, **options))
 
 
 def keys_of(jobs: Jobs) -> list[str]:

@@ -7,9 +7,10 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from asyncstream import errors
+from asyncstream.deadline import NO_DEADLINE, Deadline
 from asyncstream.engines.driver import drive
 from asyncstream.errors import AsyncstreamError, ServiceBusy
-from asyncstream.retry import RULES, RetryPolicy, Tries, repeat, wait_before_retry
+from asyncstream.retry import RULES, Retrying, RetryPolicy, Tries, wait_before_retry
 
 POLICY = RetryPolicy(max_attempts=4, base_delay=0.1, max_delay=0.3, max_wait=100.0)
 BUSY = ServiceBusy("503")
@@ -170,17 +171,21 @@ def test_in_all_no_more_is_waited_than_max_wait_and_no_more_tried_than_max_attem
 
 
 class Request:
-    """`once` that ends as it is told, and what was waited and told meanwhile."""
+    """`once` that ends as it is told, and what was waited and told meanwhile; each try takes a second."""
 
-    def __init__(self, ends: Iterable[Exception | str]) -> None:
+    def __init__(self, ends: Iterable[Exception | str], seconds: float | None = None) -> None:
         self._ends = iter(ends)
         self.count = 0
         self.waits: list[float] = []
         self.told: list[Exception] = []
+        self.announced: list[float] = []
         self.left = 1000.0
+        self.now = 0.0
+        self._deadline = NO_DEADLINE if seconds is None else Deadline(seconds, lambda: self.now)
 
     async def once(self) -> str:
         self.count += 1
+        self.now += 1.0
         end = next(self._ends)
         if isinstance(end, str):
             return end
@@ -189,8 +194,13 @@ class Request:
     async def sleep(self, seconds: float) -> None:
         self.waits.append(seconds)
 
+    def on_retry(self, error: AsyncstreamError, wait: float) -> None:
+        self.told.append(error)
+        self.announced.append(wait)
+
     def repeat(self) -> str:
-        return drive(repeat(self.once, POLICY, self.sleep, lambda: self.left, self.told.append))
+        retrying = Retrying(POLICY, self._deadline, self.sleep)
+        return drive(retrying.run(self.once, self.on_retry, lambda: self.left))
 
 
 def test_what_succeeds_at_once_is_neither_repeated_nor_waited_for() -> None:
@@ -206,6 +216,7 @@ def test_each_error_that_is_followed_by_another_try_is_told_and_waited_for() -> 
 
     assert request.repeat() == "done"
     assert request.told == passing
+    assert request.announced == request.waits
     assert [0 <= wait <= bound for wait, bound in zip(request.waits, (0.1, 0.2), strict=True)] == [True, True]
 
 
@@ -233,7 +244,7 @@ def test_what_repeating_cannot_help_is_raised_at_once(error: Exception) -> None:
     assert (request.count, request.waits) == (1, [])
 
 
-def test_a_wait_that_would_outlast_the_deadline_is_not_begun() -> None:
+def test_a_wait_that_would_outlast_another_bound_is_not_begun() -> None:
     request = Request([ServiceBusy("SlowDown"), "done"])
     request.left = 0.0
 
@@ -259,3 +270,49 @@ def test_what_the_deadline_cut_short_tells_what_the_time_was_lost_by() -> None:
     ) as raised:
         request.repeat()
     assert raised.value.__cause__ is late
+
+
+def test_no_try_starts_after_the_deadline() -> None:
+    request = Request(["done"], seconds=0.0)
+
+    with pytest.raises(
+        errors.DeadlineExceeded, match=r"^the deadline of 0 s passed before the work was done$"
+    ):
+        request.repeat()
+    assert request.count == 0
+
+
+@pytest.mark.parametrize("seconds", [0.5, 1.0, 3.0], ids=["passed", "reached", "before the next try"])
+def test_a_try_that_the_deadline_forbids_is_not_waited_for(seconds: float) -> None:
+    """The error of the last try is in the message; the deadline alone says nothing that a user can act on."""
+    request = Request([ServiceBusy("busy", retry_after=2.0), "done"], seconds)
+
+    with pytest.raises(
+        errors.DeadlineExceeded,
+        match=rf"^the deadline of {seconds:g} s comes before the next try, after: busy$",
+    ):
+        request.repeat()
+    assert (request.count, request.waits, request.told) == (1, [], [])
+
+
+def test_an_error_that_is_never_retried_is_raised_after_the_deadline_too() -> None:
+    request = Request([errors.SourceNotFound("gone")], seconds=0.5)
+
+    with pytest.raises(errors.SourceNotFound):
+        request.repeat()
+
+
+def test_what_failed_before_the_deadline_passed_is_told() -> None:
+    """The wait itself took longer than it was to: so the next try finds that the time is up."""
+    request = Request([ServiceBusy("busy"), "done"], seconds=1.5)
+
+    async def oversleep(_: float) -> None:
+        request.now += 1.0
+
+    request.sleep = oversleep  # type: ignore[method-assign]
+    with pytest.raises(
+        errors.DeadlineExceeded,
+        match=r"^the deadline of 1\.5 s passed before the work was done, after: busy$",
+    ):
+        request.repeat()
+    assert request.count == 1

@@ -7,13 +7,12 @@ twice. If only that one's reply was lost, its rows are told as unchanged, though
 """
 
 from bisect import bisect_right
-from collections.abc import Awaitable, Callable, Sequence
+from collections.abc import Sequence
 from functools import partial
 from typing import Any
 
 from msgspec import Struct
 
-from asyncstream.deadline import Deadline
 from asyncstream.errors import (
     AsyncstreamError,
     DeadlineExceeded,
@@ -24,7 +23,7 @@ from asyncstream.gathering.postgres.connecting import KeptConnection
 from asyncstream.gathering.postgres.rows import PageRows
 from asyncstream.gathering.postgres.statements import COLUMNS_OF, Column, Table, Upsert, upsert_of
 from asyncstream.kept_errors import drop_tracebacks
-from asyncstream.retry import RetryPolicy, repeat
+from asyncstream.retry import OnRetry, Retrying
 
 _NO_UNIQUE_INDEX = "42P10"
 
@@ -52,25 +51,20 @@ class Writer:
 
     Args:
         connection: may be kept longer than the writer.
-        policy: how often a statement is tried.
-        sleep: the engine's.
-        deadline: nothing is begun after it, and what runs is called off.
-        tell: called with each error that is followed by another try.
+        retrying: repeats statements; after its deadline none starts, and one that runs is cancelled.
+        on_retry: reports the tries that are followed by another one.
     """
 
     def __init__(
         self,
         connection: KeptConnection,
-        policy: RetryPolicy,
-        sleep: Callable[[float], Awaitable[None]],
-        deadline: Deadline,
-        tell: Callable[[AsyncstreamError], None],
+        retrying: Retrying,
+        on_retry: OnRetry,
     ) -> None:
         self._connection = connection
-        self._policy = policy
-        self._sleep = sleep
-        self._deadline = deadline
-        self._tell = tell
+        self._retrying = retrying
+        self._deadline = retrying.deadline
+        self._on_retry = on_retry
 
     async def check(self, table: Table) -> Upsert:
         """How to write to this table, tried without rows: so it is there, with its columns and index, and may
@@ -145,11 +139,7 @@ class Writer:
 
     async def _fetch(self, statement: str, parameter: str) -> list[tuple[Any, ...]]:
         once = partial(self._connection.fetch, statement, [parameter], self._deadline)
-        try:
-            return await repeat(once, self._policy, self._sleep, self._deadline.left, self._tell)
-        except AsyncstreamError as error:
-            self._deadline.check_retry(error)
-            raise
+        return await self._retrying.run(once, self._on_retry)
 
 
 def _shared_out(pages: Sequence[PageRows], stored: Sequence[int], replaced: Sequence[int]) -> list[Written]:

@@ -12,6 +12,7 @@ from io import BytesIO
 
 from msgspec.structs import replace
 
+from asyncstream.deadline import NO_DEADLINE
 from asyncstream.errors import (
     AsyncstreamError,
     ConnectionFailed,
@@ -26,7 +27,7 @@ from asyncstream.gathering.web.ports import Http, Reply
 from asyncstream.gathering.web.replies import check_length, failure, redirect_target, too_large
 from asyncstream.gathering.web.urls import Url, parse_url
 from asyncstream.ports import Span, TimeLeft, for_ever
-from asyncstream.retry import repeat
+from asyncstream.retry import Retrying
 from asyncstream.tracing.spans import UNTRACED
 from asyncstream.units import KiB
 
@@ -59,7 +60,8 @@ class Fetcher:
     ) -> None:
         self._http = http
         self._config = config
-        self._sleep = sleep
+        # `left` of each page is its deadline: a gathering that stops sets it to 0.
+        self._retrying = Retrying(config.retry_policy, NO_DEADLINE, sleep)
         self._now = now
         self._clock = clock
 
@@ -102,7 +104,7 @@ class Fetcher:
                 return await self._follow(asked, headers, left)
 
             try:
-                page = await repeat(once, self._config.retry_policy, self._sleep, left)
+                page = await self._retrying.run(once, left=left)
             except AsyncstreamError as error:
                 error.attempts = attempts
                 if error.retryable and left() <= 0:
