@@ -1,18 +1,15 @@
 """`GatherConfig`: every setting of a gathering, checked before any I/O; used by `session.py` and handlers."""
 
-import os
 from collections.abc import Mapping
-from typing import Annotated, Any, Self
+from typing import Annotated, Any, ClassVar
 
-import msgspec
 from msgspec import Meta
 
-from asyncstream.errors import ConfigError
 from asyncstream.gathering.postgres.config import DatabaseConfig
-from asyncstream.gathering.web.config import FetchConfig
+from asyncstream.gathering.web.config import ENV_PREFIX, FetchConfig
+from asyncstream.settings import Settings, check_names
 from asyncstream.units import KiB
 
-ENV_PREFIX = "GATHER_"
 # Of this prefix, too: what a function gathers, see `events.Deployed`.
 OF_DEPLOYMENT = frozenset({"rows", "event_rows", "urls", "table", "key", "columns"})
 # Beside the body of a page: what a connection has in hand, and the JSON of some dozens of rows.
@@ -22,7 +19,7 @@ PAGE_EXTRA = 64 * KiB
 WRITING_SHARE, LEAST_WRITING = 0.1, 2.5
 
 
-class GatherConfig(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+class GatherConfig(Settings, frozen=True, kw_only=True):
     """How pages are gathered.
 
     Attributes:
@@ -45,12 +42,7 @@ class GatherConfig(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fie
     fetch: FetchConfig = FetchConfig()
     database: DatabaseConfig = DatabaseConfig()
 
-    def __post_init__(self) -> None:
-        # msgspec checks when it converts, not when Python calls the class: see `TransferConfig`.
-        try:
-            msgspec.convert({name: getattr(self, name) for name in self.__struct_fields__}, _Checked)
-        except msgspec.ValidationError as error:
-            raise ConfigError(f"GatherConfig: {error}") from None
+    _prefix: ClassVar[str] = ENV_PREFIX
 
     @property
     def page_bytes(self) -> int:
@@ -69,57 +61,21 @@ class GatherConfig(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fie
             return None
         return self.deadline - min(max(self.deadline * WRITING_SHARE, LEAST_WRITING), self.deadline / 2)
 
-    def override(self, values: Mapping[str, Any]) -> Self:
-        """A copy with other values."""
-        return msgspec.structs.replace(self, **values)
-
     @classmethod
-    def from_env(cls, environ: Mapping[str, str] | None = None) -> Self:
-        """`GATHER_MAX_CONCURRENCY`, `GATHER_MAX_BODY`, `GATHER_ALLOWED_NETWORKS` (with commas between),
-        `GATHER_HEADERS` (JSON) and so on, those of `FetchConfig` among them; those of `DatabaseConfig` from
-        POSTGRES_HOST and so on.
+    def read_variables(cls, variables: Mapping[str, str]) -> dict[str, Any]:
+        """Return the settings of `GATHER_MAX_CONCURRENCY`, `GATHER_DEADLINE` and so on, with those of
+        `FetchConfig` (`GATHER_MAX_BODY`) and of `DatabaseConfig` (`POSTGRES_HOST`).
 
-        An empty variable counts as unset, as templates write it.
+        `fetch` and `database` are read as wholes: without a variable a setting of theirs has its default.
 
         Raises:
             ConfigError: a value cannot be read, or a variable of this prefix names no setting.
         """
-        # No default of the signature, which `help` prints, with every secret in it.
-        variables = os.environ if environ is None else environ
-        own = {name for name in cls.__struct_fields__ if name not in {"fetch", "database"}}
-        found = {
-            name: text
-            for name in (*own, *FetchConfig.__struct_fields__)
-            if (text := variables.get(f"{ENV_PREFIX}{name.upper()}"))
+        parts = {"fetch", "database"}  # they have variables of their own
+        own = [name for name in cls.__struct_fields__ if name not in parts]
+        known = (*own, *FetchConfig.__struct_fields__, *OF_DEPLOYMENT)
+        check_names(variables, ENV_PREFIX, known, "GatherConfig or FetchConfig")
+        return super().read_variables(variables) | {
+            "fetch": FetchConfig.read_variables(variables),
+            "database": DatabaseConfig.from_env(variables),
         }
-        settings = (*own, *FetchConfig.__struct_fields__, *OF_DEPLOYMENT)
-        known = {f"{ENV_PREFIX}{name.upper()}" for name in settings}
-        for name, text in variables.items():
-            if name.startswith(ENV_PREFIX) and text and name not in known:
-                raise ConfigError(f"{name} names no setting of GatherConfig or FetchConfig")
-        fetch: dict[str, Any] = {name: text for name, text in found.items() if name not in own}
-        if "allowed_networks" in fetch:
-            fetch["allowed_networks"] = fetch["allowed_networks"].split(",")
-        if "headers" in fetch:
-            fetch["headers"] = _json(f"{ENV_PREFIX}HEADERS", fetch["headers"])
-        given = {name: text for name, text in found.items() if name in own}
-        try:
-            return msgspec.convert(
-                {**given, "fetch": fetch, "database": DatabaseConfig.from_env(variables)}, cls, strict=False
-            )
-        except msgspec.ValidationError as error:
-            raise ConfigError(f"the variables {ENV_PREFIX}*: {error}") from None
-
-
-def _json(name: str, text: str) -> Any:
-    """A variable's value; its text, which may hold keys, is in no message."""
-    try:
-        return msgspec.json.decode(text)
-    except msgspec.DecodeError:
-        raise ConfigError(f"{name} is no JSON: write an object of origins, each with its headers") from None
-
-
-# The same fields without the check above, for msgspec to check them against.
-_Checked = msgspec.defstruct(
-    "GatherConfig", [(f.name, f.type) for f in msgspec.structs.fields(GatherConfig)], kw_only=True
-)

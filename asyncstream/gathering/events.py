@@ -192,7 +192,7 @@ def configured(own: GatherConfig, event: GatherEvent) -> GatherConfig:
     """The function's own configuration, overridden by what the event names."""
     named = _named(event.config)
     if "fetch" in named:
-        named["fetch"] = msgspec.structs.replace(own.fetch, **_named(named["fetch"]))
+        named["fetch"] = own.fetch.override(_named(named["fetch"]))
     return own.override(named)
 
 

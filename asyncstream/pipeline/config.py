@@ -6,10 +6,9 @@ A msgspec Struct, so that the same definition checks Python arguments, environme
 
 import logging
 import math
-import os
 import re
 from collections.abc import Mapping
-from typing import Annotated, Any, Literal, Self
+from typing import Annotated, Any, ClassVar, Literal
 
 import msgspec
 from msgspec import Meta
@@ -17,6 +16,7 @@ from msgspec import Meta
 from asyncstream.errors import ConfigError
 from asyncstream.pipeline import extra_args, plan
 from asyncstream.retry import RetryPolicy
+from asyncstream.settings import Settings, check_names
 from asyncstream.units import KiB, MiB
 
 logger = logging.getLogger(__name__)
@@ -29,7 +29,7 @@ LAMBDA_MARGIN = 16 * MiB
 CHUNKS_IN_MEMORY = 256
 
 
-class TransferConfig(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+class TransferConfig(Settings, frozen=True, kw_only=True):
     """How a transfer runs. Not boto3's class of the same name, whose settings mean other things.
 
     Attributes:
@@ -136,55 +136,48 @@ class TransferConfig(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_f
     ] = 250.0
     extra_args: Annotated[
         dict[str, Any], Meta(description="settings of the destination, as boto3's ExtraArgs")
-    ] = {}
+    ] = msgspec.field(default_factory=dict)
+
+    _prefix: ClassVar[str] = ENV_PREFIX
 
     def __post_init__(self) -> None:
-        # msgspec checks types and limits when it converts, not when Python calls the class: so both
-        # ways go through the one check here, and the constructor's users get the same messages.
-        values = {name: getattr(self, name) for name in self.__struct_fields__}
-        try:
-            msgspec.convert(values, _Checked)
-        except msgspec.ValidationError as error:
-            name, what = explained(error)
-            # Keys are among the extra_args: their values are never repeated.
-            shown = name if name == "extra_args" else f"{name}={values[name]!r}"
-            raise ConfigError(f"{shown}: {what}") from None
+        super().__post_init__()
         extra_args.check(self.extra_args)
 
-    def __repr__(self) -> str:
-        """Every setting, but of the extra_args the names only: keys are among them."""
-        values = {name: getattr(self, name) for name in self.__struct_fields__}
-        values["extra_args"] = sorted(map(str, self.extra_args))
-        return f"TransferConfig({', '.join(f'{name}={value!r}' for name, value in values.items())})"
-
-    def override(self, values: Mapping[str, Any]) -> Self:
-        """A copy with other values; raises ConfigError as the constructor does, for unknown names too."""
-        unknown = sorted(set(values) - set(self.__struct_fields__))
-        if unknown:
-            raise ConfigError(f"unknown setting {unknown[0]!r}; known: {', '.join(self.__struct_fields__)}")
-        return msgspec.structs.replace(self, **values)
-
     @classmethod
-    def from_env(cls, environ: Mapping[str, str] | None = None, **defaults: Any) -> Self:
-        """`defaults`, overridden by `ASYNCSTREAM_MEMORY_LIMIT`, `ASYNCSTREAM_MULTIPART` and so on.
+    def read_variables(cls, variables: Mapping[str, str]) -> dict[str, Any]:
+        """Return the settings of `ASYNCSTREAM_MEMORY_LIMIT`, `ASYNCSTREAM_MULTIPART` and so on.
 
         Sizes are bytes; booleans `true` or `false`; `ASYNCSTREAM_EXTRA_ARGS` is a JSON object. An empty
         variable counts as unset, as templates write it.
 
         Raises:
-            ConfigError: a value cannot be read, or a variable of this prefix names no setting.
+            ConfigError: the JSON is malformed, or a variable of this prefix names no setting.
         """
-        # No default of the signature, which `help` prints, with every secret in it.
-        variables = os.environ if environ is None else environ
-        found = {
-            name.removeprefix(ENV_PREFIX).lower(): text
-            for name, text in variables.items()
-            if name.startswith(ENV_PREFIX) and text
-        }
-        unknown = sorted(set(found) - set(cls.__struct_fields__))
-        if unknown:
-            raise ConfigError(f"{ENV_PREFIX}{unknown[0].upper()} names no setting of TransferConfig")
-        return cls(**{**defaults, **{name: _from_text(name, text) for name, text in found.items()}})
+        check_names(variables, ENV_PREFIX, cls.__struct_fields__, cls.__name__)
+        given = super().read_variables(variables)
+        if "extra_args" in given:
+            try:
+                given["extra_args"] = msgspec.json.decode(given["extra_args"])
+            except msgspec.DecodeError as error:
+                raise ConfigError(f"{ENV_PREFIX}EXTRA_ARGS is not JSON: {error}") from None
+        return given
+
+    def _masked(self) -> dict[str, Any]:
+        # Keys are among the extra_args: only the names are shown.
+        return {"extra_args": sorted(map(str, self.extra_args))}
+
+    def _refusal(self, error: msgspec.ValidationError) -> str:
+        name, what = explained(error)
+        # Keys are among the extra_args: their values are never repeated.
+        return f"{name}: {what}" if name == "extra_args" else f"{name}={getattr(self, name)!r}: {what}"
+
+    @classmethod
+    def _misreading(cls, error: msgspec.ValidationError, given: Mapping[str, Any]) -> str:
+        name, what = explained(error)
+        if name == "extra_args":
+            return f"{name}: {what}"
+        return f"{ENV_PREFIX}{name.upper()}={given[name]!r}: {what}"
 
     @property
     def retry_policy(self) -> RetryPolicy:
@@ -192,28 +185,6 @@ class TransferConfig(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_f
         return RetryPolicy(
             self.max_attempts, self.retry_base_delay, self.retry_max_delay, self.retry_max_wait
         )
-
-
-# The same fields without the check above, for msgspec to check them against.
-_Checked = msgspec.defstruct(
-    "TransferConfig",
-    [(f.name, f.type) for f in msgspec.structs.fields(TransferConfig)],
-    kw_only=True,
-)
-
-
-def _from_text(name: str, text: str) -> Any:
-    """One variable's value: lenient about the type ("5" is 5), strict about everything else."""
-    if name == "extra_args":
-        try:
-            return msgspec.json.decode(text)
-        except msgspec.DecodeError as error:
-            raise ConfigError(f"{ENV_PREFIX}EXTRA_ARGS is not JSON: {error}") from None
-    kinds = {f.name: f.type for f in msgspec.structs.fields(TransferConfig)}
-    try:
-        return msgspec.convert(text, kinds[name], strict=False)
-    except msgspec.ValidationError as error:
-        raise ConfigError(f"{ENV_PREFIX}{name.upper()}={text!r}: {error} ({_DESCRIPTIONS[name]})") from None
 
 
 _DESCRIPTIONS = {

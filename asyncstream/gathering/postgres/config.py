@@ -1,22 +1,19 @@
 """`DatabaseConfig`: which Postgres, as whom, how patiently; used by whoever opens a connection. Pure."""
 
-import os
-from collections.abc import Mapping
 from ipaddress import ip_address
-from typing import Annotated, Any, Self
+from typing import Annotated, Any, ClassVar
 
 import msgspec
 from msgspec import Meta
 
 from asyncstream.errors import ConfigError
+from asyncstream.settings import Settings
 from asyncstream.units import MiB
-
-ENV_PREFIX = "POSTGRES_"
 
 Text = Annotated[str, Meta(min_length=1)] | None
 
 
-class DatabaseConfig(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+class DatabaseConfig(Settings, frozen=True, kw_only=True):
     """Where rows are written, and how.
 
     What is given nowhere, libpq takes from its own variables (PGHOST, PGUSER, PGPASSWORD, PGSSLMODE,
@@ -57,50 +54,19 @@ class DatabaseConfig(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_f
     batch_rows: Annotated[int, Meta(ge=1, le=100_000)] = 1000
     batch_bytes: Annotated[int, Meta(ge=1, le=64 * MiB)] = 1 * MiB
 
+    _prefix: ClassVar[str] = "POSTGRES_"
+
     def __post_init__(self) -> None:
-        # As in TransferConfig: msgspec checks only what it converts. Its messages do not repeat values.
-        try:
-            msgspec.convert({name: getattr(self, name) for name in self.__struct_fields__}, _Checked)
-        except msgspec.ValidationError as error:
-            raise ConfigError(f"the database's settings: {error}") from None
+        super().__post_init__()
         if self.secret is not None and self.iam:
             raise ConfigError("secret and iam are two ways to log in: give one of them")
 
-    def __rich_repr__(self) -> list[tuple[str, Any]]:
-        """Every setting, but of the DSN only that there is one: a password may be in it."""
-        hidden = {} if self.dsn is None else {"dsn": "..."}
-        return [(name, hidden.get(name, getattr(self, name))) for name in self.__struct_fields__]
+    def _masked(self) -> dict[str, Any]:
+        # A password may be in the DSN.
+        return {} if self.dsn is None else {"dsn": "..."}
 
-    def __repr__(self) -> str:
-        """The same, as a line."""
-        return f"DatabaseConfig({', '.join(f'{name}={value!r}' for name, value in self.__rich_repr__())})"
-
-    @classmethod
-    def from_env(cls, environ: Mapping[str, str] | None = None, **defaults: Any) -> Self:
-        """`defaults`, overridden by `POSTGRES_DSN`, `POSTGRES_SECRET`, `POSTGRES_IAM=true` and so on.
-
-        An empty variable counts as unset. Others of this prefix are none of ours, and left alone.
-
-        Raises:
-            ConfigError: a value cannot be read.
-        """
-        # No default of the signature, which `help` prints, with every secret in it.
-        variables = os.environ if environ is None else environ
-        texts = {name: variables.get(f"{ENV_PREFIX}{name.upper()}") for name in cls.__struct_fields__}
-        found = {name: text for name, text in texts.items() if text}
-        try:
-            read = msgspec.convert(found, _Checked, strict=False)
-        except msgspec.ValidationError as error:
-            raise ConfigError(f"the variables {ENV_PREFIX}*: {error}") from None
-        return cls(**{**defaults, **{name: getattr(read, name) for name in found}})
-
-
-# The same fields without the check above, for msgspec to check them against.
-_Checked = msgspec.defstruct(
-    "DatabaseConfig",
-    [(f.name, f.type, f.default) for f in msgspec.structs.fields(DatabaseConfig)],
-    kw_only=True,
-)
+    def _refusal(self, error: msgspec.ValidationError) -> str:
+        return f"the database's settings: {error}"
 
 
 def is_local(hosts: str) -> bool:

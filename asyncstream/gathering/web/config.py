@@ -2,7 +2,7 @@
 
 import re
 from collections.abc import Mapping
-from typing import Annotated, Any
+from typing import Annotated, Any, ClassVar
 
 import msgspec
 from msgspec import Meta
@@ -12,9 +12,11 @@ from asyncstream.errors import ConfigError, InputError
 from asyncstream.gathering.web.addresses import parse_networks
 from asyncstream.gathering.web.urls import parse_url, shown
 from asyncstream.retry import RetryPolicy
+from asyncstream.settings import Settings
 from asyncstream.units import KiB
 from asyncstream.version import __version__
 
+ENV_PREFIX = "GATHER_"
 # No Lambda lives longer, and a socket refuses an endless wait.
 _Seconds = Annotated[float, Meta(gt=0, le=LONGEST_INVOCATION)]
 # RFC 9110, 5.6.2 and 5.5, of which ASCII.
@@ -28,7 +30,7 @@ _OURS = frozenset(
 )
 
 
-class FetchConfig(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+class FetchConfig(Settings, frozen=True, kw_only=True):
     """Within which limits pages are fetched.
 
     Attributes:
@@ -67,27 +69,39 @@ class FetchConfig(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fiel
     retry_max_wait: _Seconds = 30.0
     allowed_networks: tuple[str, ...] = ()
     user_agent: Annotated[str, Meta(pattern=r"\A[\x20-\x7e]+\Z")] = f"asyncstream/{__version__}"
-    headers: dict[str, dict[str, str]] = {}
+    headers: dict[str, dict[str, str]] = msgspec.field(default_factory=dict)
+
+    _prefix: ClassVar[str] = ENV_PREFIX
 
     def __post_init__(self) -> None:
-        # msgspec checks when it converts, not when Python calls the class: see `TransferConfig`.
-        values = {name: getattr(self, name) for name in self.__struct_fields__}
-        try:
-            msgspec.convert(values, _Checked)
-        except msgspec.ValidationError as error:
-            raise ConfigError(f"FetchConfig: {error}") from None
+        super().__post_init__()
         parse_networks(self.allowed_networks)
         for origin, headers in self.headers.items():
             _check_headers(origin, headers)
 
-    def __rich_repr__(self) -> list[tuple[str, Any]]:
-        """Every setting, but of the headers only whom they are for: keys may be in them."""
-        hidden = {"headers": dict.fromkeys(self.headers, "...")}
-        return [(name, hidden.get(name, getattr(self, name))) for name in self.__struct_fields__]
+    @classmethod
+    def read_variables(cls, variables: Mapping[str, str]) -> dict[str, Any]:
+        """Return the settings of `GATHER_MAX_BODY`, `GATHER_ALLOWED_NETWORKS` (with commas between),
+        `GATHER_HEADERS` (JSON) and so on.
 
-    def __repr__(self) -> str:
-        """The same, as a line."""
-        return f"FetchConfig({', '.join(f'{name}={value!r}' for name, value in self.__rich_repr__())})"
+        Raises:
+            ConfigError: the JSON is malformed; no message repeats it, as keys may be in it.
+        """
+        given = super().read_variables(variables)
+        if "allowed_networks" in given:
+            given["allowed_networks"] = given["allowed_networks"].split(",")
+        if "headers" in given:
+            try:
+                given["headers"] = msgspec.json.decode(given["headers"])
+            except msgspec.DecodeError:
+                raise ConfigError(
+                    f"{ENV_PREFIX}HEADERS is no JSON: write an object of origins, each with its headers"
+                ) from None
+        return given
+
+    def _masked(self) -> dict[str, Any]:
+        # Keys may be in the headers: only the origins that they are for are shown.
+        return {"headers": dict.fromkeys(self.headers, "...")}
 
     @property
     def retry_policy(self) -> RetryPolicy:
@@ -110,9 +124,3 @@ def _check_headers(origin: str, headers: Mapping[str, str]) -> None:
             raise ConfigError(f"headers of {origin}: {name!r} is not to be set, or has a setting of its own")
         if not _NAME.fullmatch(name) or not _VALUE.fullmatch(value):
             raise ConfigError(f"headers of {origin}: {name!r} is no header's name, or its value is not ASCII")
-
-
-# The same fields without the check above, for msgspec to check them against.
-_Checked = msgspec.defstruct(
-    "FetchConfig", [(f.name, f.type) for f in msgspec.structs.fields(FetchConfig)], kw_only=True
-)

@@ -10,7 +10,7 @@ from contextlib import ExitStack
 from typing import Any
 
 from asyncstream.engines.closing import Closing
-from asyncstream.gathering.config import ENV_PREFIX
+from asyncstream.gathering.web.config import ENV_PREFIX
 from asyncstream.lab.compare import verification
 from asyncstream.lab.compare.rows_table import KEY, RowsTable
 from asyncstream.lab.compare.settings import GatherSettings

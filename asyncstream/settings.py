@@ -1,0 +1,108 @@
+"""`Settings`: the base of each configuration. Checks values, reads variables, hides secrets; does no I/O.
+
+msgspec checks types and limits when it converts, not when Python calls the class. `Settings` converts in both
+cases, so that arguments, environment variables and events pass the same check.
+"""
+
+import os
+from collections.abc import Iterable, Mapping
+from functools import cache
+from typing import Any, ClassVar, Self
+
+import msgspec
+from msgspec import ValidationError
+
+from asyncstream.errors import ConfigError
+
+
+class Settings(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """Settings that are checked when they are made. Each has a default; none can be changed.
+
+    A subclass names the prefix of its environment variables, and overrides `_masked` if a setting may hold a
+    secret.
+    """
+
+    _prefix: ClassVar[str]
+
+    def __post_init__(self) -> None:
+        try:
+            msgspec.convert(msgspec.structs.asdict(self), _unchecked(type(self)))
+        except ValidationError as error:
+            raise ConfigError(self._refusal(error)) from None
+
+    def __rich_repr__(self) -> list[tuple[str, Any]]:
+        """Return every setting, those that may hold a secret masked."""
+        return list((msgspec.structs.asdict(self) | self._masked()).items())
+
+    def __repr__(self) -> str:
+        """Return the same as one line."""
+        settings = ", ".join(f"{name}={value!r}" for name, value in self.__rich_repr__())
+        return f"{type(self).__name__}({settings})"
+
+    def override(self, values: Mapping[str, Any]) -> Self:
+        """Return a copy with other values.
+
+        Raises:
+            ConfigError: as the constructor does, and for an unknown name.
+        """
+        unknown = sorted(set(values) - set(self.__struct_fields__))
+        if unknown:
+            raise ConfigError(f"unknown setting {unknown[0]!r}; known: {', '.join(self.__struct_fields__)}")
+        return msgspec.structs.replace(self, **values)
+
+    @classmethod
+    def from_env(cls, environ: Mapping[str, str] | None = None, **defaults: Any) -> Self:
+        """Return `defaults`, overridden by the environment: see `read_variables`.
+
+        Raises:
+            ConfigError: a value cannot be read or is outside its limits, or a variable names no setting.
+        """
+        # Not `environ=os.environ`: `help` prints the default of a signature, with every secret in it.
+        given = cls.read_variables(os.environ if environ is None else environ)
+        own = cls(**defaults)
+        try:
+            read = msgspec.convert(msgspec.structs.asdict(own) | given, _unchecked(cls), strict=False)
+        except ValidationError as error:
+            raise ConfigError(cls._misreading(error, given)) from None
+        return own.override({name: getattr(read, name) for name in given})
+
+    @classmethod
+    def read_variables(cls, variables: Mapping[str, str]) -> dict[str, Any]:
+        """Return the settings that variables name by prefix and upper case; ignore those that are empty.
+
+        Templates write an empty variable for a setting that is not given.
+        """
+        named = {name: variables.get(f"{cls._prefix}{name.upper()}") for name in cls.__struct_fields__}
+        return {name: text for name, text in named.items() if text}
+
+    def _masked(self) -> dict[str, Any]:
+        """Return what to show in place of settings that may hold a secret."""
+        return {}
+
+    def _refusal(self, error: ValidationError) -> str:
+        """Return the message about a wrong value; msgspec's own repeats no value."""
+        return f"{type(self).__name__}: {error}"
+
+    @classmethod
+    def _misreading(cls, error: ValidationError, _given: Mapping[str, Any]) -> str:
+        """Return the message about a wrong variable."""
+        return f"the variables {cls._prefix}*: {error}"
+
+
+def check_names(variables: Mapping[str, str], prefix: str, settings: Iterable[str], owner: str) -> None:
+    """Check that each variable of a prefix names one of the settings.
+
+    Raises:
+        ConfigError: one does not, and is not empty.
+    """
+    known = {f"{prefix}{name.upper()}" for name in settings}
+    for name in sorted(variables.keys() - known):
+        if name.startswith(prefix) and variables[name]:
+            raise ConfigError(f"{name} names no setting of {owner}")
+
+
+@cache
+def _unchecked(settings: type[Settings]) -> type[msgspec.Struct]:
+    """Return a class of the same fields without `__post_init__`, for msgspec to check values against."""
+    fields = [(field.name, field.type) for field in msgspec.structs.fields(settings)]
+    return msgspec.defstruct(settings.__name__, fields, kw_only=True)
