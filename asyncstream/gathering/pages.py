@@ -56,18 +56,42 @@ class _Fetched(Struct, frozen=True):
     attempts: int
 
 
+class Fetching(Struct, frozen=True):
+    """How pages are fetched.
+
+    Attributes:
+        fetcher: of the pages.
+        slots: pages in hand at once.
+        deadline: after which no page is fetched.
+    """
+
+    fetcher: Fetcher
+    slots: int
+    deadline: Deadline
+
+
+class Writing(Struct, frozen=True):
+    """How rows are written.
+
+    Attributes:
+        writer: of the rows.
+        upsert: the statements for the table.
+        batches: collects the rows.
+    """
+
+    writer: Writer
+    upsert: Upsert
+    batches: Batches
+
+
 class Gathering:
     """One gathering, from the URLs to the last row.
 
     Args:
         rows: makes rows of a page.
         engine: fetches pages, and makes rows away from an event loop.
-        fetcher: of the pages.
-        writer: of the rows.
-        upsert: how they are written.
-        batches: collects them.
-        slots: pages in hand at once.
-        deadline: after which no page is fetched.
+        fetching: how pages are fetched.
+        writing: how rows are written.
         on_page: told of each page's end.
         span: the gathering's.
 
@@ -80,24 +104,16 @@ class Gathering:
         rows: RowsOf,
         *,
         engine: Engine,
-        fetcher: Fetcher,
-        writer: Writer,
-        upsert: Upsert,
-        batches: Batches,
-        slots: int,
-        deadline: Deadline,
+        fetching: Fetching,
+        writing: Writing,
         on_page: OnPage,
         span: Span,
     ) -> None:
         self.written = 0
         self._rows = rows
         self._engine = engine
-        self._fetcher = fetcher
-        self._writer = writer
-        self._upsert = upsert
-        self._batches = batches
-        self._slots = slots
-        self._deadline = deadline
+        self._fetching = fetching
+        self._writing = writing
         self._on_page = on_page
         self._span = span
         self._stopped = False
@@ -112,8 +128,8 @@ class Gathering:
             self._fetch,
             interleaved(urls),
             self._engine,
-            max_concurrency=self._slots,
-            deadline=self._deadline,
+            max_concurrency=self._fetching.slots,
+            deadline=self._fetching.deadline,
             span=self._span,
             ordered=False,
         )
@@ -130,7 +146,7 @@ class Gathering:
                     self._stopped = True
                     raise
         if self._lost is None:
-            await self._write(self._batches.rest())
+            await self._write(self._writing.batches.rest())
         else:
             self._end_unwritten(url for url in urls if url not in self._results)
         return [self._results.get(url) or PageResult(url, "pending") for url in urls]
@@ -138,7 +154,7 @@ class Gathering:
     async def _fetch(self, url: str) -> _Fetched:
         """One task: a page, and the rows that it becomes."""
         span = current_span()
-        page = await self._fetcher.fetch(url, left=self._left, span=span)
+        page = await self._fetching.fetcher.fetch(url, left=self._left, span=span)
         attempts = page.attempts
         with span.child("rows"):
             made = await self._engine.compute(partial(self._made_of, page))
@@ -152,7 +168,7 @@ class Gathering:
         return _Fetched(made, attempts)
 
     def _left(self) -> float:
-        return 0.0 if self._stopped else self._deadline.left()
+        return 0.0 if self._stopped else self._fetching.deadline.left()
 
     def _made_of(self, page: Page) -> PageRows | AsyncstreamError:
         """A page's rows, or why there are none.
@@ -162,7 +178,7 @@ class Gathering:
         was, and the line of the user's function.
         """
         try:
-            return page_of(page.asked, self._rows(page), self._upsert)
+            return page_of(page.asked, self._rows(page), self._writing.upsert)
         except AsyncstreamError as error:
             drop_tracebacks(error)
             return error
@@ -177,7 +193,7 @@ class Gathering:
             self._end_unfetched(outcome)
             return
         self._fetched[outcome.item] = outcome
-        await self._write(self._batches.add(fetched.rows))
+        await self._write(self._writing.batches.add(fetched.rows))
 
     def _end_unfetched(self, outcome: Outcome[str, _Fetched]) -> None:
         if outcome.error is not None:
@@ -203,11 +219,12 @@ class Gathering:
     async def _write(self, batch: Sequence[PageRows]) -> None:
         if not batch:
             return
+        writer, upsert = self._writing.writer, self._writing.upsert
         self.written += 1
         with self._span.branch("batch", pages=len(batch), rows=sum(page.count for page in batch)):
-            ends = await self._writer.write(self._upsert, batch)
+            ends = await writer.write(upsert, batch)
         doubtful = next((e.error for e in ends if e.error and not isinstance(e.error, _OF_ONE_BATCH)), None)
-        if doubtful is not None and not await self._writer.can_write(self._upsert):
+        if doubtful is not None and not await writer.can_write(upsert):
             self._lost = doubtful
         for end in ends:
             fetched = self._fetched.pop(end.page)

@@ -17,7 +17,7 @@ from asyncstream.engines import open_engine
 from asyncstream.engines.keeping import EngineSession, kept_until_exit
 from asyncstream.errors import AsyncstreamError, ConfigError, InputError
 from asyncstream.gathering.config import GatherConfig
-from asyncstream.gathering.pages import Gathering, OnPage, RowsOf, check_rows
+from asyncstream.gathering.pages import Fetching, Gathering, OnPage, RowsOf, Writing, check_rows
 from asyncstream.gathering.postgres import open_connection
 from asyncstream.gathering.postgres.connecting import KeptConnection
 from asyncstream.gathering.postgres.rows import Batches
@@ -249,15 +249,12 @@ async def _gather(kept: _Kept, asked: _Asked) -> GatherReport:
         writer = Writer(connection, Retrying(DATABASE_POLICY, deadline, engine.sleep), _log_retry)
         with span.child("table"):
             upsert = await writer.check(asked.table)
+        batches = Batches(config.database.batch_rows, config.database.batch_bytes)
         gathering = Gathering(
             asked.rows,
             engine=engine,
-            fetcher=fetcher,
-            writer=writer,
-            upsert=upsert,
-            batches=Batches(config.database.batch_rows, config.database.batch_bytes),
-            slots=slots,
-            deadline=Deadline(config.fetching_seconds, time.monotonic),
+            fetching=Fetching(fetcher, slots, Deadline(config.fetching_seconds, time.monotonic)),
+            writing=Writing(writer, upsert, batches),
             on_page=asked.on_page,
             span=span,
         )
