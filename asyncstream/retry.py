@@ -54,13 +54,13 @@ class Rule(Struct, frozen=True):
     free: int = 0
 
 
-# The table: the first class that an error is of decides. Whatever is not `retryable` is never tried again.
+# The table: the first class that matches an error decides. An error that is not `retryable` is never retried.
 RULES: tuple[tuple[type[AsyncstreamError], Rule], ...] = (
     # S3 scales a prefix within minutes, and until then wants fewer requests: patience, not persistence.
     (SlowDown, Rule(patience=4)),
     # Found out by the first bytes sent over it; the next connection is another one.
     (ConnectionClosed, Rule(free=1)),
-    # Looked up anew in between: credentials that are then still refused are no matter of time.
+    # The next try looks the credentials up again: if they are refused then, more tries do not help.
     (CredentialsExpired, Rule(most=2)),
     # Not by chance three times in a row.
     (ChecksumMismatch, Rule(most=3)),

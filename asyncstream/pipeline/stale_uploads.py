@@ -1,4 +1,4 @@
-"""Multipart uploads that somebody began and nobody ended, found and dropped; called by `session.py`."""
+"""Multipart uploads that no transfer has completed or aborted, listed and aborted for `session.py`."""
 
 from collections.abc import Iterable
 from datetime import datetime
