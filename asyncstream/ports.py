@@ -67,6 +67,9 @@ class Body(Protocol):
     async def next_chunk(self) -> bytes | memoryview:
         """The next bytes; empty at the end. Valid until the next call."""
 
+    async def close(self) -> None:
+        """Let go of its source."""
+
 
 class Opened(Struct, frozen=True):
     """A source object, open at a range: what its reply told, and its body.

@@ -25,7 +25,7 @@ from asyncstream.units import rounded
 
 if TYPE_CHECKING:
     from asyncstream.lab.report.comparison import Comparison
-    from asyncstream.pipeline.tasks import Job
+    from asyncstream.pipeline.jobs import Job
 
 OK, FAILED, WRONG_INPUT, INTERRUPTED = 0, 1, 2, 130
 

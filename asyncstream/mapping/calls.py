@@ -15,6 +15,7 @@ they ended. Its laws:
 import inspect
 import time
 from collections.abc import AsyncGenerator, Callable, Iterable
+from contextlib import aclosing
 from functools import partial
 from typing import Any, Generic, TypeVar
 
@@ -22,6 +23,7 @@ from msgspec import Struct
 
 from asyncstream.deadline import Deadline
 from asyncstream.engines.driver import Suspended
+from asyncstream.engines.loop import run_tasks
 from asyncstream.errors import ConfigError, DeadlineExceeded
 from asyncstream.ports import Engine, Finished, Slots, Span
 from asyncstream.tracing.current import current
@@ -96,20 +98,9 @@ async def mapped(
     if (known := _length_of(items)) is not None:
         span.expect(BRANCH, known)
     try:
-        async with engine.slots(count) as slots:
-            while True:
-                outcome = mapping.hand_over()
-                if outcome is not None:
-                    yield outcome
-                ended = None
-                if mapping.start(slots):
-                    ended = await slots.ended()
-                elif outcome is None and mapping.running:
-                    ended = await slots.finished()
-                elif outcome is None and not mapping.has_waiting:
-                    break
-                if ended is not None:
-                    mapping.settle(ended)
+        async with engine.slots(count) as slots, aclosing(run_tasks(slots, mapping)) as outcomes:
+            async for outcome in outcomes:
+                yield outcome
     finally:
         span.annotate(items=mapping.pulled, failed=mapping.failed)
     if mapping.ended_by is not None:
@@ -144,7 +135,7 @@ class _Mapping(Generic[T]):
         self._most_open = most_open
         self._ordered = ordered
         # By the number of their items: those that have ended and wait for an earlier one, or for their turn.
-        self._waiting: dict[int, Outcome[T, Any]] = {}
+        self._ended: dict[int, Outcome[T, Any]] = {}
         self._handed_over = 0
         self._exhausted = False
         self._unsuited: ConfigError | None = None
@@ -155,17 +146,17 @@ class _Mapping(Generic[T]):
     @property
     def running(self) -> int:
         """Calls that were started and are not settled."""
-        return self.pulled - self._handed_over - len(self._waiting)
+        return self.pulled - self._handed_over - len(self._ended)
 
     @property
-    def has_waiting(self) -> bool:
+    def waiting(self) -> bool:
         """Whether there are outcomes to be handed over."""
-        return bool(self._waiting)
+        return bool(self._ended)
 
     def hand_over(self) -> Outcome[T, Any] | None:
         """The outcome whose turn it is, if it is there."""
-        index = self._handed_over if self._ordered else next(iter(self._waiting), -1)
-        outcome = self._waiting.pop(index, None)
+        index = self._handed_over if self._ordered else next(iter(self._ended), -1)
+        outcome = self._ended.pop(index, None)
         if outcome is not None:
             self._handed_over += 1
         return outcome
@@ -211,7 +202,7 @@ class _Mapping(Generic[T]):
             return _END  # type: ignore[no-any-return]
 
     def _keep(self, outcome: Outcome[T, Any]) -> None:
-        self._waiting[outcome.index] = outcome
+        self._ended[outcome.index] = outcome
         if outcome.error is not None:
             self.failed += 1
 

@@ -198,6 +198,6 @@ class BytesBody:
         # another part's by then. No longer than a chunk of a copy, as a socket's timeout is that of a chunk.
         return bytes(self._content[start : start + _PIECE])
 
-    def close(self) -> None:
-        """Let go of the bytes, whoever still holds this: an error's traceback does, as long as the error."""
+    async def close(self) -> None:
+        """Let go of the bytes, which an error's traceback would hold as long as the error."""
         self._content = b""

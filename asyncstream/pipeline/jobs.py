@@ -4,14 +4,32 @@ from collections.abc import Iterable, Mapping, Sequence
 from itertools import pairwise
 from typing import overload
 
-from msgspec import msgpack
+from msgspec import Struct, msgpack
 from msgspec.structs import replace
 
 from asyncstream.errors import InputError, NothingToTransfer
 from asyncstream.locations import S3Object, S3Prefix
 from asyncstream.objects import ListedObject
 from asyncstream.pipeline.continuation import Continuation
-from asyncstream.pipeline.tasks import Job
+
+
+class Job(Struct, frozen=True):
+    """One file to copy.
+
+    Attributes:
+        source: what is read.
+        destination: where it is written.
+        size: bytes, if a listing told them.
+        etag: the source's, if a listing told it.
+        continuation: what an earlier transfer left of it.
+    """
+
+    source: S3Object
+    destination: S3Object
+    size: int | None = None
+    etag: str | None = None
+    continuation: Continuation | None = None
+
 
 Pair = tuple[S3Object, S3Object] | tuple[S3Prefix, S3Prefix]
 

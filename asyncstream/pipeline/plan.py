@@ -86,18 +86,19 @@ def first_range(size: int | None, reach: int) -> ByteRange | None:
     return ByteRange(0, reach)
 
 
-def rest(size: int, done: int, reach: int) -> list[ByteRange]:
-    """The ranges that follow a first one of `done` bytes, which need not be as long as they are.
+def cut(size: int, first: int, reach: int) -> PartPlan:
+    """Return the parts of a file whose first one has `first` bytes, which need not be as long as the others.
 
-    In order, as few of at most `reach` bytes as S3 allows: they grow with the file so that 10,000 suffice.
+    As few of at most `reach` bytes as S3 allows: they grow with the file so that 10,000 suffice.
 
     Raises:
         InputError: the file is larger than S3 takes.
     """
     check_size(size)
+    if first >= size:
+        return PartPlan(size, size, 0)
     # Nine thousand nine hundred and ninety-nine: the first range is a part of its own.
-    step = max(reach, -(-(size - done) // (MAX_PARTS - 1)))
-    return [ByteRange(start, min(start + step, size)) for start in range(done, size, step)]
+    return PartPlan(size, first, max(reach, -(-(size - first) // (MAX_PARTS - 1))))
 
 
 # So many parts of one size, then as many of the double, and so on.

@@ -1,4 +1,4 @@
-"""Uploads of earlier transfers taken up again: which of their parts S3 has, and which are to be sent."""
+"""Uploads of earlier transfers taken up again: which of their parts S3 has."""
 
 from collections.abc import Awaitable, Callable, Iterator, Mapping
 from functools import partial
@@ -9,19 +9,17 @@ from asyncstream.locations import S3Object
 from asyncstream.objects import CompletedPart, MultipartUpload, Written
 from asyncstream.pipeline import verification
 from asyncstream.pipeline.continuation import Continuation, PartRun
-from asyncstream.pipeline.reading import SourceReader
-from asyncstream.pipeline.tasks import FileInProgress, MovePart, Resume
+from asyncstream.pipeline.source import SourceReader
+from asyncstream.pipeline.tasks import FileFacts, Resume
 from asyncstream.ports import Store
 
 
-def prepare(file: FileInProgress, left: Continuation) -> Resume:
-    """Set what a continuation tells of a file, and return the task that asks S3 for the rest."""
+def prepare(file: FileFacts, left: Continuation) -> None:
+    """Set what a continuation tells of a file."""
     file.size, file.etag, file.checksum = left.size, left.etag, left.checksum
     file.composite, file.digests = left.composite, frozenset(left.digests)
     file.upload = MultipartUpload(file.job.destination, left.upload_id, left.verified)
-    file.first_length, file.step, file.planned = left.first, left.step, left.cut.planned
-    file.runs = left.runs
-    return Resume(file, file.span)
+    file.cut, file.runs = left.cut, left.runs
 
 
 # Returns the reply that was lost, if an object has the checksum given; else raises the error.
@@ -65,7 +63,7 @@ async def _list_parts(
 
 
 async def _find_completed(
-    file: FileInProgress, upload: MultipartUpload, gone: UploadGone, find_written: FindWritten
+    file: FileFacts, upload: MultipartUpload, gone: UploadGone, find_written: FindWritten
 ) -> str:
     """Return the ETag of the object that the upload has become, if all its parts were confirmed."""
     runs = verification.confirmed(file)
@@ -79,7 +77,7 @@ async def _find_completed(
     return written.etag
 
 
-def _still_there(file: FileInProgress, run: PartRun, there: Mapping[int, CompletedPart]) -> Iterator[PartRun]:
+def _still_there(file: FileFacts, run: PartRun, there: Mapping[int, CompletedPart]) -> Iterator[PartRun]:
     """Yield a run if S3 has all its parts as planned; else each of them that S3 has, if its CRCs are known.
 
     A part that no run names is not relied on: S3 may have received it, and its bytes have been compared with
@@ -96,10 +94,3 @@ def _still_there(file: FileInProgress, run: PartRun, there: Mapping[int, Complet
     elif file.composite is None:
         needed = {kind for kind in file.digests if checkable_in_parts(kind)}
         yield from (PartRun.of(part) for part in as_planned if needed <= part.checksums.keys())
-
-
-def missing(file: FileInProgress) -> list[MovePart]:
-    """Return the tasks of the parts that are to be sent."""
-    done = {part.number for part in file.completed}
-    numbers = (number for number in range(1, file.planned + 1) if number not in done)
-    return [MovePart(file, file.span, number=n, range=file.cut.range(n)) for n in numbers]

@@ -1,34 +1,27 @@
-"""What the coordinator hands to its slots: jobs, files in progress, and the tasks of one file.
+"""The tasks of a file, each typed by what it returns, and what they learn of the file.
 
-Made in `pipeline.py`, done in `parts.py`. A task never touches the budget, the order or another file. What it
-learns it leaves in its `FileInProgress` (one writer at a time: a file has a single task until its upload is
-open) or returns.
+A task never touches the budget, the order or another file. What it learns it leaves in `FileFacts` (one
+writer at a time: a file has a single task until its upload is open) or returns.
 """
 
-from collections.abc import Sequence
+from abc import ABC, abstractmethod
+from collections.abc import Callable, Coroutine, Sequence
+from typing import Any, Generic, NamedTuple, Protocol, TypeVar
 
 from msgspec import Struct, field
 
 from asyncstream.checksum import Checksum, Composite
-from asyncstream.locations import S3Object
-from asyncstream.objects import ByteRange, CompletedPart, MultipartUpload
+from asyncstream.objects import CompletedPart, MultipartUpload
 from asyncstream.pipeline.body import StopFlag
-from asyncstream.pipeline.continuation import Continuation, PartRun
+from asyncstream.pipeline.continuation import PartRun
+from asyncstream.pipeline.jobs import Job
 from asyncstream.pipeline.output import Output, OutputPart
 from asyncstream.pipeline.plan import PartPlan
-from asyncstream.ports import Opened, Span
+from asyncstream.pipeline.results import Status
+from asyncstream.ports import Body, Opened, Span
 
-
-class Job(Struct, frozen=True):
-    """One file to copy. `size` and `etag` are known where a listing told them; `continuation` where an
-    earlier transfer has begun it.
-    """
-
-    source: S3Object
-    destination: S3Object
-    size: int | None = None
-    etag: str | None = None
-    continuation: Continuation | None = None
+T = TypeVar("T")
+_UNPLANNED = PartPlan(0, 0, 0)
 
 
 class OpenRange(Struct, frozen=True):
@@ -38,7 +31,7 @@ class OpenRange(Struct, frozen=True):
     span: Span
 
     async def read(self) -> bytes | memoryview:
-        """The next bytes; see `ports.ByteStream`."""
+        """Return the next bytes; see `ports.ByteStream`."""
         return await self.opened.stream.read()
 
     async def close(self) -> None:
@@ -47,33 +40,39 @@ class OpenRange(Struct, frozen=True):
         await self.opened.stream.close()
 
 
-class FileInProgress(Struct, eq=False):
-    """A file between its first request and its last reply.
+class FileFacts(Struct, eq=False):
+    """What the tasks of a file know of it, between its first request and its last reply.
 
-    `etag` pins every read. `first` is the first range, read by the request that told the file's size
-    and not yet handed on. `upload` is set as soon as S3 has opened it, so that it can be aborted.
-    `checksum` is the source's own, `composite` that of the parts it was uploaded in, `digests` the kinds
-    that are run over its bytes. `read_verified` and `write_verified` are the kinds by which source and
-    destination agreed with what passed here.
-    `output` is what a transform makes of the file, `filled` its first part, not yet handed on.
-    `memory` is the bytes reserved for what the transform holds.
-    `restarted` says why the file starts over, `upload_left` which upload may be left of it. `completing` is
-    set as soon as Complete was sent.
-    `first_length` and `step` are the parts' plan.
-    `runs` has the checksums of the first `listed` parts of `completed`: those of an earlier transfer, which
-    S3 has listed.
+    Attributes:
+        job: source, destination, and what was known of them before.
+        stop: set when the file has failed; bodies stop at their next chunk.
+        span: the file's.
+        size: bytes of the source.
+        etag: of the source; it pins every read.
+        first: the first range, read by the request that told the size and not yet handed on.
+        output: what a transform makes of the file.
+        memory: bytes reserved for what the transform holds.
+        upload: set as soon as S3 has opened it, so that it can be aborted.
+        checksum: the source's own.
+        composite: that of the parts that the source was uploaded in.
+        digests: the kinds of checksum that run over the bytes.
+        read_verified: the kind by which the source agreed with what was read.
+        write_verified: the kind by which the destination agreed with what was sent.
+        upload_left: a sentence on an upload that may be left at the destination.
+        completing: set as soon as Complete was sent.
+        cut: where the parts of a copy begin and end, once they are planned.
+        completed: the parts that S3 has confirmed.
+        runs: checksums of the first `listed` parts of `completed`, those of an earlier transfer.
+        listed: how many parts S3 has listed.
     """
 
     job: Job
-    index: int
-    started: float
     stop: StopFlag
     span: Span
-    size: int | None
-    etag: str | None
+    size: int | None = None
+    etag: str | None = None
     first: OpenRange | None = None
     output: Output | None = None
-    filled: OutputPart | None = None
     memory: int = 0
     upload: MultipartUpload | None = None
     checksum: Checksum | None = None
@@ -81,96 +80,176 @@ class FileInProgress(Struct, eq=False):
     digests: frozenset[str] = frozenset()
     read_verified: str | None = None
     write_verified: str | None = None
-    restarted: str | None = None
     upload_left: str | None = None
     completing: bool = False
-    skipped: bool = False
+    cut: PartPlan = _UNPLANNED
     completed: list[CompletedPart] = field(default_factory=list)
     runs: Sequence[PartRun] = ()
     listed: int = 0
-    moved: int = 0
-    first_length: int = 0
-    step: int = 0
-    planned: int = 1
-    in_flight: int = 0
-    attempts: int = 0
-    error: Exception | None = None
-
-    @property
-    def cut(self) -> PartPlan:
-        """Where the parts of a copy begin and end, once they are planned."""
-        return PartPlan(self.size or 0, self.first_length, self.step)
 
 
-class Task(Struct, eq=False):
-    """One task of one file. The counts are read when it has ended.
+class Needs(NamedTuple):
+    """Bytes to reserve before a task starts, beside those of its slot.
 
-    `span` is that of the part whose bytes it moves, or of the file. `attempts` counts the GETs it sent,
-    `retries` what it did again, `waited` the seconds it waited before that, `slowed` how often S3 asked for
-    fewer requests, `moved` the bytes told by BytesMoved and not taken back. `room` is the bytes reserved for
-    the part of a transform's output that it fills or sends, and the size of that part.
+    Attributes:
+        part: of the part of a transform's output that it fills.
+        memory: of what the transform of its file holds until its output ends.
     """
 
-    file: FileInProgress
+    part: int = 0
+    memory: int = 0
+
+
+class Task(Struct, Generic[T], eq=False):
+    """One task of one file, which returns a `T`. Its counts are read when it has ended.
+
+    Attributes:
+        file: what is known of the file.
+        span: the part's whose bytes it moves, or the file's.
+        run: does it, given the task.
+        needs: what is reserved for it before it starts.
+        urgent: whether it goes before the parts of other files.
+        attempts: tries of requests that move bytes.
+        retries: what it did again.
+        waited: seconds that it waited before that.
+        slowed: how often S3 asked for fewer requests.
+        moved: bytes told by BytesMoved and not taken back.
+        room: bytes reserved for the part that it fills or sends, and the size of that part.
+        handed_on: whether another task has its span and its room.
+    """
+
+    file: FileFacts
     span: Span
+    run: Callable[[Any], Coroutine[Any, Any, T]]
+    needs: Needs = Needs()
+    urgent: bool = True
     attempts: int = 0
     retries: int = 0
     waited: float = 0.0
     slowed: int = 0
     moved: int = 0
     room: int = 0
+    handed_on: bool = False
+
+    def discard(self) -> None:
+        """Free what a task holds that is not going to run."""
 
 
-class Begin(Task, kw_only=True):
-    """Open the file's first range; write the object if that is all of it, else open an upload.
-
-    `memory` is the bytes to reserve for what a transform of the file holds.
-    """
-
-    memory: int = 0
-
-
-class Resume(Task):
-    """Ask S3 which parts of an earlier transfer's upload it has."""
-
-
-class MovePart(Task, kw_only=True):
-    """Move one range into one part."""
-
-    number: int
-    range: ByteRange
+class Segment(Protocol):
+    """Bytes that an upload sends: their length is known, and they can be opened as often as it takes."""
 
     @property
     def length(self) -> int:
-        """Bytes of the part."""
-        return self.range.length
+        """Bytes in all."""
+
+    @property
+    def moved(self) -> int:
+        """Bytes told by BytesMoved since it was last opened."""
+
+    async def open(self, task: Task[Any]) -> Body:
+        """Open it for one try of a task."""
+
+    def discard(self) -> None:
+        """Free its memory: it is sent, or never will be."""
 
 
-class FillPart(Task, kw_only=True):
+class Whole(Struct, frozen=True):
+    """The end of a file that needs no upload: its object is there."""
+
+    etag: str
+    status: Status = "copied"
+
+
+class Parts(ABC):
+    """Which parts of a file are to be sent, and which are confirmed.
+
+    Args:
+        file: what is known of it.
+        ready: the task that sends the first part, if that is open or made.
+        planned: how many parts there are; as long as that is unknown, how many have been made.
+    """
+
+    def __init__(self, file: FileFacts, ready: Task[Any] | None, planned: int) -> None:
+        self.file = file
+        self.ready = ready
+        self.planned = planned
+
+    @property
+    def confirmed(self) -> bool:
+        """Whether S3 has confirmed all of them."""
+        return len(self.file.completed) == self.planned
+
+    @abstractmethod
+    def next(self) -> Task[Any] | None:
+        """Return the next task; None: there is none now."""
+
+    def took(self, task: Task[Any], value: Any) -> None:
+        """Take in what a task has returned: a part that S3 has confirmed.
+
+        Raises:
+            OutputTooLarge: S3 takes no more parts.
+        """
+        self.file.completed.append(value)
+
+    def take_ready(self) -> Task[Any] | None:
+        """Return the task of the part that is open or made, once."""
+        ready, self.ready = self.ready, None
+        return ready
+
+
+Started = Whole | Parts
+
+
+class Begin(Task[Started]):
+    """Open the file's first range; write the object if that is all of it, else create an upload."""
+
+
+class Resume(Task[Started]):
+    """Ask S3 which parts of an earlier transfer's upload it has."""
+
+
+class SendPart(Task[CompletedPart], kw_only=True):
+    """Send one segment as one part."""
+
+    number: int
+    segment: Segment
+
+    def discard(self) -> None:
+        """Free the segment's memory."""
+        self.segment.discard()
+
+
+class FillPart(Task[OutputPart], kw_only=True):
     """Have the transform make the next part, of at most `room` bytes."""
 
     number: int
 
 
-class SendPart(Task, kw_only=True):
-    """Send a part that the transform has made."""
-
-    number: int
-    part: OutputPart
-
-    @property
-    def length(self) -> int:
-        """Bytes of the part."""
-        return self.part.length
+class Complete(Task[str]):
+    """Make the parts an object; its ETag."""
 
 
-class Complete(Task):
-    """Make the parts an object."""
-
-
-class Abort(Task):
+class Abort(Task[None]):
     """Drop the upload of a file that failed."""
 
 
-class Pause(Task):
+class Pause(Task[None]):
     """Close what is open of a file that is to be continued; its upload stays."""
+
+
+SendRun = Callable[[Any], Coroutine[Any, Any, CompletedPart]]
+
+
+def send_after(task: Task[Any], run: SendRun, segment: Segment, number: int) -> SendPart:
+    """Return the task that sends what another one has opened or filled, with its span, counts and room."""
+    task.handed_on = True
+    return SendPart(
+        task.file,
+        task.span,
+        run,
+        retries=task.retries,
+        waited=task.waited,
+        room=task.room,
+        number=number,
+        segment=segment,
+    )

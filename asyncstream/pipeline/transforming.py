@@ -1,71 +1,82 @@
-"""What a slot does for a file that is changed on its way: parts filled and sent; called by `parts.py`."""
+"""Files changed on their way: a transform makes parts in memory, one is sent while the next is made."""
 
-from collections.abc import Awaitable, Callable, Sequence
+import re
+from collections.abc import Mapping, Sequence
 from functools import partial
+from typing import Any
 
-from asyncstream.checksum import CRC64NVME
-from asyncstream.deadline import Deadline
-from asyncstream.errors import AsyncstreamError, Cancelled
-from asyncstream.objects import ByteRange, Written
-from asyncstream.pipeline import progress, verification
-from asyncstream.pipeline.body import BytesBody
+from asyncstream.checksum import CRC64NVME, Checksum
+from asyncstream.errors import Cancelled, OutputTooLarge
+from asyncstream.objects import MAX_PARTS, ByteRange
+from asyncstream.pipeline import plan, progress
+from asyncstream.pipeline.context import TransferContext
 from asyncstream.pipeline.output import Output, OutputPart, PartBuffers, Transforming
-from asyncstream.pipeline.reading import SourceReader
-from asyncstream.pipeline.tasks import Begin, FillPart, Task
-from asyncstream.ports import Body, Engine
+from asyncstream.pipeline.segments import MemorySegment
+from asyncstream.pipeline.tasks import (
+    Begin,
+    FileFacts,
+    FillPart,
+    Needs,
+    Parts,
+    Segment,
+    SendPart,
+    Task,
+    send_after,
+)
+from asyncstream.pipeline.work import Work
+from asyncstream.ports import Body, Opened
 from asyncstream.transforms import Running
 from asyncstream.transforms.protocol import PIECE, slices
 
+# Content types that say nothing true of what is no longer compressed, or now is.
+_COMPRESSED = re.compile(r"application/(x-)?(gzip|zstd|bzip2|xz)", re.IGNORECASE)
 
-class PartFiller:
-    """Has a transform make parts of a source, and sends them. One for a transfer.
+
+class TransformWork(Work):
+    """Have a transform make each file.
 
     Args:
-        engine: which computes.
-        reader: of the sources.
-        transforming: what to make of them.
-        deadline: after which nothing more is made or sent.
-        on_event: progress callback.
+        context: the transfer's.
+        made: what is made of each file.
     """
 
-    def __init__(
-        self,
-        engine: Engine,
-        reader: SourceReader,
-        transforming: Transforming,
-        deadline: Deadline,
-        on_event: progress.OnEvent,
-    ) -> None:
-        self.transforming = transforming
-        self._engine = engine
-        self._reader = reader
-        self._deadline = deadline
-        self._on_event = on_event
+    def __init__(self, context: TransferContext, made: Transforming) -> None:
+        super().__init__(context, plan.MAX_OBJECT)  # one stream, from the first byte to the last
+        self._engine = context.engine
+        self._made = made
         self._buffers = PartBuffers()
+        self.needs = Needs(made.part_size(1), made.memory)
+        self.most_memory = made.most_memory
+        self.transform = made.name
 
-    async def begin(self, task: Begin) -> OutputPart:
-        """The first part of a file whose source is open; all there is, if `file.output.ended`."""
-        file, made = task.file, self.transforming
+    def keep(self, most: int) -> None:
+        """Keep at most so many bytes of parts that were sent, for those to come."""
+        self._buffers.keep(most)
+
+    async def first_segment(self, task: Begin, opened: Opened) -> tuple[Segment, bool]:
+        """Make the first part, and return whether that is all."""
+        file = task.file
         reading, file.first = file.first, None
         assert reading is not None  # noqa: S101 - opened by the same task
+        task.attempts = 0  # of what is made, the tries are those of sending it
 
         def count(size: int) -> None:
             output.told += size
-            self._on_event(progress.BytesMoved(file.job.source, file.job.destination, size))
+            self._context.on_event(progress.BytesMoved(file.job.source, file.job.destination, size))
 
-        def now() -> Task:
-            current: Task = task if file.output is None else file.output.task
+        def now() -> Task[Any]:
+            current: Task[Any] = task if file.output is None else file.output.task
             return current
 
-        source = self._reader.body(now, reading, ByteRange(0, reading.opened.size), count)
+        source = self.reader.body(now, reading, ByteRange(0, opened.size), count)
         try:
             running = await self._engine.compute(  # a user's class may take its time to be made, too
                 partial(
                     Running,
-                    made.factory,
-                    max_output=made.max_output,
-                    max_ratio=made.max_ratio,
-                    between=partial(self._check, task),
+                    self._made.factory,
+                    max_output=self._made.max_output,
+                    max_ratio=self._made.max_ratio,
+                    between=partial(self._check, file),
                     memory=file.memory,
                 )
             )
@@ -73,21 +84,22 @@ class PartFiller:
             await source.close()
             raise
         output = file.output = Output(source, running)
-        return await self._fill(task, output)
+        return MemorySegment(await self.fill(task), self._check), output.ended
 
-    async def fill(self, task: FillPart) -> OutputPart:
-        """The next part; if `file.output.ended` the last, and perhaps empty."""
+    def parts(self, task: Begin, first: Segment) -> Parts:
+        """Have the parts made one after the other."""
+        return _MadeParts(self, send_after(task, self.sender.send_part, first, 1))
+
+    async def fill(self, task: Begin | FillPart) -> OutputPart:
+        """Make the next part; if the output has ended the last, and perhaps empty."""
         output = task.file.output
         assert output is not None  # noqa: S101 - made by Begin
-        return await self._fill(task, output)
-
-    async def _fill(self, task: Task, output: Output) -> OutputPart:
         part = OutputPart(task.room, self._buffers, task.file.digests & {CRC64NVME})
         output.task, told = task, output.told
         try:
             with task.span.child("transform"):
                 while not part.full and not output.ended:
-                    self._check(task)
+                    self._check(task.file)
                     if output.hungry:
                         output.feed(await self._chunks(output))
                     await self._engine.compute(partial(output.fill, part))
@@ -100,8 +112,30 @@ class PartFiller:
             task.moved = output.told - told
         return part
 
+    def fill_part(self, file: FileFacts, number: int) -> FillPart:
+        """Return the task that makes a part."""
+        needs = Needs(part=self._made.part_size(number))
+        return FillPart(file, file.span, self.fill, needs, urgent=False, number=number)
+
+    def send_after(self, task: FillPart, part: OutputPart) -> SendPart:
+        """Return the task that sends what another one has made."""
+        return send_after(task, self.sender.send_part, MemorySegment(part, self._check), task.number)
+
+    def attributes(self, opened: Opened) -> Mapping[str, Any]:
+        """Return what is kept of the source's headers: nothing that says how its bytes are written."""
+        kept = {name: value for name, value in opened.attributes.items() if name != "ContentEncoding"}
+        if _COMPRESSED.fullmatch(kept.get("ContentType", "")):
+            del kept["ContentType"]
+        return kept
+
+    def checksum_to_declare(self, file: FileFacts, body: Body) -> Checksum | None:
+        """Return that of the part in memory."""
+        if not self._store.verifies(file.job.destination.bucket):
+            return None
+        return body.digests.checksums().get(CRC64NVME)
+
     async def _chunks(self, output: Output) -> Sequence[bytes | memoryview]:
-        """The next chunks of the source: as many as are worth a hop to where they are computed with."""
+        """Return the next chunks of the source: as many as are worth a hop to the thread that computes."""
         source = output.source
         assert source is not None  # noqa: S101 - closed only when nothing more is made
         chunks: list[bytes | memoryview] = []
@@ -116,37 +150,58 @@ class PartFiller:
             size += len(chunk)
         return chunks
 
-    async def send(
-        self, task: Task, part: OutputPart, send: Callable[[Body], Awaitable[Written]]
-    ) -> tuple[Written, BytesBody]:
-        """A part sent, from memory each time; what S3 replied, and the body that it compares with."""
-        source, destination = task.file.job.source, task.file.job.destination
-
-        async def once() -> tuple[Written, BytesBody]:
-            task.attempts += 1
-            body = part.body(partial(self._check, task))
-            try:
-                with task.span.child("PUT"):
-                    written = await send(body)
-            finally:
-                body.close()
-            visible = " It is visible until it is overwritten." if isinstance(task, Begin) else ""
-            verification.compare_received(written, body, destination, visible)
-            return written, body
-
-        def on_retry(error: AsyncstreamError, _: float) -> None:
-            self._on_event(progress.PartRetried(source, destination, 0, task.attempts, error))
-
-        try:
-            return await self._reader.repeat(task, once, on_retry)
-        finally:
-            part.clear()
-
-    def keep(self, most: int) -> None:
-        """Keep at most so many bytes of parts that were sent, for those to come."""
-        self._buffers.keep(most)
-
-    def _check(self, task: Task) -> None:
-        if task.file.stop:
+    def _check(self, file: FileFacts) -> None:
+        if file.stop:
             raise Cancelled("stopped before its last byte")
-        self._deadline.check()
+        self._context.deadline.check()
+
+
+class _MadeParts(Parts):
+    """The parts that a transform makes of a file, as many as it takes."""
+
+    def __init__(self, work: TransformWork, first: SendPart) -> None:
+        super().__init__(first.file, first, planned=1)
+        self._work = work
+        self._filling = False
+
+    @property
+    def confirmed(self) -> bool:
+        """Whether the output has ended, and S3 has confirmed all of it."""
+        # While a part is filled the output may have ended, and the part is not counted yet.
+        return not self._filling and self._output.ended and super().confirmed
+
+    def next(self) -> Task[Any] | None:
+        """Return the task that sends the part made, else the one that makes the next."""
+        made = self.take_ready()
+        if made is not None or self._filling or self._output.ended:
+            return made
+        self._filling = True
+        return self._work.fill_part(self.file, self.planned + 1)
+
+    def took(self, task: Task[Any], value: Any) -> None:
+        """Keep what S3 has confirmed, or have sent what was made.
+
+        Raises:
+            OutputTooLarge: S3 takes no more parts.
+        """
+        if not isinstance(task, FillPart):
+            super().took(task, value)
+            return
+        self._filling = False
+        part: OutputPart = value
+        if not part.length:  # all was made before
+            return
+        if task.number > MAX_PARTS:
+            part.clear()
+            raise OutputTooLarge(
+                f"{self._output.length} bytes made of {self.file.job.source} fill the {MAX_PARTS} parts "
+                "that S3 takes: give larger ones by part_size, and the memory_limit to fill them in"
+            )
+        self.planned = task.number
+        self.ready = self._work.send_after(task, part)
+
+    @property
+    def _output(self) -> Output:
+        output = self.file.output
+        assert output is not None  # noqa: S101 - made by Begin, and closed only after the last part
+        return output

@@ -22,10 +22,9 @@ from asyncstream.errors import (
 from asyncstream.locations import S3Object, S3Prefix
 from asyncstream.objects import CompletedPart, MultipartUpload, Origin, Stored, Written
 from asyncstream.pipeline import verification
-from asyncstream.pipeline.config import TransferConfig
-from asyncstream.pipeline.reading import SourceReader
-from asyncstream.pipeline.tasks import Complete, FileInProgress, Task
-from asyncstream.ports import Engine, Store
+from asyncstream.pipeline.context import TransferContext
+from asyncstream.pipeline.source import SourceReader
+from asyncstream.pipeline.tasks import Complete, FileFacts, Task
 from asyncstream.retry import Retrying
 from asyncstream.units import MB
 
@@ -41,18 +40,16 @@ Parts = Sequence[CompletedPart]
 class Uploads:
     """Begins and ends multipart uploads. One for a transfer; holds nothing that changes."""
 
-    def __init__(
-        self, store: Store, engine: Engine, config: TransferConfig, retrying: Retrying, reader: SourceReader
-    ) -> None:
-        self._store = store
-        self._engine = engine
-        self._config = config
-        self._deadline = retrying.deadline
-        self._policy = retrying.policy
-        self._late = Retrying(retrying.policy, NO_DEADLINE, retrying.sleep)
+    def __init__(self, context: TransferContext, reader: SourceReader) -> None:
+        self._store = context.store
+        self._engine = context.engine
+        self._config = context.config
+        self._deadline = context.deadline
+        self._policy = context.retrying.policy
+        self._late = Retrying(self._policy, NO_DEADLINE, context.retrying.sleep)
         self._reader = reader
 
-    async def create(self, task: Task, attributes: Mapping[str, Any], origin: Origin | None) -> None:
+    async def create(self, task: Task[Any], attributes: Mapping[str, Any], origin: Origin | None) -> None:
         """Create the upload of a file; if a reply is lost, `upload_left` of the file names what S3 then has.
 
         It is not aborted: the list of uploads does not tell it from that of another writer of the same key.
@@ -200,7 +197,7 @@ class Uploads:
             raise error
         return written
 
-    async def abort(self, file: FileInProgress) -> None:
+    async def abort(self, file: FileFacts) -> None:
         """Abort the file's upload, if it has one, after the deadline, too: one that stays costs money."""
         upload = file.upload
         if upload is None:

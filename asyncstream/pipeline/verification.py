@@ -21,12 +21,12 @@ from asyncstream.errors import ChecksumMismatch
 from asyncstream.locations import S3Object
 from asyncstream.objects import MAX_PARTS, MultipartUpload, Stored, Written
 from asyncstream.pipeline.continuation import PartRun, joined
-from asyncstream.pipeline.tasks import FileInProgress
+from asyncstream.pipeline.tasks import FileFacts
 from asyncstream.ports import Body, Opened
 
 
 async def choose(
-    file: FileInProgress,
+    file: FileFacts,
     told: Opened | Stored,
     whole: bool,
     part_size: Callable[[int], Awaitable[int | None]],
@@ -68,17 +68,17 @@ async def _evenly_cut(
     return replace(composite, part_size=first)
 
 
-def digests(file: FileInProgress, start: int) -> Digests:
+def digests(file: FileFacts, start: int) -> Digests:
     """Those of a range of the file that begins there."""
     return Digests(file.digests, file.composite, start)
 
 
-def expected(file: FileInProgress) -> Checksum | Composite | None:
+def expected(file: FileFacts) -> Checksum | Composite | None:
     """What the whole of the file, read as one range, must have."""
     return file.checksum or file.composite
 
 
-def confirmed(file: FileInProgress) -> list[PartRun]:
+def confirmed(file: FileFacts) -> list[PartRun]:
     """Return the parts that S3 has confirmed, here or to earlier transfers: one run, if that is all."""
     here = map(PartRun.of, file.completed[file.listed :])
     composite = file.composite
@@ -93,7 +93,7 @@ def declared(upload: MultipartUpload, whole: PartRun) -> Checksum | None:
     return Checksum(CRC64NVME, value) if upload.verified and value is not None else None
 
 
-def compare_read(file: FileInProgress, whole: PartRun) -> str | None:
+def compare_read(file: FileFacts, whole: PartRun) -> str | None:
     """See that what was read in parts is what the source's checksum says.
 
     Returns:

@@ -25,9 +25,9 @@ from asyncstream.locations import S3Object
 from asyncstream.objects import ByteRange, CompletedPart, MultipartUpload, Origin, Written
 from asyncstream.pipeline import progress
 from asyncstream.pipeline.continuation import MOST_RUNS, Continuation, PartRun
-from asyncstream.pipeline.endings import MOST_FRUITLESS
+from asyncstream.pipeline.file_ends import MOST_FRUITLESS
+from asyncstream.pipeline.jobs import Job
 from asyncstream.pipeline.results import FileResult
-from asyncstream.pipeline.tasks import Job
 from asyncstream.ports import Body, Engine, Opened
 
 from .memory_store import Damage, Failure, MemoryStore, checksum_of, etag_of, pause_under

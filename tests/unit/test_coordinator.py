@@ -59,7 +59,7 @@ def test_every_byte_is_moved_once_to_its_place_within_slots_and_limit(
         assert store.objects[target(number)] == content(number, size)
         assert results[number].etag == etag_of(content(number, size))
         reach = plan.reach(setup.part_size, setup.multipart, chained=False)
-        parts = 1 + len(plan.rest(size, min(size, reach), reach))
+        parts = plan.cut(size, min(size, reach), reach).planned
         assert results[number].parts == results[number].attempts == parts
     assert sum(moved) == sum(sizes)
     # The first GET of a file of unknown size is of the whole: the chunk its first part ends in is read.

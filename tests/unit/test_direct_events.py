@@ -17,8 +17,8 @@ from asyncstream.events import direct
 from asyncstream.events.replies import Invoked
 from asyncstream.locations import MAX_KEY_BYTES, S3Object, S3Prefix
 from asyncstream.pipeline.config import TransferConfig
+from asyncstream.pipeline.jobs import Job
 from asyncstream.pipeline.results import FileResult, FileResults, TransferReport
-from asyncstream.pipeline.tasks import Job
 
 COMMITTED = Path(asyncstream.events.__file__).with_name("schema.json")
 LARGEST_REPLY = 256 * 1024

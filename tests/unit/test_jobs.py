@@ -10,9 +10,8 @@ from asyncstream.errors import InputError, NothingToTransfer
 from asyncstream.locations import S3Object, S3Prefix
 from asyncstream.objects import ListedObject
 from asyncstream.pipeline.continuation import Continuation
-from asyncstream.pipeline.jobs import Jobs, Pair, checked
+from asyncstream.pipeline.jobs import Job, Jobs, Pair, checked
 from asyncstream.pipeline.results import FileResult, FileResults
-from asyncstream.pipeline.tasks import Job
 
 A, B, C = (S3Object("bucket", key) for key in "abc")
 

@@ -17,9 +17,9 @@ from asyncstream.pipeline.plan import (
     MAX_PUT,
     MIN_PART,
     auto_part_size,
+    cut,
     first_range,
     reach,
-    rest,
 )
 from asyncstream.units import GiB, MiB
 
@@ -28,10 +28,15 @@ SIZES = st.one_of(*(st.integers(0, reach) for reach in (10, 30 * MiB, 100 * GiB,
 PART_SIZES = st.one_of(st.integers(MIN_PART, 100 * MiB), st.integers(MIN_PART, MAX_PART))
 
 
+def ranges_of(size: int, first: int, most: int) -> list[ByteRange]:
+    parts = cut(size, first, most)
+    return [parts.range(number) for number in range(1, parts.planned + 1)]
+
+
 def split(size: int, most: int) -> list[ByteRange]:
-    """As the coordinator puts it together."""
+    """As a copy is cut."""
     first = first_range(size, most) or ByteRange(0, size)
-    return [first, *rest(size, first.stop, most)]
+    return ranges_of(size, first.stop, most)
 
 
 def assert_is_plan(ranges: list[ByteRange], size: int) -> None:
@@ -67,7 +72,7 @@ def test_a_size_learned_from_the_first_range_is_split_as_s3_takes_it(
     assert first_range(None, most) is None
     got = ByteRange(0, min(most, size))
 
-    assert_is_plan([got, *rest(size, got.stop, most)], size)
+    assert_is_plan(ranges_of(size, got.stop, most), size)
 
 
 @given(SIZES, st.integers(MIN_PART, MAX_PART), PART_SIZES, st.booleans())
@@ -78,7 +83,7 @@ def test_the_rest_need_not_be_of_the_first_ranges_size(
     done = min(size, first)
     most = reach(part_size, multipart, chained=False)
 
-    assert_is_plan([ByteRange(0, done), *rest(size, done, most)], size)
+    assert_is_plan(ranges_of(size, done, most), size)
 
 
 @given(st.integers(0, MAX_PUT), PART_SIZES)
@@ -102,7 +107,7 @@ def test_parts_are_no_larger_than_asked_while_10_000_of_them_suffice(size: int, 
 @pytest.mark.parametrize("multipart", [True, False])
 def test_an_object_over_50_tb_is_refused(multipart: bool) -> None:
     with pytest.raises(InputError, match=f"{MAX_OBJECT + 1} bytes is over S3's limit of {MAX_OBJECT}"):
-        rest(MAX_OBJECT + 1, MIN_PART, reach(MIN_PART, multipart, chained=False))
+        cut(MAX_OBJECT + 1, MIN_PART, reach(MIN_PART, multipart, chained=False))
 
 
 def test_what_a_next_transfer_may_go_on_with_is_in_pieces_worth_keeping() -> None:

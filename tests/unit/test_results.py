@@ -6,8 +6,8 @@ from msgspec.structs import replace
 from asyncstream.errors import ServiceBusy, SourceNotFound
 from asyncstream.locations import S3Object
 from asyncstream.pipeline.continuation import Continuation
+from asyncstream.pipeline.jobs import Job
 from asyncstream.pipeline.results import MOST_CAUSES, FileResult, FileResults, TransferReport
-from asyncstream.pipeline.tasks import Job
 
 
 def result(key: str, size: int, error: Exception | None = None) -> FileResult:

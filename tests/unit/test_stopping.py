@@ -11,8 +11,9 @@ from hypothesis import strategies as st
 from asyncstream.engines import ENGINES, open_engine
 from asyncstream.engines.aio import AsyncioEngine
 from asyncstream.errors import DeadlineExceeded
-from asyncstream.pipeline import dropping, progress
-from asyncstream.pipeline.parts import PartMover
+from asyncstream.pipeline import coordinator, progress
+from asyncstream.pipeline.file import File
+from asyncstream.pipeline.tasks import Needs
 from asyncstream.ports import Engine
 
 from .held_store import HeldStore
@@ -35,13 +36,13 @@ def test_files_that_have_not_begun_by_the_deadline_cost_no_task(
 ) -> None:
     """10,000 tasks would take seconds after the deadline."""
     tasks: list[Any] = []
-    run = PartMover.run
+    start = File.start
 
-    async def counted(mover: PartMover, task: Any) -> Any:
-        tasks.append(task)
-        return await run(mover, task)
+    def counted(file: File, reserved: Needs) -> Any:
+        tasks.append(start(file, reserved))
+        return tasks[-1]
 
-    monkeypatch.setattr(PartMover, "run", counted)
+    monkeypatch.setattr(File, "start", counted)
     store = MemoryStore(stored([25] * 50), pause=pause_under(engine.name))
     setup = Setup(deadline=1e-9, pauses=pauses)
     results = setup.run(jobs_of([25] * 50), store, engine)
@@ -153,7 +154,7 @@ def test_a_cancelled_transfer_says_so_although_its_uploads_cannot_be_aborted_in_
         async def abort_upload(self, upload: object) -> None:
             await asyncio.sleep(3600)
 
-    monkeypatch.setattr(dropping, "SHIELD_SECONDS", 0.01)
+    monkeypatch.setattr(coordinator, "SHIELD_SECONDS", 0.01)
     store = NeverAborts(stored([100]), pause=pause_under("asyncio"))
     store.left = 10
 

@@ -15,10 +15,13 @@ from asyncstream.objects import MultipartUpload, Written
 from asyncstream.pipeline import plan, progress
 from asyncstream.pipeline.budget import MemoryBudget
 from asyncstream.pipeline.config import TransferConfig
+from asyncstream.pipeline.context import TransferContext
 from asyncstream.pipeline.coordinator import Coordinator
-from asyncstream.pipeline.parts import PartMover
-from asyncstream.pipeline.tasks import Job
+from asyncstream.pipeline.copying import Copying
+from asyncstream.pipeline.jobs import Job
+from asyncstream.pipeline.reservations import Reservations
 from asyncstream.ports import Body, Engine
+from asyncstream.retry import Retrying
 from asyncstream.tracing import xray
 from asyncstream.tracing.xray import xray_recorder
 
@@ -67,17 +70,12 @@ def test_ten_thousand_parts_make_a_trace_that_xray_keeps(
     before = receiver.settle()
 
     def coordinator() -> Coordinator:
+        retrying = Retrying(config.retry_policy, deadline, engine.sleep)
+        context = TransferContext(store, engine, config, retrying, progress.ignore)
+        work = Copying(context, 1, partial(plan.cut, reach=1))
+        reservations = Reservations(MemoryBudget(8 * SLOT_BYTES), SLOT_BYTES, 0)
         return Coordinator(
-            [Job(SOURCE, TARGET)],
-            PartMover(store, engine, config, 1, deadline, progress.ignore),
-            engine,
-            slots=8,
-            budget=MemoryBudget(8 * SLOT_BYTES),
-            slot_bytes=SLOT_BYTES,
-            later_ranges=partial(plan.rest, reach=1),
-            on_event=progress.ignore,
-            span=root,
-            deadline=deadline,
+            [Job(SOURCE, TARGET)], work, context, slots=8, reservations=reservations, span=root
         )
 
     with xray.record("asyncstream", parent, {}) as root:

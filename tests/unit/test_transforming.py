@@ -28,7 +28,7 @@ from asyncstream.errors import (
 )
 from asyncstream.locations import S3Object
 from asyncstream.objects import MultipartUpload, Origin
-from asyncstream.pipeline import coordinator, endings, output, plan, progress, transforming
+from asyncstream.pipeline import output, plan, progress, transforming
 from asyncstream.pipeline.output import OutputPart, PartBuffers, Transforming
 from asyncstream.pipeline.results import FileResult
 from asyncstream.ports import Engine
@@ -296,7 +296,7 @@ def test_an_output_of_more_parts_than_s3_takes_fails_and_leaves_nothing(
     """Three here, of a hundred bytes: so much fits exactly."""
     store = MemoryStore(stored([size, 5]), pause=pause_under(engine.name))
     with pytest.MonkeyPatch.context() as patch:
-        for module in (plan, coordinator, endings):
+        for module in (plan, transforming):
             patch.setattr(module, "MAX_PARTS", 3)
         results = run(setup_of(partial(Repeated, 1), first=100), [size, 5], store, engine)
 

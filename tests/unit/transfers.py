@@ -15,13 +15,17 @@ from asyncstream.locations import S3Object
 from asyncstream.pipeline import plan, progress
 from asyncstream.pipeline.budget import MemoryBudget
 from asyncstream.pipeline.config import TransferConfig
+from asyncstream.pipeline.context import TransferContext
 from asyncstream.pipeline.continuation import PartRun
 from asyncstream.pipeline.coordinator import Coordinator
+from asyncstream.pipeline.copying import Copying
+from asyncstream.pipeline.jobs import Job
 from asyncstream.pipeline.output import Transforming
-from asyncstream.pipeline.parts import PartMover
+from asyncstream.pipeline.reservations import Reservations
 from asyncstream.pipeline.results import FileResult
-from asyncstream.pipeline.tasks import Job
+from asyncstream.pipeline.transforming import TransformWork
 from asyncstream.ports import Engine, Store
+from asyncstream.retry import Retrying
 from asyncstream.tracing.spans import UNTRACED
 
 from .memory_store import SLOT_BYTES, MemoryStore, checksum_of, etag_of
@@ -57,21 +61,14 @@ class Setup:
             verify=self.verify,
         )
         reach = plan.reach(self.part_size, self.multipart, chained=False)
-        if self.transforming is not None:
-            reach = plan.MAX_OBJECT
         deadline = Deadline(self.deadline, self.clock, pauses=self.pauses)
-        return Coordinator(
-            jobs,
-            PartMover(store, engine, config, reach, deadline, self.on_event, self.transforming),
-            engine,
-            slots=self.slots,
-            budget=MemoryBudget(self.limit),
-            slot_bytes=SLOT_BYTES,
-            later_ranges=partial(plan.rest, reach=reach),
-            on_event=self.on_event,
-            span=UNTRACED,
-            deadline=deadline,
-        )
+        retrying = Retrying(config.retry_policy, deadline, engine.sleep)
+        context = TransferContext(store, engine, config, retrying, self.on_event)
+        work: Copying | TransformWork = Copying(context, reach, partial(plan.cut, reach=reach))
+        if self.transforming is not None:
+            work = TransformWork(context, self.transforming)
+        reservations = Reservations(MemoryBudget(self.limit), SLOT_BYTES, work.most_memory)
+        return Coordinator(jobs, work, context, slots=self.slots, reservations=reservations, span=UNTRACED)
 
     def run(self, jobs: Sequence[Job], store: Store, engine: Engine) -> list[FileResult]:
         return engine.run(lambda: self.coordinator(jobs, store, engine).run())

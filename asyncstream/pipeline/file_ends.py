@@ -1,25 +1,22 @@
-"""How a file ends: its result, what a next transfer goes on with, what is told; used by `pipeline.py`."""
+"""How a file ends: its result, its continuation, what its error and its spans say."""
 
 import heapq
 from typing import Any
 
-from asyncstream.errors import AsyncstreamError, DeadlineExceeded, MemoryNeeded, OutputTooLarge
+from asyncstream.errors import AsyncstreamError, DeadlineExceeded, MemoryNeeded
 from asyncstream.kept_errors import lighten
-from asyncstream.objects import MAX_PARTS
 from asyncstream.pipeline import verification
 from asyncstream.pipeline.continuation import MOST_RUNS, Continuation
 from asyncstream.pipeline.results import FileResult, Status
-from asyncstream.pipeline.tasks import Begin, FileInProgress, MovePart, Task
+from asyncstream.pipeline.tasks import Begin, FileFacts, SendPart, Task
 from asyncstream.transforms.failures import user_place
 
 # A file that no deadline leaves the time for a single part would be taken up for ever.
 MOST_FRUITLESS = 3
 
 
-def result(
-    file: FileInProgress, status: Status, now: float, error: Exception | None = None, **end: Any
-) -> FileResult:
-    """Return a file's result at that time; `end` is what else is known of it.
+def result(file: FileFacts, status: Status, error: Exception | None, **end: Any) -> FileResult:
+    """Return a file's result; `end` is what else is known of it.
 
     The report keeps the error, which loses its frames. An exception of the user's own code, such as a
     progress callback, gets a note of the line that raised it.
@@ -34,18 +31,15 @@ def result(
         source=file.job.source,
         destination=file.job.destination,
         status=status,
-        attempts=file.attempts,
-        seconds=now - file.started,
         read_verified=file.read_verified,
         write_verified=file.write_verified,
-        restarted=file.restarted,
         upload_left=file.upload_left,
         error=error,
         **known,
     )
 
 
-def continuation(file: FileInProgress) -> Continuation:
+def continuation(file: FileFacts) -> Continuation:
     """Return what the next transfer of a file needs to know."""
     upload, size, etag, before = file.upload, file.size, file.etag, file.job.continuation
     assert upload is not None and size is not None and etag is not None  # noqa: S101, PT018
@@ -53,8 +47,8 @@ def continuation(file: FileInProgress) -> Continuation:
         upload_id=upload.upload_id,
         etag=etag,
         size=size,
-        first=file.first_length,
-        step=file.step,
+        first=file.cut.first,
+        step=file.cut.step,
         verified=upload.verified,
         checksum=file.checksum,
         composite=file.composite,
@@ -65,30 +59,21 @@ def continuation(file: FileInProgress) -> Continuation:
     )
 
 
-def fruitless(file: FileInProgress) -> int:
+def fruitless(file: FileFacts) -> int:
     """Transfers in a row, this one included, that have confirmed nothing of a file they had taken up."""
     before = file.job.continuation
     return before.fruitless + 1 if before is not None and len(file.completed) == file.listed else 0
 
 
-def in_vain(file: FileInProgress) -> DeadlineExceeded:
+def in_vain(file: FileFacts) -> DeadlineExceeded:
     """The error of a file that is not to be taken up once more."""
     return DeadlineExceeded(
         f"{file.job.source}: no part was confirmed in {MOST_FRUITLESS} transfers in a row, each stopped by "
-        f"its deadline: give them more time, or lower part_size ({file.step} bytes) or max_concurrency"
+        f"its deadline: give them more time, or lower part_size ({file.cut.step} bytes) or max_concurrency"
     )
 
 
-def too_many_parts(file: FileInProgress) -> OutputTooLarge:
-    """The error of a file whose output does not fit the parts that S3 allows and memory has room for."""
-    made = file.output.length if file.output is not None else 0
-    return OutputTooLarge(
-        f"{made} bytes made of {file.job.source} fill the {MAX_PARTS} parts that S3 takes: give larger "
-        "ones by part_size, and the memory_limit to fill them in"
-    )
-
-
-def too_little_memory(file: FileInProgress, needed: MemoryNeeded, most: int) -> MemoryNeeded:
+def too_little_memory(file: FileFacts, needed: MemoryNeeded, most: int) -> MemoryNeeded:
     """The error of a file whose transform needs more memory than there is."""
     return MemoryNeeded(
         f"{file.job.source}: {needed}. The transfer has {most} bytes for that, beside a part of the output. "
@@ -97,7 +82,7 @@ def too_little_memory(file: FileInProgress, needed: MemoryNeeded, most: int) -> 
     )
 
 
-def end_span(task: Task, error: BaseException | None) -> None:
+def end_span(task: Task[Any], error: BaseException | None) -> None:
     """Say what was done again, and end the span of a part; a file's ends with the file."""
     if task.retries:
         task.span.annotate(retries=task.retries, waited=round(task.waited, 3))
@@ -109,23 +94,23 @@ def end_span(task: Task, error: BaseException | None) -> None:
         task.span.end(error)
 
 
-def _has_the_first_range(task: Task) -> bool:
-    return isinstance(task, Begin) or (isinstance(task, MovePart) and task.number == 1)
+def _has_the_first_range(task: Task[Any]) -> bool:
+    return isinstance(task, Begin) or (isinstance(task, SendPart) and task.number == 1)
 
 
-def not_aborted(file: FileInProgress, failure: BaseException) -> str:
+def not_aborted(file: FileFacts, failure: BaseException) -> str:
     """The note on an upload that was left."""
     upload_id = file.upload.upload_id if file.upload else ""
     return f"upload {upload_id} of {file.job.destination} could not be aborted: {failure}"
 
 
-def note_failed_abort(file: FileInProgress, failure: BaseException | None) -> None:
+def note_failed_abort(file: FileFacts, error: Exception | None, failure: BaseException | None) -> None:
     """Say on a file's error that its upload was left, if it was."""
-    if failure is not None and file.error is not None and file.upload is not None:
-        file.error.add_note(not_aborted(file, failure))
+    if failure is not None and error is not None and file.upload is not None:
+        error.add_note(not_aborted(file, failure))
 
 
-def note_upload_left(file: FileInProgress) -> None:
+def note_upload_left(file: FileFacts, error: Exception) -> None:
     """Say on a file's error which upload may be left because the reply to its creation was lost."""
-    if file.upload_left is not None and file.error is not None:
-        file.error.add_note(file.upload_left)
+    if file.upload_left is not None:
+        error.add_note(file.upload_left)

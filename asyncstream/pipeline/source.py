@@ -1,15 +1,16 @@
-"""Ranges of a source read, and requests tried again; used by `parts.py` and `transforming.py`."""
+"""Ranges of a source, opened and resumed, and requests repeated within the deadline."""
 
 from collections.abc import Awaitable, Callable
-from typing import TypeVar
+from typing import Any, TypeVar
 
 from asyncstream.errors import AsyncstreamError, Cancelled, SlowDown, SourceChanged
 from asyncstream.objects import ByteRange
 from asyncstream.pipeline import progress, verification
 from asyncstream.pipeline.body import ChunkBody
+from asyncstream.pipeline.context import TransferContext
 from asyncstream.pipeline.tasks import OpenRange, Task
-from asyncstream.ports import Store, TimeLeft, for_ever
-from asyncstream.retry import OnRetry, Retrying, Tries, ignore_retry
+from asyncstream.ports import TimeLeft, for_ever
+from asyncstream.retry import OnRetry, Tries, ignore_retry
 
 T = TypeVar("T")
 
@@ -17,12 +18,12 @@ T = TypeVar("T")
 class SourceReader:
     """Opens and resumes ranges, within the deadline. One for a transfer; holds nothing that changes."""
 
-    def __init__(self, store: Store, retrying: Retrying, on_event: progress.OnEvent) -> None:
-        self._store = store
-        self._retrying = retrying
-        self._on_event = on_event
+    def __init__(self, context: TransferContext) -> None:
+        self._store = context.store
+        self._retrying = context.retrying
+        self._on_event = context.on_event
 
-    async def open(self, task: Task, wanted: ByteRange | None, unless: str | None = None) -> OpenRange:
+    async def open(self, task: Task[Any], wanted: ByteRange | None, unless: str | None = None) -> OpenRange:
         """One GET, of a range or of the whole; see `ports.Store.open`."""
         file = task.file
         with task.span.child("GET"):
@@ -33,7 +34,11 @@ class SourceReader:
         return OpenRange(opened, task.span.child("body"))
 
     def body(
-        self, now: Callable[[], Task], reading: OpenRange, wanted: ByteRange, count: Callable[[int], None]
+        self,
+        now: Callable[[], Task[Any]],
+        reading: OpenRange,
+        wanted: ByteRange,
+        count: Callable[[int], None],
     ) -> ChunkBody:
         """What is open of a range, as a body that goes on over another connection where one breaks.
 
@@ -77,14 +82,14 @@ class SourceReader:
             resume=resume,
         )
 
-    async def ask(self, task: Task, head: Callable[[], Awaitable[T]]) -> T:
+    async def ask(self, task: Task[Any], head: Callable[[], Awaitable[T]]) -> T:
         """What a HEAD tells."""
         with task.file.span.child("HEAD"):
             return await self.repeat(task, head)
 
     async def repeat(
         self,
-        task: Task,
+        task: Task[Any],
         once: Callable[[], Awaitable[T]],
         on_retry: OnRetry = ignore_retry,
         left: TimeLeft = for_ever,

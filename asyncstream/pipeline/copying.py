@@ -1,0 +1,119 @@
+"""Files copied as they are: parts are ranges of the source, and known as soon as its size is."""
+
+from collections.abc import Callable, Iterator, Mapping
+from typing import Any
+
+from asyncstream.checksum import Checksum
+from asyncstream.objects import ByteRange
+from asyncstream.pipeline import progress, resuming
+from asyncstream.pipeline.context import TransferContext
+from asyncstream.pipeline.plan import PartPlan
+from asyncstream.pipeline.segments import RangeSegment
+from asyncstream.pipeline.tasks import (
+    Begin,
+    FileFacts,
+    Needs,
+    Parts,
+    Resume,
+    Segment,
+    SendPart,
+    Started,
+    Task,
+    Whole,
+    send_after,
+)
+from asyncstream.pipeline.work import Work
+from asyncstream.ports import Body, Opened
+
+
+class Copying(Work):
+    """Copy files.
+
+    Args:
+        context: the transfer's.
+        reach: bytes that one range of a file has at most.
+        cut: a file's parts, given its size and the bytes of the first.
+    """
+
+    def __init__(self, context: TransferContext, reach: int, cut: Callable[[int, int], PartPlan]) -> None:
+        super().__init__(context, reach)
+        self._cut = cut
+
+    def first_task(self, file: FileFacts, needs: Needs) -> Begin | Resume:
+        """Return the task that a file begins with, or is continued by."""
+        left = file.job.continuation
+        if left is None:
+            return super().first_task(file, needs)
+        resuming.prepare(file, left)
+        return Resume(file, file.span, self.resume)
+
+    async def resume(self, task: Resume) -> Started:
+        """Take up the upload of an earlier transfer; see `resuming.resume`."""
+        file = task.file
+        etag = await resuming.resume(task, self._store, self.reader, self.uploads.find_written)
+        if etag is not None:
+            return Whole(etag)
+        source, destination = file.job.source, file.job.destination
+        self._context.on_event(progress.FileStarted(source, destination, file.size or 0))
+        task.moved = sum(part.length for part in file.completed)
+        self._context.on_event(progress.BytesMoved(source, destination, task.moved))
+        return _CopiedParts(self, file, None)
+
+    async def first_segment(self, task: Begin, opened: Opened) -> tuple[Segment, bool]:
+        """Return the range that is open, and whether one PUT of it does."""
+        whole = opened.range.length == opened.size
+        return self._segment(opened.range), whole and self._goes_as_one_put(task.file, opened.size)
+
+    def parts(self, task: Begin, first: Segment) -> Parts:
+        """Cut the file into parts."""
+        file = task.file
+        file.cut = self._cut(file.size or 0, first.length)
+        return _CopiedParts(self, file, send_after(task, self.sender.send_part, first, 1))
+
+    def send_range(self, file: FileFacts, number: int) -> SendPart:
+        """Return the task that sends a part by its number."""
+        segment = self._segment(file.cut.range(number))
+        return SendPart(file, file.span, self.sender.send_part, urgent=False, number=number, segment=segment)
+
+    def attributes(self, opened: Opened) -> Mapping[str, Any]:
+        """Return all that a copy keeps."""
+        return opened.attributes
+
+    def checksum_to_declare(self, file: FileFacts, body: Body) -> Checksum | None:
+        """Return the source's own checksum."""
+        return file.checksum
+
+    def _segment(self, range_: ByteRange) -> RangeSegment:
+        return RangeSegment(range_, self.reader, self._context.on_event)
+
+    def _goes_as_one_put(self, file: FileFacts, size: int) -> bool:
+        """Return whether one PUT does.
+
+        Not if the bytes are to be verified before they become visible, and their checksum is known only after
+        the last of them was sent: then they are the one part of an upload.
+        """
+        return (
+            self._config.verify != "before"
+            or file.checksum is not None
+            or self._store.sent_at_once(size)
+            or not self._store.verifies(file.job.destination.bucket)
+        )
+
+
+class _CopiedParts(Parts):
+    """The parts of a copy: ranges, in the order of their numbers."""
+
+    def __init__(self, copying: Copying, file: FileFacts, first: SendPart | None) -> None:
+        super().__init__(file, first, file.cut.planned)
+        self._copying = copying
+        self._missing = self._missing_numbers(first is not None)
+
+    def next(self) -> Task[Any] | None:
+        """Return the task of the next part."""
+        first = self.take_ready()
+        number = None if first is not None else next(self._missing, None)
+        return first if number is None else self._copying.send_range(self.file, number)
+
+    def _missing_numbers(self, first_is_open: bool) -> Iterator[int]:
+        done = {part.number for part in self.file.completed}
+        return (n for n in range(1 + first_is_open, self.planned + 1) if n not in done)

@@ -1,0 +1,115 @@
+"""One transfer put together: plan, budget, work and coordinator; and nothing else."""
+
+import time
+from collections.abc import Iterable, Mapping, Sequence
+from functools import partial
+
+from msgspec import Struct
+
+from asyncstream import tracing, transforms
+from asyncstream.deadline import Deadline
+from asyncstream.errors import InputError
+from asyncstream.locations import S3Object
+from asyncstream.pipeline import jobs, listing, memory, plan, progress
+from asyncstream.pipeline.budget import MemoryBudget, slots_within
+from asyncstream.pipeline.clients import Clients
+from asyncstream.pipeline.config import TransferConfig, memory_left, memory_limit_or_default
+from asyncstream.pipeline.context import TransferContext
+from asyncstream.pipeline.continuation import Continuation
+from asyncstream.pipeline.coordinator import Coordinator
+from asyncstream.pipeline.copying import Copying
+from asyncstream.pipeline.jobs import Jobs, Pair
+from asyncstream.pipeline.output import Transforming, transforming_of
+from asyncstream.pipeline.plan import PartPlan
+from asyncstream.pipeline.reservations import Reservations
+from asyncstream.pipeline.results import TransferReport
+from asyncstream.pipeline.transforming import TransformWork
+from asyncstream.pipeline.work import Work
+from asyncstream.ports import Span
+from asyncstream.transforms import Spec
+
+Continuations = Mapping[tuple[S3Object, S3Object], Continuation]
+# The name of a transform, what makes it, and what it holds.
+_Made = tuple[str, transforms.Factory, transforms.Held]
+
+
+class Request(Struct, frozen=True):
+    """What a transfer is asked for; see `transfer`."""
+
+    files: Iterable[Pair]
+    config: TransferConfig
+    on_event: progress.OnEvent
+    continuations: Continuations
+    transform: Spec | None
+    untouched: S3Object | None = None
+
+
+async def run_transfer(clients: Clients, request: Request) -> TransferReport:
+    """Move files to their ends; see `transfer`."""
+    pairs = jobs.checked(request.files)
+    made = await _load_transform(clients, request)
+    if made is not None and request.continuations:
+        raise InputError("what a transform makes of a file cannot be continued: give no continuations")
+    with tracing.open_trace(engine=clients.engine.name, multipart=request.config.multipart) as span:
+        report = await _run(clients, request, pairs, made, span)
+        span.annotate(
+            slots=report.slots, files=len(report.files), failed=report.count("failed"), bytes=report.bytes
+        )
+    return report
+
+
+async def _load_transform(clients: Clients, request: Request) -> _Made | None:
+    transform = request.transform if request.transform is not None else request.config.transform
+    if transform is None:
+        return None
+    # May import a module, and makes one to try.
+    factory = await clients.engine.compute(partial(transforms.factory, transform))
+    held = await clients.engine.compute(partial(transforms.held_by, factory))
+    return transforms.name_of(transform), factory, held
+
+
+async def _run(
+    clients: Clients, request: Request, pairs: Sequence[Pair], made: _Made | None, span: Span
+) -> TransferReport:
+    config = request.config
+    started = time.monotonic()
+    deadline = Deadline(config.deadline, time.monotonic, pauses=config.at_deadline == "pending")
+    engine = clients.engine
+    store = await clients.store(config, deadline)
+    limit = memory_limit_or_default(config.memory_limit, memory.lambda_memory(), clients.resident)
+
+    def sized(limit: int) -> tuple[int, Transforming | None]:
+        slots = slots_within(limit, store.slot_bytes, min(config.max_concurrency, engine.most_slots))
+        return slots, made and transforming_of(*made, config, limit, slots, store.slot_bytes)
+
+    sized(limit)  # raises before a prefix is listed
+    with span.child("plan"):
+        room = memory_left(memory.lambda_memory(), clients.resident)
+        retrying = clients.retrying(config, deadline)
+        files = await listing.found(pairs, store, retrying, room - store.slot_bytes)
+        files.check_apart(request.untouched)
+        files.add_continuations(request.continuations)
+    if files.held:  # it stays in memory while files are copied
+        limit = int(min(limit, room - files.held))
+    slots, transforming = sized(limit)
+    request.on_event(progress.Planned(len(files), files.bytes if files.listed == len(files) else None))
+    context = TransferContext(store, engine, config, retrying, request.on_event)
+    work = _copying(context, files, slots) if transforming is None else TransformWork(context, transforming)
+    reservations = Reservations(MemoryBudget(limit), store.slot_bytes, work.most_memory)
+    coordinator = Coordinator(files, work, context, slots=slots, reservations=reservations, span=span)
+    results = await coordinator.run()
+    return TransferReport(engine.name, results, time.monotonic() - started, slots, limit, store.requests)
+
+
+def _copying(context: TransferContext, files: Jobs, slots: int) -> Work:
+    config = context.config
+    auto = config.part_size == "auto"
+    part_size = plan.auto_part_size([files.bytes], slots) if config.part_size == "auto" else config.part_size
+    reach = plan.reach(part_size, config.multipart, chained=context.deadline.pauses)
+
+    def cut(size: int, first: int) -> PartPlan:
+        # A size that only the first reply told counts from then on.
+        grown = plan.auto_part_size([size], slots) if auto else part_size
+        return plan.cut(size, first, max(reach, grown))
+
+    return Copying(context, reach, cut)

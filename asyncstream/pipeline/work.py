@@ -1,0 +1,235 @@
+"""What every kind of work does with a file: open it, write it whole or create its upload, end it."""
+
+from abc import ABC, abstractmethod
+from collections.abc import Mapping
+from typing import Any
+
+from msgspec.structs import replace
+
+from asyncstream.checksum import Checksum
+from asyncstream.errors import AccessDenied, DestinationExists, NotModified, SourceChanged
+from asyncstream.objects import ByteRange, Origin, Stored, Written
+from asyncstream.pipeline import plan, progress, verification
+from asyncstream.pipeline.context import TransferContext
+from asyncstream.pipeline.segments import Sender
+from asyncstream.pipeline.source import SourceReader
+from asyncstream.pipeline.tasks import (
+    Abort,
+    Begin,
+    Complete,
+    FileFacts,
+    Needs,
+    OpenRange,
+    Parts,
+    Pause,
+    Resume,
+    Segment,
+    Started,
+    Whole,
+)
+from asyncstream.pipeline.uploads import Uploads
+from asyncstream.ports import Body, Opened
+
+
+class Work(ABC):
+    """A kind of work: its tasks. One for a transfer; holds nothing of a file.
+
+    Args:
+        context: the transfer's.
+        reach: bytes that one range of a file has at most.
+
+    Attributes:
+        needs: what is reserved for a file that opens.
+        most_memory: bytes that the transforms of all files may hold.
+        transform: the name of the transform; empty: files are copied.
+    """
+
+    needs = Needs()
+    most_memory = 0
+    transform = ""
+
+    def __init__(self, context: TransferContext, reach: int) -> None:
+        self._context = context
+        self._store = context.store
+        self._config = context.config
+        self._reach = reach
+        self.reader = SourceReader(context)
+        self.uploads = Uploads(context, self.reader)
+        self.sender = Sender(context, self.reader)
+
+    @abstractmethod
+    async def first_segment(self, task: Begin, opened: Opened) -> tuple[Segment, bool]:
+        """Return what is sent first of a file whose source is open, and whether one PUT does."""
+
+    @abstractmethod
+    def parts(self, task: Begin, first: Segment) -> Parts:
+        """Return the parts of a file whose upload is open; the first of them is the segment."""
+
+    @abstractmethod
+    def attributes(self, opened: Opened) -> Mapping[str, Any]:
+        """Return what the destination keeps of the source's headers."""
+
+    @abstractmethod
+    def checksum_to_declare(self, file: FileFacts, body: Body) -> Checksum | None:
+        """Return the checksum of what a PUT sends, if it is known before the last byte: S3 compares it."""
+
+    def keep(self, most: int) -> None:  # noqa: B027 - a copy keeps nothing
+        """Keep at most so many bytes for parts to come."""
+
+    def first_task(self, file: FileFacts, needs: Needs) -> Begin | Resume:
+        """Return the task that a file begins with."""
+        return Begin(file, file.span.branch("part", number=1), self.begin, needs)
+
+    def complete(self, file: FileFacts) -> Complete:
+        """Return the task that makes the parts an object."""
+        return Complete(file, file.span, self.uploads.complete)
+
+    def pause(self, file: FileFacts) -> Pause:
+        """Return the task that closes what is open of a file and leaves its upload."""
+        return Pause(file, file.span, lambda task: self._close_source(task.file))
+
+    def abort(self, file: FileFacts) -> Abort:
+        """Return the task that leaves nothing of a file."""
+        return Abort(file, file.span, lambda task: self.drop(task.file))
+
+    async def begin(self, task: Begin) -> Started:
+        """Open a file's source; write it by one PUT, or create its upload.
+
+        Raises:
+            AsyncstreamError: the file fails by it.
+        """
+        file = task.file
+        there = await self._look_for_destination(task)
+        try:
+            first = file.first = await self.reader.repeat(task, lambda: self._open_first(task, there))
+        except NotModified:
+            assert there is not None  # noqa: S101 - asked only of what is there
+            return _skip(file, there)
+        opened = first.opened
+        if there is not None and not self.transform and verification.is_copy(there, opened):
+            await self._close_source(file)
+            return _skip(file, there)
+        plan.check_size(opened.size)
+        file.size, file.etag = opened.size, opened.etag
+        await self._choose_digests(task, opened)
+        self._context.on_event(progress.FileStarted(file.job.source, file.job.destination, opened.size))
+        segment, is_all = await self.first_segment(task, opened)
+        task.span.annotate(bytes=segment.length)
+        if is_all:
+            return await self._put(task, opened, segment)
+        try:
+            await self.uploads.create(task, self.attributes(opened), self._origin(opened))
+        except BaseException:
+            segment.discard()
+            raise
+        return self.parts(task, segment)
+
+    async def drop(self, file: FileFacts) -> None:
+        """Close the open body and abort the upload of a file of which no other task is running.
+
+        Regardless of the stop flag and the deadline: nothing may be left behind.
+        """
+        try:
+            await self._close_source(file)
+        finally:
+            await self.uploads.abort(file)
+
+    async def _look_for_destination(self, task: Begin) -> Stored | None:
+        """Return what is stored at the destination, if that decides what is done.
+
+        Raises:
+            DestinationExists: it is there, and `if_exists` is "fail". The write brings If-None-Match, too,
+                which some servers ignore.
+        """
+        target = task.file.job.destination
+        if self._config.if_exists == "overwrite":
+            return None
+        try:
+            there = await self.reader.ask(task, lambda: self._store.find(target))
+        except AccessDenied:
+            if self._config.if_exists == "fail":  # who may only write leaves it to the server
+                return None
+            raise
+        if there is not None and self._config.if_exists == "fail":
+            raise DestinationExists(f'{target} is there already, and if_exists="fail": it was left as it is')
+        return there
+
+    async def _open_first(self, task: Begin, there: Stored | None) -> OpenRange:
+        file = task.file
+        unless = None
+        origin = None if there is None else there.origin
+        if there is not None and origin is not None and self._may_be_made_of(there, origin):
+            unless = origin.etag
+            if unless == file.etag:  # as the listing has it: no need to ask
+                raise NotModified(f"{file.job.source} is as it was")
+        task.attempts += 1
+        reading = await self.reader.open(task, plan.first_range(file.size, self._reach), unless)
+        opened = reading.opened
+        if opened.range.length <= self._reach:
+            return reading
+        # The whole of a file that turns out to have several parts: it is read as far as the first one goes.
+        return OpenRange(replace(opened, range=ByteRange(0, self._reach)), reading.span)
+
+    async def _choose_digests(self, task: Begin, opened: Opened) -> None:
+        """Choose which checksums run: S3's of what it receives, and the one that it keeps of the source."""
+        file = task.file
+        if self._config.verify == "off":
+            return
+        source, etag = file.job.source, opened.etag
+        told: Opened | Stored = opened
+        if opened.range_asked:
+            # A ranged GET tells no checksum. Asked for before the bytes move, as the kind decides what runs.
+            told = await self.reader.ask(task, lambda: self._store.head(source, etag))
+            if told.size != opened.size:
+                raise SourceChanged(f"HEAD of {source} tells {told.size} bytes, and GET {opened.size}")
+
+        async def part_size(number: int) -> int | None:
+            return await self.reader.ask(task, lambda: self._store.part_size(source, etag, number))
+
+        await verification.choose(file, told, opened.range.length == opened.size, part_size)
+
+    async def _put(self, task: Begin, opened: Opened, segment: Segment) -> Whole:
+        """Write the object by one PUT of a segment."""
+        file = task.file
+        target, kept, origin = file.job.destination, self.attributes(opened), self._origin(opened)
+
+        async def put(body: Body) -> Written:
+            checksum = self.checksum_to_declare(file, body)
+            try:
+                return await self._store.put(target, body, kept, checksum, origin)
+            except DestinationExists as error:
+                # After a reply that was lost it may be what was written then.
+                if not task.retries or checksum is None:
+                    raise
+                return await self.uploads.find_written(target, checksum, error)
+
+        written, body = await self.sender.send(task, segment, put)
+        expected = verification.expected(file)
+        if expected is not None:
+            file.read_verified = expected.kind
+        if written.checksum is not None and written.checksum.kind in body.digests.checksums():
+            file.write_verified = written.checksum.kind
+        return Whole(written.etag)
+
+    def _origin(self, opened: Opened) -> Origin | None:
+        """Return what the destination keeps of its source, for the next transfer to skip it."""
+        if self._config.if_exists != "skip":
+            return None
+        return Origin(opened.size, opened.etag, self.transform)
+
+    def _may_be_made_of(self, there: Stored, origin: Origin) -> bool:
+        same_size = there.size == origin.size or bool(self.transform)
+        return same_size and origin.transform == self.transform
+
+    async def _close_source(self, file: FileFacts) -> None:
+        first, file.first = file.first, None
+        output, file.output = file.output, None
+        if first is not None:
+            await first.close()
+        if output is not None:
+            await output.close()
+
+
+def _skip(file: FileFacts, there: Stored) -> Whole:
+    file.size = there.size
+    return Whole(there.etag, "skipped")
