@@ -3,7 +3,7 @@
 from asyncstream.transforms.codecs import Bunzip2, Gunzip, Unxz, Unzstd, Zstd
 from asyncstream.transforms.gzip import Gzip
 from asyncstream.transforms.lines import filter_lines, map_lines
-from asyncstream.transforms.naming import NAMES, Spec, factory, name_of, named
+from asyncstream.transforms.naming import NAMES, Spec, check_name, factory, name_of, named, with_name
 from asyncstream.transforms.protocol import Factory, Held, Transform, chain, pieces
 from asyncstream.transforms.records import map_csv, map_json_lines
 from asyncstream.transforms.running import Running, held_by
@@ -22,6 +22,7 @@ __all__ = [
     "Unzstd",
     "Zstd",
     "chain",
+    "check_name",
     "factory",
     "filter_lines",
     "held_by",
@@ -31,4 +32,5 @@ __all__ = [
     "name_of",
     "named",
     "pieces",
+    "with_name",
 ]

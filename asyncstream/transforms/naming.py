@@ -1,12 +1,13 @@
-"""Transforms by name, and by whatever a user gives: `factory`, for the configuration to check beforehand."""
+"""Transforms by name, factories of what users give, and the names that copies keep of them."""
 
 import hashlib
 import inspect
+import os
+import sys
 import zlib
 from collections.abc import Callable, Iterable, Sequence
-from contextlib import suppress
-from functools import partial
-from typing import Any
+from functools import partial, reduce
+from typing import Any, TypeVar, cast
 
 from asyncstream.errors import ConfigError
 from asyncstream.transforms.codecs import Bunzip2, Gunzip, Unxz, Unzstd, Zstd
@@ -24,6 +25,7 @@ _BUILT_IN: dict[str, Factory] = {
 }
 NAMES = tuple(_BUILT_IN)
 _LONGEST_NAME = 256
+_F = TypeVar("_F", bound=Callable[..., Any])
 
 # What a user may give: a name; a factory; a function of chunks; or several, one after another.
 Spec = str | Callable[..., Any] | Sequence[str | Callable[..., Any]]
@@ -126,16 +128,58 @@ def _is_transform(given: Any) -> bool:
     return callable(getattr(given, "feed", None)) and callable(getattr(given, "finish", None))
 
 
-def name_of(given: Spec) -> str:
-    """What a transform is called in what is kept of it, in ASCII: as it was given, else by its function.
+class _Named(partial[Any]):
+    """What `with_name` returns."""
 
-    Of a `functools.partial`, as `map_lines` returns, the name tells what was given to it, too: functions by
-    their names, all else by a number that is made of it, as it may be secret. So it is with what a function
-    has of where it was made, and what an object has. A lambda is told by its line. What a function does is
-    not told: whoever changes it gives it another name, or with `if_exists="skip"` what it made before stays.
-    What is longer than 256 characters ends with a number of it: the metadata of an object hold 2 KB in all.
+    name: str
+
+
+def with_name(name: str, function: _F) -> _F:
+    """Return a function or factory with a name by which `if_exists="skip"` recognises what it made.
+
+    A lambda, a function within another one, a method and an object need a name. Give another one when they
+    make something else: the name alone says whether a copy is left as it is.
+
+    Args:
+        name: any text that can be printed, without space at its ends.
+        function: what makes a transform, or a function of chunks, lines or records. It is not changed.
+
+    Raises:
+        ConfigError: the name is empty or cannot be stored, or the function cannot be called.
     """
-    name = _name_of(given).encode("ascii", "backslashreplace").decode()
+    if not (name and name.isprintable() and name == name.strip()):
+        raise ConfigError(f"the name {name!r} of a transform must be printable, without space at its ends")
+    if not callable(function):
+        raise ConfigError(f"transform {function!r} cannot be called: only functions and factories get names")
+    made = _Named(function)
+    made.name = name
+    return cast("_F", made)  # it takes and returns the same
+
+
+def check_name(given: Spec) -> None:
+    """Check that a transform has a name by which another process recognises what it made.
+
+    Raises:
+        ConfigError: it has none; the message says which part of it needs one.
+    """
+    _name_of(given)
+
+
+def name_of(given: Spec) -> str:
+    """Return the name that copies keep of a transform, in ASCII and at most 256 characters.
+
+    It is the name given as text or by `with_name`; else the module and name of the function or class. The
+    name of a `functools.partial`, such as `map_lines` returns, also tells its arguments: functions by name,
+    constants by a checksum, as they may be secret. It does not tell what a function does: if the user changes
+    the function and not its name, `if_exists="skip"` leaves what the old one made.
+
+    A longer name ends with its hash: the metadata of an object hold 2 KB in all. A transform without a name
+    gets another one at each call, so that nothing is taken for its work; see `check_name`.
+    """
+    try:
+        name = _name_of(given).encode("ascii", "backslashreplace").decode()
+    except ConfigError:
+        return f"unnamed:{os.urandom(8).hex()}"
     if len(name) <= _LONGEST_NAME:
         return name
     return f"{name[: _LONGEST_NAME - 33]}~{hashlib.sha256(name.encode()).hexdigest()[:32]}"
@@ -144,48 +188,50 @@ def name_of(given: Spec) -> str:
 def _name_of(given: Any) -> str:
     if isinstance(given, str):
         return given
+    if isinstance(given, _Named):
+        return given.name
     if isinstance(given, Sequence):
         return ",".join(map(_name_of, given))
     if isinstance(given, partial):
         bound = [*map(_name_of_bound, given.args)]
         bound += [f"{name}={_name_of_bound(value)}" for name, value in sorted(given.keywords.items())]
         return f"{_name_of(given.func)}({';'.join(bound)})"
-    kind = given if hasattr(given, "__qualname__") else type(given)
-    name = f"{kind.__module__}:{kind.__qualname__}"
-    if "<lambda>" in name:
-        name = f"{name}:{kind.__code__.co_firstlineno}"
-    held = _held(given)
-    return f"{name}:{_number_of(held)}" if held else name
+    defaults = [*(getattr(given, "__defaults__", None) or ())]
+    defaults += sorted((getattr(given, "__kwdefaults__", None) or {}).items())
+    if not (_is_importable(given) and _is_constant(defaults)):
+        raise _unnamed(given)
+    name = f"{given.__module__}:{given.__qualname__}"
+    return f"{name}:{_number_of(defaults)}" if defaults else name
 
 
 def _name_of_bound(value: Any) -> str:
     if callable(value) or (isinstance(value, tuple) and all(map(callable, value))):
         return _name_of(value)
-    return _number_of(_told(value))
+    if not _is_constant(value):
+        raise _unnamed(f"with a {type(value).__name__} as an argument")  # its value may be secret
+    return _number_of(value)
 
 
-def _number_of(told: Any) -> str:
-    return f"{zlib.crc32(repr(told).encode()):x}"
+def _unnamed(part: object) -> ConfigError:
+    return ConfigError(
+        f'if_exists="skip" cannot recognise what the transform {part} made: it has no name that another '
+        'process would find. Give it one: asyncstream.transforms.with_name("clean-v1", function)'
+    )
 
 
-def _held(given: Any) -> list[Any]:
-    """What else than its code decides what a callable makes: what it closes over, defaults, its object."""
-    held = []
-    for cell in getattr(given, "__closure__", None) or ():
-        with suppress(ValueError):  # of what was never set
-            held.append(cell.cell_contents)
-    held += getattr(given, "__defaults__", None) or ()
-    held += sorted((getattr(given, "__kwdefaults__", None) or {}).items())
-    owner = getattr(given, "__self__", None) if hasattr(given, "__qualname__") else given
-    if owner is not None and not inspect.ismodule(owner):
-        held.append(owner)
-    return [_told(each) for each in held]
+def _is_importable(given: Any) -> bool:
+    """Whether its module has it under its name, as `pickle` finds functions and classes."""
+    module = sys.modules.get(getattr(given, "__module__", None) or "")
+    path = getattr(given, "__qualname__", "").split(".")
+    return reduce(lambda found, name: getattr(found, name, None), path, module) is given
 
 
-def _told(value: Any) -> Any:
-    """What tells a value from others in every process: where it lies in memory is another in each."""
-    if hasattr(value, "__qualname__"):
-        return value.__qualname__
-    if repr(value) == object.__repr__(value) and hasattr(value, "__dict__"):
-        return type(value).__qualname__, sorted(vars(value).items())
-    return value
+def _is_constant(value: Any) -> bool:
+    """Whether `repr` says the same of it in every process."""
+    if isinstance(value, tuple | list):
+        return all(map(_is_constant, value))
+    return value is None or isinstance(value, int | float | str | bytes)
+
+
+def _number_of(constant: Any) -> str:
+    return f"{zlib.crc32(repr(constant).encode()):x}"
