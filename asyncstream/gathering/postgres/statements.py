@@ -83,7 +83,7 @@ class Table(Struct, frozen=True, kw_only=True):
     @property
     def quoted(self) -> str:
         """Its name in a statement."""
-        return ".".join(map(quoted, filter(None, (self.schema, self.name))))
+        return quoted(*filter(None, (self.schema, self.name)))
 
 
 class Column(Struct, frozen=True):
@@ -137,9 +137,11 @@ def _is_name(name: Any) -> bool:
         return False
 
 
-def quoted(name: str) -> str:
-    """A name as SQL takes any name."""
-    return '"' + name.replace('"', '""') + '"'
+def quoted(*names: str) -> str:
+    """Return names as SQL takes any name, with dots between them."""
+    from psycopg.sql import Identifier  # noqa: PLC0415 - of an extra, and loaded with the driver by now
+
+    return Identifier(*names).as_string()
 
 
 def upsert_of(table: Table, found: Sequence[Column]) -> Upsert:
