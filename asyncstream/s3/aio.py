@@ -6,6 +6,7 @@ from typing import Any
 
 import aiohttp
 from aiobotocore.session import AioSession
+from botocore import xform_name
 from botocore.exceptions import BotoCoreError, ClientError
 
 from asyncstream.errors import ConnectionFailed
@@ -19,7 +20,6 @@ from asyncstream.s3.client import (
     sdk_options,
 )
 from asyncstream.s3.failures import mapped, no_reply
-from asyncstream.s3.operations import METHODS
 from asyncstream.s3.settings import ClientSettings
 
 _SDK_ERRORS = (BotoCoreError, aiohttp.ClientError, OSError)
@@ -53,7 +53,7 @@ class AsyncioTransport:
         outer = under_way.set(own)
         try:
             client = await self._client(region)
-            reply: dict[str, Any] = await getattr(client, METHODS[operation])(**params)
+            reply: dict[str, Any] = await getattr(client, xform_name(operation))(**params)
         except ClientError as error:
             raise mapped(error, operation, params) from error
         except _SDK_ERRORS as error:

@@ -10,6 +10,7 @@ from typing import Any
 import boto3
 import botocore.session
 import urllib3.exceptions
+from botocore import xform_name
 from botocore.config import Config
 from botocore.exceptions import BotoCoreError, ClientError
 
@@ -24,7 +25,6 @@ from asyncstream.s3.client import (
 )
 from asyncstream.s3.connections import bound
 from asyncstream.s3.failures import mapped, no_reply
-from asyncstream.s3.operations import METHODS
 from asyncstream.s3.settings import ClientSettings
 from asyncstream.s3.waits import Waits, waits
 from asyncstream.units import KiB
@@ -62,7 +62,7 @@ class BlockingTransport:
         own = Waits(left, self._settings.stall_timeout, patience.seconds)
         outer = waits.set(own)
         try:
-            reply: dict[str, Any] = getattr(self._client(region), METHODS[operation])(**params)
+            reply: dict[str, Any] = getattr(self._client(region), xform_name(operation))(**params)
         except ClientError as error:
             raise mapped(error, operation, params) from error
         except _SDK_ERRORS as error:
