@@ -37,11 +37,15 @@ OPEN_PER_SLOT = 2
 # The span of one item.
 BRANCH = "item"
 
-# What asyncio and anyio say where no event loop runs.
+# What asyncio, anyio and, for anyio before 4.12, sniffio say where no event loop runs. Only the text tells:
+# asyncio raises a plain RuntimeError, and anyio had no type of its own then. The frame that raised it is the
+# function's own if that calls `asyncio.get_running_loop`. A loop that is there only to notice such a call
+# would be seen by functions that do without one.
 _NO_LOOP = (
     "no running event loop",
     "There is no current event loop",
     "Not currently running on any asynchronous event loop",
+    "unknown async library, or not in async context",
 )
 
 _SIZED = {list, tuple, range, dict, set, frozenset}

@@ -176,7 +176,11 @@ def test_asyncio_cancels_at_the_deadline_what_runs_then(ordered: bool) -> None:
     assert sorted(cancelled) == [0, 1]
 
 
-@pytest.mark.parametrize("fn", [asyncio.sleep, anyio.sleep, lambda _: asyncio.sleep(0)])
+async def anyio_before_4_12(_: float) -> None:
+    raise RuntimeError("unknown async library, or not in async context")
+
+
+@pytest.mark.parametrize("fn", [asyncio.sleep, anyio.sleep, lambda _: asyncio.sleep(0), anyio_before_4_12])
 @pytest.mark.parametrize("item", [0, 1])
 @pytest.mark.parametrize("engine", ["sequential", "threads"])
 def test_an_async_def_that_awaits_ends_the_mapping_under_a_blocking_engine_and_says_what_to_do(
