@@ -26,7 +26,7 @@ logger = logging.getLogger(__name__)  # --log-cli-level=info shows what was meas
 GATHER = """
 import json, sys
 from asyncstream.gathering import DatabaseConfig, FetchConfig, GatherConfig, GatherSession, Table
-from asyncstream.memory import peak_resident
+from asyncstream.pipeline.memory import peak_resident
 
 engine, dsn, networks, to_a_host, stall_timeout = sys.argv[1:]
 config = GatherConfig(

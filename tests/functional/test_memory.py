@@ -19,7 +19,7 @@ logger = logging.getLogger(__name__)  # --log-cli-level=info shows what was meas
 COPY = """
 import sys
 from asyncstream import MiB, S3Object, TransferConfig, transfer
-from asyncstream.memory import peak_resident
+from asyncstream.pipeline.memory import peak_resident
 
 engine, concurrency, prefix, count = sys.argv[1], int(sys.argv[2]), sys.argv[3], int(sys.argv[4])
 keys = [f"{prefix}{number:06d}" for number in range(count)]

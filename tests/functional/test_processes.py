@@ -15,8 +15,7 @@ ROOT = Path(__file__).parents[2]
 
 COPY = """
 import sys
-from asyncstream import MiB, S3Object, TransferConfig, transfer
-from asyncstream.progress import BytesMoved
+from asyncstream import BytesMoved, MiB, S3Object, TransferConfig, transfer
 
 engine, endpoint_url, target, *keys = sys.argv[1:]
 told = False

@@ -22,7 +22,7 @@ logger = logging.getLogger(__name__)  # --log-cli-level=info shows what was meas
 MAKE = """
 import sys
 from asyncstream import MiB, S3Object, TransferConfig, transfer
-from asyncstream.memory import peak_resident
+from asyncstream.pipeline.memory import peak_resident
 
 engine, transform, source, target = sys.argv[1:]
 report = transfer(
