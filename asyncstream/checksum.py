@@ -275,16 +275,6 @@ def is_digest(text: str, kind: str, count: int = 1) -> bool:
         return False
 
 
-def is_checksum(checksum: Checksum) -> bool:
-    """Whether this may be a checksum of that kind: the kind is known, and the value as long as its are."""
-    try:
-        return checksum.kind in KINDS and len(b64decode(checksum.value, validate=True)) == _width(
-            checksum.kind
-        )
-    except ValueError:
-        return False
-
-
 def is_composite(composite: Composite, size: int) -> bool:
     """Whether a source of so many bytes, at least one, has as many parts of that size as the value says."""
     count = composite.value.rpartition("-")[2]

@@ -39,23 +39,15 @@ class Connector:
         driver: the engine's.
         config: which database.
         passwords: asked only where the configuration names a secret or IAM; None where it does not.
-        environ: of the process; libpq reads the same.
 
     Raises:
         ConfigError: the DSN cannot be read.
     """
 
-    def __init__(
-        self,
-        driver: Driver,
-        config: DatabaseConfig,
-        passwords: PasswordSource | None,
-        environ: Mapping[str, str] = os.environ,
-    ) -> None:
+    def __init__(self, driver: Driver, config: DatabaseConfig, passwords: PasswordSource | None) -> None:
         self.config = config
         self._driver = driver
         self._passwords = passwords
-        self._environ = environ
         self._given = parameters(config)
         self._secret: Mapping[str, str] | None = None
 
@@ -71,7 +63,7 @@ class Connector:
         self._check_time(deadline, hosts=1)
         login = await self._login(deadline.left())
         # libpq waits so long for each of several hosts.
-        hosts = max(1, len(hosts_of(login, self._environ)))
+        hosts = max(1, len(hosts_of(login, os.environ)))
         self._check_time(deadline, hosts)
         try:
             return await self._driver.connect(
@@ -104,18 +96,18 @@ class Connector:
                 secret = _read(await self._asked.secret(self.config.secret, seconds), self.config.secret)
                 self._secret = secret
             known = {**secret, **self._given, "password": secret["password"]}
-            if not is_placed(known, self._environ):
+            if not is_placed(known, os.environ):
                 raise ConfigError(
                     f"neither the secret {self.config.secret} nor the settings name a host: give one"
                 )
-            return secured(known, self._environ)
+            return secured(known, os.environ)
         if not self.config.iam:
-            return secured(self._given, self._environ)
-        known = secured(self._given, self._environ, token=True)
-        host, user = (known.get(name) or self._environ.get(f"PG{name.upper()}") for name in ("host", "user"))
+            return secured(self._given, os.environ)
+        known = secured(self._given, os.environ, token=True)
+        host, user = (known.get(name) or os.environ.get(f"PG{name.upper()}") for name in ("host", "user"))
         if not host or not user:
             raise ConfigError("an IAM token is made for a host and a user: give both")
-        port = known.get("port") or self._environ.get("PGPORT", _DEFAULT_PORT)
+        port = known.get("port") or os.environ.get("PGPORT", _DEFAULT_PORT)
         if "," in host or not port.isdigit():
             raise ConfigError(f"an IAM token is made for one host and port, not for {host!r} and {port!r}")
         return {**known, "password": await self._asked.token(host, int(port), user)}

@@ -4,7 +4,6 @@ Redirects, retries, limits and what a reply means are all here and in what is ca
 under `ports.Http` ask one host for one reply at a time.
 """
 
-import re
 import time
 from collections.abc import Awaitable, Callable, Mapping
 from contextlib import suppress
@@ -17,7 +16,6 @@ from asyncstream.errors import (
     AsyncstreamError,
     ConnectionFailed,
     DeadlineExceeded,
-    InputError,
     RedirectRefused,
 )
 from asyncstream.gathering.web.config import FetchConfig
@@ -33,10 +31,6 @@ from asyncstream.units import KiB
 
 # Bytes of a body that nobody wants which are read all the same, as a new connection costs more.
 _DRAINED = 16 * KiB
-# What asks for a page only if it is another than the one known.
-_CONDITIONS = ("If-None-Match", "If-Modified-Since")
-# What a header may hold: nothing that would end it.
-_HEADER = re.compile(r"[\x20-\x7e]*")
 
 
 class Fetcher:
@@ -46,41 +40,20 @@ class Fetcher:
         http: whom to ask; see `open_fetcher`.
         config: the limits.
         sleep: the engine's.
-        now: seconds since the epoch, for a Retry-After that is a date.
-        clock: seconds, monotonic.
     """
 
-    def __init__(
-        self,
-        http: Http,
-        config: FetchConfig,
-        sleep: Callable[[float], Awaitable[None]],
-        now: Callable[[], float] = time.time,
-        clock: Callable[[], float] = time.monotonic,
-    ) -> None:
+    def __init__(self, http: Http, config: FetchConfig, sleep: Callable[[float], Awaitable[None]]) -> None:
         self._http = http
         self._config = config
         # `left` of each page is its deadline: a gathering that stops sets it to 0.
         self._retrying = Retrying(config.retry_policy, NO_DEADLINE, sleep)
-        self._now = now
-        self._clock = clock
+        self._headers = {"Accept": "*/*", "Accept-Encoding": ACCEPTED, "User-Agent": config.user_agent}
 
-    async def fetch(
-        self,
-        url: str,
-        *,
-        etag: str = "",
-        last_modified: str = "",
-        left: TimeLeft = for_ever,
-        span: Span = UNTRACED,
-    ) -> Page:
+    async def fetch(self, url: str, *, left: TimeLeft = for_ever, span: Span = UNTRACED) -> Page:
         """A page, tried as often as `FetchConfig` says.
 
         Args:
             url: of the page.
-            etag: of the page that is known already: if it is still that one, the reply is without a body, see
-                `Page.unchanged`.
-            last_modified: likewise.
             left: seconds until the deadline.
             span: of the item that the page is fetched for; gets a child.
 
@@ -93,7 +66,6 @@ class Fetcher:
             DeadlineExceeded: the time was up first.
         """
         asked = parse_url(url)
-        headers = self._headers(etag, last_modified)
         with span.child("fetch", host=asked.host) as tracing:
             attempts = 0
 
@@ -101,7 +73,7 @@ class Fetcher:
                 nonlocal attempts
                 attempts += 1
                 tracing.annotate(attempts=attempts)
-                return await self._follow(asked, headers, left)
+                return await self._follow(asked, left)
 
             try:
                 page = await self._retrying.run(once, left=left)
@@ -117,25 +89,13 @@ class Fetcher:
         """Close all connections."""
         await self._http.close()
 
-    def _headers(self, etag: str, last_modified: str) -> Mapping[str, str]:
-        for value in (etag, last_modified):
-            if not _HEADER.fullmatch(value):
-                raise InputError(f"{value!r} is no ETag or date that a server has told")
-        headers = {
-            "Accept": "*/*",
-            "Accept-Encoding": ACCEPTED,
-            "User-Agent": self._config.user_agent,
-            **dict(zip(_CONDITIONS, (etag, last_modified), strict=True)),
-        }
-        return {name: value for name, value in headers.items() if value}
-
-    def _sent_to(self, url: Url, headers: Mapping[str, str]) -> Mapping[str, str]:
-        """With those that are for this origin alone."""
+    def _sent_to(self, url: Url) -> Mapping[str, str]:
+        """Return the headers of every request, and those for this origin alone."""
         own = self._config.headers.get(url.origin, {})
         named = {name.lower() for name in own}
-        return {name: value for name, value in headers.items() if name.lower() not in named} | own
+        return {name: value for name, value in self._headers.items() if name.lower() not in named} | own
 
-    async def _follow(self, asked: Url, headers: Mapping[str, str], left: TimeLeft) -> Page:
+    async def _follow(self, asked: Url, left: TimeLeft) -> Page:
         """One try: from the URL asked for through redirects to the page."""
         url = asked
         seconds = self._config.page_timeout
@@ -144,12 +104,12 @@ class Fetcher:
                 raise DeadlineExceeded(f"{url}: the deadline passed before it was asked for")
             async with self._http.turn(url, left) as host:
                 # Only now: to wait for others of the same host is no fault of the page.
-                within = _Within(seconds, self._clock, left)
-                reply = await host.get(url, self._sent_to(url, headers), within.left)
+                within = _Within(seconds, left)
+                reply = await host.get(url, self._sent_to(url), within.left)
                 try:
                     target = redirect_target(reply.status, reply.headers, url)
                     if target is None:
-                        return await self._page(reply, url, headers, redirects)
+                        return await self._page(reply, url, redirects)
                     await _drain(reply)
                 finally:
                     await reply.stream.close()
@@ -159,16 +119,14 @@ class Fetcher:
             f"{asked} redirects more than {self._config.max_redirects} times, at last to {url}"
         )
 
-    async def _page(self, reply: Reply, url: Url, asked: Mapping[str, str], redirects: int) -> Page:
+    async def _page(self, reply: Reply, url: Url, redirects: int) -> Page:
         """What a reply that is no redirect has brought."""
-        body = b""
-        known = reply.status == 304 and not asked.keys().isdisjoint(_CONDITIONS)
-        if not known and reply.status != 204:  # neither has a body, whatever its head says
-            failed = failure(reply.status, reply.headers, url, self._now())
-            if failed is not None:
-                await _drain(reply)
-                raise failed
-            body = await self._body(reply, url)
+        failed = failure(reply.status, reply.headers, url, time.time())
+        if failed is not None:
+            await _drain(reply)
+            raise failed
+        # 204 has no body, whatever its head says.
+        body = await self._body(reply, url) if reply.status != 204 else b""
         kept = {name: value for name, value in reply.headers.items() if name != "set-cookie"}
         return Page(url.text, url.text, reply.status, kept, body, 1, redirects)
 
@@ -199,18 +157,16 @@ class _Within:
 
     Args:
         seconds: of its own, from now on.
-        clock: seconds, monotonic.
         deadline: seconds left until it.
     """
 
-    def __init__(self, seconds: float, clock: Callable[[], float], deadline: TimeLeft) -> None:
-        self._end = clock() + seconds
-        self._clock = clock
+    def __init__(self, seconds: float, deadline: TimeLeft) -> None:
+        self._end = time.monotonic() + seconds
         self._deadline = deadline
 
     def own_left(self) -> float:
         """Of its own."""
-        return self._end - self._clock()
+        return self._end - time.monotonic()
 
     def left(self) -> float:
         """Of both."""

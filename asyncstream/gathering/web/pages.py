@@ -20,7 +20,7 @@ class Page(Struct, frozen=True):
     Attributes:
         asked: the URL that was given.
         url: the URL that answered, after redirects. Both with their queries: mind what is logged.
-        status: 2xx; or 304, where it is still the one whose ETag or date was given: then without a body.
+        status: 2xx.
         headers: names in lower case; cookies are left out.
         body: unpacked.
         attempts: tries it took; 1 where nothing went wrong.
@@ -36,23 +36,18 @@ class Page(Struct, frozen=True):
     redirects: int
 
     @property
-    def unchanged(self) -> bool:
-        """Whether it is still the page whose ETag or date was given."""
-        return self.status == 304
-
-    @property
     def content_type(self) -> str:
         """Its media type in lower case, without parameters: "text/html"; empty if the server tells none."""
         return self.headers.get("content-type", "").partition(";")[0].strip().lower()
 
     @property
     def etag(self) -> str:
-        """What to give the next time, to be told whether it has changed; empty if the server tells none."""
+        """The version, as the server names it; empty if it names none."""
         return self.headers.get("etag", "")
 
     @property
     def last_modified(self) -> str:
-        """Likewise, for servers without ETags."""
+        """When it changed, as the server writes it; empty if the server does not tell."""
         return self.headers.get("last-modified", "")
 
     @property

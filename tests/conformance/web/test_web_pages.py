@@ -7,7 +7,6 @@ from web_origins import KeptSpan, RawServer
 
 from asyncstream.errors import (
     BodyUnreadable,
-    InputError,
     PageNotFound,
     TruncatedBody,
 )
@@ -95,25 +94,6 @@ def test_a_connection_is_used_again_after_pages_redirects_and_short_errors(fetch
     base = origin.urls[0]
     fetch(f"{base}/page", f"{base}/moved", f"{base}/busy", f"{base}/page")
     assert origin.counts()["connections"] == {"127.0.0.1": 1}
-
-
-def test_a_page_still_the_same_comes_without_its_body(fetch, serve):
-    def answer(asked):
-        known = (asked.headers.get("if-none-match"), asked.headers.get("if-modified-since"))
-        assert known == ('"7"', "yesterday")
-        return Answer(304, {"ETag": '"7"'}, (), 0)
-
-    origin = serve(page=answer)
-    page = fetch(f"{origin.urls[0]}/page", etag='"7"', last_modified="yesterday")
-    assert page.unchanged
-    assert page.body == b""
-
-
-def test_a_known_etag_cannot_add_headers(fetch, serve):
-    origin = serve(page=Answer.of(b""))
-    with pytest.raises(InputError, match="no ETag"):
-        fetch(f"{origin.urls[0]}/page", etag='"1"\r\nX-Other: 1')
-    assert origin.counts()["requests"] == {}
 
 
 @pytest.mark.parametrize("length", [100, None])
