@@ -1,4 +1,4 @@
-"""`Deadline`: how long work may still take; made by sessions and the mapping, looked at by all below them."""
+"""`Deadline`: how long work may still take."""
 
 import math
 import time

@@ -1,4 +1,4 @@
-"""The errors asyncstream raises or puts into results; raised by every layer, caught by base class.
+"""The errors that asyncstream raises or puts into results.
 
 Each has a builtin as second parent, so that code which knows nothing of asyncstream catches it by
 the name it already knows. `retryable` says whether repeating the same request may help, by the rules of
@@ -186,7 +186,7 @@ class WrongRegion(AsyncstreamError, RuntimeError):
 
 class AddressRefused(AsyncstreamError, PermissionError):
     """A host of the web has an address that must not be connected to: a private one, the instance's own
-    credentials, ... See `web/addresses.py`. No connection was made.
+    credentials, ... See `gathering/web/addresses.py`. No connection was made.
     """
 
 

@@ -1,4 +1,4 @@
-"""Where bytes are: `S3Object` and `S3Prefix`, parsed and checked without I/O; used by everything above.
+"""Where bytes are: `S3Object` and `S3Prefix`, parsed and checked without I/O.
 
 Keys are taken verbatim: nothing is percent-decoded, so `?`, `#`, `%`, `+`, spaces, leading and double
 slashes mean themselves.

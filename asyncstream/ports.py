@@ -54,7 +54,7 @@ class ByteStream(Protocol):
 
 
 class Body(Protocol):
-    """The body of one upload, pulled by whatever sends it: implemented once, in `chunks.py`.
+    """The body of one upload, pulled by the SDK that sends it.
 
     `length` is the bytes in all, known before the first is read. `error` is what `next_chunk` raised, if
     it did: SDKs wrap it beyond recognition. `digests` are of what was handed on so far.
@@ -90,7 +90,7 @@ class Opened(Struct, frozen=True):
 
 
 class Store(Protocol):
-    """Where objects are read and written. Implemented once for S3, in `s3/store.py`."""
+    """Where objects are read and written. Implemented once, for S3."""
 
     @property
     def slot_bytes(self) -> int:

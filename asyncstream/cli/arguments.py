@@ -1,4 +1,4 @@
-"""The arguments of `asyncstream copy`, `clean` and `compare`, and their `--help`; read by `cli.py`."""
+"""The arguments of `asyncstream copy`, `clean` and `compare`, and their `--help`."""
 
 import argparse
 import math

@@ -1,4 +1,4 @@
-"""The command line: `asyncstream copy`, `clean` and `compare`; installed as `asyncstream`.
+"""The command line: `asyncstream copy`, `clean` and `compare`.
 
 Exit codes: 0 all went well, 1 something failed, 2 the command line or its input is wrong, 130 Ctrl-C.
 """

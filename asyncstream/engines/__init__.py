@@ -1,4 +1,4 @@
-"""The engines: three ways to run tasks, opened by `session.py` under the names users give."""
+"""The engines: three ways to run tasks, under the names that users give."""
 
 from asyncstream.errors import ConfigError
 from asyncstream.ports import Engine

@@ -1,4 +1,4 @@
-"""The asyncio engine: tasks in an anyio task group, bounded by a semaphore; opened by `session.py`."""
+"""The asyncio engine: tasks in an anyio task group, bounded by a semaphore."""
 
 import asyncio
 import contextvars

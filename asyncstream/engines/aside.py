@@ -1,4 +1,4 @@
-"""Runs a call that nothing can interrupt on a thread of its own; used by transports to look up names.
+"""Calls that nothing can interrupt, each on a thread of its own.
 
 `getaddrinfo` waits as long as the system's resolver does, up to 30 s, whatever the time left. So the caller
 waits for a future, as long as it wants to, and leaves the thread behind: it ends with its call, and being a

@@ -1,4 +1,4 @@
-"""`Closing`: what the end of a `with` block closes. Of the sessions, and of all that the lab runs."""
+"""`Closing`: an object that the end of a `with` block closes."""
 
 from abc import ABC, abstractmethod
 from typing import Self

@@ -1,4 +1,4 @@
-"""Runs a coroutine that never suspends, by one `send(None)`; used by the blocking engines and transports."""
+"""`drive`: runs a coroutine that never suspends, by one `send(None)`."""
 
 from collections.abc import Coroutine
 from typing import Any, TypeVar, cast

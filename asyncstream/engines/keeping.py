@@ -1,6 +1,6 @@
 """Engines that stay warm: what each session is, and what is kept until the process ends.
 
-`EngineSession` is `TransferSession` and `GatherSession`; `mapping.py` borrows engines.
+`EngineSession` is the base of `TransferSession` and `GatherSession`.
 """
 
 import atexit

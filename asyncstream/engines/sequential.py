@@ -1,4 +1,4 @@
-"""The sequential engine: one task at a time, on the caller's thread; opened by `session.py`."""
+"""The sequential engine: one task at a time, on the caller's thread."""
 
 import time
 from collections.abc import AsyncGenerator, AsyncIterator, Callable, Coroutine

@@ -1,4 +1,4 @@
-"""The thread engine: tasks on a ThreadPoolExecutor, one thread a slot; opened by `session.py`."""
+"""The thread engine: tasks on a ThreadPoolExecutor, one thread a slot."""
 
 import contextvars
 import threading

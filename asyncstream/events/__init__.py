@@ -1,1 +1,1 @@
-"""What invoked a handler and the reply it expects: `triggers.py` tells which file knows it."""
+"""The events that invoke a handler, and the reply that each expects."""

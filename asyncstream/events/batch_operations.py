@@ -1,4 +1,4 @@
-"""A task of an S3 Batch Operations job, invocation schema 1.0 and 2.0; pure, recognised by `triggers.py`.
+"""A task of an S3 Batch Operations job, invocation schema 1.0 and 2.0. Pure.
 
 The version that the job's manifest names is what is copied. The reply says of each task whether it
 succeeded, may succeed later (S3 tries again), or never will (user guide, "Invoke AWS Lambda function").

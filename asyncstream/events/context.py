@@ -1,4 +1,4 @@
-"""What Lambda tells of an invocation, and the deadline that its time makes: pure; used by all handlers."""
+"""What Lambda tells of an invocation, and the deadline that its time makes. Pure."""
 
 from collections.abc import Mapping
 from typing import Any, Protocol, Self, TypeVar

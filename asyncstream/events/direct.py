@@ -1,4 +1,4 @@
-"""The event of a direct invocation and its reply: types, reading and writing; pure, used by `invoke.py`.
+"""The event of a direct invocation and its reply: types, reading and writing. Pure.
 
 Both are described by `schema.json` beside this file, which is made from these types (`make schema`).
 """

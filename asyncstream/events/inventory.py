@@ -1,4 +1,4 @@
-"""Which object a row of an S3 Inventory in CSV names, or why it is left out; pure, for `step_functions.py`.
+"""Which object a row of an S3 Inventory in CSV names, or why it is left out. Pure.
 
 S3 user guide, "Amazon S3 Inventory list": every field but Bucket and Key is optional, all fields are text,
 keys are percent-encoded with a plus for a space. An inventory of all versions has a row for each version and

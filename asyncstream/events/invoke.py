@@ -1,4 +1,4 @@
-"""`lambda_handler`: makes the function Lambda calls, which turns an event into a reply; for `handlers/`."""
+"""`lambda_handler`: makes the function Lambda calls, which turns an event into a reply."""
 
 import time
 from collections.abc import Callable

@@ -1,4 +1,4 @@
-"""The units of a trigger's event and how each ended: pure; made by each trigger for `running.py`."""
+"""The units of a trigger's event, and how each ended. Pure."""
 
 from collections.abc import Mapping, Sequence
 from typing import Any, Self

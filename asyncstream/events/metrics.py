@@ -1,4 +1,4 @@
-"""One line of metrics an invocation, in CloudWatch's embedded metric format; written by both handlers.
+"""One line of metrics an invocation, in CloudWatch's embedded metric format.
 
 CloudWatch makes metrics of such lines in a function's log by itself: no request, no permission, and twenty
 lines in place of a library. (Powertools 3.37 was measured: its metrics and its logger add 20 ms of CPU each

@@ -1,4 +1,4 @@
-"""What replies to events have in common: errors, room, their schema; pure, used by the modules of replies."""
+"""What replies to events have in common: errors, room, their schema. Pure."""
 
 import inspect
 import json

@@ -1,4 +1,4 @@
-"""The order that the items of a trigger's event run in: pure; called by `running.py`.
+"""The order that the items of a trigger's event run in. Pure.
 
 One pass over the items: 10,000 of them are to be planned in a fraction of a second.
 """

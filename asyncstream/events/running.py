@@ -1,4 +1,4 @@
-"""A trigger's items copied, round by round, within the time Lambda gives; called by `invoke.py`."""
+"""The items of a trigger copied, round by round, within the time Lambda gives."""
 
 import logging
 from collections import Counter

@@ -1,4 +1,4 @@
-"""S3's own events: its notifications, and those it sends by EventBridge; pure, recognised by `triggers.py`.
+"""S3's own events: its notifications, and those it sends by EventBridge. Pure.
 
 Both invoke asynchronously: nobody reads a reply, and an error is what makes Lambda try again (twice) and
 then keep the event, in the function's dead-letter queue or on-failure destination. Both may arrive twice

@@ -1,4 +1,4 @@
-"""Messages of a queue: S3's events, or direct events of our own; pure, recognised by `triggers.py`.
+"""Messages of a queue: S3's events, or direct events of our own. Pure.
 
 The reply names the messages that failed (`ReportBatchItemFailures`): those alone come again, and after the
 queue's `maxReceiveCount` go to its dead-letter queue. In a FIFO queue that includes every later message of

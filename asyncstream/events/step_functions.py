@@ -1,6 +1,6 @@
-"""An item of a Distributed Map, or a batch of them by ItemBatcher; pure, recognised by `triggers.py`.
+"""An item of a Distributed Map, or a batch of them by ItemBatcher. Pure.
 
-Asked by the state machine of `deploy/template.yaml`, in two steps. The first copies what it can, and answers
+The state machine of `deploy/template.yaml` asks in two steps. The first copies what it can, and answers
 with the items that are left. The second has those alone and `must_succeed`: while one fails, it raises an
 error whose message has, as JSON, the items that are left. So a child execution that failed and is redriven
 begins with those, and a run over the failed executions of another (`FailedExecution`) finds them.

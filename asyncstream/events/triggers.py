@@ -1,4 +1,4 @@
-"""Which trigger an event is from: its items and the reply it expects; pure, called by `invoke.py`."""
+"""Which trigger an event is from: its items and the reply it expects. Pure."""
 
 from collections.abc import Callable, Sequence
 from functools import partial

@@ -1,4 +1,4 @@
-"""The event that asks for pages to be gathered, and what the environment adds to it: pure, for `invoke.py`.
+"""The event that asks for pages to be gathered, and what the environment adds to it. Pure.
 
 Whoever may invoke a function must not choose what it can reach within its network, nor to which database it
 writes and as whom: that is the deployment's (GATHER_ALLOWED_NETWORKS, POSTGRES_*); `config` cannot set it.

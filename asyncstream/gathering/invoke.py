@@ -1,4 +1,4 @@
-"""`lambda_handler`: makes the function Lambda calls, which gathers the pages of an event; for `handlers/`."""
+"""`lambda_handler`: makes the function Lambda calls, which gathers the pages of an event."""
 
 import random
 import time

@@ -1,8 +1,8 @@
 """The one way from URLs to rows, for every engine: pages fetched by a mapping, rows written batch by batch.
 
-Called by `session.py`. A page's rows are made where it was fetched; they are collected and written by whoever
-runs the mapping, over one connection: so sixty pages at once do not mean sixty connections, and a page costs
-no transaction of its own. While a batch is written, the pages that are being fetched go on.
+A page's rows are made where it was fetched. The thread or task that runs the mapping collects and writes them
+over one connection: so sixty pages at once do not mean sixty connections, and a page costs no transaction of
+its own. While a batch is written, the pages that are being fetched go on.
 """
 
 import inspect

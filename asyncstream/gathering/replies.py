@@ -1,4 +1,4 @@
-"""What an event that asks for pages is replied, or which error tells of it: pure, for `invoke.py`.
+"""The reply to an event that asks for pages, or the error that tells of it. Pure.
 
 Event and reply are described by `schema.json` beside this file, made from their types (`make schema`).
 """

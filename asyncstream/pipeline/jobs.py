@@ -1,4 +1,4 @@
-"""What to copy, checked before any I/O and turned into jobs; used by `session.py`."""
+"""What to copy, checked before any I/O and turned into jobs."""
 
 from collections.abc import Iterable, Mapping, Sequence
 from itertools import pairwise

@@ -1,4 +1,4 @@
-"""Pairs turned into jobs, where that takes listing a prefix; used by `session.py`."""
+"""Pairs turned into jobs, where that takes listing a prefix."""
 
 import math
 from collections.abc import Awaitable, Callable, Sequence

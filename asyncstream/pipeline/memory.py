@@ -1,4 +1,4 @@
-"""What memory there is: read from Lambda's environment and /proc; used by `session.py`."""
+"""What memory there is, by Lambda's environment and /proc."""
 
 import os
 import re

@@ -1,4 +1,4 @@
-"""Files turned into ranges: pure arithmetic over S3's limits; used by the coordinator and its workers.
+"""Files turned into ranges: pure arithmetic over S3's limits.
 
 The limits are those of the S3 user guide, "Amazon S3 multipart upload limits": 1 to 10,000 parts, 5 MiB
 to 5 GiB each, the last may be smaller; objects up to 50 TB; one PUT up to 5 GiB.

@@ -1,4 +1,4 @@
-"""What became of each file and of the whole transfer; filled by the coordinator, read by everyone."""
+"""What became of each file and of the whole transfer."""
 
 from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence

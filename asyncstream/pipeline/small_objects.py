@@ -1,4 +1,4 @@
-"""An object read or written whole, in memory, by one request: a list, a report; called by `session.py`."""
+"""An object read or written whole, in memory, by one request: a list, a report."""
 
 from functools import partial
 

@@ -1,4 +1,4 @@
-"""Multipart uploads that no transfer has completed or aborted, listed and aborted for `session.py`."""
+"""Multipart uploads that no transfer has completed or aborted, listed and aborted."""
 
 from collections.abc import Iterable
 from datetime import datetime

@@ -1,4 +1,4 @@
-"""Which checksums run over a file, and what they have to be; called by `parts.py`, which does the I/O.
+"""Which checksums run over a file, and what they have to be. Pure.
 
 What is read is compared with the checksum that S3 keeps of the source: of all its bytes (FULL_OBJECT), or of
 the checksums of the parts that it was uploaded in (COMPOSITE), which boto3's own uploads leave. What is

@@ -1,4 +1,4 @@
-"""The transport of aioboto3 and aiobotocore, for the asyncio engine; opened by `session.py`."""
+"""The transport of aioboto3 and aiobotocore, for the asyncio engine."""
 
 from collections.abc import AsyncIterator, Mapping
 from contextlib import AsyncExitStack

@@ -1,4 +1,4 @@
-"""aiohttp's connections, made to verify servers and to hold little; set up by `aio.py`.
+"""aiohttp's connections, made to verify servers and to hold little.
 
 They run on every aiobotocore from 2.25.1 to 3.x, and use private attributes: of aiobotocore's session, as it
 takes no aiohttp session (https://github.com/aio-libs/aiobotocore/issues/125), of aiohttp's connector

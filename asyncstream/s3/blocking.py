@@ -1,4 +1,4 @@
-"""The boto3 transport, for the sequential and the thread engine; opened by `session.py`.
+"""The boto3 transport, for the sequential and the thread engine.
 
 Blocks, and never suspends.
 """

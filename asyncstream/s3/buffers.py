@@ -1,4 +1,4 @@
-"""How much an asyncio connection may hold; used by `aio.py` on each connection it makes.
+"""How much an asyncio connection may hold.
 
 asyncio reads 256 KiB at a time, and over TLS lets 512 KiB pile up on either side of a connection: with 64
 parts in flight that is most of the memory they cost. The sizes are private to asyncio and set here on our

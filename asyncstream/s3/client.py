@@ -1,4 +1,4 @@
-"""How clients of both SDKs are set up so that bodies pass through; used by `blocking.py` and `aio.py`."""
+"""How clients of both SDKs are set up so that bodies pass through."""
 
 from io import BytesIO
 from typing import Any

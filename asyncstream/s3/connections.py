@@ -1,4 +1,4 @@
-"""botocore's connections, made to wait no longer than a call may take; set up by `blocking.py`."""
+"""botocore's connections, made to wait no longer than a call may take."""
 
 import socket
 import ssl

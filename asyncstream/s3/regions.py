@@ -1,4 +1,4 @@
-"""Requests sent to the region of their bucket, which a refusal tells; used by `store.py`."""
+"""Requests sent to the region of their bucket, which a refusal tells."""
 
 from collections import Counter
 from collections.abc import Mapping

@@ -1,4 +1,4 @@
-"""What S3's replies say, read and checked; pure, used by `store.py`."""
+"""What S3's replies say, read and checked. Pure."""
 
 import re
 from collections.abc import Mapping

@@ -1,4 +1,4 @@
-"""S3 requests as parameters of the SDKs' operations; pure, used by `store.py`."""
+"""S3 requests as parameters of the SDKs' operations. Pure."""
 
 from base64 import b64encode
 from collections.abc import Iterable, Mapping, Sequence

@@ -1,4 +1,4 @@
-"""`ClientSettings`: what a transport's clients are made with, without the SDKs; made by `session.py`."""
+"""`ClientSettings`: what a transport's clients are made with. Imports no SDK."""
 
 from msgspec import Struct
 

@@ -1,4 +1,4 @@
-"""The S3 store: what the pipeline asks of S3, written once over either transport; made by `session.py`."""
+"""The S3 store: what the pipeline asks of S3, written once over either transport."""
 
 from collections.abc import Mapping, Sequence
 from contextlib import suppress

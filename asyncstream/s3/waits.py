@@ -1,4 +1,4 @@
-"""`Waits`: how long the sockets of a blocking call may wait; asked by `connections.py`."""
+"""`Waits`: how long the sockets of a blocking call may wait."""
 
 import math
 from contextvars import ContextVar

@@ -1,7 +1,4 @@
-"""Tracing: the spans of a transfer or mapping, recorded here and sent to X-Ray.
-
-Opened by `session.py` and `mapping.py`.
-"""
+"""Tracing: the spans of a transfer or mapping, recorded here and sent to X-Ray."""
 
 from asyncstream.tracing.current import current_span
 from asyncstream.tracing.opening import open_trace, prepare

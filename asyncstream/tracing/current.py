@@ -1,4 +1,4 @@
-"""The span of the item at hand: set by `calls.py` round each call of a user's function, asked for in there.
+"""The span of the item that a user's function was called with.
 
 The pipeline has no use for it: there every span is made by its parent. But a user's function is given an
 item, and nothing else.

@@ -1,4 +1,4 @@
-"""Whether there is a trace, and under what: read from the environment; called by `session.py`, `mapping.py`.
+"""Whether there is a trace, and under what, by the environment.
 
 - Under the subsegment or segment that somebody else's X-Ray recorder (Powertools' Tracer, say) has open.
 - In Lambda, under the function's own segment, if this invocation is sampled (active tracing).

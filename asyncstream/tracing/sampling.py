@@ -1,4 +1,4 @@
-"""Which spans of a large transfer are sent: pure, asked by `spans.py`.
+"""Which spans of a large transfer are sent. Pure.
 
 X-Ray keeps 500 KB of a trace, 100 KB if it is sent slowly (AWS X-Ray endpoints and quotas), and drops what
 is over. A small transfer is sent whole. Of a large one some spans are, spread over all of it.

@@ -1,4 +1,4 @@
-"""Spans as they are recorded: the work of one transfer or mapping as a tree; opened by `xray.py`.
+"""Spans as they are recorded: the work of one transfer or mapping as a tree.
 
 Every span names its parent itself: nothing asks which span is current. So it does not matter on which
 thread or task a span begins and ends, and what interleaves with it.

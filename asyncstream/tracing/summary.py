@@ -1,4 +1,4 @@
-"""How long the spans of each name took, all of them, whether sent or not: pure, kept by `spans.py`."""
+"""How long the spans of each name took, whether sent or not. Pure."""
 
 import math
 from array import array

@@ -1,4 +1,4 @@
-"""X-Ray: spans as its documents, sent to its daemon; opened by `opening.py`. Nothing else imports the SDK.
+"""X-Ray: spans as its documents, sent to its daemon. Nothing else imports the SDK.
 
 Of the SDK it uses the documents, the daemon's protocol and the trace header. Not the recorder: its context
 knows one current entity, which is wrong as soon as files are in flight together, on threads and on asyncio

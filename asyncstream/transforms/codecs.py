@@ -1,4 +1,4 @@
-"""Compression as transforms: Gunzip, Zstd, Unzstd, Bunzip2, Unxz; made by `naming.py`, with `gzip.py`'s Gzip.
+"""Compression as transforms: Gunzip, Zstd, Unzstd, Bunzip2, Unxz.
 
 Files put together of several members, frames or streams are decompressed whole, as pigz, bgzip, pzstd and
 pbzip2 write them. What follows the last is an error, and not ignored as by gzip and bzip2: it would be lost

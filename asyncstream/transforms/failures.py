@@ -1,5 +1,4 @@
-"""What an exception in a user's function is told as: `failed`, called by the other files of the package, and
-the line of that function.
+"""How an exception of a user's function is told: its kind, and the line of that function.
 
 Nothing of the file's content is repeated: it may be secret, and messages end up in logs.
 """

@@ -1,4 +1,4 @@
-"""gzip (RFC 1952) by Intel's ISA-L: `Gzip`, and the decoder of one member for `codecs.py`.
+"""gzip (RFC 1952) by Intel's ISA-L: `Gzip`, and the decoder of one member.
 
 Measured on access logs, 24 MB in chunks of 256 KiB, one core, all in one interleaved run:
 

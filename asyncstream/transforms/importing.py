@@ -1,4 +1,4 @@
-"""An object of the user's by its name, "module:function"; for transforms and for the rows of pages."""
+"""An object of the user's by its name, "module:function"."""
 
 from importlib import import_module
 from typing import Any

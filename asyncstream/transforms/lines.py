@@ -1,4 +1,4 @@
-"""Lines as transforms: `map_lines` and `filter_lines` for users; `records.py` splits its lines here too.
+"""Lines as transforms: `map_lines` and `filter_lines`, and what splits bytes into lines.
 
 Lines are bytes that end with a line feed, split in bulk: characters of several bytes hold none in UTF-8.
 """

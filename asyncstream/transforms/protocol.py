@@ -1,4 +1,4 @@
-"""What a transform is, the pieces of what it makes, and several in a chain; all of the package stands on it.
+"""What a transform is, the pieces of what it makes, and several in a chain.
 
 A transform does no I/O: bytes in, bytes out. One object sees one file, from its first byte to its last.
 """

@@ -1,4 +1,4 @@
-"""Records as transforms: `map_json_lines` and `map_csv`, for users.
+"""Records as transforms: `map_json_lines` and `map_csv`.
 
 Of a record that fails its place is told, and nothing of its content.
 """
@@ -143,7 +143,7 @@ class _Row:
         return text
 
     def write(self, text: str) -> None:
-        """Called by the writer."""
+        """Keep what the writer writes."""
         self.text = text
 
 

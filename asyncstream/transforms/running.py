@@ -1,4 +1,4 @@
-"""One transform at work on one file: `Running` counts, limits, and tells its failures; for the pipeline."""
+"""`Running`: one transform at work on one file, counted and limited."""
 
 from collections.abc import Callable, Iterable, Iterator
 

@@ -1,4 +1,4 @@
-"""psycopg's asyncio connections, for the asyncio engine; opened by `open_driver`."""
+"""psycopg's asyncio connections, for the asyncio engine."""
 
 from collections.abc import Mapping, Sequence
 from contextlib import suppress

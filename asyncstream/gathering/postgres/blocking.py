@@ -1,4 +1,4 @@
-"""psycopg's blocking connections, for the sequential and the thread engine; opened by `open_driver`.
+"""psycopg's blocking connections, for the sequential and the thread engine.
 
 Blocks, and never suspends.
 """

@@ -1,4 +1,4 @@
-"""Connections to one database: made with passwords of any source, kept while they work; used by `writing.py`.
+"""Connections to one database: made with passwords of any source, kept while they work.
 
 Whoever owns a `KeptConnection` keeps it across warm invocations. One that died meanwhile is found out by the
 first statement over it, and is made anew without that being counted as a try (`retry.py`: ConnectionClosed).

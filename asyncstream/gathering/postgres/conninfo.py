@@ -1,4 +1,4 @@
-"""What libpq is told to connect by: the DSN, the parts laid over it, TLS decided; used by `connecting.py`."""
+"""What libpq is told to connect by: the DSN, the parts laid over it, TLS decided."""
 
 from collections.abc import Mapping
 

@@ -28,7 +28,7 @@ class Driver(Protocol):
 
 
 class PasswordSource(Protocol):
-    """Where AWS keeps or makes passwords. Implemented once, in `aws.py`."""
+    """Where AWS keeps or makes passwords."""
 
     async def secret(self, name: str, seconds: float) -> str:
         """The text of a secret of Secrets Manager, by its ARN or name, within about so many seconds."""

@@ -1,4 +1,4 @@
-"""A page's rows as the JSON that the statement takes, and pages as batches; used by whoever has pages. Pure.
+"""A page's rows as the JSON that the statement takes, and pages as batches. Pure.
 
 What Postgres takes is decided by the columns' types: a string for a number, a date or an enum is fine if it
 reads as one. What JSON has no form for is written as:

@@ -1,4 +1,4 @@
-"""The two statements: which columns a table has, and rows into it; pure, used by `writing.py`.
+"""The two statements: which columns a table has, and rows into it. Pure.
 
 Names are quoted and values bound. A batch is one parameter, a JSON array, cast by the columns' own types,
 and one statement: neither a prepared one nor SET, so that RDS Proxy need not pin the connection to its

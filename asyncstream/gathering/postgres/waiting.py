@@ -1,4 +1,4 @@
-"""How long a statement is waited for: psycopg itself waits for ever. Used by both drivers."""
+"""How long a statement is waited for: psycopg itself waits for ever."""
 
 import time
 from collections.abc import Generator

@@ -1,4 +1,4 @@
-"""Pages of the web, fetched within limits: one fetcher over two HTTP libraries, opened here for an engine."""
+"""Pages of the web, fetched within limits: one fetcher over two HTTP libraries."""
 
 from asyncstream.gathering.web.config import FetchConfig
 from asyncstream.gathering.web.fetching import Fetcher

@@ -1,4 +1,4 @@
-"""Which addresses may be connected to: pure; asked by `lookup.py` and `aio.py` before every connection.
+"""Which addresses may be connected to. Pure.
 
 A page's URL, a redirect and a name's addresses are all chosen by somebody else. Whoever chooses them must not
 reach what only this machine and its network can: the credentials at 169.254.169.254, a database, a router.

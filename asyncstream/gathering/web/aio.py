@@ -1,4 +1,4 @@
-"""The aiohttp adapter, for the asyncio engine; opened by `open_fetcher`, belongs to the loop running then.
+"""The aiohttp adapter, for the asyncio engine. It belongs to the event loop that opened it.
 
 Names are looked up and checked by our resolver. aiohttp does not ask it for hosts that are addresses, so what
 makes each socket checks once more what it is to be connected to. `trust_env` is off: a proxy of the

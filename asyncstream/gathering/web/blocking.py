@@ -1,4 +1,4 @@
-"""The urllib3 adapter, for the sequential and the thread engine; opened by `open_fetcher`.
+"""The urllib3 adapter, for the sequential and the thread engine.
 
 Blocks, and never suspends. urllib3 keeps connections and speaks HTTP; where it connects to, and how long each
 read may take, is decided here. It is asked through pools of one host each, which know neither redirects nor

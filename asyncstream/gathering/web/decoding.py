@@ -1,4 +1,4 @@
-"""A page's body unpacked, a little at a time: pure; used by `fetching.py`.
+"""A page's body unpacked, a little at a time. Pure.
 
 Pages are asked for as gzip or as they are, so nothing else is read: every other packing is refused by name.
 The standard library's zlib unpacks no more than it is asked for, so a bomb costs no memory.

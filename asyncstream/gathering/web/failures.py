@@ -1,4 +1,4 @@
-"""The libraries' errors as asyncstream's, mapped once; used by `blocking.py` and `aio.py`."""
+"""The libraries' errors as asyncstream's, mapped once."""
 
 import errno
 import ssl

@@ -1,4 +1,4 @@
-"""`Fetcher`: one URL to one page, within limits, the same for all engines; called by workers of the mapping.
+"""`Fetcher`: one URL to one page, within limits, the same for all engines.
 
 Redirects, retries, limits and what a reply means are all here and in what is called from here; the libraries
 under `ports.Http` ask one host for one reply at a time.

@@ -1,4 +1,4 @@
-"""`Hosts`: what is kept for each host, of the hosts asked last; used by `blocking.py` and `aio.py`.
+"""`Hosts`: what is kept for each host, of the hosts asked last.
 
 Connections are kept for the next page of their host. Of thousands of hosts that would be more open files than
 a Lambda may have (1,024), so those of the hosts not asked for longest are closed, unless they are in use.

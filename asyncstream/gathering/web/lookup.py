@@ -1,4 +1,4 @@
-"""A host's addresses, looked up once and checked: all that `blocking.py` and `aio.py` connect to.
+"""A host's addresses, looked up once and checked. No other address is connected to.
 
 Between this check and the connection nobody asks the name again, so it cannot mean another address by then.
 """

@@ -1,4 +1,4 @@
-"""`Page`: one fetched page, as the fetcher returns it and a function of a user takes it."""
+"""`Page`: one fetched page."""
 
 import codecs
 from collections.abc import Mapping

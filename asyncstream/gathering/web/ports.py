@@ -1,4 +1,4 @@
-"""`Http`: what the fetcher asks pages with, over one library or the other: see `blocking.py` and `aio.py`.
+"""`Http`: how pages are asked for, over one HTTP library or the other.
 
 As all ports, `async def`; the blocking implementation blocks and never suspends.
 """

@@ -1,4 +1,4 @@
-"""What a web server's reply means: pure; asked by `fetching.py`."""
+"""What a web server's reply means. Pure."""
 
 from collections.abc import Iterable, Mapping
 from email.utils import parsedate_to_datetime

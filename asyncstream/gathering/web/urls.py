@@ -1,4 +1,4 @@
-"""URLs of pages, parsed and checked without I/O, and an order in which hosts take turns; for `fetching.py`.
+"""URLs of pages, parsed and checked without I/O, and an order in which hosts take turns.
 
 Nothing here decides whether a host may be connected to: that is asked of its addresses, when it is connected
 to. What is refused is what two readers of the same URL could understand differently: credentials before an

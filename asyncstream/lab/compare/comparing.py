@@ -1,4 +1,4 @@
-"""`compare`: from settings to a whole comparison, also when Ctrl-C ends it early; called by `cli.py`."""
+"""`compare`: from settings to a whole comparison, also when Ctrl-C ends it early."""
 
 from datetime import UTC, datetime
 

@@ -1,4 +1,4 @@
-"""The functions of a deployed stack, and one invocation of one of them measured; see `functions.py`.
+"""The functions of a deployed stack, and one invocation of one of them measured.
 
 What is measured is what Lambda reports, and the CPU time that the function's own reply tells. Settings that
 were changed for it are put back at the end.

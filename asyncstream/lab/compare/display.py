@@ -10,7 +10,7 @@ from asyncstream.lab.report.measurement import Failure, Run, Workload
 
 
 class Display(Protocol):
-    """Told by `comparing.py` what happens."""
+    """Shows what happens in a comparison."""
 
     def showing(self, turns: int) -> AbstractContextManager[None]:
         """Show progress of so many turns, as long as the context is open."""

@@ -1,4 +1,4 @@
-"""Any S3 as the testbed of a comparison, by its URL, or AWS's own; opened by `comparing.py`.
+"""Any S3 as the testbed of a comparison, by its URL, or AWS's own.
 
 Sources are uploaded first and results read back, each as a stream. Whatever was made is deleted at the
 end: objects, uploads that a killed run left open, and buckets if none were named.

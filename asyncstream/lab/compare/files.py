@@ -1,4 +1,4 @@
-"""Files to copy, over any S3: the work of the first article; opened by `site.py`."""
+"""Files to copy, over any S3: the work of the first article."""
 
 from collections.abc import Mapping
 from typing import Any

@@ -1,4 +1,4 @@
-"""Functions that a comparison invokes: what `rounds.py` asks of them, and how their replies are read.
+"""`Functions`: what a comparison invokes, and how their replies are read.
 
 Those in the sandbox are in `sandboxed.py`, those of a deployed stack in `deployed.py`.
 """

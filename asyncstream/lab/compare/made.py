@@ -1,4 +1,4 @@
-"""What a comparison has made of its files, and what then has to come out; for `files.py`."""
+"""What a transform has to make of the files of a comparison."""
 
 import os
 from collections.abc import Iterator

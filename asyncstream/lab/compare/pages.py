@@ -1,7 +1,4 @@
-"""Pages to gather into a table, over the lab's web and a Postgres: the work of the second article.
-
-Opened by `site.py`.
-"""
+"""Pages to gather into a table, over the lab's web and a Postgres: the work of the second article."""
 
 import os
 import secrets

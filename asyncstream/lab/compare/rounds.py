@@ -1,4 +1,4 @@
-"""All runs of a comparison in their order, and one of them from event to verdict; for `comparing.py`."""
+"""All runs of a comparison in their order, and one of them from event to verdict."""
 
 from collections.abc import Iterator, Sequence
 from itertools import groupby

@@ -1,4 +1,4 @@
-"""`RowsTable`: the table that a comparison gathers into, made and dropped by it; used by `pages.py`."""
+"""`RowsTable`: the table that a comparison gathers into, which it makes and drops."""
 
 import secrets
 from contextlib import ExitStack

@@ -1,4 +1,4 @@
-"""The variants as functions in the sandbox, and an invocation of one of them measured; see `functions.py`."""
+"""The variants as functions in the sandbox, and an invocation of one of them measured."""
 
 import base64
 from collections.abc import Mapping, Sequence

@@ -1,4 +1,4 @@
-"""The SDK's errors as the comparison's own: of one line, for `endpoint.py`, `stack.py` and the functions."""
+"""The SDK's errors as the comparison's own, of one line each."""
 
 from collections.abc import Iterator
 from contextlib import contextmanager

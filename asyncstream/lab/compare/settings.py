@@ -1,4 +1,4 @@
-"""What a comparison is to do, checked before anything starts; read from the command line by `cli.py`."""
+"""What a comparison is to do, checked before anything starts."""
 
 import argparse
 import math

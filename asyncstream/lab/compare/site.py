@@ -1,4 +1,4 @@
-"""Where a comparison runs, its servers and functions: this machine or a stack; chosen by `comparing.py`."""
+"""Where a comparison runs, its servers and functions: this machine or a stack."""
 
 import os
 import platform

@@ -1,4 +1,4 @@
-"""A deployed stack of `deploy/template.yaml` as a comparison sees it; read by `comparing.py`."""
+"""A deployed stack of `deploy/template.yaml` as a comparison sees it."""
 
 from collections.abc import Mapping, Sequence
 from contextlib import ExitStack

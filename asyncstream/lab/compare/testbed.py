@@ -1,4 +1,4 @@
-"""The S3 that files are copied in: what `files.py` asks of it, and its first kind, the lab's.
+"""The S3 that files are copied in, and its first kind, the lab's.
 
 The other kind, any other S3, is in `endpoint.py`.
 """

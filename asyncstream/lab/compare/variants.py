@@ -1,4 +1,4 @@
-"""The ways that are compared: which handler, with which settings; chosen in `settings.py`."""
+"""The ways that are compared: which handler, with which settings."""
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field

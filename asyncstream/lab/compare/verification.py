@@ -1,4 +1,4 @@
-"""Whether all that was asked for arrived, and nothing else; pure, called by `files.py` and `pages.py`."""
+"""Whether all that was asked for arrived, and nothing else. Pure."""
 
 from collections.abc import Callable, Hashable, Mapping
 from typing import NamedTuple, TypeVar

@@ -1,4 +1,4 @@
-"""What every way of a comparison is given to do, and how its results are looked at; used by `rounds.py`.
+"""`Work`: what every way of a comparison is given to do, and how its results are looked at.
 
 One kind copies files (`files.py`), the other gathers pages (`pages.py`).
 """

@@ -1,4 +1,4 @@
-"""The distance as a process; started by `client.py`.
+"""The distance as a process.
 
 Prints one JSON line when it is ready, then the count of round trips for every command on standard input, and
 ends with it.

@@ -1,4 +1,4 @@
-"""`Distance`: starts the proxy of this package as a process; for tests and the local comparison."""
+"""`Distance`: starts the proxy of this package as a process."""
 
 from asyncstream.lab.server_process import COMMAND_SECONDS, ServerProcess
 

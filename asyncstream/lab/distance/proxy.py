@@ -1,7 +1,7 @@
 """The proxy: passes on what a client says at once, and what the server answers not before its time.
 
-Run by __main__.py. Two threads a connection, which sleep: `time.sleep` is right to a tenth of a millisecond,
-where an event loop counts in whole ones.
+Two threads a connection, which sleep: `time.sleep` is right to a tenth of a millisecond, where an event loop
+counts in whole ones.
 """
 
 import socket

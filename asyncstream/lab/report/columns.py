@@ -1,7 +1,4 @@
-"""The columns of figures: what each shows, under which heading, and when; pure.
-
-Drawn by `table.py` (a terminal), `markdown.py` (a comment) and `html/page.py`.
-"""
+"""The columns of figures: what each shows, under which heading, and when. Pure."""
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass

@@ -1,4 +1,4 @@
-"""A whole comparison: its rows, and all one needs to judge and repeat them; made by `lab.compare`."""
+"""A whole comparison: its rows, and all one needs to judge and repeat them."""
 
 from msgspec import Struct
 

@@ -1,4 +1,4 @@
-"""The JSON document of a comparison; written by `asyncstream compare --json`."""
+"""The JSON document of a comparison."""
 
 from typing import Any
 

@@ -1,4 +1,4 @@
-"""A comparison as a comment to a pull request: pure; written by `asyncstream compare --markdown`."""
+"""A comparison as a comment to a pull request. Pure."""
 
 from collections.abc import Iterator, Sequence
 

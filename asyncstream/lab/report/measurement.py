@@ -1,4 +1,4 @@
-"""What is measured, before anything is computed of it; filled by `asyncstream.lab.compare`."""
+"""What is measured, before anything is computed of it."""
 
 from msgspec import Struct
 

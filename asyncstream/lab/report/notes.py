@@ -1,4 +1,4 @@
-"""What ran, on what, and how to read its figures, in sentences: pure; for table, page and comment."""
+"""What ran, on what, and how to read its figures, in sentences. Pure."""
 
 from collections.abc import Iterator, Sequence
 

@@ -1,4 +1,4 @@
-"""What a run would cost on AWS: one dated table of prices, and the arithmetic; called by `rows.py`.
+"""What a run would cost on AWS: one dated table of prices, and the arithmetic.
 
 The table is `prices.json` beside this file. Another one of the same form may take its place.
 """

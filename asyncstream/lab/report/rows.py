@@ -1,4 +1,4 @@
-"""Runs to rows: medians, money, and ratios; pure, called by `asyncstream.lab.compare`."""
+"""Runs to rows: medians, money, and ratios. Pure."""
 
 from collections.abc import Iterable, Sequence
 from statistics import median

@@ -1,4 +1,4 @@
-"""Which Lambda memory a run would have needed: pure, called by `rows.py`."""
+"""Which Lambda memory a run would have needed. Pure."""
 
 import math
 

@@ -1,4 +1,4 @@
-"""A trace as it is shown: a tree of spans; read from X-Ray's documents by `xray.py`, drawn by the page."""
+"""A trace as it is shown: a tree of spans."""
 
 from typing import Any
 

@@ -1,4 +1,4 @@
-"""The tables of a comparison in a terminal: drawn with rich, called by `asyncstream compare`.
+"""The tables of a comparison in a terminal, drawn with rich.
 
 All figures are shown where there is room (about 100 columns). Where there is not, what can be had from
 others goes: the two halves of the price, and the cost ratio; then rates, GB-seconds and the spread. A sweep

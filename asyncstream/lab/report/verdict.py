@@ -1,4 +1,4 @@
-"""Which way won, and in which size of function: pure; said alike by the table, the page and the comment."""
+"""Which way won, and in which size of function. Pure."""
 
 from collections.abc import Callable, Sequence
 from typing import NamedTuple

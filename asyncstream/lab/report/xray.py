@@ -1,4 +1,4 @@
-"""X-Ray's documents to a tree of spans: pure; called by whoever reads traces, for `asyncstream.lab.report`.
+"""X-Ray's documents to a tree of spans. Pure.
 
 Documents as `BatchGetTraces` returns them (X-Ray developer guide, "Segment documents"): spans within others
 or on their own, in any order; the same one in progress and then complete; made up by X-Ray for services

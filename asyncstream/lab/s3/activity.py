@@ -1,4 +1,4 @@
-"""What the server was asked to do: counters, and the last requests one by one; filled by connection.py."""
+"""What the server was asked to do: counters, and the last requests one by one."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""A request's body: framing taken off, paced, checksummed, stored or dropped; read by the operations."""
+"""A request's body: framing taken off, paced, checksummed, stored or dropped."""
 
 from __future__ import annotations
 

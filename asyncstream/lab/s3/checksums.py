@@ -1,4 +1,4 @@
-"""Checksums: those that S3 knows, computed piece by piece, and CRC64NVME combined; for body.py, content.py.
+"""Checksums: those that S3 knows, computed piece by piece, and CRC64NVME combined.
 
 The only file that imports awscrt, which has no types.
 """

@@ -1,4 +1,4 @@
-"""`LabS3`: starts the lab S3 as a process and controls it; for tests and the local comparison."""
+"""`LabS3`: starts the lab S3 as a process and controls it."""
 
 from __future__ import annotations
 

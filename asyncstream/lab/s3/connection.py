@@ -1,4 +1,4 @@
-"""One client's connection: requests in, replies out, one after the other; a thread of server.py runs each."""
+"""One client's connection, on a thread of its own: requests in, replies out, one after the other."""
 
 from __future__ import annotations
 

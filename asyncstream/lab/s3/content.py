@@ -1,4 +1,4 @@
-"""What objects consist of: synthetic bytes, files, parts joined together; for objects.py, connection.py.
+"""What objects consist of: synthetic bytes, files, parts joined together.
 
 Byte i of a synthetic object is `block[(i + crc32(key)) % BLOCK_SIZE]`. The block's size is a prime, so no
 part size is a multiple of it: parts swapped, shifted or taken from another key do not go unnoticed.

@@ -1,4 +1,4 @@
-"""The control API under /_lab/, a path no bucket can have: what `LabS3` asks for."""
+"""The control API under /_lab/, a path no bucket can have."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Fault injection, the rules: which fault, if any, befalls a request; asked by connection.py, set by LabS3.
+"""Fault injection, the rules: which fault, if any, befalls a request.
 
 Pure; what a fault then does is in injection.py. Whether a rate strikes is drawn from the seed, the rule's
 place and the request itself: the same work meets the same faults in whatever order. Only `times` counts

@@ -1,4 +1,4 @@
-"""HTTP/1.1 without sockets: request heads, reply heads, chunked bodies; for connection.py and body.py."""
+"""HTTP/1.1 without sockets: request heads, reply heads, chunked bodies."""
 
 from __future__ import annotations
 

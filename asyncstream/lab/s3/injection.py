@@ -1,4 +1,4 @@
-"""Fault injection, the deeds: what each kind of fault does to a request; for connection.py, server.py.
+"""Fault injection, the deeds: what each kind of fault does to a request.
 
 A fault wraps what moves the bytes anyway: the pieces of the request's body, the slices of the reply's
 content. So a request that nothing befalls costs nothing more.
@@ -277,7 +277,7 @@ class _SlowContent:
 
 
 class OpenConnections:
-    """The sockets over which S3 was asked, so that all of them can be cut at once; for server.py."""
+    """The sockets over which S3 was asked, so that all of them can be cut at once."""
 
     def __init__(self) -> None:
         self._changed = threading.Condition()

@@ -1,4 +1,4 @@
-"""ListObjectsV2: which keys and common prefixes make a page, and how S3 spells it; for routing.py."""
+"""ListObjectsV2: which keys and common prefixes make a page, and how S3 spells it."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The network between client and S3: the model, and the clocks that hold transfers to it; for server.py.
+"""The network between client and S3: the model, and the clocks that hold transfers to it.
 
 Time is virtual: a clock tells when the bytes asked of it may have gone through, and the caller sleeps until
 then. Reading the time and sleeping are injected, so the whole model runs in tests without waiting.

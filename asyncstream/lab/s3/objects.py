@@ -1,4 +1,4 @@
-"""The state of the store: buckets, objects, uploads in progress; for the operations and control.py."""
+"""The state of the store: buckets, objects, uploads in progress."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""S3's operations on buckets and whole objects: a call to a reply; found by routing.py."""
+"""S3's operations on buckets and whole objects: a call to a reply."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What S3 answers: replies, its XML, its errors; built by the operations, sent by connection.py."""
+"""What S3 answers: replies, its XML, its errors."""
 
 from __future__ import annotations
 

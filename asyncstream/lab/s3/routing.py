@@ -1,4 +1,4 @@
-"""Which S3 operation a request asks for, on which bucket and key; for connection.py."""
+"""Which S3 operation a request asks for, on which bucket and key."""
 
 from __future__ import annotations
 

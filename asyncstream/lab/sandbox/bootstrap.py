@@ -1,4 +1,4 @@
-"""The first thing a function's process runs: AWS's runtime client; started by `environment.py` as a file.
+"""The first file that a function's process runs: it starts AWS's runtime client.
 
 Imports nothing of asyncstream: imports, time and memory have to be the function's own.
 """

@@ -1,4 +1,4 @@
-"""One execution environment: a function's process from its start to its end; kept by `sandbox.py`."""
+"""One execution environment: a function's process from its start to its end."""
 
 import json
 import os

@@ -1,4 +1,4 @@
-"""What a function is: its code, its settings, and the environment variables it sees; used by `sandbox.py`."""
+"""What a function is: its code, its settings, and the environment variables it sees."""
 
 import sys
 from collections.abc import Mapping, Sequence

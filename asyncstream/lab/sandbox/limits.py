@@ -1,4 +1,4 @@
-"""Memory and CPU as Lambda gives them, by control groups of version 1 or 2; opened by `sandbox.py`.
+"""Memory and CPU as Lambda gives them, by control groups of version 1 or 2.
 
 A function has memory/1,769 of a vCPU (Lambda developer guide, "Configure Lambda function memory"), handed
 out in periods of 20 ms. While it starts it has a whole one whatever its size: undocumented, but what is

@@ -1,6 +1,6 @@
-"""What Lambda writes into a function's log, as it words it: pure, written by `sandbox.py`.
+"""What Lambda writes into a function's log, as it words it. Pure.
 
-Read by `asyncstream.lab.compare`, from this sandbox's logs and from those of deployed functions alike.
+Logs of this sandbox and of deployed functions are read alike.
 """
 
 import json

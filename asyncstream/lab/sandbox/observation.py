@@ -1,4 +1,4 @@
-"""What only the sandbox sees of an invocation; filled by `environment.py`, asked of `Sandbox.observed`."""
+"""What only the sandbox sees of an invocation."""
 
 from msgspec import Struct
 

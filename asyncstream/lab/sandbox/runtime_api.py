@@ -1,4 +1,4 @@
-"""Lambda's Runtime API for one environment: where its process asks for events; opened by `environment.py`.
+"""Lambda's Runtime API for one environment: where its process asks for events.
 
 See the Lambda developer guide, "Using the Lambda runtime API". What the process says becomes an event in a
 queue, which the thread that invokes reads.

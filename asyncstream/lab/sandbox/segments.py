@@ -1,4 +1,4 @@
-"""The two segments that Lambda adds to a trace, and the header it gives the function; for `sandbox.py`.
+"""The two segments that Lambda adds to a trace, and the header it gives the function.
 
 `AWS::Lambda` is the service's, `AWS::Lambda::Function` the function's, to which its own spans belong (AWS
 X-Ray developer guide, "AWS Lambda and AWS X-Ray").

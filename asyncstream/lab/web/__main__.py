@@ -1,4 +1,4 @@
-"""The lab's web as a process; started by `client.py`.
+"""The lab's web as a process.
 
 Prints one JSON line when it is ready, then one for every command on standard input, and ends with it.
 """

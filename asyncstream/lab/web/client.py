@@ -1,4 +1,4 @@
-"""`LabWeb`: starts the lab's web as a process; for tests and the local comparison."""
+"""`LabWeb`: starts the lab's web as a process."""
 
 from __future__ import annotations
 

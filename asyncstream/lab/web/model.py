@@ -1,4 +1,4 @@
-"""`WebModel`: what each page of the lab's web holds, how long it takes and what goes wrong with it: pure.
+"""`WebModel`: what each page of the lab's web holds, how long it takes and what goes wrong. Pure.
 
 All of it follows from the seed and the page's number, not from when or by whom it is asked: every variant of
 a comparison meets the same pages, and what a schedule of them takes at least can be computed.

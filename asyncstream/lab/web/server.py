@@ -1,4 +1,4 @@
-"""`Origin`: an HTTP server of many hosts, whose answers others decide; run by __main__.py and by tests.
+"""`Origin`: an HTTP server of many hosts, whose answers its caller decides.
 
 Each host is a loopback address of its own, 127.0.0.1, 127.0.0.2 and so on (all of 127.0.0.0/8 is loopback on
 Linux), at one port: so no name has to be looked up, and connections are counted by host as they are accepted.

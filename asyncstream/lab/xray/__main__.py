@@ -1,4 +1,4 @@
-"""X-Ray's daemon and API as a process; started by `client.py`.
+"""X-Ray's daemon and API as a process.
 
 Prints one JSON line when it is ready, then one for every command on standard input, and ends with it.
 """

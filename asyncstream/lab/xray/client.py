@@ -1,4 +1,4 @@
-"""`XRayReceiver`: starts X-Ray's daemon and API as a process; for tests and the local comparison."""
+"""`XRayReceiver`: starts X-Ray's daemon and API as a process."""
 
 import subprocess
 import threading

@@ -1,4 +1,4 @@
-"""Traces read from an X-Ray API, as soon as all of each is there; called by `asyncstream.lab.compare`."""
+"""Traces read from an X-Ray API, as soon as all of each is there."""
 
 import time
 from collections.abc import Callable, Iterable, Sequence

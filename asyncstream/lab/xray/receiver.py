@@ -1,4 +1,4 @@
-"""Takes segment documents as X-Ray's daemon does, and hands them to an X-Ray API; run by `__main__.py`.
+"""Takes segment documents as X-Ray's daemon does, and hands them to an X-Ray API.
 
 A datagram is a line of JSON, which names the format, and a document (X-Ray developer guide, "Sending trace
 data to X-Ray", "X-Ray daemon").

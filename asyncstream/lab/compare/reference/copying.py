@@ -1,6 +1,6 @@
 """The code people write today, to compare with: boto3 as its documentation shows it, not asyncstream's.
 
-Called by `counted.py`, with the events that asyncstream's own handlers take.
+It takes the events that asyncstream's own handlers take.
 """
 
 from concurrent.futures import ThreadPoolExecutor

@@ -1,4 +1,4 @@
-"""The reference as Lambda handlers: `copying.py`, with its requests counted; run by the comparison.
+"""The reference as Lambda handlers: `copying.py`, with its requests counted.
 
 Over plain http botocore would also hash each body to sign it, which it does not over https, so not in
 Lambda. A laptop's http endpoint must not make the reference look slower than it is.

@@ -1,4 +1,4 @@
-"""The page of a comparison: one HTML file that needs no network; written by `asyncstream compare --html`."""
+"""The page of a comparison: one HTML file that needs no network."""
 
 from asyncstream.lab.report.html.page import page
 

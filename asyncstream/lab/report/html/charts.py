@@ -1,4 +1,4 @@
-"""The charts as geometry: lines over sizes, bars, memory over time; pure, drawn by page.html.j2.
+"""The charts as geometry: lines over sizes, bars, memory over time. Pure.
 
 SVG rendered here, and no chart library: its points can be focused and read aloud, its colours follow the
 reader's light or dark, it prints, needs no script to be seen, and takes a few KB.

@@ -1,4 +1,4 @@
-"""The page put together: charts, traces, table and words into the template; called by `cli.py`."""
+"""The page put together: charts, traces, table and words into the template."""
 
 import base64
 import hashlib

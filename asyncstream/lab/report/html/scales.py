@@ -1,4 +1,4 @@
-"""Where a number stands on an axis, and how it is written: pure; used by the charts of the page."""
+"""Where a number stands on an axis, and how it is written. Pure."""
 
 import math
 from collections.abc import Sequence

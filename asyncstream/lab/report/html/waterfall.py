@@ -1,4 +1,4 @@
-"""Traces as geometry: what ran when, all on one time axis; pure, drawn by page.html.j2.
+"""Traces as geometry: what ran when, all on one time axis. Pure.
 
 A file is a row. Its parts lie in lanes, as they overlap: what was read above, what was written below. A page
 that is gathered is a row likewise.
