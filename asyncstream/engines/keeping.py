@@ -61,6 +61,8 @@ def kept_until_exit() -> dict[Any, Any]:
     return kept
 
 
+# Not at first use: functions run at exit in reverse order, and a user's, registered after this import, may
+# still transfer.
 @atexit.register
 def close_all_kept() -> None:
     """Close all that is kept, though one may fail; runs at exit by itself."""

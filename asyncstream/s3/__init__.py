@@ -3,6 +3,7 @@
 import os
 
 # botocore loads what it needs for signing with awscrt where it finds that: 2 MB that no client of ours uses.
+# Not at first use: botocore reads this when it is imported, by the X-Ray SDK maybe before a client is made.
 os.environ.setdefault("BOTO_DISABLE_CRT", "true")
 
 from asyncstream import checksum

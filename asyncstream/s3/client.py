@@ -15,7 +15,6 @@ from asyncstream.version import __version__
 
 _EXPECT_SECONDS = 1.5
 _SIGNED_IN_PYTHON = "asyncstream-s3v4"
-AUTH_TYPE_MAPS[_SIGNED_IN_PYTHON] = S3SigV4Auth
 
 
 def sdk_options(settings: ClientSettings) -> dict[str, Any]:
@@ -74,6 +73,7 @@ def _make_lean(session: Any) -> None:
 
 def prepare_client(client: Any) -> None:
     """What a new client does otherwise than botocore would have it, both SDKs alike."""
+    AUTH_TYPE_MAPS[_SIGNED_IN_PYTHON] = S3SigV4Auth
     client.meta.events.register_first("choose-signer.s3", _sign_in_python)
     client.meta.events.register_last("before-call.s3", _keep_off_redirects)
     client.meta.events.register("response-received.s3", _keep_first_words)

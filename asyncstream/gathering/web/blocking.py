@@ -103,14 +103,15 @@ def _without_query(argument: Any) -> Any:
     return f"{argument.partition('?')[0]}?..."
 
 
-for _name in ("urllib3.connectionpool", "urllib3.connection"):
-    logging.getLogger(_name).addFilter(_WithoutQueries())
+_WITHOUT_QUERIES = _WithoutQueries()  # one, so that adding it a second time does nothing
 
 
 class BlockingHttp:
     """One pool of urllib3 a host. See `ports.Http`."""
 
     def __init__(self, config: FetchConfig) -> None:
+        for name in ("urllib3.connectionpool", "urllib3.connection"):
+            logging.getLogger(name).addFilter(_WITHOUT_QUERIES)
         self._config = config
         self._allowed = parse_networks(config.allowed_networks)
         self._hosts = Hosts(self._new_host)
