@@ -65,6 +65,8 @@ async def _load_transform(clients: Clients, request: Request) -> _Made | None:
     # May import a module, and makes one to try.
     factory = await clients.engine.compute(partial(transforms.factory, transform))
     held = await clients.engine.compute(partial(transforms.held_by, factory))
+    if request.config.if_exists == "skip":
+        transforms.check_name(transform)
     return transforms.name_of(transform), factory, held
 
 

@@ -28,7 +28,7 @@ from asyncstream.errors import (
     OutputTooLarge,
     TransformError,
 )
-from asyncstream.transforms import Zstd, map_csv, map_json_lines, map_lines
+from asyncstream.transforms import Zstd, map_csv, map_json_lines, map_lines, with_name
 from asyncstream.transforms.codecs import ZSTD
 from asyncstream.transforms.gzip import library
 
@@ -291,6 +291,17 @@ def test_what_was_made_is_skipped_unless_it_is_to_be_made_otherwise(copy, bucket
     bucket.put("file", content(size, "another"))
     assert status("gzip") == "copied"
     assert gzip.decompress(bucket.get("copies/file")) == content(size, "another")
+
+
+@on_the_lab
+def test_skip_needs_the_name_of_a_lambda(copy, bucket, pairs):
+    bucket.put("file", b"text")
+    with pytest.raises(ConfigError, match=r"with_name\("):
+        copy(pairs("file"), transform=lambda chunk: chunk, if_exists="skip")
+    named = with_name("same v1", lambda chunk: chunk)
+    reports = [copy(pairs("file"), transform=named, if_exists="skip") for _ in range(2)]
+    assert [report.files[0].status for report in reports] == ["copied", "skipped"]
+    copy(pairs("file"), transform=lambda chunk: chunk).raise_for_failures()
 
 
 @on_the_lab
