@@ -90,7 +90,8 @@ def most(engine, slots):
     return 1 if engine == "sequential" else slots
 
 
-def test_as_many_files_are_in_flight_as_there_are_slots_and_not_one_more(measured, engine, bucket, pairs):
+def test_every_slot_has_one_file_in_flight(measured, engine, bucket, pairs):
+    """The number of files in flight reaches the number of slots and never exceeds it."""
     for key in FILES:
         bucket.put(key, content(1000, key))
     report, turnstile = measured(pairs(*FILES), most(engine, 3), max_concurrency=3)
@@ -114,7 +115,7 @@ def test_little_memory_lowers_the_slots(measured, engine, new_session, bucket, p
     assert report.slots == turnstile.peak == most(engine, 2)
 
 
-def test_too_little_memory_for_one_slot_is_an_error_before_any_request(copy, server, bucket, pairs):
+def test_too_little_memory_for_a_slot_fails_before_any_request(copy, server, bucket, pairs):
     bucket.put("file", b"x")
     with server.counted() as seen, pytest.raises(ConfigError, match="memory_limit of 10000 bytes"):
         copy(pairs("file"), memory_limit=10_000)

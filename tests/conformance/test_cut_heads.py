@@ -74,9 +74,10 @@ def test_a_put_whose_head_is_cut_was_not_confirmed(
 @pytest.mark.parametrize(
     "said", [b"HTTP/1.1 403 Forbidden\r\n", b"HTTP/1.1 503 S", b"HTTP/1.1 412 P\r\nX: y"]
 )
-def test_a_refusal_in_place_of_100_continue_that_is_cut_says_nothing(
+def test_a_cut_refusal_before_the_body_is_a_failed_connection(
     engine: str, said: bytes, serve: Callable[..., Scripted]
 ) -> None:
+    """A server may refuse in place of `100 Continue`; if the head is cut, its status does not count."""
     server = serve(lambda head: GET + bytes(SIZE) if head.startswith("get") else said, interim=said)
     [failed] = copy_one(engine, server).failed
 

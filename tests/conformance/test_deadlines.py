@@ -83,10 +83,11 @@ def test_a_listing_that_the_deadline_ends_says_so(lab, bucket, copy, until_it_st
     until_it_stalls(Fault("stall", "ListObjectsV2", seconds=FOR_EVER), transfer)
 
 
-def test_a_try_that_would_come_after_the_deadline_is_left_to_the_next_transfer(
-    lab, bucket, copy, pairs, clock
-):
-    """By a clock that stands still: an engine that waited all the same would try again."""
+def test_a_retry_due_after_the_deadline_is_not_made(lab, bucket, copy, pairs, clock):
+    """The file fails, or it is left to the next transfer.
+
+    By a clock that stands still: an engine that waited all the same would try again.
+    """
     lab.declare(bucket.name, [("a", 1 * KiB)])
     lab.set_faults([Fault("refuse", "GetObject", retry_after=20)])
     failing = copy(pairs("a"), deadline=19.0)

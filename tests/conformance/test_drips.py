@@ -228,7 +228,7 @@ def drip_until_the_deadline(
     return error, drip
 
 
-def test_a_name_that_is_looked_up_for_too_long_ends_with_the_deadline(
+def test_a_slow_name_lookup_ends_with_the_deadline(
     engine: str, credentials: None, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """The system's resolver takes up to half a minute, and cannot be interrupted."""

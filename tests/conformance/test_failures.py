@@ -17,7 +17,8 @@ from asyncstream.pipeline.progress import BytesMoved, FileStarted
 LARGE = 6 * MiB  # two parts
 
 
-def test_one_result_a_file_in_the_order_given_whatever_becomes_of_it(copy, bucket, pairs):
+def test_every_file_has_one_result_in_the_order_given(copy, bucket, pairs):
+    """Failed files keep their place among the copied ones."""
     for key in ("first", "last"):
         bucket.put(key, content(100, key))
     lost = (S3Object(bucket.name, "last"), S3Object("no-such-bucket", "a"))
@@ -89,7 +90,7 @@ def test_an_overwritten_source_fails_and_no_mix_of_both_is_kept(copy, bucket, pa
         assert bucket.get(f"copies/{key}") == content(LARGE, key)
 
 
-def test_a_source_deleted_in_mid_transfer_fails_and_leaves_nothing(copy, bucket, pairs):
+def test_a_source_deleted_mid_transfer_fails_and_leaves_nothing(copy, bucket, pairs):
     bucket.put("file", content(LARGE))
 
     def delete(event):
@@ -103,7 +104,7 @@ def test_a_source_deleted_in_mid_transfer_fails_and_leaves_nothing(copy, bucket,
 
 
 @pytest.mark.parametrize("size", [100, LARGE], ids=["put", "multipart"])
-def test_a_callback_that_raises_fails_the_file_it_was_told_of_and_no_other(copy, bucket, pairs, size):
+def test_a_callback_that_raises_fails_only_the_file_of_its_event(copy, bucket, pairs, size):
     for key in ("poison", "good"):
         bucket.put(key, content(size, key))
 

@@ -225,7 +225,7 @@ def test_what_goes_wrong_once_is_overcome(copy, lab, bucket, fault_table, engine
 
 
 @pytest.mark.parametrize(("row", "mode"), cells(ALWAYS))
-def test_what_goes_on_going_wrong_fails_by_its_name_and_leaves_nothing(
+def test_a_lasting_fault_ends_in_its_error_and_leaves_nothing(
     copy, lab, bucket, fault_table, engine, row, mode
 ):
     file = File(lab, bucket, SIZE[mode])
@@ -253,7 +253,7 @@ def test_what_goes_on_going_wrong_fails_by_its_name_and_leaves_nothing(
     ],
     ids=lambda row: row.name,
 )
-def test_the_question_for_a_checksum_is_asked_again_like_any_other(
+def test_a_head_for_a_checksum_is_retried_like_any_request(
     copy, lab, bucket, fault_table, engine, row, times, often
 ):
     """Asked of a file whose size a listing told, and that is read in ranges."""
@@ -271,10 +271,11 @@ def test_the_question_for_a_checksum_is_asked_again_like_any_other(
 
 
 @pytest.mark.parametrize("mode", MODES)
-def test_a_source_overwritten_half_way_is_copied_as_it_was_or_not_at_all(
-    copy, lab, bucket, fault_table, engine, mode
-):
-    """A body that is being sent stays what it was; what is asked for after that is refused."""
+def test_an_overwritten_source_is_copied_as_it_was_or_fails(copy, lab, bucket, fault_table, engine, mode):
+    """The source is overwritten while it is being read.
+
+    A body that is being sent stays what it was; what is asked for after that is refused.
+    """
     file = File(lab, bucket, SIZE[mode])
     lab.set_faults([Fault("overwrite-source", "GetObject", times=[1], at=0.1)])
     [result] = copy(file.pairs, multipart=mode == "multipart", max_concurrency=1).files
@@ -288,9 +289,7 @@ def test_a_source_overwritten_half_way_is_copied_as_it_was_or_not_at_all(
 
 
 @pytest.mark.parametrize("mode", MODES)
-def test_a_body_that_broke_is_not_gone_on_with_from_another_version(
-    copy, lab, bucket, fault_table, engine, mode
-):
+def test_a_broken_body_is_not_resumed_from_another_version(copy, lab, bucket, fault_table, engine, mode):
     """Overwritten between the two, by as many bytes."""
     file = File(lab, bucket, SIZE[mode])
     lab.set_faults([Fault("truncate", "GetObject", times=[1], at=0.1)])
@@ -308,7 +307,7 @@ def test_a_body_that_broke_is_not_gone_on_with_from_another_version(
 
 
 @pytest.mark.parametrize("mode", MODES)
-def test_connections_lost_while_frozen_are_made_anew(copy, lab, bucket, fault_table, engine, mode):
+def test_connections_lost_while_frozen_are_reopened(copy, lab, bucket, fault_table, engine, mode):
     file = File(lab, bucket, SIZE[mode])
     copy(file.pairs, multipart=mode == "multipart").raise_for_failures()
     bucket.client.delete_object(Bucket=bucket.name, Key="copies/file")
@@ -320,7 +319,7 @@ def test_connections_lost_while_frozen_are_made_anew(copy, lab, bucket, fault_ta
 
 
 @pytest.mark.parametrize("mode", MODES)
-def test_connections_cut_in_mid_transfer_are_made_anew(copy, lab, bucket, fault_table, engine, mode):
+def test_connections_cut_mid_transfer_are_reopened(copy, lab, bucket, fault_table, engine, mode):
     file = File(lab, bucket, SIZE[mode])
     cut = []
 
@@ -336,8 +335,11 @@ def test_connections_cut_in_mid_transfer_are_made_anew(copy, lab, bucket, fault_
     file.check(result, visible=True)
 
 
-def test_the_connection_of_an_empty_body_that_nobody_read_serves_the_next_request(copy, lab, bucket, engine):
-    """Else that is sent, its reply not read, and it is sent again: of Create, that leaves an upload."""
+def test_an_unread_empty_body_leaves_its_connection_usable(copy, lab, bucket, engine):
+    """The next request goes over the same connection.
+
+    Else that is sent, its reply not read, and it is sent again: of Create, that leaves an upload.
+    """
     file = File(lab, bucket, 0)
     lab.set_faults([Fault("refuse", "PutObject", times=[1])])
     before = lab.stats()["operations"].get("GetObject", 0)
@@ -393,9 +395,8 @@ def test_a_name_that_is_not_resolved_is_asked_for_again(
 
 @pytest.mark.parametrize("mode", MODES)
 @pytest.mark.parametrize(("rate", "seed"), [(0.25, 1), (0.25, 2), (0.7, 3), (0.7, 4)])
-def test_many_files_under_many_faults_are_each_copied_whole_or_not_at_all(
-    copy, server, lab, engine, mode, rate, seed
-):
+def test_many_faults_leave_every_file_whole_or_absent(copy, server, lab, engine, mode, rate, seed):
+    """Many files are copied while many of their requests fail."""
     # The same name each time: which requests suffer is drawn from what they ask for.
     bucket = Bucket(server.client, f"faults-{seed}-{engine}-{mode.replace(' ', '-').lower()}")
     sizes = [0, 1, 1000, 64 * KiB, 64 * KiB + 1, 1 * MiB, 5 * MiB, 5 * MiB + 1, 6 * MiB, 11 * MiB]

@@ -99,7 +99,8 @@ def test_pages_gathered_twice_are_stored_once_and_then_unchanged(web, table, gat
     assert table.rows() == expected(range(PAGES))
 
 
-def test_whatever_is_wrong_with_a_page_it_has_an_end_and_the_others_are_stored(table, gather):
+def test_a_faulty_page_has_an_end_and_the_others_are_stored(table, gather):
+    """Pages are slow, missing, busy, reset or stalled."""
     model = WebModel(faults=0.4, seed=3)
     faults = [model.fault(number) for number in range(PAGES)]
     assert len(set(faults)) == 6
@@ -121,7 +122,7 @@ def test_whatever_is_wrong_with_a_page_it_has_an_end_and_the_others_are_stored(t
     assert table.rows() == expected(n for n, fault in enumerate(faults) if ends[fault] == "stored")
 
 
-def test_a_function_that_fails_and_a_row_that_is_refused_cost_their_own_page_only(web, table, gather):
+def test_a_failed_function_or_refused_row_costs_only_its_page(web, table, gather):
     def rows(page):
         for row in rows_in(page):
             if row["id"] == 35:
@@ -162,7 +163,8 @@ def references(held: list[bytes]) -> set[int]:
 
 
 @pytest.mark.parametrize("wrong", ["raises", "no column", "no JSON"])
-def test_a_page_whose_rows_could_not_be_made_is_held_by_nobody(web, table, gather, wrong):
+def test_a_page_whose_rows_fail_is_not_kept_in_memory(web, table, gather, wrong):
+    """The function raises, or a row has an unknown column or a value that JSON lacks."""
     bodies = []
 
     def rows(page):
@@ -187,7 +189,9 @@ def test_a_page_whose_rows_could_not_be_made_is_held_by_nobody(web, table, gathe
     assert references(bodies) == references(alone)
 
 
-def test_once_rows_cannot_be_written_no_page_more_is_fetched_and_each_says_why(web, table, gather, engine):
+def test_once_writing_fails_no_more_pages_are_fetched(web, table, gather, engine):
+    """Every page that is left says why it failed."""
+
     def drop(_):
         table.execute("DROP TABLE IF EXISTS {schema}.t")
 
@@ -211,7 +215,8 @@ def test_a_batch_that_fails_by_itself_ends_no_other(web, table, gather):
     assert len(table.rows()) == 10 * (PAGES - 10)
 
 
-def test_sixty_pages_at_once_take_one_connection_to_postgres_and_few_to_a_host(web, table, gather, engine):
+def test_sixty_pages_at_once_share_one_postgres_connection(web, table, gather, engine):
+    """They open only a few connections to each host."""
     backends = set()
     most = []
 
@@ -237,8 +242,8 @@ def test_little_memory_means_few_pages_at_once(web, table, gather, engine):
         gather(web.urls(1), memory_limit=page)
 
 
-def test_what_the_deadline_leaves_is_pending_and_stored_the_next_time(web, table, gather, monkeypatch):
-    """By a clock: a second for each page whose rows were made."""
+def test_pages_left_by_the_deadline_are_pending_then_stored(web, table, gather, monkeypatch):
+    """The next gathering stores them. By a clock: a second for each page whose rows were made."""
     now = itertools.count()
     clock = SimpleNamespace(monotonic=lambda: passed)
     passed = 0
@@ -269,7 +274,8 @@ def test_what_the_deadline_leaves_is_pending_and_stored_the_next_time(web, table
     ],
     ids=["table", "user", "setting"],
 )
-def test_what_cannot_be_written_to_is_told_before_anything_is_fetched(web, table, gather, wrong, error):
+def test_an_absent_table_or_wrong_user_fails_before_any_fetch(web, table, gather, wrong, error):
+    """A setting that cannot work fails as early."""
     with pytest.raises(error):
         gather(web.urls(PAGES), **wrong)
     assert web.counts()["requests"] == {}
@@ -295,12 +301,12 @@ async def awaited(page):
     ],
     ids=["async", "no page", "no function", "no table"],
 )
-def test_what_makes_no_rows_or_is_no_table_is_told_before_anything_is_asked(gather, wrong, told):
+def test_a_bad_rows_function_or_table_fails_before_any_request(gather, wrong, told):
     with pytest.raises(ConfigError, match=told):
         gather(["http://a.test/"], **wrong)
 
 
-def test_postgres_started_anew_in_the_midst_loses_and_doubles_nothing(web, table, gather):
+def test_a_postgres_restart_loses_and_doubles_no_rows(web, table, gather):
     written = threading.Event()
 
     def restart():
@@ -314,7 +320,7 @@ def test_postgres_started_anew_in_the_midst_loses_and_doubles_nothing(web, table
     assert table.rows() == expected(range(PAGES))
 
 
-def test_whoever_interrupts_it_waits_for_no_page(web, table, gather):
+def test_interrupting_a_gathering_waits_for_no_page(web, table, gather):
     class Enough(BaseException):
         pass
 

@@ -95,9 +95,8 @@ def test_a_byte_changed_on_download_once_is_read_again(copy, lab, bucket, files,
 
 @on_the_lab
 @COMPARED
-def test_a_byte_changed_on_every_download_fails_before_anything_is_visible(
-    copy, lab, bucket, files, kind, size, multipart
-):
+def test_wrong_bytes_on_every_download_never_become_visible(copy, lab, bucket, files, kind, size, multipart):
+    """The file fails with a checksum mismatch."""
     files = files(size, kind)
     lab.set_faults([Fault("wrong-byte", "GetObject", at=0.2)])
     [result] = copy(files, multipart=multipart).files
@@ -111,7 +110,7 @@ def test_a_byte_changed_on_every_download_fails_before_anything_is_visible(
 @SIZES
 @pytest.mark.parametrize("kind", [*CRCS, *HASHES, None])
 @pytest.mark.parametrize("times", [[1], None], ids=["once", "always"])
-def test_a_byte_changed_on_upload_is_caught_before_anything_is_visible(
+def test_a_wrong_byte_on_upload_is_caught_before_it_is_visible(
     copy, lab, bucket, files, kind, size, multipart, times
 ):
     """Whatever the source's checksum."""
@@ -133,7 +132,7 @@ def test_a_byte_changed_on_upload_is_caught_before_anything_is_visible(
 
 @on_the_lab
 @pytest.mark.parametrize("kind", ["CRC32", "SHA256"])
-def test_a_body_gone_on_with_over_another_connection_is_compared_as_a_whole(copy, lab, bucket, files, kind):
+def test_a_body_resumed_over_a_new_connection_is_compared_whole(copy, lab, bucket, files, kind):
     """The connection breaks, and what then comes over the next has a wrong byte."""
     files = files(MEDIUM, kind)
     lab.set_faults([Fault("truncate", "GetObject", times=[1]), Fault("wrong-byte", "GetObject", times=[2])])
@@ -146,7 +145,8 @@ def test_a_body_gone_on_with_over_another_connection_is_compared_as_a_whole(copy
 
 
 @on_the_lab
-def test_verified_after_a_byte_changed_on_every_upload_is_said_to_be_visible(copy, lab, bucket, files):
+def test_verify_after_says_that_a_wrong_copy_is_visible(copy, lab, bucket, files):
+    """A byte is changed on every upload."""
     files = files(MEDIUM, None)
     lab.set_faults([Fault("wrong-byte", "PutObject")])
     [result] = copy(files, verify="after").files
@@ -159,7 +159,8 @@ def test_verified_after_a_byte_changed_on_every_upload_is_said_to_be_visible(cop
 
 
 @on_the_lab
-def test_verified_after_a_byte_changed_on_upload_once_is_overwritten(copy, lab, bucket, files):
+def test_verify_after_overwrites_a_wrong_copy(copy, lab, bucket, files):
+    """A byte is changed on the first upload."""
     files = files(MEDIUM, None)
     lab.set_faults([Fault("wrong-byte", "PutObject", times=[1])])
     report = copy(files, verify="after")
@@ -180,9 +181,7 @@ UPLOADED = pytest.mark.parametrize(
 
 @on_the_lab
 @pytest.mark.parametrize("multipart", [False, True])
-def test_what_boto3_has_uploaded_in_parts_is_compared_with_their_checksums(
-    copy, lab, bucket, pairs, multipart
-):
+def test_a_boto3_upload_is_compared_with_its_part_checksums(copy, lab, bucket, pairs, multipart):
     """Of 8 MiB each, unless it is told otherwise."""
     bucket.client.upload_fileobj(io.BytesIO(content(19 * MiB)), bucket.name, "file")
     told = bucket.client.head_object(Bucket=bucket.name, Key="file", ChecksumMode="ENABLED")
@@ -198,7 +197,7 @@ def test_what_boto3_has_uploaded_in_parts_is_compared_with_their_checksums(
 
 @on_the_lab
 @UPLOADED
-def test_a_source_uploaded_in_parts_is_compared_with_their_checksums(
+def test_a_multipart_source_is_compared_with_its_part_checksums(
     copy, lab, bucket, files, kind, part_size, multipart
 ):
     report = copy(files(LARGE, kind, part_size=part_size), multipart=multipart)
@@ -211,9 +210,8 @@ def test_a_source_uploaded_in_parts_is_compared_with_their_checksums(
 
 @on_the_lab
 @pytest.mark.parametrize("multipart", [False, True])
-def test_a_byte_of_a_source_uploaded_in_parts_changed_on_download_once_is_read_again(
-    copy, lab, bucket, files, multipart
-):
+def test_a_multipart_source_read_wrong_once_is_read_again(copy, lab, bucket, files, multipart):
+    """One byte is changed on the first download."""
     files = files(LARGE, "CRC32", part_size=3 * MiB)
     lab.set_faults([Fault("wrong-byte", "GetObject", times=[1], at=0.2)])
     report = copy(files, multipart=multipart)
@@ -227,9 +225,8 @@ def test_a_byte_of_a_source_uploaded_in_parts_changed_on_download_once_is_read_a
 @on_the_lab
 @pytest.mark.parametrize("multipart", [False, True])
 @pytest.mark.parametrize("verify", ["before", "after"])
-def test_a_byte_of_a_source_uploaded_in_parts_changed_on_every_download_fails_before_anything_is_visible(
-    copy, lab, bucket, files, multipart, verify
-):
+def test_a_multipart_source_always_read_wrong_is_never_visible(copy, lab, bucket, files, multipart, verify):
+    """A byte is changed on every download, and the file fails with a checksum mismatch."""
     files = files(LARGE, "CRC32", part_size=3 * MiB)
     lab.set_faults([Fault("wrong-byte", "GetObject", at=0.2)])
     [result] = copy(files, multipart=multipart, verify=verify).files
@@ -239,10 +236,11 @@ def test_a_byte_of_a_source_uploaded_in_parts_changed_on_every_download_fails_be
 
 
 @on_the_lab
-def test_of_a_listed_source_uploaded_in_parts_the_checksum_is_asked_for_before_its_parts(
-    copy, lab, bucket, files
-):
-    """Its first range, of a size that is known, tells no checksum."""
+def test_a_listed_multipart_source_is_asked_for_its_checksum(copy, lab, bucket, files):
+    """A HEAD asks for it before the parts are read.
+
+    Its first range, of a size that is known, tells no checksum.
+    """
     files(LARGE, "CRC32", part_size=3 * MiB, name="in/file")
     prefixes = [(S3Prefix(bucket.name, "in/"), S3Prefix(bucket.name, "copies/in/"))]
     report = copy(prefixes, multipart=True)
@@ -255,9 +253,7 @@ def test_of_a_listed_source_uploaded_in_parts_the_checksum_is_asked_for_before_i
 @on_the_lab
 @pytest.mark.parametrize("multipart", [False, True])
 @pytest.mark.parametrize("sizes", [(6, 7, 5), (6, 5, 6, 5)], ids=str)
-def test_a_source_uploaded_in_parts_of_several_sizes_is_copied_unverified(
-    copy, lab, bucket, pairs, multipart, sizes
-):
+def test_a_source_of_unequal_parts_is_copied_unverified(copy, lab, bucket, pairs, multipart, sizes):
     """Also of as many parts as there would be, were all as large as the first: 6 + 7 + 5 MiB."""
     where = {"Bucket": bucket.name, "Key": "file"}
     where["UploadId"] = bucket.client.create_multipart_upload(**where, ChecksumAlgorithm="CRC32")["UploadId"]
@@ -329,9 +325,10 @@ def test_a_checksum_of_parts_is_not_sent_as_one_of_the_whole(new_session, asked,
         (128 * KiB + 1, "off", ["PutObject"]),
     ],
 )
-def test_what_has_no_checksum_to_send_ahead_becomes_visible_by_a_request_of_its_own(
+def test_without_a_source_checksum_complete_shows_the_copy(
     new_session, lab, bucket, files, size, verify, writes
 ):
+    """A small file, or one that is not verified before it is visible, is one PutObject."""
     report = new_session().transfer(files(size, None), TransferConfig(verify=verify))
     report.raise_for_failures()
     assert report.requests == dict.fromkeys(["GetObject", *writes], 1)
@@ -343,10 +340,13 @@ def test_what_has_no_checksum_to_send_ahead_becomes_visible_by_a_request_of_its_
 @on_the_lab
 @SIZES
 @pytest.mark.parametrize("kind", ["CRC64NVME", None])
-def test_a_destination_that_knows_no_checksums_gets_its_copy_and_the_result_says_so(
+def test_a_copy_to_a_store_without_checksums_is_unverified(
     new_session, lab, bucket, files, kind, size, multipart
 ):
-    """A byte changed on its way there goes unnoticed: nothing but the connection vouches for it."""
+    """The copy succeeds, and its result says so.
+
+    A byte changed on its way there goes unnoticed: nothing but the connection vouches for it.
+    """
     old = f"{bucket.name}-old"
     lab.create_bucket(old, keep=False, checksums=False)
     [(source, _)] = files(size, kind)
@@ -375,9 +375,8 @@ def test_that_a_destination_verifies_nothing_is_learned_once(new_session, lab, b
 
 @pytest.mark.parametrize("server", ["moto", "rclone"], indirect=True)
 @pytest.mark.parametrize("multipart", [False, True])
-def test_servers_without_crc64nvme_get_their_copies_and_the_result_says_so(
-    new_session, bucket, pairs, multipart
-):
+def test_servers_without_crc64nvme_get_unverified_copies(new_session, bucket, pairs, multipart):
+    """The report lists them as unverified."""
     body = content(6 * MiB)
     bucket.put("file", body)
     session = new_session()
@@ -395,9 +394,7 @@ def test_servers_without_crc64nvme_get_their_copies_and_the_result_says_so(
 
 @pytest.mark.parametrize("server", ["moto", "rclone"], indirect=True)
 @pytest.mark.parametrize("multipart", [False, True])
-def test_servers_that_do_not_tell_the_sizes_of_parts_get_their_copies_unverified(
-    copy, bucket, pairs, multipart
-):
+def test_servers_that_hide_part_sizes_get_unverified_copies(copy, bucket, pairs, multipart):
     body = content(9 * MiB)
     bucket.client.upload_fileobj(io.BytesIO(body), bucket.name, "file")
     report = copy(pairs("file"), multipart=multipart)

@@ -67,7 +67,7 @@ def test_a_prefix_is_listed_verbatim(copy, bucket, other_bucket, key):
     assert other_bucket.get(key) == content(10, key)
 
 
-def test_a_key_goes_verbatim_through_every_request_of_a_multipart_upload(copy, bucket, other_bucket):
+def test_every_request_of_a_multipart_upload_has_the_exact_key(copy, bucket, other_bucket):
     key = "grüße & 100%2F+?#=/\N{GRINNING FACE} <a>"
     body = content(5 * MiB + 1)
     bucket.put(key, body)

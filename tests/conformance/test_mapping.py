@@ -81,7 +81,7 @@ def test_a_plain_function_is_called_by_the_blocking_engines(engine: str) -> None
 
 
 @pytest.mark.parametrize("engine", CONCURRENT)
-def test_outcomes_come_in_the_order_of_the_items_though_the_calls_end_in_reverse(engine: str) -> None:
+def test_outcomes_keep_the_order_of_items_that_end_in_reverse(engine: str) -> None:
     gates = [Gate(engine) for _ in range(N)]
     gates[-1].open()
 
@@ -120,7 +120,8 @@ def test_so_many_calls_run_at_once_and_never_more(engine: str, ordered: bool) ->
 
 
 @pytest.mark.parametrize("engine", ENGINES)
-def test_endless_items_are_pulled_one_a_slot_ahead_of_a_slow_loop_and_left_early(engine: str) -> None:
+def test_endless_items_are_pulled_one_per_slot_ahead(engine: str) -> None:
+    """The loop that takes the outcomes is slow and stops early."""
     slots = 1 if engine == "sequential" else N
     items, ended = Items(), []
 
@@ -184,9 +185,8 @@ def test_items_need_not_have_a_length_that_can_be_told(engine: str, items: Seque
 
 
 @pytest.mark.parametrize("engine", CONCURRENT)
-def test_in_order_a_slow_first_item_keeps_no_slot_idle_and_no_more_than_two_outcomes_a_slot(
-    engine: str,
-) -> None:
+def test_a_slow_first_item_keeps_no_slot_idle(engine: str) -> None:
+    """In order, at most two outcomes a slot wait for it."""
     items, gate = Items(), Gate(engine)
 
     async def call(item: int) -> None:
@@ -202,7 +202,9 @@ def test_in_order_a_slow_first_item_keeps_no_slot_idle_and_no_more_than_two_outc
 
 
 @pytest.mark.parametrize("engine", ENGINES)
-def test_a_call_sees_the_context_variables_of_who_asked_for_the_first_outcome(engine: str) -> None:
+def test_a_call_sees_the_context_variables_of_its_caller(engine: str) -> None:
+    """They are those of the code that asks for the first outcome."""
+
     async def call(item: int) -> str:
         seen = variable.get()
         variable.set("a call's")
@@ -268,13 +270,16 @@ def decorated(fn: Callable[..., Any]) -> Callable[..., Any]:
 @pytest.mark.parametrize(
     "mapping", [functools.partial(map_concurrent, engine="asyncio"), map_concurrent_async]
 )
-def test_a_plain_function_is_refused_on_an_event_loop_before_anything(mapping: Any, fn: Any) -> None:
+def test_a_plain_function_on_an_event_loop_is_refused_at_once(mapping: Any, fn: Any) -> None:
+    """The mapping takes no item before it refuses the function."""
     with pytest.raises(ConfigError, match=r"no `async def`.*use the engine 'threads'"):
         mapping(fn, pytest.fail)
 
 
 @pytest.mark.parametrize("fn", [lambda url: len(url) + 1, len], ids=["lambda", "C function"])
-def test_a_function_that_nobody_knows_is_refused_after_one_call(fn: Any) -> None:
+def test_an_unknown_kind_of_function_is_refused_after_one_call(fn: Any) -> None:
+    """Only its result shows that a lambda or a C function is not asynchronous."""
+
     class Item:
         asked = 0
 
@@ -299,11 +304,11 @@ def test_a_function_that_nobody_knows_is_refused_after_one_call(fn: Any) -> None
     ],
     ids=["method", "object", "partial", "lambda", "decorated"],
 )
-def test_whatever_returns_an_awaitable_suits_an_event_loop(fn: Any) -> None:
+def test_any_callable_returning_an_awaitable_suits_asyncio(fn: Any) -> None:
     assert [outcome.result() for outcome in map_concurrent(fn, "ab", engine="asyncio")] == ["a", "b"]
 
 
-def test_a_cancellation_that_nobody_asked_for_is_one_items_failure() -> None:
+def test_an_unexpected_cancellation_fails_only_its_item() -> None:
     async def lets_out_a_cancellation(item: int) -> int:
         if item == 1:
             raise asyncio.CancelledError
@@ -355,13 +360,13 @@ def test_mappings_may_run_in_calls_and_threads_of_others(engine: str) -> None:
 
 
 @pytest.mark.asyncio
-async def test_on_a_running_loop_the_one_for_plain_code_says_what_to_use() -> None:
+async def test_map_concurrent_on_a_running_loop_names_the_async_one() -> None:
     with pytest.raises(ConfigError, match="map_concurrent_async"):
         next(map_concurrent(Client().fetch, "ab", engine="asyncio"))
 
 
 @pytest.mark.asyncio
-async def test_on_a_running_loop_calls_go_on_while_the_caller_does_something_else() -> None:
+async def test_async_calls_continue_while_the_caller_does_other_work() -> None:
     calls = Calls("asyncio", full=N)
     calls.returns_at_once = 0
     calls.gate.open()

@@ -30,7 +30,9 @@ Outcomes = Generator[Outcome[Any, Any], None, None]
 
 @pytest.mark.parametrize("ordered", [True, False])
 @pytest.mark.parametrize("engine", ENGINES)
-def test_items_that_fail_end_the_mapping_after_all_that_were_begun(engine: str, ordered: bool) -> None:
+def test_when_the_items_raise_started_calls_end_first(engine: str, ordered: bool) -> None:
+    """The outcomes of these calls come before the error."""
+
     def items() -> Iterator[int]:
         yield from range(7)
         raise Failed("items")
@@ -70,7 +72,7 @@ def test_leaving_joins_all_calls(engine: str, leave: Callable[[Outcomes], None])
 
 @pytest.mark.parametrize("error", [KeyboardInterrupt, SystemExit, GeneratorExit, BaseException])
 @pytest.mark.parametrize("engine", ENGINES)
-def test_what_is_no_exception_ends_the_mapping_and_joins_all_calls(
+def test_a_base_exception_ends_the_mapping_and_joins_all_calls(
     engine: str, error: type[BaseException]
 ) -> None:
     calls = Calls(engine, full=1 if engine == "sequential" else N - 1)
@@ -135,7 +137,7 @@ except KeyboardInterrupt:
 
 
 @pytest.mark.parametrize("engine", ENGINES)
-def test_a_deadline_that_leaves_items_over_says_so_after_the_outcomes(engine: str) -> None:
+def test_a_deadline_that_leaves_items_raises_after_outcomes(engine: str) -> None:
     """Here before any could begin; tests/unit/test_mapping.py has one that passes midway."""
     items = Items()
 
@@ -183,9 +185,10 @@ async def anyio_before_4_12(_: float) -> None:
 @pytest.mark.parametrize("fn", [asyncio.sleep, anyio.sleep, lambda _: asyncio.sleep(0), anyio_before_4_12])
 @pytest.mark.parametrize("item", [0, 1])
 @pytest.mark.parametrize("engine", ["sequential", "threads"])
-def test_an_async_def_that_awaits_ends_the_mapping_under_a_blocking_engine_and_says_what_to_do(
+def test_awaiting_under_a_blocking_engine_ends_the_mapping(
     engine: str, item: float, fn: Callable[[float], Any]
 ) -> None:
+    """The error says to use the engine 'asyncio'."""
     for _ in range(2):
         with pytest.raises(ConfigError, match="use the engine 'asyncio'"):
             list(map_concurrent(fn, [item] * 5, engine=engine))
@@ -193,7 +196,7 @@ def test_an_async_def_that_awaits_ends_the_mapping_under_a_blocking_engine_and_s
 
 @pytest.mark.usefixtures("no_time_passes")
 @pytest.mark.parametrize("leaves_by", ["the deadline", "leaving"])
-def test_asyncio_lets_a_call_that_it_cancels_await_in_its_clean_up(leaves_by: str) -> None:
+def test_asyncio_lets_a_cancelled_call_await_in_its_clean_up(leaves_by: str) -> None:
     begun, cleaned_up = [], []
 
     async def call(item: int) -> int:
@@ -218,7 +221,7 @@ def test_asyncio_lets_a_call_that_it_cancels_await_in_its_clean_up(leaves_by: st
 
 
 @pytest.mark.parametrize("engine", ENGINES)
-def test_what_a_function_held_when_it_failed_is_free_as_soon_as_its_outcome_is(engine: str) -> None:
+def test_objects_of_a_failed_call_are_freed_with_its_outcome(engine: str) -> None:
     class Large:
         """Stands for a body."""
 
@@ -239,7 +242,7 @@ def test_what_a_function_held_when_it_failed_is_free_as_soon_as_its_outcome_is(e
         gc.enable()
 
 
-def test_a_forked_child_leaves_the_event_loop_of_its_parent_alone() -> None:
+def test_a_forked_child_leaves_its_parents_event_loop_alone() -> None:
     """In a process of its own: this one has threads, which fork does not like."""
     script = """
 import asyncio, os
@@ -259,7 +262,7 @@ assert mapped() == ["1", "2"]
 
 @pytest.mark.parametrize("ends_by", ["its task cancelled", "a scope cancelled", "a loop left", "an error"])
 @pytest.mark.asyncio
-async def test_on_a_running_loop_whatever_ends_it_joins_all_calls(ends_by: str) -> None:
+async def test_every_way_to_end_on_a_running_loop_joins_all_calls(ends_by: str) -> None:
     calls = Calls("asyncio", full=N)
     calls.returns_at_once = 0
     came: list[int] = []

@@ -80,7 +80,7 @@ def test_parts_given_win_over_those_of_the_secret(schema, open_writing, new_secr
     open_writing(secret=secret, host="127.0.0.1", port=schema.server.server.port).check(TABLE)
 
 
-def test_a_secret_is_read_once_and_anew_when_its_password_was_changed(
+def test_a_secret_is_read_once_until_its_password_changes(
     schema, open_writing, new_secret, secrets, monkeypatch
 ):
     reads = []
@@ -110,7 +110,8 @@ def test_a_secret_is_read_once_and_anew_when_its_password_was_changed(
     assert [type(error) for error in writing.told] == [CredentialsExpired]
 
 
-def test_a_password_that_is_refused_as_it_was_read_anew_is_given_up(schema, open_writing, new_secret):
+def test_a_password_refused_twice_is_given_up(schema, open_writing, new_secret):
+    """The secret is read again between the two tries."""
     writing = open_writing(secret=new_secret(**as_rds_writes(schema, "WrongPassword")))
     with pytest.raises(CredentialsExpired, match="password authentication failed") as raised:
         writing.check(TABLE)
@@ -129,7 +130,7 @@ def test_a_password_that_is_refused_as_it_was_read_anew_is_given_up(schema, open
         '["PasswordOnly"]',
     ],
 )
-def test_a_secret_of_another_form_is_refused_without_a_word_of_it(schema, open_writing, secrets, text):
+def test_a_secret_of_another_form_is_refused_without_quoting_it(schema, open_writing, secrets, text):
     name = f"odd-{uuid4()}"
     secrets.create_secret(Name=name, SecretString=text)
     with pytest.raises(ConfigError, match=name) as raised:
@@ -151,9 +152,7 @@ def test_secrets_manager_out_of_reach_is_tried_again_and_told(open_writing, cred
     assert len(writing.told) == writing.policy.max_attempts - 1
 
 
-def test_a_token_is_the_one_that_boto3_makes_and_new_for_each_connection(
-    open_writing, credentials, monkeypatch
-):
+def test_an_iam_token_is_boto3s_and_new_for_each_connection(open_writing, credentials, monkeypatch):
     passwords = []
 
     class Refusing:

@@ -66,9 +66,8 @@ def counts(outcomes):
     return {page: (outcome.stored, outcome.unchanged) for page, outcome in outcomes.items()}
 
 
-def test_postgres_crashing_in_the_middle_of_a_batch_and_coming_back_loses_and_doubles_nothing(
-    schema, open_writing, pages
-):
+def test_a_postgres_crash_mid_batch_loses_and_doubles_nothing(schema, open_writing, pages):
+    """Postgres is away for a while and comes back."""
     writing = open_writing(batch_rows=3)
     writing.policy = PATIENT
     upsert = writing.check(TABLE)
@@ -89,7 +88,8 @@ def test_postgres_crashing_in_the_middle_of_a_batch_and_coming_back_loses_and_do
     assert schema.rows() == rows_of(pages)
 
 
-def test_a_session_terminated_in_the_middle_of_a_batch_writes_it_over_another(schema, open_writing, pages):
+def test_another_session_writes_the_batch_of_a_terminated_one(schema, open_writing, pages):
+    """The session is terminated in the middle of the batch."""
     writing = open_writing()
     upsert = writing.check(TABLE)
     with schema.locked() as lock:
@@ -107,7 +107,8 @@ def test_a_session_terminated_in_the_middle_of_a_batch_writes_it_over_another(sc
     until(lambda: len(schema.backends()) == 1)
 
 
-def test_a_batch_whose_reply_is_lost_is_there_once_and_told_as_unchanged(schema, open_writing, pages):
+def test_a_batch_whose_reply_is_lost_is_written_once(schema, open_writing, pages):
+    """The next try reports its rows as unchanged."""
     with Proxy(schema.server.server.port) as proxy:
         writing = open_writing(dsn=schema.server.dsn(proxy.port))
         upsert = writing.check(TABLE)
@@ -119,10 +120,8 @@ def test_a_batch_whose_reply_is_lost_is_there_once_and_told_as_unchanged(schema,
     assert schema.rows() == rows_of(pages)
 
 
-def test_a_connection_that_died_while_nothing_was_sent_is_made_anew_though_one_try_is_allowed(
-    schema, open_writing, pages
-):
-    """As after a Lambda environment was frozen."""
+def test_an_idle_connection_that_died_is_reopened(schema, open_writing, pages):
+    """A single allowed attempt is enough. As after a Lambda environment was frozen."""
     writing = open_writing()
     writing.policy = RetryPolicy(max_attempts=1)
     upsert = writing.check(TABLE)
@@ -152,7 +151,7 @@ def test_a_deadlock_ends_with_both_sessions_rows(schema, open_writing, pages):
     assert schema.rows() == [*rows_of(pages), (99, -2)]
 
 
-def test_a_batch_that_takes_too_long_is_called_off_at_postgres_too(schema, open_writing, pages):
+def test_a_batch_that_takes_too_long_is_cancelled_in_postgres(schema, open_writing, pages):
     writing = open_writing(statement_timeout=0.2)
     writing.policy = PATIENT
     upsert = writing.check(TABLE)
@@ -183,14 +182,15 @@ def test_the_deadline_ends_a_batch_and_nothing_is_half_written(schema, open_writ
     assert schema.rows() == rows_of({"a": pages["a"]})
 
 
-def test_no_connection_is_begun_that_could_outlast_the_deadline(schema, open_writing, pages):
+def test_no_connection_is_opened_that_may_outlast_the_deadline(schema, open_writing, pages):
     writing = open_writing()
     with pytest.raises(DeadlineExceeded):
         writing.check(TABLE, Deadline(1.0, lambda: 0.0))
     assert writing.driver.connections == 0
 
 
-def test_several_hosts_that_could_outlast_the_deadline_are_not_begun(schema, open_writing, pages):
+def test_several_hosts_that_may_outlast_the_deadline_are_refused(schema, open_writing, pages):
+    """No connection is started to any of them."""
     writing = open_writing(host="127.0.0.1,127.0.0.1")
     with pytest.raises(DeadlineExceeded, match="less than 4 s"):
         writing.check(TABLE, Deadline(3.0, lambda: 0.0))
@@ -198,7 +198,7 @@ def test_several_hosts_that_could_outlast_the_deadline_are_not_begun(schema, ope
     writing.check(TABLE, Deadline(30.0, lambda: 0.0))
 
 
-def test_what_fails_for_good_fails_the_pages_left_and_keeps_those_written(schema, open_writing, pages):
+def test_a_page_denied_by_postgres_keeps_the_others_written(schema, open_writing, pages):
     writing = open_writing(batch_rows=3)
     upsert = writing.check(TABLE)
     schema.execute(
@@ -231,9 +231,8 @@ def refused_at_check(writing, table=TABLE):
         ({"port": "1"}, ConnectionFailed, "refused"),
     ],
 )
-def test_what_is_wrong_with_a_connection_is_said_before_anything_is_fetched(
-    schema, open_writing, settings, kind, word
-):
+def test_the_check_reports_a_wrong_connection_setting(schema, open_writing, settings, kind, word):
+    """The check runs before any page is fetched."""
     error = refused_at_check(open_writing(dsn=schema.server.dsn(**settings)))
     assert type(error) is kind
     assert word in str(error)
@@ -251,16 +250,16 @@ def test_what_is_wrong_with_a_connection_is_said_before_anything_is_fetched(
         ("id int, v int, UNIQUE (id, v)", TABLE, TableMismatch, r"(id)"),
     ],
 )
-def test_what_is_wrong_with_a_table_is_said_before_anything_is_fetched(
-    schema, open_writing, columns, table, kind, word
-):
+def test_the_check_reports_a_wrong_table(schema, open_writing, columns, table, kind, word):
+    """The check runs before any page is fetched."""
     schema.create(columns)
     error = refused_at_check(open_writing(), table)
     assert type(error) is kind
     assert word in str(error)
 
 
-def test_a_table_that_may_not_be_written_is_told_before_anything_is_fetched(schema, open_writing, pages):
+def test_the_check_reports_a_table_that_may_not_be_written(schema, open_writing, pages):
+    """The check runs before any page is fetched."""
     schema.execute("ALTER TABLE {schema}.t OWNER TO postgres")
     schema.execute("GRANT SELECT, INSERT ON {schema}.t TO app")
     error = refused_at_check(open_writing())
@@ -282,9 +281,8 @@ def test_a_server_without_connections_left_is_asked_again_later(schema, open_wri
     assert type(writing.told[0]) is ServiceBusy
 
 
-def test_only_a_server_that_shows_a_certificate_of_its_host_by_the_issuer_given_is_told_the_password(
-    schema, open_writing, pages, tmp_path
-):
+def test_only_a_verified_server_is_sent_the_password(schema, open_writing, pages, tmp_path):
+    """Its certificate must name its host and come from the issuer given."""
     authority, other = trustme.CA(), trustme.CA()
     authority.cert_pem.write_to_path(tmp_path / "root.pem")
     other.cert_pem.write_to_path(tmp_path / "other.pem")

@@ -40,7 +40,8 @@ def counts(outcomes):
     return {page: (outcome.stored, outcome.unchanged) for page, outcome in outcomes.items()}
 
 
-def test_rows_written_twice_are_there_once_and_are_not_touched_the_second_time(schema, open_writing):
+def test_rows_written_twice_are_stored_once(schema, open_writing):
+    """The second write does not touch them."""
     schema.create("id int PRIMARY KEY, name text, price numeric(8, 2), tags jsonb")
     pages = {
         page: [{"id": 10 * page + n, "name": f"{page}/{n}", "price": 1.5, "tags": [n]} for n in range(10)]
@@ -123,7 +124,8 @@ def test_a_bad_row_fails_its_page_as_a_whole_and_no_other(schema, open_writing, 
     assert [id_ for id_, *_ in schema.rows()] == [-1, *(3 * page + n for page in others for n in range(3))]
 
 
-def test_finding_a_bad_page_takes_no_more_statements_than_halving_does(schema, open_writing):
+def test_a_bad_page_is_found_by_halving_the_batch(schema, open_writing):
+    """The search takes no more statements than halving needs."""
     schema.create("id int PRIMARY KEY")
     pages = {page: [{"id": page}] for page in range(64)}
     pages[37] = [{"id": "x"}]
@@ -144,9 +146,8 @@ def test_pages_that_are_all_bad_all_fail(schema, open_writing):
     assert schema.rows() == []
 
 
-def test_of_rows_with_one_key_in_a_batch_the_last_is_written_and_equal_is_what_postgres_calls_equal(
-    schema, open_writing
-):
+def test_if_rows_of_a_batch_share_a_key_the_last_is_written(schema, open_writing):
+    """Keys are equal if Postgres calls them equal."""
     schema.create("id numeric, name char(3), v int, PRIMARY KEY (id, name)")
     writing = open_writing()
     upsert = writing.check(Table(name="t", key=("id", "name")))
@@ -203,8 +204,11 @@ ROUND_TRIPS: dict[str, list[tuple[Any, Any]]] = {
 }
 
 
-def test_values_of_each_type_come_back_as_they_were_and_are_told_unchanged(schema, open_writing):
-    """Also of types without an equality, such as json and point; what is refused fails its page alone."""
+def test_values_of_every_type_come_back_as_they_were(schema, open_writing):
+    """A second write reports them as unchanged.
+
+    Also of types without an equality, such as json and point; what is refused fails its page alone.
+    """
     schema.execute("CREATE TYPE {schema}.colour AS ENUM ('red')")
     kinds = list(ROUND_TRIPS)
     columns = {kind: f"c{number}" for number, kind in enumerate(kinds)}
@@ -224,7 +228,8 @@ def test_values_of_each_type_come_back_as_they_were_and_are_told_unchanged(schem
     assert set(counts(again).values()) == {(0, 1)}
 
 
-def test_bytes_go_into_bytes_only_whatever_a_domain_calls_them(schema, open_writing):
+def test_only_byte_columns_take_bytes(schema, open_writing):
+    """The base type of a domain decides, not its name."""
     schema.execute("CREATE DOMAIN {schema}.blob AS bytea")
     schema.execute("CREATE DOMAIN {schema}.words AS text")
     schema.create("id int PRIMARY KEY, b blob, w words, n name")
@@ -263,7 +268,7 @@ documents = st.recursive(
     derandomize=True,
 )
 @given(st.lists(st.tuples(texts, st.none() | st.integers(), documents, st.binary()), max_size=5))
-def test_whatever_is_written_comes_back(schema, open_writing, values):
+def test_written_values_are_read_back_unchanged(schema, open_writing, values):
     schema.execute("DROP TABLE IF EXISTS {schema}.t")
     schema.create("id int PRIMARY KEY, s text, n numeric, doc jsonb, b bytea")
     writing = open_writing()
@@ -292,7 +297,8 @@ def test_names_and_values_are_never_taken_for_sql(schema, open_writing):
 
 
 @pytest.mark.parametrize("name", ["input", "latest", "stored", "kept", "excluded", "select"])
-def test_a_table_and_columns_may_have_the_names_that_the_statement_uses(schema, open_writing, name):
+def test_tables_may_use_the_names_that_the_statement_uses(schema, open_writing, name):
+    """Their columns may use them, too."""
     schema.create(
         '"input" int PRIMARY KEY, "stored" int, "kept" int, "excluded" int, "number" int', name=name
     )
@@ -304,7 +310,8 @@ def test_a_table_and_columns_may_have_the_names_that_the_statement_uses(schema, 
     assert schema.rows(name) == [(1, 2, 3, 4, 5)]
 
 
-def test_what_postgres_fills_in_by_itself_is_left_to_it_where_no_row_says_otherwise(schema, open_writing):
+def test_columns_that_postgres_fills_are_left_to_it(schema, open_writing):
+    """A row may replace a default, but not a generated value."""
     schema.create(
         "url text PRIMARY KEY, v int, number int GENERATED ALWAYS AS IDENTITY,"
         " twice int GENERATED ALWAYS AS (v * 2) STORED, source text DEFAULT 'web',"
@@ -349,7 +356,8 @@ def test_a_table_of_nothing_but_its_key_can_be_written(schema, open_writing):
     assert counts(writing.write(upsert, {"p": [{"a": 1, "b": 2}, {"a": 2, "b": 1}]})) == {"p": (1, 1)}
 
 
-def test_a_database_of_another_encoding_is_written_to_by_the_names_it_has(schema, open_writing):
+def test_a_latin1_database_is_written_by_its_own_column_names(schema, open_writing):
+    """Text that the encoding lacks fails its page alone."""
     name = schema.name.replace(" ", "_")
     schema.execute(f"CREATE DATABASE {name} ENCODING 'LATIN1' LOCALE 'C' TEMPLATE template0")
     dsn = schema.server.dsn(dbname=name, user="postgres")

@@ -78,7 +78,7 @@ def test_a_missing_bucket_to_list_is_an_error_that_names_it(copy, bucket):
         copy([(S3Prefix("no-such-bucket"), S3Prefix(bucket.name, "copies/"))])
 
 
-def test_two_sources_of_one_destination_are_found_before_anything_is_copied(copy, server, bucket):
+def test_two_sources_of_one_destination_fail_before_any_copy(copy, server, bucket):
     for key in ("a/x", "b/x"):
         bucket.put(key, b"x")
     listed = (S3Prefix(bucket.name, "a/"), S3Prefix(bucket.name, "copies/"))

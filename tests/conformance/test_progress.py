@@ -9,7 +9,8 @@ from asyncstream.pipeline.progress import BytesMoved, FileFinished, FileStarted,
 SIZES = {"empty": 0, "small": 1000, "large": 7 * MiB}
 
 
-def test_each_file_is_told_started_then_its_bytes_then_finished_with_its_result(copy, bucket, pairs):
+def test_each_file_reports_its_start_its_bytes_and_its_result(copy, bucket, pairs):
+    """The events come in this order."""
     for key, size in SIZES.items():
         bucket.put(key, content(size))
     events = []
@@ -41,7 +42,7 @@ def test_a_file_that_fails_is_told_finished_once(copy, pairs):
     assert events == [Planned(files=1, bytes=None), FileFinished(report.files[0])]
 
 
-def test_the_bytes_of_a_part_begun_again_are_taken_back(copy_with_faults, bucket, pairs):
+def test_the_bytes_of_a_restarted_part_are_taken_back(copy_with_faults, bucket, pairs):
     bucket.put("large", content(SIZES["large"]))
     events = []
     report = copy_with_faults(

@@ -19,7 +19,7 @@ def test_a_file_that_fits_one_part_takes_one_get_and_one_put(copy, server, bucke
     assert seen == report.requests == {"GetObject": 1, "PutObject": 1}
 
 
-def test_a_file_of_three_parts_takes_three_gets_and_no_question_of_its_size(copy, server, bucket, pairs):
+def test_a_file_of_three_parts_takes_three_gets_and_no_head(copy, server, bucket, pairs):
     bucket.put("file", content(2 * PART + 1))
     with server.counted() as seen:
         report = copy(pairs("file"), multipart=True, part_size=PART)
@@ -58,7 +58,7 @@ def test_a_missing_file_is_asked_for_once(copy, server, pairs):
 
 
 @pytest.mark.parametrize("server", ["lab"], indirect=True)
-def test_of_a_part_that_is_refused_no_more_than_its_beginning_is_read(copy, server, bucket, pairs):
+def test_only_the_start_of_a_refused_part_is_read(copy, server, bucket, pairs):
     server.lab.declare(bucket.name, [("a", 100 * MiB)])
     server.lab.set_faults([Fault("refuse", "PutObject", status=403, code="AccessDenied")])
     server.lab.reset_stats()

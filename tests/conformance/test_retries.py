@@ -77,9 +77,8 @@ def test_a_request_without_a_body_of_ours_is_repeated(copy_with_faults, bucket, 
     assert bucket.uploads() == []
 
 
-def test_a_part_that_goes_on_failing_is_given_up_with_its_upload_and_no_other_file(
-    copy_with_faults, bucket, pairs
-):
+def test_a_part_that_keeps_failing_is_given_up_with_its_upload(copy_with_faults, bucket, pairs):
+    """The other file is copied."""
     size = 11 * MiB  # three parts
     for key in ("doomed", "good"):
         bucket.put(key, content(size, key))

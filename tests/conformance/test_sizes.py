@@ -43,13 +43,13 @@ def copied(copy, bucket, pairs, size, **settings):
 
 
 @sizes(SMALL | {"two-parts-and-one": 2 * PART + 1})
-def test_without_multipart_a_file_is_one_upload_whatever_its_size(copy, bucket, pairs, size):
+def test_without_multipart_a_file_of_any_size_is_one_upload(copy, bucket, pairs, size):
     result = copied(copy, bucket, pairs, size, multipart=False)
     assert (result.parts, result.attempts) == (1, 1)
 
 
 @sizes(SMALL | OF_PARTS)
-def test_with_multipart_a_file_is_as_many_uploads_as_it_has_parts(copy, bucket, pairs, size):
+def test_with_multipart_a_file_has_one_upload_per_part(copy, bucket, pairs, size):
     result = copied(copy, bucket, pairs, size, multipart=True)
     expected = max(1, -(-size // PART))
     assert (result.parts, result.attempts) == (expected, expected)

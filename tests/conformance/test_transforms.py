@@ -160,7 +160,7 @@ def upper(chunk: bytes) -> bytes:
 
 
 @on_the_lab
-def test_functions_of_ones_own_are_called_for_chunks_lines_and_records(copy, bucket, pairs):
+def test_a_users_functions_run_on_chunks_lines_and_records(copy, bucket, pairs):
     text = words(6 * MiB)
     rows = [{"n": n, "of": 'ü, "x"\n' * (n % 3)} for n in range(5000)]
     as_json = b"".join(json.dumps(row).encode() + b"\n" for row in rows)
@@ -190,9 +190,7 @@ def test_functions_of_ones_own_are_called_for_chunks_lines_and_records(copy, buc
 
 
 @on_the_lab
-def test_of_several_files_one_that_fails_says_where_and_spares_the_others(
-    copy, bucket, pairs, nothing_is_left
-):
+def test_one_failing_file_says_where_and_spares_the_others(copy, bucket, pairs, nothing_is_left):
     lines = words(6 * MiB).split(b"\n")
     for name in "abc":
         bucket.put(name, b"\n".join([*lines, b"bad" if name == "b" else b"good"]))
@@ -241,9 +239,7 @@ def test_what_is_damaged_fails_by_its_name(copy, bucket, pairs, nothing_is_left,
 
 @on_the_lab
 @pytest.mark.parametrize("name", [*PACK, *UNPACK])
-def test_of_an_empty_file_something_is_packed_and_nothing_unpacked(
-    copy, bucket, pairs, nothing_is_left, name
-):
+def test_an_empty_file_can_be_packed_but_not_unpacked(copy, bucket, pairs, nothing_is_left, name):
     bucket.put("file", b"")
     [result] = copy(pairs("file"), transform=name).files
     if name in PACK:
@@ -276,7 +272,7 @@ def test_output_of_any_length_takes_one_get_and_as_few_writes(copy, bucket, pair
 
 @on_the_lab
 @pytest.mark.parametrize("size", [1000, 6 * MiB])
-def test_what_was_made_is_skipped_unless_it_is_to_be_made_otherwise(copy, bucket, pairs, size):
+def test_files_are_skipped_unless_transform_or_source_changes(copy, bucket, pairs, size):
     bucket.put("file", content(size))
 
     def status(transform: Any) -> str:
@@ -316,7 +312,7 @@ def test_fail_leaves_what_is_there(copy, bucket, pairs, size):
 
 
 @pytest.mark.parametrize("size", [1000, 6 * MiB])
-def test_headers_that_say_how_bytes_are_written_are_dropped_and_the_others_kept(copy, bucket, pairs, size):
+def test_headers_about_encoding_are_dropped_and_others_kept(copy, bucket, pairs, size):
     kept = {"Metadata": {"owner": "team"}, "CacheControl": "private"}
     packed = gzip.compress(content(size), 0)
     bucket.put("file", packed, ContentType="application/gzip", **kept)

@@ -85,9 +85,7 @@ def test_a_source_overwritten_half_way_is_made_of_as_it_was(copy, lab, bucket, p
 
 
 @on_the_lab
-def test_a_body_that_broke_is_not_gone_on_with_from_another_version(
-    copy, lab, bucket, pairs, nothing_is_left
-):
+def test_a_broken_body_is_not_resumed_from_another_version(copy, lab, bucket, pairs, nothing_is_left):
     bucket.put("file", content(12 * MiB))
     lab.set_faults([Fault("truncate", GET, times=[1], at=0.7)])
     overwritten = []
@@ -102,7 +100,7 @@ def test_a_body_that_broke_is_not_gone_on_with_from_another_version(
 
 
 @on_the_lab
-def test_the_deadline_fails_what_was_begun_and_leaves_nothing(
+def test_the_deadline_fails_started_files_and_leaves_nothing(
     copy, bucket, pairs, nothing_is_left, until_it_stalls
 ):
     """Also where a copy would be left pending."""

@@ -53,13 +53,14 @@ class TestMade:
             GATHERERS.values(), 512
         ) | {GATHERERS[variant]: 1769}
 
-    def test_they_have_the_layer_of_the_database_and_the_others_have_not(self) -> None:
+    def test_only_gathering_functions_have_the_database_layer(self) -> None:
         for name, function in deploy(**GATHERS).functions.items():
             layers = [re.sub(r".*layer:asyncstream-(\w+?Layer).*", r"\1", arn) for arn in function["Layers"]]
             more = ["DatabaseLayer"] if name in GATHERERS.values() else []
             assert layers == ["DependencyLayer", *more]
 
-    def test_what_fails_is_kept_and_not_gathered_anew_before_its_time(self) -> None:
+    def test_failed_events_are_kept_and_not_retried_by_lambda(self) -> None:
+        """They go to the dead letter queue."""
         stack = deploy(**GATHERS)
 
         for name in GATHERERS.values():
@@ -97,7 +98,7 @@ class TestVariables:
         assert GatherConfig.from_env(given).max_concurrency == 60
         assert GatherConfig.from_env(given).fetch.connections_per_host == 6
 
-    def test_headers_that_nobody_is_shown(self) -> None:
+    def test_headers_reach_the_function_and_are_not_shown(self) -> None:
         headers = {"https://api.example.com": {"Authorization": "Bearer 1"}}
         given = variables(deploy(**GATHERS | {"GatherHeaders": json.dumps(headers)}))
 

@@ -126,7 +126,7 @@ def rows(root: Path) -> list[Permission]:
 
 
 class TestTable:
-    def test_every_permission_has_its_row_and_every_row_its_permission(self, rows: list[Permission]) -> None:
+    def test_permissions_and_table_rows_match_one_to_one(self, rows: list[Permission]) -> None:
         made = deploy(Trigger="yes")
         of_buckets = {each for each in permissions(made) if each.policy.endswith("BucketPolicy")}
 
@@ -164,9 +164,7 @@ class TestPolicies:
     ) -> None:
         assert lint(documents_of(given), run, tools, tmp_path) == ""
 
-    def test_everything_is_a_resource_of_x_rays_and_of_lambdas_network_alone(
-        self, given: dict[str, str]
-    ) -> None:
+    def test_only_tracing_and_vpc_statements_cover_all_resources(self, given: dict[str, str]) -> None:
         anything = {
             statement["Sid"]
             for _, statement in statements(deploy(**given))
@@ -238,7 +236,7 @@ class TestConditions:
         assert self.of(deploy(**NAMED), "ListFiles") == {"StringLike": {"s3:prefix": "raw/*"}}
         assert self.of(deploy(), "ListFiles") is None
 
-    def test_the_function_tells_a_missing_object_from_a_forbidden_one(self) -> None:
+    def test_a_missing_object_is_told_from_a_forbidden_one(self) -> None:
         # S3 answers a GET with 404 only if ListBucket is allowed, and to a GET s3:prefix has no value.
         assert self.of(deploy(**NAMED), "ListSource") is None
 

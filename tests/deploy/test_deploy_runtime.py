@@ -183,9 +183,10 @@ def test_deployed_clients_are_aioboto3s_on_todays_sdks(
     assert Version(versions[1]) >= Version("1.43")
 
 
-def test_a_function_copies_in_the_runtime_and_the_blocking_ones_load_no_asyncio_sdk(
+def test_a_function_copies_in_the_runtime(
     artefact: Artefact, runtime: Path, version: str, lab: LabS3, tmp_path: Path
 ) -> None:
+    """Only the asyncio functions load the asyncio SDK."""
     target = artefact.handler.replace("_", "-")
     lab.create_bucket(target, keep=False)
     files = [{"source": f"s3://source/{key}", "destination": f"s3://{target}/{key}"} for key in SIZES]
@@ -201,7 +202,7 @@ def test_a_function_copies_in_the_runtime_and_the_blocking_ones_load_no_asyncio_
 
 
 @pytest.mark.parametrize("name", WEB_FUNCTIONS)
-def test_a_function_gathers_in_the_runtime_and_the_blocking_ones_load_no_asyncio_sdk(
+def test_a_function_gathers_in_the_runtime(
     name: str,
     build_for: Callable[[Path], Build],
     runtime: Path,
@@ -209,6 +210,7 @@ def test_a_function_gathers_in_the_runtime_and_the_blocking_ones_load_no_asyncio
     schema: Schema,
     tmp_path: Path,
 ) -> None:
+    """Only the asyncio function loads the asyncio SDK."""
     build = build_for(runtime)
     shipped = tmp_path / "shipped"
     shipped.mkdir()

@@ -245,7 +245,8 @@ class TestOutputs:
     def test_each_is_described(self) -> None:
         assert all(output["Description"].endswith(".") for output in written()["Outputs"].values())
 
-    def test_functions_state_machine_queues_places_and_logs_are_named(self) -> None:
+    def test_outputs_name_functions_queues_places_and_logs(self) -> None:
+        """They name the state machine, too."""
         stack = deploy(Trigger="yes")
 
         assert stack.outputs.keys() == {

@@ -48,7 +48,7 @@ class TestQueue:
         assert longest == timeout
         assert stack["Queue"]["VisibilityTimeout"] >= longest  # Lambda refuses the mapping otherwise
 
-    def test_what_fails_again_and_again_goes_to_the_dead_letter_queue(self) -> None:
+    def test_messages_that_keep_failing_go_to_the_dead_letter_queue(self) -> None:
         stack = deploy(Trigger="yes")
         redrive = stack["Queue"]["RedrivePolicy"]
 
@@ -112,7 +112,8 @@ class TestLoops:
         assert deploy(**ONE_BUCKET | {"DestinationBucketName": "clean-1"}, **prefixes).refusals == []
 
     @pytest.mark.parametrize("trigger", ["no", "yes"])
-    def test_beside_what_triggers_it_the_function_writes_into_the_bucket_it_reads(self, trigger: str) -> None:
+    def test_one_bucket_takes_copies_beside_its_trigger_prefix(self, trigger: str) -> None:
+        """The function writes into the bucket that it reads."""
         stack = deploy(**ONE_BUCKET | {"Trigger": trigger}, DestinationPrefix="clean/")
         source = S3Object("raw-1", "incoming/a.csv")
 

@@ -192,7 +192,7 @@ def test_a_new_object_is_copied(stack: Deployed) -> None:
     stack.wait_for_copies("incoming/2026/new +ä.csv")
 
 
-def test_messages_are_copied_and_one_that_cannot_be_goes_to_the_dead_letters(stack: Deployed) -> None:
+def test_messages_are_copied_and_bad_ones_become_dead_letters(stack: Deployed) -> None:
     queues, queue = stack.client("sqs"), stack.outputs["QueueUrl"]
     source = stack.put("own/1", b"own")
     event = {"files": [{"source": source, "destination": f"s3://{stack.bucket('Destination')}/own/1"}]}
@@ -204,7 +204,7 @@ def test_messages_are_copied_and_one_that_cannot_be_goes_to_the_dead_letters(sta
     wait_for_dead_letter(stack, "no JSON")
 
 
-def test_an_asynchronous_event_that_fails_goes_to_the_dead_letters(stack: Deployed) -> None:
+def test_a_failed_asynchronous_event_becomes_a_dead_letter(stack: Deployed) -> None:
     place = {"bucket": {"name": stack.bucket("Source")}, "object": {"key": "in/none"}}
     record = {"eventSource": "aws:s3", "eventName": "ObjectCreated:Put", "s3": place}
 

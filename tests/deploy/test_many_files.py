@@ -12,9 +12,10 @@ from asyncstream import MiB
 from asyncstream.lab.s3 import LabS3
 
 
-def test_of_a_thousand_the_rest_is_done_and_what_failed_is_named_and_finished_by_another_run(
+def test_another_run_finishes_the_files_that_failed(
     start: StepFunctions, s3: Any, lab: LabS3, function: Function
 ) -> None:
+    """The first run copies the rest of a thousand files and names the failed ones."""
     first = start.start(put_csv(s3, ALL))
 
     assert first.status == "SUCCEEDED"
@@ -43,7 +44,7 @@ def test_of_a_thousand_the_rest_is_done_and_what_failed_is_named_and_finished_by
     assert read - len(MISSING) < 10  # the ten files, and the lists that the double and this test read
 
 
-def test_a_file_that_outlasts_the_function_is_a_chain_of_invocations(
+def test_the_next_invocation_continues_an_unfinished_file(
     start: StepFunctions, s3: Any, lab: LabS3, function: Function, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setenv("ASYNCSTREAM_MULTIPART", "true")
@@ -76,9 +77,10 @@ def test_a_file_that_outlasts_the_function_is_a_chain_of_invocations(
     assert sent == dict.fromkeys(map(str, range(1, 9)), 1)
 
 
-def test_redriven_after_too_many_failures_it_finishes_and_leaves_the_others_alone(
+def test_a_redriven_run_does_only_the_files_that_are_missing(
     start: StepFunctions, s3: Any, lab: LabS3, function: Function
 ) -> None:
+    """The first run ended after too many failures."""
     execution = start.start(put_csv(s3, ALL) | {"tolerated_failure_percentage": 0})
     done = copied(lab)
 

@@ -63,7 +63,8 @@ async def test_transfer_on_a_running_loop_says_what_to_call_instead(lab_server, 
 
 
 @pytest.mark.asyncio
-async def test_cancelled_in_mid_upload_it_leaves_no_upload_no_task_and_no_connection(lab_server, bucket):
+async def test_cancelling_mid_upload_leaves_no_upload(lab_server, bucket):
+    """It leaves no task and no connection either."""
     bucket.put("file", content(LARGE))
     assert bucket.uploads() == []  # the client that asks has its connection by now
     open_before = lab_server.lab.stats()["open_connections"]

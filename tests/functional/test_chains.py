@@ -86,10 +86,11 @@ def parts_sent(server):
     return {int(row["part_number"]) for row in rows if row["operation"] == "UploadPart"}
 
 
-def test_the_checksum_of_the_parts_a_source_was_uploaded_in_is_compared_at_the_end_of_a_chain(
-    server, sessions, tell
-):
-    """Its parts end elsewhere than the ranges, and an engine takes up what another has read of a part."""
+def test_the_end_of_a_chain_verifies_a_multipart_source(server, sessions, tell):
+    """The last transfer compares the checksum of the source's parts.
+
+    Its parts end elsewhere than the ranges, and an engine takes up what another has read of a part.
+    """
     server.lab.declare("sources", [("file", 60 * MiB)], checksum="CRC32", part_size=8 * MiB)
     results = chain(sessions, tell, 25, multipart=True, part_size=5 * MiB, max_concurrency=2)
     assert len(results) >= 2
@@ -99,7 +100,8 @@ def test_the_checksum_of_the_parts_a_source_was_uploaded_in_is_compared_at_the_e
     assert copy.crc64nvme == source.crc64nvme
 
 
-def test_a_source_overwritten_between_two_transfers_starts_the_file_over_and_says_so(server, sessions, tell):
+def test_an_overwritten_source_starts_the_file_over_and_says_so(server, sessions, tell):
+    """The source is overwritten between two transfers."""
     server.lab.declare("sources", [("file", 60 * MiB)])
 
     def overwrite(_):
@@ -112,9 +114,8 @@ def test_a_source_overwritten_between_two_transfers_starts_the_file_over_and_say
     assert server.client.list_multipart_uploads(Bucket="copies").get("Uploads", []) == []
 
 
-def test_an_upload_that_vanished_between_two_transfers_starts_the_file_over_and_says_so(
-    server, sessions, tell
-):
+def test_a_vanished_upload_starts_the_file_over_and_says_so(server, sessions, tell):
+    """The upload vanishes between two transfers."""
     server.lab.declare("sources", [("file", 60 * MiB)])
 
     def abort(upload_id):
@@ -127,7 +128,7 @@ def test_an_upload_that_vanished_between_two_transfers_starts_the_file_over_and_
     assert copy.crc64nvme == source.crc64nvme
 
 
-def test_what_had_no_time_to_begin_is_pending_without_a_continuation(server, sessions):
+def test_a_file_not_started_is_pending_without_continuation(server, sessions):
     server.lab.declare("sources", [("file", 100)])
     config = TransferConfig(deadline=1e-9, at_deadline="pending")
     for each in sessions:
@@ -164,8 +165,11 @@ def invoke(slow_server):
 
 
 @pytest.mark.slow
-def test_2_gb_in_invocations_of_two_seconds_each_by_handlers_in_turn(slow_server, invoke):
-    """Of more, on a machine too busy to get anywhere in two."""
+def test_2_gb_take_several_two_second_invocations(slow_server, invoke):
+    """The handlers take turns in invocations of two seconds.
+
+    Of more, on a machine too busy to get anywhere in two.
+    """
     server, seconds = slow_server, 2
     server.lab.declare("sources", [("file", 2 * GB)])
     config = {"multipart": True, "part_size": 16 * MiB, "max_concurrency": 6}

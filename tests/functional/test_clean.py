@@ -45,7 +45,8 @@ def command(server, engine, *more):
 
 @pytest.mark.slow
 @pytest.mark.parametrize("engine", ENGINES)
-def test_what_a_killed_process_left_is_completed_by_the_same_command_and_cleaned(server, run, engine):
+def test_the_same_command_completes_a_killed_copy(server, run, engine):
+    """`asyncstream clean` then removes the uploads that the killed process left."""
     server.lab.declare("sources", [(key, 300_000) for key in SMALL])
     server.lab.declare("sources", [(key, 30 * MiB) for key in LARGE])
     # So the process is killed in mid-transfer, however late.

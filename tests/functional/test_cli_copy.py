@@ -119,7 +119,7 @@ def test_what_may_be_made_of_a_file_can_be_bounded_and_unbounded(
 
 
 @pytest.mark.parametrize("more", [[], ["--dry-run"]])
-def test_a_transform_that_is_none_is_told_before_anything_is_asked(
+def test_an_unknown_transform_is_an_error_before_any_request(
     lab: LabS3, run: Callable[..., Ended], more: list[str]
 ) -> None:
     lab.reset_stats()

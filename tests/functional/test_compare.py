@@ -98,9 +98,10 @@ def test_a_size_that_is_too_small_is_a_row_that_says_so(run: Callable[..., Ended
     assert done.code == 0  # a finding, no failure of the comparison
 
 
-def test_a_failing_way_is_a_row_with_its_error_and_the_others_go_on(
+def test_a_failing_variant_is_a_row_with_its_error(
     run: Callable[..., Ended], monkeypatch: pytest.MonkeyPatch
 ) -> None:
+    """The other variants run."""
     monkeypatch.setenv("ASYNCSTREAM_MEMORY_LIMIT", "1")
     done = run(*TINY, "--no-trace", "--variants", "threads,boto3", "--json")
     assert done.code == 1
@@ -144,7 +145,7 @@ def test_files_are_changed_on_their_way_by_all_and_verified(
         assert f"changed on its way by {transform}" in " ".join(told.split())
 
 
-def test_a_transform_of_the_environment_is_none_of_the_comparison(
+def test_a_comparison_ignores_a_transform_of_the_environment(
     run: Callable[..., Ended], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setenv("ASYNCSTREAM_TRANSFORM", "gzip")
@@ -274,8 +275,7 @@ def test_a_bucket_that_is_not_there_is_told_in_one_line(other: LabS3, run: Calla
 
 
 @pytest.mark.parametrize("ending", [signal.SIGINT, signal.SIGTERM])
-def test_an_interrupted_comparison_shows_what_it_has_and_leaves_nothing(
-    ending: signal.Signals, tmp_path: Path
-) -> None:
+def test_an_interrupted_comparison_shows_results_so_far(ending: signal.Signals, tmp_path: Path) -> None:
+    """It leaves nothing behind."""
     two = ["--files", "1x20KB", "--files", "1x90MB", "--model", "1/1/1", "--tls", "--no-repeat"]
     interrupt([*two, "--variants", "boto3"], "boto3 one by one", ending, tmp_path)

@@ -110,7 +110,8 @@ def tried(s3: Any, prefix: str) -> list[bool]:
     return [went_well(number) for number in range(10)]
 
 
-def test_all_runs_meet_the_same_faults_and_nothing_else_meets_any() -> None:
+def test_every_run_meets_the_same_faults() -> None:
+    """Requests outside of a run meet none."""
     once = Config(retries={"total_max_attempts": 1})
     with LabTestbed("off", tls=False, faults=0.3) as testbed:
         told = testbed.environment()
@@ -177,7 +178,8 @@ def test_a_traced_run_has_its_spans_and_another_has_none(testbed: LabTestbed) ->
         assert names.count("file") == (FILES.files if traced else 0)
 
 
-def test_variants_and_sizes_take_turns_in_every_round_and_one_is_made_twice() -> None:
+def test_variants_and_sizes_take_turns_in_every_round() -> None:
+    """One variant is measured twice."""
     other = Files(1, 1)
     one, two = VARIANTS[:2]
     candidates = [(variant, size) for size in (128, 512) for variant in (one, two)]

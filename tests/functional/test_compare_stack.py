@@ -131,7 +131,7 @@ def test_its_functions_are_compared_in_their_own_size(
     assert "s3://raw/here/asyncstream-compare-" in page
 
 
-def test_sizes_that_are_asked_for_are_tried_and_what_was_changed_is_put_back(
+def test_memory_sizes_are_tried_and_then_put_back(
     run: Callable[..., Ended], stack: str, sandbox: Sandbox, lab: LabS3
 ) -> None:
     before = {
@@ -199,9 +199,10 @@ def test_a_failing_function_is_a_row_with_its_error(
     assert rows(json.loads(done.out))["sequential", 512]["errors"] == []
 
 
-def test_an_x_ray_that_cannot_be_asked_is_told_and_the_figures_count(
+def test_figures_count_even_if_x_ray_cannot_be_asked(
     run: Callable[..., Ended], stack: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
+    """The output says that traces are missing."""
     monkeypatch.setenv("AWS_ENDPOINT_URL_XRAY", "http://127.0.0.1:9")
     monkeypatch.setenv("AWS_MAX_ATTEMPTS", "1")
     done = run("compare", "--stack", stack, *TINY, "--variants", "sequential", "--no-repeat")
@@ -245,9 +246,10 @@ def begun(stack: str, sandbox: Sandbox) -> Iterator[subprocess.Popen[str]]:
 
 
 @pytest.mark.parametrize("ending", [signal.SIGINT, signal.SIGTERM])
-def test_interrupted_it_puts_back_what_was_changed_and_deletes_its_files(
+def test_an_interrupted_comparison_restores_the_functions(
     begun: subprocess.Popen[str], sandbox: Sandbox, lab: LabS3, ending: signal.Signals
 ) -> None:
+    """It deletes its files, too."""
     begun.send_signal(ending)
     out, err = begun.communicate(timeout=GUARD_SECONDS)
 
@@ -321,7 +323,7 @@ def test_what_lambda_refuses_as_too_much_runs_is_asked_for_again(
     assert answered.error.startswith("InputError: the event is malformed at $.files")
 
 
-def test_an_invocation_is_waited_for_as_long_as_it_may_take_and_is_not_made_twice(stack: str) -> None:
+def test_a_long_invocation_is_waited_for_and_not_repeated(stack: str) -> None:
     read = read_stack(stack, variants.deployed())
     with DeployedFunctions(read, traced=False) as functions:
         config = functions._invoker.meta.config
@@ -330,7 +332,7 @@ def test_an_invocation_is_waited_for_as_long_as_it_may_take_and_is_not_made_twic
     assert config.retries["total_max_attempts"] == 1
 
 
-def test_interrupted_while_it_waits_for_traces_it_shows_all_figures(
+def test_an_interrupt_while_traces_load_keeps_all_figures(
     run: Callable[..., Ended], stack: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     def interrupt(*_: Any, **__: Any) -> None:

@@ -64,7 +64,7 @@ def test_every_way_gathers_the_same_rows_and_is_verified(run: Callable[..., Ende
 
 
 @pytest.mark.slow
-def test_a_sweep_of_sizes_and_another_postgres_in_which_nothing_is_left(
+def test_a_sweep_on_another_postgres_leaves_nothing_there(
     run: Callable[..., Ended], postgres: TestServer, tmp_path: Path
 ) -> None:
     dsn = postgres.dsn(user="postgres")
@@ -118,7 +118,7 @@ def handler(event, context):
         ("changed = lambda rows: 1 / 0", "ZeroDivisionError: division by zero"),
     ],
 )
-def test_only_a_table_with_all_rows_as_the_pages_have_them_and_no_others_counts(
+def test_only_a_table_with_exactly_the_pages_rows_counts(
     gathering: tuple[GatherPages, Pages], tmp_path: Path, change: str, told: str | None
 ) -> None:
     work, workload = gathering
@@ -213,7 +213,7 @@ def test_bad_input_is_told_in_one_line(run: Callable[..., Ended], arguments: lis
     assert "secret" not in done.err
 
 
-def test_a_database_that_refuses_is_told_in_one_line_without_its_password(
+def test_a_refused_login_is_one_line_without_the_password(
     run: Callable[..., Ended], postgres: TestServer
 ) -> None:
     done = run("compare", "--workload", "web", "--dsn", postgres.dsn(password="AnotherOne"))
@@ -224,9 +224,8 @@ def test_a_database_that_refuses_is_told_in_one_line_without_its_password(
 
 
 @pytest.mark.slow
-def test_an_interrupted_comparison_shows_what_it_has_and_leaves_nothing(
-    postgres: TestServer, tmp_path: Path
-) -> None:
+def test_an_interrupted_comparison_shows_results_so_far(postgres: TestServer, tmp_path: Path) -> None:
+    """It leaves nothing behind."""
     two = [*TINY[1:-1], "600/0", "--no-repeat", "--variants", "asyncio,urllib"]
     interrupt([*two, "--dsn", postgres.dsn(user="postgres")], "asyncio", signal.SIGINT, tmp_path)
     with postgres.session() as session:

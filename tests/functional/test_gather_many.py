@@ -83,7 +83,8 @@ def gathered(web, schema, engine, stall_timeout):
 
 
 @pytest.mark.parametrize("engine", ["threads", "asyncio"])
-def test_each_page_has_its_end_within_the_limits_of_memory_and_connections(web, schema, engine):
+def test_gathering_stays_within_memory_and_connection_limits(web, schema, engine):
+    """Every page has the end that its fault allows."""
     faults = [MODEL.fault(number) for number in range(PAGES)]
     failures = {"missing": "PageNotFound", "stalled": "ConnectionFailed"}
     expected = [

@@ -125,7 +125,7 @@ def test_a_destination_that_was_changed_is_overwritten(bucket, session, files, s
     assert bucket.get("out/file") == content(size)
 
 
-def test_a_destination_that_was_cut_short_is_overwritten_though_it_has_the_mark(bucket, session):
+def test_a_shorter_destination_is_overwritten_despite_its_mark(bucket, session):
     bucket.put("in/file", content(SMALL))
     etag = bucket.head("in/file")["ETag"]
     bucket.put("out/file", content(SMALL)[:-1], Metadata={MARK: mark(SMALL, etag)})
@@ -166,7 +166,8 @@ def test_the_mark_fits_exactly_or_not_at_all(bucket, session):
 
 
 @pytest.mark.parametrize("size", [SMALL, LARGE])
-def test_metadata_of_the_source_and_of_extra_args_stands_beside_the_mark(bucket, session, size):
+def test_metadata_stands_beside_the_mark(bucket, session, size):
+    """It comes from the source or from `extra_args`."""
     bucket.put("in/file", content(size), Metadata={"owner": "somebody"}, ContentType="text/csv")
     origin = {MARK: mark(size, bucket.head("in/file")["ETag"])}
 

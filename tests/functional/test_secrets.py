@@ -214,7 +214,7 @@ def test_settings_that_are_refused_tell_no_secret(wrong):
     [f'{{"SSECustomerKey": "{CUSTOMER_KEY}"', f'["{CUSTOMER_KEY}"]', CUSTOMER_KEY],
     ids=range(3),
 )
-def test_settings_of_the_environment_that_are_refused_tell_no_secret(text):
+def test_refused_environment_settings_reveal_no_secret(text):
     with pytest.raises(ConfigError) as raised:
         TransferConfig.from_env({"ASYNCSTREAM_EXTRA_ARGS": text})
     assert found_in(*(str(one) for one in chain(raised.value))) == set()

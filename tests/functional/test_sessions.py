@@ -86,7 +86,7 @@ def test_a_listing_ends_with_the_deadline(lab, engine):
 
 
 @pytest.mark.asyncio
-async def test_an_anyio_scope_that_is_cancelled_leaves_no_connection_open(lab):
+async def test_a_cancelled_anyio_scope_leaves_no_connection_open(lab):
     lab.set_model("1/1/10")
     with anyio.move_on_after(0.3):
         await transfer_async([pair(number) for number in range(3)], endpoint_url=lab.endpoint_url)
@@ -133,7 +133,7 @@ class StopsReading:
 
 
 @pytest.mark.parametrize("engine", ENGINES)
-def test_a_destination_that_stops_reading_ends_as_a_failed_connection(lab, engine):
+def test_a_destination_that_stops_reading_fails_the_connection(lab, engine):
     lab.declare_many("sources", "large-", 1, 20_000_000)
     files = [(S3Object("sources", "large-000000"), S3Object("copies", "large"))]
     config = TransferConfig(stall_timeout=1.0, max_attempts=1)

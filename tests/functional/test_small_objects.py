@@ -52,13 +52,13 @@ def test_an_empty_one_is_read(session):
 
 
 @pytest.mark.parametrize("kind", ["refuse", "truncate", "reset-body"])
-def test_what_breaks_is_read_anew(session, faulty, kind):
+def test_a_read_that_breaks_is_repeated(session, faulty, kind):
     faulty([Fault(kind, "GetObject", times=[1])])
 
     assert session.read(PLACE, len(CONTENT), CONFIG) == CONTENT
 
 
-def test_a_put_that_is_refused_is_written_anew(session, faulty):
+def test_a_refused_put_is_repeated(session, faulty):
     faulty([Fault("refuse", "PutObject", times=[1])])
     session.write(PLACE, b"other", "text/plain", CONFIG)
 

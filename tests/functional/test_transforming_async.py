@@ -111,7 +111,7 @@ async def test_a_transform_is_tried_made_and_run_away_from_the_loop(lab_server, 
     assert threading.get_ident() not in threads
 
 
-def test_it_computes_though_every_thread_of_the_program_waits_for_it(lab_server, bucket):
+def test_a_transform_runs_though_all_threads_wait_for_it(lab_server, bucket):
     """As where blocking handlers of a web framework, which run in anyio's threads, have a file made."""
     bucket.put("file", b"content")
 
@@ -129,7 +129,8 @@ def test_it_computes_though_every_thread_of_the_program_waits_for_it(lab_server,
 
 
 @pytest.mark.asyncio
-async def test_cancelled_while_a_thread_computes_it_waits_for_that_and_leaves_nothing(lab_server, bucket):
+async def test_cancelling_waits_for_a_computing_thread(lab_server, bucket):
+    """It leaves nothing behind."""
     bucket.put("file", content(12 * MiB))
     loop, computing, pieces = asyncio.get_running_loop(), asyncio.Event(), count()
     at_work, may_go_on = threading.Event(), threading.Event()

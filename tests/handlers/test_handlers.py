@@ -58,7 +58,7 @@ def test_files_are_copied_and_counted(
     assert_copied(lab, source, target, *KEYS)
 
 
-def test_a_prefix_is_listed_and_its_keys_put_under_the_destination(
+def test_a_prefix_is_listed_and_copied_under_the_destination(
     invoke: Invoke, lab: LabS3, source: str, target: str
 ) -> None:
     reply = invoke({"source_prefix": f"s3://{source}/in/", "destination": f"s3://{target}/out/2025-"})
@@ -138,9 +138,10 @@ def test_a_report_is_written_where_the_event_wants_it(
     assert document["files"][0]["etag"] == lab.checksums(target)["in/000000"].etag
 
 
-def test_a_report_that_cannot_be_written_is_said_and_the_copy_counts(
+def test_a_copy_counts_even_if_its_report_cannot_be_written(
     invoke: Invoke, lab: LabS3, source: str, target: str
 ) -> None:
+    """The reply has the error of the report."""
     event = {"files": files_of(source, target, "in/000000"), "report_uri": "s3://no-such-bucket/r.json"}
 
     reply = invoke(event)
@@ -204,7 +205,7 @@ def slow(lab: LabS3) -> LabS3:
     lab.set_model("off")
 
 
-def test_what_still_runs_when_time_is_up_is_left_to_the_next_invocation(
+def test_a_file_out_of_time_is_left_to_the_next_invocation(
     invoke: Invoke, slow: LabS3, source: str, target: str
 ) -> None:
     event = {"files": files_of(source, target, "big/000000"), "config": {"part_size": PART}}

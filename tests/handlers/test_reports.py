@@ -116,7 +116,7 @@ class TestTime:
         assert reply["error"]["type"] == "DeadlineExceeded"
         assert "no reply" in reply["error"]["message"]
 
-    def test_a_report_without_time_is_told_and_not_begun(
+    def test_a_report_without_time_is_an_error_and_not_started(
         self, reported: Callable[..., dict[str, Any]], witness: WitnessS3
     ) -> None:
         reply = reported(Ending(int(SECONDS * 1000)))

@@ -77,7 +77,7 @@ def test_each_round_trip_is_counted(serving: Serving) -> None:
         assert distance.round_trips() == 0
 
 
-def test_what_is_said_at_once_is_one_round_trip_and_arrives_unchanged(serving: Serving) -> None:
+def test_bytes_sent_at_once_are_one_round_trip_and_unchanged(serving: Serving) -> None:
     told = bytes(number % 251 for number in range(SIZE))
 
     def answer(connected: socket.socket) -> None:

@@ -41,19 +41,21 @@ def test_the_same_work_meets_the_same_faults_in_any_order(targets, seed, order):
 
 
 @given(st.integers(0, 100_000))
-def test_a_seed_draws_anew(seed):
+def test_another_seed_draws_other_faults(seed):
     targets = [get(str(number)) for number in range(100)]
     rule = [Fault("reset", rate=0.5)]
     assert struck(FaultPlan(rule, seed), *targets) == struck(FaultPlan(rule, seed), *targets)
     assert struck(FaultPlan(rule, seed), *targets) != struck(FaultPlan(rule, seed + 1), *targets)
 
 
-def test_a_refusal_is_called_by_its_error_and_any_other_fault_by_its_kind():
+def test_a_refusal_is_named_by_its_error_and_others_by_kind():
     assert [Fault("refuse").name, Fault("reset").name] == ["SlowDown", "reset"]
 
 
 @given(st.lists(REQUESTS, max_size=60))
-def test_under_an_ignored_prefix_the_same_work_meets_the_same_faults(targets):
+def test_faults_are_the_same_under_an_ignored_prefix(targets):
+    """The same work meets them."""
+
     def met(plan, below):
         return [plan.choose(target._replace(key=below + target.key)) for target in targets]
 
@@ -98,7 +100,8 @@ def test_times_counts_the_requests_that_match(times, others):
     assert plan.struck() == [len(times)]
 
 
-def test_the_first_rule_that_strikes_has_the_request_and_later_ones_have_counted_it():
+def test_the_first_rule_that_strikes_takes_the_request():
+    """The rules after it count the request, too."""
     plan = FaultPlan([Fault("reset", times=[1]), Fault("refuse", times=[2]), Fault("stall", times=[1, 3])])
     chosen = [plan.choose(get("k")) for _ in range(4)]
     assert [fault and fault.kind for fault in chosen] == ["reset", "refuse", "stall", None]

@@ -19,7 +19,7 @@ def test_query_parameters_are_decoded_and_may_be_empty():
     assert head("GET /b?uploads&prefix=a%2Fb%20c HTTP/1.1\n\n").query == {"uploads": "", "prefix": "a/b c"}
 
 
-def test_header_names_are_lower_case_and_repeated_ones_are_joined():
+def test_header_names_are_lower_case_and_repeats_are_joined():
     assert head("GET / HTTP/1.1\nX-A:  1 \nx-a: 2\n\n").headers == {"x-a": "1,2"}
 
 
@@ -92,7 +92,7 @@ sizes = st.lists(st.integers(1, 40), max_size=10)
 
 
 @given(st.binary(max_size=200), sizes, st.lists(st.integers(0, 10_000), max_size=10))
-def test_chunks_come_apart_wherever_the_network_cuts_them(payload, chunk_sizes, cuts):
+def test_chunks_are_decoded_however_the_network_cuts_them(payload, chunk_sizes, cuts):
     decoder = ChunkedDecoder()
     encoded = chunked(payload, chunk_sizes, ";chunk-signature=abc", "x-amz-checksum-crc32: AAAA\r\n")
     assert decode(decoder, encoded, cuts) == payload

@@ -17,7 +17,7 @@ def get(key: str, query: str = ""):
     return parse_request(f"GET /b/{key}?{query} HTTP/1.1\r\n\r\n".encode())
 
 
-def test_a_model_is_written_as_megabytes_a_second_and_milliseconds():
+def test_a_model_is_written_as_mb_per_second_and_milliseconds():
     assert NetworkModel.parse("53/90/25") == NetworkModel(53e6, 90e6, 0.025)
     assert NetworkModel.parse("0.5/0/0/10", seed=3) == NetworkModel(0.5e6, None, 0.0, 0.1, 3)
     assert NetworkModel.parse("off") == NetworkModel()
@@ -41,7 +41,8 @@ def test_without_a_model_nothing_waits():
 
 
 @given(st.lists(st.integers(1, QUANTUM), min_size=1, max_size=50), st.floats(0, CREDIT_SECONDS))
-def test_a_connection_takes_the_time_its_rate_says_however_long_sleeps_overshoot(sizes, overshoot):
+def test_sleeps_that_overshoot_do_not_slow_a_connection(sizes, overshoot):
+    """The bytes take the time that the rate says."""
     time = FakeTime(overshoot)
     start = time.now
     pace = network("10/0/0", time).outbound(1.0)
@@ -52,7 +53,7 @@ def test_a_connection_takes_the_time_its_rate_says_however_long_sleeps_overshoot
 
 
 @given(st.lists(st.tuples(st.integers(0, QUANTUM), st.floats(0, 0.1)), min_size=1, max_size=30))
-def test_time_lost_by_the_caller_is_made_up_for_up_to_the_credit_only(steps):
+def test_time_lost_by_the_caller_is_made_up_within_the_credit(steps):
     clock = RateClock(10e6, now=0.0)
     now, total = 0.0, 0
     through = [(now, total)]
@@ -93,7 +94,8 @@ def test_the_first_byte_waits():
     assert time.now - start == pytest.approx(0.025)
 
 
-def test_jitter_depends_on_the_request_and_its_occurrence_not_on_the_order():
+def test_jitter_depends_on_the_request_not_on_the_order():
+    """It depends on the occurrence of the request, too."""
     requests = [get(key) for key in ("a", "b", "c", "a", "b", "a")]
 
     def drawn(order):

@@ -46,7 +46,8 @@ def temporary_directory(tmp_path, monkeypatch):
         yield Path(directory)
 
 
-def test_what_was_committed_is_there_after_a_crash_and_nothing_is_left_at_the_end(temporary_directory):
+def test_committed_rows_survive_a_crash(temporary_directory):
+    """Nothing is left when the server ends."""
     with PostgresServer("geheim", settings=["work_mem=5MB"]) as server:
         with connect(server) as session:
             assert session.execute("SHOW work_mem").fetchall() == [("5MB",)]
@@ -70,14 +71,15 @@ def test_a_server_ends_with_the_process_that_started_it():
     until(lambda: not runs(pid))
 
 
-def test_a_server_that_does_not_start_says_why_and_leaves_nothing(temporary_directory):
+def test_a_server_that_fails_to_start_says_why_and_cleans_up(temporary_directory):
     with pytest.raises(LabError, match="no_such_setting"):
         PostgresServer("geheim", settings=["no_such_setting=1"])
     assert list(temporary_directory.iterdir()) == []
 
 
 @pytest.mark.skipif(os.geteuid() != 0, reason="only root runs it as somebody else")
-def test_binaries_that_nobody_can_reach_are_copied(temporary_directory, monkeypatch):
+def test_unreachable_binaries_are_copied(temporary_directory, monkeypatch):
+    """The user that runs the server cannot read them."""
     closed = temporary_directory / "closed"
     closed.mkdir(mode=0o700)
     binaries = postgres._installed()

@@ -55,7 +55,7 @@ def test_expect_is_answered_by_the_refusal(connection):
     assert b"Connection: close" in received
 
 
-def test_a_refused_body_is_answered_and_the_connection_closed_cleanly(connection):
+def test_a_refused_body_is_answered_before_a_clean_close(connection):
     connection.sendall(b"PUT /nowhere/k HTTP/1.1\r\nContent-Length: 3000000\r\n\r\n" + b"x" * 3_000_000)
     received = reply_of(connection)  # a reset would raise
     assert received.startswith(b"HTTP/1.1 404")
@@ -232,7 +232,7 @@ def test_a_server_that_cannot_start_is_told():
         LabS3(model="nonsense")
 
 
-def test_whoever_has_a_reply_finds_it_counted(plain, connection):
+def test_a_reply_that_has_arrived_is_counted(plain, connection):
     plain.declare("bucket", [("whole", 300_000)])
     for number in range(1, 30):
         plain.reset_stats()

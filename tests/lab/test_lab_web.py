@@ -31,7 +31,8 @@ def get(origin, path, **headers):
         return reply.status, reply.read(), reply.headers
 
 
-def test_a_page_takes_as_long_in_every_run_of_the_seed_and_another_time_in_others():
+def test_a_seed_sets_how_long_each_page_takes():
+    """Runs of one seed take the same time, and other seeds take another."""
     first, again, other = (WebModel(latency=0.2, seed=seed) for seed in (1, 1, 2))
     seconds = [first.seconds(number) for number in range(100)]
     assert seconds == [again.seconds(number) for number in range(100)]
@@ -100,7 +101,7 @@ def test_a_model_of_nonsense_is_refused(wrong):
         WebModel(**wrong)
 
 
-def test_the_process_serves_the_models_pages_from_all_hosts_and_counts_them():
+def test_the_process_serves_and_counts_pages_of_all_hosts():
     with LabWeb(WebModel(rows=3), hosts=4) as web:
         for number, url in enumerate(web.urls(8)):
             origin, _, path = url.partition("/pages")
@@ -114,7 +115,7 @@ def test_the_process_serves_the_models_pages_from_all_hosts_and_counts_them():
     assert anew["requests"] == anew["connections"] == {}
 
 
-def test_an_origin_counts_the_most_connections_that_were_open_at_once():
+def test_an_origin_counts_the_most_connections_open_at_once():
     with Origin(lambda _: Answer.of(b"x")) as origin:
         open_ones = [
             http.client.HTTPConnection("127.0.0.1", origin.port, timeout=GUARD_SECONDS) for _ in range(3)

@@ -99,9 +99,10 @@ def test_an_invocation_answers_as_lambda_does(invoke: Invoke, client: Any) -> No
     assert done.log.splitlines()[3] == f"END RequestId: {done.report.request_id}"
 
 
-def test_a_function_sees_lambdas_variables_its_own_and_none_of_the_callers(
+def test_a_function_sees_none_of_the_callers_variables(
     invoke: Invoke, client: Any, monkeypatch: pytest.MonkeyPatch
 ) -> None:
+    """It sees Lambda's variables and its own."""
     monkeypatch.setenv("OF_THE_CALLER", "1")
     reset(client, "describe")
     done = invoke("describe").payload
@@ -145,7 +146,7 @@ def test_a_change_of_configuration_begins_a_new_environment(invoke: Invoke, clie
     reset(client, "describe", MemorySize=512, Environment={"Variables": {"MINE": "ä"}})
 
 
-def test_invocations_at_the_same_time_have_environments_of_their_own(
+def test_simultaneous_invocations_have_their_own_environments(
     invoke: Invoke, sandbox: Sandbox, tmp_path: Path
 ) -> None:
     go_on = tmp_path / "go on"
@@ -304,7 +305,7 @@ def test_what_lambda_refuses_is_refused(client: Any, call: Any, kind: str) -> No
     assert refused.value.response["Error"]["Code"].startswith(kind)
 
 
-def test_an_invocation_nobody_made_was_not_observed(sandbox: Sandbox) -> None:
+def test_an_unknown_invocation_was_not_observed(sandbox: Sandbox) -> None:
     with pytest.raises(InputError, match="no invocation never"):
         sandbox.observed("never")
 

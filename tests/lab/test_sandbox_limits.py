@@ -17,7 +17,8 @@ def test_the_kernel_takes_no_quota_below_a_millisecond() -> None:
     assert quota_us(0.001) == 1000
 
 
-def test_version_1_groups_are_found_where_controllers_share_a_mount() -> None:
+def test_version_1_groups_are_found_in_a_shared_mount() -> None:
+    """Several controllers share one mount."""
     mounts = (
         "proc /proc proc rw 0 0\n"
         "cgroup /sys/fs/cgroup/cpu,cpuacct cgroup rw,cpu,cpuacct 0 0\n"
@@ -46,9 +47,10 @@ def tree(tmp_path: Path) -> Path:
     return tmp_path
 
 
-def test_version_2_groups_are_made_below_the_nearest_that_passes_controllers_on(
+def test_version_2_groups_go_below_the_nearest_that_delegates(
     tree: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
+    """A group delegates if it passes its controllers on."""
     written = Path.write_text
 
     def as_the_kernel_does(path: Path, text: str, *arguments: object) -> int:
@@ -61,7 +63,7 @@ def test_version_2_groups_are_made_below_the_nearest_that_passes_controllers_on(
     assert v2_parent(mounts, "0::/user.slice/session\n") == tree / "user.slice"
 
 
-def test_version_2_is_refused_where_nothing_passes_controllers_on(
+def test_version_2_needs_a_group_that_passes_controllers_on(
     tree: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     def refused(path: Path, text: str) -> int:
@@ -74,7 +76,7 @@ def test_version_2_is_refused_where_nothing_passes_controllers_on(
         v2_parent(f"cgroup2 {tree} cgroup2 rw 0 0\n", "0::/user.slice/session\n")
 
 
-def test_a_version_2_group_is_written_and_read_as_the_kernel_has_it(tree: Path) -> None:
+def test_a_version_2_group_writes_and_reads_the_kernels_files(tree: Path) -> None:
     group = LimitsV2(tree).group(256)
     (folder,) = tree.glob("asyncstream-*")
     group.set_cpu(vcpus(256))
@@ -89,7 +91,8 @@ def test_a_version_2_group_is_written_and_read_as_the_kernel_has_it(tree: Path) 
     assert group.entries == [folder / "cgroup.procs"]
 
 
-def test_without_control_groups_it_is_said_that_nothing_is_held_back() -> None:
+def test_without_control_groups_nothing_is_limited() -> None:
+    """The description says so."""
     limits = NoLimits("measured only (no cgroup v1)")
     group = limits.group(128)
     assert limits.told == "measured only (no cgroup v1)"

@@ -101,7 +101,7 @@ def test_a_trace_that_does_not_exist_is_none(api: Any) -> None:
         b'{"format": "xml", "version": 1}\n{}',
     ],
 )
-def test_a_malformed_datagram_is_counted_and_harms_nobody(receiver: XRayReceiver, datagram: bytes) -> None:
+def test_a_malformed_datagram_is_counted_and_does_no_harm(receiver: XRayReceiver, datagram: bytes) -> None:
     before = receiver.settle()
     send(receiver, datagram, a_document(a_trace_id()))
     after = receiver.settle()
@@ -207,7 +207,8 @@ def test_a_trace_is_not_whole_before_the_awaited_span_is_there() -> None:
     assert [child.name for child in trace.roots[0].children] == ["child"]
 
 
-def test_many_traces_are_read_five_at_a_time_and_those_that_are_not_there_are_left_out() -> None:
+def test_traces_are_read_five_at_a_time() -> None:
+    """Traces that are not there are left out."""
     asked: list[list[str]] = []
 
     class Api:

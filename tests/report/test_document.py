@@ -61,7 +61,7 @@ def test_a_section_says_what_it_comes_to_and_how_noisy_it_was() -> None:
     assert round(section["rows"][0]["noise"], 6) == 0.1
 
 
-def test_pages_are_told_with_their_model_their_floor_and_the_articles_figures() -> None:
+def test_a_web_document_has_its_model_floor_and_article_figures() -> None:
     read = json.loads(document(a_web_comparison()))
     assert read["network"]["round_trip"] == 0.0095
     section = read["sections"][0]

@@ -11,7 +11,7 @@ from asyncstream.lab.report.markdown import markdown
 from asyncstream.lab.report.measurement import Failure
 
 
-def test_each_workload_has_its_verdict_and_a_table_that_github_reads() -> None:
+def test_each_workload_has_a_verdict_and_a_github_table() -> None:
     rows = [measured("sequential", a_run(20.0)), measured("threads", a_run(10.0, 5.0))]
     lines = markdown(a_comparison([a_section(*rows)])).splitlines()
     assert lines[0] == "### 10 x 100 MB"
@@ -51,7 +51,7 @@ def test_how_it_was_measured_is_folded_away() -> None:
     assert "- Again: asyncstream compare" in told
 
 
-def test_pages_have_columns_of_their_own_and_the_articles_figures_below() -> None:
+def test_pages_have_their_own_columns_and_article_figures() -> None:
     lines = markdown(a_web_comparison()).splitlines()
     table = [line for line in lines if line.startswith("|")]
     assert "| times the floor | CPU s | peak MiB | web requests | Postgres round trips | USD" in table[0]

@@ -85,7 +85,7 @@ def test_the_page_says_its_verdict_first() -> None:
     assert text.index("Fastest: ") < text.index("Time and cost against memory")
 
 
-def test_memory_is_shown_in_the_size_where_it_is_scarce_and_against_its_cap() -> None:
+def test_memory_is_shown_at_the_scarcest_size_against_its_cap() -> None:
     found = read(a_sweep())
     assert "Memory over time at 128 MB" in found.text
     assert "boto3 one by one: peak 117 MiB of 128 MiB, out of memory" in found.details()
@@ -99,7 +99,8 @@ def test_a_comparison_in_one_size_shows_bars() -> None:
     assert not [told for told in found.details() if " MB: " in told]
 
 
-def test_of_deployed_functions_in_one_size_each_it_shows_bars_and_how_long_they_start() -> None:
+def test_functions_in_one_size_each_are_bars_with_start_times() -> None:
+    """Deployed functions in several sizes are lines."""
     text = page(a_comparison_on_aws(512))
     assert '<div class="bars"' in text
     assert '<svg class="lines"' not in text
@@ -133,7 +134,7 @@ def with_trace(trace: Trace) -> Reader:
 
 
 @pytest.mark.parametrize("name", NAMES)
-def test_documents_as_the_service_returns_them_are_shown_as_local_ones(name: str) -> None:
+def test_documents_of_the_service_look_like_local_ones(name: str) -> None:
     trace = documents_from(name)
     local = trace_of({"Id": trace["Id"], "Segments": [*sent_alone(trace)]})
     assert (

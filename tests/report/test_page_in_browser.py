@@ -101,7 +101,8 @@ def test_a_trace_is_drawn_on_the_common_axis(opened: Open) -> None:
     assert first["y"] < second["y"]  # they overlap: a lane for each
 
 
-def test_pages_of_a_trace_are_tracks_with_what_was_fetched_and_a_batch_is_a_bar(opened: Open) -> None:
+def test_pages_of_a_trace_are_tracks_and_a_batch_is_a_bar(opened: Open) -> None:
+    """A track shows what was fetched for its page."""
     shown = opened(a_web_page())
     tracks = shown.locator(".waterfall .of-file")
     assert [track.locator(".part .k-read").count() for track in tracks.all()] == [1, 1]
@@ -130,7 +131,7 @@ def test_a_part_of_a_trace_tells_its_requests(opened: Open) -> None:
     ]
 
 
-def test_the_keyboard_reaches_every_chart_and_stops_at_nothing_else_but_text(opened: Open) -> None:
+def test_tab_stops_at_every_chart_and_otherwise_only_at_text(opened: Open) -> None:
     shown = opened(a_sweep())
     stops, others = 0, []
     for _ in range(200):

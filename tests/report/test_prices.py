@@ -25,7 +25,7 @@ def test_the_projects_own_table_is_dated_and_says_its_source() -> None:
     assert table.gb_second == {"arm64": 0.0000133334, "x86_64": 0.0000166667}
 
 
-def test_lambda_bills_memory_times_time_each_started_millisecond_counted() -> None:
+def test_lambda_bills_memory_times_each_started_millisecond() -> None:
     assert prices.gb_seconds(1024, 2.0) == 2.0
     assert prices.gb_seconds(512, 2.0001) == pytest.approx(1.0005)
     assert prices.gb_seconds(1024, 0.1 + 0.2) == pytest.approx(0.3)  # 300.00000000000006 ms

@@ -25,7 +25,8 @@ def test_several_runs_give_medians_and_the_highest_peak() -> None:
     assert row.peak_bytes == 80 * 2**20
 
 
-def test_faults_are_those_of_the_run_whose_requests_are_told_and_uploads_left_open_the_most_of_any() -> None:
+def test_faults_are_those_of_the_run_whose_requests_are_shown() -> None:
+    """Uploads left open are the most of any run."""
     few = a_run(requests={"GetObject": 10}, faults={"reset": 1}, left_open=2)
     some = a_run(requests={"GetObject": 12}, faults={"reset": 2, "stall": 1})
     many = a_run(requests={"GetObject": 14}, faults={"reset": 5})
@@ -42,7 +43,7 @@ def test_what_is_billed_is_what_was_needed() -> None:
     assert row.usd == pytest.approx(row.compute_usd + row.requests_usd)
 
 
-def test_the_size_of_a_sweep_is_billed_whatever_was_needed() -> None:
+def test_a_sweep_is_billed_by_its_size_and_not_by_its_need() -> None:
     row = figures(a_section(measured("threads", a_run(10.0, 5.0, 60), memory_mb=512)))
     assert (row.needed_mb, row.billed_mb) == (885, 512)
     assert row.gb_seconds == 5.0
@@ -68,7 +69,7 @@ def test_a_way_that_always_failed_has_no_figures() -> None:
     assert section.rows[0].short == "failed"
 
 
-def test_a_function_that_lambda_ended_says_so_in_short_and_shows_its_memory() -> None:
+def test_a_function_ended_by_lambda_says_so_and_shows_memory() -> None:
     samples = [MemorySample(0.0, 10), MemorySample(0.05, 20)]
     failure = Failure("Runtime.OutOfMemory: Runtime exited with error: signal: killed", samples)
     row = a_section(measured("boto3", failure, memory_mb=128)).rows[0]
@@ -103,7 +104,8 @@ def test_the_run_that_is_shown_is_the_one_of_the_median_duration() -> None:
     assert section.rows[0].run.seconds == 20.0
 
 
-def test_noise_is_the_difference_between_medians_of_one_thing_for_each_size_and_no_row() -> None:
+def test_noise_is_the_difference_between_medians_of_repeats() -> None:
+    """Every size has its noise, and a repeat has no row."""
     section = a_section(
         measured("threads", a_run(10.0), a_run(11.0), a_run(12.0), memory_mb=128),
         measured("threads", a_run(10.0), memory_mb=128, repeat=True),
@@ -123,7 +125,8 @@ def test_without_a_second_measurement_the_noise_is_not_known() -> None:
     assert a_section(measured("threads", a_run()), measured("threads", repeat=True)).rows[0].noise is None
 
 
-def test_pages_have_a_rate_and_a_floor_of_their_own_and_their_requests_cost_nothing() -> None:
+def test_pages_have_their_own_rate_and_floor() -> None:
+    """Their requests cost nothing."""
     ours = figures(a_gathering_section())
     assert (ours.rate, ours.floor_ratio) == (40.0, 1.25)
     assert ours.requests_usd == 0.0

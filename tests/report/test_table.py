@@ -131,7 +131,8 @@ def test_noise_is_told_measured_or_assumed(monkeypatch: pytest.MonkeyPatch) -> N
     assert "less than 3% is called a tie" in drawn(a_comparison([a_section(once)]), 300, monkeypatch)
 
 
-def test_faults_are_columns_and_explained_where_there_were_to_be_any(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_fault_columns_appear_only_if_faults_were_asked_for(monkeypatch: pytest.MonkeyPatch) -> None:
+    """The text below explains them."""
     for width in (80, 120, 300):
         text = drawn(a_comparison_with_faults(), width, monkeypatch)
         assert max(map(len, text.splitlines())) <= width
@@ -193,7 +194,7 @@ def test_the_web_and_what_is_serial_are_told(monkeypatch: pytest.MonkeyPatch) ->
     assert "every row of 7 runs (800 each), against what the pages hold" in text
 
 
-def test_of_another_postgres_nothing_is_told_that_nobody_knows(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_unknown_figures_of_another_postgres_are_not_shown(monkeypatch: pytest.MonkeyPatch) -> None:
     uncounted = a_section(measured("asyncio", a_run(requests={"web": 80})), workload=EIGHTY_PAGES)
     text = drawn(a_web_comparison(uncounted, round_trip=None), 1000, monkeypatch)
     row = next(line for line in text.splitlines() if line.startswith("asyncio"))

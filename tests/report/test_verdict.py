@@ -123,7 +123,8 @@ def test_our_cheapest_is_compared_with_the_references_cheapest() -> None:
     assert "Our cheapest against the reference's (boto3 at 256 MB): 0.2" in said(section)
 
 
-def test_pages_are_measured_against_the_reference_one_by_one_and_their_cost_is_compute_alone() -> None:
+def test_pages_are_compared_with_the_reference_one_by_one() -> None:
+    """Their cost is that of compute alone."""
     told = said(a_gathering_section())
     assert told.startswith("Fastest: asyncio (2.0 s, 0.10 x urllib one by one).")
     assert "(urllib one by one): 0.11 x the cost, 0.10 x the time." in told

@@ -32,7 +32,8 @@ def spans_of(trace: Trace) -> dict[str, Span]:
     return found
 
 
-def test_nested_subsegments_are_a_tree_with_annotations_metadata_and_errors() -> None:
+def test_nested_subsegments_are_a_tree() -> None:
+    """Its spans keep their annotations, metadata and errors."""
     trace = trace_of(documents_from("nested"))
     assert list(outline(trace.roots)) == ["copier", "  file", "    GET", "    PUT", "  file"]
     (root,) = trace.roots
@@ -67,7 +68,8 @@ def test_inferred_segments_hang_under_the_call_they_are_of() -> None:
     assert call.error == "throttle, status 503"
 
 
-def test_what_is_in_progress_has_no_end_and_what_lost_its_parent_is_told() -> None:
+def test_spans_in_progress_have_no_end() -> None:
+    """A span whose parent is missing is reported as a problem."""
     trace = trace_of(documents_from("in_progress"))
     assert list(outline(trace.roots)) == ["copier", "  asyncstream", "    file", "part"]
     assert trace.roots[0].end is None
@@ -85,7 +87,7 @@ def a_trace(*documents: Any) -> dict[str, Any]:
 
 
 @pytest.mark.parametrize("order", [0, 1])
-def test_the_complete_document_of_a_span_wins_over_the_one_in_progress(order: int) -> None:
+def test_a_complete_document_wins_over_one_in_progress(order: int) -> None:
     documents = [
         {"id": "a", "name": "root", "start_time": 1, "in_progress": True},
         {"id": "a", "name": "root", "start_time": 1, "end_time": 3, "annotations": {"files": 2}},

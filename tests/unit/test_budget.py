@@ -12,7 +12,7 @@ from asyncstream.pipeline.budget import MemoryBudget, SlotLimit, slots_within
 
 
 @given(st.integers(0, 100), st.lists(st.integers(0, 60)), st.randoms(use_true_random=False))
-def test_what_is_reserved_never_exceeds_the_limit_and_is_never_lost(
+def test_reservations_never_exceed_the_limit_nor_get_lost(
     limit: int, sizes: list[int], random: Random
 ) -> None:
     budget = MemoryBudget(limit)
@@ -54,13 +54,14 @@ def test_slots_are_as_many_as_fit_and_no_more_than_asked(
     assert slots == max_concurrency or (slots + 1) * slot_bytes > limit
 
 
-def test_a_limit_too_small_for_one_slot_names_the_limit_and_what_a_slot_takes() -> None:
+def test_a_limit_too_small_for_a_slot_names_both_sizes() -> None:
     with pytest.raises(ConfigError, match=r"memory_limit of 1234 bytes is too small.* takes 5678 bytes"):
         slots_within(1234, 5678, 10)
 
 
 @given(st.integers(1, 40), st.lists(st.booleans(), max_size=200))
-def test_between_one_slot_and_all_of_them_are_used_whatever_s3_asks_for(slots: int, ends: list[bool]) -> None:
+def test_slots_in_use_stay_between_one_and_all_of_them(slots: int, ends: list[bool]) -> None:
+    """This holds however often S3 asks for fewer requests."""
     limit = SlotLimit(slots)
     assert limit.allowed == slots
     for slowed in ends:

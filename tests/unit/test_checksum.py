@@ -42,9 +42,7 @@ def of(content: bytes, kind: str) -> Checksum:
         ("SHA256", "15e2b0d3c33891ebb0f1ef609ec419420c20e320ce94c65fbc8c3312448eb225"),
     ],
 )
-def test_a_checksum_is_that_of_its_standard_in_base64_most_significant_byte_first(
-    kind: str, value: str
-) -> None:
+def test_a_checksum_is_base64_of_the_bytes_in_big_endian_order(kind: str, value: str) -> None:
     """The check values of the CRC catalogue (of "123456789"), and of FIPS 180."""
     assert of(b"123456789", kind) == Checksum(kind, b64encode(bytes.fromhex(value)).decode())
 
@@ -78,9 +76,7 @@ def test_parts_longer_than_32_bits_are_put_together_too(kind: str) -> None:
 
 
 @given(st.lists(st.binary(max_size=40)))
-def test_bytes_that_pass_by_in_chunks_have_the_checksums_of_the_whole_of_each_kind(
-    chunks: list[bytes],
-) -> None:
+def test_bytes_in_chunks_have_the_checksums_of_the_whole(chunks: list[bytes]) -> None:
     digests = Digests(KINDS)
     for chunk in chunks:
         digests.update(memoryview(chunk))
@@ -112,7 +108,8 @@ def passed_by(content: bytes, composite: Composite, start: int, chunk: int) -> D
     return digests
 
 
-def test_a_checksum_of_parts_is_that_of_their_checksums_and_says_how_many() -> None:
+def test_a_composite_checksum_is_that_of_its_parts_checksums() -> None:
+    """It says how many parts there are."""
     parts = b"".join(zlib.crc32(part).to_bytes(4, "big") for part in (b"abc", b"def", b"g"))
     value = b64encode(zlib.crc32(parts).to_bytes(4, "big")).decode() + "-3"
     composite = Composite("CRC32", value, 3)
@@ -130,7 +127,7 @@ def test_a_checksum_of_parts_is_that_of_their_checksums_and_says_how_many() -> N
     chunk=st.integers(1, 50),
     data=st.data(),
 )
-def test_however_a_file_is_cut_into_ranges_they_tell_the_checksum_of_its_parts(
+def test_ranges_cut_anywhere_give_the_checksum_of_the_parts(
     kind: str, content: bytes, cuts: list[int], part_size: int, chunk: int, data: st.DataObject
 ) -> None:
     """Neighbours are put together in any order, and as one run from the first."""
@@ -157,7 +154,7 @@ def test_however_a_file_is_cut_into_ranges_they_tell_the_checksum_of_its_parts(
 
 @pytest.mark.parametrize("kind", ["SHA1", "SHA256"])
 @given(content=st.binary(min_size=1, max_size=100), part_size=st.integers(1, 120), chunk=st.integers(1, 50))
-def test_a_file_read_as_one_range_tells_the_hash_of_its_parts_too(
+def test_a_file_read_as_one_range_gives_the_hash_of_its_parts(
     kind: str, content: bytes, part_size: int, chunk: int
 ) -> None:
     composite = cut_every(content, kind, part_size)

@@ -96,7 +96,7 @@ def test_chunks_are_handed_on_as_they_come_each_counted_once(chunks: list[bytes]
     assert body.error is None
 
 
-def test_after_its_last_byte_a_body_stays_at_its_end_and_reads_no_more() -> None:
+def test_after_its_last_byte_a_body_reads_no_more() -> None:
     stream = Chunks([b"abc", b"of the next reply"])
     body = body_of(stream, 3)
 
@@ -105,9 +105,7 @@ def test_after_its_last_byte_a_body_stays_at_its_end_and_reads_no_more() -> None
 
 
 @pytest.mark.parametrize(("chunks", "moved"), [([b"abc"], 3), ([], 0), ([b"a", b""], 1)])
-def test_a_source_that_ends_early_is_truncated_and_may_be_tried_again(
-    chunks: list[bytes], moved: int
-) -> None:
+def test_a_source_that_ends_early_is_truncated_and_retryable(chunks: list[bytes], moved: int) -> None:
     body = body_of(chunks, 5)
 
     with pytest.raises(TruncatedBody, match=f"after {moved} of 5 bytes") as raised:
@@ -116,7 +114,7 @@ def test_a_source_that_ends_early_is_truncated_and_may_be_tried_again(
     assert body.error is raised.value
 
 
-def test_of_a_chunk_that_reaches_past_the_range_only_its_part_is_handed_on() -> None:
+def test_a_chunk_that_passes_the_end_of_its_range_is_cut() -> None:
     """The whole of a file is opened at once also where its first part ends before."""
     counted: list[int] = []
     body = body_of([b"abc", b"def"], 5, digests=[CRC64NVME], on_bytes=counted.append)
@@ -127,7 +125,8 @@ def test_of_a_chunk_that_reaches_past_the_range_only_its_part_is_handed_on() -> 
 
 
 @pytest.mark.parametrize("set_flag", ["own", "parent"])
-def test_a_stop_flag_of_the_file_or_the_transfer_stops_at_the_next_chunk(set_flag: str) -> None:
+def test_a_stop_flag_stops_a_body_at_the_next_chunk(set_flag: str) -> None:
+    """The flag is the file's or the transfer's."""
     transfer = StopFlag()
     file = StopFlag(transfer)
     body = body_of([b"abc", b"def"], 6, stop=file)
@@ -164,7 +163,8 @@ def test_without_a_deadline_time_never_ends() -> None:
     Deadline(None, lambda: float("inf")).check()
 
 
-def test_what_breaks_the_stream_is_kept_for_those_whom_an_sdk_hides_it_from() -> None:
+def test_the_error_of_a_broken_stream_is_kept_in_the_body() -> None:
+    """An SDK may hide it from the caller."""
     broken = ConnectionFailed("reset")
     body = body_of([b"abc", broken], 6)
 
@@ -206,7 +206,7 @@ def test_a_stream_is_closed_with_its_last_byte() -> None:
     assert stream.closed
 
 
-def test_a_body_given_up_is_closed_by_whoever_made_it() -> None:
+def test_closing_a_body_closes_its_stream() -> None:
     stream = Chunks([b"abc"])
     drive(body_of(stream, 5).close())
 
@@ -215,9 +215,7 @@ def test_a_body_given_up_is_closed_by_whoever_made_it() -> None:
 
 @pytest.mark.parametrize("kind", KINDS)
 @given(chunks=st.lists(st.binary(min_size=1, max_size=9), min_size=1))
-def test_the_last_chunk_is_handed_on_only_if_all_of_them_have_the_checksum_expected(
-    kind: str, chunks: list[bytes]
-) -> None:
+def test_the_last_chunk_is_withheld_if_the_checksum_differs(kind: str, chunks: list[bytes]) -> None:
     whole = b"".join(chunks)
     good = body_of(chunks, len(whole), digests=KINDS, expected=checksum_of(whole, kind))
     assert pulled(good) == whole
@@ -239,9 +237,10 @@ def test_the_last_chunk_is_handed_on_only_if_all_of_them_have_the_checksum_expec
 
 @pytest.mark.parametrize("kind", [kind for kind in KINDS if kind != CRC64NVME])
 @given(chunks=st.lists(st.binary(min_size=1, max_size=9), min_size=1), part_size=st.integers(1, 20))
-def test_the_last_chunk_is_handed_on_only_if_the_parts_of_the_source_have_the_checksum_expected(
+def test_the_last_chunk_is_withheld_if_a_part_checksum_differs(
     kind: str, chunks: list[bytes], part_size: int
 ) -> None:
+    """The parts are those that the source was uploaded in."""
     whole = b"".join(chunks)
     sizes = [min(part_size, len(whole) - start) for start in range(0, len(whole), part_size)]
     good = replace(composite_of(whole, kind, sizes), part_size=part_size)

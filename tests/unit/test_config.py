@@ -55,9 +55,10 @@ WRONG_TYPES = [
 
 
 @pytest.mark.parametrize(("name", "allowed", "refused", "limit"), LIMITS)
-def test_each_limit_is_inclusive_and_its_message_names_setting_value_and_limit(
+def test_each_limit_is_inclusive_and_named_in_its_message(
     name: str, allowed: float, refused: float, limit: str
 ) -> None:
+    """The message names the setting and its value, too."""
     assert getattr(TransferConfig(**{name: allowed}), name) == allowed
     with pytest.raises(ConfigError) as raised:
         TransferConfig(**{name: refused})
@@ -75,12 +76,12 @@ def test_a_value_of_the_wrong_type_is_named_with_its_setting(name: str, value: A
 
 
 @pytest.mark.parametrize("name", ["Checksum", "ChecksumAlgorithm", "Body", "Key"])
-def test_extra_args_that_are_not_for_users_to_set_are_refused_by_name(name: str) -> None:
+def test_extra_args_that_users_may_not_set_are_refused_by_name(name: str) -> None:
     with pytest.raises(ConfigError, match=rf"extra_args {name}: not supported\. Supported: ACL, .*Tagging"):
         TransferConfig(extra_args={"ACL": "private", name: "x"})
 
 
-def test_a_config_cannot_be_changed_and_shares_nothing_with_the_next() -> None:
+def test_a_config_is_frozen_and_shares_nothing_with_the_next() -> None:
     config = TransferConfig()
 
     with pytest.raises(AttributeError):
@@ -239,7 +240,7 @@ def test_a_lambdas_memory_is_told_by_its_environment(environ: dict[str, str], me
     assert lambda_memory({}) is None
 
 
-def test_resident_memory_is_read_in_bytes_and_its_peak_is_no_less() -> None:
+def test_resident_memory_is_in_bytes_and_not_above_its_peak() -> None:
     block = bytearray(32 * MiB)
     block[:: 4 * KiB] = b"x" * (len(block) // (4 * KiB))  # touched, so resident
 
@@ -262,7 +263,7 @@ def test_extra_args_that_botocore_could_not_send_are_refused(name: str, value: o
         TransferConfig(extra_args={name: value})
 
 
-def test_a_secret_key_of_the_wrong_type_is_not_repeated_in_the_error() -> None:
+def test_a_secret_key_of_the_wrong_type_is_not_in_the_error() -> None:
     with pytest.raises(ConfigError) as raised:
         TransferConfig(extra_args={"SSECustomerKey": ["secret"]})
     assert "secret" not in str(raised.value)

@@ -48,7 +48,7 @@ def cut_run(first: int, last: int, start: int, length: int, composite: Composite
     return replace(run_of(first, last, start, length), pieces=digests.pieces())
 
 
-def test_a_continuation_has_the_checksums_of_pieces_where_its_source_was_uploaded_in_parts() -> None:
+def test_a_multipart_sources_continuation_has_piece_checksums() -> None:
     runs = [cut_run(1, 2, 0, 20), cut_run(4, 4, 30, 5)]
     assert list(Continuation(**FINE | {"composite": OF_PARTS, "runs": runs}).runs) == runs
 
@@ -157,7 +157,7 @@ def test_an_old_continuation_is_read_with_its_parts_as_runs() -> None:
     assert msgspec.json.decode(msgspec.json.encode(left), type=Continuation) == left
 
 
-def test_an_old_continuation_loses_the_checksum_of_its_sources_parts() -> None:
+def test_an_old_continuation_loses_its_sources_part_checksum() -> None:
     of_parts = OLD.replace('"composite":null', '"composite":{"kind":"CRC32","value":"x-5","part_size":8}')
 
     left = msgspec.json.decode(of_parts, type=Continuation)
@@ -183,9 +183,7 @@ def test_an_old_continuation_that_is_not_whole_is_refused(old: str, new: str, me
     lengths=st.lists(st.integers(1, 30), min_size=1, max_size=8),
     there=st.lists(st.booleans(), min_size=8, max_size=8),
 )
-def test_parts_that_follow_each_other_have_their_checksums_in_common(
-    lengths: list[int], there: list[bool]
-) -> None:
+def test_adjacent_parts_share_one_combined_checksum(lengths: list[int], there: list[bool]) -> None:
     stops = [*accumulate(lengths)]
     runs = [
         PartRun(n, n, length, {CRC64NVME: checksum_of(content(0, stop)[stop - length :]).value})

@@ -112,7 +112,7 @@ def run(
     uploaded=st.integers(0, 70),
     listed=st.booleans(),
 )
-def test_whatever_is_left_is_whole_survives_json_and_is_gone_on_with_until_all_is_copied(
+def test_files_continue_from_json_until_all_are_copied(
     engine: Engine,
     sizes: list[int],
     slots: int,
@@ -122,7 +122,10 @@ def test_whatever_is_left_is_whole_survives_json_and_is_gone_on_with_until_all_i
     uploaded: int,
     listed: bool,
 ) -> None:
-    """Sources have a checksum of all their bytes, of the parts they were uploaded in, or none."""
+    """Every file left pending is consistent on the way.
+
+    Sources have a checksum of all their bytes, of the parts they were uploaded in, or none.
+    """
     names = {source(n): size for n, size in enumerate(sizes)}
     whole = {at: checksum_of(content(n, names[at]), kind) for n, at in enumerate(names)} if kind else None
     in_parts = {at: (kind, cut(size, uploaded)) for at, size in names.items() if size} if kind else None
@@ -187,9 +190,8 @@ def test_the_next_transfer_sends_only_the_parts_that_are_missing(engine: Engine)
 
 
 @pytest.mark.parametrize("part_size", [3, 8, 10, 17, SIZE])
-def test_the_checksum_of_the_parts_a_source_was_uploaded_in_is_compared_by_the_transfer_that_ends_it(
-    engine: Engine, part_size: int
-) -> None:
+def test_the_last_transfer_verifies_a_multipart_source(engine: Engine, part_size: int) -> None:
+    """It compares the checksum of the parts that all transfers have read."""
     uploaded = {source(0): ("CRC32", cut(SIZE, part_size))}
     store = Ticking(stored([SIZE]), pause=pause_under(engine.name), uploaded=uploaded)
     [left] = run(store, engine, jobs_of([SIZE]), 1.5, slots=1)
@@ -205,7 +207,7 @@ def test_the_checksum_of_the_parts_a_source_was_uploaded_in_is_compared_by_the_t
     assert store.calls["part_size", None] == asked
 
 
-def test_a_byte_changed_before_the_time_was_up_is_found_by_the_transfer_that_goes_on(engine: Engine) -> None:
+def test_a_later_transfer_finds_a_byte_changed_earlier(engine: Engine) -> None:
     store = Ticking(
         stored([SIZE]),
         pause=pause_under(engine.name),
@@ -221,7 +223,7 @@ def test_a_byte_changed_before_the_time_was_up_is_found_by_the_transfer_that_goe
     assert "the parts read of s3://raw/key-0" in str(result.restarted)
 
 
-def test_a_file_of_which_all_parts_are_confirmed_only_has_to_be_completed(engine: Engine) -> None:
+def test_a_file_with_all_parts_confirmed_is_only_completed(engine: Engine) -> None:
     store = Ticking(stored([SIZE]), pause=pause_under(engine.name))
     [left] = run(store, engine, jobs_of([SIZE]), 3.5, slots=1)
     assert left.continuation is not None
@@ -233,7 +235,7 @@ def test_a_file_of_which_all_parts_are_confirmed_only_has_to_be_completed(engine
     assert (result.attempts, store.calls["open", None], store.calls["complete_upload", None]) == (0, 4, 1)
 
 
-def test_a_file_not_begun_is_left_as_it_was_given(engine: Engine) -> None:
+def test_a_file_not_started_is_left_as_it_was_given(engine: Engine) -> None:
     store = Ticking(stored([SIZE, SIZE]), pause=pause_under(engine.name))
     finished: list[FileResult] = []
 
@@ -251,7 +253,7 @@ def test_a_file_not_begun_is_left_as_it_was_given(engine: Engine) -> None:
     assert [left.continuation for left in given_again] == [begun.continuation, None]
 
 
-def test_nothing_is_left_of_a_file_of_which_nothing_was_confirmed(engine: Engine) -> None:
+def test_a_file_without_a_confirmed_part_leaves_nothing(engine: Engine) -> None:
     store = Ticking(stored([SIZE]), pause=pause_under(engine.name))
     store.seconds_to_open = 1.0
 
@@ -277,7 +279,7 @@ class ConfirmedLate(Ticking):
 
 
 @pytest.mark.parametrize("engine", ["threads", "asyncio"], indirect=True)
-def test_a_part_confirmed_after_the_time_was_up_is_not_sent_again(engine: Engine) -> None:
+def test_a_part_confirmed_after_the_deadline_is_not_resent(engine: Engine) -> None:
     """By the engines that have two parts in flight."""
     store = ConfirmedLate(stored([15]), pause=pause_under(engine.name, 0.001))
 
@@ -309,7 +311,8 @@ def test_an_upload_without_a_part_is_left_to_be_gone_on_with(engine: Engine) -> 
     assert_nothing_is_left(store)
 
 
-def test_a_file_taken_up_in_vain_too_often_fails_and_leaves_nothing(engine: Engine) -> None:
+def test_a_file_continued_in_vain_too_often_fails(engine: Engine) -> None:
+    """It leaves nothing behind."""
     store = Ticking(stored([SIZE]), pause=pause_under(engine.name))
     results = run(store, engine, jobs_of([SIZE]), 0.5, slots=1)
     store.seconds_to_open = 1.0
@@ -327,7 +330,7 @@ def test_a_file_taken_up_in_vain_too_often_fails_and_leaves_nothing(engine: Engi
     assert_nothing_is_left(store)
 
 
-def test_a_part_confirmed_in_between_lets_it_be_taken_up_as_often_again(engine: Engine) -> None:
+def test_a_confirmed_part_resets_the_fruitless_count(engine: Engine) -> None:
     store = Ticking(stored([SIZE]), pause=pause_under(engine.name))
     results = run(store, engine, jobs_of([SIZE]), 0.5, slots=1)
     counts = []
@@ -347,7 +350,7 @@ def test_a_part_confirmed_in_between_lets_it_be_taken_up_as_often_again(engine: 
         ("upload_part", UploadGone("a lifecycle rule was quicker", "NoSuchUpload", 404)),
     ],
 )
-def test_a_continuation_that_is_out_of_date_makes_its_file_begin_anew(
+def test_an_outdated_continuation_starts_its_file_over(
     engine: Engine, operation: str, error: AsyncstreamError
 ) -> None:
     first = Ticking(stored([SIZE]), pause=pause_under(engine.name))
@@ -508,7 +511,7 @@ def test_a_role_that_may_not_list_parts_is_told_so(engine: Engine) -> None:
     assert_nothing_is_left(store)
 
 
-def test_time_that_ends_while_parts_are_listed_loses_none_of_them(engine: Engine) -> None:
+def test_a_deadline_while_parts_are_listed_loses_no_part(engine: Engine) -> None:
     failures = [Failure("list_parts", DeadlineExceeded("the time is up"), last=MOST_FRUITLESS)]
     store = Ticking(stored([SIZE]), pause=pause_under(engine.name), failures=failures)
     before = left_of(store, engine)
@@ -561,7 +564,7 @@ def left_with_one_part(store: Ticking, number: int, size: int) -> Continuation:
     )
 
 
-def test_an_upload_that_became_its_object_is_not_begun_again(engine: Engine) -> None:
+def test_an_upload_that_became_its_object_is_not_repeated(engine: Engine) -> None:
     """A transfer was ended when S3 had completed the upload and before it could say so."""
     lost = Failure("complete_upload", DeadlineExceeded("the time is up"), last=1, lost=True)
     store = Ticking(stored([SIZE]), pause=pause_under(engine.name), failures=[lost], checksums=told())

@@ -40,9 +40,10 @@ from .transfers import (
 
 @settings(max_examples=60)
 @given(SIZES, SETUPS, st.booleans(), st.integers(1, 30))
-def test_every_byte_is_moved_once_to_its_place_within_slots_and_limit(
+def test_every_byte_is_moved_once_within_slots_and_limit(
     engine: Engine, sizes: list[int], setup: Setup, listed: bool, chunk_size: int
 ) -> None:
+    """Every byte arrives at its place."""
     store = MemoryStore(stored(sizes), chunk_size=chunk_size, pause=pause_under(engine.name))
     moved: list[int] = []
 
@@ -116,7 +117,8 @@ def test_a_file_begins_only_when_no_part_of_an_earlier_one_waits(engine: Engine)
     assert [event.result for event in finished] == results
 
 
-def test_results_are_in_the_order_of_the_jobs_whichever_ends_first(engine: Engine) -> None:
+def test_results_are_in_the_order_of_the_jobs(engine: Engine) -> None:
+    """The order in which files end does not matter."""
     sizes = [60, 0, 1, 35]
     store = MemoryStore(stored(sizes), pause=pause_under(engine.name, 0.0005))
 
@@ -144,7 +146,7 @@ def test_what_the_source_tells_of_itself_is_given_to_the_copy(engine: Engine, si
     error=st.sampled_from([AsyncstreamError("no"), ServiceBusy("busy"), RuntimeError("a bug")]),
     data=st.data(),
 )
-def test_a_file_that_fails_anywhere_leaves_nothing_behind_and_spares_the_others(
+def test_a_failed_file_leaves_nothing_and_spares_the_others(
     engine: Engine,
     sizes: list[int],
     setup: Setup,
@@ -153,6 +155,7 @@ def test_a_file_that_fails_anywhere_leaves_nothing_behind_and_spares_the_others(
     error: Exception,
     data: st.DataObject,
 ) -> None:
+    """Any operation on the file may fail."""
     victim = data.draw(st.integers(0, len(sizes) - 1), label="victim")
     failure = Failure(operation, error, first=nth, key=f"key-{victim}")
     store = MemoryStore(stored(sizes), pause=pause_under(engine.name), failures=[failure])
@@ -179,9 +182,10 @@ def test_a_file_that_fails_anywhere_leaves_nothing_behind_and_spares_the_others(
     times=st.integers(1, ATTEMPTS - 1),
     setup=SETUPS,
 )
-def test_an_error_that_passes_is_outlived_and_each_byte_still_counted_once(
+def test_after_a_passing_error_each_byte_is_counted_once(
     engine: Engine, operation: str, nth: int, times: int, setup: Setup
 ) -> None:
+    """The files are copied."""
     sizes = [35, 12]
     passing = Failure(operation, ConnectionFailed("reset"), nth, nth + times - 1)
     store = MemoryStore(stored(sizes), pause=pause_under(engine.name), failures=[passing])
@@ -214,7 +218,8 @@ def test_retries_stop_at_max_attempts(engine: Engine) -> None:
     assert store.calls["upload_part", None] == ATTEMPTS
 
 
-def test_the_first_error_of_a_file_is_its_error_and_stops_its_other_parts_midway(engine: Engine) -> None:
+def test_the_first_error_of_a_file_stops_its_other_parts(engine: Engine) -> None:
+    """It becomes the error of the file, and the other parts stop midway."""
     broken = AsyncstreamError("the second part broke")
     options = {"failures": [Failure("upload_part", broken, first=2, last=2)]}
     # One part after the other, none is midway when another fails.
@@ -229,7 +234,8 @@ def test_the_first_error_of_a_file_is_its_error_and_stops_its_other_parts_midway
     assert_nothing_is_left(store)
 
 
-def test_an_upload_that_cannot_be_aborted_is_told_on_the_error_that_failed_the_file(engine: Engine) -> None:
+def test_an_upload_that_cannot_be_aborted_is_noted_on_the_error(engine: Engine) -> None:
+    """The error is the one that failed the file."""
     broken = AsyncstreamError("broken")
     failures = [Failure("upload_part", broken), Failure("abort_upload", AsyncstreamError("denied"))]
     store = MemoryStore(stored([25, 5]), pause=pause_under(engine.name), failures=failures)
@@ -256,9 +262,7 @@ class SlowToCreate(MemoryStore):
 
 
 @pytest.mark.parametrize("failures", [[], [Failure("close", OSError("reset"))]], ids=["closes", "fails to"])
-def test_the_upload_of_a_file_stopped_before_its_first_part_is_aborted(
-    engine: Engine, failures: list[Failure]
-) -> None:
+def test_an_upload_stopped_before_its_first_part_is_aborted(engine: Engine, failures: list[Failure]) -> None:
     """Then the first range is open still: also if closing it fails, the upload must not stay."""
     store = SlowToCreate(stored([25]), pause=pause_under(engine.name), failures=failures)
 

@@ -115,9 +115,10 @@ def test_a_good_event_is_read_and_valid_by_the_schema(
 
 
 @pytest.mark.parametrize(("event", "path", "message"), MALFORMED)
-def test_a_malformed_event_is_refused_by_the_schema_and_by_us_naming_the_path(
+def test_a_malformed_event_is_refused_by_schema_and_check(
     event: Any, path: str, message: str, event_schema: jsonschema.Draft202012Validator
 ) -> None:
+    """The error names the path."""
     assert not event_schema.is_valid(event)
     with pytest.raises(InputError) as raised:
         check(event)
@@ -195,7 +196,8 @@ def test_an_event_names_what_to_copy(event: dict[str, Any], pairs: list[Any]) ->
     assert direct.pairs_of(direct.read_event(event)) == pairs
 
 
-def test_an_event_overrides_only_the_settings_it_names_be_it_by_the_default() -> None:
+def test_an_event_overrides_only_the_settings_it_names() -> None:
+    """It may set one back to its default."""
     own = TransferConfig(multipart=True, max_concurrency=3, part_size=8 * 2**20)
     event = BY_PREFIX | {"config": {"multipart": False, "max_attempts": 2}}
 
@@ -262,7 +264,7 @@ def test_a_report_tells_what_was_read_and_what_was_made_of_it() -> None:
     assert [(row["bytes"], row.get("made")) for row in rows] == [(5, None), (5, 12)]
 
 
-def test_a_failure_tells_its_class_its_message_and_its_notes_and_no_traceback() -> None:
+def test_a_failure_has_class_message_notes_and_no_traceback() -> None:
     result = failed("b", "slow down")
     assert result.error is not None
     result.error.add_note("upload u could not be aborted")
@@ -273,7 +275,7 @@ def test_a_failure_tells_its_class_its_message_and_its_notes_and_no_traceback() 
     assert (row["source"], row["destination"], row["attempts"]) == ("s3://raw/b", "s3://clean/b", 4)
 
 
-def test_a_report_that_was_written_is_named_and_one_that_was_not_is_said(
+def test_a_reply_names_its_report_or_why_it_was_not_written(
     reply_schema: jsonschema.Draft202012Validator,
 ) -> None:
     written = sent(direct.reply_to(report([copied()]), INVOKED, "s3://clean/r.json"))
@@ -304,9 +306,10 @@ def test_a_rejection_is_a_reply_of_its_own(reply_schema: jsonschema.Draft202012V
     count=st.integers(0, 1500),
     message=st.integers(0, 5000),
 )
-def test_a_reply_stays_under_256_kb_and_counts_what_it_leaves_out(
+def test_a_reply_stays_under_256_kb_and_counts_omissions(
     character: str, key_bytes: int, count: int, message: int
 ) -> None:
+    """It counts the files that it leaves out."""
     key = (character * MAX_KEY_BYTES)[: (key_bytes - 6) // len(character.encode())]
     results = [failed(f"{number:05}-{key}", character * message) for number in range(count)]
 
@@ -318,7 +321,7 @@ def test_a_reply_stays_under_256_kb_and_counts_what_it_leaves_out(
 
 
 @pytest.mark.parametrize("character", "aé😀")
-def test_a_reply_of_5000_failures_stays_under_256_kb_also_where_json_is_ascii(character: str) -> None:
+def test_5000_failures_stay_under_256_kb_in_ascii_json(character: str) -> None:
     """As Lambda's python3.11 encodes it, which we support."""
     key = character * (1000 // len(character.encode()))
     results = [failed(f"{number:05}-{key}", f"GetObject {key}") for number in range(5000)]

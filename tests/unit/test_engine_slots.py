@@ -16,7 +16,8 @@ async def finished(slots: Slots, count: int) -> list[Finished]:
     return [await slots.finished() for _ in range(count)]
 
 
-def test_each_task_ends_once_with_its_tag_and_what_it_returned_or_raised(engine: Engine) -> None:
+def test_each_task_ends_once_with_its_tag_and_its_outcome(engine: Engine) -> None:
+    """The outcome is the value returned or the error raised."""
     broken = LookupError("broken")
 
     async def succeeds() -> str:
@@ -40,7 +41,9 @@ def test_each_task_ends_once_with_its_tag_and_what_it_returned_or_raised(engine:
     ]
 
 
-def test_a_slot_is_free_until_a_task_starts_and_again_once_it_is_told_finished(engine: Engine) -> None:
+def test_a_slot_is_free_again_once_its_task_is_reported(engine: Engine) -> None:
+    """Before that, it is free until a task starts."""
+
     async def nothing() -> None:
         """Ends at once."""
 
@@ -73,7 +76,8 @@ def test_a_slot_of_a_task_not_told_finished_yet_is_not_free(engine: Engine) -> N
     assert not engine.run(run)
 
 
-def test_tasks_see_the_callers_context_variables_and_keep_their_own_changes(engine: Engine) -> None:
+def test_tasks_see_the_callers_context_variables(engine: Engine) -> None:
+    """A change that a task makes stays in the task."""
     seen: list[str] = []
 
     async def look() -> None:
@@ -126,7 +130,7 @@ def test_tasks_run_at_the_same_time_as_many_as_there_are_slots(name: str) -> Non
     assert all(end.result for end in ends)
 
 
-def test_leaving_joins_every_task_that_was_begun(engine: Engine) -> None:
+def test_leaving_joins_every_started_task(engine: Engine) -> None:
     begun, ended = [], []
 
     async def work() -> None:

@@ -41,7 +41,8 @@ def test_an_engine_is_called_as_it_was_asked_for(name: str) -> None:
 
 
 @pytest.mark.parametrize("name", ["sequential", "threads"])
-def test_code_that_suspends_under_a_blocking_engine_is_ended_and_named(name: str) -> None:
+def test_suspending_under_a_blocking_engine_ends_the_code(name: str) -> None:
+    """The error names the code."""
     ended = []
 
     async def suspends() -> None:
@@ -69,7 +70,8 @@ def test_driven_code_may_await_what_does_not_suspend_and_raise() -> None:
         drive(outer())
 
 
-def test_in_threads_a_wait_before_a_retry_ends_when_the_transfer_does() -> None:
+def test_a_wait_in_a_thread_ends_with_the_transfer() -> None:
+    """The wait is that before a retry."""
     engine = ThreadsEngine()
 
     async def retries() -> None:
@@ -103,7 +105,8 @@ def test_threads_are_kept_across_transfers_of_as_many_slots() -> None:
     assert not any(thread.ident in first for thread in threading.enumerate())
 
 
-def test_the_loop_is_kept_across_transfers_and_opened_anew_after_close() -> None:
+def test_the_loop_is_kept_until_the_engine_is_closed() -> None:
+    """Transfers share it, and the first one after closing opens another."""
     engine = AsyncioEngine()
 
     async def loop() -> asyncio.AbstractEventLoop:
@@ -158,7 +161,7 @@ def test_what_is_shielded_outlives_cancellation(cancelled_by: str) -> None:
     assert done == [True]
 
 
-def test_threads_wait_before_a_retry_in_every_transfer_not_only_the_first() -> None:
+def test_threads_wait_before_a_retry_in_later_transfers_too() -> None:
     engine, ended_early = ThreadsEngine(), []
 
     class Leaving(threading.Event):
@@ -208,7 +211,8 @@ async def three_steps(ends: list[str]) -> AsyncGenerator[asyncio.Task[Any], None
 
 
 @pytest.mark.parametrize("steps", [3, 1])
-def test_asyncio_takes_all_steps_in_one_task_whoever_asks_for_them(steps: int) -> None:
+def test_asyncio_takes_all_steps_in_one_task(steps: int) -> None:
+    """Every step may be requested from a different task."""
     engine, ends = AsyncioEngine(), []
     work = engine.steps(three_steps(ends))
     tasks = {engine.run(work.__anext__) for _ in range(steps)}
@@ -218,7 +222,7 @@ def test_asyncio_takes_all_steps_in_one_task_whoever_asks_for_them(steps: int) -
     engine.close()
 
 
-def test_closing_steps_waits_for_the_work_though_it_is_cancelled_meanwhile() -> None:
+def test_closing_steps_waits_for_the_work_when_cancelled() -> None:
     engine, ends = AsyncioEngine(), []
 
     async def work() -> AsyncGenerator[int, None]:
@@ -260,7 +264,7 @@ def test_asyncio_cancels_what_takes_longer_than_its_limit() -> None:
 
 
 @pytest.mark.parametrize("ends_by", ["its time", "cancelling"])
-def test_what_is_computed_has_ended_before_what_waits_for_it_does(ends_by: str) -> None:
+def test_a_computation_ends_before_the_task_that_awaits_it(ends_by: str) -> None:
     """Else a user's function would go on in the next invocation."""
     engine, at_work, may_end = AsyncioEngine(), threading.Event(), threading.Event()
 
@@ -284,7 +288,7 @@ def test_what_is_computed_has_ended_before_what_waits_for_it_does(ends_by: str) 
     engine.close()
 
 
-def test_a_second_interruption_ends_the_loop_with_what_cleans_up_on_it() -> None:
+def test_a_second_interrupt_ends_the_loop_and_its_clean_up() -> None:
     """In a process of its own, whose signals are its own."""
     program = """
 import asyncio, signal, threading, time
@@ -326,8 +330,11 @@ def test_what_is_shielded_ends_with_its_time() -> None:
 
 
 @pytest.mark.parametrize("name", ["sequential", "threads"])
-def test_blocking_engines_load_neither_asyncio_nor_what_stands_on_it(name: str) -> None:
-    """A cold start pays for every import. The transport is opened as well: it is half of the cost."""
+def test_blocking_engines_load_nothing_that_needs_asyncio(name: str) -> None:
+    """They do not load asyncio itself.
+
+    A cold start pays for every import. The transport is opened as well: it is half of the cost.
+    """
     program = f"""
 import sys
 from asyncstream.engines import open_engine

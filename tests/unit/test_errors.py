@@ -58,9 +58,10 @@ STARTS_OVER = {errors.DamagedInput, errors.ChecksumMismatch, errors.UploadGone, 
 
 
 @pytest.mark.parametrize(("error", "builtin", "retryable"), ERRORS)
-def test_an_error_is_caught_by_base_or_builtin_and_says_whether_to_try_again(
+def test_an_error_has_a_base_a_builtin_and_a_retryable_flag(
     error: AsyncstreamError, builtin: type[Exception], retryable: bool
 ) -> None:
+    """It can be caught by its base or by the builtin."""
     assert isinstance(error, AsyncstreamError)
     assert isinstance(error, builtin)
     assert error.retryable == retryable
@@ -74,7 +75,7 @@ def test_every_error_class_is_in_that_table() -> None:
     assert {type(error) for error, _, _ in ERRORS} == defined - {AsyncstreamError}
 
 
-def test_a_file_begun_anew_helps_where_its_bytes_or_its_upload_are_lost_and_nowhere_else() -> None:
+def test_only_lost_bytes_or_uploads_start_a_file_over() -> None:
     assert {type(error) for error, _, _ in ERRORS if error.starts_over} == STARTS_OVER
 
 

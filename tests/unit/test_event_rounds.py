@@ -68,7 +68,7 @@ def test_a_group_keeps_its_order(given_items: list[Item]) -> None:
 
 
 @given(items)
-def test_of_two_that_write_the_same_object_the_later_one_is_later(given_items: list[Item]) -> None:
+def test_writes_of_the_same_object_keep_their_order(given_items: list[Item]) -> None:
     planned = rounds(given_items)
     order = [position for positions in planned for position in positions]
     for later in order:

@@ -83,9 +83,8 @@ class TestEvent:
         check(event)
 
     @pytest.mark.parametrize(("event", "path"), MALFORMED)
-    def test_a_malformed_one_is_refused_by_the_schema_and_by_us_naming_the_path(
-        self, event: Any, path: str
-    ) -> None:
+    def test_a_malformed_event_is_refused_by_schema_and_check(self, event: Any, path: str) -> None:
+        """The error names the path."""
         assert not validator("GatherEvent").is_valid(event)
         with pytest.raises(InputError) as raised:
             check(event)
@@ -190,7 +189,7 @@ TEXTS = st.text(
 
 
 @given(st.lists(TEXTS, min_size=1), st.sampled_from(["\n", "\r\n", "\n\n  ", "\n# more\n"]))
-def test_a_list_gives_its_lines_whatever_is_between_them(urls: list[str], between: str) -> None:
+def test_a_list_gives_its_lines_without_blanks_and_comments(urls: list[str], between: str) -> None:
     assert events.listed(between.join(urls).encode(), LIST) == tuple(urls)
 
 
@@ -260,7 +259,8 @@ class TestUnread:
     def test_nothing_is_raised_where_all_is_stored(self) -> None:
         replies.raise_unstored(report([stored(), PageResult("https://b/", "unchanged")]))
 
-    def test_some_are_named_and_the_others_counted_without_their_queries(self) -> None:
+    def test_some_pages_are_named_and_the_others_counted(self) -> None:
+        """The URLs are shown without credentials and queries."""
         pages = [failed(f"https://me:secret@a/{number}?key=k1") for number in range(1023)]
         with pytest.raises(GatheringFailed) as raised:
             replies.raise_unstored(report([*pages, pending(), stored()]))

@@ -83,8 +83,8 @@ def test_a_listing_becomes_jobs_with_its_sizes_and_etags() -> None:
     assert (jobs.listed, jobs.bytes) == (2, 7)
 
 
-def test_a_key_that_would_come_to_be_empty_is_refused_naming_its_source() -> None:
-    """The folder marker that the console makes, copied to the top of a bucket."""
+def test_a_key_that_would_become_empty_is_refused() -> None:
+    """The error names the source. The folder marker that the console makes, copied to the top of a bucket."""
     with pytest.raises(InputError, match="s3://raw/in/"):
         listed((S3Prefix("raw", "in/"), S3Prefix("clean")), keys=[""])
 

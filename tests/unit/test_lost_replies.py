@@ -42,7 +42,7 @@ def md5_of(content: bytes) -> str:
 LOST = Failure("complete_upload", ConnectionFailed("reset"), last=1, lost=True)
 
 
-def test_an_object_whose_complete_reply_was_lost_is_found_by_its_checksum(engine: Engine) -> None:
+def test_a_lost_complete_is_looked_up_by_its_checksum(engine: Engine) -> None:
     store = MemoryStore(stored([SIZE]), pause=pause_under(engine.name), failures=[LOST])
 
     [result] = Setup().run(jobs_of([SIZE]), store, engine)
@@ -54,7 +54,7 @@ def test_an_object_whose_complete_reply_was_lost_is_found_by_its_checksum(engine
     assert (store.calls["create_upload", None], store.calls["abort_upload", None]) == (1, 0)
 
 
-def test_an_object_whose_finding_is_interrupted_is_looked_for_again(engine: Engine) -> None:
+def test_an_interrupted_lookup_is_repeated(engine: Engine) -> None:
     failures = [LOST, Failure("find", ConnectionFailed("reset"), last=1)]
     store = MemoryStore(stored([SIZE]), pause=pause_under(engine.name), failures=failures)
 
@@ -65,7 +65,7 @@ def test_an_object_whose_finding_is_interrupted_is_looked_for_again(engine: Engi
     assert store.calls["create_upload", None] == 1
 
 
-def test_an_upload_that_is_gone_at_its_first_complete_was_not_completed_by_us(engine: Engine) -> None:
+def test_an_upload_gone_at_its_first_complete_is_not_ours(engine: Engine) -> None:
     """Not even if the same bytes are there: another writer may have written them."""
     store = MemoryStore(
         stored([SIZE]) | {target(0): WHOLE},
@@ -96,7 +96,7 @@ class Outrun(MemoryStore):
             raise
 
 
-def test_what_is_stored_with_another_checksum_is_not_what_was_written(engine: Engine) -> None:
+def test_an_object_with_another_checksum_is_not_ours(engine: Engine) -> None:
     store = Outrun(stored([SIZE]), pause=pause_under(engine.name), failures=[LOST])
 
     [result] = Setup().run(jobs_of([SIZE]), store, engine)
@@ -176,7 +176,7 @@ def test_a_complete_that_s3_is_at_work_on_is_not_sent_again(engine: Engine) -> N
     assert (result.restarted, working.calls["abort_upload", None]) == (None, 0)
 
 
-def test_at_the_deadline_a_complete_is_looked_up_before_any_abort(engine: Engine) -> None:
+def test_at_the_deadline_a_complete_is_looked_up_before_abort(engine: Engine) -> None:
     slow = Outlasts(stored([SIZE]), pause=pause_under(engine.name), failures=[LOST])
 
     [result] = Setup(deadline=100, clock=lambda: slow.now).run(jobs_of([SIZE]), slow, engine)

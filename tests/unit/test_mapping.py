@@ -49,7 +49,8 @@ def ended(
     return engine.run(collect)
 
 
-def test_after_the_deadline_nothing_begins_and_one_item_more_is_pulled(engine: Engine) -> None:
+def test_after_the_deadline_no_call_starts(engine: Engine) -> None:
+    """One more item is pulled, whose outcome is the error."""
     clock, begun, pulled = Clock(), [], []
 
     async def takes_all_the_time(item: int) -> int:
@@ -71,7 +72,7 @@ def test_after_the_deadline_nothing_begins_and_one_item_more_is_pulled(engine: E
     assert "deadline of 10 s passed" in str(error)
 
 
-def test_a_deadline_that_passes_during_the_last_call_leaves_nothing_over(engine: Engine) -> None:
+def test_a_deadline_during_the_last_call_leaves_no_item(engine: Engine) -> None:
     clock = Clock()
 
     async def takes_all_the_time(item: int) -> int:
@@ -106,7 +107,9 @@ def sent(monkeypatch: pytest.MonkeyPatch) -> Sent:
 
 
 @pytest.mark.parametrize("name", ENGINES)
-def test_spans_of_a_call_hang_under_its_item_however_many_run_at_once(name: str, sent: Sent) -> None:
+def test_spans_of_a_call_hang_under_its_item(name: str, sent: Sent) -> None:
+    """Several calls run at once."""
+
     async def call(item: int) -> None:
         for step in ("fetch", "parse"):
             with current_span().child(step, item=item) as span:
@@ -159,14 +162,14 @@ def test_a_mapping_left_early_ends_its_spans_and_is_no_failure(name: str, sent: 
     assert all(span.ended is not None for span in sent.items)
 
 
-def test_a_mapping_that_is_ended_by_an_error_says_so_in_its_trace(sent: Sent) -> None:
+def test_a_mapping_that_ends_in_an_error_says_so_in_its_trace(sent: Sent) -> None:
     with pytest.raises(DeadlineExceeded):
         list(map_concurrent(len, "ab", deadline=1e-9))
     assert sent.root.error is not None
     assert sent.root.error.kind == "DeadlineExceeded"
 
 
-def test_the_spans_that_are_sent_are_spread_over_items_whose_number_is_known(sent: Sent) -> None:
+def test_spans_sent_are_spread_over_a_known_number_of_items(sent: Sent) -> None:
     list(map_concurrent(len, [""] * 1000, engine="sequential"))
     assert sent.root.metadata["sampled"] == {"item": f"{SPREAD} of 1000"}
 

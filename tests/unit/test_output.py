@@ -28,9 +28,9 @@ PIECES = st.lists(
 
 
 @given(PIECES, st.lists(st.one_of(st.integers(1, 50), st.integers(60_000, 140_000)), min_size=1))
-def test_pieces_of_any_sizes_fill_parts_of_any_sizes_with_the_same_bytes(
-    pieces: list[bytes], sizes: list[int]
-) -> None:
+def test_pieces_of_any_size_fill_parts_of_any_size(pieces: list[bytes], sizes: list[int]) -> None:
+    """The parts have the same bytes as the pieces."""
+
     class Given:
         def feed(self, chunk: bytes | memoryview) -> list[bytes]:
             return pieces[chunk[0] :: 2]
@@ -76,7 +76,7 @@ def sent(part: OutputPart) -> bytes:
     return whole
 
 
-def test_a_part_that_is_stopped_says_so_to_whoever_sends_it() -> None:
+def test_a_stopped_part_says_so_to_its_sender() -> None:
     def check() -> None:
         raise Cancelled("stopped")
 

@@ -65,9 +65,10 @@ def test_a_known_size_is_split_as_s3_takes_it(size: int, part_size: int, multipa
 
 @given(SIZES, PART_SIZES, st.booleans())
 @example(MAX_OBJECT, MIN_PART, True)
-def test_a_size_learned_from_the_first_range_is_split_as_s3_takes_it(
+def test_a_size_learned_from_the_first_range_is_split_for_s3(
     size: int, part_size: int, multipart: bool
 ) -> None:
+    """The ranges are within S3's limits."""
     most = reach(part_size, multipart, chained=False)
     assert first_range(None, most) is None
     got = ByteRange(0, min(most, size))
@@ -98,7 +99,7 @@ def test_a_file_over_5_gib_is_split_also_without_multipart(size: int, part_size:
 
 
 @given(SIZES, PART_SIZES)
-def test_parts_are_no_larger_than_asked_while_10_000_of_them_suffice(size: int, part_size: int) -> None:
+def test_parts_are_no_larger_than_asked_if_10_000_suffice(size: int, part_size: int) -> None:
     ranges = split(size, part_size)
 
     assert max(range_.length for range_ in ranges) <= part_size or size > part_size * MAX_PARTS
@@ -110,7 +111,8 @@ def test_an_object_over_50_tb_is_refused(multipart: bool) -> None:
         cut(MAX_OBJECT + 1, MIN_PART, reach(MIN_PART, multipart, chained=False))
 
 
-def test_what_a_next_transfer_may_go_on_with_is_in_pieces_worth_keeping() -> None:
+def test_a_chained_transfer_reads_pieces_worth_keeping() -> None:
+    """The next transfer may continue after any of them."""
     assert reach(MIN_PART, multipart=False, chained=True) == CHAINED_PART < MAX_PUT
     assert reach(MIN_PART, multipart=True, chained=True) == MIN_PART
 
@@ -135,7 +137,7 @@ def test_an_automatic_part_is_whole_mib_from_25_to_5_gib(sizes: list[int], slots
 
 
 @given(FILES, SLOTS)
-def test_automatic_parts_are_about_four_a_slot_within_those_limits(sizes: list[int], slots: int) -> None:
+def test_automatic_parts_are_about_four_a_slot_within_limits(sizes: list[int], slots: int) -> None:
     chosen, total = auto_part_size(sizes, slots), sum(sizes)
 
     if chosen < MAX_PART:

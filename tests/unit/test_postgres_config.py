@@ -91,7 +91,8 @@ def test_no_signature_shows_the_environment() -> None:
         assert signature(config.from_env).parameters["environ"].default is None
 
 
-def test_the_environment_overrides_defaults_and_leaves_foreign_variables_alone() -> None:
+def test_the_environment_overrides_the_defaults() -> None:
+    """Variables of other programs are ignored."""
     environ = {
         "POSTGRES_DSN": "host=db",
         "POSTGRES_PORT": "5433",
@@ -136,9 +137,10 @@ def test_parts_are_laid_over_the_dsn() -> None:
         ({}, {}, None),
     ],
 )
-def test_certificates_are_verified_unless_the_host_is_here_or_less_is_asked_for(
+def test_certificates_are_verified_unless_the_host_is_local(
     given: dict[str, str], environ: dict[str, str], mode: str | None
 ) -> None:
+    """A setting may ask for less."""
     assert secured(given, environ).get("sslmode") == mode
 
 

@@ -69,14 +69,12 @@ def test_a_row_that_cannot_be_written_is_refused_by_its_number(row: Any, reason:
         ([{"id": 1}, {"id": 2, "v": None}], "row 2 has 'v', which row 1 lacks"),
     ],
 )
-def test_rows_that_are_no_list_or_have_other_columns_than_the_first_are_refused(
-    rows: Any, reason: str
-) -> None:
+def test_rows_must_be_a_list_with_the_columns_of_the_first(rows: Any, reason: str) -> None:
     with pytest.raises(RowRefused, match=re.escape(reason)):
         page_of("page", rows, UPSERT)
 
 
-def test_declared_columns_are_written_whatever_the_rows_have() -> None:
+def test_declared_columns_are_written_even_if_rows_lack_them() -> None:
     assert page_of("page", [{"id": 1, "v": 1}, {"id": 2}], DECLARED).columns == {"id", "v"}
     assert page_of("page", [{"id": 2}], DECLARED).columns == {"id", "v"}
     assert page_of("page", [{"id": 2}], UPSERT).columns == {"id"}
@@ -89,7 +87,8 @@ def test_a_long_value_is_shown_in_part() -> None:
     assert len(str(raised.value)) < 200
 
 
-def test_the_json_is_ascii_so_that_its_length_is_its_bytes_whatever_the_encodings() -> None:
+def test_the_json_is_ascii_so_its_length_is_its_bytes() -> None:
+    """The encodings of client and database do not matter."""
     page = page_of("page", [{"id": 1, "v": "é\U0001f600"}], UPSERT)
     assert page.json.isascii()
     assert json.loads(page.json) == {"id": 1, "v": "é\U0001f600"}
@@ -125,9 +124,10 @@ def test_a_datetime_is_written_as_the_same_moment_in_utc(moment: datetime) -> No
     st.integers(1, 10),
     st.integers(1, 150),
 )
-def test_batches_have_every_page_once_in_order_and_are_as_full_as_may_be(
+def test_batches_are_full_and_have_every_page_once_in_order(
     sizes: list[tuple[int, int]], most_rows: int, most_bytes: int
 ) -> None:
+    """No batch has room for the page that follows it."""
     pages = [PageRows(n, rows, "x" * length) for n, (rows, length) in enumerate(sizes)]
     batches = Batches(most_rows, most_bytes)
     made = [*filter(None, map(batches.add, pages)), batches.rest()]

@@ -24,9 +24,10 @@ FOUND = [
         (("name", "id", "at"), {"id", "name", "at"}, {"id", "name", "at"}),
     ],
 )
-def test_rows_may_have_the_columns_declared_or_all_that_are_not_generated(
+def test_rows_may_have_the_declared_or_all_writable_columns(
     columns: tuple[str, ...] | None, allowed: set[str], usual: set[str]
 ) -> None:
+    """A generated column is not writable."""
     upsert = upsert_of(Table(name="t", key=("id",), columns=columns), FOUND)
     assert upsert.names == allowed
     assert upsert.usual == usual
@@ -56,7 +57,8 @@ def test_a_table_without_what_is_to_be_written_is_told(table: Table, word: str) 
         upsert_of(table, FOUND)
 
 
-def test_a_name_with_its_schema_before_it_is_told_to_be_written_otherwise() -> None:
+def test_a_schema_in_the_name_of_a_table_is_refused() -> None:
+    """The error says how to write schema and name apart."""
     with pytest.raises(TableNotFound, match="schema='shop', name='prices'"):
         upsert_of(Table(name="shop.prices", key=("id",)), [])
 

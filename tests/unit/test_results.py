@@ -23,7 +23,7 @@ def test_bytes_are_those_of_all_files() -> None:
     assert report(result("a", 5), result("b", 7)).bytes == 12
 
 
-def test_the_unverified_are_those_copied_without_the_destinations_word() -> None:
+def test_unverified_copies_lack_the_destinations_checksum() -> None:
     vouched = replace(result("a", 5), write_verified="CRC64NVME")
     silent = result("b", 5)
 
@@ -61,7 +61,7 @@ def test_results_are_the_same_when_they_are_looked_at() -> None:
         packed[5]
 
 
-def test_files_left_to_the_next_transfer_keep_their_continuations() -> None:
+def test_pending_files_keep_their_continuations() -> None:
     left = Continuation(upload_id="u", etag='"e"', size=9, first=5, step=4)
     jobs = [Job(S3Object("raw", key), S3Object("clean", key), continuation=left) for key in "abc"]
     results = FileResults(jobs)

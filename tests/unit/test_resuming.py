@@ -117,9 +117,8 @@ def pulled(body: ChunkBody) -> bytes:
     breaks=st.lists(st.integers(0, 60), max_size=8),
     chunk=st.integers(1, 30),
 )
-def test_it_goes_on_at_the_byte_reached_with_each_byte_once_in_content_count_and_checksum(
-    content: bytes, breaks: list[int], chunk: int
-) -> None:
+def test_a_broken_body_resumes_at_the_byte_reached(content: bytes, breaks: list[int], chunk: int) -> None:
+    """Content, count and checksum have every byte once."""
     source = Source(content, breaks, chunk=chunk)
     body = source.body()
 
@@ -146,7 +145,7 @@ def test_a_connection_that_ends_early_is_a_broken_one() -> None:
     assert source.asked == [(0, 1)]
 
 
-def test_nothing_is_opened_again_once_the_upload_has_waited_too_long() -> None:
+def test_nothing_is_reopened_once_the_upload_waited_too_long() -> None:
     """S3 ends a PUT that pauses for 20 seconds: then all of it is sent again anyway."""
     source = Source(CONTENT, [50, 0, 0, 0, 0, 0], takes=LONGEST_PAUSE / 4)
     body = source.body()
@@ -160,14 +159,15 @@ def test_nothing_is_opened_again_once_the_upload_has_waited_too_long() -> None:
     assert body.moved == 50
 
 
-def test_each_chunk_has_that_time_anew() -> None:
+def test_the_longest_pause_applies_to_each_chunk() -> None:
     source = Source(CONTENT, [50] * 3, takes=LONGEST_PAUSE / 4)
 
     assert pulled(source.body()) == CONTENT
     assert source.now - 1000.0 > LONGEST_PAUSE
 
 
-def test_an_opening_that_outlasts_the_pause_is_given_up_and_its_stream_closed_with_the_body() -> None:
+def test_an_opening_that_outlasts_the_pause_is_given_up() -> None:
+    """Its stream is closed with the body."""
     source = Source(CONTENT, [50])
     body = source.body()
     resume = source.resume
@@ -195,7 +195,7 @@ def test_failures_without_progress_are_counted_and_end_it() -> None:
     assert body.error is RESET
 
 
-def test_a_connection_that_breaks_after_some_progress_is_a_new_misfortune() -> None:
+def test_enough_progress_resets_the_failure_count() -> None:
     """However often that happens to a large part."""
     content = bytes(40 * MiB)
     source = Source(content, [PROGRESS] * 8, chunk=MiB, most=2)
@@ -204,7 +204,7 @@ def test_a_connection_that_breaks_after_some_progress_is_a_new_misfortune() -> N
     assert [failures for _, failures in source.asked] == [1] * 8
 
 
-def test_a_connection_that_breaks_after_less_is_the_old_one_again() -> None:
+def test_too_little_progress_keeps_the_failure_count() -> None:
     source = Source(bytes(40 * MiB), [PROGRESS - 1] * 8, chunk=MiB, most=3)
 
     with pytest.raises(ConnectionFailed):

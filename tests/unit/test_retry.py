@@ -41,7 +41,7 @@ HOPELESS = [
         (3, 1.0, None),  # that was the last
     ],
 )
-def test_the_wait_before_another_try_grows_up_to_a_bound_and_ends_with_the_last(
+def test_waits_grow_up_to_max_delay_and_end_with_the_last_try(
     counted: int, jitter: float, wait: float | None
 ) -> None:
     assert wait_before_retry(BUSY, Tries(counted), POLICY, jitter) == approx(wait)
@@ -79,8 +79,8 @@ def test_each_row_of_the_table(error: AsyncstreamError, waits: list[float]) -> N
     assert waits_of(error, PATIENT, jitter=1.0) == [pytest.approx(wait) for wait in waits]
 
 
-def test_the_table_has_a_row_for_every_error_and_each_row_its_test() -> None:
-    """A row behind one of its parents would never be reached."""
+def test_the_table_has_a_row_for_every_error() -> None:
+    """Every row has its test here. A row behind one of its parents would never be reached."""
     assert [kind.__name__ for kind, _ in RULES] == [
         "SlowDown",
         "ConnectionClosed",
@@ -118,7 +118,8 @@ def test_s3_is_not_asked_again_before_the_time_it_named(kind: type[ServiceBusy])
     assert wait_before_retry(kind("busy", retry_after=0.001), Tries(), POLICY, 1.0) >= 0.1
 
 
-def test_what_s3_wants_to_be_waited_for_longer_than_max_wait_is_given_up() -> None:
+def test_a_request_is_given_up_if_s3_asks_for_over_max_wait() -> None:
+    """Earlier waits count."""
     tries = Tries(counted=1, waited=60.0)
 
     assert wait_before_retry(ServiceBusy("busy", retry_after=40.0), tries, POLICY, 0.0) == 40.0
@@ -156,9 +157,10 @@ def test_a_wait_is_uniform_within_a_bound_that_doubles(
         max_size=120,
     ),
 )
-def test_in_all_no_more_is_waited_than_max_wait_and_no_more_tried_than_max_attempts_and_one_free(
+def test_waits_and_tries_stay_within_max_wait_and_max_attempts(
     policy: RetryPolicy, failures: list[tuple[AsyncstreamError, float]]
 ) -> None:
+    """One more try is free."""
     tries, waits = Tries(), []
     for error, jitter in failures:
         wait = wait_before_retry(error, tries, policy, jitter)
@@ -203,14 +205,14 @@ class Request:
         return drive(retrying.run(self.once, self.on_retry, lambda: self.left))
 
 
-def test_what_succeeds_at_once_is_neither_repeated_nor_waited_for() -> None:
+def test_a_success_is_neither_repeated_nor_waited_for() -> None:
     request = Request(["done"])
 
     assert request.repeat() == "done"
     assert (request.count, request.waits, request.told) == (1, [], [])
 
 
-def test_each_error_that_is_followed_by_another_try_is_told_and_waited_for() -> None:
+def test_each_retried_error_is_reported_and_waited_for() -> None:
     passing = [ServiceBusy("1"), ServiceBusy("2")]
     request = Request([*passing, "done"])
 
@@ -220,7 +222,8 @@ def test_each_error_that_is_followed_by_another_try_is_told_and_waited_for() -> 
     assert [0 <= wait <= bound for wait, bound in zip(request.waits, (0.1, 0.2), strict=True)] == [True, True]
 
 
-def test_the_last_error_is_raised_after_max_attempts_and_told_no_more() -> None:
+def test_the_last_error_is_raised_after_max_attempts() -> None:
+    """It is not reported as one that is retried."""
     failures = [ServiceBusy(str(number)) for number in range(9)]
     request = Request(failures)
 
@@ -244,7 +247,7 @@ def test_what_repeating_cannot_help_is_raised_at_once(error: Exception) -> None:
     assert (request.count, request.waits) == (1, [])
 
 
-def test_a_wait_that_would_outlast_another_bound_is_not_begun() -> None:
+def test_a_wait_that_would_outlast_another_bound_is_not_started() -> None:
     request = Request([ServiceBusy("SlowDown"), "done"])
     request.left = 0.0
 
@@ -261,7 +264,8 @@ def test_a_free_try_is_told_and_not_waited_for() -> None:
     assert (request.waits, request.told) == ([0.0], [stale])
 
 
-def test_what_the_deadline_cut_short_tells_what_the_time_was_lost_by() -> None:
+def test_a_deadline_error_names_the_error_before_it() -> None:
+    """That error took the time."""
     late = errors.DeadlineExceeded("less than 2 s are left")
     request = Request([ServiceBusy("1"), ServiceBusy("starting up"), late])
 

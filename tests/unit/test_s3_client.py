@@ -80,7 +80,7 @@ def test_an_endpoint_that_is_none_is_a_config_error(engine: str, endpoint: str) 
         with_transport(engine, nothing, settings)
 
 
-def test_each_slot_has_a_connection_for_its_get_and_one_for_its_put() -> None:
+def test_each_slot_has_a_connection_for_get_and_one_for_put() -> None:
     assert sdk_options(SETTINGS)["max_pool_connections"] == 2 * 3
 
 
@@ -91,7 +91,7 @@ def test_the_pipeline_alone_retries_and_a_stall_ends_each_wait() -> None:
     assert (options["connect_timeout"], options["read_timeout"]) == (4.0, 4.0)
 
 
-def test_the_slot_of_the_blocking_transport_is_a_chunk_and_little_more() -> None:
+def test_a_blocking_slot_takes_a_chunk_and_little_more() -> None:
     async def slot_bytes(transport: Transport) -> int:
         return transport.slot_bytes
 
@@ -144,7 +144,7 @@ def test_the_endpoint_is_resolved_once_a_bucket_not_once_a_key(
 
 
 @pytest.mark.parametrize("service", ["s3", "sts", "sso", "sso-oidc"])
-def test_a_lean_session_finds_the_endpoints_that_any_session_finds(service: str) -> None:
+def test_a_lean_session_finds_the_same_endpoints_as_any_other(service: str) -> None:
     regions = ("us-east-1", "eu-central-1", "cn-north-1", "us-gov-west-1", "us-iso-east-1", "xx-newland-1")
 
     def found(session: Any) -> list[tuple[str, str, str]]:
@@ -268,7 +268,7 @@ class RefusingTheFirst(BaseHTTPRequestHandler):
         """Quiet."""
 
 
-def test_a_body_refused_before_it_was_sent_leaves_a_connection_that_can_be_used() -> None:
+def test_a_body_refused_unsent_leaves_a_usable_connection() -> None:
     RefusingTheFirst.refused = False
 
     async def put_twice(transport: Transport) -> Any:
@@ -292,10 +292,11 @@ def test_a_body_refused_before_it_was_sent_leaves_a_connection_that_can_be_used(
     assert reply["ETag"] == '"whole"'
 
 
-def test_all_addresses_of_a_host_together_are_tried_for_no_longer_than_a_call_may_take(
-    monkeypatch: pytest.MonkeyPatch,
-) -> None:
-    """S3's names have up to eight: a function in a network without a way to S3 would wait for each."""
+def test_all_addresses_of_a_host_share_one_time_limit(monkeypatch: pytest.MonkeyPatch) -> None:
+    """The limit is that of one call.
+
+    S3's names have up to eight: a function in a network without a way to S3 would wait for each.
+    """
     granted: list[tuple[str, float]] = []
 
     def never_connects(address: Any, timeout: float, **_: Any) -> None:

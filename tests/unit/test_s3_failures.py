@@ -73,7 +73,7 @@ def refusal(
         ("403", 403, "HeadBucket", errors.AccessDenied),
     ],
 )
-def test_what_s3_refuses_is_an_error_of_ours_that_names_operation_and_object(
+def test_a_refusal_is_our_error_naming_operation_and_object(
     code: str, status: int, operation: str, expected: type[AsyncstreamError]
 ) -> None:
     error = mapped(refusal(code, status, operation), operation, PARAMS)

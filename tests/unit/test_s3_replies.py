@@ -29,9 +29,7 @@ SOURCE = S3Object("raw", "a")
 
 
 @given(st.integers(0, 10**14), st.integers(1, 10**14), st.integers(0, 10**14))
-def test_a_ranged_reply_tells_its_bytes_half_open_and_the_whole_size(
-    start: int, length: int, more: int
-) -> None:
+def test_a_ranged_reply_gives_its_half_open_range_and_the_size(start: int, length: int, more: int) -> None:
     size = start + length + more
     reply = {"ContentRange": f"bytes {start}-{start + length - 1}/{size}", "ContentLength": length}
 
@@ -93,7 +91,8 @@ def test_a_source_that_changed_may_not_tell_into_what() -> None:
     assert str(source_changed(SOURCE, '"1"')).endswith('its ETag was "1"')
 
 
-def test_the_headers_a_copy_keeps_are_its_content_and_metadata_where_present() -> None:
+def test_a_copy_keeps_content_headers_and_metadata() -> None:
+    """Headers that are absent or empty are left out."""
     kept = {"ContentType": "text/csv", "ContentEncoding": "gzip", "Metadata": {"a": "b"}}
     dropped = {
         "CacheControl": "",
@@ -118,7 +117,7 @@ def test_an_expiry_is_kept_if_it_is_a_date(header: str, kept: dict[str, datetime
 
 
 @pytest.mark.parametrize("kind", KINDS)
-def test_the_checksum_of_a_whole_object_is_told_whatever_its_kind(kind: str) -> None:
+def test_a_whole_objects_checksum_is_read_for_every_kind(kind: str) -> None:
     assert checksum({f"Checksum{kind}": "abc=", "ChecksumType": "FULL_OBJECT"}) == Checksum(kind, "abc=")
 
 
@@ -128,7 +127,7 @@ def test_a_checksum_of_parts_checksums_is_none_of_the_whole(reply: dict[str, str
     assert checksum(reply) is None
 
 
-def test_of_several_checksums_that_of_a_part_is_skipped_and_the_best_taken() -> None:
+def test_the_best_checksum_that_is_not_of_parts_is_taken() -> None:
     told = {"ChecksumSHA1": "s", "ChecksumCRC32": "c", "ChecksumCRC64NVME": "n-2"}
 
     assert checksum(told) == Checksum("CRC32", "c")

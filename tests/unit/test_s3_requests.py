@@ -44,7 +44,8 @@ def test_a_get_names_range_pin_and_version_where_there_are_any(
     assert requests.get_object(source, range_, etag, {}, verify=False) == {"Bucket": "raw", "Key": "a"} | more
 
 
-def test_a_get_takes_the_sources_own_settings_by_s3s_names_and_none_of_the_destinations() -> None:
+def test_a_get_has_only_the_sources_own_settings() -> None:
+    """It has them by S3's names, and none of the destination's."""
     assert requests.get_object(SOURCE, None, None, EXTRA, verify=False) == {
         "Bucket": "raw",
         "Key": "a",
@@ -69,7 +70,7 @@ def test_only_a_get_of_the_whole_asks_for_the_checksum() -> None:
         (requests.head_part(PINNED, '"e"', 7, EXTRA), {"PartNumber": 7}),
     ],
 )
-def test_a_head_of_a_source_is_pinned_and_takes_the_sources_own_settings(
+def test_a_head_of_a_source_is_pinned_and_has_its_settings(
     asked: dict[str, Any], about: dict[str, Any]
 ) -> None:
     assert asked == about | {
@@ -121,11 +122,13 @@ def test_a_part_takes_what_every_write_needs() -> None:
     assert requests.upload_part(UPLOAD, 3, EXTRA) == OF_UPLOAD | {"PartNumber": 3} | EVERY_WRITE
 
 
-def test_complete_lists_the_parts_as_given_and_takes_what_every_write_needs() -> None:
+def test_complete_lists_the_parts_as_given() -> None:
+    """It has the settings that every write needs."""
     assert requests.complete_upload(UPLOAD, PARTS, None, EXTRA) == OF_UPLOAD | EVERY_WRITE | LISTED
 
 
-def test_complete_declares_checksum_and_size_of_the_whole_where_they_are_to_be_compared() -> None:
+def test_complete_declares_the_checksum_and_size_to_compare() -> None:
+    """They are those of the whole object."""
     assert requests.complete_upload(UPLOAD, PARTS, WHOLE, {}) == OF_UPLOAD | LISTED | {
         "ChecksumCRC64NVME": WHOLE.value,
         "ChecksumType": "FULL_OBJECT",
@@ -146,7 +149,7 @@ def test_parts_are_listed_after_the_last_one_known(after: int | None, more: dict
 
 
 @pytest.mark.parametrize("key", ["a key of 32 characters, or so", b"a key of 32 bytes, or so \xff\x00"])
-def test_parts_are_listed_with_the_headers_that_other_requests_have(key: str | bytes) -> None:
+def test_list_parts_has_the_headers_of_other_requests(key: str | bytes) -> None:
     """botocore encodes a customer's key for these, and not for a listing."""
     extra = EXTRA | {"SSECustomerKey": key}
     client = boto3.client("s3", aws_access_key_id="a", aws_secret_access_key="b", region_name="eu-west-1")

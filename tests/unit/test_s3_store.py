@@ -99,7 +99,9 @@ def test_after_the_deadline_a_lost_complete_can_be_looked_up() -> None:
     assert left == {"CompleteMultipartUpload": 1.0, "HeadObject": 1.0, **later}
 
 
-def test_after_a_redirect_a_store_and_those_after_it_ask_the_buckets_region() -> None:
+def test_after_a_redirect_stores_ask_the_buckets_region() -> None:
+    """Stores opened later ask it at once."""
+
     def answer(_: str, params: Mapping[str, Any], region: str | None) -> dict[str, Any]:
         if params["Bucket"] == "raw" and region != "eu-west-1":
             raise WrongRegion("elsewhere", "eu-west-1")
@@ -121,7 +123,7 @@ def test_after_a_redirect_a_store_and_those_after_it_ask_the_buckets_region() ->
     ]
 
 
-def test_a_streamed_body_that_went_to_the_wrong_region_is_not_sent_on_but_begun_again() -> None:
+def test_a_streamed_body_for_the_wrong_region_is_restarted() -> None:
     """What was read of it is gone; the part is retried from its range, and then finds the region known."""
 
     def answer(_: str, __: Mapping[str, Any], region: str | None) -> dict[str, Any]:
@@ -156,7 +158,7 @@ def test_requests_are_counted_by_operation_those_refused_too() -> None:
     assert store.requests == {"GetObject": 2, "PutObject": 1}
 
 
-def test_an_open_source_tells_size_etag_range_and_what_a_copy_keeps() -> None:
+def test_an_open_source_has_size_etag_range_and_attributes() -> None:
     transport = MemoryTransport(lambda *_: got(100, ByteRange(10, 20)))
 
     opened = drive(store_over(transport).open(SOURCE, ByteRange(10, 20), None))
@@ -236,7 +238,7 @@ def test_a_longer_body_is_handed_to_the_transport_unread() -> None:
     assert params["ContentLength"] == CHUNK + 1
 
 
-def test_what_broke_the_source_is_raised_in_place_of_what_the_sdk_made_of_it() -> None:
+def test_a_broken_source_is_raised_in_place_of_the_sdks_error() -> None:
     wrapped = ConnectionFailed("the SDK's wrapping")
     broken = TruncatedBody("the source ended")
 

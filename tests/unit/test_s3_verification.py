@@ -61,10 +61,8 @@ def test_a_small_body_carries_its_own_checksum() -> None:
 
 @pytest.mark.parametrize("kind", [CRC64NVME, "CRC32", "SHA256"])
 @pytest.mark.parametrize("content", [SMALL, LARGE])
-def test_an_object_is_sent_with_the_checksum_of_its_source_where_there_is_one(
-    kind: str, content: bytes
-) -> None:
-    """S3 takes one of them only."""
+def test_an_object_is_sent_with_its_sources_checksum(kind: str, content: bytes) -> None:
+    """If the source has one, no other is sent. S3 takes one of them only."""
     transport = written()
 
     drive(store_over(transport).put(TARGET, BytesBody(content), {}, Checksum(kind, "its own")))
@@ -98,7 +96,8 @@ def test_what_s3_received_is_told_by_its_reply() -> None:
 
 
 @pytest.mark.parametrize("verify", [True, False])
-def test_checksums_are_asked_for_with_the_whole_of_a_source_and_only_if_wanted(verify: bool) -> None:
+def test_checksums_are_asked_for_only_if_wanted(verify: bool) -> None:
+    """The request for the whole of a source asks for them."""
     transport = MemoryTransport(lambda *_: got() | {"ChecksumCRC32": "abc="})
     opened = drive(store_over(transport, verify=verify).open(SOURCE, None, None))
 
@@ -107,7 +106,7 @@ def test_checksums_are_asked_for_with_the_whole_of_a_source_and_only_if_wanted(v
     assert not opened.range_asked
 
 
-def test_a_source_tells_the_checksum_of_the_parts_it_was_uploaded_in() -> None:
+def test_a_multipart_source_has_the_checksum_of_its_parts() -> None:
     transport = MemoryTransport(lambda *_: got() | {"ChecksumCRC32": "abc=-3"})
 
     opened = drive(store_over(transport).open(SOURCE, None, None))
@@ -173,7 +172,7 @@ def test_a_server_that_knows_no_part_numbers_tells_no_size(error: AsyncstreamErr
     assert drive(store_over(MemoryTransport(answer)).part_size(SOURCE, '"1"', 1)) is None
 
 
-def test_a_size_that_is_asked_for_at_the_wrong_moment_may_be_asked_for_again() -> None:
+def test_a_throttled_request_for_a_part_size_may_be_repeated() -> None:
     def answer(*_: object) -> dict[str, Any]:
         raise SlowDown("503")
 
@@ -181,7 +180,7 @@ def test_a_size_that_is_asked_for_at_the_wrong_moment_may_be_asked_for_again() -
         drive(store_over(MemoryTransport(answer)).part_size(SOURCE, '"1"', 1))
 
 
-def test_what_is_not_there_is_not_found_and_what_is_denied_is_an_error() -> None:
+def test_a_missing_object_is_not_found_and_a_denied_one_fails() -> None:
     def missing(*_: object) -> dict[str, Any]:
         raise SourceNotFound("404")
 
@@ -198,7 +197,7 @@ def asks_for_verification(params: Mapping[str, Any]) -> bool:
 
 
 @pytest.mark.parametrize("echo", [{}, {"ChecksumAlgorithm": "CRC32"}])
-def test_a_server_that_does_not_repeat_the_algorithm_is_asked_once(echo: dict[str, str]) -> None:
+def test_a_server_that_echoes_no_algorithm_is_asked_once(echo: dict[str, str]) -> None:
     transport = MemoryTransport(lambda *_: {"UploadId": "id"} | echo)
     learned = Learned()
 
@@ -210,7 +209,9 @@ def test_a_server_that_does_not_repeat_the_algorithm_is_asked_once(echo: dict[st
 
 
 @pytest.mark.parametrize("code", ["NotImplemented", "InvalidArgument", "InvalidRequest"])
-def test_a_server_that_refuses_the_algorithm_is_asked_for_an_upload_without(code: str) -> None:
+def test_a_server_that_refuses_the_algorithm_gets_none(code: str) -> None:
+    """Its uploads are created without one."""
+
     def answer(_: str, params: Mapping[str, Any], __: str | None) -> dict[str, Any]:
         if asks_for_verification(params):
             raise S3Error("unknown", code, 501)
@@ -226,8 +227,8 @@ def test_a_server_that_refuses_the_algorithm_is_asked_for_an_upload_without(code
     assert store.verifies("another bucket")
 
 
-def test_an_upload_that_is_refused_with_and_without_teaches_nothing() -> None:
-    """Something else of the request was wrong."""
+def test_an_upload_refused_either_way_teaches_nothing() -> None:
+    """It is refused with the algorithm and without. Something else of the request was wrong."""
 
     def answer(*_: object) -> dict[str, Any]:
         raise S3Error("a storage class nobody knows", "InvalidArgument", 400)
@@ -241,7 +242,7 @@ def test_an_upload_that_is_refused_with_and_without_teaches_nothing() -> None:
     assert store.verifies(TARGET.bucket)
 
 
-def test_an_upload_that_is_refused_for_another_reason_is_not_asked_for_again() -> None:
+def test_an_upload_refused_for_another_reason_is_not_repeated() -> None:
     def answer(*_: object) -> dict[str, Any]:
         raise S3Error("no", "Teapot", 418)
 
@@ -252,9 +253,8 @@ def test_an_upload_that_is_refused_for_another_reason_is_not_asked_for_again() -
 
 
 @pytest.mark.parametrize("reply", [{}, {"ChecksumCRC32": "abc="}])
-def test_a_server_that_repeats_the_algorithm_and_sums_up_no_part_is_found_out_by_the_first(
-    reply: dict[str, str],
-) -> None:
+def test_a_server_that_checks_no_part_is_found_out_by_the_first(reply: dict[str, str]) -> None:
+    """The server repeats the algorithm and does not return the checksum of a part."""
     answers = {"CreateMultipartUpload": CREATED, "UploadPart": {"ETag": '"p"'} | reply}
     transport = MemoryTransport(lambda operation, *_: answers[operation])
     store = store_over(transport)
@@ -267,7 +267,7 @@ def test_a_server_that_repeats_the_algorithm_and_sums_up_no_part_is_found_out_by
     assert drive(store.create_upload(TARGET, {})) == UPLOAD
 
 
-def test_a_server_known_to_verify_nothing_is_sent_no_checksums_of_ours() -> None:
+def test_a_server_that_verifies_nothing_is_sent_no_checksums() -> None:
     transport = written()
     store = store_over(transport, Learned(unverified={TARGET.bucket}))
 
@@ -278,7 +278,7 @@ def test_a_server_known_to_verify_nothing_is_sent_no_checksums_of_ours() -> None
     assert [checksums(params) for _, params, _ in transport.asked] == [{}, {}, {}]
 
 
-def test_an_upload_of_which_nothing_is_to_be_verified_is_an_ordinary_one() -> None:
+def test_with_verification_off_an_upload_is_ordinary() -> None:
     transport = MemoryTransport(lambda *_: {"UploadId": "id"})
     store = store_over(transport, verify=False)
 
@@ -287,7 +287,7 @@ def test_an_upload_of_which_nothing_is_to_be_verified_is_an_ordinary_one() -> No
     assert store.verifies(TARGET.bucket)  # nothing was learned
 
 
-def test_expired_credentials_are_looked_up_anew_before_the_next_try() -> None:
+def test_expired_credentials_are_renewed_before_the_next_try() -> None:
     expired = CredentialsExpired("ExpiredToken")
 
     def answer(*_: object) -> dict[str, Any]:

@@ -56,9 +56,8 @@ def test_a_part_that_arrives_changed_is_sent_again(engine: Engine) -> None:
     assert result.restarted is None
 
 
-def test_a_part_that_arrives_changed_each_time_is_given_up_and_so_is_the_file_begun_anew(
-    engine: Engine,
-) -> None:
+def test_a_part_changed_on_every_try_fails_its_file(engine: Engine) -> None:
+    """The file starts over once before it is given up."""
     store = MemoryStore(stored([SIZE]), pause=pause_under(engine.name), damages=[Damage("upload_part")])
 
     [result] = Setup(slots=1).run(jobs_of([SIZE]), store, engine)
@@ -70,7 +69,7 @@ def test_a_part_that_arrives_changed_each_time_is_given_up_and_so_is_the_file_be
 
 
 @pytest.mark.parametrize("at_once", [0, SIZE])
-def test_an_object_compared_after_that_arrived_changed_is_written_again(engine: Engine, at_once: int) -> None:
+def test_verify_after_writes_a_changed_object_again(engine: Engine, at_once: int) -> None:
     store = MemoryStore(
         stored([SIZE]), pause=pause_under(engine.name), damages=[Damage("put", last=1)], at_once=at_once
     )
@@ -82,9 +81,8 @@ def test_an_object_compared_after_that_arrived_changed_is_written_again(engine: 
     assert result.write_verified == CRC64NVME
 
 
-def test_an_object_compared_after_that_always_arrives_changed_says_that_it_is_visible(
-    engine: Engine,
-) -> None:
+def test_verify_after_says_that_a_changed_object_is_visible(engine: Engine) -> None:
+    """It arrives changed on every try."""
     store = MemoryStore(stored([SIZE]), pause=pause_under(engine.name), damages=[Damage("put")])
 
     [result] = Setup(multipart=False, verify="after").run(jobs_of([SIZE]), store, engine)
@@ -94,9 +92,8 @@ def test_an_object_compared_after_that_always_arrives_changed_says_that_it_is_vi
     assert store.objects[target(0)] == damaged(WHOLE)
 
 
-def test_bytes_of_one_put_that_are_read_changed_are_read_again_and_not_written_before(
-    engine: Engine,
-) -> None:
+def test_bytes_of_a_put_that_are_read_changed_are_read_again(engine: Engine) -> None:
+    """They are not written before."""
     store = MemoryStore(
         stored([SIZE]), pause=pause_under(engine.name), damages=[Damage("read", last=1)], checksums=told()
     )
@@ -109,9 +106,7 @@ def test_bytes_of_one_put_that_are_read_changed_are_read_again_and_not_written_b
 
 
 @pytest.mark.parametrize("kind", [CRC64NVME, "CRC32", "CRC32C"])
-def test_parts_that_are_not_together_what_the_source_has_make_a_file_begin_once_more(
-    engine: Engine, kind: str
-) -> None:
+def test_a_file_starts_over_if_its_parts_differ_from_the_source(engine: Engine, kind: str) -> None:
     """Each part arrived as it was read: so it was read changed, and nobody knows which."""
     store = MemoryStore(
         stored([SIZE]), pause=pause_under(engine.name), damages=[Damage("read", last=1)], checksums=told(kind)
@@ -128,7 +123,8 @@ def test_parts_that_are_not_together_what_the_source_has_make_a_file_begin_once_
     assert result.attempts == 8
 
 
-def test_a_file_begun_anew_that_is_read_changed_again_fails_and_leaves_nothing(engine: Engine) -> None:
+def test_a_file_read_changed_again_after_starting_over_fails(engine: Engine) -> None:
+    """It leaves nothing behind."""
     store = MemoryStore(
         stored([SIZE, 12]),
         pause=pause_under(engine.name),
@@ -147,7 +143,7 @@ def test_a_file_begun_anew_that_is_read_changed_again_fails_and_leaves_nothing(e
 
 @pytest.mark.parametrize("error", [GONE, WriteConflict("409", "ConditionalRequestConflict", 409)])
 @pytest.mark.parametrize(("operation", "nth"), [("upload_part", 3), ("complete_upload", 1)])
-def test_an_upload_that_is_gone_or_outrun_makes_a_file_begin_once_more(
+def test_an_upload_gone_or_outrun_starts_its_file_over(
     engine: Engine, error: AsyncstreamError, operation: str, nth: int
 ) -> None:
     store = MemoryStore(
@@ -174,8 +170,11 @@ def test_an_upload_that_is_gone_twice_fails_its_file(engine: Engine) -> None:
     assert store.calls["create_upload", None] == 2
 
 
-def test_a_file_whose_upload_cannot_be_aborted_is_not_begun_anew(engine: Engine) -> None:
-    """The user is told of what is left; a second upload would be one more of that kind."""
+def test_a_file_whose_upload_stays_does_not_start_over(engine: Engine) -> None:
+    """The upload cannot be aborted.
+
+    The user is told of what is left; a second upload would be one more of that kind.
+    """
     gone = UploadGone("gone", "NoSuchUpload", 404)
     failures = [Failure("upload_part", gone, 2), Failure("abort_upload", AsyncstreamError("denied"))]
     store = MemoryStore(stored([SIZE]), pause=pause_under(engine.name), failures=failures)
@@ -188,7 +187,7 @@ def test_a_file_whose_upload_cannot_be_aborted_is_not_begun_anew(engine: Engine)
 
 
 @pytest.mark.parametrize(("operation", "nth"), [("upload_part", 3), ("complete_upload", 1)])
-def test_bytes_of_a_file_begun_anew_are_counted_once(engine: Engine, operation: str, nth: int) -> None:
+def test_bytes_of_a_file_that_starts_over_are_counted_once(engine: Engine, operation: str, nth: int) -> None:
     store = MemoryStore(
         stored([SIZE]), pause=pause_under(engine.name), failures=[Failure(operation, GONE, nth, nth)]
     )
@@ -209,7 +208,7 @@ def test_bytes_of_a_file_begun_anew_are_counted_once(engine: Engine, operation: 
     assert sum(moved) - sum(taken_back) == SIZE
 
 
-def test_while_s3_asks_for_fewer_requests_there_are_fewer_in_flight(engine: Engine) -> None:
+def test_slow_downs_reduce_the_requests_in_flight(engine: Engine) -> None:
     sizes = [5] * 90
     slots = 8
     busy = [Failure("put", SlowDown("busy"), last=1, key=f"key-{number}") for number in range(30)]

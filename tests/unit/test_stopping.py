@@ -31,7 +31,7 @@ def test_no_work_starts_after_the_deadline(engine: Engine) -> None:
 
 
 @pytest.mark.parametrize("pauses", [False, True])
-def test_files_that_have_not_begun_by_the_deadline_cost_no_task(
+def test_files_not_started_by_the_deadline_cost_no_task(
     engine: Engine, monkeypatch: pytest.MonkeyPatch, pauses: bool
 ) -> None:
     """10,000 tasks would take seconds after the deadline."""
@@ -52,7 +52,7 @@ def test_files_that_have_not_begun_by_the_deadline_cost_no_task(
     assert all(pauses or isinstance(result.error, DeadlineExceeded) for result in results)
 
 
-def test_a_deadline_that_passes_midway_stops_files_and_leaves_nothing_behind(engine: Engine) -> None:
+def test_a_deadline_midway_stops_files_and_leaves_nothing(engine: Engine) -> None:
     sizes = [500] * 4
     store = MemoryStore(stored(sizes), pause=pause_under(engine.name))
 
@@ -84,7 +84,7 @@ def test_a_callback_that_raises_fails_the_file_it_was_told_of(
     assert_nothing_is_left(store)
 
 
-def test_what_stops_the_coordinator_joins_all_tasks_and_aborts_all_uploads(engine: Engine) -> None:
+def test_stopping_the_coordinator_joins_tasks_and_aborts_uploads(engine: Engine) -> None:
     def on_event(told: progress.Event) -> None:
         if isinstance(told, progress.FileFinished):
             raise Stopped
@@ -100,7 +100,7 @@ def test_what_stops_the_coordinator_joins_all_tasks_and_aborts_all_uploads(engin
 
 
 @pytest.mark.parametrize("error", [SystemExit, KeyboardInterrupt])
-def test_what_ends_the_program_out_of_a_task_ends_it_when_all_uploads_are_aborted(
+def test_a_task_that_ends_the_program_aborts_uploads_first(
     engine: Engine, error: type[BaseException]
 ) -> None:
     """As a function of the user's that calls `sys.exit`, which would end an event loop at once."""
@@ -147,9 +147,9 @@ def test_cancelled_at_any_point_asyncio_joins_all_and_aborts_all(nth: int, setup
     assert_nothing_is_left(store)
 
 
-def test_a_cancelled_transfer_says_so_although_its_uploads_cannot_be_aborted_in_time(
-    monkeypatch: pytest.MonkeyPatch,
-) -> None:
+def test_a_cancelled_transfer_notes_the_uploads_it_leaves(monkeypatch: pytest.MonkeyPatch) -> None:
+    """They could not be aborted in time."""
+
     class NeverAborts(CancelsItsTask):
         async def abort_upload(self, upload: object) -> None:
             await asyncio.sleep(3600)
@@ -170,7 +170,8 @@ def test_a_cancelled_transfer_says_so_although_its_uploads_cannot_be_aborted_in_
 
 
 @pytest.mark.parametrize("engine_name", ENGINES)
-def test_a_task_that_ends_by_no_exception_is_neither_waited_for_nor_forgotten(engine_name: str) -> None:
+def test_an_unexpected_cancellation_does_not_hang_a_transfer(engine_name: str) -> None:
+    """Its task is neither waited for nor forgotten."""
     leaked = Failure("open", asyncio.CancelledError("leaked by a library"), key="key-1")
     store = MemoryStore(stored([5, 5, 5]), pause=pause_under(engine_name), failures=[leaked])
     ends: list[Any] = []

@@ -23,7 +23,8 @@ from asyncstream.tracing.summary import Summary
 
 
 @given(st.integers(1, 50_000))
-def test_of_a_known_number_all_are_sent_or_a_sample_spread_evenly(expected: int) -> None:
+def test_a_sample_of_a_known_number_is_spread_evenly(expected: int) -> None:
+    """A small number is sent in full."""
     taken = [index for index in range(expected) if in_sample(index, expected)]
     if expected <= ALL_OF:
         assert len(taken) == expected
@@ -35,7 +36,8 @@ def test_of_a_known_number_all_are_sent_or_a_sample_spread_evenly(expected: int)
 
 
 @given(st.integers(1, 50_000))
-def test_of_an_unknown_number_the_first_are_sent_and_some_of_each_doubling(number: int) -> None:
+def test_a_sample_of_an_unknown_number_has_the_first_ones(number: int) -> None:
+    """It has some of each doubling after them."""
     taken = [index for index in range(number) if in_sample(index, None)]
     assert taken[:FIRST] == list(range(min(number, FIRST)))
     doublings = max(0, math.ceil(math.log2(number / FIRST))) if number > FIRST else 0
@@ -103,7 +105,8 @@ def test_the_root_is_told_at_its_begin_and_at_its_end() -> None:
     assert sent.spans == [("root", None), ("root", 1_000_005.0)]
 
 
-def test_branches_are_sent_as_they_end_and_children_with_their_parent() -> None:
+def test_branches_are_sent_as_they_end() -> None:
+    """Children are sent with their parent."""
     sent = Sent()
     with sent.record() as root:
         file = root.branch("file", source="s3://a/b")
@@ -119,7 +122,7 @@ def test_branches_are_sent_as_they_end_and_children_with_their_parent() -> None:
     assert (part.parent, file.parent) == (file, root)
 
 
-def test_times_go_by_the_monotonic_clock_though_the_day_is_set_back() -> None:
+def test_times_are_monotonic_though_the_clock_is_set_back() -> None:
     sent = Sent()
     root = sent.record(wall=5_000.0)
     sent.now += 2
@@ -158,7 +161,8 @@ def test_a_span_ends_once() -> None:
     assert sent.names.count("file") == 1
 
 
-def test_a_span_took_as_long_as_its_work_though_it_is_ended_later() -> None:
+def test_a_span_lasts_as_long_as_its_work() -> None:
+    """It may be ended later."""
     sent = Sent()
     with sent.record() as root:
         span = root.branch("item")
@@ -172,7 +176,8 @@ def test_a_span_took_as_long_as_its_work_though_it_is_ended_later() -> None:
     assert root.seconds == 5
 
 
-def test_what_is_open_ends_with_the_root_and_its_reason_children_first() -> None:
+def test_open_spans_end_with_the_root_and_its_reason() -> None:
+    """Children end before their parents."""
     sent = Sent()
     root = sent.record()
     file = root.branch("file")
@@ -216,7 +221,7 @@ def test_a_trace_does_not_grow_beyond_what_xray_keeps() -> None:
     assert root.metadata["sampled"] == {"file": "9 of 1000"}
 
 
-def test_whatever_is_sent_has_its_parent_in_the_trace_though_that_is_full() -> None:
+def test_every_span_sent_has_its_parent_even_in_a_full_trace() -> None:
     sent = Sent(size=2_000)
     with sent.record() as root:
         root.expect("file", 1000)
@@ -230,7 +235,7 @@ def test_whatever_is_sent_has_its_parent_in_the_trace_though_that_is_full() -> N
     assert len(sent.whole) * sent.size <= MOST_BYTES + 2_000 * len(shown)
 
 
-def test_a_branch_that_ends_in_a_full_trace_leaves_its_children_out() -> None:
+def test_a_branch_in_a_full_trace_leaves_its_children_out() -> None:
     sent = Sent(size=MOST_BYTES)
     with sent.record() as root:
         last, first = root.branch("file"), root.branch("file")

@@ -159,7 +159,7 @@ def failures(draw: st.DrawFn) -> Failure:
 
 @settings(max_examples=25)
 @given(FILES, st.integers(100, 2500), st.integers(1, 5), st.lists(failures(), min_size=1, max_size=3))
-def test_whatever_fails_the_memory_of_windows_is_given_back(
+def test_windows_give_back_their_memory_on_any_failure(
     engine: Engine,
     files: list[list[tuple[int, int]]],
     memory: int,
@@ -191,7 +191,8 @@ def test_fewer_files_with_large_windows_run_at_once(engine: Engine) -> None:
     assert {result.restarted for result in results} == {None}
 
 
-def test_a_window_over_all_memory_fails_its_file_with_the_way_out(engine: Engine) -> None:
+def test_a_window_larger_than_all_memory_fails_only_its_file(engine: Engine) -> None:
+    """The error says to raise `memory_limit`."""
     store, results = transferred([[(9, 300)], [(1, 700)]], engine, memory=200, slots=2)
 
     assert [result.status for result in results] == ["failed", "copied"]
@@ -265,7 +266,7 @@ def test_a_file_has_its_share_of_memory_or_the_usual(
     assert made.most_memory == (limit - 5 - kept) * MiB
 
 
-def test_a_compressor_that_does_not_fit_is_refused_before_any_file() -> None:
+def test_a_compressor_too_large_is_refused_before_any_file() -> None:
     factory = partial(Zstd, 19)
     with pytest.raises(ConfigError, match=r"94371840 for what the transform holds\. Raise memory_limit"):
         transforming_of("zstd", factory, held_by(factory), TransferConfig(), 64 * MiB, 10, 0)

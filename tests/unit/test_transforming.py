@@ -204,7 +204,7 @@ def failures(draw: st.DrawFn) -> Failure:
     st.integers(1, 4),
     st.lists(failures(), min_size=1, max_size=4),
 )
-def test_whatever_fails_every_file_has_an_end_and_all_room_is_given_back(
+def test_after_any_failure_every_file_has_an_end(
     engine: Engine,
     sizes: list[int],
     times: int,
@@ -213,6 +213,7 @@ def test_whatever_fails_every_file_has_an_end_and_all_room_is_given_back(
     step: int,
     failures: list[Failure],
 ) -> None:
+    """All room is given back."""
     first, more = room
     store = MemoryStore(stored(sizes), chunk_size=100, pause=pause_under(engine.name), failures=failures)
     net: Counter[Any] = Counter()
@@ -246,10 +247,11 @@ class SlowToOpenOthers(MemoryStore):
         return await super().create_upload(target, attributes, origin)
 
 
-def test_where_s3_asks_for_fewer_requests_a_part_is_sent_before_the_next_waits_for_its_room(
-    engine: Engine,
-) -> None:
-    """Three are filled when there is one slot left; the second of a file is twice as long as the first."""
+def test_a_part_is_sent_before_the_next_waits_for_room(engine: Engine) -> None:
+    """S3 asks for fewer requests.
+
+    Three are filled when there is one slot left; the second of a file is twice as long as the first.
+    """
     first, sizes = 3 * SLOT_BYTES, [1000] * 3
     busy = [Failure("create_upload", SlowDown("slower"), 1, 1, key="key-0")]
     store = SlowToOpenOthers(
@@ -290,10 +292,8 @@ def test_parts_grow_with_their_number_as_far_as_there_is_memory(engine: Engine, 
 
 
 @pytest.mark.parametrize(("size", "fits"), [(89, True), (299, True), (300, False), (900, False)])
-def test_an_output_of_more_parts_than_s3_takes_fails_and_leaves_nothing(
-    engine: Engine, size: int, fits: bool
-) -> None:
-    """Three here, of a hundred bytes: so much fits exactly."""
+def test_an_output_of_more_parts_than_s3_takes_leaves_nothing(engine: Engine, size: int, fits: bool) -> None:
+    """The file fails. Three here, of a hundred bytes: so much fits exactly."""
     store = MemoryStore(stored([size, 5]), pause=pause_under(engine.name))
     with pytest.MonkeyPatch.context() as patch:
         for module in (plan, transforming):
@@ -330,7 +330,8 @@ def test_a_source_read_again_from_its_beginning_is_told_once(engine: Engine) -> 
 
 
 @pytest.mark.parametrize("last", [20, math.inf])
-def test_what_was_damaged_is_read_once_more_in_case_it_was_on_the_way(engine: Engine, last: float) -> None:
+def test_damaged_input_is_read_once_more(engine: Engine, last: float) -> None:
+    """The damage may have happened on the way."""
     whole = content(0, 500)
     damage = Damage("read", 20, last)
     store = MemoryStore(

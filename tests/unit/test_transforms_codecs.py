@@ -110,7 +110,7 @@ def form(request: pytest.FixtureRequest) -> Format:
 
 @pytest.mark.parametrize("name", FORMATS)
 @given(contents=st.lists(CONTENT, min_size=1, max_size=3), cuts=CUTS)
-def test_members_put_together_are_unpacked_whole_however_they_are_cut(
+def test_joined_members_are_unpacked_from_any_chunks(
     name: str, contents: list[bytes], cuts: list[float]
 ) -> None:
     unpack, pack = FORMATS[name]
@@ -134,7 +134,7 @@ def test_what_the_programs_packed_is_unpacked(by: str) -> None:
 
 @pytest.mark.parametrize("name", PACKERS)
 @given(content=CONTENT, cuts=CUTS, others=CUTS)
-def test_what_is_packed_can_be_read_and_is_the_same_however_it_was_cut(
+def test_packed_bytes_are_readable_and_alike_in_any_chunks(
     name: str, content: bytes, cuts: list[float], others: list[float]
 ) -> None:
     pack, reference = PACKERS[name]
@@ -146,7 +146,8 @@ def test_what_is_packed_can_be_read_and_is_the_same_however_it_was_cut(
 
 @pytest.mark.parametrize("name", PACKERS)
 @pytest.mark.parametrize("level", [1, 3])
-def test_the_same_comes_of_much_text_in_any_chunks_and_the_program_reads_it(name: str, level: int) -> None:
+def test_much_text_packs_alike_in_any_chunks(name: str, level: int) -> None:
+    """The program of the format reads the result."""
     drawn = random.Random(7)
     text = b"".join(b"%d GET /%d\n" % (n, drawn.randrange(9999)) for n in range(50_000))
     pack = partial(PACKERS[name][0], level)
@@ -190,7 +191,8 @@ def test_every_header_of_gzip_is_read(flags: int, cuts: list[float]) -> None:
     assert through(Gunzip, packed, bytewise(packed)) == PEOPLE * 2
 
 
-def test_the_longest_extra_field_is_read_and_an_endless_name_is_not() -> None:
+def test_gzip_headers_are_read_up_to_a_limit() -> None:
+    """The longest extra field is read, and an endless name is refused."""
     assert through(Gunzip, gzip_member(PEOPLE, 4, b"x" * 65535), [0.01, 0.5, 0.9]) == PEOPLE
     with pytest.raises(CorruptInput, match="header is longer than 131072"):
         through(Gunzip, b"\x1f\x8b\x08\x08\0\0\0\0\0\xff" + b"n" * 500_000)
@@ -242,9 +244,7 @@ def test_padding_is_ignored_where_the_program_ignores_it(cuts: list[float]) -> N
         ("zstd", b"\x28\xb5\x2f\xff", 0),
     ],
 )
-def test_garbage_after_the_end_is_an_error_that_tells_where_it_begins(
-    name: str, after: bytes, at: int
-) -> None:
+def test_trailing_garbage_is_an_error_that_says_where_it_starts(name: str, after: bytes, at: int) -> None:
     unpack, pack = FORMATS[name]
     packed = pack(PEOPLE)
 

@@ -46,9 +46,8 @@ def test_characters_are_whole_in_every_line(text: str, cuts: list[float]) -> Non
 
 
 @given(text=TEXT, cuts=CUTS)
-def test_lines_of_which_the_predicate_is_false_are_dropped_with_their_ends(
-    text: bytes, cuts: list[float]
-) -> None:
+def test_filter_lines_drops_lines_with_their_ends(text: bytes, cuts: list[float]) -> None:
+    """It drops the lines for which the predicate is false."""
     kept = referred(text, lambda line: line if b"a" in line else None)
 
     assert through(filter_lines(lambda line: b"a" in line), text, cuts) == kept
@@ -88,7 +87,7 @@ def test_an_endless_line_is_given_up_at_the_limit() -> None:
 
 
 @pytest.mark.parametrize("cuts", [[], [0.5], [0.2, 0.9]])
-def test_an_exception_is_told_with_line_offset_and_place_but_not_with_the_line(cuts: list[float]) -> None:
+def test_an_error_has_line_offset_and_place_but_not_the_text(cuts: list[float]) -> None:
     def priced(line: bytes) -> bytes:
         return b"%d" % (100 // int(line))
 
@@ -102,7 +101,7 @@ def test_an_exception_is_told_with_line_offset_and_place_but_not_with_the_line(c
     )
 
 
-def test_the_last_line_without_an_end_is_told_of_likewise() -> None:
+def test_an_error_in_a_last_line_without_an_end_has_its_place() -> None:
     with pytest.raises(TransformError, match=r"^line 2, at byte 2 of the input: ValueError"):
         through(map_lines(lambda line: b"%d" % int(line)), b"1\nx")
 

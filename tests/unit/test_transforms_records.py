@@ -128,7 +128,7 @@ def test_the_first_record_made_gives_the_header_and_none_drops() -> None:
     assert through(map_csv(same), b"") == b""
 
 
-def test_fields_are_written_by_the_header_in_whatever_order_they_come() -> None:
+def test_fields_in_any_order_are_written_by_the_header() -> None:
     turned = iter([{"a": 1, "b": 2}, {"b": 4, "a": 3}])
 
     assert through(map_csv(lambda _: next(turned)), b"n\n1\n2\n") == b"a,b\n1,2\n3,4\n"
@@ -187,7 +187,7 @@ def test_a_record_over_the_limit_is_told_with_its_place(content: bytes) -> None:
             through(map_csv(same, max_record=100), content, cuts)
 
 
-def test_a_quote_left_open_takes_no_more_memory_than_a_record_may() -> None:
+def test_an_open_quote_takes_no_more_memory_than_a_record() -> None:
     """Of short lines, of which each would be an object of some fifty bytes."""
     text = b'a\n"' + b"xy\n" * 400_000
     tracemalloc.start()

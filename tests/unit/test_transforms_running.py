@@ -69,7 +69,8 @@ def test_what_is_no_bytes_is_told_by_its_type(made: object, kind: str) -> None:
         list(pieces(made))
 
 
-def test_in_a_chain_each_piece_goes_to_the_end_before_the_next_is_drawn() -> None:
+def test_a_chain_passes_each_piece_on_before_the_next() -> None:
+    """A piece reaches the end before the next one is drawn."""
     notes: list[str] = []
     transform = chain(
         lambda: Recorder("1", notes), lambda: Recorder("2", notes), lambda: Recorder("3", notes)
@@ -147,9 +148,7 @@ BOMB = gzip.compress(bytes(70_000 * KiB))
         ["gunzip,gzip", "gunzip,gzip"],
     ],
 )
-def test_a_bomb_goes_off_also_where_the_next_of_a_chain_makes_little_of_it(
-    asked: list[Factory | str],
-) -> None:
+def test_a_bomb_is_found_even_if_the_chain_shrinks_it(asked: list[Factory | str]) -> None:
     running = Running(factory(asked), max_ratio=100)
 
     with pytest.raises(OutputTooLarge, match=f"came of the first {len(BOMB)} of the source: over 100 times"):
@@ -158,7 +157,8 @@ def test_a_bomb_goes_off_also_where_the_next_of_a_chain_makes_little_of_it(
     run(Running(factory(asked), max_ratio=2000), BOMB)
 
 
-def test_between_pieces_the_caller_is_heard_also_where_a_chain_swallows_all() -> None:
+def test_a_chain_that_swallows_all_can_be_stopped() -> None:
+    """The caller is asked between pieces."""
     heard = 0
 
     def between() -> None:
@@ -186,7 +186,7 @@ class Failing:
 
 
 @pytest.mark.parametrize("error", [ValueError("odd"), ConnectionFailed("odd"), MemoryError("odd")])
-def test_whatever_a_transform_raises_is_told_with_the_bytes_reached_and_its_place(error: Exception) -> None:
+def test_the_error_of_a_transform_names_bytes_reached_and_place(error: Exception) -> None:
     running = Running(lambda: Failing(error))
     drawn = running.feed(b"abc")
 

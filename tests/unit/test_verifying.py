@@ -30,9 +30,8 @@ from .transfers import (
 
 @pytest.mark.parametrize("kind", [None, CRC64NVME, "CRC32", "CRC32C", "SHA1", "SHA256"])
 @pytest.mark.parametrize("multipart", [True, False])
-def test_a_result_says_by_which_checksums_source_and_destination_agreed(
-    engine: Engine, kind: str | None, multipart: bool
-) -> None:
+def test_a_result_names_the_checksums_that_agreed(engine: Engine, kind: str | None, multipart: bool) -> None:
+    """One is the source's and one the destination's."""
     store = MemoryStore(
         stored([SIZE]), pause=pause_under(engine.name), checksums=told(kind) if kind else None
     )
@@ -79,7 +78,7 @@ def test_nothing_is_compared_if_that_is_not_wanted(engine: Engine, multipart: bo
         ("off", False, 0, "put"),
     ],
 )
-def test_one_put_does_where_the_bytes_are_known_before_or_may_be_compared_after(
+def test_a_put_needs_bytes_known_before_or_compared_after(
     engine: Engine, verify: Verify, has_checksum: bool, at_once: int, operation: str
 ) -> None:
     store = MemoryStore(
@@ -109,7 +108,7 @@ class Pretends(MemoryStore):
         return replace(await super().complete_upload(upload, parts, checksum), checksum=None)
 
 
-def test_what_a_server_never_confirmed_is_not_told_to_be_verified(engine: Engine) -> None:
+def test_unconfirmed_bytes_are_not_reported_as_verified(engine: Engine) -> None:
     store = Pretends(stored([SIZE]), pause=pause_under(engine.name))
 
     [result] = Setup().run(jobs_of([SIZE]), store, engine)
@@ -135,7 +134,7 @@ def in_parts(engine: Engine, kind: str, sizes: Sequence[int], **more: Any) -> Me
 @PART_SIZES
 @ONE_RANGE_OR_SEVERAL
 @pytest.mark.parametrize("listed", [False, True])
-def test_a_source_uploaded_in_parts_is_compared_by_their_checksums(
+def test_a_multipart_source_is_compared_by_its_part_checksums(
     engine: Engine, kind: str, part_size: int, multipart: bool, listed: bool
 ) -> None:
     store = in_parts(engine, kind, cut(SIZE, part_size))
@@ -161,7 +160,7 @@ def test_a_source_uploaded_in_parts_is_compared_by_their_checksums(
     ],
 )
 @ONE_RANGE_OR_SEVERAL
-def test_a_source_uploaded_in_parts_of_several_sizes_is_copied_unverified(
+def test_a_source_of_unequal_parts_is_copied_unverified(
     engine: Engine, sizes: list[int], asked: int, multipart: bool
 ) -> None:
     store = in_parts(engine, "CRC32", sizes)
@@ -180,9 +179,7 @@ class TellsNoParts(MemoryStore):
 
 
 @ONE_RANGE_OR_SEVERAL
-def test_of_a_server_that_tells_no_sizes_of_parts_a_source_is_copied_unverified(
-    engine: Engine, multipart: bool
-) -> None:
+def test_a_source_of_unknown_part_sizes_is_copied_unverified(engine: Engine, multipart: bool) -> None:
     uploaded = {source(0): ("CRC32", cut(SIZE, 10))}
     store = TellsNoParts(stored([SIZE]), pause=pause_under(engine.name), uploaded=uploaded)
 
@@ -224,7 +221,7 @@ def test_a_checksum_of_parts_is_no_checksum_to_send_ahead(
 @PART_SIZES
 @ONE_RANGE_OR_SEVERAL
 @pytest.mark.parametrize("verify", ["before", "after"])
-def test_a_byte_of_a_source_uploaded_in_parts_that_is_changed_once_is_read_again(
+def test_a_multipart_source_read_wrong_once_is_read_again(
     engine: Engine, part_size: int, multipart: bool, verify: Verify
 ) -> None:
     store = in_parts(engine, "CRC32", cut(SIZE, part_size), at_once=0, damages=[Damage("read", 2, 2)])
@@ -239,7 +236,7 @@ def test_a_byte_of_a_source_uploaded_in_parts_that_is_changed_once_is_read_again
 @PART_SIZES
 @ONE_RANGE_OR_SEVERAL
 @pytest.mark.parametrize("verify", ["before", "after"])
-def test_a_byte_of_a_source_uploaded_in_parts_that_is_always_changed_makes_nothing_visible(
+def test_a_multipart_source_always_read_wrong_is_never_visible(
     engine: Engine, part_size: int, multipart: bool, verify: Verify
 ) -> None:
     store = in_parts(engine, "CRC32", cut(SIZE, part_size), at_once=0, damages=[Damage("read")])
@@ -253,9 +250,7 @@ def test_a_byte_of_a_source_uploaded_in_parts_that_is_always_changed_makes_nothi
 
 
 @pytest.mark.parametrize(("times", "status"), [(1, "copied"), (ATTEMPTS, "failed")])
-def test_the_parts_of_a_source_are_asked_for_as_often_as_all_else(
-    engine: Engine, times: int, status: str
-) -> None:
+def test_requests_for_part_sizes_are_retried_like_others(engine: Engine, times: int, status: str) -> None:
     failures = [Failure("part_size", SlowDown("503"), last=times)]
     store = in_parts(engine, "CRC32", cut(SIZE, 10), failures=failures)
 

@@ -25,13 +25,14 @@ HIDDEN = "k1k2k3"
         ({"https://api.example": HIDDEN}, "Expected `object`, got `str`"),
     ],
 )
-def test_headers_that_cannot_be_sent_are_refused_without_their_values(headers, told):
+def test_headers_that_cannot_be_sent_are_refused(headers, told):
+    """The error does not contain their values."""
     with pytest.raises(ConfigError, match=told) as refused:
         FetchConfig(headers=headers)
     assert HIDDEN not in str(refused.value)
 
 
-def test_what_is_shown_of_headers_is_whom_they_are_for():
+def test_only_the_origins_of_headers_are_shown():
     shown = repr(GatherConfig(fetch=FetchConfig(headers={"https://api.example": {"A": HIDDEN}})))
     assert "https://api.example" in shown
     assert HIDDEN not in shown

@@ -42,7 +42,7 @@ def test_no_time_to_come_back_breaks_the_reader(text: str) -> None:
      ("text/html; charset=utf-7", "utf-8"), ("text/html; charset=a\x00b", "utf-8"),
      ("text/html; charset*=utf-8''latin-1", "utf-8"), ("text/html; charset=Shift_JIS", "shift_jis")],
 )  # fmt: skip
-def test_a_charset_is_that_of_the_head_if_pages_are_written_in_it(content_type: str, charset: str) -> None:
+def test_a_heads_charset_is_used_if_pages_are_written_in_it(content_type: str, charset: str) -> None:
     assert charset_of(content_type) == charset
 
 
@@ -74,9 +74,8 @@ class Kept:
 
 
 @given(st.lists(st.tuples(st.booleans(), st.integers(0, 6)), max_size=80))
-def test_a_host_is_never_closed_while_it_is_used_and_few_are_kept_unused(
-    steps: list[tuple[bool, int]],
-) -> None:
+def test_a_host_in_use_is_never_closed(steps: list[tuple[bool, int]]) -> None:
+    """Few unused hosts are kept."""
     hosts = Hosts(Kept, most=2)
     used: list[tuple[Url, Kept]] = []
     for takes, number in steps:

@@ -52,7 +52,7 @@ def test_a_url_is_read_in_its_one_normal_form(text: str, read: str) -> None:
         ("http://[hidden@host/", "http://host/"),
     ],
 )
-def test_what_logs_are_told_of_a_url_has_no_credentials_and_no_query(text: str, told: str) -> None:
+def test_logs_show_a_url_without_credentials_and_query(text: str, told: str) -> None:
     assert shown(text) == told
 
 
@@ -126,7 +126,7 @@ SECRET = "S3CRET"
      f"http://example.com:{SECRET}x@h/", f"http://example.com/{'a' * 8000}?{SECRET}",
      f"//{SECRET}@example.com"],
 )  # fmt: skip
-def test_neither_credentials_nor_a_query_are_repeated_in_an_error(text: str) -> None:
+def test_errors_do_not_repeat_credentials_or_queries(text: str) -> None:
     with pytest.raises(InputError) as caught:
         parse_url(text)
     error: BaseException | None = caught.value
@@ -141,7 +141,7 @@ def test_a_url_tells_itself_without_its_query() -> None:
 
 
 @given(st.text())
-def test_whatever_is_given_is_a_url_or_an_input_error(text: str) -> None:
+def test_any_text_is_a_url_or_an_input_error(text: str) -> None:
     try:
         parse_url(text)
     except InputError:
@@ -152,7 +152,8 @@ texts = st.text(st.characters(exclude_categories=["Cs"], exclude_characters="\\#
 
 
 @given(texts, texts)
-def test_a_normal_form_is_ascii_without_spaces_and_its_own_normal_form(path: str, query: str) -> None:
+def test_a_normal_form_is_ascii_and_its_own_normal_form(path: str, query: str) -> None:
+    """It has no spaces."""
     try:
         url = parse_url(f"http://example.com/{path}?{query}")
     except InputError:

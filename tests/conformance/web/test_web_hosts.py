@@ -39,7 +39,7 @@ def test_a_name_that_there_is_not_is_asked_for_once(fetch, monkeypatch):
     assert asked == ["no.test"]
 
 
-def test_a_host_is_asked_by_no_more_connections_at_once_than_allowed(fetch_all, serve, engine):
+def test_a_host_has_no_more_connections_than_allowed(fetch_all, serve, engine):
     most = 1 if engine == "sequential" else 3
     full = {f"127.0.0.{number}": threading.Event() for number in (1, 2)}
 
@@ -77,7 +77,8 @@ def test_a_page_comes_over_tls_from_a_host_that_proves_its_name(fetch, serve, au
     assert len(page.body) == 200_000
 
 
-def test_a_certificate_of_another_name_is_refused_and_nothing_sent(fetch, serve, authority, monkeypatch):
+def test_a_certificate_of_another_name_is_refused(fetch, serve, authority, monkeypatch):
+    """No request is sent."""
     origin = serve(page=Answer.of(b""), tls=served_by(authority, "other.test", "127.0.0.1"))
     named(monkeypatch, good=["127.0.0.1"] * 5)
     with pytest.raises(ServerNotTrusted, match=r"good\.test"):
@@ -85,14 +86,14 @@ def test_a_certificate_of_another_name_is_refused_and_nothing_sent(fetch, serve,
     assert origin.counts()["requests"] == {}
 
 
-def test_a_certificate_of_nobody_trusted_is_refused(fetch, serve):
+def test_a_certificate_of_an_unknown_issuer_is_refused(fetch, serve):
     origin = serve(page=Answer.of(b""), tls=served_by(trustme.CA(), "127.0.0.1"))
     with pytest.raises(ServerNotTrusted):
         fetch(f"{origin.urls[0]}/page")
     assert origin.counts()["connections"] == {"127.0.0.1": 1}
 
 
-def test_a_name_with_several_addresses_is_asked_at_one_that_listens(fetch, serve, monkeypatch):
+def test_a_name_with_several_addresses_uses_one_that_listens(fetch, serve, monkeypatch):
     origin = serve(page=Answer.of(b"here"))
     named(monkeypatch, many=["127.0.0.9 127.0.0.1"])
     assert fetch(f"http://many.test:{origin.port}/page").body == b"here"

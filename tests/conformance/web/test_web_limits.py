@@ -17,7 +17,7 @@ from asyncstream.errors import (
 from asyncstream.lab.web import RESET, Answer
 
 
-def test_a_body_as_long_as_allowed_is_a_page_and_one_byte_more_is_not(fetch, serve):
+def test_a_body_may_have_max_body_bytes_and_not_one_more(fetch, serve):
     def page(size, packed):
         body = gzip.compress(b"x" * size) if packed else b"x" * size
         return Answer(200, {"Content-Encoding": "gzip"} if packed else {}, (body,))
@@ -98,9 +98,8 @@ def dripping(before, again):
     ],
     ids=["status", "header", "headers", "continue", "body", "chunk size", "trailers"],
 )
-def test_a_server_that_never_falls_silent_is_left_when_the_page_has_had_its_time(
-    fetch, request, before, again
-):
+def test_a_dripping_server_is_left_after_page_timeout(fetch, request, before, again):
+    """The server never falls silent, so no wait for a single byte times out."""
     server = dripping(before, again)
     request.addfinalizer(server.close)
     with pytest.raises(ConnectionFailed):
@@ -113,7 +112,7 @@ def test_a_head_with_a_long_policy_and_many_cookies_is_read(fetch, serve):
     assert fetch(f"{origin.urls[0]}/page").body == b"here"
 
 
-def test_a_head_that_does_not_end_is_left_before_it_fills_the_memory(fetch, request):
+def test_an_endless_head_is_left_before_it_fills_the_memory(fetch, request):
     server = dripping(OK + b"".join(b"X-%d: %b\r\n" % (n, b"y" * 15_000) for n in range(200)), b"X: y\r\n")
     request.addfinalizer(server.close)
     tracemalloc.start()
@@ -143,7 +142,7 @@ def test_what_follows_the_last_chunk_without_end_is_left_too(fetch, request):
     assert len(said) < 1000
 
 
-def test_what_a_page_that_failed_has_sent_is_not_kept_by_its_error(fetch, serve):
+def test_the_error_of_a_page_does_not_keep_its_bytes(fetch, serve):
     size = 2_000_000  # of which what the libraries have in hand is a small part
     origin = serve(cut=Answer(200, {}, (b"x" * size, RESET), 2 * size), small=Answer.of(b""))
     fetch(f"{origin.urls[0]}/small")  # imports what the engine needs, which is no page's memory
@@ -172,7 +171,7 @@ def test_a_page_that_takes_longer_than_the_deadline_fails_by_it(fetch, serve):
     assert origin.counts()["requests"] == {"127.0.0.1": 1}
 
 
-def test_nobody_is_asked_after_the_deadline(fetch, serve):
+def test_no_request_is_sent_after_the_deadline(fetch, serve):
     origin = serve(page=Answer.of(b""))
     with pytest.raises(DeadlineExceeded):
         fetch(f"{origin.urls[0]}/page", left=lambda: 0.0)

@@ -113,13 +113,13 @@ def test_a_head_that_is_cut_is_a_broken_connection(fetched, cut):
     [(b"/caf\xc3\xa9", "caf%C3%A9"), (b"/caf\xe9", "caf%C3%A9"), (b"/a b", "a%20b")],
     ids=["UTF-8", "Latin-1", "space"],
 )
-def test_a_redirect_leads_to_the_same_page_whatever_its_bytes(fetched, location, path):
+def test_a_redirect_in_any_encoding_leads_to_the_same_page(fetched, location, path):
     page = fetched(MOVED + b"Location: " + location + b"\r\n\r\n", **{path: PAGE})
     assert page.url.endswith(f"/{path}")
 
 
 @pytest.mark.parametrize("head", [b"", b"Content-Length: 4\r\n", b"Transfer-Encoding: chunked\r\n"])
-def test_a_page_without_content_has_no_body_whatever_its_head_says(fetched, head):
+def test_a_204_reply_has_no_body_despite_its_head(fetched, head):
     assert fetched(b"HTTP/1.1 204 No Content\r\n" + head + b"\r\n").body == b""
 
 
@@ -128,7 +128,7 @@ def test_two_targets_of_a_redirect_are_none(fetched):
         fetched(MOVED + b"Location: /a\r\nLocation: /b\r\n\r\n", a=PAGE, b=PAGE)
 
 
-def test_headers_are_text_whatever_their_bytes_and_joined_if_they_are_several(fetched):
+def test_odd_headers_become_text_and_repeated_ones_are_joined(fetched):
     told = b'ETag: "\xe9"\r\nX-Name: caf\xc3\xa9\r\nVary: a\r\nvary: b\r\nContent-Length: 4\r\n\r\npage'
     headers = fetched(OK + told).headers
     assert (headers["etag"], headers["x-name"], headers["vary"]) == ('"é"', "café", "a, b")

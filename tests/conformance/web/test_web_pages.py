@@ -85,7 +85,8 @@ def test_gzip_of_several_members_is_one_body(fetch, serve):
     assert fetch(f"{origin.urls[0]}/page").body == b"one,two"
 
 
-def test_a_connection_is_used_again_after_pages_redirects_and_short_errors(fetch, serve):
+def test_a_connection_is_reused_after_pages_and_redirects(fetch, serve):
+    """It is reused after short errors, too."""
     origin = serve(
         page=Answer.of(b"x" * 1000),
         moved=Answer.of(b"over there", 302, Location="/page"),
@@ -116,7 +117,8 @@ def test_a_gzip_that_ends_too_early_is_no_page(fetch, serve):
     [("gzip", b"no gzip", "no gzip"), ("br", b"x", "'br'"), ("gzip, gzip", b"x", "'gzip, gzip'"),
      ("deflate", b"x", "'deflate'"), ("gzip", gzip.compress(b"") * 1001, "1000 gzip members")],
 )  # fmt: skip
-def test_a_body_packed_otherwise_than_asked_for_is_refused_by_name(fetch, serve, encoding, body, told):
+def test_a_body_in_another_encoding_is_refused_by_name(fetch, serve, encoding, body, told):
+    """So is a body that does not match its encoding."""
     origin = serve(page=Answer.of(body, Content_Encoding=encoding))
     with pytest.raises(BodyUnreadable, match=told):
         fetch(f"{origin.urls[0]}/page")
@@ -144,7 +146,8 @@ def test_the_span_of_a_fetch_that_failed_tells_why(fetch, serve):
     assert span.children[0].error is caught.value
 
 
-def test_an_origins_headers_are_sent_to_it_and_after_a_redirect_to_no_other(fetch, serve):
+def test_an_origins_headers_are_sent_to_no_other_origin(fetch, serve):
+    """A redirect within the origin sends them again."""
     asked = []
     other = serve(page=lambda request: asked.append(request.headers) or Answer.of(b"the other's"))
     away = Answer(302, {"Location": f"{other.urls[0]}/page"}, (), 0)

@@ -10,7 +10,7 @@ from asyncstream.lab.web import Answer
 
 
 @pytest.mark.parametrize("status", [301, 302, 303, 307, 308])
-def test_redirects_are_followed_to_the_page_wherever_it_is(fetch, serve, status):
+def test_redirects_are_followed_within_and_across_hosts(fetch, serve, status):
     other = serve(page=Answer.of(b"here"))
     origin = serve(
         {
@@ -22,7 +22,7 @@ def test_redirects_are_followed_to_the_page_wherever_it_is(fetch, serve, status)
     assert (page.body, page.url, page.redirects) == (b"here", f"{other.urls[0]}/page", 2)
 
 
-def test_as_many_redirects_are_followed_as_allowed_and_not_one_more(fetch, serve):
+def test_max_redirects_are_followed_and_not_one_more(fetch, serve):
     origin = serve(
         {f"/{number}": Answer.of(b"", 302, Location=f"/{number - 1}") for number in range(1, 5)}
         | {"/0": Answer.of(b"end")}
@@ -45,14 +45,16 @@ def test_as_many_redirects_are_followed_as_allowed_and_not_one_more(fetch, serve
         "http://[::1",
     ],
 )
-def test_redirects_to_anything_but_a_page_are_refused_and_not_tried_again(fetch, serve, location):
+def test_a_redirect_to_anything_but_a_page_is_refused(fetch, serve, location):
+    """The page is not tried again."""
     origin = serve(page=Answer.of(b"", 302, Location=location))
     with pytest.raises(RedirectRefused, match="redirects to no page"):
         fetch(f"{origin.urls[0]}/page")
     assert origin.counts()["requests"] == {"127.0.0.1": 1}
 
 
-def test_a_redirect_with_credentials_is_refused_without_repeating_them(fetch, serve):
+def test_a_redirect_with_credentials_is_refused_unquoted(fetch, serve):
+    """The error does not contain the credentials."""
     origin = serve(page=Answer.of(b"", 302, Location="http://me:hidden@127.0.0.1/?key=hidden"))
     with pytest.raises(RedirectRefused) as caught:
         fetch(f"{origin.urls[0]}/page")

@@ -43,7 +43,7 @@ def test_what_will_be_no_page_the_next_time_either_fails_at_once(fetch, serve, s
     [(408, ServiceBusy), (425, ServiceBusy), (429, SlowDown), (500, ServiceBusy), (502, ServiceBusy),
      (503, SlowDown), (504, ServiceBusy), (599, ServiceBusy)],
 )  # fmt: skip
-def test_what_may_be_a_page_the_next_time_is_tried_again_so_often(fetch, serve, status, error):
+def test_busy_statuses_are_retried_as_often_as_allowed(fetch, serve, status, error):
     origin = serve(
         always=Answer.of(b"later", status),
         twice=lambda asked: Answer.of(b"later", status) if asked.nth <= 2 else Answer.of(b"now"),
@@ -57,7 +57,7 @@ def test_what_may_be_a_page_the_next_time_is_tried_again_so_often(fetch, serve, 
 
 
 @pytest.mark.parametrize("asked_for", ["100000", formatdate(4e9, usegmt=True)])
-def test_a_page_is_given_up_that_the_server_wants_asked_for_later_than_anybody_waits(fetch, serve, asked_for):
+def test_a_page_with_too_long_a_retry_after_is_given_up(fetch, serve, asked_for):
     origin = serve(page=Answer.of(b"", 429, Retry_After=asked_for))
     with pytest.raises(SlowDown) as caught:
         fetch(f"{origin.urls[0]}/page")
@@ -65,14 +65,14 @@ def test_a_page_is_given_up_that_the_server_wants_asked_for_later_than_anybody_w
     assert origin.counts()["requests"] == {"127.0.0.1": 1}
 
 
-def test_a_reset_connection_is_made_anew_and_the_page_read_from_its_start(fetch, serve):
+def test_a_page_is_read_from_its_start_after_a_reset(fetch, serve):
     half = Answer(200, {}, (b"ha", RESET), 4)
     origin = serve(page=lambda asked: half if asked.nth == 1 else Answer.of(b"half"))
     page = fetch(f"{origin.urls[0]}/page")
     assert (page.body, page.attempts) == (b"half", 2)
 
 
-def test_a_server_that_says_nothing_is_asked_as_often_as_told_and_once_more(fetch, request):
+def test_a_silent_server_is_asked_max_attempts_and_once_more(fetch, request):
     """Once more, as a connection that was kept may have been closed meanwhile; no library asks by itself."""
     asked = []
     server = RawServer(lambda path: asked.append(path) or [])
@@ -124,7 +124,7 @@ def test_what_went_wrong_can_be_logged_with_all_its_causes(fetch, serve, request
         (b"HTTP/1.1 302 Found\r\nLocation: /missing\r\n", PageNotFound, 2),
     ],
 )
-def test_a_body_that_nobody_wants_decides_nothing(fetch, request, head, error, asked, length):
+def test_the_body_of_an_error_or_redirect_decides_nothing(fetch, request, head, error, asked, length):
     paths = []
 
     def say(path):
@@ -146,14 +146,14 @@ def test_a_short_query_does_not_hide_what_went_wrong(fetch):
         fetch(url, config={"max_attempts": 1})
 
 
-def test_a_port_that_nobody_listens_at_is_tried_again_and_given_up(fetch):
+def test_a_closed_port_is_tried_again_and_given_up(fetch):
     with closing(Listener()) as listener:
         port = listener.port
     with pytest.raises(ConnectionFailed, match=r"refused|111"):
         fetch(f"http://127.0.0.1:{port}/", config={"max_attempts": 2})
 
 
-def test_every_page_of_a_faulty_web_ends_as_a_page_or_with_its_reason(fetch_all):
+def test_each_page_of_a_faulty_web_is_fetched_or_has_an_error(fetch_all):
     model = WebModel(faults=0.3, seed=1)
     expected = {
         "": {(Page, 1)},

@@ -68,7 +68,7 @@ def test_parts_that_a_transform_has_made_tell_their_own_bytes(
 
 
 @pytest.mark.parametrize("engine", ENGINES)
-def test_a_mapping_has_a_tree_of_items_and_of_what_their_calls_hang_under_them(
+def test_spans_of_a_mappings_calls_hang_under_their_items(
     receiver: XRayReceiver, traced: set[str], engine: str
 ) -> None:
     async def call(item: int) -> None:
@@ -179,7 +179,7 @@ async def test_a_cancelled_transfer_ends_all_its_spans(
 
 
 @pytest.mark.parametrize("engine", ENGINES)
-def test_a_range_that_is_open_when_its_file_fails_ends_with_its_part(
+def test_an_open_range_ends_with_its_part_when_its_file_fails(
     lab: LabS3, receiver: XRayReceiver, traced: set[str], engine: str
 ) -> None:
     sizes = sources(lab, "refused", 2)

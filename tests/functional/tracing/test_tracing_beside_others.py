@@ -33,7 +33,7 @@ SAMPLED = "Root=1-5759e988-bd862e3fe1be46a994272793;Parent=53995c3f42cd8ad8;Samp
 
 
 @pytest.mark.parametrize("context", [Context, AsyncContext, LambdaContext])
-def test_somebody_elses_recorder_is_joined_and_left_as_it_was(
+def test_an_existing_recorder_is_joined_and_left_unchanged(
     lab: LabS3, receiver: XRayReceiver, traced: set[str], context: type[Any], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setenv("_X_AMZN_TRACE_ID", SAMPLED)
@@ -66,7 +66,7 @@ def test_somebody_elses_recorder_is_joined_and_left_as_it_was(
 
 
 @pytest.mark.usefixtures("traced")
-def test_somebody_elses_decision_not_to_sample_is_respected(lab: LabS3, receiver: XRayReceiver) -> None:
+def test_a_programs_decision_not_to_sample_is_respected(lab: LabS3, receiver: XRayReceiver) -> None:
     before = receiver.settle()
     xray_recorder.begin_segment("theirs", sampling=0)
     try:
@@ -78,9 +78,7 @@ def test_somebody_elses_decision_not_to_sample_is_respected(lab: LabS3, receiver
 
 
 @pytest.mark.usefixtures("traced")
-def test_nothing_is_logged_where_nobody_has_a_segment_open(
-    lab: LabS3, caplog: pytest.LogCaptureFixture
-) -> None:
+def test_without_an_open_segment_nothing_is_logged(lab: LabS3, caplog: pytest.LogCaptureFixture) -> None:
     with caplog.at_level(logging.WARNING):
         transferred("asyncio", lab, list(sources(lab, "quiet", 2)))
     assert caplog.records == []

@@ -38,9 +38,10 @@ class TestGathered:
         again = invoke({"urls": web.urls(12)})
         assert (again["status"], again["totals"]["unchanged"], again["totals"]["rows"]) == ("stored", 12, 0)
 
-    def test_a_page_that_fails_is_told_as_it_was_named_and_the_others_are_stored(
+    def test_a_failed_page_is_reported_and_the_others_are_stored(
         self, invoke: Invoke, web: LabWeb, table: Schema
     ) -> None:
+        """The reply names it by the URL that was given."""
         missing = f"{web.origins[0]}/missing?key=k1"
         reply = invoke({"urls": [missing, *web.urls(2)]})
 
@@ -230,9 +231,10 @@ class TestUnread:
         assert "k1" not in told
         assert table.rows() == stored(0)
 
-    def test_what_the_time_was_too_short_for_is_raised_and_is_not_always_the_lists_end(
+    def test_pages_left_when_time_is_up_raise_an_error(
         self, raised: Callable[..., str], slow_web: LabWeb, table: Schema, monkeypatch: pytest.MonkeyPatch
     ) -> None:
+        """Each run starts at a random page, so these are not always the last of the list."""
         monkeypatch.setenv("GATHER_URLS", " ".join(slow_web.urls(80)))
         monkeypatch.setenv("GATHER_MAX_CONCURRENCY", "1")
         monkeypatch.setattr(random, "randrange", lambda count: count - 2)
