@@ -184,7 +184,11 @@ class Script:
 
 
 SCRIPTS = st.builds(
-    Script, st.lists(st.integers(0, 20), min_size=20, max_size=40), st.booleans(), st.booleans(), st.booleans()
+    Script,
+    st.lists(st.integers(0, 20), min_size=20, max_size=40),
+    st.booleans(),
+    st.booleans(),
+    st.booleans(),
 )
 TABLE = [(state, following) for state in State for following in State if following in TRANSITIONS[state]]
 

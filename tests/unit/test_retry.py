@@ -299,7 +299,7 @@ def test_a_try_that_the_deadline_forbids_is_not_waited_for(seconds: float) -> No
     assert (request.count, request.waits, request.told) == (1, [], [])
 
 
-def test_an_error_that_is_never_retried_is_raised_after_the_deadline_too() -> None:
+def test_an_error_never_retried_is_raised_past_the_deadline() -> None:
     request = Request([errors.SourceNotFound("gone")], seconds=0.5)
 
     with pytest.raises(errors.SourceNotFound):

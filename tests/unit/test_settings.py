@@ -90,7 +90,7 @@ def test_a_variable_that_is_refused_is_named(
 
 
 @pytest.mark.parametrize("kind", ALL)
-def test_variables_of_other_prefixes_and_empty_ones_count_as_unset(kind: type[Settings]) -> None:
+def test_other_prefixes_and_empty_variables_count_as_unset(kind: type[Settings]) -> None:
     environ = {"HOME": "/", "ASYNCSTREAM_VERIFY": "", "GATHER_MAX_BODY": "", "POSTGRES_PORT": ""}
 
     assert kind.from_env(environ) == kind()
