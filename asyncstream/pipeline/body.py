@@ -8,7 +8,7 @@ on over another connection where one broke, and looks at the stop flag and the d
 from collections.abc import Awaitable, Callable
 
 from asyncstream.checksum import CRC64NVME, Checksum, Composite, Digests
-from asyncstream.deadline import Deadline
+from asyncstream.deadline import NO_DEADLINE, Deadline
 from asyncstream.errors import (
     AsyncstreamError,
     Cancelled,
@@ -27,15 +27,27 @@ _PIECE = 256 * KiB
 
 
 class StopFlag:
-    """Set once, by the coordinator; looked at by every chunk of the bodies that share it."""
+    """Says when work has to stop: once it or its parent is set, or the time is up.
 
-    def __init__(self, parent: "StopFlag | None" = None) -> None:
+    Args:
+        deadline: after which nothing goes on.
+        parent: the flag of the whole transfer.
+    """
+
+    def __init__(self, deadline: Deadline = NO_DEADLINE, parent: "StopFlag | None" = None) -> None:
+        self.deadline = deadline
         self._parent = parent
         self._set = False
 
     def set(self) -> None:
         """Ask all bodies that share this flag to stop at their next chunk."""
         self._set = True
+
+    def check(self) -> None:
+        """Raise Cancelled once the flag is set, and DeadlineExceeded once the time is up."""
+        if self:
+            raise Cancelled("stopped before its last byte")
+        self.deadline.check()
 
     def __bool__(self) -> bool:
         return self._set or bool(self._parent)
@@ -47,8 +59,7 @@ class ChunkBody:
     Args:
         stream: the body of the ranged GET.
         length: bytes of the range: exactly so many are handed on.
-        stop: raises Cancelled in the next chunk once set.
-        deadline: raises DeadlineExceeded in the next chunk once passed.
+        stop: checked before each chunk.
         digests: the checksums that are to be had of the bytes.
         expected: the one of them that the bytes must have; the last chunk is not handed on without it.
         on_bytes: told the size of each chunk.
@@ -62,7 +73,6 @@ class ChunkBody:
         length: int,
         *,
         stop: StopFlag,
-        deadline: Deadline,
         digests: Digests,
         expected: Checksum | Composite | None,
         on_bytes: Callable[[int], None],
@@ -74,7 +84,6 @@ class ChunkBody:
         self.digests = digests
         self._stream = stream
         self._stop = stop
-        self._deadline = deadline
         self._expected = expected
         self._on_bytes = on_bytes
         self._resume = resume
@@ -111,11 +120,9 @@ class ChunkBody:
         await self._stream.close()
 
     async def _read(self) -> bytes | memoryview:
-        pause_ends = self._deadline.now() + LONGEST_PAUSE
+        pause_ends = self._stop.deadline.now() + LONGEST_PAUSE
         while True:
-            if self._stop:
-                raise Cancelled("stopped before its last byte")
-            self._deadline.check()
+            self._stop.check()
             try:
                 chunk = await self._stream.read()
                 if not chunk:
@@ -132,13 +139,13 @@ class ChunkBody:
         self._failures += 1
         self._failed_at = self.moved
         await self._stream.close()
-        if self._deadline.now() >= pause_ends:
+        if self._stop.deadline.now() >= pause_ends:
             raise broke
         stream = await self._resume(broke, self.moved, self._failures, pause_ends)
         if stream is None:
             raise broke
         self._stream = stream
-        if self._deadline.now() >= pause_ends:
+        if self._stop.deadline.now() >= pause_ends:
             raise broke
 
     def _check_whole(self) -> None:
@@ -163,7 +170,7 @@ class BytesBody:
     Args:
         content: all of them.
         digests: of them; without, their CRC64NVME is computed.
-        check: called before each chunk, and raises to stop.
+        check: called before each chunk; raises to stop.
     """
 
     def __init__(

@@ -1,6 +1,8 @@
 """The S3 clients of a session: the transport of the last settings used, and what was learned with it."""
 
-from asyncstream.deadline import NO_DEADLINE, Deadline
+import time
+
+from asyncstream.deadline import Deadline
 from asyncstream.pipeline import memory
 from asyncstream.pipeline.config import TransferConfig, chunk_size_within
 from asyncstream.ports import Engine, Transport
@@ -47,22 +49,19 @@ class Clients:
         self.resident = self.resident or memory.resident()
         return self._transport
 
-    async def store(self, config: TransferConfig, deadline: Deadline = NO_DEADLINE) -> S3Store:
-        """A store over that transport, for one transfer."""
-        return S3Store(
+    async def open(self, config: TransferConfig) -> tuple[S3Store, Retrying]:
+        """Return a store over that transport and what repeats its requests; the deadline counts from now."""
+        deadline = Deadline(config.deadline, time.monotonic, pauses=config.at_deadline == "pending")
+        store = S3Store(
             await self.transport(config),
             config.chunk_size,
             config.extra_args,
             self.learned,
             verify=config.verify != "off",
             create_only=config.if_exists == "fail",
-            left=deadline.patience,
-            ending=deadline.ending,
+            deadline=deadline,
         )
-
-    def retrying(self, config: TransferConfig, deadline: Deadline = NO_DEADLINE) -> Retrying:
-        """Return what repeats requests as that configuration says."""
-        return Retrying(config.retry_policy, deadline, self.engine.sleep)
+        return store, Retrying(config.retry_policy, deadline, self.engine.sleep)
 
     async def close(self) -> None:
         """Close the connections."""

@@ -73,7 +73,7 @@ class Coordinator:
         self._limit = SlotLimit(slots)
         self._reservations = reservations
         self._span = span
-        self._stop = StopFlag()
+        self._stop = StopFlag(context.deadline)
         self._next = 0
         self._open: set[File] = set()
         self._ready: dict[File, None] = {}  # files that have a task, in the order in which they came to one

@@ -68,12 +68,12 @@ class Copying(Work):
         """Cut the file into parts."""
         file = task.file
         file.cut = self._cut(file.size or 0, first.length)
-        return _CopiedParts(self, file, send_after(task, self.sender.send_part, first, 1))
+        return _CopiedParts(self, file, send_after(task, self.send_part, first, 1))
 
     def send_range(self, file: FileFacts, number: int) -> SendPart:
         """Return the task that sends a part by its number."""
         segment = self._segment(file.cut.range(number))
-        return SendPart(file, file.span, self.sender.send_part, urgent=False, number=number, segment=segment)
+        return SendPart(file, file.span, self.send_part, urgent=False, number=number, segment=segment)
 
     def attributes(self, opened: Opened) -> Mapping[str, Any]:
         """Return all that a copy keeps."""

@@ -121,9 +121,9 @@ class File:
         self._in_flight -= 1
         self._attempts += task.attempts
         self._moved += task.moved
-        if error is None:
-            error = self._take(task, value)
-        elif self._error is not None:
+        if error is None and self.state in {State.MOVING, State.STOPPING}:
+            error = self._take_part(task, value)
+        elif error is not None and self._error is not None:
             # The result has the first error. Frames of the engine have this one and are in its traceback: in
             # that cycle a transform, with its window, would wait for the garbage collector.
             drop_tracebacks(error)
@@ -132,7 +132,7 @@ class File:
         output = self.facts.output
         if output is not None and output.ended and not isinstance(task, SendPart):
             self.memory = 0
-        self._go_on(error)
+        self._go_on(value, error)
 
     def fail(self, error: Exception) -> None:
         """Stop: nothing more of it starts, and what runs ends at its next chunk."""
@@ -140,54 +140,59 @@ class File:
         self.facts.stop.set()
         self._discard_ready()
         self._to(State.STOPPING)
-        self._go_on(None)
+        if not self._in_flight:
+            self._leave()
 
     def _open(self, job: Job, needs: Needs) -> None:
         self._parts = self._error = None
-        self.facts = FileFacts(job, StopFlag(self._stop), self._span, job.size, job.etag)
+        self.facts = FileFacts(job, StopFlag(self._stop.deadline, self._stop), self._span, job.size, job.etag)
         self._next = self._work.first_task(self.facts, needs)
 
     def _to(self, state: State) -> None:
         assert state in TRANSITIONS[self.state], f"{self.state} -> {state}"  # noqa: S101
         self.state = state
 
-    def _take(self, task: Task[Any], value: Any) -> Exception | None:
-        """Take in what a task has returned; a file that failed meanwhile keeps what S3 has confirmed."""
-        match self.state:
-            case State.OPENING if isinstance(value, Whole):
-                self._end_whole(value)
-            case State.OPENING:
-                self._parts = value
-                self._to(State.MOVING)
-            case State.COMPLETING:
-                self._end_whole(Whole(value))
-            case State.MOVING | State.STOPPING if self._parts is not None:
-                try:
-                    self._parts.took(task, value)
-                except AsyncstreamError as error:
-                    return error
-                if self.state is State.STOPPING:
-                    self._discard_ready()
+    def _take_part(self, task: Task[Any], value: Any) -> Exception | None:
+        """Take in what a part's task has returned: a file that has failed keeps what S3 has confirmed."""
+        assert self._parts is not None  # noqa: S101 - in these states
+        try:
+            self._parts.took(task, value)
+        except AsyncstreamError as error:
+            return error
+        if self.state is State.STOPPING:
+            self._discard_ready()
         return None
 
-    def _go_on(self, error: Exception | None) -> None:
+    def _go_on(self, value: Any, error: Exception | None) -> None:
         """Go to the state that follows, if nothing that is in flight has to end before."""
         match self.state:
+            case State.OPENING | State.MOVING | State.COMPLETING if error is not None:
+                self.fail(error)
+            case State.OPENING if not isinstance(value, Whole):
+                self._parts = value
+                self._to(State.MOVING)
+                self._complete_if_confirmed()
+            case State.OPENING:
+                self._end_whole(value)
+            case State.MOVING:
+                self._complete_if_confirmed()
+            case State.COMPLETING:
+                self._end_whole(Whole(value))
+            case State.STOPPING if not self._in_flight:
+                self._leave()
             case State.PAUSING:
                 self._end("pending", continuation=file_ends.continuation(self.facts))
             case State.ABORTING:
                 file_ends.note_failed_abort(self.facts, self._error, error)
                 self._end_or_reopen()
-            case State.STOPPING if not self._in_flight:
-                self._leave()
-            case State.OPENING | State.MOVING | State.COMPLETING if error is not None:
-                self.fail(error)
-            case State.MOVING if self._parts is not None and self._parts.confirmed:
-                self._to(State.COMPLETING)
-                self._next = self._work.complete(self.facts)
+
+    def _complete_if_confirmed(self) -> None:
+        if self._parts is not None and self._parts.confirmed:
+            self._to(State.COMPLETING)
+            self._next = self._work.complete(self.facts)
 
     def _leave(self) -> None:
-        """Leave the upload to the next transfer, or abort it; a file without any file_ends."""
+        """Leave the upload to the next transfer, or abort it; if there is none, the file ends."""
         facts = self.facts
         if self._ran_out_of_time and not self._is_left:
             self._error = file_ends.in_vain(facts)

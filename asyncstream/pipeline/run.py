@@ -7,7 +7,6 @@ from functools import partial
 from msgspec import Struct
 
 from asyncstream import tracing, transforms
-from asyncstream.deadline import Deadline
 from asyncstream.errors import InputError
 from asyncstream.locations import S3Object
 from asyncstream.pipeline import jobs, listing, memory, plan, progress
@@ -75,9 +74,8 @@ async def _run(
 ) -> TransferReport:
     config = request.config
     started = time.monotonic()
-    deadline = Deadline(config.deadline, time.monotonic, pauses=config.at_deadline == "pending")
     engine = clients.engine
-    store = await clients.store(config, deadline)
+    store, retrying = await clients.open(config)
     limit = memory_limit_or_default(config.memory_limit, memory.lambda_memory(), clients.resident)
 
     def sized(limit: int) -> tuple[int, Transforming | None]:
@@ -87,7 +85,6 @@ async def _run(
     sized(limit)  # raises before a prefix is listed
     with span.child("plan"):
         room = memory_left(memory.lambda_memory(), clients.resident)
-        retrying = clients.retrying(config, deadline)
         files = await listing.found(pairs, store, retrying, room - store.slot_bytes)
         files.check_apart(request.untouched)
         files.add_continuations(request.continuations)

@@ -1,17 +1,13 @@
 """What an upload sends: segments, which know their length and can be opened as often as it takes."""
 
-from collections.abc import Awaitable, Callable
 from typing import Any
 
-from asyncstream.errors import AsyncstreamError
-from asyncstream.objects import ByteRange, CompletedPart, Written
-from asyncstream.pipeline import progress, verification
+from asyncstream.objects import ByteRange
+from asyncstream.pipeline import progress
 from asyncstream.pipeline.body import BytesBody, ChunkBody
-from asyncstream.pipeline.context import TransferContext
 from asyncstream.pipeline.output import OutputPart
 from asyncstream.pipeline.source import SourceReader
-from asyncstream.pipeline.tasks import Begin, FileFacts, Segment, SendPart, Task
-from asyncstream.ports import Body
+from asyncstream.pipeline.tasks import Task
 
 
 class RangeSegment:
@@ -50,66 +46,15 @@ class MemorySegment:
 
     moved = 0  # of the source bytes progress was told when they were read
 
-    def __init__(self, part: OutputPart, check: Callable[[FileFacts], None]) -> None:
+    def __init__(self, part: OutputPart) -> None:
         self.length = part.length
         self._part = part
-        self._check = check
 
     async def open(self, task: Task[Any]) -> BytesBody:
         """Return its bytes from the first on."""
         task.attempts += 1
-        return self._part.body(lambda: self._check(task.file))
+        return self._part.body(task.file.stop.check)
 
     def discard(self) -> None:
         """Give the memory back."""
         self._part.clear()
-
-
-class Sender:
-    """Sends segments. One for a transfer; holds nothing that changes."""
-
-    def __init__(self, context: TransferContext, reader: SourceReader) -> None:
-        self._store = context.store
-        self._on_event = context.on_event
-        self._reader = reader
-
-    async def send_part(self, task: SendPart) -> CompletedPart:
-        """Send one part, to S3's confirmation."""
-        upload = task.file.upload
-        assert upload is not None  # noqa: S101 - parts are planned only after the upload was opened
-        written, body = await self.send(
-            task, task.segment, lambda body: self._store.upload_part(upload, task.number, body)
-        )
-        digests = body.digests
-        return CompletedPart(task.number, written.etag, body.length, digests.checksums(), digests.pieces())
-
-    async def send(
-        self, task: Task[Any], segment: Segment, write: Callable[[Body], Awaitable[Written]]
-    ) -> tuple[Written, Body]:
-        """Send a segment, as often as it takes; return S3's reply and the body that it compares with.
-
-        Raises:
-            ChecksumMismatch: S3 has received something else each time.
-        """
-        job = task.file.job
-
-        async def once() -> tuple[Written, Body]:
-            body = await segment.open(task)
-            try:
-                with task.span.child("PUT"):
-                    written = await write(body)
-            finally:
-                await body.close()
-            visible = " It is visible until it is overwritten." if isinstance(task, Begin) else ""
-            verification.compare_received(written, body, job.destination, visible)
-            return written, body
-
-        def on_retry(error: AsyncstreamError, _: float) -> None:
-            self._on_event(
-                progress.PartRetried(job.source, job.destination, segment.moved, task.attempts, error)
-            )
-
-        try:
-            return await self._reader.repeat(task, once, on_retry)
-        finally:
-            segment.discard()

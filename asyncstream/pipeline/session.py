@@ -1,13 +1,12 @@
 """`transfer`, `transfer_async`, and the session that keeps clients, threads and event loop between calls."""
 
-import time
 from collections.abc import Iterable, Sequence
 from datetime import UTC, datetime, timedelta
 from functools import partial
 from types import MappingProxyType
 
 from asyncstream import tracing
-from asyncstream.deadline import SHIELD_SECONDS, Deadline
+from asyncstream.deadline import SHIELD_SECONDS
 from asyncstream.engines import open_engine
 from asyncstream.engines.keeping import EngineSession, kept_until_exit
 from asyncstream.locations import S3Object, S3Prefix
@@ -181,9 +180,8 @@ async def transfer_async(
 
 
 async def _read(clients: Clients, source: S3Object, most_bytes: int, config: TransferConfig) -> bytes:
-    deadline = Deadline(config.deadline, time.monotonic)
-    store = await clients.store(config, deadline)
-    return await small_objects.read(store, source, most_bytes, clients.retrying(config, deadline))
+    store, retrying = await clients.open(config)
+    return await small_objects.read(store, source, most_bytes, retrying)
 
 
 async def _write(
@@ -191,22 +189,21 @@ async def _write(
 ) -> str:
     # A report is of this run: an earlier one under its name gives way.
     own = config.override({"extra_args": requests.report_args(config.extra_args), "if_exists": "overwrite"})
-    deadline = Deadline(config.deadline, time.monotonic)
-    store = await clients.store(own, deadline)
-    return await small_objects.write(store, target, content, content_type, clients.retrying(config, deadline))
+    store, retrying = await clients.open(own)
+    return await small_objects.write(store, target, content, content_type, retrying)
 
 
 async def _stale_uploads(clients: Clients, prefix: S3Prefix, before: datetime) -> list[OpenUpload]:
-    store, retrying = await clients.store(_DEFAULTS), clients.retrying(_DEFAULTS)
+    store, retrying = await clients.open(_DEFAULTS)
     return await stale_uploads.begun_before(before, prefix, store, retrying)
 
 
 async def _abort(clients: Clients, uploads: list[OpenUpload]) -> None:
-    await stale_uploads.abort(uploads, await clients.store(_DEFAULTS), clients.retrying(_DEFAULTS))
+    store, retrying = await clients.open(_DEFAULTS)
+    await stale_uploads.abort(uploads, store, retrying)
 
 
 async def _plan(clients: Clients, files: Iterable[Pair], config: TransferConfig) -> Sequence[Job]:
     pairs = jobs.checked(files)
-    deadline = Deadline(config.deadline, time.monotonic)
-    store = await clients.store(config, deadline)
-    return await listing.found(pairs, store, clients.retrying(config, deadline))
+    store, retrying = await clients.open(config)
+    return await listing.found(pairs, store, retrying)

@@ -3,7 +3,7 @@
 from collections.abc import Awaitable, Callable
 from typing import Any, TypeVar
 
-from asyncstream.errors import AsyncstreamError, Cancelled, SlowDown, SourceChanged
+from asyncstream.errors import AsyncstreamError, SlowDown, SourceChanged
 from asyncstream.objects import ByteRange
 from asyncstream.pipeline import progress, verification
 from asyncstream.pipeline.body import ChunkBody
@@ -75,7 +75,6 @@ class SourceReader:
             reading,
             wanted.length,
             stop=file.stop,
-            deadline=deadline,
             digests=verification.digests(file, wanted.start),
             expected=verification.expected(file) if whole else None,
             on_bytes=count,
@@ -97,8 +96,7 @@ class SourceReader:
         """Return the result of `once`, repeated as policy, deadline and the file's stop flag allow."""
 
         async def unless_stopped() -> T:
-            if task.file.stop:
-                raise Cancelled("stopped before it began")
+            task.file.stop.check()
             return await once()
 
         def count(error: AsyncstreamError, wait: float) -> None:

@@ -6,7 +6,7 @@ from functools import partial
 from typing import Any
 
 from asyncstream.checksum import CRC64NVME, Checksum
-from asyncstream.errors import Cancelled, OutputTooLarge
+from asyncstream.errors import OutputTooLarge
 from asyncstream.objects import MAX_PARTS, ByteRange
 from asyncstream.pipeline import plan, progress
 from asyncstream.pipeline.context import TransferContext
@@ -76,7 +76,7 @@ class TransformWork(Work):
                     self._made.factory,
                     max_output=self._made.max_output,
                     max_ratio=self._made.max_ratio,
-                    between=partial(self._check, file),
+                    between=file.stop.check,
                     memory=file.memory,
                 )
             )
@@ -84,11 +84,11 @@ class TransformWork(Work):
             await source.close()
             raise
         output = file.output = Output(source, running)
-        return MemorySegment(await self.fill(task), self._check), output.ended
+        return MemorySegment(await self.fill(task)), output.ended
 
     def parts(self, task: Begin, first: Segment) -> Parts:
         """Have the parts made one after the other."""
-        return _MadeParts(self, send_after(task, self.sender.send_part, first, 1))
+        return _MadeParts(self, send_after(task, self.send_part, first, 1))
 
     async def fill(self, task: Begin | FillPart) -> OutputPart:
         """Make the next part; if the output has ended the last, and perhaps empty."""
@@ -99,7 +99,7 @@ class TransformWork(Work):
         try:
             with task.span.child("transform"):
                 while not part.full and not output.ended:
-                    self._check(task.file)
+                    task.file.stop.check()
                     if output.hungry:
                         output.feed(await self._chunks(output))
                     await self._engine.compute(partial(output.fill, part))
@@ -119,7 +119,7 @@ class TransformWork(Work):
 
     def send_after(self, task: FillPart, part: OutputPart) -> SendPart:
         """Return the task that sends what another one has made."""
-        return send_after(task, self.sender.send_part, MemorySegment(part, self._check), task.number)
+        return send_after(task, self.send_part, MemorySegment(part), task.number)
 
     def attributes(self, opened: Opened) -> Mapping[str, Any]:
         """Return what is kept of the source's headers: nothing that says how its bytes are written."""
@@ -149,11 +149,6 @@ class TransformWork(Work):
             chunks += slices(chunk if self._engine.computes_at_once == 1 else bytes(chunk), PIECE)
             size += len(chunk)
         return chunks
-
-    def _check(self, file: FileFacts) -> None:
-        if file.stop:
-            raise Cancelled("stopped before its last byte")
-        self._context.deadline.check()
 
 
 class _MadeParts(Parts):

@@ -1,17 +1,16 @@
 """What every kind of work does with a file: open it, write it whole or create its upload, end it."""
 
 from abc import ABC, abstractmethod
-from collections.abc import Mapping
+from collections.abc import Awaitable, Callable, Mapping
 from typing import Any
 
 from msgspec.structs import replace
 
 from asyncstream.checksum import Checksum
-from asyncstream.errors import AccessDenied, DestinationExists, NotModified, SourceChanged
-from asyncstream.objects import ByteRange, Origin, Stored, Written
+from asyncstream.errors import AccessDenied, AsyncstreamError, DestinationExists, NotModified, SourceChanged
+from asyncstream.objects import ByteRange, CompletedPart, Origin, Stored, Written
 from asyncstream.pipeline import plan, progress, verification
 from asyncstream.pipeline.context import TransferContext
-from asyncstream.pipeline.segments import Sender
 from asyncstream.pipeline.source import SourceReader
 from asyncstream.pipeline.tasks import (
     Abort,
@@ -24,7 +23,9 @@ from asyncstream.pipeline.tasks import (
     Pause,
     Resume,
     Segment,
+    SendPart,
     Started,
+    Task,
     Whole,
 )
 from asyncstream.pipeline.uploads import Uploads
@@ -55,7 +56,6 @@ class Work(ABC):
         self._reach = reach
         self.reader = SourceReader(context)
         self.uploads = Uploads(context, self.reader)
-        self.sender = Sender(context, self.reader)
 
     @abstractmethod
     async def first_segment(self, task: Begin, opened: Opened) -> tuple[Segment, bool]:
@@ -123,6 +123,47 @@ class Work(ABC):
             segment.discard()
             raise
         return self.parts(task, segment)
+
+    async def send_part(self, task: SendPart) -> CompletedPart:
+        """Send one part, to S3's confirmation."""
+        upload = task.file.upload
+        assert upload is not None  # noqa: S101 - parts are planned only after the upload was opened
+        written, body = await self.send(
+            task, task.segment, lambda body: self._store.upload_part(upload, task.number, body)
+        )
+        digests = body.digests
+        return CompletedPart(task.number, written.etag, body.length, digests.checksums(), digests.pieces())
+
+    async def send(
+        self, task: Task[Any], segment: Segment, write: Callable[[Body], Awaitable[Written]]
+    ) -> tuple[Written, Body]:
+        """Send a segment, as often as it takes; return S3's reply and the body that it compares with.
+
+        Raises:
+            ChecksumMismatch: S3 has received something else each time.
+        """
+        job = task.file.job
+
+        async def once() -> tuple[Written, Body]:
+            body = await segment.open(task)
+            try:
+                with task.span.child("PUT"):
+                    written = await write(body)
+            finally:
+                await body.close()
+            visible = " It is visible until it is overwritten." if isinstance(task, Begin) else ""
+            verification.compare_received(written, body, job.destination, visible)
+            return written, body
+
+        def on_retry(error: AsyncstreamError, _: float) -> None:
+            self._context.on_event(
+                progress.PartRetried(job.source, job.destination, segment.moved, task.attempts, error)
+            )
+
+        try:
+            return await self.reader.repeat(task, once, on_retry)
+        finally:
+            segment.discard()
 
     async def drop(self, file: FileFacts) -> None:
         """Close the open body and abort the upload of a file of which no other task is running.
@@ -203,7 +244,7 @@ class Work(ABC):
                     raise
                 return await self.uploads.find_written(target, checksum, error)
 
-        written, body = await self.sender.send(task, segment, put)
+        written, body = await self.send(task, segment, put)
         expected = verification.expected(file)
         if expected is not None:
             file.read_verified = expected.kind

@@ -5,6 +5,7 @@ from contextlib import suppress
 from typing import Any
 
 from asyncstream.checksum import CRC64NVME, Checksum
+from asyncstream.deadline import NO_DEADLINE, Deadline
 from asyncstream.errors import (
     AccessDenied,
     AsyncstreamError,
@@ -25,7 +26,7 @@ from asyncstream.objects import (
     Stored,
     Written,
 )
-from asyncstream.ports import Body, Opened, TimeLeft, Transport, for_ever
+from asyncstream.ports import Body, Opened, Transport
 from asyncstream.s3 import replies, requests
 from asyncstream.s3.regions import Learned, RegionalRequests
 from asyncstream.s3.requests import Params, UploadMarker
@@ -62,8 +63,7 @@ class S3Store:
         learned: what was learned of the buckets so far; shared by the transfers of a session.
         verify: whether checksums are asked for.
         create_only: whether objects that are there are left as they are.
-        left: seconds until reading and writing ends, whatever is waited for.
-        ending: seconds in which uploads may still be begun, ended and dropped.
+        deadline: ends reading and writing; uploads may be created, completed and aborted a little later.
     """
 
     def __init__(
@@ -75,16 +75,14 @@ class S3Store:
         *,
         verify: bool = True,
         create_only: bool = False,
-        left: TimeLeft = for_ever,
-        ending: TimeLeft = for_ever,
+        deadline: Deadline = NO_DEADLINE,
     ) -> None:
         self._transport = transport
         self._chunk_size = chunk_size
         self._extra = extra_args
         self._learned = learned
         self._verify = verify
-        self._left = left
-        self._ending = ending
+        self._left, self._ending = deadline.patience, deadline.ending
         self._create_only = {"IfNoneMatch": "*"} if create_only else {}
         self._requests = RegionalRequests(transport, learned.regions)
 

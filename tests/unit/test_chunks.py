@@ -68,8 +68,7 @@ def body_of(
     return ChunkBody(
         chunks if isinstance(chunks, Chunks) else Chunks(chunks),
         length,
-        stop=StopFlag() if stop is None else stop,
-        deadline=deadline,
+        stop=StopFlag(deadline) if stop is None else stop,
         digests=Digests(digests, expected if isinstance(expected, Composite) else None),
         expected=expected,
         on_bytes=on_bytes,
@@ -128,7 +127,7 @@ def test_a_chunk_that_passes_the_end_of_its_range_is_cut() -> None:
 def test_a_stop_flag_stops_a_body_at_the_next_chunk(set_flag: str) -> None:
     """The flag is the file's or the transfer's."""
     transfer = StopFlag()
-    file = StopFlag(transfer)
+    file = StopFlag(parent=transfer)
     body = body_of([b"abc", b"def"], 6, stop=file)
     drive(body.next_chunk())
 
@@ -141,9 +140,9 @@ def test_a_stop_flag_stops_a_body_at_the_next_chunk(set_flag: str) -> None:
 
 def test_a_files_stop_flag_is_not_its_siblings() -> None:
     transfer = StopFlag()
-    StopFlag(transfer).set()
+    StopFlag(parent=transfer).set()
 
-    assert not StopFlag(transfer)
+    assert not StopFlag(parent=transfer)
     assert not transfer
 
 

@@ -51,7 +51,8 @@ class Source:
         self.open = 0
         self.asked: list[tuple[int, int]] = []
         self.moved: list[int] = []
-        self.stop = StopFlag()
+        self.clock: Callable[[], float] = lambda: self.now
+        self.stop = StopFlag(Deadline(None, lambda: self.clock()))  # noqa: PLW0108 - a test may change it
 
     def stream(self, start: int) -> "Connection":
         self.open += 1
@@ -67,11 +68,11 @@ class Source:
         return None if failures >= self.most else self.stream(moved)
 
     def body(self, *, clock: Callable[[], float] | None = None) -> ChunkBody:
+        self.clock = clock or self.clock
         return ChunkBody(
             self.stream(0),
             len(self.content),
             stop=self.stop,
-            deadline=Deadline(None, clock or (lambda: self.now)),
             digests=Digests([CRC64NVME]),
             expected=checksum_of(self.content),
             on_bytes=self.moved.append,
