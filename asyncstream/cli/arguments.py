@@ -4,7 +4,7 @@ import argparse
 import math
 from collections.abc import Callable
 from pathlib import Path
-from typing import NoReturn
+from typing import Any, NoReturn
 
 from asyncstream import transforms
 from asyncstream.engines import ENGINES
@@ -125,7 +125,13 @@ def _add_clean(parser: argparse.ArgumentParser) -> None:
 
 
 def _add_compare(parser: argparse.ArgumentParser) -> None:
-    add = parser.add_argument
+    _add_compared_work(parser.add_argument)
+    _add_measuring(parser.add_argument)
+    _add_reports(parser.add_argument)
+    _add_sites(parser.add_argument)
+
+
+def _add_compared_work(add: Callable[..., Any]) -> None:
     add(
         "--workload",
         choices=("s3", "web"),
@@ -155,6 +161,9 @@ def _add_compare(parser: argparse.ArgumentParser) -> None:
         "The files are random bytes that repeat every MiB: gzip makes them no smaller, zstd does, and no "
         "decompressor takes them",
     )
+
+
+def _add_measuring(add: Callable[..., Any]) -> None:
     add("--rounds", type=int, default=1, metavar="N", help="runs of each; more give medians and a spread")
     add(
         "--concurrency",
@@ -196,9 +205,15 @@ def _add_compare(parser: argparse.ArgumentParser) -> None:
         help="to bill; default: arm64, with --stack the functions' own",
     )
     add("--prices", type=Path, metavar="FILE", help="another price table, of the form of report/prices.json")
+
+
+def _add_reports(add: Callable[..., Any]) -> None:
     add("--html", metavar="FILE", help="also as a page with charts and traces, in one file")
     add("--markdown", nargs="?", const="-", metavar="FILE", help="also as a comment for a pull request")
     add("--json", nargs="?", const="-", metavar="FILE", help="also as JSON, to a file or standard output")
+
+
+def _add_sites(add: Callable[..., Any]) -> None:
     add(
         "--stack",
         metavar="NAME",
