@@ -17,7 +17,7 @@ from asyncstream import KiB, MiB, S3Object, S3Prefix, TransferConfig, TransferRe
 from asyncstream.engines import ENGINES
 from asyncstream.lab.s3 import Fault as LabFault
 from asyncstream.lab.s3 import LabS3
-from asyncstream.pipeline import session
+from asyncstream.pipeline import clients
 from asyncstream.pipeline.progress import OnEvent, ignore
 from asyncstream.pipeline.session import NO_CONTINUATIONS
 from asyncstream.ports import Transport
@@ -97,13 +97,13 @@ def new_session(engine: str, server: S3Server) -> Iterator[Callable[[], Transfer
 @pytest.fixture
 def wrap_transport(monkeypatch: pytest.MonkeyPatch) -> Callable[[Callable[[Transport], Transport]], None]:
     """Has sessions opened from now on work through a wrapper of their transport."""
-    open_transport = session.open_transport
+    open_transport = clients.open_transport
 
     def wrap(wrapper: Callable[[Transport], Transport]) -> None:
         async def open_wrapped(*args: Any) -> Transport:
             return wrapper(await open_transport(*args))
 
-        monkeypatch.setattr(session, "open_transport", open_wrapped)
+        monkeypatch.setattr(clients, "open_transport", open_wrapped)
 
     return wrap
 
@@ -155,7 +155,7 @@ def lab(server: S3Server) -> Iterator[LabS3]:
 def clock(monkeypatch: pytest.MonkeyPatch) -> Clock:
     """What transfers take for the time."""
     clock = Clock()
-    monkeypatch.setattr(session, "time", clock)
+    monkeypatch.setattr(clients, "time", clock)
     return clock
 
 
@@ -166,7 +166,7 @@ def until_it_stalls(lab: LabS3, monkeypatch: pytest.MonkeyPatch) -> Callable[...
     Clients wait longer than the suite's guard before they call it a stall: only the deadline ends a wait.
     """
     monkeypatch.setattr(
-        session, "ClientSettings", lambda *given: ClientSettings(*given[:3], 200.0, 200.0, 200.0)
+        clients, "ClientSettings", lambda *given: ClientSettings(*given[:3], 200.0, 200.0, 200.0)
     )
 
     def run(fault: LabFault, transfer: Callable[[float], TransferReport | None]) -> TransferReport | None:

@@ -12,7 +12,7 @@ import pytest
 from asyncstream import MiB, S3Object, TransferConfig, TransferSession
 from asyncstream.engines import ENGINES
 from asyncstream.lab.sandbox import Function, Sandbox
-from asyncstream.pipeline import session
+from asyncstream.pipeline import clients
 from asyncstream.pipeline.continuation import Continuation
 from asyncstream.pipeline.progress import BytesMoved
 
@@ -37,7 +37,7 @@ def slow_server(lab_of):
 def tell(monkeypatch):
     """What transfers tell their progress: a second for each MiB is what they take for the time."""
     passed = 0.0
-    monkeypatch.setattr(session, "time", SimpleNamespace(monotonic=lambda: passed))
+    monkeypatch.setattr(clients, "time", SimpleNamespace(monotonic=lambda: passed))
 
     def tell(event):
         nonlocal passed

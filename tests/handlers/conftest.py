@@ -17,7 +17,7 @@ from asyncstream.engines.keeping import close_all_kept
 from asyncstream.events.direct import schema
 from asyncstream.gathering import session as gathering
 from asyncstream.lab.s3 import LabS3
-from asyncstream.pipeline import session
+from asyncstream.pipeline import clients
 
 HANDLERS = ("sequential", "threads", "threads_multipart", "asyncio_multipart")
 _names = itertools.count()
@@ -90,7 +90,7 @@ def witness(monkeypatch: pytest.MonkeyPatch) -> Iterator[WitnessS3]:
         return WitnessWeb()
 
     close_all_kept()
-    monkeypatch.setattr(session, "open_transport", transport)
+    monkeypatch.setattr(clients, "open_transport", transport)
     monkeypatch.setattr(gathering, "open_fetcher", fetcher)
     monkeypatch.setattr(gathering, "open_connection", lambda *_: WitnessPostgres())
     monkeypatch.setenv("DEPLOYED_SOURCE", SOURCE)

@@ -13,7 +13,7 @@ from invocations import BIG, PART, Invoke, files_of
 from asyncstream import MiB
 from asyncstream.events.direct import schema
 from asyncstream.lab.s3 import LabS3
-from asyncstream.pipeline import session
+from asyncstream.pipeline import clients
 
 KEYS = ("in/000000", "in/000001", "in/000002", "big/000000")
 TOTAL = 3 * 1000 + BIG
@@ -249,7 +249,7 @@ def test_the_time_a_listing_takes_is_part_of_the_invocations(
         with listed:
             return 60.0 * operations(lab).get("ListObjectsV2", 0)
 
-    monkeypatch.setattr(session, "time", SimpleNamespace(monotonic=seconds))
+    monkeypatch.setattr(clients, "time", SimpleNamespace(monotonic=seconds))
     event = {"source_prefix": f"s3://{source}/in/000000", "destination": f"s3://{target}/out"}
 
     reply = invoke(event, seconds=60)

@@ -11,7 +11,7 @@ from witness import DESTINATION, SOURCE, WitnessS3
 
 from asyncstream.errors import ConnectionFailed
 from asyncstream.lab.s3 import LabS3
-from asyncstream.pipeline import session
+from asyncstream.pipeline import clients
 
 REPORT = f"{DESTINATION}reports/run.json"
 FILE = {"source": f"{SOURCE}a", "destination": f"{DESTINATION}a"}
@@ -108,7 +108,7 @@ class TestTime:
                 raise ConnectionFailed("no reply")
 
         witness.on_put = stall
-        monkeypatch.setattr(session, "time", SimpleNamespace(monotonic=lambda: now))
+        monkeypatch.setattr(clients, "time", SimpleNamespace(monotonic=lambda: now))
         reply = reported(Context(int(SECONDS * 1000)))
 
         assert puts == 1
