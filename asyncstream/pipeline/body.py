@@ -1,8 +1,8 @@
-"""The one body: `ChunkBody.next_chunk`, pulled by the SDKs while they send; made by `parts.py`.
+"""The one body: SDKs pull `ChunkBody.next_chunk` while they send.
 
-For boto3 a `read()` drives `next_chunk` by one `send(None)`, for aiohttp `__aiter__` awaits it. Nothing
-of what it does stands anywhere else: it counts, checks the length, runs the checksums, tells progress, goes
-on over another connection where one broke, and looks at the stop flag and the deadline.
+For boto3 a `read()` drives `next_chunk` by one `send(None)`, for aiohttp `__aiter__` awaits it. `ChunkBody`
+counts bytes, checks the length, runs the checksums, reports progress, resumes a broken source over another
+connection, and checks the stop flag and the deadline. No other code does any of this.
 """
 
 from collections.abc import Awaitable, Callable
@@ -20,7 +20,7 @@ from asyncstream.units import KiB, MiB
 
 # Seconds that a body may pause for while it is sent: S3 ends a PUT that pauses for 20.
 LONGEST_PAUSE = 15.0
-# Bytes after which a connection that breaks is a new misfortune, and not the old one again.
+# After this many bytes of progress, a broken connection resets the failure count.
 PROGRESS = 4 * MiB
 # Bytes of a body in memory that are sent at a time.
 _PIECE = 256 * KiB
@@ -58,13 +58,13 @@ class ChunkBody:
 
     Args:
         stream: the body of the ranged GET.
-        length: bytes of the range: exactly so many are handed on.
+        length: bytes of the range; the body hands on exactly this many.
         stop: checked before each chunk.
-        digests: the checksums that are to be had of the bytes.
-        expected: the one of them that the bytes must have; the last chunk is not handed on without it.
-        on_bytes: told the size of each chunk.
-        resume: opens the range again from a byte on, after so many failures without progress; None if it is
-            to be given up.
+        digests: the checksums that run over the bytes.
+        expected: the checksum that the bytes must have; the body does not hand on the last chunk otherwise.
+        on_bytes: called with the size of each chunk.
+        resume: opens the range again from a byte on, given the number of failures without progress; returns
+            None to give up.
     """
 
     def __init__(
@@ -91,13 +91,13 @@ class ChunkBody:
         self._failed_at = 0
 
     async def next_chunk(self) -> bytes | memoryview:
-        """The next bytes; empty at the end. A memoryview is valid until the next call.
+        """Return the next bytes; empty at the end. A memoryview is valid until the next call.
 
         Raises:
-            TruncatedBody, ConnectionFailed: the source broke off, and could not be resumed in time.
-            SourceChanged: it was overwritten by then.
-            ChecksumMismatch: the bytes are not those that S3 keeps a checksum of.
-            Cancelled, DeadlineExceeded: see the class.
+            TruncatedBody, ConnectionFailed: the connection broke, and could not be resumed in time.
+            SourceChanged: the source was overwritten in the meantime.
+            ChecksumMismatch: the bytes differ from those that S3 has a checksum of.
+            Cancelled, DeadlineExceeded: see `StopFlag`.
         """
         if self.moved == self.length:
             return b""
@@ -107,7 +107,7 @@ class ChunkBody:
             self.digests.update(chunk)
             if self.moved == self.length:
                 self._check_whole()
-                # The connection is free for another GET while the upload's reply is waited for.
+                # Another GET can use the connection while this upload waits for its reply.
                 await self._stream.close()
             self._on_bytes(len(chunk))
         except Exception as error:
@@ -127,13 +127,13 @@ class ChunkBody:
                 chunk = await self._stream.read()
                 if not chunk:
                     raise TruncatedBody(f"the source ended after {self.moved} of {self.length} bytes")
-                # A whole object of over 5 GiB is opened at once, and read up to the end of its first part.
+                # The first GET of an object over 5 GiB asks for all of it; its first part ends here.
                 return chunk[: self.length - self.moved]
             except AsyncstreamError as error:
-                await self._go_on(error, pause_ends)
+                await self._resume_after(error, pause_ends)
 
-    async def _go_on(self, broke: AsyncstreamError, pause_ends: float) -> None:
-        """Read on from the byte reached, over another connection, while the upload waits."""
+    async def _resume_after(self, broke: AsyncstreamError, pause_ends: float) -> None:
+        """Continue from the byte reached, over another connection, while the upload waits."""
         if self.moved - self._failed_at >= PROGRESS:
             self._failures = 0
         self._failures += 1
@@ -168,8 +168,8 @@ class BytesBody:
     """Bytes in memory, as the body of an upload: their checksums are known before the first is sent.
 
     Args:
-        content: all of them.
-        digests: of them; without, their CRC64NVME is computed.
+        content: the bytes.
+        digests: their checksums; default: a CRC64NVME, computed here.
         check: called before each chunk; raises to stop.
     """
 
@@ -190,10 +190,10 @@ class BytesBody:
         self._check = check
 
     async def next_chunk(self) -> bytes:
-        """The next bytes; empty at the end.
+        """Return the next bytes; empty at the end.
 
         Raises:
-            Cancelled, DeadlineExceeded: as `check` does.
+            Cancelled, DeadlineExceeded: `check` raised it.
         """
         try:
             self._check()
@@ -201,10 +201,10 @@ class BytesBody:
             self.error = error
             raise
         start = next(self._starts, self.length)
-        # Never a view: whatever sends it may still have it when the request has failed, and the memory is
-        # another part's by then. No longer than a chunk of a copy, as a socket's timeout is that of a chunk.
+        # A copy: after a failed request the SDK may still hold the chunk when another part uses the memory.
+        # As short as a chunk of a source, because a socket's timeout is that of a chunk.
         return bytes(self._content[start : start + _PIECE])
 
     async def close(self) -> None:
-        """Let go of the bytes, which an error's traceback would hold as long as the error."""
+        """Drop the bytes, which an error's traceback would otherwise keep as long as the error."""
         self._content = b""

@@ -1,4 +1,4 @@
-"""The one pipeline: the coordinator asks files for their tasks and tells them how these have ended.
+"""The one pipeline: the coordinator asks files for their next tasks, and tells them how each task ended.
 
 The same code for every engine. Its laws:
 
@@ -43,8 +43,8 @@ _NOTHING_WAITS = 3
 class Coordinator:
     """Runs jobs to their ends, at most `slots` tasks and the budget's bytes at once.
 
-    Files begin in the order given, and only when no part of a file that has begun is waiting: so few files
-    are open at a time, and none waits for another.
+    Files open in the order given, and only when no part of an open file is waiting: so few files are open at
+    a time, and none waits for another.
 
     Args:
         jobs: what to move.
@@ -76,8 +76,8 @@ class Coordinator:
         self._stop = StopFlag(context.deadline)
         self._next = 0
         self._open: set[File] = set()
-        self._ready: dict[File, None] = {}  # files that have a task, in the order in which they came to one
-        self._resuming = 0  # files whose parts are not known yet: the next file waits, as they go first
+        self._ready: dict[File, None] = {}  # files that have a next task, in the order in which they got one
+        self._resuming = 0  # files whose parts S3 has not listed yet: they go before the next file
         self._aborts_late: bool | None = None  # not known before the deadline
         self._results = FileResults(jobs)
         self.running = 0
@@ -116,7 +116,7 @@ class Coordinator:
                 return False
             file, reserved = startable
             if reserved.memory:
-                # Of parts that were sent the memory is kept for the next, and no longer reserved.
+                # Memory of parts that were sent is kept for the next part, and no longer reserved.
                 self._work.keep(self._reservations.free)
             task = file.start(reserved)
             self._queue(file)
@@ -165,7 +165,7 @@ class Coordinator:
         return file
 
     def _queue(self, file: File) -> None:
-        """Keep a file among those that have a task, in its place if it had one before."""
+        """Keep a file among the ready ones if it has a next task, and in its place if it was ready before."""
         if file.next() is None:
             self._ready.pop(file, None)
         else:

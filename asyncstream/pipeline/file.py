@@ -132,7 +132,7 @@ class File:
         output = self.facts.output
         if output is not None and output.ended and not isinstance(task, SendPart):
             self.memory = 0
-        self._go_on(value, error)
+        self._advance(value, error)
 
     def fail(self, error: Exception) -> None:
         """Stop: nothing more of it starts, and what runs ends at its next chunk."""
@@ -163,7 +163,7 @@ class File:
             self._discard_ready()
         return None
 
-    def _go_on(self, value: Any, error: Exception | None) -> None:
+    def _advance(self, value: Any, error: Exception | None) -> None:
         """Go to the state that follows, if nothing that is in flight has to end before."""
         match self.state:
             case State.OPENING | State.MOVING | State.COMPLETING if error is not None:
@@ -195,7 +195,7 @@ class File:
         """Leave the upload to the next transfer, or abort it; if there is none, the file ends."""
         facts = self.facts
         if self._ran_out_of_time and not self._is_left:
-            self._error = file_ends.in_vain(facts)
+            self._error = file_ends.no_progress(facts)
         # Also without a part: no request is needed to leave an upload, and one to drop it.
         if self._is_left and facts.upload is not None and facts.cut.first:
             self._to(State.PAUSING)

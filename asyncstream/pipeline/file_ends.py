@@ -11,15 +11,15 @@ from asyncstream.pipeline.results import FileResult, Status
 from asyncstream.pipeline.tasks import Begin, FileFacts, SendPart, Task
 from asyncstream.transforms.failures import user_place
 
-# A file that no deadline leaves the time for a single part would be taken up for ever.
+# A file that never has time for a single part would otherwise be continued for ever.
 MOST_FRUITLESS = 3
 
 
 def result(file: FileFacts, status: Status, error: Exception | None, **end: Any) -> FileResult:
-    """Return a file's result; `end` is what else is known of it.
+    """Return a file's result; `end` has further fields of it.
 
-    The report keeps the error, which loses its frames. An exception of the user's own code, such as a
-    progress callback, gets a note of the line that raised it.
+    The report keeps the error, without its frames. An exception of the user's own code, such as a progress
+    callback, gets a note of the line that raised it.
     """
     if error is not None:
         place = "" if isinstance(error, AsyncstreamError) else user_place(error.__traceback__)
@@ -60,13 +60,13 @@ def continuation(file: FileFacts) -> Continuation:
 
 
 def fruitless(file: FileFacts) -> int:
-    """Transfers in a row, this one included, that have confirmed nothing of a file they had taken up."""
+    """Return how many transfers in a row, with this one, continued the file and confirmed no part."""
     before = file.job.continuation
     return before.fruitless + 1 if before is not None and len(file.completed) == file.listed else 0
 
 
-def in_vain(file: FileFacts) -> DeadlineExceeded:
-    """The error of a file that is not to be taken up once more."""
+def no_progress(file: FileFacts) -> DeadlineExceeded:
+    """Return the error of a file that no transfer should continue again."""
     return DeadlineExceeded(
         f"{file.job.source}: no part was confirmed in {MOST_FRUITLESS} transfers in a row, each stopped by "
         f"its deadline: give them more time, or lower part_size ({file.cut.step} bytes) or max_concurrency"
@@ -74,7 +74,7 @@ def in_vain(file: FileFacts) -> DeadlineExceeded:
 
 
 def too_little_memory(file: FileFacts, needed: MemoryNeeded, most: int) -> MemoryNeeded:
-    """The error of a file whose transform needs more memory than there is."""
+    """Return the error of a file whose transform needs more memory than there is."""
     return MemoryNeeded(
         f"{file.job.source}: {needed}. The transfer has {most} bytes for that, beside a part of the output. "
         "Raise memory_limit, in Lambda the function's memory",
@@ -83,12 +83,12 @@ def too_little_memory(file: FileFacts, needed: MemoryNeeded, most: int) -> Memor
 
 
 def end_span(task: Task[Any], error: BaseException | None) -> None:
-    """Say what was done again, and end the span of a part; a file's ends with the file."""
+    """Annotate a task's span with its retries, and end it if it is a part's; a file's ends with the file."""
     if task.retries:
         task.span.annotate(retries=task.retries, waited=round(task.waited, 3))
     first = task.file.first
     if error is not None and first is not None and _has_the_first_range(task):
-        # Nobody is going to read it: it is closed later, when the span that has its body's is sent already.
+        # The range will not be read. Abort closes it, after the span that contains its body's was sent.
         first.span.end()
     if task.span is not task.file.span:
         task.span.end(error)
@@ -99,18 +99,18 @@ def _has_the_first_range(task: Task[Any]) -> bool:
 
 
 def not_aborted(file: FileFacts, failure: BaseException) -> str:
-    """The note on an upload that was left."""
+    """Return a note on an upload that was left."""
     upload_id = file.upload.upload_id if file.upload else ""
     return f"upload {upload_id} of {file.job.destination} could not be aborted: {failure}"
 
 
 def note_failed_abort(file: FileFacts, error: Exception | None, failure: BaseException | None) -> None:
-    """Say on a file's error that its upload was left, if it was."""
+    """Add a note to a file's error if its upload was left."""
     if failure is not None and error is not None and file.upload is not None:
         error.add_note(not_aborted(file, failure))
 
 
 def note_upload_left(file: FileFacts, error: Exception) -> None:
-    """Say on a file's error which upload may be left because the reply to its creation was lost."""
+    """Add a note to a file's error if an upload may be left because the reply to its creation was lost."""
     if file.upload_left is not None:
         error.add_note(file.upload_left)

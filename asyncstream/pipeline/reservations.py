@@ -4,10 +4,10 @@ The coordinator alone reserves and releases: so no lock. A slot and a part are r
 that a file's transform holds is reserved from the file's Begin to the end of its output.
 
 Files in progress keep that memory from part to part. If they left less than a part takes, they would wait for
-one another for ever. So no file begins that leaves less than the smallest part, and a part is no larger than
-what they leave. A file learns only from its head, or from what it becomes, that it needs more: it then gives
-everything back and begins again with as much as it needs, in one reservation. A connection that stayed open
-meanwhile would time out, and a file that kept what it has while it waits for more is half of a deadlock.
+one another for ever. So no file opens that leaves less than the smallest part, and a part is no larger than
+what is left. A file may learn from its first bytes, or later, that its transform needs more memory. It then
+releases everything and opens again with all it needs, in one reservation: a connection kept open during the
+wait would time out, and a file that keeps its memory while it waits for more is half of a deadlock.
 """
 
 from asyncstream.pipeline.budget import MemoryBudget

@@ -1,4 +1,4 @@
-"""Uploads of earlier transfers taken up again: which of their parts S3 has."""
+"""Uploads of earlier transfers, continued: which of their parts S3 has."""
 
 from collections.abc import Awaitable, Callable, Iterator, Mapping
 from functools import partial

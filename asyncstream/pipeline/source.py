@@ -24,7 +24,11 @@ class SourceReader:
         self._on_event = context.on_event
 
     async def open(self, task: Task[Any], wanted: ByteRange | None, unless: str | None = None) -> OpenRange:
-        """One GET, of a range or of the whole; see `ports.Store.open`."""
+        """Send one GET for a range, or for the whole object; see `ports.Store.open`.
+
+        Raises:
+            SourceChanged: the object's size is not the one known.
+        """
         file = task.file
         with task.span.child("GET"):
             opened = await self._store.open(file.job.source, wanted, file.etag, unless)
@@ -40,13 +44,13 @@ class SourceReader:
         wanted: ByteRange,
         count: Callable[[int], None],
     ) -> ChunkBody:
-        """What is open of a range, as a body that goes on over another connection where one breaks.
+        """Return an open range as a body that resumes over another connection if one breaks.
 
         Args:
-            now: the task that reads it now, which what is done again is counted for.
-            reading: what is open.
-            wanted: the range.
-            count: told the size of each chunk.
+            now: returns the task that reads now, to which retries are counted.
+            reading: the open range.
+            wanted: its first and last byte.
+            count: called with the size of each chunk.
         """
         file, deadline = now().file, self._retrying.deadline
 
@@ -82,7 +86,7 @@ class SourceReader:
         )
 
     async def ask(self, task: Task[Any], head: Callable[[], Awaitable[T]]) -> T:
-        """What a HEAD tells."""
+        """Send a HEAD, repeated if need be, and return its reply."""
         with task.file.span.child("HEAD"):
             return await self.repeat(task, head)
 
