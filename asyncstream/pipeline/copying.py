@@ -40,7 +40,7 @@ class Copying(Work):
         self._cut = cut
 
     def first_task(self, file: FileFacts, needs: Needs) -> Begin | Resume:
-        """Return the task that a file begins with, or is continued by."""
+        """Return a file's first task, which continues an earlier transfer if there was one."""
         left = file.job.continuation
         if left is None:
             return super().first_task(file, needs)
@@ -48,7 +48,7 @@ class Copying(Work):
         return Resume(file, file.span, self.resume)
 
     async def resume(self, task: Resume) -> Started:
-        """Take up the upload of an earlier transfer; see `resuming.resume`."""
+        """Continue the upload of an earlier transfer; see `resuming.resume`."""
         file = task.file
         etag = await resuming.resume(task, self._store, self.reader, self.uploads.find_written)
         if etag is not None:
@@ -60,7 +60,7 @@ class Copying(Work):
         return _CopiedParts(self, file, None)
 
     async def first_segment(self, task: Begin, opened: Opened) -> tuple[Segment, bool]:
-        """Return the range that is open, and whether one PUT of it does."""
+        """Return the open range, and whether one PUT of it is enough."""
         whole = opened.range.length == opened.size
         return self._segment(opened.range), whole and self._goes_as_one_put(task.file, opened.size)
 
@@ -76,7 +76,7 @@ class Copying(Work):
         return SendPart(file, file.span, self.send_part, urgent=False, number=number, segment=segment)
 
     def attributes(self, opened: Opened) -> Mapping[str, Any]:
-        """Return all that a copy keeps."""
+        """Return all headers that a copy keeps."""
         return opened.attributes
 
     def checksum_to_declare(self, file: FileFacts, body: Body) -> Checksum | None:
@@ -87,10 +87,10 @@ class Copying(Work):
         return RangeSegment(range_, self.reader, self._context.on_event)
 
     def _goes_as_one_put(self, file: FileFacts, size: int) -> bool:
-        """Return whether one PUT does.
+        """Return whether one PUT is enough.
 
-        Not if the bytes are to be verified before they become visible, and their checksum is known only after
-        the last of them was sent: then they are the one part of an upload.
+        It is not if the bytes must be verified before they become visible and their checksum is known only
+        after the last byte: then the file is an upload of one part.
         """
         return (
             self._config.verify != "before"

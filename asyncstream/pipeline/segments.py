@@ -21,7 +21,7 @@ class RangeSegment:
         self._on_event = on_event
 
     async def open(self, task: Task[Any]) -> ChunkBody:
-        """GET the range; the first one of a file is open already."""
+        """GET the range; the first range of a file is open already."""
         file, reading = task.file, None
         self.moved = task.moved = 0
         if self.range.start == 0:
@@ -38,13 +38,13 @@ class RangeSegment:
         return self._reader.body(lambda: task, reading, self.range, count)
 
     def discard(self) -> None:
-        """Nothing is held."""
+        """Do nothing: a range holds no memory."""
 
 
 class MemorySegment:
     """A part that a transform has made, in memory."""
 
-    moved = 0  # of the source bytes progress was told when they were read
+    moved = 0  # progress has counted the bytes of the source when they were read
 
     def __init__(self, part: OutputPart) -> None:
         self.length = part.length

@@ -45,25 +45,25 @@ class FileFacts(Struct, eq=False):
 
     Attributes:
         job: source, destination, and what was known of them before.
-        stop: set when the file has failed; bodies stop at their next chunk.
+        stop: set when the file has failed.
         span: the file's.
         size: bytes of the source.
         etag: of the source; it pins every read.
-        first: the first range, read by the request that told the size and not yet handed on.
-        output: what a transform makes of the file.
+        first: the first range, opened by the request that told the size, until a part reads it.
+        output: the output of the file's transform.
         memory: bytes reserved for what the transform holds.
         upload: set as soon as S3 has opened it, so that it can be aborted.
-        checksum: the source's own.
-        composite: that of the parts that the source was uploaded in.
+        checksum: the source's checksum of all its bytes.
+        composite: the source's checksum of the parts that it was uploaded in.
         digests: the kinds of checksum that run over the bytes.
-        read_verified: the kind by which the source agreed with what was read.
-        write_verified: the kind by which the destination agreed with what was sent.
+        read_verified: the kind of checksum by which the bytes read are the source's.
+        write_verified: the kind by which the destination has the bytes sent.
         upload_left: a sentence on an upload that may be left at the destination.
         completing: set as soon as Complete was sent.
         cut: where the parts of a copy begin and end, once they are planned.
         completed: the parts that S3 has confirmed.
-        runs: checksums of the first `listed` parts of `completed`, those of an earlier transfer.
-        listed: how many parts S3 has listed.
+        runs: checksums of the first `listed` parts of `completed`, which an earlier transfer sent.
+        listed: how many parts of an earlier transfer S3 has listed.
     """
 
     job: Job
@@ -106,12 +106,12 @@ class Task(Struct, Generic[T], eq=False):
     Attributes:
         file: what is known of the file.
         span: the part's whose bytes it moves, or the file's.
-        run: does it, given the task.
-        needs: what is reserved for it before it starts.
+        run: does the work, given the task.
+        needs: what the coordinator reserves before the task starts.
         urgent: whether it goes before the parts of other files.
         attempts: tries of requests that move bytes.
-        retries: what it did again.
-        waited: seconds that it waited before that.
+        retries: requests sent again.
+        waited: seconds waited before them.
         slowed: how often S3 asked for fewer requests.
         moved: bytes told by BytesMoved and not taken back.
         room: bytes reserved for the part that it fills or sends, and the size of that part.
@@ -132,11 +132,11 @@ class Task(Struct, Generic[T], eq=False):
     handed_on: bool = False
 
     def discard(self) -> None:
-        """Free what a task holds that is not going to run."""
+        """Free what the task holds, as it will not run."""
 
 
 class Segment(Protocol):
-    """Bytes that an upload sends: their length is known, and they can be opened as often as it takes."""
+    """Bytes that an upload sends: their length is known, and each try opens them again."""
 
     @property
     def length(self) -> int:
@@ -150,23 +150,23 @@ class Segment(Protocol):
         """Open it for one try of a task."""
 
     def discard(self) -> None:
-        """Free its memory: it is sent, or never will be."""
+        """Free its memory, as it was sent or will not be."""
 
 
 class Whole(Struct, frozen=True):
-    """The end of a file that needs no upload: its object is there."""
+    """The end of a file whose object is there, without an upload."""
 
     etag: str
     status: Status = "copied"
 
 
 class Parts(ABC):
-    """Which parts of a file are to be sent, and which are confirmed.
+    """The parts of a file: which to send next, and whether all are confirmed.
 
     Args:
         file: what is known of it.
-        ready: the task that sends the first part, if that is open or made.
-        planned: how many parts there are; as long as that is unknown, how many have been made.
+        ready: the task that sends the first part, if that part is open or made.
+        planned: the number of parts; of a transform's output, the number made so far.
     """
 
     def __init__(self, file: FileFacts, ready: Task[Any] | None, planned: int) -> None:
@@ -184,7 +184,7 @@ class Parts(ABC):
         """Return the next task; None: there is none now."""
 
     def took(self, task: Task[Any], value: Any) -> None:
-        """Take in what a task has returned: a part that S3 has confirmed.
+        """Take what a task has returned: a part that S3 has confirmed.
 
         Raises:
             OutputTooLarge: S3 takes no more parts.
@@ -192,7 +192,7 @@ class Parts(ABC):
         self.file.completed.append(value)
 
     def take_ready(self) -> Task[Any] | None:
-        """Return the task of the part that is open or made, once."""
+        """Return the task whose part is open or made, and forget it."""
         ready, self.ready = self.ready, None
         return ready
 
@@ -241,7 +241,7 @@ SendRun = Callable[[Any], Coroutine[Any, Any, CompletedPart]]
 
 
 def send_after(task: Task[Any], run: SendRun, segment: Segment, number: int) -> SendPart:
-    """Return the task that sends what another one has opened or filled, with its span, counts and room."""
+    """Return the task that sends what another task has opened or filled; it takes over span, counts, room."""
     task.handed_on = True
     return SendPart(
         task.file,

@@ -1,4 +1,4 @@
-"""Files changed on their way: a transform makes parts in memory, one is sent while the next is made."""
+"""Files changed by a transform: it makes parts in memory, and one is sent while it makes the next."""
 
 import re
 from collections.abc import Mapping, Sequence
@@ -28,16 +28,16 @@ from asyncstream.ports import Body, Opened
 from asyncstream.transforms import Running
 from asyncstream.transforms.protocol import PIECE, slices
 
-# Content types that say nothing true of what is no longer compressed, or now is.
+# Content types that are wrong for bytes that a transform has unpacked or packed.
 _COMPRESSED = re.compile(r"application/(x-)?(gzip|zstd|bzip2|xz)", re.IGNORECASE)
 
 
 class TransformWork(Work):
-    """Have a transform make each file.
+    """Change each file by a transform.
 
     Args:
         context: the transfer's.
-        made: what is made of each file.
+        made: the transform and its limits.
     """
 
     def __init__(self, context: TransferContext, made: Transforming) -> None:
@@ -50,15 +50,15 @@ class TransformWork(Work):
         self.transform = made.name
 
     def keep(self, most: int) -> None:
-        """Keep at most so many bytes of parts that were sent, for those to come."""
+        """Keep at most `most` bytes of memory of parts that were sent, for the next ones."""
         self._buffers.keep(most)
 
     async def first_segment(self, task: Begin, opened: Opened) -> tuple[Segment, bool]:
-        """Make the first part, and return whether that is all."""
+        """Make the first part, and return whether the output ends with it."""
         file = task.file
         reading, file.first = file.first, None
         assert reading is not None  # noqa: S101 - opened by the same task
-        task.attempts = 0  # of what is made, the tries are those of sending it
+        task.attempts = 0  # for a transform, only tries to send count
 
         def count(size: int) -> None:
             output.told += size
@@ -70,7 +70,7 @@ class TransformWork(Work):
 
         source = self.reader.body(now, reading, ByteRange(0, opened.size), count)
         try:
-            running = await self._engine.compute(  # a user's class may take its time to be made, too
+            running = await self._engine.compute(  # making a user's class may take long, too
                 partial(
                     Running,
                     self._made.factory,
@@ -87,11 +87,11 @@ class TransformWork(Work):
         return MemorySegment(await self.fill(task)), output.ended
 
     def parts(self, task: Begin, first: Segment) -> Parts:
-        """Have the parts made one after the other."""
+        """Make the parts one after the other."""
         return _MadeParts(self, send_after(task, self.send_part, first, 1))
 
     async def fill(self, task: Begin | FillPart) -> OutputPart:
-        """Make the next part; if the output has ended the last, and perhaps empty."""
+        """Make the next part. The last one may be empty: then the output had ended before."""
         output = task.file.output
         assert output is not None  # noqa: S101 - made by Begin
         part = OutputPart(task.room, self._buffers, task.file.digests & {CRC64NVME})
@@ -118,24 +118,24 @@ class TransformWork(Work):
         return FillPart(file, file.span, self.fill, needs, urgent=False, number=number)
 
     def send_after(self, task: FillPart, part: OutputPart) -> SendPart:
-        """Return the task that sends what another one has made."""
+        """Return the task that sends the part that another one has made."""
         return send_after(task, self.send_part, MemorySegment(part), task.number)
 
     def attributes(self, opened: Opened) -> Mapping[str, Any]:
-        """Return what is kept of the source's headers: nothing that says how its bytes are written."""
+        """Return the source's headers without those that tell how its bytes are encoded."""
         kept = {name: value for name, value in opened.attributes.items() if name != "ContentEncoding"}
         if _COMPRESSED.fullmatch(kept.get("ContentType", "")):
             del kept["ContentType"]
         return kept
 
     def checksum_to_declare(self, file: FileFacts, body: Body) -> Checksum | None:
-        """Return that of the part in memory."""
+        """Return the checksum of the part in memory."""
         if not self._store.verifies(file.job.destination.bucket):
             return None
         return body.digests.checksums().get(CRC64NVME)
 
     async def _chunks(self, output: Output) -> Sequence[bytes | memoryview]:
-        """Return the next chunks of the source: as many as are worth a hop to the thread that computes."""
+        """Return the next chunks of the source: enough to be worth a hop to the thread that computes."""
         source = output.source
         assert source is not None  # noqa: S101 - closed only when nothing more is made
         chunks: list[bytes | memoryview] = []
@@ -144,8 +144,8 @@ class TransformWork(Work):
             chunk = await source.next_chunk()
             if not chunk:
                 break
-            # A view is valid until the next chunk only; bytes are not copied by this.
-            # Cut, so that a transform has as little in hand with any `chunk_size`.
+            # A view is valid until the next chunk only; `bytes` does not copy bytes. Cut into slices, so that
+            # a transform holds as little with any `chunk_size`.
             chunks += slices(chunk if self._engine.computes_at_once == 1 else bytes(chunk), PIECE)
             size += len(chunk)
         return chunks
@@ -174,7 +174,7 @@ class _MadeParts(Parts):
         return self._work.fill_part(self.file, self.planned + 1)
 
     def took(self, task: Task[Any], value: Any) -> None:
-        """Keep what S3 has confirmed, or have sent what was made.
+        """Keep a part that S3 has confirmed, or make the task that sends a part just made.
 
         Raises:
             OutputTooLarge: S3 takes no more parts.

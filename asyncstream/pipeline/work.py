@@ -1,4 +1,4 @@
-"""What every kind of work does with a file: open it, write it whole or create its upload, end it."""
+"""The steps that copies and transforms share: open a file, write it whole or create its upload, drop it."""
 
 from abc import ABC, abstractmethod
 from collections.abc import Awaitable, Callable, Mapping
@@ -59,25 +59,25 @@ class Work(ABC):
 
     @abstractmethod
     async def first_segment(self, task: Begin, opened: Opened) -> tuple[Segment, bool]:
-        """Return what is sent first of a file whose source is open, and whether one PUT does."""
+        """Return the first segment of a file whose source is open, and whether one PUT of it is enough."""
 
     @abstractmethod
     def parts(self, task: Begin, first: Segment) -> Parts:
-        """Return the parts of a file whose upload is open; the first of them is the segment."""
+        """Return the parts of a file whose upload is open; the segment is the first of them."""
 
     @abstractmethod
     def attributes(self, opened: Opened) -> Mapping[str, Any]:
-        """Return what the destination keeps of the source's headers."""
+        """Return the headers of the source that the destination keeps."""
 
     @abstractmethod
     def checksum_to_declare(self, file: FileFacts, body: Body) -> Checksum | None:
-        """Return the checksum of what a PUT sends, if it is known before the last byte: S3 compares it."""
+        """Return the checksum of a PUT's bytes, if it is known before the last byte, for S3 to compare."""
 
     def keep(self, most: int) -> None:  # noqa: B027 - a copy keeps nothing
-        """Keep at most so many bytes for parts to come."""
+        """Keep at most `most` bytes of memory for the next parts."""
 
     def first_task(self, file: FileFacts, needs: Needs) -> Begin | Resume:
-        """Return the task that a file begins with."""
+        """Return a file's first task."""
         return Begin(file, file.span.branch("part", number=1), self.begin, needs)
 
     def complete(self, file: FileFacts) -> Complete:
@@ -85,18 +85,18 @@ class Work(ABC):
         return Complete(file, file.span, self.uploads.complete)
 
     def pause(self, file: FileFacts) -> Pause:
-        """Return the task that closes what is open of a file and leaves its upload."""
+        """Return the task that closes a file's source and leaves its upload."""
         return Pause(file, file.span, lambda task: self._close_source(task.file))
 
     def abort(self, file: FileFacts) -> Abort:
-        """Return the task that leaves nothing of a file."""
+        """Return the task that drops a file that has failed."""
         return Abort(file, file.span, lambda task: self.drop(task.file))
 
     async def begin(self, task: Begin) -> Started:
-        """Open a file's source; write it by one PUT, or create its upload.
+        """Open a file's source; write the object by one PUT, or create its upload.
 
         Raises:
-            AsyncstreamError: the file fails by it.
+            AsyncstreamError: the file fails with this error.
         """
         file = task.file
         there = await self._look_for_destination(task)
@@ -125,7 +125,7 @@ class Work(ABC):
         return self.parts(task, segment)
 
     async def send_part(self, task: SendPart) -> CompletedPart:
-        """Send one part, to S3's confirmation."""
+        """Send one part, and return what S3 has confirmed."""
         upload = task.file.upload
         assert upload is not None  # noqa: S101 - parts are planned only after the upload was opened
         written, body = await self.send(
@@ -137,10 +137,10 @@ class Work(ABC):
     async def send(
         self, task: Task[Any], segment: Segment, write: Callable[[Body], Awaitable[Written]]
     ) -> tuple[Written, Body]:
-        """Send a segment, as often as it takes; return S3's reply and the body that it compares with.
+        """Send a segment, repeated if need be; return S3's reply, and the body to compare it with.
 
         Raises:
-            ChecksumMismatch: S3 has received something else each time.
+            ChecksumMismatch: S3 received other bytes each time.
         """
         job = task.file.job
 
@@ -166,9 +166,9 @@ class Work(ABC):
             segment.discard()
 
     async def drop(self, file: FileFacts) -> None:
-        """Close the open body and abort the upload of a file of which no other task is running.
+        """Close the open body of a file and abort its upload; no other task of the file may be running.
 
-        Regardless of the stop flag and the deadline: nothing may be left behind.
+        The stop flag and the deadline do not prevent this, so that nothing is left behind.
         """
         try:
             await self._close_source(file)
@@ -176,11 +176,11 @@ class Work(ABC):
             await self.uploads.abort(file)
 
     async def _look_for_destination(self, task: Begin) -> Stored | None:
-        """Return what is stored at the destination, if that decides what is done.
+        """Return the object at the destination, if there is one and `if_exists` depends on it.
 
         Raises:
-            DestinationExists: it is there, and `if_exists` is "fail". The write brings If-None-Match, too,
-                which some servers ignore.
+            DestinationExists: it is there, and `if_exists` is "fail". The PUT also has If-None-Match, which
+                some servers ignore.
         """
         target = task.file.job.destination
         if self._config.if_exists == "overwrite":
@@ -188,7 +188,7 @@ class Work(ABC):
         try:
             there = await self.reader.ask(task, lambda: self._store.find(target))
         except AccessDenied:
-            if self._config.if_exists == "fail":  # who may only write leaves it to the server
+            if self._config.if_exists == "fail":  # a role that may only write relies on If-None-Match
                 return None
             raise
         if there is not None and self._config.if_exists == "fail":
@@ -201,25 +201,25 @@ class Work(ABC):
         origin = None if there is None else there.origin
         if there is not None and origin is not None and self._may_be_made_of(there, origin):
             unless = origin.etag
-            if unless == file.etag:  # as the listing has it: no need to ask
-                raise NotModified(f"{file.job.source} is as it was")
+            if unless == file.etag:  # the listing has said so: no request is needed
+                raise NotModified(f"{file.job.source} has not changed")
         task.attempts += 1
         reading = await self.reader.open(task, plan.first_range(file.size, self._reach), unless)
         opened = reading.opened
         if opened.range.length <= self._reach:
             return reading
-        # The whole of a file that turns out to have several parts: it is read as far as the first one goes.
+        # The GET asked for the whole file, which has several parts: it is read to the end of the first one.
         return OpenRange(replace(opened, range=ByteRange(0, self._reach)), reading.span)
 
     async def _choose_digests(self, task: Begin, opened: Opened) -> None:
-        """Choose which checksums run: S3's of what it receives, and the one that it keeps of the source."""
+        """Choose which checksums run: the kind that S3 computes of uploads, and the source's own kind."""
         file = task.file
         if self._config.verify == "off":
             return
         source, etag = file.job.source, opened.etag
         told: Opened | Stored = opened
         if opened.range_asked:
-            # A ranged GET tells no checksum. Asked for before the bytes move, as the kind decides what runs.
+            # The reply to a ranged GET has no checksum. Its kind has to be known before the bytes move.
             told = await self.reader.ask(task, lambda: self._store.head(source, etag))
             if told.size != opened.size:
                 raise SourceChanged(f"HEAD of {source} tells {told.size} bytes, and GET {opened.size}")
@@ -239,7 +239,7 @@ class Work(ABC):
             try:
                 return await self._store.put(target, body, kept, checksum, origin)
             except DestinationExists as error:
-                # After a reply that was lost it may be what was written then.
+                # If the reply to an earlier try was lost, that try may have written the object.
                 if not task.retries or checksum is None:
                     raise
                 return await self.uploads.find_written(target, checksum, error)
@@ -253,7 +253,7 @@ class Work(ABC):
         return Whole(written.etag)
 
     def _origin(self, opened: Opened) -> Origin | None:
-        """Return what the destination keeps of its source, for the next transfer to skip it."""
+        """Return the metadata by which a later transfer with `if_exists="skip"` recognises the copy."""
         if self._config.if_exists != "skip":
             return None
         return Origin(opened.size, opened.etag, self.transform)
