@@ -1,4 +1,4 @@
-"""What all tests share: the S3 servers, started when first asked for, and credentials that reach nobody."""
+"""Shared fixtures: the S3 servers, started on first use, and credentials that no account has."""
 
 import contextlib
 import signal
@@ -16,7 +16,7 @@ from xdist.scheduler import LoadScopeScheduling
 
 from asyncstream.engines.keeping import close_all_kept
 
-# By itself Hypothesis fails an example that takes longer than 200 ms: on a busy machine that is any of them.
+# Hypothesis by default fails an example that takes longer than 200 ms. On a busy machine any example may.
 settings.register_profile(
     "untimed", settings.default, deadline=None, suppress_health_check=[HealthCheck.too_slow]
 )
@@ -25,15 +25,13 @@ settings.load_profile("untimed")
 
 def pytest_configure(config: pytest.Config) -> None:
     if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
-        # As shells start programs in the background, and these their children. Tests send it to both.
+        # Shells ignore SIGINT for background programs and their children. Tests send SIGINT to both.
         signal.signal(signal.SIGINT, signal.default_int_handler)
-    config.addinivalue_line(
-        "markers", "needs(*capabilities): runs on those servers only that do not lack any of them"
-    )
+    config.addinivalue_line("markers", "needs(*capabilities): skip the servers that lack one of them")
 
 
 class TogetherScheduling(LoadScopeScheduling):
-    """Tests of a file run in one process, and so do all of `deploy/`, which share what is dear to build."""
+    """Runs the tests of a file in one process, and all of `deploy/` too: their fixtures are slow to build."""
 
     def _split_scope(self, nodeid: str) -> str:
         path = nodeid.partition("::")[0]
@@ -41,12 +39,15 @@ class TogetherScheduling(LoadScopeScheduling):
 
 
 def pytest_xdist_make_scheduler(config: pytest.Config, log: Producer) -> TogetherScheduling:
-    """How tests are spread over processes. (xdist's own groups need what pytest 9.2 no longer has.)"""
+    """Return the scheduler that spreads tests over processes.
+
+    xdist's own groups need an API that pytest 9.2 no longer has.
+    """
     return TogetherScheduling(config, log)
 
 
 def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter) -> None:
-    """Print what became of each fault, if any was tested."""
+    """Print the outcome of each fault, if any was tested."""
     reports = terminalreporter.getreports("passed") + terminalreporter.getreports("failed")
     if table := FaultTable([each for report in reports for each in report.user_properties]):
         terminalreporter.section("faults")
@@ -55,7 +56,7 @@ def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter) -> None:
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """Skip a test on a server that lacks what it needs, with the reason that the server's class states."""
+    """Skip a test on a server that lacks a capability, with the reason from the server's class."""
     for item in items:
         parameters = item.callspec.params if hasattr(item, "callspec") else {}
         if "server" not in parameters:
@@ -80,7 +81,7 @@ def credentials() -> Iterator[None]:
 def running(
     credentials: None, tmp_path_factory: pytest.TempPathFactory
 ) -> Iterator[Callable[[str], S3Server]]:
-    """A server by its name, running until the last test."""
+    """Return a function that starts a server by its name; the server runs until the last test."""
     servers: dict[str, S3Server] = {}
     with ExitStack() as stack:
 
@@ -99,14 +100,14 @@ def running(
 
 @pytest.fixture(scope="session")
 def postgres() -> Iterator[TestServer]:
-    """A real Postgres, started when first asked for."""
+    """A real Postgres, started on first use."""
     with contextlib.closing(TestServer()) as server:
         yield server
 
 
 @pytest.fixture
 def schema(postgres: TestServer) -> Iterator[Schema]:
-    """A schema of the test's own."""
+    """A schema for one test."""
     with contextlib.closing(postgres.new_schema()) as schema:
         yield schema
 
@@ -119,7 +120,7 @@ def server(request: pytest.FixtureRequest, running: Callable[[str], S3Server]) -
 
 @pytest.fixture
 def bucket(server: S3Server) -> Iterator[Bucket]:
-    """A bucket of the test's own."""
+    """A bucket for one test."""
     bucket = server.new_bucket()
     yield bucket
     bucket.empty()
@@ -127,7 +128,7 @@ def bucket(server: S3Server) -> Iterator[Bucket]:
 
 @pytest.fixture
 def lab_server(running: Callable[[str], S3Server]) -> LabServer:
-    """The lab S3, for tests of what does not depend on the server."""
+    """The lab S3, for tests that do not depend on the server."""
     server = running("lab")
     assert isinstance(server, LabServer)
     return server

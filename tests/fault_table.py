@@ -1,6 +1,6 @@
-"""What became of each fault: told by `test_faults.py`, printed at the end of the run by `conftest.py`.
+"""The outcome of each fault: recorded by `test_faults.py`, printed at the end of the run by `conftest.py`.
 
-By properties of the tests' reports, as the tests may run in other processes than the one that prints.
+Properties of the tests' reports carry the outcomes: tests may run in other processes than the printer.
 """
 
 from collections.abc import Callable, Iterator
@@ -13,10 +13,10 @@ PROPERTY = "what became of a fault"
 
 
 class FaultRecord:
-    """Where a test tells what became of its fault.
+    """Records the outcome of a test's fault.
 
     Args:
-        record_property: pytest's own.
+        record_property: pytest's fixture of that name.
     """
 
     def __init__(self, record_property: Callable[[str, object], None]) -> None:
@@ -28,10 +28,10 @@ class FaultRecord:
 
 
 class FaultTable:
-    """A row a fault, a column a way to copy and engine, in a cell "recovered" or the error's class.
+    """One row per fault, one column per mode and engine. A cell is "recovered" or the error's class.
 
     Args:
-        properties: of all tests' reports.
+        properties: the properties of all tests' reports.
     """
 
     def __init__(self, properties: list[tuple[str, Any]]) -> None:
@@ -45,7 +45,7 @@ class FaultTable:
         return bool(self._rows)
 
     def lines(self) -> Iterator[str]:
-        """The table as text; "-" where a fault cannot happen."""
+        """Yield the table as text; "-" marks a fault that cannot happen."""
         columns = [(mode, engine) for mode in MODES for engine in ENGINES]
         cells = [
             ["", *(mode for mode, _ in columns)],

@@ -1,4 +1,4 @@
-"""What a test needs and a machine may lack: skipped there, but not where CI has to have it."""
+"""Skips a test on a machine that lacks a tool; in CI the test fails instead."""
 
 import os
 from typing import NoReturn
@@ -7,7 +7,7 @@ import pytest
 
 
 def lacking(what: str) -> NoReturn:
-    """Skip the test; in CI, which installs all of it, a skipped test would hide that it is not there."""
+    """Skip the test. Fail it in CI, which installs every tool: a skipped test would hide a missing one."""
     if os.environ.get("CI"):
         pytest.fail(what)
     pytest.skip(what)

@@ -1,8 +1,8 @@
-"""The time of transfers, as tests have it pass."""
+"""A clock that tests set."""
 
 
 class Clock:
-    """Stands still until a test puts it forward."""
+    """Stands still until a test advances it."""
 
     def __init__(self) -> None:
         self.now = 0.0

@@ -1,4 +1,4 @@
-"""One suite for every engine and every server: the two fixtures that make a test run nine times."""
+"""One suite for every engine and every server: two fixtures make each test run nine times."""
 
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import ExitStack
@@ -24,13 +24,13 @@ from asyncstream.ports import Transport
 from asyncstream.s3.settings import ClientSettings
 from asyncstream.transforms import Spec
 
-# Small, so that short files already have several chunks and parts, and quick.
+# Small, so that short files already have several chunks and parts, and tests are quick.
 SETTINGS = {
     "chunk_size": 64 * KiB,
     "part_size": 5 * MiB,
     "retry_base_delay": 0.001,
     "retry_max_delay": 0.001,
-    "stall_timeout": 15.0,  # a busy machine is silent for long
+    "stall_timeout": 15.0,  # a busy machine may be silent for long
 }
 
 Copy = Callable[..., TransferReport]
@@ -38,7 +38,7 @@ Copy = Callable[..., TransferReport]
 
 @pytest.fixture
 def fault_table(record_property: Callable[[str, object], None]) -> FaultRecord:
-    """Where a test writes what became of its fault."""
+    """Return the recorder for the outcome of a test's fault."""
     return FaultRecord(record_property)
 
 
@@ -58,7 +58,7 @@ def other_bucket(server: S3Server) -> Iterator[Bucket]:
 
 @pytest.fixture(scope="session")
 def kept_sessions() -> Iterator[dict[Any, TransferSession]]:
-    """Sessions used by many tests: to make clients anew would take most of the suite's time."""
+    """Sessions that many tests share: making new clients would take most of the suite's time."""
     sessions: dict[Any, TransferSession] = {}
     yield sessions
     for kept in sessions.values():
@@ -67,7 +67,7 @@ def kept_sessions() -> Iterator[dict[Any, TransferSession]]:
 
 @pytest.fixture
 def copy(engine: str, server: S3Server, kept_sessions: dict[Any, TransferSession]) -> Copy:
-    """Transfers with this engine, to and from this server."""
+    """Transfer files with this engine, to and from this server."""
 
     def copy(
         files: Any,
@@ -77,7 +77,7 @@ def copy(engine: str, server: S3Server, kept_sessions: dict[Any, TransferSession
         **settings: Any,
     ) -> TransferReport:
         config = TransferConfig(**SETTINGS | settings)
-        # What clients are made with: of other settings a session would make others.
+        # Clients depend on these settings: a session would make new clients for others.
         patience = (config.stall_timeout, config.reply_timeout, config.complete_timeout)
         which = (engine, server.name, config.max_concurrency, config.chunk_size, *patience)
         if which not in kept_sessions:
@@ -89,14 +89,14 @@ def copy(engine: str, server: S3Server, kept_sessions: dict[Any, TransferSession
 
 @pytest.fixture
 def new_session(engine: str, server: S3Server) -> Iterator[Callable[[], TransferSession]]:
-    """Opens sessions of the test's own; closed with the test."""
+    """Open a session for one test; it closes with the test."""
     with ExitStack() as stack:
         yield lambda: stack.enter_context(TransferSession(engine, endpoint_url=server.endpoint_url))
 
 
 @pytest.fixture
 def wrap_transport(monkeypatch: pytest.MonkeyPatch) -> Callable[[Callable[[Transport], Transport]], None]:
-    """Has sessions opened from now on work through a wrapper of their transport."""
+    """Wrap the transport of every session that opens from now on."""
     open_transport = clients.open_transport
 
     def wrap(wrapper: Callable[[Transport], Transport]) -> None:
@@ -115,7 +115,7 @@ def copy_with_faults(
     server: S3Server,
     kept_sessions: dict[Any, TransferSession],
 ) -> Copy:
-    """Like `copy`, with requests that fail as told."""
+    """Like `copy`, with requests that fail as the faults say."""
 
     def copy(files: Any, *faults: Fault, on_event: OnEvent = ignore, **settings: Any) -> TransferReport:
         FaultyTransport.faults = faults
@@ -126,7 +126,7 @@ def copy_with_faults(
             kept_sessions[which] = TransferSession(engine, endpoint_url=server.endpoint_url)
         report = kept_sessions[which].transfer(files, config, on_event)
         if faults:
-            # A connection that a fault broke may be found closed only when the next copy uses it.
+            # A client may notice a connection broken by a fault only at the next copy.
             kept_sessions.pop(which).close()
         return report
 
@@ -135,7 +135,7 @@ def copy_with_faults(
 
 @pytest.fixture
 def pairs(bucket: Bucket) -> Callable[..., list[tuple[S3Object, S3Object]]]:
-    """Sources of the names given, each to be copied under `copies/`."""
+    """Return sources with the given names, each with its destination under `copies/`."""
 
     def pairs(*names: str) -> list[tuple[S3Object, S3Object]]:
         return [(S3Object(bucket.name, name), S3Object(bucket.name, f"copies/{name}")) for name in names]
@@ -145,7 +145,7 @@ def pairs(bucket: Bucket) -> Callable[..., list[tuple[S3Object, S3Object]]]:
 
 @pytest.fixture
 def lab(server: S3Server) -> Iterator[LabS3]:
-    """The lab's S3, that of the server, without faults afterwards."""
+    """The lab S3 behind `server`; its faults are reset after the test."""
     assert isinstance(server, LabServer)
     yield server.lab
     server.lab.set_faults([])
@@ -153,7 +153,7 @@ def lab(server: S3Server) -> Iterator[LabS3]:
 
 @pytest.fixture
 def clock(monkeypatch: pytest.MonkeyPatch) -> Clock:
-    """What transfers take for the time."""
+    """The clock that transfers read."""
     clock = Clock()
     monkeypatch.setattr(clients, "time", clock)
     return clock
@@ -161,9 +161,9 @@ def clock(monkeypatch: pytest.MonkeyPatch) -> Clock:
 
 @pytest.fixture
 def until_it_stalls(lab: LabS3, monkeypatch: pytest.MonkeyPatch) -> Callable[..., TransferReport | None]:
-    """Runs transfers that a fault stalls, with longer and longer deadlines, until one got as far as that.
+    """Run stalling transfers with longer and longer deadlines, until one reaches the fault.
 
-    Clients wait longer than the suite's guard before they call it a stall: only the deadline ends a wait.
+    Clients wait longer than the suite's guard before they report a stall, so only the deadline ends a wait.
     """
     monkeypatch.setattr(
         clients, "ClientSettings", lambda *given: ClientSettings(*given[:3], 200.0, 200.0, 200.0)
@@ -184,7 +184,7 @@ def until_it_stalls(lab: LabS3, monkeypatch: pytest.MonkeyPatch) -> Callable[...
 
 @pytest.fixture
 def nothing_is_left(bucket: Bucket) -> Callable[..., None]:
-    """Checks that there is no destination, and no upload."""
+    """Check that neither destinations nor uploads exist, except the destinations in `kept`."""
 
     def check(kept: Sequence[str] = ()) -> None:
         assert bucket.keys("copies/") == {f"copies/{name}" for name in kept}
@@ -195,7 +195,7 @@ def nothing_is_left(bucket: Bucket) -> Callable[..., None]:
 
 @pytest.fixture
 def run(engine: str, credentials: None) -> Iterator[Callable[..., TransferReport]]:
-    """Transfers against an `OddS3`: of one object, or of what it lists, in parts of 5 MiB."""
+    """Transfer from an `OddS3`: one object, or the objects that it lists, in parts of 5 MiB."""
     servers: list[Scripted] = []
 
     def run(odd: OddS3, *, listed: bool = False, **settings: Any) -> TransferReport:

@@ -1,4 +1,4 @@
-"""A transport whose requests fail as told; everything else goes to the real one."""
+"""A transport whose requests fail as its faults say; all other requests use the real transport."""
 
 import itertools
 import sys
@@ -13,19 +13,19 @@ ALWAYS = range(1, sys.maxsize)
 
 
 class Fault(ABC):
-    """What befalls those requests of an operation that have the parameters given.
+    """A failure of the requests of one operation that have the given parameters.
 
     Args:
         operation: "GetObject" and so on.
-        times: which of those requests, counted from 1.
-        parameters: what they have, as the SDK's operation names it.
+        times: the numbers of the requests to fail, counted from 1.
+        parameters: under the names of the SDK's operation.
     """
 
     def __init__(self, operation: str, times: Container[int] = (1,), **parameters: Any) -> None:
         self._operation = operation
         self._times = times
         self._parameters = parameters
-        self._seen = itertools.count(1)  # atomic, where several threads send
+        self._seen = itertools.count(1)  # atomic, because several threads send
 
     def befalls(self, operation: str, params: Mapping[str, Any]) -> bool:
         return (
@@ -38,11 +38,11 @@ class Fault(ABC):
     async def call(
         self, transport: Transport, operation: str, params: Mapping[str, Any], region: str | None
     ) -> dict[str, Any]:
-        """The request, as it goes wrong."""
+        """Send the request, and fail it."""
 
 
 class Refused(Fault):
-    """S3 is busy, and has not looked at the request."""
+    """S3 is busy, and refuses the request without reading it."""
 
     async def call(
         self, transport: Transport, operation: str, params: Mapping[str, Any], region: str | None
@@ -51,7 +51,7 @@ class Refused(Fault):
 
 
 class ReplyLost(Fault):
-    """S3 does as asked, and the connection breaks before it can say so."""
+    """S3 executes the request, and the connection breaks before its reply."""
 
     async def call(
         self, transport: Transport, operation: str, params: Mapping[str, Any], region: str | None
@@ -61,7 +61,7 @@ class ReplyLost(Fault):
 
 
 class UploadBroken(Fault):
-    """The connection breaks while the body is sent, one chunk before its end."""
+    """The connection breaks while the client sends the body, one chunk before its end."""
 
     async def call(
         self, transport: Transport, operation: str, params: Mapping[str, Any], region: str | None
@@ -70,7 +70,7 @@ class UploadBroken(Fault):
 
 
 class DownloadBroken(Fault):
-    """The connection breaks while the body is received, after one chunk."""
+    """The connection breaks while the client receives the body, after one chunk."""
 
     async def call(
         self, transport: Transport, operation: str, params: Mapping[str, Any], region: str | None
@@ -80,7 +80,7 @@ class DownloadBroken(Fault):
 
 
 class DownloadTruncated(Fault):
-    """The body ends after one chunk as if that were all."""
+    """The body ends after one chunk as if it were complete."""
 
     async def call(
         self, transport: Transport, operation: str, params: Mapping[str, Any], region: str | None
@@ -90,9 +90,9 @@ class DownloadTruncated(Fault):
 
 
 class FaultyTransport:
-    """Asks the faults about every request, in order; the first that befalls it decides.
+    """Asks the faults about every request, in order; the first that applies decides.
 
-    The faults are the class's: they change from test to test, while sessions keep their transports.
+    The faults are a class attribute: they change with every test, while sessions keep their transports.
     """
 
     faults: ClassVar[Sequence[Fault]] = ()

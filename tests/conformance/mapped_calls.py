@@ -1,4 +1,4 @@
-"""What the tests of mappings share: functions to map, and items, that are counted and held up."""
+"""Functions to map and items for the tests of mappings, which count and wait."""
 
 import asyncio
 import itertools
@@ -8,11 +8,11 @@ from typing import Any
 
 
 class Failed(Exception):
-    """What a call raises here."""
+    """The error that calls raise."""
 
 
 class Gate:
-    """Closed until it is opened; calls wait at it in the way of their engine."""
+    """Blocks calls, each in its engine's way, until it opens."""
 
     def __init__(self, engine: str) -> None:
         self._event: Any = asyncio.Event() if engine == "asyncio" else threading.Event()
@@ -26,7 +26,7 @@ class Gate:
 
 
 class Items:
-    """Endless, and counted."""
+    """Endless items that count how many were pulled."""
 
     def __init__(self) -> None:
         self.pulled = 0
@@ -38,21 +38,21 @@ class Items:
 
 
 class Calls:
-    """A function that counts its calls, and in each waits for a full house, then at a gate."""
+    """A function that counts its calls. Each call waits until `full` calls run, then at a gate."""
 
     def __init__(self, engine: str, full: int) -> None:
         self.returns_at_once: int | None = None
         self.gate = Gate(engine)
-        self.begun = self.ended = self.peak = 0
+        self.started = self.ended = self.peak = 0
         self._full = full
         self._full_house = Gate(engine)
         self._lock = threading.Lock()
 
     async def __call__(self, item: int) -> int:
         with self._lock:
-            self.begun += 1
-            self.peak = max(self.peak, self.begun - self.ended)
-        if self.begun == self._full:
+            self.started += 1
+            self.peak = max(self.peak, self.started - self.ended)
+        if self.started == self._full:
             self._full_house.open()
         try:
             await self._full_house.wait()

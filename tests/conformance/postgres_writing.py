@@ -1,4 +1,4 @@
-"""Rows written with one engine, as whoever has pages does it: encoded, collected, over one connection."""
+"""Writes rows with one engine over one connection, as the gatherer does: encoded and collected first."""
 
 from collections.abc import Iterable, Mapping
 from typing import Any
@@ -20,7 +20,7 @@ Rows = Iterable[Mapping[str, Any]]
 
 
 class Counted:
-    """A driver that counts: connections, and statements over them."""
+    """A driver that counts connections and the statements sent over them."""
 
     def __init__(self, driver: Any) -> None:
         self._driver = driver
@@ -41,7 +41,7 @@ class Counted:
 
 
 class Writing:
-    """What lives as long as a warm function; `told` are the errors after which it was tried again."""
+    """The objects that a warm function keeps; `told` has the errors that caused a retry."""
 
     def __init__(self, engine: str, config: DatabaseConfig) -> None:
         self.engine = open_engine(engine)
@@ -58,7 +58,7 @@ class Writing:
     def write(
         self, upsert: Upsert, pages: Mapping[Any, Rows], deadline: Deadline = NO_DEADLINE
     ) -> dict[Any, Written]:
-        """What became of each page, by its id; in batches as the configuration has them."""
+        """Write in batches of the configured size, and return the outcome of each page by its id."""
         outcomes = self.engine.run(lambda: self._write(upsert, pages, deadline))
         assert len(outcomes) == len(pages)
         return {outcome.page: outcome for outcome in outcomes}

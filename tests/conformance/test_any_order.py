@@ -1,4 +1,4 @@
-"""Copies, faults, overwrites and continuations in any order: what is stored is one version, or nothing."""
+"""Copies, faults, overwrites and continuations in any order: the destination is one version, or absent."""
 
 from collections.abc import Iterator
 
@@ -81,7 +81,7 @@ class AnyOrder(RuleBasedStateMachine):
         bytes_until_the_end=st.sampled_from([None, None, 1, 3 * MiB, 8 * MiB]),
     )
     def copy(self, engine: str, multipart: bool, if_exists: str, bytes_until_the_end: int | None) -> None:
-        """Begun anew, or gone on with, whatever was left."""
+        """Start a copy, or continue the pending one."""
         moved = 0
 
         def count(event: Event) -> None:
@@ -112,7 +112,7 @@ class AnyOrder(RuleBasedStateMachine):
 
     @rule()
     def lose_the_upload_that_was_left(self) -> None:
-        # No precondition: what is left depends on how threads take turns, which rules are drawn must not.
+        # Not a precondition: `left` depends on the order of threads, and the drawn rules must not.
         if not self.left:
             return
         self.bucket.client.abort_multipart_upload(

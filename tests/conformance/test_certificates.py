@@ -1,4 +1,4 @@
-"""Which servers are trusted: S3, and the services its credentials come from; direct and through a proxy."""
+"""Which servers clients trust: S3 and the services that issue its credentials, direct and through a proxy."""
 
 import hashlib
 import json
@@ -21,7 +21,7 @@ from asyncstream.lab.s3 import LabS3
 
 YESTERDAY = datetime.now(UTC) - timedelta(days=1)
 TOMORROW = datetime.now(UTC) + timedelta(days=1)
-# Each service's endpoint, and what a profile says to have credentials fetched there.
+# For each service, the profile that fetches credentials from it.
 PROFILES = {
     "STS": "role_arn = arn:aws:iam::123456789012:role/r\nsource_profile = q\n"
     "[profile q]\naws_access_key_id = AKIAOWN\naws_secret_access_key = s\n",
@@ -52,22 +52,22 @@ def authority() -> trustme.CA:
 
 @pytest.fixture(scope="module")
 def bundle(authority: trustme.CA, tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """The file of what clients trust."""
+    """The file with the certificates that clients trust."""
     path = tmp_path_factory.mktemp("trusted") / "ca.pem"
     authority.cert_pem.write_to_path(path)
     return path
 
 
 CERTIFICATES: dict[str, Callable[[trustme.CA], trustme.LeafCert]] = {
-    "of another name": lambda authority: authority.issue_cert("other.example"),
+    "another name": lambda authority: authority.issue_cert("other.example"),
     "expired": lambda authority: authority.issue_cert("localhost", not_before=YESTERDAY, not_after=YESTERDAY),
-    "of an unknown authority": lambda _: trustme.CA().issue_cert("localhost"),
+    "unknown authority": lambda _: trustme.CA().issue_cert("localhost"),
 }
 
 
 @pytest.fixture
 def serve(authority: trustme.CA) -> Iterator[Callable[..., TlsServer]]:
-    """Starts servers that show a certificate."""
+    """Start a server that shows a certificate."""
     with ExitStack() as stack:
 
         def serve(certificate: trustme.LeafCert, text: str = "") -> TlsServer:
@@ -87,14 +87,14 @@ def serve_untrusted(
     bundle: Path,
     trust: Callable[[Path], None],
 ) -> Callable[..., TlsServer]:
-    """Starts servers with a certificate that clients have to refuse; the authority itself is trusted."""
+    """Start a server with a certificate that clients must refuse, although they trust the authority."""
     trust(bundle)
     return partial(serve, CERTIFICATES[request.param](authority))
 
 
 @pytest.fixture(params=["direct", "proxy"])
 def proxy(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> Iterator[ConnectProxy | None]:
-    """The proxy of the environment, if there is one."""
+    """The proxy in the environment, or None."""
     for name in ("HTTPS_PROXY", "https_proxy", "NO_PROXY", "no_proxy"):
         monkeypatch.delenv(name, raising=False)
     if request.param == "direct":
@@ -107,7 +107,7 @@ def proxy(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> It
 
 @pytest.fixture(params=["setting", "default"])
 def trust(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> Callable[[Path], None]:
-    """Has clients trust the authorities of a file: by a setting, or as those that all clients trust."""
+    """Make clients trust the authorities of a file: by a setting, or as the default authorities."""
     for name in ("AWS_CA_BUNDLE", "REQUESTS_CA_BUNDLE"):
         monkeypatch.delenv(name, raising=False)
 
@@ -129,7 +129,7 @@ def tls_lab() -> Iterator[LabS3]:
 
 
 def fetch_credentials(service: str, port: int, monkeypatch: pytest.MonkeyPatch, directory: Path) -> None:
-    """Have S3's credentials come from a service at this port."""
+    """Configure a profile that fetches S3's credentials from a service at this port."""
     config = directory / "config"
     config.write_text(f"[profile p]\nregion = us-east-1\n{PROFILES[service]}")
     token = {"accessToken": "hidden", "expiresAt": f"{TOMORROW:%Y-%m-%dT%H:%M:%SZ}"}
@@ -139,7 +139,7 @@ def fetch_credentials(service: str, port: int, monkeypatch: pytest.MonkeyPatch, 
     monkeypatch.setenv("AWS_CONFIG_FILE", str(config))
     monkeypatch.setenv("AWS_PROFILE", "p")
     monkeypatch.setenv(f"AWS_ENDPOINT_URL_{service}", f"https://localhost:{port}")
-    monkeypatch.delenv("AWS_ACCESS_KEY_ID")  # it would come first
+    monkeypatch.delenv("AWS_ACCESS_KEY_ID")  # it would take precedence
     monkeypatch.delenv("AWS_SECRET_ACCESS_KEY")
 
 
@@ -239,7 +239,7 @@ def test_a_trusted_s3_is_copied_from(
 def test_a_bundle_without_a_name_is_refused(
     engine: str, name: str, credentials: None, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """botocore before 1.43 would verify no certificate."""
+    """botocore before 1.43 would not verify any certificate."""
     monkeypatch.delenv("AWS_CA_BUNDLE", raising=False)
     monkeypatch.setenv(name, "")
 

@@ -1,4 +1,4 @@
-"""How much runs at once: never more than slots and memory allow, and no less."""
+"""How much runs at once: exactly as much as slots and memory allow."""
 
 import threading
 from concurrent.futures import ThreadPoolExecutor
@@ -14,9 +14,9 @@ FILES = [f"file-{number}" for number in range(9)]
 
 
 class Turnstile:
-    """A transport that holds each upload until as many as expected are in flight, and a while longer.
+    """A transport that holds each upload until the expected number is in flight, and a while longer.
 
-    So the peak is what was possible, not what happened to coincide; and one more has its chance to show.
+    The peak is then what is possible, not a coincidence, and one upload too many would show.
     """
 
     def __init__(self, transport, sleep, expected):
@@ -47,7 +47,7 @@ class Turnstile:
             self.peak = max(self.peak, self._in_flight)
 
     async def _hold(self):
-        for _ in range(60_000):  # a guard: a minute at least
+        for _ in range(60_000):  # a guard: at least a minute
             if self.peak >= self._expected:
                 break
             await self._sleep(0.001)
@@ -57,7 +57,7 @@ class Turnstile:
 
 @pytest.fixture
 def held_session(wrap_transport, new_session):
-    """A session whose uploads pass a turnstile, and a function that says which."""
+    """Return a session whose uploads pass a turnstile, and a function that returns the turnstile."""
 
     def held_session(expected):
         turnstiles = []
@@ -75,7 +75,7 @@ def held_session(wrap_transport, new_session):
 
 @pytest.fixture
 def measured(held_session):
-    """Transfers through a turnstile; the report and the peak."""
+    """Transfer files through a turnstile; return the report and the turnstile."""
 
     def measured(files, expected, **settings):
         session, turnstile = held_session(expected)
@@ -124,7 +124,7 @@ def test_too_little_memory_for_a_slot_fails_before_any_request(copy, server, buc
 
 @pytest.mark.needs(Capability.COUNTS_CONNECTIONS)
 def test_a_second_transfer_of_a_session_opens_no_connection(held_session, engine, server, bucket, pairs):
-    """The first one, held at the turnstile, opens all that its slots may: a GET and a PUT each."""
+    """The turnstile makes the first one open every connection: per slot, one for GET and one for PUT."""
     for key in FILES:
         bucket.put(key, content(2 * MiB, key))
     session, _ = held_session(most(engine, 3))

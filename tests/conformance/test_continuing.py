@@ -1,4 +1,4 @@
-"""Files that outlast the time there is, continued by another engine: only S3 knows the parts it has."""
+"""Files that need more time than one call has, continued by another engine. Only S3 knows their parts."""
 
 from collections.abc import Callable
 from contextlib import closing
@@ -15,7 +15,7 @@ from asyncstream.pipeline.progress import BytesMoved, Event
 
 Copy = Callable[..., TransferReport]
 Pairs = Callable[..., list[tuple[S3Object, S3Object]]]
-# A third part is under way when the time is up.
+# At the deadline, a third part is under way.
 MOVED = 11 * MiB
 TIMED: dict[str, Any] = {"multipart": True, "max_concurrency": 1, "deadline": 500.0, "at_deadline": "pending"}
 

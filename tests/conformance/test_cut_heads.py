@@ -1,4 +1,4 @@
-"""Connections that end within the head of a reply: nothing of such a reply is true, not even its length."""
+"""Connections that end within a reply's head: the client must trust nothing in it, not even its length."""
 
 import re
 from collections.abc import Callable, Iterator
@@ -77,7 +77,7 @@ def test_a_put_whose_head_is_cut_was_not_confirmed(
 def test_a_cut_refusal_before_the_body_is_a_failed_connection(
     engine: str, said: bytes, serve: Callable[..., Scripted]
 ) -> None:
-    """A server may refuse in place of `100 Continue`; if the head is cut, its status does not count."""
+    """A server may refuse before `100 Continue`; if the head is cut, its status does not count."""
     server = serve(lambda head: GET + bytes(SIZE) if head.startswith("get") else said, interim=said)
     [failed] = copy_one(engine, server).failed
 
@@ -96,7 +96,7 @@ def test_whole_heads_are_taken(engine: str, serve: Callable[..., Scripted]) -> N
 def test_an_end_after_100_continue_is_no_endless_wait(
     engine: str, said: bytes, serve: Callable[..., Scripted]
 ) -> None:
-    """botocore reads on for ever there. Only the blocking engines send Expect."""
+    """botocore reads for ever in this case. Only the blocking engines send Expect."""
     server = serve(lambda head: GET + bytes(SIZE) if head.startswith("get") else b"", interim=said)
     [failed] = copy_one(engine, server).failed
 

@@ -1,4 +1,4 @@
-"""The deadline ends what is waited for: a Lambda's time runs out whether or not S3 answers."""
+"""The deadline ends every wait: a Lambda's time runs out whether or not S3 answers."""
 
 import pytest
 
@@ -8,7 +8,7 @@ from asyncstream.lab.s3.faults import Fault
 pytestmark = pytest.mark.parametrize("server", ["lab"], indirect=True)
 
 FOR_EVER = 3600.0
-# Of these tests alone, whose clients are patient: see `until_it_stalls`.
+# Only these tests use this timeout, because their clients are patient: see `until_it_stalls`.
 OWN = {"stall_timeout": 14.0}
 
 
@@ -26,7 +26,7 @@ def test_the_deadline_ends_a_read_or_write_that_stalls(
     lab, bucket, copy, pairs, until_it_stalls, operation, size, at
 ):
     lab.declare(bucket.name, [("a", size), ("warm", 1)])
-    copy(pairs("warm"), **OWN).raise_for_failures()  # the clients are there from now on
+    copy(pairs("warm"), **OWN).raise_for_failures()  # opens the clients
     report = until_it_stalls(
         Fault("stall", operation, key="*a", at=at, seconds=FOR_EVER),
         lambda deadline: copy(pairs("a"), deadline=deadline, multipart=True, **OWN),
@@ -38,9 +38,9 @@ def test_the_deadline_ends_a_read_or_write_that_stalls(
 
 @pytest.mark.parametrize("max_attempts", [1, 4])
 def test_what_the_deadline_cut_off_can_be_taken_up(lab, bucket, copy, pairs, until_it_stalls, max_attempts):
-    """Also by its last try: it was no failure of S3's."""
+    """The same holds for the last attempt: S3 did not fail."""
     lab.declare(bucket.name, [("a", 11 * MiB), ("warm", 1)])
-    # One part after the other: so the third stalls when two are confirmed.
+    # One part after the other: the third stalls when two are confirmed.
     settings = {"multipart": True, "max_attempts": max_attempts, "max_concurrency": 1, **OWN}
     copy(pairs("warm"), **settings).raise_for_failures()
     left = {}
@@ -84,9 +84,9 @@ def test_a_listing_that_the_deadline_ends_says_so(lab, bucket, copy, until_it_st
 
 
 def test_a_retry_due_after_the_deadline_is_not_made(lab, bucket, copy, pairs, clock):
-    """The file fails, or it is left to the next transfer.
+    """The file fails, or stays pending for the next transfer.
 
-    By a clock that stands still: an engine that waited all the same would try again.
+    The clock stands still, so an engine that waited nevertheless would retry.
     """
     lab.declare(bucket.name, [("a", 1 * KiB)])
     lab.set_faults([Fault("refuse", "GetObject", retry_after=20)])

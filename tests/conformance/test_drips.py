@@ -1,4 +1,4 @@
-"""Replies that come byte by byte: no deadline or timeout is that of a byte, as no byte is ever late."""
+"""Replies that arrive byte by byte: timeouts hold for the whole reply, as no single byte is late."""
 
 import socket
 import ssl
@@ -25,7 +25,7 @@ from asyncstream import (
 )
 from asyncstream.errors import ReplyTimeout
 
-# Too short a deadline ends on a busy machine before the reply that drips is asked for.
+# On a busy machine a short deadline may end before the client requests the reply that drips.
 DEADLINES = (0.2, 1.0, 4.0)
 PAIR = (S3Object("raw", "a"), S3Object("clean", "b"))
 LISTED = (S3Prefix("raw", ""), S3Prefix("clean", ""))
@@ -37,7 +37,7 @@ HEADER = b"HTTP/1.1 200 OK\r\nX-Filler: "
 XML = reply(OK, b"<?xml", 1_000_000)
 REFUSED = reply("400 Bad Request", b"<Error>", 1_000_000)
 BODY = reply(OK, bytes(70_000), 1_000_000, ETag='"e"')
-# The kind of request whose reply drips, the reply up to that place, and how to have one sent.
+# The kind of request whose reply drips, the reply's first piece, and the settings that cause the request.
 PLACES: dict[str, tuple[str, bytes, dict[str, Any]]] = {
     "GET's status": ("get", STATUS, {}),
     "GET's header": ("get", HEADER, {}),
@@ -55,7 +55,7 @@ PLACES: dict[str, tuple[str, bytes, dict[str, Any]]] = {
 
 
 class Server(Scripted):
-    """An S3 whose answers change with each test, so that its clients are made once."""
+    """An S3 whose answers change with each test, so that its clients are opened once."""
 
     def __init__(self) -> None:
         super().__init__(OddS3())
@@ -75,7 +75,7 @@ def server(credentials: None) -> Iterator[Server]:
 
 @pytest.fixture(scope="module")
 def sessions(server: Server) -> Iterator[Callable[[str], TransferSession]]:
-    """A session for each engine, whose clients are there already."""
+    """Return a session for each engine, with clients that are already open."""
     opened: dict[str, TransferSession] = {}
 
     def session(engine: str) -> TransferSession:
@@ -114,7 +114,7 @@ def test_a_reply_that_drips_ends_with_the_deadline(
 
 
 def failure(session: TransferSession, pair: Any, config: TransferConfig) -> Exception | None:
-    """What a transfer of one pair failed with, or its listing."""
+    """Return the error of a transfer of one pair, or of its listing."""
     try:
         report: TransferReport = session.transfer([pair], config)
     except DeadlineExceeded as error:
@@ -150,7 +150,7 @@ def test_a_100_continue_that_drips_is_a_stall(
     engine: str, before: bytes, server: Server, sessions: Callable[[str], TransferSession]
 ) -> None:
     if engine == "asyncio":
-        pytest.skip("asks for no 100 Continue")
+        pytest.skip("does not send Expect: 100-continue")
     drip = Drip(before)
     server.become("get", honest(200_000), 200_000, interim=drip)
     error = failure(sessions(engine), PAIR, config(stall_timeout=0.5, max_attempts=1))
@@ -160,7 +160,7 @@ def test_a_100_continue_that_drips_is_a_stall(
 
 
 class Latest:
-    """The answer to each request is the one that was set last."""
+    """Answers each request with the answer set last."""
 
     def __init__(self, answer: Callable[[str], Answer]) -> None:
         self.answer = answer
@@ -171,7 +171,7 @@ class Latest:
 
 @pytest.fixture
 def trusted(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> ssl.SSLContext:
-    """The server's side of TLS, with a certificate that clients trust."""
+    """The server's TLS context, with a certificate that clients trust."""
     authority = trustme.CA()
     authority.cert_pem.write_to_path(tmp_path / "ca.pem")
     for name in ("HTTPS_PROXY", "https_proxy", "NO_PROXY", "no_proxy"):
@@ -218,7 +218,7 @@ def test_a_proxy_that_drips_ends_with_the_deadline(
 def drip_until_the_deadline(
     session: TransferSession, before: bytes, latest: Latest
 ) -> tuple[Exception | None, Drip]:
-    """What a transfer failed with whose replies dripped, and the last of these."""
+    """Transfer with dripping replies; return the error and the last reply."""
     for deadline in DEADLINES:
         drip = Drip(before)
         latest.answer = drip
@@ -231,7 +231,7 @@ def drip_until_the_deadline(
 def test_a_slow_name_lookup_ends_with_the_deadline(
     engine: str, credentials: None, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """The system's resolver takes up to half a minute, and cannot be interrupted."""
+    """The system's resolver takes up to half a minute and cannot be interrupted."""
     over = threading.Event()
     asked: list[str] = []
     answered: list[str] = []

@@ -1,4 +1,4 @@
-"""A file that fails says why, leaves nothing behind, and keeps no other from being copied."""
+"""A file that fails reports why, leaves nothing behind, and does not stop other files."""
 
 import pytest
 from servers import Capability, content
@@ -70,7 +70,7 @@ def test_a_denied_listing_names_bucket_and_permission(new_session, monkeypatch, 
 
 @pytest.mark.parametrize("max_concurrency", [1, 3])
 def test_an_overwritten_source_fails_and_no_mix_of_both_is_kept(copy, bucket, pairs, max_concurrency):
-    """Overwritten by as many bytes: only the ETag tells."""
+    """The new object has the same size, so only its ETag differs."""
     for key in ("before", "overwritten", "after"):
         bucket.put(key, content(LARGE, key))
 

@@ -1,7 +1,8 @@
-"""Every fault of the network and of S3, in every engine: overcome, or failing by its name with nothing left.
+"""Every fault of the network and of S3, with every engine: the copy recovers, or fails with its error.
 
-A session is used by many tests, as a Lambda environment is by many invocations: each begins with
-connections that the fault before it may have broken. At the end of the run a table tells what became of each.
+A failed copy leaves nothing behind. Many tests share a session, as many invocations share a Lambda
+environment: each test starts with connections that the fault before it may have broken. A table at the end
+of the run shows the outcome of each fault.
 """
 
 import socket
@@ -44,7 +45,7 @@ HEAD = ("HeadObject",)
 WRITE = PUT + PART
 EVERY = GET + WRITE + CREATE + COMPLETE
 OF_MODE = {"single PUT": GET + PUT, "multipart": GET + CREATE + PART + COMPLETE}
-SIZE = {"single PUT": 1 * MiB, "multipart": 11 * MiB}  # the latter three parts
+SIZE = {"single PUT": 1 * MiB, "multipart": 11 * MiB}  # multipart: three parts
 
 FOR_EVER = {"seconds": 3600.0}
 OFTEN = {"max_attempts": 20}
@@ -52,10 +53,10 @@ OFTEN = {"max_attempts": 20}
 
 @dataclass(frozen=True)
 class Row:
-    """A fault, the operations that each suffer it, and what is to be expected.
+    """A fault, the operations that each suffer it, and the expected outcome.
 
-    `error` is None where the file is copied. `visible`: the object is there though the file failed.
-    `orphans`: uploads stay that nobody knows of.
+    `error` is None if the file is copied. `visible`: the object exists although the file failed.
+    `orphans`: uploads remain whose id the client never learned.
     """
 
     name: str
@@ -68,9 +69,9 @@ class Row:
     orphans: bool = False
 
     def patient_settings(self) -> Iterator[Mapping[str, Any]]:
-        """Those of the row; where something is to stall, with more and more patience.
+        """Yield the row's settings; for a stall, with longer and longer timeouts.
 
-        On a busy machine a request may time out before the one that is to.
+        On a busy machine another request may time out before the one that stalls.
         """
         for seconds in PATIENCE if self.kind == "stall" else ():
             patience = dict.fromkeys(("stall_timeout", "reply_timeout", "complete_timeout"), seconds)
@@ -79,7 +80,7 @@ class Row:
             yield self.settings
 
     def faults(self, mode: str, times: list[int] | None) -> list[Fault]:
-        """The rules for one way to copy; none where it sends no such request."""
+        """Return the rules for one mode; an empty list if the mode does not send such requests."""
         return [
             Fault(self.kind, operation, times=times, **self.options)
             for operation in self.operations
@@ -110,10 +111,10 @@ ONCE = [
     Row("lost reply of GET", "lost-reply", GET),
     Row("lost reply of PUT", "lost-reply", PUT),
     Row("lost reply of UploadPart", "lost-reply", PART),
-    # Only its reply tells an upload's id: the one that it opened stays, and the result says so.
+    # Only the lost reply had the upload's id. The upload remains, and the result reports it.
     Row("lost reply of Create", "lost-reply", CREATE, orphans=True),
     Row("lost reply of Complete", "lost-reply", COMPLETE),
-    # Without a checksum nothing tells that what is there is the copy: it is made once more.
+    # Without a checksum the client cannot tell that the object is the copy, so it copies again.
     Row("lost reply of Complete, unverified", "lost-reply", COMPLETE, settings={"verify": "off"}),
     Row("400 ExpiredToken", "refuse", GET + WRITE, options=refused(400, "ExpiredToken")),
     Row("404 NoSuchUpload of a part", "refuse", PART, options=refused(404, "NoSuchUpload")),
@@ -127,7 +128,7 @@ ALWAYS = [
         for what, which in {"GET": GET, "write": WRITE, "Create": CREATE, "Complete": COMPLETE}.items()
     ),
     Row("503 SlowDown: write", "refuse", WRITE, SlowDown, refused(503, "SlowDown")),
-    # Longer than anybody waits: given up at once.
+    # Longer than the client waits: the file fails at once.
     Row("429, Retry-After: 3600", "refuse", WRITE, SlowDown, refused(429, "Busy", retry_after=3600)),
     Row("400 RequestTimeout: write", "refuse", WRITE, ServiceBusy, refused(400, "RequestTimeout")),
     *(
@@ -147,7 +148,7 @@ ALWAYS = [
     ),
     Row("error in Complete's 200", "error-in-200", COMPLETE, ServiceBusy),
     Row("lost reply of GET", "lost-reply", GET, ConnectionFailed),
-    # Written, and nobody was told.
+    # S3 wrote the object, but the client received no reply.
     Row("lost reply of PUT", "lost-reply", PUT, ConnectionFailed, visible=True),
     Row("lost reply of UploadPart", "lost-reply", PART, ConnectionFailed),
     Row("lost reply of Create", "lost-reply", CREATE, ConnectionFailed, orphans=True),
@@ -167,7 +168,7 @@ ALWAYS = [
 
 
 def cells(rows: Sequence[Row]) -> list[Any]:
-    """The ways to copy in which each fault can happen."""
+    """Return each fault with each mode in which it can happen."""
     return [
         pytest.param(row, mode, id=f"{row.name}-{mode}")
         for row in rows
@@ -178,7 +179,7 @@ def cells(rows: Sequence[Row]) -> list[Any]:
 
 @pytest.fixture(scope="module")
 def kept_sessions() -> Iterator[dict[Any, TransferSession]]:
-    """This file's own: other tests count requests, and are not to find connections that a fault broke."""
+    """Sessions of this file only: other tests count requests and must not find broken connections."""
     sessions: dict[Any, TransferSession] = {}
     yield sessions
     for kept in sessions.values():
@@ -186,7 +187,7 @@ def kept_sessions() -> Iterator[dict[Any, TransferSession]]:
 
 
 class File:
-    """The file of a test: its versions, and what is left of its copy."""
+    """The file of a test: its versions, and checks of its copy."""
 
     def __init__(self, lab, bucket, size):
         self.lab = lab
@@ -196,12 +197,12 @@ class File:
         self.pairs = [(S3Object(bucket.name, "in/file"), S3Object(bucket.name, "copies/file"))]
 
     def stored(self, key):
-        """Size and checksum of what is stored under a key; None if nothing is."""
+        """Return size and checksum of the object under a key; None if there is none."""
         found = self.lab.checksums(self.bucket.name, key).get(key)
         return found and (found.size, found.crc64nvme)
 
     def check(self, result, *, visible, orphans=False):
-        """The copy is one version of the source, whole, or not there; no upload is left."""
+        """Check that the copy is one whole version of the source or absent, and that no upload remains."""
         self.lab.set_faults([])
         assert self.stored("copies/file") in ([*self.versions, self.stored("in/file")] if visible else [None])
         assert set(self.bucket.uploads()) == ({"copies/file"} if orphans else set())
@@ -213,7 +214,7 @@ class File:
 
 @pytest.mark.parametrize(("row", "mode"), cells(ONCE))
 def test_what_goes_wrong_once_is_overcome(copy, lab, bucket, fault_table, engine, row, mode):
-    """Once at each of the operations named, all in one copy."""
+    """The fault happens once at each of its operations, all in one copy."""
     file = File(lab, bucket, SIZE[mode])
     lab.set_faults(row.faults(mode, times=[1]))
     settings = next(row.patient_settings())
@@ -245,7 +246,7 @@ def test_a_lasting_fault_ends_in_its_error_and_leaves_nothing(
 @pytest.mark.parametrize(
     "row",
     [
-        # The reply to a HEAD has no body that would name the error.
+        # A HEAD's reply has no body that could name the error.
         Row("HEAD: 503", "refuse", HEAD, ServiceBusy, refused(503, "SlowDown")),
         Row("HEAD: reset", "reset", HEAD, ConnectionFailed),
         Row("HEAD: stall", "stall", HEAD, ConnectionFailed, FOR_EVER, {"max_attempts": 2}),
@@ -256,7 +257,7 @@ def test_a_lasting_fault_ends_in_its_error_and_leaves_nothing(
 def test_a_head_for_a_checksum_is_retried_like_any_request(
     copy, lab, bucket, fault_table, engine, row, times, often
 ):
-    """Asked of a file whose size a listing told, and that is read in ranges."""
+    """The pipeline sends HEAD for a file whose size came from a listing and which it reads in ranges."""
     file = File(lab, bucket, SIZE["multipart"])
     files = [(S3Prefix(bucket.name, "in/"), S3Prefix(bucket.name, "copies/"))]
     for settings in row.patient_settings():
@@ -272,9 +273,9 @@ def test_a_head_for_a_checksum_is_retried_like_any_request(
 
 @pytest.mark.parametrize("mode", MODES)
 def test_an_overwritten_source_is_copied_as_it_was_or_fails(copy, lab, bucket, fault_table, engine, mode):
-    """The source is overwritten while it is being read.
+    """Something overwrites the source while the engine reads it.
 
-    A body that is being sent stays what it was; what is asked for after that is refused.
+    S3 sends the rest of a running body from the old version, and refuses later requests.
     """
     file = File(lab, bucket, SIZE[mode])
     lab.set_faults([Fault("overwrite-source", "GetObject", times=[1], at=0.1)])
@@ -290,7 +291,7 @@ def test_an_overwritten_source_is_copied_as_it_was_or_fails(copy, lab, bucket, f
 
 @pytest.mark.parametrize("mode", MODES)
 def test_a_broken_body_is_not_resumed_from_another_version(copy, lab, bucket, fault_table, engine, mode):
-    """Overwritten between the two, by as many bytes."""
+    """Between the two requests, a version of the same size replaces the source."""
     file = File(lab, bucket, SIZE[mode])
     lab.set_faults([Fault("truncate", "GetObject", times=[1], at=0.1)])
     overwritten = []
@@ -336,9 +337,9 @@ def test_connections_cut_mid_transfer_are_reopened(copy, lab, bucket, fault_tabl
 
 
 def test_an_unread_empty_body_leaves_its_connection_usable(copy, lab, bucket, engine):
-    """The next request goes over the same connection.
+    """The next request uses the same connection.
 
-    Else that is sent, its reply not read, and it is sent again: of Create, that leaves an upload.
+    Otherwise the client sends it, misses the reply and sends it again: with Create, that leaves an upload.
     """
     file = File(lab, bucket, 0)
     lab.set_faults([Fault("refuse", "PutObject", times=[1])])
@@ -364,7 +365,7 @@ def test_an_endpoint_that_refuses_connections_fails_the_file(server, fault_table
 def test_a_name_that_is_not_resolved_is_asked_for_again(
     server, lab, fault_table, engine, mode, always, monkeypatch
 ):
-    # A name that cannot be part of a host: else it would be, as the endpoint is no address.
+    # The bucket's name cannot be part of a host name. Otherwise it would be: the endpoint has a host name.
     bucket = f"{engine}_{mode.replace(' ', '_')}_{always}"
     lab.create_bucket(bucket, keep=True)
     lab.declare(bucket, [("in", SIZE[mode])])
@@ -397,11 +398,11 @@ def test_a_name_that_is_not_resolved_is_asked_for_again(
 @pytest.mark.parametrize(("rate", "seed"), [(0.25, 1), (0.25, 2), (0.7, 3), (0.7, 4)])
 def test_many_faults_leave_every_file_whole_or_absent(copy, server, lab, engine, mode, rate, seed):
     """Many files are copied while many of their requests fail."""
-    # The same name each time: which requests suffer is drawn from what they ask for.
+    # The same name each time: the request's contents decide which requests fail.
     bucket = Bucket(server.client, f"faults-{seed}-{engine}-{mode.replace(' ', '-').lower()}")
     sizes = [0, 1, 1000, 64 * KiB, 64 * KiB + 1, 1 * MiB, 5 * MiB, 5 * MiB + 1, 6 * MiB, 11 * MiB]
     lab.declare(bucket.name, [(f"in/{size}", size) for size in sizes])
-    # Without those that take seconds.
+    # Without the faults that take seconds.
     lab.set_faults([fault for fault in mix(rate) if fault.kind != "stall" and not fault.retry_after], seed)
     files = [(S3Object(bucket.name, f"in/{size}"), S3Object(bucket.name, f"copies/{size}")) for size in sizes]
     report = copy(files, multipart=mode == "multipart")
@@ -412,7 +413,7 @@ def test_many_faults_leave_every_file_whole_or_absent(copy, server, lab, engine,
         source, copied = stored[result.source.key], stored.get(result.destination.key)
         assert copied is not None or result.error
         assert copied is None or (copied.size, copied.crc64nvme) == (source.size, source.crc64nvme)
-    # Aborts fail as well, now and then four times in a row: their errors say so.
+    # Aborts fail as well, sometimes four times in a row: the files' errors then say so.
     told = {
         file.destination.key
         for file in report.failed

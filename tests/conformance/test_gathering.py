@@ -1,6 +1,6 @@
-"""Pages of a local web gathered into a real Postgres, by every engine: each has an end, no row is twice.
+"""Pages of a local web gathered into a real Postgres by every engine: each page ends once, no row is doubled.
 
-Fetching and writing by themselves are tested in `test_web_*.py` and `test_postgres_*.py`.
+`test_web_*.py` and `test_postgres_*.py` test fetching and writing alone.
 """
 
 import contextlib
@@ -44,7 +44,7 @@ def web():
 
 
 @pytest.fixture(autouse=True)
-def counted_anew(web):
+def reset_counts(web):
     web.reset()
 
 
@@ -140,7 +140,7 @@ def test_a_failed_function_or_refused_row_costs_only_its_page(web, table, gather
 def test_a_page_without_rows_and_one_named_twice_have_their_ends(web, table, gather):
     urls = web.urls(3)
     report = gather(
-        [urls[0], urls[1], urls[0], "ftp://nobody"],
+        [urls[0], urls[1], urls[0], "ftp://a.test"],
         lambda page: [] if page.url.endswith("/1") else rows_in(page),
     )
     assert statuses(report) == ["stored", "unchanged", "failed"]
@@ -181,16 +181,16 @@ def test_a_page_whose_rows_fail_is_not_kept_in_memory(web, table, gather, wrong)
     report = gather(web.urls(10), rows)
     kind = TransformError if wrong == "raises" else RowRefused
     assert [type(page.error) for page in report.failed] == [kind] * 10
-    # That of `json.loads` has the text.
+    # The traceback of an error from `json.loads` would hold the text.
     assert wrong != "raises" or {page.error.__cause__ for page in report.failed} == {None}
     gc.collect()
-    # As often as bytes that this list alone holds: Pythons differ in how many references counting takes.
+    # Compared with bytes that only this list holds: Python versions count different numbers of references.
     alone = [bytes(1000)]
     assert references(bodies) == references(alone)
 
 
 def test_once_writing_fails_no_more_pages_are_fetched(web, table, gather, engine):
-    """Every page that is left says why it failed."""
+    """Each remaining page reports why it failed."""
 
     def drop(_):
         table.execute("DROP TABLE IF EXISTS {schema}.t")
@@ -216,7 +216,7 @@ def test_a_batch_that_fails_by_itself_ends_no_other(web, table, gather):
 
 
 def test_sixty_pages_at_once_share_one_postgres_connection(web, table, gather, engine):
-    """They open only a few connections to each host."""
+    """The pages open only a few connections to each host."""
     backends = set()
     most = []
 
@@ -243,7 +243,7 @@ def test_little_memory_means_few_pages_at_once(web, table, gather, engine):
 
 
 def test_pages_left_by_the_deadline_are_pending_then_stored(web, table, gather, monkeypatch):
-    """The next gathering stores them. By a clock: a second for each page whose rows were made."""
+    """The next gathering stores them. The clock advances a second for each page whose rows were made."""
     now = itertools.count()
     clock = SimpleNamespace(monotonic=lambda: passed)
     passed = 0
@@ -255,7 +255,7 @@ def test_pages_left_by_the_deadline_are_pending_then_stored(web, table, gather, 
         return rows_in(page)
 
     urls = web.urls(PAGES)
-    report = gather(urls, rows, deadline=40, max_concurrency=2)  # of which 4 s are kept for writing
+    report = gather(urls, rows, deadline=40, max_concurrency=2)  # 4 s of it are reserved for writing
     left = [page.url for page in report.pending]
     assert 0 < len(left) < PAGES
     assert Counter(statuses(report)) == {"pending": len(left), "stored": PAGES - len(left)}
@@ -269,13 +269,13 @@ def test_pages_left_by_the_deadline_are_pending_then_stored(web, table, gather, 
     ("wrong", "error"),
     [
         ({"table": Table(name="absent", key=("id",))}, TableNotFound),
-        ({"database": {"user": "nobody"}}, AccessDenied),
+        ({"database": {"user": "stranger"}}, AccessDenied),
         ({"fetch": {"allowed_networks": ("here",)}}, ConfigError),
     ],
     ids=["table", "user", "setting"],
 )
 def test_an_absent_table_or_wrong_user_fails_before_any_fetch(web, table, gather, wrong, error):
-    """A setting that cannot work fails as early."""
+    """A wrong setting fails as early."""
     with pytest.raises(error):
         gather(web.urls(PAGES), **wrong)
     assert web.counts()["requests"] == {}

@@ -1,11 +1,12 @@
-"""Bytes are compared with S3's own checksums: of the source as they are read, of the destination as written.
+"""Bytes are compared with S3's own checksums: the source's as it is read, the destination's as it is written.
 
-A source has a checksum of all its bytes, or one of the checksums of the parts that it was uploaded in.
+A source has a checksum of all its bytes, or a checksum of the checksums of its uploaded parts. A byte that
+changes on the way here stays unnoticed in three cases; `read_verified` is then None:
 
-Of a source without any checksum there is nothing to compare what is read with: a byte that is changed on its
-way here goes unnoticed, and so does one of a source that has only a hash (SHA1, SHA256) when it is read in
-several ranges, as a hash does not follow from those of the parts; and one of a source that was uploaded in
-parts of several sizes, of which nobody tells where they end. `read_verified` is then None.
+- The source has no checksum.
+- The source has only a hash (SHA1, SHA256) and is read in several ranges: the whole hash does not follow from
+  the ranges' hashes.
+- The source was uploaded in parts of different sizes: S3 does not say where they end.
 """
 
 import io
@@ -22,15 +23,15 @@ on_the_lab = pytest.mark.parametrize("server", ["lab"], indirect=True)
 
 CRCS = ["CRC64NVME", "CRC32", "CRC32C"]
 HASHES = ["SHA1", "SHA256"]
-SMALL = 1000  # sent as bytes, with its checksum
+SMALL = 1000  # the client sends it as bytes, with its checksum
 MEDIUM = 1 * MiB
-LARGE = 11 * MiB  # three parts, where there are parts
+LARGE = 11 * MiB  # three parts in a multipart upload
 SIZES = pytest.mark.parametrize(
     ("size", "multipart"),
     [(SMALL, False), (MEDIUM, False), (LARGE, True)],
     ids=["small PUT", "PUT", "multipart"],
 )
-# What is read is compared with the source's checksum.
+# Cases in which the client can compare the bytes with the source's checksum.
 COMPARED = pytest.mark.parametrize(
     ("kind", "size", "multipart"),
     [
@@ -42,7 +43,7 @@ COMPARED = pytest.mark.parametrize(
 
 @pytest.fixture
 def files(lab, bucket, pairs):
-    """Declares the source, with a checksum of the kind given, of its parts' checksums if it had parts."""
+    """Declare a source with a checksum of the given kind: with `part_size`, of its parts' checksums."""
 
     def files(size, kind, name="file", part_size=None):
         lab.declare(bucket.name, [(name, size)], checksum=kind, part_size=part_size)
@@ -52,7 +53,7 @@ def files(lab, bucket, pairs):
 
 
 def is_copied(lab, bucket, name="file"):
-    """Whether the copy is there, and is the source."""
+    """Return whether the copy exists; assert that it equals the source."""
     lab.set_faults([])
     stored = lab.checksums(bucket.name)
     assert bucket.uploads() == []
@@ -71,7 +72,7 @@ def test_a_result_tells_by_which_checksums_it_was_verified(copy, lab, bucket, fi
     report.raise_for_failures()
     [result] = report.files
     assert result.read_verified == (None if multipart and kind in HASHES else kind)
-    # One PUT is sent with the source's own; parts, and what has none, with S3's usual.
+    # A single PUT sends the source's own checksum; parts and sources without a checksum get CRC64NVME.
     assert result.write_verified == ("CRC64NVME" if multipart or kind is None else kind)
     assert report.unverified == []
     assert result.restarted is None
@@ -87,7 +88,7 @@ def test_a_byte_changed_on_download_once_is_read_again(copy, lab, bucket, files,
     report = copy(files, multipart=multipart)
     report.raise_for_failures()
     assert lab.faults_struck() == [1]
-    # Which of the parts was wrong nobody knows: all are read again.
+    # The client cannot tell which part was wrong, so it reads all parts again.
     assert bool(report.files[0].restarted) == multipart
     assert report.files[0].attempts == (6 if multipart else 2)
     assert is_copied(lab, bucket)
@@ -113,7 +114,7 @@ def test_wrong_bytes_on_every_download_never_become_visible(copy, lab, bucket, f
 def test_a_wrong_byte_on_upload_is_caught_before_it_is_visible(
     copy, lab, bucket, files, kind, size, multipart, times
 ):
-    """Whatever the source's checksum."""
+    """The source's checksum does not matter."""
     files = files(size, kind)
     faults = [Fault("wrong-byte", operation, times=times) for operation in ("PutObject", "UploadPart")]
     lab.set_faults(faults)
@@ -126,14 +127,14 @@ def test_a_wrong_byte_on_upload_is_caught_before_it_is_visible(
         assert result.write_verified is None
     else:
         assert result.error is None
-        assert result.restarted is None  # that part alone
+        assert result.restarted is None  # only that part is sent again
         assert result.write_verified is not None
 
 
 @on_the_lab
 @pytest.mark.parametrize("kind", ["CRC32", "SHA256"])
 def test_a_body_resumed_over_a_new_connection_is_compared_whole(copy, lab, bucket, files, kind):
-    """The connection breaks, and what then comes over the next has a wrong byte."""
+    """The connection breaks, and the bytes over the next connection have a wrong byte."""
     files = files(MEDIUM, kind)
     lab.set_faults([Fault("truncate", "GetObject", times=[1]), Fault("wrong-byte", "GetObject", times=[2])])
     report = copy(files)
@@ -169,7 +170,7 @@ def test_verify_after_overwrites_a_wrong_copy(copy, lab, bucket, files):
     assert is_copied(lab, bucket)
 
 
-# A source that was uploaded in parts: read as one range, or as three of 5, 5 and 1 MiB that end elsewhere.
+# A source uploaded in parts. The copy reads one range, or three of 5, 5 and 1 MiB that end elsewhere.
 UPLOADED = pytest.mark.parametrize(
     ("kind", "part_size", "multipart"),
     [
@@ -182,7 +183,7 @@ UPLOADED = pytest.mark.parametrize(
 @on_the_lab
 @pytest.mark.parametrize("multipart", [False, True])
 def test_a_boto3_upload_is_compared_with_its_part_checksums(copy, lab, bucket, pairs, multipart):
-    """Of 8 MiB each, unless it is told otherwise."""
+    """boto3 uploads parts of 8 MiB each by default."""
     bucket.client.upload_fileobj(io.BytesIO(content(19 * MiB)), bucket.name, "file")
     told = bucket.client.head_object(Bucket=bucket.name, Key="file", ChecksumMode="ENABLED")
     assert (told["ChecksumType"], told["ChecksumCRC32"][-2:]) == ("COMPOSITE", "-3")
@@ -239,7 +240,7 @@ def test_a_multipart_source_always_read_wrong_is_never_visible(copy, lab, bucket
 def test_a_listed_multipart_source_is_asked_for_its_checksum(copy, lab, bucket, files):
     """A HEAD asks for it before the parts are read.
 
-    Its first range, of a size that is known, tells no checksum.
+    With a known size, the reply to the first range has no checksum.
     """
     files(LARGE, "CRC32", part_size=3 * MiB, name="in/file")
     prefixes = [(S3Prefix(bucket.name, "in/"), S3Prefix(bucket.name, "copies/in/"))]
@@ -254,7 +255,7 @@ def test_a_listed_multipart_source_is_asked_for_its_checksum(copy, lab, bucket, 
 @pytest.mark.parametrize("multipart", [False, True])
 @pytest.mark.parametrize("sizes", [(6, 7, 5), (6, 5, 6, 5)], ids=str)
 def test_a_source_of_unequal_parts_is_copied_unverified(copy, lab, bucket, pairs, multipart, sizes):
-    """Also of as many parts as there would be, were all as large as the first: 6 + 7 + 5 MiB."""
+    """This includes 6 + 7 + 5 MiB: as many parts as if all were as large as the first."""
     where = {"Bucket": bucket.name, "Key": "file"}
     where["UploadId"] = bucket.client.create_multipart_upload(**where, ChecksumAlgorithm="CRC32")["UploadId"]
     parts = []
@@ -272,7 +273,7 @@ def test_a_source_of_unequal_parts_is_copied_unverified(copy, lab, bucket, pairs
 
 
 class RecordingTransport(FaultyTransport):
-    """Remembers what was asked."""
+    """Records each request."""
 
     faults = ()
     asked: list
@@ -328,7 +329,7 @@ def test_a_checksum_of_parts_is_not_sent_as_one_of_the_whole(new_session, asked,
 def test_without_a_source_checksum_complete_shows_the_copy(
     new_session, lab, bucket, files, size, verify, writes
 ):
-    """A small file, or one that is not verified before it is visible, is one PutObject."""
+    """A small file needs one PutObject, and so does a file that is not verified before it is visible."""
     report = new_session().transfer(files(size, None), TransferConfig(verify=verify))
     report.raise_for_failures()
     assert report.requests == dict.fromkeys(["GetObject", *writes], 1)
@@ -345,7 +346,7 @@ def test_a_copy_to_a_store_without_checksums_is_unverified(
 ):
     """The copy succeeds, and its result says so.
 
-    A byte changed on its way there goes unnoticed: nothing but the connection vouches for it.
+    A byte changed on the way there stays unnoticed: only the connection protects it.
     """
     old = f"{bucket.name}-old"
     lab.create_bucket(old, keep=False, checksums=False)

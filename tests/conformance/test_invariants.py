@@ -1,4 +1,4 @@
-"""What holds whatever the files, the settings and the failures: a file is copied whole, or not at all."""
+"""Invariants under random files, settings and failures: a file is copied whole, or not at all."""
 
 import pytest
 from faulty_transport import (
@@ -14,7 +14,7 @@ from servers import content
 
 from asyncstream import KiB, MiB
 
-# The one server that is quick enough for many examples.
+# Only the lab is quick enough for many examples.
 pytestmark = pytest.mark.parametrize("server", ["lab"], indirect=True)
 
 sizes = st.one_of(
@@ -22,7 +22,7 @@ sizes = st.one_of(
     st.integers(-1, 1).map(lambda off: 5 * MiB + off),
     st.integers(5 * MiB, 11 * MiB),
 )
-# Few values of what needs new clients.
+# Few values for settings that need new clients.
 configs = st.fixed_dictionaries(
     {
         "max_concurrency": st.sampled_from([1, 4]),

@@ -1,4 +1,4 @@
-"""What failed files keep: their errors, in words; neither frames, nor replies, nor connections."""
+"""Failed files keep only their errors, as text: no frames, replies or connections."""
 
 import gc
 import json
@@ -16,7 +16,7 @@ from asyncstream.lab.s3 import LabS3
 from asyncstream.pipeline.progress import Event, FileStarted, ignore
 
 FILES = 50
-# Measured: 1.7 KB, and what the SDKs' caches grow by meanwhile. It was 20 KB to 1 MB.
+# Measured: 1.7 KB, including the growth of the SDKs' caches. It was 20 KB to 1 MB.
 MOST_KEPT = 6_000
 
 
@@ -35,7 +35,7 @@ def raise_key_error(event: Event) -> None:
 
 @pytest.fixture(scope="module")
 def lab() -> Iterator[LabS3]:
-    """A server of these tests' own: the sockets to it are counted."""
+    """A server for these tests only, because they count the sockets to it."""
     with LabS3() as lab:
         lab.create_bucket("raw", keep=True)
         lab.create_bucket("clean", keep=True)
@@ -69,11 +69,11 @@ def test_a_failed_file_keeps_words_only(
         monkeypatch.setenv("AWS_ACCESS_KEY_ID", key)
     try:
         with TransferSession(engine, endpoint_url=settings.pop("url", lab.endpoint_url)) as session:
-            failing(session, files=10, **settings)  # what is made once
+            failing(session, files=10, **settings)  # creates everything that is created once
             gc.collect()
             tracemalloc.start()
             report = failing(session, **settings)
-        # Once it is closed: open connections have buffers of 1.2 MB in all, however many files fail.
+        # After closing: open connections have buffers of 1.2 MB in total, regardless of how many files fail.
         gc.collect()
         kept, _ = tracemalloc.get_traced_memory()
     finally:
@@ -106,7 +106,7 @@ def test_an_exception_of_a_callback_names_its_line(credentials: None, engine: st
 
 
 def test_no_socket_outlives_the_session_of_a_report(credentials: None, engine: str, lab: LabS3) -> None:
-    """Without the garbage collector, which may come late or never."""
+    """The garbage collector is off, because it may run late or never."""
     port = int(lab.endpoint_url.rpartition(":")[2])
     gc.collect()
     gc.disable()
@@ -129,5 +129,5 @@ def _sockets_to(port: int) -> list[socket.socket]:
 def _peer_of(connection: socket.socket) -> int:
     try:
         return int(connection.getpeername()[1])
-    except (OSError, IndexError, ValueError):  # it listens, or is of another family
+    except (OSError, IndexError, ValueError):  # a listening socket, or one of another family
         return 0

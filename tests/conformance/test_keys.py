@@ -1,4 +1,4 @@
-"""Keys are taken verbatim, however they look to HTTP, XML, URLs and file systems."""
+"""Keys are copied verbatim, although HTTP, XML, URLs and file systems may treat them specially."""
 
 import pytest
 from servers import Capability, content

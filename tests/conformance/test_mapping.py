@@ -1,4 +1,4 @@
-"""`map_concurrent`, one suite for every engine, and for the event loop that is running."""
+"""`map_concurrent` with every engine, and on a running event loop."""
 
 import asyncio
 import functools
@@ -24,7 +24,7 @@ variable: ContextVar[str] = ContextVar("variable", default="unset")
 
 
 def on_running_loop(fn: Any, items: Any, **settings: Any) -> Iterator[Outcome[Any, Any]]:
-    """`map_concurrent_async`, all of it."""
+    """Return all outcomes of `map_concurrent_async`."""
 
     async def outcomes() -> list[Outcome[Any, Any]]:
         async with aclosing(map_concurrent_async(fn, items, **settings)) as mapping:
@@ -139,17 +139,17 @@ def test_endless_items_are_pulled_one_per_slot_ahead(engine: str) -> None:
 
 @pytest.mark.parametrize("engine", ENGINES)
 def test_a_call_begins_before_the_next_item_is_pulled(engine: str) -> None:
-    """Else items that take their time, such as pages of a listing, would keep all calls waiting."""
-    begun: dict[int, Gate] = {0: Gate("threads")}
+    """Otherwise slow items, such as pages of a listing, would keep all calls waiting."""
+    started: dict[int, Gate] = {0: Gate("threads")}
 
     def items() -> Iterator[int]:
         for number in range(4):
             yield number
-            assert begun[number]._event.wait(60)
-            begun[number + 1] = Gate("threads")
+            assert started[number]._event.wait(60)
+            started[number + 1] = Gate("threads")
 
     async def call(item: int) -> int:
-        begun[item].open()
+        started[item].open()
         return item
 
     outcomes = map_concurrent(call, items(), engine=engine, max_concurrency=N)
@@ -168,10 +168,10 @@ def test_each_call_has_context_variables_of_its_own(engine: str) -> None:
 
 
 class Query(list[int]):
-    """Items that are loaded whole by whoever asks for their length."""
+    """Items that load completely when something asks for their length."""
 
     def __len__(self) -> int:
-        raise AssertionError("was asked for its length")
+        raise AssertionError("the mapping asked for the length")
 
 
 @pytest.mark.parametrize("items", [range(10**30), Query([1])])
@@ -186,7 +186,7 @@ def test_items_need_not_have_a_length_that_can_be_told(engine: str, items: Seque
 
 @pytest.mark.parametrize("engine", CONCURRENT)
 def test_a_slow_first_item_keeps_no_slot_idle(engine: str) -> None:
-    """In order, at most two outcomes a slot wait for it."""
+    """With `ordered`, at most two outcomes per slot wait for the first item."""
     items, gate = Items(), Gate(engine)
 
     async def call(item: int) -> None:
@@ -203,7 +203,7 @@ def test_a_slow_first_item_keeps_no_slot_idle(engine: str) -> None:
 
 @pytest.mark.parametrize("engine", ENGINES)
 def test_a_call_sees_the_context_variables_of_its_caller(engine: str) -> None:
-    """They are those of the code that asks for the first outcome."""
+    """The caller is the code that asks for the first outcome."""
 
     async def call(item: int) -> str:
         seen = variable.get()
@@ -271,7 +271,7 @@ def decorated(fn: Callable[..., Any]) -> Callable[..., Any]:
     "mapping", [functools.partial(map_concurrent, engine="asyncio"), map_concurrent_async]
 )
 def test_a_plain_function_on_an_event_loop_is_refused_at_once(mapping: Any, fn: Any) -> None:
-    """The mapping takes no item before it refuses the function."""
+    """The mapping refuses the function before it takes an item."""
     with pytest.raises(ConfigError, match=r"no `async def`.*use the engine 'threads'"):
         mapping(fn, pytest.fail)
 
@@ -373,6 +373,6 @@ async def test_async_calls_continue_while_the_caller_does_other_work() -> None:
     async with aclosing(map_concurrent_async(calls, range(N), max_concurrency=N)) as outcomes:
         assert (await anext(outcomes)).item == 0
         async with asyncio.timeout(60):
-            while calls.ended < N:  # noqa: ASYNC110 - the calls have nobody to tell
+            while calls.ended < N:  # noqa: ASYNC110 - the calls cannot notify it
                 await asyncio.sleep(0)
         assert [outcome.item async for outcome in outcomes] == [1, 2]

@@ -1,4 +1,4 @@
-"""How a mapping ends: by its items, a deadline, a loop left early, Ctrl-C. All that was begun ends before."""
+"""How a mapping ends: by its items, a deadline, a loop left early, Ctrl-C. All started calls end first."""
 
 import asyncio
 import gc
@@ -62,11 +62,11 @@ def test_leaving_joins_all_calls(engine: str, leave: Callable[[Outcomes], None])
     calls.returns_at_once = 0
     outcomes = map_concurrent(calls, itertools.count(), engine=engine, max_concurrency=N)
     assert next(outcomes).item == 0
-    # Nothing can stop a thread: somebody else lets the calls go on.
+    # A thread cannot be stopped, so another one lets the calls continue.
     opener = threading.Timer(0.02, calls.gate.open if engine == "threads" else list)
     opener.start()
     leave(outcomes)
-    assert calls.ended == calls.begun == N
+    assert calls.ended == calls.started == N
     opener.join()
 
 
@@ -85,7 +85,7 @@ def test_a_base_exception_ends_the_mapping_and_joins_all_calls(
 
     with pytest.raises(error):
         next(map_concurrent(call, range(N), engine=engine, max_concurrency=N))
-    assert calls.ended == calls.begun
+    assert calls.ended == calls.started
     assert [outcome.item for outcome in map_concurrent(calls, range(N), engine=engine)] == list(range(N))
 
 
@@ -95,11 +95,11 @@ async def echo(item: int) -> int:
 
 @pytest.mark.parametrize("engine", ENGINES)
 def test_ctrl_c_joins_all_calls(engine: str) -> None:
-    """On threads it interrupts the start of the pool's first thread, which goes on with its call."""
-    begun, ended = [], []
+    """On threads it interrupts the start of the pool's first thread, which continues its call."""
+    started, ended = [], []
 
     async def call(item: int) -> None:
-        begun.append(item)
+        started.append(item)
         try:
             if item == 0:
                 os.kill(os.getpid(), signal.SIGINT)
@@ -111,14 +111,14 @@ def test_ctrl_c_joins_all_calls(engine: str) -> None:
 
     with pytest.raises(KeyboardInterrupt):
         list(map_concurrent(call, range(N), engine=engine, max_concurrency=N))
-    assert sorted(begun) == sorted(ended)
+    assert sorted(started) == sorted(ended)
     outcomes = map_concurrent(echo, range(N), engine=engine, ordered=True)
     assert [outcome.result() for outcome in outcomes] == list(range(N))
 
 
 @pytest.mark.parametrize("engine", ENGINES)
 def test_the_process_ends_after_ctrl_c(engine: str) -> None:
-    """Python waits at exit for every thread: also for one whose start the interruption cut short."""
+    """At exit Python waits for every thread, even if the interruption cut its start short."""
     script = f"""
 import os, signal
 from asyncstream import map_concurrent
@@ -138,7 +138,7 @@ except KeyboardInterrupt:
 
 @pytest.mark.parametrize("engine", ENGINES)
 def test_a_deadline_that_leaves_items_raises_after_outcomes(engine: str) -> None:
-    """Here before any could begin; tests/unit/test_mapping.py has one that passes midway."""
+    """Here it passes before any call starts; in tests/unit/test_mapping.py one passes midway."""
     items = Items()
 
     async def call(item: int) -> None:
@@ -154,7 +154,7 @@ def test_a_deadline_that_leaves_items_raises_after_outcomes(engine: str) -> None
 
 @pytest.fixture
 def no_time_passes(monkeypatch: pytest.MonkeyPatch) -> None:
-    """For the mapping, so that all calls begin: each has the whole deadline, by the loop's own clock."""
+    """Stop the mapping's clock, so that all calls start. The loop's clock gives each the whole deadline."""
     monkeypatch.setattr(concurrent, "time", SimpleNamespace(monotonic=lambda: 0.0))
 
 
@@ -173,7 +173,7 @@ def test_asyncio_cancels_at_the_deadline_what_runs_then(ordered: bool) -> None:
     outcomes = list(
         map_concurrent(call, range(2), engine="asyncio", max_concurrency=2, deadline=0.02, ordered=ordered)
     )
-    # All items were begun, and each says what became of it: nothing is left over.
+    # All calls started, and each has an outcome: none is left over.
     assert [type(outcome.error) for outcome in outcomes] == [DeadlineExceeded] * 2
     assert sorted(cancelled) == [0, 1]
 
@@ -197,12 +197,12 @@ def test_awaiting_under_a_blocking_engine_ends_the_mapping(
 @pytest.mark.usefixtures("no_time_passes")
 @pytest.mark.parametrize("leaves_by", ["the deadline", "leaving"])
 def test_asyncio_lets_a_cancelled_call_await_in_its_clean_up(leaves_by: str) -> None:
-    begun, cleaned_up = [], []
+    started, cleaned_up = [], []
 
     async def call(item: int) -> int:
         if item == 0:
             return item
-        begun.append(item)
+        started.append(item)
         try:
             await asyncio.Event().wait()
         finally:
@@ -216,8 +216,8 @@ def test_asyncio_lets_a_cancelled_call_await_in_its_clean_up(leaves_by: str) -> 
         assert next(outcomes).item == 0
         if deadline is not None:
             assert [type(outcome.error) for outcome in outcomes] == [DeadlineExceeded] * 2
-    assert sorted(cleaned_up) == begun
-    assert begun
+    assert sorted(cleaned_up) == started
+    assert started
 
 
 @pytest.mark.parametrize("engine", ENGINES)
@@ -243,7 +243,7 @@ def test_objects_of_a_failed_call_are_freed_with_its_outcome(engine: str) -> Non
 
 
 def test_a_forked_child_leaves_its_parents_event_loop_alone() -> None:
-    """In a process of its own: this one has threads, which fork does not like."""
+    """In its own process: this one has threads, which are unsafe to fork."""
     script = """
 import asyncio, os
 from asyncstream import map_concurrent
@@ -290,5 +290,5 @@ async def test_every_way_to_end_on_a_running_loop_joins_all_calls(ends_by: str) 
     if ends_by == "an error":
         assert isinstance(consumer.exception(), Failed)
     assert came == [0]
-    assert calls.ended == calls.begun >= N
+    assert calls.ended == calls.started >= N
     assert asyncio.all_tasks() == {asyncio.current_task()}

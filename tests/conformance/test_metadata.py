@@ -1,4 +1,4 @@
-"""What is stored with an object besides its bytes goes with it, unless the settings say otherwise."""
+"""A copy keeps the metadata of its source, unless the settings say otherwise."""
 
 from datetime import UTC, datetime
 

@@ -1,4 +1,4 @@
-"""Replies of S3 that leave something out or contradict others: the file fails, and nothing of it is kept."""
+"""Replies of S3 that are incomplete or contradict each other: the file fails, and no copy remains."""
 
 from collections.abc import Callable
 from datetime import timedelta
@@ -200,7 +200,7 @@ def test_a_complete_without_an_etag_fails_with_its_reply(run: Run) -> None:
 
 
 def test_what_is_there_is_seen_without_if_none_match(run: Run) -> None:
-    """Some servers ignore the header, and would overwrite."""
+    """Some servers ignore the header and would overwrite."""
     odd = OddS3(head=[reply(OK, length=7, ETag='"there"')])
     [failed] = run(odd, if_exists="fail").failed
 
@@ -209,7 +209,7 @@ def test_what_is_there_is_seen_without_if_none_match(run: Run) -> None:
 
 
 def test_who_may_not_look_leaves_it_to_the_server(run: Run) -> None:
-    """A role that may only write sends If-None-Match, as it did before there was a look."""
+    """S3 denies the HEAD of a role that may only write; If-None-Match then protects the destination."""
     odd = OddS3(head=[reply("403 Forbidden")])
 
     assert run(odd, if_exists="fail").failed == []

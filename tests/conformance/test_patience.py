@@ -1,4 +1,4 @@
-"""Replies that take long to make are waited for; how long a connection may stall is another matter."""
+"""Clients wait for replies that S3 takes long to make. A stalled connection has its own, shorter timeout."""
 
 import socket
 import threading
@@ -15,7 +15,7 @@ from asyncstream import S3Object, TransferConfig, TransferReport, TransferSessio
 from asyncstream.errors import ConnectionFailed, ReplyTimeout
 
 SIZE = 200_000
-# The kinds of requests, the reply to each, and how to have one sent.
+# The kinds of requests, the reply to each, and the settings that cause the request.
 KINDS: dict[str, tuple[Callable[[str], bytes], dict[str, Any]]] = {
     "get": (honest(SIZE), {}),
     "put": (lambda _: WRITTEN, {}),
@@ -37,7 +37,7 @@ def answers(kind: str, answer: Callable[[str], Answer]) -> OddS3:
 def test_a_reply_may_take_longer_than_a_stall(run: Run, kind: str) -> None:
     told, settings = KINDS[kind]
 
-    for seconds in PATIENCE:  # on a busy machine something else may stall
+    for seconds in PATIENCE:  # on a busy machine another request may stall
         late = 2 * seconds
 
         def answer(head: str, late: float = late) -> bytes:
@@ -54,7 +54,7 @@ def test_a_reply_may_take_longer_than_a_stall(run: Run, kind: str) -> None:
 
 
 def test_white_space_before_the_reply_of_complete_is_waited_for(run: Run) -> None:
-    """S3 sends it for minutes."""
+    """S3 sends white space for minutes."""
     body = COMPLETED.partition(b"\r\n\r\n")[2]
     whole = reply("200 OK", b"<?xml version='1.0'?>" + 40 * b" " + body)
 
@@ -90,7 +90,7 @@ def test_a_complete_without_a_reply_names_the_setting_to_raise(run: Run) -> None
 
 
 def test_a_get_that_resumes_an_upload_is_not_waited_for(run: Run) -> None:
-    """S3 ends an upload that pauses for 20 seconds, so another GET has to be left time for."""
+    """S3 ends an upload that pauses for 20 seconds, so there must be time for another GET."""
     whole = reply("200 OK", bytes(SIZE), ETag='"e"')
     silent = Drip(b"HTTP/1.1 206 Partial Content\r\nX-Filler: ")
     odd = OddS3(get=[whole[: len(whole) // 2], silent, honest(SIZE)])
@@ -102,7 +102,7 @@ def test_a_get_that_resumes_an_upload_is_not_waited_for(run: Run) -> None:
 
 
 class Unread(Scripted):
-    """Reads the heads of requests alone."""
+    """Reads only the heads of requests."""
 
     def __init__(self, size: int) -> None:
         self.given_up = threading.Event()
@@ -119,7 +119,7 @@ class Unread(Scripted):
 
 
 def test_a_body_that_is_not_read_to_its_end_is_a_stall(engine: str, credentials: None) -> None:
-    """All of it is in the client's kernel: there it counts as sent, and its reply might be waited for."""
+    """The client's kernel holds the whole body. It counts as sent, so the client could await the reply."""
     config = TransferConfig(stall_timeout=0.5, reply_timeout=SECONDS, max_attempts=1, verify="off")
     with Unread(1_000_000) as server, TransferSession(engine, endpoint_url=server.url) as session:
         [failed] = session.transfer([(S3Object("raw", "a"), S3Object("clean", "b"))], config).failed

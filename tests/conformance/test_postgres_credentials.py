@@ -1,4 +1,4 @@
-"""Passwords from Secrets Manager and IAM tokens: looked up when needed, kept, and read anew when refused."""
+"""Passwords from Secrets Manager and IAM tokens: read when needed, kept, and read again when refused."""
 
 import contextlib
 import json
@@ -31,7 +31,7 @@ Open = Callable[..., Writing]
 
 @pytest.fixture
 def secrets(running: Callable[[str], S3Server], monkeypatch: pytest.MonkeyPatch) -> Iterator[Any]:
-    """A client of Secrets Manager; the code under test finds the same."""
+    """A client of Secrets Manager; the code under test uses the same server."""
     url = running("moto").endpoint_url
     monkeypatch.setenv("AWS_ENDPOINT_URL_SECRETS_MANAGER", url)
     with contextlib.closing(boto3.client("secretsmanager")) as client:
@@ -40,7 +40,7 @@ def secrets(running: Callable[[str], S3Server], monkeypatch: pytest.MonkeyPatch)
 
 @pytest.fixture
 def new_secret(secrets: Any) -> Callable[..., str]:
-    """Makes secrets; tells their ARNs."""
+    """Create a secret and return its ARN."""
 
     def new_secret(**text: Any) -> str:
         return str(secrets.create_secret(Name=f"db-{uuid4()}", SecretString=json.dumps(text))["ARN"])
@@ -158,7 +158,7 @@ def test_an_iam_token_is_boto3s_and_new_for_each_connection(open_writing, creden
     class Refusing:
         async def connect(self, parameters, seconds):
             passwords.append(parameters["password"])
-            raise ConnectionFailed("of no interest here")
+            raise ConnectionFailed("the error is not tested")
 
     now = datetime(2024, 1, 2, 3, 4, 5, tzinfo=UTC)
     monkeypatch.setattr("botocore.auth.get_current_datetime", lambda *_, **__: now.replace(tzinfo=None))

@@ -1,4 +1,4 @@
-"""What goes wrong between us and Postgres, by every engine: whole pages, no row twice, and clear words."""
+"""Failures between the client and Postgres, with every engine: whole pages, no doubled rows, clear errors."""
 
 import asyncio
 import contextlib
@@ -36,7 +36,7 @@ from asyncstream.gathering.postgres.statements import Table
 from asyncstream.retry import RetryPolicy
 
 TABLE = Table(name="t", key=("id",))
-# Longer than any server takes to come back.
+# Retries for longer than any server needs to restart.
 PATIENT = RetryPolicy(max_attempts=1000, base_delay=0.02, max_delay=0.02)
 
 Open = Callable[..., Writing]
@@ -44,7 +44,7 @@ Open = Callable[..., Writing]
 
 @pytest.fixture
 def open_writing(engine: str, schema: Schema) -> Iterator[Open]:
-    """Opens what writes to the test's own schema; closed with the test."""
+    """Open a writer to the test's own schema; it closes with the test."""
     with contextlib.ExitStack() as stack:
         yield lambda **settings: stack.enter_context(
             contextlib.closing(Writing(engine, DatabaseConfig(**{"dsn": schema.server.dsn()} | settings)))
@@ -53,7 +53,7 @@ def open_writing(engine: str, schema: Schema) -> Iterator[Open]:
 
 @pytest.fixture
 def pages(schema: Schema) -> dict[str, list[dict[str, int]]]:
-    """Three pages for the table `t`, which is there."""
+    """Create the table `t` and return three pages for it."""
     schema.create("id int PRIMARY KEY, v int")
     return {page: [{"id": 10 * n + row, "v": n} for row in range(3)] for n, page in enumerate("abc")}
 
@@ -67,7 +67,7 @@ def counts(outcomes):
 
 
 def test_a_postgres_crash_mid_batch_loses_and_doubles_nothing(schema, open_writing, pages):
-    """Postgres is away for a while and comes back."""
+    """Postgres is down for a while and comes back."""
     writing = open_writing(batch_rows=3)
     writing.policy = PATIENT
     upsert = writing.check(TABLE)
@@ -78,7 +78,7 @@ def test_a_postgres_crash_mid_batch_loses_and_doubles_nothing(schema, open_writi
         def crash():
             until(schema.waiting)
             schema.server.crash()
-            until(lambda: len(writing.told) > 1)  # while it is away, connecting is refused
+            until(lambda: len(writing.told) > 1)  # while it is down, it refuses connections
             schema.server.server.start()
 
         with meanwhile(crash):
@@ -108,7 +108,7 @@ def test_another_session_writes_the_batch_of_a_terminated_one(schema, open_writi
 
 
 def test_a_batch_whose_reply_is_lost_is_written_once(schema, open_writing, pages):
-    """The next try reports its rows as unchanged."""
+    """The retry reports its rows as unchanged."""
     with Proxy(schema.server.server.port) as proxy:
         writing = open_writing(dsn=schema.server.dsn(proxy.port))
         upsert = writing.check(TABLE)
@@ -121,7 +121,7 @@ def test_a_batch_whose_reply_is_lost_is_written_once(schema, open_writing, pages
 
 
 def test_an_idle_connection_that_died_is_reopened(schema, open_writing, pages):
-    """A single allowed attempt is enough. As after a Lambda environment was frozen."""
+    """A single allowed attempt is enough, as after a Lambda environment was frozen."""
     writing = open_writing()
     writing.policy = RetryPolicy(max_attempts=1)
     upsert = writing.check(TABLE)
@@ -135,7 +135,7 @@ def test_a_deadlock_ends_with_both_sessions_rows(schema, open_writing, pages):
     writing = open_writing()
     upsert = writing.check(TABLE)
     with schema.server.session(autocommit=False) as other:
-        # Postgres breaks a deadlock at whoever has waited for so long.
+        # Postgres ends a deadlock by failing the session that has waited this long.
         other.execute("SET LOCAL deadlock_timeout = '60s'")
         other.execute(f'UPDATE "{schema.name}".t SET v = -2 WHERE id IN (22, 99)')
 
@@ -159,14 +159,14 @@ def test_a_batch_that_takes_too_long_is_cancelled_in_postgres(schema, open_writi
 
         def release():
             until(lambda: len(writing.told) > 2)
-            until(lambda: len(schema.waiting()) <= 1)  # and not every try that was made
+            until(lambda: len(schema.waiting()) <= 1)  # one backend at most, not one per attempt
             lock.rollback()
 
         with meanwhile(release):
             outcomes = writing.write(upsert, pages)
     assert isinstance(writing.told[0], ConnectionFailed)
     assert "0.2 s" in str(writing.told[0])
-    # On a busy machine the reply that they are stored may come too late: the next try finds them there.
+    # On a busy machine the reply may come too late: the retry then finds the rows unchanged.
     assert {stored + unchanged for stored, unchanged in counts(outcomes).values()} == {3}
     assert schema.rows() == rows_of(pages)
 
@@ -190,7 +190,7 @@ def test_no_connection_is_opened_that_may_outlast_the_deadline(schema, open_writ
 
 
 def test_several_hosts_that_may_outlast_the_deadline_are_refused(schema, open_writing, pages):
-    """No connection is started to any of them."""
+    """The writer opens no connection to any of them."""
     writing = open_writing(host="127.0.0.1,127.0.0.1")
     with pytest.raises(DeadlineExceeded, match="less than 4 s"):
         writing.check(TABLE, Deadline(3.0, lambda: 0.0))
@@ -224,7 +224,7 @@ def refused_at_check(writing, table=TABLE):
     ("settings", "kind", "word"),
     [
         ({"password": "wrong"}, AccessDenied, "password authentication failed"),
-        ({"user": "nobody"}, AccessDenied, "nobody"),
+        ({"user": "stranger"}, AccessDenied, "stranger"),
         ({"dbname": "elsewhere"}, DatabaseError, "elsewhere"),
         ({"sslmode": "require"}, ServerNotTrusted, "does not support SSL"),
         ({"sslmode": "some"}, ConfigError, "sslmode"),
@@ -282,7 +282,7 @@ def test_a_server_without_connections_left_is_asked_again_later(schema, open_wri
 
 
 def test_only_a_verified_server_is_sent_the_password(schema, open_writing, pages, tmp_path):
-    """Its certificate must name its host and come from the issuer given."""
+    """The certificate must name the host and come from the given issuer."""
     authority, other = trustme.CA(), trustme.CA()
     authority.cert_pem.write_to_path(tmp_path / "root.pem")
     other.cert_pem.write_to_path(tmp_path / "other.pem")
@@ -313,7 +313,7 @@ def test_no_password_is_in_what_is_said(schema, open_writing, pages, caplog):
     caplog.set_level(logging.DEBUG)
     caplog.set_level(logging.DEBUG, "psycopg")
     said = []
-    for options in ({"sslmode": "require"}, {"dbname": "elsewhere"}, {"user": "nobody"}, {"port": "1"}, {}):
+    for options in ({"sslmode": "require"}, {"dbname": "elsewhere"}, {"user": "stranger"}, {"port": "1"}, {}):
         writing = open_writing(dsn=schema.server.dsn(**options))
         said.append(repr(writing.config))
         try:

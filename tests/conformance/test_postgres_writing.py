@@ -1,4 +1,4 @@
-"""Rows into a real Postgres, by every engine: once, whole pages only, and what becomes of rows it refuses."""
+"""Rows written to a real Postgres by every engine: once, in whole pages; refused rows have clear errors."""
 
 import contextlib
 import math
@@ -29,7 +29,7 @@ Open = Callable[..., Writing]
 
 @pytest.fixture
 def open_writing(engine: str, schema: Schema) -> Iterator[Open]:
-    """Opens what writes to the test's own schema; closed with the test."""
+    """Open a writer to the test's own schema; it closes with the test."""
     with contextlib.ExitStack() as stack:
         yield lambda **settings: stack.enter_context(
             contextlib.closing(Writing(engine, DatabaseConfig(**{"dsn": schema.server.dsn()} | settings)))
@@ -117,7 +117,7 @@ def test_a_bad_row_fails_its_page_as_a_whole_and_no_other(schema, open_writing, 
     assert isinstance(outcomes[place].error, RowRefused)
     assert reason in str(outcomes[place].error)
     assert isinstance(outcomes[place].error.__cause__, psycopg.Error)
-    # What is kept holds no frames, which have the rows.
+    # The kept errors hold no frames, because frames hold the rows.
     assert outcomes[place].error.__traceback__ is outcomes[place].error.__cause__.__traceback__ is None
     others = [page for page in pages if page != place]
     assert counts({page: outcomes[page] for page in others}) == dict.fromkeys(others, (3, 0))
@@ -125,7 +125,7 @@ def test_a_bad_row_fails_its_page_as_a_whole_and_no_other(schema, open_writing, 
 
 
 def test_a_bad_page_is_found_by_halving_the_batch(schema, open_writing):
-    """The search takes no more statements than halving needs."""
+    """The search needs no more statements than halving does."""
     schema.create("id int PRIMARY KEY")
     pages = {page: [{"id": page}] for page in range(64)}
     pages[37] = [{"id": "x"}]
@@ -135,7 +135,7 @@ def test_a_bad_page_is_found_by_halving_the_batch(schema, open_writing):
     outcomes = writing.write(upsert, pages)
     assert [page for page, outcome in outcomes.items() if outcome.error] == [37]
     assert writing.driver.statements - before <= 1 + 2 * math.log2(64)
-    assert writing.driver.connections == 1  # a refusal costs no connection
+    assert writing.driver.connections == 1  # a refused row does not end the connection
 
 
 def test_pages_that_are_all_bad_all_fail(schema, open_writing):
@@ -147,7 +147,7 @@ def test_pages_that_are_all_bad_all_fail(schema, open_writing):
 
 
 def test_if_rows_of_a_batch_share_a_key_the_last_is_written(schema, open_writing):
-    """Keys are equal if Postgres calls them equal."""
+    """Keys are equal if Postgres says so."""
     schema.create("id numeric, name char(3), v int, PRIMARY KEY (id, name)")
     writing = open_writing()
     upsert = writing.check(Table(name="t", key=("id", "name")))
@@ -205,9 +205,9 @@ ROUND_TRIPS: dict[str, list[tuple[Any, Any]]] = {
 
 
 def test_values_of_every_type_come_back_as_they_were(schema, open_writing):
-    """A second write reports them as unchanged.
+    """A second write reports them as unchanged, even types without an equality, such as json and point.
 
-    Also of types without an equality, such as json and point; what is refused fails its page alone.
+    A refused value fails only its own page.
     """
     schema.execute("CREATE TYPE {schema}.colour AS ENUM ('red')")
     kinds = list(ROUND_TRIPS)
@@ -357,7 +357,7 @@ def test_a_table_of_nothing_but_its_key_can_be_written(schema, open_writing):
 
 
 def test_a_latin1_database_is_written_by_its_own_column_names(schema, open_writing):
-    """Text that the encoding lacks fails its page alone."""
+    """A page with text outside the encoding fails alone."""
     name = schema.name.replace(" ", "_")
     schema.execute(f"CREATE DATABASE {name} ENCODING 'LATIN1' LOCALE 'C' TEMPLATE template0")
     dsn = schema.server.dsn(dbname=name, user="postgres")
@@ -377,7 +377,7 @@ def test_many_batches_go_over_one_connection(schema, open_writing):
     writing = open_writing(batch_rows=10)
     upsert = writing.check(TABLE)
     writing.write(upsert, {page: [{"id": 10 * page + n} for n in range(10)] for page in range(30)})
-    # Those of other tests may end a little later than they were closed.
+    # Connections of other tests may end a little after they were closed.
     until(lambda: len(schema.backends()) == 1)
     assert writing.driver.connections == 1
     assert len(schema.rows()) == 300

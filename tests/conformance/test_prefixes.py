@@ -1,4 +1,4 @@
-"""Copying all that is listed under a prefix."""
+"""Copies of all objects under a prefix."""
 
 from concurrent.futures import ThreadPoolExecutor
 from functools import cache
@@ -44,12 +44,12 @@ def test_prefixes_and_objects_mix_in_the_order_given(copy, bucket, other_bucket)
 
 @pytest.fixture(scope="session")
 def bucket_of_many():
-    """One bucket a server with more keys than a page holds: made once, as it takes seconds."""
+    """Return a bucket per server with more keys than a page holds; filled once, as that takes seconds."""
 
     @cache
     def bucket_of_many(server):
         bucket = server.new_bucket()
-        bucket.put(MANY[0], b"")  # alone: two at once that make a directory fail rclone
+        bucket.put(MANY[0], b"")  # alone: rclone fails if two requests create a directory at once
         with ThreadPoolExecutor(4) as pool:
             list(pool.map(lambda key: bucket.put(key, b""), MANY[1:]))
         return bucket

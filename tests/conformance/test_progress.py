@@ -1,4 +1,4 @@
-"""What `on_event` is told, the same from every engine."""
+"""The events that `on_event` receives are the same with every engine."""
 
 from faulty_transport import UploadBroken
 from servers import content

@@ -1,4 +1,4 @@
-"""Buckets of another region than the client's: S3 refuses in many words, and may leave the region out."""
+"""Buckets in another region than the client's: S3 refuses with several codes, some without the region."""
 
 import re
 import threading
@@ -16,7 +16,7 @@ HEADER = ("x-amz-bucket-region", REGION)
 
 
 class RegionalS3(BaseHTTPRequestHandler):
-    """Answers what was signed for its region; refuses everything else as the test says."""
+    """Answers requests signed for its region; refuses all others as the test says."""
 
     protocol_version = "HTTP/1.1"
     refusal: ClassVar[tuple[int, str]]
@@ -64,7 +64,7 @@ class RegionalS3(BaseHTTPRequestHandler):
     do_GET = do_HEAD = do_PUT = answer  # noqa: N815
 
     def log_message(self, *args: object) -> None:
-        """Quiet."""
+        """Log nothing."""
 
 
 @pytest.fixture
@@ -115,7 +115,7 @@ def test_a_head_that_is_a_bad_request_tells_the_region(engine: str, endpoint: st
 
 
 def test_a_head_that_stays_a_bad_request_is_an_error(engine: str, endpoint: str) -> None:
-    """In the right region, too, S3 answers 400 to a HEAD, of an object under a key of the customer's."""
+    """S3 also answers 400 to a HEAD in the right region, if the customer's own key encrypts the object."""
     RegionalS3.refusal, RegionalS3.tells, RegionalS3.bad_heads = (307, "TemporaryRedirect"), True, True
 
     [failed] = copy_one(engine, endpoint, if_exists="skip").failed

@@ -1,4 +1,4 @@
-"""No request is sent that is not needed, and the report counts as the server does."""
+"""A transfer sends no needless request, and the report counts the same requests as the server."""
 
 import pytest
 from servers import content
@@ -43,7 +43,7 @@ def test_what_a_listing_told_is_not_asked_again(copy, server, bucket):
     assert seen == {
         "ListObjectsV2": 1,
         "GetObject": 4,
-        "HeadObject": 1,  # only a GET of the whole tells the checksum of the whole
+        "HeadObject": 1,  # only a GET of the whole object returns the checksum of the whole
         "PutObject": 2,
         "CreateMultipartUpload": 1,
         "UploadPart": 2,

@@ -1,4 +1,4 @@
-"""What goes wrong once is repeated from the start of its range; what goes on failing is given up cleanly."""
+"""A range that fails once is repeated from its start; a file that keeps failing is given up cleanly."""
 
 import pytest
 from faulty_transport import (
@@ -18,7 +18,7 @@ from asyncstream.pipeline.progress import BytesMoved, PartRetried
 LARGE = 6 * MiB  # two parts, the second of 1 MiB
 SMALL = 1 * MiB  # more than any engine reads at once
 
-# The faults are made on our side of the connection: another server would tell nothing more of them.
+# The faults are on the client's side of the connection: other servers would show nothing new.
 pytestmark = pytest.mark.parametrize("server", ["lab"], indirect=True)
 
 
@@ -35,7 +35,7 @@ pytestmark = pytest.mark.parametrize("server", ["lab"], indirect=True)
 def test_a_part_that_fails_once_is_read_and_sent_again(
     copy_with_faults, bucket, pairs, kind, operation, error
 ):
-    """Only that part: one more GET, one more UploadPart at most, nothing else."""
+    """The engine repeats only that part: at most one more GET and one more UploadPart."""
     bucket.put("file", content(LARGE))
     events = []
     report = copy_with_faults(

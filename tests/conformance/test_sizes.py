@@ -1,4 +1,4 @@
-"""Files of every size at which something changes arrive byte by byte."""
+"""Files of every size at which behaviour changes arrive byte by byte."""
 
 import pytest
 from servers import Capability, content
@@ -30,7 +30,7 @@ def sizes(named):
 
 
 def copied(copy, bucket, pairs, size, **settings):
-    """The result of copying one file, once its bytes were compared."""
+    """Copy one file, compare its bytes, and return its result."""
     body = content(size)
     bucket.put("file", body)
     report = copy(pairs("file"), chunk_size=CHUNK, part_size=PART, **settings)

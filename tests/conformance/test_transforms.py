@@ -1,6 +1,6 @@
-"""Files changed on their way, in every engine: what they become, what goes wrong, what is left of it.
+"""Files transformed on the way, with every engine: their bytes in S3, their failures, and the remains.
 
-Transforms by themselves are tested in `tests/unit`; here it is the bytes that S3 has in the end.
+`tests/unit` tests the transforms alone.
 """
 
 import bz2
@@ -40,12 +40,12 @@ PART = 5 * MiB
 
 
 def zstandard(body: bytes) -> bytes:
-    """As the program does it: with a checksum."""
+    """Compress with a checksum, as the zstd program does."""
     packed: bytes = zstd.compress(body, options={zstd.CompressionParameter.checksum_flag: 1})
     return packed
 
 
-# What makes each from plain bytes, once for all engines, and what makes plain bytes of it.
+# Functions that pack plain bytes, cached for all engines, and functions that unpack.
 PACK = {
     "gunzip": cache(partial(gzip.compress, compresslevel=1)),
     "bunzip2": cache(bz2.compress),
@@ -56,18 +56,18 @@ UNPACK = {"gzip": gzip.decompress, "zstd": zstd.decompress}
 
 
 def words(size: int, seed: object = 0) -> bytes:
-    """Text, of which gzip makes a third and no line is like another."""
+    """Return text that gzip reduces to a third, in which no two lines are alike."""
     block = " ".join(content(40 * KiB, seed).hex(" ", 3).split()).encode()
     lines = b"".join(b"%d %s\n" % (n, block[n % 997 : n % 997 + 90]) for n in range(size // 90 + 1))
     return lines[:size]
 
 
-# Fills two parts: bytes that nothing makes fewer, and text that even bzip2 and xz are quick with.
+# Fills two parts: incompressible bytes, and text that even bzip2 and xz process quickly.
 LONG = content(1 * MiB) + b"".join(b"%d %s\n" % (n, b"x" * 1000) for n in range(5000))
 
 
 def test_what_is_packed_is_unpacked_again_on_every_server(copy, bucket, pairs):
-    """One PUT, and parts."""
+    """The short files take one PUT, the long one takes parts."""
     bodies = {"short": words(1000), "empty": b"", "long": content(6 * MiB)}
     for name, body in bodies.items():
         bucket.put(name, body)
@@ -87,7 +87,7 @@ def test_what_is_packed_is_unpacked_again_on_every_server(copy, bucket, pairs):
     assert bucket.uploads() == []
 
 
-# Fit one part.
+# Bodies that fit one part.
 SHORT = st.one_of(st.binary(max_size=300), st.integers(1, 300 * KiB).map(words))
 CONFIGS = st.fixed_dictionaries(
     {
@@ -106,7 +106,7 @@ CONFIGS = st.fixed_dictionaries(
 )
 @given(short=SHORT, config=CONFIGS)
 def test_built_in_transforms_make_what_other_programs_do(copy, bucket, pairs, name, short, config):
-    """Where chunks end is tried thoroughly in `tests/unit`."""
+    """`tests/unit` tests where chunks end."""
     bucket.empty()
     sources = {"short": short, "long": LONG if name in PACK else content(len(LONG))}
     for key, body in sources.items():
@@ -255,7 +255,7 @@ def test_an_empty_file_can_be_packed_but_not_unpacked(copy, bucket, pairs, nothi
     [
         (0, 1, {"PutObject": 1}),
         (PART - 1, 1, {"PutObject": 1}),
-        # Whether it is all is seen when it is full only.
+        # The engine learns that the output ends only after the part is full.
         (PART, 1, {"CreateMultipartUpload": 1, "UploadPart": 1, "CompleteMultipartUpload": 1}),
         (2 * PART, 2, {"CreateMultipartUpload": 1, "UploadPart": 2, "CompleteMultipartUpload": 1}),
         (2 * PART + 1, 3, {"CreateMultipartUpload": 1, "UploadPart": 3, "CompleteMultipartUpload": 1}),

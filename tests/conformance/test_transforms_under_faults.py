@@ -1,4 +1,4 @@
-"""Files changed on their way while requests fail, sources change and the time runs out, in every engine."""
+"""Files transformed while requests fail, sources change and the deadline passes, with every engine."""
 
 import gzip
 from collections.abc import Iterator
@@ -22,7 +22,7 @@ SIZES = {"single PUT": 1 * MiB, "multipart": 6 * MiB}
 
 @dataclass(frozen=True)
 class Row:
-    """A fault that strikes an operation once, and how often the source is read then."""
+    """A fault that strikes an operation once, and the expected number of GETs."""
 
     operation: str
     kind: str
@@ -49,10 +49,10 @@ ROWS = [
 @on_the_lab
 @pytest.mark.parametrize("row", ROWS, ids=lambda row: f"{row.operation} {row.kind}")
 def test_what_goes_wrong_once_is_overcome(copy, lab, bucket, pairs, row):
-    """Parts are sent again from memory: the source is read anew only where reading it went wrong."""
+    """Parts are sent again from memory. Only a failed read causes a second read of the source."""
     body = content(SIZES[row.mode])
     bucket.put("file", body)
-    # What is read breaks when a part is being sent already.
+    # A read breaks when a part is already being sent.
     lab.set_faults([Fault(row.kind, row.operation, times=[1], at=0.95)])
     net: list[int] = []
 
@@ -66,7 +66,7 @@ def test_what_goes_wrong_once_is_overcome(copy, lab, bucket, pairs, row):
     [result] = report.files
     assert struck[0] >= 1
     assert result.error is None
-    # A connection found closed before the first byte is no try of its own.
+    # If a connection proves closed before the first byte, the request does not count as an attempt.
     assert report.requests[GET] == row.gets or (row.kind == "reset" and report.requests[GET] < row.gets)
     assert sum(net) == len(body)
     assert gzip.decompress(bucket.get("copies/file")) == body
@@ -75,7 +75,7 @@ def test_what_goes_wrong_once_is_overcome(copy, lab, bucket, pairs, row):
 
 @on_the_lab
 def test_a_source_overwritten_half_way_is_made_of_as_it_was(copy, lab, bucket, pairs):
-    """It is one stream, that stays what it was; one that breaks then is not gone on with."""
+    """One GET reads the whole old version; a GET that breaks could not resume it."""
     lab.declare(bucket.name, [("file", 12 * MiB)])
     before = bucket.get("file")
     lab.set_faults([Fault("overwrite-source", GET, times=[1], at=0.1)])
@@ -103,11 +103,11 @@ def test_a_broken_body_is_not_resumed_from_another_version(copy, lab, bucket, pa
 def test_the_deadline_fails_started_files_and_leaves_nothing(
     copy, bucket, pairs, nothing_is_left, until_it_stalls
 ):
-    """Also where a copy would be left pending."""
+    """The file fails even if a plain copy would stay pending."""
     bucket.put("file", content(12 * MiB))
     bucket.put("before", b"")
-    settings = {"transform": "gzip", "stall_timeout": 13.0}  # of this test alone
-    copy(pairs("before"), **settings).raise_for_failures()  # the clients are there from now on
+    settings = {"transform": "gzip", "stall_timeout": 13.0}  # only this test uses this timeout
+    copy(pairs("before"), **settings).raise_for_failures()  # opens the clients
     report = until_it_stalls(
         Fault("stall", UPLOAD, part_number=2, seconds=3600),
         lambda deadline: copy(pairs("file"), deadline=deadline, at_deadline="pending", **settings),

@@ -1,4 +1,4 @@
-"""Reading a version of an object that is not its latest."""
+"""Copies of a version that is not the object's latest."""
 
 import pytest
 from servers import Capability, content

@@ -1,6 +1,6 @@
-"""The S3 servers that the tests run against, none of which shares code with asyncstream's client side.
+"""The S3 servers that the tests run against. None of them shares code with asyncstream's client side.
 
-One small class a server: how it is started and stopped, what it counts, and what it lacks.
+Each server has a small class: how it starts and stops, what it counts, and what it lacks.
 """
 
 from servers.base import Bucket, Capability, S3Server

@@ -1,4 +1,4 @@
-"""What the servers have in common: `S3Server`, its buckets, and the capabilities that not all have."""
+"""The base of all servers: `S3Server`, its buckets, and the capabilities that some servers lack."""
 
 import contextlib
 import itertools
@@ -15,19 +15,19 @@ from functools import cached_property
 from pathlib import Path
 from typing import Any, ClassVar
 
-import asyncstream.s3.client  # noqa: F401 # isort: skip - sets BOTO_DISABLE_CRT, before botocore is there
+import asyncstream.s3.client  # noqa: F401 # isort: skip - sets BOTO_DISABLE_CRT before botocore is imported
 import boto3
 from botocore.config import Config
 from botocore.exceptions import ClientError
 from botocore.handlers import add_expect_header
 
-# A guard against what would never come: on a busy machine what comes may take long.
+# A guard against waiting for ever. On a busy machine even a wait that succeeds may take long.
 GUARD_SECONDS = 60.0
-# Time-outs and deadlines that are to strike. On a busy machine a short one may strike something else: a test
-# sees that by what it counts, and tries the next.
+# Time-outs and deadlines that tests let expire. On a busy machine a short one may expire too early: the
+# test sees that in its counters and tries the next one.
 PATIENCE = (0.3, 1.0, 4.0, 15.0)
 
-# Every server takes any credentials; the region is the one where S3 wants no location constraint.
+# Every server accepts any credentials. us-east-1 is the region where S3 needs no location constraint.
 CREDENTIALS = {
     "AWS_ACCESS_KEY_ID": "AKIATESTING",
     "AWS_SECRET_ACCESS_KEY": "testing",
@@ -39,7 +39,7 @@ CREDENTIALS = {
 
 
 class Capability(Enum):
-    """What a test may need of a server beyond reading, writing, ranges, listing and multipart uploads."""
+    """A feature that a test may need beyond reading, writing, ranges, listing and multipart uploads."""
 
     KEEPS_EXPIRES = auto()
     STORAGE_CLASSES = auto()
@@ -53,7 +53,7 @@ class Capability(Enum):
 
 
 class Bucket:
-    """One bucket, arranged and verified with a plain boto3 client."""
+    """One bucket, filled and checked with a plain boto3 client."""
 
     def __init__(self, client: Any, name: str) -> None:
         self.name = name
@@ -61,7 +61,7 @@ class Bucket:
         client.create_bucket(Bucket=name)
 
     def put(self, key: str, body: bytes, **headers: Any) -> str:
-        """Write an object; its version, where the bucket has versions."""
+        """Write an object and return its version, if the bucket has versions."""
         reply = self.client.put_object(Bucket=self.name, Key=key, Body=body, **headers)
         return str(reply.get("VersionId"))
 
@@ -71,7 +71,7 @@ class Bucket:
             return bytes(body.read())
 
     def head(self, key: str) -> dict[str, Any]:
-        """What is stored with an object. Names of user metadata in lower case: HTTP headers have no case."""
+        """Return an object's HEAD reply. Metadata names are in lower case: HTTP headers have no case."""
         reply: dict[str, Any] = self.client.head_object(Bucket=self.name, Key=key)
         return reply | {"Metadata": {name.lower(): value for name, value in reply["Metadata"].items()}}
 
@@ -80,11 +80,11 @@ class Bucket:
         return {row["Key"] for page in pages for row in page.get("Contents", ())}
 
     def uploads(self) -> list[str]:
-        """The keys of the multipart uploads that were neither completed nor aborted."""
+        """Return the keys of the multipart uploads that were neither completed nor aborted."""
         return [upload["Key"] for upload in self._uploads()]
 
     def empty(self) -> None:
-        """Drop what is in it, so that a server that keeps all in memory does not grow."""
+        """Delete all objects and uploads, so that a server that keeps everything in memory does not grow."""
         for upload in self._uploads():
             self.client.abort_multipart_upload(
                 Bucket=self.name, Key=upload["Key"], UploadId=upload["UploadId"]
@@ -97,13 +97,13 @@ class Bucket:
             reply = self.client.list_multipart_uploads(Bucket=self.name)
         except ClientError as error:
             if error.response["Error"]["Code"] == "NoSuchUpload":
-                return []  # rclone's way to say that there are none
+                return []  # rclone answers so if there are none
             raise
         return list(reply.get("Uploads", ()))
 
 
 class S3Server(ABC):
-    """A server process of its own. `lacks` says why a test that needs a capability does not run on it."""
+    """A server in its own process. `lacks` says why tests that need a capability skip this server."""
 
     name: ClassVar[str]
     lacks: ClassVar[Mapping[Capability, str]] = {}
@@ -115,19 +115,19 @@ class S3Server(ABC):
 
     @abstractmethod
     def start(self, directory: Path) -> None:
-        """Return when requests are answered; `directory` is the server's own."""
+        """Start the server and return when it answers requests; `directory` is its own."""
 
     @abstractmethod
     def stop(self) -> None:
-        """Return when the process is gone."""
+        """Stop the server and return when its process has ended."""
 
     @abstractmethod
     def _requests_since_start(self) -> Counter[str]:
-        """The server's own count of the requests it answered, by operation."""
+        """Return the server's own count of the requests it answered, by operation."""
 
     @contextlib.contextmanager
     def counted(self) -> Iterator[Counter[str]]:
-        """The requests the server saw within the block; filled when the block is left."""
+        """Count the requests that the server sees within the block; filled when the block ends."""
         before = self._requests_since_start()
         seen: Counter[str] = Counter()
         yield seen
@@ -135,10 +135,10 @@ class S3Server(ABC):
 
     @cached_property
     def client(self) -> Any:
-        """A plain boto3 client, the tests' own; can be used from any thread."""
+        """A plain boto3 client for the tests; any thread can use it."""
         config = Config(s3={"addressing_style": "path"}, retries={"total_max_attempts": 1})
         client = boto3.Session().client("s3", endpoint_url=self.endpoint_url, config=config)
-        # With `Expect`, an empty body leaves a connection to a Go server unusable.
+        # If the client sends `Expect`, an empty body leaves a connection to a Go server unusable.
         client.meta.events.unregister("before-call.s3", add_expect_header)
         return client
 
@@ -150,7 +150,7 @@ class S3Server(ABC):
 
 
 class ServerProcess(S3Server):
-    """A server started by a command line, whose log tells what it was asked."""
+    """A server started by a command line; its log lists the requests."""
 
     _process: subprocess.Popen[bytes]
     _log: Path
@@ -161,7 +161,7 @@ class ServerProcess(S3Server):
     @staticmethod
     @abstractmethod
     def _operation(line: str) -> str | None:
-        """The operation that a line of the log tells of, if it does. Logged before the reply is sent."""
+        """Return the operation that a log line reports, if any. Servers log it before they send the reply."""
 
     def start(self, directory: Path) -> None:
         port = free_port()
@@ -189,9 +189,9 @@ class ServerProcess(S3Server):
 
 
 def free_port() -> int:
-    """A port for a server that cannot choose one itself.
+    """Return a port for a server that cannot choose one itself.
 
-    None of those that the kernel gives to connections (32768 and up): it might until the server has started.
+    The kernel gives ports from 32768 up to connections, and could take one before the server has started.
     """
     while True:
         port = random.randrange(20_000, 32_000)
@@ -201,7 +201,7 @@ def free_port() -> int:
 
 
 def end(process: subprocess.Popen[bytes], seconds: float) -> None:
-    """End a process; if it takes longer than that to end itself, at once."""
+    """Terminate a process; kill it if it still runs after that many seconds."""
     process.terminate()
     try:
         process.wait(seconds)
@@ -211,14 +211,16 @@ def end(process: subprocess.Popen[bytes], seconds: float) -> None:
 
 
 def until(condition: Callable[[], Any], seconds: float = GUARD_SECONDS) -> Any:
-    """What the condition says as soon as it says something: of what tells nobody when it comes to be so.
+    """Poll the condition until it returns a true value, and return that value.
+
+    For conditions that send no notification.
 
     Raises:
-        TimeoutError: it does not within the time.
+        TimeoutError: the condition stayed false for that many seconds.
     """
     end = time.monotonic() + seconds
     while not (told := condition()):
         if time.monotonic() > end:
-            raise TimeoutError(f"not so within {seconds:g} s")
+            raise TimeoutError(f"the condition stayed false for {seconds:g} s")
         time.sleep(0.005)
     return told

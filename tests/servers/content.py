@@ -1,4 +1,4 @@
-"""Bytes to copy: as random as needed for a swapped, shifted or repeated part to show."""
+"""Bytes to copy: random enough that a swapped, shifted or repeated part shows."""
 
 import random
 from functools import cache
@@ -6,5 +6,5 @@ from functools import cache
 
 @cache
 def content(size: int, seed: object = 0) -> bytes:
-    """The same bytes for the same size and seed, others for any other."""
+    """Return the same bytes for the same size and seed, and different bytes for any other."""
     return random.Random(f"{seed} {size}").randbytes(size)

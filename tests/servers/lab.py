@@ -8,7 +8,7 @@ from typing import Any, ClassVar
 from asyncstream.lab.s3 import LabS3
 from servers.base import Capability, S3Server
 
-# Whoever signs with it may do nothing; see asyncstream/lab/s3/routing.py.
+# The server denies every request signed with this key; see asyncstream/lab/s3/routing.py.
 DENIED_ACCESS_KEY = "AKIADENIED"
 
 

@@ -1,4 +1,4 @@
-"""`Listener`: a socket of the tests' own, for what no server would do; and requests read from it."""
+"""`Listener`: a socket that tests answer on, for replies that no server would give; reads requests."""
 
 import re
 import socket
@@ -9,7 +9,7 @@ from contextlib import suppress
 
 from asyncstream.engines.closing import Closing
 
-# A guard: nothing here waits for so long.
+# A guard: nothing here waits that long.
 SECONDS = 60.0
 CONTINUE = b"HTTP/1.1 100 Continue\r\n\r\n"
 
@@ -52,10 +52,10 @@ class Listener(Closing):
 
 
 class Drip:
-    """A reply that comes byte by byte from some place on, for as long as no client waits for it.
+    """A reply that arrives byte by byte after a first piece, for longer than any client waits.
 
     Args:
-        before: the bytes up to that place; they come at once.
+        before: the first piece; it arrives at once.
         filler: the byte that drips.
     """
 
@@ -79,7 +79,7 @@ class Drip:
 
     @property
     def was_cut_off(self) -> bool:
-        """Whether it came as far as to drip, and the client hung up before its end."""
+        """Whether the reply began to drip, and the client hung up before its end."""
         return 0 < self.dripped < self.MOST
 
 
@@ -90,8 +90,8 @@ class Scripted(Listener):
     """Answers each request with the bytes that a function returns, and closes the connection.
 
     Args:
-        answer: what to say to a request, by its first line and its headers in lower case.
-        interim: what to say to a request that waits for 100 Continue.
+        answer: returns the reply to a request, from its first line and its headers in lower case.
+            interim: the reply to a request that waits for 100 Continue.
     """
 
     def __init__(self, answer: Callable[[str], Answer], interim: Answer = CONTINUE) -> None:
@@ -115,16 +115,16 @@ def say(connection: socket.socket, answer: Answer) -> None:
 
 
 def read_request(connection: socket.socket, interim: Answer = CONTINUE) -> str:
-    """The head of a request whose body has been read, in lower case; empty if the connection ended first.
+    """Return a request's head in lower case, after reading its body; empty if the connection ended first.
 
-    What is closed with bytes unread would reset the reply.
+    Closing a connection with unread bytes would reset the reply.
     """
     head, _, body = read_head(connection).partition(b"\r\n\r\n")
     text = head.decode("latin-1").lower()
     if "expect: 100-continue" in text:
         say(connection, interim)
         if interim != CONTINUE:
-            return ""  # the connection is closed after it
+            return ""  # the connection closes after it
     sized = re.search(r"content-length: (\d+)", text)
     left = int(sized[1]) - len(body) if sized else 0
     while left > 0 and (received := connection.recv(65_536)):
@@ -133,7 +133,7 @@ def read_request(connection: socket.socket, interim: Answer = CONTINUE) -> str:
 
 
 def read_head(connection: socket.socket) -> bytes:
-    """A request's first line and headers, and what came with them."""
+    """Return a request's first line and headers, and any bytes that came with them."""
     head = b""
     while b"\r\n\r\n" not in head and (received := connection.recv(65_536)):
         head += received

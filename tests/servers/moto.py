@@ -1,4 +1,4 @@
-"""moto's server: the closest to S3 in behaviour, and the only one with versions."""
+"""moto's server: its behaviour is the closest to S3's, and only it has versions."""
 
 import re
 import sys
@@ -8,7 +8,7 @@ from typing import ClassVar
 
 from servers.base import Capability, ServerProcess
 
-# werkzeug logs a request before it sends the reply's first byte, the refused ones in colour.
+# werkzeug logs a request before it sends the reply's first byte, and refused requests in colour.
 _COLOUR = re.compile(r"\x1b\[\d+m")
 _REQUEST = re.compile(r'"(?P<method>[A-Z]+) /[^/? ]*(?P<key>/[^?]*)?(\?(?P<query>\S*))? HTTP/1\.[01]"')
 _OPERATIONS = {
@@ -25,7 +25,7 @@ _OPERATIONS = {
 class MotoServer(ServerProcess):
     name = "moto"
     lacks: ClassVar[Mapping[Capability, str]] = {
-        Capability.DENIES_ACCESS: "moto looks at no credentials",
+        Capability.DENIES_ACCESS: "moto does not check credentials",
         Capability.COUNTS_CONNECTIONS: "moto does not count connections",
         Capability.KEYS_OF_CONTROL_CHARACTERS: "moto finds no route for a key with a line feed",
     }

@@ -1,4 +1,4 @@
-"""`OddS3`: an S3 of the tests' own that answers from lists, for replies that no server would give."""
+"""`OddS3`: an S3 that answers from lists, for replies that no server would give."""
 
 import re
 from collections.abc import Callable, Sequence
@@ -11,16 +11,16 @@ OK = "200 OK"
 
 
 def reply(status: str, body: bytes = b"", length: int | None = None, **headers: str) -> bytes:
-    """A whole reply; `length` is that of a body that HEAD leaves out."""
+    """Return a whole reply; `length` is the length of a body that HEAD leaves out."""
     told = {name.replace("_", "-"): value for name, value in headers.items()}
-    told["Connection"] = "close"  # or a client may send its next request over it
+    told["Connection"] = "close"  # otherwise a client may send its next request over it
     told["Content-Length"] = str(len(body) if length is None else length)
     lines = "".join(f"{name}: {value}\r\n" for name, value in told.items())
     return f"HTTP/1.1 {status}\r\n{lines}\r\n".encode() + body
 
 
 def part(start: int, stop: int, size: int, etag: str = '"e"') -> bytes:
-    """A GET's reply with a range of an object."""
+    """Return a GET's reply with a range of an object."""
     return reply(
         "206 Partial Content",
         bytes(stop - start),
@@ -30,7 +30,7 @@ def part(start: int, stop: int, size: int, etag: str = '"e"') -> bytes:
 
 
 def honest(size: int) -> Callable[[str], bytes]:
-    """Answers a GET of an object of that size with the bytes that are asked for."""
+    """Return a function that answers a GET of an object of that size with the requested bytes."""
 
     def answer(head: str) -> bytes:
         asked = re.search(r"range: bytes=(\d+)-(\d+)", head)
@@ -62,7 +62,7 @@ def page(key: bytes, size: int = 5, truncated: bytes = b"true", token: bytes = T
 
 
 class OddS3:
-    """Answers each kind of request from a list; its last answer serves for all that follow."""
+    """Answers each kind of request from a list; the last answer serves all further requests."""
 
     def __init__(self, **answers: "Sequence[bytes | Callable[[str], bytes]]") -> None:
         usual: dict[str, Any] = {

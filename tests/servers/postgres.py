@@ -1,4 +1,4 @@
-"""A real Postgres for the tests, arranged and verified with plain psycopg."""
+"""A real Postgres for the tests, filled and checked with plain psycopg."""
 
 import contextlib
 import itertools
@@ -13,12 +13,12 @@ from asyncstream.lab.postgres import PostgresServer
 from servers.base import GUARD_SECONDS
 
 PASSWORD = "PasswordThatNobodyMaySee0123"
-# What the code under test connects as; the tests' own connections have other names.
+# The application name of the code under test; the tests' own connections have other names.
 APPLICATION = "under-test"
 
 
 class TestServer:
-    """A server, and a role `app` that owns nothing but may write to what it is granted."""
+    """A server with a role `app` that owns nothing and may write only where it is granted."""
 
     __test__ = False
 
@@ -29,7 +29,7 @@ class TestServer:
         self.execute(sql.SQL("CREATE ROLE app LOGIN PASSWORD {}").format(PASSWORD))
 
     def dsn(self, port: int | None = None, **options: str) -> str:
-        """For the code under test. Without TLS, so that a proxy sees what passes."""
+        """Return a DSN for the code under test. It disables TLS, so that a proxy can read the traffic."""
         given = {
             "host": "127.0.0.1",
             "port": str(port or self.server.port),
@@ -43,21 +43,21 @@ class TestServer:
 
     @contextlib.contextmanager
     def session(self, *, autocommit: bool = True) -> Iterator[psycopg.Connection[tuple[Any, ...]]]:
-        """A session of the superuser's."""
+        """Open a session as the superuser."""
         dsn = self.dsn(user="postgres", application_name="test")
         with contextlib.closing(psycopg.connect(dsn, autocommit=autocommit)) as connection:
             yield connection
 
     def execute(self, statement: sql.Composable, *parameters: Any) -> list[tuple[Any, ...]]:
-        """By a session of the superuser's that is kept, as to log in takes longer than most statements."""
+        """Execute a statement as the superuser, in a kept session: a log-in takes longer than most."""
         if self._kept is None:
             self._kept = psycopg.connect(self.dsn(user="postgres", application_name="test"), autocommit=True)
-        # Without parameters, a % is no placeholder.
+        # Without parameters, a % is not a placeholder.
         cursor = self._kept.execute(statement, parameters or None)
         return cursor.fetchall() if cursor.description else []
 
     def crash(self) -> None:
-        """End the server in the middle of whatever it does."""
+        """Kill the server in the middle of its work."""
         self._log_out()
         self.server.crash()
 
@@ -75,7 +75,7 @@ class TestServer:
 
 
 class Schema:
-    """A schema of one test's own, in which `app` may do everything."""
+    """A schema for one test, in which `app` may do everything."""
 
     def __init__(self, server: TestServer, name: str) -> None:
         self.server = server
@@ -84,18 +84,18 @@ class Schema:
         self.execute("ALTER ROLE app SET search_path = {schema}")
 
     def execute(self, statement: str, *parameters: Any) -> list[tuple[Any, ...]]:
-        """As the superuser; `{schema}` stands for its name."""
+        """Execute a statement as the superuser; `{schema}` stands for the schema's name."""
         return self.server.execute(sql.SQL(statement).format(schema=sql.Identifier(self.name)), *parameters)
 
     def create(self, columns: str, name: str = "t") -> None:
-        """A table; its columns as SQL."""
+        """Create a table; `columns` is SQL."""
         table = sql.Identifier(self.name, name)
         self.execute("SET search_path = {schema}")
         self.server.execute(sql.SQL("CREATE TABLE {} ({})").format(table, sql.SQL(columns)))
         self.server.execute(sql.SQL("ALTER TABLE {} OWNER TO app").format(table))
 
     def rows(self, name: str = "t") -> list[tuple[Any, ...]]:
-        """All of a table, sorted by its first column."""
+        """Return all rows of a table, sorted by the first column."""
         table = sql.Identifier(self.name, name)
         return self.server.execute(sql.SQL("SELECT * FROM {} ORDER BY 1").format(table))
 
@@ -103,18 +103,18 @@ class Schema:
         self.execute("DROP SCHEMA {schema} CASCADE")
 
     def backends(self) -> list[int]:
-        """Of the code under test."""
+        """Return the process ids of the connections of the code under test."""
         found = self.execute("SELECT pid FROM pg_stat_activity WHERE application_name = %s", APPLICATION)
         return [pid for (pid,) in found]
 
     def open_now(self, session: psycopg.Connection[tuple[Any, ...]]) -> int:
-        """How many connections the code under test has, asked in a session that is open already."""
+        """Return how many connections the code under test has, asked in a session that is already open."""
         asked = "SELECT count(*) FROM pg_stat_activity WHERE application_name = %s"
         [(count,)] = session.execute(asked, (APPLICATION,)).fetchall()
         return int(count)
 
     def waiting(self) -> list[int]:
-        """Those of them that wait for a lock."""
+        """Return the process ids of those connections that wait for a lock."""
         found = self.execute(
             "SELECT pid FROM pg_stat_activity WHERE application_name = %s AND wait_event_type = 'Lock'",
             APPLICATION,
@@ -123,7 +123,7 @@ class Schema:
 
     @contextlib.contextmanager
     def locked(self) -> Iterator[psycopg.Connection[tuple[Any, ...]]]:
-        """The table `t`, kept from being written until the block is left or the transaction ended."""
+        """Lock the table `t` against writing until the block or the transaction ends."""
         with self.server.session(autocommit=False) as session:
             session.execute(sql.SQL("LOCK TABLE {} IN EXCLUSIVE MODE").format(sql.Identifier(self.name, "t")))
             yield session
@@ -135,7 +135,7 @@ class Schema:
 
 @contextlib.contextmanager
 def meanwhile(work: Callable[[], None]) -> Iterator[None]:
-    """`work` on another thread while the block runs; what it raises is raised at its end."""
+    """Run `work` on another thread during the block; raise its error at the end of the block."""
     failures: list[BaseException] = []
 
     def run() -> None:

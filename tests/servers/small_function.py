@@ -1,4 +1,4 @@
-"""Invokes a real handler in a process whose memory a control group limits, as Lambda limits a function's."""
+"""Runs a real handler in a process whose memory a control group limits, as Lambda limits a function's."""
 
 import json
 import time
@@ -17,26 +17,26 @@ from servers.base import CREDENTIALS
 ROOT = Path(__file__).parents[2]
 WHOLE_CPU = 1.0
 
-# Invokes a handler with an event, in an environment of its own, and returns its reply.
+# Invokes a handler with an event, in an environment of its own, and returns the handler's reply.
 Invoke = Callable[..., Any]
 
 
 class SmallFunction(Closing):
     """One execution environment of a function; a context manager.
 
-    The function has a whole CPU: with the 0.07 that come with 128 MB a test would take minutes, and memory is
-    the same.
+    The function has a whole CPU: with the 0.07 CPU of a 128 MB function a test would take minutes, and the
+    memory is the same.
 
     Args:
-        handler: such as "handlers.threads.handler".
-        limits: of this machine; see `open_limits`.
-        environment: variables beside Lambda's own and credentials for the servers of the tests.
-        memory_mb: MiB; the kernel kills a process that needs more.
-        timeout: seconds, of which handlers keep up to two for their reply.
-        code: directories to find modules in beside the project's.
+        handler: for example "handlers.threads.handler".
+        limits: the limits of this machine; see `open_limits`.
+        environment: variables besides Lambda's own and the credentials for the test servers.
+        memory_mb: MiB; the kernel kills a process that uses more.
+        timeout: seconds; handlers reserve up to two of them for their reply.
+        code: a directory to import modules from, besides the project's.
 
     Attributes:
-        peak_bytes: the most bytes that the process had resident in its last invocation.
+        peak_bytes: the largest resident size of the process in its last invocation.
     """
 
     def __init__(
@@ -64,7 +64,7 @@ class SmallFunction(Closing):
         """Return the handler's reply.
 
         Raises:
-            AssertionError: the kernel killed the process, the handler raised or took too long; with its log.
+            AssertionError: the kernel killed the process, or the handler raised or timed out; has the log.
         """
         request_id = str(uuid.uuid4())
         headers = {
@@ -83,7 +83,7 @@ class SmallFunction(Closing):
 
 
 class _MemoryOnly:
-    """Limits memory, and gives every function the same CPU."""
+    """Limits memory, and gives every function a whole CPU."""
 
     def __init__(self, limits: Limits) -> None:
         self.told = limits.told

@@ -1,4 +1,4 @@
-"""Servers that others would have to trust: any certificate, what they were sent, and a proxy on the way."""
+"""TLS servers with any certificate, which record what clients send them, and an HTTP proxy."""
 
 import select
 import socket
@@ -12,8 +12,8 @@ class TlsServer(Listener):
     """Shows a certificate, keeps the head of each request, and answers it.
 
     Args:
-        context: with the certificate.
-        answer: the whole reply to a request's head.
+        context: has the certificate.
+        answer: returns the whole reply to a request's head.
     """
 
     def __init__(self, context: ssl.SSLContext, answer: Callable[[str], Answer]) -> None:
@@ -30,10 +30,10 @@ class TlsServer(Listener):
 
 
 class ConnectProxy(Listener):
-    """An HTTP proxy that connects to this machine for every host it is asked for.
+    """An HTTP proxy that connects to this machine, regardless of the host in the request.
 
     Args:
-        answer: what to say to CONNECT in place of connecting.
+        answer: returns the reply to CONNECT; the proxy then does not connect.
     """
 
     def __init__(self, answer: Callable[[str], Answer] | None = None) -> None:

@@ -1,6 +1,6 @@
-"""What the unit tests share: the three engines.
+"""The engines for the unit tests.
 
-Imports asyncstream before any module of tests imports botocore: that must find BOTO_DISABLE_CRT set.
+It imports asyncstream before any test module imports botocore, which must find BOTO_DISABLE_CRT set.
 """
 
 from collections.abc import Iterator
@@ -13,7 +13,7 @@ from asyncstream.ports import Engine
 
 @pytest.fixture(scope="module", params=ENGINES)
 def engine(request: pytest.FixtureRequest) -> Iterator[Engine]:
-    """Each engine in turn, the same one for all tests of a module: engines live across transfers."""
+    """Each engine in turn, one for all tests of a module: engines outlive transfers."""
     opened = open_engine(request.param)
     yield opened
     opened.close()

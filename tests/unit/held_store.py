@@ -1,4 +1,4 @@
-"""A store in memory that holds uploads until they are told to stop: so none is done before that by chance."""
+"""An in-memory store that holds uploads until their transfer stops, so that none ends early by chance."""
 
 from collections.abc import Awaitable, Callable
 from typing import Any
@@ -8,34 +8,34 @@ from asyncstream.ports import Body
 
 from .memory_store import MemoryStore
 
-# A guard: longer than any machine takes to tell an upload to stop.
+# A guard: longer than any machine takes to stop an upload.
 MOST_WAITS = 60_000
 
 
 class HeldBody:
-    """Hands on one chunk, and the next when its transfer is to stop."""
+    """Returns one chunk, and the next when its transfer must stop."""
 
     def __init__(self, body: ChunkBody, pause: Callable[[], Awaitable[None]]) -> None:
         self.length = body.length
         self._body = body
         self._pause = pause
-        self._begun = False
+        self._started = False
 
     async def next_chunk(self) -> bytes | memoryview:
         waits = 0
-        while self._begun and not self._body._stop and waits < MOST_WAITS:
+        while self._started and not self._body._stop and waits < MOST_WAITS:
             await self._pause()
             waits += 1
-        self._begun = True
+        self._started = True
         return await self._body.next_chunk()
 
 
 class HeldStore(MemoryStore):
-    """Holds what is uploaded to a key.
+    """Holds uploads to one key.
 
     Args:
-        held: the key; None: nothing is held.
-        options: see `MemoryStore`; its pause is what is waited with, a millisecond or so.
+        held: the key; None holds nothing.
+            options: see `MemoryStore`; held uploads wait with its pause, about a millisecond each time.
     """
 
     def __init__(self, *arguments: Any, held: str | None, **options: Any) -> None:

@@ -1,7 +1,7 @@
-"""An in-memory `ports.Store` that sees what is open, what runs and what was written, and fails on demand.
+"""An in-memory `ports.Store` that records open streams, running operations and writes, and fails on demand.
 
-It is strict where S3 is: parts in ascending order and confirmed, no part in flight when an upload ends,
-nothing read of a stream once it is closed. What it sees go wrong is in `violations`.
+It is as strict as S3: parts are in ascending order and confirmed, no part is in flight when an upload ends,
+and closed streams are not read. It records every breach in `violations`.
 """
 
 import asyncio
@@ -24,10 +24,10 @@ from asyncstream.objects import ByteRange, ListedObject, MultipartUpload, OpenUp
 from asyncstream.ports import Body, CompletedPart, Opened
 
 SLOT_BYTES = 1000
-# Parts on a page of a listing.
+# Parts per page of a listing.
 LISTED = 1000
 
-# Every operation that can be made to fail, in the order a multipart copy meets them.
+# Every operation that can fail on demand, in the order of a multipart copy.
 OPERATIONS = (
     "open",
     "head",
@@ -47,8 +47,8 @@ OPERATIONS = (
 class Failure:
     """`error` from the `first` to the `last` call (from 1) of `operation`, counted over `key` if given.
 
-    A function makes an error for each call: the frames of one that is raised again keep what they have.
-    `lost`: the operation is done all the same, and only its reply is lost.
+    A function makes a new error for each call: an error raised again would keep its old frames.
+    `lost`: the store executes the operation, and only its reply is lost.
     """
 
     operation: str
@@ -64,9 +64,9 @@ class Failure:
 
 @dataclass(frozen=True)
 class Damage:
-    """One byte changed on its way: of what is read ("read"), or of what arrives ("put", "upload_part").
+    """One byte changed on the way, either when read ("read") or when it arrives ("put", "upload_part").
 
-    From the `first` to the `last` call (from 1), counted over `key` if given.
+    Changes the `first` to the `last` call (from 1), counted over `key` if given.
     """
 
     operation: str
@@ -76,7 +76,7 @@ class Damage:
 
 
 def pause_under(engine_name: str, seconds: float = 0.0) -> Callable[[], Awaitable[None]]:
-    """What each operation of the store waits with: suspending for asyncio, blocking for the others."""
+    """Return the pause in each operation of the store: suspending for asyncio, blocking for other engines."""
     if engine_name == "asyncio":
 
         async def suspend() -> None:
@@ -85,7 +85,7 @@ def pause_under(engine_name: str, seconds: float = 0.0) -> Callable[[], Awaitabl
         return suspend
 
     async def block() -> None:
-        time.sleep(seconds)  # noqa: ASYNC251 - as a blocking adapter does
+        time.sleep(seconds)  # noqa: ASYNC251 - like a blocking adapter
 
     return block
 
@@ -101,7 +101,7 @@ def checksum_of(content: bytes, kind: str = CRC64NVME) -> Checksum:
 
 
 def composite_of(content: bytes, kind: str, sizes: Sequence[int]) -> Composite:
-    """That of parts of the sizes given, which it does not tell."""
+    """Return the checksum of parts with the given sizes; it does not contain the sizes."""
     stops = [*accumulate(sizes)]
     assert stops[-1] == len(content)
     parts = [checksum_of(content[stop - size : stop], kind) for size, stop in zip(sizes, stops, strict=True)]
@@ -110,7 +110,7 @@ def composite_of(content: bytes, kind: str, sizes: Sequence[int]) -> Composite:
 
 
 def damaged(content: bytes) -> bytes:
-    """The same with another first byte, if there is one."""
+    """Return the bytes with another first byte, if there is one."""
     return bytes(byte ^ 1 for byte in content[:1]) + content[1:]
 
 
@@ -120,20 +120,20 @@ def _hits(mishap: Failure | Damage, operation: str, key: str, calls: Counter[tup
 
 
 class MemoryStore:
-    """Objects as bytes, with uploads, streams and failures in the open.
+    """Objects as bytes; tests can inspect its uploads, streams and failures.
 
     Args:
-        objects: what is stored.
-        chunk_size: bytes a stream reads at a time.
+        objects: the stored objects.
+        chunk_size: bytes per read of a stream.
         pause: awaited once in every operation, so that tasks interleave.
-        failures: what goes wrong, and when.
-        damages: what is changed on its way, and when.
-        attributes: the headers told by every GET.
-        checksums: of the sources, as they are told where no range is asked for, and by `head`.
-        uploaded: the sources that have a checksum of their parts: its kind, and the sizes of these.
-        verified: whether the server knows CRC64NVME.
-        at_once: the most bytes of a body that is in hand before its PUT begins.
-        checks_declared: whether it refuses another checksum at completion; else that is a violation.
+        failures: which calls fail.
+            damages: which bodies are damaged.
+            attributes: the headers of every GET's reply.
+            checksums: of the sources; returned by `head` and by `open` without a range.
+            uploaded: the sources with a checksum of their parts: its kind and the parts' sizes.
+            verified: whether the server supports CRC64NVME.
+            at_once: the largest body in bytes that must be in memory before its PUT starts.
+            checks_declared: whether it refuses a wrong checksum at completion; otherwise that is a violation.
     """
 
     slot_bytes = SLOT_BYTES
@@ -155,13 +155,13 @@ class MemoryStore:
         checks_declared: bool = False,
     ) -> None:
         self.objects = dict(objects)
-        self.written: dict[S3Object, Mapping[str, Any]] = {}  # with the attributes given
+        self.written: dict[S3Object, Mapping[str, Any]] = {}  # with their attributes
         self.uploads: dict[str, dict[int, bytes]] = {}
-        self._ids = count(1)  # of uploads: several threads may ask at once
+        self._ids = count(1)  # of uploads: several threads may take one at once
         self.targets: dict[str, S3Object] = {}
         self.completed: set[str] = set()  # ids of uploads
-        self.replaceable: set[S3Object] = set()  # what may be written although it is there
-        self.replaceable_parts = False  # whether parts may be
+        self.replaceable: set[S3Object] = set()  # existing objects that may be overwritten
+        self.replaceable_parts = False  # whether parts may be overwritten
         self.open_streams: set[MemoryStream] = set()
         self.peak_open_streams = 0
         self.in_flight: Counter[str] = Counter()  # by operation; by upload id for parts
@@ -180,8 +180,8 @@ class MemoryStore:
         self._at_once = at_once
         self._checks_declared = checks_declared
         self._lock = threading.Lock()
-        self._passed: Counter[tuple[str, str | None]] = Counter()  # what may have been damaged
-        self._to_be_replaced: set[tuple[str, int]] = set()  # parts that were damaged
+        self._passed: Counter[tuple[str, str | None]] = Counter()  # bodies that could have been damaged
+        self._to_be_replaced: set[tuple[str, int]] = set()  # damaged parts
 
     async def open(
         self, source: S3Object, range_: ByteRange | None, etag: str | None, unless: str | None = None
@@ -295,7 +295,7 @@ class MemoryStore:
             confirmed = {number: etag_of(content) for number, content in stored.items()}
             self._check({part.number: part.etag for part in parts} == confirmed, f"{parts} not as confirmed")
             whole = b"".join(stored[part.number] for part in parts)
-            # None of verify="off", else what every part of it was compared by.
+            # None with verify="off"; otherwise the checksum that every part was compared with.
             same = checksum in (None, self._told(whole))
             if self._checks_declared and not same:
                 raise ChecksumMismatch("BadDigest")
@@ -342,7 +342,7 @@ class MemoryStore:
         return [row for row in rows if row.key.startswith(prefix.prefix)], None
 
     def fail_if_told(self, operation: str, key: str) -> Failure | None:
-        """Raise what is to fail now; return what is to fail when all is done."""
+        """Raise the failure that is due now; return one that is due when the operation is done."""
         with self._lock:
             self.calls[operation, None] += 1
             self.calls[operation, key] += 1
@@ -354,7 +354,7 @@ class MemoryStore:
         return None
 
     def damage_if_told(self, operation: str, key: str, content: bytes) -> tuple[bytes, bool]:
-        """What becomes of bytes on their way, and whether it is anything else."""
+        """Return the bytes after their transport, and whether they changed."""
         with self._lock:
             self._passed[operation, None] += 1
             self._passed[operation, key] += 1
@@ -402,7 +402,7 @@ class MemoryStore:
 
 
 class MemoryStream:
-    """A GET's body. Hands out views of one buffer, so that whoever keeps a chunk too long sees it change."""
+    """A GET's body. It returns views of one buffer, so a chunk that is kept too long changes."""
 
     def __init__(self, store: MemoryStore, key: str, content: bytes) -> None:
         self._store = store

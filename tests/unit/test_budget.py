@@ -1,4 +1,4 @@
-"""The memory cap as arithmetic, and how many slots are used while S3 asks for fewer requests."""
+"""The arithmetic of the memory cap, and the slots in use while S3 asks for fewer requests."""
 
 from itertools import pairwise
 from random import Random
@@ -73,13 +73,13 @@ def test_slots_in_use_stay_between_one_and_all_of_them(slots: int, ends: list[bo
 
 @given(st.integers(1, 40))
 def test_a_burst_of_slowdowns_halves_the_slots_once(slots: int) -> None:
-    """All that were in flight met the same busy S3: they are one message, not as many."""
+    """All requests in flight met the same busy S3, so their slowdowns count once."""
     limit = SlotLimit(slots)
     for _ in range(slots):
         limit.ended(slowed=True)
 
     assert limit.allowed == max(1, slots // 2)
-    limit.ended(slowed=True)  # begun after the cut: that was not enough
+    limit.ended(slowed=True)  # started after the cut, so the cut was not enough
     assert limit.allowed == max(1, slots // 4)
 
 
@@ -89,7 +89,7 @@ def test_while_nothing_is_slowed_the_slots_come_back_one_by_one(slots: int, befo
     for slowed in before:
         limit.ended(slowed)
     seen = [limit.allowed]
-    # As many spared as ran, then a round of good ends for each slot more.
+    # The requests in flight at the cut do not count. Then each regained slot takes a round of good ends.
     for _ in range(slots + sum(range(slots + 1))):
         limit.ended(slowed=False)
         seen.append(limit.allowed)
@@ -101,7 +101,7 @@ def test_while_nothing_is_slowed_the_slots_come_back_one_by_one(slots: int, befo
 def test_a_slot_comes_back_after_a_good_end_of_each_that_is_left() -> None:
     limit = SlotLimit(4)
     limit.ended(slowed=True)
-    for _ in range(3):  # those that were in flight beside it
+    for _ in range(3):  # the other requests in flight at the cut
         limit.ended(slowed=False)
     seen = []
     for _ in range(6):

@@ -1,6 +1,6 @@
-"""How large the state of a chain of invocations becomes.
+"""The size of the state of a chain of invocations.
 
-Lambda's reply lists pending files up to 200,000 bytes, and a state takes 262,144.
+Lambda's reply lists pending files in up to 200,000 bytes, and a state may have 262,144.
 """
 
 import json
@@ -25,7 +25,7 @@ SIZES = [2_500 * MIN_PART, 5 * TB, 50 * TB]
 
 
 def continuation(size: int, gaps: int = 0) -> Continuation:
-    """Half of a file is confirmed, with so many parts left out; its source was uploaded in parts."""
+    """Return a half-confirmed file's continuation with `gaps` missing parts, from a multipart source."""
     step = max(MIN_PART, -(-size // MAX_PARTS))
     done = size // step // 2
     runs = [PartRun(n, n, step, CRCS, "A" * 16) for n in range(done + 2, done + 2 + 2 * gaps, 2)]
@@ -49,13 +49,13 @@ def file_left(number: int, left: Continuation) -> FileResult:
 
 @pytest.mark.parametrize("size", SIZES)
 def test_a_continuation_fits_a_kilobyte_however_large_its_file(size: int) -> None:
-    """As ten connections leave it: at most every second part of ten is missing."""
+    """Ten connections leave it so: at most every second part of ten is missing."""
     assert len(msgspec.json.encode(continuation(size, gaps=5))) < 1_000
 
 
 @pytest.mark.parametrize("size", SIZES)
 def test_a_chains_state_is_small_however_large_its_files(size: int) -> None:
-    """Ten connections have ten files open at most."""
+    """Ten connections have at most ten files open."""
     left = [file_left(number, continuation(size)) for number in range(10)]
     event = {"Items": [{"source": each.source.uri} for each in left]}
     outcomes = [Outcome(Item(each.source.uri), pending=True, continuation=each.continuation) for each in left]

@@ -1,4 +1,4 @@
-"""Checksums of every kind, told by S3's own check values, and CRCs of parts put together."""
+"""Checksums of every kind, compared with published check values, and combined CRCs of parts."""
 
 import zlib
 from base64 import b64encode
@@ -43,7 +43,7 @@ def of(content: bytes, kind: str) -> Checksum:
     ],
 )
 def test_a_checksum_is_base64_of_the_bytes_in_big_endian_order(kind: str, value: str) -> None:
-    """The check values of the CRC catalogue (of "123456789"), and of FIPS 180."""
+    """The check values are from the CRC catalogue (of "123456789") and FIPS 180."""
     assert of(b"123456789", kind) == Checksum(kind, b64encode(bytes.fromhex(value)).decode())
 
 
@@ -65,7 +65,7 @@ def test_the_crcs_of_parts_however_cut_make_that_of_the_whole(
 
 @pytest.mark.parametrize("kind", CRCS)
 def test_parts_longer_than_32_bits_are_put_together_too(kind: str) -> None:
-    """In S3's order of magnitude: whichever way 10 GiB and 6 bytes are grouped, the CRC is the same."""
+    """With S3's sizes: the CRC is the same whichever way 10 GiB and 6 bytes are grouped."""
     far = 10 * 2**30
     a, b, c = ((of(text, kind), length) for text, length in ((b"abc", 3), (b"large", far), (b"def", 3)))
     left = combined(kind, [a, b]), 3 + far
@@ -101,7 +101,7 @@ def cut_every(content: bytes, kind: str, part_size: int) -> Composite:
 
 
 def passed_by(content: bytes, composite: Composite, start: int, chunk: int) -> Digests:
-    """Those of a run of the bytes that begins there, as they pass by in chunks."""
+    """Return the digests of bytes that start at that offset and arrive in chunks."""
     digests = Digests([], composite, start)
     for place in range(0, len(content), chunk):
         digests.update(memoryview(content)[place : place + chunk])
@@ -109,7 +109,7 @@ def passed_by(content: bytes, composite: Composite, start: int, chunk: int) -> D
 
 
 def test_a_composite_checksum_is_that_of_its_parts_checksums() -> None:
-    """It says how many parts there are."""
+    """It contains the number of parts."""
     parts = b"".join(zlib.crc32(part).to_bytes(4, "big") for part in (b"abc", b"def", b"g"))
     value = b64encode(zlib.crc32(parts).to_bytes(4, "big")).decode() + "-3"
     composite = Composite("CRC32", value, 3)
@@ -130,7 +130,7 @@ def test_a_composite_checksum_is_that_of_its_parts_checksums() -> None:
 def test_ranges_cut_anywhere_give_the_checksum_of_the_parts(
     kind: str, content: bytes, cuts: list[int], part_size: int, chunk: int, data: st.DataObject
 ) -> None:
-    """Neighbours are put together in any order, and as one run from the first."""
+    """Neighbours are combined in any order, and the file is digested as one run."""
     composite = cut_every(content, kind, part_size)
     ends = sorted({*(cut for cut in cuts if cut < len(content)), len(content)})
     ranges = [(start, content[start:stop]) for start, stop in pairwise([0, *ends])]

@@ -1,4 +1,4 @@
-"""The one body: what `next_chunk` hands on, and what stops it."""
+"""The one body: the chunks that `next_chunk` returns, and when it stops."""
 
 from collections.abc import Awaitable, Callable, Iterable
 
@@ -27,7 +27,7 @@ FOREVER = Deadline(None, lambda: 0.0)
 
 
 class Chunks:
-    """A stream of given chunks, then of nothing; an exception among them is raised."""
+    """A stream of the given chunks; an exception among them is raised."""
 
     def __init__(self, chunks: Iterable[bytes | Exception]) -> None:
         self._chunks = iter(chunks)
@@ -47,11 +47,11 @@ class Chunks:
 
 
 def ignore(_: int) -> None:
-    """A body that nobody watches."""
+    """Ignore progress."""
 
 
 async def no_other(*_: object) -> None:
-    """There is no other connection."""
+    """Offer no other connection."""
 
 
 def body_of(
@@ -114,7 +114,7 @@ def test_a_source_that_ends_early_is_truncated_and_retryable(chunks: list[bytes]
 
 
 def test_a_chunk_that_passes_the_end_of_its_range_is_cut() -> None:
-    """The whole of a file is opened at once also where its first part ends before."""
+    """The stream may cover the whole file even if the first part ends earlier."""
     counted: list[int] = []
     body = body_of([b"abc", b"def"], 5, digests=[CRC64NVME], on_bytes=counted.append)
 
@@ -195,7 +195,7 @@ def test_bytes_in_memory_are_a_body(content: bytes) -> None:
 
 
 def test_a_stream_is_closed_with_its_last_byte() -> None:
-    """Its connection is free for another GET while the reply of the upload is waited for."""
+    """Its connection is free for another GET while the upload waits for its reply."""
     stream = Chunks([b"abc", b"de", b"f"])
     body = body_of(stream, 5)
     drive(body.next_chunk())
@@ -239,7 +239,7 @@ def test_the_last_chunk_is_withheld_if_the_checksum_differs(kind: str, chunks: l
 def test_the_last_chunk_is_withheld_if_a_part_checksum_differs(
     kind: str, chunks: list[bytes], part_size: int
 ) -> None:
-    """The parts are those that the source was uploaded in."""
+    """The parts are those in which the source was uploaded."""
     whole = b"".join(chunks)
     sizes = [min(part_size, len(whole) - start) for start in range(0, len(whole), part_size)]
     good = replace(composite_of(whole, kind, sizes), part_size=part_size)

@@ -58,7 +58,7 @@ WRONG_TYPES = [
 def test_each_limit_is_inclusive_and_named_in_its_message(
     name: str, allowed: float, refused: float, limit: str
 ) -> None:
-    """The message names the setting and its value, too."""
+    """The message also names the setting and its value."""
     assert getattr(TransferConfig(**{name: allowed}), name) == allowed
     with pytest.raises(ConfigError) as raised:
         TransferConfig(**{name: refused})
@@ -70,7 +70,7 @@ def test_each_limit_is_inclusive_and_named_in_its_message(
 def test_a_value_of_the_wrong_type_is_named_with_its_setting(name: str, value: Any) -> None:
     with pytest.raises(ConfigError) as raised:
         TransferConfig(**{name: value})
-    # Keys may be among the extra_args: they are never repeated.
+    # extra_args may contain keys, so messages never repeat them.
     shown = name if name == "extra_args" else f"{name}={value!r}"
     assert str(raised.value).startswith(f"{shown}: ")
 
@@ -191,8 +191,8 @@ def test_from_env_reads_the_environment_of_now(monkeypatch: pytest.MonkeyPatch) 
         (10**10, 512 * MiB, 100 * MiB, 412 * MiB - LAMBDA_MARGIN),
     ],
     ids=[
-        *("set", "set in Lambda", "outside Lambda", "in Lambda: what is left, less a margin"),
-        *("any number outside Lambda", "in Lambda no more than is left"),
+        *("set", "set in Lambda", "outside Lambda", "in Lambda: free memory less a margin"),
+        *("any number outside Lambda", "in Lambda at most the free memory"),
     ],
 )
 def test_the_memory_limit(configured: int | None, function: int | None, resident: int, limit: int) -> None:

@@ -1,4 +1,4 @@
-"""A continuation by itself: what it has to have, and which file it is given to."""
+"""Continuations alone: the conditions they must meet, and the file each belongs to."""
 
 from collections.abc import Callable
 from itertools import accumulate, pairwise
@@ -54,7 +54,7 @@ def test_a_multipart_sources_continuation_has_piece_checksums() -> None:
 
 
 def test_pieces_of_hashes_are_not_kept() -> None:
-    """The one range that they are of was compared when it was read."""
+    """A hash has only one range, which was compared when it was read."""
     runs = [run_of(1, 1, 0, SIZE)]
     of_hashes = {"composite": Composite("SHA256", "-1", SIZE), "first": SIZE, "step": 0, "runs": runs}
     assert list(Continuation(**FINE | of_hashes).runs) == runs
@@ -96,7 +96,7 @@ def test_a_continuation_may_have_its_runs_in_any_order() -> None:
         ({"composite": OF_PARTS, "runs": [replace(run_of(1, 1, 0, 10), pieces="AAAA")]}, "of their pieces"),
         ({"composite": replace(OF_PARTS, part_size=0), "runs": []}, "'CRC32' of parts of 0 bytes"),
         ({"composite": replace(OF_PARTS, kind="MD5"), "runs": []}, "'MD5' of parts of 8 bytes"),
-        # Of 35 bytes: five parts have 7 or 8 each. A billion of one byte each would take minutes.
+        # 35 bytes in five parts: 7 or 8 bytes each. Computing a billion parts of one byte would take minutes.
         *(
             ({"composite": replace(OF_PARTS, part_size=size), "runs": []}, "has not as many as 'AAAAA==-5'")
             for size in (1, 6, 9, 2**63)
@@ -135,7 +135,7 @@ def test_a_continuation_that_is_not_whole_is_refused(
         made(FINE | wrong)
 
 
-# As a Lambda replied it before S3 was asked for the parts.
+# A continuation from a Lambda of an older version, which kept the parts instead of asking S3 for them.
 OLD = """{"upload_id":"upload-1","etag":"\\"e\\"","size":35,"first":10,"step":10,"verified":true,
 "checksum":{"kind":"CRC32","value":"AAAAAA=="},"composite":null,"digests":["CRC32","CRC64NVME"],
 "parts":[{"number":4,"etag":"\\"4\\"","length":5,"checksums":{

@@ -1,4 +1,4 @@
-"""What the deadline leaves of a file: whether it is whole, and how another transfer goes on with it."""
+"""Files left pending by the deadline: their state, and how another transfer continues them."""
 
 from collections.abc import Mapping, Sequence
 from contextlib import closing
@@ -49,13 +49,13 @@ from .transfers import (
 
 
 class Ticking(MemoryStore):
-    """Time passes by what is done alone: a second for each part confirmed, and for each GET what is said."""
+    """Only work advances the clock: a second per confirmed part, and `seconds_to_open` per GET."""
 
     def __init__(self, *args: Any, **options: Any) -> None:
         super().__init__(*args, **options)
         self.now = 0.0
         self.seconds_to_open = 0.0
-        self.sent: list[int] = []  # numbers of the parts confirmed
+        self.sent: list[int] = []  # numbers of the confirmed parts
 
     def clock(self) -> float:
         return self.now
@@ -79,7 +79,7 @@ def in_json(left: Continuation) -> Continuation:
 
 
 def to_go_on_with(results: Sequence[FileResult]) -> list[Job]:
-    """The files left pending, as the next transfer is told of them."""
+    """Return the jobs of the next transfer for the files left pending."""
     return [
         Job(left.source, left.destination, continuation=left.continuation and in_json(left.continuation))
         for left in results
@@ -122,9 +122,9 @@ def test_files_continue_from_json_until_all_are_copied(
     uploaded: int,
     listed: bool,
 ) -> None:
-    """Every file left pending is consistent on the way.
+    """Every file left pending is consistent.
 
-    Sources have a checksum of all their bytes, of the parts they were uploaded in, or none.
+    A source has a checksum of all its bytes, a checksum of its uploaded parts, or none.
     """
     names = {source(n): size for n, size in enumerate(sizes)}
     whole = {at: checksum_of(content(n, names[at]), kind) for n, at in enumerate(names)} if kind else None
@@ -149,7 +149,7 @@ def test_files_continue_from_json_until_all_are_copied(
         assert store.objects[target(number)] == content(number, size)
     assert all(result.write_verified == CRC64NVME and result.restarted is None for result in copied)
     if kind in {CRC64NVME, "CRC32"}:
-        # Of an empty source there are no parts to compare.
+        # An empty source has no parts to compare.
         assert all(result.read_verified == kind for result in copied if result.bytes or not uploaded)
     assert_nothing_is_left(store)
 
@@ -185,7 +185,7 @@ def test_the_next_transfer_sends_only_the_parts_that_are_missing(engine: Engine)
     assert store.sent == [1, 2, 3, 4]
     assert (result.parts, result.attempts, store.calls["create_upload", None]) == (4, 2, 1)
     assert (result.read_verified, result.write_verified) == (CRC64NVME, CRC64NVME)
-    assert moved[0] == 20  # what was there already is told at once
+    assert moved[0] == 20  # the parts already confirmed count at once
     assert sum(moved) == SIZE
 
 
@@ -243,14 +243,14 @@ def test_a_file_not_started_is_left_as_it_was_given(engine: Engine) -> None:
         if isinstance(event, progress.FileFinished):
             finished.append(event.result)
 
-    begun, other = run(store, engine, jobs_of([SIZE, SIZE]), 0.5, on_event, slots=1)
+    started, other = run(store, engine, jobs_of([SIZE, SIZE]), 0.5, on_event, slots=1)
 
-    assert begun.continuation is not None
+    assert started.continuation is not None
     assert (other.status, other.continuation, other.attempts) == ("pending", None, 0)
-    assert sorted(finished, key=lambda result: result.source.key) == [begun, other]
+    assert sorted(finished, key=lambda result: result.source.key) == [started, other]
 
-    given_again = run(store, engine, to_go_on_with([begun, other]), 0.0)
-    assert [left.continuation for left in given_again] == [begun.continuation, None]
+    given_again = run(store, engine, to_go_on_with([started, other]), 0.0)
+    assert [left.continuation for left in given_again] == [started.continuation, None]
 
 
 def test_a_file_without_a_confirmed_part_leaves_nothing(engine: Engine) -> None:
@@ -264,7 +264,7 @@ def test_a_file_without_a_confirmed_part_leaves_nothing(engine: Engine) -> None:
 
 
 class ConfirmedLate(Ticking):
-    """The time is up for the first part; then the second is confirmed, all of whose bytes had arrived."""
+    """The deadline fails the first part; then S3 confirms the second, all of whose bytes had arrived."""
 
     async def upload_part(self, upload: MultipartUpload, number: int, body: Body) -> Written:
         parts = self.uploads[upload.upload_id]
@@ -280,7 +280,7 @@ class ConfirmedLate(Ticking):
 
 @pytest.mark.parametrize("engine", ["threads", "asyncio"], indirect=True)
 def test_a_part_confirmed_after_the_deadline_is_not_resent(engine: Engine) -> None:
-    """By the engines that have two parts in flight."""
+    """With the engines that have two parts in flight."""
     store = ConfirmedLate(stored([15]), pause=pause_under(engine.name, 0.001))
 
     [left] = run(store, engine, jobs_of([15]), 1e6)
@@ -381,7 +381,7 @@ MANY, CONFIRMED = 2_600, 2_500
 
 @cache
 def large_upload(name: str) -> tuple[bytes, dict[int, bytes]]:
-    """What an engine leaves of a file of many parts of a byte: its continuation in JSON, and what S3 has."""
+    """Return an engine's continuation, in JSON, of a file of many one-byte parts, and the parts in S3."""
     store = Ticking(stored([MANY]), pause=pause_under(name))
     with closing(open_engine(name)) as engine:
         [left] = run(store, engine, jobs_of([MANY]), CONFIRMED - 0.5, part_size=1)
@@ -409,7 +409,7 @@ def test_an_upload_of_many_parts_is_taken_up_by_each_engine(engine: Engine, befo
 
 
 def left_of(store: Ticking, engine: Engine, seconds: float = 2.5) -> list[FileResult]:
-    """What the time left of the one file, of which three parts of four were confirmed one by one."""
+    """Transfer one file until the deadline, with three of its four parts confirmed one by one."""
     results = run(store, engine, jobs_of([SIZE]), seconds, slots=1)
     assert [left.status for left in results] == ["pending"]
     assert store.sent == [1, 2, 3]
@@ -419,7 +419,7 @@ def left_of(store: Ticking, engine: Engine, seconds: float = 2.5) -> list[FileRe
 @pytest.mark.parametrize("lost", [1, 2, 3])
 @pytest.mark.parametrize("kind", [CRC64NVME, "CRC32"])
 def test_parts_that_s3_has_no_more_are_sent_again(engine: Engine, kind: str, lost: int) -> None:
-    """With them, if the source's checksum is not one that S3 tells of parts, those that had it in common."""
+    """If S3 lists no checksums of that kind, all parts that share one with the lost part are resent."""
     store = Ticking(stored([SIZE]), pause=pause_under(engine.name), checksums=told(kind))
     results = left_of(store, engine)
     del store.uploads["upload-1"][lost]
@@ -446,7 +446,7 @@ def test_parts_of_another_length_are_sent_again(engine: Engine) -> None:
 
 
 def test_parts_that_were_never_confirmed_are_sent_again(engine: Engine) -> None:
-    """S3 received something, but the reply by which it is compared was lost: it may be anything."""
+    """S3 received the part, but the reply with its checksum was lost: the part may have any bytes."""
     store = Ticking(stored([SIZE]), pause=pause_under(engine.name))
     results = left_of(store, engine)
     store.uploads["upload-1"][4] = bytes(5)
@@ -459,7 +459,7 @@ def test_parts_that_were_never_confirmed_are_sent_again(engine: Engine) -> None:
 
 
 def test_a_part_that_another_has_written_is_found_out(engine: Engine) -> None:
-    """The checksum of the parts as they were sent is declared, not that of the parts as S3 lists them."""
+    """Complete declares the checksum of the parts as sent, not as S3 lists them."""
     store = Ticking(stored([SIZE]), pause=pause_under(engine.name), checks_declared=True)
     results = left_of(store, engine)
     store.uploads["upload-1"][2] = bytes(10)
@@ -500,7 +500,7 @@ def test_a_listing_that_fails_for_now_is_asked_again(engine: Engine) -> None:
 
 
 def test_a_role_that_may_not_list_parts_is_told_so(engine: Engine) -> None:
-    """To begin the file again would end at the same place, and so would every transfer after it."""
+    """Starting the file over would end in the same error, and so would every later transfer."""
     failures = [Failure("list_parts", AccessDenied("the caller needs s3:ListMultipartUploadParts"))]
     store = Ticking(stored([SIZE]), pause=pause_under(engine.name), failures=failures)
 
@@ -527,7 +527,7 @@ def test_a_deadline_while_parts_are_listed_loses_no_part(engine: Engine) -> None
 
 
 def test_files_taken_up_wait_for_the_parts_of_those_before(engine: Engine) -> None:
-    """Or they would be taken up in vain, while the parts of the first fill all slots, and fail in the end."""
+    """Otherwise the first file's parts fill all slots, and the other file fails for lack of progress."""
     sizes = [200, 35]
     store = Ticking(stored(sizes), pause=pause_under(engine.name))
     jobs = [
@@ -565,7 +565,7 @@ def left_with_one_part(store: Ticking, number: int, size: int) -> Continuation:
 
 
 def test_an_upload_that_became_its_object_is_not_repeated(engine: Engine) -> None:
-    """A transfer was ended when S3 had completed the upload and before it could say so."""
+    """The transfer ended after S3 had completed the upload and before its reply arrived."""
     lost = Failure("complete_upload", DeadlineExceeded("the time is up"), last=1, lost=True)
     store = Ticking(stored([SIZE]), pause=pause_under(engine.name), failures=[lost], checksums=told())
     results = run(store, engine, jobs_of([SIZE]), 100.0, slots=1)
@@ -582,7 +582,7 @@ def test_runs_beyond_the_most_are_sent_again(engine: Engine) -> None:
     size = 4 * MOST_RUNS
     store = Ticking(stored([size]), pause=pause_under(engine.name))
     store.replaceable_parts = True
-    numbers = [*range(1, size, 2)]  # every second part: twice as many runs as are told
+    numbers = [*range(1, size, 2)]  # every second part: twice as many runs as a continuation may have
     store.uploads["earlier"] = {n: content(0, size)[n - 1 : n] for n in numbers}
     store.written[target(0)] = {}
     given = Continuation(

@@ -1,4 +1,4 @@
-"""The coordinator and its part mover over a store in memory, under each engine."""
+"""The coordinator and its part mover over an in-memory store, with each engine."""
 
 from collections.abc import Mapping
 from dataclasses import replace as replaced
@@ -63,7 +63,7 @@ def test_every_byte_is_moved_once_within_slots_and_limit(
         parts = plan.cut(size, min(size, reach), reach).planned
         assert results[number].parts == results[number].attempts == parts
     assert sum(moved) == sum(sizes)
-    # The first GET of a file of unknown size is of the whole: the chunk its first part ends in is read.
+    # The first GET of a file of unknown size asks for all of it, so a chunk may pass the first part's end.
     past = 0 if listed or not setup.multipart else len(sizes) * (chunk_size - 1)
     assert sum(sizes) <= store.bytes_read <= sum(sizes) + past
     assert store.peak_in_flight <= min(setup.slots, engine.most_slots)
@@ -87,7 +87,7 @@ def test_as_many_tasks_run_as_slots_and_limit_allow_and_no_more(
 
 
 def test_no_more_sources_are_open_than_there_are_slots(engine: Engine) -> None:
-    """Each open source holds a connection and its buffers: that is what a slot's bytes are."""
+    """Each open source holds a connection and its buffers, which `slot_bytes` counts."""
     sizes = [40] * 12
     store = MemoryStore(stored(sizes), pause=pause_under(engine.name))
 
@@ -98,13 +98,13 @@ def test_no_more_sources_are_open_than_there_are_slots(engine: Engine) -> None:
 
 def test_a_file_begins_only_when_no_part_of_an_earlier_one_waits(engine: Engine) -> None:
     sizes = [50, 50, 50]
-    begun: list[S3Object] = []
+    started: list[S3Object] = []
     finished_at_begin: list[int] = []
     finished: list[progress.FileFinished] = []
 
     def on_event(event: progress.Event) -> None:
         if isinstance(event, progress.FileStarted):
-            begun.append(event.source)
+            started.append(event.source)
             finished_at_begin.append(len(finished))
         if isinstance(event, progress.FileFinished):
             finished.append(event)
@@ -112,7 +112,7 @@ def test_a_file_begins_only_when_no_part_of_an_earlier_one_waits(engine: Engine)
     store = MemoryStore(stored(sizes), pause=pause_under(engine.name))
     results = Setup(slots=1, on_event=on_event).run(jobs_of(sizes), store, engine)
 
-    assert begun == [source(0), source(1), source(2)]
+    assert started == [source(0), source(1), source(2)]
     assert finished_at_begin == [0, 1, 2]
     assert [event.result for event in finished] == results
 
@@ -222,7 +222,7 @@ def test_the_first_error_of_a_file_stops_its_other_parts(engine: Engine) -> None
     """It becomes the error of the file, and the other parts stop midway."""
     broken = AsyncstreamError("the second part broke")
     options = {"failures": [Failure("upload_part", broken, first=2, last=2)]}
-    # One part after the other, none is midway when another fails.
+    # With one part after the other, none is midway when another fails.
     held = None if engine.name == "sequential" else "key-0"
     store = HeldStore(stored([20_000]), held=held, pause=pause_under(engine.name, 0.001), **options)
 
@@ -230,12 +230,12 @@ def test_the_first_error_of_a_file_stops_its_other_parts(engine: Engine) -> None
 
     assert result.error is broken
     assert store.calls["upload_part", None] <= 3
-    assert store.bytes_read < 3000  # of 20,000; sequential has read all of the first part
+    assert store.bytes_read < 3000  # of 20,000; the sequential engine has read all of the first part
     assert_nothing_is_left(store)
 
 
 def test_an_upload_that_cannot_be_aborted_is_noted_on_the_error(engine: Engine) -> None:
-    """The error is the one that failed the file."""
+    """The error stays the one that failed the file."""
     broken = AsyncstreamError("broken")
     failures = [Failure("upload_part", broken), Failure("abort_upload", AsyncstreamError("denied"))]
     store = MemoryStore(stored([25, 5]), pause=pause_under(engine.name), failures=failures)
@@ -263,7 +263,7 @@ class SlowToCreate(MemoryStore):
 
 @pytest.mark.parametrize("failures", [[], [Failure("close", OSError("reset"))]], ids=["closes", "fails to"])
 def test_an_upload_stopped_before_its_first_part_is_aborted(engine: Engine, failures: list[Failure]) -> None:
-    """Then the first range is open still: also if closing it fails, the upload must not stay."""
+    """The first range is still open then. Even if closing it fails, the upload must not remain."""
     store = SlowToCreate(stored([25]), pause=pause_under(engine.name), failures=failures)
 
     [result] = Setup(deadline=4.0, clock=lambda: store.now).run(jobs_of([25]), store, engine)
@@ -285,7 +285,7 @@ def test_a_missing_source_fails_its_file_only(engine: Engine) -> None:
 
 
 class ClaimsToBeHuge(MemoryStore):
-    """Tells of every object that it is larger than S3 takes."""
+    """Reports that every object is larger than S3's limit."""
 
     async def open(
         self, source: S3Object, range_: ByteRange | None, etag: str | None, unless: str | None = None

@@ -36,7 +36,7 @@ GOOD = [
     BY_PREFIX | {"config": {"part_size": 5 * 2**20, "extra_args": {"ACL": "private"}}, "files": None},
 ]
 
-# What neither the schema nor we take: where it is wrong, and what the message says of it.
+# Events that the schema and the handler refuse: where each is wrong, and part of the message.
 MALFORMED = [
     ([], "$", "Expected `object`, got `array`"),
     (None, "$", "Expected `object`, got `null`"),
@@ -64,7 +64,7 @@ MALFORMED = [
     (BY_PREFIX | {"config": {"extra_args": []}}, "$.config.extra_args", "Expected `object`, got `array`"),
 ]
 
-# What is malformed beyond what a schema says.
+# Events that the schema accepts and the handler refuses.
 BEYOND_THE_SCHEMA = [
     ({}, "must have either `files`, or both `source_prefix` and `destination`"),
     ({"source_prefix": "s3://raw/in/"}, "must have either `files`, or both"),
@@ -82,7 +82,7 @@ BEYOND_THE_SCHEMA = [
 
 
 def check(event: Any) -> direct.DirectEvent:
-    """What a handler does with an event before any I/O."""
+    """Check an event as a handler does before any I/O."""
     read = direct.read_event(event)
     direct.report_location(read, direct.pairs_of(read))
     return read
@@ -197,7 +197,7 @@ def test_an_event_names_what_to_copy(event: dict[str, Any], pairs: list[Any]) ->
 
 
 def test_an_event_overrides_only_the_settings_it_names() -> None:
-    """It may set one back to its default."""
+    """It may reset a setting to its default."""
     own = TransferConfig(multipart=True, max_concurrency=3, part_size=8 * 2**20)
     event = BY_PREFIX | {"config": {"multipart": False, "max_attempts": 2}}
 
@@ -224,7 +224,7 @@ def report(files: Sequence[FileResult]) -> TransferReport:
 
 
 def sent(reply: direct.DirectReply) -> dict[str, Any]:
-    """A reply as Lambda sends it."""
+    """Return a reply as Lambda sends it."""
     whole: dict[str, Any] = json.loads(json.dumps(msgspec.to_builtins(reply)))
     return whole
 
@@ -315,14 +315,14 @@ def test_a_reply_stays_under_256_kb_and_counts_omissions(
 
     reply = msgspec.to_builtins(direct.reply_to(report(results), INVOKED))
 
-    # As Python's runtimes from 3.12 on encode it, and as states of Step Functions count it.
+    # Encoded as Lambda's Python runtimes from 3.12 on do, and as Step Functions counts a state.
     assert len(json.dumps(reply, ensure_ascii=False).encode()) < LARGEST_REPLY
     assert_all_are_counted(reply, results)
 
 
 @pytest.mark.parametrize("character", "aé😀")
 def test_5000_failures_stay_under_256_kb_in_ascii_json(character: str) -> None:
-    """As Lambda's python3.11 encodes it, which we support."""
+    """The supported runtime python3.11 encodes replies in ASCII."""
     key = character * (1000 // len(character.encode()))
     results = [failed(f"{number:05}-{key}", f"GetObject {key}") for number in range(5000)]
 
@@ -341,7 +341,7 @@ def assert_all_are_counted(reply: dict[str, Any], results: Sequence[FileResult])
 
 
 class Counting(Sequence[Job]):
-    """So many files that an earlier transfer has not started, and how often one was looked at."""
+    """A number of files that no transfer has started; counts how often one is read."""
 
     def __init__(self, count: int) -> None:
         self._count = count
@@ -356,7 +356,7 @@ class Counting(Sequence[Job]):
 
 
 def test_a_reply_makes_only_the_pending_rows_that_fit() -> None:
-    """The time is up by then: to look at 100,000 takes 7 s of a function of 128 MB, which has 2."""
+    """After the deadline: reading 100,000 files takes 7 s in a 128 MB function, which has 2 s left."""
     files = Counting(100_000)
     results = FileResults(files)
     results.end_from(0)

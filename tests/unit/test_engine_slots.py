@@ -1,4 +1,4 @@
-"""An engine's one primitive, its slots: start a task; give me the next finished one."""
+"""An engine's slots: start a task, and wait for the next finished one."""
 
 import asyncio
 import threading
@@ -45,7 +45,7 @@ def test_a_slot_is_free_again_once_its_task_is_reported(engine: Engine) -> None:
     """Before that, it is free until a task starts."""
 
     async def nothing() -> None:
-        """Ends at once."""
+        """End at once."""
 
     async def run() -> list[bool]:
         async with engine.slots(1) as slots:
@@ -59,10 +59,10 @@ def test_a_slot_is_free_again_once_its_task_is_reported(engine: Engine) -> None:
 
 
 def test_a_slot_of_a_task_not_told_finished_yet_is_not_free(engine: Engine) -> None:
-    """The coordinator has not seen what the task left open: it must not start others in its place."""
+    """The coordinator does not know yet what the task left open, so it must not start another one."""
 
     async def nothing() -> None:
-        """Ends at once."""
+        """End at once."""
 
     async def run() -> bool:
         async with engine.slots(1) as slots:
@@ -131,12 +131,12 @@ def test_tasks_run_at_the_same_time_as_many_as_there_are_slots(name: str) -> Non
 
 
 def test_leaving_joins_every_started_task(engine: Engine) -> None:
-    begun, ended = [], []
+    started, ended = [], []
 
     async def work() -> None:
-        begun.append(1)
+        started.append(1)
         try:
-            # Nothing can cancel a thread; a task that is not cancelled outlasts the suite's guard.
+            # A thread cannot be cancelled. An asyncio task left running would outlast the suite's guard.
             await engine.sleep(0.05 if engine.name != "asyncio" else 3600)
         finally:
             ended.append(1)
@@ -150,4 +150,4 @@ def test_leaving_joins_every_started_task(engine: Engine) -> None:
 
     with pytest.raises(LookupError, match="the coordinator's"):
         engine.run(run)
-    assert len(ended) == len(begun)
+    assert len(ended) == len(started)

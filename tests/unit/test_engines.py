@@ -1,4 +1,4 @@
-"""The engines: whose code they run, in what context, how they end. Their slots: `test_engine_slots.py`."""
+"""The engines: how they run code, in which context, and how they end. Slots: `test_engine_slots.py`."""
 
 import asyncio
 import math
@@ -71,7 +71,7 @@ def test_driven_code_may_await_what_does_not_suspend_and_raise() -> None:
 
 
 def test_a_wait_in_a_thread_ends_with_the_transfer() -> None:
-    """The wait is that before a retry."""
+    """The wait is the one before a retry."""
     engine = ThreadsEngine()
 
     async def retries() -> None:
@@ -81,7 +81,7 @@ def test_a_wait_in_a_thread_ends_with_the_transfer() -> None:
         async with engine.slots(1) as slots:
             slots.start(None, retries)
 
-    engine.run(run)  # else it takes minutes, and the suite's guard ends it
+    engine.run(run)  # otherwise it takes minutes, and the suite's guard ends it
     engine.close()
 
 
@@ -122,7 +122,7 @@ def test_the_loop_is_kept_until_the_engine_is_closed() -> None:
 
 def test_a_running_loop_is_told_to_await_instead() -> None:
     async def inside() -> None:
-        AsyncioEngine().run(lambda: pytest.fail("made a coroutine that nobody awaits"))
+        AsyncioEngine().run(lambda: pytest.fail("made a coroutine that is never awaited"))
 
     with pytest.raises(ConfigError, match="awaited, transfer_async"):
         asyncio.run(inside())
@@ -183,7 +183,7 @@ def test_threads_wait_before_a_retry_in_later_transfers_too() -> None:
 
 @pytest.mark.parametrize("name", ENGINES)
 def test_each_run_sees_the_context_of_its_own_caller(name: str) -> None:
-    """A warm Lambda keeps its engine: what it runs belongs to this invocation's trace, not the first's."""
+    """A warm Lambda keeps its engine, but the code must run in the trace of its own invocation."""
     engine = open_engine(name)
     variable: ContextVar[str] = ContextVar("invocation")
 
@@ -199,7 +199,7 @@ def test_each_run_sees_the_context_of_its_own_caller(name: str) -> None:
 
 
 async def three_steps(ends: list[str]) -> AsyncGenerator[asyncio.Task[Any], None]:
-    """Each made in the task that runs it; within a scope, which no other task could leave."""
+    """Yield the current task three times, in a scope that only the same task may leave."""
     task = asyncio.current_task()
     assert task is not None
     try:
@@ -265,7 +265,7 @@ def test_asyncio_cancels_what_takes_longer_than_its_limit() -> None:
 
 @pytest.mark.parametrize("ends_by", ["its time", "cancelling"])
 def test_a_computation_ends_before_the_task_that_awaits_it(ends_by: str) -> None:
-    """Else a user's function would go on in the next invocation."""
+    """Otherwise a user's function would run on during the next invocation."""
     engine, at_work, may_end = AsyncioEngine(), threading.Event(), threading.Event()
 
     def work() -> None:
@@ -277,7 +277,7 @@ def test_a_computation_ends_before_the_task_that_awaits_it(ends_by: str) -> None
         task = asyncio.ensure_future(engine.limited(engine.compute(work), seconds))
         await asyncio.to_thread(at_work.wait, 60)
         task.cancel() if ends_by == "cancelling" else None
-        await asyncio.sleep(0.02)  # by then its time is up
+        await asyncio.sleep(0.02)  # its time ends meanwhile
         waits = not task.done()
         may_end.set()
         assert waits
@@ -289,23 +289,23 @@ def test_a_computation_ends_before_the_task_that_awaits_it(ends_by: str) -> None
 
 
 def test_a_second_interrupt_ends_the_loop_and_its_clean_up() -> None:
-    """In a process of its own, whose signals are its own."""
+    """In its own process, because of the signals."""
     program = """
 import asyncio, signal, threading, time
 from asyncstream import map_concurrent
-begun, cleaning_up = threading.Semaphore(0), threading.Semaphore(0)
+started, cleaning_up = threading.Semaphore(0), threading.Semaphore(0)
 async def call(item):
-    begun.release()
+    started.release()
     try:
         await asyncio.sleep(3600)
     finally:
         cleaning_up.release()
         await asyncio.sleep(3600)
 def interrupt():
-    for reached in (begun, cleaning_up):
+    for reached in (started, cleaning_up):
         for _ in range(3):
             reached.acquire()
-        time.sleep(0.5)  # the loop waits by then, and no task is in the midst of a step
+        time.sleep(0.5)  # the loop waits by now, and every task is between two steps
         signal.pthread_kill(threading.main_thread().ident, signal.SIGINT)
 threading.Thread(target=interrupt).start()
 try:
@@ -333,7 +333,7 @@ def test_what_is_shielded_ends_with_its_time() -> None:
 def test_blocking_engines_load_nothing_that_needs_asyncio(name: str) -> None:
     """They do not load asyncio itself.
 
-    A cold start pays for every import. The transport is opened as well: it is half of the cost.
+    A cold start pays for every import. The test opens the transport, too: it is half of the cost.
     """
     program = f"""
 import sys
@@ -365,7 +365,7 @@ print(*[module for module in unwanted if module in sys.modules])
     ],
 )
 def test_no_sdk_is_loaded_by_who_does_not_copy(program: str, unwanted: str) -> None:
-    """It is half of the memory, and of the time, that a function which gathers pages takes to start."""
+    """The SDK is half of the memory and time with which a function that gathers pages starts."""
     found = f"import sys; {program}; print(*[name for name in {unwanted.split()} if name in sys.modules])"
     environ = {"PYTHONPATH": str(ROOT), "POSTGRES_DSN": "host=localhost"}
     done = subprocess.run(

@@ -1,4 +1,4 @@
-"""The errors' contract: builtins as second parents, one base, and which of them repeating may help."""
+"""The errors' contract: one base, a builtin as second parent, and a flag whether a retry may help."""
 
 import pytest
 
@@ -84,10 +84,10 @@ def test_every_public_name_exists() -> None:
 
 
 def raised(error: Exception, cause: Exception | None = None) -> Exception:
-    """An error with frames, raised from another one or from nothing."""
+    """Return an error with frames, raised from another error or alone."""
     try:
         raise error from cause
-    except Exception as caught:  # noqa: BLE001 - it is looked at
+    except Exception as caught:  # noqa: BLE001 - the test inspects it
         return caught
 
 

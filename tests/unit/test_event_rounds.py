@@ -1,4 +1,4 @@
-"""The rounds that a trigger's items run in, whatever the items are."""
+"""The rounds in which a trigger's items run."""
 
 from collections.abc import Sequence
 

@@ -1,4 +1,4 @@
-"""A file driven through random ends, without a store or an engine: it goes as its table says."""
+"""A file driven through random ends, without a store or an engine, follows its table of states."""
 
 from collections.abc import Callable, Sequence
 from types import SimpleNamespace
@@ -45,7 +45,7 @@ PARTS = 3
 
 
 class Segment(SimpleNamespace):
-    """Ten bytes that nothing opens."""
+    """Ten bytes; nothing opens them."""
 
     length, moved = 10, 0
 
@@ -54,7 +54,7 @@ class Segment(SimpleNamespace):
 
 
 class RandomParts(Parts):
-    """Parts that are known, or, if it fills them, made one by one."""
+    """Parts that are known from the start or, with `fills`, are made one by one."""
 
     def __init__(self, file: FileFacts, first: SendPart, fills: bool) -> None:
         super().__init__(file, first, planned=1 if fills else PARTS)
@@ -91,13 +91,13 @@ async def never(task: Any) -> Any:
 
 
 class Script:
-    """What a test decides: which task ends next, and how.
+    """Decides which task ends next, and how.
 
     Args:
-        choices: numbers to choose by; when they are used up, the first of what is possible is chosen.
-        pauses: whether a file that runs out of time is left to be continued.
+        choices: numbers to choose by; after the last one, the script takes the first possibility.
+        pauses: whether the deadline leaves a file pending.
         fills: whether a transform makes the parts.
-        continued: whether an earlier transfer has left an upload.
+        continued: whether an earlier transfer left an upload.
     """
 
     needs = Needs(part=10, memory=5)
@@ -196,7 +196,7 @@ TABLE = [(state, following) for state in State for following in State if followi
 @settings(max_examples=500)
 @given(SCRIPTS)
 def test_a_file_ends_once_and_holds_nothing(script: Script) -> None:
-    """No transition but the table's occurs: `File` refuses others."""
+    """Only the table's transitions occur: `File` refuses others."""
     script.play()
 
     assert script.file.result is not None

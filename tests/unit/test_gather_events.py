@@ -1,4 +1,4 @@
-"""The event that asks for pages to be gathered and its reply: read, completed, written, described."""
+"""The event that requests gathering and its reply: read, completed, written, described."""
 
 import json
 from collections.abc import Sequence
@@ -36,7 +36,7 @@ GOOD = [
     PAGES | {"config": {"deadline": None, "memory_limit": 1000, "max_concurrency": 1000}},
     PAGES | {"config": {"fetch": {"max_body": 1, "max_redirects": 0, "user_agent": "me", "page_timeout": 5}}},
 ]
-# What neither the schema nor we take, and where it is wrong.
+# Events that the schema and the handler refuse, and where each is wrong.
 MALFORMED = [
     (None, "$"),
     ([], "$"),
@@ -60,7 +60,7 @@ MALFORMED = [
 
 
 def check(event: Any) -> events.GatherEvent:
-    """What the handler does with an event before any I/O."""
+    """Check an event as the handler does before any I/O."""
     asked = events.read_event(event)
     table = Table(name="t", key=("id",))
     events.wanted(asked, Deployed(("https://b.example/",), "mine:rows", table, frozenset({"mine:rows"})))

@@ -1,4 +1,4 @@
-"""Rows of an S3 Inventory: which object each names, or why it is left out."""
+"""Rows of an S3 Inventory: the object each names, or the reason to leave it out."""
 
 from typing import Any
 

@@ -1,4 +1,4 @@
-"""What to copy is checked before any I/O."""
+"""Pairs of sources and destinations are checked before any I/O."""
 
 import tracemalloc
 from collections.abc import Sequence
@@ -60,7 +60,7 @@ def test_an_old_version_may_be_written_back_onto_its_key() -> None:
 
 
 def listed(*pairs: Pair, keys: Sequence[str]) -> Jobs:
-    """Jobs in which each pair of prefixes has the same keys below it."""
+    """Return jobs in which each pair of prefixes has the same keys."""
     jobs = Jobs(pairs)
     for position, (source, _) in enumerate(pairs):
         if isinstance(source, S3Object):
@@ -84,7 +84,7 @@ def test_a_listing_becomes_jobs_with_its_sizes_and_etags() -> None:
 
 
 def test_a_key_that_would_become_empty_is_refused() -> None:
-    """The error names the source. The folder marker that the console makes, copied to the top of a bucket."""
+    """The error names the source: here the console's folder marker, copied to the top of a bucket."""
     with pytest.raises(InputError, match="s3://raw/in/"):
         listed((S3Prefix("raw", "in/"), S3Prefix("clean")), keys=[""])
 
@@ -129,7 +129,7 @@ def test_a_continuation_goes_to_its_file_and_to_no_other() -> None:
 
 
 def test_a_listed_file_and_its_result_take_0_3_kb() -> None:
-    """At most 0.3 KB a file, where listing, jobs and results once took 0.75."""
+    """At most 0.3 KB per file; listing, jobs and results once took 0.75 KB."""
     pair = (S3Prefix("raw-bucket", "in/"), S3Prefix("clean-bucket", "out/"))
     count = 3_000
     tracemalloc.start()

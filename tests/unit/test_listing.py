@@ -1,4 +1,4 @@
-"""Listings of many pages, from a store that answers as it is told."""
+"""Listings of many pages, from a store with scripted answers."""
 
 from collections.abc import Sequence
 from typing import Any
@@ -21,7 +21,7 @@ PAIR = (S3Prefix("raw", "in/"), S3Prefix("clean", "out/"))
 
 
 class Pages:
-    """A store that has pages of keys, and counts those it was asked for."""
+    """A store with pages of keys that counts the pages read."""
 
     def __init__(self, *pages: Sequence[str]) -> None:
         self._pages = pages
@@ -50,7 +50,7 @@ def test_a_key_on_two_pages_is_copied_once() -> None:
 
 
 def test_keys_in_no_order_are_all_found_once() -> None:
-    """Directory buckets list in no order."""
+    """Directory buckets list keys unordered."""
     jobs = found(Pages(["in/z", "in/b", "in/q"], ["in/a", "in/z"], ["in/q", "in/c", "in/zz"]))
 
     assert keys_of(jobs) == ["z", "b", "q", "a", "c", "zz"]
@@ -62,7 +62,7 @@ def test_pages_of_nothing_are_nothing_to_transfer() -> None:
 
 
 def test_a_listing_that_memory_has_no_room_for_is_refused() -> None:
-    """As soon as it is known, and with the ways out."""
+    """The listing stops as soon as the memory is short, and the error lists the ways out."""
     page = 1_000
     pages = Pages(*([f"in/{place:03d}-{key:06d}" for key in range(page)] for place in range(100)))
 

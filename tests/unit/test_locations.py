@@ -1,4 +1,4 @@
-"""URIs and names: keys are verbatim, buckets are checked, ARNs stand where a bucket does."""
+"""URIs and names: keys stay verbatim, buckets are checked, and ARNs may replace buckets."""
 
 import pytest
 from hypothesis import assume, given
@@ -14,7 +14,7 @@ ACCESS_POINTS = [
     "arn:aws-us-gov:s3:us-gov-west-1:123456789012:accesspoint/my-point",
     "arn:aws:s3-object-lambda:us-east-1:123456789012:accesspoint/my-lambda",
     "arn:aws:s3-outposts:us-west-2:123456789012:outpost/op-01ac5d28a6a232904/accesspoint/my-point",
-    "arn:aws:s3:us-west-2:123456789012:accesspoint:my-point",  # botocore takes either separator
+    "arn:aws:s3:us-west-2:123456789012:accesspoint:my-point",  # botocore accepts either separator
 ]
 BUCKETS = st.sampled_from(
     ["abc", "my.bucket-1", "Legacy_Bucket", "a" * 63, "point-alias-s3alias", *ACCESS_POINTS]

@@ -1,4 +1,4 @@
-"""Replies of S3 that were lost: what it did is found out, and told where it cannot be."""
+"""Lost replies of S3: the client finds out what S3 did, and reports it if it cannot."""
 
 from collections.abc import Sequence
 from dataclasses import replace as replaced
@@ -66,7 +66,7 @@ def test_an_interrupted_lookup_is_repeated(engine: Engine) -> None:
 
 
 def test_an_upload_gone_at_its_first_complete_is_not_ours(engine: Engine) -> None:
-    """Not even if the same bytes are there: another writer may have written them."""
+    """This holds even if the same bytes are there: another writer may have written them."""
     store = MemoryStore(
         stored([SIZE]) | {target(0): WHOLE},
         pause=pause_under(engine.name),
@@ -83,7 +83,7 @@ def test_an_upload_gone_at_its_first_complete_is_not_ours(engine: Engine) -> Non
 
 
 class Outrun(MemoryStore):
-    """Another client writes the same object before we can ask what became of it."""
+    """Another client writes the same object before the lookup."""
 
     async def complete_upload(
         self, upload: MultipartUpload, parts: Sequence[CompletedPart], checksum: Checksum | None
@@ -108,7 +108,7 @@ def test_an_object_with_another_checksum_is_not_ours(engine: Engine) -> None:
 
 
 class TellsNoChecksum(MemoryStore):
-    """Has what was written, and no checksum of it."""
+    """Stores objects without a checksum."""
 
     async def find(self, target: S3Object) -> Stored | None:
         there = await super().find(target)
@@ -201,12 +201,12 @@ def test_what_a_paused_transfer_completes_is_not_completed_again(engine: Engine)
     assert (store.calls["complete_upload", None], store.calls["abort_upload", None]) == (1, 0)
 
 
-# The parts will become the object, in a while.
+# S3 will make the object from the parts later.
 UNDONE = Failure("complete_upload", ConnectionFailed("reset"), last=1)
 
 
 class Outlasts(MemoryStore):
-    """Completes an upload when the deadline has passed."""
+    """Completes an upload after the deadline."""
 
     now = 0.0
 
@@ -218,7 +218,7 @@ class Outlasts(MemoryStore):
 
 
 class StillMakes(Outlasts):
-    """Makes the object of what was to be completed when its parts are listed for the fourth time."""
+    """Makes the object at the fourth listing of the upload's parts."""
 
     async def list_parts(
         self, upload: MultipartUpload, after: int | None
@@ -231,7 +231,7 @@ class StillMakes(Outlasts):
 
 
 class WorksOn(MemoryStore):
-    """Has made the object only when it is looked for the fourth time."""
+    """Says that the upload is gone only at the fourth listing of its parts."""
 
     async def list_parts(
         self, upload: MultipartUpload, after: int | None
@@ -256,7 +256,7 @@ def test_an_etag_tells_the_object_where_there_is_no_checksum(engine: Engine, den
 
 
 class HasMd5s(MemoryStore):
-    """Its ETags are those of S3."""
+    """Computes ETags as S3 does."""
 
     async def upload_part(self, upload: MultipartUpload, number: int, body: Body) -> Written:
         await super().upload_part(upload, number, body)

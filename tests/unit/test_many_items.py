@@ -1,4 +1,4 @@
-"""Many items of one event: the work grows with their number, not with its square. By calls counted."""
+"""Many items of one event: the work grows with their number, not with its square. Measured in calls."""
 
 import logging
 import sys
@@ -26,7 +26,7 @@ def prefixes(number: int) -> tuple[Pair, ...]:
     return ((S3Prefix("raw", f"{number}/"), S3Prefix("clean", f"{number}/")),)
 
 
-# By what has items wait for each other, or keeps them from sharing a round.
+# Item kinds, by the reason why items wait for each other or cannot share a round.
 ITEMS: dict[str, Callable[[int], Item]] = {
     "nothing": lambda n: Item(f"m{n}", (pair(n, n),)),
     "one group": lambda n: Item(f"m{n}", (pair(n, n),), group="g"),
@@ -53,7 +53,7 @@ class Early(Late):
 
 
 class Session:
-    """In place of a `TransferSession`: every file fails."""
+    """A stand-in for `TransferSession`: every file fails."""
 
     def transfer(self, pairs: Sequence[Pair], *_: Any, **__: Any) -> TransferReport:
         error = DeadlineExceeded("late")
@@ -67,7 +67,7 @@ def run(items: Sequence[Item], context: Any) -> list[Any]:
 
 
 def calls_of(work: Callable[[], object]) -> int:
-    """Calls that the work makes, of functions, generators and builtins."""
+    """Return the number of calls that the work makes: of functions, generators and builtins."""
     count = 0
 
     def profile(_: Any, event: str, __: Any) -> None:

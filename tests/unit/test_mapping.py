@@ -1,4 +1,4 @@
-"""The coordinator of mappings, over the real engines: deadlines by a clock set by hand, and spans."""
+"""The coordinator of mappings over the real engines: deadlines by a manual clock, and spans."""
 
 import asyncio
 from collections.abc import Callable, Iterable, Iterator
@@ -18,11 +18,11 @@ from asyncstream.tracing.spans import UNTRACED, RecordedSpan, Recording
 
 
 class Failed(Exception):
-    """What a call raises here."""
+    """The error that calls raise."""
 
 
 class Clock:
-    """Set by hand."""
+    """A manual clock."""
 
     now = 0.0
 
@@ -33,7 +33,7 @@ class Clock:
 def ended(
     engine: Engine, fn: Callable[[int], Any], items: Iterable[int], deadline: Deadline
 ) -> tuple[list[Outcome[int, Any]], DeadlineExceeded | None]:
-    """All outcomes of two calls at once, and what ended the mapping."""
+    """Map with two calls at once; return all outcomes, and the error that ended the mapping."""
 
     async def collect() -> tuple[list[Outcome[int, Any]], DeadlineExceeded | None]:
         outcomes = []
@@ -41,7 +41,7 @@ def ended(
             async for outcome in mapped(
                 fn, items, engine, max_concurrency=2, deadline=deadline, span=UNTRACED, ordered=True
             ):
-                outcomes.append(outcome)  # noqa: PERF401 - those before the error count
+                outcomes.append(outcome)  # noqa: PERF401 - outcomes before the error count
         except DeadlineExceeded as error:
             return outcomes, error
         return outcomes, None
@@ -51,10 +51,10 @@ def ended(
 
 def test_after_the_deadline_no_call_starts(engine: Engine) -> None:
     """One more item is pulled, whose outcome is the error."""
-    clock, begun, pulled = Clock(), [], []
+    clock, started, pulled = Clock(), [], []
 
     async def takes_all_the_time(item: int) -> int:
-        begun.append(item)
+        started.append(item)
         clock.now = 11
         return item
 
@@ -65,10 +65,10 @@ def test_after_the_deadline_no_call_starts(engine: Engine) -> None:
 
     outcomes, error = ended(engine, takes_all_the_time, items(), Deadline(10, clock))
 
-    # In threads the first call may be over before the second could begin.
-    assert 1 <= len(begun) <= min(2, engine.most_slots)
-    assert [outcome.item for outcome in outcomes] == pulled == [*sorted(begun), len(begun)]
-    assert [outcome.error for outcome in outcomes] == [None] * len(begun) + [error]
+    # In threads the first call may end before the second starts.
+    assert 1 <= len(started) <= min(2, engine.most_slots)
+    assert [outcome.item for outcome in outcomes] == pulled == [*sorted(started), len(started)]
+    assert [outcome.error for outcome in outcomes] == [None] * len(started) + [error]
     assert "deadline of 10 s passed" in str(error)
 
 
@@ -85,7 +85,7 @@ def test_a_deadline_during_the_last_call_leaves_no_item(engine: Engine) -> None:
 
 
 class Sent:
-    """A sender that keeps what it is given, and a clock set by hand."""
+    """A sender that keeps the spans, and a manual clock."""
 
     def __init__(self) -> None:
         self.now = 100.0
@@ -100,7 +100,7 @@ class Sent:
 
 @pytest.fixture
 def sent(monkeypatch: pytest.MonkeyPatch) -> Sent:
-    """What is sent of the one mapping of a test."""
+    """The sender for the one mapping of a test."""
     sent = Sent()
     monkeypatch.setattr(tracing, "open_trace", lambda **_: sent.root)
     return sent
@@ -153,7 +153,7 @@ def test_outside_of_a_call_the_current_span_does_nothing(name: str, sent: Sent) 
 @pytest.mark.parametrize("name", ENGINES)
 def test_a_mapping_left_early_ends_its_spans_and_is_no_failure(name: str, sent: Sent) -> None:
     async def call(item: int) -> None:
-        """Ends at once."""
+        """End at once."""
 
     with closing(map_concurrent(call, range(50), engine=name, max_concurrency=5)) as outcomes:
         next(outcomes)

@@ -1,4 +1,4 @@
-"""The line of metrics that CloudWatch reads out of a function's log."""
+"""The line of metrics that CloudWatch extracts from a function's log."""
 
 import json
 

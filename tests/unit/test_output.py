@@ -1,4 +1,4 @@
-"""Parts of a transform's output as they are filled and sent, without anything that sends."""
+"""Parts of a transform's output: filled and sent, without a sender."""
 
 from itertools import chain, repeat
 from typing import Any
@@ -38,7 +38,7 @@ def test_pieces_of_any_size_fill_parts_of_any_size(pieces: list[bytes], sizes: l
         def finish(self) -> list[bytes]:
             return pieces
 
-    nothing: Any = None  # it is fed here by hand
+    nothing: Any = None  # the test feeds it by hand
     running = Output(nothing, Running(Given))
     chunks = iter([[b"\0", b"\1"], []])
     found: list[bytes] = []
@@ -52,7 +52,7 @@ def test_pieces_of_any_size_fill_parts_of_any_size(pieces: list[bytes], sizes: l
             running.fill(part)
         full = part.full
         found.append(sent(part))
-        assert sent(part) == found[-1]  # as often as it takes
+        assert sent(part) == found[-1]  # repeatable
         part.clear()
         assert full or running.ended
     whole = b"".join(map(bytes, [*pieces[::2], *pieces[1::2], *pieces]))
@@ -61,7 +61,7 @@ def test_pieces_of_any_size_fill_parts_of_any_size(pieces: list[bytes], sizes: l
 
 
 def sent(part: OutputPart) -> bytes:
-    """All of a part, and that its checksum is known before."""
+    """Return all bytes of a part; assert that its checksum is known before them."""
 
     def check() -> None:
         pass

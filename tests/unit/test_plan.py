@@ -1,4 +1,4 @@
-"""Ranges cover each byte once within S3's limits, whatever the size."""
+"""For every size, ranges cover each byte once within S3's limits."""
 
 from itertools import pairwise
 
@@ -23,7 +23,7 @@ from asyncstream.pipeline.plan import (
 )
 from asyncstream.units import GiB, MiB
 
-# Sizes of all magnitudes, as small ones never come up among integers to 50e12.
+# Sizes of all magnitudes: integers up to 50e12 would never include small ones.
 SIZES = st.one_of(*(st.integers(0, reach) for reach in (10, 30 * MiB, 100 * GiB, MAX_OBJECT)))
 PART_SIZES = st.one_of(st.integers(MIN_PART, 100 * MiB), st.integers(MIN_PART, MAX_PART))
 
@@ -34,13 +34,13 @@ def ranges_of(size: int, first: int, most: int) -> list[ByteRange]:
 
 
 def split(size: int, most: int) -> list[ByteRange]:
-    """As a copy is cut."""
+    """Split a file as a copy does."""
     first = first_range(size, most) or ByteRange(0, size)
     return ranges_of(size, first.stop, most)
 
 
 def assert_is_plan(ranges: list[ByteRange], size: int) -> None:
-    """Every byte once and in order, in ranges that S3 takes."""
+    """Assert that the ranges have every byte once, in order, within S3's limits."""
     assert ranges[0].start == 0
     assert ranges[-1].stop == size
     assert all(a.stop == b.start for a, b in pairwise(ranges))

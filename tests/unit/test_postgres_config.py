@@ -1,4 +1,4 @@
-"""Where to connect, and by what TLS: settings, environment, DSN and parts laid over each other."""
+"""The address and TLS settings of a connection: from settings, environment, DSN and secret combined."""
 
 from inspect import signature
 from typing import Any

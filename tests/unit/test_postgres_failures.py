@@ -1,4 +1,4 @@
-"""What Postgres's and libpq's errors mean."""
+"""The classes of Postgres's and libpq's errors."""
 
 from types import SimpleNamespace
 

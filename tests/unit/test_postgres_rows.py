@@ -113,7 +113,7 @@ def test_a_datetime_is_written_as_the_same_moment_in_utc(moment: datetime) -> No
     try:
         expected = moment.replace(tzinfo=UTC) if moment.tzinfo is None else moment.astimezone(UTC)
     except OverflowError:
-        return  # beyond the year 1 or 9999
+        return  # outside the years 1 to 9999
     [row] = json.loads(f"[{page_of('page', [{'id': moment}], UPSERT).json}]")
     assert datetime.fromisoformat(row["id"]) == expected
     assert row["id"].endswith("+00:00")

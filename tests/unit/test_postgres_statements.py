@@ -1,4 +1,4 @@
-"""Which columns are written, and how names are quoted; what a statement does is tested on a real Postgres."""
+"""The columns of a statement and their quoting. `tests/conformance` tests statements on a real Postgres."""
 
 from typing import Any
 
@@ -58,7 +58,7 @@ def test_a_table_without_what_is_to_be_written_is_told(table: Table, word: str) 
 
 
 def test_a_schema_in_the_name_of_a_table_is_refused() -> None:
-    """The error says how to write schema and name apart."""
+    """The error says how to give schema and name separately."""
     with pytest.raises(TableNotFound, match="schema='shop', name='prices'"):
         upsert_of(Table(name="shop.prices", key=("id",)), [])
 

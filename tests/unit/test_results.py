@@ -1,4 +1,4 @@
-"""What a report adds up."""
+"""The totals of a report."""
 
 import pytest
 from msgspec.structs import replace

@@ -1,4 +1,4 @@
-"""A body whose source breaks goes on from the byte reached, over another connection, while it can."""
+"""If its source breaks, a body resumes at the byte reached over another connection, within limits."""
 
 from collections.abc import Callable
 
@@ -21,14 +21,14 @@ CONTENT = bytes(range(200))
 
 
 class Source:
-    """Bytes behind connections of which each breaks after some bytes; the last lasts.
+    """Bytes behind connections that each break after some bytes; the last one does not.
 
     Args:
-        content: all of it.
-        breaks: bytes that each connection in turn carries.
-        chunk: bytes of a read.
-        takes: seconds that passes in each read that fails, and in each opening.
-        most: failures in a row after which it is not opened again.
+        content: all bytes.
+            breaks: bytes that each connection carries before it breaks.
+            chunk: bytes per read.
+            takes: seconds that each failing read and each opening takes.
+            most: failures in a row after which `resume` opens no other connection.
     """
 
     def __init__(
@@ -52,7 +52,7 @@ class Source:
         self.asked: list[tuple[int, int]] = []
         self.moved: list[int] = []
         self.clock: Callable[[], float] = lambda: self.now
-        self.stop = StopFlag(Deadline(None, lambda: self.clock()))  # noqa: PLW0108 - a test may change it
+        self.stop = StopFlag(Deadline(None, lambda: self.clock()))  # noqa: PLW0108 - tests change the clock
 
     def stream(self, start: int) -> "Connection":
         self.open += 1
@@ -62,7 +62,7 @@ class Source:
         self, broke: AsyncstreamError, moved: int, failures: int, pause_ends: float
     ) -> ByteStream | None:
         assert broke in (self.error, RESET) or isinstance(broke, TruncatedBody)
-        assert self.open == 0, "the broken one is still open"
+        assert self.open == 0, "the broken connection is still open"
         self.asked.append((moved, failures))
         self.now += self.takes
         return None if failures >= self.most else self.stream(moved)
@@ -123,7 +123,7 @@ def test_a_broken_body_resumes_at_the_byte_reached(content: bytes, breaks: list[
     source = Source(content, breaks, chunk=chunk)
     body = source.body()
 
-    assert pulled(body) == content  # and has the checksum expected
+    assert pulled(body) == content  # it also has the expected checksum
     assert sum(source.moved) == body.moved == len(content)
     reached = [sum(breaks[: n + 1]) for n in range(len(source.asked))]
     assert [moved for moved, _ in source.asked] == reached
@@ -147,13 +147,13 @@ def test_a_connection_that_ends_early_is_a_broken_one() -> None:
 
 
 def test_nothing_is_reopened_once_the_upload_waited_too_long() -> None:
-    """S3 ends a PUT that pauses for 20 seconds: then all of it is sent again anyway."""
+    """S3 ends a PUT that pauses for 20 seconds; the client then sends all of it again anyway."""
     source = Source(CONTENT, [50, 0, 0, 0, 0, 0], takes=LONGEST_PAUSE / 4)
     body = source.body()
 
     with pytest.raises(ConnectionFailed) as raised:
         pulled(body)
-    # A read that fails and an opening take a quarter each: at the second opening the time is up.
+    # Each failing read and each opening takes a quarter of the pause, which ends at the second opening.
     assert raised.value is RESET
     assert body.error is RESET
     assert [moved for moved, _ in source.asked] == [50, 50]
@@ -181,7 +181,7 @@ def test_an_opening_that_outlasts_the_pause_is_given_up() -> None:
     body._resume = late  # type: ignore[assignment]
     with pytest.raises(ConnectionFailed):
         pulled(body)
-    assert source.open == 1  # which is the body's own now
+    assert source.open == 1  # the body owns it now
     drive(body.close())
     assert source.open == 0
 
@@ -197,7 +197,7 @@ def test_failures_without_progress_are_counted_and_end_it() -> None:
 
 
 def test_enough_progress_resets_the_failure_count() -> None:
-    """However often that happens to a large part."""
+    """This holds for any number of breaks in a large part."""
     content = bytes(40 * MiB)
     source = Source(content, [PROGRESS] * 8, chunk=MiB, most=2)
 

@@ -1,4 +1,4 @@
-"""When to try again, and for how long to wait before."""
+"""Which errors are retried, and after what wait."""
 
 from collections.abc import Iterable
 
@@ -38,7 +38,7 @@ HOPELESS = [
         (2, 1.0, 0.3),  # max_delay, not 0.4
         (1, 0.5, 0.1),
         (1, 0.0, 0.0),
-        (3, 1.0, None),  # that was the last
+        (3, 1.0, None),  # that was the last attempt
     ],
 )
 def test_waits_grow_up_to_max_delay_and_end_with_the_last_try(
@@ -52,7 +52,7 @@ def approx(seconds: float | None) -> object:
 
 
 def waits_of(error: AsyncstreamError, policy: RetryPolicy, jitter: float = 0.999) -> list[float]:
-    """The waits before the same error has it given up."""
+    """Return the waits until the same error is no longer retried."""
     tries, waits = Tries(), []
     while (wait := wait_before_retry(error, tries, policy, jitter)) is not None:
         waits.append(wait)
@@ -68,9 +68,9 @@ PATIENT = RetryPolicy(max_attempts=5, base_delay=1.0, max_delay=1000.0, max_wait
     [
         *((error, [1, 2, 4, 8]) for error in MOMENTARY),
         (errors.SlowDown("fewer, please"), [4, 8, 16, 32]),  # four times as patient
-        (errors.ConnectionClosed("stale"), [0, 1, 2, 4, 8]),  # once at once, and not counted
-        (errors.CredentialsExpired("expired"), [1]),  # looked up anew, once
-        (errors.ChecksumMismatch("other bytes"), [1, 2]),  # not by chance three times in a row
+        (errors.ConnectionClosed("stale"), [0, 1, 2, 4, 8]),  # one immediate retry, which does not count
+        (errors.CredentialsExpired("expired"), [1]),  # read again, once
+        (errors.ChecksumMismatch("other bytes"), [1, 2]),  # three times in a row is not chance
         *((error, []) for error in HOPELESS),
     ],
     ids=lambda value: type(value).__name__ if isinstance(value, Exception) else "",
@@ -80,7 +80,7 @@ def test_each_row_of_the_table(error: AsyncstreamError, waits: list[float]) -> N
 
 
 def test_the_table_has_a_row_for_every_error() -> None:
-    """Every row has its test here. A row behind one of its parents would never be reached."""
+    """The test above has every row. A row behind one of its parents could never apply."""
     assert [kind.__name__ for kind, _ in RULES] == [
         "SlowDown",
         "ConnectionClosed",
@@ -98,7 +98,7 @@ def test_fewer_tries_than_a_row_allows_are_the_policys() -> None:
 
 
 def test_a_free_try_is_left_also_where_only_one_is_allowed() -> None:
-    """It was found out by sending that nobody listens any more: S3 has not been asked yet."""
+    """The connection proved closed when the client sent: the request has not reached S3 yet."""
     assert waits_of(errors.ConnectionClosed("stale"), RetryPolicy(max_attempts=1)) == [0.0]
 
 
@@ -113,7 +113,7 @@ def test_a_free_try_is_not_counted_against_what_fails_next() -> None:
 
 @pytest.mark.parametrize("kind", [ServiceBusy, errors.SlowDown])
 def test_s3_is_not_asked_again_before_the_time_it_named(kind: type[ServiceBusy]) -> None:
-    """However much longer than max_delay that is."""
+    """This holds even if that time is longer than max_delay."""
     assert wait_before_retry(kind("busy", retry_after=7.5), Tries(), POLICY, 0.0) == 7.5
     assert wait_before_retry(kind("busy", retry_after=0.001), Tries(), POLICY, 1.0) >= 0.1
 
@@ -173,7 +173,7 @@ def test_waits_and_tries_stay_within_max_wait_and_max_attempts(
 
 
 class Request:
-    """`once` that ends as it is told, and what was waited and told meanwhile; each try takes a second."""
+    """A request with scripted ends; records waits and reported errors. Each try takes a second."""
 
     def __init__(self, ends: Iterable[Exception | str], seconds: float | None = None) -> None:
         self._ends = iter(ends)
@@ -223,7 +223,7 @@ def test_each_retried_error_is_reported_and_waited_for() -> None:
 
 
 def test_the_last_error_is_raised_after_max_attempts() -> None:
-    """It is not reported as one that is retried."""
+    """It is not reported as a retry."""
     failures = [ServiceBusy(str(number)) for number in range(9)]
     request = Request(failures)
 
@@ -288,7 +288,7 @@ def test_no_try_starts_after_the_deadline() -> None:
 
 @pytest.mark.parametrize("seconds", [0.5, 1.0, 3.0], ids=["passed", "reached", "before the next try"])
 def test_a_try_that_the_deadline_forbids_is_not_waited_for(seconds: float) -> None:
-    """The error of the last try is in the message; the deadline alone says nothing that a user can act on."""
+    """The message has the error of the last try, because a user cannot act on the deadline alone."""
     request = Request([ServiceBusy("busy", retry_after=2.0), "done"], seconds)
 
     with pytest.raises(
@@ -307,7 +307,7 @@ def test_an_error_never_retried_is_raised_past_the_deadline() -> None:
 
 
 def test_what_failed_before_the_deadline_passed_is_told() -> None:
-    """The wait itself took longer than it was to: so the next try finds that the time is up."""
+    """The wait itself takes too long, so the next try starts after the deadline."""
     request = Request([ServiceBusy("busy"), "done"], seconds=1.5)
 
     async def oversleep(_: float) -> None:

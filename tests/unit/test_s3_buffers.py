@@ -12,7 +12,7 @@ from asyncstream.s3.settings import ClientSettings
 
 
 async def connection_sizes(lab: LabS3, max_concurrency: int) -> dict[str, int]:
-    """What a connection of a transport may hold, once it has been used and is back in aiohttp's pool."""
+    """Return the buffer sizes of a transport's connection, after its use and back in aiohttp's pool."""
     settings = ClientSettings(lab.endpoint_url, max_concurrency, 2**18, 10.0, 60.0, 600.0)
     transport = await AsyncioTransport.open(settings)
     try:
@@ -25,7 +25,7 @@ async def connection_sizes(lab: LabS3, max_concurrency: int) -> dict[str, int]:
 
 
 def sizes_of(connection: Any) -> dict[str, int]:
-    """The names are private to asyncio and aiohttp: here it shows if one goes."""
+    """Read sizes by the private names of asyncio and aiohttp; the test fails if one disappears."""
     if not hasattr(connection, "_ssl_protocol"):
         return {"receive": connection.max_size}
     tls = connection._ssl_protocol

@@ -1,4 +1,4 @@
-"""How the SDKs' clients are set up: what they must not do, and the two shortcuts."""
+"""How the SDKs' clients are set up: the features that must be off, and the two shortcuts."""
 
 import asyncio
 import json
@@ -50,7 +50,7 @@ def with_transport(
 def test_bodies_are_signed_without_awscrt_though_botocore_has_it(
     engine: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """It would copy them into memory, or fail as they cannot be rewound."""
+    """awscrt would copy them into memory, or fail because they cannot be rewound."""
 
     class SignsWithCrt:
         def __init__(self, *_: object) -> None:
@@ -60,7 +60,7 @@ def test_bodies_are_signed_without_awscrt_though_botocore_has_it(
         monkeypatch.setitem(botocore.auth.AUTH_TYPE_MAPS, version, SignsWithCrt)
     params = {"Bucket": "raw", "Key": "a", "Body": BytesBody(b"x" * 300_000), "ContentLength": 300_000}
 
-    with pytest.raises(ConnectionFailed):  # nobody listens there: it was signed before
+    with pytest.raises(ConnectionFailed):  # no server listens there, so signing came first
         with_transport(
             engine,
             lambda transport: transport.call("PutObject", params, None),
@@ -74,7 +74,7 @@ def test_an_endpoint_that_is_none_is_a_config_error(engine: str, endpoint: str) 
     settings = ClientSettings(endpoint, 3, 2**18, 4.0, 60.0, 600.0)
 
     async def nothing(_: Transport) -> None:
-        """The opening is what fails."""
+        """Opening the transport fails first."""
 
     with pytest.raises(ConfigError, match=endpoint):
         with_transport(engine, nothing, settings)
@@ -159,7 +159,7 @@ def test_a_lean_session_finds_the_same_endpoints_as_any_other(service: str) -> N
 
 
 def test_no_endpoint_rule_looks_at_what_the_memo_leaves_out() -> None:
-    """If a botocore update makes one look, `prepare_client` must leave that parameter in."""
+    """If a botocore update makes a rule read one, `prepare_client` must keep that parameter."""
     loader = botocore.session.get_session().get_component("data_loader")
     rules = json.dumps(loader.load_service_model("s3", "endpoint-rule-set-1")["rules"])
 
@@ -169,7 +169,7 @@ def test_no_endpoint_rule_looks_at_what_the_memo_leaves_out() -> None:
 
 
 class Redirecting(BaseHTTPRequestHandler):
-    """Sends everyone to another region, as S3 does: 301 says where only in a header, 307 with a Location."""
+    """Redirects every request to another region, as S3 does: 301 has only a header, 307 also a Location."""
 
     protocol_version = "HTTP/1.1"
     status: int
@@ -192,7 +192,7 @@ class Redirecting(BaseHTTPRequestHandler):
     do_GET = do_PUT = redirect  # noqa: N815
 
     def log_message(self, *args: object) -> None:
-        """Quiet."""
+        """Log nothing."""
 
 
 @pytest.fixture
@@ -243,7 +243,7 @@ def test_a_server_that_is_not_there_is_a_connection_that_failed(engine: str) -> 
 
 
 class RefusingTheFirst(BaseHTTPRequestHandler):
-    """Answers the first body before it was sent, and does not close the connection."""
+    """Answers the first body before the client sends it, and keeps the connection open."""
 
     protocol_version = "HTTP/1.1"
     refused: bool
@@ -265,7 +265,7 @@ class RefusingTheFirst(BaseHTTPRequestHandler):
         self.end_headers()
 
     def log_message(self, *args: object) -> None:
-        """Quiet."""
+        """Log nothing."""
 
 
 def test_a_body_refused_unsent_leaves_a_usable_connection() -> None:
@@ -295,7 +295,7 @@ def test_a_body_refused_unsent_leaves_a_usable_connection() -> None:
 def test_all_addresses_of_a_host_share_one_time_limit(monkeypatch: pytest.MonkeyPatch) -> None:
     """The limit is that of one call.
 
-    S3's names have up to eight: a function in a network without a way to S3 would wait for each.
+    S3's names have up to eight addresses: a function without a route to S3 would wait for each.
     """
     granted: list[tuple[str, float]] = []
 

@@ -1,4 +1,4 @@
-"""The SDKs' errors as asyncstream's."""
+"""The mapping from the SDKs' errors to asyncstream's."""
 
 from typing import Any
 
@@ -67,7 +67,7 @@ def refusal(
         ("NotImplemented", 501, "CreateMultipartUpload", errors.S3Error),
         ("RequestTimeout", 400, "UploadPart", errors.ServiceBusy),
         ("EntityTooSmall", 400, "CompleteMultipartUpload", errors.S3Error),
-        ("PermanentRedirect", 301, "GetObject", errors.WrongRegion),  # to a region that it does not name
+        ("PermanentRedirect", 301, "GetObject", errors.WrongRegion),  # the reply does not name the region
         ("IllegalLocationConstraintException", 400, "PutObject", errors.WrongRegion),
         ("400", 400, "HeadObject", errors.S3Error),
         ("403", 403, "HeadBucket", errors.AccessDenied),
@@ -131,7 +131,7 @@ def test_a_denial_names_operation_object_and_permission(
 
 
 def test_a_denial_passes_on_what_s3_says_of_its_reason() -> None:
-    """It may be another permission: of KMS, of a bucket policy, of an organization."""
+    """It may concern another permission: of KMS, a bucket policy, or an organization."""
     said = "User: arn:aws:iam::1:role/r is not authorized to perform: kms:GenerateDataKey"
 
     error = mapped(refusal("AccessDenied", 403, "PutObject", Message=said), "PutObject", PARAMS)
@@ -162,7 +162,7 @@ URL = {"endpoint_url": "https://s3"}
         (sdk.ResponseStreamingError(error="broke"), errors.ConnectionFailed),
         (ConnectionResetError("reset"), errors.ConnectionFailed),
         (TimeoutError("slow"), errors.ConnectionFailed),
-        # A reply's body that breaks while the SDK reads it: a listing, an upload's id.
+        # A reply's body that breaks while the SDK reads it, such as a listing or an upload's id.
         (urllib3.exceptions.ProtocolError("Connection broken"), errors.ConnectionFailed),
         (urllib3.exceptions.IncompleteRead(1, 2), errors.TruncatedBody),
         (aiohttp.ClientPayloadError("not completed"), errors.TruncatedBody),
@@ -173,7 +173,7 @@ URL = {"endpoint_url": "https://s3"}
         (sdk.NoRegionError(), errors.ConfigError),
         (sdk.ProfileNotFound(profile="x"), errors.ConfigError),
         (sdk.ParamValidationError(report="x"), errors.InputError),
-        # No connection is to blame for these, and repeating them cannot help.
+        # These are not connection errors, and a retry cannot help.
         (sdk.UnsupportedS3ArnError(arn="arn:aws:sqs"), errors.InputError),
         (sdk.EndpointResolutionError(msg="no rule"), errors.ConfigError),
     ],

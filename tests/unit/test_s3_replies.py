@@ -1,4 +1,4 @@
-"""What replies say: ranges, pins, headers kept, listings."""
+"""The contents of replies: ranges, pins, kept headers, listings."""
 
 from datetime import UTC, datetime
 from typing import Any
@@ -55,7 +55,7 @@ def test_a_range_that_cannot_be_read_is_quoted(header: str) -> None:
     [
         (ByteRange(0, 100), None, 100),
         (ByteRange(10, 20), ByteRange(10, 20), 100),
-        (ByteRange(0, 7), ByteRange(0, 50), 7),  # of a size nobody knew
+        (ByteRange(0, 7), ByteRange(0, 50), 7),  # the size was unknown
     ],
 )
 def test_the_bytes_asked_for_or_all_there_are_of_them_pass(
@@ -186,7 +186,7 @@ def row(number: int) -> dict[str, Any]:
     ("reply", "after", "page"),
     [
         ({"IsTruncated": False, "NextPartNumberMarker": 0}, None, ([], None)),
-        ({"Parts": [row(7), row(8)]}, 7, ([LISTED[7], LISTED[8]], None)),  # as rclone replies
+        ({"Parts": [row(7), row(8)]}, 7, ([LISTED[7], LISTED[8]], None)),  # rclone's reply
         (
             {
                 "IsTruncated": True,

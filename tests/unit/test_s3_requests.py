@@ -1,4 +1,4 @@
-"""Requests as parameters: what is asked, and which of the user's settings go where."""
+"""Requests as parameters: their contents, and which user settings each takes."""
 
 from typing import Any
 
@@ -22,7 +22,7 @@ PARTS = [CompletedPart(1, '"x"', 7, {}), CompletedPart(2, '"y"', 5, {})]
 LISTED = {"MultipartUpload": {"Parts": [{"PartNumber": 1, "ETag": '"x"'}, {"PartNumber": 2, "ETag": '"y"'}]}}
 OF_UPLOAD = {"Bucket": "clean", "Key": "b", "UploadId": "id"}
 
-# One value each of all that users may set.
+# One value for every setting that users may set.
 EXTRA = {name: f"the {name}" for name in EXTRA_ARGS}
 OWN_OF_SOURCE = {"CopySourceSSECustomerAlgorithm", "CopySourceSSECustomerKey"}
 
@@ -150,7 +150,7 @@ def test_parts_are_listed_after_the_last_one_known(after: int | None, more: dict
 
 @pytest.mark.parametrize("key", ["a key of 32 characters, or so", b"a key of 32 bytes, or so \xff\x00"])
 def test_list_parts_has_the_headers_of_other_requests(key: str | bytes) -> None:
-    """botocore encodes a customer's key for these, and not for a listing."""
+    """botocore encodes a customer's key for other requests, but not for a listing."""
     extra = EXTRA | {"SSECustomerKey": key}
     client = boto3.client("s3", aws_access_key_id="a", aws_secret_access_key="b", region_name="eu-west-1")
     headers = []
@@ -204,7 +204,7 @@ def test_a_page_is_asked_with_its_token_and_the_payer(token: str | None, more: d
     ],
 )
 def test_every_parameter_is_one_of_the_operation(operation: str, params: dict[str, Any]) -> None:
-    """botocore is told not to validate them: it would drop an unknown one without a word."""
+    """Clients do not validate parameters: botocore would silently drop an unknown one."""
     s3_model = botocore.session.get_session().get_service_model("s3")
 
     assert set(params) <= set(s3_model.operation_model(operation).input_shape.members)

@@ -1,4 +1,4 @@
-"""The S3 store over a transport in memory: regions learned, sources pinned, bodies sent."""
+"""The S3 store over an in-memory transport: learned regions, pinned sources, sent bodies."""
 
 from collections.abc import Callable, Mapping
 from typing import Any
@@ -41,7 +41,7 @@ class Stream:
 
 
 class MemoryTransport:
-    """Answers from a function, and keeps what was asked."""
+    """Answers from a function, and records the requests."""
 
     slot_bytes = 1000
 
@@ -80,7 +80,7 @@ def got(size: int = 100, range_: ByteRange | None = None, etag: str = '"1"') -> 
 
 
 def test_after_the_deadline_a_lost_complete_can_be_looked_up() -> None:
-    """It ends first, so that time is left to ask what became of it, and to abort it."""
+    """Complete ends early enough to leave time to look up its result and to abort the upload."""
     left: dict[str, float] = {}
 
     class Timed(MemoryTransport):
@@ -90,7 +90,7 @@ def test_after_the_deadline_a_lost_complete_can_be_looked_up() -> None:
             left[operation] = left_()
             return {"ETag": '"1"', "ContentLength": 1, "UploadId": "id"}
 
-    deadline = Deadline(4.0, lambda: 0.0)  # 0.25 s more for replies, 1 s more for what ends uploads
+    deadline = Deadline(4.0, lambda: 0.0)  # plus 0.25 s for replies, and 1 s for requests that end uploads
     store = S3Store(Timed(lambda *_: {}), CHUNK, {}, Learned(), deadline=deadline)
     drive(store.complete_upload(UPLOAD, [], None))
     drive(store.list_parts(UPLOAD, None))
@@ -120,13 +120,13 @@ def test_after_a_redirect_stores_ask_the_buckets_region() -> None:
     assert [(params["Bucket"], region) for _, params, region in transport.asked] == [
         ("raw", None),
         ("raw", "eu-west-1"),
-        ("clean", None),  # each bucket has a region of its own
+        ("clean", None),  # each bucket has its own region
         ("raw", "eu-west-1"),
     ]
 
 
 def test_a_streamed_body_for_the_wrong_region_is_restarted() -> None:
-    """What was read of it is gone; the part is retried from its range, and then finds the region known."""
+    """Its bytes are gone, so the part is retried from its start, and the retry knows the region."""
 
     def answer(_: str, __: Mapping[str, Any], region: str | None) -> dict[str, Any]:
         if region is None:
@@ -203,7 +203,7 @@ def test_a_pin_that_s3_refuses_means_that_the_source_changed() -> None:
 
 
 class Body:
-    """A body of chunks of four bytes, with the error that the source broke by."""
+    """A body in chunks of four bytes, with the error that broke its source."""
 
     def __init__(self, length: int, error: Exception | None = None) -> None:
         self.length = length
@@ -279,7 +279,7 @@ def test_an_upload_from_its_creation_to_its_end() -> None:
 
 
 def test_an_upload_that_is_gone_needs_no_abort() -> None:
-    """The reply to the first try was lost; or S3 had completed it."""
+    """The reply to an earlier abort was lost, or S3 had completed the upload."""
 
     def answer(*_: object) -> dict[str, Any]:
         raise UploadGone("gone", "NoSuchUpload", 404)

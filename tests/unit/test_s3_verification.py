@@ -1,4 +1,4 @@
-"""The S3 store's checksums: which are sent, which are asked for, and of which servers none are to be had."""
+"""The S3 store's checksums: which it sends, which it requests, and which servers have none."""
 
 from collections.abc import Mapping
 from typing import Any
@@ -62,7 +62,7 @@ def test_a_small_body_carries_its_own_checksum() -> None:
 @pytest.mark.parametrize("kind", [CRC64NVME, "CRC32", "SHA256"])
 @pytest.mark.parametrize("content", [SMALL, LARGE])
 def test_an_object_is_sent_with_its_sources_checksum(kind: str, content: bytes) -> None:
-    """If the source has one, no other is sent. S3 takes one of them only."""
+    """If the source has one, no other is sent: S3 accepts only one."""
     transport = written()
 
     drive(store_over(transport).put(TARGET, BytesBody(content), {}, Checksum(kind, "its own")))
@@ -228,10 +228,10 @@ def test_a_server_that_refuses_the_algorithm_gets_none(code: str) -> None:
 
 
 def test_an_upload_refused_either_way_teaches_nothing() -> None:
-    """It is refused with the algorithm and without. Something else of the request was wrong."""
+    """It is refused with the algorithm and without, so something else in the request was wrong."""
 
     def answer(*_: object) -> dict[str, Any]:
-        raise S3Error("a storage class nobody knows", "InvalidArgument", 400)
+        raise S3Error("an unknown storage class", "InvalidArgument", 400)
 
     transport = MemoryTransport(answer)
     store = store_over(transport)
@@ -284,7 +284,7 @@ def test_with_verification_off_an_upload_is_ordinary() -> None:
 
     assert drive(store.create_upload(TARGET, {})) == UPLOAD
     assert not asks_for_verification(transport.asked[0][1])
-    assert store.verifies(TARGET.bucket)  # nothing was learned
+    assert store.verifies(TARGET.bucket)  # the store learned nothing
 
 
 def test_expired_credentials_are_renewed_before_the_next_try() -> None:

@@ -1,4 +1,4 @@
-"""What all configurations have in common: messages, overrides, variables, and secrets that stay hidden."""
+"""Features of all configurations: messages, overrides, variables, and hidden secrets."""
 
 from typing import Any
 

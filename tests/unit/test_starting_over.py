@@ -1,4 +1,4 @@
-"""Bytes that arrive changed, uploads that are gone, S3 that is busy: what is done again, and how often."""
+"""Retries and restarts after changed bytes, lost uploads and a busy S3, and how many there are."""
 
 import pytest
 
@@ -57,7 +57,7 @@ def test_a_part_that_arrives_changed_is_sent_again(engine: Engine) -> None:
 
 
 def test_a_part_changed_on_every_try_fails_its_file(engine: Engine) -> None:
-    """The file starts over once before it is given up."""
+    """The file starts over once before it fails."""
     store = MemoryStore(stored([SIZE]), pause=pause_under(engine.name), damages=[Damage("upload_part")])
 
     [result] = Setup(slots=1).run(jobs_of([SIZE]), store, engine)
@@ -93,7 +93,7 @@ def test_verify_after_says_that_a_changed_object_is_visible(engine: Engine) -> N
 
 
 def test_bytes_of_a_put_that_are_read_changed_are_read_again(engine: Engine) -> None:
-    """They are not written before."""
+    """They are read again before they are written."""
     store = MemoryStore(
         stored([SIZE]), pause=pause_under(engine.name), damages=[Damage("read", last=1)], checksums=told()
     )
@@ -107,7 +107,7 @@ def test_bytes_of_a_put_that_are_read_changed_are_read_again(engine: Engine) -> 
 
 @pytest.mark.parametrize("kind", [CRC64NVME, "CRC32", "CRC32C"])
 def test_a_file_starts_over_if_its_parts_differ_from_the_source(engine: Engine, kind: str) -> None:
-    """Each part arrived as it was read: so it was read changed, and nobody knows which."""
+    """Each part arrived as it was read, so one was read changed, and the client cannot tell which."""
     store = MemoryStore(
         stored([SIZE]), pause=pause_under(engine.name), damages=[Damage("read", last=1)], checksums=told(kind)
     )
@@ -173,7 +173,7 @@ def test_an_upload_that_is_gone_twice_fails_its_file(engine: Engine) -> None:
 def test_a_file_whose_upload_stays_does_not_start_over(engine: Engine) -> None:
     """The upload cannot be aborted.
 
-    The user is told of what is left; a second upload would be one more of that kind.
+    The user learns of the upload that remains; a second upload might remain as well.
     """
     gone = UploadGone("gone", "NoSuchUpload", 404)
     failures = [Failure("upload_part", gone, 2), Failure("abort_upload", AsyncstreamError("denied"))]
@@ -220,7 +220,7 @@ def test_slow_downs_reduce_the_requests_in_flight(engine: Engine) -> None:
         nonlocal finished
         if isinstance(event, progress.FileFinished):
             finished += 1
-            # After 8 + 4 + 2 ends the slots were halved thrice.
+            # After 8 + 4 + 2 ends the slots were halved three times.
             if finished in {20, 30}:
                 peaks.append(store.peak_in_flight)
                 store.peak_in_flight = 0

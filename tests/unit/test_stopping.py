@@ -1,4 +1,4 @@
-"""What stops a transfer midway, under each engine: nothing is left behind."""
+"""A transfer that stops midway leaves nothing behind, with each engine."""
 
 import asyncio
 from threading import Thread
@@ -56,7 +56,7 @@ def test_a_deadline_midway_stops_files_and_leaves_nothing(engine: Engine) -> Non
     sizes = [500] * 4
     store = MemoryStore(stored(sizes), pause=pause_under(engine.name))
 
-    # Each byte that is read takes a second.
+    # Each byte read takes a second.
     results = Setup(deadline=100, clock=lambda: store.bytes_read).run(jobs_of(sizes), store, engine)
 
     assert {type(result.error) for result in results if result.error} == {DeadlineExceeded}
@@ -65,7 +65,7 @@ def test_a_deadline_midway_stops_files_and_leaves_nothing(engine: Engine) -> Non
 
 
 class Stopped(Exception):
-    """What a progress callback raises here."""
+    """The error of a progress callback."""
 
 
 @pytest.mark.parametrize("event", [progress.FileStarted, progress.BytesMoved])
@@ -90,12 +90,12 @@ def test_stopping_the_coordinator_joins_tasks_and_aborts_uploads(engine: Engine)
             raise Stopped
 
     sizes = [15, 20_000]
-    held = None if engine.name == "sequential" else "key-1"  # its first file ends before the second begins
+    held = None if engine.name == "sequential" else "key-1"  # its first file ends before the second starts
     store = HeldStore(stored(sizes), held=held, pause=pause_under(engine.name, 0.001))
     with pytest.raises(Stopped):
         Setup(slots=3, part_size=2000, on_event=on_event).run(jobs_of(sizes), store, engine)
 
-    assert store.bytes_read < 3000  # those in flight stopped midway
+    assert store.bytes_read < 3000  # the files in flight stopped midway
     assert_nothing_is_left(store)
 
 
@@ -103,7 +103,7 @@ def test_stopping_the_coordinator_joins_tasks_and_aborts_uploads(engine: Engine)
 def test_a_task_that_ends_the_program_aborts_uploads_first(
     engine: Engine, error: type[BaseException]
 ) -> None:
-    """As a function of the user's that calls `sys.exit`, which would end an event loop at once."""
+    """For example a user's function that calls `sys.exit`, which would end an event loop at once."""
     store = MemoryStore(
         stored([60, 60]), pause=pause_under(engine.name), failures=[Failure("read", error(), first=6)]
     )
@@ -117,7 +117,7 @@ def test_a_task_that_ends_the_program_aborts_uploads_first(
 
 
 class CancelsItsTask(MemoryStore):
-    """Cancels the task that runs the transfer when the nth operation begins."""
+    """Cancels the task that runs the transfer when the nth operation starts."""
 
     transfer: asyncio.Task[object]
     left: int
@@ -171,7 +171,7 @@ def test_a_cancelled_transfer_notes_the_uploads_it_leaves(monkeypatch: pytest.Mo
 
 @pytest.mark.parametrize("engine_name", ENGINES)
 def test_an_unexpected_cancellation_does_not_hang_a_transfer(engine_name: str) -> None:
-    """Its task is neither waited for nor forgotten."""
+    """The transfer neither waits for the cancelled task nor forgets it."""
     leaked = Failure("open", asyncio.CancelledError("leaked by a library"), key="key-1")
     store = MemoryStore(stored([5, 5, 5]), pause=pause_under(engine_name), failures=[leaked])
     ends: list[Any] = []
@@ -184,7 +184,7 @@ def test_an_unexpected_cancellation_does_not_hang_a_transfer(engine_name: str) -
             ends.append(error)
         engine.close()
 
-    # In a thread of its own, as it may never end.
+    # In its own thread, because it may never end.
     runner = Thread(target=run, daemon=True)
     runner.start()
     runner.join(60)

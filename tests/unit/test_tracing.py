@@ -1,4 +1,4 @@
-"""Recording spans: sampling, summaries, the tree, and whether there is anything to record."""
+"""Recorded spans: sampling, summaries, the tree, and whether the environment asks for a trace."""
 
 import importlib
 import importlib.util
@@ -75,7 +75,7 @@ def test_a_summary_loses_nothing_that_threads_add() -> None:
 
 
 class Sent:
-    """A sender that keeps what it is given, and a clock set by hand."""
+    """A sender that keeps the spans, and a manual clock."""
 
     def __init__(self, size: int = 500) -> None:
         self.now = 100.0
@@ -135,7 +135,7 @@ def test_times_are_monotonic_though_the_clock_is_set_back() -> None:
 
 def test_a_span_keeps_nothing_of_the_frames_in_which_it_failed() -> None:
     class Buffer:
-        """Something large."""
+        """A large object."""
 
     def fail() -> "weakref.ref[Buffer]":
         buffer = Buffer()
@@ -193,7 +193,7 @@ def test_what_failed_is_sent_though_it_is_not_in_the_sample() -> None:
     sent = Sent()
     with sent.record() as root:
         root.expect("file", 10_000)
-        root.branch("file").end()  # the first is in every sample
+        root.branch("file").end()  # the first span is in every sample
         root.branch("file").end()
         failed = root.branch("file")
         assert not failed.sampled
@@ -325,7 +325,7 @@ def test_that_others_have_loaded_the_sdk_asks_for_no_trace(environ: dict[str, st
     ],
 )
 def test_the_sdk_is_loaded_ahead_where_a_trace_may_come(environ: dict[str, str], loaded: bool) -> None:
-    # A process of its own: an SDK loaded twice leaves a socket behind.
+    # In its own process: an SDK loaded twice leaves a socket behind.
     code = "import sys, asyncstream.tracing as t; t.prepare(); print('aws_xray_sdk.core' in sys.modules)"
     done = subprocess.run(
         [sys.executable, "-c", code], env=environ, capture_output=True, text=True, check=True

@@ -1,4 +1,4 @@
-"""Traces of ten thousand parts, over UDP: from the real coordinator, over a store in memory."""
+"""Traces of ten thousand parts over UDP, from the real coordinator over an in-memory store."""
 
 import time
 from collections.abc import Iterator
@@ -93,13 +93,13 @@ def test_ten_thousand_parts_make_a_trace_that_xray_keeps(
     assert trace.problems == []
     spans = list(all_spans(trace.roots))
     shown = [span for span in spans if span.name == "part"]
-    # The root twice, the file, and each part that is shown.
+    # The root twice, the file, and each part in the trace.
     assert after.received - before.received == len(shown) + 3
     assert len(shown) >= 30
     assert max(int(span.annotations["number"]) for span in shown) > PARTS / 2 or isinstance(store, BusyStore)
     told = trace.roots[0].metadata["asyncstream"]
     assert told["sampled"]["part"] == f"{len(shown)} of {PARTS}"
     tries = 2 * PARTS if isinstance(store, BusyStore) else PARTS
-    # The first range is read by the request that tells the size: it is read anew only if it is retried.
+    # The request that learns the size also reads the first range; only a retry reads it again.
     assert told["summary"]["PUT"]["count"] == tries
     assert all(span.annotations.get("retries", 0) == tries // PARTS - 1 for span in shown)

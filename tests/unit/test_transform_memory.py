@@ -1,4 +1,4 @@
-"""What transforms hold is reserved before: no more than there is, and no file waits for ever."""
+"""Transforms reserve memory before they use it: never more than there is, and no file waits for ever."""
 
 import lzma
 import random
@@ -25,11 +25,11 @@ from .memory_store import OPERATIONS, SLOT_BYTES, Failure, MemoryStore, pause_un
 from .test_transforming import run, setup_of
 from .transfers import ATTEMPTS, source, target
 
-USUAL = 100  # bytes that a `Window` holds at most before it asks for more
+USUAL = 100  # most bytes that a `Window` holds before it raises MemoryNeeded
 
 
 class Holding:
-    """What all windows hold together."""
+    """The bytes that all windows hold together."""
 
     lock = threading.RLock()
     now = peak = 0
@@ -42,9 +42,9 @@ class Holding:
 
 
 class Window:
-    """Passes bytes on and holds as many of them as its window: the byte before them is its size in hundreds.
+    """Passes bytes on and holds up to a window of them. The byte before them is its size in hundreds.
 
-    A zero ends a member: the next byte is that of another window.
+    A zero ends a member; the byte after it is the size of the next window.
     """
 
     memory = USUAL
@@ -102,7 +102,7 @@ def transferred(
     failures: list[Failure] | None = None,
     on_event: progress.OnEvent = progress.ignore,
 ) -> tuple[MemoryStore, list[FileResult]]:
-    """Files of members, each a window and a length, where transforms may hold so many bytes."""
+    """Transform files of members, each a window and a length, with that much memory for transforms."""
     Holding.now = Holding.peak = 0
     contents = {source(n): b"".join(member(*each) for each in file) for n, file in enumerate(files)}
     store = MemoryStore(contents, chunk_size=60, pause=pause_under(engine.name), failures=failures or [])
@@ -120,7 +120,7 @@ def made(file: list[tuple[int, int]]) -> bytes:
 
 
 def needed(file: list[tuple[int, int]]) -> int:
-    """The most that a file holds at once."""
+    """Return the most bytes that a file holds at once."""
     return max(min(window * 100, length) for window, length in file)
 
 
@@ -174,7 +174,7 @@ def test_windows_give_back_their_memory_on_any_failure(
 
 
 def test_fewer_files_with_large_windows_run_at_once(engine: Engine) -> None:
-    """Two of ten fit. Each begins twice: its first GET tells its window."""
+    """Two of ten fit. Each starts twice: its first GET shows the size of its window."""
     retried: list[progress.PartRetried] = []
 
     def on_event(event: progress.Event) -> None:
@@ -203,7 +203,7 @@ def test_a_window_larger_than_all_memory_fails_only_its_file(engine: Engine) -> 
 
 
 def test_a_file_whose_windows_grow_begins_few_times(engine: Engine) -> None:
-    """Nine windows, each larger than the one before."""
+    """The file has nine windows, each larger than the one before."""
     file = [(window, 950) for window in range(1, 10)]
     store, [result] = transferred([file], engine, memory=1000, slots=1)
 
@@ -221,7 +221,7 @@ def test_more_memory_is_at_least_double_the_second_time(needs: int, had: int, mo
 
 @pytest.mark.parametrize(("needs", "had"), [(1001, 1000), (100, 100), (50, 100)])
 def test_there_is_no_more_memory_than_all_of_it(needs: int, had: int) -> None:
-    """A transform that has what it asked for and asks again does not start over for ever."""
+    """A transform that got the memory it needed and raises again does not start over for ever."""
     assert more_memory(needs, had, usual=100, most=1000) is None
 
 
@@ -233,7 +233,7 @@ def test_a_chain_holds_what_its_transforms_hold() -> None:
 
 
 class Passing:
-    """A transform that says nothing of its memory."""
+    """A transform that does not declare its memory."""
 
     def feed(self, chunk: bytes | memoryview) -> bytes:
         return bytes(chunk)
@@ -256,7 +256,7 @@ class Passing:
 def test_a_file_has_its_share_of_memory_or_the_usual(
     factory: Callable[[], object], limit: int, slots: int, memory: float, first: float
 ) -> None:
-    """In MiB; a slot takes none here."""
+    """Sizes are in MiB; a slot takes none here."""
     held = held_by(factory)  # type: ignore[arg-type]
     made = transforming_of("name", factory, held, TransferConfig(), limit * MiB, slots, 0)  # type: ignore[arg-type]
 
@@ -273,7 +273,7 @@ def test_a_compressor_too_large_is_refused_before_any_file() -> None:
 
 
 def test_a_limit_of_its_own_is_not_asked_for_twice(engine: Engine) -> None:
-    """The user of `Unxz(memory_limit)` has said what a file may take, also if there is less."""
+    """`Unxz(memory_limit)` sets a limit for each file, even if there is more memory."""
     packed = lzma.compress(bytes(4 * MiB), preset=9)
     store = MemoryStore({source(0): packed}, chunk_size=10_000, pause=pause_under(engine.name))
     setup = setup_of(partial(Unxz, 2 * MiB), first=MiB, limit=200 * MiB, memory=Unxz.memory)
@@ -285,7 +285,7 @@ def test_a_limit_of_its_own_is_not_asked_for_twice(engine: Engine) -> None:
 
 
 def test_a_transform_is_fed_little_at_once(engine: Engine) -> None:
-    """Chunks of any size: an event may ask for 16 MiB of them, which take many times as much as lines."""
+    """Chunks may have any size: an event may ask for 16 MiB, which take many times as much as lines."""
     fed: list[int] = []
 
     class Sizes(Passing):

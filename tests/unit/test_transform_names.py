@@ -1,4 +1,4 @@
-"""The names by which `if_exists="skip"` recognises what a transform made."""
+"""The names by which `if_exists="skip"` recognises the output of a transform."""
 
 from collections.abc import Callable
 from functools import partial
@@ -28,7 +28,7 @@ def one(line: bytes) -> bytes:
     return line
 
 
-def größer(line: bytes) -> bytes:  # noqa: PLC2401 - a user may
+def größer(line: bytes) -> bytes:  # noqa: PLC2401 - users may use such names
     return line
 
 
@@ -53,13 +53,13 @@ def with_default(chunk: bytes, end: bytes = b"x", *, n: int = 3) -> bytes:
     return chunk + n * end
 
 
-def with_object(chunk: bytes, without: Without = Without(b"a")) -> bytes:  # noqa: B008 - never changed
+def with_object(chunk: bytes, without: Without = Without(b"a")) -> bytes:  # noqa: B008 - never modified
     return without(chunk)
 
 
 LINES, RECORDS = "asyncstream.transforms.lines", "asyncstream.transforms.records"
 MAPPED = f"{LINES}:MappedLines({__name__}:one;ae7c2cac)"
-# Copies of earlier versions have these names: if one changes, its copies are made again.
+# Copies of earlier versions have these names: if a name changes, its files are copied again.
 RECORDED: list[tuple[Spec, str]] = [
     *((name, name) for name in NAMES),
     ("gunzip,zstd", "gunzip,zstd"),
@@ -163,7 +163,7 @@ def test_a_long_name_is_cut_and_still_tells_apart() -> None:
 
 
 def test_what_was_bound_is_not_told() -> None:
-    """It may be a key."""
+    """An argument may be a key."""
     assert "secret" not in name_of(partial(one, key="secret"))
 
 

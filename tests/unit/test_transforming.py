@@ -1,4 +1,4 @@
-"""The coordinator with a transform, over a store in memory, under each engine: all ends, all room."""
+"""The coordinator with a transform over an in-memory store, with each engine: results and memory."""
 
 import gzip
 import math
@@ -58,7 +58,7 @@ from .transfers import (
 
 
 class Repeated:
-    """Each byte so often, a piece for each few; of none nothing is made before the end."""
+    """Repeats each byte, in pieces of up to 50 bytes; without bytes it makes nothing before the end."""
 
     def __init__(self, times: int) -> None:
         self._times = times
@@ -83,7 +83,7 @@ def made(number: int, size: int, times: int) -> bytes:
 def setup_of(
     factory: Factory, *, first: int, limit: int = UNLIMITED, memory: int = 0, **others: Any
 ) -> Setup:
-    """A transfer by a transform, whose first parts have so many bytes, and which holds so many at first."""
+    """Return a transfer with a transform: `first` is the size of its first parts, `memory` what it reserves."""
     part_size = partial(plan.output_part_size, first=first, most=limit - SLOT_BYTES)
     most_memory = limit - SLOT_BYTES - first
     of = Transforming(factory, "a transform", part_size, None, None, min(memory, most_memory), most_memory)
@@ -91,9 +91,9 @@ def setup_of(
 
 
 class Mapped(mmap):
-    """The memory of a part, which tells what all of them take."""
+    """A part's memory that counts the memory of all parts."""
 
-    lock = threading.RLock()  # as a mapping may be collected while another is counted
+    lock = threading.RLock()  # reentrant: a mapping may be collected while another is counted
     held = peak = mapped = 0
 
     def __new__(cls, fileno: int, length: int, **how: int) -> Self:
@@ -112,7 +112,7 @@ class Mapped(mmap):
 
 
 def run(setup: Setup, sizes: list[int], store: MemoryStore, engine: Engine) -> list[FileResult]:
-    """The results; what parts took, and what was reserved for them, was within the limit."""
+    """Return the results; assert that parts and their reservations stay within the limit."""
     Mapped.held = Mapped.peak = Mapped.mapped = 0
     coordinator = setup.coordinator(jobs_of(sizes), store, engine)
     with pytest.MonkeyPatch.context() as patch:
@@ -131,7 +131,7 @@ def run(setup: Setup, sizes: list[int], store: MemoryStore, engine: Engine) -> l
 def run_growing(
     step: int, setup: Setup, sizes: list[int], store: MemoryStore, engine: Engine
 ) -> list[FileResult]:
-    """The same, with parts that grow after so many."""
+    """Like `run`, with parts that grow every `step` parts."""
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(plan, "OUTPUT_STEP", step)
         return run(setup, sizes, store, engine)
@@ -213,7 +213,7 @@ def test_after_any_failure_every_file_has_an_end(
     step: int,
     failures: list[Failure],
 ) -> None:
-    """All room is given back."""
+    """All memory is given back."""
     first, more = room
     store = MemoryStore(stored(sizes), chunk_size=100, pause=pause_under(engine.name), failures=failures)
     net: Counter[Any] = Counter()
@@ -250,7 +250,7 @@ class SlowToOpenOthers(MemoryStore):
 def test_a_part_is_sent_before_the_next_waits_for_room(engine: Engine) -> None:
     """S3 asks for fewer requests.
 
-    Three are filled when there is one slot left; the second of a file is twice as long as the first.
+    Three parts are filled when one slot is left; the second part of a file is twice as long as the first.
     """
     first, sizes = 3 * SLOT_BYTES, [1000] * 3
     busy = [Failure("create_upload", SlowDown("slower"), 1, 1, key="key-0")]
@@ -293,7 +293,7 @@ def test_parts_grow_with_their_number_as_far_as_there_is_memory(engine: Engine, 
 
 @pytest.mark.parametrize(("size", "fits"), [(89, True), (299, True), (300, False), (900, False)])
 def test_an_output_of_more_parts_than_s3_takes_leaves_nothing(engine: Engine, size: int, fits: bool) -> None:
-    """The file fails. Three here, of a hundred bytes: so much fits exactly."""
+    """The file fails. Here three parts of a hundred bytes are allowed: 299 bytes and the end just fit."""
     store = MemoryStore(stored([size, 5]), pause=pause_under(engine.name))
     with pytest.MonkeyPatch.context() as patch:
         for module in (plan, transforming):
@@ -308,7 +308,7 @@ def test_an_output_of_more_parts_than_s3_takes_leaves_nothing(engine: Engine, si
 
 
 def test_a_source_read_again_from_its_beginning_is_told_once(engine: Engine) -> None:
-    """Its last byte is changed on the way: that shows when parts are written already."""
+    """Its last byte changes on the way, which shows only after parts are written."""
     moved: list[int] = []
 
     def on_event(event: progress.Event) -> None:
@@ -374,7 +374,7 @@ class Failing(Repeated):
 
 
 def test_what_an_error_keeps_alive_holds_no_part(engine: Engine) -> None:
-    """Results keep the errors of as many files as there are, and errors the frames that they went through."""
+    """Results keep every file's error, and an error would keep the frames that it passed through."""
     sizes = [10, 100, 100]
     denied = [Failure("put", AsyncstreamError("no")), Failure("upload_part", AsyncstreamError("no"))]
     store = MemoryStore(stored(sizes), pause=pause_under(engine.name), failures=denied)
@@ -387,13 +387,13 @@ def test_what_an_error_keeps_alive_holds_no_part(engine: Engine) -> None:
 
 
 def test_a_deadline_leaves_no_half_made_file_to_be_continued(engine: Engine) -> None:
-    """What a transform was about to make cannot be kept; what has not begun can wait."""
+    """Half-made output cannot be kept, but a file that has not started can wait."""
     sizes = [5000, 5000]
     store = MemoryStore(stored(sizes), pause=pause_under(engine.name))
     setup = setup_of(partial(Repeated, 1), first=100, slots=2, deadline=1000, pauses=True)
-    # One file at a time, and a second for each byte that is read.
-    begun = replace(setup, limit=SLOT_BYTES * 2 + 150, clock=lambda: store.bytes_read)
-    results = run(begun, sizes, store, engine)
+    # One file at a time; each byte read takes a second.
+    one_at_a_time = replace(setup, limit=SLOT_BYTES * 2 + 150, clock=lambda: store.bytes_read)
+    results = run(one_at_a_time, sizes, store, engine)
 
     assert [result.status for result in results] == ["failed", "pending"]
     assert isinstance(results[0].error, DeadlineExceeded)

@@ -1,4 +1,4 @@
-"""Compression: what other tools made is read, what is made they read, and damage is told, never passed on."""
+"""Compression: input of other tools is read, output is readable by them, and damage is reported."""
 
 import bz2
 import gzip
@@ -53,7 +53,7 @@ CONTENT = st.binary(max_size=300) | st.builds(
 )
 
 PEOPLE = "id,name\n1,Zoë\n2,Bob\n".encode()
-# people.csv, packed by gzip 1.12, bzip2 1.0.8, xz 5.4.1 and zstd 1.5.4 with the options told.
+# people.csv, packed by gzip 1.12, bzip2 1.0.8, xz 5.4.1 and zstd 1.5.4 with the options in the key.
 BY_PROGRAMS = {
     "gzip -9": (Gunzip, "H4sICADxU2UCA3Blb3BsZS5jc3YAy0zRyUvMTeUy1InKP7yay0jHKT+JCwBgib6BFQAAAA=="),
     "bzip2": (
@@ -71,7 +71,7 @@ BY_PROGRAMS = {
     "zstd -19": (Unzstd, "KLUv/SQVqQAAaWQsbmFtZQoxLFpvw6sKMixCb2IKZjwepA=="),
     "zstd --no-check -1": (Unzstd, "KLUv/SAVqQAAaWQsbmFtZQoxLFpvw6sKMixCb2IK"),
 }
-# bgzip's empty last block, as the SAM specification prints it.
+# bgzip's empty last block, from the SAM specification.
 BGZF_EOF = bytes.fromhex("1f8b08040000000000ff0600424302001b0003000000000000000000")
 
 
@@ -91,7 +91,7 @@ def gzip_member(content: bytes, flags: int = 0, extra: bytes = b"BC\x02\x00\x34\
 
 
 def bgzip(content: bytes, block: int) -> bytes:
-    """As bgzip writes: each block a member that tells its size in a field BC (SAM specification, 4.1)."""
+    """Pack as bgzip does: each block is a member with its size in a field BC (SAM specification, 4.1)."""
     made = b""
     for start in range(0, len(content), block):
         size = len(gzip_member(content[start : start + block], 4)) - 1
@@ -147,7 +147,7 @@ def test_packed_bytes_are_readable_and_alike_in_any_chunks(
 @pytest.mark.parametrize("name", PACKERS)
 @pytest.mark.parametrize("level", [1, 3])
 def test_much_text_packs_alike_in_any_chunks(name: str, level: int) -> None:
-    """The program of the format reads the result."""
+    """The format's own program reads the result."""
     drawn = random.Random(7)
     text = b"".join(b"%d GET /%d\n" % (n, drawn.randrange(9999)) for n in range(50_000))
     pack = partial(PACKERS[name][0], level)
@@ -313,12 +313,12 @@ def test_of_a_bomb_only_the_pieces_drawn_are_ever_made(form: Format) -> None:
 
 
 def test_many_tiny_members_take_time_by_their_number_only() -> None:
-    """A megabyte of empty members: with a copy of the rest for each it would be 25 GB."""
+    """A megabyte of empty members: copying the rest for each would be 25 GB."""
     assert through(Gunzip, gzip_member(b"") * 50_000) == b""
 
 
 def widened(content: bytes, log: int) -> bytes:
-    """A frame of Zstandard whose window has 2 ** log bytes, with content of any size."""
+    """Return a frame of Zstandard with a window of 2 ** log bytes and any content."""
     compressor = zstd.ZstdCompressor(options={zstd.CompressionParameter.window_log: log})
     return b"".join([compressor.compress(content), compressor.flush()])
 
@@ -328,7 +328,7 @@ WIDE = {"xz": lambda content: lzma.compress(content, preset=9), "zstd": lambda c
 
 @pytest.mark.parametrize("name", WIDE)
 def test_a_window_larger_than_allowed_is_refused_when_filled(name: str) -> None:
-    """A small file fills little of it; the decoder's memory is the part of its window that it has filled."""
+    """A small file fills little of its window, and the decoder needs only as much memory as is filled."""
     unpack, allowed = FORMATS[name].unpack, 8 * MiB
     few, many = bytes(5 * MiB), bytes(7 * MiB)
 
@@ -342,10 +342,10 @@ def test_a_window_larger_than_allowed_is_refused_when_filled(name: str) -> None:
 
 
 def test_a_later_block_with_a_larger_window_is_refused() -> None:
-    """The stream of xz whose first block has a window of 64 KiB gets a second with one of 64 MiB."""
+    """The first block of the xz stream has a window of 64 KiB, the second one of 64 MiB."""
     small = [{"id": lzma.FILTER_LZMA2, "dict_size": 64 * KiB}]
     first, second = lzma.compress(PEOPLE, filters=small), lzma.compress(bytes(10 * MiB), preset=9)
-    # Without their index and footer, and the second without its header.
+    # The first without its index and footer, the second without its header.
     blocks = first[: -12 - _index_size(first)] + second[12:]
 
     with pytest.raises(MemoryNeeded) as raised:
@@ -354,7 +354,7 @@ def test_a_later_block_with_a_larger_window_is_refused() -> None:
 
 
 def _index_size(stream: bytes) -> int:
-    """Backward size of the footer (.xz file format, 2.1.2.2)."""
+    """Return the footer's backward size (.xz file format, 2.1.2.2)."""
     return (int.from_bytes(stream[-8:-4], "little") + 1) * 4
 
 
@@ -376,7 +376,7 @@ def test_the_window_of_xz_is_in_its_head(level: int) -> None:
 
 
 def test_the_window_of_xz_is_found_behind_sizes_and_filters() -> None:
-    """Both sizes of the block, 300 and 20 bytes, and a filter for the code of x86 before LZMA2."""
+    """The block has both its sizes, 300 and 20 bytes, and a filter for x86 code before LZMA2."""
     head = bytes(12) + bytes.fromhex("03 c1 ac02 14 04 00 21 01 16 000000 00000000")
 
     assert xz_window(head) == 8 * MiB
@@ -394,14 +394,14 @@ def test_the_window_of_zstd_is_in_its_head(log: int) -> None:
 
 
 def test_a_head_that_asks_for_gigabytes_takes_none() -> None:
-    """A window of 4 GiB of xz, and of 3.75 TiB of Zstandard, which takes no more than 2 GiB."""
+    """The heads ask for 4 GiB (xz) and 3.75 TiB (Zstandard, which accepts at most 2 GiB)."""
     whole = bytearray(lzma.compress(PEOPLE))
     whole[16] = 40
     whole[20:24] = struct.pack("<I", zlib.crc32(whole[12:20]))
     assert xz_window(whole) == 2**32
     before = resident()
     for unpack, packed in ((Unxz, bytes(whole)), (Unzstd, b"\x28\xb5\x2f\xfd\x00\xff" + bytes(9))):
-        with suppress(MemoryNeeded):  # from the kernel, or of the library
+        with suppress(MemoryNeeded):  # from the kernel or the library
             assert through(unpack, packed) == PEOPLE
     assert resident() - before < 100 * MiB
 
@@ -430,7 +430,7 @@ def test_a_level_that_is_none_is_refused(pack: Callable[[object], object], level
 def test_a_missing_library_is_reported_before_any_file(
     name: str, missing: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """Pip installs no module of the standard library: there the advice is another Python."""
+    """pip cannot install a module of the standard library, so the advice is another Python."""
     standard = missing in {"bz2", "lzma", "compression.zstd"}
     advice = "built without it" if standard else r"pip install 'asyncstream\[transforms\]'"
     library.cache_clear()

@@ -1,4 +1,4 @@
-"""Lines: mapped and dropped with the ends they had, in any chunks, in pieces worth sending."""
+"""Lines: mapped and dropped with their ends, in any chunks, in pieces large enough to send."""
 
 import json
 
@@ -17,7 +17,7 @@ TEXT = st.lists(st.sampled_from([b"a", b"", b"\n", b"\r\n", b"\r", "ë€😀".e
 
 
 def referred(text: bytes, function: object) -> bytes:
-    """What `map_lines` is to make, line by line."""
+    """Return the expected output of `map_lines`, made line by line."""
     made = b""
     for line in text.split(b"\n")[:-1]:
         end = b"\r\n" if line.endswith(b"\r") else b"\n"

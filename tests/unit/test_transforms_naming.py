@@ -1,4 +1,4 @@
-"""What a user may give for a transform, and what is told of what he may not; all of it before any file."""
+"""The values that users may give as a transform, and the errors for all others, before any file."""
 
 import sys
 from functools import partial
@@ -12,7 +12,7 @@ from asyncstream.transforms import NAMES, Gunzip, Gzip, Running, factory, map_li
 
 
 class Doubled:
-    """A transform as users write them."""
+    """A transform as users write it."""
 
     def __init__(self, times: int = 2) -> None:
         self._times = times

@@ -1,4 +1,4 @@
-"""gzip as pigz and bgzip write it, which few machines have installed: their own output, kept here."""
+"""Output of pigz and bgzip, recorded here because few machines have them installed."""
 
 from base64 import b64decode
 
@@ -6,7 +6,7 @@ import pytest
 
 from asyncstream.transforms import Gunzip, Running
 
-# `python -c '...' | pigz -c`, `| pigz -ic -b 128` and `| bgzip -c`, of ROWS.
+# ROWS, packed by `python -c '...' | pigz -c`, `| pigz -ic -b 128` and `| bgzip -c`.
 ROWS = b"".join(b"%d,row\n" % (number % 97) for number in range(40_000))
 BY_OTHER_TOOLS = {
     "pigz 2.6": (

@@ -1,4 +1,4 @@
-"""Records: JSON lines and CSV by their references, in any chunks, and told of without their content."""
+"""Records: JSON lines and CSV as reference libraries read them, in any chunks; errors omit their content."""
 
 import csv
 import io
@@ -188,7 +188,7 @@ def test_a_record_over_the_limit_is_told_with_its_place(content: bytes) -> None:
 
 
 def test_an_open_quote_takes_no_more_memory_than_a_record() -> None:
-    """Of short lines, of which each would be an object of some fifty bytes."""
+    """The lines are short: as an object, each would take some fifty bytes."""
     text = b'a\n"' + b"xy\n" * 400_000
     tracemalloc.start()
     try:

@@ -1,4 +1,4 @@
-"""A transform at work: pieces, chains, limits, and what becomes of an exception."""
+"""A running transform: pieces, chains, limits, and exceptions."""
 
 import gzip
 from collections import deque
@@ -20,7 +20,7 @@ KiB = 1024
 
 
 class Recorder:
-    """Hands on what it is fed byte by byte, and notes it."""
+    """Passes its input on byte by byte, and notes each byte."""
 
     def __init__(self, name: str, notes: list[str]) -> None:
         self._name = name
@@ -126,7 +126,7 @@ def test_a_ratio_counts_only_once_the_output_is_large() -> None:
 
 
 class Swallows:
-    """Makes nothing of anything."""
+    """Makes no output."""
 
     def feed(self, chunk: bytes | memoryview) -> bytes:
         return b""
@@ -158,7 +158,7 @@ def test_a_bomb_is_found_even_if_the_chain_shrinks_it(asked: list[Factory | str]
 
 
 def test_a_chain_that_swallows_all_can_be_stopped() -> None:
-    """The caller is asked between pieces."""
+    """`between` runs between pieces."""
     heard = 0
 
     def between() -> None:

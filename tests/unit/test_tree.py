@@ -1,4 +1,4 @@
-"""CONTRIBUTING's tree is what is there: every room, and each module of the package's top and its pipeline."""
+"""CONTRIBUTING's tree lists every room, and each module of the package's top and its pipeline."""
 
 from pathlib import Path
 
@@ -6,7 +6,7 @@ ROOT = Path(__file__).parents[2]
 
 
 def listed() -> set[str]:
-    """Return the paths that the tree names; two spaces more are a folder deeper."""
+    """Return the paths in the tree; two more spaces mean one folder deeper."""
     tree = (ROOT / "CONTRIBUTING.md").read_text().split("```\n")[1]
     paths: set[str] = set()
     rooms: list[str] = []

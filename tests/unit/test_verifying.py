@@ -1,4 +1,4 @@
-"""By which checksums a file's source and destination agreed, and when its bytes may be one PUT."""
+"""The checksums by which source and destination agreed, and which files may be a single PUT."""
 
 from collections.abc import Sequence
 from typing import Any
@@ -39,7 +39,7 @@ def test_a_result_names_the_checksums_that_agreed(engine: Engine, kind: str | No
     [result] = Setup(multipart=multipart).run(jobs_of([SIZE]), store, engine)
 
     assert_copied(result, store)
-    # The hash of a whole does not follow from those of its parts.
+    # The hash of the whole does not follow from the parts' hashes.
     checkable = kind if not multipart or kind in {CRC64NVME, "CRC32", "CRC32C"} else None
     assert (result.read_verified, result.write_verified) == (checkable, CRC64NVME)
     assert (result.restarted, result.attempts) == (None, result.parts)
@@ -97,7 +97,7 @@ def test_a_put_needs_bytes_known_before_or_compared_after(
 
 
 class Pretends(MemoryStore):
-    """Takes the name of the algorithm, and does nothing with it."""
+    """Accepts the name of the algorithm, and ignores it."""
 
     async def upload_part(self, upload: MultipartUpload, number: int, body: Body) -> Written:
         return replace(await super().upload_part(upload, number, body), checksum=None)
@@ -119,13 +119,13 @@ def test_unconfirmed_bytes_are_not_reported_as_verified(engine: Engine) -> None:
 
 
 PARTED_KINDS = pytest.mark.parametrize("kind", ["CRC32", "CRC32C", "SHA1", "SHA256"])
-# Of ranges of ten bytes, in a file of thirty-five: none, or each, ends where a part of the source does.
+# Ranges of ten bytes in a file of thirty-five: none of them, or each, ends where a part of the source does.
 PART_SIZES = pytest.mark.parametrize("part_size", [3, 10, 17, SIZE])
 ONE_RANGE_OR_SEVERAL = pytest.mark.parametrize("multipart", [False, True])
 
 
 def in_parts(engine: Engine, kind: str, sizes: Sequence[int], **more: Any) -> MemoryStore:
-    """With the one source uploaded in parts of these sizes."""
+    """Return a store whose one source was uploaded in parts of these sizes."""
     uploaded = {source(0): (kind, sizes)}
     return MemoryStore(stored([SIZE]), pause=pause_under(engine.name), uploaded=uploaded, **more)
 
@@ -145,7 +145,7 @@ def test_a_multipart_source_is_compared_by_its_part_checksums(
     checkable = kind if not multipart or kind in {"CRC32", "CRC32C"} else None
     assert (result.read_verified, result.write_verified) == (checkable, CRC64NVME)
     assert (result.restarted, result.attempts) == (None, result.parts)
-    # The last part's size, and the first one's where there are others between; of one part there is no doubt.
+    # HEADs ask for the last part's size, and the first's if there are more between; one part needs none.
     asked = {1: 0, 2: 0, 3: 1, 4: 2}[min(4, -(-SIZE // part_size) + 1)]
     assert store.calls["part_size", None] == (asked if checkable else 0)
 
@@ -154,8 +154,8 @@ def test_a_multipart_source_is_compared_by_its_part_checksums(
     ("sizes", "asked"),
     [
         ([10, 25], 1),
-        ([12, 13, 10], 1),  # as many as there are parts of 12 bytes; but no two of one size have 25
-        ([13, 11, 11], 2),  # as many as there are parts of 13 bytes
+        ([12, 13, 10], 1),  # as many parts as with 12 bytes each, but no two parts of one size have 25
+        ([13, 11, 11], 2),  # as many parts as with 13 bytes each
         ([9, 11, 9, 6], 1),
     ],
 )
@@ -173,7 +173,7 @@ def test_a_source_of_unequal_parts_is_copied_unverified(
 
 
 class TellsNoParts(MemoryStore):
-    """Knows no part numbers."""
+    """Does not support part numbers."""
 
     tells_part_sizes = False
 
@@ -206,7 +206,7 @@ def test_an_empty_source_uploaded_as_a_part_is_copied_unverified(engine: Engine)
 def test_a_checksum_of_parts_is_no_checksum_to_send_ahead(
     engine: Engine, verify: Verify, at_once: int, operation: str
 ) -> None:
-    """S3 would compare it with that of the whole."""
+    """S3 would compare it with the checksum of the whole."""
     store = in_parts(engine, "CRC32", cut(SIZE, 10), at_once=at_once)
 
     [result] = Setup(multipart=False, verify=verify).run(jobs_of([SIZE]), store, engine)

@@ -1,4 +1,4 @@
-"""Which addresses may be connected to, and which networks allowed."""
+"""Which addresses the client may connect to, and which networks users may allow."""
 
 import ipaddress
 
@@ -64,7 +64,7 @@ def test_what_is_no_address_is_refused(text: str) -> None:
 def test_no_address_that_pythons_list_refuses_is_allowed(
     address: ipaddress.IPv4Address | ipaddress.IPv6Address,
 ) -> None:
-    """Each version has another list; ours must be as strict as any of them."""
+    """Python versions have different lists; ours must be as strict as any of them."""
     if why_refused(str(address)) == "":
         assert address.is_global
         assert not address.is_multicast

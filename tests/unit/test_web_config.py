@@ -1,4 +1,4 @@
-"""The settings of fetching: refused before any I/O, and shown without what is secret in them."""
+"""The settings of fetching: refused before any I/O, and shown without their secrets."""
 
 import pytest
 

@@ -1,4 +1,4 @@
-"""Pages and what replies mean: what is not seen by fetching some."""
+"""Pages and the meaning of replies, as far as tests that fetch do not show it."""
 
 from email.utils import formatdate
 
@@ -66,7 +66,7 @@ def test_a_setting_outside_its_limits_is_named(values: dict[str, object], told: 
 
 
 class Kept:
-    """What is kept of a host."""
+    """A host's kept connections."""
 
     def __init__(self, url: Url) -> None:
         self.origin = url.origin

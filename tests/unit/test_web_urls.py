@@ -1,4 +1,4 @@
-"""URLs of pages: what they are read as, what is refused, and whose turn it is."""
+"""URLs of pages: their normal form, refused URLs, and the order in which hosts take turns."""
 
 from collections import Counter
 from urllib.parse import urlsplit
@@ -200,7 +200,7 @@ def test_hosts_take_turns_and_each_ones_urls_keep_their_order(urls: list[str]) -
     assert Counter(order) == Counter(urls)
     for host, own in by_host.items():
         assert [url for url in order if _host(url) == host] == own
-    # At every point no host has had two turns more than another that is still waiting.
+    # At every point, no host is two turns ahead of another that still waits.
     had: Counter[str] = Counter()
     for url in order:
         had[_host(url)] += 1

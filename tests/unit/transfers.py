@@ -1,4 +1,4 @@
-"""Transfers over a store in memory: how they are set up, and what must be left of them."""
+"""Transfers over an in-memory store: their setup, and checks of what they leave."""
 
 import time
 from collections.abc import Callable, Sequence
@@ -38,7 +38,7 @@ GONE = UploadGone("aborted by a lifecycle rule", "NoSuchUpload", 404)
 
 @dataclass(frozen=True)
 class Setup:
-    """How a transfer runs. Part sizes are tiny: the coordinator does not look at S3's limits."""
+    """The settings of a transfer. Part sizes are tiny: the coordinator does not check S3's limits."""
 
     slots: int = 4
     limit: int = UNLIMITED
@@ -83,17 +83,17 @@ def target(number: int) -> S3Object:
 
 
 def content(number: int, size: int) -> bytes:
-    """Bytes that differ from file to file and from place to place."""
+    """Return bytes that differ from file to file and from place to place."""
     return bytes((number * 37 + place * 7 + place // 256) % 251 for place in range(size))
 
 
 def cut(size: int, part_size: int) -> list[int]:
-    """The sizes of the parts that a source was uploaded in."""
+    """Return the sizes of the parts in which a source was uploaded."""
     return [min(part_size, size - start) for start in range(0, size, part_size)] if part_size else []
 
 
 def run_of(first: int, last: int, start: int, length: int) -> PartRun:
-    """What a continuation tells of parts of `WHOLE` that S3 has confirmed."""
+    """Return a continuation's run of confirmed parts of `WHOLE`."""
     value = checksum_of(WHOLE[start : start + length]).value
     return PartRun(first, last, length, {CRC64NVME: value})
 
@@ -103,7 +103,7 @@ def stored(sizes: Sequence[int]) -> dict[S3Object, bytes]:
 
 
 def jobs_of(sizes: Sequence[int], *, listed: bool = False) -> list[Job]:
-    """One job a file; with `listed`, size and ETag are known as after a listing."""
+    """Return one job per file; with `listed`, size and ETag are known as after a listing."""
     return [
         Job(source(n), target(n), size, etag_of(content(n, size))) if listed else Job(source(n), target(n))
         for n, size in enumerate(sizes)
@@ -117,13 +117,13 @@ def assert_nothing_is_left(store: MemoryStore) -> None:
     assert store.violations == []
 
 
-# The one file of most transfers that go wrong: four parts.
+# The one file of most failing transfers: four parts.
 SIZE = 35
 WHOLE = content(0, SIZE)
 
 
 def told(kind: str = CRC64NVME) -> dict[S3Object, Checksum]:
-    """The checksum that S3 keeps of the one source."""
+    """Return the checksum that S3 keeps of the one source."""
     return {source(0): checksum_of(WHOLE, kind)}
 
 

@@ -1,4 +1,4 @@
-"""Transforms fed as the pipeline does, for their tests: in any chunks, piece by piece."""
+"""Feeds transforms as the pipeline does, for their tests: in any chunks, piece by piece."""
 
 from collections.abc import Iterable, Iterator
 
@@ -6,12 +6,12 @@ from hypothesis import strategies as st
 
 from asyncstream.transforms import Factory, Transform, pieces
 
-# Where an input is cut into chunks, as fractions of it; also into empty ones.
+# The ends of chunks, as fractions of the input; chunks may be empty.
 CUTS = st.lists(st.floats(0, 1), max_size=8).map(sorted)
 
 
 def cut(data: bytes, cuts: Iterable[float]) -> Iterator[memoryview]:
-    """The chunks, each in a buffer that is overwritten before the next, as the pipeline's are."""
+    """Yield the chunks, each in a buffer that is overwritten before the next, like the pipeline's."""
     start = 0
     for end in [*(round(cut * len(data)) for cut in cuts), len(data)]:
         buffer = bytearray(data[start:end])

@@ -1,4 +1,4 @@
-"""What the tests of fetching share: a fetcher on each engine, origins, and who vouches for their names."""
+"""Shared fixtures of the fetching tests: a fetcher on each engine, origins, and a certificate authority."""
 
 import pytest
 import trustme
@@ -11,7 +11,7 @@ from asyncstream.lab.web import Answer, Origin
 
 @pytest.fixture(scope="module")
 def engines():
-    """Each engine once: its event loop lives as long as the connections made in it."""
+    """Each engine once: its event loop must outlive the connections opened in it."""
     opened = {}
     yield opened
     for each in opened.values():
@@ -27,7 +27,7 @@ def running(engine, engines):
 
 @pytest.fixture
 def fetch(running):
-    """Fetches URLs one after the other with one fetcher; `config` are settings of it."""
+    """Fetch URLs one after the other with one fetcher; `config` has its settings."""
 
     def fetch(*urls, config=None, left=None, **options):
         async def work():
@@ -47,7 +47,7 @@ def fetch(running):
 
 @pytest.fixture
 def fetch_all(running):
-    """Fetches URLs in as many slots of the engine; their ends, in the order given."""
+    """Fetch URLs at once in `count` slots of the engine; return pages or errors in the order given."""
 
     def fetch_all(*urls, config=None, count=20):
         async def work():
@@ -73,7 +73,7 @@ def fetch_all(running):
 
 @pytest.fixture
 def serve(request):
-    """Starts an origin with the answers given, by path: an Answer, or what makes one of what was asked."""
+    """Start an origin with answers by path: an Answer, or a function that makes one from the request."""
 
     def serve(answers=None, hosts=1, tls=None, **by_name):
         table = {**(answers or {}), **{f"/{name}": answer for name, answer in by_name.items()}}

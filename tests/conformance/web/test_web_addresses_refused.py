@@ -1,4 +1,4 @@
-"""No URL, redirect or name leads to an address that is not allowed: refused, with no connection made."""
+"""No URL, redirect or name leads to an address that is not allowed: refused without a connection."""
 
 import socket
 from contextlib import closing
@@ -24,7 +24,7 @@ QUICK = {
 
 @pytest.fixture
 def run(engine):
-    """Runs a coroutine that is given a fetcher."""
+    """Run a coroutine function with a fetcher."""
     opened = open_engine(engine)
 
     def run(use, **config):
@@ -49,7 +49,7 @@ def listener():
 
 @pytest.fixture
 def names(monkeypatch):
-    """What names mean, one answer after the other; all else is looked up as it is."""
+    """Addresses for each name, one answer per lookup; other names resolve as usual."""
     answers = {}
     real = socket.getaddrinfo
 
@@ -99,7 +99,7 @@ def test_no_way_to_write_this_machine_leads_to_it(run, listener, host):
     assert listener.connections() == 0
 
 
-# Of those, the ones that a library under us could be handed, if a URL were read otherwise than it is.
+# The hosts that the HTTP library could receive if the URL were parsed in another way.
 @pytest.mark.parametrize(
     "host",
     ["127.0.0.1", "localhost", "2130706433", "0x7f000001", "0x7f.1", "0177.0.0.1", "127.1", "0.0.0.0", "0",
@@ -125,7 +125,7 @@ def test_an_ipv6_listener_is_not_reached_either(run):
     try:
         listener = Listener("::1")
     except OSError:
-        pytest.skip("this machine's kernel has no IPv6")  # which nothing of ours could install
+        pytest.skip("this machine's kernel has no IPv6")  # it cannot be installed
     with closing(listener):
         with pytest.raises(AddressRefused):
             run(lambda fetcher: fetcher.fetch(f"http://[::1]:{listener.port}/"))
@@ -143,7 +143,7 @@ def test_a_name_that_means_a_private_address_is_refused(run, listener, names, ad
     with pytest.raises(AddressRefused, match=r"inner\.test has the address"):
         run(lambda fetcher: fetcher.fetch(f"http://inner.test:{listener.port}/"))
     assert listener.connections() == 0
-    assert len(names["inner.test"]) == 1  # not tried again
+    assert len(names["inner.test"]) == 1  # no retry
 
 
 @pytest.mark.parametrize("answer", ["127.0.0.1 127.0.0.2", "127.0.0.2 127.0.0.1", "127.0.0.1 fd00:ec2::254"])
@@ -159,7 +159,7 @@ def test_a_name_with_any_refused_address_is_refused(run, listener, names, answer
 
 
 def serving(request, *locations, hosts=1):
-    """An origin that redirects `/0`, `/1` and so on, and has a page at every other path."""
+    """Start an origin that redirects `/0`, `/1` and so on, and has a page at every other path."""
 
     def answer(asked):
         text = asked.path[1:]
@@ -197,7 +197,7 @@ def test_a_redirect_to_a_number_is_not_followed(run, request, host):
 
 
 def test_the_address_checked_is_the_one_connected_to(run, request, names):
-    """Rebinding: the first answer is allowed, every later one is not."""
+    """DNS rebinding: the first answer is allowed, later ones are not."""
     origin = serving(request, hosts=2)
     names["rebound.test"] = ["127.0.0.1", "127.0.0.2"]
     url = f"http://rebound.test:{origin.port}/page"
@@ -205,7 +205,7 @@ def test_the_address_checked_is_the_one_connected_to(run, request, names):
     async def twice(fetcher):
         first = await fetcher.fetch(url)
         assert len(names["rebound.test"]) == 1  # looked up once
-        # The server has closed the connection: the next page needs another, and another look.
+        # The server has closed the connection: the next page needs a new connection and a new lookup.
         with pytest.raises(AddressRefused, match=r"127\.0\.0\.2"):
             await fetcher.fetch(url)
         return first
@@ -222,7 +222,7 @@ def test_the_address_checked_is_the_one_connected_to(run, request, names):
      "http://[::ffff:127.0.0.1%25eth0]:{port}/", "http://127.0.0.1\t:{port}/", "http://127.0.0.1%00.good.test:{port}/"],
 )  # fmt: skip
 def test_no_trick_of_writing_hides_the_host(run, listener, names, written):
-    names["good.test"] = ["198.51.100.1"] * 2  # documentation: refused too, but not loopback
+    names["good.test"] = ["198.51.100.1"] * 2  # a documentation address: refused too, but not loopback
     with pytest.raises((AddressRefused, InputError)):
         run(lambda fetcher: fetcher.fetch(written.format(port=listener.port)))
     assert listener.connections() == 0

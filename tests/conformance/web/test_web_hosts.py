@@ -1,4 +1,4 @@
-"""Hosts: their names, their certificates, and how many connections each is asked by."""
+"""Hosts: their names, their certificates, and the number of connections to each."""
 
 import socket
 import threading
@@ -44,7 +44,7 @@ def test_a_host_has_no_more_connections_than_allowed(fetch_all, serve, engine):
     full = {f"127.0.0.{number}": threading.Event() for number in (1, 2)}
 
     def answer(asked):
-        """When so many have asked the host: so all of its connections are there at once."""
+        """Answer when all allowed connections to the host have a request, so that all are open at once."""
         if asked.nth == most:
             full[asked.host].set()
         assert full[asked.host].wait(GUARD_SECONDS)
@@ -58,7 +58,7 @@ def test_a_host_has_no_more_connections_than_allowed(fetch_all, serve, engine):
 
 
 def test_waiting_for_a_busy_host_takes_none_of_a_pages_own_time(fetch_all, serve):
-    for page_timeout in PATIENCE:  # of which each page takes a quarter, and all of them twice as much
+    for page_timeout in PATIENCE:  # each page takes a quarter of it, and all of them twice as much
         origin = serve(page=Answer.of(b"x", delay=page_timeout / 4))
         pages = fetch_all(
             *[f"{origin.urls[0]}/page"] * 8,
@@ -78,7 +78,7 @@ def test_a_page_comes_over_tls_from_a_host_that_proves_its_name(fetch, serve, au
 
 
 def test_a_certificate_of_another_name_is_refused(fetch, serve, authority, monkeypatch):
-    """No request is sent."""
+    """The client sends no request."""
     origin = serve(page=Answer.of(b""), tls=served_by(authority, "other.test", "127.0.0.1"))
     named(monkeypatch, good=["127.0.0.1"] * 5)
     with pytest.raises(ServerNotTrusted, match=r"good\.test"):

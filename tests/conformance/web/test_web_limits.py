@@ -1,4 +1,4 @@
-"""Bodies, heads and waits without an end: left within their limits of bytes and time."""
+"""Endless bodies, heads and waits: the client leaves them within its limits of bytes and time."""
 
 import gzip
 import time
@@ -49,7 +49,7 @@ def test_a_body_without_an_end_is_left_when_it_is_too_long(fetch, serve):
 def test_a_bomb_costs_no_more_memory_than_a_page(fetch, serve):
     bomb = gzip.compress(b"\0" * 200_000_000)
     origin = serve(page=Answer.of(bomb, Content_Encoding="gzip"), small=Answer.of(b"small"))
-    fetch(f"{origin.urls[0]}/small")  # imports what the engine needs, which is no page's memory
+    fetch(f"{origin.urls[0]}/small")  # imports the engine's modules, whose memory does not count
     tracemalloc.start()
     try:
         with pytest.raises(BodyTooLarge, match="unpacked"):
@@ -73,7 +73,7 @@ def test_a_server_that_falls_silent_is_left(fetch, serve, answer):
     origin = serve(page=answer)
     with pytest.raises(ConnectionFailed):
         fetch(f"{origin.urls[0]}/page", config={"stall_timeout": 0.2, "max_attempts": 2})
-    # A busy server may count them after the client has left.
+    # A busy server may count the requests after the client has left.
     until(lambda: origin.counts()["requests"] == {"127.0.0.1": 2})
 
 
@@ -81,7 +81,7 @@ OK = b"HTTP/1.1 200 OK\r\n"
 
 
 def dripping(before, again):
-    """A server that never falls silent: a byte of each thing it says, again and again."""
+    """Return a server that never falls silent: after `before`, it sends `again` for ever."""
     return RawServer(lambda _: chain([before], repeat(again)), pause=0.02)
 
 
@@ -143,9 +143,9 @@ def test_what_follows_the_last_chunk_without_end_is_left_too(fetch, request):
 
 
 def test_the_error_of_a_page_does_not_keep_its_bytes(fetch, serve):
-    size = 2_000_000  # of which what the libraries have in hand is a small part
+    size = 2_000_000  # the libraries' own buffers are a small part of it
     origin = serve(cut=Answer(200, {}, (b"x" * size, RESET), 2 * size), small=Answer.of(b""))
-    fetch(f"{origin.urls[0]}/small")  # imports what the engine needs, which is no page's memory
+    fetch(f"{origin.urls[0]}/small")  # imports the engine's modules, whose memory does not count
     tracemalloc.start()
     try:
         errors = []

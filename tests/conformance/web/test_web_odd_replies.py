@@ -1,11 +1,11 @@
-"""Replies as few servers give them, byte for byte: read, or refused, in the same way whatever the engine."""
+"""Odd replies, byte for byte: every engine reads or refuses them in the same way."""
 
 import pytest
 from web_origins import ALLOWED, RawServer
 
 from asyncstream.errors import BodyUnreadable, ConnectionFailed, PageFailed, PageNotFound
 
-# One of the libraries refuses it by itself.
+# Some of the HTTP libraries refuse the reply themselves.
 UNREADABLE = (BodyUnreadable, ConnectionFailed)
 OK = b"HTTP/1.1 200 OK\r\n"
 PAGE = OK + b"Content-Length: 4\r\n\r\npage"
@@ -14,7 +14,7 @@ MOVED = b"HTTP/1.1 302 Found\r\nConnection: close\r\nContent-Length: 0\r\n"
 
 @pytest.fixture
 def fetched(fetch, request):
-    """The body of a page that is answered so; other paths of the same server by the table."""
+    """Fetch a page from a server with this reply; `others` has replies for other paths."""
 
     def fetched(reply, **others):
         answers = {"/": reply, **{f"/{path}": answer for path, answer in others.items()}}

@@ -1,4 +1,4 @@
-"""Pages as they are: what is asked, how bodies are framed and packed, what is known of them, their spans."""
+"""Requests for pages, framed and compressed bodies, attributes of pages, and spans."""
 
 import gzip
 

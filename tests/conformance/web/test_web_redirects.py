@@ -1,4 +1,4 @@
-"""Redirects: followed to a page, so many, and to nothing else."""
+"""Redirects: followed to pages only, and only a limited number."""
 
 import pytest
 from web_origins import served_by
@@ -46,7 +46,7 @@ def test_max_redirects_are_followed_and_not_one_more(fetch, serve):
     ],
 )
 def test_a_redirect_to_anything_but_a_page_is_refused(fetch, serve, location):
-    """The page is not tried again."""
+    """There is no retry."""
     origin = serve(page=Answer.of(b"", 302, Location=location))
     with pytest.raises(RedirectRefused, match="redirects to no page"):
         fetch(f"{origin.urls[0]}/page")

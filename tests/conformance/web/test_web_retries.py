@@ -1,4 +1,4 @@
-"""What is tried again, and what is not."""
+"""Which failed fetches are retried."""
 
 import json
 import logging
@@ -73,7 +73,7 @@ def test_a_page_is_read_from_its_start_after_a_reset(fetch, serve):
 
 
 def test_a_silent_server_is_asked_max_attempts_and_once_more(fetch, request):
-    """Once more, as a connection that was kept may have been closed meanwhile; no library asks by itself."""
+    """Once more, because the server may have closed a kept connection; no library retries by itself."""
     asked = []
     server = RawServer(lambda path: asked.append(path) or [])
     request.addfinalizer(server.close)
@@ -83,7 +83,7 @@ def test_a_silent_server_is_asked_max_attempts_and_once_more(fetch, request):
 
 
 def test_what_went_wrong_can_be_logged_with_all_its_causes(fetch, serve, request, caplog):
-    key = "1" * 20  # which no line of code has, as tracebacks show those
+    key = "1" * 20  # no line of code contains it, because tracebacks show lines of code
     silent, closed = RawServer(lambda _: [b""], pause=FOR_EVER), Listener()
     echo = RawServer(lambda path: [f"GET {path} HTTP/1.1\r\n\r\n".encode()])
     told = RawServer(lambda path: [f"Your key is {path.partition('=')[2]}\r\n\r\n".encode()])
@@ -178,7 +178,7 @@ def test_each_page_of_a_faulty_web_is_fetched_or_has_an_error(fetch_all):
 
 
 def ends_of(model, urls, pages):
-    """How pages ended, and after how many tries, by what was wrong with them."""
+    """Return the ends of pages with their numbers of attempts, by the page's fault."""
     ends = {"": set(), "slow": set(), "busy": set(), "reset": set(), "missing": set(), "stalled": set()}
     for url, page in zip(urls, pages, strict=True):
         number = int(url.rpartition("/")[2])

@@ -1,4 +1,4 @@
-"""What the tests of fetching share beside their fixtures: settings, listeners that count, names, a span."""
+"""Shared parts of the fetching tests: settings, listeners that count, names, a span."""
 
 import socket
 import ssl
@@ -11,7 +11,7 @@ QUICK = {
     "allowed_networks": ALLOWED,
     "retry_base_delay": 0.001,
     "retry_max_delay": 0.001,
-    # A busy machine is silent for long: what is to time out says so itself.
+    # A busy machine may be silent for long. Tests of timeouts set their own.
     "connect_timeout": 60.0,
     "stall_timeout": 60.0,
     "page_timeout": 60.0,
@@ -19,7 +19,7 @@ QUICK = {
 
 
 class Listener:
-    """Listens, and never accepts: who connects stands in its queue."""
+    """Listens and never accepts: connections wait in its queue."""
 
     def __init__(self, address="127.0.0.1"):
         self._family = socket.AF_INET6 if ":" in address else socket.AF_INET
@@ -30,7 +30,7 @@ class Listener:
         self.port = self._socket.getsockname()[1]
 
     def connections(self):
-        """How many there were since the last call."""
+        """Return the number of connections since the last call."""
         count = 0
         while True:
             try:
@@ -44,10 +44,10 @@ class Listener:
 
 
 class RawServer:
-    """Says to whoever asks what no well-behaved server would say, byte for byte, and closes the connection.
+    """Sends each client the bytes that no well-behaved server would send, and closes the connection.
 
     Args:
-        say: what it says, piece by piece, by the path that is asked for.
+        say: returns the pieces to send, for the requested path.
         pause: seconds between two pieces.
     """
 
@@ -87,7 +87,7 @@ class RawServer:
 
 
 class KeptSpan:
-    """A span that remembers its children."""
+    """A span that records its children."""
 
     def __init__(self, name="item", **annotations):
         self.name = name
@@ -116,7 +116,7 @@ def served_by(authority, *names):
 
 
 def named(monkeypatch, **addresses):
-    """Has names of `.test` mean these addresses, the next one each time they are asked for."""
+    """Resolve names under `.test` to these addresses, the next one at each lookup."""
     asked = []
     told = {name: iter(found) for name, found in addresses.items()}
 
