@@ -91,7 +91,7 @@ class Scripted(Listener):
 
     Args:
         answer: returns the reply to a request, from its first line and its headers in lower case.
-            interim: the reply to a request that waits for 100 Continue.
+        interim: the reply to a request that waits for 100 Continue.
     """
 
     def __init__(self, answer: Callable[[str], Answer], interim: Answer = CONTINUE) -> None:

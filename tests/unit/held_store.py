@@ -35,7 +35,7 @@ class HeldStore(MemoryStore):
 
     Args:
         held: the key; None holds nothing.
-            options: see `MemoryStore`; held uploads wait with its pause, about a millisecond each time.
+        options: see `MemoryStore`; held uploads wait with its pause, about a millisecond each time.
     """
 
     def __init__(self, *arguments: Any, held: str | None, **options: Any) -> None:

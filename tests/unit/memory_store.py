@@ -127,13 +127,13 @@ class MemoryStore:
         chunk_size: bytes per read of a stream.
         pause: awaited once in every operation, so that tasks interleave.
         failures: which calls fail.
-            damages: which bodies are damaged.
-            attributes: the headers of every GET's reply.
-            checksums: of the sources; returned by `head` and by `open` without a range.
-            uploaded: the sources with a checksum of their parts: its kind and the parts' sizes.
-            verified: whether the server supports CRC64NVME.
-            at_once: the largest body in bytes that must be in memory before its PUT starts.
-            checks_declared: whether it refuses a wrong checksum at completion; otherwise that is a violation.
+        damages: which bodies are damaged.
+        attributes: the headers of every GET's reply.
+        checksums: of the sources; returned by `head` and by `open` without a range.
+        uploaded: the sources with a checksum of their parts: its kind and the parts' sizes.
+        verified: whether the server supports CRC64NVME.
+        at_once: the size in bytes up to which a body must be in memory before its PUT starts.
+        checks_declared: whether it refuses a wrong checksum at completion; otherwise that is a violation.
     """
 
     slot_bytes = SLOT_BYTES

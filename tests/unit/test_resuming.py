@@ -25,10 +25,10 @@ class Source:
 
     Args:
         content: all bytes.
-            breaks: bytes that each connection carries before it breaks.
-            chunk: bytes per read.
-            takes: seconds that each failing read and each opening takes.
-            most: failures in a row after which `resume` opens no other connection.
+        breaks: bytes that each connection carries before it breaks.
+        chunk: bytes per read.
+        takes: seconds that each failing read and each opening takes.
+        most: failures in a row after which `resume` opens no other connection.
     """
 
     def __init__(

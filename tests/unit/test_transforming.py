@@ -83,7 +83,7 @@ def made(number: int, size: int, times: int) -> bytes:
 def setup_of(
     factory: Factory, *, first: int, limit: int = UNLIMITED, memory: int = 0, **others: Any
 ) -> Setup:
-    """Return a transfer with a transform: `first` is the size of its first parts, `memory` what it reserves."""
+    """Return a transfer with a transform, with the size of its first parts and its reserved memory."""
     part_size = partial(plan.output_part_size, first=first, most=limit - SLOT_BYTES)
     most_memory = limit - SLOT_BYTES - first
     of = Transforming(factory, "a transform", part_size, None, None, min(memory, most_memory), most_memory)
