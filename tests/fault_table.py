@@ -9,7 +9,7 @@ from typing import Any
 from asyncstream.engines import ENGINES
 
 MODES = ("single PUT", "multipart")
-PROPERTY = "what became of a fault"
+PROPERTY = "outcome of a fault"
 
 
 class FaultRecord:

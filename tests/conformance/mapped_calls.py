@@ -1,4 +1,4 @@
-"""Functions to map and items for the tests of mappings, which count and wait."""
+"""Functions and items for the tests of mappings, which count calls and wait at gates."""
 
 import asyncio
 import itertools

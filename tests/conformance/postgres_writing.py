@@ -1,4 +1,4 @@
-"""Writes rows with one engine over one connection, as the gatherer does: encoded and collected first."""
+"""Writes rows with one engine over one connection: encoded and in batches, as gathering does."""
 
 from collections.abc import Iterable, Mapping
 from typing import Any

@@ -112,7 +112,7 @@ class AnyOrder(RuleBasedStateMachine):
 
     @rule()
     def lose_the_upload_that_was_left(self) -> None:
-        # Not a precondition: `left` depends on the order of threads, and the drawn rules must not.
+        # Not a precondition: `left` depends on the order of threads, but the choice of rules must not.
         if not self.left:
             return
         self.bucket.client.abort_multipart_upload(

@@ -1,4 +1,4 @@
-"""Files that need more time than one call has, continued by another engine. Only S3 knows their parts."""
+"""A deadline leaves a file pending, and another engine continues it with the parts that S3 lists."""
 
 from collections.abc import Callable
 from contextlib import closing

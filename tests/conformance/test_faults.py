@@ -365,7 +365,7 @@ def test_an_endpoint_that_refuses_connections_fails_the_file(server, fault_table
 def test_a_name_that_is_not_resolved_is_asked_for_again(
     server, lab, fault_table, engine, mode, always, monkeypatch
 ):
-    # The bucket's name cannot be part of a host name. Otherwise it would be: the endpoint has a host name.
+    # With underscores, the bucket's name cannot become part of the host name, as other names would here.
     bucket = f"{engine}_{mode.replace(' ', '_')}_{always}"
     lab.create_bucket(bucket, keep=True)
     lab.declare(bucket, [("in", SIZE[mode])])

@@ -1,4 +1,4 @@
-"""Pages of a local web gathered into a real Postgres by every engine: each page ends once, no row is doubled.
+"""Every engine gathers pages of a local web into a real Postgres: one result per page, no row twice.
 
 `test_web_*.py` and `test_postgres_*.py` test fetching and writing alone.
 """

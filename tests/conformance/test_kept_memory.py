@@ -69,7 +69,7 @@ def test_a_failed_file_keeps_words_only(
         monkeypatch.setenv("AWS_ACCESS_KEY_ID", key)
     try:
         with TransferSession(engine, endpoint_url=settings.pop("url", lab.endpoint_url)) as session:
-            failing(session, files=10, **settings)  # creates everything that is created once
+            failing(session, files=10, **settings)  # opens clients and fills caches
             gc.collect()
             tracemalloc.start()
             report = failing(session, **settings)

@@ -1,4 +1,4 @@
-"""Files transformed on the way, with every engine: their bytes in S3, their failures, and the remains.
+"""Files transformed on the way, with every engine: their bytes in S3, and failures that leave nothing.
 
 `tests/unit` tests the transforms alone.
 """

@@ -1,4 +1,4 @@
-"""`Listener`: a socket that tests answer on, for replies that no server would give; reads requests."""
+"""`Listener`: a socket on which tests send replies that no server would give; functions to read requests."""
 
 import re
 import socket

@@ -49,7 +49,7 @@ class TestServer:
             yield connection
 
     def execute(self, statement: sql.Composable, *parameters: Any) -> list[tuple[Any, ...]]:
-        """Execute a statement as the superuser, in a kept session: a log-in takes longer than most."""
+        """Execute a statement in a kept superuser session: most statements are quicker than a log-in."""
         if self._kept is None:
             self._kept = psycopg.connect(self.dsn(user="postgres", application_name="test"), autocommit=True)
         # Without parameters, a % is not a placeholder.

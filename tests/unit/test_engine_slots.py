@@ -42,7 +42,7 @@ def test_each_task_ends_once_with_its_tag_and_its_outcome(engine: Engine) -> Non
 
 
 def test_a_slot_is_free_again_once_its_task_is_reported(engine: Engine) -> None:
-    """Before that, it is free until a task starts."""
+    """It is also free before its first task starts."""
 
     async def nothing() -> None:
         """End at once."""

@@ -72,7 +72,7 @@ def validator(definition: str) -> jsonschema.Draft202012Validator:
 
 
 def test_the_schema_is_the_committed_one_and_one() -> None:
-    assert json.loads(COMMITTED.read_text()) == replies.schema(), "make schema"
+    assert json.loads(COMMITTED.read_text()) == replies.schema(), "run `make schema`"
     jsonschema.Draft202012Validator.check_schema(replies.schema())
 
 

@@ -1,4 +1,4 @@
-"""Lost replies of S3: the client finds out what S3 did, and reports it if it cannot."""
+"""Lost replies of S3: the client looks up the result, and reports if it cannot."""
 
 from collections.abc import Sequence
 from dataclasses import replace as replaced

@@ -1,4 +1,4 @@
-"""The classes of Postgres's and libpq's errors."""
+"""The mapping from Postgres's and libpq's errors to asyncstream's."""
 
 from types import SimpleNamespace
 

@@ -56,7 +56,7 @@ def waits_of(error: AsyncstreamError, policy: RetryPolicy, jitter: float = 0.999
     tries, waits = Tries(), []
     while (wait := wait_before_retry(error, tries, policy, jitter)) is not None:
         waits.append(wait)
-        assert len(waits) < 200, "this never ends"
+        assert len(waits) < 200, "the retries never end"
     return waits
 
 
@@ -69,7 +69,7 @@ PATIENT = RetryPolicy(max_attempts=5, base_delay=1.0, max_delay=1000.0, max_wait
         *((error, [1, 2, 4, 8]) for error in MOMENTARY),
         (errors.SlowDown("fewer, please"), [4, 8, 16, 32]),  # four times as patient
         (errors.ConnectionClosed("stale"), [0, 1, 2, 4, 8]),  # one immediate retry, which does not count
-        (errors.CredentialsExpired("expired"), [1]),  # read again, once
+        (errors.CredentialsExpired("expired"), [1]),  # credentials are read again, once
         (errors.ChecksumMismatch("other bytes"), [1, 2]),  # three times in a row is not chance
         *((error, []) for error in HOPELESS),
     ],

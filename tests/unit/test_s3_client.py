@@ -74,7 +74,7 @@ def test_an_endpoint_that_is_none_is_a_config_error(engine: str, endpoint: str) 
     settings = ClientSettings(endpoint, 3, 2**18, 4.0, 60.0, 600.0)
 
     async def nothing(_: Transport) -> None:
-        """Opening the transport fails first."""
+        """Do nothing: opening the transport fails first."""
 
     with pytest.raises(ConfigError, match=endpoint):
         with_transport(engine, nothing, settings)

@@ -1,4 +1,4 @@
-"""Retries and restarts after changed bytes, lost uploads and a busy S3, and how many there are."""
+"""Retries and restarts after changed bytes, lost uploads or a busy S3, and their limits."""
 
 import pytest
 

@@ -221,7 +221,7 @@ def test_more_memory_is_at_least_double_the_second_time(needs: int, had: int, mo
 
 @pytest.mark.parametrize(("needs", "had"), [(1001, 1000), (100, 100), (50, 100)])
 def test_there_is_no_more_memory_than_all_of_it(needs: int, had: int) -> None:
-    """A transform that got the memory it needed and raises again does not start over for ever."""
+    """A transform that got the memory it asked for and asks again does not start over for ever."""
     assert more_memory(needs, had, usual=100, most=1000) is None
 
 

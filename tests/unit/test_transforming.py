@@ -58,7 +58,7 @@ from .transfers import (
 
 
 class Repeated:
-    """Repeats each byte, in pieces of up to 50 bytes; without bytes it makes nothing before the end."""
+    """Repeats each byte, in pieces of up to 50 bytes; zero times makes nothing before the end."""
 
     def __init__(self, times: int) -> None:
         self._times = times
@@ -293,7 +293,7 @@ def test_parts_grow_with_their_number_as_far_as_there_is_memory(engine: Engine, 
 
 @pytest.mark.parametrize(("size", "fits"), [(89, True), (299, True), (300, False), (900, False)])
 def test_an_output_of_more_parts_than_s3_takes_leaves_nothing(engine: Engine, size: int, fits: bool) -> None:
-    """The file fails. Here three parts of a hundred bytes are allowed: 299 bytes and the end just fit."""
+    """The file fails. Three parts of a hundred bytes may be written: 299 bytes and the last just fit."""
     store = MemoryStore(stored([size, 5]), pause=pause_under(engine.name))
     with pytest.MonkeyPatch.context() as patch:
         for module in (plan, transforming):

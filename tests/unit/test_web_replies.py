@@ -1,4 +1,4 @@
-"""Pages and the meaning of replies, as far as tests that fetch do not show it."""
+"""Pages and the meaning of replies: cases that the tests of fetching do not cover."""
 
 from email.utils import formatdate
 

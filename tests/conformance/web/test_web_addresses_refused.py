@@ -125,7 +125,7 @@ def test_an_ipv6_listener_is_not_reached_either(run):
     try:
         listener = Listener("::1")
     except OSError:
-        pytest.skip("this machine's kernel has no IPv6")  # it cannot be installed
+        pytest.skip("this machine's kernel has no IPv6")  # a test cannot install it
     with closing(listener):
         with pytest.raises(AddressRefused):
             run(lambda fetcher: fetcher.fetch(f"http://[::1]:{listener.port}/"))
