@@ -36,7 +36,7 @@ class SmallFunction(Closing):
         code: a directory to import modules from, besides the project's.
 
     Attributes:
-        peak_bytes: the largest resident size of the process in its last invocation.
+        peak_bytes: the largest resident size of the process in its last invocation, in bytes.
     """
 
     def __init__(
