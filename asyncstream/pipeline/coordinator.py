@@ -47,8 +47,8 @@ class Coordinator:
     a time, and none waits for another.
 
     Args:
-        jobs: what to move.
-        work: makes the tasks of each file.
+        jobs: the files.
+        work: copies or transforms them.
         context: the transfer's.
         slots: tasks in flight at once.
         reservations: of the tasks' bytes.

@@ -54,21 +54,12 @@ TRANSITIONS: Mapping[State, frozenset[State]] = {
 
 
 class File:
-    """A file that the coordinator asks for its next task, and tells how each has ended.
-
-    Args:
-        job: source and destination.
-        index: the number of the job.
-        work: makes the tasks.
-        context: the transfer's.
-        span: the file's.
-        stop: the transfer's.
+    """A file that the coordinator asks for its next task, and tells how each task has ended.
 
     Attributes:
-        index: as given.
-        facts: what the tasks know of it.
         state: see the table.
-        result: its end, in the state ENDED.
+        result: the file's result, in the state ENDED.
+        facts: what the tasks know of the file.
         room: bytes reserved for parts of its output.
         memory: bytes reserved for what its transform holds.
     """
