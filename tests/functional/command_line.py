@@ -1,4 +1,4 @@
-"""How a command line ended; see the fixture `run` in `conftest.py`."""
+"""The exit code and output of a command line, as the fixture `run` in `conftest.py` returns them."""
 
 from typing import NamedTuple
 

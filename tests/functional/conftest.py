@@ -1,4 +1,4 @@
-"""What the tests of the command line and of small functions share."""
+"""Fixtures that run the command line and functions with little memory."""
 
 import logging
 import signal
@@ -15,12 +15,12 @@ from servers.small_function import Invoke, SmallFunction
 from asyncstream.cli.main import main
 from asyncstream.lab.sandbox.limits import Limits, NoLimits, open_limits
 
-logger = logging.getLogger(__name__)  # --log-cli-level=info shows what was measured
+logger = logging.getLogger(__name__)  # --log-cli-level=info shows the measurements
 
 
 @pytest.fixture
 def run(capfd: pytest.CaptureFixture[str]) -> Iterator[Callable[..., Ended]]:
-    """Runs a command line in this process, which is much quicker."""
+    """Run a command line in this process, which is much quicker than a process of its own."""
     at_sigterm = signal.getsignal(signal.SIGTERM)
 
     def run(*arguments: str) -> Ended:
@@ -36,7 +36,7 @@ def run(capfd: pytest.CaptureFixture[str]) -> Iterator[Callable[..., Ended]]:
 
 @pytest.fixture
 def lab_of(credentials: None, tmp_path: Path) -> Iterator[Callable[..., LabServer]]:
-    """Starts a lab S3 of the test's own, by its network model, with the buckets `sources` and `copies`."""
+    """Start a lab S3 for one test with a given network model and the buckets `sources` and `copies`."""
     with ExitStack() as stack:
 
         def start(model: str, *, keep: bool = True) -> LabServer:

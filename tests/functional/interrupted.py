@@ -1,4 +1,4 @@
-"""A comparison that is interrupted: what it shows and leaves, whatever it compares."""
+"""Interrupt a comparison, and check what it prints and leaves."""
 
 import os
 import re
@@ -14,13 +14,13 @@ ROOT = Path(__file__).parents[2]
 
 
 def interrupt(arguments: list[str], first: str, ending: signal.Signals, directory: Path) -> None:
-    """End `asyncstream compare` in its second run; check that it shows the first, and leaves nothing.
+    """End `asyncstream compare` in its second run; check that it shows the first run and leaves nothing.
 
     Args:
-        arguments: two runs, the second of which takes long.
-        first: the name of the first run's way; the second needs three processes.
-        ending: which signal is sent.
-        directory: an empty one, for its temporary files.
+        arguments: options for two runs, the second of which takes long.
+        first: the name of the first run's way. The second run needs three processes.
+        ending: the signal to send.
+        directory: an empty directory for its temporary files.
     """
     process = subprocess.Popen(
         [sys.executable, "-m", "asyncstream.cli.main", "compare", *arguments],
@@ -35,9 +35,9 @@ def interrupt(arguments: list[str], first: str, ending: signal.Signals, director
     told = process.stderr.readline()
     assert told.startswith("[1/2] ")
     assert first in told
-    # The lab's server, the X-Ray receiver, and the second run: only the first one's environment is gone.
+    # The lab's server, the X-Ray receiver and the second run. The first run's environment has ended.
     children = until(lambda: _all_running(process))
-    os.killpg(process.pid, ending)  # as a terminal does: to all that it runs
+    os.killpg(process.pid, ending)  # a terminal also signals the whole process group
     out, err = process.communicate(timeout=GUARD_SECONDS)
     assert process.returncode == 130, err
     assert "Traceback" not in err
@@ -54,9 +54,9 @@ def _all_running(process: subprocess.Popen[str]) -> list[int]:
 
 
 def _descendants(pid: int) -> list[int]:
-    """The processes that a process has started in any of its threads, and those that they have."""
+    """Return the ids of the children that any thread of the process started, and of their descendants."""
     found: list[str] = []
     for children in Path(f"/proc/{pid}/task").glob("*/children"):
-        with suppress(FileNotFoundError, ProcessLookupError):  # it has ended meanwhile
+        with suppress(FileNotFoundError, ProcessLookupError):  # the process ended in the meantime
             found += children.read_text().split()
     return [child for text in found for child in (int(text), *_descendants(int(text)))]

@@ -1,4 +1,4 @@
-"""`transfer_async`: on a loop that runs already, beside other tasks, and when it is cancelled."""
+"""`transfer_async` on a running event loop, beside other tasks, and when it is cancelled."""
 
 import asyncio
 import gc
@@ -59,14 +59,14 @@ async def test_transfer_on_a_running_loop_says_what_to_call_instead(lab_server, 
     with pytest.raises(ConfigError, match="transfer_async"):
         transfer(copy_of(bucket, "file"), engine="asyncio", endpoint_url=lab_server.endpoint_url)
     assert bucket.keys() == {"file"}
-    gc.collect()  # a coroutine never awaited would warn now
+    gc.collect()  # a coroutine that was never awaited warns here
 
 
 @pytest.mark.asyncio
 async def test_cancelling_mid_upload_leaves_no_upload(lab_server, bucket):
-    """It leaves no task and no connection either."""
+    """Cancelling leaves no task and no open connection either."""
     bucket.put("file", content(LARGE))
-    assert bucket.uploads() == []  # the client that asks has its connection by now
+    assert bucket.uploads() == []  # opens this client's own connection before they are counted
     open_before = lab_server.lab.stats()["open_connections"]
     parts_move = asyncio.Event()
     moved = 0
@@ -92,10 +92,10 @@ async def test_cancelling_mid_upload_leaves_no_upload(lab_server, bucket):
     assert bucket.uploads() == []
     assert bucket.keys() == {"file"}
     async with asyncio.timeout(60):
-        # The server, another process, takes a moment to see that they are closed.
+        # The server is another process and takes a moment to notice that they are closed.
         while lab_server.lab.stats()["open_connections"] > open_before:  # noqa: ASYNC110
             await asyncio.sleep(0.01)
-    gc.collect()  # what was left open would warn now
+    gc.collect()  # anything left open warns here
 
 
 @pytest.mark.asyncio

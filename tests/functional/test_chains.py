@@ -1,4 +1,4 @@
-"""Files that outlast the time there is: left pending, and taken up by the next transfer of any engine."""
+"""Files that take longer than the deadline: left pending, then continued by a transfer of any engine."""
 
 import json
 from contextlib import closing
@@ -29,44 +29,44 @@ def server(lab_of):
 
 @pytest.fixture
 def slow_server(lab_of):
-    """Slow enough for several invocations of two seconds."""
+    """Start a lab S3 so slow that a file needs several invocations of two seconds."""
     return lab_of("60/220/5", keep=False)
 
 
 @pytest.fixture
 def tell(monkeypatch):
-    """What transfers tell their progress: a second for each MiB is what they take for the time."""
+    """Return a progress callback that moves the transfer's clock: one second for each MiB."""
     passed = 0.0
     monkeypatch.setattr(clients, "time", SimpleNamespace(monotonic=lambda: passed))
 
     def tell(event):
         nonlocal passed
-        # What an earlier transfer has moved is told in one piece.
+        # An event of 5 MiB or more reports what an earlier transfer moved.
         if isinstance(event, BytesMoved) and event.bytes < 5 * MiB:
             passed += event.bytes / MiB
 
     return tell
 
 
-def chain(sessions, tell, seconds, once_begun=lambda _: None, **settings):
-    """Transfers one after the other, by the sessions in turn, until the file is no longer pending.
+def chain(sessions, tell, seconds, once_uploading=lambda _: None, **settings):
+    """Transfer one file with the sessions in turn until it is no longer pending; return all results.
 
-    Between two of them, when the first one has left an upload, something happens to it.
+    `once_uploading` is called once, after the first transfer that leaves an upload, with the upload's id.
     """
     config = TransferConfig(deadline=seconds, at_deadline="pending", **settings)
     continuations, results, happened = {}, [], False
     while not results or results[-1].status == "pending":
         number = len(results)
-        assert number < 60, "the chain does not end"
+        assert number < 60, "The chain does not end."
         report = sessions[number % len(sessions)].transfer([PAIR], config, tell, continuations)
         results += report.files
-        # As it travels from one Lambda's reply into the next one's event.
+        # A continuation is JSON on its way from one Lambda's reply to the next one's event.
         continuations = {
             pair: msgspec.json.decode(msgspec.json.encode(left), type=Continuation)
             for pair, left in report.continuations.items()
         }
         if results[-1].continuation is not None and not happened:
-            once_begun(results[-1].continuation.upload_id)
+            once_uploading(results[-1].continuation.upload_id)
             happened = True
     return results
 
@@ -80,7 +80,7 @@ def sessions(server):
 
 
 def parts_sent(server):
-    """Numbers of the parts that were sent since this was last asked."""
+    """Return the numbers of the parts that were sent since the last call."""
     rows = server.lab.request_log()
     server.lab.reset_stats()
     return {int(row["part_number"]) for row in rows if row["operation"] == "UploadPart"}
@@ -89,7 +89,7 @@ def parts_sent(server):
 def test_the_end_of_a_chain_verifies_a_multipart_source(server, sessions, tell):
     """The last transfer compares the checksum of the source's parts.
 
-    Its parts end elsewhere than the ranges, and an engine takes up what another has read of a part.
+    The parts end elsewhere than the ranges, and an engine continues a part that another engine began to read.
     """
     server.lab.declare("sources", [("file", 60 * MiB)], checksum="CRC32", part_size=8 * MiB)
     results = chain(sessions, tell, 25, multipart=True, part_size=5 * MiB, max_concurrency=2)
@@ -138,7 +138,7 @@ def test_a_file_not_started_is_pending_without_continuation(server, sessions):
 
 @pytest.fixture
 def invoke(slow_server):
-    """Invokes the handlers deployed, in environments that are ended when so many seconds are over."""
+    """Invoke the deployed handlers in environments that end after the given seconds."""
     functions = [
         Function(
             name=name,
@@ -156,7 +156,7 @@ def invoke(slow_server):
             reply = client.invoke(FunctionName=name, Payload=json.dumps(event))
             payload = json.load(reply["Payload"])
             if "FunctionError" in reply:
-                # What does not answer in time is ended, as in Lambda.
+                # Lambda also ends a function that does not answer in time.
                 assert "timed out" in payload["errorMessage"], payload
                 return None
             return payload
@@ -168,7 +168,7 @@ def invoke(slow_server):
 def test_2_gb_take_several_two_second_invocations(slow_server, invoke):
     """The handlers take turns in invocations of two seconds.
 
-    Of more, on a machine too busy to get anywhere in two.
+    The time is doubled if the machine is too busy to make progress in it.
     """
     server, seconds = slow_server, 2
     server.lab.declare("sources", [("file", 2 * GB)])

@@ -1,4 +1,4 @@
-"""`asyncstream clean`, and what it is for: a process that was killed, and the same command again."""
+"""`asyncstream clean`, and repeating a copy command whose process was killed."""
 
 import os
 import subprocess
@@ -28,7 +28,7 @@ def uploads(server):
 
 
 def written(server):
-    """How often each object was made."""
+    """Return how often each object was written."""
     made = {"PutObject", "CompleteMultipartUpload"}
     return Counter(
         row["key"] for row in server.lab.request_log() if row["operation"] in made and row["status"] == 200
@@ -49,9 +49,9 @@ def test_the_same_command_completes_a_killed_copy(server, run, engine):
     """`asyncstream clean` then removes the uploads that the killed process left."""
     server.lab.declare("sources", [(key, 300_000) for key in SMALL])
     server.lab.declare("sources", [(key, 30 * MiB) for key in LARGE])
-    # So the process is killed in mid-transfer, however late.
+    # The stalled part keeps the copy running, so the kill always comes in the middle of it.
     server.lab.set_faults([Fault("stall", "UploadPart", part_number=3, seconds=3600)])
-    # Listed in the order of their names: so the large ones are under way when the first small ones are done.
+    # Files start in the order of their names: the large ones are running when the first small ones are done.
     with subprocess.Popen(
         command(server, engine, "--if-exists", "skip"),
         cwd=ROOT,

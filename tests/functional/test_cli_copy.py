@@ -32,7 +32,7 @@ def lab() -> Iterator[LabS3]:
 
 @pytest.fixture(autouse=True)
 def environment(lab: LabS3, monkeypatch: pytest.MonkeyPatch) -> None:
-    """The way to the lab S3."""
+    """Set the environment variables that lead to the lab S3."""
     for name, value in lab.environment().items():
         monkeypatch.setenv(name, value)
 

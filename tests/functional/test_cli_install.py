@@ -1,4 +1,4 @@
-"""The command line where rich and the lab's packages are not installed."""
+"""The command line if rich and the lab's packages are not installed."""
 
 import importlib.util
 import signal

@@ -80,22 +80,22 @@ def test_a_sweep_invokes_every_way_in_every_size_and_shows_it(
         assert row["noise"] >= 0
     assert "asyncio + multipart at 1,769 MB once more, round 1" in done.err
     assert "| asyncio + multipart | 512 |" in comment.read_text()
-    # Traces were read back, and have files in them.
+    # Traces were read back and contain the files.
     assert "s3://source/3x200000/000002" in page.read_text()
 
 
 def test_a_size_that_is_too_small_is_a_row_that_says_so(run: Callable[..., Ended]) -> None:
     if not open_limits().told.startswith("cgroup"):
         pytest.skip(
-            "no control groups here: nothing is too small"
-        )  # they are root's, or a machine's, to give
+            "This machine has no control groups, so no size is too small."
+        )  # only root, or the owner of the machine, can provide them
     options = ["--variants", "boto3-pool", "--memory", "128", "--no-repeat", "--no-trace", "--json"]
     done = run("compare", "--files", "10x30MB", "--model", "off", *options)
     (row,) = json.loads(done.out)["sections"][0]["rows"]
     assert row["figures"] is None
     assert row["errors"] == ["Runtime.OutOfMemory: Runtime exited with error: signal: killed"]
     assert "out of memory" in done.err
-    assert done.code == 0  # a finding, no failure of the comparison
+    assert done.code == 0  # too little memory is a finding; the comparison itself succeeded
 
 
 def test_a_failing_variant_is_a_row_with_its_error(
@@ -198,7 +198,7 @@ def test_bad_input_is_told_in_one_line(run: Callable[..., Ended], arguments: lis
 
 @pytest.fixture
 def other(monkeypatch: pytest.MonkeyPatch) -> Iterator[LabS3]:
-    """The lab's server once more, but spoken to as any S3 is."""
+    """Start another lab S3 that is used like any S3 server."""
     with LabS3() as other:
         for name, value in other.environment().items():
             if "ENDPOINT" not in name:
@@ -257,7 +257,7 @@ def test_what_could_not_be_deleted_is_told(other: LabS3, monkeypatch: pytest.Mon
     other.create_bucket("mine", keep=True)
     testbed = EndpointTestbed(other.endpoint_url, S3Prefix("mine"), S3Prefix("mine"))
     testbed.put_sources("in/", ["a"], 10)
-    # As S3 answers, with 200.
+    # S3 answers 200 for a refused deletion, too.
     refusal = {"Errors": [{"Key": "in/a", "Code": "AccessDenied", "Message": "no"}]}
     monkeypatch.setattr(testbed._s3, "delete_objects", lambda **_: refusal)
 
@@ -276,6 +276,6 @@ def test_a_bucket_that_is_not_there_is_told_in_one_line(other: LabS3, run: Calla
 
 @pytest.mark.parametrize("ending", [signal.SIGINT, signal.SIGTERM])
 def test_an_interrupted_comparison_shows_results_so_far(ending: signal.Signals, tmp_path: Path) -> None:
-    """It leaves nothing behind."""
+    """An interrupted comparison leaves nothing behind."""
     two = ["--files", "1x20KB", "--files", "1x90MB", "--model", "1/1/1", "--tls", "--no-repeat"]
     interrupt([*two, "--variants", "boto3"], "boto3 one by one", ending, tmp_path)

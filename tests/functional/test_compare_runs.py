@@ -1,4 +1,4 @@
-"""Single runs of a comparison: handlers that lie, crash or corrupt, against the lab S3."""
+"""Single runs of a comparison against the lab S3, with handlers that lie, crash or corrupt."""
 
 from collections.abc import Iterator
 from contextlib import closing
@@ -50,7 +50,7 @@ def testbed() -> Iterator[LabTestbed]:
 
 def taken(testbed: LabTestbed, directory: Path, code: str) -> Run | Failure:
     (directory / "written.py").write_text(code)
-    # Named by the test, as its objects are: others would be found there.
+    # The name is unique to the test, so its objects do not mix with those of other tests.
     variant = Variant(Way(directory.name, "written", reference=True), directory, "written.handler")
     with SandboxedFunctions([variant], testbed.environment(), traced=False) as functions:
         return take(Turn(1, FILES, variant, None), CopyFiles(testbed, 4), functions)
@@ -90,14 +90,14 @@ def changed(body):
 """
     directory = tmp_path / "left"
     directory.mkdir()
-    for _ in range(2):  # the second finds nothing of the first
+    for _ in range(2):  # the second run finds nothing left by the first
         run = taken(testbed, directory, COPYING + leaving)
         assert isinstance(run, Run)
         assert run.left_open == 2
 
 
 def tried(s3: Any, prefix: str) -> list[bool]:
-    """Which of some requests went well."""
+    """Return which of several requests succeeded."""
 
     def went_well(number: int) -> bool:
         try:
@@ -111,7 +111,7 @@ def tried(s3: Any, prefix: str) -> list[bool]:
 
 
 def test_every_run_meets_the_same_faults() -> None:
-    """Requests outside of a run meet none."""
+    """Requests outside a run meet no faults."""
     once = Config(retries={"total_max_attempts": 1})
     with LabTestbed("off", tls=False, faults=0.3) as testbed:
         told = testbed.environment()
@@ -154,7 +154,7 @@ def test_a_handler_that_fails_is_a_failure(testbed: LabTestbed, tmp_path: Path, 
 
 
 def test_a_function_has_nothing_loaded_but_its_own(testbed: LabTestbed, tmp_path: Path) -> None:
-    # Else the reference code's imports and memory would be measured wrong.
+    # Other modules would distort the measured imports and memory of the reference code.
     names = "[m for m in ('asyncstream', 'awscrt') if sys.modules.get(m)]"
     code = f"import boto3, sys\ndef handler(event, context): raise OSError({names})"
     failure = taken(testbed, tmp_path, code)

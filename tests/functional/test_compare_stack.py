@@ -1,4 +1,4 @@
-"""`asyncstream compare --stack`: a stack that moto tells of, its functions in the sandbox, traces and all.
+"""`asyncstream compare --stack`: moto describes the stack, and the sandbox runs its functions, with traces.
 
 The sandbox speaks Lambda's API with Lambda's REPORT lines and trace headers, which MiniStack lacks
 (`tests/deploy/test_deployed_stack.py`).
@@ -35,7 +35,7 @@ PLACES = {"SourceUri": "s3://raw/here/", "DestinationUri": "s3://clean/there/"}
 
 @pytest.fixture
 def lab(monkeypatch: pytest.MonkeyPatch, credentials: None) -> Iterator[LabS3]:
-    """The stack's buckets."""
+    """Start a lab S3 with the stack's buckets."""
     with LabS3() as lab:
         for name, value in lab.environment().items():
             monkeypatch.setenv(name, value)
@@ -58,7 +58,7 @@ def xray(receiver: XRayReceiver, monkeypatch: pytest.MonkeyPatch) -> XRayReceive
 
 @pytest.fixture
 def sandbox(lab: LabS3, xray: XRayReceiver, monkeypatch: pytest.MonkeyPatch) -> Iterator[Sandbox]:
-    """The stack's functions."""
+    """Start a sandbox with the stack's functions."""
     functions = [
         Function(
             name=str(variant.output).removesuffix("Arn"),
@@ -78,7 +78,7 @@ def sandbox(lab: LabS3, xray: XRayReceiver, monkeypatch: pytest.MonkeyPatch) -> 
 
 @pytest.fixture
 def tell(running: Callable[[str], S3Server], monkeypatch: pytest.MonkeyPatch) -> Iterator[Callable[..., str]]:
-    """Have CloudFormation tell of a stack with these outputs; its name."""
+    """Return a function that creates a stack with given outputs in CloudFormation and returns its name."""
     endpoint = running("moto").endpoint_url
     monkeypatch.setenv("AWS_ENDPOINT_URL_CLOUDFORMATION", endpoint)
     client = boto3.client("cloudformation", endpoint_url=endpoint)
@@ -98,7 +98,7 @@ def tell(running: Callable[[str], S3Server], monkeypatch: pytest.MonkeyPatch) ->
 
 @pytest.fixture
 def stack(sandbox: Sandbox, tell: Callable[..., str]) -> str:
-    """A stack of the template."""
+    """The name of a stack that was deployed from the template."""
     names = {str(variant.output) for variant in variants.deployed()}
     return tell(**PLACES, **{name: sandbox.function(name.removesuffix("Arn")).arn for name in names})
 
@@ -117,7 +117,7 @@ def test_its_functions_are_compared_in_their_own_size(
     document = json.loads(done.out)
     sizes = {variant.way.name: 512 for variant in variants.deployed()} | {"threads": 1024}
     assert set(rows(document)) == set(sizes.items())
-    assert document["verified"] == len(sizes) + 1  # threads twice
+    assert document["verified"] == len(sizes) + 1  # threads was measured twice
     for row in rows(document).values():
         figures = row["figures"]
         assert figures["requests"] == {"GetObject": 3, "PutObject": 3}
@@ -212,10 +212,10 @@ def test_figures_count_even_if_x_ray_cannot_be_asked(
 
 
 @pytest.fixture
-def begun(stack: str, sandbox: Sandbox) -> Iterator[subprocess.Popen[str]]:
-    """A comparison that has made its first run, and changes the function for its second.
+def comparing(stack: str, sandbox: Sandbox) -> Iterator[subprocess.Popen[str]]:
+    """A comparison that has finished its first run and is changing the function for its second.
 
-    As in Lambda, no change is taken while another is in progress.
+    As in Lambda, a function refuses a change while another one is in progress.
     """
     sandbox.update_seconds = 0.05
     options = ["--files", "1x2MB", "--variants", "sequential", "--no-repeat", "--no-trace", "--rounds", "100"]
@@ -247,13 +247,13 @@ def begun(stack: str, sandbox: Sandbox) -> Iterator[subprocess.Popen[str]]:
 
 @pytest.mark.parametrize("ending", [signal.SIGINT, signal.SIGTERM])
 def test_an_interrupted_comparison_restores_the_functions(
-    begun: subprocess.Popen[str], sandbox: Sandbox, lab: LabS3, ending: signal.Signals
+    comparing: subprocess.Popen[str], sandbox: Sandbox, lab: LabS3, ending: signal.Signals
 ) -> None:
-    """It deletes its files, too."""
-    begun.send_signal(ending)
-    out, err = begun.communicate(timeout=GUARD_SECONDS)
+    """An interrupted comparison deletes its files, too."""
+    comparing.send_signal(ending)
+    out, err = comparing.communicate(timeout=GUARD_SECONDS)
 
-    assert begun.returncode == 130
+    assert comparing.returncode == 130
     assert "Traceback" not in err
     assert "Ended early (Ctrl-C)" in out
     assert sandbox.function("SequentialFunction").memory_mb == 512
@@ -262,10 +262,10 @@ def test_an_interrupted_comparison_restores_the_functions(
 
 
 def test_what_a_killed_comparison_left_is_put_back_by_the_next(
-    begun: subprocess.Popen[str], run: Callable[..., Ended], stack: str, sandbox: Sandbox
+    comparing: subprocess.Popen[str], run: Callable[..., Ended], stack: str, sandbox: Sandbox
 ) -> None:
-    begun.kill()
-    begun.wait()
+    comparing.kill()
+    comparing.wait()
     assert sandbox.function("SequentialFunction").memory_mb == 256
 
     done = run(
@@ -348,7 +348,7 @@ def test_an_interrupt_while_traces_load_keeps_all_figures(
 
 
 class TestWhatIsNoStack:
-    """Refused before anything is uploaded or changed."""
+    """Options and stacks that are refused before anything is uploaded or changed."""
 
     def refused(self, run: Callable[..., Ended], lab: LabS3, *arguments: str) -> str:
         done = run("compare", *arguments)

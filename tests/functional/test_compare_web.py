@@ -1,4 +1,4 @@
-"""`asyncstream compare --workload web`: pages gathered in every way, into a real Postgres."""
+"""`asyncstream compare --workload web`: every way gathers pages into a real Postgres."""
 
 import argparse
 import json
@@ -53,13 +53,13 @@ def test_every_way_gathers_the_same_rows_and_is_verified(run: Callable[..., Ende
         assert figures["requests"]["web"] == 12, name
         assert (figures["requests_usd"], figures["usd"]) == (0, figures["compute_usd"])
         assert figures["gb_seconds"] > 0
-        # The one inserts each of 120 rows by a statement of its own, the other all by one or two.
+        # The reference needs a statement for each of the 120 rows; the others need one or two for all.
         assert (figures["requests"]["postgres"] >= 120) == row["way"]["reference"], name
         assert figures["floor_ratio"] > 1
         assert f"12 pages, {row['way']['label']}, round 1: " in done.err
     assert "120 round trips, 0.1 s, whatever the threads" in " ".join(done.err.split())
     assert "| *urllib thread pool* |" in comment.read_text().replace("\\", "")
-    # Traces were read back, and have pages in them.
+    # Traces were read back and contain the pages.
     assert "item 11" in page.read_text()
 
 
@@ -74,7 +74,7 @@ def test_a_sweep_on_another_postgres_leaves_nothing_there(
     document = json.loads(done.out)
     assert (document["verified"], document["network"]["round_trip"]) == (2, None)
     assert [row["memory_mb"] for row in rows(document).values()] == [512, 512]
-    # Nobody counts between a function and somebody's Postgres.
+    # Round trips to a Postgres given by the user are not counted.
     assert rows(document)["asyncio"]["figures"]["requests"] == {"web": 12}
     for told in (done.out, done.err, (tmp_path / "out.html").read_text()):
         assert PASSWORD not in told
@@ -148,7 +148,8 @@ def test_the_default_model_is_the_article_s() -> None:
     assert pages.seconds == pytest.approx(15.0)
     assert settings.work.round_trip is not None
     inserting = pages.pages * pages.rows * settings.work.round_trip
-    # What is asked of the reference: 23 s, and 8 s as inserting is serial and outlasts the slowest page.
+    # The model must give the reference's 23 s one by one. With threads it must give 8 s, because inserting is
+    # serial and takes longer than the slowest page.
     assert pages.seconds + inserting == pytest.approx(23, rel=0.05)
     assert inserting == pytest.approx(8, rel=0.06)
     assert pages.floor < inserting
@@ -225,7 +226,7 @@ def test_a_refused_login_is_one_line_without_the_password(
 
 @pytest.mark.slow
 def test_an_interrupted_comparison_shows_results_so_far(postgres: TestServer, tmp_path: Path) -> None:
-    """It leaves nothing behind."""
+    """An interrupted comparison leaves nothing behind."""
     two = [*TINY[1:-1], "600/0", "--no-repeat", "--variants", "asyncio,urllib"]
     interrupt([*two, "--dsn", postgres.dsn(user="postgres")], "asyncio", signal.SIGINT, tmp_path)
     with postgres.session() as session:

@@ -1,4 +1,4 @@
-"""Five thousand pages of a hundred hosts, one in twenty failing or slow, in a process of each engine."""
+"""A process of each engine gathers 5,000 pages from 100 hosts; one page in twenty fails or is slow."""
 
 import json
 import logging
@@ -21,7 +21,7 @@ LIMIT = 110
 PAGES, HOSTS, TO_A_HOST = 5000, 100, 2
 MODEL = WebModel(latency=0.02, faults=0.05)
 
-logger = logging.getLogger(__name__)  # --log-cli-level=info shows what was measured
+logger = logging.getLogger(__name__)  # --log-cli-level=info shows the measurements
 
 GATHER = """
 import json, sys
@@ -57,7 +57,7 @@ def web():
 
 
 def gathered(web, schema, engine, stall_timeout):
-    """What the process of an engine tells, and how often Postgres had how many connections meanwhile."""
+    """Return an engine's results, its peak memory, and how often Postgres had how many connections."""
     ended, at_postgres = threading.Event(), Counter()
 
     def watch():
@@ -84,7 +84,7 @@ def gathered(web, schema, engine, stall_timeout):
 
 @pytest.mark.parametrize("engine", ["threads", "asyncio"])
 def test_gathering_stays_within_memory_and_connection_limits(web, schema, engine):
-    """Every page has the end that its fault allows."""
+    """Every page ends as its fault allows."""
     faults = [MODEL.fault(number) for number in range(PAGES)]
     failures = {"missing": "PageNotFound", "stalled": "ConnectionFailed"}
     expected = [
@@ -92,7 +92,7 @@ def test_gathering_stays_within_memory_and_connection_limits(web, schema, engine
         for stored in ("stored", "unchanged")
     ]
     schema.create("id bigint PRIMARY KEY, page int, name text, price int")
-    for stall_timeout in (0.5, *PATIENCE[1:]):  # a page that is only slow takes up to 0.4 s
+    for stall_timeout in (0.5, *PATIENCE[1:]):  # a slow page takes up to 0.4 s
         web.reset()
         schema.execute("TRUNCATE {schema}.t")
         told, at_postgres = gathered(web, schema, engine, stall_timeout)

@@ -1,4 +1,4 @@
-"""`if_exists`: what is a copy already is left, what is not is copied, and what must not be touched is not."""
+"""`if_exists`: existing copies are skipped, other files are copied, and protected objects stay untouched."""
 
 import pytest
 from servers import content
@@ -65,7 +65,7 @@ def test_what_was_copied_is_skipped_and_nothing_written_again(lab_server, bucket
     assert (result.status, result.bytes, result.error) == ("skipped", 0, None)
     assert result.etag == bucket.head("out/file")["ETag"]
     assert not WRITES & sent.keys()
-    # What a listing tells is not asked for again.
+    # The size from a listing is not requested again.
     assert sent["GetObject"] == (1 if files is pair else 0)
     assert sent["HeadObject"] == 1
     assert bucket.head("out/file")["LastModified"] == written
@@ -150,7 +150,7 @@ def test_metadata_that_fills_s3s_limit_is_kept_without_a_mark(lab_server, bucket
     assert copied(session, pair(bucket)) == "copied"
     assert bucket.head("out/file")["Metadata"] == full
     with lab_server.counted() as sent:
-        assert copied(session, pair(bucket)) == "skipped"  # by its checksum
+        assert copied(session, pair(bucket)) == "skipped"  # because its checksum matches
     assert not WRITES & sent.keys()
 
 
@@ -167,12 +167,12 @@ def test_the_mark_fits_exactly_or_not_at_all(bucket, session):
 
 @pytest.mark.parametrize("size", [SMALL, LARGE])
 def test_metadata_stands_beside_the_mark(bucket, session, size):
-    """It comes from the source or from `extra_args`."""
-    bucket.put("in/file", content(size), Metadata={"owner": "somebody"}, ContentType="text/csv")
+    """The metadata comes from the source or from `extra_args`."""
+    bucket.put("in/file", content(size), Metadata={"owner": "alice"}, ContentType="text/csv")
     origin = {MARK: mark(size, bucket.head("in/file")["ETag"])}
 
     assert copied(session, pair(bucket)) == "copied"
-    assert bucket.head("out/file")["Metadata"] == {"owner": "somebody"} | origin
+    assert bucket.head("out/file")["Metadata"] == {"owner": "alice"} | origin
     assert bucket.head("out/file")["ContentType"] == "text/csv"
 
     extra = {"Metadata": {"stage": "clean"}}
@@ -189,7 +189,7 @@ def test_a_copy_of_a_copy_has_a_mark_of_its_own(bucket, session):
     assert copied(session, second) == "copied"
 
     of_first, of_second = (bucket.head(key)["ETag"] for key in ("in/file", "out/file"))
-    assert of_first != of_second  # one PUT, and parts
+    assert of_first != of_second  # one was a single PUT, the other has parts
     assert bucket.head("out/file")["Metadata"] == {MARK: mark(LARGE, of_first)}
     assert bucket.head("out/copy")["Metadata"] == {MARK: mark(LARGE, of_second)}
     assert copied(session, first) == copied(session, second) == "skipped"
@@ -218,7 +218,7 @@ def test_fail_leaves_what_is_there_and_no_upload(lab_server, bucket, session, fi
         before[name] for name in ("ETag", "LastModified", "Metadata")
     ]
     assert bucket.uploads() == []
-    assert sent["PutObject"] + sent["CreateMultipartUpload"] == 0  # it is looked for first
+    assert sent["PutObject"] + sent["CreateMultipartUpload"] == 0  # a HEAD found the object first
 
 
 @pytest.mark.parametrize("size", [0, SMALL, LARGE])

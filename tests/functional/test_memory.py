@@ -1,6 +1,6 @@
 """Peak memory of a fresh process that copies large files: bounded, and the same for every file size.
 
-MB are 10**6 bytes, and include the interpreter and the SDK.
+MB are 10**6 bytes. The figures include the interpreter and the SDK.
 """
 
 import logging
@@ -14,7 +14,7 @@ from servers import LabServer
 ROOT = Path(__file__).parents[2]
 MB = 1_000_000
 
-logger = logging.getLogger(__name__)  # --log-cli-level=info shows what was measured
+logger = logging.getLogger(__name__)  # --log-cli-level=info shows the measurements
 
 COPY = """
 import sys
@@ -38,7 +38,7 @@ pytestmark = [pytest.mark.slow, pytest.mark.timeout(300)]
 
 @pytest.fixture(scope="module")
 def serve(credentials, tmp_path_factory):
-    """The lab S3 over a scheme, with objects to copy that take no room."""
+    """Return a function that starts the lab S3 over a scheme; its declared objects take no disk space."""
     servers = {}
 
     def serve(scheme):
@@ -58,7 +58,7 @@ def serve(credentials, tmp_path_factory):
 
 @pytest.fixture
 def peak(serve):
-    """Peak memory in MB of copying so many files, whose checksums are compared."""
+    """Return a function that copies files, compares their checksums and returns its peak memory in MB."""
 
     def peak(engine, scheme, concurrency, prefix="large-", count=16):
         lab = serve(scheme).lab

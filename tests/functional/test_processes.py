@@ -1,4 +1,4 @@
-"""A program of its own that transfers: how it ends, by itself and by Ctrl-C."""
+"""A program that transfers files, ending normally and by Ctrl-C."""
 
 import signal
 import subprocess
@@ -41,7 +41,7 @@ pytestmark = pytest.mark.parametrize("engine", ENGINES)
 
 @pytest.fixture(scope="module")
 def slow_server(credentials, tmp_path_factory):
-    """5 MB/s for everything together."""
+    """Start a lab S3 with 5 MB/s for all connections together."""
     server = LabServer(model="0/5/0")
     server.start(tmp_path_factory.mktemp("slow-lab"))
     server.lab.create_bucket("sources", keep=False)
@@ -53,7 +53,7 @@ def slow_server(credentials, tmp_path_factory):
 
 @pytest.fixture
 def start(slow_server, engine):
-    """Starts the program; what is left of it when the test ends is killed."""
+    """Return a function that starts the program; kill at the end of the test what still runs."""
     started = []
 
     def start(target, *keys, options=()):
@@ -70,7 +70,7 @@ def start(slow_server, engine):
 
 
 def test_ctrl_c_ends_it_soon_with_nothing_left_behind(slow_server, start):
-    """By itself it would take ten minutes."""
+    """The program would otherwise run for ten minutes."""
     bucket = slow_server.new_bucket()
     process = start(bucket.name, "large")
     assert process.stdout.readline() == "bytes move\n"
@@ -87,7 +87,7 @@ def test_it_ends_without_a_warning(slow_server, start):
     bucket = slow_server.new_bucket()
     process = start(bucket.name, "small", options=["-W", "error", "-X", "dev"])
     _, errors = process.communicate(timeout=GUARD_SECONDS)
-    # asyncio's debug mode, part of `-X dev`, also tells which steps took long: making the client does.
+    # asyncio's debug mode, part of `-X dev`, also logs slow steps. Making the client is one.
     assert [line for line in errors.splitlines() if not line.startswith("Executing <Task")] == []
     assert process.returncode == 0
     assert bucket.keys() == {"small"}

@@ -1,4 +1,4 @@
-"""Which SDKs the asyncio engine runs on: aioboto3 over today's aiobotocore, or aiobotocore alone."""
+"""The SDKs that the asyncio engine runs on: aioboto3 over today's aiobotocore, or aiobotocore alone."""
 
 import sys
 from importlib.metadata import version
@@ -13,7 +13,7 @@ from asyncstream.s3 import aio
 
 
 def test_aioboto3_makes_clients_on_todays_sdks() -> None:
-    """In this environment, that of `make compare` too; test_deploy_runtime.py asks what is deployed."""
+    """This environment is also that of `make compare`; test_deploy_runtime.py tests the deployed one."""
     assert type(aio.new_session()) is aioboto3.Session
     assert Version(version("aiobotocore")) >= Version("3.10")
     assert Version(version("boto3")) >= Version("1.43")

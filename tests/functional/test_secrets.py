@@ -1,4 +1,4 @@
-"""Secrets, of credentials and keys alike, never reach a log, an error, a repr or a result."""
+"""Secrets, such as credentials and encryption keys, never reach a log, an error, a repr or a result."""
 
 import logging
 import traceback
@@ -17,8 +17,8 @@ from asyncstream.events.replies import Invoked, problem
 
 SECRET_KEY = "SecretAccessKeyThatNobodyMaySee0123456789"
 TOKEN = "SessionTokenThatNobodyMaySee0123456789"
-CUSTOMER_KEY = "CustomerKeyThatNobodyMaySee01234"  # 32 bytes, as AES256 wants them
-COPY_SOURCE_KEY = "SourceKeyThatNobodyMaySee0123456"
+CUSTOMER_KEY = "CustomerKeyThatMustStaySecret012"  # 32 bytes, as AES256 requires
+COPY_SOURCE_KEY = "SourceKeyThatMustStaySecret01234"
 SECRETS = {
     "secret access key": SECRET_KEY,
     "session token": TOKEN,
@@ -44,7 +44,7 @@ def found_in(*texts):
 
 
 def chain(error):
-    """An error, what it came of, and what it came while."""
+    """Return an error and the errors that caused it."""
     seen = []
     while error is not None and error not in seen:
         seen.append(error)
@@ -53,7 +53,7 @@ def chain(error):
 
 
 def said(error):
-    """Whatever is shown of an error where somebody prints or logs it."""
+    """Return all texts of an error that printing or logging it can show."""
     texts = ["".join(traceback.format_exception(error))]
     for one in chain(error):
         texts += [str(one), repr(one), repr(one.args), *getattr(one, "__notes__", ())]
@@ -86,7 +86,7 @@ def bucket(lab_server):
 
 @pytest.fixture
 def transfers(lab_server, bucket, credentials_of, caplog):
-    """A session with credentials of its own, all that is logged below `asyncstream` being kept."""
+    """Open sessions with credentials of their own, and capture everything logged below `asyncstream`."""
     caplog.set_level(logging.DEBUG, logger="asyncstream")
     sessions = []
 
@@ -204,7 +204,7 @@ def test_a_server_that_is_not_there_tells_no_secret(bucket, credentials_of, engi
 def test_settings_that_are_refused_tell_no_secret(wrong):
     with pytest.raises(ConfigError) as raised:
         TransferConfig(extra_args=wrong)
-    # Of a traceback the lines of source are of the test itself.
+    # Only the messages are checked: the traceback quotes source lines of this test.
     texts = [text for one in chain(raised.value) for text in (str(one), repr(one))]
     assert found_in(*texts) == set()
 

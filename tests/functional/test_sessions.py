@@ -1,4 +1,4 @@
-"""What a session that lives across transfers must withstand: forks, threads, peers that stop, time."""
+"""Sessions that live across transfers, with forks, threads, peers that stop reading, and deadlines."""
 
 import multiprocessing
 import socket
@@ -94,7 +94,7 @@ async def test_a_cancelled_anyio_scope_leaves_no_connection_open(lab):
 
 
 class StopsReading:
-    """Stands between a client and the lab: GETs pass, of a PUT it reads the head and no more."""
+    """A proxy between a client and the lab. It passes GETs; of a PUT it reads the head and nothing more."""
 
     def __init__(self, lab):
         self._target = ("127.0.0.1", int(lab.endpoint_url.rsplit(":", 1)[1]))
@@ -129,7 +129,7 @@ class StopsReading:
             while received := server.recv(65536):
                 client.sendall(received)
         except OSError:
-            return  # the client is done with it
+            return  # the client closed the connection
 
 
 @pytest.mark.parametrize("engine", ENGINES)

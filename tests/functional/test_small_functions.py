@@ -1,4 +1,4 @@
-"""Handlers in real memory groups of 128 MB: a right reply, where the kernel would kill a process of 129."""
+"""Handlers in real memory groups of 128 MB reply correctly. The kernel would kill a process of 129 MB."""
 
 import json
 import logging
@@ -9,7 +9,7 @@ import pytest
 from servers import LabServer, S3Server
 from servers.small_function import Invoke
 
-logger = logging.getLogger(__name__)  # --log-cli-level=info shows what was measured
+logger = logging.getLogger(__name__)  # --log-cli-level=info shows the measurements
 
 MB = 1 << 20
 MEMORY_MB = 128
@@ -19,7 +19,7 @@ pytestmark = [pytest.mark.slow, pytest.mark.timeout(300)]
 
 
 def test_many_absent_keys_are_told(invoke: Invoke, handler: str, lab_server: LabServer) -> None:
-    """At the 20 KiB that each once kept, 10,000 took more than a function of 128 MB has."""
+    """Each failure once kept 20 KiB; at that size, 10,000 need more than a function of 128 MB has."""
     source, target = lab_server.new_bucket().name, lab_server.new_bucket().name
     names = [f"in/{number:06d}.bin" for number in range(10_000)]
     files = [{"source": f"s3://{source}/{key}", "destination": f"s3://{target}/{key}"} for key in names]
@@ -36,7 +36,7 @@ def test_many_absent_keys_are_told(invoke: Invoke, handler: str, lab_server: Lab
 def test_many_failing_transforms_are_told(
     invoke: Invoke, handler: str, lab_server: LabServer, tmp_path: Path
 ) -> None:
-    """400: at the 300 KiB and more that each once kept, more than a function of 128 MB has."""
+    """Each failure once kept over 300 KiB; at that size, 400 need more than a function of 128 MB has."""
     code = "def decode(chunk):\n    return str(bytes(chunk), 'ascii').encode()\n"
     (tmp_path / "failing.py").write_text(code)
     source, target = lab_server.new_bucket().name, lab_server.new_bucket().name
@@ -53,7 +53,7 @@ def test_many_failing_transforms_are_told(
 
 @pytest.fixture(scope="module")
 def many_keys(running: Callable[[str], S3Server]) -> str:
-    """A bucket in which 100,000 keys are listed, of small objects."""
+    """Declare 100,000 small objects in a bucket; return its name."""
     server = running("lab")
     assert isinstance(server, LabServer)
     bucket = server.new_bucket().name
@@ -67,7 +67,7 @@ def test_a_hundred_thousand_keys_are_listed(
     target = lab_server.new_bucket().name
     event = {"source_prefix": f"s3://{many_keys}", "destination": f"s3://{target}/copies/"}
 
-    for seconds in (16.0, 50.0, 150.0):  # the listing takes some seconds, on a busy machine more
+    for seconds in (16.0, 50.0, 150.0):  # the listing takes some seconds, more on a busy machine
         reply = invoke(handler, event, timeout=seconds)
         if reply["status"] != "rejected":
             break

@@ -1,4 +1,4 @@
-"""Events that ask for more memory than a function of 128 MB has: each gets a right reply."""
+"""Events that ask for more memory than a function of 128 MB has: each gets a correct reply."""
 
 from pathlib import Path
 from typing import Any
@@ -16,7 +16,7 @@ GREEDY = {"memory_limit": 10_000_000_000, "chunk_size": 16 * MiB, "max_concurren
 
 
 def files(server: LabServer, content: bytes) -> list[dict[str, str]]:
-    """Files for an event, stored now."""
+    """Store the sources; return the files of an event that copies them."""
     source = server.new_bucket()
     target = f"{source.name}-made"
     server.lab.create_bucket(target, keep=False)
@@ -46,7 +46,7 @@ def test_a_greedy_event_is_capped_by_the_memory(
 def test_a_greedy_event_with_lines_is_capped_by_the_memory(
     invoke: Invoke, handler: str, lab_server: LabServer, tmp_path: Path
 ) -> None:
-    """Short lines: as objects of Python they take twenty times as much."""
+    """The lines are short: as Python objects they take twenty times as much memory."""
     (tmp_path / "of_lines.py").write_text(
         "from asyncstream.transforms import map_lines\nkept = map_lines(lambda line: line)\n"
     )

@@ -1,6 +1,6 @@
-"""Compressed files with windows of 64 MiB, in functions of 128 and 512 MB: each gets a right reply.
+"""Compressed files with windows of 64 MiB, in functions of 128 and 512 MB: each gets a correct reply.
 
-Ten decoders at once killed both functions.
+Ten decoders at once used to exceed the memory of both functions.
 """
 
 import lzma
@@ -18,18 +18,18 @@ from asyncstream.units import MiB
 pytestmark = [pytest.mark.slow, pytest.mark.timeout(300)]
 
 FILES = 10
-# Bytes that fill a window further than a function of 128 MB has memory for, and not so far.
+# The first fills a window beyond the memory of a function of 128 MB; the second fills less than that.
 MANY, FEW = 56 * MiB, 20 * MiB
 
 
 def xz(length: int) -> bytes:
-    """As `xz -9` packs: a window of 64 MiB."""
+    """Return data packed like `xz -9` does, with a window of 64 MiB."""
     fast = {"id": lzma.FILTER_LZMA2, "preset": 1, "dict_size": 64 * MiB}
     return lzma.compress(bytes(length), filters=[fast])
 
 
 def zstd(length: int) -> bytes:
-    """As `zstd --long=26` packs a pipe."""
+    """Return data packed like `zstd --long=26` does when it reads a pipe."""
     module = library(ZSTD)
     packer = module.ZstdCompressor(options={module.CompressionParameter.window_log: 26})
     return bytes(packer.compress(bytes(length)) + packer.flush())
@@ -45,7 +45,7 @@ def transform(request: pytest.FixtureRequest) -> str:
 
 
 def event_of(server: LabServer, transform: str, length: int, **config: Any) -> tuple[dict[str, Any], str]:
-    """An event for ten files that are stored now, and the bucket that they go to."""
+    """Store ten files; return an event that copies them, and the bucket they go to."""
     if (transform, length) not in _packed:
         _packed[transform, length] = PACKERS[transform](length)
     source = server.new_bucket()
@@ -88,7 +88,7 @@ def test_ten_wide_windows_are_unpacked_at_512_mb(
 def test_wide_windows_filled_in_part_are_unpacked_at_128_mb(
     invoke: Invoke, handler: str, lab_server: LabServer, transform: str
 ) -> None:
-    """One at a time, or two: what a decoder has not filled takes no memory."""
+    """One or two run at a time: the unfilled part of a decoder's window takes no memory."""
     event, target = event_of(lab_server, transform, FEW)
     reply = invoke(handler, event)
 

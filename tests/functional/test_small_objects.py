@@ -1,4 +1,4 @@
-"""`TransferSession.read` and `.write`: an object whole, through whatever goes wrong on the way."""
+"""`TransferSession.read` and `.write`: whole objects, despite faults on the way."""
 
 import pytest
 

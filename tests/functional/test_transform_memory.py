@@ -1,6 +1,6 @@
 """Peak memory of a fresh process that unpacks and packs 2 GB: bounded by its limit, not by the file.
 
-MB are 10**6 bytes, and include the interpreter, the SDK and the libraries of the transform.
+MB are 10**6 bytes. The figures include the interpreter, the SDK and the transform's libraries.
 """
 
 import gzip
@@ -17,7 +17,7 @@ MB = 1_000_000
 MEMBERS = 100
 LIMIT = 110
 
-logger = logging.getLogger(__name__)  # --log-cli-level=info shows what was measured
+logger = logging.getLogger(__name__)  # --log-cli-level=info shows the measurements
 
 MAKE = """
 import sys
@@ -40,7 +40,7 @@ pytestmark = [pytest.mark.slow, pytest.mark.timeout(300)]
 
 @pytest.fixture(scope="module")
 def lab(credentials, tmp_path_factory):
-    """With 2 GB of a log as a hundred gzip members, a quarter as large, and 2 GB that take no room."""
+    """Start a lab S3 with a log of 2 GB in a hundred gzip members, a quarter as large, and 2 GB declared."""
     server = LabServer()
     server.start(tmp_path_factory.mktemp("lab"))
     server.lab.create_bucket("packed", keep=True)
@@ -82,7 +82,7 @@ def test_memory_of_unpacking_2_gb_stays_under_its_limit(lab, engine):
 
 @pytest.mark.parametrize("engine", ["sequential", "threads", "asyncio"])
 def test_memory_of_packing_2_gb_stays_under_its_limit(lab, engine):
-    """Of bytes that cannot be made fewer: as much is written as is read."""
+    """The bytes cannot be compressed, so as much is written as is read."""
     measured = peak(lab, engine, "gzip", "plain/declared", f"plain/{engine}.gz")
     assert lab.lab.checksums("plain", engine)[f"{engine}.gz"].size > MEMBERS * MB
     assert measured <= LIMIT

@@ -1,4 +1,4 @@
-"""Transforms on a running event loop: it goes on running, and cancelling waits for what computes."""
+"""Transforms on a running event loop: it stays responsive, and cancelling waits for computing threads."""
 
 import asyncio
 import gzip
@@ -34,10 +34,10 @@ def to_made(bucket, *keys):
 
 @pytest.fixture
 def work(monkeypatch):
-    """What this thread does between two looks at its event loop: counted, as its time depends on the machine.
+    """Count the work of this thread between two steps of its event loop, as time depends on the machine.
 
-    `longest` is the most bytes that passed by in one step of the loop, `computed` how often each thread made
-    bytes of others.
+    `longest` is the most bytes that passed in one step of the loop. `computed` is how often each thread
+    produced output.
     """
     work = SimpleNamespace(step=0, longest=0, computed=Counter())
     run, update, fill = asyncio.Handle._run, Digests.update, Output.fill
@@ -70,7 +70,7 @@ def in_pure_python(line):
 @pytest.mark.asyncio
 @pytest.mark.parametrize("transform", ["gunzip", map_lines(in_pure_python)], ids=["gunzip", "map_lines"])
 async def test_the_loop_is_never_blocked_for_long(lab_server, bucket, work, transform):
-    """It computes nothing, and between two of its looks it takes in what is worth a hop to a thread."""
+    """The loop's thread computes nothing, and one step reads at most what justifies a hop to a thread."""
     text = b"".join(b"%d %s\n" % (n, content(30, n % 50).hex(" ").encode()) for n in range(60_000))
     for key in ("a", "b"):
         bucket.put(key, gzip.compress(text * 8, 1) if transform == "gunzip" else text)
@@ -112,7 +112,7 @@ async def test_a_transform_is_tried_made_and_run_away_from_the_loop(lab_server, 
 
 
 def test_a_transform_runs_though_all_threads_wait_for_it(lab_server, bucket):
-    """As where blocking handlers of a web framework, which run in anyio's threads, have a file made."""
+    """Blocking handlers of a web framework run in anyio's threads; one of them may wait for a transfer."""
     bucket.put("file", b"content")
 
     async def make():
@@ -130,13 +130,13 @@ def test_a_transform_runs_though_all_threads_wait_for_it(lab_server, bucket):
 
 @pytest.mark.asyncio
 async def test_cancelling_waits_for_a_computing_thread(lab_server, bucket):
-    """It leaves nothing behind."""
+    """A cancelled transfer leaves nothing behind."""
     bucket.put("file", content(12 * MiB))
     loop, computing, pieces = asyncio.get_running_loop(), asyncio.Event(), count()
     at_work, may_go_on = threading.Event(), threading.Event()
 
     def slow(chunk):
-        if next(pieces) > 10:  # an upload is open by then
+        if next(pieces) > 10:  # an upload is open after that many
             at_work.set()
             loop.call_soon_threadsafe(computing.set)
             assert may_go_on.wait(60)
@@ -157,7 +157,7 @@ async def test_cancelling_waits_for_a_computing_thread(lab_server, bucket):
     with pytest.raises(asyncio.CancelledError):
         await making
     assert not at_work.is_set()
-    assert next(pieces) < 30  # of 192 at least: it stopped at its next piece
+    assert next(pieces) < 30  # of at least 192: it stopped at its next piece
     assert asyncio.all_tasks() == {asyncio.current_task()}
     assert bucket.uploads() == []
     assert bucket.keys() == {"file"}

@@ -1,4 +1,4 @@
-"""A session used again after its connections were closed, as those of a frozen Lambda are."""
+"""A session that is used again after its connections were closed, as happens in a frozen Lambda."""
 
 import pytest
 from servers import LabServer
@@ -12,7 +12,7 @@ KEYS = [f"file-{number}" for number in range(6)]
 
 @pytest.mark.parametrize("engine", ENGINES)
 def test_connections_closed_while_idle_cost_no_attempt(engine, credentials, tmp_path):
-    """Nothing was answered yet, so nothing can have been done twice: retried for free."""
+    """The server had not answered, so nothing can be done twice and the retry is free."""
     port = free_port()
     with TransferSession(engine, endpoint_url=f"http://127.0.0.1:{port}") as session:
         for _ in range(2):

@@ -1,1 +1,1 @@
-"""Thousands of copies under faults: `make soak`."""
+"""`make soak`: thousands of copies under faults."""

@@ -1,6 +1,6 @@
-"""`make soak`: thousands of files of random sizes by every engine, without faults and then with them.
+"""`make soak`: every engine copies thousands of files of random sizes, without faults and then with faults.
 
-Every byte of what was written is compared, nothing may be left behind, and faults may cost no memory.
+It compares every byte written. Nothing may be left behind, and faults may not cost memory.
 """
 
 from __future__ import annotations
@@ -22,16 +22,16 @@ from asyncstream.lab.s3.faults import mix
 
 ROOT = Path(__file__).parents[2]
 MB = 1_000_000
-# Bytes that the same copies may take more because of faults.
+# Extra bytes of peak memory that faults may cost the same copies.
 MOST_MORE = 10 * MB
 
 
 @dataclass(frozen=True, slots=True)
 class Soaked:
-    """One engine's copies: how the files ended, and what was found afterwards.
+    """One engine's copies: how the files ended, and what the check found.
 
-    `peak` is bytes; `wrong` objects have other bytes than their source, `lost` ones were told copied and
-    are not there, `left` are uploads that nobody will complete.
+    `peak` is in bytes. `wrong` objects have other bytes than their source. `lost` files were reported as
+    copied and are not there. `left` counts uploads that were neither completed nor aborted.
     """
 
     ended: dict[str, int]
@@ -44,7 +44,7 @@ class Soaked:
 
 
 def main() -> int:
-    """Run it; 1 if anything was wrong, lost or left behind, or memory grew."""
+    """Run the soak; return 1 if anything was wrong, lost or left behind, or memory grew."""
     options = _options()
     sizes = random.Random(options.seed)  # test data
     files = {f"file-{number:05d}": _size(sizes) for number in range(options.operations // len(ENGINES))}
@@ -90,7 +90,7 @@ def _soak(lab: LabS3, engine: str, keys: list[str], faults: list[Fault], seed: i
 
 
 def _is_good(engine: str, calm: Soaked, stormy: Soaked) -> bool:
-    """Tell how it went."""
+    """Print the results; return whether they are good."""
     for name, soaked in (("no faults", calm), ("faults", stormy)):
         print(  # noqa: T201 - a command line
             f"{engine:10}  {name:9}  {sum(soaked.ended.values()):,} files {soaked.ended}, failed by "
@@ -103,7 +103,7 @@ def _is_good(engine: str, calm: Soaked, stormy: Soaked) -> bool:
 
 
 def _size(sizes: random.Random) -> int:
-    """Mostly small ones, which make most requests; one in ten has several parts."""
+    """Draw a size: mostly small, for many requests; one in ten has several parts."""
     if sizes.random() < 0.1:
         return sizes.randint(5 * MiB, 16 * MiB)
     return sizes.choice([0, sizes.randint(1, 300_000), sizes.randint(1, 2_000_000)])
@@ -112,8 +112,8 @@ def _size(sizes: random.Random) -> int:
 def _options() -> argparse.Namespace:
     parser = argparse.ArgumentParser(prog="make soak", description=__doc__)
     parser.add_argument("--operations", type=int, default=5000, help="files copied; default: %(default)s")
-    parser.add_argument("--rate", type=float, default=0.05, help="of requests that go wrong; default: 0.05")
-    parser.add_argument("--seed", type=int, default=0, help="of sizes and faults")
+    parser.add_argument("--rate", type=float, default=0.05, help="share of faulty requests; default: 0.05")
+    parser.add_argument("--seed", type=int, default=0, help="seed of sizes and faults")
     return parser.parse_args()
 
 

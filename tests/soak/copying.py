@@ -1,6 +1,6 @@
-"""The process whose memory is measured: copies batch after batch by one engine; started by __main__.py.
+"""The process whose memory the soak measures. It copies batch after batch with one engine.
 
-Prints one JSON line: how the files ended, which were copied, and the most memory the process ever had.
+It prints one JSON line: how the files ended, which were copied, and the peak memory of the process.
 """
 
 from __future__ import annotations
@@ -16,7 +16,7 @@ BATCH = 100
 
 
 def main() -> None:
-    """Copy the keys that standard input names, one a line."""
+    """Copy the keys on standard input, one per line."""
     engine, destination = sys.argv[1:]
     keys = sys.stdin.read().split()
     ended: Counter[str] = Counter()

@@ -1,4 +1,4 @@
-"""What the tests of traces share: where they are sent to, and what is copied."""
+"""Fixtures for the tests of traces: the receiver, and a lab S3 to copy from."""
 
 from collections.abc import Iterator
 
@@ -34,7 +34,7 @@ def as_before(lab: LabS3) -> None:
 
 @pytest.fixture
 def traced(receiver: XRayReceiver) -> Iterator[set[str]]:
-    """Tracing is on; the traces there were before."""
+    """Turn tracing on; yield the ids of the traces that exist before the test."""
     receiver.settle()
     with sent_to(receiver):
         yield trace_ids(receiver)

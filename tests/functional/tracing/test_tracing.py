@@ -46,7 +46,7 @@ def test_the_tree_is_exact_on_every_engine(
         "slots": 1 if engine == "sequential" else 10,
     }
     after = receiver.counts()
-    # Each file and each part, and the root at its begin and at its end.
+    # One document for each file and each part; two for the root, at its start and at its end.
     assert after.received - before.received == FILES * (1 + parts) + 2
     assert (after.rejected, after.unprocessed, after.dropped) == (0, 0, 0)
 
@@ -59,7 +59,7 @@ def doubled(chunk: bytes) -> bytes:
 def test_parts_that_a_transform_has_made_tell_their_own_bytes(
     lab: LabS3, receiver: XRayReceiver, traced: set[str], size: int
 ) -> None:
-    """One that goes as a PUT, and two of an upload."""
+    """The small file is written with one PUT, the large one as an upload of two parts."""
     keys = lab.declare_many("source", f"made-{size}/", 1, size)
     with TransferSession("threads", endpoint_url=lab.endpoint_url) as session:
         session.transfer(pairs_of(keys), TransferConfig(part_size=PART), transform=doubled)
@@ -120,7 +120,7 @@ def test_a_summary_counts_every_span(lab: LabS3, receiver: XRayReceiver, traced:
 def test_the_bodys_time_is_that_in_which_the_server_served_it(
     lab: LabS3, receiver: XRayReceiver, traced: set[str], engine: str
 ) -> None:
-    """By the order of what both saw, which is the same on any machine."""
+    """The order of events that client and server saw is the same on any machine."""
     sizes = sources(lab, f"body-{engine}", count=4, size=2 * PART)
     lab.set_model(f"0/0/{FIRST_BYTE * 1000:.0f}")
     lab.reset_stats()
@@ -138,15 +138,15 @@ def test_the_bodys_time_is_that_in_which_the_server_served_it(
             number = int(part.annotations["number"])
             start = (number - 1) * PART
             if not start:
-                continue  # read from the reply for the whole file, which is dropped when the part is done
+                continue  # it reads from the reply for the whole file, which is dropped after this part
             (body,) = (span for span in part.children if span.name == "body")
             assert body.end is not None
             served = rows["GetObject", key, f"bytes={start}-{start + PART - 1}"]
             sent = rows["UploadPart", key, str(number)]
-            assert served["start"] + FIRST_BYTE - SLACK < body.start - epoch  # when its head had left
-            assert body.start - epoch < sent["start"] + SLACK  # before it was sent on
-            assert served["end"] - SLACK < body.end - epoch  # not before it had left
-            assert body.end - epoch < sent["end"] - FIRST_BYTE + SLACK  # and before all of it was there
+            assert served["start"] + FIRST_BYTE - SLACK < body.start - epoch  # after its head was sent
+            assert body.start - epoch < sent["start"] + SLACK  # before it is sent on
+            assert served["end"] - SLACK < body.end - epoch  # after the server sent all of it
+            assert body.end - epoch < sent["end"] - FIRST_BYTE + SLACK  # before all was received
             bodies += 1
     assert bodies == 4
 

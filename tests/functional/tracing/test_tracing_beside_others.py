@@ -1,4 +1,4 @@
-"""Traces beside a program's own use of X-Ray, or where there is none: joined, respected, left alone."""
+"""Traces in a program that uses X-Ray itself: its recorder is joined, respected and left unchanged."""
 
 import asyncio
 import logging
@@ -40,12 +40,12 @@ def test_an_existing_recorder_is_joined_and_left_unchanged(
     sizes = sources(lab, "joined", 2)
 
     async def program() -> tuple[str, Any, Any]:
-        """As Powertools' Tracer does it around a handler."""
+        """Transfer as a handler under Powertools' Tracer does."""
         monkeypatch.setattr(xray_recorder, "_context", context())
         if context is LambdaContext:
-            monkeypatch.setattr(xray_recorder, "streaming_threshold", 0)  # as the SDK has it in Lambda
+            monkeypatch.setattr(xray_recorder, "streaming_threshold", 0)  # the SDK's value in Lambda
         else:
-            xray_recorder.begin_segment("theirs", sampling=1)  # left alone it samples one a second
+            xray_recorder.begin_segment("theirs", sampling=1)  # by default it samples one a second
         theirs = xray_recorder.begin_subsegment("## handler")
         settings = dict(vars(xray_recorder))
         config = TransferConfig(part_size=PART)

@@ -1,4 +1,4 @@
-"""Traces of the handlers in the Lambda of this machine: under its segments, and only where it samples."""
+"""Traces of the handlers in the local Lambda sandbox: under Lambda's segments, and only if it samples."""
 
 import base64
 import json
@@ -57,7 +57,7 @@ def client(sandbox: Sandbox) -> Iterator[Any]:
 
 
 def invoked(client: Any, name: str, sizes: dict[str, int], **config: Any) -> Any:
-    """The report of an invocation that copied all files."""
+    """Invoke a function that copies files; return its report."""
     files = [{"source": f"s3://source/{key}", "destination": f"s3://results/{key}"} for key in sizes]
     event = {"files": files, "config": {"part_size": PART, **config}}
     reply = client.invoke(FunctionName=name, LogType="Tail", Payload=json.dumps(event))

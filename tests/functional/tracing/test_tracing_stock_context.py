@@ -1,7 +1,7 @@
-"""Why asyncstream does not use the X-Ray SDK's recorder for its spans: what its context makes of them.
+"""Proof that the X-Ray SDK's own context makes a wrong tree, so asyncstream does not use its recorder.
 
-The same transfers, checked by the same function as in test_tracing.py, with spans that ask the recorder for
-their parent instead of knowing it.
+The transfers and the checks are the same as in test_tracing.py, but each span asks the recorder for its
+parent instead of knowing it.
 """
 
 import asyncio
@@ -22,7 +22,7 @@ from asyncstream.lab.xray import XRayReceiver
 
 
 class StockSpan:
-    """A span of the SDK's own recorder: a subsegment of whatever its context takes for the current one."""
+    """A span of the SDK's own recorder, which takes its context's current entity as the parent."""
 
     def __init__(self, recorder: AWSXRayRecorder, name: str, annotations: Mapping[str, Any]) -> None:
         self._recorder = recorder
@@ -73,7 +73,7 @@ def test_the_stock_context_makes_a_wrong_tree(
 
     def open_trace(**annotations: Any) -> StockSpan:
         nonlocal trace_id
-        # Here, as AsyncContext belongs to the event loop that runs.
+        # Configured here because AsyncContext belongs to the running event loop.
         recorder.configure(context=context(), sampling=False, daemon_address=receiver.daemon_address)
         trace_id = recorder.begin_segment("asyncstream").trace_id
         return StockSpan(recorder, "asyncstream", annotations)
@@ -92,8 +92,8 @@ def test_the_stock_context_makes_a_wrong_tree(
                 transferred(engine, lab, list(sizes), **settings)
                 recorder.end_segment()
         except AlreadyEndedException:
-            return  # one of the ways in which it is wrong
+            return  # this is one way to be wrong
         receiver.settle()
         if trace_id not in trace_ids(receiver):
-            return  # another: nothing was sent at all
+            return  # another way: nothing was sent at all
         assert violations(read(receiver, trace_id), sizes, 4) != []

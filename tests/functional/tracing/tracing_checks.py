@@ -1,4 +1,4 @@
-"""What is true of every trace of a transfer, and the traced transfers that the tests share."""
+"""Traced transfers, and checks that hold for the trace of every transfer."""
 
 import os
 from collections import Counter
@@ -15,13 +15,13 @@ from asyncstream.lab.xray import XRayReceiver, read_trace
 from asyncstream.lab.xray.reading import all_spans
 
 PART = 5 * 2**20
-# Of clocks read one after the other, and of times that JSON has rounded.
+# Seconds: two clocks are read one after the other, and JSON rounds times.
 SLACK = 1e-4
 
 
 @contextmanager
 def sent_to(receiver: XRayReceiver) -> Iterator[None]:
-    """Tracing as in a program that has a daemon: the SDK reads the address when it is imported."""
+    """Turn tracing on, as in a program with a daemon: the SDK reads its address on import."""
     emitter = xray_recorder.emitter
     before = f"{emitter.ip}:{emitter.port}"
     os.environ |= receiver.environment()
@@ -43,7 +43,7 @@ def transferred(engine: str, lab: LabS3, keys: list[str], **config: Any) -> Any:
 
 
 def trace_ids(receiver: XRayReceiver) -> set[str]:
-    """All traces there are. moto lists only those of which something has ended."""
+    """Return the ids of all traces. moto lists only those in which a span has ended."""
     api = receiver.client()
     try:
         found = api.get_trace_summaries(StartTime=1, EndTime=4_000_000_000)["TraceSummaries"]
@@ -64,7 +64,7 @@ def read(receiver: XRayReceiver, trace_id: str) -> Trace:
 
 
 def only_new(receiver: XRayReceiver, before: set[str]) -> Trace:
-    """The one trace that was not there before."""
+    """Return the one trace that was not there before."""
     receiver.settle()
     (trace_id,) = trace_ids(receiver) - before
     return read(receiver, trace_id)
@@ -75,12 +75,12 @@ def found(trace: Trace, name: str) -> list[Span]:
 
 
 def violations(trace: Trace, sizes: Mapping[str, int], parts: int) -> list[str]:
-    """What is wrong with the trace of a transfer of files that were all copied.
+    """Return what is wrong with the trace of a transfer in which all files were copied.
 
     Args:
-        trace: what was read back.
+        trace: the trace that was read back.
         sizes: bytes by key.
-        parts: of each file.
+        parts: the number of parts of each file.
     """
     wrong = list(trace.problems)
     roots = found(trace, "asyncstream")
@@ -128,7 +128,7 @@ def _number(part: Span) -> int:
 
 
 def _not_within(span: Span) -> list[str]:
-    """Spans that begin before their parent or end after it, or that have no end or an error."""
+    """Describe spans that begin before their parent, end after it, have no end, or have an error."""
     wrong = []
     for child in span.children:
         if child.end is None or span.end is None:
