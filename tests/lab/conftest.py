@@ -8,7 +8,7 @@ from contextlib import closing
 
 import pytest
 
-os.environ.setdefault("BOTO_DISABLE_CRT", "true")  # read when botocore is imported: it spoils streamed bodies
+os.environ.setdefault("BOTO_DISABLE_CRT", "true")  # read on botocore's import; the CRT breaks streamed bodies
 
 import boto3
 from botocore.config import Config
@@ -26,7 +26,7 @@ def lab(request):
 
 @pytest.fixture(scope="session")
 def client_arguments(lab):
-    """What either SDK needs to make a client; called with further settings of its Config."""
+    """Return a function of a client's arguments, for either SDK, which takes settings of its Config."""
 
     def arguments(**config) -> dict:
         variables = lab.environment()
@@ -50,7 +50,7 @@ def s3(client_arguments):
 
 @pytest.fixture
 def kept(lab):
-    """A bucket that keeps what is uploaded."""
+    """Create a bucket that keeps what is uploaded; return its name."""
     name = f"kept-{next(_bucket_numbers)}"
     lab.create_bucket(name, keep=True)
     return name
@@ -58,7 +58,7 @@ def kept(lab):
 
 @pytest.fixture
 def discarding(lab):
-    """A bucket that keeps sizes and checksums only."""
+    """Create a bucket that keeps sizes and checksums only; return its name."""
     name = f"discarding-{next(_bucket_numbers)}"
     lab.create_bucket(name, keep=False)
     return name

@@ -1,8 +1,8 @@
-"""A clock that only sleeping moves, for what paces or delays."""
+"""A clock that only sleeping advances, for code that paces or delays."""
 
 
 class FakeTime:
-    """Sleeping is all that makes time pass; it can overshoot, as the real one does."""
+    """A clock that advances only when code sleeps. It can overshoot, as real sleeping does."""
 
     def __init__(self, overshoot: float = 0.0) -> None:
         self.now = 1000.0

@@ -1,4 +1,4 @@
-"""The fault hunt itself: its judge finds what is wrong, and its proxy plays the faults that it is given."""
+"""The fault hunt's own parts: the judge finds what is wrong, and the proxy plays the faults it is given."""
 
 import http.client
 import subprocess
@@ -113,7 +113,7 @@ def test_choices_and_faults_follow_from_the_seed() -> None:
 
 @pytest.fixture(scope="module")
 def lab(running: Callable[[str], S3Server]) -> LabServer:
-    """The lab S3, with sources of the hunt."""
+    """Return a running lab S3 with sources of the hunt."""
     server = running("lab")
     assert isinstance(server, LabServer)
     server.lab.create_bucket(PLAIN, keep=True, checksums=False)
@@ -123,7 +123,7 @@ def lab(running: Callable[[str], S3Server]) -> LabServer:
 
 @pytest.fixture
 def storage(lab: LabServer) -> Storage:
-    """The lab S3 as the judge sees it."""
+    """Return the lab S3 as the judge sees it."""
     return Storage(lab.endpoint_url)
 
 
@@ -148,7 +148,7 @@ def test_uploads_that_are_left_are_found(storage: Storage, lab: LabServer) -> No
         ("503, not done", "503"),
         ("HTML 200, done", "other bytes"),
         ("empty 200, done", "other bytes"),
-        ("cut in digits", "IncompleteRead"),  # http.client takes the head for whole
+        ("cut in digits", "IncompleteRead"),  # http.client accepts the cut head as complete
         ("request reset", "ConnectionResetError"),
         ("request closed", "RemoteDisconnected"),
     ],
@@ -180,7 +180,7 @@ def test_a_run_without_faults_has_no_findings(lab: LabServer, monkeypatch: pytes
 
 
 def _outcome(url: str) -> str:
-    """What a GET of a source comes to: its bytes, others, a status, or an error."""
+    """Describe the end of a GET of a source: its bytes, other bytes, a status, or an error."""
     connection = http.client.HTTPConnection(urlsplit(url).netloc, timeout=60)
     try:
         connection.request(

@@ -10,7 +10,7 @@ from asyncstream.lab.s3.content import BLOCK_SIZE, FileContent, JoinedContent, S
 
 
 def expected_bytes(key: str, start: int, stop: int) -> bytes:
-    """The definition, byte by byte where it is cheap."""
+    """Return the bytes by the definition of the content, without its shortcuts."""
     shift = zlib.crc32(key.encode())
     first = (start + shift) % BLOCK_SIZE
     repeated = block() * ((stop - start) // BLOCK_SIZE + 2)

@@ -1,4 +1,4 @@
-"""The distance to a server: what passes is unchanged, no answer comes too soon, round trips are counted."""
+"""A simulated distance to a server: bytes are unchanged, no answer is early, round trips are counted."""
 
 import socket
 import threading
@@ -18,7 +18,7 @@ SIZE = 300_000
 
 @pytest.fixture
 def serving() -> Iterator[Callable[[Callable[[socket.socket], None]], int]]:
-    """Serves one connection by a function; where."""
+    """Return a function that serves one connection with a given function and returns the port."""
     with socket.create_server(("127.0.0.1", 0)) as listener:
         threads = []
 

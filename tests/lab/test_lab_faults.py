@@ -54,7 +54,7 @@ def test_a_refusal_is_named_by_its_error_and_others_by_kind():
 
 @given(st.lists(REQUESTS, max_size=60))
 def test_faults_are_the_same_under_an_ignored_prefix(targets):
-    """The same work meets them."""
+    """The same work meets the same faults."""
 
     def met(plan, below):
         return [plan.choose(target._replace(key=below + target.key)) for target in targets]

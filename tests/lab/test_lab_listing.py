@@ -7,7 +7,7 @@ keys = st.text("ab/é", min_size=1, max_size=6)
 
 
 def whole_listing(names, prefix, delimiter):
-    """The definition, without pages."""
+    """Return the listing by its definition, without pages."""
     found = []
     for key in sorted(name for name in names if name.startswith(prefix)):
         end = key.find(delimiter, len(prefix)) if delimiter else -1

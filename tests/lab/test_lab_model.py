@@ -42,7 +42,7 @@ def test_without_a_model_nothing_waits():
 
 @given(st.lists(st.integers(1, QUANTUM), min_size=1, max_size=50), st.floats(0, CREDIT_SECONDS))
 def test_sleeps_that_overshoot_do_not_slow_a_connection(sizes, overshoot):
-    """The bytes take the time that the rate says."""
+    """The bytes take the time that follows from the rate."""
     time = FakeTime(overshoot)
     start = time.now
     pace = network("10/0/0", time).outbound(1.0)
@@ -95,7 +95,7 @@ def test_the_first_byte_waits():
 
 
 def test_jitter_depends_on_the_request_not_on_the_order():
-    """It depends on the occurrence of the request, too."""
+    """Jitter also depends on how often the same request occurred."""
     requests = [get(key) for key in ("a", "b", "c", "a", "b", "a")]
 
     def drawn(order):

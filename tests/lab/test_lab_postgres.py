@@ -1,4 +1,4 @@
-"""The lab's Postgres: what was committed outlives a crash, and the server does not outlive who started it."""
+"""The lab's Postgres: committed rows survive a crash, and the server ends with the process that owns it."""
 
 import os
 import subprocess
@@ -29,7 +29,7 @@ def connect(server, password="geheim"):
 
 
 def runs(pid):
-    """Whether there is such a process; one that has ended and was not waited for is none."""
+    """Return whether the process runs. A zombie does not."""
     try:
         return Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[0] != "Z"
     except FileNotFoundError:
@@ -38,7 +38,7 @@ def runs(pid):
 
 @pytest.fixture(autouse=True)
 def temporary_directory(tmp_path, monkeypatch):
-    """Somewhere to look for what is left; `nobody` has to reach it."""
+    """Set a new temporary directory, which the unprivileged user that runs the server can reach."""
     with tempfile.TemporaryDirectory(prefix="asyncstream-lab-") as directory:
         Path(directory).chmod(0o755)
         monkeypatch.setattr(tempfile, "tempdir", directory)
@@ -47,7 +47,7 @@ def temporary_directory(tmp_path, monkeypatch):
 
 
 def test_committed_rows_survive_a_crash(temporary_directory):
-    """Nothing is left when the server ends."""
+    """The server leaves no files when it ends."""
     with PostgresServer("geheim", settings=["work_mem=5MB"]) as server:
         with connect(server) as session:
             assert session.execute("SHOW work_mem").fetchall() == [("5MB",)]
@@ -77,9 +77,9 @@ def test_a_server_that_fails_to_start_says_why_and_cleans_up(temporary_directory
     assert list(temporary_directory.iterdir()) == []
 
 
-@pytest.mark.skipif(os.geteuid() != 0, reason="only root runs it as somebody else")
+@pytest.mark.skipif(os.geteuid() != 0, reason="the server runs as another user only if root starts it")
 def test_unreachable_binaries_are_copied(temporary_directory, monkeypatch):
-    """The user that runs the server cannot read them."""
+    """The user that runs the server cannot read the binaries."""
     closed = temporary_directory / "closed"
     closed.mkdir(mode=0o700)
     binaries = postgres._installed()

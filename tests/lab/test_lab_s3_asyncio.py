@@ -1,4 +1,4 @@
-"""The same server as aioboto3 sees it: bodies streamed both ways, by many tasks at once."""
+"""The lab S3 with aioboto3: many tasks stream bodies both ways at once."""
 
 import asyncio
 
@@ -22,7 +22,7 @@ def client(client_arguments):
 
 
 class Chunks:
-    """A body that comes from the network, as this project sends it."""
+    """A request body that streams from the network, like the bodies that asyncstream sends."""
 
     def __init__(self, body) -> None:
         self._body = body

@@ -1,4 +1,4 @@
-"""Which checksum an object keeps and tells: the one it came with, of one piece or of parts, or none."""
+"""The checksum that an object keeps and returns: its own, one of all bytes or of the parts, or none."""
 
 from __future__ import annotations
 
@@ -36,7 +36,7 @@ def told(reply: dict) -> dict[str, str]:
 
 @pytest.fixture(scope="session")
 def quiet(client_arguments):
-    """A client that adds no checksums of its own."""
+    """Return a client that adds no checksums of its own."""
     settings = {
         "request_checksum_calculation": "when_required",
         "response_checksum_validation": "when_required",

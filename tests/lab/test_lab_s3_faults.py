@@ -1,4 +1,4 @@
-"""Faults as a client meets them, over http and https."""
+"""Faults as a client sees them, over http and https."""
 
 from __future__ import annotations
 
@@ -30,7 +30,7 @@ class Reply:
 
 
 class Client:
-    """One connection, nothing tried again."""
+    """One connection that never retries."""
 
     def __init__(self, lab, bucket: str) -> None:
         address = urlsplit(lab.endpoint_url).netloc
@@ -62,7 +62,7 @@ def client(lab, kept):
 
 @pytest.fixture
 def upload(lab, client):
-    """The query of an upload with one part; and the document that completes it."""
+    """Start an upload of one part; return its id and the document that completes it."""
     document = client.ask("POST", "m?uploads").body.decode()
     upload_id = document.partition("<UploadId>")[2].partition("<")[0]
     etag = client.ask("PUT", f"m?partNumber=1&uploadId={upload_id}", b"part").headers["ETag"]
@@ -134,7 +134,7 @@ def test_reset_body_breaks_a_reply_off(lab, client):
     client.ask("PUT", "k", BODY)
     with struck(lab, Fault("reset-body", at=0.3)):
         count, error = received_until_cut(client.start("GET", "k"))
-    # To Python's TLS a reset between two of its records is an end of file.
+    # Python's TLS reports a reset between two of its records as an end of file.
     assert isinstance(error, ConnectionResetError) or lab.ca_bundle
     assert count == pytest.approx(0.3 * SIZE, abs=20_000)
     assert lab.request_log()[-1]["bytes_out"] == 0.3 * SIZE
@@ -185,8 +185,8 @@ def test_stall_ends_when_the_client_goes(lab, client, method):
         else:
             client.connection.putrequest("PUT", f"/{client.bucket}/k")
             client.connection.putheader("Content-Length", str(SIZE))
-            # Half is read before the stall. With more behind it than the window takes, the client's end would
-            # wait on its side until the server reads again.
+            # The server reads half before the stall. With more behind it than the window holds, the client's
+            # end would wait on the client's side until the server reads again.
             client.connection.endheaders(BODY[: SIZE * 6 // 10])
             until(lambda: lab.faults_struck() == [1])
         client.connection.close()
@@ -289,7 +289,7 @@ def test_cut_connections_resets_idle_and_busy_ones(lab, client):
     idle, reading, stalled = clients
     with closing(idle.connection), closing(reading.connection), closing(stalled.connection):
         idle.ask("HEAD", "large")
-        reply = reading.start("GET", "large")  # more than sockets hold, and nobody reads it
+        reply = reading.start("GET", "large")  # more than sockets hold, and the client does not read it
         lab.set_faults([Fault("stall", seconds=3600)])
         outcome: list[Exception] = []
 

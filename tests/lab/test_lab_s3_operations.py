@@ -145,11 +145,11 @@ def test_objects_have_the_null_version(s3, kept):
 
 @pytest.mark.parametrize("algorithm", ["CRC32", "SHA1", "SHA256"])
 def test_the_sdk_s_checksums_are_verified_in_header_and_trailer(s3, kept, algorithm):
-    """Over https botocore sends them as a trailer of an aws-chunked body, over http as a header."""
+    """Over https botocore sends checksums as a trailer of an aws-chunked body, over http as a header."""
     body = b"hello" * 1000
     reply = s3.put_object(Bucket=kept, Key="k", Body=io.BytesIO(body), ChecksumAlgorithm=algorithm)
     assert reply[f"Checksum{algorithm}"]
-    assert "ChecksumCRC64NVME" not in reply  # an object has the one checksum that it came with
+    assert "ChecksumCRC64NVME" not in reply  # an object has only the checksum that it was sent with
     found = s3.get_object(Bucket=kept, Key="k")
     assert found["Body"].read() == body
     assert "ContentEncoding" not in found

@@ -1,4 +1,4 @@
-"""The server as a process: raw connections, its control API, how it begins and ends."""
+"""The lab S3 as a process: raw connections, the control API, start and end."""
 
 import base64
 import hashlib
@@ -34,7 +34,7 @@ def connection(plain):
 
 
 def reply_of(connection) -> bytes:
-    """Read until the server closes."""
+    """Read until the server closes the connection; return what was received."""
     received = b""
     while piece := connection.recv(65536):
         received += piece
@@ -57,7 +57,7 @@ def test_expect_is_answered_by_the_refusal(connection):
 
 def test_a_refused_body_is_answered_before_a_clean_close(connection):
     connection.sendall(b"PUT /nowhere/k HTTP/1.1\r\nContent-Length: 3000000\r\n\r\n" + b"x" * 3_000_000)
-    received = reply_of(connection)  # a reset would raise
+    received = reply_of(connection)  # raises if the server resets the connection
     assert received.startswith(b"HTTP/1.1 404")
     assert b"NoSuchBucket" in received
 
@@ -167,7 +167,7 @@ def test_hundreds_of_connections_are_served_at_once(plain):
     connections = [
         socket.create_connection((address.hostname, address.port), timeout=GUARD_SECONDS) for _ in range(300)
     ]
-    for connected in connections:  # none is read yet, so all of them are held open by their replies
+    for connected in connections:  # no reply is read yet, so all connections stay open
         connected.sendall(b"GET /bucket/many HTTP/1.1\r\nConnection: close\r\n\r\n")
     until(lambda: plain.stats()["peak_data_requests"] == 300)
     with ThreadPoolExecutor(8) as pool:
@@ -191,7 +191,7 @@ def test_the_server_knows_its_own_cost(plain):
 
 
 def gone(pid: int) -> bool:
-    """Whether a process has ended, whoever has still to wait for it."""
+    """Return whether a process has ended, even if its parent has not waited for it."""
     try:
         return not Path(f"/proc/{pid}/cmdline").read_bytes()
     except (FileNotFoundError, ProcessLookupError):

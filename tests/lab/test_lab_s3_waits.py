@@ -1,4 +1,4 @@
-"""How long the server waits for what its model or a fault says: by a clock that only its waiting moves."""
+"""How long the lab S3 waits for its network model or a fault, by a clock that only its waiting advances."""
 
 import http.client
 from collections.abc import Callable
@@ -28,7 +28,7 @@ def time(monkeypatch: pytest.MonkeyPatch) -> FakeTime:
 
 @pytest.fixture
 def server(tmp_path: Path) -> Server:
-    """In this process, as its clock is; it has a bucket with the object `k`."""
+    """Return a server in this process, which has the fake clock, with a bucket and the object `k`."""
     server = Server(tmp_path, NetworkModel())
     server.state.store.create_bucket("bucket", keep=False)
     server.state.store.declare(server.state.store.bucket("bucket"), [("k", SIZE)], None, None)
@@ -37,7 +37,7 @@ def server(tmp_path: Path) -> Server:
 
 @pytest.fixture
 def ask(server: Server) -> Ask:
-    """Sends a request by its method, with a body if it is a PUT; returns the reply's."""
+    """Return a function that sends a request, with a body if it is a PUT, and returns the reply's body."""
     port = server.listen(0)
 
     def ask(method: str) -> bytes:

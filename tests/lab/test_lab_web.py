@@ -1,4 +1,4 @@
-"""The lab's web: what it answers follows from the seed, and what it counts is what happened."""
+"""The lab's web: its answers follow from the seed, and its counts match the requests."""
 
 from __future__ import annotations
 
@@ -32,7 +32,7 @@ def get(origin, path, **headers):
 
 
 def test_a_seed_sets_how_long_each_page_takes():
-    """Runs of one seed take the same time, and other seeds take another."""
+    """Runs with the same seed take the same time, runs with another seed a different one."""
     first, again, other = (WebModel(latency=0.2, seed=seed) for seed in (1, 1, 2))
     seconds = [first.seconds(number) for number in range(100)]
     assert seconds == [again.seconds(number) for number in range(100)]
@@ -109,10 +109,10 @@ def test_the_process_serves_and_counts_pages_of_all_hosts():
             assert (status, json.loads(body)) == (200, rows_of_page(number, 3))
         counts = web.counts()
         web.reset()
-        anew = web.counts()
+        after_reset = web.counts()
     hosts = [f"127.0.0.{number}" for number in range(1, 5)]
     assert counts["requests"] == counts["connections"] == dict.fromkeys(hosts, 2)
-    assert anew["requests"] == anew["connections"] == {}
+    assert after_reset["requests"] == after_reset["connections"] == {}
 
 
 def test_an_origin_counts_the_most_connections_open_at_once():

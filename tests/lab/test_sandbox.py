@@ -1,4 +1,4 @@
-"""The Lambda sandbox, through boto3, with processes that do what functions do."""
+"""The Lambda sandbox, called through boto3, with processes that behave like functions."""
 
 import base64
 import json
@@ -77,7 +77,7 @@ def limited(sandbox: Sandbox) -> None:
 
 
 def reset(client: Any, name: str, **settings: Any) -> None:
-    """Change a function; its next environment is a new one."""
+    """Change a function, so that its next invocation starts a new environment."""
     client.update_function_configuration(FunctionName=name, **settings)
     client.get_waiter("function_updated_v2").wait(FunctionName=name)
 
@@ -129,7 +129,7 @@ def test_the_second_invocation_is_warm_and_init_ran_once(invoke: Invoke, client:
     assert "imported" in first.log
     assert "imported" not in second.log
     assert first.observed.init_cpu_seconds > 0
-    # Since August 2025 Lambda bills the init.
+    # Since August 2025 Lambda also bills the init.
     whole = first.report.seconds + first.report.init_seconds
     assert first.report.billed_seconds == pytest.approx(whole, abs=0.002)
     assert second.report.billed_seconds == pytest.approx(second.report.seconds, abs=0.001)
@@ -151,13 +151,13 @@ def test_simultaneous_invocations_have_their_own_environments(
 ) -> None:
     go_on = tmp_path / "go on"
 
-    def all_have_begun() -> bool:
+    def all_are_running() -> bool:
         return [each.function.name for each in list(sandbox._all)].count("wait_for_file") == 3
 
     with ThreadPoolExecutor(3) as pool:
         running = [pool.submit(invoke, "wait_for_file", {"path": str(go_on)}) for _ in range(3)]
         try:
-            until(all_have_begun)
+            until(all_are_running)
         finally:
             go_on.touch()
     assert [each.result().observed.cold for each in running] == [True] * 3
@@ -183,14 +183,14 @@ def test_more_memory_than_the_function_has_ends_it_as_in_lambda(invoke: Invoke, 
 @pytest.mark.usefixtures("limited")
 @pytest.mark.parametrize("memory_mb", [256, 884, 1769])
 def test_cpu_comes_in_proportion_to_memory(invoke: Invoke, client: Any, memory_mb: int) -> None:
-    """By what the kernel counts: a busy machine gives less CPU in a period, but never more than the quota."""
+    """Use the kernel's counters: a busy machine gives less CPU in a period, but never more than the quota."""
     reset(client, "compute", MemorySize=memory_mb)
     seen = invoke("compute", {"cpu_seconds": 0.2}).observed
     quotas = seen.cpu_seconds / (memory_mb / 1769 * 0.020)
     assert quotas >= 0.2 / 0.020
     assert seen.throttling is not None
-    # A larger quota needs fewer periods than this, a smaller one is used up in more of them. The kernel looks
-    # every 4 ms, and what one core has left of a quota another may lack.
+    # With a larger quota the function needs fewer periods, with a smaller one it is throttled in more.
+    # The kernel checks every 4 ms, and one core's unused quota may be missing on another core.
     assert quotas <= 1.05 * seen.throttling.periods + 2
     assert seen.throttling.throttled <= 1.25 * quotas + 2
 
@@ -311,7 +311,7 @@ def test_an_unknown_invocation_was_not_observed(sandbox: Sandbox) -> None:
 
 
 def test_a_closed_sandbox_leaves_nothing() -> None:
-    before = groups_of(os.getpid())  # those of the other tests' sandbox
+    before = groups_of(os.getpid())  # the control groups of the other tests' sandbox
     with Sandbox([a_function("wait", memory_mb=256), a_function("describe")]) as sandbox:
         client = sandbox.client()
         pid = json.load(client.invoke(FunctionName="describe")["Payload"])["pid"]
@@ -349,12 +349,12 @@ def test_nothing_outlives_an_owner_that_was_killed() -> None:
     owner.communicate()
     until(lambda: not Path(f"/proc/{pid}").exists())
     with Sandbox([]):
-        pass  # the next one removes what that one could not
+        pass  # a new sandbox removes the groups that the killed owner left
     assert groups_of(owner.pid) == []
 
 
 def groups_of(pid: int) -> list[Path]:
-    """The control groups that a process's sandboxes have made."""
+    """Return the control groups that a process's sandboxes created."""
     roots = [
         Path(line.split()[1])
         for line in Path("/proc/self/mounts").read_text().splitlines()

@@ -1,4 +1,4 @@
-"""The sandbox against AWS's own emulator of the Runtime API, as far as that speaks: the same handlers."""
+"""The same handlers in the sandbox and in AWS's emulator of the Runtime API, as far as that goes."""
 
 import json
 import os
@@ -36,12 +36,12 @@ def a_function(name: str) -> Function:
 
 @contextmanager
 def emulated(function: Function) -> Iterator[str]:
-    """The URL at which the emulator invokes a function."""
+    """Yield the URL at which the emulator invokes a function."""
     port, api = free_port(), f"127.0.0.1:{free_port()}"
     own = {**variables(function, api, "stream", None), "AWS_LAMBDA_FUNCTION_TIMEOUT": "60"}
     address = f"127.0.0.1:{port}"
     addresses = ["--runtime-interface-emulator-address", address, "--runtime-api-address", api]
-    # Not the sandbox's bootstrap: the emulator gives no standard input to end with.
+    # The sandbox's own bootstrap ends with its standard input, which the emulator does not provide.
     runtime = [sys.executable, "-P", "-m", "awslambdaric", function.handler]
     process = subprocess.Popen(
         [str(EMULATOR), *addresses, *runtime],
@@ -76,7 +76,7 @@ def by_emulator(name: str, event: Any) -> Any:
         try:
             with urllib.request.urlopen(request, timeout=60) as reply:
                 return json.load(reply)
-        except urllib.error.HTTPError as failed:  # how it tells of a process that has ended
+        except urllib.error.HTTPError as failed:  # the emulator's reply if the process has ended
             with failed:
                 return json.load(failed)
 
@@ -103,8 +103,8 @@ def test_event_reply_and_context_are_the_same() -> None:
 
 def test_the_environment_has_what_the_emulator_sets() -> None:
     theirs, ours = (set(by("describe", {})["variables"]) for by in (by_emulator, by_sandbox))
-    # What the emulator itself needs to be told; credentials, which here are the function's own variables;
-    # tracing, which is off; and Lambda's metadata endpoint, which is not there.
+    # The sandbox lacks the emulator's own settings, tracing (which is off) and Lambda's metadata endpoint.
+    # Credentials are the function's own variables here.
     told = {"AWS_LAMBDA_FUNCTION_TIMEOUT", "_X_AMZN_TRACE_ID"}
     credentials = {"AWS_ACCESS_KEY_ID", "AWS_SECRET_ACCESS_KEY", "AWS_SESSION_TOKEN"}
     metadata = {"AWS_LAMBDA_METADATA_API", "AWS_LAMBDA_METADATA_TOKEN"}

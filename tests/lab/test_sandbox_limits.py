@@ -1,4 +1,4 @@
-"""Control groups: where they are found, and what is written into them; version 2 on a made-up tree."""
+"""Control groups: where they are found, and what is written into them. Version 2 uses a made-up tree."""
 
 from pathlib import Path
 
@@ -39,7 +39,7 @@ def test_a_machine_without_version_1_says_what_is_missing() -> None:
 
 @pytest.fixture
 def tree(tmp_path: Path) -> Path:
-    """A tree of version 2 in which the session's group passes both controllers on."""
+    """Make a tree of version 2 in which the session's parent group delegates both controllers."""
     session = tmp_path / "user.slice" / "session"
     session.mkdir(parents=True)
     for folder, controllers in ((tmp_path, "cpu memory pids"), (session.parent, "cpu memory"), (session, "")):
@@ -55,7 +55,7 @@ def test_version_2_groups_go_below_the_nearest_that_delegates(
 
     def as_the_kernel_does(path: Path, text: str, *arguments: object) -> int:
         if path.parent.name == "session":
-            raise OSError(16, "Device or resource busy", str(path))  # it has processes of its own
+            raise OSError(16, "Device or resource busy", str(path))  # the group has processes of its own
         return written(path, text)
 
     monkeypatch.setattr(Path, "write_text", as_the_kernel_does)
@@ -92,7 +92,7 @@ def test_a_version_2_group_writes_and_reads_the_kernels_files(tree: Path) -> Non
 
 
 def test_without_control_groups_nothing_is_limited() -> None:
-    """The description says so."""
+    """The description says that nothing is limited."""
     limits = NoLimits("measured only (no cgroup v1)")
     group = limits.group(128)
     assert limits.told == "measured only (no cgroup v1)"

@@ -1,4 +1,4 @@
-"""REPORT lines: written as Lambda writes them, and read as Lambda's own."""
+"""REPORT lines: the sandbox writes them like Lambda, and the parser reads Lambda's own."""
 
 import pytest
 
@@ -26,7 +26,7 @@ def test_lambdas_own_line_is_read() -> None:
     )
 
 
-# LogFormat JSON: as the developer guide shows it, the tail beginning in the middle of a line.
+# LogFormat JSON, as the developer guide shows it. The tail starts in the middle of a line.
 LAMBDAS_JSON = (
     'essage": "cut off", "type": "platform.report"}\n'
     '{"time": "2026-11-24T05:31:01.234Z", "level": "INFO", "message": "not \\"platform.report\\""}\n'

@@ -1,4 +1,4 @@
-"""The X-Ray receiver as a process: what is sent over UDP is read from the API."""
+"""The X-Ray receiver as a process: documents are sent over UDP and read back from the API."""
 
 import json
 import os
@@ -41,7 +41,7 @@ def send(receiver: XRayReceiver, *datagrams: bytes) -> None:
         for number, datagram in enumerate(datagrams):
             sending.sendto(datagram, (host, int(port)))
             if number % 500 == 499:
-                receiver.counts()  # an answer takes about as long as the reader needs to catch up
+                receiver.counts()  # waits about as long as the reader needs to catch up
 
 
 def a_document(trace_id: str, number: int = 0, **fields: Any) -> bytes:
@@ -153,7 +153,7 @@ def test_it_ends_with_an_owner_that_was_killed() -> None:
 
 
 class LateApi:
-    """Returns what X-Ray would, one state after the other; the last one stays."""
+    """An X-Ray API that returns one state after another, and the last state from then on."""
 
     def __init__(self, *states: list[dict[str, Any]]) -> None:
         self._states = list(states)
@@ -208,7 +208,7 @@ def test_a_trace_is_not_whole_before_the_awaited_span_is_there() -> None:
 
 
 def test_traces_are_read_five_at_a_time() -> None:
-    """Traces that are not there are left out."""
+    """Missing traces are left out."""
     asked: list[list[str]] = []
 
     class Api:

@@ -1,4 +1,4 @@
-"""A comparison with everything that the page can show, made up; for the tests of the page."""
+"""A made-up comparison with everything that the page can show."""
 
 from msgspec.structs import replace
 from report_builders import (
@@ -23,13 +23,13 @@ KILLED = Failure(
 
 
 def a_traced_run(seconds: float, *, cpu: float = 1.0, peak_mib: int = 60, trace: Trace | None = None) -> Run:
-    """A run with samples of its memory, and a trace; of two files, unless another is given."""
+    """Return a run with samples of its memory and a trace, by default of two files."""
     samples = [MemorySample(seconds * n / 400, (20 + peak_mib * n // 1000) << 20) for n in range(401)]
     return replace(a_run(seconds, cpu, peak_mib), memory=samples, trace=trace or a_trace(seconds))
 
 
 def a_trace(seconds: float, *, key: str = "s3://raw/in/{}", files: int = 2) -> Trace:
-    """One that a transfer of so many files leaves, which share the time."""
+    """Return a trace of a transfer of that many files, which share the time equally."""
     each = seconds / files
     spans = [a_file(key.format(number), number * each, (number + 1) * each) for number in range(files)]
     transfer = Span(id="f" * 16, name="asyncstream", start=0.0, end=seconds, children=spans)
@@ -40,7 +40,7 @@ def a_trace(seconds: float, *, key: str = "s3://raw/in/{}", files: int = 2) -> T
 
 
 def a_file(source: str, start: float, end: float) -> Span:
-    """A file of two parts, of which each was read and written at once."""
+    """Return a file of two parts, each of which was read and written at the same time."""
     half = (end - start) / 2
     parts = [
         Span(
@@ -68,7 +68,7 @@ def a_file(source: str, start: float, end: float) -> Span:
 
 
 def a_sweep_section() -> Section:
-    """Three sizes of a way and of a reference, which is out of memory in the smallest."""
+    """Return a way and a reference in three sizes. The reference is out of memory in the smallest."""
     return a_section(
         *(
             measured(
@@ -94,12 +94,12 @@ def a_sweep_section() -> Section:
 
 
 def a_sweep() -> Comparison:
-    """A comparison in three sizes."""
+    """Return a comparison in three sizes."""
     return a_comparison([a_sweep_section()], memory=SIZES)
 
 
 def a_plain_comparison() -> Comparison:
-    """A comparison in one size, with many files."""
+    """Return a comparison in one size, with many files."""
     return a_comparison(
         [
             a_section(
@@ -113,7 +113,7 @@ def a_plain_comparison() -> Comparison:
 
 
 def a_web_page() -> Comparison:
-    """Pages gathered, with the trace of one way."""
+    """Return a comparison of gathering pages, with the trace of one way."""
     section = a_section(
         measured("asyncio", a_traced_run(2.0, trace=a_gathering_trace())),
         measured("urllib", a_run(20.0, requests={"web": 80, "postgres": 805}), reference=True),
@@ -123,7 +123,7 @@ def a_web_page() -> Comparison:
 
 
 def a_gathering_trace() -> Trace:
-    """Two pages at once, then a batch of their rows."""
+    """Return a trace of two pages at once, then a batch of their rows."""
     pages = [
         Span(
             id=f"{number}" * 16,

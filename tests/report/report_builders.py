@@ -1,4 +1,4 @@
-"""Runs and rows made up, for the tests of this folder."""
+"""Made-up runs and rows for the tests of this folder."""
 
 from collections.abc import Sequence
 
@@ -75,14 +75,14 @@ def a_comparison(
 
 
 def a_comparison_with_faults() -> Comparison:
-    """Of a way that faults struck, and one that failed of them."""
+    """Return a comparison of a way that met faults, and one that failed because of them."""
     struck = a_run(faults={"reset": 1_200, "SlowDown": 34}, left_open=7)
     rows = [measured("threads", struck), measured("boto3", Failure("Boom: no"), reference=True)]
     return a_comparison([a_section(*rows)], faults=0.05)
 
 
 def a_comparison_on_aws(*sizes: int) -> Comparison:
-    """Of deployed functions: nobody tells the CPU time of a start, nor samples of memory."""
+    """Return a comparison of deployed functions, without the start's CPU time and memory samples."""
     ways = ("sequential", "threads", "asyncio")
     rows = [
         measured(way, replace(a_run(10.0 + number), init_cpu_seconds=None, init_seconds=0.31), memory_mb=size)
@@ -98,7 +98,7 @@ def a_comparison_on_aws(*sizes: int) -> Comparison:
 
 
 def a_gathering_section(*more: Measured, pages: Pages = EIGHTY_PAGES) -> Section:
-    """Pages gathered by one of our ways and by the reference."""
+    """Return a section in which one of our ways and the reference gather pages."""
     return a_section(
         measured("asyncio", a_run(2.0, 0.1, requests={"web": 81, "postgres": 7})),
         measured(
@@ -113,7 +113,7 @@ def a_gathering_section(*more: Measured, pages: Pages = EIGHTY_PAGES) -> Section
 
 
 def a_web_comparison(section: Section | None = None, round_trip: float | None = 0.0095) -> Comparison:
-    """Of pages instead of files; without a round trip into somebody's Postgres."""
+    """Return a comparison of gathering pages; `round_trip` of None means a Postgres given by the user."""
     return replace(
         a_comparison([section or a_gathering_section()]),
         network=Web(

@@ -1,4 +1,4 @@
-"""The page as text: all that was measured is on it. What a browser makes of it: test_page_in_browser.py."""
+"""The text of the page, with all measurements. test_page_in_browser.py tests how a browser shows it."""
 
 import json
 import re
@@ -37,7 +37,7 @@ HOSTILE = "</script><script>alert(1)</script>\"'><img src=x onerror=alert(1)>"
 
 
 class Reader(HTMLParser):
-    """What a browser makes of it: its elements, checked for their nesting, and its text."""
+    """A parser that checks how elements nest, and collects their text like a browser."""
 
     def __init__(self) -> None:
         super().__init__()
@@ -143,7 +143,7 @@ def test_documents_of_the_service_look_like_local_ones(name: str) -> None:
 
 
 def sent_alone(trace: dict[str, Any]) -> Iterator[dict[str, str]]:
-    """Each span as a document of its own, as they arrive here where nothing merges them."""
+    """Yield each span as a document of its own: without X-Ray, nothing merges the documents."""
     waiting = [json.loads(segment["Document"]) for segment in trace["Segments"]]
     while waiting:
         document = waiting.pop()
@@ -176,7 +176,7 @@ def test_nothing_from_outside_becomes_markup() -> None:
     found = read(comparison)
     assert [tag for tag, _ in found.elements].count("script") == 1
     assert not [attributes for tag, attributes in found.elements if tag == "img" or "onerror" in attributes]
-    assert HOSTILE in found.text  # it is shown as it is
+    assert HOSTILE in found.text  # shown as plain text
 
 
 def test_the_page_needs_nothing_from_elsewhere() -> None:

@@ -1,4 +1,4 @@
-"""The page in a real browser: that it looks, moves and speaks as meant. Needs Chromium."""
+"""How the page looks, moves and reads aloud in a real browser. The tests need Chromium."""
 
 import shutil
 from collections.abc import Callable, Iterator
@@ -35,7 +35,7 @@ Open = Callable[..., Page]
 
 @pytest.fixture
 def opened(browser: Browser, tmp_path: Path) -> Iterator[Open]:
-    """Opens the page of a comparison; in the end nothing may have been complained of, or asked for."""
+    """Open the page of a comparison; at the end, check for console errors and requests."""
     contexts: list[BrowserContext] = []
     complaints: list[str] = []
     asked: list[str] = []
@@ -98,11 +98,11 @@ def test_a_trace_is_drawn_on_the_common_axis(opened: Open) -> None:
     of_files = shown.locator(".waterfall").first.locator(".of-file .part").all()
     assert len(of_files) == 4
     first, second = (box for part in of_files[:2] if (box := part.bounding_box()))
-    assert first["y"] < second["y"]  # they overlap: a lane for each
+    assert first["y"] < second["y"]  # they overlap, so each has its own lane
 
 
 def test_pages_of_a_trace_are_tracks_and_a_batch_is_a_bar(opened: Open) -> None:
-    """A track shows what was fetched for its page."""
+    """Each track shows the fetch of its page."""
     shown = opened(a_web_page())
     tracks = shown.locator(".waterfall .of-file")
     assert [track.locator(".part .k-read").count() for track in tracks.all()] == [1, 1]
@@ -146,7 +146,7 @@ def test_tab_stops_at_every_chart_and_otherwise_only_at_text(opened: Open) -> No
             continue
         stops += 1
         assert detail(shown).inner_text() == shown.evaluate("document.activeElement.dataset.detail")
-    assert stops == shown.locator("[data-points]:has(.point)").count()  # within it the arrows
+    assert stops == shown.locator("[data-points]:has(.point)").count()  # arrow keys move inside a chart
     assert others == ["summary", "summary", "div", "pre"]
 
 
@@ -222,7 +222,7 @@ def test_text_can_be_read_in_the_light_and_in_the_dark(opened: Open, *, dark: bo
     paper = shown.evaluate("getComputedStyle(document.body).backgroundColor")
     assert (paper == "rgb(22, 24, 27)") == dark
     for kind in TEXTS:
-        # WCAG 2.2, 1.4.3: text of any size.
+        # WCAG 2.2, 1.4.3, for text of any size.
         assert shown.locator(kind).first.evaluate(CONTRAST) >= 4.5, kind
 
 

@@ -26,7 +26,7 @@ def test_several_runs_give_medians_and_the_highest_peak() -> None:
 
 
 def test_faults_are_those_of_the_run_whose_requests_are_shown() -> None:
-    """Uploads left open are the most of any run."""
+    """Uploads left open are the maximum of all runs."""
     few = a_run(requests={"GetObject": 10}, faults={"reset": 1}, left_open=2)
     some = a_run(requests={"GetObject": 12}, faults={"reset": 2, "stall": 1})
     many = a_run(requests={"GetObject": 14}, faults={"reset": 5})
@@ -105,7 +105,7 @@ def test_the_run_that_is_shown_is_the_one_of_the_median_duration() -> None:
 
 
 def test_noise_is_the_difference_between_medians_of_repeats() -> None:
-    """Every size has its noise, and a repeat has no row."""
+    """Each size has its own noise, and a repeat has no row."""
     section = a_section(
         measured("threads", a_run(10.0), a_run(11.0), a_run(12.0), memory_mb=128),
         measured("threads", a_run(10.0), memory_mb=128, repeat=True),
@@ -126,7 +126,7 @@ def test_without_a_second_measurement_the_noise_is_not_known() -> None:
 
 
 def test_pages_have_their_own_rate_and_floor() -> None:
-    """Their requests cost nothing."""
+    """Requests for pages cost nothing."""
     ours = figures(a_gathering_section())
     assert (ours.rate, ours.floor_ratio) == (40.0, 1.25)
     assert ours.requests_usd == 0.0

@@ -1,4 +1,4 @@
-"""Where numbers stand on the page's axes."""
+"""Positions of numbers on the page's axes."""
 
 import math
 

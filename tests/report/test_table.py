@@ -132,7 +132,7 @@ def test_noise_is_told_measured_or_assumed(monkeypatch: pytest.MonkeyPatch) -> N
 
 
 def test_fault_columns_appear_only_if_faults_were_asked_for(monkeypatch: pytest.MonkeyPatch) -> None:
-    """The text below explains them."""
+    """The text below the table explains the columns."""
     for width in (80, 120, 300):
         text = drawn(a_comparison_with_faults(), width, monkeypatch)
         assert max(map(len, text.splitlines())) <= width

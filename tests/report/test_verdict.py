@@ -36,7 +36,7 @@ def test_a_larger_difference_is_none() -> None:
     [
         (3, 10.5, 11.0, "as good: asyncio"),
         (3, 10.2, 10.1, "threads (10.0 s)."),
-        (1, 10.2, 10.1, "as good: asyncio"),  # a pair may come out alike by chance
+        (1, 10.2, 10.1, "as good: asyncio"),  # two medians may be alike by chance
         (1, 10.5, 10.1, "threads (10.0 s)."),
     ],
 )
@@ -69,7 +69,7 @@ def test_where_all_are_as_good_none_is_named() -> None:
 
 
 def test_noise_blurs_the_time_and_not_the_count_of_requests() -> None:
-    # 5 % more in all, but requests make most of it and are exact: no tie.
+    # The total is 5 % higher, but most of it are requests, which are exact: this is not a tie.
     few, many = {"PutObject": 1000}, {"PutObject": 1050}
     section = a_section(
         measured("threads", a_run(10.0, requests=few)),
@@ -124,7 +124,7 @@ def test_our_cheapest_is_compared_with_the_references_cheapest() -> None:
 
 
 def test_pages_are_compared_with_the_reference_one_by_one() -> None:
-    """Their cost is that of compute alone."""
+    """The cost of gathering pages is that of compute alone."""
     told = said(a_gathering_section())
     assert told.startswith("Fastest: asyncio (2.0 s, 0.10 x urllib one by one).")
     assert "(urllib one by one): 0.11 x the cost, 0.10 x the time." in told

@@ -1,4 +1,4 @@
-"""Traces as geometry."""
+"""The geometry of traces."""
 
 import itertools
 

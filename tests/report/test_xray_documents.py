@@ -1,4 +1,4 @@
-"""X-Ray's documents to spans: as the service returns them, as the local ones are, and in any disorder."""
+"""X-Ray's documents become spans, whether from the service or the local receiver, and in any order."""
 
 import itertools
 import json
@@ -33,7 +33,7 @@ def spans_of(trace: Trace) -> dict[str, Span]:
 
 
 def test_nested_subsegments_are_a_tree() -> None:
-    """Its spans keep their annotations, metadata and errors."""
+    """The spans keep their annotations, metadata and errors."""
     trace = trace_of(documents_from("nested"))
     assert list(outline(trace.roots)) == ["copier", "  file", "    GET", "    PUT", "  file"]
     (root,) = trace.roots
@@ -137,7 +137,7 @@ def test_spans_that_are_their_own_ancestors_end_nowhere() -> None:
 
 
 def steps_of(work: Callable[[], object]) -> int:
-    """How many instructions of Python's some work takes: unlike seconds, the same on a busy machine."""
+    """Return how many Python instructions the work takes: unlike seconds, the same on a busy machine."""
     steps = 0
 
     def trace(frame: FrameType, event: str, _: object) -> Callable[..., object]:
@@ -156,7 +156,7 @@ def steps_of(work: Callable[[], object]) -> int:
 
 
 def test_ten_times_the_spans_take_ten_times_the_work() -> None:
-    """A trace of Lambda's has thousands."""
+    """A trace from Lambda has thousands of spans."""
 
     def steps(count: int) -> int:
         documents = [{"id": "0", "name": "root", "start_time": 0, "end_time": 1}] + [
@@ -172,7 +172,7 @@ def test_ten_times_the_spans_take_ten_times_the_work() -> None:
 
 @st.composite
 def trees(draw: st.DrawFn) -> dict[str, str | None]:
-    """Parents by id; ids are numbers in the order of their starts."""
+    """Draw parents by id; ids are numbers in the order of their starts."""
     count = draw(st.integers(1, 12))
     parents: dict[str, str | None] = {"0": None}
     for number in range(1, count):
@@ -183,7 +183,7 @@ def trees(draw: st.DrawFn) -> dict[str, str | None]:
 @settings(max_examples=200)
 @given(parents=trees(), data=st.data())
 def test_any_tree_reads_back_however_it_was_sent(parents: dict[str, str | None], data: st.DataObject) -> None:
-    """Spans alone or within their parent, twice or once, in any order."""
+    """Spans are sent alone or inside their parent, once or twice, in any order."""
     alone = {one for one in parents if parents[one] is None or data.draw(st.booleans())}
     twice = {one for one in alone if data.draw(st.booleans())}
 

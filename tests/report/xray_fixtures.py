@@ -1,4 +1,4 @@
-"""Replies of BatchGetTraces, read from `xray_documents`; see the README there."""
+"""Replies of BatchGetTraces, read from `xray_documents`; the README there names their sources."""
 
 import json
 from pathlib import Path
@@ -9,7 +9,7 @@ NAMES = sorted(path.stem for path in FOLDER.glob("*.json"))
 
 
 def documents_from(name: str) -> dict[str, Any]:
-    """One element of `Traces`, as boto3 returns it."""
+    """Return one element of `Traces`, as boto3 returns it."""
     trace: dict[str, Any] = json.loads((FOLDER / f"{name}.json").read_text())
     for segment in trace["Segments"]:
         segment["Document"] = json.dumps(segment["Document"])

@@ -1,4 +1,4 @@
-"""Handlers that do what handlers do, and what they should not; run in the sandbox by the tests."""
+"""Handlers that behave well and badly; the tests run them in the sandbox."""
 
 import os
 import signal
