@@ -1,8 +1,8 @@
-"""Which state machines the test double of Step Functions takes; for `asl_machine.py`.
+"""Checks of a state machine before the test double of Step Functions in `asl_machine.py` runs it.
 
-It refuses what CreateStateMachine refuses (names that occur twice, targets that do not exist) and what it
-would run in another way than Step Functions: fields and error names that it does not know. A field that the
-double ignored could not be tested by it.
+They refuse what CreateStateMachine refuses: names that occur twice and targets that do not exist. They also
+refuse fields and error names that the double does not know, because it would run them differently from Step
+Functions.
 """
 
 import inspect
@@ -47,10 +47,10 @@ FIELDS = {
     "ItemBatcher": {"MaxItemsPerBatchPath", "MaxInputBytesPerBatch"},
     "ResultWriter": {"Resource", "Parameters"},
 }
-# Names that a retrier may have. Step Functions takes any text, so a name that is misspelt retries nothing.
+# Names that a retrier may have. Step Functions takes any text, so a misspelt name retries nothing.
 ERRORS = {
-    # Amazon States Language, "Predefined error codes"; without States.ALL and States.TaskFailed, which match
-    # other names too: this double compares names only.
+    # Amazon States Language, "Predefined error codes", except States.ALL and States.TaskFailed: those match
+    # other names too, and this double only compares names.
     *(f"States.{name}" for name in ("Timeout", "HeartbeatTimeout", "Permissions", "BranchFailed")),
     *(f"States.{name}" for name in ("ResultPathMatchFailure", "ParameterPathFailure", "IntrinsicFailure")),
     *(f"States.{name}" for name in ("NoChoiceMatched", "QueryEvaluationError", "ItemReaderFailed")),
@@ -69,10 +69,10 @@ ERRORS = {
 
 
 def check_machine(machine: Mapping[str, Any]) -> None:
-    """Refuse a machine that Step Functions refuses, or that the double would run in another way.
+    """Refuse a machine that Step Functions refuses, or that the double would run differently.
 
     Raises:
-        Unknown: it says what is wrong, and where.
+        Unknown: with what is wrong, and where.
     """
     repeated = [name for name, times in Counter(_state_names(machine)).items() if times > 1]
     if repeated:  # state names are unique in the whole machine, maps included
@@ -85,7 +85,7 @@ def check_machine(machine: Mapping[str, Any]) -> None:
 
 
 def _machines(machine: Mapping[str, Any]) -> Iterator[Mapping[str, Any]]:
-    """The machine, then those of its maps."""
+    """Yield the machine, then those of its maps."""
     yield machine
     for state in machine["States"].values():
         if "ItemProcessor" in state:
@@ -99,13 +99,13 @@ def _state_names(machine: Mapping[str, Any]) -> Iterator[str]:
 
 def _check_state(state: Mapping[str, Any]) -> None:
     if state["Type"] not in FIELDS:
-        raise Unknown(f"a state of type {state['Type']}")
+        raise Unknown(f"The double does not know states of type {state['Type']}.")
     _check_fields(state["Type"], state)
     for retrier in state.get("Retry", []):
         _check_fields("retrier", retrier)
         unknown = set(retrier["ErrorEquals"]) - ERRORS
         if unknown:
-            raise Unknown(f"errors of the name {', '.join(sorted(unknown))}")
+            raise Unknown(f"The double does not know the error names {', '.join(sorted(unknown))}.")
     for rule in state.get("Choices", []):
         _check_fields("rule", rule)
     for name in ("ItemReader", "ItemBatcher", "ResultWriter"):
@@ -116,7 +116,7 @@ def _check_state(state: Mapping[str, Any]) -> None:
 def _check_fields(kind: str, given: Mapping[str, Any]) -> None:
     unknown = set(given) - FIELDS[kind]
     if unknown:
-        raise Unknown(f"{kind} has {', '.join(sorted(unknown))}, which this double does not know")
+        raise Unknown(f"The double does not know the fields {', '.join(sorted(unknown))} of {kind}.")
 
 
 def _check_targets(machine: Mapping[str, Any]) -> None:
@@ -132,10 +132,10 @@ def _check_targets(machine: Mapping[str, Any]) -> None:
             reached.add(name)
             left += _following(states[name])
     if states.keys() - reached:
-        raise Unknown(f"states that cannot be reached: {', '.join(sorted(states.keys() - reached))}")
+        raise Unknown(f"No transition leads to the states {', '.join(sorted(states.keys() - reached))}.")
 
 
 def _following(state: Mapping[str, Any]) -> list[str]:
-    """Names of the states that this one may lead to."""
+    """Return the names of the states that this one may lead to."""
     places = [state, *state.get("Choices", [])]
     return [place[field] for place in places for field in ("Next", "Default") if field in place]

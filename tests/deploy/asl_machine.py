@@ -1,8 +1,8 @@
-"""A test double of Step Functions that runs the project's state machine; for `test_many_files.py`.
+"""A test double of Step Functions that runs the project's state machine.
 
-No local engine knows ItemBatcher and ResultWriter, nor redrives. This one does what the developer guide says
-of the fields the machine uses ("Using Map state in Distributed mode", "Redriving Map Runs"), and refuses any
-other: see `asl_checks.py`. Children run one after the other.
+No local engine knows ItemBatcher, ResultWriter and redrives. For the fields that the machine uses, this one
+follows the developer guide ("Using Map state in Distributed mode", "Redriving Map Runs"). `asl_checks.py`
+refuses any other field. Child executions run one after the other.
 """
 
 import csv
@@ -26,7 +26,7 @@ LONGEST_CAUSE = 32_768  # API reference of Step Functions, DescribeExecution
 
 
 class Failed(Exception):
-    """A state failed, by an error's name and cause, which is cut as Step Functions cuts it."""
+    """A failed state, with the error's name and its cause, cut to Step Functions' limit."""
 
     def __init__(self, error: str, cause: str) -> None:
         super().__init__(f"{error}: {cause}")
@@ -35,7 +35,7 @@ class Failed(Exception):
 
 @dataclass
 class Execution:
-    """One execution: where it is, and what the current state's input is."""
+    """An execution: its current state and that state's input."""
 
     machine: Mapping[str, Any]
     input: Any
@@ -45,17 +45,17 @@ class Execution:
     status: str = "PENDING"
     error: str = ""
     cause: str = ""
-    items: int = 1  # of the Map that a child execution has
+    items: int = 1  # for a child execution, the number of the Map's items that it has
     children: "list[Execution]" = field(default_factory=list)
 
 
 class StepFunctions:
-    """Runs executions.
+    """Start and redrive executions.
 
     Args:
-        machine: the definition.
+        machine: the state machine's definition.
         s3: a boto3 client.
-        invoke: calls the function. It raises `Failed`, as the Lambda integration does.
+        invoke: a function that invokes the Lambda function; raises `Failed`, as the Lambda integration does.
     """
 
     def __init__(self, machine: Mapping[str, Any], s3: Any, invoke: Invoke) -> None:
@@ -64,12 +64,12 @@ class StepFunctions:
         self.waits: list[float] = []
 
     def start(self, given: Any, name: str = "run") -> Execution:
-        """StartExecution, and wait for its end."""
+        """StartExecution: run an execution to its end."""
         return self._run(Execution(self._machine, given, name, self._machine["StartAt"], given))
 
     def redrive(self, execution: Execution) -> Execution:
-        """RedriveExecution: go on with the state that failed, with the input it had."""
-        assert execution.status == "FAILED", "only what failed can be redriven"
+        """RedriveExecution: repeat the failed state with its input, and continue from there."""
+        assert execution.status == "FAILED", "Only failed executions can be redriven."
         return self._run(execution)
 
     def _run(self, execution: Execution) -> Execution:
@@ -84,7 +84,7 @@ class StepFunctions:
         return execution
 
     def _step(self, state: Mapping[str, Any], execution: Execution) -> tuple[Any, str]:
-        """A state's output and the next state's name, empty at the end."""
+        """Run a state; return its output and the next state's name, empty at the end."""
         value = execution.value
         context = {"Execution": {"Input": execution.input, "Name": execution.name}}
         match state["Type"]:
@@ -112,7 +112,7 @@ class StepFunctions:
         return {"Payload": self._invoke(parameters["Payload"])}
 
     def _retried(self, state: Mapping[str, Any], attempt: Callable[[], Any]) -> Any:
-        """The attempt's result, repeated as the retriers say."""
+        """Return the attempt's result; repeat the attempt as the retriers say."""
         retries = Retries(state)
         while True:
             try:
@@ -130,7 +130,7 @@ class StepFunctions:
         assert path(state["MaxConcurrencyPath"], execution.value, {}) > 0
         tolerated = path(state["ToleratedFailurePercentagePath"], execution.value, {})
         for child in execution.children:
-            if child.status == "FAILED":  # in an earlier run that is now redriven
+            if child.status == "FAILED":  # failed in an earlier run, which is redriven now
                 child.status = "PENDING"
         failed = 0
         for child in execution.children:
@@ -256,7 +256,7 @@ def _batches(batcher: Mapping[str, Any], items: list[Any], value: Any) -> list[l
 
 
 def _row(child: Execution) -> dict[str, Any]:
-    """A child execution as ResultWriter writes it."""
+    """Return a child execution in the form that ResultWriter writes."""
     row = {"Name": child.name, "Status": child.status, "Input": json.dumps(child.input)}
     if child.status == "FAILED":
         return row | {"Error": child.error, "Cause": child.cause}

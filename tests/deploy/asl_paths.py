@@ -1,6 +1,6 @@
-"""Reference paths, payload templates and intrinsic functions of ASL; for `asl_machine.py`.
+"""Reference paths, payload templates and intrinsic functions of ASL that the project's state machine uses.
 
-Those that the project's state machine uses; every other is refused.
+Any other is refused.
 """
 
 import copy
@@ -10,11 +10,11 @@ from typing import Any
 
 
 class Unknown(AssertionError):
-    """The double does not know this, so it proves nothing."""
+    """The double does not know this part of a machine, so a test with it would prove nothing."""
 
 
 def resolve(template: Any, value: Any, context: Mapping[str, Any]) -> Any:
-    """A payload template filled in: fields ending with `.$` are paths or intrinsic functions."""
+    """Return a payload template filled in; fields ending with `.$` are paths or intrinsic functions."""
     if isinstance(template, list):
         return [resolve(each, value, context) for each in template]
     if not isinstance(template, dict):
@@ -29,12 +29,12 @@ def resolve(template: Any, value: Any, context: Mapping[str, Any]) -> Any:
 
 
 def evaluate(expression: str, value: Any, context: Mapping[str, Any]) -> Any:
-    """What a path or an intrinsic function stands for."""
+    """Return the value of a path or an intrinsic function."""
     if expression.startswith("$"):
         return path(expression, value, context)
     call = re.fullmatch(r"States\.(\w+)\((.*)\)", expression)
     if call is None:
-        raise Unknown(f"the expression {expression}")
+        raise Unknown(f"The double does not know the expression {expression}.")
     given = [
         _argument(text.strip(), value, context) for text in re.split(r",(?=(?:[^']*'[^']*')*[^']*$)", call[2])
     ]
@@ -42,15 +42,15 @@ def evaluate(expression: str, value: Any, context: Mapping[str, Any]) -> Any:
         return re.sub(r"\{\}", lambda _: str(given.pop(1)), given[0])
     if call[1] == "JsonMerge" and given[2] is False:
         return {**given[0], **given[1]}
-    raise Unknown(f"the function States.{call[1]}")
+    raise Unknown(f"The double does not know the function States.{call[1]}.")
 
 
 def path(expression: str, value: Any, context: Mapping[str, Any]) -> Any:
-    """What a reference path points to; `$$.` begins in the context object."""
+    """Return the value at a reference path; `$$.` starts in the context object."""
     steps = expression.split(".")
     found: Any = context if steps[0] == "$$" else value
     for step in steps[1:]:
-        found = found[step]  # as Step Functions, which ends the execution with States.Runtime
+        found = found[step]  # a missing field also ends an execution of Step Functions, with States.Runtime
     return copy.deepcopy(found)
 
 

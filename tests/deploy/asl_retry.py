@@ -1,4 +1,4 @@
-"""How long Step Functions waits before it runs a state again: for the double and the simulated account.
+"""How long Step Functions waits before it runs a failed state again.
 
 Amazon States Language, "Retrying after error": the first retrier that names the error decides, and each
 retrier counts its own attempts.
@@ -12,8 +12,8 @@ class Retries:
     """The retriers of one state that is running.
 
     Args:
-        state: as the machine defines it.
-        draw: the wait that full jitter makes of the longest one, both in seconds. Default: the longest.
+        state: the state's definition in the machine.
+        draw: maps the longest wait to the wait that full jitter draws, both in seconds. Default: the longest.
     """
 
     def __init__(
@@ -24,7 +24,7 @@ class Retries:
         self._draw = draw
 
     def next_wait(self, error: str) -> float | None:
-        """Seconds until the next attempt after this error; None if the state fails with it."""
+        """Return the seconds until the next attempt after this error; None if the state fails."""
         for number, retrier in enumerate(self._retriers):
             if error in retrier["ErrorEquals"]:
                 return self._count(number, retrier)

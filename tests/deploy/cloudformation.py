@@ -1,7 +1,7 @@
-"""`deploy/template.yaml` as CloudFormation would deploy it: conditions decided, every function filled in.
+"""Fill in `deploy/template.yaml` as CloudFormation does: decide its conditions and evaluate its functions.
 
-SAM's own translator expands it first, so that `Globals` and what SAM adds count. What only AWS knows, such as
-an ARN, is made up after the pattern of the real one.
+SAM's own translator expands the template first, so `Globals` and what SAM adds are included. Values that only
+AWS knows, such as ARNs, are made up in the format of the real ones.
 """
 
 import re
@@ -28,7 +28,7 @@ GATHERERS = {
     "WebAsyncio": "WebAsyncioFunction",
 }
 SECRET = "arn:aws:secretsmanager:eu-central-1:123456789012:secret:rds!db-1234-AbCdEf"
-# What makes the functions that gather pages.
+# The parameters that create the functions that gather pages.
 GATHERS = {
     "GatherTable": "prices",
     "GatherKey": "sku",
@@ -55,14 +55,14 @@ ARNS = {
     "AWS::StepFunctions::StateMachine": _REGIONAL.format(service="states", rest="stateMachine:{name}"),
     "AWS::S3::Bucket": "arn:aws:s3:::{name}",
 }
-# `Ref` gives a name, but of these the ARN.
+# `Ref` returns a name, except for these types, whose ARN it returns.
 REF_IS_ARN = {"AWS::Lambda::LayerVersion", "AWS::StepFunctions::StateMachine"}
 _NOTHING = object()
 
 
 @cache
 def written() -> dict[str, Any]:
-    """The template as it is written."""
+    """Return the template before CloudFormation fills it in."""
     return dict(yaml_parse(TEMPLATE.read_text()))
 
 
@@ -71,7 +71,7 @@ def defaults() -> dict[str, Any]:
 
 
 class _NoManagedPolicies:
-    """The translator would ask IAM for AWS's own policies: the template is to need none."""
+    """An empty stand-in for AWS's managed policies. The template needs none, and loading would ask IAM."""
 
     def load(self) -> dict[str, str]:
         return {}
@@ -80,7 +80,7 @@ class _NoManagedPolicies:
 def _expanded(parameters: Mapping[str, Any]) -> dict[str, Any]:
     with pytest.MonkeyPatch.context() as patch:
         patch.setenv("AWS_DEFAULT_REGION", PSEUDO["AWS::Region"])
-        # The translator wants code where `sam deploy` puts it.
+        # The translator requires the code to be where `sam deploy` uploads it.
         text = re.sub(
             r"(CodeUri|ContentUri): \.$", r"\1: s3://bucket/key", TEMPLATE.read_text(), flags=re.MULTILINE
         )
@@ -89,12 +89,12 @@ def _expanded(parameters: Mapping[str, Any]) -> dict[str, Any]:
 
 @dataclass(frozen=True)
 class Stack:
-    """What was deployed.
+    """A deployed stack.
 
     Attributes:
-        resources: by their logical ids, with `Type` and `Properties`.
+        resources: resources with `Type` and `Properties`, by logical id.
         outputs: values by name.
-        refusals: what CloudFormation would say of the parameters, by the template's `Rules`.
+        refusals: errors that the template's `Rules` report for the parameters.
     """
 
     resources: dict[str, dict[str, Any]]
@@ -102,11 +102,11 @@ class Stack:
     refusals: list[str]
 
     def __getitem__(self, name: str) -> dict[str, Any]:
-        """A resource's properties."""
+        """Return a resource's properties."""
         return dict(self.resources[name]["Properties"])
 
     def of_type(self, kind: str) -> dict[str, Any]:
-        """Properties of all resources of a type, by logical id."""
+        """Return the properties of all resources of a type, by logical id."""
         return {name: self[name] for name, resource in self.resources.items() if resource["Type"] == kind}
 
     @property
@@ -120,14 +120,14 @@ class Stack:
 
 
 def deploy(**given: Any) -> Stack:
-    """The stack that these parameters give, the others being at their defaults."""
+    """Return the stack for these parameters; the others have their defaults."""
     return _deploy(tuple(sorted(given.items())))
 
 
 @cache
 def _deploy(given: tuple[tuple[str, Any], ...]) -> Stack:
     parameters = defaults() | dict(given)
-    assert parameters.keys() == defaults().keys(), "no such parameter"
+    assert parameters.keys() == defaults().keys(), "The template does not have such a parameter."
     template = _expanded(parameters)
     types = {name: resource["Type"] for name, resource in template["Resources"].items()}
     filled = _Filled(parameters, template.get("Conditions", {}), types)
@@ -149,12 +149,12 @@ def _deploy(given: tuple[tuple[str, Any], ...]) -> Stack:
 
 
 def _name(logical: str, kind: str) -> str:
-    """A resource's name: the stack's, its own, and what CloudFormation adds."""
+    """Return a resource's name: the stack's name, the logical id, and CloudFormation's suffix."""
     name = f"asyncstream-{logical}-1ABCDEF"
     return name.lower() if kind == "AWS::S3::Bucket" else name
 
 
-# Functions that need nothing but their arguments' values.
+# Functions that only use the values of their arguments.
 _OF_VALUES: dict[str, Callable[..., Any]] = {
     "And": lambda *values: all(values),
     "Equals": lambda one, other: str(one) == str(other),
@@ -168,7 +168,7 @@ _OF_VALUES: dict[str, Callable[..., Any]] = {
 
 @dataclass(frozen=True)
 class _Filled:
-    """Any part of a template without CloudFormation's functions."""
+    """Fills in the CloudFormation functions in any part of a template."""
 
     parameters: Mapping[str, Any]
     conditions: Mapping[str, Any]
@@ -202,7 +202,7 @@ class _Filled:
             case "If":
                 name, then, otherwise = argument
                 return self(then if self(self.conditions[name]) else otherwise)
-        assert function in _OF_VALUES, f"Fn::{function} is not known here"
+        assert function in _OF_VALUES, f"This test double does not implement Fn::{function}."
         return _OF_VALUES[function](*self(argument))
 
     def _ref(self, name: str) -> Any:

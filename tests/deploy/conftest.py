@@ -1,4 +1,4 @@
-"""What the tests of `deploy/` share: where things are, sam without a network, the state machine's runs."""
+"""Fixtures of the tests of `deploy/`: paths, sam without a network, and runs of the state machine."""
 
 import json
 import os
@@ -37,7 +37,7 @@ def template(root: Path) -> Path:
 
 @pytest.fixture(scope="session")
 def machine(template: Path) -> Any:
-    """The state machine's definition, with values for what CloudFormation substitutes."""
+    """Return the state machine's definition, with values for CloudFormation's substitutions."""
     resource = yaml_parse(template.read_text())["Resources"]["ManyFiles"]["Properties"]
     values = {"Partition": "aws", "Winner": "w", "ResultBucket": "clean", "ResultPrefix": "out/many-files/"}
     assert resource["DefinitionSubstitutions"].keys() == values.keys()
@@ -47,24 +47,24 @@ def machine(template: Path) -> Any:
 
 @pytest.fixture(scope="session")
 def tools() -> Path:
-    """Where this virtual environment keeps its commands."""
+    """Return the directory of this virtual environment's commands."""
     return Path(sys.executable).parent
 
 
 @pytest.fixture(scope="session")
 def sam(tools: Path) -> Path:
-    """The SAM CLI: beside the other commands, or where `make test` puts it, away from their pins."""
+    """Return the SAM CLI: beside the other commands, or where `make test` installs it, with its own pins."""
     found = [path for path in (tools / "sam", tools.parent / "sam" / "bin" / "sam") if path.is_file()]
     if not found:
-        pytest.fail("the SAM CLI is missing: `make .venv/sam.stamp` installs it")
+        pytest.fail("The SAM CLI is missing. Run `make .venv/sam.stamp` to install it.")
     return found[0]
 
 
 @pytest.fixture(scope="session")
 def run(root: Path, tools: Path, tmp_path_factory: pytest.TempPathFactory) -> Callable[..., str]:
-    """Run a command, by default in the repository: what it printed. If it fails, so does the test."""
+    """Run a command, by default in the repository, and return its output; fail the test if it fails."""
     home = tmp_path_factory.mktemp("sam-home")
-    # sam takes it that it has just asked for its newest version: so it does not.
+    # This file says that sam has just looked for its newest version, so it does not ask the network.
     (home / "metadata.json").write_text(json.dumps({"lastVersionCheck": time.time()}))
     environ = os.environ | {
         "PATH": f"{tools}{os.pathsep}{os.environ['PATH']}",
@@ -75,7 +75,7 @@ def run(root: Path, tools: Path, tmp_path_factory: pytest.TempPathFactory) -> Ca
         "AWS_SECRET_ACCESS_KEY": "testing",
         "AWS_EC2_METADATA_DISABLED": "true",
     }
-    environ.pop("MAKEFLAGS", None)  # what `make test` was told is not for the makes that a test runs
+    environ.pop("MAKEFLAGS", None)  # the options of `make test` do not apply to the makes that a test runs
 
     def run(*command: str | Path, cwd: Path = root, **more: str) -> str:
         done = subprocess.run(
@@ -98,7 +98,7 @@ def run(root: Path, tools: Path, tmp_path_factory: pytest.TempPathFactory) -> Ca
 def sam_build(
     run: Callable[..., str], sam: Path, template: Path, tmp_path_factory: pytest.TempPathFactory
 ) -> Callable[[str, str], Build]:
-    """`sam build` for a runtime and an architecture: run once for all tests that look at it."""
+    """Run `sam build` for a runtime and an architecture, once for all tests."""
 
     @cache
     def sam_build(runtime: str, architecture: str) -> Build:
@@ -121,14 +121,14 @@ def sam_build(
 def build_for(
     sam_build: Callable[[str, str], Build], run: Callable[..., str], tmp_path_factory: pytest.TempPathFactory
 ) -> Callable[[Path], Build]:
-    """`sam build` for this machine, to be run by that Python."""
+    """Run `sam build` for this machine and for the Python that will run the result."""
 
     @cache
     def build_for(python: Path) -> Build:
         version = run(python, "-c", "import sys; print(*sys.version_info[:2], sep='.')").strip()
         if f"python{version}" in RUNTIMES:
             return sam_build(f"python{version}", ARCHITECTURE)
-        # A machine without the template's Pythons: the layer's packages once more, for the one it has.
+        # Without the template's Pythons here, the layer's packages are built for the Python that is here.
         build = sam_build(RUNTIMES[-1], ARCHITECTURE)
         other = replace(build, directory=tmp_path_factory.mktemp(version) / "build")
         shutil.copytree(build.directory, other.directory)
@@ -151,7 +151,7 @@ def build_for(
 
 @pytest.fixture
 def lab() -> Iterator[LabS3]:
-    """All of the 1,000 objects but the ten that are missing, and a bucket for copies and results."""
+    """Start a lab S3 with all of the 1,000 objects except ten, and a bucket for copies and results."""
     close_all_kept()
     with LabS3() as server, pytest.MonkeyPatch.context() as environ:
         environ.delenv("AWS_PROFILE", raising=False)

@@ -1,4 +1,4 @@
-"""The function, lists and results of runs of the state machine, for the tests that run it."""
+"""The function, file lists and results for tests that run the state machine."""
 
 import csv
 import io
@@ -36,13 +36,13 @@ class Context:
 
 
 class Function:
-    """The winner: each payload is kept, and errors are what Lambda's runtime client makes of them."""
+    """The winner. It keeps each payload, and raises errors as Lambda's runtime client reports them."""
 
     def __init__(self) -> None:
         self.seconds = 60.0
         self.payloads: list[Any] = []
         self.refusals: list[str] = []
-        # What happens before an invocation, and the error in place of its reply, by its number.
+        # By the invocation's number: what happens before it, and the error in place of its reply.
         self.before_call: dict[int, Callable[[], None]] = {}
         self.lost_replies: dict[int, str] = {}
 
@@ -64,14 +64,14 @@ class Function:
 
     @property
     def sources(self) -> list[str]:
-        """Keys of all items it was invoked with."""
+        """The keys of all items that the function was invoked with."""
         return sorted(
             {item["source"].removeprefix("s3://raw/") for p in self.payloads for item in p["Items"]}
         )
 
 
 def put_csv(s3: Any, keys: list[str]) -> dict[str, str]:
-    """A CSV of files; the execution's input that names it."""
+    """Store a CSV of files; return the execution's input that names it."""
     text = io.StringIO()
     writer = csv.writer(text)
     writer.writerow(["source"])
@@ -85,7 +85,7 @@ def copied(lab: LabS3) -> list[str]:
 
 
 def results(s3: Any, manifest: Any) -> dict[str, list[Any]]:
-    """What ResultWriter wrote: the rows of each status."""
+    """Return the rows that ResultWriter wrote, by status."""
     place = manifest["ResultWriterDetails"]
     files = json.loads(s3.get_object(**place)["Body"].read())["ResultFiles"]
     return {

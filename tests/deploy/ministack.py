@@ -1,6 +1,6 @@
-"""`MiniStack`: an AWS on this machine that others wrote, with its IAM in force; for `test_deployed_stack.py`.
+"""`MiniStack`: a third-party AWS emulator on this machine that enforces IAM policies.
 
-It runs functions as processes of its own Python, takes `sam deploy`, and polls queues. What it lacks
+It runs functions as processes of its own Python, accepts `sam deploy`, and polls queues. What it lacks
 (ItemBatcher, ResultWriter, redrives, inventories) is tested with `asl_machine.py`.
 """
 
@@ -18,16 +18,16 @@ import trustme
 from servers.base import end, free_port, until
 
 START_SECONDS = 60.0
-STOP_SECONDS = 2.0  # it waits for connections that are kept alive
+STOP_SECONDS = 2.0  # at its end, the server waits for connections that are kept alive
 REGION = "eu-central-1"
 
 
 class MiniStack:
-    """A running server; a context manager. Over TLS, as the template's buckets refuse everything else.
+    """A running server; a context manager. It uses TLS, because the template's buckets refuse anything else.
 
     Args:
-        python: the interpreter it is installed for, which is also the functions'.
-        directory: of its own, for all that it writes.
+        python: the interpreter that MiniStack is installed for; it also runs the functions.
+        directory: an empty directory for everything that it writes.
     """
 
     def __init__(self, python: Path, directory: Path) -> None:
@@ -43,7 +43,7 @@ class MiniStack:
         port = free_port()
         self.endpoint_url = f"https://127.0.0.1:{port}"
         environ = {
-            "AUTH": "true",  # else every role may do everything
+            "AUTH": "true",  # without it every role is allowed everything
             "AWS_CA_BUNDLE": str(self._authority),
             "BIND_HOST": "127.0.0.1",
             "GATEWAY_PORT": str(port),
@@ -63,7 +63,7 @@ class MiniStack:
 
     @property
     def environment(self) -> dict[str, str]:
-        """What leads boto3, sam and `asyncstream compare` there."""
+        """Return the variables that make boto3, sam and `asyncstream compare` use this server."""
         return {
             "AWS_ACCESS_KEY_ID": "test",
             "AWS_CA_BUNDLE": str(self._authority),
@@ -76,7 +76,7 @@ class MiniStack:
         }
 
     def client(self, service: str) -> Any:
-        """A boto3 client of the account's owner."""
+        """Return a boto3 client with the account owner's credentials."""
         return boto3.client(
             service,
             endpoint_url=self.endpoint_url,
@@ -87,7 +87,7 @@ class MiniStack:
         )
 
     def __enter__(self) -> "MiniStack":
-        """Return once requests are answered."""
+        """Wait until the server answers requests."""
         context = ssl.create_default_context(cafile=str(self._authority))
 
         def answers() -> bool:
@@ -105,5 +105,5 @@ class MiniStack:
         return self
 
     def __exit__(self, *_: object) -> None:
-        """End it, and the functions with it."""
+        """Stop the server and its functions."""
         end(self._process, STOP_SECONDS)

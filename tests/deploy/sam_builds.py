@@ -1,4 +1,4 @@
-"""A finished `sam build`; made by the fixture `sam_build`, looked at and run by the tests of `deploy/`."""
+"""A finished `sam build`."""
 
 import platform
 from dataclasses import dataclass
@@ -15,7 +15,7 @@ FUNCTIONS = {
     "ThreadsMultipartFunction": "threads_multipart",
     "AsyncioMultipartFunction": "asyncio_multipart",
 }
-# And of those that gather pages.
+# The same for each function that gathers pages.
 WEB_FUNCTIONS = {
     "WebSequentialFunction": "web_sequential",
     "WebThreadsFunction": "web_threads",
@@ -25,7 +25,7 @@ WEB_FUNCTIONS = {
 
 @dataclass(frozen=True)
 class Build:
-    """What one `sam build` left, and what it printed."""
+    """The directory and the output of one `sam build`."""
 
     runtime: str
     architecture: str
@@ -34,10 +34,10 @@ class Build:
 
     @property
     def packages(self) -> Path:
-        """The layer's directory that Lambda puts on Python's path."""
+        """The layer's directory that Lambda adds to Python's path."""
         return self.directory / "DependencyLayer" / "python"
 
     @property
     def database(self) -> Path:
-        """The same of the layer with psycopg."""
+        """The same directory of the layer with psycopg."""
         return self.directory / "DatabaseLayer" / "python"

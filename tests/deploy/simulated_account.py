@@ -1,7 +1,7 @@
-"""An account with few concurrent functions, in which a Map runs its children: virtual time, nothing sleeps.
+"""An account with few concurrent functions, in which a Map runs its children in virtual time.
 
-Each child invokes the function once, which holds one of the account's slots for a given time. Without a free
-slot Lambda throttles the invocation, and the child waits as the machine's retriers say (`asl_retry.py`).
+Each child invokes the function once, which holds one of the account's slots for a given time. If no slot is
+free, Lambda throttles the invocation, and the child waits as the machine's retriers say (`asl_retry.py`).
 """
 
 import heapq
@@ -18,12 +18,12 @@ THROTTLED = "Lambda.TooManyRequestsException"
 
 @dataclass
 class Ended:
-    """A run that has ended.
+    """The result of a finished run.
 
     Attributes:
-        succeeded, failed: children.
-        seconds: of virtual time, from the start of the first child to the end of the last.
-        throttled: invocations that Lambda refused.
+        succeeded, failed: numbers of children.
+        seconds: virtual time from the start of the first child to the end of the last.
+        throttled: number of invocations that Lambda refused.
     """
 
     succeeded: int = 0
@@ -33,12 +33,12 @@ class Ended:
 
 
 class Account:
-    """An account with nothing running.
+    """An account in which nothing runs yet.
 
     Args:
         slots: functions that may run at once.
-        seconds: for which an invocation runs.
-        seed: of the waits that full jitter draws.
+        seconds: how long an invocation runs.
+        seed: seed of the waits that full jitter draws.
     """
 
     def __init__(self, slots: int, seconds: float, seed: int) -> None:
@@ -52,7 +52,7 @@ class Account:
         self._ended = Ended()
 
     def run(self, task: Mapping[str, Any], children: int, at_once: int) -> Ended:
-        """Run a Map's children, that many at once, each of which is this Task."""
+        """Run a Map whose children each run this Task, `at_once` at a time."""
         self._left = children
         for _ in range(min(children, at_once)):
             self._start(task)

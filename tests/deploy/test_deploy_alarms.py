@@ -19,7 +19,7 @@ TOPIC = "arn:aws:sns:eu-central-1:123456789012:night-shift"
 
 
 def value(expression: str, **data: list[float | None]) -> list[float]:
-    """What CloudWatch makes of the expression, minute by minute; None is a minute without data."""
+    """Return CloudWatch's result of the expression, minute by minute; None is a minute without data."""
     minutes = len(next(iter(data.values())))
     functions = {
         "FILL": lambda series, filling: [filling if each is None else each for each in series],
@@ -32,14 +32,14 @@ def value(expression: str, **data: list[float | None]) -> list[float]:
 
 
 class Series(list[float]):
-    """A series that a number multiplies."""
+    """A series that can be multiplied by a number."""
 
     def __rmul__(self, factor: float) -> "Series":  # type: ignore[override]
         return Series(factor * each for each in self)
 
 
 def metrics_of(alarm: dict[str, Any]) -> tuple[str, dict[str, Any]]:
-    """The expression of an alarm and the metrics in it, by id."""
+    """Return the expression of an alarm and its metrics by id."""
     (expression,) = [each["Expression"] for each in alarm["Metrics"] if "Expression" in each]
     return expression, {each["Id"]: each for each in alarm["Metrics"] if "MetricStat" in each}
 

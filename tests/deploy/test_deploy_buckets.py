@@ -1,4 +1,4 @@
-"""`deploy/template.yaml`: the buckets that it makes, and when it makes none."""
+"""`deploy/template.yaml`: the buckets that it creates, and when it creates none."""
 
 import pytest
 from cloudformation import deploy

@@ -1,4 +1,4 @@
-"""What `sam build` ships, without docker, for both architectures and both runtimes."""
+"""The files that `sam build` ships, without docker, for both architectures and both runtimes."""
 
 import re
 import sys
@@ -15,18 +15,18 @@ ABOUT_BYTECODE = "so no bytecode"
 slow = [pytest.mark.slow, pytest.mark.timeout(300)]
 
 
-# Each runtime and each architecture once, among them what other tests run on an x86_64 machine.
+# Each runtime and each architecture once. One of them is the build that other tests run on x86_64.
 BUILDS = [("python3.13", "x86_64"), ("python3.14", "arm64")]
 
 
 @pytest.fixture(scope="module", params=BUILDS, ids="-".join)
 def build(request: pytest.FixtureRequest, sam_build: Callable[[str, str], Build]) -> Build:
-    """Each in turn."""
+    """Return each build in turn."""
     return sam_build(*request.param)
 
 
 def shipped(source: Path) -> set[str]:
-    """The package's and the handlers' modules that belong into a function, relative to the root."""
+    """Return the modules of the package and the handlers that belong in a function, relative to the root."""
     left_out = tuple(f"asyncstream/{name}" for name in LEFT_OUT)
     found = [path for package in ("asyncstream", "handlers") for path in (source / package).rglob("*.py")]
     names = {path.relative_to(source).as_posix() for path in found}
@@ -38,7 +38,7 @@ def modules(directory: Path) -> set[str]:
 
 
 def bytes_of(directory: Path) -> int:
-    """The size that counts against Lambda's limit: of all files, unzipped."""
+    """Return the size that counts against Lambda's limit: all files, unzipped."""
     return sum(path.stat().st_size for path in directory.rglob("*") if path.is_file())
 
 
@@ -47,7 +47,7 @@ def bytecode(directory: Path) -> Iterator[Path]:
 
 
 def assert_compiled(directory: Path) -> None:
-    """Every module has its bytecode, marked as not to be checked against the source."""
+    """Check that every module has bytecode that is marked as not to be checked against the source."""
     found = list(bytecode(directory))
     assert len(found) == len(modules(directory))
     # PEP 552: the second word is 1 for a hash that is not checked.
@@ -55,7 +55,7 @@ def assert_compiled(directory: Path) -> None:
 
 
 class TestBuild:
-    """One build per architecture, looked at from all sides."""
+    """One build per architecture, checked from all sides."""
 
     pytestmark = slow
 
@@ -96,7 +96,7 @@ class TestBuild:
         pins = re.findall(r"^([\w.-]+)==([^\s;]+)", (root / "constraints.txt").read_text(), re.MULTILINE)
         pinned = {f"{re.sub('[-_.]+', '_', name)}-{version}".lower() for name, version in pins}
 
-        # "aioboto3-15.5.0.dist-info"; a package without a pin would change from one build to the next.
+        # "aioboto3-15.5.0.dist-info"; a package without a pin could change from one build to the next.
         for layer in (build.packages, build.database):
             assert {path.stem.lower() for path in layer.glob("*.dist-info")} <= pinned
 
@@ -113,7 +113,7 @@ class TestBuild:
     ) -> None:
         data = build.packages / "botocore" / "data"
         names = {path.name for path in data.iterdir() if path.is_dir()}
-        # botocore is plain Python: it runs here, whatever the layer was built for.
+        # botocore is plain Python: it runs here, even if the layer was built for another architecture.
         code = (
             f"import sys; sys.path.insert(0, {str(build.packages)!r})\n"
             "import botocore.session\n"
@@ -132,7 +132,7 @@ class TestBuild:
     def test_a_function_and_its_layer_are_small(self, build: Build, function: str) -> None:
         layer = bytes_of(build.packages)
 
-        # Bytecode included; 12 MiB of it are awscrt, and all of botocore's data would add another 24.
+        # The size includes bytecode. awscrt takes 12 MiB of it; all of botocore's data would add another 24.
         assert layer < 42 * 2**20
         assert layer + bytes_of(build.directory / function) <= 45_000_000
         assert not (build.packages / "bin").exists()
@@ -145,7 +145,7 @@ class TestBuild:
 
 
 class TestFunctionTarget:
-    """The target of one function, run by make itself: what depends on the machine is given."""
+    """The target of one function, run with make itself. Settings that depend on the machine are passed."""
 
     @staticmethod
     def make(run: Callable[..., str], directory: Path, **environment: str) -> str:
@@ -186,5 +186,5 @@ class TestFunctionTarget:
 
         assert where.startswith(str(tmp_path))
         assert not [m for m in imported if re.match(r"asyncstream\.(lab|report|cli|arguments)\b", m)]
-        # Nor what a transform alone needs. (urllib3 looks for zstd by itself.)
+        # Nor may they import what only a transform needs. (urllib3 looks for zstd by itself.)
         assert not [m for m in imported if re.match(r"isal\b", m)]

@@ -1,4 +1,4 @@
-"""`deploy/template.yaml`: the functions that gather pages, made if there is a table, and what they know."""
+"""`deploy/template.yaml`: the functions that gather pages, created only with a table, and their variables."""
 
 import json
 import re
@@ -24,7 +24,7 @@ OF_GATHERING = {
 
 
 def variables(stack: Stack) -> dict[str, str]:
-    """Those of the gathering functions, which all have the same."""
+    """Return the variables of the gathering functions, which are the same for all."""
     (found,) = {tuple(stack[name]["Environment"]["Variables"].items()) for name in GATHERERS.values()}
     return {name: str(value) for name, value in found}
 
@@ -76,7 +76,7 @@ class TestMade:
 
 
 class TestVariables:
-    """What the package makes of them."""
+    """The variables, as the package reads them."""
 
     @pytest.mark.parametrize("field", ["Default", "MinValue", "MaxValue"])
     def test_it_takes_them(self, field: str) -> None:

@@ -1,7 +1,7 @@
-"""`deploy/template.yaml`: who may do what.
+"""`deploy/template.yaml`: the permissions of its roles and resource policies.
 
-The table in `deploy/README.md` has every permission with its reason. Two tools look at the policies as they
-are deployed: cloudsplaining for what allows too much, cfn-lint for actions that do not exist and resources of
+The table in `deploy/README.md` has every permission with its reason. Two tools check the deployed policies:
+cloudsplaining finds policies that allow too much. cfn-lint finds actions that do not exist and resources of
 the wrong kind, which it overlooks in a SAM template.
 """
 
@@ -28,15 +28,15 @@ NAMED = {
 GATHERING = NAMED | GATHERS | IN_VPC
 BY_IAM = {"DatabaseSecretArn": "", "DatabaseResourceId": "db-ABC123", "DatabaseUser": "writer"}
 STACKS = {
-    "of named buckets": NAMED,
-    "of its own buckets": {"Trigger": "yes"},
-    "without a trigger": {},
-    "of another winner": NAMED | {"Winner": "AsyncioMultipart"},
-    "that gathers": GATHERING,
-    "that gathers by IAM": GATHERING | BY_IAM,
-    "that gathers what events name": GATHERS | {"GatherUrls": ""},
+    "named buckets": NAMED,
+    "own buckets": {"Trigger": "yes"},
+    "no trigger": {},
+    "another winner": NAMED | {"Winner": "AsyncioMultipart"},
+    "gathers": GATHERING,
+    "gathers by IAM": GATHERING | BY_IAM,
+    "gathers URLs in events": GATHERS | {"GatherUrls": ""},
 }
-# Each is a list of actions that cloudsplaining finds fault with.
+# Each attribute is a list of actions that cloudsplaining objects to.
 FAULTS = [
     "all_allowed_unrestricted_actions",
     "allows_data_exfiltration_actions",
@@ -65,7 +65,7 @@ def as_list(value: Any) -> list[Any]:
 
 
 def roles(stack: Stack) -> dict[str, Any]:
-    """Policy documents of the roles, by role (or policy beside one) and the policy's name."""
+    """Return policy documents by role (or by a policy beside one) and the policy's name."""
     documents = {
         (name, policy["PolicyName"]): policy["PolicyDocument"]
         for name, role in stack.of_type("AWS::IAM::Role").items()
@@ -85,14 +85,14 @@ def resource_policies(stack: Stack) -> dict[str, Any]:
 
 
 def statements(stack: Stack) -> Iterator[tuple[str, dict[str, Any]]]:
-    """Every statement with the logical id of what it is in."""
+    """Yield every statement with the logical id of its resource."""
     for name, document in (roles(stack) | resource_policies(stack)).items():
         for statement in document["Statement"]:
             yield name.partition(" ")[0], statement
 
 
 def permissions(stack: Stack) -> set[Permission]:
-    """What the table is to have."""
+    """Return the permissions that the table must have."""
     return {
         Permission(
             name,
@@ -107,7 +107,7 @@ def permissions(stack: Stack) -> set[Permission]:
 
 
 def short(arn: str) -> str:
-    """The ARN as the table writes it: the logical id alone of what the stack made."""
+    """Return the ARN in the form of the table: only the logical id for resources that the stack created."""
     place = f"{PSEUDO['AWS::Region']}:{PSEUDO['AWS::AccountId']}:"
     text = re.sub(rf"^arn:aws:[\w-]+:(::|:{PSEUDO['AWS::AccountId']}:|{place})", "", arn)
     made = {"sourcebucket": "SourceBucket", "destinationbucket": "DestinationBucket"}
@@ -116,7 +116,7 @@ def short(arn: str) -> str:
 
 @pytest.fixture(scope="module")
 def rows(root: Path) -> list[Permission]:
-    """The rows of the table, without their reasons."""
+    """Return the rows of the table, without their reasons."""
     found = re.findall(
         r"^\| `(\w+)` \| `(\w+)` \| `([^`]+)` \| `([^`]+)` \| \S.+ \|$",
         (root / "deploy" / "README.md").read_text(),
@@ -140,7 +140,7 @@ class TestTable:
 @pytest.mark.parametrize("given", STACKS.values(), ids=list(STACKS))
 class TestPolicies:
     def test_the_functions_may_do_all_that_a_copy_does(self, given: dict[str, str]) -> None:
-        """Only `asyncstream clean`, which is no function, lists uploads."""
+        """Only `asyncstream clean`, which does not run as a function, lists uploads."""
         actions = {
             action
             for name, statement in statements(deploy(**given))
@@ -203,13 +203,13 @@ class TestPolicies:
 
 
 def documents_of(given: dict[str, str]) -> dict[str, Any]:
-    """All resources of a stack that have a policy, as they stand when all functions are filled in."""
+    """Return all resources of a stack that have a policy, with all CloudFormation functions filled in."""
     kinds = ("AWS::IAM::Role", "AWS::IAM::Policy", "AWS::SQS::QueuePolicy", "AWS::S3::BucketPolicy")
     return {name: r for name, r in deploy(**given).resources.items() if r["Type"] in kinds}
 
 
 def lint(resources: dict[str, Any], run: Callable[..., str], tools: Path, directory: Path) -> str:
-    """What cfn-lint says of the policies, apart from the rest of the template."""
+    """Return cfn-lint's findings for the policies, apart from the rest of the template."""
     path = directory / "policies.json"
     path.write_text(json.dumps({"Resources": resources}))
     command = f"{tools / 'cfn-lint'} --include-checks I --template {path} || true"
@@ -237,11 +237,11 @@ class TestConditions:
         assert self.of(deploy(), "ListFiles") is None
 
     def test_a_missing_object_is_told_from_a_forbidden_one(self) -> None:
-        # S3 answers a GET with 404 only if ListBucket is allowed, and to a GET s3:prefix has no value.
+        # S3 answers a GET with 404 only if ListBucket is allowed. For a GET, s3:prefix has no value.
         assert self.of(deploy(**NAMED), "ListSource") is None
 
     def test_network_cards_are_lambdas_to_make_and_not_the_functions(self) -> None:
-        # The key is there in what a function's own code asks for (Lambda developer guide).
+        # Lambda sets the key in requests that a function's own code makes (Lambda developer guide).
         assert self.of(deploy(**GATHERING), "ConnectToVpc") == {"Null": {"lambda:SourceFunctionArn": "true"}}
 
     @staticmethod

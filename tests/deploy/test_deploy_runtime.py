@@ -1,7 +1,7 @@
-"""What `sam build` ships, run as Lambda runs it: by AWS's runtime client, with nothing else beside it.
+"""The files that `sam build` ships, run by AWS's runtime client as in Lambda, with nothing else installed.
 
-The project's own Runtime API stands for Lambda's, the lab S3 for S3. `.venv/runtime` has Python and the
-runtime client alone, so whatever the function and its layer lack is missing here as it would be there.
+The project's own Runtime API stands in for Lambda's, the lab S3 for S3. `.venv/runtime` only has Python and
+the runtime client, so anything that the function and its layer lack is missing here, too.
 """
 
 import json
@@ -27,7 +27,7 @@ from asyncstream.lab.sandbox.runtime_api import Asked, Event, Replied, RuntimeAp
 from asyncstream.lab.web import LabWeb, WebModel
 
 PART = 5 * MiB
-SIZES = {"small": 1000, "large": 12 * MiB}  # one request each way; three parts
+SIZES = {"small": 1000, "large": 12 * MiB}  # one GET and one PUT; three parts
 ASYNCIO_SDK = {"aioboto3", "aiobotocore", "aiohttp"}
 SDKS = {"aioboto3", "awscrt", "boto3", "botocore", "msgspec"}
 FOR_THE_DEVELOPER = {"flask", "jinja2", "moto", "rich", "trustme"}
@@ -37,7 +37,7 @@ pytestmark = [pytest.mark.slow, pytest.mark.timeout(300)]
 
 @dataclass(frozen=True)
 class Artefact:
-    """A function and its layers, as they lie in Lambda."""
+    """A function and its layers, in Lambda's layout."""
 
     handler: str
     task_root: Path
@@ -47,22 +47,22 @@ class Artefact:
 
 @pytest.fixture(scope="session")
 def runtime(root: Path) -> Path:
-    """The Python that stands for Lambda's."""
+    """Return the Python that stands in for Lambda's."""
     python = root / ".venv" / "runtime" / "bin" / "python"
     if not python.is_file():
-        pytest.fail("Lambda's runtime client is missing: `make .venv/runtime.stamp` installs it")
+        pytest.fail("Lambda's runtime client is missing. Run `make .venv/runtime.stamp` to install it.")
     return python
 
 
 @pytest.fixture(scope="session")
 def version(run: Callable[..., str], runtime: Path) -> str:
-    """The runtime's minor version."""
+    """Return the runtime's minor version."""
     return run(runtime, "-c", "import sys; print(*sys.version_info[:2], sep='.')").strip()
 
 
 @pytest.fixture(params=FUNCTIONS)
 def artefact(request: pytest.FixtureRequest, build_for: Callable[[Path], Build], runtime: Path) -> Artefact:
-    """Each function in turn."""
+    """Return each function in turn."""
     build = build_for(runtime)
     return Artefact(FUNCTIONS[request.param], build.directory / request.param, build.packages)
 
@@ -76,7 +76,7 @@ def lab() -> Iterator[LabS3]:
 
 
 class Process:
-    """The runtime client with a function loaded: invoked once, its imports listed in its log."""
+    """The runtime client with a function loaded. It is invoked once and logs its imports."""
 
     def __init__(self, process: "subprocess.Popen[bytes]", api: RuntimeApi, log: Path) -> None:
         self._process = process
@@ -84,7 +84,7 @@ class Process:
         self._log = log
 
     def invoke(self, event: Any) -> Any:
-        """The handler's reply."""
+        """Return the handler's reply."""
         assert isinstance(self._said(), Asked), self.log
         headers = {
             "Lambda-Runtime-Aws-Request-Id": "8476a536-e9f4-11e8-9739-2dfe598c3fcd",
@@ -102,11 +102,11 @@ class Process:
 
     @property
     def imported(self) -> set[str]:
-        """Packages imported by init and invocation, and those that somebody only tried to import."""
+        """Packages that init and invocation imported, including failed attempts."""
         return set(re.findall(r"^import time: .*\| +(\w+)", self.log, re.MULTILINE))
 
     def _said(self) -> Said | None:
-        """What the process says next; None if it ends instead."""
+        """Return the next message of the process; None if it ends instead."""
         while self._process.poll() is None:
             try:
                 return self._api.said.get(timeout=0.2)
@@ -119,7 +119,7 @@ class Process:
 def started(
     artefact: Artefact, runtime: Path, version: str, environment: dict[str, str], directory: Path
 ) -> Iterator[Process]:
-    """A function's process, with no variable of this one's."""
+    """Start a function's process, without this process's variables."""
     function = Function(
         name="artefact",
         handler=f"handlers.{artefact.handler}.handler",
@@ -147,7 +147,7 @@ def started(
 
 
 def importable(run: Callable[..., str], runtime: Path, names: set[str], *path: Path) -> set[str]:
-    """Those that the runtime finds, with these directories on its path."""
+    """Return the names that the runtime can import with these directories on its path."""
     code = "import importlib.util, sys; print(*filter(importlib.util.find_spec, sys.argv[1:]))"
     return set(run(runtime, "-c", code, *names, PYTHONPATH=":".join(map(str, path))).split())
 
@@ -236,4 +236,4 @@ def test_a_function_gathers_in_the_runtime(
     assert reply["status"] == "stored", reply
     assert len(schema.rows()) == 50
     assert process.imported & ASYNCIO_SDK == ({"aiohttp"} if "asyncio" in artefact.handler else set())
-    assert "boto3" not in process.imported  # there was neither a secret nor a list to be read
+    assert "boto3" not in process.imported  # the function reads neither a secret nor a list

@@ -1,4 +1,4 @@
-"""The sample events of `tests/handlers/` are those that the SAM CLI knows."""
+"""The sample events of `tests/handlers/` match those of the SAM CLI."""
 
 import json
 from collections.abc import Callable
@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-# How `sam local generate-event` calls what is stored as.
+# The arguments of `sam local generate-event`, by the stored event's name.
 SAMPLES = {
     "s3_put": ("s3", "put"),
     "s3_batch_invocation": ("s3", "batch-invocation"),

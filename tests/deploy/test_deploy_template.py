@@ -1,6 +1,6 @@
-"""`deploy/template.yaml`: what linters say, its functions, parameters and outputs.
+"""`deploy/template.yaml`: the linters' findings, and its functions, parameters and outputs.
 
-The other `test_deploy_*.py` look at its buckets, triggers, alarms and permissions.
+The other `test_deploy_*.py` check its buckets, triggers, alarms and permissions.
 """
 
 import json
@@ -34,17 +34,17 @@ HANDLERS = {
 PARAMETERS = written()["Parameters"]
 PREFIXES = ["SourcePrefix", "DestinationPrefix", "TriggerPrefix"]
 BUCKET_NAMES = ["SourceBucketName", "DestinationBucketName"]
-# What a variable or an item of a policy's resource may mean more by than it says.
+# Texts with a special meaning in a variable or in a policy's resource.
 UNFIT = ["*/", "a*/", "a?/", "${aws:username}/", "$/", 'a"/', "a,b/", "a b/", "o'brien/"]
 
 
 def extremes(field: str) -> dict[str, Any]:
-    """Each parameter's smallest or largest value, where it has one."""
+    """Return each parameter's smallest or largest value, if it has one."""
     return {name: parameter[field] for name, parameter in PARAMETERS.items() if field in parameter}
 
 
 def environments(**given: Any) -> Iterator[dict[str, str]]:
-    """The variables of each function."""
+    """Yield the variables of each function."""
     for function in deploy(**given).functions.values():
         yield {name: str(value) for name, value in function["Environment"]["Variables"].items()}
 
@@ -115,7 +115,7 @@ class TestVariables:
         for variables in environments(**extremes(field)):
             own = {name: value for name, value in variables.items() if name.startswith(ENV_PREFIX)}
             assert own
-            # It refuses names that it does not know and values outside its limits.
+            # It refuses unknown names and values outside its limits.
             assert TransferConfig.from_env(own).memory_limit is None
             assert variables.keys() - own.keys() == {SOURCE, DESTINATION, TRIGGER, TRANSFORMS}
 
@@ -158,7 +158,7 @@ class TestParameters:
 
         assert parameter["Description"].endswith(".")
         assert limits in ({"AllowedValues"}, {"AllowedPattern"}, {"MinValue", "MaxValue"})
-        # CloudFormation lists allowed values itself, but tells neither patterns nor limits in words.
+        # CloudFormation itself lists allowed values in errors, but does not explain patterns and limits.
         assert ("ConstraintDescription" in parameter) == ("AllowedValues" not in limits)
 
     @pytest.mark.parametrize("name", PARAMETERS)
@@ -177,7 +177,7 @@ class TestParameters:
         [longest] = re.findall(r"maximum allowed value is ([\d,]+) seconds", described)
 
         assert PARAMETERS["Timeout"]["MaxValue"] == LONGEST_INVOCATION
-        if Version(botocore.__version__) >= Version("1.44.8"):  # where the constant was read
+        if Version(botocore.__version__) >= Version("1.44.8"):  # the version the constant was taken from
             assert int(longest.replace(",", "")) == LONGEST_INVOCATION
         else:
             assert int(longest.replace(",", "")) <= LONGEST_INVOCATION

@@ -1,4 +1,4 @@
-"""`deploy/template.yaml`: what invokes the winner, and stacks refused as they would invoke themselves."""
+"""`deploy/template.yaml`: the triggers of the winner, and refused stacks that would invoke themselves."""
 
 import json
 from typing import Any
@@ -46,16 +46,16 @@ class TestQueue:
         longest = max(function["Timeout"] for function in stack.functions.values())
 
         assert longest == timeout
-        assert stack["Queue"]["VisibilityTimeout"] >= longest  # Lambda refuses the mapping otherwise
+        assert stack["Queue"]["VisibilityTimeout"] >= longest  # otherwise Lambda refuses the mapping
 
     def test_messages_that_keep_failing_go_to_the_dead_letter_queue(self) -> None:
         stack = deploy(Trigger="yes")
         redrive = stack["Queue"]["RedrivePolicy"]
 
-        # Lambda's guide asks for five at least, as a throttled invocation counts as a receive.
+        # Lambda's guide recommends at least five, because a throttled invocation counts as a receive.
         assert redrive["maxReceiveCount"] >= 5
         assert redrive["deadLetterTargetArn"] == arn("sqs", stack.outputs["DeadLetterQueueUrl"])
-        # A message keeps its age when it moves: so it must outlive the queue that gave it up.
+        # A moved message keeps its age, so the dead letter queue must keep messages at least as long.
         kept = stack["DeadLetterQueue"]["MessageRetentionPeriod"]
         assert kept >= stack["Queue"]["MessageRetentionPeriod"]
 

@@ -1,4 +1,4 @@
-"""The template deployed, compared, triggered and deleted on MiniStack, whose IAM is in force."""
+"""The template deployed, compared, triggered and deleted on MiniStack, which enforces IAM policies."""
 
 import json
 import os
@@ -14,16 +14,16 @@ from ministack import MiniStack
 from sam_builds import ARCHITECTURE, Build
 from servers.base import until
 
-# MiniStack knows no metric math, which the alarms consist of.
+# MiniStack lacks metric math, which all alarms use.
 PARAMETERS = [f"Architecture={ARCHITECTURE}", "Alarms=no", "Trigger=yes"]
-WAIT_SECONDS = 120.0  # a guard: on a busy machine what comes may take long
+WAIT_SECONDS = 120.0  # a guard: events may take long on a busy machine
 
 pytestmark = [pytest.mark.slow, pytest.mark.timeout(300)]
 
 
 @dataclass(frozen=True)
 class Deployed:
-    """A stack of the template: its outputs, and clients of where it is."""
+    """A deployed stack: its outputs, and clients of its MiniStack."""
 
     name: str
     cloud: MiniStack
@@ -36,12 +36,12 @@ class Deployed:
         return self.outputs[f"{kind}Uri"].removeprefix("s3://").rstrip("/")
 
     def put(self, key: str, body: bytes) -> str:
-        """A source; its URI."""
+        """Store a source; return its URI."""
         self.client("s3").put_object(Bucket=self.bucket("Source"), Key=key, Body=body)
         return f"s3://{self.bucket('Source')}/{key}"
 
     def copies(self) -> dict[str, int]:
-        """Keys and sizes of all that was written."""
+        """Return the keys and sizes of all objects in the destination."""
         pages = self.client("s3").get_paginator("list_objects_v2").paginate(Bucket=self.bucket("Destination"))
         return {row["Key"]: row["Size"] for page in pages for row in page.get("Contents", ())}
 
@@ -53,7 +53,7 @@ class Deployed:
         return json.loads(payload) if payload else None
 
     def configurations(self) -> dict[str, Any]:
-        """What a comparison changes of the functions."""
+        """Return the settings of the functions that a comparison changes."""
         listed = self.client("lambda").list_functions()["Functions"]
         return {each["FunctionName"]: (each["MemorySize"], each["Environment"]) for each in listed}
 
@@ -61,7 +61,7 @@ class Deployed:
         until(lambda: set(keys) <= self.copies().keys(), WAIT_SECONDS)
 
     def run(self, kind: str, **given: Any) -> Any:
-        """The state machine's output."""
+        """Run the state machine; return its output."""
         states = self.client("stepfunctions")
         arn = states.start_execution(
             stateMachineArn=self.outputs["ManyFilesArn"], input=json.dumps({"kind": kind, **given})
@@ -75,10 +75,10 @@ class Deployed:
 
 @pytest.fixture(scope="module")
 def python(root: Path) -> Path:
-    """MiniStack's, by which it also runs the functions."""
+    """Return MiniStack's Python, which also runs the functions."""
     python = root / ".venv" / "ministack" / "bin" / "python"
     if not python.is_file():
-        pytest.fail("MiniStack is missing: `make .venv/ministack.stamp` installs it")
+        pytest.fail("MiniStack is missing. Run `make .venv/ministack.stamp` to install it.")
     return python
 
 
@@ -97,7 +97,7 @@ def deploy(
     build_for: Callable[[Path], Build],
     root: Path,
 ) -> Callable[[str], Deployed]:
-    """`sam build` and `sam deploy`, with the settings that the project ships."""
+    """Run `sam build` and `sam deploy` with the settings that the project ships."""
     built = build_for(python)
 
     def deploy(name: str) -> Deployed:
@@ -118,12 +118,12 @@ def deploy(
 @pytest.fixture(scope="module")
 def stack(deploy: Callable[[str], Deployed]) -> Deployed:
     deployed = deploy("compared")
-    # MiniStack keeps a parameter's number as text, at which its poller fails: said once more, as a number.
+    # MiniStack stores this parameter as text, at which its poller fails. It is set again here as a number.
     functions = deployed.client("lambda")
     (mapping,) = functions.list_event_source_mappings()["EventSourceMappings"]
     most = int(mapping["ScalingConfig"]["MaximumConcurrency"])
     functions.update_event_source_mapping(UUID=mapping["UUID"], ScalingConfig={"MaximumConcurrency": most})
-    # What fails comes again soon, not after the functions' timeout of minutes.
+    # Failed messages return soon, not after the functions' timeout of minutes.
     deployed.client("sqs").set_queue_attributes(
         QueueUrl=deployed.outputs["QueueUrl"], Attributes={"VisibilityTimeout": "1"}
     )
@@ -175,7 +175,7 @@ def test_a_role_may_do_no_more_than_the_copies_need(stack: Deployed) -> None:
     source = stack.put("in/1", b"1")
     event = {"files": [{"source": source, "destination": f"s3://{stack.bucket('Source')}/out/1"}]}
 
-    # Without its own check the function asks S3, and IAM is what refuses.
+    # Without the function's own check it asks S3, and IAM must refuse.
     functions.update_function_configuration(FunctionName=arn, Environment={"Variables": within})
     try:
         reply = stack.invoke("Sequential", event)
@@ -208,7 +208,7 @@ def test_a_failed_asynchronous_event_becomes_a_dead_letter(stack: Deployed) -> N
     place = {"bucket": {"name": stack.bucket("Source")}, "object": {"key": "in/none"}}
     record = {"eventSource": "aws:s3", "eventName": "ObjectCreated:Put", "s3": place}
 
-    # MiniStack's CloudFormation leaves a function's queue out: said once more.
+    # MiniStack's CloudFormation ignores a function's dead letter queue, so it is set again here.
     queue = stack.client("sqs").get_queue_attributes(
         QueueUrl=stack.outputs["DeadLetterQueueUrl"], AttributeNames=["QueueArn"]
     )["Attributes"]["QueueArn"]
@@ -222,7 +222,7 @@ def test_a_failed_asynchronous_event_becomes_a_dead_letter(stack: Deployed) -> N
 
 
 def wait_for_dead_letter(stack: Deployed, text: str) -> None:
-    """Until a body with this text has come; others may, where copies take longer than messages are hidden."""
+    """Wait for a dead letter that contains the text. Slow copies can become dead letters, too."""
     queues, queue = stack.client("sqs"), stack.outputs["DeadLetterQueueUrl"]
 
     def received() -> bool:

@@ -1,4 +1,4 @@
-"""Inventories of S3 copied by the state machine: what of them is read, left out and counted."""
+"""S3 inventories in the state machine: which rows are copied, left out and counted."""
 
 import csv
 import gzip
@@ -18,7 +18,7 @@ ALL_VERSIONS = (
 
 
 def put_inventory(s3: Any, schema: str, rows: list[list[str]]) -> dict[str, str]:
-    """An inventory of all of `raw`; the execution's input that names it."""
+    """Store an inventory of the bucket `raw`; return the execution's input that names it."""
     text = io.StringIO()
     csv.writer(text, quoting=csv.QUOTE_ALL).writerows(rows)
     s3.put_object(Bucket="raw", Key="lists/data.csv.gz", Body=gzip.compress(text.getvalue().encode()))
@@ -51,13 +51,13 @@ ALL_VERSIONS = (
 def test_of_all_versions_the_current_ones_are_copied(
     start: StepFunctions, s3: Any, lab: LabS3, function: Function
 ) -> None:
-    """Each key is copied once; the others are counted in the results, also of a batch that is chained."""
+    """Each key is copied once. The results count the other versions, also for a batch that is chained."""
     rows = [["raw", key, "v2", "true", "false", "100", "STANDARD", ""] for key in ALL[:5]]
     rows += [["raw", key, "v1", "false", "false", "90", "STANDARD", ""] for key in ALL[:5]]
     rows += [["raw", "in/deleted", "v3", "true", "true", "", "", ""]]
     rows += [["raw", key, "v1", "true", "false", "9", "GLACIER", ""] for key in ("in/x", "in/y")]
     rows += [["raw", "in/z", "v1", "true", "false", "9", "INTELLIGENT_TIERING", "DEEP_ARCHIVE"]]
-    # Fails at first, and then waits to be finished by the second step.
+    # This row fails at first and is left for the second step.
     rows += [["raw", MISSING[0], "v1", "true", "false", "100", "STANDARD", ""]]
     function.before_call[2] = lambda: lab.declare("raw", [(MISSING[0], 100)])
 

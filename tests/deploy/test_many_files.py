@@ -41,7 +41,7 @@ def test_another_run_finishes_the_files_that_failed(
     assert copied(lab) == ALL
     assert results(s3, second.value)["FAILED"] == []
     read = lab.stats()["operations"]["GetObject"]
-    assert read - len(MISSING) < 10  # the ten files, and the lists that the double and this test read
+    assert read - len(MISSING) < 10  # besides the ten files, only lists that the double and this test read
 
 
 def test_the_next_invocation_continues_an_unfinished_file(
@@ -54,7 +54,7 @@ def test_the_next_invocation_continues_an_unfinished_file(
     event = put_csv(s3, ["in/large", "in/000000", "in/none"]) | {"tolerated_failure_percentage": 100}
     lab.reset_stats()
     lab.set_model("10/20/1")
-    function.seconds = 2.0  # of which the handler keeps back what it needs to answer
+    function.seconds = 2.0  # of these the handler reserves the time that its answer needs
 
     execution = start.start(event)
 
@@ -99,7 +99,7 @@ def test_a_redriven_run_does_only_the_files_that_are_missing(
 def test_a_redrive_starts_over_a_file_whose_upload_is_gone(
     start: StepFunctions, s3: Any, lab: LabS3, function: Function, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """As after days, when a lifecycle rule has aborted the upload that the chain was to continue."""
+    """After some days, a lifecycle rule may have aborted the upload that the chain would continue."""
     monkeypatch.setenv("ASYNCSTREAM_MULTIPART", "true")
     monkeypatch.setenv("ASYNCSTREAM_PART_SIZE", str(5 * MiB))
     monkeypatch.setenv("ASYNCSTREAM_MAX_CONCURRENCY", "2")
@@ -133,8 +133,10 @@ def test_after_a_lost_reply_the_same_event_does_no_harm(
     monkeypatch: pytest.MonkeyPatch,
     lost: int,
 ) -> None:
-    """The first invocation of a chain, whose upload is then left over; or the second, whose upload has become
-    the object when the third is asked to continue it.
+    """The lost reply is that of the first or of the second invocation of a chain.
+
+    The first one's upload is left over. The second one's upload has become the object when the third is asked
+    to continue it.
     """
     monkeypatch.setenv("ASYNCSTREAM_MULTIPART", "true")
     monkeypatch.setenv("ASYNCSTREAM_PART_SIZE", str(5 * MiB))

@@ -8,20 +8,20 @@ from simulated_account import THROTTLED, Account, Ended
 
 BATCHES, SECONDS = 500, 20.0
 SEEDS = range(5)
-# Until 2026-11 the retrier that throttled invocations shared with others.
+# Until 2026-11 throttled invocations shared this retrier with other errors.
 FORMER = {"ErrorEquals": [THROTTLED], "IntervalSeconds": 1, "MaxAttempts": 6, "BackoffRate": 2}
 FORMER |= {"MaxDelaySeconds": 60, "JitterStrategy": "FULL"}
 
 
 @pytest.fixture
 def task(machine: Any) -> Any:
-    """What a child begins with; to be changed by a test."""
+    """Return the first state of a child execution, which a test may change."""
     return copy.deepcopy(machine["States"]["Listing"]["ItemProcessor"]["States"]["CopyListing"])
 
 
 @pytest.fixture
 def at_once(machine: Any) -> int:
-    """Children that run at once, unless the run's input says otherwise."""
+    """Return how many children run at once by default."""
     return int(machine["States"]["Defaults"]["Result"]["max_concurrency"])
 
 
@@ -30,8 +30,8 @@ def test_no_batch_of_500_fails_with_10_functions(task: Any, at_once: int, seed: 
     ended = Account(10, SECONDS, seed).run(task, BATCHES, at_once)
 
     assert (ended.succeeded, ended.failed) == (BATCHES, 0)
-    assert ended.throttled > BATCHES  # or the account was not too small
-    # No faster than 10 at once can be, and at most a tenth slower.
+    assert ended.throttled > BATCHES  # otherwise the account was not too small
+    # No run can be faster than 10 at once; this one is at most a tenth slower.
     least = BATCHES * SECONDS / 10
     assert least <= ended.seconds < 1.1 * least
 
@@ -49,12 +49,12 @@ def test_within_the_quota_nothing_is_throttled(task: Any, at_once: int) -> None:
     whole = BATCHES * SECONDS
 
     assert Account(at_once, SECONDS, 0).run(task, BATCHES, at_once) == Ended(BATCHES, 0, whole / at_once, 0)
-    # As with a lower max_concurrency, which README.md advises for batches of minutes.
+    # README.md advises a lower max_concurrency for batches that take minutes.
     assert Account(10, 900.0, 0).run(task, BATCHES, 10) == Ended(BATCHES, 0, BATCHES * 900.0 / 10, 0)
 
 
 def test_of_batches_of_300_seconds_15_in_100_fail(task: Any, at_once: int) -> None:
-    """As README.md says: children that start take the slots that those before them wait for."""
+    """README.md names this share: new children take the slots that earlier ones wait for."""
     ended = Account(10, 300.0, 0).run(task, BATCHES, at_once)
 
     assert ended.failed / BATCHES == pytest.approx(0.15, abs=0.01)

@@ -1,7 +1,7 @@
-"""The state machine of `deploy/template.yaml` as Step Functions would look at it before it is created.
+"""The state machine of `deploy/template.yaml`, checked as Step Functions checks it on creation.
 
-Neither cfn-lint nor `sam validate` notices a state name that occurs twice, for which the stack cannot be
-created. A linter of ASL does, and so does the test double that runs the machine (`asl_machine.py`).
+Neither cfn-lint nor `sam validate` notices a state name that occurs twice, which makes the stack fail. A
+linter of ASL notices it, and so does the test double that runs the machine (`asl_machine.py`).
 """
 
 import copy
@@ -22,12 +22,12 @@ MAPS = ["Listing", "Csv", "JsonLines", "Inventory", "Failed"]
 
 
 def child(machine: Any, name: str) -> Any:
-    """The machine within that Map."""
+    """Return the state machine inside that Map."""
     return machine["States"][name]["ItemProcessor"]
 
 
 def rename(machine: Any, old: str, new: str) -> None:
-    """Give a state of a machine another name, also in its transitions."""
+    """Rename a state of a machine, also in its transitions."""
     text = json.dumps(machine).replace(json.dumps(old), json.dumps(new))
     machine.clear()
     machine.update(json.loads(text))
@@ -35,7 +35,7 @@ def rename(machine: Any, old: str, new: str) -> None:
 
 @pytest.fixture
 def changed(machine: Any) -> Any:
-    """A copy of the machine, to be damaged by a test."""
+    """Return a copy of the machine that a test may damage."""
     return copy.deepcopy(machine)
 
 
@@ -44,10 +44,10 @@ class TestLinter:
 
     @pytest.fixture
     def lint(self, tools: Path, tmp_path: Path) -> Callable[[Any], tuple[int, str]]:
-        """Run it on a machine: its exit status and what it prints."""
+        """Return a function that lints a machine and returns the exit status and the output."""
         program = tools.parent / "asl" / "node_modules" / ".bin" / "asl-validator"
         if not program.is_file():
-            lacking("asl-validator is missing: `make .venv/asl.stamp` installs it, if there is npm")
+            lacking("asl-validator is missing. If npm is installed, `make .venv/asl.stamp` installs it.")
 
         def lint(machine: Any) -> tuple[int, str]:
             file = tmp_path / "machine.json"
@@ -72,7 +72,7 @@ class TestLinter:
 
 
 class TestDouble:
-    """`check_machine`, without which the double would run what cannot be created."""
+    """`check_machine`, without which the double would run machines that cannot be created."""
 
     def test_it_takes_the_machine(self, machine: Any) -> None:
         check_machine(machine)
@@ -88,14 +88,14 @@ class TestDouble:
     def test_it_refuses_an_error_name_it_does_not_know(self, changed: Any, error: str) -> None:
         child(changed, "Csv")["States"]["CopyCsv"]["Retry"][0]["ErrorEquals"].append(error)
 
-        with pytest.raises(Unknown, match=f"errors of the name {error}$"):
+        with pytest.raises(Unknown, match=f"error names {error}[.]$"):
             check_machine(changed)
 
     @pytest.mark.parametrize("name", MAPS)
     def test_it_refuses_a_state_that_cannot_be_reached(self, changed: Any, name: str) -> None:
         child(changed, name)["States"]["Lost"] = {"Type": "Pass", "Next": f"Copy{name}"}
 
-        with pytest.raises(Unknown, match=r"cannot be reached: Lost$"):
+        with pytest.raises(Unknown, match=r"to the states Lost[.]$"):
             check_machine(changed)
 
     def test_it_refuses_a_state_that_only_another_map_names(self, changed: Any) -> None:
@@ -122,7 +122,7 @@ class TestDouble:
 
 
 def tasks(machine: Any) -> Iterator[Any]:
-    """Every state that invokes the function."""
+    """Yield every state that invokes the function."""
     for name in MAPS:
         for state in child(machine, name)["States"].values():
             if state["Type"] == "Task":
@@ -158,5 +158,5 @@ def test_what_killed_an_environment_is_tried_once_more(machine: Any) -> None:
 
 
 def test_a_task_waits_longer_than_any_function_runs(machine: Any) -> None:
-    for task in tasks(machine):  # and by a minute, in which the environment starts
+    for task in tasks(machine):  # one minute more, in which the environment starts
         assert task["TimeoutSeconds"] > LONGEST_INVOCATION + 60

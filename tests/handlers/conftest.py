@@ -1,4 +1,4 @@
-"""What the tests of the Lambda functions share: a lab S3, and an invocation as Lambda makes it."""
+"""Fixtures for the Lambda functions that copy: a lab S3, and invocations as Lambda makes them."""
 
 import itertools
 import json
@@ -26,7 +26,7 @@ _reply_schema = jsonschema.Draft202012Validator(schema() | {"$ref": "#/$defs/Dir
 
 @pytest.fixture(scope="package")
 def lab() -> Iterator[LabS3]:
-    """An S3 that every client finds by its environment; clients kept from other tests are closed."""
+    """Start a lab S3 that clients find by environment variables; close the clients kept from other tests."""
     close_all_kept()
     with LabS3() as server, pytest.MonkeyPatch.context() as environ:
         environ.delenv("AWS_PROFILE", raising=False)
@@ -38,7 +38,7 @@ def lab() -> Iterator[LabS3]:
 
 @pytest.fixture
 def source(lab: LabS3) -> str:
-    """A bucket of synthetic objects: in/000000 to in/000002, and the larger big/000000."""
+    """Create a bucket with the synthetic objects in/000000 to in/000002 and the larger big/000000."""
     name = f"source-{next(_names)}"
     lab.create_bucket(name, keep=False)
     lab.declare_many(name, "in/", 3, 1000)
@@ -48,7 +48,7 @@ def source(lab: LabS3) -> str:
 
 @pytest.fixture
 def target(lab: LabS3) -> str:
-    """A bucket to write to, that keeps what it is given: reports are read again."""
+    """Create a bucket to write to. It keeps its objects' bytes, because tests read reports back."""
     name = f"target-{next(_names)}"
     lab.create_bucket(name, keep=True)
     return name
@@ -56,15 +56,15 @@ def target(lab: LabS3) -> str:
 
 @pytest.fixture(params=HANDLERS)
 def function(request: pytest.FixtureRequest) -> str:
-    """Each Lambda function in turn, by its module's name."""
+    """Return the module name of each Lambda function in turn."""
     return str(request.param)
 
 
 @pytest.fixture
 def invoke(function: str, lab: LabS3) -> Invoke:
-    """Call the handler with an event as it arrives, parsed from JSON; its reply as it leaves.
+    """Return a function that calls the handler with an event parsed from JSON and returns the reply.
 
-    Every reply must be JSON and valid by the schema.
+    Every reply must be JSON and match the schema.
     """
     handler = import_module(f"handlers.{function}").handler
 
@@ -80,7 +80,7 @@ def invoke(function: str, lab: LabS3) -> Invoke:
 
 @pytest.fixture
 def witness(monkeypatch: pytest.MonkeyPatch) -> Iterator[WitnessS3]:
-    """The world of a deployed function without a server: S3 notes what it is asked for."""
+    """Replace S3, the web and Postgres for a deployed function; return the S3, which records its requests."""
     s3 = WitnessS3()
 
     async def transport(*_: Any) -> WitnessS3:
@@ -101,7 +101,7 @@ def witness(monkeypatch: pytest.MonkeyPatch) -> Iterator[WitnessS3]:
 
 @pytest.fixture
 def deliver(function: str, lab: LabS3, source: str, target: str, monkeypatch: pytest.MonkeyPatch) -> Deliver:
-    """Invoke the deployed function: its reply, or the error that Lambda would keep the event for."""
+    """Return a function that invokes the deployed function and returns its reply, or the error it raises."""
     monkeypatch.setenv("DEPLOYED_SOURCE", f"s3://{source}/")
     monkeypatch.setenv("DEPLOYED_DESTINATION", f"s3://{target}/out/")
     monkeypatch.setenv("DEPLOYED_TRIGGER", f"s3://{source}/in/")

@@ -1,4 +1,4 @@
-"""What the tests of triggers share; see the fixture `deliver` in `conftest.py`."""
+"""Helpers for the tests of triggers; see the fixture `deliver` in `conftest.py`."""
 
 from collections.abc import Callable
 from typing import Any

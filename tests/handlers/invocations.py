@@ -1,4 +1,4 @@
-"""An invocation's event and context, as the tests of the Lambda functions make them."""
+"""Events and contexts for invoking the Lambda functions."""
 
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -9,13 +9,13 @@ from asyncstream import MiB
 PART = 5 * MiB
 BIG = 12 * MiB  # three parts of 5 MiB
 
-# See the fixture of this name.
+# The type of the fixture `invoke`.
 Invoke = Callable[..., dict[str, Any]]
 
 
 @dataclass(frozen=True)
 class Context:
-    """What the handlers use of Lambda's context object."""
+    """The part of Lambda's context object that the handlers use."""
 
     milliseconds: int
     aws_request_id: str = "8476a536-e9f4-11e8-9739-2dfe598c3fcd"
@@ -25,5 +25,5 @@ class Context:
 
 
 def files_of(source: str, target: str, *keys: str) -> list[dict[str, str]]:
-    """An event's files: each key to the same key."""
+    """Return an event's files that copy each key to the same key."""
     return [{"source": f"s3://{source}/{key}", "destination": f"s3://{target}/{key}"} for key in keys]

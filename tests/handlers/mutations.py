@@ -1,4 +1,4 @@
-"""Events of every trigger, changed at random places by a seed: what a hostile or broken sender may send."""
+"""Events of every trigger with random changes by a seed, as a hostile or broken sender may send them."""
 
 import json
 import random
@@ -8,7 +8,7 @@ from typing import Any
 from trigger_events import object_created, s3_batch, s3_put, sample, sqs
 from witness import DESTINATION, SOURCE
 
-# A part of a customer's key. No log and no reply may have it.
+# Part of a customer's key, which no log and no reply may contain.
 KEY = "MARKEROFAKEYTHATNOLOGMAYHAVE0000"
 SURROGATE = "\ud83d"
 
@@ -106,12 +106,12 @@ OF_PAGES: tuple[Any, ...] = (
 
 
 def _copy(value: Any) -> Any:
-    """A copy, of any depth."""
+    """Return a deep copy of a JSON value."""
     return json.loads(json.dumps(value))
 
 
 def _text(value: Any) -> str:
-    """A value as a text; but a customer's key, which can be taken for nothing else, stays as it is."""
+    """Return a value as text; "x" for a container, and for a customer's key, to keep it out of texts."""
     return str(value) if isinstance(value, str | int | float) and value != KEY else "x"
 
 
@@ -122,7 +122,7 @@ def _nested(rng: random.Random) -> Any:
     return value
 
 
-# What a value becomes; each gets the random numbers, and the value that was there.
+# Replacements for a value. Each gets the random generator and the old value.
 _ODD: tuple[Callable[[random.Random, Any], Any], ...] = (
     *(lambda _, __, value=value: _copy(value) for value in (None, True, False, [], {}, [None], [[]])),
     *(lambda _, __, value=value: value for value in (0, -1, 1, 0.5, 1e308, 2**63, 10**40, -(10**400))),
@@ -160,7 +160,7 @@ _ODD: tuple[Callable[[random.Random, Any], Any], ...] = (
 
 
 def mutated(events: tuple[Any, ...], seed: int) -> Any:
-    """One of the events, changed at one to three places. As the runtime hands it on: parsed from JSON."""
+    """Return one of the events, changed at one to three places and parsed from JSON as the runtime does."""
     rng = random.Random(seed)
     event = _copy(rng.choice(events))
     for _ in range(rng.choice((1, 1, 2, 3))):
@@ -175,7 +175,7 @@ def _changed(event: Any, rng: random.Random) -> Any:
     parent, key = rng.choice(places)
     value = parent[key]
     inner = _of_text(value)
-    if inner is not None and rng.random() < 0.8:  # JSON within JSON: of a message, of a failed execution
+    if inner is not None and rng.random() < 0.8:  # JSON inside JSON, in a message or a failed execution
         parent[key] = json.dumps(_changed(inner, rng))[: None if rng.random() < 0.9 else rng.randrange(200)]
         return event
     what = rng.random()
@@ -196,7 +196,7 @@ def _changed(event: Any, rng: random.Random) -> Any:
 
 
 def _places(value: Any) -> Iterator[tuple[MutableMapping[str, Any] | MutableSequence[Any], Any]]:
-    """Each value within this one, by what holds it. Without recursion, as it may be nested deep."""
+    """Yield the container and the key of each nested value. Without recursion, because values nest deeply."""
     left = [value]
     while left:
         each = left.pop()
@@ -207,7 +207,7 @@ def _places(value: Any) -> Iterator[tuple[MutableMapping[str, Any] | MutableSequ
 
 
 def _of_text(value: Any) -> Any:
-    """What JSON a text is; None if it is none that holds anything."""
+    """Return the JSON object or array that a text holds; None if it holds neither."""
     if not isinstance(value, str) or not value.startswith(("{", "[")):
         return None
     try:

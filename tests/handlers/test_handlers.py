@@ -1,4 +1,4 @@
-"""The four Lambda functions, invoked directly: what they copy and what they reply."""
+"""The four Lambda functions that copy, invoked directly: their copies and their replies."""
 
 import json
 import threading
@@ -20,7 +20,7 @@ TOTAL = 3 * 1000 + BIG
 
 
 def assert_copied(lab: LabS3, source: str, target: str, *keys: str) -> None:
-    """The server has, by size and CRC64NVME, the same content under the same keys."""
+    """Check that the target has the same keys with the same content, by size and CRC64NVME."""
     asked, found = lab.checksums(source), lab.checksums(target)
     assert {key: found[key][:2] for key in keys if key in found} == {key: asked[key][:2] for key in keys}
 
@@ -77,7 +77,7 @@ def test_a_prefix_is_listed_and_copied_under_the_destination(
         ({"multipart": False, "part_size": PART}, 0),
         ({"multipart": True, "part_size": PART}, 3),
         ({"multipart": True, "part_size": 7 * MiB}, 2),
-        ({"multipart": True}, 0),  # 12 MiB are less than an automatic part
+        ({"multipart": True}, 0),  # 12 MiB is smaller than an automatic part
     ],
 )
 def test_an_events_config_overrides_the_functions_own(
@@ -141,7 +141,7 @@ def test_a_report_is_written_where_the_event_wants_it(
 def test_a_copy_counts_even_if_its_report_cannot_be_written(
     invoke: Invoke, lab: LabS3, source: str, target: str
 ) -> None:
-    """The reply has the error of the report."""
+    """The reply contains the report's error."""
     event = {"files": files_of(source, target, "in/000000"), "report_uri": "s3://no-such-bucket/r.json"}
 
     reply = invoke(event)
@@ -199,7 +199,7 @@ def test_nothing_begins_when_the_invocations_time_is_nearly_over(
 
 @pytest.fixture
 def slow(lab: LabS3) -> LabS3:
-    """10 MB/s a connection and 0.4 s to the first byte."""
+    """Limit a connection to 10 MB/s with 0.4 s to the first byte."""
     lab.set_model("10/0/400")
     yield lab
     lab.set_model("off")
@@ -242,7 +242,7 @@ def test_an_events_own_deadline_counts_if_it_is_sooner(
 def test_the_time_a_listing_takes_is_part_of_the_invocations(
     invoke: Invoke, lab: LabS3, source: str, target: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """Else the function runs past its end, and its reply is lost. By a clock: a listing takes a minute."""
+    """Otherwise the function runs past its end and its reply is lost. A listing takes 60 s of fake time."""
     listed = threading.Lock()
 
     def seconds() -> float:

@@ -1,4 +1,4 @@
-"""Events and settings that are wrong: each function says so clearly, and asks nothing of S3."""
+"""Wrong events and settings: each function says clearly what is wrong, without a request to S3."""
 
 from typing import Any
 
@@ -11,7 +11,7 @@ FILE = {"source": "s3://raw/a", "destination": "s3://clean/a"}
 
 
 def files(*changes: dict[str, Any], **more: Any) -> dict[str, Any]:
-    """An event of one good file and others that differ from it as told."""
+    """Return an event with one good file and one file for each of the changes to it."""
     return {"files": [FILE, *(FILE | change for change in changes)]} | more
 
 

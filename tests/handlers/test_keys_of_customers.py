@@ -1,4 +1,4 @@
-"""A customer's key in an event that is malformed, by any trigger: in no reply, no error and no log."""
+"""A customer's key in a malformed event of any trigger appears in no reply, no error and no log."""
 
 import json
 from importlib import import_module

@@ -1,6 +1,6 @@
-"""5,000 events changed at random by a seed: no traceback, nothing outside the prefixes, documented replies.
+"""5,000 randomly changed events: no traceback, no access outside the prefixes, only documented replies.
 
-`EVENTS_SEED=50000` in the environment has other events, `EVENTS_COUNT=20000` more of them.
+`EVENTS_SEED=50000` in the environment starts at another seed, `EVENTS_COUNT=20000` sets the number of events.
 """
 
 import logging
@@ -26,27 +26,27 @@ from asyncstream.transforms import naming
 FIRST, COUNT = (
     int(os.environ.get(f"EVENTS_{name}", default)) for name, default in (("SEED", 0), ("COUNT", 5_000))
 )
-# In turn. The last three gather pages.
+# The functions take turns. The last three gather pages.
 FUNCTIONS = (
     *("sequential", "threads", "threads_multipart", "asyncio_multipart"),
     *("web_sequential", "web_threads", "web_asyncio"),
 )
-# Events of which a failure tells.
+# At most this many events are listed in a failure.
 MOST_TOLD = 20
-# Lambda's limit of a reply; that of a Lambda destination and of a state; what one invocation may log.
+# Lambda's limit of a reply; that of a Lambda destination or a state; the most that one invocation may log.
 LARGEST_REPLY, LARGEST_INLINE, LARGEST_LOG = 6 << 20, 256 << 10, 256 << 10
-# What a reply of each kind has: to direct events, S3, a queue, Batch Operations, a Map; and an error.
+# Fields of each kind of reply: to direct events, S3, a queue, Batch Operations and a Map; and of an error.
 KINDS = (
     *({"status", "engine"}, {"copied", "bytes"}, {"batchItemFailures"}, {"results"}, {"Items", "errors"}),
     {"errorType", "errorMessage"},
 )
-# Names of errors, as replies, results of Batch Operations and logs have them.
+# Names of errors in replies, results of Batch Operations and logs.
 NAMED = re.compile(r'(?:"type": "|"resultString": "|failed: )(\w+)(?=[:"])')
 KNOWN = {name for name, kind in vars(errors).items() if isinstance(kind, type)}
 
 
 class Log(logging.Handler):
-    """Lines as bytes, which is how Lambda writes them."""
+    """Log lines as bytes, as Lambda writes them."""
 
     def __init__(self) -> None:
         super().__init__()
@@ -66,7 +66,7 @@ def log() -> Iterator[Log]:
 
 @pytest.fixture
 def imported(monkeypatch: pytest.MonkeyPatch) -> set[str]:
-    """The functions that were looked for. Each is found: it makes nothing."""
+    """Collect the names of the functions that handlers import. Each import returns an empty function."""
     names: set[str] = set()
 
     def find(spec: str, *_: Any) -> Any:
@@ -82,7 +82,7 @@ def imported(monkeypatch: pytest.MonkeyPatch) -> set[str]:
 
 @pytest.fixture(autouse=True)
 def deployed(monkeypatch: pytest.MonkeyPatch) -> None:
-    """What the environment says beside the prefixes. The runtime client writes UTF-8, as from 3.12 on."""
+    """Set the environment besides the prefixes. The runtime client writes UTF-8 since Python 3.12."""
     environment = {
         "AWS_EXECUTION_ENV": "AWS_Lambda_python3.13",
         "AWS_LAMBDA_FUNCTION_NAME": "function",
@@ -97,7 +97,7 @@ def deployed(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 def answer_of(handler: Callable[..., Any], event: Any) -> Any:
-    """What Lambda's runtime client sends: the reply, or the error if the trigger reads no reply."""
+    """Return what Lambda's runtime client sends: the reply, or the error if the trigger ignores replies."""
     try:
         return handler(event, Context(300_000))
     except AsyncstreamError as error:
@@ -127,7 +127,7 @@ def test_mutated_events_are_answered_as_documented(
     witness: WitnessS3, imported: set[str], log: Log, capsys: pytest.CaptureFixture[str]
 ) -> None:
     handlers = [import_module(f"handlers.{name}").handler for name in FUNCTIONS]
-    close_all_kept()  # those that the imports have made
+    close_all_kept()  # importing the handlers created clients
     wrong: list[str] = []
     for seed in range(FIRST, FIRST + COUNT):
         number = seed % len(handlers)
@@ -135,7 +135,7 @@ def test_mutated_events_are_answered_as_documented(
         log.lines.clear()
         try:
             check_answer(answer_of(handlers[number], event), log.lines)
-        except BaseException as error:  # noqa: BLE001 - every kind of exception is looked for
+        except BaseException as error:  # noqa: BLE001 - handlers must not raise any other exception
             place = traceback.format_tb(error.__traceback__)[-1].strip()
             wrong.append(f"seed {seed}: {type(error).__name__}: {error!s:.300} {place}")
 
@@ -145,5 +145,5 @@ def test_mutated_events_are_answered_as_documented(
     assert not [uri for uri in witness.read if not uri.startswith(SOURCE)]
     assert not [uri for uri in witness.written if not uri.startswith(DESTINATION)]
     assert not [uri for uri in witness.looked_at if not uri.startswith((SOURCE, DESTINATION))]
-    # Else nothing was tried.
+    # Otherwise the test exercised nothing.
     assert min(len(witness.read), len(witness.written)) > 5

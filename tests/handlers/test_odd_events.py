@@ -1,4 +1,4 @@
-"""Values that no service sends, but a caller may: each is told, and fails what it belongs to alone."""
+"""Values that a caller may send but no service does: each error is reported and only fails its own item."""
 
 import json
 from collections.abc import Callable
@@ -26,7 +26,7 @@ def nested(levels: int) -> Any:
 
 @pytest.fixture
 def deliver(function: str, witness: WitnessS3) -> Deliver:
-    """The function's reply, or its error, once they are seen to be UTF-8."""
+    """Return a function that returns the function's reply or error and checks that it is UTF-8."""
     handler = import_module(f"handlers.{function}").handler
 
     def deliver(event: Any) -> Any:

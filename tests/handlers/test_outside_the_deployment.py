@@ -1,4 +1,4 @@
-"""What a deployed function may touch, whatever an event says: nothing else is asked of S3."""
+"""A deployed function only touches objects that its deployment allows, even if an event asks for others."""
 
 from typing import Any
 
@@ -41,7 +41,7 @@ class TestOutsideTheDeployment:
     def test_no_function_is_run_that_is_not_deployed_for_it(
         self, deliver: Deliver, lab: LabS3, source: str, target: str, named: str
     ) -> None:
-        """Whoever may send a message, or write an object, would have the content run as a program."""
+        """Otherwise a sender of messages or a writer of objects could run the content as a program."""
         files = [{"source": f"s3://{source}/in/000000", "destination": f"s3://{target}/out/a"}]
         event = {"files": files, "config": {"transform": named}}
 
@@ -67,7 +67,7 @@ class TestOutsideTheDeployment:
         prefixes = {"source_prefix": f"s3://{source}/big/", "destination": f"s3://{source}/{written}"}
 
         assert "is where a new object invokes this function" in deliver(prefixes)["error"]["message"]
-        if written != "i":  # of one object it is known where it goes: beside the trigger's prefix
+        if written != "i":  # a single object's destination is known: it lies beside the trigger's prefix
             told = deliver(s3_put(source, "in/000000"))
             assert "is where a new object invokes" in told or "source and destination are the same" in told
 

@@ -1,4 +1,4 @@
-"""The report of a direct invocation: where it may go, and the time that it may take."""
+"""The report of a direct invocation: where it may be written, and how much time it may take."""
 
 from collections.abc import Callable
 from importlib import import_module
@@ -16,7 +16,7 @@ from asyncstream.pipeline import clients
 REPORT = f"{DESTINATION}reports/run.json"
 FILE = {"source": f"{SOURCE}a", "destination": f"{DESTINATION}a"}
 SECONDS = 3.0
-# After the deadline replies are waited for so long; see `deadline.py`.
+# Seconds that replies are waited for after the deadline; see `deadline.py`.
 REPLY_SECONDS = 0.25
 
 
@@ -66,7 +66,7 @@ class TestWhere:
 
 
 class Ending(Context):
-    """An invocation whose time is nearly up once it has been asked how much is left."""
+    """An invocation whose time is nearly up after the first question how much is left."""
 
     def get_remaining_time_in_millis(self) -> int:
         left = self.milliseconds
@@ -77,7 +77,7 @@ class Ending(Context):
 class TestTime:
     @pytest.fixture
     def reported(self, function: str, witness: WitnessS3) -> Callable[..., dict[str, Any]]:
-        """The reply to an event with a report, without a server."""
+        """Return a function that returns the reply to an event with a report, without a server."""
         handler = import_module(f"handlers.{function}").handler
 
         def reported(context: Context) -> dict[str, Any]:

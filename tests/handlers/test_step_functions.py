@@ -1,4 +1,4 @@
-"""Items and batches of a Distributed Map: what the four functions copy, reply and raise."""
+"""Items and batches of a Distributed Map in the four functions that copy: copies, replies and errors."""
 
 import json
 from typing import Any

@@ -1,4 +1,4 @@
-"""Files changed on their way by the four functions, by their own transform and the event's, and failures."""
+"""Transforms in the four functions that copy: the function's own, the event's, and failing ones."""
 
 from pathlib import Path
 from typing import Any
@@ -33,7 +33,7 @@ def panicking(chunk):
 
 @pytest.fixture(autouse=True)
 def shipped(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """A module beside the handlers: Lambda has LAMBDA_TASK_ROOT on Python's path."""
+    """Store a module beside the handlers. Lambda has LAMBDA_TASK_ROOT on Python's path."""
     (tmp_path / f"{SHIPPED}.py").write_text(CODE)
     (tmp_path / f"{LEAVES}.py").write_text("raise SystemExit(3)\n")
     monkeypatch.syspath_prepend(tmp_path)
@@ -44,7 +44,7 @@ def sizes(lab: LabS3, target: str) -> dict[str, int]:
 
 
 def asked(source: str, key: str) -> dict[str, Any]:
-    """That an object be copied, by each trigger."""
+    """Return an event of each trigger that asks to copy an object."""
     return {
         "s3": s3_put(source, key),
         "eventbridge": object_created(source, key),

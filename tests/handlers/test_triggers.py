@@ -1,4 +1,4 @@
-"""The four functions invoked by each trigger: exactly what it gets back, and what was copied."""
+"""The four functions that copy, invoked by each trigger: the exact reply, and the copies."""
 
 from typing import Any
 

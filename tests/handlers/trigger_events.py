@@ -1,4 +1,4 @@
-"""Events of each trigger, made of the sample that AWS gives: `sample_events/`."""
+"""Events of each trigger, made from AWS's samples in `sample_events/`."""
 
 import copy
 import json
@@ -14,7 +14,7 @@ def sample(name: str) -> Any:
 
 
 def s3_put(bucket: str, *keys: str, event_name: str = "ObjectCreated:Put") -> Any:
-    """A notification of these keys, encoded as S3 does."""
+    """Return a notification for these keys, encoded as S3 does."""
     event = sample("s3_put")
     (record,) = event["Records"]
     event["Records"] = []
@@ -27,7 +27,7 @@ def s3_put(bucket: str, *keys: str, event_name: str = "ObjectCreated:Put") -> An
 
 
 def object_created(bucket: str, key: str, kind: str = "Object Created") -> Any:
-    """What S3 sends by EventBridge: the key verbatim."""
+    """Return the event that S3 sends through EventBridge, with the key verbatim."""
     event = sample("eventbridge_object_created") | {"detail-type": kind}
     event["detail"]["bucket"]["name"] = bucket
     event["detail"]["object"]["key"] = key
@@ -35,7 +35,7 @@ def object_created(bucket: str, key: str, kind: str = "Object Created") -> Any:
 
 
 def sqs(*bodies: Any, groups: str | None = None) -> Any:
-    """A batch of messages m0, m1 and so on; a letter of `groups` each is its group in a FIFO queue."""
+    """Return a batch of messages m0, m1 and so on; `groups` has one letter for each message's FIFO group."""
     event = sample("sqs_receive_message")
     (record,) = event["Records"]
     event["Records"] = []
@@ -51,7 +51,7 @@ def sqs(*bodies: Any, groups: str | None = None) -> Any:
 
 
 def s3_batch(bucket: str, *keys: str, schema: str = "1.0") -> Any:
-    """Tasks t0, t1 and so on of a Batch Operations job."""
+    """Return tasks t0, t1 and so on of a Batch Operations job."""
     event = sample("s3_batch_invocation" if schema == "1.0" else "s3_batch_invocation_2")
     (task,) = event["tasks"]
     place = {"s3BucketArn": f"arn:aws:s3:::{bucket}"} if schema == "1.0" else {"s3Bucket": bucket}

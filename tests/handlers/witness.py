@@ -1,4 +1,4 @@
-"""S3, the web and Postgres as a test's own: without a network, they note what they are asked for."""
+"""Stand-ins for S3, the web and Postgres that record their requests, without a network."""
 
 from collections.abc import Callable, Mapping
 from functools import cache
@@ -12,7 +12,7 @@ from asyncstream.errors import ConfigError, PageNotFound, SourceChanged, SourceN
 from asyncstream.gathering.web import Page
 from asyncstream.gathering.web.urls import parse_url
 
-# All that a function may read and write whose world this is.
+# The prefixes that a function may read and write.
 SOURCE, DESTINATION = "s3://raw/in/", "s3://clean/out/"
 CONTENT = b"some bytes"
 _READS = frozenset({"GetObject", "ListObjectsV2"})
@@ -40,13 +40,13 @@ class _Stream:
 
 
 class WitnessS3:
-    """A `ports.Transport` that has every object with the same content, and two under each prefix.
+    """A `ports.Transport` in which every object has the same content, and every prefix has two objects.
 
-    Requests are serialised as the SDKs do, so that what they cannot send fails here as it would there.
+    It serialises requests as the SDKs do, so a request that they could not send fails here, too.
 
     Attributes:
-        read, written, looked_at: objects and prefixes that it was asked for, as URIs; the last by HEAD.
-        left: seconds left of each PutObject, when it was asked for.
+        read, written, looked_at: URIs of the requested objects and prefixes; `looked_at` by HEAD.
+        left: seconds left for each PutObject when it was requested.
         on_put: called before each PutObject is answered, with the object's URI.
     """
 
@@ -85,11 +85,11 @@ class WitnessS3:
                 names = (params.get("Prefix", "") + name for name in ("one", "../two"))
                 return {"Contents": [{"Key": name, "Size": len(CONTENT), "ETag": '"e"'} for name in names]}
             case "GetObject" if "Range" in params:
-                raise SourceChanged("it is shorter now")
+                raise SourceChanged("The object is shorter now.")
             case "GetObject":
                 return {"Body": CONTENT, "ContentLength": len(CONTENT), "ETag": '"e"'}
             case "HeadObject":
-                raise SourceNotFound("it is not there")
+                raise SourceNotFound("The object does not exist.")
             case "CreateMultipartUpload":
                 return {"UploadId": "upload-1"}
         body = params.get("Body")
@@ -108,11 +108,11 @@ class WitnessS3:
 
 
 class WitnessWeb:
-    """Pages: those of one host are there. In place of a `Fetcher`."""
+    """A stand-in for a `Fetcher`. Only the pages of one host exist."""
 
     async def fetch(self, url: str, **_: Any) -> Page:
         if parse_url(url).host != "a.example":
-            raise PageNotFound("no such page", 404)
+            raise PageNotFound("The page does not exist.", 404)
         return Page(url, url, 200, {}, b"[]", 1, 0)
 
     async def close(self) -> None:
@@ -120,7 +120,7 @@ class WitnessWeb:
 
 
 class WitnessPostgres:
-    """A table with the columns id and name, under any name. In place of a `KeptConnection`."""
+    """A stand-in for a `KeptConnection`: a table of any name with the columns id and name."""
 
     async def fetch(self, statement: str, parameters: Any, *_: Any) -> list[tuple[Any, ...]]:
         statement.encode()

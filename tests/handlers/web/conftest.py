@@ -1,4 +1,4 @@
-"""What the tests of the functions that gather pages share: pages, a table, invocations as of Lambda."""
+"""Fixtures for the functions that gather pages: pages, a table, and invocations as Lambda makes them."""
 
 import json
 import threading
@@ -24,14 +24,14 @@ _reply = jsonschema.Draft202012Validator(reply_schema() | {"$ref": "#/$defs/Gath
 
 @pytest.fixture(scope="package")
 def web() -> Iterator[LabWeb]:
-    """Pages that are there at once, of two hosts."""
+    """Start a web of two hosts whose pages answer at once."""
     with LabWeb(WebModel(), hosts=2) as web:
         yield web
 
 
 @pytest.fixture
 def slow_web(web: LabWeb, monkeypatch: pytest.MonkeyPatch) -> LabWeb:
-    """Pages that take ten seconds each, by the clock of who gathers them, until no more are to be fetched."""
+    """Return a web whose pages take ten seconds each by the gatherer's clock, until fetching must stop."""
     one_by_one = threading.Lock()
 
     def seconds() -> float:
@@ -45,27 +45,27 @@ def slow_web(web: LabWeb, monkeypatch: pytest.MonkeyPatch) -> LabWeb:
 
 @pytest.fixture(scope="package", autouse=True)
 def sessions() -> Iterator[None]:
-    """Connections are kept warm from test to test, as from event to event."""
+    """Keep connections warm from test to test, as between events."""
     yield
     close_all_kept()
 
 
 @pytest.fixture(params=HANDLERS)
 def function(request: pytest.FixtureRequest) -> str:
-    """Each Lambda function in turn, by its module's name."""
+    """Return the module name of each Lambda function in turn."""
     return str(request.param)
 
 
 @pytest.fixture
 def table(schema: Schema) -> Schema:
-    """A table for the items of the lab's pages."""
+    """Return a schema with a table for the items of the lab's pages."""
     schema.create("id bigint PRIMARY KEY, page int, name text, price numeric")
     return schema
 
 
 @pytest.fixture(autouse=True)
 def deployed(table: Schema, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """The environment of a deployed function, and a module beside the handlers."""
+    """Set the environment of a deployed function, and store a module beside the handlers."""
     (tmp_path / f"{SHIPPED}.py").write_text(CODE)
     (tmp_path / f"{LEAVES}.py").write_text("raise SystemExit(3)\n")
     monkeypatch.syspath_prepend(tmp_path)
@@ -82,7 +82,7 @@ def deployed(table: Schema, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> 
 
 @pytest.fixture
 def invoke(function: str) -> Invoke:
-    """Call the handler with an event as it arrives, parsed from JSON; its reply, valid by the schema."""
+    """Return a function that calls the handler with an event parsed from JSON and returns its valid reply."""
     handler = import_module(f"handlers.{function}").handler
 
     def invoke(event: Event, seconds: float = SECONDS) -> dict[str, Any]:

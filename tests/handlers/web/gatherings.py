@@ -1,4 +1,4 @@
-"""What the tests of the functions that gather pages share besides fixtures; see `conftest.py`."""
+"""Helpers for the tests of the functions that gather pages."""
 
 from collections.abc import Callable
 from typing import Any
@@ -38,12 +38,12 @@ def of_two(page, more):
 NUMBER = 5
 """
 SECONDS = 60.0
-# Of which 268 are for fetching: the others are kept for the reply and for writing.
+# 268 s of these are for fetching; the rest is reserved for writing and the reply.
 SHORT = 300.0
 
 Invoke = Callable[..., dict[str, Any]]
 
 
 def stored(*numbers: int) -> list[tuple[Any, ...]]:
-    """What the table has of the pages of these numbers."""
+    """Return the rows that the table has for the pages with these numbers."""
     return [tuple(row.values()) for number in numbers for row in rows_of_page(number)]

@@ -1,4 +1,4 @@
-"""The three functions that gather pages, invoked as Lambda does: what they store, reply and raise."""
+"""The three functions that gather pages, invoked as Lambda does: stored rows, replies and errors."""
 
 import json
 import random
@@ -41,7 +41,7 @@ class TestGathered:
     def test_a_failed_page_is_reported_and_the_others_are_stored(
         self, invoke: Invoke, web: LabWeb, table: Schema
     ) -> None:
-        """The reply names it by the URL that was given."""
+        """The reply names the page by the URL that the event gave."""
         missing = f"{web.origins[0]}/missing?key=k1"
         reply = invoke({"urls": [missing, *web.urls(2)]})
 
@@ -114,7 +114,7 @@ class TestGathered:
 
 
 class TestListed:
-    """URLs from an object, by one function: which engine fetches them is no matter of the list."""
+    """URLs from an object. One function suffices, because the engine does not affect how a list is read."""
 
     @pytest.fixture
     def function(self) -> str:
@@ -188,7 +188,7 @@ class TestListed:
 
 
 class TestUnread:
-    """Where nobody reads the reply, an error tells what was not stored: alarms and queues see that."""
+    """If the trigger ignores replies, an error says what was not stored, so that alarms and queues see it."""
 
     @pytest.fixture
     def function(self) -> str:
@@ -234,7 +234,7 @@ class TestUnread:
     def test_pages_left_when_time_is_up_raise_an_error(
         self, raised: Callable[..., str], slow_web: LabWeb, table: Schema, monkeypatch: pytest.MonkeyPatch
     ) -> None:
-        """Each run starts at a random page, so these are not always the last of the list."""
+        """Each run starts at a random page, so these are not always the last pages of the list."""
         monkeypatch.setenv("GATHER_URLS", " ".join(slow_web.urls(80)))
         monkeypatch.setenv("GATHER_MAX_CONCURRENCY", "1")
         monkeypatch.setattr(random, "randrange", lambda count: count - 2)
@@ -257,7 +257,7 @@ class TestUnread:
             (object_created("b", "k"), "InputError: an event 'Object Created' from 'aws.s3' is not handled"),
             (s3_put("b", "k"), "InputError: an event None from None is not handled"),
         ],
-        ids=["no URLs", "malformed", "of S3 by EventBridge", "of S3"],
+        ids=["no URLs", "malformed", "S3 by EventBridge", "S3"],
     )
     def test_what_nothing_was_done_for_is_raised(
         self, raised: Callable[..., str], event: Event, told: str

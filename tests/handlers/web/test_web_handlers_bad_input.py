@@ -1,4 +1,4 @@
-"""Events, settings and databases that are wrong: each function says so clearly, and asks for no page."""
+"""Wrong events, settings and databases: each function says clearly what is wrong, and requests no page."""
 
 import logging
 from typing import Any
@@ -149,7 +149,7 @@ class TestRejected:
 
 
 class TestDatabase:
-    """What is wrong with the database is told before any page is fetched, and never the password."""
+    """Errors of the database are reported before any page is fetched, and never contain the password."""
 
     @pytest.mark.parametrize(
         ("options", "kind", "told"),
@@ -176,7 +176,7 @@ class TestDatabase:
         caplog.set_level(logging.DEBUG)
         monkeypatch.setenv("POSTGRES_DSN", table.server.dsn(**options))
         web.reset()
-        # What cannot be reached is tried until the time is up.
+        # An unreachable database is tried until the time is up.
         reply = invoke({"urls": web.urls(1)}, seconds=3 if kind == "DeadlineExceeded" else SECONDS)
 
         assert (reply["status"], reply["error"]["type"]) == ("rejected", kind)
