@@ -1,7 +1,7 @@
-"""Transfers through a proxy that plays random faults, and a judge of how they end: `make hunt`."""
+"""`make hunt`: transfers through a proxy that plays random faults, and a judge of their results."""
 
 import sys
 from pathlib import Path
 
-# The tests' servers are found as pytest finds them.
+# Lets `servers` be imported, as pytest does.
 sys.path.insert(0, str(Path(__file__).parents[1]))

@@ -1,8 +1,11 @@
 """`make hunt`: transfers by every engine, upload and server, through a proxy that plays random faults.
 
-A judge that shares no code with asyncstream looks at each of them. It fails the hunt if a copy is wrong or
-short although a checksum or a size was told, if a transfer returns late or leaves an upload that its result
-does not name, if an error is not asyncstream's own, or if Python or a library warns.
+A judge that shares no code with asyncstream checks each transfer. The hunt fails in these cases:
+
+- a copy is wrong or short although the server sent a checksum or a size,
+- a transfer returns late, or leaves an upload that its result does not name,
+- an error is not one of asyncstream's own, or
+- Python or a library warns.
 
 `--only SEED ...` repeats runs.
 """
@@ -25,9 +28,9 @@ if TYPE_CHECKING:
 
     from hunt.runs import Run
 
-# Seeds of the runs of one `--seed`.
+# Number of run seeds that each `--seed` has.
 _SEEDS = 1_000_000
-# Seconds for late runs to be run again.
+# Seconds in which late runs are repeated.
 _AGAIN_SECONDS = 300.0
 
 
@@ -56,7 +59,7 @@ def main() -> int:
         busy = _late_by_chance(runs, urls)
         left = [(name, key) for name, url in urls.items() for key, _ in Storage(url).uploads(COPIES)]
     for name, key in left:
-        _say(f"left on {name} after all: {key}")
+        _say(f"upload left on {name} at the end: {key}")
     guilty = [
         run for run in runs if run.verdicts.keys() & set(FINDINGS) - ({"late"} if run in busy else set())
     ]
@@ -65,9 +68,9 @@ def main() -> int:
 
 
 def _late_by_chance(runs: list[Run], urls: Mapping[str, str]) -> list[Run]:
-    """Repeat the runs that were late, two at a time; return those that are in time then.
+    """Repeat the late runs, two at a time; return those that are in time when repeated.
 
-    A busy machine makes any run late; a cause in the code does so again.
+    A busy machine can make any run late. A cause in the code makes it late again.
     """
     late = {run.choices.seed: run for run in runs if "late" in run.verdicts}
     by_chance: list[Run] = []
@@ -79,7 +82,7 @@ def _late_by_chance(runs: list[Run], urls: Mapping[str, str]) -> list[Run]:
     run_all(late, urls, min(2, len(late)), tell, time.monotonic() + _AGAIN_SECONDS)
     if late:
         seeds = ", ".join(str(run.choices.seed) for run in by_chance)
-        _say(f"{len(late)} runs were late; in time when run again: {len(by_chance)}: {seeds}")
+        _say(f"{len(late)} runs were late; {len(by_chance)} of them in time when repeated: {seeds}")
     return by_chance
 
 
@@ -90,7 +93,7 @@ def _report(runs: list[Run], asked: int) -> None:
             _say(line)
         _say("")
     if len(runs) < asked:
-        _say(f"{asked - len(runs):,} runs did not start in time: give more --minutes")
+        _say(f"{asked - len(runs):,} runs did not start in time. Raise --minutes.")
 
 
 def _say(line: str) -> None:

@@ -17,7 +17,7 @@ KiB, MiB = 1024, 1024 * 1024
 ENGINES = ("sequential", "threads", "asyncio")
 SERVERS = ("lab", "moto", "rclone")
 CHUNK = 64 * KiB
-# How a file is uploaded, and the sizes of its source in bytes.
+# Ways to upload a file, and the sizes of their sources in bytes.
 KINDS: Mapping[str, tuple[int, ...]] = {
     "empty": (0,),
     "PUT of bytes": (1, 1000, CHUNK),
@@ -28,25 +28,25 @@ KINDS: Mapping[str, tuple[int, ...]] = {
     "gzip in parts": (6 * MiB, 11 * MiB),
 }
 SIZES = sorted({size for sizes in KINDS.values() for size in sizes})
-# Buckets: sources with a CRC64NVME, sources without a checksum, and what is written.
+# Buckets: sources with a CRC64NVME, sources without a checksum, and the copies.
 SUMMED, PLAIN, COPIES = "sources", "plain", "copies"
 
 
 @dataclass(frozen=True)
 class Choices:
-    """One run.
+    """The settings of one run.
 
     Attributes:
-        seed: of everything here, and of the faults.
-        engine: that runs the transfer.
-        server: that the file is read from and written to.
-        kind: how it is uploaded.
-        bucket: of the source.
+        seed: seed of all other choices and of the faults.
+        engine: the engine that runs the transfer.
+        server: the server that the file is read from and written to.
+        kind: how the file is uploaded.
+        bucket: the source's bucket.
         size: bytes of the source.
         settings: fields of `TransferConfig`.
-        previous: the object that is at the destination before: "none", "other" or "copy".
+        previous: the object at the destination before the transfer: "none", "other" or "copy".
         rate: the share of requests that meet a fault.
-        faults: names of the faults that are played.
+        faults: names of the faults to play.
     """
 
     seed: int
@@ -67,39 +67,39 @@ class Choices:
 
     @property
     def target(self) -> str:
-        """The destination's key, which no other run has."""
+        """The destination's key, which is unique to this run."""
         return f"run-{self.seed}"
 
     @property
     def cell(self) -> tuple[str, str, str]:
-        """The row of the table that the run counts in."""
+        """The run's row in the table of uploads."""
         return self.engine, self.kind, self.server
 
 
 def source_key(size: int) -> str:
-    """Return the key of the source that has so many bytes."""
+    """Return the key of the source of that size."""
     return f"source-{size}"
 
 
 def source_bytes(size: int) -> bytes:
-    """Return the bytes of the source that has so many of them."""
+    """Return the bytes of the source of that size."""
     return content(size, "hunt")
 
 
 def other_bytes(size: int) -> bytes:
-    """Return the bytes of an object that stands where a copy of a source of that size will be written."""
+    """Return the bytes of an object that the copy of a source of that size will replace."""
     return content(size, "other") if size else b"other"
 
 
 def choose(seed: int) -> Choices:
-    """Draw a run. Seeds in a row go through every engine, server and kind of upload."""
+    """Draw a run. Consecutive seeds go through every engine, server and kind of upload."""
     kinds = list(KINDS)
     kind = kinds[seed // (len(ENGINES) * len(SERVERS)) % len(kinds)]
     draw = random.Random(f"choices {seed}")
     bucket = PLAIN if kind == "one part" else draw.choice((SUMMED, SUMMED, PLAIN))
     verify = "before" if kind == "one part" else draw.choice(("before", "before", "after", "off"))
     if kind == "PUT of a stream" and bucket == PLAIN and verify == "before":
-        verify = "after"  # it would be the one part of an upload
+        verify = "after"  # with "before" the stream would become an upload of one part
     settings: dict[str, Any] = {
         "chunk_size": CHUNK,
         "part_size": 5 * MiB,

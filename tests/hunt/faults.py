@@ -1,4 +1,4 @@
-"""The faults, and which of them a request meets. Pure: by seed and request, whenever the request comes."""
+"""The faults, and which fault a request meets. Pure: it depends on seed and request, not on time."""
 
 from __future__ import annotations
 
@@ -10,7 +10,8 @@ if TYPE_CHECKING:
     from collections.abc import Sequence
 
 Side = Literal["request", "reply"]
-# Name, and on which side it is played. "pauses" and "is late" wait, then go on; "drips" goes on byte by byte.
+# By name, the message that a fault strikes. "pauses" and "is late" wait, then continue; "drips" continues
+# byte by byte.
 FAULTS: dict[str, Side] = {
     "request reset": "request",
     "request closed": "request",
@@ -19,7 +20,7 @@ FAULTS: dict[str, Side] = {
     "request drips": "request",
     "request bit flipped": "request",  # in the body
     "request bytes repeated": "request",  # in the body
-    "503, not done": "request",  # answered from the head, and closed
+    "503, not done": "request",  # answered after the head, and closed
     "500, not done": "request",
     "HTML 200, not done": "request",
     "reply closed": "reply",
@@ -28,21 +29,21 @@ FAULTS: dict[str, Side] = {
     "reply stalls": "reply",
     "reply pauses": "reply",
     "reply drips": "reply",
-    "reply swallowed": "reply",  # from a byte on; the connection stays
-    "reply bytes lost": "reply",  # in a GET's body, as the next two
+    "reply swallowed": "reply",  # from some byte on; the connection stays open
+    "reply bytes lost": "reply",  # in a GET's body, like the next two
     "reply bytes repeated": "reply",
     "reply bit flipped": "reply",
     "reply is late": "reply",  # before its first byte
-    "reply lost": "reply",  # reset before its first byte; the server has done what was asked
+    "reply lost": "reply",  # reset before its first byte, after the server did the work
     "503, done": "reply",  # in place of the reply
     "500, done": "reply",
     "HTML 200, done": "reply",
     "empty 200, done": "reply",
-    "cut in digits": "reply",  # within the value of Content-Length
+    "cut in digits": "reply",  # inside the value of Content-Length
     "line dropped": "reply",  # ETag, Content-Length, Content-Range, UploadId
 }
-# Faults that change bytes of the object, and whether the client reads or writes them. No length betrays them:
-# the client receives and sends as many bytes as it expects.
+# Faults that change bytes of the object, and whether the client reads or writes these bytes. The length does
+# not reveal them: the client receives and sends as many bytes as it expects.
 DAMAGES: dict[str, str] = {
     "request bit flipped": "write",
     "request bytes repeated": "write",
@@ -54,15 +55,15 @@ DAMAGES: dict[str, str] = {
 
 @dataclass(frozen=True)
 class Fault:
-    """One fault as it is played.
+    """One fault and how it is played.
 
     Attributes:
-        name: in `FAULTS`.
-        part: of the message that it strikes.
-        fraction: how far into that part.
-        seconds: of a pause.
+        name: a name in `FAULTS`.
+        part: the part of the message that it strikes.
+        fraction: how far into that part it strikes.
+        seconds: length of a pause.
         interval: seconds between bytes that drip.
-        interim: whether it already strikes a 100 Continue.
+        interim: whether it can already strike a 100 Continue.
     """
 
     name: str
@@ -74,11 +75,11 @@ class Fault:
 
     @property
     def side(self) -> Side:
-        """Which message it strikes."""
+        """The message that the fault strikes."""
         return FAULTS[self.name]
 
     def offset(self, head: int, body: int) -> int | None:
-        """Return the byte that it strikes, given the bytes of head and body; None: it strikes none."""
+        """Return the byte that the fault strikes in a message with these sizes; None if it strikes none."""
         if self.name in DAMAGES and not body:
             return None
         if body and (self.part == "body" or self.name in DAMAGES):
@@ -87,14 +88,14 @@ class Fault:
 
 
 def fault_for(seed: int, request: str, number: int, rate: float, names: Sequence[str]) -> Fault | None:
-    """Return the fault that a request meets, if it meets one.
+    """Return the fault that a request meets, or None.
 
     Args:
-        seed: of the run.
-        request: what is asked, the same for every try of it.
-        number: of the try.
-        rate: the share of requests that meet one.
-        names: of the faults to choose from.
+        seed: the run's seed.
+        request: the request's name, the same for every try.
+        number: the number of the try.
+        rate: the share of requests that meet a fault.
+        names: the faults to choose from.
     """
     draw = random.Random(f"{seed} {request} {number}")
     if draw.random() >= rate:

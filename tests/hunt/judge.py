@@ -1,6 +1,6 @@
-"""The judge of a run: what is stored, against the source and what the result says. No code of asyncstream's.
+"""The judge of a run: compares the stored bytes with the source and the result, without asyncstream's code.
 
-It reads and lists the server itself, past the proxy, by `http.client` and plain XML.
+It reads from and lists the server directly, not through the proxy, with `http.client` and plain XML.
 """
 
 from __future__ import annotations
@@ -17,48 +17,48 @@ if TYPE_CHECKING:
     from collections.abc import Sequence
 
 SECONDS = 60.0
-# Seconds after its deadline within which a transfer has to return.
+# A transfer must return within this many seconds after its deadline.
 GRACE = 1.0
 OURS = "AsyncstreamError"
-# moto lets no stranger read; no server looks at the signature.
+# moto refuses anonymous reads; none of the servers checks the signature.
 _CREDENTIAL = "AKIATESTING/20260101/us-east-1/s3/aws4_request"
 _SIGNED = {"Authorization": f"AWS4-HMAC-SHA256 Credential={_CREDENTIAL}, SignedHeaders=host, Signature=0"}
-# The message of `verify="after"`, which compares what is visible by then.
+# In the message of an error of `verify="after"`, which compares the object after it became visible.
 _VISIBLE = "It is visible"
 
 
 class Storage:
-    """A server's buckets, as plain requests see them.
+    """A server's buckets, accessed with plain requests.
 
     Args:
-        url: of the server.
+        url: the server's URL.
     """
 
     def __init__(self, url: str) -> None:
         self._address = urlsplit(url).netloc
 
     def create_bucket(self, bucket: str) -> None:
-        """Create a bucket, unless it is there."""
+        """Create a bucket if it does not exist."""
         self._ask("PUT", f"/{bucket}", b"", accepted=(200, 409))
 
     def put(self, bucket: str, key: str, content: bytes, crc64nvme: str = "") -> None:
-        """Write an object, with its checksum if the server is to keep one."""
+        """Write an object, with a checksum for the server to keep if one is given."""
         headers = {"x-amz-checksum-crc64nvme": crc64nvme, "x-amz-sdk-checksum-algorithm": "CRC64NVME"}
         headers = headers if crc64nvme else {}
         self._ask("PUT", _path(bucket, key), content, headers)
 
     def get(self, bucket: str, key: str) -> bytes | None:
-        """Return the bytes of an object; None if there is none."""
+        """Return an object's bytes; None if it does not exist."""
         status, body = self._ask("GET", _path(bucket, key), accepted=(200, 404))
         return body if status == 200 else None
 
     def delete(self, bucket: str, key: str) -> None:
-        """Remove an object, if it is there."""
+        """Delete an object if it exists."""
         self._ask("DELETE", _path(bucket, key), accepted=(200, 204, 404))
 
     def uploads(self, bucket: str) -> list[tuple[str, str]]:
         """Return key and id of each multipart upload that was neither completed nor aborted."""
-        # rclone's way to say that there are none is 404 NoSuchUpload.
+        # rclone answers 404 NoSuchUpload if there are none.
         status, body = self._ask("GET", f"/{bucket}?uploads", accepted=(200, 404))
         if status == 404:
             return []
@@ -69,7 +69,7 @@ class Storage:
         ]
 
     def abort(self, bucket: str, key: str, upload_id: str) -> None:
-        """Drop an upload."""
+        """Abort an upload."""
         self._ask(
             "DELETE", f"{_path(bucket, key)}?uploadId={quote(upload_id, safe='')}", accepted=(200, 204, 404)
         )
@@ -100,7 +100,7 @@ def _path(bucket: str, key: str) -> str:
 
 @dataclass(frozen=True)
 class Error:
-    """An error of a result: names of its class and of those above it, its message, its notes."""
+    """An error of a result: the names of its class and base classes, its message, its notes."""
 
     kinds: tuple[str, ...]
     message: str
@@ -109,19 +109,19 @@ class Error:
 
 @dataclass(frozen=True)
 class Ended:
-    """How a transfer of one file ended, as it told.
+    """How a transfer of one file ended, according to its result.
 
     Attributes:
-        status: of the file: "copied", "failed", "skipped" or "pending"; "raised" if the transfer raised.
-        seconds: that the call took.
-        deadline: that it had.
-        error: of the file, or what was raised.
-        size: bytes of the source, as the result says.
-        verified: "read" and "write", where the result names a checksum that agreed.
-        upload_id: of the continuation, if there is one.
-        upload_left: the sentence on an upload that may be left, if there is one.
-        complaints: warnings, log records, and exceptions that were dropped.
-        continued: the status of the file after a second transfer, straight to the server; "" without one.
+        status: the file's status: "copied", "failed", "skipped" or "pending"; "raised" if the call raised.
+        seconds: how long the call took.
+        deadline: the deadline of the call, in seconds.
+        error: the file's error, or the error that the call raised.
+        size: bytes of the source, according to the result.
+        verified: "read" and "write", if the result names a checksum that matched there.
+        upload_id: upload id of the continuation, if there is one.
+        upload_left: the sentence about an upload that may be left, if there is one.
+        complaints: warnings, log records, and exceptions that Python dropped.
+        continued: the file's status after a second transfer without the proxy; "" if there was none.
     """
 
     status: str
@@ -138,13 +138,13 @@ class Ended:
 
 @dataclass(frozen=True)
 class Expected:
-    """What the judge knows of a file.
+    """Facts about a file that the judge compares the result with.
 
     Attributes:
-        source: its bytes.
-        previous: the bytes at the destination before; None: there were none.
-        gzipped: whether the destination is to be the source as gzip.
-        unprotected: "read" and "write", where bytes were damaged on their way and no checksum was told.
+        source: the source's bytes.
+        previous: the bytes at the destination before the transfer; None if it did not exist.
+        gzipped: whether the destination must be the source as gzip.
+        unprotected: "read" and "write", if bytes were damaged there and the server sent no checksum.
         keeps_previous: whether an object at the destination must not be overwritten.
     """
 
@@ -157,22 +157,22 @@ class Expected:
 
 @dataclass(frozen=True)
 class Found:
-    """What the server has afterwards: the destination's bytes, None if it is absent; ids of uploads of it."""
+    """The server's state after the transfer: the destination's bytes (None if absent) and upload ids."""
 
     stored: bytes | None
     uploads: tuple[str, ...] = field(default=())
 
 
-# What a run can be convicted of, in the order of the table.
+# Possible findings of a run, in the order of the table.
 FINDINGS = ("wrong", "short", "spoilt", "late", "left", "odd", "warned")
 UNPROTECTED = "unprotected"
 
 
 def judge(ended: Ended, expected: Expected, found: Found) -> dict[str, str]:
-    """Return what is to be said of a run: a name of `FINDINGS`, or `UNPROTECTED`, with the reason."""
+    """Return the reasons against a run, by names of `FINDINGS` or `UNPROTECTED`."""
     verdicts = dict(_about_bytes(ended, expected, found.stored))
     if ended.seconds > ended.deadline + GRACE:
-        verdicts["late"] = f"{ended.seconds:.2f} s of {ended.deadline:g} s"
+        verdicts["late"] = f"{ended.seconds:.2f} s with a deadline of {ended.deadline:g} s"
     told = " ".join((ended.upload_id, *_sentences(ended)))
     left = [upload for upload in found.uploads if upload not in told and not _tells_of_a_lost_upload(ended)]
     if left:
@@ -180,11 +180,11 @@ def judge(ended: Ended, expected: Expected, found: Found) -> dict[str, str]:
     if ended.error is not None and OURS not in ended.error.kinds:
         verdicts["odd"] = f"{ended.error.kinds[0]}: {ended.error.message}"
     elif ended.status == "raised" and ended.error is not None:
-        verdicts["odd"] = f"the transfer raised {ended.error.kinds[0]}: {ended.error.message}"
+        verdicts["odd"] = f"the call raised {ended.error.kinds[0]}: {ended.error.message}"
     elif ended.status == "copied" and ended.size != len(expected.source):
-        verdicts["odd"] = f"the result tells {ended.size} bytes, the source has {len(expected.source)}"
+        verdicts["odd"] = f"the result says {ended.size} bytes, the source has {len(expected.source)}"
     elif ended.continued not in {"", "copied"}:
-        verdicts["odd"] = f"{ended.continued} when it was continued without faults"
+        verdicts["odd"] = f"{ended.continued} after it was continued without faults"
     if ended.complaints:
         verdicts["warned"] = ended.complaints[0]
     return verdicts
@@ -200,7 +200,7 @@ def _about_bytes(ended: Ended, expected: Expected, stored: bytes | None) -> list
         return []
     elif difference is not None:
         size = "absent" if stored is None else f"of {len(stored)} bytes"
-        difference = "spoilt", f"the destination is neither as before nor the source: {size}, {difference[1]}"
+        difference = "spoilt", f"the destination is neither unchanged nor the source: {size}, {difference[1]}"
     if difference is None:
         return []
     excused = expected.unprotected - ended.verified and difference[0] != "short"
@@ -212,14 +212,14 @@ def _tells_that_it_is_visible(ended: Ended) -> bool:
 
 
 def _difference(expected: Expected, stored: bytes | None) -> tuple[str, str] | None:
-    """Return how the destination differs from what it is to be: a finding and the reason."""
+    """Return how the destination differs from the expected bytes: a finding and its reason."""
     if stored is None:
         return "wrong", "there is no object"
     if expected.gzipped:
         try:
             unpacked = _gunzip(stored)
         except (zlib.error, EOFError) as error:
-            return "wrong", f"no gzip: {error}"
+            return "wrong", f"not gzip: {error}"
     else:
         unpacked = stored
     if len(unpacked) < len(expected.source):
@@ -229,7 +229,7 @@ def _difference(expected: Expected, stored: bytes | None) -> tuple[str, str] | N
             (i for i, pair in enumerate(zip(unpacked, expected.source, strict=False)) if pair[0] != pair[1]),
             -1,
         )
-        return "wrong", f"{len(unpacked)} bytes, {len(expected.source)} expected, the first other one is {at}"
+        return "wrong", f"{len(unpacked)} bytes of {len(expected.source)}; they first differ at byte {at}"
     return None
 
 
@@ -242,7 +242,7 @@ def _gunzip(stored: bytes) -> bytes:
 
 
 def _tells_of_a_lost_upload(ended: Ended) -> bool:
-    """Whether a note says that an upload may be left whose id the client was never told."""
+    """Return whether a note says that an upload may be left whose id the client never received."""
     return any(re.search(r"upload may be left", sentence) for sentence in _sentences(ended))
 
 

@@ -1,4 +1,4 @@
-"""HTTP messages as the proxy sees them, without an HTTP library: heads, their lines, replies made up."""
+"""HTTP messages for the proxy, without an HTTP library: heads, their fields, and made-up replies."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ _OPERATIONS = {
 
 
 class Incoming:
-    """What comes over a socket: heads, and the bytes after them."""
+    """The bytes that arrive over a socket: heads, and the bytes after them."""
 
     def __init__(self, connection: socket.socket) -> None:
         self._connection = connection
@@ -43,7 +43,7 @@ class Incoming:
         return head + blank
 
     def some(self, most: int = PIECE) -> bytes:
-        """Return the next bytes, at most so many; empty if the connection has ended."""
+        """Return the next bytes, at most `most`; empty if the connection has ended."""
         if not self._held:
             return self._connection.recv(min(most, PIECE))
         some, self._held = self._held[:most], self._held[most:]
@@ -57,7 +57,7 @@ def field(head: bytes, name: str) -> str:
 
 
 def request_name(head: bytes) -> tuple[str, str]:
-    """Return the operation that a request's head asks for, and it with what tells it from others."""
+    """Return the operation that a request's head asks for, and the name that identifies the request."""
     found = _REQUEST.match(head)
     if found is None:
         return "other", "other"
@@ -72,7 +72,7 @@ def request_name(head: bytes) -> tuple[str, str]:
 
 
 def body_length(head: bytes) -> int | None:
-    """Return the bytes that follow a head; None if only the end of the connection tells."""
+    """Return the number of bytes after a head; None if they last until the connection ends."""
     length = field(head, "Content-Length")
     if field(head, "Transfer-Encoding"):
         return None
@@ -85,7 +85,7 @@ def status_of(head: bytes) -> int:
 
 
 def reply_length(head: bytes, method: bytes) -> int | None:
-    """Return the bytes that follow a reply's head; None if only the end of the connection tells."""
+    """Return the number of bytes after a reply's head; None if they last until the connection ends."""
     if method == b"HEAD" or status_of(head) in _BODILESS:
         return 0
     if not field(head, "Content-Length"):
@@ -94,7 +94,7 @@ def reply_length(head: bytes, method: bytes) -> int | None:
 
 
 def made_reply(name: str, method: bytes, *, close: bool) -> bytes:
-    """Return the reply that stands in for the server's, by the fault's name."""
+    """Return the reply that a fault sends in place of the server's."""
     status, kind, body = {
         "503": (b"503 Slow Down", b"application/xml", _error(b"SlowDown")),
         "500": (b"500 Internal Server Error", b"application/xml", _error(b"InternalError")),
@@ -117,7 +117,7 @@ def _error(code: bytes) -> bytes:
 
 
 def without_line(head: bytes, body: bytes, fraction: float) -> tuple[bytes, bytes, str]:
-    """Return a reply without one of the lines that a client needs, and the line's name ("": it has none)."""
+    """Return a reply without one line that a client needs, and that line's name, "" if it has none."""
     found = [name for name in ("ETag", "Content-Length", "Content-Range") if field(head, name)]
     found += [f"<{tag}>" for tag in ("UploadId", "ETag") if f"<{tag}>".encode() in body]
     if not found:
@@ -131,6 +131,6 @@ def without_line(head: bytes, body: bytes, fraction: float) -> tuple[bytes, byte
 
 
 def within_digits(head: bytes, fraction: float) -> int | None:
-    """Return the offset of a digit of Content-Length, not the first; None if it has no other."""
+    """Return the offset of a digit of Content-Length after the first one; None if there is none."""
     found = re.search(rb"\r\nContent-Length:[ \t]*(\d{2,})", head, re.IGNORECASE)
     return found and found.start(1) + 1 + int(fraction * (len(found[1]) - 1))

@@ -1,4 +1,4 @@
-"""A TCP proxy that plays faults: one thread a direction of each connection, and no HTTP library."""
+"""A TCP proxy that plays faults: one thread for each direction of a connection, and no HTTP library."""
 
 from __future__ import annotations
 
@@ -20,13 +20,13 @@ if TYPE_CHECKING:
 
     from hunt.faults import Fault
 
-# A guard: a thread that does not end by itself when its sockets are shut down.
+# A guard: a thread normally ends when its sockets are shut down.
 JOIN_SECONDS = 20.0
-# Bytes that the kernel holds in each direction: more would hide what stalls.
+# Bytes that the kernel buffers in each direction. A larger buffer would hide stalls.
 _BUFFER = 256 * 1024
 _RESET = struct.pack("ii", 1, 0)  # SO_LINGER of no time
-_SEND_TIMEOUT = struct.pack("ll", 10, 0)  # a timeval; a guard as well
-# Faults that may strike a 100 Continue.
+_SEND_TIMEOUT = struct.pack("ll", 10, 0)  # a timeval of 10 seconds; a guard, too
+# Faults that can strike a 100 Continue.
 _INTERIM = frozenset({"reply closed", "reply reset", "reply half-closed", "reply stalls", "reply is late"})
 _SUM = b"x-amz-checksum-crc"
 _SUM_IN_XML = b"<ChecksumCRC"
@@ -34,11 +34,11 @@ _SUM_IN_XML = b"<ChecksumCRC"
 
 @dataclass
 class Wire:
-    """What passed: written by the proxy's threads, read when they have ended.
+    """A record of what passed. The proxy's threads write it; it is read after they have ended.
 
     Attributes:
-        played: each fault that struck: the request, the fault, and the byte or line.
-        told: operation and bucket of each reply in which the server told an object's checksum.
+        played: for each fault that struck: the request, the fault, and the byte or line.
+        told: operation and bucket of each reply that contained an object's checksum.
     """
 
     played: list[tuple[str, str, str]] = field(default_factory=list)
@@ -46,11 +46,11 @@ class Wire:
 
 
 class FaultProxy:
-    """Passes connections on to a port of this machine; a context manager.
+    """Forwards connections to a port of this machine; a context manager.
 
     Args:
         target: the port.
-        fault_for: the fault that a request meets, by what it asks and the number of the try.
+        fault_for: returns the fault that a request meets, by the request's name and the number of the try.
     """
 
     def __init__(self, target: int, fault_for: Callable[[str, int], Fault | None]) -> None:
@@ -79,14 +79,14 @@ class FaultProxy:
             conversation.join()
 
     def cut(self) -> None:
-        """End every connection, and take no more."""
+        """End every connection, and accept no new one."""
         with contextlib.suppress(OSError):
             self._listener.shutdown(socket.SHUT_RDWR)
         for conversation in self._open:
             conversation.end()
 
     def exchange(self, head: bytes) -> Exchange:
-        """Return what is to be done about a request."""
+        """Return a request's name, method and fault."""
         operation, name = messages.request_name(head)
         with self._lock:
             self._tries[name] += 1
@@ -94,7 +94,7 @@ class FaultProxy:
         return Exchange(operation, name, head.partition(b" ")[0], self._fault_for(name, number))
 
     def _accept(self) -> None:
-        with contextlib.suppress(OSError):  # closed
+        with contextlib.suppress(OSError):  # the listener was closed
             while True:
                 client, _ = self._listener.accept()
                 try:
@@ -106,7 +106,7 @@ class FaultProxy:
 
 
 class _Conversation:
-    """One connection of a client, and the one to the server that it is passed on to."""
+    """A client's connection, and the connection to the server that it is forwarded to."""
 
     def __init__(self, proxy: FaultProxy, client: socket.socket, server: socket.socket) -> None:
         self._proxy = proxy
@@ -134,10 +134,10 @@ class _Conversation:
         """Wait until both threads have ended."""
         for thread in self._threads:
             thread.join(JOIN_SECONDS)
-            assert not thread.is_alive(), "a thread of the proxy hangs"
+            assert not thread.is_alive(), "A thread of the proxy hangs."
 
     def end(self, *, reset: bool = False) -> None:
-        """Close both connections, as soon as both threads have ended."""
+        """Shut down both connections; they are closed after both threads have ended."""
         if self._over.is_set():
             return
         if reset:
@@ -146,7 +146,7 @@ class _Conversation:
                     each.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, _RESET)
         self._over.set()
         with contextlib.suppress(OSError):
-            # To shut down the sending side sends FIN, and a reset is to come without it.
+            # Shutting down the sending side would send FIN before the reset.
             self._client.shutdown(socket.SHUT_RD if reset else socket.SHUT_RDWR)
         with contextlib.suppress(OSError):
             self._server.shutdown(socket.SHUT_RDWR)
@@ -158,7 +158,7 @@ class _Conversation:
             except OSError:
                 if not self._server_ended:
                     raise
-                self._swallow(Incoming(self._client))  # the reply came first, and is to be read
+                self._swallow(Incoming(self._client))  # the reply came early, and the client must read it
         self.end()
         self._leave()
 
@@ -174,12 +174,12 @@ class _Conversation:
             self._working -= 1
             if self._working:
                 return
-        # Not before: the number of a closed socket may be another's by the time a thread uses it.
+        # Earlier, another socket could get the number of a closed one before a thread uses it.
         self._client.close()
         self._server.close()
 
     def _end_softly(self) -> None:
-        """Let the client read what it was sent: what is closed with bytes unread resets the connection."""
+        """Let the client read its reply: closing a socket with unread bytes resets the connection."""
         if not self._over.is_set():
             with contextlib.suppress(OSError):
                 self._client.shutdown(socket.SHUT_WR)
@@ -198,14 +198,14 @@ class _Conversation:
             self._pass_on(incoming, head, length, sender)
 
     def _refuse(self, incoming: Incoming, head: bytes, exchange: Exchange, fault: Fault) -> None:
-        """Answer in place of the server, which is asked nothing; half the time the connection stays."""
+        """Answer without asking the server. Half of the time the connection stays open."""
         self.note(exchange, "")
         close = fault.fraction < 0.5
         self._client.sendall(messages.made_reply(fault.name, exchange.method, close=close))
         if close:
             self._end_softly()
             self._swallow(incoming)
-        # Who waits for 100 Continue, and is refused, sends no body.
+        # A client that waits for 100 Continue and is refused sends no body.
         if not messages.field(head, "Expect"):
             self._read(incoming, messages.body_length(head) or 0)
 
@@ -253,7 +253,7 @@ class _Conversation:
             self.wait()
 
     def _replace(self, exchange: Exchange, fault: Fault, *, whole: bool) -> None:
-        """Answer in place of the server, after it did the work; half the time the connection stays."""
+        """Answer in place of the server after it did the work. Half of the time the connection stays open."""
         self.note(exchange, "")
         close = fault.fraction < 0.5
         self._client.sendall(messages.made_reply(fault.name, exchange.method, close=close))
@@ -283,24 +283,24 @@ class _Conversation:
     def _next_asked(self) -> Exchange:
         with contextlib.suppress(queue.Empty):
             return self._asked.get_nowait()
-        return Exchange("other", "other", b"GET", None)  # the server said something unasked
+        return Exchange("other", "other", b"GET", None)  # the server sent a reply without a request
 
     def _look_for_checksums(self, exchange: Exchange, head: bytes) -> None:
         if _SUM in head.lower():
             self._wire.told.add(exchange.about)
 
     def _swallow(self, incoming: Incoming) -> None:
-        """Read on until the client closes, so that it may read the reply; then end."""
+        """Read until the client closes, so that it can read the reply; then end."""
         while incoming.some():
             pass
         raise Over
 
     def note(self, exchange: Exchange, where: str) -> None:
-        """Keep that the fault of an exchange struck, and where."""
+        """Record that an exchange's fault struck, and where."""
         assert exchange.fault is not None
         self._wire.played.append((exchange.name, exchange.fault.name, where))
 
     def wait(self, seconds: float | None = None) -> None:
-        """Wait as a fault has it, or until the connection is over."""
+        """Wait for the seconds of a fault, or until the connection ends, which raises Over."""
         if self._over.wait(seconds):
             raise Over

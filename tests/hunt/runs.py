@@ -1,4 +1,4 @@
-"""One run, in a worker process: a transfer through the proxy, what is heard meanwhile, and the verdicts."""
+"""One run in a worker process: a transfer through the proxy, its warnings, and the verdicts."""
 
 from __future__ import annotations
 
@@ -25,15 +25,16 @@ if TYPE_CHECKING:
 
     from asyncstream import FileResult, TransferReport
 
-# Seconds after its deadline in which a transfer ends by itself; what drips would have it run for minutes.
+# This many seconds after the deadline, the proxy cuts the connections. A dripping reply could otherwise take
+# minutes.
 _LATEST = 6.0
-# Seconds for what the server still does of the last requests, after their connections are gone.
+# Seconds in which the server finishes the last requests after their connections are closed.
 _SETTLE = 0.05
 
 
 @dataclass(frozen=True)
 class Run:
-    """A run that was judged. `played` are the faults that struck: request, fault, and where."""
+    """A judged run. `played` has the faults that struck: request, fault, and where."""
 
     choices: Choices
     ended: Ended
@@ -42,7 +43,7 @@ class Run:
 
 
 def run(seed: int, urls: Mapping[str, str]) -> Run:
-    """Run the transfer of a seed and judge it; `urls` are the servers'."""
+    """Run and judge the transfer of a seed; `urls` has the servers' URLs by name."""
     choices = choose(seed)
     storage = Storage(urls[choices.server])
     source = source_bytes(choices.size)
@@ -68,11 +69,11 @@ def run(seed: int, urls: Mapping[str, str]) -> Run:
 
 
 def _unprotected(choices: Choices, wire: Wire) -> frozenset[str]:
-    """Return where bytes were damaged and no checksum was told, or none was asked for."""
+    """Return the sides on which bytes were damaged and no checksum was sent or asked for."""
     damaged = {DAMAGES[fault] for _, fault, _ in wire.played if fault in DAMAGES}
     if choices.settings["verify"] == "off":
         return frozenset(damaged)
-    # A HEAD of what is at the destination already tells nothing about the bytes on their way.
+    # A HEAD of an object that the destination already has says nothing about the bytes in transit.
     tell = {
         "read": {(operation, choices.bucket) for operation in ("GetObject", "HeadObject")},
         "write": {
@@ -111,7 +112,7 @@ def _timed(
     started = time.monotonic()
     try:
         report = session.transfer([_pair(choices)], config)
-    except Exception as error:  # noqa: BLE001 - the judge says what it thinks of it
+    except Exception as error:  # noqa: BLE001 - the judge decides about it
         return Ended("raised", time.monotonic() - started, deadline, _error(error)), None
     seconds = time.monotonic() - started
     [file] = report.files
@@ -134,7 +135,7 @@ def _error(error: BaseException | None) -> Error | None:
 
 
 def _continue(choices: Choices, config: TransferConfig, report: TransferReport, url: str) -> str:
-    """Take up what the run left pending, straight to the server and without a deadline; the file's status."""
+    """Continue what the run left pending, without the proxy or a deadline; return the file's status."""
     with TransferSession(choices.engine, endpoint_url=url) as session:
         calm = config.override({"deadline": None, "at_deadline": "fail", "stall_timeout": 15.0})
         [file] = session.transfer([_pair(choices)], calm, continuations=report.continuations).files
@@ -147,7 +148,7 @@ def _pair(choices: Choices) -> tuple[S3Object, S3Object]:
 
 @contextmanager
 def _listening() -> Iterator[list[str]]:
-    """Collect what is warned of, logged as a warning or worse, or raised where it is dropped."""
+    """Collect warnings, log records from WARNING on, and exceptions that Python drops."""
     heard: list[str] = []
 
     class Ear(logging.Handler):

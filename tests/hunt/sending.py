@@ -1,4 +1,4 @@
-"""`Sender`: one message on its way out, and its fault, played at the byte where it strikes."""
+"""`Sender`: sends one message and plays its fault at the byte where it strikes."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from hunt.faults import DAMAGES
 if TYPE_CHECKING:
     from hunt.faults import Fault
 
-# Faults at the first byte, with any fraction.
+# Faults that always strike at the first byte.
 _BEFORE = frozenset({"reply is late", "reply lost"})
 # Requests that carry the bytes of an object.
 _OBJECTS = frozenset({"GetObject", "PutObject", "UploadPart"})
@@ -42,10 +42,10 @@ class Conversation(Protocol):
     """The connection that a message is part of."""
 
     def note(self, exchange: Exchange, where: str) -> None:
-        """Keep that the fault of an exchange struck."""
+        """Record that an exchange's fault struck."""
 
     def wait(self, seconds: float | None = None) -> None:
-        """Wait for so long, or until the connection is over, which raises Over."""
+        """Wait for that many seconds, or until the connection ends, which raises Over."""
 
     def end(self, *, reset: bool = False) -> None:
         """Close the connection."""
@@ -79,7 +79,7 @@ class Sender:
     def send(self, data: bytes) -> None:
         """Send the next bytes of the message.
 
-        Raises:
+        Over: the fault ended the connection.
             Over: the fault has ended the connection.
         """
         if not data:
@@ -108,7 +108,7 @@ class Sender:
             self._conversation.wait(self._dripping)
 
     def _strike(self, rest: bytes, fault: Fault) -> bytes:
-        """Play the fault; what is then sent of the rest."""
+        """Play the fault; return the rest of the bytes that is then sent."""
         action = fault.name.partition(" ")[2]
         match action:
             case "reset" | "lost":
@@ -134,7 +134,7 @@ class Sender:
 
 
 def _damaged(rest: bytes, fault: Fault) -> bytes:
-    """Return what is sent in place of the rest of a message."""
+    """Return the bytes that are sent in place of the rest of a message."""
     if fault.name.endswith("bit flipped"):
         return bytes((rest[0] ^ 1 << int(fault.fraction * 1000) % 8,)) + rest[1:]
     return rest[:64] + rest if fault.name.endswith("bytes repeated") else rest[64:]

@@ -1,4 +1,4 @@
-"""The three servers with their sources; started by the command, addressed by its workers."""
+"""The three servers and their sources."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ if TYPE_CHECKING:
 
 @contextmanager
 def servers() -> Iterator[dict[str, str]]:
-    """Run every server, sources in place; yields their URLs by name."""
+    """Run every server, with the sources stored; yield their URLs by name."""
     with ExitStack() as stack:
         directory = Path(stack.enter_context(TemporaryDirectory(prefix="hunt-")))
         urls = {}
@@ -39,7 +39,7 @@ def servers() -> Iterator[dict[str, str]]:
 
 
 def store_sources(storage: Storage, sizes: Sequence[int]) -> None:
-    """Store a source of each size: one that the server has a CRC64NVME of, and one that has none."""
+    """Store a source of each size twice: with a CRC64NVME, and without a checksum."""
     for bucket in (SUMMED, PLAIN, COPIES):
         storage.create_bucket(bucket)
     for size in sizes:

@@ -1,4 +1,4 @@
-"""The report of a hunt, as text: tables of uploads and of faults, and every finding."""
+"""The report of a hunt as text: tables of uploads and of faults, and every finding."""
 
 from __future__ import annotations
 
@@ -16,12 +16,12 @@ if TYPE_CHECKING:
     from hunt.runs import Run
 
 ENDS = ("copied", "skipped", "failed", "pending")
-# Runs with the same findings that are described in full.
+# Among runs with the same findings, this many are described in full.
 _SHOWN = 12
 
 
 def of_uploads(runs: Sequence[Run]) -> Iterator[str]:
-    """Yield the table that has a row for each engine, kind of upload and server, and their sum."""
+    """Yield a table with a row for each engine, kind of upload and server, and a row for all."""
     rows: dict[tuple[str, str, str], list[Run]] = defaultdict(list)
     for run in runs:
         rows[run.choices.cell].append(run)
@@ -33,7 +33,7 @@ def of_uploads(runs: Sequence[Run]) -> Iterator[str]:
 
 
 def of_faults(runs: Sequence[Run]) -> Iterator[str]:
-    """Yield the table that has a row for each fault: how often it struck, and how those runs ended."""
+    """Yield a table with a row for each fault: how often it struck, and how those runs ended."""
     cells = [["fault", "played", "runs", *ENDS, *FINDINGS, UNPROTECTED]]
     played = Counter(fault for run in runs for _, fault, _ in run.played)
     for fault in FAULTS:
@@ -45,7 +45,7 @@ def of_faults(runs: Sequence[Run]) -> Iterator[str]:
 
 
 def of_findings(runs: Iterable[Run]) -> Iterator[str]:
-    """Yield each run with findings and how to repeat it; of many alike the first, and the seeds of all."""
+    """Yield the runs with findings and how to repeat them. Among many alike, only the first are in full."""
     alike: dict[str, list[Run]] = defaultdict(list)
     for run in runs:
         if names := [name for name in FINDINGS if name in run.verdicts]:
@@ -54,11 +54,11 @@ def of_findings(runs: Iterable[Run]) -> Iterator[str]:
         yield f"{names_of}: {len(found)} runs"
         yield from map(described, found[:_SHOWN])
         if len(found) > _SHOWN:
-            yield f"and the seeds {', '.join(str(run.choices.seed) for run in found[_SHOWN:])}"
+            yield f"and seeds {', '.join(str(run.choices.seed) for run in found[_SHOWN:])}"
 
 
 def described(run: Run) -> str:
-    """Return all there is to say of a run, on a few lines."""
+    """Describe a run in a few lines: its choices, verdicts, end and faults."""
     choices, ended = run.choices, run.ended
     error = ""
     if ended.error is not None:

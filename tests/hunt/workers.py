@@ -1,4 +1,4 @@
-"""Worker processes that each do one run after the other; one that hangs is ended, and told of."""
+"""Worker processes that each do one run after another. A process that hangs is ended and reported."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Mapping
     from multiprocessing.connection import Connection
 
-# A transfer of a deadline of 3 seconds that has not returned by then never will.
+# A transfer with a deadline of 3 seconds that has not returned after this time hangs.
 HANG_SECONDS = 60.0
 _END_SECONDS = 10.0
 _SPAWNING = multiprocessing.get_context("spawn")
@@ -31,7 +31,7 @@ _SPAWNING = multiprocessing.get_context("spawn")
 def run_all(
     seeds: Iterable[int], urls: Mapping[str, str], count: int, tell: Callable[[Run], None], end: float
 ) -> None:
-    """Run the seeds in `count` processes, and tell of each run; no run begins after `end` (monotonic)."""
+    """Run the seeds in `count` processes; call `tell` for each run. No run starts after `end` (monotonic)."""
     waiting: queue.SimpleQueue[int] = queue.SimpleQueue()
     for seed in seeds:
         waiting.put(seed)
@@ -56,7 +56,7 @@ def _feed(
     done: queue.SimpleQueue[Run | None],
     end: float,
 ) -> None:
-    """Hand one process seed after seed."""
+    """Give one process seed after seed."""
     worker: _Worker | None = None
     try:
         while time.monotonic() < end:
@@ -83,7 +83,7 @@ class _Worker:
         theirs.close()
 
     def run(self, seed: int) -> Run:
-        """Have it do a run."""
+        """Send the process a seed; return its run, or a hung run if it does not answer."""
         self._pipe.send(seed)
         why = f"no end within {HANG_SECONDS:g} s"
         try:
@@ -114,7 +114,7 @@ def _work(pipe: Connection, urls: Mapping[str, str]) -> None:
     Loader.FILE_LOADER_CLASS = _kept_models
     try:
         pipe.send(run(pipe.recv(), urls))
-        gc.freeze()  # modules and models, which each run's collection would go through again
+        gc.freeze()  # each run's collection would otherwise scan all modules and models again
         while True:
             pipe.send(run(pipe.recv(), urls))
     except EOFError:
@@ -122,7 +122,7 @@ def _work(pipe: Connection, urls: Mapping[str, str]) -> None:
 
 
 class _KeptModels(JSONFileLoader):  # type: ignore[misc]  # untyped
-    """The models of S3, which each run's clients would read again: half of a run's CPU time."""
+    """S3's models, kept in memory. Reading them again for each run's clients takes half of its CPU time."""
 
     load_file = functools.cache(JSONFileLoader.load_file)
 
