@@ -1,1 +1,1 @@
-"""What a copy costs, ours and others', on the same bytes: `python -m tests.benchmarks`; see README.md."""
+"""Benchmarks: the cost of a copy with asyncstream and with other libraries; see README.md."""

@@ -18,15 +18,15 @@ from tests.benchmarks.workloads import SOURCE_BUCKET, WORKLOADS, Workload
 if TYPE_CHECKING:
     from asyncstream.lab.s3.client import ObjectChecksum
 
-# Enough to see that everything works; no figures to show to anybody.
+# Enough to check that everything works, but not for figures to publish.
 QUICK_ROUNDS, QUICK_SHARE = 1, 5
 REPORT_WIDTH = 150
 
 
 def main() -> int:
-    """Run what the arguments ask for; 1 if a peer failed or its copy is wrong."""
+    """Run the benchmarks that the arguments name; return 1 if a peer failed or its copy is wrong."""
     settings = _arguments()
-    # In a file or a pipeline rich would squeeze the tables into 80 columns.
+    # If the output is a file or a pipe, rich would squeeze the tables into 80 columns.
     console = Console(width=None if sys.stdout.isatty() else REPORT_WIDTH)
     runs, artefacts = [], None
     try:
@@ -50,29 +50,29 @@ def main() -> int:
 def _arguments() -> argparse.Namespace:
     parser = argparse.ArgumentParser(prog="python -m tests.benchmarks", description=__doc__)
     names = [*(workload.name for workload in WORKLOADS), artefact.NAME]
-    parser.add_argument("--rounds", type=int, default=5, help="runs of every way, interleaved (default: 5)")
-    parser.add_argument("--quick", action="store_true", help="1 round of a fifth of the objects")
+    parser.add_argument("--rounds", type=int, default=5, help="interleaved runs of every way (default: 5)")
+    parser.add_argument("--quick", action="store_true", help="1 round with a fifth of the objects")
     parser.add_argument("--only", type=_some_of(names), default=names, metavar=",".join(names))
     parser.add_argument(
-        "--engines", type=_some_of(OURS), default=list(OURS), metavar=",".join(OURS), help="which of ours"
+        "--engines", type=_some_of(OURS), default=list(OURS), metavar=",".join(OURS), help="engines to run"
     )
     parser.add_argument("--concurrency", type=int, default=10, help="slots, threads, tasks (default: 10)")
     parser.add_argument(
-        "--warm", action="store_true", help="measure a second copy in each process too (JSON)"
+        "--warm", action="store_true", help="also measure a second copy in each process (JSON only)"
     )
     parser.add_argument(
-        "--output", type=Path, default=measure.TOP / "bench-results", help="where JSON and PNG are written"
+        "--output", type=Path, default=measure.TOP / "bench-results", help="directory of JSON and PNG files"
     )
     settings = parser.parse_args()
     if settings.quick:
         settings.rounds = QUICK_ROUNDS
     if settings.rounds < 1 or settings.concurrency < 1:
-        parser.error("--rounds and --concurrency are at least 1")
+        parser.error("--rounds and --concurrency must be at least 1")
     return settings
 
 
 class _some_of:  # noqa: N801 - argparse shows the name in its messages
-    """Reads a comma-separated choice."""
+    """Parses a comma-separated choice."""
 
     def __init__(self, known: tuple[str, ...] | list[str]) -> None:
         self._known = known
@@ -80,7 +80,7 @@ class _some_of:  # noqa: N801 - argparse shows the name in its messages
     def __call__(self, text: str) -> list[str]:
         chosen = text.split(",")
         if unknown := sorted(set(chosen) - set(self._known)):
-            raise argparse.ArgumentTypeError(f"{unknown[0]!r} is none of {', '.join(self._known)}")
+            raise argparse.ArgumentTypeError(f"{unknown[0]!r} is not one of {', '.join(self._known)}")
         return chosen
 
 
@@ -89,7 +89,7 @@ def _chosen(settings: argparse.Namespace) -> list[Workload]:
     for workload in WORKLOADS:
         if workload.name in settings.only:
             left_out = set(OURS) - set(settings.engines)
-            # Whatever is of an engine has a name that begins with it.
+            # The name of an engine's peer starts with the engine.
             kept = tuple(peer for peer in workload.peers if peer.partition("_")[0] not in left_out)
             count = workload.count // QUICK_SHARE if settings.quick else workload.count
             chosen.append(replace(workload, peers=kept, count=count))
@@ -97,7 +97,7 @@ def _chosen(settings: argparse.Namespace) -> list[Workload]:
 
 
 def _run(workload: Workload, settings: argparse.Namespace, console: Console) -> report.Results:
-    """All rounds of one workload, against one server."""
+    """Run all rounds of one workload against one server."""
     measured: dict[str, list[measure.Measurement]] = {peer: [] for peer in workload.peers}
     with LabS3(tls=workload.tls) as lab, console.status("") as status:
         keys = workload.sources(lab, SOURCE_BUCKET, workload.count, workload.size)
@@ -115,10 +115,10 @@ def _run(workload: Workload, settings: argparse.Namespace, console: Console) -> 
 
 
 def _verify(peer: str, expected: dict[str, ObjectChecksum], found: dict[str, ObjectChecksum]) -> None:
-    """See that every byte of every object arrived in its place.
+    """Check that every byte of every object arrived in its place.
 
     Raises:
-        BenchmarkError: it did not.
+        BenchmarkError: an object is missing or differs.
     """
     for key, source in expected.items():
         copy = found.get(key)

@@ -1,9 +1,9 @@
-"""What `deploy/` ships: its size, and the CPU time of a cold import of each handler; called by __main__.py.
+"""The artefact of `deploy/`: its size, and the CPU time of a cold import of each handler.
 
-The function and its layer are built by the targets that `sam build` runs, for this machine. Each import is
-a fresh process of `.venv/runtime`, which has Lambda's runtime client and nothing else. Counted is what
-Lambda's init does for the handler: from the moment the runtime client is loaded to the moment the clients
-are made, which need no network.
+The targets that `sam build` runs build the function and its layer for this machine. Each import is a fresh
+process of `.venv/runtime`, which has Lambda's runtime client and nothing else. The measured time is what
+Lambda's init does for the handler: it starts when the runtime client is loaded and ends when the handler's
+clients exist, which needs no network.
 """
 
 from __future__ import annotations
@@ -28,15 +28,15 @@ if TYPE_CHECKING:
 
 NAME = "artefact"
 RUNTIME = TOP / ".venv" / "runtime" / "bin" / "python"
-# An import takes half a second where a copy takes many: it is measured more often.
+# An import takes half a second and a copy takes many seconds, so imports are measured more often.
 IMPORTS_A_ROUND = 3
-MOST_SECONDS = 300  # of one command
+MOST_SECONDS = 300  # limit of one command
 MB = 1_000_000
 
 MOST_BYTES = 45 * MB
 MOST_RATIO = 1.15
 
-# The leanest code that ends with a client, of each SDK.
+# For each SDK, the shortest code that ends with a client.
 _BOTO3 = """
 import boto3
 client = boto3.client("s3")
@@ -65,12 +65,12 @@ class Way:
     """One cold import.
 
     Attributes:
-        name: of it, in the JSON file.
-        label: of it, in the table.
-        statements: what is measured.
-        reference: the SDK's way it is compared with; None for these themselves.
-        bound: the most it may take of the reference's time, if that is promised.
-        traced: whether the function has active tracing: then the X-Ray SDK is loaded with the clients.
+        name: its name in the JSON file.
+        label: its label in the table.
+        statements: the code that is measured.
+        reference: the SDK's way that it is compared with; None for the references themselves.
+        bound: the promised limit of the ratio to the reference's time, if there is one.
+        traced: whether the function has active tracing, so that the X-Ray SDK is loaded with the clients.
     """
 
     name: str
@@ -109,18 +109,18 @@ WAYS = (
 
 @dataclass(frozen=True, slots=True)
 class Artefact:
-    """A function and its layer, built."""
+    """The built function and layer."""
 
     function: Path
     layer: Path
 
     @property
     def path(self) -> str:
-        """Python's, as Lambda sets it."""
+        """Python's path, as Lambda sets it."""
         return f"{self.function}:{self.layer / 'python'}"
 
     def copy_without_bytecode(self, directory: Path) -> Artefact:
-        """The same, but for what compiling saves."""
+        """Return a copy without the bytecode that compiling added."""
         copy = Artefact(directory / "function", directory / "layer")
         for source, target in ((self.function, copy.function), (self.layer, copy.layer)):
             shutil.copytree(source, target, ignore=shutil.ignore_patterns("__pycache__"))
@@ -129,7 +129,7 @@ class Artefact:
 
 @dataclass(frozen=True, slots=True)
 class Results:
-    """Sizes in bytes, and CPU seconds of each way: one a round, in the order of the rounds."""
+    """Sizes in bytes, and the CPU seconds of each way, one value per round in the order of the rounds."""
 
     python: str
     function_bytes: int
@@ -142,7 +142,7 @@ class Results:
         return self.function_bytes + self.layer_bytes
 
     def ratio(self, way: Way) -> float | None:
-        """The median of the rounds' ratios, see report.py; None for what is compared with nothing."""
+        """Return the median of the rounds' ratios, see report.py; None for a way without a reference."""
         if way.reference is None:
             return None
         pairs = zip(self.compiled[way.name], self.compiled[way.reference], strict=True)
@@ -150,13 +150,13 @@ class Results:
 
 
 def run(rounds: int, console: Console) -> Results:
-    """Build the artefact and import its handlers.
+    """Build the artefact and measure the imports of its handlers.
 
     Raises:
         BenchmarkError: the runtime is missing, or a build or an import failed.
     """
     if not RUNTIME.is_file():
-        raise BenchmarkError("Lambda's runtime client is missing: `make .venv/runtime.stamp` installs it")
+        raise BenchmarkError("Lambda's runtime client is missing. Run `make .venv/runtime.stamp`.")
     rounds *= IMPORTS_A_ROUND
     with tempfile.TemporaryDirectory() as directory, console.status("building the artefact") as status:
         python = _output([RUNTIME, "-c", _VERSION]).strip()
@@ -178,7 +178,7 @@ def run(rounds: int, console: Console) -> Results:
 
 
 def show(results: Results, console: Console) -> None:
-    """Print the sizes, the table, and what became of the targets."""
+    """Print the sizes, the table, and whether the targets are met."""
     title = f"cold import at Python {results.python}: CPU ms, less is better"
     table = Table(title=title, box=box.SIMPLE)
     for heading in ("way", "median", "range", "x SDK and client", "without bytecode"):
@@ -205,7 +205,7 @@ def show(results: Results, console: Console) -> None:
 
 
 def document(results: Results) -> dict[str, Any]:
-    """All of it, for the JSON file; times in seconds."""
+    """Return all results for the JSON file; times are in seconds."""
     return {
         "python": results.python,
         "function_bytes": results.function_bytes,
@@ -232,7 +232,7 @@ def _way_document(way: Way, results: Results) -> dict[str, Any]:
 
 
 def _built(directory: Path, python: str) -> Artefact:
-    """Any of the four functions: they carry the same code."""
+    """Build one of the four functions, which all contain the same code."""
     artefact = Artefact(directory / "function", directory / "layer")
     machine = {"aarch64": "arm64"}.get(platform.machine(), platform.machine())
     targets = {"build-SequentialFunction": artefact.function, "build-DependencyLayer": artefact.layer}
@@ -253,7 +253,7 @@ def _bytes_of(directory: Path) -> int:
 
 
 def _imported(way: Way, artefact: Artefact) -> float:
-    """CPU seconds of one import, in a process that has no variable of this one's."""
+    """Return the CPU seconds of one import, in a process without this process's variables."""
     environment = {
         "AWS_ACCESS_KEY_ID": "benchmark",
         "AWS_SECRET_ACCESS_KEY": "benchmark",
@@ -264,14 +264,14 @@ def _imported(way: Way, artefact: Artefact) -> float:
         "PYTHONPATH": artefact.path,
     }
     if way.traced:
-        environment["AWS_XRAY_DAEMON_ADDRESS"] = "127.0.0.1:2000"  # loaded for it, not spoken to
+        environment["AWS_XRAY_DAEMON_ADDRESS"] = "127.0.0.1:2000"  # loads the SDK; nothing is sent
     code = _MEASURING.format(statements=way.statements)
-    # Without -P it would import the handlers of the directory it runs in.
+    # Without -P, Python would import the handlers from the current directory.
     return float(_output([RUNTIME, "-P", "-B", "-c", code], environment))
 
 
 def _output(command: list[str | Path], environment: dict[str, str] | None = None) -> str:
-    """What a command prints; by default it sees this process's variables."""
+    """Return the output of a command, which by default sees this process's variables."""
     told = " ".join(map(str, command[:4]))
     try:
         return subprocess.run(

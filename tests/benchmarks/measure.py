@@ -1,8 +1,7 @@
-"""One peer measured in a process of its own: CPU time, VmHWM, wall time; `run` is called by __main__.py.
+"""Measure one peer in its own process: CPU time, peak memory (VmHWM) and wall time.
 
-The process takes its task from standard input and answers on standard output, both JSON. Nothing but the
-peer's own library is imported in it (see peers.py): imports are memory. artefact.py orders its rounds by
-`rotated` too.
+The process reads its task from standard input and answers on standard output, both as JSON. It imports only
+the peer's own library (see peers.py), because imports count as memory.
 """
 
 from __future__ import annotations
@@ -32,20 +31,20 @@ T = TypeVar("T")
 
 
 class BenchmarkError(RuntimeError):
-    """A peer failed, or its copy is not what it should be."""
+    """A peer failed, or its copy is wrong."""
 
 
 @dataclass(frozen=True, slots=True)
 class Measurement:
-    """What one copy of all objects took.
+    """The cost of one copy of all objects.
 
     Attributes:
-        user_seconds, system_seconds: CPU time of the client process, all its threads, from its first request
-            on: neither imports nor the making of clients.
-        wall_seconds: the same stretch of time.
-        peak_bytes: VmHWM, so with the interpreter and the imports.
-        idle_bytes: VmRSS before the first request: what of the peak is not the copy's.
-        warm_cpu_seconds: CPU time of a second copy in the same process, if one was asked for.
+        user_seconds, system_seconds: CPU time of the client process and all its threads from its first
+            request on, without imports and the creation of clients.
+        wall_seconds: wall time of the same period.
+        peak_bytes: VmHWM, which includes the interpreter and the imports.
+        idle_bytes: VmRSS before the first request, the part of the peak that the copy did not cause.
+        warm_cpu_seconds: CPU time of a second copy in the same process, if one was requested.
     """
 
     user_seconds: float
@@ -64,10 +63,10 @@ def run(peer: str, task: Task, variables: Mapping[str, str], *, warm: bool) -> M
     """Measure a peer in a fresh process.
 
     Raises:
-        BenchmarkError: it failed; with the end of what it said.
+        BenchmarkError: the peer failed; the message has the end of its output.
     """
     environment = {**os.environ, **variables}
-    # The lab needs awscrt, with which botocore works otherwise; a plain `pip install boto3` brings none.
+    # The lab needs awscrt, which changes how botocore works; a plain `pip install boto3` does not install it.
     environment["BOTO_DISABLE_CRT"] = "true"
     request = json.dumps({"peer": peer, "task": asdict(task), "warm": warm})
     try:
@@ -93,13 +92,13 @@ def run(peer: str, task: Task, variables: Mapping[str, str], *, warm: bool) -> M
 
 
 def rotated(ways: Sequence[T], number: int) -> Sequence[T]:
-    """Another one begins each round: none always runs after the same neighbour's noise."""
+    """Return the ways with a different first one each round, so none always follows the same neighbour."""
     start = number % len(ways)
     return [*ways[start:], *ways[:start]]
 
 
 def main() -> None:
-    """The measuring process."""
+    """Run in the measuring process: read the task, copy, and print the measurement."""
     request = json.load(sys.stdin)
     task = Task(**{**request["task"], "keys": tuple(request["task"]["keys"])})
     with PEERS[request["peer"]](task) as copy:
@@ -108,7 +107,7 @@ def main() -> None:
             measured["warm_cpu_seconds"] = _measured_again(copy)
     json.dump(measured, sys.stdout)
     sys.stdout.flush()
-    # Not a return: obstore's threads now and then abort an interpreter that is about to end.
+    # Not a return: obstore's threads sometimes abort an interpreter that is about to end.
     os._exit(0)
 
 
@@ -133,7 +132,7 @@ def _measured_again(copy: Copy) -> float:
 
 
 def _status(field: str) -> int:
-    """A figure of /proc/self/status. Not ru_maxrss: across fork and exec that is the parent's."""
+    """Return a field of /proc/self/status in bytes. ru_maxrss would be the parent's, across fork and exec."""
     match = re.search(rf"^{field}:\s+(\d+) kB", Path("/proc/self/status").read_text(), re.MULTILINE)
     if match is None:
         raise BenchmarkError(f"/proc/self/status has no {field}")

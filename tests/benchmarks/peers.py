@@ -1,6 +1,7 @@
-"""Every way to copy that is measured: setup before the `yield`, what it yields copies the objects.
+"""Every measured way to copy. Each peer sets up, then yields a function that copies the objects.
 
-Run by measure.py, each in a fresh process. A peer imports its own library only: imports are memory.
+measure.py runs each peer in a fresh process. A peer only imports its own library, because imports count as
+memory.
 """
 # ruff: noqa: PLC0415
 
@@ -21,21 +22,21 @@ Peer = Callable[["Task"], AbstractContextManager[Copy]]
 
 SOCKET_BUFFER = 256 * 1024
 INFLATED_AT_ONCE = 256 * 1024
-WITH_GZIP_HEADER = 31  # zlib's word for it
+WITH_GZIP_HEADER = 31  # zlib's value for it
 OURS = ("sequential", "threads", "asyncio")
 TRACED = {engine: f"{engine}_traced" for engine in OURS}
 UNVERIFIED = {engine: f"{engine}_unverified" for engine in OURS}
 OLDER_SDKS = {
     engine: f"{engine}_older_sdks" for engine in OURS
-}  # those that aioboto3 pins, in .venv/aioboto3
+}  # the versions that aioboto3 pins, in .venv/aioboto3
 GUNZIPS = {engine: f"{engine}_gunzip" for engine in OURS}
-SUMS = {engine: f"{engine}_sum" for engine in OURS}  # what a gunzip is made of
-GZIPPED = "-gzip"  # ends the name of the bucket with the same objects compressed
+SUMS = {engine: f"{engine}_sum" for engine in OURS}  # the steps of a gunzip, one after the other
+GZIPPED = "-gzip"  # suffix of the bucket that has the same objects compressed
 
 
 @dataclass(frozen=True, slots=True)
 class Task:
-    """What one run copies."""
+    """The objects that one run copies."""
 
     source: str
     destination: str
@@ -44,7 +45,7 @@ class Task:
 
 
 def ours(engine: str, bucket_suffix: str = "", **settings: Any) -> Peer:
-    """asyncstream: sequential streams whole files, the others move the parts of all files at once."""
+    """asyncstream: sequential streams whole files, the other engines move the parts of all files at once."""
 
     @contextmanager
     def peer(task: Task) -> Iterator[Copy]:
@@ -68,13 +69,13 @@ def ours(engine: str, bucket_suffix: str = "", **settings: Any) -> Peer:
 
 
 def traced(engine: str) -> Peer:
-    """The same as in a Lambda function with active tracing: it imports the X-Ray SDK, and sends spans."""
+    """asyncstream as in a Lambda function with active tracing: it imports the X-Ray SDK and sends spans."""
 
     @contextmanager
     def peer(task: Task) -> Iterator[Copy]:
         import socket
 
-        # A daemon that reads nothing: its CPU time is not the function's.
+        # A daemon that reads nothing, because its CPU time is not the function's.
         with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as daemon:
             daemon.bind(("127.0.0.1", 0))
             os.environ |= {
@@ -92,7 +93,7 @@ def traced(engine: str) -> Peer:
 
 
 def copy_and_loop(engine: str) -> Peer:
-    """What a gunzip is made of: the copy of the plain objects, then the library's loop, in memory."""
+    """The steps of a gunzip: a copy of the plain objects, then the library's loop in memory."""
 
     @contextmanager
     def peer(task: Task) -> Iterator[Copy]:
@@ -127,7 +128,7 @@ def copy_and_loop(engine: str) -> Peer:
 
 @contextmanager
 def sockets(task: Task) -> Iterator[Copy]:
-    """The limit: a GET's body received into one buffer and sent on as the PUT's, on two connections."""
+    """The limit: receive a GET's body into one buffer and send it as a PUT's, on two connections."""
     reading, writing = _connect(), _connect()
     buffer = memoryview(bytearray(SOCKET_BUFFER))
 
@@ -156,7 +157,7 @@ def sockets(task: Task) -> Iterator[Copy]:
 
 @contextmanager
 def obstore(task: Task) -> Iterator[Copy]:
-    """As its documentation shows a copy between two stores, with its defaults."""
+    """obstore's documented copy between two stores, with its defaults."""
     import obstore
 
     async def copy_one(key: str) -> None:
@@ -169,7 +170,7 @@ def obstore(task: Task) -> Iterator[Copy]:
 
 @contextmanager
 def obstore_tuned(task: Task) -> Iterator[Copy]:
-    """By someone who measured: no SHA-256 over the payload, and chunks of the size of its parts."""
+    """obstore tuned: no SHA-256 over the payload, and chunks of the size of its parts."""
     import obstore
 
     part = 5 * 1024 * 1024
@@ -185,7 +186,7 @@ def obstore_tuned(task: Task) -> Iterator[Copy]:
 
 @contextmanager
 def obstore_small(task: Task) -> Iterator[Copy]:
-    """A stream would become a multipart upload: small objects are read, then put."""
+    """obstore for small objects: read, then put, because a stream would become a multipart upload."""
     import obstore
 
     async def copy_one(key: str) -> None:
@@ -199,7 +200,7 @@ def obstore_small(task: Task) -> Iterator[Copy]:
 
 @contextmanager
 def boto3_upload(task: Task) -> Iterator[Copy]:
-    """One file after the other."""
+    """boto3, one file after the other."""
     s3 = _boto3_client(task)
 
     def copy() -> None:
@@ -211,7 +212,7 @@ def boto3_upload(task: Task) -> Iterator[Copy]:
 
 @contextmanager
 def boto3_upload_threads(task: Task) -> Iterator[Copy]:
-    """The same in a thread pool."""
+    """boto3 in a thread pool."""
     s3 = _boto3_client(task)
 
     def copy_one(key: str) -> None:
@@ -222,7 +223,7 @@ def boto3_upload_threads(task: Task) -> Iterator[Copy]:
 
 @contextmanager
 def boto3_get_put_threads(task: Task) -> Iterator[Copy]:
-    """The leanest that people write for small files."""
+    """boto3 with the shortest code that people write for small files."""
     s3 = _boto3_client(task)
 
     def copy_one(key: str) -> None:
@@ -234,7 +235,7 @@ def boto3_get_put_threads(task: Task) -> Iterator[Copy]:
 
 @contextmanager
 def aioboto3_upload(task: Task) -> Iterator[Copy]:
-    """gather, bounded by a semaphore."""
+    """aioboto3 with gather, bounded by a semaphore."""
 
     async def copy_one(key: str) -> None:
         reply = await s3.get_object(Bucket=task.source, Key=key)
@@ -246,7 +247,7 @@ def aioboto3_upload(task: Task) -> Iterator[Copy]:
 
 @contextmanager
 def aioboto3_get_put(task: Task) -> Iterator[Copy]:
-    """The leanest that people write for small files."""
+    """aioboto3 with the shortest code that people write for small files."""
 
     async def copy_one(key: str) -> None:
         reply = await s3.get_object(Bucket=task.source, Key=key)
@@ -325,7 +326,7 @@ def _boto3_client(task: Task) -> Any:
     import boto3
     from botocore.config import Config
 
-    # The default of 10 connections would make 10 threads wait for each other.
+    # With the default of 10 connections, 10 threads would wait for each other.
     return boto3.client("s3", config=Config(max_pool_connections=2 * task.concurrency))
 
 
@@ -372,12 +373,12 @@ def _connect() -> Any:
 
 
 def _read_head(connection: Any) -> tuple[bytes, bytes]:
-    """A reply's head, and what of its body came with it."""
+    """Return a reply's head, and the part of its body that came with it."""
     received = b""
     while b"\r\n\r\n" not in received:
         more = connection.recv(65536)
         if not more:
-            raise ConnectionError("the server closed the connection")
+            raise ConnectionError("The server closed the connection.")
         received += more
     head, _, rest = received.partition(b"\r\n\r\n")
     if b" 200 " not in head[:16]:
@@ -390,4 +391,4 @@ def _content_length(head: bytes) -> int:
         name, _, value = line.partition(b":")
         if name.lower() == b"content-length":
             return int(value)
-    raise RuntimeError("the reply has no Content-Length")
+    raise RuntimeError("The reply has no Content-Length.")

@@ -1,4 +1,4 @@
-"""A run's figures: medians and ratios, the terminal's table, the JSON file and the plot."""
+"""The figures of a run: medians and ratios, as a table in the terminal, a JSON file and a plot."""
 
 from __future__ import annotations
 
@@ -27,26 +27,27 @@ if TYPE_CHECKING:
 
 PACKAGES = ("aioboto3", "aiohttp", "anyio", "boto3", "botocore", "isal", "obstore", "urllib3")
 MIB = 1024 * 1024
-REFERENCE_WIDTH = len("upload_fileobj,")  # a heading wraps between words, never within
+REFERENCE_WIDTH = len("upload_fileobj,")  # a heading wraps between words, never within one
 
 
 @dataclass(frozen=True, slots=True)
 class Results:
-    """All measurements of one workload: for each peer one a round, in the order of the rounds."""
+    """All measurements of one workload: one per round for each peer, in the order of the rounds."""
 
     workload: Workload
     measured: dict[str, list[Measurement]]
 
     def figures(self, peer: str) -> list[float]:
-        """One a round, in the workload's unit."""
+        """Return the peer's figures in the workload's unit, one per round."""
         return [self.workload.figure(measurement) for measurement in self.measured[peer]]
 
     def median(self, peer: str, value: Callable[[Measurement], float]) -> float:
         return statistics.median(map(value, self.measured[peer]))
 
     def ratio(self, peer: str, reference: str) -> float | None:
-        """The median of the rounds' ratios. Both peers of a ratio ran in the same round, so that a machine
-        which slows down meanwhile slows both; None if the reference was not measured.
+        """Return the median of the rounds' ratios; None if the reference was not measured.
+
+        Both peers of a ratio ran in the same round, so a machine that slows down slows both.
         """
         if reference not in self.measured:
             return None
@@ -54,7 +55,7 @@ class Results:
         return statistics.median(ours / theirs for ours, theirs in pairs)
 
     def verdicts(self, peer: str) -> list[tuple[Target, float, bool]]:
-        """The targets of a peer, what was measured, and whether they are met."""
+        """Return a peer's targets, the measured ratios, and whether the targets are met."""
         return [
             (target, ratio, self.workload.met(target, ratio))
             for target in self.workload.targets
@@ -63,7 +64,7 @@ class Results:
 
 
 def show(results: Results, console: Console) -> None:
-    """Print one workload's table, and below it what became of the targets."""
+    """Print a workload's table, and below it whether the targets are met."""
     workload = results.workload
     references = [name for name in workload.references if name in results.measured]
     table = Table(title=f"{workload.title}: {workload.unit}, {_better(workload)} is better", box=box.SIMPLE)
@@ -85,7 +86,7 @@ def show(results: Results, console: Console) -> None:
 def write(
     runs: Sequence[Results], more: dict[str, Any], settings: dict[str, Any], directory: Path
 ) -> list[Path]:
-    """Write the JSON file, with `more` beside the workloads, and the plot, if there is one; their paths."""
+    """Write the JSON file (workloads and `more`) and, if there are runs, the plot; return their paths."""
     directory.mkdir(exist_ok=True)
     document, plot = directory / "benchmarks.json", directory / "benchmarks.png"
     workloads = [_document(run) for run in runs]
@@ -98,7 +99,7 @@ def write(
 
 
 def machine() -> dict[str, Any]:
-    """What the figures depend on."""
+    """Describe the machine and the packages that the figures depend on."""
     return {
         "when": datetime.now(UTC).isoformat(timespec="seconds"),
         "python": platform.python_version(),

@@ -1,4 +1,4 @@
-"""The objects that a workload copies, put into a lab; named by workloads.py, called by __main__.py."""
+"""The objects that a workload copies."""
 
 from __future__ import annotations
 
@@ -14,19 +14,19 @@ if TYPE_CHECKING:
     from asyncstream.lab.s3 import LabS3
 
 BLOCK = 20 * 10**6
-LEVEL = 6  # the program's default
+LEVEL = 6  # the default of the gzip program
 
 
 def synthetic(lab: LabS3, bucket: str, count: int, size: int) -> list[str]:
-    """Declare objects that take no room; their keys."""
+    """Declare objects that take no disk space; return their keys."""
     lab.create_bucket(bucket, keep=False)
     return lab.declare_many(bucket, "object-", count, size)
 
 
 def gzipped(lab: LabS3, bucket: str, count: int, size: int) -> list[str]:
-    """Put objects of text, and beside their bucket another of the same objects compressed; their keys.
+    """Put objects of text, and the same objects compressed into a second bucket; return their keys.
 
-    All are one block, compressed once, many times over: gzip members may follow each other.
+    Each object repeats one block, which is compressed once: gzip members may follow each other.
     """
     text = _text(BLOCK)
     contents = {bucket: text, bucket + GZIPPED: gzip.compress(text, LEVEL)}
@@ -47,7 +47,7 @@ def gzipped(lab: LabS3, bucket: str, count: int, size: int) -> list[str]:
 
 
 def _text(size: int) -> bytes:
-    """Lines of words, of which there are 3,000; gzip makes a third of it."""
+    """Return lines of words from a vocabulary of 3,000; gzip compresses them to a third."""
     drawn = random.Random(1)  # the same in every run
     words = [f"{drawn.getrandbits(40):x}".encode() for _ in range(3000)]
     lines = (b" ".join(drawn.choices(words, k=12)) for _ in range(size // 100))

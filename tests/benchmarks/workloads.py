@@ -1,4 +1,4 @@
-"""What is copied, by whom, and what the project promises of it; read by __main__.py and report.py."""
+"""The workloads: the objects, the peers that copy them, and the project's targets."""
 
 from __future__ import annotations
 
@@ -19,8 +19,10 @@ MB, GB = 10**6, 10**9
 
 @dataclass(frozen=True, slots=True)
 class Target:
-    """A promise: the figure of `peer` is at most (`bound`) times that of `reference`; more is better
-    where the workload counts files."""
+    """A promise about the ratio of `peer`'s figure to that of `reference`.
+
+    The ratio is at most `bound`, or at least `bound` if the workload counts files.
+    """
 
     peer: str
     reference: str
@@ -29,11 +31,11 @@ class Target:
 
 @dataclass(frozen=True, slots=True)
 class Workload:
-    """Objects of one size over one protocol, the peers that copy them, and whom they are compared with.
+    """Objects of one size over one protocol, the peers that copy them, and their references.
 
-    The unit decides the figure: CPU seconds a GB (less is better), or files a CPU second (more is better).
-    `sources` puts the objects into a bucket of a lab, so many of such a size, and returns their keys; what
-    is written has to be what that bucket has.
+    The unit decides the figure: CPU seconds per GB (less is better) or files per CPU second (more is better).
+    `sources` stores that many objects of that size in a bucket of a lab and returns their keys. The copies
+    must match the objects in that bucket.
     """
 
     name: str
@@ -60,7 +62,7 @@ class Workload:
         return self.unit == "CPU s/GB"
 
     def figure(self, measurement: Measurement) -> float:
-        """A measurement in the workload's unit."""
+        """Return a measurement in the workload's unit."""
         cpu = measurement.cpu_seconds
         return cpu / self.gigabytes if self.less_is_better else self.count / cpu
 
@@ -88,7 +90,7 @@ _SMALL = (
 )
 
 
-# Newer SDKs are to cost no more than the older ones.
+# The current SDKs must not cost more than the older ones.
 _NO_DEARER = tuple(Target(engine, name, 1.05) for engine, name in peers.OLDER_SDKS.items())
 _NO_SLOWER = tuple(Target(engine, name, 0.95) for engine, name in peers.OLDER_SDKS.items())
 
@@ -138,7 +140,7 @@ WORKLOADS = (
         unit="files/CPU s",
         peers=_SMALL,
         references=("boto3_upload_threads", "boto3_get_put_threads", "aioboto3_get_put", "obstore_small"),
-        # Against the leanest code people write with the same SDK.
+        # The references are the shortest code that people write with the same SDK.
         targets=(
             Target("threads", "boto3_get_put_threads", 1.5),
             Target("asyncio", "aioboto3_get_put", 1.5),
