@@ -24,7 +24,7 @@ MISSING = [f"in/{number:06d}" for number in range(7, FILES, 100)]
 
 
 class Context:
-    """Lambda's time."""
+    """Lambda's context object, reduced to the time that is left."""
 
     aws_request_id = "8476a536-e9f4-11e8-9739-2dfe598c3fcd"
 

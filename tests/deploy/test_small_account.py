@@ -1,4 +1,4 @@
-"""The state machine's retriers in a simulated account with 10 concurrent functions, as new accounts have."""
+"""The state machine's retriers in a simulated account with 10 concurrent functions, the limit of new ones."""
 
 import copy
 from typing import Any

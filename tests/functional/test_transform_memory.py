@@ -58,7 +58,7 @@ def lab(credentials, tmp_path_factory):
 
 
 def peak(lab, engine, transform, source, target):
-    """In MB."""
+    """Copy a file with a transform in a fresh process; return its peak memory in MB."""
     done = subprocess.run(
         [sys.executable, "-c", MAKE, engine, transform, source, target],
         cwd=ROOT,

@@ -33,7 +33,7 @@ FAULTS: dict[str, Side] = {
     "reply bytes lost": "reply",  # in a GET's body, like the next two
     "reply bytes repeated": "reply",
     "reply bit flipped": "reply",
-    "reply is late": "reply",  # before its first byte
+    "reply is late": "reply",  # waits before its first byte
     "reply lost": "reply",  # reset before its first byte, after the server did the work
     "503, done": "reply",  # in place of the reply
     "500, done": "reply",

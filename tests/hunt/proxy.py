@@ -24,7 +24,7 @@ if TYPE_CHECKING:
 JOIN_SECONDS = 20.0
 # Bytes that the kernel buffers in each direction. A larger buffer would hide stalls.
 _BUFFER = 256 * 1024
-_RESET = struct.pack("ii", 1, 0)  # SO_LINGER of no time
+_RESET = struct.pack("ii", 1, 0)  # SO_LINGER with a timeout of 0, which resets on close
 _SEND_TIMEOUT = struct.pack("ll", 10, 0)  # a timeval of 10 seconds; a guard, too
 # Faults that can strike a 100 Continue.
 _INTERIM = frozenset({"reply closed", "reply reset", "reply half-closed", "reply stalls", "reply is late"})

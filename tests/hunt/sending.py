@@ -35,11 +35,11 @@ class Exchange:
 
 
 class Over(Exception):
-    """The connection ends here."""
+    """The fault or a peer ended the connection."""
 
 
 class Conversation(Protocol):
-    """The connection that a message is part of."""
+    """The connection that a message belongs to."""
 
     def note(self, exchange: Exchange, where: str) -> None:
         """Record that an exchange's fault struck."""

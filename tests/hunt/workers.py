@@ -107,7 +107,7 @@ class _Worker:
 
 
 def _work(pipe: Connection, urls: Mapping[str, str]) -> None:
-    """Do runs until the pipe is closed."""
+    """Run the seeds from the pipe until it is closed."""
     os.environ |= CREDENTIALS
     for name in ("AWS_PROFILE", "AWS_SESSION_TOKEN", "AWS_ENDPOINT_URL", "AWS_ENDPOINT_URL_S3"):
         os.environ.pop(name, None)

@@ -1,4 +1,4 @@
-"""The operations as boto3 calls them, over http and https."""
+"""S3's operations, called with boto3 over http and https."""
 
 import io
 from base64 import b64encode

@@ -73,7 +73,7 @@ def invoke(sandbox: Sandbox, client: Any) -> Invoke:
 @pytest.fixture
 def limited(sandbox: Sandbox) -> None:
     if not sandbox.limits.startswith("cgroup"):
-        pytest.skip(f"no control groups here: {sandbox.limits}")
+        pytest.skip(f"This machine has no control groups: {sandbox.limits}.")
 
 
 def reset(client: Any, name: str, **settings: Any) -> None:

@@ -100,7 +100,7 @@ def test_a_comparison_in_one_size_shows_bars() -> None:
 
 
 def test_functions_in_one_size_each_are_bars_with_start_times() -> None:
-    """Deployed functions in several sizes are lines."""
+    """If deployed functions have several sizes, the chart has lines."""
     text = page(a_comparison_on_aws(512))
     assert '<div class="bars"' in text
     assert '<svg class="lines"' not in text

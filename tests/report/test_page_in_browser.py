@@ -24,7 +24,7 @@ def browser() -> Iterator[Browser]:
         own = Path(playwright.chromium.executable_path)
         found = next(filter(None, map(shutil.which, NAMES)), str(own) if own.exists() else None)
         if found is None:
-            lacking("no Chromium here: apt-get install chromium, or .venv/bin/playwright install chromium")
+            lacking("Chromium is missing: apt-get install chromium, or .venv/bin/playwright install chromium")
         opened = playwright.chromium.launch(executable_path=found, args=["--no-sandbox"])
         yield opened
         opened.close()

@@ -1,4 +1,4 @@
-"""Traces in a program that uses X-Ray itself: its recorder is joined, respected and left unchanged."""
+"""Traces in programs that use X-Ray themselves (their recorder stays unchanged) and in other programs."""
 
 import asyncio
 import logging
