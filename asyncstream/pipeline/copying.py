@@ -1,9 +1,8 @@
 """Files copied as they are: parts are ranges of the source, and known as soon as its size is."""
 
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator
 from typing import Any
 
-from asyncstream.checksum import Checksum
 from asyncstream.objects import ByteRange
 from asyncstream.pipeline import progress, resuming
 from asyncstream.pipeline.context import TransferContext
@@ -23,7 +22,7 @@ from asyncstream.pipeline.tasks import (
     send_after,
 )
 from asyncstream.pipeline.work import Work
-from asyncstream.ports import Body, Opened
+from asyncstream.ports import Opened
 
 
 class Copying(Work):
@@ -74,14 +73,6 @@ class Copying(Work):
         """Return the task that sends a part by its number."""
         segment = self._segment(file.cut.range(number))
         return SendPart(file, file.span, self.send_part, urgent=False, number=number, segment=segment)
-
-    def attributes(self, opened: Opened) -> Mapping[str, Any]:
-        """Return all headers that a copy keeps."""
-        return opened.attributes
-
-    def checksum_to_declare(self, file: FileFacts, body: Body) -> Checksum | None:
-        """Return the source's own checksum."""
-        return file.checksum
 
     def _segment(self, range_: ByteRange) -> RangeSegment:
         return RangeSegment(range_, self.reader, self._context.on_event)

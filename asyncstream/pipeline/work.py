@@ -65,13 +65,13 @@ class Work(ABC):
     def parts(self, task: Begin, first: Segment) -> Parts:
         """Return the parts of a file whose upload is open; the segment is the first of them."""
 
-    @abstractmethod
     def attributes(self, opened: Opened) -> Mapping[str, Any]:
         """Return the headers of the source that the destination keeps."""
+        return opened.attributes
 
-    @abstractmethod
     def checksum_to_declare(self, file: FileFacts, body: Body) -> Checksum | None:
         """Return the checksum of a PUT's bytes, if it is known before the last byte, for S3 to compare."""
+        return file.checksum
 
     def keep(self, most: int) -> None:  # noqa: B027 - a copy keeps nothing
         """Keep at most `most` bytes of memory for the next parts."""
