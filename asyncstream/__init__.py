@@ -1,6 +1,6 @@
 """Stream large S3 files through a fixed memory cap: sequential, threads or asyncio, one pipeline.
 
-The public names, beside those of `asyncstream.transforms` and `asyncstream.gathering`; everything else may
+The names here, in `asyncstream.transforms` and in `asyncstream.gathering` are public. Everything else may
 change between minor versions.
 """
 

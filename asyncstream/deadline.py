@@ -6,27 +6,28 @@ from collections.abc import Callable
 
 from asyncstream.errors import AsyncstreamError, DeadlineExceeded
 
-# Seconds that Lambda lets an ordinary function run at most: botocore 1.44.8 of 2026-11-20, model of Lambda,
-# CreateFunction's Timeout. Older models say 900; the 5,400 there is for Lambda Managed Instances.
+# The most seconds that an ordinary Lambda function may run: CreateFunction's Timeout in the Lambda model of
+# botocore 1.44.8 of 2026-11-20. Older models say 900. The model's 5,400 is for Lambda Managed Instances.
 LONGEST_INVOCATION = 1800
 
-# Seconds after the deadline in which replies to what was sent before it are still read.
+# Seconds after the deadline in which replies to requests sent before it are still read.
 REPLY_SECONDS = 0.25
-# Seconds after the deadline in which uploads are still begun, ended and dropped: a quarter of the deadline,
-# within these bounds. Lambda's time is up a third of the deadline after it: see `events/running.py`.
+# Seconds after the deadline in which uploads are still created, completed and aborted: a quarter of the
+# deadline, within these bounds. Lambda ends the invocation later: a third of the deadline after it, within
+# the bounds in `events/context.py`.
 LEAST_ENDING, MOST_ENDING = 0.4, 1.5
 
-# Seconds that work may take which cancellation must not cut short: creating or aborting an upload.
+# Seconds for work that cancellation must not interrupt: creating or aborting an upload.
 SHIELD_SECONDS = 15.0
 
 
 class Deadline:
-    """A point in time after which no byte moves.
+    """The point in time after which no more bytes are moved.
 
     Args:
-        seconds: from now; None: never.
-        clock: seconds, monotonic.
-        pauses: whether what is not done by then is left to be continued, instead of failing.
+        seconds: from now; None for no deadline.
+        clock: returns seconds, monotonic.
+        pauses: whether unfinished files are left to be continued, instead of failing.
     """
 
     def __init__(self, seconds: float | None, clock: Callable[[], float], *, pauses: bool = False) -> None:
@@ -36,26 +37,26 @@ class Deadline:
         self._end = None if seconds is None else clock() + seconds
 
     def left(self) -> float:
-        """Seconds until the time is up."""
+        """Return the seconds until the deadline, negative after it; infinity without one."""
         return math.inf if self._end is None else self._end - self.now()
 
     def patience(self) -> float:
-        """Seconds that what is under way may still be waited for: parts sent by then are confirmed."""
+        """Return the seconds that running requests may take, so that S3 can confirm parts sent in time."""
         return max(self.left(), 0.0) + REPLY_SECONDS
 
     def ending(self) -> float:
-        """Seconds that the requests may take by which an upload is begun, ended or dropped."""
+        """Return the seconds that requests to create, complete or abort an upload may still take."""
         if self.seconds is None:
             return math.inf
         return self.left() + min(max(self.seconds / 4, LEAST_ENDING), MOST_ENDING)
 
     def check(self) -> None:
-        """Raise DeadlineExceeded when the time is up."""
+        """Raise DeadlineExceeded if the deadline has passed."""
         if self.left() <= 0:
             raise DeadlineExceeded(f"the deadline of {self.seconds:g} s passed before the work was done")
 
     def check_retry(self, error: AsyncstreamError, seconds: float = 0.0) -> None:
-        """Raise DeadlineExceeded where only the time forbids another try, in so many seconds."""
+        """Raise DeadlineExceeded if the error is retryable, but the deadline is within `seconds` from now."""
         if error.retryable and self.left() <= seconds:
             raise DeadlineExceeded(
                 f"the deadline of {self.seconds:g} s comes before the next try, after: {error}"

@@ -1,15 +1,15 @@
 """The errors that asyncstream raises or puts into results.
 
-Each has a builtin as second parent, so that code which knows nothing of asyncstream catches it by
-the name it already knows. `retryable` says whether repeating the same request may help, by the rules of
-`retry.py`; `starts_over` that only a file begun anew may. An SDK's own error is kept as `__cause__`.
+Each also derives from a builtin exception, so that code that does not know asyncstream can catch it.
+`retryable` says whether repeating the same request may help, by the rules of `retry.py`. `starts_over` says
+that only copying the file again from its start may help. An SDK's own error is kept as `__cause__`.
 """
 
 import re
 from collections.abc import Iterator
 from typing import ClassVar
 
-# JSON's "\ud800" becomes half of a surrogate pair, which UTF-8 cannot write: no log takes it, and no reply.
+# JSON's "\ud800" becomes half of a surrogate pair. UTF-8 cannot encode it, so no log or reply can hold it.
 _HALF_A_PAIR = re.compile("[\ud800-\udfff]")
 
 
@@ -19,24 +19,24 @@ def encodable(text: str) -> str:
 
 
 class AsyncstreamError(Exception):
-    """Base of every error of this package. `attempts`: tries made of a page; 0 where that is not told."""
+    """Base of every error of this package. `attempts`: how often a page was tried; 0 if not counted."""
 
     attempts = 0
     retryable: ClassVar[bool] = False
     starts_over: ClassVar[bool] = False
 
     def __str__(self) -> str:
-        """Its message, which may quote an event, as logs and replies can write it."""
+        """Return the message in valid Unicode: it may quote an event, and logs and replies must hold it."""
         return encodable(super().__str__())
 
 
 def told(error: BaseException | None) -> str:
-    """What an error says, with its notes: they name uploads that could not be aborted."""
+    """Return an error's message and its notes, which name uploads that could not be aborted."""
     return encodable("; ".join([str(error or ""), *getattr(error, "__notes__", ())]))
 
 
 def chain(error: BaseException | None) -> Iterator[BaseException]:
-    """Yield an error and what it was raised from, outermost first."""
+    """Yield an error and the errors it was raised from, outermost first."""
     while error is not None:
         yield error
         error = error.__cause__ or error.__context__
@@ -47,15 +47,15 @@ class ConfigError(AsyncstreamError, ValueError):
 
 
 class InputError(AsyncstreamError, ValueError):
-    """What to transfer is malformed: a URI, a list of files, an event. Raised before any I/O."""
+    """A URI, a list of files or an event is malformed. Raised before any I/O."""
 
 
 class NothingToTransfer(InputError):
-    """The list of files is empty, or nothing is stored under the source prefix."""
+    """The list of files is empty, or no object exists under the source prefix."""
 
 
 class SourceNotFound(AsyncstreamError, FileNotFoundError):
-    """The source object, or the version named, does not exist."""
+    """The source object, or the requested version of it, does not exist."""
 
 
 class BucketNotFound(AsyncstreamError, FileNotFoundError):
@@ -63,21 +63,21 @@ class BucketNotFound(AsyncstreamError, FileNotFoundError):
 
 
 class AccessDenied(AsyncstreamError, PermissionError):
-    """S3 refused a request for want of a permission, which the message names with the object; or Postgres
-    refused a user or its password.
+    """S3 denied a request, or Postgres refused a user or its password. For S3, the message names the missing
+    permission and the object.
     """
 
 
 class NotModified(AsyncstreamError, RuntimeError):
-    """The source is still the version that was asked about; of use within the pipeline only."""
+    """The source still has the ETag that was asked about. Used only within the pipeline."""
 
 
 class SourceChanged(AsyncstreamError, RuntimeError):
-    """The source was overwritten while it was read; nothing of the mix was kept."""
+    """The source was overwritten while it was read. The mixed bytes were discarded."""
 
 
 class DestinationExists(AsyncstreamError, FileExistsError):
-    """`if_exists="fail"`, and there is an object already; it was left as it is."""
+    """The destination exists and `if_exists="fail"` is set. The existing object was not changed."""
 
 
 class DeadlineExceeded(AsyncstreamError, TimeoutError):
@@ -95,13 +95,14 @@ class ConnectionFailed(AsyncstreamError, ConnectionError):
 
 
 class ConnectionClosed(ConnectionFailed):
-    """The peer closed a connection before the first byte of a reply: often one that it had forgotten while
-    nothing was sent over it, as happens to a Lambda environment between invocations.
+    """The peer closed a connection before the first byte of a reply.
+
+    Often it closes a connection that was idle, as happens to a Lambda environment between invocations.
     """
 
 
 class ReplyTimeout(ConnectionFailed):
-    """A request was sent, and its reply did not come in time: whether S3 acted on it is not known."""
+    """A request was sent, and its reply did not arrive in time. S3 may or may not have acted on it."""
 
 
 class TruncatedBody(ConnectionFailed):
@@ -109,8 +110,8 @@ class TruncatedBody(ConnectionFailed):
 
 
 class ChecksumMismatch(AsyncstreamError, RuntimeError):
-    """Bytes arrived other than they were sent: the checksums of the two sides differ. Nothing of them was
-    kept, except with `verify="after"`, which the message then says.
+    """The checksums of the bytes sent and received differ. The bytes were discarded, except with
+    `verify="after"`; the message then says so.
     """
 
     retryable = True
@@ -118,8 +119,9 @@ class ChecksumMismatch(AsyncstreamError, RuntimeError):
 
 
 class ServiceBusy(AsyncstreamError, RuntimeError):
-    """S3, a web server or Postgres asked to come back later: 408, 425, 5xx, RequestTimeout, no connection;
-    `retry_after`: in so many seconds.
+    """S3, a web server or Postgres cannot serve a request now: 408, 425, 5xx, RequestTimeout, no connection.
+
+    `retry_after` is the number of seconds to wait that the server asked for.
     """
 
     retryable = True
@@ -130,34 +132,36 @@ class ServiceBusy(AsyncstreamError, RuntimeError):
 
 
 class SlowDown(ServiceBusy):
-    """S3 or a web server asked for fewer requests a second: 503, 429."""
+    """S3 or a web server asked for fewer requests per second: 503, 429."""
 
 
 class TransformError(AsyncstreamError, ValueError):
-    """A transform failed, by itself or in a user's function; the message says where in the file."""
+    """A built-in transform or a user's function failed. The message says where in the file."""
 
 
 class CorruptInput(TransformError):
-    """What was to be decompressed is damaged, cut short, of another format, or followed by others."""
+    """Compressed input is damaged, cut short, in another format, or followed by other data."""
 
 
 class DamagedInput(CorruptInput):
-    """It is damaged in its midst: on its way, perhaps, so that it is read once more."""
+    """Compressed input is damaged in the middle. The network may have done it, so the file is read again."""
 
     starts_over = True
 
 
 class LineTooLong(TransformError):
-    """A line or record has more bytes than may be held in memory."""
+    """A line or record is longer than the memory reserved for one."""
 
 
 class OutputTooLarge(TransformError):
-    """A transform made more bytes than its input may become; see `transforms/running.py`."""
+    """A transform produced more bytes than its limit allows; see `transforms/running.py`."""
 
 
 class MemoryNeeded(TransformError):
-    """A file takes more memory to decompress than is reserved for it; `needs`: bytes. The coordinator begins
-    the file again with as much, so that a result has this error only if there is not so much memory.
+    """Decompressing a file takes more memory than is reserved for it; `needs` is the number of bytes.
+
+    The coordinator restarts the file with that much memory. A result has this error only if the transfer does
+    not have that much.
     """
 
     def __init__(self, message: str, needs: int = 0) -> None:
@@ -166,15 +170,15 @@ class MemoryNeeded(TransformError):
 
 
 class CredentialsExpired(AsyncstreamError, PermissionError):
-    """The credentials are no longer valid. Retryable: they are looked up anew for the next try."""
+    """The credentials are no longer valid. Retryable: the next try looks them up again."""
 
     retryable = True
 
 
 class WrongRegion(AsyncstreamError, RuntimeError):
-    """The bucket is in another region than the one asked; `region` is its name, "" if S3 did not say.
+    """The bucket is in another region than the one asked. `region` is its name, "" if S3 did not name it.
 
-    Retryable: the store remembers the region, and the next try goes there.
+    Retryable: the store remembers the region and sends the next try there.
     """
 
     retryable = True
@@ -185,35 +189,35 @@ class WrongRegion(AsyncstreamError, RuntimeError):
 
 
 class AddressRefused(AsyncstreamError, PermissionError):
-    """A host of the web has an address that must not be connected to: a private one, the instance's own
-    credentials, ... See `gathering/web/addresses.py`. No connection was made.
+    """A web host has a forbidden address, such as a private one or that of the instance's credentials. No
+    connection was made. See `gathering/web/addresses.py`.
     """
 
 
 class HostNotFound(AsyncstreamError, ConnectionError):
-    """There is no address of that name."""
+    """The host name has no address."""
 
 
 class ServerNotTrusted(AsyncstreamError, ConnectionError):
-    """A server's certificate is for another host, has expired, or no trusted authority signed it; or Postgres
-    offers no TLS. The server was sent nothing: no request, no credentials, no password.
+    """A server's certificate is for another host, has expired, or is not signed by a trusted authority; or
+    Postgres offers no TLS. Nothing was sent to the server: no request, no credentials, no password.
     """
 
 
 class RedirectRefused(AsyncstreamError, PermissionError):
-    """A redirect that is not followed: one too many, from https to http, to another scheme, or to no URL."""
+    """A redirect was not followed: one too many, from https to http, to another scheme, or to a bad URL."""
 
 
 class BodyTooLarge(AsyncstreamError, ValueError):
-    """A page has more bytes than `max_body`, as sent or unpacked. Nothing of it was kept."""
+    """A page, as sent or decompressed, has more bytes than `max_body`. It was discarded."""
 
 
 class BodyUnreadable(AsyncstreamError, ValueError):
-    """A page's body is packed in a way that was not asked for, or damaged."""
+    """A page's body is damaged, or in an encoding that the request did not accept."""
 
 
 class PageFailed(AsyncstreamError, RuntimeError):
-    """A web server answered with a status that is no page, and that asking again does not help; `status`."""
+    """A web server answered with a `status` that is not a page, and that a retry does not change."""
 
     def __init__(self, message: str, status: int) -> None:
         super().__init__(message)
@@ -221,7 +225,7 @@ class PageFailed(AsyncstreamError, RuntimeError):
 
 
 class PageNotFound(PageFailed, FileNotFoundError):
-    """There is no such page: 404 or 410."""
+    """The page does not exist: 404 or 410."""
 
 
 class DatabaseError(AsyncstreamError, RuntimeError):
@@ -233,7 +237,7 @@ class DatabaseError(AsyncstreamError, RuntimeError):
 
 
 class TableNotFound(DatabaseError, LookupError):
-    """The table does not exist, or its schema."""
+    """The table or its schema does not exist."""
 
 
 class TableMismatch(DatabaseError, LookupError):
@@ -241,30 +245,30 @@ class TableMismatch(DatabaseError, LookupError):
 
 
 class RowRefused(DatabaseError, ValueError):
-    """A row is not what its table takes; of the page that it came from no row was written."""
+    """The table refused a row. No row of its page was written."""
 
 
 class TransactionConflict(DatabaseError):
-    """Another session was in the way: a deadlock, a serialization failure, a lock not had in time."""
+    """Another session interfered: a deadlock, a serialization failure, or a lock not granted in time."""
 
     retryable = True
 
 
 class FilesFailed(AsyncstreamError, RuntimeError):
-    """Of an event some files were not copied; raised by handlers to whom nobody listens, so that the event
-    is kept. The message names them.
+    """Some files of an event were not copied; the message names them. Handlers raise it if no caller reads
+    their reply, so that Lambda keeps the event.
     """
 
 
 class FilesFailedForNow(FilesFailed):
-    """The same, but another invocation may succeed."""
+    """Some files of an event were not copied, and another invocation may copy them."""
 
     retryable = True
 
 
 class GatheringFailed(AsyncstreamError, RuntimeError):
-    """Of an event some pages were not stored; raised by handlers to whom nobody listens, so that it is seen.
-    The message names them.
+    """Some pages of an event were not stored; the message names them. Handlers raise it if no caller reads
+    their reply, so that the failure is visible.
     """
 
 
@@ -278,16 +282,16 @@ class S3Error(AsyncstreamError, RuntimeError):
 
 
 class ReplyIncomplete(S3Error):
-    """S3's reply leaves out something that it must have; whether a write was done is unknown."""
+    """S3's reply lacks a required field. S3 may or may not have done a write."""
 
 
 class UploadGone(S3Error):
-    """The multipart upload exists no more: somebody aborted it, or a lifecycle rule did."""
+    """The multipart upload no longer exists: another client or a lifecycle rule aborted it."""
 
     starts_over = True
 
 
 class WriteConflict(S3Error):
-    """Another write of the same object came between (409): S3 wants the upload begun anew."""
+    """Another write of the same object interfered (409). S3 requires a new upload."""
 
     starts_over = True

@@ -1,4 +1,4 @@
-"""What an error holds on to while a report keeps it: frames, replies, connections; removed before."""
+"""Make an error light before a report keeps it: remove the frames, replies and connections it refers to."""
 
 import math
 import sys
@@ -6,13 +6,13 @@ from typing import Any
 
 from asyncstream.errors import AsyncstreamError, ConnectionFailed
 
-# Bytes that an error of another library may hold to stay the cause of one of ours.
+# An error of another library stays the cause of one of ours if it holds at most this many bytes.
 MOST_HELD = 4_000
 MOST_CAUSES = 10
 
 
 def drop_tracebacks(error: BaseException) -> None:
-    """Have an error that is kept, and all that led to it, hold no frames: those hold what was worked on."""
+    """Remove the tracebacks of an error and all its causes, whose frames keep local variables alive."""
     seen: set[int] = set()
     left = [error]
     while left:
@@ -26,11 +26,11 @@ def drop_tracebacks(error: BaseException) -> None:
 
 
 def lighten(error: BaseException) -> None:
-    """Remove from an error that is kept, and from its causes, all that is large: frames first of all.
+    """Remove tracebacks and everything large from an error and its causes.
 
-    A cause that holds anything but a little text is removed with its own causes: `AttributeError` holds the
-    object, `UnicodeDecodeError` the bytes, an HTTP library's error the connection. The message of the error
-    that was raised from it says what it was.
+    A cause that holds anything other than a little text is removed together with its own causes:
+    `AttributeError` holds the object, `UnicodeDecodeError` the bytes, an HTTP library's error the connection.
+    The message of the error that was raised from it says what the cause was.
     """
     drop_tracebacks(error)
     for left in reversed(range(MOST_CAUSES)):
@@ -48,13 +48,13 @@ def lighten(error: BaseException) -> None:
 
 
 def _is_light(error: BaseException) -> bool:
-    # A larger one has fields of its own in C, of which only OSError's are known to be text and numbers.
+    # A larger exception type has its own C fields. Only OSError's are known to be text and numbers.
     plain = ConnectionFailed if isinstance(error, OSError) else AsyncstreamError
     return type(error).__basicsize__ <= plain.__basicsize__ and _held((error.args, vars(error))) <= MOST_HELD
 
 
 def _held(value: Any, depth: int = 6) -> float:
-    """Return the bytes that text, numbers and what is made of them hold; infinity for anything else."""
+    """Return the bytes that text, numbers and containers of them take; infinity for anything else."""
     kind = type(value)
     if kind in {str, bytes, int, float, bool, type(None)}:
         return sys.getsizeof(value)

@@ -1,7 +1,7 @@
-"""Where bytes are: `S3Object` and `S3Prefix`, parsed and checked without I/O.
+"""Locations in S3: `S3Object` and `S3Prefix`, parsed and checked without I/O.
 
-Keys are taken verbatim: nothing is percent-decoded, so `?`, `#`, `%`, `+`, spaces, leading and double
-slashes mean themselves.
+Keys are verbatim. Nothing is percent-decoded, so `?`, `#`, `%`, `+`, spaces, leading and double slashes stand
+for themselves.
 """
 
 import re
@@ -10,9 +10,9 @@ from msgspec import Struct
 
 from asyncstream.errors import InputError
 
-# Bucket naming rules of the S3 user guide; upper case and underscores are legacy names in us-east-1.
+# Bucket naming rules of the S3 user guide. Upper case and underscores occur in old names in us-east-1.
 _BUCKET = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{1,253}[A-Za-z0-9]")
-# Access point and Outposts ARNs stand where a bucket name does.
+# An access point or Outposts ARN can take the place of a bucket name.
 _ARN = re.compile(
     r"arn:aws[a-z-]*:s3[a-z0-9-]*:[a-z0-9-]*:\d{12}:(?:outpost[/:][^/:]+[/:])?accesspoint[/:][^/:]+"
 )
@@ -53,7 +53,7 @@ class S3Object(Struct, frozen=True):
     """One object: bucket, key and, for a source, optionally the version to read.
 
     Raises:
-        InputError: the bucket is no bucket name, or the key is empty or over 1,024 bytes.
+        InputError: the bucket name is invalid, or the key is empty or longer than 1,024 bytes.
     """
 
     bucket: str
@@ -71,7 +71,7 @@ class S3Object(Struct, frozen=True):
 
     @classmethod
     def from_uri(cls, uri: str, version_id: str | None = None) -> "S3Object":
-        """Read `s3://bucket/key`; the key is everything after the first slash, verbatim."""
+        """Parse `s3://bucket/key`. The key is everything after the first slash, verbatim."""
         bucket, key = _split(uri)
         if not key:
             raise InputError(f"{uri!r:.1100} names no object: write s3://bucket/key")
@@ -79,7 +79,7 @@ class S3Object(Struct, frozen=True):
 
     @property
     def uri(self) -> str:
-        """`s3://bucket/key`, as `from_uri` reads it."""
+        """The URI `s3://bucket/key`, as `from_uri` parses it."""
         return f"s3://{self.bucket}/{self.key}"
 
     def __str__(self) -> str:
@@ -87,7 +87,7 @@ class S3Object(Struct, frozen=True):
 
 
 class S3Prefix(Struct, frozen=True):
-    """All objects of a bucket whose keys start with `prefix` (possibly empty: the whole bucket)."""
+    """All objects of a bucket whose keys start with `prefix`. An empty prefix means the whole bucket."""
 
     bucket: str
     prefix: str = ""
@@ -99,17 +99,17 @@ class S3Prefix(Struct, frozen=True):
 
     @classmethod
     def from_uri(cls, uri: str) -> "S3Prefix":
-        """Read `s3://bucket` or `s3://bucket/prefix`, verbatim."""
+        """Parse `s3://bucket` or `s3://bucket/prefix`, verbatim."""
         return cls(*_split(uri))
 
     @property
     def uri(self) -> str:
-        """`s3://bucket/prefix`, as `from_uri` reads it."""
+        """The URI `s3://bucket/prefix`, as `from_uri` parses it."""
         return f"s3://{self.bucket}/{self.prefix}"
 
     def __str__(self) -> str:
         return self.uri
 
     def rebase(self, key: str, onto: "S3Prefix") -> S3Object:
-        """Where an object of this prefix goes under another: the rest of its key is kept."""
+        """Return the object whose key has the prefix `onto` in place of this one."""
         return S3Object(onto.bucket, onto.prefix + key.removeprefix(self.prefix))

@@ -1,4 +1,4 @@
-"""What stores tell and are told: ranges, objects, uploads and their parts; plain data."""
+"""Plain data that the pipeline and the store exchange: ranges, objects, uploads and their parts."""
 
 from collections.abc import Mapping
 from datetime import datetime
@@ -9,7 +9,7 @@ from msgspec import Struct
 from asyncstream.checksum import Checksum, Composite
 from asyncstream.locations import S3Object
 
-# Numbers of parts are 1 to this (S3 user guide, "Amazon S3 multipart upload limits").
+# The highest part number (S3 user guide, "Amazon S3 multipart upload limits").
 MAX_PARTS = 10_000
 
 
@@ -21,19 +21,19 @@ class ByteRange(NamedTuple):
 
     @property
     def length(self) -> int:
-        """Bytes in the range."""
+        """The number of bytes in the range."""
         return self.stop - self.start
 
     @property
     def header(self) -> str:
-        """The range as HTTP writes it, inclusive (RFC 9110, 14.1.2)."""
+        """The value of an HTTP Range header, whose end is inclusive (RFC 9110, 14.1.2)."""
         return f"bytes={self.start}-{self.stop - 1}"
 
 
 class CompletedPart(Struct, frozen=True, omit_defaults=True):
-    """A part that S3 has confirmed; `checksums` are of the bytes sent, by kind.
+    """A part that S3 has confirmed. `checksums` cover the bytes sent, by kind.
 
-    `pieces` are the CRCs of what it has of the parts that its source was uploaded in: see `Digests.pieces`.
+    `pieces` are the CRCs of the source's parts, or pieces of them, within this part: see `Digests.pieces`.
     """
 
     number: int
@@ -44,7 +44,7 @@ class CompletedPart(Struct, frozen=True, omit_defaults=True):
 
 
 class Origin(Struct, frozen=True):
-    """The version of a source that an object was copied from, and the transform by which, if by one."""
+    """The version of the source that an object was copied from, and the transform used, if any."""
 
     size: int
     etag: str
@@ -52,8 +52,10 @@ class Origin(Struct, frozen=True):
 
 
 class Stored(Struct, frozen=True):
-    """What is stored, without its bytes. `checksum` is the whole object's, None where S3 has none of it;
-    `origin` is known of what was copied with `if_exists="skip"`; `composite` is the checksum of its parts.
+    """A stored object, without its bytes.
+
+    `checksum` covers the whole object, None if S3 has none. `origin` is set if the object was copied with
+    `if_exists="skip"`. `composite` is the checksum of the checksums of its parts.
     """
 
     size: int
@@ -64,16 +66,16 @@ class Stored(Struct, frozen=True):
 
 
 class Written(Struct, frozen=True):
-    """An upload's reply. `checksum` is S3's own, of what it received; None where the server tells none."""
+    """The reply to an upload. S3 computed `checksum` from the bytes it received; None if it sends none."""
 
     etag: str
     checksum: Checksum | None
 
 
 class MultipartUpload(Struct, frozen=True):
-    """An upload that S3 has opened and that must be completed or aborted.
+    """An open multipart upload, which must be completed or aborted.
 
-    `verified` says whether it will be completed with the checksum of the whole, which S3 then compares.
+    If `verified`, completing it sends the checksum of the whole object, which S3 then compares.
     """
 
     target: S3Object
@@ -82,7 +84,7 @@ class MultipartUpload(Struct, frozen=True):
 
 
 class ListedObject(Struct, frozen=True):
-    """One row of a listing."""
+    """One object of a listing."""
 
     key: str
     size: int
@@ -90,7 +92,7 @@ class ListedObject(Struct, frozen=True):
 
 
 class OpenUpload(Struct, frozen=True):
-    """A multipart upload that was neither completed nor aborted, and when it was begun."""
+    """A multipart upload that was neither completed nor aborted, and the time it was created."""
 
     target: S3Object
     upload_id: str

@@ -1,7 +1,7 @@
-"""The Protocols between the pipeline and what it stands on: engines, the store and its transports, spans.
+"""The Protocols that the pipeline needs: engines, the store and its transports, trace spans.
 
-All ports are `async def`. Blocking implementations block and never suspend, so that one
-`coro.send(None)` runs them to their end (`engines/driver.py`); asyncio awaits the same code.
+All I/O methods are `async def`. Blocking implementations block and never suspend, so that one
+`coro.send(None)` runs them to their end (`engines/driver.py`). asyncio awaits the same code.
 """
 
 import math
@@ -27,19 +27,19 @@ from asyncstream.objects import (
 
 T = TypeVar("T")
 
-# What X-Ray can search for.
+# Types of values that X-Ray can search for.
 Annotation = str | int | float | bool
 
-# A function, not a coroutine: a task cancelled before its first step must leave nothing unawaited.
+# A function, not a coroutine: a task cancelled before its first step must not leave a coroutine unawaited.
 Work = Callable[[], Coroutine[Any, Any, Any]]
 
 
-# Seconds until something has to be done.
+# Returns the seconds left.
 TimeLeft = Callable[[], float]
 
 
 def for_ever() -> float:
-    """The time left of what has no deadline."""
+    """Return the time left without a deadline: infinity."""
     return math.inf
 
 
@@ -47,17 +47,17 @@ class ByteStream(Protocol):
     """The body of one GET."""
 
     async def read(self) -> bytes | memoryview:
-        """The next bytes, at most a chunk; empty at the end. Valid until the next call."""
+        """Return the next bytes, at most a chunk; empty at the end. They are valid until the next call."""
 
     async def close(self) -> None:
-        """Give the connection back if the body was read to its end, else close it."""
+        """Return the connection to its pool if the body was read to its end, else close it."""
 
 
 class Body(Protocol):
-    """The body of one upload, pulled by the SDK that sends it.
+    """The body of one upload. The SDK that sends it pulls its chunks.
 
-    `length` is the bytes in all, known before the first is read. `error` is what `next_chunk` raised, if
-    it did: SDKs wrap it beyond recognition. `digests` are of what was handed on so far.
+    `length` is the total number of bytes, known before the first read. `error` is the exception that
+    `next_chunk` raised, if any: SDKs wrap it beyond recognition. `digests` cover the bytes returned so far.
     """
 
     length: int
@@ -65,18 +65,18 @@ class Body(Protocol):
     digests: Digests
 
     async def next_chunk(self) -> bytes | memoryview:
-        """The next bytes; empty at the end. Valid until the next call."""
+        """Return the next bytes; empty at the end. They are valid until the next call."""
 
     async def close(self) -> None:
-        """Let go of its source."""
+        """Close the source."""
 
 
 class Opened(Struct, frozen=True):
-    """A source object, open at a range: what its reply told, and its body.
+    """The reply to a GET of a source: its headers, and the body to read.
 
-    `attributes` are the headers kept on a copy, as parameters of PutObject. `checksum` is the whole
-    object's, `composite` that of its parts: S3 has one of them at most, and tells it only where no range
-    was asked for (`range_asked`).
+    `attributes` are the headers that a copy keeps, as parameters of PutObject. `checksum` covers the whole
+    object, `composite` the checksums of its parts. S3 has at most one of the two, and returns it only if the
+    request asked for no range (`range_asked`).
     """
 
     size: int
@@ -90,7 +90,7 @@ class Opened(Struct, frozen=True):
 
 
 class Store(Protocol):
-    """Where objects are read and written. Implemented once, for S3."""
+    """Reads and writes objects. Implemented once, for S3."""
 
     @property
     def slot_bytes(self) -> int:
@@ -99,25 +99,25 @@ class Store(Protocol):
     async def open(
         self, source: S3Object, range_: ByteRange | None, etag: str | None, unless: str | None = None
     ) -> Opened:
-        """GET a range (None: the whole), pinned to `etag` where it is known.
+        """GET a range (None: the whole object). With `etag`, only that version is read.
 
-        Raises NotModified if `unless` is its ETag.
+        Raises NotModified if the object's ETag is `unless`.
         """
 
     async def head(self, source: S3Object, etag: str) -> Stored:
-        """HEAD of a source, pinned: what is stored, with its checksum."""
+        """HEAD a source of this ETag, and return its size, checksum and origin."""
 
     async def part_size(self, source: S3Object, etag: str, number: int) -> int | None:
-        """Bytes of one of the parts a source was uploaded in, pinned; None where the server tells none."""
+        """Return the bytes of one part that the source was uploaded in; None if the server does not say."""
 
     async def find(self, target: S3Object) -> Stored | None:
-        """HEAD of a destination: what is stored there, if anything is."""
+        """HEAD a destination, and return its size, checksum and origin; None if it does not exist."""
 
     def sent_at_once(self, length: int) -> bool:
-        """Whether a body is in hand before its PUT begins, so that its own checksum can go with it."""
+        """Whether a body is read before its PUT starts, so that the PUT can carry the body's checksum."""
 
     def verifies(self, bucket: str) -> bool:
-        """Whether the bucket's server checks uploads by CRC64NVME: yes, until a reply has shown otherwise."""
+        """Whether the bucket's server checks uploads by CRC64NVME: yes, until a reply shows otherwise."""
 
     async def put(
         self,
@@ -127,15 +127,15 @@ class Store(Protocol):
         checksum: Checksum | None,
         origin: Origin | None = None,
     ) -> Written:
-        """Write an object with one request; S3 refuses a body that has not the checksum given.
+        """Write an object with one request. S3 refuses a body that does not match the checksum.
 
-        `origin` is kept with it, for `find` to tell.
+        `origin` is stored with the object, and `find` returns it.
         """
 
     async def create_upload(
         self, target: S3Object, attributes: Mapping[str, Any], origin: Origin | None = None
     ) -> MultipartUpload:
-        """Open a multipart upload of an object that `origin` is kept with."""
+        """Open a multipart upload. `origin` is stored with the object."""
 
     async def upload_part(self, upload: MultipartUpload, number: int, body: Body) -> Written:
         """Write one part; numbers count from 1."""
@@ -143,27 +143,27 @@ class Store(Protocol):
     async def complete_upload(
         self, upload: MultipartUpload, parts: Sequence[CompletedPart], checksum: Checksum | None
     ) -> Written:
-        """Make the parts, in order of their numbers, an object, if that has the checksum given."""
+        """Complete an upload from its parts, in order of their numbers, if the whole matches the checksum."""
 
     async def abort_upload(self, upload: MultipartUpload) -> None:
-        """Drop the upload and its parts. No part of it may be in flight."""
+        """Abort the upload and delete its parts. None of its parts may be in flight."""
 
     async def list_parts(
         self, upload: MultipartUpload, after: int | None
     ) -> tuple[list[CompletedPart], int | None]:
-        """Return up to 1,000 parts that S3 has, by number, and the number to ask the next page with.
+        """Return up to 1,000 stored parts, by number, and the `after` of the next page (None: no more pages).
 
-        Each has the checksum that S3 tells, if any. `after` is None for the first page, as is the number
-        that comes with the last. Raises UploadGone if the upload was completed or aborted.
+        `after` is None for the first page. Each part has the checksum that S3 returns, if any. Raises
+        UploadGone if the upload was completed or aborted.
         """
 
     async def list_uploads(
         self, prefix: S3Prefix, after: tuple[str, str] | None
     ) -> tuple[list[OpenUpload], tuple[str, str] | None]:
-        """Return up to 1,000 open uploads, sorted by key, and the marker to ask the next page with."""
+        """Return up to 1,000 open uploads, sorted by key, and the `after` of the next page, if any."""
 
     async def list_page(self, prefix: S3Prefix, token: str | None) -> tuple[list[ListedObject], str | None]:
-        """Up to 1,000 objects, and what to ask the next page with (None: there is none)."""
+        """Return up to 1,000 objects, and the token of the next page (None: no more pages)."""
 
 
 class Transport(Protocol):
@@ -176,31 +176,31 @@ class Transport(Protocol):
     async def call(
         self, operation: str, params: Mapping[str, Any], region: str | None, left: TimeLeft = for_ever
     ) -> dict[str, Any]:
-        """Send one request, never repeated by the SDK; its reply, or an AsyncstreamError.
+        """Send one request and return its reply, or raise an AsyncstreamError. The SDK does not retry it.
 
-        A `Body` among the parameters is passed through chunk by chunk. Nothing is waited for that is not
-        there when no more seconds are `left`.
+        A `Body` among the parameters is passed through chunk by chunk. The call waits at most `left()`
+        seconds.
         """
 
     @property
     def renewals(self) -> int:
-        """How often `renew` has made clients anew."""
+        """The number of times `renew` has replaced the clients."""
 
     async def renew(self, renewals: int) -> None:
-        """Make clients anew for the next calls, with credentials looked up anew.
+        """Use new clients for the next calls, and look the credentials up again.
 
-        Unless somebody else has done so since there were so many `renewals`.
+        Does nothing if `self.renewals` is no longer `renewals`: another task has already done it.
         """
 
     def stream(self, body: Any, length: int, left: TimeLeft = for_ever) -> ByteStream:
-        """The body of a GetObject reply, of which `length` bytes will be read, while seconds are `left`."""
+        """Return the body of a GetObject reply, to read `length` bytes from within `left()` seconds."""
 
     async def close(self) -> None:
         """Close all connections."""
 
 
 class Finished(Struct):
-    """A task's end: what it returned or what it raised. Whoever takes that out may leave None behind."""
+    """A finished task: its result or its error. The caller may replace either by None after reading it."""
 
     tag: Any
     result: Any
@@ -208,31 +208,32 @@ class Finished(Struct):
 
 
 class Span(Protocol):
-    """One piece of work of a trace: begins when it is made, ends once; as a context manager, when left.
+    """One piece of work in a trace. It starts when it is created, and ends once.
 
-    Every span is made by its parent, so no engine needs to know which one is current.
+    As a context manager, it ends on exit. Every span is created by its parent, so no engine needs to know
+    which one is current.
     """
 
     def expect(self, name: str, count: int) -> None:
-        """So many branches of this name will be made in the whole trace."""
+        """Announce how many branches of this name the whole trace will have."""
 
     def branch(self, name: str, **annotations: Annotation) -> "Span":
-        """A span within this one, one of many: told when it ends, unless it is left out of the sample.
+        """Create a span within this one, one of many. It is sent when it ends, unless sampling leaves it out.
 
-        Made and ended by the coordinator only.
+        Only the coordinator creates and ends branches.
         """
 
     def child(self, name: str, **annotations: Annotation) -> "Span":
-        """A span within this one, told together with it; made and ended by whoever does its work."""
+        """Create a span within this one, sent together with it. The task that does its work ends it."""
 
     def annotate(self, **annotations: Annotation) -> None:
-        """What is known of it by now."""
+        """Add annotations."""
 
     def stop(self) -> None:
-        """Its work has ended now, though whoever has to `end` it comes to that only later."""
+        """Record the end time now; a later call to `end` finishes the span."""
 
     def end(self, error: BaseException | None = None) -> None:
-        """Its end, unless it has ended already, and the error that ended it."""
+        """End the span, with the error that ended it, unless it has ended already."""
 
     def __enter__(self) -> Self: ...
 
@@ -242,20 +243,20 @@ class Span(Protocol):
 
 
 class Slots(Protocol):
-    """An engine at work: the primitive *start a task; give me the next finished one*."""
+    """The tasks of a running engine: start a task, and wait for the next one that finishes."""
 
     def start(self, tag: Any, work: Work) -> None:
-        """Run `work` in a free slot. The caller has seen `free` true."""
+        """Run `work` in a free slot. The caller must have checked `free`."""
 
     @property
     def free(self) -> bool:
         """Whether a slot is free now."""
 
     async def finished(self) -> Finished:
-        """The next task that ended; tasks must be running."""
+        """Wait for the next task to end, and return it. At least one task must be running."""
 
     async def ended(self) -> Finished | None:
-        """One that has ended already, or None; lets those that were started begin."""
+        """Return a task that has already ended, or None. Tasks that were just started get to run."""
 
 
 class Engine(Protocol):
@@ -263,11 +264,11 @@ class Engine(Protocol):
 
     @property
     def name(self) -> str:
-        """What users call it."""
+        """The name that users select it by."""
 
     @property
     def most_slots(self) -> int:
-        """How many tasks it can have in flight at all."""
+        """The largest number of tasks that it can run at once."""
 
     @property
     def blocking(self) -> bool:
@@ -277,29 +278,35 @@ class Engine(Protocol):
         """Run a coroutine to its end from plain code."""
 
     def steps(self, work: AsyncGenerator[T, None]) -> AsyncGenerator[T, None]:
-        """The same items, to be asked for one by one in whatever task, or each by a `run` of its own.
+        """Return a generator of the same items. Each item may be requested in another task or `run`.
 
-        Closing it closes the work, and waits for that.
+        Closing it closes `work`, and waits until that is done.
         """
 
     def close(self) -> None:
-        """End what lives across transfers: threads, an event loop."""
+        """Stop the threads or the event loop that live across transfers."""
 
     def slots(self, count: int) -> AbstractAsyncContextManager[Slots]:
-        """Up to `count` tasks at once. Leaving it joins every task; asyncio cancels them first."""
+        """Run up to `count` tasks at once. On exit, every task is joined; asyncio cancels them first."""
 
     async def sleep(self, seconds: float) -> None:
         """Wait, in a task."""
 
     @property
     def computes_at_once(self) -> int:
-        """Bytes that are worth a call of `compute`; 1 where it costs nothing."""
+        """The number of bytes that is worth a call of `compute`; 1 if a call costs nothing."""
 
     async def compute(self, work: Callable[[], T]) -> T:
-        """Run what takes CPU time and does no I/O, away from an event loop."""
+        """Run a function that takes CPU time and does no I/O, outside of any event loop."""
 
     async def limited(self, work: Coroutine[Any, Any, T], seconds: float) -> T:
-        """Run what may take so long. Asyncio then cancels it (DeadlineExceeded); a thread cannot be."""
+        """Run work for at most so many seconds. asyncio then cancels it and raises DeadlineExceeded.
+
+        A thread cannot be cancelled.
+        """
 
     async def shielded(self, work: Coroutine[Any, Any, T], seconds: float) -> T:
-        """Run what cancellation of the caller must not cut short, at most so long (ConnectionFailed)."""
+        """Run work that cancelling the caller must not interrupt, for at most so many seconds.
+
+        Raises ConnectionFailed if it takes longer.
+        """

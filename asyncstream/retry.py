@@ -1,6 +1,6 @@
-"""When to try a request again: the table, and `Retrying`, the loop that follows it within a deadline.
+"""When to retry a request: the table, and `Retrying`, the loop that applies it within a deadline.
 
-Full jitter: the wait is uniform in [0, min(max_delay, base_delay * 2**(attempt - 1))], see the AWS
+Waits have full jitter: they are uniform in [0, min(max_delay, base_delay * 2**(attempt - 1))]. See the AWS
 Architecture Blog, "Exponential Backoff And Jitter".
 """
 
@@ -25,13 +25,13 @@ T = TypeVar("T")
 
 
 class RetryPolicy(Struct, frozen=True):
-    """How often and how patiently one request or part is tried.
+    """How often to try one request or part, and how long to wait between tries.
 
     Attributes:
-        max_attempts: tries in all, the first included.
+        max_attempts: number of tries, including the first.
         base_delay: seconds; the upper bound of the first wait.
-        max_delay: seconds; no wait is longer, unless S3 asks for it.
-        max_wait: seconds waited in all; what would take longer is given up.
+        max_delay: seconds; the upper bound of every wait, unless S3 asks for a longer one.
+        max_wait: seconds; a request is given up if its waits would add up to more.
     """
 
     max_attempts: int = 4
@@ -41,12 +41,12 @@ class RetryPolicy(Struct, frozen=True):
 
 
 class Rule(Struct, frozen=True):
-    """What one kind of error differs in from the policy.
+    """How one kind of error differs from the policy.
 
     Attributes:
-        most: tries that make sense, where those are fewer than `max_attempts`.
-        patience: factor of the wait's bound.
-        free: tries that are made at once, and not counted.
+        most: upper limit of tries, if lower than `max_attempts`.
+        patience: factor for the upper bound of each wait.
+        free: number of retries that are made immediately and not counted.
     """
 
     most: int = sys.maxsize
@@ -56,20 +56,20 @@ class Rule(Struct, frozen=True):
 
 # The table: the first class that matches an error decides. An error that is not `retryable` is never retried.
 RULES: tuple[tuple[type[AsyncstreamError], Rule], ...] = (
-    # S3 scales a prefix within minutes, and until then wants fewer requests: patience, not persistence.
+    # S3 scales a prefix within minutes, and until then wants fewer requests: wait longer.
     (SlowDown, Rule(patience=4)),
-    # Found out by the first bytes sent over it; the next connection is another one.
+    # Only the first bytes sent show that a connection is dead. The retry uses another connection.
     (ConnectionClosed, Rule(free=1)),
-    # The next try looks the credentials up again: if they are refused then, more tries do not help.
+    # The next try looks the credentials up again. If S3 refuses those too, more tries do not help.
     (CredentialsExpired, Rule(most=2)),
-    # Not by chance three times in a row.
+    # Three mismatches in a row are not chance.
     (ChecksumMismatch, Rule(most=3)),
     (AsyncstreamError, Rule()),
 )
 
 
 class Tries(Struct):
-    """What was done of one request so far: tries counted, tries that were free, seconds waited."""
+    """The failed tries of one request so far: counted ones, free ones, and seconds waited."""
 
     counted: int = 0
     free: int = 0
@@ -77,18 +77,18 @@ class Tries(Struct):
 
 
 def rule_for(error: AsyncstreamError) -> Rule:
-    """The row of the table that an error falls under."""
+    """Return the rule of the table for an error."""
     return next(rule for kind, rule in RULES if isinstance(error, kind))
 
 
 def wait_before_retry(
     error: AsyncstreamError, tries: Tries, policy: RetryPolicy, jitter: float
 ) -> float | None:
-    """Seconds to wait before the next try, or None to give up; counts the try that failed.
+    """Return the seconds to wait before the next try, or None to give up. Adds the failed try to `tries`.
 
     Args:
-        error: what the last try raised.
-        tries: before it.
+        error: the error that the last try raised.
+        tries: the tries before it.
         policy: the bounds.
         jitter: a random number in [0, 1).
     """
@@ -107,21 +107,21 @@ def wait_before_retry(
     return wait
 
 
-# Called before each wait, with the error of the last try and the seconds to wait.
+# A function called before each wait, with the error of the last try and the seconds to wait.
 OnRetry = Callable[[AsyncstreamError, float], None]
 
 
 def ignore_retry(error: AsyncstreamError, wait: float) -> None:
-    """Do nothing: the hook of a request whose retries are not counted."""
+    """Do nothing, for a request whose retries are not counted."""
 
 
 class Retrying:
-    """Repeats requests as often as policy and deadline allow. Serves many requests at once.
+    """Retries requests as often as the policy and the deadline allow. Serves many requests at once.
 
     Args:
         policy: the bounds.
         deadline: no try and no wait starts after it.
-        sleep: the engine's; takes seconds.
+        sleep: the engine's `sleep`; takes seconds.
     """
 
     def __init__(
@@ -141,13 +141,13 @@ class Retrying:
 
         Args:
             once: makes one try.
-            on_retry: counts or reports the tries that are followed by another one.
-            left: seconds until another bound than the deadline; a longer wait is not started.
+            on_retry: called for each failed try that is followed by another.
+            left: returns the seconds until a bound other than the deadline. No longer wait is started.
 
         Raises:
-            DeadlineExceeded: the deadline passed, or comes before the next try. The message has the error of
-                the last try.
-            AsyncstreamError: of the last try.
+            DeadlineExceeded: the deadline passed, or is before the next try. The message contains the error
+                of the last try.
+            AsyncstreamError: the error of the last try.
         """
         tries = Tries()
         before = ""
@@ -158,7 +158,7 @@ class Retrying:
             except DeadlineExceeded as error:
                 if not before:
                     raise
-                # The user can act on what took the time, not on the time itself.
+                # The user can act on the error that took the time, not on the time itself.
                 raise DeadlineExceeded(f"{error}, after: {before}") from error
             except AsyncstreamError as error:
                 before = str(error)
@@ -171,15 +171,15 @@ class Retrying:
     def wait_after(
         self, error: AsyncstreamError, tries: Tries, left: Callable[[], float] = NO_DEADLINE.left
     ) -> float | None:
-        """Return the seconds to wait before the next try, or None to give up; count the try that failed.
+        """Return the seconds to wait before the next try, or None to give up. Adds the failed try to `tries`.
 
         Args:
-            error: of the last try.
-            tries: before it.
-            left: as for `run`.
+            error: the error of the last try.
+            tries: the tries before it.
+            left: see `run`.
 
         Raises:
-            DeadlineExceeded: only the deadline forbids another try.
+            DeadlineExceeded: another try would be allowed, but the deadline is before it.
         """
         self.deadline.check_retry(error)
         wait = wait_before_retry(error, tries, self.policy, random.random())  # noqa: S311 - no secret

@@ -1,7 +1,7 @@
-"""`Settings`: the base of each configuration. Checks values, reads variables, hides secrets; does no I/O.
+"""`Settings`: the base class of configurations. Checks values, reads variables, masks secrets; does no I/O.
 
-msgspec checks types and limits when it converts, not when Python calls the class. `Settings` converts in both
-cases, so that arguments, environment variables and events pass the same check.
+msgspec checks types and limits when it converts a value, not when Python calls the class. `Settings` converts
+in both cases, so that arguments, environment variables and events pass the same checks.
 """
 
 import os
@@ -16,10 +16,10 @@ from asyncstream.errors import ConfigError
 
 
 class Settings(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
-    """Settings that are checked when they are made. Each has a default; none can be changed.
+    """Immutable settings, checked when they are created. Each has a default.
 
-    A subclass names the prefix of its environment variables, and overrides `_masked` if a setting may hold a
-    secret.
+    A subclass sets the prefix of its environment variables, and overrides `_masked` if a setting may contain
+    a secret.
     """
 
     _prefix: ClassVar[str]
@@ -31,19 +31,19 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=
             raise ConfigError(self._refusal(error)) from None
 
     def __rich_repr__(self) -> list[tuple[str, Any]]:
-        """Return every setting, those that may hold a secret masked."""
+        """Return every setting by name, with secrets masked."""
         return list((msgspec.structs.asdict(self) | self._masked()).items())
 
     def __repr__(self) -> str:
-        """Return the same as one line."""
+        """Return every setting in one line, with secrets masked."""
         settings = ", ".join(f"{name}={value!r}" for name, value in self.__rich_repr__())
         return f"{type(self).__name__}({settings})"
 
     def override(self, values: Mapping[str, Any]) -> Self:
-        """Return a copy with other values.
+        """Return a copy with some values replaced.
 
         Raises:
-            ConfigError: as the constructor does, and for an unknown name.
+            ConfigError: a value is outside its limits, settings contradict each other, or a name is unknown.
         """
         unknown = sorted(set(values) - set(self.__struct_fields__))
         if unknown:
@@ -57,7 +57,7 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=
         Raises:
             ConfigError: a value cannot be read or is outside its limits, or a variable names no setting.
         """
-        # Not `environ=os.environ`: `help` prints the default of a signature, with every secret in it.
+        # Not `environ=os.environ` in the signature: `help` prints defaults, and so every secret.
         given = cls.read_variables(os.environ if environ is None else environ)
         own = cls(**defaults)
         try:
@@ -68,32 +68,32 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=
 
     @classmethod
     def read_variables(cls, variables: Mapping[str, str]) -> dict[str, Any]:
-        """Return the settings that variables name by prefix and upper case; ignore those that are empty.
+        """Return the settings given by variables, whose names are the prefix and the setting in upper case.
 
-        Templates write an empty variable for a setting that is not given.
+        Empty variables are ignored: templates write one for each setting that is not given.
         """
         named = {name: variables.get(f"{cls._prefix}{name.upper()}") for name in cls.__struct_fields__}
         return {name: text for name, text in named.items() if text}
 
     def _masked(self) -> dict[str, Any]:
-        """Return what to show in place of settings that may hold a secret."""
+        """Return the values to show in place of settings that may contain a secret."""
         return {}
 
     def _refusal(self, error: ValidationError) -> str:
-        """Return the message about a wrong value; msgspec's own repeats no value."""
+        """Return the error message for a wrong value. msgspec's message does not contain the value."""
         return f"{type(self).__name__}: {error}"
 
     @classmethod
     def _misreading(cls, error: ValidationError, _given: Mapping[str, Any]) -> str:
-        """Return the message about a wrong variable."""
+        """Return the error message for a wrong environment variable."""
         return f"the variables {cls._prefix}*: {error}"
 
 
 def check_names(variables: Mapping[str, str], prefix: str, settings: Iterable[str], owner: str) -> None:
-    """Check that each variable of a prefix names one of the settings.
+    """Check that each variable with a prefix names one of the settings.
 
     Raises:
-        ConfigError: one does not, and is not empty.
+        ConfigError: a variable that is not empty names no setting.
     """
     known = {f"{prefix}{name.upper()}" for name in settings}
     for name in sorted(variables.keys() - known):
@@ -103,6 +103,6 @@ def check_names(variables: Mapping[str, str], prefix: str, settings: Iterable[st
 
 @cache
 def _unchecked(settings: type[Settings]) -> type[msgspec.Struct]:
-    """Return a class of the same fields without `__post_init__`, for msgspec to check values against."""
+    """Return a class with the same fields and no `__post_init__`, which msgspec checks values against."""
     fields = [(field.name, field.type) for field in msgspec.structs.fields(settings)]
     return msgspec.defstruct(settings.__name__, fields, kw_only=True)

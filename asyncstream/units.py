@@ -1,4 +1,4 @@
-"""Units of bytes, and sizes as people write and read them."""
+"""Units of bytes, and functions to parse and format sizes."""
 
 import re
 
@@ -25,10 +25,10 @@ _NAMES = {"KIB": "KiB", "MIB": "MiB", "GIB": "GiB", "TIB": "TiB"}
 
 
 def parse_size(text: str) -> int:
-    """Bytes of `64MiB`, `100 MB`, `1.5GiB` or plain `4096`.
+    """Return the bytes of a size such as `64MiB`, `100 MB`, `1.5GiB` or plain `4096`.
 
     Raises:
-        InputError: it is no size, or not a whole number of bytes.
+        InputError: the text is not a size, or not a whole number of bytes.
     """
     match = re.fullmatch(r"(\d+(?:\.\d+)?)\s*([A-Za-z]*)", text.strip())
     unit = _UNITS.get(match[2].upper()) if match else None
@@ -41,7 +41,7 @@ def parse_size(text: str) -> int:
 
 
 def exact(size: int) -> str:
-    """A size in the largest unit that shows it exactly: `100 MB`, `16 KiB`, `1234 B`."""
+    """Format a size in the largest unit that shows it exactly: `100 MB`, `16 KiB`, `1,234 B`."""
     for name, unit in sorted(_UNITS.items(), key=lambda pair: -pair[1]):
         if len(name) > 1 and size >= unit and size % unit == 0:
             return f"{size // unit:,} {_NAMES.get(name, name)}"
@@ -49,7 +49,7 @@ def exact(size: int) -> str:
 
 
 def rounded(size: float) -> str:
-    """A size in about three digits, in powers of ten as network rates are: `1.05 GB`."""
+    """Format a size in three digits, in powers of ten as for network rates: `1.05 GB`."""
     for name in ("TB", "GB", "MB", "KB"):
         value = size / _UNITS[name]
         if value >= 0.9995:

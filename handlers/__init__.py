@@ -1,1 +1,1 @@
-"""The Lambda functions: one short file each, named in deploy/template.yaml."""
+"""The Lambda functions that deploy/template.yaml names, one file each."""

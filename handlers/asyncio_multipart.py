@@ -1,6 +1,6 @@
-"""Lambda function: copies S3 objects, the parts of all files at once, on asyncio.
+"""Lambda function: copies S3 objects. The parts of all files are copied concurrently on asyncio.
 
-Event and reply are described in asyncstream/events/schema.json.
+asyncstream/events/schema.json describes the event and the reply.
 """
 
 from asyncstream import lambda_handler

@@ -1,6 +1,6 @@
-"""Lambda function: copies S3 objects, one file at a time, each as one stream.
+"""Lambda function: copies S3 objects. Copies one file at a time, each as one stream.
 
-Event and reply are described in asyncstream/events/schema.json.
+asyncstream/events/schema.json describes the event and the reply.
 """
 
 from asyncstream import lambda_handler

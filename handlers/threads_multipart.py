@@ -1,6 +1,6 @@
-"""Lambda function: copies S3 objects, the parts of all files at once, on a thread pool.
+"""Lambda function: copies S3 objects. The parts of all files are copied concurrently on a thread pool.
 
-Event and reply are described in asyncstream/events/schema.json.
+asyncstream/events/schema.json describes the event and the reply.
 """
 
 from asyncstream import lambda_handler

@@ -1,6 +1,6 @@
-"""Lambda function: gathers pages of the web into a table of Postgres, sixty pages at once on asyncio.
+"""Lambda function: gathers web pages into a Postgres table, sixty pages at once on asyncio.
 
-Event and reply are described in asyncstream/gathering/schema.json.
+asyncstream/gathering/schema.json describes the event and the reply.
 """
 
 from asyncstream.gathering import lambda_handler

@@ -1,6 +1,6 @@
-"""Lambda function: gathers pages of the web into a table of Postgres, one page at a time.
+"""Lambda function: gathers web pages into a Postgres table, one page at a time.
 
-Event and reply are described in asyncstream/gathering/schema.json.
+asyncstream/gathering/schema.json describes the event and the reply.
 """
 
 from asyncstream.gathering import lambda_handler
