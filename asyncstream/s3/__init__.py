@@ -1,9 +1,9 @@
-"""S3: pure request building and reply reading, and one store over two transports (boto3, aioboto3)."""
+"""Access to S3: one store over two transports (boto3, aioboto3), with pure code for requests and replies."""
 
 import os
 
-# botocore loads what it needs for signing with awscrt where it finds that: 2 MB that no client of ours uses.
-# Not at first use: botocore reads this when it is imported, by the X-Ray SDK maybe before a client is made.
+# If awscrt is installed, botocore loads its signing code: 2 MB that no client here uses. Set at import, not
+# at first use: botocore reads this when it is imported, and the X-Ray SDK may import it first.
 os.environ.setdefault("BOTO_DISABLE_CRT", "true")
 
 from asyncstream import checksum
@@ -13,12 +13,12 @@ from asyncstream.s3.settings import ClientSettings
 
 
 async def open_transport(engine: str, settings: ClientSettings) -> Transport:
-    """The transport an engine can drive. Loads what it needs: the blocking one no aiohttp.
+    """Open the transport for an engine. Imports only its modules: the blocking one does not import aiohttp.
 
     Raises:
-        ConfigError: no client can be made with these settings or this environment.
+        ConfigError: these settings or the environment do not allow a client to be created.
     """
-    from botocore.exceptions import BotoCoreError  # noqa: PLC0415 - who only gathers pages needs no SDK
+    from botocore.exceptions import BotoCoreError  # noqa: PLC0415 - gathering pages needs no SDK
 
     checksum.load()
     try:
@@ -29,5 +29,5 @@ async def open_transport(engine: str, settings: ClientSettings) -> Transport:
         from asyncstream.s3.blocking import BlockingTransport  # noqa: PLC0415
 
         return BlockingTransport(settings)
-    except (BotoCoreError, ValueError) as error:  # ValueError: the endpoint is no URL
-        raise ConfigError(f"no S3 client can be made: {error}") from error
+    except (BotoCoreError, ValueError) as error:  # ValueError: the endpoint is not a URL
+        raise ConfigError(f"cannot create an S3 client: {error}") from error

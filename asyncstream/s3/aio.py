@@ -1,4 +1,4 @@
-"""The transport of aioboto3 and aiobotocore, for the asyncio engine."""
+"""The transport over aioboto3 or aiobotocore, for the asyncio engine."""
 
 from collections.abc import AsyncIterator, Mapping
 from contextlib import AsyncExitStack
@@ -26,7 +26,7 @@ _SDK_ERRORS = (BotoCoreError, aiohttp.ClientError, OSError)
 
 
 class AsyncioTransport:
-    """Clients of either, one a bucket region; belongs to the event loop that was running when opened."""
+    """One client per bucket region. It belongs to the event loop that was running when it was opened."""
 
     def __init__(self, settings: ClientSettings) -> None:
         self._settings = settings
@@ -37,7 +37,7 @@ class AsyncioTransport:
 
     @property
     def slot_bytes(self) -> int:
-        """What aiohttp, asyncio and OpenSSL hold for a GET and a PUT."""
+        """The bytes that aiohttp, asyncio and OpenSSL hold for a GET and a PUT."""
         return SLOT
 
     async def call(
@@ -47,7 +47,7 @@ class AsyncioTransport:
         body = params.get("Body")
         if body is not None and not isinstance(body, bytes):
             params = {**params, "Body": _AsyncReadable(body)}
-        # A call within a call: the other's body is resumed.
+        # A call within a call resumes the body that the outer call sends.
         patience = self._settings.patience(operation, within_upload=under_way.get(None) is not None)
         own = Call(left(), patience.seconds)
         outer = under_way.set(own)
@@ -66,18 +66,18 @@ class AsyncioTransport:
         return reply
 
     def stream(self, body: Any, length: int, left: TimeLeft = for_ever) -> "_ContentStream":
-        """See `ports.Transport`. The call that opened it bounds it, too."""
+        """See `ports.Transport`. The time limit of the call that opened the body also covers reading it."""
         return _ContentStream(body, self._settings.stall_timeout)
 
     @classmethod
     async def open(cls, settings: ClientSettings) -> "AsyncioTransport":
-        """A transport with its first client made."""
+        """Open a transport and create its first client."""
         transport = cls(settings)
         await transport._client(None)
         return transport
 
     async def renew(self, renewals: int) -> None:
-        """See `ports.Transport`. The former clients stay open for the tasks that use them now."""
+        """See `ports.Transport`. The old clients stay open for the tasks that still use them."""
         if renewals == self.renewals:
             self._clients = {}
             self.renewals += 1
@@ -101,14 +101,14 @@ class AsyncioTransport:
 
 
 def new_session() -> Any:
-    """A session that makes clients: aioboto3's where that is installed, else aiobotocore's own.
+    """Return a session that creates clients: aioboto3's if it is installed, else aiobotocore's.
 
-    Both make the same client. The newest aioboto3 (15.5) runs on today's aiobotocore, but its metadata allow
-    only that of 2025-10: `pip install --no-deps` puts it on top of a newer one.
+    Both create the same client. The newest aioboto3 (15.5) works with today's aiobotocore, but its metadata
+    only allow the one of 2025-10. `pip install --no-deps` installs it with a newer one.
     """
     session = AioSession()
     prepare_session(session)
-    # For the clients that fetch credentials, from STS and SSO; S3's has a config of its own.
+    # For the clients that fetch credentials from STS and SSO. The S3 client has its own config.
     session.set_default_client_config(VerifiedConfig())
     try:
         import aioboto3  # noqa: PLC0415 - optional
@@ -118,20 +118,20 @@ def new_session() -> Any:
 
 
 class _Session:
-    """aiobotocore's session, its clients made by the name that aioboto3 and boto3 have for it."""
+    """aiobotocore's session, with the method `client` that aioboto3 and boto3 have."""
 
     def __init__(self, session: AioSession) -> None:
         self.client = session.create_client
 
 
 class _AsyncReadable:
-    """A `Body` as aiohttp pulls it. `read` is there because botocore asks for it, and is never called."""
+    """A `Body` that aiohttp iterates over. botocore requires `read`, but never calls it."""
 
     def __init__(self, body: Body) -> None:
         self._body = body
 
     def read(self, _: int = -1) -> bytes:
-        raise NotImplementedError("this body is sent by iterating it")
+        raise NotImplementedError("this body cannot be read: iterate over it")
 
     async def __aiter__(self) -> AsyncIterator[bytes | memoryview]:
         while chunk := await self._body.next_chunk():
@@ -139,10 +139,10 @@ class _AsyncReadable:
 
 
 class _ContentStream:
-    """A GET's body as aiohttp has it in hand: whatever has arrived, without joining or splitting it."""
+    """The body of a GET: returns the bytes that aiohttp has received, without joining or splitting them."""
 
     def __init__(self, body: Any, stall_timeout: float) -> None:
-        # A wrapt proxy until aiobotocore 3, which has a name for it.
+        # A wrapt proxy before aiobotocore 3, which has the attribute `raw_stream`.
         wrapped = body.__wrapped__ if hasattr(body, "__wrapped__") else body.raw_stream
         self._response: aiohttp.ClientResponse = wrapped
         body_follows(self._response, stall_timeout)
@@ -154,7 +154,7 @@ class _ContentStream:
             raise ConnectionFailed(f"the source's body broke: {error}") from error
 
     async def close(self) -> None:
-        # Returns the connection to the pool when the body was read to its end, else closes it.
+        # Return the connection to the pool if the body was read to its end, else close it.
         if self._response.content.at_eof():
             self._response.release()
         else:

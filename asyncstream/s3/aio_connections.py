@@ -1,8 +1,8 @@
-"""aiohttp's connections, made to verify servers and to hold little.
+"""aiohttp connections that verify servers, limit how long they wait, and use little memory.
 
-They run on every aiobotocore from 2.25.1 to 3.x, and use private attributes: of aiobotocore's session, as it
-takes no aiohttp session (https://github.com/aio-libs/aiobotocore/issues/125), of aiohttp's connector
-(`_factory`) and of its protocol.
+They work with every aiobotocore from 2.25.1 to 3.x. They use private attributes of aiobotocore's session,
+which does not accept an aiohttp session (https://github.com/aio-libs/aiobotocore/issues/125), of aiohttp's
+connector (`_factory`) and of its protocol.
 """
 
 import math
@@ -25,20 +25,20 @@ from asyncstream.engines.aio import wait_aside
 from asyncstream.s3.buffers import READ_BUFFER, limit_buffers
 from asyncstream.s3.settings import CONNECTIONS_PER_PART
 
-# To aiohttp 0 means for ever.
+# aiohttp takes a timeout of 0 as no timeout.
 _SHORTEST = 0.001
-# Before this version aiobotocore does not compare the name in a certificate with the host, as botocore leaves
-# that to urllib3, and checks no certificate at all behind a proxy.
+# Before this version aiobotocore does not compare the name in a certificate with the host, because botocore
+# leaves that to urllib3. Behind a proxy it does not check certificates at all.
 _VERIFIES = (3, 9)
 
 
 class Call:
-    """What bounds the waits of one call.
+    """The time limits of one call.
 
     Args:
-        left: seconds that it may take, to the last byte of its reply.
-        patience: seconds that its reply may take after the last byte of the request was sent; of a GET, the
-            head of the reply.
+        left: seconds for the whole call, to the last byte of its reply.
+        patience: seconds for the reply, from the last byte of the request sent. For a GET, only the head of
+            the reply counts.
     """
 
     def __init__(self, left: float, patience: float) -> None:
@@ -49,31 +49,31 @@ class Call:
         self._ended = False
 
     def start_reply(self, connection: "_Protocol") -> None:
-        """Bound the whole reply from now on: the request is sent."""
+        """Start the time limit of the reply: the request is sent."""
         self._timer.close()  # that of a proxy's reply to CONNECT
         if not self._ended:  # a reply may come before the last byte of the body is sent
             timer = connection._loop.call_later(self._patience, self._give_up, connection)  # noqa: SLF001
             self._timer.callback(timer.cancel)
 
     def end(self) -> None:
-        """Wait no longer: the reply has come, or never will."""
+        """Cancel the time limit: the reply has arrived, or the call has failed."""
         self._ended = True
         self._timer.close()
 
     def _give_up(self, connection: "_Protocol") -> None:
         self.reply_is_late = True
-        # What aiohttp does where no byte comes in time.
+        # aiohttp does the same if no byte arrives in time.
         connection._on_read_timeout()  # noqa: SLF001
 
 
-# The call in this task, and in those that send its body.
+# The call of this task, also in the tasks that send its body.
 under_way: ContextVar[Call] = ContextVar("under_way")
 
 
 class _Resolver(AbstractResolver):
-    """Looks names up aside, as the blocking connections do.
+    """Looks up host names on separate threads, as the blocking connections do.
 
-    aiohttp's own resolver does so on the loop's threads: those are few, and are waited for when it closes.
+    aiohttp's own resolver uses the event loop's threads: there are few, and closing the loop waits for them.
     """
 
     def __init__(self, seconds: float) -> None:
@@ -89,11 +89,11 @@ class _Resolver(AbstractResolver):
         ]
 
     async def close(self) -> None:
-        """Nothing is kept."""
+        """Do nothing: no resources are kept."""
 
 
 class VerifiedSession(AIOHTTPSession):  # type: ignore[misc]  # untyped
-    """aiobotocore's HTTP session, for S3 and for the services that S3's credentials come from."""
+    """aiobotocore's HTTP session, for S3 and for the services that provide S3's credentials."""
 
     _connector_args: dict[str, Any]
 
@@ -116,7 +116,7 @@ class VerifiedSession(AIOHTTPSession):  # type: ignore[misc]  # untyped
 
     @cached_property
     def _tls(self) -> ssl.SSLContext | None:
-        """The context that verifies servers, where aiobotocore's own does not."""
+        """The context that verifies servers, if aiobotocore's own does not."""
         if tuple(map(int, aiobotocore_version.split(".")[:2])) >= _VERIFIES:
             return None
         context: ssl.SSLContext = create_urllib3_context()
@@ -128,20 +128,20 @@ class VerifiedSession(AIOHTTPSession):  # type: ignore[misc]  # untyped
 
 
 class VerifiedConfig(AioConfig):  # type: ignore[misc]  # untyped
-    """The default of a session's clients. aiobotocore 2 drops the session class when it merges configs."""
+    """A client config with `VerifiedSession`, which aiobotocore 2 would drop when it merges configs."""
 
     def __init__(self, **options: Any) -> None:
         super().__init__(http_session_cls=VerifiedSession, **options)
 
     def merge(self, other_config: Any) -> Any:
-        """`other_config` with what it leaves open."""
+        """Return `other_config`, with the values that it leaves open taken from this one."""
         merged = super().merge(other_config)
         merged.http_session_cls = VerifiedSession
         return merged
 
 
 class _Protocol(ResponseHandler):
-    """aiohttp's side of a connection: bounded, and with two of its ends mended."""
+    """aiohttp's protocol of a connection, with time limits, small buffers, and two fixes for its end."""
 
     def __init__(self, streams: int, stall_timeout: float, **options: Any) -> None:
         super().__init__(**options)
@@ -152,7 +152,7 @@ class _Protocol(ResponseHandler):
     def connection_made(self, transport: Any) -> None:
         super().connection_made(transport)
         limit_buffers(transport, self._streams)
-        # aiohttp bounds what it waits for while reading, but not while sending.
+        # aiohttp limits its waits while reading, but not while sending.
         transport.get_extra_info("socket").setsockopt(
             socket.IPPROTO_TCP, socket.TCP_USER_TIMEOUT, int(self._stall_timeout * 1000)
         )
@@ -162,25 +162,26 @@ class _Protocol(ResponseHandler):
         self._call = under_way.get(None)
 
     def start_timeout(self) -> None:
-        # aiohttp calls this when a request is sent, a proxy's CONNECT included.
+        # aiohttp calls this when a request is sent, also for a proxy's CONNECT.
         super().start_timeout()
         if self._call is not None:
             self._call.start_reply(self)
 
     def start_body(self, stall_timeout: float) -> None:
-        """Bound the wait for each next byte of a body, which may have been read ahead as far as it is let."""
+        """Limit the wait for each further byte of a body, unless reading is paused with full buffers."""
         self.read_timeout = stall_timeout
         if not self._reading_paused:
             super().start_timeout()
 
     def close(self) -> None:
-        # asyncio closes a connection only when all has been sent, and over TLS when the peer has said
-        # good-bye: of a peer that does not read, or that drips, never.
+        # asyncio closes a connection only after it has sent everything, and over TLS only after the peer has
+        # closed its side. If the peer does not read, or sends byte by byte, that never happens.
         self.abort()
 
     def resume_reading(self, resume_parser: bool = True) -> None:
-        # Where the end of a body arrives while reading is paused, resuming starts the read timeout again, of
-        # a connection in the pool by then: seconds later, in a warm Lambda at once, it spoils the next reply.
+        # If the end of a body arrives while reading is paused, resuming restarts the read timeout, although
+        # the connection is back in the pool. Seconds later, or at once in a warm Lambda, the timeout breaks
+        # the next reply.
         runs = self._read_timeout_handle is not None  # already for another request
         super().resume_reading(resume_parser)
         if not runs and self._payload is not None and self._payload.is_eof():
@@ -188,7 +189,7 @@ class _Protocol(ResponseHandler):
 
 
 class _Requests:
-    """What aiobotocore uses of an aiohttp session. Redirects are left to us: see `client.prepare_client`."""
+    """The part of an aiohttp session that aiobotocore uses. It follows no redirects: see `prepare_client`."""
 
     def __init__(self, session: aiohttp.ClientSession, tls: ssl.SSLContext | None) -> None:
         self._session = session
@@ -200,18 +201,18 @@ class _Requests:
         call = under_way.get(None)
         if call is not None:
             options["timeout"] = aiohttp.ClientTimeout(
-                # To the last byte of the reply's body.
+                # Up to the last byte of the reply's body.
                 total=None if call.left == math.inf else max(call.left, _SHORTEST),
                 sock_connect=self._session.timeout.sock_connect,
-                # Each read of a reply may take as long as the whole; see `Call` and `body_follows`.
+                # `Call` limits the reply and `body_follows` its body.
                 sock_read=None,
-                # Without it, aiohttp rounds up to whole seconds.
+                # Otherwise aiohttp rounds up to whole seconds.
                 ceil_threshold=math.inf,
             )
         return self._session.request(method, **options, **self._options)
 
 
 def body_follows(response: aiohttp.ClientResponse, stall_timeout: float) -> None:
-    """Have the body of a reply break where no byte comes for so many seconds."""
+    """Make the body of a reply fail if no byte arrives for `stall_timeout` seconds."""
     if response.connection is not None and isinstance(response.connection.protocol, _Protocol):
         response.connection.protocol.start_body(stall_timeout)

@@ -1,7 +1,4 @@
-"""The boto3 transport, for the sequential and the thread engine.
-
-Blocks, and never suspends.
-"""
+"""The transport over boto3, for the sequential and the threads engine. It blocks and never suspends."""
 
 from collections.abc import Mapping
 from http.client import HTTPException
@@ -29,25 +26,25 @@ from asyncstream.s3.settings import ClientSettings
 from asyncstream.s3.waits import Waits, waits
 from asyncstream.units import KiB
 
-# What a thread, its two connections and their headers cost beside the chunk (measured).
+# Bytes for a thread, its two connections and their headers, in addition to the chunk (measured).
 _OVERHEAD = 80 * KiB
 _SDK_ERRORS = (BotoCoreError, urllib3.exceptions.HTTPError, HTTPException, OSError)
 
 
 class BlockingTransport:
-    """boto3 clients, one a bucket region."""
+    """One boto3 client per bucket region."""
 
     def __init__(self, settings: ClientSettings) -> None:
         self._settings = settings
         self._config = Config(**sdk_options(settings))
         self._former: list[Any] = []
         self.renewals = 0
-        # Made here, on one thread: boto3 sessions are not thread-safe.
+        # Created here, on one thread: boto3 sessions are not thread-safe.
         self._clients: dict[str | None, Any] = {None: self._new_client(None)}
 
     @property
     def slot_bytes(self) -> int:
-        """One chunk buffer and the overhead of a thread."""
+        """The bytes of one chunk buffer and of a thread."""
         return self._settings.chunk_size + _OVERHEAD
 
     async def call(
@@ -57,7 +54,7 @@ class BlockingTransport:
         body = params.get("Body")
         if body is not None and not isinstance(body, bytes):
             params = {**params, "Body": _Readable(body)}
-        # A call within a call: the other's body is resumed.
+        # A call within a call resumes the body that the outer call sends.
         patience = self._settings.patience(operation, within_upload=waits.get(None) is not None)
         own = Waits(left, self._settings.stall_timeout, patience.seconds)
         outer = waits.set(own)
@@ -78,10 +75,10 @@ class BlockingTransport:
         return _RawStream(body._raw_stream, length, self._settings, left)  # noqa: SLF001
 
     async def renew(self, renewals: int) -> None:
-        """See `ports.Transport`. The former clients stay open for the threads that use them now."""
+        """See `ports.Transport`. The old clients stay open for the threads that still use them."""
         if renewals != self.renewals:
             return
-        # Without a lock: of two threads at once each makes clients, and the later ones are used.
+        # No lock: if two threads get here at once, both create clients, and the later ones are used.
         former, self._clients = self._clients, {None: self._new_client(None)}
         self._former += former.values()
         self.renewals += 1
@@ -110,7 +107,7 @@ class BlockingTransport:
 
 
 class _Readable:
-    """A `Body` as http.client pulls it. It sends what `read` returns, of whatever length and type."""
+    """A `Body` that http.client reads. It sends the bytes that `read` returns, of any length and type."""
 
     def __init__(self, body: Body) -> None:
         self._body = body
@@ -120,7 +117,7 @@ class _Readable:
 
 
 class _RawStream:
-    """A GET's body read into one reused buffer, past urllib3's own copies (a quarter of the CPU)."""
+    """The body of a GET, read into one reused buffer. Avoiding urllib3's copies saves a quarter of CPU."""
 
     def __init__(self, raw: Any, length: int, settings: ClientSettings, left: TimeLeft) -> None:
         self._raw = raw
@@ -142,8 +139,8 @@ class _RawStream:
 
     async def close(self) -> None:
         if self._left == 0:
-            # An empty body was never read, so http.client has not seen its end: it would send the next
-            # request over this connection, and then refuse to read the reply.
+            # http.client does not see the end of an empty body, because it is never read. It would send the
+            # next request over this connection, and then refuse to read the reply.
             self._raw._fp.close()  # noqa: SLF001
             self._raw.release_conn()
         else:

@@ -1,4 +1,4 @@
-"""botocore's connections, made to wait no longer than a call may take."""
+"""botocore connections that wait no longer than their call may take."""
 
 import socket
 import ssl
@@ -21,7 +21,7 @@ from asyncstream.s3.waits import waits
 
 
 class _Socket(socket.socket):
-    """Each read waits for as long as the call under way allows, however many a line takes."""
+    """A socket whose reads respect the time left for the current call, also if a line takes many reads."""
 
     __slots__ = ()
 
@@ -31,10 +31,10 @@ class _Socket(socket.socket):
 
 
 class _TlsSocket(ssl.SSLSocket):
-    """The same over TLS, where each read has 16 KiB at most: every call that is made in it is felt."""
+    """The same socket over TLS. A read returns at most 16 KiB, so every function call in it costs CPU."""
 
     def do_handshake(self, *arguments: Any) -> None:
-        # A proxy's reply was read before: its reads have left a timeout behind.
+        # Reading a proxy's reply before this has changed the timeout.
         set_timeout(self, waits.get().for_one())
         super().do_handshake(*arguments)
 
@@ -42,23 +42,23 @@ class _TlsSocket(ssl.SSLSocket):
         seconds = waits.get().for_read()
         if self.gettimeout() != seconds:
             self.settimeout(seconds)
-        # `SSLSocket.recv_into` does no more than this, after checks that `read` makes again.
+        # `SSLSocket.recv_into` does only this, after checks that `read` repeats.
         return self.read(nbytes or len(buffer), buffer)  # type: ignore[return-value]  # a number, with a buffer
 
     def recv(self, *arguments: Any) -> bytes:
-        # So urllib3 reads TLS within TLS.
+        # urllib3 reads TLS within TLS this way.
         set_timeout(self, waits.get().for_read())
         return super().recv(*arguments)
 
 
 def set_timeout(connected: Any, seconds: float) -> None:
-    """Have a socket wait no longer. To set a timeout is a system call, which most reads need not make."""
+    """Set a socket's timeout if it differs. Setting it is a system call, which most reads can avoid."""
     if connected.gettimeout() != seconds:
         connected.settimeout(seconds)
 
 
 class _Bounded(HTTPConnection):
-    """What both classes do otherwise than botocore."""
+    """The changes to botocore's connections, for HTTP and HTTPS."""
 
     timeout: float
     port: int
@@ -73,13 +73,13 @@ class _Bounded(HTTPConnection):
         self.response_class = self._original_response_cls = WholeHead
 
     def request(self, *request: Any, **options: Any) -> None:
-        # A reply that came before the body leaves its status behind: botocore would take it for that of the
-        # next request with Expect over this connection, and the real one for headers.
+        # If a reply came before the body was sent, its status is still stored here. botocore would use it for
+        # the next request with Expect over this connection, and parse the real status line as a header.
         self.response_class = self._original_response_cls
         super().request(*request, **options)
 
     def _new_conn(self) -> Any:
-        # urllib3 would grant each of S3's eight addresses the whole timeout.
+        # urllib3 would try each of S3's eight addresses for the whole timeout.
         host, timeout = self._dns_host, self.timeout
         failed: Exception | None = None
         try:
@@ -95,9 +95,9 @@ class _Bounded(HTTPConnection):
 
     def send(self, data: Any) -> None:
         if self._response_received:
-            # botocore would send nothing of it, while urllib3 pulls the whole body: of a refused part that is
-            # its range of the source. This is how it hears of a peer that has answered already.
-            raise BrokenPipeError("answered before the body was sent")
+            # Otherwise botocore would discard the data while urllib3 reads the whole body, which for a
+            # refused part is a range of the source. This error tells urllib3 that the peer has answered.
+            raise BrokenPipeError("the server answered before the body was sent")
         under_way = waits.get()
         under_way.start_sending()
         if self.sock is not None:
@@ -106,14 +106,14 @@ class _Bounded(HTTPConnection):
 
     def getresponse(self) -> Any:
         waits.get().start_reply()
-        if isinstance(self.response_class, partial):  # botocore has read the status line of a refusal
+        if isinstance(self.response_class, partial):  # botocore has already read the status line of a refusal
             status = self.response_class.keywords["status_tuple"]
             check_line(status[-1].encode())
             self.response_class = partial(_Refusal, **self.response_class.keywords)
         return super().getresponse()
 
     def _consume_headers(self, fp: Any) -> None:
-        # botocore would read on for ever where the connection has ended after 100 Continue.
+        # botocore would loop forever if the connection ended after 100 Continue.
         while check_line(fp.readline()) != b"\r\n":
             pass
 
@@ -131,18 +131,18 @@ def _resolved(host: str, port: int, connection: Any) -> list[Any]:
 
 
 def _bounded(connected: socket.socket, stall_timeout: float) -> _Socket:
-    """The same connection, as a socket whose reads are bounded."""
+    """Return the same connection as a socket whose reads respect the time left."""
     seconds = connected.gettimeout()
     bounded = _Socket(connected.family, connected.type, connected.proto, connected.detach())
     bounded.settimeout(seconds)
-    # The last bytes of a body are in the kernel's buffers when they count as sent: a peer that does not read
-    # them would be waited for as one that makes a reply.
+    # The last bytes of a body count as sent once they are in the kernel's buffers. Without this, a peer that
+    # does not read them would get the time that S3 may take to reply.
     bounded.setsockopt(socket.IPPROTO_TCP, socket.TCP_USER_TIMEOUT, int(stall_timeout * 1000))
     return bounded
 
 
 class _Refusal(WholeHead, AWSHTTPResponse):  # type: ignore[misc]  # untyped
-    """A reply that came in place of 100 Continue."""
+    """A reply that came instead of 100 Continue."""
 
     _status_tuple: Any
 
@@ -161,16 +161,16 @@ class _TlsConnection(_Bounded, AWSHTTPSConnection):  # type: ignore[misc]  # unt
         super().connect()
 
     def _connect_tls_proxy(self, *arguments: Any) -> Any:
-        # urllib3 makes a context of its own for a proxy, and takes none that would verify as that does.
+        # urllib3 creates its own context for a proxy, and does not accept one that verifies in the same way.
         connected = super()._connect_tls_proxy(*arguments)
         connected.__class__ = _TlsSocket
         return connected
 
 
 class _WholeBodies:
-    """A pool whose replies may not end before their Content-Length: botocore turns urllib3's check off.
+    """A pool that rejects replies shorter than their Content-Length: botocore turns off urllib3's check.
 
-    Otherwise an XML document that is cut to nothing is a reply without an ETag, and no broken connection.
+    Otherwise an XML document cut to nothing looks like a reply without an ETag, not like a broken connection.
     """
 
     def urlopen(self, *request: Any, **options: Any) -> Any:
@@ -186,5 +186,5 @@ class _TlsPool(_WholeBodies, AWSHTTPSConnectionPool):  # type: ignore[misc]  # u
 
 
 def bound(client: Any) -> None:
-    """Have a new client make connections of these kinds; botocore has no option for it."""
+    """Make a new client use these connections; botocore has no option for it."""
     client._endpoint.http_session._pool_classes_by_scheme.update(http=_Pool, https=_TlsPool)  # noqa: SLF001

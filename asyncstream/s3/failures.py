@@ -1,4 +1,4 @@
-"""The SDKs' errors as asyncstream's, mapped once, for both transports (both raise botocore's classes)."""
+"""Map the SDKs' errors to asyncstream's, for both transports: both raise botocore's classes."""
 
 import errno
 from collections.abc import Mapping
@@ -34,7 +34,7 @@ from asyncstream.errors import (
 from asyncstream.http.certificates import refused_certificate
 from asyncstream.s3.settings import Patience
 
-# The permission each operation needs; the others need that of writing.
+# The permission that each operation needs. The others need s3:PutObject.
 PERMISSIONS = {
     "GetObject": "s3:GetObject",
     "HeadBucket": "s3:ListBucket",
@@ -63,15 +63,15 @@ _BY_CODE: dict[str, type[AsyncstreamError]] = {
     "ThrottlingException": SlowDown,
 }
 _MEANT: dict[type[AsyncstreamError], str] = {
-    ChecksumMismatch: "other bytes arrived than were sent. S3 says: ",
+    ChecksumMismatch: "S3 received other bytes than were sent. S3 says: ",
     CredentialsExpired: "the credentials have expired. S3 says: ",
 }
-# Characters of a server's own words: results are kept, and a status line may have 64 KiB.
+# Characters of a server's message: results stay in memory, and a status line may have 64 KiB.
 _MOST_SAID = 1_000
 _READS = frozenset({"GetObject", "HeadObject"})
 _NOT_FOUND = frozenset({"NoSuchKey", "NoSuchVersion", "404"})
-# As botocore's S3RegionRedirectorv2 has them, but for a code that names no region: HeadBucket is asked then.
-# IllegalLocationConstraintException comes from regions that accounts opt in to.
+# The codes of botocore's S3RegionRedirectorv2, and one from regions that accounts opt in to
+# (IllegalLocationConstraintException). If the error does not name the region, HeadBucket does.
 _REGION_CODES = frozenset(
     {
         "301",
@@ -102,9 +102,9 @@ _WRONG_INPUT = (
 
 
 def mapped(error: Exception, operation: str, params: Mapping[str, Any]) -> AsyncstreamError:
-    """The error of this package that says what an SDK's error means for the request it came from.
+    """Return the error of this package for an SDK's error and the request that raised it.
 
-    The SDK's error becomes its cause, and loses what it holds beside text.
+    The SDK's error is meant to be its cause, and keeps only its text.
     """
     what = _what(operation, params)
     if isinstance(error, AsyncstreamError):
@@ -129,12 +129,12 @@ def _meaning(  # noqa: PLR0911 - a table
         return TruncatedBody(f"{what}: the reply was cut: {_first_line(error)}")
     if isinstance(error, sdk.ConnectionClosedError) or _was_reset(error):
         return ConnectionClosed(f"{what}: {_first_line(error)}")
-    # Whatever else the SDKs, their HTTP clients and sockets raise: no answer came, or half of one.
+    # Any other error of the SDKs, their HTTP clients and sockets: no answer came, or a part of one.
     return ConnectionFailed(f"{what}: {_first_line(error)}")
 
 
 def no_reply(operation: str, params: Mapping[str, Any], patience: Patience) -> ReplyTimeout:
-    """Return the error of a request that was sent, and whose reply did not come in time."""
+    """Return the error for a request that was sent, and whose reply did not arrive in time."""
     return ReplyTimeout(
         f"{_what(operation, params)}: no whole reply came within {patience.seconds:g} s after the request. "
         f"Raise {patience.setting} if S3 may take longer."
@@ -142,7 +142,7 @@ def no_reply(operation: str, params: Mapping[str, Any], patience: Patience) -> R
 
 
 def _strip(error: Exception) -> None:
-    """Keep of a reply its error, status and request id, and of what an error's message was made of the text.
+    """Remove everything from an SDK's error except the reply's error, status and request id, and texts.
 
     The rest is headers, requests and connections: 20 KB for each file that fails (measured).
     """
@@ -157,24 +157,24 @@ def _strip(error: Exception) -> None:
 
 
 def is_untrusted(error: Exception) -> bool:
-    """Whether an SDK's error says that a server's certificate was refused, that of STS or SSO included."""
+    """Whether an SDK's error reports a refused certificate, of S3 or of STS and SSO."""
     return refused_certificate(error, CertificateError) is not None
 
 
 def _is_cut(error: BaseException) -> bool:
-    """Whether an HTTP client's error says that the body of a reply ended too early; the SDKs do not.
+    """Whether an HTTP client's error reports that a reply's body ended too early; the SDKs do not say so.
 
-    By its name for aiohttp, which the blocking engines do not load.
+    aiohttp's error is compared by name, because the blocking engines do not import aiohttp.
     """
     if isinstance(error, ProtocolError) and isinstance(error.__context__, ValueError):
-        return True  # within the length of a chunk
+        return True  # cut within the line with a chunk's length
     if isinstance(error, IncompleteRead):
         return True
     return type(error).__name__ == "ClientPayloadError"
 
 
 def _was_reset(error: Exception) -> bool:
-    """Whether a connection was there, and broke before a reply: aiobotocore says it could not be made."""
+    """Whether an open connection broke before a reply. aiobotocore reports that it could not connect."""
     return getattr(error.__context__, "errno", None) in (errno.ECONNRESET, errno.EPIPE)
 
 
@@ -207,24 +207,24 @@ def _refused(  # noqa: PLR0911 - a table
 
 
 def _is_elsewhere(code: str, operation: str, region: str) -> bool:
-    """Whether a refusal means that the bucket is in another region, which it may leave out."""
+    """Whether an error reply means that the bucket is in another region. It may not name the region."""
     if code in _REGION_CODES:
         return True
     if operation == "HeadBucket":
-        return region != ""  # also of a bucket that the caller may not list
-    # A HEAD has no body that would name the error: the header alone tells that 400 is about the region.
+        return region != ""  # also for a bucket that the caller may not list
+    # A HEAD's reply has no body with an error code. Only the header shows that the 400 is about the region.
     return operation == "HeadObject" and code == "400" and region != ""
 
 
 def _kind_of_status(status: int) -> type[AsyncstreamError]:
-    # A HEAD's reply has no body that would name the error.
+    # A HEAD's reply has no body with an error code.
     if status in {429, 503}:
         return SlowDown
     return ServiceBusy if status in _BUSY_STATUS else S3Error
 
 
 def _seconds(metadata: Mapping[str, Any]) -> float:
-    """How long S3 asks to wait (RFC 9110, 10.2.3); 0 where it does not, or names a date."""
+    """Return the seconds that S3 asks to wait (RFC 9110, 10.2.3); 0 if it does not ask, or names a date."""
     text = str(metadata.get("HTTPHeaders", {}).get("retry-after", ""))
     return float(text) if text.isdecimal() else 0.0
 
@@ -236,8 +236,8 @@ def _denied(what: str, operation: str, params: Mapping[str, Any], said: str) -> 
     hint = ""
     if operation in _READS:
         # Without s3:ListBucket S3 hides whether the key exists.
-        hint = "; a missing object is answered the same way to a role without s3:ListBucket"
-    # For a KMS key or an explicit deny, S3 names another permission.
+        hint = "; S3 answers the same for a missing object if the caller lacks s3:ListBucket"
+    # For a KMS key or an explicit deny, S3's message names another permission.
     reason = f". S3 says: {said}" if said not in {"", "Access Denied", "Forbidden"} else ""
     return f"{what} was denied: the caller needs {permission} on it{hint}{reason}"
 

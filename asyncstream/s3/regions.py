@@ -1,4 +1,4 @@
-"""Requests sent to the region of their bucket, which a refusal tells."""
+"""Send requests to the region of their bucket, which S3 names when it refuses a request."""
 
 from collections import Counter
 from collections.abc import Mapping
@@ -12,7 +12,7 @@ from asyncstream.s3.requests import Params
 
 
 class Learned(Struct):
-    """What replies have told of buckets: their regions, and which verify no uploads."""
+    """Facts learned from replies: the regions of buckets, and the buckets that do not verify uploads."""
 
     regions: dict[str, str] = field(default_factory=dict)
     unverified: set[str] = field(default_factory=set)
@@ -23,13 +23,13 @@ class RegionalRequests:
 
     Args:
         transport: boto3 or aioboto3.
-        regions: of the buckets, as far as they are known; more are added.
+        regions: the known regions by bucket. New ones are added.
     """
 
     def __init__(self, transport: Transport, regions: dict[str, str]) -> None:
         self._transport = transport
         self._regions = regions
-        # Appending is atomic where several threads send; a counter's += is not.
+        # Several threads send. Appending to a list is atomic, a counter's += is not.
         self._sent: list[str] = []
 
     @property
@@ -38,12 +38,12 @@ class RegionalRequests:
         return Counter(self._sent)
 
     async def send(self, operation: str, params: Params, left: TimeLeft) -> dict[str, Any]:
-        """Send a request, to another region if S3 names one, and return the reply.
+        """Send a request and return the reply. If S3 names another region, send the request there.
 
         Raises:
-            WrongRegion: the bucket is elsewhere, and the body is used up: the next try goes there.
-            CredentialsExpired: the next try has new ones.
-            AsyncstreamError: as the transport has it.
+            WrongRegion: the bucket is in another region, but the body is used up. The next try goes there.
+            CredentialsExpired: the credentials have expired. The next try uses new ones.
+            AsyncstreamError: any other error of the transport.
         """
         self._sent.append(operation)
         bucket = params["Bucket"]
@@ -56,19 +56,19 @@ class RegionalRequests:
         except WrongRegion as error:
             self._regions[bucket] = error.region or await self._find_region(bucket, error, left)
             if not isinstance(params.get("Body", b""), bytes):
-                raise  # the body is used up: the part begins again, from its range
+                raise  # the body is used up: the part starts again and reads its range again
         self._sent.append(operation)
         try:
             return await self._transport.call(operation, params, self._regions[bucket], left)
         except WrongRegion as again:
             if operation != "HeadObject":
                 raise
-            # It is there: a HEAD's 400, which has no words, was about something else.
+            # The bucket is in this region, so the 400 has another reason. A HEAD's reply has no body.
             what = f"HEAD of s3://{bucket}/{params['Key']}"
-            raise S3Error(f"{what}: 400 Bad Request, and no word of the reason", "400", 400) from again
+            raise S3Error(f"{what}: S3 answered 400 Bad Request without a reason", "400", 400) from again
 
     async def _find_region(self, bucket: str, refusal: WrongRegion, left: TimeLeft) -> str:
-        """Ask for the region that a refusal did not name."""
+        """Ask S3 for the region of a bucket, if its refusal did not name one."""
         self._sent.append("HeadBucket")
         try:
             reply = await self._transport.call("HeadBucket", {"Bucket": bucket}, None, left)

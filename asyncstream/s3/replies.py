@@ -1,4 +1,4 @@
-"""What S3's replies say, read and checked. Pure."""
+"""Read and check S3's replies. Does no I/O."""
 
 import re
 from collections.abc import Mapping
@@ -22,8 +22,8 @@ from asyncstream.objects import (
 )
 from asyncstream.s3.requests import ORIGIN, UploadMarker
 
-# Kept on a copy, named alike in GetObject's reply and PutObject's parameters. The storage class, ACL,
-# tags and encryption belong to the destination: extra_args.
+# Headers that a copy keeps. GetObject's reply and PutObject's parameters have the same names for them. The
+# storage class, ACL, tags and encryption belong to the destination: extra_args sets them.
 _KEPT = (
     "CacheControl",
     "ContentDisposition",
@@ -34,21 +34,21 @@ _KEPT = (
     "Metadata",
     "WebsiteRedirectLocation",
 )
-# In the order of preference, should S3 ever tell several.
+# In order of preference, in case S3 returns several.
 _CHECKSUMS = ("CRC64NVME", "CRC32C", "CRC32", "SHA256", "SHA1")
 _OF_PARTS = re.compile(r"[^-]+-[1-9]\d{0,4}")
-# Under this name a reply keeps the first words of its body: see `client.prepare_client`.
+# A reply's metadata has the first words of its body under this name: see `client.prepare_client`.
 FIRST_WORDS = "FirstWords"
-# Without one of these a body ends with its connection (RFC 9112, 6.3).
+# Without either header, a body ends when the connection is closed (RFC 9112, 6.3).
 _FRAMING = frozenset({"content-length", "transfer-encoding"})
 _CONTENT_RANGE = re.compile(r"bytes (\d+)-(\d+)/(\d+)")
 
 
 def attributes(reply: Mapping[str, Any]) -> dict[str, Any]:
-    """The headers of a GetObject reply that a copy keeps, as parameters of PutObject."""
+    """Return the headers of a GetObject reply that a copy keeps, as parameters of PutObject."""
     kept = {name: reply[name] for name in _KEPT if reply.get(name)}
     if "Metadata" in kept:
-        # Of a source that is itself a copy: it says nothing of a copy of that.
+        # If the source is a copy itself, its origin is not that of the new copy.
         kept["Metadata"] = {name: text for name, text in kept["Metadata"].items() if name != ORIGIN}
     if "Expires" in kept:
         kept["Expires"] = _http_date(kept["Expires"])
@@ -56,7 +56,7 @@ def attributes(reply: Mapping[str, Any]) -> dict[str, Any]:
 
 
 def checksum(reply: Mapping[str, Any]) -> Checksum | None:
-    """The checksum of the whole that a reply tells; None if it tells none, or that of its parts."""
+    """Return the whole object's checksum from a reply; None if it has none, or only that of its parts."""
     for kind in _CHECKSUMS:
         value = reply.get(f"Checksum{kind}")
         if value and "-" not in value:
@@ -65,9 +65,9 @@ def checksum(reply: Mapping[str, Any]) -> Checksum | None:
 
 
 def composite(reply: Mapping[str, Any]) -> Composite | None:
-    """The checksum of the parts' checksums that a reply tells; None if it tells none.
+    """Return the checksum of the parts' checksums from a reply; None if it has none.
 
-    S3 calls it COMPOSITE, and writes "value-parts". It does not say where the parts were cut.
+    S3 calls it COMPOSITE and writes "value-parts". It does not say where the parts end.
     """
     for kind in _CHECKSUMS:
         value = reply.get(f"Checksum{kind}")
@@ -77,10 +77,10 @@ def composite(reply: Mapping[str, Any]) -> Composite | None:
 
 
 def stored(reply: Mapping[str, Any], place: S3Object) -> Stored:
-    """What a HeadObject reply tells of an object.
+    """Return the object that a HeadObject reply describes.
 
     Raises:
-        S3Error: it tells no size or no ETag.
+        S3Error: the reply has no size or no ETag.
     """
     metadata = {name.lower(): text for name, text in reply.get("Metadata", {}).items()}
     size, etag, transform = (*metadata.get(ORIGIN, "").split(" ", 2), "", "")[:3]
@@ -95,10 +95,10 @@ def stored(reply: Mapping[str, Any], place: S3Object) -> Stored:
 
 
 def required(reply: Mapping[str, Any], name: str, what: str) -> Any:
-    """Return what a reply has under a name; `what` was asked.
+    """Return a field of a reply to the request `what`.
 
     Raises:
-        ReplyIncomplete: it has nothing there; with the status and the first words of the reply.
+        ReplyIncomplete: the field is missing. The message has the status and the first words of the reply.
     """
     value = reply.get(name)
     if value is None:
@@ -107,11 +107,11 @@ def required(reply: Mapping[str, Any], name: str, what: str) -> Any:
 
 
 def required_element(reply: Mapping[str, Any], name: str, what: str) -> Any:
-    """Return what the document of a reply has under a name; `what` was asked.
+    """Return a field of the XML document in a reply to the request `what`.
 
     Raises:
-        TruncatedBody: it has nothing there, and the document ended with the connection: perhaps too early.
-        ReplyIncomplete: it has nothing there; see `required`.
+        TruncatedBody: the field is missing, and the document ended with the connection, maybe too early.
+        ReplyIncomplete: the field is missing; see `required`.
     """
     headers = reply.get("ResponseMetadata", {}).get("HTTPHeaders", dict.fromkeys(_FRAMING))
     if reply.get(name) is None and not _FRAMING & headers.keys():
@@ -126,42 +126,42 @@ def _lacking(reply: Mapping[str, Any], name: str, what: str) -> str:
 
 
 def check_empty(reply: Mapping[str, Any], what: str) -> None:
-    """See that a reply which has no document has none: the sign-in page of a network is not S3's.
+    """Check that a reply is empty. If not, it may come from a network's sign-in page and not from S3.
 
     Raises:
-        ReplyIncomplete: it has one; with the status and its first words.
+        ReplyIncomplete: the reply has a body. The message has the status and the first words.
     """
     words = reply.get("ResponseMetadata", {}).get(FIRST_WORDS, b"")
     if words:
         raise ReplyIncomplete(
-            f"{what}: the reply of status {_status(reply)} is not empty, it begins with {words!r}",
+            f"{what}: the reply of status {_status(reply)} is not empty: it begins with {words!r}",
             status=_status(reply),
         )
 
 
 def upload_id(reply: Mapping[str, Any], target: S3Object) -> str:
-    """The id in CreateMultipartUpload's reply.
+    """Return the id in CreateMultipartUpload's reply.
 
     Raises:
-        S3Error: it has none. There may be an upload, which `asyncstream clean` finds.
+        S3Error: the reply has no id. If S3 has created an upload, `asyncstream clean` finds it.
     """
     return str(required_element(reply, "UploadId", f"CreateMultipartUpload {target}"))
 
 
 def written(reply: Mapping[str, Any], what: str) -> Written:
-    """What S3 says of the bytes that `what` has written.
+    """Return the ETag and checksum of the object or part that the request `what` has written.
 
     Raises:
-        S3Error: it tells no ETag, so that it is unknown whether they were.
+        S3Error: the reply has no ETag, so it is unknown whether S3 has written the bytes.
     """
     return Written(str(required(reply, "ETag", what)), checksum(reply))
 
 
 def completed(reply: Mapping[str, Any], target: S3Object) -> Written:
-    """What S3 says of the object that it has made of parts.
+    """Return the ETag and checksum of an object whose upload was completed.
 
     Raises:
-        S3Error, TruncatedBody: it tells no ETag, so that it is unknown whether it has.
+        S3Error, TruncatedBody: the reply has no ETag, so it is unknown whether S3 has completed the upload.
     """
     return Written(str(required_element(reply, "ETag", f"CompleteMultipartUpload {target}")), checksum(reply))
 
@@ -171,7 +171,7 @@ def _status(reply: Mapping[str, Any]) -> int:
 
 
 def _http_date(text: str) -> datetime | None:
-    """A date as HTTP writes it (RFC 9110, 5.6.7); None for what is no date, which S3 would refuse."""
+    """Parse a date in HTTP's format (RFC 9110, 5.6.7). Returns None for other text, which S3 would refuse."""
     try:
         return parsedate_to_datetime(text)
     except ValueError:
@@ -179,19 +179,19 @@ def _http_date(text: str) -> datetime | None:
 
 
 def extent(reply: Mapping[str, Any], source: S3Object) -> tuple[ByteRange, int]:
-    """Which bytes a GetObject reply carries, and the size of the whole object.
+    """Return the range of bytes in a GetObject reply, and the size of the whole object.
 
     Raises:
-        S3Error: the Content-Range header cannot be read.
+        S3Error: the reply does not say which bytes it has.
     """
     header = reply.get("ContentRange")
     if not header:
         if _status(reply) == 206:
             raise S3Error(
-                f"GET of {source} was answered with 206 and no Content-Range: it says not which bytes"
+                f"GET of {source} was answered with 206 and no Content-Range: which bytes it has is unknown"
             )
         if "ContentLength" not in reply:
-            raise S3Error(f"GET of {source} was answered without a length: neither Content-Range nor -Length")
+            raise S3Error(f"GET of {source} was answered without Content-Range and without Content-Length")
         size = int(reply["ContentLength"])
         return ByteRange(0, size), size
     match = _CONTENT_RANGE.fullmatch(header)
@@ -202,26 +202,27 @@ def extent(reply: Mapping[str, Any], source: S3Object) -> tuple[ByteRange, int]:
 
 
 def check_pinned(reply: Mapping[str, Any], source: S3Object, etag: str | None) -> str:
-    """The reply's ETag, the one that was asked for. Some servers ignore If-Match.
+    """Check that a reply has the ETag asked for, and return it. Some servers ignore If-Match.
 
     Raises:
-        SourceChanged: it is another.
+        S3Error: the reply has no ETag.
+        SourceChanged: the reply has another ETag.
     """
     found: str | None = reply.get("ETag")
     if found is None:
-        raise S3Error(f"GET of {source} was answered without an ETag: its version cannot be held on to")
+        raise S3Error(f"GET of {source} was answered without an ETag: a change of it could not be detected")
     if etag is not None and found != etag:
         raise source_changed(source, etag, found)
     return found
 
 
 def check_extent(found: ByteRange, wanted: ByteRange | None, size: int, source: S3Object) -> None:
-    """See that the reply carries the bytes that were asked for.
+    """Check that a reply has the bytes that were asked for.
 
     Raises:
-        S3Error: the server ignored the range or cut it.
+        S3Error: the server ignored the range or shortened it.
     """
-    # A first range may reach past the end of an object whose size is not known yet.
+    # A first range may extend past the end of the object, whose size is not yet known.
     expected = ByteRange(0, size) if wanted is None else ByteRange(wanted.start, min(wanted.stop, size))
     if found != expected:
         asked = "the whole" if wanted is None else wanted.header
@@ -232,13 +233,13 @@ def check_extent(found: ByteRange, wanted: ByteRange | None, size: int, source: 
 
 
 def source_changed(source: S3Object, etag: str, found: str | None = None) -> SourceChanged:
-    """The error for an object that is no longer the one first seen."""
+    """Return the error for a source whose ETag changed."""
     now = f", now {found}" if found else ""
     return SourceChanged(f"{source} was overwritten during the transfer: its ETag was {etag}{now}")
 
 
 def listing(reply: Mapping[str, Any], prefix: S3Prefix) -> tuple[list[ListedObject], str | None]:
-    """One page: its objects, and the token of the next page; None at the end.
+    """Return the objects of one page, and the token of the next page; None at the end.
 
     Raises:
         S3Error: the reply says neither that the listing has ended nor where it continues.
@@ -253,7 +254,7 @@ def listing(reply: Mapping[str, Any], prefix: S3Prefix) -> tuple[list[ListedObje
 
 
 def uploads(reply: Mapping[str, Any], prefix: S3Prefix) -> tuple[list[OpenUpload], UploadMarker | None]:
-    """One page: its uploads, and where the next page begins; None at the end.
+    """Return the uploads of one page, and the marker of the next page; None at the end.
 
     Raises:
         S3Error: the reply says neither that the listing has ended nor where it continues.
@@ -274,19 +275,20 @@ def uploads(reply: Mapping[str, Any], prefix: S3Prefix) -> tuple[list[OpenUpload
 def parts(
     reply: Mapping[str, Any], upload: MultipartUpload, after: int | None
 ) -> tuple[list[CompletedPart], int | None]:
-    """Return one page: the parts, and the number after which the next page begins; None at the end.
+    """Return the parts of one page, and the number that the next page starts after; None at the end.
 
-    Each part has the checksum that S3 tells, if any. A number that does not grow makes the pages endless.
+    Each part has the checksum that S3 returns, if any. Part numbers must increase, else the pages would never
+    end.
 
     Raises:
-        S3Error: the reply is of no upload, leaves something out of a part, tells one that was not asked for,
-            or says that there are more parts and not where they continue.
+        S3Error: the reply names no upload, a part lacks a field or was not asked for, or the reply says that
+            there are more parts but not where they continue.
     """
     what = f"the parts of upload {upload.upload_id} of {upload.target}"
     required_element(reply, "UploadId", what)
     found = []
     before = after or 0
-    last = before - 1  # rclone begins a page at the number itself, S3 after it
+    last = before - 1  # rclone starts a page at the number itself, S3 after it
     for row in reply.get("Parts", ()):
         number, etag, size = (required(row, name, what) for name in ("PartNumber", "ETag", "Size"))
         told = checksum(row)
@@ -294,17 +296,15 @@ def parts(
         if number <= last:
             raise S3Error(f"{what} are out of order: S3 lists part {number} after part {last}")
         last = number
-    # rclone leaves out a false one; parts that are not listed are sent again.
+    # rclone omits a false IsTruncated. If parts are not listed, they are sent again.
     if not reply.get("IsTruncated"):
         return found, None
     following = int(required_element(reply, "NextPartNumberMarker", what))
     if not before < following <= MAX_PARTS:
-        raise S3Error(
-            f"{what} do not end: the page after part {before} is followed by that after {following}"
-        )
+        raise S3Error(f"{what} do not end: the next page after part {before} starts after part {following}")
     return found, following
 
 
 def _quoted(etag: str) -> str:
-    """An ETag as GET and If-Match write it (RFC 9110, 8.8.3); rclone lists it without its quotes."""
+    """Return an ETag in quotes, as GET and If-Match write it (RFC 9110, 8.8.3). rclone lists it without."""
     return '"' + etag.strip('"') + '"'

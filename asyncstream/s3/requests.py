@@ -1,4 +1,4 @@
-"""S3 requests as parameters of the SDKs' operations. Pure."""
+"""Build S3 requests as parameters of the SDKs' operations. Does no I/O."""
 
 from base64 import b64encode
 from collections.abc import Iterable, Mapping, Sequence
@@ -10,15 +10,15 @@ from asyncstream.locations import S3Object, S3Prefix
 from asyncstream.objects import ByteRange, CompletedPart, MultipartUpload, Origin
 
 Params = dict[str, Any]
-# Where a listing of uploads goes on: after this key, and this upload of it.
+# A page of uploads starts after this key and upload id.
 UploadMarker = tuple[str, str]
 
-# Bytes of names and values (S3 user guide, "Working with object metadata").
+# The most bytes of names and values together (S3 user guide, "Working with object metadata").
 MAX_METADATA = 2048
-# The metadata that tells which version of its source an object is a copy of: its size and its ETag.
+# The metadata that stores which version of its source an object is a copy of: its size and its ETag.
 ORIGIN = "asyncstream-source"
 
-# Which of the user's extra_args go to which request; everything goes to PutObject and Create.
+# The user's extra_args that each request takes. PutObject and CreateMultipartUpload take all of them.
 _EVERY_WRITE = ("ExpectedBucketOwner", "RequestPayer", "SSECustomerAlgorithm", "SSECustomerKey")
 _SOURCE = {
     "CopySourceSSECustomerAlgorithm": "SSECustomerAlgorithm",
@@ -27,7 +27,8 @@ _SOURCE = {
 }
 
 
-# What lets a write through at all: keys, owners and payers; not what describes the content.
+# The settings that S3 may require for any write, such as keys, owners and payers. They do not describe the
+# content.
 _ACCESS = (
     *_EVERY_WRITE,
     "ACL",
@@ -39,7 +40,7 @@ _ACCESS = (
 
 
 def report_args(extra: Mapping[str, Any]) -> Params:
-    """Those of the user's settings for copied files that a report needs as well."""
+    """Return the user's settings for copied files that a report needs as well."""
     return _only(extra, _ACCESS)
 
 
@@ -56,10 +57,10 @@ def get_object(
     verify: bool,
     unless: str | None = None,
 ) -> Params:
-    """GetObject of a range, pinned to an ETag where one is known.
+    """Build GetObject of a range, for one version if its `etag` is known.
 
-    `verify` asks for the checksum, which S3 tells of a whole object only; `unless` is an ETag of which
-    nothing is wanted.
+    `verify` asks for the checksum, which S3 only returns for a whole object. If the object's ETag is
+    `unless`, S3 does not send it.
     """
     params = _pinned(source, etag)
     if unless is not None:
@@ -72,19 +73,19 @@ def get_object(
 
 
 def head_source(source: S3Object, etag: str, extra: Mapping[str, Any]) -> Params:
-    """HeadObject of what is read, with its checksum."""
+    """Build HeadObject of a source, with its checksum."""
     read = {name: extra[given] for given, name in _SOURCE.items() if given in extra}
     return _pinned(source, etag) | {"ChecksumMode": "ENABLED"} | read
 
 
 def head_part(source: S3Object, etag: str, number: int, extra: Mapping[str, Any]) -> Params:
-    """HeadObject of one of the parts that a source was uploaded in."""
+    """Build HeadObject of one of the parts that a source was uploaded in."""
     read = {name: extra[given] for given, name in _SOURCE.items() if given in extra}
     return _pinned(source, etag) | {"PartNumber": number} | read
 
 
 def head_target(target: S3Object, extra: Mapping[str, Any]) -> Params:
-    """HeadObject of what was written, with its checksum."""
+    """Build HeadObject of a destination, with its checksum."""
     return _pinned(target, None) | {"ChecksumMode": "ENABLED"} | _only(extra, _EVERY_WRITE)
 
 
@@ -98,16 +99,16 @@ def _pinned(place: S3Object, etag: str | None) -> Params:
 
 
 def of_checksum(checksum: Checksum | None) -> Params:
-    """The parameter that has S3 refuse other bytes."""
+    """Return the parameter with which S3 refuses bytes of another checksum."""
     return {} if checksum is None else {f"Checksum{checksum.kind}": checksum.value}
 
 
 def new_object(
     target: S3Object, kept: Mapping[str, Any], origin: Origin | None, extra: Mapping[str, Any]
 ) -> Params:
-    """PutObject or CreateMultipartUpload: what is kept of the source, overridden by the user's settings.
+    """Build PutObject or CreateMultipartUpload: the headers kept from the source, then the user's settings.
 
-    `origin` is added to the metadata where it fits: what has none is told apart by its checksum.
+    `origin` is added to the metadata if it fits. An object without an origin is compared by its checksum.
     """
     wanted = {name: value for name, value in extra.items() if not name.startswith("CopySource")}
     params = {"Bucket": target.bucket, "Key": target.key} | dict(kept) | wanted
@@ -124,11 +125,11 @@ def _told(origin: Origin) -> str:
 
 
 def upload_part(upload: MultipartUpload, number: int, extra: Mapping[str, Any]) -> Params:
-    """UploadPart without its body."""
+    """Build UploadPart without its body."""
     return _of_upload(upload) | {"PartNumber": number} | _only(extra, _EVERY_WRITE)
 
 
-# Of the kinds that can be had for a whole object, S3 then tells that of each part by itself.
+# With this kind for the whole object, S3 also returns the checksum of each part.
 VERIFIED_UPLOAD: Params = {"ChecksumAlgorithm": CRC64NVME, "ChecksumType": "FULL_OBJECT"}
 
 
@@ -138,7 +139,7 @@ def complete_upload(
     checksum: Checksum | None,
     extra: Mapping[str, Any],
 ) -> Params:
-    """CompleteMultipartUpload; `parts` in order of their numbers."""
+    """Build CompleteMultipartUpload; `parts` in order of their numbers."""
     params = _of_upload(upload) | _only(extra, _EVERY_WRITE)
     params["MultipartUpload"] = {"Parts": [{"PartNumber": part.number, "ETag": part.etag} for part in parts]}
     if checksum is None:
@@ -148,12 +149,12 @@ def complete_upload(
 
 
 def abort_upload(upload: MultipartUpload, extra: Mapping[str, Any]) -> Params:
-    """AbortMultipartUpload."""
+    """Build AbortMultipartUpload."""
     return _of_upload(upload) | _only(extra, ("ExpectedBucketOwner", "RequestPayer"))
 
 
 def list_page(prefix: S3Prefix, token: str | None, extra: Mapping[str, Any]) -> Params:
-    """ListObjectsV2, one page of up to 1,000 keys."""
+    """Build ListObjectsV2 for one page of up to 1,000 keys."""
     params: Params = {"Bucket": prefix.bucket, "Prefix": prefix.prefix}
     if token is not None:
         params["ContinuationToken"] = token
@@ -161,7 +162,7 @@ def list_page(prefix: S3Prefix, token: str | None, extra: Mapping[str, Any]) -> 
 
 
 def list_uploads(prefix: S3Prefix, after: UploadMarker | None, extra: Mapping[str, Any]) -> Params:
-    """ListMultipartUploads, one page of up to 1,000."""
+    """Build ListMultipartUploads for one page of up to 1,000 uploads."""
     params: Params = {"Bucket": prefix.bucket, "Prefix": prefix.prefix}
     if after is not None:
         params["KeyMarker"], params["UploadIdMarker"] = after
@@ -169,13 +170,13 @@ def list_uploads(prefix: S3Prefix, after: UploadMarker | None, extra: Mapping[st
 
 
 def list_parts(upload: MultipartUpload, after: int | None, extra: Mapping[str, Any]) -> Params:
-    """ListParts, one page of up to 1,000; `after` is the number of the last part of the page before."""
+    """Build ListParts for one page of up to 1,000; `after` is the last part number of the page before."""
     params = _of_upload(upload) | _with_encoded_key(_only(extra, _EVERY_WRITE))
     return params if after is None else params | {"PartNumberMarker": after}
 
 
 def _with_encoded_key(params: Params) -> Params:
-    """Encode a customer's key as botocore does in other requests: it leaves out ListParts (1.43.117)."""
+    """Encode a customer's key as botocore does for other requests, but not for ListParts (1.43.117)."""
     key = params.get("SSECustomerKey")
     if key is None:
         return params

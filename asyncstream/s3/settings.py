@@ -1,24 +1,24 @@
-"""`ClientSettings`: what a transport's clients are made with. Imports no SDK."""
+"""`ClientSettings`: the settings of a transport's clients. Imports no SDK."""
 
 from msgspec import Struct
 
-# A GET and a PUT. With one connection a part, asyncio's GETs would hold all that its PUTs wait for.
+# For a GET and a PUT. With one connection per part, asyncio's GETs could take all that the PUTs wait for.
 CONNECTIONS_PER_PART = 2
 
 
 class Patience(Struct, frozen=True):
-    """Seconds that a reply may take after the last byte of its request was sent, and the setting they are."""
+    """The seconds that a reply may take after the last byte of its request, and the setting that says so."""
 
     seconds: float
     setting: str
 
 
 class ClientSettings(Struct, frozen=True):
-    """What a transport's clients are made with; a change of it needs new clients.
+    """The settings of a transport's clients. Changing them requires new clients.
 
     Attributes:
         endpoint_url: None for AWS itself (or AWS_ENDPOINT_URL_S3).
-        max_concurrency: parts in flight; each holds a GET and a PUT.
+        max_concurrency: parts in flight; each uses a GET and a PUT.
         chunk_size: bytes read at a time.
         stall_timeout: seconds without a byte after which a connection counts as broken.
         reply_timeout: seconds that a reply may take after the last byte of its request was sent.
@@ -36,9 +36,9 @@ class ClientSettings(Struct, frozen=True):
         """Return how long a reply may take.
 
         Args:
-            operation: S3's name for it.
-            within_upload: whether an upload waits for it: a body is resumed while it is sent. S3 ends an
-                upload that pauses for 20 seconds.
+            operation: S3's name of the operation.
+            within_upload: whether an upload waits for the reply, because its source is being reopened. S3
+                ends an upload that pauses for 20 seconds.
         """
         if operation == "CompleteMultipartUpload":
             return Patience(self.complete_timeout, "complete_timeout")

@@ -1,4 +1,4 @@
-"""The S3 store: what the pipeline asks of S3, written once over either transport."""
+"""The S3 store: the operations that the pipeline needs, written once for both transports."""
 
 from collections.abc import Mapping, Sequence
 from contextlib import suppress
@@ -32,15 +32,15 @@ from asyncstream.s3.regions import Learned, RegionalRequests
 from asyncstream.s3.requests import Params, UploadMarker
 from asyncstream.units import KiB
 
-# Bytes of a body that is sent as bytes: a copy of it then stands beside the chunk it was read into.
+# The largest body that is sent as bytes. The bytes are a copy in memory, in addition to the chunk.
 SMALL_BODY = 128 * KiB
 
 
-# What a server that knows no CRC64NVME says to an upload that asks for it, unless it says nothing.
+# The error codes of servers without CRC64NVME for an upload that asks for it. Some servers ignore it instead.
 _UNKNOWN = frozenset({"InvalidArgument", "InvalidRequest", "NotImplemented"})
 
-# The other operations create or abort an upload, or list what became of it: they have a little more time, as
-# has a PUT that may be made only once.
+# The other operations create or abort an upload, or list its parts. They have a little more time, and so has
+# a PUT that may be sent only once.
 _ENDED_BY_DEADLINE = frozenset(
     {
         "CompleteMultipartUpload",
@@ -58,12 +58,13 @@ class S3Store:
 
     Args:
         transport: boto3 or aioboto3.
-        chunk_size: bytes; a body no larger (and at most 128 KiB) is sent as bytes.
+        chunk_size: bytes; a body of at most this size (and 128 KiB) is sent as bytes.
         extra_args: the user's settings for the destination.
-        learned: what was learned of the buckets so far; shared by the transfers of a session.
-        verify: whether checksums are asked for.
-        create_only: whether objects that are there are left as they are.
-        deadline: ends reading and writing; uploads may be created, completed and aborted a little later.
+        learned: facts about the buckets; the transfers of a session share them.
+        verify: whether to ask for checksums.
+        create_only: whether to leave existing objects unchanged.
+        deadline: no bytes are read or written after it. Uploads may be created, completed and aborted a
+            little later.
     """
 
     def __init__(
@@ -99,11 +100,11 @@ class S3Store:
     async def open(
         self, source: S3Object, range_: ByteRange | None, etag: str | None, unless: str | None = None
     ) -> Opened:
-        """GET a range (None: the whole), pinned to `etag` where it is known.
+        """GET a range (None: the whole object). With `etag`, only that version is read.
 
         Raises:
-            NotModified: it is the version that `unless` names.
-            SourceNotFound, SourceChanged, AccessDenied: as S3 said.
+            NotModified: the object's ETag is `unless`.
+            SourceNotFound, SourceChanged, AccessDenied: S3 answered so.
         """
         params = requests.get_object(source, range_, etag, self._extra, verify=self._verify, unless=unless)
         reply = await self._pinned("GetObject", params, source, etag)
@@ -127,10 +128,10 @@ class S3Store:
         )
 
     async def head(self, source: S3Object, etag: str) -> Stored:
-        """HEAD of a source, pinned: what is stored, with its checksum.
+        """HEAD a source of this ETag, and return its size, checksum and origin.
 
         Raises:
-            SourceNotFound, SourceChanged, AccessDenied: as S3 said.
+            SourceNotFound, SourceChanged, AccessDenied: S3 answered so.
         """
         reply = await self._pinned(
             "HeadObject", requests.head_source(source, etag, self._extra), source, etag
@@ -139,10 +140,10 @@ class S3Store:
         return replies.stored(reply, source)
 
     async def part_size(self, source: S3Object, etag: str, number: int) -> int | None:
-        """Bytes of one of the parts a source was uploaded in, pinned; None where the server tells none.
+        """Return the bytes of one part that the source was uploaded in; None if the server does not say.
 
-        No copy fails for want of the answer: a server that knows no part numbers may refuse it, or compare
-        the part's own ETag with the pin. That the source is gone, or another, is for its next GET to find.
+        A copy does not fail without the answer. A server without part numbers may refuse the request, or
+        compare the part's own ETag. If the source was deleted or changed, its next GET fails.
         """
         try:
             reply = await self._call("HeadObject", requests.head_part(source, etag, number, self._extra))
@@ -152,7 +153,7 @@ class S3Store:
         return int(length) if length is not None and reply.get("ETag") == etag else None
 
     async def find(self, target: S3Object) -> Stored | None:
-        """HEAD of a destination: what is stored there, if anything is."""
+        """HEAD a destination, and return its size, checksum and origin; None if it does not exist."""
         try:
             reply = await self._call("HeadObject", requests.head_target(target, self._extra))
         except SourceNotFound:
@@ -160,11 +161,11 @@ class S3Store:
         return replies.stored(reply, target)
 
     def sent_at_once(self, length: int) -> bool:
-        """Whether a body is in hand before its PUT begins, so that its own checksum can go with it."""
+        """Whether a body is read before its PUT starts, so that the PUT can carry the body's checksum."""
         return length <= min(self._chunk_size, SMALL_BODY)
 
     def verifies(self, bucket: str) -> bool:
-        """Whether the bucket's server checks uploads by CRC64NVME: yes, until a reply has shown otherwise."""
+        """Whether the bucket's server checks uploads by CRC64NVME: yes, until a reply shows otherwise."""
         return bucket not in self._learned.unverified
 
     async def put(
@@ -175,7 +176,7 @@ class S3Store:
         checksum: Checksum | None,
         origin: Origin | None = None,
     ) -> Written:
-        """Write an object with one request; S3 refuses a body that has not the checksum given."""
+        """Write an object with one request. S3 refuses a body that does not match the checksum."""
         params = requests.new_object(target, attributes, origin, self._extra)
         params |= requests.of_checksum(checksum) | self._create_only
         try:
@@ -187,7 +188,7 @@ class S3Store:
     async def create_upload(
         self, target: S3Object, attributes: Mapping[str, Any], origin: Origin | None = None
     ) -> MultipartUpload:
-        """Open a multipart upload, of the kind that S3 verifies as a whole where that is to be had."""
+        """Open a multipart upload that S3 verifies as a whole, if the bucket's server supports that."""
         params = requests.new_object(target, attributes, origin, self._extra)
         if not self._verify or not self.verifies(target.bucket):
             reply = await self._call("CreateMultipartUpload", params)
@@ -209,14 +210,14 @@ class S3Store:
         """Write one part; numbers count from 1."""
         written = await self._send("UploadPart", requests.upload_part(upload, number, self._extra), body)
         if upload.verified and (written.checksum is None or written.checksum.kind != CRC64NVME):
-            # It takes the algorithm's name, and does nothing with it.
+            # The server accepts the algorithm's name, but ignores it.
             self._learned.unverified.add(upload.target.bucket)
         return written
 
     async def complete_upload(
         self, upload: MultipartUpload, parts: Sequence[CompletedPart], checksum: Checksum | None
     ) -> Written:
-        """Make the parts, in order of their numbers, an object, if that has the checksum given."""
+        """Complete an upload from its parts, in order of their numbers, if the whole matches the checksum."""
         params = requests.complete_upload(upload, parts, checksum, self._extra) | self._create_only
         try:
             reply = await self._call("CompleteMultipartUpload", params)
@@ -226,41 +227,40 @@ class S3Store:
         return replies.completed(reply, upload.target)
 
     async def abort_upload(self, upload: MultipartUpload) -> None:
-        """Drop the upload and its parts. No part of it may be in flight."""
-        with suppress(UploadGone):  # that is what was wanted
+        """Abort the upload and delete its parts. None of its parts may be in flight."""
+        with suppress(UploadGone):  # it is aborted already
             reply = await self._call("AbortMultipartUpload", requests.abort_upload(upload, self._extra))
             replies.check_empty(reply, f"AbortMultipartUpload {upload.target}")
 
     async def list_page(self, prefix: S3Prefix, token: str | None) -> tuple[list[ListedObject], str | None]:
-        """Up to 1,000 objects, and what to ask the next page with (None: there is none)."""
+        """Return up to 1,000 objects, and the token of the next page (None: no more pages)."""
         reply = await self._call("ListObjectsV2", requests.list_page(prefix, token, self._extra))
         return replies.listing(reply, prefix)
 
     async def list_uploads(
         self, prefix: S3Prefix, after: UploadMarker | None
     ) -> tuple[list[OpenUpload], UploadMarker | None]:
-        """Up to 1,000 uploads that are neither completed nor aborted, and where the next page begins."""
+        """Return up to 1,000 open uploads, sorted by key, and the `after` of the next page, if any."""
         reply = await self._call("ListMultipartUploads", requests.list_uploads(prefix, after, self._extra))
         return replies.uploads(reply, prefix)
 
     async def list_parts(
         self, upload: MultipartUpload, after: int | None
     ) -> tuple[list[CompletedPart], int | None]:
-        """Return up to 1,000 parts that S3 has, by number, and the number to ask the next page with.
+        """Return up to 1,000 stored parts, by number, and the `after` of the next page (None: no more pages).
 
-        Each has the checksum that S3 tells, if any. `after` is None for the first page, as is the number
-        that comes with the last.
+        `after` is None for the first page. Each part has the checksum that S3 returns, if any.
 
         Raises:
-            UploadGone: it was completed or aborted.
+            UploadGone: the upload was completed or aborted.
         """
         reply = await self._call("ListParts", requests.list_parts(upload, after, self._extra))
         return replies.parts(reply, upload, after)
 
     def _check_absent(self, target: S3Object, error: S3Error) -> None:
-        """Raise DestinationExists if that is what a refusal means."""
+        """Raise DestinationExists if a refusal means that the destination exists."""
         if error.status == 412 and self._create_only:
-            told = f'{target} is there already, and if_exists="fail": it was left as it is'
+            told = f'{target} exists and if_exists="fail" is set: the object was not changed'
             raise DestinationExists(told) from error
 
     async def _pinned(
@@ -272,12 +272,12 @@ class S3Store:
             if error.status == 412 and etag is not None:
                 raise replies.source_changed(place, etag) from error
             if error.status == 304:
-                raise NotModified(f"{place} is as it was") from error
+                raise NotModified(f"{place} has not changed") from error
             raise
 
     async def _send(self, operation: str, params: Params, body: Body) -> Written:
-        # Small bodies go as bytes: no Expect round trip, and an empty streamed body would leave the
-        # connection to a Go server unusable.
+        # Small bodies are sent as bytes: this avoids the round trip of Expect. An empty streamed body would
+        # make the connection to a Go server unusable.
         payload: Body | bytes = body
         if self.sent_at_once(body.length):
             payload = await _collected(body)
@@ -287,7 +287,7 @@ class S3Store:
         try:
             reply = await self._call(operation, params | {"Body": payload, "ContentLength": body.length})
         except AsyncstreamError as error:
-            # The source broke while the SDK was sending: that, not its wrapping, is what happened.
+            # Reading the source failed while the SDK was sending. Raise that error, not the SDK's wrapper.
             if body.error is not None:
                 raise body.error from error
             raise
@@ -299,7 +299,7 @@ class S3Store:
 
 
 async def _collected(body: Body) -> bytes:
-    """A body that fits one chunk, as bytes."""
+    """Read a whole body that fits one chunk, and return it as bytes."""
     chunks = []
     while chunk := await body.next_chunk():
         chunks.append(bytes(chunk))

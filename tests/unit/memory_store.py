@@ -191,7 +191,7 @@ class MemoryStore:
             if content is None:
                 raise SourceNotFound(f"no {source}")
             if unless == etag_of(content):
-                raise NotModified(f"{source} is as it was")
+                raise NotModified(f"{source} has not changed")
             asked = range_ is not None
             if range_ is None:
                 range_ = ByteRange(0, len(content))

@@ -108,7 +108,7 @@ def test_a_redirect_tells_the_buckets_region(error: sdk.ClientError) -> None:
 @pytest.mark.parametrize(
     ("operation", "extra", "permission"),
     [
-        ("GetObject", {}, "s3:GetObject on it; a missing object is answered the same way"),
+        ("GetObject", {}, "s3:GetObject on it; S3 answers the same for a missing object"),
         ("GetObject", {"VersionId": "v1"}, "s3:GetObjectVersion on it"),
         ("PutObject", {}, "s3:PutObject on it"),
         ("CreateMultipartUpload", {}, "s3:PutObject on it"),
@@ -212,7 +212,7 @@ def test_a_mismatch_says_what_it_means_and_what_s3_says() -> None:
     error = mapped(refusal("BadDigest", 400, "PutObject"), "PutObject", PARAMS)
 
     assert str(error) == (
-        "PutObject s3://raw/in/a.csv: other bytes arrived than were sent. S3 says: BadDigest S3 said so"
+        "PutObject s3://raw/in/a.csv: S3 received other bytes than were sent. S3 says: BadDigest S3 said so"
     )
 
 
