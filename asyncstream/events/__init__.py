@@ -1,1 +1,1 @@
-"""The events that invoke a handler, and the reply that each expects."""
+"""The events that invoke a handler, and the replies to them."""

@@ -1,7 +1,7 @@
-"""A task of an S3 Batch Operations job, invocation schema 1.0 and 2.0. Pure.
+"""A task of an S3 Batch Operations job, invocation schema 1.0 and 2.0. Does no I/O.
 
-The version that the job's manifest names is what is copied. The reply says of each task whether it
-succeeded, may succeed later (S3 tries again), or never will (user guide, "Invoke AWS Lambda function").
+A task copies the version that the job's manifest names. The reply says whether each task succeeded, failed
+temporarily (S3 then tries it again) or failed permanently (user guide, "Invoke AWS Lambda function").
 """
 
 from collections.abc import Mapping, Sequence
@@ -17,7 +17,7 @@ from asyncstream.events.reading import read, shown
 from asyncstream.locations import S3Object
 
 SCHEMAS = ("1.0", "2.0")
-# The completion report keeps one line a task.
+# The completion report has one line per task.
 MAX_RESULT = 1024
 
 
@@ -53,25 +53,25 @@ class _Invocation(
 
 
 def of_invocation(event: Any, deployment: Deployment) -> list[Item]:
-    """The tasks of an invocation, which today is always one.
+    """Return the tasks of an invocation. S3 currently sends one task per invocation.
 
     Raises:
-        InputError: it is of no schema that is known, or malformed: S3 counts its tasks as failed.
+        InputError: the schema is unknown, or the event is malformed. S3 counts its tasks as failed.
         ConfigError: the function is deployed without a destination.
     """
     invocation = read(event, _Invocation)
     if invocation.schema not in SCHEMAS:
         raise InputError(
-            f"S3 Batch Operations schema {shown(invocation.schema)} is not known: {' and '.join(SCHEMAS)} are"
+            f"S3 Batch Operations schema {shown(invocation.schema)} is unknown: use {' or '.join(SCHEMAS)}"
         )
     return [_item(task, invocation.job, deployment) for task in invocation.tasks]
 
 
 def reply(event: Any, outcomes: Sequence[Outcome]) -> dict[str, Any]:
-    """A result for each task."""
+    """Return a result for each task."""
     return {
         "invocationSchemaVersion": event["invocationSchemaVersion"],
-        # A task without a result would be one that was lost.
+        # If S3 misses a task's result, it tries the task again.
         "treatMissingKeysAs": "TemporaryFailure",
         "invocationId": event["invocationId"],
         "results": [_result(outcome) for outcome in outcomes],
@@ -82,7 +82,7 @@ def _item(task: _Task, job: _Job, deployment: Deployment) -> Item:
     try:
         if job.user_arguments:
             name = next(iter(job.user_arguments))
-            raise InputError(f"the job's user argument {shown(name)} is not known: none are")
+            raise InputError(f"the job has the user argument {shown(name)}: remove it, as none is supported")
         bucket = task.bucket or (task.bucket_arn or "").rpartition(":::")[2]
         source = S3Object(bucket, unquote_plus(task.key), task.version_id or None)
         return Item(task.task_id, (deployment.pair(source),))

@@ -1,25 +1,25 @@
-"""What Lambda tells of an invocation, and the deadline that its time makes. Pure."""
+"""Lambda's context object, and the deadline that follows from its remaining time. Does no I/O."""
 
 from collections.abc import Mapping
 from typing import Any, Protocol, Self, TypeVar
 
 from asyncstream.errors import DeadlineExceeded
 
-# Seconds kept back of the time Lambda gives, for the last replies, the report and the reply: a quarter of
-# it within these bounds, so that an invocation of two seconds has most of them to move bytes in. Uploads are
-# begun and ended in some of it: see `chunks.Deadline.ending`.
+# Seconds of the remaining time that are reserved for S3's last replies, the report and the reply: a quarter
+# of it, within these bounds, so that an invocation of two seconds can move bytes for most of them. In a part
+# of it, uploads are still created, completed and aborted: see `deadline.Deadline.ending`.
 LEAST_MARGIN, MOST_MARGIN = 0.5, 2.0
 
 
 class LambdaContext(Protocol):
-    """What is used of the context object Lambda passes."""
+    """The part of Lambda's context object that is used."""
 
     @property
     def aws_request_id(self) -> str:
-        """The invocation's id, by which its log is found."""
+        """The invocation's id, to find its log by."""
 
     def get_remaining_time_in_millis(self) -> int:
-        """Milliseconds until Lambda ends the invocation."""
+        """Return the milliseconds until Lambda ends the invocation."""
 
 
 class _Timed(Protocol):
@@ -27,25 +27,27 @@ class _Timed(Protocol):
 
     @property
     def deadline(self) -> float | None:
-        """Seconds, None: no end."""
+        """The seconds until the deadline; None for no deadline."""
 
     def override(self, values: Mapping[str, Any]) -> Self:
-        """A copy with other values."""
+        """Return a copy with some values replaced."""
 
 
 Config = TypeVar("Config", bound=_Timed)
 
 
 def within(config: Config, context: LambdaContext) -> Config:
-    """The configuration with a deadline that lets the reply out before Lambda's time is up.
+    """Return the configuration with a deadline early enough to reply before Lambda ends the invocation.
 
     Raises:
-        DeadlineExceeded: there is no time left to begin in.
+        DeadlineExceeded: too little time is left to start.
     """
     remaining = context.get_remaining_time_in_millis() / 1000
     left = remaining - min(max(remaining / 4, LEAST_MARGIN), MOST_MARGIN)
     if left <= 0:
-        raise DeadlineExceeded(f"less than {LEAST_MARGIN:g} s of the invocation are left: nothing was begun")
+        raise DeadlineExceeded(
+            f"less than {LEAST_MARGIN:g} s of the invocation are left: nothing was started"
+        )
     if config.deadline is not None and config.deadline <= left:
         return config
     return config.override({"deadline": left})

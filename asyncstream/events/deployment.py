@@ -1,8 +1,9 @@
-"""What a deployed function may touch and run, and where a triggered file goes: from its environment; pure.
+"""The locations and functions that a deployed function may use, read from its environment. Does no I/O.
 
-Buckets and keys in an event are what somebody else wrote. IAM refuses what the role lacks; this refuses it
-first, by name, also where the role allows more, and refuses what would make the function invoke itself. So
-are names of functions: `os:system` would have a file's content run with all that the role allows.
+The buckets and keys of an event are untrusted. IAM refuses what the role does not allow. The checks here run
+first: they name the location, can be narrower than the role, and prevent the function from invoking itself.
+The function names of an event are untrusted too: `os:system` would run a file's content with the role's
+permissions.
 """
 
 import os
@@ -22,15 +23,16 @@ NO_TRIGGER = "none"
 
 
 class Deployment(Struct, frozen=True):
-    """The prefixes of a deployed function. None: anything, as for a function that is not deployed.
+    """The prefixes and functions that a deployed function is limited to. None means no limit.
 
     Attributes:
-        source: all it may read (`DEPLOYED_SOURCE`, such as `s3://raw/`).
-        destination: all it may write, and where triggered files go (`DEPLOYED_DESTINATION`).
-        trigger: where a new object invokes it (`DEPLOYED_TRIGGER`); default: all of `source`, as nobody said
-            otherwise; "none": no object does.
-        transforms: the functions, as `module:function`, that an event's `transform` may name beside those
-            built in: of `DEPLOYED_TRANSFORMS` and the function's own, with commas between.
+        source: the prefix it may read (`DEPLOYED_SOURCE`, such as `s3://raw/`).
+        destination: the prefix it may write, and where triggered files go (`DEPLOYED_DESTINATION`).
+        trigger: the prefix where a new object invokes it (`DEPLOYED_TRIGGER`). Default: `source`. With
+            "none", no object invokes it.
+        transforms: the functions, as `module:function`, that an event's `transform` may name in addition to
+            the built-in ones. `DEPLOYED_TRANSFORMS` lists them, separated by commas; those of the function's
+            own `transform` are added.
     """
 
     source: S3Prefix | None = None
@@ -40,10 +42,10 @@ class Deployment(Struct, frozen=True):
 
     @classmethod
     def from_env(cls, environ: Mapping[str, str] = os.environ) -> Self:
-        """Read it. An empty variable counts as unset, as templates write it.
+        """Read the environment. An empty variable counts as unset: templates write such variables.
 
         Raises:
-            ConfigError: one is no `s3://bucket/prefix`.
+            ConfigError: a variable is not `s3://bucket/prefix`.
         """
         source = _prefix(SOURCE, environ)
         destination = _prefix(DESTINATION, environ)
@@ -54,12 +56,12 @@ class Deployment(Struct, frozen=True):
         return cls(source, destination, trigger, frozenset(",".join(named).split(",")) - {""})
 
     def pair(self, source: S3Object, destination: S3Object | None = None) -> Pair:
-        """An object that a trigger names, and where it goes: by default the rest of its key under
-        `destination`.
+        """Return an object that a trigger names, and its destination: by default the rest of its key under
+        the deployed `destination`.
 
         Raises:
-            ConfigError: no destination is deployed.
-            InputError: see `check`, or the two are the same.
+            ConfigError: neither the caller nor the deployment gives a destination.
+            InputError: see `check`; or source and destination are the same object.
         """
         self.check_read(source)
         pair = (source, destination or self._rebased(source))
@@ -67,45 +69,51 @@ class Deployment(Struct, frozen=True):
         return pair
 
     def check(self, pairs: Iterable[Pair]) -> None:
-        """Refuse what lies outside.
+        """Check that all pairs are within the deployed prefixes.
 
         Raises:
-            InputError: a source or a destination does, or writing there would invoke the function again.
+            InputError: a source or destination is outside, or writing there would invoke the function again.
         """
         for source, destination in pairs:
             self.check_read(source)
             self.check_written(destination)
 
     def check_settings(self, settings: Mapping[str, Any]) -> None:
-        """Refuse settings of an event that would run a function which nobody has deployed to be run."""
+        """Check that an event's settings name only functions that were deployed as transforms.
+
+        Raises:
+            InputError: `transform` names another function.
+        """
         for name in (settings.get("transform") or "").split(","):
             if ":" in name and self.transforms is not None and name not in self.transforms:
                 raise InputError(
-                    f"transform {name!r} is none that an event may name: those built in, and what the "
-                    f"function's {TRANSFORMS} lists"
+                    f"an event may not name the transform {name!r}: use a built-in transform or a function "
+                    f"that {TRANSFORMS} lists"
                 )
 
     def check_read(self, place: S3Object | S3Prefix) -> None:
-        """Refuse one place that is to be read; see `check`."""
+        """Check one place to be read; see `check`."""
         if self.source is not None and not _within(place, self.source):
-            raise InputError(f"{place} is outside {self.source}, all that this function reads ({SOURCE})")
+            raise InputError(
+                f"{place} is outside {self.source}, the only prefix this function reads ({SOURCE})"
+            )
 
     def check_written(self, place: S3Object | S3Prefix) -> None:
-        """Refuse one place that is to be written; see `check`."""
+        """Check one place to be written; see `check`."""
         if self.destination is not None and not _within(place, self.destination):
             raise InputError(
-                f"{place} is outside {self.destination}, all that this function writes ({DESTINATION})"
+                f"{place} is outside {self.destination}, the only prefix this function writes ({DESTINATION})"
             )
         if self.trigger is not None and _overlap(place, self.trigger):
             raise InputError(
                 f"{place} is where a new object invokes this function ({self.trigger}): "
-                "it would invoke itself without end"
+                "it would invoke itself endlessly"
             )
 
     def _rebased(self, source: S3Object) -> S3Object:
         if self.destination is None:
             raise ConfigError(
-                f"the event names {source} and no destination: set {DESTINATION}, such as s3://clean/"
+                f"the event names {source} but no destination: set {DESTINATION}, such as s3://clean/"
             )
         base = self.source or S3Prefix(source.bucket)
         return base.rebase(source.key, self.destination)
@@ -130,7 +138,7 @@ def _within(place: S3Object | S3Prefix, prefix: S3Prefix) -> bool:
 
 
 def _overlap(place: S3Object | S3Prefix, prefix: S3Prefix) -> bool:
-    """Whether an object of the place may lie under the prefix."""
+    """Whether an object of the place may be under the prefix."""
     if _within(place, prefix):
         return True
     shorter = isinstance(place, S3Prefix) and prefix.prefix.startswith(place.prefix)

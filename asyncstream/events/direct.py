@@ -1,6 +1,6 @@
-"""The event of a direct invocation and its reply: types, reading and writing. Pure.
+"""The event of a direct invocation and its reply: types, reading and writing. Does no I/O.
 
-Both are described by `schema.json` beside this file, which is made from these types (`make schema`).
+`schema.json` beside this file describes both. `make schema` generates it from these types.
 """
 
 import json
@@ -29,14 +29,14 @@ from asyncstream.pipeline.jobs import Pair, checked
 from asyncstream.pipeline.results import FileResult, Status, TransferReport
 from asyncstream.units import MiB
 
-# The pattern is told to the schema only: locations.py checks it with a better message.
+# Only the schema has the pattern: locations.py checks URIs with a better message.
 Uri = Annotated[
     str, Meta(description="s3://bucket/key, the key verbatim", extra_json_schema={"pattern": "^s3://"})
 ]
 
 
 class FileToCopy(Struct, frozen=True, forbid_unknown_fields=True, omit_defaults=True):
-    """One file of an event; `continuation` as the reply of an earlier invocation has it."""
+    """One file of an event. `continuation` is copied from the reply of an earlier invocation."""
 
     source: Uri
     destination: Uri
@@ -45,12 +45,12 @@ class FileToCopy(Struct, frozen=True, forbid_unknown_fields=True, omit_defaults=
 
 
 class DirectEvent(Struct, frozen=True, forbid_unknown_fields=True):
-    """What a direct invocation asks for: `files`, or `source_prefix` and `destination`.
+    """A direct invocation's event: either `files`, or `source_prefix` and `destination`.
 
     Attributes:
         files: sources and destinations, one by one.
-        source_prefix: copy everything listed under it.
-        destination: the prefix that takes the place of `source_prefix` in each key.
+        source_prefix: the prefix whose objects are all copied.
+        destination: the prefix that replaces `source_prefix` in each key.
         config: settings of TransferConfig that override the function's own.
         report_uri: an object to write the full list of results to.
     """
@@ -63,9 +63,9 @@ class DirectEvent(Struct, frozen=True, forbid_unknown_fields=True):
 
 
 class FileReply(Struct, frozen=True, omit_defaults=True):
-    """One file's result, in the report (all files) or inline in the reply (failed files).
+    """One file's result, in the report (all files) or in the reply (failed files).
 
-    `bytes` are the source's, `made` those of the destination where a transform made it.
+    `bytes` is the size of the source, `made` that of the destination if a transform made it.
     """
 
     source: str
@@ -87,8 +87,8 @@ class FileReply(Struct, frozen=True, omit_defaults=True):
 class Totals(Struct, frozen=True):
     """Sums over all files.
 
-    `seconds` is wall time, `cpu_seconds` CPU time of all threads, `memory_limit` the bytes that `slots`
-    stayed within.
+    `seconds` is wall time, `cpu_seconds` is CPU time of all threads, and `memory_limit` is the limit in bytes
+    for all `slots` together.
     """
 
     files: int
@@ -108,19 +108,20 @@ class DirectReply(Struct, frozen=True, omit_defaults=True):
     """The reply to a direct invocation; under 256 KB.
 
     Attributes:
-        status: "copied" (all of it), "pending" (the time was up: invoke once more with `files` being what
-            `pending` has), "partial" (some files failed), "failed" (all did), or "rejected" (the event or the
-            configuration is wrong, or a prefix could not be listed: nothing was copied).
-        engine: which engine ran.
-        request_id: of the invocation, by which its log is found; unless rejected.
-        totals: unless rejected.
-        pending: the files that the time was too short for, as the next event is to name them, as many as
-            fit; those of which something is done first.
-        pending_omitted: how many more there are: repeat the event that named them.
+        status: "copied" (every file was copied or skipped), "pending" (the time ran out: invoke the function
+            again with `pending` as `files`), "partial" (some files failed), "failed" (all files failed), or
+            "rejected" (the event or the configuration is wrong, or a prefix could not be listed; nothing was
+            copied).
+        engine: the engine that ran.
+        request_id: the invocation's id, to find its log by. Not set if rejected.
+        totals: not set if rejected.
+        pending: the files that the time was too short for, in the form that the next event needs. Lists as
+            many as fit, partly copied files first.
+        pending_omitted: the number of pending files not listed. Repeat the event that named them.
         failures: the failed files, as many as fit.
-        failures_omitted: how many more there are; see `report_uri`.
-        report_uri: where the full list is, if it was asked for and written.
-        error: why the event was rejected, or the report not written.
+        failures_omitted: the number of failed files not listed; see `report_uri`.
+        report_uri: where the full list is, if it was requested and written.
+        error: why the event was rejected or the report was not written.
     """
 
     status: Literal["copied", "pending", "partial", "failed", "rejected"]
@@ -151,7 +152,7 @@ def read_event(event: Any) -> DirectEvent:
 
 
 def pairs_of(event: DirectEvent) -> list[Pair]:
-    """What the event asks to copy.
+    """Return the sources and destinations of an event.
 
     Raises:
         InputError: a location is malformed, or the list contradicts itself.
@@ -169,7 +170,7 @@ def pairs_of(event: DirectEvent) -> list[Pair]:
 
 
 def continuations_of(event: DirectEvent, pairs: Sequence[Pair]) -> dict[Any, Continuation]:
-    """What an earlier invocation has left of the event's files."""
+    """Return the continuations of the event's files, by source and destination."""
     files = event.files or []
     return {
         pair: file.continuation
@@ -179,11 +180,11 @@ def continuations_of(event: DirectEvent, pairs: Sequence[Pair]) -> dict[Any, Con
 
 
 def report_location(event: DirectEvent, pairs: Sequence[Pair]) -> S3Object | None:
-    """Return where the event wants its report; None: nowhere.
+    """Return the object to write the report to; None if the event requests no report.
 
     Raises:
-        InputError: `report_uri` is malformed, or names a file of the event. The transfer compares it with
-            files that a listing finds.
+        InputError: `report_uri` is malformed, or is a file of the event. The transfer compares it with the
+            files of a listing.
     """
     if event.report_uri is None:
         return None
@@ -194,12 +195,12 @@ def report_location(event: DirectEvent, pairs: Sequence[Pair]) -> S3Object | Non
 
 
 def named_settings(event: Any, asked: DirectEvent) -> dict[str, Any]:
-    """The settings that the event itself names: the others are the function's own."""
+    """Return the settings that the event itself names. For the others, the function's own values apply."""
     return {name: getattr(asked.config, name) for name in event.get("config") or {}}
 
 
 def file_reply(result: FileResult) -> FileReply:
-    """One result as the report and the reply show it."""
+    """Return one result as the report and the reply show it."""
     return FileReply(
         result.source.uri,
         result.destination.uri,
@@ -219,7 +220,7 @@ def file_reply(result: FileResult) -> FileReply:
 
 
 def rejected(error: Exception, engine: str) -> DirectReply:
-    """The reply to an event that nothing was done for."""
+    """Return the reply to a rejected event."""
     return DirectReply("rejected", engine, error=problem(error))
 
 
@@ -229,10 +230,10 @@ def reply_to(
     report_uri: str | None = None,
     report_error: Exception | None = None,
 ) -> DirectReply:
-    """The reply to an event that was worked on."""
+    """Return the reply to an event whose transfer has ended."""
     failed, pending = report.count("failed"), report.count("pending")
-    # One by one, as far as they fit: there may be a hundred thousand. An open upload costs its owner money
-    # until its upload ends: it goes first.
+    # Rows are built one by one until they no longer fit: there may be a hundred thousand. Files with an open
+    # upload come first, because S3 charges for its parts until it ends.
     to_come, left = as_many_as_fit(map(_to_copy, report.files.pending()), MAX_INLINE_BYTES)
     inline, _ = as_many_as_fit(map(file_reply, report.of_status("failed")), left)
     status: Literal["copied", "pending", "partial", "failed"] = "copied"
@@ -272,26 +273,26 @@ def _to_copy(result: FileResult) -> FileToCopy:
 
 
 def report_document(report: TransferReport, room: float = math.inf) -> bytearray:
-    """Return the full list of results, as the JSON document written to `report_uri`.
+    """Return the full list of results, as the JSON document for `report_uri`.
 
     Raises:
-        InputError: it has more bytes than memory has `room` for.
+        InputError: the document has more than `room` bytes.
     """
-    # File by file: as objects the rows would take three times as much.
+    # Written file by file: a list of row objects would take three times as much memory.
     document = bytearray(b'{"engine":' + msgspec.json.encode(report.engine) + b',"files":[')
     for position, file in enumerate(report.files):
         document += b"," * (position > 0) + msgspec.json.encode(file_reply(file))
         if len(document) > room:
             raise InputError(
                 f"the report of {len(report.files):,} files was not written: it takes more than the "
-                f"{max(room, 0) / MiB:.0f} MiB that are left: give the function more memory"
+                f"{max(room, 0) / MiB:.0f} MiB that are left. Give the function more memory"
             )
     document += b"]}"
     return document
 
 
 def schema() -> dict[str, Any]:
-    """The JSON schema (2020-12) of event, reply and report."""
+    """Return the JSON schema (2020-12) of event, reply and report."""
     return described("asyncstream: direct invocation", [DirectEvent, DirectReply, FileReply])
 
 

@@ -1,8 +1,8 @@
-"""Which object a row of an S3 Inventory in CSV names, or why it is left out. Pure.
+"""Read a row of an S3 Inventory in CSV: the object that it names, or why it is left out. Does no I/O.
 
-S3 user guide, "Amazon S3 Inventory list": every field but Bucket and Key is optional, all fields are text,
-keys are percent-encoded with a plus for a space. An inventory of all versions has a row for each version and
-each delete marker.
+S3 user guide, "Amazon S3 Inventory list": all fields except Bucket and Key are optional, all fields are text,
+and keys are percent-encoded with a plus for a space. An inventory of all versions has a row for each version
+and each delete marker.
 """
 
 from collections.abc import Mapping
@@ -14,14 +14,14 @@ from asyncstream.errors import InputError
 from asyncstream.events.reading import shown
 from asyncstream.locations import S3Object
 
-# GET answers 403 (InvalidObjectState) for these until they are restored. GLACIER_IR can be read.
+# S3 answers a GET of these with 403 (InvalidObjectState) until they are restored. GLACIER_IR can be read.
 ARCHIVED_CLASSES = frozenset({"GLACIER", "DEEP_ARCHIVE"})
-# Tiers of INTELLIGENT_TIERING, by their names in inventories and the API. ARCHIVE_INSTANT_ACCESS can be read.
+# Tiers of INTELLIGENT_TIERING, as inventories and the API name them. ARCHIVE_INSTANT_ACCESS can be read.
 ARCHIVED_TIERS = frozenset({"ARCHIVE", "DEEP_ARCHIVE", "ARCHIVE_ACCESS", "DEEP_ARCHIVE_ACCESS"})
 
 
 class LeftOut(StrEnum):
-    """Why a row is not copied, as replies count it."""
+    """Why a row is not copied. Replies count rows by reason."""
 
     DELETE_MARKER = "delete_marker"
     OLDER_VERSION = "older_version"
@@ -29,16 +29,16 @@ class LeftOut(StrEnum):
 
 
 def read_row(row: Any) -> S3Object | LeftOut:
-    """Return the object that a row names, its key decoded, or why it is left out.
+    """Return the object that a row names, with its key decoded, or why the row is left out.
 
-    The object's current version is meant, which may be newer than the inventory.
+    The result means the object's current version, which may be newer than the inventory.
 
     Args:
-        row: fields by their names in the inventory's schema. A flag is "true" or "false", or a boolean; an
-            empty text is the same as a field that the inventory lacks.
+        row: fields by their names in the inventory's schema. A flag is "true", "false" or a boolean. An empty
+            text counts as a missing field.
 
     Raises:
-        InputError: the row does not name an object, or a field is none of what S3 writes.
+        InputError: the row does not name an object, or a field has a value that S3 does not write.
     """
     if not isinstance(row, Mapping):
         raise InputError(f"an inventory's row is {shown(row)}, not an object with its fields")
@@ -55,13 +55,13 @@ def read_row(row: Any) -> S3Object | LeftOut:
     if not (bucket and key):
         raise InputError(
             f"an inventory's row has no Bucket or no Key among {', '.join(map(str, row)):.200}: "
-            "let the inventory be in CSV, with these fields"
+            "use an inventory in CSV format that has these fields"
         )
     try:
         return S3Object(bucket, unquote_plus(key, errors="strict"))
     except UnicodeDecodeError as error:
         raise InputError(
-            f"an inventory's key {key!r:.100} is not UTF-8 when it is decoded: {error.reason}"
+            f"an inventory's key {key!r:.100} is not UTF-8 after decoding: {error.reason}"
         ) from None
 
 

@@ -1,4 +1,4 @@
-"""`lambda_handler`: makes the function Lambda calls, which turns an event into a reply."""
+"""`lambda_handler`: creates the function that Lambda calls with an event, and that returns the reply."""
 
 import time
 from collections.abc import Callable
@@ -19,16 +19,16 @@ from asyncstream.pipeline.config import TransferConfig, memory_left
 
 
 def lambda_handler(*, engine: str, multipart: bool) -> Callable[[Any, LambdaContext], Any]:
-    """The handler of one variant.
+    """Return the handler for one engine.
 
-    Makes clients, threads and event loop now, in Lambda's init phase, which has a whole CPU whatever the
-    memory size; they live as long as the environment. What the function's transform is of is imported.
+    Creates clients, threads and the event loop now, because Lambda's init phase has a whole CPU for any
+    memory size. They live as long as the environment. The modules of the function's transform are imported.
 
     Args:
         engine: "sequential", "threads" or "asyncio".
-        multipart: the variant's own setting; `ASYNCSTREAM_MULTIPART` and the event may override it.
+        multipart: the default of this setting; `ASYNCSTREAM_MULTIPART` and the event may override it.
     """
-    # A wrong ASYNCSTREAM_* variable is told by every reply, instead of an import that fails.
+    # Every reply reports a wrong ASYNCSTREAM_* variable, instead of a failed import.
     with suppress(AsyncstreamError):
         config = TransferConfig.from_env(multipart=multipart)
         session.kept_session(engine).open(config)
@@ -38,19 +38,20 @@ def lambda_handler(*, engine: str, multipart: bool) -> Callable[[Any, LambdaCont
 
 
 def handle_event(event: Any, context: LambdaContext, *, engine: str, multipart: bool) -> Any:
-    """Copy what the event asks for, and answer as what sent it expects.
+    """Copy the files of an event, and return the reply that its sender expects.
 
     Args:
-        event: of a trigger (see `triggers.py`), else as `direct.DirectEvent` describes it.
-        context: Lambda's, for the time that is left.
+        event: a trigger's event (see `triggers.py`), or else a `direct.DirectEvent`.
+        context: Lambda's context object, which has the time left.
         engine: see `lambda_handler`.
-        multipart: likewise.
+        multipart: see `lambda_handler`.
 
     Returns:
-        What the trigger expects; to a direct event `direct.DirectReply`, also when it is wrong.
+        The reply that the trigger expects. For a direct event a `direct.DirectReply`, even if the event is
+        malformed.
 
     Raises:
-        InputError, ConfigError, FilesFailed: only where the trigger is told of failures by an error.
+        InputError, ConfigError, FilesFailed: only for triggers that learn of failures by an error.
     """
     trigger = trigger_of(event)
     if trigger is not None:
@@ -90,10 +91,10 @@ def _direct(event: Any, context: LambdaContext, engine: str, multipart: bool) ->
     deployment.check_settings(settings)
     if report_to is not None:
         deployment.check_written(report_to)
-    # Whoever invoked the function reads what is left, and can have it done.
+    # The caller reads the pending files, and can invoke the function again for them.
     own = TransferConfig.from_env(multipart=multipart, at_deadline="pending").override(settings)
     kept = session.kept_session(engine)
-    # Lambda's own report does not tell CPU time, by which memory is best chosen.
+    # Lambda's own report has no CPU time, the best measure to choose the memory size by.
     cpu_before = time.process_time()
     report = kept.transfer(
         pairs,
@@ -115,7 +116,7 @@ def _direct(event: Any, context: LambdaContext, engine: str, multipart: bool) ->
     try:
         room = memory_left(memory.lambda_memory(), memory.resident())
         document = direct.report_document(report, room)
-        # In the time that is left by now. Without the report the reply still has the results.
+        # `within` again, for the time left now. If this fails, the reply still has the results.
         kept.write(report_to, memoryview(document), "application/json", within(own, context))
     except AsyncstreamError as error:
         return direct.reply_to(report, invoked, report_error=error)

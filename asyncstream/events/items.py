@@ -1,4 +1,4 @@
-"""The units of a trigger's event, and how each ended. Pure."""
+"""The items of a trigger's event, and their outcomes. Does no I/O."""
 
 from collections.abc import Mapping, Sequence
 from typing import Any, Self
@@ -11,15 +11,15 @@ from asyncstream.pipeline.jobs import Pair
 
 
 class Item(Struct, frozen=True):
-    """What succeeds or fails as one: a message, a task, a row, an object.
+    """A part of an event that succeeds or fails as a whole: a message, a task, a row, an object.
 
     Attributes:
-        name: how the event names it.
-        pairs: what it asks to copy; none: it is ignored, which is a success.
-        config: settings of TransferConfig of its own.
-        continuation: of its one file, which an earlier invocation has begun.
-        error: why it cannot be done, found before anything was begun.
-        group: items of one group run in their order, and none after one that failed (FIFO).
+        name: its name in the event.
+        pairs: sources and destinations to copy. An item without any is ignored and counts as a success.
+        config: its own settings of TransferConfig.
+        continuation: of its only file, if an earlier invocation has started it.
+        error: why it cannot be copied, found before any work started.
+        group: items of a group run in order; after a failed one, no more of its group run (FIFO).
     """
 
     name: str
@@ -31,14 +31,15 @@ class Item(Struct, frozen=True):
 
 
 class Outcome(Struct, frozen=True):
-    """An item's end.
+    """The outcome of an item.
 
     Attributes:
-        item: which one.
-        files, bytes: copied.
-        failed: files that were not; of what could not be listed or read, one.
-        error: what failed first, if something did.
-        pending: whether it is to be continued, and with what.
+        item: the item.
+        files, bytes: numbers of copied files and bytes.
+        failed: number of failed files; 1 for a prefix that could not be listed or an item that is malformed.
+        error: the first error, if any.
+        pending: whether another invocation has to continue it.
+        continuation: where to continue, if the file is partly copied.
     """
 
     item: Item
@@ -51,16 +52,16 @@ class Outcome(Struct, frozen=True):
 
     @classmethod
     def of_failure(cls, item: Item, error: Exception) -> Self:
-        """That of an item none of which was copied."""
+        """Return the outcome of an item of which no file was copied."""
         return cls(item, failed=max(1, len(item.pairs)), error=error)
 
 
 def is_temporary(error: Exception) -> bool:
-    """Whether the same work may succeed in an invocation to come."""
+    """Whether the same work may succeed in a later invocation."""
     return isinstance(error, DeadlineExceeded) or (isinstance(error, AsyncstreamError) and error.retryable)
 
 
 def failure_of(outcomes: Sequence[Outcome]) -> type[FilesFailed]:
-    """The error that tells of them: whether another invocation may do better."""
+    """Return the error class for these outcomes: `FilesFailedForNow` if another invocation may succeed."""
     temporary = any(each.error is not None and is_temporary(each.error) for each in outcomes)
     return FilesFailedForNow if temporary else FilesFailed

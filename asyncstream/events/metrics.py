@@ -1,8 +1,8 @@
-"""One line of metrics an invocation, in CloudWatch's embedded metric format.
+"""One line of metrics per invocation, in CloudWatch's embedded metric format.
 
-CloudWatch makes metrics of such lines in a function's log by itself: no request, no permission, and twenty
-lines in place of a library. (Powertools 3.37 was measured: its metrics and its logger add 20 ms of CPU each
-to a cold start, its event classes 40; what msgspec reads of an event here takes none of that.)
+CloudWatch turns such lines of a function's log into metrics by itself. That needs no request, no permission,
+and twenty lines of code instead of a library. (Measured: in Powertools 3.37, metrics and logger each add
+20 ms of CPU to a cold start, and event classes add 40. Reading events with msgspec adds none of that.)
 """
 
 import json
@@ -24,14 +24,14 @@ UNITS = {
 
 
 def write(trigger: str, engine: str, **measured: float) -> None:
-    """Log an invocation's figures; outside Lambda, where nobody would read them, nothing.
+    """Log an invocation's metrics. Outside Lambda, where no service reads them, do nothing.
 
-    The function is the only dimension, as each combination of dimensions is a metric to be paid for.
+    The function is the only dimension, because AWS charges for each combination of dimensions.
 
     Args:
-        trigger: what invoked it.
-        engine: which engine ran.
-        measured: figures by their names in `UNITS`.
+        trigger: the name of the trigger.
+        engine: the engine that ran.
+        measured: values by their names in `UNITS`.
     """
     function = os.environ.get("AWS_LAMBDA_FUNCTION_NAME")
     if function is not None:
@@ -42,13 +42,13 @@ def write(trigger: str, engine: str, **measured: float) -> None:
 def document(
     function: str, trigger: str, engine: str, values: dict[str, float], now: float
 ) -> dict[str, object]:
-    """The line (CloudWatch user guide, "Specification: Embedded metric format").
+    """Return the line (CloudWatch user guide, "Specification: Embedded metric format").
 
     Args:
         function: the function's name.
-        trigger: what invoked it; like the engine, to be searched for.
-        engine: which engine ran.
-        values: by their names in `UNITS`.
+        trigger: the name of the trigger. Logs can be searched by it and by the engine.
+        engine: the engine that ran.
+        values: values by their names in `UNITS`.
         now: seconds since the epoch.
     """
     definition = {

@@ -1,7 +1,8 @@
-"""Read JSON of an event as a type of ours, with errors that say where it is wrong.
+"""Convert an event's JSON to a type, with errors that say where the event is wrong.
 
-An event may hold a customer's key (`extra_args`), at the right place or at another. So no message repeats a
-value of an event as a whole: `shown` has texts only, and `without_keys` what a reply returns of it.
+An event may contain a customer's encryption key (`extra_args`), in the right place or elsewhere. So error
+messages never repeat a whole value of an event: `shown` returns short texts and numbers only, and
+`without_keys` removes keys from values that a reply returns.
 """
 
 import json
@@ -14,11 +15,11 @@ from asyncstream.errors import InputError
 
 T = TypeVar("T")
 
-# Characters that a message repeats of a text.
+# Characters of a text that a message repeats.
 MOST_SHOWN = 100
-# In the names that extra_args give keys by, and in mistyped ones.
+# Part of the names of keys in extra_args, and of mistyped names.
 _KEY = "CustomerKey"
-# As a request or a reply has it. (msgspec writes NaN as null.)
+# The JSON that requests and replies may contain. (msgspec writes NaN as null.)
 _STRICT = json.JSONEncoder(ensure_ascii=False, allow_nan=False)
 
 
@@ -28,17 +29,17 @@ def read(
     what: str = "the event",
     told: Callable[[msgspec.ValidationError], str] = str,
 ) -> T:
-    """Return the value as that type, once it is known that a request and a reply can hold what is in it.
+    """Convert a value to a type, after checking that requests and replies can contain it.
 
     Args:
-        value: as JSON has it.
+        value: parsed JSON.
         kind: the type.
-        what: is read.
-        told: what an error says, of which the path is told apart.
+        what: the name of the value in error messages.
+        told: returns the message for an error. A path in it is ignored.
 
     Raises:
-        InputError: a field is unknown, missing or of the wrong type; the message names its path. Or there is
-            half of a surrogate pair in a text, NaN or an infinity, or it is nested too deep.
+        InputError: a field is unknown, missing or of the wrong type; the message names its path. Or the value
+            has a text with half of a surrogate pair, has NaN or an infinity, or is nested too deeply.
     """
     try:
         _STRICT.encode(value).encode()
@@ -47,7 +48,7 @@ def read(
     except (TypeError, ValueError):
         raise InputError(f"{what} has a value that JSON does not have, such as NaN: leave it out") from None
     except RecursionError:
-        raise InputError(f"{what} is nested too deep: no event has so many levels") from None
+        raise InputError(f"{what} is nested too deeply: send fewer levels") from None
     return shaped(value, kind, what, told)
 
 
@@ -57,9 +58,8 @@ def shaped(
     what: str = "the event",
     told: Callable[[msgspec.ValidationError], str] = str,
 ) -> T:
-    """Return the value as that type. Its parts are to be read one by one, so that one can fail alone.
-
-    Args, Raises: as `read`, but texts and numbers are not looked at.
+    """Convert a value to a type without checking texts and numbers. `read` checks its parts one by one later,
+    so that each can fail alone. See `read` for arguments and errors.
     """
     try:
         return msgspec.convert(value, kind)
@@ -72,16 +72,16 @@ def shaped(
 
 
 def shown(value: Any) -> str:
-    """Return what messages say of a value: the beginning of a text or number; of all else the type."""
+    """Return a value as messages may show it: the start of a text or number; only the type of others."""
     if value is None or isinstance(value, str | int | float):
         return f"{value!r:.{MOST_SHOWN}}"
     return f"a value of type {type(value).__name__}"
 
 
 def without_keys(value: Any) -> Any:
-    """Return a part of an event, with None for each customer's key in it and for a JSON text that has one."""
+    """Return a part of an event, with None in place of customers' keys and of JSON texts with such keys."""
     if isinstance(value, dict) and all(isinstance(each, str) for each in value.values()):
-        return _without_keys(value)  # as most are: plain texts
+        return _without_keys(value)  # the usual case: plain texts
     try:
         return json.loads(json.dumps(value), object_hook=_without_keys) if not _has_key(value) else None
     except RecursionError:
@@ -97,7 +97,7 @@ def _has_key(value: Any) -> bool:
 
 
 def at(path: str, make: Callable[..., T], *args: str | None) -> T:
-    """What `make` makes of a value of the event; its InputError says where the value stands."""
+    """Return what `make` returns for a value of the event. Adds the value's path to its InputError."""
     try:
         return make(*args)
     except InputError as error:

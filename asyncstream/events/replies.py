@@ -1,4 +1,4 @@
-"""What replies to events have in common: errors, room, their schema. Pure."""
+"""Common parts of replies to events: errors, size limits, the schema. Does no I/O."""
 
 import inspect
 import json
@@ -12,36 +12,37 @@ from asyncstream.errors import encodable, told
 
 Row = TypeVar("Row")
 
-# Lambda refuses a synchronous reply over 6 MB, but an asynchronous destination or a Step Functions state
-# takes 256 KB: rows are listed up to this many bytes, which leaves room for everything else.
+# A synchronous reply may have 6 MB, but an asynchronous destination or a Step Functions state takes 256 KB.
+# Rows are listed up to this many bytes, which leaves room for everything else.
 MAX_INLINE_BYTES = 200_000
-# One message cannot crowd out the others.
+# The limit in characters keeps one long message from displacing the others.
 MAX_MESSAGE = 1_000
 
 
 class Problem(Struct, frozen=True):
-    """An error: its class in `asyncstream.errors` and what it says."""
+    """An error: its class in `asyncstream.errors` and its message."""
 
     type: str
     message: str
 
 
 class Invoked(Struct, frozen=True):
-    """What the reply tells of the invocation itself: its id, and CPU seconds of all threads."""
+    """Facts about the invocation itself for the reply: its id, and CPU seconds of all threads."""
 
     request_id: str
     cpu_seconds: float
 
 
 def problem(error: BaseException) -> Problem:
-    """An error as replies show it: its notes included, its traceback not."""
+    """Return an error as replies show it: with its notes, without its traceback."""
     return Problem(type(error).__name__, told(error)[:MAX_MESSAGE])
 
 
 def sendable(reply: Any) -> Any:
-    """Return a reply as JSON has it, so that Lambda's runtime client can write it.
+    """Return a reply as plain JSON types, which Lambda's runtime client can write.
 
-    From Python 3.12 on the client writes UTF-8, and fails at half of a surrogate pair that a reply repeats.
+    From Python 3.12 on, the client writes UTF-8 and fails on half of a surrogate pair. Such halves, which a
+    reply may repeat from the event, are replaced.
     """
     built = msgspec.to_builtins(reply)
     text = json.dumps(built, ensure_ascii=False)
@@ -50,10 +51,10 @@ def sendable(reply: Any) -> Any:
 
 
 def as_many_as_fit(rows: Iterable[Row], left: int) -> tuple[list[Row], int]:
-    """The first rows that fit into so many bytes, and how many bytes they leave."""
+    """Return the first rows that fit into `left` bytes, and the number of bytes then left."""
     fitting: list[Row] = []
     for row in rows:
-        # As Lambda's runtime client writes it, in ASCII: an "é" takes six bytes.
+        # Lambda's runtime client may write ASCII: an "é" takes six bytes.
         size = len(json.dumps(msgspec.to_builtins(row))) + 2
         if size > left:
             break
@@ -63,7 +64,7 @@ def as_many_as_fit(rows: Iterable[Row], left: int) -> tuple[list[Row], int]:
 
 
 def described(title: str, types: Sequence[type[Struct]]) -> dict[str, Any]:
-    """The JSON schema (2020-12) of these types."""
+    """Return the JSON schema (2020-12) of these types."""
     _, definitions = msgspec.json.schema_components(types, ref_template="#/$defs/{name}")
     for definition in definitions.values():
         # A docstring keeps its indentation before Python 3.13.

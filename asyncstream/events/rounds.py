@@ -1,6 +1,6 @@
-"""The order that the items of a trigger's event run in. Pure.
+"""Plan the order in which the items of a trigger's event run. Does no I/O.
 
-One pass over the items: 10,000 of them are to be planned in a fraction of a second.
+Planning passes over the items once, so that 10,000 items take a fraction of a second.
 """
 
 from bisect import bisect_left
@@ -14,17 +14,17 @@ from asyncstream.locations import S3Prefix
 
 
 def rounds(items: Sequence[Item]) -> list[list[int]]:
-    """Positions of the items that have something to copy, in rounds to be run one after the other.
+    """Return the positions of the items that have files to copy, in rounds that run one after the other.
 
-    All files of a round are one transfer. Items come as early as they can, but those of one group one round
-    after the other, and of two that write the same object the later one later. A prefix has a round of its
-    own, as only its listing tells what it writes.
+    All files of a round are one transfer. Each item is in the earliest possible round. Items of one group are
+    in successive rounds. If two items write the same object, the later one is in a later round. A prefix has
+    a round of its own, because only its listing shows which objects it writes.
     """
     planned: list[list[int]] = []
     after: dict[str, int] = {}
-    # Who writes an object last, and in which round: nothing later goes before that.
+    # For each destination, the last pair that writes it and its round: later writers must not come earlier.
     last: dict[Any, tuple[Any, int]] = {}
-    # By its settings, the rounds that an item may join.
+    # The rounds that an item may join, by the item's settings.
     joined: dict[bytes, list[int]] = {}
     for position, item in enumerate(items):
         if item.error is not None or not item.pairs:

@@ -1,4 +1,4 @@
-"""The items of a trigger copied, round by round, within the time Lambda gives."""
+"""Copy the items of a trigger's event, round by round, before Lambda ends the invocation."""
 
 import logging
 from collections import Counter
@@ -16,16 +16,16 @@ from asyncstream.pipeline.session import TransferSession
 
 logger = logging.getLogger(__name__)
 
-# Failures of one kind that have a line each. When the time is up, all that is left fails by one kind.
+# Failures of one kind that get a log line each. When the time is up, all remaining items fail with one kind.
 MOST_LOGGED = 20
 
 
 def run(
     items: Sequence[Item], kept: TransferSession, config: TransferConfig, context: LambdaContext
 ) -> list[Outcome]:
-    """Copy what the items ask for; each one's end, in their order. Failures are also logged."""
+    """Copy the files of the items, log failures, and return each item's outcome, in order."""
     outcomes = [Outcome.of_failure(item, item.error) if item.error else Outcome(item) for item in items]
-    # Of each group that failed, where: its later items do not start.
+    # The position of the first failed item of each group: later items of the group do not start.
     failed_at: dict[str | None, int] = {}
     for position in reversed(range(len(items))):
         if items[position].error is not None:
@@ -45,11 +45,11 @@ def run(
     return outcomes
 
 
-_NOT_STARTED = Cancelled("not started, as an earlier message of the same group failed: the order is kept")
+_NOT_STARTED = Cancelled("not started, because an earlier message of the same group failed: order is kept")
 
 
 def _log_failures(outcomes: Sequence[Outcome]) -> None:
-    """Log what failed: a line for each of the first of a kind, and one for the number of all others."""
+    """Log a line for each of the first failures of a kind, and one line with the number of the others."""
     logged = Counter[str]()
     for outcome in outcomes:
         if outcome.error is None:
@@ -67,7 +67,7 @@ def _log_failures(outcomes: Sequence[Outcome]) -> None:
 def _copy(
     items: Sequence[Item], kept: TransferSession, config: TransferConfig, context: LambdaContext
 ) -> list[Outcome]:
-    """Copy one round's items, whose settings are the same, in one transfer."""
+    """Copy the items of one round, which have the same settings, in one transfer."""
     if not items:
         return []
     pairs = list(dict.fromkeys(pair for item in items for pair in item.pairs))
@@ -89,7 +89,7 @@ def _copy(
 
 
 def _outcome(item: Item, report: TransferReport, places: Sequence[int] | None = None) -> Outcome:
-    """What became of the item's files: of those at these places, or of all."""
+    """Return the item's outcome from the report's files at these positions; None: from all files."""
     own = report.files if places is None else FileResults.of([report.files[place] for place in places])
     failed, pending = own.number_of("failed"), own.number_of("pending")
     left = next(own.of_status("pending"), None)
@@ -105,11 +105,11 @@ def _outcome(item: Item, report: TransferReport, places: Sequence[int] | None = 
 
 
 def _first_of(own: FileResults) -> Exception | None:
-    """The first error; with the number of all where there are several."""
+    """Return the first error. If the item has several files, note how many failed."""
     first = next(own.of_status("failed"), None)
     error = first.error if first else None
     if len(own) > 1 and error is not None:
         error.add_note(
-            f"{own.number_of('failed'):,} of the item's {len(own):,} files failed, of which this is the first"
+            f"{own.number_of('failed'):,} of the item's {len(own):,} files failed; this is the first error"
         )
     return error

@@ -1,9 +1,9 @@
-"""S3's own events: its notifications, and those it sends by EventBridge. Pure.
+"""S3's own events: its notifications, and the events it sends through EventBridge. Does no I/O.
 
-Both invoke asynchronously: nobody reads a reply, and an error is what makes Lambda try again (twice) and
-then keep the event, in the function's dead-letter queue or on-failure destination. Both may arrive twice
-and in any order: so what is copied is the object as it is now, not the version the event tells of, and the
-newest object wins however they arrive.
+Both invoke the function asynchronously, so no caller reads the reply. After an error, Lambda tries again
+(twice), and then keeps the event in the function's dead-letter queue or on-failure destination. Events may
+arrive twice and in any order. So the function copies the current version of the object, not the one that the
+event names, and the newest object wins.
 """
 
 from collections.abc import Sequence
@@ -19,11 +19,11 @@ from asyncstream.events.reading import read, shown
 from asyncstream.events.replies import problem
 from asyncstream.locations import S3Object
 
-# What tells of an object that can be read now (S3 user guide, "Supported event types").
+# Events after which an object can be read (S3 user guide, "Supported event types").
 NOTIFIED = ("ObjectCreated:", "ObjectRestore:Completed")
 SENT = ("Object Created", "Object Restore Completed")
 
-# Failures that one error names, so that a dead-letter queue takes it.
+# Failures that one error lists, so that it is short enough for a dead-letter queue.
 MOST_NAMED = 20
 
 
@@ -52,15 +52,15 @@ class _Sent(Struct, frozen=True, rename={"kind": "detail-type"}):
 
 
 def is_test(event: Any) -> bool:
-    """Whether it is what S3 sends once, when a notification is set up."""
+    """Whether an event is the test event that S3 sends once, when a notification is set up."""
     return isinstance(event, dict) and event.get("Event") == "s3:TestEvent"
 
 
 def of_notification(event: Any, deployment: Deployment) -> list[Item]:
-    """The objects of a notification.
+    """Return the objects of a notification.
 
     Raises:
-        InputError: its records are not a list.
+        InputError: `Records` is not a list.
     """
     if not isinstance(event["Records"], list):
         raise InputError(f"the event's $.Records is {shown(event['Records'])}, not a list")
@@ -68,12 +68,12 @@ def of_notification(event: Any, deployment: Deployment) -> list[Item]:
 
 
 def of_eventbridge(event: Any, deployment: Deployment) -> list[Item]:
-    """The one object of an event that S3 sent by EventBridge."""
+    """Return the object of an event that S3 sent through EventBridge."""
     try:
         sent = read(event, _Sent)
         if sent.source != "aws.s3" or sent.kind not in SENT:
             told = f"{shown(sent.kind)} from {shown(sent.source)}"
-            raise InputError(f"{told} is not handled: {_either(SENT)} of S3 are")
+            raise InputError(f"{told} is not handled: send only {_either(SENT)} of S3")
         place = read(sent.detail, _Place, "the event's detail")
         return [_item(place.bucket.name, place.object.key, deployment)]
     except InputError as error:
@@ -84,8 +84,10 @@ def _notified(record: Any, deployment: Deployment, path: str) -> Item:
     try:
         notified = read(record, _Record, f"the event's {path}")
         if not notified.event_name.startswith(NOTIFIED):
-            raise InputError(f"{path}: {shown(notified.event_name)} is not handled: {_either(NOTIFIED)} are")
-        # Notifications encode keys like a form: a plus is a space. EventBridge's are verbatim.
+            raise InputError(
+                f"{path}: {shown(notified.event_name)} is not handled: send only {_either(NOTIFIED)}"
+            )
+        # Notifications encode keys as a form does: a plus is a space. EventBridge's keys are verbatim.
         key = unquote_plus(notified.s3.object.key)
         return _item(notified.s3.bucket.name, key, deployment)
     except InputError as error:
@@ -102,7 +104,7 @@ def _either(names: Sequence[str]) -> str:
 
 
 def reply(outcomes: Sequence[Outcome]) -> dict[str, int]:
-    """What an asynchronous invocation returns, for an on-success destination.
+    """Return the reply of an asynchronous invocation, for an on-success destination.
 
     Raises:
         FilesFailed: some objects were not copied; FilesFailedForNow if another try may help.
@@ -112,7 +114,7 @@ def reply(outcomes: Sequence[Outcome]) -> dict[str, int]:
 
 
 def _raise_failures(outcomes: Sequence[Outcome]) -> None:
-    """Raise what failed, as one error."""
+    """Raise one error that lists the failures, if there are any."""
     failed = [(each.item, each.error) for each in outcomes if each.error is not None]
     if not failed:
         return

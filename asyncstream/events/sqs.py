@@ -1,8 +1,8 @@
-"""Messages of a queue: S3's events, or direct events of our own. Pure.
+"""Messages of an SQS queue: S3's events, or direct events. Does no I/O.
 
-The reply names the messages that failed (`ReportBatchItemFailures`): those alone come again, and after the
-queue's `maxReceiveCount` go to its dead-letter queue. In a FIFO queue that includes every later message of
-the same group, which is not begun: else it would overtake the failed one.
+The reply names the messages that failed (`ReportBatchItemFailures`). SQS delivers only those again, and after
+`maxReceiveCount` deliveries moves them to the dead-letter queue. In a FIFO queue, the later messages of the
+same group are not started and fail too: otherwise they would overtake the failed one.
 """
 
 from collections.abc import Mapping, Sequence
@@ -26,10 +26,10 @@ class _Message(Struct, frozen=True, rename={"message_id": "messageId", "queue": 
 
 
 def of_batch(event: Any, deployment: Deployment) -> list[Item]:
-    """The messages of a batch.
+    """Return the messages of a batch.
 
     Raises:
-        InputError: a record is no message: the whole batch comes again.
+        InputError: a record is not a message. SQS delivers the whole batch again.
     """
     messages = [
         shaped(record, _Message, f"the event's $.Records[{n}]") for n, record in enumerate(event["Records"])
@@ -38,7 +38,7 @@ def of_batch(event: Any, deployment: Deployment) -> list[Item]:
 
 
 def reply(outcomes: Sequence[Outcome]) -> dict[str, list[dict[str, str]]]:
-    """The messages that are to come again."""
+    """Return the reply that names the messages to deliver again."""
     failed = [outcome.item.name for outcome in outcomes if outcome.error is not None]
     return {"batchItemFailures": [{"itemIdentifier": name} for name in failed]}
 
@@ -53,12 +53,12 @@ def _item(message: _Message, deployment: Deployment) -> Item:
 
 
 def _asked(body: str, deployment: Deployment) -> Item:
-    """What a message's body asks for, as an item without a name."""
+    """Return the item, without a name, that a message's body describes."""
     try:
         event = msgspec.json.decode(body)
     except (msgspec.DecodeError, UnicodeEncodeError, RecursionError) as error:
-        # Its text is not repeated: there may be a customer's key in it.
-        why = "it is nested too deep" if isinstance(error, RecursionError) else str(error)
+        # The text is not repeated, because it may contain a customer's key.
+        why = "it is nested too deeply" if isinstance(error, RecursionError) else str(error)
         raise InputError(f"the message is not JSON: {why}") from None
     if s3_events.is_test(event):
         return Item("")
@@ -77,6 +77,6 @@ def _asked(body: str, deployment: Deployment) -> Item:
 
 
 def _together(items: Sequence[Item]) -> Item:
-    """All objects that one message tells of: it is done when all of them are."""
+    """Return one item with the objects of all items of a message, which succeeds if all of them do."""
     pairs = tuple(dict.fromkeys(pair for item in items for pair in item.pairs))
     return Item("", pairs, error=next((item.error for item in items if item.error is not None), None))

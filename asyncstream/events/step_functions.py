@@ -1,12 +1,13 @@
-"""An item of a Distributed Map, or a batch of them by ItemBatcher. Pure.
+"""An item of a Step Functions Distributed Map, or a batch of items by ItemBatcher. Does no I/O.
 
-The state machine of `deploy/template.yaml` asks in two steps. The first copies what it can, and answers
-with the items that are left. The second has those alone and `must_succeed`: while one fails, it raises an
-error whose message has, as JSON, the items that are left. So a child execution that failed and is redriven
-begins with those, and a run over the failed executions of another (`FailedExecution`) finds them.
+The state machine of `deploy/template.yaml` invokes the function in two steps. The first step copies what it
+can, and replies with the items that are left. The second step gets only those items, and `must_succeed`. If
+items are still left, it raises an error whose message has them as JSON. So a failed child execution that is
+redriven starts with those items, and a run over the failed executions of another run (`FailedExecution`)
+finds them.
 
-A reply is also an event: it asks for what is left, and its totals are of the whole chain of invocations. Rows
-of an inventory that name nothing to copy (`inventory.py`) are counted, and are not among what is left.
+A reply is also an event: it asks for the items that are left, and its totals cover the whole chain of
+invocations. Inventory rows that name nothing to copy (`inventory.py`) are counted and are never left.
 """
 
 import json
@@ -25,31 +26,31 @@ from asyncstream.events.reading import read, shaped, without_keys
 from asyncstream.locations import S3Object
 from asyncstream.pipeline.continuation import Continuation
 
-# A failed execution's Cause takes 32,768 characters. It is what Lambda's runtime client makes of the error:
-# JSON, in which the message is a string that is itself JSON. There a byte of the items is at most three
-# characters: a quote or a backslash two; a comma or a colon two, with the space after it; of what is not
-# ASCII, two bytes (ä) six (\u00e4) and four (an emoji) twelve. From Python 3.12 on the client escapes no such
-# characters, but others may.
+# A failed execution's Cause may have 32,768 characters. Lambda's runtime client writes it: JSON that has the
+# error's message as a string, which is JSON itself. There, a byte of the items takes at most three
+# characters. A quote or a backslash takes two, a comma or a colon two with the space after it. Outside ASCII,
+# two bytes (ä) take six (\u00e4) and four bytes (an emoji) take twelve. From Python 3.12 on, the client does
+# not escape such characters, but other clients may.
 #   8,000 bytes of items (MaxInputBytesPerBatch in deploy/template.yaml), by three   24,000
-#   errors, counted as they stand in the Cause                                        5,000
+#   errors, counted as written in the Cause                                           5,000
 #   left for type, request id, stack trace and counts                                 3,768
-# Step Functions cuts a longer Cause. Nothing is read of one that was cut: all of its execution's input is
-# then done again. That may happen to a batch of an inventory, whose rows have up to 32,000 bytes: if more
-# than 8,000 of them are names, and nearly all of its files fail.
+# Step Functions cuts a longer Cause. A Cause that was cut is ignored, and the execution's whole input is done
+# again. That can happen to a batch of inventory rows, which has up to 32,000 bytes: if more than 8,000 of
+# them are names, and nearly all of its files fail.
 MAX_ERROR_BYTES = 5_000
 MAX_ERROR = 300
-# The name of an item that is none.
+# The name of an item that has no source.
 NO_SOURCE = "an item without a source"
 
 
 class MapItem(Struct, frozen=True, forbid_unknown_fields=True):
-    """One file: a row of a CSV or of JSON Lines, or what the state machine makes of a listing.
+    """One file: a row of CSV or JSON Lines, or an item that the state machine builds from a listing.
 
     Attributes:
         source: `s3://bucket/key`.
-        destination: likewise; empty: the rest of the key under the deployed destination.
-        version_id: the version to read; empty: the current one.
-        continuation: what an earlier invocation has left of it, as its reply says.
+        destination: `s3://bucket/key`; empty for the rest of the key under the deployed destination.
+        version_id: the version to read; empty for the current one.
+        continuation: where to continue, copied from the reply of an earlier invocation.
     """
 
     source: str
@@ -59,12 +60,12 @@ class MapItem(Struct, frozen=True, forbid_unknown_fields=True):
 
 
 class FailedExecution(Struct, frozen=True, rename="pascal"):
-    """A child execution that failed, as ResultWriter keeps it in `FAILED_0.json`.
+    """A failed child execution, as ResultWriter stores it in `FAILED_0.json`.
 
     Attributes:
-        input: what it began with: JSON of a batch or of an item.
-        error: of the error that ended it.
-        cause: of the same; a function's error: JSON of its type and message.
+        input: the execution's input: JSON of a batch or of an item.
+        error: the name of the error that ended it.
+        cause: the cause of that error. For a function's error, JSON of its type and message.
     """
 
     input: str
@@ -77,14 +78,14 @@ class _Failed(Struct, frozen=True, forbid_unknown_fields=True):
 
 
 class _Batch(Struct, frozen=True, forbid_unknown_fields=True, rename={"items": "Items"}):
-    """An event: what a Map asks for, or an earlier reply.
+    """An event: a batch of a Map, or an earlier reply.
 
     Attributes:
-        items: to be copied.
+        items: the items to copy.
         must_succeed: whether to raise an error if items are left.
         copied, bytes: files and bytes that earlier invocations have copied.
-        left_out: rows of an inventory that are not to be copied, by reason.
-        pending, failed, errors: of an earlier reply; the items tell the same.
+        left_out: numbers of inventory rows that are not copied, by reason.
+        pending, failed, errors: fields of an earlier reply, ignored.
     """
 
     items: list[Any]
@@ -98,19 +99,19 @@ class _Batch(Struct, frozen=True, forbid_unknown_fields=True, rename={"items": "
 
 
 def of_map(event: Any, deployment: Deployment) -> list[Item]:
-    """The items of a batch, or the one of an invocation without ItemBatcher.
+    """Return the items of a batch, or the single item of an invocation without ItemBatcher.
 
     Raises:
-        InputError: the batch is malformed; a malformed item only fails itself.
+        InputError: the batch is malformed. A malformed item fails alone.
     """
     return [_item(each, deployment) for each in _asked(event).items]
 
 
 def reply(event: Any, outcomes: Sequence[Outcome]) -> dict[str, Any]:
-    """What is done and what is left, in the form of an event: see `_Batch`.
+    """Return totals and the items that are left, in the form of an event: see `_Batch`.
 
     Raises:
-        FilesFailed: something is left and `must_succeed` was asked.
+        FilesFailed: items are left and the event has `must_succeed`.
     """
     batch = _asked(event)
     ends = list(zip(batch.items, outcomes, strict=True))
@@ -133,12 +134,12 @@ def reply(event: Any, outcomes: Sequence[Outcome]) -> dict[str, Any]:
 
 
 def is_chained(event: Any) -> bool:
-    """Whether the state machine goes on with what is left when the time is up: it does in its first step."""
+    """Whether the state machine invokes the function again for unfinished items: after its first step."""
     return not (isinstance(event, dict) and event.get("must_succeed"))
 
 
 def _as_left(item: Any, continuation: Continuation | None) -> Any:
-    """An item as the next invocation is to get it; without what was left of it earlier, which is over."""
+    """Return an item as the next invocation needs it, with the new continuation and not the earlier one."""
     if not isinstance(item, dict):
         return without_keys(item)
     others = {name: value for name, value in item.items() if name != "continuation"}
@@ -148,7 +149,7 @@ def _as_left(item: Any, continuation: Continuation | None) -> Any:
 
 
 def _asked(event: Any) -> _Batch:
-    """The batch; failed executions are replaced by what they left, rows of an inventory by their files."""
+    """Return the batch, with failed executions replaced by the items they left, and rows by files."""
     batch = shaped(event, _Batch) if "Items" in event else _Batch([event])
     items: list[Any] = []
     left_out = Counter(batch.left_out)
@@ -162,12 +163,12 @@ def _asked(event: Any) -> _Batch:
 
 
 def _of_inventory(item: Any) -> Any:
-    """A row of an inventory in the form of `MapItem`, or why it is left out; another item as it is."""
+    """Return an inventory row as a `MapItem`, or why it is left out. Returns any other item unchanged."""
     if not isinstance(item, dict) or item.keys() != {"inventory_row"}:
         return item
     try:
         found = inventory.read_row(item["inventory_row"])
-    except AsyncstreamError:  # it fails alone, when `_item` reads it
+    except AsyncstreamError:  # the row fails alone, when `_item` reads it
         return item
     return found if isinstance(found, inventory.LeftOut) else {"source": found.uri}
 
@@ -177,12 +178,12 @@ def _expanded(value: Any) -> list[Any]:
         return [value]
     failed = read(value, _Failed, "the item").failed_execution
     left = _left(failed) or _items_in(failed.input)
-    # The input of one that was itself to finish a failed execution has that one in it.
+    # If the failed execution ran over another failed one, its input contains that one.
     return [item for each in left for item in _expanded(each)] or [value]
 
 
 def _left(failed: FailedExecution) -> list[Any]:
-    """The items that a failed execution names; none if it ended in another way, or named too many."""
+    """Return the items that a failed execution names; none if it failed differently, or named too many."""
     if failed.error not in (FilesFailed.__name__, FilesFailedForNow.__name__):
         return []
     cause = _json(failed.cause)
@@ -199,14 +200,14 @@ def _items_in(text: Any) -> list[Any]:
 def _json(text: Any) -> Any:
     try:
         return json.loads(text) if isinstance(text, str) else None
-    except (ValueError, RecursionError):  # Step Functions cuts a Cause that is too long
+    except (ValueError, RecursionError):  # Step Functions has cut a long Cause
         return None
 
 
 def _item(value: Any, deployment: Deployment) -> Item:
     try:
         if isinstance(value, dict) and "inventory_row" in value:
-            # One that cannot be read, as `_asked` has replaced the others: this raises its error.
+            # `_asked` has replaced all valid rows. This row is invalid, and reading it raises its error.
             inventory.read_row(value["inventory_row"])
         asked = read(value, MapItem, "the item")
         source = S3Object.from_uri(asked.source, asked.version_id or None)
@@ -229,7 +230,7 @@ def _as_many_as_fit(failed: Sequence[Outcome]) -> list[dict[str, str]]:
             "type": type(outcome.error).__name__,
             "message": told(outcome.error)[:MAX_ERROR],
         }
-        # As a string within JSON. Its two quotes count for the comma and the space before the next.
+        # Counted as a string within JSON. Its two quotes stand for the comma and space before the next row.
         left -= len(json.dumps(json.dumps(row, ensure_ascii=False)))
         if left < 0:
             break

@@ -1,4 +1,4 @@
-"""Which trigger an event is from: its items and the reply it expects. Pure."""
+"""Find the trigger of an event: how to read its items and write its reply. Does no I/O."""
 
 from collections.abc import Callable, Sequence
 from functools import partial
@@ -12,19 +12,19 @@ from asyncstream.events.deployment import Deployment
 from asyncstream.events.items import Item, Outcome
 from asyncstream.events.reading import MOST_SHOWN, shown
 
-# Sources that an error names.
+# Number of sources that an error names.
 MOST_NAMED = 5
 
 
 class Trigger(Struct, frozen=True):
-    """What sent an event.
+    """The service that sent an event.
 
     Attributes:
-        name: of it, as logs and metrics have it.
-        items: what the event asks for.
-        reply: what the trigger is to get back once all items have ended; may raise, where that is how the
-            trigger is told.
-        chained: whether it has what is left when the time is up done by another invocation.
+        name: its name in logs and metrics.
+        items: returns the items of the event.
+        reply: returns the reply for the outcomes of all items. It raises if the trigger expects an error for
+            failures.
+        chained: whether the trigger invokes the function again for items that are unfinished at the deadline.
     """
 
     name: str
@@ -34,10 +34,10 @@ class Trigger(Struct, frozen=True):
 
 
 def trigger_of(event: Any) -> Trigger | None:  # noqa: PLR0911 - a return for each trigger
-    """What sent the event; None: somebody who invoked the function with an event of its own (`direct.py`).
+    """Return the trigger that sent an event; None for a direct invocation (`direct.py`).
 
     Raises:
-        InputError: it is from a source that is not handled, which the message names.
+        InputError: the event is from a source that is not handled; the message names it.
     """
     if not isinstance(event, dict):
         return None
@@ -64,7 +64,7 @@ def trigger_of(event: Any) -> Trigger | None:  # noqa: PLR0911 - a return for ea
 
 
 def _of_records(event: dict[str, Any]) -> Trigger:
-    """The trigger of an event that is a list of records."""
+    """Return the trigger of an event that has a list of records."""
     records = event["Records"]
     sources = {_source(record) for record in records} if isinstance(records, list) else {"None"}
     if sources == {"aws:s3"}:

@@ -1,19 +1,19 @@
-"""The memory cap as arithmetic: how many slots fit, are used and what is reserved.
+"""The memory limit: how many slots fit, how many are used, and how many bytes are reserved.
 
-A part in flight costs a stated number of bytes, told by the transport that moves it. Reserving happens
-before work starts and in plan order, by one owner: so no lock, and no deadlock.
+The transport states how many bytes a part in flight costs. Only the coordinator reserves memory, before work
+starts and in plan order. So no lock is needed, and no deadlock is possible.
 """
 
 from asyncstream.errors import ConfigError
 
 
 def slots_within(memory_limit: int, slot_bytes: int, max_concurrency: int) -> int:
-    """How many parts may be in flight: `min(max_concurrency, memory_limit // slot_bytes)`.
+    """Return how many parts may be in flight: `min(max_concurrency, memory_limit // slot_bytes)`.
 
     Args:
         memory_limit: bytes for all parts in flight together.
-        slot_bytes: bytes one part in flight costs.
-        max_concurrency: the most parts in flight, however much memory there is.
+        slot_bytes: bytes that one part in flight costs.
+        max_concurrency: the most parts in flight, for any memory limit.
 
     Raises:
         ConfigError: not even one slot fits.
@@ -22,22 +22,22 @@ def slots_within(memory_limit: int, slot_bytes: int, max_concurrency: int) -> in
     if slots < 1:
         raise ConfigError(
             f"memory_limit of {memory_limit} bytes is too small: one part in flight takes {slot_bytes} "
-            "bytes here. Raise memory_limit, or lower chunk_size where the engine is not asyncio."
+            "bytes here. Raise memory_limit, or lower chunk_size if the engine is not asyncio."
         )
     return slots
 
 
 def more_memory(needs: int, had: int, usual: int, most: int) -> int | None:
-    """Return the bytes to reserve for a file whose transform needs more than it had; None: it had all.
+    """Return the bytes to reserve for a file whose transform needs more; None if it had as much as possible.
 
-    From the second time on at least the double of what it had: then a file put together of many, each with a
-    larger window than the one before, begins few times. If there is less than it needs, all there is: a file
-    may end before it fills its window.
+    From the second time on, the result is at least double the last reservation. So a file of many compressed
+    members, each with a larger window than the one before, restarts few times. If the transform needs more
+    than `most`, the result is `most`: a file may end before it fills its window.
 
     Args:
         needs: bytes that the transform asks for.
         had: bytes that were reserved.
-        usual: bytes that are reserved for a file at first.
+        usual: bytes that are first reserved for a file.
         most: bytes that the transforms of all files may hold.
     """
     if had >= min(needs, most):
@@ -46,9 +46,9 @@ def more_memory(needs: int, had: int, usual: int, most: int) -> int | None:
 
 
 class SlotLimit:
-    """How many of the slots are used: fewer while S3 asks for fewer requests, then more again, one by one.
+    """The number of slots to use: fewer while S3 asks for fewer requests, then more again, one by one.
 
-    Additive increase, multiplicative decrease (RFC 5681), by tasks instead of packets.
+    It increases additively and decreases multiplicatively (RFC 5681), by tasks instead of packets.
     """
 
     def __init__(self, slots: int) -> None:
@@ -58,9 +58,9 @@ class SlotLimit:
         self._spared = 0
 
     def ended(self, slowed: bool) -> None:
-        """A task has ended; `slowed`: S3 had asked it to slow down."""
+        """Adjust the number after a task has ended. `slowed`: S3 asked that task to slow down."""
         if self._spared:
-            # It began before the last cut took effect: what it met says nothing of the slots that are left.
+            # The task started before the last decrease, so it says nothing about the slots in use now.
             self._spared -= 1
         elif slowed:
             self._spared = self.allowed - 1
@@ -73,7 +73,7 @@ class SlotLimit:
 
 
 class MemoryBudget:
-    """Bytes that may be reserved at once. Not thread-safe: the coordinator is its one owner."""
+    """The bytes that may be reserved at the same time. Not thread-safe: only the coordinator uses it."""
 
     def __init__(self, limit: int) -> None:
         self.limit = limit
@@ -81,7 +81,7 @@ class MemoryBudget:
         self.peak = 0
 
     def reserve(self, size: int) -> bool:
-        """Take `size` bytes if they fit under the limit; say whether they did."""
+        """Reserve `size` bytes if they fit under the limit, and return whether they did."""
         if self.reserved + size > self.limit:
             return False
         self.reserved += size
@@ -89,7 +89,7 @@ class MemoryBudget:
         return True
 
     def release(self, size: int) -> None:
-        """Give back `size` bytes that were reserved."""
+        """Release `size` reserved bytes."""
         if not 0 <= size <= self.reserved:
             raise ValueError(f"release of {size} bytes with {self.reserved} reserved")
         self.reserved -= size

@@ -1,7 +1,7 @@
-"""`TransferConfig`: every setting of a transfer, validated before any I/O; used by all layers above.
+"""`TransferConfig`: all settings of a transfer, validated before any I/O.
 
-A msgspec Struct, so that the same definition checks Python arguments, environment variables and the
-`config` of a Lambda event, and describes itself in the event's JSON schema.
+It is a msgspec Struct, so that one definition checks Python arguments, environment variables and the `config`
+of a Lambda event, and generates that part of the event's JSON schema.
 """
 
 import logging
@@ -23,73 +23,76 @@ logger = logging.getLogger(__name__)
 
 ENV_PREFIX = "ASYNCSTREAM_"
 DEFAULT_MEMORY_LIMIT = 64 * MiB
-# What the interpreter may still grow by while a Lambda runs: results, log records, garbage not yet swept.
+# Bytes that the interpreter may still grow by while a Lambda runs: results, log records, uncollected garbage.
 LAMBDA_MARGIN = 16 * MiB
-# A chunk is at most this part of a function's memory: 512 KiB of 128 MB, and 16 MiB from 4 GB on.
+# A chunk is at most this fraction of a function's memory: 512 KiB of 128 MB, and 16 MiB from 4 GB on.
 CHUNKS_IN_MEMORY = 256
 
 
 class TransferConfig(Settings, frozen=True, kw_only=True):
-    """How a transfer runs. Not boto3's class of the same name, whose settings mean other things.
+    """The settings of a transfer. boto3 has a class of the same name with other settings.
 
     Attributes:
-        memory_limit: bytes for all parts in flight together. Default: 64 MiB; in Lambda the function's
-            memory less what the process uses after init less 16 MiB, which is also the most there.
-        chunk_size: bytes that the blocking engines read at a time and have in hand per part; 16 KiB to
-            16 MiB. Default: 256 KiB. In Lambda at most a 256th of the function's memory. asyncio hands on
-            what has arrived.
+        memory_limit: bytes for all parts in flight together. Default: 64 MiB. In Lambda: the function's
+            memory, minus what the process uses after init, minus 16 MiB; larger values are lowered to that.
+        chunk_size: bytes that the blocking engines read at a time and hold per part; 16 KiB to 16 MiB.
+            Default: 256 KiB. In Lambda at most a 256th of the function's memory. asyncio passes on the bytes
+            as they arrive.
         max_concurrency: the most parts (without `multipart`: files) in flight. Default: 10.
-        part_size: bytes of a part, 5 MiB to 5 GiB, or "auto" (default): about four parts a slot over
-            the sizes that are known, not under 25 MiB, growing with the file to stay within 10,000.
-        multipart: False (default): a file is one stream where S3 allows (up to 5 GiB); True: the parts
-            of all files run at once.
-        max_attempts: tries of one request or part, the first included. Default: 4.
-        retry_base_delay: seconds; bound of the first wait (full jitter, doubled each time).
-        retry_max_delay: seconds; no wait is longer, unless S3 asks for it.
-        retry_max_wait: seconds waited in all before a request or part is given up. Default: 30.
-        stall_timeout: seconds without a byte after which a connection counts as broken, and a body that is
-            read goes on over another one. At most 15, as S3 ends a PUT that pauses for 20: what stalls and
-            is not resumed within 15 begins again. Default: 5.
-        reply_timeout: seconds that a whole reply, or the head of a GET's, may take after the last byte of
-            its request was sent; `stall_timeout` holds before, for bodies, and for a GET that resumes the
-            body of an upload. The deadline cuts it. Default: 60.
-        complete_timeout: the same for CompleteMultipartUpload: S3 may take minutes to put a large object
-            together, and sends white space meanwhile. Default: 600.
-        verify: when it is sure that the destination has the bytes of the source. "before" (default): before
-            the object becomes visible. "after": a file whose source has no checksum of all its bytes is one
-            PUT instead of three requests, compared after. "off": never; what was read and written is not even
-            compared with S3's checksums. Of a destination that knows no CRC64NVME each result says so.
-        deadline: seconds after which no work starts and what runs is stopped; None (default): no end.
-        at_deadline: what becomes of the files that are not done by then. "fail" (default): they fail, and
-            their uploads are aborted. "pending": what S3 has confirmed of them stays, and their results have
-            what a next transfer goes on with.
-        if_exists: what becomes of a file whose destination is there already. "overwrite" (default). "skip":
-            it is left if it is a copy of the source as that is now: by the size and ETag of the source, which
-            "skip" keeps with each copy as the metadata `asyncstream-source`, else by the checksums that S3
-            has of both. "fail": it is left, and the file fails with DestinationExists. A HEAD looks first,
-            if the caller may read there; of two writers at once S3 refuses the second. A server that ignores
-            If-None-Match does not.
-        transform: what is made of each file, instead of a copy: "gzip", "gunzip", "zstd", "unzstd",
-            "bunzip2", "unxz", a function of yours as "module:function", or several of these, with commas
-            between, one after the other. Takes the memory of a part more for each file in flight, as its
-            output is filled in before it is sent; with `part_size="auto"` that is 5 to 25 MiB, as fits. What
-            a transform holds is reserved, too: at first 9.5 MiB a file for "unxz" and 3.5 for "unzstd", or as
-            much more as there is for every slot; a file that needs more begins again when it fits.
-        max_output: bytes that may be made of one file; None (default): any number.
-        max_ratio: bytes that may be made of each byte of a file, looked at from 64 MiB on; None: any number.
-            Default: 250, far more than compressed text becomes, and far less than a bomb.
-        extra_args: settings for the destination as boto3's `upload_fileobj` spells them in `ExtraArgs`;
-            they override what is kept of the source.
+        part_size: bytes of a part, 5 MiB to 5 GiB, or "auto" (default): about four parts per slot over all
+            files of known size, at least 25 MiB, growing with the file to stay within 10,000 parts.
+        multipart: False (default): a file is one stream if S3 allows that (up to 5 GiB). True: the parts of
+            all files are copied concurrently.
+        max_attempts: number of tries of one request or part, including the first. Default: 4.
+        retry_base_delay: seconds; the upper bound of the first wait (full jitter, doubled each time).
+        retry_max_delay: seconds; the upper bound of every wait, unless S3 asks for a longer one.
+        retry_max_wait: seconds; a request or part is given up if its waits add up to more. Default: 30.
+        stall_timeout: seconds without a byte after which a connection counts as broken, and reading a body
+            resumes over another one. At most 15, because S3 ends a PUT that pauses for 20: a part that stalls
+            and is not resumed within 15 starts again. Default: 5.
+        reply_timeout: seconds for a whole reply, or for the head of a GET's reply, from the last byte of the
+            request sent. `stall_timeout` applies before that, for bodies, and for a GET that resumes the body
+            of an upload. The deadline can end the wait earlier. Default: 60.
+        complete_timeout: the same for CompleteMultipartUpload. S3 may take minutes to assemble a large
+            object, and sends white space meanwhile. Default: 600.
+        verify: when to verify that the destination matches the source. "before" (default): before the object
+            becomes visible. "after": a file whose source has no checksum of all its bytes takes one PUT
+            instead of three requests, and is compared afterwards. "off": never; not even the bytes read and
+            written are compared with S3's checksums. Results say when the destination does not support
+            CRC64NVME.
+        deadline: seconds after which no work starts and running work is stopped; None (default) for no limit.
+        at_deadline: how files end that are unfinished at the deadline. "fail" (default): they fail, and their
+            uploads are aborted. "pending": parts that S3 has confirmed stay, and the results have
+            continuations for the next transfer.
+        if_exists: how to handle a file whose destination exists. "overwrite" (default). "skip": the
+            destination stays if it is a copy of the current source. That is decided by the source's size and
+            ETag, which "skip" stores with each copy as the metadata `asyncstream-source`, or else by the
+            checksums that S3 has of both. "fail": the destination stays, and the file fails with
+            DestinationExists. A HEAD looks first, if the caller may read there. If two writers write at once,
+            S3 refuses the second; a server that ignores If-None-Match does not.
+        transform: a transform of each file, instead of a copy: "gzip", "gunzip", "zstd", "unzstd",
+            "bunzip2", "unxz", your own function as "module:function", or several of these, separated by
+            commas and applied in order. It takes the memory of one more part for each file in flight, because
+            a part of the output is filled before it is sent; with `part_size="auto"` that is 5 to 25 MiB, as
+            much as fits. The transform's own memory is reserved too: at first 9.5 MiB per file for "unxz" and
+            3.5 for "unzstd", or more if there is that much for every slot. A file that needs more starts
+            again when it fits.
+        max_output: the most bytes that a transform may make of one file; None (default) for no limit.
+        max_ratio: the most bytes that a transform may make of each byte of a file, checked from 64 MiB on;
+            None for no limit. Default: 250, far more than text expands to, and far less than a decompression
+            bomb.
+        extra_args: settings for the destination, named as in boto3's `upload_fileobj(ExtraArgs=...)`. They
+            override the headers kept from the source.
 
     Raises:
-        ConfigError: a value is of the wrong type or outside its limits, which the message names.
+        ConfigError: a value has the wrong type or is outside its limits, which the message names.
     """
 
     memory_limit: Annotated[
         Annotated[int, Meta(ge=1)] | None, Meta(description="bytes for all parts in flight together")
     ] = None
     chunk_size: Annotated[
-        int, Meta(ge=16 * KiB, le=16 * MiB, description="bytes in hand per part, 16 KiB to 16 MiB")
+        int, Meta(ge=16 * KiB, le=16 * MiB, description="bytes read at a time, 16 KiB to 16 MiB")
     ] = 256 * KiB
     max_concurrency: Annotated[
         int, Meta(ge=1, le=1000, description="the most parts or files in flight, 1 to 1000")
@@ -98,11 +101,11 @@ class TransferConfig(Settings, frozen=True, kw_only=True):
         Annotated[int, Meta(ge=plan.MIN_PART, le=plan.MAX_PART)] | Literal["auto"],
         Meta(description='bytes of a part, 5 MiB (5242880) to 5 GiB (5368709120), or "auto"'),
     ] = "auto"
-    multipart: Annotated[bool, Meta(description="whether the parts of all files run at once")] = False
+    multipart: Annotated[bool, Meta(description="whether to copy the parts of all files at once")] = False
     max_attempts: Annotated[int, Meta(ge=1, le=100, description="tries of a request or part, 1 to 100")] = 4
     retry_base_delay: Annotated[float, Meta(gt=0, description="seconds, bound of the first wait")] = 0.1
     retry_max_delay: Annotated[float, Meta(gt=0, description="seconds, bound of every wait")] = 5.0
-    retry_max_wait: Annotated[float, Meta(gt=0, description="seconds waited in all")] = 30.0
+    retry_max_wait: Annotated[float, Meta(gt=0, description="seconds, bound of all waits together")] = 30.0
     stall_timeout: Annotated[float, Meta(gt=0, le=15, description="seconds without a byte, at most 15")] = 5.0
     reply_timeout: Annotated[
         float, Meta(gt=0, le=3600, description="seconds that a reply may take, at most 3600")
@@ -119,20 +122,20 @@ class TransferConfig(Settings, frozen=True, kw_only=True):
     ] = None
     at_deadline: Annotated[
         Literal["fail", "pending"],
-        Meta(description="whether files not done by the deadline fail, or are left to be continued"),
+        Meta(description="whether files unfinished at the deadline fail, or can be continued"),
     ] = "fail"
     if_exists: Annotated[
         Literal["overwrite", "skip", "fail"],
-        Meta(description="what becomes of a file whose destination is there already"),
+        Meta(description="how to handle a file whose destination exists"),
     ] = "overwrite"
     transform: Annotated[
-        str | None, Meta(description="what is made of each file: gunzip, or module:function, or a,b,c")
+        str | None, Meta(description="transform of each file: gunzip, or module:function, or a,b,c")
     ] = None
     max_output: Annotated[
-        Annotated[int, Meta(ge=1)] | None, Meta(description="bytes that may be made of one file")
+        Annotated[int, Meta(ge=1)] | None, Meta(description="the most bytes to make of one file")
     ] = None
     max_ratio: Annotated[
-        Annotated[float, Meta(gt=0)] | None, Meta(description="bytes that may be made of each byte of a file")
+        Annotated[float, Meta(gt=0)] | None, Meta(description="the most bytes to make of each byte of a file")
     ] = 250.0
     extra_args: Annotated[
         dict[str, Any], Meta(description="settings of the destination, as boto3's ExtraArgs")
@@ -148,8 +151,8 @@ class TransferConfig(Settings, frozen=True, kw_only=True):
     def read_variables(cls, variables: Mapping[str, str]) -> dict[str, Any]:
         """Return the settings of `ASYNCSTREAM_MEMORY_LIMIT`, `ASYNCSTREAM_MULTIPART` and so on.
 
-        Sizes are bytes; booleans `true` or `false`; `ASYNCSTREAM_EXTRA_ARGS` is a JSON object. An empty
-        variable counts as unset, as templates write it.
+        Sizes are bytes, booleans are `true` or `false`, and `ASYNCSTREAM_EXTRA_ARGS` is a JSON object. An
+        empty variable counts as unset: templates write such variables.
 
         Raises:
             ConfigError: the JSON is malformed, or a variable of this prefix names no setting.
@@ -164,12 +167,12 @@ class TransferConfig(Settings, frozen=True, kw_only=True):
         return given
 
     def _masked(self) -> dict[str, Any]:
-        # Keys are among the extra_args: only the names are shown.
+        # extra_args may contain keys: only the names are shown.
         return {"extra_args": sorted(map(str, self.extra_args))}
 
     def _refusal(self, error: msgspec.ValidationError) -> str:
         name, what = explained(error)
-        # Keys are among the extra_args: their values are never repeated.
+        # extra_args may contain keys: their values are never repeated.
         return f"{name}: {what}" if name == "extra_args" else f"{name}={getattr(self, name)!r}: {what}"
 
     @classmethod
@@ -193,7 +196,9 @@ _DESCRIPTIONS = {
 
 
 def explained(error: msgspec.ValidationError) -> tuple[str, str]:
-    """Which setting msgspec complains about ("" if none), and what it says with what the setting is."""
+    """Return the setting that an error of msgspec is about ("" if none), and its message with the setting's
+    description.
+    """
     what, _, path = str(error).partition(" - at ")
     match = re.search(r"(\w+)(?:\[\.\.\.\])?`$", path)
     name = match[1] if match else ""
@@ -205,45 +210,45 @@ def explained(error: msgspec.ValidationError) -> tuple[str, str]:
 def chunk_size_within(size: int, lambda_memory: int | None) -> int:
     """Return the bytes to read at a time: in Lambda at most a 256th of the function's memory.
 
-    Threads' allocators keep freed buffers of megabytes. *Measured*: chunks of 8 MiB in three slots, 57 MiB in
-    all, killed a function of 128 MB.
+    The allocators of threads keep freed buffers of megabytes. *Measured*: chunks of 8 MiB in three slots,
+    57 MiB in all, killed a function of 128 MB.
 
     Args:
-        size: what is configured.
-        lambda_memory: bytes of the Lambda function, None elsewhere.
+        size: the configured bytes.
+        lambda_memory: bytes of the Lambda function, None outside Lambda.
     """
     if lambda_memory is None or size <= lambda_memory // CHUNKS_IN_MEMORY:
         return size
     most = lambda_memory // CHUNKS_IN_MEMORY
-    logger.warning("chunk_size of %d bytes is too much for the function's memory: %d bytes count", size, most)
+    logger.warning("chunk_size of %d bytes is too much for the function's memory: using %d bytes", size, most)
     return most
 
 
 def memory_left(lambda_memory: int | None, resident: int) -> float:
-    """Return the bytes that a function's memory leaves beside what it uses after init; infinity elsewhere."""
+    """Return the bytes of a function's memory that are free after init; infinity outside Lambda."""
     return math.inf if lambda_memory is None else lambda_memory - resident - LAMBDA_MARGIN
 
 
 def memory_limit_or_default(limit: int | None, lambda_memory: int | None, resident: int) -> int:
-    """Bytes that what is in flight may take.
+    """Return the bytes that all parts in flight may take.
 
     Args:
-        limit: what is configured, which an event may do. In Lambda it is at most what the function has left.
-        lambda_memory: bytes of the Lambda function, None elsewhere.
-        resident: bytes the process uses after init.
+        limit: the configured bytes, maybe from an event. In Lambda, lowered to the bytes that are free.
+        lambda_memory: bytes of the Lambda function, None outside Lambda.
+        resident: bytes that the process uses after init.
 
     Raises:
-        ConfigError: the function's memory is used up before anything was moved.
+        ConfigError: the function has no memory left for a transfer.
     """
     if lambda_memory is None:
         return DEFAULT_MEMORY_LIMIT if limit is None else limit
     left = int(memory_left(lambda_memory, resident))
     if left <= 0:
         raise ConfigError(
-            f"the function's {lambda_memory // MiB} MB leave nothing to transfer with: "
+            f"the function's {lambda_memory // MiB} MB leave no memory for a transfer: "
             f"{resident // MiB} MiB are in use after init. Give the function more memory."
         )
     if limit is None or limit <= left:
         return left if limit is None else limit
-    logger.warning("memory_limit of %d bytes is more than the function has left: %d bytes count", limit, left)
+    logger.warning("memory_limit of %d bytes is more than the function has left: using %d bytes", limit, left)
     return left

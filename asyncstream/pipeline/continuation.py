@@ -1,8 +1,8 @@
-"""What is left of a file when the time is up, for the next transfer to continue.
+"""`Continuation`: the state of a partly copied file, with which the next transfer continues it.
 
-Plain data, so that any engine on any machine can take it up: as JSON it travels in a Lambda's reply and in
-the event of the next one. Its size does not depend on the file's: S3 lists the parts that it has, and
-consecutive parts have their checksums in common.
+It is plain data, so that any engine on any machine can use it. As JSON it is part of a Lambda's reply, and of
+the event for the next invocation. Its size does not depend on the file's size: S3 lists the parts that it
+has, and consecutive parts share their checksums.
 """
 
 from collections.abc import Iterable, Mapping, Sequence
@@ -25,22 +25,23 @@ from asyncstream.errors import InputError
 from asyncstream.objects import MAX_PARTS, CompletedPart
 from asyncstream.pipeline import plan
 
-# The most runs of confirmed parts that a continuation tells, at about 50 bytes each. The next transfer sends
-# the parts of others again. Gaps are parts in flight when the time is up: 62 connections make no more runs.
+# The most runs of confirmed parts in a continuation, at about 50 bytes each. The next transfer sends the
+# parts of further runs again. Gaps are parts in flight when the time is up: 62 connections do not make more
+# runs.
 MOST_RUNS = 32
 
-# Characters of an upload ID, an ETag or a checksum: S3's have up to 128, other servers' some hundred.
+# The most characters of an upload ID, ETag or checksum: S3's have up to 128, other servers' some hundred.
 MAX_TEXT = 2_048
 
 
 class PartRun(Struct, frozen=True, array_like=True):
-    """Consecutive parts that S3 has confirmed, and that had the bytes of the source.
+    """Consecutive parts that S3 has confirmed, and whose bytes matched the source.
 
     Attributes:
-        first: the number of the first of them.
-        last: the number of the last.
-        length: bytes of them together.
-        checksums: the CRCs of all those bytes in base64, by kind.
+        first: the number of the first part.
+        last: the number of the last part.
+        length: bytes of all parts of the run.
+        checksums: the CRCs of all these bytes in base64, by kind.
         pieces: see `Digests.pieces`.
     """
 
@@ -60,11 +61,11 @@ class PartRun(Struct, frozen=True, array_like=True):
 def joined(
     runs: Iterable[PartRun], composite: Composite | None = None, cut: plan.PartPlan | None = None
 ) -> list[PartRun]:
-    """Return runs with those put together that follow each other, in order of their numbers.
+    """Join runs that follow each other, and return all runs in order of their numbers.
 
     Args:
-        runs: in any order, no part in two of them.
-        composite: what their pieces are of, if they have any.
+        runs: in any order; each part is in at most one run.
+        composite: the checksum that their pieces belong to, if they have any.
         cut: the parts of the file; needed with `composite`.
     """
     groups: list[list[PartRun]] = []
@@ -92,7 +93,7 @@ def _one(group: Sequence[PartRun], composite: Composite | None, cut: plan.PartPl
 
 
 class EarlierPart(Struct, frozen=True):
-    """A part as continuations once named each of them; see `CompletedPart`."""
+    """A part in an earlier format of continuations, which listed each part; see `CompletedPart`."""
 
     number: int
     length: int
@@ -100,23 +101,23 @@ class EarlierPart(Struct, frozen=True):
 
 
 class Continuation(Struct, frozen=True, kw_only=True, omit_defaults=True):
-    """A multipart upload that is under way.
+    """An unfinished multipart upload.
 
     Attributes:
-        upload_id: S3's name for it.
-        etag: of the source: the version that the parts are of.
+        upload_id: S3's id of the upload.
+        etag: the ETag of the source that the parts were read from.
         size: bytes of the source.
         first: bytes of the first part.
         step: bytes of each later part; the last may have fewer.
-        verified: whether S3 is to compare the whole with its checksum.
-        checksum: the source's own, if it has one.
-        composite: that of the parts it was uploaded in, if it has such a one instead.
+        verified: whether S3 will compare the whole object with its checksum.
+        checksum: the checksum of the whole source, if S3 has one.
+        composite: the checksum of the checksums of the source's parts, if S3 has that instead.
         digests: the kinds of checksums that all parts have.
         runs: the parts that S3 has confirmed.
-        parts: the same in an earlier form, which is read and no longer made. The checksum of the parts that
-            the source was uploaded in does not follow from it.
-        fruitless: transfers in a row that had taken it up and confirmed nothing more.
-        completing: whether CompleteMultipartUpload was sent, so that S3 may be at work on it.
+        parts: the confirmed parts in an earlier format, which is read but no longer written. `composite`
+            cannot be computed from it.
+        fruitless: number of consecutive transfers that continued the upload without a new confirmed part.
+        completing: whether CompleteMultipartUpload was sent, so that S3 may be working on it.
     """
 
     upload_id: str
@@ -135,14 +136,14 @@ class Continuation(Struct, frozen=True, kw_only=True, omit_defaults=True):
 
     @property
     def cut(self) -> plan.PartPlan:
-        """Where the parts begin and end."""
+        """The parts that the file is cut into."""
         return plan.PartPlan(self.size, self.first, self.step)
 
     def __post_init__(self) -> None:
-        """Check that it is whole, as it may come from any event, and turn `parts` into `runs`.
+        """Check all fields, which may come from any event, and convert `parts` to `runs`.
 
         Raises:
-            InputError: it is not whole; the message says where.
+            InputError: a field is wrong; the message names it.
         """
         if not 0 < self.first <= self.size or self.step < (1 if self.first < self.size else 0):
             raise InputError(f"continuation: first={self.first}, step={self.step} of {self.size} bytes")
@@ -154,12 +155,12 @@ class Continuation(Struct, frozen=True, kw_only=True, omit_defaults=True):
             raise InputError(f"continuation: fruitless={self.fruitless}")
         own = Checksum(KINDS[0], "-") if self.checksum is None else self.checksum
         for text in (self.upload_id, self.etag, own.value):
-            # They go into a URL, headers and XML.
+            # These texts are sent in a URL, headers and XML.
             if not (0 < len(text) <= MAX_TEXT and text.isprintable()):
                 raise InputError(f"continuation: {text!r:.100} is not an upload ID, an ETag or a checksum")
         unknown = {*self.digests, own.kind} - set(KINDS)
         if unknown:
-            raise InputError(f"continuation: checksums of the kind {min(unknown)!r:.20} are not known")
+            raise InputError(f"continuation: checksums of kind {min(unknown)!r:.20} are unknown")
         if self.parts:
             force_setattr(self, "composite", None)
         self._check_composite()
@@ -176,17 +177,17 @@ class Continuation(Struct, frozen=True, kw_only=True, omit_defaults=True):
         composite = self.composite
         if composite is None:
             return
-        # Each piece costs a digest: a size that the source was not uploaded in would make billions.
+        # Each piece costs a digest: a wrong part size could mean billions of pieces.
         if not is_composite(composite, self.size) or composite.parts > MAX_PARTS:
             raise InputError(
                 f"continuation: {composite.kind!r:.20} of parts of {composite.part_size} bytes: a source of "
-                f"{self.size} bytes has not as many as {composite.value[-9:]!r} says"
+                f"{self.size} bytes does not have as many parts as {composite.value[-9:]!r} says"
             )
         if self.first < self.size and not checkable_in_parts(composite.kind):
-            raise InputError(f"continuation: a {composite.kind} does not follow from those of pieces")
+            raise InputError(f"continuation: a {composite.kind} cannot be computed from those of pieces")
 
     def _check_run(self, run: PartRun, before: int) -> None:
-        """Check a run that follows part `before`."""
+        """Check one run, where `before` is the last part of the run before it."""
         named = f"continuation: parts {run.first} to {run.last}"
         if not before < run.first <= run.last <= self.cut.planned:
             raise InputError(f"{named} after part {before}, of {self.cut.planned}")

@@ -1,7 +1,7 @@
-"""`extra_args`: which settings of a destination can be given, and their types. Pure.
+"""`extra_args`: the supported settings of a destination, and their types. Does no I/O.
 
-Names and values are those of boto3's `upload_fileobj(ExtraArgs=...)` that make sense for a copy, and of
-its `copy` for an SSE-C source. Checksums are not among them: the pipeline sets its own.
+Names and values are those of boto3's `upload_fileobj(ExtraArgs=...)` that make sense for a copy, and those of
+its `copy` for an SSE-C source. Checksums are not supported, because the pipeline sets its own.
 """
 
 from collections.abc import Mapping
@@ -47,10 +47,10 @@ EXTRA_ARGS = frozenset(_TYPES)
 
 
 def check(extra_args: Mapping[str, Any]) -> None:
-    """See that botocore will be able to send these.
+    """Check that botocore can send these settings.
 
     Raises:
-        ConfigError: a name is not supported, or its value is of another type. Keys are never repeated.
+        ConfigError: a name is not supported, or its value has another type. Messages never contain keys.
     """
     unknown = sorted(set(extra_args) - EXTRA_ARGS)
     if unknown:
@@ -73,5 +73,5 @@ def _check_value(name: str, value: Any) -> None:
             datetime.fromisoformat(value)
         except ValueError:
             raise ConfigError(
-                f"extra_args[{name!r}]={value!r} is no date as ISO 8601 writes it: 2026-12-31T23:59:59Z"
+                f"extra_args[{name!r}]={value!r} is not an ISO 8601 date: write 2026-12-31T23:59:59Z"
             ) from None

@@ -1,4 +1,4 @@
-"""What to copy, checked before any I/O and turned into jobs."""
+"""The files to copy: checks before any I/O, and jobs."""
 
 from collections.abc import Iterable, Mapping, Sequence
 from itertools import pairwise
@@ -17,11 +17,11 @@ class Job(Struct, frozen=True):
     """One file to copy.
 
     Attributes:
-        source: what is read.
-        destination: where it is written.
-        size: bytes, if a listing told them.
-        etag: the source's, if a listing told it.
-        continuation: what an earlier transfer left of it.
+        source: the object to read.
+        destination: the object to write.
+        size: bytes of the source, if known from a listing.
+        etag: the source's ETag, if known from a listing.
+        continuation: where an earlier transfer stopped, if there was one.
     """
 
     source: S3Object
@@ -35,11 +35,11 @@ Pair = tuple[S3Object, S3Object] | tuple[S3Prefix, S3Prefix]
 
 
 def checked(pairs: Iterable[Pair]) -> list[Pair]:
-    """The pairs as a list.
+    """Check pairs of source and destination, and return them as a list.
 
     Raises:
-        NothingToTransfer: there are none.
-        InputError: a pair is no pair, its two sides are the same, or a destination is named twice.
+        NothingToTransfer: there are no pairs.
+        InputError: an element is not a pair, its two sides are the same, or a destination is named twice.
     """
     pairs = list(pairs)
     if not pairs:
@@ -62,27 +62,27 @@ def checked(pairs: Iterable[Pair]) -> list[Pair]:
     return pairs
 
 
-# A row of `Jobs`: the pair of prefixes it was listed for, key, size, ETag.
+# A row of `Jobs`: position of its pair of prefixes, key, size, ETag.
 _read_row = msgpack.Decoder(tuple[int, str, int, str]).decode
-# Bytes that a file takes beside its row, when it has ended too: objects' heads, two lists, its result.
+# Bytes per file in addition to its row, once it has ended: object headers, two lists, its result.
 _BESIDE_ROW = 170
 
 
 class Jobs(Sequence[Job]):
-    """The files to copy, in order; listed ones take about 130 bytes each (500 as objects).
+    """The files to copy, in order. Listed files take about 130 bytes each (500 as objects).
 
     Args:
-        pairs: checked.
+        pairs: the result of `checked`.
 
     Attributes:
-        held: bytes of memory that the listed files take, with their results, in the end.
-        listed: how many were listed.
-        bytes: of all files whose size is known.
+        held: bytes of memory that the listed files and their results will take.
+        listed: number of files that were listed.
+        bytes: sum over all files of known size.
     """
 
     def __init__(self, pairs: Sequence[Pair]) -> None:
         self._pairs = pairs
-        # Of a pair of objects its position, of a listed object its row.
+        # For a pair of objects its position, for a listed object its row.
         self._rows: list[int | bytes] = []
         self._continuations: dict[int, Continuation] = {}
         self.held = 0
@@ -94,12 +94,12 @@ class Jobs(Sequence[Job]):
         self._rows.append(position)
 
     def add_listed(self, position: int, listed: ListedObject) -> None:
-        """Add an object listed for a pair of prefixes; its size and ETag are those of the listing.
+        """Add an object that was listed for a pair of prefixes, with its size and ETag.
 
         Raises:
-            InputError: its destination's key would be empty or too long.
+            InputError: the key of its destination would be empty or too long.
         """
-        # A copy, as the encoder's own bytes keep up to a quarter more than they need.
+        # A copy, because the encoder's own bytes occupy up to a quarter more than they need.
         row = bytes(memoryview(msgpack.encode((position, listed.key, listed.size, listed.etag))))
         self._of_row(row)
         self._rows.append(row)
@@ -108,10 +108,10 @@ class Jobs(Sequence[Job]):
         self.bytes += listed.size
 
     def add_continuations(self, left: Mapping[tuple[S3Object, S3Object], Continuation]) -> None:
-        """Add what an earlier transfer left of these files.
+        """Add continuations of an earlier transfer of these files.
 
         Raises:
-            InputError: there is a continuation of none of them.
+            InputError: a continuation belongs to none of the files.
         """
         if not left:
             return
@@ -122,14 +122,14 @@ class Jobs(Sequence[Job]):
                 self._continuations[position] = found
         for source, destination in unknown:
             raise InputError(
-                f"there is a continuation of {source} -> {destination}, which is not among the files"
+                f"there is a continuation of {source} -> {destination}, which is not one of the files"
             )
 
     def check_apart(self, place: S3Object | None) -> None:
-        """See that no file reads or writes that place.
+        """Check that no file reads or writes this object, if one is given.
 
         Raises:
-            InputError: one does.
+            InputError: a file does.
         """
         if place is None:
             return
@@ -142,13 +142,13 @@ class Jobs(Sequence[Job]):
                 )
 
     def check_distinct(self) -> None:
-        """See that no two files are written to the same object; listings are only known by now.
+        """Check that no two files have the same destination, now that all prefixes are listed.
 
         Raises:
             InputError: two files have the same destination.
         """
-        # One listing names no key twice, and `checked` has compared pairs of objects: few transfers need the
-        # 300 bytes a file that it takes to compare all.
+        # A listing has each key once, and `checked` has compared the pairs of objects. So few transfers need
+        # to compare all files, which takes 300 bytes per file.
         places = sorted(destination.uri for _, destination in self._pairs)
         if not self.listed or not any(other.startswith(place) for place, other in pairwise(places)):
             return

@@ -1,4 +1,4 @@
-"""Pairs turned into jobs, where that takes listing a prefix."""
+"""Turn pairs into jobs, by listing the prefixes among them."""
 
 import math
 from collections.abc import Awaitable, Callable, Sequence
@@ -12,7 +12,7 @@ from asyncstream.retry import Retrying
 from asyncstream.s3.store import S3Store
 from asyncstream.units import MiB
 
-# Bytes of a key that is kept to be compared: the text, and its place in a set.
+# Bytes of a key kept for comparison: the text, and its entry in a set.
 _SEEN_BYTES = 200
 _Ask = Callable[[str | None], Awaitable[tuple[list[ListedObject], str | None]]]
 
@@ -21,16 +21,16 @@ async def found(pairs: Sequence[Pair], store: S3Store, retrying: Retrying, room:
     """List the prefixes among the pairs, and return the files to copy.
 
     Args:
-        pairs: checked.
-        store: where to list.
-        retrying: repeats the requests, and ends the listing by its deadline.
-        room: bytes of memory for the files listed and their results.
+        pairs: the result of `jobs.checked`.
+        store: the store to list.
+        retrying: retries the requests, and stops the listing at its deadline.
+        room: bytes of memory for the listed files and their results.
 
     Raises:
-        NothingToTransfer: nothing is stored under one of the prefixes.
-        InputError: two files would be written to the same object, or there are more than memory has room for.
-        DeadlineExceeded, BucketNotFound, AccessDenied: one could not be listed.
-        S3Error: the pages of one do not end.
+        NothingToTransfer: no object exists under one of the prefixes.
+        InputError: two files would be written to the same object, or the files do not fit into `room`.
+        DeadlineExceeded, BucketNotFound, AccessDenied: a prefix could not be listed.
+        S3Error: the pages of a listing do not end.
     """
     work = Jobs(pairs)
     for position, (source, _) in enumerate(pairs):
@@ -44,10 +44,10 @@ async def found(pairs: Sequence[Pair], store: S3Store, retrying: Retrying, room:
 
 
 async def _list(prefix: S3Prefix, position: int, work: Jobs, ask: _Ask, room: float) -> None:
-    """Add what is listed under a prefix, each key once: a page may repeat keys of the one before."""
+    """Add the objects under a prefix, each key once: a page may repeat keys of the page before."""
     begin, last = len(work), ""
     token: str | None = None
-    # All keys, which takes memory: only where they are not in order, as those of directory buckets are not.
+    # All keys so far. This takes memory, so only if keys are not in order, as in directory buckets.
     seen: set[str] | None = None
     while True:
         page, following = await ask(token)
@@ -76,14 +76,16 @@ async def _list(prefix: S3Prefix, position: int, work: Jobs, ask: _Ask, room: fl
 
 def _too_many(work: Jobs, prefix: S3Prefix, room: float) -> str:
     return (
-        f"{prefix}: {work.listed:,} objects, listed so far, take the {max(room, 0) / MiB:.0f} MiB that the "
-        f"function's memory has room for, at {work.held // work.listed} bytes a file: give the function more "
-        "memory, copy one narrower prefix after the other, or use the state machine of deploy/template.yaml"
+        f"{prefix}: the {work.listed:,} objects listed so far need more than the "
+        f"{max(room, 0) / MiB:.0f} MiB that the function's memory has left, at "
+        f"{work.held // work.listed} bytes a file. Give the function "
+        "more memory, copy one narrower prefix after the other, or use the state machine of "
+        "deploy/template.yaml"
     )
 
 
 async def _page(
     prefix: S3Prefix, store: S3Store, retrying: Retrying, token: str | None
 ) -> tuple[list[ListedObject], str | None]:
-    """Ask for one page."""
+    """Request one page."""
     return await retrying.run(partial(store.list_page, prefix, token))

@@ -1,4 +1,4 @@
-"""What memory there is, by Lambda's environment and /proc."""
+"""Read memory sizes from Lambda's environment and from /proc."""
 
 import os
 import re
@@ -9,20 +9,20 @@ from asyncstream.units import KiB, MiB
 
 
 def lambda_memory(environ: Mapping[str, str] = os.environ) -> int | None:
-    """Bytes of the Lambda function this runs in, None elsewhere."""
+    """Return the memory of the Lambda function in bytes; None outside Lambda."""
     megabytes = environ.get("AWS_LAMBDA_FUNCTION_MEMORY_SIZE", "")
     return int(megabytes) * MiB if megabytes.isdecimal() else None
 
 
 def resident() -> int:
-    """Bytes of memory this process has resident now (VmRSS); 0 where there is no /proc."""
+    """Return the resident bytes of this process now (VmRSS); 0 without /proc."""
     return _status("VmRSS")
 
 
 def peak_resident() -> int:
-    """The most bytes this process ever had resident (VmHWM); 0 where there is no /proc.
+    """Return the peak of this process's resident bytes (VmHWM); 0 without /proc.
 
-    Not `ru_maxrss`: across fork and exec that is the parent's.
+    Not `ru_maxrss`: after fork and exec that is the parent's.
     """
     return _status("VmHWM")
 

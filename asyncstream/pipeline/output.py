@@ -1,7 +1,7 @@
-"""What a transform makes of a file, part by part; filled by `transforming.py`, kept by a file in progress.
+"""The output of a transform, part by part. `transforming.py` fills the parts. Does no I/O.
 
-Nothing here does I/O. How long the output is nobody knows before its end, and S3 wants the length of a part
-before its first byte: so a part is filled in memory, reserved before, and sent while the next is filled.
+The length of the output is unknown until its end, but S3 needs the length of a part before its first byte. So
+each part is filled in memory, which is reserved before, and sent while the next one is filled.
 """
 
 from collections.abc import Callable, Iterable, Iterator, Sequence
@@ -20,22 +20,22 @@ from asyncstream.pipeline.config import TransferConfig
 from asyncstream.transforms import Factory, Held, Running
 from asyncstream.units import KiB
 
-# Bytes that a thread's allocator keeps of the pieces it had. *Measured*: 0.7 MiB in each of ten threads. That
-# is too much when one file has all the memory there is.
+# Bytes of freed pieces that a thread's allocator keeps. *Measured*: 0.7 MiB in each of ten threads. That is
+# too much if one file uses all available memory.
 KEPT_BY_ALLOCATOR = 768 * KiB
 
 
 class Transforming(Struct, frozen=True):
-    """What is made of every file of a transfer.
+    """The transform of every file of a transfer, with its limits.
 
     Attributes:
-        factory: makes a transform.
-        name: by which a copy is known to be made by it.
-        part_size: bytes of a part, by its number.
-        max_output: bytes that may be made of a file; None: any number.
-        max_ratio: bytes that may be made of each byte; None: any number.
-        memory: bytes to reserve for what the transform of a file holds, before more is known of the file.
-        most_memory: bytes that the transforms of all files may hold, so that the smallest part fits beside.
+        factory: creates a transform.
+        name: stored with each output, to recognize it as made by this transform.
+        part_size: returns the bytes of a part, by its number.
+        max_output: the most bytes to make of a file; None for no limit.
+        max_ratio: the most bytes to make of each byte; None for no limit.
+        memory: bytes to reserve for the transform of a file, before more is known about the file.
+        most_memory: bytes that the transforms of all files may hold, so that the smallest part still fits.
     """
 
     factory: Factory
@@ -56,16 +56,16 @@ def transforming_of(
     slots: int,
     slot_bytes: int,
 ) -> Transforming:
-    """What a transfer makes of its files.
+    """Return the transform of a transfer's files, with its limits.
 
     Args:
-        name: of the transform.
-        factory: makes it.
-        held: what it holds.
-        config: of the transfer.
-        limit: bytes of all parts in flight.
-        slots: parts in flight.
-        slot_bytes: bytes that one costs beside those of the part itself.
+        name: the transform's name.
+        factory: creates a transform.
+        held: the memory that a transform holds.
+        config: the transfer's settings.
+        limit: bytes for all parts in flight together.
+        slots: number of parts in flight.
+        slot_bytes: bytes that a part in flight costs in addition to its own bytes.
 
     Raises:
         ConfigError: not even one part fits.
@@ -79,13 +79,13 @@ def transforming_of(
         beside = f" and {held.least} for what the transform holds" if held.least else ""
         raise ConfigError(
             f"memory_limit of {limit} bytes is too small for a transform: a part of {smallest} bytes is "
-            f"filled in memory before it is sent, and takes {slot_bytes} bytes beside{beside}. "
+            f"filled in memory before it is sent, and takes {slot_bytes} more bytes{beside}. "
             "Raise memory_limit"
         )
     if held.grows:
         most_memory = max(held.least, most_memory - slots * KEPT_BY_ALLOCATOR)
-    # Where the file's share of all memory is more than usual, it has its share: fewer files begin twice, and
-    # every slot still has its file.
+    # If a file's share of all memory is more than the usual amount, reserve the share: fewer files start
+    # twice, and every slot still has a file.
     share = limit // slots - slot_bytes - first if held.grows else 0
     memory = min(max(held.usual, share), most_memory)
     return Transforming(
@@ -100,30 +100,31 @@ def transforming_of(
 
 
 class PartBuffers:
-    """The memory of parts, used again: to have it from the kernel anew each time is a sixth of the CPU time.
+    """A pool of buffers for parts. Allocating each from the kernel again would take a sixth of the CPU time.
 
-    Each is a mapping of its own, which takes room only as far as it is written, and leaves no holes.
+    Each buffer is a memory mapping of its own. It takes memory only as far as it is written, and leaves no
+    holes.
 
-    Never more than the parts in progress have reserved: what is not used for the next part is let go of.
-    Without a lock, as a list's `pop` and `append` are one step each.
+    The pool never holds more than the parts in progress have reserved: a buffer that does not fit the next
+    part is freed. It needs no lock, because a list's `pop` and `append` are atomic.
     """
 
     def __init__(self) -> None:
         self._free: list[memoryview] = []
 
     def take(self, size: int) -> memoryview:
-        """A buffer of that many bytes, which may hold those of another part."""
+        """Return a buffer of `size` bytes, which may contain old bytes of another part."""
         while (buffer := self._pop()) is not None:
             if len(buffer) == size:
                 return buffer
         return memoryview(mmap(-1, size, flags=MAP_PRIVATE | MAP_ANONYMOUS))
 
     def give_back(self, buffer: memoryview) -> None:
-        """Have it used again: nobody may be reading it any more."""
+        """Return a buffer to the pool. No code may still read it."""
         self._free.append(buffer)
 
     def keep(self, most: int) -> None:
-        """Keep at most so many bytes that are not in use."""
+        """Free unused buffers until at most `most` bytes remain in the pool."""
         while sum(map(len, tuple(self._free))) > most:
             self._pop()
 
@@ -135,12 +136,12 @@ class PartBuffers:
 
 
 class OutputPart:
-    """The bytes of one part, filled once and sent as often as it takes.
+    """The bytes of one part, filled once and sent as often as necessary.
 
     Args:
-        size: bytes that it has room for.
-        buffers: where its memory comes from.
-        kinds: the checksums that are to be had of it.
+        size: bytes of room.
+        buffers: the pool for its memory.
+        kinds: the kinds of checksums to compute.
     """
 
     def __init__(self, size: int, buffers: PartBuffers, kinds: Iterable[str]) -> None:
@@ -152,11 +153,11 @@ class OutputPart:
 
     @property
     def full(self) -> bool:
-        """Whether no more fits."""
+        """Whether the part has no more room."""
         return self.length == self._size
 
     def add(self, piece: bytes | memoryview) -> memoryview | None:
-        """Take in a copy of as much as fits; the rest, if there is one."""
+        """Copy as many bytes as fit, and return the rest, if any."""
         if not self._bytes:
             self._bytes = self._buffers.take(self._size)
         room = self._size - self.length
@@ -167,29 +168,29 @@ class OutputPart:
         return memoryview(piece)[room:] if len(piece) > room else None
 
     def body(self, check: Callable[[], None]) -> BytesBody:
-        """All of it, to be sent once; `check` is called before each chunk, and raises to stop."""
+        """Return the part as a body to send once. `check` is called before each chunk and raises to stop."""
         return BytesBody(self._bytes[: self.length], self._digests, check)
 
     def clear(self) -> None:
-        """Give its memory back, as all of it was sent or never will be; whoever still holds it has none."""
+        """Return the memory to the pool, once the part was sent or will not be. The part is then empty."""
         if self._bytes:
             self._buffers.give_back(self._bytes)
         self._bytes = memoryview(b"")
 
 
 class Output:
-    """A transform at work: what it is fed, and what it has made that is not yet in a part.
+    """A running transform: its source, and output that is not yet in a part.
 
     Args:
-        source: what it is fed.
+        source: the body whose chunks are fed to the transform.
         running: the transform.
 
     Attributes:
         source: None once it is closed.
-        task: which has it fill a part now.
-        told: bytes of the source that progress was told of.
-        ended: whether it has made all of it.
-        length: bytes made so far.
+        task: the task that fills a part now.
+        told: bytes of the source that were reported as progress.
+        ended: whether the output is complete.
+        length: bytes of output so far.
     """
 
     def __init__(self, source: ChunkBody, running: Running) -> None:
@@ -205,19 +206,19 @@ class Output:
 
     @property
     def hungry(self) -> bool:
-        """Whether it has to be fed before it can make more."""
+        """Whether the transform needs more input to make more output."""
         return self._pieces is None and not self.ended
 
     def feed(self, chunks: Sequence[bytes | memoryview]) -> None:
-        """Give it the next chunks of the source; none: it has ended. They stay valid until it is hungry."""
-        assert self._running is not None  # noqa: S101 - let go of only when nothing more is made
+        """Feed the next chunks of the source; none at its end. They must stay valid until it is hungry."""
+        assert self._running is not None  # noqa: S101 - only `close` removes it
         self._is_last = not chunks
-        # Lazily, one chunk after the other: nothing is made before `fill` has room for it.
+        # Lazy, one chunk after the other: no output is made before `fill` has room for it.
         fed = chain.from_iterable(map(self._running.feed, chunks))
         self._pieces = fed if chunks else self._running.finish()
 
     def fill(self, part: OutputPart) -> None:
-        """Make bytes until the part is full or there is nothing to make them of. What takes CPU time.
+        """Make output until the part is full or the transform needs more input. This takes the CPU time.
 
         Raises:
             TransformError: the transform failed.
@@ -233,9 +234,9 @@ class Output:
             self.length += part.length - before
 
     async def close(self) -> None:
-        """Close the source, and let go of it and of the transform, which may hold many megabytes.
+        """Close the source, and drop it and the transform, which may hold many megabytes.
 
-        Errors' tracebacks and those who look at the result have this object longer.
+        Tracebacks of errors may keep this object alive longer.
         """
         source, self.source = self.source, None
         self._running = self._pieces = self._rest = None

@@ -1,7 +1,7 @@
-"""Files turned into ranges: pure arithmetic over S3's limits.
+"""Cut files into ranges within S3's limits. Pure arithmetic.
 
-The limits are those of the S3 user guide, "Amazon S3 multipart upload limits": 1 to 10,000 parts, 5 MiB
-to 5 GiB each, the last may be smaller; objects up to 50 TB; one PUT up to 5 GiB.
+The limits are from the S3 user guide, "Amazon S3 multipart upload limits": 1 to 10,000 parts of 5 MiB to
+5 GiB (the last may be smaller), objects of up to 50 TB, and one PUT of up to 5 GiB.
 """
 
 from collections.abc import Iterable
@@ -16,18 +16,18 @@ MAX_PART = 5 * GiB
 MAX_PUT = 5 * GiB
 MAX_OBJECT = 50 * 10**12
 
-# Smaller parts mean more requests, each of which costs CPU time and money: 8 MiB parts double the CPU.
+# Smaller parts need more requests, and each costs CPU time and money: parts of 8 MiB double the CPU time.
 AUTO_PART = 25 * MiB
 PARTS_PER_SLOT = 4
-# Of a file that is one stream, what is lost when the time is up in the middle of it: ten seconds of one
-# connection, at two requests each.
+# The most bytes that are lost if the time is up in the middle of a file that is one stream: what one
+# connection copies in ten seconds. Each such part costs two requests.
 CHAINED_PART = 512 * MiB
 
 
 class PartPlan(NamedTuple):
-    """A file of `size` bytes cut into parts: the first of `first` bytes, the others of `step`.
+    """A file of `size` bytes cut into parts: the first has `first` bytes, the others have `step`.
 
-    The last may have fewer. `step` is 0 if there is a single part.
+    The last may have fewer. `step` is 0 if there is only one part.
     """
 
     size: int
@@ -36,11 +36,11 @@ class PartPlan(NamedTuple):
 
     @property
     def planned(self) -> int:
-        """How many parts there are."""
+        """The number of parts."""
         return 1 + (-(-(self.size - self.first) // self.step) if self.step else 0)
 
     def range(self, number: int, last: int | None = None) -> ByteRange:
-        """Return the bytes of a part, or those from one part to another; numbers count from 1."""
+        """Return the range of a part, or the range from part `number` to part `last`; counted from 1."""
         start, stop = self._stop(number - 1), self._stop(number if last is None else last)
         return ByteRange(start, stop)
 
@@ -49,26 +49,26 @@ class PartPlan(NamedTuple):
 
 
 def auto_part_size(known_sizes: Iterable[int], slots: int) -> int:
-    """Bytes of a part when none is configured: about four parts a slot over the sizes that are known.
+    """Return the bytes of a part if none are configured: about four parts per slot over the known sizes.
 
-    Few large parts cost fewest requests; four a slot keep the last ones from leaving slots idle. At
-    least 25 MiB, and a multiple of 1 MiB.
+    Few large parts need the fewest requests, but with four per slot, fewer slots are idle at the end. The
+    result is at least 25 MiB, and a multiple of 1 MiB.
     """
     wanted = -(-sum(known_sizes) // (slots * PARTS_PER_SLOT))
     return min(max(AUTO_PART, _round_up(wanted, MiB)), MAX_PART)
 
 
 def check_size(size: int) -> None:
-    """Raise InputError for a file larger than S3 takes."""
+    """Raise InputError if a file is larger than S3's limit."""
     if size > MAX_OBJECT:
         raise InputError(f"an object of {size} bytes is over S3's limit of {MAX_OBJECT}")
 
 
 def reach(part_size: int, multipart: bool, chained: bool) -> int:
-    """Bytes that one range of a file has at most.
+    """Return the most bytes of one range of a file.
 
-    Without `multipart` a file is one range as far as S3 allows; but where a next transfer is to go on with
-    it (`chained`), in pieces that are worth keeping.
+    Without `multipart` a file is one range, as far as S3 allows. If a next transfer may continue it
+    (`chained`), its ranges are shorter, so that less is lost at the deadline.
     """
     if multipart:
         return part_size
@@ -76,10 +76,10 @@ def reach(part_size: int, multipart: bool, chained: bool) -> int:
 
 
 def first_range(size: int | None, reach: int) -> ByteRange | None:
-    """The range the first GET of a file asks for; None asks for the whole, which tells its checksum too.
+    """Return the range of a file's first GET; None for the whole file, whose reply also has its checksum.
 
-    With the size unknown that is the whole as well: its reply tells the size, a file that fits needs no
-    second request, and one that does not is read as far as `reach`, and what is left of the reply dropped.
+    If the size is unknown, the GET asks for the whole file: its reply tells the size, and a file that fits
+    needs no second request. If it does not fit, the reply is read up to `reach` and the rest is dropped.
     """
     if size is None or size <= reach:
         return None
@@ -87,39 +87,39 @@ def first_range(size: int | None, reach: int) -> ByteRange | None:
 
 
 def cut(size: int, first: int, reach: int) -> PartPlan:
-    """Return the parts of a file whose first one has `first` bytes, which need not be as long as the others.
+    """Return the parts of a file whose first part has `first` bytes, which may differ from the others.
 
-    As few of at most `reach` bytes as S3 allows: they grow with the file so that 10,000 suffice.
+    The other parts have `reach` bytes, or more if the file is so large that 10,000 parts would not suffice.
 
     Raises:
-        InputError: the file is larger than S3 takes.
+        InputError: the file is larger than S3's limit.
     """
     check_size(size)
     if first >= size:
         return PartPlan(size, size, 0)
-    # Nine thousand nine hundred and ninety-nine: the first range is a part of its own.
+    # MAX_PARTS - 1, because the first range is a part too.
     return PartPlan(size, first, max(reach, -(-(size - first) // (MAX_PARTS - 1))))
 
 
-# So many parts of one size, then as many of the double, and so on.
+# After this many parts of output, the part size doubles.
 OUTPUT_STEP = 1_000
 
 
 def output_part_size(number: int, first: int, most: int) -> int:
-    """Bytes of a part of output whose length nobody knows: they grow, so that 10,000 take terabytes.
+    """Return the bytes of a part of an output of unknown length. Parts grow, so that 10,000 hold terabytes.
 
     Args:
-        number: of the part, from 1.
-        first: bytes of the first thousand.
-        most: bytes that there is memory for.
+        number: the part's number, from 1.
+        first: bytes of each of the first thousand parts.
+        most: bytes of a part that fit into memory.
     """
     return min(first << ((number - 1) // OUTPUT_STEP), most, MAX_PART)
 
 
 def auto_output_part(memory_limit: int, slots: int, slot_bytes: int) -> int:
-    """Bytes of an output part when none is configured: as large as fits in every slot, 5 to 25 MiB.
+    """Return the bytes of an output part if none are configured: as many as fit in every slot, 5 to 25 MiB.
 
-    Each is a request, and each waits in memory until it is sent.
+    Each part costs a request, and stays in memory until it is sent.
     """
     return min(max(MIN_PART, memory_limit // slots - slot_bytes), AUTO_PART)
 

@@ -1,9 +1,9 @@
-"""Progress as events: what a callback given as `on_event` receives, the same from every engine.
+"""Progress events, which a callback given as `on_event` receives. They are the same for every engine.
 
-Callbacks are plain functions. `FileStarted`, `BytesMoved` and `PartRetried` come from whatever moves the
-file, a pool thread or the event loop; the others from the coordinator. A callback must be quick and must
-not raise: what it raises fails the file whose bytes it was told of, or, out of the coordinator, ends the
-transfer.
+Callbacks are plain functions. The thread or event loop that copies the file calls them with `FileStarted`,
+`BytesMoved` and `PartRetried`; the coordinator calls them with the other events. A callback must be quick and
+must not raise. An error it raises fails the file of the event, or ends the transfer if the coordinator called
+it.
 """
 
 from collections.abc import Callable
@@ -15,14 +15,14 @@ from asyncstream.pipeline.results import FileResult
 
 
 class Planned(Struct, frozen=True):
-    """What there is to do, once prefixes are listed; `bytes` is None if a size is not known yet."""
+    """All prefixes are listed. `bytes` is the sum of all sizes; None if a size is not yet known."""
 
     files: int
     bytes: int | None
 
 
 class FileStarted(Struct, frozen=True):
-    """The file's size is known and its bytes begin to move."""
+    """The file's size is known, and copying its bytes starts."""
 
     source: S3Object
     destination: S3Object
@@ -30,7 +30,7 @@ class FileStarted(Struct, frozen=True):
 
 
 class BytesMoved(Struct, frozen=True):
-    """A chunk of the file was handed to the destination's connection."""
+    """A chunk of the file was passed to the connection to the destination."""
 
     source: S3Object
     destination: S3Object
@@ -38,7 +38,7 @@ class BytesMoved(Struct, frozen=True):
 
 
 class PartRetried(Struct, frozen=True):
-    """A part begins again; `bytes` of it had been told by BytesMoved and count no more."""
+    """A part starts again. `bytes` were reported by `BytesMoved` and no longer count."""
 
     source: S3Object
     destination: S3Object
@@ -48,7 +48,7 @@ class PartRetried(Struct, frozen=True):
 
 
 class FileFinished(Struct, frozen=True):
-    """The file is done, or failed."""
+    """The file has ended, with any status."""
 
     result: FileResult
 
@@ -58,4 +58,4 @@ OnEvent = Callable[[Event], None]
 
 
 def ignore(event: Event) -> None:
-    """The callback of a transfer that nobody watches."""
+    """Do nothing, for a transfer without a callback."""

@@ -1,4 +1,4 @@
-"""What became of each file and of the whole transfer."""
+"""The results of each file and of the whole transfer."""
 
 from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
@@ -13,30 +13,30 @@ Status = Literal["copied", "skipped", "pending", "failed"]
 
 
 class FileResult(Struct, frozen=True):
-    """One file's end.
+    """The result of one file.
 
     Attributes:
-        source: what was read.
-        destination: where it was written.
-        status: "copied", "failed", "skipped" (there was a copy already) or "pending" (the deadline came
-            first, see `TransferConfig.at_deadline`).
+        source: the object that was read.
+        destination: the object that was written.
+        status: "copied", "failed", "skipped" (a copy already existed) or "pending" (the deadline passed
+            before the file was done, see `TransferConfig.at_deadline`).
         bytes: the source's size if copied, else 0.
-        made: bytes of the destination, where a transform made it of the source; else None.
+        made: bytes of the destination if a transform made it, else None.
         etag: the destination's ETag, with its quotes, if copied.
-        parts: uploads it took: 1 for a single PUT.
-        attempts: tries of all its requests that moved bytes, so `parts` when nothing was repeated.
+        parts: number of uploads: 1 for a single PUT.
+        attempts: number of tries of all requests that moved bytes. Equals `parts` if nothing was retried.
         seconds: from its first request to its last reply.
-        error: what failed, if it failed.
-        read_verified: the kind of S3's own checksum of the source that the bytes read agreed with, such as
-            "CRC64NVME": of all its bytes, or of the checksums of the parts that it was uploaded in. None
-            where S3 has none, where it is a hash and the file was read in parts or by several transfers,
-            where it is of parts of several sizes, and with `verify="off"`.
-        write_verified: the kind of checksum by which S3 confirmed the bytes written; None where the
-            destination's server knows none: then nothing but the connection vouches for them.
-        restarted: why the file was begun once more, if it was.
-        upload_left: a sentence on an upload that may be left at the destination, because the reply to its
-            creation was lost; it names the uploads that S3 has. `asyncstream clean` aborts old ones.
-        continuation: what is done of a pending file, for the next transfer; None if its upload was not begun.
+        error: the error, if it failed.
+        read_verified: the kind of S3's own checksum of the source that matched the bytes read, such as
+            "CRC64NVME". The checksum covers all bytes, or the checksums of the parts that the source was
+            uploaded in. None if S3 has no checksum, if it is a hash and the file was read in parts or by
+            several transfers, if the source's parts have different sizes, and with `verify="off"`.
+        write_verified: the kind of checksum by which S3 confirmed the bytes written. None if the
+            destination's server supports none: then only the connection protects the bytes.
+        restarted: why the file was started again, if it was.
+        upload_left: a sentence about an upload that may be left at the destination, because the reply to its
+            creation was lost. It names the open uploads that S3 has. `asyncstream clean` aborts old ones.
+        continuation: where the next transfer continues a pending file; None if it has no upload yet.
     """
 
     source: S3Object
@@ -57,36 +57,37 @@ class FileResult(Struct, frozen=True):
 
 
 class Named(Protocol):
-    """A file by its two ends."""
+    """A file to copy: source and destination."""
 
     @property
     def source(self) -> S3Object:
-        """What is read."""
+        """The object to read."""
 
     @property
     def destination(self) -> S3Object:
-        """Where it is written."""
+        """The object to write."""
 
     @property
     def continuation(self) -> Continuation | None:
-        """What an earlier transfer has done of it."""
+        """Where an earlier transfer stopped; None if there was none."""
 
 
-# A row of `FileResults`: the fields of a result that its file, status and error do not tell.
+# A row of `FileResults`: the fields of a result that do not follow from its file, status and error.
 _Row = tuple[int, str | None, int, int, float, str | None, str | None, str | None, int | None, str | None]
 _read_row = msgpack.Decoder(_Row).decode
 _STATUSES: tuple[Status, ...] = get_args(Status)
 _NO_END = len(_STATUSES)
 _UNTOUCHED = msgpack.encode((0, None, 0, 0, 0.0, None, None, None, None, None))
-# Failed files whose errors keep the SDK's error: 1 KB each, three times as much as all else of a failed file.
+# The number of failed files whose errors keep the SDK's error. It takes 1 KB, three times as much as the rest
+# of a failed file.
 MOST_CAUSES = 1_000
 
 
 class FileResults(Sequence[FileResult]):
-    """The results of all files, in about 130 bytes a file (350 as objects), made when they are looked at.
+    """The results of all files, packed in about 130 bytes per file (350 as objects), unpacked on access.
 
     Args:
-        files: what the results are of, in the same order.
+        files: the files of the results, in the same order.
     """
 
     def __init__(self, files: Sequence[Named]) -> None:
@@ -101,14 +102,14 @@ class FileResults(Sequence[FileResult]):
 
     @classmethod
     def of(cls, results: Sequence[FileResult]) -> Self:
-        """Pack results."""
+        """Return these results, packed."""
         packed = cls(results)
         for position, result in enumerate(results):
             packed.put(position, result)
         return packed
 
     def put(self, position: int, result: FileResult) -> None:
-        """Keep the result of one file; each has one."""
+        """Store the result of one file. Each file gets one result."""
         self._statuses[position] = _STATUSES.index(result.status)
         row = (
             result.bytes,
@@ -122,7 +123,7 @@ class FileResults(Sequence[FileResult]):
             result.made,
             result.upload_left,
         )
-        # A copy, as the encoder's own bytes keep up to a quarter more than they need.
+        # A copy, because the encoder's own bytes occupy up to a quarter more than they need.
         self._rows[position] = bytes(memoryview(msgpack.encode(row)))
         error = result.error
         if error is not None:
@@ -135,9 +136,10 @@ class FileResults(Sequence[FileResult]):
         self.bytes += result.bytes
 
     def end_from(self, position: int, error: Exception | None = None) -> None:
-        """End this file and all later ones, which have not started: as failed; without an error as pending.
+        """End this file and all later ones, none of which has started. They fail with the error; without an
+        error they are pending.
 
-        At once, for any number of files: they keep what an earlier transfer has done, and share the error.
+        Takes the same time for any number of files. They keep their continuations, and share the error.
         """
         status: Status = "pending" if error is None else "failed"
         left = len(self) - position
@@ -151,18 +153,18 @@ class FileResults(Sequence[FileResult]):
         return _NO_END not in self._statuses
 
     def number_of(self, status: Status) -> int:
-        """Return the number of files that ended so."""
+        """Return the number of files with this status."""
         return self._counts[status]
 
     def of_status(self, status: Status) -> Iterator[FileResult]:
-        """Yield the results of the files that ended so."""
+        """Yield the results of the files with this status."""
         return (self[position] for position in self._positions(status))
 
     def pending(self) -> Iterator[FileResult]:
-        """Yield the pending files, first those whose uploads this transfer went on with.
+        """Yield the pending files, first those whose uploads this transfer started or continued.
 
-        The others are as the caller gave them. None is made before it is asked for: when files are pending,
-        the time is up.
+        The others are as the caller gave them. Each result is created when the caller asks for it, because
+        little time is left when files are pending.
         """
         continued = sorted(position for position, left in self._continuations.items() if left is not None)
         yield from (self[position] for position in continued)
@@ -214,22 +216,22 @@ class FileResults(Sequence[FileResult]):
     def __eq__(self, other: object) -> bool:
         return isinstance(other, Sequence) and list(self) == list(other)
 
-    __hash__ = None  # type: ignore[assignment] # as a list has none
+    __hash__ = None  # type: ignore[assignment] # not hashable, as a list
 
     def __repr__(self) -> str:
         return repr(list(self))
 
 
 class TransferReport(Struct, frozen=True):
-    """All files' ends, in the order the files were given, and the totals.
+    """The results of all files, in the order the files were given, and totals.
 
     Attributes:
         engine: "sequential", "threads" or "asyncio".
-        files: one result a file, a sequence that makes each result when it is asked for.
+        files: one result per file; the sequence creates each result on access.
         seconds: wall time of the whole transfer.
-        slots: parts that could be in flight at once.
-        memory_limit: bytes those slots stayed within.
-        requests: S3 requests sent, by operation ("GetObject": 10).
+        slots: number of parts that could be in flight at once.
+        memory_limit: the limit in bytes for all slots together.
+        requests: number of S3 requests sent, by operation ("GetObject": 10).
     """
 
     engine: str
@@ -241,20 +243,20 @@ class TransferReport(Struct, frozen=True):
 
     @property
     def bytes(self) -> int:
-        """Bytes of all files that were copied."""
+        """The number of bytes of all copied files."""
         return self.files.bytes
 
     def count(self, status: Status) -> int:
-        """Return the number of files that ended so, without making their results."""
+        """Return the number of files with this status, without creating their results."""
         return self.files.number_of(status)
 
     def of_status(self, status: Status) -> Iterator[FileResult]:
-        """Yield the results of the files that ended so, one at a time."""
+        """Yield the results of the files with this status, one at a time."""
         return self.files.of_status(status)
 
     @property
     def failed(self) -> list[FileResult]:
-        """The files that were not copied."""
+        """The files that failed."""
         return list(self.of_status("failed"))
 
     @property
@@ -264,17 +266,17 @@ class TransferReport(Struct, frozen=True):
 
     @property
     def skipped(self) -> list[FileResult]:
-        """The files that had been copied already."""
+        """The files whose destination was already a copy."""
         return list(self.of_status("skipped"))
 
     @property
     def pending(self) -> list[FileResult]:
-        """The files that the deadline left to a next transfer: see `continuations`."""
+        """The files that were unfinished at the deadline, for a next transfer: see `continuations`."""
         return list(self.of_status("pending"))
 
     @property
     def continuations(self) -> Mapping[tuple[S3Object, S3Object], Continuation]:
-        """What is done of the pending files, for the next transfer."""
+        """Where the next transfer continues the pending files, by source and destination."""
         return {
             (file.source, file.destination): file.continuation
             for file in self.of_status("pending")
@@ -283,7 +285,7 @@ class TransferReport(Struct, frozen=True):
 
     @property
     def unverified(self) -> list[FileResult]:
-        """The files that were copied without the destination confirming what it received."""
+        """The copied files for which the destination did not confirm the bytes it received."""
         return [file for file in self.of_status("copied") if file.write_verified is None]
 
     def raise_for_failures(self) -> None:

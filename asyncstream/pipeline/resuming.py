@@ -1,4 +1,4 @@
-"""Uploads of earlier transfers, continued: which of their parts S3 has."""
+"""Resume uploads of earlier transfers: find the parts that S3 already has."""
 
 from collections.abc import Awaitable, Callable, Iterator, Mapping
 from functools import partial
@@ -15,25 +15,25 @@ from asyncstream.ports import Store
 
 
 def prepare(file: FileFacts, left: Continuation) -> None:
-    """Set what a continuation tells of a file."""
+    """Set a file's fields from its continuation."""
     file.size, file.etag, file.checksum = left.size, left.etag, left.checksum
     file.composite, file.digests = left.composite, frozenset(left.digests)
     file.upload = MultipartUpload(file.job.destination, left.upload_id, left.verified)
     file.cut, file.runs = left.cut, left.runs
 
 
-# Returns the reply that was lost, if an object has the checksum given; else raises the error.
+# Returns the lost reply if the object has this checksum; otherwise raises the error.
 FindWritten = Callable[[S3Object, Checksum, AsyncstreamError], Awaitable[Written]]
 
 
 async def resume(task: Resume, store: Store, reader: SourceReader, find_written: FindWritten) -> str | None:
-    """List the parts of the upload, and keep those in `completed` that need not be sent again.
+    """List the parts of the upload, and set `completed` to those that need not be sent again.
 
     Returns:
-        None; or the ETag of the object that an earlier transfer made of the upload, whose reply was lost.
+        The ETag of the object if an earlier transfer completed the upload and its reply was lost; else None.
 
     Raises:
-        UploadGone: it was aborted.
+        UploadGone: the upload was aborted.
         AccessDenied: the role lacks s3:ListMultipartUploadParts.
     """
     file = task.file
@@ -65,7 +65,7 @@ async def _list_parts(
 async def _find_completed(
     file: FileFacts, upload: MultipartUpload, gone: UploadGone, find_written: FindWritten
 ) -> str:
-    """Return the ETag of the object that the upload has become, if all its parts were confirmed."""
+    """Return the ETag of the object that the upload became, if all its parts were confirmed."""
     runs = verification.confirmed(file)
     declared = verification.declared(upload, runs[0]) if runs else None
     if declared is None or runs[0].length != file.size:
@@ -78,10 +78,10 @@ async def _find_completed(
 
 
 def _still_there(file: FileFacts, run: PartRun, there: Mapping[int, CompletedPart]) -> Iterator[PartRun]:
-    """Yield a run if S3 has all its parts as planned; else each of them that S3 has, if its CRCs are known.
+    """Yield a run if S3 has all its parts as planned; otherwise each part that S3 has, if its CRCs are known.
 
-    A part that no run names is not relied on: S3 may have received it, and its bytes have been compared with
-    no others, as the reply was lost.
+    A part that is in no run is not used: S3 may have received it, but its reply was lost, so its bytes were
+    never compared.
     """
     numbers = range(run.first, run.last + 1)
     as_planned = [

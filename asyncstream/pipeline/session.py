@@ -27,16 +27,17 @@ _DEFAULTS = TransferConfig()
 
 
 class TransferSession(EngineSession):
-    """An engine and its S3 clients, kept across transfers: for warm Lambdas and long-lived programs.
+    """An engine and its S3 clients, kept across transfers for warm Lambdas and long-lived programs.
 
-    `transfer()` keeps one per engine and endpoint by itself. For one thread at a time.
+    `transfer()` itself keeps one session per engine and endpoint. Only one thread may use a session at a
+    time.
 
     Args:
         engine: "sequential", "threads" or "asyncio".
-        endpoint_url: another S3 than AWS's; None leaves it to `AWS_ENDPOINT_URL_S3` and AWS.
+        endpoint_url: the URL of another S3 than AWS's; None for `AWS_ENDPOINT_URL_S3`, or else AWS.
 
     Raises:
-        ConfigError: there is no such engine.
+        ConfigError: the engine does not exist.
     """
 
     def __init__(self, engine: str = DEFAULT_ENGINE, *, endpoint_url: str | None = None) -> None:
@@ -52,44 +53,46 @@ class TransferSession(EngineSession):
         transform: Spec | None = None,
         untouched: S3Object | None = None,
     ) -> TransferReport:
-        """Copy files; see `transfer`. If one of them reads or writes `untouched`, it raises InputError."""
+        """Copy files; see `transfer`. Raises InputError if a file reads or writes `untouched`."""
         asked = Request(files, config or TransferConfig(), on_event, continuations, transform, untouched)
         return self._run(partial(run_transfer, self._clients, asked))
 
     def open(self, config: TransferConfig | None = None) -> None:
-        """Make ahead what a transfer with this configuration needs: clients, and the X-Ray SDK if it may."""
+        """Prepare for transfers with this configuration: create clients, and load the X-Ray SDK if tracing is
+        on.
+        """
         tracing.prepare()
         self._run(partial(self._clients.transport, config or TransferConfig()))
 
     def plan(self, files: Iterable[Pair], config: TransferConfig | None = None) -> Sequence[Job]:
-        """What `transfer` would copy: prefixes are listed (which tells sizes), nothing is read or written."""
+        """Return the files that `transfer` would copy. Lists prefixes, which tells sizes; copies nothing."""
         return self._run(partial(_plan, self._clients, files, config or TransferConfig()))
 
     def read(self, source: S3Object, most_bytes: int, config: TransferConfig) -> bytes:
-        """Read a small object (a list) as one GET, within the deadline of that configuration.
+        """Read a small object, such as a list, with one GET, within the configuration's deadline.
 
         Raises:
-            InputError: it has more bytes than that.
+            InputError: it has more than `most_bytes` bytes.
             SourceNotFound, BucketNotFound, AccessDenied, ConnectionFailed: it could not be read.
-            DeadlineExceeded: not in time.
+            DeadlineExceeded: it was not read in time.
         """
         return self._run(partial(_read, self._clients, source, most_bytes, config))
 
     def write(self, target: S3Object, content: Content, content_type: str, config: TransferConfig) -> str:
-        """Write a small object (a report) as one PUT; its ETag.
+        """Write a small object, such as a report, with one PUT, and return its ETag.
 
-        With the clients of that configuration, and within its deadline, counted from now.
+        Uses the configuration's clients and its deadline, counted from now.
 
         Raises:
             BucketNotFound, AccessDenied, ConnectionFailed: it could not be written.
-            DeadlineExceeded: not in time.
+            DeadlineExceeded: it was not written in time.
         """
         return self._run(partial(_write, self._clients, target, content, content_type, config))
 
     def stale_uploads(self, prefix: S3Prefix, older_than: timedelta) -> list[OpenUpload]:
-        """Multipart uploads begun so long ago and neither completed nor aborted, of whomever they are.
+        """Return open multipart uploads that are older than this, including those of other programs.
 
-        Their parts are not visible, and cost as much as objects do.
+        Their parts are not visible, but cost as much as objects do.
 
         Raises:
             BucketNotFound, AccessDenied: they could not be listed.
@@ -97,10 +100,11 @@ class TransferSession(EngineSession):
         return self._run(partial(_stale_uploads, self._clients, prefix, datetime.now(UTC) - older_than))
 
     def abort(self, uploads: Iterable[OpenUpload]) -> None:
-        """Drop these uploads and their parts; one that is gone by now is no error.
+        """Abort these uploads and delete their parts. It is not an error if an upload no longer exists.
 
         Raises:
-            AsyncstreamError: of the first that could not be dropped; those before it are.
+            AsyncstreamError: the error of the first upload that could not be aborted. Those before it are
+                aborted.
         """
         self._run(partial(_abort, self._clients, list(uploads)))
 
@@ -112,7 +116,7 @@ _kept: dict[tuple[str, str | None], TransferSession] = kept_until_exit()
 
 
 def kept_session(engine: str, endpoint_url: str | None = None) -> TransferSession:
-    """The session that `transfer` uses for this engine and endpoint, made at its first use."""
+    """Return the session that `transfer` uses for this engine and endpoint, and create it at first use."""
     session = _kept.get((engine, endpoint_url))
     if session is None:
         session = _kept[engine, endpoint_url] = TransferSession(engine, endpoint_url=endpoint_url)
@@ -129,29 +133,29 @@ def transfer(
     continuations: Continuations = NO_CONTINUATIONS,
     transform: Spec | None = None,
 ) -> TransferReport:
-    """Copy S3 objects, their bytes streamed through this process within a memory cap.
+    """Copy S3 objects by streaming their bytes through this process within a memory limit.
 
-    For one thread at a time; threads of your own each want a `TransferSession` of their own.
+    Only one thread may call this at a time. If you use several threads, give each its own `TransferSession`.
 
     Args:
-        files: pairs of source and destination: two `S3Object`s, or two `S3Prefix`es to copy all that is
-            listed under the first. A listed file takes 0.3 KB of memory, a failed one 1 to 2 KB.
+        files: pairs of source and destination: two `S3Object`s, or two `S3Prefix`es to copy all objects under
+            the first. A listed file takes 0.3 KB of memory, a failed one 1 to 2 KB.
         engine: "sequential", "threads" or "asyncio".
         config: limits and settings; default: `TransferConfig()`.
         on_event: progress callback, see `asyncstream.pipeline.progress`.
-        endpoint_url: another S3 than AWS's.
-        continuations: what an earlier transfer left pending of these files (`TransferReport.continuations`),
-            of whatever engine: they go on where it stopped.
-        transform: what is made of each file, instead of a copy: anything that `transforms.factory` takes,
-            such as a function of chunks, or `map_lines(function)`. Wins over `config.transform`.
+        endpoint_url: the URL of another S3 than AWS's.
+        continuations: the `TransferReport.continuations` of an earlier transfer of these files, with any
+            engine. The files continue where it stopped.
+        transform: a transform of each file, instead of a copy: anything that `transforms.factory` takes, such
+            as a function of chunks, or `map_lines(function)`. Overrides `config.transform`.
 
     Returns:
-        One result a file, in the order given, and totals. A file that fails does not raise and does not
-        keep the others from being copied: see `TransferReport.failed`.
+        One result per file, in the order given, and totals. A file that fails does not raise, and the other
+        files are still copied: see `TransferReport.failed`.
 
     Raises:
-        ConfigError, InputError: before anything was read or written; also for a listing larger than a Lambda
-            function's memory.
+        ConfigError, InputError: the settings or files are wrong, or a listing is larger than a Lambda
+            function's memory. Nothing was copied.
         BucketNotFound, AccessDenied: a prefix could not be listed.
     """
     return kept_session(engine, endpoint_url).transfer(files, config, on_event, continuations, transform)
@@ -166,9 +170,9 @@ async def transfer_async(
     continuations: Continuations = NO_CONTINUATIONS,
     transform: Spec | None = None,
 ) -> TransferReport:
-    """`transfer` on the event loop that is running, with clients of its own for this call.
+    """Copy S3 objects on the running event loop, with clients for this call only; see `transfer`.
 
-    Cancelling the task cancels all work and aborts the uploads before it returns.
+    Cancelling the task cancels all work, and aborts the uploads before it returns.
     """
     engine = open_engine("asyncio")
     clients = Clients(engine, endpoint_url)
@@ -187,7 +191,7 @@ async def _read(clients: Clients, source: S3Object, most_bytes: int, config: Tra
 async def _write(
     clients: Clients, target: S3Object, content: Content, content_type: str, config: TransferConfig
 ) -> str:
-    # A report is of this run: an earlier one under its name gives way.
+    # A report belongs to this run, so it overwrites an earlier one of the same name.
     own = config.override({"extra_args": requests.report_args(config.extra_args), "if_exists": "overwrite"})
     store, retrying = await clients.open(own)
     return await small_objects.write(store, target, content, content_type, retrying)

@@ -1,4 +1,4 @@
-"""An object read or written whole, in memory, by one request: a list, a report."""
+"""Read and write small objects, such as lists and reports, in memory with one request."""
 
 from functools import partial
 
@@ -20,7 +20,7 @@ async def _read(store: Store, source: S3Object, most_bytes: int) -> bytes:
     opened = await store.open(source, None, None)
     try:
         if opened.size > most_bytes:
-            raise InputError(f"{source} has {opened.size} bytes: it may have {most_bytes} at most")
+            raise InputError(f"{source} has {opened.size} bytes: it may have at most {most_bytes}")
         content = bytearray()
         while chunk := await opened.stream.read():
             content += chunk
@@ -34,7 +34,7 @@ async def _read(store: Store, source: S3Object, most_bytes: int) -> bytes:
 async def write(
     store: Store, target: S3Object, content: Content, content_type: str, retrying: Retrying
 ) -> str:
-    """Write an object, and return its ETag; see `TransferSession.write`."""
+    """Write an object and return its ETag; see `TransferSession.write`."""
 
     async def once() -> str:
         written = await store.put(target, BytesBody(content), {"ContentType": content_type}, None)

@@ -1,4 +1,4 @@
-"""Multipart uploads that no transfer has completed or aborted, listed and aborted."""
+"""List and abort multipart uploads that were neither completed nor aborted."""
 
 from collections.abc import Iterable
 from datetime import datetime
@@ -14,10 +14,10 @@ from asyncstream.s3.store import S3Store
 async def begun_before(
     before: datetime, prefix: S3Prefix, store: S3Store, retrying: Retrying
 ) -> list[OpenUpload]:
-    """Return the uploads that were created before that time; see `TransferSession.stale_uploads`.
+    """Return the open uploads created before a time; see `TransferSession.stale_uploads`.
 
     Raises:
-        S3Error: the pages of the uploads do not end.
+        S3Error: the pages of uploads do not end.
     """
     found: list[OpenUpload] = []
     after, seen = None, set()
@@ -27,12 +27,12 @@ async def begun_before(
         if following is None:
             return found
         if following in seen:
-            raise S3Error(f"the uploads under {prefix} do not end: their pages go in a circle")
+            raise S3Error(f"the list of uploads under {prefix} does not end: its pages repeat")
         seen.add(following)
         after = following
 
 
 async def abort(uploads: Iterable[OpenUpload], store: S3Store, retrying: Retrying) -> None:
-    """Drop them; see `TransferSession.abort`."""
+    """Abort these uploads; see `TransferSession.abort`."""
     for upload in uploads:
         await retrying.run(partial(store.abort_upload, MultipartUpload(upload.target, upload.upload_id)))

@@ -1,6 +1,6 @@
-"""Multipart uploads created, completed and aborted, also where the reply is lost; called by `parts.py`.
+"""Create, complete and abort multipart uploads, also if S3's reply is lost.
 
-A reply that does not come does not tell what S3 did. So S3 is asked before anything is sent again.
+Without a reply it is unknown what S3 did. So S3 is asked before a request is sent again.
 """
 
 from collections.abc import Mapping, Sequence
@@ -28,9 +28,10 @@ from asyncstream.pipeline.tasks import Complete, FileFacts, Task
 from asyncstream.retry import Retrying
 from asyncstream.units import MB
 
-# A server completes an upload within a second, and copies its parts at least so fast, if it copies them.
+# A server completes an upload within a second, plus the time to copy its parts, if it does, at this rate or
+# faster.
 _SECONDS_TO_COMPLETE, _COPIED_PER_SECOND = 1.0, 100 * MB
-# Seconds between two looks at an upload that is being completed.
+# The most seconds between two checks of an upload that is being completed.
 _LONGEST_PAUSE = 5.0
 
 
@@ -38,7 +39,7 @@ Parts = Sequence[CompletedPart]
 
 
 class Uploads:
-    """Begins and ends multipart uploads. One for a transfer; holds nothing that changes."""
+    """Creates, completes and aborts multipart uploads. There is one per transfer, without mutable state."""
 
     def __init__(self, context: TransferContext, reader: SourceReader) -> None:
         self._store = context.store
@@ -50,9 +51,9 @@ class Uploads:
         self._reader = reader
 
     async def create(self, task: Task[Any], attributes: Mapping[str, Any], origin: Origin | None) -> None:
-        """Create the upload of a file; if a reply is lost, `upload_left` of the file names what S3 then has.
+        """Create the upload of a file. If a reply is lost, the file's `upload_left` names the open uploads.
 
-        It is not aborted: the list of uploads does not tell it from that of another writer of the same key.
+        They are not aborted, because they may belong to another writer of the same key.
         """
         file = task.file
         target = file.job.destination
@@ -62,7 +63,7 @@ class Uploads:
 
         async def create_or_tell() -> None:
             try:
-                # Shielded: an upload whose id is never learned can never be aborted.
+                # Shielded, because an upload cannot be aborted if its id is never received.
                 await self._engine.shielded(create(), SHIELD_SECONDS)
             except (ConnectionFailed, ReplyIncomplete, ServiceBusy):
                 file.upload_left = await self._describe_uploads(target)
@@ -72,24 +73,23 @@ class Uploads:
             await self._reader.repeat(task, create_or_tell)
 
     async def _describe_uploads(self, target: S3Object) -> str | None:
-        """Return a sentence on the open uploads of a key, one of which may be ours; None without one."""
+        """Return a sentence about the open uploads of a key, one of which may be ours; None without any."""
         lost = f"CreateMultipartUpload {target} failed, or its reply was lost"
         try:
-            # Sorted by key: the first page has those of the very key, before longer ones.
+            # Sorted by key: the first page has the uploads of this key, before those of longer keys.
             page, _ = await self._store.list_uploads(S3Prefix(target.bucket, target.key), None)
         except AsyncstreamError as error:
             return f"{lost}, and an upload may be left, as S3 could not be asked: {error}"
         ids = [upload.upload_id for upload in page if upload.target == target]
         if not ids:
             return None
-        return f"{lost}, and one of these uploads may be left by it: {', '.join(ids)}"
+        return f"{lost}, and it may have left one of these uploads: {', '.join(ids)}"
 
     async def complete(self, task: Complete) -> str:
-        """Make the file's parts an object, and return its ETag.
+        """Complete the file's upload, and return the object's ETag.
 
         Raises:
-            ChecksumMismatch: the parts together are not what the source's checksum says; nothing was made
-                of them.
+            ChecksumMismatch: the parts do not match the source's checksum. The upload was not completed.
         """
         file = task.file
         upload = file.upload
@@ -111,7 +111,7 @@ class Uploads:
     ) -> Written:
         before = task.file.job.continuation
         if before is not None and before.completing and not task.file.completing:
-            # An earlier transfer sent the request, and its time was up: S3 may be at work on it.
+            # An earlier transfer sent the request before its time was up. S3 may be working on it.
             written = await self._wait_for_object(task, upload, parts, declared, None)
             if written is not None:
                 return written
@@ -119,7 +119,7 @@ class Uploads:
         try:
             return await self._store.complete_upload(upload, parts, declared)
         except (UploadGone, DestinationExists) as error:
-            # An earlier request, maybe of a transfer that was killed then, may have made the object.
+            # An earlier request, maybe of a transfer that was then killed, may have completed the upload.
             if not task.retries and before is None:
                 raise
             return await self.find_written(upload.target, declared, error, parts)
@@ -139,12 +139,13 @@ class Uploads:
         declared: Checksum | None,
         lost: AsyncstreamError | None,
     ) -> Written | None:
-        """Return what S3 made of the parts after a lost reply, looked for as long as S3 may be at work.
+        """Wait for S3 to complete an upload whose reply was lost, and return what it has written.
 
-        None if S3 still has the upload then, so that the request can be sent once more.
+        Returns None if S3 still has the upload after the longest time that completing it may take. The
+        request can then be sent again.
 
         Raises:
-            UploadGone: it is gone, and the object is another.
+            UploadGone: the upload is gone, and the object is a different one.
         """
         size = sum(part.length for part in parts)
         ends = self._deadline.now() + seconds_to_complete(lost, size, self._config.complete_timeout)
@@ -158,10 +159,10 @@ class Uploads:
             pause = min(2 * pause, _LONGEST_PAUSE)
 
     async def _look(self, upload: MultipartUpload, parts: Parts, declared: Checksum | None) -> Written | None:
-        """Return what the upload became; None as long as S3 has it, or does not say.
+        """Return the object that the upload became; None if S3 still has the upload, or does not say.
 
         Raises:
-            UploadGone: it is gone, and the object is another.
+            UploadGone: the upload is gone, and the object is a different one.
         """
         try:
             await self._store.list_parts(upload, None)
@@ -170,11 +171,11 @@ class Uploads:
         except AsyncstreamError as error:
             if error.retryable:
                 return None
-            # The role may not list parts, or the server does not know how: the object tells, if it is there.
+            # The role may not list parts, or the server does not support it. Look for the object instead.
             try:
                 return _if_written(await self._store.find(upload.target), declared, parts)
             except AsyncstreamError:
-                return None  # neither is told: the next Complete will
+                return None  # unknown: the next Complete will tell
         return None
 
     async def find_written(
@@ -184,7 +185,7 @@ class Uploads:
         error: AsyncstreamError,
         parts: Parts = (),
     ) -> Written:
-        """Return the reply that was lost, if what is stored is what was written; else raise the error."""
+        """Return the lost reply if the stored object is the one that was written; else raise the error."""
         try:
             stored = await self._store.find(target)
         except AsyncstreamError as unknown:
@@ -198,7 +199,7 @@ class Uploads:
         return written
 
     async def abort(self, file: FileFacts) -> None:
-        """Abort the file's upload, if it has one, after the deadline, too: one that stays costs money."""
+        """Abort the file's upload, if it has one, even after the deadline: an open upload costs money."""
         upload = file.upload
         if upload is None:
             return
@@ -211,25 +212,25 @@ class Uploads:
 
 
 def seconds_to_complete(lost: AsyncstreamError | None, size: int, most: float) -> float:
-    """Return how long S3 may be at work on a Complete of so many bytes that no reply came to.
+    """Return the seconds that S3 may still work on a Complete whose reply was lost.
 
-    S3 begins the reply of a long one at once and sends white space meanwhile: one that was cut says that S3
-    is at work.
+    For a long Complete, S3 starts the reply at once and sends white space meanwhile. So a reply that was cut
+    shows that S3 is working.
 
     Args:
-        lost: what came in place of the reply; None: an earlier transfer did not wait for it.
+        lost: the error in place of the reply; None if an earlier transfer did not wait for it.
         size: bytes of all parts.
-        most: how long the reply is waited for.
+        most: the most seconds to wait for a reply.
     """
     if isinstance(lost, TruncatedBody):
         return most
     if isinstance(lost, ReplyTimeout | ReplyIncomplete | ServiceBusy):
-        return 0.0  # waited for as long already, or answered: one look shows whether the object was made
+        return 0.0  # the wait is over, or S3 has answered: one check shows whether the object exists
     return min(most, _SECONDS_TO_COMPLETE + size / _COPIED_PER_SECOND)
 
 
 def _if_written(stored: Stored | None, declared: Checksum | None, parts: Parts) -> Written | None:
-    """Return the reply of what has written the object, if it is what was declared, or made of those parts."""
+    """Return the reply of the request that wrote an object, if it matches the checksum or the parts."""
     if stored is None:
         return None
     same = declared is not None and stored.checksum == declared

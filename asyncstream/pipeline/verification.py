@@ -1,8 +1,8 @@
-"""Which checksums run over a file, and what they have to be. Pure.
+"""Choose the checksums to compute for a file, and compare them with S3's. Does no I/O itself.
 
-What is read is compared with the checksum that S3 keeps of the source: of all its bytes (FULL_OBJECT), or of
-the checksums of the parts that it was uploaded in (COMPOSITE), which boto3's own uploads leave. What is
-written is compared with the CRC64NVME that S3 computes of what it receives.
+The bytes read are compared with the checksum that S3 stores for the source. It covers all bytes
+(FULL_OBJECT), or the checksums of the parts that the source was uploaded in (COMPOSITE), as after boto3's own
+uploads. The bytes written are compared with the CRC64NVME that S3 computes from the bytes it receives.
 """
 
 from collections.abc import Awaitable, Callable
@@ -31,16 +31,16 @@ async def choose(
     whole: bool,
     part_size: Callable[[int], Awaitable[int | None]],
 ) -> None:
-    """Set what runs over the file's bytes: S3's checksum of what it receives, and that of the source.
+    """Set the checksums to compute over a file: CRC64NVME, and the kind that S3 stores for the source.
 
-    A source's hash is of use only if it is read as one range.
+    If the source's checksum is a hash, it can only be compared if the file is read as one range.
 
     Args:
-        file: in progress, not a byte of it moved.
-        told: its source, with its checksum.
-        whole: whether it is read as one range.
-        part_size: asks for the bytes of one of the parts that the source was uploaded in, by its number;
-            None where the server tells none.
+        file: a file in progress of which no bytes were copied yet.
+        told: the source, with its checksum.
+        whole: whether the file is read as one range.
+        part_size: requests the bytes of one part of the source by its number. Returns None if the server does
+            not say.
     """
     file.checksum, composite = told.checksum, told.composite
     own = CRC64NVME if file.checksum is None else file.checksum.kind
@@ -52,10 +52,10 @@ async def choose(
 async def _evenly_cut(
     composite: Composite, size: int, part_size: Callable[[int], Awaitable[int | None]]
 ) -> Composite | None:
-    """The checksum with the size of its parts, or None: they are not all of one, or nobody knows.
+    """Return the checksum with the size of its parts; None if the sizes differ or are unknown.
 
-    That of the first is not enough: parts of 8, 9 and 7 bytes are as many as 24 bytes have of 8. With that of
-    the last, those between would have to be of several sizes and yet as long together as if they were not.
+    The size of the first part is not enough: 24 bytes make three parts of 8, 9 and 7 bytes, or of 8 each. If
+    the last part fits too, the parts between would need different sizes that add up as if they were equal.
     """
     if composite.parts == 1:
         return replace(composite, part_size=size) if size else None
@@ -69,17 +69,17 @@ async def _evenly_cut(
 
 
 def digests(file: FileFacts, start: int) -> Digests:
-    """Those of a range of the file that begins there."""
+    """Return the running checksums for a range of the file that starts at this position."""
     return Digests(file.digests, file.composite, start)
 
 
 def expected(file: FileFacts) -> Checksum | Composite | None:
-    """What the whole of the file, read as one range, must have."""
+    """Return the checksum that the file must have when it is read as one range."""
     return file.checksum or file.composite
 
 
 def confirmed(file: FileFacts) -> list[PartRun]:
-    """Return the parts that S3 has confirmed, here or to earlier transfers: one run, if that is all."""
+    """Return the parts that S3 has confirmed to this or earlier transfers; one run if all parts are."""
     here = map(PartRun.of, file.completed[file.listed :])
     composite = file.composite
     if composite is not None and (file.output is not None or not checkable_in_parts(composite.kind)):
@@ -88,26 +88,26 @@ def confirmed(file: FileFacts) -> list[PartRun]:
 
 
 def declared(upload: MultipartUpload, whole: PartRun) -> Checksum | None:
-    """Return the checksum that S3 compares with that of all its parts, if it is to."""
+    """Return the checksum of the whole to send when completing the upload; None if S3 does not verify it."""
     value = whole.checksums.get(CRC64NVME)
     return Checksum(CRC64NVME, value) if upload.verified and value is not None else None
 
 
 def compare_read(file: FileFacts, whole: PartRun) -> str | None:
-    """See that what was read in parts is what the source's checksum says.
+    """Compare the bytes read in parts with the source's checksum.
 
     Returns:
-        The checksum's kind; None where there is none to compare with.
+        The checksum's kind; None if there is no checksum to compare with.
 
     Raises:
-        ChecksumMismatch: it is not.
+        ChecksumMismatch: the checksums differ.
     """
-    if file.output is not None:  # its source was compared by the body that read all of it
+    if file.output is not None:  # the body that read the whole source has compared it
         read = expected(file)
         return None if read is None else read.kind
     what = f"the parts read of {file.job.source}"
     if file.composite is not None:
-        if not checkable_in_parts(file.composite.kind):  # of one range, compared when that was read
+        if not checkable_in_parts(file.composite.kind):  # read as one range, and compared then
             return None if file.listed else file.composite.kind
         found = composed(file.composite, whole.length, whole.pieces)
         compare(found, file.composite, what)
@@ -120,10 +120,10 @@ def compare_read(file: FileFacts, whole: PartRun) -> str | None:
 
 
 def compare_received(written: Written, body: Body, target: S3Object, more: str) -> None:
-    """See that S3 has received what was sent, as far as it says; `more` is told where it has not.
+    """Compare the bytes sent with the checksum in S3's reply, if it has one. `more` is added to the error.
 
     Raises:
-        ChecksumMismatch: it has received something else.
+        ChecksumMismatch: S3 has received other bytes.
     """
     if written.checksum is None:
         return
@@ -133,13 +133,13 @@ def compare_received(written: Written, body: Body, target: S3Object, more: str) 
 
 
 def compare_made(written: Written, declared: Checksum | None, target: S3Object) -> str | None:
-    """See that S3 has made of the parts what they were declared to be.
+    """Compare the checksum of a completed object with the declared one.
 
     Returns:
-        The checksum's kind; None where nothing was declared, or S3 does not say.
+        The checksum's kind; None if no checksum was declared or S3 returned none.
 
     Raises:
-        ChecksumMismatch: it has made something else.
+        ChecksumMismatch: the object has another checksum.
     """
     if declared is None or written.checksum is None or written.checksum.kind != declared.kind:
         return None
@@ -148,11 +148,11 @@ def compare_made(written: Written, declared: Checksum | None, target: S3Object) 
 
 
 def is_copy(there: Stored, source: Opened) -> bool:
-    """Whether what is stored is a copy of the source, as far as their checksums tell."""
+    """Whether a stored object has the same size and checksum as the source."""
     return there.size == source.size and source.checksum is not None and there.checksum == source.checksum
 
 
 def compare(found: Checksum | Composite, wanted: Checksum | Composite, what: str, more: str = "") -> None:
-    """Raise ChecksumMismatch, with `what` was compared and `more`, if they differ."""
+    """Raise ChecksumMismatch if two checksums differ. The message has `what` was compared, and `more`."""
     if found != wanted:
         raise ChecksumMismatch(f"{what} has the {found.kind} {found.value}, not {wanted.value}.{more}")

@@ -228,7 +228,7 @@ def test_uploads_without_an_end_are_refused(engine: str, credentials: None, mark
     with (
         Scripted(odd) as server,
         TransferSession(engine, endpoint_url=server.url) as session,
-        pytest.raises(S3Error, match="do not end"),
+        pytest.raises(S3Error, match="does not end"),
     ):
         session.stale_uploads(S3Prefix("raw", ""), timedelta(days=1))
 

@@ -130,7 +130,7 @@ class TestLoops:
 
         for function in stack.functions.values():
             deployed = Deployment.from_env(function["Environment"]["Variables"])
-            with pytest.raises(InputError, match="invoke itself without end"):
+            with pytest.raises(InputError, match="invoke itself endlessly"):
                 deployed.pair(S3Object("raw-1", "incoming/a.csv"))
 
 

@@ -66,7 +66,7 @@ def test_a_refused_put_is_repeated(session, faulty):
 
 
 def test_one_that_is_too_large_is_not_read(session):
-    with pytest.raises(InputError, match=r"today.txt has 70000 bytes: it may have 69999 at most"):
+    with pytest.raises(InputError, match=r"today.txt has 70000 bytes: it may have at most 69999"):
         session.read(PLACE, len(CONTENT) - 1, CONFIG)
 
 

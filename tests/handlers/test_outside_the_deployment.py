@@ -45,7 +45,7 @@ class TestOutsideTheDeployment:
         files = [{"source": f"s3://{source}/in/000000", "destination": f"s3://{target}/out/a"}]
         event = {"files": files, "config": {"transform": named}}
 
-        assert "is none that an event may name" in deliver(event)["error"]["message"]
+        assert "an event may not name the transform" in deliver(event)["error"]["message"]
         assert deliver(sqs(event)) == {"batchItemFailures": [{"itemIdentifier": "m0"}]}
         assert lab.stats()["operations"] == {}
 

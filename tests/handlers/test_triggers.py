@@ -48,7 +48,7 @@ class TestS3Notification:
         assert copied(lab, target) == {"in/000001"}
 
     def test_what_is_no_new_object_is_refused_by_name(self, deliver: Deliver, source: str) -> None:
-        assert "'ObjectRemoved:Delete' is not handled: 'ObjectCreated:' and" in deliver(
+        assert "'ObjectRemoved:Delete' is not handled: send only 'ObjectCreated:' and" in deliver(
             s3_put(source, "in/000000", event_name="ObjectRemoved:Delete")
         )
 
@@ -204,7 +204,7 @@ class TestS3Batch:
     def test_all_fail_and_may_be_tried_again_if_time_was_short(
         self, deliver: Deliver, source: str, schema: str
     ) -> None:
-        text = "DeadlineExceeded: less than 0.5 s of the invocation are left: nothing was begun"
+        text = "DeadlineExceeded: less than 0.5 s of the invocation are left: nothing was started"
 
         assert deliver(s3_batch(source, "in/000000", ODD, schema=schema), seconds=0.4) == self.reply(
             schema, *[("TemporaryFailure", text)] * 2
@@ -224,13 +224,13 @@ class TestS3Batch:
         assert deliver(event | {"tasks": None}) == (
             "InputError: the event is malformed at $.tasks: Expected `array`, got `null`"
         )
-        assert "schema '3.0' is not known" in deliver(event | {"invocationSchemaVersion": "3.0"})
+        assert "schema '3.0' is unknown" in deliver(event | {"invocationSchemaVersion": "3.0"})
 
     def test_user_arguments_are_refused_by_name(self, deliver: Deliver, source: str, schema: str) -> None:
         event = s3_batch(source, "in/000000", schema=schema)
         event["job"]["userArguments"] = {"where": "elsewhere"}
 
-        assert "'where' is not known" in deliver(event)["results"][0]["resultString"]
+        assert "the user argument 'where'" in deliver(event)["results"][0]["resultString"]
 
 
 @pytest.mark.parametrize(

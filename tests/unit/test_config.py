@@ -224,7 +224,7 @@ def test_a_memory_limit_that_is_lowered_is_logged(caplog: pytest.LogCaptureFixtu
     memory_limit_or_default(10**10, 128 * MiB, 50 * MiB)
 
     assert caplog.messages == [
-        "memory_limit of 10000000000 bytes is more than the function has left: 65011712 bytes count"
+        "memory_limit of 10000000000 bytes is more than the function has left: using 65011712 bytes"
     ]
 
 
@@ -255,7 +255,7 @@ def test_resident_memory_is_in_bytes_and_not_above_its_peak() -> None:
         ("Metadata", "x", "must be dict, not str"),
         ("Metadata", {"a": 1}, "must map str to str"),
         ("SSECustomerKey", 5, "must be str or bytes, not int"),
-        ("Expires", "never", "is no date as ISO 8601 writes it"),
+        ("Expires", "never", "is not an ISO 8601 date"),
     ],
 )
 def test_extra_args_that_botocore_could_not_send_are_refused(name: str, value: object, message: str) -> None:

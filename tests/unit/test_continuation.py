@@ -102,7 +102,7 @@ def test_a_continuation_may_have_its_runs_in_any_order() -> None:
             for size in (1, 6, 9, 2**63)
         ),
         *(
-            ({"composite": replace(OF_PARTS, value=value), "runs": []}, "has not as many as")
+            ({"composite": replace(OF_PARTS, value=value), "runs": []}, "does not have as many parts as")
             for value in ("AAAAAA==", "AAAAAA==-x", "-", "", "AAAAAA==-0", "-5\n", f"-{10**400}")
         ),
         (
@@ -208,5 +208,7 @@ def test_what_is_left_of_a_file_that_is_not_to_be_copied_is_told(pair: tuple[S3O
     jobs.add(0)
     jobs.add(1)
 
-    with pytest.raises(InputError, match=f"continuation of {pair[0]} -> {pair[1]}, which is not among"):
+    with pytest.raises(
+        InputError, match=f"continuation of {pair[0]} -> {pair[1]}, which is not one of the files"
+    ):
         jobs.add_continuations({(source(0), target(0)): Continuation(**FINE), pair: Continuation(**FINE)})

@@ -159,7 +159,7 @@ class TestListed:
             (b"# none today", "lists no URLs"),
             (b"http://a.example/\n\xff\xfe", "is no list of URLs: line 2 is not UTF-8"),
             (b"http://a.example/\n" * 50_001, "lists 50,001 URLs: one event takes 50,000 at most"),
-            (b"#" * (8 * 2**20 + 1), "has 8388609 bytes: it may have 8388608 at most"),
+            (b"#" * (8 * 2**20 + 1), "has 8388609 bytes: it may have at most 8388608"),
         ],
     )
     def test_what_is_no_list_is_rejected(
