@@ -300,13 +300,13 @@ class Engine(Protocol):
         """Run a function that takes CPU time and does no I/O, outside of any event loop."""
 
     async def limited(self, work: Coroutine[Any, Any, T], seconds: float) -> T:
-        """Run work for at most so many seconds. asyncio then cancels it and raises DeadlineExceeded.
+        """Run work for at most `seconds`. asyncio then cancels it and raises DeadlineExceeded.
 
         A thread cannot be cancelled.
         """
 
     async def shielded(self, work: Coroutine[Any, Any, T], seconds: float) -> T:
-        """Run work that cancelling the caller must not interrupt, for at most so many seconds.
+        """Run work for at most `seconds`. Cancelling the caller does not interrupt it.
 
         Raises ConnectionFailed if it takes longer.
         """

@@ -55,7 +55,7 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=
         """Return `defaults`, overridden by the environment: see `read_variables`.
 
         Raises:
-            ConfigError: a value cannot be read or is outside its limits, or a variable names no setting.
+            ConfigError: a value cannot be read or is outside its limits, or a variable is not a setting.
         """
         # Not `environ=os.environ` in the signature: `help` prints defaults, and so every secret.
         given = cls.read_variables(os.environ if environ is None else environ)
@@ -90,15 +90,15 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=
 
 
 def check_names(variables: Mapping[str, str], prefix: str, settings: Iterable[str], owner: str) -> None:
-    """Check that each variable with a prefix names one of the settings.
+    """Check that each variable with a prefix is one of the settings. Empty variables are ignored.
 
     Raises:
-        ConfigError: a variable that is not empty names no setting.
+        ConfigError: a variable is not a setting.
     """
     known = {f"{prefix}{name.upper()}" for name in settings}
     for name in sorted(variables.keys() - known):
         if name.startswith(prefix) and variables[name]:
-            raise ConfigError(f"{name} names no setting of {owner}")
+            raise ConfigError(f"{name} is not a setting of {owner}")
 
 
 @cache

@@ -56,8 +56,7 @@ class Deployment(Struct, frozen=True):
         return cls(source, destination, trigger, frozenset(",".join(named).split(",")) - {""})
 
     def pair(self, source: S3Object, destination: S3Object | None = None) -> Pair:
-        """Return an object that a trigger names, and its destination: by default the rest of its key under
-        the deployed `destination`.
+        """Return a triggered object and its destination, by default the rest of its key under `destination`.
 
         Raises:
             ConfigError: neither the caller nor the deployment gives a destination.

@@ -52,7 +52,7 @@ class Outcome(Struct, frozen=True):
 
     @classmethod
     def of_failure(cls, item: Item, error: Exception) -> Self:
-        """Return the outcome of an item of which no file was copied."""
+        """Return the outcome of an item that failed before any of its files was copied."""
         return cls(item, failed=max(1, len(item.pairs)), error=error)
 
 

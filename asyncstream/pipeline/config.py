@@ -155,7 +155,7 @@ class TransferConfig(Settings, frozen=True, kw_only=True):
         empty variable counts as unset: templates write such variables.
 
         Raises:
-            ConfigError: the JSON is malformed, or a variable of this prefix names no setting.
+            ConfigError: the JSON is malformed, or a variable with this prefix is not a setting.
         """
         check_names(variables, ENV_PREFIX, cls.__struct_fields__, cls.__name__)
         given = super().read_variables(variables)
@@ -196,9 +196,7 @@ _DESCRIPTIONS = {
 
 
 def explained(error: msgspec.ValidationError) -> tuple[str, str]:
-    """Return the setting that an error of msgspec is about ("" if none), and its message with the setting's
-    description.
-    """
+    """Return the setting that a msgspec error is about ("" if none), and the message with its description."""
     what, _, path = str(error).partition(" - at ")
     match = re.search(r"(\w+)(?:\[\.\.\.\])?`$", path)
     name = match[1] if match else ""

@@ -146,13 +146,17 @@ class Continuation(Struct, frozen=True, kw_only=True, omit_defaults=True):
             InputError: a field is wrong; the message names it.
         """
         if not 0 < self.first <= self.size or self.step < (1 if self.first < self.size else 0):
-            raise InputError(f"continuation: first={self.first}, step={self.step} of {self.size} bytes")
+            raise InputError(
+                f"continuation: first={self.first}, step={self.step} cannot cut {self.size} bytes into parts"
+            )
         plan.check_size(self.size)
         planned = self.cut.planned
         if planned > MAX_PARTS or max(self.first, self.step) > plan.MAX_PART:
-            raise InputError(f"continuation: {planned} parts of {max(self.first, self.step)} bytes")
+            raise InputError(
+                f"continuation: {planned} parts of {max(self.first, self.step)} bytes are over S3's limits"
+            )
         if not 0 <= self.fruitless <= MAX_PARTS:
-            raise InputError(f"continuation: fruitless={self.fruitless}")
+            raise InputError(f"continuation: fruitless={self.fruitless} is not between 0 and {MAX_PARTS}")
         own = Checksum(KINDS[0], "-") if self.checksum is None else self.checksum
         for text in (self.upload_id, self.etag, own.value):
             # These texts are sent in a URL, headers and XML.
@@ -190,7 +194,7 @@ class Continuation(Struct, frozen=True, kw_only=True, omit_defaults=True):
         """Check one run, where `before` is the last part of the run before it."""
         named = f"continuation: parts {run.first} to {run.last}"
         if not before < run.first <= run.last <= self.cut.planned:
-            raise InputError(f"{named} after part {before}, of {self.cut.planned}")
+            raise InputError(f"{named} cannot follow part {before} in {self.cut.planned} parts")
         planned = self.cut.range(run.first, run.last).length
         if run.length != planned:
             raise InputError(f"{named} have {run.length} bytes, not {planned}")

@@ -136,8 +136,7 @@ class FileResults(Sequence[FileResult]):
         self.bytes += result.bytes
 
     def end_from(self, position: int, error: Exception | None = None) -> None:
-        """End this file and all later ones, none of which has started. They fail with the error; without an
-        error they are pending.
+        """End this file and all later, unstarted ones: failed with the error, or pending without one.
 
         Takes the same time for any number of files. They keep their continuations, and share the error.
         """

@@ -58,9 +58,7 @@ class TransferSession(EngineSession):
         return self._run(partial(run_transfer, self._clients, asked))
 
     def open(self, config: TransferConfig | None = None) -> None:
-        """Prepare for transfers with this configuration: create clients, and load the X-Ray SDK if tracing is
-        on.
-        """
+        """Create clients for this configuration in advance, and load the X-Ray SDK if tracing is on."""
         tracing.prepare()
         self._run(partial(self._clients.transport, config or TransferConfig()))
 
@@ -90,7 +88,7 @@ class TransferSession(EngineSession):
         return self._run(partial(_write, self._clients, target, content, content_type, config))
 
     def stale_uploads(self, prefix: S3Prefix, older_than: timedelta) -> list[OpenUpload]:
-        """Return open multipart uploads that are older than this, including those of other programs.
+        """Return open multipart uploads older than `older_than`, including those of other programs.
 
         Their parts are not visible, but cost as much as objects do.
 

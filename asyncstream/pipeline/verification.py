@@ -105,7 +105,7 @@ def compare_read(file: FileFacts, whole: PartRun) -> str | None:
     if file.output is not None:  # the body that read the whole source has compared it
         read = expected(file)
         return None if read is None else read.kind
-    what = f"the parts read of {file.job.source}"
+    what = f"the data read in parts from {file.job.source}"
     if file.composite is not None:
         if not checkable_in_parts(file.composite.kind):  # read as one range, and compared then
             return None if file.listed else file.composite.kind
@@ -129,7 +129,7 @@ def compare_received(written: Written, body: Body, target: S3Object, more: str) 
         return
     sent = body.digests.checksums().get(written.checksum.kind)
     if sent is not None:
-        compare(written.checksum, sent, f"what S3 received for {target}", more)
+        compare(written.checksum, sent, f"the data that S3 received for {target}", more)
 
 
 def compare_made(written: Written, declared: Checksum | None, target: S3Object) -> str | None:
@@ -143,7 +143,7 @@ def compare_made(written: Written, declared: Checksum | None, target: S3Object) 
     """
     if declared is None or written.checksum is None or written.checksum.kind != declared.kind:
         return None
-    compare(written.checksum, declared, f"what S3 made of the parts of {target}")
+    compare(written.checksum, declared, f"the object that S3 assembled as {target}")
     return declared.kind
 
 
@@ -153,6 +153,6 @@ def is_copy(there: Stored, source: Opened) -> bool:
 
 
 def compare(found: Checksum | Composite, wanted: Checksum | Composite, what: str, more: str = "") -> None:
-    """Raise ChecksumMismatch if two checksums differ. The message has `what` was compared, and `more`."""
+    """Raise ChecksumMismatch if two checksums differ. The message starts with `what` and ends with `more`."""
     if found != wanted:
         raise ChecksumMismatch(f"{what} has the {found.kind} {found.value}, not {wanted.value}.{more}")

@@ -151,7 +151,7 @@ class _ContentStream:
         try:
             return await self._response.content.readany()
         except _SDK_ERRORS as error:
-            raise ConnectionFailed(f"the source's body broke: {error}") from error
+            raise ConnectionFailed(f"the connection broke while reading the source: {error}") from error
 
     async def close(self) -> None:
         # Return the connection to the pool if the body was read to its end, else close it.

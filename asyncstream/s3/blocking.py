@@ -131,7 +131,7 @@ class _RawStream:
         try:
             count = self._raw._fp.readinto(self._buffer)  # noqa: SLF001
         except _SDK_ERRORS as error:
-            raise ConnectionFailed(f"the source's body broke: {error}") from error
+            raise ConnectionFailed(f"the connection broke while reading the source: {error}") from error
         finally:
             waits.reset(outer)
         self._left -= count

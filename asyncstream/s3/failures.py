@@ -104,7 +104,7 @@ _WRONG_INPUT = (
 def mapped(error: Exception, operation: str, params: Mapping[str, Any]) -> AsyncstreamError:
     """Return the error of this package for an SDK's error and the request that raised it.
 
-    The SDK's error is meant to be its cause, and keeps only its text.
+    The caller raises it from the SDK's error, which keeps only text: see `_strip`.
     """
     what = _what(operation, params)
     if isinstance(error, AsyncstreamError):

@@ -88,7 +88,7 @@ def test_a_bad_event_is_rejected_before_any_request(
             "no_module:f",
             "transform 'no_module:f' cannot be imported: ModuleNotFound",
         ),
-        ("ASYNCSTREAM_PARTSIZE", "auto", "ASYNCSTREAM_PARTSIZE names no setting"),
+        ("ASYNCSTREAM_PARTSIZE", "auto", "ASYNCSTREAM_PARTSIZE is not a setting"),
         ("AWS_LAMBDA_FUNCTION_MEMORY_SIZE", "1", "the function's 1 MB leave no memory for a transfer"),
     ],
 )

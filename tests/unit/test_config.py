@@ -164,7 +164,7 @@ def test_an_empty_variable_counts_as_unset() -> None:
         ("EXTRA_ARGS", "ACL=private", "ASYNCSTREAM_EXTRA_ARGS is not JSON"),
         ("EXTRA_ARGS", '["ACL"]', "extra_args: .*object"),
         ("EXTRA_ARGS", '{"Body": 1}', "extra_args Body: not supported"),
-        ("PARTSIZE", "8388608", "ASYNCSTREAM_PARTSIZE names no setting"),
+        ("PARTSIZE", "8388608", "ASYNCSTREAM_PARTSIZE is not a setting"),
     ],
 )
 def test_a_variable_that_cannot_be_read_is_named_with_its_value(
@@ -201,7 +201,7 @@ def test_the_memory_limit(configured: int | None, function: int | None, resident
 
 @pytest.mark.parametrize("configured", [None, MiB])
 def test_a_function_whose_memory_is_used_up_is_told_both_numbers(configured: int | None) -> None:
-    with pytest.raises(ConfigError, match=r"128 MB leave nothing.*112 MiB are in use"):
+    with pytest.raises(ConfigError, match=r"128 MB leave no memory.*112 MiB are in use"):
         memory_limit_or_default(configured, 128 * MiB, 112 * MiB)
 
 

@@ -68,20 +68,20 @@ def test_a_continuation_may_have_its_runs_in_any_order() -> None:
 @pytest.mark.parametrize(
     ("wrong", "message"),
     [
-        ({"first": 0}, "first=0, step=10 of 35 bytes"),
-        ({"first": SIZE + 1}, "first=36, step=10 of 35 bytes"),
-        ({"size": 0}, "of 0 bytes"),
+        ({"first": 0}, "first=0, step=10 cannot cut 35 bytes into parts"),
+        ({"first": SIZE + 1}, "first=36, step=10 cannot cut 35 bytes into parts"),
+        ({"size": 0}, "cannot cut 0 bytes"),
         ({"step": 0}, "step=0"),
         ({"step": -1}, "step=-1"),
-        ({"runs": [run_of(1, 1, 0, 10), run_of(1, 1, 0, 10)]}, "parts 1 to 1 after part 1"),
-        ({"runs": [run_of(1, 2, 0, 20), run_of(2, 3, 10, 20)]}, "parts 2 to 3 after part 2"),
+        ({"runs": [run_of(1, 1, 0, 10), run_of(1, 1, 0, 10)]}, "parts 1 to 1 cannot follow part 1"),
+        ({"runs": [run_of(1, 2, 0, 20), run_of(2, 3, 10, 20)]}, "parts 2 to 3 cannot follow part 2"),
         ({"runs": [run_of(1, 1, 0, 9)]}, "parts 1 to 1 have 9 bytes, not 10"),
         ({"runs": [run_of(2, 4, 10, 26)]}, "parts 2 to 4 have 26 bytes, not 25"),
         ({"runs": [replace(run_of(4, 4, 30, 5), length=10)]}, "parts 4 to 4 have 10 bytes, not 5"),
-        ({"runs": [run_of(0, 1, 0, 10)]}, "parts 0 to 1 after part 0"),
-        ({"runs": [run_of(4, 5, 30, 5)]}, "parts 4 to 5 after part 0, of 4"),
+        ({"runs": [run_of(0, 1, 0, 10)]}, "parts 0 to 1 cannot follow part 0"),
+        ({"runs": [run_of(4, 5, 30, 5)]}, "parts 4 to 5 cannot follow part 0 in 4"),
         ({"runs": [run_of(3, 2, 0, 0)]}, "parts 3 to 2"),
-        ({"first": SIZE, "step": 0, "runs": [run_of(2, 2, 35, 0)]}, "parts 2 to 2 after part 0, of 1"),
+        ({"first": SIZE, "step": 0, "runs": [run_of(2, 2, 35, 0)]}, "parts 2 to 2 cannot follow part 0 in 1"),
         ({"digests": ["MD5"], "runs": []}, "MD5"),
         ({"fruitless": -1}, "fruitless"),
         ({"size": MAX_OBJECT + 1, "runs": []}, "limit"),
@@ -98,7 +98,10 @@ def test_a_continuation_may_have_its_runs_in_any_order() -> None:
         ({"composite": replace(OF_PARTS, kind="MD5"), "runs": []}, "'MD5' of parts of 8 bytes"),
         # 35 bytes in five parts: 7 or 8 bytes each. Computing a billion parts of one byte would take minutes.
         *(
-            ({"composite": replace(OF_PARTS, part_size=size), "runs": []}, "has not as many as 'AAAAA==-5'")
+            (
+                {"composite": replace(OF_PARTS, part_size=size), "runs": []},
+                "does not have as many parts as 'AAAAA==-5'",
+            )
             for size in (1, 6, 9, 2**63)
         ),
         *(
@@ -107,7 +110,7 @@ def test_a_continuation_may_have_its_runs_in_any_order() -> None:
         ),
         (
             {"composite": Composite("CRC32", "-10001", 5), "size": 50_001, "step": 50_001, "runs": []},
-            "has not as many as '-10001'",
+            "does not have as many parts as '-10001'",
         ),
         *(
             ({name: text}, "is not an upload ID, an ETag or a checksum")
@@ -115,10 +118,10 @@ def test_a_continuation_may_have_its_runs_in_any_order() -> None:
             for text in ("", "\ud800", "a\r\nb", "x" * 2_049)
         ),
         ({"checksum": Checksum(CRC64NVME, "a\nb")}, "is not an upload ID, an ETag or a checksum"),
-        ({"checksum": Checksum("MD5", "AAAA")}, "kind 'MD5' are not known"),
+        ({"checksum": Checksum("MD5", "AAAA")}, "kind 'MD5' are unknown"),
         ({"step": -1, "first": SIZE, "runs": []}, "step=-1"),
         ({"fruitless": 10**400}, "fruitless"),
-        ({"composite": replace(OF_PARTS, kind="SHA1"), "runs": []}, "SHA1 does not follow from those"),
+        ({"composite": replace(OF_PARTS, kind="SHA1"), "runs": []}, "SHA1 cannot be computed from those"),
     ],
 )
 @pytest.mark.parametrize(
@@ -168,8 +171,8 @@ def test_an_old_continuation_loses_its_sources_part_checksum() -> None:
 @pytest.mark.parametrize(
     ("old", "new", "message"),
     [
-        ('"number":2', '"number":1', "parts 1 to 1 after part 1"),
-        ('"number":4', '"number":5', "parts 5 to 5 after part 2, of 4"),
+        ('"number":2', '"number":1', "parts 1 to 1 cannot follow part 1"),
+        ('"number":4', '"number":5', "parts 5 to 5 cannot follow part 2 in 4"),
         ('"length":5', '"length":6', "parts 4 to 4 have 6 bytes, not 5"),
         ("AAAAAAAAAAQ=", "AAAA", "parts 4 to 4 do not have the checksums"),
     ],

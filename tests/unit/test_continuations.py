@@ -220,7 +220,7 @@ def test_a_later_transfer_finds_a_byte_changed_earlier(engine: Engine) -> None:
 
     assert_copied(result, store)
     assert result.read_verified == "CRC32"
-    assert "the parts read of s3://raw/key-0" in str(result.restarted)
+    assert "the data read in parts from s3://raw/key-0" in str(result.restarted)
 
 
 def test_a_file_with_all_parts_confirmed_is_only_completed(engine: Engine) -> None:

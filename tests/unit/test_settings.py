@@ -36,7 +36,7 @@ def test_no_repr_shows_a_secret(config: Settings) -> None:
         (
             TransferConfig,
             {"max_output": 0},
-            "max_output=0: Expected `int` >= 1 (bytes that may be made of one",
+            "max_output=0: Expected `int` >= 1 (the most bytes to make of one",
         ),
         (FetchConfig, {"max_body": 0}, "FetchConfig: Expected `int` >= 1 - at `$.max_body`"),
         (GatherConfig, {"fetch": 5}, "GatherConfig: Expected `object`, got `int` - at `$.fetch`"),
@@ -72,12 +72,12 @@ def test_override_refuses_an_unknown_name(kind: type[Settings]) -> None:
             "the variables GATHER_*: Expected `int` >= 1 - at `$.fetch.max_b",
         ),
         (GatherConfig, "POSTGRES_PORT", "0", "the variables POSTGRES_*: Expected `int` >= 1 - at `$.port`"),
-        (GatherConfig, "GATHER_FETCH", "5", "GATHER_FETCH names no setting of GatherConfig or FetchConfig"),
+        (GatherConfig, "GATHER_FETCH", "5", "GATHER_FETCH is not a setting of GatherConfig or FetchConfig"),
         (
             TransferConfig,
             "ASYNCSTREAM_verify",
             "off",
-            "ASYNCSTREAM_verify names no setting of TransferConfig",
+            "ASYNCSTREAM_verify is not a setting of TransferConfig",
         ),
     ],
 )

@@ -39,9 +39,9 @@ def test_only_the_origins_of_headers_are_shown():
 
 
 def test_headers_of_the_environment_are_json():
-    with pytest.raises(ConfigError, match="GATHER_CONECTIONS names no setting"):
+    with pytest.raises(ConfigError, match="GATHER_CONECTIONS is not a setting"):
         GatherConfig.from_env({"GATHER_CONECTIONS": "1"})
-    with pytest.raises(ConfigError, match="GATHER_max_body names no setting"):
+    with pytest.raises(ConfigError, match="GATHER_max_body is not a setting"):
         GatherConfig.from_env({"GATHER_max_body": "1"})
     environ = {"GATHER_HEADERS": '{"https://api.example": {"A": "b"}}'}
     assert GatherConfig.from_env(environ).fetch.headers == {"https://api.example": {"A": "b"}}

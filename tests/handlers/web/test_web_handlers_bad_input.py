@@ -115,7 +115,7 @@ class TestRejected:
             ("GATHER_URLS", "s3://raw", "GATHER_URLS='s3://raw': 's3://raw' names no object"),
             ("GATHER_ALLOWED_NETWORKS", "169.254.0.0/16", "cannot be allowed: 169.254.0.0/16 is link-local"),
             ("POSTGRES_PORT", "x", "the variables POSTGRES_*: "),
-            ("AWS_LAMBDA_FUNCTION_MEMORY_SIZE", "1", "the function's 1 MB leave nothing"),
+            ("AWS_LAMBDA_FUNCTION_MEMORY_SIZE", "1", "the function's 1 MB leave no memory"),
         ],
     )
     def test_a_wrong_environment_is_told_what_is_wrong(
