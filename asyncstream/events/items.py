@@ -17,7 +17,7 @@ class Item(Struct, frozen=True):
         name: its name in the event.
         pairs: sources and destinations to copy. An item without any is ignored and counts as a success.
         config: its own settings of TransferConfig.
-        continuation: of its only file, if an earlier invocation has started it.
+        continuation: where to continue its only file, if an earlier invocation has started it.
         error: why it cannot be copied, found before any work started.
         group: items of a group run in order; after a failed one, no more of its group run (FIFO).
     """
