@@ -192,7 +192,9 @@ class Work(ABC):
                 return None
             raise
         if there is not None and self._config.if_exists == "fail":
-            raise DestinationExists(f'{target} is there already, and if_exists="fail": it was left as it is')
+            raise DestinationExists(
+                f'{target} exists and if_exists="fail" is set: the object was not changed'
+            )
         return there
 
     async def _open_first(self, task: Begin, there: Stored | None) -> OpenRange:

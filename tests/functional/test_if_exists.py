@@ -211,7 +211,7 @@ def test_fail_leaves_what_is_there_and_no_upload(lab_server, bucket, session, fi
     [result] = report.failed
     assert isinstance(result.error, DestinationExists)
     assert isinstance(result.error, FileExistsError)
-    assert f"s3://{bucket.name}/out/file is there already" in str(result.error)
+    assert f"s3://{bucket.name}/out/file exists and if_exists=" in str(result.error)
     assert bucket.get("out/file") == b"precious"
     after = bucket.head("out/file")
     assert [after[name] for name in ("ETag", "LastModified", "Metadata")] == [
