@@ -1,4 +1,4 @@
-"""Pages of the web gathered into a table of Postgres: fetched many at once, written few at a time."""
+"""Fetch web pages, many at once, and write their rows to a Postgres table in batches."""
 
 from asyncstream.errors import (
     AddressRefused,

@@ -1,9 +1,10 @@
-"""The event that asks for pages to be gathered, and what the environment adds to it. Pure.
+"""The event that asks for pages to be gathered, and the settings that the environment adds to it. Pure.
 
-Whoever may invoke a function must not choose what it can reach within its network, nor to which database it
-writes and as whom: that is the deployment's (GATHER_ALLOWED_NETWORKS, POSTGRES_*); `config` cannot set it.
-The table is the event's to say, of those that the database's user may write to. A function runs with all that
-the role allows: an event may only name one that the deployment lists (GATHER_EVENT_ROWS, GATHER_ROWS).
+A caller that may invoke the function must not choose which networks it reaches, or which database it writes
+to and as which user. The deployment sets those (GATHER_ALLOWED_NETWORKS, POSTGRES_*), and `config` cannot.
+The event may name any table that the database user may write to. Since a rows function runs with all
+permissions of the role, an event may only name one that the deployment lists (GATHER_EVENT_ROWS,
+GATHER_ROWS).
 """
 
 import os
@@ -22,14 +23,14 @@ from asyncstream.gathering.web import FetchConfig
 from asyncstream.locations import S3Object
 from asyncstream.units import MiB
 
-# URLs of one event or list: what is kept of each takes about 1 KB.
+# The most URLs of one event or list; each takes about 1 KB of memory.
 MOST_URLS = 50_000
 MOST_LIST_BYTES = 8 * MiB
-# Of EventBridge's rules and of its scheduler.
+# The sources of EventBridge's rules and of EventBridge Scheduler.
 _SCHEDULES = ("aws.events", "aws.scheduler")
-# What services send that read no reply: to them an error is the only way to tell.
+# Fields of events from services that do not read the reply; only an error reports a failure to them.
 _OF_SERVICES = {"detail-type", "Records"}
-# What an event may not say, and where it is said instead.
+# Settings that an event may not set, and the variables that set them.
 _OF_THE_DEPLOYMENT = {
     "database": "POSTGRES_*",
     "allowed_networks": "GATHER_ALLOWED_NETWORKS",
@@ -41,7 +42,7 @@ TABLE, KEY, COLUMNS = "GATHER_TABLE", "GATHER_KEY", "GATHER_COLUMNS"
 
 
 def _settings(of: type[Struct], names: tuple[str, ...], doc: str, **more: Any) -> Any:
-    """A struct of some settings of a configuration. Of each that is left out the function's own counts."""
+    """Return a struct of some settings of a configuration; a missing one keeps the function's own value."""
     kinds = {field.name: field.type for field in msgspec.structs.fields(of)}
     fields = {name: kinds[name] for name in names} | more
     return msgspec.defstruct(
@@ -54,7 +55,7 @@ def _settings(of: type[Struct], names: tuple[str, ...], doc: str, **more: Any) -
     )
 
 
-# By name, so that no setting to come is open to events by itself.
+# Listed by name, so that events cannot set a setting added later unless it is added here, too.
 _FetchSettings = _settings(
     FetchConfig,
     (
@@ -63,31 +64,31 @@ _FetchSettings = _settings(
         *("max_attempts", "retry_base_delay", "retry_max_delay", "retry_max_wait"),
         "user_agent",
     ),
-    "Limits of pages: see `FetchConfig`. The networks that may be reached are not among them.",
+    "Limits for fetching pages: see `FetchConfig`. An event cannot set the allowed networks.",
 )
 _GatherSettings = _settings(
     GatherConfig,
     ("max_concurrency", "memory_limit", "deadline"),
-    "Settings: see `GatherConfig`. The database is not among them.",
+    "Settings: see `GatherConfig`. An event cannot set the database.",
     fetch=_FetchSettings,
 )
 
 
 class GatherTable(Table, frozen=True, kw_only=True, forbid_unknown_fields=True):
-    """The table of an event; see `Table`."""
+    """The table that an event names; see `Table`."""
 
 
 class GatherEvent(Struct, frozen=True, forbid_unknown_fields=True):
-    """What is to be gathered. What an event leaves out, the function's environment says.
+    """The pages to gather. The function's environment supplies every field that the event leaves out.
 
     Attributes:
-        urls: of the pages.
-        urls_from: an S3 object with one URL a line; empty lines and those that begin with # are skipped.
-        rows: the function that makes rows of a page, as "module:function", of those that the deployment
-            lists; default: the function's own.
-        table: where the rows go, of those that the database's user may write to.
+        urls: the URLs of the pages.
+        urls_from: an S3 object with one URL per line; empty lines and lines starting with # are skipped.
+        rows: the function that returns the rows of a page, as "module:function". The deployment must list it.
+            Default: the deployment's own.
+        table: the table to write to; the database user needs permission to write to it.
         config: settings that override the function's own.
-        must_succeed: raise an error where a page was not stored: for whoever does not read the reply.
+        must_succeed: raise an error if a page was not stored, for callers that do not read the reply.
     """
 
     urls: Annotated[list[str], Meta(min_length=1, max_length=MOST_URLS)] | None = None
@@ -99,15 +100,15 @@ class GatherEvent(Struct, frozen=True, forbid_unknown_fields=True):
 
 
 class Deployed(Struct, frozen=True):
-    """What a function gathers where an event does not say otherwise.
+    """The deployment's defaults for what a function gathers, from its environment variables.
 
     Attributes:
-        urls: URLs (`GATHER_URLS`, with spaces between), or the object that lists them (an S3 URI).
+        urls: URLs (`GATHER_URLS`, separated by spaces), or the S3 object that lists them (an S3 URI).
         rows: "module:function" (`GATHER_ROWS`).
-        event_rows: the functions that an event may name: those of `GATHER_EVENT_ROWS`, with commas between,
+        event_rows: the functions that an event may name: those of `GATHER_EVENT_ROWS`, separated by commas,
             and `rows`.
-        table: `GATHER_TABLE`, such as "prices" or "public.prices", `GATHER_KEY`, such as "sku,day", and
-            maybe `GATHER_COLUMNS`, see `Table`.
+        table: the table (`GATHER_TABLE`, such as "prices" or "public.prices"), its key (`GATHER_KEY`, such as
+            "sku,day") and optionally its columns (`GATHER_COLUMNS`); see `Table`.
     """
 
     urls: tuple[str, ...] | S3Object | None = None
@@ -117,7 +118,7 @@ class Deployed(Struct, frozen=True):
 
     @classmethod
     def from_env(cls, environ: Mapping[str, str] = os.environ) -> Self:
-        """Read it. An empty variable counts as unset, as templates write it.
+        """Read the variables. An empty variable counts as unset, since templates write unset ones so.
 
         Raises:
             ConfigError: a variable cannot be read.
@@ -128,7 +129,7 @@ class Deployed(Struct, frozen=True):
 
 
 class Wanted(Struct, frozen=True):
-    """What an event asks for, with what the function's environment adds."""
+    """What to gather: the event's fields, completed by the function's environment."""
 
     urls: tuple[str, ...] | S3Object
     rows: str
@@ -136,11 +137,11 @@ class Wanted(Struct, frozen=True):
 
 
 def read_event(event: Any) -> GatherEvent:
-    """Check an event's shape. What a schedule sends asks for what the environment says.
+    """Check and decode an event. An event from a schedule asks for what the environment names.
 
     Raises:
-        InputError: a field is unknown, missing, of the wrong type or not the event's to say, or the event is
-            of another service; the message names it.
+        InputError: a field is unknown, missing, of the wrong type or may not be set by an event, or the event
+            is from another service; the message names the field or service.
     """
     if isinstance(event, dict):
         if _OF_SERVICES & event.keys():
@@ -153,17 +154,17 @@ def read_event(event: Any) -> GatherEvent:
 
 
 def is_unread(event: Any) -> bool:
-    """Whether nobody reads the reply, so that an error has to tell of what was not stored."""
+    """Return whether the sender ignores the reply, so that an error must report pages not stored."""
     if not isinstance(event, dict):
         return False
     return bool(_OF_SERVICES & event.keys()) or event.get("must_succeed") is True
 
 
 def wanted(event: GatherEvent, deployed: Deployed) -> Wanted:
-    """What is to be gathered: what the event says, else what the environment does.
+    """Return what to gather: the event's fields, or the environment's for those that it leaves out.
 
     Raises:
-        InputError: neither says it, or the event names a function that is not listed.
+        InputError: a field is in neither, or the event names a function that is not listed.
     """
     urls: tuple[str, ...] | S3Object | None = deployed.urls
     if event.urls is not None:
@@ -181,7 +182,7 @@ def wanted(event: GatherEvent, deployed: Deployed) -> Wanted:
         raise InputError(f"there are no URLs: give `urls` or `urls_from` in the event, or set {URLS}")
     if rows is None:
         raise InputError(
-            f"nothing makes rows of a page: set {ROWS}, or give one of {EVENT_ROWS} as `rows` in the event"
+            f"no rows function is named: set {ROWS}, or give one of {EVENT_ROWS} as `rows` in the event"
         )
     if table is None:
         raise InputError(f"there is no table: give `table` in the event, or set {TABLE} and {KEY}")
@@ -189,7 +190,7 @@ def wanted(event: GatherEvent, deployed: Deployed) -> Wanted:
 
 
 def configured(own: GatherConfig, event: GatherEvent) -> GatherConfig:
-    """The function's own configuration, overridden by what the event names."""
+    """Return the function's own configuration with the event's settings laid over it."""
     named = _named(event.config)
     if "fetch" in named:
         named["fetch"] = own.fetch.override(_named(named["fetch"]))
@@ -197,56 +198,56 @@ def configured(own: GatherConfig, event: GatherEvent) -> GatherConfig:
 
 
 def listed(content: bytes, source: S3Object) -> tuple[str, ...]:
-    """The URLs of a list, one a line.
+    """Return the URLs of a list, one per line.
 
     Raises:
-        InputError: it is not UTF-8, or has no URL or too many.
+        InputError: the list is not UTF-8, has no URLs or has too many.
     """
     try:
         text = content.decode("utf-8-sig")
     except UnicodeDecodeError as error:
         line = content.count(b"\n", 0, error.start) + 1
-        raise InputError(f"{source} is no list of URLs: line {line} is not UTF-8") from None
+        raise InputError(f"{source} is not a list of URLs: line {line} is not UTF-8") from None
     lines = (line.strip() for line in text.splitlines())
     urls = tuple(line for line in lines if line and not line.startswith("#"))
     if not urls:
-        raise InputError(f"{source} lists no URLs: it is to have one a line")
+        raise InputError(f"{source} lists no URLs: write one per line")
     if len(urls) > MOST_URLS:
         raise InputError(f"{source} lists {len(urls):,} URLs: one event takes {MOST_URLS:,} at most")
     return urls
 
 
 def begun_at(start: int, urls: tuple[str, ...]) -> tuple[str, ...]:
-    """The same URLs, in the same order from another on.
+    """Return the URLs rotated to start at index `start` (modulo their number).
 
-    A schedule comes again and again with one list. If the time is too short for it, it is always for those at
-    its end: begun each time at another, no page is left out for good.
+    A schedule sends the same list every time. If the time is too short for all of it, the URLs at its end are
+    left out. Starting at a different URL each time gives every page its turn.
     """
     start %= len(urls)
     return urls[start:] + urls[:start]
 
 
 def _of_schedule(event: Mapping[str, Any]) -> GatherEvent:
-    """What a schedule of EventBridge asks for; of other services nothing is taken."""
+    """Return the event for an EventBridge schedule; raise InputError for an event of another service."""
     kind, source = event.get("detail-type"), event.get("source")
     if kind != "Scheduled Event" or source not in _SCHEDULES:
         raise InputError(
-            f"an event {shown(kind)} from {shown(source)} is not handled: those of schedules are, and events"
-            " that name what is to be gathered"
+            f"an event {shown(kind)} from {shown(source)} is not handled: send an event of a schedule, or"
+            " one that names the pages to gather"
         )
     return GatherEvent(must_succeed=True)
 
 
 def _check_settings(config: Any) -> None:
-    """Refuse, with the reason, what is not an event's to say; all else is for `read` to find."""
+    """Raise InputError if an event sets a setting of the deployment; `read` finds all other errors."""
     if not isinstance(config, dict):
         return
     fetch = config.get("fetch")
     for path, given in (("$.config", config), ("$.config.fetch", fetch if isinstance(fetch, dict) else {})):
         for name in _OF_THE_DEPLOYMENT.keys() & given.keys():
             raise InputError(
-                f"the event is malformed at {path}: {name} is the deployment's to say"
-                f" ({_OF_THE_DEPLOYMENT[name]}), not that of whoever invokes the function"
+                f"the event is malformed at {path}: an event may not set {name}:"
+                f" set {_OF_THE_DEPLOYMENT[name]} in the deployment"
             )
 
 
@@ -265,7 +266,7 @@ def _table(environ: Mapping[str, str]) -> Table | None:
     if not name and not key and not columns:
         return None
     if not name or not key:
-        raise ConfigError(f"{TABLE} and {KEY} go together: the table, and the columns of its key")
+        raise ConfigError(f"{TABLE} and {KEY} go together: set both, the table and the columns of its key")
     schema, dot, short = name.partition(".")
     return Table(
         name=short if dot else name,
@@ -280,6 +281,6 @@ def _split(names: str) -> tuple[str, ...]:
 
 
 def _named(settings: Any) -> dict[str, Any]:
-    """The settings that an event names."""
+    """Return the settings that an event names."""
     given = {name: getattr(settings, name) for name in settings.__struct_fields__}
     return {name: value for name, value in given.items() if value is not UNSET}

@@ -1,4 +1,4 @@
-"""`lambda_handler`: makes the function Lambda calls, which gathers the pages of an event."""
+"""`lambda_handler`: make the function that Lambda calls to gather the pages of an event."""
 
 import random
 import time
@@ -23,21 +23,21 @@ from asyncstream.pipeline import session
 from asyncstream.pipeline.config import TransferConfig
 from asyncstream.transforms.importing import imported
 
-# One GET before everything else gains nothing by another engine, whose SDK takes longer to be loaded.
+# Reading the list is one GET: another engine would not be faster, and its SDK takes longer to load.
 LIST_ENGINE = "sequential"
 
 
 def lambda_handler(*, engine: str) -> Callable[[Any, LambdaContext], Any]:
-    """The handler of one engine.
+    """Return the handler for one engine.
 
-    Loads what it needs and makes threads and event loop now, in Lambda's init phase, which has a whole CPU
-    whatever the memory size; they live as long as the environment. Postgres is not connected to yet: an
-    environment may wait for long between init and its first event, and what is wrong is told by a reply.
+    Loads modules and starts threads and the event loop now, in Lambda's init phase, which has a whole CPU at
+    every memory size. They live as long as the environment. The connection to Postgres is not opened yet: an
+    environment may wait for a long time between init and its first event, and a reply can report an error.
 
     Args:
         engine: "sequential", "threads" or "asyncio".
     """
-    # A wrong variable is told by every reply, instead of an import that fails.
+    # If a variable is wrong, every reply says so; the import must not fail.
     with suppress(AsyncstreamError):
         kept_session(engine).open(GatherConfig.from_env())
         deployed = Deployed.from_env()
@@ -49,19 +49,19 @@ def lambda_handler(*, engine: str) -> Callable[[Any, LambdaContext], Any]:
 
 
 def handle_event(event: Any, context: LambdaContext, *, engine: str) -> Any:
-    """Gather what the event asks for.
+    """Gather the pages that the event asks for.
 
     Args:
-        event: as `events.GatherEvent` describes it, or what a schedule of EventBridge sends.
-        context: Lambda's, for the time that is left.
+        event: a `events.GatherEvent`, or the event that an EventBridge schedule sends.
+        context: Lambda's context, which knows the time left.
         engine: see `lambda_handler`.
 
     Returns:
-        `replies.GatherReply`, also when the event is wrong.
+        A `replies.GatherReply`, also if the event is wrong.
 
     Raises:
-        AsyncstreamError: only where nobody reads the reply (`events.is_unread`): the event was rejected, or,
-            a GatheringFailed, pages were not stored.
+        AsyncstreamError: only if the caller does not read the reply (`events.is_unread`). The event was
+            rejected, or pages were not stored (GatheringFailed).
     """
     if events.is_unread(event):
         report, invoked = _gather(event, context, engine)
@@ -75,10 +75,10 @@ def handle_event(event: Any, context: LambdaContext, *, engine: str) -> Any:
 
 
 def rows_named(spec: str) -> RowsOf:
-    """The function of a user's that makes rows of a page.
+    """Import the user's function that returns the rows of a page.
 
     Raises:
-        ConfigError: it cannot be imported, or is none that can be called with a page alone.
+        ConfigError: it cannot be imported, or it cannot be called with a page alone.
     """
     found: RowsOf = imported(spec, "rows")
     check_rows(found, repr(spec))
@@ -90,7 +90,7 @@ def _gather(event: Any, context: LambdaContext, engine: str) -> tuple[GatherRepo
     wanted = events.wanted(asked, Deployed.from_env())
     config = events.configured(GatherConfig.from_env(), asked)
     rows = rows_named(wanted.rows)
-    # Lambda's own report does not tell CPU time, by which memory is best chosen.
+    # Lambda does not report CPU time, which is the best guide to choosing a memory size.
     cpu_before = time.process_time()
     urls = _listed(wanted.urls, context) if isinstance(wanted.urls, S3Object) else wanted.urls
     if asked.must_succeed:
@@ -109,7 +109,7 @@ def _gather(event: Any, context: LambdaContext, engine: str) -> tuple[GatherRepo
 
 
 def _listed(source: S3Object, context: LambdaContext) -> tuple[str, ...]:
-    """The URLs that an object lists."""
+    """Read the URLs that an S3 object lists."""
     Deployment.from_env().check_read(source)
     config = within(TransferConfig(), context)
     content = session.kept_session(LIST_ENGINE).read(source, events.MOST_LIST_BYTES, config)

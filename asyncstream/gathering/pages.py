@@ -1,8 +1,8 @@
-"""The one way from URLs to rows, for every engine: pages fetched by a mapping, rows written batch by batch.
+"""From URLs to rows, the same for every engine: fetch pages concurrently, write their rows in batches.
 
-A page's rows are made where it was fetched. The thread or task that runs the mapping collects and writes them
-over one connection: so sixty pages at once do not mean sixty connections, and a page costs no transaction of
-its own. While a batch is written, the pages that are being fetched go on.
+The thread or task that fetches a page also makes its rows. The thread or task that runs the mapping collects
+the rows and writes them over one connection. So sixty pages at once do not need sixty connections, and a page
+does not need its own transaction. Fetching continues while a batch is written.
 """
 
 import inspect
@@ -32,19 +32,19 @@ from asyncstream.ports import Engine, Span
 from asyncstream.tracing import current_span
 from asyncstream.transforms.failures import failed
 
-# What makes rows of a page: each a mapping of column to value.
+# A function that returns the rows of a page; each row is a mapping of column to value.
 RowsOf = Callable[[Page], Iterable[Mapping[str, Any]]]
 OnPage = Callable[[PageResult], None]
-# By which another batch need not fail; of other errors that is asked.
+# Errors that concern one batch only. After any other error, `can_write` tests if rows can still be written.
 _OF_ONE_BATCH = (RowRefused, TransactionConflict, DeadlineExceeded)
 
 
 def check_rows(rows: Any, name: str) -> None:
-    """Raise ConfigError, which calls it `name`, unless it can make rows of a page."""
+    """Raise ConfigError unless `rows` can be called with a page; the message calls it `name`."""
     if not callable(rows):
         raise ConfigError(f"rows {name} is a {type(rows).__name__}: name a function")
     if inspect.iscoroutinefunction(rows) or inspect.isasyncgenfunction(rows):
-        raise ConfigError(f"rows {name} is asynchronous: give a plain function, which does no I/O")
+        raise ConfigError(f"rows {name} is asynchronous: give a plain function that does no I/O")
     try:
         inspect.signature(rows).bind(None)
     except (TypeError, ValueError) as error:
@@ -60,9 +60,9 @@ class Fetching(Struct, frozen=True):
     """How pages are fetched.
 
     Attributes:
-        fetcher: of the pages.
-        slots: pages in hand at once.
-        deadline: after which no page is fetched.
+        fetcher: fetches the pages.
+        slots: the most pages in progress at once.
+        deadline: no page is fetched after it.
     """
 
     fetcher: Fetcher
@@ -74,7 +74,7 @@ class Writing(Struct, frozen=True):
     """How rows are written.
 
     Attributes:
-        writer: of the rows.
+        writer: writes the rows.
         upsert: the statements for the table.
         batches: collects the rows.
     """
@@ -88,15 +88,15 @@ class Gathering:
     """One gathering, from the URLs to the last row.
 
     Args:
-        rows: makes rows of a page.
-        engine: fetches pages, and makes rows away from an event loop.
+        rows: returns the rows of a page.
+        engine: fetches the pages, and runs `rows` outside the event loop.
         fetching: how pages are fetched.
         writing: how rows are written.
-        on_page: told of each page's end.
-        span: the gathering's.
+        on_page: called with the result of each page.
+        span: the trace span of the gathering.
 
     Attributes:
-        written: batches so far.
+        written: the number of batches written so far.
     """
 
     def __init__(
@@ -117,13 +117,16 @@ class Gathering:
         self._on_page = on_page
         self._span = span
         self._stopped = False
-        # What keeps rows from being written, these and all others: no page more is fetched.
+        # The error that prevents all further writing. Once it is set, no more pages are fetched.
         self._lost: AsyncstreamError | None = None
         self._fetched: dict[str, Outcome[str, _Fetched]] = {}
         self._results: dict[str, PageResult] = {}
 
     async def run(self, urls: Sequence[str]) -> list[PageResult]:
-        """One result a URL, in their order; a page that fails never raises. No URL may be there twice."""
+        """Gather the pages and return one result per URL, in the order given; no URL may occur twice.
+
+        The failure of a page is never raised: its result has the error.
+        """
         pages = mapped(
             self._fetch,
             interleaved(urls),
@@ -133,7 +136,7 @@ class Gathering:
             span=self._span,
             ordered=False,
         )
-        with suppress(DeadlineExceeded):  # told page by page
+        with suppress(DeadlineExceeded):  # each page's result says so
             async with aclosing(pages) as outcomes:
                 try:
                     async for outcome in outcomes:
@@ -142,7 +145,7 @@ class Gathering:
                             self._stopped = True
                             break
                 except BaseException:
-                    # Leaving the block joins the tasks; those in threads end with what they wait for now.
+                    # Leaving the block joins the tasks. Those in threads end after their current wait.
                     self._stopped = True
                     raise
         if self._lost is None:
@@ -152,7 +155,7 @@ class Gathering:
         return [self._results.get(url) or PageResult(url, "pending") for url in urls]
 
     async def _fetch(self, url: str) -> _Fetched:
-        """One task: a page, and the rows that it becomes."""
+        """Fetch a page and make its rows; runs as one task."""
         span = current_span()
         page = await self._fetching.fetcher.fetch(url, left=self._left, span=span)
         attempts = page.attempts
@@ -164,18 +167,18 @@ class Gathering:
                 try:
                     raise made
                 finally:
-                    del made  # else in a cycle with its traceback
+                    del made  # otherwise the error and its traceback form a reference cycle
         return _Fetched(made, attempts)
 
     def _left(self) -> float:
         return 0.0 if self._stopped else self._fetching.deadline.left()
 
     def _made_of(self, page: Page) -> PageRows | AsyncstreamError:
-        """A page's rows, or why there are none.
+        """Return the rows of a page, or the error that explains why it has none.
 
-        Without a traceback: results keep errors, and frames, even those that only called them, the page. And
-        without the user's own exception, as that of `json.loads` holds the body: the message tells what it
-        was, and the line of the user's function.
+        The error has no traceback, since results keep errors and the frames would keep the page. It does not
+        have the user's own exception as its cause either: an exception of `json.loads` holds the whole body.
+        The message names that exception and the line of the user's function.
         """
         try:
             return page_of(page.asked, self._rows(page), self._writing.upsert)
@@ -197,7 +200,7 @@ class Gathering:
 
     def _end_unfetched(self, outcome: Outcome[str, _Fetched]) -> None:
         if outcome.error is not None:
-            drop_tracebacks(outcome.error)  # whose frames have what a library had in hand
+            drop_tracebacks(outcome.error)  # its frames hold the libraries' buffers
         late = isinstance(outcome.error, DeadlineExceeded)
         self._end(
             PageResult(
@@ -210,7 +213,7 @@ class Gathering:
         )
 
     def _end_unwritten(self, urls: Iterable[str]) -> None:
-        """Of pages whose rows would not be written either, fetched or not."""
+        """Fail the pages whose rows cannot be written after `self._lost`, fetched or not."""
         for url in urls:
             fetched = self._fetched.get(url)
             attempts, seconds = (0, 0.0) if fetched is None else (fetched.result().attempts, fetched.seconds)

@@ -1,6 +1,6 @@
-"""The reply to an event that asks for pages, or the error that tells of it. Pure.
+"""The reply to an event that asks for pages, or the error that reports failed pages. Pure.
 
-Event and reply are described by `schema.json` beside this file, made from their types (`make schema`).
+`schema.json` in this folder describes event and reply; `make schema` generates it from their types.
 """
 
 import json
@@ -22,12 +22,12 @@ from asyncstream.gathering.events import GatherEvent
 from asyncstream.gathering.results import GatherReport, PageResult
 from asyncstream.gathering.web.urls import shown
 
-# Failures that one error names, so that a dead-letter queue takes it.
+# The most failed pages that one error names, so that it fits in a dead-letter queue.
 MOST_NAMED = 20
 
 
 class PageReply(Struct, frozen=True, omit_defaults=True):
-    """A page that failed. `url` is as it was given, its query included: the reply is not for logs."""
+    """A page that failed. `url` is as it was given, including its query, so do not log the reply."""
 
     url: str
     attempts: int = 0
@@ -38,9 +38,10 @@ class PageReply(Struct, frozen=True, omit_defaults=True):
 class GatherTotals(Struct, frozen=True):
     """Sums over all pages.
 
-    Of pages that are unchanged `empty` were made no rows. `rows` are those written, by `batches` statements;
-    `replaced` those that were not, as a later one of their batch has their key. `seconds` is wall time,
-    `cpu_seconds` CPU time of all threads, `memory_limit` the bytes that `slots` stayed within.
+    `empty` counts the unchanged pages that had no rows. `rows` counts the rows written, by `batches`
+    statements. `replaced` counts the rows not written because a later row of the same batch has the same key.
+    `seconds` is wall time, `cpu_seconds` the CPU time of all threads. `slots` is the most pages in progress
+    at once, `memory_limit` the bytes that they could take.
     """
 
     pages: int
@@ -62,17 +63,17 @@ class GatherReply(Struct, frozen=True, omit_defaults=True):
     """The reply; under 256 KB.
 
     Attributes:
-        status: "stored" (all pages, or they were there unchanged), "pending" (the time was up: invoke once
-            more with `urls` being what `pending` has), "partial" (some pages failed), "failed" (all did), or
-            "rejected" (the event or the configuration is wrong, the list of URLs could not be read, or the
-            table not be written to: nothing was fetched).
-        engine: which engine ran.
-        request_id: of the invocation, by which its log is found; unless rejected.
-        totals: unless rejected.
+        status: "stored" (all pages were stored or unchanged), "pending" (the time was too short: invoke the
+            function again with `pending` as `urls`), "partial" (some pages failed), "failed" (all pages
+            failed), or "rejected" (nothing was fetched: the event or the configuration is wrong, the list of
+            URLs cannot be read, or the table cannot be written to).
+        engine: the engine that ran.
+        request_id: the ID of the invocation, to find its log; missing if rejected.
+        totals: sums over all pages; missing if rejected.
         pending: the URLs that the time was too short for, as many as fit.
-        pending_omitted: how many more there are: repeat the event that named them.
+        pending_omitted: how many pending URLs did not fit; to gather them, send the same event again.
         failures: the failed pages, as many as fit.
-        failures_omitted: how many more there are.
+        failures_omitted: how many failed pages did not fit.
         error: why the event was rejected.
     """
 
@@ -88,12 +89,12 @@ class GatherReply(Struct, frozen=True, omit_defaults=True):
 
 
 def rejected(error: Exception, engine: str) -> GatherReply:
-    """The reply to an event that nothing was fetched for."""
+    """Return the reply to a rejected event; nothing was fetched."""
     return GatherReply("rejected", engine, error=problem(error))
 
 
 def reply_to(report: GatherReport, invoked: Invoked) -> GatherReply:
-    """The reply to an event that was worked on."""
+    """Return the reply that summarizes a gathering."""
     failed, unfetched = report.failed, report.pending
     pending = list(dict.fromkeys(page.url for page in unfetched))
     to_come, left = as_many_as_fit(pending, MAX_INLINE_BYTES)
@@ -130,15 +131,15 @@ def reply_to(report: GatherReport, invoked: Invoked) -> GatherReply:
 
 
 def raise_unstored(report: GatherReport) -> None:
-    """Tell of what was not stored by an error, which is for logs and queues: so without queries of URLs.
+    """Raise an error if pages were not stored. It names URLs without queries, since logs and queues keep it.
 
     Raises:
-        GatheringFailed: pages failed, or are left.
+        GatheringFailed: pages failed or are pending.
     """
     failed, pending = report.failed, report.pending
     if not failed and not pending:
         return
-    left = f", {len(pending):,} were left as the time was up" if pending else ""
+    left = f", {len(pending):,} did not finish in time" if pending else ""
     told = [f"{len(failed):,} of {len(report.pages):,} pages failed{left}", *map(_told, failed[:MOST_NAMED])]
     if len(failed) > MOST_NAMED:
         told.append(f"and {len(failed) - MOST_NAMED:,} more")
@@ -156,7 +157,7 @@ def _told(page: PageResult) -> str:
 
 
 def schema() -> dict[str, Any]:
-    """The JSON schema (2020-12) of event and reply."""
+    """Return the JSON schema (2020-12) of event and reply."""
     return described("asyncstream: pages gathered into a table", [GatherEvent, GatherReply])
 
 

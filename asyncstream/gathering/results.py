@@ -1,4 +1,4 @@
-"""What became of each page and of the whole gathering."""
+"""The result of each page, and the report of the whole gathering."""
 
 from collections.abc import Sequence
 from typing import Literal
@@ -9,21 +9,21 @@ PageStatus = Literal["stored", "unchanged", "failed", "pending"]
 
 
 class PageResult(Struct, frozen=True):
-    """One page's end.
+    """The result of one page.
 
     Attributes:
         url: as it was given.
-        status: "stored" (a row of it was new, or other than before), "unchanged" (none had to be written),
-            "failed" (none of its rows was written by this gathering, unless a reply of Postgres's was lost),
-            or "pending" (the deadline came first).
+        status: "stored" (at least one row was new or changed), "unchanged" (no row had to be written),
+            "failed" (this gathering wrote none of its rows, unless a reply from Postgres was lost), or
+            "pending" (the deadline passed first).
         stored: rows written.
-        unchanged: rows that were there already, just so, or that a trigger kept from being written.
-        replaced: rows that were not written, as a later one of the batch has their key: a key of too few
-            columns, maybe.
-        attempts: tries that the page took; 0 if nobody was asked for it, or it was given up while it was
-            fetched.
-        seconds: from its first request to its rows; 0 if it was not begun.
-        error: why it failed; of pending ones, what the time was lost by, if rows were to be written.
+        unchanged: rows that the table already had with the same values, or that a trigger suppressed.
+        replaced: rows not written because a later row of the same batch has the same key. The key may have
+            too few columns.
+        attempts: attempts made to fetch the page; 0 if no request was sent, or if the fetch was abandoned.
+        seconds: from the first request until the rows were made; 0 if the page was not started.
+        error: why the page failed. For a pending page whose rows were ready to be written: the error that
+            used up the time.
     """
 
     url: str
@@ -37,21 +37,21 @@ class PageResult(Struct, frozen=True):
 
     @property
     def is_empty(self) -> bool:
-        """Whether it was made no rows."""
+        """Whether the page had no rows."""
         return self.status == "unchanged" and not self.unchanged and not self.replaced
 
 
 class GatherReport(Struct, frozen=True):
-    """All pages' ends, in the order in which their URLs were first named, and the totals.
+    """The results of all pages, in the order in which their URLs were first given, and the totals.
 
     Attributes:
         engine: "sequential", "threads" or "asyncio".
-        pages: one result a URL.
+        pages: one result per URL.
         seconds: wall time of the whole gathering.
-        slots: pages that could be in hand at once.
-        memory_limit: bytes those slots and the waiting rows stayed within.
-        batches: in which rows were written: a statement each, where all rows have the same columns and none
-            is refused.
+        slots: the most pages that could be in progress at once.
+        memory_limit: bytes that those pages and the rows waiting to be written could take.
+        batches: batches of rows written. A batch is one statement if all its rows have the same columns and
+            Postgres refuses none of them.
     """
 
     engine: str
@@ -63,35 +63,35 @@ class GatherReport(Struct, frozen=True):
 
     @property
     def rows(self) -> int:
-        """Rows written: new ones, and changed ones."""
+        """The number of rows written, new and changed."""
         return sum(page.stored for page in self.pages)
 
     @property
     def replaced(self) -> int:
-        """Rows that were not written, as a later one of their batch has their key."""
+        """The number of rows not written because a later row of the same batch has the same key."""
         return sum(page.replaced for page in self.pages)
 
     @property
     def empty(self) -> list[PageResult]:
-        """The pages that were made no rows: where each should have some, the site has changed, maybe."""
+        """The pages without rows. If every page should have rows, the site may have changed."""
         return [page for page in self.pages if page.is_empty]
 
     @property
     def failed(self) -> list[PageResult]:
-        """The pages of which no row was written."""
+        """The pages with the status "failed"."""
         return self.of("failed")
 
     @property
     def pending(self) -> list[PageResult]:
-        """The pages that the deadline left to a next gathering."""
+        """The pages that were not finished before the deadline."""
         return self.of("pending")
 
     def of(self, status: PageStatus) -> list[PageResult]:
-        """The pages that ended so."""
+        """Return the pages with this status."""
         return [page for page in self.pages if page.status == status]
 
     def raise_for_failures(self) -> None:
-        """Raise an ExceptionGroup of the failed pages' errors, if there are any."""
+        """Raise an ExceptionGroup of the errors of the failed pages, if there are any."""
         errors = [page.error for page in self.failed if page.error is not None]
         if errors:
             raise ExceptionGroup(f"{len(errors)} of {len(self.pages)} pages failed", errors)

@@ -1,6 +1,6 @@
 """`gather_pages`, `gather_pages_async`, and the session that keeps engine and connections between calls.
 
-The one place that puts an engine, a fetcher, a database and the gathering together.
+This module combines an engine, a fetcher and a database connection into a gathering.
 """
 
 import logging
@@ -33,22 +33,22 @@ from asyncstream.retry import Retrying, RetryPolicy
 
 logger = logging.getLogger(__name__)
 
-# A Postgres that starts anew takes some seconds, one that fails over half a minute.
+# A Postgres that restarts needs a few seconds, a failover half a minute.
 DATABASE_POLICY = RetryPolicy(max_attempts=10, base_delay=0.2, max_delay=5.0, max_wait=40.0)
 
 
 def _log_retry(error: AsyncstreamError, _: float) -> None:
-    logger.info("Postgres is asked again after: %s", error)
+    logger.info("retrying a statement on Postgres after: %s", error)
 
 
 def ignore(_: PageResult) -> None:
-    """Nobody wants to know."""
+    """Do nothing with the result; the default of `on_page`."""
 
 
 class GatherSession(EngineSession):
-    """An engine, its connections and one to Postgres, kept across gatherings: for warm Lambdas.
+    """An engine and its connections, one of them to Postgres, kept across gatherings for warm Lambdas.
 
-    For one thread at a time.
+    Only one thread at a time may use a session.
 
     Args:
         engine: "sequential", "threads" or "asyncio".
@@ -74,7 +74,7 @@ class GatherSession(EngineSession):
         return self._run(partial(_gather, self._kept, asked))
 
     def open(self, config: GatherConfig | None = None) -> None:
-        """Make ahead what a gathering with this configuration needs, but for connections.
+        """Prepare what a gathering with this configuration needs, without opening connections.
 
         Raises:
             ConfigError: psycopg is not installed, or the DSN cannot be read.
@@ -90,7 +90,7 @@ _sessions: dict[str, GatherSession] = kept_until_exit()
 
 
 def kept_session(engine: str) -> GatherSession:
-    """The session that handlers use for this engine, made at its first use."""
+    """Return the process's session for this engine; the first call creates it."""
     session = _sessions.get(engine)
     if session is None:
         session = _sessions[engine] = GatherSession(engine)
@@ -106,7 +106,7 @@ def gather_pages(
     config: GatherConfig | None = None,
     on_page: OnPage = ignore,
 ) -> GatherReport:
-    """Fetch pages, many at once, and write what they hold to a table of Postgres, batch by batch.
+    """Fetch pages, many at once, and write their rows to a Postgres table in batches.
 
         def prices(page):
             for item in json.loads(page.body):
@@ -114,25 +114,25 @@ def gather_pages(
 
         report = gather_pages(urls, prices, Table(name="prices", key=("sku",)))
 
-    A page's rows are written all or not at all. They are written by key: what is gathered again is updated if
-    it has changed, and left alone if not.
+    The rows of a page are written all or not at all. They are written by key: a row that the table already
+    has is updated if it has changed, and left alone otherwise.
 
     Args:
-        urls: http and https. One that is named twice is gathered once. About 1 KB of memory is kept for each.
-        rows: makes rows of a page, mappings of column to value; a plain function. What it raises is that
-            page's failure, and no other's.
-        table: where the rows go, and by which key they are known again.
+        urls: http and https URLs. A URL given twice is gathered once. Each takes about 1 KB of memory.
+        rows: a plain function that returns the rows of a page, mappings of column to value. If it raises an
+            exception, only that page fails.
+        table: the table to write to, and the key that identifies a row.
         engine: "sequential", "threads" or "asyncio".
         config: limits and settings; default: `GatherConfig()`.
-        on_page: told of each page's end; a plain function, called by the thread that called this one.
+        on_page: a plain function, called with the result of each page on the calling thread.
 
     Returns:
-        One result a URL, in the order in which they were first named, and totals.
+        One result per URL, in the order in which the URLs were first given, and totals.
 
     Raises:
-        ConfigError, InputError: before anything was fetched.
+        ConfigError, InputError: an argument is wrong; nothing was fetched.
         AccessDenied, ServerNotTrusted, TableNotFound, TableMismatch, ConnectionFailed, DatabaseError: rows
-            could not be written to the table, found out before anything was fetched.
+            cannot be written to the table; nothing was fetched.
     """
     with GatherSession(engine) as session:
         return session.gather(urls, rows, table, config, on_page)
@@ -146,7 +146,7 @@ async def gather_pages_async(
     config: GatherConfig | None = None,
     on_page: OnPage = ignore,
 ) -> GatherReport:
-    """`gather_pages` on the event loop that is running. Cancelling the task ends all work."""
+    """Gather pages on the running event loop; see `gather_pages`. Cancelling the task ends all work."""
     kept = _Kept(open_engine("asyncio"))
     try:
         return await _gather(kept, _checked(urls, rows, table, config, on_page))
@@ -155,7 +155,7 @@ async def gather_pages_async(
 
 
 class _Asked(Struct, frozen=True):
-    """What is to be gathered; see `gather_pages`."""
+    """The checked arguments of `gather_pages`."""
 
     urls: list[str]
     rows: RowsOf
@@ -174,7 +174,7 @@ def _checked(
         raise InputError("there are no URLs to gather")
     for url in found:
         if not isinstance(url, str):
-            raise InputError(f"{url!r} among the URLs is no string")
+            raise InputError(f"{url!r} among the URLs is not a string")
     check_rows(rows, repr(rows))
     if not isinstance(table, Table):
         raise ConfigError(f"table={table!r} is a {type(table).__name__}: write Table(name=..., key=(...,))")
@@ -193,7 +193,7 @@ class _Kept:
         self._connection: KeptConnection | None = None
 
     async def opened(self, config: GatherConfig) -> tuple[Fetcher, KeptConnection]:
-        """Those for these settings; those of other settings are closed."""
+        """Return the fetcher and connection for these settings; close those of other settings."""
         known, self._config = self._config, config
         if known is not None and known.fetch != config.fetch:
             await self._close_fetcher()
@@ -223,15 +223,15 @@ class _Kept:
 
 
 def _slots(config: GatherConfig, limit: int, engine: Engine) -> int:
-    """How many pages may be in hand.
+    """Return how many pages may be in progress at once.
 
     Raises:
-        ConfigError: not even one.
+        ConfigError: the memory limit is too small for one page.
     """
     left = limit - config.waiting_bytes
     if left < config.page_bytes:
         raise ConfigError(
-            f"memory_limit of {limit} bytes is too small: rows that wait to be written take up to "
+            f"memory_limit of {limit} bytes is too small: rows waiting to be written take up to "
             f"{config.waiting_bytes} bytes (batch_bytes), and a page {config.page_bytes} (max_body)"
         )
     return slots_within(left, config.page_bytes, min(config.max_concurrency, engine.most_slots))

@@ -173,8 +173,8 @@ class TestDeployed:
             ({"GATHER_TABLE": "t"}, "GATHER_TABLE and GATHER_KEY go together"),
             ({"GATHER_KEY": "id"}, "GATHER_TABLE and GATHER_KEY go together"),
             ({"GATHER_COLUMNS": "id"}, "GATHER_TABLE and GATHER_KEY go together"),
-            ({"GATHER_TABLE": "t", "GATHER_KEY": "id,"}, "'' is no name of Postgres's"),
-            ({"GATHER_TABLE": "shop.", "GATHER_KEY": "id"}, "'' is no name of Postgres's"),
+            ({"GATHER_TABLE": "t", "GATHER_KEY": "id,"}, "'' is not a name in Postgres"),
+            ({"GATHER_TABLE": "shop.", "GATHER_KEY": "id"}, "'' is not a name in Postgres"),
         ],
     )
     def test_what_cannot_be_read_is_told(self, environ: dict[str, str], told: str) -> None:
@@ -266,9 +266,7 @@ class TestUnread:
             replies.raise_unstored(report([*pages, pending(), stored()]))
 
         told = str(raised.value)
-        assert told.startswith(
-            "1,023 of 1,025 pages failed, 1 were left as the time was up; https://a/0: PageN"
-        )
+        assert told.startswith("1,023 of 1,025 pages failed, 1 did not finish in time; https://a/0: PageN")
         assert told.endswith("https://a/19: PageNotFound: no such page; and 1,003 more")
         assert "k1" not in told
         assert "secret" not in told

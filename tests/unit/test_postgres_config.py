@@ -81,7 +81,7 @@ def test_a_dsn_is_read_as_libpq_reads_it(dsn: str, host: str | None, password: s
 
 @pytest.mark.parametrize("environ", [{}, {"PGSSLMODE": "verify-full"}])
 def test_a_certificate_is_verified_by_a_name(environ: dict[str, str]) -> None:
-    with pytest.raises(ConfigError, match="no host"):
+    with pytest.raises(ConfigError, match="without host"):
         secured({"hostaddr": "10.0.0.1"}, environ)
     assert secured({"hostaddr": "10.0.0.1", "service": "x"}, environ)["sslmode"] == "verify-full"
 

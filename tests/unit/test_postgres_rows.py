@@ -38,11 +38,11 @@ def deep(levels: int) -> list[Any]:
     [
         ("text", "row 2 is 'text'"),
         (None, "row 2 is None"),
-        ({"id": 1, "w": 1}, "row 2: 'w' is none of the columns"),
-        ({1: 1}, "row 2: 1 is none of the columns"),
-        ({}, "row 2: 'id' is of the key"),
-        ({"id": None, "v": 1}, "row 2: 'id' is of the key"),
-        ({"id": 1, "v": b"bytes"}, "row 2: 'v' takes no bytes, which the value is: decode them"),
+        ({"id": 1, "w": 1}, "row 2: 'w' is not one of the columns"),
+        ({1: 1}, "row 2: 1 is not one of the columns"),
+        ({}, "row 2: 'id' is part of the key"),
+        ({"id": None, "v": 1}, "row 2: 'id' is part of the key"),
+        ({"id": 1, "v": b"bytes"}, "row 2: 'v' is not a bytea column and has bytes: decode them"),
         ({"id": 1, "v": object}, "has no form"),
         ({"id": 1, "v": {1, 2}}, "has no form"),
         ({"id": 1, "v": {"x": b"bytes"}}, "has no form"),
@@ -62,7 +62,7 @@ def test_a_row_that_cannot_be_written_is_refused_by_its_number(row: Any, reason:
 @pytest.mark.parametrize(
     ("rows", "reason"),
     [
-        (None, "the page was made nothing"),
+        (None, "`rows` returned nothing"),
         ({"id": 1}, "one dict: return a list"),
         ("id", "one str: return a list"),
         ([{"id": 1, "v": 1}, {"id": 2}], "row 2 lacks 'v', which row 1 has"),

@@ -93,12 +93,12 @@ def test_where_credentials_are_served_is_never_allowed(address: str) -> None:
 @pytest.mark.parametrize(
     ("network", "told"),
     [
-        ("localhost", "is none"),
+        ("localhost", "is not a network"),
         ("10.0.0.1/8", "host bits"),
-        ("10.0.0.0/33", "is none"),
+        ("10.0.0.0/33", "is not a network"),
         ("169.254.169.254", "cannot be allowed"),
         ("fd00:ec2::/64", "cannot be allowed"),
-        ("", "is none"),
+        ("", "is not a network"),
     ],
 )
 def test_a_network_that_cannot_be_allowed_is_named(network: str, told: str) -> None:

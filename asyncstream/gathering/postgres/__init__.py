@@ -1,4 +1,4 @@
-"""Rows into Postgres: pure statements and rows, and one writer over two drivers of psycopg's."""
+"""Write rows to Postgres: pure statements and rows, and one writer over psycopg's two drivers."""
 
 from asyncstream.errors import ConfigError
 from asyncstream.gathering.postgres.config import DatabaseConfig
@@ -8,10 +8,10 @@ from asyncstream.ports import Engine
 
 
 def open_driver(engine: str) -> Driver:
-    """The driver an engine can run.
+    """Return the driver for this engine.
 
     Raises:
-        ConfigError: psycopg is not installed, or finds no libpq.
+        ConfigError: psycopg is not installed, or cannot find libpq.
     """
     try:
         if engine == "asyncio":
@@ -26,7 +26,7 @@ def open_driver(engine: str) -> Driver:
 
 
 def open_connection(engine: Engine, config: DatabaseConfig) -> KeptConnection:
-    """A connection for an engine, made when it is first used.
+    """Return a connection for this engine; its first use opens it.
 
     Raises:
         ConfigError: psycopg is not installed, or the DSN cannot be read.

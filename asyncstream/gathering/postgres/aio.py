@@ -15,7 +15,7 @@ _CANCEL_SECONDS = 1.0
 
 
 class AsyncioDriver:
-    """See `ports.Driver`. The options are those of `blocking.py`, for its reasons."""
+    """See `ports.Driver`. `blocking.py` explains the options, which are the same."""
 
     async def connect(self, parameters: Mapping[str, str], seconds: float) -> "_Connection":
         """See `ports.Driver`."""
@@ -51,7 +51,7 @@ class _Connection:
             cursor = await self._connection.execute(statement.encode(), parameters)
             return await cursor.fetchall()
         except TookTooLong as error:
-            with suppress(psycopg.Error):  # closed in any case
+            with suppress(psycopg.Error):  # the caller closes the connection anyway
                 await self._connection.cancel_safe(timeout=_CANCEL_SECONDS)
             raise ConnectionFailed(f"Postgres: {error}") from error
         except psycopg.Error as error:

@@ -1,7 +1,7 @@
-"""Passwords from AWS: Secrets Manager and RDS's IAM tokens; the one place here that imports an SDK.
+"""Passwords from AWS: secrets of Secrets Manager and IAM tokens for RDS. Only this module imports an SDK.
 
-boto3 for all engines: a function asks once for a secret, and signing a token asks nobody. asyncio has it done
-on a worker thread.
+All engines use boto3: a function reads a secret once, and signing a token needs no request. The asyncio
+engine runs it on a worker thread.
 """
 
 from collections.abc import Awaitable, Callable
@@ -26,7 +26,7 @@ from asyncstream.errors import (
 )
 from asyncstream.http.certificates import check_bundle, refused_certificate
 
-# The endpoint of a VPC that is not there, or whose security group is closed, never answers.
+# A time-out in seconds. A VPC endpoint that is missing, or whose security group is closed, never answers.
 _SECONDS = 5.0
 _TOKEN_SECONDS = 900
 _BUSY = frozenset({"InternalServiceError", "InternalServiceErrorException", "ThrottlingException"})
@@ -37,7 +37,7 @@ class AwsPasswords:
     """See `ports.PasswordSource`.
 
     Args:
-        compute: the engine's, which keeps what blocks off an event loop.
+        compute: the engine's function for running blocking calls outside the event loop.
     """
 
     def __init__(self, compute: Callable[[Callable[[], str]], Awaitable[str]]) -> None:
@@ -53,7 +53,7 @@ class AwsPasswords:
         return await self._compute(partial(self._token, host, port, user))
 
     def _secret(self, name: str, seconds: float) -> str:
-        # The repeating is the writer's, as everywhere.
+        # The SDK makes one attempt; the writer retries.
         config = Config(
             connect_timeout=seconds,
             read_timeout=seconds,
@@ -69,20 +69,18 @@ class AwsPasswords:
             raise _mapped(error, name) from error
         text = reply.get("SecretString")
         if not isinstance(text, str):
-            raise ConfigError(f"the secret {name} is binary: RDS writes JSON text")
+            raise ConfigError(f"the secret {name} is binary: give one with JSON text, as RDS writes it")
         return text
 
     def _token(self, host: str, port: int, user: str) -> str:
-        """What boto3's `rds` client generates, without that client: it costs 13 MB of memory (measured)."""
+        """Return the token of boto3's `rds` client without that client, which costs 13 MB of memory (measured)."""
         aws = self._aws()
         try:
             credentials = aws.get_credentials()
         except BotoCoreError as error:
             raise ConfigError(f"no IAM token can be signed: {error}") from error
         if credentials is None or aws.region_name is None:
-            raise ConfigError(
-                "no IAM token can be signed: there are no AWS credentials, or there is no region"
-            )
+            raise ConfigError("no IAM token can be signed: AWS credentials or a region are missing")
         signer = RequestSigner(ServiceId("RDS"), aws.region_name, "rds-db", "v4", credentials, aws.events)
         request = {
             "url": f"https://{host}:{port}/?Action=connect",
@@ -107,7 +105,7 @@ class AwsPasswords:
 
 
 def _region_of(name: str) -> str | None:
-    """Where a secret lives: its ARN says so; None where it is but a name."""
+    """Return the region of a secret, which its ARN names; None if `name` is not an ARN."""
     return name.split(":")[3] if name.startswith("arn:") and name.count(":") >= 6 else None
 
 
@@ -126,6 +124,6 @@ def _mapped(error: Exception, name: str) -> AsyncstreamError:
         return ServiceBusy(said) if code in _BUSY or status >= 500 else ConfigError(said)
     if isinstance(error, (EndpointConnectionError, HTTPClientError)):
         return ConnectionFailed(
-            f"{what}: {error}. In a VPC, Secrets Manager needs an endpoint or a NAT gateway to be reached by"
+            f"{what}: {error}. In a VPC, Secrets Manager can only be reached by an endpoint or a NAT gateway"
         )
     return ConfigError(f"{what}: {error}")

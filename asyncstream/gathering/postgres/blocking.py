@@ -1,6 +1,6 @@
 """psycopg's blocking connections, for the sequential and the thread engine.
 
-Blocks, and never suspends.
+The methods block and never suspend.
 """
 
 from collections.abc import Mapping, Sequence
@@ -26,10 +26,11 @@ class BlockingDriver:
             return _Connection(
                 _Bounded.connect(
                     make_conninfo("", **{**parameters, "connect_timeout": str(int(seconds))}),
-                    # A statement is a transaction: no BEGIN, no COMMIT. A prepared one is session state.
+                    # Every statement is its own transaction, without BEGIN and COMMIT.
                     autocommit=True,
+                    # Prepared statements are session state, which a proxy cannot share.
                     prepare_threshold=None,
-                    # $1 instead of %s: names may have a % in them.
+                    # Parameters are $1 instead of %s, since names may contain a %.
                     cursor_factory=psycopg.RawCursor,
                 )
             )
@@ -55,8 +56,8 @@ class _Connection:
         try:
             return self._connection.execute(statement.encode(), parameters).fetchall()
         except TookTooLong as error:
-            # Postgres would go on with it, maybe after the rows were written over another connection.
-            with suppress(psycopg.Error):  # closed in any case
+            # Otherwise Postgres would continue, maybe until after a retry over another connection.
+            with suppress(psycopg.Error):  # the caller closes the connection anyway
                 self._connection.cancel_safe(timeout=_CANCEL_SECONDS)
             raise ConnectionFailed(f"Postgres: {error}") from error
         except psycopg.Error as error:

@@ -1,4 +1,4 @@
-"""`DatabaseConfig`: which Postgres, as whom, how patiently; used by whoever opens a connection. Pure."""
+"""`DatabaseConfig`: the Postgres database, the login, time-outs and batch sizes. Pure."""
 
 from ipaddress import ip_address
 from typing import Annotated, Any, ClassVar
@@ -14,30 +14,31 @@ Text = Annotated[str, Meta(min_length=1)] | None
 
 
 class DatabaseConfig(Settings, frozen=True, kw_only=True):
-    """Where rows are written, and how.
+    """The database to write rows to, the login, and the limits for writing.
 
-    What is given nowhere, libpq takes from its own variables (PGHOST, PGUSER, PGPASSWORD, PGSSLMODE,
+    libpq takes a setting that is not given from its own variables (PGHOST, PGUSER, PGPASSWORD, PGSSLMODE,
     PGSSLROOTCERT and so on) and defaults.
 
     Attributes:
         dsn: a libpq URL (`postgresql://user:password@host/db`) or `key=value` pairs.
-        host, port, dbname, user: win over those of the `dsn` and of the secret.
-        secret: ARN or name of a secret of Secrets Manager, as RDS writes it: JSON with `username` and
-            `password`, and maybe `host`, `port` and `dbname`. Kept in memory, and read anew once when
-            Postgres refuses the password, as rotation changes it.
+        host, port, dbname, user: override those of the `dsn` and of the secret.
+        secret: ARN or name of a Secrets Manager secret in the form that RDS writes: JSON with `username` and
+            `password`, and optionally `host`, `port` and `dbname`. It is kept in memory. If Postgres refuses
+            the password, the secret is read again once, since rotation changes it.
         iam: log in with a token of RDS's IAM authentication, a new one for each connection.
-        sslmode: libpq's. Default: that of the `dsn` or PGSSLMODE; else "verify-full", and for this machine
-            (a socket, localhost, a loopback address) libpq's own. What a service file says of it is not seen.
-        sslrootcert: path of the certificates that the server's is verified by; AWS's global-bundle.pem for
-            RDS.
-        connect_timeout: seconds, at least 2 (libpq's least). Default: 5.
-        statement_timeout: seconds that one batch may take before it is called off and tried again, on a new
-            connection. Looked at here and not set there: that would be session state. Default: 30.
-        batch_rows: rows written by one statement; a page of more is a batch by itself. Default: 1,000.
-        batch_bytes: bytes of their JSON, likewise. Default: 1 MiB.
+        sslmode: libpq's sslmode. Default: the one of the `dsn` or PGSSLMODE. Without either, "verify-full";
+            for this machine (a socket, localhost, a loopback address), libpq's default. An sslmode in a
+            service file is not noticed.
+        sslrootcert: path of the certificates to verify the server with; for RDS, AWS's global-bundle.pem.
+        connect_timeout: seconds, at least 2 (libpq's minimum). Default: 5.
+        statement_timeout: seconds that one batch may take before it is cancelled and retried on a new
+            connection. The client measures it; setting it in Postgres would be session state. Default: 30.
+        batch_rows: the most rows in one statement; a page with more is a batch by itself. Default: 1,000.
+        batch_bytes: the most bytes of JSON in one statement; a page with more is a batch by itself. Default:
+            1 MiB.
 
     Raises:
-        ConfigError: a value is of the wrong type or outside its limits, or two contradict each other.
+        ConfigError: a value has the wrong type or is outside its limits, or two contradict each other.
     """
 
     dsn: Text = None
@@ -62,7 +63,7 @@ class DatabaseConfig(Settings, frozen=True, kw_only=True):
             raise ConfigError("secret and iam are two ways to log in: give one of them")
 
     def _masked(self) -> dict[str, Any]:
-        # A password may be in the DSN.
+        # The DSN may contain a password.
         return {} if self.dsn is None else {"dsn": "..."}
 
     def _refusal(self, error: msgspec.ValidationError) -> str:
@@ -70,7 +71,7 @@ class DatabaseConfig(Settings, frozen=True, kw_only=True):
 
 
 def is_local(hosts: str) -> bool:
-    """Whether libpq's `host` (several, with commas between; empty: its default, a socket) is this machine."""
+    """Return whether every host of libpq's comma-separated `host` is this machine; empty means a socket."""
     return all(map(_is_this_machine, hosts.split(",")))
 
 

@@ -1,7 +1,7 @@
-"""Connections to one database: made with passwords of any source, kept while they work.
+"""Open connections to one database with a password from any source, and keep them while they work.
 
-Whoever owns a `KeptConnection` keeps it across warm invocations. One that died meanwhile is found out by the
-first statement over it, and is made anew without that being counted as a try (`retry.py`: ConnectionClosed).
+A `KeptConnection` lasts across warm invocations. If the connection died meanwhile, the first statement finds
+out. It is then opened again, which does not count as an attempt (`retry.py`: ConnectionClosed).
 """
 
 import os
@@ -18,12 +18,12 @@ from asyncstream.gathering.postgres.conninfo import hosts_of, is_placed, paramet
 from asyncstream.gathering.postgres.ports import Connection, Driver, PasswordSource
 
 _DEFAULT_PORT = "5432"
-# libpq waits no shorter for a connection, so none is begun that could outlast the deadline.
+# libpq's minimum time to connect. With less time left, connecting could outlast the deadline.
 _LEAST_SECONDS = 2.0
 
 
 class _Secret(Struct):
-    """What RDS writes into a secret. Of a name of `parameters`, but for `username`."""
+    """The fields that RDS writes into a secret. Except for `username`, they are named as in `parameters`."""
 
     password: str
     username: str | None = None
@@ -33,12 +33,12 @@ class _Secret(Struct):
 
 
 class Connector:
-    """Opens connections to one database. Keeps the secret that it read, for all of them.
+    """Opens connections to one database. Reads the secret once and keeps it for all of them.
 
     Args:
-        driver: the engine's.
-        config: which database.
-        passwords: asked only where the configuration names a secret or IAM; None where it does not.
+        driver: the engine's driver.
+        config: the database.
+        passwords: the source of the password if the configuration names a secret or IAM, otherwise None.
 
     Raises:
         ConfigError: the DSN cannot be read.
@@ -52,17 +52,18 @@ class Connector:
         self._secret: Mapping[str, str] | None = None
 
     async def connect(self, deadline: Deadline) -> Connection:
-        """A new connection.
+        """Open a connection.
 
         Raises:
-            AccessDenied: Postgres refused the user, or AWS the secret.
-            CredentialsExpired: it refused the password of the secret, which is read anew for the next try.
-            ConnectionFailed, ServiceBusy, ServerNotTrusted, ConfigError, DatabaseError: it could not be made.
-            DeadlineExceeded: there is no time left for it.
+            AccessDenied: Postgres refused the user, or AWS access to the secret.
+            CredentialsExpired: Postgres refused the secret's password. The next attempt reads the secret
+                again.
+            ConnectionFailed, ServiceBusy, ServerNotTrusted, ConfigError, DatabaseError: connecting failed.
+            DeadlineExceeded: there is not enough time left to connect.
         """
         self._check_time(deadline, hosts=1)
         login = await self._login(deadline.left())
-        # libpq waits so long for each of several hosts.
+        # libpq applies the time-out to each of several hosts.
         hosts = max(1, len(hosts_of(login, os.environ)))
         self._check_time(deadline, hosts)
         try:
@@ -77,21 +78,19 @@ class Connector:
 
     @property
     def _asked(self) -> PasswordSource:
-        assert self._passwords is not None  # noqa: S101 - given, where the configuration has a use for it
+        assert self._passwords is not None  # noqa: S101 - given if the configuration needs one
         return self._passwords
 
     @staticmethod
     def _check_time(deadline: Deadline, hosts: int) -> None:
         least = _LEAST_SECONDS * hosts
         if deadline.left() < least:
-            raise DeadlineExceeded(
-                f"less than {least:g} s are left: no connection is begun, as it may take so long"
-            )
+            raise DeadlineExceeded(f"less than {least:g} s are left, too little to connect to Postgres")
 
     async def _login(self, seconds: float) -> dict[str, str]:
-        """The parameters with the password. Whatever is given wins over what the secret says."""
+        """Return the parameters with the password. Given settings override those of the secret."""
         if self.config.secret is not None:
-            secret = self._secret  # which another thread may forget meanwhile
+            secret = self._secret  # a copy, since another thread may set it to None meanwhile
             if secret is None:
                 secret = _read(await self._asked.secret(self.config.secret, seconds), self.config.secret)
                 self._secret = secret
@@ -106,22 +105,22 @@ class Connector:
         known = secured(self._given, os.environ, token=True)
         host, user = (known.get(name) or os.environ.get(f"PG{name.upper()}") for name in ("host", "user"))
         if not host or not user:
-            raise ConfigError("an IAM token is made for a host and a user: give both")
+            raise ConfigError("an IAM token needs a host and a user: give both")
         port = known.get("port") or os.environ.get("PGPORT", _DEFAULT_PORT)
         if "," in host or not port.isdigit():
-            raise ConfigError(f"an IAM token is made for one host and port, not for {host!r} and {port!r}")
+            raise ConfigError(f"an IAM token needs one host and one port, not {host!r} and {port!r}")
         return {**known, "password": await self._asked.token(host, int(port), user)}
 
 
 def _read(text: str, name: str) -> dict[str, str]:
-    """A secret as libpq's parameters. Nothing of its text is in any message."""
+    """Return a secret as libpq's parameters. Error messages contain nothing of its text."""
     try:
         secret = msgspec.json.decode(text, type=_Secret)
         if not secret.password or "\0" in secret.password:
-            raise ValueError("no password")  # libpq would go on without it
+            raise ValueError("no password")  # libpq would connect without one
     except (msgspec.DecodeError, ValueError):
         raise ConfigError(
-            f"the secret {name} is not as RDS writes it: JSON with username, password and the like"
+            f"the secret {name} does not have the form that RDS writes: use JSON with username and password"
         ) from None
     known = {
         "password": secret.password,
@@ -134,9 +133,9 @@ def _read(text: str, name: str) -> dict[str, str]:
 
 
 class KeptConnection:
-    """At most one connection at a time: opened when it is needed, dropped when anything went wrong with it.
+    """At most one connection: opened when needed, closed after any failure of it.
 
-    For one task at a time.
+    Only one task at a time may use it.
     """
 
     def __init__(self, connector: Connector) -> None:
@@ -146,10 +145,10 @@ class KeptConnection:
     async def fetch(
         self, statement: str, parameters: Sequence[str], deadline: Deadline
     ) -> list[tuple[Any, ...]]:
-        """What a statement returns; see `ports.Connection`.
+        """Run a statement and return its rows; see `ports.Connection`.
 
         Raises:
-            AsyncstreamError: it failed. Whether it was done is not known where the connection broke.
+            AsyncstreamError: it failed. If the connection broke, Postgres may have executed it or not.
         """
         deadline.check()
         if self._connection is None:
@@ -158,13 +157,13 @@ class KeptConnection:
         try:
             return await self._connection.fetch(statement, parameters, seconds)
         except RowRefused:
-            raise  # no fault of the connection's
+            raise  # the connection still works
         except BaseException:
             await self.close()
             raise
 
     async def close(self) -> None:
-        """Close what is open; the next statement opens another one."""
+        """Close the connection; the next statement opens a new one."""
         connection, self._connection = self._connection, None
         if connection is not None:
             await connection.close()

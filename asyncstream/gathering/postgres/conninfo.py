@@ -1,31 +1,31 @@
-"""What libpq is told to connect by: the DSN, the parts laid over it, TLS decided."""
+"""libpq's connection parameters: those of the DSN, overridden by single settings, with an sslmode."""
 
 from collections.abc import Mapping
 
 from asyncstream.errors import ConfigError
 from asyncstream.gathering.postgres.config import DatabaseConfig, is_local
 
-# A peer that is gone is noticed within half a minute, and a firewall does not forget a connection in use.
+# The keepalives detect a dead peer within half a minute, and keep firewalls from dropping the connection.
 _DEFAULTS = {
     "fallback_application_name": "asyncstream",
-    # Of statements and names, which are ours. Sent as the connection begins: no SET.
+    # The encoding of our statements and names. libpq sends it while connecting, without SET.
     "client_encoding": "UTF8",
     "keepalives_idle": "15",
     "keepalives_interval": "5",
     "keepalives_count": "3",
 }
 _PARTS = ("host", "port", "dbname", "user", "sslmode", "sslrootcert")
-# Under which IAM tokens may be sent: whoever reads one can log in with it for 15 minutes.
+# The sslmodes with which IAM tokens may be sent: anyone who reads one can log in with it for 15 minutes.
 _ENCRYPTED = frozenset({"require", "verify-ca", "verify-full"})
 
 
 def parameters(config: DatabaseConfig) -> dict[str, str]:
-    """The parameters of libpq, but for those that a secret knows.
+    """Return libpq's parameters, except for those of a secret.
 
     Raises:
-        ConfigError: the DSN cannot be read. It is not repeated, as it may hold a password.
+        ConfigError: the DSN cannot be read. The message does not repeat it, since it may contain a password.
     """
-    import psycopg  # noqa: PLC0415 - of an extra: `open_driver` says so where it is not installed
+    import psycopg  # noqa: PLC0415 - of an extra: if it is not installed, `open_driver` reports that
     from psycopg.conninfo import conninfo_to_dict  # noqa: PLC0415
 
     if not _is_escaped(config.dsn or ""):
@@ -48,14 +48,14 @@ def _unreadable() -> ConfigError:
 
 
 def _is_escaped(dsn: str) -> bool:
-    """Whether libpq finds the end of a URL's password where it is: at its last `@`, and before any `/`."""
+    """Return whether libpq finds the end of a URL's password at the last `@`, and before any `/`."""
     _, mark, rest = dsn.partition("://")
     authority, _, path = rest.partition("/")
     return not mark or (authority.count("@") <= 1 and "@" not in path.partition("?")[0])
 
 
 def _is_read_as_meant(dsn: Mapping[str, str]) -> bool:
-    """Whether host and port can be such, and no part of a password."""
+    """Return whether host and port look valid, so that neither is part of a password."""
     hosts = (host for host in dsn.get("host", "").split(",") if not host.startswith(("/", "@")))
     ports = dsn.get("port", "").split(",")
     return not any("@" in host or "/" in host for host in hosts) and all(
@@ -64,41 +64,39 @@ def _is_read_as_meant(dsn: Mapping[str, str]) -> bool:
 
 
 def hosts_of(given: Mapping[str, str], environ: Mapping[str, str]) -> list[str]:
-    """Those that libpq connects to in turn, as far as parameters and environment tell; none: its default."""
+    """Return the hosts that libpq tries in turn, from parameters and environment; empty: its default."""
     hosts = given.get("hostaddr") or given.get("host") or environ.get("PGHOSTADDR") or environ.get("PGHOST")
     return hosts.split(",") if hosts else []
 
 
 def is_placed(given: Mapping[str, str], environ: Mapping[str, str]) -> bool:
-    """Whether it is said where Postgres is; else libpq looks for a socket of this machine."""
+    """Return whether a host or service is given. Without one, libpq looks for a socket of this machine."""
     return bool(hosts_of(given, environ) or given.get("service") or environ.get("PGSERVICE"))
 
 
 def secured(given: Mapping[str, str], environ: Mapping[str, str], *, token: bool = False) -> dict[str, str]:
-    """The parameters with the `sslmode` that is wanted where none is: "verify-full", but on this machine.
+    """Return the parameters with an `sslmode`. If none is given, it is "verify-full", except on this machine.
 
     Args:
-        given: the parameters, those of the secret among them.
-        environ: whose PGSSLMODE, PGHOST and the like count as given.
+        given: the parameters, including those of the secret.
+        environ: its PGSSLMODE, PGHOST and similar variables count as given.
         token: whether the password is an IAM token.
 
     Raises:
-        ConfigError: a token would be sent unencrypted; or there is no name that a certificate could be of.
+        ConfigError: a token would be sent unencrypted, or there is no host name to verify a certificate with.
     """
     mode = given.get("sslmode") or environ.get("PGSSLMODE")
     if mode is None and not _is_here(given, environ):
         mode = "verify-full"
     if mode == "verify-full" and _is_nameless(given, environ):
-        raise ConfigError("an address is given as hostaddr, and no host: name the one the certificate is of")
+        raise ConfigError("hostaddr is given without host: give the host that the certificate names")
     if token and mode not in _ENCRYPTED:
         raise ConfigError(f"an IAM token is sent over TLS only, and sslmode is {mode}: give verify-full")
     return dict(given) if mode is None else {**given, "sslmode": mode}
 
 
 def _is_here(given: Mapping[str, str], environ: Mapping[str, str]) -> bool:
-    """Whether it is this machine that is connected to: by its name and by its address, and by no service, of
-    which libpq alone knows where it is.
-    """
+    """Return whether host and address both are this machine; False for a service, which only libpq reads."""
     if given.get("service") or environ.get("PGSERVICE"):
         return False
     named = given.get("host") or environ.get("PGHOST", "")

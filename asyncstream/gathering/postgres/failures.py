@@ -1,6 +1,6 @@
-"""Postgres's errors as asyncstream's, mapped once, for both drivers. Pure: psycopg's own are only looked at.
+"""Convert Postgres's errors into asyncstream's, for both drivers. Pure: this only reads psycopg's errors.
 
-While a connection is made, libpq tells no SQLSTATE: what Postgres says is told apart by its words.
+libpq reports no SQLSTATE for an error while connecting, so these errors are distinguished by their words.
 """
 
 from collections.abc import Sequence
@@ -23,16 +23,16 @@ from asyncstream.errors import (
 
 _LONGEST = 300
 _DETAIL_IS_ROW = frozenset({"23502", "23514", "44000"})
-# Classes of SQLSTATE that say nothing of a row. All that is neither here nor above is what a trigger or
-# function of the user's raises, or what went wrong in one.
+# Classes of SQLSTATE that do not concern a row. A state neither here nor in `_BY_STATE` was raised by a
+# trigger or function of the user, or by an error within one.
 _OF_NO_ROW = frozenset(
     {"0A", "0B", "0F", "0L", "0P", "0Z", "24", "25", "26", "2B", "2D", "34", "3B", "3D", "3F"}
     | {"42", "53", "55", "57", "58", "72", "F0", "HV", "XX"}
 )
-_PRIVILEGES = "rows are written with USAGE of the schema, and SELECT, INSERT and UPDATE of the table"
+_PRIVILEGES = "writing rows needs USAGE of the schema, and SELECT, INSERT and UPDATE of the table"
 
-# By SQLSTATE, or its class: the first two characters. A row may also be refused for its size in an index
-# (54), by a view's check (44).
+# By SQLSTATE, or by its first three or two characters (two are its class). 54: a row too large for an index.
+# 44: a view's check refused the row.
 _BY_STATE: dict[str, type[AsyncstreamError]] = {
     "08": ConnectionClosed,
     "21": RowRefused,
@@ -50,7 +50,7 @@ _BY_STATE: dict[str, type[AsyncstreamError]] = {
     "55P03": TransactionConflict,
     "57014": TransactionConflict,
     "53": ServiceBusy,
-    # Read-only: over a connection to what was the primary until a failover. A new one goes to the next.
+    # Read-only: after a failover, the connection is to the former primary. A new one reaches the new primary.
     "25006": ServiceBusy,
     "57P": ConnectionClosed,
 }
@@ -88,21 +88,21 @@ _WHILE_CONNECTING: Sequence[tuple[type[AsyncstreamError], tuple[str, ...], str]]
             "not yet accepting connections",
             "Timed-out waiting to acquire",
         ),
-        "Postgres takes no connection for now",
+        "Postgres does not accept connections now",
     ),
     (AccessDenied, ('role "',), "check the user"),
     (DatabaseError, ('database "',), "check dbname"),
     (
         ConnectionFailed,
         ('on socket "',),
-        "a socket is tried where no host is given: give host or dsn, or check that Postgres runs here",
+        "without a host, libpq tries a socket: give host or dsn, or check that Postgres runs here",
     ),
     (ConfigError, ("connection is bad: invalid", "bad value for"), "check the DSN and libpq's variables"),
 )
 
 
 def while_connecting(error: Exception) -> AsyncstreamError:
-    """What an error means that came instead of a connection."""
+    """Return asyncstream's error for psycopg's error while connecting."""
     said = " ".join(str(error).split())
     for kind, words, advice in _WHILE_CONNECTING:
         if any(each in said for each in words):
@@ -111,7 +111,7 @@ def while_connecting(error: Exception) -> AsyncstreamError:
 
 
 def of_statement(error: Any) -> AsyncstreamError:
-    """What an error means that a statement ended with: Postgres's own, or that of a connection that broke."""
+    """Return asyncstream's error for a statement that Postgres refused, or whose connection broke."""
     state: str | None = error.sqlstate
     if state is None:
         return ConnectionClosed(f"the connection to Postgres broke: {' '.join(str(error).split())}")
@@ -123,7 +123,8 @@ def of_statement(error: Any) -> AsyncstreamError:
 
 
 def _kind(state: str, said: str) -> type[AsyncstreamError]:
-    # Privileges were there when the table was looked at: only its words tell a policy's check from them.
+    # A policy's check has the SQLSTATE of missing privileges, so only its words distinguish it. Privileges
+    # were not missing when the writer checked the table.
     if "row-level security" in said:
         return RowRefused
     rows = (_BY_STATE.get(state[:length]) for length in (5, 3, 2))
@@ -131,14 +132,14 @@ def _kind(state: str, said: str) -> type[AsyncstreamError]:
 
 
 def _said(error: Any) -> str:
-    """Message, detail and hint, in one line, with the SQLSTATE."""
+    """Return message, detail and hint in one line, with the SQLSTATE."""
     diagnosis = error.diag
-    # Of a row that fails a check the detail is the whole row: not for logs.
+    # If a row fails a check, the detail is the whole row, which must not be logged.
     detail = None if error.sqlstate in _DETAIL_IS_ROW else diagnosis.message_detail
     parts = (diagnosis.message_primary, detail, diagnosis.message_hint)
     return f"{'; '.join(map(_shortened, filter(None, parts)))} ({error.sqlstate})"
 
 
 def _shortened(text: str) -> str:
-    """It may repeat a value, however long."""
+    """Shorten a text, since it may repeat a value of any length."""
     return f"{text[:_LONGEST]}..." if len(text) > _LONGEST else text

@@ -1,6 +1,6 @@
-"""The Protocols between the writer and what it stands on: a driver and its connections, and AWS's passwords.
+"""The Protocols that the writer builds on: a driver, its connections, and a source of AWS passwords.
 
-All are `async def`; the blocking implementations block and never suspend, see `asyncstream/ports.py`.
+All methods are `async def`; the blocking implementations block and never suspend, see `asyncstream/ports.py`.
 """
 
 from collections.abc import Mapping, Sequence
@@ -11,27 +11,30 @@ class Connection(Protocol):
     """One connection to Postgres, in which every statement is a transaction of its own."""
 
     async def fetch(self, statement: str, parameters: Sequence[str], seconds: float) -> list[tuple[Any, ...]]:
-        """What a statement returns, its parameters bound as $1, $2; an AsyncstreamError where it fails.
+        """Run a statement with its parameters bound as $1, $2, and return its rows.
 
-        What takes longer than that is called off, and the connection closed.
+        A statement that takes longer than `seconds` is cancelled, and the connection closed.
+
+        Raises:
+            AsyncstreamError: the statement failed.
         """
 
     async def close(self) -> None:
-        """Close it, at once."""
+        """Close the connection at once."""
 
 
 class Driver(Protocol):
     """psycopg, blocking or asyncio: the only code that differs between the engines."""
 
     async def connect(self, parameters: Mapping[str, str], seconds: float) -> Connection:
-        """A new connection by libpq's parameters, within about so many seconds; or an AsyncstreamError."""
+        """Open a connection with libpq's parameters within about `seconds`, or raise an AsyncstreamError."""
 
 
 class PasswordSource(Protocol):
-    """Where AWS keeps or makes passwords."""
+    """A source of passwords in AWS."""
 
     async def secret(self, name: str, seconds: float) -> str:
-        """The text of a secret of Secrets Manager, by its ARN or name, within about so many seconds."""
+        """Return the text of a Secrets Manager secret, by ARN or name, within about `seconds`."""
 
     async def token(self, host: str, port: int, user: str) -> str:
-        """An IAM token to log in with, valid for 15 minutes."""
+        """Return an IAM token to log in with, valid for 15 minutes."""

@@ -1,15 +1,15 @@
-"""A page's rows as the JSON that the statement takes, and pages as batches. Pure.
+"""Encode the rows of a page as the JSON that the statement takes, and collect pages into batches. Pure.
 
-What Postgres takes is decided by the columns' types: a string for a number, a date or an enum is fine if it
-reads as one. What JSON has no form for is written as:
+The type of a column decides which values Postgres accepts. A string for a number, a date or an enum is fine
+if Postgres can parse it. Values are written as follows:
 
-- datetimes: in UTC; one without a zone is taken for UTC, whatever the session's zone.
-- Decimal, UUID, dates, times, IP addresses: their text. timedelta: microseconds. Enum: its value.
-- bytes: hexadecimal, as `bytea` reads it; other columns are refused them.
-- NaN and infinities: their names, which float and numeric columns read. ints: exactly, of any size.
-- dict, list: JSON, for `jsonb`, `json` and arrays. Within them NaN and bytes are refused.
+- datetime: in UTC. One without a time zone counts as UTC, independently of the session's time zone.
+- Decimal, UUID, date, time, IP address: its text. timedelta: microseconds. Enum: its value.
+- bytes: hexadecimal digits, which `bytea` reads. Other columns may not have bytes.
+- NaN and infinities: their names, which float and numeric columns read. int: exact, of any size.
+- dict, list: JSON, for `jsonb`, `json` and arrays. NaN and bytes within them are refused.
 
-A text with NUL reaches Postgres, which refuses it: its text cannot have one.
+A text that contains NUL is sent to Postgres, which refuses it.
 """
 
 import json
@@ -37,10 +37,10 @@ class PageRows(Struct, frozen=True):
     """The rows of one page, written all or not at all.
 
     Attributes:
-        id: the page's.
-        count: of its rows.
-        json: the rows, with commas between. ASCII: its length is its bytes.
-        columns: those that its rows write; none where there are no rows.
+        id: the ID of the page.
+        count: the number of rows.
+        json: the rows, separated by commas. It is ASCII, so its length is its bytes.
+        columns: the columns that the rows write; empty if there are no rows.
     """
 
     id: str
@@ -50,16 +50,16 @@ class PageRows(Struct, frozen=True):
 
 
 def page_of(page_id: str, rows: Iterable[Mapping[str, Any]], upsert: Upsert) -> PageRows:
-    """A page of these rows, to be written by this upsert.
+    """Check and encode the rows of a page for this upsert.
 
     Raises:
-        RowRefused: there is no list of rows; or one has a column that is not written, or other columns than
-            the first (where `Table.columns` says nothing), or no value in its key, or a value that has no
-            JSON. The message says which, and the number of the row, from 1.
+        RowRefused: `rows` is not a list of rows, or a row has an unknown column, other columns than the first
+            row (if `Table.columns` is None), no value in its key, or a value without a form in JSON. The
+            message names the row (from 1) and the column or value.
     """
     if rows is None or isinstance(rows, (Mapping, str, bytes)):
         what = "nothing" if rows is None else f"one {type(rows).__name__}"
-        raise RowRefused(f"the page was made {what}: return a list of rows, each a dict of columns")
+        raise RowRefused(f"`rows` returned {what}: return a list of rows, each a dict of columns")
     reader = _RowReader(upsert)
     values = [reader.values(number, row) for number, row in enumerate(rows, 1)]
     try:
@@ -70,7 +70,7 @@ def page_of(page_id: str, rows: Iterable[Mapping[str, Any]], upsert: Upsert) -> 
 
 
 class _RowReader:
-    """Checks the rows of one page. `columns` are those that they write: declared, or those of the first."""
+    """Checks the rows of one page. `columns` are those of the table, if declared, or of the first row."""
 
     def __init__(self, upsert: Upsert) -> None:
         self._table = upsert.table
@@ -79,18 +79,18 @@ class _RowReader:
         self.columns = frozenset[str]() if upsert.table.columns is None else upsert.names
 
     def values(self, number: int, row: Any) -> dict[str, Any]:
-        """A row as JSON has it; RowRefused, if it cannot be written."""
-        if not isinstance(row, (dict, Mapping)):  # the ABC alone takes longer to ask than all else here
+        """Return a row for the JSON encoder; raise RowRefused if it cannot be written."""
+        if not isinstance(row, (dict, Mapping)):  # the check for Mapping is slower than everything below
             raise RowRefused(f"row {number} is {_shown(row)}: a row is a dict of columns")
         if not self._names.issuperset(row):
             unknown = next(name for name in row if name not in self._names)
             raise RowRefused(
-                f"row {number}: {unknown!r} is none of the columns written to {self._table.quoted}:"
+                f"row {number}: {unknown!r} is not one of the columns written to {self._table.quoted}:"
                 f" {', '.join(sorted(self._names))}"
             )
         for name in self._table.key:
             if row.get(name) is None:
-                raise RowRefused(f"row {number}: {name!r} is of the key, and has no value")
+                raise RowRefused(f"row {number}: {name!r} is part of the key and has no value: give it one")
         if self._table.columns is None:
             self._check_alike(number, row)
         return {
@@ -99,7 +99,7 @@ class _RowReader:
         }
 
     def _check_alike(self, number: int, row: Mapping[str, Any]) -> None:
-        """What one row has and another has not would be made NULL, whoever had written it."""
+        """Raise RowRefused if a row has other columns than row 1: those that it lacks would become NULL."""
         self.columns = self.columns or frozenset(row)
         if row.keys() == self.columns:
             return
@@ -111,18 +111,18 @@ class _RowReader:
         )
 
     def _plain(self, number: int, name: str, value: Any) -> Any:
-        """The value of a column, where JSON's form of it is not the one wanted."""
+        """Return the value to encode: a text for bytes, NaN and infinities, otherwise the same value."""
         if isinstance(value, float) and not math.isfinite(value):
             return str(value)  # nan, inf and -inf
         if not isinstance(value, (bytes, bytearray, memoryview)):
             return value
         if name not in self._of_bytes:
-            raise RowRefused(f"row {number}: {name!r} takes no bytes, which the value is: decode them")
+            raise RowRefused(f"row {number}: {name!r} is not a bytea column and has bytes: decode them")
         return f"\\x{value.hex()}"
 
 
 def _first_refused(rows: list[dict[str, Any]], error: Exception) -> RowRefused:
-    """Which row it was: looked for only now, as a page is encoded faster than its rows one by one."""
+    """Find the row that cannot be encoded; only after an error, as encoding row by row is slower."""
     for number, row in enumerate(rows, 1):
         try:
             _ENCODER.encode(row)
@@ -132,7 +132,7 @@ def _first_refused(rows: list[dict[str, Any]], error: Exception) -> RowRefused:
 
 
 def _within_json(value: Any) -> Any:
-    """What JSON has no form for, as what Postgres reads."""
+    """Return a form of a value that JSON has and Postgres reads."""
     match value:
         case datetime():
             aware = value.replace(tzinfo=UTC) if value.tzinfo is None else value.astimezone(UTC)
@@ -153,17 +153,18 @@ def _shown(value: Any) -> str:
     return f"{text[:_SHOWN]}..." if len(text) > _SHOWN else text
 
 
-# ASCII: whatever the encodings of server and connection. Postgres knows no NaN in JSON.
+# The encoder's output is ASCII, which every encoding of server and connection can represent. Postgres does
+# not accept NaN in JSON.
 _ENCODER = json.JSONEncoder(allow_nan=False, default=_within_json)
 _NO_JSON = (TypeError, ValueError, OverflowError, RecursionError)
 
 
 class Batches:
-    """Collects pages until a batch is full. Bounded: it holds less than two batches, or one page.
+    """Collects pages until a batch is full. It holds less than two batches, or one page.
 
     Args:
-        rows: the most in a batch, except where a page by itself has more.
-        size: the most bytes of JSON, likewise.
+        rows: the most rows in a batch, unless a single page has more.
+        size: the most bytes of JSON in a batch, unless a single page has more.
     """
 
     def __init__(self, rows: int, size: int) -> None:
@@ -174,7 +175,7 @@ class Batches:
         self._bytes = 0
 
     def add(self, page: PageRows) -> list[PageRows]:
-        """Take in a page; the batch that had no more room for it, empty if this one has."""
+        """Add a page. If the current batch has no room for it, return that batch; otherwise an empty list."""
         full = self._rows + page.count > self._most_rows or self._bytes + len(page.json) > self._most_bytes
         batch = self.rest() if full else []
         self._pages.append(page)
@@ -183,7 +184,7 @@ class Batches:
         return batch
 
     def rest(self) -> list[PageRows]:
-        """What has been collected and not handed on."""
+        """Remove and return the current batch."""
         batch, self._pages = self._pages, []
         self._rows = self._bytes = 0
         return batch

@@ -1,14 +1,14 @@
-"""The two statements: which columns a table has, and rows into it. Pure.
+"""The two statements: one returns the columns of a table, one writes rows to it. Pure.
 
-Names are quoted and values bound. A batch is one parameter, a JSON array, cast by the columns' own types,
-and one statement: neither a prepared one nor SET, so that RDS Proxy need not pin the connection to its
-client (which a statement of more than 16 KB makes it do, too: the batch is none of its text, names of some
-hundred columns are).
+Names are quoted and values bound. A batch is one statement with one parameter, a JSON array, which Postgres
+casts to the types of the columns. The statement is not prepared and there is no SET, so RDS Proxy need not
+pin the connection to its client. A statement of more than 16 KB would also pin it. The batch is not part of
+the text, but the names of a few hundred columns can exceed 16 KB.
 
-Why not COPY into a temporary table and INSERT from there: that table is session state, and takes five round
-trips a batch instead of one. Of 10,000 rows in batches of 1,000 over loopback, where round trips are free,
-it took 0.5 to 0.9 of the time of this, Python's JSON included; pipelined `executemany` took 2 to 3.5 times
-as long, and row by row 5 to 8 times.
+Alternatives: COPY into a temporary table, with an INSERT from there, needs session state and five round trips
+per batch instead of one. Over loopback, where round trips are free, it took 0.5 to 0.9 times as long for
+10,000 rows in batches of 1,000, including Python's JSON. Pipelined `executemany` took 2 to 3.5 times as long,
+and INSERT row by row 5 to 8 times.
 """
 
 from collections.abc import Collection, Iterable, Sequence
@@ -18,12 +18,11 @@ from msgspec import Meta, Struct
 
 from asyncstream.errors import ConfigError, TableMismatch, TableNotFound
 
-# Longer names Postgres cuts off, with no more than a notice.
+# Bytes. Postgres truncates longer names and only sends a notice.
 _LONGEST_NAME = 63
 
-# One row a column: its name; its type and collation, as a definition spells them; whether Postgres alone
-# fills it in, and whether it does where nothing is given; whether it is of bytes. $1: the table's quoted
-# name.
+# Returns one row per column: its name; its type and collation in the form of a definition; whether it is
+# always generated; whether it has a default; whether its type is bytea. $1 is the quoted name of the table.
 COLUMNS_OF = """\
 SELECT a.attname,
        format_type(a.atttypid, a.atttypmod)
@@ -44,17 +43,17 @@ class Table(Struct, frozen=True, kw_only=True):
     """A table to write rows to.
 
     Attributes:
-        name: as Postgres knows it: neither quoted nor folded to lower case.
-        key: columns by which a row is known again; the table needs a primary key or unique index over just
-            them. Every row has a value for each.
-        schema: where the table is; None: the first of the user's `search_path` that has one.
-        columns: those that every row writes; the key's are always among them. What a row lacks of them is
-            NULL. None: those that a page's rows have, which then are the same for all rows of a page. Other
-            columns are left as they are, or get their default: one that is NOT NULL needs one, also where a
-            row is there already.
+        name: the name as stored in Postgres; it is not folded to lower case and must not be quoted.
+        key: the columns that identify a row. The table needs a primary key or unique index over exactly these
+            columns, and every row needs a value for each.
+        schema: the schema of the table; None: the first in the user's `search_path` that has such a table.
+        columns: the columns that every row writes, in addition to the key. A column that a row lacks becomes
+            NULL. None: the columns of the page's rows, which must be the same for all rows of a page. Other
+            columns keep their value, or get their default in a new row. If they are NOT NULL they need a
+            default, also to update an existing row.
 
     Raises:
-        ConfigError: there is no key, or a name that Postgres cannot have.
+        ConfigError: there is no key, or a name is not valid in Postgres.
     """
 
     name: Annotated[str, Meta(min_length=1)]
@@ -64,30 +63,28 @@ class Table(Struct, frozen=True, kw_only=True):
 
     def __post_init__(self) -> None:
         for field in ("key", "columns"):
-            # Else its letters would be taken for columns.
+            # The letters of a string would count as columns.
             if isinstance(given := getattr(self, field), str):
                 raise ConfigError(f"{field}={given!r} is one string: write {field}=({given!r},)")
         if not self.key:
-            raise ConfigError(
-                f"the table {self.name!r} needs a key: the columns by which a row is known again"
-            )
+            raise ConfigError(f"the table {self.name!r} needs a key: give the columns that identify a row")
         schema = () if self.schema is None else (self.schema,)
         for name in (self.name, *schema, *self.key, *(self.columns or ())):
             if not _is_name(name):
                 raise ConfigError(
-                    f"{name!r} is no name of Postgres's: a text of 1 to {_LONGEST_NAME} bytes, none of them 0"
+                    f"{name!r} is not a name in Postgres: give 1 to {_LONGEST_NAME} bytes of text without NUL"
                 )
         if len(set(self.key)) < len(self.key):
             raise ConfigError(f"key={self.key!r} names a column twice")
 
     @property
     def quoted(self) -> str:
-        """Its name in a statement."""
+        """The quoted name for a statement."""
         return quoted(*filter(None, (self.schema, self.name)))
 
 
 class Column(Struct, frozen=True):
-    """A column as `COLUMNS_OF` tells of it. `definition` is SQL, and Postgres's own."""
+    """A column as `COLUMNS_OF` returns it. `definition` is SQL generated by Postgres."""
 
     name: str
     definition: str
@@ -97,11 +94,11 @@ class Column(Struct, frozen=True):
 
 
 class Upsert(Struct, frozen=True):
-    """How rows are written to one table.
+    """The statements that write rows to one table.
 
     Attributes:
-        table: which.
-        columns: those that a row may have.
+        table: the table.
+        columns: the columns that a row may have.
     """
 
     table: Table
@@ -109,24 +106,26 @@ class Upsert(Struct, frozen=True):
 
     @property
     def names(self) -> frozenset[str]:
-        """Those that a row may have."""
+        """The names of the columns that a row may have."""
         return frozenset(column.name for column in self.columns)
 
     @property
     def of_bytes(self) -> frozenset[str]:
-        """Of those, what takes bytes: in all others they would be hexadecimal digits."""
+        """The names of the bytea columns. Any other column would store bytes as hexadecimal digits."""
         return frozenset(column.name for column in self.columns if column.is_bytes)
 
     @property
     def usual(self) -> frozenset[str]:
-        """Those that rows have, as far as is known: declared, or not filled in by a default."""
+        """The names of the columns that rows usually have: those declared, or the key and those without a
+        default.
+        """
         if self.table.columns is not None:
             return self.names
         key = self.table.key
         return frozenset(each.name for each in self.columns if each.name in key or not each.has_default)
 
     def statement(self, names: Collection[str]) -> str:
-        """The one that writes rows of these columns; the key's are among them."""
+        """Return the statement that writes rows of these columns, which include the key."""
         return _statement(self.table, [column for column in self.columns if column.name in names])
 
 
@@ -138,18 +137,18 @@ def _is_name(name: Any) -> bool:
 
 
 def quoted(*names: str) -> str:
-    """Return names as SQL takes any name, with dots between them."""
-    from psycopg.sql import Identifier  # noqa: PLC0415 - of an extra, and loaded with the driver by now
+    """Return the names quoted for SQL and separated by dots."""
+    from psycopg.sql import Identifier  # noqa: PLC0415 - of an extra; the driver has loaded it already
 
     return Identifier(*names).as_string()
 
 
 def upsert_of(table: Table, found: Sequence[Column]) -> Upsert:
-    """How to write rows to a table of which these columns were found.
+    """Return the statements for a table that has the columns in `found`.
 
     Raises:
-        TableNotFound: none were.
-        TableMismatch: it has not the columns wanted, or fills one in by itself.
+        TableNotFound: `found` is empty.
+        TableMismatch: the table lacks a column of `table`, or generates its value.
     """
     if not found:
         raise TableNotFound(f"there is no table {table.quoted}: {_instead(table)}", "42P01")
@@ -158,7 +157,7 @@ def upsert_of(table: Table, found: Sequence[Column]) -> Upsert:
         has = ", ".join(column.name for column in found)
         raise TableMismatch(f"the table {table.quoted} has no column {missing[0]!r}; it has {has}", "42703")
     if generated := [column.name for column in found if column.generated and column.name in wanted]:
-        raise TableMismatch(f"the column {generated[0]!r} of {table.quoted} is generated: no row has it")
+        raise TableMismatch(f"the column {generated[0]!r} of {table.quoted} is generated: no row may set it")
     if table.columns is None:
         return Upsert(table, [column for column in found if not column.generated])
     return Upsert(table, [column for column in found if column.name in wanted])
@@ -167,25 +166,29 @@ def upsert_of(table: Table, found: Sequence[Column]) -> Upsert:
 def _instead(table: Table) -> str:
     schema, dot, name = table.name.partition(".")
     if dot and table.schema is None:
-        return f"a table of a schema is written schema={schema!r}, name={name!r}"
+        return f"for a table in a schema, write schema={schema!r}, name={name!r}"
     return "create it, or give its schema"
 
 
 def _statement(table: Table, columns: Sequence[Column]) -> str:
-    """Rows in; out, as two JSON arrays, the numbers (from 1) of those stored, and of those replaced.
+    """Return the SQL that writes rows to these columns.
 
-    - Of rows with one key, the last is written and replaces the others: ON CONFLICT refuses to touch a row
-      twice. Equal is what the column calls equal (1 and "1", citext), so Postgres does it. It sorts by key
-      for that, so sessions that write the same rows lock them in the same order.
-    - A row that is there already is left alone if it would not change: by image (`*<>`), as not every type
-      has an equality, and as 1.0 and 1.00, or "A" and "a" of citext, are changes that a reader sees.
+    Its result has two JSON arrays with the numbers (from 1) of the rows stored and of the rows replaced.
+
+    - If several rows have the same key, the last is written and replaces the others, because ON CONFLICT
+      cannot update a row twice. Postgres compares the keys, since their type decides which are equal (1 and
+      "1", citext). It sorts by key to do so, and so sessions that write the same rows lock them in the same
+      order.
+    - A row in the table is not updated if it would not change. Rows are compared by their binary image
+      (`*<>`): not every type has an equality, and 1.0 and 1.00, or "A" and "a" in citext, are changes a
+      reader sees.
     """
     names = _list(column.name for column in columns)
     key = _list(table.key)
     number = quoted(_free_name({column.name for column in columns}))
     values = [column.name for column in columns if column.name not in table.key]
     definitions = ", ".join(f"{quoted(column.name)} {column.definition}" for column in columns)
-    # Every name in it is quoted, and the definitions are Postgres's own.
+    # No injection: every name is quoted, and Postgres generated the definitions.
     return f"""\
 WITH input AS (
     SELECT * FROM ROWS FROM (json_to_recordset($1::json) AS ({definitions}))

@@ -1,4 +1,4 @@
-"""How long a statement is waited for: psycopg itself waits for ever."""
+"""A time limit for statements: psycopg itself waits forever."""
 
 import time
 from collections.abc import Generator
@@ -8,14 +8,14 @@ T = TypeVar("T")
 
 
 class TookTooLong(Exception):
-    """A statement's time is up. No TimeoutError: that is an OSError, to psycopg a lost connection."""
+    """A statement took too long. Not a TimeoutError, an OSError: psycopg takes it for a lost connection."""
 
 
 def within(steps: Generator[Any, Any, T], seconds: float) -> Generator[Any, Any, T]:
-    """psycopg's steps of a statement, ended after so many seconds.
+    """Wrap psycopg's generator of a statement so that it ends after `seconds`.
 
-    psycopg goes on with the next step when the socket is ready, and ten times a second when it is not: then
-    it sends 0.
+    psycopg resumes the generator when the socket is ready. While it is not, psycopg resumes it ten times a
+    second and sends 0.
 
     Raises:
         TookTooLong: the statement took longer.

@@ -1,9 +1,9 @@
-"""The writer: looks at the table before anything is fetched, then writes batches; one over each connection.
+"""The writer: check the table before pages are fetched, then write batches over one connection.
 
-A batch is one statement and so one transaction: all of it, or nothing. Where Postgres refuses it for the sake
-of a row, its halves are written one by one, down to the page with that row: 2 log2(pages) statements a bad
-page. A batch that is tried again is written by key, so whatever came of the try before, no row is there
-twice. If only that one's reply was lost, its rows are told as unchanged, though the lost try stored them.
+A batch is one statement and so one transaction, written completely or not at all. If Postgres refuses it
+because of a row, the writer splits it in halves down to the page with that row: 2 log2(pages) statements per
+bad page. Rows are written by key, so retrying a batch never stores a row twice, even if the first attempt
+succeeded. If only the reply to that attempt was lost, the rows that it stored are reported as unchanged.
 """
 
 from bisect import bisect_right
@@ -29,14 +29,14 @@ _NO_UNIQUE_INDEX = "42P10"
 
 
 class Written(Struct, frozen=True):
-    """What became of a page.
+    """The result of writing one page.
 
     Attributes:
-        page: its id.
-        stored: rows that are in the table as the page has them, and were not before.
-        unchanged: rows that were there already, just so, or that a trigger kept from being written.
-        replaced: rows that were not written, as a later one of the batch has their key.
-        error: why none of its rows were written; None if all were.
+        page: the ID of the page.
+        stored: new or changed rows written.
+        unchanged: rows that the table already had with the same values, or that a trigger suppressed.
+        replaced: rows not written because a later row of the same batch has the same key.
+        error: why none of its rows were written; None if they were.
     """
 
     page: str
@@ -50,9 +50,9 @@ class Writer:
     """Writes over one connection, for one task at a time.
 
     Args:
-        connection: may be kept longer than the writer.
-        retrying: repeats statements; after its deadline none starts, and one that runs is cancelled.
-        on_retry: reports the tries that are followed by another one.
+        connection: the connection, which the caller may keep longer than the writer.
+        retrying: retries statements. After its deadline no statement starts, and a running one is cancelled.
+        on_retry: called before each retry.
     """
 
     def __init__(
@@ -67,14 +67,15 @@ class Writer:
         self._on_retry = on_retry
 
     async def check(self, table: Table) -> Upsert:
-        """How to write to this table, tried without rows: so it is there, with its columns and index, and may
-        be written to.
+        """Return the statements for this table, after running one without rows.
+
+        This checks that the table exists with its columns and index, and that the user may write to it.
 
         Raises:
             AccessDenied, ConfigError, ConnectionFailed, CredentialsExpired, ServerNotTrusted, ServiceBusy:
-                there is no connection.
-            TableNotFound, TableMismatch, DatabaseError: rows could not be written to the table.
-            DeadlineExceeded: the time is up.
+                connecting failed.
+            TableNotFound, TableMismatch, DatabaseError: rows cannot be written to the table.
+            DeadlineExceeded: the deadline passed.
         """
         columns = await self._fetch(COLUMNS_OF, table.quoted)
         upsert = upsert_of(table, [Column(*column) for column in columns])
@@ -86,13 +87,13 @@ class Writer:
             key = ", ".join(table.key)
             raise TableMismatch(
                 f"the table {table.quoted} has no primary key or unique index over just ({key}): create one,"
-                " or name the columns of the one that it has as key",
+                " or give the columns of an existing one as key",
                 error.sqlstate,
             ) from error
         return upsert
 
     async def write(self, upsert: Upsert, batch: Sequence[PageRows]) -> list[Written]:
-        """Write the pages of a batch, in this order but those of the same columns together."""
+        """Write the pages of a batch, grouped by their columns and otherwise in the order given."""
         outcomes: list[Written] = []
         alike: dict[frozenset[str], list[PageRows]] = {}
         for page in batch:
@@ -104,22 +105,22 @@ class Writer:
                 outcomes += await self._write(upsert, pages)
             except RowRefused as error:
                 if len(pages) == 1:
-                    drop_tracebacks(error)  # its frames have the rows
+                    drop_tracebacks(error)  # its frames hold the rows
                     outcomes.append(Written(pages[0].id, error=error))
                     continue
                 half = len(pages) // 2
                 pending += (pages[half:], pages[:half])
             except AsyncstreamError as error:
-                # No matter of these rows: the others would only wait for the same.
+                # The error does not concern these rows, so the others would fail in the same way.
                 drop_tracebacks(error)
                 left = [*pages, *(page for rest in reversed(pending) for page in rest)]
                 return outcomes + [Written(page.id, error=error) for page in left]
         return outcomes
 
     async def can_write(self, upsert: Upsert) -> bool:
-        """Whether rows could be written now, by one try without any: after an error maybe of a batch only.
+        """Return whether rows can be written now, after an error that may concern only one batch.
 
-        Also true where there is no time left to find out.
+        Makes one attempt, without rows. Also True if there is no time left for it.
         """
         try:
             await self._connection.fetch(upsert.statement(upsert.usual), ["[]"], self._deadline)
@@ -130,7 +131,7 @@ class Writer:
         return True
 
     async def _write(self, upsert: Upsert, pages: Sequence[PageRows]) -> list[Written]:
-        """All of the pages, or none."""
+        """Write all of the pages or none."""
         if not pages[0].columns:
             return [Written(page.id) for page in pages]
         rows = ",".join(page.json for page in pages)
@@ -143,7 +144,7 @@ class Writer:
 
 
 def _shared_out(pages: Sequence[PageRows], stored: Sequence[int], replaced: Sequence[int]) -> list[Written]:
-    """What became of pages that were written. Of rows over all pages, from 1, the numbers, sorted."""
+    """Return the result of each page from sorted row numbers, which count from 1 over all pages."""
     outcomes = []
     end = 0
     for page in pages:

@@ -1,4 +1,4 @@
-"""Pages of the web, fetched within limits: one fetcher over two HTTP libraries."""
+"""Fetch web pages within limits: one fetcher over two HTTP libraries."""
 
 from asyncstream.gathering.web.config import FetchConfig
 from asyncstream.gathering.web.fetching import Fetcher
@@ -10,7 +10,7 @@ __all__ = ["FetchConfig", "Fetcher", "Page", "interleaved", "open_fetcher"]
 
 
 async def open_fetcher(engine: Engine, config: FetchConfig) -> Fetcher:
-    """A fetcher that an engine can drive, to be closed in the end. The blocking one loads no aiohttp."""
+    """Return a fetcher for this engine; the caller closes it. The blocking one does not load aiohttp."""
     if engine.name == "asyncio":
         from asyncstream.gathering.web.aio import AsyncioHttp  # noqa: PLC0415
 

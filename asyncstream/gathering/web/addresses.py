@@ -1,12 +1,13 @@
 """Which addresses may be connected to. Pure.
 
-A page's URL, a redirect and a name's addresses are all chosen by somebody else. Whoever chooses them must not
-reach what only this machine and its network can: the credentials at 169.254.169.254, a database, a router.
+A third party chooses a page's URL, a redirect and the addresses of a host name. That party must not reach
+services that only this machine and its network can reach: the credentials at 169.254.169.254, a database, a
+router.
 
-An IPv4 address may be connected to unless it is in a network of IANA's special-purpose registry or multicast;
-an IPv6 address only if it is a global unicast one (2000::/3), and not in a special network of these. The list
-is ours, as `ipaddress.is_global` says other things in 3.11, 3.12 and 3.13. It refuses more than that: the
-relays of 6to4, all of 6to4 and Teredo, of which nobody knows where they end.
+An IPv4 address is allowed unless it is multicast or in a network of IANA's special-purpose registry. An IPv6
+address is allowed if it is global unicast (2000::/3) and not in a special network of that range. This module
+has its own list because `ipaddress.is_global` differs between Python 3.11, 3.12 and 3.13. The list refuses
+more than `is_global`: the relays of 6to4, and all of 6to4 and Teredo, since their traffic can end anywhere.
 """
 
 import ipaddress
@@ -17,7 +18,7 @@ from asyncstream.errors import AddressRefused, ConfigError
 Network = ipaddress.IPv4Network | ipaddress.IPv6Network
 Address = ipaddress.IPv4Address | ipaddress.IPv6Address
 
-# What holds credentials, or speaks to the machine itself: no setting allows it.
+# Networks that serve credentials or reach the machine itself. No setting allows them.
 _NEVER = {
     "169.254.0.0/16": "link-local: credentials are served there",
     "fe80::/10": "link-local",
@@ -51,8 +52,8 @@ _SPECIAL = {
 }
 _ALL = (ipaddress.IPv4Network("0.0.0.0/0"), ipaddress.IPv6Network("::/0"))
 _GLOBAL_UNICAST = ipaddress.IPv6Network("2000::/3")
-# IPv6 addresses that stand for the IPv4 address in their last 32 bits: RFC 4291 (2.5.5.2), RFC 6052. Of the
-# other prefix of NAT64, 64:ff9b:1::/48, nobody knows where in it the address stands.
+# IPv6 addresses that stand for the IPv4 address in their last 32 bits: RFC 4291 (2.5.5.2), RFC 6052. NAT64's
+# other prefix, 64:ff9b:1::/48, is missing: the position of the IPv4 address in it is not fixed.
 _STANDING_FOR_IPV4 = (ipaddress.IPv6Network("::ffff:0:0/96"), ipaddress.IPv6Network("64:ff9b::/96"))
 
 
@@ -64,10 +65,10 @@ _NEVER_NETWORKS, _SPECIAL_NETWORKS = _networks(_NEVER), _networks(_SPECIAL)
 
 
 def parse_networks(allowed: Iterable[str]) -> tuple[Network, ...]:
-    """Networks such as "127.0.0.0/8" or "10.1.2.3", read.
+    """Parse networks such as "127.0.0.0/8" or "10.1.2.3".
 
     Raises:
-        ConfigError: one is no network, or is one that is never allowed.
+        ConfigError: one is not a network, or is a network that is never allowed.
     """
     networks = []
     for text in allowed:
@@ -75,7 +76,7 @@ def parse_networks(allowed: Iterable[str]) -> tuple[Network, ...]:
             network = ipaddress.ip_network(text)
         except (ValueError, TypeError) as error:
             raise ConfigError(
-                f'allowed network {text!r} is none: write "10.0.0.0/8" or "fd00::/8" ({error})'
+                f'allowed network {text!r} is not a network: write "10.0.0.0/8" or "fd00::/8" ({error})'
             ) from error
         for never, meaning in _NEVER_NETWORKS:
             if network.version == never.version and network.subnet_of(never):  # type: ignore[arg-type]
@@ -85,15 +86,15 @@ def parse_networks(allowed: Iterable[str]) -> tuple[Network, ...]:
 
 
 def why_refused(address: str, allowed: Iterable[Network] = ()) -> str:
-    """What is special about an address that must not be connected to; empty if it may be.
+    """Return why an address must not be connected to; an empty string if it may be.
 
     Args:
-        address: as `getaddrinfo` tells it.
+        address: as `getaddrinfo` returns it.
         allowed: networks that may be connected to although they are special.
     """
     try:
         found = _meant(ipaddress.ip_address(address))
-    except ValueError:  # an IPv6 address with a zone is an IPv6Address, so this is none at all
+    except ValueError:  # not for an IPv6 address with a zone: ip_address accepts it
         return "not an address"
     if isinstance(found, ipaddress.IPv6Address) and found.scope_id is not None:
         return "an address of one network card"
@@ -106,18 +107,16 @@ def why_refused(address: str, allowed: Iterable[Network] = ()) -> str:
 
 
 def check(address: str, host: str, allowed: Iterable[Network] = ()) -> None:
-    """Raise AddressRefused if an address that `host` has must not be connected to."""
+    """Raise AddressRefused if this address of `host` must not be connected to."""
     reason = why_refused(address, allowed)
     if reason:
         where = host if host == address else f"{host} has the address {address}, which"
-        advice = (
-            "" if why_refused(address, _ALL) else "; if it is meant, put its network in `allowed_networks`"
-        )
+        advice = "" if why_refused(address, _ALL) else "; to allow it, add its network to `allowed_networks`"
         raise AddressRefused(f"{where} must not be connected to: it is {reason}; nothing was sent{advice}")
 
 
 def _meant(address: Address) -> Address:
-    """The address that is reached by it."""
+    """Return the IPv4 address that an IPv6 address stands for, otherwise the address itself."""
     if any(address in network for network in _STANDING_FOR_IPV4):
         return ipaddress.IPv4Address(int(address) & 0xFFFF_FFFF)
     return address

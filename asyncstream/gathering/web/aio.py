@@ -1,8 +1,8 @@
 """The aiohttp adapter, for the asyncio engine. It belongs to the event loop that opened it.
 
-Names are looked up and checked by our resolver. aiohttp does not ask it for hosts that are addresses, so what
-makes each socket checks once more what it is to be connected to. `trust_env` is off: a proxy of the
-environment would connect to addresses that nobody checks.
+`_Resolver` looks up host names and checks their addresses. aiohttp does not call it for a host that is an IP
+address, so the socket factory checks the address of every socket again. `trust_env` is off: a proxy from the
+environment would connect to unchecked addresses.
 """
 
 import asyncio
@@ -29,18 +29,18 @@ from asyncstream.gathering.web.urls import Url
 from asyncstream.ports import TimeLeft
 from asyncstream.units import KiB
 
-# aiohttp stops reading at twice as much.
+# aiohttp stops reading at twice this many bytes.
 READ_BUFFER = 32 * KiB
-# A line of a reply's head may have so many bytes, twice what aiohttp allows by itself: with long cookies and
-# policies, sites would fail with this engine only. And there may be so many lines, as http.client has it.
+# The most bytes per line of a reply's head: twice aiohttp's default, with which sites that send long cookies
+# and policies would fail with this engine only. The most lines are http.client's limit.
 LONGEST_LINE, MOST_LINES = 16 * KiB, 100
-# To aiohttp 0 means for ever.
+# aiohttp takes a timeout of 0 as no timeout.
 _SHORTEST = 0.001
 _LIBRARY_ERRORS = (aiohttp.ClientError, OSError)
 
 
 class AsyncioHttp:
-    """One session of aiohttp a host. See `ports.Http`."""
+    """One aiohttp session per host. See `ports.Http`."""
 
     def __init__(self, config: FetchConfig) -> None:
         self._config = config
@@ -73,7 +73,7 @@ class AsyncioHttp:
             limit=most,
             resolver=_Resolver(self._allowed, self._config.connect_timeout),
             socket_factory=self._new_socket,
-            # A name is looked up for each connection, as by the other engines.
+            # Look up the name for every connection, as the other engines do.
             use_dns_cache=False,
             ssl=self._tls if url.scheme == "https" else True,
         )
@@ -87,12 +87,12 @@ class AsyncioHttp:
             max_field_size=LONGEST_LINE,
             max_headers=MOST_LINES,
         )
-        # aiohttp asks twice for each try of ours. No option says otherwise; a test counts what is asked.
+        # aiohttp sends a failed request a second time, and has no option against it. A test counts requests.
         session._retry_connection = False  # noqa: SLF001 - see above
         return _Host(session, most, self._config)
 
     def _new_socket(self, connecting_to: tuple[Any, ...]) -> socket.socket:
-        """The socket for an address, which is the one that it will be connected to."""
+        """Return a socket for an address after checking that it may be connected to."""
         family, kind, protocol, _, address = connecting_to
         addresses.check(address[0], address[0], self._allowed)
         return socket.socket(family, kind, protocol)
@@ -112,7 +112,7 @@ class _Host:
 
     async def get(self, url: Url, headers: Mapping[str, str], left: TimeLeft) -> Reply:
         """See `ports.Host`."""
-        # To the last byte of the body. Without the threshold, aiohttp rounds up to whole seconds.
+        # `total` lasts until the last byte of the body. By default, aiohttp rounds long times up to seconds.
         timeout = aiohttp.ClientTimeout(
             total=max(left(), _SHORTEST),
             sock_connect=self._config.connect_timeout,
@@ -147,13 +147,13 @@ class _Stream:
             return
         connection = self._response.connection
         if connection is not None and connection.transport is not None:
-            # Over TLS to close would be to wait for the server to say good-bye.
+            # Over TLS, `close` would wait for the server's close_notify.
             connection.transport.abort()
         self._response.close()
 
 
 class _Resolver(AbstractResolver):
-    """Looks a name up as the other engines do, and hands on addresses that may be connected to only."""
+    """Looks names up as the other engines do, and returns only addresses that may be connected to."""
 
     def __init__(self, allowed: tuple[addresses.Network, ...], seconds: float) -> None:
         self._allowed = allowed
@@ -173,11 +173,11 @@ class _Resolver(AbstractResolver):
         ]
 
     async def close(self) -> None:
-        """Nothing is kept."""
+        """Do nothing: the resolver keeps no state."""
 
 
 async def _acquired(turns: asyncio.BoundedSemaphore, url: Url, left: float) -> None:
-    """Wait for a turn."""
+    """Wait for a turn; raise DeadlineExceeded after `left` seconds."""
     try:
         async with asyncio.timeout(None if left == math.inf else max(left, 0.0)):
             await turns.acquire()

@@ -1,8 +1,8 @@
 """The urllib3 adapter, for the sequential and the thread engine.
 
-Blocks, and never suspends. urllib3 keeps connections and speaks HTTP; where it connects to, and how long each
-read may take, is decided here. It is asked through pools of one host each, which know neither redirects nor
-proxies: a proxy of the environment would connect to addresses that nobody checks.
+It blocks and never suspends. urllib3 keeps connections and speaks HTTP; this module decides which addresses
+it connects to and how long each read may take. It uses urllib3's pools of one host each, which follow no
+redirects and use no proxies. A proxy from the environment would connect to unchecked addresses.
 """
 
 import logging
@@ -41,14 +41,14 @@ from asyncstream.ports import TimeLeft
 from asyncstream.units import KiB
 
 CHUNK = 64 * KiB
-# A reply's head may have so many bytes: http.client itself would take 6 MB.
+# The most bytes of a reply's head; http.client itself would accept 6 MB.
 LONGEST_HEAD = 256 * KiB
 _NO_HEADER = (FirstHeaderLineIsContinuationDefect, MissingHeaderBodySeparatorDefect)
 _LIBRARY_ERRORS = (HTTPError, HTTPException, OSError)
 
 
 class _Limits:
-    """What bounds the request under way on this thread: no option of urllib3 reaches a single read."""
+    """The limits of the current request of this thread. urllib3 has no option that limits a single read."""
 
     def __init__(self, config: FetchConfig, allowed: tuple[Network, ...], left: TimeLeft) -> None:
         self.allowed = allowed
@@ -57,25 +57,25 @@ class _Limits:
         self._left = left
         self._most, self._what = LONGEST_HEAD, "the reply's head"
         self._taken = 0
-        # Each byte of a body may be a chunk by itself, of six bytes.
+        # A server may send every byte of a body as its own chunk, which takes six bytes.
         self._most_with_framing = 8 * config.max_body + LONGEST_HEAD
 
     def to_connect(self) -> float:
-        """Seconds that connecting may take."""
+        """Return the seconds that connecting may take."""
         return self._wait(self._connect_timeout)
 
     def to_read(self) -> float:
-        """Seconds that a read may take."""
+        """Return the seconds that a read may take."""
         return self._wait(self._stall_timeout)
 
     def count(self, size: int) -> None:
-        """So many bytes of a reply have come; raise ConnectionFailed where that is more than one may have."""
+        """Add received bytes; raise ConnectionFailed if the reply has more than it may have."""
         self._taken += size
         if self._taken > self._most:
             raise ConnectionFailed(f"{self._what} has more than {self._most} bytes")
 
     def head_is_read(self) -> None:
-        """What comes from now on is body, and what frames it: trailers, too, which may be endless."""
+        """Count the body and its framing from now on, including trailers, which may be endless."""
         self._most, self._what, self._taken = self._most_with_framing, "the framed body", 0
 
     def _wait(self, most: float) -> float:
@@ -89,7 +89,7 @@ _limits: ContextVar[_Limits] = ContextVar("limits")
 
 
 class _WithoutQueries(logging.Filter):
-    """Keeps the queries of our pages, which may hold somebody's key, out of what urllib3 logs of them."""
+    """Removes queries, which may hold keys, from what urllib3 logs about the requests of this module."""
 
     def filter(self, record: logging.LogRecord) -> bool:
         if _limits.get(None) is not None and isinstance(record.args, tuple):
@@ -103,11 +103,11 @@ def _without_query(argument: Any) -> Any:
     return f"{argument.partition('?')[0]}?..."
 
 
-_WITHOUT_QUERIES = _WithoutQueries()  # one, so that adding it a second time does nothing
+_WITHOUT_QUERIES = _WithoutQueries()  # a single object, so that a logger adds it only once
 
 
 class BlockingHttp:
-    """One pool of urllib3 a host. See `ports.Http`."""
+    """One urllib3 pool per host. See `ports.Http`."""
 
     def __init__(self, config: FetchConfig) -> None:
         for name in ("urllib3.connectionpool", "urllib3.connection"):
@@ -188,7 +188,7 @@ class _Host:
         finally:
             _limits.reset(outer)
         limits.head_is_read()
-        # http.client has read them as Latin-1.
+        # http.client decodes headers as Latin-1.
         told = ((name.encode("latin-1"), value.encode("latin-1")) for name, value in raw.headers.iteritems())
         return Reply(raw.status, headers_of(told), _Stream(raw, url, limits))
 
@@ -220,17 +220,17 @@ class _Stream:
 
 
 class _FinalResponse(WholeHead):
-    """A reply without the interim ones before it, whose head could be read.
+    """A reply that skips all interim replies, and whose head must be readable.
 
-    http.client passes over 100 alone, not over 103; and takes the head to end at the first line that is no
-    header, so that the headers after it (how the body is framed) would be lost.
+    http.client skips only status 100, not 103. It also ends the head at the first line that is not a header,
+    so it would lose the headers after it, which say how the body is framed.
     """
 
     def begin(self) -> None:
         super().begin()
-        # What else it finds wrong is about bodies of several parts, which it is not given.
+        # The parser's other defects concern multipart bodies, and it gets no body here.
         if any(isinstance(defect, _NO_HEADER) for defect in self.headers.defects):
-            raise HTTPException("a line of the reply's head is no header")
+            raise HTTPException("a line of the reply's head is not a header")
 
     def _read_status(self) -> tuple[str, int, str]:
         while True:
@@ -241,7 +241,7 @@ class _FinalResponse(WholeHead):
 
 
 class _ToAllowedAddresses(HTTPConnection):
-    """A connection to an address of its host that was looked up for it, once, and checked."""
+    """A connection that looks its host up once, checks the addresses, and connects to one of them."""
 
     response_class = _FinalResponse
     _dns_host: str
@@ -254,7 +254,7 @@ class _ToAllowedAddresses(HTTPConnection):
             raise too_slow(self._dns_host) from error
         failed: OSError | None = None
         for tried, resolved in enumerate(addresses):
-            # An address that does not answer leaves time for the others.
+            # Share the time, so that an address that does not answer leaves some for the others.
             seconds = limits.to_connect() / (len(addresses) - tried)
             try:
                 return _connected(resolved, seconds)
@@ -272,7 +272,7 @@ class _TlsConnection(_ToAllowedAddresses, HTTPSConnection):
 
 
 class _LimitedReads:
-    """Each read of a socket waits for as long as the request under way allows, however many a line takes."""
+    """A socket whose every read has the current request's timeout, also if a line takes several reads."""
 
     def recv_into(self, *arguments: Any) -> int:
         limits = _limits.get()

@@ -1,4 +1,4 @@
-"""`FetchConfig`: every limit of fetching pages, checked before any I/O; used by the whole package."""
+"""`FetchConfig`: every limit for fetching pages, checked before any I/O."""
 
 import re
 from collections.abc import Mapping
@@ -17,11 +17,12 @@ from asyncstream.units import KiB
 from asyncstream.version import __version__
 
 ENV_PREFIX = "GATHER_"
-# No Lambda lives longer, and a socket refuses an endless wait.
+# No Lambda invocation lasts longer, and a socket does not accept an infinite timeout.
 _Seconds = Annotated[float, Meta(gt=0, le=LONGEST_INVOCATION)]
-# RFC 9110, 5.6.2 and 5.5, of which ASCII.
+# RFC 9110, 5.6.2 and 5.5, limited to ASCII.
 _NAME, _VALUE = re.compile(r"[!#$%&'*+.^_`|~0-9A-Za-z-]+"), re.compile(r"[\x20-\x7e\t]*")
-# What says how a request is sent and a reply may come, and what has a setting of its own.
+# Headers that the fetcher sets itself, since they control how request and reply are sent, and the user agent,
+# which has a setting of its own.
 _OURS = frozenset(
     {
         *("host", "connection", "content-length", "transfer-encoding", "te", "upgrade", "expect"),
@@ -31,30 +32,31 @@ _OURS = frozenset(
 
 
 class FetchConfig(Settings, frozen=True, kw_only=True):
-    """Within which limits pages are fetched.
+    """The limits for fetching pages.
 
     Attributes:
-        max_body: bytes of a page, as sent and as unpacked. Default: 768 KiB, so that
-            sixty fit in 64 MiB: a page in hand takes up to a quarter more.
-        max_redirects: redirects followed for one page; 0: none. Default: 5.
+        max_body: the most bytes of a page's body, both as sent and as decompressed. Default: 768 KiB, so that
+            sixty pages fit in 64 MiB: a page in progress takes up to a quarter more.
+        max_redirects: the most redirects followed for one page; 0: none. Default: 5.
         connections_per_host: the most connections to one host (scheme, name and port) at once. Default: 6, as
-            browsers have.
-        connect_timeout: seconds to find a host's addresses, and again to connect to one. Default: 5.
+            in browsers.
+        connect_timeout: seconds to look up a host, and again to connect to one of its addresses. Default: 5.
         stall_timeout: seconds without a byte after which a connection counts as broken. Default: 10.
-        page_timeout: seconds that one try may take in all, redirects included. Default: 30. Waiting for a
-            host that `connections_per_host` others are asking does not count: the deadline bounds that.
-        max_attempts: tries of one page, the first included. Default: 4.
-        retry_base_delay: seconds; bound of the first wait (full jitter, doubled each time). Default: 0.5.
+        page_timeout: seconds that one attempt may take in all, including redirects. Default: 30. Waiting for
+            a free connection to the host does not count; only the deadline limits it.
+        max_attempts: the most attempts for one page, including the first. Default: 4.
+        retry_base_delay: seconds; the bound of the first wait (full jitter, doubled each time). Default: 0.5.
         retry_max_delay: seconds; no wait is longer, unless the server asks for it (Retry-After). Default: 5.
-        retry_max_wait: seconds waited in all before a page is given up. Default: 30.
-        allowed_networks: networks whose addresses may be connected to although they are special, such as
+        retry_max_wait: seconds of waiting in all before the fetcher gives a page up. Default: 30.
+        allowed_networks: networks that may be connected to although their addresses are special, such as
             "10.20.0.0/16"; default: none. See `addresses.py`.
-        user_agent: who is asking. Default: "asyncstream/VERSION". Many sites want an address to complain to.
-        headers: more of them, by whom they are for: `{"https://api.example.com": {"Authorization": "..."}}`.
-            No other origin gets them, also not after a redirect. Default: none.
+        user_agent: the User-Agent header. Default: "asyncstream/VERSION". Many sites expect a contact
+            address.
+        headers: additional headers by origin: `{"https://api.example.com": {"Authorization": "..."}}`. The
+            fetcher sends them to no other origin, not even after a redirect. Default: none.
 
     Raises:
-        ConfigError: a value is of the wrong type or outside its limits, which the message names.
+        ConfigError: a value has the wrong type or is outside its limits; the message names it.
     """
 
     max_body: Annotated[int, Meta(ge=1)] = 768 * KiB
@@ -81,11 +83,11 @@ class FetchConfig(Settings, frozen=True, kw_only=True):
 
     @classmethod
     def read_variables(cls, variables: Mapping[str, str]) -> dict[str, Any]:
-        """Return the settings of `GATHER_MAX_BODY`, `GATHER_ALLOWED_NETWORKS` (with commas between),
+        """Return the settings given by `GATHER_MAX_BODY`, `GATHER_ALLOWED_NETWORKS` (separated by commas),
         `GATHER_HEADERS` (JSON) and so on.
 
         Raises:
-            ConfigError: the JSON is malformed; no message repeats it, as keys may be in it.
+            ConfigError: the JSON is malformed. The message does not repeat it, since it may contain keys.
         """
         given = super().read_variables(variables)
         if "allowed_networks" in given:
@@ -95,12 +97,12 @@ class FetchConfig(Settings, frozen=True, kw_only=True):
                 given["headers"] = msgspec.json.decode(given["headers"])
             except msgspec.DecodeError:
                 raise ConfigError(
-                    f"{ENV_PREFIX}HEADERS is no JSON: write an object of origins, each with its headers"
+                    f"{ENV_PREFIX}HEADERS is not JSON: write an object of origins, each with its headers"
                 ) from None
         return given
 
     def _masked(self) -> dict[str, Any]:
-        # Keys may be in the headers: only the origins that they are for are shown.
+        # Headers may contain keys, so only their origins are shown.
         return {"headers": dict.fromkeys(self.headers, "...")}
 
     @property
@@ -112,15 +114,19 @@ class FetchConfig(Settings, frozen=True, kw_only=True):
 
 
 def _check_headers(origin: str, headers: Mapping[str, str]) -> None:
-    """Raise ConfigError, which repeats no value, if they cannot be sent."""
+    """Raise ConfigError if the headers cannot be sent. The message repeats no value."""
     try:
         meant = parse_url(origin).origin
     except InputError as error:
         raise ConfigError(f"headers: {error}") from None
     if meant != origin:
-        raise ConfigError(f"headers: {shown(origin)!r} is no origin: write {meant!r}")
+        raise ConfigError(f"headers: {shown(origin)!r} is not an origin: write {meant!r}")
     for name, value in headers.items():
         if name.lower() in _OURS:
-            raise ConfigError(f"headers of {origin}: {name!r} is not to be set, or has a setting of its own")
+            raise ConfigError(
+                f"headers of {origin}: {name!r} cannot be set here: it is fixed, or has its own setting"
+            )
         if not _NAME.fullmatch(name) or not _VALUE.fullmatch(value):
-            raise ConfigError(f"headers of {origin}: {name!r} is no header's name, or its value is not ASCII")
+            raise ConfigError(
+                f"headers of {origin}: {name!r} is not a header name, or its value is not ASCII"
+            )

@@ -1,7 +1,7 @@
-"""A page's body unpacked, a little at a time. Pure.
+"""Decompress a page's body piece by piece. Pure.
 
-Pages are asked for as gzip or as they are, so nothing else is read: every other packing is refused by name.
-The standard library's zlib unpacks no more than it is asked for, so a bomb costs no memory.
+The fetcher asks for gzip or no encoding; it refuses every other encoding and names it in the error. The
+standard library's zlib decompresses no more than it is asked for, so a gzip bomb costs no memory.
 """
 
 import zlib
@@ -13,43 +13,44 @@ from asyncstream.gathering.web.urls import Url
 from asyncstream.units import KiB
 
 ACCEPTED = "gzip"
-# Bytes unpacked at once.
+# Bytes decompressed at once.
 _PIECE = 64 * KiB
-# Of one body; a server that packs by file has one. Each costs a look at what is left of a chunk.
+# The most gzip members in one body; usually there is one. Each copies the rest of the chunk.
 _MOST_MEMBERS = 1000
 
 
 class Decoder(Protocol):
-    """What becomes of a body's bytes."""
+    """Decodes the bytes of a body."""
 
     def feed(self, data: bytes | memoryview) -> Iterator[bytes | memoryview]:
-        """What is unpacked by now, in pieces; used up before the next feed."""
+        """Yield the decoded bytes in pieces. The caller takes all of them before it feeds again."""
 
     def finish(self) -> None:
-        """Raise TruncatedBody unless the end has been reached."""
+        """Raise TruncatedBody unless the body is complete."""
 
 
 def check_framing(headers: Mapping[str, str], url: Url) -> None:
-    """Raise BodyUnreadable where it is not clear where a body ends, or it is packed for its way, too.
+    """Raise BodyUnreadable if the headers contradict each other on where the body ends, or if the transfer
+    encoding compresses it.
 
-    Nobody has asked for that: urllib3 would hand out the framing as if it were the body, and aiohttp what is
-    packed.
+    The fetcher does not ask for a transfer encoding other than chunked. With one, urllib3 would return the
+    framing as part of the body, and aiohttp the compressed bytes.
     """
     coding = headers.get("transfer-encoding", "chunked").strip().lower()
     if coding not in {"chunked", "identity"}:
         raise BodyUnreadable(f"{url}: the body is sent as {coding[:40]!r}, which was not asked for")
     length = headers.get("content-length", "0").strip()
     if not (length.isascii() and length.isdigit()):
-        raise BodyUnreadable(f"{url}: the body's Content-Length is {length[:40]!r}, which is none")
+        raise BodyUnreadable(f"{url}: the body's Content-Length is {length[:40]!r}, which is not a length")
     if coding == "chunked" and {"content-length", "transfer-encoding"} <= headers.keys():
         raise BodyUnreadable(f"{url}: the body has a length and is sent in chunks: one of them is wrong")
 
 
 def decoder_for(content_encoding: str, url: Url) -> Decoder:
-    """How to unpack a body.
+    """Return a decoder for a body with this Content-Encoding.
 
     Raises:
-        BodyUnreadable: it is packed in a way that was not asked for.
+        BodyUnreadable: the encoding is not one that the fetcher asks for.
     """
     encoding = content_encoding.strip().lower()
     if encoding in {"", "identity"}:
@@ -57,7 +58,7 @@ def decoder_for(content_encoding: str, url: Url) -> Decoder:
     if encoding in {"gzip", "x-gzip"}:
         return _Gunzip(url)
     raise BodyUnreadable(
-        f"{url}: the body is packed as {encoding[:40]!r}, not as {ACCEPTED!r}, and is not read"
+        f"{url}: the body is encoded as {encoding[:40]!r}, not as {ACCEPTED!r}, and cannot be read"
     )
 
 
@@ -66,40 +67,40 @@ class _AsSent:
         yield data
 
     def finish(self) -> None:
-        """Its end is HTTP's."""
+        """Do nothing: HTTP says where the body ends."""
 
 
 class _Gunzip:
-    """gzip (RFC 1952), of one member or several."""
+    """gzip (RFC 1952) with one or more members."""
 
     def __init__(self, url: Url) -> None:
         self._url = url
         self._member = _new_member()
         self._members = 1
-        self._begun = False
+        self._started = False
 
     def feed(self, data: bytes | memoryview) -> Iterator[bytes]:
         rest = bytes(data)
         while rest:
             if self._member.eof:
                 self._next_member()
-            self._begun = True
+            self._started = True
             try:
                 piece = self._member.decompress(rest, _PIECE)
             except zlib.error as error:
-                raise BodyUnreadable(f"{self._url}: the body is no gzip, or damaged: {error}") from error
+                raise BodyUnreadable(f"{self._url}: the body is not gzip, or damaged: {error}") from error
             if piece:
                 yield piece
             rest = self._member.unused_data if self._member.eof else self._member.unconsumed_tail
 
     def finish(self) -> None:
-        if self._begun and not self._member.eof:
+        if self._started and not self._member.eof:
             raise TruncatedBody(f"{self._url}: the body ended before the gzip in it did")
 
     def _next_member(self) -> None:
         self._members += 1
         if self._members > _MOST_MEMBERS:
-            raise BodyUnreadable(f"{self._url}: the body is of more than {_MOST_MEMBERS} gzip members")
+            raise BodyUnreadable(f"{self._url}: the body has more than {_MOST_MEMBERS} gzip members")
         self._member = _new_member()
 
 

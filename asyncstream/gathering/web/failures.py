@@ -1,4 +1,4 @@
-"""The libraries' errors as asyncstream's, mapped once."""
+"""Convert the errors of the HTTP libraries into asyncstream's."""
 
 import errno
 import ssl
@@ -21,17 +21,17 @@ Kinds = tuple[type[BaseException], ...]
 
 
 def raise_no_reply(error: BaseException, url: Url, closed: Kinds) -> NoReturn:
-    """Raise what it means that a library raised this instead of a reply.
+    """Raise asyncstream's error for a library's error before a reply arrived.
 
     Args:
-        error: the library's, or one of ours that the library has wrapped.
-        url: that was asked.
-        closed: the library's errors that say a connection was closed before a reply began.
+        error: the library's error, or one of asyncstream's that the library has wrapped.
+        url: the URL requested.
+        closed: the library's errors for a connection that was closed before the reply started.
     """
     errors = list(chain(error))
     for each in reversed(errors):
         if isinstance(each, AsyncstreamError):
-            raise each from each.__cause__  # not from the library's, which is raised from it
+            raise each from each.__cause__  # not from the library's error, whose cause it is
         if isinstance(each, ssl.SSLCertVerificationError):
             raise ServerNotTrusted(f"{url}: {each.verify_message}") from each
     is_closed = any(isinstance(each, closed) or _is_reset(each) for each in errors)
@@ -40,21 +40,21 @@ def raise_no_reply(error: BaseException, url: Url, closed: Kinds) -> NoReturn:
 
 
 def raise_broken_body(error: BaseException, url: Url, truncated: Kinds) -> NoReturn:
-    """Raise what it means that a library raised this in the midst of a body.
+    """Raise asyncstream's error for a library's error while a body was read.
 
     Args:
-        error: the library's.
-        url: that was asked.
-        truncated: the library's errors that say a body ended before its length or its last chunk.
+        error: the library's error.
+        url: the URL requested.
+        truncated: the library's errors for a body that ended before its length or its last chunk.
     """
     errors = list(chain(error))
     kind = TruncatedBody if any(isinstance(each, truncated) for each in errors) else ConnectionFailed
-    raise kind(f"{url}: the body broke: {_told(errors, url)}") from _that_may_be_logged(errors, url)
+    raise kind(f"{url}: the body broke off: {_told(errors, url)}") from _that_may_be_logged(errors, url)
 
 
 def no_turn(url: Url) -> DeadlineExceeded:
-    """The time was up while others asked the host."""
-    return DeadlineExceeded(f"{url}: the time was up before its host could be asked by one more")
+    """Return the error for a deadline that passed while waiting for a free connection."""
+    return DeadlineExceeded(f"{url}: the deadline passed while waiting for a free connection to the host")
 
 
 def _is_reset(error: BaseException) -> bool:
@@ -62,7 +62,7 @@ def _is_reset(error: BaseException) -> bool:
 
 
 def _that_may_be_logged(errors: list[BaseException], url: Url) -> BaseException | None:
-    """The first without secrets: aiohttp's errors repeat the whole URL, some the headers it was sent."""
+    """Return the first error without secrets: aiohttp's repeat the whole URL, some also sent headers."""
     harmless = (
         each for each in errors if not hasattr(each, "request_info") and not _has_query(str(each), url)
     )
@@ -70,8 +70,8 @@ def _that_may_be_logged(errors: list[BaseException], url: Url) -> BaseException 
 
 
 def _has_query(text: str, url: Url) -> bool:
-    """Whether it repeats any of the URL's query, which may hold somebody's key: a name, or a value as it was
-    sent or meant. What is shorter than any key may be there by chance.
+    """Return whether the text repeats part of the URL's query, which may hold a key: a name, or a value as
+    sent or decoded. Parts shorter than any key are ignored, since they may occur by chance.
     """
     query = url.target.partition("?")[2]
     said = [part for pair in query.split("&") for part in pair.split("=", 1)]
@@ -79,10 +79,10 @@ def _has_query(text: str, url: Url) -> bool:
 
 
 def _told(errors: list[BaseException], url: Url) -> str:
-    """What the innermost error says; timeouts, which have no number, say nothing."""
+    """Return the message of the innermost error; timeouts, which have no errno, have no useful message."""
     if any(isinstance(each, TimeoutError) and not each.errno for each in errors):
         return "nothing came in time"
     innermost = errors[-1]
-    # aiohttp's go over several lines, and repeat what the server has sent: maybe what it was asked for.
+    # aiohttp's messages have several lines and repeat what the server sent, which may repeat the request.
     said = " ".join(str(innermost).split())[:200]
     return said if said and not _has_query(said, url) else type(innermost).__name__

@@ -1,7 +1,7 @@
-"""`Fetcher`: one URL to one page, within limits, the same for all engines.
+"""`Fetcher`: fetch the page of a URL within limits, the same for all engines.
 
-Redirects, retries, limits and what a reply means are all here and in what is called from here; the libraries
-under `ports.Http` ask one host for one reply at a time.
+This module and the functions that it calls handle redirects, retries, limits and the meaning of replies. The
+libraries behind `ports.Http` send one request to one host.
 """
 
 import time
@@ -29,41 +29,41 @@ from asyncstream.retry import Retrying
 from asyncstream.tracing.spans import UNTRACED
 from asyncstream.units import KiB
 
-# Bytes of a body that nobody wants which are read all the same, as a new connection costs more.
+# An unwanted body of at most this many bytes is read to its end, since a new connection costs more.
 _DRAINED = 16 * KiB
 
 
 class Fetcher:
-    """Fetches pages. For as many workers at once as there are.
+    """Fetches pages; any number of workers may use it at once.
 
     Args:
-        http: whom to ask; see `open_fetcher`.
+        http: the adapter of an HTTP library; see `open_fetcher`.
         config: the limits.
-        sleep: the engine's.
+        sleep: the engine's sleep function, in seconds.
     """
 
     def __init__(self, http: Http, config: FetchConfig, sleep: Callable[[float], Awaitable[None]]) -> None:
         self._http = http
         self._config = config
-        # `left` of each page is its deadline: a gathering that stops sets it to 0.
+        # `fetch` passes each page's deadline as `left`. A gathering that stops makes `left` return 0.
         self._retrying = Retrying(config.retry_policy, NO_DEADLINE, sleep)
         self._headers = {"Accept": "*/*", "Accept-Encoding": ACCEPTED, "User-Agent": config.user_agent}
 
     async def fetch(self, url: str, *, left: TimeLeft = for_ever, span: Span = UNTRACED) -> Page:
-        """A page, tried as often as `FetchConfig` says.
+        """Fetch a page, retrying as often as `FetchConfig` allows.
 
         Args:
-            url: of the page.
-            left: seconds until the deadline.
-            span: of the item that the page is fetched for; gets a child.
+            url: the URL of the page.
+            left: returns the seconds until the deadline.
+            span: the trace span of the page; gets a child span.
 
         Raises:
-            InputError: it is no URL of a page. Nobody was asked.
-            AddressRefused, RedirectRefused: it, or where it redirects to, must not be asked.
-            HostNotFound, ServerNotTrusted, PageNotFound, PageFailed: it is not to be had.
-            BodyTooLarge, BodyUnreadable: it is not one that can be read.
-            ServiceBusy, ConnectionFailed: it was not to be had by any try.
-            DeadlineExceeded: the time was up first.
+            InputError: the URL is not the URL of a page; no request was sent.
+            AddressRefused, RedirectRefused: the URL, or its redirect, must not be requested.
+            HostNotFound, ServerNotTrusted, PageNotFound, PageFailed: the page cannot be fetched.
+            BodyTooLarge, BodyUnreadable: the body cannot be read.
+            ServiceBusy, ConnectionFailed: every attempt failed.
+            DeadlineExceeded: the deadline passed first.
         """
         asked = parse_url(url)
         with span.child("fetch", host=asked.host) as tracing:
@@ -96,14 +96,14 @@ class Fetcher:
         return {name: value for name, value in self._headers.items() if name.lower() not in named} | own
 
     async def _follow(self, asked: Url, left: TimeLeft) -> Page:
-        """One try: from the URL asked for through redirects to the page."""
+        """Make one attempt: follow redirects from the URL to the page."""
         url = asked
         seconds = self._config.page_timeout
         for redirects in range(self._config.max_redirects + 1):
             if left() <= 0:
-                raise DeadlineExceeded(f"{url}: the deadline passed before it was asked for")
+                raise DeadlineExceeded(f"{url}: the deadline passed before it was requested")
             async with self._http.turn(url, left) as host:
-                # Only now: to wait for others of the same host is no fault of the page.
+                # The page's own time starts now: waiting for a connection to the host does not count.
                 within = _Within(seconds, left)
                 reply = await host.get(url, self._sent_to(url), within.left)
                 try:
@@ -120,25 +120,25 @@ class Fetcher:
         )
 
     async def _page(self, reply: Reply, url: Url, redirects: int) -> Page:
-        """What a reply that is no redirect has brought."""
+        """Return the page of a reply, or raise the error that its status means."""
         failed = failure(reply.status, reply.headers, url, time.time())
         if failed is not None:
             await _drain(reply)
             raise failed
-        # 204 has no body, whatever its head says.
+        # A reply with status 204 has no body, even if its head says so.
         body = await self._body(reply, url) if reply.status != 204 else b""
         kept = {name: value for name, value in reply.headers.items() if name != "set-cookie"}
         return Page(url.text, url.text, reply.status, kept, body, 1, redirects)
 
     async def _body(self, reply: Reply, url: Url) -> bytes:
-        """A page's body, unpacked, of which neither form may be longer than allowed."""
+        """Read and decompress a page's body; neither form may be larger than `max_body`."""
         most = self._config.max_body
         check_length(reply.headers, url, most)
         check_framing(reply.headers, url)
         decoder = decoder_for(reply.headers.get("content-encoding", ""), url)
         received = 0
-        # Not joined from chunks, which would hold it twice: `getvalue` hands out what was written. Closed, as
-        # the traceback of an error, which results keep, would else hold it.
+        # Joining chunks would hold the body twice in memory; `getvalue` returns it without a copy. The buffer
+        # is closed, since results keep errors, whose tracebacks would otherwise keep the body.
         with BytesIO() as body:
             while chunk := await reply.stream.read():
                 received += len(chunk)
@@ -146,18 +146,18 @@ class Fetcher:
                     raise too_large(url, f"{received} bytes or more", most)
                 for piece in decoder.feed(chunk):
                     if body.tell() + len(piece) > most:
-                        raise too_large(url, f"unpacked {most} bytes or more", most)
+                        raise too_large(url, f"{most} bytes or more when decompressed", most)
                     body.write(piece)
             decoder.finish()
             return body.getvalue()
 
 
 class _Within:
-    """The seconds left of a page's own, and of the deadline's.
+    """The time left for an attempt: the earlier of its own time-out and the deadline.
 
     Args:
-        seconds: of its own, from now on.
-        deadline: seconds left until it.
+        seconds: the attempt's own time-out, from now on.
+        deadline: returns the seconds until the deadline.
     """
 
     def __init__(self, seconds: float, deadline: TimeLeft) -> None:
@@ -165,16 +165,16 @@ class _Within:
         self._deadline = deadline
 
     def own_left(self) -> float:
-        """Of its own."""
+        """Return the seconds until the attempt's own time-out."""
         return self._end - time.monotonic()
 
     def left(self) -> float:
-        """Of both."""
+        """Return the seconds until the time-out or the deadline, whichever is first."""
         return min(self.own_left(), self._deadline())
 
 
 async def _drain(reply: Reply) -> None:
-    """Read a short body to its end, so that its connection can be used again; if it breaks, it cannot."""
+    """Read a short body to its end, so that its connection can be used again; ignore a failure."""
     text = reply.headers.get("content-length", "")
     if not text.isascii() or not text.isdigit() or len(text) > 9 or int(text) > _DRAINED:
         return

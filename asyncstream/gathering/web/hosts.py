@@ -1,7 +1,8 @@
-"""`Hosts`: what is kept for each host, of the hosts asked last.
+"""`Hosts`: the connections of the most recently used hosts.
 
-Connections are kept for the next page of their host. Of thousands of hosts that would be more open files than
-a Lambda may have (1,024), so those of the hosts not asked for longest are closed, unless they are in use.
+Connections are kept for the next page from the same host. With thousands of hosts they would exceed the open
+files that a Lambda may have (1,024), so the connections of the least recently used hosts are closed, unless
+they are in use.
 """
 
 from collections import Counter
@@ -10,28 +11,28 @@ from typing import Generic, TypeVar
 
 from asyncstream.gathering.web.urls import Url
 
-# Hosts whose connections are kept though nobody uses them.
+# The most unused hosts whose connections are kept.
 MOST_KEPT = 100
 K = TypeVar("K")
 
 
 class Hosts(Generic[K]):
-    """Not for several threads at once.
+    """The values kept for hosts, such as connection pools. Not thread-safe.
 
     Args:
-        make: makes what is kept, for any URL of the host.
-        most: how many are kept beside those in use.
+        make: makes the value for a host from any of its URLs.
+        most: the most values kept in addition to those in use.
     """
 
     def __init__(self, make: Callable[[Url], K], most: int = MOST_KEPT) -> None:
         self._make = make
         self._most = most
         self._users: Counter[str] = Counter()
-        # In the order in which they were last taken.
+        # Ordered by the last use.
         self._kept: dict[str, K] = {}
 
     def take(self, url: Url) -> K:
-        """What is kept of a URL's host, made if nothing is; in use until it is given back."""
+        """Return the value of a URL's host, making it if necessary. It is in use until `give_back`."""
         origin = url.origin
         kept = self._kept.pop(origin) if origin in self._kept else self._make(url)
         self._kept[origin] = kept
@@ -39,7 +40,7 @@ class Hosts(Generic[K]):
         return kept
 
     def give_back(self, url: Url) -> K | None:
-        """What is to be closed, now that the host has a user less."""
+        """End one use of a URL's host; return a value that the caller must close, or None."""
         origin = url.origin
         self._users[origin] -= 1
         if not self._users[origin]:
@@ -49,7 +50,7 @@ class Hosts(Generic[K]):
         return self._kept.pop(next(kept for kept in self._kept if kept not in self._users))
 
     def take_out(self) -> list[K]:
-        """All that is kept, to be closed."""
+        """Remove and return all values; the caller closes them."""
         kept = list(self._kept.values())
         self._kept.clear()
         return kept

@@ -1,6 +1,7 @@
-"""A host's addresses, looked up once and checked. No other address is connected to.
+"""Look up the addresses of a host once and check them.
 
-Between this check and the connection nobody asks the name again, so it cannot mean another address by then.
+The caller connects to one of these addresses and does not look the name up again, so a name that changes
+after the check has no effect.
 """
 
 import socket
@@ -13,7 +14,7 @@ from asyncstream.engines.aside import aside
 from asyncstream.errors import ConnectionFailed, HostNotFound
 from asyncstream.gathering.web.addresses import Network, check
 
-# What a resolver says of a name that has no address now and will have none in a second.
+# The resolver's errors for a name that has no address. Retrying does not help.
 _NO_SUCH_NAME = frozenset(
     getattr(socket, name) for name in ("EAI_NONAME", "EAI_NODATA") if hasattr(socket, name)
 )
@@ -28,20 +29,21 @@ class Resolved(Struct, frozen=True):
 
 
 def resolved(host: str, port: int, allowed: Sequence[Network]) -> list[Resolved]:
-    """The addresses of a host, of which every one may be connected to.
+    """Return the addresses of a host, all of which may be connected to.
 
     Raises:
-        AddressRefused: one of them may not: a name that means both kinds is not to be trusted with any.
+        AddressRefused: one of them may not be connected to. A name with both kinds of addresses is not
+            trusted.
         HostNotFound: there is no such name.
-        ConnectionFailed: nobody could tell.
+        ConnectionFailed: the lookup failed.
     """
     try:
         found = socket.getaddrinfo(host, port, type=socket.SOCK_STREAM, flags=socket.AI_ADDRCONFIG)
     except socket.gaierror as error:
         kind = HostNotFound if error.errno in _NO_SUCH_NAME else ConnectionFailed
-        raise kind(f"{host} has no address that could be looked up: {error.strerror}") from error
+        raise kind(f"the address of {host} could not be looked up: {error.strerror}") from error
     except (UnicodeError, ValueError) as error:
-        raise HostNotFound(f"{host!r} is no name of a host: {error}") from error
+        raise HostNotFound(f"{host!r} is not a host name: {error}") from error
     addresses = [Resolved(family, str(told[0]), port) for family, _, _, _, told in found]
     for each in addresses:
         check(each.address, host, allowed)
@@ -51,10 +53,10 @@ def resolved(host: str, port: int, allowed: Sequence[Network]) -> list[Resolved]
 
 
 def looked_up(host: str, port: int, allowed: Sequence[Network]) -> Future[list[Resolved]]:
-    """The same, aside: whoever waits for it decides for how long."""
+    """Start a lookup on a thread of its own; the caller decides how long to wait for the result."""
     return aside(lambda: resolved(host, port, allowed))
 
 
 def too_slow(host: str) -> ConnectionFailed:
-    """What to raise when it was waited for long enough."""
+    """Return the error for a lookup that took too long."""
     return ConnectionFailed(f"{host}: its address was not found in time")

@@ -1,6 +1,6 @@
-"""`Http`: how pages are asked for, over one HTTP library or the other.
+"""`Http`: the interface of the two HTTP libraries that request pages.
 
-As all ports, `async def`; the blocking implementation blocks and never suspends.
+Like all ports it has `async def` methods; those of the blocking implementation block and never suspend.
 """
 
 from collections.abc import Mapping
@@ -14,9 +14,9 @@ from asyncstream.ports import ByteStream, TimeLeft
 
 
 class Reply(Struct, frozen=True):
-    """A reply's head, and its body as it is sent: compressed, if it is.
+    """A reply's head, and its body as sent, which may be compressed.
 
-    `headers` have names in lower case; what came several times is joined by commas.
+    Names in `headers` are in lower case. The values of a header sent several times are joined by commas.
     """
 
     status: int
@@ -25,32 +25,32 @@ class Reply(Struct, frozen=True):
 
 
 class Host(Protocol):
-    """One host, while it is this caller's turn to ask it."""
+    """One host, during this caller's turn to send it a request."""
 
     async def get(self, url: Url, headers: Mapping[str, str], left: TimeLeft) -> Reply:
-        """Ask it for a page; the reply's stream must be closed before the turn is over.
+        """Request a page. The caller must close the reply's stream before its turn ends.
 
-        Nothing is waited for, until the last byte of the body, that is not there when no seconds are `left`.
+        `left` limits all waiting until the last byte of the body.
 
         Raises:
             AddressRefused, HostNotFound, ServerNotTrusted: no request was sent.
-            ConnectionFailed: no reply came, or not all of its head.
+            ConnectionFailed: no complete head of a reply arrived.
         """
 
 
 class Http(Protocol):
-    """One HTTP library: the only code that differs between urllib3 and aiohttp.
+    """The adapter of one HTTP library: the only code that differs between urllib3 and aiohttp.
 
-    It follows no redirect, keeps no cookie, asks no proxy, tries nothing again, and connects to no address
-    that is refused (`addresses.py`).
+    It does not follow redirects, keep cookies, use proxies, retry, or connect to a refused address
+    (`addresses.py`).
     """
 
     def turn(self, url: Url, left: TimeLeft) -> AbstractAsyncContextManager[Host]:
-        """Wait until the host of `url` may be asked by one more, and be that one until this is left.
+        """Wait for a free connection to the host of `url`, and occupy it until the context is left.
 
         Raises:
-            DeadlineExceeded: no seconds were `left` before that.
+            DeadlineExceeded: no seconds were `left` before a connection was free.
         """
 
     async def close(self) -> None:
-        """Close all connections. No turn may be under way."""
+        """Close all connections. No caller may have a turn."""

@@ -1,4 +1,4 @@
-"""What a web server's reply means. Pure."""
+"""Interpret the status and headers of a web server's reply. Pure."""
 
 from collections.abc import Iterable, Mapping
 from email.utils import parsedate_to_datetime
@@ -18,15 +18,15 @@ from asyncstream.gathering.web.urls import Url, joined
 _REDIRECTS = frozenset({301, 302, 303, 307, 308})
 _NOT_FOUND = frozenset({404, 410})
 _SLOW_DOWN = frozenset({429, 503})
-# Of the statuses below 500, those that say "later" (RFC 9110, RFC 8470).
+# The statuses below 500 that ask the client to try later (RFC 9110, RFC 8470).
 _LATER = frozenset({408, 425})
 
 
 def headers_of(told: Iterable[tuple[bytes, bytes]]) -> dict[str, str]:
-    """A reply's headers by their names in lower case; values of one told several times are joined by commas.
+    """Return a reply's headers by name in lower case; the values of a repeated header are joined by commas.
 
-    What is not ASCII is read as UTF-8 if it can be, as browsers do with a Location, else as Latin-1: the
-    libraries each have a way of their own.
+    Values are decoded as UTF-8 if possible, as browsers decode a Location, and as Latin-1 otherwise. The two
+    libraries would decode them differently.
     """
     headers: dict[str, str] = {}
     for raw_name, raw_value in told:
@@ -40,29 +40,29 @@ def headers_of(told: Iterable[tuple[bytes, bytes]]) -> dict[str, str]:
 
 
 def redirect_target(status: int, headers: Mapping[str, str], url: Url) -> Url | None:
-    """Where a reply sends us; None if it is no redirect.
+    """Return the URL that a reply redirects to; None if it is not a redirect.
 
     Raises:
-        RedirectRefused: to where we do not go.
+        RedirectRefused: the redirect must not be followed.
     """
     if status not in _REDIRECTS or "location" not in headers:
         return None
     try:
         target = joined(url, headers["location"])
     except InputError as error:
-        raise RedirectRefused(f"{url} redirects to no page: {error}") from error
+        raise RedirectRefused(f"{url} does not redirect to a page: {error}") from error
     if url.scheme == "https" and target.scheme == "http":
-        raise RedirectRefused(f"{url} redirects to {target}, without TLS: ask for that if it is meant")
+        raise RedirectRefused(f"{url} redirects to {target}, without TLS: to allow it, give that URL instead")
     return target
 
 
 def failure(status: int, headers: Mapping[str, str], url: Url, now: float) -> AsyncstreamError | None:
-    """What a status means that is no page and no redirect that is followed; None if it is a page.
+    """Return the error that a status means; None if the reply has a page.
 
     Args:
-        status: of the reply.
-        headers: of the reply.
-        url: that was asked.
+        status: the reply's status; not a redirect that can be followed.
+        headers: the reply's headers.
+        url: the URL requested.
         now: seconds since the epoch.
     """
     if 200 <= status < 300:
@@ -78,23 +78,23 @@ def failure(status: int, headers: Mapping[str, str], url: Url, now: float) -> As
 
 
 def retry_after(headers: Mapping[str, str], now: float) -> float:
-    """Seconds to wait as the server asks (RFC 9110, 10.2.3); 0 where it does not, or not readably."""
+    """Return the seconds that Retry-After asks to wait (RFC 9110, 10.2.3); 0 if missing or unreadable."""
     text = headers.get("retry-after", "").strip()
     if text.isascii() and text.isdigit():
         return float(text[:9])
     try:
         return max(0.0, parsedate_to_datetime(text).timestamp() - now)
-    except (ValueError, OverflowError):  # ValueError: it is none; OverflowError: of a year that there is not
+    except (ValueError, OverflowError):  # ValueError: not a date; OverflowError: a year out of range
         return 0.0
 
 
 def check_length(headers: Mapping[str, str], url: Url, most: int) -> None:
-    """Raise BodyTooLarge where the reply's head says so already."""
+    """Raise BodyTooLarge if the Content-Length is more than `most` bytes."""
     text = headers.get("content-length", "")
     if text.isascii() and text.isdigit() and (len(text) > 18 or int(text) > most):
         raise too_large(url, f"{text[:20]} bytes", most)
 
 
 def too_large(url: Url, size: str, most: int) -> BodyTooLarge:
-    """A body of that size."""
+    """Return the error for a body of this size."""
     return BodyTooLarge(f"{url} has {size}, more than the {most} that a page may have: raise max_body")

@@ -1,9 +1,9 @@
-"""URLs of pages, parsed and checked without I/O, and an order in which hosts take turns.
+"""Parse and check the URLs of pages without I/O, and order them so that hosts take turns.
 
-Nothing here decides whether a host may be connected to: that is asked of its addresses, when it is connected
-to. What is refused is what two readers of the same URL could understand differently: credentials before an
-`@`, backslashes, control characters, and hosts that are numbers but no address in its one usual form
-(`2130706433`, `0x7f.1`, `127.1`), which some libraries refuse and others read as 127.0.0.1.
+This module does not decide whether a host may be connected to: its addresses are checked when the connection
+is made. It refuses URLs that two parsers could understand differently: credentials before an `@`,
+backslashes, control characters, and hosts that are numbers but not an address in its usual form
+(`2130706433`, `0x7f.1`, `127.1`). Some libraries refuse such hosts, others read them as 127.0.0.1.
 """
 
 import ipaddress
@@ -16,26 +16,26 @@ from msgspec import Struct
 from asyncstream.errors import InputError
 
 DEFAULT_PORTS = {"http": 80, "https": 443}
-# Browsers and servers take a few thousand; what is longer is no address of a page.
+# Characters. Browsers and servers accept a few thousand.
 LONGEST_URL = 8000
 _CONTROL = re.compile(r"[\x00-\x1f\x7f\\]")
 _LABEL = re.compile(r"[a-z0-9_]([a-z0-9_-]{0,61}[a-z0-9_])?")
-# How WHATWG's URL Standard tells a host that is meant as a number: by its last label.
+# The last label of a host that is a number, as WHATWG's URL Standard defines it.
 _NUMBER = re.compile(r"\d+|0x[0-9a-f]*")
-# What stands in a path or query as it is; a `%` too, which begins an escape already there.
+# Characters that a path or query keeps unescaped; `%` is one, since it starts an existing escape.
 _KEPT = "!$%&'()*+,/:;=?@~"
-# An escape, or a `%` that begins none. urllib3 has them in capitals (RFC 3986, 6.2.2.1) whatever it is given.
+# An escape, or a `%` that does not start one. urllib3 always sends escapes in capitals (RFC 3986, 6.2.2.1).
 _ESCAPE = re.compile(r"%([0-9A-Fa-f]{2})?")
 
 
 class Url(Struct, frozen=True):
-    """A page's address, normalised: what is sent, and to whom.
+    """The normalised URL of a page.
 
     Attributes:
         scheme: "http" or "https".
         host: in lower case and ASCII; an IPv6 address without its brackets.
-        port: as told, or the scheme's own.
-        target: path and query, percent-encoded. The fragment is not sent, so it is dropped.
+        port: as given, or the scheme's default.
+        target: path and query, percent-encoded. The fragment is dropped, since it is never sent.
     """
 
     scheme: str
@@ -45,39 +45,39 @@ class Url(Struct, frozen=True):
 
     @property
     def origin(self) -> str:
-        """Scheme, host and port: what connections are made to, and counted by."""
+        """Scheme, host and port; connections are counted per origin."""
         host = f"[{self.host}]" if ":" in self.host else self.host
         port = "" if self.port == DEFAULT_PORTS[self.scheme] else f":{self.port}"
         return f"{self.scheme}://{host}{port}"
 
     @property
     def text(self) -> str:
-        """The whole, with its query: not for logs."""
+        """The whole URL with its query, which must not be logged."""
         return self.origin + self.target
 
     def __str__(self) -> str:
-        """For messages: without its query, which may hold somebody's key."""
+        """Return the URL for messages, without its query, which may hold a key."""
         path, mark, _ = self.target.partition("?")
         return f"{self.origin}{path}{'?...' if mark else ''}"
 
 
 def parse_url(text: str) -> Url:
-    """Read a URL.
+    """Parse a URL.
 
     Raises:
-        InputError: it is none of a page. The message does not repeat credentials or the query.
+        InputError: it is not the URL of a page. The message does not repeat credentials or the query.
     """
     if not isinstance(text, str):
         raise InputError(f"a URL must be a string, not {type(text).__name__}")
     text = text.strip()
     if len(text) > LONGEST_URL:
         raise InputError(
-            f"a URL of {len(text)} characters, beginning {shown(text)!r}, is too long: {LONGEST_URL} at most"
+            f"a URL of {len(text)} characters, starting {shown(text)!r}, is too long: at most {LONGEST_URL}"
         )
     if _CONTROL.search(text):
         raise InputError(f"{shown(text)!r} has a backslash or a control character in it")
     try:
-        text.encode()  # half of a surrogate pair, as JSON can have it, has no form in bytes
+        text.encode()  # fails for half of a surrogate pair, which JSON can have
         parts = urlsplit(text)
         port = parts.port
         host = parts.hostname or ""
@@ -88,19 +88,19 @@ def parse_url(text: str) -> Url:
     if "@" in parts.netloc:
         raise InputError(f"{shown(text)!r} has credentials in it, which are not sent: leave them out")
     if port == 0:
-        raise InputError(f"{shown(text)!r} names port 0, which nobody listens at")
+        raise InputError(f"{shown(text)!r} names port 0, which no server listens on")
     try:
         name = _host(host)
     except ValueError as error:
-        raise InputError(f"{shown(text)!r} has no host that can be asked: {error}") from error
+        raise InputError(f"{shown(text)!r} has no valid host: {error}") from error
     return Url(parts.scheme, name, port or DEFAULT_PORTS[parts.scheme], _target(parts))
 
 
 def joined(url: Url, location: str) -> Url:
-    """Where a redirect leads that `url` was answered with.
+    """Return the target of a redirect from `url` with this Location.
 
     Raises:
-        InputError: not to a page.
+        InputError: the target is not the URL of a page.
     """
     try:
         target = urljoin(url.text, location.strip())
@@ -110,16 +110,16 @@ def joined(url: Url, location: str) -> Url:
 
 
 def shown(text: str) -> str:
-    """What logs may repeat of something that may not even be a URL: no credentials, and no query."""
+    """Return a text, maybe not a valid URL, for logs: no credentials, no query, at most 200 characters."""
     if not _names_a_host(text):
-        # Where a password ends nobody knows.
+        # It is not clear where a password ends, so drop everything before the last `@`.
         scheme, mark, rest = text.partition("://")
         text = f"{scheme}{mark}{rest.rpartition('@')[2]}" if mark else text.rpartition("@")[2]
     return re.split(r"[?#]", text, maxsplit=1)[0][:200]
 
 
 def _names_a_host(text: str) -> bool:
-    """Whether it has a host, and nothing before it, as far as it can be read at all."""
+    """Return whether the text is a readable URL that has a host and no credentials before it."""
     try:
         parts = urlsplit(text)
         return parts.port != 0 and bool(parts.netloc) and "@" not in parts.netloc
@@ -128,9 +128,9 @@ def _names_a_host(text: str) -> bool:
 
 
 def interleaved(urls: Iterable[str]) -> list[str]:
-    """The same URLs in an order in which their hosts take turns, each host's in the order they had.
+    """Return the URLs reordered so that their hosts take turns; the URLs of one host keep their order.
 
-    For a list of known length: sorted by host, as many are, it would have all workers wait for one of them.
+    Many lists are sorted by host. In that order, all workers would wait for one host at a time.
     """
     hosts: dict[str, list[str]] = {}
     for url in urls:
@@ -149,18 +149,18 @@ def _host_of(url: str) -> str:
     try:
         return parse_url(url).host
     except InputError:
-        return ""  # it fails without asking anybody
+        return ""  # fetching it fails without a request
 
 
 def _host(host: str) -> str:
-    """A host in its one normal form; ValueError if it is none."""
+    """Return a host in its normal form; raise ValueError if it is not a valid host."""
     if ":" in host:
         address = ipaddress.IPv6Address(host)
         if address.scope_id is not None:
             raise ValueError("an address of one network card")
         return str(address)
     if not host.isascii():
-        import idna  # noqa: PLC0415 - yarl's, so aiohttp's; its tables are large, and few hosts need them
+        import idna  # noqa: PLC0415 - a dependency of aiohttp's; its tables are large, and few hosts need it
 
         host = idna.encode(host, uts46=True).decode()
     host = host.lower().removesuffix(".")
@@ -182,5 +182,5 @@ def _escaped(text: str) -> str:
 
 
 def _told_safely(error: ValueError) -> ValueError:
-    """A parser's error without the text it was made of, which may hold a password."""
+    """Return a parser's error without its text, which may hold a password."""
     return ValueError(type(error).__name__)

@@ -48,7 +48,7 @@ def test_max_redirects_are_followed_and_not_one_more(fetch, serve):
 def test_a_redirect_to_anything_but_a_page_is_refused(fetch, serve, location):
     """There is no retry."""
     origin = serve(page=Answer.of(b"", 302, Location=location))
-    with pytest.raises(RedirectRefused, match="redirects to no page"):
+    with pytest.raises(RedirectRefused, match="does not redirect to a page"):
         fetch(f"{origin.urls[0]}/page")
     assert origin.counts()["requests"] == {"127.0.0.1": 1}
 

@@ -155,9 +155,9 @@ class TestListed:
     @pytest.mark.parametrize(
         ("content", "told"),
         [
-            (b"", "lists no URLs: it is to have one a line"),
+            (b"", "lists no URLs: write one per line"),
             (b"# none today", "lists no URLs"),
-            (b"http://a.example/\n\xff\xfe", "is no list of URLs: line 2 is not UTF-8"),
+            (b"http://a.example/\n\xff\xfe", "is not a list of URLs: line 2 is not UTF-8"),
             (b"http://a.example/\n" * 50_001, "lists 50,001 URLs: one event takes 50,000 at most"),
             (b"#" * (8 * 2**20 + 1), "has 8388609 bytes: it may have at most 8388608"),
         ],
@@ -241,7 +241,7 @@ class TestUnread:
 
         told = raised(sample("eventbridge_scheduled"), SHORT)
         assert told.startswith("GatheringFailed: 0 of 80 pages failed, ")
-        assert told.endswith(" were left as the time was up")
+        assert told.endswith(" did not finish in time")
         written = table.rows()
         assert {*stored(78, 79, 0)} <= {*written}
         assert stored(77)[0] not in written

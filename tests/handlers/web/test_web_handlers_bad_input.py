@@ -68,17 +68,17 @@ REJECTED = {
     "networks": (
         {"urls": [PAGE], "config": {"fetch": {"allowed_networks": ["169.254.0.0/16"]}}},
         "InputError",
-        "at $.config.fetch: allowed_networks is the deployment's to say (GATHER_ALLOWED_NETWORKS)",
+        "at $.config.fetch: an event may not set allowed_networks: set GATHER_ALLOWED_NETWORKS",
     ),
     "headers": (
         {"urls": [PAGE], "config": {"fetch": {"headers": {}}}},
         "InputError",
-        "at $.config.fetch: headers is the deployment's to say (GATHER_HEADERS)",
+        "at $.config.fetch: an event may not set headers: set GATHER_HEADERS",
     ),
     "a database": (
         {"urls": [PAGE], "config": {"database": {"host": "elsewhere"}}},
         "InputError",
-        "at $.config: database is the deployment's to say (POSTGRES_*)",
+        "at $.config: an event may not set database: set POSTGRES_*",
     ),
 }
 
