@@ -1,4 +1,4 @@
-"""The engines: three ways to run tasks, under the names that users give."""
+"""The engines: three ways to run tasks, by the names that users give."""
 
 from asyncstream.errors import ConfigError
 from asyncstream.ports import Engine
@@ -7,7 +7,7 @@ ENGINES = ("sequential", "threads", "asyncio")
 
 
 def open_engine(name: str) -> Engine:
-    """A new engine. Imports only what it needs: the blocking ones load neither anyio nor asyncio.
+    """Return a new engine. Only its own imports are loaded: blocking engines load neither anyio nor asyncio.
 
     Raises:
         ConfigError: there is no engine of that name.

@@ -18,28 +18,28 @@ from asyncstream.units import KiB
 
 T = TypeVar("T")
 
-# Worker threads at once; as many as anyio has by itself.
+# The most worker threads at once: anyio's own default.
 _THREADS = 40
-# For what a function that is cancelled awaits before it ends.
+# The time that a cancelled function has to clean up.
 _CLEAN_UP_SECONDS = 5.0
 
 
 async def wait_aside(work: Callable[[], T], seconds: float) -> T:
-    """Return what `work` returns, run aside; see `aside.py`.
+    """Run `work` on its own thread and return its result; see `aside.py`.
 
     Raises:
-        TimeoutError: it takes longer than so many seconds.
+        TimeoutError: it took longer than `seconds`.
     """
     async with asyncio.timeout(seconds):
         return await asyncio.wrap_future(aside(work))
 
 
 class AsyncioEngine:
-    """Runs tasks on the running event loop; `run` keeps one of its own across transfers."""
+    """Runs tasks on the running event loop, or by `run` on its own loop, kept across transfers."""
 
     name = "asyncio"
     blocking = False
-    # A hop to a thread and back takes 0.1 ms (measured): a percent of what unpacking so much takes.
+    # Switching to a thread and back takes 0.1 ms (measured): 1 % of the time to decompress this many bytes.
     computes_at_once = 512 * KiB
     most_slots = 1000
 
@@ -48,20 +48,20 @@ class AsyncioEngine:
         self._threads: anyio.CapacityLimiter | None = None
 
     def run(self, work: Callable[[], Coroutine[Any, Any, T]]) -> T:
-        """Run it on the engine's own loop.
+        """Run a coroutine on the engine's own loop.
 
         Raises:
-            ConfigError: a loop is running already.
+            ConfigError: a loop is already running on this thread.
         """
         if _loop_is_running():
             raise ConfigError(
-                "an event loop is running: here use what is awaited, transfer_async,"
-                " map_concurrent_async or gather_pages_async"
+                "an event loop is already running: use transfer_async, map_concurrent_async"
+                " or gather_pages_async"
             )
         if self._runner is None:
             self._runner = asyncio.Runner()
         ended = False
-        # Not returned by the loop's task, which frames of asyncio keep: see `driver.py`.
+        # The result is not returned by the task, because frames of asyncio would hold it: see `driver.py`.
         made: list[T] = []
 
         async def to_its_end() -> None:
@@ -76,13 +76,13 @@ class AsyncioEngine:
             return made.pop()
         except KeyboardInterrupt:
             if not ended:
-                self.close()  # a second one, which left the loop in the midst of the work
+                self.close()  # a second Ctrl-C stopped the loop before the work had ended
             raise
 
     async def steps(self, work: AsyncGenerator[T, None]) -> AsyncGenerator[T, None]:
-        """Have one task run it from begin to end: what enters a task group must also leave it.
+        """Run all steps of `work` in one task, since the task that enters a task group must also leave it.
 
-        Between two steps that task waits, and those it has started go on.
+        Between two steps that task waits, while the tasks that it started continue.
         """
         asked = asyncio.Semaphore(0)
         made: asyncio.Queue[Finished] = asyncio.Queue()
@@ -102,24 +102,24 @@ class AsyncioEngine:
             if cancelled is not None:
                 raise cancelled
             if not task.cancelled():
-                task.result()  # it is None, unless the work could not be closed
+                task.result()  # None, or raises the error of closing the work
 
     def close(self) -> None:
-        """End the loop."""
+        """Close the loop."""
         if self._runner is not None:
             self._runner.close()
             self._runner = None
 
     @asynccontextmanager
     async def slots(self, count: int) -> AsyncIterator["_SemaphoreSlots"]:
-        """`count` tasks at once. Leaving cancels those still running and joins them."""
+        """Provide slots for `count` tasks at once. Leaving cancels running tasks and waits for them."""
         failure: BaseException | None = None
         async with anyio.create_task_group() as group:
             try:
                 yield _SemaphoreSlots(group, anyio.Semaphore(count, max_value=count))
             except asyncio.CancelledError:
-                raise  # the group's own business
-            except BaseException as error:  # noqa: BLE001 - raised below: a group would wrap it
+                raise  # the group handles it
+            except BaseException as error:  # noqa: BLE001 - raised below, since the group would wrap it
                 failure = error
             finally:
                 group.cancel_scope.cancel()
@@ -127,23 +127,27 @@ class AsyncioEngine:
             raise failure
 
     async def sleep(self, seconds: float) -> None:
-        """Let other tasks run meanwhile."""
+        """Wait for so many seconds while other tasks run."""
         await anyio.sleep(seconds)
 
     async def compute(self, work: Callable[[], T]) -> T:
-        """Run it on a worker thread; a cancellation that comes meanwhile waits for it."""
+        """Run `work` on a worker thread. If this task is cancelled meanwhile, wait for the thread first."""
         if self._threads is None:
-            # Not those of the program this runs in: all of them may be waiting for what is computed here.
+            # A separate limiter: all threads of the program's own may be waiting for this work.
             self._threads = anyio.CapacityLimiter(_THREADS)
-        # anyio's own shield does not keep asyncio's `cancel` from it.
+        # anyio's own shield does not protect against asyncio's `cancel`.
         return await self.shielded(anyio.to_thread.run_sync(work, limiter=self._threads), math.inf)
 
     async def limited(self, work: Coroutine[Any, Any, T], seconds: float) -> T:
-        """Cancel it when its time is up, or this task is cancelled.
+        """Run `work`; cancel it after so many seconds, or if this task is cancelled.
 
-        In a task of its own, cancelled once, as asyncio does it: a function of the user's may await in its
-        clean-up, which anyio's scopes would cancel again and again. What takes longer than some seconds for
-        that is cancelled once more.
+        It runs in its own task, which is cancelled once, as asyncio does. anyio's scopes would cancel it
+        repeatedly, so a user's function could not await in its clean-up. If the clean-up takes longer than 5
+        seconds, the task is cancelled again.
+
+        Raises:
+            DeadlineExceeded: it was cancelled after `seconds`.
+            Cancelled: `work` raised an unexpected CancelledError.
         """
         task = asyncio.get_running_loop().create_task(_end_of(work))
         cancelled: asyncio.CancelledError | None = None
@@ -155,7 +159,7 @@ class AsyncioEngine:
         while not task.done():
             task.cancel()
             cancelled = await _ended(task, _CLEAN_UP_SECONDS) or cancelled
-        work.close()  # if it was cancelled before it began
+        work.close()  # it may have been cancelled before it started
         end = Finished(None, None, asyncio.CancelledError()) if task.cancelled() else task.result()
         try:
             if cancelled is not None:
@@ -167,14 +171,17 @@ class AsyncioEngine:
                 raise end.error
             if late:
                 raise DeadlineExceeded(f"cancelled: not done in the {max(seconds, 0):.3g} s that were left")
-            raise Cancelled("a library let out a cancellation that nobody had asked for") from end.error
+            raise Cancelled("a library raised an unexpected CancelledError") from end.error
         finally:
             del end, task, cancelled  # as in `shielded`
 
     async def shielded(self, work: Coroutine[Any, Any, T], seconds: float) -> T:
-        """Run it in a task of its own, which neither anyio nor asyncio's `cancel` reaches.
+        """Run `work` in its own task, which neither anyio nor asyncio's `cancel` can cancel.
 
-        A cancellation that comes meanwhile is raised when the work has ended.
+        If this task is cancelled meanwhile, CancelledError is raised after the work has ended.
+
+        Raises:
+            ConnectionFailed: it took longer than `seconds`.
         """
         task = asyncio.get_running_loop().create_task(_end_of(work))
         cancelled = await _ended(task, seconds)
@@ -191,7 +198,7 @@ class AsyncioEngine:
             result: T = end.result
             return result
         finally:
-            # Else they are in a cycle with the error that is raised: its traceback has this frame.
+            # The traceback of a raised error has this frame, so these variables would form a reference cycle.
             del end, task, cancelled
 
 
@@ -213,12 +220,12 @@ class _SemaphoreSlots:
         return self._looked_at(await self._ends.get())
 
     async def ended(self) -> Finished | None:
-        await asyncio.sleep(0)  # the task of the slot begins,
-        await asyncio.sleep(0)  # and one that it has begun by that
+        await asyncio.sleep(0)  # starts the slot's task
+        await asyncio.sleep(0)  # starts a task that it created
         return None if self._ends.empty() else self._looked_at(self._ends.get_nowait())
 
     def _looked_at(self, end: Finished) -> Finished:
-        # Only now: an end that nobody has looked at may still hold a source open.
+        # Only now is the slot free: until the coordinator takes an end, it may hold a source open.
         self._semaphore.release()
         return end
 
@@ -226,39 +233,42 @@ class _SemaphoreSlots:
         try:
             end = Finished(tag, await work(), None)
         except BaseException as error:  # a task's failure is its result
-            # A cancellation that nobody asked for was let out by some library.
+            # Unless the group is cancelled, a library raised the CancelledError, so it is a failure, too.
             if isinstance(error, asyncio.CancelledError) and self._group.cancel_scope.cancel_called:
                 raise
             end = Finished(tag, None, error)
-        with suppress(RuntimeError):  # the loop was closed
+        with suppress(RuntimeError):  # the loop is closed
             self._ends.put_nowait(end)
 
 
 async def _end_of(work: Coroutine[Any, Any, Any]) -> Finished:
-    """How it ended; whatever it raises, as asyncio ends the loop where a task lets out a SystemExit."""
+    """Run `work` and return its result or error. A SystemExit raised by a task would stop the event loop."""
     try:
         return Finished(None, await work, None)
-    except BaseException as error:  # noqa: BLE001 - for whoever waits for it
+    except BaseException as error:  # noqa: BLE001 - the caller raises it
         return Finished(None, None, error)
 
 
 async def _step_by_step(
     work: AsyncGenerator[T, None], asked: asyncio.Semaphore, made: asyncio.Queue[Finished]
 ) -> None:
-    """Put each item into `made` when it is asked for, and at last what has ended the work."""
+    """Put the next item into `made` each time `asked` is released, and at last the error that ends `work`."""
     async with aclosing(work):
         while True:
             await asked.acquire()
             try:
                 step = Finished(None, await anext(work), None)
-            except BaseException as error:  # noqa: BLE001 - for whoever has asked
+            except BaseException as error:  # noqa: BLE001 - `steps` raises it
                 made.put_nowait(Finished(None, None, error))
                 return
             made.put_nowait(step)
 
 
 async def _ended(task: asyncio.Task[T], seconds: float = math.inf) -> asyncio.CancelledError | None:
-    """Wait for it, at most so long, whoever cancels this task meanwhile: that is to be raised afterwards."""
+    """Wait for a task, at most `seconds`, and return a cancellation of this task that came meanwhile.
+
+    The caller raises that cancellation.
+    """
     loop = asyncio.get_running_loop()
     end = loop.time() + seconds
     cancelled: asyncio.CancelledError | None = None

@@ -1,9 +1,9 @@
-"""Calls that nothing can interrupt, each on a thread of its own.
+"""Run calls that cannot be interrupted, each on its own thread.
 
-`getaddrinfo` waits as long as the system's resolver does, up to 30 s, whatever the time left. So the caller
-waits for a future, as long as it wants to, and leaves the thread behind: it ends with its call, and being a
-daemon it does not keep the process. An executor's threads would be joined at exit, and a few stuck ones would
-keep all other lookups waiting.
+`getaddrinfo` takes as long as the system's resolver, up to 30 s, even if less time is left. So the caller
+waits for a future as long as it likes and then leaves the thread behind. The thread ends with its call. As a
+daemon thread, it does not keep the process alive. Python would wait at exit for the threads of an executor,
+and a few stuck threads would delay all other lookups.
 """
 
 import threading
@@ -15,7 +15,7 @@ T = TypeVar("T")
 
 
 def aside(work: Callable[[], T]) -> Future[T]:
-    """Begin it; what it returns or raises is the future's."""
+    """Start `work` on a new thread; the future has what it returns or raises."""
     future: Future[T] = Future()
     threading.Thread(target=_run, args=(future, work), name="asyncstream-aside", daemon=True).start()
     return future
@@ -26,7 +26,7 @@ def _run(future: Future[T], work: Callable[[], T]) -> None:
         return
     try:
         result = work()
-    except BaseException as error:  # noqa: BLE001 - it is the caller's
+    except BaseException as error:  # noqa: BLE001 - the future raises it for the caller
         future.set_exception(error)
     else:
         future.set_result(result)

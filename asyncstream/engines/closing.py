@@ -5,11 +5,11 @@ from typing import Self
 
 
 class Closing(ABC):
-    """Something that is ready when it is made, and is closed once it is not needed."""
+    """An object that is usable once constructed and is closed when no longer needed."""
 
     @abstractmethod
     def close(self) -> None:
-        """End it."""
+        """Release everything that the object holds."""
 
     def __enter__(self) -> Self:
         return self

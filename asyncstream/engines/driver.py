@@ -1,4 +1,4 @@
-"""`drive`: runs a coroutine that never suspends, by one `send(None)`."""
+"""`drive`: run a coroutine that never suspends with one `send(None)`."""
 
 from collections.abc import Coroutine
 from typing import Any, TypeVar, cast
@@ -7,19 +7,19 @@ T = TypeVar("T")
 
 
 class Suspended(RuntimeError):
-    """What was driven waits for an event loop, which is not there."""
+    """A coroutine suspended, but there is no event loop to resume it."""
 
 
 def drive(work: Coroutine[Any, Any, T]) -> T:
-    """What `work` returns, run to its end on this thread.
+    """Run a coroutine to its end on this thread and return its result.
 
     Raises:
-        Suspended: an asyncio adapter was used with a blocking engine.
+        Suspended: it suspended, as an asyncio adapter does under a blocking engine.
     """
     try:
         work.send(None)
     except StopIteration as stop:
-        # In no variable: the traceback of an error in it may lead here, by the frames that called each other.
+        # No variable holds the value: if it contains an error, its traceback may lead to this frame.
         return cast("T", stop.value)
     work.close()
     raise Suspended(f"{work!r} suspended under a blocking engine, where all code must block instead")

@@ -1,4 +1,4 @@
-"""Engines that stay warm: what each session is, and what is kept until the process ends.
+"""Engines that stay warm: in a session, or until the process ends.
 
 `EngineSession` is the base of `TransferSession` and `GatherSession`.
 """
@@ -19,7 +19,7 @@ T = TypeVar("T")
 
 
 class EngineSession(Closing):
-    """An engine, and the connections that live on it. For one thread at a time.
+    """An engine and its connections. Only one thread at a time may use a session.
 
     Args:
         engine: "sequential", "threads" or "asyncio".
@@ -33,7 +33,7 @@ class EngineSession(Closing):
         self._at_work = False
 
     def close(self) -> None:
-        """Close the connections, threads and event loop. What is asked for afterwards opens them anew."""
+        """Close the connections, threads and event loop. Later work opens them again."""
         self._run(self._close_connections)
         self._engine.close()
 
@@ -42,7 +42,7 @@ class EngineSession(Closing):
 
     def _run(self, work: Callable[[], Coroutine[Any, Any, T]]) -> T:
         if self._at_work:
-            raise ConfigError("this session is at work, in another thread or in a callback: use another one")
+            raise ConfigError("this session is busy in another thread or in a callback: use another session")
         self._at_work = True
         try:
             return self._engine.run(work)
@@ -55,17 +55,17 @@ _of_the_parent: list[Any] = []
 
 
 def kept_until_exit() -> dict[Any, Any]:
-    """A place for sessions or engines that stay open as long as the process, under keys of the caller's."""
+    """Return a dictionary whose values, sessions or engines, are closed when the process exits."""
     kept: dict[Any, Any] = {}
     _all_kept.append(kept)
     return kept
 
 
-# Not at first use: functions run at exit in reverse order, and a user's, registered after this import, may
-# still transfer.
+# Registered at import, not at first use. Exit functions run in reverse order, so a user's exit function that
+# is registered after this import may still transfer.
 @atexit.register
 def close_all_kept() -> None:
-    """Close all that is kept, though one may fail; runs at exit by itself."""
+    """Close everything that is kept, even if closing one of them fails; Python calls it at exit."""
     with ExitStack() as closing:
         for kept in _all_kept:
             while kept:
@@ -73,10 +73,11 @@ def close_all_kept() -> None:
 
 
 def _forget_all_kept() -> None:
-    """In a forked child: it has none of its parent's threads, and must not share its connections.
+    """Forget the parent's engines in a forked child.
 
-    Nor may they be collected there: the parent's event loop would be closed, and so be taken out of the epoll
-    that the two processes share.
+    The child lacks their threads and must not use their connections. It keeps references to the engines,
+    since garbage collection would close the parent's event loop and so remove it from the epoll object that
+    both processes share.
     """
     for kept in _all_kept:
         _of_the_parent.extend(kept.values())
@@ -90,9 +91,9 @@ _idle: dict[str, Engine] = kept_until_exit()
 
 @contextmanager
 def borrowed(name: str) -> Iterator[Engine]:
-    """The engine of that name for oneself: the one that is kept, or a new one while others have that.
+    """Provide an engine for exclusive use: the one that is kept, or a new one while that is in use.
 
-    So mappings may be open within each other, and in several threads.
+    So mappings may be nested and run in several threads.
     """
     engine = _idle.pop(name, None) or open_engine(name)
     try:

@@ -1,4 +1,4 @@
-"""The one loop of transfers and mappings: start while slots are free, await an end, settle it."""
+"""The loop of transfers and mappings: start tasks while slots are free, wait for one to end, settle it."""
 
 from collections.abc import AsyncGenerator
 from typing import Protocol, TypeVar
@@ -9,28 +9,28 @@ T_co = TypeVar("T_co", covariant=True)
 
 
 class Policy(Protocol[T_co]):
-    """What starts next, and what becomes of an end."""
+    """Decides which tasks start, and handles those that have ended."""
 
     @property
     def running(self) -> int:
-        """Tasks that were started and are not settled."""
+        """The number of tasks that are started and not settled."""
 
     @property
     def waiting(self) -> bool:
-        """Whether there is something to hand over, now or after what runs."""
+        """Whether there is something to hand over, now or after the running tasks end."""
 
     def hand_over(self) -> T_co | None:
-        """Return what the caller of the loop is given next, if it is there."""
+        """Return the next result for the caller of the loop; None if there is none yet."""
 
     def start(self, slots: Slots) -> bool:
         """Start tasks; return whether more may be started before an end is awaited."""
 
     def settle(self, finished: Finished) -> None:
-        """Take in how a task has ended; what this raises ends the loop."""
+        """Record how a task has ended; an exception raised here ends the loop."""
 
 
 async def run_tasks(slots: Slots, policy: Policy[T_co]) -> AsyncGenerator[T_co, None]:
-    """Run a policy's tasks to their ends, and yield what it hands over."""
+    """Run the tasks of a policy to their ends, and yield the results that it hands over."""
     while True:
         handed_over = policy.hand_over()
         if handed_over is not None:

@@ -13,7 +13,7 @@ T = TypeVar("T")
 
 
 class SequentialEngine:
-    """Runs a task when its end is asked for. Has one slot, whatever `max_concurrency` says."""
+    """Runs a task when the coordinator waits for its end. Always has one slot."""
 
     name = "sequential"
     blocking = True
@@ -21,19 +21,19 @@ class SequentialEngine:
     most_slots = 1
 
     def run(self, work: Callable[[], Coroutine[Any, Any, T]]) -> T:
-        """Run it on this thread."""
+        """Run a coroutine on this thread."""
         return drive(work())
 
     def steps(self, work: AsyncGenerator[T, None]) -> AsyncGenerator[T, None]:
-        """Itself: who runs a step is no matter to what never suspends."""
+        """Return `work` itself: since it never suspends, any thread or task may run its steps."""
         return work
 
     def close(self) -> None:
-        """Nothing lives across transfers."""
+        """Do nothing: this engine keeps nothing across transfers."""
 
     @asynccontextmanager
     async def slots(self, count: int) -> AsyncIterator["_OneSlot"]:
-        """One slot; `count` is an upper bound."""
+        """Provide one slot, for any `count`."""
         yield _OneSlot()
 
     async def sleep(self, seconds: float) -> None:
@@ -41,15 +41,15 @@ class SequentialEngine:
         time.sleep(seconds)  # noqa: ASYNC251 - blocking is what this engine does
 
     async def compute(self, work: Callable[[], T]) -> T:
-        """Run it on this thread."""
+        """Run `work` on this thread."""
         return work()
 
     async def limited(self, work: Coroutine[Any, Any, T], seconds: float) -> T:
-        """Run it, however long it takes: nothing can cancel a thread."""
+        """Run `work` without a time limit, since a thread cannot be cancelled."""
         return await work
 
     async def shielded(self, work: Coroutine[Any, Any, T], seconds: float) -> T:
-        """Run it: nothing can cancel a thread, and socket timeouts bound it."""
+        """Run `work`. A thread cannot be cancelled, and socket timeouts limit the time."""
         return await work
 
 
@@ -70,8 +70,8 @@ class _OneSlot:
         tag, work = self._task
         self._task = None
         try:
-            # Driven, so that what suspends is ended here, and not with the coordinator that awaits it; with
-            # context variables of its own, as tasks of the other engines have them.
+            # `drive` makes a task that suspends fail here; awaiting it would end the coordinator. The task
+            # has its own context variables, as with the other engines.
             return Finished(tag, copy_context().run(drive, work()), None)
         except Exception as error:  # noqa: BLE001 - a task's failure is its result
             return Finished(tag, None, error)

@@ -1,4 +1,4 @@
-"""The thread engine: tasks on a ThreadPoolExecutor, one thread a slot."""
+"""The thread engine: tasks on a ThreadPoolExecutor, one thread per slot."""
 
 import contextvars
 import threading
@@ -15,7 +15,7 @@ T = TypeVar("T")
 
 
 class ThreadsEngine:
-    """Keeps its pool across transfers of the same number of slots, so that warm invocations reuse it."""
+    """Runs tasks on a pool, kept across transfers with the same number of slots for warm invocations."""
 
     name = "threads"
     blocking = True
@@ -28,16 +28,16 @@ class ThreadsEngine:
         self._leaving = threading.Event()
 
     def run(self, work: Callable[[], Coroutine[Any, Any, T]]) -> T:
-        """Run it on this thread; only the tasks it starts go to the pool."""
+        """Run a coroutine on this thread; only the tasks that it starts run in the pool."""
         return drive(work())
 
     def steps(self, work: AsyncGenerator[T, None]) -> AsyncGenerator[T, None]:
-        """Itself: who runs a step is no matter to what never suspends."""
+        """Return `work` itself: since it never suspends, any thread or task may run its steps."""
         return work
 
     @asynccontextmanager
     async def slots(self, count: int) -> AsyncIterator["_PoolSlots"]:
-        """`count` threads. Leaving waits for the tasks; one blocked in `recv` ends by its socket timeout."""
+        """Provide `count` threads. Leaving waits for the tasks; the socket timeout ends a blocked `recv`."""
         slots = _PoolSlots(self._pool_of(count), count)
         try:
             yield slots
@@ -49,19 +49,19 @@ class ThreadsEngine:
                 self.close()
 
     async def sleep(self, seconds: float) -> None:
-        """Block the thread, but no longer than the transfer lasts."""
+        """Block the thread for so many seconds, or until the slots are left."""
         self._leaving.wait(seconds)
 
     async def compute(self, work: Callable[[], T]) -> T:
-        """Run it on this thread."""
+        """Run `work` on this thread."""
         return work()
 
     async def limited(self, work: Coroutine[Any, Any, T], seconds: float) -> T:
-        """Run it, however long it takes: nothing can cancel a thread."""
+        """Run `work` without a time limit, since a thread cannot be cancelled."""
         return await work
 
     async def shielded(self, work: Coroutine[Any, Any, T], seconds: float) -> T:
-        """Run it: nothing can cancel a thread, and socket timeouts bound it."""
+        """Run `work`. A thread cannot be cancelled, and socket timeouts limit the time."""
         return await work
 
     def close(self) -> None:
@@ -79,12 +79,12 @@ class ThreadsEngine:
 
 
 class _PoolSlots:
-    """Used by the coordinator's thread only; the queue is the one thing that threads share.
+    """The slots of a pool. Only the coordinator's thread uses them; threads share nothing but the queue.
 
     Attributes:
-        interrupted: an exception, such as KeyboardInterrupt, interrupted a start. The pool may then have
-            started a thread without recording it. At exit Python waits for that thread, but only a shutdown
-            of the pool ends it.
+        interrupted: whether an exception, such as KeyboardInterrupt, interrupted a start. The pool may then
+            have started a thread without recording it. At exit Python waits for that thread, but only a
+            shutdown of the pool ends it.
     """
 
     def __init__(self, pool: ThreadPoolExecutor, count: int) -> None:
@@ -99,16 +99,16 @@ class _PoolSlots:
         return len(self._running) < self._count
 
     def start(self, tag: Any, work: Work) -> None:
-        # The caller's context variables (the current trace span) belong to the task as well.
+        # The task sees the caller's context variables, such as the current trace span.
         context = contextvars.copy_context()
-        # Ours, and not the pool's: an interrupted `submit` returns none, though the task may run.
+        # Not the pool's future: an interrupted `submit` returns none, although the task may run.
         end: Future[Finished] = Future()
         self._running.add(end)
         try:
             self._pool.submit(context.run, _run, end, tag, work)
         except BaseException:
             self.interrupted = True
-            if end.cancel():  # it has not started, and will not
+            if end.cancel():  # the task has not started and never will
                 self._running.discard(end)
             raise
         end.add_done_callback(self._ended.put)
@@ -137,5 +137,5 @@ def _run(end: Future[Finished], tag: Any, work: Work) -> None:
 def _end_of(tag: Any, work: Work) -> Finished:
     try:
         return Finished(tag, drive(work()), None)
-    except BaseException as error:  # noqa: BLE001 - whatever it is, somebody waits for this end
+    except BaseException as error:  # noqa: BLE001 - the coordinator waits for every task's end
         return Finished(tag, None, error)

@@ -1,1 +1,1 @@
-"""What the adapters of S3 and of the web share: heads of replies, and certificates that were refused."""
+"""HTTP code shared by the S3 and web adapters: complete reply heads, and refused certificates."""

@@ -1,4 +1,4 @@
-"""Certificates that a client has refused, and settings under which an SDK would refuse none."""
+"""Detect refused certificates, and a setting with which an SDK would not verify any."""
 
 import os
 import ssl
@@ -8,21 +8,22 @@ from asyncstream.errors import ConfigError, chain
 
 
 def refused_certificate(error: BaseException, *kinds: type[BaseException]) -> BaseException | None:
-    """The error in a chain that says that a server's certificate was refused; None if no error says so.
+    """Return the error in a chain that reports a refused certificate; None if there is none.
 
     Args:
-        error: what a library raised.
-        kinds: errors of the library's own that say so, beside those of `ssl`.
+        error: the error that a library raised.
+        kinds: the library's own errors for a refused certificate, in addition to that of `ssl`.
     """
     kinds = (ssl.SSLCertVerificationError, *kinds)
     return next((each for each in chain(error) if isinstance(each, kinds)), None)
 
 
 def check_bundle(session: Any) -> None:
-    """Refuse a bundle of certificates with an empty name: botocore before 1.43 verifies no server then.
+    """Refuse an empty name for the certificate bundle: botocore before 1.43 would not verify servers.
 
     Args:
-        session: of botocore or aiobotocore; its clients take the bundle from the environment or a file.
+        session: a botocore or aiobotocore session; its clients take the bundle from the environment or a
+            file.
 
     Raises:
         ConfigError: the name is empty.
@@ -32,6 +33,6 @@ def check_bundle(session: Any) -> None:
         bundle = os.environ.get("REQUESTS_CA_BUNDLE")
     if bundle is not None and not bundle.strip():
         raise ConfigError(
-            "AWS_CA_BUNDLE, REQUESTS_CA_BUNDLE or ca_bundle is set, and empty: name a file of certificates, "
+            "AWS_CA_BUNDLE, REQUESTS_CA_BUNDLE or ca_bundle is set but empty: name a file of certificates, "
             "or unset it"
         )

@@ -1,6 +1,7 @@
-"""Heads of HTTP replies read to their blank line, where http.client takes an end of the connection for one.
+"""Read the heads of HTTP replies up to their blank line.
 
-A head that is cut within "Content-Length: 3000000" would otherwise say 3000, and the reply would be whole.
+http.client also accepts the end of the connection as the end of the head. If it cuts "Content-Length:
+3000000", the length could be read as 3000, and the reply would seem complete.
 """
 
 from http.client import HTTPResponse, RemoteDisconnected
@@ -8,11 +9,11 @@ from typing import Any
 
 
 class WholeHead(HTTPResponse):
-    """A reply whose head ends with a blank line, and not with the connection."""
+    """A reply whose head must end with a blank line, not with the connection."""
 
     @property
     def status_is_read(self) -> bool:
-        """Whether the status line was read before: an end that follows it is a cut, and no missing reply."""
+        """Whether the status line was already read. If so, a connection that ends has cut off a reply."""
         return False
 
     def begin(self) -> None:
@@ -26,15 +27,15 @@ class WholeHead(HTTPResponse):
         try:
             super().begin()
         finally:
-            if self.fp is head:  # http.client has let go of a reply that it could not read
+            if self.fp is head:  # not if http.client could not read the reply and has dropped it
                 self.fp = head.file
 
 
 def check_line(line: bytes) -> bytes:
-    """Return a line of a head, which has its end.
+    """Return a line of a head if it is complete.
 
     Raises:
-        RemoteDisconnected: the connection ended within it, or before it.
+        RemoteDisconnected: the connection ended within or before the line.
     """
     if not line.endswith(b"\n"):
         raise RemoteDisconnected(f"the connection ended within the head of the reply, after {line[-40:]!r}")
@@ -42,7 +43,7 @@ def check_line(line: bytes) -> bytes:
 
 
 class _Lines:
-    """A connection's file while a head is read from it."""
+    """The file of a connection while a head is read from it."""
 
     def __init__(self, file: Any, started: bool) -> None:
         self.file = file
@@ -51,7 +52,7 @@ class _Lines:
     def readline(self, limit: int = -1) -> bytes:
         line: bytes = self.file.readline(limit)
         if len(line) == limit or (not line and not self._started):
-            return line  # http.client refuses the one as too long, and the other as no reply at all
+            return line  # http.client reports the line as too long, or the reply as missing
         self._started = True
         return check_line(line)
 

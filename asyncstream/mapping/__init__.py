@@ -1,1 +1,1 @@
-"""Any function over any items, many calls at once, on the engines that move files."""
+"""Call any function with each of many items, concurrently, on the engines that transfer files."""

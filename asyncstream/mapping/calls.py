@@ -1,15 +1,17 @@
-"""The one coordinator of mappings: items become calls, and calls outcomes.
+"""The coordinator of mappings: it calls a function with each item and yields the outcomes.
 
-`mapped` is the same for every engine: an async generator that pulls items, starts calls and hands over how
-they ended. Its laws:
+`mapped` is the same for every engine: an async generator that pulls items, starts calls and yields their
+outcomes. Its rules:
 
-1. An item is pulled only when a slot is free, so that lazy and endless items are never read ahead; none is
-   pulled while an outcome that is ready waits to be handed over, nor before the call of the last one has
-   begun: items may take their time.
-2. Every item that was pulled has one outcome, unless the mapping is left early.
-3. What one item raises is its outcome. Whatever is no `Exception`, and a function that does not suit the
-   engine, ends the mapping.
-4. However the mapping ends, what was started has ended before.
+1. It pulls an item only when a slot is free, so it never reads lazy or endless items ahead. Because an
+iterator
+   may be slow, it first yields every outcome that is ready, and waits until the call of the previous item has
+   started.
+2. Every pulled item has exactly one outcome, unless the caller leaves the mapping early.
+3. An exception from one item is the outcome of that item. Any other `BaseException`, and a function that does
+not
+   suit the engine, ends the mapping.
+4. The mapping ends only after all calls that it started have ended.
 """
 
 import inspect
@@ -31,16 +33,17 @@ from asyncstream.tracing.current import current
 T = TypeVar("T")
 R = TypeVar("R")
 
-# In order, so many items a slot may have begun and not be handed over: all slots stay at work while one item
-# takes twice the time of the others, and no more outcomes than that are ever in memory.
+# The most items per slot that are started and not yet yielded. With ordered outcomes, all slots stay busy
+# while one item takes twice as long as the others. The number also limits the outcomes in memory.
 OPEN_PER_SLOT = 2
-# The span of one item.
+# The name of an item's trace span.
 BRANCH = "item"
 
-# What asyncio, anyio and, for anyio before 4.12, sniffio say where no event loop runs. Only the text tells:
-# asyncio raises a plain RuntimeError, and anyio had no type of its own then. The frame that raised it is the
-# function's own if that calls `asyncio.get_running_loop`. A loop that is there only to notice such a call
-# would be seen by functions that do without one.
+# The messages of asyncio, anyio and (for anyio before 4.12) sniffio if no event loop is running. Only the
+# text identifies the error: asyncio raises a plain RuntimeError, and older anyio had no type of its own. The
+# raising frame does not identify it either: it is the user's function if that calls
+# `asyncio.get_running_loop`. Running a loop just to detect such calls would change functions that work
+# without one.
 _NO_LOOP = (
     "no running event loop",
     "There is no current event loop",
@@ -53,13 +56,13 @@ _END: Any = object()
 
 
 class Outcome(Struct, Generic[T, R], frozen=True):
-    """How one item ended.
+    """The outcome of one item.
 
     Attributes:
-        item: what the function was called with.
-        index: its number among the items, from 0.
-        value: what the function returned; None if it failed.
-        error: what it raised, or DeadlineExceeded where the time was up; None if it succeeded.
+        item: the item that the function was called with.
+        index: the number of the item, from 0.
+        value: the value that the function returned; None if it failed.
+        error: the exception that it raised, or DeadlineExceeded if the deadline passed; None if it succeeded.
         seconds: how long the function took; 0 if it was not called.
     """
 
@@ -70,7 +73,7 @@ class Outcome(Struct, Generic[T, R], frozen=True):
     seconds: float
 
     def result(self) -> R:
-        """The value, or the error, raised."""
+        """Return the value, or raise the error."""
         if self.error is not None:
             raise self.error
         return self.value  # type: ignore[return-value]  # None only if R may be None
@@ -86,16 +89,16 @@ async def mapped(
     span: Span,
     ordered: bool,
 ) -> AsyncGenerator[Outcome[T, Any], None]:
-    """The outcomes of a mapping, on any engine; see `map_concurrent`.
+    """Yield the outcomes of a mapping, on any engine; see `map_concurrent`.
 
     Args:
-        fn: see `map_concurrent`; that it suits the engine is checked here by its result only.
-        items: pulled by whoever runs this generator.
-        engine: runs the calls. At work for others, too, if it is asyncio; else for this mapping alone.
-        max_concurrency: calls at once; no more than the engine can.
-        deadline: after which none begins.
-        span: the mapping's: a branch "item" of it is the current span of each call.
-        ordered: whether outcomes come in the order of the items.
+        fn: see `map_concurrent`; whether it suits the engine is checked by its result only.
+        items: pulled by the code that iterates over this generator.
+        engine: runs the calls. An asyncio engine may be shared; other engines must serve this mapping only.
+        max_concurrency: the most calls at once, limited by the engine's slots.
+        deadline: no call starts after it.
+        span: the mapping's trace span. The current span of each call is a branch "item" of it.
+        ordered: whether outcomes have the order of the items.
     """
     count = min(max_concurrency, engine.most_slots)
     mapping = _Mapping(fn, items, engine, deadline, span, most_open=count * OPEN_PER_SLOT, ordered=ordered)
@@ -112,12 +115,12 @@ async def mapped(
 
 
 class _Mapping(Generic[T]):
-    """What is known of a mapping between two steps of it. Used by the coordinator, except for `_call`.
+    """The state of a mapping. Only the coordinator uses it, except for `_outcome_of` and `_call`.
 
     Attributes:
-        pulled: items so far.
-        failed: of these, with an error.
-        ended_by: what is to be raised when all that was begun is handed over.
+        pulled: the number of items pulled so far.
+        failed: the number of outcomes with an error so far.
+        ended_by: the error to raise after all outcomes have been yielded.
     """
 
     def __init__(
@@ -138,7 +141,8 @@ class _Mapping(Generic[T]):
         self._span = span
         self._most_open = most_open
         self._ordered = ordered
-        # By the number of their items: those that have ended and wait for an earlier one, or for their turn.
+        # Outcomes not yet yielded, by the index of their item. In an ordered mapping they wait for earlier
+        # ones.
         self._ended: dict[int, Outcome[T, Any]] = {}
         self._handed_over = 0
         self._exhausted = False
@@ -149,16 +153,16 @@ class _Mapping(Generic[T]):
 
     @property
     def running(self) -> int:
-        """Calls that were started and are not settled."""
+        """The number of calls that are started and not settled."""
         return self.pulled - self._handed_over - len(self._ended)
 
     @property
     def waiting(self) -> bool:
-        """Whether there are outcomes to be handed over."""
+        """Whether there are outcomes to yield."""
         return bool(self._ended)
 
     def hand_over(self) -> Outcome[T, Any] | None:
-        """The outcome whose turn it is, if it is there."""
+        """Return the next outcome to yield; None if it is not ready."""
         index = self._handed_over if self._ordered else next(iter(self._ended), -1)
         outcome = self._ended.pop(index, None)
         if outcome is not None:
@@ -166,7 +170,7 @@ class _Mapping(Generic[T]):
         return outcome
 
     def start(self, slots: Slots) -> bool:
-        """Begin one item, if slots and order allow it and there is one; whether its call has begun."""
+        """Pull an item and start its call, if slots, order and items allow; return whether a call started."""
         if self._exhausted or not slots.free or self.pulled - self._handed_over >= self._most_open:
             return False
         item = self._pull()
@@ -185,15 +189,15 @@ class _Mapping(Generic[T]):
         return True
 
     def settle(self, finished: Finished) -> None:
-        """Take in how a call ended; raises what is to end the mapping."""
+        """Record the outcome of a call; raise an error that ends the mapping."""
         if isinstance(finished.error, Suspended):
             raise _awaiting(self._fn) from finished.error
         error = self._unsuited or finished.error
         if error is not None:
             raise error
         outcome: Outcome[T, Any] = finished.result
-        # Frames of the engine have it, to which the traceback of an error may lead by those that they called:
-        # in a cycle, all that the function held would wait for the garbage collector.
+        # Frames of the engine hold `finished`, and an error's traceback may lead to these frames. Without
+        # this, that cycle would keep everything the function held until the garbage collector runs.
         finished.result = None
         finished.tag.end(outcome.error)
         self._keep(outcome)
@@ -201,7 +205,7 @@ class _Mapping(Generic[T]):
     def _pull(self) -> T:
         try:
             return next(self._items, _END)
-        except Exception as error:  # noqa: BLE001 - raised when all that was begun is handed over
+        except Exception as error:  # noqa: BLE001 - raised after all outcomes have been yielded
             self.ended_by = error
             return _END  # type: ignore[no-any-return]
 
@@ -211,7 +215,7 @@ class _Mapping(Generic[T]):
             self.failed += 1
 
     async def _outcome_of(self, item: T, index: int, span: Span) -> Outcome[T, Any]:
-        """One task: runs wherever the engine has it run."""
+        """Call the function with one item; runs as one task of the engine."""
         before = current.set(span)
         began = time.monotonic()
         value, error = None, None
@@ -222,18 +226,18 @@ class _Mapping(Generic[T]):
         finally:
             current.reset(before)
         seconds = time.monotonic() - began
-        # The coordinator ends it, as soon as an outcome is asked for: that may be long after.
+        # The coordinator ends the span when the caller asks for an outcome, which may be much later.
         span.stop()
         try:
             return Outcome(item, index, value, error, seconds)
         finally:
-            # Its traceback has this frame: in a cycle it, and all that the function held, would wait for the
-            # garbage collector.
+            # The error's traceback has this frame. Without this, that cycle would keep the error and
+            # everything the function held until the garbage collector runs.
             del error
 
     async def _call(self, item: T) -> Any:
         if self._unsuited is not None:
-            raise self._unsuited  # called once, it was found out
+            raise self._unsuited  # an earlier call showed that the function does not suit the engine
         made = self._fn(item)
         if inspect.isawaitable(made):
             try:
@@ -248,20 +252,21 @@ class _Mapping(Generic[T]):
 
 
 def _length_of(items: Iterable[Any]) -> int | None:
-    """How many there are, if that costs nothing: to ask others than builtins may load a whole query."""
+    """Return the number of items of a builtin type, otherwise None: `len` of a query may load all of it."""
     try:
         return len(items) if type(items) in _SIZED else None  # type: ignore[arg-type]
-    except OverflowError:  # a range beyond what `len` can tell
+    except OverflowError:  # a range too long for `len`
         return None
 
 
 def unsuited(fn: Callable[..., Any]) -> ConfigError:
-    """Of a function that returns no awaitable, where it has to."""
+    """Return the error for a function that returns no awaitable on the asyncio engine."""
     return ConfigError(
-        f"{fn!r} is no `async def` and would block the event loop: use the engine 'threads' of map_concurrent"
+        f"{fn!r} is not an `async def` and would block the event loop:"
+        " use map_concurrent with engine 'threads'"
     )
 
 
 def _awaiting(fn: Callable[..., Any]) -> ConfigError:
-    """Of a function that needs an event loop, where there is none."""
-    return ConfigError(f"{fn!r} awaits, for which there has to be an event loop: use the engine 'asyncio'")
+    """Return the error for a function that needs an event loop on a blocking engine."""
+    return ConfigError(f"{fn!r} awaits, which needs an event loop: use the engine 'asyncio'")

@@ -1,4 +1,4 @@
-"""`map_concurrent` and `map_concurrent_async`: any function over any items, on the engines of `transfer`."""
+"""`map_concurrent` and `map_concurrent_async`: call any function with each item, on `transfer`'s engines."""
 
 import inspect
 import time
@@ -21,7 +21,7 @@ R = TypeVar("R")
 
 DEFAULT_ENGINE = "threads"
 DEFAULT_CONCURRENCY = 60
-# What engines that have more than one slot can do.
+# The slots of the engines that have more than one.
 MOST_CONCURRENCY = 1000
 
 
@@ -58,49 +58,49 @@ def map_concurrent(
     ordered: bool = True,
     deadline: float | None = None,
 ) -> Generator[Outcome[T, Any], None, None]:
-    """Call a function with each item, many at once, and hand over how each call ended.
+    """Call a function with each item, many at once, and yield the outcome of each call.
 
         for outcome in map_concurrent(fetch, urls):
             if outcome.error is None:
                 store(outcome.value)
 
-    A generator: nothing begins before the first outcome is asked for. Items are pulled one by one, by the
-    thread that asks, each when there is a slot for it: they may be lazy and endless, and a loop that takes
-    its time slows them down. While the next item is waited for, no outcome is handed over. With "asyncio" the
-    calls go on only while an outcome is waited for: a loop that takes its time is better off on the event
-    loop itself, with `map_concurrent_async`.
+    This is a generator: no call starts before the caller asks for the first outcome. The thread that asks for
+    outcomes pulls items one by one, each when a slot is free. So items may be lazy and endless, and a slow
+    loop body slows them down. While the generator waits for the next item, it yields no outcome. With
+    "asyncio", calls only progress while the caller waits for an outcome. If the loop body is slow, use
+    `map_concurrent_async`.
 
-    Leaving the loop early closes the generator, unless it has a name of its own: then call its `close()`.
-    That joins what runs: asyncio cancels it, once, as `Task.cancel` does, so that it may await in its
-    clean-up, some seconds; a thread cannot be stopped and is waited for. So it does when an exception ends
-    the loop, Ctrl-C too.
+    Leaving the loop early closes the generator, unless it is stored in a variable: then call its `close()`.
+    Closing waits for running calls. asyncio cancels each once, as `Task.cancel` does, so that it may await
+    for a few seconds in its clean-up. A thread cannot be stopped. The same happens if an exception, such as
+    KeyboardInterrupt, ends the loop.
 
-    Threads and event loop stay for the next call, and with the loop any task that `fn` has started and not
-    awaited. Mappings may be open within each other and in several threads: each has an engine of its own.
+    Threads and event loop are kept for the next call, and with the loop any task that `fn` started without
+    awaiting it. Mappings may be nested and run in several threads: each has its own engine.
 
     Args:
         fn: takes one item. A plain function for "sequential" and "threads", an `async def` for "asyncio". An
-            `async def` whose code blocks and never suspends runs on all three. It sees the context
-            variables of whoever asked for the first outcome, and `current_span()` is its item's.
-        items: what it is called with.
-        engine: "threads" (the default, as most functions are plain), "sequential" or "asyncio".
-        max_concurrency: calls at once, 1 to 1000; "sequential" always makes one. Default: 60.
-        ordered: True (default): outcomes come in the order of the items, and of each slot at most two items
-            may be begun and not handed over. False: as they come.
-        deadline: seconds, from this call, after which no item begins. Those that run then are cancelled by
-            asyncio, and their error is DeadlineExceeded; threads let them end. Default: no end.
+            `async def` that blocks and never suspends runs on all three. It sees the context variables of the
+            caller that asked for the first outcome, and `current_span()` returns the span of its item.
+        items: the items to call `fn` with.
+        engine: "threads" (the default, since most functions are plain), "sequential" or "asyncio".
+        max_concurrency: the most calls at once, 1 to 1000; always 1 with "sequential". Default: 60.
+        ordered: True (default) yields outcomes in the order of the items; per slot, at most two items are
+            started and not yet yielded. False yields outcomes as calls finish.
+        deadline: seconds from this call after which no call starts. Then asyncio cancels running calls, and
+            their error is DeadlineExceeded; threads let them finish. Default: no deadline.
 
     Raises:
         ConfigError: a setting is outside its limits, or `fn` does not suit the engine: a plain function would
-            block the event loop, an `async def` that awaits needs one. By this call; if only calls show what
-            `fn` is, when an outcome is asked for, and after one call. What runs is joined.
-        DeadlineExceeded: after the last outcome, if the deadline left items over. The first of them was
-            pulled to see that, and has an outcome with this error; those after it were not pulled.
+            block the event loop, and an `async def` that awaits needs one. This call raises it if `fn` shows
+            that; otherwise the generator raises it after the first call of `fn` and after waiting for others.
+        DeadlineExceeded: raised after the last outcome if the deadline left items over. The first of these
+            was pulled, and has an outcome with this error. The items after it were not pulled.
 
-    An error of the items themselves is raised after the outcomes of all that were begun. Anything that `fn`
-    raises and that is no Exception is raised as soon as what runs is joined.
+    If iterating over `items` fails, the error is raised after the outcomes of all calls that started. If `fn`
+    raises something that is not an Exception, it is raised as soon as running calls have ended.
     """
-    # An engine costs nothing before it runs: this one only tells whether there is such a one, and its ways.
+    # An engine costs nothing before it runs. This one only checks the name, and shows if the engine blocks.
     limit = _checked(fn, open_engine(engine), max_concurrency, deadline)
     work = partial(mapped, fn, items, max_concurrency=max_concurrency, deadline=limit, ordered=ordered)
     return _on_a_kept_engine(engine, work)
@@ -114,16 +114,16 @@ def map_concurrent_async(
     ordered: bool = True,
     deadline: float | None = None,
 ) -> AsyncGenerator[Outcome[T, R], None]:
-    """`map_concurrent` on the event loop that is running, where calls go on whatever the caller does.
+    """Like `map_concurrent`, on the running event loop. Calls also progress while no outcome is awaited.
 
         async with aclosing(map_concurrent_async(fetch, urls)) as outcomes:
             async for outcome in outcomes:
                 ...
 
-    An `async for` that is left early does not close an async generator: `contextlib.aclosing` does.
-    Cancelling the task that waits for an outcome cancels all calls, and joins them. Items are pulled on the
-    event loop: they must not block it. Each takes some turns of the loop, of which others have to leave it
-    enough.
+    Leaving an `async for` early does not close an async generator; `contextlib.aclosing` does. Cancelling the
+    task that waits for an outcome cancels all calls and waits for them. Items are pulled on the event loop,
+    so they must not block it. Each item takes a few turns of the loop, so other tasks must not occupy the
+    loop.
     """
     from asyncstream.engines.aio import AsyncioEngine  # noqa: PLC0415 - loads anyio
 
@@ -136,29 +136,33 @@ def map_concurrent_async(
 def _checked(
     fn: Callable[..., Any], engine: Engine, max_concurrency: int, deadline: float | None
 ) -> Deadline:
-    """The deadline, from now; ConfigError if anything does not do."""
+    """Check the arguments; return the deadline, counted from now.
+
+    Raises:
+        ConfigError: an argument is wrong.
+    """
     if not isinstance(max_concurrency, int) or not 1 <= max_concurrency <= MOST_CONCURRENCY:
         raise ConfigError(
-            f"max_concurrency={max_concurrency!r}: calls at once, a whole number from 1 to {MOST_CONCURRENCY}"
+            f"max_concurrency={max_concurrency!r} must be a whole number from 1 to {MOST_CONCURRENCY}"
         )
     if not callable(fn):
-        raise ConfigError(f"fn={fn!r} is no function: give one that takes an item")
+        raise ConfigError(f"fn={fn!r} is not a function: give one that takes an item")
     if deadline is not None and not deadline > 0:
-        raise ConfigError(f"deadline={deadline!r}: seconds from now, more than 0, or None")
+        raise ConfigError(f"deadline={deadline!r} must be seconds from now, more than 0, or None")
     if not engine.blocking and _is_plain(fn):
         raise unsuited(fn)
     return Deadline(deadline, time.monotonic)
 
 
 def _is_plain(fn: Any) -> bool:
-    """Whether what it returns is known not to be awaited; of a lambda or a C function it is not known."""
+    """Return whether a function surely returns no awaitable; for a lambda or C function, that is unknown."""
     while isinstance(fn, partial):
         fn = fn.func
     if inspect.isclass(fn):
         return True
     if not inspect.isroutine(fn):
         fn = type(fn).__call__
-    # What decorates an `async def` may be a plain function, and returns what that returns.
+    # A decorator may wrap an `async def` in a plain function that returns its coroutine.
     if inspect.iscoroutinefunction(fn) or inspect.iscoroutinefunction(inspect.unwrap(fn)):
         return False
     return (inspect.isfunction(fn) or inspect.ismethod(fn)) and fn.__name__ != "<lambda>"
@@ -173,9 +177,9 @@ def _on_a_kept_engine(name: str, work: Work) -> Generator[Outcome[Any, Any], Non
 
 
 def stepped(engine: Engine, work: AsyncGenerator[T, None]) -> Generator[T, None, None]:
-    """The items of an async generator, for plain code: each when it is asked for.
+    """Yield the items of an async generator to plain code, running one step per item.
 
-    The work sees the context variables of whoever asked first, in every engine.
+    With every engine, the generator sees the context variables of the caller that asked for the first item.
     """
     steps, context = engine.steps(work), copy_context()
     try:
@@ -202,5 +206,5 @@ def _traced(engine: Engine) -> Iterator[Span]:
         try:
             yield span
         except GeneratorExit:
-            span.end()  # left early, which is no failure
+            span.end()  # leaving early is not a failure
             raise

@@ -1,4 +1,4 @@
-"""Tracing: the spans of a transfer or mapping, recorded here and sent to X-Ray."""
+"""Tracing: record the spans of a transfer or mapping and send them to X-Ray."""
 
 from asyncstream.tracing.current import current_span
 from asyncstream.tracing.opening import open_trace, prepare

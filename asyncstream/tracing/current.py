@@ -1,7 +1,7 @@
-"""The span of the item that a user's function was called with.
+"""The current span, for functions called by `map_concurrent`.
 
-The pipeline has no use for it: there every span is made by its parent. But a user's function is given an
-item, and nothing else.
+The pipeline does not need a current span, since every span is created by its parent. But a user's function
+receives only an item.
 """
 
 from contextvars import ContextVar
@@ -13,9 +13,10 @@ current: ContextVar[Span] = ContextVar("asyncstream_current_span", default=UNTRA
 
 
 def current_span() -> Span:
-    """The span of the item that this function was called with by `map_concurrent`, in every engine.
+    """Return the span of the item that `map_concurrent` called this function with, on every engine.
 
-    `with current_span().child("parse"):` hangs a span under it, `current_span().annotate(url=url)` says what
-    X-Ray can search for. It does nothing outside of such a function, and where nothing is traced.
+    `with current_span().child("parse"):` adds a child span. `current_span().annotate(url=url)` adds an
+    annotation that X-Ray can search for. Without a trace or outside of such a function, the span does
+    nothing.
     """
     return current.get()

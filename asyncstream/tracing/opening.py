@@ -1,9 +1,12 @@
-"""Whether there is a trace, and under what, by the environment.
+"""Decide from the environment whether to trace, and choose the parent of the trace.
 
-- Under the subsegment or segment that somebody else's X-Ray recorder (Powertools' Tracer, say) has open.
-- In Lambda, under the function's own segment, if this invocation is sampled (active tracing).
-- Elsewhere, as a segment of its own, if `AWS_XRAY_DAEMON_ADDRESS` names a daemon.
-- Not at all without `aws-xray-sdk` (`pip install 'asyncstream[xray]'`) or with `AWS_XRAY_SDK_ENABLED=false`.
+- If the X-Ray SDK's recorder (used by Powertools' Tracer, for example) has a segment or subsegment open,
+  that.
+- In Lambda, the function's own segment, if this invocation is sampled (active tracing).
+- Elsewhere none: the trace is a segment of its own, if `AWS_XRAY_DAEMON_ADDRESS` names a daemon.
+
+Nothing is traced without `aws-xray-sdk` (`pip install 'asyncstream[xray]'`) or with
+`AWS_XRAY_SDK_ENABLED=false`.
 """
 
 import importlib.util
@@ -20,16 +23,17 @@ DAEMON = "AWS_XRAY_DAEMON_ADDRESS"
 
 
 def prepare(environ: Mapping[str, str] = os.environ) -> None:
-    """Load the SDK ahead of the first trace, where there may be one.
+    """Load the SDK before the first trace, if there may be one.
 
-    In Lambda's init phase, which has a whole CPU: at 128 MB the same 10 ms are 140 in an invocation.
+    Loading takes 10 ms in Lambda's init phase, which has a whole CPU. In an invocation with 128 MB it takes
+    140 ms.
     """
     if is_on(environ) and DAEMON in environ and is_installed():
         from asyncstream.tracing import xray  # noqa: F401, PLC0415
 
 
 def open_trace(environ: Mapping[str, str] = os.environ, **annotations: Annotation) -> Span:
-    """The root span of a transfer that begins now; one that does nothing if it is not traced."""
+    """Start the root span of a transfer; if the transfer is not traced, return a span that does nothing."""
     if not may_trace(environ):
         return UNTRACED
     from asyncstream.tracing import xray  # noqa: PLC0415 - only a traced transfer pays for the SDK
@@ -45,7 +49,7 @@ def open_trace(environ: Mapping[str, str] = os.environ, **annotations: Annotatio
 
 
 def may_trace(environ: Mapping[str, str]) -> bool:
-    """Whether the SDK is needed to tell: so that tracing costs nothing where it is off."""
+    """Return whether a trace is possible, without loading the SDK: so tracing costs nothing if it is off."""
     if not is_on(environ):
         return False
     if f"{SDK}.core" in sys.modules:
@@ -56,15 +60,15 @@ def may_trace(environ: Mapping[str, str]) -> bool:
 
 
 def is_on(environ: Mapping[str, str]) -> bool:
-    """Whether nobody has switched it off."""
+    """Return whether tracing is not switched off."""
     return environ.get("AWS_XRAY_SDK_ENABLED", "").lower() != "false"
 
 
 def in_lambda(environ: Mapping[str, str]) -> bool:
-    """Whether this is a Lambda function."""
+    """Return whether this process is a Lambda function."""
     return "AWS_LAMBDA_FUNCTION_NAME" in environ
 
 
 def is_installed() -> bool:
-    """Whether the SDK is there."""
+    """Return whether the SDK is installed."""
     return importlib.util.find_spec(SDK) is not None

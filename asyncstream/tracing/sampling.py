@@ -1,26 +1,27 @@
-"""Which spans of a large transfer are sent. Pure.
+"""Choose which spans of a large transfer are sent. Pure.
 
-X-Ray keeps 500 KB of a trace, 100 KB if it is sent slowly (AWS X-Ray endpoints and quotas), and drops what
-is over. A small transfer is sent whole. Of a large one some spans are, spread over all of it.
+X-Ray keeps 500 KB of a trace, or 100 KB if it is sent slowly (AWS X-Ray endpoints and quotas), and drops the
+rest. All spans of a small transfer are sent. For a large transfer, a sample spread over all of it is sent.
 """
 
 from collections import Counter
 
-# Of the 100 KB; what is left over is for the root, which is sent at its begin and at its end.
+# Bytes for all spans except the root. The rest of the 100 KB is for the root, which is sent when it starts
+# and when it ends.
 MOST_BYTES = 90_000
-# Kept free for each span that is in the sample and has not ended: so that none loses its parent.
+# Bytes reserved for each sampled span that has not ended, so that no span loses its parent.
 RESERVED_BYTES = 1_500
-# A branch of which there are no more than this many is sent every time.
+# All branches of a name are sent if their expected number is at most this.
 ALL_OF = 100
-# How many are sent of those whose number is known and larger.
+# How many branches of a name are sent if their expected number is larger.
 SPREAD = 40
-# Of those whose number is not known the first are sent, then so many of each doubling of their number.
+# If the number is not known: send the first ones, and later so many each time their number doubles.
 FIRST = 40
 A_DOUBLING = 4
 
 
 class Sampler:
-    """Decides for one trace; for one thread."""
+    """Chooses the sample of one trace. Not thread-safe."""
 
     def __init__(self) -> None:
         self._expected: dict[str, int] = {}
@@ -30,11 +31,11 @@ class Sampler:
         self._bytes = 0
 
     def expect(self, name: str, count: int) -> None:
-        """So many spans of this name will come."""
+        """Announce that `count` spans of this name will follow."""
         self._expected[name] = count
 
     def takes(self, name: str) -> bool:
-        """Whether the next span of this name is to be sent."""
+        """Return whether to send the next span of this name, and count it."""
         index = self._seen[name]
         self._seen[name] += 1
         if not self.has_room or not in_sample(index, self._expected.get(name)):
@@ -43,25 +44,25 @@ class Sampler:
         return True
 
     def reserve(self, name: str) -> None:
-        """Take a span into the sample, whatever its number."""
+        """Add a span to the sample and reserve bytes for it."""
         self._taken[name] += 1
         self._open += 1
 
     @property
     def has_room(self) -> bool:
-        """Whether the trace may grow."""
+        """Whether there are bytes left for another span."""
         return self._bytes + self._open * RESERVED_BYTES < MOST_BYTES
 
     def end(self) -> None:
-        """One in the sample ends, and is about to be sent."""
+        """Release the bytes reserved for a sampled span that has ended and will now be sent."""
         self._open -= 1
 
     def spend(self, size: int) -> None:
-        """So many bytes were sent."""
+        """Count the bytes of a span that was sent."""
         self._bytes += size
 
     def told(self) -> dict[str, str]:
-        """Of each name, how many of how many are in the sample, where not all are."""
+        """Return how many spans are in the sample ("40 of 900"), for each name that is not sampled fully."""
         return {
             name: f"{self._taken[name]} of {seen}"
             for name, seen in self._seen.items()
@@ -70,11 +71,11 @@ class Sampler:
 
 
 def in_sample(index: int, expected: int | None) -> bool:
-    """Whether a span is sent, given its number among its like, from 0.
+    """Return whether a span belongs to the sample.
 
     Args:
-        index: its number.
-        expected: how many there will be in all; None if that is not known.
+        index: its number among the spans of the same name, from 0.
+        expected: the number of spans of that name; None if it is not known.
     """
     if expected is None:
         if index < FIRST:

@@ -1,11 +1,11 @@
-"""Spans as they are recorded: the work of one transfer or mapping as a tree.
+"""Recorded spans: the work of one transfer or mapping as a tree.
 
-Every span names its parent itself: nothing asks which span is current. So it does not matter on which
-thread or task a span begins and ends, and what interleaves with it.
+Every span knows its parent, and there is no current span. So spans may start and end on any thread or task,
+and interleave with others.
 
-Spans that may become many are *branches*: sent on their own as soon as they end, and sampled. All others
-are sent within their parent. One thread opens and ends branches (the coordinator's); the children of a
-branch belong to whoever does its work, and have ended before it does.
+Spans that may be numerous are *branches*: they are sampled, and each is sent separately when it ends. All
+other spans are sent within their parent. Only the coordinator's thread opens and ends branches. The thread or
+task that does the work of a branch opens its children, which must end before the branch.
 """
 
 import os
@@ -19,33 +19,35 @@ from asyncstream.ports import Annotation
 from asyncstream.tracing.sampling import Sampler
 from asyncstream.tracing.summary import Summary
 
-# Tries of one part, each with its GET, body and PUT, would make a document of any size.
+# The most children of a span. Many attempts of one part, each with GET, body and PUT, could make a huge
+# document.
 MOST_CHILDREN = 12
 
 
 class Failed(NamedTuple):
-    """What ended a span early: the class of an exception, and what it says."""
+    """The exception that ended a span: the name of its class, and its message."""
 
     kind: str
     message: str
 
 
 class Sender(Protocol):
-    """Where spans go."""
+    """Sends spans to a tracing service."""
 
     def send(self, span: "RecordedSpan") -> int:
-        """Send a span and its children, ended or in progress; the bytes that took."""
+        """Send a span and its children, ended or in progress; return the bytes sent."""
 
 
 class Recording:
-    """One trace: its root, and what is known of all its spans.
+    """One trace: its root span, the sample, and a summary of all spans.
 
     Args:
-        name: of the root.
-        sender: where spans go.
-        clock: seconds, monotonic.
-        now: seconds since the epoch at this moment. Later times are reckoned from it by `clock`: so no
-            span leaves its parent when the system's time is set.
+        name: the name of the root.
+        sender: sends the spans.
+        annotations: the annotations of the root.
+        clock: returns monotonic seconds.
+        now: returns seconds since the epoch; called once. All times are computed from it and `clock`, so a
+            span stays within its parent if the system's time is set.
     """
 
     def __init__(
@@ -61,29 +63,29 @@ class Recording:
         self._offset = now() - clock()
         self._sampler = Sampler()
         self._summary = Summary()
-        # In the order they were opened, which is that of parents before children.
+        # In the order of opening, so parents precede their children.
         self._open: dict[RecordedSpan, None] = {}
         self.root = RecordedSpan(self, None, name, annotations)
-        # Told now, so that a trace has its root although the process may be killed.
+        # Sent now, so that the trace has its root even if the process is killed.
         sender.send(self.root)
 
     def time(self) -> float:
-        """Seconds since the epoch."""
+        """Return the seconds since the epoch."""
         return self._offset + self._clock()
 
     def expect(self, name: str, count: int) -> None:
-        """So many branches of this name will be opened: the sample can be spread evenly over them."""
+        """Announce `count` branches of this name, so that the sample can be spread evenly over them."""
         self._sampler.expect(name, count)
 
     def branch(self, parent: "RecordedSpan", name: str, annotations: dict[str, Annotation]) -> "RecordedSpan":
-        """A new branch; its children are sent if it is in the sample."""
+        """Open a branch. It is sent with its children if it is in the sample."""
         sampled = parent.sampled and self._sampler.takes(name)
         span = RecordedSpan(self, parent, name, annotations, is_branch=True, sampled=sampled)
         self._open[span] = None
         return span
 
     def settle(self, span: "RecordedSpan") -> None:
-        """Count a span, and send it if it is one to be sent."""
+        """Add an ended span to the summary, and send it if it is the root or a sampled branch."""
         if span is self.root:
             self._end_root()
             return
@@ -92,7 +94,7 @@ class Recording:
             return
         del self._open[span]
         if not span.sampled and span.error is not None and self._sampler.has_room:
-            self._take(span)  # what failed is worth more than what is like a hundred others
+            self._take(span)  # a failed span is worth more than one of a hundred similar ones
         if not span.sampled:
             return
         self._sampler.end()
@@ -101,7 +103,7 @@ class Recording:
         self._sampler.spend(self._sender.send(span))
 
     def _take(self, span: "RecordedSpan") -> None:
-        """Have a span in the sample after all, and with it those that it is in."""
+        """Add a span and its parents to the sample after all."""
         missing: RecordedSpan | None = span
         while missing is not None and not missing.sampled:
             missing.sampled = True
@@ -139,7 +141,7 @@ class RecordedSpan:
         self.started = recording.time()
         self.ended: float | None = None
         self.stopped: float | None = None
-        # In words: a kept exception would keep its frames, and with them the buffers of what failed.
+        # As text: an exception would keep its frames alive, and with them the buffers of the failed work.
         self.error: Failed | None = None
         # X-Ray's form of an id: 16 hexadecimal digits.
         self.id = os.urandom(8).hex()
@@ -147,7 +149,7 @@ class RecordedSpan:
 
     @property
     def seconds(self) -> float:
-        """How long it took, once it has ended."""
+        """The duration of a span that has ended."""
         return (self.ended or self.started) - self.started
 
     def expect(self, name: str, count: int) -> None:
@@ -178,7 +180,7 @@ class RecordedSpan:
         self.finish(None if error is None else Failed(type(error).__name__, told(error)))
 
     def finish(self, error: Failed | None) -> None:
-        """End it, once."""
+        """End the span; do nothing if it has already ended."""
         if self.ended is not None:
             return
         self.ended = self.stopped or self._recording.time()
@@ -195,27 +197,27 @@ class RecordedSpan:
 
 
 class _Untraced:
-    """The span of a transfer that is not traced: every span within it is this one."""
+    """The span of a transfer that is not traced. All its children are this same span."""
 
     def expect(self, name: str, count: int) -> None:
-        """Nothing."""
+        """Do nothing."""
 
     def branch(self, name: str, **annotations: Annotation) -> Self:
-        """Itself."""
+        """Return this span."""
         return self
 
     def child(self, name: str, **annotations: Annotation) -> Self:
-        """Itself."""
+        """Return this span."""
         return self
 
     def annotate(self, **annotations: Annotation) -> None:
-        """Nothing."""
+        """Do nothing."""
 
     def stop(self) -> None:
-        """Nothing."""
+        """Do nothing."""
 
     def end(self, error: BaseException | None = None) -> None:
-        """Nothing."""
+        """Do nothing."""
 
     def __enter__(self) -> Self:
         return self

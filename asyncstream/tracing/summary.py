@@ -1,22 +1,22 @@
-"""How long the spans of each name took, whether sent or not. Pure."""
+"""The durations of all spans by name, sent or not. Pure."""
 
 import math
 from array import array
 
 
 class Summary:
-    """Durations by name. Adding is safe from several threads."""
+    """Durations by name. Several threads may add at once."""
 
     def __init__(self) -> None:
         self._seconds: dict[str, array[float]] = {}
 
     def add(self, name: str, seconds: float) -> None:
-        """Count one."""
-        # Both steps are atomic: no thread loses another's.
+        """Add the duration of one span."""
+        # `setdefault` and `append` are both atomic, so no value is lost.
         self._seconds.setdefault(name, array("d")).append(seconds)
 
     def rows(self) -> dict[str, dict[str, float]]:
-        """Of each name: count, and min, p50, p95, max and sum in seconds (percentiles by nearest rank)."""
+        """Return by name the count, and min, p50, p95, max and sum in seconds (nearest-rank percentiles)."""
         return {name: _row(sorted(seconds)) for name, seconds in self._seconds.items()}
 
 

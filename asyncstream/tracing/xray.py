@@ -1,9 +1,9 @@
-"""X-Ray: spans as its documents, sent to its daemon. Nothing else imports the SDK.
+"""Convert spans to X-Ray documents and send them to its daemon. Only this module imports the SDK.
 
-Of the SDK it uses the documents, the daemon's protocol and the trace header. Not the recorder: its context
-knows one current entity, which is wrong as soon as files are in flight together, on threads and on asyncio
-alike (tests/functional/tracing/test_tracing_stock_context.py shows how). It is the user's, and only looked
-at.
+It uses the SDK's documents, daemon protocol and trace header, but not its recorder. The recorder's context
+has one current entity, which is wrong if several files are transferred at once, on threads as well as on
+asyncio (see tests/functional/tracing/test_tracing_stock_context.py). The recorder belongs to the user; this
+module only reads its current entity and uses its emitter.
 """
 
 import json
@@ -22,13 +22,14 @@ from msgspec import Struct
 from asyncstream.ports import Annotation
 from asyncstream.tracing.spans import RecordedSpan, Recording
 
-# A key can have 1,024 characters, an error any number: neither is worth a hundredth of a trace.
+# The most bytes of an annotation or error message. A key can have 1,024 characters and an error any number,
+# but neither is worth a hundredth of a trace.
 MOST_BYTES = 300
 NAMESPACE = "asyncstream"
 
 
 class Parent(Struct, frozen=True):
-    """What a trace's root belongs to. `entity_id` is None where there is nothing yet but a trace id."""
+    """The parent of a trace's root. `entity_id` is None if there is only a trace ID yet."""
 
     trace_id: str
     entity_id: str | None
@@ -36,11 +37,11 @@ class Parent(Struct, frozen=True):
 
 
 def open_elsewhere() -> Parent | None:
-    """What the SDK's own recorder has open here, if anybody uses it."""
+    """Return the entity that the SDK's own recorder has open; None if there is none."""
     context = xray_recorder.context
     if isinstance(context, LambdaContext):
-        context.get_trace_entity()  # makes it forget what the last invocation left open
-    # Asking other contexts for their entity would log an error where nothing is open.
+        context.get_trace_entity()  # clears entities that the previous invocation left open
+    # With other contexts, `get_trace_entity` would log an error if nothing is open.
     entities = getattr(context._local, "entities", None)  # noqa: SLF001
     if not entities:
         return None
@@ -48,7 +49,7 @@ def open_elsewhere() -> Parent | None:
 
 
 def of_function(environ: Mapping[str, str]) -> Parent | None:
-    """The segment of the Lambda function in this invocation, None if there is none."""
+    """Return the segment of the Lambda function in this invocation; None if there is none."""
     header = TraceHeader.from_header_str(environ.get("_X_AMZN_TRACE_ID"))
     if not header.root or not header.parent:
         return None
@@ -56,17 +57,17 @@ def of_function(environ: Mapping[str, str]) -> Parent | None:
 
 
 def nothing() -> Parent:
-    """A new trace."""
+    """Return a parent that starts a new trace."""
     return Parent(TraceId().to_id(), None, sampled=True)
 
 
 def record(name: str, parent: Parent, annotations: dict[str, Annotation]) -> RecordedSpan:
-    """The root of a recording whose spans go to X-Ray."""
+    """Start a recording that sends its spans to X-Ray; return its root span."""
     return Recording(name, _Daemon(parent), annotations).root
 
 
 class _Daemon:
-    """Sends spans to X-Ray's daemon: each as a document of its own that names its parent."""
+    """Sends spans to X-Ray's daemon, each as a separate document that names its parent."""
 
     def __init__(self, parent: Parent) -> None:
         self._parent = parent
@@ -76,7 +77,8 @@ class _Daemon:
         """See `spans.Sender`."""
         document = self._document(span)
         document.parent_id = span.parent.id if span.parent else self._parent.entity_id
-        # The recorder's, so that a daemon address set by code or by environment holds for both.
+        # The recorder's emitter, so that a daemon address set in code or in the environment applies here,
+        # too.
         xray_recorder.emitter.send_entity(document)
         return document.size
 
@@ -102,14 +104,14 @@ class _Daemon:
 
 
 def _shortened(value: Annotation) -> Annotation:
-    """The end of a long text: of a key it tells more than the beginning."""
+    """Return the end of a long text, since the end of a key says more than its start."""
     if not isinstance(value, str) or _size(value) <= MOST_BYTES:
         return value
     return f"...{_beginning(value[::-1])[::-1]}"
 
 
 def _beginning(text: str) -> str:
-    """As much of a text as is worth its room."""
+    """Return the start of a text, at most `MOST_BYTES` in a document."""
     most = MOST_BYTES
     while _size(text[:most]) > MOST_BYTES:
         most = most * 4 // 5
@@ -117,7 +119,7 @@ def _beginning(text: str) -> str:
 
 
 def _size(text: str) -> int:
-    """Bytes in a document, where all but ASCII takes six."""
+    """Return the bytes of a text in a document, where each character that is not ASCII takes six or more."""
     return len(json.dumps(text))
 
 
@@ -139,7 +141,7 @@ class _Subsegment(Subsegment):  # type: ignore[misc]  # untyped
         return text
 
     def to_dict(self) -> dict[str, Any]:
-        """Without what a document within another takes from that one: half of it."""
+        """Return the document without the fields that its subsegments inherit, half of each subsegment."""
         fields: dict[str, Any] = super().to_dict()
         for child in fields.get("subsegments", ()):
             for name in ("trace_id", "type", "namespace", "in_progress"):

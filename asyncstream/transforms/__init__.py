@@ -1,4 +1,4 @@
-"""Bytes changed on their way from source to destination: compression, lines, records, your own."""
+"""Change bytes between source and destination: compression, lines, records, or a user's function."""
 
 from asyncstream.transforms.codecs import Bunzip2, Gunzip, Unxz, Unzstd, Zstd
 from asyncstream.transforms.gzip import Gzip

@@ -1,9 +1,9 @@
-"""Compression as transforms: Gunzip, Zstd, Unzstd, Bunzip2, Unxz.
+"""Transforms of compressed data: Gunzip, Zstd, Unzstd, Bunzip2, Unxz.
 
-Files put together of several members, frames or streams are decompressed whole, as pigz, bgzip, pzstd and
-pbzip2 write them. What follows the last is an error, and not ignored as by gzip and bzip2: it would be lost
-without a word. Only zeros are ignored, where the format or its program has them as padding. Empty input is an
-error, as it is to all four programs.
+Files of several members, frames or streams, as pigz, bgzip, pzstd and pbzip2 write them, are decompressed
+completely. Other data after the last member is an error. gzip and bzip2 ignore it, but then it would be lost
+silently. Only zeros are ignored, if the format or its program allows them as padding. Empty input is an
+error, as it is for all four programs.
 """
 
 import sys
@@ -18,16 +18,16 @@ from asyncstream.transforms.protocol import PIECE
 from asyncstream.transforms.windows import BESIDE, Windowed, WindowedMember, xz_window, zstd_window
 from asyncstream.units import KiB, MiB
 
-# Bytes that a decompressor may hold where no transfer reserves them: enough for `xz -9`.
+# Bytes that a decompressor may hold without a transfer that reserves them: enough for `xz -9`.
 DECODER_MEMORY = 72 * MiB
-# Windows that common files ask for: of `xz` without a level, and of `zstd` up to level 8.
+# The windows of common files: `xz` without a level, and `zstd` up to level 8.
 _XZ_WINDOW, _ZSTD_WINDOW = 8 * MiB, 2 * MiB
-# MiB that a compressor takes from level 1 to 19: *measured*, Zstandard 1.5.7, 32 MB of input.
+# MiB that a compressor takes at levels 1 to 19: *measured*, Zstandard 1.5.7, 32 MB of input.
 _ZSTD_MIB = (2, 2, 4, 5, 6, 6, 8, 8, 15, 25, 25, 45, 37, 53, 69, 37, 57, 58, 90)
-# Python 3.14 brought Zstandard; backports.zstd is the same module for older ones.
+# Python 3.14 added Zstandard; backports.zstd is the same module for older versions.
 ZSTD = "compression.zstd" if sys.version_info >= (3, 14) else "backports.zstd"
-# Bytes of input given at once: what follows the end of a member is copied for the next, which may be tiny. Of
-# more a compressor may make more than a piece.
+# Bytes of input per step. The bytes after the end of a member are copied for the next member, and members may
+# be tiny. From more input, a compressor may also make more than one piece.
 _SLICE = 64 * 1024
 
 
@@ -47,21 +47,21 @@ class _Format(Struct, frozen=True):
 
 
 class _Decompression:
-    """Decompress members after one another, a piece of at most 256 KiB at a time."""
+    """Decompress one member after another, in pieces of at most 256 KiB."""
 
     def __init__(self, form: _Format) -> None:
         self._form = form
         self._decoder: Inflate | None = None
-        self._head = b""  # the first bytes of what may be a member
+        self._head = b""  # the first bytes of a possible member
         self._zeros = 0
         self._members = 0
-        self._at = 0  # the offset in the input of what comes next
+        self._at = 0  # the offset of the next byte in the input
 
     def feed(self, chunk: bytes | memoryview) -> Iterator[bytes]:
-        """What it becomes.
+        """Yield the decompressed bytes.
 
         Raises:
-            CorruptInput: it is damaged, or what follows the last member is something else.
+            CorruptInput: the input is damaged, or other data follow a member.
         """
         view = memoryview(chunk)
         for at in range(0, len(view), _SLICE):
@@ -74,7 +74,7 @@ class _Decompression:
                     data = self._ended(len(data))
 
     def finish(self) -> bytes:
-        """Nothing.
+        """Check that the input is complete, and return no bytes.
 
         Raises:
             CorruptInput: the input is empty, or ended within a member.
@@ -88,7 +88,7 @@ class _Decompression:
         return b""
 
     def _decoded(self, data: bytes | memoryview) -> Iterator[bytes]:
-        assert self._decoder is not None  # noqa: S101 - begun by `_begin`
+        assert self._decoder is not None  # noqa: S101 - set by `_begin`
         try:
             piece = self._decoder.decompress(data, PIECE)
             while True:
@@ -97,7 +97,8 @@ class _Decompression:
                     return
                 piece = self._decoder.decompress(b"", PIECE)
         except self._form.errors as error:
-            # The error outlives the file, and its traceback has this object: not its megabytes, too.
+            # The error outlives the file, and its traceback keeps this object: release the decoder's
+            # megabytes.
             self._decoder = None
             raise DamagedInput(
                 f"the {self._form.name} data cannot be decompressed, at or before bytes "
@@ -105,9 +106,13 @@ class _Decompression:
             ) from error
 
     def _ended(self, given: int) -> bytes:
-        """What of the bytes given to the decoder belongs to it no more."""
+        """Return the bytes after the end of the member; empty while it has not ended.
+
+        Args:
+            given: the number of bytes that the decoder was last given.
+        """
         decoder = self._decoder
-        assert decoder is not None  # noqa: S101 - it was given them
+        assert decoder is not None  # noqa: S101 - it was given bytes
         rest = decoder.unused_data if decoder.eof else b""
         self._at += given - len(rest)
         if decoder.eof:
@@ -116,7 +121,7 @@ class _Decompression:
         return rest
 
     def _begin(self, data: bytes) -> bytes:
-        """Begin a member if this is one; what of it is yet to be read."""
+        """Start a member if the data has its first bytes; return the data that is left to read."""
         if not self._head:
             data = self._past_padding(data)
         magics = self._form.magics
@@ -153,19 +158,19 @@ class _Decompression:
     def _not_a_member(self) -> CorruptInput:
         name, member = self._form.name, self._form.member
         if not self._members:
-            return CorruptInput(f"no {name} data: they begin otherwise")
+            return CorruptInput(f"the input is not {name} data: it starts with other bytes")
         at = self._at - len(self._head)
         return CorruptInput(f"trailing garbage at byte {at}: neither {name} padding nor another {member}")
 
 
 class Gunzip(_Decompression):
-    """Decompress gzip members; zeros after the last are ignored, as by gzip.
+    """Decompress gzip members. Zeros after the last member are ignored, as gzip does.
 
     Raises:
         ConfigError: isal is not installed.
     """
 
-    memory = 256 * KiB  # *measured*: 80 KiB, and a header may have 128
+    memory = 256 * KiB  # *measured*: 80 KiB, and a header may have 128 KiB
 
     def __init__(self) -> None:
         error = library("isal.igzip_lib").error
@@ -173,7 +178,7 @@ class Gunzip(_Decompression):
 
 
 class Bunzip2(_Decompression):
-    """Decompress bzip2 streams; zeros after the last are ignored, where bzip2 ignores anything."""
+    """Decompress bzip2 streams. Zeros after the last stream are ignored; bzip2 ignores any bytes there."""
 
     memory = 4 * MiB  # *measured* at level 9: 3.0 MiB; the manual says 3.7
 
@@ -185,15 +190,15 @@ class Bunzip2(_Decompression):
 
 
 class _Windowed(_Decompression):
-    """Decompress what keeps a window, within the memory that is allowed.
+    """Decompress a format whose decoders keep a window, within the allowed memory.
 
     Args:
-        form: of the data.
-        magics: see `_Format`.
-        padding: see `_Format`.
-        member: see `_Format`.
-        memory_limit: bytes that the decompressor may hold, also if a transfer allows less or more; None:
-            72 MiB where there is no transfer.
+        form: the format of the data.
+        member: the format's word for a member, for messages.
+        magics: the possible first bytes of a member.
+        padding: the zeros that may follow a member.
+        memory_limit: the most bytes that the decompressor may hold, even if a transfer allows more; None: the
+            bytes that the transfer allows, or 72 MiB without a transfer.
     """
 
     def __init__(
@@ -210,7 +215,7 @@ class _Windowed(_Decompression):
         super().__init__(_Format(form.name, member, magics, padding, self._new_member, form.errors))
 
     def allow(self, memory: int) -> None:
-        """Hold at most so many bytes; see `protocol.Transform`."""
+        """Hold at most `memory` bytes; see `protocol.Transform`."""
         self._allowed = min(memory, self._memory_limit or memory)
 
     def _new_member(self) -> WindowedMember:
@@ -218,11 +223,11 @@ class _Windowed(_Decompression):
 
 
 class Unxz(_Windowed):
-    """Decompress xz streams, with the padding that the format has: zeros, a multiple of four.
+    """Decompress xz streams, which the format's padding may follow: zeros, a multiple of four.
 
     Args:
-        memory_limit: bytes that the decompressor may hold at most. Default: what the transfer has for it,
-            and 72 MiB outside of one.
+        memory_limit: the most bytes that the decompressor may hold. Default: the bytes that the transfer
+            allows, or 72 MiB without a transfer.
     """
 
     memory = _XZ_WINDOW + BESIDE
@@ -239,11 +244,11 @@ class Unxz(_Windowed):
 
 
 class Unzstd(_Windowed):
-    """Decompress Zstandard frames; skippable ones are skipped.
+    """Decompress Zstandard frames and skip skippable frames.
 
     Args:
-        memory_limit: bytes that the decompressor may hold at most. Default: what the transfer has for it,
-            and 72 MiB outside of one.
+        memory_limit: the most bytes that the decompressor may hold. Default: the bytes that the transfer
+            allows, or 72 MiB without a transfer.
 
     Raises:
         ConfigError: Zstandard's module is not installed.
@@ -267,13 +272,13 @@ class Unzstd(_Windowed):
 
 
 class Zstd:
-    """Compress to one Zstandard frame with a checksum, the same however the input is cut into chunks.
+    """Compress to one Zstandard frame with a checksum. The output does not depend on the input's chunks.
 
     Args:
-        level: 1 to 19; 3 is also the program's.
+        level: 1 to 19. Default: 3, as in the program zstd.
 
     Raises:
-        ConfigError: Zstandard's module is not installed, or the level is another.
+        ConfigError: Zstandard's module is not installed, or there is no such level.
     """
 
     def __init__(self, level: int = 3) -> None:
@@ -288,12 +293,12 @@ class Zstd:
         self._compressor = zstd.ZstdCompressor(options=options)
 
     def feed(self, chunk: bytes | memoryview) -> Iterator[bytes]:
-        """What of it is compressed by now."""
+        """Yield compressed bytes as far as they are ready."""
         view = memoryview(chunk)
         for at in range(0, len(view), _SLICE):
             yield self._compressor.compress(view[at : at + _SLICE])
 
     def finish(self) -> bytes:
-        """The rest, and the checksum."""
+        """Return the remaining compressed bytes and the checksum."""
         last: bytes = self._compressor.flush()
         return last

@@ -1,6 +1,6 @@
-"""How an exception of a user's function is told: its kind, and the line of that function.
+"""Report an exception of a user's function by its type and the line of that function.
 
-Nothing of the file's content is repeated: it may be secret, and messages end up in logs.
+Messages do not repeat the content of the file: it may be secret, and messages end up in logs.
 """
 
 import os
@@ -14,14 +14,14 @@ _STDLIB = str(Path(os.__file__).parent)
 
 
 def failed(where: str, error: BaseException) -> TransformError:
-    """An exception as an error of the transform; to be raised from the exception itself.
+    """Return an exception as a TransformError, which the caller raises from that exception.
 
-    Callers catch every exception but KeyboardInterrupt: code that calls `sys.exit`, or a library that panics,
-    ends its own file and not the process.
+    Callers catch every exception except KeyboardInterrupt, so code that calls `sys.exit`, or a library that
+    panics, fails only its own file and does not end the process.
 
     Args:
-        where: in the input.
-        error: caught around the user's code.
+        where: the place in the input.
+        error: the exception of the user's code.
     """
     if isinstance(error, TransformError) and type(error).__module__ == TransformError.__module__:
         return type(error)(f"{where}: {error}")
@@ -30,7 +30,7 @@ def failed(where: str, error: BaseException) -> TransformError:
 
 
 def user_place(traceback: TracebackType | None) -> str:
-    """Return the last line of the user's own code that ran, else of a library's, which says less; else ""."""
+    """Return the last line of the user's own code that ran; without one, a library's last line, or ""."""
     last = last_own = ""
     while traceback is not None:
         code = traceback.tb_frame.f_code

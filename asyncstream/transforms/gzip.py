@@ -1,4 +1,4 @@
-"""gzip (RFC 1952) by Intel's ISA-L: `Gzip`, and the decoder of one member.
+"""gzip (RFC 1952) with Intel's ISA-L: `Gzip`, and the decoder of one member.
 
 Measured on access logs, 24 MB in chunks of 256 KiB, one core, all in one interleaved run:
 
@@ -7,9 +7,9 @@ zlib        375 MB/s    1: 142, 0.248   3: 116, 0.237   6:  53, 0.210
 zlib-ng     651 MB/s    1: 315, 0.318   2: 202, 0.225   6:  98, 0.202
 isal        987 MB/s    1: 633, 0.225   2: 591, 0.224   3: 335, 0.222
 
-So both are isal's. Its decompressor misreads a header with a checksum that comes in pieces, and overlooks
-reserved flags: headers are read here. Its compressor's output depends on how the input is cut: it is always
-cut at the same places here.
+Because of these figures, isal does both. Its decompressor misreads a header with a checksum if the header
+comes in several pieces, and ignores reserved flags, so this module reads headers itself. The output of its
+compressor depends on how the input is cut into chunks, so this module always cuts it at the same places.
 """
 
 import sys
@@ -25,21 +25,21 @@ from asyncstream.units import KiB
 MAGIC = b"\x1f\x8b"
 # Bytes given to the compressor at once.
 _BLOCK = 64 * 1024
-# A header's longest field is of 64 KiB; names and comments of programs are paths and a line.
+# Bytes. The largest possible extra field has 64 KiB; names are paths in practice, and comments a line.
 _LONGEST_HEADER = 128 * 1024
 _FHCRC, _FEXTRA, _FNAME, _FCOMMENT = 2, 4, 8, 16
 
 
 class BadHeader(ValueError):
-    """A gzip header that is none."""
+    """A gzip header is malformed."""
 
 
 @cache
 def library(name: str) -> Any:
-    """Import a codec's module when it is first needed: one of the extra `transforms`, or of Python itself.
+    """Import the module of a codec, from the extra `transforms` or from Python itself.
 
     Raises:
-        ConfigError: it is not installed.
+        ConfigError: the module is not installed.
     """
     try:
         return import_module(name)
@@ -52,28 +52,29 @@ def library(name: str) -> Any:
 
 
 class Gzip:
-    """Compress to one gzip member, the same however the input is cut into chunks: no time, no name.
+    """Compress to one gzip member without time and name.
 
-    A machine of another processor family may compress to other bytes, as ISA-L has code for each.
+    The output does not depend on how the input is cut into chunks. It may differ on a machine of another
+    processor family, since ISA-L has different code for each.
 
     Args:
-        level: 0 to 3. By default 1: of logs 3 saves a hundredth more, of source code a fifteenth, and takes
-            up to twice the time.
+        level: 0 to 3. Default: 1. Level 3 makes logs a hundredth and source code a fifteenth smaller, and
+            takes up to twice as long.
 
     Raises:
-        ConfigError: isal is not installed, or the level is another.
+        ConfigError: isal is not installed, or there is no such level.
     """
 
     memory = 512 * KiB  # *measured*: 420 KiB at level 3, and a block of input
 
     def __init__(self, level: int = 1) -> None:
         if level not in range(4):
-            raise ConfigError(f"gzip level {level!r} must be 0 to 3: isal has no others")
+            raise ConfigError(f"gzip level {level!r} must be 0 to 3, the levels of isal")
         self._compressor = library("isal.isal_zlib").compressobj(level, zlib.DEFLATED, 16 + zlib.MAX_WBITS)
         self._waiting = bytearray()
 
     def feed(self, chunk: bytes | memoryview) -> Iterator[bytes]:
-        """What of it is compressed by now."""
+        """Yield compressed bytes as far as they are ready."""
         view = memoryview(chunk)
         start = 0
         if self._waiting:
@@ -89,13 +90,13 @@ class Gzip:
         self._waiting += view[end:]
 
     def finish(self) -> Iterator[bytes]:
-        """The rest, and the trailer."""
+        """Yield the remaining compressed bytes and the trailer."""
         yield self._compressor.compress(self._waiting)
         yield self._compressor.flush()
 
 
 class Inflate(Protocol):
-    """A decompressor of the standard library's shape, as isal's and those of bz2, lzma and zstd are."""
+    """The interface of the standard library's decompressors, which isal, bz2, lzma and zstd share."""
 
     @property
     def eof(self) -> bool:
@@ -103,18 +104,18 @@ class Inflate(Protocol):
 
     @property
     def needs_input(self) -> bool:
-        """Whether nothing is left to be had of the input so far."""
+        """Whether the input so far yields no more output."""
 
     @property
     def unused_data(self) -> bytes:
-        """What came after the end."""
+        """The bytes after the end of the member."""
 
     def decompress(self, data: bytes | memoryview, max_length: int = -1, /) -> bytes:
-        """The next bytes, of which there may be more to be had by giving no further data."""
+        """Return the next bytes of output. Calls with empty data return further output of earlier data."""
 
 
 class GzipMember:
-    """The decompressor of one member: header, deflate, CRC32 and size, all verified.
+    """The decompressor of one member. It verifies the header, the deflate data, the CRC32 and the size.
 
     Raises:
         ConfigError: isal is not installed.
@@ -132,19 +133,19 @@ class GzipMember:
 
     @property
     def needs_input(self) -> bool:
-        """Whether nothing is left to be had of the input so far."""
+        """Whether the input so far yields no more output."""
         return self._header is not None or self._body.needs_input
 
     @property
     def unused_data(self) -> bytes:
-        """What came after the trailer."""
+        """The bytes after the trailer."""
         return self._body.unused_data
 
     def decompress(self, data: bytes | memoryview, max_length: int = -1, /) -> bytes:
-        """The next bytes.
+        """Return the next bytes of output.
 
         Raises:
-            BadHeader, isal.igzip_lib.error: it is damaged.
+            BadHeader, isal.igzip_lib.error: the member is damaged.
         """
         if self._header is not None:
             self._header += data
@@ -156,17 +157,17 @@ class GzipMember:
 
 
 def header_length(start: bytes) -> int | None:
-    """Of how many bytes the header of a member is; None if that is to be seen from more of it only.
+    """Return the length of a member's header in bytes; None if `start` does not have all of it.
 
     Raises:
-        BadHeader: it is none, or its checksum is another.
+        BadHeader: the header is malformed, longer than 128 KiB, or does not match its checksum.
     """
     end = 10
     if len(start) < end:
         return None
     flags = start[3]
     if start[:2] != MAGIC or start[2] != zlib.DEFLATED or flags >= 32:
-        raise BadHeader("its header has another method than deflate, or reserved flags")
+        raise BadHeader("its header has a method other than deflate, or reserved flags")
     if flags & _FEXTRA:
         end += 2 + int.from_bytes(start[end : end + 2], "little")
     for flag in (_FNAME, _FCOMMENT):
@@ -183,5 +184,5 @@ def header_length(start: bytes) -> int | None:
         flags & _FHCRC
         and int.from_bytes(start[checked:end], "little") != zlib.crc32(start[:checked]) & 0xFFFF
     ):
-        raise BadHeader("its header has another checksum")
+        raise BadHeader("its header does not match its checksum")
     return end

@@ -1,4 +1,4 @@
-"""An object of the user's by its name, "module:function"."""
+"""Import a user's object by its name, "module:function"."""
 
 from importlib import import_module
 from typing import Any
@@ -7,15 +7,15 @@ from asyncstream.errors import ConfigError
 
 
 def imported(spec: str, what: str, wanted: str = "a function of yours as module:function") -> Any:
-    """What a name stands for.
+    """Import and return the object that a name stands for.
 
     Args:
         spec: "module:function", or "module:object.attribute".
-        what: is named, for messages.
-        wanted: what it may be, likewise.
+        what: the kind of object, for messages.
+        wanted: the allowed values, for messages.
 
     Raises:
-        ConfigError: it is no such name, or importing it failed.
+        ConfigError: the name does not have that form, or importing it failed.
     """
     module, _, path = spec.partition(":")
     if not (module and path):

@@ -1,6 +1,7 @@
-"""Lines as transforms: `map_lines` and `filter_lines`, and what splits bytes into lines.
+"""Transforms of lines: `map_lines` and `filter_lines`, and a splitter of bytes into lines.
 
-Lines are bytes that end with a line feed, split in bulk: characters of several bytes hold none in UTF-8.
+Lines are bytes that end with a line feed. They can be split without decoding, since in UTF-8 a character of
+several bytes never contains a line feed.
 """
 
 from collections.abc import Callable, Iterator
@@ -11,31 +12,32 @@ from asyncstream.transforms.failures import failed
 from asyncstream.transforms.protocol import Factory, slices
 from asyncstream.units import KiB, MiB
 
-# Bytes of the longest line that is held in memory.
+# Bytes. The default limit of a line, which is held in memory.
 MAX_LINE = 16 * MiB
-# Lines made are handed on together once they have so many bytes: a piece costs some microseconds further on.
+# Bytes. Mapped lines are joined into pieces of this size, since each piece costs a few microseconds later.
 _TOGETHER = 64 * KiB
-# Bytes that are split into lines at once: lines of one byte take twenty times as much as objects.
+# Bytes that are split into lines at once. As objects, lines of one byte take twenty times as much memory.
 SPLIT_AT_ONCE = 64 * KiB
 
 
 def map_lines(function: Callable[[bytes], bytes | None], *, max_line: int = MAX_LINE) -> Factory:
-    """A transform that makes of each line another, or several, or none.
+    """Return a transform that replaces each line with one or several lines, or drops it.
 
     Args:
-        function: given a line without its end, returns what stands before the same end; None drops both. The
-            last line may have no end, and then gets none.
-        max_line: bytes of the longest line that is taken.
+        function: gets a line without its line end, and returns the bytes to write before the same line end;
+            None drops the line. If the last line has no line end, the output has none either.
+        max_line: the most bytes of a line.
 
     Raises:
-        LineTooLong: out of the transform.
-        TransformError: likewise; the function raised, which is told with the line's number and offset.
+        LineTooLong: raised by the transform: a line is longer than `max_line`.
+        TransformError: raised by the transform: the function raised an exception. The message has the number
+            and offset of the line.
     """
     return partial(MappedLines, function, max_line)
 
 
 def filter_lines(predicate: Callable[[bytes], object], *, max_line: int = MAX_LINE) -> Factory:
-    """A transform that keeps the lines, given without their ends, of which the predicate is true."""
+    """Return a transform that keeps a line if the predicate is true for it, without its line end."""
     return map_lines(partial(_kept, predicate), max_line=max_line)
 
 
@@ -44,14 +46,14 @@ def _kept(predicate: Callable[[bytes], object], line: bytes) -> bytes | None:
 
 
 class LineSplitter:
-    """Cuts chunks into lines; what follows the last line feed waits for the next chunk.
+    """Cuts chunks into lines. The bytes after the last line feed are kept for the next chunk.
 
     Args:
-        longest: bytes of the longest line, without its end.
+        longest: the most bytes of a line, without its line end.
 
     Attributes:
-        number: of the first line that `split` last returned, counted from 1.
-        offset: of its first byte in the input.
+        number: the number of the first line that `split` last returned, from 1.
+        offset: the offset of its first byte in the input.
     """
 
     def __init__(self, longest: int) -> None:
@@ -64,10 +66,10 @@ class LineSplitter:
         self._waiting_bytes = 0
 
     def split(self, chunk: bytes | memoryview) -> list[bytes]:
-        """The lines that end in this chunk, without their line feeds.
+        """Return the lines that end in this chunk, without their line feeds.
 
         Raises:
-            LineTooLong: one of them, or the last begun, is over the limit.
+            LineTooLong: one of them, or the unfinished line after them, exceeds the limit.
         """
         data = bytes(chunk)
         self._advance()
@@ -86,12 +88,12 @@ class LineSplitter:
         return lines
 
     def rest(self) -> bytes:
-        """What follows the last line feed; `number` and `offset` are its own from now on."""
+        """Return the bytes after the last line feed, and set `number` and `offset` to their place."""
         self._advance()
         return b"".join(self._waiting)
 
     def place(self, lines_before: int, bytes_before: int) -> str:
-        """Where something is, so far after the first of the lines last returned."""
+        """Return a place for messages, so many lines and bytes after the first of the lines last returned."""
         return f"line {self.number + lines_before}, at byte {self.offset + bytes_before} of the input"
 
     def _advance(self) -> None:
@@ -118,20 +120,20 @@ class LineSplitter:
 
 
 class Coalesced:
-    """Small results put together into pieces of at least 64 KiB, the last excepted."""
+    """Joins small results into pieces of at least 64 KiB, except for the last."""
 
     def __init__(self) -> None:
         self._parts: list[bytes] = []
         self._bytes = 0
 
     def add(self, part: bytes) -> bool:
-        """Whether there is enough now to `take` it."""
+        """Add a result; return whether there are now enough bytes for a piece."""
         self._parts.append(part)
         self._bytes += len(part)
         return self._bytes >= _TOGETHER
 
     def take(self) -> bytes:
-        """All of it, put together."""
+        """Remove and return all results as one piece."""
         whole = b"".join(self._parts)
         self._parts.clear()
         self._bytes = 0
@@ -147,7 +149,7 @@ class MappedLines:
         self._made = Coalesced()
 
     def feed(self, chunk: bytes | memoryview) -> Iterator[bytes]:
-        """What the lines that end in it become, put together."""
+        """Yield the output for the lines that end in this chunk, joined into larger pieces."""
         for piece in slices(chunk, SPLIT_AT_ONCE):
             before = 0
             for index, line in enumerate(self._splitter.split(piece)):
@@ -157,7 +159,7 @@ class MappedLines:
                     yield self._made.take()
 
     def finish(self) -> Iterator[bytes]:
-        """What is left, with the last line if it has no end."""
+        """Yield the remaining output, including a last line without line end."""
         line = self._splitter.rest()
         made = self._mapped(line, b"", 0, 0) if line else None
         if made is not None:

@@ -1,4 +1,4 @@
-"""Transforms by name, factories of what users give, and the names that copies keep of them."""
+"""Turn what users give as a transform into factories, and name transforms for the metadata of copies."""
 
 import hashlib
 import inspect
@@ -27,21 +27,23 @@ NAMES = tuple(_BUILT_IN)
 _LONGEST_NAME = 256
 _F = TypeVar("_F", bound=Callable[..., Any])
 
-# What a user may give: a name; a factory; a function of chunks; or several, one after another.
+# What a user may give as a transform: a name, a factory, a function of chunks, or a sequence of these.
 Spec = str | Callable[..., Any] | Sequence[str | Callable[..., Any]]
 
 
 def factory(given: Spec) -> Factory:
-    """What makes the transform that was asked for, made once to see that it can be.
+    """Return the factory of a transform after checking that it works once.
 
     Args:
-        given: a name as for `named`, or several with commas between; a callable that needs no argument, which
-            is called for each file and returns an object with `feed` and `finish`; one that needs a single
-            argument, which is called for each chunk, `bytes`, and returns `bytes` or an iterable of them; or
-            a sequence of such.
+        given: one of the following, or a sequence of them:
+            - a name as for `named`, or several separated by commas;
+            - a callable without required arguments, which is called for each file and returns an object with
+              `feed` and `finish`;
+            - a callable with one required argument, which is called with each chunk (`bytes`) and returns
+              `bytes` or an iterable of them.
 
     Raises:
-        ConfigError: it is nothing of these, or making it failed.
+        ConfigError: it is none of these, or the factory failed.
     """
     if isinstance(given, Sequence) and not isinstance(given, str):
         return chain(*map(factory, given))
@@ -51,12 +53,12 @@ def factory(given: Spec) -> Factory:
 
 
 def named(spec: str) -> Factory:
-    """The factory of a built-in transform, or that which "module:function" names.
+    """Return the factory of a built-in transform, or of the one that "module:function" names.
 
-    The function may also be a factory, as of `factory`: a class, or what `map_lines` returned.
+    The function may also be a factory as in `factory`: a class, or the result of `map_lines`.
 
     Raises:
-        ConfigError: there is none of that name, or importing or making it failed.
+        ConfigError: there is no transform of that name, importing it failed, or the factory failed.
     """
     if spec in _BUILT_IN:
         return _checked(_BUILT_IN[spec], repr(spec))
@@ -81,14 +83,14 @@ class _OfChunks:
 
 def _checked(given: Any, told: str) -> Factory:
     if _is_transform(given) and not isinstance(given, type):
-        raise ConfigError(f"transform {told} is one object for all files: give what makes one, as its class")
+        raise ConfigError(f"transform {told} is one object for all files: give a factory, such as its class")
     needed = _needed(given, told)
     if needed == 1 and not isinstance(given, type):
         return lambda: _OfChunks(given)
     if needed:
         raise ConfigError(
-            f"transform {told} needs {needed} arguments: a factory needs none, a function of chunks one; "
-            "functools.partial gives the others"
+            f"transform {told} needs {needed} arguments; a factory gets none and a function of chunks one: "
+            "bind the others with functools.partial"
         )
     try:
         made = given()
@@ -98,15 +100,15 @@ def _checked(given: Any, told: str) -> Factory:
         raise ConfigError(f"transform {told} cannot be made: {type(error).__name__}: {error}") from error
     if not _is_transform(made):
         raise ConfigError(
-            f"transform {told} needs no argument, so that it should make an object with feed and finish; "
-            f"it made a {type(made).__name__}"
+            f"transform {told} needs no argument, so it must return an object with feed and finish; "
+            f"it returned a {type(made).__name__}"
         )
     new: Factory = given
     return new
 
 
 def _needed(given: Any, told: str) -> int:
-    """How many arguments it cannot be called without."""
+    """Return the number of required arguments."""
     if not callable(given):
         raise ConfigError(f"transform {told} is neither a name nor callable")
     if inspect.iscoroutinefunction(given) or inspect.isasyncgenfunction(given):
@@ -120,7 +122,7 @@ def _needed(given: Any, told: str) -> int:
     variadic = inspect.Parameter.VAR_POSITIONAL, inspect.Parameter.VAR_KEYWORD
     needed = [p for p in parameters if p.default is p.empty and p.kind not in variadic]
     if any(p.kind is p.KEYWORD_ONLY for p in needed):
-        raise ConfigError(f"transform {told} needs arguments by keyword: functools.partial gives them")
+        raise ConfigError(f"transform {told} needs arguments by keyword: bind them with functools.partial")
     return len(needed)
 
 
@@ -129,26 +131,26 @@ def _is_transform(given: Any) -> bool:
 
 
 class _Named(partial[Any]):
-    """What `with_name` returns."""
+    """The result of `with_name`."""
 
     name: str
 
 
 def with_name(name: str, function: _F) -> _F:
-    """Return a function or factory with a name by which `if_exists="skip"` recognises what it made.
+    """Return a function or factory with a name by which `if_exists="skip"` recognises its copies.
 
-    A lambda, a function within another one, a method and an object need a name. Give another one when they
-    make something else: the name alone says whether a copy is left as it is.
+    A lambda, a nested function, a method and an object need a name. Change the name if their output changes,
+    since only the name decides whether an existing copy is kept.
 
     Args:
-        name: any text that can be printed, without space at its ends.
-        function: what makes a transform, or a function of chunks, lines or records. It is not changed.
+        name: any printable text without spaces at its ends.
+        function: a factory of a transform, or a function of chunks, lines or records. It is not changed.
 
     Raises:
         ConfigError: the name is empty or cannot be stored, or the function cannot be called.
     """
     if not (name and name.isprintable() and name == name.strip()):
-        raise ConfigError(f"the name {name!r} of a transform must be printable, without space at its ends")
+        raise ConfigError(f"the name {name!r} of a transform must be printable, without spaces at its ends")
     if not callable(function):
         raise ConfigError(f"transform {function!r} cannot be called: only functions and factories get names")
     made = _Named(function)
@@ -157,24 +159,25 @@ def with_name(name: str, function: _F) -> _F:
 
 
 def check_name(given: Spec) -> None:
-    """Check that a transform has a name by which another process recognises what it made.
+    """Check that a transform has a name by which another process recognises its copies.
 
     Raises:
-        ConfigError: it has none; the message says which part of it needs one.
+        ConfigError: it has no name; the message says which part of it needs one.
     """
     _name_of(given)
 
 
 def name_of(given: Spec) -> str:
-    """Return the name that copies keep of a transform, in ASCII and at most 256 characters.
+    """Return the name of a transform for the metadata of copies, in ASCII and at most 256 characters.
 
-    It is the name given as text or by `with_name`; else the module and name of the function or class. The
-    name of a `functools.partial`, such as `map_lines` returns, also tells its arguments: functions by name,
-    constants by a checksum, as they may be secret. It does not tell what a function does: if the user changes
-    the function and not its name, `if_exists="skip"` leaves what the old one made.
+    It is the name given as text or by `with_name`, otherwise the module and name of the function or class.
+    The name of a `functools.partial`, such as `map_lines` returns, also contains its arguments: functions by
+    name, constants by a checksum, since they may be secret. The name does not depend on the code of a
+    function: if the user changes only the code, `if_exists="skip"` keeps the copies that the old code made.
 
-    A longer name ends with its hash: the metadata of an object hold 2 KB in all. A transform without a name
-    gets another one at each call, so that nothing is taken for its work; see `check_name`.
+    A longer name is cut and ends with its hash, since the metadata of an object may have 2 KB in all. A
+    transform without a name gets a different one at each call, so no copy counts as made by it; see
+    `check_name`.
     """
     try:
         name = _name_of(given).encode("ascii", "backslashreplace").decode()
@@ -214,20 +217,20 @@ def _name_of_bound(value: Any) -> str:
 
 def _unnamed(part: object) -> ConfigError:
     return ConfigError(
-        f'if_exists="skip" cannot recognise what the transform {part} made: it has no name that another '
-        'process would find. Give it one: asyncstream.transforms.with_name("clean-v1", function)'
+        f'if_exists="skip" cannot recognise copies made by the transform {part}: it has no name that is the '
+        'same in every process. Give it one: asyncstream.transforms.with_name("clean-v1", function)'
     )
 
 
 def _is_importable(given: Any) -> bool:
-    """Whether its module has it under its name, as `pickle` finds functions and classes."""
+    """Return whether the module has the object under its name, as `pickle` finds functions and classes."""
     module = sys.modules.get(getattr(given, "__module__", None) or "")
     path = getattr(given, "__qualname__", "").split(".")
     return reduce(lambda found, name: getattr(found, name, None), path, module) is given
 
 
 def _is_constant(value: Any) -> bool:
-    """Whether `repr` says the same of it in every process."""
+    """Return whether the `repr` of a value is the same in every process."""
     if isinstance(value, tuple | list):
         return all(map(_is_constant, value))
     return value is None or isinstance(value, int | float | str | bytes)

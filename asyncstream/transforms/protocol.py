@@ -1,6 +1,6 @@
-"""What a transform is, the pieces of what it makes, and several in a chain.
+"""The interface of transforms, the pieces of their output, and chains of transforms.
 
-A transform does no I/O: bytes in, bytes out. One object sees one file, from its first byte to its last.
+A transform takes bytes and returns bytes, without I/O. One object transforms one file from start to end.
 """
 
 from collections.abc import Callable, Iterable, Iterator
@@ -9,39 +9,40 @@ from typing import Any, Protocol
 
 from asyncstream.errors import ConfigError, TransformError
 
-# The most that a decompressor hands on at once, and so the most of a bomb that is ever in memory.
+# Bytes. The largest piece that a decompressor returns, and so the most of a bomb that is ever in memory.
 PIECE = 256 * 1024
 
 
 class Transform(Protocol):
-    """What becomes of one file. It may be asked for a piece at a time, and holds no unbounded amount.
+    """Transforms one file. Its memory must be bounded.
 
-    Called by one thread at a time, but not always by the same.
+    One thread at a time calls it, but not always the same thread.
 
-    Two attributes are optional. `memory`: bytes that it holds; a transfer reserves them before it opens the
-    file. `allow(bytes)`: for a transform that may need more than `memory`, called before its first byte. It
-    holds at most so many bytes, and raises `MemoryNeeded` if it needs more; the file then begins again when
-    more is reserved.
+    Two attributes are optional. `memory` is the number of bytes that it holds; a transfer reserves them
+    before it opens the file. A transform that may need more than `memory` has a method `allow(bytes)`, which
+    is called before the first byte. It may then hold at most so many bytes, and raises `MemoryNeeded` if it
+    needs more. The file then starts again as soon as more is reserved.
     """
 
     def feed(self, chunk: bytes | memoryview) -> bytes | Iterable[bytes | memoryview]:
-        """What the next bytes of the source become.
+        """Return the output for the next bytes of the source.
 
-        Pieces are drawn lazily, one by one, all of them before the next `feed`; `chunk` is valid until then.
+        The caller draws pieces one by one, and all of them before the next `feed`. Until then, `chunk` is
+        valid.
         """
 
     def finish(self) -> bytes | Iterable[bytes | memoryview]:
-        """What is left when the source has ended."""
+        """Return the remaining output after the end of the source."""
 
 
 Factory = Callable[[], Transform]  # makes a new one for every file
 
 
 def pieces(made: object) -> Iterator[bytes | memoryview]:
-    """What `feed` or `finish` returned, piece by piece; a single `bytes` is one.
+    """Yield the pieces of what `feed` or `finish` returned; a single `bytes` is one piece.
 
     Raises:
-        TransformError: it is, or holds, something else.
+        TransformError: it is not bytes or an iterable of bytes.
     """
     if isinstance(made, bytes | bytearray | memoryview):
         yield _bytes(made)
@@ -53,7 +54,7 @@ def pieces(made: object) -> Iterator[bytes | memoryview]:
 
 
 def slices(chunk: bytes | memoryview, size: int) -> Iterator[bytes | memoryview]:
-    """Yield a chunk in slices of at most `size` bytes; one that is no longer as it is."""
+    """Yield a chunk in slices of at most `size` bytes; a chunk of at most that size is yielded as it is."""
     if len(chunk) <= size:
         yield chunk
         return
@@ -63,12 +64,12 @@ def slices(chunk: bytes | memoryview, size: int) -> Iterator[bytes | memoryview]
 
 
 def chain(*factories: Factory) -> Factory:
-    """A transform made of several: what one makes is what the next is fed.
+    """Return a factory of a transform that applies several in turn.
 
-    Nothing piles up between them: a piece is taken to the end of the chain before the next is drawn.
+    Nothing accumulates between them: each piece goes to the end of the chain before the next is drawn.
 
     Raises:
-        ConfigError: of none.
+        ConfigError: no factory is given.
     """
     if not factories:
         raise ConfigError("a chain of transforms needs at least one")
@@ -85,33 +86,33 @@ def _chained(factories: tuple[Factory, ...]) -> Transform:
 
 
 class Chain:
-    """Two transforms, one after the other; either may be two again. See `chain`."""
+    """Two transforms, one after the other; each may itself be a chain. See `chain`."""
 
     def __init__(self, first: Transform, second: Transform) -> None:
         self._first = first
         self._second = second
         self._passed = 0
-        self._tell: Callable[[int], None] = _tell_nobody
+        self._tell: Callable[[int], None] = _ignore_count
 
     def watch(self, tell: Callable[[int], None]) -> None:
-        """Tell how many bytes have passed between the two, as often as more do; what it raises ends them."""
+        """Call `tell` with the bytes passed between the two whenever they grow; its exception ends both."""
         self._tell = tell
         for each in (self._first, self._second):
             if isinstance(each, Chain):
                 each.watch(tell)
 
     def links(self) -> Iterator[Any]:
-        """Every transform of the chain that is no chain itself."""
+        """Yield every transform of the chain that is not a chain itself."""
         yield from _links(self._first)
         yield from _links(self._second)
 
     def feed(self, chunk: bytes | memoryview) -> Iterator[bytes | memoryview]:
-        """What the second makes of what the first makes of it."""
+        """Yield what the second transform makes of the first one's output."""
         for piece in pieces(self._first.feed(chunk)):
             yield from self._fed(piece)
 
     def finish(self) -> Iterator[bytes | memoryview]:
-        """What is left in both."""
+        """Yield the remaining output of both."""
         for piece in pieces(self._first.finish()):
             yield from self._fed(piece)
         yield from pieces(self._second.finish())
@@ -121,19 +122,20 @@ class Chain:
             self._passed += len(piece)
             self._tell(self._passed)
             yield from pieces(self._second.feed(piece))
-        # Whoever draws is heard in between, also where the second swallows all that a bomb becomes.
+        # An empty piece lets the caller check its limits, even if the second transform returns nothing for a
+        # bomb.
         yield b""
 
 
 class Held:
-    """What the transforms of one file hold, all of a chain together.
+    """The memory of the transforms of one file, for a whole chain together.
 
     Args:
-        transform: the chain, or the only one.
+        transform: a transform or a chain.
 
     Attributes:
         usual: bytes to reserve for a file whose need is not known yet.
-        least: bytes without which no file can be transformed.
+        least: bytes that every file needs.
     """
 
     def __init__(self, transform: Transform) -> None:
@@ -144,16 +146,16 @@ class Held:
 
     @property
     def grows(self) -> bool:
-        """Whether a file may need more than usual."""
+        """Whether a file may need more than `usual`."""
         return bool(self._growing)
 
     def allow(self, memory: int) -> None:
-        """Share so many bytes out among those that may need more than usual."""
+        """Divide `memory` bytes among the transforms, after the fixed need of those that do not grow."""
         for link in self._growing:
             link.allow((memory - self.least) // len(self._growing))
 
     def needed(self, one: int) -> int:
-        """Return the bytes to reserve so that each of those may hold so many."""
+        """Return the bytes to reserve so that each transform that grows may hold `one` bytes."""
         return self.least + one * len(self._growing)
 
 
@@ -164,8 +166,8 @@ def _links(transform: Transform) -> Iterator[Any]:
         yield transform
 
 
-def _tell_nobody(passed: int) -> None:
-    """The `tell` of a chain that nobody watches."""
+def _ignore_count(passed: int) -> None:
+    """Do nothing with the count; the `tell` of a chain before `watch`."""
 
 
 def _bytes(piece: Any) -> bytes | memoryview:

@@ -1,6 +1,6 @@
-"""Records as transforms: `map_json_lines` and `map_csv`.
+"""Transforms of records: `map_json_lines` and `map_csv`.
 
-Of a record that fails its place is told, and nothing of its content.
+If a record fails, the error names its place and repeats nothing of its content.
 """
 
 import csv
@@ -20,17 +20,18 @@ _BOM = b"\xef\xbb\xbf"
 
 
 def map_json_lines(function: Callable[[Any], Any], *, max_line: int = MAX_LINE) -> Factory:
-    """A transform that makes of each JSON value, one a line, another, or none.
+    """Return a transform that replaces or drops each JSON value of a file with one value per line.
 
-    Blank lines are dropped. JSON is written compactly, with the line ends of the input.
+    Blank lines are dropped. The output is compact JSON with the line ends of the input.
 
     Args:
-        function: given what the line says, in builtin types, returns what msgspec encodes; None drops it.
-        max_line: bytes of the longest line that is taken.
+        function: gets the value of a line in builtin types, and returns a value that msgspec can encode; None
+            drops the line.
+        max_line: the most bytes of a line.
 
     Raises:
-        TransformError: out of the transform; the function raised, a line is not JSON, or what was returned is
-            not to be said in it. It tells the line's number and offset.
+        TransformError: raised by the transform: the function raised an exception, a line is not JSON, or
+            msgspec cannot encode the returned value. The message has the number and offset of the line.
     """
     return map_lines(partial(_mapped_json, function), max_line=max_line)
 
@@ -51,36 +52,37 @@ def map_csv(
     delimiter: str = ",",
     max_record: int = MAX_LINE,
 ) -> Factory:
-    """A transform that makes of each record of a CSV file, by its header, another, or none.
+    """Return a transform that replaces or drops each record of a CSV file with a header.
 
-    The input is RFC 4180's in UTF-8: fields may be quoted, and hold line ends then. A byte order mark and the
-    line end of the first line are the output's too. Blank lines are dropped. The first record returned gives
-    the header of the output; without any the output is empty. Fields over `csv.field_size_limit()`, by
-    default 131,072 characters, are an error.
+    The input is CSV as in RFC 4180, in UTF-8: quoted fields may contain line ends. The output has the byte
+    order mark and the kind of line end of the first line of the input. Blank lines are dropped. The first
+    record that the function returns gives the header of the output; if it returns none, the output is empty.
+    Fields longer than `csv.field_size_limit()`, by default 131,072 characters, are an error.
 
     Args:
-        function: given the fields by name, returns those of the output; None drops the record.
-        delimiter: between fields, of input and output.
-        max_record: bytes of the longest record that is taken.
+        function: gets the fields by name, and returns those of the output; None drops the record.
+        delimiter: separates fields, in input and output.
+        max_record: the most bytes of a record.
 
     Raises:
-        ConfigError: the delimiter is none.
-        TransformError: out of the transform; the function raised, returned other fields than for the first
-            record, or a record is malformed. It tells the number and offset of its first line.
+        ConfigError: the delimiter is not valid.
+        TransformError: raised by the transform: the function raised an exception or returned other fields
+            than for the first record, or a record is malformed. The message has the number and offset of its
+            first line.
     """
     if len(delimiter) != 1 or delimiter in '"\r\n\ufeff' or ord(delimiter) > 127:
         raise ConfigError(
-            f"the delimiter {delimiter!r} must be one ASCII character, no quote and no line end"
+            f"the delimiter {delimiter!r} must be one ASCII character, not a quote or a line end"
         )
     return partial(_MappedCsv, function, delimiter, max_record)
 
 
 class _RecordSplitter:
-    """Cuts chunks into records: lines, put together as long as a quote is open.
+    """Cuts chunks into records: lines, joined as long as a quote is open.
 
     Attributes:
-        line: the number of the line that the next record begins in.
-        offset: of its first byte in the input.
+        line: the number of the line in which the current record starts.
+        offset: the offset of its first byte in the input.
     """
 
     def __init__(self, longest: int) -> None:
@@ -91,7 +93,7 @@ class _RecordSplitter:
         self._open = bytearray()  # not a list of lines: each would take many times its own bytes
 
     def split(self, chunk: bytes | memoryview) -> Iterator[bytes]:
-        """The records that end in this chunk, without their line feeds; line and offset are the record's."""
+        """Yield the records that end in this chunk, without line feeds; line and offset are the record's."""
         for line in chain.from_iterable(map(self._lines.split, slices(chunk, SPLIT_AT_ONCE))):
             odd = line.count(b'"') & 1
             if odd and self._open:
@@ -106,7 +108,7 @@ class _RecordSplitter:
                 yield from self._told(line)
 
     def rest(self) -> Iterator[bytes]:
-        """The last record, if it has no line end.
+        """Yield the last record if it has no line end.
 
         Raises:
             TransformError: a quote is still open.
@@ -118,7 +120,7 @@ class _RecordSplitter:
             yield bytes(self._open + last)
 
     def place(self) -> str:
-        """Where the record is."""
+        """Return the place of the current record for messages."""
         return f"line {self.line}, at byte {self.offset} of the input"
 
     def _told(self, record: bytes) -> Iterator[bytes]:
@@ -128,7 +130,7 @@ class _RecordSplitter:
 
 
 class _Row:
-    """The one text that `csv.reader` reads next, or `csv.writer` wrote last: it writes each row at once."""
+    """A single text that `csv.reader` reads next, or that `csv.writer` wrote last."""
 
     def __init__(self) -> None:
         self.text: str | None = None
@@ -138,12 +140,12 @@ class _Row:
 
     def __next__(self) -> str:
         if self.text is None:
-            raise StopIteration  # the reader took the record and is within quotes: strict, it raises
+            raise StopIteration  # the reader wants more, as a quote is open: being strict, it raises an error
         text, self.text = self.text, None
         return text
 
     def write(self, text: str) -> None:
-        """Keep what the writer writes."""
+        """Keep the text of a row; the writer writes each row with one call."""
         self.text = text
 
 
@@ -160,23 +162,23 @@ class _MappedCsv:
         self._end = ""
         self._read, self._written = _Row(), _Row()
         self._reader = csv.reader(self._read, delimiter=delimiter, strict=True)
-        # With "\n" Python before 3.13 leaves carriage returns within fields unquoted.
+        # With "\n", Python before 3.13 would not quote fields that contain carriage returns.
         self._writer = csv.writer(self._written, delimiter=delimiter, lineterminator="\r\n")
 
     def feed(self, chunk: bytes | memoryview) -> Iterator[bytes]:
-        """What the records that end in it become, put together."""
+        """Yield the output for the records that end in this chunk, joined into larger pieces."""
         for record in self._splitter.split(chunk):
             if self._enough(record):
                 yield self._coalesced.take()
 
     def finish(self) -> Iterator[bytes]:
-        """What is left, with the last record if it has no line end."""
+        """Yield the remaining output, including a last record without line end."""
         for record in self._splitter.rest():
             self._enough(record)
         yield self._coalesced.take()
 
     def _enough(self, record: bytes) -> bool:
-        """Map one record; whether what was made is enough to be handed on."""
+        """Map one record; return whether there is enough output to yield a piece."""
         try:
             row = self._parsed(record)
             if not row:
@@ -185,7 +187,9 @@ class _MappedCsv:
                 self._take_names(row)
                 return False
             if len(row) != len(self._names):
-                raise TransformError(f"{len(row)} fields, where the header has {len(self._names)}")
+                raise TransformError(
+                    f"the record has {len(row)} fields, but the header has {len(self._names)}"
+                )
             made = self._function(dict(zip(self._names, row, strict=True)))
             return made is not None and self._write(made)
         except KeyboardInterrupt:

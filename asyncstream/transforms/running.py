@@ -1,4 +1,4 @@
-"""`Running`: one transform at work on one file, counted and limited."""
+"""`Running`: run a transform on one file, counting and limiting its output."""
 
 from collections.abc import Callable, Iterable, Iterator
 
@@ -7,15 +7,15 @@ from asyncstream.transforms.failures import failed
 from asyncstream.transforms.protocol import Chain, Factory, Held, Transform, pieces
 from asyncstream.units import MiB
 
-# Below so many bytes of output any ratio is fine: a small file of zeros is no bomb.
+# Below this many bytes of output any ratio is allowed: a small file of zeros is not a bomb.
 RATIO_COUNTS_FROM = 64 * MiB
 
 
 def held_by(factory: Factory) -> Held:
-    """Return what the transform of each file will hold.
+    """Return the memory that the transform of each file holds.
 
     Raises:
-        TransformError: making it failed.
+        TransformError: the factory failed.
     """
     return Held(_made(factory))
 
@@ -30,23 +30,24 @@ def _made(factory: Factory) -> Transform:
 
 
 class Running:
-    """A transform of one file.
+    """The transform of one file.
 
     Args:
-        factory: makes it.
-        max_output: bytes that may come out; None: any number.
-        max_ratio: bytes out for each byte in, looked at from 64 MiB of output on; None: any. It also bounds
-            what each transform of a chain hands to the next, which may make little of a bomb.
-        between: called before each piece is drawn, also where none comes, to look at the stop flag and the
-            deadline; what it raises goes through as it is.
-        memory: bytes that the transform may hold; None: as many as it may without a transfer.
+        factory: makes the transform.
+        max_output: the most bytes of output; None: no limit.
+        max_ratio: the most bytes of output per byte of input, checked from 64 MiB of output on; None: no
+            limit. It also limits what each transform of a chain passes to the next, which may output little
+            of a bomb.
+        between: called before each piece is drawn, also if there is none, to check the stop flag and the
+            deadline. Its exceptions are raised unchanged.
+        memory: bytes that the transform may hold; None: the transform's own limit for use without a transfer.
 
     Attributes:
         read: bytes of the source fed so far.
-        made: bytes handed on so far.
+        made: bytes of output so far.
 
     Raises:
-        TransformError: making it failed.
+        TransformError: the factory failed.
     """
 
     def __init__(
@@ -71,20 +72,21 @@ class Running:
             self._transform.watch(self._check_ratio)
 
     def feed(self, chunk: bytes | memoryview) -> Iterator[bytes | memoryview]:
-        """What the next bytes of the source become, lazily: pieces that are not empty.
+        """Return a lazy iterator over the output for the next bytes of the source, without empty pieces.
 
-        All of them are to be drawn before the next `feed`; `chunk` and a piece are valid until the next is.
+        The caller draws all pieces before the next `feed`, and `chunk` is valid until then. A piece is valid
+        until the next one is drawn.
 
         Raises:
-            TransformError: the transform failed, whatever it raised.
-            OutputTooLarge: more than `max_output` or `max_ratio` allows.
+            TransformError: the transform failed with any exception.
+            OutputTooLarge: the output exceeds `max_output` or `max_ratio`.
         """
         start, self.read = self.read, self.read + len(chunk)
         where = f"the transform failed in bytes {start} to {self.read} of its input"
         return self._drawn(lambda: self._transform.feed(chunk), where)
 
     def finish(self) -> Iterator[bytes | memoryview]:
-        """What is left when the source has ended, as by `feed`."""
+        """Return the remaining output after the end of the source, in the same way as `feed`."""
         return self._drawn(
             self._transform.finish, f"the transform failed at the end of its {self.read} bytes"
         )
@@ -116,14 +118,12 @@ class Running:
     def _count(self, length: int) -> None:
         self.made += length
         if self._max_output is not None and self.made > self._max_output:
-            raise OutputTooLarge(self._told(self.made, f"the {self._max_output} that may, by max_output"))
+            raise OutputTooLarge(self._told(self.made, f"the {self._max_output} that max_output allows"))
         self._check_ratio(self.made)
 
     def _check_ratio(self, made: int) -> None:
         if self._max_ratio is not None and made > max(RATIO_COUNTS_FROM, self._max_ratio * self.read):
-            raise OutputTooLarge(
-                self._told(made, f"{self._max_ratio:g} times as many, all that max_ratio allows")
-            )
+            raise OutputTooLarge(self._told(made, f"the {self._max_ratio:g} times that max_ratio allows"))
 
     def _told(self, made: int, limit: str) -> str:
-        return f"{made} bytes came of the first {self.read} of the source: over {limit}"
+        return f"the first {self.read} bytes of the source became {made} bytes, more than {limit}"

@@ -1,8 +1,8 @@
-"""Decoders of xz and Zstandard, which keep a window of what they made: its size is in the head of the data.
+"""Decoders of xz and Zstandard. They keep a window of their output; its size is in the head of the data.
 
-A decoder takes memory only as far as it has filled its window (*measured*: a window of 64 MiB takes 2 MiB for
-1 MiB of content). So a small file needs little, with any window in its head. A decoder that fills more than
-it may hold raises `MemoryNeeded` with the bytes that its window takes.
+A decoder takes memory only as it fills its window (*measured*: a window of 64 MiB takes 2 MiB for 1 MiB of
+content). So a small file needs little memory for any window. If a decoder needs more than it may hold, it
+raises `MemoryNeeded` with the bytes for the whole window.
 """
 
 from collections.abc import Callable
@@ -12,21 +12,22 @@ from asyncstream.errors import MemoryNeeded
 from asyncstream.transforms.gzip import Inflate
 from asyncstream.units import MiB
 
-# Beside the window: tables, the block in hand, and the input and output of one step. *Measured*: 1.1 MiB of
-# Zstandard, 0.3 of xz.
+# Bytes in addition to the window, for tables, the current block, and the input and output of one step.
+# *Measured*: 1.1 MiB for Zstandard, 0.3 MiB for xz.
 BESIDE = MiB * 3 // 2
 
-_SKIPPABLE = b"\x2a\x4d\x18"  # what follows the first byte of a frame that holds nothing to decompress
+_SKIPPABLE = b"\x2a\x4d\x18"  # bytes 2 to 4 of a skippable frame, which has nothing to decompress
 
 
 class Windowed(NamedTuple):
     """A format whose decoders keep a window.
 
     Attributes:
-        name: of the format.
-        window: the bytes of the window, by the first bytes of a member; None: more of them are needed.
-        decoder: makes a decoder that may keep such a window; the second number is the bytes that it may hold.
-        errors: that it raises.
+        name: the name of the format.
+        window: returns the bytes of the window from the first bytes of a member; None if it needs more of
+            them.
+        decoder: makes a decoder from the bytes of its window, and the bytes that it may hold.
+        errors: the exceptions that the decoder raises.
     """
 
     name: str
@@ -36,11 +37,11 @@ class Windowed(NamedTuple):
 
 
 class WindowedMember:
-    """The decoder of one member, made when its head is read; it holds no more than it may.
+    """The decoder of one member, created when the head has been read. It limits the memory that it holds.
 
     Args:
-        form: of the data.
-        allowed: bytes that it may hold.
+        form: the format of the data.
+        allowed: the most bytes that it may hold.
     """
 
     def __init__(self, form: Windowed, allowed: int) -> None:
@@ -58,19 +59,19 @@ class WindowedMember:
 
     @property
     def needs_input(self) -> bool:
-        """Whether the input so far yields nothing more."""
+        """Whether the input so far yields no more output."""
         return self._decoder is None or self._decoder.needs_input
 
     @property
     def unused_data(self) -> bytes:
-        """The bytes that follow the end."""
+        """The bytes after the end of the member."""
         return b"" if self._decoder is None else self._decoder.unused_data
 
     def decompress(self, data: bytes | memoryview, max_length: int = -1, /) -> bytes:
-        """Return the next bytes.
+        """Return the next bytes of output.
 
         Raises:
-            MemoryNeeded: it has filled what it may hold, and its window is larger.
+            MemoryNeeded: the decoder has filled the memory that it may hold, and its window is larger.
         """
         if self._head is not None:
             self._head += data
@@ -79,14 +80,14 @@ class WindowedMember:
                 return b""
             self._window, data, self._head = window, self._head, None
             self._decoder = self._form.decoder(window, max(self._needs, self._allowed))
-        assert self._decoder is not None  # noqa: S101 - made when the head was complete
+        assert self._decoder is not None  # noqa: S101 - set when the head was complete
         try:
             piece = self._decoder.decompress(data, max_length)
-        except MemoryError as error:  # from the kernel there is no such window
+        except MemoryError as error:  # the system cannot allocate the window
             raise self._too_little() from error
         except self._form.errors as error:
-            # The libraries say only by this word that a later block of an xz stream has a larger window than
-            # its first, and that Zstandard takes none of over 2 GiB.
+            # Only the word "memory" tells that a later block of an xz stream has a larger window than its
+            # first, or that a Zstandard window exceeds the library's limit of 2 GiB.
             if "memory" not in str(error).lower():
                 raise
             raise self._too_little() from error
@@ -100,30 +101,31 @@ class WindowedMember:
         return self._window + BESIDE
 
     def _too_little(self) -> MemoryNeeded:
-        # The error outlives the file, and its traceback has this object: not its window, too.
+        # The error outlives the file, and its traceback keeps this object: release the window.
         self._decoder = None
         needs, why = self._needs, f"their head asks for a window of {self._window} bytes"
         if needs <= self._allowed:
-            # How much larger is unknown: ask for the double, and for its double next time.
+            # The size of the larger window is unknown: ask for twice the memory, and next time for twice
+            # that.
             needs, why = 2 * self._allowed, "they ask for a larger window than their head"
         return MemoryNeeded(
-            f"the {self._form.name} data take {needs} bytes of memory to decompress, and {self._allowed} are "
+            f"the {self._form.name} data take {needs} bytes of memory to decompress, but {self._allowed} are "
             f"allowed: {why}",
             needs,
         )
 
 
 def xz_window(head: bytes) -> int | None:
-    """Return the bytes of the dictionary that the first block of an xz stream asks for.
+    """Return the bytes of the dictionary that an xz stream's first block needs; None if `head` is too short.
 
-    The .xz file format 1.2.1: 2.1.1 (stream header, 12 bytes), 3.1 (block header), 5.3.1 (LZMA2). 0 if there
-    is no block, or a malformed one, which the decoder refuses.
+    Returns 0 if there is no block, or a malformed one, which the decoder refuses. See the .xz file format
+    1.2.1: 2.1.1 (stream header, 12 bytes), 3.1 (block header), 5.3.1 (LZMA2).
     """
     block = head[12:]
     if not block:
         return None
     if not block[0]:
-        return 0  # the index: the stream is empty
+        return 0  # the index follows, so the stream is empty
     if len(block) < (block[0] + 1) * 4:
         return None
     flags, at = block[1], 2
@@ -139,7 +141,7 @@ def xz_window(head: bytes) -> int | None:
                 return (2 | bits & 1) << (bits // 2 + 11)
             at += length
     except IndexError:
-        pass  # cut short by its own size
+        pass  # the block header is shorter than its fields
     return 0
 
 
@@ -155,9 +157,9 @@ def _number(data: bytes, at: int) -> tuple[int, int]:
 
 
 def zstd_window(head: bytes) -> int | None:
-    """Return the bytes of the window that a Zstandard frame asks for; 0 if it is skippable.
+    """Return the bytes of the window that a Zstandard frame asks for; None if `head` is too short.
 
-    RFC 8878, 3.1.1.1.
+    Returns 0 for a skippable frame. See RFC 8878, 3.1.1.1.
     """
     if head[1:4] == _SKIPPABLE:
         return 0
@@ -167,7 +169,7 @@ def zstd_window(head: bytes) -> int | None:
     if not flags & 0x20:
         exponent, mantissa = head[5] >> 3, head[5] & 7
         return (8 + mantissa) << (7 + exponent)
-    # A single segment: the window is all of the content, whose size follows the id of a dictionary.
+    # A single segment: the window is the whole content, whose size follows the dictionary ID.
     at = 5 + (0, 1, 2, 4)[flags & 3]
     size = 1 << (flags >> 6)
     if len(head) < at + size:

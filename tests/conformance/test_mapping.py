@@ -234,7 +234,7 @@ def test_settings_outside_their_limits_are_refused_by_the_call(settings: dict[st
 
 
 def test_what_is_no_function_is_refused_by_the_call(engine: str) -> None:
-    with pytest.raises(ConfigError, match="fn=5 is no function"):
+    with pytest.raises(ConfigError, match="fn=5 is not a function"):
         map_concurrent(5, [""], engine=engine)  # type: ignore[call-overload]
 
 
@@ -271,8 +271,8 @@ def decorated(fn: Callable[..., Any]) -> Callable[..., Any]:
     "mapping", [functools.partial(map_concurrent, engine="asyncio"), map_concurrent_async]
 )
 def test_a_plain_function_on_an_event_loop_is_refused_at_once(mapping: Any, fn: Any) -> None:
-    """The mapping refuses the function before it takes an item."""
-    with pytest.raises(ConfigError, match=r"no `async def`.*use the engine 'threads'"):
+    """The mapping takes no item before it refuses the function."""
+    with pytest.raises(ConfigError, match=r"not an `async def`.*with engine 'threads'"):
         mapping(fn, pytest.fail)
 
 

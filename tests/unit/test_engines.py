@@ -124,7 +124,7 @@ def test_a_running_loop_is_told_to_await_instead() -> None:
     async def inside() -> None:
         AsyncioEngine().run(lambda: pytest.fail("made a coroutine that is never awaited"))
 
-    with pytest.raises(ConfigError, match="awaited, transfer_async"):
+    with pytest.raises(ConfigError, match="already running: use transfer_async"):
         asyncio.run(inside())
 
 

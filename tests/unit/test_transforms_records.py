@@ -138,8 +138,8 @@ def test_fields_in_any_order_are_written_by_the_header() -> None:
 @pytest.mark.parametrize(
     ("content", "line", "byte", "says"),
     [
-        (b'a,b\n"x\ny",2\n3\n', 4, 12, "1 fields, where the header has 2"),
-        (b"a,b\n1,2,3\n", 2, 4, "3 fields, where the header has 2"),
+        (b'a,b\n"x\ny",2\n3\n', 4, 12, "the record has 1 fields, but the header has 2"),
+        (b"a,b\n1,2,3\n", 2, 4, "the record has 3 fields, but the header has 2"),
         (b"a,a\n1,2\n", 1, 0, "a name twice"),
         (b"a,b\n1,\xff\n", 2, 4, "UnicodeDecodeError"),
         (b'a,b\n1,"x\n2,3\n', 2, 4, "a quote is open at the end"),

@@ -109,7 +109,8 @@ def test_output_over_its_limit_stops_at_the_piece_that_passes_it() -> None:
     drawn: list[int] = []
 
     with pytest.raises(
-        OutputTooLarge, match=rf"came of the first {len(bomb)} of the source: over the 1024000 that may"
+        OutputTooLarge,
+        match=rf"the first {len(bomb)} bytes of the source became \d+ bytes, more than the 1024000",
     ):
         drawn.extend(map(len, running.feed(bomb)))
     assert sum(drawn) <= 1000 * KiB
@@ -120,7 +121,7 @@ def test_a_ratio_counts_only_once_the_output_is_large() -> None:
     small, large = gzip.compress(bytes(60_000 * KiB)), gzip.compress(bytes(70_000 * KiB))
 
     assert sum(map(len, Running(factory("gunzip"), max_ratio=100).feed(small))) == 60_000 * KiB
-    with pytest.raises(OutputTooLarge, match="over 100 times as many"):
+    with pytest.raises(OutputTooLarge, match="more than the 100 times"):
         deque(Running(factory("gunzip"), max_ratio=100).feed(large), 0)
     deque(Running(factory("gunzip"), max_ratio=2000).feed(large), 0)
 
@@ -151,7 +152,7 @@ BOMB = gzip.compress(bytes(70_000 * KiB))
 def test_a_bomb_is_found_even_if_the_chain_shrinks_it(asked: list[Factory | str]) -> None:
     running = Running(factory(asked), max_ratio=100)
 
-    with pytest.raises(OutputTooLarge, match=f"came of the first {len(BOMB)} of the source: over 100 times"):
+    with pytest.raises(OutputTooLarge, match=rf"the first {len(BOMB)} bytes .*, more than the 100 times"):
         run(running, BOMB)
     assert running.made < 1000 * KiB
     run(Running(factory(asked), max_ratio=2000), BOMB)
@@ -210,7 +211,7 @@ def test_a_stray_stop_iteration_is_no_end() -> None:
 
 
 def test_a_transforms_own_errors_go_through_as_they_are() -> None:
-    with pytest.raises(CorruptInput, match=r"^no gzip data"):
+    with pytest.raises(CorruptInput, match=r"^the input is not gzip data"):
         run(Running(factory("gunzip")), b"plain text")
 
 

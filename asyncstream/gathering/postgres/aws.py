@@ -73,7 +73,7 @@ class AwsPasswords:
         return text
 
     def _token(self, host: str, port: int, user: str) -> str:
-        """Return the token of boto3's `rds` client without that client, which costs 13 MB of memory (measured)."""
+        """Return the same token as boto3's `rds` client, which needs 13 MB of memory (measured)."""
         aws = self._aws()
         try:
             credentials = aws.get_credentials()

@@ -34,7 +34,7 @@ def test_a_name_that_there_is_not_is_asked_for_once(fetch, monkeypatch):
         raise socket.gaierror(socket.EAI_NONAME, "Name or service not known")
 
     monkeypatch.setattr(socket, "getaddrinfo", unknown)
-    with pytest.raises(HostNotFound, match=r"no\.test has no address"):
+    with pytest.raises(HostNotFound, match=r"no\.test could not be looked up"):
         fetch("http://no.test/")
     assert asked == ["no.test"]
 
