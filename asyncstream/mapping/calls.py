@@ -3,14 +3,13 @@
 `mapped` is the same for every engine: an async generator that pulls items, starts calls and yields their
 outcomes. Its rules:
 
-1. It pulls an item only when a slot is free, so it never reads lazy or endless items ahead. Because an
-iterator
-   may be slow, it first yields every outcome that is ready, and waits until the call of the previous item has
-   started.
+1. It pulls an item only when a slot is free, so it never reads lazy or endless items ahead. An iterator may
+be
+   slow, so the mapping first yields every outcome that is ready, and lets the call of the previous item
+   start.
 2. Every pulled item has exactly one outcome, unless the caller leaves the mapping early.
-3. An exception from one item is the outcome of that item. Any other `BaseException`, and a function that does
-not
-   suit the engine, ends the mapping.
+3. An `Exception` from the call of an item is that item's outcome. Any other `BaseException`, and a function
+   that does not suit the engine, ends the mapping.
 4. The mapping ends only after all calls that it started have ended.
 """
 

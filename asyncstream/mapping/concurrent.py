@@ -122,8 +122,8 @@ def map_concurrent_async(
 
     Leaving an `async for` early does not close an async generator; `contextlib.aclosing` does. Cancelling the
     task that waits for an outcome cancels all calls and waits for them. Items are pulled on the event loop,
-    so they must not block it. Each item takes a few turns of the loop, so other tasks must not occupy the
-    loop.
+    so they must not block it. Each item takes a few turns of the loop, so other tasks must not occupy it
+    fully.
     """
     from asyncstream.engines.aio import AsyncioEngine  # noqa: PLC0415 - loads anyio
 

@@ -1,9 +1,9 @@
 """Decide from the environment whether to trace, and choose the parent of the trace.
 
-- If the X-Ray SDK's recorder (used by Powertools' Tracer, for example) has a segment or subsegment open,
-  that.
-- In Lambda, the function's own segment, if this invocation is sampled (active tracing).
-- Elsewhere none: the trace is a segment of its own, if `AWS_XRAY_DAEMON_ADDRESS` names a daemon.
+- If the X-Ray SDK's recorder, which Powertools' Tracer uses, has a segment or subsegment open, that is the
+  parent.
+- In Lambda, the function's own segment is the parent, if this invocation is sampled (active tracing).
+- Elsewhere, the trace is a segment without a parent, if `AWS_XRAY_DAEMON_ADDRESS` names a daemon.
 
 Nothing is traced without `aws-xray-sdk` (`pip install 'asyncstream[xray]'`) or with
 `AWS_XRAY_SDK_ENABLED=false`.

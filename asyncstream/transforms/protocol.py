@@ -122,8 +122,7 @@ class Chain:
             self._passed += len(piece)
             self._tell(self._passed)
             yield from pieces(self._second.feed(piece))
-        # An empty piece lets the caller check its limits, even if the second transform returns nothing for a
-        # bomb.
+        # An empty piece lets the caller check its limits, also if the second transform returns nothing.
         yield b""
 
 

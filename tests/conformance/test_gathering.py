@@ -281,7 +281,9 @@ def test_an_absent_table_or_wrong_user_fails_before_any_fetch(web, table, gather
     assert web.counts()["requests"] == {}
 
 
-@pytest.mark.parametrize(("urls", "told"), [([], "no URLs"), ("http://a/", "one string"), ([1], "no string")])
+@pytest.mark.parametrize(
+    ("urls", "told"), [([], "no URLs"), ("http://a/", "one string"), ([1], "is not a string")]
+)
 def test_a_list_that_is_none_is_told(table, gather, urls, told):
     with pytest.raises(InputError, match=told):
         gather(urls)

@@ -288,7 +288,7 @@ def test_an_unknown_kind_of_function_is_refused_after_one_call(fn: Any) -> None:
             return 1
 
     items = [Item() for _ in range(10)]
-    with pytest.raises(ConfigError, match="no `async def`"):
+    with pytest.raises(ConfigError, match="not an `async def`"):
         next(map_concurrent(fn, items, engine="asyncio"))
     assert [item.asked for item in items] == [1] + [0] * 9
 

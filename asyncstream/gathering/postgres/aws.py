@@ -73,7 +73,10 @@ class AwsPasswords:
         return text
 
     def _token(self, host: str, port: int, user: str) -> str:
-        """Return the same token as boto3's `rds` client, which needs 13 MB of memory (measured)."""
+        """Return the token that boto3's `rds` client would generate.
+
+        That client itself costs 13 MB of memory (measured).
+        """
         aws = self._aws()
         try:
             credentials = aws.get_credentials()
@@ -124,6 +127,6 @@ def _mapped(error: Exception, name: str) -> AsyncstreamError:
         return ServiceBusy(said) if code in _BUSY or status >= 500 else ConfigError(said)
     if isinstance(error, (EndpointConnectionError, HTTPClientError)):
         return ConnectionFailed(
-            f"{what}: {error}. In a VPC, Secrets Manager can only be reached by an endpoint or a NAT gateway"
+            f"{what}: {error}. In a VPC, Secrets Manager needs an endpoint or a NAT gateway"
         )
     return ConfigError(f"{what}: {error}")

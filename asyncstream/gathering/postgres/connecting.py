@@ -90,7 +90,7 @@ class Connector:
     async def _login(self, seconds: float) -> dict[str, str]:
         """Return the parameters with the password. Given settings override those of the secret."""
         if self.config.secret is not None:
-            secret = self._secret  # a copy, since another thread may set it to None meanwhile
+            secret = self._secret  # read once, since another thread may set it to None meanwhile
             if secret is None:
                 secret = _read(await self._asked.secret(self.config.secret, seconds), self.config.secret)
                 self._secret = secret

@@ -1,6 +1,6 @@
 """Which addresses may be connected to. Pure.
 
-A third party chooses a page's URL, a redirect and the addresses of a host name. That party must not reach
+Third parties choose the URLs of pages, redirects and the addresses of host names. They must not reach
 services that only this machine and its network can reach: the credentials at 169.254.169.254, a database, a
 router.
 

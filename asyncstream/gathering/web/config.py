@@ -47,11 +47,10 @@ class FetchConfig(Settings, frozen=True, kw_only=True):
         max_attempts: the most attempts for one page, including the first. Default: 4.
         retry_base_delay: seconds; the bound of the first wait (full jitter, doubled each time). Default: 0.5.
         retry_max_delay: seconds; no wait is longer, unless the server asks for it (Retry-After). Default: 5.
-        retry_max_wait: seconds of waiting in all before the fetcher gives a page up. Default: 30.
+        retry_max_wait: seconds of waiting in all before the fetcher gives up on a page. Default: 30.
         allowed_networks: networks that may be connected to although their addresses are special, such as
             "10.20.0.0/16"; default: none. See `addresses.py`.
-        user_agent: the User-Agent header. Default: "asyncstream/VERSION". Many sites expect a contact
-            address.
+        user_agent: the User-Agent header. Default: "asyncstream/VERSION". Many sites want a contact address.
         headers: additional headers by origin: `{"https://api.example.com": {"Authorization": "..."}}`. The
             fetcher sends them to no other origin, not even after a redirect. Default: none.
 

@@ -154,7 +154,7 @@ class TestDatabase:
     @pytest.mark.parametrize(
         ("options", "kind", "told"),
         [
-            ({"password": "WrongPasswordThatNobodyMaySee"}, "AccessDenied", "authentication failed"),
+            ({"password": "WrongPasswordThatMustStaySecret"}, "AccessDenied", "authentication failed"),
             ({"dbname": "none"}, "DatabaseError", 'database "none" does not exist'),
             ({"sslmode": "require"}, "ServerNotTrusted", "does not support SSL"),
             ({"port": "1"}, "DeadlineExceeded", "no connection"),
