@@ -340,7 +340,7 @@ def test_a_session_at_work_refuses_a_second_gathering(web, table, gather):
     refused = []
 
     def gather_more(_):
-        with pytest.raises(ConfigError, match="at work") as caught:
+        with pytest.raises(ConfigError, match="session is busy") as caught:
             gather(web.urls(1))
         refused.append(caught.value)
 

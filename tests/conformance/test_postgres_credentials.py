@@ -187,7 +187,7 @@ def test_a_secret_without_a_host_asks_for_one_at_once(open_writing, new_secret):
 
 @pytest.mark.parametrize("dsn", ["host=a,b port=1,2", "host=a port=1,2"])
 def test_a_token_is_for_one_host(open_writing, credentials, dsn):
-    with pytest.raises(ConfigError, match="one host and port"):
+    with pytest.raises(ConfigError, match="one host and one port"):
         open_writing(iam=True, dsn=dsn, user="app").check(TABLE)
 
 

@@ -68,7 +68,7 @@ def test_a_session_at_work_refuses_a_second_transfer(lab):
         first = threading.Thread(target=session.transfer, args=([pair()], None, hold))
         first.start()
         began.wait(GUARD_SECONDS)
-        with pytest.raises(ConfigError, match="at work"):
+        with pytest.raises(ConfigError, match="session is busy"):
             session.transfer([pair()])
         ended.set()
         first.join(GUARD_SECONDS)
