@@ -44,9 +44,9 @@ def main() -> int:
 
     def tell(run: Run) -> None:
         runs.append(run)
-        if options.only:
+        if options.only or run.verdicts.keys() & set(FINDINGS):
             _say(tables.described(run))
-        elif len(runs) % 50 == 0 or len(runs) == len(seeds):
+        if not options.only and (len(runs) % 50 == 0 or len(runs) == len(seeds)):
             found = sum(bool(each.verdicts.keys() & set(FINDINGS)) for each in runs)
             seconds = time.monotonic() - started
             _say(f"{len(runs):,} of {len(seeds):,} runs, {found} with findings, {seconds:.0f} s")
