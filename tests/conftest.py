@@ -6,15 +6,16 @@ from collections.abc import Callable, Iterator
 from contextlib import ExitStack
 
 import pytest
-from fault_table import FaultTable
 from hypothesis import HealthCheck, settings
-from servers import SERVERS, Bucket, LabServer, S3Server
-from servers.base import CREDENTIALS
-from servers.postgres import Schema, TestServer
 from xdist.remote import Producer
 from xdist.scheduler import LoadScopeScheduling
 
 from asyncstream.engines.keeping import close_all_kept
+from tests.servers import SERVERS, Bucket, LabServer, S3Server
+from tests.servers.base import CREDENTIALS
+from tests.servers.postgres import Schema, TestServer
+
+from .fault_table import FaultTable
 
 # Hypothesis by default fails an example that takes longer than 200 ms. On a busy machine any example may.
 settings.register_profile(

@@ -5,13 +5,6 @@ from contextlib import ExitStack
 from typing import Any
 
 import pytest
-from clocks import Clock
-from fault_table import FaultRecord
-from faulty_transport import Fault, FaultyTransport
-from servers import Bucket, LabServer, S3Server
-from servers.base import PATIENCE
-from servers.listener import Scripted
-from servers.odd_s3 import PART, OddS3
 
 from asyncstream import KiB, MiB, S3Object, S3Prefix, TransferConfig, TransferReport, TransferSession
 from asyncstream.engines import ENGINES
@@ -23,6 +16,14 @@ from asyncstream.pipeline.session import NO_CONTINUATIONS
 from asyncstream.ports import Transport
 from asyncstream.s3.settings import ClientSettings
 from asyncstream.transforms import Spec
+from tests.fault_table import FaultRecord
+from tests.servers import Bucket, LabServer, S3Server
+from tests.servers.base import PATIENCE
+from tests.servers.listener import Scripted
+from tests.servers.odd_s3 import PART, OddS3
+
+from .clocks import Clock
+from .faulty_transport import Fault, FaultyTransport
 
 # Small, so that short files already have several chunks and parts, and tests are quick.
 SETTINGS = {

@@ -3,7 +3,6 @@
 from collections.abc import Iterator
 
 import pytest
-from clocks import Clock
 from hypothesis import HealthCheck, settings
 from hypothesis import strategies as st
 from hypothesis.stateful import (
@@ -12,12 +11,14 @@ from hypothesis.stateful import (
     rule,
     run_state_machine_as_test,
 )
-from servers import Bucket, S3Server, content
 
 from asyncstream import KiB, MiB, S3Object, TransferConfig, TransferSession
 from asyncstream.engines import ENGINES
 from asyncstream.lab.s3 import Fault
 from asyncstream.pipeline.progress import BytesMoved, Event
+from tests.servers import Bucket, S3Server, content
+
+from .clocks import Clock
 
 pytestmark = [pytest.mark.slow, pytest.mark.parametrize("server", ["lab"], indirect=True)]
 

@@ -12,12 +12,12 @@ from pathlib import Path
 import pytest
 import trustme
 from botocore.credentials import SSOProvider
-from servers import LabServer
-from servers.tls import ConnectProxy, TlsServer
 
 from asyncstream import S3Object, TransferReport, TransferSession
 from asyncstream.errors import ConfigError, ServerNotTrusted
 from asyncstream.lab.s3 import LabS3
+from tests.servers import LabServer
+from tests.servers.tls import ConnectProxy, TlsServer
 
 YESTERDAY = datetime.now(UTC) - timedelta(days=1)
 TOMORROW = datetime.now(UTC) + timedelta(days=1)

@@ -4,10 +4,10 @@ import threading
 from concurrent.futures import ThreadPoolExecutor
 
 import pytest
-from servers import Capability, content
-from servers.base import GUARD_SECONDS
 
 from asyncstream import ConfigError, MiB, S3Object, TransferConfig, TransferSession
+from tests.servers import Capability, content
+from tests.servers.base import GUARD_SECONDS
 
 BODY_OPERATIONS = {"PutObject", "UploadPart"}
 FILES = [f"file-{number}" for number in range(9)]

@@ -5,13 +5,14 @@ from contextlib import closing
 from typing import Any
 
 import pytest
-from clocks import Clock
-from servers import Bucket, S3Server, content
 
 from asyncstream import AccessDenied, MiB, S3Object, TransferConfig, TransferReport, TransferSession
 from asyncstream.engines import ENGINES
 from asyncstream.lab.s3 import Fault, LabS3
 from asyncstream.pipeline.progress import BytesMoved, Event
+from tests.servers import Bucket, S3Server, content
+
+from .clocks import Clock
 
 Copy = Callable[..., TransferReport]
 Pairs = Callable[..., list[tuple[S3Object, S3Object]]]

@@ -4,10 +4,10 @@ import re
 from collections.abc import Callable, Iterator
 
 import pytest
-from servers.listener import Scripted
 
 from asyncstream import S3Object, TransferConfig, TransferReport, TransferSession
 from asyncstream.errors import ConnectionFailed
+from tests.servers.listener import Scripted
 
 SIZE = 3_000_000
 GET = (

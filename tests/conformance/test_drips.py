@@ -10,9 +10,6 @@ from typing import Any
 
 import pytest
 import trustme
-from servers.listener import CONTINUE, SECONDS, Answer, Drip, Scripted
-from servers.odd_s3 import NOT_FOUND, OK, PART, OddS3, honest, reply
-from servers.tls import ConnectProxy, TlsServer
 
 from asyncstream import (
     ConnectionFailed,
@@ -24,6 +21,9 @@ from asyncstream import (
     TransferSession,
 )
 from asyncstream.errors import ReplyTimeout
+from tests.servers.listener import CONTINUE, SECONDS, Answer, Drip, Scripted
+from tests.servers.odd_s3 import NOT_FOUND, OK, PART, OddS3, honest, reply
+from tests.servers.tls import ConnectProxy, TlsServer
 
 # On a busy machine a short deadline may end before the client requests the reply that drips.
 DEADLINES = (0.2, 1.0, 4.0)

@@ -1,7 +1,6 @@
 """A file that fails reports why, leaves nothing behind, and does not stop other files."""
 
 import pytest
-from servers import Capability, content
 
 from asyncstream import (
     AccessDenied,
@@ -13,6 +12,7 @@ from asyncstream import (
     SourceNotFound,
 )
 from asyncstream.pipeline.progress import BytesMoved, FileStarted
+from tests.servers import Capability, content
 
 LARGE = 6 * MiB  # two parts
 

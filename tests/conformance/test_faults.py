@@ -11,9 +11,6 @@ from dataclasses import dataclass, field
 from typing import Any
 
 import pytest
-from fault_table import MODES
-from servers import Bucket
-from servers.base import PATIENCE, free_port
 
 from asyncstream import (
     ConnectionFailed,
@@ -36,6 +33,9 @@ from asyncstream.errors import (
 )
 from asyncstream.lab.s3.faults import Fault, mix
 from asyncstream.pipeline.progress import BytesMoved, PartRetried
+from tests.fault_table import MODES
+from tests.servers import Bucket
+from tests.servers.base import PATIENCE, free_port
 
 pytestmark = pytest.mark.parametrize("server", ["lab"], indirect=True)
 

@@ -13,8 +13,6 @@ from collections import Counter
 from types import SimpleNamespace
 
 import pytest
-from servers.base import GUARD_SECONDS, PATIENCE, until
-from servers.postgres import APPLICATION, meanwhile
 
 from asyncstream import ConfigError, InputError, TransformError
 from asyncstream.errors import AccessDenied, DatabaseError, PageNotFound, RowRefused, TableNotFound
@@ -30,6 +28,8 @@ from asyncstream.gathering import (
 )
 from asyncstream.lab.web import LabWeb, WebModel
 from asyncstream.lab.web.model import rows_of_page
+from tests.servers.base import GUARD_SECONDS, PATIENCE, until
+from tests.servers.postgres import APPLICATION, meanwhile
 
 PAGES = 60
 COLUMNS = "id bigint PRIMARY KEY, page int, name text, price numeric"

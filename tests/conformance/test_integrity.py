@@ -12,12 +12,13 @@ changes on the way here stays unnoticed in three cases; `read_verified` is then 
 import io
 
 import pytest
-from faulty_transport import FaultyTransport
-from servers import content
 
 from asyncstream import KiB, MiB, S3Object, S3Prefix, TransferConfig
 from asyncstream.errors import ChecksumMismatch
 from asyncstream.lab.s3.faults import Fault
+from tests.servers import content
+
+from .faulty_transport import FaultyTransport
 
 on_the_lab = pytest.mark.parametrize("server", ["lab"], indirect=True)
 

@@ -1,18 +1,19 @@
 """Invariants under random files, settings and failures: a file is copied whole, or not at all."""
 
 import pytest
-from faulty_transport import (
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
+
+from asyncstream import KiB, MiB
+from tests.servers import content
+
+from .faulty_transport import (
     DownloadBroken,
     DownloadTruncated,
     Refused,
     ReplyLost,
     UploadBroken,
 )
-from hypothesis import HealthCheck, given, settings
-from hypothesis import strategies as st
-from servers import content
-
-from asyncstream import KiB, MiB
 
 # Only the lab is quick enough for many examples.
 pytestmark = pytest.mark.parametrize("server", ["lab"], indirect=True)

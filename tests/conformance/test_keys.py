@@ -1,9 +1,9 @@
 """Keys are copied verbatim, although HTTP, XML, URLs and file systems may treat them specially."""
 
 import pytest
-from servers import Capability, content
 
 from asyncstream import MiB, S3Object, S3Prefix
+from tests.servers import Capability, content
 
 PATH = Capability.KEYS_OF_ANY_PATH
 LONG_NAME = Capability.KEYS_OF_LONG_NAMES

@@ -12,11 +12,12 @@ from typing import Any
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from mapped_calls import Calls, Failed, Gate, Items
 
 from asyncstream import ConfigError, Outcome, map_concurrent, map_concurrent_async
 from asyncstream.engines import ENGINES
 from asyncstream.errors import Cancelled
+
+from .mapped_calls import Calls, Failed, Gate, Items
 
 CONCURRENT = ("threads", "asyncio")
 N = 3

@@ -16,12 +16,13 @@ from typing import Any
 
 import anyio
 import pytest
-from mapped_calls import Calls, Failed, Items
 
 from asyncstream import ConfigError, Outcome, map_concurrent, map_concurrent_async
 from asyncstream.engines import ENGINES
 from asyncstream.errors import DeadlineExceeded
 from asyncstream.mapping import concurrent
+
+from .mapped_calls import Calls, Failed, Items
 
 CONCURRENT = ("threads", "asyncio")
 N = 3

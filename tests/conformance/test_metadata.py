@@ -3,9 +3,9 @@
 from datetime import UTC, datetime
 
 import pytest
-from servers import Capability, content
 
 from asyncstream import MiB
+from tests.servers import Capability, content
 
 KEPT = {
     "ContentType": "text/csv; charset=utf-8",

@@ -4,8 +4,12 @@ from collections.abc import Callable
 from datetime import timedelta
 
 import pytest
-from servers.listener import Scripted
-from servers.odd_s3 import (
+
+from asyncstream import S3Prefix, TransferReport, TransferSession
+from asyncstream.checksum import multipart_etag
+from asyncstream.errors import DestinationExists, ReplyIncomplete, S3Error, SourceChanged
+from tests.servers.listener import Scripted
+from tests.servers.odd_s3 import (
     COMPLETED,
     CREATED,
     GONE,
@@ -19,10 +23,6 @@ from servers.odd_s3 import (
     part,
     reply,
 )
-
-from asyncstream import S3Prefix, TransferReport, TransferSession
-from asyncstream.checksum import multipart_etag
-from asyncstream.errors import DestinationExists, ReplyIncomplete, S3Error, SourceChanged
 
 Run = Callable[..., TransferReport]
 

@@ -7,12 +7,12 @@ from collections.abc import Callable, Iterator
 from typing import Any
 
 import pytest
-from servers.base import PATIENCE
-from servers.listener import CONTINUE, SECONDS, Answer, Drip, Scripted, read_head, say
-from servers.odd_s3 import COMPLETED, NOT_FOUND, PART, WRITTEN, OddS3, honest, page, reply
 
 from asyncstream import S3Object, TransferConfig, TransferReport, TransferSession
 from asyncstream.errors import ConnectionFailed, ReplyTimeout
+from tests.servers.base import PATIENCE
+from tests.servers.listener import CONTINUE, SECONDS, Answer, Drip, Scripted, read_head, say
+from tests.servers.odd_s3 import COMPLETED, NOT_FOUND, PART, WRITTEN, OddS3, honest, page, reply
 
 SIZE = 200_000
 # The kinds of requests, the reply to each, and the settings that cause the request.

@@ -9,9 +9,6 @@ from uuid import uuid4
 
 import boto3
 import pytest
-from postgres_writing import Writing
-from servers import S3Server
-from servers.postgres import PASSWORD, Schema
 
 from asyncstream.errors import (
     AccessDenied,
@@ -22,6 +19,10 @@ from asyncstream.errors import (
 from asyncstream.gathering.postgres import aws
 from asyncstream.gathering.postgres.config import DatabaseConfig
 from asyncstream.gathering.postgres.statements import Table
+from tests.servers import S3Server
+from tests.servers.postgres import PASSWORD, Schema
+
+from .postgres_writing import Writing
 
 TABLE = Table(name="t", key=("id",))
 NEXT_PASSWORD = "NextPasswordThatNobodyMaySee0123"

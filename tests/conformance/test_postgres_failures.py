@@ -10,10 +10,6 @@ from collections.abc import Callable, Iterator
 import psycopg
 import pytest
 import trustme
-from postgres_writing import Writing
-from servers.base import until
-from servers.postgres import PASSWORD, Schema, meanwhile
-from servers.postgres_proxy import Proxy
 
 from asyncstream.deadline import Deadline
 from asyncstream.errors import (
@@ -34,6 +30,11 @@ from asyncstream.errors import (
 from asyncstream.gathering.postgres.config import DatabaseConfig
 from asyncstream.gathering.postgres.statements import Table
 from asyncstream.retry import RetryPolicy
+from tests.servers.base import until
+from tests.servers.postgres import PASSWORD, Schema, meanwhile
+from tests.servers.postgres_proxy import Proxy
+
+from .postgres_writing import Writing
 
 TABLE = Table(name="t", key=("id",))
 # Retries for longer than any server needs to restart.

@@ -14,13 +14,14 @@ import psycopg
 import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
-from postgres_writing import Writing
-from servers.base import until
-from servers.postgres import Schema
 
 from asyncstream.errors import RowRefused, TableMismatch
 from asyncstream.gathering.postgres.config import DatabaseConfig
 from asyncstream.gathering.postgres.statements import Table
+from tests.servers.base import until
+from tests.servers.postgres import Schema
+
+from .postgres_writing import Writing
 
 TABLE = Table(name="t", key=("id",))
 

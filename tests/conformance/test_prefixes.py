@@ -4,9 +4,9 @@ from concurrent.futures import ThreadPoolExecutor
 from functools import cache
 
 import pytest
-from servers import content
 
 from asyncstream import BucketNotFound, InputError, MiB, NothingToTransfer, S3Object, S3Prefix
+from tests.servers import content
 
 MANY = [f"many/{number:05d}" for number in range(1001)]  # S3 never lists more than 1,000 at once
 

@@ -1,10 +1,10 @@
 """The events that `on_event` receives are the same with every engine."""
 
-from faulty_transport import UploadBroken
-from servers import content
-
 from asyncstream import MiB, S3Prefix
 from asyncstream.pipeline.progress import BytesMoved, FileFinished, FileStarted, PartRetried, Planned
+from tests.servers import content
+
+from .faulty_transport import UploadBroken
 
 SIZES = {"empty": 0, "small": 1000, "large": 7 * MiB}
 

@@ -1,10 +1,10 @@
 """A transfer sends no needless request, and the report counts the same requests as the server."""
 
 import pytest
-from servers import content
 
 from asyncstream import AccessDenied, MiB, S3Prefix
 from asyncstream.lab.s3.faults import Fault
+from tests.servers import content
 
 PART = 5 * MiB
 

@@ -1,7 +1,13 @@
 """A range that fails once is repeated from its start; a file that keeps failing is given up cleanly."""
 
 import pytest
-from faulty_transport import (
+
+from asyncstream import ConnectionFailed, DeadlineExceeded, MiB, ServiceBusy
+from asyncstream.errors import TruncatedBody
+from asyncstream.pipeline.progress import BytesMoved, PartRetried
+from tests.servers import content
+
+from .faulty_transport import (
     ALWAYS,
     DownloadBroken,
     DownloadTruncated,
@@ -9,11 +15,6 @@ from faulty_transport import (
     ReplyLost,
     UploadBroken,
 )
-from servers import content
-
-from asyncstream import ConnectionFailed, DeadlineExceeded, MiB, ServiceBusy
-from asyncstream.errors import TruncatedBody
-from asyncstream.pipeline.progress import BytesMoved, PartRetried
 
 LARGE = 6 * MiB  # two parts, the second of 1 MiB
 SMALL = 1 * MiB  # more than any engine reads at once

@@ -1,9 +1,9 @@
 """Files of every size at which behaviour changes arrive byte by byte."""
 
 import pytest
-from servers import Capability, content
 
 from asyncstream import KiB, MiB
+from tests.servers import Capability, content
 
 CHUNK = 64 * KiB
 PART = 5 * MiB

@@ -17,8 +17,6 @@ from typing import Any
 import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
-from lacking import lacking
-from servers import content
 
 from asyncstream import KiB, MiB, S3Object
 from asyncstream.errors import (
@@ -31,6 +29,8 @@ from asyncstream.errors import (
 from asyncstream.transforms import Zstd, map_csv, map_json_lines, map_lines, with_name
 from asyncstream.transforms.codecs import ZSTD
 from asyncstream.transforms.gzip import library
+from tests.lacking import lacking
+from tests.servers import content
 
 zstd = library(ZSTD)
 

@@ -6,12 +6,12 @@ from dataclasses import dataclass
 from typing import Any
 
 import pytest
-from servers import content
 
 from asyncstream import MiB
 from asyncstream.errors import DeadlineExceeded, SourceChanged
 from asyncstream.lab.s3.faults import Fault
 from asyncstream.pipeline.progress import BytesMoved, PartRetried
+from tests.servers import content
 
 on_the_lab = pytest.mark.parametrize("server", ["lab"], indirect=True)
 

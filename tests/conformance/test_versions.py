@@ -1,9 +1,9 @@
 """Copies of a version that is not the object's latest."""
 
 import pytest
-from servers import Capability, content
 
 from asyncstream import MiB, S3Object, SourceNotFound
+from tests.servers import Capability, content
 
 pytestmark = pytest.mark.needs(Capability.VERSIONS)
 

@@ -10,9 +10,9 @@ from collections import Counter
 from collections.abc import Iterator, Mapping
 from typing import Any
 
-from asl_paths import Unknown
-
 from asyncstream import errors
+
+from .asl_paths import Unknown
 
 _COMMON = {"Type", "Comment", "Next", "End"}
 FIELDS = {

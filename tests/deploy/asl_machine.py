@@ -15,9 +15,9 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
-from asl_checks import check_machine
-from asl_paths import Unknown, evaluate, path, resolve
-from asl_retry import Retries
+from .asl_checks import check_machine
+from .asl_paths import Unknown, evaluate, path, resolve
+from .asl_retry import Retries
 
 Invoke = Callable[[Any], Any]
 

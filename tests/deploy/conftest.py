@@ -15,13 +15,14 @@ from typing import Any
 
 import boto3
 import pytest
-from asl_machine import StepFunctions
-from many_files import ALL, MISSING, Function
-from sam_builds import ARCHITECTURE, RUNTIMES, Build
 from samtranslator.yaml_helper import yaml_parse
 
 from asyncstream.engines.keeping import close_all_kept
 from asyncstream.lab.s3 import LabS3
+
+from .asl_machine import StepFunctions
+from .many_files import ALL, MISSING, Function
+from .sam_builds import ARCHITECTURE, RUNTIMES, Build
 
 
 @pytest.fixture(scope="session")

@@ -8,12 +8,13 @@ import uuid
 from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
-from asl_machine import Failed
 from awslambdaric.bootstrap import make_error
 from awslambdaric.lambda_runtime_marshaller import to_json
 
 from asyncstream import AsyncstreamError
 from asyncstream.lab.s3 import LabS3
+
+from .asl_machine import Failed
 
 if TYPE_CHECKING:
     from collections.abc import Callable

@@ -15,7 +15,8 @@ from urllib.request import urlopen
 
 import boto3
 import trustme
-from servers.base import end, free_port, until
+
+from tests.servers.base import end, free_port, until
 
 START_SECONDS = 60.0
 STOP_SECONDS = 2.0  # at its end, the server waits for connections that are kept alive

@@ -11,7 +11,7 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import Any
 
-from asl_retry import Retries
+from .asl_retry import Retries
 
 THROTTLED = "Lambda.TooManyRequestsException"
 

@@ -5,9 +5,10 @@ import re
 from typing import Any
 
 import pytest
-from cloudformation import GATHERS, deploy, written
 
 from asyncstream.events.metrics import NAMESPACE, UNITS
+
+from .cloudformation import GATHERS, deploy, written
 
 ALARMS = {
     # alarm: metric and statistic over all four functions

@@ -1,7 +1,8 @@
 """`deploy/template.yaml`: the buckets that it creates, and when it creates none."""
 
 import pytest
-from cloudformation import deploy
+
+from .cloudformation import deploy
 
 BUCKETS = ["SourceBucket", "DestinationBucket"]
 

@@ -6,7 +6,8 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
-from sam_builds import ARCHITECTURE, FUNCTIONS, RUNTIMES, WEB_FUNCTIONS, Build
+
+from .sam_builds import ARCHITECTURE, FUNCTIONS, RUNTIMES, WEB_FUNCTIONS, Build
 
 LEFT_OUT = ["lab/", "cli/"]
 ELF_MACHINES = {"arm64": 183, "x86_64": 62}

@@ -6,13 +6,14 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from cloudformation import GATHERERS, GATHERS, IN_VPC, PSEUDO, SECRET, Stack, deploy, written
-from sam_builds import WEB_FUNCTIONS
 
 from asyncstream.events.deployment import SOURCE, Deployment
 from asyncstream.gathering import GatherConfig, Table
 from asyncstream.gathering.events import Deployed
 from asyncstream.locations import S3Object, S3Prefix
+
+from .cloudformation import GATHERERS, GATHERS, IN_VPC, PSEUDO, SECRET, Stack, deploy, written
+from .sam_builds import WEB_FUNCTIONS
 
 PARAMETERS = written()["Parameters"]
 BY_IAM = {"DatabaseSecretArn": "", "DatabaseResourceId": "db-ABC123", "DatabaseUser": "writer"}

@@ -12,10 +12,11 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 import pytest
-from cloudformation import GATHERS, IN_VPC, PSEUDO, Stack, deploy
 from cloudsplaining.scan.policy_document import PolicyDocument
 
 from asyncstream.s3.failures import PERMISSIONS
+
+from .cloudformation import GATHERS, IN_VPC, PSEUDO, Stack, deploy
 
 NAMED = {
     "Trigger": "yes",

@@ -17,14 +17,15 @@ from typing import Any
 
 import pytest
 from packaging.version import Version
-from sam_builds import FUNCTIONS, WEB_FUNCTIONS, Build
-from servers.postgres import Schema
 
 from asyncstream import MiB
 from asyncstream.lab.s3 import LabS3
 from asyncstream.lab.sandbox.function import Function, variables
 from asyncstream.lab.sandbox.runtime_api import Asked, Event, Replied, RuntimeApi, Said
 from asyncstream.lab.web import LabWeb, WebModel
+from tests.servers.postgres import Schema
+
+from .sam_builds import FUNCTIONS, WEB_FUNCTIONS, Build
 
 PART = 5 * MiB
 SIZES = {"small": 1000, "large": 12 * MiB}  # one GET and one PUT; three parts

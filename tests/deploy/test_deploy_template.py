@@ -14,9 +14,7 @@ from typing import Any
 import botocore
 import pytest
 from botocore.loaders import Loader
-from cloudformation import FUNCTIONS, defaults, deploy, written
 from packaging.version import Version
-from sam_builds import RUNTIMES
 
 from asyncstream.deadline import LONGEST_INVOCATION
 from asyncstream.events import direct
@@ -24,6 +22,9 @@ from asyncstream.events.deployment import DESTINATION, SOURCE, TRANSFORMS, TRIGG
 from asyncstream.locations import S3Object, S3Prefix
 from asyncstream.pipeline import plan
 from asyncstream.pipeline.config import ENV_PREFIX, TransferConfig
+
+from .cloudformation import FUNCTIONS, defaults, deploy, written
+from .sam_builds import RUNTIMES
 
 HANDLERS = {
     "SequentialFunction": "sequential",

@@ -4,11 +4,12 @@ import json
 from typing import Any
 
 import pytest
-from cloudformation import FUNCTIONS, PSEUDO, deploy, written
 
 from asyncstream import InputError
 from asyncstream.events.deployment import Deployment
 from asyncstream.locations import S3Object
+
+from .cloudformation import FUNCTIONS, PSEUDO, deploy, written
 
 QUEUE = "AWS::SQS::Queue"
 OF_THE_TRIGGER = {"Queue", "QueuePolicy", "NewObjects", "QueueToWinner"}

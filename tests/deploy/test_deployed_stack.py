@@ -10,9 +10,11 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from ministack import MiniStack
-from sam_builds import ARCHITECTURE, Build
-from servers.base import until
+
+from tests.servers.base import until
+
+from .ministack import MiniStack
+from .sam_builds import ARCHITECTURE, Build
 
 # MiniStack lacks metric math, which all alarms use.
 PARAMETERS = [f"Architecture={ARCHITECTURE}", "Alarms=no", "Trigger=yes"]

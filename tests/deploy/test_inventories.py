@@ -7,10 +7,10 @@ import json
 from typing import Any
 from urllib.parse import quote_plus
 
-from asl_machine import LONGEST_CAUSE, StepFunctions
-from many_files import ALL, MISSING, Function, copied, results
-
 from asyncstream.lab.s3 import LabS3
+
+from .asl_machine import LONGEST_CAUSE, StepFunctions
+from .many_files import ALL, MISSING, Function, copied, results
 
 ALL_VERSIONS = (
     "Bucket, Key, VersionId, IsLatest, IsDeleteMarker, Size, StorageClass, IntelligentTieringAccessTier"

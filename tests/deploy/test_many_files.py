@@ -5,11 +5,12 @@ from collections import Counter
 from typing import Any
 
 import pytest
-from asl_machine import StepFunctions
-from many_files import ALL, FILES, MISSING, Function, copied, put_csv, results
 
 from asyncstream import MiB
 from asyncstream.lab.s3 import LabS3
+
+from .asl_machine import StepFunctions
+from .many_files import ALL, FILES, MISSING, Function, copied, put_csv, results
 
 
 def test_another_run_finishes_the_files_that_failed(

@@ -4,7 +4,8 @@ import copy
 from typing import Any
 
 import pytest
-from simulated_account import THROTTLED, Account, Ended
+
+from .simulated_account import THROTTLED, Account, Ended
 
 BATCHES, SECONDS = 500, 20.0
 SEEDS = range(5)

@@ -12,11 +12,12 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from asl_checks import check_machine
-from asl_paths import Unknown
-from lacking import lacking
 
 from asyncstream.deadline import LONGEST_INVOCATION
+from tests.lacking import lacking
+
+from .asl_checks import check_machine
+from .asl_paths import Unknown
 
 MAPS = ["Listing", "Csv", "JsonLines", "Inventory", "Failed"]
 

@@ -8,12 +8,13 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from command_line import Ended
-from servers import LabServer
-from servers.small_function import Invoke, SmallFunction
 
 from asyncstream.cli.main import main
 from asyncstream.lab.sandbox.limits import Limits, NoLimits, open_limits
+from tests.servers import LabServer
+from tests.servers.small_function import Invoke, SmallFunction
+
+from .command_line import Ended
 
 logger = logging.getLogger(__name__)  # --log-cli-level=info shows the measurements
 

@@ -8,7 +8,7 @@ import sys
 from contextlib import suppress
 from pathlib import Path
 
-from servers.base import GUARD_SECONDS, until
+from tests.servers.base import GUARD_SECONDS, until
 
 ROOT = Path(__file__).parents[2]
 

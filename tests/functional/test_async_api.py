@@ -4,10 +4,10 @@ import asyncio
 import gc
 
 import pytest
-from servers import content
 
 from asyncstream import ConfigError, MiB, S3Object, TransferConfig, transfer, transfer_async
 from asyncstream.pipeline.progress import BytesMoved
+from tests.servers import content
 
 LARGE = 32 * MiB
 CONFIG = TransferConfig(multipart=True, part_size=5 * MiB, max_concurrency=3)

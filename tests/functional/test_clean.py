@@ -7,11 +7,11 @@ from collections import Counter
 from pathlib import Path
 
 import pytest
-from servers.base import until
 
 from asyncstream import MiB
 from asyncstream.engines import ENGINES
 from asyncstream.lab.s3 import Fault
+from tests.servers.base import until
 
 ROOT = Path(__file__).parents[2]
 SMALL = [f"in/a-small-{number}" for number in range(20)]

@@ -12,10 +12,11 @@ from urllib.request import urlopen
 
 import boto3
 import pytest
-from command_line import Ended
-from servers.base import GUARD_SECONDS, until
 
 from asyncstream.lab.s3 import LabS3
+from tests.servers.base import GUARD_SECONDS, until
+
+from .command_line import Ended
 
 ROOT = Path(__file__).parents[2]
 

@@ -9,9 +9,6 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from command_line import Ended
-from interrupted import interrupt
-from servers import S3Server
 
 from asyncstream.errors import S3Error
 from asyncstream.lab.compare.endpoint import EndpointTestbed
@@ -19,6 +16,10 @@ from asyncstream.lab.compare.variants import VARIANTS
 from asyncstream.lab.s3 import LabS3
 from asyncstream.lab.sandbox.limits import open_limits
 from asyncstream.locations import S3Prefix
+from tests.servers import S3Server
+
+from .command_line import Ended
+from .interrupted import interrupt
 
 ROOT = Path(__file__).parents[2]
 TINY = ("compare", "--files", "3x200KB", "--model", "off")

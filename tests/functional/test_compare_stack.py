@@ -14,9 +14,6 @@ from typing import Any
 
 import boto3
 import pytest
-from command_line import Ended
-from servers import S3Server
-from servers.base import GUARD_SECONDS, until
 
 from asyncstream.errors import AsyncstreamError
 from asyncstream.lab.compare import deployed, variants
@@ -27,6 +24,10 @@ from asyncstream.lab.s3 import LabS3
 from asyncstream.lab.sandbox import Function, Sandbox
 from asyncstream.lab.sandbox.service import Refused, _Handler
 from asyncstream.lab.xray import XRayReceiver
+from tests.servers import S3Server
+from tests.servers.base import GUARD_SECONDS, until
+
+from .command_line import Ended
 
 ROOT = Path(__file__).parents[2]
 TINY = ("--files", "3x200KB")

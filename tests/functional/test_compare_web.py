@@ -8,9 +8,6 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from command_line import Ended
-from interrupted import interrupt
-from servers.postgres import PASSWORD, TestServer
 
 from asyncstream.cli.arguments import parser
 from asyncstream.lab.compare.pages import GatherPages
@@ -21,6 +18,10 @@ from asyncstream.lab.compare.variants import GATHERING, Variant
 from asyncstream.lab.compare.verification import wrong_rows
 from asyncstream.lab.compare.work import Turn
 from asyncstream.lab.report.measurement import Failure, Pages, Run, Way
+from tests.servers.postgres import PASSWORD, TestServer
+
+from .command_line import Ended
+from .interrupted import interrupt
 
 ROOT = Path(__file__).parents[2]
 TINY = ("compare", "--workload", "web", "--pages", "12", "--model", "20/0.5/1")

@@ -9,11 +9,11 @@ from collections import Counter
 from pathlib import Path
 
 import pytest
-from servers.base import PATIENCE
-from servers.postgres import meanwhile
 
 from asyncstream.lab.web import LabWeb, WebModel
 from asyncstream.lab.web.model import rows_of_page
+from tests.servers.base import PATIENCE
+from tests.servers.postgres import meanwhile
 
 ROOT = Path(__file__).parents[2]
 MB = 1_000_000

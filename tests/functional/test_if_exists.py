@@ -1,11 +1,11 @@
 """`if_exists`: existing copies are skipped, other files are copied, and protected objects stay untouched."""
 
 import pytest
-from servers import content
 
 from asyncstream import MiB, S3Object, S3Prefix, TransferConfig, TransferSession
 from asyncstream.engines import ENGINES
 from asyncstream.errors import DestinationExists
+from tests.servers import content
 
 MARK = "asyncstream-source"
 SMALL = 20_000

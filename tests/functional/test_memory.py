@@ -9,7 +9,8 @@ import sys
 from pathlib import Path
 
 import pytest
-from servers import LabServer
+
+from tests.servers import LabServer
 
 ROOT = Path(__file__).parents[2]
 MB = 1_000_000

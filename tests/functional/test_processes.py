@@ -6,10 +6,10 @@ import sys
 from pathlib import Path
 
 import pytest
-from servers import LabServer
-from servers.base import GUARD_SECONDS
 
 from asyncstream.engines import ENGINES
+from tests.servers import LabServer
+from tests.servers.base import GUARD_SECONDS
 
 ROOT = Path(__file__).parents[2]
 

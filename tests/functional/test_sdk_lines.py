@@ -6,10 +6,10 @@ from importlib.metadata import version
 import aioboto3
 import pytest
 from packaging.version import Version
-from servers import LabServer
 
 from asyncstream import S3Object, TransferSession
 from asyncstream.s3 import aio
+from tests.servers import LabServer
 
 
 def test_aioboto3_makes_clients_on_todays_sdks() -> None:

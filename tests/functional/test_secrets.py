@@ -6,14 +6,14 @@ from base64 import b64encode
 from hashlib import md5
 
 import pytest
-from servers import content
-from servers.lab import DENIED_ACCESS_KEY
 
 from asyncstream import ConfigError, MiB, S3Object, S3Prefix, TransferConfig, TransferSession
 from asyncstream.engines import ENGINES
 from asyncstream.errors import AccessDenied, AsyncstreamError, BucketNotFound
 from asyncstream.events.direct import file_reply, reply_to, report_document
 from asyncstream.events.replies import Invoked, problem
+from tests.servers import content
+from tests.servers.lab import DENIED_ACCESS_KEY
 
 SECRET_KEY = "SecretAccessKeyThatNobodyMaySee0123456789"
 TOKEN = "SessionTokenThatNobodyMaySee0123456789"

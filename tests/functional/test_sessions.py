@@ -6,7 +6,6 @@ import threading
 
 import anyio
 import pytest
-from servers.base import GUARD_SECONDS, until
 
 from asyncstream import (
     ConfigError,
@@ -21,6 +20,7 @@ from asyncstream import (
 )
 from asyncstream.engines import ENGINES
 from asyncstream.lab.s3 import LabS3
+from tests.servers.base import GUARD_SECONDS, until
 
 SIZE = 200_000
 

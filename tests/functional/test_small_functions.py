@@ -6,8 +6,9 @@ from collections.abc import Callable
 from pathlib import Path
 
 import pytest
-from servers import LabServer, S3Server
-from servers.small_function import Invoke
+
+from tests.servers import LabServer, S3Server
+from tests.servers.small_function import Invoke
 
 logger = logging.getLogger(__name__)  # --log-cli-level=info shows the measurements
 

@@ -4,10 +4,10 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from servers import LabServer
-from servers.small_function import Invoke
 
 from asyncstream.units import MiB
+from tests.servers import LabServer
+from tests.servers.small_function import Invoke
 
 pytestmark = [pytest.mark.slow, pytest.mark.timeout(300)]
 

@@ -8,12 +8,12 @@ from collections.abc import Callable
 from typing import Any
 
 import pytest
-from servers import LabServer
-from servers.small_function import Invoke
 
 from asyncstream.transforms.codecs import ZSTD
 from asyncstream.transforms.gzip import library
 from asyncstream.units import MiB
+from tests.servers import LabServer
+from tests.servers.small_function import Invoke
 
 pytestmark = [pytest.mark.slow, pytest.mark.timeout(300)]
 

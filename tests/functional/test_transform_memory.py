@@ -10,7 +10,8 @@ import sys
 from pathlib import Path
 
 import pytest
-from servers import LabServer, content
+
+from tests.servers import LabServer, content
 
 ROOT = Path(__file__).parents[2]
 MB = 1_000_000

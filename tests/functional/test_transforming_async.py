@@ -11,12 +11,12 @@ import anyio
 import anyio.from_thread
 import anyio.to_thread
 import pytest
-from servers import content
 
 from asyncstream import MiB, S3Object, TransferConfig, transfer_async
 from asyncstream.checksum import Digests
 from asyncstream.pipeline.output import Output
 from asyncstream.transforms import map_lines
+from tests.servers import content
 
 CONFIG = TransferConfig(part_size=5 * MiB, max_concurrency=3)
 

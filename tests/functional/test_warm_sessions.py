@@ -1,11 +1,11 @@
 """A session that is used again after its connections were closed, as happens in a frozen Lambda."""
 
 import pytest
-from servers import LabServer
-from servers.base import free_port
 
 from asyncstream import S3Object, TransferConfig, TransferSession
 from asyncstream.engines import ENGINES
+from tests.servers import LabServer
+from tests.servers.base import free_port
 
 KEYS = [f"file-{number}" for number in range(6)]
 

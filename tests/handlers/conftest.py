@@ -8,9 +8,6 @@ from typing import Any
 
 import jsonschema
 import pytest
-from deliveries import ODD, Deliver
-from invocations import BIG, Context, Invoke
-from witness import DESTINATION, SOURCE, WitnessPostgres, WitnessS3, WitnessWeb
 
 from asyncstream import AsyncstreamError
 from asyncstream.engines.keeping import close_all_kept
@@ -18,6 +15,10 @@ from asyncstream.events.direct import schema
 from asyncstream.gathering import session as gathering
 from asyncstream.lab.s3 import LabS3
 from asyncstream.pipeline import clients
+
+from .deliveries import ODD, Deliver
+from .invocations import BIG, Context, Invoke
+from .witness import DESTINATION, SOURCE, WitnessPostgres, WitnessS3, WitnessWeb
 
 HANDLERS = ("sequential", "threads", "threads_multipart", "asyncio_multipart")
 _names = itertools.count()

@@ -5,8 +5,8 @@ import random
 from collections.abc import Callable, Iterator, MutableMapping, MutableSequence
 from typing import Any
 
-from trigger_events import object_created, s3_batch, s3_put, sample, sqs
-from witness import DESTINATION, SOURCE
+from .trigger_events import object_created, s3_batch, s3_put, sample, sqs
+from .witness import DESTINATION, SOURCE
 
 # Part of a customer's key, which no log and no reply may contain.
 KEY = "MARKEROFAKEYTHATNOLOGMAYHAVE0000"

@@ -8,12 +8,13 @@ from typing import Any
 
 import jsonschema
 import pytest
-from invocations import BIG, PART, Invoke, files_of
 
 from asyncstream import MiB
 from asyncstream.events.direct import schema
 from asyncstream.lab.s3 import LabS3
 from asyncstream.pipeline import clients
+
+from .invocations import BIG, PART, Invoke, files_of
 
 KEYS = ("in/000000", "in/000001", "in/000002", "big/000000")
 TOTAL = 3 * 1000 + BIG

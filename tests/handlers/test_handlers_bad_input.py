@@ -3,9 +3,10 @@
 from typing import Any
 
 import pytest
-from invocations import Invoke
 
 from asyncstream.lab.s3 import LabS3
+
+from .invocations import Invoke
 
 FILE = {"source": "s3://raw/a", "destination": "s3://clean/a"}
 

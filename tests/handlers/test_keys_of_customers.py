@@ -5,12 +5,13 @@ from importlib import import_module
 from typing import Any
 
 import pytest
-from invocations import Context
-from mutations import KEY
-from trigger_events import object_created, s3_batch, s3_put, sqs
-from witness import DESTINATION, SOURCE, WitnessS3
 
 from asyncstream import AsyncstreamError
+
+from .invocations import Context
+from .mutations import KEY
+from .trigger_events import object_created, s3_batch, s3_put, sqs
+from .witness import DESTINATION, SOURCE, WitnessS3
 
 FILE = {"source": f"{SOURCE}a", "destination": f"{DESTINATION}a"}
 ARGS = {"SSECustomerAlgorithm": "AES256", "SSECustomerKey": KEY, "CopySourceSSECustomerKey": KEY}

@@ -13,15 +13,16 @@ from typing import Any
 
 import pytest
 from awslambdaric.lambda_runtime_marshaller import Encoder
-from invocations import Context
-from mutations import KEY, OF_FILES, OF_PAGES, mutated
-from witness import DESTINATION, SOURCE, WitnessS3
 
 from asyncstream import errors
 from asyncstream.engines.keeping import close_all_kept
 from asyncstream.errors import AsyncstreamError, ConfigError
 from asyncstream.gathering import invoke as gathering
 from asyncstream.transforms import naming
+
+from .invocations import Context
+from .mutations import KEY, OF_FILES, OF_PAGES, mutated
+from .witness import DESTINATION, SOURCE, WitnessS3
 
 FIRST, COUNT = (
     int(os.environ.get(f"EVENTS_{name}", default)) for name, default in (("SEED", 0), ("COUNT", 5_000))

@@ -6,11 +6,12 @@ from importlib import import_module
 from typing import Any
 
 import pytest
-from invocations import Context
-from trigger_events import s3_put, sqs
-from witness import DESTINATION, SOURCE, WitnessS3
 
 from asyncstream import AsyncstreamError
+
+from .invocations import Context
+from .trigger_events import s3_put, sqs
+from .witness import DESTINATION, SOURCE, WitnessS3
 
 HALF = "\ud83d"
 FILE = {"source": f"{SOURCE}a", "destination": f"{DESTINATION}a"}

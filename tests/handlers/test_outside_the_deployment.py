@@ -3,10 +3,11 @@
 from typing import Any
 
 import pytest
-from deliveries import Deliver
-from trigger_events import object_created, s3_batch, s3_put, sqs
 
 from asyncstream.lab.s3 import LabS3
+
+from .deliveries import Deliver
+from .trigger_events import object_created, s3_batch, s3_put, sqs
 
 
 class TestOutsideTheDeployment:

@@ -6,12 +6,13 @@ from types import SimpleNamespace
 from typing import Any
 
 import pytest
-from invocations import Context, Invoke, files_of
-from witness import DESTINATION, SOURCE, WitnessS3
 
 from asyncstream.errors import ConnectionFailed
 from asyncstream.lab.s3 import LabS3
 from asyncstream.pipeline import clients
+
+from .invocations import Context, Invoke, files_of
+from .witness import DESTINATION, SOURCE, WitnessS3
 
 REPORT = f"{DESTINATION}reports/run.json"
 FILE = {"source": f"{SOURCE}a", "destination": f"{DESTINATION}a"}

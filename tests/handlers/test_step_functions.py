@@ -4,10 +4,11 @@ import json
 from typing import Any
 
 import pytest
-import trigger_events
-from deliveries import ODD, Deliver, copied
 
 from asyncstream.lab.s3 import LabS3
+
+from . import trigger_events
+from .deliveries import ODD, Deliver, copied
 
 
 def test_an_item_alone(deliver: Deliver, lab: LabS3, source: str, target: str) -> None:

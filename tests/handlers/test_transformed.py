@@ -4,11 +4,12 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from deliveries import Deliver
-from invocations import Invoke, files_of
-from trigger_events import object_created, s3_batch, s3_put, sqs
 
 from asyncstream.lab.s3 import LabS3
+
+from .deliveries import Deliver
+from .invocations import Invoke, files_of
+from .trigger_events import object_created, s3_batch, s3_put, sqs
 
 SHIPPED = "shipped_with_the_function"
 LEAVES = "leaves_when_it_is_imported"

@@ -3,11 +3,12 @@
 from typing import Any
 
 import pytest
-import trigger_events
-from deliveries import ODD, Deliver, copied
-from trigger_events import object_created, s3_batch, s3_put, sqs
 
 from asyncstream.lab.s3 import LabS3
+
+from . import trigger_events
+from .deliveries import ODD, Deliver, copied
+from .trigger_events import object_created, s3_batch, s3_put, sqs
 
 TEST_EVENT = {"Service": "Amazon S3", "Event": "s3:TestEvent", "Bucket": "raw"}
 

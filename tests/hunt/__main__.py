@@ -17,16 +17,16 @@ import sys
 import time
 from typing import TYPE_CHECKING
 
-from hunt import tables
-from hunt.choices import COPIES
-from hunt.judge import FINDINGS, Storage
-from hunt.sites import servers
-from hunt.workers import run_all
+from . import tables
+from .choices import COPIES
+from .judge import FINDINGS, Storage
+from .sites import servers
+from .workers import run_all
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
-    from hunt.runs import Run
+    from .runs import Run
 
 # Number of run seeds that each `--seed` has.
 _SEEDS = 1_000_000

@@ -6,9 +6,9 @@ import random
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
-from servers.content import content
+from tests.servers.content import content
 
-from hunt.faults import FAULTS
+from .faults import FAULTS
 
 if TYPE_CHECKING:
     from collections.abc import Mapping

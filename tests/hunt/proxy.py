@@ -11,14 +11,14 @@ from collections import Counter
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
-from hunt import messages
-from hunt.messages import PIECE, Incoming
-from hunt.sending import Exchange, Over, Sender
+from . import messages
+from .messages import PIECE, Incoming
+from .sending import Exchange, Over, Sender
 
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-    from hunt.faults import Fault
+    from .faults import Fault
 
 # A guard: a thread normally ends when its sockets are shut down.
 JOIN_SECONDS = 20.0

@@ -15,10 +15,11 @@ from typing import TYPE_CHECKING, Any
 from urllib.parse import urlsplit
 
 from asyncstream import S3Object, TransferConfig, TransferSession
-from hunt.choices import COPIES, Choices, choose, other_bytes, source_bytes
-from hunt.faults import DAMAGES, fault_for
-from hunt.judge import Ended, Error, Expected, Found, Storage, judge
-from hunt.proxy import FaultProxy, Wire
+
+from .choices import COPIES, Choices, choose, other_bytes, source_bytes
+from .faults import DAMAGES, fault_for
+from .judge import Ended, Error, Expected, Found, Storage, judge
+from .proxy import FaultProxy, Wire
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping

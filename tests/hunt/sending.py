@@ -6,11 +6,11 @@ import socket
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Protocol
 
-from hunt import messages
-from hunt.faults import DAMAGES
+from . import messages
+from .faults import DAMAGES
 
 if TYPE_CHECKING:
-    from hunt.faults import Fault
+    from .faults import Fault
 
 # Faults that always strike at the first byte.
 _BEFORE = frozenset({"reply is late", "reply lost"})

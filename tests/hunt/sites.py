@@ -9,11 +9,12 @@ from tempfile import TemporaryDirectory
 from typing import TYPE_CHECKING
 
 from awscrt.checksums import crc64nvme
-from servers import SERVERS as KINDS_OF_SERVER
-from servers import LabServer
 
-from hunt.choices import COPIES, PLAIN, SERVERS, SIZES, SUMMED, source_bytes, source_key
-from hunt.judge import Storage
+from tests.servers import SERVERS as KINDS_OF_SERVER
+from tests.servers import LabServer
+
+from .choices import COPIES, PLAIN, SERVERS, SIZES, SUMMED, source_bytes, source_key
+from .judge import Storage
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence

@@ -6,14 +6,14 @@ from collections import Counter, defaultdict
 from itertools import product
 from typing import TYPE_CHECKING
 
-from hunt.choices import ENGINES, KINDS, SERVERS
-from hunt.faults import FAULTS
-from hunt.judge import FINDINGS, UNPROTECTED
+from .choices import ENGINES, KINDS, SERVERS
+from .faults import FAULTS
+from .judge import FINDINGS, UNPROTECTED
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator, Sequence
 
-    from hunt.runs import Run
+    from .runs import Run
 
 ENDS = ("copied", "skipped", "failed", "pending")
 # Among runs with the same findings, this many are described in full.

@@ -12,11 +12,12 @@ import time
 from typing import TYPE_CHECKING
 
 from botocore.loaders import JSONFileLoader, Loader
-from servers.base import CREDENTIALS
 
-from hunt.choices import choose
-from hunt.judge import Ended, Error
-from hunt.runs import Run, run
+from tests.servers.base import CREDENTIALS
+
+from .choices import choose
+from .judge import Ended, Error
+from .runs import Run, run
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Mapping

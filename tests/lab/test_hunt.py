@@ -10,13 +10,14 @@ from pathlib import Path
 from urllib.parse import urlsplit
 
 import pytest
-from hunt import runs
-from hunt.choices import COPIES, KINDS, PLAIN, SUMMED, choose, source_bytes, source_key
-from hunt.faults import FAULTS, Fault, fault_for
-from hunt.judge import Ended, Error, Expected, Found, Storage, judge
-from hunt.proxy import FaultProxy, Wire
-from hunt.sites import store_sources
-from servers import LabServer, S3Server
+
+from tests.hunt import runs
+from tests.hunt.choices import COPIES, KINDS, PLAIN, SUMMED, choose, source_bytes, source_key
+from tests.hunt.faults import FAULTS, Fault, fault_for
+from tests.hunt.judge import Ended, Error, Expected, Found, Storage, judge
+from tests.hunt.proxy import FaultProxy, Wire
+from tests.hunt.sites import store_sources
+from tests.servers import LabServer, S3Server
 
 TESTS = Path(__file__).parents[1]
 SOURCE = b"the bytes of the source"

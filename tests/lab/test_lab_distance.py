@@ -6,11 +6,12 @@ from collections.abc import Callable, Iterator
 from contextlib import closing
 
 import pytest
-from fake_time import FakeTime
-from servers.base import GUARD_SECONDS
 
 from asyncstream.lab.distance import Distance
 from asyncstream.lab.distance.proxy import Proxy
+from tests.servers.base import GUARD_SECONDS
+
+from .fake_time import FakeTime
 
 ROUND_TRIP = 0.02
 SIZE = 300_000

@@ -1,12 +1,13 @@
 import random
 
 import pytest
-from fake_time import FakeTime
 from hypothesis import given
 from hypothesis import strategies as st
 
 from asyncstream.lab.s3.http import parse_request
 from asyncstream.lab.s3.model import CREDIT_SECONDS, QUANTUM, Network, NetworkModel, RateClock
+
+from .fake_time import FakeTime
 
 
 def network(text: str, time: FakeTime) -> Network:

@@ -9,11 +9,11 @@ from pathlib import Path
 
 import psycopg
 import pytest
-from servers.base import until
 
 from asyncstream.lab import postgres
 from asyncstream.lab.postgres import PostgresServer
 from asyncstream.lab.server_process import LabError
+from tests.servers.base import until
 
 STARTED_AND_LEFT = """
 import os, signal, sys

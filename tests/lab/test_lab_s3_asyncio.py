@@ -5,9 +5,9 @@ import asyncio
 import aioboto3
 import pytest
 from botocore.exceptions import ClientError
-from servers.base import GUARD_SECONDS
 
 from asyncstream.lab.s3.checksums import crc64nvme, encoded_crc64nvme
+from tests.servers.base import GUARD_SECONDS
 
 PASS_THROUGH = {
     "s3": {"payload_signing_enabled": False},

@@ -12,11 +12,11 @@ from contextlib import closing, contextmanager
 from urllib.parse import urlsplit
 
 import pytest
-from servers.base import GUARD_SECONDS, until
 
 from asyncstream.lab.s3 import Fault
 from asyncstream.lab.s3.checksums import crc64nvme, encoded_crc64nvme
 from asyncstream.lab.server_process import LabError
+from tests.servers.base import GUARD_SECONDS, until
 
 SIZE = 1_000_000
 BODY = bytes(range(250)) * (SIZE // 250)

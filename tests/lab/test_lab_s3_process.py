@@ -13,10 +13,10 @@ from pathlib import Path
 from urllib.parse import urlsplit
 
 import pytest
-from servers.base import GUARD_SECONDS, until
 
 from asyncstream.lab.s3 import LabS3
 from asyncstream.lab.server_process import LabError
+from tests.servers.base import GUARD_SECONDS, until
 
 
 @pytest.fixture(scope="module")

@@ -6,12 +6,13 @@ from contextlib import closing
 from pathlib import Path
 
 import pytest
-from fake_time import FakeTime
 
 from asyncstream.lab.s3 import Fault, injection
 from asyncstream.lab.s3.faults import FaultPlan
 from asyncstream.lab.s3.model import Network, NetworkModel
 from asyncstream.lab.s3.server import Server
+
+from .fake_time import FakeTime
 
 SIZE = 1_000_000
 BODY = bytes(SIZE)

@@ -11,11 +11,11 @@ from contextlib import closing
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
-from servers.base import GUARD_SECONDS
 
 from asyncstream.lab.web import Answer, LabWeb, Origin, WebModel, least_seconds, rows_of_page
 from asyncstream.lab.web.model import FAULTS
 from asyncstream.lab.web.server import Asked
+from tests.servers.base import GUARD_SECONDS
 
 
 def asked(number, nth=1, **headers):

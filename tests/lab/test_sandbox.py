@@ -14,11 +14,11 @@ from typing import Any, NamedTuple
 
 import pytest
 from botocore.exceptions import ClientError
-from servers.base import until
 
 from asyncstream.errors import InputError
 from asyncstream.lab.sandbox import Function, Observation, Sandbox
 from asyncstream.lab.sandbox.log import Report, read_report
+from tests.servers.base import until
 
 CODE = [Path(__file__).with_name("sandbox_functions")]
 ROOT = Path(__file__).parents[2]

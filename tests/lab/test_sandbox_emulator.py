@@ -13,10 +13,10 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from servers.base import free_port, until
 
 from asyncstream.lab.sandbox import Function, Sandbox
 from asyncstream.lab.sandbox.function import variables
+from tests.servers.base import free_port, until
 
 CODE = Path(__file__).with_name("sandbox_functions")
 ROOT = Path(__file__).parents[2]

@@ -13,10 +13,10 @@ from typing import Any
 
 import pytest
 from botocore.exceptions import ClientError
-from servers.base import until
 
 from asyncstream.lab.report.spans import Trace
 from asyncstream.lab.xray import XRayReceiver, read_trace, read_traces
+from tests.servers.base import until
 
 ROOT = Path(__file__).parents[2]
 HEADER = b'{"format": "json", "version": 1}\n'

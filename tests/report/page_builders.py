@@ -1,7 +1,13 @@
 """A made-up comparison with everything that the page can show."""
 
 from msgspec.structs import replace
-from report_builders import (
+
+from asyncstream.lab.report.comparison import Comparison
+from asyncstream.lab.report.measurement import Failure, MemorySample, Run
+from asyncstream.lab.report.rows import Section
+from asyncstream.lab.report.spans import Span, Trace
+
+from .report_builders import (
     EIGHTY_PAGES,
     a_comparison,
     a_run,
@@ -9,11 +15,6 @@ from report_builders import (
     a_web_comparison,
     measured,
 )
-
-from asyncstream.lab.report.comparison import Comparison
-from asyncstream.lab.report.measurement import Failure, MemorySample, Run
-from asyncstream.lab.report.rows import Section
-from asyncstream.lab.report.spans import Span, Trace
 
 SIZES = (128, 512, 1769)
 KILLED = Failure(

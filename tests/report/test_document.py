@@ -1,6 +1,9 @@
 import json
 
-from report_builders import (
+from asyncstream.lab.report.document import FORMAT, VERSION, document
+from asyncstream.lab.report.measurement import Failure
+
+from .report_builders import (
     a_comparison,
     a_comparison_with_faults,
     a_run,
@@ -8,9 +11,6 @@ from report_builders import (
     a_web_comparison,
     measured,
 )
-
-from asyncstream.lab.report.document import FORMAT, VERSION, document
-from asyncstream.lab.report.measurement import Failure
 
 
 def test_the_document_says_what_it_is_and_how_to_repeat_it() -> None:

@@ -1,4 +1,7 @@
-from report_builders import (
+from asyncstream.lab.report.markdown import markdown
+from asyncstream.lab.report.measurement import Failure
+
+from .report_builders import (
     a_comparison,
     a_comparison_with_faults,
     a_run,
@@ -6,9 +9,6 @@ from report_builders import (
     a_web_comparison,
     measured,
 )
-
-from asyncstream.lab.report.markdown import markdown
-from asyncstream.lab.report.measurement import Failure
 
 
 def test_each_workload_has_a_verdict_and_a_github_table() -> None:

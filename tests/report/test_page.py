@@ -7,7 +7,14 @@ from html.parser import HTMLParser
 from typing import Any
 
 import pytest
-from page_builders import (
+
+from asyncstream.lab.report.comparison import Comparison
+from asyncstream.lab.report.html import page
+from asyncstream.lab.report.measurement import Failure
+from asyncstream.lab.report.spans import Trace
+from asyncstream.lab.report.xray import trace_of
+
+from .page_builders import (
     KILLED,
     SIZES,
     a_plain_comparison,
@@ -16,7 +23,7 @@ from page_builders import (
     a_traced_run,
     a_web_page,
 )
-from report_builders import (
+from .report_builders import (
     a_comparison,
     a_comparison_on_aws,
     a_comparison_with_faults,
@@ -24,13 +31,7 @@ from report_builders import (
     a_section,
     measured,
 )
-from xray_fixtures import NAMES, documents_from
-
-from asyncstream.lab.report.comparison import Comparison
-from asyncstream.lab.report.html import page
-from asyncstream.lab.report.measurement import Failure
-from asyncstream.lab.report.spans import Trace
-from asyncstream.lab.report.xray import trace_of
+from .xray_fixtures import NAMES, documents_from
 
 VOID = {"meta", "link", "br"}
 HOSTILE = "</script><script>alert(1)</script>\"'><img src=x onerror=alert(1)>"

@@ -5,12 +5,13 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
-from lacking import lacking
-from page_builders import a_plain_comparison, a_sweep, a_web_page
 from playwright.sync_api import Browser, BrowserContext, Locator, Page, sync_playwright
 
 from asyncstream.lab.report.comparison import Comparison
 from asyncstream.lab.report.html import page
+from tests.lacking import lacking
+
+from .page_builders import a_plain_comparison, a_sweep, a_web_page
 
 pytestmark = pytest.mark.slow
 

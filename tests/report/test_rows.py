@@ -1,8 +1,9 @@
 import pytest
-from report_builders import a_gathering_section, a_run, a_section, measured
 
 from asyncstream.lab.report.measurement import Failure, MemorySample, Pages
 from asyncstream.lab.report.rows import Figures, Row, Section
+
+from .report_builders import a_gathering_section, a_run, a_section, measured
 
 
 def figures(section: Section, position: int = 0) -> Figures:

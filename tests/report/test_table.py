@@ -2,7 +2,12 @@ import io
 
 import pytest
 from msgspec.structs import replace
-from report_builders import (
+
+from asyncstream.lab.report.comparison import Comparison
+from asyncstream.lab.report.measurement import Failure, Files
+from asyncstream.lab.report.table import draw
+
+from .report_builders import (
     EIGHTY_PAGES,
     a_comparison,
     a_comparison_on_aws,
@@ -12,10 +17,6 @@ from report_builders import (
     a_web_comparison,
     measured,
 )
-
-from asyncstream.lab.report.comparison import Comparison
-from asyncstream.lab.report.measurement import Failure, Files
-from asyncstream.lab.report.table import draw
 
 
 def drawn(comparison: Comparison, width: int, monkeypatch: pytest.MonkeyPatch) -> str:

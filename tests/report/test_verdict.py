@@ -1,9 +1,10 @@
 import pytest
-from report_builders import a_gathering_section, a_run, a_section, measured
 
 from asyncstream.lab.report.measurement import Failure
 from asyncstream.lab.report.rows import Section
 from asyncstream.lab.report.verdict import Verdict, name_of, verdict
+
+from .report_builders import a_gathering_section, a_run, a_section, measured
 
 
 def found(section: Section) -> Verdict:

@@ -4,11 +4,12 @@ import itertools
 
 from hypothesis import given
 from hypothesis import strategies as st
-from page_builders import a_file, a_trace, a_traced_run
-from report_builders import a_section, measured
 
 from asyncstream.lab.report.html.waterfall import Bar, Waterfall, packed, waterfall, waterfalls
 from asyncstream.lab.report.spans import Span, Trace
+
+from .page_builders import a_file, a_trace, a_traced_run
+from .report_builders import a_section, measured
 
 TIMES = st.tuples(st.floats(0, 100), st.floats(0, 100)).map(sorted)
 

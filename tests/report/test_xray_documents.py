@@ -10,10 +10,11 @@ from typing import Any
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from xray_fixtures import documents_from
 
 from asyncstream.lab.report.spans import Span, Trace
 from asyncstream.lab.report.xray import trace_of
+
+from .xray_fixtures import documents_from
 
 
 def outline(spans: list[Span], depth: int = 0) -> Iterator[str]:

@@ -3,11 +3,11 @@
 Each server has a small class: how it starts and stops, what it counts, and what it lacks.
 """
 
-from servers.base import Bucket, Capability, S3Server
-from servers.content import content
-from servers.lab import LabServer
-from servers.moto import MotoServer
-from servers.rclone import RcloneServer
+from .base import Bucket, Capability, S3Server
+from .content import content
+from .lab import LabServer
+from .moto import MotoServer
+from .rclone import RcloneServer
 
 SERVERS: dict[str, type[S3Server]] = {kind.name: kind for kind in (LabServer, MotoServer, RcloneServer)}
 

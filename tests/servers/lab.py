@@ -6,7 +6,8 @@ from pathlib import Path
 from typing import Any, ClassVar
 
 from asyncstream.lab.s3 import LabS3
-from servers.base import Capability, S3Server
+
+from .base import Capability, S3Server
 
 # The server denies every request signed with this key; see asyncstream/lab/s3/routing.py.
 DENIED_ACCESS_KEY = "AKIADENIED"

@@ -6,7 +6,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import ClassVar
 
-from servers.base import Capability, ServerProcess
+from .base import Capability, ServerProcess
 
 # werkzeug logs a request before it sends the reply's first byte, and refused requests in colour.
 _COLOUR = re.compile(r"\x1b\[\d+m")

@@ -10,7 +10,8 @@ import psycopg
 from psycopg import sql
 
 from asyncstream.lab.postgres import PostgresServer
-from servers.base import GUARD_SECONDS
+
+from .base import GUARD_SECONDS
 
 PASSWORD = "PasswordThatNobodyMaySee0123"
 # The application name of the code under test; the tests' own connections have other names.

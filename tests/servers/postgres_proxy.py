@@ -9,7 +9,7 @@ import threading
 from collections.abc import Callable
 from typing import Self
 
-from servers.base import GUARD_SECONDS
+from .base import GUARD_SECONDS
 
 # The first message of a client that asks for TLS: its length, and a number that is not a protocol version.
 SSL_REQUEST = struct.pack("!ii", 8, 80877103)

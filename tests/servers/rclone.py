@@ -6,7 +6,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import ClassVar
 
-from servers.base import Capability, ServerProcess
+from .base import Capability, ServerProcess
 
 # rclone's debug log lines, written as it starts to answer.
 _OPERATIONS = {

@@ -12,7 +12,8 @@ from asyncstream.lab.sandbox.environment import Environment
 from asyncstream.lab.sandbox.function import Function
 from asyncstream.lab.sandbox.limits import Group, Limits
 from asyncstream.lab.sandbox.runtime_api import Event
-from servers.base import CREDENTIALS
+
+from .base import CREDENTIALS
 
 ROOT = Path(__file__).parents[2]
 WHOLE_CPU = 1.0

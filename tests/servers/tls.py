@@ -5,7 +5,7 @@ import socket
 import ssl
 from collections.abc import Callable
 
-from servers.listener import SECONDS, Answer, Listener, read_head, read_request, say
+from .listener import SECONDS, Answer, Listener, read_head, read_request, say
 
 
 class TlsServer(Listener):

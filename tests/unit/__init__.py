@@ -1,0 +1,1 @@
+"""Pure decisions, and the coordinator over a store in memory."""

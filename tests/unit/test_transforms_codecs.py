@@ -19,7 +19,6 @@ from typing import NamedTuple
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
-from lacking import lacking
 
 from asyncstream.errors import ConfigError, CorruptInput, MemoryNeeded
 from asyncstream.pipeline.memory import resident
@@ -29,6 +28,7 @@ from asyncstream.transforms.gzip import library
 from asyncstream.transforms.protocol import PIECE
 from asyncstream.transforms.windows import BESIDE, xz_window, zstd_window
 from asyncstream.units import KiB, MiB
+from tests.lacking import lacking
 
 from .transforming import CUTS, bytewise, made_pieces, through
 

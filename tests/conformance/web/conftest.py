@@ -2,11 +2,12 @@
 
 import pytest
 import trustme
-from web_origins import QUICK
 
 from asyncstream.engines import open_engine
 from asyncstream.gathering.web import FetchConfig, open_fetcher
 from asyncstream.lab.web import Answer, Origin
+
+from .web_origins import QUICK
 
 
 @pytest.fixture(scope="module")

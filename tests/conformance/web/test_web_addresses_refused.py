@@ -4,7 +4,6 @@ import socket
 from contextlib import closing
 
 import pytest
-from web_origins import Listener
 
 from asyncstream.engines import open_engine
 from asyncstream.errors import AddressRefused, AsyncstreamError, ConnectionFailed, HostNotFound, InputError
@@ -12,6 +11,8 @@ from asyncstream.gathering.web import FetchConfig, open_fetcher
 from asyncstream.gathering.web.urls import Url
 from asyncstream.lab.web import Answer, Origin
 from asyncstream.ports import for_ever
+
+from .web_origins import Listener
 
 QUICK = {
     "retry_base_delay": 0.001,

@@ -5,8 +5,6 @@ import threading
 
 import pytest
 import trustme
-from servers.base import GUARD_SECONDS, PATIENCE
-from web_origins import named, served_by
 
 from asyncstream.errors import (
     ConnectionFailed,
@@ -14,6 +12,9 @@ from asyncstream.errors import (
     ServerNotTrusted,
 )
 from asyncstream.lab.web import Answer
+from tests.servers.base import GUARD_SECONDS, PATIENCE
+
+from .web_origins import named, served_by
 
 
 def test_a_name_that_is_looked_up_for_too_long_is_left(fetch, monkeypatch):

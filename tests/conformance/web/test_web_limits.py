@@ -6,8 +6,6 @@ import tracemalloc
 from itertools import chain, repeat
 
 import pytest
-from servers.base import PATIENCE, until
-from web_origins import FOR_EVER, RawServer
 
 from asyncstream.errors import (
     BodyTooLarge,
@@ -15,6 +13,9 @@ from asyncstream.errors import (
     DeadlineExceeded,
 )
 from asyncstream.lab.web import RESET, Answer
+from tests.servers.base import PATIENCE, until
+
+from .web_origins import FOR_EVER, RawServer
 
 
 def test_a_body_may_have_max_body_bytes_and_not_one_more(fetch, serve):

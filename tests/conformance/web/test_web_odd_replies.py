@@ -1,9 +1,10 @@
 """Odd replies, byte for byte: every engine reads or refuses them in the same way."""
 
 import pytest
-from web_origins import ALLOWED, RawServer
 
 from asyncstream.errors import BodyUnreadable, ConnectionFailed, PageFailed, PageNotFound
+
+from .web_origins import ALLOWED, RawServer
 
 # Some of the HTTP libraries refuse the reply themselves.
 UNREADABLE = (BodyUnreadable, ConnectionFailed)

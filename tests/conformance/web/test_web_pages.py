@@ -3,7 +3,6 @@
 import gzip
 
 import pytest
-from web_origins import KeptSpan, RawServer
 
 from asyncstream.errors import (
     BodyUnreadable,
@@ -12,6 +11,8 @@ from asyncstream.errors import (
 )
 from asyncstream.lab.web import CLOSE, Answer
 from asyncstream.version import __version__
+
+from .web_origins import KeptSpan, RawServer
 
 
 def test_a_page_comes_with_what_the_server_told_of_it(fetch, serve):

@@ -1,12 +1,13 @@
 """Redirects: followed to pages only, and only a limited number."""
 
 import pytest
-from web_origins import served_by
 
 from asyncstream.errors import (
     RedirectRefused,
 )
 from asyncstream.lab.web import Answer
+
+from .web_origins import served_by
 
 
 @pytest.mark.parametrize("status", [301, 302, 303, 307, 308])

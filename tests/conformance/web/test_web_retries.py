@@ -7,8 +7,6 @@ from contextlib import closing
 from email.utils import formatdate
 
 import pytest
-from servers.base import PATIENCE
-from web_origins import FOR_EVER, Listener, RawServer
 
 from asyncstream.errors import (
     AsyncstreamError,
@@ -22,6 +20,9 @@ from asyncstream.errors import (
 )
 from asyncstream.gathering.web import Page, interleaved
 from asyncstream.lab.web import RESET, Answer, LabWeb, WebModel, rows_of_page
+from tests.servers.base import PATIENCE
+
+from .web_origins import FOR_EVER, Listener, RawServer
 
 
 @pytest.mark.parametrize(

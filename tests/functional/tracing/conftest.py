@@ -3,13 +3,14 @@
 from collections.abc import Iterator
 
 import pytest
-from tracing_checks import (
-    sent_to,
-    trace_ids,
-)
 
 from asyncstream.lab.s3 import LabS3
 from asyncstream.lab.xray import XRayReceiver
+
+from .tracing_checks import (
+    sent_to,
+    trace_ids,
+)
 
 
 @pytest.fixture(scope="module")

@@ -5,7 +5,14 @@ import time
 from contextlib import suppress
 
 import pytest
-from tracing_checks import (
+
+from asyncstream import TransferConfig, TransferSession, current_span, map_concurrent, transfer_async
+from asyncstream.lab.s3 import LabS3
+from asyncstream.lab.s3.faults import Fault
+from asyncstream.lab.xray import XRayReceiver
+from asyncstream.lab.xray.reading import all_spans
+
+from .tracing_checks import (
     PART,
     SLACK,
     found,
@@ -15,12 +22,6 @@ from tracing_checks import (
     transferred,
     violations,
 )
-
-from asyncstream import TransferConfig, TransferSession, current_span, map_concurrent, transfer_async
-from asyncstream.lab.s3 import LabS3
-from asyncstream.lab.s3.faults import Fault
-from asyncstream.lab.xray import XRayReceiver
-from asyncstream.lab.xray.reading import all_spans
 
 ENGINES = ("sequential", "threads", "asyncio")
 FILES, PARTS = 10, 4

@@ -12,7 +12,13 @@ from aws_xray_sdk.core import xray_recorder
 from aws_xray_sdk.core.async_context import AsyncContext
 from aws_xray_sdk.core.context import Context
 from aws_xray_sdk.core.lambda_launcher import LambdaContext
-from tracing_checks import (
+
+from asyncstream import TransferConfig, transfer_async
+from asyncstream.lab.s3 import LabS3
+from asyncstream.lab.xray import XRayReceiver
+from asyncstream.lab.xray.reading import all_spans
+
+from .tracing_checks import (
     PART,
     found,
     pairs_of,
@@ -20,11 +26,6 @@ from tracing_checks import (
     sources,
     transferred,
 )
-
-from asyncstream import TransferConfig, transfer_async
-from asyncstream.lab.s3 import LabS3
-from asyncstream.lab.xray import XRayReceiver
-from asyncstream.lab.xray.reading import all_spans
 
 ROOT = Path(__file__).parents[3]
 

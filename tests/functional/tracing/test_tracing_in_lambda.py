@@ -7,17 +7,18 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from tracing_checks import (
-    PART,
-    read,
-    sources,
-    violations,
-)
 
 from asyncstream.lab.s3 import LabS3
 from asyncstream.lab.sandbox import Function, Sandbox
 from asyncstream.lab.sandbox.log import read_report
 from asyncstream.lab.xray import XRayReceiver
+
+from .tracing_checks import (
+    PART,
+    read,
+    sources,
+    violations,
+)
 
 ROOT = Path(__file__).parents[3]
 HANDLERS = ("sequential", "threads", "threads_multipart", "asyncio_multipart")

@@ -14,11 +14,12 @@ from aws_xray_sdk.core import AWSXRayRecorder
 from aws_xray_sdk.core.async_context import AsyncContext
 from aws_xray_sdk.core.context import Context
 from aws_xray_sdk.core.exceptions.exceptions import AlreadyEndedException
-from tracing_checks import PART, pairs_of, read, sent_to, trace_ids, transferred, violations
 
 from asyncstream import TransferConfig, tracing, transfer_async
 from asyncstream.lab.s3 import LabS3
 from asyncstream.lab.xray import XRayReceiver
+
+from .tracing_checks import PART, pairs_of, read, sent_to, trace_ids, transferred, violations
 
 
 class StockSpan:

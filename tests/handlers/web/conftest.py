@@ -10,14 +10,15 @@ from typing import Any
 
 import jsonschema
 import pytest
-from gatherings import CODE, HANDLERS, LEAVES, SECONDS, SHIPPED, SHORT, Event, Invoke
-from invocations import Context
-from servers.postgres import Schema
 
 from asyncstream.engines.keeping import close_all_kept
 from asyncstream.gathering import session
 from asyncstream.gathering.replies import schema as reply_schema
 from asyncstream.lab.web import LabWeb, WebModel
+from tests.handlers.invocations import Context
+from tests.servers.postgres import Schema
+
+from .gatherings import CODE, HANDLERS, LEAVES, SECONDS, SHIPPED, SHORT, Event, Invoke
 
 _reply = jsonschema.Draft202012Validator(reply_schema() | {"$ref": "#/$defs/GatherReply"})
 

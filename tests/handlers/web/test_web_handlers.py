@@ -5,15 +5,16 @@ import random
 from collections.abc import Callable
 
 import pytest
-from gatherings import SECONDS, SHIPPED, SHORT, Event, Invoke, stored
-from invocations import Context
-from servers.postgres import Schema
-from trigger_events import object_created, s3_put, sample
 
 from asyncstream import AsyncstreamError, S3Object, TransferConfig
 from asyncstream.lab.s3 import LabS3
 from asyncstream.lab.web import LabWeb
 from asyncstream.pipeline.session import kept_session
+from tests.handlers.invocations import Context
+from tests.handlers.trigger_events import object_created, s3_put, sample
+from tests.servers.postgres import Schema
+
+from .gatherings import SECONDS, SHIPPED, SHORT, Event, Invoke, stored
 
 
 class TestGathered:

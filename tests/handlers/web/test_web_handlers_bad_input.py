@@ -4,10 +4,11 @@ import logging
 from typing import Any
 
 import pytest
-from gatherings import LEAVES, SECONDS, SHIPPED, Event, Invoke
-from servers.postgres import PASSWORD, Schema
 
 from asyncstream.lab.web import LabWeb
+from tests.servers.postgres import PASSWORD, Schema
+
+from .gatherings import LEAVES, SECONDS, SHIPPED, Event, Invoke
 
 PAGE = "http://127.0.0.1:9/page"
 REJECTED = {

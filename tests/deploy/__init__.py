@@ -1,0 +1,1 @@
+"""The template, its permissions, its state machine."""

@@ -1,0 +1,1 @@
+"""Processes, real memory groups, chains, the command line."""

@@ -1,0 +1,1 @@
+"""Spans sent to X-Ray's daemon, and who else uses its SDK."""

@@ -1,0 +1,1 @@
+"""The Lambda functions: events, replies, mutated events."""

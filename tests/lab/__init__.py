@@ -1,0 +1,1 @@
+"""The lab: S3, web, Postgres, sandbox and X-Ray of this machine."""

@@ -1,0 +1,1 @@
+"""The lab's reports: figures, verdict, table, Markdown, page."""
