@@ -31,7 +31,7 @@ def pytest_configure(config: pytest.Config) -> None:
     config.addinivalue_line("markers", "needs(*capabilities): skip the servers that lack one of them")
 
 
-class TogetherScheduling(LoadScopeScheduling):
+class TogetherScheduling(LoadScopeScheduling):  # type: ignore[misc] # xdist has no types
     """Runs the tests of a file in one process, and all of `deploy/` too: their fixtures are slow to build."""
 
     def _split_scope(self, nodeid: str) -> str:

@@ -347,7 +347,7 @@ def _aioboto3_client(runner: asyncio.Runner, task: Task) -> Iterator[Any]:
 def _obstore_stores(task: Task, **settings: Any) -> tuple[Any, Any]:
     from obstore.store import S3Store
 
-    options: dict[str, Any] = {"allow_http": True}
+    options: Any = {"allow_http": True}
     if bundle := os.environ.get("AWS_CA_BUNDLE"):
         options["root_certificate"] = Path(bundle).read_bytes()
     endpoint = os.environ["AWS_ENDPOINT_URL_S3"]

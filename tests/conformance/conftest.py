@@ -2,7 +2,7 @@
 
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import ExitStack
-from typing import Any
+from typing import Any, TypeVar
 
 import pytest
 
@@ -24,6 +24,9 @@ from tests.servers.odd_s3 import PART, OddS3
 
 from .clocks import Clock
 from .faulty_transport import Fault, FaultyTransport
+from .fixture_types import Copy, NewSession, NothingIsLeft, Pairs, UntilItStalls, WrapTransport
+
+T = TypeVar("T")
 
 # Small, so that short files already have several chunks and parts, and tests are quick.
 SETTINGS = {
@@ -33,8 +36,6 @@ SETTINGS = {
     "retry_max_delay": 0.001,
     "stall_timeout": 15.0,  # a busy machine may be silent for long
 }
-
-Copy = Callable[..., TransferReport]
 
 
 @pytest.fixture
@@ -89,20 +90,20 @@ def copy(engine: str, server: S3Server, kept_sessions: dict[Any, TransferSession
 
 
 @pytest.fixture
-def new_session(engine: str, server: S3Server) -> Iterator[Callable[[], TransferSession]]:
+def new_session(engine: str, server: S3Server) -> Iterator[NewSession]:
     """Open a session for one test; it closes with the test."""
     with ExitStack() as stack:
         yield lambda: stack.enter_context(TransferSession(engine, endpoint_url=server.endpoint_url))
 
 
 @pytest.fixture
-def wrap_transport(monkeypatch: pytest.MonkeyPatch) -> Callable[[Callable[[Transport], Transport]], None]:
+def wrap_transport(monkeypatch: pytest.MonkeyPatch) -> WrapTransport:
     """Wrap the transport of every session that opens from now on."""
-    open_transport = clients.open_transport
+    original: Any = vars(clients)["open_transport"]
 
     def wrap(wrapper: Callable[[Transport], Transport]) -> None:
         async def open_wrapped(*args: Any) -> Transport:
-            return wrapper(await open_transport(*args))
+            return wrapper(await original(*args))
 
         monkeypatch.setattr(clients, "open_transport", open_wrapped)
 
@@ -111,7 +112,7 @@ def wrap_transport(monkeypatch: pytest.MonkeyPatch) -> Callable[[Callable[[Trans
 
 @pytest.fixture
 def copy_with_faults(
-    wrap_transport: Callable[[Callable[[Transport], Transport]], None],
+    wrap_transport: WrapTransport,
     engine: str,
     server: S3Server,
     kept_sessions: dict[Any, TransferSession],
@@ -135,7 +136,7 @@ def copy_with_faults(
 
 
 @pytest.fixture
-def pairs(bucket: Bucket) -> Callable[..., list[tuple[S3Object, S3Object]]]:
+def pairs(bucket: Bucket) -> Pairs:
     """Return sources with the given names, each with its destination under `copies/`."""
 
     def pairs(*names: str) -> list[tuple[S3Object, S3Object]]:
@@ -161,16 +162,18 @@ def clock(monkeypatch: pytest.MonkeyPatch) -> Clock:
 
 
 @pytest.fixture
-def until_it_stalls(lab: LabS3, monkeypatch: pytest.MonkeyPatch) -> Callable[..., TransferReport | None]:
+def until_it_stalls(lab: LabS3, monkeypatch: pytest.MonkeyPatch) -> UntilItStalls:
     """Run stalling transfers with longer and longer deadlines, until one reaches the fault.
 
     Clients wait longer than the suite's guard before they report a stall, so only the deadline ends a wait.
     """
     monkeypatch.setattr(
-        clients, "ClientSettings", lambda *given: ClientSettings(*given[:3], 200.0, 200.0, 200.0)
+        clients,
+        "ClientSettings",
+        lambda *given: ClientSettings(given[0], given[1], given[2], 200.0, 200.0, 200.0),
     )
 
-    def run(fault: LabFault, transfer: Callable[[float], TransferReport | None]) -> TransferReport | None:
+    def run(fault: LabFault, transfer: Callable[[float], T]) -> T:
         for deadline in PATIENCE:
             lab.set_faults([fault])
             report = transfer(deadline)
@@ -178,13 +181,13 @@ def until_it_stalls(lab: LabS3, monkeypatch: pytest.MonkeyPatch) -> Callable[...
             lab.set_faults([])
             if struck != [0]:
                 return report
-        return pytest.fail("the fault never struck")
+        pytest.fail("the fault never struck")
 
     return run
 
 
 @pytest.fixture
-def nothing_is_left(bucket: Bucket) -> Callable[..., None]:
+def nothing_is_left(bucket: Bucket) -> NothingIsLeft:
     """Check that neither destinations nor uploads exist, except the destinations in `kept`."""
 
     def check(kept: Sequence[str] = ()) -> None:
@@ -203,9 +206,13 @@ def run(engine: str, credentials: None) -> Iterator[Callable[..., TransferReport
         servers.append(Scripted(odd))
         files = (S3Prefix("raw", ""), S3Prefix("clean", ""))
         pair = files if listed else (S3Object("raw", "a"), S3Object("clean", "b"))
-        config = TransferConfig(
-            **{"retry_base_delay": 0.001, "max_concurrency": 1, "part_size": PART, "verify": "off"} | settings
-        )
+        usual: dict[str, Any] = {
+            "retry_base_delay": 0.001,
+            "max_concurrency": 1,
+            "part_size": PART,
+            "verify": "off",
+        }
+        config = TransferConfig(**usual | settings)
         with TransferSession(engine, endpoint_url=servers[-1].url) as session:
             return session.transfer([pair], config)
 

@@ -7,7 +7,8 @@ from collections.abc import Container, Mapping, Sequence
 from typing import Any, ClassVar
 
 from asyncstream.errors import ConnectionFailed, ServiceBusy
-from asyncstream.ports import Body, ByteStream, TimeLeft, Transport, for_ever
+from asyncstream.pipeline.body import ChunkBody
+from asyncstream.ports import ByteStream, TimeLeft, Transport, for_ever
 
 ALWAYS = range(1, sys.maxsize)
 
@@ -129,7 +130,7 @@ class FaultyTransport:
 
 
 class _BrokenBody:
-    def __init__(self, body: Body) -> None:
+    def __init__(self, body: ChunkBody) -> None:
         self._body = body
         self.length = body.length
         self.digests = body.digests

@@ -1,6 +1,7 @@
 """Copies, faults, overwrites and continuations in any order: the destination is one version, or absent."""
 
 from collections.abc import Iterator
+from typing import Any
 
 import pytest
 from hypothesis import HealthCheck, settings
@@ -12,11 +13,11 @@ from hypothesis.stateful import (
     run_state_machine_as_test,
 )
 
-from asyncstream import KiB, MiB, S3Object, TransferConfig, TransferSession
+from asyncstream import Continuation, KiB, MiB, S3Object, TransferConfig, TransferSession
 from asyncstream.engines import ENGINES
 from asyncstream.lab.s3 import Fault
 from asyncstream.pipeline.progress import BytesMoved, Event
-from tests.servers import Bucket, S3Server, content
+from tests.servers import Bucket, LabServer, content
 
 from .clocks import Clock
 
@@ -53,7 +54,7 @@ class AnyOrder(RuleBasedStateMachine):
     """One source, one destination."""
 
     def __init__(
-        self, server: S3Server, bucket: Bucket, clock: Clock, sessions: dict[str, TransferSession]
+        self, server: LabServer, bucket: Bucket, clock: Clock, sessions: dict[str, TransferSession]
     ) -> None:
         super().__init__()
         bucket.empty()
@@ -61,7 +62,7 @@ class AnyOrder(RuleBasedStateMachine):
         self.lab, self.bucket, self.clock, self.sessions = server.lab, bucket, clock, sessions
         self.pair = (S3Object(bucket.name, "source"), S3Object(bucket.name, "copy"))
         self.versions: set[bytes] = set()
-        self.left = {}
+        self.left: dict[tuple[S3Object, S3Object], Continuation] = {}
         self.numbers = iter(range(1000))
         self.overwrite(SIZES[2])
 
@@ -81,7 +82,7 @@ class AnyOrder(RuleBasedStateMachine):
         if_exists=st.sampled_from(["overwrite", "skip", "fail"]),
         bytes_until_the_end=st.sampled_from([None, None, 1, 3 * MiB, 8 * MiB]),
     )
-    def copy(self, engine: str, multipart: bool, if_exists: str, bytes_until_the_end: int | None) -> None:
+    def copy(self, engine: str, multipart: bool, if_exists: Any, bytes_until_the_end: int | None) -> None:
         """Start a copy, or continue the pending one."""
         moved = 0
 
@@ -131,7 +132,7 @@ class AnyOrder(RuleBasedStateMachine):
 
 
 @pytest.fixture
-def sessions(server: S3Server) -> Iterator[dict[str, TransferSession]]:
+def sessions(server: LabServer) -> Iterator[dict[str, TransferSession]]:
     opened = {engine: TransferSession(engine, endpoint_url=server.endpoint_url) for engine in ENGINES}
     yield opened
     for each in opened.values():
@@ -139,13 +140,13 @@ def sessions(server: S3Server) -> Iterator[dict[str, TransferSession]]:
 
 
 def test_in_any_order_what_is_stored_is_one_version_whole(
-    server: S3Server,
+    server: LabServer,
     bucket: Bucket,
     sessions: dict[str, TransferSession],
     clock: Clock,
 ) -> None:
     run_state_machine_as_test(
-        lambda: AnyOrder(server, bucket, clock, sessions),
+        lambda: AnyOrder(server, bucket, clock, sessions),  # type: ignore[arg-type] # any callable will do
         settings=settings(
             max_examples=30,
             stateful_step_count=10,

@@ -6,16 +6,16 @@ from typing import Any
 
 import pytest
 
-from asyncstream import AccessDenied, MiB, S3Object, TransferConfig, TransferReport, TransferSession
+from asyncstream import AccessDenied, MiB, TransferConfig, TransferReport, TransferSession
 from asyncstream.engines import ENGINES
 from asyncstream.lab.s3 import Fault, LabS3
 from asyncstream.pipeline.progress import BytesMoved, Event
 from tests.servers import Bucket, S3Server, content
 
 from .clocks import Clock
+from .fixture_types import Pairs
 
 Copy = Callable[..., TransferReport]
-Pairs = Callable[..., list[tuple[S3Object, S3Object]]]
 # At the deadline, a third part is under way.
 MOVED = 11 * MiB
 TIMED: dict[str, Any] = {"multipart": True, "max_concurrency": 1, "deadline": 500.0, "at_deadline": "pending"}

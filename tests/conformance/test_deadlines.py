@@ -2,8 +2,13 @@
 
 import pytest
 
-from asyncstream import DeadlineExceeded, KiB, MiB, S3Prefix, SlowDown
+from asyncstream import Continuation, DeadlineExceeded, KiB, MiB, S3Object, S3Prefix, SlowDown, TransferReport
+from asyncstream.lab.s3 import LabS3
 from asyncstream.lab.s3.faults import Fault
+from tests.servers import Bucket
+
+from .clocks import Clock
+from .fixture_types import Copy, Pairs, UntilItStalls
 
 pytestmark = pytest.mark.parametrize("server", ["lab"], indirect=True)
 
@@ -23,8 +28,15 @@ OWN = {"stall_timeout": 14.0}
     ],
 )
 def test_the_deadline_ends_a_read_or_write_that_stalls(
-    lab, bucket, copy, pairs, until_it_stalls, operation, size, at
-):
+    lab: LabS3,
+    bucket: Bucket,
+    copy: Copy,
+    pairs: Pairs,
+    until_it_stalls: UntilItStalls,
+    operation: str,
+    size: int,
+    at: float,
+) -> None:
     lab.declare(bucket.name, [("a", size), ("warm", 1)])
     copy(pairs("warm"), **OWN).raise_for_failures()  # opens the clients
     report = until_it_stalls(
@@ -37,15 +49,17 @@ def test_the_deadline_ends_a_read_or_write_that_stalls(
 
 
 @pytest.mark.parametrize("max_attempts", [1, 4])
-def test_what_the_deadline_cut_off_can_be_taken_up(lab, bucket, copy, pairs, until_it_stalls, max_attempts):
+def test_what_the_deadline_cut_off_can_be_taken_up(
+    lab: LabS3, bucket: Bucket, copy: Copy, pairs: Pairs, until_it_stalls: UntilItStalls, max_attempts: int
+) -> None:
     """The same holds for the last attempt: S3 did not fail."""
     lab.declare(bucket.name, [("a", 11 * MiB), ("warm", 1)])
     # One part after the other: the third stalls when two are confirmed.
     settings = {"multipart": True, "max_attempts": max_attempts, "max_concurrency": 1, **OWN}
     copy(pairs("warm"), **settings).raise_for_failures()
-    left = {}
+    left: dict[tuple[S3Object, S3Object], Continuation] = {}
 
-    def transfer(deadline):
+    def transfer(deadline: float) -> TransferReport:
         report = copy(pairs("a"), continuations=left, deadline=deadline, at_deadline="pending", **settings)
         left.update(report.continuations)
         return report
@@ -53,13 +67,16 @@ def test_what_the_deadline_cut_off_can_be_taken_up(lab, bucket, copy, pairs, unt
     report = until_it_stalls(Fault("stall", "UploadPart", part_number=3, seconds=FOR_EVER), transfer)
     [result] = report.pending
     copy(pairs("a"), continuations=left, **settings).raise_for_failures()
+    assert result.continuation is not None
     assert result.continuation.runs[0].last >= 2
     stored = lab.checksums(bucket.name)
     assert stored["copies/a"].crc64nvme == stored["a"].crc64nvme
     assert bucket.uploads() == []
 
 
-def test_an_object_whose_complete_the_deadline_cut_off_is_found(lab, bucket, copy, pairs, until_it_stalls):
+def test_an_object_whose_complete_the_deadline_cut_off_is_found(
+    lab: LabS3, bucket: Bucket, copy: Copy, pairs: Pairs, until_it_stalls: UntilItStalls
+) -> None:
     lab.declare(bucket.name, [("a", 11 * MiB), ("warm", 1)])
     copy(pairs("warm"), **OWN).raise_for_failures()
     report = until_it_stalls(
@@ -71,19 +88,23 @@ def test_an_object_whose_complete_the_deadline_cut_off_is_found(lab, bucket, cop
     assert report.requests["CompleteMultipartUpload"] == 1
 
 
-def test_a_listing_that_the_deadline_ends_says_so(lab, bucket, copy, until_it_stalls):
+def test_a_listing_that_the_deadline_ends_says_so(
+    lab: LabS3, bucket: Bucket, copy: Copy, until_it_stalls: UntilItStalls
+) -> None:
     lab.declare(bucket.name, [("in/a", 1)])
     files = [(S3Prefix(bucket.name, "in/"), S3Prefix(bucket.name, "copies/"))]
     copy(files, **OWN).raise_for_failures()
 
-    def transfer(deadline):
+    def transfer(deadline: float) -> None:
         with pytest.raises(DeadlineExceeded):
             copy(files, deadline=deadline, **OWN)
 
     until_it_stalls(Fault("stall", "ListObjectsV2", seconds=FOR_EVER), transfer)
 
 
-def test_a_retry_due_after_the_deadline_is_not_made(lab, bucket, copy, pairs, clock):
+def test_a_retry_due_after_the_deadline_is_not_made(
+    lab: LabS3, bucket: Bucket, copy: Copy, pairs: Pairs, clock: Clock
+) -> None:
     """The file fails, or stays pending for the next transfer.
 
     The clock stands still, so an engine that waited nevertheless would retry.

@@ -22,7 +22,7 @@ from asyncstream import (
 )
 from asyncstream.errors import ReplyTimeout
 from tests.servers.listener import CONTINUE, SECONDS, Answer, Drip, Scripted
-from tests.servers.odd_s3 import NOT_FOUND, OK, PART, OddS3, honest, reply
+from tests.servers.odd_s3 import NOT_FOUND, OK, PART, Answers, OddS3, honest, reply
 from tests.servers.tls import ConnectProxy, TlsServer
 
 # On a busy machine a short deadline may end before the client requests the reply that drips.
@@ -63,7 +63,8 @@ class Server(Scripted):
     def become(
         self, kind: str, answer: Callable[[str], Answer], size: int, interim: Answer = CONTINUE
     ) -> None:
-        self._answer = OddS3(**{"get": [honest(size)], "head": [NOT_FOUND], kind: [answer]})
+        answers: dict[str, Answers] = {"get": [honest(size)], "head": [NOT_FOUND], kind: [answer]}
+        self._answer = OddS3(**answers)
         self._interim = interim
 
 
@@ -89,9 +90,8 @@ def sessions(server: Server) -> Iterator[Callable[[str], TransferSession]]:
 
 
 def config(**settings: Any) -> TransferConfig:
-    return TransferConfig(
-        **{"retry_base_delay": 0.001, "verify": "off", "part_size": PART, "stall_timeout": 14.0} | settings
-    )
+    usual: dict[str, Any] = {"retry_base_delay": 0.001, "verify": "off", "part_size": PART}
+    return TransferConfig(**usual | {"stall_timeout": 14.0} | settings)
 
 
 @pytest.mark.parametrize("place", PLACES)

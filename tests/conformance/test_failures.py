@@ -5,6 +5,7 @@ import pytest
 from asyncstream import (
     AccessDenied,
     BucketNotFound,
+    Event,
     MiB,
     S3Object,
     S3Prefix,
@@ -12,12 +13,14 @@ from asyncstream import (
     SourceNotFound,
 )
 from asyncstream.pipeline.progress import BytesMoved, FileStarted
-from tests.servers import Capability, content
+from tests.servers import Bucket, Capability, content
+
+from .fixture_types import Copy, NewSession, Pairs
 
 LARGE = 6 * MiB  # two parts
 
 
-def test_every_file_has_one_result_in_the_order_given(copy, bucket, pairs):
+def test_every_file_has_one_result_in_the_order_given(copy: Copy, bucket: Bucket, pairs: Pairs) -> None:
     """Failed files keep their place among the copied ones."""
     for key in ("first", "last"):
         bucket.put(key, content(100, key))
@@ -34,7 +37,7 @@ def test_every_file_has_one_result_in_the_order_given(copy, bucket, pairs):
 
 
 @pytest.mark.parametrize("multipart", [False, True])
-def test_a_missing_source_is_named(copy, bucket, pairs, multipart):
+def test_a_missing_source_is_named(copy: Copy, bucket: Bucket, pairs: Pairs, multipart: bool) -> None:
     [result] = copy(pairs("no such key"), multipart=multipart).files
     assert isinstance(result.error, SourceNotFound)
     assert f"s3://{bucket.name}/no such key" in str(result.error)
@@ -43,7 +46,7 @@ def test_a_missing_source_is_named(copy, bucket, pairs, multipart):
 
 
 @pytest.mark.parametrize("size", [100, LARGE], ids=["put", "multipart"])
-def test_a_missing_destination_bucket_is_named(copy, bucket, size):
+def test_a_missing_destination_bucket_is_named(copy: Copy, bucket: Bucket, size: int) -> None:
     bucket.put("file", content(size))
     [result] = copy([(S3Object(bucket.name, "file"), S3Object("no-such-bucket", "a"))], multipart=True).files
     assert isinstance(result.error, BucketNotFound)
@@ -51,7 +54,9 @@ def test_a_missing_destination_bucket_is_named(copy, bucket, size):
 
 
 @pytest.mark.needs(Capability.DENIES_ACCESS)
-def test_a_denied_source_names_key_and_permission(new_session, monkeypatch, bucket, pairs):
+def test_a_denied_source_names_key_and_permission(
+    new_session: NewSession, monkeypatch: pytest.MonkeyPatch, bucket: Bucket, pairs: Pairs
+) -> None:
     bucket.put("file", b"x")
     monkeypatch.setenv("AWS_ACCESS_KEY_ID", "AKIADENIED")
     [result] = new_session().transfer(pairs("file")).files
@@ -61,7 +66,9 @@ def test_a_denied_source_names_key_and_permission(new_session, monkeypatch, buck
 
 
 @pytest.mark.needs(Capability.DENIES_ACCESS)
-def test_a_denied_listing_names_bucket_and_permission(new_session, monkeypatch, bucket):
+def test_a_denied_listing_names_bucket_and_permission(
+    new_session: NewSession, monkeypatch: pytest.MonkeyPatch, bucket: Bucket
+) -> None:
     monkeypatch.setenv("AWS_ACCESS_KEY_ID", "AKIADENIED")
     files = [(S3Prefix(bucket.name, "in/"), S3Prefix(bucket.name, "copies/"))]
     with pytest.raises(AccessDenied, match=rf"s3://{bucket.name}/in/.*s3:ListBucket"):
@@ -69,12 +76,14 @@ def test_a_denied_listing_names_bucket_and_permission(new_session, monkeypatch, 
 
 
 @pytest.mark.parametrize("max_concurrency", [1, 3])
-def test_an_overwritten_source_fails_and_no_mix_of_both_is_kept(copy, bucket, pairs, max_concurrency):
+def test_an_overwritten_source_fails_and_no_mix_of_both_is_kept(
+    copy: Copy, bucket: Bucket, pairs: Pairs, max_concurrency: int
+) -> None:
     """The new object has the same size, so only its ETag differs."""
     for key in ("before", "overwritten", "after"):
         bucket.put(key, content(LARGE, key))
 
-    def overwrite(event):
+    def overwrite(event: Event) -> None:
         if isinstance(event, FileStarted) and event.source.key == "overwritten":
             bucket.put("overwritten", content(LARGE, "other bytes"))
 
@@ -90,10 +99,12 @@ def test_an_overwritten_source_fails_and_no_mix_of_both_is_kept(copy, bucket, pa
         assert bucket.get(f"copies/{key}") == content(LARGE, key)
 
 
-def test_a_source_deleted_mid_transfer_fails_and_leaves_nothing(copy, bucket, pairs):
+def test_a_source_deleted_mid_transfer_fails_and_leaves_nothing(
+    copy: Copy, bucket: Bucket, pairs: Pairs
+) -> None:
     bucket.put("file", content(LARGE))
 
-    def delete(event):
+    def delete(event: Event) -> None:
         if isinstance(event, FileStarted):
             bucket.client.delete_object(Bucket=bucket.name, Key="file")
 
@@ -104,11 +115,13 @@ def test_a_source_deleted_mid_transfer_fails_and_leaves_nothing(copy, bucket, pa
 
 
 @pytest.mark.parametrize("size", [100, LARGE], ids=["put", "multipart"])
-def test_a_callback_that_raises_fails_only_the_file_of_its_event(copy, bucket, pairs, size):
+def test_a_callback_that_raises_fails_only_the_file_of_its_event(
+    copy: Copy, bucket: Bucket, pairs: Pairs, size: int
+) -> None:
     for key in ("poison", "good"):
         bucket.put(key, content(size, key))
 
-    def raise_once(event):
+    def raise_once(event: Event) -> None:
         if isinstance(event, BytesMoved) and event.source.key == "poison":
             raise KeyError("a bug of the caller's")
 

@@ -10,7 +10,9 @@ import json
 import sys
 import threading
 from collections import Counter
+from collections.abc import Callable, Iterable, Iterator
 from types import SimpleNamespace
+from typing import Any
 
 import pytest
 
@@ -20,16 +22,22 @@ from asyncstream.gathering import (
     DatabaseConfig,
     FetchConfig,
     GatherConfig,
+    GatherReport,
     GatherSession,
+    PageResult,
     Table,
     gather_pages,
     gather_pages_async,
     session,
 )
+from asyncstream.gathering.web.pages import Page
 from asyncstream.lab.web import LabWeb, WebModel
 from asyncstream.lab.web.model import rows_of_page
 from tests.servers.base import GUARD_SECONDS, PATIENCE, until
-from tests.servers.postgres import APPLICATION, meanwhile
+from tests.servers.postgres import APPLICATION, Schema, meanwhile
+
+Gather = Callable[..., GatherReport]
+LAB_WEB: dict[str, Any] = {"allowed_networks": LabWeb.ALLOWED_NETWORKS, "retry_base_delay": 0.01}
 
 PAGES = 60
 COLUMNS = "id bigint PRIMARY KEY, page int, name text, price numeric"
@@ -38,55 +46,68 @@ MODEL = WebModel(latency=0.02)
 
 
 @pytest.fixture(scope="module")
-def web():
+def web() -> Iterator[LabWeb]:
     with LabWeb(MODEL, hosts=5) as web:
         yield web
 
 
 @pytest.fixture(autouse=True)
-def reset_counts(web):
+def reset_counts(web: LabWeb) -> None:
     web.reset()
 
 
 @pytest.fixture
-def table(schema):
+def table(schema: Schema) -> Schema:
     schema.create(COLUMNS)
     return schema
 
 
 @pytest.fixture
-def gather(engine, schema):
+def gather(engine: str, schema: Schema) -> Iterator[Gather]:
     with GatherSession(engine) as session:
 
-        def gather(urls, rows=rows_in, table=TABLE, on_page=lambda _: None, **settings):
+        def gather(
+            urls: Iterable[str],
+            rows: Any = rows_in,
+            table: Any = TABLE,
+            on_page: Callable[[PageResult], None] = lambda _: None,
+            **settings: Any,
+        ) -> GatherReport:
             return session.gather(urls, rows, table, config(schema, **settings), on_page)
 
         yield gather
 
 
-def config(schema, *, fetch=None, database=None, **settings):
+def config(
+    schema: Schema,
+    *,
+    fetch: dict[str, Any] | None = None,
+    database: dict[str, Any] | None = None,
+    **settings: Any,
+) -> GatherConfig:
     return GatherConfig(
-        fetch=FetchConfig(
-            **{"allowed_networks": LabWeb.ALLOWED_NETWORKS, "retry_base_delay": 0.01} | (fetch or {})
-        ),
+        fetch=FetchConfig(**LAB_WEB | (fetch or {})),
         database=DatabaseConfig(**{"dsn": schema.server.dsn()} | (database or {})),
         **settings,
     )
 
 
-def rows_in(page):
-    return json.loads(page.body)
+def rows_in(page: Page) -> list[dict[str, Any]]:
+    rows: list[dict[str, Any]] = json.loads(page.body)
+    return rows
 
 
-def expected(numbers):
+def expected(numbers: Iterable[int]) -> list[tuple[Any, ...]]:
     return [tuple(row.values()) for number in numbers for row in rows_of_page(number)]
 
 
-def statuses(report):
+def statuses(report: GatherReport) -> list[str]:
     return [page.status for page in report.pages]
 
 
-def test_pages_gathered_twice_are_stored_once_and_then_unchanged(web, table, gather):
+def test_pages_gathered_twice_are_stored_once_and_then_unchanged(
+    web: LabWeb, table: Schema, gather: Gather
+) -> None:
     urls = web.urls(PAGES)
     first = gather(urls, database={"batch_rows": 150})
     assert [page.url for page in first.pages] == urls
@@ -99,7 +120,7 @@ def test_pages_gathered_twice_are_stored_once_and_then_unchanged(web, table, gat
     assert table.rows() == expected(range(PAGES))
 
 
-def test_a_faulty_page_has_an_end_and_the_others_are_stored(table, gather):
+def test_a_faulty_page_has_an_end_and_the_others_are_stored(table: Schema, gather: Gather) -> None:
     """Pages are slow, missing, busy, reset or stalled."""
     model = WebModel(faults=0.4, seed=3)
     faults = [model.fault(number) for number in range(PAGES)]
@@ -122,8 +143,10 @@ def test_a_faulty_page_has_an_end_and_the_others_are_stored(table, gather):
     assert table.rows() == expected(n for n, fault in enumerate(faults) if ends[fault] == "stored")
 
 
-def test_a_failed_function_or_refused_row_costs_only_its_page(web, table, gather):
-    def rows(page):
+def test_a_failed_function_or_refused_row_costs_only_its_page(
+    web: LabWeb, table: Schema, gather: Gather
+) -> None:
+    def rows(page: Page) -> Iterator[dict[str, Any]]:
         for row in rows_in(page):
             if row["id"] == 35:
                 raise LookupError("no price")
@@ -137,7 +160,9 @@ def test_a_failed_function_or_refused_row_costs_only_its_page(web, table, gather
     assert table.rows() == expected(number for number in range(PAGES) if number not in failed)
 
 
-def test_a_page_without_rows_and_one_named_twice_have_their_ends(web, table, gather):
+def test_a_page_without_rows_and_one_named_twice_have_their_ends(
+    web: LabWeb, table: Schema, gather: Gather
+) -> None:
     urls = web.urls(3)
     report = gather(
         [urls[0], urls[1], urls[0], "ftp://a.test"],
@@ -150,7 +175,9 @@ def test_a_page_without_rows_and_one_named_twice_have_their_ends(web, table, gat
     assert sum(web.counts()["requests"].values()) == 2
 
 
-def test_rows_of_a_key_that_is_too_small_are_told_as_replaced(web, table, gather):
+def test_rows_of_a_key_that_is_too_small_are_told_as_replaced(
+    web: LabWeb, table: Schema, gather: Gather
+) -> None:
     report = gather(web.urls(4), lambda page: [row | {"id": 1} for row in rows_in(page)])
     assert (report.rows, report.replaced) == (1, 39)
     assert Counter(statuses(report)) == {"stored": 1, "unchanged": 3}
@@ -163,11 +190,13 @@ def references(held: list[bytes]) -> set[int]:
 
 
 @pytest.mark.parametrize("wrong", ["raises", "no column", "no JSON"])
-def test_a_page_whose_rows_fail_is_not_kept_in_memory(web, table, gather, wrong):
+def test_a_page_whose_rows_fail_is_not_kept_in_memory(
+    web: LabWeb, table: Schema, gather: Gather, wrong: str
+) -> None:
     """The function raises, or a row has an unknown column or a value that JSON lacks."""
     bodies = []
 
-    def rows(page):
+    def rows(page: Page) -> Iterator[dict[str, Any]]:
         bodies.append(page.body)
         yield from (row | {"name": {"no column": [], "no JSON": object}.get(wrong)} for row in rows_in(page))
         if wrong == "no column":
@@ -182,17 +211,19 @@ def test_a_page_whose_rows_fail_is_not_kept_in_memory(web, table, gather, wrong)
     kind = TransformError if wrong == "raises" else RowRefused
     assert [type(page.error) for page in report.failed] == [kind] * 10
     # The traceback of an error from `json.loads` would hold the text.
-    assert wrong != "raises" or {page.error.__cause__ for page in report.failed} == {None}
+    assert wrong != "raises" or {page.error and page.error.__cause__ for page in report.failed} == {None}
     gc.collect()
     # Compared with bytes that only this list holds: Python versions count different numbers of references.
     alone = [bytes(1000)]
     assert references(bodies) == references(alone)
 
 
-def test_once_writing_fails_no_more_pages_are_fetched(web, table, gather, engine):
+def test_once_writing_fails_no_more_pages_are_fetched(
+    web: LabWeb, table: Schema, gather: Gather, engine: str
+) -> None:
     """Each remaining page reports why it failed."""
 
-    def drop(_):
+    def drop(_: object) -> None:
         table.execute("DROP TABLE IF EXISTS {schema}.t")
 
     report = gather(web.urls(200), on_page=drop, max_concurrency=4, database={"batch_rows": 100})
@@ -201,7 +232,7 @@ def test_once_writing_fails_no_more_pages_are_fetched(web, table, gather, engine
     assert sum(web.counts()["requests"].values()) < 60
 
 
-def test_a_batch_that_fails_by_itself_ends_no_other(web, table, gather):
+def test_a_batch_that_fails_by_itself_ends_no_other(web: LabWeb, table: Schema, gather: Gather) -> None:
     table.execute(
         "CREATE FUNCTION {schema}.fail() RETURNS trigger LANGUAGE plpgsql AS"
         " $$BEGIN IF NEW.id = 55 THEN RAISE SQLSTATE 'XX000'; END IF; RETURN NEW; END$$"
@@ -215,12 +246,14 @@ def test_a_batch_that_fails_by_itself_ends_no_other(web, table, gather):
     assert len(table.rows()) == 10 * (PAGES - 10)
 
 
-def test_sixty_pages_at_once_share_one_postgres_connection(web, table, gather, engine):
+def test_sixty_pages_at_once_share_one_postgres_connection(
+    web: LabWeb, table: Schema, gather: Gather, engine: str
+) -> None:
     """The pages open only a few connections to each host."""
     backends = set()
     most = []
 
-    def note(_):
+    def note(_: object) -> None:
         backends.update(table.backends())
         most.append(len(table.backends()))
 
@@ -233,7 +266,9 @@ def test_sixty_pages_at_once_share_one_postgres_connection(web, table, gather, e
     assert max(at_once.values()) == (1 if engine == "sequential" else 4)
 
 
-def test_little_memory_means_few_pages_at_once(web, table, gather, engine):
+def test_little_memory_means_few_pages_at_once(
+    web: LabWeb, table: Schema, gather: Gather, engine: str
+) -> None:
     page = GatherConfig().page_bytes
     report = gather(web.urls(20), memory_limit=4 * page + GatherConfig().waiting_bytes)
     assert report.slots == (1 if engine == "sequential" else 4)
@@ -242,14 +277,16 @@ def test_little_memory_means_few_pages_at_once(web, table, gather, engine):
         gather(web.urls(1), memory_limit=page)
 
 
-def test_pages_left_by_the_deadline_are_pending_then_stored(web, table, gather, monkeypatch):
+def test_pages_left_by_the_deadline_are_pending_then_stored(
+    web: LabWeb, table: Schema, gather: Gather, monkeypatch: pytest.MonkeyPatch
+) -> None:
     """The next gathering stores them. The clock advances a second for each page whose rows were made."""
     now = itertools.count()
-    clock = SimpleNamespace(monotonic=lambda: passed)
     passed = 0
+    clock = SimpleNamespace(monotonic=lambda: passed)
     monkeypatch.setattr(session, "time", clock)
 
-    def rows(page):
+    def rows(page: Page) -> list[dict[str, Any]]:
         nonlocal passed
         passed = next(now)
         return rows_in(page)
@@ -274,7 +311,9 @@ def test_pages_left_by_the_deadline_are_pending_then_stored(web, table, gather, 
     ],
     ids=["table", "user", "setting"],
 )
-def test_an_absent_table_or_wrong_user_fails_before_any_fetch(web, table, gather, wrong, error):
+def test_an_absent_table_or_wrong_user_fails_before_any_fetch(
+    web: LabWeb, table: Schema, gather: Gather, wrong: dict[str, Any], error: type[BaseException]
+) -> None:
     """A wrong setting fails as early."""
     with pytest.raises(error):
         gather(web.urls(PAGES), **wrong)
@@ -284,12 +323,12 @@ def test_an_absent_table_or_wrong_user_fails_before_any_fetch(web, table, gather
 @pytest.mark.parametrize(
     ("urls", "told"), [([], "no URLs"), ("http://a/", "one string"), ([1], "is not a string")]
 )
-def test_a_list_that_is_none_is_told(table, gather, urls, told):
+def test_a_list_that_is_none_is_told(table: Schema, gather: Gather, urls: Any, told: str) -> None:
     with pytest.raises(InputError, match=told):
         gather(urls)
 
 
-async def awaited(page):
+async def awaited(page: Page) -> list[dict[str, Any]]:
     return []
 
 
@@ -303,15 +342,17 @@ async def awaited(page):
     ],
     ids=["async", "no page", "no function", "no table"],
 )
-def test_a_bad_rows_function_or_table_fails_before_any_request(gather, wrong, told):
+def test_a_bad_rows_function_or_table_fails_before_any_request(
+    gather: Gather, wrong: dict[str, Any], told: str
+) -> None:
     with pytest.raises(ConfigError, match=told):
         gather(["http://a.test/"], **wrong)
 
 
-def test_a_postgres_restart_loses_and_doubles_no_rows(web, table, gather):
+def test_a_postgres_restart_loses_and_doubles_no_rows(web: LabWeb, table: Schema, gather: Gather) -> None:
     written = threading.Event()
 
-    def restart():
+    def restart() -> None:
         assert written.wait(GUARD_SECONDS)
         table.server.crash()
         table.server.server.start()
@@ -322,11 +363,11 @@ def test_a_postgres_restart_loses_and_doubles_no_rows(web, table, gather):
     assert table.rows() == expected(range(PAGES))
 
 
-def test_interrupting_a_gathering_waits_for_no_page(web, table, gather):
+def test_interrupting_a_gathering_waits_for_no_page(web: LabWeb, table: Schema, gather: Gather) -> None:
     class Enough(BaseException):
         pass
 
-    def stop(_):
+    def stop(_: object) -> None:
         raise Enough
 
     with pytest.raises(Enough):
@@ -336,10 +377,10 @@ def test_interrupting_a_gathering_waits_for_no_page(web, table, gather):
     until(lambda: web.counts()["requests"] == asked)
 
 
-def test_a_session_at_work_refuses_a_second_gathering(web, table, gather):
+def test_a_session_at_work_refuses_a_second_gathering(web: LabWeb, table: Schema, gather: Gather) -> None:
     refused = []
 
-    def gather_more(_):
+    def gather_more(_: object) -> None:
         with pytest.raises(ConfigError, match="session is busy") as caught:
             gather(web.urls(1))
         refused.append(caught.value)
@@ -349,12 +390,12 @@ def test_a_session_at_work_refuses_a_second_gathering(web, table, gather):
 
 
 @pytest.mark.asyncio
-async def test_on_a_running_loop_it_is_awaited(web, table):
+async def test_on_a_running_loop_it_is_awaited(web: LabWeb, table: Schema) -> None:
     report = await gather_pages_async(web.urls(5), rows_in, TABLE, config=config(table))
     assert statuses(report) == ["stored"] * 5
 
 
-def test_nothing_is_left_open_by_a_call_of_its_own(web, table, engine):
+def test_nothing_is_left_open_by_a_call_of_its_own(web: LabWeb, table: Schema, engine: str) -> None:
     report = gather_pages(web.urls(5), rows_in, TABLE, engine=engine, config=config(table))
     assert statuses(report) == ["stored"] * 5
     with contextlib.suppress(TimeoutError):

@@ -10,15 +10,22 @@ changes on the way here stays unnoticed in three cases; `read_verified` is then 
 """
 
 import io
+from collections.abc import Callable, Mapping
+from typing import Any
 
 import pytest
 
 from asyncstream import KiB, MiB, S3Object, S3Prefix, TransferConfig
 from asyncstream.errors import ChecksumMismatch
+from asyncstream.lab.s3 import LabS3
 from asyncstream.lab.s3.faults import Fault
-from tests.servers import content
+from asyncstream.ports import TimeLeft, for_ever
+from tests.servers import Bucket, content
 
 from .faulty_transport import FaultyTransport
+from .fixture_types import Copy, NewSession, Pairs, WrapTransport
+
+Files = Callable[..., list[tuple[S3Object, S3Object]]]
 
 on_the_lab = pytest.mark.parametrize("server", ["lab"], indirect=True)
 
@@ -43,17 +50,19 @@ COMPARED = pytest.mark.parametrize(
 
 
 @pytest.fixture
-def files(lab, bucket, pairs):
+def files(lab: LabS3, bucket: Bucket, pairs: Pairs) -> Files:
     """Declare a source with a checksum of the given kind: with `part_size`, of its parts' checksums."""
 
-    def files(size, kind, name="file", part_size=None):
+    def files(
+        size: int, kind: str | None, name: str = "file", part_size: int | None = None
+    ) -> list[tuple[S3Object, S3Object]]:
         lab.declare(bucket.name, [(name, size)], checksum=kind, part_size=part_size)
         return pairs(name)
 
     return files
 
 
-def is_copied(lab, bucket, name="file"):
+def is_copied(lab: LabS3, bucket: Bucket, name: str = "file") -> bool:
     """Return whether the copy exists; assert that it equals the source."""
     lab.set_faults([])
     stored = lab.checksums(bucket.name)
@@ -68,7 +77,9 @@ def is_copied(lab, bucket, name="file"):
 @on_the_lab
 @SIZES
 @pytest.mark.parametrize("kind", [*CRCS, *HASHES, None])
-def test_a_result_tells_by_which_checksums_it_was_verified(copy, lab, bucket, files, kind, size, multipart):
+def test_a_result_tells_by_which_checksums_it_was_verified(
+    copy: Copy, lab: LabS3, bucket: Bucket, files: Files, kind: str | None, size: int, multipart: bool
+) -> None:
     report = copy(files(size, kind), multipart=multipart)
     report.raise_for_failures()
     [result] = report.files
@@ -83,10 +94,12 @@ def test_a_result_tells_by_which_checksums_it_was_verified(copy, lab, bucket, fi
 
 @on_the_lab
 @COMPARED
-def test_a_byte_changed_on_download_once_is_read_again(copy, lab, bucket, files, kind, size, multipart):
-    files = files(size, kind)
+def test_a_byte_changed_on_download_once_is_read_again(
+    copy: Copy, lab: LabS3, bucket: Bucket, files: Files, kind: str, size: int, multipart: bool
+) -> None:
+    pair = files(size, kind)
     lab.set_faults([Fault("wrong-byte", "GetObject", times=[1], at=0.2)])
-    report = copy(files, multipart=multipart)
+    report = copy(pair, multipart=multipart)
     report.raise_for_failures()
     assert lab.faults_struck() == [1]
     # The client cannot tell which part was wrong, so it reads all parts again.
@@ -97,11 +110,13 @@ def test_a_byte_changed_on_download_once_is_read_again(copy, lab, bucket, files,
 
 @on_the_lab
 @COMPARED
-def test_wrong_bytes_on_every_download_never_become_visible(copy, lab, bucket, files, kind, size, multipart):
+def test_wrong_bytes_on_every_download_never_become_visible(
+    copy: Copy, lab: LabS3, bucket: Bucket, files: Files, kind: str, size: int, multipart: bool
+) -> None:
     """The file fails with a checksum mismatch."""
-    files = files(size, kind)
+    pair = files(size, kind)
     lab.set_faults([Fault("wrong-byte", "GetObject", at=0.2)])
-    [result] = copy(files, multipart=multipart).files
+    [result] = copy(pair, multipart=multipart).files
     assert isinstance(result.error, ChecksumMismatch)
     assert result.read_verified is None
     assert "visible" not in str(result.error)
@@ -113,13 +128,20 @@ def test_wrong_bytes_on_every_download_never_become_visible(copy, lab, bucket, f
 @pytest.mark.parametrize("kind", [*CRCS, *HASHES, None])
 @pytest.mark.parametrize("times", [[1], None], ids=["once", "always"])
 def test_a_wrong_byte_on_upload_is_caught_before_it_is_visible(
-    copy, lab, bucket, files, kind, size, multipart, times
-):
+    copy: Copy,
+    lab: LabS3,
+    bucket: Bucket,
+    files: Files,
+    kind: str | None,
+    size: int,
+    multipart: bool,
+    times: list[int] | None,
+) -> None:
     """The source's checksum does not matter."""
-    files = files(size, kind)
+    pair = files(size, kind)
     faults = [Fault("wrong-byte", operation, times=times) for operation in ("PutObject", "UploadPart")]
     lab.set_faults(faults)
-    [result] = copy(files, multipart=multipart).files
+    [result] = copy(pair, multipart=multipart).files
     assert sum(lab.faults_struck()) >= 1
     assert is_copied(lab, bucket) == (times is not None)
     if times is None:
@@ -134,11 +156,13 @@ def test_a_wrong_byte_on_upload_is_caught_before_it_is_visible(
 
 @on_the_lab
 @pytest.mark.parametrize("kind", ["CRC32", "SHA256"])
-def test_a_body_resumed_over_a_new_connection_is_compared_whole(copy, lab, bucket, files, kind):
+def test_a_body_resumed_over_a_new_connection_is_compared_whole(
+    copy: Copy, lab: LabS3, bucket: Bucket, files: Files, kind: str
+) -> None:
     """The connection breaks, and the bytes over the next connection have a wrong byte."""
-    files = files(MEDIUM, kind)
+    pair = files(MEDIUM, kind)
     lab.set_faults([Fault("truncate", "GetObject", times=[1]), Fault("wrong-byte", "GetObject", times=[2])])
-    report = copy(files)
+    report = copy(pair)
     report.raise_for_failures()
     assert lab.faults_struck() == [1, 1]
     assert report.files[0].attempts == 3
@@ -147,11 +171,13 @@ def test_a_body_resumed_over_a_new_connection_is_compared_whole(copy, lab, bucke
 
 
 @on_the_lab
-def test_verify_after_says_that_a_wrong_copy_is_visible(copy, lab, bucket, files):
+def test_verify_after_says_that_a_wrong_copy_is_visible(
+    copy: Copy, lab: LabS3, bucket: Bucket, files: Files
+) -> None:
     """A byte is changed on every upload."""
-    files = files(MEDIUM, None)
+    pair = files(MEDIUM, None)
     lab.set_faults([Fault("wrong-byte", "PutObject")])
-    [result] = copy(files, verify="after").files
+    [result] = copy(pair, verify="after").files
     lab.set_faults([])
     assert isinstance(result.error, ChecksumMismatch)
     assert f"s3://{bucket.name}/copies/file" in str(result.error)
@@ -161,11 +187,11 @@ def test_verify_after_says_that_a_wrong_copy_is_visible(copy, lab, bucket, files
 
 
 @on_the_lab
-def test_verify_after_overwrites_a_wrong_copy(copy, lab, bucket, files):
+def test_verify_after_overwrites_a_wrong_copy(copy: Copy, lab: LabS3, bucket: Bucket, files: Files) -> None:
     """A byte is changed on the first upload."""
-    files = files(MEDIUM, None)
+    pair = files(MEDIUM, None)
     lab.set_faults([Fault("wrong-byte", "PutObject", times=[1])])
-    report = copy(files, verify="after")
+    report = copy(pair, verify="after")
     report.raise_for_failures()
     assert report.files[0].write_verified == "CRC64NVME"
     assert is_copied(lab, bucket)
@@ -183,7 +209,9 @@ UPLOADED = pytest.mark.parametrize(
 
 @on_the_lab
 @pytest.mark.parametrize("multipart", [False, True])
-def test_a_boto3_upload_is_compared_with_its_part_checksums(copy, lab, bucket, pairs, multipart):
+def test_a_boto3_upload_is_compared_with_its_part_checksums(
+    copy: Copy, lab: LabS3, bucket: Bucket, pairs: Pairs, multipart: bool
+) -> None:
     """boto3 uploads parts of 8 MiB each by default."""
     bucket.client.upload_fileobj(io.BytesIO(content(19 * MiB)), bucket.name, "file")
     told = bucket.client.head_object(Bucket=bucket.name, Key="file", ChecksumMode="ENABLED")
@@ -200,8 +228,8 @@ def test_a_boto3_upload_is_compared_with_its_part_checksums(copy, lab, bucket, p
 @on_the_lab
 @UPLOADED
 def test_a_multipart_source_is_compared_with_its_part_checksums(
-    copy, lab, bucket, files, kind, part_size, multipart
-):
+    copy: Copy, lab: LabS3, bucket: Bucket, files: Files, kind: str, part_size: int, multipart: bool
+) -> None:
     report = copy(files(LARGE, kind, part_size=part_size), multipart=multipart)
     report.raise_for_failures()
     [result] = report.files
@@ -212,11 +240,13 @@ def test_a_multipart_source_is_compared_with_its_part_checksums(
 
 @on_the_lab
 @pytest.mark.parametrize("multipart", [False, True])
-def test_a_multipart_source_read_wrong_once_is_read_again(copy, lab, bucket, files, multipart):
+def test_a_multipart_source_read_wrong_once_is_read_again(
+    copy: Copy, lab: LabS3, bucket: Bucket, files: Files, multipart: bool
+) -> None:
     """One byte is changed on the first download."""
-    files = files(LARGE, "CRC32", part_size=3 * MiB)
+    pair = files(LARGE, "CRC32", part_size=3 * MiB)
     lab.set_faults([Fault("wrong-byte", "GetObject", times=[1], at=0.2)])
-    report = copy(files, multipart=multipart)
+    report = copy(pair, multipart=multipart)
     report.raise_for_failures()
     assert lab.faults_struck() == [1]
     assert bool(report.files[0].restarted) == multipart
@@ -227,18 +257,22 @@ def test_a_multipart_source_read_wrong_once_is_read_again(copy, lab, bucket, fil
 @on_the_lab
 @pytest.mark.parametrize("multipart", [False, True])
 @pytest.mark.parametrize("verify", ["before", "after"])
-def test_a_multipart_source_always_read_wrong_is_never_visible(copy, lab, bucket, files, multipart, verify):
+def test_a_multipart_source_always_read_wrong_is_never_visible(
+    copy: Copy, lab: LabS3, bucket: Bucket, files: Files, multipart: bool, verify: str
+) -> None:
     """A byte is changed on every download, and the file fails with a checksum mismatch."""
-    files = files(LARGE, "CRC32", part_size=3 * MiB)
+    pair = files(LARGE, "CRC32", part_size=3 * MiB)
     lab.set_faults([Fault("wrong-byte", "GetObject", at=0.2)])
-    [result] = copy(files, multipart=multipart, verify=verify).files
+    [result] = copy(pair, multipart=multipart, verify=verify).files
     assert isinstance(result.error, ChecksumMismatch)
     assert "visible" not in str(result.error)
     assert not is_copied(lab, bucket)
 
 
 @on_the_lab
-def test_a_listed_multipart_source_is_asked_for_its_checksum(copy, lab, bucket, files):
+def test_a_listed_multipart_source_is_asked_for_its_checksum(
+    copy: Copy, lab: LabS3, bucket: Bucket, files: Files
+) -> None:
     """A HEAD asks for it before the parts are read.
 
     With a known size, the reply to the first range has no checksum.
@@ -255,7 +289,9 @@ def test_a_listed_multipart_source_is_asked_for_its_checksum(copy, lab, bucket, 
 @on_the_lab
 @pytest.mark.parametrize("multipart", [False, True])
 @pytest.mark.parametrize("sizes", [(6, 7, 5), (6, 5, 6, 5)], ids=str)
-def test_a_source_of_unequal_parts_is_copied_unverified(copy, lab, bucket, pairs, multipart, sizes):
+def test_a_source_of_unequal_parts_is_copied_unverified(
+    copy: Copy, lab: LabS3, bucket: Bucket, pairs: Pairs, multipart: bool, sizes: tuple[int, ...]
+) -> None:
     """This includes 6 + 7 + 5 MiB: as many parts as if all were as large as the first."""
     where = {"Bucket": bucket.name, "Key": "file"}
     where["UploadId"] = bucket.client.create_multipart_upload(**where, ChecksumAlgorithm="CRC32")["UploadId"]
@@ -277,15 +313,17 @@ class RecordingTransport(FaultyTransport):
     """Records each request."""
 
     faults = ()
-    asked: list
+    asked: list[tuple[str, dict[str, Any]]]
 
-    async def call(self, operation, params, region, left):
+    async def call(
+        self, operation: str, params: Mapping[str, Any], region: str | None, left: TimeLeft = for_ever
+    ) -> dict[str, Any]:
         self.asked.append((operation, {**params, "Body": None}))
         return await super().call(operation, params, region, left)
 
 
 @pytest.fixture
-def asked(wrap_transport):
+def asked(wrap_transport: WrapTransport) -> list[tuple[str, dict[str, Any]]]:
     RecordingTransport.asked = []
     wrap_transport(RecordingTransport)
     return RecordingTransport.asked
@@ -294,8 +332,14 @@ def asked(wrap_transport):
 @on_the_lab
 @SIZES
 def test_unverified_no_question_is_asked_and_no_checksum_sent(
-    new_session, asked, lab, bucket, files, size, multipart
-):
+    new_session: NewSession,
+    asked: list[tuple[str, dict[str, Any]]],
+    lab: LabS3,
+    bucket: Bucket,
+    files: Files,
+    size: int,
+    multipart: bool,
+) -> None:
     config = TransferConfig(verify="off", multipart=multipart, part_size=5 * MiB)
     report = new_session().transfer(files(size, "CRC64NVME"), config)
     report.raise_for_failures()
@@ -307,9 +351,16 @@ def test_unverified_no_question_is_asked_and_no_checksum_sent(
 
 @on_the_lab
 @pytest.mark.parametrize("size", [SMALL, MEDIUM])
-def test_a_checksum_of_parts_is_not_sent_as_one_of_the_whole(new_session, asked, lab, bucket, files, size):
-    files = files(size, "CRC32", part_size=400 * KiB)
-    report = new_session().transfer(files, TransferConfig(verify="after"))
+def test_a_checksum_of_parts_is_not_sent_as_one_of_the_whole(
+    new_session: NewSession,
+    asked: list[tuple[str, dict[str, Any]]],
+    lab: LabS3,
+    bucket: Bucket,
+    files: Files,
+    size: int,
+) -> None:
+    pair = files(size, "CRC32", part_size=400 * KiB)
+    report = new_session().transfer(pair, TransferConfig(verify="after"))
     report.raise_for_failures()
     [put] = [params for operation, params in asked if operation == "PutObject"]
     assert "ChecksumCRC32" not in put
@@ -328,8 +379,14 @@ def test_a_checksum_of_parts_is_not_sent_as_one_of_the_whole(new_session, asked,
     ],
 )
 def test_without_a_source_checksum_complete_shows_the_copy(
-    new_session, lab, bucket, files, size, verify, writes
-):
+    new_session: NewSession,
+    lab: LabS3,
+    bucket: Bucket,
+    files: Files,
+    size: int,
+    verify: Any,
+    writes: list[str],
+) -> None:
     """A small file needs one PutObject, and so does a file that is not verified before it is visible."""
     report = new_session().transfer(files(size, None), TransferConfig(verify=verify))
     report.raise_for_failures()
@@ -343,8 +400,14 @@ def test_without_a_source_checksum_complete_shows_the_copy(
 @SIZES
 @pytest.mark.parametrize("kind", ["CRC64NVME", None])
 def test_a_copy_to_a_store_without_checksums_is_unverified(
-    new_session, lab, bucket, files, kind, size, multipart
-):
+    new_session: NewSession,
+    lab: LabS3,
+    bucket: Bucket,
+    files: Files,
+    kind: str | None,
+    size: int,
+    multipart: bool,
+) -> None:
     """The copy succeeds, and its result says so.
 
     A byte changed on the way there stays unnoticed: only the connection protects it.
@@ -361,7 +424,9 @@ def test_a_copy_to_a_store_without_checksums_is_unverified(
 
 
 @on_the_lab
-def test_that_a_destination_verifies_nothing_is_learned_once(new_session, lab, bucket, files):
+def test_that_a_destination_verifies_nothing_is_learned_once(
+    new_session: NewSession, lab: LabS3, bucket: Bucket, files: Files
+) -> None:
     old = f"{bucket.name}-old"
     lab.create_bucket(old, keep=False, checksums=False)
     [(source, _)] = files(MEDIUM, None)
@@ -377,7 +442,9 @@ def test_that_a_destination_verifies_nothing_is_learned_once(new_session, lab, b
 
 @pytest.mark.parametrize("server", ["moto", "rclone"], indirect=True)
 @pytest.mark.parametrize("multipart", [False, True])
-def test_servers_without_crc64nvme_get_unverified_copies(new_session, bucket, pairs, multipart):
+def test_servers_without_crc64nvme_get_unverified_copies(
+    new_session: NewSession, bucket: Bucket, pairs: Pairs, multipart: bool
+) -> None:
     """The report lists them as unverified."""
     body = content(6 * MiB)
     bucket.put("file", body)
@@ -396,7 +463,9 @@ def test_servers_without_crc64nvme_get_unverified_copies(new_session, bucket, pa
 
 @pytest.mark.parametrize("server", ["moto", "rclone"], indirect=True)
 @pytest.mark.parametrize("multipart", [False, True])
-def test_servers_that_hide_part_sizes_get_unverified_copies(copy, bucket, pairs, multipart):
+def test_servers_that_hide_part_sizes_get_unverified_copies(
+    copy: Copy, bucket: Bucket, pairs: Pairs, multipart: bool
+) -> None:
     body = content(9 * MiB)
     bucket.client.upload_fileobj(io.BytesIO(body), bucket.name, "file")
     report = copy(pairs("file"), multipart=multipart)

@@ -1,19 +1,23 @@
 """Invariants under random files, settings and failures: a file is copied whole, or not at all."""
 
+from typing import Any
+
 import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from asyncstream import KiB, MiB
-from tests.servers import content
+from tests.servers import Bucket, content
 
 from .faulty_transport import (
     DownloadBroken,
     DownloadTruncated,
+    Fault,
     Refused,
     ReplyLost,
     UploadBroken,
 )
+from .fixture_types import Copy, Pairs
 
 # Only the lab is quick enough for many examples.
 pytestmark = pytest.mark.parametrize("server", ["lab"], indirect=True)
@@ -53,7 +57,14 @@ faults = st.one_of(
     suppress_health_check=[HealthCheck.function_scoped_fixture, HealthCheck.too_slow],
 )
 @given(sizes=st.lists(sizes, min_size=1, max_size=3), config=configs, faults=st.lists(faults, max_size=3))
-def test_a_file_is_copied_whole_or_not_at_all(copy_with_faults, bucket, pairs, sizes, config, faults):
+def test_a_file_is_copied_whole_or_not_at_all(
+    copy_with_faults: Copy,
+    bucket: Bucket,
+    pairs: Pairs,
+    sizes: list[int],
+    config: dict[str, Any],
+    faults: list[Fault],
+) -> None:
     bucket.empty()
     bodies = {f"file-{number}": content(size, number) for number, size in enumerate(sizes)}
     for key, body in bodies.items():

@@ -3,7 +3,9 @@
 import pytest
 
 from asyncstream import MiB, S3Object, S3Prefix
-from tests.servers import Capability, content
+from tests.servers import Bucket, Capability, content
+
+from .fixture_types import Copy
 
 PATH = Capability.KEYS_OF_ANY_PATH
 LONG_NAME = Capability.KEYS_OF_LONG_NAMES
@@ -49,7 +51,7 @@ every_key = pytest.mark.parametrize(
 
 
 @every_key
-def test_a_key_is_copied_verbatim(copy, bucket, other_bucket, key):
+def test_a_key_is_copied_verbatim(copy: Copy, bucket: Bucket, other_bucket: Bucket, key: str) -> None:
     bucket.put(key, content(10, key))
     report = copy([(S3Object(bucket.name, key), S3Object(other_bucket.name, key))])
     report.raise_for_failures()
@@ -58,7 +60,7 @@ def test_a_key_is_copied_verbatim(copy, bucket, other_bucket, key):
 
 
 @every_key
-def test_a_prefix_is_listed_verbatim(copy, bucket, other_bucket, key):
+def test_a_prefix_is_listed_verbatim(copy: Copy, bucket: Bucket, other_bucket: Bucket, key: str) -> None:
     bucket.put(key, content(10, key))
     bucket.put("another", b"not under the prefix")
     report = copy([(S3Prefix(bucket.name, key), S3Prefix(other_bucket.name, key))])
@@ -67,7 +69,9 @@ def test_a_prefix_is_listed_verbatim(copy, bucket, other_bucket, key):
     assert other_bucket.get(key) == content(10, key)
 
 
-def test_every_request_of_a_multipart_upload_has_the_exact_key(copy, bucket, other_bucket):
+def test_every_request_of_a_multipart_upload_has_the_exact_key(
+    copy: Copy, bucket: Bucket, other_bucket: Bucket
+) -> None:
     key = "grüße & 100%2F+?#=/\N{GRINNING FACE} <a>"
     body = content(5 * MiB + 1)
     bucket.put(key, body)

@@ -323,7 +323,7 @@ def test_an_unexpected_cancellation_fails_only_its_item() -> None:
 def test_threads_and_event_loop_stay_warm(engine: str) -> None:
     both = threading.Barrier(2)
 
-    async def where(item: int) -> Any:
+    async def where(item: str) -> Any:
         if engine == "asyncio":
             return asyncio.get_running_loop()
         both.wait(60)

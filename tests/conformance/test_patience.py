@@ -12,7 +12,7 @@ from asyncstream import S3Object, TransferConfig, TransferReport, TransferSessio
 from asyncstream.errors import ConnectionFailed, ReplyTimeout
 from tests.servers.base import PATIENCE
 from tests.servers.listener import CONTINUE, SECONDS, Answer, Drip, Scripted, read_head, say
-from tests.servers.odd_s3 import COMPLETED, NOT_FOUND, PART, WRITTEN, OddS3, honest, page, reply
+from tests.servers.odd_s3 import COMPLETED, NOT_FOUND, PART, WRITTEN, Answers, OddS3, honest, page, reply
 
 SIZE = 200_000
 # The kinds of requests, the reply to each, and the settings that cause the request.
@@ -30,7 +30,8 @@ Run = Callable[..., TransferReport]
 
 def answers(kind: str, answer: Callable[[str], Answer]) -> OddS3:
     size = 2 * PART if "multipart" in KINDS[kind][1] else SIZE
-    return OddS3(**{"get": [honest(size)], "head": [NOT_FOUND], kind: [answer]})
+    by_kind: dict[str, Answers] = {"get": [honest(size)], "head": [NOT_FOUND], kind: [answer]}
+    return OddS3(**by_kind)
 
 
 @pytest.mark.parametrize("kind", KINDS)
@@ -61,7 +62,7 @@ def test_white_space_before_the_reply_of_complete_is_waited_for(run: Run) -> Non
     def answer(_: str) -> Iterator[bytes]:
         start = whole.index(b"   ")
         yield whole[:start]
-        for _ in range(40):
+        for _number in range(40):
             time.sleep(0.01)
             yield b" "
         yield whole[start + 40 :]

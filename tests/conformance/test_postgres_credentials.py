@@ -2,7 +2,7 @@
 
 import contextlib
 import json
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from datetime import UTC, datetime
 from typing import Any
 from uuid import uuid4
@@ -58,7 +58,7 @@ def open_writing(engine: str, schema: Schema) -> Iterator[Open]:
         )
 
 
-def as_rds_writes(schema, password=PASSWORD):
+def as_rds_writes(schema: Schema, password: str = PASSWORD) -> dict[str, Any]:
     return {
         "username": "app",
         "password": password,
@@ -70,24 +70,32 @@ def as_rds_writes(schema, password=PASSWORD):
     }
 
 
-def test_a_secret_as_rds_writes_it_is_all_that_is_needed(schema, open_writing, new_secret):
+def test_a_secret_as_rds_writes_it_is_all_that_is_needed(
+    schema: Schema, open_writing: Open, new_secret: Callable[..., str]
+) -> None:
     writing = open_writing(secret=new_secret(**as_rds_writes(schema)))
     upsert = writing.check(TABLE)
     assert writing.write(upsert, {"a": [{"id": 1}]})["a"].stored == 1
 
 
-def test_parts_given_win_over_those_of_the_secret(schema, open_writing, new_secret):
+def test_parts_given_win_over_those_of_the_secret(
+    schema: Schema, open_writing: Open, new_secret: Callable[..., str]
+) -> None:
     secret = new_secret(**as_rds_writes(schema) | {"host": "nowhere.invalid", "port": "1"})
     open_writing(secret=secret, host="127.0.0.1", port=schema.server.server.port).check(TABLE)
 
 
 def test_a_secret_is_read_once_until_its_password_changes(
-    schema, open_writing, new_secret, secrets, monkeypatch
-):
+    schema: Schema,
+    open_writing: Open,
+    new_secret: Callable[..., str],
+    secrets: Any,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
     reads = []
     read = aws.AwsPasswords.secret
 
-    async def counted(self, name, seconds):
+    async def counted(self: aws.AwsPasswords, name: str, seconds: float) -> str:
         reads.append(name)
         return await read(self, name, seconds)
 
@@ -111,7 +119,9 @@ def test_a_secret_is_read_once_until_its_password_changes(
     assert [type(error) for error in writing.told] == [CredentialsExpired]
 
 
-def test_a_password_refused_twice_is_given_up(schema, open_writing, new_secret):
+def test_a_password_refused_twice_is_given_up(
+    schema: Schema, open_writing: Open, new_secret: Callable[..., str]
+) -> None:
     """The secret is read again between the two tries."""
     writing = open_writing(secret=new_secret(**as_rds_writes(schema, "WrongPassword")))
     with pytest.raises(CredentialsExpired, match="password authentication failed") as raised:
@@ -131,7 +141,9 @@ def test_a_password_refused_twice_is_given_up(schema, open_writing, new_secret):
         '["PasswordOnly"]',
     ],
 )
-def test_a_secret_of_another_form_is_refused_without_quoting_it(schema, open_writing, secrets, text):
+def test_a_secret_of_another_form_is_refused_without_quoting_it(
+    schema: Schema, open_writing: Open, secrets: Any, text: str
+) -> None:
     name = f"odd-{uuid4()}"
     secrets.create_secret(Name=name, SecretString=text)
     with pytest.raises(ConfigError, match=name) as raised:
@@ -140,12 +152,14 @@ def test_a_secret_of_another_form_is_refused_without_quoting_it(schema, open_wri
     assert "PasswordOnly" not in str(raised.value)
 
 
-def test_a_secret_that_is_not_there_is_named(open_writing, secrets):
+def test_a_secret_that_is_not_there_is_named(open_writing: Open, secrets: Any) -> None:
     with pytest.raises(ConfigError, match=r"no-such-secret.*ResourceNotFoundException"):
         open_writing(secret="no-such-secret").check(TABLE)
 
 
-def test_secrets_manager_out_of_reach_is_tried_again_and_told(open_writing, credentials, monkeypatch):
+def test_secrets_manager_out_of_reach_is_tried_again_and_told(
+    open_writing: Open, credentials: None, monkeypatch: pytest.MonkeyPatch
+) -> None:
     monkeypatch.setenv("AWS_ENDPOINT_URL_SECRETS_MANAGER", "http://127.0.0.1:1")
     writing = open_writing(secret="db")
     with pytest.raises(ConnectionFailed, match="VPC"):
@@ -153,11 +167,13 @@ def test_secrets_manager_out_of_reach_is_tried_again_and_told(open_writing, cred
     assert len(writing.told) == writing.policy.max_attempts - 1
 
 
-def test_an_iam_token_is_boto3s_and_new_for_each_connection(open_writing, credentials, monkeypatch):
+def test_an_iam_token_is_boto3s_and_new_for_each_connection(
+    open_writing: Open, credentials: None, monkeypatch: pytest.MonkeyPatch
+) -> None:
     passwords = []
 
     class Refusing:
-        async def connect(self, parameters, seconds):
+        async def connect(self, parameters: Mapping[str, str], seconds: float) -> Any:
             passwords.append(parameters["password"])
             raise ConnectionFailed("the error is not tested")
 
@@ -173,13 +189,17 @@ def test_an_iam_token_is_boto3s_and_new_for_each_connection(open_writing, creden
     assert passwords == [expected] * writing.policy.max_attempts
 
 
-def test_a_token_is_not_sent_where_it_could_be_read(schema, open_writing, credentials):
+def test_a_token_is_not_sent_where_it_could_be_read(
+    schema: Schema, open_writing: Open, credentials: None
+) -> None:
     for settings in ({"dsn": schema.server.dsn()}, {"host": "localhost", "user": "app"}):
         with pytest.raises(ConfigError, match="TLS"):
             open_writing(iam=True, **settings).check(TABLE)
 
 
-def test_a_secret_without_a_host_asks_for_one_at_once(open_writing, new_secret):
+def test_a_secret_without_a_host_asks_for_one_at_once(
+    open_writing: Open, new_secret: Callable[..., str]
+) -> None:
     writing = open_writing(secret=new_secret(username="app", password=PASSWORD))
     with pytest.raises(ConfigError, match="name a host"):
         writing.check(TABLE)
@@ -187,11 +207,11 @@ def test_a_secret_without_a_host_asks_for_one_at_once(open_writing, new_secret):
 
 
 @pytest.mark.parametrize("dsn", ["host=a,b port=1,2", "host=a port=1,2"])
-def test_a_token_is_for_one_host(open_writing, credentials, dsn):
+def test_a_token_is_for_one_host(open_writing: Open, credentials: None, dsn: str) -> None:
     with pytest.raises(ConfigError, match="one host and one port"):
         open_writing(iam=True, dsn=dsn, user="app").check(TABLE)
 
 
-def test_a_token_needs_a_host_and_a_user(open_writing, credentials):
+def test_a_token_needs_a_host_and_a_user(open_writing: Open, credentials: None) -> None:
     with pytest.raises(ConfigError, match="host and a user"):
         open_writing(iam=True, sslmode="verify-full").check(TABLE)

@@ -5,7 +5,9 @@ import contextlib
 import logging
 import ssl
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
+from pathlib import Path
+from typing import Any
 
 import psycopg
 import pytest
@@ -29,12 +31,15 @@ from asyncstream.errors import (
 )
 from asyncstream.gathering.postgres.config import DatabaseConfig
 from asyncstream.gathering.postgres.statements import Table
+from asyncstream.gathering.postgres.writing import Written
 from asyncstream.retry import RetryPolicy
 from tests.servers.base import until
 from tests.servers.postgres import PASSWORD, Schema, meanwhile
 from tests.servers.postgres_proxy import Proxy
 
 from .postgres_writing import Writing
+
+Pages = Mapping[Any, list[dict[str, int]]]
 
 TABLE = Table(name="t", key=("id",))
 # Retries for longer than any server needs to restart.
@@ -59,15 +64,17 @@ def pages(schema: Schema) -> dict[str, list[dict[str, int]]]:
     return {page: [{"id": 10 * n + row, "v": n} for row in range(3)] for n, page in enumerate("abc")}
 
 
-def rows_of(pages):
+def rows_of(pages: Pages) -> list[tuple[int, int]]:
     return sorted((row["id"], row["v"]) for rows in pages.values() for row in rows)
 
 
-def counts(outcomes):
+def counts(outcomes: Mapping[Any, Written]) -> dict[Any, tuple[int, int]]:
     return {page: (outcome.stored, outcome.unchanged) for page, outcome in outcomes.items()}
 
 
-def test_a_postgres_crash_mid_batch_loses_and_doubles_nothing(schema, open_writing, pages):
+def test_a_postgres_crash_mid_batch_loses_and_doubles_nothing(
+    schema: Schema, open_writing: Open, pages: dict[str, list[dict[str, int]]]
+) -> None:
     """Postgres is down for a while and comes back."""
     writing = open_writing(batch_rows=3)
     writing.policy = PATIENT
@@ -76,7 +83,7 @@ def test_a_postgres_crash_mid_batch_loses_and_doubles_nothing(schema, open_writi
 
     with schema.locked():
 
-        def crash():
+        def crash() -> None:
             until(schema.waiting)
             schema.server.crash()
             until(lambda: len(writing.told) > 1)  # while it is down, it refuses connections
@@ -89,13 +96,15 @@ def test_a_postgres_crash_mid_batch_loses_and_doubles_nothing(schema, open_writi
     assert schema.rows() == rows_of(pages)
 
 
-def test_another_session_writes_the_batch_of_a_terminated_one(schema, open_writing, pages):
+def test_another_session_writes_the_batch_of_a_terminated_one(
+    schema: Schema, open_writing: Open, pages: dict[str, list[dict[str, int]]]
+) -> None:
     """The session is terminated in the middle of the batch."""
     writing = open_writing()
     upsert = writing.check(TABLE)
     with schema.locked() as lock:
 
-        def terminate():
+        def terminate() -> None:
             schema.terminate(until(schema.waiting))
             until(lambda: writing.told)
             lock.rollback()
@@ -108,7 +117,9 @@ def test_another_session_writes_the_batch_of_a_terminated_one(schema, open_writi
     until(lambda: len(schema.backends()) == 1)
 
 
-def test_a_batch_whose_reply_is_lost_is_written_once(schema, open_writing, pages):
+def test_a_batch_whose_reply_is_lost_is_written_once(
+    schema: Schema, open_writing: Open, pages: dict[str, list[dict[str, int]]]
+) -> None:
     """The retry reports its rows as unchanged."""
     with Proxy(schema.server.server.port) as proxy:
         writing = open_writing(dsn=schema.server.dsn(proxy.port))
@@ -121,7 +132,9 @@ def test_a_batch_whose_reply_is_lost_is_written_once(schema, open_writing, pages
     assert schema.rows() == rows_of(pages)
 
 
-def test_an_idle_connection_that_died_is_reopened(schema, open_writing, pages):
+def test_an_idle_connection_that_died_is_reopened(
+    schema: Schema, open_writing: Open, pages: dict[str, list[dict[str, int]]]
+) -> None:
     """A single allowed attempt is enough, as after a Lambda environment was frozen."""
     writing = open_writing()
     writing.policy = RetryPolicy(max_attempts=1)
@@ -131,7 +144,9 @@ def test_an_idle_connection_that_died_is_reopened(schema, open_writing, pages):
     assert counts(writing.write(upsert, pages)) == dict.fromkeys(pages, (3, 0))
 
 
-def test_a_deadlock_ends_with_both_sessions_rows(schema, open_writing, pages):
+def test_a_deadlock_ends_with_both_sessions_rows(
+    schema: Schema, open_writing: Open, pages: dict[str, list[dict[str, int]]]
+) -> None:
     schema.execute("INSERT INTO {schema}.t VALUES (0, -1), (22, -1), (99, -1)")
     writing = open_writing()
     upsert = writing.check(TABLE)
@@ -140,7 +155,7 @@ def test_a_deadlock_ends_with_both_sessions_rows(schema, open_writing, pages):
         other.execute("SET LOCAL deadlock_timeout = '60s'")
         other.execute(f'UPDATE "{schema.name}".t SET v = -2 WHERE id IN (22, 99)')
 
-        def meet():
+        def meet() -> None:
             until(schema.waiting)
             other.execute(f'UPDATE "{schema.name}".t SET v = -2 WHERE id = 0')
             other.commit()
@@ -152,13 +167,15 @@ def test_a_deadlock_ends_with_both_sessions_rows(schema, open_writing, pages):
     assert schema.rows() == [*rows_of(pages), (99, -2)]
 
 
-def test_a_batch_that_takes_too_long_is_cancelled_in_postgres(schema, open_writing, pages):
+def test_a_batch_that_takes_too_long_is_cancelled_in_postgres(
+    schema: Schema, open_writing: Open, pages: dict[str, list[dict[str, int]]]
+) -> None:
     writing = open_writing(statement_timeout=0.2)
     writing.policy = PATIENT
     upsert = writing.check(TABLE)
     with schema.locked() as lock:
 
-        def release():
+        def release() -> None:
             until(lambda: len(writing.told) > 2)
             until(lambda: len(schema.waiting()) <= 1)  # one backend at most, not one per attempt
             lock.rollback()
@@ -172,7 +189,9 @@ def test_a_batch_that_takes_too_long_is_cancelled_in_postgres(schema, open_writi
     assert schema.rows() == rows_of(pages)
 
 
-def test_the_deadline_ends_a_batch_and_nothing_is_half_written(schema, open_writing, pages):
+def test_the_deadline_ends_a_batch_and_nothing_is_half_written(
+    schema: Schema, open_writing: Open, pages: dict[str, list[dict[str, int]]]
+) -> None:
     writing = open_writing(batch_rows=3)
     upsert = writing.check(TABLE)
     writing.write(upsert, {"a": pages["a"]})
@@ -183,14 +202,18 @@ def test_the_deadline_ends_a_batch_and_nothing_is_half_written(schema, open_writ
     assert schema.rows() == rows_of({"a": pages["a"]})
 
 
-def test_no_connection_is_opened_that_may_outlast_the_deadline(schema, open_writing, pages):
+def test_no_connection_is_opened_that_may_outlast_the_deadline(
+    schema: Schema, open_writing: Open, pages: dict[str, list[dict[str, int]]]
+) -> None:
     writing = open_writing()
     with pytest.raises(DeadlineExceeded):
         writing.check(TABLE, Deadline(1.0, lambda: 0.0))
     assert writing.driver.connections == 0
 
 
-def test_several_hosts_that_may_outlast_the_deadline_are_refused(schema, open_writing, pages):
+def test_several_hosts_that_may_outlast_the_deadline_are_refused(
+    schema: Schema, open_writing: Open, pages: dict[str, list[dict[str, int]]]
+) -> None:
     """The writer opens no connection to any of them."""
     writing = open_writing(host="127.0.0.1,127.0.0.1")
     with pytest.raises(DeadlineExceeded, match="less than 4 s"):
@@ -199,7 +222,9 @@ def test_several_hosts_that_may_outlast_the_deadline_are_refused(schema, open_wr
     writing.check(TABLE, Deadline(30.0, lambda: 0.0))
 
 
-def test_a_page_denied_by_postgres_keeps_the_others_written(schema, open_writing, pages):
+def test_a_page_denied_by_postgres_keeps_the_others_written(
+    schema: Schema, open_writing: Open, pages: dict[str, list[dict[str, int]]]
+) -> None:
     writing = open_writing(batch_rows=3)
     upsert = writing.check(TABLE)
     schema.execute(
@@ -215,7 +240,7 @@ def test_a_page_denied_by_postgres_keeps_the_others_written(schema, open_writing
     assert schema.rows() == rows_of({page: pages[page] for page in "ac"})
 
 
-def refused_at_check(writing, table=TABLE):
+def refused_at_check(writing: Writing, table: Table = TABLE) -> AsyncstreamError:
     with pytest.raises(AsyncstreamError) as raised:
         writing.check(table)
     return raised.value
@@ -232,7 +257,9 @@ def refused_at_check(writing, table=TABLE):
         ({"port": "1"}, ConnectionFailed, "refused"),
     ],
 )
-def test_the_check_reports_a_wrong_connection_setting(schema, open_writing, settings, kind, word):
+def test_the_check_reports_a_wrong_connection_setting(
+    schema: Schema, open_writing: Open, settings: dict[str, Any], kind: type[BaseException], word: str
+) -> None:
     """The check runs before any page is fetched."""
     error = refused_at_check(open_writing(dsn=schema.server.dsn(**settings)))
     assert type(error) is kind
@@ -251,7 +278,9 @@ def test_the_check_reports_a_wrong_connection_setting(schema, open_writing, sett
         ("id int, v int, UNIQUE (id, v)", TABLE, TableMismatch, r"(id)"),
     ],
 )
-def test_the_check_reports_a_wrong_table(schema, open_writing, columns, table, kind, word):
+def test_the_check_reports_a_wrong_table(
+    schema: Schema, open_writing: Open, columns: str, table: Table, kind: type[BaseException], word: str
+) -> None:
     """The check runs before any page is fetched."""
     schema.create(columns)
     error = refused_at_check(open_writing(), table)
@@ -259,7 +288,9 @@ def test_the_check_reports_a_wrong_table(schema, open_writing, columns, table, k
     assert word in str(error)
 
 
-def test_the_check_reports_a_table_that_may_not_be_written(schema, open_writing, pages):
+def test_the_check_reports_a_table_that_may_not_be_written(
+    schema: Schema, open_writing: Open, pages: dict[str, list[dict[str, int]]]
+) -> None:
     """The check runs before any page is fetched."""
     schema.execute("ALTER TABLE {schema}.t OWNER TO postgres")
     schema.execute("GRANT SELECT, INSERT ON {schema}.t TO app")
@@ -268,12 +299,14 @@ def test_the_check_reports_a_table_that_may_not_be_written(schema, open_writing,
     assert "permission denied" in str(error)
 
 
-def test_a_server_without_connections_left_is_asked_again_later(schema, open_writing, pages):
+def test_a_server_without_connections_left_is_asked_again_later(
+    schema: Schema, open_writing: Open, pages: dict[str, list[dict[str, int]]]
+) -> None:
     schema.execute("ALTER ROLE app CONNECTION LIMIT 0")
     writing = open_writing()
     writing.policy = PATIENT
 
-    def admit():
+    def admit() -> None:
         until(lambda: writing.told)
         schema.execute("ALTER ROLE app CONNECTION LIMIT -1")
 
@@ -282,7 +315,9 @@ def test_a_server_without_connections_left_is_asked_again_later(schema, open_wri
     assert type(writing.told[0]) is ServiceBusy
 
 
-def test_only_a_verified_server_is_sent_the_password(schema, open_writing, pages, tmp_path):
+def test_only_a_verified_server_is_sent_the_password(
+    schema: Schema, open_writing: Open, pages: dict[str, list[dict[str, int]]], tmp_path: Path
+) -> None:
     """The certificate must name the host and come from the given issuer."""
     authority, other = trustme.CA(), trustme.CA()
     authority.cert_pem.write_to_path(tmp_path / "root.pem")
@@ -291,7 +326,7 @@ def test_only_a_verified_server_is_sent_the_password(schema, open_writing, pages
     authority.issue_cert("localhost").configure_cert(shown)
     with Proxy(schema.server.server.port, shown) as proxy:
 
-        def verified(host, root):
+        def verified(host: str, root: str) -> dict[str, Any]:
             return {
                 "dsn": schema.server.dsn(proxy.port),
                 "host": host,
@@ -310,11 +345,23 @@ def test_only_a_verified_server_is_sent_the_password(schema, open_writing, pages
         writing.close()
 
 
-def test_no_password_is_in_what_is_said(schema, open_writing, pages, caplog):
+def test_no_password_is_in_what_is_said(
+    schema: Schema,
+    open_writing: Open,
+    pages: dict[str, list[dict[str, int]]],
+    caplog: pytest.LogCaptureFixture,
+) -> None:
     caplog.set_level(logging.DEBUG)
     caplog.set_level(logging.DEBUG, "psycopg")
     said = []
-    for options in ({"sslmode": "require"}, {"dbname": "elsewhere"}, {"user": "stranger"}, {"port": "1"}, {}):
+    odd: tuple[dict[str, Any], ...] = (
+        {"sslmode": "require"},
+        {"dbname": "elsewhere"},
+        {"user": "stranger"},
+        {"port": 1},
+        {},
+    )
+    for options in odd:
         writing = open_writing(dsn=schema.server.dsn(**options))
         said.append(repr(writing.config))
         try:
@@ -330,11 +377,13 @@ def test_no_password_is_in_what_is_said(schema, open_writing, pages, caplog):
 
 
 @pytest.mark.parametrize("engine", ["asyncio"], indirect=True)
-def test_cancelling_a_batch_leaves_neither_rows_nor_a_connection(schema, open_writing, pages):
+def test_cancelling_a_batch_leaves_neither_rows_nor_a_connection(
+    schema: Schema, open_writing: Open, pages: dict[str, list[dict[str, int]]]
+) -> None:
     writing = open_writing()
     upsert = writing.check(TABLE)
 
-    async def cancelled():
+    async def cancelled() -> None:
         task = asyncio.ensure_future(writing._write(upsert, pages, Deadline(None, time.monotonic)))
         await asyncio.to_thread(until, schema.waiting)
         task.cancel()

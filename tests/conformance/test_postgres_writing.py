@@ -2,7 +2,7 @@
 
 import contextlib
 import math
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from datetime import UTC, date, datetime, time, timedelta, timezone
 from decimal import Decimal
 from enum import Enum
@@ -18,6 +18,7 @@ from hypothesis import strategies as st
 from asyncstream.errors import RowRefused, TableMismatch
 from asyncstream.gathering.postgres.config import DatabaseConfig
 from asyncstream.gathering.postgres.statements import Table
+from asyncstream.gathering.postgres.writing import Written
 from tests.servers.base import until
 from tests.servers.postgres import Schema
 
@@ -37,11 +38,11 @@ def open_writing(engine: str, schema: Schema) -> Iterator[Open]:
         )
 
 
-def counts(outcomes):
+def counts(outcomes: Mapping[Any, Written]) -> dict[Any, tuple[int, int]]:
     return {page: (outcome.stored, outcome.unchanged) for page, outcome in outcomes.items()}
 
 
-def test_rows_written_twice_are_stored_once(schema, open_writing):
+def test_rows_written_twice_are_stored_once(schema: Schema, open_writing: Open) -> None:
     """The second write does not touch them."""
     schema.create("id int PRIMARY KEY, name text, price numeric(8, 2), tags jsonb")
     pages = {
@@ -57,7 +58,7 @@ def test_rows_written_twice_are_stored_once(schema, open_writing):
     assert schema.execute("SELECT ctid, xmin, * FROM {schema}.t ORDER BY id") == first
 
 
-def test_what_has_changed_is_told_page_by_page(schema, open_writing):
+def test_what_has_changed_is_told_page_by_page(schema: Schema, open_writing: Open) -> None:
     schema.create("id int PRIMARY KEY, v text")
     writing = open_writing()
     upsert = writing.check(TABLE)
@@ -93,7 +94,9 @@ def test_what_has_changed_is_told_page_by_page(schema, open_writing):
         (3, {"n": 1, "name": "hidden"}, "row-level security"),
     ],
 )
-def test_a_bad_row_fails_its_page_as_a_whole_and_no_other(schema, open_writing, place, bad, reason):
+def test_a_bad_row_fails_its_page_as_a_whole_and_no_other(
+    schema: Schema, open_writing: Open, place: int, bad: dict[str, Any], reason: str
+) -> None:
     schema.create(
         "id int PRIMARY KEY, n int NOT NULL CONSTRAINT positive CHECK (n > 0), u int UNIQUE,"
         " short varchar(3), name text"
@@ -117,18 +120,20 @@ def test_a_bad_row_fails_its_page_as_a_whole_and_no_other(schema, open_writing, 
     outcomes = writing.write(writing.check(TABLE), pages)
     assert isinstance(outcomes[place].error, RowRefused)
     assert reason in str(outcomes[place].error)
-    assert isinstance(outcomes[place].error.__cause__, psycopg.Error)
+    error = outcomes[place].error
+    assert error is not None
+    assert isinstance(error.__cause__, psycopg.Error)
     # The kept errors hold no frames, because frames hold the rows.
-    assert outcomes[place].error.__traceback__ is outcomes[place].error.__cause__.__traceback__ is None
+    assert error.__traceback__ is error.__cause__.__traceback__ is None
     others = [page for page in pages if page != place]
     assert counts({page: outcomes[page] for page in others}) == dict.fromkeys(others, (3, 0))
     assert [id_ for id_, *_ in schema.rows()] == [-1, *(3 * page + n for page in others for n in range(3))]
 
 
-def test_a_bad_page_is_found_by_halving_the_batch(schema, open_writing):
+def test_a_bad_page_is_found_by_halving_the_batch(schema: Schema, open_writing: Open) -> None:
     """The search needs no more statements than halving does."""
     schema.create("id int PRIMARY KEY")
-    pages = {page: [{"id": page}] for page in range(64)}
+    pages: dict[int, list[dict[str, Any]]] = {page: [{"id": page}] for page in range(64)}
     pages[37] = [{"id": "x"}]
     writing = open_writing()
     upsert = writing.check(TABLE)
@@ -139,7 +144,7 @@ def test_a_bad_page_is_found_by_halving_the_batch(schema, open_writing):
     assert writing.driver.connections == 1  # a refused row does not end the connection
 
 
-def test_pages_that_are_all_bad_all_fail(schema, open_writing):
+def test_pages_that_are_all_bad_all_fail(schema: Schema, open_writing: Open) -> None:
     schema.create("id int PRIMARY KEY")
     writing = open_writing()
     outcomes = writing.write(writing.check(TABLE), {page: [{"id": "x"}] for page in range(5)})
@@ -147,7 +152,7 @@ def test_pages_that_are_all_bad_all_fail(schema, open_writing):
     assert schema.rows() == []
 
 
-def test_if_rows_of_a_batch_share_a_key_the_last_is_written(schema, open_writing):
+def test_if_rows_of_a_batch_share_a_key_the_last_is_written(schema: Schema, open_writing: Open) -> None:
     """Keys are equal if Postgres says so."""
     schema.create("id numeric, name char(3), v int, PRIMARY KEY (id, name)")
     writing = open_writing()
@@ -205,7 +210,7 @@ ROUND_TRIPS: dict[str, list[tuple[Any, Any]]] = {
 }
 
 
-def test_values_of_every_type_come_back_as_they_were(schema, open_writing):
+def test_values_of_every_type_come_back_as_they_were(schema: Schema, open_writing: Open) -> None:
     """A second write reports them as unchanged, even types without an equality, such as json and point.
 
     A refused value fails only its own page.
@@ -229,7 +234,7 @@ def test_values_of_every_type_come_back_as_they_were(schema, open_writing):
     assert set(counts(again).values()) == {(0, 1)}
 
 
-def test_only_byte_columns_take_bytes(schema, open_writing):
+def test_only_byte_columns_take_bytes(schema: Schema, open_writing: Open) -> None:
     """The base type of a domain decides, not its name."""
     schema.execute("CREATE DOMAIN {schema}.blob AS bytea")
     schema.execute("CREATE DOMAIN {schema}.words AS text")
@@ -243,7 +248,7 @@ def test_only_byte_columns_take_bytes(schema, open_writing):
     assert schema.rows() == [(1, b"x", None, None)]
 
 
-def test_not_a_number_is_stored_as_such(schema, open_writing):
+def test_not_a_number_is_stored_as_such(schema: Schema, open_writing: Open) -> None:
     schema.create("id int PRIMARY KEY, f float8, n numeric")
     writing = open_writing()
     upsert = writing.check(TABLE)
@@ -269,7 +274,9 @@ documents = st.recursive(
     derandomize=True,
 )
 @given(st.lists(st.tuples(texts, st.none() | st.integers(), documents, st.binary()), max_size=5))
-def test_written_values_are_read_back_unchanged(schema, open_writing, values):
+def test_written_values_are_read_back_unchanged(
+    schema: Schema, open_writing: Open, values: list[tuple[Any, ...]]
+) -> None:
     schema.execute("DROP TABLE IF EXISTS {schema}.t")
     schema.create("id int PRIMARY KEY, s text, n numeric, doc jsonb, b bytea")
     writing = open_writing()
@@ -283,7 +290,7 @@ def test_written_values_are_read_back_unchanged(schema, open_writing, values):
 HOSTILE = "Ro\"bert'); DROP TABLE {x} %s %(a)s $1 -- \\"
 
 
-def test_names_and_values_are_never_taken_for_sql(schema, open_writing):
+def test_names_and_values_are_never_taken_for_sql(schema: Schema, open_writing: Open) -> None:
     names = [f"{HOSTILE}{n}" for n in range(3)]
     quoted = ['"' + name.replace('"', '""') + '"' for name in names]
     schema.create(
@@ -298,7 +305,9 @@ def test_names_and_values_are_never_taken_for_sql(schema, open_writing):
 
 
 @pytest.mark.parametrize("name", ["input", "latest", "stored", "kept", "excluded", "select"])
-def test_tables_may_use_the_names_that_the_statement_uses(schema, open_writing, name):
+def test_tables_may_use_the_names_that_the_statement_uses(
+    schema: Schema, open_writing: Open, name: str
+) -> None:
     """Their columns may use them, too."""
     schema.create(
         '"input" int PRIMARY KEY, "stored" int, "kept" int, "excluded" int, "number" int', name=name
@@ -311,7 +320,7 @@ def test_tables_may_use_the_names_that_the_statement_uses(schema, open_writing, 
     assert schema.rows(name) == [(1, 2, 3, 4, 5)]
 
 
-def test_columns_that_postgres_fills_are_left_to_it(schema, open_writing):
+def test_columns_that_postgres_fills_are_left_to_it(schema: Schema, open_writing: Open) -> None:
     """A row may replace a default, but not a generated value."""
     schema.create(
         "url text PRIMARY KEY, v int, number int GENERATED ALWAYS AS IDENTITY,"
@@ -330,17 +339,21 @@ def test_columns_that_postgres_fills_are_left_to_it(schema, open_writing):
             writing.check(Table(name="t", key=("url",), columns=(column,)))
 
 
-def test_columns_that_no_row_of_a_page_has_are_left_as_they_are(schema, open_writing):
+def test_columns_that_no_row_of_a_page_has_are_left_as_they_are(schema: Schema, open_writing: Open) -> None:
     schema.create("id int PRIMARY KEY, price int, note text")
     writing = open_writing()
     upsert = writing.check(TABLE)
     schema.execute("INSERT INTO {schema}.t VALUES (1, 1, 'by hand'), (2, 1, 'by hand')")
-    pages = {"a": [{"id": 1, "price": 2}], "b": [{"id": 2, "note": "new"}], "c": [{"id": 3}]}
+    pages: dict[str, list[dict[str, Any]]] = {
+        "a": [{"id": 1, "price": 2}],
+        "b": [{"id": 2, "note": "new"}],
+        "c": [{"id": 3}],
+    }
     assert counts(writing.write(upsert, pages)) == dict.fromkeys(pages, (1, 0))
     assert schema.rows() == [(1, 2, "by hand"), (2, 1, "new"), (3, None, None)]
 
 
-def test_declared_columns_that_a_row_lacks_are_null(schema, open_writing):
+def test_declared_columns_that_a_row_lacks_are_null(schema: Schema, open_writing: Open) -> None:
     schema.create("id int PRIMARY KEY, price int, discount int, note text")
     writing = open_writing()
     upsert = writing.check(Table(name="t", key=("id",), columns=("price", "discount")))
@@ -349,7 +362,7 @@ def test_declared_columns_that_a_row_lacks_are_null(schema, open_writing):
     assert schema.rows() == [(1, 2, None, "by hand")]
 
 
-def test_a_table_of_nothing_but_its_key_can_be_written(schema, open_writing):
+def test_a_table_of_nothing_but_its_key_can_be_written(schema: Schema, open_writing: Open) -> None:
     schema.create("a int, b int, PRIMARY KEY (b, a)")
     writing = open_writing()
     upsert = writing.check(Table(name="t", key=("a", "b")))
@@ -357,7 +370,7 @@ def test_a_table_of_nothing_but_its_key_can_be_written(schema, open_writing):
     assert counts(writing.write(upsert, {"p": [{"a": 1, "b": 2}, {"a": 2, "b": 1}]})) == {"p": (1, 1)}
 
 
-def test_a_latin1_database_is_written_by_its_own_column_names(schema, open_writing):
+def test_a_latin1_database_is_written_by_its_own_column_names(schema: Schema, open_writing: Open) -> None:
     """A page with text outside the encoding fails alone."""
     name = schema.name.replace(" ", "_")
     schema.execute(f"CREATE DATABASE {name} ENCODING 'LATIN1' LOCALE 'C' TEMPLATE template0")
@@ -373,7 +386,7 @@ def test_a_latin1_database_is_written_by_its_own_column_names(schema, open_writi
     schema.execute(f"DROP DATABASE {name} WITH (FORCE)")
 
 
-def test_many_batches_go_over_one_connection(schema, open_writing):
+def test_many_batches_go_over_one_connection(schema: Schema, open_writing: Open) -> None:
     schema.create("id int PRIMARY KEY")
     writing = open_writing(batch_rows=10)
     upsert = writing.check(TABLE)

@@ -1,17 +1,29 @@
 """Copies of all objects under a prefix."""
 
+from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from functools import cache
 
 import pytest
 
-from asyncstream import BucketNotFound, InputError, MiB, NothingToTransfer, S3Object, S3Prefix
-from tests.servers import content
+from asyncstream import (
+    BucketNotFound,
+    InputError,
+    MiB,
+    NothingToTransfer,
+    S3Object,
+    S3Prefix,
+)
+from tests.servers import Bucket, S3Server, content
+
+from .fixture_types import Copy, NewSession
 
 MANY = [f"many/{number:05d}" for number in range(1001)]  # S3 never lists more than 1,000 at once
 
 
-def test_the_rest_of_each_key_is_kept_under_the_new_prefix(copy, bucket, other_bucket):
+def test_the_rest_of_each_key_is_kept_under_the_new_prefix(
+    copy: Copy, bucket: Bucket, other_bucket: Bucket
+) -> None:
     sizes = {"in/a": 0, "in/b/c": 10, "in/large": 5 * MiB + 1, "inside": 4, "out/a": 5}
     for key, size in sizes.items():
         bucket.put(key, content(size, key))
@@ -23,7 +35,9 @@ def test_the_rest_of_each_key_is_kept_under_the_new_prefix(copy, bucket, other_b
         assert other_bucket.get(key.replace("in/", "new/")) == content(size, key)
 
 
-def test_a_whole_bucket_is_copied_by_the_empty_prefix(copy, bucket, other_bucket):
+def test_a_whole_bucket_is_copied_by_the_empty_prefix(
+    copy: Copy, bucket: Bucket, other_bucket: Bucket
+) -> None:
     for key in ("a", "b/c"):
         bucket.put(key, content(10, key))
     copy([(S3Prefix(bucket.name), S3Prefix(other_bucket.name))]).raise_for_failures()
@@ -32,7 +46,9 @@ def test_a_whole_bucket_is_copied_by_the_empty_prefix(copy, bucket, other_bucket
     }
 
 
-def test_prefixes_and_objects_mix_in_the_order_given(copy, bucket, other_bucket):
+def test_prefixes_and_objects_mix_in_the_order_given(
+    copy: Copy, bucket: Bucket, other_bucket: Bucket
+) -> None:
     for key in ("p/1", "p/2", "single"):
         bucket.put(key, b"x")
     single = (S3Object(bucket.name, "single"), S3Object(other_bucket.name, "single"))
@@ -43,11 +59,11 @@ def test_prefixes_and_objects_mix_in_the_order_given(copy, bucket, other_bucket)
 
 
 @pytest.fixture(scope="session")
-def bucket_of_many():
+def bucket_of_many() -> Callable[[S3Server], Bucket]:
     """Return a bucket per server with more keys than a page holds; filled once, as that takes seconds."""
 
     @cache
-    def bucket_of_many(server):
+    def bucket_of_many(server: S3Server) -> Bucket:
         bucket = server.new_bucket()
         bucket.put(MANY[0], b"")  # alone: rclone fails if two requests create a directory at once
         with ThreadPoolExecutor(4) as pool:
@@ -57,7 +73,9 @@ def bucket_of_many():
     return bucket_of_many
 
 
-def test_a_listing_of_several_pages_is_read_to_its_end(server, bucket_of_many, new_session):
+def test_a_listing_of_several_pages_is_read_to_its_end(
+    server: S3Server, bucket_of_many: Callable[[S3Server], Bucket], new_session: NewSession
+) -> None:
     bucket = bucket_of_many(server)
     session = new_session()
     with server.counted() as seen:
@@ -67,18 +85,20 @@ def test_a_listing_of_several_pages_is_read_to_its_end(server, bucket_of_many, n
     assert seen == {"ListObjectsV2": 2}
 
 
-def test_nothing_under_the_prefix_is_an_error_that_names_it(copy, bucket):
+def test_nothing_under_the_prefix_is_an_error_that_names_it(copy: Copy, bucket: Bucket) -> None:
     bucket.put("another", b"x")
     with pytest.raises(NothingToTransfer, match=f"s3://{bucket.name}/none/"):
         copy([(S3Prefix(bucket.name, "none/"), S3Prefix(bucket.name, "copies/"))])
 
 
-def test_a_missing_bucket_to_list_is_an_error_that_names_it(copy, bucket):
+def test_a_missing_bucket_to_list_is_an_error_that_names_it(copy: Copy, bucket: Bucket) -> None:
     with pytest.raises(BucketNotFound, match="no-such-bucket"):
         copy([(S3Prefix("no-such-bucket"), S3Prefix(bucket.name, "copies/"))])
 
 
-def test_two_sources_of_one_destination_fail_before_any_copy(copy, server, bucket):
+def test_two_sources_of_one_destination_fail_before_any_copy(
+    copy: Copy, server: S3Server, bucket: Bucket
+) -> None:
     for key in ("a/x", "b/x"):
         bucket.put(key, b"x")
     listed = (S3Prefix(bucket.name, "a/"), S3Prefix(bucket.name, "copies/"))

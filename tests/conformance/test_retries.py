@@ -2,11 +2,12 @@
 
 import pytest
 
-from asyncstream import ConnectionFailed, DeadlineExceeded, MiB, ServiceBusy
+from asyncstream import ConnectionFailed, DeadlineExceeded, Event, MiB, ServiceBusy
 from asyncstream.errors import TruncatedBody
 from asyncstream.pipeline.progress import BytesMoved, PartRetried
-from tests.servers import content
+from tests.servers import Bucket, content
 
+from .clocks import Clock
 from .faulty_transport import (
     ALWAYS,
     DownloadBroken,
@@ -15,6 +16,7 @@ from .faulty_transport import (
     ReplyLost,
     UploadBroken,
 )
+from .fixture_types import Copy, Pairs
 
 LARGE = 6 * MiB  # two parts, the second of 1 MiB
 SMALL = 1 * MiB  # more than any engine reads at once
@@ -34,11 +36,16 @@ pytestmark = pytest.mark.parametrize("server", ["lab"], indirect=True)
     ],
 )
 def test_a_part_that_fails_once_is_read_and_sent_again(
-    copy_with_faults, bucket, pairs, kind, operation, error
-):
+    copy_with_faults: Copy,
+    bucket: Bucket,
+    pairs: Pairs,
+    kind: type,
+    operation: str,
+    error: type[BaseException],
+) -> None:
     """The engine repeats only that part: at most one more GET and one more UploadPart."""
     bucket.put("file", content(LARGE))
-    events = []
+    events: list[Event] = []
     report = copy_with_faults(
         pairs("file"), kind(operation, times=[2]), on_event=events.append, multipart=True, max_concurrency=1
     )
@@ -61,7 +68,9 @@ def test_a_part_that_fails_once_is_read_and_sent_again(
         (Refused, "PutObject"),
     ],
 )
-def test_a_put_that_fails_once_is_read_and_sent_again(copy_with_faults, bucket, pairs, kind, operation):
+def test_a_put_that_fails_once_is_read_and_sent_again(
+    copy_with_faults: Copy, bucket: Bucket, pairs: Pairs, kind: type, operation: str
+) -> None:
     bucket.put("file", content(SMALL))
     report = copy_with_faults(pairs("file"), kind(operation))
     report.raise_for_failures()
@@ -70,7 +79,9 @@ def test_a_put_that_fails_once_is_read_and_sent_again(copy_with_faults, bucket, 
 
 
 @pytest.mark.parametrize("operation", ["GetObject", "CreateMultipartUpload", "CompleteMultipartUpload"])
-def test_a_request_without_a_body_of_ours_is_repeated(copy_with_faults, bucket, pairs, operation):
+def test_a_request_without_a_body_of_ours_is_repeated(
+    copy_with_faults: Copy, bucket: Bucket, pairs: Pairs, operation: str
+) -> None:
     bucket.put("file", content(LARGE))
     report = copy_with_faults(pairs("file"), Refused(operation), multipart=True, max_concurrency=1)
     report.raise_for_failures()
@@ -78,7 +89,9 @@ def test_a_request_without_a_body_of_ours_is_repeated(copy_with_faults, bucket, 
     assert bucket.uploads() == []
 
 
-def test_a_part_that_keeps_failing_is_given_up_with_its_upload(copy_with_faults, bucket, pairs):
+def test_a_part_that_keeps_failing_is_given_up_with_its_upload(
+    copy_with_faults: Copy, bucket: Bucket, pairs: Pairs
+) -> None:
     """The other file is copied."""
     size = 11 * MiB  # three parts
     for key in ("doomed", "good"):
@@ -99,7 +112,9 @@ def test_a_part_that_keeps_failing_is_given_up_with_its_upload(copy_with_faults,
     assert bucket.uploads() == []
 
 
-def test_an_upload_that_cannot_be_aborted_is_noted_on_the_error(copy_with_faults, bucket, pairs):
+def test_an_upload_that_cannot_be_aborted_is_noted_on_the_error(
+    copy_with_faults: Copy, bucket: Bucket, pairs: Pairs
+) -> None:
     bucket.put("file", content(LARGE))
     report = copy_with_faults(
         pairs("file"),
@@ -108,14 +123,16 @@ def test_an_upload_that_cannot_be_aborted_is_noted_on_the_error(copy_with_faults
         multipart=True,
         max_attempts=2,
     )
-    [note] = report.files[0].error.__notes__
+    error = report.files[0].error
+    assert error is not None
+    [note] = error.__notes__
     assert f"s3://{bucket.name}/copies/file" in note
     assert "could not be aborted" in note
     assert report.requests["AbortMultipartUpload"] == 2
     assert bucket.uploads() == ["copies/file"]
 
 
-def test_an_abort_that_fails_once_is_repeated(copy_with_faults, bucket, pairs):
+def test_an_abort_that_fails_once_is_repeated(copy_with_faults: Copy, bucket: Bucket, pairs: Pairs) -> None:
     bucket.put("file", content(LARGE))
     report = copy_with_faults(
         pairs("file"),
@@ -129,11 +146,13 @@ def test_an_abort_that_fails_once_is_repeated(copy_with_faults, bucket, pairs):
 
 
 @pytest.mark.parametrize("multipart", [False, True])
-def test_files_not_done_by_the_deadline_fail_and_leave_nothing(copy, bucket, pairs, clock, multipart):
+def test_files_not_done_by_the_deadline_fail_and_leave_nothing(
+    copy: Copy, bucket: Bucket, pairs: Pairs, clock: Clock, multipart: bool
+) -> None:
     for key in ("early", "caught", "late"):
         bucket.put(key, content(LARGE, key))
 
-    def pass_the_deadline(event):
+    def pass_the_deadline(event: Event) -> None:
         if isinstance(event, BytesMoved) and event.source.key == "caught":
             clock.now = 61.0
 

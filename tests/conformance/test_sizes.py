@@ -1,9 +1,14 @@
 """Files of every size at which behaviour changes arrive byte by byte."""
 
+from collections.abc import Mapping
+from typing import Any
+
 import pytest
 
-from asyncstream import KiB, MiB
-from tests.servers import Capability, content
+from asyncstream import FileResult, KiB, MiB
+from tests.servers import Bucket, Capability, content
+
+from .fixture_types import Copy, Pairs
 
 CHUNK = 64 * KiB
 PART = 5 * MiB
@@ -25,11 +30,11 @@ OF_PARTS = {
 }
 
 
-def sizes(named):
+def sizes(named: Mapping[str, int]) -> pytest.MarkDecorator:
     return pytest.mark.parametrize("size", named.values(), ids=named)
 
 
-def copied(copy, bucket, pairs, size, **settings):
+def copied(copy: Copy, bucket: Bucket, pairs: Pairs, size: int, **settings: Any) -> FileResult:
     """Copy one file, compare its bytes, and return its result."""
     body = content(size)
     bucket.put("file", body)
@@ -43,13 +48,17 @@ def copied(copy, bucket, pairs, size, **settings):
 
 
 @sizes(SMALL | {"two-parts-and-one": 2 * PART + 1})
-def test_without_multipart_a_file_of_any_size_is_one_upload(copy, bucket, pairs, size):
+def test_without_multipart_a_file_of_any_size_is_one_upload(
+    copy: Copy, bucket: Bucket, pairs: Pairs, size: int
+) -> None:
     result = copied(copy, bucket, pairs, size, multipart=False)
     assert (result.parts, result.attempts) == (1, 1)
 
 
 @sizes(SMALL | OF_PARTS)
-def test_with_multipart_a_file_has_one_upload_per_part(copy, bucket, pairs, size):
+def test_with_multipart_a_file_has_one_upload_per_part(
+    copy: Copy, bucket: Bucket, pairs: Pairs, size: int
+) -> None:
     result = copied(copy, bucket, pairs, size, multipart=True)
     expected = max(1, -(-size // PART))
     assert (result.parts, result.attempts) == (expected, expected)
@@ -60,13 +69,15 @@ def test_with_multipart_a_file_has_one_upload_per_part(copy, bucket, pairs, size
     [1, pytest.param(PART + 1, marks=pytest.mark.needs(Capability.ETAG_OF_MULTIPART))],
     ids=["put", "multipart"],
 )
-def test_the_result_tells_the_copys_etag(copy, bucket, pairs, size):
+def test_the_result_tells_the_copys_etag(copy: Copy, bucket: Bucket, pairs: Pairs, size: int) -> None:
     result = copied(copy, bucket, pairs, size, multipart=True)
     assert result.etag == bucket.head("copies/file")["ETag"]
 
 
 @pytest.mark.parametrize("max_concurrency", [1, 3, 10])
-def test_files_of_all_sizes_copied_at_once_do_not_mix(copy, bucket, pairs, max_concurrency):
+def test_files_of_all_sizes_copied_at_once_do_not_mix(
+    copy: Copy, bucket: Bucket, pairs: Pairs, max_concurrency: int
+) -> None:
     bodies = {f"file-{size}": content(size) for size in [PART + 1, *SMALL.values(), 2 * PART + 1, 2 * MiB]}
     bodies |= {f"small-{number}": content(1 + number, number) for number in range(10)}
     for key, body in bodies.items():

@@ -26,11 +26,14 @@ from asyncstream.errors import (
     OutputTooLarge,
     TransformError,
 )
+from asyncstream.lab.s3 import LabS3
 from asyncstream.transforms import Zstd, map_csv, map_json_lines, map_lines, with_name
 from asyncstream.transforms.codecs import ZSTD
 from asyncstream.transforms.gzip import library
 from tests.lacking import lacking
-from tests.servers import content
+from tests.servers import Bucket, S3Server, content
+
+from .fixture_types import Copy, NothingIsLeft, Pairs
 
 zstd = library(ZSTD)
 
@@ -66,7 +69,7 @@ def words(size: int, seed: object = 0) -> bytes:
 LONG = content(1 * MiB) + b"".join(b"%d %s\n" % (n, b"x" * 1000) for n in range(5000))
 
 
-def test_what_is_packed_is_unpacked_again_on_every_server(copy, bucket, pairs):
+def test_what_is_packed_is_unpacked_again_on_every_server(copy: Copy, bucket: Bucket, pairs: Pairs) -> None:
     """The short files take one PUT, the long one takes parts."""
     bodies = {"short": words(1000), "empty": b"", "long": content(6 * MiB)}
     for name, body in bodies.items():
@@ -105,7 +108,9 @@ CONFIGS = st.fixed_dictionaries(
     suppress_health_check=[HealthCheck.function_scoped_fixture, HealthCheck.too_slow],
 )
 @given(short=SHORT, config=CONFIGS)
-def test_built_in_transforms_make_what_other_programs_do(copy, bucket, pairs, name, short, config):
+def test_built_in_transforms_make_what_other_programs_do(
+    copy: Copy, bucket: Bucket, pairs: Pairs, name: str, short: bytes, config: dict[str, int]
+) -> None:
     """`tests/unit` tests where chunks end."""
     bucket.empty()
     sources = {"short": short, "long": LONG if name in PACK else content(len(LONG))}
@@ -135,7 +140,9 @@ def packed_by_program(name: str, body: bytes) -> bytes:
 
 @on_the_lab
 @pytest.mark.parametrize("name", PROGRAMS)
-def test_what_the_programs_pack_is_unpacked_in_several_parts(copy, bucket, pairs, name):
+def test_what_the_programs_pack_is_unpacked_in_several_parts(
+    copy: Copy, bucket: Bucket, pairs: Pairs, name: str
+) -> None:
     if which(PROGRAMS[name][0]) is None:
         lacking(f"{PROGRAMS[name][0]} is not installed")
     bucket.put("file", packed_by_program(name, LONG))
@@ -148,7 +155,9 @@ def test_what_the_programs_pack_is_unpacked_in_several_parts(copy, bucket, pairs
 
 
 @on_the_lab
-def test_a_chain_makes_what_its_links_do_one_after_the_other(copy, bucket, pairs):
+def test_a_chain_makes_what_its_links_do_one_after_the_other(
+    copy: Copy, bucket: Bucket, pairs: Pairs
+) -> None:
     body = words(12 * MiB)
     bucket.put("file", gzip.compress(body, 1))
     copy(pairs("file"), transform=["gunzip", Zstd]).raise_for_failures()
@@ -160,9 +169,9 @@ def upper(chunk: bytes) -> bytes:
 
 
 @on_the_lab
-def test_a_users_functions_run_on_chunks_lines_and_records(copy, bucket, pairs):
+def test_a_users_functions_run_on_chunks_lines_and_records(copy: Copy, bucket: Bucket, pairs: Pairs) -> None:
     text = words(6 * MiB)
-    rows = [{"n": n, "of": 'ü, "x"\n' * (n % 3)} for n in range(5000)]
+    rows: list[dict[str, Any]] = [{"n": n, "of": 'ü, "x"\n' * (n % 3)} for n in range(5000)]
     as_json = b"".join(json.dumps(row).encode() + b"\n" for row in rows)
     as_csv = io.StringIO()
     writer = csv.DictWriter(as_csv, ["n", "of"])
@@ -190,7 +199,9 @@ def test_a_users_functions_run_on_chunks_lines_and_records(copy, bucket, pairs):
 
 
 @on_the_lab
-def test_one_failing_file_says_where_and_spares_the_others(copy, bucket, pairs, nothing_is_left):
+def test_one_failing_file_says_where_and_spares_the_others(
+    copy: Copy, bucket: Bucket, pairs: Pairs, nothing_is_left: NothingIsLeft
+) -> None:
     lines = words(6 * MiB).split(b"\n")
     for name in "abc":
         bucket.put(name, b"\n".join([*lines, b"bad" if name == "b" else b"good"]))
@@ -217,7 +228,9 @@ def bomb() -> bytes:
 
 @on_the_lab
 @pytest.mark.parametrize("limit", [{}, {"max_ratio": None, "max_output": 20 * MiB}], ids=["ratio", "output"])
-def test_a_bomb_goes_off_nowhere(copy, bucket, pairs, nothing_is_left, limit):
+def test_a_bomb_goes_off_nowhere(
+    copy: Copy, bucket: Bucket, pairs: Pairs, nothing_is_left: NothingIsLeft, limit: dict[str, Any]
+) -> None:
     bucket.put("bomb", bomb())
     [result] = copy(pairs("bomb"), transform="gunzip", memory_limit=24 * MiB, **limit).files
     assert isinstance(result.error, OutputTooLarge)
@@ -227,7 +240,9 @@ def test_a_bomb_goes_off_nowhere(copy, bucket, pairs, nothing_is_left, limit):
 @on_the_lab
 @pytest.mark.parametrize("size", [3000, 6 * MiB], ids=["in the first part", "in a later part"])
 @pytest.mark.parametrize("how", ["truncated", "changed", "trailing", "other"])
-def test_what_is_damaged_fails_by_its_name(copy, bucket, pairs, nothing_is_left, size, how):
+def test_what_is_damaged_fails_by_its_name(
+    copy: Copy, bucket: Bucket, pairs: Pairs, nothing_is_left: NothingIsLeft, size: int, how: str
+) -> None:
     packed = PACK["gunzip"](content(size))
     changed = packed[:-1000] + bytes(byte ^ 255 for byte in packed[-1000:-990]) + packed[-990:]
     damaged = {"truncated": packed[:-20], "changed": changed, "trailing": packed + b"more", "other": b"none"}
@@ -239,7 +254,9 @@ def test_what_is_damaged_fails_by_its_name(copy, bucket, pairs, nothing_is_left,
 
 @on_the_lab
 @pytest.mark.parametrize("name", [*PACK, *UNPACK])
-def test_an_empty_file_can_be_packed_but_not_unpacked(copy, bucket, pairs, nothing_is_left, name):
+def test_an_empty_file_can_be_packed_but_not_unpacked(
+    copy: Copy, bucket: Bucket, pairs: Pairs, nothing_is_left: NothingIsLeft, name: str
+) -> None:
     bucket.put("file", b"")
     [result] = copy(pairs("file"), transform=name).files
     if name in PACK:
@@ -261,7 +278,9 @@ def test_an_empty_file_can_be_packed_but_not_unpacked(copy, bucket, pairs, nothi
         (2 * PART + 1, 3, {"CreateMultipartUpload": 1, "UploadPart": 3, "CompleteMultipartUpload": 1}),
     ],
 )
-def test_output_of_any_length_takes_one_get_and_as_few_writes(copy, bucket, pairs, size, parts, operations):
+def test_output_of_any_length_takes_one_get_and_as_few_writes(
+    copy: Copy, bucket: Bucket, pairs: Pairs, size: int, parts: int, operations: dict[str, Any]
+) -> None:
     bucket.put("file", gzip.compress(content(size), 0))
     report = copy(pairs("file"), transform="gunzip")
     report.raise_for_failures()
@@ -272,7 +291,9 @@ def test_output_of_any_length_takes_one_get_and_as_few_writes(copy, bucket, pair
 
 @on_the_lab
 @pytest.mark.parametrize("size", [1000, 6 * MiB])
-def test_files_are_skipped_unless_transform_or_source_changes(copy, bucket, pairs, size):
+def test_files_are_skipped_unless_transform_or_source_changes(
+    copy: Copy, bucket: Bucket, pairs: Pairs, size: int
+) -> None:
     bucket.put("file", content(size))
 
     def status(transform: Any) -> str:
@@ -290,7 +311,7 @@ def test_files_are_skipped_unless_transform_or_source_changes(copy, bucket, pair
 
 
 @on_the_lab
-def test_skip_needs_the_name_of_a_lambda(copy, bucket, pairs):
+def test_skip_needs_the_name_of_a_lambda(copy: Copy, bucket: Bucket, pairs: Pairs) -> None:
     bucket.put("file", b"text")
     with pytest.raises(ConfigError, match=r"with_name\("):
         copy(pairs("file"), transform=lambda chunk: chunk, if_exists="skip")
@@ -302,7 +323,7 @@ def test_skip_needs_the_name_of_a_lambda(copy, bucket, pairs):
 
 @on_the_lab
 @pytest.mark.parametrize("size", [1000, 6 * MiB])
-def test_fail_leaves_what_is_there(copy, bucket, pairs, size):
+def test_fail_leaves_what_is_there(copy: Copy, bucket: Bucket, pairs: Pairs, size: int) -> None:
     bucket.put("file", content(size))
     bucket.put("copies/file", b"precious")
     [result] = copy(pairs("file"), transform="gzip", if_exists="fail").files
@@ -312,7 +333,9 @@ def test_fail_leaves_what_is_there(copy, bucket, pairs, size):
 
 
 @pytest.mark.parametrize("size", [1000, 6 * MiB])
-def test_headers_about_encoding_are_dropped_and_others_kept(copy, bucket, pairs, size):
+def test_headers_about_encoding_are_dropped_and_others_kept(
+    copy: Copy, bucket: Bucket, pairs: Pairs, size: int
+) -> None:
     kept = {"Metadata": {"owner": "team"}, "CacheControl": "private"}
     packed = gzip.compress(content(size), 0)
     bucket.put("file", packed, ContentType="application/gzip", **kept)
@@ -333,7 +356,9 @@ def test_headers_about_encoding_are_dropped_and_others_kept(copy, bucket, pairs,
 @on_the_lab
 @pytest.mark.parametrize("verify", ["before", "after", "off"])
 @pytest.mark.parametrize("size", [1000, 1 * MiB, 11 * MiB])
-def test_bytes_are_compared_on_both_sides_as_far_as_wanted(copy, bucket, pairs, lab, verify, size):
+def test_bytes_are_compared_on_both_sides_as_far_as_wanted(
+    copy: Copy, bucket: Bucket, pairs: Pairs, lab: LabS3, verify: str, size: int
+) -> None:
     lab.declare(bucket.name, [("file", size)], checksum="CRC32")
     report = copy(pairs("file"), transform="gzip", verify=verify)
     report.raise_for_failures()
@@ -343,7 +368,9 @@ def test_bytes_are_compared_on_both_sides_as_far_as_wanted(copy, bucket, pairs, 
 
 
 @on_the_lab
-def test_what_cannot_be_is_refused_before_anything_is_read(copy, server, bucket, pairs):
+def test_what_cannot_be_is_refused_before_anything_is_read(
+    copy: Copy, server: S3Server, bucket: Bucket, pairs: Pairs
+) -> None:
     bucket.put("file", b"x")
     with server.counted() as sent:
         with pytest.raises(ConfigError, match="too small for a transform"):

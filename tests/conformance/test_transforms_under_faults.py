@@ -9,9 +9,13 @@ import pytest
 
 from asyncstream import MiB
 from asyncstream.errors import DeadlineExceeded, SourceChanged
-from asyncstream.lab.s3.faults import Fault
+from asyncstream.lab.s3 import LabS3
+from asyncstream.lab.s3.faults import Fault, Kind
 from asyncstream.pipeline.progress import BytesMoved, PartRetried
-from tests.servers import content
+from tests.servers import Bucket, content
+
+from .clocks import Clock
+from .fixture_types import Copy, NothingIsLeft, Pairs, UntilItStalls
 
 on_the_lab = pytest.mark.parametrize("server", ["lab"], indirect=True)
 
@@ -25,7 +29,7 @@ class Row:
     """A fault that strikes an operation once, and the expected number of GETs."""
 
     operation: str
-    kind: str
+    kind: Kind
     gets: int = 1
 
     @property
@@ -48,7 +52,9 @@ ROWS = [
 
 @on_the_lab
 @pytest.mark.parametrize("row", ROWS, ids=lambda row: f"{row.operation} {row.kind}")
-def test_what_goes_wrong_once_is_overcome(copy, lab, bucket, pairs, row):
+def test_what_goes_wrong_once_is_overcome(
+    copy: Copy, lab: LabS3, bucket: Bucket, pairs: Pairs, row: Row
+) -> None:
     """Parts are sent again from memory. Only a failed read causes a second read of the source."""
     body = content(SIZES[row.mode])
     bucket.put("file", body)
@@ -74,7 +80,9 @@ def test_what_goes_wrong_once_is_overcome(copy, lab, bucket, pairs, row):
 
 
 @on_the_lab
-def test_a_source_overwritten_half_way_is_made_of_as_it_was(copy, lab, bucket, pairs):
+def test_a_source_overwritten_half_way_is_made_of_as_it_was(
+    copy: Copy, lab: LabS3, bucket: Bucket, pairs: Pairs
+) -> None:
     """One GET reads the whole old version; a GET that breaks could not resume it."""
     lab.declare(bucket.name, [("file", 12 * MiB)])
     before = bucket.get("file")
@@ -85,10 +93,12 @@ def test_a_source_overwritten_half_way_is_made_of_as_it_was(copy, lab, bucket, p
 
 
 @on_the_lab
-def test_a_broken_body_is_not_resumed_from_another_version(copy, lab, bucket, pairs, nothing_is_left):
+def test_a_broken_body_is_not_resumed_from_another_version(
+    copy: Copy, lab: LabS3, bucket: Bucket, pairs: Pairs, nothing_is_left: NothingIsLeft
+) -> None:
     bucket.put("file", content(12 * MiB))
     lab.set_faults([Fault("truncate", GET, times=[1], at=0.7)])
-    overwritten = []
+    overwritten: list[str] = []
 
     def overwrite(event: Any) -> None:
         if isinstance(event, PartRetried) and not overwritten:
@@ -101,8 +111,8 @@ def test_a_broken_body_is_not_resumed_from_another_version(copy, lab, bucket, pa
 
 @on_the_lab
 def test_the_deadline_fails_started_files_and_leaves_nothing(
-    copy, bucket, pairs, nothing_is_left, until_it_stalls
-):
+    copy: Copy, bucket: Bucket, pairs: Pairs, nothing_is_left: NothingIsLeft, until_it_stalls: UntilItStalls
+) -> None:
     """The file fails even if a plain copy would stay pending."""
     bucket.put("file", content(12 * MiB))
     bucket.put("before", b"")
@@ -119,7 +129,9 @@ def test_the_deadline_fails_started_files_and_leaves_nothing(
 
 
 @on_the_lab
-def test_the_deadline_ends_what_only_computes(copy, bucket, pairs, nothing_is_left, clock):
+def test_the_deadline_ends_what_only_computes(
+    copy: Copy, bucket: Bucket, pairs: Pairs, nothing_is_left: NothingIsLeft, clock: Clock
+) -> None:
     bucket.put("file", content(1 * MiB))
 
     def endless(_: bytes) -> Iterator[bytes]:

@@ -2,6 +2,7 @@
 
 import json
 import re
+from collections.abc import Sequence
 from typing import Any
 
 import pytest
@@ -19,10 +20,10 @@ ALARMS = {
 TOPIC = "arn:aws:sns:eu-central-1:123456789012:night-shift"
 
 
-def value(expression: str, **data: list[float | None]) -> list[float]:
+def value(expression: str, **data: Sequence[float | None]) -> list[float]:
     """Return CloudWatch's result of the expression, minute by minute; None is a minute without data."""
     minutes = len(next(iter(data.values())))
-    functions = {
+    functions: dict[str, object] = {
         "FILL": lambda series, filling: [filling if each is None else each for each in series],
         "SUM": lambda series: Series(map(sum, zip(*series, strict=True))),
         "MAX": lambda series: Series(map(max, zip(*series, strict=True))),

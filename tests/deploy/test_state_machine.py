@@ -53,7 +53,7 @@ class TestLinter:
         def lint(machine: Any) -> tuple[int, str]:
             file = tmp_path / "machine.json"
             file.write_text(json.dumps(machine))
-            command = [program, "--json-path", file]
+            command = [str(program), "--json-path", str(file)]
             done = subprocess.run(command, capture_output=True, text=True, check=False)
             return done.returncode, done.stdout + done.stderr
 

@@ -2,30 +2,31 @@
 
 import asyncio
 import gc
+from collections.abc import Iterator
 
 import pytest
 
-from asyncstream import ConfigError, MiB, S3Object, TransferConfig, transfer, transfer_async
+from asyncstream import ConfigError, Event, MiB, S3Object, TransferConfig, transfer, transfer_async
 from asyncstream.pipeline.progress import BytesMoved
-from tests.servers import content
+from tests.servers import Bucket, LabServer, content
 
 LARGE = 32 * MiB
 CONFIG = TransferConfig(multipart=True, part_size=5 * MiB, max_concurrency=3)
 
 
 @pytest.fixture
-def bucket(lab_server):
+def bucket(lab_server: LabServer) -> Iterator[Bucket]:
     bucket = lab_server.new_bucket()
     yield bucket
     bucket.empty()
 
 
-def copy_of(bucket, key):
+def copy_of(bucket: Bucket, key: str) -> list[tuple[S3Object, S3Object]]:
     return [(S3Object(bucket.name, key), S3Object(bucket.name, f"copies/{key}"))]
 
 
 @pytest.mark.asyncio
-async def test_files_are_copied_on_the_running_loop(lab_server, bucket):
+async def test_files_are_copied_on_the_running_loop(lab_server: LabServer, bucket: Bucket) -> None:
     bucket.put("file", content(LARGE))
     report = await transfer_async(
         copy_of(bucket, "file"), config=CONFIG, endpoint_url=lab_server.endpoint_url
@@ -36,7 +37,7 @@ async def test_files_are_copied_on_the_running_loop(lab_server, bucket):
 
 
 @pytest.mark.asyncio
-async def test_two_transfers_run_on_one_loop(lab_server, bucket):
+async def test_two_transfers_run_on_one_loop(lab_server: LabServer, bucket: Bucket) -> None:
     for key in ("a", "b"):
         bucket.put(key, content(LARGE, key))
     reports = await asyncio.gather(
@@ -54,7 +55,9 @@ async def test_two_transfers_run_on_one_loop(lab_server, bucket):
 
 
 @pytest.mark.asyncio
-async def test_transfer_on_a_running_loop_says_what_to_call_instead(lab_server, bucket):
+async def test_transfer_on_a_running_loop_says_what_to_call_instead(
+    lab_server: LabServer, bucket: Bucket
+) -> None:
     bucket.put("file", b"x")
     with pytest.raises(ConfigError, match="transfer_async"):
         transfer(copy_of(bucket, "file"), engine="asyncio", endpoint_url=lab_server.endpoint_url)
@@ -63,7 +66,7 @@ async def test_transfer_on_a_running_loop_says_what_to_call_instead(lab_server, 
 
 
 @pytest.mark.asyncio
-async def test_cancelling_mid_upload_leaves_no_upload(lab_server, bucket):
+async def test_cancelling_mid_upload_leaves_no_upload(lab_server: LabServer, bucket: Bucket) -> None:
     """Cancelling leaves no task and no open connection either."""
     bucket.put("file", content(LARGE))
     assert bucket.uploads() == []  # opens this client's own connection before they are counted
@@ -71,7 +74,7 @@ async def test_cancelling_mid_upload_leaves_no_upload(lab_server, bucket):
     parts_move = asyncio.Event()
     moved = 0
 
-    def tell(event):
+    def tell(event: Event) -> None:
         nonlocal moved
         if isinstance(event, BytesMoved):
             moved += event.bytes
@@ -99,7 +102,9 @@ async def test_cancelling_mid_upload_leaves_no_upload(lab_server, bucket):
 
 
 @pytest.mark.asyncio
-async def test_cancelled_before_its_first_step_it_leaves_nothing(lab_server, bucket):
+async def test_cancelled_before_its_first_step_it_leaves_nothing(
+    lab_server: LabServer, bucket: Bucket
+) -> None:
     bucket.put("file", b"x")
     task = asyncio.create_task(
         transfer_async(copy_of(bucket, "file"), config=CONFIG, endpoint_url=lab_server.endpoint_url)

@@ -1,20 +1,25 @@
 """Files that take longer than the deadline: left pending, then continued by a transfer of any engine."""
 
 import json
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import closing
 from itertools import cycle, islice
 from pathlib import Path
 from types import SimpleNamespace
+from typing import Any
 
 import msgspec
 import pytest
 
-from asyncstream import MiB, S3Object, TransferConfig, TransferSession
+from asyncstream import Event, FileResult, MiB, S3Object, TransferConfig, TransferSession
 from asyncstream.engines import ENGINES
 from asyncstream.lab.sandbox import Function, Sandbox
 from asyncstream.pipeline import clients
 from asyncstream.pipeline.continuation import Continuation
-from asyncstream.pipeline.progress import BytesMoved
+from asyncstream.pipeline.progress import BytesMoved, OnEvent
+from tests.servers import LabServer
+
+Invoke = Callable[[str, object, int], dict[str, Any] | None]
 
 ROOT = Path(__file__).parents[2]
 HANDLERS = ("sequential", "threads_multipart", "asyncio_multipart")
@@ -23,23 +28,23 @@ PAIR = (S3Object("sources", "file"), S3Object("copies", "file"))
 
 
 @pytest.fixture
-def server(lab_of):
+def server(lab_of: Callable[..., LabServer]) -> LabServer:
     return lab_of("off", keep=False)
 
 
 @pytest.fixture
-def slow_server(lab_of):
+def slow_server(lab_of: Callable[..., LabServer]) -> LabServer:
     """Start a lab S3 so slow that a file needs several invocations of two seconds."""
     return lab_of("60/220/5", keep=False)
 
 
 @pytest.fixture
-def tell(monkeypatch):
+def tell(monkeypatch: pytest.MonkeyPatch) -> OnEvent:
     """Return a progress callback that moves the transfer's clock: one second for each MiB."""
     passed = 0.0
     monkeypatch.setattr(clients, "time", SimpleNamespace(monotonic=lambda: passed))
 
-    def tell(event):
+    def tell(event: Event) -> None:
         nonlocal passed
         # An event of 5 MiB or more reports what an earlier transfer moved.
         if isinstance(event, BytesMoved) and event.bytes < 5 * MiB:
@@ -48,13 +53,21 @@ def tell(monkeypatch):
     return tell
 
 
-def chain(sessions, tell, seconds, once_uploading=lambda _: None, **settings):
+def chain(
+    sessions: Sequence[TransferSession],
+    tell: OnEvent,
+    seconds: float,
+    once_uploading: Callable[[str], object] = lambda _: None,
+    **settings: Any,
+) -> list[FileResult]:
     """Transfer one file with the sessions in turn until it is no longer pending; return all results.
 
     `once_uploading` is called once, after the first transfer that leaves an upload, with the upload's id.
     """
     config = TransferConfig(deadline=seconds, at_deadline="pending", **settings)
-    continuations, results, happened = {}, [], False
+    continuations: dict[tuple[S3Object, S3Object], Continuation] = {}
+    results: list[FileResult] = []
+    happened = False
     while not results or results[-1].status == "pending":
         number = len(results)
         assert number < 60, "The chain does not end."
@@ -72,21 +85,23 @@ def chain(sessions, tell, seconds, once_uploading=lambda _: None, **settings):
 
 
 @pytest.fixture
-def sessions(server):
+def sessions(server: LabServer) -> Iterator[list[TransferSession]]:
     opened = [TransferSession(engine, endpoint_url=server.endpoint_url) for engine in ENGINES]
     yield opened
     for each in opened:
         each.close()
 
 
-def parts_sent(server):
+def parts_sent(server: LabServer) -> set[int]:
     """Return the numbers of the parts that were sent since the last call."""
     rows = server.lab.request_log()
     server.lab.reset_stats()
     return {int(row["part_number"]) for row in rows if row["operation"] == "UploadPart"}
 
 
-def test_the_end_of_a_chain_verifies_a_multipart_source(server, sessions, tell):
+def test_the_end_of_a_chain_verifies_a_multipart_source(
+    server: LabServer, sessions: list[TransferSession], tell: OnEvent
+) -> None:
     """The last transfer compares the checksum of the source's parts.
 
     The parts end elsewhere than the ranges, and an engine continues a part that another engine began to read.
@@ -100,25 +115,29 @@ def test_the_end_of_a_chain_verifies_a_multipart_source(server, sessions, tell):
     assert copy.crc64nvme == source.crc64nvme
 
 
-def test_an_overwritten_source_starts_the_file_over_and_says_so(server, sessions, tell):
+def test_an_overwritten_source_starts_the_file_over_and_says_so(
+    server: LabServer, sessions: list[TransferSession], tell: OnEvent
+) -> None:
     """The source is overwritten between two transfers."""
     server.lab.declare("sources", [("file", 60 * MiB)])
 
-    def overwrite(_):
+    def overwrite(_: object) -> None:
         server.client.put_object(Bucket="sources", Key="file", Body=b"new")
 
     results = chain(sessions, tell, 25, overwrite, multipart=True, part_size=5 * MiB, max_concurrency=2)
     assert results[-1].status == "copied"
     assert results[-1].bytes == 3
-    assert "overwritten" in results[-1].restarted
+    assert "overwritten" in (results[-1].restarted or "")
     assert server.client.list_multipart_uploads(Bucket="copies").get("Uploads", []) == []
 
 
-def test_a_vanished_upload_starts_the_file_over_and_says_so(server, sessions, tell):
+def test_a_vanished_upload_starts_the_file_over_and_says_so(
+    server: LabServer, sessions: list[TransferSession], tell: OnEvent
+) -> None:
     """The upload vanishes between two transfers."""
     server.lab.declare("sources", [("file", 60 * MiB)])
 
-    def abort(upload_id):
+    def abort(upload_id: str) -> None:
         server.client.abort_multipart_upload(Bucket="copies", Key="file", UploadId=upload_id)
 
     results = chain(sessions, tell, 25, abort, multipart=True, part_size=5 * MiB, max_concurrency=2)
@@ -128,7 +147,9 @@ def test_a_vanished_upload_starts_the_file_over_and_says_so(server, sessions, te
     assert copy.crc64nvme == source.crc64nvme
 
 
-def test_a_file_not_started_is_pending_without_continuation(server, sessions):
+def test_a_file_not_started_is_pending_without_continuation(
+    server: LabServer, sessions: list[TransferSession]
+) -> None:
     server.lab.declare("sources", [("file", 100)])
     config = TransferConfig(deadline=1e-9, at_deadline="pending")
     for each in sessions:
@@ -137,7 +158,7 @@ def test_a_file_not_started_is_pending_without_continuation(server, sessions):
 
 
 @pytest.fixture
-def invoke(slow_server):
+def invoke(slow_server: LabServer) -> Iterator[Invoke]:
     """Invoke the deployed handlers in environments that end after the given seconds."""
     functions = [
         Function(
@@ -150,11 +171,13 @@ def invoke(slow_server):
     ]
     with Sandbox(functions) as sandbox, closing(sandbox.client()) as client:
 
-        def invoke(name, event, seconds):
-            if sandbox.function(name).timeout != seconds:
+        def invoke(name: str, event: object, seconds: int) -> dict[str, Any] | None:
+            function = sandbox.function(name)
+            assert function is not None
+            if function.timeout != seconds:
                 sandbox.configure(name, timeout=seconds)
             reply = client.invoke(FunctionName=name, Payload=json.dumps(event))
-            payload = json.load(reply["Payload"])
+            payload: dict[str, Any] = json.load(reply["Payload"])
             if "FunctionError" in reply:
                 # Lambda also ends a function that does not answer in time.
                 assert "timed out" in payload["errorMessage"], payload
@@ -165,7 +188,7 @@ def invoke(slow_server):
 
 
 @pytest.mark.slow
-def test_2_gb_take_several_two_second_invocations(slow_server, invoke):
+def test_2_gb_take_several_two_second_invocations(slow_server: LabServer, invoke: Invoke) -> None:
     """The handlers take turns in invocations of two seconds.
 
     The time is doubled if the machine is too busy to make progress in it.
@@ -174,7 +197,8 @@ def test_2_gb_take_several_two_second_invocations(slow_server, invoke):
     server.lab.declare("sources", [("file", 2 * GB)])
     config = {"multipart": True, "part_size": 16 * MiB, "max_concurrency": 6}
     left = [{"source": "s3://sources/file", "destination": "s3://copies/file"}]
-    statuses, confirmed = [], set()
+    statuses: list[str] = []
+    confirmed: set[Any] = set()
     for name in islice(cycle(HANDLERS), 60):
         reply = invoke(name, {"files": left, "config": config}, seconds)
         if reply is None or reply.get("error", {}).get("type") == "DeadlineExceeded":

@@ -4,14 +4,19 @@ import os
 import subprocess
 import sys
 from collections import Counter
+from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import pytest
 
 from asyncstream import MiB
 from asyncstream.engines import ENGINES
 from asyncstream.lab.s3 import Fault
+from tests.servers import LabServer
 from tests.servers.base import until
+
+from .command_line import Ended
 
 ROOT = Path(__file__).parents[2]
 SMALL = [f"in/a-small-{number}" for number in range(20)]
@@ -19,15 +24,15 @@ LARGE = [f"in/b-large-{number}" for number in range(2)]
 
 
 @pytest.fixture
-def server(lab_of):
+def server(lab_of: Callable[..., LabServer]) -> LabServer:
     return lab_of("off")
 
 
-def uploads(server):
-    return server.client.list_multipart_uploads(Bucket="copies").get("Uploads", [])
+def uploads(server: LabServer) -> list[dict[str, Any]]:
+    return list(server.client.list_multipart_uploads(Bucket="copies").get("Uploads", ()))
 
 
-def written(server):
+def written(server: LabServer) -> Counter[str]:
     """Return how often each object was written."""
     made = {"PutObject", "CompleteMultipartUpload"}
     return Counter(
@@ -35,7 +40,7 @@ def written(server):
     )
 
 
-def command(server, engine, *more):
+def command(server: LabServer, engine: str, *more: str) -> list[str]:
     return [
         *(sys.executable, "-m", "asyncstream.cli.main", "copy", "s3://sources/in/", "s3://copies/out/"),
         *("--engine", engine, "--multipart", "--part-size", "5MiB", "--max-concurrency", "4"),
@@ -45,7 +50,9 @@ def command(server, engine, *more):
 
 @pytest.mark.slow
 @pytest.mark.parametrize("engine", ENGINES)
-def test_the_same_command_completes_a_killed_copy(server, run, engine):
+def test_the_same_command_completes_a_killed_copy(
+    server: LabServer, run: Callable[..., Ended], engine: str
+) -> None:
     """`asyncstream clean` then removes the uploads that the killed process left."""
     server.lab.declare("sources", [(key, 300_000) for key in SMALL])
     server.lab.declare("sources", [(key, 30 * MiB) for key in LARGE])
@@ -89,7 +96,7 @@ def test_the_same_command_completes_a_killed_copy(server, run, engine):
     assert uploads(server) == []
 
 
-def test_uploads_of_another_prefix_are_left_alone(server, run):
+def test_uploads_of_another_prefix_are_left_alone(server: LabServer, run: Callable[..., Ended]) -> None:
     for key in ("mine/a", "others/a"):
         server.client.create_multipart_upload(Bucket="copies", Key=key)
     run("clean", "s3://copies/mine/", "--older-than", "0s", "--endpoint-url", server.endpoint_url)
@@ -97,7 +104,7 @@ def test_uploads_of_another_prefix_are_left_alone(server, run):
 
 
 @pytest.mark.parametrize("age", ["1", "d", "-1d", "1.5h", "1y"])
-def test_what_is_no_age_is_told(run, age):
+def test_what_is_no_age_is_told(run: Callable[..., Ended], age: str) -> None:
     told = run("clean", "s3://copies/", f"--older-than={age}")
     assert told.code == 2
     assert "is no age: write 30m, 12h, 7d" in told.err

@@ -34,6 +34,12 @@ TINY = ("--files", "3x200KB")
 PLACES = {"SourceUri": "s3://raw/here/", "DestinationUri": "s3://clean/there/"}
 
 
+def function_of(sandbox: Sandbox, name: str) -> Function:
+    found = sandbox.function(name)
+    assert found is not None
+    return found
+
+
 @pytest.fixture
 def lab(monkeypatch: pytest.MonkeyPatch, credentials: None) -> Iterator[LabS3]:
     """Start a lab S3 with the stack's buckets."""
@@ -101,7 +107,7 @@ def tell(running: Callable[[str], S3Server], monkeypatch: pytest.MonkeyPatch) ->
 def stack(sandbox: Sandbox, tell: Callable[..., str]) -> str:
     """The name of a stack that was deployed from the template."""
     names = {str(variant.output) for variant in variants.deployed()}
-    return tell(**PLACES, **{name: sandbox.function(name.removesuffix("Arn")).arn for name in names})
+    return tell(**PLACES, **{name: function_of(sandbox, name.removesuffix("Arn")).arn for name in names})
 
 
 def rows(document: Any) -> dict[tuple[str, int], Any]:
@@ -188,7 +194,10 @@ def test_without_traces_nothing_is_sampled(run: Callable[..., Ended], stack: str
 def test_a_failing_function_is_a_row_with_its_error(
     run: Callable[..., Ended], stack: str, sandbox: Sandbox
 ) -> None:
-    broken = {**sandbox.function("ThreadsFunction").environment, "DEPLOYED_DESTINATION": "s3://elsewhere/"}
+    broken = {
+        **function_of(sandbox, "ThreadsFunction").environment,
+        "DEPLOYED_DESTINATION": "s3://elsewhere/",
+    }
     sandbox.configure("ThreadsFunction", environment=broken)
     done = run(
         "compare", "--stack", stack, *TINY, "--variants", "threads,sequential", "--no-repeat", "--json"
@@ -237,7 +246,7 @@ def comparing(stack: str, sandbox: Sandbox) -> Iterator[subprocess.Popen[str]]:
 
     def second_run() -> bool:
         assert process.poll() is None
-        number = sandbox.function("SequentialFunction").environment.get("COMPARISON_RUN", "1").split()[0]
+        number = function_of(sandbox, "SequentialFunction").environment.get("COMPARISON_RUN", "1").split()[0]
         return int(number) >= 2
 
     until(second_run)
@@ -257,8 +266,8 @@ def test_an_interrupted_comparison_restores_the_functions(
     assert comparing.returncode == 130
     assert "Traceback" not in err
     assert "Ended early (Ctrl-C)" in out
-    assert sandbox.function("SequentialFunction").memory_mb == 512
-    assert "COMPARISON_RUN" not in sandbox.function("SequentialFunction").environment
+    assert function_of(sandbox, "SequentialFunction").memory_mb == 512
+    assert "COMPARISON_RUN" not in function_of(sandbox, "SequentialFunction").environment
     assert lab.checksums("raw") == lab.checksums("clean") == {}
 
 
@@ -267,7 +276,7 @@ def test_what_a_killed_comparison_left_is_put_back_by_the_next(
 ) -> None:
     comparing.kill()
     comparing.wait()
-    assert sandbox.function("SequentialFunction").memory_mb == 256
+    assert function_of(sandbox, "SequentialFunction").memory_mb == 256
 
     done = run(
         "compare", "--stack", stack, *TINY, "--variants", "sequential", "--no-repeat", "--no-trace", "--json"
@@ -275,8 +284,8 @@ def test_what_a_killed_comparison_left_is_put_back_by_the_next(
 
     assert done.code == 0, done.err
     assert set(rows(json.loads(done.out))) == {("sequential", 512)}
-    assert sandbox.function("SequentialFunction").memory_mb == 512
-    assert "COMPARISON_RUN" not in sandbox.function("SequentialFunction").environment
+    assert function_of(sandbox, "SequentialFunction").memory_mb == 512
+    assert "COMPARISON_RUN" not in function_of(sandbox, "SequentialFunction").environment
 
 
 def test_interrupted_again_it_names_what_it_could_not_put_back(

@@ -6,14 +6,16 @@ import subprocess
 import sys
 import threading
 from collections import Counter
+from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 import pytest
 
 from asyncstream.lab.web import LabWeb, WebModel
 from asyncstream.lab.web.model import rows_of_page
 from tests.servers.base import PATIENCE
-from tests.servers.postgres import meanwhile
+from tests.servers.postgres import Schema, meanwhile
 
 ROOT = Path(__file__).parents[2]
 MB = 1_000_000
@@ -51,16 +53,19 @@ pytestmark = [pytest.mark.slow, pytest.mark.timeout(300)]
 
 
 @pytest.fixture(scope="module")
-def web():
+def web() -> Iterator[LabWeb]:
     with LabWeb(MODEL, hosts=HOSTS) as web:
         yield web
 
 
-def gathered(web, schema, engine, stall_timeout):
+def gathered(
+    web: LabWeb, schema: Schema, engine: str, stall_timeout: float
+) -> tuple[dict[str, Any], Counter[int]]:
     """Return an engine's results, its peak memory, and how often Postgres had how many connections."""
-    ended, at_postgres = threading.Event(), Counter()
+    ended = threading.Event()
+    at_postgres: Counter[int] = Counter()
 
-    def watch():
+    def watch() -> None:
         with schema.server.session() as session:
             while not ended.wait(0.05):
                 at_postgres[schema.open_now(session)] += 1
@@ -83,7 +88,9 @@ def gathered(web, schema, engine, stall_timeout):
 
 
 @pytest.mark.parametrize("engine", ["threads", "asyncio"])
-def test_gathering_stays_within_memory_and_connection_limits(web, schema, engine):
+def test_gathering_stays_within_memory_and_connection_limits(
+    web: LabWeb, schema: Schema, engine: str
+) -> None:
     """Every page ends as its fault allows."""
     faults = [MODEL.fault(number) for number in range(PAGES)]
     failures = {"missing": "PageNotFound", "stalled": "ConnectionFailed"}

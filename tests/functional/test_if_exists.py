@@ -1,11 +1,15 @@
 """`if_exists`: existing copies are skipped, other files are copied, and protected objects stay untouched."""
 
+from collections.abc import Callable, Iterable, Iterator
+from typing import Any, Literal
+
 import pytest
 
 from asyncstream import MiB, S3Object, S3Prefix, TransferConfig, TransferSession
 from asyncstream.engines import ENGINES
 from asyncstream.errors import DestinationExists
-from tests.servers import content
+from asyncstream.pipeline.jobs import Pair
+from tests.servers import Bucket, LabServer, content
 
 MARK = "asyncstream-source"
 SMALL = 20_000
@@ -13,45 +17,54 @@ LARGE = 11 * MiB
 WRITES = {"PutObject", "UploadPart", "CreateMultipartUpload", "CompleteMultipartUpload"}
 
 
+IfExists = Literal["overwrite", "skip", "fail"]
+
+
 @pytest.fixture(params=ENGINES)
-def session(request, lab_server):
+def session(request: pytest.FixtureRequest, lab_server: LabServer) -> Iterator[TransferSession]:
     with TransferSession(request.param, endpoint_url=lab_server.endpoint_url) as session:
         yield session
 
 
 @pytest.fixture
-def bucket(lab_server):
+def bucket(lab_server: LabServer) -> Iterator[Bucket]:
     bucket = lab_server.new_bucket()
     yield bucket
     bucket.empty()
 
 
-def pair(bucket, source="in/file", target="out/file"):
+def pair(
+    bucket: Bucket, source: str = "in/file", target: str = "out/file"
+) -> list[tuple[S3Object, S3Object]]:
     return [(S3Object(bucket.name, source), S3Object(bucket.name, target))]
 
 
-def prefixes(bucket):
+def prefixes(bucket: Bucket) -> list[tuple[S3Prefix, S3Prefix]]:
     return [(S3Prefix(bucket.name, "in/"), S3Prefix(bucket.name, "out/"))]
 
 
-def configured(if_exists, **settings):
+def configured(if_exists: IfExists, **settings: Any) -> TransferConfig:
     defaults = {"part_size": 5 * MiB, "max_concurrency": 3, "multipart": True}
     return TransferConfig(if_exists=if_exists, **defaults | settings)
 
 
-def copied(session, files, if_exists="skip", **settings):
+def copied(
+    session: TransferSession, files: Iterable[Pair], if_exists: IfExists = "skip", **settings: Any
+) -> str:
     report = session.transfer(files, configured(if_exists, **settings))
     report.raise_for_failures()
     return report.files[0].status
 
 
-def mark(size, etag):
+def mark(size: int, etag: str) -> str:
     return f"{size} {etag}"
 
 
 @pytest.mark.parametrize("files", [pair, prefixes], ids=["size unknown", "listed"])
 @pytest.mark.parametrize("size", [0, SMALL, LARGE])
-def test_what_was_copied_is_skipped_and_nothing_written_again(lab_server, bucket, session, files, size):
+def test_what_was_copied_is_skipped_and_nothing_written_again(
+    lab_server: LabServer, bucket: Bucket, session: TransferSession, files: Callable[..., Any], size: int
+) -> None:
     bucket.put("in/file", content(size))
     etag = bucket.head("in/file")["ETag"]
 
@@ -73,7 +86,9 @@ def test_what_was_copied_is_skipped_and_nothing_written_again(lab_server, bucket
 
 
 @pytest.mark.parametrize("files", [pair, prefixes], ids=["size unknown", "listed"])
-def test_of_many_only_those_that_are_missing_are_copied(lab_server, bucket, session, files):
+def test_of_many_only_those_that_are_missing_are_copied(
+    lab_server: LabServer, bucket: Bucket, session: TransferSession, files: Callable[..., Any]
+) -> None:
     keys = ["a", "b", "c", "d"]
     for key in keys:
         bucket.put(f"in/{key}", content(SMALL, key))
@@ -91,7 +106,9 @@ def test_of_many_only_those_that_are_missing_are_copied(lab_server, bucket, sess
 
 @pytest.mark.parametrize("files", [pair, prefixes], ids=["size unknown", "listed"])
 @pytest.mark.parametrize("size", [SMALL, LARGE])
-def test_a_source_that_was_overwritten_is_copied_again(bucket, session, files, size):
+def test_a_source_that_was_overwritten_is_copied_again(
+    bucket: Bucket, session: TransferSession, files: Callable[..., Any], size: int
+) -> None:
     bucket.put("in/file", content(size))
     assert copied(session, files(bucket)) == "copied"
     bucket.put("in/file", content(size, "another"))
@@ -103,7 +120,9 @@ def test_a_source_that_was_overwritten_is_copied_again(bucket, session, files, s
 
 
 @pytest.mark.parametrize("files", [pair, prefixes], ids=["size unknown", "listed"])
-def test_a_copy_made_without_skip_is_known_by_its_checksum(lab_server, bucket, session, files):
+def test_a_copy_made_without_skip_is_known_by_its_checksum(
+    lab_server: LabServer, bucket: Bucket, session: TransferSession, files: Callable[..., Any]
+) -> None:
     bucket.put("in/file", content(SMALL))
     assert copied(session, files(bucket), "overwrite") == "copied"
     assert bucket.head("out/file")["Metadata"] == {}
@@ -116,7 +135,9 @@ def test_a_copy_made_without_skip_is_known_by_its_checksum(lab_server, bucket, s
 
 @pytest.mark.parametrize("files", [pair, prefixes], ids=["size unknown", "listed"])
 @pytest.mark.parametrize("size", [SMALL, LARGE])
-def test_a_destination_that_was_changed_is_overwritten(bucket, session, files, size):
+def test_a_destination_that_was_changed_is_overwritten(
+    bucket: Bucket, session: TransferSession, files: Callable[..., Any], size: int
+) -> None:
     bucket.put("in/file", content(size))
     assert copied(session, files(bucket)) == "copied"
     bucket.put("out/file", content(size, "changed"))
@@ -125,7 +146,9 @@ def test_a_destination_that_was_changed_is_overwritten(bucket, session, files, s
     assert bucket.get("out/file") == content(size)
 
 
-def test_a_shorter_destination_is_overwritten_despite_its_mark(bucket, session):
+def test_a_shorter_destination_is_overwritten_despite_its_mark(
+    bucket: Bucket, session: TransferSession
+) -> None:
     bucket.put("in/file", content(SMALL))
     etag = bucket.head("in/file")["ETag"]
     bucket.put("out/file", content(SMALL)[:-1], Metadata={MARK: mark(SMALL, etag)})
@@ -135,7 +158,9 @@ def test_a_shorter_destination_is_overwritten_despite_its_mark(bucket, session):
 
 
 @pytest.mark.parametrize("text", ["", "x", "20000", '-1 "e"', '20000 "other"'])
-def test_a_mark_that_says_nothing_of_use_does_no_harm(bucket, session, text):
+def test_a_mark_that_says_nothing_of_use_does_no_harm(
+    bucket: Bucket, session: TransferSession, text: str
+) -> None:
     bucket.put("in/file", content(SMALL))
     bucket.put("out/file", content(SMALL, "other"), Metadata={MARK: text})
 
@@ -143,7 +168,9 @@ def test_a_mark_that_says_nothing_of_use_does_no_harm(bucket, session, text):
     assert bucket.get("out/file") == content(SMALL)
 
 
-def test_metadata_that_fills_s3s_limit_is_kept_without_a_mark(lab_server, bucket, session):
+def test_metadata_that_fills_s3s_limit_is_kept_without_a_mark(
+    lab_server: LabServer, bucket: Bucket, session: TransferSession
+) -> None:
     full = {"name": "x" * (2048 - len("name"))}
     bucket.put("in/file", content(SMALL), Metadata=full)
 
@@ -154,7 +181,7 @@ def test_metadata_that_fills_s3s_limit_is_kept_without_a_mark(lab_server, bucket
     assert not WRITES & sent.keys()
 
 
-def test_the_mark_fits_exactly_or_not_at_all(bucket, session):
+def test_the_mark_fits_exactly_or_not_at_all(bucket: Bucket, session: TransferSession) -> None:
     bucket.put("in/probe", content(SMALL))
     own = len(MARK) + len(mark(SMALL, bucket.head("in/probe")["ETag"]))
     for spare, marked in ((0, True), (-1, False)):
@@ -166,7 +193,7 @@ def test_the_mark_fits_exactly_or_not_at_all(bucket, session):
 
 
 @pytest.mark.parametrize("size", [SMALL, LARGE])
-def test_metadata_stands_beside_the_mark(bucket, session, size):
+def test_metadata_stands_beside_the_mark(bucket: Bucket, session: TransferSession, size: int) -> None:
     """The metadata comes from the source or from `extra_args`."""
     bucket.put("in/file", content(size), Metadata={"owner": "alice"}, ContentType="text/csv")
     origin = {MARK: mark(size, bucket.head("in/file")["ETag"])}
@@ -182,7 +209,7 @@ def test_metadata_stands_beside_the_mark(bucket, session, size):
     assert copied(session, pair(bucket, target="out/other"), extra_args=extra) == "skipped"
 
 
-def test_a_copy_of_a_copy_has_a_mark_of_its_own(bucket, session):
+def test_a_copy_of_a_copy_has_a_mark_of_its_own(bucket: Bucket, session: TransferSession) -> None:
     bucket.put("in/file", content(LARGE))
     assert copied(session, pair(bucket)) == "copied"
     first, second = pair(bucket), pair(bucket, "out/file", "out/copy")
@@ -200,7 +227,14 @@ def test_a_copy_of_a_copy_has_a_mark_of_its_own(bucket, session):
 
 @pytest.mark.parametrize("files", [pair, prefixes], ids=["size unknown", "listed"])
 @pytest.mark.parametrize(("size", "multipart"), [(0, True), (SMALL, True), (LARGE, True), (LARGE, False)])
-def test_fail_leaves_what_is_there_and_no_upload(lab_server, bucket, session, files, size, multipart):
+def test_fail_leaves_what_is_there_and_no_upload(
+    lab_server: LabServer,
+    bucket: Bucket,
+    session: TransferSession,
+    files: Callable[..., Any],
+    size: int,
+    multipart: bool,
+) -> None:
     bucket.put("in/file", content(size))
     bucket.put("out/file", b"precious", Metadata={"kept": "as it is"})
     before = bucket.head("out/file")
@@ -222,7 +256,7 @@ def test_fail_leaves_what_is_there_and_no_upload(lab_server, bucket, session, fi
 
 
 @pytest.mark.parametrize("size", [0, SMALL, LARGE])
-def test_fail_creates_where_nothing_is(bucket, session, size):
+def test_fail_creates_where_nothing_is(bucket: Bucket, session: TransferSession, size: int) -> None:
     bucket.put("in/file", content(size))
 
     assert copied(session, pair(bucket), "fail") == "copied"
@@ -231,7 +265,7 @@ def test_fail_creates_where_nothing_is(bucket, session, size):
     assert bucket.uploads() == []
 
 
-def test_fail_spares_the_files_whose_places_are_free(bucket, session):
+def test_fail_spares_the_files_whose_places_are_free(bucket: Bucket, session: TransferSession) -> None:
     for key in ("a", "b"):
         bucket.put(f"in/{key}", content(SMALL, key))
     bucket.put("out/a", b"precious")

@@ -6,11 +6,14 @@ MB are 10**6 bytes. The figures include the interpreter and the SDK.
 import logging
 import subprocess
 import sys
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
 
 from tests.servers import LabServer
+
+Peak = Callable[..., float]
 
 ROOT = Path(__file__).parents[2]
 MB = 1_000_000
@@ -38,11 +41,13 @@ pytestmark = [pytest.mark.slow, pytest.mark.timeout(300)]
 
 
 @pytest.fixture(scope="module")
-def serve(credentials, tmp_path_factory):
+def serve(
+    credentials: None, tmp_path_factory: pytest.TempPathFactory
+) -> Iterator[Callable[[str], LabServer]]:
     """Return a function that starts the lab S3 over a scheme; its declared objects take no disk space."""
     servers = {}
 
-    def serve(scheme):
+    def serve(scheme: str) -> LabServer:
         if scheme not in servers:
             servers[scheme] = server = LabServer(tls=scheme == "https")
             server.start(tmp_path_factory.mktemp(scheme))
@@ -58,10 +63,10 @@ def serve(credentials, tmp_path_factory):
 
 
 @pytest.fixture
-def peak(serve):
+def peak(serve: Callable[[str], LabServer]) -> Peak:
     """Return a function that copies files, compares their checksums and returns its peak memory in MB."""
 
-    def peak(engine, scheme, concurrency, prefix="large-", count=16):
+    def peak(engine: str, scheme: str, concurrency: int, prefix: str = "large-", count: int = 16) -> float:
         lab = serve(scheme).lab
         environment = lab.environment() | {"PATH": "", "HOME": str(ROOT)}
         done = subprocess.run(
@@ -98,12 +103,14 @@ def peak(serve):
         ("asyncio", "https", 10, 105),
     ],
 )
-def test_memory_stays_under_its_limit(peak, engine, scheme, concurrency, limit):
+def test_memory_stays_under_its_limit(
+    peak: Peak, engine: str, scheme: str, concurrency: int, limit: int
+) -> None:
     assert peak(engine, scheme, concurrency) <= limit
 
 
 @pytest.mark.parametrize("engine", ["sequential", "threads", "asyncio"])
-def test_memory_does_not_grow_with_the_files(peak, engine):
+def test_memory_does_not_grow_with_the_files(peak: Peak, engine: str) -> None:
     small = peak(engine, "http", 1 if engine == "sequential" else 10, "large-", 10)
     large = peak(engine, "http", 1 if engine == "sequential" else 10, "huge-", 1)
     assert abs(large - small) <= 5

@@ -3,6 +3,7 @@
 import signal
 import subprocess
 import sys
+from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 
 import pytest
@@ -10,6 +11,8 @@ import pytest
 from asyncstream.engines import ENGINES
 from tests.servers import LabServer
 from tests.servers.base import GUARD_SECONDS
+
+Start = Callable[..., subprocess.Popen[str]]
 
 ROOT = Path(__file__).parents[2]
 
@@ -40,7 +43,7 @@ pytestmark = pytest.mark.parametrize("engine", ENGINES)
 
 
 @pytest.fixture(scope="module")
-def slow_server(credentials, tmp_path_factory):
+def slow_server(credentials: None, tmp_path_factory: pytest.TempPathFactory) -> Iterator[LabServer]:
     """Start a lab S3 with 5 MB/s for all connections together."""
     server = LabServer(model="0/5/0")
     server.start(tmp_path_factory.mktemp("slow-lab"))
@@ -52,11 +55,11 @@ def slow_server(credentials, tmp_path_factory):
 
 
 @pytest.fixture
-def start(slow_server, engine):
+def start(slow_server: LabServer, engine: str) -> Iterator[Start]:
     """Return a function that starts the program; kill at the end of the test what still runs."""
     started = []
 
-    def start(target, *keys, options=()):
+    def start(target: str, *keys: str, options: Sequence[str] = ()) -> subprocess.Popen[str]:
         command = [sys.executable, *options, "-c", COPY, engine, slow_server.endpoint_url, target, *keys]
         started.append(
             subprocess.Popen(command, cwd=ROOT, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
@@ -69,10 +72,11 @@ def start(slow_server, engine):
         process.communicate()
 
 
-def test_ctrl_c_ends_it_soon_with_nothing_left_behind(slow_server, start):
+def test_ctrl_c_ends_it_soon_with_nothing_left_behind(slow_server: LabServer, start: Start) -> None:
     """The program would otherwise run for ten minutes."""
     bucket = slow_server.new_bucket()
     process = start(bucket.name, "large")
+    assert process.stdout is not None
     assert process.stdout.readline() == "bytes move\n"
     assert bucket.uploads() == ["large"]
     process.send_signal(signal.SIGINT)
@@ -83,7 +87,7 @@ def test_ctrl_c_ends_it_soon_with_nothing_left_behind(slow_server, start):
     assert bucket.keys() == set()
 
 
-def test_it_ends_without_a_warning(slow_server, start):
+def test_it_ends_without_a_warning(slow_server: LabServer, start: Start) -> None:
     bucket = slow_server.new_bucket()
     process = start(bucket.name, "small", options=["-W", "error", "-X", "dev"])
     _, errors = process.communicate(timeout=GUARD_SECONDS)

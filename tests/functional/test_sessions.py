@@ -3,6 +3,7 @@
 import multiprocessing
 import socket
 import threading
+from collections.abc import Iterator
 
 import anyio
 import pytest
@@ -11,6 +12,7 @@ from asyncstream import (
     ConfigError,
     ConnectionFailed,
     DeadlineExceeded,
+    Event,
     S3Object,
     S3Prefix,
     TransferConfig,
@@ -26,7 +28,7 @@ SIZE = 200_000
 
 
 @pytest.fixture
-def lab(monkeypatch):
+def lab(monkeypatch: pytest.MonkeyPatch) -> Iterator[LabS3]:
     with LabS3() as lab:
         for name, value in lab.environment().items():
             monkeypatch.setenv(name, value)
@@ -36,17 +38,17 @@ def lab(monkeypatch):
         yield lab
 
 
-def pair(number=0):
+def pair(number: int = 0) -> tuple[S3Object, S3Object]:
     key = f"x/{number:06d}"
     return S3Object("sources", key), S3Object("copies", key)
 
 
 @pytest.mark.parametrize("engine", ENGINES)
-def test_a_forked_child_makes_connections_and_threads_of_its_own(lab, engine):
+def test_a_forked_child_makes_connections_and_threads_of_its_own(lab: LabS3, engine: str) -> None:
     transfer([pair(0)], engine=engine, endpoint_url=lab.endpoint_url).raise_for_failures()
     before = lab.stats()["connections"]
 
-    def in_child():
+    def in_child() -> None:
         transfer([pair(1)], engine=engine, endpoint_url=lab.endpoint_url).raise_for_failures()
 
     child = multiprocessing.get_context("fork").Process(target=in_child)
@@ -57,10 +59,10 @@ def test_a_forked_child_makes_connections_and_threads_of_its_own(lab, engine):
     assert lab.stats()["connections"] > before
 
 
-def test_a_session_at_work_refuses_a_second_transfer(lab):
+def test_a_session_at_work_refuses_a_second_transfer(lab: LabS3) -> None:
     began, ended = threading.Event(), threading.Event()
 
-    def hold(event):
+    def hold(event: Event) -> None:
         began.set()
         ended.wait(GUARD_SECONDS)
 
@@ -75,7 +77,7 @@ def test_a_session_at_work_refuses_a_second_transfer(lab):
 
 
 @pytest.mark.parametrize("engine", ENGINES)
-def test_a_listing_ends_with_the_deadline(lab, engine):
+def test_a_listing_ends_with_the_deadline(lab: LabS3, engine: str) -> None:
     pairs = [(S3Prefix("sources", "x/"), S3Prefix("copies", "x/"))]
     with (
         TransferSession(engine, endpoint_url=lab.endpoint_url) as session,
@@ -86,7 +88,7 @@ def test_a_listing_ends_with_the_deadline(lab, engine):
 
 
 @pytest.mark.asyncio
-async def test_a_cancelled_anyio_scope_leaves_no_connection_open(lab):
+async def test_a_cancelled_anyio_scope_leaves_no_connection_open(lab: LabS3) -> None:
     lab.set_model("1/1/10")
     with anyio.move_on_after(0.3):
         await transfer_async([pair(number) for number in range(3)], endpoint_url=lab.endpoint_url)
@@ -96,19 +98,19 @@ async def test_a_cancelled_anyio_scope_leaves_no_connection_open(lab):
 class StopsReading:
     """A proxy between a client and the lab. It passes GETs; of a PUT it reads the head and nothing more."""
 
-    def __init__(self, lab):
+    def __init__(self, lab: LabS3) -> None:
         self._target = ("127.0.0.1", int(lab.endpoint_url.rsplit(":", 1)[1]))
         self._listener = socket.create_server(("127.0.0.1", 0))
-        self._held = []
+        self._held: list[socket.socket] = []
         self.endpoint_url = f"http://127.0.0.1:{self._listener.getsockname()[1]}"
         threading.Thread(target=self._accept, daemon=True).start()
 
-    def close(self):
+    def close(self) -> None:
         self._listener.close()
         for connection in self._held:
             connection.close()
 
-    def _accept(self):
+    def _accept(self) -> None:
         while True:
             try:
                 client, _ = self._listener.accept()
@@ -118,7 +120,7 @@ class StopsReading:
             self._held.append(client)
             threading.Thread(target=self._serve, args=(client,), daemon=True).start()
 
-    def _serve(self, client):
+    def _serve(self, client: socket.socket) -> None:
         head = client.recv(65536)
         if head.startswith(b"PUT"):
             return
@@ -133,7 +135,7 @@ class StopsReading:
 
 
 @pytest.mark.parametrize("engine", ENGINES)
-def test_a_destination_that_stops_reading_fails_the_connection(lab, engine):
+def test_a_destination_that_stops_reading_fails_the_connection(lab: LabS3, engine: str) -> None:
     lab.declare_many("sources", "large-", 1, 20_000_000)
     files = [(S3Object("sources", "large-000000"), S3Object("copies", "large"))]
     config = TransferConfig(stall_timeout=1.0, max_attempts=1)

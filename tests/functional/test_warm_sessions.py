@@ -1,5 +1,7 @@
 """A session that is used again after its connections were closed, as happens in a frozen Lambda."""
 
+from pathlib import Path
+
 import pytest
 
 from asyncstream import S3Object, TransferConfig, TransferSession
@@ -11,7 +13,9 @@ KEYS = [f"file-{number}" for number in range(6)]
 
 
 @pytest.mark.parametrize("engine", ENGINES)
-def test_connections_closed_while_idle_cost_no_attempt(engine, credentials, tmp_path):
+def test_connections_closed_while_idle_cost_no_attempt(
+    engine: str, credentials: None, tmp_path: Path
+) -> None:
     """The server had not answered, so nothing can be done twice and the retry is free."""
     port = free_port()
     with TransferSession(engine, endpoint_url=f"http://127.0.0.1:{port}") as session:

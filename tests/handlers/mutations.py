@@ -122,9 +122,10 @@ def _nested(rng: random.Random) -> Any:
     return value
 
 
+_STRUCTURES: tuple[Any, ...] = (None, True, False, [], {}, [None], [[]])
 # Replacements for a value. Each gets the random generator and the old value.
 _ODD: tuple[Callable[[random.Random, Any], Any], ...] = (
-    *(lambda _, __, value=value: _copy(value) for value in (None, True, False, [], {}, [None], [[]])),
+    *(lambda _, __, value=value: _copy(value) for value in _STRUCTURES),
     *(lambda _, __, value=value: value for value in (0, -1, 1, 0.5, 1e308, 2**63, 10**40, -(10**400))),
     *(lambda _, __, value=value: value for value in (float("nan"), float("inf"), float("-inf"))),
     *(

@@ -3,6 +3,7 @@
 import json
 import threading
 import urllib.request
+from collections.abc import Iterator
 from types import SimpleNamespace
 from typing import Any
 
@@ -199,7 +200,7 @@ def test_nothing_begins_when_the_invocations_time_is_nearly_over(
 
 
 @pytest.fixture
-def slow(lab: LabS3) -> LabS3:
+def slow(lab: LabS3) -> Iterator[LabS3]:
     """Limit a connection to 10 MB/s with 0.4 s to the first byte."""
     lab.set_model("10/0/400")
     yield lab

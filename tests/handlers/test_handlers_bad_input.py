@@ -16,7 +16,7 @@ def files(*changes: dict[str, Any], **more: Any) -> dict[str, Any]:
     return {"files": [FILE, *(FILE | change for change in changes)]} | more
 
 
-BAD = {
+BAD: dict[str, tuple[Any, str, str]] = {
     "no event": (None, "InputError", "at $: Expected `object`, got `null`"),
     "neither form": ({}, "InputError", "must have either `files`, or both `source_prefix` and `destination`"),
     "both forms": (files(source_prefix="s3://raw/"), "InputError", "has `files`: leave out"),

@@ -2,12 +2,12 @@
 
 import json
 from typing import Any
+from urllib.parse import quote_plus
 
 import pytest
 
 from asyncstream.lab.s3 import LabS3
 
-from . import trigger_events
 from .deliveries import ODD, Deliver, copied
 
 
@@ -28,7 +28,7 @@ def test_a_batch_of_all_kinds_of_items(deliver: Deliver, lab: LabS3, source: str
     items = [
         {"source": f"s3://{source}/in/000000"},
         {"source": f"s3://{source}/in/000001", "destination": f"s3://{target}/out/one", "version_id": ""},
-        {"inventory_row": {"Bucket": source, "Key": trigger_events.quote_plus(ODD, safe="/")}},
+        {"inventory_row": {"Bucket": source, "Key": quote_plus(ODD, safe="/")}},
     ]
 
     assert deliver({"Items": items})["copied"] == 3

@@ -1,10 +1,10 @@
 """A running lab S3, over http and https, and clients of both SDKs."""
 
-from __future__ import annotations
-
 import itertools
 import os
+from collections.abc import Callable, Iterator
 from contextlib import closing
+from typing import Any
 
 import pytest
 
@@ -19,16 +19,16 @@ _bucket_numbers = itertools.count(1)
 
 
 @pytest.fixture(scope="session", params=["http", "https"])
-def lab(request):
+def lab(request: pytest.FixtureRequest) -> Iterator[LabS3]:
     with LabS3(tls=request.param == "https") as running:
         yield running
 
 
 @pytest.fixture(scope="session")
-def client_arguments(lab):
+def client_arguments(lab: LabS3) -> Callable[..., dict[str, Any]]:
     """Return a function of a client's arguments, for either SDK, which takes settings of its Config."""
 
-    def arguments(**config) -> dict:
+    def arguments(**config: Any) -> dict[str, Any]:
         variables = lab.environment()
         return {
             "endpoint_url": variables["AWS_ENDPOINT_URL_S3"],
@@ -43,13 +43,13 @@ def client_arguments(lab):
 
 
 @pytest.fixture(scope="session")
-def s3(client_arguments):
+def s3(client_arguments: Callable[..., dict[str, Any]]) -> Iterator[Any]:
     with closing(boto3.session.Session().client("s3", **client_arguments())) as client:
         yield client
 
 
 @pytest.fixture
-def kept(lab):
+def kept(lab: LabS3) -> str:
     """Create a bucket that keeps what is uploaded; return its name."""
     name = f"kept-{next(_bucket_numbers)}"
     lab.create_bucket(name, keep=True)
@@ -57,7 +57,7 @@ def kept(lab):
 
 
 @pytest.fixture
-def discarding(lab):
+def discarding(lab: LabS3) -> str:
     """Create a bucket that keeps sizes and checksums only; return its name."""
     name = f"discarding-{next(_bucket_numbers)}"
     lab.create_bucket(name, keep=False)

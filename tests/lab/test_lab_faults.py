@@ -2,6 +2,7 @@
 
 import random
 from collections import Counter
+from typing import Any
 
 import pytest
 from hypothesis import given
@@ -30,8 +31,10 @@ def struck(plan: FaultPlan, *targets: Target) -> list[bool]:
 
 
 @given(st.lists(REQUESTS, max_size=60), st.integers(0, 9), st.randoms())
-def test_the_same_work_meets_the_same_faults_in_any_order(targets, seed, order):
-    def met(work):
+def test_the_same_work_meets_the_same_faults_in_any_order(
+    targets: list[Target], seed: int, order: random.Random
+) -> None:
+    def met(work: Any) -> Any:
         plan = FaultPlan(mix(0.7), seed)
         return Counter((target, fault and (fault.kind, fault.status)) for target, fault in work(plan))
 
@@ -41,22 +44,22 @@ def test_the_same_work_meets_the_same_faults_in_any_order(targets, seed, order):
 
 
 @given(st.integers(0, 100_000))
-def test_another_seed_draws_other_faults(seed):
+def test_another_seed_draws_other_faults(seed: int) -> None:
     targets = [get(str(number)) for number in range(100)]
     rule = [Fault("reset", rate=0.5)]
     assert struck(FaultPlan(rule, seed), *targets) == struck(FaultPlan(rule, seed), *targets)
     assert struck(FaultPlan(rule, seed), *targets) != struck(FaultPlan(rule, seed + 1), *targets)
 
 
-def test_a_refusal_is_named_by_its_error_and_others_by_kind():
+def test_a_refusal_is_named_by_its_error_and_others_by_kind() -> None:
     assert [Fault("refuse").name, Fault("reset").name] == ["SlowDown", "reset"]
 
 
 @given(st.lists(REQUESTS, max_size=60))
-def test_faults_are_the_same_under_an_ignored_prefix(targets):
+def test_faults_are_the_same_under_an_ignored_prefix(targets: list[Target]) -> None:
     """The same work meets the same faults."""
 
-    def met(plan, below):
+    def met(plan: FaultPlan, below: str) -> Any:
         return [plan.choose(target._replace(key=below + target.key)) for target in targets]
 
     plain, moved = FaultPlan(mix(0.7)), FaultPlan(mix(0.7), ignored_prefix="run-1/")
@@ -64,7 +67,7 @@ def test_faults_are_the_same_under_an_ignored_prefix(targets):
 
 
 @pytest.mark.parametrize("rate", [0.0, 0.02, 0.2, 1.0])
-def test_a_mix_befalls_as_many_requests_as_its_rate_says(rate):
+def test_a_mix_befalls_as_many_requests_as_its_rate_says(rate: float) -> None:
     plan = FaultPlan(mix(rate), seed=1)
     parts = [get("large", f"bytes={8 * n}-{8 * n + 7}") for n in range(3000)]  # they differ in few digits
     found = struck(plan, *parts)
@@ -72,23 +75,23 @@ def test_a_mix_befalls_as_many_requests_as_its_rate_says(rate):
     assert sum(plan.struck()) == sum(found)
 
 
-def test_a_mix_has_every_kind_but_the_ones_that_do_not_heal():
+def test_a_mix_has_every_kind_but_the_ones_that_do_not_heal() -> None:
     assert {fault.kind for fault in mix(0.1)} == set(DEEDS) - {"overwrite-source", "slow"}
 
 
-def test_a_mix_loses_no_reply_without_which_an_upload_would_stay():
+def test_a_mix_loses_no_reply_without_which_an_upload_would_stay() -> None:
     lost = {operation for fault in mix(0.1) if fault.kind == "lost-reply" for operation in fault.operations}
     assert lost == COPY_OPERATIONS - {"CreateMultipartUpload"}
 
 
-def test_every_kind_has_its_deed_and_every_operation_its_name():
+def test_every_kind_has_its_deed_and_every_operation_its_name() -> None:
     assert {operation.name for operation in ROUTES.values()} == OPERATIONS
     for kind in DEEDS:
         assert Fault(kind).operations
 
 
 @given(st.sets(st.integers(1, 30), min_size=1), st.integers(0, 30))
-def test_times_counts_the_requests_that_match(times, others):
+def test_times_counts_the_requests_that_match(times: set[int], others: int) -> None:
     plan = FaultPlan([Fault("reset", key="k*", times=sorted(times))])
     targets = [get("k1")] * 15 + [get("k2")] * 15
     work = targets + [get("other")] * others
@@ -100,7 +103,7 @@ def test_times_counts_the_requests_that_match(times, others):
     assert plan.struck() == [len(times)]
 
 
-def test_the_first_rule_that_strikes_takes_the_request():
+def test_the_first_rule_that_strikes_takes_the_request() -> None:
     """The rules after it count the request, too."""
     plan = FaultPlan([Fault("reset", times=[1]), Fault("refuse", times=[2]), Fault("stall", times=[1, 3])])
     chosen = [plan.choose(get("k")) for _ in range(4)]
@@ -125,7 +128,7 @@ def test_the_first_rule_that_strikes_takes_the_request():
         (Fault("reset", part_number=2), get("k"), False),
     ],
 )
-def test_a_rule_matches_by_operation_key_and_part(fault, target, expected):
+def test_a_rule_matches_by_operation_key_and_part(fault: Fault, target: Target, expected: bool) -> None:
     assert fault.matches(target) is expected
     assert struck(FaultPlan([fault]), target) == [expected]
 
@@ -152,15 +155,15 @@ def test_a_rule_matches_by_operation_key_and_part(fault, target, expected):
         ({"bytes_per_second": 0}, "bytes_per_second 0"),
     ],
 )
-def test_a_rule_that_cannot_be_meant_is_refused(fields, told):
+def test_a_rule_that_cannot_be_meant_is_refused(fields: dict[str, Any], told: str) -> None:
     with pytest.raises(ValueError, match=told):
         Fault(**{"kind": "reset", **fields})
 
 
-def test_a_mix_refuses_what_is_no_rate():
+def test_a_mix_refuses_what_is_no_rate() -> None:
     with pytest.raises(ValueError, match="rate 2"):
         mix(2)
 
 
-def test_operations_of_a_copy_are_among_all():
+def test_operations_of_a_copy_are_among_all() -> None:
     assert COPY_OPERATIONS < OPERATIONS

@@ -1,3 +1,5 @@
+from collections.abc import Iterable
+
 from hypothesis import given
 from hypothesis import strategies as st
 
@@ -6,7 +8,7 @@ from asyncstream.lab.s3.listing import list_page
 keys = st.text("ab/é", min_size=1, max_size=6)
 
 
-def whole_listing(names, prefix, delimiter):
+def whole_listing(names: Iterable[str], prefix: str, delimiter: str) -> list[str]:
     """Return the listing by its definition, without pages."""
     found = []
     for key in sorted(name for name in names if name.startswith(prefix)):
@@ -20,8 +22,11 @@ def whole_listing(names, prefix, delimiter):
 @given(
     st.sets(keys, max_size=30), st.text("ab/", max_size=2), st.sampled_from(["", "/", "a"]), st.integers(1, 5)
 )
-def test_pages_put_together_are_the_whole_listing(names, prefix, delimiter, limit):
-    found, after = [], ""
+def test_pages_put_together_are_the_whole_listing(
+    names: set[str], prefix: str, delimiter: str, limit: int
+) -> None:
+    found: list[str] = []
+    after: str | None = ""
     while after is not None:
         page = list_page(sorted(names), prefix, delimiter, after, limit)
         assert len(page.keys) + len(page.prefixes) <= limit
@@ -30,9 +35,9 @@ def test_pages_put_together_are_the_whole_listing(names, prefix, delimiter, limi
     assert found == whole_listing(names, prefix, delimiter)
 
 
-def test_a_listing_begins_after_a_key():
+def test_a_listing_begins_after_a_key() -> None:
     assert list_page(["a", "b", "c"], "", "", "a", 10).keys == ["b", "c"]
 
 
-def test_a_page_of_nothing_is_the_last():
+def test_a_page_of_nothing_is_the_last() -> None:
     assert list_page(["a"], "", "", "", 0) == ([], [], None)

@@ -4,8 +4,10 @@ import os
 import subprocess
 import sys
 import tempfile
+from collections.abc import Iterator
 from contextlib import closing
 from pathlib import Path
+from typing import Any
 
 import psycopg
 import pytest
@@ -23,12 +25,17 @@ os.kill(os.getpid(), signal.SIGKILL)
 """
 
 
-def connect(server, password="geheim"):
-    options = {"host": "127.0.0.1", "port": server.port, "user": postgres.USER, "password": password}
+def connect(server: PostgresServer, password: str = "geheim") -> closing[psycopg.Connection[Any]]:
+    options: dict[str, Any] = {
+        "host": "127.0.0.1",
+        "port": server.port,
+        "user": postgres.USER,
+        "password": password,
+    }
     return closing(psycopg.connect(**options, autocommit=True))
 
 
-def runs(pid):
+def runs(pid: int) -> bool:
     """Return whether the process runs. A zombie does not."""
     try:
         return Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[0] != "Z"
@@ -37,7 +44,7 @@ def runs(pid):
 
 
 @pytest.fixture(autouse=True)
-def temporary_directory(tmp_path, monkeypatch):
+def temporary_directory(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Path]:
     """Set a new temporary directory, which the unprivileged user that runs the server can reach."""
     with tempfile.TemporaryDirectory(prefix="asyncstream-lab-") as directory:
         Path(directory).chmod(0o755)
@@ -46,7 +53,9 @@ def temporary_directory(tmp_path, monkeypatch):
         yield Path(directory)
 
 
-def test_committed_rows_survive_a_crash(temporary_directory):
+def test_committed_rows_survive_a_crash(
+    temporary_directory: Path,
+) -> None:
     """The server leaves no files when it ends."""
     with PostgresServer("geheim", settings=["work_mem=5MB"]) as server:
         with connect(server) as session:
@@ -65,20 +74,20 @@ def test_committed_rows_survive_a_crash(temporary_directory):
     assert list(temporary_directory.iterdir()) == []
 
 
-def test_a_server_ends_with_the_process_that_started_it():
+def test_a_server_ends_with_the_process_that_started_it() -> None:
     started = subprocess.run([sys.executable, "-c", STARTED_AND_LEFT], stdout=subprocess.PIPE, check=False)
     pid = int(started.stdout)
     until(lambda: not runs(pid))
 
 
-def test_a_server_that_fails_to_start_says_why_and_cleans_up(temporary_directory):
+def test_a_server_that_fails_to_start_says_why_and_cleans_up(temporary_directory: Path) -> None:
     with pytest.raises(LabError, match="no_such_setting"):
         PostgresServer("geheim", settings=["no_such_setting=1"])
     assert list(temporary_directory.iterdir()) == []
 
 
 @pytest.mark.skipif(os.geteuid() != 0, reason="the server runs as another user only if root starts it")
-def test_unreachable_binaries_are_copied(temporary_directory, monkeypatch):
+def test_unreachable_binaries_are_copied(temporary_directory: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """The user that runs the server cannot read the binaries."""
     closed = temporary_directory / "closed"
     closed.mkdir(mode=0o700)

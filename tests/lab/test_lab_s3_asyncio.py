@@ -1,11 +1,14 @@
 """The lab S3 with aioboto3: many tasks stream bodies both ways at once."""
 
 import asyncio
+from collections.abc import AsyncIterator, Callable
+from typing import Any
 
 import aioboto3
 import pytest
 from botocore.exceptions import ClientError
 
+from asyncstream.lab.s3 import LabS3
 from asyncstream.lab.s3.checksums import crc64nvme, encoded_crc64nvme
 from tests.servers.base import GUARD_SECONDS
 
@@ -17,33 +20,35 @@ PASS_THROUGH = {
 
 
 @pytest.fixture
-def client(client_arguments):
+def client(client_arguments: Callable[..., dict[str, Any]]) -> Callable[..., Any]:
     return lambda **config: aioboto3.Session().client("s3", **client_arguments(**config))
 
 
 class Chunks:
     """A request body that streams from the network, like the bodies that asyncstream sends."""
 
-    def __init__(self, body) -> None:
+    def __init__(self, body: Any) -> None:
         self._body = body
 
     def read(self, _size: int = -1) -> bytes:
         raise AssertionError("aiohttp iterates instead")
 
-    async def __aiter__(self):
+    async def __aiter__(self) -> AsyncIterator[bytes]:
         while chunk := await self._body.read(65536):
             yield chunk
 
 
-def test_objects_pass_through_from_get_to_put(client, lab, discarding):
+def test_objects_pass_through_from_get_to_put(
+    client: Callable[..., Any], lab: LabS3, discarding: str
+) -> None:
     keys = lab.declare_many(discarding, "from/", 8, 1_500_000)
 
-    async def copy(s3, key):
+    async def copy(s3: Any, key: str) -> None:
         reply = await s3.get_object(Bucket=discarding, Key=key)
         target = {"Bucket": discarding, "Key": key.replace("from", "to")}
         await s3.put_object(**target, Body=Chunks(reply["Body"]), ContentLength=reply["ContentLength"])
 
-    async def copy_all():
+    async def copy_all() -> None:
         async with client(max_pool_connections=20, **PASS_THROUGH) as s3, asyncio.TaskGroup() as tasks:
             for key in keys:
                 tasks.create_task(copy(s3, key))
@@ -53,11 +58,11 @@ def test_objects_pass_through_from_get_to_put(client, lab, discarding):
     assert all(found[key][:2] == found[key.replace("from", "to")][:2] for key in keys)
 
 
-def test_ranges_multipart_listing_and_odd_keys(client, kept):
+def test_ranges_multipart_listing_and_odd_keys(client: Callable[..., Any], kept: str) -> None:
     key = "//odd +%/../é?#"
     body = b"a" * 5 * 1024 * 1024 + b"bc"
 
-    async def use():
+    async def use() -> None:
         async with client() as s3:
             target = {"Bucket": kept, "Key": key}
             upload = (await s3.create_multipart_upload(**target))["UploadId"]
@@ -77,8 +82,8 @@ def test_ranges_multipart_listing_and_odd_keys(client, kept):
     asyncio.run(use())
 
 
-def test_a_refused_upload_of_a_large_body_does_not_hang(client):
-    async def refused():
+def test_a_refused_upload_of_a_large_body_does_not_hang(client: Callable[..., Any]) -> None:
+    async def refused() -> None:
         async with client() as s3:
             with pytest.raises(ClientError, match="NoSuchBucket"):
                 await s3.put_object(Bucket="nowhere", Key="k", Body=b"x" * 8_000_000)

@@ -1,22 +1,23 @@
 """The checksum that an object keeps and returns: its own, one of all bytes or of the parts, or none."""
 
-from __future__ import annotations
-
 import hashlib
 import zlib
 from base64 import b64decode, b64encode
+from collections.abc import Callable, Iterator
 from contextlib import closing
+from typing import Any
 
 import boto3
 import pytest
 from awscrt.checksums import crc32c
 from botocore.exceptions import ClientError
 
+from asyncstream.lab.s3 import LabS3
 from asyncstream.lab.s3.checksums import crc64nvme
 from asyncstream.lab.server_process import LabError
 
 MIB = 1024 * 1024
-DIGESTS = {
+DIGESTS: dict[str, Callable[[bytes], bytes]] = {
     "CRC32": lambda data: zlib.crc32(data).to_bytes(4, "big"),
     "CRC32C": lambda data: crc32c(data).to_bytes(4, "big"),
     "CRC64NVME": lambda data: crc64nvme(memoryview(data)).to_bytes(8, "big"),
@@ -30,12 +31,12 @@ def value(kind: str, data: bytes) -> str:
     return b64encode(DIGESTS[kind](data)).decode()
 
 
-def told(reply: dict) -> dict[str, str]:
+def told(reply: dict[str, Any]) -> dict[str, str]:
     return {name: found for name, found in reply.items() if name.startswith("Checksum")}
 
 
 @pytest.fixture(scope="session")
-def quiet(client_arguments):
+def quiet(client_arguments: Callable[..., dict[str, Any]]) -> Iterator[Any]:
     """Return a client that adds no checksums of its own."""
     settings = {
         "request_checksum_calculation": "when_required",
@@ -45,19 +46,19 @@ def quiet(client_arguments):
         yield client
 
 
-def create(s3, bucket: str, **asked: str) -> dict[str, str]:
+def create(s3: Any, bucket: str, **asked: str) -> dict[str, str]:
     upload = s3.create_multipart_upload(Bucket=bucket, Key="m", **asked)["UploadId"]
     return {"Bucket": bucket, "Key": "m", "UploadId": upload}
 
 
-def send_parts(s3, target: dict[str, str]) -> tuple[dict, list[dict]]:
+def send_parts(s3: Any, target: dict[str, str]) -> tuple[dict[str, Any], list[dict[str, Any]]]:
     replies = [s3.upload_part(**target, PartNumber=n, Body=body) for n, body in enumerate(PARTS, 1)]
     parts = [{"PartNumber": n, "ETag": reply["ETag"], **told(reply)} for n, reply in enumerate(replies, 1)]
     return {**target, "MultipartUpload": {"Parts": parts}}, parts
 
 
 @pytest.mark.parametrize("kind", DIGESTS)
-def test_an_object_keeps_the_one_checksum_it_came_with(quiet, kept, kind):
+def test_an_object_keeps_the_one_checksum_it_came_with(quiet: Any, kept: str, kind: str) -> None:
     expected = {f"Checksum{kind}": value(kind, b"hello"), "ChecksumType": "FULL_OBJECT"}
     put = quiet.put_object(Bucket=kept, Key="k", Body=b"hello", **{f"Checksum{kind}": value(kind, b"hello")})
     assert told(put) == expected
@@ -69,13 +70,15 @@ def test_an_object_keeps_the_one_checksum_it_came_with(quiet, kept, kind):
     assert (listed["ChecksumAlgorithm"], listed["ChecksumType"]) == ([kind], "FULL_OBJECT")
 
 
-def test_an_object_that_came_with_none_has_a_crc64nvme(quiet, kept):
+def test_an_object_that_came_with_none_has_a_crc64nvme(quiet: Any, kept: str) -> None:
     put = quiet.put_object(Bucket=kept, Key="k", Body=b"hello")
     assert told(put) == {"ChecksumCRC64NVME": value("CRC64NVME", b"hello"), "ChecksumType": "FULL_OBJECT"}
 
 
 @pytest.mark.parametrize("kind", [*DIGESTS, None])
-def test_declared_objects_have_the_kind_asked_for(lab, quiet, discarding, kind):
+def test_declared_objects_have_the_kind_asked_for(
+    lab: LabS3, quiet: Any, discarding: str, kind: str | None
+) -> None:
     lab.declare(discarding, [("k", 2_500_000), ("empty", 0)], checksum=kind)
     for key in ("k", "empty"):
         reply = quiet.get_object(Bucket=discarding, Key=key, ChecksumMode="ENABLED")
@@ -86,13 +89,13 @@ def test_declared_objects_have_the_kind_asked_for(lab, quiet, discarding, kind):
     assert [each.get("ChecksumAlgorithm") for each in listed] == [[kind] if kind else None] * 2
 
 
-def test_a_kind_that_s3_does_not_know_is_told(lab, discarding):
+def test_a_kind_that_s3_does_not_know_is_told(lab: LabS3, discarding: str) -> None:
     with pytest.raises(LabError, match="MD5"):
         lab.declare(discarding, [], checksum="MD5")
 
 
 @pytest.mark.parametrize("kind", ["CRC32", "CRC32C", "SHA1", "SHA256"])
-def test_an_upload_s_checksum_is_one_of_its_parts_checksums(quiet, kept, kind):
+def test_an_upload_s_checksum_is_one_of_its_parts_checksums(quiet: Any, kept: str, kind: str) -> None:
     target = create(quiet, kept, ChecksumAlgorithm=kind)
     complete, parts = send_parts(quiet, target)
     assert [part[f"Checksum{kind}"] for part in parts] == [value(kind, body) for body in PARTS]
@@ -112,7 +115,7 @@ def test_an_upload_s_checksum_is_one_of_its_parts_checksums(quiet, kept, kind):
 
 
 @pytest.mark.parametrize("kind", ["CRC32", "CRC32C", "CRC64NVME", None])
-def test_an_upload_s_checksum_is_one_of_all_its_bytes(quiet, kept, kind):
+def test_an_upload_s_checksum_is_one_of_all_its_bytes(quiet: Any, kept: str, kind: str | None) -> None:
     asked = {"ChecksumAlgorithm": kind, "ChecksumType": "FULL_OBJECT"} if kind else {}
     kind = kind or "CRC64NVME"
     complete, _ = send_parts(quiet, create(quiet, kept, **asked))
@@ -133,7 +136,9 @@ def test_an_upload_s_checksum_is_one_of_all_its_bytes(quiet, kept, kind):
         ("MD4", None, None),
     ],
 )
-def test_an_upload_is_told_its_checksum_s_type_or_refused(quiet, kept, kind, checksum_type, echoed):
+def test_an_upload_is_told_its_checksum_s_type_or_refused(
+    quiet: Any, kept: str, kind: str, checksum_type: str | None, echoed: str | None
+) -> None:
     asked = {"ChecksumType": checksum_type} if checksum_type else {}
     if echoed is None:
         with pytest.raises(ClientError, match="InvalidRequest"):
@@ -143,7 +148,7 @@ def test_an_upload_is_told_its_checksum_s_type_or_refused(quiet, kept, kind, che
     assert (reply["ChecksumAlgorithm"], reply["ChecksumType"]) == (kind, echoed)
 
 
-def test_a_bucket_can_know_nothing_of_checksums(lab, quiet, kept):
+def test_a_bucket_can_know_nothing_of_checksums(lab: LabS3, quiet: Any, kept: str) -> None:
     bucket = f"{kept}-older"
     lab.create_bucket(bucket, keep=True, checksums=False)
     lab.declare(bucket, [("declared", 1000)])
@@ -165,7 +170,7 @@ def test_a_bucket_can_know_nothing_of_checksums(lab, quiet, kept):
     assert quiet.get_object(Bucket=bucket, Key="m")["Body"].read() == b"".join(PARTS)
 
 
-def part_info(reply: dict) -> tuple[int, int, str | None, int | None]:
+def part_info(reply: dict[str, Any]) -> tuple[int, int, str | None, int | None]:
     headers = reply["ResponseMetadata"]["HTTPHeaders"]
     return (
         reply["ResponseMetadata"]["HTTPStatusCode"],
@@ -176,7 +181,9 @@ def part_info(reply: dict) -> tuple[int, int, str | None, int | None]:
 
 
 @pytest.mark.parametrize("asked", [{"ChecksumAlgorithm": "CRC32"}, {}], ids=["COMPOSITE", "FULL_OBJECT"])
-def test_a_part_that_an_object_was_uploaded_in_can_be_asked_for(quiet, kept, asked):
+def test_a_part_that_an_object_was_uploaded_in_can_be_asked_for(
+    quiet: Any, kept: str, asked: dict[str, Any]
+) -> None:
     complete, _ = send_parts(quiet, create(quiet, kept, **asked))
     whole = quiet.complete_multipart_upload(**complete)
     size = sum(map(len, PARTS))
@@ -196,14 +203,14 @@ def test_a_part_that_an_object_was_uploaded_in_can_be_asked_for(quiet, kept, ask
     assert "PartsCount" not in quiet.head_object(Bucket=kept, Key="m")
 
 
-def test_what_was_uploaded_at_once_is_a_part_of_its_own(quiet, kept):
+def test_what_was_uploaded_at_once_is_a_part_of_its_own(quiet: Any, kept: str) -> None:
     quiet.put_object(Bucket=kept, Key="k", Body=b"hello")
     quiet.put_object(Bucket=kept, Key="empty", Body=b"")
     assert part_info(quiet.head_object(Bucket=kept, Key="k", PartNumber=1)) == (206, 5, "bytes 0-4/5", None)
     assert part_info(quiet.head_object(Bucket=kept, Key="empty", PartNumber=1)) == (200, 0, None, None)
 
 
-def test_parts_that_are_not_there_are_refused(quiet, kept):
+def test_parts_that_are_not_there_are_refused(quiet: Any, kept: str) -> None:
     quiet.put_object(Bucket=kept, Key="k", Body=b"hello")
     for number in (0, 2):
         with pytest.raises(ClientError, match="InvalidPartNumber"):
@@ -215,7 +222,9 @@ def test_parts_that_are_not_there_are_refused(quiet, kept):
 
 
 @pytest.mark.parametrize("kind", ["CRC32", "CRC32C", "SHA1", "SHA256"])
-def test_declared_objects_can_have_been_uploaded_in_parts(lab, quiet, discarding, kind):
+def test_declared_objects_can_have_been_uploaded_in_parts(
+    lab: LabS3, quiet: Any, discarding: str, kind: str
+) -> None:
     lab.declare(discarding, [("k", 2_500_000)], checksum=kind, part_size=MIB)
     body = quiet.get_object(Bucket=discarding, Key="k")["Body"].read()
     parts = [body[start : start + MIB] for start in range(0, len(body), MIB)]
@@ -230,6 +239,8 @@ def test_declared_objects_can_have_been_uploaded_in_parts(lab, quiet, discarding
 
 
 @pytest.mark.parametrize(("kind", "part_size"), [("CRC64NVME", MIB), (None, MIB), ("CRC32", 0)])
-def test_a_checksum_of_parts_that_s3_does_not_have_is_told(lab, discarding, kind, part_size):
+def test_a_checksum_of_parts_that_s3_does_not_have_is_told(
+    lab: LabS3, discarding: str, kind: str | None, part_size: int
+) -> None:
     with pytest.raises(LabError, match="of parts"):
         lab.declare(discarding, [("k", 1)], checksum=kind, part_size=part_size)

@@ -1,19 +1,19 @@
 """Faults as a client sees them, over http and https."""
 
-from __future__ import annotations
-
 import hashlib
 import http.client
 import socket
 import ssl
 import threading
 from base64 import b64encode
+from collections.abc import Iterator
 from contextlib import closing, contextmanager
+from typing import Any
 from urllib.parse import urlsplit
 
 import pytest
 
-from asyncstream.lab.s3 import Fault
+from asyncstream.lab.s3 import Fault, LabS3
 from asyncstream.lab.s3.checksums import crc64nvme, encoded_crc64nvme
 from asyncstream.lab.server_process import LabError
 from tests.servers.base import GUARD_SECONDS, until
@@ -32,7 +32,7 @@ class Reply:
 class Client:
     """One connection that never retries."""
 
-    def __init__(self, lab, bucket: str) -> None:
+    def __init__(self, lab: LabS3, bucket: str) -> None:
         address = urlsplit(lab.endpoint_url).netloc
         self.bucket = bucket
         self.connection = (
@@ -43,7 +43,9 @@ class Client:
             else http.client.HTTPConnection(address, timeout=GUARD_SECONDS)
         )
 
-    def start(self, method: str, target: str, body: bytes | None = None, **headers: str):
+    def start(
+        self, method: str, target: str, body: bytes | None = None, **headers: str
+    ) -> http.client.HTTPResponse:
         named = {name.replace("_", "-"): value for name, value in headers.items()}
         self.connection.request(method, f"/{self.bucket}/{target}", body, named)
         return self.connection.getresponse()
@@ -53,7 +55,7 @@ class Client:
 
 
 @pytest.fixture
-def client(lab, kept):
+def client(lab: LabS3, kept: str) -> Iterator[Client]:
     made = Client(lab, kept)
     with closing(made.connection):
         yield made
@@ -61,7 +63,7 @@ def client(lab, kept):
 
 
 @pytest.fixture
-def upload(lab, client):
+def upload(lab: LabS3, client: Client) -> tuple[str, bytes]:
     """Start an upload of one part; return its id and the document that completes it."""
     document = client.ask("POST", "m?uploads").body.decode()
     upload_id = document.partition("<UploadId>")[2].partition("<")[0]
@@ -74,7 +76,7 @@ def upload(lab, client):
 
 
 @contextmanager
-def struck(lab, *faults: Fault, times: int = 1):
+def struck(lab: LabS3, *faults: Fault, times: int = 1) -> Iterator[None]:
     lab.set_faults(faults)
     yield
     assert lab.faults_struck() == [times] * len(faults)
@@ -105,7 +107,9 @@ def received_until_cut(reply: http.client.HTTPResponse) -> tuple[int, Exception 
         (599, "Unheard", None),
     ],
 )
-def test_refuse_answers_any_error(lab, client, status, code, retry_after):
+def test_refuse_answers_any_error(
+    lab: LabS3, client: Client, status: int, code: str, retry_after: int | None
+) -> None:
     with struck(lab, Fault("refuse", status=status, code=code, retry_after=retry_after)):
         reply = client.ask("GET", "k")
     assert reply.status == status
@@ -113,7 +117,7 @@ def test_refuse_answers_any_error(lab, client, status, code, retry_after):
     assert reply.headers["Retry-After"] == (None if retry_after is None else str(retry_after))
 
 
-def test_refuse_comes_before_the_body_is_read(lab, client):
+def test_refuse_comes_before_the_body_is_read(lab: LabS3, client: Client) -> None:
     lab.set_faults([Fault("refuse", operation="PutObject")])
     client.connection.putrequest("PUT", f"/{client.bucket}/k")
     client.connection.putheader("Content-Length", "1000000")
@@ -124,13 +128,13 @@ def test_refuse_comes_before_the_body_is_read(lab, client):
 
 
 @pytest.mark.parametrize("method", ["GET", "HEAD", "PUT"])
-def test_reset_comes_before_anything(lab, client, method):
+def test_reset_comes_before_anything(lab: LabS3, client: Client, method: str) -> None:
     with struck(lab, Fault("reset")), pytest.raises(CUT):
         client.ask(method, "k", BODY if method == "PUT" else None)
     assert lab.checksums(client.bucket) == {}
 
 
-def test_reset_body_breaks_a_reply_off(lab, client):
+def test_reset_body_breaks_a_reply_off(lab: LabS3, client: Client) -> None:
     client.ask("PUT", "k", BODY)
     with struck(lab, Fault("reset-body", at=0.3)):
         count, error = received_until_cut(client.start("GET", "k"))
@@ -141,14 +145,16 @@ def test_reset_body_breaks_a_reply_off(lab, client):
 
 
 @pytest.mark.parametrize("size", [0, 1, 100, SIZE])
-def test_reset_body_breaks_an_upload_off(lab, client, size):
+def test_reset_body_breaks_an_upload_off(lab: LabS3, client: Client, size: int) -> None:
     with struck(lab, Fault("reset-body")), pytest.raises(CUT):
         client.ask("PUT", "k", BODY[:size])
     assert lab.checksums(client.bucket) == {}
 
 
 @pytest.mark.parametrize(("size", "at", "sent"), [(SIZE, 0.5, SIZE // 2), (10, 1.0, 9), (1, 0.5, 0)])
-def test_truncate_ends_a_reply_without_a_reset(lab, client, size, at, sent):
+def test_truncate_ends_a_reply_without_a_reset(
+    lab: LabS3, client: Client, size: int, at: float, sent: int
+) -> None:
     client.ask("PUT", "k", BODY[:size])
     with struck(lab, Fault("truncate", at=at)):
         reply = client.start("GET", "k")
@@ -159,14 +165,14 @@ def test_truncate_ends_a_reply_without_a_reset(lab, client, size, at, sent):
     assert lab.request_log()[-1]["bytes_out"] == sent
 
 
-def test_truncate_leaves_an_empty_body_alone(lab, client):
+def test_truncate_leaves_an_empty_body_alone(lab: LabS3, client: Client) -> None:
     client.ask("PUT", "k", b"")
     with struck(lab, Fault("truncate")):
         assert client.ask("GET", "k").body == b""
 
 
 @pytest.mark.parametrize("method", ["GET", "HEAD", "PUT"])
-def test_stall_goes_on_after_its_time(lab, client, method):
+def test_stall_goes_on_after_its_time(lab: LabS3, client: Client, method: str) -> None:
     client.ask("PUT", "k", BODY)
     with struck(lab, Fault("stall", seconds=0.1)):
         reply = client.ask(method, "k", BODY if method == "PUT" else None)
@@ -176,7 +182,7 @@ def test_stall_goes_on_after_its_time(lab, client, method):
 
 
 @pytest.mark.parametrize("method", ["GET", "PUT"])
-def test_stall_ends_when_the_client_goes(lab, client, method):
+def test_stall_ends_when_the_client_goes(lab: LabS3, client: Client, method: str) -> None:
     client.ask("PUT", "k", BODY)
     lab.reset_stats()
     with struck(lab, Fault("stall", seconds=3600)):
@@ -194,7 +200,7 @@ def test_stall_ends_when_the_client_goes(lab, client, method):
 
 
 @pytest.mark.parametrize("method", ["GET", "PUT"])
-def test_slow_changes_nothing_but_the_speed(lab, client, method):
+def test_slow_changes_nothing_but_the_speed(lab: LabS3, client: Client, method: str) -> None:
     client.ask("PUT", "k", BODY)
     with struck(lab, Fault("slow", bytes_per_second=10 * SIZE)):
         reply = client.ask(method, "k", BODY if method == "PUT" else None)
@@ -207,7 +213,7 @@ def differences(one: bytes, other: bytes) -> list[int]:
 
 
 @pytest.mark.parametrize("span", [(0, 1000), (500, 1000), (3, 4)])
-def test_wrong_byte_is_in_the_reply_only(lab, client, span):
+def test_wrong_byte_is_in_the_reply_only(lab: LabS3, client: Client, span: tuple[int, ...]) -> None:
     body, (start, stop) = BODY[:1000], span
     client.ask("PUT", "k", body)
     with struck(lab, Fault("wrong-byte", times=[1])):
@@ -216,7 +222,7 @@ def test_wrong_byte_is_in_the_reply_only(lab, client, span):
     assert differences(wrong, body[start:stop]) == [(stop - start) // 2]
 
 
-def test_wrong_byte_is_stored_unless_a_checksum_refuses_it(lab, client):
+def test_wrong_byte_is_stored_unless_a_checksum_refuses_it(lab: LabS3, client: Client) -> None:
     right = {"x_amz_checksum_sha256": b64encode(hashlib.sha256(BODY).digest()).decode()}
     with struck(lab, Fault("wrong-byte", at=0.25), times=2):
         refused = client.ask("PUT", "k", BODY, **right)
@@ -231,7 +237,7 @@ def test_wrong_byte_is_stored_unless_a_checksum_refuses_it(lab, client):
     assert stored.headers["x-amz-checksum-crc64nvme"] == encoded_crc64nvme(crc64nvme(memoryview(stored.body)))
 
 
-def test_wrong_byte_hits_the_payload_of_an_encoded_body(lab, s3, kept):
+def test_wrong_byte_hits_the_payload_of_an_encoded_body(lab: LabS3, s3: Any, kept: str) -> None:
     lab.set_faults([Fault("wrong-byte", at=0.0)])
     try:
         with pytest.raises(s3.exceptions.ClientError, match="BadDigest"):
@@ -240,7 +246,7 @@ def test_wrong_byte_hits_the_payload_of_an_encoded_body(lab, s3, kept):
         lab.set_faults([])
 
 
-def test_error_in_200_does_nothing(lab, client, upload):
+def test_error_in_200_does_nothing(lab: LabS3, client: Client, upload: tuple[str, bytes]) -> None:
     upload_id, complete = upload
     with struck(lab, Fault("error-in-200", times=[1])):
         reply = client.ask("POST", f"m?uploadId={upload_id}", complete)
@@ -251,7 +257,7 @@ def test_error_in_200_does_nothing(lab, client, upload):
         )
 
 
-def test_lost_reply_has_done_it(lab, client, upload):
+def test_lost_reply_has_done_it(lab: LabS3, client: Client, upload: tuple[str, bytes]) -> None:
     upload_id, complete = upload
     with struck(lab, Fault("lost-reply", operation="CompleteMultipartUpload")), pytest.raises(CUT):
         client.ask("POST", f"m?uploadId={upload_id}", complete)
@@ -259,7 +265,7 @@ def test_lost_reply_has_done_it(lab, client, upload):
 
 
 @pytest.mark.parametrize("size", [SIZE, 2, 1, 0])
-def test_overwrite_source_finishes_the_old_one(lab, client, size):
+def test_overwrite_source_finishes_the_old_one(lab: LabS3, client: Client, size: int) -> None:
     etag = client.ask("PUT", "k", BODY[:size]).headers["ETag"]
     with struck(lab, Fault("overwrite-source", times=[1])):
         reply = client.ask("GET", "k")
@@ -271,7 +277,7 @@ def test_overwrite_source_finishes_the_old_one(lab, client, size):
         assert client.ask("GET", "k", If_Match=etag).status == 412
 
 
-def test_faults_are_replaced_with_their_counts(lab, client):
+def test_faults_are_replaced_with_their_counts(lab: LabS3, client: Client) -> None:
     with struck(lab, Fault("refuse", operation="PutObject", key="a*"), Fault("refuse", key="b*")):
         assert [client.ask("PUT", key).status for key in ("a", "c")] == [503, 200]
         assert client.ask("HEAD", "b").status == 503
@@ -283,7 +289,7 @@ def test_faults_are_replaced_with_their_counts(lab, client):
         lab._control_command("set-faults", faults=[{"kind": "reset", "rate": 2}], seed=0)
 
 
-def test_cut_connections_resets_idle_and_busy_ones(lab, client):
+def test_cut_connections_resets_idle_and_busy_ones(lab: LabS3, client: Client) -> None:
     lab.declare(client.bucket, [("large", 50_000_000)])
     clients = [Client(lab, client.bucket) for _ in range(3)]
     idle, reading, stalled = clients

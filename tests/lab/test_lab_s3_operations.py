@@ -2,12 +2,15 @@
 
 import io
 from base64 import b64encode
+from collections.abc import Callable
 from contextlib import closing
+from typing import Any
 
 import boto3
 import pytest
 from botocore.exceptions import ClientError
 
+from asyncstream.lab.s3 import LabS3
 from asyncstream.lab.s3.checksums import crc64nvme, encoded_crc64nvme
 from asyncstream.lab.s3.operations import parse_range
 from asyncstream.lab.s3.replies import S3Error
@@ -36,18 +39,18 @@ def checksum(data: bytes) -> str:
     return encoded_crc64nvme(crc64nvme(memoryview(data)))
 
 
-def failure(call, *args, **kwargs) -> dict:
+def failure(call: Callable[..., Any], *args: Any, **kwargs: Any) -> dict[str, Any]:
     with pytest.raises(ClientError) as caught:
         call(*args, **kwargs)
-    return caught.value.response
+    return dict(caught.value.response)
 
 
-def code(call, *args, **kwargs) -> str:
-    return failure(call, *args, **kwargs)["Error"]["Code"]
+def code(call: Callable[..., Any], *args: Any, **kwargs: Any) -> str:
+    return str(failure(call, *args, **kwargs)["Error"]["Code"])
 
 
 @pytest.mark.parametrize("key", ODD_KEYS)
-def test_any_key_comes_back_as_it_was_put(s3, lab, kept, key):
+def test_any_key_comes_back_as_it_was_put(s3: Any, lab: LabS3, kept: str, key: str) -> None:
     s3.put_object(Bucket=kept, Key=key, Body=key.encode())
     assert s3.get_object(Bucket=kept, Key=key)["Body"].read() == key.encode()
     assert [found["Key"] for found in s3.list_objects_v2(Bucket=kept)["Contents"]] == [key]
@@ -56,7 +59,7 @@ def test_any_key_comes_back_as_it_was_put(s3, lab, kept, key):
     assert s3.list_objects_v2(Bucket=kept)["KeyCount"] == 0
 
 
-def test_metadata_is_kept_and_returned(s3, kept):
+def test_metadata_is_kept_and_returned(s3: Any, kept: str) -> None:
     told = {
         "ContentType": "text/csv",
         "ContentEncoding": "gzip",
@@ -90,20 +93,20 @@ def test_metadata_is_kept_and_returned(s3, kept):
         ("", None),
     ],
 )
-def test_a_range_selects_bytes_or_is_ignored(header, selected):
+def test_a_range_selects_bytes_or_is_ignored(header: str, selected: tuple[int, ...] | None) -> None:
     assert parse_range(header, 10) == selected
 
 
 @pytest.mark.parametrize(
     ("header", "size"), [("bytes=10-", 10), ("bytes=-0", 10), ("bytes=0-", 0), ("bytes=-5", 0)]
 )
-def test_a_range_beyond_the_object_is_refused_with_its_size(header, size):
+def test_a_range_beyond_the_object_is_refused_with_its_size(header: str, size: int) -> None:
     with pytest.raises(S3Error) as caught:
         parse_range(header, size)
     assert caught.value.elements["ActualObjectSize"] == size
 
 
-def test_a_ranged_get_is_partial_content(s3, kept):
+def test_a_ranged_get_is_partial_content(s3: Any, kept: str) -> None:
     s3.put_object(Bucket=kept, Key="k", Body=b"0123456789")
     reply = s3.get_object(Bucket=kept, Key="k", Range="bytes=3-5")
     assert reply["Body"].read() == b"345"
@@ -112,7 +115,7 @@ def test_a_ranged_get_is_partial_content(s3, kept):
     assert reply["ResponseMetadata"]["HTTPStatusCode"] == 206
 
 
-def test_a_range_of_an_empty_object_is_416(s3, kept):
+def test_a_range_of_an_empty_object_is_416(s3: Any, kept: str) -> None:
     s3.put_object(Bucket=kept, Key="k", Body=b"")
     reply = failure(s3.get_object, Bucket=kept, Key="k", Range="bytes=0-")
     assert reply["ResponseMetadata"]["HTTPStatusCode"] == 416
@@ -120,7 +123,7 @@ def test_a_range_of_an_empty_object_is_416(s3, kept):
     assert reply["Error"]["ActualObjectSize"] == "0"
 
 
-def test_conditions_on_reading(s3, kept):
+def test_conditions_on_reading(s3: Any, kept: str) -> None:
     etag = s3.put_object(Bucket=kept, Key="k", Body=b"x")["ETag"]
     assert s3.get_object(Bucket=kept, Key="k", IfMatch=etag)["Body"].read() == b"x"
     assert code(s3.get_object, Bucket=kept, Key="k", IfMatch='"other"') == "PreconditionFailed"
@@ -128,7 +131,7 @@ def test_conditions_on_reading(s3, kept):
     assert code(s3.head_object, Bucket=kept, Key="k", IfMatch='"other"') == "412"
 
 
-def test_conditions_on_writing(s3, kept):
+def test_conditions_on_writing(s3: Any, kept: str) -> None:
     etag = s3.put_object(Bucket=kept, Key="k", Body=b"x", IfNoneMatch="*")["ETag"]
     assert code(s3.put_object, Bucket=kept, Key="k", Body=b"y", IfNoneMatch="*") == "PreconditionFailed"
     assert code(s3.put_object, Bucket=kept, Key="k", Body=b"y", IfMatch='"other"') == "PreconditionFailed"
@@ -137,14 +140,14 @@ def test_conditions_on_writing(s3, kept):
     assert s3.get_object(Bucket=kept, Key="k")["Body"].read() == b"z"
 
 
-def test_objects_have_the_null_version(s3, kept):
+def test_objects_have_the_null_version(s3: Any, kept: str) -> None:
     s3.put_object(Bucket=kept, Key="k", Body=b"x")
     assert s3.get_object(Bucket=kept, Key="k", VersionId="null")["Body"].read() == b"x"
     assert code(s3.get_object, Bucket=kept, Key="k", VersionId="abc") == "NoSuchVersion"
 
 
 @pytest.mark.parametrize("algorithm", ["CRC32", "SHA1", "SHA256"])
-def test_the_sdk_s_checksums_are_verified_in_header_and_trailer(s3, kept, algorithm):
+def test_the_sdk_s_checksums_are_verified_in_header_and_trailer(s3: Any, kept: str, algorithm: str) -> None:
     """Over https botocore sends checksums as a trailer of an aws-chunked body, over http as a header."""
     body = b"hello" * 1000
     reply = s3.put_object(Bucket=kept, Key="k", Body=io.BytesIO(body), ChecksumAlgorithm=algorithm)
@@ -165,13 +168,17 @@ def test_the_sdk_s_checksums_are_verified_in_header_and_trailer(s3, kept, algori
         ("ChecksumCRC64NVME", 8),
     ],
 )
-def test_a_wrong_checksum_is_a_bad_digest_and_nothing_is_stored(s3, kept, name, length):
+def test_a_wrong_checksum_is_a_bad_digest_and_nothing_is_stored(
+    s3: Any, kept: str, name: str, length: int
+) -> None:
     wrong = {name: b64encode(b"\1" * length).decode()}
     assert code(s3.put_object, Bucket=kept, Key="k", Body=b"x", **wrong) == "BadDigest"
     assert code(s3.head_object, Bucket=kept, Key="k") == "404"
 
 
-def test_the_stored_checksum_is_told_only_if_asked_for(client_arguments, kept):
+def test_the_stored_checksum_is_told_only_if_asked_for(
+    client_arguments: Callable[..., dict[str, Any]], kept: str
+) -> None:
     quiet = client_arguments(response_checksum_validation="when_required")
     with closing(boto3.session.Session().client("s3", **quiet)) as s3:
         s3.put_object(Bucket=kept, Key="k", Body=b"hello", ChecksumCRC64NVME=checksum(b"hello"))
@@ -193,11 +200,13 @@ def test_the_stored_checksum_is_told_only_if_asked_for(client_arguments, kept):
         ("get_object", {"Key": "\x01"}, "NoSuchKey"),
     ],
 )
-def test_what_does_not_exist_has_s3_s_own_error(s3, kept, operation, arguments, expected):
+def test_what_does_not_exist_has_s3_s_own_error(
+    s3: Any, kept: str, operation: str, arguments: dict[str, Any], expected: str
+) -> None:
     assert code(getattr(s3, operation), Bucket=kept, **arguments) == expected
 
 
-def test_a_missing_bucket_has_s3_s_own_error(s3):
+def test_a_missing_bucket_has_s3_s_own_error(s3: Any) -> None:
     assert code(s3.list_objects_v2, Bucket="nowhere") == "NoSuchBucket"
     assert code(s3.head_bucket, Bucket="nowhere") == "404"
     assert code(s3.put_object, Bucket="nowhere", Key="k", Body=b"x" * MIB) == "NoSuchBucket"
@@ -211,14 +220,18 @@ def test_a_missing_bucket_has_s3_s_own_error(s3):
         ("get_bucket_acl", {}, "GET bucket ?acl"),
     ],
 )
-def test_an_unknown_operation_is_named_as_not_implemented(s3, kept, operation, arguments, name):
+def test_an_unknown_operation_is_named_as_not_implemented(
+    s3: Any, kept: str, operation: str, arguments: dict[str, Any], name: str
+) -> None:
     reply = failure(getattr(s3, operation), Bucket=kept, **arguments)
     assert reply["ResponseMetadata"]["HTTPStatusCode"] == 501
     assert reply["Error"]["Code"] == "NotImplemented"
     assert reply["Error"]["Operation"] == name
 
 
-def test_one_access_key_is_denied_everything(client_arguments, kept):
+def test_one_access_key_is_denied_everything(
+    client_arguments: Callable[..., dict[str, Any]], kept: str
+) -> None:
     denied = {**client_arguments(), "aws_access_key_id": "AKIADENIED"}
     with closing(boto3.session.Session().client("s3", **denied)) as s3:
         assert code(s3.list_objects_v2, Bucket=kept) == "AccessDenied"
@@ -226,7 +239,7 @@ def test_one_access_key_is_denied_everything(client_arguments, kept):
         assert code(s3.head_object, Bucket=kept, Key="k") == "403"
 
 
-def test_buckets_come_and_go(s3):
+def test_buckets_come_and_go(s3: Any) -> None:
     s3.create_bucket(Bucket="of-its-own")
     assert code(s3.create_bucket, Bucket="of-its-own") == "BucketAlreadyOwnedByYou"
     assert code(s3.create_bucket, Bucket="..bad..") == "InvalidBucketName"
@@ -241,7 +254,7 @@ def test_buckets_come_and_go(s3):
     assert code(s3.head_bucket, Bucket="of-its-own") == "404"
 
 
-def test_a_listing_goes_on_page_by_page(s3, lab, discarding):
+def test_a_listing_goes_on_page_by_page(s3: Any, lab: LabS3, discarding: str) -> None:
     keys = lab.declare_many(discarding, "dir one/+é/", 25, 10)
     lab.declare(discarding, [("other", 5)])
     pages = s3.get_paginator("list_objects_v2").paginate(
@@ -255,7 +268,7 @@ def test_a_listing_goes_on_page_by_page(s3, lab, discarding):
     }
 
 
-def test_a_listing_groups_by_delimiter_and_starts_after_a_key(s3, lab, discarding):
+def test_a_listing_groups_by_delimiter_and_starts_after_a_key(s3: Any, lab: LabS3, discarding: str) -> None:
     lab.declare(discarding, [(key, 1) for key in ("a", "b/1", "b/2", "c/1", "d")])
     reply = s3.list_objects_v2(Bucket=discarding, Delimiter="/", StartAfter="a")
     assert [entry["Key"] for entry in reply["Contents"]] == ["d"]
@@ -263,7 +276,9 @@ def test_a_listing_groups_by_delimiter_and_starts_after_a_key(s3, lab, discardin
     assert code(s3.list_objects_v2, Bucket=discarding, ContinuationToken="é") == "InvalidArgument"
 
 
-def start_upload(s3, bucket: str, *sizes: int, **created):
+def start_upload(
+    s3: Any, bucket: str, *sizes: int, **created: Any
+) -> tuple[dict[str, str], bytes, list[dict[str, Any]]]:
     upload = s3.create_multipart_upload(Bucket=bucket, Key="m", **created)["UploadId"]
     target = {"Bucket": bucket, "Key": "m", "UploadId": upload}
     bodies = [bytes([number]) * size for number, size in enumerate(sizes, 1)]
@@ -271,7 +286,7 @@ def start_upload(s3, bucket: str, *sizes: int, **created):
     return target, b"".join(bodies), [{"PartNumber": n, "ETag": r["ETag"]} for n, r in enumerate(replies, 1)]
 
 
-def test_a_multipart_upload_is_verified_end_to_end(s3, kept):
+def test_a_multipart_upload_is_verified_end_to_end(s3: Any, kept: str) -> None:
     full = {"ChecksumAlgorithm": "CRC64NVME", "ChecksumType": "FULL_OBJECT"}
     upload = s3.create_multipart_upload(Bucket=kept, Key="m", **full)["UploadId"]
     target = {"Bucket": kept, "Key": "m", "UploadId": upload}
@@ -296,10 +311,10 @@ def test_a_multipart_upload_is_verified_end_to_end(s3, kept):
     assert middle["Body"].read() == b"aabb"
 
 
-def test_complete_refuses_wrong_parts(s3, kept):
+def test_complete_refuses_wrong_parts(s3: Any, kept: str) -> None:
     target, _, parts = start_upload(s3, kept, 5 * MIB, 10, 10)
 
-    def refusal(chosen):
+    def refusal(chosen: list[dict[str, Any]]) -> str:
         return code(s3.complete_multipart_upload, **target, MultipartUpload={"Parts": chosen})
 
     assert refusal([parts[1], parts[0]]) == "InvalidPartOrder"
@@ -313,7 +328,7 @@ def test_complete_refuses_wrong_parts(s3, kept):
     assert refusal(parts) == "NoSuchUpload"
 
 
-def test_complete_obeys_if_none_match(s3, kept):
+def test_complete_obeys_if_none_match(s3: Any, kept: str) -> None:
     target, _, parts = start_upload(s3, kept, 10)
     s3.put_object(Bucket=kept, Key="m", Body=b"first")
     complete = {**target, "MultipartUpload": {"Parts": parts}}
@@ -322,7 +337,7 @@ def test_complete_obeys_if_none_match(s3, kept):
     s3.complete_multipart_upload(**complete, IfNoneMatch="*")
 
 
-def test_uploads_in_progress_can_be_listed_and_aborted(s3, kept):
+def test_uploads_in_progress_can_be_listed_and_aborted(s3: Any, kept: str) -> None:
     target, _, _ = start_upload(s3, kept, 10, 20, 30)
     listed = s3.list_parts(**target, MaxParts=2)
     assert [(part["PartNumber"], part["Size"]) for part in listed["Parts"]] == [(1, 10), (2, 20)]
@@ -335,7 +350,7 @@ def test_uploads_in_progress_can_be_listed_and_aborted(s3, kept):
     assert code(s3.upload_part, **target, PartNumber=1, Body=b"late") == "NoSuchUpload"
 
 
-def test_discarding_a_prefix_counts_its_uploads(s3, lab, kept):
+def test_discarding_a_prefix_counts_its_uploads(s3: Any, lab: LabS3, kept: str) -> None:
     for key in ("old/1", "old/2", "older"):
         s3.put_object(Bucket=kept, Key=key, Body=b"x")
         s3.create_multipart_upload(Bucket=kept, Key=key)
@@ -344,12 +359,12 @@ def test_discarding_a_prefix_counts_its_uploads(s3, lab, kept):
     assert [upload["Key"] for upload in s3.list_multipart_uploads(Bucket=kept)["Uploads"]] == ["older"]
 
 
-def test_part_numbers_have_bounds(s3, kept):
+def test_part_numbers_have_bounds(s3: Any, kept: str) -> None:
     target, _, _ = start_upload(s3, kept)
     assert code(s3.upload_part, **target, PartNumber=10_001, Body=b"") == "InvalidArgument"
 
 
-def test_the_sdk_s_own_transfers_work(s3, kept):
+def test_the_sdk_s_own_transfers_work(s3: Any, kept: str) -> None:
     body = bytes(range(256)) * (20 * MIB // 256)
     s3.upload_fileobj(io.BytesIO(body), kept, "k")
     found = io.BytesIO()
@@ -357,7 +372,7 @@ def test_the_sdk_s_own_transfers_work(s3, kept):
     assert found.getvalue() == body
 
 
-def test_a_discarded_copy_is_verified_and_can_even_be_read(s3, lab, discarding):
+def test_a_discarded_copy_is_verified_and_can_even_be_read(s3: Any, lab: LabS3, discarding: str) -> None:
     lab.declare(discarding, [("source", 3_000_000)])
     body = s3.get_object(Bucket=discarding, Key="source")["Body"].read()
     s3.put_object(Bucket=discarding, Key="copy", Body=body, ContentType="text/plain")
@@ -367,7 +382,7 @@ def test_a_discarded_copy_is_verified_and_can_even_be_read(s3, lab, discarding):
     assert s3.get_object(Bucket=discarding, Key="copy")["Body"].read() == body
 
 
-def test_other_discarded_content_says_that_it_is_gone(s3, discarding):
+def test_other_discarded_content_says_that_it_is_gone(s3: Any, discarding: str) -> None:
     s3.put_object(Bucket=discarding, Key="k", Body=b"something")
     assert s3.head_object(Bucket=discarding, Key="k")["ContentLength"] == 9
     reply = failure(s3.get_object, Bucket=discarding, Key="k")

@@ -8,6 +8,7 @@ import socket
 import subprocess
 import sys
 import time
+from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from urllib.parse import urlsplit
@@ -20,20 +21,20 @@ from tests.servers.base import GUARD_SECONDS, until
 
 
 @pytest.fixture(scope="module")
-def plain():
+def plain() -> Iterator[LabS3]:
     with LabS3() as running:
         running.create_bucket("bucket", keep=True)
         yield running
 
 
 @pytest.fixture
-def connection(plain):
+def connection(plain: LabS3) -> Iterator[socket.socket]:
     address = urlsplit(plain.endpoint_url)
     with socket.create_connection((address.hostname, address.port), timeout=GUARD_SECONDS) as connected:
         yield connected
 
 
-def reply_of(connection) -> bytes:
+def reply_of(connection: socket.socket) -> bytes:
     """Read until the server closes the connection; return what was received."""
     received = b""
     while piece := connection.recv(65536):
@@ -41,28 +42,28 @@ def reply_of(connection) -> bytes:
     return received
 
 
-def test_expect_is_answered_before_the_body_is_sent(connection):
+def test_expect_is_answered_before_the_body_is_sent(connection: socket.socket) -> None:
     connection.sendall(b"PUT /bucket/k HTTP/1.1\r\nContent-Length: 3\r\nExpect: 100-continue\r\n\r\n")
     assert connection.recv(1000) == b"HTTP/1.1 100 Continue\r\n\r\n"
     connection.sendall(b"abc")
     assert connection.recv(1000).startswith(b"HTTP/1.1 200 OK")
 
 
-def test_expect_is_answered_by_the_refusal(connection):
+def test_expect_is_answered_by_the_refusal(connection: socket.socket) -> None:
     connection.sendall(b"PUT /nowhere/k HTTP/1.1\r\nContent-Length: 3\r\nExpect: 100-continue\r\n\r\n")
     received = reply_of(connection)
     assert received.startswith(b"HTTP/1.1 404")
     assert b"Connection: close" in received
 
 
-def test_a_refused_body_is_answered_before_a_clean_close(connection):
+def test_a_refused_body_is_answered_before_a_clean_close(connection: socket.socket) -> None:
     connection.sendall(b"PUT /nowhere/k HTTP/1.1\r\nContent-Length: 3000000\r\n\r\n" + b"x" * 3_000_000)
     received = reply_of(connection)  # raises if the server resets the connection
     assert received.startswith(b"HTTP/1.1 404")
     assert b"NoSuchBucket" in received
 
 
-def test_a_connection_takes_one_request_after_the_other(connection):
+def test_a_connection_takes_one_request_after_the_other(connection: socket.socket) -> None:
     for _ in range(3):
         connection.sendall(b"HEAD /bucket/none HTTP/1.1\r\n\r\n")
         received = connection.recv(65536)
@@ -80,12 +81,14 @@ def test_a_connection_takes_one_request_after_the_other(connection):
         b"GET / HTTP/1.1\r\nLong: " + b"x" * 70_000 + b"\r\n\r\n",
     ],
 )
-def test_what_is_not_http_is_a_400_and_ends_the_connection(connection, request_bytes):
+def test_what_is_not_http_is_a_400_and_ends_the_connection(
+    connection: socket.socket, request_bytes: bytes
+) -> None:
     connection.sendall(request_bytes)
     assert reply_of(connection).startswith(b"HTTP/1.1 400")
 
 
-def test_a_body_that_breaks_off_is_not_stored(plain, connection):
+def test_a_body_that_breaks_off_is_not_stored(plain: LabS3, connection: socket.socket) -> None:
     connection.sendall(b"PUT /bucket/partial HTTP/1.1\r\nContent-Length: 10\r\n\r\nabc")
     connection.shutdown(socket.SHUT_WR)
     assert reply_of(connection) == b""
@@ -108,7 +111,7 @@ def aws_chunked(payload: bytes, trailer: str) -> bytes:
 
 @pytest.mark.parametrize("algorithm", CHECKSUMS_OF_DIGITS)
 @pytest.mark.parametrize("around", [True, False], ids=["chunks-around", "length"])
-def test_a_trailer_s_checksum_is_verified(connection, algorithm, around):
+def test_a_trailer_s_checksum_is_verified(connection: socket.socket, algorithm: str, around: bool) -> None:
     right = base64.b64encode(bytes.fromhex(CHECKSUMS_OF_DIGITS[algorithm])).decode()
     name = f"x-amz-checksum-{algorithm}"
     expectations = {f"{name}:{right}\r\n": b"200", f"{name}:AAAA\r\n": b"BadDigest", "": b"MalformedTrailer"}
@@ -125,7 +128,9 @@ def test_a_trailer_s_checksum_is_verified(connection, algorithm, around):
 
 
 @pytest.mark.parametrize("decoded_length", [2, 4, "x"])
-def test_a_body_of_another_length_than_announced_is_incomplete(connection, decoded_length):
+def test_a_body_of_another_length_than_announced_is_incomplete(
+    connection: socket.socket, decoded_length: int | str
+) -> None:
     body = aws_chunked(b"abc", "")
     head = f"PUT /bucket/k HTTP/1.1\r\nContent-Encoding: aws-chunked\r\nContent-Length: {len(body)}"
     connection.sendall(f"{head}\r\nx-amz-decoded-content-length: {decoded_length}\r\n\r\n".encode() + body)
@@ -133,13 +138,13 @@ def test_a_body_of_another_length_than_announced_is_incomplete(connection, decod
 
 
 @pytest.mark.parametrize("body", [b"3\r\nabc\r\n", b"3\r\nabc\r\n0\r\n"])
-def test_a_body_that_ends_before_its_last_chunk_is_incomplete(connection, body):
+def test_a_body_that_ends_before_its_last_chunk_is_incomplete(connection: socket.socket, body: bytes) -> None:
     head = f"PUT /bucket/k HTTP/1.1\r\nContent-Encoding: aws-chunked\r\nContent-Length: {len(body)}"
     connection.sendall(f"{head}\r\n\r\n".encode() + body)
     assert b"IncompleteBody" in connection.recv(65536)
 
 
-def test_requests_bytes_and_connections_are_counted(plain):
+def test_requests_bytes_and_connections_are_counted(plain: LabS3) -> None:
     plain.declare("bucket", [("counted", 1000)])
     plain.reset_stats()
     address = urlsplit(plain.endpoint_url)
@@ -160,7 +165,7 @@ def test_requests_bytes_and_connections_are_counted(plain):
     assert plain.request_log() == []
 
 
-def test_hundreds_of_connections_are_served_at_once(plain):
+def test_hundreds_of_connections_are_served_at_once(plain: LabS3) -> None:
     address = urlsplit(plain.endpoint_url)
     plain.declare("bucket", [("many", 2_000_000)])
     plain.reset_stats()
@@ -178,14 +183,14 @@ def test_hundreds_of_connections_are_served_at_once(plain):
     assert plain.stats()["peak_open_connections"] == 300
 
 
-def test_a_wrong_control_command_is_told(plain):
+def test_a_wrong_control_command_is_told(plain: LabS3) -> None:
     with pytest.raises(LabError, match="network model"):
         plain.set_model("fast")
     with pytest.raises(LabError, match="NoSuchBucket"):
         plain.declare("nowhere", [])
 
 
-def test_the_server_knows_its_own_cost(plain):
+def test_the_server_knows_its_own_cost(plain: LabS3) -> None:
     assert 0 < plain.cpu_seconds() < 60
     assert 1_000_000 < plain.stats()["peak_rss_bytes"] < 500_000_000
 
@@ -198,8 +203,9 @@ def gone(pid: int) -> bool:
         return True
 
 
-def test_closing_ends_the_process_and_leaves_no_files():
+def test_closing_ends_the_process_and_leaves_no_files() -> None:
     server = LabS3(tls=True)
+    assert server.ca_bundle is not None
     directory = Path(server.ca_bundle).parent
     assert directory.is_dir()
     server.close()
@@ -207,7 +213,7 @@ def test_closing_ends_the_process_and_leaves_no_files():
     assert not directory.exists()
 
 
-def test_ctrl_c_does_not_end_the_server_and_termination_does():
+def test_ctrl_c_does_not_end_the_server_and_termination_does() -> None:
     with LabS3() as server:
         os.kill(server.pid, signal.SIGINT)
         time.sleep(0.1)
@@ -216,23 +222,24 @@ def test_ctrl_c_does_not_end_the_server_and_termination_does():
         assert server._process.wait(GUARD_SECONDS) == 0
 
 
-def test_the_server_ends_when_its_parent_is_killed():
+def test_the_server_ends_when_its_parent_is_killed() -> None:
     script = "from asyncstream.lab.s3 import LabS3; print(LabS3().pid, flush=True); input()"
     root = Path(__file__).parents[2]
     command = [sys.executable, "-c", script]
     with subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, cwd=root) as parent:
+        assert parent.stdout is not None
         server_pid = int(parent.stdout.readline())
         assert not gone(server_pid)
         parent.kill()
     until(lambda: gone(server_pid))
 
 
-def test_a_server_that_cannot_start_is_told():
+def test_a_server_that_cannot_start_is_told() -> None:
     with pytest.raises(LabError, match=r"asyncstream\.lab\.s3 has ended"):
         LabS3(model="nonsense")
 
 
-def test_a_reply_that_has_arrived_is_counted(plain, connection):
+def test_a_reply_that_has_arrived_is_counted(plain: LabS3, connection: socket.socket) -> None:
     plain.declare("bucket", [("whole", 300_000)])
     for number in range(1, 30):
         plain.reset_stats()

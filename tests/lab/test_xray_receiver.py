@@ -157,6 +157,7 @@ class LateApi:
 
     def __init__(self, *states: list[dict[str, Any]]) -> None:
         self._states = list(states)
+        self._current: list[dict[str, Any]] = []
 
     def batch_get_traces(self, TraceIds: list[str], NextToken: str = "") -> dict[str, Any]:  # noqa: N803
         if NextToken:

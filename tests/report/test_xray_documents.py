@@ -141,7 +141,7 @@ def steps_of(work: Callable[[], object]) -> int:
     """Return how many Python instructions the work takes: unlike seconds, the same on a busy machine."""
     steps = 0
 
-    def trace(frame: FrameType, event: str, _: object) -> Callable[..., object]:
+    def trace(frame: FrameType, event: str, _: object) -> Any:
         nonlocal steps
         frame.f_trace_opcodes = True
         steps += event == "opcode"

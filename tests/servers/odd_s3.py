@@ -6,8 +6,13 @@ from typing import Any
 
 from asyncstream.units import MiB
 
+from .listener import Answer
+
 PART = 5 * MiB
 OK = "200 OK"
+
+# An answer, or what makes one of the request's head.
+Answers = Sequence[Answer | Callable[[str], Answer]]
 
 
 def reply(status: str, body: bytes = b"", length: int | None = None, **headers: str) -> bytes:
@@ -64,7 +69,7 @@ def page(key: bytes, size: int = 5, truncated: bytes = b"true", token: bytes = T
 class OddS3:
     """Answers each kind of request from a list; the last answer serves all further requests."""
 
-    def __init__(self, **answers: "Sequence[bytes | Callable[[str], bytes]]") -> None:
+    def __init__(self, **answers: Answers) -> None:
         usual: dict[str, Any] = {
             "get": [honest(5)],
             "put": [WRITTEN],
@@ -72,7 +77,7 @@ class OddS3:
             "create": [CREATED],
             "complete": [COMPLETED],
         }
-        self._answers = {
+        self._answers: dict[str, list[Answer | Callable[[str], Answer]]] = {
             kind: list(each)
             for kind, each in {
                 **usual,
@@ -84,7 +89,7 @@ class OddS3:
         }
         self.kinds: list[str] = []
 
-    def __call__(self, head: str) -> bytes:
+    def __call__(self, head: str) -> Answer:
         kind = self._kind(head)
         self.kinds.append(kind)
         if kind == "abort":

@@ -49,7 +49,7 @@ class TestServer:
         with contextlib.closing(psycopg.connect(dsn, autocommit=autocommit)) as connection:
             yield connection
 
-    def execute(self, statement: sql.Composable, *parameters: Any) -> list[tuple[Any, ...]]:
+    def execute(self, statement: sql.SQL | sql.Composed, *parameters: Any) -> list[tuple[Any, ...]]:
         """Execute a statement in a kept superuser session: most statements are quicker than a log-in."""
         if self._kept is None:
             self._kept = psycopg.connect(self.dsn(user="postgres", application_name="test"), autocommit=True)

@@ -7,6 +7,7 @@ import ssl
 import struct
 import threading
 from collections.abc import Callable
+from functools import partial
 from typing import Self
 
 from .base import GUARD_SECONDS
@@ -56,7 +57,7 @@ class Proxy:
         with contextlib.suppress(OSError):  # closed
             while True:
                 client, _ = self._listener.accept()
-                self._start(lambda client=client: self._serve(client))
+                self._start(partial(self._serve, client))
 
     def _serve(self, client: socket.socket) -> None:
         with contextlib.suppress(OSError), client:

@@ -17,9 +17,14 @@ class HeldBody:
 
     def __init__(self, body: ChunkBody, pause: Callable[[], Awaitable[None]]) -> None:
         self.length = body.length
+        self.error = body.error
+        self.digests = body.digests
         self._body = body
         self._pause = pause
         self._started = False
+
+    async def close(self) -> None:
+        await self._body.close()
 
     async def next_chunk(self) -> bytes | memoryview:
         waits = 0

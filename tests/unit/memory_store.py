@@ -20,8 +20,17 @@ from typing import Any
 from asyncstream.checksum import CRC64NVME, Checksum, Composite, Digests
 from asyncstream.errors import ChecksumMismatch, NotModified, S3Error, SourceNotFound, UploadGone
 from asyncstream.locations import S3Object, S3Prefix
-from asyncstream.objects import ByteRange, ListedObject, MultipartUpload, OpenUpload, Origin, Stored, Written
-from asyncstream.ports import Body, CompletedPart, Opened
+from asyncstream.objects import (
+    ByteRange,
+    CompletedPart,
+    ListedObject,
+    MultipartUpload,
+    OpenUpload,
+    Origin,
+    Stored,
+    Written,
+)
+from asyncstream.ports import Body, Opened
 
 SLOT_BYTES = 1000
 # Parts per page of a listing.

@@ -13,8 +13,9 @@ from asyncstream.events import direct, step_functions
 from asyncstream.events.items import Item, Outcome
 from asyncstream.events.replies import Invoked
 from asyncstream.locations import S3Object
+from asyncstream.objects import MAX_PARTS
 from asyncstream.pipeline.continuation import Continuation, PartRun
-from asyncstream.pipeline.plan import MAX_PARTS, MIN_PART
+from asyncstream.pipeline.plan import MIN_PART
 from asyncstream.pipeline.results import FileResult, FileResults, TransferReport
 
 TB = 10**12

@@ -142,9 +142,9 @@ def test_ranges_cut_anywhere_give_the_checksum_of_the_parts(
 
     while len(runs) > 1:
         at = data.draw(st.integers(0, len(runs) - 2))
-        (start, *first), (_, *second) = runs[at : at + 2]
-        both = joined_pieces(composite, start, [tuple(first), tuple(second)])
-        runs[at : at + 2] = [(start, first[0] + second[0], both)]
+        (start, first, of_first), (_, second, of_second) = runs[at : at + 2]
+        both = joined_pieces(composite, start, [(first, of_first), (second, of_second)])
+        runs[at : at + 2] = [(start, first + second, both)]
 
     [(_, size, whole)] = runs
     assert composed(composite, size, whole) == composite

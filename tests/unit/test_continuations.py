@@ -94,7 +94,7 @@ def run(
     seconds: float | None,
     on_event: progress.OnEvent = progress.ignore,
     **setup: Any,
-) -> list[FileResult]:
+) -> Sequence[FileResult]:
     paused = Setup(deadline=seconds, pauses=True, clock=store.clock, on_event=on_event, **setup)
     results = paused.run(jobs, store, engine)
     assert store.open_streams == set()
@@ -408,7 +408,7 @@ def test_an_upload_of_many_parts_is_taken_up_by_each_engine(engine: Engine, befo
     assert_nothing_is_left(store)
 
 
-def left_of(store: Ticking, engine: Engine, seconds: float = 2.5) -> list[FileResult]:
+def left_of(store: Ticking, engine: Engine, seconds: float = 2.5) -> Sequence[FileResult]:
     """Transfer one file until the deadline, with three of its four parts confirmed one by one."""
     results = run(store, engine, jobs_of([SIZE]), seconds, slots=1)
     assert [left.status for left in results] == ["pending"]

@@ -37,7 +37,7 @@ GOOD = [
 ]
 
 # Events that the schema and the handler refuse: where each is wrong, and part of the message.
-MALFORMED = [
+MALFORMED: list[tuple[Any, str, str]] = [
     ([], "$", "Expected `object`, got `array`"),
     (None, "$", "Expected `object`, got `null`"),
     ({"files": [PAIR], "dry_run": True}, "$", "unknown field `dry_run`"),

@@ -213,7 +213,8 @@ async def three_steps(ends: list[str]) -> AsyncGenerator[asyncio.Task[Any], None
 @pytest.mark.parametrize("steps", [3, 1])
 def test_asyncio_takes_all_steps_in_one_task(steps: int) -> None:
     """Every step may be requested from a different task."""
-    engine, ends = AsyncioEngine(), []
+    ends: list[str] = []
+    engine = AsyncioEngine()
     work = engine.steps(three_steps(ends))
     tasks = {engine.run(work.__anext__) for _ in range(steps)}
     assert len(tasks) == 1
@@ -223,7 +224,8 @@ def test_asyncio_takes_all_steps_in_one_task(steps: int) -> None:
 
 
 def test_closing_steps_waits_for_the_work_when_cancelled() -> None:
-    engine, ends = AsyncioEngine(), []
+    ends: list[str] = []
+    engine = AsyncioEngine()
 
     async def work() -> AsyncGenerator[int, None]:
         try:

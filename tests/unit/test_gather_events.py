@@ -37,7 +37,7 @@ GOOD = [
     PAGES | {"config": {"fetch": {"max_body": 1, "max_redirects": 0, "user_agent": "me", "page_timeout": 5}}},
 ]
 # Events that the schema and the handler refuse, and where each is wrong.
-MALFORMED = [
+MALFORMED: list[tuple[Any, str]] = [
     (None, "$"),
     ([], "$"),
     (PAGES | {"dry_run": True}, "$"),
@@ -198,7 +198,7 @@ def report(pages: Sequence[PageResult]) -> GatherReport:
 
 
 def stored(url: str = "https://a/") -> PageResult:
-    return PageResult(url, "stored", 3, 1, 1, 0.5)
+    return PageResult(url, "stored", 3, 1, 1, attempts=1, seconds=0.5)
 
 
 def failed(url: str = "https://a/?key=k1", message: str = "no such page") -> PageResult:

@@ -17,7 +17,7 @@ A, B, C = (S3Object("bucket", key) for key in "abc")
 
 
 def test_pairs_of_objects_and_of_prefixes_pass_in_their_order() -> None:
-    pairs = [(A, B), (S3Prefix("bucket", "x/"), S3Prefix("other")), (A, C)]
+    pairs: list[Pair] = [(A, B), (S3Prefix("bucket", "x/"), S3Prefix("other")), (A, C)]
 
     assert checked(iter(pairs)) == pairs
 

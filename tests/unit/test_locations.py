@@ -1,5 +1,7 @@
 """URIs and names: keys stay verbatim, buckets are checked, and ARNs may replace buckets."""
 
+from typing import Any
+
 import pytest
 from hypothesis import assume, given
 from hypothesis import strategies as st
@@ -89,7 +91,7 @@ def test_what_is_no_bucket_name_is_refused_by_name(bucket: str) -> None:
         (None, "must be a string"),
     ],
 )
-def test_a_key_that_s3_does_not_take_is_refused(key: object, message: str) -> None:
+def test_a_key_that_s3_does_not_take_is_refused(key: Any, message: str) -> None:
     for location in (S3Object, S3Prefix):
         with pytest.raises(InputError, match=message):
             location("bucket", key)

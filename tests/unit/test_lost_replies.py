@@ -17,8 +17,8 @@ from asyncstream.errors import (
     told,
 )
 from asyncstream.locations import S3Object
-from asyncstream.objects import MultipartUpload, Stored, Written
-from asyncstream.ports import Body, CompletedPart, Engine
+from asyncstream.objects import CompletedPart, MultipartUpload, Stored, Written
+from asyncstream.ports import Body, Engine
 
 from .memory_store import Failure, MemoryStore, etag_of, pause_under
 from .transfers import (

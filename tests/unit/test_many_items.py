@@ -55,9 +55,11 @@ class Early(Late):
 class Session:
     """A stand-in for `TransferSession`: every file fails."""
 
-    def transfer(self, pairs: Sequence[Pair], *_: Any, **__: Any) -> TransferReport:
+    def transfer(self, pairs: Sequence[tuple[S3Object, S3Object]], *_: Any, **__: Any) -> TransferReport:
         error = DeadlineExceeded("late")
-        failed = [FileResult(*each, "failed", 0, None, 0, 0, 0.0, error=error) for each in pairs]  # type: ignore[arg-type]
+        failed = [
+            FileResult(source, target, "failed", 0, None, 0, 0, 0.0, error=error) for source, target in pairs
+        ]
         return TransferReport("threads", FileResults.of(failed), 0.0, 1, 1, {})
 
 

@@ -19,9 +19,16 @@ from .memory_store import (
     checksum_of,
 )
 
+
+def viewed(piece: bytes) -> memoryview:
+    return memoryview(piece)
+
+
 PIECES = st.lists(
     st.one_of(
-        st.binary(max_size=40), st.binary(max_size=40).map(memoryview), st.just(bytes(range(256)) * 300)
+        st.binary(max_size=40),
+        st.binary(max_size=40).map(viewed),
+        st.just(bytes(range(256)) * 300),
     ),
     max_size=12,
 )

@@ -7,13 +7,12 @@ from hypothesis import example, given
 from hypothesis import strategies as st
 
 from asyncstream.errors import InputError
-from asyncstream.objects import ByteRange
+from asyncstream.objects import MAX_PARTS, ByteRange
 from asyncstream.pipeline.plan import (
     AUTO_PART,
     CHAINED_PART,
     MAX_OBJECT,
     MAX_PART,
-    MAX_PARTS,
     MAX_PUT,
     MIN_PART,
     auto_part_size,

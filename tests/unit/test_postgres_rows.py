@@ -128,7 +128,7 @@ def test_batches_are_full_and_have_every_page_once_in_order(
     sizes: list[tuple[int, int]], most_rows: int, most_bytes: int
 ) -> None:
     """No batch has room for the page that follows it."""
-    pages = [PageRows(n, rows, "x" * length) for n, (rows, length) in enumerate(sizes)]
+    pages = [PageRows(str(n), rows, "x" * length) for n, (rows, length) in enumerate(sizes)]
     batches = Batches(most_rows, most_bytes)
     made = [*filter(None, map(batches.add, pages)), batches.rest()]
     assert [page for batch in made for page in batch] == pages

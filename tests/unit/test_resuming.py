@@ -178,7 +178,7 @@ def test_an_opening_that_outlasts_the_pause_is_given_up() -> None:
         source.now += LONGEST_PAUSE
         return stream
 
-    body._resume = late  # type: ignore[assignment]
+    body._resume = late
     with pytest.raises(ConnectionFailed):
         pulled(body)
     assert source.open == 1  # the body owns it now
@@ -236,7 +236,7 @@ def test_a_body_that_is_stopped_meanwhile_is_not_read_on() -> None:
         return await resume(*args)  # type: ignore[arg-type]
 
     body = source.body()
-    body._resume = stopped  # type: ignore[assignment]
+    body._resume = stopped
     with pytest.raises(Cancelled):
         pulled(body)
     assert body.moved == 50

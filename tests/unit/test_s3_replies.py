@@ -10,8 +10,7 @@ from hypothesis import strategies as st
 from asyncstream.checksum import CRC64NVME, KINDS, Checksum, Composite
 from asyncstream.errors import S3Error, SourceChanged
 from asyncstream.locations import S3Object, S3Prefix
-from asyncstream.objects import ByteRange, ListedObject, MultipartUpload, Stored
-from asyncstream.ports import CompletedPart
+from asyncstream.objects import ByteRange, CompletedPart, ListedObject, MultipartUpload, Stored
 from asyncstream.s3.replies import (
     attributes,
     check_extent,
@@ -169,7 +168,7 @@ def test_a_head_tells_size_etag_and_checksum() -> None:
         ),
     ],
 )
-def test_a_page_is_its_objects_and_the_next_ones_token(reply: dict, page: tuple) -> None:
+def test_a_page_is_its_objects_and_the_next_ones_token(reply: dict[str, Any], page: tuple[Any, ...]) -> None:
     assert listing(reply, S3Prefix("raw", "")) == page
 
 
@@ -203,7 +202,9 @@ def row(number: int) -> dict[str, Any]:
         ),
     ],
 )
-def test_a_page_is_its_parts_and_the_next_ones_number(reply: dict, after: int | None, page: tuple) -> None:
+def test_a_page_is_its_parts_and_the_next_ones_number(
+    reply: dict[str, Any], after: int | None, page: tuple[Any, ...]
+) -> None:
     assert parts(OF_UPLOAD | reply, UPLOAD, after) == page
 
 

@@ -8,9 +8,8 @@ import pytest
 
 from asyncstream.checksum import CRC64NVME, KINDS, Checksum
 from asyncstream.locations import S3Object, S3Prefix
-from asyncstream.objects import ByteRange, MultipartUpload
+from asyncstream.objects import ByteRange, CompletedPart, MultipartUpload
 from asyncstream.pipeline.extra_args import EXTRA_ARGS
-from asyncstream.ports import CompletedPart
 from asyncstream.s3 import requests
 
 SOURCE = S3Object("raw", "a")

@@ -16,9 +16,8 @@ from asyncstream.errors import (
     SourceChanged,
     SourceNotFound,
 )
-from asyncstream.objects import ByteRange, Stored, Written
+from asyncstream.objects import ByteRange, CompletedPart, Stored, Written
 from asyncstream.pipeline.body import BytesBody
-from asyncstream.ports import CompletedPart
 from asyncstream.s3 import requests
 from asyncstream.s3.regions import Learned
 from asyncstream.s3.store import SMALL_BODY

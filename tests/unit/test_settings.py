@@ -1,6 +1,6 @@
 """Features of all configurations: messages, overrides, variables, and hidden secrets."""
 
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import pytest
 
@@ -8,6 +8,9 @@ from asyncstream import TransferConfig
 from asyncstream.errors import ConfigError
 from asyncstream.gathering import DatabaseConfig, FetchConfig, GatherConfig
 from asyncstream.settings import Settings
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
 
 HIDDEN = "k1k2k3"
 ALL = [TransferConfig, FetchConfig, DatabaseConfig, GatherConfig]
@@ -44,7 +47,8 @@ def test_no_repr_shows_a_secret(config: Settings) -> None:
     ],
 )
 def test_a_value_that_is_refused_is_named(kind: type[Settings], values: dict[str, Any], message: str) -> None:
-    for make in (lambda: kind(**values), lambda: kind().override(values)):
+    made: list[Callable[[], Settings]] = [lambda: kind(**values), lambda: kind().override(values)]
+    for make in made:
         with pytest.raises(ConfigError) as raised:
             make()
         assert str(raised.value).startswith(message)

@@ -70,7 +70,7 @@ class Stopped(Exception):
 
 @pytest.mark.parametrize("event", [progress.FileStarted, progress.BytesMoved])
 def test_a_callback_that_raises_fails_the_file_it_was_told_of(
-    engine: Engine, event: type[progress.Event]
+    engine: Engine, event: type[progress.FileStarted | progress.BytesMoved]
 ) -> None:
     def on_event(told: progress.Event) -> None:
         if isinstance(told, event) and told.source == source(0):

@@ -5,6 +5,7 @@ from collections.abc import Iterator
 from functools import partial
 
 import pytest
+from aws_xray_sdk.core import xray_recorder
 
 from asyncstream.deadline import Deadline
 from asyncstream.errors import ServiceBusy
@@ -23,7 +24,6 @@ from asyncstream.pipeline.reservations import Reservations
 from asyncstream.ports import Body, Engine
 from asyncstream.retry import Retrying
 from asyncstream.tracing import xray
-from asyncstream.tracing.xray import xray_recorder
 
 from .memory_store import SLOT_BYTES, MemoryStore, pause_under
 

@@ -3,7 +3,7 @@
 import lzma
 import random
 import threading
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from functools import partial
 
 import pytest
@@ -101,7 +101,7 @@ def transferred(
     first: int = 50,
     failures: list[Failure] | None = None,
     on_event: progress.OnEvent = progress.ignore,
-) -> tuple[MemoryStore, list[FileResult]]:
+) -> tuple[MemoryStore, Sequence[FileResult]]:
     """Transform files of members, each a window and a length, with that much memory for transforms."""
     Holding.now = Holding.peak = 0
     contents = {source(n): b"".join(member(*each) for each in file) for n, file in enumerate(files)}
@@ -140,7 +140,7 @@ def test_windows_stay_within_what_there_is(
             assert target(number) not in store.objects
 
 
-ERRORS = st.sampled_from(
+ERRORS: st.SearchStrategy[Callable[[], BaseException]] = st.sampled_from(
     [
         partial(AsyncstreamError, "no"),
         partial(ConnectionFailed, "reset"),

@@ -5,7 +5,7 @@ import math
 import threading
 import weakref
 from collections import Counter
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import replace
 from functools import partial
 from mmap import mmap
@@ -111,7 +111,7 @@ class Mapped(mmap):
             Mapped.held -= length
 
 
-def run(setup: Setup, sizes: list[int], store: MemoryStore, engine: Engine) -> list[FileResult]:
+def run(setup: Setup, sizes: list[int], store: MemoryStore, engine: Engine) -> Sequence[FileResult]:
     """Return the results; assert that parts and their reservations stay within the limit."""
     Mapped.held = Mapped.peak = Mapped.mapped = 0
     coordinator = setup.coordinator(jobs_of(sizes), store, engine)
@@ -130,7 +130,7 @@ def run(setup: Setup, sizes: list[int], store: MemoryStore, engine: Engine) -> l
 
 def run_growing(
     step: int, setup: Setup, sizes: list[int], store: MemoryStore, engine: Engine
-) -> list[FileResult]:
+) -> Sequence[FileResult]:
     """Like `run`, with parts that grow every `step` parts."""
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(plan, "OUTPUT_STEP", step)
@@ -177,7 +177,7 @@ def test_every_file_is_made_whole_within_the_limit(
     assert store.calls["open", None] == len(sizes)
 
 
-ERRORS = st.sampled_from(
+ERRORS: st.SearchStrategy[Callable[[], BaseException]] = st.sampled_from(
     [
         partial(AsyncstreamError, "no"),
         partial(ConnectionFailed, "reset"),

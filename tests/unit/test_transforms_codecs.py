@@ -14,7 +14,7 @@ from collections.abc import Callable
 from contextlib import suppress
 from functools import partial
 from itertools import islice
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import pytest
 from hypothesis import given
@@ -22,7 +22,7 @@ from hypothesis import strategies as st
 
 from asyncstream.errors import ConfigError, CorruptInput, MemoryNeeded
 from asyncstream.pipeline.memory import resident
-from asyncstream.transforms import Bunzip2, Factory, Gunzip, Gzip, Unxz, Unzstd, Zstd, named
+from asyncstream.transforms import Bunzip2, Gunzip, Gzip, Transform, Unxz, Unzstd, Zstd, named
 from asyncstream.transforms.codecs import ZSTD
 from asyncstream.transforms.gzip import library
 from asyncstream.transforms.protocol import PIECE
@@ -36,7 +36,7 @@ zstd = library(ZSTD)
 
 
 class Format(NamedTuple):
-    unpack: Factory
+    unpack: Callable[..., Transform]
     pack: Callable[[bytes], bytes]
 
 
@@ -46,7 +46,10 @@ FORMATS = {
     "xz": Format(Unxz, lzma.compress),
     "zstd": Format(Unzstd, partial(zstd.compress, options={zstd.CompressionParameter.checksum_flag: 1})),
 }
-PACKERS = {"gzip": (Gzip, gzip.decompress), "zstd": (Zstd, zstd.decompress)}
+PACKERS: dict[str, tuple[Any, Callable[[bytes], bytes]]] = {
+    "gzip": (Gzip, gzip.decompress),
+    "zstd": (Zstd, zstd.decompress),
+}
 PROGRAMS = {"gzip": "gzip", "zstd": "zstd"}
 CONTENT = st.binary(max_size=300) | st.builds(
     lambda part, times: part * times, st.binary(max_size=9), st.integers(0, 9999)
@@ -398,7 +401,7 @@ def test_a_head_that_asks_for_gigabytes_takes_none() -> None:
     whole = bytearray(lzma.compress(PEOPLE))
     whole[16] = 40
     whole[20:24] = struct.pack("<I", zlib.crc32(whole[12:20]))
-    assert xz_window(whole) == 2**32
+    assert xz_window(bytes(whole)) == 2**32
     before = resident()
     for unpack, packed in ((Unxz, bytes(whole)), (Unzstd, b"\x28\xb5\x2f\xfd\x00\xff" + bytes(9))):
         with suppress(MemoryNeeded):  # from the kernel or the library

@@ -1,6 +1,8 @@
 """Lines: mapped and dropped with their ends, in any chunks, in pieces large enough to send."""
 
 import json
+from collections.abc import Callable
+from typing import Any
 
 import pytest
 from hypothesis import given
@@ -16,7 +18,7 @@ TEXT = st.lists(st.sampled_from([b"a", b"", b"\n", b"\r\n", b"\r", "ë€😀".e
 )
 
 
-def referred(text: bytes, function: object) -> bytes:
+def referred(text: bytes, function: Callable[[bytes], bytes | None]) -> bytes:
     """Return the expected output of `map_lines`, made line by line."""
     made = b""
     for line in text.split(b"\n")[:-1]:
@@ -114,6 +116,6 @@ def test_within_a_library_the_place_told_is_the_users() -> None:
 
 
 @pytest.mark.parametrize("made", ["text", 5, [b"x"]])
-def test_a_function_that_returns_no_bytes_is_told_of(made: object) -> None:
+def test_a_function_that_returns_no_bytes_is_told_of(made: Any) -> None:
     with pytest.raises(TransformError, match=r"line 1, .* returned a (str|int|list): return bytes, or None"):
         through(map_lines(lambda _: made), b"x\n")

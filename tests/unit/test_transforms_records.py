@@ -170,7 +170,7 @@ def test_a_record_that_fails_is_told_with_its_place(
         ("a", "a str: return a mapping"),
     ],
 )
-def test_a_record_made_otherwise_than_the_first_is_told(made: object, says: str) -> None:
+def test_a_record_made_otherwise_than_the_first_is_told(made: Any, says: str) -> None:
     with pytest.raises(TransformError, match=says):
         through(map_csv(lambda r: r if r["a"] == "1" else made), b"a\n1\n2\n")
 

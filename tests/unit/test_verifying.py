@@ -8,8 +8,8 @@ from msgspec.structs import replace
 
 from asyncstream.checksum import CRC64NVME, Checksum
 from asyncstream.errors import ChecksumMismatch, SlowDown
-from asyncstream.objects import MultipartUpload, Written
-from asyncstream.ports import Body, CompletedPart, Engine
+from asyncstream.objects import CompletedPart, MultipartUpload, Written
+from asyncstream.ports import Body, Engine
 
 from .memory_store import Damage, Failure, MemoryStore, checksum_of, pause_under
 from .transfers import (

@@ -1,5 +1,7 @@
 """The settings of fetching: refused before any I/O, and shown without their secrets."""
 
+from typing import Any
+
 import pytest
 
 from asyncstream.errors import ConfigError
@@ -25,20 +27,20 @@ HIDDEN = "k1k2k3"
         ({"https://api.example": HIDDEN}, "Expected `object`, got `str`"),
     ],
 )
-def test_headers_that_cannot_be_sent_are_refused(headers, told):
+def test_headers_that_cannot_be_sent_are_refused(headers: dict[str, Any], told: str) -> None:
     """The error does not contain their values."""
     with pytest.raises(ConfigError, match=told) as refused:
         FetchConfig(headers=headers)
     assert HIDDEN not in str(refused.value)
 
 
-def test_only_the_origins_of_headers_are_shown():
+def test_only_the_origins_of_headers_are_shown() -> None:
     shown = repr(GatherConfig(fetch=FetchConfig(headers={"https://api.example": {"A": HIDDEN}})))
     assert "https://api.example" in shown
     assert HIDDEN not in shown
 
 
-def test_headers_of_the_environment_are_json():
+def test_headers_of_the_environment_are_json() -> None:
     with pytest.raises(ConfigError, match="GATHER_CONECTIONS is not a setting"):
         GatherConfig.from_env({"GATHER_CONECTIONS": "1"})
     with pytest.raises(ConfigError, match="GATHER_max_body is not a setting"):

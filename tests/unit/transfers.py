@@ -70,7 +70,7 @@ class Setup:
         reservations = Reservations(MemoryBudget(self.limit), SLOT_BYTES, work.most_memory)
         return Coordinator(jobs, work, context, slots=self.slots, reservations=reservations, span=UNTRACED)
 
-    def run(self, jobs: Sequence[Job], store: Store, engine: Engine) -> list[FileResult]:
+    def run(self, jobs: Sequence[Job], store: Store, engine: Engine) -> Sequence[FileResult]:
         return engine.run(lambda: self.coordinator(jobs, store, engine).run())
 
 

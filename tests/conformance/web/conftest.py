@@ -1,37 +1,49 @@
 """Shared fixtures of the fetching tests: a fetcher on each engine, origins, and a certificate authority."""
 
+import ssl
+from collections.abc import Iterator, Mapping
+from functools import partial
+from pathlib import Path
+from typing import Any
+
 import pytest
 import trustme
 
 from asyncstream.engines import open_engine
 from asyncstream.gathering.web import FetchConfig, open_fetcher
+from asyncstream.gathering.web.pages import Page
 from asyncstream.lab.web import Answer, Origin
+from asyncstream.lab.web.server import Asked
+from asyncstream.ports import Engine, Finished, TimeLeft
+from tests.conformance.fixture_types import Fetch, FetchAll, Serve, Served
 
 from .web_origins import QUICK
 
 
 @pytest.fixture(scope="module")
-def engines():
+def engines() -> Iterator[dict[str, Engine]]:
     """Each engine once: its event loop must outlive the connections opened in it."""
-    opened = {}
+    opened: dict[str, Engine] = {}
     yield opened
     for each in opened.values():
         each.close()
 
 
 @pytest.fixture
-def running(engine, engines):
+def running(engine: str, engines: dict[str, Engine]) -> Engine:
     if engine not in engines:
         engines[engine] = open_engine(engine)
     return engines[engine]
 
 
 @pytest.fixture
-def fetch(running):
+def fetch(running: Engine) -> Fetch:
     """Fetch URLs one after the other with one fetcher; `config` has its settings."""
 
-    def fetch(*urls, config=None, left=None, **options):
-        async def work():
+    def fetch(
+        *urls: str, config: dict[str, Any] | None = None, left: TimeLeft | None = None, **options: Any
+    ) -> Any:
+        async def work() -> list[Page]:
             fetcher = await open_fetcher(running, FetchConfig(**QUICK | (config or {})))
             try:
                 return [
@@ -47,20 +59,20 @@ def fetch(running):
 
 
 @pytest.fixture
-def fetch_all(running):
+def fetch_all(running: Engine) -> FetchAll:
     """Fetch URLs at once in `count` slots of the engine; return pages or errors in the order given."""
 
-    def fetch_all(*urls, config=None, count=20):
-        async def work():
+    def fetch_all(*urls: str, config: dict[str, Any] | None = None, count: int = 20) -> list[Any]:
+        async def work() -> list[Any]:
             fetcher = await open_fetcher(running, FetchConfig(**QUICK | (config or {})))
-            ends = {}
+            ends: dict[int, Finished] = {}
             waiting = list(enumerate(urls))
             try:
                 async with running.slots(count) as slots:
                     while waiting or len(ends) < len(urls):
                         while waiting and slots.free:
                             index, url = waiting.pop(0)
-                            slots.start(index, lambda url=url: fetcher.fetch(url))
+                            slots.start(index, partial(fetcher.fetch, url))
                         end = await slots.finished()
                         ends[end.tag] = end
             finally:
@@ -73,13 +85,18 @@ def fetch_all(running):
 
 
 @pytest.fixture
-def serve(request):
+def serve(request: pytest.FixtureRequest) -> Serve:
     """Start an origin with answers by path: an Answer, or a function that makes one from the request."""
 
-    def serve(answers=None, hosts=1, tls=None, **by_name):
+    def serve(
+        answers: Mapping[str, Served] | None = None,
+        hosts: int = 1,
+        tls: ssl.SSLContext | None = None,
+        **by_name: Served,
+    ) -> Origin:
         table = {**(answers or {}), **{f"/{name}": answer for name, answer in by_name.items()}}
 
-        def answer(asked):
+        def answer(asked: Asked) -> Answer:
             found = table.get(asked.path, Answer.of(b"no such page", 404))
             return found(asked) if callable(found) else found
 
@@ -91,7 +108,7 @@ def serve(request):
 
 
 @pytest.fixture
-def authority(monkeypatch, tmp_path):
+def authority(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> trustme.CA:
     authority = trustme.CA()
     authority.cert_pem.write_to_path(tmp_path / "ca.pem")
     monkeypatch.setenv("SSL_CERT_FILE", str(tmp_path / "ca.pem"))

@@ -1,18 +1,27 @@
 """No URL, redirect or name leads to an address that is not allowed: refused without a connection."""
 
 import socket
+from collections.abc import Callable, Coroutine, Iterator
 from contextlib import closing
+from pathlib import Path
+from typing import Any
 
 import pytest
 
 from asyncstream.engines import open_engine
 from asyncstream.errors import AddressRefused, AsyncstreamError, ConnectionFailed, HostNotFound, InputError
 from asyncstream.gathering.web import FetchConfig, open_fetcher
+from asyncstream.gathering.web.fetching import Fetcher
+from asyncstream.gathering.web.pages import Page
+from asyncstream.gathering.web.ports import Reply
 from asyncstream.gathering.web.urls import Url
 from asyncstream.lab.web import Answer, Origin
+from asyncstream.lab.web.server import Asked
 from asyncstream.ports import for_ever
 
 from .web_origins import Listener
+
+Run = Callable[..., Any]
 
 QUICK = {
     "retry_base_delay": 0.001,
@@ -24,12 +33,12 @@ QUICK = {
 
 
 @pytest.fixture
-def run(engine):
+def run(engine: str) -> Iterator[Run]:
     """Run a coroutine function with a fetcher."""
     opened = open_engine(engine)
 
-    def run(use, **config):
-        async def work():
+    def run(use: Callable[[Fetcher], Coroutine[Any, Any, Any]], **config: Any) -> Any:
+        async def work() -> Any:
             fetcher = await open_fetcher(opened, FetchConfig(**QUICK | config))
             try:
                 return await use(fetcher)
@@ -43,18 +52,18 @@ def run(engine):
 
 
 @pytest.fixture
-def listener():
+def listener() -> Iterator[Listener]:
     with closing(Listener()) as listener:
         yield listener
 
 
 @pytest.fixture
-def names(monkeypatch):
+def names(monkeypatch: pytest.MonkeyPatch) -> dict[str, list[str]]:
     """Addresses for each name, one answer per lookup; other names resolve as usual."""
-    answers = {}
+    answers: dict[str, list[str]] = {}
     real = socket.getaddrinfo
 
-    def getaddrinfo(host, port, *arguments, **options):
+    def getaddrinfo(host: str, port: Any, *arguments: Any, **options: Any) -> list[Any]:
         if host not in answers:
             return real(host, port, *arguments, **options)
         found = []
@@ -94,7 +103,7 @@ LOOPBACK = [
 
 
 @pytest.mark.parametrize("host", LOOPBACK)
-def test_no_way_to_write_this_machine_leads_to_it(run, listener, host):
+def test_no_way_to_write_this_machine_leads_to_it(run: Run, listener: Listener, host: str) -> None:
     with pytest.raises((AddressRefused, InputError)):
         run(lambda fetcher: fetcher.fetch(f"http://{host}:{listener.port}/"))
     assert listener.connections() == 0
@@ -107,10 +116,12 @@ def test_no_way_to_write_this_machine_leads_to_it(run, listener, host):
      "::ffff:127.0.0.1", "::ffff:7f00:1", "::", "::1", "127.0.0.1.", "localhost."],
 )  # fmt: skip
 @pytest.mark.parametrize("scheme", ["http", "https"])
-def test_not_even_where_the_url_was_not_looked_at(run, listener, scheme, host):
+def test_not_even_where_the_url_was_not_looked_at(
+    run: Run, listener: Listener, scheme: str, host: str
+) -> None:
     url = Url(scheme, host, listener.port, "/")
 
-    async def ask(fetcher):
+    async def ask(fetcher: Fetcher) -> Reply:
         async with fetcher._http.turn(url, for_ever) as asked:
             return await asked.get(url, {}, lambda: 5.0)
 
@@ -122,7 +133,7 @@ def test_not_even_where_the_url_was_not_looked_at(run, listener, scheme, host):
         assert "canonical" in str(caught.value)
 
 
-def test_an_ipv6_listener_is_not_reached_either(run):
+def test_an_ipv6_listener_is_not_reached_either(run: Run) -> None:
     try:
         listener = Listener("::1")
     except OSError:
@@ -139,7 +150,9 @@ def test_an_ipv6_listener_is_not_reached_either(run):
      "224.0.0.1", "255.255.255.255", "::1", "fd00:ec2::254", "fe80::1", "::ffff:10.0.0.1", "64:ff9b::a00:1",
      "2002:7f00:1::", "2001:0:7f00:1::"],
 )  # fmt: skip
-def test_a_name_that_means_a_private_address_is_refused(run, listener, names, address):
+def test_a_name_that_means_a_private_address_is_refused(
+    run: Run, listener: Listener, names: dict[str, list[str]], address: str
+) -> None:
     names["inner.test"] = [address] * 2
     with pytest.raises(AddressRefused, match=r"inner\.test has the address"):
         run(lambda fetcher: fetcher.fetch(f"http://inner.test:{listener.port}/"))
@@ -148,7 +161,9 @@ def test_a_name_that_means_a_private_address_is_refused(run, listener, names, ad
 
 
 @pytest.mark.parametrize("answer", ["127.0.0.1 127.0.0.2", "127.0.0.2 127.0.0.1", "127.0.0.1 fd00:ec2::254"])
-def test_a_name_with_any_refused_address_is_refused(run, listener, names, answer):
+def test_a_name_with_any_refused_address_is_refused(
+    run: Run, listener: Listener, names: dict[str, list[str]], answer: str
+) -> None:
     """Its other addresses are allowed."""
     names["both.test"] = [answer]
     with pytest.raises(AddressRefused):
@@ -159,10 +174,10 @@ def test_a_name_with_any_refused_address_is_refused(run, listener, names, answer
     assert listener.connections() == 0
 
 
-def serving(request, *locations, hosts=1):
+def serving(request: pytest.FixtureRequest, *locations: str, hosts: int = 1) -> Origin:
     """Start an origin that redirects `/0`, `/1` and so on, and has a page at every other path."""
 
-    def answer(asked):
+    def answer(asked: Asked) -> Answer:
         text = asked.path[1:]
         if text.isdigit():
             return Answer.of(b"", 302, Location=locations[int(text)])
@@ -178,7 +193,9 @@ def serving(request, *locations, hosts=1):
     ["127.0.0.2", "169.254.169.254", "[fd00:ec2::254]", "10.0.0.1", "[::1]", "[::ffff:127.0.0.2]",
      "localhost", "inner.test"],
 )  # fmt: skip
-def test_a_redirect_to_a_refused_address_is_not_followed(run, request, names, host):
+def test_a_redirect_to_a_refused_address_is_not_followed(
+    run: Run, request: pytest.FixtureRequest, names: dict[str, list[str]], host: str
+) -> None:
     names["inner.test"] = names["localhost"] = ["127.0.0.2"]
     with closing(Listener("127.0.0.2")) as inner:
         origin = serving(request, f"http://{host}:{inner.port}/latest/meta-data/")
@@ -189,7 +206,7 @@ def test_a_redirect_to_a_refused_address_is_not_followed(run, request, names, ho
 
 
 @pytest.mark.parametrize("host", ["2130706434", "0x7f.2", "0177.0.0.2", "127.2"])
-def test_a_redirect_to_a_number_is_not_followed(run, request, host):
+def test_a_redirect_to_a_number_is_not_followed(run: Run, request: pytest.FixtureRequest, host: str) -> None:
     with closing(Listener("127.0.0.2")) as inner:
         origin = serving(request, f"http://{host}:{inner.port}/")
         with pytest.raises(AsyncstreamError, match="does not redirect to a page"):
@@ -197,13 +214,15 @@ def test_a_redirect_to_a_number_is_not_followed(run, request, host):
         assert inner.connections() == 0
 
 
-def test_the_address_checked_is_the_one_connected_to(run, request, names):
+def test_the_address_checked_is_the_one_connected_to(
+    run: Run, request: pytest.FixtureRequest, names: dict[str, list[str]]
+) -> None:
     """DNS rebinding: the first answer is allowed, later ones are not."""
     origin = serving(request, hosts=2)
     names["rebound.test"] = ["127.0.0.1", "127.0.0.2"]
     url = f"http://rebound.test:{origin.port}/page"
 
-    async def twice(fetcher):
+    async def twice(fetcher: Fetcher) -> Page:
         first = await fetcher.fetch(url)
         assert len(names["rebound.test"]) == 1  # looked up once
         # The server has closed the connection: the next page needs a new connection and a new lookup.
@@ -222,7 +241,9 @@ def test_the_address_checked_is_the_one_connected_to(run, request, names):
      "http://127.0.0.1:{port}?@good.test/", "http:127.0.0.1:{port}/", "http:///127.0.0.1:{port}/",
      "http://[::ffff:127.0.0.1%25eth0]:{port}/", "http://127.0.0.1\t:{port}/", "http://127.0.0.1%00.good.test:{port}/"],
 )  # fmt: skip
-def test_no_trick_of_writing_hides_the_host(run, listener, names, written):
+def test_no_trick_of_writing_hides_the_host(
+    run: Run, listener: Listener, names: dict[str, list[str]], written: str
+) -> None:
     names["good.test"] = ["198.51.100.1"] * 2  # a documentation address: refused too, but not loopback
     with pytest.raises((AddressRefused, InputError)):
         run(lambda fetcher: fetcher.fetch(written.format(port=listener.port)))
@@ -230,13 +251,15 @@ def test_no_trick_of_writing_hides_the_host(run, listener, names, written):
 
 
 @pytest.mark.parametrize("scheme", ["file", "ftp", "gopher", "data", "unix", "https+unix", "HTTP+UNIX", ""])
-def test_only_http_and_https_are_spoken(run, listener, scheme):
+def test_only_http_and_https_are_spoken(run: Run, listener: Listener, scheme: str) -> None:
     with pytest.raises(InputError, match="not the URL of a page"):
         run(lambda fetcher: fetcher.fetch(f"{scheme}://127.0.0.1:{listener.port}/etc/passwd"))
     assert listener.connections() == 0
 
 
-def test_proxies_of_the_environment_are_not_asked(run, request, listener, monkeypatch):
+def test_proxies_of_the_environment_are_not_asked(
+    run: Run, request: pytest.FixtureRequest, listener: Listener, monkeypatch: pytest.MonkeyPatch
+) -> None:
     for name in ("http_proxy", "HTTP_PROXY", "https_proxy", "HTTPS_PROXY", "all_proxy", "ALL_PROXY"):
         monkeypatch.setenv(name, f"http://127.0.0.1:{listener.port}")
     monkeypatch.delenv("no_proxy", raising=False)
@@ -249,7 +272,9 @@ def test_proxies_of_the_environment_are_not_asked(run, request, listener, monkey
     assert listener.connections() == 0
 
 
-def test_credentials_for_a_host_are_not_taken_from_netrc(run, request, monkeypatch, tmp_path):
+def test_credentials_for_a_host_are_not_taken_from_netrc(
+    run: Run, request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
     (tmp_path / ".netrc").write_text("machine 127.0.0.1 login me password hidden\n")
     monkeypatch.setenv("NETRC", str(tmp_path / ".netrc"))
     monkeypatch.setenv("HOME", str(tmp_path))
@@ -260,7 +285,7 @@ def test_credentials_for_a_host_are_not_taken_from_netrc(run, request, monkeypat
     assert "authorization" not in seen[0]
 
 
-def test_what_is_allowed_is_allowed_and_nothing_beside_it(run, request):
+def test_what_is_allowed_is_allowed_and_nothing_beside_it(run: Run, request: pytest.FixtureRequest) -> None:
     origin = serving(request, hosts=2)
     allowed = ("127.0.0.2",)
     page = run(lambda fetcher: fetcher.fetch(f"{origin.urls[1]}/page"), allowed_networks=allowed)

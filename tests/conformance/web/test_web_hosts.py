@@ -2,6 +2,7 @@
 
 import socket
 import threading
+from typing import Any
 
 import pytest
 import trustme
@@ -12,12 +13,14 @@ from asyncstream.errors import (
     ServerNotTrusted,
 )
 from asyncstream.lab.web import Answer
+from asyncstream.lab.web.server import Asked
+from tests.conformance.fixture_types import Fetch, FetchAll, Serve
 from tests.servers.base import GUARD_SECONDS, PATIENCE
 
 from .web_origins import named, served_by
 
 
-def test_a_name_that_is_looked_up_for_too_long_is_left(fetch, monkeypatch):
+def test_a_name_that_is_looked_up_for_too_long_is_left(fetch: Fetch, monkeypatch: pytest.MonkeyPatch) -> None:
     answering = threading.Event()
     monkeypatch.setattr(socket, "getaddrinfo", lambda *_, **__: answering.wait(60) and [])
     try:
@@ -27,10 +30,10 @@ def test_a_name_that_is_looked_up_for_too_long_is_left(fetch, monkeypatch):
         answering.set()
 
 
-def test_a_name_that_there_is_not_is_asked_for_once(fetch, monkeypatch):
+def test_a_name_that_there_is_not_is_asked_for_once(fetch: Fetch, monkeypatch: pytest.MonkeyPatch) -> None:
     asked = []
 
-    def unknown(host, *_, **__):
+    def unknown(host: str, *_: object, **__: object) -> Any:
         asked.append(host)
         raise socket.gaierror(socket.EAI_NONAME, "Name or service not known")
 
@@ -40,11 +43,11 @@ def test_a_name_that_there_is_not_is_asked_for_once(fetch, monkeypatch):
     assert asked == ["no.test"]
 
 
-def test_a_host_has_no_more_connections_than_allowed(fetch_all, serve, engine):
+def test_a_host_has_no_more_connections_than_allowed(fetch_all: FetchAll, serve: Serve, engine: str) -> None:
     most = 1 if engine == "sequential" else 3
     full = {f"127.0.0.{number}": threading.Event() for number in (1, 2)}
 
-    def answer(asked):
+    def answer(asked: Asked) -> Answer:
         """Answer when all allowed connections to the host have a request, so that all are open at once."""
         if asked.nth == most:
             full[asked.host].set()
@@ -58,7 +61,7 @@ def test_a_host_has_no_more_connections_than_allowed(fetch_all, serve, engine):
     assert origin.counts()["most_at_once"] == dict.fromkeys(("127.0.0.1", "127.0.0.2"), most)
 
 
-def test_waiting_for_a_busy_host_takes_none_of_a_pages_own_time(fetch_all, serve):
+def test_waiting_for_a_busy_host_takes_none_of_a_pages_own_time(fetch_all: FetchAll, serve: Serve) -> None:
     for page_timeout in PATIENCE:  # each page takes a quarter of it, and all of them twice as much
         origin = serve(page=Answer.of(b"x", delay=page_timeout / 4))
         pages = fetch_all(
@@ -71,14 +74,18 @@ def test_waiting_for_a_busy_host_takes_none_of_a_pages_own_time(fetch_all, serve
     assert bodies == [b"x"] * 8
 
 
-def test_a_page_comes_over_tls_from_a_host_that_proves_its_name(fetch, serve, authority, monkeypatch):
+def test_a_page_comes_over_tls_from_a_host_that_proves_its_name(
+    fetch: Fetch, serve: Serve, authority: trustme.CA, monkeypatch: pytest.MonkeyPatch
+) -> None:
     origin = serve(page=Answer.of(b"x" * 200_000), tls=served_by(authority, "good.test"))
     named(monkeypatch, good=["127.0.0.1"])
     page = fetch(f"https://good.test:{origin.port}/page")
     assert len(page.body) == 200_000
 
 
-def test_a_certificate_of_another_name_is_refused(fetch, serve, authority, monkeypatch):
+def test_a_certificate_of_another_name_is_refused(
+    fetch: Fetch, serve: Serve, authority: trustme.CA, monkeypatch: pytest.MonkeyPatch
+) -> None:
     """The client sends no request."""
     origin = serve(page=Answer.of(b""), tls=served_by(authority, "other.test", "127.0.0.1"))
     named(monkeypatch, good=["127.0.0.1"] * 5)
@@ -87,14 +94,16 @@ def test_a_certificate_of_another_name_is_refused(fetch, serve, authority, monke
     assert origin.counts()["requests"] == {}
 
 
-def test_a_certificate_of_an_unknown_issuer_is_refused(fetch, serve):
+def test_a_certificate_of_an_unknown_issuer_is_refused(fetch: Fetch, serve: Serve) -> None:
     origin = serve(page=Answer.of(b""), tls=served_by(trustme.CA(), "127.0.0.1"))
     with pytest.raises(ServerNotTrusted):
         fetch(f"{origin.urls[0]}/page")
     assert origin.counts()["connections"] == {"127.0.0.1": 1}
 
 
-def test_a_name_with_several_addresses_uses_one_that_listens(fetch, serve, monkeypatch):
+def test_a_name_with_several_addresses_uses_one_that_listens(
+    fetch: Fetch, serve: Serve, monkeypatch: pytest.MonkeyPatch
+) -> None:
     origin = serve(page=Answer.of(b"here"))
     named(monkeypatch, many=["127.0.0.9 127.0.0.1"])
     assert fetch(f"http://many.test:{origin.port}/page").body == b"here"

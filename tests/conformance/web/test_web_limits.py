@@ -3,6 +3,7 @@
 import gzip
 import time
 import tracemalloc
+from collections.abc import Iterator
 from itertools import chain, repeat
 
 import pytest
@@ -13,13 +14,14 @@ from asyncstream.errors import (
     DeadlineExceeded,
 )
 from asyncstream.lab.web import RESET, Answer
+from tests.conformance.fixture_types import Fetch, Serve
 from tests.servers.base import PATIENCE, until
 
 from .web_origins import FOR_EVER, RawServer
 
 
-def test_a_body_may_have_max_body_bytes_and_not_one_more(fetch, serve):
-    def page(size, packed):
+def test_a_body_may_have_max_body_bytes_and_not_one_more(fetch: Fetch, serve: Serve) -> None:
+    def page(size: int, packed: int) -> Answer:
         body = gzip.compress(b"x" * size) if packed else b"x" * size
         return Answer(200, {"Content-Encoding": "gzip"} if packed else {}, (body,))
 
@@ -31,14 +33,14 @@ def test_a_body_may_have_max_body_bytes_and_not_one_more(fetch, serve):
             fetch(f"{origin.urls[0]}/1001-{packed}", config=limit)
 
 
-def test_a_body_told_to_be_too_long_is_not_waited_for(fetch, serve):
+def test_a_body_told_to_be_too_long_is_not_waited_for(fetch: Fetch, serve: Serve) -> None:
     origin = serve(page=Answer(200, {}, (FOR_EVER,), 2_000_000))
     with pytest.raises(BodyTooLarge, match="2000000 bytes"):
         fetch(f"{origin.urls[0]}/page")
 
 
-def test_a_body_without_an_end_is_left_when_it_is_too_long(fetch, serve):
-    def endless():
+def test_a_body_without_an_end_is_left_when_it_is_too_long(fetch: Fetch, serve: Serve) -> None:
+    def endless() -> Iterator[bytes]:
         while True:
             yield b"x" * 10_000
 
@@ -47,7 +49,7 @@ def test_a_body_without_an_end_is_left_when_it_is_too_long(fetch, serve):
         fetch(f"{origin.urls[0]}/page", config={"max_body": 100_000})
 
 
-def test_a_bomb_costs_no_more_memory_than_a_page(fetch, serve):
+def test_a_bomb_costs_no_more_memory_than_a_page(fetch: Fetch, serve: Serve) -> None:
     bomb = gzip.compress(b"\0" * 200_000_000)
     origin = serve(page=Answer.of(bomb, Content_Encoding="gzip"), small=Answer.of(b"small"))
     fetch(f"{origin.urls[0]}/small")  # imports the engine's modules, whose memory does not count
@@ -70,7 +72,7 @@ def test_a_bomb_costs_no_more_memory_than_a_page(fetch, serve):
     ],
     ids=["head", "body", "chunk"],
 )
-def test_a_server_that_falls_silent_is_left(fetch, serve, answer):
+def test_a_server_that_falls_silent_is_left(fetch: Fetch, serve: Serve, answer: Answer) -> None:
     origin = serve(page=answer)
     with pytest.raises(ConnectionFailed):
         fetch(f"{origin.urls[0]}/page", config={"stall_timeout": 0.2, "max_attempts": 2})
@@ -81,7 +83,7 @@ def test_a_server_that_falls_silent_is_left(fetch, serve, answer):
 OK = b"HTTP/1.1 200 OK\r\n"
 
 
-def dripping(before, again):
+def dripping(before: bytes, again: bytes) -> RawServer:
     """Return a server that never falls silent: after `before`, it sends `again` for ever."""
     return RawServer(lambda _: chain([before], repeat(again)), pause=0.02)
 
@@ -99,7 +101,9 @@ def dripping(before, again):
     ],
     ids=["status", "header", "headers", "continue", "body", "chunk size", "trailers"],
 )
-def test_a_dripping_server_is_left_after_page_timeout(fetch, request, before, again):
+def test_a_dripping_server_is_left_after_page_timeout(
+    fetch: Fetch, request: pytest.FixtureRequest, before: bytes, again: bytes
+) -> None:
     """The server never falls silent, so no wait for a single byte times out."""
     server = dripping(before, again)
     request.addfinalizer(server.close)
@@ -107,13 +111,15 @@ def test_a_dripping_server_is_left_after_page_timeout(fetch, request, before, ag
         fetch(server.url, config={"page_timeout": 0.3, "max_attempts": 1})
 
 
-def test_a_head_with_a_long_policy_and_many_cookies_is_read(fetch, serve):
+def test_a_head_with_a_long_policy_and_many_cookies_is_read(fetch: Fetch, serve: Serve) -> None:
     headers = {"Content-Security-Policy": "x" * 15_000} | {f"X-Cookie-{n}": "y" * 1000 for n in range(60)}
     origin = serve(page=Answer(200, headers, (b"here",), 4))
     assert fetch(f"{origin.urls[0]}/page").body == b"here"
 
 
-def test_an_endless_head_is_left_before_it_fills_the_memory(fetch, request):
+def test_an_endless_head_is_left_before_it_fills_the_memory(
+    fetch: Fetch, request: pytest.FixtureRequest
+) -> None:
     server = dripping(OK + b"".join(b"X-%d: %b\r\n" % (n, b"y" * 15_000) for n in range(200)), b"X: y\r\n")
     request.addfinalizer(server.close)
     tracemalloc.start()
@@ -126,11 +132,13 @@ def test_an_endless_head_is_left_before_it_fills_the_memory(fetch, request):
     assert peak < 6_000_000
 
 
-def test_what_follows_the_last_chunk_without_end_is_left_too(fetch, request):
+def test_what_follows_the_last_chunk_without_end_is_left_too(
+    fetch: Fetch, request: pytest.FixtureRequest
+) -> None:
     head = OK + b"Transfer-Encoding: chunked\r\n\r\n4\r\npage\r\n0\r\n"
-    said = []
+    said: list[int] = []
 
-    def say(_):
+    def say(_: object) -> Iterator[bytes]:
         yield head
         while len(said) < 1000:
             said.append(1)
@@ -143,7 +151,7 @@ def test_what_follows_the_last_chunk_without_end_is_left_too(fetch, request):
     assert len(said) < 1000
 
 
-def test_the_error_of_a_page_does_not_keep_its_bytes(fetch, serve):
+def test_the_error_of_a_page_does_not_keep_its_bytes(fetch: Fetch, serve: Serve) -> None:
     size = 2_000_000  # the libraries' own buffers are a small part of it
     origin = serve(cut=Answer(200, {}, (b"x" * size, RESET), 2 * size), small=Answer.of(b""))
     fetch(f"{origin.urls[0]}/small")  # imports the engine's modules, whose memory does not count
@@ -161,7 +169,7 @@ def test_the_error_of_a_page_does_not_keep_its_bytes(fetch, serve):
     assert held < 2 * size
 
 
-def test_a_page_that_takes_longer_than_the_deadline_fails_by_it(fetch, serve):
+def test_a_page_that_takes_longer_than_the_deadline_fails_by_it(fetch: Fetch, serve: Serve) -> None:
     origin = serve(page=Answer(200, {}, (b"some", FOR_EVER), 100))
     for seconds in PATIENCE:
         end = time.monotonic() + seconds
@@ -172,7 +180,7 @@ def test_a_page_that_takes_longer_than_the_deadline_fails_by_it(fetch, serve):
     assert origin.counts()["requests"] == {"127.0.0.1": 1}
 
 
-def test_no_request_is_sent_after_the_deadline(fetch, serve):
+def test_no_request_is_sent_after_the_deadline(fetch: Fetch, serve: Serve) -> None:
     origin = serve(page=Answer.of(b""))
     with pytest.raises(DeadlineExceeded):
         fetch(f"{origin.urls[0]}/page", left=lambda: 0.0)

@@ -1,8 +1,12 @@
 """Odd replies, byte for byte: every engine reads or refuses them in the same way."""
 
+from collections.abc import Callable
+
 import pytest
 
 from asyncstream.errors import BodyUnreadable, ConnectionFailed, PageFailed, PageNotFound
+from asyncstream.gathering.web.pages import Page
+from tests.conformance.fixture_types import Fetch
 
 from .web_origins import ALLOWED, RawServer
 
@@ -14,14 +18,15 @@ MOVED = b"HTTP/1.1 302 Found\r\nConnection: close\r\nContent-Length: 0\r\n"
 
 
 @pytest.fixture
-def fetched(fetch, request):
+def fetched(fetch: Fetch, request: pytest.FixtureRequest) -> Callable[..., Page]:
     """Fetch a page from a server with this reply; `others` has replies for other paths."""
 
-    def fetched(reply, **others):
+    def fetched(reply: bytes, **others: bytes) -> Page:
         answers = {"/": reply, **{f"/{path}": answer for path, answer in others.items()}}
         server = RawServer(lambda path: [answers.get(path, b"HTTP/1.1 404 No\r\nContent-Length: 0\r\n\r\n")])
         request.addfinalizer(server.close)
-        return fetch(f"{server.url}/", config={"allowed_networks": ALLOWED, "max_attempts": 1})
+        page: Page = fetch(f"{server.url}/", config={"allowed_networks": ALLOWED, "max_attempts": 1})
+        return page
 
     return fetched
 
@@ -51,7 +56,7 @@ def fetched(fetch, request):
         "extension, trailer",
     ],
 )
-def test_a_page_is_read_however_old_or_new_its_server(fetched, reply):
+def test_a_page_is_read_however_old_or_new_its_server(fetched: Callable[..., Page], reply: bytes) -> None:
     assert fetched(reply).body == b"page"
 
 
@@ -88,7 +93,9 @@ def test_a_page_is_read_however_old_or_new_its_server(fetched, reply):
         "0.9",
     ],
 )
-def test_what_cannot_be_understood_is_no_page(fetched, reply, error):
+def test_what_cannot_be_understood_is_no_page(
+    fetched: Callable[..., Page], reply: bytes, error: type[BaseException] | tuple[type[BaseException], ...]
+) -> None:
     with pytest.raises(error):
         fetched(reply)
 
@@ -104,7 +111,7 @@ HEAD = b"HTTP/1.1 103 Early Hints\r\nLink: x\r\n\r\n" + OK + b"X: y\r\nContent-L
     ],
     ids=["103", "after 103", "103's headers", "status", "after it", "length", "blank line", "within it"],
 )
-def test_a_head_that_is_cut_is_a_broken_connection(fetched, cut):
+def test_a_head_that_is_cut_is_a_broken_connection(fetched: Callable[..., Page], cut: bytes) -> None:
     with pytest.raises(ConnectionFailed):
         fetched(cut)
 
@@ -114,22 +121,26 @@ def test_a_head_that_is_cut_is_a_broken_connection(fetched, cut):
     [(b"/caf\xc3\xa9", "caf%C3%A9"), (b"/caf\xe9", "caf%C3%A9"), (b"/a b", "a%20b")],
     ids=["UTF-8", "Latin-1", "space"],
 )
-def test_a_redirect_in_any_encoding_leads_to_the_same_page(fetched, location, path):
+def test_a_redirect_in_any_encoding_leads_to_the_same_page(
+    fetched: Callable[..., Page], location: bytes, path: str
+) -> None:
     page = fetched(MOVED + b"Location: " + location + b"\r\n\r\n", **{path: PAGE})
     assert page.url.endswith(f"/{path}")
 
 
 @pytest.mark.parametrize("head", [b"", b"Content-Length: 4\r\n", b"Transfer-Encoding: chunked\r\n"])
-def test_a_204_reply_has_no_body_despite_its_head(fetched, head):
+def test_a_204_reply_has_no_body_despite_its_head(fetched: Callable[..., Page], head: bytes) -> None:
     assert fetched(b"HTTP/1.1 204 No Content\r\n" + head + b"\r\n").body == b""
 
 
-def test_two_targets_of_a_redirect_are_none(fetched):
+def test_two_targets_of_a_redirect_are_none(fetched: Callable[..., Page]) -> None:
     with pytest.raises(PageNotFound):
         fetched(MOVED + b"Location: /a\r\nLocation: /b\r\n\r\n", a=PAGE, b=PAGE)
 
 
-def test_odd_headers_become_text_and_repeated_ones_are_joined(fetched):
+def test_odd_headers_become_text_and_repeated_ones_are_joined(
+    fetched: Callable[..., Page],
+) -> None:
     told = b'ETag: "\xe9"\r\nX-Name: caf\xc3\xa9\r\nVary: a\r\nvary: b\r\nContent-Length: 4\r\n\r\npage'
     headers = fetched(OK + told).headers
     assert (headers["etag"], headers["x-name"], headers["vary"]) == ('"é"', "café", "a, b")

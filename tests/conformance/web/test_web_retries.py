@@ -3,8 +3,10 @@
 import json
 import logging
 import traceback
+from collections.abc import Iterable
 from contextlib import closing
 from email.utils import formatdate
+from typing import Any
 
 import pytest
 
@@ -20,6 +22,7 @@ from asyncstream.errors import (
 )
 from asyncstream.gathering.web import Page, interleaved
 from asyncstream.lab.web import RESET, Answer, LabWeb, WebModel, rows_of_page
+from tests.conformance.fixture_types import Fetch, FetchAll, Serve
 from tests.servers.base import PATIENCE
 
 from .web_origins import FOR_EVER, Listener, RawServer
@@ -30,7 +33,9 @@ from .web_origins import FOR_EVER, Listener, RawServer
     [(404, PageNotFound), (410, PageNotFound), (400, PageFailed), (403, PageFailed), (300, PageFailed),
      (304, PageFailed), (418, PageFailed)],
 )  # fmt: skip
-def test_what_will_be_no_page_the_next_time_either_fails_at_once(fetch, serve, status, error):
+def test_what_will_be_no_page_the_next_time_either_fails_at_once(
+    fetch: Fetch, serve: Serve, status: int, error: type[PageNotFound | PageFailed]
+) -> None:
     origin = serve(page=Answer(status, {}, (), 0))
     with pytest.raises(error, match=str(status)) as caught:
         fetch(f"{origin.urls[0]}/page?key=hidden")
@@ -44,7 +49,9 @@ def test_what_will_be_no_page_the_next_time_either_fails_at_once(fetch, serve, s
     [(408, ServiceBusy), (425, ServiceBusy), (429, SlowDown), (500, ServiceBusy), (502, ServiceBusy),
      (503, SlowDown), (504, ServiceBusy), (599, ServiceBusy)],
 )  # fmt: skip
-def test_busy_statuses_are_retried_as_often_as_allowed(fetch, serve, status, error):
+def test_busy_statuses_are_retried_as_often_as_allowed(
+    fetch: Fetch, serve: Serve, status: int, error: type[BaseException]
+) -> None:
     origin = serve(
         always=Answer.of(b"later", status),
         twice=lambda asked: Answer.of(b"later", status) if asked.nth <= 2 else Answer.of(b"now"),
@@ -58,7 +65,7 @@ def test_busy_statuses_are_retried_as_often_as_allowed(fetch, serve, status, err
 
 
 @pytest.mark.parametrize("asked_for", ["100000", formatdate(4e9, usegmt=True)])
-def test_a_page_with_too_long_a_retry_after_is_given_up(fetch, serve, asked_for):
+def test_a_page_with_too_long_a_retry_after_is_given_up(fetch: Fetch, serve: Serve, asked_for: str) -> None:
     origin = serve(page=Answer.of(b"", 429, Retry_After=asked_for))
     with pytest.raises(SlowDown) as caught:
         fetch(f"{origin.urls[0]}/page")
@@ -66,14 +73,16 @@ def test_a_page_with_too_long_a_retry_after_is_given_up(fetch, serve, asked_for)
     assert origin.counts()["requests"] == {"127.0.0.1": 1}
 
 
-def test_a_page_is_read_from_its_start_after_a_reset(fetch, serve):
+def test_a_page_is_read_from_its_start_after_a_reset(fetch: Fetch, serve: Serve) -> None:
     half = Answer(200, {}, (b"ha", RESET), 4)
     origin = serve(page=lambda asked: half if asked.nth == 1 else Answer.of(b"half"))
     page = fetch(f"{origin.urls[0]}/page")
     assert (page.body, page.attempts) == (b"half", 2)
 
 
-def test_a_silent_server_is_asked_max_attempts_and_once_more(fetch, request):
+def test_a_silent_server_is_asked_max_attempts_and_once_more(
+    fetch: Fetch, request: pytest.FixtureRequest
+) -> None:
     """Once more, because the server may have closed a kept connection; no library retries by itself."""
     asked = []
     server = RawServer(lambda path: asked.append(path) or [])
@@ -83,7 +92,9 @@ def test_a_silent_server_is_asked_max_attempts_and_once_more(fetch, request):
     assert asked == ["/page"] * 3
 
 
-def test_what_went_wrong_can_be_logged_with_all_its_causes(fetch, serve, request, caplog):
+def test_what_went_wrong_can_be_logged_with_all_its_causes(
+    fetch: Fetch, serve: Serve, request: pytest.FixtureRequest, caplog: pytest.LogCaptureFixture
+) -> None:
     key = "1" * 20  # no line of code contains it, because tracebacks show lines of code
     silent, closed = RawServer(lambda _: [b""], pause=FOR_EVER), Listener()
     echo = RawServer(lambda path: [f"GET {path} HTTP/1.1\r\n\r\n".encode()])
@@ -106,7 +117,8 @@ def test_what_went_wrong_can_be_logged_with_all_its_causes(fetch, serve, request
     ):
         with pytest.raises(AsyncstreamError) as caught:
             fetch(f"{url}?key={key}", config={"max_attempts": 1, **config})
-        causes, error = [], caught.value
+        causes: list[BaseException] = []
+        error: BaseException | None = caught.value
         while error is not None:
             assert error not in causes
             causes.append(error)
@@ -125,10 +137,17 @@ def test_what_went_wrong_can_be_logged_with_all_its_causes(fetch, serve, request
         (b"HTTP/1.1 302 Found\r\nLocation: /missing\r\n", PageNotFound, 2),
     ],
 )
-def test_the_body_of_an_error_or_redirect_decides_nothing(fetch, request, head, error, asked, length):
+def test_the_body_of_an_error_or_redirect_decides_nothing(
+    fetch: Fetch,
+    request: pytest.FixtureRequest,
+    head: bytes,
+    error: type[BaseException],
+    asked: int,
+    length: int,
+) -> None:
     paths = []
 
-    def say(path):
+    def say(path: str) -> list[bytes]:
         paths.append(path)
         status = b"HTTP/1.1 404 Not Found\r\n" if path == "/missing" else head
         return [status + b"Connection: close\r\nContent-Length: 50\r\n\r\n" + b"x" * length]
@@ -140,21 +159,21 @@ def test_the_body_of_an_error_or_redirect_decides_nothing(fetch, request, head, 
     assert len(paths) == asked
 
 
-def test_a_short_query_does_not_hide_what_went_wrong(fetch):
+def test_a_short_query_does_not_hide_what_went_wrong(fetch: Fetch) -> None:
     with closing(Listener()) as listener:
         url = f"http://127.0.0.1:{listener.port}/?1&e=r"
     with pytest.raises(ConnectionFailed, match=r"refused|Connect call failed"):
         fetch(url, config={"max_attempts": 1})
 
 
-def test_a_closed_port_is_tried_again_and_given_up(fetch):
+def test_a_closed_port_is_tried_again_and_given_up(fetch: Fetch) -> None:
     with closing(Listener()) as listener:
         port = listener.port
     with pytest.raises(ConnectionFailed, match=r"refused|111"):
         fetch(f"http://127.0.0.1:{port}/", config={"max_attempts": 2})
 
 
-def test_each_page_of_a_faulty_web_is_fetched_or_has_an_error(fetch_all):
+def test_each_page_of_a_faulty_web_is_fetched_or_has_an_error(fetch_all: FetchAll) -> None:
     model = WebModel(faults=0.3, seed=1)
     expected = {
         "": {(Page, 1)},
@@ -178,9 +197,12 @@ def test_each_page_of_a_faulty_web_is_fetched_or_has_an_error(fetch_all):
     assert max(counts["most_at_once"].values()) <= 2
 
 
-def ends_of(model, urls, pages):
+def ends_of(
+    model: WebModel, urls: Iterable[str], pages: Iterable[Any]
+) -> dict[str, set[tuple[type, int | None]]]:
     """Return the ends of pages with their numbers of attempts, by the page's fault."""
-    ends = {"": set(), "slow": set(), "busy": set(), "reset": set(), "missing": set(), "stalled": set()}
+    kinds = ("", "slow", "busy", "reset", "missing", "stalled")
+    ends: dict[str, set[tuple[type, int | None]]] = {kind: set() for kind in kinds}
     for url, page in zip(urls, pages, strict=True):
         number = int(url.rpartition("/")[2])
         if isinstance(page, Page):

@@ -69,7 +69,6 @@ def test_the_stock_context_makes_a_wrong_tree(
     sizes = dict.fromkeys(lab.declare_many("source", f"{engine}-{context.__name__}/", 10, 4 * PART), 4 * PART)
     recorder = AWSXRayRecorder()
     request.addfinalizer(recorder.emitter._socket.close)
-    settings = {"multipart": True, "part_size": PART}
     trace_id = ""
 
     def open_trace(**annotations: Any) -> StockSpan:
@@ -80,7 +79,7 @@ def test_the_stock_context_makes_a_wrong_tree(
         return StockSpan(recorder, "asyncstream", annotations)
 
     async def program() -> None:
-        config = TransferConfig(**settings)
+        config = TransferConfig(multipart=True, part_size=PART)
         await transfer_async(pairs_of(list(sizes)), config=config, endpoint_url=lab.endpoint_url)
         recorder.end_segment()
 
@@ -90,7 +89,7 @@ def test_the_stock_context_makes_a_wrong_tree(
             if engine == "asyncio":
                 asyncio.run(program())
             else:
-                transferred(engine, lab, list(sizes), **settings)
+                transferred(engine, lab, list(sizes), multipart=True, part_size=PART)
                 recorder.end_segment()
         except AlreadyEndedException:
             return  # this is one way to be wrong

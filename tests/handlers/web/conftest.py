@@ -37,7 +37,8 @@ def slow_web(web: LabWeb, monkeypatch: pytest.MonkeyPatch) -> LabWeb:
 
     def seconds() -> float:
         with one_by_one:
-            return min(10.0 * sum(web.counts()["requests"].values()), SHORT - 20)
+            asked: int = sum(web.counts()["requests"].values())
+            return min(10.0 * asked, SHORT - 20)
 
     web.reset()
     monkeypatch.setattr(session, "time", SimpleNamespace(monotonic=seconds))

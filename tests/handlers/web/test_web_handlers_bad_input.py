@@ -11,7 +11,7 @@ from tests.servers.postgres import PASSWORD, Schema
 from .gatherings import LEAVES, SECONDS, SHIPPED, Event, Invoke
 
 PAGE = "http://127.0.0.1:9/page"
-REJECTED = {
+REJECTED: dict[str, tuple[Any, str, str]] = {
     "no event": (None, "InputError", "at $: Expected `object`, got `null`"),
     "no URLs": ({}, "InputError", "no URLs: give `urls` or `urls_from` in the event, or set GATHER_URLS"),
     "empty list": ({"urls": []}, "InputError", "at $.urls: Expected `array` of length >= 1"),

@@ -65,7 +65,7 @@ def fail(event: Any, context: Any) -> None:
 
 def talk(event: Any, context: Any) -> str:
     print("x" * event["bytes"])  # noqa: T201
-    return "y" * event.get("reply", 0)
+    return "y" * int(event.get("reply", 0))
 
 
 def unserializable(event: Any, context: Any) -> Any:

@@ -1,0 +1,33 @@
+"""The types of what fixtures return, as tests name them."""
+
+from collections.abc import Callable
+from typing import Any, Protocol, TypeVar
+
+from asyncstream import S3Object, TransferReport, TransferSession
+from asyncstream.lab.s3 import Fault
+from asyncstream.lab.web import Answer, Origin
+from asyncstream.lab.web.server import Asked
+from asyncstream.ports import Transport
+
+T = TypeVar("T")
+
+# The fixtures `copy` and `copy_with_faults`: files, then settings.
+Copy = Callable[..., TransferReport]
+Pairs = Callable[..., list[tuple[S3Object, S3Object]]]
+WrapTransport = Callable[[Callable[[Transport], Transport]], None]
+
+NewSession = Callable[[], TransferSession]
+NothingIsLeft = Callable[..., None]
+
+
+class UntilItStalls(Protocol):
+    """The fixture `until_it_stalls`: returns what the transfer did that the fault has struck."""
+
+    def __call__(self, fault: Fault, transfer: Callable[[float], T]) -> T: ...
+
+
+# Of one URL its page, of several a list.
+Fetch = Callable[..., Any]
+FetchAll = Callable[..., list[Any]]
+Served = Answer | Callable[[Asked], Answer]
+Serve = Callable[..., Origin]
