@@ -12,7 +12,7 @@ PIP := $(BIN)/python $(QUIETLY) --constraint constraints.txt
 AIOBOTO3 := $(QUIETLY) --constraint constraints.txt --no-deps aioboto3 aiofiles
 IN_PARALLEL := --numprocesses 2 --dist loadscope --no-loadscope-reorder
 
-.PHONY: compare test test-aioboto3 test-fast test-python lint format soak hunt bench ministack schema clean
+.PHONY: compare test coverage test-aioboto3 test-fast test-python lint format soak hunt bench ministack schema clean
 
 compare: .venv/lab.stamp  ## run the main job: every variant on the same bytes, side by side
 	$(BIN)/asyncstream compare $(ARGS)
@@ -25,6 +25,12 @@ test: .venv/dev.stamp .venv/programs.stamp .venv/sam.stamp .venv/runtime.stamp .
 test-aioboto3: .venv/aioboto3.stamp .venv/programs.stamp  ## the conformance tests of S3 on the older line of the SDKs
 	.venv/aioboto3/bin/python -m pytest $(IN_PARALLEL) tests/conformance -k 'not sequential and not rclone' \
 	    --ignore tests/conformance/web $(foreach name,gathering mapping postgres,--ignore-glob 'tests/conformance/test_$(name)*')
+
+# On its own, as Python 3.11 traces lines at 71 % more CPU (measured: 13.1 s instead of 7.7 s for two files of unit tests).
+# From 3.12 on, Python monitors them itself.
+MONITORED := import sys; print("sysmon" if sys.version_info >= (3, 12) else "ctrace")
+coverage: .venv/dev.stamp .venv/programs.stamp  ## the lines of the library that the unit tests run; fails below a floor
+	COVERAGE_CORE=$$($(BIN)/python -c '$(MONITORED)') $(BIN)/python -m pytest $(IN_PARALLEL) --cov --cov-report=term tests/unit $(ARGS)
 
 test-fast: .venv/dev.stamp  ## the tests that take no more than a few seconds each
 	$(BIN)/python -m pytest -m "not slow" $(ARGS)
@@ -59,7 +65,7 @@ schema: .venv/dev.stamp  ## write the JSON schemas of events and replies from th
 	$(BIN)/python -m asyncstream.gathering.replies > asyncstream/gathering/schema.json
 
 clean:  ## remove what these targets make
-	rm -rf .venv build bench-results .pytest_cache .mypy_cache .ruff_cache .hypothesis .import_linter_cache
+	rm -rf .venv build bench-results .coverage* .pytest_cache .mypy_cache .ruff_cache .hypothesis .import_linter_cache
 
 .venv/bin/python:
 	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11) and "asyncstream needs Python 3.11 or newer; say make PYTHON=python3.13")'
