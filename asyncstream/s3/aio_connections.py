@@ -52,6 +52,7 @@ class Call:
         """Start the time limit of the reply: the request is sent."""
         self._timer.close()  # that of a proxy's reply to CONNECT
         if not self._ended:  # a reply may come before the last byte of the body is sent
+            # https://github.com/aio-libs/aiohttp/blob/v3.14.5/aiohttp/base_protocol.py#L35
             timer = connection._loop.call_later(self._patience, self._give_up, connection)  # noqa: SLF001
             self._timer.callback(timer.cancel)
 
@@ -63,6 +64,7 @@ class Call:
     def _give_up(self, connection: "_Protocol") -> None:
         self.reply_is_late = True
         # aiohttp does the same if no byte arrives in time.
+        # https://github.com/aio-libs/aiohttp/blob/v3.14.5/aiohttp/client_proto.py#L310
         connection._on_read_timeout()  # noqa: SLF001
 
 
@@ -95,6 +97,8 @@ class _Resolver(AbstractResolver):
 class VerifiedSession(AIOHTTPSession):  # type: ignore[misc]  # untyped
     """aiobotocore's HTTP session, for S3 and for the services that provide S3's credentials."""
 
+    # These, `_timeout`, `_max_pool_connections`, `_verify`, `_cert_file` and `_key_file`:
+    # https://github.com/aio-libs/aiobotocore/blob/3.10.0/aiobotocore/httpsession.py#L88-L115
     _connector_args: dict[str, Any]
 
     def __init__(self, *given: Any, **options: Any) -> None:
@@ -102,8 +106,10 @@ class VerifiedSession(AIOHTTPSession):  # type: ignore[misc]  # untyped
         self._connector_args = {**self._connector_args, "resolver": _Resolver(self._timeout.sock_connect)}
 
     async def _get_session(self, proxy_url: str | None) -> "_Requests":
+        # https://github.com/aio-libs/aiobotocore/blob/3.10.0/aiobotocore/httpsession.py#L231
         session: aiohttp.ClientSession = await super()._get_session(proxy_url)
         connector: Any = session.connector
+        # https://github.com/aio-libs/aiohttp/blob/v3.14.5/aiohttp/connector.py#L334
         if connector._factory.func is not _Protocol:  # noqa: SLF001
             streams = max(1, self._max_pool_connections // CONNECTIONS_PER_PART)
             connector._factory = partial(  # noqa: SLF001
@@ -170,6 +176,7 @@ class _Protocol(ResponseHandler):
     def start_body(self, stall_timeout: float) -> None:
         """Limit the wait for each further byte of a body, unless reading is paused with full buffers."""
         self.read_timeout = stall_timeout
+        # https://github.com/aio-libs/aiohttp/blob/v3.14.5/aiohttp/base_protocol.py#L38
         if not self._reading_paused:
             super().start_timeout()
 
@@ -182,6 +189,11 @@ class _Protocol(ResponseHandler):
         # If the end of a body arrives while reading is paused, resuming restarts the read timeout, although
         # the connection is back in the pool. Seconds later, or at once in a warm Lambda, the timeout breaks
         # the next reply.
+        # https://github.com/aio-libs/aiohttp/blob/v3.14.5/aiohttp/client_proto.py#L196-L203
+        # `_read_timeout_handle`, `_payload`, `_drop_timeout`:
+        # https://github.com/aio-libs/aiohttp/blob/v3.14.5/aiohttp/client_proto.py#L46
+        # https://github.com/aio-libs/aiohttp/blob/v3.14.5/aiohttp/client_proto.py#L35
+        # https://github.com/aio-libs/aiohttp/blob/v3.14.5/aiohttp/client_proto.py#L282
         runs = self._read_timeout_handle is not None  # already for another request
         super().resume_reading(resume_parser)
         if not runs and self._payload is not None and self._payload.is_eof():

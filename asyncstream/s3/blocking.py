@@ -72,6 +72,7 @@ class BlockingTransport:
 
     def stream(self, body: Any, length: int, left: TimeLeft = for_ever) -> "_RawStream":
         """See `ports.Transport`."""
+        # https://github.com/boto/botocore/blob/1.43.117/botocore/response.py#L55
         return _RawStream(body._raw_stream, length, self._settings, left)  # noqa: SLF001
 
     async def renew(self, renewals: int) -> None:
@@ -129,6 +130,7 @@ class _RawStream:
         self._waits.start_chunk()
         outer = waits.set(self._waits)
         try:
+            # https://github.com/urllib3/urllib3/blob/2.8.0/src/urllib3/response.py#L794
             count = self._raw._fp.readinto(self._buffer)  # noqa: SLF001
         except _SDK_ERRORS as error:
             raise ConnectionFailed(f"the connection broke while reading the source: {error}") from error

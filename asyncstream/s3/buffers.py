@@ -32,10 +32,14 @@ SLOT = 1 * MiB
 
 def limit_buffers(transport: Any, streams: int) -> None:
     """Set the buffer sizes of a new connection. Each of the `streams` has two connections."""
+    # https://github.com/python/cpython/blob/v3.11.7/Lib/asyncio/sslproto.py#L86
     tls = getattr(transport, "_ssl_protocol", None)
     if tls is None:
+        # https://github.com/python/cpython/blob/v3.11.7/Lib/asyncio/selector_events.py#L755
         transport.max_size = max(MIN_RECEIVE, min(MAX_RECEIVE, RECEIVE_TOGETHER // streams))
         return
+    # https://github.com/python/cpython/blob/v3.11.7/Lib/asyncio/sslproto.py#L261
+    # https://github.com/python/cpython/blob/v3.11.7/Lib/asyncio/sslproto.py#L275-L276
     tls.max_size = TLS_RECEIVE
     tls._ssl_buffer = bytearray(TLS_RECEIVE)  # noqa: SLF001
     tls._ssl_buffer_view = memoryview(tls._ssl_buffer)  # noqa: SLF001

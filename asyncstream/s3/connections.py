@@ -62,10 +62,13 @@ class _Bounded(HTTPConnection):
 
     timeout: float
     port: int
+    # https://github.com/urllib3/urllib3/blob/2.8.0/src/urllib3/connection.py#L231
     _dns_host: str
     sock: Any
     response_class: Any
+    # https://github.com/boto/botocore/blob/1.43.117/botocore/awsrequest.py#L68
     _original_response_cls: Any
+    # https://github.com/boto/botocore/blob/1.43.117/botocore/awsrequest.py#L75
     _response_received: bool
 
     def __init__(self, *given: Any, **options: Any) -> None:
@@ -80,6 +83,7 @@ class _Bounded(HTTPConnection):
 
     def _new_conn(self) -> Any:
         # urllib3 would try each of S3's eight addresses for the whole timeout.
+        # https://github.com/urllib3/urllib3/blob/2.8.0/src/urllib3/connection.py#L233
         host, timeout = self._dns_host, self.timeout
         failed: Exception | None = None
         try:
@@ -114,6 +118,7 @@ class _Bounded(HTTPConnection):
 
     def _consume_headers(self, fp: Any) -> None:
         # botocore would loop forever if the connection ended after 100 Continue.
+        # https://github.com/boto/botocore/blob/1.43.117/botocore/awsrequest.py#L151
         while check_line(fp.readline()) != b"\r\n":
             pass
 
@@ -144,6 +149,7 @@ def _bounded(connected: socket.socket, stall_timeout: float) -> _Socket:
 class _Refusal(WholeHead, AWSHTTPResponse):  # type: ignore[misc]  # untyped
     """A reply that came instead of 100 Continue."""
 
+    # https://github.com/boto/botocore/blob/1.43.117/botocore/awsrequest.py#L41
     _status_tuple: Any
 
     @property
@@ -162,6 +168,7 @@ class _TlsConnection(_Bounded, AWSHTTPSConnection):  # type: ignore[misc]  # unt
 
     def _connect_tls_proxy(self, *arguments: Any) -> Any:
         # urllib3 creates its own context for a proxy, and does not accept one that verifies in the same way.
+        # https://github.com/urllib3/urllib3/blob/2.8.0/src/urllib3/connection.py#L943
         connected = super()._connect_tls_proxy(*arguments)
         connected.__class__ = _TlsSocket
         return connected
@@ -187,4 +194,6 @@ class _TlsPool(_WholeBodies, AWSHTTPSConnectionPool):  # type: ignore[misc]  # u
 
 def bound(client: Any) -> None:
     """Make a new client use these connections; botocore has no option for it."""
+    # https://github.com/boto/botocore/blob/1.43.117/botocore/client.py#L936
+    # https://github.com/boto/botocore/blob/1.43.117/botocore/httpsession.py#L312
     client._endpoint.http_session._pool_classes_by_scheme.update(http=_Pool, https=_TlsPool)  # noqa: SLF001

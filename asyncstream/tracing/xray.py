@@ -42,6 +42,7 @@ def open_elsewhere() -> Parent | None:
     if isinstance(context, LambdaContext):
         context.get_trace_entity()  # clears entities that the previous invocation left open
     # With other contexts, `get_trace_entity` would log an error if nothing is open.
+    # https://github.com/aws/aws-xray-sdk-python/blob/2.15.0/aws_xray_sdk/core/context.py#L32
     entities = getattr(context._local, "entities", None)  # noqa: SLF001
     if not entities:
         return None

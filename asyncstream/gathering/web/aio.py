@@ -88,6 +88,7 @@ class AsyncioHttp:
             max_headers=MOST_LINES,
         )
         # aiohttp sends a failed request a second time, and has no option against it. A test counts requests.
+        # https://github.com/aio-libs/aiohttp/blob/v3.14.5/aiohttp/client.py#L503
         session._retry_connection = False  # noqa: SLF001 - see above
         return _Host(session, most, self._config)
 

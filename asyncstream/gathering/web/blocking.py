@@ -233,6 +233,7 @@ class _FinalResponse(WholeHead):
             raise HTTPException("a line of the reply's head is not a header")
 
     def _read_status(self) -> tuple[str, int, str]:
+        # https://github.com/python/cpython/blob/v3.11.7/Lib/http/client.py#L285
         while True:
             version, status, reason = super()._read_status()  # type: ignore[misc]
             if not 100 < status < 200 or status == SWITCHING_PROTOCOLS:
@@ -244,9 +245,11 @@ class _ToAllowedAddresses(HTTPConnection):
     """A connection that looks its host up once, checks the addresses, and connects to one of them."""
 
     response_class = _FinalResponse
+    # https://github.com/urllib3/urllib3/blob/2.8.0/src/urllib3/connection.py#L231
     _dns_host: str
 
     def _new_conn(self) -> socket.socket:
+        # https://github.com/urllib3/urllib3/blob/2.8.0/src/urllib3/connection.py#L233
         limits = _limits.get()
         try:
             addresses = looked_up(self._dns_host, self.port, limits.allowed).result(limits.to_connect())
