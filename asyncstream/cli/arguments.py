@@ -18,44 +18,44 @@ Run = Callable[[argparse.Namespace], int]
 COPY_HELP = """\
 Copy every object under one S3 prefix to another; the bytes stream through this process.
 
-Prefixes are taken verbatim: `s3://a/logs` also takes in `logs-old/1.gz`. End them with a slash to mean
-a folder. Settings may also come from the environment: ASYNCSTREAM_MEMORY_LIMIT and so on.
+A prefix matches the start of keys: `s3://a/logs` also matches `logs-old/1.gz`. End it with a slash to mean a
+folder. Environment variables set the same options: ASYNCSTREAM_MEMORY_LIMIT and so on.
 
-With --transform each file is changed on its way. Keys stay as they are, whatever their endings say."""
+--transform changes the content of each file. Keys stay the same, including their extensions."""
 
 CLEAN_HELP = """\
-Remove the multipart uploads under a prefix that were begun long ago, and neither completed nor aborted.
+Remove old multipart uploads under a prefix that were neither completed nor aborted.
 
-A process that is killed leaves them: their parts are in no listing, and are paid for. A lifecycle rule
-(AbortIncompleteMultipartUpload) does the same by itself. Whoever began them: choose an age that no upload
-under way has, and a prefix that is yours."""
+A killed process leaves such uploads. Their parts are in no listing, but cost money. A lifecycle rule
+(AbortIncompleteMultipartUpload) removes them automatically. This command also removes uploads that other
+programs started, so choose a prefix that is yours, and an age that no running upload has."""
 
 COMPARE_HELP = """\
-Do the same work in every way, each in a Lambda function of its own, and show what is faster and cheaper.
+Do the same work in several ways, each in its own Lambda function, and show which is faster and cheaper.
 
-Starts an S3 server on this machine that behaves like S3 seen from Lambda, and a Lambda that holds functions
-to their memory and CPU where control groups can be had; needs no account, no network and no disk. The
-defaults take about three and a half minutes. A sweep over sizes (--memory) takes that long for each. With
---stack the functions that you have deployed are compared, in Lambda and on S3.
+It starts a local S3 server that is as fast as S3 is from Lambda, and a local Lambda that limits functions to their
+memory and CPU where control groups are available. It needs no account, no network and no disk. The defaults
+take about three and a half minutes. With several sizes (--memory), each takes that long. --stack compares the
+functions that you have deployed, in Lambda and on S3.
 
-With --workload web pages are gathered into a table of Postgres: from a web on this machine that is as slow as
-the web is, into a Postgres on this machine that is as far away as RDS is from Lambda. About a minute."""
+--workload web loads web pages into a Postgres table, from a local web as slow as the real one, into a local
+Postgres as far away as RDS is from Lambda. It takes about a minute."""
 
 VARIANTS_HELP = (
-    "sequential, threads, threads-multipart, asyncio, asyncio-multipart, boto3, boto3-pool; of web: "
+    "sequential, threads, threads-multipart, asyncio, asyncio-multipart, boto3, boto3-pool; for web: "
     "sequential, threads, asyncio, urllib, urllib-pool"
 )
 
 
 class _Parser(argparse.ArgumentParser):
-    """argparse, with errors of one line."""
+    """An argparse parser that prints errors in one line."""
 
     def error(self, message: str) -> NoReturn:
         self.exit(2, f"{self.prog}: {message} (see {self.prog} --help)\n")
 
 
 def parser(copy: Run, clean: Run, compare: Run) -> argparse.ArgumentParser:
-    """The parser; `run` of what it reads is the function of the command that was given."""
+    """Return the parser. `run` of its result is the function of the command."""
     whole = _Parser(prog="asyncstream", description="Stream S3 files through a fixed memory cap.")
     whole.add_argument("--version", action="version", version=f"asyncstream {__version__}")
     commands = whole.add_subparsers(required=True, metavar="COMMAND")
@@ -78,22 +78,22 @@ def parser(copy: Run, clean: Run, compare: Run) -> argparse.ArgumentParser:
 def _add_copy(parser: argparse.ArgumentParser) -> None:
     add = parser.add_argument
     add("source", metavar="SOURCE", help="s3://bucket/prefix")
-    add("destination", metavar="DESTINATION", help="s3://bucket/prefix that takes the place of SOURCE")
-    add("--object", action="store_true", help="SOURCE and DESTINATION are one object each, not prefixes")
-    add("--dry-run", action="store_true", help="list what would be copied: source, destination, bytes")
+    add("destination", metavar="DESTINATION", help="s3://bucket/prefix that replaces SOURCE in the keys")
+    add("--object", action="store_true", help="copy one object: SOURCE and DESTINATION are s3://bucket/key")
+    add("--dry-run", action="store_true", help="only list the files to copy: source, destination, bytes")
     add("--engine", choices=ENGINES, default=DEFAULT_ENGINE, help="default: %(default)s")
-    add("--max-concurrency", type=int, metavar="N", help="most files, or parts, in flight; default: 10")
-    add("--memory-limit", type=_size, metavar="SIZE", help="for all parts in flight; default: 64MiB")
+    add("--max-concurrency", type=int, metavar="N", help="maximum files or parts in flight; default: 10")
+    add("--memory-limit", type=_size, metavar="SIZE", help="memory for all parts in flight; default: 64MiB")
     add("--part-size", type=_size_or_auto, metavar="SIZE", help='5MiB to 5GiB, or "auto", the default')
     add(
         "--multipart",
         action=argparse.BooleanOptionalAction,
-        help="copy the parts of a file at once, not each file as one stream",
+        help="copy the parts of a file concurrently, instead of each file as one stream",
     )
     add(
         "--if-exists",
         choices=("overwrite", "skip", "fail"),
-        help="of a destination that is there: overwrite it (default), leave it if it is a copy, or fail",
+        help="if the destination exists: overwrite it (default), skip it if it is a copy, or fail",
     )
     add(
         "--verify",
@@ -103,25 +103,25 @@ def _add_copy(parser: argparse.ArgumentParser) -> None:
     add(
         "--transform",
         metavar="NAME",
-        help=f"what to make of each file, instead of a copy: {', '.join(transforms.NAMES)}, or a function of "
-        "yours as module:function, from this directory or installed; several with commas between",
+        help=f"transform each file: {', '.join(transforms.NAMES)}, or your function as module:function, from this "
+        "directory or an installed package; separate several with commas",
     )
-    add("--max-output", type=_size, metavar="SIZE", help="most that may be made of a file; default: any size")
+    add("--max-output", type=_size, metavar="SIZE", help="maximum output per file; default: any size")
     add(
         "--max-ratio",
         type=_ratio,
         metavar="N",
-        help='most bytes that may be made of each byte, from 64 MiB on, or "none"; default: 250',
+        help='maximum output bytes per input byte, checked above 64 MiB of output, or "none"; default: 250',
     )
-    add("--endpoint-url", metavar="URL", help="another S3 than AWS's")
+    add("--endpoint-url", metavar="URL", help="URL of an S3 other than AWS's")
 
 
 def _add_clean(parser: argparse.ArgumentParser) -> None:
     add = parser.add_argument
     add("prefix", metavar="PREFIX", help="s3://bucket/prefix")
-    add("--older-than", default="1d", metavar="AGE", help="30m, 12h, 7d; default: %(default)s")
-    add("--dry-run", action="store_true", help="list the uploads only")
-    add("--endpoint-url", metavar="URL", help="another S3 than AWS's")
+    add("--older-than", default="1d", metavar="AGE", help="such as 30m, 12h, 7d; default: %(default)s")
+    add("--dry-run", action="store_true", help="only list the uploads")
+    add("--endpoint-url", metavar="URL", help="URL of an S3 other than AWS's")
 
 
 def _add_compare(parser: argparse.ArgumentParser) -> None:
@@ -136,93 +136,108 @@ def _add_compared_work(add: Callable[..., Any]) -> None:
         "--workload",
         choices=("s3", "web"),
         default="s3",
-        help="files copied from S3 to S3 (default), or pages of the web gathered into a table of Postgres",
+        help="copy files from S3 to S3 (default), or load web pages into a Postgres table",
     )
-    add("--pages", type=int, metavar="N", help="of web: how many; default: 80")
-    add("--hosts", type=int, metavar="N", help="of web: how many the pages are of; default: 20")
+    add("--pages", type=int, metavar="N", help="for web: number of pages; default: 80")
+    add("--hosts", type=int, metavar="N", help="for web: number of hosts of the pages; default: 20")
     add(
         "--dsn",
         metavar="DSN",
-        help="of web: another Postgres than one on this machine, where the user may make a table, which is "
-        "dropped afterwards",
+        help="for web: use this Postgres instead of a local one; the user must be allowed to create a table, "
+        "which is dropped afterwards",
     )
     add(
         "--files",
         action="append",
         metavar="COUNTxSIZE",
-        help="what to copy, such as 500x1MiB; may be repeated; default: 10x100MB and 500x16KiB",
+        help="files to copy, such as 500x1MiB; may be repeated; default: 10x100MB and 500x16KiB",
     )
-    add("--variants", metavar="A,B", help=f"the ways to compare, of {VARIANTS_HELP}; default: all")
+    add("--variants", metavar="A,B", help=f"variants to compare: {VARIANTS_HELP}; default: all")
     add(
         "--transform",
         metavar="NAME",
-        help="have each file changed on its way, by gzip, zstd or a function of yours as module:function, to "
-        "compare work for the CPU: as one stream a file, by the ways without multipart, and not by boto3's. "
-        "The files are random bytes that repeat every MiB: gzip makes them no smaller, zstd does, and no "
-        "decompressor takes them",
+        help="transform each file by gzip, zstd or your function as module:function, to compare CPU work: as one "
+        "stream per file, by the variants without multipart, and without boto3's. The files are random bytes that "
+        "repeat every MiB: gzip does not make them smaller, zstd does, and no decompressor accepts them",
     )
 
 
 def _add_measuring(add: Callable[..., Any]) -> None:
-    add("--rounds", type=int, default=1, metavar="N", help="runs of each; more give medians and a spread")
+    add("--rounds", type=int, default=1, metavar="N", help="runs per variant; more give medians and a spread")
     add(
         "--concurrency",
         type=int,
         metavar="N",
-        help="files, parts or pages at once; default: 10, of web 60",
+        help="concurrent files, parts or pages; default: 10, for web 60",
     )
     add(
         "--model",
         metavar="MODEL",
-        help='the network: MB/s a connection / MB/s together / ms to the first byte, or "off"; '
-        "default: 53/90/25, one fit of figures from Lambda. Of web: ms to a page on average / sigma of their "
-        "log-normal spread / ms a round trip to Postgres; default: 187.5/1/9.5, likewise",
+        help='network model: MB/s per connection / MB/s in total / ms to the first byte, or "off"; '
+        "default: 53/90/25, fitted to figures from Lambda. For web: average ms per page / sigma of its log-normal "
+        "spread / ms per round trip to Postgres; default: 187.5/1/9.5, also fitted",
     )
     add("--tls", action="store_true", help="serve https, as S3 does")
     add(
         "--faults",
         type=float,
         metavar="SHARE",
-        help="let this share of the requests to the local S3 go wrong, a fraction such as 0.05, to see which "
-        "way survives it",
+        help="make this share of the requests to the local S3 fail, a fraction such as 0.05, to see which "
+        "variants survive",
     )
-    add("--memory", metavar="MB,MB", help="sizes of function to try; default: each way has all it wants")
+    add("--memory", metavar="MB,MB", help="function sizes to try; default: no memory limit")
     add(
         "--trace",
         action=argparse.BooleanOptionalAction,
         default=True,
-        help="whether runs are traced by X-Ray, which the page shows; default: they are",
+        help="whether to trace runs with X-Ray, for the HTML page; default: yes",
     )
     add(
         "--repeat",
         action=argparse.BooleanOptionalAction,
         default=True,
-        help="whether one way is measured twice, to see what is mere noise; default: it is",
+        help="whether to measure one variant twice, to see the noise; default: yes",
     )
     add(
         "--architecture",
         choices=("arm64", "x86_64"),
-        help="to bill; default: arm64, with --stack the functions' own",
+        help="architecture to price; default: arm64, with --stack the functions' own",
     )
-    add("--prices", type=Path, metavar="FILE", help="another price table, of the form of report/prices.json")
+    add("--prices", type=Path, metavar="FILE", help="another price table, in the format of report/prices.json")
 
 
 def _add_reports(add: Callable[..., Any]) -> None:
-    add("--html", metavar="FILE", help="also as a page with charts and traces, in one file")
-    add("--markdown", nargs="?", const="-", metavar="FILE", help="also as a comment for a pull request")
-    add("--json", nargs="?", const="-", metavar="FILE", help="also as JSON, to a file or standard output")
+    add("--html", metavar="FILE", help="also write a page with charts and traces, in one file")
+    add(
+        "--markdown",
+        nargs="?",
+        const="-",
+        metavar="FILE",
+        help="also write a comment for a pull request, to a file or standard output",
+    )
+    add(
+        "--json", nargs="?", const="-", metavar="FILE", help="also write JSON, to a file or standard output"
+    )
 
 
 def _add_sites(add: Callable[..., Any]) -> None:
     add(
         "--stack",
         metavar="NAME",
-        help="compare the functions of this stack of deploy/template.yaml, on AWS; files are uploaded and "
-        "deleted; default sizes: the functions' own",
+        help="compare the functions of this stack of deploy/template.yaml on AWS; uploads and deletes files; "
+        "default sizes: the functions' own",
     )
-    add("--endpoint-url", metavar="URL", help="compare on this S3 instead; files are uploaded and deleted")
-    add("--source-bucket", metavar="NAME", help="with --endpoint-url: an existing bucket; default: a new one")
-    add("--destination-bucket", metavar="NAME", help="with --endpoint-url: likewise, for results")
+    add("--endpoint-url", metavar="URL", help="compare on this S3 instead; uploads and deletes files")
+    add(
+        "--source-bucket",
+        metavar="NAME",
+        help="with --endpoint-url: existing bucket for the source files; default: a new one",
+    )
+    add(
+        "--destination-bucket",
+        metavar="NAME",
+        help="with --endpoint-url: existing bucket for results; default: a new one",
+    )
 
 
 def _size(text: str) -> int:

@@ -1,6 +1,6 @@
 """The command line: `asyncstream copy`, `clean` and `compare`.
 
-Exit codes: 0 all went well, 1 something failed, 2 the command line or its input is wrong, 130 Ctrl-C.
+Exit codes: 0 for success, 1 for a failure, 2 for a wrong command line or input, 130 for Ctrl-C.
 """
 
 import argparse
@@ -31,7 +31,7 @@ OK, FAILED, WRONG_INPUT, INTERRUPTED = 0, 1, 2, 130
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
-    """Run one command; the process's exit code."""
+    """Run one command and return the process's exit code."""
     signal.signal(signal.SIGTERM, _interrupt)
     given = sys.argv[1:] if arguments is None else list(arguments)
     options = parser(copy, clean, compare).parse_args(given, argparse.Namespace(arguments=given))
@@ -43,14 +43,14 @@ def main(arguments: Sequence[str] | None = None) -> int:
     except AsyncstreamError as error:
         return _fail(error, FAILED)
     except KeyboardInterrupt as stopped:
-        # asyncio raises one of its own, out of the cancellation that has the notes.
+        # asyncio raises a new KeyboardInterrupt, whose context is the cancellation with the notes.
         notes = told(stopped) or told(stopped.__context__ or stopped)
         _say(f"interrupted{notes and ': '}{notes}")
         return INTERRUPTED
 
 
 def copy(options: argparse.Namespace) -> int:
-    """`asyncstream copy`."""
+    """Run `asyncstream copy` and return the exit code."""
     pair = _pair(options)
     config = TransferConfig.from_env().override(_given(options))
     if config.transform is not None:
@@ -67,20 +67,20 @@ def copy(options: argparse.Namespace) -> int:
     unverified = sum(file.write_verified is None for file in report.of_status("copied"))
     if unverified and config.verify != "off":
         _say(
-            f"{unverified:,} files not verified: the destination's server returns no CRC64NVME "
-            "of what it received"
+            f"{unverified:,} files not verified: the destination's server returns no CRC64NVME of the bytes it "
+            "received"
         )
     _say(_summary(report))
     return FAILED if report.count("failed") or report.count("pending") else OK
 
 
 def clean(options: argparse.Namespace) -> int:
-    """`asyncstream clean`."""
+    """Run `asyncstream clean` and return the exit code."""
     prefix, age = S3Prefix.from_uri(options.prefix), _duration(options.older_than)
     with TransferSession("sequential", endpoint_url=options.endpoint_url) as session:
         uploads = session.stale_uploads(prefix, age)
         for upload in uploads:
-            print(f"{upload.target}  begun {upload.initiated:%Y-%m-%d %H:%M} UTC  {upload.upload_id}")  # noqa: T201 - what was asked for
+            print(f"{upload.target}  started {upload.initiated:%Y-%m-%d %H:%M} UTC  {upload.upload_id}")  # noqa: T201 - the result
         if not options.dry_run:
             session.abort(uploads)
     done = "dry run: would be removed" if options.dry_run else "removed"
@@ -89,9 +89,9 @@ def clean(options: argparse.Namespace) -> int:
 
 
 def compare(options: argparse.Namespace) -> int:
-    """`asyncstream compare`."""
+    """Run `asyncstream compare` and return the exit code."""
     _require("awslambdaric", "jinja2", "moto", "psycopg", "rich", "trustme", extra="lab")
-    from asyncstream.lab.compare import comparing  # noqa: PLC0415 - the core install lacks what it imports
+    from asyncstream.lab.compare import comparing  # noqa: PLC0415 - needs packages of the extra "lab"
     from asyncstream.lab.compare.display import display_for  # noqa: PLC0415
     from asyncstream.lab.compare.settings import checked  # noqa: PLC0415
     from asyncstream.lab.report import table  # noqa: PLC0415
@@ -103,7 +103,7 @@ def compare(options: argparse.Namespace) -> int:
     comparison = comparing.compare(settings, display_for(sys.stderr))
     for path, render in outputs:
         _write(path, render(comparison))
-    # Standard output has the table, unless it is to hold nothing but what was asked for.
+    # The table goes to standard error if a document goes to standard output.
     taken = any(path == "-" for path, _ in outputs)
     table.draw(comparison, sys.stderr if taken else sys.stdout)
     if comparing.CTRL_C in (comparison.ended_early, comparison.untraced):
@@ -112,10 +112,10 @@ def compare(options: argparse.Namespace) -> int:
 
 
 def _outputs(options: argparse.Namespace) -> "list[tuple[str, Callable[[Comparison], bytes]]]":
-    """The documents that were asked for: where each goes, and what makes it.
+    """Return the path and the render function of each requested document.
 
     Raises:
-        InputError: one cannot be written there.
+        InputError: a document cannot be written to its path.
     """
     from asyncstream.lab.report.document import document  # noqa: PLC0415
     from asyncstream.lab.report.html import page  # noqa: PLC0415
@@ -144,10 +144,10 @@ def _write(path: str, content: bytes) -> None:
 
 
 def _check_transform(transform: str) -> None:
-    """See that there is one; a module of this directory is found, if none of its name is installed.
+    """Check that the transform exists. Installed modules come before those of the working directory.
 
     Raises:
-        ConfigError: there is none.
+        ConfigError: the transform does not exist.
     """
     here = str(Path.cwd())
     if here not in sys.path:
@@ -162,7 +162,7 @@ def _pair(options: argparse.Namespace) -> Pair:
 
 
 def _given(options: argparse.Namespace) -> dict[str, Any]:
-    """The settings of TransferConfig that the command line names."""
+    """Return the settings of TransferConfig that the command line sets."""
     names = [
         *("max_concurrency", "memory_limit", "part_size", "multipart", "if_exists", "verify"),
         *("transform", "max_output", "max_ratio"),
@@ -173,14 +173,14 @@ def _given(options: argparse.Namespace) -> dict[str, Any]:
 def _list_jobs(jobs: "Sequence[Job]") -> int:
     for job in jobs:
         size = "size unknown" if job.size is None else f"{job.size:,} bytes"
-        print(f"{job.source} -> {job.destination}  {size}")  # noqa: T201 - what was asked for
+        print(f"{job.source} -> {job.destination}  {size}")  # noqa: T201 - the result
     known = sum(job.size for job in jobs if job.size is not None)
     _say(f"dry run: {len(jobs):,} files, {rounded(known)}, would be copied")
     return OK
 
 
 def _transfer(session: TransferSession, pair: Pair, config: TransferConfig) -> TransferReport:
-    """Copy, with a progress bar where somebody watches."""
+    """Copy, with a progress bar on a terminal."""
     if not sys.stderr.isatty():
         return session.transfer([pair], config)
     if importlib.util.find_spec("rich") is None:
@@ -213,7 +213,7 @@ _UNITS = {"s": "seconds", "m": "minutes", "h": "hours", "d": "days", "w": "weeks
 def _duration(text: str) -> timedelta:
     match = re.fullmatch(r"(\d{1,6})([smhdw])", text)
     if match is None:
-        raise InputError(f"--older-than {text!r} is no age: write 30m, 12h, 7d")
+        raise InputError(f"--older-than {text!r} is not an age: write 30m, 12h or 7d")
     return timedelta(**{_UNITS[match[2]]: int(match[1])})
 
 
@@ -224,14 +224,14 @@ def _require(*modules: str, extra: str) -> None:
 
 
 def _interrupt(*_: object) -> None:
-    """Whoever ends the process politely gets the same cleaning up as Ctrl-C."""
-    if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:  # as shells start what runs in the background
+    """Clean up after SIGTERM as after Ctrl-C."""
+    if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:  # shells start background processes like this
         raise KeyboardInterrupt
-    signal.raise_signal(signal.SIGINT)  # not raised from here: asyncio has a way of its own with it
+    signal.raise_signal(signal.SIGINT)  # instead of KeyboardInterrupt, because asyncio handles SIGINT itself
 
 
 def _say(line: str) -> None:
-    print(line, file=sys.stderr)  # noqa: T201 - a command line talks
+    print(line, file=sys.stderr)  # noqa: T201 - messages of the command line
 
 
 def _fail(error: Exception, code: int) -> int:

@@ -1,4 +1,4 @@
-"""The progress bar of `asyncstream copy`: fed by a transfer's events, drawn with rich."""
+"""The progress bar of `asyncstream copy`. A transfer's events update it, and rich draws it."""
 
 import threading
 import time
@@ -18,12 +18,12 @@ from rich.progress import (
 
 from asyncstream.pipeline.progress import BytesMoved, Event, FileFinished, PartRetried, Planned
 
-# Drawing costs far more than counting; a chunk passes every fraction of a millisecond.
+# Drawing costs far more than counting, and a chunk arrives every fraction of a millisecond.
 SECONDS_BETWEEN_UPDATES = 0.1
 
 
 class ProgressBar:
-    """Bytes, rate, and files done. Its `on_event` may be called from any thread.
+    """A bar with bytes, rate and finished files. Any thread may call `on_event`.
 
     Args:
         out: the terminal.
@@ -48,12 +48,12 @@ class ProgressBar:
 
     @contextmanager
     def shown(self) -> Iterator[None]:
-        """Show it, as long as the context is open."""
+        """Show the bar while the context is open."""
         with self._progress:
             yield
 
     def on_event(self, event: Event) -> None:
-        """Count an event, and draw if it is time to."""
+        """Count an event, and redraw at most every `SECONDS_BETWEEN_UPDATES`, or after a file."""
         with self._lock:
             self._count(event)
             now = time.monotonic()

@@ -11,7 +11,7 @@ from .sam_builds import ARCHITECTURE, FUNCTIONS, RUNTIMES, WEB_FUNCTIONS, Build
 
 LEFT_OUT = ["lab/", "cli/"]
 ELF_MACHINES = {"arm64": 183, "x86_64": 62}
-ABOUT_BYTECODE = "so no bytecode"
+ABOUT_BYTECODE = "so there is no bytecode"
 
 slow = [pytest.mark.slow, pytest.mark.timeout(300)]
 

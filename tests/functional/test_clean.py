@@ -107,4 +107,4 @@ def test_uploads_of_another_prefix_are_left_alone(server: LabServer, run: Callab
 def test_what_is_no_age_is_told(run: Callable[..., Ended], age: str) -> None:
     told = run("clean", "s3://copies/", f"--older-than={age}")
     assert told.code == 2
-    assert "is no age: write 30m, 12h, 7d" in told.err
+    assert "is not an age: write 30m, 12h or 7d" in told.err
