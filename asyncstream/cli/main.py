@@ -131,7 +131,7 @@ def _outputs(options: argparse.Namespace) -> "list[tuple[str, Callable[[Comparis
         raise InputError("only one of --json, --markdown and --html can go to standard output: name files")
     for name, path, _ in outputs:
         if not Path(path).parent.is_dir():
-            raise InputError(f"{name} {path}: there is no such directory")
+            raise InputError(f"{name} {path}: the directory does not exist, so create it or choose another")
     return [(path, render) for _, path, render in outputs]
 
 

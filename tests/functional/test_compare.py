@@ -33,7 +33,7 @@ def test_every_way_is_run_and_verified(run: Callable[..., Ended], tmp_path: Path
     done = run(*TINY, "--json", str(tmp_path / "out.json"))
     assert done.code == 0
     assert "Verified: every byte of 8 runs" in done.out
-    assert "[8/8] 3 x 200 KB, threads once more, round 1: " in done.err
+    assert "[8/8] 3 x 200 KB, threads again, round 1: " in done.err
     document = json.loads((tmp_path / "out.json").read_bytes())
     assert document["command"] == f"asyncstream {' '.join(TINY)} --json {tmp_path / 'out.json'}"
     assert list(rows(document)) == [variant.way.name for variant in VARIANTS]
@@ -79,7 +79,7 @@ def test_a_sweep_invokes_every_way_in_every_size_and_shows_it(
     for row in document["sections"][0]["rows"]:
         assert row["figures"]["billed_mb"] == row["memory_mb"]
         assert row["noise"] >= 0
-    assert "asyncio + multipart at 1,769 MB once more, round 1" in done.err
+    assert "asyncio + multipart at 1,769 MB again, round 1" in done.err
     assert "| asyncio + multipart | 512 |" in comment.read_text()
     # Traces were read back and contain the files.
     assert "s3://source/3x200000/000002" in page.read_text()
@@ -162,8 +162,8 @@ def test_tls(run: Callable[..., Ended]) -> None:
 @pytest.mark.parametrize(
     ("arguments", "told"),
     [
-        (["--files", "ten"], "no workload"),
-        (["--files", "0x1KB"], "from 1 to 20,000"),
+        (["--files", "ten"], "is not a workload"),
+        (["--files", "0x1KB"], "use 1 to 20,000 files"),
         (["--files", "2x1KB", "--files", "2x1000"], "twice"),
         (["--variants", "steam"], "no variant 'steam'"),
         (["--variants", "threads,threads"], "twice"),
@@ -173,21 +173,21 @@ def test_tls(run: Callable[..., Ended]) -> None:
         (["--memory", "64"], "--memory 64"),
         (["--memory", "128,ten"], "write sizes in MB, such as 128,512,1769"),
         (["--json", "-", "--markdown", "-"], "only one of --json, --markdown and --html"),
-        (["--html", "/absent/out.html"], "--html /absent/out.html: there is no such directory"),
+        (["--html", "/absent/out.html"], "--html /absent/out.html: the directory does not exist"),
         (["--prices", "absent.json"], "absent.json"),
-        (["--json", "/absent/out.json"], "no such directory"),
+        (["--json", "/absent/out.json"], "the directory does not exist"),
         (["--source-bucket", "mine"], "--endpoint-url"),
         (["--transform", "lz4"], "transform 'lz4' must be one of"),
         (["--transform", "gunzip"], "--transform gunzip: the files are random bytes"),
         (
             ["--transform", "gzip", "--variants", "boto3"],
-            "--variants boto3: it cannot be had with --transform",
+            "--variants boto3 does not work with --transform",
         ),
-        (["--faults", "1.5"], "--faults 1.5: from 0 to 1"),
+        (["--faults", "1.5"], "--faults 1.5 is out of range: use 0 to 1"),
         (["--faults", "nan"], "--faults nan"),
         (["--faults", "5%"], "--faults: invalid float value: '5%'"),
-        (["--faults", "0.1", "--stack", "mine"], "--faults cannot be had with --stack: only the lab's S3"),
-        (["--faults", "0.1", "--endpoint-url", "http://127.0.0.1:9"], "cannot be had with --endpoint-url"),
+        (["--faults", "0.1", "--stack", "mine"], "--faults does not work with --stack: only the lab's S3"),
+        (["--faults", "0.1", "--endpoint-url", "http://127.0.0.1:9"], "does not work with --endpoint-url"),
     ],
 )
 def test_bad_input_is_told_in_one_line(run: Callable[..., Ended], arguments: list[str], told: str) -> None:

@@ -205,5 +205,5 @@ def test_differences_beyond_the_third_are_counted() -> None:
 
 
 def test_what_was_not_asked_for_is_wrong_too() -> None:
-    assert wrong_bytes({}, {"x": Checksum(1, "a")}) == "WrongBytes: x was not asked for"
+    assert wrong_bytes({}, {"x": Checksum(1, "a")}) == "WrongBytes: x is unexpected"
     assert wrong_bytes({"x": Checksum(1, "a")}, {"x": Checksum(1, "a")}) is None

@@ -218,7 +218,7 @@ def test_figures_count_even_if_x_ray_cannot_be_asked(
     done = run("compare", "--stack", stack, *TINY, "--variants", "sequential", "--no-repeat")
 
     assert done.code == 0, done.err
-    assert "Traces are missing: X-Ray cannot be asked" in done.out
+    assert "Traces are missing: X-Ray refused or did not answer" in done.out
 
 
 @pytest.fixture
@@ -295,11 +295,11 @@ def test_interrupted_again_it_names_what_it_could_not_put_back(
         raise KeyboardInterrupt
 
     functions = DeployedFunctions(read_stack(stack, variants.deployed()), traced=False)
-    functions._begin_anew(functions._stack.functions["threads"], 1024)
+    functions._renew_environment(functions._stack.functions["threads"], 1024)
     monkeypatch.setattr(deployed, "configure", interrupt)
 
     with (
-        pytest.raises(AsyncstreamError, match=r"not put back, .*: arn:.*:ThreadsFunction \(512 MB\)"),
+        pytest.raises(AsyncstreamError, match=r"not restored: arn:.*:ThreadsFunction \(512 MB\)"),
         functions,
     ):
         pass
@@ -368,11 +368,11 @@ class TestWhatIsNoStack:
         return done.err
 
     def test_one_that_is_not_there(self, run: Callable[..., Ended], lab: LabS3, tell: Any) -> None:
-        assert "there is no such stack in us-east-1" in self.refused(run, lab, "--stack", "absent")
+        assert "the stack does not exist in us-east-1" in self.refused(run, lab, "--stack", "absent")
 
     def test_another_one(self, run: Callable[..., Ended], lab: LabS3, tell: Any) -> None:
         told = self.refused(run, lab, "--stack", tell(Queue="q"))
-        assert "it has no output SourceUri: deploy this version's deploy/template.yaml" in told
+        assert "the stack has no output SourceUri: deploy this version's deploy/template.yaml" in told
 
     def test_one_whose_sources_would_invoke_a_function(
         self, run: Callable[..., Ended], lab: LabS3, tell: Any
@@ -383,10 +383,10 @@ class TestWhatIsNoStack:
     @pytest.mark.parametrize(
         ("arguments", "told"),
         [
-            (["--tls"], "--tls cannot be had with --stack"),
-            (["--model", "off"], "--model cannot be had with --stack"),
-            (["--endpoint-url", "http://127.0.0.1:9"], "--endpoint-url cannot be had with --stack"),
-            (["--variants", "boto3"], "--variants boto3: it is not among a stack's functions"),
+            (["--tls"], "--tls does not work with --stack"),
+            (["--model", "off"], "--model does not work with --stack"),
+            (["--endpoint-url", "http://127.0.0.1:9"], "--endpoint-url does not work with --stack"),
+            (["--variants", "boto3"], "--variants boto3 does not work with --stack"),
         ],
     )
     def test_what_is_about_the_local_comparison(

@@ -36,7 +36,7 @@ def test_faults_are_columns_where_there_were_to_be_any() -> None:
     assert "| requests | faults | left open | compute |" in table[0]
     assert "| 20 | 1,234 | 7 |" in table[2]
     assert len({line.count("|") for line in table}) == 1
-    assert any("5 % of requests go wrong" in line for line in lines)
+    assert any("5 % of requests fail" in line for line in lines)
     assert "left open" not in markdown(a_comparison([a_section(measured("threads", a_run()))]))
 
 
@@ -48,7 +48,7 @@ def test_text_from_outside_stays_text() -> None:
 def test_how_it_was_measured_is_folded_away() -> None:
     told = markdown(a_comparison([a_section(measured("threads", a_run()))]))
     assert "<details><summary>How this was measured</summary>" in told
-    assert "- Again: asyncstream compare" in told
+    assert "- To repeat: asyncstream compare" in told
 
 
 def test_pages_have_their_own_columns_and_article_figures() -> None:

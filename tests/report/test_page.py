@@ -77,7 +77,7 @@ def test_a_sweep_shows_every_way_in_every_size() -> None:
     for size in SIZES:
         assert any(told.startswith(f"asyncio + multipart at {size:,} MB: ") for told in found.details())
     assert "boto3 one by one at 128 MB: out of memory" in found.details()
-    assert "A cross: the function of that size did not get through it." in found.text
+    assert "A cross means that the function failed at that size." in found.text
     assert "Seconds, logarithmic" in found.text
 
 
@@ -157,7 +157,7 @@ def sent_alone(trace: dict[str, Any]) -> Iterator[dict[str, str]]:
     ("name", "told"),
     [
         ("in_progress", "asyncstream: in progress, from"),
-        ("inferred", "told by its caller"),
+        ("inferred", "reported by its caller"),
         ("nested", "failed: SourceNotFound: s3://raw/b does not exist"),
         ("merged", "part 1: "),
     ],
@@ -167,7 +167,7 @@ def test_what_is_special_of_a_span_is_told(name: str, told: str) -> None:
 
 
 def test_what_the_service_dropped_is_told() -> None:
-    assert "X-Ray dropped some of it" in with_trace(trace_of(documents_from("limit_exceeded"))).text
+    assert "X-Ray dropped a part of the trace" in with_trace(trace_of(documents_from("limit_exceeded"))).text
 
 
 def test_nothing_from_outside_becomes_markup() -> None:
@@ -224,7 +224,7 @@ def test_an_early_end_is_told_at_the_top() -> None:
 
 def test_a_run_without_a_trace_or_samples_is_shown_without_them() -> None:
     text = read(a_comparison([a_section(measured("threads", a_run()))])).text
-    assert "What ran when" not in text
+    assert "Timeline" not in text
     assert "Memory over time" not in text
     assert "All figures" in text
 

@@ -56,9 +56,9 @@ def test_essentials_are_shown_at_any_width(width: int, monkeypatch: pytest.Monke
 
 
 def test_the_articles_figures_stand_under_its_workload_only(monkeypatch: pytest.MonkeyPatch) -> None:
-    assert drawn(comparison(), 80, monkeypatch).count("the article on Lambda: 21 s") == 1
+    assert drawn(comparison(), 80, monkeypatch).count("The article's times on Lambda: 21 s") == 1
     other = a_comparison([a_section(measured("sequential", a_run()), workload=Files(3, 1000))])
-    assert "the article on Lambda" not in drawn(other, 80, monkeypatch)
+    assert "times on Lambda" not in drawn(other, 80, monkeypatch)
 
 
 def test_references_come_last_and_apart(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -80,10 +80,10 @@ def test_failures_are_a_row_and_said_below(monkeypatch: pytest.MonkeyPatch) -> N
     [
         ("off", "Network model off"),
         (None, "No network model"),
-        ("53/90/25", "25 ms to the first byte, one fit of the article"),
+        ("53/90/25", "25 ms to the first byte, fitted to the article"),
         (
             "10/20/5/30",
-            "10 MB/s a connection, 20 MB/s together each way, 5 ms to the first byte (jitter 30 %)",
+            "10 MB/s per connection, 20 MB/s in total in each direction, 5 ms to the first byte (jitter 30 %)",
         ),
     ],
 )
@@ -127,9 +127,9 @@ def test_a_sweep_says_how_sizes_were_held(monkeypatch: pytest.MonkeyPatch) -> No
 def test_noise_is_told_measured_or_assumed(monkeypatch: pytest.MonkeyPatch) -> None:
     once = measured("threads", a_run(10.0))
     again = measured("threads", a_run(10.5), repeat=True)
-    told = "came out apart by 5.0% (10 x 100 MB); less"
+    told = "differed by 5.0% (10 x 100 MB). Smaller"
     assert told in drawn(a_comparison([a_section(once, again)]), 300, monkeypatch)
-    assert "less than 3% is called a tie" in drawn(a_comparison([a_section(once)]), 300, monkeypatch)
+    assert "differences below 3% are ties" in drawn(a_comparison([a_section(once)]), 300, monkeypatch)
 
 
 def test_fault_columns_appear_only_if_faults_were_asked_for(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -139,10 +139,10 @@ def test_fault_columns_appear_only_if_faults_were_asked_for(monkeypatch: pytest.
         assert max(map(len, text.splitlines())) <= width
         row = next(line for line in text.splitlines() if line.startswith("threads"))
         assert " 20 1,234 7 " in " ".join(row.split())
-    assert "25 ms to the first byte, one fit of the article's figures on Lambda. 5 % of requests go" in text
-    assert "faults: requests that were made to go wrong (SlowDown, reset), the same ones" in text
+    assert "25 ms to the first byte, fitted to the article's figures on Lambda. 5 % of requests fail" in text
+    assert "faults: requests that failed on purpose (SlowDown, reset), the same ones" in text
     other = drawn(comparison(), 300, monkeypatch)
-    assert not [word for word in ("go wrong", "faults", "open") if word in other]
+    assert not [word for word in ("of requests fail", "faults", "open") if word in other]
 
 
 @pytest.mark.parametrize("shown", [comparison(3), a_sweep()], ids=["one size", "sweep"])
@@ -162,7 +162,7 @@ def test_of_deployed_functions_it_tells_what_lambda_told(monkeypatch: pytest.Mon
     text = drawn(a_comparison_on_aws(512), 300, monkeypatch)
     assert "Machine: AWS Lambda arm64, eu-central-1, Python 3.13.\n" in text
     assert "and its memory: by Lambda itself.\n" in text
-    assert "seconds of the environment's start, imports included: sequential 0.31, threads 0.31" in text
+    assert "seconds for the environment's start with its imports: sequential 0.31, threads 0.31" in text
     assert "Traces are missing: X-Ray cannot be asked: no." in text
 
 
@@ -182,17 +182,17 @@ def test_pages_have_columns_of_their_own_at_any_width(width: int, monkeypatch: p
     assert max(map(len, text.splitlines())) <= width
     row = next(line for line in text.splitlines() if line.startswith("urllib one by one"))
     assert [figure in row.split() for figure in ("20.0", "12.5", "80", "1,805")] == [True] * 4
-    assert "S3" not in text.partition("USD of")[0]
-    assert text.count("article on Lambda: 23 s one by one, 8 s with 60 threads") == 1
+    assert "S3" not in text.partition("USD per 1,000 runs:")[0]
+    assert text.count("times on Lambda: 23 s one by one, 8 s with 60 threads") == 1
 
 
 def test_the_web_and_what_is_serial_are_told(monkeypatch: pytest.MonkeyPatch) -> None:
     text = drawn(a_web_comparison(), 1000, monkeypatch)
-    assert "A page begins after 187.5 ms on average, spread log-normally (sigma 1): 15.0 s one after" in text
-    assert "9.5 ms for each round trip, the network and the commit included. Together one fit of" in text
-    assert "seconds as a multiple of 1.60, the least" in text
-    assert "800 round trips, 7.6 s, whatever the threads" in text
-    assert "every row of 7 runs (800 each), against what the pages hold" in text
+    assert "A page starts after 187.5 ms on average, spread log-normally (sigma 1): 15.0 s one by one" in text
+    assert "9.5 ms for each round trip, including network and commit. Both models are fitted to" in text
+    assert "seconds divided by 1.60 s, the minimum wait" in text
+    assert "800 round trips take 7.6 s with any number of threads" in text
+    assert "every row of 7 runs (800 each), against the pages' content" in text
 
 
 def test_unknown_figures_of_another_postgres_are_not_shown(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -200,5 +200,5 @@ def test_unknown_figures_of_another_postgres_are_not_shown(monkeypatch: pytest.M
     text = drawn(a_web_comparison(uncounted, round_trip=None), 1000, monkeypatch)
     row = next(line for line in text.splitlines() if line.startswith("asyncio"))
     assert row.split()[7:9] == ["80", "-"]
-    assert "Postgres: the one here. No network model: what it gives." in text
+    assert "Postgres: the one here. No network model: its own speed." in text
     assert "round trips" not in text.partition("Machine")[2]

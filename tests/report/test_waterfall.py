@@ -74,7 +74,7 @@ def test_the_parts_of_many_files_share_a_lane() -> None:
 def test_what_was_sampled_is_told() -> None:
     told = {"sampled": {"file": "the first 40 and one in 12 of 2,000"}}
     span = Span(id="0" * 16, name="asyncstream", start=0.0, end=1.0, metadata={"asyncstream": told})
-    assert shown(span).notes == ["In the picture: files the first 40 and one in 12 of 2,000."]
+    assert shown(span).notes == ["Shown files: the first 40 and one in 12 of 2,000."]
 
 
 def test_without_any_trace_there_is_nothing() -> None:

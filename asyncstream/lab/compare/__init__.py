@@ -1,1 +1,1 @@
-"""The local comparison: every way to do the same work, each in a fresh process, against the same servers."""
+"""The comparison: every variant does the same work, in a fresh process, against the same servers."""

@@ -1,4 +1,4 @@
-"""`compare`: from settings to a whole comparison, also when Ctrl-C ends it early."""
+"""`compare`: runs a comparison and returns its results, also if Ctrl-C ends it early."""
 
 from datetime import UTC, datetime
 
@@ -15,14 +15,14 @@ from asyncstream.lab.report.measurement import Failure, Measured, Run, Workload
 from asyncstream.lab.report.rows import section
 from asyncstream.lab.server_process import LabError
 
-# The reason for an early end, where the user gave it.
+# The reason for an early end if the user stopped the comparison.
 CTRL_C = "Ctrl-C"
 
 Done = list[tuple[Turn, Run | Failure]]
 
 
 def compare(settings: Settings, display: Display) -> Comparison:
-    """Run everything. Ctrl-C ends it early, with what was measured by then and nothing left behind."""
+    """Run the comparison. After Ctrl-C, clean up and return the measurements so far."""
     created = datetime.now(UTC).isoformat(timespec="seconds")
     site = site_of(settings)
     again = repeated(settings.variants) if settings.repeated else None
@@ -57,7 +57,7 @@ def compare(settings: Settings, display: Display) -> Comparison:
 
 
 def _with_traces(done: Done, functions: Functions) -> tuple[Done, str | None]:
-    """What was measured, with its traces; Ctrl-C ends the waiting for them, and nothing else is missing."""
+    """Return the measurements with their traces. Ctrl-C ends the wait for traces and loses nothing else."""
     try:
         runs, untraced = functions.with_traces([run for _, run in done])
     except KeyboardInterrupt:
@@ -96,7 +96,7 @@ def _comparison(
 
 
 def _measured(settings: Settings, site: Site, workload: Workload, done: Done) -> list[Measured]:
-    """All runs over one workload: ways in their order, of each its sizes."""
+    """Return all runs of one workload, ordered by variant and then by size."""
     return [
         Measured(
             variant.way,

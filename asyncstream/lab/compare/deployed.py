@@ -1,7 +1,7 @@
-"""The functions of a deployed stack, and one invocation of one of them measured.
+"""Invokes and measures the functions of a deployed stack.
 
-What is measured is what Lambda reports, and the CPU time that the function's own reply tells. Settings that
-were changed for it are put back at the end.
+The measurements are Lambda's own report, and the CPU time in the function's reply. Changed settings are restored at
+the end.
 """
 
 import base64
@@ -26,11 +26,11 @@ from asyncstream.lab.report.measurement import Failure, Run
 from asyncstream.lab.sandbox.log import Report, read_report
 from asyncstream.lab.xray import read_traces
 
-# Beyond the function's timeout: for its start and its way back.
+# Added to the function's timeout, for its start and the network.
 READ_SECONDS = 60
 # X-Ray shows most traces within half a minute.
 TRACE_SECONDS, TRACE_POLL_SECONDS = 60.0, 2.0
-# The span that asyncstream.tracing sends of every transfer; Lambda's own are there before it.
+# The span that asyncstream.tracing sends for every transfer. Lambda's own spans appear before it.
 AWAITED = "asyncstream"
 LOG_SECONDS, LOG_POLL_SECONDS = 15.0, 0.5
 # This clock may be ahead of the log's.
@@ -39,11 +39,11 @@ THROTTLED_SECONDS = (1.0, 2.0, 4.0, 8.0)
 
 
 class DeployedFunctions(Closing):
-    """The functions of a stack; a context manager that leaves them configured as they were.
+    """The functions of a stack; a context manager that restores their settings.
 
     Args:
-        stack: which one.
-        traced: whether X-Ray is asked to sample each invocation, and for its traces.
+        stack: the stack.
+        traced: whether X-Ray samples each invocation, and `with_traces` reads the traces.
     """
 
     limits = "by Lambda itself"
@@ -56,7 +56,7 @@ class DeployedFunctions(Closing):
         self._undo = ExitStack()
         with said_in_one_line(AsyncstreamError):
             self._control = self._client("lambda")
-            # A client as it comes takes an invocation of over a minute for lost, and invokes once more.
+            # A default client considers an invocation of over a minute lost, and invokes the function again.
             longest = max(function.timeout for function in stack.functions.values())
             patient = Config(
                 read_timeout=longest + READ_SECONDS, retries={"total_max_attempts": 1}, tcp_keepalive=True
@@ -68,7 +68,7 @@ class DeployedFunctions(Closing):
     def invoke(self, variant: Variant, memory_mb: int | None, event: Mapping[str, Any]) -> Run | Failure:
         """See `Functions`."""
         function = self._stack.functions[variant.way.name]
-        self._begin_anew(function, memory_mb)
+        self._renew_environment(function, memory_mb)
         self._trace_id = f"1-{int(time.time()):08x}-{os.urandom(12).hex()}"
         began = time.time()
         reply, payload, problem = self._invoke(function, event)
@@ -76,7 +76,7 @@ class DeployedFunctions(Closing):
             return Failure(problem)
         totals = payload["totals"]
         if "request_id" not in payload:
-            return Failure("InputError: the function has another version of asyncstream: deploy it again")
+            return Failure("InputError: the function has another version of asyncstream: deploy again")
         report = self._report(function, reply, payload["request_id"], began)
         return Run(
             seconds=report.seconds,
@@ -89,7 +89,7 @@ class DeployedFunctions(Closing):
         )
 
     def with_traces(self, runs: Sequence[Run | Failure]) -> tuple[list[Run | Failure], str | None]:
-        """See `Functions`: they were all sampled, but X-Ray shows them late."""
+        """See `Functions`. X-Ray sampled all runs, but shows their traces late."""
         asked = [run.trace_id for run in runs if isinstance(run, Run) and run.trace_id is not None]
         if not asked:
             return list(runs), "the functions are deployed without active tracing" if self._traced else None
@@ -101,27 +101,27 @@ class DeployedFunctions(Closing):
                     api, asked, seconds=TRACE_SECONDS, poll_seconds=TRACE_POLL_SECONDS, awaited=AWAITED
                 )
         except (BotoCoreError, ClientError) as error:
-            return list(runs), f"X-Ray cannot be asked: {error}"
+            return list(runs), f"X-Ray refused or did not answer: {error}"
         missing = len(asked) - len(found)
         told = [
             replace(run, trace=found.get(run.trace_id or "")) if isinstance(run, Run) else run for run in runs
         ]
-        problem = f"X-Ray did not show {missing:,} of {len(asked):,} within {TRACE_SECONDS:.0f} s"
+        problem = f"X-Ray did not show {missing:,} of {len(asked):,} traces within {TRACE_SECONDS:.0f} s"
         return told, problem if missing else None
 
     def close(self) -> None:
-        """Put back what was changed.
+        """Restore the functions' settings.
 
         Raises:
-            AsyncstreamError: that failed, or was interrupted; it names what is left.
+            AsyncstreamError: this failed or was interrupted. The message names the functions.
         """
         try:
             self._undo.close()
         except (AsyncstreamError, KeyboardInterrupt) as problem:
             left = ", ".join(f"{each.arn} ({each.memory_mb} MB)" for each in self._changed.values())
             raise AsyncstreamError(
-                f"functions were not put back, which the next comparison of the stack does: {left}: "
-                f"{problem or 'interrupted'}"
+                f"settings were not restored: {left}: {problem or 'interrupted'}: the next comparison of the "
+                "stack restores them"
             ) from problem
 
     def _client(self, service: str, **settings: Any) -> Any:
@@ -129,8 +129,8 @@ class DeployedFunctions(Closing):
         self._undo.callback(client.close)
         return client
 
-    def _begin_anew(self, function: DeployedFunction, memory_mb: int | None) -> None:
-        """Have Lambda start a new environment for the next invocation, as it does after a change."""
+    def _renew_environment(self, function: DeployedFunction, memory_mb: int | None) -> None:
+        """Change the settings, so that Lambda starts a new environment for the next invocation."""
         if function.arn not in self._changed:
             self._changed[function.arn] = function
             self._undo.callback(self._put_back, function)
@@ -156,7 +156,7 @@ class DeployedFunctions(Closing):
     def _invoke(
         self, function: DeployedFunction, event: Mapping[str, Any]
     ) -> tuple[Mapping[str, Any], Any, str | None]:
-        """Invoke it, once: only what Lambda refused at once, as too much is running, is asked for again."""
+        """Invoke the function once, and retry only if Lambda throttles the request."""
         for seconds in THROTTLED_SECONDS:
             try:
                 return invoke(self._invoker, function.arn, event)
@@ -167,17 +167,17 @@ class DeployedFunctions(Closing):
         return invoke(self._invoker, function.arn, event)
 
     def _add_trace_header(self, params: Any, **_: Any) -> None:
-        """Ask that this invocation be sampled, or not, whatever the account's rules say."""
+        """Make X-Ray sample this invocation, or not, independently of the account's rules."""
         sampled = int(self._traced)
         params["headers"]["X-Amzn-Trace-Id"] = f"Root={self._trace_id};Sampled={sampled}"
 
     def _report(
         self, function: DeployedFunction, reply: Mapping[str, Any], request_id: str, began: float
     ) -> Report:
-        """Lambda's report: at the end of the log that came with the reply, else in the log group.
+        """Return Lambda's report, from the log in the reply or else from the log group.
 
         Raises:
-            AsyncstreamError: it is nowhere.
+            AsyncstreamError: the report is in neither.
         """
         log = base64.b64decode(reply.get("LogResult", "")).decode(errors="replace")
         end = time.monotonic() + LOG_SECONDS
@@ -187,15 +187,15 @@ class DeployedFunctions(Closing):
             except InputError as error:
                 if time.monotonic() > end:
                     raise AsyncstreamError(
-                        f"Lambda reported nothing of {function.arn}, neither in its reply nor in "
-                        f"{function.log_group}; its system log level must be INFO: {error}"
+                        f"Lambda's report of {function.arn} is neither in its reply nor in "
+                        f"{function.log_group}: set the function's system log level to INFO: {error}"
                     ) from None
             log = self._logged(function.log_group, request_id, began)
             if not log:
                 time.sleep(LOG_POLL_SECONDS)
 
     def _logged(self, log_group: str, request_id: str, began: float) -> str:
-        """What the group has of the invocation: other functions log there too."""
+        """Return the invocation's lines from the log group, which other functions also use."""
         with said_in_one_line(AsyncstreamError, f"the log group {log_group} cannot be read"):
             pages = self._logs.get_paginator("filter_log_events").paginate(
                 logGroupName=log_group,

@@ -1,4 +1,4 @@
-"""Progress of a comparison on standard error: a live line in a terminal, plain lines elsewhere."""
+"""Shows the progress of a comparison on standard error: a live line in a terminal, else plain lines."""
 
 import sys
 from collections.abc import Iterator
@@ -10,28 +10,28 @@ from asyncstream.lab.report.measurement import Failure, Run, Workload
 
 
 class Display(Protocol):
-    """Shows what happens in a comparison."""
+    """A display of the comparison's progress."""
 
     def showing(self, turns: int) -> AbstractContextManager[None]:
-        """Show progress of so many turns, as long as the context is open."""
+        """Show the progress of this many turns while the context is open."""
 
     def preparing(self, workload: Workload) -> None:
-        """The sources of a workload are being made."""
+        """Show that the sources of a workload are being prepared."""
 
     def started(self, turn: Turn) -> None:
-        """A run begins."""
+        """Show that a run starts."""
 
     def finished(self, turn: Turn, run: Run | Failure) -> None:
-        """A run has ended, and was verified."""
+        """Show the result of a run that ended and was verified."""
 
 
 def display_for(out: TextIO = sys.stderr) -> Display:
-    """What suits where it is shown."""
+    """Return a live display for a terminal, else a plain one."""
     return LiveDisplay(out) if out.isatty() else PlainDisplay(out)
 
 
 class PlainDisplay:
-    """A line for every run that has ended."""
+    """A display with a line for every finished run."""
 
     def __init__(self, out: TextIO) -> None:
         self._out = out
@@ -45,10 +45,10 @@ class PlainDisplay:
         yield
 
     def preparing(self, workload: Workload) -> None:
-        """See `Display`: not worth a line."""
+        """See `Display`. Prints nothing."""
 
     def started(self, turn: Turn) -> None:
-        """See `Display`: not worth a line."""
+        """See `Display`. Prints nothing."""
 
     def finished(self, turn: Turn, run: Run | Failure) -> None:
         """See `Display`."""
@@ -57,7 +57,7 @@ class PlainDisplay:
 
 
 class LiveDisplay:
-    """A bar over all runs, the time of the current one, and a line for each that failed."""
+    """A display with a bar for all runs, the current run, and a line for each finished one."""
 
     def __init__(self, out: TextIO) -> None:
         self._out = out
@@ -98,7 +98,7 @@ class LiveDisplay:
 
 def _told(turn: Turn) -> str:
     size = "" if turn.memory_mb is None else f" at {turn.memory_mb:,} MB"
-    again = " once more" if turn.repeat else ""
+    again = " again" if turn.repeat else ""
     return f"{turn.workload.name}, {turn.variant.way.label}{size}{again}, round {turn.round}"
 
 

@@ -1,7 +1,7 @@
-"""Any S3 as the testbed of a comparison, by its URL, or AWS's own.
+"""Any S3 as the testbed of a comparison, given by its URL, or AWS's own.
 
-Sources are uploaded first and results read back, each as a stream. Whatever was made is deleted at the
-end: objects, uploads that a killed run left open, and buckets if none were named.
+The testbed uploads the sources as streams and reads results back as streams. At the end it deletes the objects, the
+uploads that a killed run left open, and the buckets that it created.
 """
 
 import io
@@ -28,11 +28,11 @@ from asyncstream.locations import S3Prefix
 
 CONNECTIONS = 8
 READ_SIZE = 1 << 20
-KEYS_A_DELETE = 1000  # DeleteObjects takes no more
+KEYS_A_DELETE = 1000  # the maximum of DeleteObjects
 
 
 class SyntheticFile(io.RawIOBase):
-    """Synthetic content as a file to upload from."""
+    """Synthetic content as a file object for uploads."""
 
     def __init__(self, content: SyntheticContent) -> None:
         super().__init__()
@@ -40,11 +40,11 @@ class SyntheticFile(io.RawIOBase):
         self._position = 0
 
     def readable(self) -> bool:
-        """It is."""
+        """Return True."""
         return True
 
     def readinto(self, buffer: Any) -> int:
-        """Fill the buffer as far as one slice of the content goes."""
+        """Fill the buffer from one slice of the content, and return the number of bytes."""
         stop = min(self._position + len(buffer), self._content.size)
         for part in self._content.slices(self._position, stop):
             read = os.preadv(part.descriptor, [memoryview(buffer)[: part.length]], part.offset)
@@ -57,11 +57,11 @@ class EndpointTestbed(Closing):
     """A bucket for sources and one for results at an endpoint; a context manager.
 
     Args:
-        endpoint_url: where the S3 is; None: where boto3 finds it, as it finds credentials.
-        source, destination: places in existing buckets; None makes a bucket and deletes it afterwards.
+        endpoint_url: of the S3; None: the one that boto3 finds in its configuration.
+        source, destination: prefixes in existing buckets; None: create a bucket and delete it afterwards.
 
     Raises:
-        S3Error: from all methods, whatever the SDK raised.
+        S3Error: from all methods, for any error of the SDK.
     """
 
     def __init__(
@@ -83,12 +83,12 @@ class EndpointTestbed(Closing):
             raise
 
     def close(self) -> None:
-        """Delete what was made."""
+        """Delete everything that the testbed created."""
         with said_in_one_line(S3Error):
             self._undo.close()
 
     def environment(self) -> Mapping[str, str]:
-        """See `Testbed`: with all that may lead to the user's credentials."""
+        """See `Testbed`. Includes all variables that boto3 may need to find the user's credentials."""
         own = {name: value for name, value in os.environ.items() if name.startswith("AWS_") or name == "HOME"}
         endpoint = {"AWS_ENDPOINT_URL_S3": self._endpoint_url} if self._endpoint_url else {}
         return own | users_settings() | endpoint
@@ -102,7 +102,7 @@ class EndpointTestbed(Closing):
         return self._destination_prefix.uri + prefix
 
     def put_sources(self, prefix: str, names: Sequence[str], size: int) -> None:
-        """See `Testbed`: as streams, each key's content seeded by the key."""
+        """See `Testbed`. The key seeds its content."""
         contents = {f"{prefix}{name}": SyntheticContent(f"{prefix}{name}", size) for name in names}
         self._sources |= contents
 
@@ -114,7 +114,7 @@ class EndpointTestbed(Closing):
             _each(upload, contents)
 
     def expected(self, prefix: str) -> dict[str, Checksum]:
-        """See `Testbed`: computed, not read back."""
+        """See `Testbed`. The checksums are computed, not read back."""
         return {
             key.removeprefix(prefix): Checksum(content.size, encoded_crc64nvme(content.crc64nvme()))
             for key, content in self._sources.items()
@@ -122,7 +122,7 @@ class EndpointTestbed(Closing):
         }
 
     def found(self, prefix: str) -> dict[str, Checksum]:
-        """See `Testbed`: as the server computed them, else every object is read back."""
+        """See `Testbed`. Uses the server's checksums, or reads objects back if it has none."""
         whole = self._destination_prefix.prefix + prefix
         with said_in_one_line(S3Error):
             keys = list(self._keys(self._destination_prefix.bucket, whole))
@@ -130,10 +130,10 @@ class EndpointTestbed(Closing):
         return dict(zip((key.removeprefix(whole) for key in keys), checksums, strict=True))
 
     def run_begins(self, prefix: str, seed: int) -> None:
-        """See `Testbed`: nothing to do."""
+        """See `Testbed`. Nothing to start."""
 
     def run_ended(self) -> Seen:
-        """See `Testbed`: nobody but the client can count here."""
+        """See `Testbed`. Only the client can count requests to this S3."""
         return Seen()
 
     def discard(self, prefix: str) -> int:
@@ -142,7 +142,7 @@ class EndpointTestbed(Closing):
             return self._delete(self._destination_prefix.bucket, self._destination_prefix.prefix + prefix)
 
     def _place(self, named: S3Prefix | None, purpose: str) -> S3Prefix:
-        """The prefix of this comparison, and what to do about it at the end."""
+        """Return a prefix for this comparison, and register its deletion."""
         if named is not None:
             self._s3.head_bucket(Bucket=named.bucket)
             place = S3Prefix(named.bucket, f"{named.prefix}{self._run}/")
@@ -158,7 +158,7 @@ class EndpointTestbed(Closing):
         return place
 
     def _delete(self, bucket: str, prefix: str) -> int:
-        """Delete all under a prefix; how many uploads had to be aborted."""
+        """Delete everything under a prefix, and return the number of aborted uploads."""
         uploads = list(self._open_uploads(bucket, prefix))
         for upload in uploads:
             self._s3.abort_multipart_upload(Bucket=bucket, Key=upload["Key"], UploadId=upload["UploadId"])
@@ -166,7 +166,7 @@ class EndpointTestbed(Closing):
         for start in range(0, len(keys), KEYS_A_DELETE):
             batch = {"Objects": keys[start : start + KEYS_A_DELETE], "Quiet": True}
             failed = self._s3.delete_objects(Bucket=bucket, Delete=batch).get("Errors")
-            if failed:  # which a reply of 200 may have
+            if failed:  # a reply with status 200 may contain errors
                 told = f"{failed[0].get('Code')}: {failed[0].get('Message')}"
                 raise S3Error(
                     f"{len(failed):,} objects under s3://{bucket}/{prefix} were not deleted: {told}"
@@ -174,7 +174,7 @@ class EndpointTestbed(Closing):
         return len(uploads)
 
     def _with_versions(self, bucket: str, prefix: str) -> list[dict[str, str]]:
-        """All that is to be deleted: in a versioned bucket what lies under each key would stay, and cost."""
+        """Return all versions to delete. In a versioned bucket they would otherwise stay and cost money."""
         try:
             pages = self._s3.get_paginator("list_object_versions").paginate(Bucket=bucket, Prefix=prefix)
             return [
@@ -183,7 +183,7 @@ class EndpointTestbed(Closing):
                 for kind in ("Versions", "DeleteMarkers")
                 for row in page.get(kind, ())
             ]
-        except ClientError:  # the server knows no versions, or does not let us see them
+        except ClientError:  # the server has no versions, or denies listing them
             return [{"Key": key} for key in self._keys(bucket, prefix)]
 
     def _keys(self, bucket: str, prefix: str) -> Iterator[str]:
@@ -195,7 +195,7 @@ class EndpointTestbed(Closing):
         return (upload for page in pages for upload in page.get("Uploads", ()))
 
     def _checksum(self, key: str) -> Checksum:
-        # S3 computes this one of whatever it stores, unless the writer chose another: nothing need be read.
+        # S3 computes this checksum for every object, unless the writer chose another. It saves reading the object.
         head = self._s3.head_object(Bucket=self._destination_prefix.bucket, Key=key, ChecksumMode="ENABLED")
         if head.get("ChecksumType") == "FULL_OBJECT" and "ChecksumCRC64NVME" in head:
             return Checksum(head["ContentLength"], head["ChecksumCRC64NVME"])
@@ -207,7 +207,7 @@ class EndpointTestbed(Closing):
 
 
 def _each(work: Callable[[str], Any], keys: Any) -> list[Any]:
-    """Do something with every key, a few at a time."""
+    """Call `work` with every key, `CONNECTIONS` at a time, and return the results."""
     with ThreadPoolExecutor(CONNECTIONS) as pool:
         try:
             return list(pool.map(work, keys))

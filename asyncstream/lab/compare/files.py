@@ -1,4 +1,4 @@
-"""Files to copy, over any S3: the work of the first article."""
+"""The work of copying files with any S3, as in the first article."""
 
 from collections.abc import Mapping
 from typing import Any
@@ -11,12 +11,12 @@ from asyncstream.lab.report.measurement import Files, Workload
 
 
 class CopyFiles:
-    """See `Work`.
+    """The `Work` of copying files.
 
     Args:
-        testbed: the S3, opened and closed by somebody else.
-        concurrency: files or parts in flight, where a variant has several at once.
-        made: what is made of each file; None: copies.
+        testbed: the S3, which the caller opens and closes.
+        concurrency: files or parts in flight, for concurrent variants.
+        made: the expected results of a transform; None: copies.
     """
 
     def __init__(self, testbed: Testbed, concurrency: int, made: Made | None = None) -> None:
@@ -32,7 +32,7 @@ class CopyFiles:
         """See `Work`.
 
         Raises:
-            TransformError: the transform takes no such files.
+            TransformError: the transform does not accept these files.
         """
         files, prefix = _files(workload), source_prefix(workload)
         self._testbed.put_sources(prefix, workloads.names(files), files.size)
@@ -72,7 +72,7 @@ class CopyFiles:
 
 
 def source_prefix(workload: Workload) -> str:
-    """Where a workload's sources lie."""
+    """Return the prefix of a workload's sources."""
     files = _files(workload)
     return f"{files.files}x{files.size}/"
 
@@ -84,5 +84,5 @@ def _results(turn: Turn) -> str:
 
 def _files(workload: Workload) -> Files:
     if not isinstance(workload, Files):
-        raise TypeError(f"{workload} are no files")
+        raise TypeError(f"{workload} is not a workload of files")
     return workload

@@ -1,6 +1,6 @@
-"""`Functions`: what a comparison invokes, and how their replies are read.
+"""`Functions`: the functions of a comparison, and how to configure, invoke and read them.
 
-Those in the sandbox are in `sandboxed.py`, those of a deployed stack in `deployed.py`.
+`sandboxed.py` has the functions in the sandbox, `deployed.py` those of a deployed stack.
 """
 
 import json
@@ -13,44 +13,44 @@ from asyncstream.lab.compare.sdk_errors import said_in_one_line
 from asyncstream.lab.compare.variants import Variant
 from asyncstream.lab.report.measurement import Failure, Run
 
-# A variable whose value changes from run to run, so that Lambda begins each in a new environment.
+# This variable's value changes with each run, so that Lambda starts each run in a new environment.
 RUN_VARIABLE = "COMPARISON_RUN"
-# Statuses of replies that tell of no failure; the reference to gather pages has none.
+# Statuses of successful replies. The reference for pages has no status.
 SUCCEEDED = (None, "copied", "stored")
 
 
 class Functions(Protocol):
-    """A function for each variant; `limits` tells how they are held to their size."""
+    """A function for each variant."""
 
     @property
     def limits(self) -> str:
-        """How the functions are held to their size."""
+        """How memory and CPU of the functions are limited."""
 
     def invoke(self, variant: Variant, memory_mb: int | None, event: Mapping[str, Any]) -> Run | Failure:
-        """Invoke the variant's function in a new environment of that size; what was measured, or failed."""
+        """Invoke the variant's function in a new environment of this size (MB) and measure it."""
 
     def with_traces(self, runs: Sequence[Run | Failure]) -> tuple[list[Run | Failure], str | None]:
-        """The runs with the traces that could not be had before; and why some are missing, if some are."""
+        """Return the runs with their late traces, and the reason if traces are missing."""
 
 
 def configure(client: Any, name: str, **settings: Any) -> None:
-    """Change a function's settings, and wait until they are in force.
+    """Change a function's settings, and wait until they apply.
 
     Raises:
-        AsyncstreamError: that failed.
+        AsyncstreamError: the change failed.
     """
     with said_in_one_line(AsyncstreamError, f"the function {name} cannot be configured"):
         updated = client.get_waiter("function_updated_v2")
-        updated.wait(FunctionName=name)  # Lambda refuses a change while it makes another
+        updated.wait(FunctionName=name)  # Lambda refuses a change during another one
         client.update_function_configuration(FunctionName=name, **settings)
         updated.wait(FunctionName=name)
 
 
 def invoke(client: Any, name: str, event: Mapping[str, Any]) -> tuple[Any, Mapping[str, Any], str | None]:
-    """Invoke a function and wait for its end: Lambda's reply, the payload, and what went wrong.
+    """Invoke a function and wait for its end. Return Lambda's reply, its payload, and the failure or None.
 
     Raises:
-        AsyncstreamError: it could not be invoked.
+        AsyncstreamError: the function could not be invoked.
     """
     with said_in_one_line(AsyncstreamError, f"the function {name} cannot be invoked"):
         reply = client.invoke(FunctionName=name, LogType="Tail", Payload=json.dumps(event))
@@ -59,13 +59,13 @@ def invoke(client: Any, name: str, event: Mapping[str, Any]) -> tuple[Any, Mappi
 
 
 def _told(payload: Mapping[str, Any]) -> str:
-    """Lambda's error in one line: its type, and its message without the request's id."""
+    """Return Lambda's error in one line: its type, and its message without the request ID."""
     message = re.sub(r"^RequestId: \S+ Error: ", "", payload.get("errorMessage", ""))
     return f"{payload.get('errorType', 'Unhandled')}: {message}"
 
 
 def failure_in(reply: Mapping[str, Any]) -> str | None:
-    """What a handler's reply says went wrong, if something did."""
+    """Return the failure in a handler's reply, or None."""
     if reply.get("status") in SUCCEEDED and not reply.get("error"):
         return None
     failures = reply.get("failures") or [{}]

@@ -1,4 +1,4 @@
-"""What a transform has to make of the files of a comparison."""
+"""The expected output of a transform for the files of a comparison."""
 
 import os
 from collections.abc import Iterator
@@ -15,13 +15,13 @@ READ_SIZE = 1 << 18
 
 
 class Made:
-    """A transform, run here over the content of every file, by itself and once.
+    """A transform that runs here, once over the content of every file, to know its output.
 
     Args:
         name: of the transform.
 
     Raises:
-        ConfigError: there is none of that name.
+        ConfigError: no transform has this name.
     """
 
     def __init__(self, name: str) -> None:
@@ -30,10 +30,10 @@ class Made:
         self._expected: dict[Files, dict[str, Checksum]] = {}
 
     def expected(self, workload: Files, prefix: str) -> dict[str, Checksum]:
-        """The checksums of what has to come out, by what follows the sources' prefix in their keys.
+        """Return the checksums of the expected results, by the last part of their keys.
 
         Raises:
-            TransformError: the transform takes no such files.
+            TransformError: the transform does not accept these files.
         """
         if workload not in self._expected:
             self._expected[workload] = {

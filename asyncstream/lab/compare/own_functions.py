@@ -1,7 +1,7 @@
-"""The Lambda functions that are compared with others: those of `handlers/`, which an installed package lacks.
+"""asyncstream's Lambda handlers for comparisons, the same as those in `handlers/`, which is not installed.
 
-The runtime client asks this module for `copy_threads` or `gather_threads`. Only that handler is made, as each
-opens its clients when it is made.
+The runtime client reads an attribute such as `copy_threads` or `gather_threads`. The module creates only that
+handler, because each handler opens its clients when it is created.
 """
 
 from collections.abc import Callable
@@ -12,15 +12,15 @@ def __getattr__(name: str) -> Callable[..., Any]:
     """Return the handler of a kind of work and an engine.
 
     Raises:
-        AttributeError: it names no kind of work.
+        AttributeError: the name does not start with `copy_` or `gather_`.
     """
     work, _, engine = name.partition("_")
     if work == "copy":
-        from asyncstream import lambda_handler  # noqa: PLC0415 - loads the SDKs, which gathering does without
+        from asyncstream import lambda_handler  # noqa: PLC0415 - imports the SDKs, which gathering does not need
 
-        return lambda_handler(engine=engine, multipart=False)  # the event says whether it is
+        return lambda_handler(engine=engine, multipart=False)  # the event overrides it
     if work == "gather":
         from asyncstream.gathering import lambda_handler as gathering_handler  # noqa: PLC0415
 
         return gathering_handler(engine=engine)
-    raise AttributeError(f"no handler {name!r}")
+    raise AttributeError(f"there is no handler {name!r}: use copy_ENGINE or gather_ENGINE")

@@ -1,4 +1,4 @@
-"""Pages to gather into a table, over the lab's web and a Postgres: the work of the second article."""
+"""The work of loading pages from the lab's web into a Postgres table, as in the second article."""
 
 import os
 import secrets
@@ -17,25 +17,25 @@ from asyncstream.lab.postgres import PostgresServer
 from asyncstream.lab.report.measurement import Pages, Workload
 from asyncstream.lab.web import LabWeb, rows_of_page
 
-# Makes rows of a page, as a user's function would: `items.py` beside the reference.
+# Makes the rows of a page, in place of a user's function: `reference/items.py`.
 ROWS = "items:rows"
 _HOST = "127.0.0.1"
 
 
 def tuning() -> dict[str, str]:
-    """The user's own settings of gathering, which the functions get, too."""
+    """Return the user's settings of gathering, which the functions also get."""
     return {name: value for name, value in os.environ.items() if name.startswith(ENV_PREFIX)}
 
 
 class GatherPages(Closing):
-    """See `Work`. A context manager.
+    """The `Work` of gathering pages; a context manager.
 
     Args:
         settings: of the pages and the database.
-        concurrency: pages in hand, where a variant has several at once.
+        concurrency: pages at the same time, for concurrent variants.
 
     Raises:
-        AsyncstreamError, LabError: a server did not start, or is not to be reached.
+        AsyncstreamError, LabError: a server did not start, or cannot be reached.
     """
 
     def __init__(self, settings: GatherSettings, concurrency: int) -> None:
@@ -52,11 +52,11 @@ class GatherPages(Closing):
             raise
 
     def close(self) -> None:
-        """Drop the table and end the servers."""
+        """Drop the table and stop the servers."""
         self._undo.close()
 
     def environment(self) -> Mapping[str, str]:
-        """See `Work`; of the user's own settings for Postgres only those that a DSN of theirs may need."""
+        """See `Work`. With `--dsn` it includes the user's settings for Postgres, which the DSN may need."""
         login = {}
         if self._settings.dsn is not None:
             login = {n: v for n, v in os.environ.items() if n == "HOME" or n.startswith("PG")}
@@ -68,7 +68,7 @@ class GatherPages(Closing):
         return tuning() | login | own
 
     def prepare(self, workload: Workload) -> None:
-        """See `Work`: all is there."""
+        """See `Work`. Nothing to prepare."""
 
     def begin(self, turn: Turn) -> Mapping[str, Any]:
         """See `Work`."""
@@ -84,7 +84,7 @@ class GatherPages(Closing):
         }
 
     def end(self, turn: Turn) -> Seen:
-        """See `Work`: the web and the distance have counted; nobody has on the way to another Postgres."""
+        """See `Work`. The web and the distance proxy count requests. With `--dsn` there is no such proxy."""
         requests = {"web": sum(self._web.counts()["requests"].values())}
         if self._distance is not None:
             requests["postgres"] = self._distance.round_trips()
@@ -105,7 +105,7 @@ class GatherPages(Closing):
         return 0
 
     def _database(self) -> tuple[str, str]:
-        """A DSN for ourselves, and one for the functions, which is as far away as the model says."""
+        """Return a direct DSN for the comparison, and one for the functions with the model's distance."""
         if self._settings.dsn is not None:
             return self._settings.dsn, self._settings.dsn
         password = secrets.token_hex(16)
@@ -120,5 +120,5 @@ class GatherPages(Closing):
 
 def _pages(workload: Workload) -> Pages:
     if not isinstance(workload, Pages):
-        raise TypeError(f"{workload} are no pages")
+        raise TypeError(f"{workload} is not a workload of pages")
     return workload

@@ -1,4 +1,4 @@
-"""All runs of a comparison in their order, and one of them from event to verdict."""
+"""The order of a comparison's runs, and one run from event to verification."""
 
 from collections.abc import Iterator, Sequence
 from itertools import groupby
@@ -11,7 +11,7 @@ from asyncstream.lab.compare.variants import Variant
 from asyncstream.lab.compare.work import Turn, Work
 from asyncstream.lab.report.measurement import Failure, Run, Workload
 
-# A variant in a function of that size, in MB; None: with all that it wants.
+# A variant and its function size in MB. None: no memory limit.
 Candidate = tuple[Variant, int | None]
 
 
@@ -21,7 +21,7 @@ def turns(
     candidates: Sequence[Candidate],
     repeated: Variant | None,
 ) -> Iterator[Turn]:
-    """Every run in its order: variants take turns, so that a slow minute of the machine hits them all."""
+    """Yield every run in order. Variants take turns, so that a slow minute of the machine affects all of them."""
     for round_ in range(1, rounds + 1):
         for workload in workloads:
             for size, group in groupby(candidates, key=lambda candidate: candidate[1]):
@@ -32,7 +32,7 @@ def turns(
 
 
 def take(turn: Turn, work: Work, functions: Functions) -> Run | Failure:
-    """Make one run, and verify all of its results."""
+    """Run one variant, and verify all of its results."""
     event = work.begin(turn)
     run = functions.invoke(turn.variant, turn.memory_mb, event)
     seen = work.end(turn)
@@ -48,8 +48,8 @@ def take(turn: Turn, work: Work, functions: Functions) -> Run | Failure:
 
 
 def _difference(turn: Turn, work: Work) -> str | None:
-    """What is wrong with the results, if something is."""
+    """Return the error in the results, or None."""
     try:
         return work.difference(turn)
     except AsyncstreamError as error:
-        return f"the results cannot be read back: {error}"
+        return f"the results cannot be read: {error}"

@@ -1,4 +1,4 @@
-"""`RowsTable`: the table that a comparison gathers into, which it makes and drops."""
+"""`RowsTable`: the temporary table into which a comparison gathers rows."""
 
 import secrets
 from contextlib import ExitStack
@@ -17,16 +17,16 @@ _SECONDS = 10
 
 
 class RowsTable(Closing):
-    """A table of its own name, over a connection of its own; a context manager.
+    """A table with a unique name and its own connection; a context manager.
 
     Args:
-        dsn: of the database, where the user may make tables.
+        dsn: of a database in which the user may create tables.
 
     Attributes:
         name: of the table.
 
     Raises:
-        AsyncstreamError: from all methods, whatever psycopg raised. No password is in it.
+        AsyncstreamError: from all methods, for any error of psycopg, without passwords.
     """
 
     def __init__(self, dsn: str) -> None:
@@ -45,7 +45,7 @@ class RowsTable(Closing):
             raise
 
     def close(self) -> None:
-        """Drop it."""
+        """Drop the table and close the connection."""
         self._undo.close()
 
     def empty(self) -> None:
@@ -53,7 +53,7 @@ class RowsTable(Closing):
         self._execute("TRUNCATE {}")
 
     def rows(self) -> dict[int, Row]:
-        """All rows by their key."""
+        """Return all rows by key."""
         found = self._execute("SELECT id, page, name, price FROM {}").fetchall()
         return {key: tuple(others) for key, *others in found}
 
@@ -61,7 +61,7 @@ class RowsTable(Closing):
         try:
             self._execute("DROP TABLE {}")
         except AsyncstreamError as error:
-            raise AsyncstreamError(f"the table {self.name} was not dropped: {error}") from error
+            raise AsyncstreamError(f"the table {self.name} was not dropped, so drop it: {error}") from error
 
     def _execute(self, statement: LiteralString) -> psycopg.Cursor[Any]:
         try:

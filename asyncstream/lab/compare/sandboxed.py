@@ -1,4 +1,4 @@
-"""The variants as functions in the sandbox, and an invocation of one of them measured."""
+"""Invokes and measures the variants as functions in the sandbox."""
 
 import base64
 from collections.abc import Mapping, Sequence
@@ -20,10 +20,10 @@ class SandboxedFunctions(Closing):
     """A function for each variant; a context manager.
 
     Args:
-        variants: which ones.
+        variants: the variants.
         environment: their environment variables.
         traced: whether each invocation is traced.
-        more_code: directories to find modules in beside the variants' own.
+        more_code: further directories with modules.
     """
 
     def __init__(
@@ -51,14 +51,14 @@ class SandboxedFunctions(Closing):
 
     @property
     def limits(self) -> str:
-        """How the functions are held to their size."""
+        """How memory and CPU of the functions are limited."""
         return self._sandbox.limits
 
     def invoke(self, variant: Variant, memory_mb: int | None, event: Mapping[str, Any]) -> Run | Failure:
         """See `Functions`."""
         name = variant.way.name
         self._runs += 1
-        # Lambda begins new environments when the configuration changes, so it does.
+        # A changed configuration makes Lambda start a new environment.
         settings: dict[str, Any] = {
             "Environment": {"Variables": {**self._environment, RUN_VARIABLE: str(self._runs)}}
         }
@@ -82,15 +82,15 @@ class SandboxedFunctions(Closing):
         )
 
     def with_traces(self, runs: Sequence[Run | Failure]) -> tuple[list[Run | Failure], str | None]:
-        """See `Functions`: each has its trace already, as nothing is late on this machine."""
+        """See `Functions`. Each run already has its trace, because local traces are not late."""
         return list(runs), None
 
     def close(self) -> None:
-        """End all functions."""
+        """Stop all functions."""
         self._lambda.close()
         try:
             self._sandbox.close()
-        finally:  # also when Ctrl-C comes now
+        finally:  # also after Ctrl-C
             self._close_xray()
 
     def _function(self, variant: Variant, traced: bool) -> Function:
@@ -101,7 +101,7 @@ class SandboxedFunctions(Closing):
             timeout=LONGEST_INVOCATION,
             environment=self._environment,
             tracing=traced,
-            # Which Lambda's own boto3 does without: botocore signs otherwise where it is there.
+            # Lambda's own boto3 has no awscrt, with which botocore would sign differently.
             lacks=["awscrt"] if variant.way.reference else [],
         )
 

@@ -1,4 +1,4 @@
-"""The SDK's errors as the comparison's own, of one line each."""
+"""Turns errors of the SDK into errors of asyncstream, each in one line."""
 
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -11,15 +11,15 @@ from asyncstream.errors import AsyncstreamError
 
 @contextmanager
 def said_in_one_line(kind: type[AsyncstreamError], what: str = "") -> Iterator[None]:
-    """Raise what the SDK raises as an error that the command line shows without a traceback.
+    """Raise errors of the SDK as errors that the command line shows without a traceback.
 
     Args:
-        kind: of that error.
-        what: could not be done; stands before what the SDK says.
+        kind: the class of the raised error.
+        what: what failed, as the start of the message.
     """
     try:
         yield
-    except AsyncstreamError:  # some of which are ValueErrors too
+    except AsyncstreamError:  # some are also ValueErrors
         raise
     except (BotoCoreError, Boto3Error, ClientError, ValueError) as error:
         raise kind(f"{what}: {error}" if what else str(error)) from error

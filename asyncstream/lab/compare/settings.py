@@ -1,4 +1,4 @@
-"""What a comparison is to do, checked before anything starts."""
+"""The settings of a comparison, checked before anything starts."""
 
 import argparse
 import math
@@ -19,15 +19,15 @@ from asyncstream.lab.web import WebModel, least_seconds
 from asyncstream.locations import S3Prefix
 from asyncstream.transforms import NAMES
 
-# One fit of an article's figures from Lambda, each.
+# Each is fitted to an article's figures from Lambda.
 DEFAULT_MODEL = "53/90/25"
 DEFAULT_WEB_MODEL = "187.5/1/9.5"
 COPYING_AT_ONCE, GATHERING_AT_ONCE = 10, 60
 DEFAULT_PAGES, MOST_PAGES = 80, 20_000
 DEFAULT_HOSTS, MOST_HOSTS = 20, 200
-# Of which the sample of pages is like the whole: its mean is that of the distribution within one percent.
+# With this seed, the mean of the sampled pages is within 1 % of the distribution's mean.
 SEED = 1
-# Options that only one of the workloads has a use for.
+# Options of only one of the workloads.
 ONLY_S3 = (
     "files",
     "transform",
@@ -43,15 +43,15 @@ ONLY_WEB = ("pages", "hosts", "dsn")
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class CopySettings:
-    """Of a comparison that copies files.
+    """Settings of a comparison that copies files.
 
     Attributes:
         model: the lab's network model; not used with `endpoint_url` or `stack`.
-        faults: the share of requests to the lab's S3 that go wrong; None: faults are no subject.
-        endpoint_url: another S3 than the lab's.
-        source, destination: buckets there; None makes new ones.
-        stack: compare its deployed functions, instead of those in the sandbox.
-        transform: what is made of each file; None: copies.
+        faults: the share of requests to the lab's S3 that fail; None: reports do not mention faults.
+        endpoint_url: URL of an S3 other than the lab's.
+        source, destination: buckets there; None: create new ones.
+        stack: compare its deployed functions instead of those in the sandbox.
+        transform: the transform of each file; None: copies.
     """
 
     model: str
@@ -66,14 +66,14 @@ class CopySettings:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class GatherSettings:
-    """Of a comparison that gathers pages.
+    """Settings of a comparison that gathers pages.
 
     Attributes:
         web: the model of the pages.
-        latency: seconds until one of them begins, on average.
-        hosts: how many they are of.
-        round_trip: seconds that one to Postgres takes at the least; None with `dsn`.
-        dsn: another Postgres than one of our own.
+        latency: average seconds until a page starts.
+        hosts: number of hosts.
+        round_trip: minimum seconds of a round trip to Postgres; None with `dsn`.
+        dsn: DSN of a Postgres to use instead of a local one.
     """
 
     web: WebModel
@@ -85,16 +85,16 @@ class GatherSettings:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Settings:
-    """What to compare.
+    """Settings of a comparison.
 
     Attributes:
-        command: the command line that asks for it, told with the results; without passwords.
-        concurrency: files, parts or pages in flight, where a variant has several at once.
-        memory: sizes of function to sweep, in MB; empty: each way has all it wants.
+        command: the command line, for the reports, without passwords.
+        concurrency: files, parts or pages in flight, for concurrent variants.
+        memory: function sizes to try, in MB; empty: no memory limit.
         traced: whether every run is traced.
         repeated: whether one variant is measured twice.
-        architecture: to bill; None: that of the functions, which the sandbox takes for arm64.
-        work: what the variants are given to do.
+        architecture: for prices; None: that of the functions, arm64 in the sandbox.
+        work: settings of the work.
     """
 
     command: str
@@ -111,10 +111,10 @@ class Settings:
 
 
 def checked(options: argparse.Namespace) -> Settings:
-    """The command line's options as settings.
+    """Return the command line's options as settings.
 
     Raises:
-        InputError, ConfigError: one of them is wrong; nothing has been started.
+        InputError, ConfigError: an option is wrong. Nothing has been started.
     """
     gathering = options.workload == "web"
     _check_options(options, ONLY_S3 if gathering else ONLY_WEB)
@@ -141,19 +141,19 @@ def checked(options: argparse.Namespace) -> Settings:
 
 
 def _check_options(options: argparse.Namespace, unwanted: tuple[str, ...]) -> None:
-    """Refuse what belongs to the other workload."""
+    """Refuse options of the other workload."""
     for name in unwanted:
         given = getattr(options, name)
         if given is not None and given is not False:  # --faults 0 is given, too
             told = name.replace("_", "-")
             other = "web" if name in ONLY_WEB else "s3"
             raise InputError(
-                f"--{told} cannot be had with --workload {options.workload}: it belongs to --workload {other}"
+                f"--{told} does not work with --workload {options.workload}: use it with --workload {other}"
             )
 
 
 def _command(options: argparse.Namespace) -> str:
-    """The command line, as it goes into reports: a DSN may have a password in it."""
+    """Return the command line for reports, without the DSN, which may contain a password."""
     arguments = options.arguments
     if options.dsn:
         arguments = [argument.replace(options.dsn, "DSN") for argument in arguments]
@@ -166,7 +166,7 @@ def _copying(options: argparse.Namespace) -> CopySettings:
     except ValueError as error:
         raise InputError(str(error)) from None
     if options.endpoint_url is None and (options.source_bucket or options.destination_bucket):
-        raise InputError("buckets can only be named together with --endpoint-url")
+        raise InputError("--source-bucket and --destination-bucket need --endpoint-url")
     if options.faults is not None:
         _check_faults(options)
     if options.stack is not None:
@@ -190,7 +190,7 @@ def _gathering(options: argparse.Namespace) -> GatherSettings:
     hosts = DEFAULT_HOSTS if options.hosts is None else options.hosts
     _check_number("--hosts", hosts, 1, MOST_HOSTS)
     if options.dsn is not None:
-        parameters(DatabaseConfig(dsn=options.dsn))  # that it can be read
+        parameters(DatabaseConfig(dsn=options.dsn))  # raises if the DSN is malformed
     latency, sigma, round_trip = _web_model(options.model, own_postgres=options.dsn is None)
     return GatherSettings(
         web=WebModel.averaging(latency, _pages(options), sigma, SEED),
@@ -207,10 +207,10 @@ def _pages(options: argparse.Namespace) -> int:
 
 
 def _web_model(text: str | None, *, own_postgres: bool) -> tuple[float, float, float | None]:
-    """Read "187.5/1/9.5": ms to a page, their spread, ms a round trip to Postgres, for one of our own only.
+    """Parse "187.5/1/9.5": ms per page, their spread, and ms per round trip to a local Postgres.
 
     Returns:
-        Seconds, the spread, seconds.
+        Seconds per page, the spread, and seconds per round trip or None.
     """
     parts = 3 if own_postgres else 2
     if text == "off":
@@ -222,16 +222,16 @@ def _web_model(text: str | None, *, own_postgres: bool) -> tuple[float, float, f
     except ValueError:
         numbers = []
     if len(numbers) != parts or not all(math.isfinite(number) and number >= 0 for number in numbers):
-        postgres = " / ms of a round trip to Postgres" if own_postgres else ", and with --dsn no more"
+        postgres = " / ms per round trip to Postgres" if own_postgres else " (with --dsn only these two)"
         raise InputError(
-            f"--model {found!r}: write ms to a page on average / sigma of their spread{postgres}, "
+            f"--model {found!r} is not a model: write average ms per page / sigma of their spread{postgres}, "
             f'such as {shown}, or "off"'
         )
     latency, sigma, *rest = numbers
-    _check_number("--model: ms to a page,", latency, 0, 60_000)
+    _check_number("--model: ms per page,", latency, 0, 60_000)
     _check_number("--model: sigma", sigma, 0, 3)
     for round_trip in rest:
-        _check_number("--model: ms of a round trip,", round_trip, 0, 1000)
+        _check_number("--model: ms per round trip,", round_trip, 0, 1000)
     return latency / 1000, sigma, rest[0] / 1000 if rest else None
 
 
@@ -244,33 +244,33 @@ def _workloads(
         return [Pages(count, work.web.rows, sum(seconds), max(seconds), least_seconds(seconds, concurrency))]
     files: list[Workload] = [workloads.parse(text) for text in options.files or workloads.DEFAULT]
     if len(set(files)) < len(files):
-        raise InputError("--files names the same files twice")
+        raise InputError("--files names the same files twice: name each COUNTxSIZE once")
     return files
 
 
 def _check_alone(options: argparse.Namespace) -> None:
-    """Refuse with --stack what is about the local comparison."""
+    """Refuse options of the local comparison with --stack."""
     for name in ("model", "tls", "endpoint_url"):
         if getattr(options, name):
-            raise InputError(f"--{name.replace('_', '-')} cannot be had with --stack: AWS is what it is")
+            raise InputError(f"--{name.replace('_', '-')} does not work with --stack: leave it out")
 
 
 def _check_faults(options: argparse.Namespace) -> None:
-    """Refuse a share that is none, and faults where nobody can make them."""
+    """Refuse a share outside 0 to 1, and faults without the lab's S3."""
     _check_number("--faults", options.faults, 0, 1)
     for name in ("stack", "endpoint_url"):
         if getattr(options, name):
             other = name.replace("_", "-")
-            raise InputError(f"--faults cannot be had with --{other}: only the lab's S3 goes wrong at will")
+            raise InputError(f"--faults does not work with --{other}: only the lab's S3 can inject faults")
 
 
 def _check_transform(transform: str) -> None:
-    """Refuse what has no use for the files that are compared with."""
+    """Refuse transforms that do not accept the comparison's files."""
     first = transform.partition(",")[0]
     if first in NAMES and first.startswith(("un", "gun", "bun")):
         raise InputError(
-            f"--transform {first}: the files are random bytes, which no decompressor takes: compare gzip, "
-            "zstd or a function of yours"
+            f"--transform {first}: the files are random bytes, which no decompressor accepts: compare gzip, "
+            "zstd or your own function"
         )
 
 
@@ -285,15 +285,15 @@ def _variants(options: argparse.Namespace) -> list[Variant]:
     theirs = [variant.way.name for variant in asked if variant.way.reference]
     if theirs and options.stack is not None:
         raise InputError(
-            f"--variants {theirs[0]}: it is not among a stack's functions, which are asyncstream's"
+            f"--variants {theirs[0]} does not work with --stack, which has only asyncstream's functions"
         )
     if theirs and options.transform is not None:
-        raise InputError(f"--variants {theirs[0]}: it cannot be had with --transform, as it only copies")
+        raise InputError(f"--variants {theirs[0]} does not work with --transform, because it only copies")
     return asked
 
 
 def _sizes(text: str) -> list[int]:
-    """Read `128,512,1769`."""
+    """Parse `128,512,1769`."""
     try:
         sizes = sorted({int(size) for size in text.split(",")})
     except ValueError:
@@ -305,4 +305,4 @@ def _sizes(text: str) -> list[int]:
 
 def _check_number(name: str, number: float, least: int, most: int) -> None:
     if not least <= number <= most:
-        raise InputError(f"{name} {number}: from {least:,} to {most:,}")
+        raise InputError(f"{name} {number} is out of range: use {least:,} to {most:,}")

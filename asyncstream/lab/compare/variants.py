@@ -1,4 +1,4 @@
-"""The ways that are compared: which handler, with which settings."""
+"""The variants of a comparison: their handlers and settings."""
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
@@ -8,7 +8,7 @@ from typing import Any
 from asyncstream.errors import InputError
 from asyncstream.lab.report.measurement import Way
 
-# Where the package itself is: a checkout, or what it is installed in.
+# The directory that contains the package: a checkout or site-packages.
 _ROOT = Path(__file__).parents[3]
 _OWN = "asyncstream.lab.compare.own_functions"
 _REFERENCE = Path(__file__).with_name("reference")
@@ -16,10 +16,10 @@ _REFERENCE = Path(__file__).with_name("reference")
 
 @dataclass(frozen=True, slots=True)
 class Variant:
-    """One way: a function's code and handler, and what its event's `config` says.
+    """A variant: a function's code and handler, and the `config` of its event.
 
-    `output` names the function in the outputs of `deploy/template.yaml`; None: it is not deployed.
-    `more_code` are directories to find modules in beside its own.
+    `output` is the function's name in the outputs of `deploy/template.yaml`; None: it is not deployed.
+    `more_code` has further directories with its modules.
     """
 
     way: Way
@@ -31,8 +31,8 @@ class Variant:
 
 
 def _ours(name: str, label: str, engine: str, output: str, *, multipart: bool) -> Variant:
-    # Said in the event although the deployed handlers mean the same: an ASYNCSTREAM_MULTIPART in the user's
-    # environment, or a TRANSFORM, must not make rows lie.
+    # These repeat the handlers' defaults, so that ASYNCSTREAM_MULTIPART or ASYNCSTREAM_TRANSFORM in the user's
+    # environment do not falsify the results.
     config = {"multipart": multipart, "transform": None}
     return Variant(Way(name, label), _ROOT, f"{_OWN}.copy_{engine}", config, output)
 
@@ -45,14 +45,14 @@ def _theirs(name: str, label: str, handler: str) -> Variant:
     return Variant(Way(name, label, reference=True), _REFERENCE, handler)
 
 
-# Those that copy files.
+# The variants that copy files.
 VARIANTS = (
     _ours("sequential", "sequential", "sequential", "SequentialFunctionArn", multipart=False),
     _ours("threads", "threads", "threads", "ThreadsFunctionArn", multipart=False),
     _ours(
         "threads-multipart", "threads + multipart", "threads", "ThreadsMultipartFunctionArn", multipart=True
     ),
-    # Not one of the four functions: so that the engine's share and multipart's can be told apart.
+    # Not one of the four functions. It shows how much is due to the engine and how much to multipart.
     _ours("asyncio", "asyncio", "asyncio", "AsyncioMultipartFunctionArn", multipart=False),
     _ours(
         "asyncio-multipart", "asyncio + multipart", "asyncio", "AsyncioMultipartFunctionArn", multipart=True
@@ -61,7 +61,7 @@ VARIANTS = (
     _theirs("boto3-pool", "boto3 thread pool", "counted.thread_pool"),
 )
 
-# Those that gather pages.
+# The variants that gather pages.
 GATHERING = (
     _gathering("sequential"),
     _gathering("threads"),
@@ -72,33 +72,31 @@ GATHERING = (
 
 
 def repeated(variants: Sequence[Variant]) -> Variant:
-    """The variant that is measured twice, to see how far apart one thing comes out: one that has files in
-    flight together, as those vary most.
-    """
+    """Return the variant to measure twice to see the noise: a concurrent one, because these vary most."""
     return next((v for v in variants if not v.way.reference and v.way.name != "sequential"), variants[0])
 
 
 def deployed() -> list[Variant]:
-    """Those that a stack of `deploy/template.yaml` has functions for."""
+    """Return the variants that have functions in `deploy/template.yaml`."""
     return [variant for variant in VARIANTS if variant.output is not None]
 
 
 def transforming() -> list[Variant]:
-    """Those that come out differently where files are changed on their way: each is then one stream."""
+    """Return the variants that differ under a transform, which makes each file one stream."""
     return [variant for variant in VARIANTS if variant.config.get("multipart") is False]
 
 
 def chosen(text: str, among: Sequence[Variant]) -> list[Variant]:
-    """The variants named, with commas between, in the order given.
+    """Return the variants named in `text`, separated by commas, in the order given.
 
     Raises:
-        InputError: there is no such variant, or one is named twice.
+        InputError: a variant does not exist, or is named twice.
     """
     names = text.split(",")
     known = {variant.way.name: variant for variant in among}
     unknown = [name for name in names if name not in known]
     if unknown:
-        raise InputError(f"no variant {unknown[0]!r}: choose among {', '.join(known)}")
+        raise InputError(f"there is no variant {unknown[0]!r}: choose from {', '.join(known)}")
     if len(set(names)) < len(names):
-        raise InputError(f"a variant is named twice in {text}")
+        raise InputError(f"--variants {text} names a variant twice: name each one once")
     return [known[name] for name in names]

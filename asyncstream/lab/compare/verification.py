@@ -1,4 +1,4 @@
-"""Whether all that was asked for arrived, and nothing else. Pure."""
+"""Checks that the results are the expected ones. Pure."""
 
 from collections.abc import Callable, Hashable, Mapping
 from typing import NamedTuple, TypeVar
@@ -7,33 +7,33 @@ MOST_NAMED = 3
 
 Key = TypeVar("Key", bound=Hashable)
 Value = TypeVar("Value")
-# The columns of a row, but for its key.
+# The columns of a row except its key.
 Row = tuple[object, ...]
 
 
 class Checksum(NamedTuple):
-    """What two objects must have in common to hold the same bytes."""
+    """Size and checksum, which are equal for objects with the same bytes."""
 
     size: int
     crc64nvme: str  # base64, as in S3's headers
 
 
 def wrong_bytes(expected: Mapping[str, Checksum], found: Mapping[str, Checksum]) -> str | None:
-    """What is wrong with copies, in one line; None if nothing is.
+    """Return the errors in the copies in one line, or None.
 
     Args:
         expected: the sources, by the last part of their keys.
-        found: what a run has written, by the same.
+        found: the copies, by the last part of their keys.
     """
     return _difference("WrongBytes", expected, found, _bytes_fault)
 
 
 def wrong_rows(expected: Mapping[int, Row], found: Mapping[int, Row]) -> str | None:
-    """What is wrong with the rows of a table, likewise.
+    """Return the errors in the rows of a table in one line, or None.
 
     Args:
-        expected: what the pages hold, by the rows' key.
-        found: what is in the table, by the same.
+        expected: the rows of the pages, by key.
+        found: the rows of the table, by key.
     """
     return _difference("WrongRows", expected, found, lambda row, other: f"has {other} instead of {row}")
 
@@ -49,7 +49,7 @@ def _difference(
         for key, value in expected.items()
         if key not in found or found[key] != value
     ]
-    wrong += [f"{key} was not asked for" for key in found if key not in expected]
+    wrong += [f"{key} is unexpected" for key in found if key not in expected]
     if not wrong:
         return None
     more = f" and {len(wrong) - MOST_NAMED:,} more" if len(wrong) > MOST_NAMED else ""

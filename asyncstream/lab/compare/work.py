@@ -1,6 +1,6 @@
-"""`Work`: what every way of a comparison is given to do, and how its results are looked at.
+"""`Work`: the work that every variant does, and the check of its results.
 
-One kind copies files (`files.py`), the other gathers pages (`pages.py`).
+`files.py` copies files, `pages.py` gathers pages.
 """
 
 from collections.abc import Mapping
@@ -13,7 +13,7 @@ from asyncstream.lab.report.measurement import Workload
 
 @dataclass(frozen=True, slots=True)
 class Turn:
-    """One run to be made. `repeat`: made already, and only to show how far apart the two come out."""
+    """A planned run. `repeat`: measures a variant a second time, only to show the noise."""
 
     round: int
     workload: Workload
@@ -23,11 +23,11 @@ class Turn:
 
 
 class Seen(NamedTuple):
-    """What the servers saw of a run.
+    """The servers' counts for a run.
 
     Attributes:
-        requests: see `Run`; None where only the client can count them.
-        faults: that befell it, by kind; None where none were asked for.
+        requests: see `Run`; None: only the client can count them.
+        faults: number of injected faults by kind; None: no faults were requested.
     """
 
     requests: dict[str, int] | None = None
@@ -35,26 +35,26 @@ class Seen(NamedTuple):
 
 
 class Work(Protocol):
-    """Servers to work with, and a place for the results of one run at a time."""
+    """The servers, and a place for the results of one run at a time."""
 
     def environment(self) -> Mapping[str, str]:
-        """Environment variables of a function that is to find the servers, and the user's own settings."""
+        """Return the environment variables for a function: the servers' and the user's settings."""
 
     def prepare(self, workload: Workload) -> None:
-        """Have ready what a workload is made of."""
+        """Prepare the sources of a workload."""
 
     def begin(self, turn: Turn) -> Mapping[str, Any]:
-        """Watch from here on, and have the faults begin that were asked for; the event of the run."""
+        """Start counting and injecting faults, and return the event of the run."""
 
     def end(self, turn: Turn) -> Seen:
-        """What was seen since then. Nothing goes wrong any more."""
+        """Stop injecting faults, and return the counts since `begin`."""
 
     def difference(self, turn: Turn) -> str | None:
-        """What is wrong with the results, in one line; None if nothing is.
+        """Return the error in the results in one line, or None.
 
         Raises:
-            AsyncstreamError: they cannot be read.
+            AsyncstreamError: the results cannot be read.
         """
 
     def discard(self, turn: Turn) -> int:
-        """Drop the results; how many uploads were neither completed nor aborted among them."""
+        """Delete the results, and return the number of unfinished uploads among them."""

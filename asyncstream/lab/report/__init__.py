@@ -1,1 +1,1 @@
-"""What was measured, made readable: prices, rows, tables, JSON. Knows neither the lab nor the session."""
+"""Reports of measurements: prices, rows, tables, JSON. Independent of the lab and of the session."""

@@ -1,4 +1,4 @@
-"""The columns of figures: what each shows, under which heading, and when. Pure."""
+"""The columns of figures: their headings, values and conditions. Pure."""
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
@@ -11,44 +11,44 @@ from asyncstream.lab.report.rows import Figures, Section
 
 
 class Place(NamedTuple):
-    """Where a column may belong."""
+    """The place of a column, for its condition."""
 
     comparison: Comparison
     section: Section
 
 
 def of_files(place: Place) -> bool:
-    """Where files are copied."""
+    """Return whether the workload copies files."""
     return isinstance(place.section.workload, Files)
 
 
 def of_pages(place: Place) -> bool:
-    """Where pages are gathered."""
+    """Return whether the workload gathers pages."""
     return isinstance(place.section.workload, Pages)
 
 
 def several_rounds(place: Place) -> bool:
-    """Where there is a spread."""
+    """Return whether figures have a spread."""
     return place.comparison.rounds > 1
 
 
 def without_sweep(place: Place) -> bool:
-    """Where no size of function was given."""
+    """Return whether no function sizes were given."""
     return not place.comparison.memory
 
 
 def with_faults(place: Place) -> bool:
-    """Where faults were a subject."""
+    """Return whether faults were requested."""
     return place.comparison.faults is not None
 
 
 def on_this_machine(place: Place) -> bool:
-    """Where the sandbox measured."""
+    """Return whether the sandbox measured."""
     return place.comparison.environment.cores is not None
 
 
 def in_lambda(place: Place) -> bool:
-    """Where Lambda itself did."""
+    """Return whether Lambda itself measured."""
     return place.comparison.environment.cores is None
 
 
@@ -56,8 +56,11 @@ def in_lambda(place: Place) -> bool:
 class Column:
     """A column.
 
-    `name` is its heading where there is room, `narrow` one in two lines. `goes` tells which go together where
-    there is none: 1 first, then 2; 0 stays. `when` tells where it belongs; None: everywhere.
+    Attributes:
+        name: its heading.
+        narrow: a narrow heading in two lines.
+        goes: when a narrow terminal drops the column: 1 first, then 2, 0 never.
+        when: the condition for the column; None: always.
     """
 
     name: str
@@ -68,7 +71,7 @@ class Column:
 
 
 def _short(value: float) -> str:
-    """At most five characters, for whatever a laptop can measure."""
+    """Format a value in at most five characters, for all values that a laptop measures."""
     if value < 9.995:
         return f"{value:.2f}"
     return f"{value:.1f}" if value < 999.95 else f"{value:.0f}"
@@ -119,7 +122,7 @@ IN_TERMINAL = (
     *(REQUESTS, WEB_REQUESTS, ROUND_TRIPS, FAULTS, LEFT_OPEN, NEEDED),
     *(GB_SECONDS, COMPUTE, REQUESTS_USD, USD, COST_RATIO),
 )
-# Beside the size of the function, or what it needs.
+# In addition to the function's size or `needed_mb`.
 IN_COMMENT = (
     *(SECONDS, FLOOR_RATIO, CPU, PEAK, REQUESTS, WEB_REQUESTS, ROUND_TRIPS, FAULTS, LEFT_OPEN),
     *(COMPUTE, REQUESTS_USD, USD),
@@ -132,6 +135,6 @@ ON_PAGE = (
 
 
 def shown(columns: Sequence[Column], comparison: Comparison, section: Section) -> list[Column]:
-    """Those of them that belong to this section."""
+    """Return the columns whose condition holds for this section."""
     place = Place(comparison, section)
     return [column for column in columns if column.when is None or column.when(place)]

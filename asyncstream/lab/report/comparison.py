@@ -1,4 +1,4 @@
-"""A whole comparison: its rows, and all one needs to judge and repeat them."""
+"""A whole comparison: its rows, and everything needed to judge and repeat them."""
 
 from msgspec import Struct
 
@@ -7,7 +7,7 @@ from asyncstream.lab.report.verdict import name_of
 
 
 class Environment(Struct, frozen=True):
-    """The machine and the software that ran. `cores` is None in Lambda, where memory decides."""
+    """The machine and its software. `cores` is None in Lambda, where memory determines the CPU."""
 
     cores: int | None
     system: str
@@ -16,13 +16,13 @@ class Environment(Struct, frozen=True):
 
 
 class Network(Struct, frozen=True):
-    """What S3 was.
+    """The S3 of a comparison.
 
     Attributes:
         server: its name.
-        model: the lab's network model; None: no lab.
-        tls: whether it was asked over TLS.
-        faults: the share of requests that the lab let go wrong; None: faults were no subject.
+        model: the lab's network model; None: not the lab.
+        tls: whether requests used TLS.
+        faults: the share of requests that the lab made fail; None: no faults were requested.
     """
 
     server: str
@@ -32,16 +32,16 @@ class Network(Struct, frozen=True):
 
 
 class Web(Struct, frozen=True, kw_only=True):
-    """What pages were gathered from, and where their rows went.
+    """The web and the Postgres of a comparison.
 
     Attributes:
         server: the name of the web.
-        hosts: how many it has.
-        of_one_host: pages of one host that asyncstream asks for at once, at the most.
-        latency: mean seconds until a page begins, over these pages; 0: no model, as fast as it is.
+        hosts: number of its hosts.
+        of_one_host: maximum pages of one host that asyncstream requests at a time.
+        latency: mean seconds until a page starts, over these pages; 0: no model.
         sigma: of their log-normal spread.
-        database: its name and version.
-        round_trip: seconds that a round trip to it takes at the least; None: no model, what it gives.
+        database: a description of the Postgres.
+        round_trip: minimum seconds of a round trip to it; None: no model.
     """
 
     server: str
@@ -54,18 +54,18 @@ class Web(Struct, frozen=True, kw_only=True):
 
 
 class Comparison(Struct, frozen=True, kw_only=True):
-    """What was run, where, and what came out.
+    """A comparison and its results.
 
     Attributes:
         command: the command line that repeats it.
         network: S3, or the web and Postgres.
-        created: when it began, UTC, ISO 8601.
-        memory: the function sizes that were swept, in MB; empty: none, every way had all it wanted.
-        limits: how memory and CPU were held to those sizes, such as "cgroup v1", or why they were not.
-        verified: how many runs had every byte of every file, or every row, compared and found right.
-        ended_early: why rows are missing, if some are.
-        untraced: why traces are missing, if they were asked for and are.
-        transform: what was made of each file; None: copies.
+        created: its start, UTC, ISO 8601.
+        memory: the function sizes tried, in MB; empty: no memory limit.
+        limits: how memory and CPU were limited, such as "cgroup v1", or why they were not.
+        verified: number of runs in which every byte of every file, or every row, was right.
+        ended_early: the reason if rows are missing.
+        untraced: the reason if requested traces are missing.
+        transform: the transform of each file; None: copies.
     """
 
     command: str
@@ -85,12 +85,12 @@ class Comparison(Struct, frozen=True, kw_only=True):
 
     @property
     def faults(self) -> float | None:
-        """The share of requests that were made to go wrong; None where that was no subject."""
+        """The share of requests that failed on purpose; None: no faults were requested."""
         return self.network.faults if isinstance(self.network, Network) else None
 
     @property
     def errors(self) -> list[str]:
-        """What failed, as `workload, way: error`. That a size of a sweep is too small is a finding."""
+        """The failures, as `workload, way: error`. A function size that is too small is a result, not an error."""
         return [
             f"{section.workload.name}, {name_of(row)}: {error}"
             for section in self.sections

@@ -10,13 +10,13 @@ from asyncstream.lab.report.rows import Row
 from asyncstream.lab.report.verdict import verdict
 
 FORMAT = "asyncstream-compare"
-VERSION = 3  # raised when a field changes its meaning or goes; new fields do not raise it
+VERSION = 3  # increased if a field changes its meaning or is removed, but not for new fields
 
 
 def document(comparison: Comparison) -> bytes:
-    """The comparison as indented JSON: the types of `comparison.py` and `rows.py`, field by field.
+    """Return the comparison as indented JSON: the types of `comparison.py` and `rows.py`, field by field.
 
-    Without traces and memory samples, which are for looking at: the HTML page has them.
+    Traces and memory samples are only in the HTML page.
     """
     sections = [
         {

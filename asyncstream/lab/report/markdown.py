@@ -1,4 +1,4 @@
-"""A comparison as a comment to a pull request. Pure."""
+"""A comparison as a comment on a pull request. Pure."""
 
 from collections.abc import Iterator, Sequence
 
@@ -10,7 +10,7 @@ from asyncstream.lab.report.verdict import verdict
 
 
 def markdown(comparison: Comparison) -> str:
-    """What GitHub shows well: the verdict, a table a workload, and what else there is to know folded away."""
+    """Return Markdown for GitHub: a verdict and a table per workload, and collapsed notes."""
     return "\n".join(_lines(comparison)) + "\n"
 
 
@@ -60,7 +60,7 @@ def _cells(row: Row, columns: Sequence[Column]) -> list[str]:
 
 
 def escaped(text: str) -> str:
-    """Text that stays text within a cell or a line."""
+    """Escape text for a table cell or a line."""
     for character in "\\`<>|":
         text = text.replace(character, f"\\{character}")
     return text.replace("\n", " ")

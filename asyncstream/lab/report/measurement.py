@@ -1,4 +1,4 @@
-"""What is measured, before anything is computed of it."""
+"""The measurements of a comparison, before reports compute figures from them."""
 
 from msgspec import Struct
 
@@ -7,31 +7,31 @@ from asyncstream.units import exact
 
 
 class Files(Struct, frozen=True):
-    """So many files of one size, to be copied."""
+    """A number of files of one size to copy."""
 
     files: int
     size: int
 
     @property
     def name(self) -> str:
-        """What people call it: `10 x 100 MB`."""
+        """The workload's name, such as `10 x 100 MB`."""
         return f"{self.files:,} x {exact(self.size)}"
 
     @property
     def amount(self) -> float:
-        """All of it, in the unit in which rates are told: millions of bytes."""
+        """The amount of work in the unit of rates, millions of bytes."""
         return self.files * self.size / 1e6
 
 
 class Pages(Struct, frozen=True):
-    """So many pages of the web, to be gathered into a table.
+    """A number of web pages to gather into a table.
 
     Attributes:
-        pages: how many.
-        rows: of each page.
-        seconds: how long all of them take to begin, one after the other.
-        slowest: how long one of them takes.
-        floor: how long they take at the least with so many at once as were asked for; see `lab.web`.
+        pages: number of pages.
+        rows: rows per page.
+        seconds: wait for all pages, one by one.
+        slowest: seconds of wait for the slowest page.
+        floor: minimum seconds of wait at the given concurrency; see `lab.web`.
     """
 
     pages: int
@@ -42,21 +42,21 @@ class Pages(Struct, frozen=True):
 
     @property
     def name(self) -> str:
-        """What people call it: `80 pages`."""
+        """The workload's name, such as `80 pages`."""
         return f"{self.pages:,} pages"
 
     @property
     def amount(self) -> float:
-        """All of it, in the unit in which rates are told: pages."""
+        """The amount of work in the unit of rates, pages."""
         return float(self.pages)
 
 
-# What every way of a comparison is given to do.
+# The work that every variant does.
 Workload = Files | Pages
 
 
 class Way(Struct, frozen=True):
-    """One way to do the work. `reference` ones are for comparison only, not asyncstream's."""
+    """A variant's name and label. `reference`: not asyncstream's code, for comparison only."""
 
     name: str
     label: str
@@ -64,28 +64,28 @@ class Way(Struct, frozen=True):
 
 
 class MemorySample(Struct, frozen=True, array_like=True):
-    """Bytes a function had resident, so many seconds after its invocation began."""
+    """Resident bytes of a function, `seconds` after the start of its invocation."""
 
     seconds: float
     bytes: int
 
 
 class Run(Struct, frozen=True, kw_only=True):
-    """One measured invocation of a function, in an environment of its own.
+    """One measured invocation of a function, in its own environment.
 
     Attributes:
-        seconds: the invocation's duration as Lambda reports it, its init left out.
-        cpu_seconds: CPU time of the environment meanwhile, of all threads.
-        peak_bytes: the most memory it used, its imports included.
-        init_seconds: of the environment, until it asked for work: interpreter, imports, clients. None
-            where nobody tells.
-        init_cpu_seconds: CPU time of that; Lambda does not tell it.
-        requests: to S3, by operation; or to the web ("web") and, where they could be counted, round trips to
+        seconds: the invocation's duration as Lambda reports it, without init.
+        cpu_seconds: CPU time of the environment during the invocation, of all threads.
+        peak_bytes: peak memory, including imports.
+        init_seconds: from the start of the environment until it is ready: interpreter, imports, clients. None:
+            unknown.
+        init_cpu_seconds: CPU time of this start. None: unknown, as on Lambda.
+        requests: to S3, by operation; or to the web ("web") and, if they could be counted, round trips to
             Postgres ("postgres").
-        faults: by kind, how many of those were made to go wrong; None where faults were no subject.
-        left_open: uploads that it has neither completed nor aborted.
+        faults: injected faults by kind; None: no faults were requested.
+        left_open: uploads that the run has neither completed nor aborted.
         memory: samples over the invocation, in order.
-        trace_id: X-Ray's, where the trace is to be read later.
+        trace_id: X-Ray's ID, if the trace must be read later.
         trace: the invocation's spans, if it was traced and they have been read.
     """
 
@@ -103,9 +103,9 @@ class Run(Struct, frozen=True, kw_only=True):
 
 
 class Failure(Struct, frozen=True):
-    """A run of which no figure counts: the function failed or was ended by Lambda, or a byte is wrong.
+    """A run without figures: the function failed, Lambda ended it, or a byte or a row is wrong.
 
-    `memory` are samples as those of `Run`, where the function had been invoked at all.
+    `memory` has samples as in `Run`, if the function was invoked.
     """
 
     error: str
@@ -113,10 +113,10 @@ class Failure(Struct, frozen=True):
 
 
 class Measured(Struct, frozen=True):
-    """All runs of one way over one workload, in the order of the rounds.
+    """All runs of one variant with one workload, in the order of the rounds.
 
-    `memory_mb` is the size of the function; None: as much as Lambda has, and nothing was held back.
-    `repeat` tells the same runs made a second time, only to see how far apart the same thing comes out.
+    `memory_mb` is the function size; None: no memory limit. `repeat`: a second measurement of the same variant,
+    only to show the noise.
     """
 
     way: Way

@@ -1,4 +1,4 @@
-"""What ran, on what, and how to read its figures, in sentences. Pure."""
+"""Sentences about a comparison: the work, the environment, and how to read the figures. Pure."""
 
 from collections.abc import Iterator, Sequence
 
@@ -8,38 +8,39 @@ from asyncstream.lab.report.rows import Section
 from asyncstream.lab.report.sizing import MB_PER_VCPU, SMALLEST_MB, SPARE
 from asyncstream.lab.report.verdict import MANY_ROUNDS, TIE
 
-# What the articles that this project answers measured on Lambda. Not rows: their code is nobody's.
+# The measurements on Lambda of the articles that this project answers. They are not rows, as the code is not public.
 ARTICLE_FILES = Files(10, 100_000_000)
-OF_FILES = "For comparison, the article on Lambda: 21 s one by one, 13 s threads, 12 s threads + multipart."
+OF_FILES = (
+    "The article's times on Lambda: 21 s one by one, 13 s with threads, 12 s with threads + multipart."
+)
 ARTICLE_PAGES = 80
 OF_PAGES = (
-    "For comparison, the article on Lambda: 23 s one by one, 8 s with 60 threads: 65 % less compute, half "
-    "the bill."
+    "The article's times on Lambda: 23 s one by one, 8 s with 60 threads (65 % less compute, half the bill)."
 )
 
 
 def article(workload: Workload) -> str | None:
-    """What an article measured of such a workload; None if none did."""
+    """Return an article's measurements of this workload, or None."""
     if workload == ARTICLE_FILES:
         return OF_FILES
     return OF_PAGES if isinstance(workload, Pages) and workload.pages == ARTICLE_PAGES else None
 
 
 def heading(comparison: Comparison) -> Iterator[str]:
-    """What ran, on what network, and where."""
+    """Yield sentences about the work, the network and the machine."""
     names = " and ".join(section.workload.name for section in comparison.sections)
     rounds = "1 round" if comparison.rounds == 1 else f"{comparison.rounds} rounds (medians)"
     changed = (
-        "" if comparison.transform is None else f", each file changed on its way by {comparison.transform}"
+        "" if comparison.transform is None else f", each file transformed by {comparison.transform}"
     )
     work = (
-        f"Gathering {names} into a table of Postgres"
+        f"Gathering {names} into a Postgres table"
         if isinstance(comparison.network, Web)
         else f"Copying {names} from S3 to S3{changed}"
     )
     yield (
-        f"{work}: each run is a function's invocation in an environment of "
-        f"its own, {comparison.concurrency} at once where it is not one by one, {rounds}."
+        f"{work}. Each run is a function's invocation in its own environment, "
+        f"{comparison.concurrency} at a time unless one by one, {rounds}."
     )
     if isinstance(comparison.network, Web):
         yield from _web(comparison.network, comparison.sections)
@@ -53,7 +54,7 @@ def heading(comparison: Comparison) -> Iterator[str]:
 
 
 def notes(comparison: Comparison) -> Iterator[str]:
-    """How to read the figures."""
+    """Yield sentences about how to read the figures."""
     yield from _sizes(comparison)
     yield _money(comparison)
     for section in comparison.sections:
@@ -64,64 +65,66 @@ def notes(comparison: Comparison) -> Iterator[str]:
     noises = [noise for section in comparison.sections for noise in _noises(section)]
     if noises:
         yield (
-            f"Noise: one way measured twice came out apart by {', '.join(noises)}; less is called a tie, and "
-            f"with fewer than {MANY_ROUNDS} rounds less than {TIE:.0%}."
+            f"Noise: one way measured twice differed by {', '.join(noises)}. Smaller differences are ties, and "
+            f"with fewer than {MANY_ROUNDS} rounds also differences below {TIE:.0%}."
         )
     else:
-        yield f"No way was measured twice: a difference of less than {TIE:.0%} is called a tie."
+        yield f"No way was measured twice, so differences below {TIE:.0%} are ties."
     yield _verified(comparison)
     if comparison.ended_early:
-        yield f"Ended early ({comparison.ended_early}): the rows that are missing were not measured."
+        yield f"Ended early ({comparison.ended_early}): the missing rows were not measured."
     if comparison.untraced:
         yield f"Traces are missing: {comparison.untraced}."
-    yield f"Again: {comparison.command}"
+    yield f"To repeat: {comparison.command}"
 
 
 def _s3(network: Network) -> str:
-    wrong = "" if network.faults is None else f" {100 * network.faults:g} % of requests go wrong."
+    wrong = "" if network.faults is None else f" {100 * network.faults:g} % of requests fail."
     return f"S3: {network.server}{', over TLS' if network.tls else ''}. {_model(network.model)}{wrong}"
 
 
 def _model(model: str | None) -> str:
     if model is None:
-        return "No network model: what it gives."
+        return "No network model: its own speed."
     if model == "off":
-        return "Network model off: as fast as this machine is."
+        return "Network model off: as fast as this machine."
     connection, card, first_byte, *jitter = model.split("/")
-    told = f"{connection} MB/s a connection, {card} MB/s together each way, {first_byte} ms to the first byte"
+    told = (
+        f"{connection} MB/s per connection, {card} MB/s in total in each direction, {first_byte} ms to the first "
+        "byte"
+    )
     if jitter:
         told += f" (jitter {jitter[0]} %)"
-    origin = ", one fit of the article's figures on Lambda" if model == "53/90/25" else ""
+    origin = ", fitted to the article's figures on Lambda" if model == "53/90/25" else ""
     return f"Network model {told}{origin}."
 
 
 def _web(network: Web, sections: list[Section]) -> Iterator[str]:
     of = [section.workload for section in sections if isinstance(section.workload, Pages)]
-    fit = " Together one fit of the article's figures on Lambda." if _is_fit(network, of) else ""
+    fit = " Both models are fitted to the article's figures on Lambda." if _is_fit(network, of) else ""
     slow = (
-        f"A page begins after {_ms(network.latency)} on average, spread log-normally (sigma "
+        f"A page starts after {_ms(network.latency)} on average, spread log-normally (sigma "
         f"{network.sigma:g})"
         if network.latency
-        else "No model: pages begin as fast as this machine is"
+        else "No model: pages are as fast as this machine"
     )
     together = "".join(
-        f": {pages.seconds:.1f} s one after the other, {pages.slowest:.2f} s the slowest, "
-        f"{pages.rows} rows each"
+        f": {pages.seconds:.1f} s one by one, {pages.slowest:.2f} s for the slowest, {pages.rows} rows each"
         for pages in of
     )
     yield f"Web: {network.server}, {network.hosts} hosts. {slow}{together}."
     yield (
-        f"asyncstream asks one host for {network.of_one_host} pages at once at the most "
-        "(connections_per_host), the reference for as many as it has threads."
+        f"asyncstream requests at most {network.of_one_host} pages of one host at a time (connections_per_host). "
+        "The reference requests as many as it has threads."
     )
     if network.round_trip is None:
-        yield f"Postgres: {network.database}. No network model: what it gives."
+        yield f"Postgres: {network.database}. No network model: its own speed."
     elif not network.round_trip:
-        yield f"Postgres: {network.database}. Network model off: as fast as this machine is."
+        yield f"Postgres: {network.database}. Network model off: as fast as this machine."
     else:
         yield (
-            f"Postgres: {network.database}, with {_ms(network.round_trip)} for each round trip, the network "
-            f"and the commit included.{fit}"
+            f"Postgres: {network.database}, with {_ms(network.round_trip)} for each round trip, including network "
+            f"and commit.{fit}"
         )
 
 
@@ -134,66 +137,66 @@ def _sizes(comparison: Comparison) -> Iterator[str]:
     cores = comparison.environment.cores
     if not comparison.memory:
         yield (
-            f"needs MB: the smallest Lambda memory with room for the peak and {SPARE - 1:.0%} more, and with "
-            f"the CPU that was used (1 vCPU is {MB_PER_VCPU:,} MB; at least {SMALLEST_MB}). It is what "
-            "GB-seconds are counted with. Nothing was held back: --memory 128,512 tries sizes."
+            f"needs MB: the smallest Lambda memory that holds the peak and {SPARE - 1:.0%} more, and that has the "
+            f"CPU that was used (1 vCPU is {MB_PER_VCPU:,} MB; at least {SMALLEST_MB}). GB-seconds are computed "
+            "with it. Memory and CPU were not limited: --memory 128,512 tries sizes."
         )
         return
-    whose = "" if cores is None else " Wall times are those of this machine's CPU."
+    whose = "" if cores is None else " Times are those of this machine's CPU."
     yield (
-        f"Each size has its share of a vCPU (1 is {MB_PER_VCPU:,} MB) and its memory: "
+        f"Each size is limited to its share of a vCPU (1 is {MB_PER_VCPU:,} MB) and its memory: "
         f"{comparison.limits}.{whose}"
     )
     if cores is not None and max(comparison.memory) > cores * MB_PER_VCPU:
-        yield f"Sizes above {cores * MB_PER_VCPU:,} MB had no more than this machine's {cores} CPUs."
+        yield f"Sizes above {cores * MB_PER_VCPU:,} MB had only this machine's {cores} CPUs."
 
 
 def _money(comparison: Comparison) -> str:
     billing = comparison.billing
     prices = billing.prices
     requests = "" if isinstance(comparison.network, Web) else " and requests to S3"
-    free = ", requests to the web cost nothing" if isinstance(comparison.network, Web) else ""
+    free = " (requests to the web cost nothing)" if isinstance(comparison.network, Web) else ""
     return (
-        f"USD of 1,000 such runs: compute on {billing.architecture}{requests}{free}, {prices.region}, "
-        f"prices of {prices.date} ({prices.source})."
+        f"USD per 1,000 runs: compute on {billing.architecture}{requests}{free}, {prices.region}, prices of "
+        f"{prices.date} ({prices.source})."
     )
 
 
 def _schedule(pages: Pages, network: Web, concurrency: int) -> Iterator[str]:
-    """Why these ways come out as they do: latencies overlap, what is serial stays."""
+    """Explain the times: waits overlap, serial inserts do not."""
     if not pages.floor:
         return
     yield (
-        f"times the floor: seconds as a multiple of {pages.floor:.2f}, the least that the waiting for these "
-        f"pages takes with {concurrency} at once. The slowest page alone takes {pages.slowest:.2f} s, with "
-        "threads as with asyncio."
+        f"times the floor: seconds divided by {pages.floor:.2f} s, the minimum wait for these pages with "
+        f"{concurrency} at a time. The slowest page alone takes {pages.slowest:.2f} s, with threads and with "
+        "asyncio."
     )
     if not network.round_trip:
         return
     rows = pages.pages * pages.rows
     yield (
-        "Waiting for pages overlaps, what is serial does not: the reference (urllib, psycopg) inserts row by "
-        f"row over one connection, which takes one statement at a time, {rows:,} round trips, "
-        f"{rows * network.round_trip:.1f} s, whatever the threads. No spread of the waiting alone would make "
-        "8 s of the article's 23. Batched writing is what beats it."
+        "Waits for pages overlap, but inserts do not. The reference (urllib, psycopg) inserts row by row over one "
+        f"connection, which runs one statement at a time. Its {rows:,} round trips take "
+        f"{rows * network.round_trip:.1f} s with any number of threads. No distribution of the waits alone would "
+        "reduce the article's 23 s to 8 s. Batches avoid these round trips."
     )
 
 
 def _faults(comparison: Comparison) -> Iterator[str]:
-    """What went wrong on purpose."""
+    """Explain the columns of injected faults."""
     if comparison.faults is None:
         return
     figures = [row.figures for section in comparison.sections for row in section.rows if row.figures]
     kinds = sorted({kind for each in figures for kind in each.faults or ()})
     named = f" ({', '.join(kinds)})" if kinds else ""
     yield (
-        f"faults: requests that were made to go wrong{named}, the same ones in every way that sends them. "
-        "left open: uploads that were neither completed nor aborted, and are paid for until they are."
+        f"faults: requests that failed on purpose{named}, the same ones for every way that sends them. left "
+        "open: uploads that were neither completed nor aborted. They cost money until they are."
     )
 
 
 def _starts(comparison: Comparison) -> Iterator[str]:
-    """What it took to start an environment: CPU time, or what Lambda tells."""
+    """Report the start of environments: CPU time, or Lambda's init duration."""
     of = {
         row.way.label: row.figures
         for section in comparison.sections
@@ -205,13 +208,13 @@ def _starts(comparison: Comparison) -> Iterator[str]:
     if cpu or wall:
         what = "CPU seconds" if cpu else "seconds"
         yield (
-            f"Not in the figures: {what} of the environment's start, imports included: "
+            f"Not in the figures: {what} for the environment's start with its imports: "
             f"{', '.join(cpu or wall)}."
         )
 
 
 def _noises(section: Section) -> Iterator[str]:
-    """Of each size, once: how far apart one way measured twice came out."""
+    """Yield the noise of each size once."""
     for memory_mb, noise in {row.memory_mb: row.noise for row in section.rows}.items():
         if noise is not None:
             size = f" at {memory_mb:,} MB" if memory_mb is not None else ""
@@ -226,9 +229,9 @@ def _verified(comparison: Comparison) -> str:
             if isinstance(section.workload, Pages)
         )
         return (
-            f"Verified: every row of {comparison.verified} runs ({each} each), against what the pages hold."
+            f"Verified: every row of {comparison.verified} runs ({each} each), against the pages' content."
         )
-    against = "" if comparison.transform is None else f", against {comparison.transform} run by itself"
+    against = "" if comparison.transform is None else f", against {comparison.transform} run separately"
     return f"Verified: every byte of {comparison.verified} runs (size and CRC64NVME of each file{against})."
 
 

@@ -1,6 +1,6 @@
-"""What a run would cost on AWS: one dated table of prices, and the arithmetic.
+"""The cost of a run on AWS, computed from a dated table of prices.
 
-The table is `prices.json` beside this file. Another one of the same form may take its place.
+The default table is `prices.json`. `--prices` replaces it by another one in the same format.
 """
 
 import math
@@ -18,18 +18,18 @@ from asyncstream.errors import ConfigError
 Architecture = Literal["arm64", "x86_64"]
 Usd = Annotated[float, Meta(ge=0)]
 
-# S3 charges PUT, COPY, POST and LIST as writes; creating and completing an upload are POSTs.
+# S3 charges PUT, COPY, POST and LIST as writes. Creating and completing an upload are POSTs.
 WRITES = frozenset({"Complete", "Copy", "Create", "List", "Post", "Put", "Restore", "Upload"})
 FREE = frozenset({"Abort", "Delete"})  # "DELETE and CANCEL requests are free"
 
 
 class PriceTable(Struct, frozen=True, forbid_unknown_fields=True):
-    """Prices in USD, and when and where they were read.
+    """Prices in USD, with their date and source.
 
     Attributes:
-        date: the day they were written down.
-        source: where they come from, and which of the tiers they are.
-        region: the AWS region they are of.
+        date: the day of the prices.
+        source: their source and tier.
+        region: their AWS region.
         gb_second: Lambda compute, by architecture.
         million_invocations: a million Lambda requests.
         thousand_writes: a thousand PUT, COPY, POST or LIST requests to S3.
@@ -45,7 +45,7 @@ class PriceTable(Struct, frozen=True, forbid_unknown_fields=True):
     thousand_reads: Usd
 
     def of_compute(self, gb_seconds: float, architecture: Architecture) -> float:
-        """USD of one invocation.
+        """Return the USD for one invocation.
 
         Raises:
             ConfigError: the table has no price for this architecture.
@@ -53,11 +53,13 @@ class PriceTable(Struct, frozen=True, forbid_unknown_fields=True):
         try:
             each = self.gb_second[architecture]
         except KeyError:
-            raise ConfigError(f"the price table of {self.date} has no gb_second for {architecture}") from None
+            raise ConfigError(
+                f"the price table of {self.date} has no gb_second for {architecture}: add it"
+            ) from None
         return gb_seconds * each + self.million_invocations / 1e6
 
     def of_requests(self, requests: Mapping[str, int]) -> float:
-        """USD of S3 requests, given by operation."""
+        """Return the USD for S3 requests, given by operation."""
         usd = 0.0
         for operation, count in requests.items():
             verb = re.split(r"(?<=[a-z])(?=[A-Z])", operation)[0]
@@ -69,20 +71,20 @@ class PriceTable(Struct, frozen=True, forbid_unknown_fields=True):
 
 
 def gb_seconds(memory_mb: int, seconds: float) -> float:
-    """What Lambda bills: memory times duration, each started millisecond counted."""
+    """Return the GB-seconds that Lambda bills: memory times duration, rounded up to milliseconds."""
     return memory_mb / 1024 * math.ceil(round(seconds * 1000, 6)) / 1000
 
 
 def of_thousand_runs(usd: float) -> str:
-    """USD of a thousand runs, given those of one, with the digits that tell such amounts apart."""
+    """Format the USD for a thousand runs, given the USD for one, with enough digits to compare."""
     return f"{usd * 1000:.3f}" if usd >= 0.1e-3 else f"{usd * 1000:.4f}"
 
 
 def load(path: Path | None = None) -> PriceTable:
-    """The project's table, or the one in a file.
+    """Return the project's price table, or the one in a file.
 
     Raises:
-        ConfigError: the file cannot be read, or is no such table.
+        ConfigError: the file cannot be read, or is not a price table.
     """
     if path is None:
         return _decoded(

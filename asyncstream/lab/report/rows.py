@@ -1,4 +1,4 @@
-"""Runs to rows: medians, money, and ratios. Pure."""
+"""Computes rows from runs: medians, costs and ratios. Pure."""
 
 from collections.abc import Iterable, Sequence
 from statistics import median
@@ -9,37 +9,37 @@ from asyncstream.lab.report.measurement import Failure, Measured, MemorySample, 
 from asyncstream.lab.report.prices import Architecture, PriceTable, gb_seconds
 from asyncstream.lab.report.sizing import needed_memory
 
-# What ratios are to: one by one. Of pages as people write it, since that is what the article began with.
+# The baselines of ratios, both one by one. For pages it is the usual urllib code, with which the article started.
 BASELINE_OF_FILES, BASELINE_OF_PAGES = "sequential", "urllib"
-# Lambda's own names of what ends a function.
+# Lambda's names of the errors that end a function.
 SHORT = {"Runtime.OutOfMemory": "out of memory", "Sandbox.Timedout": "timed out"}
 
 
 class Billing(Struct, frozen=True):
-    """How money is counted."""
+    """The prices and the architecture for costs."""
 
     prices: PriceTable
     architecture: Architecture
 
 
 class Figures(Struct, frozen=True, kw_only=True):
-    """One way's figures: medians over its good runs, but `peak_bytes` and `left_open`, which are the highest.
+    """A variant's figures: medians over its successful runs, and maxima for `peak_bytes` and `left_open`.
 
     Attributes:
-        rounds: how many runs are in the figures.
+        rounds: number of runs in the figures.
         seconds: duration of the invocation; `fastest` and `slowest` are its spread.
-        rate: of the workload a second: bytes copied, each counted once, in millions, or pages gathered.
+        rate: per second: millions of bytes copied, each counted once, or pages gathered.
         cpu_seconds: CPU time of the invocation.
-        init_seconds: from the start of its environment to its readiness; None where nobody tells.
-        init_cpu_seconds: CPU time of that; likewise.
+        init_seconds: from the start of its environment until it is ready; None: unknown.
+        init_cpu_seconds: CPU time of this start; None: unknown.
         requests: by operation, of the run with the median count; see `Run`.
-        faults: by kind, how many of those were made to go wrong; None where faults were no subject.
+        faults: injected faults by kind; None: no faults were requested.
         left_open: uploads that a run has neither completed nor aborted.
-        needed_mb: the Lambda memory that would have had the memory and the CPU; see `sizing.py`.
-        billed_mb: what GB-seconds are counted with: the function's size, or what it needs if it had all.
-        compute_usd, requests_usd: of one run, on Lambda and in S3. Requests to the web cost nothing.
-        floor_ratio: to the least time that the pages of the web take; None of files.
-        time_ratio, cost_ratio: to `baseline` in a function of the same size, where that was measured.
+        needed_mb: the Lambda memory with enough memory and CPU for the run; see `sizing.py`.
+        billed_mb: the memory for GB-seconds: the function's size, or `needed_mb` without a limit.
+        compute_usd, requests_usd: cost of one run on Lambda and in S3. Requests to the web cost nothing.
+        floor_ratio: time divided by the minimum time for the pages; None for files.
+        time_ratio, cost_ratio: to `baseline` at the same size, if it was measured.
     """
 
     rounds: int
@@ -65,27 +65,31 @@ class Figures(Struct, frozen=True, kw_only=True):
 
     @property
     def usd(self) -> float:
-        """What one run costs in all."""
+        """The total cost of one run."""
         return self.compute_usd + self.requests_usd
 
     @property
     def request_count(self) -> int:
-        """Requests of any kind."""
+        """The number of requests of any kind."""
         return sum(self.requests.values())
 
     @property
     def fault_count(self) -> int:
-        """Faults of any kind."""
+        """The number of faults of any kind."""
         return sum((self.faults or {}).values())
 
 
 class Row(Struct, frozen=True):
-    """One way over one workload in one size of function: its figures, unless all failed, and what failed.
+    """One variant with one workload at one function size.
 
-    `run` is the good run of the median duration, for its memory samples and its trace. `memory` are those
-    samples, or, where no run was good, what was sampled until the function failed. `noise` is how far apart
-    the medians of one way measured twice in functions of this size came out, as a fraction of the smaller
-    one; None where nothing was. Differences below it are ties.
+    Attributes:
+        memory_mb: the function size; None: no memory limit.
+        figures: None if all runs failed.
+        errors: of the failed runs.
+        run: the successful run with the median duration, for its trace.
+        memory: the memory samples of `run`, or of a failed run if none succeeded.
+        noise: difference between the medians of a variant measured twice at this size, as a fraction of the
+            smaller one; None: not measured. Smaller differences are ties.
     """
 
     way: Way
@@ -98,20 +102,20 @@ class Row(Struct, frozen=True):
 
     @property
     def short(self) -> str:
-        """What a row without figures has instead, in a few words."""
+        """A few words for a row without figures."""
         kind = self.errors[0].partition(":")[0] if self.errors else ""
         return SHORT.get(kind, "failed")
 
 
 class Section(Struct, frozen=True):
-    """One workload and its rows, in the order they were asked for: ways, and of each its sizes."""
+    """One workload and its rows, ordered by variant and then by size."""
 
     workload: Workload
     rows: list[Row]
 
 
 def section(workload: Workload, measured: Sequence[Measured], billing: Billing) -> Section:
-    """The rows of one workload."""
+    """Return the rows of one workload."""
     figures = {
         (row.way.name, row.memory_mb): _figures(row, workload, billing) for row in measured if not row.repeat
     }
@@ -127,18 +131,18 @@ def section(workload: Workload, measured: Sequence[Measured], billing: Billing) 
             noise.get(row.memory_mb),
         )
         for row in measured
-        if row.runs and not row.repeat  # an interrupted comparison has none of the later ones
+        if row.runs and not row.repeat  # an interrupted comparison has no later runs
     ]
     return Section(workload, rows)
 
 
 def baseline(workload: Workload) -> str:
-    """The name of the way that ratios are to."""
+    """Return the name of the variant that is the baseline of ratios."""
     return BASELINE_OF_PAGES if isinstance(workload, Pages) else BASELINE_OF_FILES
 
 
 def _noise(measured: Sequence[Measured]) -> dict[int | None, float]:
-    """How far apart the two medians of what was measured twice are, for each size of function."""
+    """Return the relative difference of the two medians of a variant measured twice, by function size."""
     once = {(row.way.name, row.memory_mb): _good(row.runs) for row in measured if not row.repeat}
     differences = {}
     for row in measured:
@@ -165,7 +169,7 @@ def _memory(runs: Sequence[Run | Failure]) -> list[MemorySample]:
 
 
 def _errors(runs: Sequence[Run | Failure]) -> list[str]:
-    """Each error once: rounds mostly fail alike."""
+    """Return each error once, because rounds usually fail in the same way."""
     return list(dict.fromkeys(run.error for run in runs if isinstance(run, Failure)))
 
 
@@ -208,7 +212,7 @@ def _median_of_told(values: Iterable[float | None]) -> float | None:
 
 
 def _against(base: Figures | None, figures: Figures | None) -> Figures | None:
-    """The figures with their ratios to the baseline's, if there is one to compare with."""
+    """Return the figures with their ratios to the baseline's, if there is a baseline."""
     if base is None or figures is None:
         return figures
     values = {name: getattr(figures, name) for name in figures.__struct_fields__}

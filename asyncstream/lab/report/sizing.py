@@ -1,21 +1,21 @@
-"""Which Lambda memory a run would have needed. Pure."""
+"""The Lambda memory that a run needs. Pure."""
 
 import math
 
 SMALLEST_MB = 128
 LARGEST_MB = 10_240
 MB_PER_VCPU = 1_769  # Lambda developer guide, "Configure Lambda function memory"
-SPARE = 1.1  # a function at its very limit is killed
+SPARE = 1.1  # Lambda kills a function at its limit
 
 
 def needed_memory(peak_bytes: int, cpu_seconds: float, seconds: float) -> int:
-    """The smallest Lambda memory, in MB, with room for the peak and with the CPU that was used.
+    """Return the smallest Lambda memory, in MB, with enough memory for the peak and enough CPU.
 
-    Lambda hands out CPU in proportion to memory, so a run that kept half a vCPU busy needs half a vCPU's
-    memory, however few bytes it holds.
+    Lambda gives CPU in proportion to memory, so a run that used half a vCPU needs the memory of half a vCPU, even
+    if it holds few bytes.
 
     Args:
-        peak_bytes: the most memory the process had resident.
+        peak_bytes: peak resident memory of the process.
         cpu_seconds: CPU time of the run, of all threads.
         seconds: wall time of the run.
     """

@@ -1,4 +1,4 @@
-"""A trace as it is shown: a tree of spans."""
+"""A trace for display: a tree of spans."""
 
 from typing import Any
 
@@ -6,18 +6,18 @@ from msgspec import Struct
 
 
 class Span(Struct, frozen=True, kw_only=True):
-    """One piece of work, and the spans within it, in the order of their starts.
+    """One piece of work, and the spans within it, ordered by start.
 
     Attributes:
-        id: X-Ray's, 16 hexadecimal digits.
-        name: what X-Ray calls it.
+        id: X-Ray's ID, 16 hexadecimal digits.
+        name: X-Ray's name.
         start: seconds since the epoch.
-        end: likewise; None while it is in progress, or if its end never arrived.
-        annotations: what can be searched for: strings, numbers, booleans.
-        metadata: anything else, by namespace.
-        error: the exception or the fault that ended it, in one line.
-        inferred: X-Ray made it up from what a caller told of a service that sent nothing itself.
-        kind: of a segment the resource it ran on, such as `AWS::Lambda::Function`; else empty.
+        end: seconds since the epoch; None while it is in progress, or if its end never arrived.
+        annotations: searchable values: strings, numbers, booleans.
+        metadata: other values, by namespace.
+        error: the exception or fault that ended it, in one line.
+        inferred: X-Ray inferred it from a caller's data, because the service itself sent nothing.
+        kind: the resource that a segment ran on, such as `AWS::Lambda::Function`; else empty.
     """
 
     id: str
@@ -36,10 +36,10 @@ class Trace(Struct, frozen=True, kw_only=True):
     """All spans of one invocation.
 
     Attributes:
-        id: X-Ray's, such as `1-5759e988-bd862e3fe1be46a994272793`.
-        roots: spans whose parent is not in the trace; mostly one.
-        limit_exceeded: the service dropped documents, as the trace was larger than it keeps.
-        problems: what could not be read, a line each.
+        id: X-Ray's ID, such as `1-5759e988-bd862e3fe1be46a994272793`.
+        roots: spans whose parent is not in the trace; usually one.
+        limit_exceeded: X-Ray dropped documents, because the trace was larger than its limit.
+        problems: errors while reading the documents, a line each.
     """
 
     id: str

@@ -1,8 +1,7 @@
 """The tables of a comparison in a terminal, drawn with rich.
 
-All figures are shown where there is room (about 100 columns). Where there is not, what can be had from
-others goes: the two halves of the price, and the cost ratio; then rates, GB-seconds and the spread. A sweep
-has a row for each size of function.
+A terminal of about 100 columns shows all figures. Narrower ones drop figures that follow from others: first the two
+halves of the cost and the cost ratio, then rates, GB-seconds and the spread. A sweep has a row for each size.
 """
 
 import os
@@ -20,12 +19,12 @@ from asyncstream.lab.report.notes import article, heading, notes
 from asyncstream.lab.report.rows import Row, Section
 from asyncstream.lab.report.verdict import verdict
 
-# Where no terminal tells a width: files, pipes, the logs of a CI.
+# The width for files, pipes and CI logs.
 DEFAULT_WIDTH = 118
 
 
 def draw(comparison: Comparison, out: TextIO) -> None:
-    """Print the whole comparison, as wide as the terminal is."""
+    """Print the whole comparison in the width of the terminal."""
     told = out.isatty() or "COLUMNS" in os.environ
     console = Console(file=out, highlight=False, width=None if told else DEFAULT_WIDTH)
     for line in heading(comparison):

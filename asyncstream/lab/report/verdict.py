@@ -1,4 +1,4 @@
-"""Which way won, and in which size of function. Pure."""
+"""Which variant won, and at which function size. Pure."""
 
 from collections.abc import Callable, Sequence
 from typing import NamedTuple
@@ -8,9 +8,9 @@ from msgspec import Struct
 from asyncstream.lab.report.prices import of_thousand_runs
 from asyncstream.lab.report.rows import Figures, Row, Section, baseline
 
-# Two runs of the same code differ by as much, though a pair of them may come out alike by chance.
+# Two runs of the same code differ by this fraction, although a pair may be equal by chance.
 TIE = 0.03
-# With the medians of so many rounds of a way measured twice: no clock of a shared machine is better.
+# From this number of rounds, the measured noise is used, down to 1 %, the precision of a shared machine's clock.
 MANY_ROUNDS, SMALLEST_TIE = 3, 0.01
 MOST_NAMED = 3
 
@@ -18,9 +18,9 @@ Measured = tuple[Row, Figures]
 
 
 class Choice(Struct, frozen=True):
-    """The best row in one respect, and those that cannot be told from it.
+    """The best row by one measure, and the rows that tie with it.
 
-    `ties` is None if that is all of several others.
+    `ties` is None if all of several other rows tie.
     """
 
     row: Row
@@ -29,7 +29,7 @@ class Choice(Struct, frozen=True):
 
 
 class AgainstReference(Struct, frozen=True):
-    """Our cheapest row against the cheapest of the code people write: ratios, below 1 is better."""
+    """asyncstream's cheapest row compared with the cheapest reference: ratios, below 1 is better."""
 
     reference: Row
     usd: float
@@ -38,14 +38,14 @@ class AgainstReference(Struct, frozen=True):
 
 
 class Verdict(Struct, frozen=True):
-    """What a section comes to.
+    """The verdict on a section.
 
     Attributes:
         fastest, cheapest: of all rows.
-        balanced: of our rows of a sweep, the least of time and cost with equal weight, each as a fraction of
-            the largest one, as aws-lambda-power-tuning's strategy "balanced" weighs them.
-        against: how our cheapest row compares, if a reference was measured.
-        baseline: what people call the way that ratios are to.
+        balanced: asyncstream's row of a sweep with the smallest sum of time and cost, each as a fraction of its
+            largest value, with equal weight, as in aws-lambda-power-tuning's strategy "balanced".
+        against: asyncstream's cheapest row compared with the reference, if a reference was measured.
+        baseline: the label of the baseline of ratios.
     """
 
     fastest: Choice
@@ -55,7 +55,7 @@ class Verdict(Struct, frozen=True):
     baseline: str
 
     def sentences(self) -> list[str]:
-        """It in words."""
+        """Return the verdict in sentences."""
         fast, cheap = self.fastest.figures, self.cheapest.figures
         ratio = fast.time_ratio
         compared = "" if ratio in (None, 1.0) else f", {ratio:.2f} x {self.baseline}"
@@ -67,31 +67,32 @@ class Verdict(Struct, frozen=True):
             both = f"{self.balanced.figures.seconds:.1f} s, {_dollars(self.balanced.figures)}"
             said.append(f"Best balance: {self._named(self.balanced, both)}")
         if self.against is not None:
-            # Where requests cost nothing, compute is all.
-            alone = f", {self.against.compute:.2f} x the compute alone" if cheap.requests_usd else ""
+            # If requests cost nothing, compute is the whole cost.
+            alone = f" ({self.against.compute:.2f} x the compute)" if cheap.requests_usd else ""
             said.append(
-                f"Our cheapest against the reference's ({name_of(self.against.reference)}): "
-                f"{self.against.usd:.2f} x the cost{alone}, {self.against.seconds:.2f} x the time."
+                f"asyncstream's cheapest has {self.against.usd:.2f} x the cost{alone} and "
+                f"{self.against.seconds:.2f} x the time of the cheapest reference "
+                f"({name_of(self.against.reference)})."
             )
         return said
 
     def _named(self, choice: Choice, figure: str) -> str:
         if choice.ties is None:
-            return f"no difference, all are as good as {figure}."
+            return f"no difference, all have about {figure}."
         names = [name_of(row) for row in choice.ties[:MOST_NAMED]]
         if len(choice.ties) > MOST_NAMED:
             names.append(f"{len(choice.ties) - MOST_NAMED} more")
-        as_good = f"; as good: {', '.join(names)}" if names else ""
+        as_good = f"; tied with {', '.join(names)}" if names else ""
         return f"{name_of(choice.row)} ({figure}{as_good})."
 
 
 def name_of(row: Row) -> str:
-    """A row as sentences name it."""
+    """Return a row's name for sentences."""
     return row.way.label if row.memory_mb is None else f"{row.way.label} at {row.memory_mb:,} MB"
 
 
 def verdict(section: Section) -> Verdict | None:
-    """What a section comes to; None if nothing was measured."""
+    """Return the verdict on a section, or None if it has no figures."""
     measured = [(row, row.figures) for row in section.rows if row.figures is not None]
     if not measured:
         return None
@@ -109,7 +110,7 @@ def verdict(section: Section) -> Verdict | None:
 
 
 class _Value(NamedTuple):
-    """What a row is judged by, and how much of it varies from run to run: a count of requests does not."""
+    """A row's value, and the part of it that varies between runs. The cost of requests does not vary."""
 
     whole: float
     varying: float
@@ -147,7 +148,7 @@ def _best(measured: Sequence[Measured], value: Callable[[Figures], _Value]) -> C
 
 
 def _tie(*measured: Measured) -> float:
-    """The difference, as a fraction, below which rows count as equal: the noisier size decides."""
+    """Return the difference, as a fraction, below which rows tie. The noisier size decides."""
     noises = [row.noise for row, _ in measured if row.noise is not None]
     known = noises and all(figures.rounds >= MANY_ROUNDS for _, figures in measured)
     return max([SMALLEST_TIE if known else TIE, *noises])

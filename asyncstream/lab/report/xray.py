@@ -1,8 +1,8 @@
-"""X-Ray's documents to a tree of spans. Pure.
+"""Converts X-Ray's documents to a tree of spans. Pure.
 
-Documents as `BatchGetTraces` returns them (X-Ray developer guide, "Segment documents"): spans within others
-or on their own, in any order; the same one in progress and then complete; made up by X-Ray for services
-that send nothing; or missing, as they were dropped or have not arrived.
+`BatchGetTraces` returns the documents (X-Ray developer guide, "Segment documents"). A span may be within another
+document or its own, in any order. It may arrive in progress and then again complete. X-Ray infers spans for services
+that send none. A span may be missing because X-Ray dropped it or has not received it.
 """
 
 from collections.abc import Iterator, Mapping
@@ -16,7 +16,7 @@ Document = dict[str, Any]
 
 
 def trace_of(trace: Mapping[str, Any]) -> Trace:
-    """The trace that one element of BatchGetTraces' `Traces` tells of. What cannot be read is a problem."""
+    """Return the trace of one element of BatchGetTraces' `Traces`. Unreadable documents are its problems."""
     problems: list[str] = []
     sent = [document for text in _texts(trace) for document in _decoded(text, problems)]
     by_id: dict[str, Document] = {}
@@ -54,7 +54,7 @@ def _texts(trace: Mapping[str, Any]) -> Iterator[str]:
 
 
 def _decoded(text: str, problems: list[str]) -> Iterator[Document]:
-    """The document, if it can be used at all."""
+    """Yield the document if it is usable, else add a problem."""
     try:
         document = msgspec.json.decode(text)
     except (msgspec.DecodeError, UnicodeDecodeError) as error:
@@ -69,7 +69,7 @@ def _decoded(text: str, problems: list[str]) -> Iterator[Document]:
 
 
 def _flat(document: Document) -> Iterator[tuple[Document, str | None]]:
-    """A document and all within it, each with the id of what it is in."""
+    """Yield a document and all documents within it, each with its parent's ID."""
     waiting: list[tuple[Document, str | None]] = [(document, None)]
     while waiting:
         document, parent = waiting.pop()
@@ -82,12 +82,12 @@ def _flat(document: Document) -> Iterator[tuple[Document, str | None]]:
 
 
 def _later(one: Document, other: Document) -> Document:
-    """Of two documents of one span, which may be sent at its begin and at its end, the complete one."""
+    """Return the complete one of two documents of a span, which may be sent at its start and at its end."""
     return other if one.get("in_progress") or "end_time" not in one else one
 
 
 def _leads_back(span_id: str, parents: Mapping[str, str]) -> bool:
-    """Whether a span is its own ancestor, which no sane sender says."""
+    """Return whether a span is its own ancestor, which only a broken sender reports."""
     seen = {span_id}
     parent = parents.get(span_id)
     while parent is not None and parent not in seen:
@@ -118,7 +118,7 @@ def _start(document: Document) -> float:
 
 
 def _error(document: Document) -> str | None:
-    """The exception, else the flag, and the status of the reply, if it was one of failure."""
+    """Return the exception, or else the failure flag with the reply's status, or None."""
     cause = document.get("cause")
     exceptions = cause.get("exceptions") if isinstance(cause, dict) else None
     if exceptions:

@@ -1,6 +1,6 @@
-"""The code people write today, to compare with: boto3 as its documentation shows it, not asyncstream's.
+"""The usual code for copying, for comparison: boto3 as its documentation shows it, without asyncstream.
 
-It takes the events that asyncstream's own handlers take.
+It accepts the same events as asyncstream's handlers.
 """
 
 from concurrent.futures import ThreadPoolExecutor
@@ -12,7 +12,7 @@ from botocore.config import Config
 
 
 def one_by_one(event: Any, context: Any) -> dict[str, int]:  # noqa: ARG001 - Lambda passes it
-    """Copy each file after the other."""
+    """Copy the files one by one."""
     s3 = boto3.client("s3")
     for file in event["files"]:
         copy(s3, file)

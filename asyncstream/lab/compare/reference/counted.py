@@ -1,7 +1,7 @@
 """The reference as Lambda handlers: `copying.py`, with its requests counted.
 
-Over plain http botocore would also hash each body to sign it, which it does not over https, so not in
-Lambda. A laptop's http endpoint must not make the reference look slower than it is.
+Over plain http, botocore would also hash each body to sign it. Over https, and so in Lambda, it does not. Signing
+is off, so that a local http endpoint does not make the reference look slower than it is.
 """
 
 import os
@@ -17,7 +17,7 @@ sent: Counter[str] = Counter()
 
 
 def set_up() -> None:
-    """Make the default session, which `copying` uses, count what it sends."""
+    """Count the requests of the default session, which `copying` uses."""
     session = botocore.session.get_session()
     session.register("before-send.s3", lambda event_name, **_: sent.update([event_name.rpartition(".")[2]]))
     if os.environ.get("AWS_ENDPOINT_URL_S3", "").startswith("http://"):
@@ -29,7 +29,7 @@ set_up()
 
 
 def one_by_one(event: Any, context: Any) -> dict[str, Any]:
-    """Copy each file after the other."""
+    """Copy the files one by one."""
     return {"status": "copied", **copying.one_by_one(event, context), "totals": {"requests": dict(sent)}}
 
 

@@ -1,6 +1,6 @@
-"""The code people write today to gather pages: each fetched by the standard library, each row a statement.
+"""The usual code for gathering pages, without asyncstream: urllib fetches each page, and each row is an INSERT.
 
-Not asyncstream's. Run as Lambda handlers by the comparison, with the events that asyncstream's own take.
+These Lambda handlers accept the same events as asyncstream's.
 """
 
 import os
@@ -13,12 +13,12 @@ import items
 import psycopg
 from psycopg.sql import SQL, Identifier
 
-# One for all: threads may share it, and it does one statement at a time.
+# One connection for all threads, which may share it. It runs one statement at a time.
 connection = psycopg.connect(os.environ["POSTGRES_DSN"], autocommit=True)
 
 
 def one_by_one(event: Any, context: Any) -> dict[str, int]:  # noqa: ARG001 - Lambda passes it
-    """Gather each page after the other."""
+    """Gather the pages one by one."""
     for url in event["urls"]:
         gather(event["table"]["name"], url)
     return {"pages": len(event["urls"])}

@@ -1,7 +1,7 @@
-"""The charts as geometry: lines over sizes, bars, memory over time. Pure.
+"""The geometry of charts: lines over sizes, bars, memory over time. Pure.
 
-SVG rendered here, and no chart library: its points can be focused and read aloud, its colours follow the
-reader's light or dark, it prints, needs no script to be seen, and takes a few KB.
+The page draws its own SVG instead of using a chart library. Screen readers and keyboards reach its points, its
+colours follow light and dark mode, it prints, works without a script, and takes a few KB.
 """
 
 from collections.abc import Callable, Sequence
@@ -20,7 +20,7 @@ MOST_SAMPLES = 200
 
 
 class Point(Struct, frozen=True):
-    """A value on a chart, and what is told of it."""
+    """A value on a chart, and its details."""
 
     x: float
     y: float
@@ -28,7 +28,7 @@ class Point(Struct, frozen=True):
 
 
 class Line(Struct, frozen=True):
-    """One way's values. `style` is its number, by which the page gives it colour and marker."""
+    """One variant's values. `style` is a number that selects colour and marker."""
 
     label: str
     style: int
@@ -38,12 +38,12 @@ class Line(Struct, frozen=True):
 
     @property
     def path(self) -> str:
-        """The line through its points, as SVG's `points`."""
+        """The line through the points, in the format of SVG's `points`."""
         return " ".join(f"{point.x},{point.y}" for point in self.points)
 
 
 class LineChart(Struct, frozen=True):
-    """Values against sizes of function."""
+    """A chart of values over function sizes."""
 
     title: str
     x: Axis
@@ -52,7 +52,7 @@ class LineChart(Struct, frozen=True):
 
 
 class Bar(Struct, frozen=True):
-    """One way's value, in parts that follow each other; widths in percent of the longest bar."""
+    """One variant's value as consecutive parts, with widths in percent of the longest bar."""
 
     label: str
     style: int
@@ -63,9 +63,9 @@ class Bar(Struct, frozen=True):
 
 
 class MemoryChart(Struct, frozen=True):
-    """What one function had resident over its invocation. `cap` is where its limit is, if it is in sight.
+    """One function's resident memory over its invocation.
 
-    `ended` says what ended it early, if something did.
+    `cap` is the position of its limit, if it is within the chart. `ended` is the reason if the function failed.
     """
 
     label: str
@@ -79,14 +79,14 @@ class MemoryChart(Struct, frozen=True):
 
 
 def styles(section: Section) -> dict[str, int]:
-    """Each way's number: the same in all charts."""
+    """Return each variant's style number, the same in all charts."""
     return {name: number for number, name in enumerate(dict.fromkeys(row.way.name for row in section.rows))}
 
 
 def line_chart(
     section: Section, title: str, value: Callable[[Figures], float], written: Callable[[float], str]
 ) -> LineChart | None:
-    """A figure of every row of a sweep; None if nothing was measured."""
+    """Return a chart of one figure over a sweep's sizes, or None if nothing was measured."""
     values = [value(row.figures) for row in section.rows if row.figures is not None]
     sizes = sorted({row.memory_mb for row in section.rows if row.memory_mb is not None})
     if not values or not sizes:
@@ -114,7 +114,7 @@ def line_chart(
                     for row in rows
                     if row.figures is not None
                 ],
-                # In a row along the top: what did not end has no value.
+                # Failed runs have no value, so they are in a row at the top.
                 [
                     Point(
                         round(x.at(row.memory_mb or 0) + 9 * (style - len(numbers) / 2), 1),
@@ -132,7 +132,7 @@ def line_chart(
 def bars(
     section: Section, parts: Callable[[Figures], Sequence[float]], written: Callable[[float], str]
 ) -> list[Bar]:
-    """A figure of every row, of the parts it is the sum of."""
+    """Return a bar for each row, divided into the parts of its figure."""
     measured = [(row, row.figures) for row in section.rows if row.figures is not None]
     longest = max((sum(parts(figures)) for _, figures in measured), default=1.0)
     numbers = styles(section)
@@ -150,13 +150,13 @@ def bars(
 
 
 def memory_charts(rows: Sequence[Row], numbers: dict[str, int]) -> list[MemoryChart]:
-    """Memory over time of each row, all on the same axes."""
+    """Return a chart of memory over time for each row, all with the same axes."""
     shown = [row for row in rows if row.memory]
     if not shown:
         return []
     longest = max(row.memory[-1].seconds for row in shown) or 1.0
     peak = max(sample.bytes for row in shown for sample in row.memory)
-    # A cap far above all peaks would press them to the ground.
+    # A cap far above all peaks would flatten the lines.
     in_sight = [cap for cap in map(_cap, shown) if cap is not None and cap <= 3 * peak]
     ticks = [tick * 2**20 for tick in scales.linear_ticks(max([peak, *in_sight]) / 2**20, most=3)]
     x = Axis(0.0, longest, 34, SMALL_WIDTH - 6, False, [0.0, longest])
@@ -188,7 +188,7 @@ def _cap(row: Row) -> int | None:
 
 
 def _thinned(samples: Sequence[MemorySample]) -> Sequence[MemorySample]:
-    """As many as a chart has room for, the last among them."""
+    """Return at most about `MOST_SAMPLES` samples, including the last."""
     step = -(-len(samples) // MOST_SAMPLES)
     return [*samples[:-1:step], samples[-1]]
 

@@ -1,4 +1,4 @@
-// Details of points and spans, on hover and by keyboard: one tab stop a chart, arrow keys within it.
+// Shows details of points and spans, on hover and by keyboard. Each chart is one tab stop with arrow keys within it.
 "use strict";
 const detail = document.getElementById("detail");
 
@@ -43,7 +43,7 @@ for (const chart of document.querySelectorAll("[data-points]")) {
   });
 }
 
-// Of the document, not of the charts: an SVG with a listener for focus is a tab stop of its own in Chromium.
+// Listen on the document, because Chromium makes an SVG with a focus listener an additional tab stop.
 for (const [enter, leave] of [["focusin", "focusout"], ["pointerover", "pointerout"]]) {
   document.addEventListener(enter, (event) => {
     const point = event.target.closest("[data-points] .point");
@@ -51,7 +51,7 @@ for (const [enter, leave] of [["focusin", "focusout"], ["pointerover", "pointero
   });
   document.addEventListener(leave, hide);
 }
-// Focus scrolls what it reaches into view: its details go along. A pointer stays where it was.
+// Focus scrolls its point into view, so the details move with it. For a pointer they disappear.
 addEventListener("scroll", () => {
   const point = document.querySelector(".on");
   if (point && point === document.activeElement) show(point);

@@ -1,4 +1,4 @@
-"""The page put together: charts, traces, table and words into the template."""
+"""Renders the page: puts charts, traces, table and sentences into the template."""
 
 import base64
 import hashlib
@@ -34,21 +34,21 @@ OF_PAGES = [
 
 
 class Part(Struct, frozen=True):
-    """What the page shows of one workload.
+    """The page's content for one workload.
 
     Attributes:
         section: its rows.
         columns: of the table of figures.
-        verdict: what it comes to, None if nothing was measured.
-        article: what an article measured of such a workload, if one did.
-        kinds: what the colours of the traces mean: each kind and its words.
-        styles: each way's number.
-        lines: charts over sizes; empty without a sweep, which is where one way has several.
-        bars: charts of one size each, with their titles; empty with a sweep.
-        smallest: of which size memory is shown, in words: of a sweep the smallest, where it is scarce.
-        memory: of those rows; without a sweep, of all.
-        chosen: of which size traces are shown, in words: of a sweep the best balance.
-        traces: of those rows; without a sweep, of all.
+        verdict: None if nothing was measured.
+        article: an article's measurements of this workload, if it has any.
+        kinds: the legend of the traces' colours: each kind and its text.
+        styles: each variant's style number.
+        lines: charts over sizes; empty without a sweep of several sizes.
+        bars: charts at one size, with their titles; empty with a sweep.
+        smallest: text for the size in the memory charts: a sweep's smallest one, where memory is scarce.
+        memory: charts of these rows; without a sweep, of all.
+        chosen: text for the size of the traces: a sweep's best balance.
+        traces: of these rows; without a sweep, of all.
     """
 
     section: Section
@@ -66,7 +66,7 @@ class Part(Struct, frozen=True):
 
 
 def page(comparison: Comparison) -> str:
-    """The whole page."""
+    """Return the whole page as HTML."""
     files = resources.files("asyncstream.lab.report.html")
     script = (files / "page.js").read_text()
     environment = Environment(
@@ -89,7 +89,7 @@ def page(comparison: Comparison) -> str:
 
 
 def part(comparison: Comparison, section: Section) -> Part:
-    """One workload."""
+    """Return the page's content for one workload."""
     found = verdict(section)
     gathered = isinstance(section.workload, Pages)
     swept = len(section.rows) > len({row.way.name for row in section.rows})
@@ -138,7 +138,7 @@ def _smallest(section: Section) -> Sequence[Row]:
 
 
 def _chosen(section: Section, found: Verdict | None) -> Sequence[Row]:
-    """The rows of the size that was the best balance."""
+    """Return the rows of the size with the best balance."""
     if found is None or found.balanced is None:
         return section.rows
     size = found.balanced.row.memory_mb
@@ -146,7 +146,7 @@ def _chosen(section: Section, found: Verdict | None) -> Sequence[Row]:
 
 
 def _size_of(rows: Sequence[Row]) -> str:
-    """Their size in words, where all have the same."""
+    """Return the size of the rows as text, if all have the same."""
     sizes = {row.memory_mb for row in rows}
     (size,) = sizes if len(sizes) == 1 else (None,)
     return "" if size is None else f"at {size:,} MB"

@@ -1,16 +1,16 @@
-"""Where a number stands on an axis, and how it is written. Pure."""
+"""Axes and number formats. Pure."""
 
 import math
 from collections.abc import Sequence
 
 from msgspec import Struct
 
-# Values further apart than this would lie on top of each other on a linear axis.
+# With a larger ratio of the largest to the smallest value, small values would overlap on a linear axis.
 LOG_FROM = 3.0
 
 
 class Axis(Struct, frozen=True):
-    """Values to pixels, from `low` at `start` to `high` at `end`; logarithmic or not."""
+    """A scale from values to pixels, from `low` at `start` to `high` at `end`, logarithmic or linear."""
 
     low: float
     high: float
@@ -20,7 +20,7 @@ class Axis(Struct, frozen=True):
     ticks: list[float]
 
     def at(self, value: float) -> float:
-        """The pixel of a value, rounded as SVG needs it."""
+        """Return the pixel of a value, rounded for SVG."""
         low, high, here = self.low, self.high, value
         if self.logarithmic:
             low, high, here = math.log(low), math.log(high), math.log(max(value, low))
@@ -29,10 +29,10 @@ class Axis(Struct, frozen=True):
 
 
 def values_axis(values: Sequence[float], start: float, end: float) -> Axis:
-    """An axis for measured values: from zero, or logarithmic if they are far apart.
+    """Return an axis for measured values: linear from zero, or logarithmic if they differ by a factor of 3.
 
     Args:
-        values: all that will stand on it, above zero.
+        values: all values for the axis, above zero.
         start, end: its pixels.
     """
     low, high = min(values), max(values)
@@ -44,18 +44,18 @@ def values_axis(values: Sequence[float], start: float, end: float) -> Axis:
 
 
 def sizes_axis(sizes: Sequence[int], start: float, end: float) -> Axis:
-    """An axis for sizes of functions: each doubling takes the same room, and each size has its tick."""
+    """Return a logarithmic axis for function sizes, with a tick for each size."""
     return Axis(min(sizes), max(sizes), start, end, True, [float(size) for size in sizes])
 
 
 def linear_ticks(high: float, most: int = 5) -> list[float]:
-    """Round numbers from 0 to at least `high`."""
+    """Return round numbers from 0 to at least `high`."""
     step = next(step for step in _round_numbers(high / most) if step * most >= high * (1 - 1e-9))
     return [round(step * number, 12) for number in range(math.ceil(high / step - 1e-9) + 1)]
 
 
 def log_ticks(low: float, high: float) -> list[float]:
-    """Numbers of the series 1, 2, 5 from at most `low` to at least `high`."""
+    """Return numbers of the series 1, 2, 5 from at most `low` to at least `high`."""
     numbers = [base * 10.0**power for power in range(-9, 9) for base in (1, 2, 5)]
     first = max(number for number in numbers if number <= low * (1 + 1e-9))
     last = min(number for number in numbers if number >= high * (1 - 1e-9))
@@ -68,7 +68,7 @@ def _round_numbers(least: float) -> list[float]:
 
 
 def seconds(value: float) -> str:
-    """`85 ms`, `1.25 s`, `11.2 s`, `125 s`."""
+    """Format seconds, such as `85 ms`, `1.25 s`, `11.2 s` or `125 s`."""
     if value < 1:
         return f"{value * 1000:.0f} ms"
     if value < 10:
@@ -77,17 +77,17 @@ def seconds(value: float) -> str:
 
 
 def dollars(value: float) -> str:
-    """USD with the digits that tell amounts of this size apart."""
+    """Format USD with enough digits to compare amounts of this size."""
     if value < 0.1:
         return f"${value:.4f}"
     return f"${value:.3f}" if value < 1 else f"${value:.2f}"
 
 
 def mebibytes(value: float) -> str:
-    """Bytes as MiB."""
+    """Format bytes as MiB."""
     return f"{value / 2**20:.0f} MiB"
 
 
 def short(value: float) -> str:
-    """A tick's number, without digits that say nothing."""
+    """Format a tick's number without meaningless digits."""
     return f"{value:,.10g}"

@@ -1,7 +1,6 @@
-"""Traces as geometry: what ran when, all on one time axis. Pure.
+"""The geometry of traces on a shared time axis. Pure.
 
-A file is a row. Its parts lie in lanes, as they overlap: what was read above, what was written below. A page
-that is gathered is a row likewise.
+A file, or a gathered page, is a row. Its parts are in lanes, because they overlap, with reads above and writes below.
 """
 
 from collections.abc import Iterator, Sequence
@@ -12,18 +11,18 @@ from asyncstream.lab.report.html import scales
 from asyncstream.lab.report.rows import Row
 from asyncstream.lab.report.spans import Span, Trace
 
-# With more files than this, all parts of a file share a lane.
+# With more files than this, all parts of a file share one lane.
 MOST_WITH_LANES = 12
-# A tick further on has no room for its text.
+# A later tick has no room for its text.
 MOST_OF_AXIS = 0.94
 READING = ("GET", "body", "fetch")
 WRITING = ("PUT", "batch")
-# What has a row with lanes: a file of a transfer, an item of a mapping, such as a page.
+# Spans with a row and lanes: a file of a transfer, or an item of a mapping, such as a page.
 WITH_LANES = ("file", "item")
 
 
 class Bar(Struct, frozen=True):
-    """A span: where it begins and how long it is, in percent of the axis, and what is told of it."""
+    """A span's start and length in percent of the axis, and its details."""
 
     kind: str
     left: float
@@ -37,7 +36,7 @@ class Bar(Struct, frozen=True):
 
 
 class Track(Struct, frozen=True):
-    """One row: a span, and the spans within it that are shown in its lanes."""
+    """A row: a span, and the spans in its lanes."""
 
     label: str
     depth: int
@@ -47,7 +46,7 @@ class Track(Struct, frozen=True):
 
 
 class Waterfall(Struct, frozen=True):
-    """One trace. `notes` are what a reader must know of it."""
+    """One trace. `notes` are remarks for the reader."""
 
     label: str
     tracks: list[Track]
@@ -56,14 +55,14 @@ class Waterfall(Struct, frozen=True):
 
 
 class Waterfalls(Struct, frozen=True):
-    """Traces side by side, and the ticks of the axis they share: percent and text."""
+    """Traces with a shared axis, and its ticks: percent and text."""
 
     traces: list[Waterfall]
     ticks: list[tuple[float, str]]
 
 
 def waterfalls(rows: Sequence[Row]) -> Waterfalls:
-    """The traces of the rows' median runs."""
+    """Return the traces of the rows' median runs."""
     traced = [(row, row.run.trace) for row in rows if row.run is not None and row.run.trace is not None]
     longest = max((_end(trace) - _begin(trace) for _, trace in traced), default=0.0)
     if longest <= 0:
@@ -76,14 +75,14 @@ def waterfalls(rows: Sequence[Row]) -> Waterfalls:
 
 
 def waterfall(label: str, trace: Trace, longest: float) -> Waterfall:
-    """One trace, on an axis of so many seconds from its own begin."""
+    """Return one trace, on an axis of `longest` seconds from its start."""
     scale = _Scale(_begin(trace), _end(trace), longest)
     spans = [pair for root in trace.roots for pair in _outline(root, 0)]
     dense = sum(span.name in WITH_LANES for span, _ in spans) > MOST_WITH_LANES
     notes = [*trace.problems]
     if trace.limit_exceeded:
-        notes.insert(0, "X-Ray dropped some of it: the trace was larger than X-Ray keeps.")
-    notes += [f"In the picture: {name}s {told}." for span, _ in spans for name, told in _sampled(span)]
+        notes.insert(0, "X-Ray dropped a part of the trace, which was larger than its limit.")
+    notes += [f"Shown {name}s: {told}." for span, _ in spans for name, told in _sampled(span)]
     return Waterfall(label, [_track(span, depth, scale, dense) for span, depth in spans], dense, notes)
 
 
@@ -93,7 +92,7 @@ class _Scale(Struct, frozen=True):
     longest: float
 
     def bar(self, span: Span, lane: int = 0, inner: Sequence[Bar] = ()) -> Bar:
-        """A span as a bar; one without an end goes on to the end of the trace."""
+        """Return a span as a bar. A span without an end reaches to the end of the trace."""
         end = self.end if span.end is None else span.end
         return Bar(
             kind=_kind(span),
@@ -109,7 +108,7 @@ class _Scale(Struct, frozen=True):
 
 
 def _outline(span: Span, depth: int) -> Iterator[tuple[Span, int]]:
-    """The spans that have a row of their own: all but what is within a file."""
+    """Yield the spans with their own row: all except those within a file or an item."""
     yield span, depth
     if span.name not in WITH_LANES:
         for child in span.children:
@@ -129,7 +128,7 @@ def _track(span: Span, depth: int, scale: _Scale, dense: bool) -> Track:
 
 
 def packed(spans: Sequence[Span], end: float) -> list[int]:
-    """A lane for each span, in the order of their starts, so that none of a lane overlap."""
+    """Return a lane for each span, given in the order of their starts, so that spans in a lane do not overlap."""
     free_from: list[float] = []
     lanes = []
     for span in spans:
@@ -140,14 +139,14 @@ def packed(spans: Sequence[Span], end: float) -> list[int]:
 
 
 def detail(span: Span, begin: float) -> str:
-    """What is told of a span, a line each."""
+    """Return a span's details, a line each."""
     took = "in progress" if span.end is None else scales.seconds(span.end - span.start)
     number = f" {span.annotations['number']}" if "number" in span.annotations else ""
     lines = [f"{span.name}{number}: {took}, from {scales.seconds(max(0.0, span.start - begin))}"]
     if span.kind:
         lines.append(span.kind)
     if span.inferred:
-        lines.append("told by its caller")
+        lines.append("reported by its caller")
     lines += [f"{name}: {value}" for name, value in span.annotations.items() if name != "number"]
     if span.error is not None:
         lines.append(f"failed: {span.error}")
@@ -155,7 +154,7 @@ def detail(span: Span, begin: float) -> str:
 
 
 def _kind(span: Span) -> str:
-    """By which the page gives it a colour."""
+    """Return the span's kind, which sets its colour."""
     if span.name in READING:
         return "read"
     if span.name in WRITING:
@@ -164,7 +163,7 @@ def _kind(span: Span) -> str:
 
 
 def _label(span: Span) -> str:
-    """What stands before a row: of a file the last piece of its key, of an item its number."""
+    """Return a row's label: the last part of a file's key, or an item's number."""
     if span.name == "file":
         return str(span.annotations.get("source", "file")).rstrip("/").rpartition("/")[2] or "file"
     if span.name == "item":
@@ -190,7 +189,7 @@ def _begin(trace: Trace) -> float:
 
 
 def _end(trace: Trace) -> float:
-    """Of what has ended; else of what has begun."""
+    """Return the last end of a finished span or start of a span."""
     spans = list(_all(trace.roots))
     return max(
         [*(span.end for span in spans if span.end is not None), *(span.start for span in spans)], default=0.0
