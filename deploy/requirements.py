@@ -1,4 +1,4 @@
-"""Print a layer's requirements from pyproject.toml: `requirements.py 3.14 . xray`, where "." is the package itself.
+"""Print a layer's requirements from pyproject.toml: `requirements.py 3.14 . xray`. "." is the package itself.
 
 This script evaluates the markers because pip evaluates them for its own Python version. Only `python_version`
 is the layer's. A marker about the machine would be evaluated for this machine.

@@ -33,10 +33,10 @@ programs started, so choose a prefix that is yours, and an age that no running u
 COMPARE_HELP = """\
 Do the same work in several ways, each in its own Lambda function, and show which is faster and cheaper.
 
-It starts a local S3 server that is as fast as S3 is from Lambda, and a local Lambda that limits functions to their
-memory and CPU where control groups are available. It needs no account, no network and no disk. The defaults
-take about three and a half minutes. With several sizes (--memory), each takes that long. --stack compares the
-functions that you have deployed, in Lambda and on S3.
+It starts a local S3 server that is as fast as S3 is from Lambda, and a local Lambda that limits functions to
+their memory and CPU where control groups are available. It needs no account, no network and no disk. The
+defaults take about three and a half minutes. With several sizes (--memory), each takes that long. --stack
+compares the functions that you have deployed, in Lambda and on S3.
 
 --workload web loads web pages into a Postgres table, from a local web as slow as the real one, into a local
 Postgres as far away as RDS is from Lambda. It takes about a minute."""
@@ -103,8 +103,8 @@ def _add_copy(parser: argparse.ArgumentParser) -> None:
     add(
         "--transform",
         metavar="NAME",
-        help=f"transform each file: {', '.join(transforms.NAMES)}, or your function as module:function, from this "
-        "directory or an installed package; separate several with commas",
+        help=f"transform each file: {', '.join(transforms.NAMES)}, or your function as module:function, from "
+        "this directory or an installed package; separate several with commas",
     )
     add("--max-output", type=_size, metavar="SIZE", help="maximum output per file; default: any size")
     add(
@@ -156,9 +156,10 @@ def _add_compared_work(add: Callable[..., Any]) -> None:
     add(
         "--transform",
         metavar="NAME",
-        help="transform each file by gzip, zstd or your function as module:function, to compare CPU work: as one "
-        "stream per file, by the variants without multipart, and without boto3's. The files are random bytes that "
-        "repeat every MiB: gzip does not make them smaller, zstd does, and no decompressor accepts them",
+        help="transform each file by gzip, zstd or your function as module:function, to compare CPU work: as "
+        "one stream per file, by the variants without multipart, and without boto3's. The files are random "
+        "bytes that repeat every MiB: gzip does not make them smaller, zstd does, and no decompressor "
+        "accepts them",
     )
 
 
@@ -174,8 +175,8 @@ def _add_measuring(add: Callable[..., Any]) -> None:
         "--model",
         metavar="MODEL",
         help='network model: MB/s per connection / MB/s in total / ms to the first byte, or "off"; '
-        "default: 53/90/25, fitted to figures from Lambda. For web: average ms per page / sigma of its log-normal "
-        "spread / ms per round trip to Postgres; default: 187.5/1/9.5, also fitted",
+        "default: 53/90/25, fitted to figures from Lambda. For web: average ms per page / sigma of its "
+        "log-normal spread / ms per round trip to Postgres; default: 187.5/1/9.5, also fitted",
     )
     add("--tls", action="store_true", help="serve https, as S3 does")
     add(
@@ -203,7 +204,9 @@ def _add_measuring(add: Callable[..., Any]) -> None:
         choices=("arm64", "x86_64"),
         help="architecture to price; default: arm64, with --stack the functions' own",
     )
-    add("--prices", type=Path, metavar="FILE", help="another price table, in the format of report/prices.json")
+    add(
+        "--prices", type=Path, metavar="FILE", help="another price table, in the format of report/prices.json"
+    )
 
 
 def _add_reports(add: Callable[..., Any]) -> None:
@@ -215,9 +218,7 @@ def _add_reports(add: Callable[..., Any]) -> None:
         metavar="FILE",
         help="also write a comment for a pull request, to a file or standard output",
     )
-    add(
-        "--json", nargs="?", const="-", metavar="FILE", help="also write JSON, to a file or standard output"
-    )
+    add("--json", nargs="?", const="-", metavar="FILE", help="also write JSON, to a file or standard output")
 
 
 def _add_sites(add: Callable[..., Any]) -> None:

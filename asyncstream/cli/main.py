@@ -67,8 +67,8 @@ def copy(options: argparse.Namespace) -> int:
     unverified = sum(file.write_verified is None for file in report.of_status("copied"))
     if unverified and config.verify != "off":
         _say(
-            f"{unverified:,} files not verified: the destination's server returns no CRC64NVME of the bytes it "
-            "received"
+            f"{unverified:,} files not verified: the destination's server returns no CRC64NVME of the bytes "
+            "it received"
         )
     _say(_summary(report))
     return FAILED if report.count("failed") or report.count("pending") else OK

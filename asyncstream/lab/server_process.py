@@ -1,7 +1,7 @@
 """`ServerProcess`: a server of the lab in its own process.
 
-The process prints one line of JSON when it is ready. It exits when its standard input ends, so it does not outlive
-the process that started it, even if that one is killed.
+The process prints one line of JSON when it is ready. It exits when its standard input ends, so it does not
+outlive the process that started it, even if that one is killed.
 """
 
 import os

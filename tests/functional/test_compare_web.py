@@ -199,7 +199,10 @@ def test_a_password_in_a_dsn_is_in_no_report() -> None:
         (["--workload", "ftp"], "invalid choice: 'ftp'"),
         (["--pages", "0"], "--pages 0 is out of range: use 1 to 20,000"),
         (["--variants", "boto3"], "no variant 'boto3': choose from sequential, threads, asyncio, urllib"),
-        (["--model", "53/90"], "--model '53/90' is not a model: write average ms per page / sigma of their spread / ms"),
+        (
+            ["--model", "53/90"],
+            "--model '53/90' is not a model: write average ms per page / sigma of their spread / ms",
+        ),
         (["--model", "a/b/c"], "such as 187.5/1/9.5"),
         (["--model", "1/1/inf"], "--model '1/1/inf'"),
         (["--model", "1/9/1"], "--model: sigma 9.0 is out of range: use 0 to 3"),

@@ -306,7 +306,7 @@ def test_what_lambda_refuses_is_refused(client: Any, call: Any, kind: str) -> No
 
 
 def test_an_unknown_invocation_was_not_observed(sandbox: Sandbox) -> None:
-    with pytest.raises(InputError, match="no invocation never"):
+    with pytest.raises(InputError, match="there is no invocation never"):
         sandbox.observed("never")
 
 

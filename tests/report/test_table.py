@@ -83,7 +83,7 @@ def test_failures_are_a_row_and_said_below(monkeypatch: pytest.MonkeyPatch) -> N
         ("53/90/25", "25 ms to the first byte, fitted to the article"),
         (
             "10/20/5/30",
-            "10 MB/s per connection, 20 MB/s in total in each direction, 5 ms to the first byte (jitter 30 %)",
+            "20 MB/s in total in each direction, 5 ms to the first byte (jitter 30 %)",
         ),
     ],
 )

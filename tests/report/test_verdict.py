@@ -128,4 +128,7 @@ def test_pages_are_compared_with_the_reference_one_by_one() -> None:
     """The cost of gathering pages is that of compute alone."""
     told = said(a_gathering_section())
     assert told.startswith("Fastest: asyncio (2.0 s, 0.10 x urllib one by one).")
-    assert "asyncstream's cheapest has 0.11 x the cost and 0.10 x the time of the cheapest reference (urllib" in told
+    assert (
+        "asyncstream's cheapest has 0.11 x the cost and 0.10 x the time of the cheapest reference (urllib"
+        in told
+    )

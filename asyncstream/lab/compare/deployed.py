@@ -1,7 +1,7 @@
 """Invokes and measures the functions of a deployed stack.
 
-The measurements are Lambda's own report, and the CPU time in the function's reply. Changed settings are restored at
-the end.
+The measurements are Lambda's own report, and the CPU time in the function's reply. Changed settings are
+restored at the end.
 """
 
 import base64

@@ -1,7 +1,7 @@
 """Any S3 as the testbed of a comparison, given by its URL, or AWS's own.
 
-The testbed uploads the sources as streams and reads results back as streams. At the end it deletes the objects, the
-uploads that a killed run left open, and the buckets that it created.
+The testbed uploads the sources as streams and reads results back as streams. At the end it deletes the
+objects, the uploads that a killed run left open, and the buckets that it created.
 """
 
 import io
@@ -195,7 +195,8 @@ class EndpointTestbed(Closing):
         return (upload for page in pages for upload in page.get("Uploads", ()))
 
     def _checksum(self, key: str) -> Checksum:
-        # S3 computes this checksum for every object, unless the writer chose another. It saves reading the object.
+        # S3 computes this checksum for every object, unless the writer chose another. It saves reading the
+        # object.
         head = self._s3.head_object(Bucket=self._destination_prefix.bucket, Key=key, ChecksumMode="ENABLED")
         if head.get("ChecksumType") == "FULL_OBJECT" and "ChecksumCRC64NVME" in head:
             return Checksum(head["ContentLength"], head["ChecksumCRC64NVME"])

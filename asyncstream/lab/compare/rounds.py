@@ -21,7 +21,7 @@ def turns(
     candidates: Sequence[Candidate],
     repeated: Variant | None,
 ) -> Iterator[Turn]:
-    """Yield every run in order. Variants take turns, so that a slow minute of the machine affects all of them."""
+    """Yield every run in order. Variants take turns, so that a slow minute of the machine affects all."""
     for round_ in range(1, rounds + 1):
         for workload in workloads:
             for size, group in groupby(candidates, key=lambda candidate: candidate[1]):

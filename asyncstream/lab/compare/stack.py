@@ -61,8 +61,8 @@ def read_stack(name: str, variants: Sequence[Variant]) -> Stack:
     """Read the stack with this name in boto3's region.
 
     Raises:
-        InputError: the stack does not exist, is not one of the template, or its trigger would invoke a function.
-        AsyncstreamError: AWS cannot be reached, or refused a request.
+        InputError: the stack does not exist, is not one of the template, or its trigger would invoke a
+        function. AsyncstreamError: AWS cannot be reached, or refused a request.
     """
     with said_in_one_line(AsyncstreamError, f"the stack {name} cannot be read"), ExitStack() as closing:
         formation, lambda_, s3 = (boto3.client(each) for each in ("cloudformation", "lambda", "s3"))
@@ -117,8 +117,8 @@ def _check_trigger(source: S3Prefix, trigger: str | None) -> None:
     """Refuse a source prefix where each new object invokes a function."""
     if trigger is not None and source.uri.startswith(trigger):
         raise InputError(
-            f"new objects under {trigger} invoke a function, so the comparison cannot put files into {source}: "
-            "deploy with Trigger=no, or with another TriggerPrefix"
+            f"new objects under {trigger} invoke a function, so the comparison cannot put files into "
+            f"{source}: deploy with Trigger=no, or with another TriggerPrefix"
         )
 
 

@@ -17,7 +17,7 @@ class Testbed(Protocol):
     """An S3 with a place for sources and one for results. Prefixes end with a slash."""
 
     def environment(self) -> Mapping[str, str]:
-        """Return the environment variables for a function: this S3's and the user's settings of asyncstream."""
+        """Return the environment variables for a function: this S3's and those of `users_settings`."""
 
     def source(self, prefix: str) -> str:
         """Return the URI of a prefix among the sources."""

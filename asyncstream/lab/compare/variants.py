@@ -31,8 +31,8 @@ class Variant:
 
 
 def _ours(name: str, label: str, engine: str, output: str, *, multipart: bool) -> Variant:
-    # These repeat the handlers' defaults, so that ASYNCSTREAM_MULTIPART or ASYNCSTREAM_TRANSFORM in the user's
-    # environment do not falsify the results.
+    # These repeat the handlers' defaults, so that ASYNCSTREAM_MULTIPART or ASYNCSTREAM_TRANSFORM in the
+    # user's environment do not falsify the results.
     config = {"multipart": multipart, "transform": None}
     return Variant(Way(name, label), _ROOT, f"{_OWN}.copy_{engine}", config, output)
 

@@ -1,4 +1,4 @@
-"""A distance to a server on this machine: each round trip to it takes as long as one far away would."""
+"""A proxy that makes a local server as slow to reach as a distant one."""
 
 from asyncstream.lab.distance.client import Distance
 

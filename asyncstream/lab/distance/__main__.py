@@ -1,7 +1,7 @@
-"""The distance as a process.
+"""The distance proxy as a process.
 
-Prints one JSON line when it is ready, then the count of round trips for every command on standard input, and
-ends with it.
+It prints one JSON line when it is ready, and then the number of round trips for each command on standard
+input. It exits when standard input ends.
 """
 
 import argparse
@@ -13,12 +13,14 @@ from asyncstream.lab.distance.proxy import Proxy
 
 
 def main() -> None:
-    """Pass on until the parent process is gone, or says so."""
+    """Serve until standard input ends, which is when the parent process closes it or exits."""
     parser = argparse.ArgumentParser(prog="python -m asyncstream.lab.distance", description=__doc__)
     parser.add_argument("--to", type=int, required=True, help="port of the server on 127.0.0.1")
-    parser.add_argument("--round-trip", type=float, required=True, help="seconds, at the least")
+    parser.add_argument("--round-trip", type=float, required=True, help="minimum seconds per round trip")
     options = parser.parse_args()
-    signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C goes to the whole group: the parent ends first
+    signal.signal(
+        signal.SIGINT, signal.SIG_IGN
+    )  # Ctrl-C goes to the whole process group, and the parent must end first
     proxy = Proxy(options.to, options.round_trip)
     _say(json.dumps({"port": proxy.port}))
     for line in sys.stdin:

@@ -1,22 +1,22 @@
-"""`Distance`: starts the proxy of this package as a process."""
+"""`Distance`: starts the distance proxy as a process."""
 
 from asyncstream.lab.server_process import COMMAND_SECONDS, ServerProcess
 
 
 class Distance(ServerProcess):
-    """A way to a TCP server of this machine on which nothing is answered sooner than after some time.
+    """A proxy to a local TCP server that delays its answers; a context manager.
 
-    A context manager. In a process of its own, so that nobody else's work delays what passes.
+    The proxy has its own process, so that other work does not delay its traffic.
 
     Args:
         port: of the server, on 127.0.0.1.
-        round_trip: seconds from a request to its answer, at the least; what the server takes is within.
+        round_trip: minimum seconds from a request to its answer, including the server's time.
 
     Attributes:
-        port: where to connect instead, on 127.0.0.1.
+        port: of the proxy, on 127.0.0.1.
 
     Raises:
-        LabError: it did not start.
+        LabError: the proxy did not start.
     """
 
     def __init__(self, port: int, round_trip: float) -> None:
@@ -24,11 +24,11 @@ class Distance(ServerProcess):
         self.port: int = self.ready["port"]
 
     def round_trips(self) -> int:
-        """How often a client has waited for an answer, since the last `reset`."""
+        """Return how often a client has waited for an answer since the last `reset`."""
         return self._ask(b"count")
 
     def reset(self) -> None:
-        """Count anew."""
+        """Reset the count."""
         self._ask(b"reset")
 
     def _ask(self, command: bytes) -> int:

@@ -1,7 +1,7 @@
-"""The proxy: passes on what a client says at once, and what the server answers not before its time.
+"""The proxy: forwards requests at once, and delays answers to a minimum round trip.
 
-Two threads a connection, which sleep: `time.sleep` is right to a tenth of a millisecond, where an event loop
-counts in whole ones.
+Each connection has two threads that sleep. `time.sleep` is accurate to 0.1 ms, while an event loop's timers
+have a resolution of 1 ms.
 """
 
 import socket
@@ -14,16 +14,16 @@ SIZE = 1 << 16
 
 
 class Proxy:
-    """Listens on a port of 127.0.0.1, from the start to the end of the process.
+    """A proxy that listens on 127.0.0.1 until the process ends.
 
     Args:
         to: the server's port on 127.0.0.1.
-        round_trip: seconds, at the least, from what a client says to what it is answered.
-        clock: seconds, monotonic.
-        sleep: waits so many seconds.
+        round_trip: minimum seconds from a request to its answer.
+        clock: returns monotonic seconds.
+        sleep: waits a number of seconds.
 
     Attributes:
-        port: where it listens.
+        port: the proxy's port.
     """
 
     def __init__(
@@ -44,17 +44,17 @@ class Proxy:
         _start(self._accept)
 
     def count(self) -> int:
-        """Round trips since the last `reset`."""
+        """Return the number of round trips since the last `reset`."""
         with self._lock:
             return self._round_trips
 
     def reset(self) -> None:
-        """Count anew."""
+        """Reset the count."""
         with self._lock:
             self._round_trips = 0
 
-    def begun(self) -> None:
-        """One more."""
+    def add_round_trip(self) -> None:
+        """Count a round trip."""
         with self._lock:
             self._round_trips += 1
 
@@ -63,7 +63,7 @@ class Proxy:
             client, _ = self._listener.accept()
             try:
                 server = socket.create_connection(("127.0.0.1", self._to))
-            except OSError:  # it is gone: the client sees its connection end, as it would there
+            except OSError:  # the server is down: the client sees its connection end, as without a proxy
                 client.close()
                 continue
             for connected in (client, server):
@@ -77,11 +77,11 @@ class _Connection:
         self._client = client
         self._server = server
         self._asked = proxy.now()
-        # A client that says more before it was answered waits but once.
+        # Further data before the answer belong to the same round trip.
         self._answered = True
 
     def pass_on(self) -> None:
-        """Until both sides have ended."""
+        """Forward data until both sides have ended."""
         with self._client, self._server:
             requests = _start(self._pass_requests)
             self._pass_answers()
@@ -92,7 +92,7 @@ class _Connection:
             self._asked = self._proxy.now()
             if self._answered:
                 self._answered = False
-                self._proxy.begun()
+                self._proxy.add_round_trip()
             if not _sent(self._server, data):
                 break
         _end(self._server)
@@ -120,14 +120,14 @@ def _received(connected: socket.socket) -> Iterator[bytes]:
 def _sent(connected: socket.socket, data: bytes) -> bool:
     try:
         connected.sendall(data)
-    except OSError:  # nobody wants it any more
+    except OSError:  # the receiver has closed
         return False
     return True
 
 
 def _end(connected: socket.socket) -> None:
-    """Tell its peer, and wake whoever reads from it: both end as well."""
-    with suppress(OSError):  # it has ended
+    """Shut the connection down, which also ends its peer and the thread that reads from it."""
+    with suppress(OSError):  # already ended
         connected.shutdown(socket.SHUT_RDWR)
 
 

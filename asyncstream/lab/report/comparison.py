@@ -90,7 +90,7 @@ class Comparison(Struct, frozen=True, kw_only=True):
 
     @property
     def errors(self) -> list[str]:
-        """The failures, as `workload, way: error`. A function size that is too small is a result, not an error."""
+        """The failures, as `workload, way: error`. A function size that is too small is not an error."""
         return [
             f"{section.workload.name}, {name_of(row)}: {error}"
             for section in self.sections

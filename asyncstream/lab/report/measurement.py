@@ -77,8 +77,8 @@ class Run(Struct, frozen=True, kw_only=True):
         seconds: the invocation's duration as Lambda reports it, without init.
         cpu_seconds: CPU time of the environment during the invocation, of all threads.
         peak_bytes: peak memory, including imports.
-        init_seconds: from the start of the environment until it is ready: interpreter, imports, clients. None:
-            unknown.
+        init_seconds: from the start of the environment until it is ready: interpreter, imports, clients.
+            None: unknown.
         init_cpu_seconds: CPU time of this start. None: unknown, as on Lambda.
         requests: to S3, by operation; or to the web ("web") and, if they could be counted, round trips to
             Postgres ("postgres").
@@ -115,8 +115,8 @@ class Failure(Struct, frozen=True):
 class Measured(Struct, frozen=True):
     """All runs of one variant with one workload, in the order of the rounds.
 
-    `memory_mb` is the function size; None: no memory limit. `repeat`: a second measurement of the same variant,
-    only to show the noise.
+    `memory_mb` is the function size; None: no memory limit. `repeat`: a second measurement of the same
+    variant, only to show the noise.
     """
 
     way: Way

@@ -8,11 +8,10 @@ from asyncstream.lab.report.rows import Section
 from asyncstream.lab.report.sizing import MB_PER_VCPU, SMALLEST_MB, SPARE
 from asyncstream.lab.report.verdict import MANY_ROUNDS, TIE
 
-# The measurements on Lambda of the articles that this project answers. They are not rows, as the code is not public.
+# The measurements on Lambda of the articles that this project answers. They are not rows, as the code is not
+# public.
 ARTICLE_FILES = Files(10, 100_000_000)
-OF_FILES = (
-    "The article's times on Lambda: 21 s one by one, 13 s with threads, 12 s with threads + multipart."
-)
+OF_FILES = "The article's times on Lambda: 21 s one by one, 13 s with threads, 12 s with threads + multipart."
 ARTICLE_PAGES = 80
 OF_PAGES = (
     "The article's times on Lambda: 23 s one by one, 8 s with 60 threads (65 % less compute, half the bill)."
@@ -30,9 +29,7 @@ def heading(comparison: Comparison) -> Iterator[str]:
     """Yield sentences about the work, the network and the machine."""
     names = " and ".join(section.workload.name for section in comparison.sections)
     rounds = "1 round" if comparison.rounds == 1 else f"{comparison.rounds} rounds (medians)"
-    changed = (
-        "" if comparison.transform is None else f", each file transformed by {comparison.transform}"
-    )
+    changed = "" if comparison.transform is None else f", each file transformed by {comparison.transform}"
     work = (
         f"Gathering {names} into a Postgres table"
         if isinstance(comparison.network, Web)
@@ -65,8 +62,8 @@ def notes(comparison: Comparison) -> Iterator[str]:
     noises = [noise for section in comparison.sections for noise in _noises(section)]
     if noises:
         yield (
-            f"Noise: one way measured twice differed by {', '.join(noises)}. Smaller differences are ties, and "
-            f"with fewer than {MANY_ROUNDS} rounds also differences below {TIE:.0%}."
+            f"Noise: one way measured twice differed by {', '.join(noises)}. Smaller differences are ties, "
+            f"and with fewer than {MANY_ROUNDS} rounds also differences below {TIE:.0%}."
         )
     else:
         yield f"No way was measured twice, so differences below {TIE:.0%} are ties."
@@ -90,8 +87,8 @@ def _model(model: str | None) -> str:
         return "Network model off: as fast as this machine."
     connection, card, first_byte, *jitter = model.split("/")
     told = (
-        f"{connection} MB/s per connection, {card} MB/s in total in each direction, {first_byte} ms to the first "
-        "byte"
+        f"{connection} MB/s per connection, {card} MB/s in total in each direction, {first_byte} ms to the "
+        "first byte"
     )
     if jitter:
         told += f" (jitter {jitter[0]} %)"
@@ -114,8 +111,8 @@ def _web(network: Web, sections: list[Section]) -> Iterator[str]:
     )
     yield f"Web: {network.server}, {network.hosts} hosts. {slow}{together}."
     yield (
-        f"asyncstream requests at most {network.of_one_host} pages of one host at a time (connections_per_host). "
-        "The reference requests as many as it has threads."
+        f"asyncstream requests at most {network.of_one_host} pages of one host at a time "
+        "(connections_per_host). The reference requests as many as it has threads."
     )
     if network.round_trip is None:
         yield f"Postgres: {network.database}. No network model: its own speed."
@@ -123,8 +120,8 @@ def _web(network: Web, sections: list[Section]) -> Iterator[str]:
         yield f"Postgres: {network.database}. Network model off: as fast as this machine."
     else:
         yield (
-            f"Postgres: {network.database}, with {_ms(network.round_trip)} for each round trip, including network "
-            f"and commit.{fit}"
+            f"Postgres: {network.database}, with {_ms(network.round_trip)} for each round trip, including "
+            f"network and commit.{fit}"
         )
 
 
@@ -137,14 +134,14 @@ def _sizes(comparison: Comparison) -> Iterator[str]:
     cores = comparison.environment.cores
     if not comparison.memory:
         yield (
-            f"needs MB: the smallest Lambda memory that holds the peak and {SPARE - 1:.0%} more, and that has the "
-            f"CPU that was used (1 vCPU is {MB_PER_VCPU:,} MB; at least {SMALLEST_MB}). GB-seconds are computed "
-            "with it. Memory and CPU were not limited: --memory 128,512 tries sizes."
+            f"needs MB: the smallest Lambda memory that holds the peak and {SPARE - 1:.0%} more, and has "
+            f"the CPU that was used (1 vCPU is {MB_PER_VCPU:,} MB; at least {SMALLEST_MB}). GB-seconds are "
+            "computed with it. Memory and CPU were not limited: --memory 128,512 tries sizes."
         )
         return
     whose = "" if cores is None else " Times are those of this machine's CPU."
     yield (
-        f"Each size is limited to its share of a vCPU (1 is {MB_PER_VCPU:,} MB) and its memory: "
+        f"Each size has its share of a vCPU (1 is {MB_PER_VCPU:,} MB) and its memory: "
         f"{comparison.limits}.{whose}"
     )
     if cores is not None and max(comparison.memory) > cores * MB_PER_VCPU:
@@ -175,10 +172,10 @@ def _schedule(pages: Pages, network: Web, concurrency: int) -> Iterator[str]:
         return
     rows = pages.pages * pages.rows
     yield (
-        "Waits for pages overlap, but inserts do not. The reference (urllib, psycopg) inserts row by row over one "
-        f"connection, which runs one statement at a time. Its {rows:,} round trips take "
-        f"{rows * network.round_trip:.1f} s with any number of threads. No distribution of the waits alone would "
-        "reduce the article's 23 s to 8 s. Batches avoid these round trips."
+        "Waits for pages overlap, but inserts do not. The reference (urllib, psycopg) inserts row by row "
+        f"over one connection, which runs one statement at a time. Its {rows:,} round trips take "
+        f"{rows * network.round_trip:.1f} s with any number of threads. No distribution of the waits alone "
+        "would reduce the article's 23 s to 8 s. Batches avoid these round trips."
     )
 
 
@@ -228,9 +225,7 @@ def _verified(comparison: Comparison) -> str:
             for section in comparison.sections
             if isinstance(section.workload, Pages)
         )
-        return (
-            f"Verified: every row of {comparison.verified} runs ({each} each), against the pages' content."
-        )
+        return f"Verified: every row of {comparison.verified} runs ({each} each), against the pages' content."
     against = "" if comparison.transform is None else f", against {comparison.transform} run separately"
     return f"Verified: every byte of {comparison.verified} runs (size and CRC64NVME of each file{against})."
 

@@ -9,7 +9,8 @@ from asyncstream.lab.report.measurement import Failure, Measured, MemorySample, 
 from asyncstream.lab.report.prices import Architecture, PriceTable, gb_seconds
 from asyncstream.lab.report.sizing import needed_memory
 
-# The baselines of ratios, both one by one. For pages it is the usual urllib code, with which the article started.
+# The baselines of ratios, both one by one. For pages it is the usual urllib code, with which the article
+# started.
 BASELINE_OF_FILES, BASELINE_OF_PAGES = "sequential", "urllib"
 # Lambda's names of the errors that end a function.
 SHORT = {"Runtime.OutOfMemory": "out of memory", "Sandbox.Timedout": "timed out"}

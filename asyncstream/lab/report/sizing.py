@@ -11,8 +11,8 @@ SPARE = 1.1  # Lambda kills a function at its limit
 def needed_memory(peak_bytes: int, cpu_seconds: float, seconds: float) -> int:
     """Return the smallest Lambda memory, in MB, with enough memory for the peak and enough CPU.
 
-    Lambda gives CPU in proportion to memory, so a run that used half a vCPU needs the memory of half a vCPU, even
-    if it holds few bytes.
+    Lambda gives CPU in proportion to memory, so a run that used half a vCPU needs the memory of half a vCPU,
+    even if it holds few bytes.
 
     Args:
         peak_bytes: peak resident memory of the process.

@@ -1,7 +1,8 @@
 """The tables of a comparison in a terminal, drawn with rich.
 
-A terminal of about 100 columns shows all figures. Narrower ones drop figures that follow from others: first the two
-halves of the cost and the cost ratio, then rates, GB-seconds and the spread. A sweep has a row for each size.
+A terminal of about 100 columns shows all figures. Narrower ones drop figures that follow from others: first
+the two halves of the cost and the cost ratio, then rates, GB-seconds and the spread. A sweep has a row for
+each size.
 """
 
 import os

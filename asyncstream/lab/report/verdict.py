@@ -10,7 +10,8 @@ from asyncstream.lab.report.rows import Figures, Row, Section, baseline
 
 # Two runs of the same code differ by this fraction, although a pair may be equal by chance.
 TIE = 0.03
-# From this number of rounds, the measured noise is used, down to 1 %, the precision of a shared machine's clock.
+# From this number of rounds, the measured noise is used, down to 1 %, the precision of a shared machine's
+# clock.
 MANY_ROUNDS, SMALLEST_TIE = 3, 0.01
 MOST_NAMED = 3
 
@@ -42,8 +43,8 @@ class Verdict(Struct, frozen=True):
 
     Attributes:
         fastest, cheapest: of all rows.
-        balanced: asyncstream's row of a sweep with the smallest sum of time and cost, each as a fraction of its
-            largest value, with equal weight, as in aws-lambda-power-tuning's strategy "balanced".
+        balanced: asyncstream's row of a sweep with the smallest sum of time and cost, each as a fraction of
+            its largest value, with equal weight, as in aws-lambda-power-tuning's strategy "balanced".
         against: asyncstream's cheapest row compared with the reference, if a reference was measured.
         baseline: the label of the baseline of ratios.
     """

@@ -1,8 +1,8 @@
 """Converts X-Ray's documents to a tree of spans. Pure.
 
-`BatchGetTraces` returns the documents (X-Ray developer guide, "Segment documents"). A span may be within another
-document or its own, in any order. It may arrive in progress and then again complete. X-Ray infers spans for services
-that send none. A span may be missing because X-Ray dropped it or has not received it.
+`BatchGetTraces` returns the documents (X-Ray developer guide, "Segment documents"). A span may be within
+another document or its own, in any order. It may arrive in progress and then again complete. X-Ray infers
+spans for services that send none. A span may be missing because X-Ray dropped it or has not received it.
 """
 
 from collections.abc import Iterator, Mapping

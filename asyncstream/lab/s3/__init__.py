@@ -1,6 +1,6 @@
-"""An S3 endpoint for measuring: cheap enough to disappear, exact to the byte, slow on request.
+"""An S3 server for measurements: it uses little CPU, verifies every byte, and is slow on request.
 
-`LabS3` starts it as a process of its own. What is uploaded can be kept, or reduced to its size and CRC64NVME.
+`LabS3` starts it in its own process. It keeps uploaded objects, or only their size and CRC64NVME.
 """
 
 from asyncstream.lab.s3.client import LabS3, ObjectChecksum

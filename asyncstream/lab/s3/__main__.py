@@ -1,4 +1,4 @@
-"""The lab S3 as a process: prints one JSON line when it is ready, ends when its standard input does."""
+"""The lab S3 as a process. It prints one JSON line when it is ready, and exits when standard input ends."""
 
 from __future__ import annotations
 
@@ -16,12 +16,14 @@ from asyncstream.lab.s3.server import Server, self_signed
 
 
 def main() -> None:
-    """Serve until the parent process is gone, or says so."""
+    """Serve until standard input ends, which is when the parent process closes it or exits."""
     options = _options()
-    signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C goes to the whole group: the parent ends first
+    signal.signal(
+        signal.SIGINT, signal.SIG_IGN
+    )  # Ctrl-C goes to the whole process group, and the parent must end first
     signal.signal(signal.SIGTERM, lambda *_: sys.exit(0))
     _, most_files = resource.getrlimit(resource.RLIMIT_NOFILE)
-    resource.setrlimit(resource.RLIMIT_NOFILE, (most_files, most_files))  # each connection takes one
+    resource.setrlimit(resource.RLIMIT_NOFILE, (most_files, most_files))  # each connection uses one
     with tempfile.TemporaryDirectory(prefix="lab-s3-", ignore_cleanup_errors=True) as name:
         directory = Path(name)
         context, bundle = self_signed(directory) if options.tls else (None, None)
@@ -43,12 +45,14 @@ def main() -> None:
 def _options() -> argparse.Namespace:
     parser = argparse.ArgumentParser(prog="python -m asyncstream.lab.s3", description=__doc__)
     parser.add_argument("--port", type=int, default=0, help="0: any free port")
-    parser.add_argument("--tls", action="store_true", help="https, with a certificate made for this run")
+    parser.add_argument("--tls", action="store_true", help="serve https, with a new certificate")
     parser.add_argument(
-        "--model", default="off", help='network model such as "53/90/25": MB/s a connection, MB/s, ms'
+        "--model",
+        default="off",
+        help='network model such as "53/90/25": MB/s per connection, MB/s in total, ms',
     )
-    parser.add_argument("--seed", type=int, default=0, help="of the model's jitter")
-    parser.add_argument("--log-size", type=int, default=100_000, help="requests that the log holds")
+    parser.add_argument("--seed", type=int, default=0, help="seed of the model's jitter")
+    parser.add_argument("--log-size", type=int, default=100_000, help="maximum number of requests in the log")
     return parser.parse_args()
 
 

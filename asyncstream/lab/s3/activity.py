@@ -1,4 +1,4 @@
-"""What the server was asked to do: counters, and the last requests one by one."""
+"""The server's activity: counters, and a log of the last requests."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ DATA_OPERATIONS = frozenset({"GetObject", "PutObject", "UploadPart"})
 
 @dataclass(slots=True)
 class LoggedRequest:
-    """One request; times are of CLOCK_MONOTONIC, which all processes of a machine share."""
+    """One request. Its times are CLOCK_MONOTONIC, which all processes of a machine share."""
 
     method: str
     range: str
@@ -41,7 +41,7 @@ class Activity:
         self.reset()
 
     def reset(self) -> None:
-        """Start counting anew; what is open or running now still counts towards the peaks."""
+        """Reset the counters. Open connections and running requests still count towards the peaks."""
         with self._lock:
             self._log.clear()
             self._operations: Counter[str] = Counter()
@@ -58,7 +58,7 @@ class Activity:
             self._peak_open_connections = max(self._peak_open_connections, self._open_connections)
 
     def connection_closed(self) -> None:
-        """Count a connection no longer as open."""
+        """Count a connection as closed."""
         with self._lock:
             self._open_connections -= 1
 
@@ -71,7 +71,7 @@ class Activity:
             self._peak_data_requests = max(self._peak_data_requests, self._running_data_requests)
 
     def request_ended(self, request: LoggedRequest) -> None:
-        """Count a request, answered or broken off; a second call for it does nothing."""
+        """Count a finished or broken request. A second call for the same request does nothing."""
         if request.end:
             return
         request.end = time.monotonic()
@@ -84,7 +84,7 @@ class Activity:
             self._bytes_out += request.bytes_out
 
     def counters(self) -> dict[str, Any]:
-        """Return the counters, and the process's CPU time and peak memory since it began."""
+        """Return the counters, and the process's CPU time and peak memory since its start."""
         with self._lock:
             return {
                 "operations": dict(self._operations),
@@ -106,6 +106,6 @@ class Activity:
 
 
 def _peak_rss_bytes() -> int:
-    # Not ru_maxrss: across fork and exec that is the parent's.
+    # Not ru_maxrss, which is the parent's after fork and exec.
     found = re.search(r"VmHWM:\s*(\d+) kB", Path("/proc/self/status").read_text())
     return int(found[1]) * 1024 if found else 0

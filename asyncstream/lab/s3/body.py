@@ -1,4 +1,4 @@
-"""A request's body: framing taken off, paced, checksummed, stored or dropped."""
+"""A request's body: decodes, paces, verifies, and stores or drops it."""
 
 from __future__ import annotations
 
@@ -23,16 +23,16 @@ LONGEST_DOCUMENT = 64 * 1024 * 1024
 
 @dataclass(frozen=True, slots=True)
 class Received:
-    """What came of a body."""
+    """The result of reading a body."""
 
     size: int
     crc: int
-    checksums: dict[str, str]  # by header: the declared ones, as verified, and those asked for
+    checksums: dict[str, str]  # by header: the declared ones, verified, and the requested ones
     content: FileContent | None
 
 
 class Body:
-    """One request's body; read at most once, and not before the request was found acceptable."""
+    """One request's body. It is read at most once, after the request was accepted."""
 
     def __init__(
         self,
@@ -54,17 +54,17 @@ class Body:
         self._pace = pace
         self.received = 0
         self.finished = length == 0
-        # A fault, at what `save` reads, between the framing and the checksums: as if it happened on the wire.
+        # A fault that changes the bytes before `save` computes checksums, as if it happened on the network.
         self.interference: Callable[[Iterator[memoryview]], Iterator[memoryview]] | None = None
 
     @property
     def payload_length(self) -> int:
-        """Return how long the payload is to be; 0 if nobody has said."""
+        """The declared length of the payload in bytes, or 0."""
         decoded = self._headers.get("x-amz-decoded-content-length", "")
         return int(decoded) if decoded.isascii() and decoded.isdigit() else self._length
 
     def read(self) -> bytes:
-        """Return a short body: S3's XML, the control API's JSON."""
+        """Read and return a short body: S3's XML or the control API's JSON."""
         document = bytearray()
         for piece in self._pieces():
             document += piece
@@ -73,12 +73,12 @@ class Body:
         return bytes(document)
 
     def save(self, path: Path | None, *, verify: bool = True, compute: Collection[str] = ()) -> Received:
-        """Verify the body's checksums and keep it in a new file, or only its checksum if there is no path.
+        """Verify the body's checksums, and store it in a new file, or only its checksum if `path` is None.
 
         Args:
             path: the file, which does not exist yet.
-            verify: False: as a server that knows nothing of checksums.
-            compute: headers of checksums that are wanted, declared or not.
+            verify: False: behave as a server without checksums.
+            compute: headers of checksums to compute in addition to the declared ones.
         """
         declared = declared_digests(self._headers) if verify else {}
         digests = {name: ALGORITHMS[name]() for name in compute} | declared
@@ -94,7 +94,7 @@ class Body:
                 if file:
                     file.write(piece)
         if self._headers.get("x-amz-decoded-content-length", str(size)) != str(size):
-            raise S3Error("IncompleteBody", f"The body has {size} bytes, not as many as its header told")
+            raise S3Error("IncompleteBody", f"The body has {size} bytes, not as many as its header declares")
         checksums = {name: encoded(digest) for name, digest in digests.items()}
         self._verify({name: checksums[name] for name in declared})
         return Received(size, crc, checksums, content)
@@ -109,12 +109,12 @@ class Body:
                 raise S3Error("BadDigest", message, Declared=declared, Calculated=checksum)
 
     def _pieces(self) -> Iterator[memoryview]:
-        """Yield the payload; trailers are added to the headers."""
+        """Yield the payload, and add trailers to the headers."""
         pieces = self._wire()
         if self._framing:
             pieces = self._decoded(pieces, self._framing)
         if "aws-chunked" in self._headers.get("content-encoding", ""):
-            # Not instead of HTTP's own chunks: over https, boto3 puts those around these.
+            # In addition to HTTP's chunks, in which boto3 wraps these over https.
             pieces = self._decoded(pieces, ChunkedDecoder())
         yield from pieces
         self.finished = True
@@ -124,7 +124,7 @@ class Body:
             if (piece := next(pieces, None)) is None:
                 raise S3Error("IncompleteBody", "The body ended before its last chunk")
             yield from decoder.feed(piece)
-        if next(pieces, None) is not None:  # asking lets the layer below reach its own end
+        if next(pieces, None) is not None:  # this lets the layer below reach its end
             raise S3Error("IncompleteBody", "Bytes follow the last chunk")
         self._headers = {**self._headers, **decoder.trailers}
 

@@ -1,6 +1,6 @@
-"""Checksums: those that S3 knows, computed piece by piece, and CRC64NVME combined.
+"""S3's checksums, computed piece by piece, and combined CRC64NVME.
 
-The only file that imports awscrt, which has no types.
+Only this file of the lab S3 imports awscrt, which has no types.
 """
 
 from __future__ import annotations
@@ -16,23 +16,23 @@ if TYPE_CHECKING:
 
 
 class Digest(Protocol):
-    """The part of hashlib's interface that is needed here."""
+    """The part of hashlib's interface used here."""
 
     def update(self, data: memoryview, /) -> None:
-        """Take in more bytes."""
+        """Add bytes."""
 
     def digest(self) -> bytes:
         """Return the checksum so far."""
 
 
 def crc64nvme(data: memoryview, previous: int = 0) -> int:
-    """Return the CRC64NVME of bytes that follow others."""
+    """Return the CRC64NVME of bytes that follow bytes with the CRC `previous`."""
     crc: int = crt.crc64nvme(data, previous)
     return crc
 
 
 def combine_crc64nvme(first: int, second: int, second_length: int) -> int:
-    """Return the CRC64NVME of two runs of bytes put together."""
+    """Return the CRC64NVME of two concatenated byte strings, from their CRCs."""
     crc: int = crt.combine_crc64nvme(first, second, second_length)
     return crc
 
@@ -64,28 +64,28 @@ _COMBINE: dict[str, Callable[[int, int, int], int]] = {
     "x-amz-checksum-crc32c": crt.combine_crc32c,
     "x-amz-checksum-crc64nvme": crt.combine_crc64nvme,
 }
-CRC64NVME = "x-amz-checksum-crc64nvme"  # what S3 computes if nothing else is asked for
+CRC64NVME = "x-amz-checksum-crc64nvme"  # S3's default
 FULL_OBJECT, COMPOSITE = "FULL_OBJECT", "COMPOSITE"
 
 
 def header_of(kind: str) -> str | None:
-    """Return the header of a checksum that is named as S3 names it ("CRC32C"); None if S3 knows none."""
+    """Return the header of a checksum by S3's name, such as "CRC32C", or None for unknown names."""
     name = f"x-amz-checksum-{kind.lower()}"
     return name if name in ALGORITHMS else None
 
 
 def kind_of(header: str) -> str:
-    """Return S3's name of a header's checksum: "CRC32C"."""
+    """Return S3's name of a header's checksum, such as "CRC32C"."""
     return header.rpartition("-")[2].upper()
 
 
 def can_be(header: str, checksum_type: str) -> bool:
-    """Whether a multipart upload can have this checksum of this type."""
+    """Return whether a multipart upload can have this checksum with this type."""
     return header in _COMBINE if checksum_type == FULL_OBJECT else header != CRC64NVME
 
 
 def full_object(header: str, parts: Iterable[tuple[str, int]]) -> str:
-    """Return a CRC of parts put together, each given by its own and its size."""
+    """Return the CRC of concatenated parts, from pairs of a part's CRC and size."""
     crc = width = 0
     for checksum, size in parts:
         value = b64decode(checksum)
@@ -95,7 +95,7 @@ def full_object(header: str, parts: Iterable[tuple[str, int]]) -> str:
 
 
 def composite(header: str, checksums: Iterable[str]) -> str:
-    """Return the checksum of the parts' checksums, with their number."""
+    """Return the checksum of the parts' checksums, with the number of parts."""
     values = [b64decode(checksum) for checksum in checksums]
     digest = ALGORITHMS[header]()
     digest.update(memoryview(b"".join(values)))
@@ -103,16 +103,16 @@ def composite(header: str, checksums: Iterable[str]) -> str:
 
 
 def declared_digests(headers: Mapping[str, str]) -> dict[str, Digest]:
-    """Return a digest for every checksum that the headers carry, or announce as a trailer."""
+    """Return a digest for every checksum that the headers contain, or announce as a trailer."""
     names = {*headers, *headers.get("x-amz-trailer", "").lower().split(",")}
     return {name: new() for name, new in ALGORITHMS.items() if name in names}
 
 
 def encoded(digest: Digest) -> str:
-    """Return a checksum as S3's headers have it."""
+    """Return a checksum in the format of S3's headers."""
     return b64encode(digest.digest()).decode()
 
 
 def encoded_crc64nvme(crc: int) -> str:
-    """Return a CRC64NVME as S3's headers have it."""
+    """Return a CRC64NVME in the format of S3's headers."""
     return b64encode(crc.to_bytes(8, "big")).decode()

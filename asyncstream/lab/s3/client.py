@@ -18,19 +18,19 @@ if TYPE_CHECKING:
 
 
 class ObjectChecksum(NamedTuple):
-    """What the server knows of an object, whether or not it kept the content."""
+    """The server's data about an object, with or without its content."""
 
     size: int
     crc64nvme: str  # base64, as in S3's headers
     etag: str
-    headers: dict[str, str]  # Content-Type and the like, x-amz-meta-*
+    headers: dict[str, str]  # system metadata such as Content-Type, and x-amz-meta-*
 
 
 class LabS3(ServerProcess):
     """A running lab S3; a context manager.
 
     Raises:
-        LabError: it did not start, or refused a control command.
+        LabError: the server did not start, or refused a control command.
     """
 
     def __init__(
@@ -47,16 +47,16 @@ class LabS3(ServerProcess):
         variables = {
             "AWS_ENDPOINT_URL_S3": self.endpoint_url,
             "AWS_ACCESS_KEY_ID": "AKIALAB",
-            "AWS_SECRET_ACCESS_KEY": "lab",  # nobody checks it
+            "AWS_SECRET_ACCESS_KEY": "lab",  # the server does not check it
             "AWS_DEFAULT_REGION": "us-east-1",
             "AWS_EC2_METADATA_DISABLED": "true",
         }
         return variables | ({"AWS_CA_BUNDLE": self.ca_bundle} if self.ca_bundle else {})
 
     def create_bucket(self, name: str, *, keep: bool, checksums: bool = True) -> None:
-        """Create a bucket that keeps the content of what is uploaded, or its size and checksum only.
+        """Create a bucket that keeps uploaded content, or only its size and checksum.
 
-        Without `checksums` it behaves as a server that has never heard of them: it tells none, verifies none.
+        Without `checksums` it behaves as a server that neither returns nor verifies checksums.
         """
         self._control_command("create-bucket", name=name, keep=keep, checksums=checksums)
 
@@ -67,64 +67,65 @@ class LabS3(ServerProcess):
         checksum: str | None = "CRC64NVME",
         part_size: int | None = None,
     ) -> None:
-        """Let objects of synthetic content exist, given key and size; they take no room.
+        """Create objects with synthetic content from pairs of key and size. They use no storage.
 
-        `checksum` is the kind that they came with; None: they are old and have none. Kinds other than
-        CRC64NVME are computed by reading through every object. With `part_size` they were uploaded in parts
-        of so many bytes, and have a checksum of their parts' checksums.
+        `checksum` is their kind of checksum; None: they have none, as old objects do. Kinds other than
+        CRC64NVME are computed by reading every object. With `part_size` (bytes) the objects appear as
+        uploaded in parts of this size, with a checksum of their parts' checksums.
         """
         arguments = {"objects": list(objects), "checksum": checksum, "part_size": part_size}
         self._control_command("declare", bucket=bucket, **arguments)
 
     def declare_many(self, bucket: str, prefix: str, count: int, size: int) -> list[str]:
-        """Declare objects of the same size, and return their keys: the prefix and a number."""
+        """Create synthetic objects of the same size, and return their keys: the prefix and a number."""
         keys = [f"{prefix}{number:06d}" for number in range(count)]
         self.declare(bucket, [(key, size) for key in keys])
         return keys
 
     def checksums(self, bucket: str, prefix: str = "") -> dict[str, ObjectChecksum]:
-        """Return size and checksum of every object: a copy is right if they are those of its source."""
+        """Return size and checksum of every object. A correct copy has those of its source."""
         found = self._control_command("checksums", bucket=bucket, prefix=prefix)
         return {key: ObjectChecksum(**checksum) for key, checksum in found.items()}
 
     def set_model(self, model: str, seed: int = 0) -> None:
-        """Change the network model, for requests that begin from now on."""
+        """Change the network model for later requests."""
         self._control_command("model", model=model, seed=seed)
 
     def discard(self, bucket: str, prefix: str) -> int:
-        """Drop what is under a prefix, and return how many uploads were in progress there."""
+        """Delete everything under a prefix, and return the number of unfinished uploads there."""
         uploads: int = self._control_command("discard", bucket=bucket, prefix=prefix)
         return uploads
 
     def set_faults(self, faults: Sequence[Fault], seed: int = 0, ignored_prefix: str = "") -> None:
-        """Let faults befall S3's requests from now on, instead of all that were set; none: no more faults.
+        """Replace the fault rules for later S3 requests. Without rules, faults end.
 
-        What control commands do suffers none. Counts begin anew, of `times` as of `faults_struck`. Copies
-        that are each written under a prefix of their own meet the same faults if that is ignored.
+        Control commands get no faults. The counts for `times` and `faults_struck` start again at 0. Copies
+        with different destination prefixes get the same faults if the prefix is passed as `ignored_prefix`.
         """
         rules = [asdict(fault) for fault in faults]
         self._control_command("set-faults", faults=rules, seed=seed, ignored_prefix=ignored_prefix)
 
     def faults_struck(self) -> list[int]:
-        """Return how often each fault struck, in the order in which they were set."""
+        """Return how often each rule applied, in the order of the rules."""
         struck: list[int] = self._control_command("faults")
         return struck
 
     def cut_connections(self) -> int:
-        """Reset all connections over which S3 was asked, idle or busy, as when a Lambda was frozen too long.
+        """Reset all S3 connections, idle or busy, as after a long freeze of a Lambda environment.
 
-        Returns how many there were. They are gone when this returns.
+        Returns:
+            The number of connections, which are closed now.
         """
         cut: int = self._control_command("cut-connections")
         return cut
 
     def stats(self) -> dict[str, Any]:
-        """Return the counters: see `Activity.counters`."""
+        """Return the counters. See `Activity.counters`."""
         counters: dict[str, Any] = self._control_command("stats")
         return counters
 
     def cpu_seconds(self) -> float:
-        """Return the CPU time the server has used since it started."""
+        """Return the server's CPU time in seconds since its start."""
         seconds: float = self.stats()["cpu_seconds"]
         return seconds
 
@@ -133,12 +134,12 @@ class LabS3(ServerProcess):
         self._control_command("reset-stats")
 
     def request_log(self) -> list[dict[str, Any]]:
-        """Return the last requests, oldest first: see `LoggedRequest`."""
+        """Return the last requests, oldest first. See `LoggedRequest`."""
         log: list[dict[str, Any]] = self._control_command("request-log")
         return log
 
     def _control_command(self, command: str, /, **arguments: object) -> Any:
-        """Run a control command, over a connection of its own: it can be called from any thread."""
+        """Run a control command over a new connection, so any thread may call this."""
         address = self._control.netloc
         connection = (
             http.client.HTTPSConnection(

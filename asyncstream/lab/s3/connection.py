@@ -1,4 +1,4 @@
-"""One client's connection, on a thread of its own: requests in, replies out, one after the other."""
+"""One client's connection on its own thread: reads requests and sends replies, one after the other."""
 
 from __future__ import annotations
 
@@ -31,36 +31,36 @@ if TYPE_CHECKING:
 
 BUFFER_SIZE = 512 * 1024
 LONGEST_HEAD = 64 * 1024
-STALL_SECONDS = 20  # S3 gives up an upload that pauses for this long
+STALL_SECONDS = 20  # S3 ends an upload that pauses for this long
 
 logger = logging.getLogger(__name__)
 _request_ids = itertools.count(1)
 
 
 class Connection:
-    """A connection and its one buffer. The socket blocks; its receive timeout becomes `TimeoutError`."""
+    """A connection and its buffer. The socket blocks, and its receive timeout raises `TimeoutError`."""
 
     def __init__(self, state: State, connected: socket.socket) -> None:
         self._state = state
         self._socket = connected
-        self._memory = mmap.mmap(-1, BUFFER_SIZE)  # its pages cost nothing until they are used
+        self._memory = mmap.mmap(-1, BUFFER_SIZE)  # its pages use no memory until they are written
         self._buffer = memoryview(self._memory)
-        self._counted = False  # control requests come over connections that are not S3's
+        self._counted = False  # connections with only control requests are not counted
         self._set_receive_timeout(STALL_SECONDS)
 
     def serve(self) -> None:
-        """Answer requests until either side has had enough."""
+        """Answer requests until either side closes the connection."""
         try:
             while self._serve_request():
                 continue
-        except OSError as error:  # clients break connections whenever they like
+        except OSError as error:  # clients may break connections at any time
             logger.debug("connection ended: %r", error)
         finally:
             if self._counted:
                 self._state.activity.connection_closed()
 
     def _serve_request(self) -> bool:
-        """Answer one request; return whether another one may follow."""
+        """Answer one request, and return whether another one may follow."""
         try:
             head_length, filled = self._read_head()
             if not filled:
@@ -105,7 +105,7 @@ class Connection:
         return keep_alive
 
     def _answer(self, request: Request, body: Body, log: LoggedRequest) -> Reply:
-        """Decide a request's fate."""
+        """Run a request's operation, with a fault if a rule applies, and return its reply."""
         try:
             log.bucket, log.key = address(request.path)
             operation = find_operation(request, log.bucket, log.key)
@@ -125,7 +125,7 @@ class Connection:
             return S3Error("RequestTimeout", message).reply(request.path, _request_id())
 
     def _send(self, reply: Reply, log: LoggedRequest, pace: Pace, *, keep_alive: bool) -> None:
-        """Send a reply. It is counted before its end leaves: a client that has it all finds it counted."""
+        """Send a reply. It is counted before its end is sent, so that a client with all of it can rely on that."""
         log.status = reply.status
         with_body = log.method != "HEAD"
         if with_body and reply.content and reply.length:
@@ -137,7 +137,7 @@ class Connection:
         self._send_head(reply, keep_alive=keep_alive, with_body=with_body)
 
     def _send_head(self, reply: Reply, *, keep_alive: bool, with_body: bool = True) -> None:
-        """Send the head, and with it the body if it is at hand."""
+        """Send the head, together with the body if it is in memory."""
         headers = {"x-amz-request-id": _request_id(), "Date": formatdate(usegmt=True), **reply.headers}
         if reply.status not in (204, 304):
             headers["Content-Length"] = str(reply.length)
@@ -151,7 +151,7 @@ class Connection:
             while position < end:
                 size = min(end - position, pace.quantum, max(left - QUANTUM, QUANTUM))
                 pace.wait(size)
-                if left <= QUANTUM and left == end - position:  # a fault may happen between slices
+                if left <= QUANTUM and left == end - position:  # a fault may occur between slices
                     log.bytes_out = reply.length
                     self._state.activity.request_ended(log)
                 sent = self._send_file(part.descriptor, position, size)
@@ -172,7 +172,7 @@ class Connection:
         self._socket.sendall(b"HTTP/1.1 100 Continue\r\n\r\n")
 
     def _read_head(self) -> tuple[int, int]:
-        """Read until a head is whole; return its length and how much was read. 0 is the connection's end."""
+        """Read a whole head, and return its length and the bytes read: zeros at the end of the connection."""
         filled = 0
         while (end := self._memory.find(b"\r\n\r\n", 0, filled)) < 0:
             if filled == LONGEST_HEAD:
@@ -184,11 +184,11 @@ class Connection:
             except TimeoutError:
                 if filled:
                     raise
-                # An idle connection may stay.
+                # An idle connection stays open.
         return end + 4, filled
 
     def _receive(self, size: int, offset: int = 0) -> memoryview:
-        """Return what has arrived, up to `size` bytes: a view of the buffer, good until the next call."""
+        """Receive up to `size` bytes, and return a view of the buffer that is valid until the next call."""
         view = self._buffer[offset : min(offset + size, BUFFER_SIZE)]
         try:
             received = self._socket.recv_into(view)
@@ -199,14 +199,14 @@ class Connection:
         return view[:received]
 
     def _drain(self) -> None:
-        """Let the client read the reply: to close with unread bytes would reset the connection under it."""
+        """Let the client read the reply. A close with unread bytes would reset the connection before that."""
         self._socket.shutdown(socket.SHUT_WR)
         deadline = time.monotonic() + STALL_SECONDS
         while time.monotonic() < deadline:
-            self._receive(BUFFER_SIZE)  # the client's own close ends this, as an OSError
+            self._receive(BUFFER_SIZE)  # raises OSError when the client closes
 
     def _set_receive_timeout(self, seconds: int) -> None:
-        # Not settimeout(): that makes the socket non-blocking underneath, which sendfile cannot use.
+        # Not settimeout(), which makes the socket non-blocking, and sendfile needs a blocking one.
         self._socket.setsockopt(socket.SOL_SOCKET, socket.SO_RCVTIMEO, struct.pack("ll", seconds, 0))
 
 

@@ -1,7 +1,7 @@
-"""What objects consist of: synthetic bytes, files, parts joined together.
+"""The content of objects: synthetic bytes, files, joined parts.
 
 Byte i of a synthetic object is `block[(i + crc32(key)) % BLOCK_SIZE]`. The block's size is a prime, so no
-part size is a multiple of it: parts swapped, shifted or taken from another key do not go unnoticed.
+part size is a multiple of it. Checks therefore detect parts that are swapped, shifted or from another key.
 """
 
 from __future__ import annotations
@@ -25,7 +25,7 @@ BLOCK_SEED = 20_060_314
 
 
 class Slice(NamedTuple):
-    """Bytes of an open file: what `os.sendfile` takes."""
+    """A range of an open file, as arguments for `os.sendfile`."""
 
     descriptor: int
     offset: int
@@ -36,7 +36,7 @@ class Content(Protocol):
     """The bytes of an object."""
 
     def slices(self, start: int, stop: int) -> Iterator[Slice]:
-        """Yield where the bytes from `start` up to `stop` lie; each is good until the next is asked for."""
+        """Yield file slices with the bytes from `start` to `stop`. Each is valid until the next one."""
 
 
 @cache
@@ -47,7 +47,7 @@ def block() -> bytes:
 
 @cache
 def _block_file() -> int:
-    """Return a file in memory with the block twice, so that a run of a block's length starts anywhere."""
+    """Return a file in memory with the block twice, so that a whole block can start at any offset."""
     descriptor = os.memfd_create("lab-s3-block")
     os.truncate(descriptor, 2 * BLOCK_SIZE)
     os.pwrite(descriptor, block(), 0)
@@ -57,7 +57,7 @@ def _block_file() -> int:
 
 @dataclass(frozen=True, slots=True)
 class SyntheticContent:
-    """Content that is stored nowhere and differs from key to key."""
+    """Content that is computed instead of stored, and differs for each key."""
 
     key: str
     size: int
@@ -67,16 +67,16 @@ class SyntheticContent:
         return zlib.crc32(self.key.encode()) % BLOCK_SIZE
 
     def slices(self, start: int, stop: int) -> Iterator[Slice]:
-        """Yield runs of the block."""
+        """Yield slices of the block."""
         offset = (start + self._shift) % BLOCK_SIZE
         while start < stop:
             length = min(stop - start, 2 * BLOCK_SIZE - offset)
             yield Slice(_block_file(), offset, length)
             start += length
-            offset = 0  # every run but the last ends with the block
+            offset = 0  # every slice except the last ends at the end of the block
 
     def crc64nvme(self) -> int:
-        """Return the checksum of all bytes, from at most one block's worth of them."""
+        """Return the checksum of all bytes, computed from at most one block of them."""
         view = memoryview(block())
         rotated = (view[self._shift :], view[: self._shift])
         whole_blocks, rest = divmod(self.size, BLOCK_SIZE)
@@ -85,7 +85,7 @@ class SyntheticContent:
         return combine_crc64nvme(crc, tail, rest)
 
     def checksum(self, header: str, start: int = 0, length: int | None = None) -> str:
-        """Return a checksum of any kind, by reading through all bytes from `start`, or so many at most."""
+        """Return any kind of checksum by reading all bytes from `start`, or at most `length` bytes."""
         digest = ALGORITHMS[header]()
         offset, left = (start + self._shift) % BLOCK_SIZE, self.size - start
         if length is not None:
@@ -105,7 +105,7 @@ def _crc_of(*pieces: memoryview) -> int:
 
 
 def _repeated(crc: int, length: int, times: int) -> int:
-    """Return the checksum of some bytes repeated, by doubling."""
+    """Return the checksum of bytes repeated `times` times, by doubling."""
     total = 0
     while times:
         if times & 1:
@@ -115,7 +115,7 @@ def _repeated(crc: int, length: int, times: int) -> int:
 
 
 class FileContent:
-    """Content kept in a file of its own, which goes when nothing refers to the content any more."""
+    """Content in its own file, which is removed with the last reference to the content."""
 
     def __init__(self, path: Path) -> None:
         self.path = path

@@ -1,4 +1,4 @@
-"""The control API under /_lab/, a path no bucket can have."""
+"""The control API under /_lab/, which is not a valid bucket name."""
 
 from __future__ import annotations
 
@@ -20,10 +20,10 @@ PREFIX = "/_lab/"
 
 
 def answer(state: State, path: str, body: Body) -> Reply:
-    """Run one control command; its arguments are a JSON object."""
+    """Run one control command with arguments from a JSON object, and return its reply."""
     command = COMMANDS.get(path.removeprefix(PREFIX))
     if command is None:
-        return json_reply({"error": f"no control command {path}"}, 404)
+        return json_reply({"error": f"there is no control command {path}"}, 404)
     try:
         return json_reply(command(state, **json.loads(body.read() or b"{}")))
     except (S3Error, TypeError, ValueError) as error:
@@ -39,9 +39,9 @@ def _declare(
 ) -> None:
     algorithm = None if checksum is None else header_of(checksum)
     if checksum is not None and algorithm is None:
-        raise ValueError(f"checksum {checksum!r}: not one that S3 knows")
+        raise ValueError(f"checksum {checksum!r}: S3 has no such checksum")
     if part_size is not None and (part_size < 1 or algorithm is None or not can_be(algorithm, COMPOSITE)):
-        raise ValueError(f"checksum {checksum!r} of parts of {part_size} bytes: not one that S3 knows")
+        raise ValueError(f"checksum {checksum!r} of parts of {part_size} bytes: S3 has no such checksum")
     state.store.declare(state.store.bucket(bucket), objects, algorithm, part_size)
 
 

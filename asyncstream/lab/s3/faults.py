@@ -1,8 +1,7 @@
-"""Fault injection, the rules: which fault, if any, befalls a request.
+"""Fault injection: the rules that choose a request's fault, if any. Pure.
 
-Pure; what a fault then does is in injection.py. Whether a rate strikes is drawn from the seed, the rule's
-place and the request itself: the same work meets the same faults in whatever order. Only `times` counts
-arrivals.
+`injection.py` applies the fault. The seed, the rule's position and the request determine whether a rate
+applies, so the same work gets the same faults in any order. Only `times` depends on the order of requests.
 """
 
 from __future__ import annotations
@@ -18,19 +17,19 @@ if TYPE_CHECKING:
     from collections.abc import Sequence
 
 Kind: TypeAlias = Literal[
-    "refuse",  # an error, at once
-    "reset",  # a reset before anything of the body is read or any reply sent
+    "refuse",  # an immediate error reply
+    "reset",  # a reset before the body is read and the reply sent
     "reset-body",  # a reset in the middle of the body
-    "truncate",  # the reply's body ends early, by an orderly close
-    "stall",  # in the middle of the body nothing happens for a while
-    "slow",  # the body moves slowly
-    "wrong-byte",  # one byte of the body is another one
-    "error-in-200",  # status 200 and an error in its body; nothing was done
-    "lost-reply",  # all was done, and then a reset instead of the reply
-    "overwrite-source",  # while it is being read, the object becomes another of the same size
+    "truncate",  # the reply's body ends early, with an orderly close
+    "stall",  # the body pauses in its middle
+    "slow",  # the body is slow
+    "wrong-byte",  # one byte of the body is changed
+    "error-in-200",  # status 200 with an error in its body; nothing was done
+    "lost-reply",  # the operation is done, then a reset instead of the reply
+    "overwrite-source",  # during a read, another object of the same size replaces the object
 ]
 
-# What a rule that names no operation is about: the operations of a copy.
+# The operations of a copy, to which a rule without an operation applies.
 COPY_OPERATIONS = frozenset(
     {
         "GetObject",
@@ -42,7 +41,7 @@ COPY_OPERATIONS = frozenset(
         "AbortMultipartUpload",
     }
 )
-# A rule can name these too. Together they are all that routing.py knows.
+# A rule can also name these. Together they are all operations in routing.py.
 OTHER_OPERATIONS = frozenset(
     {
         "ListBuckets",
@@ -59,7 +58,7 @@ OTHER_OPERATIONS = frozenset(
 )
 OPERATIONS = COPY_OPERATIONS | OTHER_OPERATIONS
 
-# Kinds that befall some operations only.
+# Kinds that apply to some operations only.
 _WITH_CONTENT = frozenset({"GetObject", "PutObject", "UploadPart"})
 _READING = frozenset({"GetObject"})
 _OPERATIONS_OF_KIND: dict[str, frozenset[str]] = {
@@ -74,7 +73,7 @@ _MOST_PARTS = 10_000
 
 
 class Target(NamedTuple):
-    """A request as rules see it: without its upload's id, which differs from run to run."""
+    """The data of a request for rules, without its upload ID, which differs between runs."""
 
     operation: str
     bucket: str
@@ -85,24 +84,25 @@ class Target(NamedTuple):
 
 @dataclass(frozen=True, slots=True)
 class Fault:
-    """A rule: what happens to which requests.
+    """A rule: a fault and the requests that get it.
 
     Attributes:
-        kind: what happens.
-        operation: S3's name of the operation; None: any of `COPY_OPERATIONS` that the kind can befall.
-        key: a pattern, as of `fnmatchcase`.
+        kind: the fault.
+        operation: S3's name of the operation; None: all of `COPY_OPERATIONS` to which the kind applies.
+        key: a pattern for `fnmatchcase`.
         part_number: of an UploadPart.
-        times: which of the matching requests, counted from 1 as they arrive; None: all of them.
-        rate: the probability with which it then happens.
-        at: the fraction of the body after which it happens; before its last byte at the latest.
-        seconds: how long a stall lasts.
+        times: numbers of the matching requests, counted from 1 in order of arrival; None: all of them.
+        rate: the probability of the fault for such a request.
+        at: the fraction of the body before the fault, at most all but the last byte.
+        seconds: duration of a stall.
         status: of a refusal.
         code: of a refusal: S3's name of the error.
-        retry_after: of a refusal: the seconds in its header Retry-After; None: no such header.
+        retry_after: of a refusal: the seconds in its Retry-After header; None: no such header.
         bytes_per_second: the speed of a slow body.
 
     Raises:
-        ValueError: a field is out of its range, or the operation does not exist or cannot suffer this kind.
+        ValueError: a field is out of range, or the operation does not exist or cannot have this kind of
+        fault.
     """
 
     kind: Kind
@@ -119,14 +119,14 @@ class Fault:
     bytes_per_second: float = 1_000_000.0
 
     def __post_init__(self) -> None:
-        """Refuse a rule that could never strike, or not as it says."""
+        """Refuse a rule that could never apply, or not as its fields say."""
         for wrong, expected in (
             (self.kind not in get_args(Kind), f"kind {self.kind!r}: expected one of {get_args(Kind)}"),
             (
                 self.operation is not None and self.operation not in OPERATIONS,
                 f"operation {self.operation!r}: expected one of {sorted(OPERATIONS)}",
             ),
-            (not self.operations, f"kind {self.kind!r} cannot befall {self._named()}"),
+            (not self.operations, f"kind {self.kind!r} does not apply to {self._named()}"),
             (
                 self.part_number is not None and not 1 <= self.part_number <= _MOST_PARTS,
                 f"part_number {self.part_number}: expected 1 to {_MOST_PARTS}",
@@ -160,18 +160,18 @@ class Fault:
 
     @property
     def name(self) -> str:
-        """Return what it is called where they are counted: of a refusal S3's name of the error."""
+        """The fault's name in counts: for a refusal S3's name of the error, else the kind."""
         return self.code if self.kind == "refuse" else self.kind
 
     @property
     def operations(self) -> frozenset[str]:
-        """Return the operations that it can befall."""
+        """The operations to which the rule applies."""
         named = COPY_OPERATIONS if self.operation is None else frozenset({self.operation})
         able = _OPERATIONS_OF_KIND.get(self.kind, OPERATIONS)
         return named & able if self.part_number is None else named & able & {"UploadPart"}
 
     def matches(self, target: Target) -> bool:
-        """Whether the rule is about this request."""
+        """Return whether the rule matches this request."""
         return (
             target.operation in self.operations
             and fnmatchcase(target.key, self.key)
@@ -180,12 +180,13 @@ class Fault:
 
 
 class FaultPlan:
-    """Rules at work: the first one that strikes a request is what befalls it.
+    """Applies the rules: a request gets the fault of the first rule that applies.
 
     Args:
         faults: the rules.
-        seed: of what is drawn.
-        ignored_prefix: of keys, by which nothing is drawn: what is written elsewhere meets the same faults.
+        seed: of the random numbers.
+        ignored_prefix: a prefix of keys that does not influence random numbers, so that copies with different
+            destination prefixes get the same faults.
     """
 
     def __init__(self, faults: Sequence[Fault], seed: int = 0, ignored_prefix: str = "") -> None:
@@ -198,7 +199,7 @@ class FaultPlan:
         self._struck = [0] * len(self._faults)
 
     def choose(self, target: Target) -> Fault | None:
-        """Return what befalls a request that has arrived; every rule that matches it counts it."""
+        """Return the fault of a request that has arrived, or None. Every matching rule counts the request."""
         chosen: int | None = None
         drawn_by = target._replace(key=target.key.removeprefix(self._ignored_prefix))
         with self._lock:
@@ -217,22 +218,23 @@ class FaultPlan:
         return self._faults[chosen]
 
     def struck(self) -> list[int]:
-        """Return how often each rule struck."""
+        """Return how often each rule applied."""
         with self._lock:
             return list(self._struck)
 
     def _drawn(self, position: int, nth: int, target: Target) -> float:
-        """Return a number from 0 up to 1."""
-        # Not crc32, as in model.py: of names that differ in a digit it draws no independent numbers.
+        """Return a pseudo-random number, at least 0 and below 1."""
+        # Not crc32 as in model.py, whose numbers for names that differ in one digit are not independent.
         identity = repr((self._seed, position, nth, *target)).encode()
         return int.from_bytes(blake2b(identity, digest_size=6).digest(), "big") / (1 << 48)
 
 
 def mix(rate: float) -> list[Fault]:
-    """Return rules for every kind of fault that a copy recovers from; `rate` of requests suffer one.
+    """Return rules for every kind of fault that a copy recovers from, for a share `rate` of requests.
 
-    So much of the GETs; of other requests a little less, as not every kind can befall them. No reply to a
-    Create is lost: nobody can know of the upload that it opened, so it would stay.
+    This is the share of GETs. For other requests it is a little lower, because not every kind applies to
+    them. No reply to a Create is lost, because the client could not know the upload's ID, and the upload
+    would stay.
     """
     if not 0 <= rate <= 1:
         raise ValueError(f"faults: rate {rate}: expected 0 to 1")

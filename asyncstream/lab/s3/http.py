@@ -14,12 +14,12 @@ LONGEST_CHUNK_LINE = 8192
 
 
 class MalformedRequestError(Exception):
-    """The bytes are not HTTP as this server understands it; the connection cannot be used any further."""
+    """The bytes are not valid HTTP for this server, and the connection must be closed."""
 
 
 @dataclass(frozen=True, slots=True)
 class Request:
-    """One request's head. The path is kept as it was sent: only S3 knows which slashes are part of a key."""
+    """One request's head. The path stays as sent, because only S3 knows which slashes belong to a key."""
 
     method: str
     path: str
@@ -29,7 +29,7 @@ class Request:
 
     @property
     def body_length(self) -> int | None:
-        """Bytes of the body as framed by HTTP; None if it comes in chunks."""
+        """Bytes of the body in HTTP's framing; None if it is chunked."""
         if encoding := self.headers.get("transfer-encoding"):
             if encoding.lower() != "chunked":
                 raise MalformedRequestError(f"Transfer-Encoding {encoding!r} is not supported")
@@ -41,7 +41,7 @@ class Request:
 
 
 def parse_request(head: bytes) -> Request:
-    """Read a request's head, from the request line up to the empty line (which may be left out)."""
+    """Parse a request's head, from the request line to the empty line, which is optional."""
     request_line, *header_lines = head.decode("latin-1").removesuffix("\r\n\r\n").split("\r\n")
     words = request_line.split(" ")
     if len(words) != 3 or words[2] not in ("HTTP/1.1", "HTTP/1.0") or not words[1].startswith("/"):
@@ -66,16 +66,16 @@ def parse_request(head: bytes) -> Request:
 
 
 def reply_head(status: int, headers: Mapping[str, str]) -> bytes:
-    """Return a reply's head, with the empty line that ends it."""
+    """Return a reply's head, including the final empty line."""
     lines = [f"HTTP/1.1 {status} {responses.get(status, '')}"]
     lines += [f"{name}: {value}" for name, value in headers.items()]
     return "\r\n".join([*lines, "\r\n"]).encode("latin-1")
 
 
 class ChunkedDecoder:
-    """Takes a chunked body apart: HTTP's own chunks, and `aws-chunked`, whose grammar is the same.
+    """Decodes a chunked body: HTTP's chunks, and `aws-chunked`, which has the same grammar.
 
-    The payload comes out as views of what was fed in: nothing is copied.
+    The payload is returned as views of the input, without copies.
     """
 
     def __init__(self) -> None:
@@ -86,7 +86,7 @@ class ChunkedDecoder:
         self._read_line = self._read_size
 
     def feed(self, data: memoryview) -> Iterator[memoryview]:
-        """Yield the payload in `data`; the iterator must be used up before the next feed."""
+        """Yield the payload in `data`. Exhaust the iterator before the next feed."""
         position = 0
         while position < len(data):
             if self.finished:
@@ -100,7 +100,7 @@ class ChunkedDecoder:
                 position += self._collect_line(data[position : position + LONGEST_CHUNK_LINE])
 
     def _collect_line(self, data: memoryview) -> int:
-        """Add to the current line, act on it when it is whole; return how many bytes belonged to it."""
+        """Add to the current line, process it when it is complete, and return the number of bytes used."""
         text = bytes(data)
         end = text.find(b"\n") + 1
         self._line += text[:end] if end else text

@@ -1,7 +1,7 @@
-"""Fault injection, the deeds: what each kind of fault does to a request.
+"""Fault injection: the effect of each kind of fault on a request.
 
-A fault wraps what moves the bytes anyway: the pieces of the request's body, the slices of the reply's
-content. So a request that nothing befalls costs nothing more.
+A fault wraps the pieces of the request's body or the slices of the reply's content. So requests without a
+fault cost nothing more.
 """
 
 from __future__ import annotations
@@ -31,29 +31,29 @@ if TYPE_CHECKING:
     Run: TypeAlias = Callable[[Call], Reply]
 
 SLOW_STEP_SECONDS = 0.05
-# How long a reset waits for bytes to arrive: a client that reads takes long only on a busy machine.
+# A reset waits this long for sent bytes to arrive. A client that reads is slow only on a busy machine.
 FLUSH_SECONDS = 5.0
-CUT_SECONDS = 0.2  # until a socket is shut down altogether
-GONE_SECONDS = 30.0  # until one that was is given up
+CUT_SECONDS = 0.2  # wait before a socket is shut down in both directions
+GONE_SECONDS = 30.0  # wait for its thread after that
 
 
 class ConnectionCutError(OSError):
-    """A fault has ended the connection; whoever serves it closes the socket."""
+    """A fault has ended the connection. The serving thread closes the socket."""
 
 
 def befall(fault: Fault, run: Run, call: Call, connected: socket.socket) -> Reply:
-    """Run an operation, or not, and let the fault happen to its body, its reply or its connection.
+    """Apply a fault to a request: run its operation or not, and disturb its body, reply or connection.
 
     Raises:
-        S3Error: what the operation or the fault answers.
-        OSError: the connection is to be closed.
+        S3Error: the error reply of the operation or the fault.
+        OSError: the caller must close the connection.
     """
     return DEEDS[fault.kind](_Site(fault, run, call, connected))
 
 
 @dataclass(frozen=True, slots=True)
 class _Site:
-    """Where a fault happens."""
+    """The request and connection of a fault."""
 
     fault: Fault
     run: Run
@@ -61,14 +61,18 @@ class _Site:
     connected: socket.socket
 
     def wait(self, seconds: float) -> None:
-        """Wait, but not for a client that has gone, unless its end is held up behind a full window."""
+        """Wait, but stop if the client closes, unless its FIN is delayed behind a full window.
+
+        Raises:
+            ConnectionCutError: the client closed the connection.
+        """
         waiting = select.poll()
-        waiting.register(self.connected.fileno(), select.POLLRDHUP)  # seen even behind bytes nobody has read
+        waiting.register(self.connected.fileno(), select.POLLRDHUP)  # reported even before unread bytes
         if waiting.poll(seconds * 1000):
-            raise ConnectionCutError("the client has gone")
+            raise ConnectionCutError("the client closed the connection")
 
     def flush(self) -> None:
-        """Let what was sent arrive, which a reset would throw away; a client that does not read loses it."""
+        """Wait until sent bytes have arrived, as a reset discards them, or until a client does not read."""
         deadline = time.monotonic() + FLUSH_SECONDS
         while time.monotonic() < deadline:
             unsent = fcntl.ioctl(self.connected.fileno(), termios.TIOCOUTQ, struct.pack("i", 0))
@@ -77,24 +81,26 @@ class _Site:
             self.wait(0.002)
 
     def reset(self) -> NoReturn:
-        """End the connection by a reset."""
+        """Reset the connection."""
         reset_on_close(self.connected)
         raise ConnectionCutError("reset by a fault")
 
     def position(self, size: int) -> int:
-        """Return after how many bytes of a body the fault happens: before the last one at the latest."""
+        """Return the number of bytes of a body before the fault, at most all but the last one."""
         return max(0, min(int(size * self.fault.at), size - 1))
 
 
 def reset_on_close(connected: socket.socket) -> None:
-    """Have a socket's close reset the connection."""
+    """Make a later close of the socket reset the connection."""
     connected.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
 
 
 def _refuse(site: _Site) -> Reply:
     fault = site.fault
     headers = {} if fault.retry_after is None else {"Retry-After": str(fault.retry_after)}
-    raise S3Error(fault.code, "The lab S3 was told to refuse", status=fault.status, headers=headers)
+    raise S3Error(
+        fault.code, "The lab S3 refused the request by a fault rule", status=fault.status, headers=headers
+    )
 
 
 def _reset(site: _Site) -> Reply:
@@ -151,12 +157,12 @@ def _wrong_byte(site: _Site) -> Reply:
 
 
 def _error_in_200(site: _Site) -> Reply:
-    site.call.body.read()  # all of it, so that the connection stays
+    site.call.body.read()  # the whole body, so that the connection stays usable
     raise S3Error("InternalError", "We encountered an internal error. Please try again.", status=200)
 
 
 def _lost_reply(site: _Site) -> Reply:
-    with suppress(S3Error):  # a refusal is lost as well
+    with suppress(S3Error):  # an error reply is lost, too
         site.run(site.call)
     site.reset()
 
@@ -171,7 +177,7 @@ def _overwrite_source(site: _Site) -> Reply:
     if reply.content and reply.length > 1:
         return _interrupted_reply(site, reply, strike)
     if reply.content:
-        strike()  # The reply is decided: to the client this is as if it came after it, and not too late.
+        strike()  # The reply is already fixed, so to the client the change happens after it.
     return reply
 
 
@@ -190,7 +196,7 @@ DEEDS: dict[Kind, Callable[[_Site], Reply]] = {
 
 
 def _in_the_middle(site: _Site, strike: Callable[[], None]) -> Reply:
-    """Run the operation and strike once: within the body that it reads or sends, or before its reply."""
+    """Run the operation, and call `strike` once: within the body read or sent, or before the reply."""
     struck = False
 
     def interrupted(pieces: Iterator[memoryview]) -> Iterator[memoryview]:
@@ -224,14 +230,14 @@ def _in_the_middle(site: _Site, strike: Callable[[], None]) -> Reply:
 
 
 def _interrupted_reply(site: _Site, reply: Reply, strike: Callable[[], None]) -> Reply:
-    assert reply.content is not None  # noqa: S101 -- for the type checker: the callers have looked
+    assert reply.content is not None  # noqa: S101 -- for the type checker: the callers have checked
     position = reply.start + site.position(reply.length)
     return replace(reply, content=_InterruptedContent(reply.content, position, strike))
 
 
 @dataclass(frozen=True, slots=True)
 class _InterruptedContent:
-    """Content with an event at a position: it happens when the bytes before have been sent."""
+    """Content that calls `strike` at a position, after the bytes before it have been sent."""
 
     content: Content
     position: int
@@ -262,7 +268,7 @@ class _WrongByteContent:
 
 @dataclass(frozen=True, slots=True)
 class _SlowContent:
-    """Content that comes in small steps."""
+    """Content that is sent slowly, in small steps."""
 
     content: Content
     rate: float
@@ -277,35 +283,37 @@ class _SlowContent:
 
 
 class OpenConnections:
-    """The sockets over which S3 was asked, so that all of them can be cut at once."""
+    """The sockets with S3 requests, so that `cut` can reset all of them."""
 
     def __init__(self) -> None:
         self._changed = threading.Condition()
         self._open: set[socket.socket] = set()
 
     def add(self, connected: socket.socket) -> None:
-        """Take note of a socket."""
+        """Add a socket."""
         with self._changed:
             self._open.add(connected)
 
     def close(self, connected: socket.socket) -> None:
-        """Close a socket, noted or not."""
-        with self._changed:  # a descriptor that is closed may be another connection's a moment later
+        """Close a socket, whether it was added or not."""
+        with self._changed:  # another connection may reuse a closed descriptor at once
             self._open.discard(connected)
             connected.close()
             self._changed.notify_all()
 
     def cut(self) -> int:
-        """Have every connection reset by the thread that serves it; return how many there were."""
+        """Make each connection's thread reset it, and return the number of connections."""
         with self._changed:
             cut = set(self._open)
-        # SHUT_RD tells the client nothing and ends every wait for it: the close is the first it notices.
-        # A thread that sends to a client which does not read notices only the second.
+        # SHUT_RD sends nothing to the client and ends each thread's read. The client first notices the close.
+        # A thread that sends to a client that does not read notices only SHUT_RDWR.
         for how, seconds in ((socket.SHUT_RD, CUT_SECONDS), (socket.SHUT_RDWR, GONE_SECONDS)):
             with self._changed:
                 for connected in cut & self._open:
                     reset_on_close(connected)
-                    with suppress(OSError):  # the client was faster
-                        socket.socket.shutdown(connected, how)  # SSLSocket's own is not for other threads
+                    with suppress(OSError):  # the client closed first
+                        socket.socket.shutdown(
+                            connected, how
+                        )  # SSLSocket.shutdown is not safe from other threads
                 self._changed.wait_for(lambda: not cut & self._open, seconds)
         return len(cut)

@@ -1,4 +1,4 @@
-"""ListObjectsV2: which keys and common prefixes make a page, and how S3 spells it."""
+"""ListObjectsV2: selects the keys and common prefixes of a page, and writes S3's XML."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ LAST_CHARACTER = "\U0010ffff"
 
 
 class Page(NamedTuple):
-    """One page of a listing; the next one begins after `next_after`, if there is one."""
+    """One page of a listing. The next page, if any, starts after `next_after`."""
 
     keys: list[str]
     prefixes: list[str]
@@ -29,7 +29,7 @@ class Page(NamedTuple):
 
 
 def list_page(keys: Sequence[str], prefix: str, delimiter: str, after: str, limit: int) -> Page:
-    """Choose a page from sorted keys: what begins with the prefix and comes after `after`."""
+    """Return a page from sorted keys: those that start with the prefix and follow `after`."""
     page = Page([], [], None)
     position = max(bisect_left(keys, prefix), bisect_right(keys, after) if after else 0)
     while position < len(keys) and keys[position].startswith(prefix):
@@ -49,7 +49,7 @@ def list_page(keys: Sequence[str], prefix: str, delimiter: str, after: str, limi
 
 
 def list_objects_v2(call: Call) -> Reply:
-    """ListObjectsV2."""
+    """Answer ListObjectsV2."""
     query = call.request.query
     prefix, delimiter, token = (query.get(name, "") for name in ("prefix", "delimiter", "continuation-token"))
     limit = min(parse_number("max-keys", query.get("max-keys", "1000")), LONGEST_PAGE)

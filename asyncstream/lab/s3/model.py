@@ -1,7 +1,7 @@
-"""The network between client and S3: the model, and the clocks that hold transfers to it.
+"""The network between client and S3: the model, and the clocks that pace transfers.
 
-Time is virtual: a clock tells when the bytes asked of it may have gone through, and the caller sleeps until
-then. Reading the time and sleeping are injected, so the whole model runs in tests without waiting.
+A clock computes when bytes have passed, and the caller sleeps until then. Time and sleep are injected, so
+tests of the model do not wait.
 """
 
 from __future__ import annotations
@@ -20,16 +20,18 @@ if TYPE_CHECKING:
     from asyncstream.lab.s3.http import Request
 
 MB = 1_000_000
-QUANTUM = 256 * 1024  # what a connection may ask for at once: small enough to share a card fairly
-CREDIT_SECONDS = 0.020  # how much lost time can be made up for: more than sleep overshoots, less than shows
+QUANTUM = 256 * 1024  # most bytes that a connection reserves at a time: small enough to share a card fairly
+CREDIT_SECONDS = (
+    0.020  # most lost time that a clock catches up: more than sleep overshoots, less than is visible
+)
 
 
 @dataclass(frozen=True, slots=True)
 class NetworkModel:
-    """Bytes per second of a connection and of the client's card (each way), and seconds to the first byte.
+    """Bytes/s of a connection and of the client's card (each direction), and seconds to the first byte.
 
-    A rate of None is no limit. `jitter` makes a request up to that fraction slower or faster; how much is
-    drawn from the seed and the request itself: the same work meets the same delays in whatever order.
+    A rate of None means no limit. `jitter` makes a request slower or faster by up to this fraction. The seed
+    and the request determine the amount, so the same work has the same delays in any order.
     """
 
     connection_rate: float | None = None
@@ -40,9 +42,12 @@ class NetworkModel:
 
     @classmethod
     def parse(cls, text: str, seed: int = 0) -> NetworkModel:
-        """Read "53/90/25": MB/s a connection, MB/s the card, ms to the first byte; 0 is no limit.
+        """Parse "53/90/25": MB/s per connection, MB/s of the card, ms to the first byte. 0 means no limit.
 
-        A fourth number is the jitter in percent; "off" is no model at all.
+        A fourth number is the jitter in percent. "off" means no model.
+
+        Raises:
+            ValueError: the text is not a network model.
         """
         if text == "off":
             return cls(seed=seed)
@@ -55,22 +60,22 @@ class NetworkModel:
 
 
 class RateClock:
-    """Bytes through one bottleneck, one after the other, at a rate."""
+    """A bottleneck through which bytes pass one after the other at a rate."""
 
     def __init__(self, rate: float, now: float) -> None:
         self.rate = rate
         self._next = now
-        self._lock = threading.Lock()  # a card's clock is shared by all connections
+        self._lock = threading.Lock()  # all connections share a card's clock
 
     def reserve(self, size: int, now: float) -> float:
-        """Take `size` bytes' time; return when they are through."""
+        """Reserve the time for `size` bytes, and return when they have passed."""
         with self._lock:
             self._next = max(self._next, now - CREDIT_SECONDS) + size / self.rate
             return self._next
 
 
 class Pace:
-    """One direction of one request: waits as long as its bytes need."""
+    """Paces one direction of one request."""
 
     def __init__(self, clocks: Sequence[RateClock], now: Callable[[], float], sleep: Callable[[float], None]):
         self._clocks = clocks
@@ -79,7 +84,7 @@ class Pace:
         self.quantum = QUANTUM if clocks else 1 << 30
 
     def wait(self, size: int) -> None:
-        """Return when `size` more bytes may have gone through."""
+        """Wait until `size` more bytes have passed."""
         if not self._clocks:
             return
         now = self._now()
@@ -89,7 +94,7 @@ class Pace:
 
 
 class Network:
-    """The model at work: the card's two clocks, and every request's own delay and connection clocks."""
+    """Applies the model: the card's two clocks, and each request's delay and connection clocks."""
 
     def __init__(
         self,
@@ -106,10 +111,10 @@ class Network:
         self._outbound = [RateClock(model.card_rate, now())] if model.card_rate else []
 
     def slowness(self, request: Request) -> float:
-        """Return the factor by which this request is slower than the model says: 1 without jitter."""
+        """Return the factor by which this request is slower than the model. It is 1 without jitter."""
         if not self.model.jitter:
             return 1.0
-        # An upload id is random: the same part of the same file must be as slow in the next run.
+        # Without the upload ID, which is random: the same part must be as slow in the next run.
         query = sorted(item for item in request.query.items() if item[0] != "uploadId")
         identity = f"{request.method} {request.path} {query}"
         with self._lock:
@@ -119,7 +124,7 @@ class Network:
         return 1 + self.model.jitter * (2 * drawn - 1)
 
     def wait_for_first_byte(self, slowness: float) -> None:
-        """Wait as long as S3 takes to answer."""
+        """Wait for the model's time to the first byte."""
         if self.model.first_byte:
             self._sleep(self.model.first_byte * slowness)
 

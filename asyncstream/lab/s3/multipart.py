@@ -1,4 +1,4 @@
-"""S3's multipart uploads: a call to a reply."""
+"""S3's operations on multipart uploads. Each turns a call into a reply."""
 
 from __future__ import annotations
 
@@ -34,7 +34,7 @@ MOST_PARTS = 10_000
 
 
 def create_multipart_upload(call: Call) -> Reply:
-    """CreateMultipartUpload."""
+    """Answer CreateMultipartUpload."""
     call.body.read()
     bucket = call.store.bucket(call.bucket)
     echoed: dict[str, str] = {}
@@ -56,7 +56,7 @@ def create_multipart_upload(call: Call) -> Reply:
 
 
 def _asked_checksum(request: Request) -> tuple[str, str]:
-    """Return header and type of the checksum that an upload is to have."""
+    """Return header and type of the requested checksum of an upload."""
     kind = request.headers.get("x-amz-checksum-algorithm", "CRC64NVME")
     algorithm = header_of(kind)
     if algorithm is None:
@@ -70,7 +70,7 @@ def _asked_checksum(request: Request) -> tuple[str, str]:
 
 
 def upload_part(call: Call) -> Reply:
-    """UploadPart."""
+    """Answer UploadPart."""
     number = parse_number("partNumber", call.request.query["partNumber"])
     if not 1 <= number <= MOST_PARTS:
         raise S3Error("InvalidArgument", f"Part number must be between 1 and {MOST_PARTS}")
@@ -87,12 +87,12 @@ def upload_part(call: Call) -> Reply:
         checksums[CRC64NVME] = encoded_crc64nvme(received.crc)
     part = StoredObject(received.size, received.crc, received.content, checksums=checksums)
     with call.store.lock:
-        bucket.upload(upload_id, call.key).parts[number] = part  # unless it was aborted meanwhile
+        bucket.upload(upload_id, call.key).parts[number] = part  # raises if it was aborted in the meantime
     return Reply(headers={"ETag": part.etag, **part.checksums})
 
 
 def complete_multipart_upload(call: Call) -> Reply:
-    """CompleteMultipartUpload."""
+    """Answer CompleteMultipartUpload."""
     named = parse_xml(call.body.read()).findall("Part")
     with call.store.lock:
         bucket = call.store.bucket(call.bucket)
@@ -115,7 +115,7 @@ def complete_multipart_upload(call: Call) -> Reply:
 
 
 def choose_parts(named: Sequence[Element], upload: MultipartUpload) -> list[StoredObject]:
-    """Return the parts that a Complete names, or raise S3's error about them."""
+    """Return the parts named in a Complete request, or raise S3's error about them."""
     try:
         numbers = [int(element.findtext("PartNumber", "")) for element in named]
     except ValueError:
@@ -151,7 +151,7 @@ def _named_part(number: int, element: Element, upload: MultipartUpload) -> Store
 
 
 def join_parts(parts: Sequence[StoredObject], upload: MultipartUpload) -> StoredObject:
-    """Return the object that the parts make up: its checksum follows from theirs."""
+    """Return the object made of the parts. Its checksum is computed from theirs."""
     crc = 0
     for part in parts:
         crc = combine_crc64nvme(crc, part.crc, part.size)
@@ -178,7 +178,7 @@ def _joined_checksums(parts: Sequence[StoredObject], upload: MultipartUpload) ->
 
 
 def _check_declared(call: Call, upload: MultipartUpload, completed: StoredObject) -> None:
-    """Compare what the client says of the whole object with what was received."""
+    """Compare the size and checksum that the client declares for the whole object with the received parts."""
     size = call.request.headers.get("x-amz-mp-object-size", str(completed.size))
     if size != str(completed.size):
         message = f"The provided x-amz-mp-object-size {size} does not match the parts' {completed.size} bytes"
@@ -191,13 +191,15 @@ def _check_declared(call: Call, upload: MultipartUpload, completed: StoredObject
         raise S3Error("InvalidRequest", f"{message} The complete request must use the same checksum mode.")
     for name, checksum in completed.checksums.items():
         declared = call.request.headers.get(name, checksum)
-        if declared.partition("-")[0] != checksum.partition("-")[0]:  # of a composite one, without its number
+        if (
+            declared.partition("-")[0] != checksum.partition("-")[0]
+        ):  # a composite checksum without its number of parts
             message = f"The {kind_of(name)} you specified did not match the calculated checksum"
             raise S3Error("BadDigest", message, Declared=declared, Calculated=checksum)
 
 
 def abort_multipart_upload(call: Call) -> Reply:
-    """AbortMultipartUpload."""
+    """Answer AbortMultipartUpload."""
     with call.store.lock:
         bucket = call.store.bucket(call.bucket)
         del bucket.uploads[bucket.upload(call.request.query["uploadId"], call.key).id]
@@ -205,7 +207,7 @@ def abort_multipart_upload(call: Call) -> Reply:
 
 
 def list_parts(call: Call) -> Reply:
-    """ListParts."""
+    """Answer ListParts."""
     query = call.request.query
     after = parse_number("part-number-marker", query.get("part-number-marker", "0"))
     limit = min(parse_number("max-parts", query.get("max-parts", "1000")), LONGEST_PAGE)
@@ -237,7 +239,7 @@ def _described(part: StoredObject) -> dict[str, str | int]:
 
 
 def list_multipart_uploads(call: Call) -> Reply:
-    """ListMultipartUploads, all on one page."""
+    """Answer ListMultipartUploads with all uploads on one page."""
     prefix = call.request.query.get("prefix", "")
     with call.store.lock:
         uploads = sorted(call.store.bucket(call.bucket).uploads.values(), key=lambda u: (u.key, u.initiated))

@@ -28,7 +28,7 @@ if TYPE_CHECKING:
 
 
 class Part(NamedTuple):
-    """A part that an object was uploaded in."""
+    """A part of an uploaded object."""
 
     size: int
     checksums: dict[str, str]  # by header
@@ -36,34 +36,34 @@ class Part(NamedTuple):
 
 @dataclass(frozen=True, slots=True)
 class StoredObject:
-    """An object, or a part of an upload. Without content only its size and checksum are known."""
+    """An object, or a part of an upload. Without content, it has only its size and checksum."""
 
     size: int
     crc: int
     content: Content | None
-    headers: dict[str, str] = field(default_factory=dict)  # system and user metadata, as they came
+    headers: dict[str, str] = field(default_factory=dict)  # system and user metadata, as received
     parts: tuple[Part, ...] = ()  # of the multipart upload it came from
     modified: float = field(default_factory=time.time)
-    checksums: dict[str, str] = field(default_factory=dict)  # those that S3 tells, by header
+    checksums: dict[str, str] = field(default_factory=dict)  # the checksums that S3 returns, by header
     checksum_type: str = FULL_OBJECT
 
     @property
     def checksum_headers(self) -> dict[str, str]:
-        """Return the headers that tell its checksum, if it has one."""
+        """The headers with its checksum, if it has one."""
         return self.headers_of(self.checksums)
 
     def headers_of(self, checksums: dict[str, str]) -> dict[str, str]:
-        """Return the headers that tell its checksums or one of its parts', if there are any."""
+        """Return the headers for its checksums, or for those of one of its parts."""
         return {**checksums, "x-amz-checksum-type": self.checksum_type} if checksums else {}
 
     @property
     def checksum_elements(self) -> dict[str, str]:
-        """Return the elements of XML that tell its checksum, if it has one."""
+        """The XML elements with its checksum, if it has one."""
         return {f"Checksum{kind_of(name)}": value for name, value in self.checksums.items()}
 
     @property
     def etag(self) -> str:
-        """Return the ETag in its quotes: no MD5, which would cost more than all the rest."""
+        """The quoted ETag. It is not an MD5, which would cost more CPU than everything else."""
         digits = f"{self.crc:016x}{self.size:016x}"
         return f'"{digits}-{len(self.parts)}"' if self.parts else f'"{digits}"'
 
@@ -74,7 +74,7 @@ class MultipartUpload:
 
     key: str
     headers: dict[str, str]
-    algorithm: str | None = CRC64NVME  # the header of the checksum that the object will have
+    algorithm: str | None = CRC64NVME  # the header of the object's checksum
     checksum_type: str = FULL_OBJECT
     id: str = field(default_factory=lambda: uuid.uuid4().hex)
     initiated: float = field(default_factory=time.time)
@@ -82,7 +82,7 @@ class MultipartUpload:
 
     @property
     def composite(self) -> bool:
-        """Whether the object's checksum will be one of its parts' checksums."""
+        """Whether the object's checksum is computed from its parts' checksums."""
         return self.checksum_type == COMPOSITE
 
 
@@ -92,7 +92,7 @@ class Bucket:
     Args:
         name: its name.
         keep: whether the content of uploaded objects is kept.
-        checksums: False: it behaves as a server that has never heard of checksums.
+        checksums: False: behave as a server without checksums.
     """
 
     def __init__(self, name: str, *, keep: bool, checksums: bool = True) -> None:
@@ -105,17 +105,17 @@ class Bucket:
         self._sorted_keys: list[str] | None = None
 
     def sorted_keys(self) -> list[str]:
-        """Return all keys in S3's order, which is that of their UTF-8 bytes and so of their code points."""
+        """Return all keys in S3's order of UTF-8 bytes, which equals the order of code points."""
         if self._sorted_keys is None:
             self._sorted_keys = sorted(self._objects)
         return self._sorted_keys
 
     def get(self, key: str) -> StoredObject | None:
-        """Return the object if there is one."""
+        """Return the object, or None."""
         return self._objects.get(key)
 
     def object(self, key: str) -> StoredObject:
-        """Return the object, which must exist."""
+        """Return the object, or raise NoSuchKey."""
         if stored := self._objects.get(key):
             return stored
         raise S3Error("NoSuchKey", "The specified key does not exist.", Key=key)
@@ -127,12 +127,12 @@ class Bucket:
         self._objects[key] = stored
 
     def delete(self, key: str) -> None:
-        """Remove an object; as in S3 it need not exist."""
+        """Remove an object if it exists. As in S3, a missing one is not an error."""
         if self._objects.pop(key, None):
             self._sorted_keys = None
 
     def upload(self, upload_id: str, key: str) -> MultipartUpload:
-        """Return an upload in progress, which must exist."""
+        """Return an upload in progress, or raise NoSuchUpload."""
         upload = self.uploads.get(upload_id)
         if upload is None or upload.key != key:
             message = "The specified upload does not exist. It may have been aborted or completed."
@@ -141,7 +141,7 @@ class Bucket:
 
 
 class Store:
-    """All buckets. Whoever reads and then writes holds the lock in between, never while bytes move."""
+    """All buckets. Callers hold the lock between a read and a dependent write, but never while bytes move."""
 
     def __init__(self, directory: Path) -> None:
         self.lock = threading.RLock()
@@ -151,7 +151,7 @@ class Store:
         self._synthetic: dict[tuple[int, int], SyntheticContent] = {}
 
     def bucket(self, name: str) -> Bucket:
-        """Return a bucket, which must exist."""
+        """Return a bucket, or raise NoSuchBucket."""
         if bucket := self.buckets.get(name):
             return bucket
         raise S3Error("NoSuchBucket", "The specified bucket does not exist", BucketName=name)
@@ -164,7 +164,7 @@ class Store:
             self.buckets[name] = Bucket(name, keep=keep, checksums=checksums)
 
     def discard(self, bucket_name: str, prefix: str) -> int:
-        """Drop the objects and the uploads in progress under a prefix; return how many uploads those were."""
+        """Delete objects and uploads in progress under a prefix, and return the number of these uploads."""
         with self.lock:
             bucket = self.bucket(bucket_name)
             for key in [key for key in bucket.sorted_keys() if key.startswith(prefix)]:
@@ -175,7 +175,7 @@ class Store:
             return len(uploads)
 
     def new_file(self, bucket: Bucket) -> Path | None:
-        """Return where the next body belongs; None where it is not kept."""
+        """Return the path for the next body, or None if the bucket does not keep content."""
         return self._directory / str(next(self._file_numbers)) if bucket.keep else None
 
     def declare(
@@ -185,9 +185,9 @@ class Store:
         algorithm: str | None = CRC64NVME,
         part_size: int | None = None,
     ) -> None:
-        """Add objects of synthetic content with a checksum, given by its header, or with none.
+        """Add objects with synthetic content, and with the checksum named by its header or none.
 
-        With `part_size` they were uploaded in parts, and the checksum is one of the parts' checksums.
+        With `part_size` they appear as uploaded in parts, with a checksum of the parts' checksums.
         """
         for key, size in objects:
             algorithms = [algorithm] if algorithm and bucket.checksums else []
@@ -200,12 +200,12 @@ class Store:
                 bucket.put(key, stored)
 
     def overwrite(self, bucket_name: str, key: str) -> None:
-        """Replace an object, if it is still there, by another of its size and its kind of checksum."""
+        """Replace an object, if it still exists, by another with the same size and kind of checksum."""
         with self.lock:
             bucket = self.bucket(bucket_name)
             if (old := bucket.get(key)) is None:
                 return
-            for attempt in range(9):  # two objects of one byte are the same in 1 of 256 cases
+            for attempt in range(9):  # two objects of one byte are equal in 1 of 256 cases
                 name = f"{key} overwritten {attempt}"
                 new = (
                     self._synthetic_upload(name, old.size, list(old.checksums), max(1, old.parts[0].size))
@@ -214,7 +214,8 @@ class Store:
                 )
                 if new.crc != old.crc:
                     break
-            # Only empty objects are the same after all; as if it had been an upload, it has another ETag.
+            # Only empty objects are still equal. Such an object gets another ETag, as after a multipart
+            # upload.
             parts = new.parts if new.etag != old.etag else (Part(0, {}),)
             bucket.put(key, replace(new, headers=old.headers, parts=parts))
 
@@ -247,7 +248,7 @@ class Store:
         return replace(stored, parts=tuple(parts), checksums=checksums, checksum_type=COMPOSITE)
 
     def content_of(self, stored: StoredObject) -> Content:
-        """Return an object's content; a discarded one is known if it is a copy of something synthetic."""
+        """Return an object's content. Discarded content is available if it is a copy of synthetic content."""
         if content := stored.content or self._synthetic.get((stored.size, stored.crc)):
             return content
         raise S3Error(

@@ -1,4 +1,4 @@
-"""S3's operations on buckets and whole objects: a call to a reply."""
+"""S3's operations on buckets and whole objects. Each turns a call into a reply."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ if TYPE_CHECKING:
     from asyncstream.lab.s3.objects import Store
 
 REGION = "us-east-1"
-LONGEST_PAGE = 1000  # entries in a reply
+LONGEST_PAGE = 1000  # maximum entries in a reply
 BUCKET_NAME = re.compile(r"[a-z0-9][a-z0-9.-]{1,61}[a-z0-9]")
 SYSTEM_METADATA = (
     "Content-Type",
@@ -41,7 +41,7 @@ class Call:
 
 
 def list_buckets(call: Call) -> Reply:
-    """ListBuckets."""
+    """Answer ListBuckets."""
     with call.store.lock:
         buckets = sorted(call.store.buckets.items())
     described = [{"Name": name, "CreationDate": xml_time(bucket.created)} for name, bucket in buckets]
@@ -49,7 +49,7 @@ def list_buckets(call: Call) -> Reply:
 
 
 def create_bucket(call: Call) -> Reply:
-    """CreateBucket: as in S3, what is put there is kept."""
+    """Answer CreateBucket. As in S3, the bucket keeps content."""
     call.body.read()
     if not BUCKET_NAME.fullmatch(call.bucket):
         raise S3Error("InvalidBucketName", "The specified bucket is not valid.", BucketName=call.bucket)
@@ -58,19 +58,19 @@ def create_bucket(call: Call) -> Reply:
 
 
 def head_bucket(call: Call) -> Reply:
-    """HeadBucket."""
+    """Answer HeadBucket."""
     call.store.bucket(call.bucket)
     return Reply(headers={"x-amz-bucket-region": REGION})
 
 
 def get_bucket_location(call: Call) -> Reply:
-    """GetBucketLocation: us-east-1 has no name here."""
+    """Answer GetBucketLocation. As in S3, us-east-1 is an empty name."""
     call.store.bucket(call.bucket)
     return xml_reply("LocationConstraint", {})
 
 
 def delete_bucket(call: Call) -> Reply:
-    """DeleteBucket."""
+    """Answer DeleteBucket."""
     with call.store.lock:
         if call.store.bucket(call.bucket).sorted_keys():
             raise S3Error("BucketNotEmpty", "The bucket you tried to delete is not empty")
@@ -79,7 +79,7 @@ def delete_bucket(call: Call) -> Reply:
 
 
 def get_object(call: Call) -> Reply:
-    """GetObject and HeadObject, which differ in what is sent."""
+    """Answer GetObject and HeadObject, which differ only in the body."""
     headers = call.request.headers
     stored = call.store.bucket(call.bucket).object(call.key)
     if (version := call.request.query.get("versionId", "null")) != "null":
@@ -102,7 +102,7 @@ def get_object(call: Call) -> Reply:
 
 
 def _selected(request: Request, stored: StoredObject) -> tuple[tuple[int, int] | None, dict[str, str]]:
-    """Return the range that a request is about, None for all, and the headers that tell its checksum."""
+    """Return a request's range, or None for all bytes, and the headers with its checksum."""
     asked = request.headers.get("range")
     if "partNumber" in request.query:
         if asked is not None:
@@ -113,9 +113,9 @@ def _selected(request: Request, stored: StoredObject) -> tuple[tuple[int, int] |
 
 
 def select_part(number: int, stored: StoredObject) -> tuple[tuple[int, int] | None, dict[str, str]]:
-    """Return where one of the parts lies that an object was uploaded in, and what tells its checksum.
+    """Return the range of one of an object's uploaded parts, and the headers with its checksum.
 
-    What was no multipart upload is one part.
+    An object without a multipart upload is one part.
     """
     if not 1 <= number <= max(1, len(stored.parts)):
         message = "The requested partnumber is not satisfiable"
@@ -148,7 +148,7 @@ def parse_range(header: str, size: int) -> tuple[int, int] | None:
 
 
 def put_object(call: Call) -> Reply:
-    """PutObject."""
+    """Answer PutObject."""
     bucket = call.store.bucket(call.bucket)
     check_write_conditions(bucket.get(call.key), call.request)
     received = call.body.save(call.store.new_file(bucket), verify=bucket.checksums)
@@ -160,20 +160,20 @@ def put_object(call: Call) -> Reply:
         checksums=kept_checksums(received) if bucket.checksums else {},
     )
     with call.store.lock:
-        check_write_conditions(bucket.get(call.key), call.request)  # someone may have been faster
+        check_write_conditions(bucket.get(call.key), call.request)  # another write may have been faster
         bucket.put(call.key, stored)
     return Reply(headers={"ETag": stored.etag, **stored.checksum_headers})
 
 
 def delete_object(call: Call) -> Reply:
-    """DeleteObject."""
+    """Answer DeleteObject."""
     with call.store.lock:
         call.store.bucket(call.bucket).delete(call.key)
     return Reply(204)
 
 
 def delete_objects(call: Call) -> Reply:
-    """DeleteObjects."""
+    """Answer DeleteObjects."""
     root = parse_xml(call.body.read())
     keys = [element.findtext("Key", "") for element in root.iter("Object")]
     if not keys or not all(keys):
@@ -187,7 +187,7 @@ def delete_objects(call: Call) -> Reply:
 
 
 def check_write_conditions(existing: StoredObject | None, request: Request) -> None:
-    """Refuse to write if If-None-Match or If-Match says so."""
+    """Refuse to write if If-None-Match or If-Match does not hold."""
     if request.headers.get("if-none-match") == "*" and existing:
         raise _precondition_failed("If-None-Match")
     if (expected := request.headers.get("if-match")) is None:
@@ -204,14 +204,14 @@ def _precondition_failed(header: str) -> S3Error:
 
 
 def parse_number(name: str, text: str) -> int:
-    """Return a number that a query parameter holds."""
+    """Return the number in a query parameter."""
     if not (text.isascii() and text.isdigit()):
         raise S3Error("InvalidArgument", f"{name} must be a number, not {text!r}", ArgumentName=name)
     return int(text)
 
 
 def metadata(request: Request) -> dict[str, str]:
-    """Return the headers that are kept with an object."""
+    """Return the headers to keep with an object."""
     kept = {
         name: request.headers[name.lower()] for name in SYSTEM_METADATA if name.lower() in request.headers
     }
@@ -223,7 +223,7 @@ def metadata(request: Request) -> dict[str, str]:
 
 
 def kept_checksums(received: Received) -> dict[str, str]:
-    """Return the checksum that an object keeps: the one it came with, else CRC64NVME."""
+    """Return the checksum that an object keeps: the one in its request, else CRC64NVME."""
     if len(received.checksums) == 1:
         return received.checksums
     return {CRC64NVME: encoded_crc64nvme(received.crc)}

@@ -1,4 +1,4 @@
-"""What S3 answers: replies, its XML, its errors."""
+"""S3's replies, their XML, and errors."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from xml.sax.saxutils import escape
 if TYPE_CHECKING:
     from asyncstream.lab.s3.content import Content
 
-# A mapping is an element's children, a sequence one element for each item; None is left out.
+# A mapping has an element's children. A sequence becomes one element per item. None is omitted.
 XmlValue: TypeAlias = "str | int | Mapping[str, XmlValue] | Sequence[Mapping[str, XmlValue]] | None"
 
 XML_DECLARATION = '<?xml version="1.0" encoding="UTF-8"?>\n'
@@ -26,7 +26,7 @@ STATUS_OF_ERROR = {
     "BadDigest": 400,
     "BucketAlreadyOwnedByYou": 409,
     "BucketNotEmpty": 409,
-    "ContentDiscarded": 410,  # not of S3: this bucket keeps checksums only
+    "ContentDiscarded": 410,  # not an error of S3: this bucket keeps only checksums
     "EntityTooLarge": 400,
     "EntityTooSmall": 400,
     "IncompleteBody": 400,
@@ -54,7 +54,7 @@ STATUS_OF_ERROR = {
 
 @dataclass(frozen=True, slots=True)
 class Reply:
-    """One reply: its body is bytes at hand, or a range of an object's content."""
+    """One reply. Its body is bytes in memory, or a range of an object's content."""
 
     status: int = 200
     headers: dict[str, str] = field(default_factory=dict)
@@ -65,19 +65,19 @@ class Reply:
 
     @property
     def length(self) -> int:
-        """Bytes of the body, or what they would be for a HEAD."""
+        """Bytes of the body, or of the body that a GET would have for a HEAD."""
         return self.stop - self.start or len(self.body)
 
 
 class S3Error(Exception):
-    """A refusal, with S3's own code; further elements of its XML can be named."""
+    """An error reply with S3's code. `elements` adds elements to its XML."""
 
     def __init__(
         self,
         code: str,
         message: str,
         *,
-        status: int | None = None,  # other than S3 sends with this code
+        status: int | None = None,  # to override S3's status for this code
         headers: Mapping[str, str] | None = None,
         **elements: str | int,
     ) -> None:
@@ -89,7 +89,7 @@ class S3Error(Exception):
         self.elements = elements
 
     def reply(self, resource: str, request_id: str) -> Reply:
-        """Return the error as S3 sends it."""
+        """Return the error as a reply in S3's format."""
         told = {"Code": self.code, "Message": self.message, "Resource": resource, "RequestId": request_id}
         document = XML_DECLARATION + _element("Error", {**told, **self.elements})
         headers = {"Content-Type": "application/xml", "x-amz-request-id": request_id, **self.headers}
@@ -120,7 +120,7 @@ def _element(name: str, value: XmlValue) -> str:
 
 
 def parse_xml(body: bytes) -> ElementTree.Element:
-    """Read a request's XML; element names lose their namespace, which not every client sends."""
+    """Parse a request's XML, and remove the namespace from element names, which not every client sends."""
     try:
         root = ElementTree.fromstring(body)  # noqa: S314 -- only this machine's own tests talk to this server
     except ElementTree.ParseError as error:
@@ -131,5 +131,5 @@ def parse_xml(body: bytes) -> ElementTree.Element:
 
 
 def xml_time(timestamp: float) -> str:
-    """Return a time as S3's XML has it."""
+    """Return a time in the format of S3's XML."""
     return datetime.fromtimestamp(timestamp, UTC).strftime("%Y-%m-%dT%H:%M:%S.000Z")

@@ -1,4 +1,4 @@
-"""Which S3 operation a request asks for, on which bucket and key."""
+"""Finds the S3 operation, bucket and key of a request."""
 
 from __future__ import annotations
 
@@ -16,18 +16,18 @@ if TYPE_CHECKING:
     from asyncstream.lab.s3.operations import Call
     from asyncstream.lab.s3.replies import Reply
 
-DENIED_ACCESS_KEY = "AKIADENIED"  # whoever signs with it may do nothing
+DENIED_ACCESS_KEY = "AKIADENIED"  # requests signed with this key are denied
 LONGEST_KEY = 1024
 
 
 class Operation(NamedTuple):
-    """An operation by S3's name for it."""
+    """An operation and its name in S3."""
 
     name: str
     run: Callable[[Call], Reply]
 
 
-# Query parameters that do not make a request another operation.
+# Query parameters that do not select another operation.
 PARAMETERS = {
     *("prefix", "delimiter", "max-keys", "start-after", "continuation-token", "encoding-type", "fetch-owner"),
     *(
@@ -41,7 +41,7 @@ PARAMETERS = {
     ),
 }
 
-# By method, what the path names, and the query parameters that are left.
+# By method, level of the path, and the remaining query parameters.
 OPERATIONS = {
     ("GET", "service", ""): Operation("ListBuckets", operations.list_buckets),
     ("PUT", "bucket", ""): Operation("CreateBucket", operations.create_bucket),
@@ -66,7 +66,7 @@ OPERATIONS = {
 
 
 def address(path: str) -> tuple[str, str]:
-    """Return bucket and key from a path as it was sent; every byte after the bucket's slash is the key's."""
+    """Return bucket and key from the raw path. Every byte after the bucket's slash belongs to the key."""
     bucket, _, key = path[1:].partition("/")
     try:
         bucket, key = unquote(bucket, errors="strict"), unquote(key, errors="strict")
@@ -78,7 +78,11 @@ def address(path: str) -> tuple[str, str]:
 
 
 def find_operation(request: Request, bucket: str, key: str) -> Operation:
-    """Return what to run, or raise the error that says which operation is not there."""
+    """Return the operation of a request.
+
+    Raises:
+        S3Error: NotImplemented, with the name of the missing operation.
+    """
     level = "key" if key else "bucket" if bucket else "service"
     subresource = ",".join(
         sorted(n for n in request.query if n not in PARAMETERS and not n.startswith("X-Amz-"))
@@ -93,7 +97,7 @@ def find_operation(request: Request, bucket: str, key: str) -> Operation:
 
 
 def check_access(request: Request) -> None:
-    """Refuse the one access key that is denied everything; signatures are not looked at."""
+    """Refuse requests with the access key `DENIED_ACCESS_KEY`. Signatures are not checked."""
     credential = request.query.get("X-Amz-Credential", "") or request.headers.get("authorization", "")
     if re.search(rf"(^|=){DENIED_ACCESS_KEY}/", credential):
         raise S3Error("AccessDenied", "Access Denied")

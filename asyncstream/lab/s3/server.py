@@ -1,4 +1,4 @@
-"""The listening socket and the threads of its connections."""
+"""The server: its listening socket and the threads of its connections."""
 
 from __future__ import annotations
 
@@ -16,14 +16,14 @@ if TYPE_CHECKING:
 
     from asyncstream.lab.s3.model import NetworkModel
 
-# Larger buffers would hide the model's stalls behind megabytes in the kernel.
+# With larger buffers, megabytes in the kernel would hide the model's pauses.
 SOCKET_BUFFER = 256 * 1024
 
 logger = logging.getLogger(__name__)
 
 
 class Server:
-    """The endpoint: a thread a connection."""
+    """The server, with one thread per connection."""
 
     def __init__(
         self, directory: Path, model: NetworkModel, *, tls: ssl.SSLContext | None = None, log_size: int = 0
@@ -32,7 +32,7 @@ class Server:
         self._tls = tls
 
     def listen(self, port: int) -> int:
-        """Begin to accept connections, on a thread of its own; return the port."""
+        """Start to accept connections on a new thread, and return the port."""
         listener = socket.socket()
         listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
         # Accepted connections inherit these.
@@ -64,8 +64,8 @@ class Server:
 
 
 def self_signed(directory: Path) -> tuple[ssl.SSLContext, Path]:
-    """Make a certificate for this machine; return it and the file of the CA that clients have to trust."""
-    import trustme  # noqa: PLC0415 -- slow to import, and most servers speak plain HTTP
+    """Make a certificate for this machine. Return its TLS context and the CA file that clients must trust."""
+    import trustme  # noqa: PLC0415 -- slow to import, and most servers use plain HTTP
 
     authority = trustme.CA()
     bundle = directory / "ca.pem"

@@ -1,4 +1,4 @@
-"""What all connections of the endpoint share: objects, counters, the network's model, faults."""
+"""The shared state of all connections: objects, counters, the network model, faults."""
 
 from __future__ import annotations
 
@@ -17,12 +17,12 @@ if TYPE_CHECKING:
 
 
 class State:
-    """The endpoint without its sockets.
+    """The state of the server, without its sockets.
 
     Args:
-        directory: where kept objects are stored.
-        model: the network's, to start with.
-        log_size: requests that are remembered.
+        directory: the place for kept objects.
+        model: the initial network model.
+        log_size: maximum number of requests in the log.
     """
 
     def __init__(self, directory: Path, model: NetworkModel, *, log_size: int = 0) -> None:

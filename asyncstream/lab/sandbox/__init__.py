@@ -1,4 +1,4 @@
-"""A Lambda on this machine: functions in processes of their own, called by boto3's `lambda` client."""
+"""A local Lambda: runs each function in its own process. boto3's `lambda` client invokes it."""
 
 from asyncstream.lab.sandbox.function import Function
 from asyncstream.lab.sandbox.observation import Observation

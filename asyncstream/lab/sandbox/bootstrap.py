@@ -1,6 +1,6 @@
-"""The first file that a function's process runs: it starts AWS's runtime client.
+"""The first file that a function's process runs. It starts AWS's runtime client.
 
-Imports nothing of asyncstream: imports, time and memory have to be the function's own.
+It imports nothing from asyncstream, so that imports, time and memory are the function's own.
 """
 
 import os
@@ -9,7 +9,7 @@ import threading
 
 
 def end_with_the_sandbox() -> None:
-    """End when standard input does, which is when the sandbox's process has gone, however it went."""
+    """Exit when standard input ends, which is when the sandbox's process ends, even if it is killed."""
     os.read(0, 1)
     os._exit(1)
 

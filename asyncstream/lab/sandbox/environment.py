@@ -26,7 +26,7 @@ BOOTSTRAP = Path(__file__).with_name("bootstrap.py")
 SAMPLE_SECONDS = 0.05
 MOST_LOG = 1 << 20
 
-# The shell enters the groups before Python begins, so that all of Python's memory is charged to them.
+# The shell enters the groups before Python starts, so that all of Python's memory is charged to them.
 ENTER = 'while [ "$1" != -- ]; do echo $$ > "$1" || exit 1; shift; done; shift; exec "$@"'
 
 
@@ -35,11 +35,11 @@ class Outcome(Struct, frozen=True, kw_only=True):
 
     Attributes:
         payload: the handler's reply or the error, as JSON.
-        problem: the error in `payload`, None if it went well.
-        status: what the REPORT line says of it.
-        log: what the function wrote meanwhile.
+        problem: the error in `payload`; None for success.
+        status: for the REPORT line.
+        log: the function's output during the invocation.
         init_began, started, ended: seconds since the epoch.
-        observed: what was measured.
+        observed: the measurements.
     """
 
     payload: bytes
@@ -53,12 +53,12 @@ class Outcome(Struct, frozen=True, kw_only=True):
 
 
 class Environment:
-    """A process that serves one invocation after the other. For one thread at a time.
+    """A process that serves one invocation after the other. Only one thread may invoke at a time.
 
     Args:
-        function: which one; never changes.
-        limits: how it is held to its size.
-        daemon: X-Ray's address, if it has one.
+        function: the function with its settings, which do not change.
+        limits: of memory and CPU.
+        daemon: address of X-Ray's daemon; None: no tracing.
     """
 
     def __init__(self, function: Function, limits: Limits, daemon: str | None) -> None:
@@ -74,13 +74,13 @@ class Environment:
         self._group.set_cpu(max(1.0, vcpus(function.size_mb)))
         self._logged = 0
         self._cpu = 0.0
-        self._init: tuple[float, float] | None = None  # its seconds and its CPU seconds
+        self._init: tuple[float, float] | None = None  # seconds and CPU seconds
         self._began, self._began_at = time.monotonic(), time.time()
         self._process = self._start(daemon)
         threading.Thread(target=self._tell_exit, daemon=True).start()
 
     def invoke(self, event: Event, request_id: str) -> Outcome:
-        """Hand an event to the process, and wait for what becomes of it, as long as the timeout allows."""
+        """Pass an event to the process, and wait for its outcome until the timeout."""
         cold = self._init is None
         said = self._wait_until_asked()
         init = self._init = self._init or (time.monotonic() - self._began, self._cpu_seconds())
@@ -110,7 +110,7 @@ class Environment:
                 init_seconds=init[0],
                 cpu_seconds=self._cpu_seconds() - cpu_before,
                 init_cpu_seconds=init[1],
-                # The kernel brings VmHWM up to date by batches of pages: a sample may have seen more.
+                # The kernel updates VmHWM in batches of pages, so a sample may be higher.
                 peak_bytes=max([peak_bytes, *(sample.bytes for sample in sampler.samples)]),
                 memory=sampler.samples,
                 throttling=throttling and throttling_before and throttling.since(throttling_before),
@@ -118,7 +118,7 @@ class Environment:
         )
 
     def close(self) -> None:
-        """End the process, whatever it does, and remove all that was its. Other threads may call it too."""
+        """Kill the process, and remove its group and files. Any thread may call this."""
         with self._closing:
             if self._closed:
                 return
@@ -141,7 +141,7 @@ class Environment:
             stderr=self._log,
             cwd=self.function.code[0],
             env=variables(self.function, self._api.address, log_stream, daemon),
-            # Ctrl-C reaches the whole terminal's group: only the sandbox decides what ends when.
+            # Ctrl-C goes to the whole process group, but the sandbox must decide when functions end.
             start_new_session=True,
         )
 
@@ -149,13 +149,13 @@ class Environment:
         self._api.said.put(Exited(self._process.wait()))
 
     def _wait_until_asked(self) -> Said | None:
-        # Lambda gives an init 10 s, then begins it anew as part of the invocation: here it goes on instead.
+        # Lambda restarts an init after 10 s as part of the invocation. Here the init just continues.
         said = self._next_said(time.monotonic() + self.function.timeout)
         self.usable = isinstance(said, Asked)
         return said
 
     def _next_said(self, end: float) -> Said | None:
-        """What the process says next; None if it says nothing in time, and is killed for it."""
+        """Return the next message of the process. At `end`, kill the process and return None."""
         try:
             return self._api.said.get(timeout=max(0.0, end - time.monotonic()))
         except Empty:
@@ -163,7 +163,7 @@ class Environment:
             return None
 
     def _told(self, said: Said | None, request_id: str) -> tuple[bytes, dict[str, Any] | None, str | None]:
-        """Payload, error, and status, as Lambda tells them."""
+        """Return payload, error and status in Lambda's format."""
         if isinstance(said, Replied):
             return said.payload, None, None
         if isinstance(said, Raised):
@@ -177,20 +177,20 @@ class Environment:
         return json.dumps(problem).encode(), problem, "timeout"
 
     def _cpu_seconds(self) -> float:
-        """CPU time so far. Of a process in no group it cannot be told once it has ended: the last figure."""
+        """Return the CPU time so far. For an ended process without a group it is the last known value."""
         with suppress(FileNotFoundError):
             self._cpu = self._group.cpu_seconds(self._process.pid)
         return self._cpu
 
     def _new_log(self) -> bytes:
-        """What was written since the last call."""
+        """Return the output since the last call."""
         written = os.pread(self._log.fileno(), MOST_LOG, self._logged)
         self._logged += len(written)
         return written
 
 
 class _MemorySampler:
-    """Reads what a process has resident, on a thread of its own, until it is stopped."""
+    """Samples a process's resident memory on its own thread until it is stopped."""
 
     def __init__(self, pid: int) -> None:
         self.samples: list[MemorySample] = []
@@ -202,7 +202,7 @@ class _MemorySampler:
         self._thread.start()
 
     def stop(self) -> int:
-        """The most bytes the process ever had resident, as far as it could be seen."""
+        """Stop, and return the highest peak of resident bytes that could be read."""
         self._stopped.set()
         self._thread.join()
         self._sample()
@@ -218,10 +218,10 @@ class _MemorySampler:
         try:
             status = (self._process / "status").read_text()
         except (FileNotFoundError, ProcessLookupError):
-            return  # it has ended
+            return  # the process has ended
         figures = dict(re.findall(r"^(VmHWM|VmRSS):\s+(\d+) kB", status, re.MULTILINE))
         if not figures:
-            return  # it is about to
+            return  # the process is ending
         self._peak = int(figures["VmHWM"]) * 1024
         self.samples.append(MemorySample(time.monotonic() - self._began, int(figures["VmRSS"]) * 1024))
 
@@ -231,7 +231,7 @@ def _problem(kind: str, request_id: str, message: str) -> dict[str, Any]:
 
 
 def _reason(status: int) -> str:
-    """Why a process ended, in Lambda's words."""
+    """Return the reason why a process ended, in Lambda's words."""
     if status == 0:
         return "Runtime exited without providing a reason"
     if status > 0:

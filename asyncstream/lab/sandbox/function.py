@@ -1,4 +1,4 @@
-"""What a function is: its code, its settings, and the environment variables it sees."""
+"""A function: its code, its settings and its environment variables."""
 
 import sys
 from collections.abc import Mapping, Sequence
@@ -8,22 +8,22 @@ from msgspec import Struct
 
 REGION = "us-east-1"
 ACCOUNT = "123456789012"
-# What a function has of which nothing was said to be held back.
+# The memory of a function without a limit.
 LARGEST_MB = 10_240
 
 
 class Function(Struct, frozen=True, kw_only=True):
-    """A function, as Lambda is told of it.
+    """A Lambda function.
 
     Attributes:
         name: 1 to 64 letters, digits, hyphens and underscores.
-        handler: `module.function`, where the module may have dots.
-        code: directories the code is in, searched in this order. The first is LAMBDA_TASK_ROOT.
-        memory_mb: 128 to 10,240. None: nothing is held back.
+        handler: `module.function`. The module may contain dots.
+        code: directories with the code, in the order of search. The first is LAMBDA_TASK_ROOT.
+        memory_mb: 128 to 10,240. None: no limit.
         timeout: seconds, 1 to 1,800 (LONGEST_INVOCATION).
-        environment: its own variables, credentials too; it sees none of the caller's.
+        environment: its own variables, including credentials. It gets none of the caller's variables.
         tracing: whether Lambda samples each invocation for X-Ray (active tracing).
-        lacks: packages that are installed here and not in Lambda for this function.
+        lacks: packages to hide, which are installed here, but not in Lambda for this function.
     """
 
     name: str
@@ -37,29 +37,31 @@ class Function(Struct, frozen=True, kw_only=True):
 
     @property
     def arn(self) -> str:
-        """Its Amazon Resource Name."""
+        """The function's Amazon Resource Name."""
         return f"arn:aws:lambda:{REGION}:{ACCOUNT}:function:{self.name}"
 
     @property
     def size_mb(self) -> int:
-        """The memory it is told to have."""
+        """The memory in MB that the function sees."""
         return self.memory_mb or LARGEST_MB
 
 
 def variables(function: Function, runtime_api: str, log_stream: str, daemon: str | None) -> dict[str, str]:
-    """All environment variables of the function's process (Lambda developer guide, "Defined runtime
-    environment variables"), and those without which Python would not find its packages here.
+    """Return all environment variables of a function's process.
+
+    They are those of Lambda (Lambda developer guide, "Defined runtime environment variables"), and those that
+    Python needs here to find its packages.
 
     Args:
-        function: whose.
+        function: the function.
         runtime_api: host and port of the Runtime API.
         log_stream: unique to one environment.
-        daemon: host and port of X-Ray's daemon, if there is one.
+        daemon: host and port of X-Ray's daemon; None: no tracing.
     """
     traced = {} if daemon is None else _daemon_variables(daemon)
     return {
         "AWS_DEFAULT_REGION": REGION,
-        # Before the rest, so that nobody takes Lambda's own names: Lambda refuses such functions.
+        # Before the others, so that a function cannot override Lambda's variables, which Lambda refuses.
         **function.environment,
         **traced,
         "AWS_EXECUTION_ENV": f"AWS_Lambda_python{sys.version_info.major}.{sys.version_info.minor}",

@@ -1,10 +1,9 @@
-"""Memory and CPU as Lambda gives them, by control groups of version 1 or 2.
+"""Limits memory and CPU as Lambda does, with control groups of version 1 or 2.
 
-A function has memory/1,769 of a vCPU (Lambda developer guide, "Configure Lambda function memory"), handed
-out in periods of 20 ms. While it starts it has a whole one whatever its size: undocumented, but what is
-measured on Lambda. A group is charged for the pages that it was the first to touch: of the interpreter and
-its libraries, which other processes here have in memory too, hardly any. That is about 10 MB to a function's
-favour.
+A function has memory/1,769 of a vCPU (Lambda developer guide, "Configure Lambda function memory"), in periods
+of 20 ms. During init it has at least a whole vCPU, independently of its size. This is undocumented, but
+measured on Lambda. A group is charged only for pages that it touches first. Other local processes already
+share most pages of the interpreter and its libraries, which gives a function about 10 MB more than on Lambda.
 """
 
 import itertools
@@ -20,55 +19,55 @@ from asyncstream.lab.report.sizing import MB_PER_VCPU
 from asyncstream.lab.sandbox.observation import Throttling
 
 PERIOD_US = 20_000
-SMALLEST_QUOTA_US = 1_000  # the kernel refuses less
-GONE_SECONDS = 30.0  # a guard: what was killed is gone at once, unless the machine is busy
+SMALLEST_QUOTA_US = 1_000  # the kernel's minimum
+GONE_SECONDS = 30.0  # a guard: killed processes end at once, unless the machine is busy
 PREFIX = "asyncstream"
 
 _numbers = itertools.count(1)
 
 
 class Group(Protocol):
-    """What holds one environment's processes."""
+    """The control group of one environment's processes."""
 
     entries: list[Path]
 
     def set_cpu(self, vcpus: float) -> None:
-        """Allow so much CPU from now on."""
+        """Limit the group to this share of a vCPU."""
 
     def cpu_seconds(self, pid: int) -> float:
-        """CPU time of all its processes, those that have ended too; `pid` is the one that was started."""
+        """Return the CPU time of all its processes, including ended ones. `pid` is the started process."""
 
     def throttling(self) -> Throttling | None:
-        """How it was held to its CPU so far; None: it is not."""
+        """Return the throttling so far, or None without a limit."""
 
     def was_out_of_memory(self) -> bool:
-        """Whether the kernel has killed something in it for want of memory."""
+        """Return whether the kernel killed a process of the group because memory ran out."""
 
     def close(self) -> None:
-        """Kill what runs in it, and remove it."""
+        """Kill the group's processes, and remove the group."""
 
 
 class Limits(Protocol):
-    """A way to hold functions to their size."""
+    """A way to limit functions to their size. `told` describes it in reports."""
 
     told: str
 
     def group(self, memory_mb: int) -> Group:
-        """A new group for a function of that size."""
+        """Create a group for a function of this size in MB."""
 
 
 def vcpus(memory_mb: int) -> float:
-    """The share of CPU that comes with that much memory."""
+    """Return the vCPUs of a function with this memory."""
     return memory_mb / MB_PER_VCPU
 
 
 def quota_us(share: float) -> int:
-    """Microseconds of CPU in each period."""
+    """Return the microseconds of CPU in each period."""
     return max(SMALLEST_QUOTA_US, round(share * PERIOD_US))
 
 
 def open_limits() -> Limits:
-    """The best that this machine allows to this user."""
+    """Return the best limits that this machine allows for this user."""
     mounts = Path("/proc/self/mounts").read_text()
     own = Path("/proc/self/cgroup").read_text()
     refused = []
@@ -84,10 +83,10 @@ def open_limits() -> Limits:
 
 
 def v1_parents(mounts: str, own: str) -> dict[str, Path]:
-    """Where a process's groups are, by controller, given `/proc/self/mounts` and `/proc/self/cgroup`.
+    """Return a process's groups by controller, from `/proc/self/mounts` and `/proc/self/cgroup`.
 
     Raises:
-        OSError: a controller is not there.
+        OSError: a controller is missing.
     """
     points = {
         option: Path(point)
@@ -107,10 +106,10 @@ def v1_parents(mounts: str, own: str) -> dict[str, Path]:
 
 
 def v2_parent(mounts: str, own: str) -> Path:
-    """The group nearest to a process's own below which others can be limited.
+    """Return the group nearest to a process's own whose child groups can be limited.
 
     Raises:
-        OSError: there is none.
+        OSError: no such group exists.
     """
     points = [Path(fields[1]) for fields in map(str.split, mounts.splitlines()) if fields[2] == "cgroup2"]
     paths = [line.removeprefix("0::/") for line in own.splitlines() if line.startswith("0::")]
@@ -129,7 +128,7 @@ def v2_parent(mounts: str, own: str) -> Path:
 
 
 class LimitsV1:
-    """Version 1: a tree for each controller."""
+    """Limits with version 1, which has a tree for each controller."""
 
     told = "cgroup v1"
 
@@ -145,17 +144,17 @@ class LimitsV1:
 
 
 class GroupV1:
-    """See `Group`."""
+    """A `Group` of version 1."""
 
     def __init__(self, folders: Mapping[str, Path], memory_mb: int) -> None:
         self._folders = folders
-        self._places = list(dict.fromkeys(folders.values()))  # cpu and cpuacct are often one
+        self._places = list(dict.fromkeys(folders.values()))  # cpu and cpuacct are often the same
         for place in self._places:
             place.mkdir()
         self.entries = [place / "cgroup.procs" for place in self._places]
         limit = str(memory_mb << 20)
         (folders["memory"] / "memory.limit_in_bytes").write_text(limit)
-        with suppress(OSError):  # kernels without accounting of swap have no such file
+        with suppress(OSError):  # kernels without swap accounting do not have this file
             (folders["memory"] / "memory.memsw.limit_in_bytes").write_text(limit)
         (folders["cpu"] / "cpu.cfs_period_us").write_text(str(PERIOD_US))
 
@@ -182,7 +181,7 @@ class GroupV1:
 
 
 class LimitsV2:
-    """Version 2: one tree for all controllers."""
+    """Limits with version 2, which has one tree for all controllers."""
 
     told = "cgroup v2"
 
@@ -196,14 +195,14 @@ class LimitsV2:
 
 
 class GroupV2:
-    """See `Group`."""
+    """A `Group` of version 2."""
 
     def __init__(self, folder: Path, memory_mb: int) -> None:
         self._folder = folder
         folder.mkdir()
         self.entries = [folder / "cgroup.procs"]
         (folder / "memory.max").write_text(str(memory_mb << 20))
-        with suppress(OSError):  # kernels without swap have no such file
+        with suppress(OSError):  # kernels without swap do not have this file
             (folder / "memory.swap.max").write_text("0")
 
     def set_cpu(self, vcpus: float) -> None:
@@ -231,7 +230,7 @@ class GroupV2:
 
 
 class NoLimits:
-    """Nothing is held back: for users who may not make control groups, and functions of no size."""
+    """No limits, for users who may not create control groups, and for functions without a size."""
 
     def __init__(self, told: str) -> None:
         self.told = told
@@ -242,17 +241,18 @@ class NoLimits:
 
 
 class NoGroup:
-    """See `Group`: one process, which is killed by who started it."""
+    """A `Group` without limits for one process, which its starter kills."""
 
     def __init__(self) -> None:
         self.entries: list[Path] = []
 
     def set_cpu(self, vcpus: float) -> None:
-        """See `Group`: it has all there is."""
+        """See `Group`. Does nothing."""
 
     def cpu_seconds(self, pid: int) -> float:
-        """See `Group`: of the process, and of those it has waited for."""
-        # After the name, which may hold anything: utime, stime, cutime and cstime are fields 14 to 17.
+        """See `Group`. Counts the process and the children that it has waited for."""
+        # After the name, which may contain any character: utime, stime, cutime and cstime are fields 14 to
+        # 17.
         fields = Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()
         return sum(map(int, fields[11:15])) / os.sysconf("SC_CLK_TCK")
 
@@ -260,7 +260,7 @@ class NoGroup:
         """See `Group`."""
 
     def was_out_of_memory(self) -> bool:
-        """See `Group`: nobody counts."""
+        """See `Group`. Always False."""
         return False
 
     def close(self) -> None:
@@ -268,7 +268,7 @@ class NoGroup:
 
 
 def _new_name() -> str:
-    """A name that tells the owner, so that what it leaves behind can be told from what it uses."""
+    """Return a name with the owner's process ID, which shows whether the group is still in use."""
     return f"{PREFIX}-{os.getpid()}-{next(_numbers)}"
 
 
@@ -281,12 +281,12 @@ def _remove_abandoned(parent: Path) -> None:
 
 def _empty_and_remove(folders: list[Path]) -> None:
     _until(lambda: not any(_kill_all(folder) for folder in folders))
-    # The kernel needs a moment to see that the last process has gone.
+    # The kernel needs a moment to notice that the last process has ended.
     _until(lambda: all(_removed(folder) for folder in folders))
 
 
 def _kill_all(folder: Path) -> bool:
-    """Whether there was anything to kill."""
+    """Kill the group's processes, and return whether there were any."""
     pids = (folder / "cgroup.procs").read_text().split() if folder.exists() else []
     for pid in pids:
         with suppress(ProcessLookupError):
@@ -305,12 +305,12 @@ def _removed(folder: Path) -> bool:
 
 
 def _until(done: Callable[[], bool]) -> None:
-    """Wait for it, asking again: of groups of version 1 the kernel tells nobody when they are empty."""
+    """Poll until `done` is true, because the kernel does not report that a group of version 1 is empty."""
     end = time.monotonic() + GONE_SECONDS
     while not done() and time.monotonic() < end:
         time.sleep(0.005)
 
 
 def _fields(file: Path) -> dict[str, int]:
-    """A file of lines, each a name and a number."""
+    """Return the fields of a file whose lines have a name and a number."""
     return {name: int(value) for name, value in map(str.split, file.read_text().splitlines())}

@@ -1,6 +1,6 @@
-"""What Lambda writes into a function's log, as it words it. Pure.
+"""Writes and reads Lambda's own log lines, in Lambda's words. Pure.
 
-Logs of this sandbox and of deployed functions are read alike.
+The same code reads logs of the sandbox and of deployed functions.
 """
 
 import json
@@ -12,23 +12,23 @@ from msgspec import Struct
 
 from asyncstream.errors import InputError
 
-# `LogType: Tail` returns no more than the last 4 KB (Lambda API reference, Invoke).
+# `LogType: Tail` returns at most the last 4 KB (Lambda API reference, Invoke).
 TAIL_BYTES = 4096
 
 
 class Report(Struct, frozen=True, kw_only=True):
-    """Lambda's own account of an invocation, its REPORT line.
+    """Lambda's report of an invocation, from its REPORT line.
 
     Attributes:
         request_id: of the invocation.
         seconds: its duration.
-        billed_seconds: what is paid for: the duration and, of a cold start, the init, in whole milliseconds.
+        billed_seconds: the duration plus the init of a cold start, in whole milliseconds.
         memory_mb: of the function.
         peak_mb: the most memory it used.
-        init_seconds: how long the environment took to start; None if it was there already.
-        status: "timeout" or "error", None if it went well.
+        init_seconds: duration of the environment's start; None for a warm start.
+        status: "timeout" or "error"; None for success.
         error_type: such as "Runtime.OutOfMemory".
-        trace_id: X-Ray's, if the invocation was sampled.
+        trace_id: X-Ray's ID, if the invocation was sampled.
     """
 
     request_id: str
@@ -43,22 +43,22 @@ class Report(Struct, frozen=True, kw_only=True):
 
 
 def billed(seconds: float, init_seconds: float | None) -> float:
-    """Seconds to pay for: since August 2025 the init is among them."""
+    """Return the billed seconds, which include the init since August 2025."""
     return math.ceil(round((seconds + (init_seconds or 0)) * 1000, 6)) / 1000
 
 
 def start_line(request_id: str) -> str:
-    """What precedes the function's own lines."""
+    """Return the line before the function's own lines."""
     return f"START RequestId: {request_id} Version: $LATEST\n"
 
 
 def end_line(request_id: str) -> str:
-    """What follows the function's own lines."""
+    """Return the line after the function's own lines."""
     return f"END RequestId: {request_id}\n"
 
 
 def report_line(report: Report, segment_id: str | None) -> str:
-    """The last line of an invocation; two, if it was traced."""
+    """Return the last line of an invocation, or the last two if it was traced."""
     fields = [
         f"REPORT RequestId: {report.request_id}",
         f"Duration: {report.seconds * 1000:.2f} ms",
@@ -79,10 +79,10 @@ def report_line(report: Report, segment_id: str | None) -> str:
 
 
 def read_report(log: str) -> Report:
-    """The report at the end of a log, in either of Lambda's log formats, text or JSON.
+    """Return the report at the end of a log, in Lambda's log format text or JSON.
 
     Raises:
-        InputError: there is none.
+        InputError: the log has no report.
     """
     for number, line in reversed(list(enumerate(log.splitlines(keepends=True)))):
         if line.startswith("REPORT RequestId: "):
@@ -94,7 +94,7 @@ def read_report(log: str) -> Report:
 
 
 def _of_text(line: str, rest: str) -> Report:
-    """Of a REPORT line and what follows it, which tells of a trace."""
+    """Return the report of a REPORT line. `rest` starts with it and may have a trace's line."""
     fields = dict(re.findall(r"([A-Z][A-Za-z ]+): ([^\t\n]+)", line.removeprefix("REPORT ")))
     trace = re.search(r"^XRAY TraceId: (\S+).*Sampled: true", rest, re.MULTILINE)
     init = fields.get("Init Duration")
@@ -112,12 +112,12 @@ def _of_text(line: str, rest: str) -> Report:
 
 
 def _platform_report(line: str) -> Any:
-    """The record of a `platform.report` event (Lambda Telemetry API reference); None of any other line."""
+    """Return the record of a `platform.report` event (Lambda Telemetry API reference), or None."""
     if not line.startswith("{") or '"platform.report"' not in line:
         return None
     try:
         event = json.loads(line)
-    except ValueError:  # the tail of a log may begin in the middle of a line, or a function print such words
+    except ValueError:  # a log's tail may start in the middle of a line, or a function may print these words
         return None
     return event.get("record") if event.get("type") == "platform.report" else None
 

@@ -1,4 +1,4 @@
-"""What only the sandbox sees of an invocation."""
+"""The sandbox's measurements of an invocation."""
 
 from msgspec import Struct
 
@@ -6,12 +6,12 @@ from asyncstream.lab.report.measurement import MemorySample
 
 
 class Throttling(Struct, frozen=True):
-    """How the kernel held processes to their share of CPU.
+    """The kernel's throttling of processes to their share of CPU.
 
     Attributes:
-        periods: how many periods of 20 ms there were in which they ran.
-        throttled: in how many of these they used up their share and wanted more.
-        seconds: how long they waited then.
+        periods: number of 20 ms periods in which they ran.
+        throttled: number of these periods in which they were throttled.
+        seconds: total time that they were throttled.
     """
 
     periods: int
@@ -19,24 +19,24 @@ class Throttling(Struct, frozen=True):
     seconds: float
 
     def since(self, before: "Throttling") -> "Throttling":
-        """Return the difference to an earlier one."""
+        """Return the difference from an earlier value."""
         return Throttling(
             self.periods - before.periods, self.throttled - before.throttled, self.seconds - before.seconds
         )
 
 
 class Observation(Struct, frozen=True, kw_only=True):
-    """One invocation.
+    """Measurements of one invocation.
 
     Attributes:
-        cold: it was the first of its environment.
+        cold: whether it was the first in its environment.
         seconds: from the event's delivery to the reply, or to the end of the process.
-        init_seconds: of the environment: from its start until it asked for an event.
+        init_seconds: from the environment's start until it requested an event.
         cpu_seconds: CPU time of the environment's processes during the invocation.
-        init_cpu_seconds: likewise during its init.
-        peak_bytes: VmHWM of the process: the most it had resident since it started.
-        memory: what it had resident, every 50 ms.
-        throttling: how it was held to its share of CPU; None where nothing is held back.
+        init_cpu_seconds: CPU time of the environment's processes during init.
+        peak_bytes: VmHWM of the process, its peak resident memory since its start.
+        memory: samples of resident memory, every 50 ms.
+        throttling: of the CPU; None without limits.
     """
 
     cold: bool

@@ -1,7 +1,7 @@
-"""Lambda's Runtime API for one environment: where its process asks for events.
+"""Lambda's Runtime API for one environment, from which its process gets events.
 
-See the Lambda developer guide, "Using the Lambda runtime API". What the process says becomes an event in a
-queue, which the thread that invokes reads.
+See the Lambda developer guide, "Using the Lambda runtime API". Each message of the process goes into a queue,
+which the invoking thread reads.
 """
 
 import json
@@ -18,23 +18,23 @@ VERSION = "/2018-06-01/runtime"
 
 
 class Asked(Struct, frozen=True):
-    """The process is ready for an event."""
+    """The process requested an event."""
 
 
 class Replied(Struct, frozen=True):
-    """The handler has returned."""
+    """The handler returned."""
 
     payload: bytes
 
 
 class Raised(Struct, frozen=True):
-    """The handler, or its import, has raised: `payload` is what the runtime client makes of it."""
+    """The handler, or its import, raised an exception. `payload` is the runtime client's JSON for it."""
 
     payload: bytes
 
 
 class Exited(Struct, frozen=True):
-    """The process has ended; `status` as `subprocess` tells it, negative for a signal."""
+    """The process ended. `status` is that of `subprocess`, negative for a signal."""
 
     status: int
 
@@ -43,14 +43,14 @@ Said = Asked | Replied | Raised | Exited
 
 
 class Event(Struct, frozen=True):
-    """What the process is given when it asks; None instead of one ends it."""
+    """An event for the process. None instead of an event ends the process."""
 
     payload: bytes
     headers: Mapping[str, str]
 
 
 class RuntimeApi:
-    """A server on a port of its own, which is what `AWS_LAMBDA_RUNTIME_API` can name."""
+    """The API's server. It has its own port because `AWS_LAMBDA_RUNTIME_API` has only host and port."""
 
     def __init__(self) -> None:
         self.said: SimpleQueue[Said] = SimpleQueue()
@@ -62,7 +62,7 @@ class RuntimeApi:
         self._thread.start()
 
     def close(self) -> None:
-        """End the server, and whoever waits for an event."""
+        """Stop the server, and end a request that waits for an event."""
         self.events.put(None)
         self._server.shutdown()
         self._thread.join()
@@ -75,17 +75,17 @@ class _Server(ThreadingHTTPServer):
     api: RuntimeApi
 
     def handle_error(self, request: Any, client_address: Any) -> None:
-        """Nothing: a process that was killed while it was spoken to is told of by its exit."""
+        """Ignore the error. If the process was killed during a request, its exit is reported."""
 
 
 class _Handler(BaseHTTPRequestHandler):
     protocol_version = "HTTP/1.1"
-    disable_nagle_algorithm = True  # 43 ms a call with it
-    wbufsize = -1  # one write a reply
+    disable_nagle_algorithm = True  # Nagle's algorithm costs 43 ms per call
+    wbufsize = -1  # one write per reply
     server: _Server
 
     def do_GET(self) -> None:
-        """Give the next event, once there is one."""
+        """Wait for the next event, and reply with it."""
         if self.path != f"{VERSION}/invocation/next":
             self._reply(404, b"{}")
             return
@@ -98,7 +98,7 @@ class _Handler(BaseHTTPRequestHandler):
         self._reply(200, event.payload, event.headers)
 
     def do_POST(self) -> None:
-        """Take a result or an error."""
+        """Accept a result or an error."""
         body = self._body()
         api = self.server.api
         if re.fullmatch(rf"{VERSION}/(init|invocation/[^/]+)/error", self.path):
@@ -111,13 +111,13 @@ class _Handler(BaseHTTPRequestHandler):
         self._reply(202, json.dumps({"status": "OK"}).encode())
 
     def log_message(self, format: str, *args: Any) -> None:  # noqa: A002 - its name
-        """Nothing: requests are no news."""
+        """Do not log requests."""
 
     def _body(self) -> bytes:
         if "Content-Length" in self.headers:
             return self.rfile.read(int(self.headers["Content-Length"]))
         body = b""
-        while size := int(self.rfile.readline(), 16):  # the runtime client sends large results in pieces
+        while size := int(self.rfile.readline(), 16):  # the runtime client sends large results in chunks
             body += self.rfile.read(size)
             self.rfile.readline()
         self.rfile.readline()

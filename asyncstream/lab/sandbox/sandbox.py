@@ -1,4 +1,4 @@
-"""`Sandbox`: functions with their environments, and the invocations of them."""
+"""`Sandbox`: functions, their environments and invocations."""
 
 import threading
 import time
@@ -28,16 +28,17 @@ MOST_OBSERVED = 1_000
 class Sandbox(Closing):
     """Functions that boto3 can invoke at `endpoint_url`; a context manager.
 
-    Nothing is left of it when it is closed, nor when its process is killed.
+    All processes and groups are removed when it is closed. If its process is killed, the functions' processes
+    end, too.
 
     Args:
-        functions: which ones; their settings can be changed by UpdateFunctionConfiguration.
-        daemon_address: X-Ray's daemon at `host:port`; None: no function is traced.
+        functions: the functions. UpdateFunctionConfiguration can change their settings.
+        daemon_address: X-Ray's daemon at `host:port`; None: no tracing.
 
     Attributes:
-        endpoint_url: Lambda's API.
-        update_seconds: how long a change of a function is in progress, and no other is taken: by default no
-            time, in Lambda a second or more.
+        endpoint_url: URL of Lambda's API.
+        update_seconds: duration of a change, during which other changes are refused. Default: 0. In Lambda it
+            is a second or more.
     """
 
     def __init__(self, functions: Sequence[Function], *, daemon_address: str | None = None) -> None:
@@ -55,41 +56,43 @@ class Sandbox(Closing):
 
     @property
     def limits(self) -> str:
-        """How functions are held to their size: "cgroup v1", "cgroup v2", or "measured only" and why."""
+        """How functions are limited: "cgroup v1", "cgroup v2", or "measured only" with the reason."""
         return self._limits.told
 
     def client(self) -> Any:
-        """A boto3 client for it, which waits as long as a function may run and tries nothing twice."""
+        """Return a boto3 client that waits 930 s for a function and does not retry."""
         return boto3.client(
             "lambda",
             endpoint_url=self.endpoint_url,
             region_name=REGION,
             aws_access_key_id="lab",
-            aws_secret_access_key="lab",  # noqa: S106 - nobody checks it
+            aws_secret_access_key="lab",  # noqa: S106 - the server does not check it
             config=Config(read_timeout=930, retries={"total_max_attempts": 1}, tcp_keepalive=True),
         )
 
     def observed(self, request_id: str) -> Observation:
-        """What was measured of one of the last invocations.
+        """Return the measurements of one of the last invocations.
 
         Raises:
-            InputError: there was none of this id.
+            InputError: none of them has this ID.
         """
         try:
             return self._observed[request_id]
         except KeyError:
-            raise InputError(f"no invocation {request_id} among the last {MOST_OBSERVED}") from None
+            raise InputError(
+                f"there is no invocation {request_id} among the last {MOST_OBSERVED}: use a later ID"
+            ) from None
 
     def function(self, name: str) -> Function | None:
-        """The function of this name as it is configured now."""
+        """Return the function with its current settings."""
         return self._functions.get(name)
 
     def is_updating(self, name: str) -> bool:
-        """Whether the last change of a function is still in progress."""
+        """Return whether the last change of a function is still in progress."""
         return time.monotonic() < self._updated.get(name, 0.0)
 
     def configure(self, name: str, **changes: Any) -> Function:
-        """Change a function's settings: its next invocation begins a new environment, as in Lambda."""
+        """Change a function's settings. As in Lambda, the next invocation starts a new environment."""
         function = self._functions[name] = replace(self._functions[name], **changes)
         self._updated[name] = time.monotonic() + self.update_seconds
         with self._lock:
@@ -100,7 +103,7 @@ class Sandbox(Closing):
         return function
 
     def invoke(self, name: str, payload: bytes, trace_header: str | None) -> Invocation:
-        """Run a function once, in an environment that is idle or in a new one."""
+        """Run a function once, in an idle environment or a new one."""
         received = time.time()
         request_id = str(uuid.uuid4())
         environment = self._environment(self._functions[name])
@@ -109,7 +112,7 @@ class Sandbox(Closing):
         try:
             outcome = environment.invoke(self._event(function, payload, request_id, trace), request_id)
         finally:
-            # Also when the caller is interrupted: who knows what the process does then.
+            # Also if the caller is interrupted, when the state of the process is unknown.
             self._release(environment)
         self._observe(request_id, outcome.observed)
         if trace.sampled and self._daemon is not None:
@@ -130,7 +133,7 @@ class Sandbox(Closing):
         )
 
     def close(self) -> None:
-        """End all functions, whatever they do."""
+        """Kill all functions."""
         self._service.close()
         with self._lock:
             environments, self._all, self._idle = self._all, [], []
@@ -155,9 +158,9 @@ class Sandbox(Closing):
             self._end(environment)
 
     def _end(self, environment: Environment) -> None:
-        # Of `_all` until it is gone: `close` waits for it too.
+        # It stays in `_all` until it is closed, so that `close` waits for it, too.
         environment.close()
-        with self._lock, suppress(ValueError):  # `close` was faster
+        with self._lock, suppress(ValueError):  # `close` has removed it
             self._all.remove(environment)
 
     def _observe(self, request_id: str, observation: Observation) -> None:
@@ -176,7 +179,7 @@ class Sandbox(Closing):
         return Event(payload, headers)
 
     def _log(self, function: Function, request_id: str, outcome: Outcome, trace: TraceContext) -> str:
-        """All that Lambda and the function write of one invocation."""
+        """Return the whole log of one invocation, Lambda's and the function's lines."""
         observed, problem = outcome.observed, outcome.problem
         init_seconds = observed.init_seconds if observed.cold else None
         kind = problem["errorType"] if problem is not None and outcome.status == "error" else None
@@ -186,7 +189,7 @@ class Sandbox(Closing):
             seconds=observed.seconds,
             billed_seconds=log.billed(observed.seconds, init_seconds),
             memory_mb=function.size_mb,
-            # A function that was killed for want of memory had used all of it.
+            # A function that was killed because it ran out of memory had used all of it.
             peak_mb=function.size_mb if kind == "Runtime.OutOfMemory" else min(peak_mb, function.size_mb),
             init_seconds=init_seconds,
             status=outcome.status,
@@ -201,7 +204,7 @@ class Sandbox(Closing):
 
 
 def _line(at: float, request_id: str, problem: dict[str, Any]) -> str:
-    """What Lambda itself says in the log about a process that it ended or that has ended."""
+    """Return Lambda's log lines about a process that ended or that it ended."""
     message = problem["errorMessage"].removeprefix(f"RequestId: {request_id} Error: ")
     if problem["errorType"] == "Sandbox.Timedout":
         moment = time.strftime("%Y-%m-%dT%H:%M:%S", time.gmtime(at))

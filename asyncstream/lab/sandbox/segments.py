@@ -1,7 +1,7 @@
-"""The two segments that Lambda adds to a trace, and the header it gives the function.
+"""The two segments that Lambda adds to a trace, and the function's trace header.
 
-`AWS::Lambda` is the service's, `AWS::Lambda::Function` the function's, to which its own spans belong (AWS
-X-Ray developer guide, "AWS Lambda and AWS X-Ray").
+`AWS::Lambda` is the service's segment, `AWS::Lambda::Function` the function's. The function's own spans
+belong to the second (AWS X-Ray developer guide, "AWS Lambda and AWS X-Ray").
 """
 
 import json
@@ -17,7 +17,7 @@ PROTOCOL = b'{"format": "json", "version": 1}\n'
 
 
 class TraceContext(Struct, frozen=True):
-    """Where an invocation stands in a trace. `segment_id` is that of the function's segment."""
+    """An invocation's place in a trace. `segment_id` is the ID of the function's segment."""
 
     trace_id: str
     parent_id: str | None
@@ -26,19 +26,19 @@ class TraceContext(Struct, frozen=True):
 
     @classmethod
     def of_request(cls, header: str | None, *, active: bool) -> Self:
-        """From the caller's `X-Amzn-Trace-Id`, which decides; without one active tracing samples."""
+        """Return the context for the caller's `X-Amzn-Trace-Id`. Without one, `active` decides sampling."""
         fields = dict(re.findall(r"(\w+)=([^;\s]+)", header or ""))
         sampled = fields["Sampled"] == "1" if "Sampled" in fields else active
         return cls(fields.get("Root") or _new_trace_id(), fields.get("Parent"), _new_id(), sampled)
 
     @property
     def header(self) -> str:
-        """What the function finds in `_X_AMZN_TRACE_ID`."""
+        """The value of `_X_AMZN_TRACE_ID` in the function."""
         return f"Root={self.trace_id};Parent={self.segment_id};Sampled={int(self.sampled)}"
 
 
 class Times(Struct, frozen=True):
-    """When what happened, in seconds since the epoch. `init` began the environment, None if it was there."""
+    """Times of an invocation, in seconds since the epoch. `init` is the environment's start; None if warm."""
 
     received: float
     init: float | None
@@ -50,7 +50,7 @@ class Times(Struct, frozen=True):
 def documents(
     trace: TraceContext, name: str, arn: str, times: Times, problem: dict[str, Any] | None
 ) -> list[dict[str, Any]]:
-    """The two segments of one invocation, given Lambda's error payload if it failed."""
+    """Return the two segments of an invocation. `problem` is Lambda's error payload if it failed."""
     flaw: dict[str, Any] = {}
     if problem is not None:
         cause = {"type": problem.get("errorType", ""), "message": problem.get("errorMessage", "")}
@@ -72,7 +72,7 @@ def documents(
     ]
     began = times.started
     if times.init is not None:
-        # The environment is started before the invocation begins, but in its name.
+        # The environment starts before the invocation, but as part of it.
         began = times.init
         phases.insert(0, ("Initialization", times.init, times.started, {}))
     function = {
@@ -95,7 +95,7 @@ def documents(
 
 
 def send(daemon: str, trace_documents: list[dict[str, Any]]) -> None:
-    """Hand documents to X-Ray's daemon at `host:port`."""
+    """Send documents to X-Ray's daemon at `host:port`."""
     host, _, port = daemon.rpartition(":")
     with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as sending:
         for document in trace_documents:

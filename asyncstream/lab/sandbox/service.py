@@ -1,6 +1,6 @@
-"""Lambda's API, as far as boto3 needs it to invoke and to configure functions.
+"""The part of Lambda's API that boto3 needs to invoke and configure functions.
 
-Invoke, GetFunction, GetFunctionConfiguration, UpdateFunctionConfiguration (Lambda API reference).
+It has Invoke, GetFunction, GetFunctionConfiguration and UpdateFunctionConfiguration (Lambda API reference).
 """
 
 import base64
@@ -19,13 +19,13 @@ from asyncstream.deadline import LONGEST_INVOCATION
 from asyncstream.lab.sandbox.function import Function
 from asyncstream.lab.sandbox.log import TAIL_BYTES
 
-# Both ways, of a synchronous invocation (Lambda quotas).
+# Limit for request and response of a synchronous invocation (Lambda quotas).
 MOST_PAYLOAD = 6 * 2**20
 PATH = re.compile(r"/2015-03-31/functions/([^/]+)(/invocations|/configuration|)")
 
 
 class Refused(Exception):
-    """A request that Lambda would not take."""
+    """A request that Lambda would refuse."""
 
     def __init__(self, status: int, kind: str, message: str) -> None:
         super().__init__(message)
@@ -34,7 +34,7 @@ class Refused(Exception):
 
 
 class Invocation(Struct, frozen=True, kw_only=True):
-    """What the caller of an invocation is told: `log` is all of it."""
+    """The result of an invocation. `log` is the whole log."""
 
     request_id: str
     payload: bytes
@@ -43,13 +43,13 @@ class Invocation(Struct, frozen=True, kw_only=True):
 
 
 class Functions(Protocol):
-    """The functions that are served."""
+    """The functions behind the API."""
 
     def function(self, name: str) -> Function | None:
-        """The function of this name as it is configured now."""
+        """Return the function with its current settings."""
 
     def is_updating(self, name: str) -> bool:
-        """Whether the last change of a function is still in progress."""
+        """Return whether the last change of a function is still in progress."""
 
     def configure(self, name: str, **changes: Any) -> Function:
         """Change a function's settings."""
@@ -59,7 +59,7 @@ class Functions(Protocol):
 
 
 class LambdaService:
-    """The server; `endpoint_url` is what boto3 is given."""
+    """The server. Pass its `endpoint_url` to boto3."""
 
     def __init__(self, functions: Functions) -> None:
         self._server = _Server(("127.0.0.1", 0), _Handler)
@@ -69,7 +69,7 @@ class LambdaService:
         self._thread.start()
 
     def close(self) -> None:
-        """Take no more requests."""
+        """Stop the server."""
         self._server.shutdown()
         self._thread.join()
         self._server.server_close()
@@ -81,7 +81,7 @@ class _Server(ThreadingHTTPServer):
     functions: Functions
 
     def handle_error(self, request: Any, client_address: Any) -> None:
-        """Nothing: a caller that has gone needs no answer."""
+        """Ignore the error, because the caller has closed the connection."""
 
 
 class _Handler(BaseHTTPRequestHandler):
@@ -91,19 +91,19 @@ class _Handler(BaseHTTPRequestHandler):
     server: _Server
 
     def do_GET(self) -> None:
-        """GetFunction, GetFunctionConfiguration."""
+        """Answer GetFunction and GetFunctionConfiguration."""
         self._answer("GET")
 
     def do_POST(self) -> None:
-        """Invoke."""
+        """Answer Invoke."""
         self._answer("POST")
 
     def do_PUT(self) -> None:
-        """UpdateFunctionConfiguration."""
+        """Answer UpdateFunctionConfiguration."""
         self._answer("PUT")
 
     def log_message(self, format: str, *args: Any) -> None:  # noqa: A002 - its name
-        """Nothing: requests are no news."""
+        """Do not log requests."""
 
     def _answer(self, method: str) -> None:
         body = self.rfile.read(int(self.headers.get("Content-Length") or 0))
@@ -186,10 +186,10 @@ class _Handler(BaseHTTPRequestHandler):
 
 
 def changes(request: dict[str, Any]) -> dict[str, Any]:
-    """What an UpdateFunctionConfiguration request changes of a `Function`; pure.
+    """Return the fields of a `Function` that an UpdateFunctionConfiguration request changes. Pure.
 
     Raises:
-        Refused: a value is outside Lambda's limits, or cannot be changed here.
+        Refused: a value is outside Lambda's limits, or the sandbox does not support the change.
     """
     changed: dict[str, Any] = {}
     for name, value in request.items():
@@ -221,7 +221,7 @@ def _within(name: str, value: int, least: int, most: int) -> int:
 
 
 def configuration(function: Function, *, updating: bool) -> dict[str, Any]:
-    """A function as GetFunctionConfiguration tells it; pure."""
+    """Return a function in the format of GetFunctionConfiguration. Pure."""
     return {
         "FunctionName": function.name,
         "FunctionArn": function.arn,

@@ -1,6 +1,6 @@
-"""A web to measure against: pages with rows, of many hosts, slow by a model and faulty on request.
+"""A local web for measurements: pages with rows, on many hosts, slow by a model and faulty on request.
 
-`LabWeb` starts it as a process of its own; `Origin` is its server, which tests give answers of their own.
+`LabWeb` starts it in its own process. `Origin` is its server, which tests use with their own answers.
 """
 
 from asyncstream.lab.web.client import LabWeb

@@ -1,6 +1,7 @@
 """The lab's web as a process.
 
-Prints one JSON line when it is ready, then one for every command on standard input, and ends with it.
+It prints one JSON line when it is ready, and then one for each command on standard input. It exits when
+standard input ends.
 """
 
 import argparse
@@ -13,9 +14,11 @@ from asyncstream.lab.web.server import Origin
 
 
 def main() -> None:
-    """Serve until the parent process is gone, or says so."""
+    """Serve until standard input ends, which is when the parent process closes it or exits."""
     options = _options()
-    signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C goes to the whole group: the parent ends first
+    signal.signal(
+        signal.SIGINT, signal.SIG_IGN
+    )  # Ctrl-C goes to the whole process group, and the parent must end first
     model = WebModel(**json.loads(options.model))
     with Origin(model.answer, options.hosts) as origin:
         say({"origins": origin.urls})
@@ -33,7 +36,7 @@ def say(document: dict[str, object]) -> None:
 
 def _options() -> argparse.Namespace:
     parser = argparse.ArgumentParser(prog="python -m asyncstream.lab.web", description=__doc__)
-    parser.add_argument("--hosts", type=int, default=1, help="how many: 127.0.0.1, 127.0.0.2, ...")
+    parser.add_argument("--hosts", type=int, default=1, help="number of hosts: 127.0.0.1, 127.0.0.2, ...")
     parser.add_argument("--model", default="{}", help="fields of WebModel, as JSON")
     return parser.parse_args()
 

@@ -11,14 +11,14 @@ from asyncstream.lab.web.model import WebModel, page_urls
 
 
 class LabWeb(ServerProcess):
-    """A running web; a context manager. Its hosts are loopback addresses, which a fetcher must be allowed.
+    """A running web; a context manager. Its hosts are loopback addresses, which the fetcher must allow.
 
     Args:
         model: of its pages.
-        hosts: how many.
+        hosts: number of hosts.
 
     Raises:
-        LabError: it did not start.
+        LabError: the web did not start.
     """
 
     ALLOWED_NETWORKS = ("127.0.0.0/8",)
@@ -28,15 +28,15 @@ class LabWeb(ServerProcess):
         self.origins: list[str] = self.ready["origins"]
 
     def urls(self, count: int) -> list[str]:
-        """The first so many pages, spread over the hosts."""
+        """Return the URLs of the first `count` pages, distributed over the hosts."""
         return page_urls(self.origins, count)
 
     def counts(self) -> dict[str, Any]:
-        """See `Origin.counts`."""
+        """Return the counts. See `Origin.counts`."""
         return self._ask(b"counts")
 
     def reset(self) -> None:
-        """See `Origin.reset`."""
+        """Reset the counts. See `Origin.reset`."""
         self._ask(b"reset")
 
     def _ask(self, command: bytes) -> dict[str, Any]:

@@ -1,7 +1,7 @@
-"""`WebModel`: what each page of the lab's web holds, how long it takes and what goes wrong. Pure.
+"""`WebModel`: the content, latency and faults of the lab web's pages. Pure.
 
-All of it follows from the seed and the page's number, not from when or by whom it is asked: every variant of
-a comparison meets the same pages, and what a schedule of them takes at least can be computed.
+They depend only on the seed and the page's number, not on the time or order of requests. So every variant of
+a comparison gets the same pages, and the minimum time for them can be computed.
 """
 
 from __future__ import annotations
@@ -23,18 +23,18 @@ if TYPE_CHECKING:
     from asyncstream.lab.web.server import Asked
 
 PATH = "/pages/"
-# Seconds; longer than anybody waits for a page.
+# Seconds, longer than any client waits for a page.
 _FOR_EVER = 3600.0
-# What is wrong with a faulty page, one after the other: busy and reset are so for the first request only.
+# The faults of faulty pages. "busy" and "reset" affect only the first request.
 FAULTS = ("busy", "reset", "slow", "missing", "stalled")
 
 
 @dataclass(frozen=True, slots=True)
 class WebModel:
-    """How slow and how faulty the pages are.
+    """Latency and faults of the pages.
 
-    `latency` is the mean in seconds before a page begins. They are spread log-normally by `sigma`, as the
-    web's are: with 0.5 one in twenty takes twice the mean. `faults` is a share of the pages.
+    `latency` is the mean in seconds until a page starts. Latencies are spread log-normally by `sigma`, as on
+    the real web: with 0.5, one page in twenty takes twice the mean. `faults` is the share of faulty pages.
     """
 
     latency: float = 0.0
@@ -45,17 +45,17 @@ class WebModel:
 
     def __post_init__(self) -> None:
         if not (self.latency >= 0 and self.sigma >= 0 and 0 <= self.faults <= 1 and self.rows >= 0):
-            raise ValueError(f"{self}: nothing can be negative, and faults are a share")
+            raise ValueError(f"{self}: values must not be negative, and faults must be from 0 to 1")
 
     @classmethod
     def averaging(cls, mean: float, count: int, sigma: float, seed: int) -> WebModel:
-        """A model whose first so many pages take `mean` seconds on average: just so, not only expected."""
+        """Return a model whose first `count` pages take exactly `mean` seconds on average."""
         drawn = cls(latency=1.0, sigma=sigma, seed=seed)
         average = sum(map(drawn.seconds, range(count))) / count
         return replace(drawn, latency=mean / average)
 
     def seconds(self, number: int) -> float:
-        """How long a page takes to begin."""
+        """Return the seconds until a page starts."""
         if not self.latency:
             return 0.0
         spread = self.sigma * NormalDist().inv_cdf(self._drawn("latency", number))
@@ -63,13 +63,13 @@ class WebModel:
         return self.latency * slowness * math.exp(spread - self.sigma**2 / 2)
 
     def fault(self, number: int) -> str:
-        """What is wrong with a page: one of FAULTS, or nothing."""
+        """Return the fault of a page, one of FAULTS, or an empty string."""
         if self._drawn("fault", number) >= self.faults:
             return ""
         return FAULTS[int(self._drawn("kind", number) * len(FAULTS))]
 
     def answer(self, asked: Asked) -> Answer:
-        """What a request is answered."""
+        """Return the answer to a request."""
         text = asked.path.removeprefix(PATH)
         if text == asked.path or not (text.isascii() and text.isdigit()):
             return Answer.of(b"no such page", 404)
@@ -93,14 +93,14 @@ class WebModel:
         return answer._replace(delay=self.seconds(number))
 
     def _drawn(self, what: str, number: int) -> float:
-        """A number in (0, 1), always the same one."""
-        # Not by a CRC: those of neighbours differ in few bits.
+        """Return a pseudo-random number in (0, 1), the same for the same arguments."""
+        # Not a CRC, because the CRCs of neighbouring numbers differ in few bits.
         digest = blake2b(f"{self.seed} {what} {number}".encode(), digest_size=4).digest()
         return (int.from_bytes(digest) + 0.5) / 2**32
 
 
 def rows_of_page(number: int, count: int = 10) -> list[dict[str, Any]]:
-    """The rows of a page, which has no other content: `id` is theirs alone."""
+    """Return the rows of a page, which has no other content. `id` is unique over all pages."""
     return [
         {
             "id": number * count + row,
@@ -113,11 +113,11 @@ def rows_of_page(number: int, count: int = 10) -> list[dict[str, Any]]:
 
 
 def least_seconds(pages: Sequence[float], at_once: int) -> float:
-    """When the last of the pages would end, if each began in its turn as soon as one of `at_once` was free.
+    """Return the minimum seconds for pages that start in order, each as soon as a slot is free.
 
     Args:
-        pages: how long each takes, in the order in which they are begun.
-        at_once: how many.
+        pages: seconds per page, in the order of their starts.
+        at_once: number of slots.
     """
     free_from = [0.0] * at_once
     for seconds in pages:
@@ -126,5 +126,5 @@ def least_seconds(pages: Sequence[float], at_once: int) -> float:
 
 
 def page_urls(origins: Sequence[str], count: int) -> list[str]:
-    """The first so many pages, spread over the hosts."""
+    """Return the URLs of the first `count` pages, distributed over the hosts."""
     return [f"{origins[number % len(origins)]}{PATH}{number}" for number in range(count)]

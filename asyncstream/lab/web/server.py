@@ -1,7 +1,7 @@
-"""`Origin`: an HTTP server of many hosts, whose answers its caller decides.
+"""`Origin`: an HTTP server with many hosts, whose answers the caller chooses.
 
-Each host is a loopback address of its own, 127.0.0.1, 127.0.0.2 and so on (all of 127.0.0.0/8 is loopback on
-Linux), at one port: so no name has to be looked up, and connections are counted by host as they are accepted.
+Each host is a loopback address, 127.0.0.1, 127.0.0.2 and so on (all of 127.0.0.0/8 is loopback on Linux),
+with the same port. So names need no lookup, and accepted connections can be counted by host.
 """
 
 from __future__ import annotations
@@ -23,14 +23,14 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Mapping
 
 LONGEST_HEAD = 64 * 1024
-# Among the pieces of a body: the connection is reset there, or closed as if all had been sent.
+# Pieces of a body that reset the connection, or close it as if the whole body had been sent.
 RESET, CLOSE = object(), object()
 
 logger = logging.getLogger(__name__)
 
 
 class Asked(NamedTuple):
-    """One request. `nth` counts those of this host and path, from 1."""
+    """One request. `nth` is its number among those for this host and path, from 1."""
 
     host: str
     path: str
@@ -40,10 +40,10 @@ class Asked(NamedTuple):
 
 
 class Answer(NamedTuple):
-    """What to answer: bytes of the body as they are sent, between them seconds to wait, or an end.
+    """An answer. Its body is a sequence of bytes to send, seconds to wait, and `RESET` or `CLOSE`.
 
-    `delay` is waited before the head. `length` is told as Content-Length, true or not; without it the body is
-    sent in chunks.
+    `delay` is the wait in seconds before the head. `length` is the Content-Length, true or not. Without it
+    the body is chunked.
     """
 
     status: int = 200
@@ -54,18 +54,18 @@ class Answer(NamedTuple):
 
     @classmethod
     def of(cls, body: bytes, status: int = 200, delay: float = 0.0, **headers: str) -> Answer:
-        """A body that is at hand; headers with `_` for `-`."""
+        """Return an answer with a complete body. Write `_` for `-` in names of headers."""
         named = {name.replace("_", "-"): value for name, value in headers.items()}
         return cls(status, named, (body,), len(body), delay)
 
 
 class Origin(Closing):
-    """A thread a connection. A context manager.
+    """An HTTP server with one thread per connection; a context manager.
 
     Args:
-        answer: decides, on the connection's thread.
-        hosts: how many there are.
-        tls: of https; None: http.
+        answer: returns the answer to a request. It runs on the connection's thread.
+        hosts: number of hosts.
+        tls: the context for https; None: http.
     """
 
     def __init__(
@@ -88,7 +88,7 @@ class Origin(Closing):
         self.urls = [f"{scheme}://{listener.getsockname()[0]}:{self.port}" for listener in self._listeners]
 
     def counts(self) -> dict[str, Any]:
-        """What has happened so far, by host: `requests`, `connections`, and the most of these at once."""
+        """Return counts by host: `requests`, `connections`, and `most_at_once` (peak of open connections)."""
         with self._lock:
             requests: Counter[str] = Counter()
             for (host, _), count in self._nth.items():
@@ -100,14 +100,14 @@ class Origin(Closing):
             }
 
     def reset(self) -> None:
-        """Count anew: the next request of each path is its first."""
+        """Reset the counts. The next request for each path has number 1."""
         with self._lock:
             self._nth.clear()
             self._connections.clear()
             self._most = Counter({host: self._open_now(host) for host in self._open})
 
     def close(self) -> None:
-        """Listen no more. What waits in an answer ends."""
+        """Stop listening, and end waits within answers."""
         self._ending.set()
         self._waking.close()
         self._thread.join()
@@ -142,19 +142,19 @@ class Origin(Closing):
             with connected.makefile("rb") as reading:
                 while self._serve_request(host, connected, reading):
                     continue
-        except (OSError, MalformedRequestError) as error:  # clients break connections whenever they like
+        except (OSError, MalformedRequestError) as error:  # clients may break connections at any time
             logger.debug("connection ended: %r", error)
         finally:
-            with self._lock:  # before another connection gets the same number
+            with self._lock:  # before another connection reuses the descriptor
                 self._open[host].discard(descriptor)
                 connected.close()
 
     def _open_now(self, host: str) -> int:
-        """Of connections; one that the client has closed is none, whether or not its thread knows by now."""
+        """Return the number of open connections, without those that the client has closed."""
         return sum(not _is_left(each) for each in self._open[host])
 
     def _serve_request(self, host: str, connected: socket.socket, reading: Any) -> bool:
-        """Answer one request; return whether another one may follow."""
+        """Answer one request, and return whether another one may follow."""
         head = b""
         while not head.endswith(b"\r\n\r\n"):
             line = reading.readline(LONGEST_HEAD)
@@ -185,29 +185,33 @@ class Origin(Closing):
         return request.keep_alive and answer.headers.get("Connection") != "close"
 
     def _wait(self, connected: socket.socket, seconds: float) -> None:
-        """Wait, unless the client leaves or the origin is closed."""
+        """Wait until the time is over, the client closes, or the origin is closed.
+
+        Raises:
+            ConnectionError: the client or the origin closed.
+        """
         poller = select.poll()
         poller.register(connected, select.POLLRDHUP)
         poller.register(self._woken, select.POLLIN)
         if poller.poll(seconds * 1000):
-            raise ConnectionError("nobody waits for it any more")
+            raise ConnectionError("the client or the origin closed during a wait")
 
 
 def _is_left(descriptor: int) -> bool:
-    """Whether the client has closed a connection."""
+    """Return whether the client has closed a connection."""
     poller = select.poll()
     poller.register(descriptor, select.POLLRDHUP)
     return bool(poller.poll(0))
 
 
 def _listeners(hosts: int) -> list[socket.socket]:
-    """Sockets that listen at one port of so many addresses."""
+    """Return sockets that listen on the same port of `hosts` addresses."""
     first = _listener("127.0.0.1", 0)
     port = first.getsockname()[1]
     listeners = [first]
     try:
         for number in range(2, hosts + 1):
-            listeners.append(_listener(f"127.0.0.{number}", port))  # noqa: PERF401 - some are closed if one fails
+            listeners.append(_listener(f"127.0.0.{number}", port))  # noqa: PERF401 - the others are closed if one fails
     except OSError:
         for listener in listeners:
             listener.close()

@@ -1,4 +1,4 @@
-"""X-Ray on this machine: a daemon that takes documents over UDP, and an API that traces are read from."""
+"""A local X-Ray: a daemon that receives documents over UDP, and an API for reading traces."""
 
 from asyncstream.lab.xray.client import XRayReceiver
 from asyncstream.lab.xray.reading import read_trace, read_traces

@@ -1,6 +1,7 @@
 """X-Ray's daemon and API as a process.
 
-Prints one JSON line when it is ready, then one for every command on standard input, and ends with it.
+It prints one JSON line when it is ready, and then one for each command on standard input. It exits when
+standard input ends.
 """
 
 import json
@@ -17,8 +18,10 @@ CREDENTIALS = {"region_name": "us-east-1", "aws_access_key_id": "lab", "aws_secr
 
 
 def main() -> None:
-    """Serve until the parent process is gone, or says so."""
-    signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C goes to the whole group: the parent ends first
+    """Serve until standard input ends, which is when the parent process closes it or exits."""
+    signal.signal(
+        signal.SIGINT, signal.SIG_IGN
+    )  # Ctrl-C goes to the whole process group, the parent ends first
     server = ThreadedMotoServer(ip_address="127.0.0.1", port=0, verbose=False)
     server.start()
     host, port = server.get_host_and_port()

@@ -15,40 +15,40 @@ class XRayReceiver(ServerProcess):
     """A running daemon with an API; a context manager.
 
     Attributes:
-        daemon_address: `host:port` that documents are sent to.
-        endpoint_url: the X-Ray API.
+        daemon_address: `host:port` of the daemon.
+        endpoint_url: URL of the X-Ray API.
     """
 
     def __init__(self) -> None:
         self._lock = threading.Lock()
-        # moto's server announces itself on standard error.
+        # moto's server prints messages on standard error.
         super().__init__("asyncstream.lab.xray", stderr=subprocess.DEVNULL)
         self.endpoint_url: str = self.ready["endpoint_url"]
         self.daemon_address: str = self.ready["daemon_address"]
 
     def environment(self) -> dict[str, str]:
-        """The variable with which the X-Ray SDK, and so asyncstream, finds the daemon."""
+        """Return the variable by which the X-Ray SDK, and so asyncstream, finds the daemon."""
         return {"AWS_XRAY_DAEMON_ADDRESS": self.daemon_address}
 
     def client(self) -> Any:
-        """A boto3 client of the API."""
+        """Return a boto3 client for the API."""
         return boto3.client(
             "xray",
             endpoint_url=self.endpoint_url,
             region_name="us-east-1",
             aws_access_key_id="lab",
-            aws_secret_access_key="lab",  # noqa: S106 - nobody checks it
+            aws_secret_access_key="lab",  # noqa: S106 - the server does not check it
         )
 
     def counts(self) -> Counts:
-        """What has arrived so far."""
+        """Return the counts so far."""
         return self._ask("counts")
 
     def settle(self) -> Counts:
-        """What has arrived, once all of it can be read from the API.
+        """Wait until the API has all documents that have arrived, and return the counts.
 
         Raises:
-            LabError: that takes too long.
+            LabError: this took too long.
         """
         return self._ask("settle")
 

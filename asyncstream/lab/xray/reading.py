@@ -1,4 +1,4 @@
-"""Traces read from an X-Ray API, as soon as all of each is there."""
+"""Reads complete traces from an X-Ray API."""
 
 import time
 from collections.abc import Callable, Iterable, Sequence
@@ -10,11 +10,11 @@ from asyncstream.lab.report.spans import Span, Trace
 from asyncstream.lab.report.xray import trace_of
 
 POLL_SECONDS = 0.2
-A_REQUEST = 5  # BatchGetTraces takes no more
+A_REQUEST = 5  # the maximum of BatchGetTraces
 
 
 def read_trace(api: Any, trace_id: str, **waiting: Any) -> Trace | None:
-    """One trace, or None if there is no such trace; see `read_traces`."""
+    """Return one trace, or None if it does not exist. See `read_traces`."""
     return read_traces(api, [trace_id], **waiting).get(trace_id)
 
 
@@ -28,21 +28,21 @@ def read_traces(
     clock: Callable[[], float] = time.monotonic,
     sleep: Callable[[float], None] = time.sleep,
 ) -> dict[str, Trace]:
-    """Traces by their ids, those that there are; X-Ray shows one some seconds after its spans were sent.
+    """Wait for traces, which X-Ray shows some seconds after their spans were sent, and return them by ID.
 
     Args:
         api: a boto3 X-Ray client.
-        trace_ids: which ones.
-        seconds: how long to wait, for all of them together, until no span is in progress and no more
-            appear. Then what there is counts.
-        poll_seconds: between two looks.
-        awaited: a span without whose name a trace is not complete: spans of one trace come from several
-            senders, some of them later.
-        clock: seconds, monotonic.
-        sleep: waits so many seconds.
+        trace_ids: the traces' IDs.
+        seconds: maximum wait for all traces together until no span is in progress and no more spans appear.
+            After that, traces are returned as they are.
+        poll_seconds: time between two requests.
+        awaited: the name of a span that a complete trace must have. Several senders send the spans of a
+            trace, some of them later.
+        clock: returns monotonic seconds.
+        sleep: waits a number of seconds.
 
     Raises:
-        ClientError: nothing at all could be read.
+        ClientError: no trace could be read.
     """
     end = clock() + seconds
     found: dict[str, Trace] = {}
@@ -54,7 +54,7 @@ def read_traces(
         except ClientError:
             if not found:
                 raise
-            break  # what there is by then is worth more than nothing
+            break  # return the traces read so far
         counts = {trace_id: _spans_if_complete(found.get(trace_id), awaited) for trace_id in missing}
         missing = [each for each in missing if counts[each] == 0 or counts[each] != seen.get(each)]
         seen = counts
@@ -65,14 +65,14 @@ def read_traces(
 
 
 def all_spans(spans: Iterable[Span]) -> Iterable[Span]:
-    """The spans and all within them."""
+    """Yield the spans and all spans within them."""
     for span in spans:
         yield span
         yield from all_spans(span.children)
 
 
 def _spans_if_complete(trace: Trace | None, awaited: str | None) -> int:
-    """How many spans it has; 0 if some are in progress, or the awaited one is not there yet."""
+    """Return the number of spans, or 0 if a span is in progress or the awaited one is missing."""
     spans = [] if trace is None else list(all_spans(trace.roots))
     if any(span.end is None for span in spans):
         return 0
@@ -80,7 +80,7 @@ def _spans_if_complete(trace: Trace | None, awaited: str | None) -> int:
 
 
 def _read(api: Any, trace_ids: Sequence[str]) -> dict[str, Trace]:
-    """The traces as they are now, from as many requests and pages as it takes."""
+    """Return the current traces, read in several requests and pages if needed."""
     segments: dict[str, list[Any]] = {}
     exceeded: set[str] = set()
     for start in range(0, len(trace_ids), A_REQUEST):

@@ -1,7 +1,7 @@
-"""Takes segment documents as X-Ray's daemon does, and hands them to an X-Ray API.
+"""Receives segment documents as X-Ray's daemon does, and forwards them to an X-Ray API.
 
-A datagram is a line of JSON, which names the format, and a document (X-Ray developer guide, "Sending trace
-data to X-Ray", "X-Ray daemon").
+A datagram has a line of JSON with the format, and a document (X-Ray developer guide, "Sending trace data to
+X-Ray", "X-Ray daemon").
 """
 
 import json
@@ -16,27 +16,28 @@ from typing import Any
 
 from msgspec import Struct
 
-# UDP drops what the buffer cannot hold, and nobody is told.
+# UDP silently drops datagrams that do not fit the buffer.
 RECEIVE_BUFFER = 4 << 20
-SO_RCVBUFFORCE = 33  # asm-generic/socket.h; beyond net.core.rmem_max, for root only
+SO_RCVBUFFORCE = 33  # asm-generic/socket.h; exceeds net.core.rmem_max, only for root
 LARGEST_DATAGRAM = 65_536
-LARGEST_DOCUMENT = 64 * 1024  # X-Ray takes no larger one
-A_CALL = 50  # the daemon's own batch
+LARGEST_DOCUMENT = 64 * 1024  # X-Ray's limit
+A_CALL = 50  # the real daemon's batch size
 SETTLE_SECONDS = 60.0
-# How a datagram of our own to ourselves begins: once it is read, so is all that had arrived before it.
+# The prefix of a datagram that the receiver sends to itself. When it is read, all earlier datagrams have been
+# read.
 MARK = b"asyncstream "
 
 
 class Counts(Struct, frozen=True, kw_only=True):
-    """What has arrived since the start.
+    """Counts since the start.
 
     Attributes:
-        received: datagrams with a document in them.
+        received: datagrams with a document.
         rejected: other datagrams.
-        forwarded: documents that the API has taken.
-        unprocessed: documents that it would not take.
-        dropped: datagrams that the kernel threw away, as they came too fast.
-        bytes: of all documents.
+        forwarded: documents that the API accepted.
+        unprocessed: documents that the API refused.
+        dropped: datagrams that the kernel dropped because they arrived too fast.
+        bytes: total bytes of documents.
         largest: bytes of the largest document.
     """
 
@@ -50,8 +51,7 @@ class Counts(Struct, frozen=True, kw_only=True):
 
 
 class Receiver:
-    """The socket, and the two threads behind it: one that reads, so that nothing is dropped, and one that
-    forwards.
+    """The socket and two threads. One only reads, so that the kernel drops nothing. The other forwards.
 
     Args:
         api: a boto3 client of the X-Ray API.
@@ -74,7 +74,7 @@ class Receiver:
             Thread(target=work, daemon=True).start()
 
     def counts(self) -> Counts:
-        """What has arrived so far."""
+        """Return the counts so far."""
         return Counts(
             received=self._received,
             rejected=self._rejected,
@@ -86,19 +86,20 @@ class Receiver:
         )
 
     def settle(self) -> Counts:
-        """The counts once all that had arrived is with the API.
+        """Wait until the API has all documents that have arrived, and return the counts.
 
         Raises:
-            TimeoutError: the API is too slow, or does not answer.
+            TimeoutError: the API is too slow or does not answer.
         """
         end = time.monotonic() + SETTLE_SECONDS
         mark = MARK + os.urandom(8)
         while self._mark != mark or self._documents.unfinished_tasks:
             if time.monotonic() > end:
-                raise TimeoutError(f"{self._documents.unfinished_tasks} documents are not with the API yet")
-            if self._mark != mark:  # behind all that is waiting; again, as the kernel may throw one away
+                left = self._documents.unfinished_tasks
+                raise TimeoutError(f"{left} documents are not with the API after {SETTLE_SECONDS:.0f} s")
+            if self._mark != mark:  # queued behind all waiting datagrams; repeated, as the kernel may drop it
                 self._socket.sendto(mark, self._socket.getsockname())
-            time.sleep(0.005)  # the queue can be waited for, the mark, which may be lost, cannot
+            time.sleep(0.005)  # polls, because the mark may be lost
         return self.counts()
 
     def _receive(self) -> None:
@@ -137,7 +138,7 @@ class Receiver:
 
 
 def document_in(datagram: bytes) -> str | None:
-    """The document that a datagram carries; None if it is malformed or larger than X-Ray takes."""
+    """Return the document in a datagram, or None if it is malformed or larger than X-Ray's limit."""
     header, _, document = datagram.partition(b"\n")
     try:
         format_ = json.loads(header)
@@ -150,7 +151,7 @@ def document_in(datagram: bytes) -> str | None:
 
 
 def _dropped(port: int) -> int:
-    """What the kernel tells of our socket in its last column."""
+    """Return the kernel's count of dropped datagrams for this socket, the last column of its table."""
     table = Path("/proc/net/udp").read_text()
     found = re.search(rf"^\s*\d+: \w{{8}}:{port:04X} .* (\d+)\s*$", table, re.MULTILINE)
     return int(found[1]) if found else 0

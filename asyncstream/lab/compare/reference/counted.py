@@ -1,7 +1,7 @@
 """The reference as Lambda handlers: `copying.py`, with its requests counted.
 
-Over plain http, botocore would also hash each body to sign it. Over https, and so in Lambda, it does not. Signing
-is off, so that a local http endpoint does not make the reference look slower than it is.
+Over plain http, botocore would also hash each body to sign it. Over https, and so in Lambda, it does not.
+Signing is off, so that a local http endpoint does not make the reference look slower than it is.
 """
 
 import os

@@ -1,4 +1,4 @@
-"""The usual code for gathering pages, without asyncstream: urllib fetches each page, and each row is an INSERT.
+"""The usual code for gathering pages, without asyncstream: urllib fetches pages, and each row is an INSERT.
 
 These Lambda handlers accept the same events as asyncstream's.
 """

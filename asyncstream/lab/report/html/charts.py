@@ -1,7 +1,7 @@
 """The geometry of charts: lines over sizes, bars, memory over time. Pure.
 
-The page draws its own SVG instead of using a chart library. Screen readers and keyboards reach its points, its
-colours follow light and dark mode, it prints, works without a script, and takes a few KB.
+The page draws its own SVG instead of using a chart library. Screen readers and keyboards reach its points,
+its colours follow light and dark mode, it prints, works without a script, and takes a few KB.
 """
 
 from collections.abc import Callable, Sequence
@@ -65,7 +65,8 @@ class Bar(Struct, frozen=True):
 class MemoryChart(Struct, frozen=True):
     """One function's resident memory over its invocation.
 
-    `cap` is the position of its limit, if it is within the chart. `ended` is the reason if the function failed.
+    `cap` is the position of its limit, if it is within the chart. `ended` is the reason if the function
+    failed.
     """
 
     label: str

@@ -1,6 +1,7 @@
 """The geometry of traces on a shared time axis. Pure.
 
-A file, or a gathered page, is a row. Its parts are in lanes, because they overlap, with reads above and writes below.
+A file, or a gathered page, is a row. Its parts are in lanes, because they overlap, with reads above and
+writes below.
 """
 
 from collections.abc import Iterator, Sequence
@@ -128,7 +129,7 @@ def _track(span: Span, depth: int, scale: _Scale, dense: bool) -> Track:
 
 
 def packed(spans: Sequence[Span], end: float) -> list[int]:
-    """Return a lane for each span, given in the order of their starts, so that spans in a lane do not overlap."""
+    """Return a lane for each span, ordered by start, so that spans in a lane do not overlap."""
     free_from: list[float] = []
     lanes = []
     for span in spans:
