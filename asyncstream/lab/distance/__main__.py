@@ -18,9 +18,8 @@ def main() -> None:
     parser.add_argument("--to", type=int, required=True, help="port of the server on 127.0.0.1")
     parser.add_argument("--round-trip", type=float, required=True, help="minimum seconds per round trip")
     options = parser.parse_args()
-    signal.signal(
-        signal.SIGINT, signal.SIG_IGN
-    )  # Ctrl-C goes to the whole process group, and the parent must end first
+    # Ctrl-C goes to the whole process group, and the parent must end first.
+    signal.signal(signal.SIGINT, signal.SIG_IGN)
     proxy = Proxy(options.to, options.round_trip)
     _say(json.dumps({"port": proxy.port}))
     for line in sys.stdin:

@@ -18,9 +18,8 @@ from asyncstream.lab.s3.server import Server, self_signed
 def main() -> None:
     """Serve until standard input ends, which is when the parent process closes it or exits."""
     options = _options()
-    signal.signal(
-        signal.SIGINT, signal.SIG_IGN
-    )  # Ctrl-C goes to the whole process group, and the parent must end first
+    # Ctrl-C goes to the whole process group, and the parent must end first.
+    signal.signal(signal.SIGINT, signal.SIG_IGN)
     signal.signal(signal.SIGTERM, lambda *_: sys.exit(0))
     _, most_files = resource.getrlimit(resource.RLIMIT_NOFILE)
     resource.setrlimit(resource.RLIMIT_NOFILE, (most_files, most_files))  # each connection uses one

@@ -125,7 +125,7 @@ class Connection:
             return S3Error("RequestTimeout", message).reply(request.path, _request_id())
 
     def _send(self, reply: Reply, log: LoggedRequest, pace: Pace, *, keep_alive: bool) -> None:
-        """Send a reply. It is counted before its end is sent, so that a client with all of it can rely on that."""
+        """Send a reply. Count it before its end is sent, so that clients find it in the counts after that."""
         log.status = reply.status
         with_body = log.method != "HEAD"
         if with_body and reply.content and reply.length:

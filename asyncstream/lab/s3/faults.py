@@ -102,7 +102,7 @@ class Fault:
 
     Raises:
         ValueError: a field is out of range, or the operation does not exist or cannot have this kind of
-        fault.
+            fault.
     """
 
     kind: Kind

@@ -98,9 +98,7 @@ def reset_on_close(connected: socket.socket) -> None:
 def _refuse(site: _Site) -> Reply:
     fault = site.fault
     headers = {} if fault.retry_after is None else {"Retry-After": str(fault.retry_after)}
-    raise S3Error(
-        fault.code, "The lab S3 refused the request by a fault rule", status=fault.status, headers=headers
-    )
+    raise S3Error(fault.code, "The lab S3 refused by a fault rule", status=fault.status, headers=headers)
 
 
 def _reset(site: _Site) -> Reply:
@@ -312,8 +310,7 @@ class OpenConnections:
                 for connected in cut & self._open:
                     reset_on_close(connected)
                     with suppress(OSError):  # the client closed first
-                        socket.socket.shutdown(
-                            connected, how
-                        )  # SSLSocket.shutdown is not safe from other threads
+                        # Not SSLSocket.shutdown, which is not safe from other threads.
+                        socket.socket.shutdown(connected, how)
                 self._changed.wait_for(lambda: not cut & self._open, seconds)
         return len(cut)

@@ -21,9 +21,7 @@ if TYPE_CHECKING:
 
 MB = 1_000_000
 QUANTUM = 256 * 1024  # most bytes that a connection reserves at a time: small enough to share a card fairly
-CREDIT_SECONDS = (
-    0.020  # most lost time that a clock catches up: more than sleep overshoots, less than is visible
-)
+CREDIT_SECONDS = 0.020  # lost time that a clock catches up: more than sleep overshoots, less than is visible
 
 
 @dataclass(frozen=True, slots=True)

@@ -191,9 +191,7 @@ def _check_declared(call: Call, upload: MultipartUpload, completed: StoredObject
         raise S3Error("InvalidRequest", f"{message} The complete request must use the same checksum mode.")
     for name, checksum in completed.checksums.items():
         declared = call.request.headers.get(name, checksum)
-        if (
-            declared.partition("-")[0] != checksum.partition("-")[0]
-        ):  # a composite checksum without its number of parts
+        if declared.partition("-")[0] != checksum.partition("-")[0]:  # composite: without the number of parts
             message = f"The {kind_of(name)} you specified did not match the calculated checksum"
             raise S3Error("BadDigest", message, Declared=declared, Calculated=checksum)
 

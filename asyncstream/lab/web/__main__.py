@@ -16,9 +16,8 @@ from asyncstream.lab.web.server import Origin
 def main() -> None:
     """Serve until standard input ends, which is when the parent process closes it or exits."""
     options = _options()
-    signal.signal(
-        signal.SIGINT, signal.SIG_IGN
-    )  # Ctrl-C goes to the whole process group, and the parent must end first
+    # Ctrl-C goes to the whole process group, and the parent must end first.
+    signal.signal(signal.SIGINT, signal.SIG_IGN)
     model = WebModel(**json.loads(options.model))
     with Origin(model.answer, options.hosts) as origin:
         say({"origins": origin.urls})

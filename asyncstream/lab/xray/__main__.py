@@ -19,9 +19,8 @@ CREDENTIALS = {"region_name": "us-east-1", "aws_access_key_id": "lab", "aws_secr
 
 def main() -> None:
     """Serve until standard input ends, which is when the parent process closes it or exits."""
-    signal.signal(
-        signal.SIGINT, signal.SIG_IGN
-    )  # Ctrl-C goes to the whole process group, the parent ends first
+    # Ctrl-C goes to the whole process group, and the parent must end first.
+    signal.signal(signal.SIGINT, signal.SIG_IGN)
     server = ThreadedMotoServer(ip_address="127.0.0.1", port=0, verbose=False)
     server.start()
     host, port = server.get_host_and_port()
