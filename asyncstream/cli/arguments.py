@@ -19,7 +19,7 @@ COPY_HELP = """\
 Copy every object under one S3 prefix to another; the bytes stream through this process.
 
 A prefix matches the start of keys: `s3://a/logs` also matches `logs-old/1.gz`. End it with a slash to mean a
-folder. Environment variables set the same options: ASYNCSTREAM_MEMORY_LIMIT and so on.
+folder. Environment variables such as ASYNCSTREAM_MEMORY_LIMIT set the defaults of these settings.
 
 --transform changes the content of each file. Keys stay the same, including their extensions."""
 
@@ -186,7 +186,7 @@ def _add_measuring(add: Callable[..., Any]) -> None:
         help="make this share of the requests to the local S3 fail, a fraction such as 0.05, to see which "
         "variants survive",
     )
-    add("--memory", metavar="MB,MB", help="function sizes to try; default: no memory limit")
+    add("--memory", metavar="MB,MB", help="function sizes to try; default: no limits")
     add(
         "--trace",
         action=argparse.BooleanOptionalAction,

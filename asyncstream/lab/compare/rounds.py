@@ -11,7 +11,7 @@ from asyncstream.lab.compare.variants import Variant
 from asyncstream.lab.compare.work import Turn, Work
 from asyncstream.lab.report.measurement import Failure, Run, Workload
 
-# A variant and its function size in MB. None: no memory limit.
+# A variant and its function size in MB. None: no limits.
 Candidate = tuple[Variant, int | None]
 
 

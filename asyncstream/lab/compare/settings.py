@@ -90,7 +90,7 @@ class Settings:
     Attributes:
         command: the command line, for the reports, without passwords.
         concurrency: files, parts or pages in flight, for concurrent variants.
-        memory: function sizes to try, in MB; empty: no memory limit.
+        memory: function sizes to try, in MB; empty: no limits.
         traced: whether every run is traced.
         repeated: whether one variant is measured twice.
         architecture: for prices; None: that of the functions, arm64 in the sandbox.

@@ -60,7 +60,7 @@ class Comparison(Struct, frozen=True, kw_only=True):
         command: the command line that repeats it.
         network: S3, or the web and Postgres.
         created: its start, UTC, ISO 8601.
-        memory: the function sizes tried, in MB; empty: no memory limit.
+        memory: the function sizes tried, in MB; empty: no limits.
         limits: how memory and CPU were limited, such as "cgroup v1", or why they were not.
         verified: number of runs in which every byte of every file, or every row, was right.
         ended_early: the reason if rows are missing.

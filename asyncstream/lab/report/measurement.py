@@ -115,7 +115,7 @@ class Failure(Struct, frozen=True):
 class Measured(Struct, frozen=True):
     """All runs of one variant with one workload, in the order of the rounds.
 
-    `memory_mb` is the function size; None: no memory limit. `repeat`: a second measurement of the same
+    `memory_mb` is the function size; None: no limits. `repeat`: a second measurement of the same
     variant, only to show the noise.
     """
 

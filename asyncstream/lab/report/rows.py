@@ -84,7 +84,7 @@ class Row(Struct, frozen=True):
     """One variant with one workload at one function size.
 
     Attributes:
-        memory_mb: the function size; None: no memory limit.
+        memory_mb: the function size; None: no limits.
         figures: None if all runs failed.
         errors: of the failed runs.
         run: the successful run with the median duration, for its trace.
