@@ -62,7 +62,7 @@ ministack: .venv/ministack.stamp .venv/sam.stamp .venv/lab.stamp  ## run a local
 
 schema: .venv/dev.stamp  ## write the JSON schemas of events and replies from their types
 	$(BIN)/python -m asyncstream.events.direct > asyncstream/events/schema.json
-	$(BIN)/python -m asyncstream.gathering.replies > asyncstream/gathering/schema.json
+	$(BIN)/python -m asyncstream.gathering.gather_reply > asyncstream/gathering/schema.json
 
 clean:  ## remove the files that these targets create
 	rm -rf .venv build bench-results .coverage* .pytest_cache .mypy_cache .ruff_cache .hypothesis .import_linter_cache

@@ -93,10 +93,10 @@ def compare(options: argparse.Namespace) -> int:
     _require("awslambdaric", "jinja2", "moto", "psycopg", "rich", "trustme", extra="lab")
     from asyncstream.lab.compare import comparing  # noqa: PLC0415 - needs packages of the extra "lab"
     from asyncstream.lab.compare.display import display_for  # noqa: PLC0415
-    from asyncstream.lab.compare.settings import checked  # noqa: PLC0415
+    from asyncstream.lab.compare.settings import check_settings  # noqa: PLC0415
     from asyncstream.lab.report import table  # noqa: PLC0415
 
-    settings = checked(options)
+    settings = check_settings(options)
     if options.transform is not None:
         _check_transform(options.transform)
     outputs = _outputs(options)

@@ -12,7 +12,7 @@ from msgspec import Struct
 
 from asyncstream.errors import AsyncstreamError, ConfigError, InputError, told
 from asyncstream.events.deployment import Deployment
-from asyncstream.events.items import Item, Outcome, is_temporary
+from asyncstream.events.items import Item, ItemOutcome, is_temporary
 from asyncstream.events.reading import read, shown
 from asyncstream.locations import S3Object
 
@@ -67,7 +67,7 @@ def of_invocation(event: Any, deployment: Deployment) -> list[Item]:
     return [_item(task, invocation.job, deployment) for task in invocation.tasks]
 
 
-def reply(event: Any, outcomes: Sequence[Outcome]) -> dict[str, Any]:
+def reply(event: Any, outcomes: Sequence[ItemOutcome]) -> dict[str, Any]:
     """Return a result for each task."""
     return {
         "invocationSchemaVersion": event["invocationSchemaVersion"],
@@ -92,7 +92,7 @@ def _item(task: _Task, job: _Job, deployment: Deployment) -> Item:
         return Item(task.task_id, error=error)
 
 
-def _result(outcome: Outcome) -> dict[str, str]:
+def _result(outcome: ItemOutcome) -> dict[str, str]:
     if outcome.error is None:
         code, text = "Succeeded", f"{outcome.bytes} bytes copied"
     else:

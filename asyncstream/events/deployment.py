@@ -15,7 +15,7 @@ from msgspec import Struct
 from asyncstream.errors import ConfigError, InputError
 from asyncstream.locations import S3Object, S3Prefix
 from asyncstream.pipeline.config import ENV_PREFIX
-from asyncstream.pipeline.jobs import Pair, checked
+from asyncstream.pipeline.jobs import Pair, check_pairs
 
 SOURCE, DESTINATION, TRIGGER = "DEPLOYED_SOURCE", "DEPLOYED_DESTINATION", "DEPLOYED_TRIGGER"
 TRANSFORMS = "DEPLOYED_TRANSFORMS"
@@ -64,7 +64,7 @@ class Deployment(Struct, frozen=True):
         """
         self.check_read(source)
         pair = (source, destination or self._rebased(source))
-        self.check(checked([pair]))
+        self.check(check_pairs([pair]))
         return pair
 
     def check(self, pairs: Iterable[Pair]) -> None:

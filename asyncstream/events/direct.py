@@ -13,8 +13,7 @@ import msgspec
 from msgspec import Meta, Struct
 
 from asyncstream.errors import InputError
-from asyncstream.events.reading import at, read
-from asyncstream.events.replies import (
+from asyncstream.events.handler_replies import (
     MAX_INLINE_BYTES,
     Invoked,
     Problem,
@@ -22,10 +21,11 @@ from asyncstream.events.replies import (
     described,
     problem,
 )
+from asyncstream.events.reading import at, read
 from asyncstream.locations import S3Object, S3Prefix
 from asyncstream.pipeline.config import TransferConfig, explained
 from asyncstream.pipeline.continuation import Continuation
-from asyncstream.pipeline.jobs import Pair, checked
+from asyncstream.pipeline.jobs import Pair, check_pairs
 from asyncstream.pipeline.results import FileResult, Status, TransferReport
 from asyncstream.units import MiB
 
@@ -159,8 +159,8 @@ def pairs_of(event: DirectEvent) -> list[Pair]:
     """
     if event.files is None:
         source = at("$.source_prefix", S3Prefix.from_uri, event.source_prefix)
-        return checked([(source, at("$.destination", S3Prefix.from_uri, event.destination))])
-    return checked(
+        return check_pairs([(source, at("$.destination", S3Prefix.from_uri, event.destination))])
+    return check_pairs(
         (
             at(f"$.files[{position}].source", S3Object.from_uri, file.source, file.version_id),
             at(f"$.files[{position}].destination", S3Object.from_uri, file.destination),

@@ -11,7 +11,7 @@ from asyncstream.errors import AsyncstreamError
 from asyncstream.events import direct, metrics
 from asyncstream.events.context import LambdaContext, within
 from asyncstream.events.deployment import Deployment
-from asyncstream.events.replies import Invoked, sendable
+from asyncstream.events.handler_replies import Invoked, sendable
 from asyncstream.events.running import run
 from asyncstream.events.triggers import Trigger, trigger_of
 from asyncstream.pipeline import memory, session

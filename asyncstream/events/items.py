@@ -30,7 +30,7 @@ class Item(Struct, frozen=True):
     continuation: Continuation | None = None
 
 
-class Outcome(Struct, frozen=True):
+class ItemOutcome(Struct, frozen=True):
     """The outcome of an item.
 
     Attributes:
@@ -61,7 +61,7 @@ def is_temporary(error: Exception) -> bool:
     return isinstance(error, DeadlineExceeded) or (isinstance(error, AsyncstreamError) and error.retryable)
 
 
-def failure_of(outcomes: Sequence[Outcome]) -> type[FilesFailed]:
+def failure_of(outcomes: Sequence[ItemOutcome]) -> type[FilesFailed]:
     """Return the error class for these outcomes: `FilesFailedForNow` if another invocation may succeed."""
     temporary = any(each.error is not None and is_temporary(each.error) for each in outcomes)
     return FilesFailedForNow if temporary else FilesFailed

@@ -6,8 +6,8 @@ from collections.abc import Sequence
 
 from asyncstream.errors import AsyncstreamError, Cancelled, encodable
 from asyncstream.events.context import LambdaContext, within
-from asyncstream.events.items import Item, Outcome
-from asyncstream.events.replies import MAX_MESSAGE, problem
+from asyncstream.events.handler_replies import MAX_MESSAGE, problem
+from asyncstream.events.items import Item, ItemOutcome
 from asyncstream.events.rounds import rounds
 from asyncstream.locations import S3Object, S3Prefix
 from asyncstream.pipeline.config import TransferConfig
@@ -22,9 +22,11 @@ MOST_LOGGED = 20
 
 def run(
     items: Sequence[Item], kept: TransferSession, config: TransferConfig, context: LambdaContext
-) -> list[Outcome]:
+) -> list[ItemOutcome]:
     """Copy the files of the items, log failures, and return each item's outcome, in order."""
-    outcomes = [Outcome.of_failure(item, item.error) if item.error else Outcome(item) for item in items]
+    outcomes = [
+        ItemOutcome.of_failure(item, item.error) if item.error else ItemOutcome(item) for item in items
+    ]
     # The position of the first failed item of each group: later items of the group do not start.
     failed_at: dict[str | None, int] = {}
     for position in reversed(range(len(items))):
@@ -34,7 +36,7 @@ def run(
     for positions in rounds(items):
         started = [each for each in positions if failed_at.get(items[each].group, each) >= each]
         for position in positions:
-            outcomes[position] = Outcome.of_failure(items[position], _NOT_STARTED)
+            outcomes[position] = ItemOutcome.of_failure(items[position], _NOT_STARTED)
         copied = _copy([items[position] for position in started], kept, config, context)
         for position, outcome in zip(started, copied, strict=True):
             outcomes[position] = outcome
@@ -48,7 +50,7 @@ def run(
 _NOT_STARTED = Cancelled("not started, because an earlier message of the same group failed: order is kept")
 
 
-def _log_failures(outcomes: Sequence[Outcome]) -> None:
+def _log_failures(outcomes: Sequence[ItemOutcome]) -> None:
     """Log a line for each of the first failures of a kind, and one line with the number of the others."""
     logged = Counter[str]()
     for outcome in outcomes:
@@ -66,7 +68,7 @@ def _log_failures(outcomes: Sequence[Outcome]) -> None:
 
 def _copy(
     items: Sequence[Item], kept: TransferSession, config: TransferConfig, context: LambdaContext
-) -> list[Outcome]:
+) -> list[ItemOutcome]:
     """Copy the items of one round, which have the same settings, in one transfer."""
     if not items:
         return []
@@ -81,19 +83,19 @@ def _copy(
         settings = within(config.override(items[0].config), context)
         report = kept.transfer(pairs, settings, continuations=left)
     except AsyncstreamError as error:
-        return [Outcome.of_failure(item, error) for item in items]
+        return [ItemOutcome.of_failure(item, error) for item in items]
     if any(isinstance(source, S3Prefix) for source, _ in pairs):
         return [_outcome(item, report) for item in items]  # a prefix has a round of its own
     places = {pair: position for position, pair in enumerate(pairs)}
     return [_outcome(item, report, [places[pair] for pair in item.pairs]) for item in items]
 
 
-def _outcome(item: Item, report: TransferReport, places: Sequence[int] | None = None) -> Outcome:
+def _outcome(item: Item, report: TransferReport, places: Sequence[int] | None = None) -> ItemOutcome:
     """Return the item's outcome from the report's files at these positions; None: from all files."""
     own = report.files if places is None else FileResults.of([report.files[place] for place in places])
     failed, pending = own.number_of("failed"), own.number_of("pending")
     left = next(own.of_status("pending"), None)
-    return Outcome(
+    return ItemOutcome(
         item,
         files=len(own) - failed - pending,
         bytes=own.bytes,

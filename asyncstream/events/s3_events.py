@@ -14,9 +14,9 @@ from msgspec import Struct
 
 from asyncstream.errors import InputError
 from asyncstream.events.deployment import Deployment
-from asyncstream.events.items import Item, Outcome, failure_of
+from asyncstream.events.handler_replies import problem
+from asyncstream.events.items import Item, ItemOutcome, failure_of
 from asyncstream.events.reading import read, shown
-from asyncstream.events.replies import problem
 from asyncstream.locations import S3Object
 
 # Events after which an object can be read (S3 user guide, "Supported event types").
@@ -103,7 +103,7 @@ def _either(names: Sequence[str]) -> str:
     return " and ".join(repr(name) for name in names)
 
 
-def reply(outcomes: Sequence[Outcome]) -> dict[str, int]:
+def reply(outcomes: Sequence[ItemOutcome]) -> dict[str, int]:
     """Return the reply of an asynchronous invocation, for an on-success destination.
 
     Raises:
@@ -113,7 +113,7 @@ def reply(outcomes: Sequence[Outcome]) -> dict[str, int]:
     return {"copied": sum(each.files for each in outcomes), "bytes": sum(each.bytes for each in outcomes)}
 
 
-def _raise_failures(outcomes: Sequence[Outcome]) -> None:
+def _raise_failures(outcomes: Sequence[ItemOutcome]) -> None:
     """Raise one error that lists the failures, if there are any."""
     failed = [(each.item, each.error) for each in outcomes if each.error is not None]
     if not failed:

@@ -14,7 +14,7 @@ from msgspec import Struct
 from asyncstream.errors import AsyncstreamError, InputError
 from asyncstream.events import direct, s3_events
 from asyncstream.events.deployment import Deployment
-from asyncstream.events.items import Item, Outcome
+from asyncstream.events.items import Item, ItemOutcome
 from asyncstream.events.reading import shaped
 
 
@@ -37,7 +37,7 @@ def of_batch(event: Any, deployment: Deployment) -> list[Item]:
     return [_item(message, deployment) for message in messages]
 
 
-def reply(outcomes: Sequence[Outcome]) -> dict[str, list[dict[str, str]]]:
+def reply(outcomes: Sequence[ItemOutcome]) -> dict[str, list[dict[str, str]]]:
     """Return the reply that names the messages to deliver again."""
     failed = [outcome.item.name for outcome in outcomes if outcome.error is not None]
     return {"batchItemFailures": [{"itemIdentifier": name} for name in failed]}

@@ -21,7 +21,7 @@ from msgspec import Struct
 from asyncstream.errors import AsyncstreamError, ConfigError, FilesFailed, FilesFailedForNow, told
 from asyncstream.events import inventory
 from asyncstream.events.deployment import Deployment
-from asyncstream.events.items import Item, Outcome, failure_of
+from asyncstream.events.items import Item, ItemOutcome, failure_of
 from asyncstream.events.reading import read, shaped, without_keys
 from asyncstream.locations import S3Object
 from asyncstream.pipeline.continuation import Continuation
@@ -107,7 +107,7 @@ def of_map(event: Any, deployment: Deployment) -> list[Item]:
     return [_item(each, deployment) for each in _asked(event).items]
 
 
-def reply(event: Any, outcomes: Sequence[Outcome]) -> dict[str, Any]:
+def reply(event: Any, outcomes: Sequence[ItemOutcome]) -> dict[str, Any]:
     """Return totals and the items that are left, in the form of an event: see `_Batch`.
 
     Raises:
@@ -221,7 +221,7 @@ def _item(value: Any, deployment: Deployment) -> Item:
         return Item(name[:MAX_ERROR] if isinstance(name, str) else NO_SOURCE, error=error)
 
 
-def _as_many_as_fit(failed: Sequence[Outcome]) -> list[dict[str, str]]:
+def _as_many_as_fit(failed: Sequence[ItemOutcome]) -> list[dict[str, str]]:
     errors: list[dict[str, str]] = []
     left = MAX_ERROR_BYTES
     for outcome in failed:

@@ -9,7 +9,7 @@ from msgspec import Struct
 from asyncstream.errors import InputError
 from asyncstream.events import batch_operations, s3_events, sqs, step_functions
 from asyncstream.events.deployment import Deployment
-from asyncstream.events.items import Item, Outcome
+from asyncstream.events.items import Item, ItemOutcome
 from asyncstream.events.reading import MOST_SHOWN, shown
 
 # Number of sources that an error names.
@@ -29,7 +29,7 @@ class Trigger(Struct, frozen=True):
 
     name: str
     items: Callable[[Deployment], list[Item]]
-    reply: Callable[[Sequence[Outcome]], Any]
+    reply: Callable[[Sequence[ItemOutcome]], Any]
     chained: bool = False
 
 

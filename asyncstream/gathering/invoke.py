@@ -11,8 +11,8 @@ from asyncstream.errors import AsyncstreamError
 from asyncstream.events import metrics
 from asyncstream.events.context import LambdaContext, within
 from asyncstream.events.deployment import Deployment
-from asyncstream.events.replies import Invoked, sendable
-from asyncstream.gathering import events, replies
+from asyncstream.events.handler_replies import Invoked, sendable
+from asyncstream.gathering import events, gather_reply
 from asyncstream.gathering.config import GatherConfig
 from asyncstream.gathering.events import Deployed
 from asyncstream.gathering.pages import RowsOf, check_rows
@@ -21,7 +21,7 @@ from asyncstream.gathering.session import kept_session
 from asyncstream.locations import S3Object
 from asyncstream.pipeline import session
 from asyncstream.pipeline.config import TransferConfig
-from asyncstream.transforms.importing import imported
+from asyncstream.transforms.importing import import_object
 
 # Reading the list is one GET: another engine would not be faster, and its SDK takes longer to load.
 LIST_ENGINE = "sequential"
@@ -65,12 +65,12 @@ def handle_event(event: Any, context: LambdaContext, *, engine: str) -> Any:
     """
     if events.is_unread(event):
         report, invoked = _gather(event, context, engine)
-        replies.raise_unstored(report)
-        return sendable(replies.reply_to(report, invoked))
+        gather_reply.raise_unstored(report)
+        return sendable(gather_reply.reply_to(report, invoked))
     try:
-        reply = replies.reply_to(*_gather(event, context, engine))
+        reply = gather_reply.reply_to(*_gather(event, context, engine))
     except AsyncstreamError as error:
-        reply = replies.rejected(error, engine)
+        reply = gather_reply.rejected(error, engine)
     return sendable(reply)
 
 
@@ -80,7 +80,7 @@ def rows_named(spec: str) -> RowsOf:
     Raises:
         ConfigError: it cannot be imported, or it cannot be called with a page alone.
     """
-    found: RowsOf = imported(spec, "rows")
+    found: RowsOf = import_object(spec, "rows")
     check_rows(found, repr(spec))
     return found
 

@@ -27,7 +27,7 @@ from asyncstream.gathering.postgres.writing import Writer
 from asyncstream.gathering.results import PageResult, PageStatus
 from asyncstream.gathering.web import Fetcher, Page, interleaved
 from asyncstream.kept_errors import drop_tracebacks
-from asyncstream.mapping.calls import Outcome, mapped
+from asyncstream.mapping.calls import Outcome, map_items
 from asyncstream.ports import Engine, Span
 from asyncstream.tracing import current_span
 from asyncstream.transforms.failures import failed
@@ -127,7 +127,7 @@ class Gathering:
 
         The failure of a page is never raised: its result has the error.
         """
-        pages = mapped(
+        pages = map_items(
             self._fetch,
             interleaved(urls),
             self._engine,

@@ -1,6 +1,6 @@
 """The coordinator of mappings: it calls a function with each item and yields the outcomes.
 
-`mapped` is the same for every engine: an async generator that pulls items, starts calls and yields their
+`map_items` is the same for every engine: an async generator that pulls items, starts calls and yields their
 outcomes. Its rules:
 
 1. It pulls an item only when a slot is free, so it never reads lazy or endless items ahead. An iterator may
@@ -78,7 +78,7 @@ class Outcome(Struct, Generic[T, R], frozen=True):
         return self.value  # type: ignore[return-value]  # None only if R may be None
 
 
-async def mapped(
+async def map_items(
     fn: Callable[[T], Any],
     items: Iterable[T],
     engine: Engine,

@@ -13,7 +13,7 @@ from asyncstream.deadline import Deadline
 from asyncstream.engines import open_engine
 from asyncstream.engines.keeping import borrowed
 from asyncstream.errors import ConfigError
-from asyncstream.mapping.calls import Outcome, mapped, unsuited
+from asyncstream.mapping.calls import Outcome, map_items, unsuited
 from asyncstream.ports import Engine, Span
 
 T = TypeVar("T")
@@ -102,7 +102,7 @@ def map_concurrent(
     """
     # An engine costs nothing before it runs. This one only checks the name, and shows if the engine blocks.
     limit = _checked(fn, open_engine(engine), max_concurrency, deadline)
-    work = partial(mapped, fn, items, max_concurrency=max_concurrency, deadline=limit, ordered=ordered)
+    work = partial(map_items, fn, items, max_concurrency=max_concurrency, deadline=limit, ordered=ordered)
     return _on_a_kept_engine(engine, work)
 
 
@@ -129,7 +129,7 @@ def map_concurrent_async(
 
     engine = AsyncioEngine()
     limit = _checked(fn, engine, max_concurrency, deadline)
-    work = partial(mapped, fn, items, max_concurrency=max_concurrency, deadline=limit, ordered=ordered)
+    work = partial(map_items, fn, items, max_concurrency=max_concurrency, deadline=limit, ordered=ordered)
     return _on_the_running_loop(engine, work)
 
 

@@ -21,7 +21,7 @@ from itertools import islice
 from asyncstream.deadline import SHIELD_SECONDS, Deadline
 from asyncstream.engines.loop import run_tasks
 from asyncstream.errors import ConnectionFailed, DeadlineExceeded, SlowDown
-from asyncstream.mapping.calls import mapped
+from asyncstream.mapping.calls import map_items
 from asyncstream.pipeline import progress
 from asyncstream.pipeline.body import StopFlag
 from asyncstream.pipeline.budget import SlotLimit
@@ -220,7 +220,7 @@ class Coordinator:
                 stopped.add_note(not_aborted(file.facts, late))
 
     async def _abort_all(self, stopped: BaseException) -> None:
-        outcomes = mapped(
+        outcomes = map_items(
             lambda file: self._work.drop(file.facts),
             list(self._open),
             self._context.engine,

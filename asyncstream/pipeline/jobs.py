@@ -34,7 +34,7 @@ class Job(Struct, frozen=True):
 Pair = tuple[S3Object, S3Object] | tuple[S3Prefix, S3Prefix]
 
 
-def checked(pairs: Iterable[Pair]) -> list[Pair]:
+def check_pairs(pairs: Iterable[Pair]) -> list[Pair]:
     """Check pairs of source and destination, and return them as a list.
 
     Raises:

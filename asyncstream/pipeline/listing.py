@@ -17,11 +17,13 @@ _SEEN_BYTES = 200
 _Ask = Callable[[str | None], Awaitable[tuple[list[ListedObject], str | None]]]
 
 
-async def found(pairs: Sequence[Pair], store: S3Store, retrying: Retrying, room: float = math.inf) -> Jobs:
+async def list_files(
+    pairs: Sequence[Pair], store: S3Store, retrying: Retrying, room: float = math.inf
+) -> Jobs:
     """List the prefixes among the pairs, and return the files to copy.
 
     Args:
-        pairs: the result of `jobs.checked`.
+        pairs: the result of `jobs.check_pairs`.
         store: the store to list.
         retrying: retries the requests, and stops the listing at its deadline.
         room: bytes of memory for the listed files and their results.

@@ -45,7 +45,7 @@ class Request(Struct, frozen=True):
 
 async def run_transfer(clients: Clients, request: Request) -> TransferReport:
     """Move files to their ends; see `transfer`."""
-    pairs = jobs.checked(request.files)
+    pairs = jobs.check_pairs(request.files)
     made = await _load_transform(clients, request)
     if made is not None and request.continuations:
         raise InputError("what a transform makes of a file cannot be continued: give no continuations")
@@ -85,7 +85,7 @@ async def _run(
     sized(limit)  # raises before a prefix is listed
     with span.child("plan"):
         room = memory_left(memory.lambda_memory(), clients.resident)
-        files = await listing.found(pairs, store, retrying, room - store.slot_bytes)
+        files = await listing.list_files(pairs, store, retrying, room - store.slot_bytes)
         files.check_apart(request.untouched)
         files.add_continuations(request.continuations)
     if files.held:  # it stays in memory while files are copied

@@ -197,7 +197,7 @@ async def _write(
 
 async def _stale_uploads(clients: Clients, prefix: S3Prefix, before: datetime) -> list[OpenUpload]:
     store, retrying = await clients.open(_DEFAULTS)
-    return await stale_uploads.begun_before(before, prefix, store, retrying)
+    return await stale_uploads.list_created_before(before, prefix, store, retrying)
 
 
 async def _abort(clients: Clients, uploads: list[OpenUpload]) -> None:
@@ -206,6 +206,6 @@ async def _abort(clients: Clients, uploads: list[OpenUpload]) -> None:
 
 
 async def _plan(clients: Clients, files: Iterable[Pair], config: TransferConfig) -> Sequence[Job]:
-    pairs = jobs.checked(files)
+    pairs = jobs.check_pairs(files)
     store, retrying = await clients.open(config)
-    return await listing.found(pairs, store, retrying)
+    return await listing.list_files(pairs, store, retrying)

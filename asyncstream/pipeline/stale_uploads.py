@@ -11,7 +11,7 @@ from asyncstream.retry import Retrying
 from asyncstream.s3.store import S3Store
 
 
-async def begun_before(
+async def list_created_before(
     before: datetime, prefix: S3Prefix, store: S3Store, retrying: Retrying
 ) -> list[OpenUpload]:
     """Return the open uploads created before a time; see `TransferSession.stale_uploads`.

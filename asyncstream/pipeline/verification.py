@@ -25,7 +25,7 @@ from asyncstream.pipeline.tasks import FileFacts
 from asyncstream.ports import Body, Opened
 
 
-async def choose(
+async def choose_digests(
     file: FileFacts,
     told: Opened | Stored,
     whole: bool,

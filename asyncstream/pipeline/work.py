@@ -229,7 +229,7 @@ class Work(ABC):
         async def part_size(number: int) -> int | None:
             return await self.reader.ask(task, lambda: self._store.part_size(source, etag, number))
 
-        await verification.choose(file, told, opened.range.length == opened.size, part_size)
+        await verification.choose_digests(file, told, opened.range.length == opened.size, part_size)
 
     async def _put(self, task: Begin, opened: Opened, segment: Segment) -> Whole:
         """Write the object by one PUT of a segment."""

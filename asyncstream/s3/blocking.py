@@ -21,7 +21,7 @@ from asyncstream.s3.client import (
     sdk_options,
 )
 from asyncstream.s3.connections import bound
-from asyncstream.s3.failures import mapped, no_reply
+from asyncstream.s3.failures import no_reply, own_error
 from asyncstream.s3.settings import ClientSettings
 from asyncstream.s3.waits import Waits, waits
 from asyncstream.units import KiB
@@ -61,11 +61,11 @@ class BlockingTransport:
         try:
             reply: dict[str, Any] = getattr(self._client(region), xform_name(operation))(**params)
         except ClientError as error:
-            raise mapped(error, operation, params) from error
+            raise own_error(error, operation, params) from error
         except _SDK_ERRORS as error:
             if own.reply_is_late():
                 raise no_reply(operation, params, patience) from error
-            raise mapped(error, operation, params) from error
+            raise own_error(error, operation, params) from error
         finally:
             waits.reset(outer)
         return reply

@@ -101,7 +101,7 @@ _WRONG_INPUT = (
 )
 
 
-def mapped(error: Exception, operation: str, params: Mapping[str, Any]) -> AsyncstreamError:
+def own_error(error: Exception, operation: str, params: Mapping[str, Any]) -> AsyncstreamError:
     """Return the error of this package for an SDK's error and the request that raised it.
 
     The caller raises it from the SDK's error, which keeps only text: see `_strip`.

@@ -6,7 +6,7 @@ from typing import Any
 from asyncstream.errors import ConfigError
 
 
-def imported(spec: str, what: str, wanted: str = "a function of yours as module:function") -> Any:
+def import_object(spec: str, what: str, wanted: str = "a function of yours as module:function") -> Any:
     """Import and return the object that a name stands for.
 
     Args:

@@ -12,7 +12,7 @@ from typing import Any, TypeVar, cast
 from asyncstream.errors import ConfigError
 from asyncstream.transforms.codecs import Bunzip2, Gunzip, Unxz, Unzstd, Zstd
 from asyncstream.transforms.gzip import Gzip
-from asyncstream.transforms.importing import imported
+from asyncstream.transforms.importing import import_object
 from asyncstream.transforms.protocol import Factory, chain
 
 _BUILT_IN: dict[str, Factory] = {
@@ -62,7 +62,7 @@ def named(spec: str) -> Factory:
     """
     if spec in _BUILT_IN:
         return _checked(_BUILT_IN[spec], repr(spec))
-    found = imported(
+    found = import_object(
         spec, "transform", f"one of {', '.join(NAMES)}, or a function of yours as module:function"
     )
     return _checked(found, repr(spec))

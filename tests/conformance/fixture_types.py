@@ -26,7 +26,7 @@ class UntilItStalls(Protocol):
     def __call__(self, fault: Fault, transfer: Callable[[float], T]) -> T: ...
 
 
-# Of one URL its page, of several a list.
+# Returns the page of one URL, or a list for several.
 Fetch = Callable[..., Any]
 FetchAll = Callable[..., list[Any]]
 Served = Answer | Callable[[Asked], Answer]

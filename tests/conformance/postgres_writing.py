@@ -11,7 +11,7 @@ from asyncstream.gathering.postgres.config import DatabaseConfig
 from asyncstream.gathering.postgres.connecting import Connector, KeptConnection
 from asyncstream.gathering.postgres.rows import Batches, page_of
 from asyncstream.gathering.postgres.statements import Table, Upsert
-from asyncstream.gathering.postgres.writing import Writer, Written
+from asyncstream.gathering.postgres.writing import PageWritten, Writer
 from asyncstream.retry import Retrying, RetryPolicy
 
 NO_DEADLINE = Deadline(None, lambda: 0.0)
@@ -57,7 +57,7 @@ class Writing:
 
     def write(
         self, upsert: Upsert, pages: Mapping[Any, Rows], deadline: Deadline = NO_DEADLINE
-    ) -> dict[Any, Written]:
+    ) -> dict[Any, PageWritten]:
         """Write in batches of the configured size, and return the outcome of each page by its id."""
         outcomes = self.engine.run(lambda: self._write(upsert, pages, deadline))
         assert len(outcomes) == len(pages)
@@ -67,7 +67,9 @@ class Writing:
         self.engine.run(self.connection.close)
         self.engine.close()
 
-    async def _write(self, upsert: Upsert, pages: Mapping[Any, Rows], deadline: Deadline) -> list[Written]:
+    async def _write(
+        self, upsert: Upsert, pages: Mapping[Any, Rows], deadline: Deadline
+    ) -> list[PageWritten]:
         writer = self._writer(deadline)
         batches = Batches(self.config.batch_rows, self.config.batch_bytes)
         outcomes = []

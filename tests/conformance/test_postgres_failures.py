@@ -31,7 +31,7 @@ from asyncstream.errors import (
 )
 from asyncstream.gathering.postgres.config import DatabaseConfig
 from asyncstream.gathering.postgres.statements import Table
-from asyncstream.gathering.postgres.writing import Written
+from asyncstream.gathering.postgres.writing import PageWritten
 from asyncstream.retry import RetryPolicy
 from tests.servers.base import until
 from tests.servers.postgres import PASSWORD, Schema, meanwhile
@@ -68,7 +68,7 @@ def rows_of(pages: Pages) -> list[tuple[int, int]]:
     return sorted((row["id"], row["v"]) for rows in pages.values() for row in rows)
 
 
-def counts(outcomes: Mapping[Any, Written]) -> dict[Any, tuple[int, int]]:
+def counts(outcomes: Mapping[Any, PageWritten]) -> dict[Any, tuple[int, int]]:
     return {page: (outcome.stored, outcome.unchanged) for page, outcome in outcomes.items()}
 
 

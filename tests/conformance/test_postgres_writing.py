@@ -18,7 +18,7 @@ from hypothesis import strategies as st
 from asyncstream.errors import RowRefused, TableMismatch
 from asyncstream.gathering.postgres.config import DatabaseConfig
 from asyncstream.gathering.postgres.statements import Table
-from asyncstream.gathering.postgres.writing import Written
+from asyncstream.gathering.postgres.writing import PageWritten
 from tests.servers.base import until
 from tests.servers.postgres import Schema
 
@@ -38,7 +38,7 @@ def open_writing(engine: str, schema: Schema) -> Iterator[Open]:
         )
 
 
-def counts(outcomes: Mapping[Any, Written]) -> dict[Any, tuple[int, int]]:
+def counts(outcomes: Mapping[Any, PageWritten]) -> dict[Any, tuple[int, int]]:
     return {page: (outcome.stored, outcome.unchanged) for page, outcome in outcomes.items()}
 
 

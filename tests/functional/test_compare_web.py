@@ -13,7 +13,7 @@ from asyncstream.cli.arguments import parser
 from asyncstream.lab.compare.pages import GatherPages
 from asyncstream.lab.compare.rounds import take
 from asyncstream.lab.compare.sandboxed import SandboxedFunctions
-from asyncstream.lab.compare.settings import DEFAULT_WEB_MODEL, GatherSettings, Settings, checked
+from asyncstream.lab.compare.settings import DEFAULT_WEB_MODEL, GatherSettings, Settings, check_settings
 from asyncstream.lab.compare.variants import GATHERING, Variant
 from asyncstream.lab.compare.verification import wrong_rows
 from asyncstream.lab.compare.work import Turn
@@ -33,7 +33,9 @@ def settings_of(*arguments: str) -> Settings:
         return 0
 
     given = ["compare", "--workload", "web", *arguments]
-    return checked(parser(nothing, nothing, nothing).parse_args(given, argparse.Namespace(arguments=given)))
+    return check_settings(
+        parser(nothing, nothing, nothing).parse_args(given, argparse.Namespace(arguments=given))
+    )
 
 
 def rows(document: Any) -> dict[str, Any]:

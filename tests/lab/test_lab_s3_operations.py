@@ -12,8 +12,8 @@ from botocore.exceptions import ClientError
 
 from asyncstream.lab.s3 import LabS3
 from asyncstream.lab.s3.checksums import crc64nvme, encoded_crc64nvme
+from asyncstream.lab.s3.lab_replies import S3Error
 from asyncstream.lab.s3.operations import parse_range
-from asyncstream.lab.s3.replies import S3Error
 
 MIB = 1024 * 1024
 

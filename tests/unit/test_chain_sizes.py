@@ -10,8 +10,8 @@ import pytest
 
 from asyncstream.checksum import CRC64NVME, Composite
 from asyncstream.events import direct, step_functions
-from asyncstream.events.items import Item, Outcome
-from asyncstream.events.replies import Invoked
+from asyncstream.events.handler_replies import Invoked
+from asyncstream.events.items import Item, ItemOutcome
 from asyncstream.locations import S3Object
 from asyncstream.objects import MAX_PARTS
 from asyncstream.pipeline.continuation import Continuation, PartRun
@@ -59,7 +59,9 @@ def test_a_chains_state_is_small_however_large_its_files(size: int) -> None:
     """Ten connections have at most ten files open."""
     left = [file_left(number, continuation(size)) for number in range(10)]
     event = {"Items": [{"source": each.source.uri} for each in left]}
-    outcomes = [Outcome(Item(each.source.uri), pending=True, continuation=each.continuation) for each in left]
+    outcomes = [
+        ItemOutcome(Item(each.source.uri), pending=True, continuation=each.continuation) for each in left
+    ]
     report = TransferReport("threads", FileResults.of(left), 0.0, 10, 0, {})
 
     state = step_functions.reply(event, outcomes)

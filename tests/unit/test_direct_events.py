@@ -14,7 +14,7 @@ from hypothesis import strategies as st
 import asyncstream.events
 from asyncstream.errors import AccessDenied, InputError, ServiceBusy
 from asyncstream.events import direct
-from asyncstream.events.replies import Invoked
+from asyncstream.events.handler_replies import Invoked
 from asyncstream.locations import MAX_KEY_BYTES, S3Object, S3Prefix
 from asyncstream.pipeline.config import TransferConfig
 from asyncstream.pipeline.jobs import Job

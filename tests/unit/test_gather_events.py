@@ -13,8 +13,8 @@ from hypothesis import strategies as st
 
 import asyncstream.gathering
 from asyncstream.errors import ConfigError, GatheringFailed, InputError, PageNotFound
-from asyncstream.events.replies import Invoked
-from asyncstream.gathering import events, replies
+from asyncstream.events.handler_replies import Invoked
+from asyncstream.gathering import events, gather_reply
 from asyncstream.gathering.config import GatherConfig
 from asyncstream.gathering.events import Deployed
 from asyncstream.gathering.postgres.statements import Table
@@ -68,12 +68,12 @@ def check(event: Any) -> events.GatherEvent:
 
 
 def validator(definition: str) -> jsonschema.Draft202012Validator:
-    return jsonschema.Draft202012Validator(replies.schema() | {"$ref": f"#/$defs/{definition}"})
+    return jsonschema.Draft202012Validator(gather_reply.schema() | {"$ref": f"#/$defs/{definition}"})
 
 
 def test_the_schema_is_the_committed_one_and_one() -> None:
-    assert json.loads(COMMITTED.read_text()) == replies.schema(), "run `make schema`"
-    jsonschema.Draft202012Validator.check_schema(replies.schema())
+    assert json.loads(COMMITTED.read_text()) == gather_reply.schema(), "run `make schema`"
+    jsonschema.Draft202012Validator.check_schema(gather_reply.schema())
 
 
 class TestEvent:
@@ -220,7 +220,7 @@ class TestReply:
         ],
     )
     def test_it_tells_status_and_totals(self, pages: list[PageResult], status: str) -> None:
-        reply = json.loads(json.dumps(msgspec.to_builtins(replies.reply_to(report(pages), INVOKED))))
+        reply = json.loads(json.dumps(msgspec.to_builtins(gather_reply.reply_to(report(pages), INVOKED))))
 
         validator("GatherReply").validate(reply)
         assert (reply["status"], reply["request_id"]) == (status, INVOKED.request_id)
@@ -233,7 +233,7 @@ class TestReply:
         }
 
     def test_a_url_that_is_pending_twice_is_to_be_named_once(self) -> None:
-        assert replies.reply_to(report([pending(), pending()]), INVOKED).pending == ["https://a/"]
+        assert gather_reply.reply_to(report([pending(), pending()]), INVOKED).pending == ["https://a/"]
 
     @settings(max_examples=15)
     @given(
@@ -248,7 +248,7 @@ class TestReply:
         text = character * length
         pages = [failed(f"https://{number}/{text}", text) for number in range(failures)]
         pages += [pending(f"https://{number}/{text}") for number in range(left)]
-        reply = replies.reply_to(report(pages), INVOKED)
+        reply = gather_reply.reply_to(report(pages), INVOKED)
 
         assert len(json.dumps(msgspec.to_builtins(reply))) < LARGEST_REPLY
         assert len(reply.failures) + reply.failures_omitted == failures
@@ -257,13 +257,13 @@ class TestReply:
 
 class TestUnread:
     def test_nothing_is_raised_where_all_is_stored(self) -> None:
-        replies.raise_unstored(report([stored(), PageResult("https://b/", "unchanged")]))
+        gather_reply.raise_unstored(report([stored(), PageResult("https://b/", "unchanged")]))
 
     def test_some_pages_are_named_and_the_others_counted(self) -> None:
         """The URLs are shown without credentials and queries."""
         pages = [failed(f"https://me:secret@a/{number}?key=k1") for number in range(1023)]
         with pytest.raises(GatheringFailed) as raised:
-            replies.raise_unstored(report([*pages, pending(), stored()]))
+            gather_reply.raise_unstored(report([*pages, pending(), stored()]))
 
         told = str(raised.value)
         assert told.startswith("1,023 of 1,025 pages failed, 1 did not finish in time; https://a/0: PageN")

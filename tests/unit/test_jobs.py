@@ -10,7 +10,7 @@ from asyncstream.errors import InputError, NothingToTransfer
 from asyncstream.locations import S3Object, S3Prefix
 from asyncstream.objects import ListedObject
 from asyncstream.pipeline.continuation import Continuation
-from asyncstream.pipeline.jobs import Job, Jobs, Pair, checked
+from asyncstream.pipeline.jobs import Job, Jobs, Pair, check_pairs
 from asyncstream.pipeline.results import FileResult, FileResults
 
 A, B, C = (S3Object("bucket", key) for key in "abc")
@@ -19,12 +19,12 @@ A, B, C = (S3Object("bucket", key) for key in "abc")
 def test_pairs_of_objects_and_of_prefixes_pass_in_their_order() -> None:
     pairs: list[Pair] = [(A, B), (S3Prefix("bucket", "x/"), S3Prefix("other")), (A, C)]
 
-    assert checked(iter(pairs)) == pairs
+    assert check_pairs(iter(pairs)) == pairs
 
 
 def test_an_empty_list_is_nothing_to_transfer() -> None:
     with pytest.raises(NothingToTransfer, match="list of files is empty"):
-        checked(iter([]))
+        check_pairs(iter([]))
 
 
 @pytest.mark.parametrize(
@@ -46,17 +46,17 @@ def test_an_empty_list_is_nothing_to_transfer() -> None:
 )
 def test_a_pair_that_cannot_be_copied_is_told_by_its_position(pair: Any, message: str) -> None:
     with pytest.raises(InputError, match=rf"files\[1\].*{message}"):
-        checked([(A, C), pair])
+        check_pairs([(A, C), pair])
 
 
 def test_two_prefixes_may_be_merged_into_one() -> None:
     merged = [(S3Prefix("old"), S3Prefix("all", "x/")), (S3Prefix("new"), S3Prefix("all", "x/"))]
-    assert checked(merged) == merged
+    assert check_pairs(merged) == merged
 
 
 def test_an_old_version_may_be_written_back_onto_its_key() -> None:
     restored = [(S3Object("bucket", "a", "v1"), S3Object("bucket", "a"))]
-    assert checked(restored) == restored
+    assert check_pairs(restored) == restored
 
 
 def listed(*pairs: Pair, keys: Sequence[str]) -> Jobs:

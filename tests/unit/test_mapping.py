@@ -11,7 +11,7 @@ from asyncstream import Outcome, current_span, map_concurrent, tracing
 from asyncstream.deadline import Deadline
 from asyncstream.engines import ENGINES
 from asyncstream.errors import DeadlineExceeded
-from asyncstream.mapping.calls import mapped
+from asyncstream.mapping.calls import map_items
 from asyncstream.ports import Engine
 from asyncstream.tracing.sampling import SPREAD
 from asyncstream.tracing.spans import UNTRACED, RecordedSpan, Recording
@@ -38,7 +38,7 @@ def ended(
     async def collect() -> tuple[list[Outcome[int, Any]], DeadlineExceeded | None]:
         outcomes = []
         try:
-            async for outcome in mapped(
+            async for outcome in map_items(
                 fn, items, engine, max_concurrency=2, deadline=deadline, span=UNTRACED, ordered=True
             ):
                 outcomes.append(outcome)  # noqa: PERF401 - outcomes before the error count

@@ -9,8 +9,8 @@ from hypothesis import strategies as st
 from asyncstream.errors import ConfigError
 from asyncstream.gathering.web import FetchConfig, Page
 from asyncstream.gathering.web.hosts import Hosts
+from asyncstream.gathering.web.page_replies import retry_after
 from asyncstream.gathering.web.pages import charset_of
-from asyncstream.gathering.web.replies import retry_after
 from asyncstream.gathering.web.urls import Url, parse_url
 
 NOW = 1_700_000_000.0

@@ -28,7 +28,7 @@ from asyncstream.retry import OnRetry, Retrying
 _NO_UNIQUE_INDEX = "42P10"
 
 
-class Written(Struct, frozen=True):
+class PageWritten(Struct, frozen=True):
     """The result of writing one page.
 
     Attributes:
@@ -92,9 +92,9 @@ class Writer:
             ) from error
         return upsert
 
-    async def write(self, upsert: Upsert, batch: Sequence[PageRows]) -> list[Written]:
+    async def write(self, upsert: Upsert, batch: Sequence[PageRows]) -> list[PageWritten]:
         """Write the pages of a batch, grouped by their columns and otherwise in the order given."""
-        outcomes: list[Written] = []
+        outcomes: list[PageWritten] = []
         alike: dict[frozenset[str], list[PageRows]] = {}
         for page in batch:
             alike.setdefault(page.columns, []).append(page)
@@ -106,7 +106,7 @@ class Writer:
             except RowRefused as error:
                 if len(pages) == 1:
                     drop_tracebacks(error)  # its frames hold the rows
-                    outcomes.append(Written(pages[0].id, error=error))
+                    outcomes.append(PageWritten(pages[0].id, error=error))
                     continue
                 half = len(pages) // 2
                 pending += (pages[half:], pages[:half])
@@ -114,7 +114,7 @@ class Writer:
                 # The error does not concern these rows, so the others would fail in the same way.
                 drop_tracebacks(error)
                 left = [*pages, *(page for rest in reversed(pending) for page in rest)]
-                return outcomes + [Written(page.id, error=error) for page in left]
+                return outcomes + [PageWritten(page.id, error=error) for page in left]
         return outcomes
 
     async def can_write(self, upsert: Upsert) -> bool:
@@ -130,10 +130,10 @@ class Writer:
             return False
         return True
 
-    async def _write(self, upsert: Upsert, pages: Sequence[PageRows]) -> list[Written]:
+    async def _write(self, upsert: Upsert, pages: Sequence[PageRows]) -> list[PageWritten]:
         """Write all of the pages or none."""
         if not pages[0].columns:
-            return [Written(page.id) for page in pages]
+            return [PageWritten(page.id) for page in pages]
         rows = ",".join(page.json for page in pages)
         [(stored, replaced)] = await self._fetch(upsert.statement(pages[0].columns), f"[{rows}]")
         return _shared_out(pages, stored, replaced)
@@ -143,12 +143,14 @@ class Writer:
         return await self._retrying.run(once, self._on_retry)
 
 
-def _shared_out(pages: Sequence[PageRows], stored: Sequence[int], replaced: Sequence[int]) -> list[Written]:
+def _shared_out(
+    pages: Sequence[PageRows], stored: Sequence[int], replaced: Sequence[int]
+) -> list[PageWritten]:
     """Return the result of each page from sorted row numbers, which count from 1 over all pages."""
     outcomes = []
     end = 0
     for page in pages:
         begin, end = end, end + page.count
         new, lost = (bisect_right(found, end) - bisect_right(found, begin) for found in (stored, replaced))
-        outcomes.append(Written(page.id, new, page.count - new - lost, lost))
+        outcomes.append(PageWritten(page.id, new, page.count - new - lost, lost))
     return outcomes

@@ -33,8 +33,8 @@ from asyncstream.gathering.web.config import FetchConfig
 from asyncstream.gathering.web.failures import no_turn, raise_broken_body, raise_no_reply
 from asyncstream.gathering.web.hosts import Hosts
 from asyncstream.gathering.web.lookup import Resolved, looked_up, too_slow
+from asyncstream.gathering.web.page_replies import headers_of
 from asyncstream.gathering.web.ports import Reply
-from asyncstream.gathering.web.replies import headers_of
 from asyncstream.gathering.web.urls import Url
 from asyncstream.http.reply_heads import WholeHead
 from asyncstream.ports import TimeLeft

@@ -20,9 +20,9 @@ from asyncstream.errors import (
 )
 from asyncstream.gathering.web.config import FetchConfig
 from asyncstream.gathering.web.decoding import ACCEPTED, check_framing, decoder_for
+from asyncstream.gathering.web.page_replies import check_length, failure, redirect_target, too_large
 from asyncstream.gathering.web.pages import Page
 from asyncstream.gathering.web.ports import Http, Reply
-from asyncstream.gathering.web.replies import check_length, failure, redirect_target, too_large
 from asyncstream.gathering.web.urls import Url, parse_url
 from asyncstream.ports import Span, TimeLeft, for_ever
 from asyncstream.retry import Retrying

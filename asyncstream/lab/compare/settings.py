@@ -110,7 +110,7 @@ class Settings:
     work: CopySettings | GatherSettings
 
 
-def checked(options: argparse.Namespace) -> Settings:
+def check_settings(options: argparse.Namespace) -> Settings:
     """Return the command line's options as settings.
 
     Raises:

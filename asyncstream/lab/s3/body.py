@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 from asyncstream.lab.s3.checksums import ALGORITHMS, crc64nvme, declared_digests, encoded
 from asyncstream.lab.s3.content import FileContent
 from asyncstream.lab.s3.http import ChunkedDecoder, MalformedRequestError
-from asyncstream.lab.s3.replies import S3Error
+from asyncstream.lab.s3.lab_replies import S3Error
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Collection, Iterator

@@ -19,9 +19,9 @@ from asyncstream.lab.s3.body import Body
 from asyncstream.lab.s3.faults import Target
 from asyncstream.lab.s3.http import MalformedRequestError, Request, parse_request, reply_head
 from asyncstream.lab.s3.injection import befall
+from asyncstream.lab.s3.lab_replies import Reply, S3Error
 from asyncstream.lab.s3.model import QUANTUM
 from asyncstream.lab.s3.operations import Call
-from asyncstream.lab.s3.replies import Reply, S3Error
 from asyncstream.lab.s3.routing import address, check_access, find_operation
 
 if TYPE_CHECKING:

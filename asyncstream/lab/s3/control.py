@@ -7,8 +7,8 @@ from typing import TYPE_CHECKING, Any
 
 from asyncstream.lab.s3.checksums import COMPOSITE, can_be, encoded_crc64nvme, header_of
 from asyncstream.lab.s3.faults import Fault, FaultPlan
+from asyncstream.lab.s3.lab_replies import Reply, S3Error, json_reply
 from asyncstream.lab.s3.model import Network, NetworkModel
-from asyncstream.lab.s3.replies import Reply, S3Error, json_reply
 
 if TYPE_CHECKING:
     from collections.abc import Callable

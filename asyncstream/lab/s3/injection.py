@@ -19,7 +19,7 @@ from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, NoReturn, TypeAlias
 
 from asyncstream.lab.s3.content import Slice
-from asyncstream.lab.s3.replies import Reply, S3Error
+from asyncstream.lab.s3.lab_replies import Reply, S3Error
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator

@@ -8,8 +8,8 @@ from typing import TYPE_CHECKING, NamedTuple
 from urllib.parse import quote
 
 from asyncstream.lab.s3.checksums import kind_of
+from asyncstream.lab.s3.lab_replies import Reply, S3Error, XmlValue, xml_reply, xml_time
 from asyncstream.lab.s3.operations import LONGEST_PAGE, parse_number
-from asyncstream.lab.s3.replies import Reply, S3Error, XmlValue, xml_reply, xml_time
 
 if TYPE_CHECKING:
     from collections.abc import Sequence

@@ -18,9 +18,9 @@ from asyncstream.lab.s3.checksums import (
     kind_of,
 )
 from asyncstream.lab.s3.content import JoinedContent
+from asyncstream.lab.s3.lab_replies import Reply, S3Error, XmlValue, parse_xml, xml_reply, xml_time
 from asyncstream.lab.s3.objects import MultipartUpload, Part, StoredObject
 from asyncstream.lab.s3.operations import LONGEST_PAGE, check_write_conditions, metadata, parse_number
-from asyncstream.lab.s3.replies import Reply, S3Error, XmlValue, parse_xml, xml_reply, xml_time
 
 if TYPE_CHECKING:
     from collections.abc import Sequence

@@ -18,7 +18,7 @@ from asyncstream.lab.s3.checksums import (
     kind_of,
 )
 from asyncstream.lab.s3.content import SyntheticContent
-from asyncstream.lab.s3.replies import S3Error
+from asyncstream.lab.s3.lab_replies import S3Error
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Sequence

@@ -8,8 +8,8 @@ from email.utils import formatdate
 from typing import TYPE_CHECKING
 
 from asyncstream.lab.s3.checksums import CRC64NVME, encoded_crc64nvme
+from asyncstream.lab.s3.lab_replies import Reply, S3Error, parse_xml, xml_reply, xml_time
 from asyncstream.lab.s3.objects import StoredObject
-from asyncstream.lab.s3.replies import Reply, S3Error, parse_xml, xml_reply, xml_time
 
 if TYPE_CHECKING:
     from asyncstream.lab.s3.body import Body, Received

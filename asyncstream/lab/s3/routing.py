@@ -7,14 +7,14 @@ from typing import TYPE_CHECKING, NamedTuple
 from urllib.parse import unquote
 
 from asyncstream.lab.s3 import listing, multipart, operations
-from asyncstream.lab.s3.replies import S3Error
+from asyncstream.lab.s3.lab_replies import S3Error
 
 if TYPE_CHECKING:
     from collections.abc import Callable
 
     from asyncstream.lab.s3.http import Request
+    from asyncstream.lab.s3.lab_replies import Reply
     from asyncstream.lab.s3.operations import Call
-    from asyncstream.lab.s3.replies import Reply
 
 DENIED_ACCESS_KEY = "AKIADENIED"  # requests signed with this key are denied
 LONGEST_KEY = 1024

@@ -30,7 +30,7 @@ MOST_LOG = 1 << 20
 ENTER = 'while [ "$1" != -- ]; do echo $$ > "$1" || exit 1; shift; done; shift; exec "$@"'
 
 
-class Outcome(Struct, frozen=True, kw_only=True):
+class InvocationOutcome(Struct, frozen=True, kw_only=True):
     """How an invocation ended.
 
     Attributes:
@@ -79,7 +79,7 @@ class Environment:
         self._process = self._start(daemon)
         threading.Thread(target=self._tell_exit, daemon=True).start()
 
-    def invoke(self, event: Event, request_id: str) -> Outcome:
+    def invoke(self, event: Event, request_id: str) -> InvocationOutcome:
         """Pass an event to the process, and wait for its outcome until the timeout."""
         cold = self._init is None
         said = self._wait_until_asked()
@@ -96,7 +96,7 @@ class Environment:
         peak_bytes = sampler.stop()
         throttling = self._group.throttling()
         payload, problem, status = self._told(said, request_id)
-        return Outcome(
+        return InvocationOutcome(
             payload=payload,
             problem=problem,
             status=status,

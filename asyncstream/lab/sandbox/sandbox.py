@@ -14,7 +14,7 @@ from msgspec.structs import replace
 from asyncstream.engines.closing import Closing
 from asyncstream.errors import InputError
 from asyncstream.lab.sandbox import log, segments
-from asyncstream.lab.sandbox.environment import Environment, Outcome
+from asyncstream.lab.sandbox.environment import Environment, InvocationOutcome
 from asyncstream.lab.sandbox.function import REGION, Function
 from asyncstream.lab.sandbox.limits import open_limits
 from asyncstream.lab.sandbox.observation import Observation
@@ -178,7 +178,9 @@ class Sandbox(Closing):
             headers["Lambda-Runtime-Trace-Id"] = trace.header
         return Event(payload, headers)
 
-    def _log(self, function: Function, request_id: str, outcome: Outcome, trace: TraceContext) -> str:
+    def _log(
+        self, function: Function, request_id: str, outcome: InvocationOutcome, trace: TraceContext
+    ) -> str:
         """Return the whole log of one invocation, Lambda's and the function's lines."""
         observed, problem = outcome.observed, outcome.problem
         init_seconds = observed.init_seconds if observed.cold else None

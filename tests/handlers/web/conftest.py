@@ -13,7 +13,7 @@ import pytest
 
 from asyncstream.engines.keeping import close_all_kept
 from asyncstream.gathering import session
-from asyncstream.gathering.replies import schema as reply_schema
+from asyncstream.gathering.gather_reply import schema as reply_schema
 from asyncstream.lab.web import LabWeb, WebModel
 from tests.handlers.invocations import Context
 from tests.servers.postgres import Schema

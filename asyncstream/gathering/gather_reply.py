@@ -10,7 +10,7 @@ from typing import Any, Literal
 from msgspec import Struct
 
 from asyncstream.errors import AsyncstreamError, GatheringFailed
-from asyncstream.events.replies import (
+from asyncstream.events.handler_replies import (
     MAX_INLINE_BYTES,
     Invoked,
     Problem,
