@@ -58,7 +58,8 @@ class FileFacts(Struct, eq=False):
         digests: the kinds of checksum that run over the bytes.
         read_verified: the kind of checksum by which the bytes read are the source's.
         write_verified: the kind by which the destination has the bytes sent.
-        upload_left: a sentence on an upload that may be left at the destination.
+        create_lost: whether a Create had no reply, and may have left an upload.
+        upload_left: a sentence on that upload.
         completing: set as soon as Complete was sent.
         cut: where the parts of a copy begin and end, once they are planned.
         completed: the parts that S3 has confirmed.
@@ -80,6 +81,7 @@ class FileFacts(Struct, eq=False):
     digests: frozenset[str] = frozenset()
     read_verified: str | None = None
     write_verified: str | None = None
+    create_lost: bool = False
     upload_left: str | None = None
     completing: bool = False
     cut: PartPlan = _UNPLANNED

@@ -51,29 +51,36 @@ class Uploads:
         self._reader = reader
 
     async def create(self, task: Task[Any], attributes: Mapping[str, Any], origin: Origin | None) -> None:
-        """Create the upload of a file. If a reply is lost, the file's `upload_left` names the open uploads.
-
-        They are not aborted, because they may belong to another writer of the same key.
-        """
+        """Create the upload of a file; if a reply is lost, note that an upload may be left."""
         file = task.file
         target = file.job.destination
 
         async def create() -> None:
             file.upload = await self._store.create_upload(target, attributes, origin)
 
-        async def create_or_tell() -> None:
+        async def create_or_note() -> None:
             try:
                 # Shielded, because an upload cannot be aborted if its id is never received.
                 await self._engine.shielded(create(), SHIELD_SECONDS)
             except (ConnectionFailed, ReplyIncomplete, ServiceBusy):
-                file.upload_left = await self._describe_uploads(target)
+                file.create_lost = True
                 raise
 
         with file.span.child("create"):
-            await self._reader.repeat(task, create_or_tell)
+            await self._reader.repeat(task, create_or_note)
 
-    async def _describe_uploads(self, target: S3Object) -> str | None:
-        """Return a sentence about the open uploads of a key, one of which may be ours; None without any."""
+    async def find_left(self, file: FileFacts) -> None:
+        """Name on `upload_left` the uploads that a Create without a reply may have left.
+
+        At the file's end, because S3 may create the upload after the connection broke. They are not aborted,
+        because they may belong to another writer of the same key.
+        """
+        if file.create_lost:
+            file.upload_left = await self._describe_uploads(file)
+
+    async def _describe_uploads(self, file: FileFacts) -> str | None:
+        """Return a sentence about other open uploads of the file's key; None without any."""
+        target, own = file.job.destination, file.upload
         lost = f"CreateMultipartUpload {target} failed, or its reply was lost"
         try:
             # Sorted by key: the first page has the uploads of this key, before those of longer keys.
@@ -81,6 +88,8 @@ class Uploads:
         except AsyncstreamError as error:
             return f"{lost}, and an upload may be left, as S3 could not be asked: {error}"
         ids = [upload.upload_id for upload in page if upload.target == target]
+        if own is not None and own.upload_id in ids:
+            ids.remove(own.upload_id)
         if not ids:
             return None
         return f"{lost}, and it may have left one of these uploads: {', '.join(ids)}"
@@ -104,6 +113,7 @@ class Uploads:
             )
         file.read_verified = read_verified
         file.write_verified = verification.compare_made(written, declared, file.job.destination)
+        await self.find_left(file)
         return written.etag
 
     async def _complete_once(

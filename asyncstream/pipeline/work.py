@@ -86,7 +86,7 @@ class Work(ABC):
 
     def pause(self, file: FileFacts) -> Pause:
         """Return the task that closes a file's source and leaves its upload."""
-        return Pause(file, file.span, lambda task: self._close_source(task.file))
+        return Pause(file, file.span, lambda task: self._pause(task.file))
 
     def abort(self, file: FileFacts) -> Abort:
         """Return the task that drops a file that has failed."""
@@ -173,7 +173,14 @@ class Work(ABC):
         try:
             await self._close_source(file)
         finally:
-            await self.uploads.abort(file)
+            try:
+                await self.uploads.abort(file)
+            finally:
+                await self.uploads.find_left(file)
+
+    async def _pause(self, file: FileFacts) -> None:
+        await self._close_source(file)
+        await self.uploads.find_left(file)
 
     async def _look_for_destination(self, task: Begin) -> Stored | None:
         """Return the object at the destination, if there is one and `if_exists` depends on it.

@@ -16,8 +16,8 @@ from asyncstream.errors import (
     UploadGone,
     told,
 )
-from asyncstream.locations import S3Object
-from asyncstream.objects import CompletedPart, MultipartUpload, Stored, Written
+from asyncstream.locations import S3Object, S3Prefix
+from asyncstream.objects import CompletedPart, MultipartUpload, OpenUpload, Stored, Written
 from asyncstream.ports import Body, Engine
 
 from .memory_store import Failure, MemoryStore, etag_of, pause_under
@@ -282,6 +282,27 @@ def test_an_upload_whose_create_reply_was_lost_is_told(engine: Engine) -> None:
     [result] = Setup().run(jobs_of([SIZE]), store, engine)
 
     assert result.status == "copied"
+    assert list(store.uploads) == ["upload-1"]
+    assert result.upload_left is not None
+    assert "upload-1" in result.upload_left
+
+
+@pytest.mark.parametrize("fails", [False, True])
+def test_an_upload_that_s3_creates_after_the_reply_was_lost_is_told(engine: Engine, fails: bool) -> None:
+    class Late(MemoryStore):
+        async def list_uploads(
+            self, prefix: S3Prefix, after: tuple[str, str] | None
+        ) -> tuple[list[OpenUpload], tuple[str, str] | None]:
+            page, following = await super().list_uploads(prefix, after)
+            return (page if self.calls["upload_part", None] else []), following
+
+    failures = [Failure("create_upload", ConnectionFailed("reset"), last=1, lost=True)]
+    failures += [Failure("complete_upload", AccessDenied("denied"))] if fails else []
+    store = Late(stored([SIZE]), pause=pause_under(engine.name), failures=failures)
+
+    [result] = Setup().run(jobs_of([SIZE]), store, engine)
+
+    assert result.status == ("failed" if fails else "copied")
     assert list(store.uploads) == ["upload-1"]
     assert result.upload_left is not None
     assert "upload-1" in result.upload_left
