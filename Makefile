@@ -12,7 +12,7 @@ PIP := $(BIN)/python $(QUIETLY) --constraint constraints.txt
 AIOBOTO3 := $(QUIETLY) --constraint constraints.txt --no-deps aioboto3 aiofiles
 IN_PARALLEL := --numprocesses 2 --dist loadscope --no-loadscope-reorder
 
-.PHONY: compare test coverage test-aioboto3 test-fast test-python lint format soak hunt bench ministack schema clean
+.PHONY: compare test coverage test-aioboto3 test-fast test-core test-python lint format soak hunt bench ministack schema clean
 
 compare: .venv/lab.stamp  ## run the comparison: every variant on the same bytes
 	$(BIN)/asyncstream compare $(ARGS)
@@ -32,8 +32,13 @@ MONITORED := import sys; print("sysmon" if sys.version_info >= (3, 12) else "ctr
 coverage: .venv/dev.stamp .venv/programs.stamp  ## the lines of the library that the unit tests run; fails below a floor
 	COVERAGE_CORE=$$($(BIN)/python -c '$(MONITORED)') $(BIN)/python -m pytest $(IN_PARALLEL) --cov --cov-report=term tests/unit $(ARGS)
 
-test-fast: .venv/dev.stamp  ## the tests that take no more than a few seconds each
-	$(BIN)/python -m pytest -m "not slow" $(ARGS)
+# Needs pip and nothing else: a test of these that lacks a program (bzip2, xz, zstd) is skipped.
+test-fast: .venv/conformance.stamp  ## within a minute: the quick tests of units and reports
+	$(BIN)/python -m pytest $(IN_PARALLEL) -m "not slow" tests/unit tests/report \
+	    --ignore tests/report/test_page_in_browser.py $(ARGS)
+
+test-core: .venv/conformance.stamp .venv/programs.stamp  ## unit and conformance tests, on the Python of .venv
+	$(BIN)/python -m pytest $(IN_PARALLEL) tests/unit tests/conformance $(ARGS)
 
 test-python: .venv/python$(VERSION).stamp .venv/programs.stamp  ## unit and conformance tests on another Python, such as VERSION=3.14
 	.venv/python$(VERSION)/bin/python -m pytest $(IN_PARALLEL) tests/unit tests/conformance $(ARGS)
@@ -78,6 +83,12 @@ clean:  ## remove the files that these targets create
 
 .venv/dev.stamp: .venv/bin/python $(PINS)
 	$(PIP) --editable '.[dev]'
+	$(BIN)/python $(AIOBOTO3)
+	touch $@ .venv/lab.stamp .venv/conformance.stamp
+
+# What the unit and conformance tests need, and no tools.
+.venv/conformance.stamp: .venv/bin/python $(PINS)
+	$(PIP) --editable '.[conformance]'
 	$(BIN)/python $(AIOBOTO3)
 	touch $@ .venv/lab.stamp
 

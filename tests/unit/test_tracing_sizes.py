@@ -53,6 +53,7 @@ def receiver() -> Iterator[XRayReceiver]:
     emitter.set_daemon_address(before)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("engine", "store_type"),
     [("sequential", MemoryStore), ("threads", MemoryStore), ("asyncio", MemoryStore), ("threads", BusyStore)],

@@ -124,6 +124,7 @@ def needed(file: list[tuple[int, int]]) -> int:
     return max(min(window * 100, length) for window, length in file)
 
 
+@pytest.mark.slow
 @settings(max_examples=25)
 @given(FILES, st.integers(0, 2500), st.integers(1, 5), st.integers(1, 200))
 def test_windows_stay_within_what_there_is(

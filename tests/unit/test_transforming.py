@@ -195,6 +195,7 @@ def failures(draw: st.DrawFn) -> Failure:
     return Failure(operation, draw(ERRORS), first, first + draw(st.integers(0, ATTEMPTS)))
 
 
+@pytest.mark.slow
 @settings(quick, max_examples=150)
 @given(
     FILES,

@@ -187,6 +187,7 @@ def test_a_record_over_the_limit_is_told_with_its_place(content: bytes) -> None:
             through(map_csv(same, max_record=100), content, cuts)
 
 
+@pytest.mark.slow
 def test_an_open_quote_takes_no_more_memory_than_a_record() -> None:
     """The lines are short: as an object, each would take some fifty bytes."""
     text = b'a\n"' + b"xy\n" * 400_000
