@@ -10,6 +10,8 @@ PIP := $(BIN)/python $(QUIETLY) --constraint constraints.txt
 # aioboto3 15.5, the newest release, runs on today's aiobotocore, but its metadata requires the version of 2025-10. So
 # pip installs it without dependencies, with the one other package that it needs.
 AIOBOTO3 := $(QUIETLY) --constraint constraints.txt --no-deps aioboto3 aiofiles
+# The schemas come with the program: the network is not asked.
+FORGE := $(BIN)/check-jsonschema --quiet --builtin-schema
 IN_PARALLEL := --numprocesses 2 --dist loadscope --no-loadscope-reorder
 
 .PHONY: compare test coverage test-aioboto3 test-fast test-core test-python lint format soak hunt bench ministack schema clean
@@ -43,11 +45,16 @@ test-core: .venv/conformance.stamp .venv/programs.stamp  ## unit and conformance
 test-python: .venv/python$(VERSION).stamp .venv/programs.stamp  ## unit and conformance tests on another Python, such as VERSION=3.14
 	.venv/python$(VERSION)/bin/python -m pytest $(IN_PARALLEL) tests/unit tests/conformance $(ARGS)
 
-lint: .venv/dev.stamp  ## format, lint, types, direction of imports
+lint: .venv/dev.stamp  ## format, lint, types, direction of imports, the forge's files
 	$(BIN)/ruff format --check .
 	$(BIN)/ruff check .
 	$(BIN)/mypy
 	$(BIN)/lint-imports
+	$(FORGE) vendor.github-workflows .github/workflows/*.yaml
+	$(FORGE) custom.github-workflows-require-timeout .github/workflows/*.yaml
+	$(FORGE) vendor.dependabot .github/dependabot.yml
+	$(FORGE) vendor.github-issue-forms .github/ISSUE_TEMPLATE/bug.yml .github/ISSUE_TEMPLATE/feature.yml
+	$(FORGE) vendor.github-issue-config .github/ISSUE_TEMPLATE/config.yml
 
 format: .venv/dev.stamp  ## fix the lint errors that can be fixed automatically
 	$(BIN)/ruff format .
