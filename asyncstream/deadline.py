@@ -53,7 +53,11 @@ class Deadline:
     def check(self) -> None:
         """Raise DeadlineExceeded if the deadline has passed."""
         if self.left() <= 0:
-            raise DeadlineExceeded(f"the deadline of {self.seconds:g} s passed before the work was done")
+            raise self.exceeded()
+
+    def exceeded(self) -> DeadlineExceeded:
+        """Return the error of work that the deadline has stopped."""
+        return DeadlineExceeded(f"the deadline of {self.seconds:g} s passed before the work was done")
 
     def check_retry(self, error: AsyncstreamError, seconds: float = 0.0) -> None:
         """Raise DeadlineExceeded if the error is retryable, but the deadline is within `seconds` from now."""

@@ -31,7 +31,7 @@ T = TypeVar("T")
 Annotation = str | int | float | bool
 
 # A function, not a coroutine: a task cancelled before its first step must not leave a coroutine unawaited.
-Work = Callable[[], Coroutine[Any, Any, Any]]
+TaskFunction = Callable[[], Coroutine[Any, Any, Any]]
 
 
 # Returns the seconds left.
@@ -245,7 +245,7 @@ class Span(Protocol):
 class Slots(Protocol):
     """The tasks of a running engine: start a task, and wait for the next one that finishes."""
 
-    def start(self, tag: Any, work: Work) -> None:
+    def start(self, tag: Any, work: TaskFunction) -> None:
         """Run `work` in a free slot. The caller must have checked `free`."""
 
     @property

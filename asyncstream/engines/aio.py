@@ -13,7 +13,7 @@ from anyio.abc import TaskGroup
 
 from asyncstream.engines.aside import aside
 from asyncstream.errors import Cancelled, ConfigError, ConnectionFailed, DeadlineExceeded
-from asyncstream.ports import Finished, Work
+from asyncstream.ports import Finished, TaskFunction
 from asyncstream.units import KiB
 
 T = TypeVar("T")
@@ -212,24 +212,24 @@ class _SemaphoreSlots:
     def free(self) -> bool:
         return self._semaphore.value > 0
 
-    def start(self, tag: Any, work: Work) -> None:
+    def start(self, tag: Any, work: TaskFunction) -> None:
         self._semaphore.acquire_nowait()
         self._group.start_soon(self._run, tag, work)
 
     async def finished(self) -> Finished:
-        return self._looked_at(await self._ends.get())
+        return self._release_slot(await self._ends.get())
 
     async def ended(self) -> Finished | None:
         await asyncio.sleep(0)  # starts the slot's task
         await asyncio.sleep(0)  # starts a task that it created
-        return None if self._ends.empty() else self._looked_at(self._ends.get_nowait())
+        return None if self._ends.empty() else self._release_slot(self._ends.get_nowait())
 
-    def _looked_at(self, end: Finished) -> Finished:
+    def _release_slot(self, end: Finished) -> Finished:
         # Only now is the slot free: until the coordinator takes an end, it may hold a source open.
         self._semaphore.release()
         return end
 
-    async def _run(self, tag: Any, work: Work) -> None:
+    async def _run(self, tag: Any, work: TaskFunction) -> None:
         try:
             end = Finished(tag, await work(), None)
         except BaseException as error:  # a task's failure is its result

@@ -7,7 +7,7 @@ from contextvars import copy_context
 from typing import Any, TypeVar
 
 from asyncstream.engines.driver import drive
-from asyncstream.ports import Finished, Work
+from asyncstream.ports import Finished, TaskFunction
 
 T = TypeVar("T")
 
@@ -55,13 +55,13 @@ class SequentialEngine:
 
 class _OneSlot:
     def __init__(self) -> None:
-        self._task: tuple[Any, Work] | None = None
+        self._task: tuple[Any, TaskFunction] | None = None
 
     @property
     def free(self) -> bool:
         return self._task is None
 
-    def start(self, tag: Any, work: Work) -> None:
+    def start(self, tag: Any, work: TaskFunction) -> None:
         self._task = (tag, work)
 
     async def finished(self) -> Finished:

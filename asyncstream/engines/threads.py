@@ -9,7 +9,7 @@ from queue import Empty, SimpleQueue
 from typing import Any, TypeVar
 
 from asyncstream.engines.driver import drive
-from asyncstream.ports import Finished, Work
+from asyncstream.ports import Finished, TaskFunction
 
 T = TypeVar("T")
 
@@ -98,7 +98,7 @@ class _PoolSlots:
     def free(self) -> bool:
         return len(self._running) < self._count
 
-    def start(self, tag: Any, work: Work) -> None:
+    def start(self, tag: Any, work: TaskFunction) -> None:
         # The task sees the caller's context variables, such as the current trace span.
         context = contextvars.copy_context()
         # Not the pool's future: an interrupted `submit` returns none, although the task may run.
@@ -129,12 +129,12 @@ class _PoolSlots:
         wait(self._running)
 
 
-def _run(end: Future[Finished], tag: Any, work: Work) -> None:
+def _run(end: Future[Finished], tag: Any, work: TaskFunction) -> None:
     if end.set_running_or_notify_cancel():
         end.set_result(_end_of(tag, work))
 
 
-def _end_of(tag: Any, work: Work) -> Finished:
+def _end_of(tag: Any, work: TaskFunction) -> Finished:
     try:
         return Finished(tag, drive(work()), None)
     except BaseException as error:  # noqa: BLE001 - the coordinator waits for every task's end

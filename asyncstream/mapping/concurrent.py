@@ -168,10 +168,10 @@ def _is_plain(fn: Any) -> bool:
     return (inspect.isfunction(fn) or inspect.ismethod(fn)) and fn.__name__ != "<lambda>"
 
 
-Work = Callable[..., AsyncGenerator[Outcome[Any, Any], None]]
+Steps = Callable[..., AsyncGenerator[Outcome[Any, Any], None]]
 
 
-def _on_a_kept_engine(name: str, work: Work) -> Generator[Outcome[Any, Any], None, None]:
+def _on_a_kept_engine(name: str, work: Steps) -> Generator[Outcome[Any, Any], None, None]:
     with borrowed(name) as engine, _traced(engine) as span:
         yield from stepped(engine, work(engine, span=span))
 
@@ -193,7 +193,7 @@ def stepped(engine: Engine, work: AsyncGenerator[T, None]) -> Generator[T, None,
         context.run(engine.run, steps.aclose)
 
 
-async def _on_the_running_loop(engine: Engine, work: Work) -> AsyncGenerator[Outcome[Any, Any], None]:
+async def _on_the_running_loop(engine: Engine, work: Steps) -> AsyncGenerator[Outcome[Any, Any], None]:
     with _traced(engine) as span:
         async with aclosing(engine.steps(work(engine, span=span))) as steps:
             async for outcome in steps:

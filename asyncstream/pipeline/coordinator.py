@@ -14,8 +14,10 @@ The same code for every engine. Its laws:
 9. The coordinator begins and ends the spans of files and parts; tasks make spans within those only.
 """
 
+from collections import deque
 from collections.abc import Callable, Sequence
-from functools import partial
+from contextlib import aclosing
+from functools import cached_property, partial
 from itertools import islice
 
 from asyncstream.deadline import SHIELD_SECONDS, Deadline
@@ -28,11 +30,11 @@ from asyncstream.pipeline.budget import SlotLimit
 from asyncstream.pipeline.context import TransferContext
 from asyncstream.pipeline.file import File, State
 from asyncstream.pipeline.file_ends import not_aborted
+from asyncstream.pipeline.file_tasks import FileTasks
 from asyncstream.pipeline.jobs import Job
 from asyncstream.pipeline.reservations import Reservations
 from asyncstream.pipeline.results import FileResults
 from asyncstream.pipeline.tasks import Needs, Resume
-from asyncstream.pipeline.work import Work
 from asyncstream.ports import Finished, Slots, Span
 from asyncstream.tracing.spans import UNTRACED
 
@@ -58,7 +60,7 @@ class Coordinator:
     def __init__(
         self,
         jobs: Sequence[Job],
-        work: Work,
+        work: FileTasks,
         context: TransferContext,
         *,
         slots: int,
@@ -78,10 +80,9 @@ class Coordinator:
         self._open: set[File] = set()
         self._ready: dict[File, None] = {}  # files that have a next task, in the order in which they got one
         self._resuming = 0  # files whose parts S3 has not listed yet: they go before the next file
-        self._aborts_late: bool | None = None  # not known before the deadline
         self._results = FileResults(jobs)
+        self._ended: deque[File] = deque()
         self.running = 0
-        self.waiting = False  # nothing is handed over before the end
 
     async def run(self) -> FileResults:
         """Return one result a job, in the order of the jobs; a failed file never raises."""
@@ -89,8 +90,9 @@ class Coordinator:
         try:
             async with self._context.engine.slots(self._slot_count) as slots:
                 try:
-                    async for _ in run_tasks(slots, self):
-                        raise AssertionError("nothing is handed over")
+                    async with aclosing(run_tasks(slots, self)) as ended:
+                        async for file in ended:
+                            self._put_result(file)
                 except BaseException:
                     # Leaving the block joins the tasks; blocking ones stop at their next chunk.
                     self._stop.set()
@@ -103,13 +105,19 @@ class Coordinator:
         assert self._results.complete, "every job has an end"  # noqa: S101
         return self._results
 
-    def hand_over(self) -> None:
-        """Hand over nothing: results are kept."""
+    @property
+    def waiting(self) -> bool:
+        """Whether files have ended whose results are not kept yet."""
+        return bool(self._ended)
+
+    def hand_over(self) -> File | None:
+        """Return a file that has ended."""
+        return self._ended.popleft() if self._ended else None
 
     def start(self, slots: Slots) -> bool:
         """Start as many tasks as slots, bytes and S3 allow."""
         if self._deadline.left() <= 0:
-            self._end_the_rest()
+            self._stop_at_deadline()
         while slots.free and self.running < self._limit.allowed:
             startable = self._reserve_next()
             if startable is None:
@@ -132,14 +140,14 @@ class Coordinator:
         self._reservations.release_slot()
         self._limit.ended(slowed=task.slowed > 0 or isinstance(finished.error, SlowDown))
         if finished.error is not None and not isinstance(finished.error, Exception):
-            raise finished.error  # no failure of a file: the program is to end
-        self._change(file, partial(file.took, task, finished.result, finished.error))
+            raise finished.error  # such as KeyboardInterrupt: it ends the transfer, not a file
+        self._change(file, partial(file.end_task, task, finished.result, finished.error))
 
     def _reserve_next(self) -> tuple[File, Needs] | None:
-        """Return the file whose task starts next, and what was reserved for it; None: none can start now.
+        """Return the file whose task starts next, and what was reserved for it; None if none can start now.
 
-        A task that waits for memory lets pass only those that free some: parts that are sent, and every part
-        if it opens a file with more memory.
+        Only a task of a lower `_memory_rank` may overtake one that waits for memory, because such tasks free
+        memory when they end: a part that is sent overtakes one that is filled, and both a file that opens.
         """
         waits_for = _NOTHING_WAITS
         for file in sorted(self._ready, key=_is_later):
@@ -177,39 +185,43 @@ class Coordinator:
         step()
         self._reservations.release(room - file.room, memory - file.memory)
         self._queue(file)
-        if file.state is State.ENDED and file.result is not None:
-            self._open.discard(file)
-            self._results.put(file.index, file.result)
-            self._context.on_event(progress.FileFinished(file.result))
+        if file.state is State.ENDED:
+            self._ended.append(file)
 
-    def _end_the_rest(self) -> None:
-        """End the files that have not started, and stop those that a next transfer continues."""
-        if self._has_uploads_to_abort():
-            return
-        started, self._next = self._next, len(self._jobs)
-        try:
-            self._deadline.check()
-        except DeadlineExceeded as late:
-            self._results.end_from(started, None if self._deadline.pauses else late.with_traceback(None))
-        on_event = self._context.on_event
-        if on_event is not progress.ignore:  # they may be very many, and the time is up
-            for index in range(started, len(self._jobs)):
-                on_event(progress.FileFinished(self._results[index]))
-        if not self._deadline.pauses:
-            return  # the tasks of files in progress find out by themselves
-        for file in [file for file in self._open if file.idle]:
-            source = file.facts.job.source
-            error = DeadlineExceeded(f"the deadline came before {source} was done")
-            self._change(file, partial(file.fail, error))
+    def _put_result(self, file: File) -> None:
+        assert file.result is not None  # noqa: S101 - it has ended
+        self._open.discard(file)
+        self._results.put(file.index, file.result)
+        self._context.on_event(progress.FileFinished(file.result))
 
-    def _has_uploads_to_abort(self) -> bool:
-        """Return whether files that have not started have uploads, which a task has to abort."""
+    def _stop_at_deadline(self) -> None:
+        """End the files that have not started; stop idle ones if a next transfer continues them.
+
+        Other files in progress stop by themselves. Files with uploads start, so that a task aborts them.
+        """
         if self._deadline.pauses:
-            return False
-        if self._aborts_late is None:
-            waiting = islice(self._jobs, self._next, None)
-            self._aborts_late = any(job.continuation is not None for job in waiting)
-        return self._aborts_late
+            self._end_unstarted(None)
+            for file in [file for file in self._open if file.idle]:
+                source = file.facts.job.source
+                error = DeadlineExceeded(f"the deadline came before {source} was done")
+                self._change(file, partial(file.fail, error))
+        elif not self._unstarted_have_uploads:
+            self._end_unstarted(self._deadline.exceeded())
+
+    @cached_property
+    def _unstarted_have_uploads(self) -> bool:
+        """Whether files that had not started by the deadline have uploads of an earlier transfer."""
+        return any(job.continuation is not None for job in islice(self._jobs, self._next, None))
+
+    def _end_unstarted(self, error: DeadlineExceeded | None) -> None:
+        """End the files that have not started: with an error, or pending."""
+        first, self._next = self._next, len(self._jobs)
+        self._results.end_from(first, error)
+        on_event = self._context.on_event
+        if on_event is progress.ignore:  # making thousands of results takes time, and the time is up
+            return
+        for index in range(first, len(self._jobs)):
+            on_event(progress.FileFinished(self._results[index]))
 
     async def _drop_open_files(self, stopped: BaseException) -> None:
         """Leave nothing of the files that are open; what could not be aborted is noted on the error."""

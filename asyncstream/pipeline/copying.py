@@ -6,6 +6,7 @@ from typing import Any
 from asyncstream.objects import ByteRange
 from asyncstream.pipeline import progress, resuming
 from asyncstream.pipeline.context import TransferContext
+from asyncstream.pipeline.file_tasks import FileTasks
 from asyncstream.pipeline.plan import PartPlan
 from asyncstream.pipeline.segments import RangeSegment
 from asyncstream.pipeline.tasks import (
@@ -21,11 +22,10 @@ from asyncstream.pipeline.tasks import (
     Whole,
     send_after,
 )
-from asyncstream.pipeline.work import Work
 from asyncstream.ports import Opened
 
 
-class Copying(Work):
+class CopyTasks(FileTasks):
     """Copy files.
 
     Args:
@@ -94,7 +94,7 @@ class Copying(Work):
 class _CopiedParts(Parts):
     """The parts of a copy: ranges, in the order of their numbers."""
 
-    def __init__(self, copying: Copying, file: FileFacts, first: SendPart | None) -> None:
+    def __init__(self, copying: CopyTasks, file: FileFacts, first: SendPart | None) -> None:
         super().__init__(file, first, file.cut.planned)
         self._copying = copying
         self._missing = self._missing_numbers(first is not None)

@@ -17,16 +17,15 @@ from typing import Any
 
 from msgspec.structs import replace
 
-from asyncstream.errors import AsyncstreamError, DeadlineExceeded, MemoryNeeded, SourceChanged
+from asyncstream.errors import AsyncstreamError, MemoryNeeded
 from asyncstream.kept_errors import drop_tracebacks
 from asyncstream.pipeline import file_ends, progress
 from asyncstream.pipeline.body import StopFlag
-from asyncstream.pipeline.budget import more_memory
 from asyncstream.pipeline.context import TransferContext
+from asyncstream.pipeline.file_tasks import FileTasks
 from asyncstream.pipeline.jobs import Job
 from asyncstream.pipeline.results import FileResult, Status
 from asyncstream.pipeline.tasks import FileFacts, Needs, Parts, SendPart, Task, Whole
-from asyncstream.pipeline.work import Work
 from asyncstream.ports import Span
 
 
@@ -65,7 +64,7 @@ class File:
     """
 
     def __init__(
-        self, job: Job, index: int, work: Work, context: TransferContext, span: Span, stop: StopFlag
+        self, job: Job, index: int, work: FileTasks, context: TransferContext, span: Span, stop: StopFlag
     ) -> None:
         self.index = index
         self.state = State.OPENING
@@ -81,21 +80,22 @@ class File:
         self._next: Task[Any] | None = None
         self._parts: Parts | None = None
         self._error: Exception | None = None
+        self._ending: file_ends.Ending
         self._open(job, work.needs)
 
     @property
     def idle(self) -> bool:
-        """Whether it works on no task, and has not failed."""
+        """Whether no task of the file runs, and it has not failed."""
         return self._error is None and not self._in_flight
 
     def next(self) -> Task[Any] | None:
-        """Return the task that is to start next, the same one until it starts; None: there is none now."""
+        """Return the next task, the same one until it starts; None if there is none now."""
         if self._next is None and self.state is State.MOVING and self._parts is not None:
             self._next = self._parts.next()
         return self._next
 
     def start(self, reserved: Needs) -> Task[Any]:
-        """Start the next task with what was reserved for it."""
+        """Start the next task, and note the bytes that were reserved for it."""
         task, self._next = self.next(), None
         assert task is not None  # noqa: S101 - the caller has seen it
         self._in_flight += 1
@@ -107,32 +107,32 @@ class File:
             task.span = self._span.branch("part", number=task.number, bytes=task.segment.length)
         return task
 
-    def took(self, task: Task[Any], value: Any, error: Exception | None) -> None:
-        """Take in how a task has ended, and go to the state that follows."""
+    def end_task(self, task: Task[Any], value: Any, error: Exception | None) -> None:
+        """Note how a task has ended, and go to the next state."""
         self._in_flight -= 1
         self._attempts += task.attempts
         self._moved += task.moved
         if error is None and self.state in {State.MOVING, State.STOPPING}:
             error = self._take_part(task, value)
         elif error is not None and self._error is not None:
-            # The result has the first error. Frames of the engine have this one and are in its traceback: in
-            # that cycle a transform, with its window, would wait for the garbage collector.
+            # The result keeps the first error. This one's traceback and the engine's frames refer to each
+            # other, and would keep a transform's window in memory until the next garbage collection.
             drop_tracebacks(error)
         if not task.handed_on:
-            self._let_go(task, error)
+            self._release_task(task, error)
         output = self.facts.output
         if output is not None and output.ended and not isinstance(task, SendPart):
             self.memory = 0
         self._advance(value, error)
 
     def fail(self, error: Exception) -> None:
-        """Stop: nothing more of it starts, and what runs ends at its next chunk."""
+        """Stop the file: no further task starts, and running ones stop at their next chunk."""
         self._error = error
         self.facts.stop.set()
         self._discard_ready()
         self._to(State.STOPPING)
         if not self._in_flight:
-            self._leave()
+            self._pause_or_abort()
 
     def _open(self, job: Job, needs: Needs) -> None:
         self._parts = self._error = None
@@ -144,10 +144,10 @@ class File:
         self.state = state
 
     def _take_part(self, task: Task[Any], value: Any) -> Exception | None:
-        """Take in what a part's task has returned: a file that has failed keeps what S3 has confirmed."""
+        """Record a part that was made or sent, also of a file that has failed: S3 has confirmed it."""
         assert self._parts is not None  # noqa: S101 - in these states
         try:
-            self._parts.took(task, value)
+            self._parts.record(task, value)
         except AsyncstreamError as error:
             return error
         if self.state is State.STOPPING:
@@ -155,7 +155,7 @@ class File:
         return None
 
     def _advance(self, value: Any, error: Exception | None) -> None:
-        """Go to the state that follows, if nothing that is in flight has to end before."""
+        """Go to the next state, unless running tasks have to end first."""
         match self.state:
             case State.OPENING | State.MOVING | State.COMPLETING if error is not None:
                 self.fail(error)
@@ -170,8 +170,8 @@ class File:
             case State.COMPLETING:
                 self._end_whole(Whole(value))
             case State.STOPPING if not self._in_flight:
-                self._leave()
-            case State.PAUSING:
+                self._pause_or_abort()
+            case State.PAUSING:  # also if its source could not be closed: the upload is there
                 self._end("pending", continuation=file_ends.continuation(self.facts))
             case State.ABORTING:
                 file_ends.note_failed_abort(self.facts, self._error, error)
@@ -182,13 +182,17 @@ class File:
             self._to(State.COMPLETING)
             self._next = self._work.complete(self.facts)
 
-    def _leave(self) -> None:
-        """Leave the upload to the next transfer, or abort it; if there is none, the file ends."""
-        facts = self.facts
-        if self._ran_out_of_time and not self._is_left:
-            self._error = file_ends.no_progress(facts)
-        # Also without a part: no request is needed to leave an upload, and one to drop it.
-        if self._is_left and facts.upload is not None and facts.cut.first:
+    def _pause_or_abort(self) -> None:
+        """Keep the upload for the next transfer, or drop the file; if nothing of it is open, end it."""
+        facts, error = self.facts, self._error
+        assert error is not None  # noqa: S101 - or it would not have stopped
+        may_continue = self._context.deadline.pauses and not self._work.transform
+        self._ending = file_ends.choose_ending(
+            facts, error, self._work, max(self.memory, self._work.needs.memory), may_continue
+        )
+        self._error = self._ending.error
+        # Keep the upload even if no part is confirmed: keeping it costs no request, aborting it costs one.
+        if self._ending.pending and facts.upload is not None and facts.cut.first:
             self._to(State.PAUSING)
             self._next = self._work.pause(facts)
         elif facts.upload is not None or facts.first is not None or facts.output is not None:
@@ -198,56 +202,30 @@ class File:
             self._end_or_reopen()
 
     def _end_or_reopen(self) -> None:
-        """End a file that failed and left nothing, or open it once more if that may help."""
-        facts = self.facts
-        if self._is_left and facts.upload is None:
+        """End a file of which nothing is open, or open it once more."""
+        error, pending, needs = self._ending
+        once_more = isinstance(error, MemoryNeeded) or self._restarted is None
+        if pending and self.facts.upload is None:
             self._end("pending")
-            return
-        needs = None if facts.upload is not None or self._stop else self._needs_to_reopen()
-        error = self._error
-        assert error is not None  # noqa: S101 - or it would not have failed
-        if needs is None:
-            file_ends.note_upload_left(facts, error)
+        elif needs is None or not once_more or self.facts.upload is not None or self._stop:
+            file_ends.note_upload_left(self.facts, error)
             self._end("failed", error=error)
-            return
+        else:
+            self._reopen(error, needs)
+
+    def _reopen(self, error: Exception, needs: Needs) -> None:
+        """Open the file once more, as if there had been no earlier transfer."""
         if not isinstance(error, MemoryNeeded):
             self._restarted = str(error)
-        drop_tracebacks(error)  # no result has it: see `took`
-        job = facts.job
+        drop_tracebacks(error)  # no result keeps it: see `end_task`
+        job, upload_left = self.facts.job, self.facts.upload_left
         self._context.on_event(
             progress.PartRetried(job.source, job.destination, self._moved, self._attempts, error)
         )
         self.memory = 0
         self._to(State.OPENING)
-        left = facts.upload_left
-        # Without a continuation: from here on it is a file like any other.
         self._open(replace(job, continuation=None), needs)
-        self.facts.upload_left = left
-
-    def _needs_to_reopen(self) -> Needs | None:
-        """Return what to reserve for it, opened once more; None: that would not help."""
-        error, usual, most = self._error, self._work.needs, self._work.most_memory
-        had = max(self.memory, usual.memory)
-        if isinstance(error, MemoryNeeded):
-            more = more_memory(error.needs, had, usual.memory, most)
-            if more is None:
-                self._error = file_ends.too_little_memory(self.facts, error, most)
-                return None
-            return usual._replace(memory=more)
-        stale = self.facts.job.continuation is not None and isinstance(error, SourceChanged)
-        starts_over = stale or (isinstance(error, AsyncstreamError) and error.starts_over)
-        return usual._replace(memory=had) if starts_over and self._restarted is None else None
-
-    @property
-    def _is_left(self) -> bool:
-        """Whether it ends here because a next transfer is to continue it."""
-        return self._ran_out_of_time and file_ends.fruitless(self.facts) < file_ends.MOST_FRUITLESS
-
-    @property
-    def _ran_out_of_time(self) -> bool:
-        # What a transform was about to make cannot be kept.
-        continued = self._context.deadline.pauses and not self._work.transform
-        return continued and isinstance(self._error, DeadlineExceeded)
+        self.facts.upload_left = upload_left
 
     def _discard_ready(self) -> None:
         """Discard the tasks that have not started."""
@@ -255,10 +233,10 @@ class File:
         for task in (self._next, made):
             if task is not None:
                 task.discard()
-                self._let_go(task, self._error)
+                self._release_task(task, self._error)
         self._next = None
 
-    def _let_go(self, task: Task[Any], error: Exception | None) -> None:
+    def _release_task(self, task: Task[Any], error: Exception | None) -> None:
         self.room -= task.room
         file_ends.end_span(task, error)
 

@@ -1,18 +1,59 @@
 """How a file ends: its result, its continuation, what its error and its spans say."""
 
 import heapq
-from typing import Any
+from typing import Any, NamedTuple
 
-from asyncstream.errors import AsyncstreamError, DeadlineExceeded, MemoryNeeded
+from asyncstream.errors import AsyncstreamError, DeadlineExceeded, MemoryNeeded, SourceChanged
 from asyncstream.kept_errors import lighten
 from asyncstream.pipeline import verification
+from asyncstream.pipeline.budget import more_memory
 from asyncstream.pipeline.continuation import MOST_RUNS, Continuation
+from asyncstream.pipeline.file_tasks import FileTasks
 from asyncstream.pipeline.results import FileResult, Status
-from asyncstream.pipeline.tasks import Begin, FileFacts, SendPart, Task
+from asyncstream.pipeline.tasks import Begin, FileFacts, Needs, SendPart, Task
 from asyncstream.transforms.failures import user_place
 
 # A file that never has time for a single part would otherwise be continued for ever.
 MOST_FRUITLESS = 3
+
+
+class Ending(NamedTuple):
+    """How a file that has stopped ends.
+
+    Attributes:
+        error: the error of its result.
+        pending: whether the next transfer continues it.
+        needs: what to reserve to open it once more; None if that would not help.
+    """
+
+    error: Exception
+    pending: bool = False
+    needs: Needs | None = None
+
+
+def choose_ending(
+    file: FileFacts, error: Exception, work: FileTasks, memory: int, may_continue: bool
+) -> Ending:
+    """Choose how a file ends.
+
+    Args:
+        file: what is known of it.
+        error: the first error.
+        work: tells what a file needs.
+        memory: bytes that were reserved for its transform.
+        may_continue: whether the next transfer may continue a file that ran out of time.
+    """
+    if may_continue and isinstance(error, DeadlineExceeded):
+        return Ending(error, pending=True) if fruitless(file) < MOST_FRUITLESS else Ending(no_progress(file))
+    if isinstance(error, MemoryNeeded):
+        more = more_memory(error.needs, memory, work.needs.memory, work.most_memory)
+        if more is None:
+            return Ending(too_little_memory(file, error, work.most_memory))
+        return Ending(error, needs=work.needs._replace(memory=more))
+    stale = file.job.continuation is not None and isinstance(error, SourceChanged)
+    if stale or (isinstance(error, AsyncstreamError) and error.starts_over):
+        return Ending(error, needs=work.needs._replace(memory=memory))
+    return Ending(error)
 
 
 def result(file: FileFacts, status: Status, error: Exception | None, **end: Any) -> FileResult:

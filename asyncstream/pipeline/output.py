@@ -25,7 +25,7 @@ from asyncstream.units import KiB
 KEPT_BY_ALLOCATOR = 768 * KiB
 
 
-class Transforming(Struct, frozen=True):
+class TransformSettings(Struct, frozen=True):
     """The transform of every file of a transfer, with its limits.
 
     Attributes:
@@ -47,7 +47,7 @@ class Transforming(Struct, frozen=True):
     most_memory: int = 0
 
 
-def transforming_of(
+def transform_settings(
     name: str,
     factory: Factory,
     held: Held,
@@ -55,7 +55,7 @@ def transforming_of(
     limit: int,
     slots: int,
     slot_bytes: int,
-) -> Transforming:
+) -> TransformSettings:
     """Return the transform of a transfer's files, with its limits.
 
     Args:
@@ -88,7 +88,7 @@ def transforming_of(
     # twice, and every slot still has a file.
     share = limit // slots - slot_bytes - first if held.grows else 0
     memory = min(max(held.usual, share), most_memory)
-    return Transforming(
+    return TransformSettings(
         factory,
         name,
         partial(plan.output_part_size, first=first, most=most),
@@ -196,7 +196,7 @@ class Output:
     def __init__(self, source: ChunkBody, running: Running) -> None:
         self.source: ChunkBody | None = source
         self.task: Any = None
-        self.told = 0
+        self.reported = 0
         self.ended = False
         self.length = 0
         self._running: Running | None = running

@@ -16,14 +16,14 @@ from asyncstream.pipeline.config import TransferConfig, memory_left, memory_limi
 from asyncstream.pipeline.context import TransferContext
 from asyncstream.pipeline.continuation import Continuation
 from asyncstream.pipeline.coordinator import Coordinator
-from asyncstream.pipeline.copying import Copying
+from asyncstream.pipeline.copying import CopyTasks
+from asyncstream.pipeline.file_tasks import FileTasks
 from asyncstream.pipeline.jobs import Jobs, Pair
-from asyncstream.pipeline.output import Transforming, transforming_of
+from asyncstream.pipeline.output import TransformSettings, transform_settings
 from asyncstream.pipeline.plan import PartPlan
 from asyncstream.pipeline.reservations import Reservations
 from asyncstream.pipeline.results import TransferReport
-from asyncstream.pipeline.transforming import TransformWork
-from asyncstream.pipeline.work import Work
+from asyncstream.pipeline.transforming import TransformTasks
 from asyncstream.ports import Span
 from asyncstream.transforms import Spec
 
@@ -78,9 +78,9 @@ async def _run(
     store, retrying = await clients.open(config)
     limit = memory_limit_or_default(config.memory_limit, memory.lambda_memory(), clients.resident)
 
-    def sized(limit: int) -> tuple[int, Transforming | None]:
+    def sized(limit: int) -> tuple[int, TransformSettings | None]:
         slots = slots_within(limit, store.slot_bytes, min(config.max_concurrency, engine.most_slots))
-        return slots, made and transforming_of(*made, config, limit, slots, store.slot_bytes)
+        return slots, made and transform_settings(*made, config, limit, slots, store.slot_bytes)
 
     sized(limit)  # raises before a prefix is listed
     with span.child("plan"):
@@ -93,14 +93,14 @@ async def _run(
     slots, transforming = sized(limit)
     request.on_event(progress.Planned(len(files), files.bytes if files.listed == len(files) else None))
     context = TransferContext(store, engine, config, retrying, request.on_event)
-    work = _copying(context, files, slots) if transforming is None else TransformWork(context, transforming)
+    work = _copying(context, files, slots) if transforming is None else TransformTasks(context, transforming)
     reservations = Reservations(MemoryBudget(limit), store.slot_bytes, work.most_memory)
     coordinator = Coordinator(files, work, context, slots=slots, reservations=reservations, span=span)
     results = await coordinator.run()
     return TransferReport(engine.name, results, time.monotonic() - started, slots, limit, store.requests)
 
 
-def _copying(context: TransferContext, files: Jobs, slots: int) -> Work:
+def _copying(context: TransferContext, files: Jobs, slots: int) -> FileTasks:
     config = context.config
     auto = config.part_size == "auto"
     part_size = plan.auto_part_size([files.bytes], slots) if config.part_size == "auto" else config.part_size
@@ -111,4 +111,4 @@ def _copying(context: TransferContext, files: Jobs, slots: int) -> Work:
         grown = plan.auto_part_size([size], slots) if auto else part_size
         return plan.cut(size, first, max(reach, grown))
 
-    return Copying(context, reach, cut)
+    return CopyTasks(context, reach, cut)

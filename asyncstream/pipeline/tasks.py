@@ -185,7 +185,7 @@ class Parts(ABC):
     def next(self) -> Task[Any] | None:
         """Return the next task; None: there is none now."""
 
-    def took(self, task: Task[Any], value: Any) -> None:
+    def record(self, task: Task[Any], value: Any) -> None:
         """Take what a task has returned: a part that S3 has confirmed.
 
         Raises:

@@ -10,7 +10,8 @@ from asyncstream.errors import OutputTooLarge
 from asyncstream.objects import MAX_PARTS, ByteRange
 from asyncstream.pipeline import plan, progress
 from asyncstream.pipeline.context import TransferContext
-from asyncstream.pipeline.output import Output, OutputPart, PartBuffers, Transforming
+from asyncstream.pipeline.file_tasks import FileTasks
+from asyncstream.pipeline.output import Output, OutputPart, PartBuffers, TransformSettings
 from asyncstream.pipeline.segments import MemorySegment
 from asyncstream.pipeline.tasks import (
     Begin,
@@ -23,7 +24,6 @@ from asyncstream.pipeline.tasks import (
     Task,
     send_after,
 )
-from asyncstream.pipeline.work import Work
 from asyncstream.ports import Body, Opened
 from asyncstream.transforms import Running
 from asyncstream.transforms.protocol import PIECE, slices
@@ -32,7 +32,7 @@ from asyncstream.transforms.protocol import PIECE, slices
 _COMPRESSED = re.compile(r"application/(x-)?(gzip|zstd|bzip2|xz)", re.IGNORECASE)
 
 
-class TransformWork(Work):
+class TransformTasks(FileTasks):
     """Change each file by a transform.
 
     Args:
@@ -40,7 +40,7 @@ class TransformWork(Work):
         made: the transform and its limits.
     """
 
-    def __init__(self, context: TransferContext, made: Transforming) -> None:
+    def __init__(self, context: TransferContext, made: TransformSettings) -> None:
         super().__init__(context, plan.MAX_OBJECT)  # one stream, from the first byte to the last
         self._engine = context.engine
         self._made = made
@@ -61,7 +61,7 @@ class TransformWork(Work):
         task.attempts = 0  # for a transform, only tries to send count
 
         def count(size: int) -> None:
-            output.told += size
+            output.reported += size
             self._context.on_event(progress.BytesMoved(file.job.source, file.job.destination, size))
 
         def now() -> Task[Any]:
@@ -95,7 +95,7 @@ class TransformWork(Work):
         output = task.file.output
         assert output is not None  # noqa: S101 - made by Begin
         part = OutputPart(task.room, self._buffers, task.file.digests & {CRC64NVME})
-        output.task, told = task, output.told
+        output.task, told = task, output.reported
         try:
             with task.span.child("transform"):
                 while not part.full and not output.ended:
@@ -109,7 +109,7 @@ class TransformWork(Work):
             part.clear()
             raise
         finally:
-            task.moved = output.told - told
+            task.moved = output.reported - told
         return part
 
     def fill_part(self, file: FileFacts, number: int) -> FillPart:
@@ -117,7 +117,7 @@ class TransformWork(Work):
         needs = Needs(part=self._made.part_size(number))
         return FillPart(file, file.span, self.fill, needs, urgent=False, number=number)
 
-    def send_after(self, task: FillPart, part: OutputPart) -> SendPart:
+    def send_filled(self, task: FillPart, part: OutputPart) -> SendPart:
         """Return the task that sends the part that another one has made."""
         return send_after(task, self.send_part, MemorySegment(part), task.number)
 
@@ -154,7 +154,7 @@ class TransformWork(Work):
 class _MadeParts(Parts):
     """The parts that a transform makes of a file, as many as it takes."""
 
-    def __init__(self, work: TransformWork, first: SendPart) -> None:
+    def __init__(self, work: TransformTasks, first: SendPart) -> None:
         super().__init__(first.file, first, planned=1)
         self._work = work
         self._filling = False
@@ -173,14 +173,14 @@ class _MadeParts(Parts):
         self._filling = True
         return self._work.fill_part(self.file, self.planned + 1)
 
-    def took(self, task: Task[Any], value: Any) -> None:
+    def record(self, task: Task[Any], value: Any) -> None:
         """Keep a part that S3 has confirmed, or make the task that sends a part just made.
 
         Raises:
             OutputTooLarge: S3 takes no more parts.
         """
         if not isinstance(task, FillPart):
-            super().took(task, value)
+            super().record(task, value)
             return
         self._filling = False
         part: OutputPart = value
@@ -193,7 +193,7 @@ class _MadeParts(Parts):
                 "that S3 takes: give larger ones by part_size, and the memory_limit to fill them in"
             )
         self.planned = task.number
-        self.ready = self._work.send_after(task, part)
+        self.ready = self._work.send_filled(task, part)
 
     @property
     def _output(self) -> Output:

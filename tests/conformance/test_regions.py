@@ -121,7 +121,7 @@ def test_a_head_that_stays_a_bad_request_is_an_error(engine: str, endpoint: str)
     [failed] = copy_one(engine, endpoint, if_exists="skip").failed
 
     assert type(failed.error) is S3Error
-    assert "HEAD of s3://clean/b: 400" in str(failed.error)
+    assert "HEAD of s3://clean/b: S3 answered 400" in str(failed.error)
     assert RegionalS3.asked == ["HEAD /clean/b us-east-1", f"HEAD /clean/b {REGION}"]
 
 

@@ -78,7 +78,7 @@ def in_json(left: Continuation) -> Continuation:
     return msgspec.json.decode(msgspec.json.encode(left), type=Continuation)
 
 
-def to_go_on_with(results: Sequence[FileResult]) -> list[Job]:
+def jobs_to_continue(results: Sequence[FileResult]) -> list[Job]:
     """Return the jobs of the next transfer for the files left pending."""
     return [
         Job(left.source, left.destination, continuation=left.continuation and in_json(left.continuation))
@@ -140,7 +140,7 @@ def test_files_continue_from_json_until_all_are_copied(
         assert [in_json(one) for one in left] == left
         assert {one.upload_id for one in left} == store.uploads.keys()
         copied += [result for result in results if result.status == "copied"]
-        jobs = to_go_on_with(results)
+        jobs = jobs_to_continue(results)
         if not jobs:
             break
 
@@ -179,7 +179,7 @@ def test_the_next_transfer_sends_only_the_parts_that_are_missing(engine: Engine)
     assert target(0) not in store.objects
     assert store.calls["abort_upload", None] == 0
 
-    [result] = run(store, engine, to_go_on_with([left]), None, on_event, slots=1)
+    [result] = run(store, engine, jobs_to_continue([left]), None, on_event, slots=1)
 
     assert_copied(result, store)
     assert store.sent == [1, 2, 3, 4]
@@ -200,7 +200,7 @@ def test_the_last_transfer_verifies_a_multipart_source(engine: Engine, part_size
     assert left.continuation.composite.part_size == part_size
     asked = store.calls["part_size", None]
 
-    [result] = run(store, engine, to_go_on_with([left]), None)
+    [result] = run(store, engine, jobs_to_continue([left]), None)
 
     assert_copied(result, store)
     assert (result.read_verified, result.write_verified) == ("CRC32", CRC64NVME)
@@ -216,7 +216,7 @@ def test_a_later_transfer_finds_a_byte_changed_earlier(engine: Engine) -> None:
     )
     [left] = run(store, engine, jobs_of([SIZE]), 1.5, slots=1)
 
-    [result] = run(store, engine, to_go_on_with([left]), None)
+    [result] = run(store, engine, jobs_to_continue([left]), None)
 
     assert_copied(result, store)
     assert result.read_verified == "CRC32"
@@ -229,7 +229,7 @@ def test_a_file_with_all_parts_confirmed_is_only_completed(engine: Engine) -> No
     assert left.continuation is not None
     assert left.continuation.runs == [run_of(1, 4, 0, SIZE)]
 
-    [result] = run(store, engine, to_go_on_with([left]), None)
+    [result] = run(store, engine, jobs_to_continue([left]), None)
 
     assert_copied(result, store)
     assert (result.attempts, store.calls["open", None], store.calls["complete_upload", None]) == (0, 4, 1)
@@ -249,7 +249,7 @@ def test_a_file_not_started_is_left_as_it_was_given(engine: Engine) -> None:
     assert (other.status, other.continuation, other.attempts) == ("pending", None, 0)
     assert sorted(finished, key=lambda result: result.source.key) == [started, other]
 
-    given_again = run(store, engine, to_go_on_with([started, other]), 0.0)
+    given_again = run(store, engine, jobs_to_continue([started, other]), 0.0)
     assert [left.continuation for left in given_again] == [started.continuation, None]
 
 
@@ -299,12 +299,12 @@ class SlowToCreate(Ticking):
         return upload
 
 
-def test_an_upload_without_a_part_is_left_to_be_gone_on_with(engine: Engine) -> None:
+def test_an_upload_without_a_part_is_continued(engine: Engine) -> None:
     store = SlowToCreate(stored([SIZE]), pause=pause_under(engine.name))
 
     [left] = run(store, engine, jobs_of([SIZE]), 0.5)
     assert (left.status, store.uploads) == ("pending", {"upload-1": {}})
-    [result] = run(store, engine, to_go_on_with([left]), None)
+    [result] = run(store, engine, jobs_to_continue([left]), None)
 
     assert (result.status, result.restarted) == ("copied", None)
     assert store.calls["create_upload", None] == 1
@@ -317,12 +317,12 @@ def test_a_file_continued_in_vain_too_often_fails(engine: Engine) -> None:
     results = run(store, engine, jobs_of([SIZE]), 0.5, slots=1)
     store.seconds_to_open = 1.0
     for fruitless in range(1, MOST_FRUITLESS):
-        results = run(store, engine, to_go_on_with(results), 0.5)
+        results = run(store, engine, jobs_to_continue(results), 0.5)
         [left] = results
         assert left.continuation is not None
         assert (left.continuation.fruitless, left.continuation.runs) == (fruitless, [run_of(1, 1, 0, 10)])
 
-    [result] = run(store, engine, to_go_on_with(results), 0.5)
+    [result] = run(store, engine, jobs_to_continue(results), 0.5)
 
     assert (result.status, result.continuation) == ("failed", None)
     assert isinstance(result.error, DeadlineExceeded)
@@ -336,7 +336,7 @@ def test_a_confirmed_part_resets_the_fruitless_count(engine: Engine) -> None:
     counts = []
     for seconds_to_open in (1.0, 1.0, 0.0, 1.0):
         store.seconds_to_open = seconds_to_open
-        results = run(store, engine, to_go_on_with(results), 0.5, slots=1)
+        results = run(store, engine, jobs_to_continue(results), 0.5, slots=1)
         assert results[0].continuation is not None
         counts.append(results[0].continuation.fruitless)
 
@@ -368,7 +368,7 @@ def test_an_outdated_continuation_starts_its_file_over(
         elif isinstance(event, progress.PartRetried):
             net.append(-event.bytes)
 
-    [result] = run(store, engine, to_go_on_with(results), None, on_event)
+    [result] = run(store, engine, jobs_to_continue(results), None, on_event)
 
     assert_copied(result, store)
     assert result.restarted == str(error)
@@ -425,7 +425,7 @@ def test_parts_that_s3_has_no_more_are_sent_again(engine: Engine, kind: str, los
     del store.uploads["upload-1"][lost]
     store.replaceable_parts = True
 
-    [result] = run(store, engine, to_go_on_with(results), None)
+    [result] = run(store, engine, jobs_to_continue(results), None)
 
     assert_copied(result, store)
     assert (result.read_verified, result.write_verified) == (kind, CRC64NVME)
@@ -439,7 +439,7 @@ def test_parts_of_another_length_are_sent_again(engine: Engine) -> None:
     store.uploads["upload-1"][2] = b"of another"[:9]
     store.replaceable_parts = True
 
-    [result] = run(store, engine, to_go_on_with(results), None)
+    [result] = run(store, engine, jobs_to_continue(results), None)
 
     assert_copied(result, store)
     assert sorted(store.sent[3:]) == [2, 4]
@@ -452,7 +452,7 @@ def test_parts_that_were_never_confirmed_are_sent_again(engine: Engine) -> None:
     store.uploads["upload-1"][4] = bytes(5)
     store.replaceable_parts = True
 
-    [result] = run(store, engine, to_go_on_with(results), None)
+    [result] = run(store, engine, jobs_to_continue(results), None)
 
     assert_copied(result, store)
     assert store.sent[3:] == [4]
@@ -464,7 +464,7 @@ def test_a_part_that_another_has_written_is_found_out(engine: Engine) -> None:
     results = left_of(store, engine)
     store.uploads["upload-1"][2] = bytes(10)
 
-    [result] = run(store, engine, to_go_on_with(results), None)
+    [result] = run(store, engine, jobs_to_continue(results), None)
 
     assert_copied(result, store)
     assert "BadDigest" in str(result.restarted)
@@ -483,7 +483,7 @@ def test_parts_that_are_not_planned_are_not_completed(engine: Engine) -> None:
 
     store.list_parts = list_parts  # type: ignore[method-assign]
 
-    [result] = run(store, engine, to_go_on_with(results), None)
+    [result] = run(store, engine, jobs_to_continue(results), None)
 
     assert_copied(result, store)
     assert result.parts == 4
@@ -493,7 +493,7 @@ def test_a_listing_that_fails_for_now_is_asked_again(engine: Engine) -> None:
     failures = [Failure("list_parts", SlowDown("later"), last=1)]
     store = Ticking(stored([SIZE]), pause=pause_under(engine.name), failures=failures)
 
-    [result] = run(store, engine, to_go_on_with(left_of(store, engine)), None)
+    [result] = run(store, engine, jobs_to_continue(left_of(store, engine)), None)
 
     assert_copied(result, store)
     assert store.sent == [1, 2, 3, 4]
@@ -504,7 +504,7 @@ def test_a_role_that_may_not_list_parts_is_told_so(engine: Engine) -> None:
     failures = [Failure("list_parts", AccessDenied("the caller needs s3:ListMultipartUploadParts"))]
     store = Ticking(stored([SIZE]), pause=pause_under(engine.name), failures=failures)
 
-    [result] = run(store, engine, to_go_on_with(left_of(store, engine)), None)
+    [result] = run(store, engine, jobs_to_continue(left_of(store, engine)), None)
 
     assert (result.status, result.continuation, result.restarted) == ("failed", None, None)
     assert "s3:ListMultipartUploadParts" in str(result.error)
@@ -516,12 +516,12 @@ def test_a_deadline_while_parts_are_listed_loses_no_part(engine: Engine) -> None
     store = Ticking(stored([SIZE]), pause=pause_under(engine.name), failures=failures)
     before = left_of(store, engine)
 
-    results = run(store, engine, to_go_on_with(before), 1.0)
+    results = run(store, engine, jobs_to_continue(before), 1.0)
 
     assert before[0].continuation is not None
     assert results[0].continuation == replace(before[0].continuation, fruitless=1)
-    results = run(store, engine, to_go_on_with(results), 1.0)
-    [failed] = run(store, engine, to_go_on_with(results), 1.0)
+    results = run(store, engine, jobs_to_continue(results), 1.0)
+    [failed] = run(store, engine, jobs_to_continue(results), 1.0)
     assert isinstance(failed.error, DeadlineExceeded)
     assert_nothing_is_left(store)
 
@@ -537,7 +537,7 @@ def test_files_taken_up_wait_for_the_parts_of_those_before(engine: Engine) -> No
     for _ in range(30):
         results = run(store, engine, jobs, 2.0, slots=2)
         assert [result.error for result in results] == [None] * len(results)
-        jobs = to_go_on_with(results)
+        jobs = jobs_to_continue(results)
         if not jobs:
             break
 
@@ -571,7 +571,7 @@ def test_an_upload_that_became_its_object_is_not_repeated(engine: Engine) -> Non
     results = run(store, engine, jobs_of([SIZE]), 100.0, slots=1)
     assert [left.status for left in results] == ["pending"]
 
-    [result] = run(store, engine, to_go_on_with(results), None)
+    [result] = run(store, engine, jobs_to_continue(results), None)
 
     assert_copied(result, store)
     assert (result.restarted, result.attempts, result.etag) == (None, 0, etag_of(WHOLE))
@@ -603,7 +603,7 @@ def test_runs_beyond_the_most_are_sent_again(engine: Engine) -> None:
     assert results[0].continuation is not None
     assert len(results[0].continuation.runs) == MOST_RUNS
     assert len(msgspec.json.encode(results[0].continuation)) < 2_500
-    [result] = run(store, engine, to_go_on_with(results), None)
+    [result] = run(store, engine, jobs_to_continue(results), None)
 
     assert result.status == "copied"
     assert store.objects[target(0)] == content(0, size)

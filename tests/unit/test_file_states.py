@@ -77,13 +77,13 @@ class RandomParts(Parts):
         self._filling = True
         return FillPart(self.file, UNTRACED, never, Needs(part=10), number=number)
 
-    def took(self, task: Task[Any], value: Any) -> None:
+    def record(self, task: Task[Any], value: Any) -> None:
         if isinstance(task, FillPart):
             self._filling = False
             self.planned += 1
             self.ready = send_after(task, never, value, task.number)
         else:
-            super().took(task, value)
+            super().record(task, value)
 
 
 async def never(task: Any) -> Any:
@@ -157,7 +157,7 @@ class Script:
     def _end_one(self) -> None:
         task = self._running.pop(self._choose(range(len(self._running))))
         error = self._choose((*[None] * 9, *ERRORS))
-        self.file.took(task, None if error else self._value(task), error)
+        self.file.end_task(task, None if error else self._value(task), error)
 
     def _value(self, task: Task[Any]) -> Any:
         file = task.file

@@ -18,7 +18,7 @@ from asyncstream.pipeline.budget import MemoryBudget
 from asyncstream.pipeline.config import TransferConfig
 from asyncstream.pipeline.context import TransferContext
 from asyncstream.pipeline.coordinator import Coordinator
-from asyncstream.pipeline.copying import Copying
+from asyncstream.pipeline.copying import CopyTasks
 from asyncstream.pipeline.jobs import Job
 from asyncstream.pipeline.reservations import Reservations
 from asyncstream.ports import Body, Engine
@@ -73,7 +73,7 @@ def test_ten_thousand_parts_make_a_trace_that_xray_keeps(
     def coordinator() -> Coordinator:
         retrying = Retrying(config.retry_policy, deadline, engine.sleep)
         context = TransferContext(store, engine, config, retrying, progress.ignore)
-        work = Copying(context, 1, partial(plan.cut, reach=1))
+        work = CopyTasks(context, 1, partial(plan.cut, reach=1))
         reservations = Reservations(MemoryBudget(8 * SLOT_BYTES), SLOT_BYTES, 0)
         return Coordinator(
             [Job(SOURCE, TARGET)], work, context, slots=8, reservations=reservations, span=root

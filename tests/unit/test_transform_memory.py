@@ -14,7 +14,7 @@ from asyncstream.errors import AsyncstreamError, ConfigError, ConnectionFailed, 
 from asyncstream.pipeline import progress
 from asyncstream.pipeline.budget import more_memory
 from asyncstream.pipeline.config import TransferConfig
-from asyncstream.pipeline.output import transforming_of
+from asyncstream.pipeline.output import transform_settings
 from asyncstream.pipeline.results import FileResult
 from asyncstream.ports import Engine
 from asyncstream.transforms import Held, Unxz, Zstd, chain, held_by
@@ -259,7 +259,7 @@ def test_a_file_has_its_share_of_memory_or_the_usual(
 ) -> None:
     """Sizes are in MiB; a slot takes none here."""
     held = held_by(factory)  # type: ignore[arg-type]
-    made = transforming_of("name", factory, held, TransferConfig(), limit * MiB, slots, 0)  # type: ignore[arg-type]
+    made = transform_settings("name", factory, held, TransferConfig(), limit * MiB, slots, 0)  # type: ignore[arg-type]
 
     assert made.memory / MiB == pytest.approx(memory)
     assert made.part_size(1) / MiB == pytest.approx(first)
@@ -270,7 +270,7 @@ def test_a_file_has_its_share_of_memory_or_the_usual(
 def test_a_compressor_too_large_is_refused_before_any_file() -> None:
     factory = partial(Zstd, 19)
     with pytest.raises(ConfigError, match=r"94371840 for what the transform holds\. Raise memory_limit"):
-        transforming_of("zstd", factory, held_by(factory), TransferConfig(), 64 * MiB, 10, 0)
+        transform_settings("zstd", factory, held_by(factory), TransferConfig(), 64 * MiB, 10, 0)
 
 
 def test_a_limit_of_its_own_is_not_asked_for_twice(engine: Engine) -> None:

@@ -29,7 +29,7 @@ from asyncstream.errors import (
 from asyncstream.locations import S3Object
 from asyncstream.objects import MultipartUpload, Origin
 from asyncstream.pipeline import output, plan, progress, transforming
-from asyncstream.pipeline.output import OutputPart, PartBuffers, Transforming
+from asyncstream.pipeline.output import OutputPart, PartBuffers, TransformSettings
 from asyncstream.pipeline.results import FileResult
 from asyncstream.ports import Engine
 from asyncstream.transforms import Factory, Gunzip
@@ -86,7 +86,9 @@ def setup_of(
     """Return a transfer with a transform, with the size of its first parts and its reserved memory."""
     part_size = partial(plan.output_part_size, first=first, most=limit - SLOT_BYTES)
     most_memory = limit - SLOT_BYTES - first
-    of = Transforming(factory, "a transform", part_size, None, None, min(memory, most_memory), most_memory)
+    of = TransformSettings(
+        factory, "a transform", part_size, None, None, min(memory, most_memory), most_memory
+    )
     return Setup(limit=limit, transforming=of, **others)
 
 

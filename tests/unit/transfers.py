@@ -18,12 +18,12 @@ from asyncstream.pipeline.config import TransferConfig
 from asyncstream.pipeline.context import TransferContext
 from asyncstream.pipeline.continuation import PartRun
 from asyncstream.pipeline.coordinator import Coordinator
-from asyncstream.pipeline.copying import Copying
+from asyncstream.pipeline.copying import CopyTasks
 from asyncstream.pipeline.jobs import Job
-from asyncstream.pipeline.output import Transforming
+from asyncstream.pipeline.output import TransformSettings
 from asyncstream.pipeline.reservations import Reservations
 from asyncstream.pipeline.results import FileResult
-from asyncstream.pipeline.transforming import TransformWork
+from asyncstream.pipeline.transforming import TransformTasks
 from asyncstream.ports import Engine, Store
 from asyncstream.retry import Retrying
 from asyncstream.tracing.spans import UNTRACED
@@ -50,7 +50,7 @@ class Setup:
     pauses: bool = False
     complete_timeout: float = 1e-3
     clock: Callable[[], float] = time.monotonic
-    transforming: Transforming | None = None
+    transforming: TransformSettings | None = None
 
     def coordinator(self, jobs: Sequence[Job], store: Store, engine: Engine) -> Coordinator:
         config = TransferConfig(
@@ -64,9 +64,9 @@ class Setup:
         deadline = Deadline(self.deadline, self.clock, pauses=self.pauses)
         retrying = Retrying(config.retry_policy, deadline, engine.sleep)
         context = TransferContext(store, engine, config, retrying, self.on_event)
-        work: Copying | TransformWork = Copying(context, reach, partial(plan.cut, reach=reach))
+        work: CopyTasks | TransformTasks = CopyTasks(context, reach, partial(plan.cut, reach=reach))
         if self.transforming is not None:
-            work = TransformWork(context, self.transforming)
+            work = TransformTasks(context, self.transforming)
         reservations = Reservations(MemoryBudget(self.limit), SLOT_BYTES, work.most_memory)
         return Coordinator(jobs, work, context, slots=self.slots, reservations=reservations, span=UNTRACED)
 

@@ -32,7 +32,7 @@ from asyncstream.pipeline.uploads import Uploads
 from asyncstream.ports import Body, Opened
 
 
-class Work(ABC):
+class FileTasks(ABC):
     """A kind of work: its tasks. One for a transfer; holds nothing of a file.
 
     Args:
