@@ -107,7 +107,7 @@ def run(
     sizes=st.lists(st.integers(0, 60), min_size=1, max_size=4),
     slots=st.integers(1, 4),
     part_size=st.integers(3, 25),
-    seconds=st.floats(0.5, 6),
+    seconds=st.floats(2, 6),
     kind=st.sampled_from([None, CRC64NVME, "CRC32", "SHA256"]),
     uploaded=st.integers(0, 70),
     listed=st.booleans(),

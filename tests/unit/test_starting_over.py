@@ -212,7 +212,8 @@ def test_slow_downs_reduce_the_requests_in_flight(engine: Engine) -> None:
     sizes = [5] * 90
     slots = 8
     busy = [Failure("put", SlowDown("busy"), last=1, key=f"key-{number}") for number in range(30)]
-    store = MemoryStore(stored(sizes), pause=pause_under(engine.name, 0.001), failures=busy)
+    # Long enough for all threads to be at work together, also on a busy machine.
+    store = MemoryStore(stored(sizes), pause=pause_under(engine.name, 0.01), failures=busy)
     peaks: list[int] = []
     finished = 0
 
