@@ -252,10 +252,10 @@ class Slots(Protocol):
     def free(self) -> bool:
         """Whether a slot is free now."""
 
-    async def finished(self) -> Finished:
+    async def wait_end(self) -> Finished:
         """Wait for the next task to end, and return it. At least one task must be running."""
 
-    async def ended(self) -> Finished | None:
+    async def poll_end(self) -> Finished | None:
         """Return a task that has already ended, or None. Tasks that were just started get to run."""
 
 

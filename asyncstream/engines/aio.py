@@ -188,7 +188,10 @@ class AsyncioEngine:
         if not task.done():
             task.cancel()
             await asyncio.wait({task}, timeout=1)
-            raise ConnectionFailed(f"a request that must not be cut short was not answered in {seconds:g} s")
+            raise ConnectionFailed(
+                f"no reply within {seconds:g} s to a request that creates or ends an upload. Look for open "
+                "uploads with `asyncstream clean --dry-run`"
+            )
         end = task.result()
         try:
             if end.error is not None:
@@ -216,10 +219,10 @@ class _SemaphoreSlots:
         self._semaphore.acquire_nowait()
         self._group.start_soon(self._run, tag, work)
 
-    async def finished(self) -> Finished:
+    async def wait_end(self) -> Finished:
         return self._release_slot(await self._ends.get())
 
-    async def ended(self) -> Finished | None:
+    async def poll_end(self) -> Finished | None:
         await asyncio.sleep(0)  # starts the slot's task
         await asyncio.sleep(0)  # starts a task that it created
         return None if self._ends.empty() else self._release_slot(self._ends.get_nowait())

@@ -37,9 +37,9 @@ async def run_tasks(slots: Slots, policy: Policy[T_co]) -> AsyncGenerator[T_co, 
             yield handed_over
         ended = None
         if policy.start(slots):
-            ended = await slots.ended()
+            ended = await slots.poll_end()
         elif handed_over is None and policy.running:
-            ended = await slots.finished()
+            ended = await slots.wait_end()
         elif handed_over is None and not policy.waiting:
             return
         if ended is not None:

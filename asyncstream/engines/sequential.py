@@ -64,7 +64,7 @@ class _OneSlot:
     def start(self, tag: Any, work: TaskFunction) -> None:
         self._task = (tag, work)
 
-    async def finished(self) -> Finished:
+    async def wait_end(self) -> Finished:
         if self._task is None:
             raise RuntimeError("no task is running")
         tag, work = self._task
@@ -76,5 +76,5 @@ class _OneSlot:
         except Exception as error:  # noqa: BLE001 - a task's failure is its result
             return Finished(tag, None, error)
 
-    async def ended(self) -> Finished | None:
+    async def poll_end(self) -> Finished | None:
         return None

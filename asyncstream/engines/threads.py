@@ -113,10 +113,10 @@ class _PoolSlots:
             raise
         end.add_done_callback(self._ended.put)
 
-    async def finished(self) -> Finished:
+    async def wait_end(self) -> Finished:
         return self._result_of(self._ended.get())
 
-    async def ended(self) -> Finished | None:
+    async def poll_end(self) -> Finished | None:
         with suppress(Empty):
             return self._result_of(self._ended.get_nowait())
         return None

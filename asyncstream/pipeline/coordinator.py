@@ -51,10 +51,10 @@ class Coordinator:
     Args:
         jobs: the files.
         work: copies or transforms them.
-        context: the transfer's.
+        context: what the tasks work with.
         slots: tasks in flight at once.
         reservations: of the tasks' bytes.
-        span: the transfer's.
+        span: the span of the transfer.
     """
 
     def __init__(

@@ -29,7 +29,7 @@ class CopyTasks(FileTasks):
     """Copy files.
 
     Args:
-        context: the transfer's.
+        context: what the tasks work with.
         reach: bytes that one range of a file has at most.
         cut: a file's parts, given its size and the bytes of the first.
     """

@@ -33,10 +33,10 @@ from asyncstream.ports import Body, Opened
 
 
 class FileTasks(ABC):
-    """A kind of work: its tasks. One for a transfer; holds nothing of a file.
+    """Creates and runs the tasks of files. One instance per transfer; keeps no state of a file.
 
     Args:
-        context: the transfer's.
+        context: what the tasks work with.
         reach: bytes that one range of a file has at most.
 
     Attributes:

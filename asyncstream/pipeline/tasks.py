@@ -46,9 +46,9 @@ class FileFacts(Struct, eq=False):
     Attributes:
         job: source, destination, and what was known of them before.
         stop: set when the file has failed.
-        span: the file's.
-        size: bytes of the source.
-        etag: of the source; it pins every read.
+        span: the span of the file.
+        size: the source's bytes.
+        etag: the source's ETag, which pins every read.
         first: the first range, opened by the request that told the size, until a part reads it.
         output: the output of the file's transform.
         memory: bytes reserved for what the transform holds.
@@ -56,8 +56,8 @@ class FileFacts(Struct, eq=False):
         checksum: the source's checksum of all its bytes.
         composite: the source's checksum of the parts that it was uploaded in.
         digests: the kinds of checksum that run over the bytes.
-        read_verified: the kind of checksum by which the bytes read are the source's.
-        write_verified: the kind by which the destination has the bytes sent.
+        read_verified: the kind of checksum that proved the bytes read to be the source's; None: not verified.
+        write_verified: the kind that proved the destination has the bytes sent; None: not verified.
         create_lost: whether a Create had no reply, and may have left an upload.
         upload_left: a sentence on that upload.
         completing: set as soon as Complete was sent.
@@ -94,8 +94,8 @@ class Needs(NamedTuple):
     """Bytes to reserve before a task starts, beside those of its slot.
 
     Attributes:
-        part: of the part of a transform's output that it fills.
-        memory: of what the transform of its file holds until its output ends.
+        part: bytes for the output part that the task fills.
+        memory: bytes that the file's transform holds until its output ends.
     """
 
     part: int = 0
@@ -107,7 +107,7 @@ class Task(Struct, Generic[T], eq=False):
 
     Attributes:
         file: what is known of the file.
-        span: the part's whose bytes it moves, or the file's.
+        span: the span of the part that it moves, else of the file.
         run: does the work, given the task.
         needs: what the coordinator reserves before the task starts.
         urgent: whether it goes before the parts of other files.
@@ -115,7 +115,7 @@ class Task(Struct, Generic[T], eq=False):
         retries: requests sent again.
         waited: seconds waited before them.
         slowed: how often S3 asked for fewer requests.
-        moved: bytes told by BytesMoved and not taken back.
+        moved: net bytes reported by BytesMoved.
         room: bytes reserved for the part that it fills or sends, and the size of that part.
         handed_on: whether another task has its span and its room.
     """
@@ -146,7 +146,7 @@ class Segment(Protocol):
 
     @property
     def moved(self) -> int:
-        """Bytes told by BytesMoved since it was last opened."""
+        """Net bytes reported by BytesMoved since it was last opened."""
 
     async def open(self, task: Task[Any]) -> Body:
         """Open it for one try of a task."""

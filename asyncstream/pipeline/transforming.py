@@ -36,7 +36,7 @@ class TransformTasks(FileTasks):
     """Change each file by a transform.
 
     Args:
-        context: the transfer's.
+        context: what the tasks work with.
         made: the transform and its limits.
     """
 
@@ -189,8 +189,9 @@ class _MadeParts(Parts):
         if task.number > MAX_PARTS:
             part.clear()
             raise OutputTooLarge(
-                f"{self._output.length} bytes made of {self.file.job.source} fill the {MAX_PARTS} parts "
-                "that S3 takes: give larger ones by part_size, and the memory_limit to fill them in"
+                f"the transform's output of {self.file.job.source} needs more than S3's maximum of "
+                f"{MAX_PARTS} parts ({self._output.length} bytes so far). Raise part_size, and memory_limit "
+                "so that a part fits"
             )
         self.planned = task.number
         self.ready = self._work.send_filled(task, part)

@@ -39,17 +39,9 @@ SMALL_BODY = 128 * KiB
 # The error codes of servers without CRC64NVME for an upload that asks for it. Some servers ignore it instead.
 _UNKNOWN = frozenset({"InvalidArgument", "InvalidRequest", "NotImplemented"})
 
-# The other operations create or abort an upload, or list its parts. They have a little more time, and so has
-# a PUT that may be sent only once.
-_ENDED_BY_DEADLINE = frozenset(
-    {
-        "CompleteMultipartUpload",
-        "GetObject",
-        "HeadObject",
-        "ListObjectsV2",
-        "PutObject",
-        "UploadPart",
-    }
+# These create or abort an upload, or list uploads and parts, and may end a little after the deadline.
+_MAY_END_LATER = frozenset(
+    {"AbortMultipartUpload", "CreateMultipartUpload", "ListMultipartUploads", "ListParts"}
 )
 
 
@@ -83,7 +75,7 @@ class S3Store:
         self._extra = extra_args
         self._learned = learned
         self._verify = verify
-        self._left, self._ending = deadline.patience, deadline.ending
+        self._seconds, self._seconds_to_end = deadline.patience, deadline.ending
         self._create_only = {"IfNoneMatch": "*"} if create_only else {}
         self._requests = RegionalRequests(transport, learned.regions)
 
@@ -108,7 +100,7 @@ class S3Store:
         """
         params = requests.get_object(source, range_, etag, self._extra, verify=self._verify, unless=unless)
         reply = await self._pinned("GetObject", params, source, etag)
-        stream = self._transport.stream(reply["Body"], int(reply.get("ContentLength", 0)), self._left)
+        stream = self._transport.stream(reply["Body"], int(reply.get("ContentLength", 0)), self._seconds)
         try:
             found, size = replies.extent(reply, source)
             pinned = replies.check_pinned(reply, source, etag)
@@ -294,8 +286,9 @@ class S3Store:
         return replies.written(reply, f"{operation} s3://{params['Bucket']}/{params['Key']}")
 
     async def _call(self, operation: str, params: Params) -> dict[str, Any]:
-        repeatable = operation in _ENDED_BY_DEADLINE and not (operation == "PutObject" and self._create_only)
-        return await self._requests.send(operation, params, self._left if repeatable else self._ending)
+        sent_once = operation == "PutObject" and self._create_only
+        later = sent_once or operation in _MAY_END_LATER
+        return await self._requests.send(operation, params, self._seconds_to_end if later else self._seconds)
 
 
 async def _collected(body: Body) -> bytes:

@@ -13,7 +13,7 @@ current: ContextVar[str] = ContextVar("current", default="unset")
 
 
 async def finished(slots: Slots, count: int) -> list[Finished]:
-    return [await slots.finished() for _ in range(count)]
+    return [await slots.wait_end() for _ in range(count)]
 
 
 def test_each_task_ends_once_with_its_tag_and_its_outcome(engine: Engine) -> None:
@@ -31,7 +31,7 @@ def test_each_task_ends_once_with_its_tag_and_its_outcome(engine: Engine) -> Non
         async with engine.slots(1) as slots:
             for tag, work in (("a", succeeds), ("b", fails), ("c", succeeds)):
                 slots.start(tag, work)
-                ends.append(await slots.finished())
+                ends.append(await slots.wait_end())
         return ends
 
     assert engine.run(run) == [
@@ -52,7 +52,7 @@ def test_a_slot_is_free_again_once_its_task_is_reported(engine: Engine) -> None:
             free = [slots.free]
             slots.start(None, nothing)
             free.append(slots.free)
-            await slots.finished()
+            await slots.wait_end()
             return [*free, slots.free]
 
     assert engine.run(run) == [True, False, True]
@@ -70,7 +70,7 @@ def test_a_slot_of_a_task_not_told_finished_yet_is_not_free(engine: Engine) -> N
             for _ in range(10):
                 await engine.sleep(0.001)
             free = slots.free
-            await slots.finished()
+            await slots.wait_end()
             return free
 
     assert not engine.run(run)

@@ -25,7 +25,7 @@ current: ContextVar[str] = ContextVar("current", default="unset")
 
 
 async def finished(slots: Slots, count: int) -> list[Finished]:
-    return [await slots.finished() for _ in range(count)]
+    return [await slots.wait_end() for _ in range(count)]
 
 
 def test_an_unknown_engine_is_refused_naming_those_there_are() -> None:

@@ -306,7 +306,7 @@ def test_an_output_of_more_parts_than_s3_takes_leaves_nothing(engine: Engine, si
     assert [result.status for result in results] == ["copied" if fits else "failed", "copied"]
     if not fits:
         assert isinstance(results[0].error, OutputTooLarge)
-        assert "fill the 3 parts that S3 takes" in str(results[0].error)
+        assert "more than S3's maximum of 3 parts" in str(results[0].error)
         assert target(0) not in store.objects
 
 

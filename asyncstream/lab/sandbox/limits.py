@@ -106,7 +106,7 @@ def v1_parents(mounts: str, own: str) -> dict[str, Path]:
 
 
 def v2_parent(mounts: str, own: str) -> Path:
-    """Return the group nearest to a process's own whose child groups can be limited.
+    """Allow limits for the children of the nearest group to the process's own that can, and return it.
 
     Raises:
         OSError: no such group exists.
@@ -282,7 +282,7 @@ def _remove_abandoned(parent: Path) -> None:
 def _empty_and_remove(folders: list[Path]) -> None:
     _until(lambda: not any(_kill_all(folder) for folder in folders))
     # The kernel needs a moment to notice that the last process has ended.
-    _until(lambda: all(_removed(folder) for folder in folders))
+    _until(lambda: all(_try_remove(folder) for folder in folders))
 
 
 def _kill_all(folder: Path) -> bool:
@@ -294,7 +294,7 @@ def _kill_all(folder: Path) -> bool:
     return bool(pids)
 
 
-def _removed(folder: Path) -> bool:
+def _try_remove(folder: Path) -> bool:
     try:
         folder.rmdir()
     except FileNotFoundError:
@@ -305,7 +305,10 @@ def _removed(folder: Path) -> bool:
 
 
 def _until(done: Callable[[], bool]) -> None:
-    """Poll until `done` is true, because the kernel does not report that a group of version 1 is empty."""
+    """Poll until `done` is true, for `GONE_SECONDS` at most.
+
+    The kernel does not report that a group of version 1 is empty.
+    """
     end = time.monotonic() + GONE_SECONDS
     while not done() and time.monotonic() < end:
         time.sleep(0.005)

@@ -73,7 +73,7 @@ def fetch_all(running: Engine) -> FetchAll:
                         while waiting and slots.free:
                             index, url = waiting.pop(0)
                             slots.start(index, partial(fetcher.fetch, url))
-                        end = await slots.finished()
+                        end = await slots.wait_end()
                         ends[end.tag] = end
             finally:
                 await fetcher.close()
