@@ -23,7 +23,7 @@ class Policy(Protocol[T_co]):
         """Return the next result for the caller of the loop; None if there is none yet."""
 
     def start(self, slots: Slots) -> bool:
-        """Start tasks; return whether more may be started before an end is awaited."""
+        """Start tasks; return whether to go on without waiting for an end."""
 
     def settle(self, finished: Finished) -> None:
         """Record how a task has ended; an exception raised here ends the loop."""

@@ -115,13 +115,13 @@ class Coordinator:
         return self._ended.popleft() if self._ended else None
 
     def start(self, slots: Slots) -> bool:
-        """Start as many tasks as slots, bytes and S3 allow."""
+        """Start as many tasks as slots, bytes and S3 allow; return whether files have ended meanwhile."""
         if self._deadline.left() <= 0:
             self._stop_at_deadline()
         while slots.free and self.running < self._limit.allowed:
             startable = self._reserve_next()
             if startable is None:
-                return False
+                break
             file, reserved = startable
             if reserved.memory:
                 # Memory of parts that were sent is kept for the next part, and no longer reserved.
@@ -130,7 +130,7 @@ class Coordinator:
             self._queue(file)
             self.running += 1
             slots.start((file, task), partial(task.run, task))
-        return False
+        return self.waiting
 
     def settle(self, finished: Finished) -> None:
         """Tell a file how its task has ended."""
@@ -186,11 +186,11 @@ class Coordinator:
         self._reservations.release(room - file.room, memory - file.memory)
         self._queue(file)
         if file.state is State.ENDED:
+            self._open.discard(file)
             self._ended.append(file)
 
     def _put_result(self, file: File) -> None:
         assert file.result is not None  # noqa: S101 - it has ended
-        self._open.discard(file)
         self._results.put(file.index, file.result)
         self._context.on_event(progress.FileFinished(file.result))
 

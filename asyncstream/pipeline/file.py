@@ -76,6 +76,7 @@ class File:
         self._stop = stop
         self._started = context.deadline.now()
         self._in_flight = self._attempts = self._moved = 0
+        self._most_memory = work.needs.memory
         self._restarted: str | None = None
         self._next: Task[Any] | None = None
         self._parts: Parts | None = None
@@ -103,6 +104,7 @@ class File:
         self.room += reserved.part
         self.memory += reserved.memory
         self.facts.memory = self.memory
+        self._most_memory = max(self._most_memory, self.memory)
         if isinstance(task, SendPart) and task.span is self._span:
             task.span = self._span.branch("part", number=task.number, bytes=task.segment.length)
         return task
@@ -187,9 +189,7 @@ class File:
         facts, error = self.facts, self._error
         assert error is not None  # noqa: S101 - or it would not have stopped
         may_continue = self._context.deadline.pauses and not self._work.transform
-        self._ending = file_ends.choose_ending(
-            facts, error, self._work, max(self.memory, self._work.needs.memory), may_continue
-        )
+        self._ending = file_ends.choose_ending(facts, error, self._work, self._most_memory, may_continue)
         self._error = self._ending.error
         # Keep the upload even if no part is confirmed: keeping it costs no request, aborting it costs one.
         if self._ending.pending and facts.upload is not None and facts.cut.first:
@@ -222,7 +222,7 @@ class File:
         self._context.on_event(
             progress.PartRetried(job.source, job.destination, self._moved, self._attempts, error)
         )
-        self.memory = 0
+        self.memory = self._moved = 0
         self._to(State.OPENING)
         self._open(replace(job, continuation=None), needs)
         self.facts.upload_left = upload_left

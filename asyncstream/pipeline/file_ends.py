@@ -40,7 +40,7 @@ def choose_ending(
         file: what is known of it.
         error: the first error.
         work: tells what a file needs.
-        memory: bytes that were reserved for its transform.
+        memory: the most bytes that were reserved for its transform.
         may_continue: whether the next transfer may continue a file that ran out of time.
     """
     if may_continue and isinstance(error, DeadlineExceeded):

@@ -101,7 +101,7 @@ class FileTasks(ABC):
         file = task.file
         there = await self._look_for_destination(task)
         try:
-            first = file.first = await self.reader.repeat(task, lambda: self._open_first(task, there))
+            first = file.first = await self.open_first(task, there)
         except NotModified:
             assert there is not None  # noqa: S101 - asked only of what is there
             return _skip(file, there)
@@ -175,12 +175,16 @@ class FileTasks(ABC):
         finally:
             try:
                 await self.uploads.abort(file)
-            finally:
+            except AsyncstreamError:
                 await self.uploads.find_left(file)
+                raise
+            await self.uploads.find_left(file)
 
     async def _pause(self, file: FileFacts) -> None:
-        await self._close_source(file)
-        await self.uploads.find_left(file)
+        try:
+            await self._close_source(file)
+        finally:
+            await self.uploads.find_left(file)
 
     async def _look_for_destination(self, task: Begin) -> Stored | None:
         """Return the object at the destination, if there is one and `if_exists` depends on it.
@@ -203,6 +207,14 @@ class FileTasks(ABC):
                 f'{target} exists and if_exists="fail" is set: the object was not changed'
             )
         return there
+
+    async def open_first(self, task: Begin, there: Stored | None) -> OpenRange:
+        """Open the first range of a file's source.
+
+        Raises:
+            NotModified: the destination has been made of this very source.
+        """
+        return await self.reader.repeat(task, lambda: self._open_first(task, there))
 
     async def _open_first(self, task: Begin, there: Stored | None) -> OpenRange:
         file = task.file

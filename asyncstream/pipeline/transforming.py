@@ -7,7 +7,7 @@ from typing import Any
 
 from asyncstream.checksum import CRC64NVME, Checksum
 from asyncstream.errors import OutputTooLarge
-from asyncstream.objects import MAX_PARTS, ByteRange
+from asyncstream.objects import MAX_PARTS, ByteRange, Stored
 from asyncstream.pipeline import plan, progress
 from asyncstream.pipeline.context import TransferContext
 from asyncstream.pipeline.file_tasks import FileTasks
@@ -18,6 +18,7 @@ from asyncstream.pipeline.tasks import (
     FileFacts,
     FillPart,
     Needs,
+    OpenRange,
     Parts,
     Segment,
     SendPart,
@@ -53,12 +54,18 @@ class TransformTasks(FileTasks):
         """Keep at most `most` bytes of memory of parts that were sent, for the next ones."""
         self._buffers.keep(most)
 
+    async def open_first(self, task: Begin, there: Stored | None) -> OpenRange:
+        """Open a file's source. For a transform, only tries to send count as attempts."""
+        try:
+            return await super().open_first(task, there)
+        finally:
+            task.attempts = 0
+
     async def first_segment(self, task: Begin, opened: Opened) -> tuple[Segment, bool]:
         """Make the first part, and return whether the output ends with it."""
         file = task.file
         reading, file.first = file.first, None
         assert reading is not None  # noqa: S101 - opened by the same task
-        task.attempts = 0  # for a transform, only tries to send count
 
         def count(size: int) -> None:
             output.reported += size

@@ -1,6 +1,7 @@
 """A transfer that stops midway leaves nothing behind, with each engine."""
 
 import asyncio
+from contextlib import closing
 from threading import Thread
 from typing import Any
 
@@ -11,14 +12,17 @@ from hypothesis import strategies as st
 from asyncstream.engines import ENGINES, open_engine
 from asyncstream.engines.aio import AsyncioEngine
 from asyncstream.errors import DeadlineExceeded
+from asyncstream.objects import MultipartUpload, Written
 from asyncstream.pipeline import coordinator, progress
+from asyncstream.pipeline.continuation import Continuation
 from asyncstream.pipeline.file import File
+from asyncstream.pipeline.jobs import Job
 from asyncstream.pipeline.tasks import Needs
 from asyncstream.ports import Engine
 
 from .held_store import HeldStore
-from .memory_store import Failure, MemoryStore, pause_under
-from .transfers import SETUPS, Setup, assert_nothing_is_left, jobs_of, source, stored
+from .memory_store import Failure, MemoryStore, etag_of, pause_under
+from .transfers import SETUPS, Setup, assert_nothing_is_left, content, jobs_of, source, stored, target
 
 
 def test_no_work_starts_after_the_deadline(engine: Engine) -> None:
@@ -191,3 +195,32 @@ def test_an_unexpected_cancellation_does_not_hang_a_transfer(engine_name: str) -
 
     assert ends, "the transfer waits for a task that has ended"
     assert isinstance(ends[0], asyncio.CancelledError) or len(ends[0]) == 3
+
+
+def test_files_that_have_ended_are_not_stopped_by_the_deadline() -> None:
+    """Several files end in one step: one is left pending by the deadline, as another has been copied."""
+    now, writing, dropped = [0.0], asyncio.Event(), asyncio.Event()
+
+    class Slow(MemoryStore):
+        async def abort_upload(self, upload: MultipartUpload) -> None:
+            await writing.wait()
+            now[0] = 100.0
+            dropped.set()
+
+        async def put(self, *given: Any, **options: Any) -> Written:
+            written = await super().put(*given, **options)
+            writing.set()
+            await dropped.wait()
+            for _ in range(20):  # until the file whose upload was dropped has ended
+                await asyncio.sleep(0)
+            return written
+
+    store = Slow(stored([35, 8]), pause=pause_under("asyncio"))
+    left = Continuation(upload_id="gone", etag=etag_of(content(0, 35)), size=35, first=10, step=10)
+    jobs = [Job(source(0), target(0), continuation=left), Job(source(1), target(1))]
+    setup = Setup(slots=2, deadline=50.0, pauses=True, clock=lambda: now[0], verify="after")
+
+    with closing(open_engine("asyncio")) as engine:
+        results = setup.run(jobs, store, engine)
+
+    assert [result.status for result in results] == ["pending", "copied"]

@@ -10,7 +10,14 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from asyncstream.errors import AsyncstreamError, ConfigError, ConnectionFailed, MemoryNeeded, SlowDown
+from asyncstream.errors import (
+    AsyncstreamError,
+    ConfigError,
+    ConnectionFailed,
+    MemoryNeeded,
+    SlowDown,
+    UploadGone,
+)
 from asyncstream.pipeline import progress
 from asyncstream.pipeline.budget import more_memory
 from asyncstream.pipeline.config import TransferConfig
@@ -122,6 +129,30 @@ def made(file: list[tuple[int, int]]) -> bytes:
 def needed(file: list[tuple[int, int]]) -> int:
     """Return the most bytes that a file holds at once."""
     return max(min(window * 100, length) for window, length in file)
+
+
+def test_progress_is_taken_back_once_each_time_a_file_opens_again(engine: Engine) -> None:
+    events: list[progress.Event] = []
+    file = [(2, 300), (4, 500), (9, 900)]
+
+    _, [result] = transferred([file], engine, memory=2000, slots=1, on_event=events.append)
+
+    assert result.status == "copied"
+    moved = sum(event.bytes for event in events if isinstance(event, progress.BytesMoved))
+    taken_back = [event.bytes for event in events if isinstance(event, progress.PartRetried)]
+    assert len(taken_back) == 3
+    assert moved - sum(taken_back) == result.bytes
+
+
+def test_a_file_that_starts_over_keeps_the_memory_it_had(engine: Engine) -> None:
+    """It opens with the usual memory, with more, and with as much after its upload was gone."""
+    gone = Failure("complete_upload", UploadGone("gone", "NoSuchUpload", 404), last=1)
+
+    store, [result] = transferred([[(4, 500)]], engine, memory=2000, slots=1, failures=[gone])
+
+    assert result.status == "copied"
+    assert result.restarted is not None
+    assert store.calls["open", None] == 3
 
 
 @pytest.mark.slow

@@ -23,6 +23,7 @@ from asyncstream.errors import (
     DeadlineExceeded,
     OutputTooLarge,
     SlowDown,
+    SourceNotFound,
     TransformError,
     WriteConflict,
 )
@@ -292,6 +293,16 @@ def test_parts_grow_with_their_number_as_far_as_there_is_memory(engine: Engine, 
     assert sum(sizes[:-1]) <= len(whole) < sum(sizes)
     assert store.objects[target(0)] == whole
     assert result.parts == len(sizes) - (sum(sizes[:-1]) == len(whole))
+
+
+def test_reading_a_source_is_no_attempt_of_a_transform(engine: Engine) -> None:
+    """Only tries to send count."""
+    store = MemoryStore({}, pause=pause_under(engine.name))
+
+    [result] = run(setup_of(partial(Repeated, 1), first=100), [5], store, engine)
+
+    assert isinstance(result.error, SourceNotFound)
+    assert result.attempts == 0
 
 
 @pytest.mark.parametrize(("size", "fits"), [(89, True), (299, True), (300, False), (900, False)])
