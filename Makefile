@@ -23,10 +23,11 @@ test: .venv/dev.stamp .venv/programs.stamp .venv/sam.stamp .venv/runtime.stamp .
 	$(BIN)/python -m pytest $(IN_PARALLEL) $(or $(ARGS),--ignore tests/unit)
 
 # The S3 tests on the SDKs that aioboto3 pins. The sequential engine is left out because it has the same client as
-# threads, and the servers of others because only the client differs here.
+# threads, and the servers of others and tests of what is above the client because only the client differs here.
+ABOVE_THE_CLIENT := any_order concurrency continuing gathering integrity invariants mapping postgres progress transforms
 test-aioboto3: .venv/aioboto3.stamp .venv/programs.stamp  ## the S3 conformance tests on the older SDKs
 	.venv/aioboto3/bin/python -m pytest $(IN_PARALLEL) tests/conformance -k 'not sequential and not rclone and not moto' \
-	    --ignore tests/conformance/web $(foreach name,gathering mapping postgres,--ignore-glob 'tests/conformance/test_$(name)*')
+	    --ignore tests/conformance/web $(foreach name,$(ABOVE_THE_CLIENT),--ignore-glob 'tests/conformance/test_$(name)*')
 
 # Unit tests only: Python 3.11 traces lines at 71 % more CPU (measured: 13.1 s instead of 7.7 s for two files of
 # tests). From 3.12 on, Python monitors them itself.

@@ -56,8 +56,11 @@ def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter) -> None:
             terminalreporter.line(line)
 
 
-def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """Skip a test on a server that lacks a capability, with the reason from the server's class."""
+def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
+    """Leave out what other tests show, and skip tests on servers that lack a capability, with the reason."""
+    kept = [item for item in items if not _is_shown_by_threads(item)]
+    config.hook.pytest_deselected(items=[item for item in items if _is_shown_by_threads(item)])
+    items[:] = kept
     for item in items:
         parameters = item.callspec.params if hasattr(item, "callspec") else {}
         if "server" not in parameters:
@@ -66,6 +69,12 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
         for capability in {capability for mark in item.iter_markers("needs") for capability in mark.args}:
             if capability in lacks:
                 item.add_marker(pytest.mark.skip(reason=lacks[capability]))
+
+
+def _is_shown_by_threads(item: pytest.Item) -> bool:
+    """Return whether a test is of the sequential engine, whose client is that of threads, and not on the lab."""
+    parameters = item.callspec.params if hasattr(item, "callspec") else {}
+    return parameters.get("engine") == "sequential" and parameters.get("server", "lab") != "lab"
 
 
 @pytest.fixture(scope="session")

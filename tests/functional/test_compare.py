@@ -125,7 +125,7 @@ def test_faults_are_survived_told_and_leave_nothing(run: Callable[..., Ended], t
         assert sum(row["figures"]["faults"].values()) > 0, name
         assert row["figures"]["left_open"] == 0, name
     for told in (done.err, page.read_text(), comment.read_text()):
-        assert "10 % of requests go wrong" in " ".join(told.split())
+        assert "10 % of requests fail" in " ".join(told.split())
         assert "faults" in told.replace("--faults", "")
 
 
@@ -143,7 +143,7 @@ def test_files_are_changed_on_their_way_by_all_and_verified(
     assert (document["transform"], document["verified"]) == (transform, 4)
     assert list(rows(document)) == ["sequential", "threads", "asyncio"]
     for told in (done.err, comment.read_text()):
-        assert f"changed on its way by {transform}" in " ".join(told.split())
+        assert f"each file transformed by {transform}" in " ".join(told.split())
 
 
 def test_a_comparison_ignores_a_transform_of_the_environment(

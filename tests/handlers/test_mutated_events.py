@@ -76,8 +76,8 @@ def imported(monkeypatch: pytest.MonkeyPatch) -> set[str]:
         names.add(spec)
         return lambda _: []
 
-    monkeypatch.setattr(naming, "imported", find)
-    monkeypatch.setattr(gathering, "imported", find)
+    monkeypatch.setattr(naming, "import_object", find)
+    monkeypatch.setattr(gathering, "import_object", find)
     return names
 
 
