@@ -57,7 +57,7 @@ def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter) -> None:
 
 
 def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
-    """Leave out what other tests show, and skip tests on servers that lack a capability, with the reason."""
+    """Leave out what other tests show, and skip tests on servers that lack a capability, with a reason."""
     kept = [item for item in items if not _is_shown_by_threads(item)]
     config.hook.pytest_deselected(items=[item for item in items if _is_shown_by_threads(item)])
     items[:] = kept
@@ -72,7 +72,7 @@ def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item
 
 
 def _is_shown_by_threads(item: pytest.Item) -> bool:
-    """Return whether a test is of the sequential engine, whose client is that of threads, and not on the lab."""
+    """Return whether the test with threads, which have the same client, shows what this one does."""
     parameters = item.callspec.params if hasattr(item, "callspec") else {}
     return parameters.get("engine") == "sequential" and parameters.get("server", "lab") != "lab"
 
