@@ -104,7 +104,7 @@ def of_map(event: Any, deployment: Deployment) -> list[Item]:
     Raises:
         InputError: the batch is malformed. A malformed item fails alone.
     """
-    return [_item(each, deployment) for each in _asked(event).items]
+    return [_item(each, deployment) for each in _expand_batch(event).items]
 
 
 def reply(event: Any, outcomes: Sequence[ItemOutcome]) -> dict[str, Any]:
@@ -113,24 +113,24 @@ def reply(event: Any, outcomes: Sequence[ItemOutcome]) -> dict[str, Any]:
     Raises:
         FilesFailed: items are left and the event has `must_succeed`.
     """
-    batch = _asked(event)
+    batch = _expand_batch(event)
     ends = list(zip(batch.items, outcomes, strict=True))
     failed = [(item, each) for item, each in ends if each.error]
     pending = [(item, each) for item, each in ends if each.pending and not each.error]
-    left = [_as_left(item, None) for item, _ in failed]
-    left += [_as_left(item, each.continuation) for item, each in pending]
-    told = {
+    unfinished = [_as_left(item, None) for item, _ in failed]
+    unfinished += [_as_left(item, each.continuation) for item, each in pending]
+    totals = {
         "copied": batch.copied + len(outcomes) - len(failed) - len(pending),
         "pending": len(pending),
         "bytes": batch.bytes + sum(each.bytes for each in outcomes),
         "failed": len(failed),
         "left_out": batch.left_out,
         "errors": _as_many_as_fit([each for _, each in failed]),
-        "Items": left,
+        "Items": unfinished,
     }
-    if left and batch.must_succeed:
-        raise failure_of(outcomes)(json.dumps(told, ensure_ascii=False))
-    return told
+    if unfinished and batch.must_succeed:
+        raise failure_of(outcomes)(json.dumps(totals, ensure_ascii=False))
+    return totals
 
 
 def is_chained(event: Any) -> bool:
@@ -148,13 +148,13 @@ def _as_left(item: Any, continuation: Continuation | None) -> Any:
     return {**others, "continuation": msgspec.to_builtins(continuation)}
 
 
-def _asked(event: Any) -> _Batch:
+def _expand_batch(event: Any) -> _Batch:
     """Return the batch, with failed executions replaced by the items they left, and rows by files."""
     batch = shaped(event, _Batch) if "Items" in event else _Batch([event])
     items: list[Any] = []
     left_out = Counter(batch.left_out)
     for item in (item for each in batch.items for item in _expanded(each)):
-        found = _of_inventory(item)
+        found = _read_inventory_row(item)
         if isinstance(found, inventory.LeftOut):
             left_out[found.value] += 1
         else:
@@ -162,7 +162,7 @@ def _asked(event: Any) -> _Batch:
     return msgspec.structs.replace(batch, items=items, left_out=dict(left_out))
 
 
-def _of_inventory(item: Any) -> Any:
+def _read_inventory_row(item: Any) -> Any:
     """Return an inventory row as a `MapItem`, or why it is left out. Returns any other item unchanged."""
     if not isinstance(item, dict) or item.keys() != {"inventory_row"}:
         return item
@@ -177,12 +177,12 @@ def _expanded(value: Any) -> list[Any]:
     if not isinstance(value, dict) or "failed_execution" not in value:
         return [value]
     failed = read(value, _Failed, "the item").failed_execution
-    left = _left(failed) or _items_in(failed.input)
+    unfinished = _items_named_by(failed) or _items_in(failed.input)
     # If the failed execution ran over another failed one, its input contains that one.
-    return [item for each in left for item in _expanded(each)] or [value]
+    return [item for each in unfinished for item in _expanded(each)] or [value]
 
 
-def _left(failed: FailedExecution) -> list[Any]:
+def _items_named_by(failed: FailedExecution) -> list[Any]:
     """Return the items that a failed execution names; none if it failed differently, or named too many."""
     if failed.error not in (FilesFailed.__name__, FilesFailedForNow.__name__):
         return []
@@ -207,7 +207,7 @@ def _json(text: Any) -> Any:
 def _item(value: Any, deployment: Deployment) -> Item:
     try:
         if isinstance(value, dict) and "inventory_row" in value:
-            # `_asked` has replaced all valid rows. This row is invalid, and reading it raises its error.
+            # `_expand_batch` replaces valid rows. This row is invalid, and reading it raises its error.
             inventory.read_row(value["inventory_row"])
         asked = read(value, MapItem, "the item")
         source = S3Object.from_uri(asked.source, asked.version_id or None)
@@ -223,7 +223,7 @@ def _item(value: Any, deployment: Deployment) -> Item:
 
 def _as_many_as_fit(failed: Sequence[ItemOutcome]) -> list[dict[str, str]]:
     errors: list[dict[str, str]] = []
-    left = MAX_ERROR_BYTES
+    bytes_free = MAX_ERROR_BYTES
     for outcome in failed:
         row = {
             "source": outcome.item.name,
@@ -231,8 +231,8 @@ def _as_many_as_fit(failed: Sequence[ItemOutcome]) -> list[dict[str, str]]:
             "message": told(outcome.error)[:MAX_ERROR],
         }
         # Counted as a string within JSON. Its two quotes stand for the comma and space before the next row.
-        left -= len(json.dumps(json.dumps(row, ensure_ascii=False)))
-        if left < 0:
+        bytes_free -= len(json.dumps(json.dumps(row, ensure_ascii=False)))
+        if bytes_free < 0:
             break
         errors.append(row)
     return errors

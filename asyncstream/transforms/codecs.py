@@ -15,7 +15,7 @@ from msgspec import Struct
 from asyncstream.errors import ConfigError, CorruptInput, DamagedInput
 from asyncstream.transforms.gzip import MAGIC, BadHeader, GzipMember, Inflate, library
 from asyncstream.transforms.protocol import PIECE
-from asyncstream.transforms.windows import BESIDE, Windowed, WindowedMember, xz_window, zstd_window
+from asyncstream.transforms.windows import BESIDE, WindowedMember, WindowFormat, xz_window, zstd_window
 from asyncstream.units import KiB, MiB
 
 # Bytes that a decompressor may hold without a transfer that reserves them: enough for `xz -9`.
@@ -49,8 +49,8 @@ class _Format(Struct, frozen=True):
 class _Decompression:
     """Decompress one member after another, in pieces of at most 256 KiB."""
 
-    def __init__(self, form: _Format) -> None:
-        self._form = form
+    def __init__(self, format_: _Format) -> None:
+        self._format = format_
         self._decoder: Inflate | None = None
         self._head = b""  # the first bytes of a possible member
         self._zeros = 0
@@ -71,7 +71,7 @@ class _Decompression:
                     data = self._begin(bytes(data))
                 else:
                     yield from self._decoded(data)
-                    data = self._ended(len(data))
+                    data = self._take_rest(len(data))
 
     def finish(self) -> bytes:
         """Check that the input is complete, and return no bytes.
@@ -79,7 +79,7 @@ class _Decompression:
         Raises:
             CorruptInput: the input is empty, or ended within a member.
         """
-        form = self._form
+        form = self._format
         if self._decoder is not None or self._head:
             raise CorruptInput(f"the {form.name} data end at byte {self._at}, within a {form.member}")
         if not self._members:
@@ -96,16 +96,16 @@ class _Decompression:
                 if self._decoder.eof or self._decoder.needs_input:
                     return
                 piece = self._decoder.decompress(b"", PIECE)
-        except self._form.errors as error:
+        except self._format.errors as error:
             # The error outlives the file, and its traceback keeps this object: release the decoder's
             # megabytes.
             self._decoder = None
             raise DamagedInput(
-                f"the {self._form.name} data cannot be decompressed, at or before bytes "
+                f"the {self._format.name} data cannot be decompressed, at or before bytes "
                 f"{self._at} to {self._at + len(data)}: {error}"
             ) from error
 
-    def _ended(self, given: int) -> bytes:
+    def _take_rest(self, given: int) -> bytes:
         """Return the bytes after the end of the member; empty while it has not ended.
 
         Args:
@@ -124,7 +124,7 @@ class _Decompression:
         """Start a member if the data has its first bytes; return the data that is left to read."""
         if not self._head:
             data = self._past_padding(data)
-        magics = self._form.magics
+        magics = self._format.magics
         taken = data[: len(magics[0]) - len(self._head)]
         self._head += taken
         self._at += len(taken)
@@ -132,13 +132,13 @@ class _Decompression:
             raise self._not_a_member()
         if len(self._head) == len(magics[0]):
             self._check_padding(last=False)
-            self._decoder = self._form.new()
+            self._decoder = self._format.new()
             self._decoder.decompress(self._head, PIECE)
             self._head = b""
         return data[len(taken) :]
 
     def _past_padding(self, data: bytes) -> bytes:
-        if not self._members or self._form.padding is _Padding.NONE:
+        if not self._members or self._format.padding is _Padding.NONE:
             return data
         rest = data.lstrip(b"\0")
         self._zeros += len(data) - len(rest)
@@ -146,17 +146,17 @@ class _Decompression:
         return rest
 
     def _check_padding(self, *, last: bool) -> None:
-        padding = self._form.padding
+        padding = self._format.padding
         if padding is _Padding.LAST and self._zeros and not last:
             raise self._not_a_member()
         if padding is _Padding.FOURS and self._zeros % 4:
             raise CorruptInput(
-                f"{self._zeros} zeros within the {self._form.name} data, up to byte {self._at}: "
+                f"{self._zeros} zeros within the {self._format.name} data, up to byte {self._at}: "
                 "not a multiple of four"
             )
 
     def _not_a_member(self) -> CorruptInput:
-        name, member = self._form.name, self._form.member
+        name, member = self._format.name, self._format.member
         if not self._members:
             return CorruptInput(f"the input is not {name} data: it starts with other bytes")
         at = self._at - len(self._head)
@@ -189,7 +189,7 @@ class Bunzip2(_Decompression):
         )
 
 
-class _Windowed(_Decompression):
+class _WindowDecompression(_Decompression):
     """Decompress a format whose decoders keep a window, within the allowed memory.
 
     Args:
@@ -203,7 +203,7 @@ class _Windowed(_Decompression):
 
     def __init__(
         self,
-        form: Windowed,
+        form: WindowFormat,
         member: str,
         magics: tuple[bytes, ...],
         padding: _Padding,
@@ -211,7 +211,7 @@ class _Windowed(_Decompression):
     ) -> None:
         self._memory_limit = memory_limit
         self._allowed = memory_limit or DECODER_MEMORY
-        self._window = form
+        self._window_format = form
         super().__init__(_Format(form.name, member, magics, padding, self._new_member, form.errors))
 
     def allow(self, memory: int) -> None:
@@ -219,10 +219,10 @@ class _Windowed(_Decompression):
         self._allowed = min(memory, self._memory_limit or memory)
 
     def _new_member(self) -> WindowedMember:
-        return WindowedMember(self._window, self._allowed)
+        return WindowedMember(self._window_format, self._allowed)
 
 
-class Unxz(_Windowed):
+class Unxz(_WindowDecompression):
     """Decompress xz streams, which the format's padding may follow: zeros, a multiple of four.
 
     Args:
@@ -239,11 +239,11 @@ class Unxz(_Windowed):
             made: Inflate = lzma.LZMADecompressor(format=lzma.FORMAT_XZ, memlimit=memory)
             return made
 
-        form = Windowed("xz", xz_window, decoder, (lzma.LZMAError,))
+        form = WindowFormat("xz", xz_window, decoder, (lzma.LZMAError,))
         super().__init__(form, "stream", (b"\xfd7zXZ\0",), _Padding.FOURS, memory_limit)
 
 
-class Unzstd(_Windowed):
+class Unzstd(_WindowDecompression):
     """Decompress Zstandard frames and skip skippable frames.
 
     Args:
@@ -267,7 +267,7 @@ class Unzstd(_Windowed):
             return made
 
         magics = (b"\x28\xb5\x2f\xfd", *(bytes([n]) + b"\x2a\x4d\x18" for n in range(0x50, 0x60)))
-        form = Windowed("zstd", zstd_window, decoder, (zstd.ZstdError,))
+        form = WindowFormat("zstd", zstd_window, decoder, (zstd.ZstdError,))
         super().__init__(form, "frame", magics, _Padding.NONE, memory_limit)
 
 

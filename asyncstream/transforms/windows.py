@@ -19,7 +19,7 @@ BESIDE = MiB * 3 // 2
 _SKIPPABLE = b"\x2a\x4d\x18"  # bytes 2 to 4 of a skippable frame, which has nothing to decompress
 
 
-class Windowed(NamedTuple):
+class WindowFormat(NamedTuple):
     """A format whose decoders keep a window.
 
     Attributes:
@@ -44,7 +44,7 @@ class WindowedMember:
         allowed: the most bytes that it may hold.
     """
 
-    def __init__(self, form: Windowed, allowed: int) -> None:
+    def __init__(self, form: WindowFormat, allowed: int) -> None:
         self._form = form
         self._allowed = allowed
         self._head: bytes | None = b""
