@@ -145,12 +145,11 @@ def test_a_reply_that_drips_is_given_up_without_a_deadline(
     assert drip.was_cut_off
 
 
+@pytest.mark.parametrize("engine", ["sequential", "threads"], indirect=True)  # asyncio sends no Expect
 @pytest.mark.parametrize("before", [b"HTTP/1.1 100 C", b"HTTP/1.1 100 Continue\r\nX: "])
 def test_a_100_continue_that_drips_is_a_stall(
     engine: str, before: bytes, server: Server, sessions: Callable[[str], TransferSession]
 ) -> None:
-    if engine == "asyncio":
-        pytest.skip("does not send Expect: 100-continue")
     drip = Drip(before)
     server.become("get", honest(200_000), 200_000, interim=drip)
     error = failure(sessions(engine), PAIR, config(stall_timeout=0.5, max_attempts=1))

@@ -22,13 +22,13 @@ class Ended:
 
     Attributes:
         succeeded, failed: numbers of children.
-        seconds: virtual time from the start of the first child to the end of the last.
+        simulated_seconds: virtual time from the start of the first child to the end of the last.
         throttled: number of invocations that Lambda refused.
     """
 
     succeeded: int = 0
     failed: int = 0
-    seconds: float = 0.0
+    simulated_seconds: float = 0.0
     throttled: int = 0
 
 
@@ -59,7 +59,7 @@ class Account:
         while self._due:
             self._now, _, happen = heapq.heappop(self._due)
             happen()
-        self._ended.seconds = self._now
+        self._ended.simulated_seconds = self._now
         return self._ended
 
     def _start(self, task: Mapping[str, Any]) -> None:
