@@ -3,7 +3,6 @@
 from collections.abc import Callable, Iterator
 from typing import Any
 
-from asyncstream.objects import ByteRange
 from asyncstream.pipeline import progress, resuming
 from asyncstream.pipeline.context import TransferContext
 from asyncstream.pipeline.file_tasks import FileTasks
@@ -58,10 +57,22 @@ class CopyTasks(FileTasks):
         self._context.on_event(progress.BytesMoved(source, destination, task.moved))
         return _CopiedParts(self, file, None)
 
-    async def first_segment(self, task: Begin, opened: Opened) -> tuple[Segment, bool]:
-        """Return the open range, and whether one PUT of it is enough."""
-        whole = opened.range.length == opened.size
-        return self._segment(opened.range), whole and self._goes_as_one_put(task.file, opened.size)
+    async def first_segment(self, task: Begin, opened: Opened) -> Segment:
+        """Return the open range."""
+        return RangeSegment(opened.range, self.reader)
+
+    def goes_as_one_put(self, file: FileFacts, first: Segment) -> bool:
+        """Return whether the open range is the whole file, and one PUT of it is enough.
+
+        It is not if the bytes must be verified before they become visible and their checksum is known only
+        after the last byte: then the file is an upload of one part.
+        """
+        return first.length == file.size and (
+            self._config.verify != "before"
+            or file.checksum is not None
+            or self._store.sent_at_once(first.length)
+            or not self._store.verifies(file.job.destination.bucket)
+        )
 
     def parts(self, task: Begin, first: Segment) -> Parts:
         """Cut the file into parts."""
@@ -71,24 +82,8 @@ class CopyTasks(FileTasks):
 
     def send_range(self, file: FileFacts, number: int) -> SendPart:
         """Return the task that sends a part by its number."""
-        segment = self._segment(file.cut.range(number))
+        segment = RangeSegment(file.cut.range(number), self.reader)
         return SendPart(file, file.span, self.send_part, urgent=False, number=number, segment=segment)
-
-    def _segment(self, range_: ByteRange) -> RangeSegment:
-        return RangeSegment(range_, self.reader, self._context.on_event)
-
-    def _goes_as_one_put(self, file: FileFacts, size: int) -> bool:
-        """Return whether one PUT is enough.
-
-        It is not if the bytes must be verified before they become visible and their checksum is known only
-        after the last byte: then the file is an upload of one part.
-        """
-        return (
-            self._config.verify != "before"
-            or file.checksum is not None
-            or self._store.sent_at_once(size)
-            or not self._store.verifies(file.job.destination.bucket)
-        )
 
 
 class _CopiedParts(Parts):

@@ -58,8 +58,12 @@ class FileTasks(ABC):
         self.uploads = Uploads(context, self.reader)
 
     @abstractmethod
-    async def first_segment(self, task: Begin, opened: Opened) -> tuple[Segment, bool]:
-        """Return the first segment of a file whose source is open, and whether one PUT of it is enough."""
+    async def first_segment(self, task: Begin, opened: Opened) -> Segment:
+        """Return the first segment of a file whose source is open."""
+
+    @abstractmethod
+    def goes_as_one_put(self, file: FileFacts, first: Segment) -> bool:
+        """Return whether one PUT of the first segment writes the object."""
 
     @abstractmethod
     def parts(self, task: Begin, first: Segment) -> Parts:
@@ -113,9 +117,9 @@ class FileTasks(ABC):
         file.size, file.etag = opened.size, opened.etag
         await self._choose_digests(task, opened)
         self._context.on_event(progress.FileStarted(file.job.source, file.job.destination, opened.size))
-        segment, is_all = await self.first_segment(task, opened)
+        segment = await self.first_segment(task, opened)
         task.span.annotate(bytes=segment.length)
-        if is_all:
+        if self.goes_as_one_put(file, segment):
             return await self._put(task, opened, segment)
         try:
             await self.uploads.create(task, self.attributes(opened), self._origin(opened))
@@ -142,7 +146,7 @@ class FileTasks(ABC):
         Raises:
             ChecksumMismatch: S3 received other bytes each time.
         """
-        job = task.file.job
+        job, moved_before = task.file.job, task.moved
 
         async def once() -> tuple[Written, Body]:
             body = await segment.open(task)
@@ -156,8 +160,9 @@ class FileTasks(ABC):
             return written, body
 
         def on_retry(error: AsyncstreamError, _: float) -> None:
+            taken_back, task.moved = task.moved - moved_before, moved_before
             self._context.on_event(
-                progress.PartRetried(job.source, job.destination, segment.moved, task.attempts, error)
+                progress.PartRetried(job.source, job.destination, taken_back, task.attempts, error)
             )
 
         try:
@@ -173,12 +178,7 @@ class FileTasks(ABC):
         try:
             await self._close_source(file)
         finally:
-            try:
-                await self.uploads.abort(file)
-            except AsyncstreamError:
-                await self.uploads.find_left(file)
-                raise
-            await self.uploads.find_left(file)
+            await self.uploads.abort(file)
 
     async def _pause(self, file: FileFacts) -> None:
         try:

@@ -182,21 +182,19 @@ class Output:
     """A running transform: its source, and output that is not yet in a part.
 
     Args:
-        source: the body whose chunks are fed to the transform.
         running: the transform.
+        task: the task that fills the first part.
 
     Attributes:
-        source: None once it is closed.
         task: the task that fills a part now.
-        told: bytes of the source that were reported as progress.
+        source: the body whose chunks are fed to the transform; None once it is closed.
         ended: whether the output is complete.
         length: bytes of output so far.
     """
 
-    def __init__(self, source: ChunkBody, running: Running) -> None:
-        self.source: ChunkBody | None = source
-        self.task: Any = None
-        self.reported = 0
+    def __init__(self, running: Running, task: Any) -> None:
+        self.task = task
+        self.source: ChunkBody | None = None
         self.ended = False
         self.length = 0
         self._running: Running | None = running

@@ -1,9 +1,10 @@
 """`transfer`, `transfer_async`, and the session that keeps clients, threads and event loop between calls."""
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Awaitable, Callable, Iterable, Sequence
 from datetime import UTC, datetime, timedelta
 from functools import partial
 from types import MappingProxyType
+from typing import TypeVar
 
 from asyncstream import tracing
 from asyncstream.deadline import SHIELD_SECONDS
@@ -18,8 +19,12 @@ from asyncstream.pipeline.jobs import Job, Pair
 from asyncstream.pipeline.results import TransferReport
 from asyncstream.pipeline.run import Continuations, Request, run_transfer
 from asyncstream.pipeline.small_objects import Content
+from asyncstream.retry import Retrying
 from asyncstream.s3 import requests
+from asyncstream.s3.store import S3Store
 from asyncstream.transforms import Spec
+
+R = TypeVar("R")
 
 DEFAULT_ENGINE = "asyncio"
 NO_CONTINUATIONS: Continuations = MappingProxyType({})
@@ -64,7 +69,10 @@ class TransferSession(EngineSession):
 
     def plan(self, files: Iterable[Pair], config: TransferConfig | None = None) -> Sequence[Job]:
         """Return the files that `transfer` would copy. Lists prefixes, which tells sizes; copies nothing."""
-        return self._run(partial(_plan, self._clients, files, config or TransferConfig()))
+        pairs = jobs.check_pairs(files)
+        return self._run_on_store(
+            config or TransferConfig(), lambda store, retrying: listing.list_files(pairs, store, retrying)
+        )
 
     def read(self, source: S3Object, most_bytes: int, config: TransferConfig) -> bytes:
         """Read a small object, such as a list, with one GET, within the configuration's deadline.
@@ -74,7 +82,9 @@ class TransferSession(EngineSession):
             SourceNotFound, BucketNotFound, AccessDenied, ConnectionFailed: it could not be read.
             DeadlineExceeded: it was not read in time.
         """
-        return self._run(partial(_read, self._clients, source, most_bytes, config))
+        return self._run_on_store(
+            config, lambda store, retrying: small_objects.read(store, source, most_bytes, retrying)
+        )
 
     def write(self, target: S3Object, content: Content, content_type: str, config: TransferConfig) -> str:
         """Write a small object, such as a report, with one PUT, and return its ETag.
@@ -85,7 +95,13 @@ class TransferSession(EngineSession):
             BucketNotFound, AccessDenied, ConnectionFailed: it could not be written.
             DeadlineExceeded: it was not written in time.
         """
-        return self._run(partial(_write, self._clients, target, content, content_type, config))
+        # A report belongs to this run, so it overwrites an earlier one of the same name.
+        own = config.override(
+            {"extra_args": requests.report_args(config.extra_args), "if_exists": "overwrite"}
+        )
+        return self._run_on_store(
+            own, lambda store, retrying: small_objects.write(store, target, content, content_type, retrying)
+        )
 
     def stale_uploads(self, prefix: S3Prefix, older_than: timedelta) -> list[OpenUpload]:
         """Return open multipart uploads older than `older_than`, including those of other programs.
@@ -95,7 +111,11 @@ class TransferSession(EngineSession):
         Raises:
             BucketNotFound, AccessDenied: they could not be listed.
         """
-        return self._run(partial(_stale_uploads, self._clients, prefix, datetime.now(UTC) - older_than))
+        before = datetime.now(UTC) - older_than
+        return self._run_on_store(
+            _DEFAULTS,
+            lambda store, retrying: stale_uploads.list_created_before(before, prefix, store, retrying),
+        )
 
     def abort(self, uploads: Iterable[OpenUpload]) -> None:
         """Abort these uploads and delete their parts. It is not an error if an upload no longer exists.
@@ -104,7 +124,16 @@ class TransferSession(EngineSession):
             AsyncstreamError: the error of the first upload that could not be aborted. Those before it are
                 aborted.
         """
-        self._run(partial(_abort, self._clients, list(uploads)))
+        stale = list(uploads)
+        self._run_on_store(_DEFAULTS, lambda store, retrying: stale_uploads.abort(stale, store, retrying))
+
+    def _run_on_store(self, config: TransferConfig, call: Callable[[S3Store, Retrying], Awaitable[R]]) -> R:
+        """Call a function with a store and what repeats its requests."""
+
+        async def run() -> R:
+            return await call(*await self._clients.open(config))
+
+        return self._run(run)
 
     async def _close_connections(self) -> None:
         await self._clients.close()
@@ -179,33 +208,3 @@ async def transfer_async(
         return await run_transfer(clients, asked)
     finally:
         await engine.shielded(clients.close(), SHIELD_SECONDS)
-
-
-async def _read(clients: Clients, source: S3Object, most_bytes: int, config: TransferConfig) -> bytes:
-    store, retrying = await clients.open(config)
-    return await small_objects.read(store, source, most_bytes, retrying)
-
-
-async def _write(
-    clients: Clients, target: S3Object, content: Content, content_type: str, config: TransferConfig
-) -> str:
-    # A report belongs to this run, so it overwrites an earlier one of the same name.
-    own = config.override({"extra_args": requests.report_args(config.extra_args), "if_exists": "overwrite"})
-    store, retrying = await clients.open(own)
-    return await small_objects.write(store, target, content, content_type, retrying)
-
-
-async def _stale_uploads(clients: Clients, prefix: S3Prefix, before: datetime) -> list[OpenUpload]:
-    store, retrying = await clients.open(_DEFAULTS)
-    return await stale_uploads.list_created_before(before, prefix, store, retrying)
-
-
-async def _abort(clients: Clients, uploads: list[OpenUpload]) -> None:
-    store, retrying = await clients.open(_DEFAULTS)
-    await stale_uploads.abort(uploads, store, retrying)
-
-
-async def _plan(clients: Clients, files: Iterable[Pair], config: TransferConfig) -> Sequence[Job]:
-    pairs = jobs.check_pairs(files)
-    store, retrying = await clients.open(config)
-    return await listing.list_files(pairs, store, retrying)

@@ -37,22 +37,19 @@ class SourceReader:
             raise SourceChanged(f"{file.job.source} has {opened.size} bytes, and had {file.size} before")
         return OpenRange(opened, task.span.child("body"))
 
-    def body(
-        self,
-        now: Callable[[], Task[Any]],
-        reading: OpenRange,
-        wanted: ByteRange,
-        count: Callable[[int], None],
-    ) -> ChunkBody:
+    def body(self, now: Callable[[], Task[Any]], reading: OpenRange, wanted: ByteRange) -> ChunkBody:
         """Return an open range as a body that resumes over another connection if one breaks.
 
         Args:
-            now: returns the task that reads now, to which retries are counted.
+            now: returns the task that reads now. Its bytes, retries and waits are counted there.
             reading: the open range.
             wanted: its first and last byte.
-            count: called with the size of each chunk.
         """
         file, deadline = now().file, self._retrying.deadline
+
+        def count(size: int) -> None:
+            now().moved += size
+            self._on_event(progress.BytesMoved(file.job.source, file.job.destination, size))
 
         async def resume(
             broke: AsyncstreamError, moved: int, failures: int, pause_ends: float

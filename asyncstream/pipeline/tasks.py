@@ -144,10 +144,6 @@ class Segment(Protocol):
     def length(self) -> int:
         """Bytes in all."""
 
-    @property
-    def moved(self) -> int:
-        """Net bytes reported by BytesMoved since it was last opened."""
-
     async def open(self, task: Task[Any]) -> Body:
         """Open it for one try of a task."""
 

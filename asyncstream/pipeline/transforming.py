@@ -8,7 +8,7 @@ from typing import Any
 from asyncstream.checksum import CRC64NVME, Checksum
 from asyncstream.errors import OutputTooLarge
 from asyncstream.objects import MAX_PARTS, ByteRange, Stored
-from asyncstream.pipeline import plan, progress
+from asyncstream.pipeline import plan
 from asyncstream.pipeline.context import TransferContext
 from asyncstream.pipeline.file_tasks import FileTasks
 from asyncstream.pipeline.output import Output, OutputPart, PartBuffers, TransformSettings
@@ -61,37 +61,28 @@ class TransformTasks(FileTasks):
         finally:
             task.attempts = 0
 
-    async def first_segment(self, task: Begin, opened: Opened) -> tuple[Segment, bool]:
-        """Make the first part, and return whether the output ends with it."""
+    async def first_segment(self, task: Begin, opened: Opened) -> Segment:
+        """Make the first part."""
         file = task.file
+        running = await self._engine.compute(  # making a user's class may take long, too
+            partial(
+                Running,
+                self._made.factory,
+                max_output=self._made.max_output,
+                max_ratio=self._made.max_ratio,
+                between=file.stop.check,
+                memory=file.memory,
+            )
+        )
+        output = file.output = Output(running, task)
         reading, file.first = file.first, None
         assert reading is not None  # noqa: S101 - opened by the same task
+        output.source = self.reader.body(lambda: output.task, reading, ByteRange(0, opened.size))
+        return MemorySegment(await self.fill(task))
 
-        def count(size: int) -> None:
-            output.reported += size
-            self._context.on_event(progress.BytesMoved(file.job.source, file.job.destination, size))
-
-        def now() -> Task[Any]:
-            current: Task[Any] = task if file.output is None else file.output.task
-            return current
-
-        source = self.reader.body(now, reading, ByteRange(0, opened.size), count)
-        try:
-            running = await self._engine.compute(  # making a user's class may take long, too
-                partial(
-                    Running,
-                    self._made.factory,
-                    max_output=self._made.max_output,
-                    max_ratio=self._made.max_ratio,
-                    between=file.stop.check,
-                    memory=file.memory,
-                )
-            )
-        except BaseException:
-            await source.close()
-            raise
-        output = file.output = Output(source, running)
-        return MemorySegment(await self.fill(task)), output.ended
+    def goes_as_one_put(self, file: FileFacts, first: Segment) -> bool:
+        """Return whether the output has ended with the first part."""
+        return file.output is not None and file.output.ended
 
     def parts(self, task: Begin, first: Segment) -> Parts:
         """Make the parts one after the other."""
@@ -102,7 +93,7 @@ class TransformTasks(FileTasks):
         output = task.file.output
         assert output is not None  # noqa: S101 - made by Begin
         part = OutputPart(task.room, self._buffers, task.file.digests & {CRC64NVME})
-        output.task, told = task, output.reported
+        output.task = task
         try:
             with task.span.child("transform"):
                 while not part.full and not output.ended:
@@ -115,8 +106,6 @@ class TransformTasks(FileTasks):
         except BaseException:
             part.clear()
             raise
-        finally:
-            task.moved = output.reported - told
         return part
 
     def fill_part(self, file: FileFacts, number: int) -> FillPart:

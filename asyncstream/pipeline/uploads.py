@@ -4,7 +4,7 @@ Without a reply it is unknown what S3 did. So S3 is asked before a request is se
 """
 
 from collections.abc import Mapping, Sequence
-from typing import Any
+from typing import Any, NamedTuple
 
 from asyncstream.checksum import Checksum, multipart_etag
 from asyncstream.deadline import NO_DEADLINE, SHIELD_SECONDS
@@ -35,7 +35,18 @@ _SECONDS_TO_COMPLETE, _COPIED_PER_SECOND = 1.0, 100 * MB
 _LONGEST_PAUSE = 5.0
 
 
-Parts = Sequence[CompletedPart]
+class Completion(NamedTuple):
+    """What a CompleteMultipartUpload makes an object of.
+
+    Attributes:
+        upload: the upload.
+        parts: all its parts, in the order of their numbers.
+        declared: the checksum of all bytes, for S3 to compare; None if S3 does not verify it.
+    """
+
+    upload: MultipartUpload
+    parts: Sequence[CompletedPart]
+    declared: Checksum | None
 
 
 class Uploads:
@@ -107,47 +118,39 @@ class Uploads:
         [whole] = verification.confirmed(file)
         read_verified = verification.compare_read(file, whole)
         declared = verification.declared(upload, whole)
+        made = Completion(upload, parts, declared)
         with file.span.child("complete"):
-            written = await self._reader.repeat(
-                task, lambda: self._complete_once(task, upload, parts, declared)
-            )
+            written = await self._reader.repeat(task, lambda: self._complete_once(task, made))
         file.read_verified = read_verified
         file.write_verified = verification.compare_made(written, declared, file.job.destination)
         await self.find_left(file)
         return written.etag
 
-    async def _complete_once(
-        self, task: Complete, upload: MultipartUpload, parts: Parts, declared: Checksum | None
-    ) -> Written:
+    async def _complete_once(self, task: Complete, made: Completion) -> Written:
         before = task.file.job.continuation
         if before is not None and before.completing and not task.file.completing:
             # An earlier transfer sent the request before its time was up. S3 may be working on it.
-            written = await self._wait_for_object(task, upload, parts, declared, None)
+            written = await self._wait_for_object(task, made, None)
             if written is not None:
                 return written
         task.file.completing = True
         try:
-            return await self._store.complete_upload(upload, parts, declared)
+            return await self._store.complete_upload(*made)
         except (UploadGone, DestinationExists) as error:
             # An earlier request, maybe of a transfer that was then killed, may have completed the upload.
             if not task.retries and before is None:
                 raise
-            return await self.find_written(upload.target, declared, error, parts)
+            return await self.find_written(made.upload.target, made.declared, error, made.parts)
         except SlowDown:
             raise
         except (ConnectionFailed, ReplyIncomplete, ServiceBusy) as lost:
-            written = await self._wait_for_object(task, upload, parts, declared, lost)
+            written = await self._wait_for_object(task, made, lost)
             if written is None:
                 raise
             return written
 
     async def _wait_for_object(
-        self,
-        task: Complete,
-        upload: MultipartUpload,
-        parts: Parts,
-        declared: Checksum | None,
-        lost: AsyncstreamError | None,
+        self, task: Complete, made: Completion, lost: AsyncstreamError | None
     ) -> Written | None:
         """Wait for S3 to complete an upload whose reply was lost, and return what it has written.
 
@@ -157,23 +160,24 @@ class Uploads:
         Raises:
             UploadGone: the upload is gone, and the object is a different one.
         """
-        size = sum(part.length for part in parts)
+        size = sum(part.length for part in made.parts)
         ends = self._deadline.now() + seconds_to_complete(lost, size, self._config.complete_timeout)
         pause = self._policy.base_delay
         while True:
-            written = await self._look(upload, parts, declared)
+            written = await self._look_for_object(made)
             left = min(ends - self._deadline.now(), self._deadline.left())
             if written is not None or left <= 0 or task.file.stop:
                 return written
             await self._engine.sleep(min(pause, left))
             pause = min(2 * pause, _LONGEST_PAUSE)
 
-    async def _look(self, upload: MultipartUpload, parts: Parts, declared: Checksum | None) -> Written | None:
+    async def _look_for_object(self, made: Completion) -> Written | None:
         """Return the object that the upload became; None if S3 still has the upload, or does not say.
 
         Raises:
             UploadGone: the upload is gone, and the object is a different one.
         """
+        upload, parts, declared = made
         try:
             await self._store.list_parts(upload, None)
         except UploadGone as gone:
@@ -193,7 +197,7 @@ class Uploads:
         target: S3Object,
         declared: Checksum | None,
         error: AsyncstreamError,
-        parts: Parts = (),
+        parts: Sequence[CompletedPart] = (),
     ) -> Written:
         """Return the lost reply if the stored object is the one that was written; else raise the error."""
         try:
@@ -211,13 +215,15 @@ class Uploads:
     async def abort(self, file: FileFacts) -> None:
         """Abort the file's upload, if it has one, even after the deadline: an open upload costs money."""
         upload = file.upload
-        if upload is None:
-            return
-        with file.span.child("abort"):
-            await self._late.run(
-                lambda: self._store.abort_upload(upload),
-                left=lambda: min(SHIELD_SECONDS, self._deadline.ending()),
-            )
+        try:
+            if upload is not None:
+                with file.span.child("abort"):
+                    await self._late.run(
+                        lambda: self._store.abort_upload(upload),
+                        left=lambda: min(SHIELD_SECONDS, self._deadline.ending()),
+                    )
+        finally:
+            await self.find_left(file)
         file.upload = None
 
 
@@ -239,7 +245,9 @@ def seconds_to_complete(lost: AsyncstreamError | None, size: int, most: float) -
     return min(most, _SECONDS_TO_COMPLETE + size / _COPIED_PER_SECOND)
 
 
-def _if_written(stored: Stored | None, declared: Checksum | None, parts: Parts) -> Written | None:
+def _if_written(
+    stored: Stored | None, declared: Checksum | None, parts: Sequence[CompletedPart]
+) -> Written | None:
     """Return the reply of the request that wrote an object, if it matches the checksum or the parts."""
     if stored is None:
         return None

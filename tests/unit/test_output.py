@@ -45,8 +45,7 @@ def test_pieces_of_any_size_fill_parts_of_any_size(pieces: list[bytes], sizes: l
         def finish(self) -> list[bytes]:
             return pieces
 
-    nothing: Any = None  # the test feeds it by hand
-    running = Output(nothing, Running(Given))
+    running = Output(Running(Given), None)
     chunks = iter([[b"\0", b"\1"], []])
     found: list[bytes] = []
     numbers = chain(sizes, repeat(500_000))
