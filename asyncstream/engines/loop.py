@@ -15,15 +15,11 @@ class Policy(Protocol[T_co]):
     def running(self) -> int:
         """The number of tasks that are started and not settled."""
 
-    @property
-    def waiting(self) -> bool:
-        """Whether there is something to hand over, now or after the running tasks end."""
-
     def hand_over(self) -> T_co | None:
         """Return the next result for the caller of the loop; None if there is none yet."""
 
     def start(self, slots: Slots) -> bool:
-        """Start tasks; return whether to go on without waiting for an end."""
+        """Start tasks; return whether there may be more to start, or something to hand over."""
 
     def settle(self, finished: Finished) -> None:
         """Record how a task has ended; an exception raised here ends the loop."""
@@ -38,9 +34,9 @@ async def run_tasks(slots: Slots, policy: Policy[T_co]) -> AsyncGenerator[T_co, 
         ended = None
         if policy.start(slots):
             ended = await slots.poll_end()
-        elif handed_over is None and policy.running:
+        elif handed_over is None:
+            if not policy.running:
+                return
             ended = await slots.wait_end()
-        elif handed_over is None and not policy.waiting:
-            return
         if ended is not None:
             policy.settle(ended)

@@ -155,11 +155,6 @@ class _Mapping(Generic[T]):
         """The number of calls that are started and not settled."""
         return self.pulled - self._handed_over - len(self._ended)
 
-    @property
-    def waiting(self) -> bool:
-        """Whether there are outcomes to yield."""
-        return bool(self._ended)
-
     def hand_over(self) -> Outcome[T, Any] | None:
         """Return the next outcome to yield; None if it is not ready."""
         index = self._handed_over if self._ordered else next(iter(self._ended), -1)
@@ -169,7 +164,7 @@ class _Mapping(Generic[T]):
         return outcome
 
     def start(self, slots: Slots) -> bool:
-        """Pull an item and start its call, if slots, order and items allow; return whether a call started."""
+        """Pull an item and start its call, if slots, order and items allow; return whether there was one."""
         if self._exhausted or not slots.free or self.pulled - self._handed_over >= self._most_open:
             return False
         item = self._pull()
@@ -182,7 +177,7 @@ class _Mapping(Generic[T]):
         except DeadlineExceeded as error:
             self._exhausted, self.ended_by = True, error
             self._keep(Outcome(item, index, None, error, 0.0))
-            return False
+            return True
         span = self._span.branch(BRANCH, index=index)
         slots.start(span, partial(self._outcome_of, item, index, span))
         return True

@@ -105,17 +105,12 @@ class Coordinator:
         assert self._results.complete, "every job has an end"  # noqa: S101
         return self._results
 
-    @property
-    def waiting(self) -> bool:
-        """Whether files have ended whose results are not kept yet."""
-        return bool(self._ended)
-
     def hand_over(self) -> File | None:
         """Return a file that has ended."""
         return self._ended.popleft() if self._ended else None
 
     def start(self, slots: Slots) -> bool:
-        """Start as many tasks as slots, bytes and S3 allow; return whether files have ended meanwhile."""
+        """Start as many tasks as slots, bytes and S3 allow; return whether files have ended."""
         if self._deadline.left() <= 0:
             self._stop_at_deadline()
         while slots.free and self.running < self._limit.allowed:
@@ -130,7 +125,7 @@ class Coordinator:
             self._queue(file)
             self.running += 1
             slots.start((file, task), partial(task.run, task))
-        return self.waiting
+        return bool(self._ended)
 
     def settle(self, finished: Finished) -> None:
         """Tell a file how its task has ended."""

@@ -1,6 +1,6 @@
 """Files copied as they are: parts are ranges of the source, and known as soon as its size is."""
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from typing import Any
 
 from asyncstream.pipeline import progress, resuming
@@ -92,14 +92,11 @@ class _CopiedParts(Parts):
     def __init__(self, copying: CopyTasks, file: FileFacts, first: SendPart | None) -> None:
         super().__init__(file, first, file.cut.planned)
         self._copying = copying
-        self._missing = self._missing_numbers(first is not None)
+        done = {part.number for part in file.completed}
+        numbers = range(1 if first is None else 2, self.planned + 1)
+        self._missing = (number for number in numbers if number not in done)
 
-    def next(self) -> Task[Any] | None:
-        """Return the task of the next part."""
-        first = self.take_ready()
-        number = None if first is not None else next(self._missing, None)
-        return first if number is None else self._copying.send_range(self.file, number)
-
-    def _missing_numbers(self, first_is_open: bool) -> Iterator[int]:
-        done = {part.number for part in self.file.completed}
-        return (n for n in range(1 + first_is_open, self.planned + 1) if n not in done)
+    def make_task(self) -> Task[Any] | None:
+        """Return the task that sends the next part."""
+        number = next(self._missing, None)
+        return None if number is None else self._copying.send_range(self.file, number)

@@ -76,7 +76,6 @@ class File:
         self._stop = stop
         self._started = context.deadline.now()
         self._in_flight = self._attempts = self._moved = 0
-        self._most_memory = work.needs.memory
         self._restarted: str | None = None
         self._next: Task[Any] | None = None
         self._parts: Parts | None = None
@@ -103,8 +102,7 @@ class File:
         task.room += reserved.part
         self.room += reserved.part
         self.memory += reserved.memory
-        self.facts.memory = self.memory
-        self._most_memory = max(self._most_memory, self.memory)
+        self.facts.memory += reserved.memory
         if isinstance(task, SendPart) and task.span is self._span:
             task.span = self._span.branch("part", number=task.number, bytes=task.segment.length)
         return task
@@ -176,7 +174,8 @@ class File:
             case State.PAUSING:  # also if its source could not be closed: the upload is there
                 self._end("pending", continuation=file_ends.continuation(self.facts))
             case State.ABORTING:
-                file_ends.note_failed_abort(self.facts, self._error, error)
+                if error is not None and self.facts.upload is not None:
+                    self._ending.error.add_note(file_ends.not_aborted(self.facts, error))
                 self._end_or_reopen()
 
     def _complete_if_confirmed(self) -> None:
@@ -189,7 +188,7 @@ class File:
         facts, error = self.facts, self._error
         assert error is not None  # noqa: S101 - or it would not have stopped
         may_continue = self._context.deadline.pauses and not self._work.transform
-        self._ending = file_ends.choose_ending(facts, error, self._work, self._most_memory, may_continue)
+        self._ending = file_ends.choose_ending(facts, error, self._work, may_continue)
         self._error = self._ending.error
         # Keep the upload even if no part is confirmed: keeping it costs no request, aborting it costs one.
         if self._ending.pending and facts.upload is not None and facts.cut.first:
@@ -208,8 +207,9 @@ class File:
         if pending and self.facts.upload is None:
             self._end("pending")
         elif needs is None or not once_more or self.facts.upload is not None or self._stop:
-            file_ends.note_upload_left(self.facts, error)
-            self._end("failed", error=error)
+            if self.facts.upload_left is not None:
+                error.add_note(self.facts.upload_left)
+            self._end("failed", error)
         else:
             self._reopen(error, needs)
 
@@ -249,15 +249,21 @@ class File:
         self._end("copied", bytes=self.facts.size or 0, etag=whole.etag, parts=parts.planned, made=made)
 
     def _end(self, status: Status, error: Exception | None = None, **end: Any) -> None:
-        now = self._context.deadline.now()
-        self.result = file_ends.result(
-            self.facts,
+        facts = self.facts
+        if error is not None:
+            file_ends.lighten_error(error)
+        self.result = FileResult(
+            facts.job.source,
+            facts.job.destination,
             status,
-            error,
             attempts=self._attempts,
-            seconds=now - self._started,
+            seconds=self._context.deadline.now() - self._started,
+            error=error,
+            read_verified=facts.read_verified,
+            write_verified=facts.write_verified,
             restarted=self._restarted,
-            **end,
+            upload_left=facts.upload_left,
+            **{"parts": len(facts.completed), **end},
         )
         self.memory = 0
         self._to(State.ENDED)

@@ -9,7 +9,6 @@ from asyncstream.pipeline import verification
 from asyncstream.pipeline.budget import more_memory
 from asyncstream.pipeline.continuation import MOST_RUNS, Continuation
 from asyncstream.pipeline.file_tasks import FileTasks
-from asyncstream.pipeline.results import FileResult, Status
 from asyncstream.pipeline.tasks import Begin, FileFacts, Needs, SendPart, Task
 from asyncstream.transforms.failures import user_place
 
@@ -31,53 +30,37 @@ class Ending(NamedTuple):
     needs: Needs | None = None
 
 
-def choose_ending(
-    file: FileFacts, error: Exception, work: FileTasks, memory: int, may_continue: bool
-) -> Ending:
+def choose_ending(file: FileFacts, error: Exception, work: FileTasks, may_continue: bool) -> Ending:
     """Choose how a file ends.
 
     Args:
         file: what is known of it.
         error: the first error.
         work: tells what a file needs.
-        memory: the most bytes that were reserved for its transform.
         may_continue: whether the next transfer may continue a file that ran out of time.
     """
     if may_continue and isinstance(error, DeadlineExceeded):
         return Ending(error, pending=True) if fruitless(file) < MOST_FRUITLESS else Ending(no_progress(file))
     if isinstance(error, MemoryNeeded):
-        more = more_memory(error.needs, memory, work.needs.memory, work.most_memory)
+        more = more_memory(error.needs, file.memory, work.needs.memory, work.most_memory)
         if more is None:
             return Ending(too_little_memory(file, error, work.most_memory))
         return Ending(error, needs=work.needs._replace(memory=more))
     stale = file.job.continuation is not None and isinstance(error, SourceChanged)
     if stale or (isinstance(error, AsyncstreamError) and error.starts_over):
-        return Ending(error, needs=work.needs._replace(memory=memory))
+        return Ending(error, needs=work.needs._replace(memory=file.memory))
     return Ending(error)
 
 
-def result(file: FileFacts, status: Status, error: Exception | None, **end: Any) -> FileResult:
-    """Return a file's result; `end` has further fields of it.
+def lighten_error(error: Exception) -> None:
+    """Drop the frames of an error that a report keeps.
 
-    The report keeps the error, without its frames. An exception of the user's own code, such as a progress
-    callback, gets a note of the line that raised it.
+    An exception of the user's own code, such as a progress callback, gets a note of the line that raised it.
     """
-    if error is not None:
-        place = "" if isinstance(error, AsyncstreamError) else user_place(error.__traceback__)
-        if place and not hasattr(error, "__notes__"):
-            error.add_note(f"raised at {place}")
-        lighten(error)
-    known = {"bytes": 0, "etag": None, "parts": len(file.completed), **end}
-    return FileResult(
-        source=file.job.source,
-        destination=file.job.destination,
-        status=status,
-        read_verified=file.read_verified,
-        write_verified=file.write_verified,
-        upload_left=file.upload_left,
-        error=error,
-        **known,
-    )
+    place = "" if isinstance(error, AsyncstreamError) else user_place(error.__traceback__)
+    if place and not hasattr(error, "__notes__"):
+        error.add_note(f"raised at {place}")
+    lighten(error)
 
 
 def continuation(file: FileFacts) -> Continuation:
@@ -143,15 +126,3 @@ def not_aborted(file: FileFacts, failure: BaseException) -> str:
     """Return a note on an upload that was left."""
     upload_id = file.upload.upload_id if file.upload else ""
     return f"upload {upload_id} of {file.job.destination} could not be aborted: {failure}"
-
-
-def note_failed_abort(file: FileFacts, error: Exception | None, failure: BaseException | None) -> None:
-    """Add a note to a file's error if its upload was left."""
-    if failure is not None and error is not None and file.upload is not None:
-        error.add_note(not_aborted(file, failure))
-
-
-def note_upload_left(file: FileFacts, error: Exception) -> None:
-    """Add a note to a file's error if an upload may be left because the reply to its creation was lost."""
-    if file.upload_left is not None:
-        error.add_note(file.upload_left)

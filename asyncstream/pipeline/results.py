@@ -42,11 +42,11 @@ class FileResult(Struct, frozen=True):
     source: S3Object
     destination: S3Object
     status: Status
-    bytes: int
-    etag: str | None
-    parts: int
-    attempts: int
-    seconds: float
+    bytes: int = 0
+    etag: str | None = None
+    parts: int = 0
+    attempts: int = 0
+    seconds: float = 0.0
     error: Exception | None = None
     read_verified: str | None = None
     write_verified: str | None = None

@@ -177,9 +177,13 @@ class Parts(ABC):
         """Whether S3 has confirmed all of them."""
         return len(self.file.completed) == self.planned
 
-    @abstractmethod
     def next(self) -> Task[Any] | None:
         """Return the next task; None: there is none now."""
+        return self.take_ready() or self.make_task()
+
+    @abstractmethod
+    def make_task(self) -> Task[Any] | None:
+        """Return a new task; None: there is none now."""
 
     def record(self, task: Task[Any], value: Any) -> None:
         """Take what a task has returned: a part that S3 has confirmed.

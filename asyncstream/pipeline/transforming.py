@@ -161,11 +161,10 @@ class _MadeParts(Parts):
         # While a part is filled the output may have ended, and the part is not counted yet.
         return not self._filling and self._output.ended and super().confirmed
 
-    def next(self) -> Task[Any] | None:
-        """Return the task that sends the part made, else the one that makes the next."""
-        made = self.take_ready()
-        if made is not None or self._filling or self._output.ended:
-            return made
+    def make_task(self) -> Task[Any] | None:
+        """Return the task that makes the next part; None while another one is made, and at the end."""
+        if self._filling or self._output.ended:
+            return None
         self._filling = True
         return self._work.fill_part(self.file, self.planned + 1)
 

@@ -91,16 +91,14 @@ class Uploads:
 
     async def _describe_uploads(self, file: FileFacts) -> str | None:
         """Return a sentence about other open uploads of the file's key; None without any."""
-        target, own = file.job.destination, file.upload
+        target, own = file.job.destination, file.upload and file.upload.upload_id
         lost = f"CreateMultipartUpload {target} failed, or its reply was lost"
         try:
             # Sorted by key: the first page has the uploads of this key, before those of longer keys.
             page, _ = await self._store.list_uploads(S3Prefix(target.bucket, target.key), None)
         except AsyncstreamError as error:
             return f"{lost}, and an upload may be left, as S3 could not be asked: {error}"
-        ids = [upload.upload_id for upload in page if upload.target == target]
-        if own is not None and own.upload_id in ids:
-            ids.remove(own.upload_id)
+        ids = [each.upload_id for each in page if each.target == target and each.upload_id != own]
         if not ids:
             return None
         return f"{lost}, and it may have left one of these uploads: {', '.join(ids)}"

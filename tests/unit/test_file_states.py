@@ -47,7 +47,7 @@ PARTS = 3
 class Segment(SimpleNamespace):
     """Ten bytes; nothing opens them."""
 
-    length, moved = 10, 0
+    length = 10
 
     def discard(self) -> None:
         self.discarded = True
@@ -66,10 +66,9 @@ class RandomParts(Parts):
     def confirmed(self) -> bool:
         return not self._left and not self._filling and super().confirmed
 
-    def next(self) -> Task[Any] | None:
-        ready = self.take_ready()
-        if ready is not None or not self._left or self._filling:
-            return ready
+    def make_task(self) -> Task[Any] | None:
+        if not self._left or self._filling:
+            return None
         number = PARTS + 1 - self._left
         self._left -= 1
         if not self._fills:

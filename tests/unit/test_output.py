@@ -1,7 +1,6 @@
 """Parts of a transform's output: filled and sent, without a sender."""
 
 from itertools import chain, repeat
-from typing import Any
 
 import pytest
 from hypothesis import given
