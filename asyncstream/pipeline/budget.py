@@ -1,7 +1,6 @@
-"""The memory limit: how many slots fit, how many are used, and how many bytes are reserved.
+"""The memory limit: how many slots fit, how many are used, and how much a transform gets.
 
-The transport states how many bytes a part in flight costs. Only the coordinator reserves memory, before work
-starts and in plan order. So no lock is needed, and no deadlock is possible.
+The transport states how many bytes a part in flight costs.
 """
 
 from asyncstream.errors import ConfigError
@@ -70,26 +69,3 @@ class SlotLimit:
             if self._until_more <= 0:
                 self.allowed += 1
                 self._until_more = self.allowed
-
-
-class MemoryBudget:
-    """The bytes that may be reserved at the same time. Not thread-safe: only the coordinator uses it."""
-
-    def __init__(self, limit: int) -> None:
-        self.limit = limit
-        self.reserved = 0
-        self.peak = 0
-
-    def reserve(self, size: int) -> bool:
-        """Reserve `size` bytes if they fit under the limit, and return whether they did."""
-        if self.reserved + size > self.limit:
-            return False
-        self.reserved += size
-        self.peak = max(self.peak, self.reserved)
-        return True
-
-    def release(self, size: int) -> None:
-        """Release `size` reserved bytes."""
-        if not 0 <= size <= self.reserved:
-            raise ValueError(f"release of {size} bytes with {self.reserved} reserved")
-        self.reserved -= size

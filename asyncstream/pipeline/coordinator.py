@@ -1,4 +1,4 @@
-"""The one pipeline: the coordinator asks files for their next tasks, and tells them how each task ended.
+"""The one pipeline: the coordinator asks files for their next tasks, and reports to them how each task ended.
 
 The same code for every engine. Its laws:
 
@@ -128,7 +128,7 @@ class Coordinator:
         return bool(self._ended)
 
     def settle(self, finished: Finished) -> None:
-        """Tell a file how its task has ended."""
+        """Report to a file how its task has ended."""
         file, task = finished.tag
         self.running -= 1
         self._resuming -= isinstance(task, Resume)

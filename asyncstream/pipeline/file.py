@@ -53,7 +53,7 @@ TRANSITIONS: Mapping[State, frozenset[State]] = {
 
 
 class File:
-    """A file that the coordinator asks for its next task, and tells how each task has ended.
+    """A file: the coordinator asks for its next task, and reports how each task has ended.
 
     Attributes:
         state: see the table.
@@ -194,7 +194,7 @@ class File:
         if self._ending.pending and facts.upload is not None and facts.cut.first:
             self._to(State.PAUSING)
             self._next = self._work.pause(facts)
-        elif facts.upload is not None or facts.first is not None or facts.output is not None:
+        elif facts.upload is not None or facts.open_range is not None or facts.output is not None:
             self._to(State.ABORTING)
             self._next = self._work.abort(facts)
         else:

@@ -36,7 +36,7 @@ def choose_ending(file: FileFacts, error: Exception, work: FileTasks, may_contin
     Args:
         file: what is known of it.
         error: the first error.
-        work: tells what a file needs.
+        work: knows what a file needs.
         may_continue: whether the next transfer may continue a file that ran out of time.
     """
     if may_continue and isinstance(error, DeadlineExceeded):
@@ -110,10 +110,10 @@ def end_span(task: Task[Any], error: BaseException | None) -> None:
     """Annotate a task's span with its retries, and end it if it is a part's; a file's ends with the file."""
     if task.retries:
         task.span.annotate(retries=task.retries, waited=round(task.waited, 3))
-    first = task.file.first
-    if error is not None and first is not None and _has_the_first_range(task):
-        # The range will not be read. Abort closes it, after the span that contains its body's was sent.
-        first.span.end()
+    unread = task.file.open_range
+    if error is not None and unread is not None and _has_the_first_range(task):
+        # Abort closes the range only after the span that contains that of its body was sent.
+        unread.span.end()
     if task.span is not task.file.span:
         task.span.end(error)
 

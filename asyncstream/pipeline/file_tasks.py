@@ -105,11 +105,11 @@ class FileTasks(ABC):
         file = task.file
         there = await self._look_for_destination(task)
         try:
-            first = file.first = await self.open_first(task, there)
+            file.open_range = await self.open_first(task, there)
         except NotModified:
             assert there is not None  # noqa: S101 - asked only of what is there
             return _skip(file, there)
-        opened = first.opened
+        opened = file.open_range.opened
         if there is not None and not self.transform and verification.is_copy(there, opened):
             await self._close_source(file)
             return _skip(file, there)
@@ -238,17 +238,17 @@ class FileTasks(ABC):
         if self._config.verify == "off":
             return
         source, etag = file.job.source, opened.etag
-        told: Opened | Stored = opened
+        described: Opened | Stored = opened
         if opened.range_asked:
             # The reply to a ranged GET has no checksum. Its kind has to be known before the bytes move.
-            told = await self.reader.ask(task, lambda: self._store.head(source, etag))
-            if told.size != opened.size:
-                raise SourceChanged(f"HEAD of {source} tells {told.size} bytes, and GET {opened.size}")
+            described = await self.reader.ask(task, lambda: self._store.head(source, etag))
+            if described.size != opened.size:
+                raise SourceChanged(f"HEAD of {source} says {described.size} bytes, and GET {opened.size}")
 
         async def part_size(number: int) -> int | None:
             return await self.reader.ask(task, lambda: self._store.part_size(source, etag, number))
 
-        await verification.choose_digests(file, told, opened.range.length == opened.size, part_size)
+        await verification.choose_digests(file, described, opened.range.length == opened.size, part_size)
 
     async def _put(self, task: Begin, opened: Opened, segment: Segment) -> Whole:
         """Write the object by one PUT of a segment."""
@@ -284,10 +284,10 @@ class FileTasks(ABC):
         return same_size and origin.transform == self.transform
 
     async def _close_source(self, file: FileFacts) -> None:
-        first, file.first = file.first, None
+        unread, file.open_range = file.open_range, None
         output, file.output = file.output, None
-        if first is not None:
-            await first.close()
+        if unread is not None:
+            await unread.close()
         if output is not None:
             await output.close()
 

@@ -101,7 +101,7 @@ class Jobs(Sequence[Job]):
         """
         # A copy, because the encoder's own bytes occupy up to a quarter more than they need.
         row = bytes(memoryview(msgpack.encode((position, listed.key, listed.size, listed.etag))))
-        self._of_row(row)
+        self._unpack_job(row)
         self._rows.append(row)
         self.held += len(row) + _BESIDE_ROW
         self.listed += 1
@@ -171,17 +171,17 @@ class Jobs(Sequence[Job]):
         if isinstance(position, slice):
             return [self[each] for each in range(*position.indices(len(self)))]
         row = self._rows[position]
-        job = self._of_pair(row) if isinstance(row, int) else self._of_row(row)
+        job = self._pair_job(row) if isinstance(row, int) else self._unpack_job(row)
         if not self._continuations:
             return job
         return replace(job, continuation=self._continuations.get(position % len(self)))
 
-    def _of_pair(self, position: int) -> Job:
+    def _pair_job(self, position: int) -> Job:
         source, destination = self._pairs[position]
         assert isinstance(source, S3Object) and isinstance(destination, S3Object)  # noqa: S101, PT018 - checked
         return Job(source, destination)
 
-    def _of_row(self, row: bytes) -> Job:
+    def _unpack_job(self, row: bytes) -> Job:
         position, key, size, etag = _read_row(row)
         source, destination = self._pairs[position]
         assert isinstance(source, S3Prefix) and isinstance(destination, S3Prefix)  # noqa: S101, PT018 - checked

@@ -78,7 +78,7 @@ def reach(part_size: int, multipart: bool, chained: bool) -> int:
 def first_range(size: int | None, reach: int) -> ByteRange | None:
     """Return the range of a file's first GET; None for the whole file, whose reply also has its checksum.
 
-    If the size is unknown, the GET asks for the whole file: its reply tells the size, and a file that fits
+    If the size is unknown, the GET asks for the whole file: its reply has the size, and a file that fits
     needs no second request. If it does not fit, the reply is read up to `reach` and the rest is dropped.
     """
     if size is None or size <= reach:

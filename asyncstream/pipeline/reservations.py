@@ -10,32 +10,29 @@ releases everything and opens again with all it needs, in one reservation: a con
 wait would time out, and a file that keeps its memory while it waits for more is half of a deadlock.
 """
 
-from asyncstream.pipeline.budget import MemoryBudget
 from asyncstream.pipeline.tasks import Needs
 
 
 class Reservations:
-    """Reserve and release the bytes of tasks and files.
+    """The bytes that tasks and files have reserved, which never exceed the limit.
 
     Args:
-        budget: what they are reserved from.
+        limit: bytes that may be reserved at the same time.
         slot_bytes: bytes that one task in flight costs.
         most_memory: bytes that the transforms of all files may hold.
 
     Attributes:
-        budget: as given.
+        free: bytes that are not reserved.
+        peak: the most bytes that were reserved at the same time.
     """
 
-    def __init__(self, budget: MemoryBudget, slot_bytes: int, most_memory: int) -> None:
-        self.budget = budget
+    def __init__(self, limit: int, slot_bytes: int, most_memory: int) -> None:
+        self.free = limit
+        self.peak = 0
+        self._limit = limit
         self._slot_bytes = slot_bytes
         self._most_memory = most_memory
         self._held = 0  # bytes of the transforms of all files
-
-    @property
-    def free(self) -> int:
-        """Bytes that are not reserved."""
-        return self.budget.limit - self.budget.reserved
 
     def reserve(self, needs: Needs) -> Needs | None:
         """Reserve a slot and what a task needs.
@@ -44,19 +41,22 @@ class Reservations:
             What was reserved, of the part perhaps less than it needs; None: it does not fit now.
         """
         held = self._held + needs.memory
-        if needs.memory and held > self._most_memory:
+        part = min(needs.part, self._limit - self._slot_bytes - held)
+        size = self._slot_bytes + part + needs.memory
+        if size > self.free or (needs.memory and held > self._most_memory):
             return None
-        part = min(needs.part, self.budget.limit - self._slot_bytes - held)
-        if not self.budget.reserve(self._slot_bytes + part + needs.memory):
-            return None
+        self.free -= size
+        self.peak = max(self.peak, self._limit - self.free)
         self._held = held
         return Needs(part, needs.memory)
 
     def release_slot(self) -> None:
         """Release the slot of a task that has ended."""
-        self.budget.release(self._slot_bytes)
+        self.release(self._slot_bytes, 0)
 
     def release(self, part: int, memory: int) -> None:
         """Release bytes of parts and of memory that a file no longer holds."""
-        self.budget.release(part + memory)
+        if not 0 <= part + memory <= self._limit - self.free:
+            raise ValueError(f"release of {part} + {memory} bytes with {self._limit - self.free} reserved")
+        self.free += part + memory
         self._held -= memory

@@ -96,7 +96,7 @@ class FileResults(Sequence[FileResult]):
         self._rows: list[bytes] = [_UNTOUCHED] * len(files)
         self._errors: dict[int, Exception] = {}
         self._continuations: dict[int, Continuation | None] = {}
-        self._of_the_rest: Exception | None = None
+        self._error_of_rest: Exception | None = None
         self._counts: Counter[Status] = Counter()
         self.bytes = 0
 
@@ -144,7 +144,7 @@ class FileResults(Sequence[FileResult]):
         left = len(self) - position
         self._statuses[position:] = bytes([_STATUSES.index(status)]) * left
         self._counts[status] += left
-        self._of_the_rest = error
+        self._error_of_rest = error
 
     @property
     def complete(self) -> bool:
@@ -203,7 +203,7 @@ class FileResults(Sequence[FileResult]):
             parts,
             attempts,
             seconds,
-            self._errors.get(position, self._of_the_rest) if status == "failed" else None,
+            self._errors.get(position, self._error_of_rest) if status == "failed" else None,
             read,
             written,
             restarted,

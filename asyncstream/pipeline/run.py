@@ -10,7 +10,7 @@ from asyncstream import tracing, transforms
 from asyncstream.errors import InputError
 from asyncstream.locations import S3Object
 from asyncstream.pipeline import jobs, listing, memory, plan, progress
-from asyncstream.pipeline.budget import MemoryBudget, slots_within
+from asyncstream.pipeline.budget import slots_within
 from asyncstream.pipeline.clients import Clients
 from asyncstream.pipeline.config import TransferConfig, memory_left, memory_limit_or_default
 from asyncstream.pipeline.context import TransferContext
@@ -94,7 +94,7 @@ async def _run(
     request.on_event(progress.Planned(len(files), files.bytes if files.listed == len(files) else None))
     context = TransferContext(store, engine, config, retrying, request.on_event)
     work = _copying(context, files, slots) if transforming is None else TransformTasks(context, transforming)
-    reservations = Reservations(MemoryBudget(limit), store.slot_bytes, work.most_memory)
+    reservations = Reservations(limit, store.slot_bytes, work.most_memory)
     coordinator = Coordinator(files, work, context, slots=slots, reservations=reservations, span=span)
     results = await coordinator.run()
     return TransferReport(engine.name, results, time.monotonic() - started, slots, limit, store.requests)
@@ -107,7 +107,7 @@ def _copying(context: TransferContext, files: Jobs, slots: int) -> FileTasks:
     reach = plan.reach(part_size, config.multipart, chained=context.deadline.pauses)
 
     def cut(size: int, first: int) -> PartPlan:
-        # A size that only the first reply told counts from then on.
+        # A size that is known from the first reply counts from then on.
         grown = plan.auto_part_size([size], slots) if auto else part_size
         return plan.cut(size, first, max(reach, grown))
 

@@ -21,7 +21,7 @@ class RangeSegment:
         """GET the range; the first range of a file is open already."""
         file, reading = task.file, None
         if self.range.start == 0:
-            reading, file.first = file.first, None
+            reading, file.open_range = file.open_range, None
         if reading is None:
             task.attempts += 1
             reading = await self._reader.open(task, self.range if self.length else None)

@@ -68,7 +68,7 @@ class TransferSession(EngineSession):
         self._run(partial(self._clients.transport, config or TransferConfig()))
 
     def plan(self, files: Iterable[Pair], config: TransferConfig | None = None) -> Sequence[Job]:
-        """Return the files that `transfer` would copy. Lists prefixes, which tells sizes; copies nothing."""
+        """Return the files that `transfer` would copy. Lists prefixes; copies nothing."""
         pairs = jobs.check_pairs(files)
         return self._run_on_store(
             config or TransferConfig(), lambda store, retrying: listing.list_files(pairs, store, retrying)

@@ -49,7 +49,7 @@ class FileFacts(Struct, eq=False):
         span: the span of the file.
         size: the source's bytes.
         etag: the source's ETag, which pins every read.
-        first: the first range, opened by the request that told the size, until a part reads it.
+        open_range: the first range, whose reply has the size; until a part reads it.
         output: the output of the file's transform.
         memory: bytes reserved for what the transform holds.
         upload: set as soon as S3 has opened it, so that it can be aborted.
@@ -72,7 +72,7 @@ class FileFacts(Struct, eq=False):
     span: Span
     size: int | None = None
     etag: str | None = None
-    first: OpenRange | None = None
+    open_range: OpenRange | None = None
     output: Output | None = None
     memory: int = 0
     upload: MultipartUpload | None = None

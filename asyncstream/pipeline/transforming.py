@@ -75,7 +75,7 @@ class TransformTasks(FileTasks):
             )
         )
         output = file.output = Output(running, task)
-        reading, file.first = file.first, None
+        reading, file.open_range = file.open_range, None
         assert reading is not None  # noqa: S101 - opened by the same task
         output.source = self.reader.body(lambda: output.task, reading, ByteRange(0, opened.size))
         return MemorySegment(await self.fill(task))
@@ -118,7 +118,7 @@ class TransformTasks(FileTasks):
         return send_after(task, self.send_part, MemorySegment(part), task.number)
 
     def attributes(self, opened: Opened) -> Mapping[str, Any]:
-        """Return the source's headers without those that tell how its bytes are encoded."""
+        """Return the source's headers without those that name the encoding of its bytes."""
         kept = {name: value for name, value in opened.attributes.items() if name != "ContentEncoding"}
         if _COMPRESSED.fullmatch(kept.get("ContentType", "")):
             del kept["ContentType"]

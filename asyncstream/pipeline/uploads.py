@@ -187,7 +187,7 @@ class Uploads:
             try:
                 return _if_written(await self._store.find(upload.target), declared, parts)
             except AsyncstreamError:
-                return None  # unknown: the next Complete will tell
+                return None  # unknown: the reply to the next Complete decides
         return None
 
     async def find_written(

@@ -27,7 +27,7 @@ from asyncstream.ports import Body, Opened
 
 async def choose_digests(
     file: FileFacts,
-    told: Opened | Stored,
+    source: Opened | Stored,
     whole: bool,
     part_size: Callable[[int], Awaitable[int | None]],
 ) -> None:
@@ -37,16 +37,16 @@ async def choose_digests(
 
     Args:
         file: a file in progress of which no bytes were copied yet.
-        told: the source, with its checksum.
+        source: size and checksum of the source.
         whole: whether the file is read as one range.
         part_size: requests the bytes of one part of the source by its number. Returns None if the server does
             not say.
     """
-    file.checksum, composite = told.checksum, told.composite
+    file.checksum, composite = source.checksum, source.composite
     own = CRC64NVME if file.checksum is None else file.checksum.kind
     file.digests = frozenset({CRC64NVME, own} if whole or checkable_in_parts(own) else {CRC64NVME})
     if composite is not None and (whole or checkable_in_parts(composite.kind)):
-        file.composite = await _evenly_cut(composite, told.size, part_size)
+        file.composite = await _evenly_cut(composite, source.size, part_size)
 
 
 async def _evenly_cut(

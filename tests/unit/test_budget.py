@@ -8,35 +8,37 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from asyncstream.errors import ConfigError
-from asyncstream.pipeline.budget import MemoryBudget, SlotLimit, slots_within
+from asyncstream.pipeline.budget import SlotLimit, slots_within
+from asyncstream.pipeline.reservations import Reservations
+from asyncstream.pipeline.tasks import Needs
 
 
 @given(st.integers(0, 100), st.lists(st.integers(0, 60)), st.randoms(use_true_random=False))
 def test_reservations_never_exceed_the_limit_nor_get_lost(
     limit: int, sizes: list[int], random: Random
 ) -> None:
-    budget = MemoryBudget(limit)
+    reservations = Reservations(limit, 0, limit)
     held: list[int] = []
     most = 0
     for size in sizes:
         fits = sum(held) + size <= limit
-        assert budget.reserve(size) == fits
+        assert (reservations.reserve(Needs(memory=size)) is not None) == fits
         if fits:
             held.append(size)
         most = max(most, sum(held))
-        assert budget.reserved == sum(held) <= limit
+        assert limit - reservations.free == sum(held) <= limit
         if held and random.random() < 0.5:
-            budget.release(held.pop(random.randrange(len(held))))
-    assert budget.peak == most
+            reservations.release(0, held.pop(random.randrange(len(held))))
+    assert reservations.peak == most
 
 
 @pytest.mark.parametrize("size", [-1, 6])
 def test_releasing_what_was_not_reserved_is_a_bug_that_shows(size: int) -> None:
-    budget = MemoryBudget(10)
-    budget.reserve(5)
+    reservations = Reservations(10, 0, 10)
+    reservations.reserve(Needs(memory=5))
 
-    with pytest.raises(ValueError, match=f"{size} bytes with 5 reserved"):
-        budget.release(size)
+    with pytest.raises(ValueError, match="bytes with 5 reserved"):
+        reservations.release(0, size)
 
 
 @given(st.integers(1, 10**12), st.integers(1, 10**7), st.integers(1, 1000))

@@ -14,7 +14,6 @@ from asyncstream.lab.xray.reading import all_spans
 from asyncstream.locations import S3Object
 from asyncstream.objects import MultipartUpload, Written
 from asyncstream.pipeline import plan, progress
-from asyncstream.pipeline.budget import MemoryBudget
 from asyncstream.pipeline.config import TransferConfig
 from asyncstream.pipeline.context import TransferContext
 from asyncstream.pipeline.coordinator import Coordinator
@@ -74,7 +73,7 @@ def test_ten_thousand_parts_make_a_trace_that_xray_keeps(
         retrying = Retrying(config.retry_policy, deadline, engine.sleep)
         context = TransferContext(store, engine, config, retrying, progress.ignore)
         work = CopyTasks(context, 1, partial(plan.cut, reach=1))
-        reservations = Reservations(MemoryBudget(8 * SLOT_BYTES), SLOT_BYTES, 0)
+        reservations = Reservations(8 * SLOT_BYTES, SLOT_BYTES, 0)
         return Coordinator(
             [Job(SOURCE, TARGET)], work, context, slots=8, reservations=reservations, span=root
         )

@@ -121,10 +121,10 @@ def run(setup: Setup, sizes: list[int], store: MemoryStore, engine: Engine) -> S
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(output, "mmap", Mapped)
         results = engine.run(coordinator.run)
-    budget = coordinator._reservations.budget
-    assert budget.reserved == 0
-    assert budget.peak <= setup.limit
-    assert Mapped.peak <= budget.peak
+    reservations = coordinator._reservations
+    assert reservations.free == setup.limit
+    assert reservations.peak <= setup.limit
+    assert Mapped.peak <= reservations.peak
     assert Mapped.held == 0
     assert store.peak_in_flight <= min(setup.slots, engine.most_slots)
     assert_nothing_is_left(store)

@@ -13,7 +13,6 @@ from asyncstream.deadline import Deadline
 from asyncstream.errors import UploadGone
 from asyncstream.locations import S3Object
 from asyncstream.pipeline import plan, progress
-from asyncstream.pipeline.budget import MemoryBudget
 from asyncstream.pipeline.config import TransferConfig
 from asyncstream.pipeline.context import TransferContext
 from asyncstream.pipeline.continuation import PartRun
@@ -67,7 +66,7 @@ class Setup:
         work: CopyTasks | TransformTasks = CopyTasks(context, reach, partial(plan.cut, reach=reach))
         if self.transforming is not None:
             work = TransformTasks(context, self.transforming)
-        reservations = Reservations(MemoryBudget(self.limit), SLOT_BYTES, work.most_memory)
+        reservations = Reservations(self.limit, SLOT_BYTES, work.most_memory)
         return Coordinator(jobs, work, context, slots=self.slots, reservations=reservations, span=UNTRACED)
 
     def run(self, jobs: Sequence[Job], store: Store, engine: Engine) -> Sequence[FileResult]:
