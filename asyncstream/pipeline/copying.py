@@ -80,11 +80,6 @@ class CopyTasks(FileTasks):
         file.cut = self._cut(file.size or 0, first.length)
         return _CopiedParts(self, file, send_after(task, self.send_part, first, 1))
 
-    def send_range(self, file: FileFacts, number: int) -> SendPart:
-        """Return the task that sends a part by its number."""
-        segment = RangeSegment(file.cut.range(number), self.reader)
-        return SendPart(file, file.span, self.send_part, urgent=False, number=number, segment=segment)
-
 
 class _CopiedParts(Parts):
     """The parts of a copy: ranges, in the order of their numbers."""
@@ -99,4 +94,8 @@ class _CopiedParts(Parts):
     def make_task(self) -> Task[Any] | None:
         """Return the task that sends the next part."""
         number = next(self._missing, None)
-        return None if number is None else self._copying.send_range(self.file, number)
+        if number is None:
+            return None
+        file, copying = self.file, self._copying
+        segment = RangeSegment(file.cut.range(number), copying.reader)
+        return SendPart(file, file.span, copying.send_part, urgent=False, number=number, segment=segment)

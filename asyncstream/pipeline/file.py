@@ -17,7 +17,7 @@ from typing import Any
 
 from msgspec.structs import replace
 
-from asyncstream.errors import AsyncstreamError, MemoryNeeded
+from asyncstream.errors import MemoryNeeded
 from asyncstream.kept_errors import drop_tracebacks
 from asyncstream.pipeline import file_ends, progress
 from asyncstream.pipeline.body import StopFlag
@@ -112,8 +112,10 @@ class File:
         self._in_flight -= 1
         self._attempts += task.attempts
         self._moved += task.moved
-        if error is None and self.state in {State.MOVING, State.STOPPING}:
-            error = self._take_part(task, value)
+        if error is None and self._parts is not None and self.state in {State.MOVING, State.STOPPING}:
+            self._parts.record(task, value)  # also if the file has failed: S3 has confirmed the part
+            if self.state is State.STOPPING:
+                self._discard_ready()
         elif error is not None and self._error is not None:
             # The result keeps the first error. This one's traceback and the engine's frames refer to each
             # other, and would keep a transform's window in memory until the next garbage collection.
@@ -143,32 +145,19 @@ class File:
         assert state in TRANSITIONS[self.state], f"{self.state} -> {state}"  # noqa: S101
         self.state = state
 
-    def _take_part(self, task: Task[Any], value: Any) -> Exception | None:
-        """Record a part that was made or sent, also of a file that has failed: S3 has confirmed it."""
-        assert self._parts is not None  # noqa: S101 - in these states
-        try:
-            self._parts.record(task, value)
-        except AsyncstreamError as error:
-            return error
-        if self.state is State.STOPPING:
-            self._discard_ready()
-        return None
-
     def _advance(self, value: Any, error: Exception | None) -> None:
         """Go to the next state, unless running tasks have to end first."""
         match self.state:
             case State.OPENING | State.MOVING | State.COMPLETING if error is not None:
                 self.fail(error)
-            case State.OPENING if not isinstance(value, Whole):
+            case State.OPENING if isinstance(value, Parts):
                 self._parts = value
                 self._to(State.MOVING)
                 self._complete_if_confirmed()
-            case State.OPENING:
-                self._end_whole(value)
             case State.MOVING:
                 self._complete_if_confirmed()
-            case State.COMPLETING:
-                self._end_whole(Whole(value))
+            case State.OPENING | State.COMPLETING:
+                self._end_whole(value)
             case State.STOPPING if not self._in_flight:
                 self._pause_or_abort()
             case State.PAUSING:  # also if its source could not be closed: the upload is there

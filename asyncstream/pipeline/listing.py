@@ -18,14 +18,14 @@ _Ask = Callable[[str | None], Awaitable[tuple[list[ListedObject], str | None]]]
 
 
 async def list_files(
-    pairs: Sequence[Pair], store: S3Store, retrying: Retrying, room: float = math.inf
+    store: S3Store, retrying: Retrying, pairs: Sequence[Pair], room: float = math.inf
 ) -> Jobs:
     """List the prefixes among the pairs, and return the files to copy.
 
     Args:
-        pairs: the result of `jobs.check_pairs`.
         store: the store to list.
         retrying: retries the requests, and stops the listing at its deadline.
+        pairs: the result of `jobs.check_pairs`.
         room: bytes of memory for the listed files and their results.
 
     Raises:

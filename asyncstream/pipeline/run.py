@@ -85,7 +85,7 @@ async def _run(
     sized(limit)  # raises before a prefix is listed
     with span.child("plan"):
         room = memory_left(memory.lambda_memory(), clients.resident)
-        files = await listing.list_files(pairs, store, retrying, room - store.slot_bytes)
+        files = await listing.list_files(store, retrying, pairs, room - store.slot_bytes)
         files.check_apart(request.untouched)
         files.add_continuations(request.continuations)
     if files.held:  # it stays in memory while files are copied

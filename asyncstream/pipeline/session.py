@@ -4,7 +4,7 @@ from collections.abc import Awaitable, Callable, Iterable, Sequence
 from datetime import UTC, datetime, timedelta
 from functools import partial
 from types import MappingProxyType
-from typing import TypeVar
+from typing import TypeVar, TypeVarTuple
 
 from asyncstream import tracing
 from asyncstream.deadline import SHIELD_SECONDS
@@ -24,6 +24,7 @@ from asyncstream.s3 import requests
 from asyncstream.s3.store import S3Store
 from asyncstream.transforms import Spec
 
+Ts = TypeVarTuple("Ts")
 R = TypeVar("R")
 
 DEFAULT_ENGINE = "asyncio"
@@ -70,9 +71,7 @@ class TransferSession(EngineSession):
     def plan(self, files: Iterable[Pair], config: TransferConfig | None = None) -> Sequence[Job]:
         """Return the files that `transfer` would copy. Lists prefixes; copies nothing."""
         pairs = jobs.check_pairs(files)
-        return self._run_on_store(
-            config or TransferConfig(), lambda store, retrying: listing.list_files(pairs, store, retrying)
-        )
+        return self._request(config or TransferConfig(), listing.list_files, pairs)
 
     def read(self, source: S3Object, most_bytes: int, config: TransferConfig) -> bytes:
         """Read a small object, such as a list, with one GET, within the configuration's deadline.
@@ -82,9 +81,7 @@ class TransferSession(EngineSession):
             SourceNotFound, BucketNotFound, AccessDenied, ConnectionFailed: it could not be read.
             DeadlineExceeded: it was not read in time.
         """
-        return self._run_on_store(
-            config, lambda store, retrying: small_objects.read(store, source, most_bytes, retrying)
-        )
+        return self._request(config, small_objects.read, source, most_bytes)
 
     def write(self, target: S3Object, content: Content, content_type: str, config: TransferConfig) -> str:
         """Write a small object, such as a report, with one PUT, and return its ETag.
@@ -99,9 +96,7 @@ class TransferSession(EngineSession):
         own = config.override(
             {"extra_args": requests.report_args(config.extra_args), "if_exists": "overwrite"}
         )
-        return self._run_on_store(
-            own, lambda store, retrying: small_objects.write(store, target, content, content_type, retrying)
-        )
+        return self._request(own, small_objects.write, target, content, content_type)
 
     def stale_uploads(self, prefix: S3Prefix, older_than: timedelta) -> list[OpenUpload]:
         """Return open multipart uploads older than `older_than`, including those of other programs.
@@ -112,10 +107,7 @@ class TransferSession(EngineSession):
             BucketNotFound, AccessDenied: they could not be listed.
         """
         before = datetime.now(UTC) - older_than
-        return self._run_on_store(
-            _DEFAULTS,
-            lambda store, retrying: stale_uploads.list_created_before(before, prefix, store, retrying),
-        )
+        return self._request(_DEFAULTS, stale_uploads.list_created_before, before, prefix)
 
     def abort(self, uploads: Iterable[OpenUpload]) -> None:
         """Abort these uploads and delete their parts. It is not an error if an upload no longer exists.
@@ -124,14 +116,18 @@ class TransferSession(EngineSession):
             AsyncstreamError: the error of the first upload that could not be aborted. Those before it are
                 aborted.
         """
-        stale = list(uploads)
-        self._run_on_store(_DEFAULTS, lambda store, retrying: stale_uploads.abort(stale, store, retrying))
+        self._request(_DEFAULTS, stale_uploads.abort, list(uploads))
 
-    def _run_on_store(self, config: TransferConfig, call: Callable[[S3Store, Retrying], Awaitable[R]]) -> R:
-        """Call a function with a store and what repeats its requests."""
+    def _request(
+        self,
+        config: TransferConfig,
+        send: Callable[[S3Store, Retrying, *Ts], Awaitable[R]],
+        *args: *Ts,
+    ) -> R:
+        """Open a store, and send requests to it."""
 
         async def run() -> R:
-            return await call(*await self._clients.open(config))
+            return await send(*await self._clients.open(config), *args)
 
         return self._run(run)
 

@@ -11,7 +11,7 @@ from asyncstream.retry import Retrying
 Content = bytes | memoryview
 
 
-async def read(store: Store, source: S3Object, most_bytes: int, retrying: Retrying) -> bytes:
+async def read(store: Store, retrying: Retrying, source: S3Object, most_bytes: int) -> bytes:
     """Return an object's content; see `TransferSession.read`."""
     return await retrying.run(partial(_read, store, source, most_bytes))
 
@@ -32,7 +32,7 @@ async def _read(store: Store, source: S3Object, most_bytes: int) -> bytes:
 
 
 async def write(
-    store: Store, target: S3Object, content: Content, content_type: str, retrying: Retrying
+    store: Store, retrying: Retrying, target: S3Object, content: Content, content_type: str
 ) -> str:
     """Write an object and return its ETag; see `TransferSession.write`."""
 

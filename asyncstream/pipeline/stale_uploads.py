@@ -12,7 +12,7 @@ from asyncstream.s3.store import S3Store
 
 
 async def list_created_before(
-    before: datetime, prefix: S3Prefix, store: S3Store, retrying: Retrying
+    store: S3Store, retrying: Retrying, before: datetime, prefix: S3Prefix
 ) -> list[OpenUpload]:
     """Return the open uploads created before a time; see `TransferSession.stale_uploads`.
 
@@ -32,7 +32,7 @@ async def list_created_before(
         after = following
 
 
-async def abort(uploads: Iterable[OpenUpload], store: S3Store, retrying: Retrying) -> None:
+async def abort(store: S3Store, retrying: Retrying, uploads: Iterable[OpenUpload]) -> None:
     """Abort these uploads; see `TransferSession.abort`."""
     for upload in uploads:
         await retrying.run(partial(store.abort_upload, MultipartUpload(upload.target, upload.upload_id)))

@@ -15,7 +15,7 @@ from asyncstream.objects import CompletedPart, MultipartUpload
 from asyncstream.pipeline.body import StopFlag
 from asyncstream.pipeline.continuation import PartRun
 from asyncstream.pipeline.jobs import Job
-from asyncstream.pipeline.output import Output, OutputPart
+from asyncstream.pipeline.output import Output
 from asyncstream.pipeline.plan import PartPlan
 from asyncstream.pipeline.results import Status
 from asyncstream.ports import Body, Opened, Span
@@ -186,11 +186,7 @@ class Parts(ABC):
         """Return a new task; None: there is none now."""
 
     def record(self, task: Task[Any], value: Any) -> None:
-        """Take what a task has returned: a part that S3 has confirmed.
-
-        Raises:
-            OutputTooLarge: S3 takes no more parts.
-        """
+        """Keep what a task has returned: a part that S3 has confirmed."""
         self.file.completed.append(value)
 
     def take_ready(self) -> Task[Any] | None:
@@ -221,14 +217,14 @@ class SendPart(Task[CompletedPart], kw_only=True):
         self.segment.discard()
 
 
-class FillPart(Task[OutputPart], kw_only=True):
-    """Have the transform make the next part, of at most `room` bytes."""
+class FillPart(Task[SendPart | None], kw_only=True):
+    """Have the transform make the next part, of at most `room` bytes; returns the task that sends it."""
 
     number: int
 
 
-class Complete(Task[str]):
-    """Make the parts an object; its ETag."""
+class Complete(Task[Whole]):
+    """Make the parts an object."""
 
 
 class Abort(Task[None]):

@@ -39,12 +39,16 @@ class TransformTasks(FileTasks):
     Args:
         context: what the tasks work with.
         made: the transform and its limits.
+
+    Attributes:
+        part_size: returns the bytes of a part, by its number.
     """
 
     def __init__(self, context: TransferContext, made: TransformSettings) -> None:
         super().__init__(context, plan.MAX_OBJECT)  # one stream, from the first byte to the last
         self._engine = context.engine
         self._made = made
+        self.part_size = made.part_size
         self._buffers = PartBuffers()
         self.needs = Needs(made.part_size(1), made.memory)
         self.most_memory = made.most_memory
@@ -78,7 +82,7 @@ class TransformTasks(FileTasks):
         reading, file.open_range = file.open_range, None
         assert reading is not None  # noqa: S101 - opened by the same task
         output.source = self.reader.body(lambda: output.task, reading, ByteRange(0, opened.size))
-        return MemorySegment(await self.fill(task))
+        return MemorySegment(await self._fill(task))
 
     def goes_as_one_put(self, file: FileFacts, first: Segment) -> bool:
         """Return whether the output has ended with the first part."""
@@ -88,8 +92,8 @@ class TransformTasks(FileTasks):
         """Make the parts one after the other."""
         return _MadeParts(self, send_after(task, self.send_part, first, 1))
 
-    async def fill(self, task: Begin | FillPart) -> OutputPart:
-        """Make the next part. The last one may be empty: then the output had ended before."""
+    async def _fill(self, task: Begin | FillPart) -> OutputPart:
+        """Make the next part. It is empty if the output had ended before."""
         output = task.file.output
         assert output is not None  # noqa: S101 - made by Begin
         part = OutputPart(task.room, self._buffers, task.file.digests & {CRC64NVME})
@@ -108,13 +112,23 @@ class TransformTasks(FileTasks):
             raise
         return part
 
-    def fill_part(self, file: FileFacts, number: int) -> FillPart:
-        """Return the task that makes a part."""
-        needs = Needs(part=self._made.part_size(number))
-        return FillPart(file, file.span, self.fill, needs, urgent=False, number=number)
+    async def fill_part(self, task: FillPart) -> SendPart | None:
+        """Make the next part, and return the task that sends it; None: the output had ended before.
 
-    def send_filled(self, task: FillPart, part: OutputPart) -> SendPart:
-        """Return the task that sends the part that another one has made."""
+        Raises:
+            OutputTooLarge: S3 takes no more parts.
+        """
+        part = await self._fill(task)
+        if not part.length:
+            return None
+        if task.number > MAX_PARTS:
+            part.clear()
+            made = 0 if task.file.output is None else task.file.output.length
+            raise OutputTooLarge(
+                f"the transform's output of {task.file.job.source} needs more than S3's maximum of "
+                f"{MAX_PARTS} parts ({made} bytes so far). Raise part_size, and memory_limit so that a part "
+                "fits"
+            )
         return send_after(task, self.send_part, MemorySegment(part), task.number)
 
     def attributes(self, opened: Opened) -> Mapping[str, Any]:
@@ -166,30 +180,18 @@ class _MadeParts(Parts):
         if self._filling or self._output.ended:
             return None
         self._filling = True
-        return self._work.fill_part(self.file, self.planned + 1)
+        file, number = self.file, self.planned + 1
+        needs = Needs(part=self._work.part_size(number))
+        return FillPart(file, file.span, self._work.fill_part, needs, urgent=False, number=number)
 
     def record(self, task: Task[Any], value: Any) -> None:
-        """Keep a part that S3 has confirmed, or make the task that sends a part just made.
-
-        Raises:
-            OutputTooLarge: S3 takes no more parts.
-        """
+        """Keep a part that S3 has confirmed, or the task that sends the part just made."""
         if not isinstance(task, FillPart):
             super().record(task, value)
             return
         self._filling = False
-        part: OutputPart = value
-        if not part.length:  # all was made before
-            return
-        if task.number > MAX_PARTS:
-            part.clear()
-            raise OutputTooLarge(
-                f"the transform's output of {self.file.job.source} needs more than S3's maximum of "
-                f"{MAX_PARTS} parts ({self._output.length} bytes so far). Raise part_size, and memory_limit "
-                "so that a part fits"
-            )
-        self.planned = task.number
-        self.ready = self._work.send_filled(task, part)
+        self.ready = value
+        self.planned += value is not None
 
     @property
     def _output(self) -> Output:

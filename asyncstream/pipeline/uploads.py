@@ -24,7 +24,7 @@ from asyncstream.objects import CompletedPart, MultipartUpload, Origin, Stored, 
 from asyncstream.pipeline import verification
 from asyncstream.pipeline.context import TransferContext
 from asyncstream.pipeline.source import SourceReader
-from asyncstream.pipeline.tasks import Complete, FileFacts, Task
+from asyncstream.pipeline.tasks import Complete, FileFacts, Task, Whole
 from asyncstream.retry import Retrying
 from asyncstream.units import MB
 
@@ -103,8 +103,8 @@ class Uploads:
             return None
         return f"{lost}, and it may have left one of these uploads: {', '.join(ids)}"
 
-    async def complete(self, task: Complete) -> str:
-        """Complete the file's upload, and return the object's ETag.
+    async def complete(self, task: Complete) -> Whole:
+        """Complete the file's upload.
 
         Raises:
             ChecksumMismatch: the parts do not match the source's checksum. The upload was not completed.
@@ -122,7 +122,7 @@ class Uploads:
         file.read_verified = read_verified
         file.write_verified = verification.compare_made(written, declared, file.job.destination)
         await self.find_left(file)
-        return written.etag
+        return Whole(written.etag)
 
     async def _complete_once(self, task: Complete, made: Completion) -> Written:
         before = task.file.job.continuation

@@ -80,7 +80,7 @@ class RandomParts(Parts):
         if isinstance(task, FillPart):
             self._filling = False
             self.planned += 1
-            self.ready = send_after(task, never, value, task.number)
+            self.ready = value
         else:
             super().record(task, value)
 
@@ -169,14 +169,14 @@ class Script:
                 file.upload = MultipartUpload(target(0), "id")
                 return RandomParts(file, send_after(task, never, Segment(), 1), self._fills)
             case FillPart():
-                return Segment()
+                return send_after(task, never, Segment(), task.number)
             case SendPart():
                 return CompletedPart(task.number, '"part"', 10, {})
             case Abort():
                 file.upload = None
                 return None
             case _:
-                return '"copy"'
+                return Whole('"copy"')
 
     def _choose(self, among: Any) -> Any:
         return among[self._choices.pop(0) % len(among) if self._choices else 0]

@@ -36,7 +36,7 @@ class Pages:
 
 def found(pages: Any, **options: Any) -> Jobs:
     retrying = Retrying(TransferConfig().retry_policy, NO_DEADLINE, SequentialEngine().sleep)
-    return drive(listing.list_files([PAIR], pages, retrying, **options))
+    return drive(listing.list_files(pages, retrying, [PAIR], **options))
 
 
 def keys_of(jobs: Jobs) -> list[str]:
