@@ -30,7 +30,7 @@ class AsyncstreamError(Exception):
         return encodable(super().__str__())
 
 
-def told(error: BaseException | None) -> str:
+def full_message(error: BaseException | None) -> str:
     """Return an error's message and its notes, which name uploads that could not be aborted."""
     return encodable("; ".join([str(error or ""), *getattr(error, "__notes__", ())]))
 

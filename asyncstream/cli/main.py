@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, Any
 
 from asyncstream import transforms
 from asyncstream.cli.arguments import parser
-from asyncstream.errors import AsyncstreamError, ConfigError, InputError, told
+from asyncstream.errors import AsyncstreamError, ConfigError, InputError, full_message
 from asyncstream.locations import S3Object, S3Prefix
 from asyncstream.pipeline.config import TransferConfig
 from asyncstream.pipeline.jobs import Pair
@@ -44,7 +44,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
         return _fail(error, FAILED)
     except KeyboardInterrupt as stopped:
         # asyncio raises a new KeyboardInterrupt, whose context is the cancellation with the notes.
-        notes = told(stopped) or told(stopped.__context__ or stopped)
+        notes = full_message(stopped) or full_message(stopped.__context__ or stopped)
         _say(f"interrupted{notes and ': '}{notes}")
         return INTERRUPTED
 
@@ -60,7 +60,8 @@ def copy(options: argparse.Namespace) -> int:
             return _list_jobs(session.plan([pair], config))
         report = _transfer(session, pair, config)
     for file in report.of_status("failed"):
-        _say(f"FAILED  {file.source} -> {file.destination}: {type(file.error).__name__}: {told(file.error)}")
+        failure = f"{type(file.error).__name__}: {full_message(file.error)}"
+        _say(f"FAILED  {file.source} -> {file.destination}: {failure}")
     for file in report.files:
         if file.status != "failed" and file.upload_left is not None:
             _say(f"UPLOAD LEFT  {file.upload_left}")

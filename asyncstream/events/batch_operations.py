@@ -10,7 +10,7 @@ from urllib.parse import unquote_plus
 
 from msgspec import Struct
 
-from asyncstream.errors import AsyncstreamError, ConfigError, InputError, told
+from asyncstream.errors import AsyncstreamError, ConfigError, InputError, full_message
 from asyncstream.events.deployment import Deployment
 from asyncstream.events.items import Item, ItemOutcome, is_temporary
 from asyncstream.events.reading import read, shown
@@ -52,7 +52,7 @@ class _Invocation(
     job: _Job = _Job()
 
 
-def of_invocation(event: Any, deployment: Deployment) -> list[Item]:
+def parse_invocation(event: Any, deployment: Deployment) -> list[Item]:
     """Return the tasks of an invocation. S3 currently sends one task per invocation.
 
     Raises:
@@ -97,5 +97,5 @@ def _result(outcome: ItemOutcome) -> dict[str, str]:
         code, text = "Succeeded", f"{outcome.bytes} bytes copied"
     else:
         code = "TemporaryFailure" if is_temporary(outcome.error) else "PermanentFailure"
-        text = f"{type(outcome.error).__name__}: {told(outcome.error)}"
+        text = f"{type(outcome.error).__name__}: {full_message(outcome.error)}"
     return {"taskId": outcome.item.name, "resultCode": code, "resultString": text[:MAX_RESULT]}

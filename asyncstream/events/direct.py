@@ -142,7 +142,7 @@ def read_event(event: Any) -> DirectEvent:
     Raises:
         InputError: a field is unknown, missing or of the wrong type; the message names its path.
     """
-    asked = read(event, DirectEvent, told=lambda error: explained(error)[1])
+    asked = read(event, DirectEvent, message=lambda error: explained(error)[1])
     prefixes = (asked.source_prefix, asked.destination)
     if asked.files is None and None in prefixes:
         raise InputError("the event must have either `files`, or both `source_prefix` and `destination`")
@@ -151,7 +151,7 @@ def read_event(event: Any) -> DirectEvent:
     return asked
 
 
-def pairs_of(event: DirectEvent) -> list[Pair]:
+def event_pairs(event: DirectEvent) -> list[Pair]:
     """Return the sources and destinations of an event.
 
     Raises:
@@ -169,7 +169,7 @@ def pairs_of(event: DirectEvent) -> list[Pair]:
     )
 
 
-def continuations_of(event: DirectEvent, pairs: Sequence[Pair]) -> dict[Any, Continuation]:
+def event_continuations(event: DirectEvent, pairs: Sequence[Pair]) -> dict[Any, Continuation]:
     """Return the continuations of the event's files, by source and destination."""
     files = event.files or []
     return {

@@ -8,7 +8,7 @@ from typing import Any, TypeVar
 import msgspec
 from msgspec import Struct
 
-from asyncstream.errors import encodable, told
+from asyncstream.errors import encodable, full_message
 
 Row = TypeVar("Row")
 
@@ -35,7 +35,7 @@ class Invoked(Struct, frozen=True):
 
 def problem(error: BaseException) -> Problem:
     """Return an error as replies show it: with its notes, without its traceback."""
-    return Problem(type(error).__name__, told(error)[:MAX_MESSAGE])
+    return Problem(type(error).__name__, full_message(error)[:MAX_MESSAGE])
 
 
 def sendable(reply: Any) -> Any:

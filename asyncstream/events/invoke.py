@@ -13,7 +13,7 @@ from asyncstream.events.context import LambdaContext, within
 from asyncstream.events.deployment import Deployment
 from asyncstream.events.handler_replies import Invoked, sendable
 from asyncstream.events.running import run
-from asyncstream.events.triggers import Trigger, trigger_of
+from asyncstream.events.triggers import Trigger, find_trigger
 from asyncstream.pipeline import memory, session
 from asyncstream.pipeline.config import TransferConfig, memory_left
 
@@ -53,7 +53,7 @@ def handle_event(event: Any, context: LambdaContext, *, engine: str, multipart: 
     Raises:
         InputError, ConfigError, FilesFailed: only for triggers that learn of failures by an error.
     """
-    trigger = trigger_of(event)
+    trigger = find_trigger(event)
     if trigger is not None:
         return sendable(_triggered(trigger, context, engine, multipart))
     try:
@@ -83,7 +83,7 @@ def _triggered(trigger: Trigger, context: LambdaContext, engine: str, multipart:
 
 def _direct(event: Any, context: LambdaContext, engine: str, multipart: bool) -> direct.DirectReply:
     asked = direct.read_event(event)
-    pairs = direct.pairs_of(asked)
+    pairs = direct.event_pairs(asked)
     report_to = direct.report_location(asked, pairs)
     deployment = Deployment.from_env()
     deployment.check(pairs)
@@ -99,7 +99,7 @@ def _direct(event: Any, context: LambdaContext, engine: str, multipart: bool) ->
     report = kept.transfer(
         pairs,
         within(own, context),
-        continuations=direct.continuations_of(asked, pairs),
+        continuations=direct.event_continuations(asked, pairs),
         untouched=report_to,
     )
     invoked = Invoked(context.aws_request_id, time.process_time() - cpu_before)

@@ -18,7 +18,7 @@ class Item(Struct, frozen=True):
         pairs: sources and destinations to copy. An item without any is ignored and counts as a success.
         config: its own settings of TransferConfig.
         continuation: where to continue its only file, if an earlier invocation has started it.
-        error: why it cannot be copied, found before any work started.
+        error: why it cannot be copied, if that is known before any work starts.
         group: items of a group run in order; after a failed one, no more of its group run (FIFO).
     """
 
@@ -51,7 +51,7 @@ class ItemOutcome(Struct, frozen=True):
     continuation: Continuation | None = None
 
     @classmethod
-    def of_failure(cls, item: Item, error: Exception) -> Self:
+    def from_error(cls, item: Item, error: Exception) -> Self:
         """Return the outcome of an item that failed before any of its files was copied."""
         return cls(item, failed=max(1, len(item.pairs)), error=error)
 
@@ -61,7 +61,7 @@ def is_temporary(error: Exception) -> bool:
     return isinstance(error, DeadlineExceeded) or (isinstance(error, AsyncstreamError) and error.retryable)
 
 
-def failure_of(outcomes: Sequence[ItemOutcome]) -> type[FilesFailed]:
+def failure_type(outcomes: Sequence[ItemOutcome]) -> type[FilesFailed]:
     """Return the error class for these outcomes: `FilesFailedForNow` if another invocation may succeed."""
     temporary = any(each.error is not None and is_temporary(each.error) for each in outcomes)
     return FilesFailedForNow if temporary else FilesFailed

@@ -27,7 +27,7 @@ def read(
     value: Any,
     kind: type[T],
     what: str = "the event",
-    told: Callable[[msgspec.ValidationError], str] = str,
+    message: Callable[[msgspec.ValidationError], str] = str,
 ) -> T:
     """Convert a value to a type, after checking that requests and replies can contain it.
 
@@ -35,7 +35,7 @@ def read(
         value: parsed JSON.
         kind: the type.
         what: the name of the value in error messages.
-        told: returns the message for an error. A path in it is ignored.
+        message: returns the text of an error. If the text ends with a path, that is cut off.
 
     Raises:
         InputError: a field is unknown, missing or of the wrong type; the message names its path. Or the value
@@ -49,14 +49,14 @@ def read(
         raise InputError(f"{what} has a value that JSON does not have, such as NaN: leave it out") from None
     except RecursionError:
         raise InputError(f"{what} is nested too deeply: send fewer levels") from None
-    return shaped(value, kind, what, told)
+    return shaped(value, kind, what, message)
 
 
 def shaped(
     value: Any,
     kind: type[T],
     what: str = "the event",
-    told: Callable[[msgspec.ValidationError], str] = str,
+    message: Callable[[msgspec.ValidationError], str] = str,
 ) -> T:
     """Convert a value to a type without checking texts and numbers. `read` checks its parts one by one later,
     so that each can fail alone. See `read` for arguments and errors.
@@ -65,9 +65,9 @@ def shaped(
         return msgspec.convert(value, kind)
     except msgspec.ValidationError as error:
         path = str(error).partition(" - at ")[2].strip("`") or "$"
-        said = told(error).partition(" - at ")[0]
-        raise InputError(f"{what} is malformed at {path:.{2 * MOST_SHOWN}}: {said:.500}") from None
-    except UnicodeEncodeError:  # msgspec names an unknown field
+        reason = message(error).partition(" - at ")[0]
+        raise InputError(f"{what} is malformed at {path:.{2 * MOST_SHOWN}}: {reason:.500}") from None
+    except UnicodeEncodeError:  # raised by msgspec, when its message names an unknown field
         raise InputError(f"{what} has a field whose name has half of a surrogate pair") from None
 
 

@@ -25,7 +25,7 @@ def run(
 ) -> list[ItemOutcome]:
     """Copy the files of the items, log failures, and return each item's outcome, in order."""
     outcomes = [
-        ItemOutcome.of_failure(item, item.error) if item.error else ItemOutcome(item) for item in items
+        ItemOutcome.from_error(item, item.error) if item.error else ItemOutcome(item) for item in items
     ]
     # The position of the first failed item of each group: later items of the group do not start.
     failed_at: dict[str | None, int] = {}
@@ -36,7 +36,7 @@ def run(
     for positions in rounds(items):
         started = [each for each in positions if failed_at.get(items[each].group, each) >= each]
         for position in positions:
-            outcomes[position] = ItemOutcome.of_failure(items[position], _NOT_STARTED)
+            outcomes[position] = ItemOutcome.from_error(items[position], _NOT_STARTED)
         copied = _copy([items[position] for position in started], kept, config, context)
         for position, outcome in zip(started, copied, strict=True):
             outcomes[position] = outcome
@@ -83,7 +83,7 @@ def _copy(
         settings = within(config.override(items[0].config), context)
         report = kept.transfer(pairs, settings, continuations=left)
     except AsyncstreamError as error:
-        return [ItemOutcome.of_failure(item, error) for item in items]
+        return [ItemOutcome.from_error(item, error) for item in items]
     if any(isinstance(source, S3Prefix) for source, _ in pairs):
         return [_outcome(item, report) for item in items]  # a prefix has a round of its own
     places = {pair: position for position, pair in enumerate(pairs)}
@@ -100,13 +100,13 @@ def _outcome(item: Item, report: TransferReport, places: Sequence[int] | None = 
         files=len(own) - failed - pending,
         bytes=own.bytes,
         failed=failed,
-        error=_first_of(own),
+        error=_first_error(own),
         pending=left is not None,
         continuation=left.continuation if left else None,
     )
 
 
-def _first_of(own: FileResults) -> Exception | None:
+def _first_error(own: FileResults) -> Exception | None:
     """Return the first error. If the item has several files, note how many failed."""
     first = next(own.of_status("failed"), None)
     error = first.error if first else None

@@ -15,7 +15,7 @@ from msgspec import Struct
 from asyncstream.errors import InputError
 from asyncstream.events.deployment import Deployment
 from asyncstream.events.handler_replies import problem
-from asyncstream.events.items import Item, ItemOutcome, failure_of
+from asyncstream.events.items import Item, ItemOutcome, failure_type
 from asyncstream.events.reading import read, shown
 from asyncstream.locations import S3Object
 
@@ -56,7 +56,7 @@ def is_test(event: Any) -> bool:
     return isinstance(event, dict) and event.get("Event") == "s3:TestEvent"
 
 
-def of_notification(event: Any, deployment: Deployment) -> list[Item]:
+def parse_notification(event: Any, deployment: Deployment) -> list[Item]:
     """Return the objects of a notification.
 
     Raises:
@@ -67,13 +67,14 @@ def of_notification(event: Any, deployment: Deployment) -> list[Item]:
     return [_notified(record, deployment, f"$.Records[{n}]") for n, record in enumerate(event["Records"])]
 
 
-def of_eventbridge(event: Any, deployment: Deployment) -> list[Item]:
+def parse_eventbridge(event: Any, deployment: Deployment) -> list[Item]:
     """Return the object of an event that S3 sent through EventBridge."""
     try:
         sent = read(event, _Sent)
         if sent.source != "aws.s3" or sent.kind not in SENT:
-            told = f"{shown(sent.kind)} from {shown(sent.source)}"
-            raise InputError(f"{told} is not handled: send only {_either(SENT)} of S3")
+            raise InputError(
+                f"{shown(sent.kind)} from {shown(sent.source)} is not handled: send only {_join(SENT)} of S3"
+            )
         place = read(sent.detail, _Place, "the event's detail")
         return [_item(place.bucket.name, place.object.key, deployment)]
     except InputError as error:
@@ -85,7 +86,7 @@ def _notified(record: Any, deployment: Deployment, path: str) -> Item:
         notified = read(record, _Record, f"the event's {path}")
         if not notified.event_name.startswith(NOTIFIED):
             raise InputError(
-                f"{path}: {shown(notified.event_name)} is not handled: send only {_either(NOTIFIED)}"
+                f"{path}: {shown(notified.event_name)} is not handled: send only {_join(NOTIFIED)}"
             )
         # Notifications encode keys as a form does: a plus is a space. EventBridge's keys are verbatim.
         key = unquote_plus(notified.s3.object.key)
@@ -99,7 +100,7 @@ def _item(bucket: str, key: str, deployment: Deployment) -> Item:
     return Item(source.uri, (deployment.pair(source),))
 
 
-def _either(names: Sequence[str]) -> str:
+def _join(names: Sequence[str]) -> str:
     return " and ".join(repr(name) for name in names)
 
 
@@ -118,7 +119,7 @@ def _raise_failures(outcomes: Sequence[ItemOutcome]) -> None:
     failed = [(each.item, each.error) for each in outcomes if each.error is not None]
     if not failed:
         return
-    told = [(item.name, problem(error)) for item, error in failed[:MOST_NAMED]]
-    named = "; ".join(f"{name}: {error.type}: {error.message}" for name, error in told)
+    problems = [(item.name, problem(error)) for item, error in failed[:MOST_NAMED]]
+    named = "; ".join(f"{name}: {error.type}: {error.message}" for name, error in problems)
     more = f"; and {len(failed) - MOST_NAMED:,} more" if len(failed) > MOST_NAMED else ""
-    raise failure_of(outcomes)(f"{len(failed):,} of {len(outcomes):,} failed: {named}{more}")
+    raise failure_type(outcomes)(f"{len(failed):,} of {len(outcomes):,} failed: {named}{more}")

@@ -25,7 +25,7 @@ class _Message(Struct, frozen=True, rename={"message_id": "messageId", "queue": 
     attributes: Mapping[str, str] = {}
 
 
-def of_batch(event: Any, deployment: Deployment) -> list[Item]:
+def parse_batch(event: Any, deployment: Deployment) -> list[Item]:
     """Return the messages of a batch.
 
     Raises:
@@ -63,13 +63,13 @@ def _asked(body: str, deployment: Deployment) -> Item:
     if s3_events.is_test(event):
         return Item("")
     if isinstance(event, dict) and "Records" in event:
-        return _together(s3_events.of_notification(event, deployment))
+        return _together(s3_events.parse_notification(event, deployment))
     if isinstance(event, dict) and "detail-type" in event:
-        return _together(s3_events.of_eventbridge(event, deployment))
+        return _together(s3_events.parse_eventbridge(event, deployment))
     own = direct.read_event(event)
     if own.report_uri is not None:
         raise InputError("a message cannot have a report_uri: only a direct invocation writes a report")
-    pairs = direct.pairs_of(own)
+    pairs = direct.event_pairs(own)
     deployment.check(pairs)
     settings = direct.named_settings(event, own)
     deployment.check_settings(settings)

@@ -18,10 +18,10 @@ from typing import Any
 import msgspec
 from msgspec import Struct
 
-from asyncstream.errors import AsyncstreamError, ConfigError, FilesFailed, FilesFailedForNow, told
+from asyncstream.errors import AsyncstreamError, ConfigError, FilesFailed, FilesFailedForNow, full_message
 from asyncstream.events import inventory
 from asyncstream.events.deployment import Deployment
-from asyncstream.events.items import Item, ItemOutcome, failure_of
+from asyncstream.events.items import Item, ItemOutcome, failure_type
 from asyncstream.events.reading import read, shaped, without_keys
 from asyncstream.locations import S3Object
 from asyncstream.pipeline.continuation import Continuation
@@ -98,7 +98,7 @@ class _Batch(Struct, frozen=True, forbid_unknown_fields=True, rename={"items": "
     errors: Any = None
 
 
-def of_map(event: Any, deployment: Deployment) -> list[Item]:
+def parse_map(event: Any, deployment: Deployment) -> list[Item]:
     """Return the items of a batch, or the single item of an invocation without ItemBatcher.
 
     Raises:
@@ -129,7 +129,7 @@ def reply(event: Any, outcomes: Sequence[ItemOutcome]) -> dict[str, Any]:
         "Items": unfinished,
     }
     if unfinished and batch.must_succeed:
-        raise failure_of(outcomes)(json.dumps(totals, ensure_ascii=False))
+        raise failure_type(outcomes)(json.dumps(totals, ensure_ascii=False))
     return totals
 
 
@@ -228,7 +228,7 @@ def _as_many_as_fit(failed: Sequence[ItemOutcome]) -> list[dict[str, str]]:
         row = {
             "source": outcome.item.name,
             "type": type(outcome.error).__name__,
-            "message": told(outcome.error)[:MAX_ERROR],
+            "message": full_message(outcome.error)[:MAX_ERROR],
         }
         # Counted as a string within JSON. Its two quotes stand for the comma and space before the next row.
         bytes_free -= len(json.dumps(json.dumps(row, ensure_ascii=False)))

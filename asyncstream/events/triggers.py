@@ -33,7 +33,7 @@ class Trigger(Struct, frozen=True):
     chained: bool = False
 
 
-def trigger_of(event: Any) -> Trigger | None:  # noqa: PLR0911 - a return for each trigger
+def find_trigger(event: Any) -> Trigger | None:  # noqa: PLR0911 - a return for each trigger
     """Return the trigger that sent an event; None for a direct invocation (`direct.py`).
 
     Raises:
@@ -44,33 +44,33 @@ def trigger_of(event: Any) -> Trigger | None:  # noqa: PLR0911 - a return for ea
     if s3_events.is_test(event):
         return Trigger("s3", lambda _: [], s3_events.reply)
     if "Records" in event:
-        return _of_records(event)
+        return _find_records_trigger(event)
     if "detail-type" in event:
-        return Trigger("eventbridge", partial(s3_events.of_eventbridge, event), s3_events.reply)
+        return Trigger("eventbridge", partial(s3_events.parse_eventbridge, event), s3_events.reply)
     if "invocationSchemaVersion" in event:
         return Trigger(
             "s3-batch",
-            partial(batch_operations.of_invocation, event),
+            partial(batch_operations.parse_invocation, event),
             partial(batch_operations.reply, event),
         )
     if {"Items", "source", "inventory_row", "failed_execution"} & event.keys():
         return Trigger(
             "step-functions",
-            partial(step_functions.of_map, event),
+            partial(step_functions.parse_map, event),
             partial(step_functions.reply, event),
             chained=step_functions.is_chained(event),
         )
     return None
 
 
-def _of_records(event: dict[str, Any]) -> Trigger:
+def _find_records_trigger(event: dict[str, Any]) -> Trigger:
     """Return the trigger of an event that has a list of records."""
     records = event["Records"]
     sources = {_source(record) for record in records} if isinstance(records, list) else {"None"}
     if sources == {"aws:s3"}:
-        return Trigger("s3", partial(s3_events.of_notification, event), s3_events.reply)
+        return Trigger("s3", partial(s3_events.parse_notification, event), s3_events.reply)
     if sources == {"aws:sqs"}:
-        return Trigger("sqs", partial(sqs.of_batch, event), sqs.reply)
+        return Trigger("sqs", partial(sqs.parse_batch, event), sqs.reply)
     named = ", ".join(sorted(sources)[:MOST_NAMED]) or "no source, as there are none"
     raise InputError(f"the event's records are from {named}: only aws:s3 and aws:sqs are handled")
 

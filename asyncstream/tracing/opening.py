@@ -40,9 +40,9 @@ def open_trace(environ: Mapping[str, str] = os.environ, **annotations: Annotatio
 
     parent = xray.open_elsewhere()
     if parent is None and in_lambda(environ):
-        parent = xray.of_function(environ)
+        parent = xray.function_segment(environ)
     elif parent is None and DAEMON in environ:
-        parent = xray.nothing()
+        parent = xray.new_trace()
     if parent is None or not parent.sampled:
         return UNTRACED
     return xray.record(ROOT, parent, annotations)

@@ -35,7 +35,7 @@ class Sampler:
         self._expected[name] = count
 
     def takes(self, name: str) -> bool:
-        """Return whether to send the next span of this name, and count it."""
+        """Count the next span of this name, and return whether to send it."""
         index = self._seen[name]
         self._seen[name] += 1
         if not self.has_room or not in_sample(index, self._expected.get(name)):
@@ -61,8 +61,8 @@ class Sampler:
         """Count the bytes of a span that was sent."""
         self._bytes += size
 
-    def told(self) -> dict[str, str]:
-        """Return how many spans are in the sample ("40 of 900"), for each name that is not sampled fully."""
+    def sample_sizes(self) -> dict[str, str]:
+        """Return the sample's size ("40 of 900") by span name, for names whose spans are not all sent."""
         return {
             name: f"{self._taken[name]} of {seen}"
             for name, seen in self._seen.items()

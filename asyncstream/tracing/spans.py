@@ -14,7 +14,7 @@ from collections.abc import Callable
 from types import TracebackType
 from typing import Any, NamedTuple, Protocol, Self
 
-from asyncstream.errors import told
+from asyncstream.errors import full_message
 from asyncstream.ports import Annotation
 from asyncstream.tracing.sampling import Sampler
 from asyncstream.tracing.summary import Summary
@@ -114,7 +114,7 @@ class Recording:
         for span in reversed(list(self._open)):
             span.finish(self.root.error)
         self.root.metadata["summary"] = self._summary.rows()
-        self.root.metadata["sampled"] = self._sampler.told()
+        self.root.metadata["sampled"] = self._sampler.sample_sizes()
         self._sender.send(self.root)
 
 
@@ -177,7 +177,7 @@ class RecordedSpan:
 
     def end(self, error: BaseException | None = None) -> None:
         """See `ports.Span`."""
-        self.finish(None if error is None else Failed(type(error).__name__, told(error)))
+        self.finish(None if error is None else Failed(type(error).__name__, full_message(error)))
 
     def finish(self, error: Failed | None) -> None:
         """End the span; do nothing if it has already ended."""

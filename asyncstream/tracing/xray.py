@@ -49,7 +49,7 @@ def open_elsewhere() -> Parent | None:
     return Parent(entities[-1].trace_id, entities[-1].id, bool(entities[-1].sampled))
 
 
-def of_function(environ: Mapping[str, str]) -> Parent | None:
+def function_segment(environ: Mapping[str, str]) -> Parent | None:
     """Return the segment of the Lambda function in this invocation; None if there is none."""
     header = TraceHeader.from_header_str(environ.get("_X_AMZN_TRACE_ID"))
     if not header.root or not header.parent:
@@ -57,7 +57,7 @@ def of_function(environ: Mapping[str, str]) -> Parent | None:
     return Parent(header.root, header.parent, header.sampled == 1)
 
 
-def nothing() -> Parent:
+def new_trace() -> Parent:
     """Return a parent that starts a new trace."""
     return Parent(TraceId().to_id(), None, sampled=True)
 

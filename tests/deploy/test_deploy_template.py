@@ -285,7 +285,7 @@ def test_sample_events_are_what_the_handlers_read(
     sample = json.loads((root / "deploy" / "events" / name).read_text())
     event = direct.read_event(sample)
 
-    assert len(direct.pairs_of(event)) == pairs
+    assert len(direct.event_pairs(event)) == pairs
     assert direct.named_settings(sample, event) == settings
     assert event.report_uri is None or S3Object.from_uri(event.report_uri)
 

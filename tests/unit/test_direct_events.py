@@ -84,7 +84,7 @@ BEYOND_THE_SCHEMA = [
 def check(event: Any) -> direct.DirectEvent:
     """Check an event as a handler does before any I/O."""
     read = direct.read_event(event)
-    direct.report_location(read, direct.pairs_of(read))
+    direct.report_location(read, direct.event_pairs(read))
     return read
 
 
@@ -193,7 +193,7 @@ def test_what_the_schema_refuses_we_refuse(event_schema: jsonschema.Draft202012V
     ],
 )
 def test_an_event_names_what_to_copy(event: dict[str, Any], pairs: list[Any]) -> None:
-    assert direct.pairs_of(direct.read_event(event)) == pairs
+    assert direct.event_pairs(direct.read_event(event)) == pairs
 
 
 def test_an_event_overrides_only_the_settings_it_names() -> None:

@@ -14,7 +14,7 @@ from asyncstream.errors import (
     DestinationExists,
     TruncatedBody,
     UploadGone,
-    told,
+    full_message,
 )
 from asyncstream.locations import S3Object, S3Prefix
 from asyncstream.objects import CompletedPart, MultipartUpload, OpenUpload, Stored, Written
@@ -147,7 +147,7 @@ def test_a_gone_upload_whose_object_cannot_be_seen_starts_over(engine: Engine) -
     assert_nothing_is_left(store)
 
 
-def test_an_object_that_is_there_and_cannot_be_seen_is_told(engine: Engine) -> None:
+def test_an_object_that_is_there_and_cannot_be_seen_is_named(engine: Engine) -> None:
     exists = DestinationExists("it is there already")
     failures = [
         LOST,
@@ -275,7 +275,7 @@ class HasMd5s(MemoryStore):
         return there and replace(there, etag=str(self.etag))
 
 
-def test_an_upload_whose_create_reply_was_lost_is_told(engine: Engine) -> None:
+def test_an_upload_whose_create_reply_was_lost_is_named(engine: Engine) -> None:
     lost = Failure("create_upload", ConnectionFailed("reset"), last=1, lost=True)
     store = MemoryStore(stored([SIZE]), pause=pause_under(engine.name), failures=[lost])
 
@@ -288,7 +288,7 @@ def test_an_upload_whose_create_reply_was_lost_is_told(engine: Engine) -> None:
 
 
 @pytest.mark.parametrize("fails", [False, True])
-def test_an_upload_that_s3_creates_after_the_reply_was_lost_is_told(engine: Engine, fails: bool) -> None:
+def test_an_upload_that_s3_creates_after_the_reply_was_lost_is_named(engine: Engine, fails: bool) -> None:
     class Late(MemoryStore):
         async def list_uploads(
             self, prefix: S3Prefix, after: tuple[str, str] | None
@@ -328,4 +328,4 @@ def test_an_upload_that_may_be_left_is_noted_on_the_error(engine: Engine) -> Non
     [result] = Setup().run(jobs_of([SIZE]), store, engine)
 
     assert result.status == "failed"
-    assert "ListMultipartUploads was denied" in told(result.error)
+    assert "ListMultipartUploads was denied" in full_message(result.error)

@@ -65,7 +65,7 @@ def test_ten_thousand_parts_make_a_trace_that_xray_keeps(
     store = store_type({SOURCE: bytes(PARTS)}, pause=pause_under(engine.name))
     if isinstance(store, BusyStore):
         store.refused = set()
-    parent = xray.nothing()
+    parent = xray.new_trace()
     deadline = Deadline(None, time.monotonic)
     before = receiver.settle()
 
@@ -97,9 +97,9 @@ def test_ten_thousand_parts_make_a_trace_that_xray_keeps(
     assert after.received - before.received == len(shown) + 3
     assert len(shown) >= 30
     assert max(int(span.annotations["number"]) for span in shown) > PARTS / 2 or isinstance(store, BusyStore)
-    told = trace.roots[0].metadata["asyncstream"]
-    assert told["sampled"]["part"] == f"{len(shown)} of {PARTS}"
+    metadata = trace.roots[0].metadata["asyncstream"]
+    assert metadata["sampled"]["part"] == f"{len(shown)} of {PARTS}"
     tries = 2 * PARTS if isinstance(store, BusyStore) else PARTS
     # The request that learns the size also reads the first range; only a retry reads it again.
-    assert told["summary"]["PUT"]["count"] == tries
+    assert metadata["summary"]["PUT"]["count"] == tries
     assert all(span.annotations.get("retries", 0) == tries // PARTS - 1 for span in shown)

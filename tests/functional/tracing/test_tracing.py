@@ -16,8 +16,8 @@ from .tracing_checks import (
     PART,
     SLACK,
     found,
+    make_pairs,
     only_new,
-    pairs_of,
     sources,
     transferred,
     violations,
@@ -41,8 +41,8 @@ def test_the_tree_is_exact_on_every_engine(
     trace = only_new(receiver, traced)
     assert violations(trace, sizes, parts) == []
     (root,) = trace.roots
-    told = {"engine": engine, "multipart": parts > 1, "files": FILES, "failed": 0}
-    assert root.annotations == told | {
+    common = {"engine": engine, "multipart": parts > 1, "files": FILES, "failed": 0}
+    assert root.annotations == common | {
         "bytes": sum(sizes.values()),
         "slots": 1 if engine == "sequential" else 10,
     }
@@ -63,7 +63,7 @@ def test_parts_that_a_transform_has_made_tell_their_own_bytes(
     """The small file is written with one PUT, the large one as an upload of two parts."""
     keys = lab.declare_many("source", f"made-{size}/", 1, size)
     with TransferSession("threads", endpoint_url=lab.endpoint_url) as session:
-        session.transfer(pairs_of(keys), TransferConfig(part_size=PART), transform=doubled)
+        session.transfer(make_pairs(keys), TransferConfig(part_size=PART), transform=doubled)
     parts = found(only_new(receiver, traced), "part")
     assert [part.annotations["bytes"] for part in parts] == [min(PART, 2 * size)] * (2 if size == PART else 1)
 
@@ -160,7 +160,7 @@ async def test_a_cancelled_transfer_ends_all_its_spans(
     lab.set_model("1/5/5")
     config = TransferConfig(multipart=True, part_size=PART)
     task = asyncio.create_task(
-        transfer_async(pairs_of(list(sizes)), config=config, endpoint_url=lab.endpoint_url)
+        transfer_async(make_pairs(list(sizes)), config=config, endpoint_url=lab.endpoint_url)
     )
     while lab.stats()["operations"].get("CreateMultipartUpload", 0) < 2:  # noqa: ASYNC110 - another process's
         await asyncio.sleep(0.05)
@@ -238,9 +238,9 @@ def test_two_thousand_files_make_a_trace_that_xray_keeps(
     assert trace.problems == []
     shown = len(found(trace, "file"))
     assert 20 <= shown <= 40
-    told = trace.roots[0].metadata["asyncstream"]
-    assert told["sampled"]["file"] == f"{shown} of 2000"
-    assert told["summary"]["PUT"]["count"] == 2000
+    metadata = trace.roots[0].metadata["asyncstream"]
+    assert metadata["sampled"]["file"] == f"{shown} of 2000"
+    assert metadata["summary"]["PUT"]["count"] == 2000
 
 
 def test_two_thousand_failures_make_a_trace_that_xray_keeps(

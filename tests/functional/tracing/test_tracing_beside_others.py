@@ -21,7 +21,7 @@ from asyncstream.lab.xray.reading import all_spans
 from .tracing_checks import (
     PART,
     found,
-    pairs_of,
+    make_pairs,
     read,
     sources,
     transferred,
@@ -50,7 +50,7 @@ def test_an_existing_recorder_is_joined_and_left_unchanged(
         theirs = xray_recorder.begin_subsegment("## handler")
         settings = dict(vars(xray_recorder))
         config = TransferConfig(part_size=PART)
-        await transfer_async(pairs_of(list(sizes)), config=config, endpoint_url=lab.endpoint_url)
+        await transfer_async(make_pairs(list(sizes)), config=config, endpoint_url=lab.endpoint_url)
         assert xray_recorder.current_subsegment() is theirs
         assert dict(vars(xray_recorder)) == settings
         xray_recorder.end_subsegment()

@@ -19,7 +19,7 @@ from asyncstream import TransferConfig, tracing, transfer_async
 from asyncstream.lab.s3 import LabS3
 from asyncstream.lab.xray import XRayReceiver
 
-from .tracing_checks import PART, pairs_of, read, sent_to, trace_ids, transferred, violations
+from .tracing_checks import PART, make_pairs, read, sent_to, trace_ids, transferred, violations
 
 
 class StockSpan:
@@ -80,7 +80,7 @@ def test_the_stock_context_makes_a_wrong_tree(
 
     async def program() -> None:
         config = TransferConfig(multipart=True, part_size=PART)
-        await transfer_async(pairs_of(list(sizes)), config=config, endpoint_url=lab.endpoint_url)
+        await transfer_async(make_pairs(list(sizes)), config=config, endpoint_url=lab.endpoint_url)
         recorder.end_segment()
 
     monkeypatch.setattr(tracing, "open_trace", open_trace)

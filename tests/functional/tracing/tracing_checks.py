@@ -33,13 +33,13 @@ def sent_to(receiver: XRayReceiver) -> Iterator[None]:
         emitter.set_daemon_address(before)
 
 
-def pairs_of(keys: list[str]) -> list[tuple[S3Object, S3Object]]:
+def make_pairs(keys: list[str]) -> list[tuple[S3Object, S3Object]]:
     return [(S3Object("source", key), S3Object("results", key)) for key in keys]
 
 
 def transferred(engine: str, lab: LabS3, keys: list[str], **config: Any) -> Any:
     with TransferSession(engine, endpoint_url=lab.endpoint_url) as session:
-        return session.transfer(pairs_of(keys), TransferConfig(**config))
+        return session.transfer(make_pairs(keys), TransferConfig(**config))
 
 
 def trace_ids(receiver: XRayReceiver) -> set[str]:
@@ -102,9 +102,9 @@ def violations(trace: Trace, sizes: Mapping[str, int], parts: int) -> list[str]:
 def _wrong_file(file: Span, sizes: Mapping[str, int], parts: int) -> list[str]:
     source = str(file.annotations["source"])
     key = source.removeprefix("s3://source/")
-    told = {"source": source, "destination": f"s3://results/{key}", "parts": parts, "attempts": parts}
-    told["bytes"] = sizes[key]
-    wrong = [] if file.annotations == told else [f"{key}: {file.annotations}"]
+    expected = {"source": source, "destination": f"s3://results/{key}", "parts": parts, "attempts": parts}
+    expected["bytes"] = sizes[key]
+    wrong = [] if file.annotations == expected else [f"{key}: {file.annotations}"]
     names = Counter(span.name for span in file.children)
     whole = Counter({"part": 1}) if parts == 1 else Counter({"part": parts, "create": 1, "complete": 1})
     if names != whole:
