@@ -93,9 +93,9 @@ _NEW: dict[str, Callable[[], _Running]] = {
     "SHA256": hashlib.sha256,
 }
 _COMBINE: dict[str, Callable[[int, int, int], int]] = {
-    CRC64NVME: lambda *of: load().combine_crc64nvme(*of),
-    "CRC32": lambda *of: load().combine_crc32(*of),
-    "CRC32C": lambda *of: load().combine_crc32c(*of),
+    CRC64NVME: lambda *args: load().combine_crc64nvme(*args),
+    "CRC32": lambda *args: load().combine_crc32(*args),
+    "CRC32C": lambda *args: load().combine_crc32c(*args),
 }
 KINDS = tuple(_NEW)
 
@@ -115,11 +115,11 @@ class Digests:
     """
 
     def __init__(self, kinds: Iterable[str], composite: Composite | None = None, start: int = 0) -> None:
-        self._of_all = {kind: _NEW[kind]() for kind in kinds}
-        self._of_pieces = None if composite is None else _Pieces(composite, start)
-        self._running: list[_Updated] = [*self._of_all.values()]
-        if self._of_pieces is not None:
-            self._running.append(self._of_pieces)
+        self._whole = {kind: _NEW[kind]() for kind in kinds}
+        self._pieces = None if composite is None else _Pieces(composite, start)
+        self._running: list[_Updated] = [*self._whole.values()]
+        if self._pieces is not None:
+            self._running.append(self._pieces)
 
     def update(self, chunk: bytes | memoryview) -> None:
         """Add the next bytes."""
@@ -130,7 +130,7 @@ class Digests:
         """Return the checksums of the bytes so far, by kind."""
         return {
             kind: Checksum(kind, b64encode(running.digest()).decode())
-            for kind, running in self._of_all.items()
+            for kind, running in self._whole.items()
         }
 
     def pieces(self) -> str:
@@ -139,12 +139,12 @@ class Digests:
         The first covers the bytes before the first cut, the second the CRCs of the pieces between cuts, the
         third the rest. Empty without `composite`, or if that is a hash.
         """
-        return "" if self._of_pieces is None else self._of_pieces.told()
+        return "" if self._pieces is None else self._pieces.encoded()
 
     def composed(self) -> Composite:
         """Return `composite` with the value computed here, once all bytes of the object were added."""
-        assert self._of_pieces is not None  # noqa: S101
-        return self._of_pieces.composed()
+        assert self._pieces is not None  # noqa: S101
+        return self._pieces.composed()
 
 
 class _Pieces:
@@ -181,7 +181,7 @@ class _Pieces:
         else:
             self._between += digest
 
-    def told(self) -> str:
+    def encoded(self) -> str:
         if not checkable_in_parts(self._composite.kind):
             return ""
         piece = (self._piece or self._new()).digest()

@@ -59,14 +59,14 @@ def parser(copy: Run, clean: Run, compare: Run) -> argparse.ArgumentParser:
     whole = _Parser(prog="asyncstream", description="Stream S3 files through a fixed memory cap.")
     whole.add_argument("--version", action="version", version=f"asyncstream {__version__}")
     commands = whole.add_subparsers(required=True, metavar="COMMAND")
-    for name, run, add, told, description in (
+    for name, run, add, summary, description in (
         ("copy", copy, _add_copy, "copy S3 objects", COPY_HELP),
         ("clean", clean, _add_clean, "remove unfinished uploads", CLEAN_HELP),
         ("compare", compare, _add_compare, "see which way is faster and cheaper", COMPARE_HELP),
     ):
         command = commands.add_parser(
             name,
-            help=told,
+            help=summary,
             description=description,
             formatter_class=argparse.RawDescriptionHelpFormatter,
         )

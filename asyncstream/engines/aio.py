@@ -60,23 +60,23 @@ class AsyncioEngine:
             )
         if self._runner is None:
             self._runner = asyncio.Runner()
-        ended = False
-        # The result is not returned by the task, because frames of asyncio would hold it: see `driver.py`.
-        made: list[T] = []
+        work_ended = False
+        # If the task returned the result, frames of asyncio would hold it: see `driver.py`.
+        results: list[T] = []
 
-        async def to_its_end() -> None:
-            nonlocal ended
+        async def run_work() -> None:
+            nonlocal work_ended
             try:
-                made.append(await work())
+                results.append(await work())
             finally:
-                ended = True
+                work_ended = True
 
         try:
-            self._runner.run(to_its_end(), context=contextvars.copy_context())
-            return made.pop()
+            self._runner.run(run_work(), context=contextvars.copy_context())
+            return results.pop()
         except KeyboardInterrupt:
-            if not ended:
-                self.close()  # a second Ctrl-C stopped the loop before the work had ended
+            if not work_ended:
+                self.close()  # a second Ctrl-C stopped the loop too early
             raise
 
     async def steps(self, work: AsyncGenerator[T, None]) -> AsyncGenerator[T, None]:
@@ -84,13 +84,13 @@ class AsyncioEngine:
 
         Between two steps that task waits, while the tasks that it started continue.
         """
-        asked = asyncio.Semaphore(0)
-        made: asyncio.Queue[Finished] = asyncio.Queue()
-        task = asyncio.get_running_loop().create_task(_step_by_step(work, asked, made))
+        requested = asyncio.Semaphore(0)
+        steps: asyncio.Queue[Finished] = asyncio.Queue()
+        task = asyncio.get_running_loop().create_task(_run_steps(work, requested, steps))
         try:
             while True:
-                asked.release()
-                step = await made.get()
+                requested.release()
+                step = await steps.get()
                 if isinstance(step.error, StopAsyncIteration):
                     return
                 if step.error is not None:
@@ -98,7 +98,7 @@ class AsyncioEngine:
                 yield step.result
         finally:
             task.cancel()
-            cancelled = await _ended(task)
+            cancelled = await _wait_shielded(task)
             if cancelled is not None:
                 raise cancelled
             if not task.cancelled():
@@ -149,7 +149,7 @@ class AsyncioEngine:
             DeadlineExceeded: it was cancelled after `seconds`.
             Cancelled: `work` raised an unexpected CancelledError.
         """
-        task = asyncio.get_running_loop().create_task(_end_of(work))
+        task = asyncio.get_running_loop().create_task(_capture(work))
         cancelled: asyncio.CancelledError | None = None
         try:
             await asyncio.wait({task}, timeout=None if math.isinf(seconds) else max(seconds, 0.0))
@@ -158,7 +158,7 @@ class AsyncioEngine:
         late = not task.done()
         while not task.done():
             task.cancel()
-            cancelled = await _ended(task, _CLEAN_UP_SECONDS) or cancelled
+            cancelled = await _wait_shielded(task, _CLEAN_UP_SECONDS) or cancelled
         work.close()  # it may have been cancelled before it started
         end = Finished(None, None, asyncio.CancelledError()) if task.cancelled() else task.result()
         try:
@@ -183,8 +183,8 @@ class AsyncioEngine:
         Raises:
             ConnectionFailed: it took longer than `seconds`.
         """
-        task = asyncio.get_running_loop().create_task(_end_of(work))
-        cancelled = await _ended(task, seconds)
+        task = asyncio.get_running_loop().create_task(_capture(work))
+        cancelled = await _wait_shielded(task, seconds)
         if not task.done():
             task.cancel()
             await asyncio.wait({task}, timeout=1)
@@ -209,7 +209,7 @@ class _SemaphoreSlots:
     def __init__(self, group: TaskGroup, semaphore: anyio.Semaphore) -> None:
         self._group = group
         self._semaphore = semaphore
-        self._ends: asyncio.Queue[Finished] = asyncio.Queue()
+        self._finished: asyncio.Queue[Finished] = asyncio.Queue()
 
     @property
     def free(self) -> bool:
@@ -220,15 +220,15 @@ class _SemaphoreSlots:
         self._group.start_soon(self._run, tag, work)
 
     async def wait_end(self) -> Finished:
-        return self._release_slot(await self._ends.get())
+        return self._release_slot(await self._finished.get())
 
     async def poll_end(self) -> Finished | None:
         await asyncio.sleep(0)  # starts the slot's task
         await asyncio.sleep(0)  # starts a task that it created
-        return None if self._ends.empty() else self._release_slot(self._ends.get_nowait())
+        return None if self._finished.empty() else self._release_slot(self._finished.get_nowait())
 
     def _release_slot(self, end: Finished) -> Finished:
-        # Only now is the slot free: until the coordinator takes an end, it may hold a source open.
+        # Not when the task ends: until the coordinator takes its result, that may hold a source open.
         self._semaphore.release()
         return end
 
@@ -241,36 +241,36 @@ class _SemaphoreSlots:
                 raise
             end = Finished(tag, None, error)
         with suppress(RuntimeError):  # the loop is closed
-            self._ends.put_nowait(end)
+            self._finished.put_nowait(end)
 
 
-async def _end_of(work: Coroutine[Any, Any, Any]) -> Finished:
-    """Run `work` and return its result or error. A SystemExit raised by a task would stop the event loop."""
+async def _capture(work: Coroutine[Any, Any, Any]) -> Finished:
+    """Run `work` and return its result or error: raised by a task, SystemExit would stop the event loop."""
     try:
         return Finished(None, await work, None)
     except BaseException as error:  # noqa: BLE001 - the caller raises it
         return Finished(None, None, error)
 
 
-async def _step_by_step(
-    work: AsyncGenerator[T, None], asked: asyncio.Semaphore, made: asyncio.Queue[Finished]
+async def _run_steps(
+    work: AsyncGenerator[T, None], requested: asyncio.Semaphore, steps: asyncio.Queue[Finished]
 ) -> None:
-    """Put the next item into `made` each time `asked` is released, and at last the error that ends `work`."""
+    """Put an item of `work` into `steps` for each release of `requested`, and last the error that ends it."""
     async with aclosing(work):
         while True:
-            await asked.acquire()
+            await requested.acquire()
             try:
                 step = Finished(None, await anext(work), None)
             except BaseException as error:  # noqa: BLE001 - `steps` raises it
-                made.put_nowait(Finished(None, None, error))
+                steps.put_nowait(Finished(None, None, error))
                 return
-            made.put_nowait(step)
+            steps.put_nowait(step)
 
 
-async def _ended(task: asyncio.Task[T], seconds: float = math.inf) -> asyncio.CancelledError | None:
-    """Wait for a task, at most `seconds`, and return a cancellation of this task that came meanwhile.
+async def _wait_shielded(task: asyncio.Task[T], seconds: float = math.inf) -> asyncio.CancelledError | None:
+    """Wait for a task, at most `seconds`, even if the waiting task is cancelled.
 
-    The caller raises that cancellation.
+    Returns that cancellation, for the caller to raise; None if there was none.
     """
     loop = asyncio.get_running_loop()
     end = loop.time() + seconds

@@ -51,7 +51,8 @@ class EngineSession(Closing):
 
 
 _all_kept: list[dict[Any, Any]] = []
-_of_the_parent: list[Any] = []
+# A forked child's references to what its parent keeps.
+_inherited: list[Any] = []
 
 
 def kept_until_exit() -> dict[Any, Any]:
@@ -80,7 +81,7 @@ def _forget_all_kept() -> None:
     both processes share.
     """
     for kept in _all_kept:
-        _of_the_parent.extend(kept.values())
+        _inherited.extend(kept.values())
         kept.clear()
 
 

@@ -38,7 +38,7 @@ class ThreadsEngine:
     @asynccontextmanager
     async def slots(self, count: int) -> AsyncIterator["_PoolSlots"]:
         """Provide `count` threads. Leaving waits for the tasks; the socket timeout ends a blocked `recv`."""
-        slots = _PoolSlots(self._pool_of(count), count)
+        slots = _PoolSlots(self._open_pool(count), count)
         try:
             yield slots
         finally:
@@ -70,7 +70,7 @@ class ThreadsEngine:
             self._pool.shutdown()
             self._pool = None
 
-    def _pool_of(self, count: int) -> ThreadPoolExecutor:
+    def _open_pool(self, count: int) -> ThreadPoolExecutor:
         if self._pool is None or self._size != count:
             self.close()
             self._pool = ThreadPoolExecutor(count, thread_name_prefix="asyncstream")
@@ -91,7 +91,7 @@ class _PoolSlots:
         self._pool = pool
         self._count = count
         self._running: set[Future[Finished]] = set()
-        self._ended: SimpleQueue[Future[Finished]] = SimpleQueue()
+        self._done: SimpleQueue[Future[Finished]] = SimpleQueue()
         self.interrupted = False
 
     @property
@@ -102,26 +102,26 @@ class _PoolSlots:
         # The task sees the caller's context variables, such as the current trace span.
         context = contextvars.copy_context()
         # Not the pool's future: an interrupted `submit` returns none, although the task may run.
-        end: Future[Finished] = Future()
-        self._running.add(end)
+        future: Future[Finished] = Future()
+        self._running.add(future)
         try:
-            self._pool.submit(context.run, _run, end, tag, work)
+            self._pool.submit(context.run, _run, future, tag, work)
         except BaseException:
             self.interrupted = True
-            if end.cancel():  # the task has not started and never will
-                self._running.discard(end)
+            if future.cancel():  # the task has not started and never will
+                self._running.discard(future)
             raise
-        end.add_done_callback(self._ended.put)
+        future.add_done_callback(self._done.put)
 
     async def wait_end(self) -> Finished:
-        return self._result_of(self._ended.get())
+        return self._release_slot(self._done.get())
 
     async def poll_end(self) -> Finished | None:
         with suppress(Empty):
-            return self._result_of(self._ended.get_nowait())
+            return self._release_slot(self._done.get_nowait())
         return None
 
-    def _result_of(self, future: Future[Finished]) -> Finished:
+    def _release_slot(self, future: Future[Finished]) -> Finished:
         self._running.discard(future)
         return future.result()
 
@@ -129,12 +129,12 @@ class _PoolSlots:
         wait(self._running)
 
 
-def _run(end: Future[Finished], tag: Any, work: TaskFunction) -> None:
-    if end.set_running_or_notify_cancel():
-        end.set_result(_end_of(tag, work))
+def _run(future: Future[Finished], tag: Any, work: TaskFunction) -> None:
+    if future.set_running_or_notify_cancel():
+        future.set_result(_capture(tag, work))
 
 
-def _end_of(tag: Any, work: TaskFunction) -> Finished:
+def _capture(tag: Any, work: TaskFunction) -> Finished:
     try:
         return Finished(tag, drive(work()), None)
     except BaseException as error:  # noqa: BLE001 - the coordinator waits for every task's end

@@ -87,7 +87,7 @@ class _Bounded(HTTPConnection):
         host, timeout = self._dns_host, self.timeout
         failed: Exception | None = None
         try:
-            for *_, address in _resolved(host, self.port, self):
+            for *_, address in _resolve(host, self.port, self):
                 self._dns_host, self.timeout = address[0], waits.get().for_one()
                 try:
                     return _bounded(super()._new_conn(), timeout)
@@ -123,14 +123,14 @@ class _Bounded(HTTPConnection):
             pass
 
 
-def _resolved(host: str, port: int, connection: Any) -> list[Any]:
+def _resolve(host: str, port: int, connection: Any) -> list[Any]:
     seconds = waits.get().for_one()
     found = aside(partial(socket.getaddrinfo, host, port, type=socket.SOCK_STREAM))
     try:
         return found.result(seconds)
     except TimeoutError as error:
-        told = f"the address of {host} was not found within {seconds:g} s"
-        raise ConnectTimeoutError(connection, told) from error
+        message = f"the address of {host} was not found within {seconds:g} s"
+        raise ConnectTimeoutError(connection, message) from error
     except socket.gaierror as error:
         raise NameResolutionError(host, connection, error) from error
 

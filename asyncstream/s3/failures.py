@@ -62,7 +62,7 @@ _BY_CODE: dict[str, type[AsyncstreamError]] = {
     "Throttling": SlowDown,
     "ThrottlingException": SlowDown,
 }
-_MEANT: dict[type[AsyncstreamError], str] = {
+_EXPLANATIONS: dict[type[AsyncstreamError], str] = {
     ChecksumMismatch: "S3 received other bytes than were sent. S3 says: ",
     CredentialsExpired: "the credentials have expired. S3 says: ",
 }
@@ -109,12 +109,12 @@ def own_error(error: Exception, operation: str, params: Mapping[str, Any]) -> As
     what = _what(operation, params)
     if isinstance(error, AsyncstreamError):
         return error
-    meant = _meaning(error, what, operation, params)
+    converted = _convert(error, what, operation, params)
     _strip(error)
-    return meant
+    return converted
 
 
-def _meaning(  # noqa: PLR0911 - a table
+def _convert(  # noqa: PLR0911 - a table
     error: Exception, what: str, operation: str, params: Mapping[str, Any]
 ) -> AsyncstreamError:
     if is_untrusted(error):
@@ -129,7 +129,7 @@ def _meaning(  # noqa: PLR0911 - a table
         return TruncatedBody(f"{what}: the reply was cut: {_first_line(error)}")
     if isinstance(error, sdk.ConnectionClosedError) or _was_reset(error):
         return ConnectionClosed(f"{what}: {_first_line(error)}")
-    # Any other error of the SDKs, their HTTP clients and sockets: no answer came, or a part of one.
+    # Any other error of the SDKs, their HTTP clients and sockets: S3 did not reply, or only in part.
     return ConnectionFailed(f"{what}: {_first_line(error)}")
 
 
@@ -148,8 +148,8 @@ def _strip(error: Exception) -> None:
     """
     if isinstance(error, sdk.ClientError):
         metadata = error.response.get("ResponseMetadata", {})
-        told = {name: metadata[name] for name in ("HTTPStatusCode", "RequestId") if name in metadata}
-        error.response = {"Error": error.response.get("Error", {}), "ResponseMetadata": told}
+        kept = {name: metadata[name] for name in ("HTTPStatusCode", "RequestId") if name in metadata}
+        error.response = {"Error": error.response.get("Error", {}), "ResponseMetadata": kept}
     elif isinstance(error, sdk.BotoCoreError):
         error.kwargs = {name: str(value) for name, value in error.kwargs.items()}
     if isinstance(error, sdk.HTTPClientError):
@@ -198,12 +198,12 @@ def _refused(  # noqa: PLR0911 - a table
     if status == 403 and code in {"AccessDenied", "403", ""}:
         return AccessDenied(_denied(what, operation, params, message))
     kind = _BY_CODE.get(code) or _kind_of_status(status)
-    told = f"{what}: {_MEANT.get(kind, '')}{said}"
+    text = f"{what}: {_EXPLANATIONS.get(kind, '')}{said}"
     if issubclass(kind, S3Error):
-        return kind(told, code, status)
+        return kind(text, code, status)
     if issubclass(kind, ServiceBusy):
-        return kind(told, _seconds(metadata))
-    return kind(told)
+        return kind(text, _retry_after(metadata))
+    return kind(text)
 
 
 def _is_elsewhere(code: str, operation: str, region: str) -> bool:
@@ -223,7 +223,7 @@ def _kind_of_status(status: int) -> type[AsyncstreamError]:
     return ServiceBusy if status in _BUSY_STATUS else S3Error
 
 
-def _seconds(metadata: Mapping[str, Any]) -> float:
+def _retry_after(metadata: Mapping[str, Any]) -> float:
     """Return the seconds that S3 asks to wait (RFC 9110, 10.2.3); 0 if it does not ask, or names a date."""
     text = str(metadata.get("HTTPHeaders", {}).get("retry-after", ""))
     return float(text) if text.isdecimal() else 0.0

@@ -36,7 +36,7 @@ _KEPT = (
 )
 # In order of preference, in case S3 returns several.
 _CHECKSUMS = ("CRC64NVME", "CRC32C", "CRC32", "SHA256", "SHA1")
-_OF_PARTS = re.compile(r"[^-]+-[1-9]\d{0,4}")
+_COMPOSITE = re.compile(r"[^-]+-[1-9]\d{0,4}")
 # A reply's metadata has the first words of its body under this name: see `client.prepare_client`.
 FIRST_WORDS = "FirstWords"
 # Without either header, a body ends when the connection is closed (RFC 9112, 6.3).
@@ -71,7 +71,7 @@ def composite(reply: Mapping[str, Any]) -> Composite | None:
     """
     for kind in _CHECKSUMS:
         value = reply.get(f"Checksum{kind}")
-        if value and _OF_PARTS.fullmatch(value):
+        if value and _COMPOSITE.fullmatch(value):
             return Composite(kind, value)
     return None
 
@@ -291,8 +291,9 @@ def parts(
     last = before - 1  # rclone starts a page at the number itself, S3 after it
     for row in reply.get("Parts", ()):
         number, etag, size = (required(row, name, what) for name in ("PartNumber", "ETag", "Size"))
-        told = checksum(row)
-        found.append(CompletedPart(number, _quoted(etag), size, {told.kind: told} if told else {}))
+        stored_checksum = checksum(row)
+        checksums = {stored_checksum.kind: stored_checksum} if stored_checksum else {}
+        found.append(CompletedPart(number, _quoted(etag), size, checksums))
         if number <= last:
             raise S3Error(f"{what} are out of order: S3 lists part {number} after part {last}")
         last = number

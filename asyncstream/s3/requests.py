@@ -98,7 +98,7 @@ def _pinned(place: S3Object, etag: str | None) -> Params:
     return params
 
 
-def of_checksum(checksum: Checksum | None) -> Params:
+def checksum_params(checksum: Checksum | None) -> Params:
     """Return the parameter with which S3 refuses bytes of another checksum."""
     return {} if checksum is None else {f"Checksum{checksum.kind}": checksum.value}
 
@@ -114,19 +114,19 @@ def new_object(
     params = {"Bucket": target.bucket, "Key": target.key} | dict(kept) | wanted
     if origin is None:
         return params
-    metadata = {**params.get("Metadata", {}), ORIGIN: _told(origin)}
+    metadata = {**params.get("Metadata", {}), ORIGIN: _origin_text(origin)}
     if sum(len(name.encode()) + len(text.encode()) for name, text in metadata.items()) <= MAX_METADATA:
         params["Metadata"] = metadata
     return params
 
 
-def _told(origin: Origin) -> str:
+def _origin_text(origin: Origin) -> str:
     return " ".join(filter(None, (str(origin.size), origin.etag, origin.transform)))
 
 
 def upload_part(upload: MultipartUpload, number: int, extra: Mapping[str, Any]) -> Params:
     """Build UploadPart without its body."""
-    return _of_upload(upload) | {"PartNumber": number} | _only(extra, _EVERY_WRITE)
+    return _upload_params(upload) | {"PartNumber": number} | _only(extra, _EVERY_WRITE)
 
 
 # With this kind for the whole object, S3 also returns the checksum of each part.
@@ -140,17 +140,17 @@ def complete_upload(
     extra: Mapping[str, Any],
 ) -> Params:
     """Build CompleteMultipartUpload; `parts` in order of their numbers."""
-    params = _of_upload(upload) | _only(extra, _EVERY_WRITE)
+    params = _upload_params(upload) | _only(extra, _EVERY_WRITE)
     params["MultipartUpload"] = {"Parts": [{"PartNumber": part.number, "ETag": part.etag} for part in parts]}
     if checksum is None:
         return params
     size = sum(part.length for part in parts)
-    return params | of_checksum(checksum) | {"ChecksumType": "FULL_OBJECT", "MpuObjectSize": size}
+    return params | checksum_params(checksum) | {"ChecksumType": "FULL_OBJECT", "MpuObjectSize": size}
 
 
 def abort_upload(upload: MultipartUpload, extra: Mapping[str, Any]) -> Params:
     """Build AbortMultipartUpload."""
-    return _of_upload(upload) | _only(extra, ("ExpectedBucketOwner", "RequestPayer"))
+    return _upload_params(upload) | _only(extra, ("ExpectedBucketOwner", "RequestPayer"))
 
 
 def list_page(prefix: S3Prefix, token: str | None, extra: Mapping[str, Any]) -> Params:
@@ -171,7 +171,7 @@ def list_uploads(prefix: S3Prefix, after: UploadMarker | None, extra: Mapping[st
 
 def list_parts(upload: MultipartUpload, after: int | None, extra: Mapping[str, Any]) -> Params:
     """Build ListParts for one page of up to 1,000; `after` is the last part number of the page before."""
-    params = _of_upload(upload) | _with_encoded_key(_only(extra, _EVERY_WRITE))
+    params = _upload_params(upload) | _with_encoded_key(_only(extra, _EVERY_WRITE))
     return params if after is None else params | {"PartNumberMarker": after}
 
 
@@ -188,5 +188,5 @@ def _with_encoded_key(params: Params) -> Params:
     }
 
 
-def _of_upload(upload: MultipartUpload) -> Params:
+def _upload_params(upload: MultipartUpload) -> Params:
     return {"Bucket": upload.target.bucket, "Key": upload.target.key, "UploadId": upload.upload_id}

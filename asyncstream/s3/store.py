@@ -35,11 +35,10 @@ from asyncstream.units import KiB
 # The largest body that is sent as bytes. The bytes are a copy in memory, in addition to the chunk.
 SMALL_BODY = 128 * KiB
 
+# Error codes with which servers that lack CRC64NVME refuse an upload that asks for it. Some ignore it.
+_UNSUPPORTED = frozenset({"InvalidArgument", "InvalidRequest", "NotImplemented"})
 
-# The error codes of servers without CRC64NVME for an upload that asks for it. Some servers ignore it instead.
-_UNKNOWN = frozenset({"InvalidArgument", "InvalidRequest", "NotImplemented"})
-
-# These create or abort an upload, or list uploads and parts, and may end a little after the deadline.
+# Operations that may end a little after the deadline: see `Deadline.ending`.
 _MAY_END_LATER = frozenset(
     {"AbortMultipartUpload", "CreateMultipartUpload", "ListMultipartUploads", "ListParts"}
 )
@@ -75,7 +74,7 @@ class S3Store:
         self._extra = extra_args
         self._learned = learned
         self._verify = verify
-        self._seconds, self._seconds_to_end = deadline.patience, deadline.ending
+        self._transfer_time_left, self._upload_time_left = deadline.patience, deadline.ending
         self._create_only = {"IfNoneMatch": "*"} if create_only else {}
         self._requests = RegionalRequests(transport, learned.regions)
 
@@ -96,11 +95,12 @@ class S3Store:
 
         Raises:
             NotModified: the object's ETag is `unless`.
-            SourceNotFound, SourceChanged, AccessDenied: S3 answered so.
+            SourceNotFound, SourceChanged, AccessDenied: S3 refused the request.
         """
         params = requests.get_object(source, range_, etag, self._extra, verify=self._verify, unless=unless)
         reply = await self._pinned("GetObject", params, source, etag)
-        stream = self._transport.stream(reply["Body"], int(reply.get("ContentLength", 0)), self._seconds)
+        length = int(reply.get("ContentLength", 0))
+        stream = self._transport.stream(reply["Body"], length, self._transfer_time_left)
         try:
             found, size = replies.extent(reply, source)
             pinned = replies.check_pinned(reply, source, etag)
@@ -123,7 +123,7 @@ class S3Store:
         """HEAD a source of this ETag, and return its size, checksum and origin.
 
         Raises:
-            SourceNotFound, SourceChanged, AccessDenied: S3 answered so.
+            SourceNotFound, SourceChanged, AccessDenied: S3 refused the request.
         """
         reply = await self._pinned(
             "HeadObject", requests.head_source(source, etag, self._extra), source, etag
@@ -170,7 +170,7 @@ class S3Store:
     ) -> Written:
         """Write an object with one request. S3 refuses a body that does not match the checksum."""
         params = requests.new_object(target, attributes, origin, self._extra)
-        params |= requests.of_checksum(checksum) | self._create_only
+        params |= requests.checksum_params(checksum) | self._create_only
         try:
             return await self._send("PutObject", params, body)
         except S3Error as error:
@@ -188,7 +188,7 @@ class S3Store:
         try:
             reply = await self._call("CreateMultipartUpload", params | requests.VERIFIED_UPLOAD)
         except S3Error as error:
-            if error.code not in _UNKNOWN:
+            if error.code not in _UNSUPPORTED:
                 raise
             reply = await self._call("CreateMultipartUpload", params)
             self._learned.unverified.add(target.bucket)
@@ -252,8 +252,8 @@ class S3Store:
     def _check_absent(self, target: S3Object, error: S3Error) -> None:
         """Raise DestinationExists if a refusal means that the destination exists."""
         if error.status == 412 and self._create_only:
-            told = f'{target} exists and if_exists="fail" is set: the object was not changed'
-            raise DestinationExists(told) from error
+            message = f'{target} exists and if_exists="fail" is set: the object was not changed'
+            raise DestinationExists(message) from error
 
     async def _pinned(
         self, operation: str, params: Params, place: S3Object, etag: str | None
@@ -272,10 +272,9 @@ class S3Store:
         # make the connection to a Go server unusable.
         payload: Body | bytes = body
         if self.sent_at_once(body.length):
-            payload = await _collected(body)
-            own = body.digests.checksums().get(CRC64NVME)
+            payload = await _read_whole(body)
             if self.verifies(params["Bucket"]) and not any(name.startswith("Checksum") for name in params):
-                params |= requests.of_checksum(own)
+                params |= requests.checksum_params(body.digests.checksums().get(CRC64NVME))
         try:
             reply = await self._call(operation, params | {"Body": payload, "ContentLength": body.length})
         except AsyncstreamError as error:
@@ -287,11 +286,12 @@ class S3Store:
 
     async def _call(self, operation: str, params: Params) -> dict[str, Any]:
         sent_once = operation == "PutObject" and self._create_only
-        later = sent_once or operation in _MAY_END_LATER
-        return await self._requests.send(operation, params, self._seconds_to_end if later else self._seconds)
+        may_end_later = sent_once or operation in _MAY_END_LATER
+        left = self._upload_time_left if may_end_later else self._transfer_time_left
+        return await self._requests.send(operation, params, left)
 
 
-async def _collected(body: Body) -> bytes:
+async def _read_whole(body: Body) -> bytes:
     """Read a whole body that fits one chunk, and return it as bytes."""
     chunks = []
     while chunk := await body.next_chunk():

@@ -91,8 +91,8 @@ def test_a_head_of_what_was_written_takes_what_every_write_needs() -> None:
 
 @pytest.mark.parametrize("kind", KINDS)
 def test_a_checksum_is_the_parameter_named_by_its_kind(kind: str) -> None:
-    assert requests.of_checksum(Checksum(kind, "abc=")) == {f"Checksum{kind}": "abc="}
-    assert requests.of_checksum(None) == {}
+    assert requests.checksum_params(Checksum(kind, "abc=")) == {f"Checksum{kind}": "abc="}
+    assert requests.checksum_params(None) == {}
 
 
 def test_a_new_object_takes_every_setting_but_the_sources_own() -> None:
@@ -190,12 +190,12 @@ def test_a_page_is_asked_with_its_token_and_the_payer(token: str | None, more: d
         *(
             (
                 "PutObject",
-                requests.new_object(TARGET, {}, None, EXTRA) | requests.of_checksum(Checksum(kind, "x")),
+                requests.new_object(TARGET, {}, None, EXTRA) | requests.checksum_params(Checksum(kind, "x")),
             )
             for kind in KINDS
         ),
         ("CreateMultipartUpload", requests.new_object(TARGET, {}, None, EXTRA) | requests.VERIFIED_UPLOAD),
-        ("UploadPart", requests.upload_part(UPLOAD, 1, EXTRA) | requests.of_checksum(WHOLE)),
+        ("UploadPart", requests.upload_part(UPLOAD, 1, EXTRA) | requests.checksum_params(WHOLE)),
         ("CompleteMultipartUpload", requests.complete_upload(UPLOAD, [], WHOLE, EXTRA)),
         ("AbortMultipartUpload", requests.abort_upload(UPLOAD, EXTRA)),
         ("ListObjectsV2", requests.list_page(S3Prefix("raw"), "t", EXTRA)),
