@@ -11,7 +11,7 @@ from asyncstream.settings import Settings, check_names
 from asyncstream.units import KiB
 
 # Variables with the same prefix that say what a function gathers: see `events.Deployed`.
-OF_DEPLOYMENT = frozenset({"rows", "event_rows", "urls", "table", "key", "columns"})
+DEPLOYMENT_VARIABLES = frozenset({"rows", "event_rows", "urls", "table", "key", "columns"})
 # Bytes per page in addition to its body: the connection's buffers, and the JSON of a few dozen rows.
 PAGE_EXTRA = 64 * KiB
 # The share of the deadline reserved for writing the last batch, and the least seconds reserved. If the
@@ -74,7 +74,7 @@ class GatherConfig(Settings, frozen=True, kw_only=True):
         """
         parts = {"fetch", "database"}  # their variables are read below
         own = [name for name in cls.__struct_fields__ if name not in parts]
-        known = (*own, *FetchConfig.__struct_fields__, *OF_DEPLOYMENT)
+        known = (*own, *FetchConfig.__struct_fields__, *DEPLOYMENT_VARIABLES)
         check_names(variables, ENV_PREFIX, known, "GatherConfig or FetchConfig")
         return super().read_variables(variables) | {
             "fetch": FetchConfig.read_variables(variables),

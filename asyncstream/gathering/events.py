@@ -1,4 +1,4 @@
-"""The event that asks for pages to be gathered, and the settings that the environment adds to it. Pure.
+"""The event that asks for pages to be gathered, and the environment's own settings. Does no I/O.
 
 A caller that may invoke the function must not choose which networks it reaches, or which database it writes
 to and as which user. The deployment sets those (GATHER_ALLOWED_NETWORKS, POSTGRES_*), and `config` cannot.
@@ -28,10 +28,10 @@ MOST_URLS = 50_000
 MOST_LIST_BYTES = 8 * MiB
 # The sources of EventBridge's rules and of EventBridge Scheduler.
 _SCHEDULES = ("aws.events", "aws.scheduler")
-# Fields of events from services that do not read the reply; only an error reports a failure to them.
-_OF_SERVICES = {"detail-type", "Records"}
+# An event with one of these fields is from a service that does not read the reply: only an error reaches it.
+_SERVICE_FIELDS = {"detail-type", "Records"}
 # Settings that an event may not set, and the variables that set them.
-_OF_THE_DEPLOYMENT = {
+_DEPLOYMENT_SETTINGS = {
     "database": "POSTGRES_*",
     "allowed_networks": "GATHER_ALLOWED_NETWORKS",
     "headers": "GATHER_HEADERS",
@@ -144,8 +144,8 @@ def read_event(event: Any) -> GatherEvent:
             is from another service; the message names the field or service.
     """
     if isinstance(event, dict):
-        if _OF_SERVICES & event.keys():
-            return _of_schedule(event)
+        if _SERVICE_FIELDS & event.keys():
+            return _schedule_event(event)
         _check_settings(event.get("config"))
     asked = read(event, GatherEvent)
     if asked.urls is not None and asked.urls_from is not None:
@@ -157,7 +157,7 @@ def is_unread(event: Any) -> bool:
     """Return whether the sender ignores the reply, so that an error must report pages not stored."""
     if not isinstance(event, dict):
         return False
-    return bool(_OF_SERVICES & event.keys()) or event.get("must_succeed") is True
+    return bool(_SERVICE_FIELDS & event.keys()) or event.get("must_succeed") is True
 
 
 def wanted(event: GatherEvent, deployed: Deployed) -> Wanted:
@@ -217,8 +217,8 @@ def listed(content: bytes, source: S3Object) -> tuple[str, ...]:
     return urls
 
 
-def begun_at(start: int, urls: tuple[str, ...]) -> tuple[str, ...]:
-    """Return the URLs rotated to start at index `start` (modulo their number).
+def rotate_urls(start: int, urls: tuple[str, ...]) -> tuple[str, ...]:
+    """Return the URLs rotated, so that the one at index `start` (modulo their number) comes first.
 
     A schedule sends the same list every time. If the time is too short for all of it, the URLs at its end are
     left out. Starting at a different URL each time gives every page its turn.
@@ -227,7 +227,7 @@ def begun_at(start: int, urls: tuple[str, ...]) -> tuple[str, ...]:
     return urls[start:] + urls[:start]
 
 
-def _of_schedule(event: Mapping[str, Any]) -> GatherEvent:
+def _schedule_event(event: Mapping[str, Any]) -> GatherEvent:
     """Return the event for an EventBridge schedule; raise InputError for an event of another service."""
     kind, source = event.get("detail-type"), event.get("source")
     if kind != "Scheduled Event" or source not in _SCHEDULES:
@@ -244,10 +244,10 @@ def _check_settings(config: Any) -> None:
         return
     fetch = config.get("fetch")
     for path, given in (("$.config", config), ("$.config.fetch", fetch if isinstance(fetch, dict) else {})):
-        for name in _OF_THE_DEPLOYMENT.keys() & given.keys():
+        for name in _DEPLOYMENT_SETTINGS.keys() & given.keys():
             raise InputError(
                 f"the event is malformed at {path}: an event may not set {name}:"
-                f" set {_OF_THE_DEPLOYMENT[name]} in the deployment"
+                f" set {_DEPLOYMENT_SETTINGS[name]} in the deployment"
             )
 
 

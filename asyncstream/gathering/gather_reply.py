@@ -1,4 +1,4 @@
-"""The reply to an event that asks for pages, or the error that reports failed pages. Pure.
+"""The reply to an event that asks for pages, or the error that reports failed pages. Does no I/O.
 
 `schema.json` in this folder describes event and reply; `make schema` generates it from their types.
 """
@@ -109,24 +109,24 @@ def reply_to(report: GatherReport, invoked: Invoked) -> GatherReply:
         report.engine,
         invoked.request_id,
         GatherTotals(
-            len(report.pages),
-            len(report.of("stored")),
-            len(report.of("unchanged")),
-            len(report.empty),
-            len(failed),
-            len(unfetched),
-            report.rows,
-            report.replaced,
-            report.batches,
-            round(report.seconds, 3),
-            round(invoked.cpu_seconds, 3),
-            report.slots,
-            report.memory_limit,
+            pages=len(report.pages),
+            stored=len(report.of("stored")),
+            unchanged=len(report.of("unchanged")),
+            empty=len(report.empty),
+            failed=len(failed),
+            pending=len(unfetched),
+            rows=report.rows,
+            replaced=report.replaced,
+            batches=report.batches,
+            seconds=round(report.seconds, 3),
+            cpu_seconds=round(invoked.cpu_seconds, 3),
+            slots=report.slots,
+            memory_limit=report.memory_limit,
         ),
-        to_come,
-        len(pending) - len(to_come),
-        inline,
-        len(failed) - len(inline),
+        pending=to_come,
+        pending_omitted=len(pending) - len(to_come),
+        failures=inline,
+        failures_omitted=len(failed) - len(inline),
     )
 
 
@@ -140,10 +140,13 @@ def raise_unstored(report: GatherReport) -> None:
     if not failed and not pending:
         return
     left = f", {len(pending):,} did not finish in time" if pending else ""
-    told = [f"{len(failed):,} of {len(report.pages):,} pages failed{left}", *map(_told, failed[:MOST_NAMED])]
+    messages = [
+        f"{len(failed):,} of {len(report.pages):,} pages failed{left}",
+        *map(_describe_failure, failed[:MOST_NAMED]),
+    ]
     if len(failed) > MOST_NAMED:
-        told.append(f"and {len(failed) - MOST_NAMED:,} more")
-    raise GatheringFailed("; ".join(told))
+        messages.append(f"and {len(failed) - MOST_NAMED:,} more")
+    raise GatheringFailed("; ".join(messages))
 
 
 def _page_reply(page: PageResult) -> PageReply:
@@ -151,7 +154,7 @@ def _page_reply(page: PageResult) -> PageReply:
     return PageReply(page.url, page.attempts, round(page.seconds, 3), error)
 
 
-def _told(page: PageResult) -> str:
+def _describe_failure(page: PageResult) -> str:
     error = problem(page.error or AsyncstreamError())
     return f"{shown(page.url)}: {error.type}: {error.message}"
 

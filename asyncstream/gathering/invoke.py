@@ -94,7 +94,7 @@ def _gather(event: Any, context: LambdaContext, engine: str) -> tuple[GatherRepo
     cpu_before = time.process_time()
     urls = _listed(wanted.urls, context) if isinstance(wanted.urls, S3Object) else wanted.urls
     if asked.must_succeed:
-        urls = events.begun_at(random.randrange(len(urls)), urls)  # noqa: S311 - no secret
+        urls = events.rotate_urls(random.randrange(len(urls)), urls)  # noqa: S311 - no secret
     report = kept_session(engine).gather(urls, rows, wanted.table, within(config, context))
     metrics.write(
         "unread" if asked.must_succeed else "direct",

@@ -21,7 +21,7 @@ from asyncstream.errors import (
     RowRefused,
     TransactionConflict,
 )
-from asyncstream.gathering.postgres.rows import Batches, PageRows, page_of
+from asyncstream.gathering.postgres.rows import Batches, PageRows, encode_page
 from asyncstream.gathering.postgres.statements import Upsert
 from asyncstream.gathering.postgres.writing import Writer
 from asyncstream.gathering.results import PageResult, PageStatus
@@ -35,8 +35,8 @@ from asyncstream.transforms.failures import failed
 # A function that returns the rows of a page; each row is a mapping of column to value.
 RowsOf = Callable[[Page], Iterable[Mapping[str, Any]]]
 OnPage = Callable[[PageResult], None]
-# Errors that concern one batch only. After any other error, `can_write` tests if rows can still be written.
-_OF_ONE_BATCH = (RowRefused, TransactionConflict, DeadlineExceeded)
+# Errors that concern one batch only. After any other error, `Writer.can_write` tests whether to go on.
+_BATCH_ERRORS = (RowRefused, TransactionConflict, DeadlineExceeded)
 
 
 def check_rows(rows: Any, name: str) -> None:
@@ -160,20 +160,20 @@ class Gathering:
         page = await self._fetching.fetcher.fetch(url, left=self._left, span=span)
         attempts = page.attempts
         with span.child("rows"):
-            made = await self._engine.compute(partial(self._made_of, page))
+            rows = await self._engine.compute(partial(self._make_rows, page))
             del page
-            if isinstance(made, AsyncstreamError):
-                made.attempts = attempts
+            if isinstance(rows, AsyncstreamError):
+                rows.attempts = attempts
                 try:
-                    raise made
+                    raise rows
                 finally:
-                    del made  # otherwise the error and its traceback form a reference cycle
-        return _Fetched(made, attempts)
+                    del rows  # otherwise the error and its traceback form a reference cycle
+        return _Fetched(rows, attempts)
 
     def _left(self) -> float:
         return 0.0 if self._stopped else self._fetching.deadline.left()
 
-    def _made_of(self, page: Page) -> PageRows | AsyncstreamError:
+    def _make_rows(self, page: Page) -> PageRows | AsyncstreamError:
         """Return the rows of a page, or the error that explains why it has none.
 
         The error has no traceback, since results keep errors and the frames would keep the page. It does not
@@ -181,7 +181,7 @@ class Gathering:
         The message names that exception and the line of the user's function.
         """
         try:
-            return page_of(page.asked, self._rows(page), self._writing.upsert)
+            return encode_page(page.asked, self._rows(page), self._writing.upsert)
         except AsyncstreamError as error:
             drop_tracebacks(error)
             return error
@@ -226,7 +226,7 @@ class Gathering:
         self.written += 1
         with self._span.branch("batch", pages=len(batch), rows=sum(page.count for page in batch)):
             ends = await writer.write(upsert, batch)
-        doubtful = next((e.error for e in ends if e.error and not isinstance(e.error, _OF_ONE_BATCH)), None)
+        doubtful = next((e.error for e in ends if e.error and not isinstance(e.error, _BATCH_ERRORS)), None)
         if doubtful is not None and not await writer.can_write(upsert):
             self._lost = doubtful
         for end in ends:
@@ -235,12 +235,12 @@ class Gathering:
                 PageResult(
                     end.page,
                     _status(end.stored, end.error),
-                    end.stored,
-                    end.unchanged,
-                    end.replaced,
-                    fetched.result().attempts,
-                    fetched.seconds,
-                    end.error,
+                    stored=end.stored,
+                    unchanged=end.unchanged,
+                    replaced=end.replaced,
+                    attempts=fetched.result().attempts,
+                    seconds=fetched.seconds,
+                    error=end.error,
                 )
             )
 

@@ -1,4 +1,4 @@
-"""Choose which spans of a large transfer are sent. Pure.
+"""Choose which spans of a large transfer are sent. Does no I/O.
 
 X-Ray keeps 500 KB of a trace, or 100 KB if it is sent slowly (AWS X-Ray endpoints and quotas), and drops the
 rest. All spans of a small transfer are sent. For a large transfer, a sample spread over all of it is sent.

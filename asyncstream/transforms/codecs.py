@@ -81,9 +81,11 @@ class _Decompression:
         """
         form = self._format
         if self._decoder is not None or self._head:
-            raise CorruptInput(f"the {form.name} data end at byte {self._at}, within a {form.member}")
+            raise CorruptInput(
+                f"the {form.name} data end at byte {self._at}, within a {form.member}: store the file again"
+            )
         if not self._members:
-            raise CorruptInput(f"the input is empty: no {form.name} data")
+            raise CorruptInput(f"the input is empty: no {form.name} data. Leave out empty files")
         self._check_padding(last=True)
         return b""
 
@@ -102,7 +104,7 @@ class _Decompression:
             self._decoder = None
             raise DamagedInput(
                 f"the {self._format.name} data cannot be decompressed, at or before bytes "
-                f"{self._at} to {self._at + len(data)}: {error}"
+                f"{self._at} to {self._at + len(data)}: {error}. `{self._format.name} -t` tests the file"
             ) from error
 
     def _take_rest(self, given: int) -> bytes:
@@ -152,15 +154,20 @@ class _Decompression:
         if padding is _Padding.FOURS and self._zeros % 4:
             raise CorruptInput(
                 f"{self._zeros} zeros within the {self._format.name} data, up to byte {self._at}: "
-                "not a multiple of four"
+                "not a multiple of four, so the file is damaged: store it again"
             )
 
     def _not_a_member(self) -> CorruptInput:
         name, member = self._format.name, self._format.member
         if not self._members:
-            return CorruptInput(f"the input is not {name} data: it starts with other bytes")
+            return CorruptInput(
+                f"the input is not {name} data: it starts with other bytes. Leave out such files"
+            )
         at = self._at - len(self._head)
-        return CorruptInput(f"trailing garbage at byte {at}: neither {name} padding nor another {member}")
+        return CorruptInput(
+            f"trailing garbage at byte {at}: neither {name} padding nor another {member}. "
+            "Remove it from the file"
+        )
 
 
 class Gunzip(_Decompression):

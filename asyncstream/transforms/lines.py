@@ -116,7 +116,9 @@ class LineSplitter:
             before += len(line) + 1
 
     def _too_long(self, lines_before: int, bytes_before: int) -> LineTooLong:
-        return LineTooLong(f"{self.place(lines_before, bytes_before)}: over {self._longest} bytes long")
+        return LineTooLong(
+            f"{self.place(lines_before, bytes_before)}: over {self._longest} bytes long. Raise max_line"
+        )
 
 
 class Coalesced:

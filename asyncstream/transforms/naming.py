@@ -49,7 +49,7 @@ def factory(given: Spec) -> Factory:
         return chain(*map(factory, given))
     if isinstance(given, str):
         return chain(*map(named, given.split(",")))
-    return _checked(given, repr(given))
+    return _check_factory(given, repr(given))
 
 
 def named(spec: str) -> Factory:
@@ -61,14 +61,14 @@ def named(spec: str) -> Factory:
         ConfigError: there is no transform of that name, importing it failed, or the factory failed.
     """
     if spec in _BUILT_IN:
-        return _checked(_BUILT_IN[spec], repr(spec))
+        return _check_factory(_BUILT_IN[spec], repr(spec))
     found = import_object(
         spec, "transform", f"one of {', '.join(NAMES)}, or a function of yours as module:function"
     )
-    return _checked(found, repr(spec))
+    return _check_factory(found, repr(spec))
 
 
-class _OfChunks:
+class _ChunkFunction:
     """A function that is called for each chunk, as a transform."""
 
     def __init__(self, function: Callable[[bytes], bytes | Iterable[bytes | memoryview]]) -> None:
@@ -81,15 +81,16 @@ class _OfChunks:
         return b""
 
 
-def _checked(given: Any, told: str) -> Factory:
+def _check_factory(given: Any, shown: str) -> Factory:
+    """Return the factory of a transform after making one; messages call what the user gave `shown`."""
     if _is_transform(given) and not isinstance(given, type):
-        raise ConfigError(f"transform {told} is one object for all files: give a factory, such as its class")
-    needed = _needed(given, told)
+        raise ConfigError(f"transform {shown} is one object for all files: give a factory, such as its class")
+    needed = _required_arguments(given, shown)
     if needed == 1 and not isinstance(given, type):
-        return lambda: _OfChunks(given)
+        return lambda: _ChunkFunction(given)
     if needed:
         raise ConfigError(
-            f"transform {told} needs {needed} arguments; a factory gets none and a function of chunks one: "
+            f"transform {shown} needs {needed} arguments; a factory gets none and a function of chunks one: "
             "bind the others with functools.partial"
         )
     try:
@@ -97,32 +98,34 @@ def _checked(given: Any, told: str) -> Factory:
     except (ConfigError, KeyboardInterrupt):
         raise
     except BaseException as error:  # a user's code, which may call sys.exit
-        raise ConfigError(f"transform {told} cannot be made: {type(error).__name__}: {error}") from error
+        raise ConfigError(f"transform {shown} cannot be made: {type(error).__name__}: {error}") from error
     if not _is_transform(made):
         raise ConfigError(
-            f"transform {told} needs no argument, so it must return an object with feed and finish; "
+            f"transform {shown} needs no argument, so it must return an object with feed and finish; "
             f"it returned a {type(made).__name__}"
         )
     new: Factory = given
     return new
 
 
-def _needed(given: Any, told: str) -> int:
+def _required_arguments(given: Any, shown: str) -> int:
     """Return the number of required arguments."""
     if not callable(given):
-        raise ConfigError(f"transform {told} is neither a name nor callable")
+        raise ConfigError(
+            f"transform {shown} is neither a name nor callable: give a name, a function or a class"
+        )
     if inspect.iscoroutinefunction(given) or inspect.isasyncgenfunction(given):
-        raise ConfigError(f"transform {told} is asynchronous: transforms do no I/O, give a plain function")
+        raise ConfigError(f"transform {shown} is asynchronous: transforms do no I/O, give a plain function")
     try:
         parameters = inspect.signature(given).parameters.values()
     except (TypeError, ValueError) as error:
         raise ConfigError(
-            f"transform {told} does not say what arguments it takes: wrap it in a function"
+            f"transform {shown} does not say what arguments it takes: wrap it in a function"
         ) from error
     variadic = inspect.Parameter.VAR_POSITIONAL, inspect.Parameter.VAR_KEYWORD
     needed = [p for p in parameters if p.default is p.empty and p.kind not in variadic]
     if any(p.kind is p.KEYWORD_ONLY for p in needed):
-        raise ConfigError(f"transform {told} needs arguments by keyword: bind them with functools.partial")
+        raise ConfigError(f"transform {shown} needs arguments by keyword: bind them with functools.partial")
     return len(needed)
 
 
@@ -204,7 +207,7 @@ def _name_of(given: Any) -> str:
     if not (_is_importable(given) and _is_constant(defaults)):
         raise _unnamed(given)
     name = f"{given.__module__}:{given.__qualname__}"
-    return f"{name}:{_number_of(defaults)}" if defaults else name
+    return f"{name}:{_constant_hash(defaults)}" if defaults else name
 
 
 def _name_of_bound(value: Any) -> str:
@@ -212,7 +215,7 @@ def _name_of_bound(value: Any) -> str:
         return _name_of(value)
     if not _is_constant(value):
         raise _unnamed(f"with a {type(value).__name__} as an argument")  # its value may be secret
-    return _number_of(value)
+    return _constant_hash(value)
 
 
 def _unnamed(part: object) -> ConfigError:
@@ -236,5 +239,5 @@ def _is_constant(value: Any) -> bool:
     return value is None or isinstance(value, int | float | str | bytes)
 
 
-def _number_of(constant: Any) -> str:
+def _constant_hash(constant: Any) -> str:
     return f"{zlib.crc32(repr(constant).encode()):x}"

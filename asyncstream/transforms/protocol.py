@@ -92,14 +92,14 @@ class Chain:
         self._first = first
         self._second = second
         self._passed = 0
-        self._tell: Callable[[int], None] = _ignore_count
+        self._on_passed: Callable[[int], None] = _ignore_count
 
-    def watch(self, tell: Callable[[int], None]) -> None:
-        """Call `tell` with the bytes passed between the two whenever they grow; its exception ends both."""
-        self._tell = tell
+    def watch(self, on_passed: Callable[[int], None]) -> None:
+        """Call `on_passed` for each piece, with the bytes that passed so far. It may raise an error."""
+        self._on_passed = on_passed
         for each in (self._first, self._second):
             if isinstance(each, Chain):
-                each.watch(tell)
+                each.watch(on_passed)
 
     def links(self) -> Iterator[Any]:
         """Yield every transform of the chain that is not a chain itself."""
@@ -120,7 +120,7 @@ class Chain:
     def _fed(self, piece: bytes | memoryview) -> Iterator[bytes | memoryview]:
         if piece:
             self._passed += len(piece)
-            self._tell(self._passed)
+            self._on_passed(self._passed)
             yield from pieces(self._second.feed(piece))
         # An empty piece lets the caller check its limits, also if the second transform returns nothing.
         yield b""
@@ -166,7 +166,7 @@ def _links(transform: Transform) -> Iterator[Any]:
 
 
 def _ignore_count(passed: int) -> None:
-    """Do nothing with the count; the `tell` of a chain before `watch`."""
+    """Do nothing: no caller watches this chain."""
 
 
 def _bytes(piece: Any) -> bytes | memoryview:

@@ -99,13 +99,15 @@ class _RecordSplitter:
             if odd and self._open:
                 record = bytes(self._open + line)
                 self._open.clear()
-                yield from self._told(record)
+                yield from self._yield_record(record)
             elif odd or self._open:
                 self._open += line + b"\n"
                 if len(self._open) > self._longest:
-                    raise LineTooLong(f"{self.place()}: the record is over {self._longest} bytes long")
+                    raise LineTooLong(
+                        f"{self.place()}: the record is over {self._longest} bytes long. Raise max_record"
+                    )
             else:
-                yield from self._told(line)
+                yield from self._yield_record(line)
 
     def rest(self) -> Iterator[bytes]:
         """Yield the last record if it has no line end.
@@ -115,7 +117,9 @@ class _RecordSplitter:
         """
         last = self._lines.rest()
         if bool(self._open) != (last.count(b'"') & 1):
-            raise TransformError(f"{self.place()}: a quote is open at the end of the input")
+            raise TransformError(
+                f"{self.place()}: a quote is open at the end of the input: close it in the source"
+            )
         if last or self._open:
             yield bytes(self._open + last)
 
@@ -123,7 +127,8 @@ class _RecordSplitter:
         """Return the place of the current record for messages."""
         return f"line {self.line}, at byte {self.offset} of the input"
 
-    def _told(self, record: bytes) -> Iterator[bytes]:
+    def _yield_record(self, record: bytes) -> Iterator[bytes]:
+        """Yield a record, then move `line` and `offset` past it."""
         yield record
         self.line += record.count(b"\n") + 1
         self.offset += len(record) + 1
@@ -207,7 +212,7 @@ class _MappedCsv:
 
     def _take_names(self, row: list[str]) -> None:
         if len(set(row)) < len(row):
-            raise TransformError("the header has a name twice")
+            raise TransformError("the header has a name twice: give each column its own name")
         self._names = row
 
     def _write(self, made: Mapping[str, Any]) -> bool:
@@ -215,12 +220,17 @@ class _MappedCsv:
             raise TransformError(f"the function returned a {type(made).__name__}: return a mapping, or None")
         if self._made is None:
             if not made:
-                raise TransformError("the function returned a record without fields")
+                raise TransformError(
+                    "the function returned a record without fields: return None to drop a record"
+                )
             self._made = dict.fromkeys(made)
             self._coalesced.add(self._bom + self._line(self._made))
         if made.keys() != self._made.keys():
             differ = ", ".join(sorted(map(str, made.keys() ^ self._made.keys())))
-            raise TransformError(f"the function returned other fields than for the first record: {differ}")
+            raise TransformError(
+                f"the function returned other fields than for the first record: {differ}. "
+                "Return the same fields for all records"
+            )
         return self._coalesced.add(self._line(made[name] for name in self._made))
 
     def _line(self, values: Iterable[Any]) -> bytes:

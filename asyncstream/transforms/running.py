@@ -17,10 +17,10 @@ def held_by(factory: Factory) -> Held:
     Raises:
         TransformError: the factory failed.
     """
-    return Held(_made(factory))
+    return Held(_make(factory))
 
 
-def _made(factory: Factory) -> Transform:
+def _make(factory: Factory) -> Transform:
     try:
         return factory()
     except (TransformError, ConfigError, KeyboardInterrupt):
@@ -64,7 +64,7 @@ class Running:
         self._max_output = max_output
         self._max_ratio = max_ratio
         self._between = between
-        self._transform = _made(factory)
+        self._transform = _make(factory)
         self._held = Held(self._transform)
         if memory is not None:
             self._held.allow(memory)
@@ -83,15 +83,13 @@ class Running:
         """
         start, self.read = self.read, self.read + len(chunk)
         where = f"the transform failed in bytes {start} to {self.read} of its input"
-        return self._drawn(lambda: self._transform.feed(chunk), where)
+        return self._draw(lambda: self._transform.feed(chunk), where)
 
     def finish(self) -> Iterator[bytes | memoryview]:
         """Return the remaining output after the end of the source, in the same way as `feed`."""
-        return self._drawn(
-            self._transform.finish, f"the transform failed at the end of its {self.read} bytes"
-        )
+        return self._draw(self._transform.finish, f"the transform failed at the end of its {self.read} bytes")
 
-    def _drawn(
+    def _draw(
         self, call: Callable[[], bytes | Iterable[bytes | memoryview]], where: str
     ) -> Iterator[bytes | memoryview]:
         drawn: Iterator[bytes | memoryview] | None = None
@@ -118,12 +116,19 @@ class Running:
     def _count(self, length: int) -> None:
         self.made += length
         if self._max_output is not None and self.made > self._max_output:
-            raise OutputTooLarge(self._told(self.made, f"the {self._max_output} that max_output allows"))
+            raise OutputTooLarge(
+                self._excess_message(self.made, f"the {self._max_output} that max_output allows")
+            )
         self._check_ratio(self.made)
 
     def _check_ratio(self, made: int) -> None:
         if self._max_ratio is not None and made > max(RATIO_COUNTS_FROM, self._max_ratio * self.read):
-            raise OutputTooLarge(self._told(made, f"the {self._max_ratio:g} times that max_ratio allows"))
+            raise OutputTooLarge(
+                self._excess_message(made, f"the {self._max_ratio:g} times that max_ratio allows")
+            )
 
-    def _told(self, made: int, limit: str) -> str:
-        return f"the first {self.read} bytes of the source became {made} bytes, more than {limit}"
+    def _excess_message(self, made: int, limit: str) -> str:
+        return (
+            f"the first {self.read} bytes of the source became {made} bytes, more than {limit}: "
+            "raise that setting if you trust the source"
+        )

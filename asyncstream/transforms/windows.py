@@ -86,8 +86,8 @@ class WindowedMember:
         except MemoryError as error:  # the system cannot allocate the window
             raise self._too_little() from error
         except self._form.errors as error:
-            # Only the word "memory" tells that a later block of an xz stream has a larger window than its
-            # first, or that a Zstandard window exceeds the library's limit of 2 GiB.
+            # The libraries have no error class for a window that is too large: a later block of an xz stream
+            # may need a larger one than the first, and Zstandard's library has a limit of 2 GiB.
             if "memory" not in str(error).lower():
                 raise
             raise self._too_little() from error

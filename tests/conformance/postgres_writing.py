@@ -9,7 +9,7 @@ from asyncstream.gathering.postgres import open_driver
 from asyncstream.gathering.postgres.aws import AwsPasswords
 from asyncstream.gathering.postgres.config import DatabaseConfig
 from asyncstream.gathering.postgres.connecting import Connector, KeptConnection
-from asyncstream.gathering.postgres.rows import Batches, page_of
+from asyncstream.gathering.postgres.rows import Batches, encode_page
 from asyncstream.gathering.postgres.statements import Table, Upsert
 from asyncstream.gathering.postgres.writing import PageWritten, Writer
 from asyncstream.retry import Retrying, RetryPolicy
@@ -74,7 +74,7 @@ class Writing:
         batches = Batches(self.config.batch_rows, self.config.batch_bytes)
         outcomes = []
         for page_id, rows in pages.items():
-            outcomes += await writer.write(upsert, batches.add(page_of(page_id, rows, upsert)))
+            outcomes += await writer.write(upsert, batches.add(encode_page(page_id, rows, upsert)))
         return outcomes + await writer.write(upsert, batches.rest())
 
     def _writer(self, deadline: Deadline) -> Writer:

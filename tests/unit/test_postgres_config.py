@@ -9,7 +9,7 @@ from asyncstream import TransferConfig
 from asyncstream.errors import ConfigError
 from asyncstream.gathering import GatherConfig
 from asyncstream.gathering.postgres.config import DatabaseConfig, is_local
-from asyncstream.gathering.postgres.conninfo import hosts_of, is_placed, parameters, secured
+from asyncstream.gathering.postgres.conninfo import hosts_to_try, is_placed, parameters, secured
 
 REMOTE = "db.example.com"
 
@@ -156,7 +156,7 @@ def test_certificates_are_verified_unless_the_host_is_local(
 def test_the_hosts_are_those_that_are_connected_to(
     given: dict[str, str], environ: dict[str, str], hosts: list[str]
 ) -> None:
-    assert hosts_of(given, environ) == hosts
+    assert hosts_to_try(given, environ) == hosts
     assert is_placed(given, environ) == bool(hosts)
 
 

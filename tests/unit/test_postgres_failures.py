@@ -5,7 +5,7 @@ from types import SimpleNamespace
 import pytest
 
 from asyncstream import errors
-from asyncstream.gathering.postgres.failures import of_statement, while_connecting
+from asyncstream.gathering.postgres.failures import connection_error, statement_error
 
 
 @pytest.mark.parametrize(
@@ -41,7 +41,7 @@ from asyncstream.gathering.postgres.failures import of_statement, while_connecti
 )
 def test_a_statements_error_is_known_by_its_code(state: str, kind: type[Exception]) -> None:
     diagnosis = SimpleNamespace(message_primary="what", message_detail="d" * 1000, message_hint=None)
-    error = of_statement(SimpleNamespace(sqlstate=state, diag=diagnosis))
+    error = statement_error(SimpleNamespace(sqlstate=state, diag=diagnosis))
     assert type(error) is kind
     assert "what; ddd" in str(error)
     assert state in str(error)
@@ -50,20 +50,20 @@ def test_a_statements_error_is_known_by_its_code(state: str, kind: type[Exceptio
 
 
 def test_a_value_that_is_repeated_is_cut_short() -> None:
-    assert len(str(of_statement(_error("22P02", "invalid input: " + "x" * 1_000_000)))) < 400
+    assert len(str(statement_error(_error("22P02", "invalid input: " + "x" * 1_000_000)))) < 400
 
 
 def test_a_policy_refuses_a_row_and_a_missing_privilege_all() -> None:
     policy = 'new row violates row-level security policy for table "t"'
-    assert type(of_statement(_error("42501", policy))) is errors.RowRefused
-    denied = of_statement(_error("42501", "permission denied for table t"))
+    assert type(statement_error(_error("42501", policy))) is errors.RowRefused
+    denied = statement_error(_error("42501", "permission denied for table t"))
     assert type(denied) is errors.AccessDenied
     assert "SELECT, INSERT and UPDATE" in str(denied)
 
 
 @pytest.mark.parametrize("state", ["23502", "23514", "44000"])
 def test_a_row_that_fails_a_check_is_not_repeated(state: str) -> None:
-    error = of_statement(_error(state, "violates check", "Failing row contains (1, 4111-1111)."))
+    error = statement_error(_error(state, "violates check", "Failing row contains (1, 4111-1111)."))
     assert "violates check" in str(error)
     assert "4111" not in str(error)
 
@@ -82,7 +82,7 @@ def _error(state: str, said: str, detail: str | None = None) -> SimpleNamespace:
     ],
 )
 def test_what_to_do_about_a_connection_is_said(said: str, advice: str) -> None:
-    assert advice in str(while_connecting(RuntimeError(said)))
+    assert advice in str(connection_error(RuntimeError(said)))
 
 
 @pytest.mark.parametrize(
@@ -116,7 +116,7 @@ def test_what_to_do_about_a_connection_is_said(said: str, advice: str) -> None:
     ],
 )
 def test_why_there_is_no_connection_is_known_by_words(said: str, kind: type[Exception]) -> None:
-    error = while_connecting(RuntimeError(said))
+    error = connection_error(RuntimeError(said))
     assert type(error) is kind
     assert " ".join(said.split()) in str(error)
 
@@ -125,4 +125,6 @@ def test_an_error_without_a_code_is_a_connection_that_broke() -> None:
     class Broke(Exception):
         sqlstate = None
 
-    assert type(of_statement(Broke("server closed the connection unexpectedly"))) is errors.ConnectionClosed
+    assert (
+        type(statement_error(Broke("server closed the connection unexpectedly"))) is errors.ConnectionClosed
+    )

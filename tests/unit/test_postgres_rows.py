@@ -13,12 +13,12 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from asyncstream.errors import RowRefused
-from asyncstream.gathering.postgres.rows import Batches, PageRows, page_of
-from asyncstream.gathering.postgres.statements import Column, Table, upsert_of
+from asyncstream.gathering.postgres.rows import Batches, PageRows, encode_page
+from asyncstream.gathering.postgres.statements import Column, Table, build_upsert
 
 COLUMNS = [Column("id", "integer"), Column("v", "jsonb")]
-UPSERT = upsert_of(Table(name="t", key=("id",)), COLUMNS)
-DECLARED = upsert_of(Table(name="t", key=("id",), columns=("v",)), COLUMNS)
+UPSERT = build_upsert(Table(name="t", key=("id",)), COLUMNS)
+DECLARED = build_upsert(Table(name="t", key=("id",), columns=("v",)), COLUMNS)
 
 
 class Opaque:
@@ -55,7 +55,7 @@ def deep(levels: int) -> list[Any]:
 )
 def test_a_row_that_cannot_be_written_is_refused_by_its_number(row: Any, reason: str) -> None:
     with pytest.raises(RowRefused) as raised:
-        page_of("page", [{"id": 1}, row], DECLARED)
+        encode_page("page", [{"id": 1}, row], DECLARED)
     assert reason in str(raised.value)
 
 
@@ -71,25 +71,25 @@ def test_a_row_that_cannot_be_written_is_refused_by_its_number(row: Any, reason:
 )
 def test_rows_must_be_a_list_with_the_columns_of_the_first(rows: Any, reason: str) -> None:
     with pytest.raises(RowRefused, match=re.escape(reason)):
-        page_of("page", rows, UPSERT)
+        encode_page("page", rows, UPSERT)
 
 
 def test_declared_columns_are_written_even_if_rows_lack_them() -> None:
-    assert page_of("page", [{"id": 1, "v": 1}, {"id": 2}], DECLARED).columns == {"id", "v"}
-    assert page_of("page", [{"id": 2}], DECLARED).columns == {"id", "v"}
-    assert page_of("page", [{"id": 2}], UPSERT).columns == {"id"}
-    assert page_of("page", [], DECLARED).columns == set()
+    assert encode_page("page", [{"id": 1, "v": 1}, {"id": 2}], DECLARED).columns == {"id", "v"}
+    assert encode_page("page", [{"id": 2}], DECLARED).columns == {"id", "v"}
+    assert encode_page("page", [{"id": 2}], UPSERT).columns == {"id"}
+    assert encode_page("page", [], DECLARED).columns == set()
 
 
 def test_a_long_value_is_shown_in_part() -> None:
     with pytest.raises(RowRefused) as raised:
-        page_of("page", [{"id": 1, "v": Opaque()}], UPSERT)
+        encode_page("page", [{"id": 1, "v": Opaque()}], UPSERT)
     assert len(str(raised.value)) < 200
 
 
 def test_the_json_is_ascii_so_its_length_is_its_bytes() -> None:
     """The encodings of client and database do not matter."""
-    page = page_of("page", [{"id": 1, "v": "é\U0001f600"}], UPSERT)
+    page = encode_page("page", [{"id": 1, "v": "é\U0001f600"}], UPSERT)
     assert page.json.isascii()
     assert json.loads(page.json) == {"id": 1, "v": "é\U0001f600"}
 
@@ -105,7 +105,7 @@ def test_rows_are_taken_from_any_iterable_and_any_mapping() -> None:
         def __len__(self) -> int:
             return 1
 
-    assert page_of("page", iter([Row()]), UPSERT) == PageRows("page", 1, '{"id": 1}', frozenset({"id"}))
+    assert encode_page("page", iter([Row()]), UPSERT) == PageRows("page", 1, '{"id": 1}', frozenset({"id"}))
 
 
 @given(st.datetimes(timezones=st.none() | st.timezones()))
@@ -114,7 +114,7 @@ def test_a_datetime_is_written_as_the_same_moment_in_utc(moment: datetime) -> No
         expected = moment.replace(tzinfo=UTC) if moment.tzinfo is None else moment.astimezone(UTC)
     except OverflowError:
         return  # outside the years 1 to 9999
-    [row] = json.loads(f"[{page_of('page', [{'id': moment}], UPSERT).json}]")
+    [row] = json.loads(f"[{encode_page('page', [{'id': moment}], UPSERT).json}]")
     assert datetime.fromisoformat(row["id"]) == expected
     assert row["id"].endswith("+00:00")
 

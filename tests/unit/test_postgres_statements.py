@@ -5,7 +5,7 @@ from typing import Any
 import pytest
 
 from asyncstream.errors import ConfigError, TableMismatch, TableNotFound
-from asyncstream.gathering.postgres.statements import Column, Table, quoted, upsert_of
+from asyncstream.gathering.postgres.statements import Column, Table, build_upsert, quoted
 
 FOUND = [
     Column("id", "integer"),
@@ -28,19 +28,19 @@ def test_rows_may_have_the_declared_or_all_writable_columns(
     columns: tuple[str, ...] | None, allowed: set[str], usual: set[str]
 ) -> None:
     """A generated column is not writable."""
-    upsert = upsert_of(Table(name="t", key=("id",), columns=columns), FOUND)
+    upsert = build_upsert(Table(name="t", key=("id",), columns=columns), FOUND)
     assert upsert.names == allowed
     assert upsert.usual == usual
 
 
 @pytest.mark.parametrize("names", [{"id"}, {"id", "name"}, {"id", "at", "name"}])
 def test_a_statement_names_the_columns_of_its_rows_and_no_other(names: set[str]) -> None:
-    statement = upsert_of(Table(name="t", key=("id",)), FOUND).statement(names)
+    statement = build_upsert(Table(name="t", key=("id",)), FOUND).statement(names)
     assert {column.name for column in FOUND if quoted(column.name) in statement} - {"number"} == names
 
 
 def test_a_key_is_usual_though_it_has_a_default() -> None:
-    assert "at" in upsert_of(Table(name="t", key=("at",)), FOUND).usual
+    assert "at" in build_upsert(Table(name="t", key=("at",)), FOUND).usual
 
 
 @pytest.mark.parametrize(
@@ -54,18 +54,18 @@ def test_a_key_is_usual_though_it_has_a_default() -> None:
 )
 def test_a_table_without_what_is_to_be_written_is_told(table: Table, word: str) -> None:
     with pytest.raises(TableMismatch, match=word):
-        upsert_of(table, FOUND)
+        build_upsert(table, FOUND)
 
 
 def test_a_schema_in_the_name_of_a_table_is_refused() -> None:
     """The error says how to give schema and name separately."""
     with pytest.raises(TableNotFound, match="schema='shop', name='prices'"):
-        upsert_of(Table(name="shop.prices", key=("id",)), [])
+        build_upsert(Table(name="shop.prices", key=("id",)), [])
 
 
 def test_a_table_without_columns_is_none() -> None:
     with pytest.raises(TableNotFound, match=r'"s"\."t"'):
-        upsert_of(Table(name="t", schema="s", key=("id",)), [])
+        build_upsert(Table(name="t", schema="s", key=("id",)), [])
 
 
 @pytest.mark.parametrize(

@@ -10,7 +10,7 @@ from asyncstream.errors import ConfigError
 from asyncstream.gathering.web import FetchConfig, Page
 from asyncstream.gathering.web.hosts import Hosts
 from asyncstream.gathering.web.page_replies import retry_after
-from asyncstream.gathering.web.pages import charset_of
+from asyncstream.gathering.web.pages import parse_charset
 from asyncstream.gathering.web.urls import Url, parse_url
 
 NOW = 1_700_000_000.0
@@ -43,7 +43,7 @@ def test_no_time_to_come_back_breaks_the_reader(text: str) -> None:
      ("text/html; charset*=utf-8''latin-1", "utf-8"), ("text/html; charset=Shift_JIS", "shift_jis")],
 )  # fmt: skip
 def test_a_heads_charset_is_used_if_pages_are_written_in_it(content_type: str, charset: str) -> None:
-    assert charset_of(content_type) == charset
+    assert parse_charset(content_type) == charset
 
 
 @given(st.text(), st.binary(max_size=100))

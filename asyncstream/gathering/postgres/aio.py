@@ -29,7 +29,7 @@ class AsyncioDriver:
                 )
             )
         except psycopg.Error as error:
-            raise failures.while_connecting(error) from error
+            raise failures.connection_error(error) from error
 
 
 class _Bounded(psycopg.AsyncConnection[tuple[Any, ...]]):
@@ -55,7 +55,7 @@ class _Connection:
                 await self._connection.cancel_safe(timeout=_CANCEL_SECONDS)
             raise ConnectionFailed(f"Postgres: {error}") from error
         except psycopg.Error as error:
-            raise failures.of_statement(error) from error
+            raise failures.statement_error(error) from error
 
     async def close(self) -> None:
         await self._connection.close()

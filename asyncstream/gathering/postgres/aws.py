@@ -60,7 +60,7 @@ class AwsPasswords:
             retries={"total_max_attempts": 1, "mode": "standard"},
         )
         try:
-            client = self._aws().client("secretsmanager", region_name=_region_of(name), config=config)
+            client = self._aws().client("secretsmanager", region_name=_region_from_arn(name), config=config)
             try:
                 reply = client.get_secret_value(SecretId=name)
             finally:
@@ -107,7 +107,7 @@ class AwsPasswords:
         return self._session
 
 
-def _region_of(name: str) -> str | None:
+def _region_from_arn(name: str) -> str | None:
     """Return the region of a secret, which its ARN names; None if `name` is not an ARN."""
     return name.split(":")[3] if name.startswith("arn:") and name.count(":") >= 6 else None
 

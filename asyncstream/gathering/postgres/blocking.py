@@ -35,7 +35,7 @@ class BlockingDriver:
                 )
             )
         except psycopg.Error as error:
-            raise failures.while_connecting(error) from error
+            raise failures.connection_error(error) from error
 
 
 class _Bounded(psycopg.Connection[tuple[Any, ...]]):
@@ -61,7 +61,7 @@ class _Connection:
                 self._connection.cancel_safe(timeout=_CANCEL_SECONDS)
             raise ConnectionFailed(f"Postgres: {error}") from error
         except psycopg.Error as error:
-            raise failures.of_statement(error) from error
+            raise failures.statement_error(error) from error
 
     async def close(self) -> None:
         self._connection.close()

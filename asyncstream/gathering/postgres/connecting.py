@@ -14,7 +14,7 @@ from msgspec import Struct
 from asyncstream.deadline import Deadline
 from asyncstream.errors import AccessDenied, ConfigError, CredentialsExpired, DeadlineExceeded, RowRefused
 from asyncstream.gathering.postgres.config import DatabaseConfig
-from asyncstream.gathering.postgres.conninfo import hosts_of, is_placed, parameters, secured
+from asyncstream.gathering.postgres.conninfo import hosts_to_try, is_placed, parameters, secured
 from asyncstream.gathering.postgres.ports import Connection, Driver, PasswordSource
 
 _DEFAULT_PORT = "5432"
@@ -64,7 +64,7 @@ class Connector:
         self._check_time(deadline, hosts=1)
         login = await self._login(deadline.left())
         # libpq applies the time-out to each of several hosts.
-        hosts = max(1, len(hosts_of(login, os.environ)))
+        hosts = max(1, len(hosts_to_try(login, os.environ)))
         self._check_time(deadline, hosts)
         try:
             return await self._driver.connect(

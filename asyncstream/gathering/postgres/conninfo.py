@@ -63,7 +63,7 @@ def _is_read_as_meant(dsn: Mapping[str, str]) -> bool:
     )
 
 
-def hosts_of(given: Mapping[str, str], environ: Mapping[str, str]) -> list[str]:
+def hosts_to_try(given: Mapping[str, str], environ: Mapping[str, str]) -> list[str]:
     """Return the hosts that libpq tries in turn, from parameters and environment; empty: its default."""
     hosts = given.get("hostaddr") or given.get("host") or environ.get("PGHOSTADDR") or environ.get("PGHOST")
     return hosts.split(",") if hosts else []
@@ -71,7 +71,7 @@ def hosts_of(given: Mapping[str, str], environ: Mapping[str, str]) -> list[str]:
 
 def is_placed(given: Mapping[str, str], environ: Mapping[str, str]) -> bool:
     """Return whether a host or service is given. Without one, libpq looks for a socket of this machine."""
-    return bool(hosts_of(given, environ) or given.get("service") or environ.get("PGSERVICE"))
+    return bool(hosts_to_try(given, environ) or given.get("service") or environ.get("PGSERVICE"))
 
 
 def secured(given: Mapping[str, str], environ: Mapping[str, str], *, token: bool = False) -> dict[str, str]:

@@ -25,7 +25,7 @@ _LONGEST = 300
 _DETAIL_IS_ROW = frozenset({"23502", "23514", "44000"})
 # Classes of SQLSTATE that do not concern a row. A state neither here nor in `_BY_STATE` was raised by a
 # trigger or function of the user, or by an error within one.
-_OF_NO_ROW = frozenset(
+_NOT_ABOUT_ROWS = frozenset(
     {"0A", "0B", "0F", "0L", "0P", "0Z", "24", "25", "26", "2B", "2D", "34", "3B", "3D", "3F"}
     | {"42", "53", "55", "57", "58", "72", "F0", "HV", "XX"}
 )
@@ -101,7 +101,7 @@ _WHILE_CONNECTING: Sequence[tuple[type[AsyncstreamError], tuple[str, ...], str]]
 )
 
 
-def while_connecting(error: Exception) -> AsyncstreamError:
+def connection_error(error: Exception) -> AsyncstreamError:
     """Return asyncstream's error for psycopg's error while connecting."""
     said = " ".join(str(error).split())
     for kind, words, advice in _WHILE_CONNECTING:
@@ -110,7 +110,7 @@ def while_connecting(error: Exception) -> AsyncstreamError:
     return ConnectionFailed(f"no connection to Postgres: {said}; check host and port, and that it runs")
 
 
-def of_statement(error: Any) -> AsyncstreamError:
+def statement_error(error: Any) -> AsyncstreamError:
     """Return asyncstream's error for a statement that Postgres refused, or whose connection broke."""
     state: str | None = error.sqlstate
     if state is None:
@@ -128,7 +128,7 @@ def _kind(state: str, said: str) -> type[AsyncstreamError]:
     if "row-level security" in said:
         return RowRefused
     rows = (_BY_STATE.get(state[:length]) for length in (5, 3, 2))
-    return next(filter(None, rows), DatabaseError if state[:2] in _OF_NO_ROW else RowRefused)
+    return next(filter(None, rows), DatabaseError if state[:2] in _NOT_ABOUT_ROWS else RowRefused)
 
 
 def _said(error: Any) -> str:

@@ -1,4 +1,4 @@
-"""Encode the rows of a page as the JSON that the statement takes, and collect pages into batches. Pure.
+"""Encode the rows of a page as the JSON that the statement takes, and collect them into batches. Does no I/O.
 
 The type of a column decides which values Postgres accepts. A string for a number, a date or an enum is fine
 if Postgres can parse it. Values are written as follows:
@@ -49,7 +49,7 @@ class PageRows(Struct, frozen=True):
     columns: frozenset[str] = frozenset()
 
 
-def page_of(page_id: str, rows: Iterable[Mapping[str, Any]], upsert: Upsert) -> PageRows:
+def encode_page(page_id: str, rows: Iterable[Mapping[str, Any]], upsert: Upsert) -> PageRows:
     """Check and encode the rows of a page for this upsert.
 
     Raises:
@@ -75,7 +75,7 @@ class _RowReader:
     def __init__(self, upsert: Upsert) -> None:
         self._table = upsert.table
         self._names = upsert.names
-        self._of_bytes = upsert.of_bytes
+        self._bytea_names = upsert.bytea_names
         self.columns = frozenset[str]() if upsert.table.columns is None else upsert.names
 
     def values(self, number: int, row: Any) -> dict[str, Any]:
@@ -116,7 +116,7 @@ class _RowReader:
             return str(value)  # nan, inf and -inf
         if not isinstance(value, (bytes, bytearray, memoryview)):
             return value
-        if name not in self._of_bytes:
+        if name not in self._bytea_names:
             raise RowRefused(f"row {number}: {name!r} is not a bytea column and has bytes: decode them")
         return f"\\x{value.hex()}"
 

@@ -21,7 +21,7 @@ from asyncstream.errors import (
 )
 from asyncstream.gathering.postgres.connecting import KeptConnection
 from asyncstream.gathering.postgres.rows import PageRows
-from asyncstream.gathering.postgres.statements import COLUMNS_OF, Column, Table, Upsert, upsert_of
+from asyncstream.gathering.postgres.statements import COLUMNS_QUERY, Column, Table, Upsert, build_upsert
 from asyncstream.kept_errors import drop_tracebacks
 from asyncstream.retry import OnRetry, Retrying
 
@@ -77,8 +77,8 @@ class Writer:
             TableNotFound, TableMismatch, DatabaseError: rows cannot be written to the table.
             DeadlineExceeded: the deadline passed.
         """
-        columns = await self._fetch(COLUMNS_OF, table.quoted)
-        upsert = upsert_of(table, [Column(*column) for column in columns])
+        columns = await self._fetch(COLUMNS_QUERY, table.quoted)
+        upsert = build_upsert(table, [Column(*column) for column in columns])
         try:
             await self._fetch(upsert.statement(upsert.usual), "[]")
         except TableMismatch as error:

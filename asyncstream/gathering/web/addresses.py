@@ -1,4 +1,4 @@
-"""Which addresses may be connected to. Pure.
+"""Which addresses may be connected to. Does no I/O.
 
 Third parties choose the URLs of pages, redirects and the addresses of host names. They must not reach
 services that only this machine and its network can reach: the credentials at 169.254.169.254, a database, a

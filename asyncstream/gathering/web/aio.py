@@ -22,8 +22,8 @@ from asyncstream.gathering.web import addresses
 from asyncstream.gathering.web.config import FetchConfig
 from asyncstream.gathering.web.failures import no_turn, raise_broken_body, raise_no_reply
 from asyncstream.gathering.web.hosts import Hosts
-from asyncstream.gathering.web.lookup import looked_up, too_slow
-from asyncstream.gathering.web.page_replies import headers_of
+from asyncstream.gathering.web.lookup import start_lookup, too_slow
+from asyncstream.gathering.web.page_replies import join_headers
 from asyncstream.gathering.web.ports import Reply
 from asyncstream.gathering.web.urls import Url
 from asyncstream.ports import TimeLeft
@@ -126,7 +126,7 @@ class _Host:
             )
         except _LIBRARY_ERRORS as error:
             raise_no_reply(error, url, (aiohttp.ServerDisconnectedError,))
-        return Reply(response.status, headers_of(response.raw_headers), _Stream(response, url))
+        return Reply(response.status, join_headers(response.raw_headers), _Stream(response, url))
 
 
 class _Stream:
@@ -165,7 +165,7 @@ class _Resolver(AbstractResolver):
     ) -> list[ResolveResult]:
         try:
             async with asyncio.timeout(self._seconds):
-                found = await asyncio.wrap_future(looked_up(host, port, self._allowed))
+                found = await asyncio.wrap_future(start_lookup(host, port, self._allowed))
         except TimeoutError as error:
             raise too_slow(host) from error
         return [

@@ -32,8 +32,8 @@ from asyncstream.gathering.web.addresses import Network, parse_networks
 from asyncstream.gathering.web.config import FetchConfig
 from asyncstream.gathering.web.failures import no_turn, raise_broken_body, raise_no_reply
 from asyncstream.gathering.web.hosts import Hosts
-from asyncstream.gathering.web.lookup import Resolved, looked_up, too_slow
-from asyncstream.gathering.web.page_replies import headers_of
+from asyncstream.gathering.web.lookup import Resolved, start_lookup, too_slow
+from asyncstream.gathering.web.page_replies import join_headers
 from asyncstream.gathering.web.ports import Reply
 from asyncstream.gathering.web.urls import Url
 from asyncstream.http.reply_heads import WholeHead
@@ -189,8 +189,10 @@ class _Host:
             _limits.reset(outer)
         limits.head_is_read()
         # http.client decodes headers as Latin-1.
-        told = ((name.encode("latin-1"), value.encode("latin-1")) for name, value in raw.headers.iteritems())
-        return Reply(raw.status, headers_of(told), _Stream(raw, url, limits))
+        encoded = (
+            (name.encode("latin-1"), value.encode("latin-1")) for name, value in raw.headers.iteritems()
+        )
+        return Reply(raw.status, join_headers(encoded), _Stream(raw, url, limits))
 
 
 class _Stream:
@@ -252,7 +254,7 @@ class _ToAllowedAddresses(HTTPConnection):
         # https://github.com/urllib3/urllib3/blob/2.8.0/src/urllib3/connection.py#L233
         limits = _limits.get()
         try:
-            addresses = looked_up(self._dns_host, self.port, limits.allowed).result(limits.to_connect())
+            addresses = start_lookup(self._dns_host, self.port, limits.allowed).result(limits.to_connect())
         except TimeoutError as error:
             raise too_slow(self._dns_host) from error
         failed: OSError | None = None

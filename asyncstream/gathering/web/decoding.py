@@ -1,4 +1,4 @@
-"""Decompress a page's body piece by piece. Pure.
+"""Decompress a page's body piece by piece. Does no I/O.
 
 The fetcher asks for gzip or no encoding; it refuses every other encoding and names it in the error. The
 standard library's zlib decompresses no more than it is asked for, so a gzip bomb costs no memory.

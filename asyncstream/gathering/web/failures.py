@@ -36,7 +36,7 @@ def raise_no_reply(error: BaseException, url: Url, closed: Kinds) -> NoReturn:
             raise ServerNotTrusted(f"{url}: {each.verify_message}") from each
     is_closed = any(isinstance(each, closed) or _is_reset(each) for each in errors)
     kind = ConnectionClosed if is_closed else ConnectionFailed
-    raise kind(f"{url}: no reply: {_told(errors, url)}") from _that_may_be_logged(errors, url)
+    raise kind(f"{url}: no reply: {_innermost_message(errors, url)}") from _loggable_cause(errors, url)
 
 
 def raise_broken_body(error: BaseException, url: Url, truncated: Kinds) -> NoReturn:
@@ -49,7 +49,9 @@ def raise_broken_body(error: BaseException, url: Url, truncated: Kinds) -> NoRet
     """
     errors = list(chain(error))
     kind = TruncatedBody if any(isinstance(each, truncated) for each in errors) else ConnectionFailed
-    raise kind(f"{url}: the body broke off: {_told(errors, url)}") from _that_may_be_logged(errors, url)
+    raise kind(f"{url}: the body broke off: {_innermost_message(errors, url)}") from _loggable_cause(
+        errors, url
+    )
 
 
 def no_turn(url: Url) -> DeadlineExceeded:
@@ -61,7 +63,7 @@ def _is_reset(error: BaseException) -> bool:
     return isinstance(error, OSError) and error.errno in {errno.ECONNRESET, errno.EPIPE}
 
 
-def _that_may_be_logged(errors: list[BaseException], url: Url) -> BaseException | None:
+def _loggable_cause(errors: list[BaseException], url: Url) -> BaseException | None:
     """Return the first error without secrets: aiohttp's repeat the whole URL, some also sent headers."""
     harmless = (
         each for each in errors if not hasattr(each, "request_info") and not _has_query(str(each), url)
@@ -78,7 +80,7 @@ def _has_query(text: str, url: Url) -> bool:
     return any(len(part) >= _SHORTEST_KEY and part in text for part in (*said, *map(unquote_plus, said)))
 
 
-def _told(errors: list[BaseException], url: Url) -> str:
+def _innermost_message(errors: list[BaseException], url: Url) -> str:
     """Return the message of the innermost error; timeouts, which have no errno, have no useful message."""
     if any(isinstance(each, TimeoutError) and not each.errno for each in errors):
         return "nothing came in time"

@@ -28,7 +28,7 @@ class Resolved(Struct, frozen=True):
     port: int
 
 
-def resolved(host: str, port: int, allowed: Sequence[Network]) -> list[Resolved]:
+def resolve(host: str, port: int, allowed: Sequence[Network]) -> list[Resolved]:
     """Return the addresses of a host, all of which may be connected to.
 
     Raises:
@@ -44,7 +44,7 @@ def resolved(host: str, port: int, allowed: Sequence[Network]) -> list[Resolved]
         raise kind(f"the address of {host} could not be looked up: {error.strerror}") from error
     except (UnicodeError, ValueError) as error:
         raise HostNotFound(f"{host!r} is not a host name: {error}") from error
-    addresses = [Resolved(family, str(told[0]), port) for family, _, _, _, told in found]
+    addresses = [Resolved(family, str(sockaddr[0]), port) for family, _, _, _, sockaddr in found]
     for each in addresses:
         check(each.address, host, allowed)
     if not addresses:
@@ -52,9 +52,9 @@ def resolved(host: str, port: int, allowed: Sequence[Network]) -> list[Resolved]
     return addresses
 
 
-def looked_up(host: str, port: int, allowed: Sequence[Network]) -> Future[list[Resolved]]:
+def start_lookup(host: str, port: int, allowed: Sequence[Network]) -> Future[list[Resolved]]:
     """Start a lookup on a thread of its own; the caller decides how long to wait for the result."""
-    return aside(lambda: resolved(host, port, allowed))
+    return aside(lambda: resolve(host, port, allowed))
 
 
 def too_slow(host: str) -> ConnectionFailed:

@@ -22,14 +22,14 @@ _SLOW_DOWN = frozenset({429, 503})
 _LATER = frozenset({408, 425})
 
 
-def headers_of(told: Iterable[tuple[bytes, bytes]]) -> dict[str, str]:
-    """Return a reply's headers by name in lower case; the values of a repeated header are joined by commas.
+def join_headers(raw: Iterable[tuple[bytes, bytes]]) -> dict[str, str]:
+    """Return a reply's headers by name in lower case, with the values of repeated headers joined by commas.
 
     Values are decoded as UTF-8 if possible, as browsers decode a Location, and as Latin-1 otherwise. The two
     libraries would decode them differently.
     """
     headers: dict[str, str] = {}
-    for raw_name, raw_value in told:
+    for raw_name, raw_value in raw:
         name = raw_name.decode("latin-1").lower()
         try:
             value = raw_value.decode()
@@ -67,14 +67,14 @@ def failure(status: int, headers: Mapping[str, str], url: Url, now: float) -> As
     """
     if 200 <= status < 300:
         return None
-    told = f"{url}: the server answered {status}"
+    message = f"{url}: the server answered {status}"
     if status in _NOT_FOUND:
-        return PageNotFound(f"{told}: there is no such page", status)
+        return PageNotFound(f"{message}: there is no such page", status)
     if status in _SLOW_DOWN:
-        return SlowDown(told, retry_after(headers, now))
+        return SlowDown(message, retry_after(headers, now))
     if status >= 500 or status in _LATER:
-        return ServiceBusy(told, retry_after(headers, now))
-    return PageFailed(told, status)
+        return ServiceBusy(message, retry_after(headers, now))
+    return PageFailed(message, status)
 
 
 def retry_after(headers: Mapping[str, str], now: float) -> float:

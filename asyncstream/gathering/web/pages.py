@@ -57,10 +57,10 @@ class Page(Struct, frozen=True):
         Bytes that cannot be decoded become U+FFFD. A charset declared within the HTML is ignored. Every
         access decodes the body again.
         """
-        return self.body.decode(charset_of(self.headers.get("content-type", "")), errors="replace")
+        return self.body.decode(parse_charset(self.headers.get("content-type", "")), errors="replace")
 
 
-def charset_of(content_type: str) -> str:
+def parse_charset(content_type: str) -> str:
     """Return the codec name for a Content-Type; UTF-8 if it does not name a known charset."""
     message = Message()
     message["content-type"] = content_type

@@ -82,7 +82,7 @@ def parse_url(text: str) -> Url:
         port = parts.port
         host = parts.hostname or ""
     except ValueError as error:
-        raise InputError(f"{shown(text)!r} is not a URL") from _told_safely(error)
+        raise InputError(f"{shown(text)!r} is not a URL") from _without_text(error)
     if parts.scheme not in DEFAULT_PORTS or not host:
         raise InputError(f"{shown(text)!r} is not the URL of a page: write http://host/path or https://...")
     if "@" in parts.netloc:
@@ -105,7 +105,7 @@ def joined(url: Url, location: str) -> Url:
     try:
         target = urljoin(url.text, location.strip())
     except ValueError as error:
-        raise InputError(f"{shown(location)!r} is not a URL") from _told_safely(error)
+        raise InputError(f"{shown(location)!r} is not a URL") from _without_text(error)
     return parse_url(target)
 
 
@@ -134,18 +134,18 @@ def interleaved(urls: Iterable[str]) -> list[str]:
     """
     hosts: dict[str, list[str]] = {}
     for url in urls:
-        hosts.setdefault(_host_of(url), []).append(url)
+        hosts.setdefault(_host_or_empty(url), []).append(url)
     order: list[str] = []
     waiting = list(hosts.values())
     turn = 0
     while waiting:
-        order += [of_host[turn] for of_host in waiting]
+        order += [host_urls[turn] for host_urls in waiting]
         turn += 1
-        waiting = [of_host for of_host in waiting if len(of_host) > turn]
+        waiting = [host_urls for host_urls in waiting if len(host_urls) > turn]
     return order
 
 
-def _host_of(url: str) -> str:
+def _host_or_empty(url: str) -> str:
     try:
         return parse_url(url).host
     except InputError:
@@ -181,6 +181,6 @@ def _escaped(text: str) -> str:
     return _ESCAPE.sub(lambda escape: escape[0].upper() if escape[1] else "%25", quote(text, safe=_KEPT))
 
 
-def _told_safely(error: ValueError) -> ValueError:
+def _without_text(error: ValueError) -> ValueError:
     """Return a parser's error without its text, which may hold a password."""
     return ValueError(type(error).__name__)

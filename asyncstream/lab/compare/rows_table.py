@@ -35,7 +35,7 @@ class RowsTable(Closing):
         try:
             self._connection = psycopg.connect(dsn, autocommit=True, connect_timeout=_SECONDS)
         except psycopg.Error as error:
-            raise failures.while_connecting(error) from error
+            raise failures.connection_error(error) from error
         try:
             self._undo.callback(self._connection.close)
             self._execute("CREATE TABLE {} (id bigint PRIMARY KEY, page int, name text, price numeric)")
@@ -67,4 +67,4 @@ class RowsTable(Closing):
         try:
             return self._connection.execute(SQL(statement).format(Identifier(self.name)))
         except psycopg.Error as error:
-            raise failures.of_statement(error) from error
+            raise failures.statement_error(error) from error

@@ -1,4 +1,4 @@
-"""Converts X-Ray's documents to a tree of spans. Pure.
+"""Converts X-Ray's documents to a tree of spans. Does no I/O.
 
 `BatchGetTraces` returns the documents (X-Ray developer guide, "Segment documents"). A span may be within
 another document or its own, in any order. It may arrive in progress and then again complete. X-Ray infers

@@ -1,4 +1,4 @@
-"""Fault injection: the rules that choose a request's fault, if any. Pure.
+"""Fault injection: the rules that choose a request's fault, if any. Does no I/O.
 
 `injection.py` applies the fault. The seed, the rule's position and the request determine whether a rate
 applies, so the same work gets the same faults in any order. Only `times` depends on the order of requests.

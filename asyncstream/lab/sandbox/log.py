@@ -1,4 +1,4 @@
-"""Writes and reads Lambda's own log lines, in Lambda's words. Pure.
+"""Writes and reads Lambda's own log lines, in Lambda's words. Does no I/O.
 
 The same code reads logs of the sandbox and of deployed functions.
 """

@@ -186,7 +186,7 @@ class _Handler(BaseHTTPRequestHandler):
 
 
 def changes(request: dict[str, Any]) -> dict[str, Any]:
-    """Return the fields of a `Function` that an UpdateFunctionConfiguration request changes. Pure.
+    """Return the fields of a `Function` that an UpdateFunctionConfiguration request changes. Does no I/O.
 
     Raises:
         Refused: a value is outside Lambda's limits, or the sandbox does not support the change.

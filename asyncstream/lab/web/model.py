@@ -1,4 +1,4 @@
-"""`WebModel`: the content, latency and faults of the lab web's pages. Pure.
+"""`WebModel`: the content, latency and faults of the lab web's pages. Does no I/O.
 
 They depend only on the seed and the page's number, not on the time or order of requests. So every variant of
 a comparison gets the same pages, and the minimum time for them can be computed.

@@ -1,4 +1,4 @@
-"""The geometry of charts: lines over sizes, bars, memory over time. Pure.
+"""The geometry of charts: lines over sizes, bars, memory over time. Does no I/O.
 
 The page draws its own SVG instead of using a chart library. Screen readers and keyboards reach its points,
 its colours follow light and dark mode, it prints, works without a script, and takes a few KB.

@@ -1,4 +1,4 @@
-"""The geometry of traces on a shared time axis. Pure.
+"""The geometry of traces on a shared time axis. Does no I/O.
 
 A file, or a gathered page, is a row. Its parts are in lanes, because they overlap, with reads above and
 writes below.
