@@ -43,7 +43,7 @@ class PostgresServer(Closing):
     """A Postgres server on a loopback port, with a password (SCRAM) and without TLS; a context manager.
 
     Args:
-        password: of the superuser `postgres`.
+        password: the password of the superuser `postgres`.
         settings: `name=value`, in addition to the settings that make it fast.
 
     Attributes:

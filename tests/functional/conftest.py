@@ -55,7 +55,7 @@ def lab_of(credentials: None, tmp_path: Path) -> Iterator[Callable[..., LabServe
 def limits() -> Limits:
     limits = open_limits()
     if isinstance(limits, NoLimits):
-        pytest.skip(f"This machine has no memory groups: {limits.told}.")
+        pytest.skip(f"This machine has no memory groups: {limits.description}.")
     return limits
 
 

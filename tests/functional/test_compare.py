@@ -86,7 +86,7 @@ def test_a_sweep_invokes_every_way_in_every_size_and_shows_it(
 
 
 def test_a_size_that_is_too_small_is_a_row_that_says_so(run: Callable[..., Ended]) -> None:
-    if not open_limits().told.startswith("cgroup"):
+    if not open_limits().description.startswith("cgroup"):
         pytest.skip(
             "This machine has no control groups, so no size is too small."
         )  # only root, or the owner of the machine, can provide them

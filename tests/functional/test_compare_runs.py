@@ -12,12 +12,12 @@ from botocore.exceptions import BotoCoreError, ClientError
 
 from asyncstream.lab.compare import workloads
 from asyncstream.lab.compare.files import CopyFiles, source_prefix
+from asyncstream.lab.compare.harness import Turn
 from asyncstream.lab.compare.rounds import take, turns
 from asyncstream.lab.compare.sandboxed import SandboxedFunctions
 from asyncstream.lab.compare.testbed import LabTestbed
 from asyncstream.lab.compare.variants import VARIANTS, Variant, repeated
 from asyncstream.lab.compare.verification import Checksum, wrong_bytes
-from asyncstream.lab.compare.work import Turn
 from asyncstream.lab.report.measurement import Failure, Files, Run, Way
 from asyncstream.lab.xray.reading import all_spans
 
@@ -122,8 +122,8 @@ def test_every_run_meets_the_same_faults() -> None:
             assert all(tried(s3, "before/"))
             met = []
             for prefix in ("one/", "another/"):
-                testbed.run_begins(prefix, seed=1)
-                met.append((tried(s3, prefix), testbed.run_ended().faults or {}))
+                testbed.start_run(prefix, seed=1)
+                met.append((tried(s3, prefix), testbed.end_run().faults or {}))
                 assert all(tried(s3, "after/"))
     assert met[0] == met[1]
     went_well, faults = met[0]

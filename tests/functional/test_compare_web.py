@@ -10,13 +10,13 @@ from typing import Any
 import pytest
 
 from asyncstream.cli.arguments import parser
+from asyncstream.lab.compare.harness import Turn
 from asyncstream.lab.compare.pages import GatherPages
 from asyncstream.lab.compare.rounds import take
 from asyncstream.lab.compare.sandboxed import SandboxedFunctions
 from asyncstream.lab.compare.settings import DEFAULT_WEB_MODEL, GatherSettings, Settings, check_settings
 from asyncstream.lab.compare.variants import GATHERING, Variant
 from asyncstream.lab.compare.verification import wrong_rows
-from asyncstream.lab.compare.work import Turn
 from asyncstream.lab.report.measurement import Failure, Pages, Run, Way
 from tests.servers.postgres import PASSWORD, TestServer
 
@@ -90,8 +90,8 @@ def gathering() -> Iterator[tuple[GatherPages, Pages]]:
     settings = settings_of("--pages", "2", "--model", "off")
     (workload,) = settings.workloads
     assert isinstance(workload, Pages)
-    assert isinstance(settings.work, GatherSettings)
-    with GatherPages(settings.work, 4) as opened:
+    assert isinstance(settings.servers, GatherSettings)
+    with GatherPages(settings.servers, 4) as opened:
         yield opened, workload
 
 
@@ -124,11 +124,11 @@ def handler(event, context):
 def test_only_a_table_with_exactly_the_pages_rows_counts(
     gathering: tuple[GatherPages, Pages], tmp_path: Path, change: str, told: str | None
 ) -> None:
-    work, workload = gathering
+    harness, workload = gathering
     (tmp_path / "written.py").write_text(WRITING + change)
     variant = Variant(Way("written", "written", reference=True), tmp_path, "written.handler")
-    with SandboxedFunctions([variant], work.environment(), traced=False) as functions:
-        run = take(Turn(1, workload, variant, None), work, functions)
+    with SandboxedFunctions([variant], harness.environment(), traced=False) as functions:
+        run = take(Turn(1, workload, variant, None), harness, functions)
     if told is None:
         assert isinstance(run, Run)
         assert run.requests["web"] == 2
@@ -146,11 +146,11 @@ def test_the_default_model_is_the_article_s() -> None:
     settings = settings_of()
     (pages,) = settings.workloads
     assert isinstance(pages, Pages)
-    assert isinstance(settings.work, GatherSettings)
+    assert isinstance(settings.servers, GatherSettings)
     assert (pages.pages, pages.rows, settings.concurrency) == (80, 10, 60)
     assert pages.seconds == pytest.approx(15.0)
-    assert settings.work.round_trip is not None
-    inserting = pages.pages * pages.rows * settings.work.round_trip
+    assert settings.servers.round_trip is not None
+    inserting = pages.pages * pages.rows * settings.servers.round_trip
     # The model must give the reference's 23 s one by one. With threads it must give 8 s, because inserting is
     # serial and takes longer than the slowest page.
     assert pages.seconds + inserting == pytest.approx(23, rel=0.05)
@@ -165,11 +165,11 @@ def test_the_default_model_is_the_article_s() -> None:
 )
 def test_models_are_read(model: str, slowest: float, round_trip: float) -> None:
     settings = settings_of("--model", model)
-    assert isinstance(settings.work, GatherSettings)
+    assert isinstance(settings.servers, GatherSettings)
     (pages,) = settings.workloads
     assert isinstance(pages, Pages)
     assert pages.slowest == pytest.approx(slowest)
-    assert settings.work.round_trip == round_trip
+    assert settings.servers.round_trip == round_trip
 
 
 def test_fewer_at_once_have_a_later_floor() -> None:

@@ -95,5 +95,5 @@ def test_without_control_groups_nothing_is_limited() -> None:
     """The description says that nothing is limited."""
     limits = NoLimits("measured only (no cgroup v1)")
     group = limits.group(128)
-    assert limits.told == "measured only (no cgroup v1)"
+    assert limits.description == "measured only (no cgroup v1)"
     assert (group.entries, group.throttling(), group.was_out_of_memory()) == ([], None, False)

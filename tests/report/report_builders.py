@@ -118,7 +118,7 @@ def a_web_comparison(section: Section | None = None, round_trip: float | None = 
         a_comparison([section or a_gathering_section()]),
         network=Web(
             server="the lab's web",
-            of_one_host=6,
+            pages_per_host=6,
             hosts=20,
             latency=0.1875,
             sigma=1.0,

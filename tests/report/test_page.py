@@ -12,7 +12,7 @@ from asyncstream.lab.report.comparison import Comparison
 from asyncstream.lab.report.html import page
 from asyncstream.lab.report.measurement import Failure
 from asyncstream.lab.report.spans import Trace
-from asyncstream.lab.report.xray import trace_of
+from asyncstream.lab.report.xray import parse_trace
 
 from .page_builders import (
     KILLED,
@@ -137,9 +137,11 @@ def with_trace(trace: Trace) -> Reader:
 @pytest.mark.parametrize("name", NAMES)
 def test_documents_of_the_service_look_like_local_ones(name: str) -> None:
     trace = documents_from(name)
-    local = trace_of({"Id": trace["Id"], "Segments": [*sent_alone(trace)]})
+    local = parse_trace({"Id": trace["Id"], "Segments": [*sent_alone(trace)]})
     assert (
-        with_trace(trace_of(trace | {"LimitExceeded": False})).details() == with_trace(local).details() != []
+        with_trace(parse_trace(trace | {"LimitExceeded": False})).details()
+        == with_trace(local).details()
+        != []
     )
 
 
@@ -163,11 +165,13 @@ def sent_alone(trace: dict[str, Any]) -> Iterator[dict[str, str]]:
     ],
 )
 def test_what_is_special_of_a_span_is_told(name: str, told: str) -> None:
-    assert told in "\n".join(with_trace(trace_of(documents_from(name))).details())
+    assert told in "\n".join(with_trace(parse_trace(documents_from(name))).details())
 
 
 def test_what_the_service_dropped_is_told() -> None:
-    assert "X-Ray dropped a part of the trace" in with_trace(trace_of(documents_from("limit_exceeded"))).text
+    assert (
+        "X-Ray dropped a part of the trace" in with_trace(parse_trace(documents_from("limit_exceeded"))).text
+    )
 
 
 def test_nothing_from_outside_becomes_markup() -> None:

@@ -32,12 +32,12 @@ def test_lambda_bills_memory_times_each_started_millisecond() -> None:
 
 
 def test_compute_costs_its_gb_seconds_and_one_invocation() -> None:
-    assert ROUND_NUMBERS.of_compute(3.0, "arm64") == 7.0
+    assert ROUND_NUMBERS.compute_usd(3.0, "arm64") == 7.0
 
 
 def test_an_architecture_without_a_price_is_refused() -> None:
     with pytest.raises(ConfigError, match="x86_64"):
-        ROUND_NUMBERS.of_compute(3.0, "x86_64")
+        ROUND_NUMBERS.compute_usd(3.0, "x86_64")
 
 
 @pytest.mark.parametrize(
@@ -54,17 +54,17 @@ def test_an_architecture_without_a_price_is_refused() -> None:
     ],
 )
 def test_writes_and_listings_cost_what_writes_do(operation: str) -> None:
-    assert ROUND_NUMBERS.of_requests({operation: 2}) == 2.0
+    assert ROUND_NUMBERS.requests_usd({operation: 2}) == 2.0
 
 
 @pytest.mark.parametrize("operation", ["GetObject", "HeadObject", "GetBucketLocation"])
 def test_all_else_costs_what_reads_do(operation: str) -> None:
-    assert ROUND_NUMBERS.of_requests({operation: 200}) == 2.0
+    assert ROUND_NUMBERS.requests_usd({operation: 200}) == 2.0
 
 
 @pytest.mark.parametrize("operation", ["AbortMultipartUpload", "DeleteObject", "DeleteObjects"])
 def test_deleting_is_free(operation: str) -> None:
-    assert ROUND_NUMBERS.of_requests({operation: 200}) == 0
+    assert ROUND_NUMBERS.requests_usd({operation: 200}) == 0
 
 
 def test_another_table_may_be_loaded(tmp_path: Path) -> None:

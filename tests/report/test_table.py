@@ -76,10 +76,10 @@ def test_failures_are_a_row_and_said_below(monkeypatch: pytest.MonkeyPatch) -> N
 
 
 @pytest.mark.parametrize(
-    ("model", "told"),
+    ("model", "sentence"),
     [
-        ("off", "Network model off"),
-        (None, "No network model"),
+        ("off", "The network model is off"),
+        (None, "without a network model"),
         ("53/90/25", "25 ms to the first byte, fitted to the article"),
         (
             "10/20/5/30",
@@ -88,10 +88,10 @@ def test_failures_are_a_row_and_said_below(monkeypatch: pytest.MonkeyPatch) -> N
     ],
 )
 def test_the_heading_says_what_the_network_is(
-    model: str | None, told: str, monkeypatch: pytest.MonkeyPatch
+    model: str | None, sentence: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     text = drawn(a_comparison([a_section(measured("sequential", a_run()))], model=model), 300, monkeypatch)
-    assert told in text
+    assert sentence in text
 
 
 def a_sweep() -> Comparison:
@@ -186,9 +186,10 @@ def test_pages_have_columns_of_their_own_at_any_width(width: int, monkeypatch: p
     assert text.count("times on Lambda: 23 s one by one, 8 s with 60 threads") == 1
 
 
-def test_the_web_and_what_is_serial_are_told(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_the_web_and_what_is_serial_are_described(monkeypatch: pytest.MonkeyPatch) -> None:
     text = drawn(a_web_comparison(), 1000, monkeypatch)
-    assert "A page starts after 187.5 ms on average, spread log-normally (sigma 1): 15.0 s one by one" in text
+    assert "A page starts after 187.5 ms on average, spread log-normally (sigma 1)." in text
+    assert "The waits for 80 pages add up to 15.0 s; the longest takes" in text
     assert "9.5 ms for each round trip, including network and commit. Both models are fitted to" in text
     assert "seconds divided by 1.60 s, the minimum wait" in text
     assert "800 round trips take 7.6 s with any number of threads" in text
@@ -200,5 +201,5 @@ def test_unknown_figures_of_another_postgres_are_not_shown(monkeypatch: pytest.M
     text = drawn(a_web_comparison(uncounted, round_trip=None), 1000, monkeypatch)
     row = next(line for line in text.splitlines() if line.startswith("asyncio"))
     assert row.split()[7:9] == ["80", "-"]
-    assert "Postgres: the one here. No network model: its own speed." in text
+    assert "Postgres: the one here. It answers at its own speed, without a network model." in text
     assert "round trips" not in text.partition("Machine")[2]

@@ -2,7 +2,7 @@ import pytest
 
 from asyncstream.lab.report.measurement import Failure
 from asyncstream.lab.report.rows import Section
-from asyncstream.lab.report.verdict import Verdict, name_of, verdict
+from asyncstream.lab.report.verdict import Verdict, row_name, verdict
 
 from .report_builders import a_gathering_section, a_run, a_section, measured
 
@@ -103,7 +103,7 @@ def test_the_best_balance_of_a_sweep_is_neither_extreme() -> None:
     )
     balanced = found(section).balanced
     assert balanced is not None
-    assert name_of(balanced.row) == "threads at 512 MB"
+    assert row_name(balanced.row) == "threads at 512 MB"
 
 
 def test_without_a_sweep_there_is_no_balance_to_find() -> None:
@@ -119,7 +119,7 @@ def test_our_cheapest_is_compared_with_the_references_cheapest() -> None:
     )
     against = found(section).against
     assert against is not None
-    assert name_of(against.reference) == "boto3 at 256 MB"
+    assert row_name(against.reference) == "boto3 at 256 MB"
     assert (against.seconds, against.compute) == (0.5, pytest.approx(0.25, rel=0.1))
     assert "cheapest reference (boto3 at 256 MB)." in said(section)
 

@@ -12,7 +12,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from asyncstream.lab.report.spans import Span, Trace
-from asyncstream.lab.report.xray import trace_of
+from asyncstream.lab.report.xray import parse_trace
 
 from .xray_fixtures import documents_from
 
@@ -35,7 +35,7 @@ def spans_of(trace: Trace) -> dict[str, Span]:
 
 def test_nested_subsegments_are_a_tree() -> None:
     """The spans keep their annotations, metadata and errors."""
-    trace = trace_of(documents_from("nested"))
+    trace = parse_trace(documents_from("nested"))
     assert list(outline(trace.roots)) == ["copier", "  file", "    GET", "    PUT", "  file"]
     (root,) = trace.roots
     assert root.annotations == {"engine": "threads", "files": 2, "multipart": True}
@@ -46,7 +46,7 @@ def test_nested_subsegments_are_a_tree() -> None:
 
 
 def test_what_was_sent_alone_joins_what_the_service_has_merged() -> None:
-    trace = trace_of(documents_from("merged"))
+    trace = parse_trace(documents_from("merged"))
     assert list(outline(trace.roots)) == [
         "copier",
         "  copier",
@@ -62,7 +62,7 @@ def test_what_was_sent_alone_joins_what_the_service_has_merged() -> None:
 
 
 def test_inferred_segments_hang_under_the_call_they_are_of() -> None:
-    trace = trace_of(documents_from("inferred"))
+    trace = parse_trace(documents_from("inferred"))
     assert list(outline(trace.roots)) == ["copier", "  S3", "    S3"]
     call = trace.roots[0].children[0]
     assert (call.inferred, call.children[0].inferred) == (False, True)
@@ -71,7 +71,7 @@ def test_inferred_segments_hang_under_the_call_they_are_of() -> None:
 
 def test_spans_in_progress_have_no_end() -> None:
     """A span whose parent is missing is reported as a problem."""
-    trace = trace_of(documents_from("in_progress"))
+    trace = parse_trace(documents_from("in_progress"))
     assert list(outline(trace.roots)) == ["copier", "  asyncstream", "    file", "part"]
     assert trace.roots[0].end is None
     assert trace.roots[0].children[0].end is None
@@ -79,7 +79,7 @@ def test_spans_in_progress_have_no_end() -> None:
 
 
 def test_a_trace_that_the_service_cut_says_so() -> None:
-    assert trace_of(documents_from("limit_exceeded")).limit_exceeded
+    assert parse_trace(documents_from("limit_exceeded")).limit_exceeded
 
 
 def a_trace(*documents: Any) -> dict[str, Any]:
@@ -93,7 +93,7 @@ def test_a_complete_document_wins_over_one_in_progress(order: int) -> None:
         {"id": "a", "name": "root", "start_time": 1, "in_progress": True},
         {"id": "a", "name": "root", "start_time": 1, "end_time": 3, "annotations": {"files": 2}},
     ]
-    trace = trace_of(a_trace(*(documents if order else reversed(documents))))
+    trace = parse_trace(a_trace(*(documents if order else reversed(documents))))
     (root,) = trace.roots
     assert (root.end, root.annotations) == (3.0, {"files": 2})
 
@@ -108,7 +108,7 @@ def test_a_complete_document_wins_over_one_in_progress(order: int) -> None:
     ],
 )
 def test_what_cannot_be_read_is_told_and_the_rest_is_shown(document: Any, told: str) -> None:
-    trace = trace_of(a_trace(document, {"id": "a", "name": "root", "start_time": 1, "end_time": 2}))
+    trace = parse_trace(a_trace(document, {"id": "a", "name": "root", "start_time": 1, "end_time": 2}))
     assert [root.name for root in trace.roots] == ["root"]
     assert trace.problems[0].startswith(told)
 
@@ -125,7 +125,7 @@ def test_what_cannot_be_read_is_told_and_the_rest_is_shown(document: Any, told: 
     ],
 )
 def test_errors_are_told_in_a_line(flaw: dict[str, Any], told: str | None) -> None:
-    trace = trace_of(a_trace({"id": "a", "name": "x", "start_time": 1, "end_time": 2, **flaw}))
+    trace = parse_trace(a_trace({"id": "a", "name": "x", "start_time": 1, "end_time": 2, **flaw}))
     assert trace.roots[0].error == told
 
 
@@ -134,7 +134,7 @@ def test_spans_that_are_their_own_ancestors_end_nowhere() -> None:
         {"id": one, "parent_id": other, "name": one, "start_time": 1, "end_time": 2}
         for one, other in (("a", "b"), ("b", "a"), ("c", "a"))
     ]
-    assert set(spans_of(trace_of(a_trace(*ring)))) == {"a", "b", "c"}
+    assert set(spans_of(parse_trace(a_trace(*ring)))) == {"a", "b", "c"}
 
 
 def steps_of(work: Callable[[], object]) -> int:
@@ -165,8 +165,8 @@ def test_ten_times_the_spans_take_ten_times_the_work() -> None:
             for number in range(1, count)
         ]
         trace = a_trace(*documents)
-        assert len(spans_of(trace_of(trace))) == count
-        return steps_of(lambda: trace_of(trace))
+        assert len(spans_of(parse_trace(trace))) == count
+        return steps_of(lambda: parse_trace(trace))
 
     assert 5 < steps(2000) / steps(200) < 15
 
@@ -199,7 +199,7 @@ def test_any_tree_reads_back_however_it_was_sent(parents: dict[str, str | None],
         return found | ({"subsegments": within} if within and done else {})
 
     sent = [document(one, done=True) for one in alone] + [document(one, done=False) for one in twice]
-    trace = trace_of(a_trace(*data.draw(st.permutations(sent))))
+    trace = parse_trace(a_trace(*data.draw(st.permutations(sent))))
     assert trace.problems == []
     read = spans_of(trace)
     assert set(read) == set(parents)

@@ -87,7 +87,7 @@ class _MemoryOnly:
     """Limits memory, and gives every function a whole CPU."""
 
     def __init__(self, limits: Limits) -> None:
-        self.told = limits.told
+        self.description = limits.description
         self._limits = limits
 
     def group(self, memory_mb: int) -> Group:

@@ -5,11 +5,11 @@ from datetime import UTC, datetime
 from asyncstream.errors import AsyncstreamError
 from asyncstream.lab.compare.display import Display
 from asyncstream.lab.compare.functions import Functions
+from asyncstream.lab.compare.harness import Turn
 from asyncstream.lab.compare.rounds import take, turns
 from asyncstream.lab.compare.settings import Settings
-from asyncstream.lab.compare.site import Site, site_of
+from asyncstream.lab.compare.site import Site, choose_site
 from asyncstream.lab.compare.variants import repeated
-from asyncstream.lab.compare.work import Turn
 from asyncstream.lab.report.comparison import Comparison
 from asyncstream.lab.report.measurement import Failure, Measured, Run, Workload
 from asyncstream.lab.report.rows import section
@@ -24,7 +24,7 @@ Done = list[tuple[Turn, Run | Failure]]
 def compare(settings: Settings, display: Display) -> Comparison:
     """Run the comparison. After Ctrl-C, clean up and return the measurements so far."""
     created = datetime.now(UTC).isoformat(timespec="seconds")
-    site = site_of(settings)
+    site = choose_site(settings)
     again = repeated(settings.variants) if settings.repeated else None
     planned = list(turns(settings.rounds, settings.workloads, site.candidates, again))
     limits = ""
@@ -34,16 +34,16 @@ def compare(settings: Settings, display: Display) -> Comparison:
     try:
         with (
             display.showing(len(planned)),
-            site.work() as work,
-            site.functions(work) as functions,
+            site.harness() as harness,
+            site.functions(harness) as functions,
         ):
             limits = functions.limits
             for workload in settings.workloads:
                 display.preparing(workload)
-                work.prepare(workload)
+                harness.prepare(workload)
             for turn in planned:
                 display.started(turn)
-                run = take(turn, work, functions)
+                run = take(turn, harness, functions)
                 done.append((turn, run))
                 display.finished(turn, run)
             done, untraced = _with_traces(done, functions)

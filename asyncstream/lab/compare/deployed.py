@@ -42,7 +42,7 @@ class DeployedFunctions(Closing):
     """The functions of a stack; a context manager that restores their settings.
 
     Args:
-        stack: the stack.
+        stack: the CloudFormation stack of the functions.
         traced: whether X-Ray samples each invocation, and `with_traces` reads the traces.
     """
 
@@ -103,11 +103,11 @@ class DeployedFunctions(Closing):
         except (BotoCoreError, ClientError) as error:
             return list(runs), f"X-Ray refused or did not answer: {error}"
         missing = len(asked) - len(found)
-        told = [
+        with_traces = [
             replace(run, trace=found.get(run.trace_id or "")) if isinstance(run, Run) else run for run in runs
         ]
         problem = f"X-Ray did not show {missing:,} of {len(asked):,} traces within {TRACE_SECONDS:.0f} s"
-        return told, problem if missing else None
+        return with_traces, problem if missing else None
 
     def close(self) -> None:
         """Restore the functions' settings.

@@ -5,7 +5,7 @@ from collections.abc import Iterator
 from contextlib import AbstractContextManager, contextmanager
 from typing import Any, Protocol, TextIO
 
-from asyncstream.lab.compare.work import Turn
+from asyncstream.lab.compare.harness import Turn
 from asyncstream.lab.report.measurement import Failure, Run, Workload
 
 
@@ -53,7 +53,11 @@ class PlainDisplay:
     def finished(self, turn: Turn, run: Run | Failure) -> None:
         """See `Display`."""
         self._ended += 1
-        print(f"[{self._ended}/{self._turns}] {_told(turn)}: {_outcome(run)}", file=self._out, flush=True)
+        print(
+            f"[{self._ended}/{self._turns}] {_describe_turn(turn)}: {_outcome(run)}",
+            file=self._out,
+            flush=True,
+        )
 
 
 class LiveDisplay:
@@ -87,16 +91,16 @@ class LiveDisplay:
 
     def started(self, turn: Turn) -> None:
         """See `Display`."""
-        self._progress.update(self._task, description=_told(turn))
+        self._progress.update(self._task, description=_describe_turn(turn))
 
     def finished(self, turn: Turn, run: Run | Failure) -> None:
         """See `Display`."""
         self._progress.update(self._task, advance=1)
         style = "red" if isinstance(run, Failure) else "dim"
-        self._progress.console.print(f"{_told(turn)}: {_outcome(run)}", style=style, markup=False)
+        self._progress.console.print(f"{_describe_turn(turn)}: {_outcome(run)}", style=style, markup=False)
 
 
-def _told(turn: Turn) -> str:
+def _describe_turn(turn: Turn) -> str:
     size = "" if turn.memory_mb is None else f" at {turn.memory_mb:,} MB"
     again = " again" if turn.repeat else ""
     return f"{turn.workload.name}, {turn.variant.way.label}{size}{again}, round {turn.round}"

@@ -18,10 +18,10 @@ from botocore.exceptions import ClientError
 
 from asyncstream.engines.closing import Closing
 from asyncstream.errors import S3Error
+from asyncstream.lab.compare.harness import ServerCounts
 from asyncstream.lab.compare.sdk_errors import said_in_one_line
 from asyncstream.lab.compare.testbed import users_settings
 from asyncstream.lab.compare.verification import Checksum
-from asyncstream.lab.compare.work import Seen
 from asyncstream.lab.s3.checksums import crc64nvme, encoded_crc64nvme
 from asyncstream.lab.s3.content import SyntheticContent
 from asyncstream.locations import S3Prefix
@@ -57,11 +57,11 @@ class EndpointTestbed(Closing):
     """A bucket for sources and one for results at an endpoint; a context manager.
 
     Args:
-        endpoint_url: of the S3; None: the one that boto3 finds in its configuration.
+        endpoint_url: the URL of the S3. None: the one that boto3 finds in its configuration.
         source, destination: prefixes in existing buckets; None: create a bucket and delete it afterwards.
 
     Raises:
-        S3Error: from all methods, for any error of the SDK.
+        S3Error: raised by all methods, for any error of the SDK.
     """
 
     def __init__(
@@ -129,12 +129,12 @@ class EndpointTestbed(Closing):
             checksums = _each(self._checksum, keys)
         return dict(zip((key.removeprefix(whole) for key in keys), checksums, strict=True))
 
-    def run_begins(self, prefix: str, seed: int) -> None:
+    def start_run(self, prefix: str, seed: int) -> None:
         """See `Testbed`. Nothing to start."""
 
-    def run_ended(self) -> Seen:
+    def end_run(self) -> ServerCounts:
         """See `Testbed`. Only the client can count requests to this S3."""
-        return Seen()
+        return ServerCounts()
 
     def discard(self, prefix: str) -> int:
         """See `Testbed`."""
@@ -167,9 +167,9 @@ class EndpointTestbed(Closing):
             batch = {"Objects": keys[start : start + KEYS_A_DELETE], "Quiet": True}
             failed = self._s3.delete_objects(Bucket=bucket, Delete=batch).get("Errors")
             if failed:  # a reply with status 200 may contain errors
-                told = f"{failed[0].get('Code')}: {failed[0].get('Message')}"
+                first_error = f"{failed[0].get('Code')}: {failed[0].get('Message')}"
                 raise S3Error(
-                    f"{len(failed):,} objects under s3://{bucket}/{prefix} were not deleted: {told}"
+                    f"{len(failed):,} objects under s3://{bucket}/{prefix} were not deleted: {first_error}"
                 )
         return len(uploads)
 

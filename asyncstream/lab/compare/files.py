@@ -1,17 +1,17 @@
-"""The work of copying files with any S3, as in the first article."""
+"""The harness of variants that copy files with any S3 (first article)."""
 
 from collections.abc import Mapping
 from typing import Any
 
 from asyncstream.lab.compare import verification, workloads
+from asyncstream.lab.compare.harness import ServerCounts, Turn
 from asyncstream.lab.compare.made import Made
 from asyncstream.lab.compare.testbed import Testbed
-from asyncstream.lab.compare.work import Seen, Turn
 from asyncstream.lab.report.measurement import Files, Workload
 
 
 class CopyFiles:
-    """The `Work` of copying files.
+    """The `Harness` of variants that copy files.
 
     Args:
         testbed: the S3, which the caller opens and closes.
@@ -25,11 +25,11 @@ class CopyFiles:
         self._made = made
 
     def environment(self) -> Mapping[str, str]:
-        """See `Work`."""
+        """See `Harness`."""
         return self._testbed.environment()
 
     def prepare(self, workload: Workload) -> None:
-        """See `Work`.
+        """See `Harness`.
 
         Raises:
             TransformError: the transform does not accept these files.
@@ -40,11 +40,11 @@ class CopyFiles:
             self._made.expected(files, prefix)
 
     def begin(self, turn: Turn) -> Mapping[str, Any]:
-        """See `Work`."""
+        """See `Harness`."""
         config = {"max_concurrency": self._concurrency, **turn.variant.config}
         if self._made is not None:
             config["transform"] = self._made.name
-        self._testbed.run_begins(_results(turn), turn.round)
+        self._testbed.start_run(_results(turn), turn.round)
         return workloads.event(
             _files(turn.workload),
             self._testbed.source(source_prefix(turn.workload)),
@@ -52,12 +52,12 @@ class CopyFiles:
             config,
         )
 
-    def end(self, turn: Turn) -> Seen:
-        """See `Work`."""
-        return self._testbed.run_ended()
+    def end(self, turn: Turn) -> ServerCounts:
+        """See `Harness`."""
+        return self._testbed.end_run()
 
     def difference(self, turn: Turn) -> str | None:
-        """See `Work`."""
+        """See `Harness`."""
         source = source_prefix(turn.workload)
         expected = (
             self._testbed.expected(source)
@@ -67,7 +67,7 @@ class CopyFiles:
         return verification.wrong_bytes(expected, self._testbed.found(_results(turn)))
 
     def discard(self, turn: Turn) -> int:
-        """See `Work`."""
+        """See `Harness`."""
         return self._testbed.discard(_results(turn))
 
 

@@ -55,10 +55,10 @@ def invoke(client: Any, name: str, event: Mapping[str, Any]) -> tuple[Any, Mappi
     with said_in_one_line(AsyncstreamError, f"the function {name} cannot be invoked"):
         reply = client.invoke(FunctionName=name, LogType="Tail", Payload=json.dumps(event))
         payload = json.loads(reply["Payload"].read())
-    return reply, payload, _told(payload) if "FunctionError" in reply else failure_in(payload)
+    return reply, payload, _error_line(payload) if "FunctionError" in reply else failure_in(payload)
 
 
-def _told(payload: Mapping[str, Any]) -> str:
+def _error_line(payload: Mapping[str, Any]) -> str:
     """Return Lambda's error in one line: its type, and its message without the request ID."""
     message = re.sub(r"^RequestId: \S+ Error: ", "", payload.get("errorMessage", ""))
     return f"{payload.get('errorType', 'Unhandled')}: {message}"

@@ -18,7 +18,7 @@ class Made:
     """A transform that runs here, once over the content of every file, to know its output.
 
     Args:
-        name: of the transform.
+        name: the name of the transform.
 
     Raises:
         ConfigError: no transform has this name.

@@ -1,4 +1,4 @@
-"""The work of loading pages from the lab's web into a Postgres table, as in the second article."""
+"""The harness of variants that load pages of the lab's web into a Postgres table (second article)."""
 
 import os
 import secrets
@@ -9,9 +9,9 @@ from typing import Any
 from asyncstream.engines.closing import Closing
 from asyncstream.gathering.web.config import ENV_PREFIX
 from asyncstream.lab.compare import verification
+from asyncstream.lab.compare.harness import ServerCounts, Turn
 from asyncstream.lab.compare.rows_table import KEY, RowsTable
 from asyncstream.lab.compare.settings import GatherSettings
-from asyncstream.lab.compare.work import Seen, Turn
 from asyncstream.lab.distance import Distance
 from asyncstream.lab.postgres import PostgresServer
 from asyncstream.lab.report.measurement import Pages, Workload
@@ -28,11 +28,11 @@ def tuning() -> dict[str, str]:
 
 
 class GatherPages(Closing):
-    """The `Work` of gathering pages; a context manager.
+    """The `Harness` of variants that gather pages; a context manager.
 
     Args:
-        settings: of the pages and the database.
-        concurrency: pages at the same time, for concurrent variants.
+        settings: the number and speed of the pages, and the database.
+        concurrency: the number of pages that concurrent variants fetch at once.
 
     Raises:
         AsyncstreamError, LabError: a server did not start, or cannot be reached.
@@ -56,7 +56,7 @@ class GatherPages(Closing):
         self._undo.close()
 
     def environment(self) -> Mapping[str, str]:
-        """See `Work`. With `--dsn` it includes the user's settings for Postgres, which the DSN may need."""
+        """See `Harness`. With `--dsn` it has the user's settings for Postgres, which the DSN may need."""
         login = {}
         if self._settings.dsn is not None:
             login = {n: v for n, v in os.environ.items() if n == "HOME" or n.startswith("PG")}
@@ -68,10 +68,10 @@ class GatherPages(Closing):
         return tuning() | login | own
 
     def prepare(self, workload: Workload) -> None:
-        """See `Work`. Nothing to prepare."""
+        """See `Harness`. Nothing to prepare."""
 
     def begin(self, turn: Turn) -> Mapping[str, Any]:
-        """See `Work`."""
+        """See `Harness`."""
         self._table.empty()
         self._web.reset()
         if self._distance is not None:
@@ -83,15 +83,15 @@ class GatherPages(Closing):
             "config": {"max_concurrency": self._concurrency},
         }
 
-    def end(self, turn: Turn) -> Seen:
-        """See `Work`. The web and the distance proxy count requests. With `--dsn` there is no such proxy."""
+    def end(self, turn: Turn) -> ServerCounts:
+        """See `Harness`. The web and the distance proxy count requests; with `--dsn` there is no proxy."""
         requests = {"web": sum(self._web.counts()["requests"].values())}
         if self._distance is not None:
             requests["postgres"] = self._distance.round_trips()
-        return Seen(requests)
+        return ServerCounts(requests)
 
     def difference(self, turn: Turn) -> str | None:
-        """See `Work`."""
+        """See `Harness`."""
         expected = {
             row["id"]: (row["page"], row["name"], row["price"])
             for number in range(_pages(turn.workload).pages)
@@ -100,7 +100,7 @@ class GatherPages(Closing):
         return verification.wrong_rows(expected, self._table.rows())
 
     def discard(self, turn: Turn) -> int:
-        """See `Work`."""
+        """See `Harness`."""
         self._table.empty()
         return 0
 

@@ -7,8 +7,8 @@ from msgspec.structs import replace
 
 from asyncstream.errors import AsyncstreamError
 from asyncstream.lab.compare.functions import Functions
+from asyncstream.lab.compare.harness import Harness, Turn
 from asyncstream.lab.compare.variants import Variant
-from asyncstream.lab.compare.work import Turn, Work
 from asyncstream.lab.report.measurement import Failure, Run, Workload
 
 # A variant and its function size in MB. None: no limits.
@@ -31,25 +31,25 @@ def turns(
                     yield Turn(round_, workload, repeated, size, repeat=True)
 
 
-def take(turn: Turn, work: Work, functions: Functions) -> Run | Failure:
+def take(turn: Turn, harness: Harness, functions: Functions) -> Run | Failure:
     """Run one variant, and verify all of its results."""
-    event = work.begin(turn)
+    event = harness.begin(turn)
     run = functions.invoke(turn.variant, turn.memory_mb, event)
-    seen = work.end(turn)
-    wrong = _difference(turn, work) if isinstance(run, Run) else None
-    left = work.discard(turn)
+    counts = harness.end(turn)
+    error = _difference(turn, harness) if isinstance(run, Run) else None
+    left = harness.discard(turn)
     if isinstance(run, Failure):
-        told = f"; {left:,} uploads left open" if left and seen.faults is not None else ""
-        return replace(run, error=run.error + told)
-    if wrong is not None:
-        return Failure(wrong)
-    requests = run.requests if seen.requests is None else seen.requests
-    return replace(run, requests=requests, faults=seen.faults, left_open=left)
+        uploads = f"; {left:,} uploads left open" if left and counts.faults is not None else ""
+        return replace(run, error=run.error + uploads)
+    if error is not None:
+        return Failure(error)
+    requests = run.requests if counts.requests is None else counts.requests
+    return replace(run, requests=requests, faults=counts.faults, left_open=left)
 
 
-def _difference(turn: Turn, work: Work) -> str | None:
+def _difference(turn: Turn, harness: Harness) -> str | None:
     """Return the error in the results, or None."""
     try:
-        return work.difference(turn)
+        return harness.difference(turn)
     except AsyncstreamError as error:
         return f"the results cannot be read: {error}"

@@ -20,13 +20,13 @@ class RowsTable(Closing):
     """A table with a unique name and its own connection; a context manager.
 
     Args:
-        dsn: of a database in which the user may create tables.
+        dsn: names a database in which the user may create tables.
 
     Attributes:
-        name: of the table.
+        name: the name of the table.
 
     Raises:
-        AsyncstreamError: from all methods, for any error of psycopg, without passwords.
+        AsyncstreamError: raised by all methods, for any error of psycopg, without passwords.
     """
 
     def __init__(self, dsn: str) -> None:

@@ -20,7 +20,7 @@ class SandboxedFunctions(Closing):
     """A function for each variant; a context manager.
 
     Args:
-        variants: the variants.
+        variants: the variants to deploy in the sandbox.
         environment: their environment variables.
         traced: whether each invocation is traced.
         more_code: further directories with modules.

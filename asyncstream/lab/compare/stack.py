@@ -23,7 +23,7 @@ class DeployedFunction(Struct, frozen=True, kw_only=True):
 
     Attributes:
         arn: the function's ARN.
-        memory_mb, timeout: in MB and seconds.
+        memory_mb, timeout: its memory in MB, and its time limit in seconds.
         environment: its environment variables.
         architecture: arm64 or x86_64.
         runtime: such as python3.13.
@@ -46,7 +46,7 @@ class Stack(Struct, frozen=True, kw_only=True):
 
     Attributes:
         tls: whether requests to S3 use TLS, as on AWS.
-        functions: by the names of their variants.
+        functions: its functions by the names of their variants.
     """
 
     name: str
@@ -123,8 +123,8 @@ def _check_trigger(source: S3Prefix, trigger: str | None) -> None:
 
 
 def _function(lambda_: Any, arn: str) -> DeployedFunction:
-    told = lambda_.get_function_configuration(FunctionName=arn)
-    environment = told.get("Environment", {})
+    reply = lambda_.get_function_configuration(FunctionName=arn)
+    environment = reply.get("Environment", {})
     if "Error" in environment:
         problem = environment["Error"].get("Message", "?")
         raise InputError(f"the variables of {arn} cannot be read, so they could not be restored: {problem}")
@@ -133,13 +133,13 @@ def _function(lambda_: Any, arn: str) -> DeployedFunction:
     left = variables.pop(RUN_VARIABLE, None)
     return DeployedFunction(
         arn=arn,
-        memory_mb=told["MemorySize"] if left is None else size_before(left),
-        timeout=told["Timeout"],
+        memory_mb=reply["MemorySize"] if left is None else size_before(left),
+        timeout=reply["Timeout"],
         environment=variables,
-        architecture=told["Architectures"][0],
-        runtime=told["Runtime"],
-        traced=told.get("TracingConfig", {}).get("Mode") == "Active",
-        log_group=told["LoggingConfig"]["LogGroup"],
+        architecture=reply["Architectures"][0],
+        runtime=reply["Runtime"],
+        traced=reply.get("TracingConfig", {}).get("Mode") == "Active",
+        log_group=reply["LoggingConfig"]["LogGroup"],
     )
 
 

@@ -6,8 +6,8 @@ from collections.abc import Mapping, Sequence
 from typing import Protocol
 
 from asyncstream.engines.closing import Closing
+from asyncstream.lab.compare.harness import ServerCounts
 from asyncstream.lab.compare.verification import Checksum
-from asyncstream.lab.compare.work import Seen
 from asyncstream.lab.s3 import LabS3
 from asyncstream.lab.s3.faults import mix
 from asyncstream.pipeline.config import ENV_PREFIX
@@ -34,16 +34,16 @@ class Testbed(Protocol):
     def found(self, prefix: str) -> dict[str, Checksum]:
         """Return the checksums of the bytes of the results under a prefix, by the rest of their keys."""
 
-    def run_begins(self, prefix: str, seed: int) -> None:
+    def start_run(self, prefix: str, seed: int) -> None:
         """Start counting requests, and injecting faults if the testbed has any.
 
         Args:
-            prefix: of the results that the run will write.
-            seed: of the faults. With the same seed, the same requests get the same faults.
+            prefix: the prefix of the results that the run will write.
+            seed: chooses the faults. With the same seed, the same requests get the same faults.
         """
 
-    def run_ended(self) -> Seen:
-        """Stop injecting faults, and return the counts since `run_begins`."""
+    def end_run(self) -> ServerCounts:
+        """Stop injecting faults, and return the counts since `start_run`."""
 
     def discard(self, prefix: str) -> int:
         """Delete the results under a prefix, and return the number of unfinished uploads there."""
@@ -58,7 +58,7 @@ class LabTestbed(Closing):
     """The lab S3 with synthetic sources, which stores only the checksums of results; a context manager.
 
     Args:
-        model: of the network.
+        model: the network model; see `asyncstream.lab.s3.model`.
         tls: whether it serves https.
         faults: the share of a run's requests that fail; None: faults are not counted.
     """
@@ -104,22 +104,22 @@ class LabTestbed(Closing):
         """See `Testbed`. The server computes the checksums of the bytes that it receives."""
         return self._checksums("destination", prefix)
 
-    def run_begins(self, prefix: str, seed: int) -> None:
+    def start_run(self, prefix: str, seed: int) -> None:
         """See `Testbed`."""
         self._lab.reset_stats()
         if self._faults is not None:
             self._lab.set_faults(self._faults, seed=seed, ignored_prefix=prefix)
 
-    def run_ended(self) -> Seen:
+    def end_run(self) -> ServerCounts:
         """See `Testbed`. The server counts requests and faults."""
         requests: dict[str, int] = self._lab.stats()["operations"]
         if self._faults is None:
-            return Seen(requests)
+            return ServerCounts(requests)
         struck: Counter[str] = Counter()
         for fault, times in zip(self._faults, self._lab.faults_struck(), strict=True):
             struck[fault.name] += times
         self._lab.set_faults([])
-        return Seen(requests, dict(+struck))
+        return ServerCounts(requests, dict(+struck))
 
     def discard(self, prefix: str) -> int:
         """See `Testbed`."""

@@ -42,10 +42,10 @@ def _difference(
     kind: str,
     expected: Mapping[Key, Value],
     found: Mapping[Key, Value],
-    told: Callable[[Value, Value], str],
+    describe: Callable[[Value, Value], str],
 ) -> str | None:
     wrong = [
-        f"{key} {told(value, found[key]) if key in found else 'is missing'}"
+        f"{key} {describe(value, found[key]) if key in found else 'is missing'}"
         for key, value in expected.items()
         if key not in found or found[key] != value
     ]

@@ -9,11 +9,11 @@ class Distance(ServerProcess):
     The proxy has its own process, so that other work does not delay its traffic.
 
     Args:
-        port: of the server, on 127.0.0.1.
+        port: the port of the server, on 127.0.0.1.
         round_trip: minimum seconds from a request to its answer, including the server's time.
 
     Attributes:
-        port: of the proxy, on 127.0.0.1.
+        port: the port of the proxy, on 127.0.0.1.
 
     Raises:
         LabError: the proxy did not start.

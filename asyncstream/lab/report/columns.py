@@ -6,7 +6,7 @@ from typing import NamedTuple
 
 from asyncstream.lab.report.comparison import Comparison
 from asyncstream.lab.report.measurement import Files, Pages
-from asyncstream.lab.report.prices import of_thousand_runs
+from asyncstream.lab.report.prices import per_thousand_runs
 from asyncstream.lab.report.rows import Figures, Section
 
 
@@ -17,12 +17,12 @@ class Place(NamedTuple):
     section: Section
 
 
-def of_files(place: Place) -> bool:
+def copies_files(place: Place) -> bool:
     """Return whether the workload copies files."""
     return isinstance(place.section.workload, Files)
 
 
-def of_pages(place: Place) -> bool:
+def gathers_pages(place: Place) -> bool:
     """Return whether the workload gathers pages."""
     return isinstance(place.section.workload, Pages)
 
@@ -77,7 +77,7 @@ def _short(value: float) -> str:
     return f"{value:.1f}" if value < 999.95 else f"{value:.0f}"
 
 
-def _told(value: float | None) -> str:
+def _optional(value: float | None) -> str:
     return "-" if value is None else _short(value)
 
 
@@ -95,27 +95,33 @@ SPREAD = Column(
     goes=2,
     when=several_rounds,
 )
-TIME_RATIO = Column("time ratio", "time\nratio", lambda f: _told(f.time_ratio))
-FLOOR_RATIO = Column("times the floor", "times\nfloor", lambda f: _told(f.floor_ratio), when=of_pages)
-MB_RATE = Column("MB/s", "\nMB/s", lambda f: f"{f.rate:.1f}", goes=2, when=of_files)
-PAGES_RATE = Column("pages/s", "\npages/s", lambda f: f"{f.rate:.1f}", goes=2, when=of_pages)
+TIME_RATIO = Column("time ratio", "time\nratio", lambda f: _optional(f.time_ratio))
+FLOOR_RATIO = Column(
+    "times the floor", "times\nfloor", lambda f: _optional(f.floor_ratio), when=gathers_pages
+)
+MB_RATE = Column("MB/s", "\nMB/s", lambda f: f"{f.rate:.1f}", goes=2, when=copies_files)
+PAGES_RATE = Column("pages/s", "\npages/s", lambda f: f"{f.rate:.1f}", goes=2, when=gathers_pages)
 CPU = Column("CPU s", "CPU\nsec.", lambda f: _short(f.cpu_seconds))
-START_CPU = Column("start CPU s", "", lambda f: _told(f.init_cpu_seconds), when=on_this_machine)
-START = Column("start s", "", lambda f: _told(f.init_seconds), when=in_lambda)
+START_CPU = Column("start CPU s", "", lambda f: _optional(f.init_cpu_seconds), when=on_this_machine)
+START = Column("start s", "", lambda f: _optional(f.init_seconds), when=in_lambda)
 PEAK = Column("peak MiB", "peak\nMiB", lambda f: f"{f.peak_bytes / 2**20:.0f}")
-REQUESTS = Column("requests", "S3\nreq.", lambda f: f"{f.request_count:,}", when=of_files)
-WEB_REQUESTS = Column("web requests", "web\nreq.", lambda f: _requests(f, "web"), when=of_pages)
-ROUND_TRIPS = Column("Postgres round trips", "PG\ntrips", lambda f: _requests(f, "postgres"), when=of_pages)
+REQUESTS = Column("requests", "S3\nreq.", lambda f: f"{f.request_count:,}", when=copies_files)
+WEB_REQUESTS = Column("web requests", "web\nreq.", lambda f: _requests(f, "web"), when=gathers_pages)
+ROUND_TRIPS = Column(
+    "Postgres round trips", "PG\ntrips", lambda f: _requests(f, "postgres"), when=gathers_pages
+)
 FAULTS = Column("faults", "\nfaults", lambda f: f"{f.fault_count:,}", when=with_faults)
 LEFT_OPEN = Column("left open", "left\nopen", lambda f: f"{f.left_open:,}", when=with_faults)
 NEEDED = Column("needs MB", "needs\nMB", lambda f: f"{f.needed_mb:,}", when=without_sweep)
 GB_SECONDS = Column("GB-s", "GB-\nsec.", lambda f: _short(f.gb_seconds), goes=2)
-COMPUTE = Column("compute", "com-\npute", lambda f: of_thousand_runs(f.compute_usd), goes=1, when=of_files)
-REQUESTS_USD = Column(
-    "requests, USD", "re-\nquests", lambda f: of_thousand_runs(f.requests_usd), goes=1, when=of_files
+COMPUTE = Column(
+    "compute", "com-\npute", lambda f: per_thousand_runs(f.compute_usd), goes=1, when=copies_files
 )
-USD = Column("USD per 1,000 runs", "USD/1k\nruns", lambda f: of_thousand_runs(f.usd))
-COST_RATIO = Column("cost ratio", "cost\nratio", lambda f: _told(f.cost_ratio), goes=1)
+REQUESTS_USD = Column(
+    "requests, USD", "re-\nquests", lambda f: per_thousand_runs(f.requests_usd), goes=1, when=copies_files
+)
+USD = Column("USD per 1,000 runs", "USD/1k\nruns", lambda f: per_thousand_runs(f.usd))
+COST_RATIO = Column("cost ratio", "cost\nratio", lambda f: _optional(f.cost_ratio), goes=1)
 
 IN_TERMINAL = (
     *(SECONDS, SPREAD, TIME_RATIO, FLOOR_RATIO, MB_RATE, PAGES_RATE, CPU, PEAK),

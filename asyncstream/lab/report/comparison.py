@@ -3,7 +3,7 @@
 from msgspec import Struct
 
 from asyncstream.lab.report.rows import SHORT, Billing, Section
-from asyncstream.lab.report.verdict import name_of
+from asyncstream.lab.report.verdict import row_name
 
 
 class Environment(Struct, frozen=True):
@@ -31,22 +31,23 @@ class Network(Struct, frozen=True):
     faults: float | None = None
 
 
-class Web(Struct, frozen=True, kw_only=True):
+# JSON documents call `pages_per_host` by its first name.
+class Web(Struct, frozen=True, kw_only=True, rename={"pages_per_host": "of_one_host"}):
     """The web and the Postgres of a comparison.
 
     Attributes:
         server: the name of the web.
-        hosts: number of its hosts.
-        of_one_host: maximum pages of one host that asyncstream requests at a time.
-        latency: mean seconds until a page starts, over these pages; 0: no model.
-        sigma: of their log-normal spread.
+        hosts: the number of its hosts.
+        pages_per_host: the most pages of one host that asyncstream requests at a time.
+        latency: mean seconds until a page starts, over these pages. 0: no delay.
+        sigma: standard deviation of the logarithm of these seconds.
         database: a description of the Postgres.
-        round_trip: minimum seconds of a round trip to it; None: no model.
+        round_trip: minimum seconds of a round trip to Postgres. 0: no delay. None: a Postgres of the user's.
     """
 
     server: str
     hosts: int
-    of_one_host: int
+    pages_per_host: int
     latency: float
     sigma: float
     database: str
@@ -92,7 +93,7 @@ class Comparison(Struct, frozen=True, kw_only=True):
     def errors(self) -> list[str]:
         """The failures, as `workload, way: error`. A function size that is too small is not an error."""
         return [
-            f"{section.workload.name}, {name_of(row)}: {error}"
+            f"{section.workload.name}, {row_name(row)}: {error}"
             for section in self.sections
             for row in section.rows
             for error in row.errors

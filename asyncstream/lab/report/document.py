@@ -33,9 +33,9 @@ def document(comparison: Comparison) -> bytes:
 
 
 def _row(row: Row) -> dict[str, Any]:
-    told = {"way": row.way, "memory_mb": row.memory_mb, "errors": row.errors, "noise": row.noise}
+    common = {"way": row.way, "memory_mb": row.memory_mb, "errors": row.errors, "noise": row.noise}
     figures = row.figures
     if figures is None:
-        return told | {"figures": None}
+        return common | {"figures": None}
     fields = {name: getattr(figures, name) for name in figures.__struct_fields__}
-    return told | {"figures": {**fields, "usd": figures.usd}}
+    return common | {"figures": {**fields, "usd": figures.usd}}

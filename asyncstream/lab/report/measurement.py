@@ -77,11 +77,11 @@ class Run(Struct, frozen=True, kw_only=True):
         seconds: the invocation's duration as Lambda reports it, without init.
         cpu_seconds: CPU time of the environment during the invocation, of all threads.
         peak_bytes: peak memory, including imports.
-        init_seconds: from the start of the environment until it is ready: interpreter, imports, clients.
-            None: unknown.
+        init_seconds: seconds from the start of the environment until it is ready, with interpreter, imports
+            and clients. None: unknown.
         init_cpu_seconds: CPU time of this start. None: unknown, as on Lambda.
-        requests: to S3, by operation; or to the web ("web") and, if they could be counted, round trips to
-            Postgres ("postgres").
+        requests: requests to S3, by operation. For pages: requests to the web ("web") and round trips to
+            Postgres ("postgres"), if they could be counted.
         faults: injected faults by kind; None: no faults were requested.
         left_open: uploads that the run has neither completed nor aborted.
         memory: samples over the invocation, in order.

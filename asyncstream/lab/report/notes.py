@@ -11,9 +11,11 @@ from asyncstream.lab.report.verdict import MANY_ROUNDS, TIE
 # The measurements on Lambda of the articles that this project answers. They are not rows, as the code is not
 # public.
 ARTICLE_FILES = Files(10, 100_000_000)
-OF_FILES = "The article's times on Lambda: 21 s one by one, 13 s with threads, 12 s with threads + multipart."
+ARTICLE_FILE_TIMES = (
+    "The article's times on Lambda: 21 s one by one, 13 s with threads, 12 s with threads + multipart."
+)
 ARTICLE_PAGES = 80
-OF_PAGES = (
+ARTICLE_PAGE_TIMES = (
     "The article's times on Lambda: 23 s one by one, 8 s with 60 threads (65 % less compute, half the bill)."
 )
 
@@ -21,8 +23,8 @@ OF_PAGES = (
 def article(workload: Workload) -> str | None:
     """Return an article's measurements of this workload, or None."""
     if workload == ARTICLE_FILES:
-        return OF_FILES
-    return OF_PAGES if isinstance(workload, Pages) and workload.pages == ARTICLE_PAGES else None
+        return ARTICLE_FILE_TIMES
+    return ARTICLE_PAGE_TIMES if isinstance(workload, Pages) and workload.pages == ARTICLE_PAGES else None
 
 
 def heading(comparison: Comparison) -> Iterator[str]:
@@ -82,42 +84,43 @@ def _s3(network: Network) -> str:
 
 def _model(model: str | None) -> str:
     if model is None:
-        return "No network model: its own speed."
+        return "It answers at its own speed, without a network model."
     if model == "off":
-        return "Network model off: as fast as this machine."
+        return "The network model is off: S3 is as fast as this machine."
     connection, card, first_byte, *jitter = model.split("/")
-    told = (
+    rates = (
         f"{connection} MB/s per connection, {card} MB/s in total in each direction, {first_byte} ms to the "
         "first byte"
     )
     if jitter:
-        told += f" (jitter {jitter[0]} %)"
+        rates += f" (jitter {jitter[0]} %)"
     origin = ", fitted to the article's figures on Lambda" if model == "53/90/25" else ""
-    return f"Network model {told}{origin}."
+    return f"Network model {rates}{origin}."
 
 
 def _web(network: Web, sections: list[Section]) -> Iterator[str]:
-    of = [section.workload for section in sections if isinstance(section.workload, Pages)]
-    fit = " Both models are fitted to the article's figures on Lambda." if _is_fit(network, of) else ""
+    workloads = [section.workload for section in sections if isinstance(section.workload, Pages)]
+    fit = " Both models are fitted to the article's figures on Lambda." if _is_fit(network, workloads) else ""
     slow = (
         f"A page starts after {_ms(network.latency)} on average, spread log-normally (sigma "
         f"{network.sigma:g})"
         if network.latency
-        else "No model: pages are as fast as this machine"
+        else "The model is off, so pages are as fast as this machine"
     )
-    together = "".join(
-        f": {pages.seconds:.1f} s one by one, {pages.slowest:.2f} s for the slowest, {pages.rows} rows each"
-        for pages in of
-    )
-    yield f"Web: {network.server}, {network.hosts} hosts. {slow}{together}."
+    yield f"Web: {network.server}, {network.hosts} hosts. {slow}."
+    for pages in workloads:
+        yield (
+            f"The waits for {pages.pages} pages add up to {pages.seconds:.1f} s; the longest takes "
+            f"{pages.slowest:.2f} s. Each page has {pages.rows} rows."
+        )
     yield (
-        f"asyncstream requests at most {network.of_one_host} pages of one host at a time "
+        f"asyncstream requests at most {network.pages_per_host} pages of one host at a time "
         "(connections_per_host). The reference requests as many as it has threads."
     )
     if network.round_trip is None:
-        yield f"Postgres: {network.database}. No network model: its own speed."
+        yield f"Postgres: {network.database}. It answers at its own speed, without a network model."
     elif not network.round_trip:
-        yield f"Postgres: {network.database}. Network model off: as fast as this machine."
+        yield f"Postgres: {network.database}. The network model is off: Postgres is as fast as this machine."
     else:
         yield (
             f"Postgres: {network.database}, with {_ms(network.round_trip)} for each round trip, including "
@@ -125,9 +128,9 @@ def _web(network: Web, sections: list[Section]) -> Iterator[str]:
         )
 
 
-def _is_fit(network: Web, of: Sequence[Pages]) -> bool:
-    asked = [pages.pages for pages in of] == [ARTICLE_PAGES]
-    return asked and (network.latency, network.sigma, network.round_trip) == (0.1875, 1.0, 0.0095)
+def _is_fit(network: Web, workloads: Sequence[Pages]) -> bool:
+    is_article = [pages.pages for pages in workloads] == [ARTICLE_PAGES]
+    return is_article and (network.latency, network.sigma, network.round_trip) == (0.1875, 1.0, 0.0095)
 
 
 def _sizes(comparison: Comparison) -> Iterator[str]:
@@ -194,14 +197,16 @@ def _faults(comparison: Comparison) -> Iterator[str]:
 
 def _starts(comparison: Comparison) -> Iterator[str]:
     """Report the start of environments: CPU time, or Lambda's init duration."""
-    of = {
+    figures = {
         row.way.label: row.figures
         for section in comparison.sections
         for row in section.rows
         if row.figures is not None
     }
-    cpu = [f"{label} {f.init_cpu_seconds:.2f}" for label, f in of.items() if f.init_cpu_seconds is not None]
-    wall = [f"{label} {f.init_seconds:.2f}" for label, f in of.items() if f.init_seconds is not None]
+    cpu = [
+        f"{label} {f.init_cpu_seconds:.2f}" for label, f in figures.items() if f.init_cpu_seconds is not None
+    ]
+    wall = [f"{label} {f.init_seconds:.2f}" for label, f in figures.items() if f.init_seconds is not None]
     if cpu or wall:
         what = "CPU seconds" if cpu else "seconds"
         yield (

@@ -44,7 +44,7 @@ class PriceTable(Struct, frozen=True, forbid_unknown_fields=True):
     thousand_writes: Usd
     thousand_reads: Usd
 
-    def of_compute(self, gb_seconds: float, architecture: Architecture) -> float:
+    def compute_usd(self, gb_seconds: float, architecture: Architecture) -> float:
         """Return the USD for one invocation.
 
         Raises:
@@ -58,7 +58,7 @@ class PriceTable(Struct, frozen=True, forbid_unknown_fields=True):
             ) from None
         return gb_seconds * each + self.million_invocations / 1e6
 
-    def of_requests(self, requests: Mapping[str, int]) -> float:
+    def requests_usd(self, requests: Mapping[str, int]) -> float:
         """Return the USD for S3 requests, given by operation."""
         usd = 0.0
         for operation, count in requests.items():
@@ -75,7 +75,7 @@ def gb_seconds(memory_mb: int, seconds: float) -> float:
     return memory_mb / 1024 * math.ceil(round(seconds * 1000, 6)) / 1000
 
 
-def of_thousand_runs(usd: float) -> str:
+def per_thousand_runs(usd: float) -> str:
     """Format the USD for a thousand runs, given the USD for one, with enough digits to compare."""
     return f"{usd * 1000:.3f}" if usd >= 0.1e-3 else f"{usd * 1000:.4f}"
 

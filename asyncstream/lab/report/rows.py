@@ -31,9 +31,9 @@ class Figures(Struct, frozen=True, kw_only=True):
         seconds: duration of the invocation; `fastest` and `slowest` are its spread.
         rate: per second: millions of bytes copied, each counted once, or pages gathered.
         cpu_seconds: CPU time of the invocation.
-        init_seconds: from the start of its environment until it is ready; None: unknown.
+        init_seconds: seconds from the start of its environment until it is ready. None: unknown.
         init_cpu_seconds: CPU time of this start; None: unknown.
-        requests: by operation, of the run with the median count; see `Run`.
+        requests: the requests of the run with the median count, by operation; see `Run`.
         faults: injected faults by kind; None: no faults were requested.
         left_open: uploads that a run has neither completed nor aborted.
         needed_mb: the Lambda memory with enough memory and CPU for the run; see `sizing.py`.
@@ -86,7 +86,7 @@ class Row(Struct, frozen=True):
     Attributes:
         memory_mb: the function size; None: no limits.
         figures: None if all runs failed.
-        errors: of the failed runs.
+        errors: the errors of the failed runs.
         run: the successful run with the median duration, for its trace.
         memory: the memory samples of `run`, or of a failed run if none succeeded.
         noise: difference between the medians of a variant measured twice at this size, as a fraction of the
@@ -193,23 +193,23 @@ def _figures(measured: Measured, workload: Workload, billing: Billing) -> Figure
         rate=workload.amount / seconds,
         peak_bytes=peak_bytes,
         cpu_seconds=cpu_seconds,
-        init_seconds=_median_of_told(run.init_seconds for run in good),
-        init_cpu_seconds=_median_of_told(run.init_cpu_seconds for run in good),
+        init_seconds=_median_of_known(run.init_seconds for run in good),
+        init_cpu_seconds=_median_of_known(run.init_cpu_seconds for run in good),
         requests=counted.requests,
         faults=counted.faults,
         left_open=max(run.left_open for run in good),
         needed_mb=needed_mb,
         billed_mb=billed_mb,
         gb_seconds=billed,
-        compute_usd=billing.prices.of_compute(billed, billing.architecture),
-        requests_usd=0.0 if isinstance(workload, Pages) else billing.prices.of_requests(counted.requests),
+        compute_usd=billing.prices.compute_usd(billed, billing.architecture),
+        requests_usd=0.0 if isinstance(workload, Pages) else billing.prices.requests_usd(counted.requests),
         floor_ratio=seconds / workload.floor if isinstance(workload, Pages) and workload.floor else None,
     )
 
 
-def _median_of_told(values: Iterable[float | None]) -> float | None:
-    told = [value for value in values if value is not None]
-    return median(told) if told else None
+def _median_of_known(values: Iterable[float | None]) -> float | None:
+    known = [value for value in values if value is not None]
+    return median(known) if known else None
 
 
 def _against(base: Figures | None, figures: Figures | None) -> Figures | None:

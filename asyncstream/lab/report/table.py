@@ -26,8 +26,8 @@ DEFAULT_WIDTH = 118
 
 def draw(comparison: Comparison, out: TextIO) -> None:
     """Print the whole comparison in the width of the terminal."""
-    told = out.isatty() or "COLUMNS" in os.environ
-    console = Console(file=out, highlight=False, width=None if told else DEFAULT_WIDTH)
+    has_width = out.isatty() or "COLUMNS" in os.environ
+    console = Console(file=out, highlight=False, width=None if has_width else DEFAULT_WIDTH)
     for line in heading(comparison):
         console.print(Text(line))
     for section in comparison.sections:

@@ -5,7 +5,7 @@ from typing import NamedTuple
 
 from msgspec import Struct
 
-from asyncstream.lab.report.prices import of_thousand_runs
+from asyncstream.lab.report.prices import per_thousand_runs
 from asyncstream.lab.report.rows import Figures, Row, Section, baseline
 
 # Two runs of the same code differ by this fraction, although a pair may be equal by chance.
@@ -42,7 +42,7 @@ class Verdict(Struct, frozen=True):
     """The verdict on a section.
 
     Attributes:
-        fastest, cheapest: of all rows.
+        fastest, cheapest: the best of all rows by time, and by cost.
         balanced: asyncstream's row of a sweep with the smallest sum of time and cost, each as a fraction of
             its largest value, with equal weight, as in aws-lambda-power-tuning's strategy "balanced".
         against: asyncstream's cheapest row compared with the reference, if a reference was measured.
@@ -73,21 +73,21 @@ class Verdict(Struct, frozen=True):
             said.append(
                 f"asyncstream's cheapest has {self.against.usd:.2f} x the cost{alone} and "
                 f"{self.against.seconds:.2f} x the time of the cheapest reference "
-                f"({name_of(self.against.reference)})."
+                f"({row_name(self.against.reference)})."
             )
         return said
 
     def _named(self, choice: Choice, figure: str) -> str:
         if choice.ties is None:
             return f"no difference, all have about {figure}."
-        names = [name_of(row) for row in choice.ties[:MOST_NAMED]]
+        names = [row_name(row) for row in choice.ties[:MOST_NAMED]]
         if len(choice.ties) > MOST_NAMED:
             names.append(f"{len(choice.ties) - MOST_NAMED} more")
         as_good = f"; tied with {', '.join(names)}" if names else ""
-        return f"{name_of(choice.row)} ({figure}{as_good})."
+        return f"{row_name(choice.row)} ({figure}{as_good})."
 
 
-def name_of(row: Row) -> str:
+def row_name(row: Row) -> str:
     """Return a row's name for sentences."""
     return row.way.label if row.memory_mb is None else f"{row.way.label} at {row.memory_mb:,} MB"
 
@@ -169,4 +169,4 @@ def _against(ours: Sequence[Measured], theirs: Sequence[Measured]) -> AgainstRef
 
 
 def _dollars(figures: Figures) -> str:
-    return f"{of_thousand_runs(figures.usd)} USD per 1,000 runs"
+    return f"{per_thousand_runs(figures.usd)} USD per 1,000 runs"

@@ -15,7 +15,7 @@ from asyncstream.lab.report.spans import Span, Trace
 Document = dict[str, Any]
 
 
-def trace_of(trace: Mapping[str, Any]) -> Trace:
+def parse_trace(trace: Mapping[str, Any]) -> Trace:
     """Return the trace of one element of BatchGetTraces' `Traces`. Unreadable documents are its problems."""
     problems: list[str] = []
     sent = [document for text in _texts(trace) for document in _decoded(text, problems)]

@@ -68,13 +68,13 @@ CRC64NVME = "x-amz-checksum-crc64nvme"  # S3's default
 FULL_OBJECT, COMPOSITE = "FULL_OBJECT", "COMPOSITE"
 
 
-def header_of(kind: str) -> str | None:
+def checksum_header(kind: str) -> str | None:
     """Return the header of a checksum by S3's name, such as "CRC32C", or None for unknown names."""
     name = f"x-amz-checksum-{kind.lower()}"
     return name if name in ALGORITHMS else None
 
 
-def kind_of(header: str) -> str:
+def checksum_kind(header: str) -> str:
     """Return S3's name of a header's checksum, such as "CRC32C"."""
     return header.rpartition("-")[2].upper()
 

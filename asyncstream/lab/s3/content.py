@@ -80,8 +80,8 @@ class SyntheticContent:
         view = memoryview(block())
         rotated = (view[self._shift :], view[: self._shift])
         whole_blocks, rest = divmod(self.size, BLOCK_SIZE)
-        crc = _repeated(_crc_of(*rotated), BLOCK_SIZE, whole_blocks) if whole_blocks else 0
-        tail = _crc_of(rotated[0][:rest], rotated[1][: max(0, rest - len(rotated[0]))])
+        crc = _repeated(_crc64nvme(*rotated), BLOCK_SIZE, whole_blocks) if whole_blocks else 0
+        tail = _crc64nvme(rotated[0][:rest], rotated[1][: max(0, rest - len(rotated[0]))])
         return combine_crc64nvme(crc, tail, rest)
 
     def checksum(self, header: str, start: int = 0, length: int | None = None) -> str:
@@ -97,7 +97,7 @@ class SyntheticContent:
         return encoded(digest)
 
 
-def _crc_of(*pieces: memoryview) -> int:
+def _crc64nvme(*pieces: memoryview) -> int:
     crc = 0
     for piece in pieces:
         crc = crc64nvme(piece, crc)

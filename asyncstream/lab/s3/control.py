@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 from typing import TYPE_CHECKING, Any
 
-from asyncstream.lab.s3.checksums import COMPOSITE, can_be, encoded_crc64nvme, header_of
+from asyncstream.lab.s3.checksums import COMPOSITE, can_be, checksum_header, encoded_crc64nvme
 from asyncstream.lab.s3.faults import Fault, FaultPlan
 from asyncstream.lab.s3.lab_replies import Reply, S3Error, json_reply
 from asyncstream.lab.s3.model import Network, NetworkModel
@@ -37,7 +37,7 @@ def _create_bucket(state: State, name: str, keep: bool, checksums: bool) -> None
 def _declare(
     state: State, bucket: str, objects: list[tuple[str, int]], checksum: str | None, part_size: int | None
 ) -> None:
-    algorithm = None if checksum is None else header_of(checksum)
+    algorithm = None if checksum is None else checksum_header(checksum)
     if checksum is not None and algorithm is None:
         raise ValueError(f"checksum {checksum!r}: S3 has no such checksum")
     if part_size is not None and (part_size < 1 or algorithm is None or not can_be(algorithm, COMPOSITE)):

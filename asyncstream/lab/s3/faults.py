@@ -90,14 +90,14 @@ class Fault:
         kind: the fault.
         operation: S3's name of the operation; None: all of `COPY_OPERATIONS` to which the kind applies.
         key: a pattern for `fnmatchcase`.
-        part_number: of an UploadPart.
+        part_number: the part number of an UploadPart.
         times: numbers of the matching requests, counted from 1 in order of arrival; None: all of them.
         rate: the probability of the fault for such a request.
         at: the fraction of the body before the fault, at most all but the last byte.
         seconds: duration of a stall.
-        status: of a refusal.
-        code: of a refusal: S3's name of the error.
-        retry_after: of a refusal: the seconds in its Retry-After header; None: no such header.
+        status: the HTTP status of a refusal.
+        code: S3's name of a refusal's error.
+        retry_after: the seconds in a refusal's Retry-After header. None: no such header.
         bytes_per_second: the speed of a slow body.
 
     Raises:
@@ -183,8 +183,8 @@ class FaultPlan:
     """Applies the rules: a request gets the fault of the first rule that applies.
 
     Args:
-        faults: the rules.
-        seed: of the random numbers.
+        faults: the rules, in order; the first that matches a request applies.
+        seed: the seed of the random numbers.
         ignored_prefix: a prefix of keys that does not influence random numbers, so that copies with different
             destination prefixes get the same faults.
     """

@@ -90,8 +90,8 @@ class S3Error(Exception):
 
     def reply(self, resource: str, request_id: str) -> Reply:
         """Return the error as a reply in S3's format."""
-        told = {"Code": self.code, "Message": self.message, "Resource": resource, "RequestId": request_id}
-        document = XML_DECLARATION + _element("Error", {**told, **self.elements})
+        fields = {"Code": self.code, "Message": self.message, "Resource": resource, "RequestId": request_id}
+        document = XML_DECLARATION + _element("Error", {**fields, **self.elements})
         headers = {"Content-Type": "application/xml", "x-amz-request-id": request_id, **self.headers}
         return Reply(self.status, headers, document.encode())
 

@@ -7,7 +7,7 @@ from bisect import bisect_left, bisect_right
 from typing import TYPE_CHECKING, NamedTuple
 from urllib.parse import quote
 
-from asyncstream.lab.s3.checksums import kind_of
+from asyncstream.lab.s3.checksums import checksum_kind
 from asyncstream.lab.s3.lab_replies import Reply, S3Error, XmlValue, xml_reply, xml_time
 from asyncstream.lab.s3.operations import LONGEST_PAGE, parse_number
 
@@ -85,7 +85,7 @@ def _described(stored: StoredObject) -> dict[str, XmlValue]:
     return {
         "LastModified": xml_time(stored.modified),
         "ETag": stored.etag,
-        "ChecksumAlgorithm": " ".join(map(kind_of, stored.checksums)) or None,
+        "ChecksumAlgorithm": " ".join(map(checksum_kind, stored.checksums)) or None,
         "ChecksumType": stored.checksum_type if stored.checksums else None,
         "Size": stored.size,
         "StorageClass": "STANDARD",

@@ -10,12 +10,12 @@ from asyncstream.lab.s3.checksums import (
     CRC64NVME,
     FULL_OBJECT,
     can_be,
+    checksum_header,
+    checksum_kind,
     combine_crc64nvme,
     composite,
     encoded_crc64nvme,
     full_object,
-    header_of,
-    kind_of,
 )
 from asyncstream.lab.s3.content import JoinedContent
 from asyncstream.lab.s3.lab_replies import Reply, S3Error, XmlValue, parse_xml, xml_reply, xml_time
@@ -41,12 +41,12 @@ def create_multipart_upload(call: Call) -> Reply:
     if bucket.checksums:
         algorithm, checksum_type = _asked_checksum(call.request)
         upload = MultipartUpload(call.key, metadata(call.request), algorithm, checksum_type)
-        told = {"x-amz-checksum-algorithm": kind_of(algorithm), "x-amz-checksum-type": checksum_type}
+        fields = {"x-amz-checksum-algorithm": checksum_kind(algorithm), "x-amz-checksum-type": checksum_type}
         if (
             "x-amz-checksum-algorithm" in call.request.headers
             or "x-amz-checksum-type" in call.request.headers
         ):
-            echoed = told
+            echoed = fields
     else:
         upload = MultipartUpload(call.key, metadata(call.request), algorithm=None)
     with call.store.lock:
@@ -58,7 +58,7 @@ def create_multipart_upload(call: Call) -> Reply:
 def _asked_checksum(request: Request) -> tuple[str, str]:
     """Return header and type of the requested checksum of an upload."""
     kind = request.headers.get("x-amz-checksum-algorithm", "CRC64NVME")
-    algorithm = header_of(kind)
+    algorithm = checksum_header(kind)
     if algorithm is None:
         raise S3Error("InvalidRequest", f"Checksum algorithm provided is unsupported: {kind}")
     usual = FULL_OBJECT if algorithm == CRC64NVME else COMPOSITE
@@ -103,7 +103,7 @@ def complete_multipart_upload(call: Call) -> Reply:
         check_write_conditions(bucket.get(call.key), call.request)
         bucket.put(call.key, completed)
         del bucket.uploads[upload.id]
-    told = {
+    fields = {
         "Location": call.request.path,
         "Bucket": call.bucket,
         "Key": call.key,
@@ -111,7 +111,7 @@ def complete_multipart_upload(call: Call) -> Reply:
         **completed.checksum_elements,
         "ChecksumType": completed.checksum_type if completed.checksums else None,
     }
-    return xml_reply("CompleteMultipartUploadResult", told)
+    return xml_reply("CompleteMultipartUploadResult", fields)
 
 
 def choose_parts(named: Sequence[Element], upload: MultipartUpload) -> list[StoredObject]:
@@ -192,7 +192,7 @@ def _check_declared(call: Call, upload: MultipartUpload, completed: StoredObject
     for name, checksum in completed.checksums.items():
         declared = call.request.headers.get(name, checksum)
         if declared.partition("-")[0] != checksum.partition("-")[0]:  # composite: without the number of parts
-            message = f"The {kind_of(name)} you specified did not match the calculated checksum"
+            message = f"The {checksum_kind(name)} you specified did not match the calculated checksum"
             raise S3Error("BadDigest", message, Declared=declared, Calculated=checksum)
 
 
@@ -214,7 +214,7 @@ def list_parts(call: Call) -> Reply:
         upload = call.store.bucket(call.bucket).upload(upload_id, call.key)
         parts = sorted(item for item in upload.parts.items() if item[0] > after)
     page = parts[:limit]
-    told: dict[str, XmlValue] = {
+    fields: dict[str, XmlValue] = {
         "Bucket": call.bucket,
         "Key": call.key,
         "UploadId": upload_id,
@@ -224,7 +224,7 @@ def list_parts(call: Call) -> Reply:
         "IsTruncated": len(parts) > limit,
         "Part": [{"PartNumber": number, **_described(part)} for number, part in page],
     }
-    return xml_reply("ListPartsResult", told)
+    return xml_reply("ListPartsResult", fields)
 
 
 def _described(part: StoredObject) -> dict[str, str | int]:
@@ -246,5 +246,5 @@ def list_multipart_uploads(call: Call) -> Reply:
         for upload in uploads
         if upload.key.startswith(prefix)
     ]
-    told: dict[str, XmlValue] = {"Bucket": call.bucket, "IsTruncated": False, "Upload": described}
-    return xml_reply("ListMultipartUploadsResult", told)
+    fields: dict[str, XmlValue] = {"Bucket": call.bucket, "IsTruncated": False, "Upload": described}
+    return xml_reply("ListMultipartUploadsResult", fields)

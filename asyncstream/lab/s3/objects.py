@@ -13,9 +13,9 @@ from asyncstream.lab.s3.checksums import (
     COMPOSITE,
     CRC64NVME,
     FULL_OBJECT,
+    checksum_kind,
     composite,
     encoded_crc64nvme,
-    kind_of,
 )
 from asyncstream.lab.s3.content import SyntheticContent
 from asyncstream.lab.s3.lab_replies import S3Error
@@ -50,16 +50,16 @@ class StoredObject:
     @property
     def checksum_headers(self) -> dict[str, str]:
         """The headers with its checksum, if it has one."""
-        return self.headers_of(self.checksums)
+        return self.headers_for(self.checksums)
 
-    def headers_of(self, checksums: dict[str, str]) -> dict[str, str]:
+    def headers_for(self, checksums: dict[str, str]) -> dict[str, str]:
         """Return the headers for its checksums, or for those of one of its parts."""
         return {**checksums, "x-amz-checksum-type": self.checksum_type} if checksums else {}
 
     @property
     def checksum_elements(self) -> dict[str, str]:
         """The XML elements with its checksum, if it has one."""
-        return {f"Checksum{kind_of(name)}": value for name, value in self.checksums.items()}
+        return {f"Checksum{checksum_kind(name)}": value for name, value in self.checksums.items()}
 
     @property
     def etag(self) -> str:
@@ -247,7 +247,7 @@ class Store:
         }
         return replace(stored, parts=tuple(parts), checksums=checksums, checksum_type=COMPOSITE)
 
-    def content_of(self, stored: StoredObject) -> Content:
+    def read_content(self, stored: StoredObject) -> Content:
         """Return an object's content. Discarded content is available if it is a copy of synthetic content."""
         if content := stored.content or self._synthetic.get((stored.size, stored.crc)):
             return content

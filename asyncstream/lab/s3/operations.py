@@ -97,7 +97,7 @@ def get_object(call: Call) -> Reply:
         described |= checksums
     if stored.parts and "partNumber" in call.request.query:
         described["x-amz-mp-parts-count"] = str(len(stored.parts))
-    content = call.store.content_of(stored) if call.request.method == "GET" else None
+    content = call.store.read_content(stored) if call.request.method == "GET" else None
     return Reply(206 if selected else 200, described, content=content, start=start, stop=stop)
 
 
@@ -126,7 +126,7 @@ def select_part(number: int, stored: StoredObject) -> tuple[tuple[int, int] | No
         return (0, stored.size) if stored.size else None, stored.checksum_headers
     start = sum(part.size for part in stored.parts[: number - 1])
     part = stored.parts[number - 1]
-    return (start, start + part.size) if part.size else None, stored.headers_of(part.checksums)
+    return (start, start + part.size) if part.size else None, stored.headers_for(part.checksums)
 
 
 def parse_range(header: str, size: int) -> tuple[int, int] | None:

@@ -36,7 +36,7 @@ class InvocationOutcome(Struct, frozen=True, kw_only=True):
     Attributes:
         payload: the handler's reply or the error, as JSON.
         problem: the error in `payload`; None for success.
-        status: for the REPORT line.
+        status: the status in the REPORT line.
         log: the function's output during the invocation.
         init_began, started, ended: seconds since the epoch.
         observed: the measurements.
@@ -57,7 +57,7 @@ class Environment:
 
     Args:
         function: the function with its settings, which do not change.
-        limits: of memory and CPU.
+        limits: limits memory and CPU.
         daemon: address of X-Ray's daemon; None: no tracing.
     """
 
@@ -95,7 +95,7 @@ class Environment:
         seconds, ended_at = time.monotonic() - started, time.time()
         peak_bytes = sampler.stop()
         throttling = self._group.throttling()
-        payload, problem, status = self._told(said, request_id)
+        payload, problem, status = self._to_lambda_format(said, request_id)
         return InvocationOutcome(
             payload=payload,
             problem=problem,
@@ -162,7 +162,9 @@ class Environment:
             self._process.kill()
             return None
 
-    def _told(self, said: Said | None, request_id: str) -> tuple[bytes, dict[str, Any] | None, str | None]:
+    def _to_lambda_format(
+        self, said: Said | None, request_id: str
+    ) -> tuple[bytes, dict[str, Any] | None, str | None]:
         """Return payload, error and status in Lambda's format."""
         if isinstance(said, Replied):
             return said.payload, None, None

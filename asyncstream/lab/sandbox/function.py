@@ -53,7 +53,7 @@ def variables(function: Function, runtime_api: str, log_stream: str, daemon: str
     Python needs here to find its packages.
 
     Args:
-        function: the function.
+        function: the function that runs.
         runtime_api: host and port of the Runtime API.
         log_stream: unique to one environment.
         daemon: host and port of X-Ray's daemon; None: no tracing.

@@ -7,6 +7,7 @@ share most pages of the interpreter and its libraries, which gives a function ab
 """
 
 import itertools
+import logging
 import os
 import signal
 import time
@@ -17,6 +18,8 @@ from typing import Protocol
 
 from asyncstream.lab.report.sizing import MB_PER_VCPU
 from asyncstream.lab.sandbox.observation import Throttling
+
+logger = logging.getLogger(__name__)
 
 PERIOD_US = 20_000
 SMALLEST_QUOTA_US = 1_000  # the kernel's minimum
@@ -48,9 +51,9 @@ class Group(Protocol):
 
 
 class Limits(Protocol):
-    """A way to limit functions to their size. `told` describes it in reports."""
+    """A way to limit functions to their size. `description` is its name in reports."""
 
-    told: str
+    description: str
 
     def group(self, memory_mb: int) -> Group:
         """Create a group for a function of this size in MB."""
@@ -130,7 +133,7 @@ def v2_parent(mounts: str, own: str) -> Path:
 class LimitsV1:
     """Limits with version 1, which has a tree for each controller."""
 
-    told = "cgroup v1"
+    description = "cgroup v1"
 
     def __init__(self, parents: Mapping[str, Path]) -> None:
         self._parents = dict(parents)
@@ -183,7 +186,7 @@ class GroupV1:
 class LimitsV2:
     """Limits with version 2, which has one tree for all controllers."""
 
-    told = "cgroup v2"
+    description = "cgroup v2"
 
     def __init__(self, parent: Path) -> None:
         self._parent = parent
@@ -232,8 +235,8 @@ class GroupV2:
 class NoLimits:
     """No limits, for users who may not create control groups, and for functions without a size."""
 
-    def __init__(self, told: str) -> None:
-        self.told = told
+    def __init__(self, description: str) -> None:
+        self.description = description
 
     def group(self, memory_mb: int) -> "NoGroup":
         """See `Limits`."""
@@ -280,9 +283,13 @@ def _remove_abandoned(parent: Path) -> None:
 
 
 def _empty_and_remove(folders: list[Path]) -> None:
-    _until(lambda: not any(_kill_all(folder) for folder in folders))
+    """Kill the groups' processes and remove the groups. Log a warning if one remains."""
+    _poll_until(lambda: not any(_kill_all(folder) for folder in folders))
     # The kernel needs a moment to notice that the last process has ended.
-    _until(lambda: all(_try_remove(folder) for folder in folders))
+    if not _poll_until(lambda: all(_try_remove(folder) for folder in folders)):
+        # Not an error: the measurements are right, and the next sandbox tries again.
+        remaining = ", ".join(str(folder) for folder in folders if folder.exists())
+        logger.warning("control groups not removed within %d s: rmdir %s", GONE_SECONDS, remaining)
 
 
 def _kill_all(folder: Path) -> bool:
@@ -304,14 +311,17 @@ def _try_remove(folder: Path) -> bool:
     return True
 
 
-def _until(done: Callable[[], bool]) -> None:
-    """Poll until `done` is true, for `GONE_SECONDS` at most.
+def _poll_until(done: Callable[[], bool]) -> bool:
+    """Poll `done` for `GONE_SECONDS` at most; return whether it became true.
 
     The kernel does not report that a group of version 1 is empty.
     """
     end = time.monotonic() + GONE_SECONDS
-    while not done() and time.monotonic() < end:
+    while not done():
+        if time.monotonic() >= end:
+            return False
         time.sleep(0.005)
+    return True
 
 
 def _fields(file: Path) -> dict[str, int]:

@@ -20,10 +20,10 @@ class Report(Struct, frozen=True, kw_only=True):
     """Lambda's report of an invocation, from its REPORT line.
 
     Attributes:
-        request_id: of the invocation.
+        request_id: the ID of the invocation.
         seconds: its duration.
         billed_seconds: the duration plus the init of a cold start, in whole milliseconds.
-        memory_mb: of the function.
+        memory_mb: the memory of the function, in MB.
         peak_mb: the most memory it used.
         init_seconds: duration of the environment's start; None for a warm start.
         status: "timeout" or "error"; None for success.
@@ -86,14 +86,14 @@ def read_report(log: str) -> Report:
     """
     for number, line in reversed(list(enumerate(log.splitlines(keepends=True)))):
         if line.startswith("REPORT RequestId: "):
-            return _of_text(line, "".join(log.splitlines(keepends=True)[number:]))
+            return _parse_text_report(line, "".join(log.splitlines(keepends=True)[number:]))
         record = _platform_report(line)
         if record is not None:
-            return _of_record(record)
+            return _parse_json_report(record)
     raise InputError(f"the log has no REPORT; it ends with {log[-200:]!r}")
 
 
-def _of_text(line: str, rest: str) -> Report:
+def _parse_text_report(line: str, rest: str) -> Report:
     """Return the report of a REPORT line. `rest` starts with it and may have a trace's line."""
     fields = dict(re.findall(r"([A-Z][A-Za-z ]+): ([^\t\n]+)", line.removeprefix("REPORT ")))
     trace = re.search(r"^XRAY TraceId: (\S+).*Sampled: true", rest, re.MULTILINE)
@@ -122,7 +122,7 @@ def _platform_report(line: str) -> Any:
     return event.get("record") if event.get("type") == "platform.report" else None
 
 
-def _of_record(record: Any) -> Report:
+def _parse_json_report(record: Any) -> Report:
     metrics = record["metrics"]
     trace = re.search(r"Root=([^;]+).*Sampled=1", record.get("tracing", {}).get("value", ""))
     init = metrics.get("initDurationMs")

@@ -30,13 +30,13 @@ class Observation(Struct, frozen=True, kw_only=True):
 
     Attributes:
         cold: whether it was the first in its environment.
-        seconds: from the event's delivery to the reply, or to the end of the process.
-        init_seconds: from the environment's start until it requested an event.
+        seconds: seconds from the event's delivery to the reply, or to the end of the process.
+        init_seconds: seconds from the environment's start until it requested an event.
         cpu_seconds: CPU time of the environment's processes during the invocation.
         init_cpu_seconds: CPU time of the environment's processes during init.
         peak_bytes: VmHWM of the process, its peak resident memory since its start.
         memory: samples of resident memory, every 50 ms.
-        throttling: of the CPU; None without limits.
+        throttling: how often the CPU was throttled. None: without limits.
     """
 
     cold: bool

@@ -11,6 +11,7 @@ import boto3
 from botocore.config import Config
 from msgspec.structs import replace
 
+from asyncstream.deadline import LONGEST_INVOCATION
 from asyncstream.engines.closing import Closing
 from asyncstream.errors import InputError
 from asyncstream.lab.sandbox import log, segments
@@ -23,6 +24,8 @@ from asyncstream.lab.sandbox.segments import Times, TraceContext
 from asyncstream.lab.sandbox.service import Invocation, LambdaService
 
 MOST_OBSERVED = 1_000
+# How long a client waits for a reply: an invocation, the start of its environment, and a busy machine.
+CLIENT_SECONDS = LONGEST_INVOCATION + 60
 
 
 class Sandbox(Closing):
@@ -57,17 +60,17 @@ class Sandbox(Closing):
     @property
     def limits(self) -> str:
         """How functions are limited: "cgroup v1", "cgroup v2", or "measured only" with the reason."""
-        return self._limits.told
+        return self._limits.description
 
     def client(self) -> Any:
-        """Return a boto3 client that waits 930 s for a function and does not retry."""
+        """Return a boto3 client that waits for the longest invocation and does not retry."""
         return boto3.client(
             "lambda",
             endpoint_url=self.endpoint_url,
             region_name=REGION,
             aws_access_key_id="lab",
             aws_secret_access_key="lab",  # noqa: S106 - the server does not check it
-            config=Config(read_timeout=930, retries={"total_max_attempts": 1}, tcp_keepalive=True),
+            config=Config(read_timeout=CLIENT_SECONDS, retries={"total_max_attempts": 1}, tcp_keepalive=True),
         )
 
     def observed(self, request_id: str) -> Observation:
@@ -108,7 +111,7 @@ class Sandbox(Closing):
         request_id = str(uuid.uuid4())
         environment = self._environment(self._functions[name])
         function = environment.function
-        trace = TraceContext.of_request(trace_header, active=function.tracing)
+        trace = TraceContext.from_header(trace_header, active=function.tracing)
         try:
             outcome = environment.invoke(self._event(function, payload, request_id, trace), request_id)
         finally:
@@ -198,9 +201,11 @@ class Sandbox(Closing):
             error_type=kind,
             trace_id=trace.trace_id if trace.sampled and self._daemon is not None else None,
         )
-        told = "" if problem is None or outcome.status is None else _line(outcome.ended, request_id, problem)
+        failure_line = (
+            "" if problem is None or outcome.status is None else _line(outcome.ended, request_id, problem)
+        )
         return (
-            f"{log.start_line(request_id)}{outcome.log.decode(errors='replace')}{told}"
+            f"{log.start_line(request_id)}{outcome.log.decode(errors='replace')}{failure_line}"
             f"{log.end_line(request_id)}{log.report_line(report, trace.segment_id)}"
         )
 

@@ -25,7 +25,7 @@ class TraceContext(Struct, frozen=True):
     sampled: bool
 
     @classmethod
-    def of_request(cls, header: str | None, *, active: bool) -> Self:
+    def from_header(cls, header: str | None, *, active: bool) -> Self:
         """Return the context for the caller's `X-Amzn-Trace-Id`. Without one, `active` decides sampling."""
         fields = dict(re.findall(r"(\w+)=([^;\s]+)", header or ""))
         sampled = fields["Sampled"] == "1" if "Sampled" in fields else active

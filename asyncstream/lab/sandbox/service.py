@@ -166,8 +166,8 @@ class _Handler(BaseHTTPRequestHandler):
         if len(reply) > MOST_PAYLOAD:
             message = f"Response payload size ({len(reply)} bytes) exceeded maximum allowed payload size"
             kind = "Function.ResponseSizeTooLarge"
-            told = f"{message} ({MOST_PAYLOAD} bytes)."
-            reply, failed = json.dumps({"errorMessage": told, "errorType": kind}).encode(), True
+            problem = {"errorMessage": f"{message} ({MOST_PAYLOAD} bytes).", "errorType": kind}
+            reply, failed = json.dumps(problem).encode(), True
         if failed:
             headers["X-Amz-Function-Error"] = "Unhandled"
         self._reply(200, reply, headers)

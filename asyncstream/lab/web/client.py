@@ -14,7 +14,7 @@ class LabWeb(ServerProcess):
     """A running web; a context manager. Its hosts are loopback addresses, which the fetcher must allow.
 
     Args:
-        model: of its pages.
+        model: the model of its pages.
         hosts: number of hosts.
 
     Raises:

@@ -56,7 +56,7 @@ class XRayReceiver(ServerProcess):
         with self._lock:
             self.write(command.encode())
             answer = self.next_line(2 * SETTLE_SECONDS)
-        told = msgspec.json.decode(answer)
-        if "error" in told:
-            raise LabError(told["error"])
-        return msgspec.convert(told, Counts)
+        reply = msgspec.json.decode(answer)
+        if "error" in reply:
+            raise LabError(reply["error"])
+        return msgspec.convert(reply, Counts)

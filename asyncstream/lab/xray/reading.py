@@ -7,7 +7,7 @@ from typing import Any
 from botocore.exceptions import ClientError
 
 from asyncstream.lab.report.spans import Span, Trace
-from asyncstream.lab.report.xray import trace_of
+from asyncstream.lab.report.xray import parse_trace
 
 POLL_SECONDS = 0.2
 A_REQUEST = 5  # the maximum of BatchGetTraces
@@ -93,7 +93,7 @@ def _read(api: Any, trace_ids: Sequence[str]) -> dict[str, Trace]:
                     exceeded.add(part["Id"])
             more = {"NextToken": reply["NextToken"]} if reply.get("NextToken") else None
     return {
-        trace_id: trace_of({"Id": trace_id, "Segments": found, "LimitExceeded": trace_id in exceeded})
+        trace_id: parse_trace({"Id": trace_id, "Segments": found, "LimitExceeded": trace_id in exceeded})
         for trace_id, found in segments.items()
         if found
     }

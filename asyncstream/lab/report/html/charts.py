@@ -170,8 +170,8 @@ def _memory_chart(row: Row, style: int, x: Axis, y: Axis, in_sight: Sequence[int
     top = max(row.memory, key=lambda sample: sample.bytes)
     peak = top.bytes if row.figures is None else row.figures.peak_bytes
     ended = row.short if row.figures is None else ""
-    of_cap = "" if cap is None else f" of {scales.mebibytes(cap)}"
-    detail = f"{row.way.label}: peak {scales.mebibytes(peak)}{of_cap}{ended and f', {ended}'}"
+    cap_text = "" if cap is None else f" of {scales.mebibytes(cap)}"
+    detail = f"{row.way.label}: peak {scales.mebibytes(peak)}{cap_text}{ended and f', {ended}'}"
     return MemoryChart(
         row.way.label,
         ended,

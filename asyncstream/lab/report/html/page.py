@@ -19,13 +19,13 @@ from asyncstream.lab.report.notes import article, heading, notes
 from asyncstream.lab.report.rows import Row, Section
 from asyncstream.lab.report.verdict import Verdict, verdict
 
-OF_FILES = [
+FILE_LEGEND = [
     ("read", "reading (GET, its body)"),
     ("write", "writing (PUT)"),
     ("file", "file"),
     ("other", "other spans"),
 ]
-OF_PAGES = [
+PAGE_LEGEND = [
     ("read", "fetching"),
     ("write", "writing a batch of rows"),
     ("file", "page"),
@@ -37,18 +37,18 @@ class Part(Struct, frozen=True):
     """The page's content for one workload.
 
     Attributes:
-        section: its rows.
-        columns: of the table of figures.
-        verdict: None if nothing was measured.
+        section: the workload and its rows.
+        columns: the columns of its table of figures.
+        verdict: the fastest and cheapest rows. None: nothing was measured.
         article: an article's measurements of this workload, if it has any.
         kinds: the legend of the traces' colours: each kind and its text.
         styles: each variant's style number.
         lines: charts over sizes; empty without a sweep of several sizes.
         bars: charts at one size, with their titles; empty with a sweep.
         smallest: text for the size in the memory charts: a sweep's smallest one, where memory is scarce.
-        memory: charts of these rows; without a sweep, of all.
+        memory: memory charts of the rows of the smallest size; without a sweep, of all rows.
         chosen: text for the size of the traces: a sweep's best balance.
-        traces: of these rows; without a sweep, of all.
+        traces: charts of the traces of the rows of the chosen size; without a sweep, of all rows.
     """
 
     section: Section
@@ -117,18 +117,18 @@ def part(comparison: Comparison, section: Section) -> Part:
         ),
     ]
     return Part(
-        section,
-        shown(ON_PAGE, comparison, section),
-        found,
-        article(section.workload),
-        OF_PAGES if gathered else OF_FILES,
-        numbers,
-        [chart for chart in over_sizes if chart is not None] if swept else [],
-        [] if swept else at_once,
-        _size_of(scarce),
-        charts.memory_charts(scarce, numbers),
-        f"{_size_of(chosen)}, the best balance" if swept and found else _size_of(chosen),
-        waterfalls(chosen),
+        section=section,
+        columns=shown(ON_PAGE, comparison, section),
+        verdict=found,
+        article=article(section.workload),
+        kinds=PAGE_LEGEND if gathered else FILE_LEGEND,
+        styles=numbers,
+        lines=[chart for chart in over_sizes if chart is not None] if swept else [],
+        bars=[] if swept else at_once,
+        smallest=_size_text(scarce),
+        memory=charts.memory_charts(scarce, numbers),
+        chosen=f"{_size_text(chosen)}, the best balance" if swept and found else _size_text(chosen),
+        traces=waterfalls(chosen),
     )
 
 
@@ -145,7 +145,7 @@ def _chosen(section: Section, found: Verdict | None) -> Sequence[Row]:
     return [row for row in section.rows if row.memory_mb == size]
 
 
-def _size_of(rows: Sequence[Row]) -> str:
+def _size_text(rows: Sequence[Row]) -> str:
     """Return the size of the rows as text, if all have the same."""
     sizes = {row.memory_mb for row in rows}
     (size,) = sizes if len(sizes) == 1 else (None,)

@@ -83,7 +83,7 @@ def waterfall(label: str, trace: Trace, longest: float) -> Waterfall:
     notes = [*trace.problems]
     if trace.limit_exceeded:
         notes.insert(0, "X-Ray dropped a part of the trace, which was larger than its limit.")
-    notes += [f"Shown {name}s: {told}." for span, _ in spans for name, told in _sampled(span)]
+    notes += [f"Shown {name}s: {count}." for span, _ in spans for name, count in _sampled(span)]
     return Waterfall(label, [_track(span, depth, scale, dense) for span, depth in spans], dense, notes)
 
 
@@ -173,8 +173,8 @@ def _label(span: Span) -> str:
 
 
 def _sampled(span: Span) -> Iterator[tuple[str, str]]:
-    told = span.metadata.get("asyncstream")
-    sampled = told.get("sampled") if isinstance(told, dict) else None
+    metadata = span.metadata.get("asyncstream")
+    sampled = metadata.get("sampled") if isinstance(metadata, dict) else None
     if isinstance(sampled, dict):
         yield from sampled.items()
 

@@ -1,4 +1,4 @@
-"""`Work`: the work that every variant does, and the check of its results.
+"""`Harness`: the servers and sources of the runs, and the check of their results.
 
 `files.py` copies files, `pages.py` gathers pages.
 """
@@ -13,7 +13,7 @@ from asyncstream.lab.report.measurement import Workload
 
 @dataclass(frozen=True, slots=True)
 class Turn:
-    """A planned run. `repeat`: measures a variant a second time, only to show the noise."""
+    """A planned run. `repeat`: whether it measures a variant a second time, only to show the noise."""
 
     round: int
     workload: Workload
@@ -22,20 +22,20 @@ class Turn:
     repeat: bool = False
 
 
-class Seen(NamedTuple):
-    """The servers' counts for a run.
+class ServerCounts(NamedTuple):
+    """What the servers counted during a run.
 
     Attributes:
-        requests: see `Run`; None: only the client can count them.
-        faults: number of injected faults by kind; None: no faults were requested.
+        requests: the number of requests by kind, as in `Run`. None: only the client can count them.
+        faults: the number of injected faults by kind. None: no faults were requested.
     """
 
     requests: dict[str, int] | None = None
     faults: dict[str, int] | None = None
 
 
-class Work(Protocol):
-    """The servers, and a place for the results of one run at a time."""
+class Harness(Protocol):
+    """The servers of a comparison, which serve one run at a time."""
 
     def environment(self) -> Mapping[str, str]:
         """Return the environment variables for a function: the servers' and the user's settings."""
@@ -46,11 +46,11 @@ class Work(Protocol):
     def begin(self, turn: Turn) -> Mapping[str, Any]:
         """Start counting and injecting faults, and return the event of the run."""
 
-    def end(self, turn: Turn) -> Seen:
+    def end(self, turn: Turn) -> ServerCounts:
         """Stop injecting faults, and return the counts since `begin`."""
 
     def difference(self, turn: Turn) -> str | None:
-        """Return the error in the results in one line, or None.
+        """Return the first errors in the results as one line; None if the results are right.
 
         Raises:
             AsyncstreamError: the results cannot be read.
