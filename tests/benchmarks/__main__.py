@@ -41,8 +41,8 @@ def main() -> int:
         console.print(str(error), style="red", markup=False)
         return 1
     more = {} if artefacts is None else {artefact.NAME: artefact.document(artefacts)}
-    told = {**vars(settings), "output": str(settings.output)}
-    for path in report.write(runs, more, told, settings.output):
+    described = {**vars(settings), "output": str(settings.output)}
+    for path in report.write(runs, more, described, settings.output):
         console.print(f"written: {path}")
     return 0
 

@@ -272,7 +272,7 @@ def _imported(way: Way, artefact: Artefact) -> float:
 
 def _output(command: list[str | Path], environment: dict[str, str] | None = None) -> str:
     """Return the output of a command, which by default sees this process's variables."""
-    told = " ".join(map(str, command[:4]))
+    shown = " ".join(map(str, command[:4]))
     try:
         return subprocess.run(
             command,
@@ -284,9 +284,9 @@ def _output(command: list[str | Path], environment: dict[str, str] | None = None
             check=True,
         ).stdout
     except subprocess.TimeoutExpired:
-        raise BenchmarkError(f"{told} did not end within {MOST_SECONDS} s") from None
+        raise BenchmarkError(f"{shown} did not end within {MOST_SECONDS} s") from None
     except subprocess.CalledProcessError as error:
-        raise BenchmarkError(f"{told} ended with {error.returncode}:\n{error.stderr[-2000:]}") from None
+        raise BenchmarkError(f"{shown} ended with {error.returncode}:\n{error.stderr[-2000:]}") from None
 
 
 def _verdict(target: object, *, met: bool) -> str:

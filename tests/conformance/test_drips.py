@@ -21,8 +21,8 @@ from asyncstream import (
     TransferSession,
 )
 from asyncstream.errors import ReplyTimeout
-from tests.servers.listener import CONTINUE, SECONDS, Answer, Drip, Scripted
-from tests.servers.odd_s3 import NOT_FOUND, OK, PART, Answers, OddS3, honest, reply
+from tests.servers.listener import CONTINUE, SECONDS, Drip, RawReply, Scripted
+from tests.servers.odd_s3 import NOT_FOUND, OK, PART, OddS3, ReplyScript, honest, reply
 from tests.servers.tls import ConnectProxy, TlsServer
 
 # On a busy machine a short deadline may end before the client requests the reply that drips.
@@ -61,10 +61,10 @@ class Server(Scripted):
         super().__init__(OddS3())
 
     def become(
-        self, kind: str, answer: Callable[[str], Answer], size: int, interim: Answer = CONTINUE
+        self, kind: str, answer: Callable[[str], RawReply], size: int, interim: RawReply = CONTINUE
     ) -> None:
-        answers: dict[str, Answers] = {"get": [honest(size)], "head": [NOT_FOUND], kind: [answer]}
-        self._answer = OddS3(**answers)
+        answers: dict[str, ReplyScript] = {"get": [honest(size)], "head": [NOT_FOUND], kind: [answer]}
+        self._reply_to = OddS3(**answers)
         self._interim = interim
 
 
@@ -159,12 +159,12 @@ def test_a_100_continue_that_drips_is_a_stall(
 
 
 class Latest:
-    """Answers each request with the answer set last."""
+    """ReplyScript each request with the answer set last."""
 
-    def __init__(self, answer: Callable[[str], Answer]) -> None:
+    def __init__(self, answer: Callable[[str], RawReply]) -> None:
         self.answer = answer
 
-    def __call__(self, head: str) -> Answer:
+    def __call__(self, head: str) -> RawReply:
         return self.answer(head)
 
 

@@ -17,8 +17,8 @@ from tests.servers.odd_s3 import (
     PART,
     STILL_THERE,
     TOKEN,
-    Answers,
     OddS3,
+    ReplyScript,
     honest,
     page,
     part,
@@ -129,7 +129,7 @@ HTML = reply(OK, b"<html><body>Welcome to the hotel</body></html>")
 def test_a_write_that_is_not_confirmed_fails_with_its_reply(
     run: Run, kind: str, missing: str, settings: dict[str, bool], answer: bytes
 ) -> None:
-    answers: dict[str, Answers] = {"get": [honest(2 * PART if settings else 5)], kind: [answer]}
+    answers: dict[str, ReplyScript] = {"get": [honest(2 * PART if settings else 5)], kind: [answer]}
     odd = OddS3(**answers)
     [failed] = run(odd, **settings).failed
 
@@ -156,7 +156,7 @@ def test_a_document_that_is_cut_is_asked_for_again(run: Run, kind: str, cut: byt
     usual = {"create": CREATED, "complete": COMPLETED}[kind]
     there = reply("404 Not Found", b"<Error><Code>NoSuchKey</Code></Error>")
     cut_then_usual = [b"HTTP/1.1 200 OK\r\n" + cut, usual]
-    answers: dict[str, Answers] = {"get": [honest(2 * PART)], kind: cut_then_usual, "parts": [there]}
+    answers: dict[str, ReplyScript] = {"get": [honest(2 * PART)], kind: cut_then_usual, "parts": [there]}
     odd = OddS3(**answers)
     [result] = run(odd, multipart=True, complete_timeout=1.0).files
 

@@ -11,8 +11,8 @@ import pytest
 from asyncstream import S3Object, TransferConfig, TransferReport, TransferSession
 from asyncstream.errors import ConnectionFailed, ReplyTimeout
 from tests.servers.base import PATIENCE
-from tests.servers.listener import CONTINUE, SECONDS, Answer, Drip, Scripted, read_head, say
-from tests.servers.odd_s3 import COMPLETED, NOT_FOUND, PART, WRITTEN, Answers, OddS3, honest, page, reply
+from tests.servers.listener import CONTINUE, SECONDS, Drip, RawReply, Scripted, read_head, say
+from tests.servers.odd_s3 import COMPLETED, NOT_FOUND, PART, WRITTEN, OddS3, ReplyScript, honest, page, reply
 
 SIZE = 200_000
 # The kinds of requests, the reply to each, and the settings that cause the request.
@@ -28,24 +28,25 @@ KINDS: dict[str, tuple[Callable[[str], bytes], dict[str, Any]]] = {
 Run = Callable[..., TransferReport]
 
 
-def answers(kind: str, answer: Callable[[str], Answer]) -> OddS3:
+def scripted_s3(kind: str, reply_to: Callable[[str], RawReply]) -> OddS3:
+    """Return an S3 whose replies to requests of this kind come from `reply_to`."""
     size = 2 * PART if "multipart" in KINDS[kind][1] else SIZE
-    by_kind: dict[str, Answers] = {"get": [honest(size)], "head": [NOT_FOUND], kind: [answer]}
+    by_kind: dict[str, ReplyScript] = {"get": [honest(size)], "head": [NOT_FOUND], kind: [reply_to]}
     return OddS3(**by_kind)
 
 
 @pytest.mark.parametrize("kind", KINDS)
 def test_a_reply_may_take_longer_than_a_stall(run: Run, kind: str) -> None:
-    told, settings = KINDS[kind]
+    usual_reply, settings = KINDS[kind]
 
     for seconds in PATIENCE:  # on a busy machine another request may stall
         late = 2 * seconds
 
-        def answer(head: str, late: float = late) -> bytes:
+        def reply_late(head: str, late: float = late) -> bytes:
             time.sleep(late)
-            return told(head)
+            return usual_reply(head)
 
-        odd = answers(kind, answer)
+        odd = scripted_s3(kind, reply_late)
         report = run(odd, listed=kind == "list", stall_timeout=seconds, max_attempts=1, **settings)
         if not report.failed:
             break
@@ -59,7 +60,7 @@ def test_white_space_before_the_reply_of_complete_is_waited_for(run: Run) -> Non
     body = COMPLETED.partition(b"\r\n\r\n")[2]
     whole = reply("200 OK", b"<?xml version='1.0'?>" + 40 * b" " + body)
 
-    def answer(_: str) -> Iterator[bytes]:
+    def drip_white_space(_: str) -> Iterator[bytes]:
         start = whole.index(b"   ")
         yield whole[:start]
         for _number in range(40):
@@ -67,7 +68,7 @@ def test_white_space_before_the_reply_of_complete_is_waited_for(run: Run) -> Non
             yield b" "
         yield whole[start + 40 :]
 
-    odd = answers("complete", answer)
+    odd = scripted_s3("complete", drip_white_space)
     report = run(odd, multipart=True, max_attempts=1)
 
     assert report.failed == []
@@ -81,7 +82,9 @@ def test_a_complete_without_a_reply_names_the_setting_to_raise(run: Run) -> None
         given_up.wait(SECONDS)
         return b""
 
-    [failed] = run(answers("complete", silent), multipart=True, complete_timeout=0.5, max_attempts=1).failed
+    [failed] = run(
+        scripted_s3("complete", silent), multipart=True, complete_timeout=0.5, max_attempts=1
+    ).failed
     given_up.set()
 
     assert type(failed.error) is ReplyTimeout
@@ -112,7 +115,7 @@ class Unread(Scripted):
     def serve(self, connection: socket.socket) -> None:
         head = read_head(connection).decode("latin-1").lower()
         if head.startswith("get"):
-            say(connection, self._answer(head))
+            say(connection, self._reply_to(head))
             return
         if "expect" in head:
             say(connection, CONTINUE)

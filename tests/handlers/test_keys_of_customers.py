@@ -62,9 +62,9 @@ def test_no_part_of_a_key_is_shown(
 ) -> None:
     handler = import_module(f"handlers.{function}").handler
     try:
-        told = json.dumps(handler(event, Context(60_000)))
+        output = json.dumps(handler(event, Context(60_000)))
     except AsyncstreamError as error:
-        told = str(error)
+        output = str(error)
 
-    assert KEY[:8] not in f"{told}{caplog.text}{''.join(capsys.readouterr())}"
+    assert KEY[:8] not in f"{output}{caplog.text}{''.join(capsys.readouterr())}"
     assert not witness.read

@@ -44,11 +44,11 @@ def deliver(function: str, witness: WitnessS3) -> Deliver:
 def test_records_of_a_source_that_is_no_name_are_refused(deliver: Deliver, source: Any) -> None:
     event = s3_put("raw", "in/a", "in/b")
     event["Records"][0]["eventSource"] = source
-    told = deliver(event)
+    failure = deliver(event)
 
-    assert told.startswith("InputError: the event's records are from ")
-    assert told.endswith(": only aws:s3 and aws:sqs are handled")
-    assert len(told) < 400
+    assert failure.startswith("InputError: the event's records are from ")
+    assert failure.endswith(": only aws:s3 and aws:sqs are handled")
+    assert len(failure) < 400
 
 
 @pytest.mark.parametrize("message", [5, None, [], {"Items": []}, "["])

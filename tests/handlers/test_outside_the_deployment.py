@@ -26,7 +26,7 @@ class TestOutsideTheDeployment:
     def test_nothing_else_is_written(self, deliver: Deliver, lab: LabS3, source: str, target: str) -> None:
         place = f"s3://{target}/elsewhere"
         file = {"source": f"s3://{source}/in/000000", "destination": place}
-        told = [
+        messages = [
             deliver({"files": [file]})["error"]["message"],
             deliver({"Items": [file], "must_succeed": True}),
             deliver({"source_prefix": f"s3://{source}/", "destination": place})["error"]["message"],
@@ -35,7 +35,7 @@ class TestOutsideTheDeployment:
             ]["message"],
         ]
 
-        assert all(f"{place} is outside s3://{target}/out/" in text for text in told)
+        assert all(f"{place} is outside s3://{target}/out/" in text for text in messages)
         assert lab.stats()["operations"] == {}
 
     @pytest.mark.parametrize("named", ["os:system", "builtins:exec", "gzip,os:getcwd", "json:codecs.open"])
@@ -69,8 +69,11 @@ class TestOutsideTheDeployment:
 
         assert "is where a new object invokes this function" in deliver(prefixes)["error"]["message"]
         if written != "i":  # a single object's destination is known: it lies beside the trigger's prefix
-            told = deliver(s3_put(source, "in/000000"))
-            assert "is where a new object invokes" in told or "source and destination are the same" in told
+            messages = deliver(s3_put(source, "in/000000"))
+            assert (
+                "is where a new object invokes" in messages
+                or "source and destination are the same" in messages
+            )
 
     def test_beside_the_triggers_prefix_the_same_bucket_is_written(
         self, deliver: Deliver, lab: LabS3, source: str, monkeypatch: pytest.MonkeyPatch
@@ -80,7 +83,7 @@ class TestOutsideTheDeployment:
         assert deliver(s3_put(source, "in/000000")) == {"copied": 1, "bytes": 1000}
         assert "clean/in/000000" in lab.checksums(source)
 
-    def test_without_a_destination_triggers_are_told_what_to_set(
+    def test_without_a_destination_triggers_name_the_variable(
         self, deliver: Deliver, source: str, monkeypatch: pytest.MonkeyPatch
     ) -> None:
         monkeypatch.delenv("DEPLOYED_DESTINATION")
@@ -88,7 +91,7 @@ class TestOutsideTheDeployment:
         for event in (s3_put(source, "in/000000"), s3_batch(source, "in/000000")):
             assert "set DEPLOYED_DESTINATION, such as s3://clean/" in deliver(event)
 
-    def test_a_deployment_that_cannot_be_read_is_told(
+    def test_a_deployment_that_cannot_be_read_is_reported(
         self, deliver: Deliver, source: str, monkeypatch: pytest.MonkeyPatch
     ) -> None:
         monkeypatch.setenv("DEPLOYED_SOURCE", "raw")

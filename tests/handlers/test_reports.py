@@ -94,7 +94,7 @@ class TestTime:
         assert reported(Context(int(SECONDS * 1000)))["report_uri"] == REPORT
         assert 0 < witness.left[REPORT] <= SECONDS - 0.5 + REPLY_SECONDS
 
-    def test_a_report_that_is_late_is_told_and_not_repeated(
+    def test_a_report_that_is_late_is_reported_and_not_repeated(
         self,
         reported: Callable[..., dict[str, Any]],
         witness: WitnessS3,

@@ -42,12 +42,12 @@ def test_what_failed_is_answered_as_it_came(deliver: Deliver, lab: LabS3, source
         {"source": f"s3://{source}/in/000001", "dest": "?"},
         "?",
     ]
-    told = deliver({"Items": items})
+    reply = deliver({"Items": items})
 
-    assert told["Items"] == [items[0], items[2], items[3]]
-    assert (told["copied"], told["bytes"], told["failed"]) == (1, 1000, 3)
-    assert [error["type"] for error in told["errors"]] == ["SourceNotFound", "InputError", "InputError"]
-    assert [error["source"] for error in told["errors"]] == [items[0]["source"], items[2]["source"], "?"]  # type: ignore[index]
+    assert reply["Items"] == [items[0], items[2], items[3]]
+    assert (reply["copied"], reply["bytes"], reply["failed"]) == (1, 1000, 3)
+    assert [error["type"] for error in reply["errors"]] == ["SourceNotFound", "InputError", "InputError"]
+    assert [error["source"] for error in reply["errors"]] == [items[0]["source"], items[2]["source"], "?"]  # type: ignore[index]
     assert copied(lab, target) == {"in/000000"}
 
 
@@ -56,33 +56,33 @@ def test_files_out_of_time_are_answered_to_be_continued(
 ) -> None:
     items = [{"source": f"s3://{source}/big/000000", "version_id": ""}]
     lab.set_model("10/0/400")
-    told = deliver({"Items": items}, seconds=1.3)
+    reply = deliver({"Items": items}, seconds=1.3)
     lab.set_model("off")
 
-    assert (told["copied"], told["pending"], told["failed"]) == (0, 1, 0)
-    [left] = told["Items"]
+    assert (reply["copied"], reply["pending"], reply["failed"]) == (0, 1, 0)
+    [left] = reply["Items"]
     assert {name: left[name] for name in items[0]} == items[0]
     assert copied(lab, target) == set()
-    again = deliver({"Items": told["Items"]})
+    again = deliver({"Items": reply["Items"]})
     assert (again["copied"], again["pending"], again["Items"]) == (1, 0, [])
     assert copied(lab, target) == {"big/000000"}
 
 
 def test_all_that_fail_are_answered(deliver: Deliver, lab: LabS3, source: str, target: str) -> None:
     items = [{"source": f"s3://{source}/in/none"}, {"source": f"s3://{source}/in/none2"}]
-    told = deliver({"Items": items})
+    reply = deliver({"Items": items})
 
-    assert (told["copied"], told["bytes"], told["failed"], told["Items"]) == (0, 0, 2, items)
-    assert [error["type"] for error in told["errors"]] == ["SourceNotFound"] * 2
+    assert (reply["copied"], reply["bytes"], reply["failed"], reply["Items"]) == (0, 0, 2, items)
+    assert [error["type"] for error in reply["errors"]] == ["SourceNotFound"] * 2
     assert copied(lab, target) == set()
 
 
 def test_asked_to_succeed_it_raises_and_names_them(deliver: Deliver, source: str) -> None:
     items = [{"source": f"s3://{source}/in/none"}, {"source": f"s3://{source}/in/000000"}]
-    told = deliver({"Items": items, "must_succeed": True})
+    reply = deliver({"Items": items, "must_succeed": True})
 
-    assert told.startswith('FilesFailed: {"copied": 1, "pending": 0, "bytes": 1000, "failed": 1, ')
-    assert json.loads(told.removeprefix("FilesFailed: "))["Items"] == items[:1]
+    assert reply.startswith('FilesFailed: {"copied": 1, "pending": 0, "bytes": 1000, "failed": 1, ')
+    assert json.loads(reply.removeprefix("FilesFailed: "))["Items"] == items[:1]
 
 
 @pytest.mark.parametrize(
@@ -124,11 +124,11 @@ def test_of_an_inventory_what_can_be_read_is_copied(
         row(2, IsDeleteMarker="true"),
         row(3, IsLatest="false"),
     ]
-    told = deliver({"Items": items})
+    reply = deliver({"Items": items})
 
     assert copied(lab, target) == {"in/000000"}
-    assert told["left_out"] == {"older_version": 2, "delete_marker": 2, "archived": 1}
-    assert (told["copied"], told["failed"], told["Items"]) == (1, 0, [])
+    assert reply["left_out"] == {"older_version": 2, "delete_marker": 2, "archived": 1}
+    assert (reply["copied"], reply["failed"], reply["Items"]) == (1, 0, [])
 
 
 def test_a_row_of_an_inventory_comes_back_as_its_file(deliver: Deliver, source: str) -> None:
@@ -137,11 +137,11 @@ def test_a_row_of_an_inventory_comes_back_as_its_file(deliver: Deliver, source: 
         {"Bucket": source, "Key": "in/old", "IsLatest": "false"},
         {"Bucket": source, "key": "in/000000"},
     ]
-    told = deliver({"Items": [{"inventory_row": row} for row in rows]})
+    reply = deliver({"Items": [{"inventory_row": row} for row in rows]})
 
-    assert told["Items"] == [{"source": f"s3://{source}/in/none +"}, {"inventory_row": rows[2]}]
-    assert (told["failed"], told["left_out"]) == (2, {"older_version": 1})
-    assert "no Bucket or no Key among Bucket, key" in told["errors"][1]["message"]
+    assert reply["Items"] == [{"source": f"s3://{source}/in/none +"}, {"inventory_row": rows[2]}]
+    assert (reply["failed"], reply["left_out"]) == (2, {"older_version": 1})
+    assert "no Bucket or no Key among Bucket, key" in reply["errors"][1]["message"]
 
 
 def test_a_reply_as_an_event_adds_to_its_totals(deliver: Deliver, source: str) -> None:

@@ -78,7 +78,7 @@ def test_the_functions_own_is_that_of_every_trigger(
 
 
 @pytest.mark.parametrize(
-    ("transform", "told"),
+    ("transform", "expected_message"),
     [
         ("gunzip", "CorruptInput: "),
         (f"{SHIPPED}:broken", "TransformError: "),
@@ -88,24 +88,26 @@ def test_the_functions_own_is_that_of_every_trigger(
         (f"{LEAVES}:absent", "ConfigError: "),
     ],
 )
-def test_what_fails_by_it_is_for_good_and_told_as_any_failure(
+def test_its_failure_is_permanent_and_reported_as_any_failure(
     deliver: Deliver,
     lab: LabS3,
     source: str,
     target: str,
     monkeypatch: pytest.MonkeyPatch,
     transform: str,
-    told: str,
+    expected_message: str,
 ) -> None:
     monkeypatch.setenv("ASYNCSTREAM_TRANSFORM", transform)
     ends = {trigger: deliver(event) for trigger, event in asked(source, "in/000000").items()}
 
     for trigger in ("s3", "eventbridge"):
-        assert ends[trigger].startswith(f"FilesFailed: 1 of 1 failed: s3://{source}/in/000000: {told}")
+        assert ends[trigger].startswith(
+            f"FilesFailed: 1 of 1 failed: s3://{source}/in/000000: {expected_message}"
+        )
     assert ends["sqs"] == {"batchItemFailures": [{"itemIdentifier": "m0"}]}
     (result,) = ends["s3-batch"]["results"]
     assert result["resultCode"] == "PermanentFailure"
-    assert result["resultString"].startswith(told)
+    assert result["resultString"].startswith(expected_message)
     assert ends["step-functions"].startswith('FilesFailed: {"copied": 0, ')
     assert sizes(lab, target) == {}
 

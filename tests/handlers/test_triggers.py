@@ -24,19 +24,19 @@ class TestS3Notification:
     def test_one_that_fails_is_named_and_the_others_are_copied(
         self, deliver: Deliver, lab: LabS3, source: str, target: str
     ) -> None:
-        told = deliver(s3_put(source, "in/000000", "in/none", "in/000001"))
+        reply = deliver(s3_put(source, "in/000000", "in/none", "in/000001"))
 
-        assert told.startswith(f"FilesFailed: 1 of 3 failed: s3://{source}/in/none: ")
-        assert MISSING.format(source=source) in told
+        assert reply.startswith(f"FilesFailed: 1 of 3 failed: s3://{source}/in/none: ")
+        assert MISSING.format(source=source) in reply
         assert copied(lab, target) == {"in/000000", "in/000001"}
 
     def test_all_that_fail_are_named(self, deliver: Deliver, source: str) -> None:
-        told = deliver(s3_put(source, "in/none", "in/none2"))
+        reply = deliver(s3_put(source, "in/none", "in/none2"))
 
-        assert told.startswith("FilesFailed: 2 of 2 failed: ")
-        assert told.count("SourceNotFound") == 2
+        assert reply.startswith("FilesFailed: 2 of 2 failed: ")
+        assert reply.count("SourceNotFound") == 2
 
-    def test_a_malformed_record_is_told_and_the_others_are_copied(
+    def test_a_malformed_record_is_reported_and_the_others_are_copied(
         self, deliver: Deliver, lab: LabS3, source: str, target: str
     ) -> None:
         event = s3_put(source, "in/000000", "in/000001")
@@ -66,12 +66,12 @@ class TestEventBridge:
         assert copied(lab, target) == {ODD}
 
     def test_one_that_fails_is_an_error(self, deliver: Deliver, source: str) -> None:
-        told = deliver(object_created(source, "in/none"))
+        reply = deliver(object_created(source, "in/none"))
 
-        assert told.startswith(f"FilesFailed: 1 of 1 failed: s3://{source}/in/none: ")
-        assert MISSING.format(source=source) in told
+        assert reply.startswith(f"FilesFailed: 1 of 1 failed: s3://{source}/in/none: ")
+        assert MISSING.format(source=source) in reply
 
-    def test_a_malformed_one_is_told(self, deliver: Deliver, source: str) -> None:
+    def test_a_malformed_one_is_reported(self, deliver: Deliver, source: str) -> None:
         event = object_created(source, "in/000000")
         del event["detail"]["bucket"]
 
@@ -196,11 +196,11 @@ class TestS3Batch:
         assert copied(lab, target) == {"in/000000", ODD}
 
     def test_one_fails(self, deliver: Deliver, source: str, schema: str) -> None:
-        told = deliver(s3_batch(source, "in/none", "in/000000", schema=schema))
-        text = told["results"][0]["resultString"]
+        reply = deliver(s3_batch(source, "in/none", "in/000000", schema=schema))
+        text = reply["results"][0]["resultString"]
 
         assert text.startswith(MISSING.format(source=source))
-        assert told == self.reply(schema, ("PermanentFailure", text), ("Succeeded", "1000 bytes copied"))
+        assert reply == self.reply(schema, ("PermanentFailure", text), ("Succeeded", "1000 bytes copied"))
 
     def test_all_fail_and_may_be_tried_again_if_time_was_short(
         self, deliver: Deliver, source: str, schema: str
@@ -214,10 +214,10 @@ class TestS3Batch:
     def test_a_malformed_task_fails_itself(self, deliver: Deliver, source: str, schema: str) -> None:
         event = s3_batch(source, "in/000000", "in/000000", schema=schema)
         event["tasks"][0]["s3Key"] = ""
-        told = deliver(event)
+        reply = deliver(event)
 
-        assert [result["resultCode"] for result in told["results"]] == ["PermanentFailure", "Succeeded"]
-        assert "has no key" in told["results"][0]["resultString"]
+        assert [result["resultCode"] for result in reply["results"]] == ["PermanentFailure", "Succeeded"]
+        assert "has no key" in reply["results"][0]["resultString"]
 
     def test_a_malformed_invocation_is_an_error(self, deliver: Deliver, source: str, schema: str) -> None:
         event = s3_batch(source, "in/000000", schema=schema)

@@ -42,7 +42,7 @@ def main() -> int:
     runs: list[Run] = []
     started = time.monotonic()
 
-    def tell(run: Run) -> None:
+    def show(run: Run) -> None:
         runs.append(run)
         if options.only or run.verdicts.keys() & set(FINDINGS):
             _say(tables.described(run))
@@ -52,7 +52,7 @@ def main() -> int:
             _say(f"{len(runs):,} of {len(seeds):,} runs, {found} with findings, {seconds:.0f} s")
 
     with servers() as urls:
-        run_all(seeds, urls, min(options.workers, len(seeds)), tell, started + 60 * options.minutes)
+        run_all(seeds, urls, min(options.workers, len(seeds)), show, started + 60 * options.minutes)
         runs.sort(key=lambda run: run.choices.seed)
         if not options.only:
             _report(runs, len(seeds))
@@ -75,11 +75,11 @@ def _late_by_chance(runs: list[Run], urls: Mapping[str, str]) -> list[Run]:
     late = {run.choices.seed: run for run in runs if "late" in run.verdicts}
     by_chance: list[Run] = []
 
-    def tell(again: Run) -> None:
+    def show(again: Run) -> None:
         if "late" not in again.verdicts:
             by_chance.append(late[again.choices.seed])
 
-    run_all(late, urls, min(2, len(late)), tell, time.monotonic() + _AGAIN_SECONDS)
+    run_all(late, urls, min(2, len(late)), show, time.monotonic() + _AGAIN_SECONDS)
     if late:
         seeds = ", ".join(str(run.choices.seed) for run in by_chance)
         _say(f"{len(late)} runs were late; {len(by_chance)} of them in time when repeated: {seeds}")

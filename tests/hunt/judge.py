@@ -173,8 +173,8 @@ def judge(ended: Ended, expected: Expected, found: Found) -> dict[str, str]:
     verdicts = dict(_about_bytes(ended, expected, found.stored))
     if ended.seconds > ended.deadline + GRACE:
         verdicts["late"] = f"{ended.seconds:.2f} s with a deadline of {ended.deadline:g} s"
-    told = " ".join((ended.upload_id, *_sentences(ended)))
-    left = [upload for upload in found.uploads if upload not in told and not _tells_of_a_lost_upload(ended)]
+    mentioned = " ".join((ended.upload_id, *_sentences(ended)))
+    left = [upload for upload in found.uploads if upload not in mentioned and not _names_a_lost_upload(ended)]
     if left:
         verdicts["left"] = f"{len(left)} uploads that the result does not name: {left[0]}"
     if ended.error is not None and OURS not in ended.error.kinds:
@@ -241,7 +241,7 @@ def _gunzip(stored: bytes) -> bytes:
     return unpacked
 
 
-def _tells_of_a_lost_upload(ended: Ended) -> bool:
+def _names_a_lost_upload(ended: Ended) -> bool:
     """Return whether a note says that an upload may be left whose id the client never received."""
     return any(re.search(r"upload may be left", sentence) for sentence in _sentences(ended))
 

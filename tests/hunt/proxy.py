@@ -38,11 +38,11 @@ class Wire:
 
     Attributes:
         played: for each fault that struck: the request, the fault, and the byte or line.
-        told: operation and bucket of each reply that contained an object's checksum.
+        with_checksum: the operation and bucket of each reply that contained an object's checksum.
     """
 
     played: list[tuple[str, str, str]] = field(default_factory=list)
-    told: set[tuple[str, str]] = field(default_factory=set)
+    with_checksum: set[tuple[str, str]] = field(default_factory=set)
 
 
 class FaultProxy:
@@ -232,7 +232,7 @@ class _Conversation:
         if length < PIECE and exchange.operation != "GetObject":
             body = self._read(incoming, length)
             if exchange.operation == "CompleteMultipartUpload" and _SUM_IN_XML in body:
-                self._wire.told.add(exchange.about)
+                self._wire.with_checksum.add(exchange.about)
         if fault is not None and fault.name.endswith(", done"):
             self._replace(exchange, fault, whole=length == len(body))
             return
@@ -287,7 +287,7 @@ class _Conversation:
 
     def _look_for_checksums(self, exchange: Exchange, head: bytes) -> None:
         if _SUM in head.lower():
-            self._wire.told.add(exchange.about)
+            self._wire.with_checksum.add(exchange.about)
 
     def _swallow(self, incoming: Incoming) -> None:
         """Read until the client closes, so that it can read the reply; then end."""

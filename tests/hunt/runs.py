@@ -75,13 +75,13 @@ def _unprotected(choices: Choices, wire: Wire) -> frozenset[str]:
     if choices.settings["verify"] == "off":
         return frozenset(damaged)
     # A HEAD of an object that the destination already has says nothing about the bytes in transit.
-    tell = {
+    checked_operations = {
         "read": {(operation, choices.bucket) for operation in ("GetObject", "HeadObject")},
         "write": {
             (operation, COPIES) for operation in ("PutObject", "UploadPart", "CompleteMultipartUpload")
         },
     }
-    return frozenset(side for side in damaged if not tell[side] & wire.told)
+    return frozenset(side for side in damaged if not checked_operations[side] & wire.with_checksum)
 
 
 def _transfer(choices: Choices, url: str) -> tuple[Ended, Wire]:
@@ -156,9 +156,9 @@ def _listening() -> Iterator[list[str]]:
         def emit(self, record: logging.LogRecord) -> None:
             heard.append(f"{record.name}: {record.getMessage()}")
 
-    def dropped(told: Any) -> None:
-        where = getattr(told, "object", None) or getattr(told, "thread", None)
-        heard.append(f"dropped: {told.exc_type.__name__}: {told.exc_value} in {where!r}")
+    def dropped(unraisable: Any) -> None:
+        where = getattr(unraisable, "object", None) or getattr(unraisable, "thread", None)
+        heard.append(f"dropped: {unraisable.exc_type.__name__}: {unraisable.exc_value} in {where!r}")
 
     ear = Ear(logging.WARNING)
     hooks = sys.unraisablehook, threading.excepthook

@@ -30,9 +30,9 @@ _SPAWNING = multiprocessing.get_context("spawn")
 
 
 def run_all(
-    seeds: Iterable[int], urls: Mapping[str, str], count: int, tell: Callable[[Run], None], end: float
+    seeds: Iterable[int], urls: Mapping[str, str], count: int, on_run: Callable[[Run], None], end: float
 ) -> None:
-    """Run the seeds in `count` processes; call `tell` for each run. No run starts after `end` (monotonic)."""
+    """Run the seeds in `count` processes; call `on_run` with each. No run starts after `end` (monotonic)."""
     waiting: queue.SimpleQueue[int] = queue.SimpleQueue()
     for seed in seeds:
         waiting.put(seed)
@@ -42,11 +42,11 @@ def run_all(
         thread.start()
     ended = 0
     while ended < count:
-        told = done.get()
-        if told is None:
+        run = done.get()
+        if run is None:
             ended += 1
         else:
-            tell(told)
+            on_run(run)
     for thread in threads:
         thread.join()
 
@@ -63,9 +63,9 @@ def _feed(
         while time.monotonic() < end:
             seed = waiting.get_nowait()
             worker = worker or _Worker(urls)
-            told = worker.run(seed)
-            done.put(told)
-            if told.ended.status == "hung":
+            run = worker.run(seed)
+            done.put(run)
+            if run.ended.status == "hung":
                 worker.close()
                 worker = None
     except queue.Empty:
@@ -89,8 +89,8 @@ class _Worker:
         why = f"no end within {HANG_SECONDS:g} s"
         try:
             if self._pipe.poll(HANG_SECONDS):
-                told: Run = self._pipe.recv()
-                return told
+                run: Run = self._pipe.recv()
+                return run
         except (EOFError, OSError):
             self._process.join(_END_SECONDS)
             why = f"the process ended with {self._process.exitcode}"

@@ -79,7 +79,7 @@ def test_each_round_trip_is_counted(serving: Serving) -> None:
 
 
 def test_bytes_sent_at_once_are_one_round_trip_and_unchanged(serving: Serving) -> None:
-    told = bytes(number % 251 for number in range(SIZE))
+    sent = bytes(number % 251 for number in range(SIZE))
 
     def answer(connected: socket.socket) -> None:
         connected.sendall(received(connected, SIZE)[::-1])
@@ -88,8 +88,8 @@ def test_bytes_sent_at_once_are_one_round_trip_and_unchanged(serving: Serving) -
         Distance(serving(answer), ROUND_TRIP) as distance,
         closing(socket.create_connection(("127.0.0.1", distance.port))) as connected,
     ):
-        connected.sendall(told)
-        assert received(connected, SIZE) == told[::-1]
+        connected.sendall(sent)
+        assert received(connected, SIZE) == sent[::-1]
         assert distance.round_trips() == 1
 
 

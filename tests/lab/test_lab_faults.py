@@ -134,7 +134,7 @@ def test_a_rule_matches_by_operation_key_and_part(fault: Fault, target: Target, 
 
 
 @pytest.mark.parametrize(
-    ("fields", "told"),
+    ("fields", "expected_message"),
     [
         ({"kind": "explode"}, "kind 'explode'"),
         ({"operation": "GetThing"}, "operation 'GetThing'"),
@@ -155,8 +155,8 @@ def test_a_rule_matches_by_operation_key_and_part(fault: Fault, target: Target, 
         ({"bytes_per_second": 0}, "bytes_per_second 0"),
     ],
 )
-def test_a_rule_that_cannot_be_meant_is_refused(fields: dict[str, Any], told: str) -> None:
-    with pytest.raises(ValueError, match=told):
+def test_a_rule_that_cannot_be_meant_is_refused(fields: dict[str, Any], expected_message: str) -> None:
+    with pytest.raises(ValueError, match=expected_message):
         Fault(**{"kind": "reset", **fields})
 
 

@@ -31,7 +31,7 @@ def value(kind: str, data: bytes) -> str:
     return b64encode(DIGESTS[kind](data)).decode()
 
 
-def told(reply: dict[str, Any]) -> dict[str, str]:
+def checksum_fields(reply: dict[str, Any]) -> dict[str, str]:
     return {name: found for name, found in reply.items() if name.startswith("Checksum")}
 
 
@@ -53,7 +53,10 @@ def create(s3: Any, bucket: str, **asked: str) -> dict[str, str]:
 
 def send_parts(s3: Any, target: dict[str, str]) -> tuple[dict[str, Any], list[dict[str, Any]]]:
     replies = [s3.upload_part(**target, PartNumber=n, Body=body) for n, body in enumerate(PARTS, 1)]
-    parts = [{"PartNumber": n, "ETag": reply["ETag"], **told(reply)} for n, reply in enumerate(replies, 1)]
+    parts = [
+        {"PartNumber": n, "ETag": reply["ETag"], **checksum_fields(reply)}
+        for n, reply in enumerate(replies, 1)
+    ]
     return {**target, "MultipartUpload": {"Parts": parts}}, parts
 
 
@@ -61,18 +64,24 @@ def send_parts(s3: Any, target: dict[str, str]) -> tuple[dict[str, Any], list[di
 def test_an_object_keeps_the_one_checksum_it_came_with(quiet: Any, kept: str, kind: str) -> None:
     expected = {f"Checksum{kind}": value(kind, b"hello"), "ChecksumType": "FULL_OBJECT"}
     put = quiet.put_object(Bucket=kept, Key="k", Body=b"hello", **{f"Checksum{kind}": value(kind, b"hello")})
-    assert told(put) == expected
+    assert checksum_fields(put) == expected
     for read in (quiet.get_object, quiet.head_object):
-        assert told(read(Bucket=kept, Key="k", ChecksumMode="ENABLED")) == expected
-        assert told(read(Bucket=kept, Key="k")) == {}
-    assert told(quiet.get_object(Bucket=kept, Key="k", ChecksumMode="ENABLED", Range="bytes=0-1")) == {}
+        assert checksum_fields(read(Bucket=kept, Key="k", ChecksumMode="ENABLED")) == expected
+        assert checksum_fields(read(Bucket=kept, Key="k")) == {}
+    assert (
+        checksum_fields(quiet.get_object(Bucket=kept, Key="k", ChecksumMode="ENABLED", Range="bytes=0-1"))
+        == {}
+    )
     (listed,) = quiet.list_objects_v2(Bucket=kept)["Contents"]
     assert (listed["ChecksumAlgorithm"], listed["ChecksumType"]) == ([kind], "FULL_OBJECT")
 
 
 def test_an_object_that_came_with_none_has_a_crc64nvme(quiet: Any, kept: str) -> None:
     put = quiet.put_object(Bucket=kept, Key="k", Body=b"hello")
-    assert told(put) == {"ChecksumCRC64NVME": value("CRC64NVME", b"hello"), "ChecksumType": "FULL_OBJECT"}
+    assert checksum_fields(put) == {
+        "ChecksumCRC64NVME": value("CRC64NVME", b"hello"),
+        "ChecksumType": "FULL_OBJECT",
+    }
 
 
 @pytest.mark.parametrize("kind", [*DIGESTS, None])
@@ -84,12 +93,12 @@ def test_declared_objects_have_the_kind_asked_for(
         reply = quiet.get_object(Bucket=discarding, Key=key, ChecksumMode="ENABLED")
         body = reply["Body"].read()
         expected = {f"Checksum{kind}": value(kind, body), "ChecksumType": "FULL_OBJECT"} if kind else {}
-        assert told(reply) == expected
+        assert checksum_fields(reply) == expected
     listed = quiet.list_objects_v2(Bucket=discarding)["Contents"]
     assert [each.get("ChecksumAlgorithm") for each in listed] == [[kind] if kind else None] * 2
 
 
-def test_a_kind_that_s3_does_not_know_is_told(lab: LabS3, discarding: str) -> None:
+def test_a_kind_that_s3_does_not_know_is_reported(lab: LabS3, discarding: str) -> None:
     with pytest.raises(LabError, match="MD5"):
         lab.declare(discarding, [], checksum="MD5")
 
@@ -110,8 +119,8 @@ def test_an_upload_s_checksum_is_one_of_its_parts_checksums(quiet: Any, kept: st
         quiet.complete_multipart_upload(**complete, ChecksumType="FULL_OBJECT")
     with pytest.raises(ClientError, match="InvalidPart"):
         quiet.complete_multipart_upload(**target, MultipartUpload={"Parts": [{**parts[0], **wrong}]})
-    assert told(quiet.complete_multipart_upload(**complete)) == expected
-    assert told(quiet.head_object(Bucket=kept, Key="m", ChecksumMode="ENABLED")) == expected
+    assert checksum_fields(quiet.complete_multipart_upload(**complete)) == expected
+    assert checksum_fields(quiet.head_object(Bucket=kept, Key="m", ChecksumMode="ENABLED")) == expected
 
 
 @pytest.mark.parametrize("kind", ["CRC32", "CRC32C", "CRC64NVME", None])
@@ -120,8 +129,8 @@ def test_an_upload_s_checksum_is_one_of_all_its_bytes(quiet: Any, kept: str, kin
     kind = kind or "CRC64NVME"
     complete, _ = send_parts(quiet, create(quiet, kept, **asked))
     expected = {f"Checksum{kind}": value(kind, b"".join(PARTS)), "ChecksumType": "FULL_OBJECT"}
-    assert told(quiet.complete_multipart_upload(**complete, **expected)) == expected
-    assert told(quiet.head_object(Bucket=kept, Key="m", ChecksumMode="ENABLED")) == expected
+    assert checksum_fields(quiet.complete_multipart_upload(**complete, **expected)) == expected
+    assert checksum_fields(quiet.head_object(Bucket=kept, Key="m", ChecksumMode="ENABLED")) == expected
 
 
 @pytest.mark.parametrize(
@@ -136,7 +145,7 @@ def test_an_upload_s_checksum_is_one_of_all_its_bytes(quiet: Any, kept: str, kin
         ("MD4", None, None),
     ],
 )
-def test_an_upload_is_told_its_checksum_s_type_or_refused(
+def test_an_upload_gets_its_checksum_s_type_or_is_refused(
     quiet: Any, kept: str, kind: str, checksum_type: str | None, echoed: str | None
 ) -> None:
     asked = {"ChecksumType": checksum_type} if checksum_type else {}
@@ -153,20 +162,22 @@ def test_a_bucket_can_know_nothing_of_checksums(lab: LabS3, quiet: Any, kept: st
     lab.create_bucket(bucket, keep=True, checksums=False)
     lab.declare(bucket, [("declared", 1000)])
     wrong = {"ChecksumCRC64NVME": value("CRC64NVME", b"wrong")}
-    assert told(quiet.put_object(Bucket=bucket, Key="k", Body=b"hello", **wrong)) == {}
+    assert checksum_fields(quiet.put_object(Bucket=bucket, Key="k", Body=b"hello", **wrong)) == {}
     upload = quiet.create_multipart_upload(
         Bucket=bucket, Key="m", ChecksumAlgorithm="CRC64NVME", ChecksumType="FULL_OBJECT"
     )
-    assert told(upload) == {}
+    assert checksum_fields(upload) == {}
     target = {"Bucket": bucket, "Key": "m", "UploadId": upload["UploadId"]}
-    assert told(quiet.upload_part(**target, PartNumber=3, Body=b"x", **wrong)) == {}
+    assert checksum_fields(quiet.upload_part(**target, PartNumber=3, Body=b"x", **wrong)) == {}
     complete, parts = send_parts(quiet, target)
     assert {name for part in parts for name in part} == {"PartNumber", "ETag"}
-    assert {name for part in quiet.list_parts(**target)["Parts"] for name in told(part)} == set()
-    assert told(quiet.complete_multipart_upload(**complete, **wrong)) == {}
+    assert {name for part in quiet.list_parts(**target)["Parts"] for name in checksum_fields(part)} == set()
+    assert checksum_fields(quiet.complete_multipart_upload(**complete, **wrong)) == {}
     for key in ("declared", "k", "m"):
-        assert told(quiet.head_object(Bucket=bucket, Key=key, ChecksumMode="ENABLED")) == {}
-    assert [name for each in quiet.list_objects_v2(Bucket=bucket)["Contents"] for name in told(each)] == []
+        assert checksum_fields(quiet.head_object(Bucket=bucket, Key=key, ChecksumMode="ENABLED")) == {}
+    assert [
+        name for each in quiet.list_objects_v2(Bucket=bucket)["Contents"] for name in checksum_fields(each)
+    ] == []
     assert quiet.get_object(Bucket=bucket, Key="m")["Body"].read() == b"".join(PARTS)
 
 
@@ -195,8 +206,11 @@ def test_a_part_that_an_object_was_uploaded_in_can_be_asked_for(
         assert part_info(head) == (206, len(body), ranged, 2)
         assert head["ETag"] == whole["ETag"]
         kind = asked.get("ChecksumAlgorithm", "CRC64NVME")
-        assert told(head) == {f"Checksum{kind}": value(kind, body), "ChecksumType": whole["ChecksumType"]}
-        assert told(quiet.head_object(**where)) == {}
+        assert checksum_fields(head) == {
+            f"Checksum{kind}": value(kind, body),
+            "ChecksumType": whole["ChecksumType"],
+        }
+        assert checksum_fields(quiet.head_object(**where)) == {}
         got = quiet.get_object(**where)
         assert part_info(got) == part_info(head)
         assert got["Body"].read() == body
@@ -231,15 +245,15 @@ def test_declared_objects_can_have_been_uploaded_in_parts(
     joined = b"".join(DIGESTS[kind](part) for part in parts)
     expected = {f"Checksum{kind}": f"{value(kind, joined)}-3", "ChecksumType": "COMPOSITE"}
     head = quiet.head_object(Bucket=discarding, Key="k", ChecksumMode="ENABLED")
-    assert told(head) == expected
+    assert checksum_fields(head) == expected
     assert head["ETag"].endswith('-3"')
     last = quiet.head_object(Bucket=discarding, Key="k", ChecksumMode="ENABLED", PartNumber=3)
     assert part_info(last) == (206, len(parts[2]), f"bytes {2 * MIB}-2499999/2500000", 3)
-    assert told(last)[f"Checksum{kind}"] == value(kind, parts[2])
+    assert checksum_fields(last)[f"Checksum{kind}"] == value(kind, parts[2])
 
 
 @pytest.mark.parametrize(("kind", "part_size"), [("CRC64NVME", MIB), (None, MIB), ("CRC32", 0)])
-def test_a_checksum_of_parts_that_s3_does_not_have_is_told(
+def test_a_checksum_of_parts_that_s3_does_not_have_is_reported(
     lab: LabS3, discarding: str, kind: str | None, part_size: int
 ) -> None:
     with pytest.raises(LabError, match="of parts"):

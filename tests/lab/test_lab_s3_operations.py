@@ -60,7 +60,7 @@ def test_any_key_comes_back_as_it_was_put(s3: Any, lab: LabS3, kept: str, key: s
 
 
 def test_metadata_is_kept_and_returned(s3: Any, kept: str) -> None:
-    told = {
+    fields = {
         "ContentType": "text/csv",
         "ContentEncoding": "gzip",
         "ContentDisposition": 'attachment; filename="a.csv"',
@@ -68,14 +68,14 @@ def test_metadata_is_kept_and_returned(s3: Any, kept: str) -> None:
         "CacheControl": "no-cache",
         "Metadata": {"origin": "there", "n": "1"},
     }
-    s3.put_object(Bucket=kept, Key="k", Body=b"x", **told)
-    upload = s3.create_multipart_upload(Bucket=kept, Key="m", **told)["UploadId"]
+    s3.put_object(Bucket=kept, Key="k", Body=b"x", **fields)
+    upload = s3.create_multipart_upload(Bucket=kept, Key="m", **fields)["UploadId"]
     part = s3.upload_part(Bucket=kept, Key="m", UploadId=upload, PartNumber=1, Body=b"x")
     parts = {"Parts": [{"PartNumber": 1, "ETag": part["ETag"]}]}
     s3.complete_multipart_upload(Bucket=kept, Key="m", UploadId=upload, MultipartUpload=parts)
     for key in ("k", "m"):
         for reply in (s3.head_object(Bucket=kept, Key=key), s3.get_object(Bucket=kept, Key=key)):
-            assert {name: reply[name] for name in told} == told
+            assert {name: reply[name] for name in fields} == fields
 
 
 @pytest.mark.parametrize(
@@ -176,16 +176,16 @@ def test_a_wrong_checksum_is_a_bad_digest_and_nothing_is_stored(
     assert code(s3.head_object, Bucket=kept, Key="k") == "404"
 
 
-def test_the_stored_checksum_is_told_only_if_asked_for(
+def test_the_stored_checksum_is_returned_only_if_asked_for(
     client_arguments: Callable[..., dict[str, Any]], kept: str
 ) -> None:
     quiet = client_arguments(response_checksum_validation="when_required")
     with closing(boto3.session.Session().client("s3", **quiet)) as s3:
         s3.put_object(Bucket=kept, Key="k", Body=b"hello", ChecksumCRC64NVME=checksum(b"hello"))
         assert "ChecksumCRC64NVME" not in s3.head_object(Bucket=kept, Key="k")
-        told = s3.head_object(Bucket=kept, Key="k", ChecksumMode="ENABLED")
-    assert told["ChecksumCRC64NVME"] == checksum(b"hello")
-    assert told["ChecksumType"] == "FULL_OBJECT"
+        fields = s3.head_object(Bucket=kept, Key="k", ChecksumMode="ENABLED")
+    assert fields["ChecksumCRC64NVME"] == checksum(b"hello")
+    assert fields["ChecksumType"] == "FULL_OBJECT"
 
 
 @pytest.mark.parametrize(

@@ -183,7 +183,7 @@ def test_hundreds_of_connections_are_served_at_once(plain: LabS3) -> None:
     assert plain.stats()["peak_open_connections"] == 300
 
 
-def test_a_wrong_control_command_is_told(plain: LabS3) -> None:
+def test_a_wrong_control_command_is_reported(plain: LabS3) -> None:
     with pytest.raises(LabError, match="network model"):
         plain.set_model("fast")
     with pytest.raises(LabError, match="NoSuchBucket"):
@@ -234,7 +234,7 @@ def test_the_server_ends_when_its_parent_is_killed() -> None:
     until(lambda: gone(server_pid))
 
 
-def test_a_server_that_cannot_start_is_told() -> None:
+def test_a_server_that_cannot_start_is_reported() -> None:
     with pytest.raises(LabError, match=r"asyncstream\.lab\.s3 has ended"):
         LabS3(model="nonsense")
 

@@ -195,7 +195,7 @@ def test_cpu_comes_in_proportion_to_memory(invoke: Invoke, client: Any, memory_m
     assert seen.throttling.throttled <= 1.25 * quotas + 2
 
 
-def test_memory_is_sampled_and_its_peak_told(invoke: Invoke, client: Any) -> None:
+def test_memory_is_sampled_and_its_peak_reported(invoke: Invoke, client: Any) -> None:
     reset(client, "allocate", MemorySize=1769)
     seen = invoke("allocate", {"mb": 200})
     assert 200 < seen.observed.peak_bytes / 2**20 < 260
@@ -226,7 +226,7 @@ def test_a_function_that_takes_too_long_is_ended(invoke: Invoke, client: Any) ->
         ("fall", {}, "Runtime exited with error: signal: segmentation fault"),
     ],
 )
-def test_a_process_that_ends_is_told_in_lambdas_words(
+def test_a_process_that_ends_is_reported_in_lambdas_words(
     invoke: Invoke, name: str, event: Any, reason: str
 ) -> None:
     ended = invoke(name, event)
@@ -238,7 +238,7 @@ def test_a_process_that_ends_is_told_in_lambdas_words(
     assert invoke(name, event).observed.cold is True
 
 
-def test_an_exception_is_told_and_the_environment_goes_on(invoke: Invoke) -> None:
+def test_an_exception_is_reported_and_the_environment_goes_on(invoke: Invoke) -> None:
     first = invoke("fail", {"what": "luck"})
     assert (first.error, first.payload["errorType"]) == ("Unhandled", "ValueError")
     assert first.payload["errorMessage"] == "no luck"
@@ -247,7 +247,7 @@ def test_an_exception_is_told_and_the_environment_goes_on(invoke: Invoke) -> Non
     assert invoke("fail", {"what": "luck"}).observed.cold is False
 
 
-def test_a_reply_that_is_no_json_is_told(invoke: Invoke) -> None:
+def test_a_reply_that_is_no_json_is_reported(invoke: Invoke) -> None:
     assert invoke("unserializable").payload["errorType"] == "Runtime.MarshalError"
 
 
@@ -255,7 +255,7 @@ def test_a_reply_that_is_no_json_is_told(invoke: Invoke) -> None:
     ("name", "kind"),
     [("unimportable", "Runtime.ImportModuleError"), ("no-such-handler", "Runtime.HandlerNotFound")],
 )
-def test_code_that_cannot_be_loaded_is_told(invoke: Invoke, name: str, kind: str) -> None:
+def test_code_that_cannot_be_loaded_is_reported(invoke: Invoke, name: str, kind: str) -> None:
     done = invoke(name)
     assert (done.error, done.payload["errorType"]) == ("Unhandled", kind)
 

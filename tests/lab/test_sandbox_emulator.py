@@ -105,10 +105,10 @@ def test_the_environment_has_what_the_emulator_sets() -> None:
     theirs, ours = (set(by("describe", {})["variables"]) for by in (by_emulator, by_sandbox))
     # The sandbox lacks the emulator's own settings, tracing (which is off) and Lambda's metadata endpoint.
     # Credentials are the function's own variables here.
-    told = {"AWS_LAMBDA_FUNCTION_TIMEOUT", "_X_AMZN_TRACE_ID"}
+    documented = {"AWS_LAMBDA_FUNCTION_TIMEOUT", "_X_AMZN_TRACE_ID"}
     credentials = {"AWS_ACCESS_KEY_ID", "AWS_SECRET_ACCESS_KEY", "AWS_SESSION_TOKEN"}
     metadata = {"AWS_LAMBDA_METADATA_API", "AWS_LAMBDA_METADATA_TOKEN"}
-    assert theirs - ours <= told | credentials | metadata
+    assert theirs - ours <= documented | credentials | metadata
 
 
 @pytest.mark.parametrize(

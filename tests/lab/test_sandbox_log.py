@@ -38,11 +38,11 @@ LAMBDAS_JSON = (
 )
 
 
-def test_json_logs_tell_the_same() -> None:
+def test_json_logs_have_the_same_fields() -> None:
     assert read_report(LAMBDAS_JSON) == read_report(LAMBDAS_OWN)
 
 
-def test_json_logs_tell_what_ended_a_function() -> None:
+def test_json_logs_have_the_error_that_ended_a_function() -> None:
     killed = LAMBDAS_JSON.replace('"status":"success"', '"status":"error","errorType":"Runtime.OutOfMemory"')
     report = read_report(killed.replace("Sampled=1", "Sampled=0").replace(',"initDurationMs":312.11', ""))
     assert (report.status, report.error_type) == ("error", "Runtime.OutOfMemory")

@@ -32,7 +32,7 @@ def test_rows_have_all_figures_and_the_sum_of_the_price() -> None:
     assert figures["usd"] == figures["compute_usd"] + figures["requests_usd"]
 
 
-def test_faults_are_told_by_kind_where_there_were_to_be_any() -> None:
+def test_faults_are_counted_by_kind_if_they_were_requested() -> None:
     read = json.loads(document(a_comparison_with_faults()))
     assert read["network"]["faults"] == 0.05
     figures = read["sections"][0]["rows"][0]["figures"]

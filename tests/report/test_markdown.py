@@ -41,14 +41,14 @@ def test_faults_are_columns_where_there_were_to_be_any() -> None:
 
 
 def test_text_from_outside_stays_text() -> None:
-    told = markdown(a_comparison([a_section(measured("threads", Failure("Boom: <b>|`x`")))]))
-    assert "- **failed**: 10 x 100 MB, threads: Boom: \\<b\\>\\|\\`x\\`" in told
+    text = markdown(a_comparison([a_section(measured("threads", Failure("Boom: <b>|`x`")))]))
+    assert "- **failed**: 10 x 100 MB, threads: Boom: \\<b\\>\\|\\`x\\`" in text
 
 
 def test_how_it_was_measured_is_folded_away() -> None:
-    told = markdown(a_comparison([a_section(measured("threads", a_run()))]))
-    assert "<details><summary>How this was measured</summary>" in told
-    assert "- To repeat: asyncstream compare" in told
+    text = markdown(a_comparison([a_section(measured("threads", a_run()))]))
+    assert "<details><summary>How this was measured</summary>" in text
+    assert "- To repeat: asyncstream compare" in text
 
 
 def test_pages_have_their_own_columns_and_article_figures() -> None:

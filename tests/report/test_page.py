@@ -62,7 +62,7 @@ class Reader(HTMLParser):
             self.text += data
 
     def details(self) -> list[str]:
-        return [told for _, attributes in self.elements if (told := attributes.get("data-detail"))]
+        return [detail for _, attributes in self.elements if (detail := attributes.get("data-detail"))]
 
 
 def read(comparison: Comparison) -> Reader:
@@ -75,7 +75,7 @@ def read(comparison: Comparison) -> Reader:
 def test_a_sweep_shows_every_way_in_every_size() -> None:
     found = read(a_sweep())
     for size in SIZES:
-        assert any(told.startswith(f"asyncio + multipart at {size:,} MB: ") for told in found.details())
+        assert any(detail.startswith(f"asyncio + multipart at {size:,} MB: ") for detail in found.details())
     assert "boto3 one by one at 128 MB: out of memory" in found.details()
     assert "A cross means that the function failed at that size." in found.text
     assert "Seconds, logarithmic" in found.text
@@ -96,8 +96,8 @@ def test_memory_is_shown_at_the_scarcest_size_against_its_cap() -> None:
 def test_a_comparison_in_one_size_shows_bars() -> None:
     found = read(a_plain_comparison())
     assert "Cost of 1,000 runs: compute, then requests" in found.text
-    assert sum(told.startswith("threads: 11.0 s") for told in found.details()) == 1
-    assert not [told for told in found.details() if " MB: " in told]
+    assert sum(detail.startswith("threads: 11.0 s") for detail in found.details()) == 1
+    assert not [detail for detail in found.details() if " MB: " in detail]
 
 
 def test_functions_in_one_size_each_are_bars_with_start_times() -> None:
@@ -118,8 +118,8 @@ def test_faults_are_columns_where_there_were_to_be_any() -> None:
     assert '<th scope="col">faults</th>' not in page(a_plain_comparison())
 
 
-def test_parts_are_told_with_what_is_within_them() -> None:
-    (part, *_) = (told for told in read(a_sweep()).details() if told.startswith("part 2: "))
+def test_parts_are_shown_with_what_is_within_them() -> None:
+    (part, *_) = (detail for detail in read(a_sweep()).details() if detail.startswith("part 2: "))
     assert [line.split(":")[0] for line in part.splitlines()] == [
         "part 2",
         "bytes",
@@ -156,7 +156,7 @@ def sent_alone(trace: dict[str, Any]) -> Iterator[dict[str, str]]:
 
 
 @pytest.mark.parametrize(
-    ("name", "told"),
+    ("name", "expected_message"),
     [
         ("in_progress", "asyncstream: in progress, from"),
         ("inferred", "reported by its caller"),
@@ -164,11 +164,11 @@ def sent_alone(trace: dict[str, Any]) -> Iterator[dict[str, str]]:
         ("merged", "part 1: "),
     ],
 )
-def test_what_is_special_of_a_span_is_told(name: str, told: str) -> None:
-    assert told in "\n".join(with_trace(parse_trace(documents_from(name))).details())
+def test_what_is_special_of_a_span_is_reported(name: str, expected_message: str) -> None:
+    assert expected_message in "\n".join(with_trace(parse_trace(documents_from(name))).details())
 
 
-def test_what_the_service_dropped_is_told() -> None:
+def test_what_the_service_dropped_is_reported() -> None:
     assert (
         "X-Ray dropped a part of the trace" in with_trace(parse_trace(documents_from("limit_exceeded"))).text
     )
@@ -220,7 +220,7 @@ def test_with_nothing_measured_the_page_says_so(comparison: Comparison) -> None:
     assert "How this was measured" in found.text
 
 
-def test_an_early_end_is_told_at_the_top() -> None:
+def test_an_early_end_is_shown_at_the_top() -> None:
     section = a_section(measured("threads", a_run()))
     text = read(a_comparison([section], ended_early="Ctrl-C")).text
     assert text.index("Ended early (Ctrl-C)") < text.index("10 x 100 MB", text.index("Which way"))
@@ -242,4 +242,4 @@ def test_pages_are_shown_with_columns_and_traces_of_their_own() -> None:
     assert "requests, USD" not in found.text
     assert "compute, then requests" not in found.text
     assert "item 1" in found.text
-    assert any(told.startswith("batch: ") for told in found.details())
+    assert any(detail.startswith("batch: ") for detail in found.details())

@@ -115,14 +115,14 @@ def test_hovering_shows_the_details_and_leaving_hides_them(opened: Open) -> None
     point = shown.locator("svg.lines .point").first
     point.scroll_into_view_if_needed()
     point.hover()
-    told = detail(shown).inner_text()
-    assert told.startswith("asyncio + multipart at 128 MB: 13.0 s")
-    assert "requests" in told
+    text = detail(shown).inner_text()
+    assert text.startswith("asyncio + multipart at 128 MB: 13.0 s")
+    assert "requests" in text
     shown.mouse.move(1, 1)
     assert detail(shown).is_hidden()
 
 
-def test_a_part_of_a_trace_tells_its_requests(opened: Open) -> None:
+def test_a_part_of_a_trace_shows_its_requests(opened: Open) -> None:
     shown = opened(a_sweep())
     shown.locator(".of-file .part").first.hover()
     assert [line.split(":")[0] for line in detail(shown).inner_text().splitlines()][-3:] == [

@@ -86,13 +86,15 @@ def test_another_table_may_be_loaded(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize(
-    ("content", "told"),
+    ("content", "expected_message"),
     [("{", "truncated"), ("{}", "missing required field"), ('{"gb_second": {"mips": 1}}', "mips")],
 )
-def test_a_file_that_is_no_price_table_is_refused_by_name(tmp_path: Path, content: str, told: str) -> None:
+def test_a_file_that_is_no_price_table_is_refused_by_name(
+    tmp_path: Path, content: str, expected_message: str
+) -> None:
     path = tmp_path / "prices.json"
     path.write_text(content)
-    with pytest.raises(ConfigError, match=rf"prices\.json.*{told}"):
+    with pytest.raises(ConfigError, match=rf"prices\.json.*{expected_message}"):
         prices.load(path)
 
 

@@ -61,8 +61,8 @@ def test_linear_ticks_are_round_and_reach_the_highest_value(high: float) -> None
 
 
 @pytest.mark.parametrize(
-    ("value", "told"),
+    ("value", "expected_message"),
     [(0.0004, "0 ms"), (0.085, "85 ms"), (1.25, "1.25 s"), (11.24, "11.2 s"), (125.0, "125 s")],
 )
-def test_seconds_are_told_with_the_digits_that_matter(value: float, told: str) -> None:
-    assert scales.seconds(value) == told
+def test_seconds_are_shown_with_the_digits_that_matter(value: float, expected_message: str) -> None:
+    assert scales.seconds(value) == expected_message

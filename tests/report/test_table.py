@@ -124,11 +124,11 @@ def test_a_sweep_says_how_sizes_were_held(monkeypatch: pytest.MonkeyPatch) -> No
     assert "and its memory: cgroup v1." in drawn(a_sweep(), 300, monkeypatch)
 
 
-def test_noise_is_told_measured_or_assumed(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_noise_is_named_as_measured_or_assumed(monkeypatch: pytest.MonkeyPatch) -> None:
     once = measured("threads", a_run(10.0))
     again = measured("threads", a_run(10.5), repeat=True)
-    told = "differed by 5.0% (10 x 100 MB). Smaller"
-    assert told in drawn(a_comparison([a_section(once, again)]), 300, monkeypatch)
+    sentence = "differed by 5.0% (10 x 100 MB). Smaller"
+    assert sentence in drawn(a_comparison([a_section(once, again)]), 300, monkeypatch)
     assert "differences below 3% are ties" in drawn(a_comparison([a_section(once)]), 300, monkeypatch)
 
 
@@ -158,7 +158,7 @@ def test_an_early_end_is_said(monkeypatch: pytest.MonkeyPatch) -> None:
     assert "Ended early (Ctrl-C)" in text
 
 
-def test_of_deployed_functions_it_tells_what_lambda_told(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_the_table_of_deployed_functions_has_lambdas_figures(monkeypatch: pytest.MonkeyPatch) -> None:
     text = drawn(a_comparison_on_aws(512), 300, monkeypatch)
     assert "Machine: AWS Lambda arm64, eu-central-1, Python 3.13.\n" in text
     assert "and its memory: by Lambda itself.\n" in text

@@ -28,12 +28,12 @@ def test_a_difference_below_the_assumed_noise_is_a_tie() -> None:
 
 
 def test_a_larger_difference_is_none() -> None:
-    told = said(a_section(measured("threads", a_run(10.0)), measured("asyncio", a_run(10.5))))
-    assert "Fastest: threads (10.0 s)." in told
+    sentences = said(a_section(measured("threads", a_run(10.0)), measured("asyncio", a_run(10.5))))
+    assert "Fastest: threads (10.0 s)." in sentences
 
 
 @pytest.mark.parametrize(
-    ("rounds", "other", "again", "told"),
+    ("rounds", "other", "again", "expected_message"),
     [
         (3, 10.5, 11.0, "tied with asyncio"),
         (3, 10.2, 10.1, "threads (10.0 s)."),
@@ -42,11 +42,13 @@ def test_a_larger_difference_is_none() -> None:
     ],
 )
 def test_measured_noise_takes_the_place_of_the_assumed(
-    rounds: int, other: float, again: float, told: str
+    rounds: int, other: float, again: float, expected_message: str
 ) -> None:
     times = {"threads": 10.0, "asyncio": other, "slow": 20.0}
     ways = [measured(name, *[a_run(seconds)] * rounds) for name, seconds in times.items()]
-    assert told in said(a_section(*ways, measured("threads", *[a_run(again)] * rounds, repeat=True)))
+    assert expected_message in said(
+        a_section(*ways, measured("threads", *[a_run(again)] * rounds, repeat=True))
+    )
 
 
 def test_the_noise_of_a_size_blurs_that_size_only() -> None:
@@ -86,8 +88,10 @@ def test_many_ties_are_counted_and_not_all_named() -> None:
 
 
 def test_reference_code_may_win() -> None:
-    told = said(a_section(measured("threads", a_run(10.0)), measured("boto3", a_run(5.0), reference=True)))
-    assert "Fastest: boto3" in told
+    sentences = said(
+        a_section(measured("threads", a_run(10.0)), measured("boto3", a_run(5.0), reference=True))
+    )
+    assert "Fastest: boto3" in sentences
 
 
 def test_nothing_measured_has_no_winner() -> None:
@@ -126,9 +130,9 @@ def test_our_cheapest_is_compared_with_the_references_cheapest() -> None:
 
 def test_pages_are_compared_with_the_reference_one_by_one() -> None:
     """The cost of gathering pages is that of compute alone."""
-    told = said(a_gathering_section())
-    assert told.startswith("Fastest: asyncio (2.0 s, 0.10 x urllib one by one).")
+    sentences = said(a_gathering_section())
+    assert sentences.startswith("Fastest: asyncio (2.0 s, 0.10 x urllib one by one).")
     assert (
         "asyncstream's cheapest has 0.11 x the cost and 0.10 x the time of the cheapest reference (urllib"
-        in told
+        in sentences
     )

@@ -71,9 +71,9 @@ def test_the_parts_of_many_files_share_a_lane() -> None:
     assert {part.lane for track in many.tracks for part in track.parts} == {0}
 
 
-def test_what_was_sampled_is_told() -> None:
-    told = {"sampled": {"file": "the first 40 and one in 12 of 2,000"}}
-    span = Span(id="0" * 16, name="asyncstream", start=0.0, end=1.0, metadata={"asyncstream": told})
+def test_what_was_sampled_is_reported() -> None:
+    metadata = {"sampled": {"file": "the first 40 and one in 12 of 2,000"}}
+    span = Span(id="0" * 16, name="asyncstream", start=0.0, end=1.0, metadata={"asyncstream": metadata})
     assert shown(span).notes == ["Shown files: the first 40 and one in 12 of 2,000."]
 
 

@@ -99,7 +99,7 @@ def test_a_complete_document_wins_over_one_in_progress(order: int) -> None:
 
 
 @pytest.mark.parametrize(
-    ("document", "told"),
+    ("document", "expected_message"),
     [
         ("{", "a document is not JSON"),
         ("[1]", "a document has no id"),
@@ -107,14 +107,14 @@ def test_a_complete_document_wins_over_one_in_progress(order: int) -> None:
         ({"id": "b", "name": "x"}, "x b: it has no start_time"),
     ],
 )
-def test_what_cannot_be_read_is_told_and_the_rest_is_shown(document: Any, told: str) -> None:
+def test_what_cannot_be_read_is_reported_and_the_rest_is_shown(document: Any, expected_message: str) -> None:
     trace = parse_trace(a_trace(document, {"id": "a", "name": "root", "start_time": 1, "end_time": 2}))
     assert [root.name for root in trace.roots] == ["root"]
-    assert trace.problems[0].startswith(told)
+    assert trace.problems[0].startswith(expected_message)
 
 
 @pytest.mark.parametrize(
-    ("flaw", "told"),
+    ("flaw", "expected_message"),
     [
         ({"fault": True}, "fault"),
         ({"error": True, "http": {"response": {"status": 404}}}, "error, status 404"),
@@ -124,9 +124,9 @@ def test_what_cannot_be_read_is_told_and_the_rest_is_shown(document: Any, told: 
         ({"cause": {"exceptions": []}}, None),
     ],
 )
-def test_errors_are_told_in_a_line(flaw: dict[str, Any], told: str | None) -> None:
+def test_errors_are_shown_in_a_line(flaw: dict[str, Any], expected_message: str | None) -> None:
     trace = parse_trace(a_trace({"id": "a", "name": "x", "start_time": 1, "end_time": 2, **flaw}))
-    assert trace.roots[0].error == told
+    assert trace.roots[0].error == expected_message
 
 
 def test_spans_that_are_their_own_ancestors_end_nowhere() -> None:

@@ -219,8 +219,8 @@ def until(condition: Callable[[], Any], seconds: float = GUARD_SECONDS) -> Any:
         TimeoutError: the condition stayed false for that many seconds.
     """
     end = time.monotonic() + seconds
-    while not (told := condition()):
+    while not (result := condition()):
         if time.monotonic() > end:
             raise TimeoutError(f"the condition stayed false for {seconds:g} s")
         time.sleep(0.005)
-    return told
+    return result

@@ -34,7 +34,7 @@ class Listener(Closing):
             thread.join()
 
     def serve(self, connection: socket.socket) -> None:
-        """Answer on one connection."""
+        """RawReply on one connection."""
         raise NotImplementedError
 
     def _accept(self) -> None:
@@ -83,19 +83,20 @@ class Drip:
         return 0 < self.dripped < self.MOST
 
 
-Answer = bytes | Iterable[bytes]
+# The bytes of a reply, at once or piece by piece.
+RawReply = bytes | Iterable[bytes]
 
 
 class Scripted(Listener):
-    """Answers each request with the bytes that a function returns, and closes the connection.
+    """ReplyScript each request with the bytes that a function returns, and closes the connection.
 
     Args:
-        answer: returns the reply to a request, from its first line and its headers in lower case.
+        reply_to: returns the reply to a request, given its first line and headers in lower case.
         interim: the reply to a request that waits for 100 Continue.
     """
 
-    def __init__(self, answer: Callable[[str], Answer], interim: Answer = CONTINUE) -> None:
-        self._answer = answer
+    def __init__(self, reply_to: Callable[[str], RawReply], interim: RawReply = CONTINUE) -> None:
+        self._reply_to = reply_to
         self._interim = interim
         self.asked: list[str] = []
         super().__init__()
@@ -105,16 +106,16 @@ class Scripted(Listener):
         head = read_request(connection, self._interim)
         if head:
             self.asked.append(head.partition(" http/")[0])
-            say(connection, self._answer(head))
+            say(connection, self._reply_to(head))
 
 
-def say(connection: socket.socket, answer: Answer) -> None:
-    """Send an answer, whole or piece by piece."""
-    for piece in (answer,) if isinstance(answer, bytes) else answer:
+def say(connection: socket.socket, reply: RawReply) -> None:
+    """Send a reply, whole or piece by piece."""
+    for piece in (reply,) if isinstance(reply, bytes) else reply:
         connection.sendall(piece)
 
 
-def read_request(connection: socket.socket, interim: Answer = CONTINUE) -> str:
+def read_request(connection: socket.socket, interim: RawReply = CONTINUE) -> str:
     """Return a request's head in lower case, after reading its body; empty if the connection ended first.
 
     Closing a connection with unread bytes would reset the reply.

@@ -6,21 +6,21 @@ from typing import Any
 
 from asyncstream.units import MiB
 
-from .listener import Answer
+from .listener import RawReply
 
 PART = 5 * MiB
 OK = "200 OK"
 
-# An answer, or what makes one of the request's head.
-Answers = Sequence[Answer | Callable[[str], Answer]]
+# Replies to successive requests of one kind: each is bytes, or a function of the request's head.
+ReplyScript = Sequence[RawReply | Callable[[str], RawReply]]
 
 
 def reply(status: str, body: bytes = b"", length: int | None = None, **headers: str) -> bytes:
     """Return a whole reply; `length` is the length of a body that HEAD leaves out."""
-    told = {name.replace("_", "-"): value for name, value in headers.items()}
-    told["Connection"] = "close"  # otherwise a client may send its next request over it
-    told["Content-Length"] = str(len(body) if length is None else length)
-    lines = "".join(f"{name}: {value}\r\n" for name, value in told.items())
+    fields = {name.replace("_", "-"): value for name, value in headers.items()}
+    fields["Connection"] = "close"  # otherwise a client may send its next request over it
+    fields["Content-Length"] = str(len(body) if length is None else length)
+    lines = "".join(f"{name}: {value}\r\n" for name, value in fields.items())
     return f"HTTP/1.1 {status}\r\n{lines}\r\n".encode() + body
 
 
@@ -67,9 +67,9 @@ def page(key: bytes, size: int = 5, truncated: bytes = b"true", token: bytes = T
 
 
 class OddS3:
-    """Answers each kind of request from a list; the last answer serves all further requests."""
+    """ReplyScript each kind of request from a list; the last answer serves all further requests."""
 
-    def __init__(self, **answers: Answers) -> None:
+    def __init__(self, **answers: ReplyScript) -> None:
         usual: dict[str, Any] = {
             "get": [honest(5)],
             "put": [WRITTEN],
@@ -77,7 +77,7 @@ class OddS3:
             "create": [CREATED],
             "complete": [COMPLETED],
         }
-        self._answers: dict[str, list[Answer | Callable[[str], Answer]]] = {
+        self._answers: dict[str, list[RawReply | Callable[[str], RawReply]]] = {
             kind: list(each)
             for kind, each in {
                 **usual,
@@ -89,7 +89,7 @@ class OddS3:
         }
         self.kinds: list[str] = []
 
-    def __call__(self, head: str) -> Answer:
+    def __call__(self, head: str) -> RawReply:
         kind = self._kind(head)
         self.kinds.append(kind)
         if kind == "abort":

@@ -5,7 +5,7 @@ import socket
 import ssl
 from collections.abc import Callable
 
-from .listener import SECONDS, Answer, Listener, read_head, read_request, say
+from .listener import SECONDS, Listener, RawReply, read_head, read_request, say
 
 
 class TlsServer(Listener):
@@ -16,7 +16,7 @@ class TlsServer(Listener):
         answer: returns the whole reply to a request's head.
     """
 
-    def __init__(self, context: ssl.SSLContext, answer: Callable[[str], Answer]) -> None:
+    def __init__(self, context: ssl.SSLContext, answer: Callable[[str], RawReply]) -> None:
         self._context, self._answer = context, answer
         self.heads: list[str] = []
         super().__init__()
@@ -36,7 +36,7 @@ class ConnectProxy(Listener):
         answer: returns the reply to CONNECT; the proxy then does not connect.
     """
 
-    def __init__(self, answer: Callable[[str], Answer] | None = None) -> None:
+    def __init__(self, answer: Callable[[str], RawReply] | None = None) -> None:
         self._answer = answer
         self.asked: list[str] = []
         super().__init__()

@@ -74,16 +74,16 @@ def _soak(lab: LabS3, engine: str, keys: list[str], faults: list[Fault], seed: i
     )
     struck = sum(lab.faults_struck())
     lab.set_faults([])
-    told = json.loads(done.stdout)
+    report = json.loads(done.stdout)
     sources, copies = lab.checksums("sources"), lab.checksums(destination)
     with TransferSession("sequential") as session:
         left = session.stale_uploads(S3Prefix(destination), timedelta(0))
     return Soaked(
-        told["ended"],
-        told["errors"],
-        told["peak"],
+        report["ended"],
+        report["errors"],
+        report["peak"],
         sum(copy[:2] != sources[key][:2] for key, copy in copies.items()),
-        sum(key not in copies for key in told["copied"]),
+        sum(key not in copies for key in report["copied"]),
         len(left),
         struck,
     )

@@ -37,8 +37,8 @@ def main() -> None:
                     copied.append(file.destination.key)
                 if file.error is not None:
                     errors[type(file.error).__name__] += 1
-    told = {"ended": ended, "errors": errors, "peak": peak_resident(), "copied": copied}
-    sys.stdout.write(json.dumps(told) + "\n")
+    outcome = {"ended": ended, "errors": errors, "peak": peak_resident(), "copied": copied}
+    sys.stdout.write(json.dumps(outcome) + "\n")
 
 
 if __name__ == "__main__":

@@ -224,8 +224,8 @@ class MemoryStore:
         async with self._operation("head", source.key):
             content = self.objects[source]
             self._check(etag == etag_of(content), f"{source} pinned to {etag}")
-            told, composite = self._checksums.get(source), self._composite(source)
-            return Stored(len(content), etag, told, composite=composite)
+            checksum, composite = self._checksums.get(source), self._composite(source)
+            return Stored(len(content), etag, checksum, composite=composite)
 
     async def part_size(self, source: S3Object, etag: str, number: int) -> int | None:
         async with self._operation("part_size", source.key):
@@ -241,7 +241,11 @@ class MemoryStore:
     async def find(self, target: S3Object) -> Stored | None:
         async with self._operation("find", target.key):
             content = self.objects.get(target)
-            return None if content is None else Stored(len(content), etag_of(content), self._told(content))
+            return (
+                None
+                if content is None
+                else Stored(len(content), etag_of(content), self._checksum_if_verified(content))
+            )
 
     def sent_at_once(self, length: int) -> bool:
         return length <= self._at_once
@@ -264,7 +268,7 @@ class MemoryStore:
             etag = self._write(target, content, attributes)
             if was_damaged:
                 self.replaceable.add(target)
-            return Written(etag, self._told(content))
+            return Written(etag, self._checksum_if_verified(content))
 
     async def create_upload(
         self, target: S3Object, attributes: Mapping[str, Any], origin: Origin | None = None
@@ -290,7 +294,7 @@ class MemoryStore:
             parts[number] = content
             if was_damaged:
                 self._to_be_replaced.add((upload.upload_id, number))
-            return Written(etag_of(content), self._told(content))
+            return Written(etag_of(content), self._checksum_if_verified(content))
 
     async def complete_upload(
         self, upload: MultipartUpload, parts: Sequence[CompletedPart], checksum: Checksum | None
@@ -305,13 +309,16 @@ class MemoryStore:
             self._check({part.number: part.etag for part in parts} == confirmed, f"{parts} not as confirmed")
             whole = b"".join(stored[part.number] for part in parts)
             # None with verify="off"; otherwise the checksum that every part was compared with.
-            same = checksum in (None, self._told(whole))
+            same = checksum in (None, self._checksum_if_verified(whole))
             if self._checks_declared and not same:
                 raise ChecksumMismatch("BadDigest")
             self._check(same, f"{upload} completed with {checksum}")
             del self.uploads[upload.upload_id]
             self.completed.add(upload.upload_id)
-            return Written(self._write(upload.target, whole, self.written[upload.target]), self._told(whole))
+            return Written(
+                self._write(upload.target, whole, self.written[upload.target]),
+                self._checksum_if_verified(whole),
+            )
 
     async def abort_upload(self, upload: MultipartUpload) -> None:
         async with self._operation("abort_upload", upload.target.key):
@@ -332,7 +339,7 @@ class MemoryStore:
                     number,
                     etag_of(content),
                     len(content),
-                    {told.kind: told} if (told := self._told(content)) else {},
+                    {checksum.kind: checksum} if (checksum := self._checksum_if_verified(content)) else {},
                 )
                 for number, content in rows[:LISTED]
             ]
@@ -350,7 +357,7 @@ class MemoryStore:
         rows = [ListedObject(key, len(content), etag_of(content)) for key, content in sorted(found)]
         return [row for row in rows if row.key.startswith(prefix.prefix)], None
 
-    def fail_if_told(self, operation: str, key: str) -> Failure | None:
+    def fail_if_planned(self, operation: str, key: str) -> Failure | None:
         """Raise the failure that is due now; return one that is due when the operation is done."""
         with self._lock:
             self.calls[operation, None] += 1
@@ -362,7 +369,7 @@ class MemoryStore:
                 raise failure.raised()
         return None
 
-    def damage_if_told(self, operation: str, key: str, content: bytes) -> tuple[bytes, bool]:
+    def damage_if_planned(self, operation: str, key: str, content: bytes) -> tuple[bytes, bool]:
         """Return the bytes after their transport, and whether they changed."""
         with self._lock:
             self._passed[operation, None] += 1
@@ -370,7 +377,7 @@ class MemoryStore:
             hit = any(_hits(damage, operation, key, self._passed) for damage in self._damages)
         return (damaged(content), True) if hit else (content, False)
 
-    def _told(self, content: bytes) -> Checksum | None:
+    def _checksum_if_verified(self, content: bytes) -> Checksum | None:
         return checksum_of(content) if self._verified else None
 
     def _write(self, target: S3Object, content: bytes, attributes: Mapping[str, Any]) -> str:
@@ -384,7 +391,7 @@ class MemoryStore:
             self.violations.append(otherwise)
 
     async def _arrived(self, body: Body, operation: str, key: str) -> tuple[bytes, bool]:
-        return self.damage_if_told(operation, key, await self._pulled(body))
+        return self.damage_if_planned(operation, key, await self._pulled(body))
 
     async def _pulled(self, body: Body) -> bytes:
         content = bytearray()
@@ -401,7 +408,7 @@ class MemoryStore:
             self.peak_in_flight = max(self.peak_in_flight, sum(self.in_flight[name] for name in OPERATIONS))
         try:
             await self._pause()
-            lost = self.fail_if_told(operation, key)
+            lost = self.fail_if_planned(operation, key)
             yield
             if lost is not None:
                 raise lost.raised()
@@ -425,10 +432,10 @@ class MemoryStream:
     async def read(self) -> memoryview:
         store = self._store
         await store._pause()
-        store.fail_if_told("read", self._key)
+        store.fail_if_planned("read", self._key)
         store._check(self in store.open_streams, f"{self._key} read after its stream was closed")
         chunk, self._content = self._content[: len(self._buffer)], self._content[len(self._buffer) :]
-        self._buffer[: len(chunk)] = store.damage_if_told("read", self._key, bytes(chunk))[0]
+        self._buffer[: len(chunk)] = store.damage_if_planned("read", self._key, bytes(chunk))[0]
         with store._lock:
             store.bytes_read += len(chunk)
         return memoryview(self._buffer)[: len(chunk)]
@@ -436,4 +443,4 @@ class MemoryStream:
     async def close(self) -> None:
         with self._store._lock:
             self._store.open_streams.discard(self)
-        self._store.fail_if_told("close", self._key)
+        self._store.fail_if_planned("close", self._key)

@@ -142,8 +142,8 @@ def test_ranges_cut_anywhere_give_the_checksum_of_the_parts(
 
     while len(runs) > 1:
         at = data.draw(st.integers(0, len(runs) - 2))
-        (start, first, of_first), (_, second, of_second) = runs[at : at + 2]
-        both = joined_pieces(composite, start, [(first, of_first), (second, of_second)])
+        (start, first, first_pieces), (_, second, second_pieces) = runs[at : at + 2]
+        both = joined_pieces(composite, start, [(first, first_pieces), (second, second_pieces)])
         runs[at : at + 2] = [(start, first + second, both)]
 
     [(_, size, whole)] = runs

@@ -54,7 +54,7 @@ async def no_other(*_: object) -> None:
     """Offer no other connection."""
 
 
-def body_of(
+def make_body(
     chunks: Iterable[bytes | Exception] | Chunks,
     length: int,
     *,
@@ -87,7 +87,7 @@ def pulled(body: Body) -> bytes:
 def test_chunks_are_handed_on_as_they_come_each_counted_once(chunks: list[bytes]) -> None:
     counted: list[int] = []
     length = sum(map(len, chunks))
-    body = body_of(chunks, length, on_bytes=counted.append)
+    body = make_body(chunks, length, on_bytes=counted.append)
 
     assert pulled(body) == b"".join(chunks)
     assert counted == [len(chunk) for chunk in chunks]
@@ -97,7 +97,7 @@ def test_chunks_are_handed_on_as_they_come_each_counted_once(chunks: list[bytes]
 
 def test_after_its_last_byte_a_body_reads_no_more() -> None:
     stream = Chunks([b"abc", b"of the next reply"])
-    body = body_of(stream, 3)
+    body = make_body(stream, 3)
 
     assert [drive(body.next_chunk()) for _ in range(3)] == [b"abc", b"", b""]
     assert stream.reads == 1
@@ -105,7 +105,7 @@ def test_after_its_last_byte_a_body_reads_no_more() -> None:
 
 @pytest.mark.parametrize(("chunks", "moved"), [([b"abc"], 3), ([], 0), ([b"a", b""], 1)])
 def test_a_source_that_ends_early_is_truncated_and_retryable(chunks: list[bytes], moved: int) -> None:
-    body = body_of(chunks, 5)
+    body = make_body(chunks, 5)
 
     with pytest.raises(TruncatedBody, match=f"after {moved} of 5 bytes") as raised:
         pulled(body)
@@ -116,7 +116,7 @@ def test_a_source_that_ends_early_is_truncated_and_retryable(chunks: list[bytes]
 def test_a_chunk_that_passes_the_end_of_its_range_is_cut() -> None:
     """The stream may cover the whole file even if the first part ends earlier."""
     counted: list[int] = []
-    body = body_of([b"abc", b"def"], 5, digests=[CRC64NVME], on_bytes=counted.append)
+    body = make_body([b"abc", b"def"], 5, digests=[CRC64NVME], on_bytes=counted.append)
 
     assert [bytes(drive(body.next_chunk())) for _ in range(3)] == [b"abc", b"de", b""]
     assert (body.moved, counted) == (5, [3, 2])
@@ -128,7 +128,7 @@ def test_a_stop_flag_stops_a_body_at_the_next_chunk(set_flag: str) -> None:
     """The flag is the file's or the transfer's."""
     transfer = StopFlag()
     file = StopFlag(parent=transfer)
-    body = body_of([b"abc", b"def"], 6, stop=file)
+    body = make_body([b"abc", b"def"], 6, stop=file)
     drive(body.next_chunk())
 
     (file if set_flag == "own" else transfer).set()
@@ -149,7 +149,7 @@ def test_a_files_stop_flag_is_not_its_siblings() -> None:
 def test_the_first_chunk_after_the_deadline_is_refused() -> None:
     now = 100.0
     deadline = Deadline(2.5, lambda: now)
-    body = body_of([b"a", b"b", b"c"], 3, deadline=deadline)
+    body = make_body([b"a", b"b", b"c"], 3, deadline=deadline)
     now = 102.4
     drive(body.next_chunk())
     now = 102.5
@@ -165,7 +165,7 @@ def test_without_a_deadline_time_never_ends() -> None:
 def test_the_error_of_a_broken_stream_is_kept_in_the_body() -> None:
     """An SDK may hide it from the caller."""
     broken = ConnectionFailed("reset")
-    body = body_of([b"abc", broken], 6)
+    body = make_body([b"abc", broken], 6)
 
     with pytest.raises(ConnectionFailed):
         pulled(body)
@@ -177,7 +177,7 @@ def test_what_the_progress_callback_raises_is_raised_and_kept() -> None:
     def refuse(_: int) -> None:
         raise LookupError("a callback's bug")
 
-    body = body_of([b"abc"], 3, on_bytes=refuse)
+    body = make_body([b"abc"], 3, on_bytes=refuse)
 
     with pytest.raises(LookupError):
         drive(body.next_chunk())
@@ -197,7 +197,7 @@ def test_bytes_in_memory_are_a_body(content: bytes) -> None:
 def test_a_stream_is_closed_with_its_last_byte() -> None:
     """Its connection is free for another GET while the upload waits for its reply."""
     stream = Chunks([b"abc", b"de", b"f"])
-    body = body_of(stream, 5)
+    body = make_body(stream, 5)
     drive(body.next_chunk())
     assert not stream.closed
 
@@ -207,7 +207,7 @@ def test_a_stream_is_closed_with_its_last_byte() -> None:
 
 def test_closing_a_body_closes_its_stream() -> None:
     stream = Chunks([b"abc"])
-    drive(body_of(stream, 5).close())
+    drive(make_body(stream, 5).close())
 
     assert stream.closed
 
@@ -216,11 +216,11 @@ def test_closing_a_body_closes_its_stream() -> None:
 @given(chunks=st.lists(st.binary(min_size=1, max_size=9), min_size=1))
 def test_the_last_chunk_is_withheld_if_the_checksum_differs(kind: str, chunks: list[bytes]) -> None:
     whole = b"".join(chunks)
-    good = body_of(chunks, len(whole), digests=KINDS, expected=checksum_of(whole, kind))
+    good = make_body(chunks, len(whole), digests=KINDS, expected=checksum_of(whole, kind))
     assert pulled(good) == whole
 
     counted: list[int] = []
-    bad = body_of(
+    bad = make_body(
         chunks,
         len(whole),
         digests=KINDS,
@@ -246,7 +246,7 @@ def test_the_last_chunk_is_withheld_if_a_part_checksum_differs(
     bad = replace(composite_of(damaged(whole), kind, sizes), part_size=part_size)
     counted: list[int] = []
 
-    assert pulled(body_of(chunks, len(whole), expected=good)) == whole
+    assert pulled(make_body(chunks, len(whole), expected=good)) == whole
     with pytest.raises(ChecksumMismatch, match=f"{kind} .*-{len(sizes)}, their source .*-{len(sizes)}:"):
-        pulled(body_of(chunks, len(whole), expected=bad, on_bytes=counted.append))
+        pulled(make_body(chunks, len(whole), expected=bad, on_bytes=counted.append))
     assert sum(counted) == len(whole) - len(chunks[-1])

@@ -200,7 +200,7 @@ def test_the_memory_limit(configured: int | None, function: int | None, resident
 
 
 @pytest.mark.parametrize("configured", [None, MiB])
-def test_a_function_whose_memory_is_used_up_is_told_both_numbers(configured: int | None) -> None:
+def test_a_function_without_free_memory_gets_both_numbers(configured: int | None) -> None:
     with pytest.raises(ConfigError, match=r"128 MB leave no memory.*112 MiB are in use"):
         memory_limit_or_default(configured, 128 * MiB, 112 * MiB)
 
@@ -235,7 +235,7 @@ def test_a_memory_limit_that_is_lowered_is_logged(caplog: pytest.LogCaptureFixtu
         ({"AWS_LAMBDA_FUNCTION_MEMORY_SIZE": ""}, None),
     ],
 )
-def test_a_lambdas_memory_is_told_by_its_environment(environ: dict[str, str], memory: int | None) -> None:
+def test_a_lambdas_memory_is_found_by_its_environment(environ: dict[str, str], memory: int | None) -> None:
     assert lambda_memory(environ) == memory
     assert lambda_memory({}) is None
 

@@ -56,8 +56,8 @@ def test_a_multipart_sources_continuation_has_piece_checksums() -> None:
 def test_pieces_of_hashes_are_not_kept() -> None:
     """A hash has only one range, which was compared when it was read."""
     runs = [run_of(1, 1, 0, SIZE)]
-    of_hashes = {"composite": Composite("SHA256", "-1", SIZE), "first": SIZE, "step": 0, "runs": runs}
-    assert list(Continuation(**FINE | of_hashes).runs) == runs
+    hashed = {"composite": Composite("SHA256", "-1", SIZE), "first": SIZE, "step": 0, "runs": runs}
+    assert list(Continuation(**FINE | hashed).runs) == runs
 
 
 def test_a_continuation_may_have_its_runs_in_any_order() -> None:
@@ -206,7 +206,7 @@ def test_adjacent_parts_share_one_combined_checksum(lengths: list[int], there: l
 
 
 @pytest.mark.parametrize("pair", [(source(0), target(1)), (source(2), target(2)), (target(0), source(0))])
-def test_what_is_left_of_a_file_that_is_not_to_be_copied_is_told(pair: tuple[S3Object, S3Object]) -> None:
+def test_what_is_left_of_a_file_that_is_not_to_be_copied_is_reported(pair: tuple[S3Object, S3Object]) -> None:
     jobs = Jobs([(source(0), target(0)), (source(1), target(1))])
     jobs.add(0)
     jobs.add(1)

@@ -42,9 +42,9 @@ from .transfers import (
     jobs_of,
     run_of,
     source,
+    source_checksums,
     stored,
     target,
-    told,
 )
 
 
@@ -155,7 +155,7 @@ def test_files_continue_from_json_until_all_are_copied(
 
 
 def test_the_next_transfer_sends_only_the_parts_that_are_missing(engine: Engine) -> None:
-    store = Ticking(stored([SIZE]), pause=pause_under(engine.name), checksums=told())
+    store = Ticking(stored([SIZE]), pause=pause_under(engine.name), checksums=source_checksums())
     moved: list[int] = []
 
     def on_event(event: progress.Event) -> None:
@@ -392,14 +392,14 @@ def large_upload(name: str) -> tuple[bytes, dict[int, bytes]]:
 @pytest.mark.parametrize("before", ENGINES)
 def test_an_upload_of_many_parts_is_taken_up_by_each_engine(engine: Engine, before: str) -> None:
     """The continuation is small, and no part is sent twice."""
-    told, parts = large_upload(before)
+    encoded, parts = large_upload(before)
     store = Ticking(stored([MANY]), pause=pause_under(engine.name))
     store.uploads, store.written[target(0)] = {"upload-1": dict(parts)}, {}
-    job = Job(source(0), target(0), continuation=msgspec.json.decode(told, type=Continuation))
+    job = Job(source(0), target(0), continuation=msgspec.json.decode(encoded, type=Continuation))
 
     [result] = run(store, engine, [job], None, part_size=1)
 
-    assert len(told) < 1_000
+    assert len(encoded) < 1_000
     assert len(parts) >= CONFIRMED
     assert (result.status, result.parts, result.write_verified) == ("copied", MANY, CRC64NVME)
     assert store.calls["list_parts", None] == 3
@@ -408,7 +408,7 @@ def test_an_upload_of_many_parts_is_taken_up_by_each_engine(engine: Engine, befo
     assert_nothing_is_left(store)
 
 
-def left_of(store: Ticking, engine: Engine, seconds: float = 2.5) -> Sequence[FileResult]:
+def leave_pending(store: Ticking, engine: Engine, seconds: float = 2.5) -> Sequence[FileResult]:
     """Transfer one file until the deadline, with three of its four parts confirmed one by one."""
     results = run(store, engine, jobs_of([SIZE]), seconds, slots=1)
     assert [left.status for left in results] == ["pending"]
@@ -420,8 +420,8 @@ def left_of(store: Ticking, engine: Engine, seconds: float = 2.5) -> Sequence[Fi
 @pytest.mark.parametrize("kind", [CRC64NVME, "CRC32"])
 def test_parts_that_s3_has_no_more_are_sent_again(engine: Engine, kind: str, lost: int) -> None:
     """If S3 lists no checksums of that kind, all parts that share one with the lost part are resent."""
-    store = Ticking(stored([SIZE]), pause=pause_under(engine.name), checksums=told(kind))
-    results = left_of(store, engine)
+    store = Ticking(stored([SIZE]), pause=pause_under(engine.name), checksums=source_checksums(kind))
+    results = leave_pending(store, engine)
     del store.uploads["upload-1"][lost]
     store.replaceable_parts = True
 
@@ -435,7 +435,7 @@ def test_parts_that_s3_has_no_more_are_sent_again(engine: Engine, kind: str, los
 
 def test_parts_of_another_length_are_sent_again(engine: Engine) -> None:
     store = Ticking(stored([SIZE]), pause=pause_under(engine.name))
-    results = left_of(store, engine)
+    results = leave_pending(store, engine)
     store.uploads["upload-1"][2] = b"of another"[:9]
     store.replaceable_parts = True
 
@@ -448,7 +448,7 @@ def test_parts_of_another_length_are_sent_again(engine: Engine) -> None:
 def test_parts_that_were_never_confirmed_are_sent_again(engine: Engine) -> None:
     """S3 received the part, but the reply with its checksum was lost: the part may have any bytes."""
     store = Ticking(stored([SIZE]), pause=pause_under(engine.name))
-    results = left_of(store, engine)
+    results = leave_pending(store, engine)
     store.uploads["upload-1"][4] = bytes(5)
     store.replaceable_parts = True
 
@@ -461,7 +461,7 @@ def test_parts_that_were_never_confirmed_are_sent_again(engine: Engine) -> None:
 def test_a_part_that_another_has_written_is_found_out(engine: Engine) -> None:
     """Complete declares the checksum of the parts as sent, not as S3 lists them."""
     store = Ticking(stored([SIZE]), pause=pause_under(engine.name), checks_declared=True)
-    results = left_of(store, engine)
+    results = leave_pending(store, engine)
     store.uploads["upload-1"][2] = bytes(10)
 
     [result] = run(store, engine, jobs_to_continue(results), None)
@@ -472,7 +472,7 @@ def test_a_part_that_another_has_written_is_found_out(engine: Engine) -> None:
 
 def test_parts_that_are_not_planned_are_not_completed(engine: Engine) -> None:
     store = Ticking(stored([SIZE]), pause=pause_under(engine.name))
-    results = left_of(store, engine)
+    results = leave_pending(store, engine)
     listed = store.list_parts
 
     async def list_parts(
@@ -493,18 +493,18 @@ def test_a_listing_that_fails_for_now_is_asked_again(engine: Engine) -> None:
     failures = [Failure("list_parts", SlowDown("later"), last=1)]
     store = Ticking(stored([SIZE]), pause=pause_under(engine.name), failures=failures)
 
-    [result] = run(store, engine, jobs_to_continue(left_of(store, engine)), None)
+    [result] = run(store, engine, jobs_to_continue(leave_pending(store, engine)), None)
 
     assert_copied(result, store)
     assert store.sent == [1, 2, 3, 4]
 
 
-def test_a_role_that_may_not_list_parts_is_told_so(engine: Engine) -> None:
+def test_a_role_that_may_not_list_parts_is_named(engine: Engine) -> None:
     """Starting the file over would end in the same error, and so would every later transfer."""
     failures = [Failure("list_parts", AccessDenied("the caller needs s3:ListMultipartUploadParts"))]
     store = Ticking(stored([SIZE]), pause=pause_under(engine.name), failures=failures)
 
-    [result] = run(store, engine, jobs_to_continue(left_of(store, engine)), None)
+    [result] = run(store, engine, jobs_to_continue(leave_pending(store, engine)), None)
 
     assert (result.status, result.continuation, result.restarted) == ("failed", None, None)
     assert "s3:ListMultipartUploadParts" in str(result.error)
@@ -514,7 +514,7 @@ def test_a_role_that_may_not_list_parts_is_told_so(engine: Engine) -> None:
 def test_a_deadline_while_parts_are_listed_loses_no_part(engine: Engine) -> None:
     failures = [Failure("list_parts", DeadlineExceeded("the time is up"), last=MOST_FRUITLESS)]
     store = Ticking(stored([SIZE]), pause=pause_under(engine.name), failures=failures)
-    before = left_of(store, engine)
+    before = leave_pending(store, engine)
 
     results = run(store, engine, jobs_to_continue(before), 1.0)
 
@@ -567,7 +567,9 @@ def left_with_one_part(store: Ticking, number: int, size: int) -> Continuation:
 def test_an_upload_that_became_its_object_is_not_repeated(engine: Engine) -> None:
     """The transfer ended after S3 had completed the upload and before its reply arrived."""
     lost = Failure("complete_upload", DeadlineExceeded("the time is up"), last=1, lost=True)
-    store = Ticking(stored([SIZE]), pause=pause_under(engine.name), failures=[lost], checksums=told())
+    store = Ticking(
+        stored([SIZE]), pause=pause_under(engine.name), failures=[lost], checksums=source_checksums()
+    )
     results = run(store, engine, jobs_of([SIZE]), 100.0, slots=1)
     assert [left.status for left in results] == ["pending"]
 

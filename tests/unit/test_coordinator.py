@@ -128,7 +128,7 @@ def test_results_are_in_the_order_of_the_jobs(engine: Engine) -> None:
 
 
 @pytest.mark.parametrize("size", [5, 25], ids=["single put", "multipart"])
-def test_what_the_source_tells_of_itself_is_given_to_the_copy(engine: Engine, size: int) -> None:
+def test_the_copy_gets_the_attributes_of_the_source(engine: Engine, size: int) -> None:
     kept = {"ContentType": "text/csv", "Metadata": {"a": "b"}}
     store = MemoryStore(stored([size]), pause=pause_under(engine.name), attributes=kept)
 

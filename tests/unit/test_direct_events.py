@@ -127,7 +127,7 @@ def test_a_malformed_event_is_refused_by_schema_and_check(
 
 
 @pytest.mark.parametrize(("event", "message"), BEYOND_THE_SCHEMA)
-def test_an_event_that_contradicts_itself_is_told_so(event: Any, message: str) -> None:
+def test_an_event_that_contradicts_itself_is_named(event: Any, message: str) -> None:
     with pytest.raises(InputError) as raised:
         check(event)
     assert message in str(raised.value)
@@ -237,7 +237,7 @@ def sent(reply: direct.DirectReply) -> dict[str, Any]:
         ([failed(), failed("b")], "failed", (2, 0, 2)),
     ],
 )
-def test_a_reply_tells_status_totals_and_failures(
+def test_a_reply_has_status_totals_and_failures(
     files: list[FileResult],
     status: str,
     counts: tuple[int, int, int],
@@ -258,7 +258,7 @@ def test_a_reply_tells_status_totals_and_failures(
     assert "failures_omitted" not in reply
 
 
-def test_a_report_tells_what_was_read_and_what_was_made_of_it() -> None:
+def test_a_report_has_the_bytes_read_and_the_bytes_made() -> None:
     made = msgspec.structs.replace(copied(), made=12)
     rows = json.loads(direct.report_document(report([copied(), made])))["files"]
     assert [(row["bytes"], row.get("made")) for row in rows] == [(5, None), (5, 12)]

@@ -58,7 +58,7 @@ def test_a_slot_is_free_again_once_its_task_is_reported(engine: Engine) -> None:
     assert engine.run(run) == [True, False, True]
 
 
-def test_a_slot_of_a_task_not_told_finished_yet_is_not_free(engine: Engine) -> None:
+def test_a_slot_is_not_free_before_its_end_was_taken(engine: Engine) -> None:
     """The coordinator does not know yet what the task left open, so it must not start another one."""
 
     async def nothing() -> None:

@@ -120,7 +120,7 @@ def test_the_loop_is_kept_until_the_engine_is_closed() -> None:
     engine.close()
 
 
-def test_a_running_loop_is_told_to_await_instead() -> None:
+def test_a_running_loop_is_refused_with_advice_to_await() -> None:
     async def inside() -> None:
         AsyncioEngine().run(lambda: pytest.fail("made a coroutine that is never awaited"))
 

@@ -91,7 +91,7 @@ def raised(error: Exception, cause: Exception | None = None) -> Exception:
         return caught
 
 
-def of_attribute() -> Exception:
+def attribute_error() -> Exception:
     try:
         return (b"content" * 1_000).absent  # type: ignore[attr-defined, no-any-return]
     except AttributeError as error:
@@ -107,7 +107,7 @@ def with_attribute() -> Exception:
 @pytest.mark.parametrize(
     "cause",
     [
-        of_attribute(),
+        attribute_error(),
         with_attribute(),
         ValueError("x" * 10_000),
         KeyError(object()),

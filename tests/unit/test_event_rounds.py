@@ -33,7 +33,7 @@ items = st.lists(
 )
 
 
-def place_of(planned: Sequence[Sequence[int]], position: int) -> int:
+def find_round(planned: Sequence[Sequence[int]], position: int) -> int:
     return next(number for number, positions in enumerate(planned) if position in positions)
 
 
@@ -60,7 +60,7 @@ def test_a_group_keeps_its_order(given_items: list[Item]) -> None:
     planned = rounds(given_items)
     for group in ("g", "h"):
         places = [
-            place_of(planned, position)
+            find_round(planned, position)
             for position, item in enumerate(given_items)
             if item.group == group and item.pairs and not item.error
         ]
@@ -74,7 +74,7 @@ def test_writes_of_the_same_object_keep_their_order(given_items: list[Item]) -> 
     for later in order:
         for earlier in order:
             if earlier < later and _write_differently(given_items[earlier], given_items[later]):
-                assert place_of(planned, earlier) < place_of(planned, later)
+                assert find_round(planned, earlier) < find_round(planned, later)
 
 
 def _write_differently(one: Item, other: Item) -> bool:

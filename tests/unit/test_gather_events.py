@@ -167,7 +167,7 @@ class TestDeployed:
         assert Deployed.from_env(environ) == deployed
 
     @pytest.mark.parametrize(
-        ("environ", "told"),
+        ("environ", "expected_message"),
         [
             ({"GATHER_URLS": "https://a/ s3://raw/list"}, "GATHER_URLS='https://a/ s3://raw/list': "),
             ({"GATHER_TABLE": "t"}, "GATHER_TABLE and GATHER_KEY go together"),
@@ -177,10 +177,10 @@ class TestDeployed:
             ({"GATHER_TABLE": "shop.", "GATHER_KEY": "id"}, "'' is not a name in Postgres"),
         ],
     )
-    def test_what_cannot_be_read_is_told(self, environ: dict[str, str], told: str) -> None:
+    def test_what_cannot_be_read_is_reported(self, environ: dict[str, str], expected_message: str) -> None:
         with pytest.raises(ConfigError) as raised:
             Deployed.from_env(environ)
-        assert told in str(raised.value)
+        assert expected_message in str(raised.value)
 
 
 TEXTS = st.text(
@@ -219,7 +219,7 @@ class TestReply:
             ([stored(), failed(), pending()], "pending"),
         ],
     )
-    def test_it_tells_status_and_totals(self, pages: list[PageResult], status: str) -> None:
+    def test_it_has_status_and_totals(self, pages: list[PageResult], status: str) -> None:
         reply = json.loads(json.dumps(msgspec.to_builtins(gather_reply.reply_to(report(pages), INVOKED))))
 
         validator("GatherReply").validate(reply)
@@ -265,8 +265,8 @@ class TestUnread:
         with pytest.raises(GatheringFailed) as raised:
             gather_reply.raise_unstored(report([*pages, pending(), stored()]))
 
-        told = str(raised.value)
-        assert told.startswith("1,023 of 1,025 pages failed, 1 did not finish in time; https://a/0: PageN")
-        assert told.endswith("https://a/19: PageNotFound: no such page; and 1,003 more")
-        assert "k1" not in told
-        assert "secret" not in told
+        failure = str(raised.value)
+        assert failure.startswith("1,023 of 1,025 pages failed, 1 did not finish in time; https://a/0: PageN")
+        assert failure.endswith("https://a/19: PageNotFound: no such page; and 1,003 more")
+        assert "k1" not in failure
+        assert "secret" not in failure

@@ -64,7 +64,7 @@ def test_a_key_is_decoded(key: str, decoded: str) -> None:
 
 
 @pytest.mark.parametrize(
-    ("row", "told"),
+    ("row", "expected_message"),
     [
         ("raw,in/a", "'raw,in/a', not an object with its fields"),
         (None, "None, not an object"),
@@ -81,10 +81,10 @@ def test_a_key_is_decoded(key: str, decoded: str) -> None:
         (BARE | {"StorageClass": 3}, "StorageClass 3, which is not a text"),
     ],
 )
-def test_a_row_that_s3_would_not_write_is_refused(row: Any, told: str) -> None:
+def test_a_row_that_s3_would_not_write_is_refused(row: Any, expected_message: str) -> None:
     with pytest.raises(InputError) as refused:
         read_row(row)
-    assert told in str(refused.value)
+    assert expected_message in str(refused.value)
 
 
 def test_an_error_repeats_no_long_value() -> None:

@@ -44,7 +44,7 @@ def test_an_empty_list_is_nothing_to_transfer() -> None:
         ((B, C), "the destination s3://bucket/c is named twice"),
     ],
 )
-def test_a_pair_that_cannot_be_copied_is_told_by_its_position(pair: Any, message: str) -> None:
+def test_a_pair_that_cannot_be_copied_is_found_by_its_position(pair: Any, message: str) -> None:
     with pytest.raises(InputError, match=rf"files\[1\].*{message}"):
         check_pairs([(A, C), pair])
 

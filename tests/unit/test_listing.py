@@ -39,21 +39,21 @@ def found(pages: Any, **options: Any) -> Jobs:
     return drive(listing.list_files(pages, retrying, [PAIR], **options))
 
 
-def keys_of(jobs: Jobs) -> list[str]:
+def listed_keys(jobs: Jobs) -> list[str]:
     return [job.destination.key.removeprefix("out/") for job in jobs]
 
 
 def test_a_key_on_two_pages_is_copied_once() -> None:
     jobs = found(Pages(["in/a", "in/b"], ["in/b", "in/c"], ["in/d"]))
 
-    assert keys_of(jobs) == ["a", "b", "c", "d"]
+    assert listed_keys(jobs) == ["a", "b", "c", "d"]
 
 
 def test_keys_in_no_order_are_all_found_once() -> None:
     """Directory buckets list keys unordered."""
     jobs = found(Pages(["in/z", "in/b", "in/q"], ["in/a", "in/z"], ["in/q", "in/c", "in/zz"]))
 
-    assert keys_of(jobs) == ["z", "b", "q", "a", "c", "zz"]
+    assert listed_keys(jobs) == ["z", "b", "q", "a", "c", "zz"]
 
 
 def test_pages_of_nothing_are_nothing_to_transfer() -> None:

@@ -34,7 +34,7 @@ from .transfers import (
 )
 
 
-def md5_of(content: bytes) -> str:
+def md5_etag(content: bytes) -> str:
     return f'"{md5(content, usedforsecurity=False).hexdigest()}"'
 
 
@@ -245,7 +245,7 @@ class WorksOn(MemoryStore):
 
 
 @pytest.mark.parametrize("denied", [False, True], ids=["listed", "headed"])
-def test_an_etag_tells_the_object_where_there_is_no_checksum(engine: Engine, denied: bool) -> None:
+def test_an_etag_identifies_the_object_without_a_checksum(engine: Engine, denied: bool) -> None:
     failures = [LOST] + [Failure("list_parts", AccessDenied("ListParts was denied"))] * denied
     store = HasMd5s(stored([SIZE]), pause=pause_under(engine.name), failures=failures, verified=False)
 
@@ -260,7 +260,7 @@ class HasMd5s(MemoryStore):
 
     async def upload_part(self, upload: MultipartUpload, number: int, body: Body) -> Written:
         await super().upload_part(upload, number, body)
-        return Written(md5_of(self.uploads[upload.upload_id][number]), None)
+        return Written(md5_etag(self.uploads[upload.upload_id][number]), None)
 
     async def complete_upload(
         self, upload: MultipartUpload, parts: Sequence[CompletedPart], checksum: Checksum | None
@@ -308,7 +308,7 @@ def test_an_upload_that_s3_creates_after_the_reply_was_lost_is_named(engine: Eng
     assert "upload-1" in result.upload_left
 
 
-def test_a_create_that_never_arrived_leaves_nothing_to_tell(engine: Engine) -> None:
+def test_a_create_that_never_arrived_leaves_nothing_to_report(engine: Engine) -> None:
     lost = Failure("create_upload", ConnectionFailed("reset"), last=1)
     store = MemoryStore(stored([SIZE]), pause=pause_under(engine.name), failures=[lost])
 

@@ -68,7 +68,7 @@ def run(items: Sequence[Item], context: Any) -> list[Any]:
     return running.run(items, kept, TransferConfig(), context)
 
 
-def calls_of(work: Callable[[], object]) -> int:
+def count_calls(work: Callable[[], object]) -> int:
     """Return the number of calls that the work makes: of functions, generators and builtins."""
     count = 0
 
@@ -94,7 +94,7 @@ def calls_of(work: Callable[[], object]) -> int:
 def test_the_work_grows_with_the_number_of_items(work: Callable[[list[Item]], object], kind: str) -> None:
     few, many = ([*map(ITEMS[kind], range(count))] for count in (FEW, 4 * FEW))
 
-    assert calls_of(lambda: work(many)) < 6 * calls_of(lambda: work(few))
+    assert count_calls(lambda: work(many)) < 6 * count_calls(lambda: work(few))
 
 
 @pytest.mark.parametrize("kind", ITEMS)

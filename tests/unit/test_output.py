@@ -72,12 +72,12 @@ def sent(part: OutputPart) -> bytes:
         pass
 
     body = part.body(check)
-    told = body.digests.checksums()[CRC64NVME]
+    returned = body.digests.checksums()[CRC64NVME]
     whole = b""
     while chunk := drive(body.next_chunk()):
         whole += chunk
     assert len(whole) == body.length == part.length
-    assert told == checksum_of(whole)
+    assert returned == checksum_of(whole)
     return whole
 
 

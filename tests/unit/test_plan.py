@@ -27,7 +27,7 @@ SIZES = st.one_of(*(st.integers(0, reach) for reach in (10, 30 * MiB, 100 * GiB,
 PART_SIZES = st.one_of(st.integers(MIN_PART, 100 * MiB), st.integers(MIN_PART, MAX_PART))
 
 
-def ranges_of(size: int, first: int, most: int) -> list[ByteRange]:
+def plan_all(size: int, first: int, most: int) -> list[ByteRange]:
     parts = cut(size, first, most)
     return [parts.range(number) for number in range(1, parts.planned + 1)]
 
@@ -35,7 +35,7 @@ def ranges_of(size: int, first: int, most: int) -> list[ByteRange]:
 def split(size: int, most: int) -> list[ByteRange]:
     """Split a file as a copy does."""
     first = first_range(size, most) or ByteRange(0, size)
-    return ranges_of(size, first.stop, most)
+    return plan_all(size, first.stop, most)
 
 
 def assert_is_plan(ranges: list[ByteRange], size: int) -> None:
@@ -72,7 +72,7 @@ def test_a_size_learned_from_the_first_range_is_split_for_s3(
     assert first_range(None, most) is None
     got = ByteRange(0, min(most, size))
 
-    assert_is_plan(ranges_of(size, got.stop, most), size)
+    assert_is_plan(plan_all(size, got.stop, most), size)
 
 
 @given(SIZES, st.integers(MIN_PART, MAX_PART), PART_SIZES, st.booleans())
@@ -83,7 +83,7 @@ def test_the_rest_need_not_be_of_the_first_ranges_size(
     done = min(size, first)
     most = reach(part_size, multipart, chained=False)
 
-    assert_is_plan(ranges_of(size, done, most), size)
+    assert_is_plan(plan_all(size, done, most), size)
 
 
 @given(st.integers(0, MAX_PUT), PART_SIZES)

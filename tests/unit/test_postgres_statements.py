@@ -52,7 +52,7 @@ def test_a_key_is_usual_though_it_has_a_default() -> None:
         (Table(name="t", key=("id",), columns=("number",)), "generated"),
     ],
 )
-def test_a_table_without_what_is_to_be_written_is_told(table: Table, word: str) -> None:
+def test_a_table_without_what_is_to_be_written_is_reported(table: Table, word: str) -> None:
     with pytest.raises(TableMismatch, match=word):
         build_upsert(table, FOUND)
 

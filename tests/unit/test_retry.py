@@ -51,7 +51,7 @@ def approx(seconds: float | None) -> object:
     return None if seconds is None else pytest.approx(seconds)
 
 
-def waits_of(error: AsyncstreamError, policy: RetryPolicy, jitter: float = 0.999) -> list[float]:
+def retry_waits(error: AsyncstreamError, policy: RetryPolicy, jitter: float = 0.999) -> list[float]:
     """Return the waits until the same error is no longer retried."""
     tries, waits = Tries(), []
     while (wait := wait_before_retry(error, tries, policy, jitter)) is not None:
@@ -76,7 +76,7 @@ PATIENT = RetryPolicy(max_attempts=5, base_delay=1.0, max_delay=1000.0, max_wait
     ids=lambda value: type(value).__name__ if isinstance(value, Exception) else "",
 )
 def test_each_row_of_the_table(error: AsyncstreamError, waits: list[float]) -> None:
-    assert waits_of(error, PATIENT, jitter=1.0) == [pytest.approx(wait) for wait in waits]
+    assert retry_waits(error, PATIENT, jitter=1.0) == [pytest.approx(wait) for wait in waits]
 
 
 def test_the_table_has_a_row_for_every_error() -> None:
@@ -93,13 +93,13 @@ def test_the_table_has_a_row_for_every_error() -> None:
 def test_fewer_tries_than_a_row_allows_are_the_policys() -> None:
     twice = RetryPolicy(max_attempts=2, base_delay=1.0)
 
-    assert len(waits_of(errors.ChecksumMismatch("other bytes"), twice)) == 1
-    assert len(waits_of(errors.CredentialsExpired("expired"), RetryPolicy(max_attempts=1))) == 0
+    assert len(retry_waits(errors.ChecksumMismatch("other bytes"), twice)) == 1
+    assert len(retry_waits(errors.CredentialsExpired("expired"), RetryPolicy(max_attempts=1))) == 0
 
 
 def test_a_free_try_is_left_also_where_only_one_is_allowed() -> None:
     """The connection proved closed when the client sent: the request has not reached S3 yet."""
-    assert waits_of(errors.ConnectionClosed("stale"), RetryPolicy(max_attempts=1)) == [0.0]
+    assert retry_waits(errors.ConnectionClosed("stale"), RetryPolicy(max_attempts=1)) == [0.0]
 
 
 def test_a_free_try_is_not_counted_against_what_fails_next() -> None:
@@ -181,7 +181,7 @@ class Request:
         self._ends = iter(ends)
         self.count = 0
         self.waits: list[float] = []
-        self.told: list[Exception] = []
+        self.reported: list[Exception] = []
         self.announced: list[float] = []
         self.left = 1000.0
         self.now = 0.0
@@ -199,7 +199,7 @@ class Request:
         self.waits.append(seconds)
 
     def on_retry(self, error: AsyncstreamError, wait: float) -> None:
-        self.told.append(error)
+        self.reported.append(error)
         self.announced.append(wait)
 
     def repeat(self) -> str:
@@ -211,7 +211,7 @@ def test_a_success_is_neither_repeated_nor_waited_for() -> None:
     request = Request(["done"])
 
     assert request.repeat() == "done"
-    assert (request.count, request.waits, request.told) == (1, [], [])
+    assert (request.count, request.waits, request.reported) == (1, [], [])
 
 
 def test_each_retried_error_is_reported_and_waited_for() -> None:
@@ -219,7 +219,7 @@ def test_each_retried_error_is_reported_and_waited_for() -> None:
     request = Request([*passing, "done"])
 
     assert request.repeat() == "done"
-    assert request.told == passing
+    assert request.reported == passing
     assert request.announced == request.waits
     assert [0 <= wait <= bound for wait, bound in zip(request.waits, (0.1, 0.2), strict=True)] == [True, True]
 
@@ -233,7 +233,7 @@ def test_the_last_error_is_raised_after_max_attempts() -> None:
         request.repeat()
     assert raised.value is failures[3]
     assert request.count == POLICY.max_attempts
-    assert request.told == failures[:3]
+    assert request.reported == failures[:3]
     assert len(request.waits) == 3
 
 
@@ -255,15 +255,15 @@ def test_a_wait_that_would_outlast_another_bound_is_not_started() -> None:
 
     with pytest.raises(ServiceBusy):
         request.repeat()
-    assert (request.count, request.waits, request.told) == (1, [], [])
+    assert (request.count, request.waits, request.reported) == (1, [], [])
 
 
-def test_a_free_try_is_told_and_not_waited_for() -> None:
+def test_a_free_try_is_reported_and_not_waited_for() -> None:
     stale = errors.ConnectionClosed("stale")
     request = Request([stale, "done"])
 
     assert request.repeat() == "done"
-    assert (request.waits, request.told) == ([0.0], [stale])
+    assert (request.waits, request.reported) == ([0.0], [stale])
 
 
 def test_a_deadline_error_names_the_error_before_it() -> None:
@@ -298,7 +298,7 @@ def test_a_try_that_the_deadline_forbids_is_not_waited_for(seconds: float) -> No
         match=rf"^the deadline of {seconds:g} s comes before the next try, after: busy$",
     ):
         request.repeat()
-    assert (request.count, request.waits, request.told) == (1, [], [])
+    assert (request.count, request.waits, request.reported) == (1, [], [])
 
 
 def test_an_error_never_retried_is_raised_past_the_deadline() -> None:
@@ -308,7 +308,7 @@ def test_an_error_never_retried_is_raised_past_the_deadline() -> None:
         request.repeat()
 
 
-def test_what_failed_before_the_deadline_passed_is_told() -> None:
+def test_what_failed_before_the_deadline_passed_is_reported() -> None:
     """The wait itself takes too long, so the next try starts after the deadline."""
     request = Request([ServiceBusy("busy"), "done"], seconds=1.5)
 

@@ -19,12 +19,12 @@ async def connection_sizes(lab: LabS3, max_concurrency: int) -> dict[str, int]:
         await transport.call("ListObjectsV2", requests.list_page(S3Prefix("bucket"), None, {}), None)
         [session] = transport._clients[None]._endpoint.http_session._sessions.values()
         [[(protocol, _)]] = session.connector._conns.values()
-        return sizes_of(protocol.transport)
+        return buffer_sizes(protocol.transport)
     finally:
         await transport.close()
 
 
-def sizes_of(connection: Any) -> dict[str, int]:
+def buffer_sizes(connection: Any) -> dict[str, int]:
     """Read sizes by the private names of asyncio and aiohttp; the test fails if one disappears."""
     if not hasattr(connection, "_ssl_protocol"):
         return {"receive": connection.max_size}

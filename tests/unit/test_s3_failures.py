@@ -97,7 +97,7 @@ def test_a_refusal_is_our_error_naming_operation_and_object(
         refusal("AuthorizationHeaderMalformed", 400, "GetObject", Region="eu-west-1"),
     ],
 )
-def test_a_redirect_tells_the_buckets_region(error: sdk.ClientError) -> None:
+def test_a_redirect_names_the_buckets_region(error: sdk.ClientError) -> None:
     found = own_error(error, error.operation_name, PARAMS)
 
     assert isinstance(found, errors.WrongRegion)

@@ -86,7 +86,7 @@ def test_another_etag_means_that_the_source_was_overwritten() -> None:
         check_pinned({"ETag": '"2"'}, SOURCE, '"1"')
 
 
-def test_a_source_that_changed_may_not_tell_into_what() -> None:
+def test_a_changed_source_may_not_have_a_new_etag() -> None:
     assert str(source_changed(SOURCE, '"1"')).endswith('its ETag was "1"')
 
 
@@ -127,26 +127,26 @@ def test_a_checksum_of_parts_checksums_is_none_of_the_whole(reply: dict[str, str
 
 
 def test_the_best_checksum_that_is_not_of_parts_is_taken() -> None:
-    told = {"ChecksumSHA1": "s", "ChecksumCRC32": "c", "ChecksumCRC64NVME": "n-2"}
+    reply = {"ChecksumSHA1": "s", "ChecksumCRC32": "c", "ChecksumCRC64NVME": "n-2"}
 
-    assert checksum(told) == Checksum("CRC32", "c")
+    assert checksum(reply) == Checksum("CRC32", "c")
 
 
 @pytest.mark.parametrize("kind", [kind for kind in KINDS if kind != CRC64NVME])
 @pytest.mark.parametrize("parts", [1, 3, 10_000])
-def test_a_checksum_of_parts_checksums_tells_how_many_there_were(kind: str, parts: int) -> None:
-    told = composite({f"Checksum{kind}": f"+/c=-{parts}", "ChecksumType": "COMPOSITE"})
+def test_a_composite_checksum_has_the_number_of_parts(kind: str, parts: int) -> None:
+    found = composite({f"Checksum{kind}": f"+/c=-{parts}", "ChecksumType": "COMPOSITE"})
 
-    assert told == Composite(kind, f"+/c=-{parts}")
-    assert told.parts == parts
+    assert found == Composite(kind, f"+/c=-{parts}")
+    assert found.parts == parts
 
 
 @pytest.mark.parametrize("value", ["", "abc=", "abc=-", "abc=-0", "abc=-x", "abc=-3-3", "-3", "abc=-100000"])
-def test_what_is_no_checksum_of_parts_checksums_is_told_as_none(value: str) -> None:
+def test_a_value_that_is_not_composite_is_none(value: str) -> None:
     assert composite({"ChecksumCRC32": value}) is None
 
 
-def test_a_head_tells_size_etag_and_checksum() -> None:
+def test_a_head_returns_size_etag_and_checksum() -> None:
     reply = {"ContentLength": "12", "ETag": '"1"'}
 
     assert stored(reply | {"ChecksumCRC32": "abc="}, SOURCE) == Stored(12, '"1"', Checksum("CRC32", "abc="))
@@ -173,7 +173,7 @@ def test_a_page_is_its_objects_and_the_next_ones_token(reply: dict[str, Any], pa
 
 
 UPLOAD = MultipartUpload(S3Object("clean", "b"), "id")
-OF_UPLOAD = {"UploadId": "id"}
+UPLOAD_FIELDS = {"UploadId": "id"}
 LISTED = [CompletedPart(number, f'"{number}"', 5, {}) for number in range(10)]
 
 
@@ -205,11 +205,11 @@ def row(number: int) -> dict[str, Any]:
 def test_a_page_is_its_parts_and_the_next_ones_number(
     reply: dict[str, Any], after: int | None, page: tuple[Any, ...]
 ) -> None:
-    assert parts(OF_UPLOAD | reply, UPLOAD, after) == page
+    assert parts(UPLOAD_FIELDS | reply, UPLOAD, after) == page
 
 
 @pytest.mark.parametrize(
-    ("reply", "told"),
+    ("reply", "expected_message"),
     [
         ({"UploadId": None}, "no UploadId"),
         ({"IsTruncated": True}, "no NextPartNumberMarker"),
@@ -224,6 +224,6 @@ def test_a_page_is_its_parts_and_the_next_ones_number(
         ({"IsTruncated": False, "Parts": [{"ETag": "x", "Size": 5}]}, "no PartNumber"),
     ],
 )
-def test_odd_pages_of_parts_are_refused(reply: dict[str, Any], told: str) -> None:
-    with pytest.raises(S3Error, match=rf"parts of upload id of s3://clean/b.*{told}"):
-        parts(OF_UPLOAD | reply, UPLOAD, 7)
+def test_odd_pages_of_parts_are_refused(reply: dict[str, Any], expected_message: str) -> None:
+    with pytest.raises(S3Error, match=rf"parts of upload id of s3://clean/b.*{expected_message}"):
+        parts(UPLOAD_FIELDS | reply, UPLOAD, 7)

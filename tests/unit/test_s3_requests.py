@@ -19,7 +19,7 @@ UPLOAD = MultipartUpload(TARGET, "id")
 WHOLE = Checksum(CRC64NVME, "rosUhgp5mIg=")
 PARTS = [CompletedPart(1, '"x"', 7, {}), CompletedPart(2, '"y"', 5, {})]
 LISTED = {"MultipartUpload": {"Parts": [{"PartNumber": 1, "ETag": '"x"'}, {"PartNumber": 2, "ETag": '"y"'}]}}
-OF_UPLOAD = {"Bucket": "clean", "Key": "b", "UploadId": "id"}
+UPLOAD_FIELDS = {"Bucket": "clean", "Key": "b", "UploadId": "id"}
 
 # One value for every setting that users may set.
 EXTRA = {name: f"the {name}" for name in EXTRA_ARGS}
@@ -118,17 +118,17 @@ EVERY_WRITE = {
 
 
 def test_a_part_takes_what_every_write_needs() -> None:
-    assert requests.upload_part(UPLOAD, 3, EXTRA) == OF_UPLOAD | {"PartNumber": 3} | EVERY_WRITE
+    assert requests.upload_part(UPLOAD, 3, EXTRA) == UPLOAD_FIELDS | {"PartNumber": 3} | EVERY_WRITE
 
 
 def test_complete_lists_the_parts_as_given() -> None:
     """It has the settings that every write needs."""
-    assert requests.complete_upload(UPLOAD, PARTS, None, EXTRA) == OF_UPLOAD | EVERY_WRITE | LISTED
+    assert requests.complete_upload(UPLOAD, PARTS, None, EXTRA) == UPLOAD_FIELDS | EVERY_WRITE | LISTED
 
 
 def test_complete_declares_the_checksum_and_size_to_compare() -> None:
     """They are those of the whole object."""
-    assert requests.complete_upload(UPLOAD, PARTS, WHOLE, {}) == OF_UPLOAD | LISTED | {
+    assert requests.complete_upload(UPLOAD, PARTS, WHOLE, {}) == UPLOAD_FIELDS | LISTED | {
         "ChecksumCRC64NVME": WHOLE.value,
         "ChecksumType": "FULL_OBJECT",
         "MpuObjectSize": 12,
@@ -136,7 +136,7 @@ def test_complete_declares_the_checksum_and_size_to_compare() -> None:
 
 
 def test_abort_takes_owner_and_payer_only() -> None:
-    assert requests.abort_upload(UPLOAD, EXTRA) == OF_UPLOAD | {
+    assert requests.abort_upload(UPLOAD, EXTRA) == UPLOAD_FIELDS | {
         "ExpectedBucketOwner": "the ExpectedBucketOwner",
         "RequestPayer": "the RequestPayer",
     }
@@ -144,7 +144,7 @@ def test_abort_takes_owner_and_payer_only() -> None:
 
 @pytest.mark.parametrize(("after", "more"), [(None, {}), (7, {"PartNumberMarker": 7})])
 def test_parts_are_listed_after_the_last_one_known(after: int | None, more: dict[str, int]) -> None:
-    assert requests.list_parts(UPLOAD, after, {}) == OF_UPLOAD | more
+    assert requests.list_parts(UPLOAD, after, {}) == UPLOAD_FIELDS | more
 
 
 @pytest.mark.parametrize("key", ["a key of 32 characters, or so", b"a key of 32 bytes, or so \xff\x00"])

@@ -85,10 +85,10 @@ def test_a_body_not_in_hand_before_its_put_goes_without() -> None:
     ]
 
 
-def test_what_s3_received_is_told_by_its_reply() -> None:
-    told = written(ChecksumCRC64NVME="abc=", ChecksumType="FULL_OBJECT")
+def test_what_s3_received_is_found_by_its_reply() -> None:
+    reply = written(ChecksumCRC64NVME="abc=", ChecksumType="FULL_OBJECT")
 
-    assert drive(store_over(told).put(TARGET, BytesBody(LARGE), {}, None)) == Written(
+    assert drive(store_over(reply).put(TARGET, BytesBody(LARGE), {}, None)) == Written(
         '"1"', Checksum(CRC64NVME, "abc=")
     )
     assert drive(store_over(written()).put(TARGET, BytesBody(LARGE), {}, None)) == Written('"1"', None)
@@ -114,7 +114,7 @@ def test_a_multipart_source_has_the_checksum_of_its_parts() -> None:
 
 
 @pytest.mark.parametrize("value", ["abc=", "abc=-3"])
-def test_a_checksum_told_with_a_range_is_none_of_the_whole(value: str) -> None:
+def test_a_checksum_shown_with_a_range_is_none_of_the_whole(value: str) -> None:
     transport = MemoryTransport(lambda *_: got(100, ByteRange(10, 20)) | {"ChecksumCRC32": value})
 
     opened = drive(store_over(transport).open(SOURCE, ByteRange(10, 20), None))
@@ -126,7 +126,7 @@ def test_a_checksum_told_with_a_range_is_none_of_the_whole(value: str) -> None:
 HEAD = {"ContentLength": 12, "ETag": '"1"', "ChecksumCRC64NVME": "abc="}
 
 
-def test_a_head_tells_what_a_source_or_a_destination_has() -> None:
+def test_a_head_returns_what_a_source_or_a_destination_has() -> None:
     transport = MemoryTransport(lambda *_: HEAD)
     store = store_over(transport)
     there = Stored(12, '"1"', Checksum(CRC64NVME, "abc="))
@@ -164,7 +164,7 @@ def test_the_size_of_a_part_is_asked_for_by_its_number() -> None:
     "error",
     [*(S3Error("no", str(n), n) for n in (400, 412, 416)), SourceNotFound("404"), AccessDenied("403")],
 )
-def test_a_server_that_knows_no_part_numbers_tells_no_size(error: AsyncstreamError) -> None:
+def test_a_server_without_part_numbers_gives_no_size(error: AsyncstreamError) -> None:
     def answer(*_: object) -> dict[str, Any]:
         raise error
 

@@ -24,9 +24,9 @@ from .transfers import (
     assert_copied,
     assert_nothing_is_left,
     jobs_of,
+    source_checksums,
     stored,
     target,
-    told,
 )
 
 
@@ -95,7 +95,10 @@ def test_verify_after_says_that_a_changed_object_is_visible(engine: Engine) -> N
 def test_bytes_of_a_put_that_are_read_changed_are_read_again(engine: Engine) -> None:
     """They are read again before they are written."""
     store = MemoryStore(
-        stored([SIZE]), pause=pause_under(engine.name), damages=[Damage("read", last=1)], checksums=told()
+        stored([SIZE]),
+        pause=pause_under(engine.name),
+        damages=[Damage("read", last=1)],
+        checksums=source_checksums(),
     )
 
     [result] = Setup(multipart=False).run(jobs_of([SIZE]), store, engine)
@@ -109,7 +112,10 @@ def test_bytes_of_a_put_that_are_read_changed_are_read_again(engine: Engine) -> 
 def test_a_file_starts_over_if_its_parts_differ_from_the_source(engine: Engine, kind: str) -> None:
     """Each part arrived as it was read, so one was read changed, and the client cannot tell which."""
     store = MemoryStore(
-        stored([SIZE]), pause=pause_under(engine.name), damages=[Damage("read", last=1)], checksums=told(kind)
+        stored([SIZE]),
+        pause=pause_under(engine.name),
+        damages=[Damage("read", last=1)],
+        checksums=source_checksums(kind),
     )
 
     [result] = Setup().run(jobs_of([SIZE]), store, engine)
@@ -129,7 +135,7 @@ def test_a_file_read_changed_again_after_starting_over_fails(engine: Engine) -> 
         stored([SIZE, 12]),
         pause=pause_under(engine.name),
         damages=[Damage("read", key="key-0")],
-        checksums=told(),
+        checksums=source_checksums(),
     )
 
     failed, other = Setup().run(jobs_of([SIZE, 12]), store, engine)

@@ -73,11 +73,11 @@ class Stopped(Exception):
 
 
 @pytest.mark.parametrize("event", [progress.FileStarted, progress.BytesMoved])
-def test_a_callback_that_raises_fails_the_file_it_was_told_of(
+def test_a_callback_that_raises_fails_the_file_of_its_event(
     engine: Engine, event: type[progress.FileStarted | progress.BytesMoved]
 ) -> None:
-    def on_event(told: progress.Event) -> None:
-        if isinstance(told, event) and told.source == source(0):
+    def on_event(reported: progress.Event) -> None:
+        if isinstance(reported, event) and reported.source == source(0):
             raise Stopped
 
     store = MemoryStore(stored([25, 25]), pause=pause_under(engine.name))
@@ -89,8 +89,8 @@ def test_a_callback_that_raises_fails_the_file_it_was_told_of(
 
 
 def test_stopping_the_coordinator_joins_tasks_and_aborts_uploads(engine: Engine) -> None:
-    def on_event(told: progress.Event) -> None:
-        if isinstance(told, progress.FileFinished):
+    def on_event(reported: progress.Event) -> None:
+        if isinstance(reported, progress.FileFinished):
             raise Stopped
 
     sizes = [15, 20_000]
@@ -126,8 +126,8 @@ class CancelsItsTask(MemoryStore):
     transfer: asyncio.Task[object]
     left: int
 
-    def fail_if_told(self, operation: str, key: str) -> Failure | None:
-        lost = super().fail_if_told(operation, key)
+    def fail_if_planned(self, operation: str, key: str) -> Failure | None:
+        lost = super().fail_if_planned(operation, key)
         self.left -= 1
         if self.left == 0:
             self.transfer.cancel()

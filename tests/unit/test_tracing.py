@@ -97,7 +97,7 @@ class Sent:
         return [name for name, _ in self.spans]
 
 
-def test_the_root_is_told_at_its_begin_and_at_its_end() -> None:
+def test_the_root_is_sent_at_its_start_and_at_its_end() -> None:
     sent = Sent()
     with sent.record():
         assert sent.spans == [("root", None)]
@@ -256,7 +256,7 @@ def test_a_span_has_so_many_children_and_no_more() -> None:
     assert root.metadata["summary"]["GET"]["count"] == MOST_CHILDREN + 5
 
 
-def test_a_root_tells_what_was_left_out_and_only_that() -> None:
+def test_a_root_counts_only_the_spans_left_out() -> None:
     with Sent().record() as root:
         root.expect("file", 1000)
         for _ in range(1000):

@@ -29,7 +29,7 @@ from asyncstream.transforms.protocol import PIECE
 from asyncstream.units import MiB
 
 from .memory_store import OPERATIONS, SLOT_BYTES, Failure, MemoryStore, pause_under
-from .test_transforming import run, setup_of
+from .test_transforming import make_setup, run
 from .transfers import ATTEMPTS, source, target
 
 USUAL = 100  # most bytes that a `Window` holds before it raises MemoryNeeded
@@ -113,7 +113,7 @@ def transferred(
     Holding.now = Holding.peak = 0
     contents = {source(n): b"".join(member(*each) for each in file) for n, file in enumerate(files)}
     store = MemoryStore(contents, chunk_size=60, pause=pause_under(engine.name), failures=failures or [])
-    setup = setup_of(
+    setup = make_setup(
         Window, first=first, limit=SLOT_BYTES + first + memory, slots=slots, memory=USUAL, on_event=on_event
     )
     results = run(setup, [len(content) for content in contents.values()], store, engine)
@@ -228,9 +228,9 @@ def test_a_window_larger_than_all_memory_fails_only_its_file(engine: Engine) -> 
     store, results = transferred([[(9, 300)], [(1, 700)]], engine, memory=200, slots=2)
 
     assert [result.status for result in results] == ["failed", "copied"]
-    told = str(results[0].error)
-    assert told.startswith(f"{source(0)}: a window of 900. The transfer has 200 bytes for that")
-    assert told.endswith("Raise memory_limit, in Lambda the function's memory")
+    text = str(results[0].error)
+    assert text.startswith(f"{source(0)}: a window of 900. The transfer has 200 bytes for that")
+    assert text.endswith("Raise memory_limit, in Lambda the function's memory")
     assert target(1) in store.objects
 
 
@@ -308,7 +308,7 @@ def test_a_limit_of_its_own_is_not_asked_for_twice(engine: Engine) -> None:
     """`Unxz(memory_limit)` sets a limit for each file, even if there is more memory."""
     packed = lzma.compress(bytes(4 * MiB), preset=9)
     store = MemoryStore({source(0): packed}, chunk_size=10_000, pause=pause_under(engine.name))
-    setup = setup_of(partial(Unxz, 2 * MiB), first=MiB, limit=200 * MiB, memory=Unxz.memory)
+    setup = make_setup(partial(Unxz, 2 * MiB), first=MiB, limit=200 * MiB, memory=Unxz.memory)
     [result] = run(setup, [len(packed)], store, engine)
 
     assert isinstance(result.error, MemoryNeeded)
@@ -327,7 +327,7 @@ def test_a_transform_is_fed_little_at_once(engine: Engine) -> None:
 
     whole = random.Random(1).randbytes(3 * MiB + 5)
     store = MemoryStore({source(0): whole}, chunk_size=2 * MiB, pause=pause_under(engine.name))
-    run(setup_of(Sizes, first=5 * MiB), [len(whole)], store, engine)
+    run(make_setup(Sizes, first=5 * MiB), [len(whole)], store, engine)
 
     assert store.objects[target(0)] == whole
     assert max(fed) == PIECE

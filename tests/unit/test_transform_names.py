@@ -103,7 +103,7 @@ def test_what_is_recorded_stays_as_it_was(given: Spec, name: str) -> None:
 
 
 @pytest.mark.parametrize("given", UNNAMED)
-def test_a_transform_that_no_name_tells_asks_for_one(given: Spec) -> None:
+def test_a_transform_without_a_name_asks_for_one(given: Spec) -> None:
     with pytest.raises(ConfigError, match=r"with_name\("):
         check_name(given)
 
@@ -155,14 +155,14 @@ def test_a_name_can_be_sent_as_metadata(given: str | Callable[..., bytes]) -> No
     assert name_of(given).isascii()
 
 
-def test_a_long_name_is_cut_and_still_tells_apart() -> None:
+def test_a_long_name_is_cut_and_still_unique() -> None:
     long, other = ",".join(["mine:clean"] * 200), ",".join([*["mine:clean"] * 199, "mine:other"])
     assert len(name_of(long)) == len(name_of(other)) == 256
     assert name_of(long) != name_of(other)
     assert name_of("x" * 256) == "x" * 256
 
 
-def test_what_was_bound_is_not_told() -> None:
+def test_what_was_bound_is_not_shown() -> None:
     """An argument may be a key."""
     bound: Any = partial(one, key="secret")
     assert "secret" not in name_of(bound)

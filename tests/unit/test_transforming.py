@@ -52,9 +52,9 @@ from .transfers import (
     content,
     jobs_of,
     source,
+    source_checksums,
     stored,
     target,
-    told,
 )
 
 
@@ -81,7 +81,7 @@ def made(number: int, size: int, times: int) -> bytes:
     return repeated(content(number, size), times) + b"."
 
 
-def setup_of(
+def make_setup(
     factory: Factory, *, first: int, limit: int = UNLIMITED, memory: int = 0, **others: Any
 ) -> Setup:
     """Return a transfer with a transform, with the size of its first parts and its reserved memory."""
@@ -166,7 +166,7 @@ def test_every_file_is_made_whole_within_the_limit(
         if isinstance(event, progress.BytesMoved):
             moved.append(event.bytes)
 
-    setup = setup_of(
+    setup = make_setup(
         partial(Repeated, times), first=first, limit=SLOT_BYTES + first + more, slots=slots, on_event=on_event
     )
     results = run_growing(step, setup, sizes, store, engine)
@@ -228,7 +228,7 @@ def test_after_any_failure_every_file_has_an_end(
         elif isinstance(event, progress.PartRetried):
             net[event.source] -= event.bytes
 
-    setup = setup_of(
+    setup = make_setup(
         partial(Repeated, times), first=first, limit=SLOT_BYTES + first + more, slots=slots, on_event=on_event
     )
     results = run_growing(step, setup, sizes, store, engine)
@@ -264,7 +264,7 @@ def test_a_part_is_sent_before_the_next_waits_for_room(engine: Engine) -> None:
 
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(plan, "OUTPUT_STEP", 1)
-        setup = setup_of(partial(Repeated, 9), first=first, limit=3 * (first + SLOT_BYTES), slots=3)
+        setup = make_setup(partial(Repeated, 9), first=first, limit=3 * (first + SLOT_BYTES), slots=3)
         results = run(setup, sizes, store, engine)
 
     assert [result.error for result in results] == [None] * 3
@@ -281,7 +281,7 @@ def test_parts_grow_with_their_number_as_far_as_there_is_memory(engine: Engine, 
             super().__init__(size, buffers, kinds)
 
     store = MemoryStore(stored([400]), pause=pause_under(engine.name))
-    setup = setup_of(partial(Repeated, 3), first=part, limit=SLOT_BYTES + 3 * part, slots=2)
+    setup = make_setup(partial(Repeated, 3), first=part, limit=SLOT_BYTES + 3 * part, slots=2)
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(plan, "OUTPUT_STEP", 2)
         patch.setattr(transforming, "OutputPart", Sized)
@@ -299,7 +299,7 @@ def test_reading_a_source_is_no_attempt_of_a_transform(engine: Engine) -> None:
     """Only tries to send count."""
     store = MemoryStore({}, pause=pause_under(engine.name))
 
-    [result] = run(setup_of(partial(Repeated, 1), first=100), [5], store, engine)
+    [result] = run(make_setup(partial(Repeated, 1), first=100), [5], store, engine)
 
     assert isinstance(result.error, SourceNotFound)
     assert result.attempts == 0
@@ -312,7 +312,7 @@ def test_an_output_of_more_parts_than_s3_takes_leaves_nothing(engine: Engine, si
     with pytest.MonkeyPatch.context() as patch:
         for module in (plan, transforming):
             patch.setattr(module, "MAX_PARTS", 3)
-        results = run(setup_of(partial(Repeated, 1), first=100), [size, 5], store, engine)
+        results = run(make_setup(partial(Repeated, 1), first=100), [size, 5], store, engine)
 
     assert [result.status for result in results] == ["copied" if fits else "failed", "copied"]
     if not fits:
@@ -321,7 +321,7 @@ def test_an_output_of_more_parts_than_s3_takes_leaves_nothing(engine: Engine, si
         assert target(0) not in store.objects
 
 
-def test_a_source_read_again_from_its_beginning_is_told_once(engine: Engine) -> None:
+def test_a_source_read_again_from_its_beginning_is_reported_once(engine: Engine) -> None:
     """Its last byte changes on the way, which shows only after parts are written."""
     moved: list[int] = []
 
@@ -332,9 +332,12 @@ def test_a_source_read_again_from_its_beginning_is_told_once(engine: Engine) -> 
             moved.append(-event.bytes)
 
     store = MemoryStore(
-        stored([35]), pause=pause_under(engine.name), checksums=told(), damages=[Damage("read", 5, 5)]
+        stored([35]),
+        pause=pause_under(engine.name),
+        checksums=source_checksums(),
+        damages=[Damage("read", 5, 5)],
     )
-    [result] = run(setup_of(partial(Repeated, 2), first=20, on_event=on_event), [35], store, engine)
+    [result] = run(make_setup(partial(Repeated, 2), first=20, on_event=on_event), [35], store, engine)
 
     assert result.error is None
     assert result.restarted is not None
@@ -351,7 +354,7 @@ def test_damaged_input_is_read_once_more(engine: Engine, last: float) -> None:
     store = MemoryStore(
         {source(0): gzip.compress(whole)}, pause=pause_under(engine.name), damages=[damage], chunk_size=10
     )
-    [result] = run(setup_of(Gunzip, first=20), [500], store, engine)
+    [result] = run(make_setup(Gunzip, first=20), [500], store, engine)
 
     assert result.restarted is not None
     if last == 20:
@@ -366,7 +369,7 @@ def test_what_is_sent_again_comes_from_memory(engine: Engine, operation: str) ->
     size = 10 if operation == "put" else 100
     passing = Failure(operation, ConnectionFailed("reset"), 1, ATTEMPTS - 1)
     store = MemoryStore(stored([size]), pause=pause_under(engine.name), failures=[passing])
-    [result] = run(setup_of(partial(Repeated, 1), first=30), [size], store, engine)
+    [result] = run(make_setup(partial(Repeated, 1), first=30), [size], store, engine)
     assert result.error is None
     assert store.calls["open", None] == 1
     assert store.bytes_read == size
@@ -376,7 +379,7 @@ def test_what_is_sent_again_comes_from_memory(engine: Engine, operation: str) ->
 def test_the_memory_of_a_part_is_used_again(failures: int) -> None:
     refused = Failure("upload_part", ConnectionFailed("reset"), 1, failures)
     store = MemoryStore(stored([100]), pause=pause_under("sequential"), failures=[refused])
-    [result] = run(setup_of(partial(Repeated, 1), first=10), [100], store, SequentialEngine())
+    [result] = run(make_setup(partial(Repeated, 1), first=10), [100], store, SequentialEngine())
     assert (result.status, result.parts) == ("copied", 11)
     assert Mapped.mapped == 1
 
@@ -392,8 +395,8 @@ def test_what_an_error_keeps_alive_holds_no_part(engine: Engine) -> None:
     sizes = [10, 100, 100]
     denied = [Failure("put", AsyncstreamError("no")), Failure("upload_part", AsyncstreamError("no"))]
     store = MemoryStore(stored(sizes), pause=pause_under(engine.name), failures=denied)
-    results = run(setup_of(partial(Repeated, 1), first=30, slots=2), sizes, store, engine)
-    failing = run(setup_of(partial(Failing, 1), first=30, slots=2), sizes, store, engine)
+    results = run(make_setup(partial(Repeated, 1), first=30, slots=2), sizes, store, engine)
+    failing = run(make_setup(partial(Failing, 1), first=30, slots=2), sizes, store, engine)
 
     assert {type(result.error) for result in results} == {AsyncstreamError}
     assert {type(result.error) for result in failing} == {TransformError}
@@ -404,7 +407,7 @@ def test_a_deadline_leaves_no_half_made_file_to_be_continued(engine: Engine) -> 
     """Half-made output cannot be kept, but a file that has not started can wait."""
     sizes = [5000, 5000]
     store = MemoryStore(stored(sizes), pause=pause_under(engine.name))
-    setup = setup_of(partial(Repeated, 1), first=100, slots=2, deadline=1000, pauses=True)
+    setup = make_setup(partial(Repeated, 1), first=100, slots=2, deadline=1000, pauses=True)
     # One file at a time; each byte read takes a second.
     one_at_a_time = replace(setup, limit=SLOT_BYTES * 2 + 150, clock=lambda: store.bytes_read)
     results = run(one_at_a_time, sizes, store, engine)

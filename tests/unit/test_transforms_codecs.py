@@ -207,7 +207,7 @@ def test_reserved_flags_of_gzip_are_refused(flags: int) -> None:
         through(Gunzip, gzip_member(PEOPLE, flags))
 
 
-def test_a_changed_header_of_gzip_is_told_by_its_checksum() -> None:
+def test_a_changed_header_of_gzip_is_found_by_its_checksum() -> None:
     packed = bytearray(gzip_member(PEOPLE, 2 + 8))
     packed[12] ^= 1
 
@@ -267,13 +267,13 @@ def test_empty_input_is_an_error_as_it_is_to_the_programs(form: Format) -> None:
         through(form.unpack, b"")
 
 
-def test_other_data_are_told_at_their_first_bytes(form: Format) -> None:
+def test_other_data_are_refused_at_their_first_bytes(form: Format) -> None:
     for other in (b"id,name\n", b"\0", b"PK\x03\x04"):
         with pytest.raises(CorruptInput, match="starts with other bytes"):
             next(made_pieces(form.unpack(), [other]))
 
 
-def test_input_cut_short_at_any_byte_is_told_with_its_length(form: Format) -> None:
+def test_input_cut_short_at_any_byte_is_shown_with_its_length(form: Format) -> None:
     packed = form.pack(PEOPLE * 3)
 
     for end in range(1, len(packed)):
@@ -283,7 +283,7 @@ def test_input_cut_short_at_any_byte_is_told_with_its_length(form: Format) -> No
             through(form.unpack, packed + packed[:end])
 
 
-def test_a_changed_byte_is_told_or_changes_nothing(form: Format) -> None:
+def test_a_changed_byte_is_found_or_changes_nothing(form: Format) -> None:
     packed = form.pack(PEOPLE * 3)
 
     for index in range(len(packed)):
@@ -297,7 +297,7 @@ def test_a_changed_byte_is_told_or_changes_nothing(form: Format) -> None:
             assert made == PEOPLE * 3, f"byte {index} of {len(packed)}"
 
 
-def test_damage_is_told_with_the_bytes_it_was_found_in(form: Format) -> None:
+def test_damage_is_shown_with_the_bytes_it_was_found_in(form: Format) -> None:
     packed = bytearray(form.pack(random.Random(1).randbytes(300_000)))
     packed[200_000:200_100] = bytes(100)
 

@@ -70,7 +70,7 @@ def test_small_lines_are_handed_on_together() -> None:
 
 @pytest.mark.parametrize("end", [b"\n", b"\r\n", b""])
 @pytest.mark.parametrize("in_bytes", [True, False])
-def test_a_line_over_the_limit_is_told_with_its_place(end: bytes, in_bytes: bool) -> None:
+def test_a_line_over_the_limit_is_shown_with_its_place(end: bytes, in_bytes: bool) -> None:
     fits, over = b"12345\r\n12345" + end, b"12345\n1\n123456" + end
     same = map_lines(lambda line: line, max_line=5)
 
@@ -108,7 +108,7 @@ def test_an_error_in_a_last_line_without_an_end_has_its_place() -> None:
         through(map_lines(lambda line: b"%d" % int(line)), b"1\nx")
 
 
-def test_within_a_library_the_place_told_is_the_users() -> None:
+def test_an_error_in_a_library_names_the_users_line() -> None:
     with pytest.raises(
         TransformError, match=r"JSONDecodeError: .*test_transforms_lines\.py:\d+ in <lambda>\)$"
     ):
@@ -116,6 +116,6 @@ def test_within_a_library_the_place_told_is_the_users() -> None:
 
 
 @pytest.mark.parametrize("made", ["text", 5, [b"x"]])
-def test_a_function_that_returns_no_bytes_is_told_of(made: Any) -> None:
+def test_a_function_that_returns_no_bytes_is_refused(made: Any) -> None:
     with pytest.raises(TransformError, match=r"line 1, .* returned a (str|int|list): return bytes, or None"):
         through(map_lines(lambda _: made), b"x\n")

@@ -49,7 +49,7 @@ def by_keyword(chunk: bytes, *, key: str) -> bytes:
     return chunk
 
 
-def made_of(given: Any, *chunks: bytes) -> bytes:
+def transformed(given: Any, *chunks: bytes) -> bytes:
     running = Running(factory(given))
     made = [bytes(piece) for chunk in chunks for piece in running.feed(memoryview(chunk))]
     return b"".join([*made, *map(bytes, running.finish())])
@@ -90,7 +90,7 @@ def test_every_built_in_name_makes_a_new_transform_each_time(name: str) -> None:
     ],
 )
 def test_names_factories_functions_and_sequences_are_taken(given: Any, made: bytes) -> None:
-    assert made_of(given, b"ab", b"cd") == made
+    assert transformed(given, b"ab", b"cd") == made
 
 
 @pytest.mark.parametrize(

@@ -47,17 +47,17 @@ def test_json_lines_are_dropped_by_none_and_keep_their_ends() -> None:
 
 
 @pytest.mark.parametrize("line", [b"{", b"nope", b'"\xff"', b'{"a": 1} x', b"\xef\xbb\xbf1"])
-def test_a_line_that_is_not_json_is_told_with_its_place(line: bytes) -> None:
+def test_a_line_that_is_not_json_is_shown_with_its_place(line: bytes) -> None:
     with pytest.raises(TransformError, match=r"^line 2, at byte 2 of the input: \w*DecodeError: [^/]*$"):
         through(map_json_lines(same), b"1\n" + line + b"\n")
 
 
-def test_what_cannot_be_said_in_json_is_told_with_its_place() -> None:
+def test_what_cannot_be_said_in_json_is_shown_with_its_place() -> None:
     with pytest.raises(TransformError, match=r"^line 1, at byte 0 of the input: TypeError"):
         through(map_json_lines(lambda _: {"a": object()}), b"1\n")
 
 
-def test_an_exception_of_the_function_is_told_without_the_record() -> None:
+def test_an_exception_is_reported_without_the_record() -> None:
     with pytest.raises(
         TransformError, match=r"KeyError: 'price' \(.*records\.py:\d+ in <lambda>\)$"
     ) as raised:
@@ -150,7 +150,7 @@ def test_fields_in_any_order_are_written_by_the_header() -> None:
         (b"a,b\n1,2\n\n7,8\n", 4, 9, "KeyError: 'c'"),
     ],
 )
-def test_a_record_that_fails_is_told_with_its_place(
+def test_a_record_that_fails_is_shown_with_its_place(
     content: bytes, line: int, byte: int, says: str, in_bytes: bool
 ) -> None:
     def function(record: dict[str, str]) -> dict[str, str]:
@@ -170,7 +170,7 @@ def test_a_record_that_fails_is_told_with_its_place(
         ("a", "a str: return a mapping"),
     ],
 )
-def test_a_record_made_otherwise_than_the_first_is_told(made: Any, says: str) -> None:
+def test_a_record_made_otherwise_than_the_first_is_reported(made: Any, says: str) -> None:
     with pytest.raises(TransformError, match=says):
         through(map_csv(lambda r: r if r["a"] == "1" else made), b"a\n1\n2\n")
 
@@ -181,7 +181,7 @@ def test_a_record_without_fields_gives_no_header() -> None:
 
 
 @pytest.mark.parametrize("content", [b"a\n" + b"x" * 101 + b"\n", b'a\n"' + b"x\n" * 60 + b'"\n'])
-def test_a_record_over_the_limit_is_told_with_its_place(content: bytes) -> None:
+def test_a_record_over_the_limit_is_shown_with_its_place(content: bytes) -> None:
     for cuts in ([], bytewise(content)):
         with pytest.raises(LineTooLong, match=r"^line 2, at byte 2 of the input: .*over 100 bytes"):
             through(map_csv(same, max_record=100), content, cuts)

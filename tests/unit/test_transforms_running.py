@@ -64,7 +64,7 @@ def test_a_view_of_wider_items_counts_in_bytes() -> None:
 @pytest.mark.parametrize(
     ("made", "kind"), [("abc", "a str"), (None, "None"), (5, "a int"), (["a"], "a str"), ([5], "a int")]
 )
-def test_what_is_no_bytes_is_told_by_its_type(made: object, kind: str) -> None:
+def test_what_is_no_bytes_is_found_by_its_type(made: object, kind: str) -> None:
     with pytest.raises(TransformError, match=rf"{kind}.* bytes$"):
         list(pieces(made))
 
@@ -215,7 +215,7 @@ def test_a_transforms_own_errors_go_through_as_they_are() -> None:
         run(Running(factory("gunzip")), b"plain text")
 
 
-def test_a_transform_that_cannot_be_made_is_told_of() -> None:
+def test_a_transform_that_cannot_be_made_is_reported() -> None:
     def broken() -> Failing:
         raise OSError("no dictionary")
 

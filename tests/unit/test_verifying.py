@@ -22,9 +22,9 @@ from .transfers import (
     cut,
     jobs_of,
     source,
+    source_checksums,
     stored,
     target,
-    told,
 )
 
 
@@ -33,7 +33,7 @@ from .transfers import (
 def test_a_result_names_the_checksums_that_agreed(engine: Engine, kind: str | None, multipart: bool) -> None:
     """One is the source's and one the destination's."""
     store = MemoryStore(
-        stored([SIZE]), pause=pause_under(engine.name), checksums=told(kind) if kind else None
+        stored([SIZE]), pause=pause_under(engine.name), checksums=source_checksums(kind) if kind else None
     )
 
     [result] = Setup(multipart=multipart).run(jobs_of([SIZE]), store, engine)
@@ -84,7 +84,7 @@ def test_a_put_needs_bytes_known_before_or_compared_after(
     store = MemoryStore(
         stored([SIZE]),
         pause=pause_under(engine.name),
-        checksums=told() if has_checksum else None,
+        checksums=source_checksums() if has_checksum else None,
         at_once=at_once,
     )
 

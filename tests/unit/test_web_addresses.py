@@ -47,7 +47,7 @@ def test_a_special_address_may_not(address: str) -> None:
 
 
 @pytest.mark.parametrize(("address", "advised"), [("127.0.0.1", True), ("169.254.169.254", False)])
-def test_what_may_be_allowed_is_told_how(address: str, advised: bool) -> None:
+def test_a_refusal_says_how_to_allow_the_address(address: str, advised: bool) -> None:
     with pytest.raises(AddressRefused) as refused:
         check(address, address)
     assert ("allowed_networks" in str(refused.value)) is advised
@@ -91,7 +91,7 @@ def test_where_credentials_are_served_is_never_allowed(address: str) -> None:
 
 
 @pytest.mark.parametrize(
-    ("network", "told"),
+    ("network", "expected_message"),
     [
         ("localhost", "is not a network"),
         ("10.0.0.1/8", "host bits"),
@@ -101,6 +101,6 @@ def test_where_credentials_are_served_is_never_allowed(address: str) -> None:
         ("", "is not a network"),
     ],
 )
-def test_a_network_that_cannot_be_allowed_is_named(network: str, told: str) -> None:
-    with pytest.raises(ConfigError, match=told):
+def test_a_network_that_cannot_be_allowed_is_named(network: str, expected_message: str) -> None:
+    with pytest.raises(ConfigError, match=expected_message):
         parse_networks([network])

@@ -11,7 +11,7 @@ HIDDEN = "k1k2k3"
 
 
 @pytest.mark.parametrize(
-    ("headers", "told"),
+    ("headers", "expected_message"),
     [
         ({"api.example": {"A": HIDDEN}}, "not the URL of a page"),
         ({"https://api.example/": {"A": HIDDEN}}, "is not an origin: write 'https://api.example'"),
@@ -27,9 +27,9 @@ HIDDEN = "k1k2k3"
         ({"https://api.example": HIDDEN}, "Expected `object`, got `str`"),
     ],
 )
-def test_headers_that_cannot_be_sent_are_refused(headers: dict[str, Any], told: str) -> None:
+def test_headers_that_cannot_be_sent_are_refused(headers: dict[str, Any], expected_message: str) -> None:
     """The error does not contain their values."""
-    with pytest.raises(ConfigError, match=told) as refused:
+    with pytest.raises(ConfigError, match=expected_message) as refused:
         FetchConfig(headers=headers)
     assert HIDDEN not in str(refused.value)
 

@@ -52,7 +52,7 @@ def test_every_body_has_a_text(content_type: str, body: bytes) -> None:
 
 
 @pytest.mark.parametrize(
-    ("values", "told"),
+    ("values", "expected_message"),
     [({"max_body": 0}, "max_body"), ({"max_redirects": -1}, "max_redirects"), ({"max_redirects": 21}, "20"),
      ({"page_timeout": float("inf")}, "1800"), ({"page_timeout": 1801}, "1800"),
      ({"stall_timeout": float("nan")}, "stall_timeout"),
@@ -60,8 +60,8 @@ def test_every_body_has_a_text(content_type: str, body: bytes) -> None:
      ({"user_agent": "a\r\nX: y"}, "user_agent"), ({"user_agent": ""}, "user_agent"),
      ({"allowed_networks": ("10.0.0.1/8",)}, "10.0.0.1/8")],
 )  # fmt: skip
-def test_a_setting_outside_its_limits_is_named(values: dict[str, object], told: str) -> None:
-    with pytest.raises(ConfigError, match=told):
+def test_a_setting_outside_its_limits_is_named(values: dict[str, object], expected_message: str) -> None:
+    with pytest.raises(ConfigError, match=expected_message):
         FetchConfig(**values)  # type: ignore[arg-type]
 
 

@@ -41,7 +41,7 @@ def test_a_url_is_read_in_its_one_normal_form(text: str, read: str) -> None:
 
 
 @pytest.mark.parametrize(
-    ("text", "told"),
+    ("text", "expected_message"),
     [
         ("http://host/p?user=a@b", "http://host/p"),
         ("http://host/p#a@b", "http://host/p"),
@@ -52,12 +52,12 @@ def test_a_url_is_read_in_its_one_normal_form(text: str, read: str) -> None:
         ("http://[hidden@host/", "http://host/"),
     ],
 )
-def test_logs_show_a_url_without_credentials_and_query(text: str, told: str) -> None:
-    assert shown(text) == told
+def test_logs_show_a_url_without_credentials_and_query(text: str, expected_message: str) -> None:
+    assert shown(text) == expected_message
 
 
 @pytest.mark.parametrize(
-    ("text", "told"),
+    ("text", "expected_message"),
     [
         ("", "not the URL of a page"),
         ("example.com", "not the URL"),
@@ -104,8 +104,8 @@ def test_logs_show_a_url_without_credentials_and_query(text: str, told: str) -> 
         (f"http://example.com/{'a' * 8000}", "too long"),
     ],
 )
-def test_what_is_no_url_of_a_page_is_refused_and_told_why(text: str, told: str) -> None:
-    with pytest.raises(InputError, match=told):
+def test_what_is_no_url_of_a_page_is_refused_with_a_reason(text: str, expected_message: str) -> None:
+    with pytest.raises(InputError, match=expected_message):
         parse_url(text)
 
 
@@ -135,7 +135,7 @@ def test_errors_do_not_repeat_credentials_or_queries(text: str) -> None:
         error = error.__cause__
 
 
-def test_a_url_tells_itself_without_its_query() -> None:
+def test_a_url_is_shown_without_its_query() -> None:
     assert str(parse_url("https://example.com/path?key=S3CRET#x")) == "https://example.com/path?..."
     assert str(parse_url("https://example.com/path")) == "https://example.com/path"
 

@@ -121,7 +121,7 @@ SIZE = 35
 WHOLE = content(0, SIZE)
 
 
-def told(kind: str = CRC64NVME) -> dict[S3Object, Checksum]:
+def source_checksums(kind: str = CRC64NVME) -> dict[S3Object, Checksum]:
     """Return the checksum that S3 keeps of the one source."""
     return {source(0): checksum_of(WHOLE, kind)}
 

@@ -72,11 +72,16 @@ class TestGathered:
         assert table.rows() == stored(0, 1, 2)
 
     @pytest.mark.parametrize(
-        ("function_of_rows", "told"),
+        ("function_of_rows", "expected_message"),
         [("broken", "ZeroDivisionError"), ("leaving", "SystemExit: 3"), ("panicking", "Panic: odd")],
     )
     def test_what_the_function_of_rows_raises_is_its_pages_failure(
-        self, invoke: Invoke, web: LabWeb, monkeypatch: pytest.MonkeyPatch, function_of_rows: str, told: str
+        self,
+        invoke: Invoke,
+        web: LabWeb,
+        monkeypatch: pytest.MonkeyPatch,
+        function_of_rows: str,
+        expected_message: str,
     ) -> None:
         monkeypatch.setenv("GATHER_ROWS", f"{SHIPPED}:{function_of_rows}")
         reply = invoke({"urls": web.urls(2)})
@@ -84,7 +89,7 @@ class TestGathered:
         assert (reply["status"], reply["totals"]["failed"]) == ("failed", 2)
         error = reply["failures"][0]["error"]
         assert error["type"] == "TransformError"
-        assert told in error["message"]
+        assert expected_message in error["message"]
 
     def test_what_the_time_is_too_short_for_the_next_event_finishes(
         self, invoke: Invoke, slow_web: LabWeb, table: Schema
@@ -154,7 +159,7 @@ class TestListed:
         assert table.rows() == stored(0, 1, 2)
 
     @pytest.mark.parametrize(
-        ("content", "told"),
+        ("content", "expected_message"),
         [
             (b"", "lists no URLs: write one per line"),
             (b"# none today", "lists no URLs"),
@@ -164,14 +169,14 @@ class TestListed:
         ],
     )
     def test_what_is_no_list_is_rejected(
-        self, invoke: Invoke, put: Callable[[bytes], str], content: bytes, told: str
+        self, invoke: Invoke, put: Callable[[bytes], str], content: bytes, expected_message: str
     ) -> None:
         reply = invoke({"urls_from": put(content)})
 
         assert (reply["status"], reply["error"]["type"]) == ("rejected", "InputError")
-        assert f"/lists/today.txt {told}" in reply["error"]["message"]
+        assert f"/lists/today.txt {expected_message}" in reply["error"]["message"]
 
-    def test_a_list_that_is_not_there_is_told(self, invoke: Invoke, target: str) -> None:
+    def test_a_list_that_is_not_there_is_reported(self, invoke: Invoke, target: str) -> None:
         reply = invoke({"urls_from": f"s3://{target}/none.txt"})
 
         assert (reply["status"], reply["error"]["type"]) == ("rejected", "SourceNotFound")
@@ -224,12 +229,12 @@ class TestUnread:
     ) -> None:
         urls = [f"{web.origins[0]}/missing?key=k1", f"{web.origins[1]}/missing", *web.urls(1)]
         monkeypatch.setenv("GATHER_URLS", " ".join(urls))
-        told = raised(sample("eventbridge_scheduled") if unread == "schedule" else {"must_succeed": True})
+        failure = raised(sample("eventbridge_scheduled") if unread == "schedule" else {"must_succeed": True})
 
-        assert told.startswith("GatheringFailed: 2 of 3 pages failed; ")
-        assert f"; {web.origins[0]}/missing: PageNotFound: " in told
-        assert f"; {web.origins[1]}/missing: PageNotFound: " in told
-        assert "k1" not in told
+        assert failure.startswith("GatheringFailed: 2 of 3 pages failed; ")
+        assert f"; {web.origins[0]}/missing: PageNotFound: " in failure
+        assert f"; {web.origins[1]}/missing: PageNotFound: " in failure
+        assert "k1" not in failure
         assert table.rows() == stored(0)
 
     def test_pages_left_when_time_is_up_raise_an_error(
@@ -240,15 +245,15 @@ class TestUnread:
         monkeypatch.setenv("GATHER_MAX_CONCURRENCY", "1")
         monkeypatch.setattr(random, "randrange", lambda count: count - 2)
 
-        told = raised(sample("eventbridge_scheduled"), SHORT)
-        assert told.startswith("GatheringFailed: 0 of 80 pages failed, ")
-        assert told.endswith(" did not finish in time")
+        failure = raised(sample("eventbridge_scheduled"), SHORT)
+        assert failure.startswith("GatheringFailed: 0 of 80 pages failed, ")
+        assert failure.endswith(" did not finish in time")
         written = table.rows()
         assert {*stored(78, 79, 0)} <= {*written}
         assert stored(77)[0] not in written
 
     @pytest.mark.parametrize(
-        ("event", "told"),
+        ("event", "expected_message"),
         [
             (sample("eventbridge_scheduled"), "InputError: there are no URLs"),
             (
@@ -261,9 +266,9 @@ class TestUnread:
         ids=["no URLs", "malformed", "S3 by EventBridge", "S3"],
     )
     def test_what_nothing_was_done_for_is_raised(
-        self, raised: Callable[..., str], event: Event, told: str
+        self, raised: Callable[..., str], event: Event, expected_message: str
     ) -> None:
-        assert raised(event).startswith(told)
+        assert raised(event).startswith(expected_message)
 
 
 def test_figures_are_logged_for_metrics(

@@ -86,7 +86,7 @@ REJECTED: dict[str, tuple[Any, str, str]] = {
 
 class TestRejected:
     @pytest.mark.parametrize(("event", "kind", "message"), REJECTED.values(), ids=REJECTED)
-    def test_a_wrong_event_is_told_what_is_wrong(
+    def test_a_wrong_event_is_refused_with_a_reason(
         self,
         function: str,
         invoke: Invoke,
@@ -119,7 +119,7 @@ class TestRejected:
             ("AWS_LAMBDA_FUNCTION_MEMORY_SIZE", "1", "the function's 1 MB leave no memory"),
         ],
     )
-    def test_a_wrong_environment_is_told_what_is_wrong(
+    def test_a_wrong_environment_is_refused_with_a_reason(
         self, invoke: Invoke, monkeypatch: pytest.MonkeyPatch, variable: str, value: str, message: str
     ) -> None:
         monkeypatch.setenv(variable, value)
@@ -153,7 +153,7 @@ class TestDatabase:
     """Errors of the database are reported before any page is fetched, and never contain the password."""
 
     @pytest.mark.parametrize(
-        ("options", "kind", "told"),
+        ("options", "kind", "expected_message"),
         [
             ({"password": "WrongPasswordThatMustStaySecret"}, "AccessDenied", "authentication failed"),
             ({"dbname": "none"}, "DatabaseError", 'database "none" does not exist'),
@@ -172,7 +172,7 @@ class TestDatabase:
         capfd: pytest.CaptureFixture[str],
         options: dict[str, Any],
         kind: str,
-        told: str,
+        expected_message: str,
     ) -> None:
         caplog.set_level(logging.DEBUG)
         monkeypatch.setenv("POSTGRES_DSN", table.server.dsn(**options))
@@ -181,7 +181,7 @@ class TestDatabase:
         reply = invoke({"urls": web.urls(1)}, seconds=3 if kind == "DeadlineExceeded" else SECONDS)
 
         assert (reply["status"], reply["error"]["type"]) == ("rejected", kind)
-        assert told in reply["error"]["message"]
+        assert expected_message in reply["error"]["message"]
         assert sum(web.counts()["requests"].values()) == 0
         shown = f"{reply} {caplog.text} {capfd.readouterr()}"
         assert PASSWORD not in shown
