@@ -36,7 +36,7 @@ class TestS3Notification:
         assert reply.startswith("FilesFailed: 2 of 2 failed: ")
         assert reply.count("SourceNotFound") == 2
 
-    def test_a_malformed_record_is_reported_and_the_others_are_copied(
+    def test_a_malformed_record_fails_and_the_others_are_copied(
         self, deliver: Deliver, lab: LabS3, source: str, target: str
     ) -> None:
         event = s3_put(source, "in/000000", "in/000001")

@@ -77,7 +77,7 @@ def test_a_function_ended_by_lambda_says_so_and_shows_memory() -> None:
     assert (row.short, row.memory) == ("out of memory", samples)
 
 
-def test_failed_runs_do_not_count_in_the_figures_and_are_reported() -> None:
+def test_failed_runs_are_reported_and_not_in_the_figures() -> None:
     section = a_section(measured("threads", a_run(10.0), Failure("Boom: no"), a_run(12.0)))
     assert figures(section).seconds == 11.0
     assert figures(section).rounds == 2

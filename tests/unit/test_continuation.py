@@ -206,7 +206,7 @@ def test_adjacent_parts_share_one_combined_checksum(lengths: list[int], there: l
 
 
 @pytest.mark.parametrize("pair", [(source(0), target(1)), (source(2), target(2)), (target(0), source(0))])
-def test_what_is_left_of_a_file_that_is_not_to_be_copied_is_reported(pair: tuple[S3Object, S3Object]) -> None:
+def test_a_continuation_of_a_file_not_in_the_list_is_reported(pair: tuple[S3Object, S3Object]) -> None:
     jobs = Jobs([(source(0), target(0)), (source(1), target(1))])
     jobs.add(0)
     jobs.add(1)

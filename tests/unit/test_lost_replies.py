@@ -288,7 +288,7 @@ def test_an_upload_whose_create_reply_was_lost_is_named(engine: Engine) -> None:
 
 
 @pytest.mark.parametrize("fails", [False, True])
-def test_an_upload_that_s3_creates_after_the_reply_was_lost_is_named(engine: Engine, fails: bool) -> None:
+def test_an_upload_created_after_a_lost_reply_is_named(engine: Engine, fails: bool) -> None:
     class Late(MemoryStore):
         async def list_uploads(
             self, prefix: S3Prefix, after: tuple[str, str] | None
