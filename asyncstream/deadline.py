@@ -15,7 +15,7 @@ REPLY_SECONDS = 0.25
 # Seconds after the deadline in which uploads are still created, completed and aborted: a quarter of the
 # deadline, within these bounds. Lambda ends the invocation later: a third of the deadline after it, within
 # the bounds in `events/context.py`.
-LEAST_ENDING, MOST_ENDING = 0.4, 1.5
+MIN_ENDING, MAX_ENDING = 0.4, 1.5
 
 # Seconds for work that cancellation must not interrupt: creating or aborting an upload.
 SHIELD_SECONDS = 15.0
@@ -48,7 +48,7 @@ class Deadline:
         """Return the seconds that requests to create, complete or abort an upload may still take."""
         if self.seconds is None:
             return math.inf
-        return self.left() + min(max(self.seconds / 4, LEAST_ENDING), MOST_ENDING)
+        return self.left() + min(max(self.seconds / 4, MIN_ENDING), MAX_ENDING)
 
     def check(self) -> None:
         """Raise DeadlineExceeded if the deadline has passed."""

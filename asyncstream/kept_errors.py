@@ -7,7 +7,7 @@ from typing import Any
 from asyncstream.errors import AsyncstreamError, ConnectionFailed
 
 # An error of another library stays the cause of one of ours if it holds at most this many bytes.
-MOST_HELD = 4_000
+MAX_HELD = 4_000
 MOST_CAUSES = 10
 
 
@@ -50,7 +50,7 @@ def lighten(error: BaseException) -> None:
 def _is_light(error: BaseException) -> bool:
     # A larger exception type has its own C fields. Only OSError's are known to be text and numbers.
     plain = ConnectionFailed if isinstance(error, OSError) else AsyncstreamError
-    return type(error).__basicsize__ <= plain.__basicsize__ and _held((error.args, vars(error))) <= MOST_HELD
+    return type(error).__basicsize__ <= plain.__basicsize__ and _held((error.args, vars(error))) <= MAX_HELD
 
 
 def _held(value: Any, depth: int = 6) -> float:

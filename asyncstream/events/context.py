@@ -8,7 +8,7 @@ from asyncstream.errors import DeadlineExceeded
 # Seconds of the remaining time that are reserved for S3's last replies, the report and the reply: a quarter
 # of it, within these bounds, so that an invocation of two seconds can move bytes for most of them. In a part
 # of it, uploads are still created, completed and aborted: see `deadline.Deadline.ending`.
-LEAST_MARGIN, MOST_MARGIN = 0.5, 2.0
+MIN_MARGIN, MAX_MARGIN = 0.5, 2.0
 
 
 class LambdaContext(Protocol):
@@ -43,11 +43,9 @@ def within(config: Config, context: LambdaContext) -> Config:
         DeadlineExceeded: too little time is left to start.
     """
     remaining = context.get_remaining_time_in_millis() / 1000
-    left = remaining - min(max(remaining / 4, LEAST_MARGIN), MOST_MARGIN)
+    left = remaining - min(max(remaining / 4, MIN_MARGIN), MAX_MARGIN)
     if left <= 0:
-        raise DeadlineExceeded(
-            f"less than {LEAST_MARGIN:g} s of the invocation are left: nothing was started"
-        )
+        raise DeadlineExceeded(f"less than {MIN_MARGIN:g} s of the invocation are left: nothing was started")
     if config.deadline is not None and config.deadline <= left:
         return config
     return config.override({"deadline": left})

@@ -16,7 +16,7 @@ from asyncstream.errors import InputError
 T = TypeVar("T")
 
 # Characters of a text that a message repeats.
-MOST_SHOWN = 100
+MAX_SHOWN = 100
 # Part of the names of keys in extra_args, and of mistyped names.
 _KEY = "CustomerKey"
 # The JSON that requests and replies may contain. (msgspec writes NaN as null.)
@@ -66,7 +66,7 @@ def shaped(
     except msgspec.ValidationError as error:
         path = str(error).partition(" - at ")[2].strip("`") or "$"
         reason = message(error).partition(" - at ")[0]
-        raise InputError(f"{what} is malformed at {path:.{2 * MOST_SHOWN}}: {reason:.500}") from None
+        raise InputError(f"{what} is malformed at {path:.{2 * MAX_SHOWN}}: {reason:.500}") from None
     except UnicodeEncodeError:  # raised by msgspec, when its message names an unknown field
         raise InputError(f"{what} has a field whose name has half of a surrogate pair") from None
 
@@ -74,7 +74,7 @@ def shaped(
 def shown(value: Any) -> str:
     """Return a value as messages may show it: the start of a text or number; only the type of others."""
     if value is None or isinstance(value, str | int | float):
-        return f"{value!r:.{MOST_SHOWN}}"
+        return f"{value!r:.{MAX_SHOWN}}"
     return f"a value of type {type(value).__name__}"
 
 

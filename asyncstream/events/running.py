@@ -17,7 +17,7 @@ from asyncstream.pipeline.session import TransferSession
 logger = logging.getLogger(__name__)
 
 # Failures of one kind that get a log line each. When the time is up, all remaining items fail with one kind.
-MOST_LOGGED = 20
+MAX_LOGGED = 20
 
 
 def run(
@@ -58,12 +58,12 @@ def _log_failures(outcomes: Sequence[ItemOutcome]) -> None:
             continue
         kind = type(outcome.error).__name__
         logged[kind] += 1
-        if logged[kind] <= MOST_LOGGED:
+        if logged[kind] <= MAX_LOGGED:
             name = encodable(outcome.item.name)[:MAX_MESSAGE]
             logger.warning("%s failed: %s: %s", name, kind, problem(outcome.error).message)
     for kind, count in logged.items():
-        if count > MOST_LOGGED:
-            logger.warning("%d more failed: %s", count - MOST_LOGGED, kind)
+        if count > MAX_LOGGED:
+            logger.warning("%d more failed: %s", count - MAX_LOGGED, kind)
 
 
 def _copy(

@@ -24,7 +24,7 @@ NOTIFIED = ("ObjectCreated:", "ObjectRestore:Completed")
 SENT = ("Object Created", "Object Restore Completed")
 
 # Failures that one error lists, so that it is short enough for a dead-letter queue.
-MOST_NAMED = 20
+MAX_NAMED = 20
 
 
 class _Bucket(Struct, frozen=True):
@@ -119,7 +119,7 @@ def _raise_failures(outcomes: Sequence[ItemOutcome]) -> None:
     failed = [(each.item, each.error) for each in outcomes if each.error is not None]
     if not failed:
         return
-    problems = [(item.name, problem(error)) for item, error in failed[:MOST_NAMED]]
+    problems = [(item.name, problem(error)) for item, error in failed[:MAX_NAMED]]
     named = "; ".join(f"{name}: {error.type}: {error.message}" for name, error in problems)
-    more = f"; and {len(failed) - MOST_NAMED:,} more" if len(failed) > MOST_NAMED else ""
+    more = f"; and {len(failed) - MAX_NAMED:,} more" if len(failed) > MAX_NAMED else ""
     raise failure_type(outcomes)(f"{len(failed):,} of {len(outcomes):,} failed: {named}{more}")

@@ -10,10 +10,10 @@ from asyncstream.errors import InputError
 from asyncstream.events import batch_operations, s3_events, sqs, step_functions
 from asyncstream.events.deployment import Deployment
 from asyncstream.events.items import Item, ItemOutcome
-from asyncstream.events.reading import MOST_SHOWN, shown
+from asyncstream.events.reading import MAX_SHOWN, shown
 
 # Number of sources that an error names.
-MOST_NAMED = 5
+MAX_NAMED = 5
 
 
 class Trigger(Struct, frozen=True):
@@ -71,7 +71,7 @@ def _find_records_trigger(event: dict[str, Any]) -> Trigger:
         return Trigger("s3", partial(s3_events.parse_notification, event), s3_events.reply)
     if sources == {"aws:sqs"}:
         return Trigger("sqs", partial(sqs.parse_batch, event), sqs.reply)
-    named = ", ".join(sorted(sources)[:MOST_NAMED]) or "no source, as there are none"
+    named = ", ".join(sorted(sources)[:MAX_NAMED]) or "no source, as there are none"
     raise InputError(f"the event's records are from {named}: only aws:s3 and aws:sqs are handled")
 
 
@@ -79,4 +79,4 @@ def _source(record: Any) -> str:
     if not isinstance(record, dict):
         return "None"
     source = record.get("eventSource", record.get("EventSource"))  # SNS writes it with a capital
-    return source[:MOST_SHOWN] if isinstance(source, str) else shown(source)
+    return source[:MAX_SHOWN] if isinstance(source, str) else shown(source)

@@ -16,7 +16,7 @@ DEPLOYMENT_VARIABLES = frozenset({"rows", "event_rows", "urls", "table", "key", 
 PAGE_EXTRA = 64 * KiB
 # The share of the deadline reserved for writing the last batch, and the least seconds reserved. If the
 # connection was lost meanwhile, opening a new one may take two seconds.
-WRITING_SHARE, LEAST_WRITING = 0.1, 2.5
+WRITING_SHARE, MIN_WRITING = 0.1, 2.5
 
 
 class GatherConfig(Settings, frozen=True, kw_only=True):
@@ -60,7 +60,7 @@ class GatherConfig(Settings, frozen=True, kw_only=True):
         """Seconds after which no page is fetched, to leave time for writing; None: no deadline."""
         if self.deadline is None:
             return None
-        return self.deadline - min(max(self.deadline * WRITING_SHARE, LEAST_WRITING), self.deadline / 2)
+        return self.deadline - min(max(self.deadline * WRITING_SHARE, MIN_WRITING), self.deadline / 2)
 
     @classmethod
     def read_variables(cls, variables: Mapping[str, str]) -> dict[str, Any]:

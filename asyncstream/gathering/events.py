@@ -24,8 +24,8 @@ from asyncstream.locations import S3Object
 from asyncstream.units import MiB
 
 # The most URLs of one event or list; each takes about 1 KB of memory.
-MOST_URLS = 50_000
-MOST_LIST_BYTES = 8 * MiB
+MAX_URLS = 50_000
+MAX_LIST_BYTES = 8 * MiB
 # The sources of EventBridge's rules and of EventBridge Scheduler.
 _SCHEDULES = ("aws.events", "aws.scheduler")
 # An event with one of these fields is from a service that does not read the reply: only an error reaches it.
@@ -91,7 +91,7 @@ class GatherEvent(Struct, frozen=True, forbid_unknown_fields=True):
         must_succeed: raise an error if a page was not stored, for callers that do not read the reply.
     """
 
-    urls: Annotated[list[str], Meta(min_length=1, max_length=MOST_URLS)] | None = None
+    urls: Annotated[list[str], Meta(min_length=1, max_length=MAX_URLS)] | None = None
     urls_from: Uri | None = None
     rows: str | None = None
     table: GatherTable | None = None
@@ -212,8 +212,8 @@ def listed(content: bytes, source: S3Object) -> tuple[str, ...]:
     urls = tuple(line for line in lines if line and not line.startswith("#"))
     if not urls:
         raise InputError(f"{source} lists no URLs: write one per line")
-    if len(urls) > MOST_URLS:
-        raise InputError(f"{source} lists {len(urls):,} URLs: one event takes {MOST_URLS:,} at most")
+    if len(urls) > MAX_URLS:
+        raise InputError(f"{source} lists {len(urls):,} URLs: one event takes {MAX_URLS:,} at most")
     return urls
 
 

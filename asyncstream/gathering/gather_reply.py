@@ -23,7 +23,7 @@ from asyncstream.gathering.results import GatherReport, PageResult
 from asyncstream.gathering.web.urls import shown
 
 # The most failed pages that one error names, so that it fits in a dead-letter queue.
-MOST_NAMED = 20
+MAX_NAMED = 20
 
 
 class PageReply(Struct, frozen=True, omit_defaults=True):
@@ -142,10 +142,10 @@ def raise_unstored(report: GatherReport) -> None:
     left = f", {len(pending):,} did not finish in time" if pending else ""
     messages = [
         f"{len(failed):,} of {len(report.pages):,} pages failed{left}",
-        *map(_describe_failure, failed[:MOST_NAMED]),
+        *map(_describe_failure, failed[:MAX_NAMED]),
     ]
-    if len(failed) > MOST_NAMED:
-        messages.append(f"and {len(failed) - MOST_NAMED:,} more")
+    if len(failed) > MAX_NAMED:
+        messages.append(f"and {len(failed) - MAX_NAMED:,} more")
     raise GatheringFailed("; ".join(messages))
 
 

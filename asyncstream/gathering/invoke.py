@@ -112,5 +112,5 @@ def _listed(source: S3Object, context: LambdaContext) -> tuple[str, ...]:
     """Read the URLs that an S3 object lists."""
     Deployment.from_env().check_read(source)
     config = within(TransferConfig(), context)
-    content = session.kept_session(LIST_ENGINE).read(source, events.MOST_LIST_BYTES, config)
+    content = session.kept_session(LIST_ENGINE).read(source, events.MAX_LIST_BYTES, config)
     return events.listed(content, source)

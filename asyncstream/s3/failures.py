@@ -67,7 +67,7 @@ _EXPLANATIONS: dict[type[AsyncstreamError], str] = {
     CredentialsExpired: "the credentials have expired. S3 says: ",
 }
 # Characters of a server's message: results stay in memory, and a status line may have 64 KiB.
-_MOST_SAID = 1_000
+_MAX_SAID = 1_000
 _READS = frozenset({"GetObject", "HeadObject"})
 _NOT_FOUND = frozenset({"NoSuchKey", "NoSuchVersion", "404"})
 # The codes of botocore's S3RegionRedirectorv2, and one from regions that accounts opt in to
@@ -185,7 +185,7 @@ def _refused(  # noqa: PLR0911 - a table
     metadata = error.response.get("ResponseMetadata", {})
     status = int(metadata.get("HTTPStatusCode", 0))
     code = str(details.get("Code", ""))
-    message = str(details.get("Message", ""))[:_MOST_SAID]
+    message = str(details.get("Message", ""))[:_MAX_SAID]
     said = f"{code or status} {message}".strip()
     region = str(details.get("Region") or metadata.get("HTTPHeaders", {}).get("x-amz-bucket-region") or "")
     if _is_elsewhere(code, operation, region):
@@ -249,4 +249,4 @@ def _what(operation: str, params: Mapping[str, Any]) -> str:
 
 
 def _first_line(error: Exception) -> str:
-    return str(error).partition("\n")[0][:_MOST_SAID] or type(error).__name__
+    return str(error).partition("\n")[0][:_MAX_SAID] or type(error).__name__

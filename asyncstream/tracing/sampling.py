@@ -8,7 +8,7 @@ from collections import Counter
 
 # Bytes for all spans except the root. The rest of the 100 KB is for the root, which is sent when it starts
 # and when it ends.
-MOST_BYTES = 90_000
+MAX_BYTES = 90_000
 # Bytes reserved for each sampled span that has not ended, so that no span loses its parent.
 RESERVED_BYTES = 1_500
 # All branches of a name are sent if their expected number is at most this.
@@ -51,7 +51,7 @@ class Sampler:
     @property
     def has_room(self) -> bool:
         """Whether there are bytes left for another span."""
-        return self._bytes + self._open * RESERVED_BYTES < MOST_BYTES
+        return self._bytes + self._open * RESERVED_BYTES < MAX_BYTES
 
     def end(self) -> None:
         """Release the bytes reserved for a sampled span that has ended and will now be sent."""

@@ -21,7 +21,7 @@ from asyncstream.tracing.summary import Summary
 
 # The most children of a span. Many attempts of one part, each with GET, body and PUT, could make a huge
 # document.
-MOST_CHILDREN = 12
+MAX_CHILDREN = 12
 
 
 class Failed(NamedTuple):
@@ -163,7 +163,7 @@ class RecordedSpan:
     def child(self, name: str, **annotations: Annotation) -> "RecordedSpan":
         """See `ports.Span`."""
         span = RecordedSpan(self._recording, self, name, annotations, sampled=self.sampled)
-        if len(self.children) < MOST_CHILDREN:
+        if len(self.children) < MAX_CHILDREN:
             self.children.append(span)
         return span
 

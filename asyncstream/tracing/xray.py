@@ -24,7 +24,7 @@ from asyncstream.tracing.spans import RecordedSpan, Recording
 
 # The most bytes of an annotation or error message. A key can have 1,024 characters and an error any number,
 # but neither is worth a hundredth of a trace.
-MOST_BYTES = 300
+MAX_BYTES = 300
 NAMESPACE = "asyncstream"
 
 
@@ -106,15 +106,15 @@ class _Daemon:
 
 def _shortened(value: Annotation) -> Annotation:
     """Return the end of a long text, since the end of a key says more than its start."""
-    if not isinstance(value, str) or _size(value) <= MOST_BYTES:
+    if not isinstance(value, str) or _size(value) <= MAX_BYTES:
         return value
     return f"...{_beginning(value[::-1])[::-1]}"
 
 
 def _beginning(text: str) -> str:
-    """Return the start of a text, at most `MOST_BYTES` in a document."""
-    most = MOST_BYTES
-    while _size(text[:most]) > MOST_BYTES:
+    """Return the start of a text, at most `MAX_BYTES` in a document."""
+    most = MAX_BYTES
+    while _size(text[:most]) > MAX_BYTES:
         most = most * 4 // 5
     return text[:most]
 

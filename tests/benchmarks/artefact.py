@@ -30,11 +30,11 @@ NAME = "artefact"
 RUNTIME = TOP / ".venv" / "runtime" / "bin" / "python"
 # An import takes half a second and a copy takes many seconds, so imports are measured more often.
 IMPORTS_A_ROUND = 3
-MOST_SECONDS = 300  # limit of one command
+MAX_SECONDS = 300  # limit of one command
 MB = 1_000_000
 
-MOST_BYTES = 45 * MB
-MOST_RATIO = 1.15
+MAX_BYTES = 45 * MB
+MAX_RATIO = 1.15
 
 # For each SDK, the shortest code that ends with a client.
 _BOTO3 = """
@@ -87,7 +87,7 @@ def _handler(name: str, reference: str, *, traced: bool) -> Way:
         f"handlers.{name}" + (", traced" if traced else ""),
         f"import handlers.{name}",
         reference,
-        None if traced else MOST_RATIO,
+        None if traced else MAX_RATIO,
         traced,
     )
 
@@ -200,7 +200,7 @@ def show(results: Results, console: Console) -> None:
             verdict = _verdict(way.bound, met=ratio <= way.bound)
             console.print(f"{way.label}: {ratio:.2f} x {way.reference} and its client {verdict}")
     size = f"{results.total_bytes / MB:.1f} MB unzipped, {results.layer_bytes / MB:.1f} of it the layer"
-    verdict = _verdict(f"{MOST_BYTES / MB:g} MB", met=results.total_bytes <= MOST_BYTES)
+    verdict = _verdict(f"{MAX_BYTES / MB:g} MB", met=results.total_bytes <= MAX_BYTES)
     console.print(f"function and layer: {size} {verdict}")
 
 
@@ -210,8 +210,8 @@ def document(results: Results) -> dict[str, Any]:
         "python": results.python,
         "function_bytes": results.function_bytes,
         "layer_bytes": results.layer_bytes,
-        "most_bytes": MOST_BYTES,
-        "met": results.total_bytes <= MOST_BYTES,
+        "most_bytes": MAX_BYTES,
+        "met": results.total_bytes <= MAX_BYTES,
         "ways": {way.name: _way_document(way, results) for way in WAYS},
     }
 
@@ -280,11 +280,11 @@ def _output(command: list[str | Path], environment: dict[str, str] | None = None
             env=environment,
             capture_output=True,
             text=True,
-            timeout=MOST_SECONDS,
+            timeout=MAX_SECONDS,
             check=True,
         ).stdout
     except subprocess.TimeoutExpired:
-        raise BenchmarkError(f"{shown} did not end within {MOST_SECONDS} s") from None
+        raise BenchmarkError(f"{shown} did not end within {MAX_SECONDS} s") from None
     except subprocess.CalledProcessError as error:
         raise BenchmarkError(f"{shown} ended with {error.returncode}:\n{error.stderr[-2000:]}") from None
 

@@ -33,7 +33,7 @@ FUNCTIONS = (
     *("web_sequential", "web_threads", "web_asyncio"),
 )
 # At most this many events are listed in a failure.
-MOST_TOLD = 20
+MAX_LISTED = 20
 # Lambda's limit of a reply; that of a Lambda destination or a state; the most that one invocation may log.
 LARGEST_REPLY, LARGEST_INLINE, LARGEST_LOG = 6 << 20, 256 << 10, 256 << 10
 # Fields of each kind of reply: to direct events, S3, a queue, Batch Operations and a Map; and of an error.
@@ -140,7 +140,7 @@ def test_mutated_events_are_answered_as_documented(
             place = traceback.format_tb(error.__traceback__)[-1].strip()
             wrong.append(f"seed {seed}: {type(error).__name__}: {error!s:.300} {place}")
 
-    assert not wrong, "\n".join([f"{len(wrong)} of {COUNT} events", *wrong[:MOST_TOLD]])
+    assert not wrong, "\n".join([f"{len(wrong)} of {COUNT} events", *wrong[:MAX_LISTED]])
     assert KEY not in "".join(capsys.readouterr())
     assert imported <= {"shipped:items"}
     assert not [uri for uri in witness.read if not uri.startswith(SOURCE)]

@@ -23,7 +23,7 @@ from asyncstream.lab.s3.faults import mix
 ROOT = Path(__file__).parents[2]
 MB = 1_000_000
 # Extra bytes of peak memory that faults may cost the same copies.
-MOST_MORE = 10 * MB
+MAX_MORE = 10 * MB
 
 
 @dataclass(frozen=True, slots=True)
@@ -99,7 +99,7 @@ def _is_good(engine: str, calm: Soaked, stormy: Soaked) -> bool:
             flush=True,
         )
     clean = not any(soaked.wrong + soaked.lost + soaked.left for soaked in (calm, stormy))
-    return clean and calm.ended.keys() == {"copied"} and stormy.peak - calm.peak <= MOST_MORE
+    return clean and calm.ended.keys() == {"copied"} and stormy.peak - calm.peak <= MAX_MORE
 
 
 def _size(sizes: random.Random) -> int:

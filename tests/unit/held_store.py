@@ -9,7 +9,7 @@ from asyncstream.ports import Body
 from .memory_store import MemoryStore
 
 # A guard: longer than any machine takes to stop an upload.
-MOST_WAITS = 60_000
+MAX_WAITS = 60_000
 
 
 class HeldBody:
@@ -28,7 +28,7 @@ class HeldBody:
 
     async def next_chunk(self) -> bytes | memoryview:
         waits = 0
-        while self._started and not self._body._stop and waits < MOST_WAITS:
+        while self._started and not self._body._stop and waits < MAX_WAITS:
             await self._pause()
             waits += 1
         self._started = True

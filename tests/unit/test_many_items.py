@@ -103,5 +103,5 @@ def test_failures_of_one_kind_are_summed_up_in_the_log(kind: str, caplog: pytest
     lines = [record.getMessage() for record in caplog.records if record.levelno >= logging.WARNING]
 
     assert lines[0].startswith("m0 failed: DeadlineExceeded: ")
-    assert len(lines) <= 2 * (running.MOST_LOGGED + 1)
+    assert len(lines) <= 2 * (running.MAX_LOGGED + 1)
     assert sum(int(line.split()[0]) if " more failed: " in line else 1 for line in lines) == FEW

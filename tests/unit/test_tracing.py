@@ -17,8 +17,8 @@ from hypothesis import strategies as st
 
 from asyncstream.errors import ServiceBusy
 from asyncstream.tracing.opening import may_trace, open_trace
-from asyncstream.tracing.sampling import A_DOUBLING, ALL_OF, FIRST, MOST_BYTES, SPREAD, in_sample
-from asyncstream.tracing.spans import MOST_CHILDREN, UNTRACED, RecordedSpan, Recording
+from asyncstream.tracing.sampling import A_DOUBLING, ALL_OF, FIRST, MAX_BYTES, SPREAD, in_sample
+from asyncstream.tracing.spans import MAX_CHILDREN, UNTRACED, RecordedSpan, Recording
 from asyncstream.tracing.summary import Summary
 
 
@@ -217,7 +217,7 @@ def test_a_trace_does_not_grow_beyond_what_xray_keeps() -> None:
     with sent.record() as root:
         for _ in range(1000):
             root.branch("file").end(ValueError("all fail"))
-    assert sent.names.count("file") == MOST_BYTES / 10_000
+    assert sent.names.count("file") == MAX_BYTES / 10_000
     assert root.metadata["sampled"] == {"file": "9 of 1000"}
 
 
@@ -232,11 +232,11 @@ def test_every_span_sent_has_its_parent_even_in_a_full_trace() -> None:
             file.end()
     shown = {str(span.annotations["number"]) for span in sent.whole if span.name == "file"}
     assert {str(span.annotations["of"]) for span in sent.whole if span.name == "part"} <= shown
-    assert len(sent.whole) * sent.size <= MOST_BYTES + 2_000 * len(shown)
+    assert len(sent.whole) * sent.size <= MAX_BYTES + 2_000 * len(shown)
 
 
 def test_a_branch_in_a_full_trace_leaves_its_children_out() -> None:
-    sent = Sent(size=MOST_BYTES)
+    sent = Sent(size=MAX_BYTES)
     with sent.record() as root:
         last, first = root.branch("file"), root.branch("file")
         last.child("create").end()
@@ -249,11 +249,11 @@ def test_a_branch_in_a_full_trace_leaves_its_children_out() -> None:
 def test_a_span_has_so_many_children_and_no_more() -> None:
     with Sent().record() as root:
         part = root.branch("part")
-        for _ in range(MOST_CHILDREN + 5):
+        for _ in range(MAX_CHILDREN + 5):
             part.child("GET").end()
         part.end()
-    assert len(part.children) == MOST_CHILDREN
-    assert root.metadata["summary"]["GET"]["count"] == MOST_CHILDREN + 5
+    assert len(part.children) == MAX_CHILDREN
+    assert root.metadata["summary"]["GET"]["count"] == MAX_CHILDREN + 5
 
 
 def test_a_root_counts_only_the_spans_left_out() -> None:

@@ -19,7 +19,7 @@ from asyncstream.gathering.postgres.ports import Connection, Driver, PasswordSou
 
 _DEFAULT_PORT = "5432"
 # libpq's minimum time to connect. With less time left, connecting could outlast the deadline.
-_LEAST_SECONDS = 2.0
+_MIN_SECONDS = 2.0
 
 
 class _Secret(Struct):
@@ -83,7 +83,7 @@ class Connector:
 
     @staticmethod
     def _check_time(deadline: Deadline, hosts: int) -> None:
-        least = _LEAST_SECONDS * hosts
+        least = _MIN_SECONDS * hosts
         if deadline.left() < least:
             raise DeadlineExceeded(f"less than {least:g} s are left, too little to connect to Postgres")
 

@@ -33,7 +33,7 @@ from asyncstream.units import KiB
 READ_BUFFER = 32 * KiB
 # The most bytes per line of a reply's head: twice aiohttp's default, with which sites that send long cookies
 # and policies would fail with this engine only. The most lines are http.client's limit.
-LONGEST_LINE, MOST_LINES = 16 * KiB, 100
+LONGEST_LINE, MAX_LINES = 16 * KiB, 100
 # aiohttp takes a timeout of 0 as no timeout.
 _SHORTEST = 0.001
 _LIBRARY_ERRORS = (aiohttp.ClientError, OSError)
@@ -85,7 +85,7 @@ class AsyncioHttp:
             read_bufsize=READ_BUFFER,
             max_line_size=LONGEST_LINE,
             max_field_size=LONGEST_LINE,
-            max_headers=MOST_LINES,
+            max_headers=MAX_LINES,
         )
         # aiohttp sends a failed request a second time, and has no option against it. A test counts requests.
         # https://github.com/aio-libs/aiohttp/blob/v3.14.5/aiohttp/client.py#L503

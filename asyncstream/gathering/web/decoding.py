@@ -16,7 +16,7 @@ ACCEPTED = "gzip"
 # Bytes decompressed at once.
 _PIECE = 64 * KiB
 # The most gzip members in one body; usually there is one. Each copies the rest of the chunk.
-_MOST_MEMBERS = 1000
+_MAX_MEMBERS = 1000
 
 
 class Decoder(Protocol):
@@ -99,8 +99,8 @@ class _Gunzip:
 
     def _next_member(self) -> None:
         self._members += 1
-        if self._members > _MOST_MEMBERS:
-            raise BodyUnreadable(f"{self._url}: the body has more than {_MOST_MEMBERS} gzip members")
+        if self._members > _MAX_MEMBERS:
+            raise BodyUnreadable(f"{self._url}: the body has more than {_MAX_MEMBERS} gzip members")
         self._member = _new_member()
 
 

@@ -12,7 +12,7 @@ from typing import Generic, TypeVar
 from asyncstream.gathering.web.urls import Url
 
 # The most unused hosts whose connections are kept.
-MOST_KEPT = 100
+MAX_KEPT = 100
 K = TypeVar("K")
 
 
@@ -24,7 +24,7 @@ class Hosts(Generic[K]):
         most: the most values kept in addition to those in use.
     """
 
-    def __init__(self, make: Callable[[Url], K], most: int = MOST_KEPT) -> None:
+    def __init__(self, make: Callable[[Url], K], most: int = MAX_KEPT) -> None:
         self._make = make
         self._most = most
         self._users: Counter[str] = Counter()

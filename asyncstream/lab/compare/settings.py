@@ -23,8 +23,8 @@ from asyncstream.transforms import NAMES
 DEFAULT_MODEL = "53/90/25"
 DEFAULT_WEB_MODEL = "187.5/1/9.5"
 COPYING_AT_ONCE, GATHERING_AT_ONCE = 10, 60
-DEFAULT_PAGES, MOST_PAGES = 80, 20_000
-DEFAULT_HOSTS, MOST_HOSTS = 20, 200
+DEFAULT_PAGES, MAX_PAGES = 80, 20_000
+DEFAULT_HOSTS, MAX_HOSTS = 20, 200
 # With this seed, the mean of the sampled pages is within 1 % of the distribution's mean.
 SEED = 1
 # Options of only one of the workloads.
@@ -186,9 +186,9 @@ def _copying(options: argparse.Namespace) -> CopySettings:
 
 
 def _gathering(options: argparse.Namespace) -> GatherSettings:
-    _check_number("--pages", _pages(options), 1, MOST_PAGES)
+    _check_number("--pages", _pages(options), 1, MAX_PAGES)
     hosts = DEFAULT_HOSTS if options.hosts is None else options.hosts
-    _check_number("--hosts", hosts, 1, MOST_HOSTS)
+    _check_number("--hosts", hosts, 1, MAX_HOSTS)
     if options.dsn is not None:
         parameters(DatabaseConfig(dsn=options.dsn))  # raises if the DSN is malformed
     latency, sigma, round_trip = _web_model(options.model, own_postgres=options.dsn is None)

@@ -3,7 +3,7 @@
 from collections.abc import Callable, Hashable, Mapping
 from typing import NamedTuple, TypeVar
 
-MOST_NAMED = 3
+MAX_NAMED = 3
 
 Key = TypeVar("Key", bound=Hashable)
 Value = TypeVar("Value")
@@ -52,8 +52,8 @@ def _difference(
     wrong += [f"{key} is unexpected" for key in found if key not in expected]
     if not wrong:
         return None
-    more = f" and {len(wrong) - MOST_NAMED:,} more" if len(wrong) > MOST_NAMED else ""
-    return f"{kind}: {'; '.join(wrong[:MOST_NAMED])}{more}"
+    more = f" and {len(wrong) - MAX_NAMED:,} more" if len(wrong) > MAX_NAMED else ""
+    return f"{kind}: {'; '.join(wrong[:MAX_NAMED])}{more}"
 
 
 def _bytes_fault(expected: Checksum, found: Checksum) -> str:

@@ -10,7 +10,7 @@ from asyncstream.units import parse_size
 
 # Large files show the cost of a connection's rate, small files the cost of a request.
 DEFAULT = ("10x100MB", "500x16KiB")
-MOST_FILES = 20_000
+MAX_FILES = 20_000
 
 
 def parse(text: str) -> Files:
@@ -24,8 +24,8 @@ def parse(text: str) -> Files:
         raise InputError(f"{text!r} is not a workload: write COUNTxSIZE, such as 10x100MB or 2000x16KiB")
     files = int(re.sub(r"\D", "", match[1]) or "0")
     size = parse_size(match[2])
-    if not 1 <= files <= MOST_FILES:
-        raise InputError(f"{text!r} has an invalid count: use 1 to {MOST_FILES:,} files")
+    if not 1 <= files <= MAX_FILES:
+        raise InputError(f"{text!r} has an invalid count: use 1 to {MAX_FILES:,} files")
     if size < 1:
         raise InputError(f"{text!r} has empty files, whose rate cannot be measured: use at least 1 byte")
     return Files(files, size)

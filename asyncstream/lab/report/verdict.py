@@ -13,7 +13,7 @@ TIE = 0.03
 # From this number of rounds, the measured noise is used, down to 1 %, the precision of a shared machine's
 # clock.
 MANY_ROUNDS, SMALLEST_TIE = 3, 0.01
-MOST_NAMED = 3
+MAX_NAMED = 3
 
 Measured = tuple[Row, Figures]
 
@@ -80,9 +80,9 @@ class Verdict(Struct, frozen=True):
     def _named(self, choice: Choice, figure: str) -> str:
         if choice.ties is None:
             return f"no difference, all have about {figure}."
-        names = [row_name(row) for row in choice.ties[:MOST_NAMED]]
-        if len(choice.ties) > MOST_NAMED:
-            names.append(f"{len(choice.ties) - MOST_NAMED} more")
+        names = [row_name(row) for row in choice.ties[:MAX_NAMED]]
+        if len(choice.ties) > MAX_NAMED:
+            names.append(f"{len(choice.ties) - MAX_NAMED} more")
         as_good = f"; tied with {', '.join(names)}" if names else ""
         return f"{row_name(choice.row)} ({figure}{as_good})."
 

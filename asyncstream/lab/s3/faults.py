@@ -69,7 +69,7 @@ _OPERATIONS_OF_KIND: dict[str, frozenset[str]] = {
     "error-in-200": frozenset({"CompleteMultipartUpload"}),
     "overwrite-source": _READING,
 }
-_MOST_PARTS = 10_000
+_MAX_PARTS = 10_000
 
 
 class Target(NamedTuple):
@@ -128,8 +128,8 @@ class Fault:
             ),
             (not self.operations, f"kind {self.kind!r} does not apply to {self._named()}"),
             (
-                self.part_number is not None and not 1 <= self.part_number <= _MOST_PARTS,
-                f"part_number {self.part_number}: expected 1 to {_MOST_PARTS}",
+                self.part_number is not None and not 1 <= self.part_number <= _MAX_PARTS,
+                f"part_number {self.part_number}: expected 1 to {_MAX_PARTS}",
             ),
             (
                 self.times is not None and not (self.times and min(self.times) >= 1),

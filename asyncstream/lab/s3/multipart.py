@@ -30,7 +30,7 @@ if TYPE_CHECKING:
     from asyncstream.lab.s3.operations import Call
 
 SMALLEST_PART = 5 * 1024 * 1024
-MOST_PARTS = 10_000
+MAX_PARTS = 10_000
 
 
 def create_multipart_upload(call: Call) -> Reply:
@@ -72,8 +72,8 @@ def _asked_checksum(request: Request) -> tuple[str, str]:
 def upload_part(call: Call) -> Reply:
     """Answer UploadPart."""
     number = parse_number("partNumber", call.request.query["partNumber"])
-    if not 1 <= number <= MOST_PARTS:
-        raise S3Error("InvalidArgument", f"Part number must be between 1 and {MOST_PARTS}")
+    if not 1 <= number <= MAX_PARTS:
+        raise S3Error("InvalidArgument", f"Part number must be between 1 and {MAX_PARTS}")
     bucket = call.store.bucket(call.bucket)
     upload_id = call.request.query["uploadId"]
     algorithm = bucket.upload(upload_id, call.key).algorithm

@@ -24,7 +24,7 @@ from asyncstream.lab.sandbox.runtime_api import Asked, Event, Exited, Raised, Re
 
 BOOTSTRAP = Path(__file__).with_name("bootstrap.py")
 SAMPLE_SECONDS = 0.05
-MOST_LOG = 1 << 20
+MAX_LOG = 1 << 20
 
 # The shell enters the groups before Python starts, so that all of Python's memory is charged to them.
 ENTER = 'while [ "$1" != -- ]; do echo $$ > "$1" || exit 1; shift; done; shift; exec "$@"'
@@ -186,7 +186,7 @@ class Environment:
 
     def _new_log(self) -> bytes:
         """Return the output since the last call."""
-        written = os.pread(self._log.fileno(), MOST_LOG, self._logged)
+        written = os.pread(self._log.fileno(), MAX_LOG, self._logged)
         self._logged += len(written)
         return written
 

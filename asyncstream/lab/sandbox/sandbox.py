@@ -23,7 +23,7 @@ from asyncstream.lab.sandbox.runtime_api import Event
 from asyncstream.lab.sandbox.segments import Times, TraceContext
 from asyncstream.lab.sandbox.service import Invocation, LambdaService
 
-MOST_OBSERVED = 1_000
+MAX_OBSERVED = 1_000
 # How long a client waits for a reply: an invocation, the start of its environment, and a busy machine.
 CLIENT_SECONDS = LONGEST_INVOCATION + 60
 
@@ -83,7 +83,7 @@ class Sandbox(Closing):
             return self._observed[request_id]
         except KeyError:
             raise InputError(
-                f"there is no invocation {request_id} among the last {MOST_OBSERVED}: use a later ID"
+                f"there is no invocation {request_id} among the last {MAX_OBSERVED}: use a later ID"
             ) from None
 
     def function(self, name: str) -> Function | None:
@@ -168,7 +168,7 @@ class Sandbox(Closing):
 
     def _observe(self, request_id: str, observation: Observation) -> None:
         self._observed[request_id] = observation
-        if len(self._observed) > MOST_OBSERVED:
+        if len(self._observed) > MAX_OBSERVED:
             self._observed.pop(next(iter(self._observed)))
 
     def _event(self, function: Function, payload: bytes, request_id: str, trace: TraceContext) -> Event:

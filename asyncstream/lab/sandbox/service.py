@@ -20,7 +20,7 @@ from asyncstream.lab.sandbox.function import Function
 from asyncstream.lab.sandbox.log import TAIL_BYTES
 
 # Limit for request and response of a synchronous invocation (Lambda quotas).
-MOST_PAYLOAD = 6 * 2**20
+MAX_PAYLOAD = 6 * 2**20
 PATH = re.compile(r"/2015-03-31/functions/([^/]+)(/invocations|/configuration|)")
 
 
@@ -149,9 +149,9 @@ class _Handler(BaseHTTPRequestHandler):
         if kind != "RequestResponse":
             message = f"InvocationType {kind} is not served here, only RequestResponse"
             raise Refused(400, "InvalidParameterValueException", message)
-        if len(payload) > MOST_PAYLOAD:
+        if len(payload) > MAX_PAYLOAD:
             message = f"{len(payload)} byte payload is too large for the RequestResponse invocation type"
-            raise Refused(413, "RequestTooLargeException", f"{message} (limit {MOST_PAYLOAD} bytes)")
+            raise Refused(413, "RequestTooLargeException", f"{message} (limit {MAX_PAYLOAD} bytes)")
         try:
             json.loads(payload or b"{}")
         except ValueError as error:
@@ -163,10 +163,10 @@ class _Handler(BaseHTTPRequestHandler):
         if self.headers.get("X-Amz-Log-Type") == "Tail":
             headers["X-Amz-Log-Result"] = base64.b64encode(done.log.encode()[-TAIL_BYTES:]).decode()
         reply, failed = done.payload, done.failed
-        if len(reply) > MOST_PAYLOAD:
+        if len(reply) > MAX_PAYLOAD:
             message = f"Response payload size ({len(reply)} bytes) exceeded maximum allowed payload size"
             kind = "Function.ResponseSizeTooLarge"
-            problem = {"errorMessage": f"{message} ({MOST_PAYLOAD} bytes).", "errorType": kind}
+            problem = {"errorMessage": f"{message} ({MAX_PAYLOAD} bytes).", "errorType": kind}
             reply, failed = json.dumps(problem).encode(), True
         if failed:
             headers["X-Amz-Function-Error"] = "Unhandled"

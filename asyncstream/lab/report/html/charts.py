@@ -16,7 +16,7 @@ from asyncstream.lab.report.rows import Figures, Row, Section
 WIDTH, HEIGHT = 420, 260
 LEFT, RIGHT, TOP, BOTTOM = 48, 14, 26, 34
 SMALL_WIDTH, SMALL_HEIGHT = 240, 118
-MOST_SAMPLES = 200
+MAX_SAMPLES = 200
 
 
 class Point(Struct, frozen=True):
@@ -189,8 +189,8 @@ def _cap(row: Row) -> int | None:
 
 
 def _thinned(samples: Sequence[MemorySample]) -> Sequence[MemorySample]:
-    """Return at most about `MOST_SAMPLES` samples, including the last."""
-    step = -(-len(samples) // MOST_SAMPLES)
+    """Return at most about `MAX_SAMPLES` samples, including the last."""
+    step = -(-len(samples) // MAX_SAMPLES)
     return [*samples[:-1:step], samples[-1]]
 
 

@@ -13,9 +13,9 @@ from asyncstream.lab.report.rows import Row
 from asyncstream.lab.report.spans import Span, Trace
 
 # With more files than this, all parts of a file share one lane.
-MOST_WITH_LANES = 12
+MAX_SPANS_WITH_LANES = 12
 # A later tick has no room for its text.
-MOST_OF_AXIS = 0.94
+MAX_SHARE_OF_AXIS = 0.94
 READING = ("GET", "body", "fetch")
 WRITING = ("PUT", "batch")
 # Spans with a row and lanes: a file of a transfer, or an item of a mapping, such as a page.
@@ -68,7 +68,7 @@ def waterfalls(rows: Sequence[Row]) -> Waterfalls:
     longest = max((_end(trace) - _begin(trace) for _, trace in traced), default=0.0)
     if longest <= 0:
         return Waterfalls([], [])
-    ticks = [tick for tick in scales.linear_ticks(longest) if tick <= MOST_OF_AXIS * longest]
+    ticks = [tick for tick in scales.linear_ticks(longest) if tick <= MAX_SHARE_OF_AXIS * longest]
     return Waterfalls(
         [waterfall(row.way.label, trace, longest) for row, trace in traced],
         [(round(100 * tick / longest, 2), f"{scales.short(tick)} s") for tick in ticks],
@@ -79,7 +79,7 @@ def waterfall(label: str, trace: Trace, longest: float) -> Waterfall:
     """Return one trace, on an axis of `longest` seconds from its start."""
     scale = _Scale(_begin(trace), _end(trace), longest)
     spans = [pair for root in trace.roots for pair in _outline(root, 0)]
-    dense = sum(span.name in WITH_LANES for span, _ in spans) > MOST_WITH_LANES
+    dense = sum(span.name in WITH_LANES for span, _ in spans) > MAX_SPANS_WITH_LANES
     notes = [*trace.problems]
     if trace.limit_exceeded:
         notes.insert(0, "X-Ray dropped a part of the trace, which was larger than its limit.")
