@@ -25,9 +25,9 @@ class Deadline:
     """The point in time after which no more bytes are moved.
 
     Args:
-        seconds: from now; None for no deadline.
-        clock: returns seconds, monotonic.
-        pauses: whether unfinished files are left to be continued, instead of failing.
+        seconds: seconds from now until the deadline. None: no deadline.
+        clock: returns seconds that never go backwards, as `time.monotonic`.
+        pauses: whether files unfinished at the deadline stay pending instead of failing. Default: no.
     """
 
     def __init__(self, seconds: float | None, clock: Callable[[], float], *, pauses: bool = False) -> None:
@@ -40,8 +40,8 @@ class Deadline:
         """Return the seconds until the deadline, negative after it; infinity without one."""
         return math.inf if self._end is None else self._end - self.now()
 
-    def patience(self) -> float:
-        """Return the seconds that running requests may take, so that S3 can confirm parts sent in time."""
+    def left_for_replies(self) -> float:
+        """Return the seconds until requests must end. They get a moment more, for S3 to confirm parts."""
         return max(self.left(), 0.0) + REPLY_SECONDS
 
     def ending(self) -> float:

@@ -10,16 +10,19 @@ from collections.abc import Iterator
 from typing import ClassVar
 
 # JSON's "\ud800" becomes half of a surrogate pair. UTF-8 cannot encode it, so no log or reply can hold it.
-_HALF_A_PAIR = re.compile("[\ud800-\udfff]")
+_LONE_SURROGATE = re.compile("[\ud800-\udfff]")
 
 
 def encodable(text: str) -> str:
-    """Return the text with U+FFFD in place of each half of a surrogate pair."""
-    return text if text.isascii() else _HALF_A_PAIR.sub("\ufffd", text)
+    """Return the text with U+FFFD in place of each half of a surrogate pair, so that UTF-8 can encode it."""
+    return text if text.isascii() else _LONE_SURROGATE.sub("\ufffd", text)
 
 
 class AsyncstreamError(Exception):
-    """Base of every error of this package. `attempts`: how often a page was tried; 0 if not counted."""
+    """Base of every error of this package.
+
+    `attempts` is the number of times that a page was requested; 0 if it was not counted.
+    """
 
     attempts = 0
     retryable: ClassVar[bool] = False
@@ -69,7 +72,7 @@ class AccessDenied(AsyncstreamError, PermissionError):
 
 
 class NotModified(AsyncstreamError, RuntimeError):
-    """The source still has the ETag that was asked about. Used only within the pipeline."""
+    """The source still has the ETag that the request named. Raised only within the pipeline."""
 
 
 class SourceChanged(AsyncstreamError, RuntimeError):
@@ -176,7 +179,7 @@ class CredentialsExpired(AsyncstreamError, PermissionError):
 
 
 class WrongRegion(AsyncstreamError, RuntimeError):
-    """The bucket is in another region than the one asked. `region` is its name, "" if S3 did not name it.
+    """The bucket is in another region. `region` is its name, "" if S3 did not name it.
 
     Retryable: the store remembers the region and sends the next try there.
     """

@@ -43,7 +43,7 @@ def _split(uri: str) -> tuple[str, str]:
         raise InputError(f"{uri!r:.1100} is not an S3 URI: write s3://bucket/key")
     rest = uri.removeprefix("s3://")
     arn = _ARN.match(rest)
-    if arn is not None:  # it may hold slashes itself
+    if arn is not None:  # an ARN may contain slashes
         return arn[0], rest[arn.end() :].removeprefix("/")
     bucket, _, key = rest.partition("/")
     return bucket, key

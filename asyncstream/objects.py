@@ -31,7 +31,7 @@ class ByteRange(NamedTuple):
 
 
 class CompletedPart(Struct, frozen=True, omit_defaults=True):
-    """A part that S3 has confirmed. `checksums` cover the bytes sent, by kind.
+    """A part that S3 has confirmed. `checksums` has those of the bytes sent, by kind.
 
     `pieces` are the CRCs of the source's parts, or pieces of them, within this part: see `Digests.pieces`.
     """

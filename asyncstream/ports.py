@@ -27,19 +27,19 @@ from asyncstream.objects import (
 
 T = TypeVar("T")
 
-# Types of values that X-Ray can search for.
+# The types of values that X-Ray indexes.
 Annotation = str | int | float | bool
 
-# A function, not a coroutine: a task cancelled before its first step must not leave a coroutine unawaited.
+# A function that makes the coroutine: a coroutine itself would stay unawaited if its task never started.
 TaskFunction = Callable[[], Coroutine[Any, Any, Any]]
 
 
-# Returns the seconds left.
+# A function that returns the seconds left.
 TimeLeft = Callable[[], float]
 
 
 def for_ever() -> float:
-    """Return the time left without a deadline: infinity."""
+    """Return infinity: the time left without a deadline."""
     return math.inf
 
 
@@ -57,7 +57,8 @@ class Body(Protocol):
     """The body of one upload. The SDK that sends it pulls its chunks.
 
     `length` is the total number of bytes, known before the first read. `error` is the exception that
-    `next_chunk` raised, if any: SDKs wrap it beyond recognition. `digests` cover the bytes returned so far.
+    `next_chunk` raised, if any: the SDKs replace it by errors of their own. `digests` cover the bytes
+    returned so far.
     """
 
     length: int
@@ -200,7 +201,10 @@ class Transport(Protocol):
 
 
 class Finished(Struct):
-    """A finished task: its result or its error. The caller may replace either by None after reading it."""
+    """A finished task.
+
+    `tag` identifies it. It has a `result` or an `error`, which the caller may set to None to free memory.
+    """
 
     tag: Any
     result: Any
@@ -227,7 +231,7 @@ class Span(Protocol):
         """Create a span within this one, sent together with it. The task that does its work ends it."""
 
     def annotate(self, **annotations: Annotation) -> None:
-        """Add annotations."""
+        """Add annotations to the span; those of the same name are replaced."""
 
     def stop(self) -> None:
         """Record the end time now; a later call to `end` finishes the span."""
@@ -243,7 +247,7 @@ class Span(Protocol):
 
 
 class Slots(Protocol):
-    """The tasks of a running engine: start a task, and wait for the next one that finishes."""
+    """The slots of a running engine. Each runs one task at a time."""
 
     def start(self, tag: Any, work: TaskFunction) -> None:
         """Run `work` in a free slot. The caller must have checked `free`."""
@@ -256,7 +260,7 @@ class Slots(Protocol):
         """Wait for the next task to end, and return it. At least one task must be running."""
 
     async def poll_end(self) -> Finished | None:
-        """Return a task that has already ended, or None. Tasks that were just started get to run."""
+        """Return a task that has already ended, or None. Tasks that were just started may run first."""
 
 
 class Engine(Protocol):
@@ -294,7 +298,7 @@ class Engine(Protocol):
 
     @property
     def computes_at_once(self) -> int:
-        """The number of bytes that is worth a call of `compute`; 1 if a call costs nothing."""
+        """The least number of bytes to process by one call of `compute`; 1 if a call costs nothing."""
 
     async def compute(self, work: Callable[[], T]) -> T:
         """Run a function that takes CPU time and does no I/O, outside of any event loop."""

@@ -44,26 +44,26 @@ class Rule(Struct, frozen=True):
     """How one kind of error differs from the policy.
 
     Attributes:
-        most: upper limit of tries, if lower than `max_attempts`.
-        patience: factor for the upper bound of each wait.
-        free: number of retries that are made immediately and not counted.
+        max_tries: upper limit of tries, if lower than `max_attempts`. Default: no limit.
+        wait_factor: factor for the upper bound of each wait. Default: 1.
+        free_retries: number of retries that are made immediately and not counted. Default: 0.
     """
 
-    most: int = sys.maxsize
-    patience: float = 1.0
-    free: int = 0
+    max_tries: int = sys.maxsize
+    wait_factor: float = 1.0
+    free_retries: int = 0
 
 
 # The table: the first class that matches an error decides. An error that is not `retryable` is never retried.
 RULES: tuple[tuple[type[AsyncstreamError], Rule], ...] = (
     # S3 scales a prefix within minutes, and until then wants fewer requests: wait longer.
-    (SlowDown, Rule(patience=4)),
+    (SlowDown, Rule(wait_factor=4)),
     # Only the first bytes sent show that a connection is dead. The retry uses another connection.
-    (ConnectionClosed, Rule(free=1)),
+    (ConnectionClosed, Rule(free_retries=1)),
     # The next try looks the credentials up again. If S3 refuses those too, more tries do not help.
-    (CredentialsExpired, Rule(most=2)),
+    (CredentialsExpired, Rule(max_tries=2)),
     # Three mismatches in a row are not chance.
-    (ChecksumMismatch, Rule(most=3)),
+    (ChecksumMismatch, Rule(max_tries=3)),
     (AsyncstreamError, Rule()),
 )
 
@@ -89,17 +89,17 @@ def wait_before_retry(
     Args:
         error: the error that the last try raised.
         tries: the tries before it.
-        policy: the bounds.
+        policy: the limits of tries and waits.
         jitter: a random number in [0, 1).
     """
     rule = rule_for(error)
-    if error.retryable and tries.free < rule.free:
+    if error.retryable and tries.free < rule.free_retries:
         tries.free += 1
         return 0.0
     tries.counted += 1
-    if not error.retryable or tries.counted >= min(policy.max_attempts, rule.most):
+    if not error.retryable or tries.counted >= min(policy.max_attempts, rule.max_tries):
         return None
-    bound = min(policy.max_delay, rule.patience * policy.base_delay * 2.0 ** (tries.counted - 1))
+    bound = min(policy.max_delay, rule.wait_factor * policy.base_delay * 2.0 ** (tries.counted - 1))
     wait = max(jitter * bound, getattr(error, "retry_after", 0.0))
     if tries.waited + wait > policy.max_wait:
         return None
@@ -112,14 +112,14 @@ OnRetry = Callable[[AsyncstreamError, float], None]
 
 
 def ignore_retry(error: AsyncstreamError, wait: float) -> None:
-    """Do nothing, for a request whose retries are not counted."""
+    """Do nothing: the default of `on_retry`."""
 
 
 class Retrying:
     """Retries requests as often as the policy and the deadline allow. Serves many requests at once.
 
     Args:
-        policy: the bounds.
+        policy: the limits of tries and waits.
         deadline: no try and no wait starts after it.
         sleep: the engine's `sleep`; takes seconds.
     """
@@ -142,7 +142,7 @@ class Retrying:
         Args:
             once: makes one try.
             on_retry: called for each failed try that is followed by another.
-            left: returns the seconds until a bound other than the deadline. No longer wait is started.
+            left: returns the seconds until another limit than the deadline. No wait exceeds it.
 
         Raises:
             DeadlineExceeded: the deadline passed, or is before the next try. The message contains the error
@@ -150,18 +150,18 @@ class Retrying:
             AsyncstreamError: the error of the last try.
         """
         tries = Tries()
-        before = ""
+        last_error = ""
         while True:
             try:
                 self.deadline.check()
                 return await once()
             except DeadlineExceeded as error:
-                if not before:
+                if not last_error:
                     raise
-                # The user can act on the error that took the time, not on the time itself.
-                raise DeadlineExceeded(f"{error}, after: {before}") from error
+                # The user can act on the error that was retried, not on the deadline that passed meanwhile.
+                raise DeadlineExceeded(f"{error}, after: {last_error}") from error
             except AsyncstreamError as error:
-                before = str(error)
+                last_error = str(error)
                 wait = self.wait_after(error, tries, left)
                 if wait is None:
                     raise

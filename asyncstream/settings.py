@@ -1,4 +1,4 @@
-"""`Settings`: the base class of configurations. Checks values, reads variables, masks secrets; does no I/O.
+"""`Settings`: the base class of configurations. It checks values, reads variables and masks secrets.
 
 msgspec checks types and limits when it converts a value, not when Python calls the class. `Settings` converts
 in both cases, so that arguments, environment variables and events pass the same checks.

@@ -45,17 +45,17 @@ _MAY_END_LATER = frozenset(
 
 
 class S3Store:
-    """Reads and writes objects over one transport. One for a transfer.
+    """Reads and writes objects over one transport, for one transfer.
 
     Args:
         transport: boto3 or aioboto3.
-        chunk_size: bytes; a body of at most this size (and 128 KiB) is sent as bytes.
+        chunk_size: bytes read at a time. A body of at most this size, and at most 128 KiB, is sent at once.
         extra_args: the user's settings for the destination.
-        learned: facts about the buckets; the transfers of a session share them.
-        verify: whether to ask for checksums.
-        create_only: whether to leave existing objects unchanged.
+        learned: facts about the buckets, shared by all transfers of a session.
+        verify: whether to ask for checksums. Default: yes.
+        create_only: whether to leave existing objects unchanged. Default: no.
         deadline: no bytes are read or written after it. Uploads may be created, completed and aborted a
-            little later.
+            little later. Default: no deadline.
     """
 
     def __init__(
@@ -74,7 +74,7 @@ class S3Store:
         self._extra = extra_args
         self._learned = learned
         self._verify = verify
-        self._transfer_time_left, self._upload_time_left = deadline.patience, deadline.ending
+        self._transfer_time_left, self._upload_time_left = deadline.left_for_replies, deadline.ending
         self._create_only = {"IfNoneMatch": "*"} if create_only else {}
         self._requests = RegionalRequests(transport, learned.regions)
 
