@@ -52,7 +52,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
 def copy(options: argparse.Namespace) -> int:
     """Run `asyncstream copy` and return the exit code."""
     pair = _pair(options)
-    config = TransferConfig.from_env().override(_given(options))
+    config = TransferConfig.from_env().override(_given_settings(options))
     if config.transform is not None:
         _check_transform(config.transform)
     with TransferSession(options.engine, endpoint_url=options.endpoint_url) as session:
@@ -162,7 +162,7 @@ def _pair(options: argparse.Namespace) -> Pair:
     return S3Prefix.from_uri(options.source), S3Prefix.from_uri(options.destination)
 
 
-def _given(options: argparse.Namespace) -> dict[str, Any]:
+def _given_settings(options: argparse.Namespace) -> dict[str, Any]:
     """Return the settings of TransferConfig that the command line sets."""
     names = [
         *("max_concurrency", "memory_limit", "part_size", "multipart", "if_exists", "verify"),
@@ -190,7 +190,7 @@ def _transfer(session: TransferSession, pair: Pair, config: TransferConfig) -> T
     from asyncstream.cli.progress_bar import ProgressBar  # noqa: PLC0415 - only drawing needs rich
 
     bar = ProgressBar(sys.stderr)
-    with bar.shown():
+    with bar.show():
         return session.transfer([pair], config, bar.on_event)
 
 

@@ -26,7 +26,7 @@ class ProgressBar:
     """A bar with bytes, rate and finished files. Any thread may call `on_event`.
 
     Args:
-        out: the terminal.
+        out: the terminal to draw on.
     """
 
     def __init__(self, out: TextIO) -> None:
@@ -47,7 +47,7 @@ class ProgressBar:
         self._task = self._progress.add_task("", total=None, files=self._files_text())
 
     @contextmanager
-    def shown(self) -> Iterator[None]:
+    def show(self) -> Iterator[None]:
         """Show the bar while the context is open."""
         with self._progress:
             yield

@@ -91,7 +91,7 @@ _idle: dict[str, Engine] = kept_until_exit()
 
 
 @contextmanager
-def borrowed(name: str) -> Iterator[Engine]:
+def borrow_engine(name: str) -> Iterator[Engine]:
     """Provide an engine for exclusive use: the one that is kept, or a new one while that is in use.
 
     So mappings may be nested and run in several threads.

@@ -18,7 +18,7 @@ from asyncstream.events.handler_replies import (
     Invoked,
     Problem,
     as_many_as_fit,
-    described,
+    json_schema,
     problem,
 )
 from asyncstream.events.reading import at, read
@@ -293,7 +293,7 @@ def report_document(report: TransferReport, room: float = math.inf) -> bytearray
 
 def schema() -> dict[str, Any]:
     """Return the JSON schema (2020-12) of event, reply and report."""
-    return described("asyncstream: direct invocation", [DirectEvent, DirectReply, FileReply])
+    return json_schema("asyncstream: direct invocation", [DirectEvent, DirectReply, FileReply])
 
 
 if __name__ == "__main__":

@@ -63,7 +63,7 @@ def as_many_as_fit(rows: Iterable[Row], left: int) -> tuple[list[Row], int]:
     return fitting, left
 
 
-def described(title: str, types: Sequence[type[Struct]]) -> dict[str, Any]:
+def json_schema(title: str, types: Sequence[type[Struct]]) -> dict[str, Any]:
     """Return the JSON schema (2020-12) of these types."""
     _, definitions = msgspec.json.schema_components(types, ref_template="#/$defs/{name}")
     for definition in definitions.values():

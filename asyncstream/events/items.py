@@ -34,9 +34,9 @@ class ItemOutcome(Struct, frozen=True):
     """The outcome of an item.
 
     Attributes:
-        item: the item.
-        files, bytes: numbers of copied files and bytes.
-        failed: number of failed files; 1 for a prefix that could not be listed or an item that is malformed.
+        item: the item that the outcome is of.
+        files, bytes: the numbers of copied files and bytes.
+        failed: the number of failed files; 1 for a malformed item, or a prefix that could not be listed.
         error: the first error, if any.
         pending: whether another invocation has to continue it.
         continuation: where to continue, if the file is partly copied.

@@ -33,7 +33,7 @@ def read(
 
     Args:
         value: parsed JSON.
-        kind: the type.
+        kind: the type to convert to.
         what: the name of the value in error messages.
         message: returns the text of an error. If the text ends with a path, that is cut off.
 
@@ -49,17 +49,19 @@ def read(
         raise InputError(f"{what} has a value that JSON does not have, such as NaN: leave it out") from None
     except RecursionError:
         raise InputError(f"{what} is nested too deeply: send fewer levels") from None
-    return shaped(value, kind, what, message)
+    return convert(value, kind, what, message)
 
 
-def shaped(
+def convert(
     value: Any,
     kind: type[T],
     what: str = "the event",
     message: Callable[[msgspec.ValidationError], str] = str,
 ) -> T:
-    """Convert a value to a type without checking texts and numbers. `read` checks its parts one by one later,
-    so that each can fail alone. See `read` for arguments and errors.
+    """Convert a value to a type, without the checks of texts and numbers that `read` makes first.
+
+    The caller reads the parts of the value one by one, so that each can fail alone. See `read` for arguments
+    and errors.
     """
     try:
         return msgspec.convert(value, kind)

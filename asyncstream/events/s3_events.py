@@ -64,7 +64,9 @@ def parse_notification(event: Any, deployment: Deployment) -> list[Item]:
     """
     if not isinstance(event["Records"], list):
         raise InputError(f"the event's $.Records is {shown(event['Records'])}, not a list")
-    return [_notified(record, deployment, f"$.Records[{n}]") for n, record in enumerate(event["Records"])]
+    return [
+        _notified_item(record, deployment, f"$.Records[{n}]") for n, record in enumerate(event["Records"])
+    ]
 
 
 def parse_eventbridge(event: Any, deployment: Deployment) -> list[Item]:
@@ -81,7 +83,7 @@ def parse_eventbridge(event: Any, deployment: Deployment) -> list[Item]:
         return [Item("$.detail", error=error)]
 
 
-def _notified(record: Any, deployment: Deployment, path: str) -> Item:
+def _notified_item(record: Any, deployment: Deployment, path: str) -> Item:
     try:
         notified = read(record, _Record, f"the event's {path}")
         if not notified.event_name.startswith(NOTIFIED):

@@ -15,7 +15,7 @@ from asyncstream.errors import AsyncstreamError, InputError
 from asyncstream.events import direct, s3_events
 from asyncstream.events.deployment import Deployment
 from asyncstream.events.items import Item, ItemOutcome
-from asyncstream.events.reading import shaped
+from asyncstream.events.reading import convert
 
 
 class _Message(Struct, frozen=True, rename={"message_id": "messageId", "queue": "eventSourceARN"}):
@@ -32,7 +32,7 @@ def parse_batch(event: Any, deployment: Deployment) -> list[Item]:
         InputError: a record is not a message. SQS delivers the whole batch again.
     """
     messages = [
-        shaped(record, _Message, f"the event's $.Records[{n}]") for n, record in enumerate(event["Records"])
+        convert(record, _Message, f"the event's $.Records[{n}]") for n, record in enumerate(event["Records"])
     ]
     return [_item(message, deployment) for message in messages]
 
@@ -46,13 +46,13 @@ def reply(outcomes: Sequence[ItemOutcome]) -> dict[str, list[dict[str, str]]]:
 def _item(message: _Message, deployment: Deployment) -> Item:
     group = message.attributes.get("MessageGroupId") if message.queue.endswith(".fifo") else None
     try:
-        asked = _asked(message.body, deployment)
+        asked = _parse_body(message.body, deployment)
     except AsyncstreamError as error:
         return Item(message.message_id, error=error, group=group)
     return Item(message.message_id, asked.pairs, asked.config, asked.error, group)
 
 
-def _asked(body: str, deployment: Deployment) -> Item:
+def _parse_body(body: str, deployment: Deployment) -> Item:
     """Return the item, without a name, that a message's body describes."""
     try:
         event = msgspec.json.decode(body)
@@ -63,9 +63,9 @@ def _asked(body: str, deployment: Deployment) -> Item:
     if s3_events.is_test(event):
         return Item("")
     if isinstance(event, dict) and "Records" in event:
-        return _together(s3_events.parse_notification(event, deployment))
+        return _merge(s3_events.parse_notification(event, deployment))
     if isinstance(event, dict) and "detail-type" in event:
-        return _together(s3_events.parse_eventbridge(event, deployment))
+        return _merge(s3_events.parse_eventbridge(event, deployment))
     own = direct.read_event(event)
     if own.report_uri is not None:
         raise InputError("a message cannot have a report_uri: only a direct invocation writes a report")
@@ -76,7 +76,7 @@ def _asked(body: str, deployment: Deployment) -> Item:
     return Item("", tuple(pairs), settings)
 
 
-def _together(items: Sequence[Item]) -> Item:
+def _merge(items: Sequence[Item]) -> Item:
     """Return one item with the objects of all items of a message, which succeeds if all of them do."""
     pairs = tuple(dict.fromkeys(pair for item in items for pair in item.pairs))
     return Item("", pairs, error=next((item.error for item in items if item.error is not None), None))

@@ -22,7 +22,7 @@ from asyncstream.errors import AsyncstreamError, ConfigError, FilesFailed, Files
 from asyncstream.events import inventory
 from asyncstream.events.deployment import Deployment
 from asyncstream.events.items import Item, ItemOutcome, failure_type
-from asyncstream.events.reading import read, shaped, without_keys
+from asyncstream.events.reading import convert, read, without_keys
 from asyncstream.locations import S3Object
 from asyncstream.pipeline.continuation import Continuation
 
@@ -150,10 +150,10 @@ def _as_left(item: Any, continuation: Continuation | None) -> Any:
 
 def _expand_batch(event: Any) -> _Batch:
     """Return the batch, with failed executions replaced by the items they left, and rows by files."""
-    batch = shaped(event, _Batch) if "Items" in event else _Batch([event])
+    batch = convert(event, _Batch) if "Items" in event else _Batch([event])
     items: list[Any] = []
     left_out = Counter(batch.left_out)
-    for item in (item for each in batch.items for item in _expanded(each)):
+    for item in (item for each in batch.items for item in _expand(each)):
         found = _read_inventory_row(item)
         if isinstance(found, inventory.LeftOut):
             left_out[found.value] += 1
@@ -173,13 +173,13 @@ def _read_inventory_row(item: Any) -> Any:
     return found if isinstance(found, inventory.LeftOut) else {"source": found.uri}
 
 
-def _expanded(value: Any) -> list[Any]:
+def _expand(value: Any) -> list[Any]:
     if not isinstance(value, dict) or "failed_execution" not in value:
         return [value]
     failed = read(value, _Failed, "the item").failed_execution
     unfinished = _items_named_by(failed) or _items_in(failed.input)
     # If the failed execution ran over another failed one, its input contains that one.
-    return [item for each in unfinished for item in _expanded(each)] or [value]
+    return [item for each in unfinished for item in _expand(each)] or [value]
 
 
 def _items_named_by(failed: FailedExecution) -> list[Any]:

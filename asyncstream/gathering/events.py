@@ -128,8 +128,8 @@ class Deployed(Struct, frozen=True):
         return cls(_urls(environ.get(URLS, "")), rows or None, _table(environ), event_rows)
 
 
-class Wanted(Struct, frozen=True):
-    """What to gather: the event's fields, completed by the function's environment."""
+class GatherPlan(Struct, frozen=True):
+    """The pages to gather, the function of their rows, and the table: from the event and the environment."""
 
     urls: tuple[str, ...] | S3Object
     rows: str
@@ -160,8 +160,8 @@ def is_unread(event: Any) -> bool:
     return bool(_SERVICE_FIELDS & event.keys()) or event.get("must_succeed") is True
 
 
-def wanted(event: GatherEvent, deployed: Deployed) -> Wanted:
-    """Return what to gather: the event's fields, or the environment's for those that it leaves out.
+def plan_gathering(event: GatherEvent, deployed: Deployed) -> GatherPlan:
+    """Return the plan of a gathering: the event's fields, or else those of the environment.
 
     Raises:
         InputError: a field is in neither, or the event names a function that is not listed.
@@ -186,19 +186,19 @@ def wanted(event: GatherEvent, deployed: Deployed) -> Wanted:
         )
     if table is None:
         raise InputError(f"there is no table: give `table` in the event, or set {TABLE} and {KEY}")
-    return Wanted(urls, rows, table)
+    return GatherPlan(urls, rows, table)
 
 
-def configured(own: GatherConfig, event: GatherEvent) -> GatherConfig:
-    """Return the function's own configuration with the event's settings laid over it."""
-    named = _named(event.config)
+def merge_config(own: GatherConfig, event: GatherEvent) -> GatherConfig:
+    """Return the function's own configuration, with the settings that the event gives."""
+    named = _given_settings(event.config)
     if "fetch" in named:
-        named["fetch"] = own.fetch.override(_named(named["fetch"]))
+        named["fetch"] = own.fetch.override(_given_settings(named["fetch"]))
     return own.override(named)
 
 
-def listed(content: bytes, source: S3Object) -> tuple[str, ...]:
-    """Return the URLs of a list, one per line.
+def parse_url_list(content: bytes, source: S3Object) -> tuple[str, ...]:
+    """Parse a list of URLs, one per line. Skip empty lines and lines that start with #.
 
     Raises:
         InputError: the list is not UTF-8, has no URLs or has too many.
@@ -280,7 +280,7 @@ def _split(names: str) -> tuple[str, ...]:
     return tuple(name.strip() for name in names.split(","))
 
 
-def _named(settings: Any) -> dict[str, Any]:
-    """Return the settings that an event names."""
+def _given_settings(settings: Any) -> dict[str, Any]:
+    """Return the settings that an event gives, without the unset ones."""
     given = {name: getattr(settings, name) for name in settings.__struct_fields__}
     return {name: value for name, value in given.items() if value is not UNSET}

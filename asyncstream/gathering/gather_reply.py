@@ -15,7 +15,7 @@ from asyncstream.events.handler_replies import (
     Invoked,
     Problem,
     as_many_as_fit,
-    described,
+    json_schema,
     problem,
 )
 from asyncstream.gathering.events import GatherEvent
@@ -161,7 +161,7 @@ def _describe_failure(page: PageResult) -> str:
 
 def schema() -> dict[str, Any]:
     """Return the JSON schema (2020-12) of event and reply."""
-    return described("asyncstream: pages gathered into a table", [GatherEvent, GatherReply])
+    return json_schema("asyncstream: pages gathered into a table", [GatherEvent, GatherReply])
 
 
 if __name__ == "__main__":

@@ -44,7 +44,7 @@ def lambda_handler(*, engine: str) -> Callable[[Any, LambdaContext], Any]:
         if isinstance(deployed.urls, S3Object):
             session.kept_session(LIST_ENGINE).open()
         if deployed.rows is not None:
-            rows_named(deployed.rows)
+            import_rows(deployed.rows)
     return partial(handle_event, engine=engine)
 
 
@@ -74,7 +74,7 @@ def handle_event(event: Any, context: LambdaContext, *, engine: str) -> Any:
     return sendable(reply)
 
 
-def rows_named(spec: str) -> RowsOf:
+def import_rows(spec: str) -> RowsOf:
     """Import the user's function that returns the rows of a page.
 
     Raises:
@@ -87,15 +87,15 @@ def rows_named(spec: str) -> RowsOf:
 
 def _gather(event: Any, context: LambdaContext, engine: str) -> tuple[GatherReport, Invoked]:
     asked = events.read_event(event)
-    wanted = events.wanted(asked, Deployed.from_env())
-    config = events.configured(GatherConfig.from_env(), asked)
-    rows = rows_named(wanted.rows)
+    plan = events.plan_gathering(asked, Deployed.from_env())
+    config = events.merge_config(GatherConfig.from_env(), asked)
+    rows = import_rows(plan.rows)
     # Lambda does not report CPU time, which is the best guide to choosing a memory size.
     cpu_before = time.process_time()
-    urls = _listed(wanted.urls, context) if isinstance(wanted.urls, S3Object) else wanted.urls
+    urls = _read_url_list(plan.urls, context) if isinstance(plan.urls, S3Object) else plan.urls
     if asked.must_succeed:
         urls = events.rotate_urls(random.randrange(len(urls)), urls)  # noqa: S311 - no secret
-    report = kept_session(engine).gather(urls, rows, wanted.table, within(config, context))
+    report = kept_session(engine).gather(urls, rows, plan.table, within(config, context))
     metrics.write(
         "unread" if asked.must_succeed else "direct",
         engine,
@@ -108,9 +108,9 @@ def _gather(event: Any, context: LambdaContext, engine: str) -> tuple[GatherRepo
     return report, Invoked(context.aws_request_id, time.process_time() - cpu_before)
 
 
-def _listed(source: S3Object, context: LambdaContext) -> tuple[str, ...]:
+def _read_url_list(source: S3Object, context: LambdaContext) -> tuple[str, ...]:
     """Read the URLs that an S3 object lists."""
     Deployment.from_env().check_read(source)
     config = within(TransferConfig(), context)
     content = session.kept_session(LIST_ENGINE).read(source, events.MAX_LIST_BYTES, config)
-    return events.listed(content, source)
+    return events.parse_url_list(content, source)

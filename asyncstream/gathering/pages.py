@@ -57,12 +57,12 @@ class _Fetched(Struct, frozen=True):
 
 
 class Fetching(Struct, frozen=True):
-    """How pages are fetched.
+    """The fetcher of a gathering, and its limits.
 
     Attributes:
         fetcher: fetches the pages.
         slots: the most pages in progress at once.
-        deadline: no page is fetched after it.
+        deadline: the time after which no page is fetched.
     """
 
     fetcher: Fetcher
@@ -71,7 +71,7 @@ class Fetching(Struct, frozen=True):
 
 
 class Writing(Struct, frozen=True):
-    """How rows are written.
+    """The writer of a gathering, and the table.
 
     Attributes:
         writer: writes the rows.

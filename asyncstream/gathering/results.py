@@ -12,7 +12,7 @@ class PageResult(Struct, frozen=True):
     """The result of one page.
 
     Attributes:
-        url: as it was given.
+        url: the URL as it was given to the gathering.
         status: "stored" (at least one row was new or changed), "unchanged" (no row had to be written),
             "failed" (this gathering wrote none of its rows, unless a reply from Postgres was lost), or
             "pending" (the deadline passed first).
@@ -21,7 +21,7 @@ class PageResult(Struct, frozen=True):
         replaced: rows not written because a later row of the same batch has the same key. The key may have
             too few columns.
         attempts: attempts made to fetch the page; 0 if no request was sent, or if the fetch was abandoned.
-        seconds: from the first request until the rows were made; 0 if the page was not started.
+        seconds: seconds from the first request until the rows were made; 0 if the page was not started.
         error: why the page failed. For a pending page whose rows were ready to be written: the error that
             used up the time.
     """

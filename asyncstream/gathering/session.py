@@ -70,7 +70,7 @@ class GatherSession(EngineSession):
         on_page: OnPage = ignore,
     ) -> GatherReport:
         """Gather pages; see `gather_pages`."""
-        asked = _checked(urls, rows, table, config, on_page)
+        asked = _check_arguments(urls, rows, table, config, on_page)
         return self._run(partial(_gather, self._kept, asked))
 
     def open(self, config: GatherConfig | None = None) -> None:
@@ -80,7 +80,7 @@ class GatherSession(EngineSession):
             ConfigError: psycopg is not installed, or the DSN cannot be read.
         """
         tracing.prepare()
-        self._run(partial(self._kept.opened, config or GatherConfig()))
+        self._run(partial(self._kept.open, config or GatherConfig()))
 
     async def _close_connections(self) -> None:
         await self._kept.close()
@@ -149,7 +149,7 @@ async def gather_pages_async(
     """Gather pages on the running event loop; see `gather_pages`. Cancelling the task ends all work."""
     kept = _Kept(open_engine("asyncio"))
     try:
-        return await _gather(kept, _checked(urls, rows, table, config, on_page))
+        return await _gather(kept, _check_arguments(urls, rows, table, config, on_page))
     finally:
         await kept.close()
 
@@ -164,7 +164,7 @@ class _Asked(Struct, frozen=True):
     on_page: OnPage
 
 
-def _checked(
+def _check_arguments(
     urls: Iterable[str], rows: RowsOf, table: Table, config: GatherConfig | None, on_page: OnPage
 ) -> _Asked:
     if isinstance(urls, str):
@@ -192,7 +192,7 @@ class _Kept:
         self._fetcher: Fetcher | None = None
         self._connection: KeptConnection | None = None
 
-    async def opened(self, config: GatherConfig) -> tuple[Fetcher, KeptConnection]:
+    async def open(self, config: GatherConfig) -> tuple[Fetcher, KeptConnection]:
         """Return the fetcher and connection for these settings; close those of other settings."""
         known, self._config = self._config, config
         if known is not None and known.fetch != config.fetch:
@@ -241,7 +241,7 @@ async def _gather(kept: _Kept, asked: _Asked) -> GatherReport:
     config, engine = asked.config, kept.engine
     started = time.monotonic()
     with tracing.open_trace(engine=engine.name) as span:
-        fetcher, connection = await kept.opened(config)
+        fetcher, connection = await kept.open(config)
         limit = memory_limit_or_default(config.memory_limit, memory.lambda_memory(), kept.resident)
         slots = _slots(config, limit, engine)
         deadline = Deadline(config.deadline, time.monotonic)

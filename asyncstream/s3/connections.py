@@ -90,7 +90,7 @@ class _Bounded(HTTPConnection):
             for *_, address in _resolve(host, self.port, self):
                 self._dns_host, self.timeout = address[0], waits.get().for_one()
                 try:
-                    return _bounded(super()._new_conn(), timeout)
+                    return _limit_reads(super()._new_conn(), timeout)
                 except (ConnectTimeoutError, NewConnectionError) as error:
                     failed = error
         finally:
@@ -135,7 +135,7 @@ def _resolve(host: str, port: int, connection: Any) -> list[Any]:
         raise NameResolutionError(host, connection, error) from error
 
 
-def _bounded(connected: socket.socket, stall_timeout: float) -> _Socket:
+def _limit_reads(connected: socket.socket, stall_timeout: float) -> _Socket:
     """Return the same connection as a socket whose reads respect the time left."""
     seconds = connected.gettimeout()
     bounded = _Socket(connected.family, connected.type, connected.proto, connected.detach())
@@ -192,7 +192,7 @@ class _TlsPool(_WholeBodies, AWSHTTPSConnectionPool):  # type: ignore[misc]  # u
     ConnectionCls = _TlsConnection
 
 
-def bound(client: Any) -> None:
+def use_own_connections(client: Any) -> None:
     """Make a new client use these connections; botocore has no option for it."""
     # https://github.com/boto/botocore/blob/1.43.117/botocore/client.py#L936
     # https://github.com/boto/botocore/blob/1.43.117/botocore/httpsession.py#L312

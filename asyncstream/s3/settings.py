@@ -2,12 +2,18 @@
 
 from msgspec import Struct
 
-# For a GET and a PUT. With one connection per part, asyncio's GETs could take all that the PUTs wait for.
+# One for the GET and one for the PUT. With fewer, asyncio's GETs could take all connections, and their PUTs
+# would wait for ever.
 CONNECTIONS_PER_PART = 2
 
 
 class Patience(Struct, frozen=True):
-    """The seconds that a reply may take after the last byte of its request, and the setting that says so."""
+    """How long a reply may take after the last byte of its request.
+
+    Attributes:
+        seconds: the limit.
+        setting: the name of the setting that has it, for error messages.
+    """
 
     seconds: float
     setting: str
@@ -22,7 +28,7 @@ class ClientSettings(Struct, frozen=True):
         chunk_size: bytes read at a time.
         stall_timeout: seconds without a byte after which a connection counts as broken.
         reply_timeout: seconds that a reply may take after the last byte of its request was sent.
-        complete_timeout: the same for CompleteMultipartUpload.
+        complete_timeout: seconds that the reply of CompleteMultipartUpload may take.
     """
 
     endpoint_url: str | None

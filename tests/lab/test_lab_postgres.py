@@ -91,10 +91,10 @@ def test_unreachable_binaries_are_copied(temporary_directory: Path, monkeypatch:
     """The user that runs the server cannot read the binaries."""
     closed = temporary_directory / "closed"
     closed.mkdir(mode=0o700)
-    binaries = postgres._installed()
+    binaries = postgres._find_installation()
     package = binaries.parents[1]
     for path in package.parent.glob(f"{package.name}*"):
         (closed / path.name).symlink_to(path)
-    monkeypatch.setattr(postgres, "_installed", lambda: closed / binaries.relative_to(package.parent))
+    monkeypatch.setattr(postgres, "_find_installation", lambda: closed / binaries.relative_to(package.parent))
     with PostgresServer("geheim") as server, connect(server) as session:
         assert session.execute("SELECT 1").fetchall() == [(1,)]

@@ -1,4 +1,4 @@
-"""The event of a direct invocation and its reply: read, checked, written, described."""
+"""Direct events and their replies: reading, checking, writing, and the JSON schema."""
 
 import json
 from collections.abc import Sequence

@@ -1,4 +1,4 @@
-"""The event that requests gathering and its reply: read, completed, written, described."""
+"""Direct events and their replies: reading, checking, writing, and the JSON schema."""
 
 import json
 from collections.abc import Sequence
@@ -63,7 +63,9 @@ def check(event: Any) -> events.GatherEvent:
     """Check an event as the handler does before any I/O."""
     asked = events.read_event(event)
     table = Table(name="t", key=("id",))
-    events.wanted(asked, Deployed(("https://b.example/",), "mine:rows", table, frozenset({"mine:rows"})))
+    events.plan_gathering(
+        asked, Deployed(("https://b.example/",), "mine:rows", table, frozenset({"mine:rows"}))
+    )
     return asked
 
 
@@ -94,10 +96,10 @@ class TestEvent:
         deployed = Deployed(LIST, "its:rows", Table(name="t", key=("id",)), frozenset({"its:rows"}))
         event = PAGES | {"rows": "its:rows", "table": {"name": "u", "key": ["sku"]}}
 
-        assert events.wanted(events.read_event({}), deployed) == events.Wanted(
+        assert events.plan_gathering(events.read_event({}), deployed) == events.GatherPlan(
             LIST, "its:rows", Table(name="t", key=("id",))
         )
-        wanted = events.wanted(events.read_event(event), deployed)
+        wanted = events.plan_gathering(events.read_event(event), deployed)
         assert (wanted.urls, wanted.rows) == (("https://a.example/1",), "its:rows")
         assert (wanted.table.name, wanted.table.key) == ("u", ("sku",))
 
@@ -109,19 +111,19 @@ class TestEvent:
         event = events.read_event(PAGES | {"rows": named, "table": {"name": "u", "key": ["sku"]}})
 
         with pytest.raises(InputError, match=f"may not name '{named}' as `rows`: .*GATHER_EVENT_ROWS"):
-            events.wanted(event, Deployed.from_env(listed))
+            events.plan_gathering(event, Deployed.from_env(listed))
 
     @pytest.mark.parametrize("named", ["its:rows", "its:more", "its:own"])
     def test_it_names_a_function_of_rows_that_is_listed(self, named: str) -> None:
         event = events.read_event(PAGES | {"rows": named, "table": {"name": "u", "key": ["sku"]}})
         listed = {"GATHER_ROWS": "its:own", "GATHER_EVENT_ROWS": "its:rows,its:more"}
 
-        assert events.wanted(event, Deployed.from_env(listed)).rows == named
+        assert events.plan_gathering(event, Deployed.from_env(listed)).rows == named
 
     def test_the_functions_own_needs_no_list(self) -> None:
         deployed = Deployed.from_env({"GATHER_ROWS": "its:own", "GATHER_TABLE": "t", "GATHER_KEY": "id"})
 
-        assert events.wanted(events.read_event(PAGES), deployed).rows == "its:own"
+        assert events.plan_gathering(events.read_event(PAGES), deployed).rows == "its:own"
 
     def test_its_settings_override_those_it_names_and_no_other(self) -> None:
         own = GatherConfig(
@@ -129,8 +131,8 @@ class TestEvent:
         )
         event = PAGES | {"config": {"deadline": None, "fetch": {"max_redirects": 0}}}
 
-        assert events.configured(own, events.read_event(PAGES)) == own
-        assert events.configured(own, events.read_event(event)) == GatherConfig(
+        assert events.merge_config(own, events.read_event(PAGES)) == own
+        assert events.merge_config(own, events.read_event(event)) == GatherConfig(
             max_concurrency=7,
             fetch=FetchConfig(max_body=5, max_redirects=0, allowed_networks=("10.0.0.0/8",)),
         )
@@ -190,7 +192,7 @@ TEXTS = st.text(
 
 @given(st.lists(TEXTS, min_size=1), st.sampled_from(["\n", "\r\n", "\n\n  ", "\n# more\n"]))
 def test_a_list_gives_its_lines_without_blanks_and_comments(urls: list[str], between: str) -> None:
-    assert events.listed(between.join(urls).encode(), LIST) == tuple(urls)
+    assert events.parse_url_list(between.join(urls).encode(), LIST) == tuple(urls)
 
 
 def report(pages: Sequence[PageResult]) -> GatherReport:

@@ -9,7 +9,7 @@ from asyncstream import TransferConfig
 from asyncstream.errors import ConfigError
 from asyncstream.gathering import GatherConfig
 from asyncstream.gathering.postgres.config import DatabaseConfig, is_local
-from asyncstream.gathering.postgres.conninfo import hosts_to_try, is_placed, parameters, secured
+from asyncstream.gathering.postgres.conninfo import hosts_to_try, names_a_server, parameters, with_sslmode
 
 REMOTE = "db.example.com"
 
@@ -82,8 +82,8 @@ def test_a_dsn_is_read_as_libpq_reads_it(dsn: str, host: str | None, password: s
 @pytest.mark.parametrize("environ", [{}, {"PGSSLMODE": "verify-full"}])
 def test_a_certificate_is_verified_by_a_name(environ: dict[str, str]) -> None:
     with pytest.raises(ConfigError, match="without host"):
-        secured({"hostaddr": "10.0.0.1"}, environ)
-    assert secured({"hostaddr": "10.0.0.1", "service": "x"}, environ)["sslmode"] == "verify-full"
+        with_sslmode({"hostaddr": "10.0.0.1"}, environ)
+    assert with_sslmode({"hostaddr": "10.0.0.1", "service": "x"}, environ)["sslmode"] == "verify-full"
 
 
 def test_no_signature_shows_the_environment() -> None:
@@ -141,7 +141,7 @@ def test_certificates_are_verified_unless_the_host_is_local(
     given: dict[str, str], environ: dict[str, str], mode: str | None
 ) -> None:
     """A setting may ask for less."""
-    assert secured(given, environ).get("sslmode") == mode
+    assert with_sslmode(given, environ).get("sslmode") == mode
 
 
 @pytest.mark.parametrize(
@@ -157,7 +157,7 @@ def test_the_hosts_are_those_that_are_connected_to(
     given: dict[str, str], environ: dict[str, str], hosts: list[str]
 ) -> None:
     assert hosts_to_try(given, environ) == hosts
-    assert is_placed(given, environ) == bool(hosts)
+    assert names_a_server(given, environ) == bool(hosts)
 
 
 @pytest.mark.parametrize(

@@ -66,7 +66,7 @@ class AwsPasswords:
             finally:
                 client.close()
         except (ClientError, BotoCoreError, ValueError) as error:
-            raise _mapped(error, name) from error
+            raise _convert(error, name) from error
         text = reply.get("SecretString")
         if not isinstance(text, str):
             raise ConfigError(f"the secret {name} is binary: give one with JSON text, as RDS writes it")
@@ -112,7 +112,7 @@ def _region_from_arn(name: str) -> str | None:
     return name.split(":")[3] if name.startswith("arn:") and name.count(":") >= 6 else None
 
 
-def _mapped(error: Exception, name: str) -> AsyncstreamError:
+def _convert(error: Exception, name: str) -> AsyncstreamError:
     what = f"the secret {name} could not be read"
     if refused_certificate(error, CertificateError) is not None:
         return ServerNotTrusted(f"{what}: {error}")

@@ -14,7 +14,7 @@ from msgspec import Struct
 from asyncstream.deadline import Deadline
 from asyncstream.errors import AccessDenied, ConfigError, CredentialsExpired, DeadlineExceeded, RowRefused
 from asyncstream.gathering.postgres.config import DatabaseConfig
-from asyncstream.gathering.postgres.conninfo import hosts_to_try, is_placed, parameters, secured
+from asyncstream.gathering.postgres.conninfo import hosts_to_try, names_a_server, parameters, with_sslmode
 from asyncstream.gathering.postgres.ports import Connection, Driver, PasswordSource
 
 _DEFAULT_PORT = "5432"
@@ -37,7 +37,7 @@ class Connector:
 
     Args:
         driver: the engine's driver.
-        config: the database.
+        config: the address of the database, the login and the time-outs.
         passwords: the source of the password if the configuration names a secret or IAM, otherwise None.
 
     Raises:
@@ -77,7 +77,7 @@ class Connector:
             raise CredentialsExpired(f"{error} (with the password of {self.config.secret})") from error
 
     @property
-    def _asked(self) -> PasswordSource:
+    def _password_source(self) -> PasswordSource:
         assert self._passwords is not None  # noqa: S101 - given if the configuration needs one
         return self._passwords
 
@@ -92,27 +92,29 @@ class Connector:
         if self.config.secret is not None:
             secret = self._secret  # read once, since another thread may set it to None meanwhile
             if secret is None:
-                secret = _read(await self._asked.secret(self.config.secret, seconds), self.config.secret)
+                secret = _parse_secret(
+                    await self._password_source.secret(self.config.secret, seconds), self.config.secret
+                )
                 self._secret = secret
             known = {**secret, **self._given, "password": secret["password"]}
-            if not is_placed(known, os.environ):
+            if not names_a_server(known, os.environ):
                 raise ConfigError(
                     f"neither the secret {self.config.secret} nor the settings name a host: give one"
                 )
-            return secured(known, os.environ)
+            return with_sslmode(known, os.environ)
         if not self.config.iam:
-            return secured(self._given, os.environ)
-        known = secured(self._given, os.environ, token=True)
+            return with_sslmode(self._given, os.environ)
+        known = with_sslmode(self._given, os.environ, token=True)
         host, user = (known.get(name) or os.environ.get(f"PG{name.upper()}") for name in ("host", "user"))
         if not host or not user:
             raise ConfigError("an IAM token needs a host and a user: give both")
         port = known.get("port") or os.environ.get("PGPORT", _DEFAULT_PORT)
         if "," in host or not port.isdigit():
             raise ConfigError(f"an IAM token needs one host and one port, not {host!r} and {port!r}")
-        return {**known, "password": await self._asked.token(host, int(port), user)}
+        return {**known, "password": await self._password_source.token(host, int(port), user)}
 
 
-def _read(text: str, name: str) -> dict[str, str]:
+def _parse_secret(text: str, name: str) -> dict[str, str]:
     """Return a secret as libpq's parameters. Error messages contain nothing of its text."""
     try:
         secret = msgspec.json.decode(text, type=_Secret)

@@ -69,12 +69,14 @@ def hosts_to_try(given: Mapping[str, str], environ: Mapping[str, str]) -> list[s
     return hosts.split(",") if hosts else []
 
 
-def is_placed(given: Mapping[str, str], environ: Mapping[str, str]) -> bool:
+def names_a_server(given: Mapping[str, str], environ: Mapping[str, str]) -> bool:
     """Return whether a host or service is given. Without one, libpq looks for a socket of this machine."""
     return bool(hosts_to_try(given, environ) or given.get("service") or environ.get("PGSERVICE"))
 
 
-def secured(given: Mapping[str, str], environ: Mapping[str, str], *, token: bool = False) -> dict[str, str]:
+def with_sslmode(
+    given: Mapping[str, str], environ: Mapping[str, str], *, token: bool = False
+) -> dict[str, str]:
     """Return the parameters with an `sslmode`. If none is given, it is "verify-full", except on this machine.
 
     Args:

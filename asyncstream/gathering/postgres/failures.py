@@ -115,7 +115,7 @@ def statement_error(error: Any) -> AsyncstreamError:
     state: str | None = error.sqlstate
     if state is None:
         return ConnectionClosed(f"the connection to Postgres broke: {' '.join(str(error).split())}")
-    said = f"Postgres says: {_said(error)}"
+    said = f"Postgres says: {_one_line_message(error)}"
     kind = _kind(state, said)
     if kind is AccessDenied:
         said += f"; {_PRIVILEGES}"
@@ -131,7 +131,7 @@ def _kind(state: str, said: str) -> type[AsyncstreamError]:
     return next(filter(None, rows), DatabaseError if state[:2] in _NOT_ABOUT_ROWS else RowRefused)
 
 
-def _said(error: Any) -> str:
+def _one_line_message(error: Any) -> str:
     """Return message, detail and hint in one line, with the SQLSTATE."""
     diagnosis = error.diag
     # If a row fails a check, the detail is the whole row, which must not be logged.

@@ -97,8 +97,8 @@ class Upsert(Struct, frozen=True):
     """The statements that write rows to one table.
 
     Attributes:
-        table: the table.
-        columns: the columns that a row may have.
+        table: the table to write to.
+        columns: the columns that a row may have, in the order of the table.
     """
 
     table: Table

@@ -136,14 +136,14 @@ class Writer:
             return [PageWritten(page.id) for page in pages]
         rows = ",".join(page.json for page in pages)
         [(stored, replaced)] = await self._fetch(upsert.statement(pages[0].columns), f"[{rows}]")
-        return _shared_out(pages, stored, replaced)
+        return _split_by_page(pages, stored, replaced)
 
     async def _fetch(self, statement: str, parameter: str) -> list[tuple[Any, ...]]:
         once = partial(self._connection.fetch, statement, [parameter], self._deadline)
         return await self._retrying.run(once, self._on_retry)
 
 
-def _shared_out(
+def _split_by_page(
     pages: Sequence[PageRows], stored: Sequence[int], replaced: Sequence[int]
 ) -> list[PageWritten]:
     """Return the result of each page from sorted row numbers, which count from 1 over all pages."""

@@ -89,11 +89,11 @@ def why_refused(address: str, allowed: Iterable[Network] = ()) -> str:
     """Return why an address must not be connected to; an empty string if it may be.
 
     Args:
-        address: as `getaddrinfo` returns it.
+        address: the address as `getaddrinfo` returns it.
         allowed: networks that may be connected to although they are special.
     """
     try:
-        found = _meant(ipaddress.ip_address(address))
+        found = _embedded_ipv4(ipaddress.ip_address(address))
     except ValueError:  # not for an IPv6 address with a zone: ip_address accepts it
         return "not an address"
     if isinstance(found, ipaddress.IPv6Address) and found.scope_id is not None:
@@ -115,7 +115,7 @@ def check(address: str, host: str, allowed: Iterable[Network] = ()) -> None:
         raise AddressRefused(f"{where} must not be connected to: it is {reason}; nothing was sent{advice}")
 
 
-def _meant(address: Address) -> Address:
+def _embedded_ipv4(address: Address) -> Address:
     """Return the IPv4 address that an IPv6 address stands for, otherwise the address itself."""
     if any(address in network for network in _STANDING_FOR_IPV4):
         return ipaddress.IPv4Address(int(address) & 0xFFFF_FFFF)

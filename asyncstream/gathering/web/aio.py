@@ -20,9 +20,9 @@ from yarl import URL
 
 from asyncstream.gathering.web import addresses
 from asyncstream.gathering.web.config import FetchConfig
-from asyncstream.gathering.web.failures import no_turn, raise_broken_body, raise_no_reply
+from asyncstream.gathering.web.failures import raise_broken_body, raise_no_reply, turn_timeout
 from asyncstream.gathering.web.hosts import Hosts
-from asyncstream.gathering.web.lookup import start_lookup, too_slow
+from asyncstream.gathering.web.lookup import lookup_timeout, start_lookup
 from asyncstream.gathering.web.page_replies import join_headers
 from asyncstream.gathering.web.ports import Reply
 from asyncstream.gathering.web.urls import Url
@@ -52,7 +52,7 @@ class AsyncioHttp:
         """See `ports.Http`."""
         host = self._hosts.take(url)
         try:
-            await _acquired(host.turns, url, left())
+            await _acquire_turn(host.turns, url, left())
             try:
                 yield host
             finally:
@@ -167,7 +167,7 @@ class _Resolver(AbstractResolver):
             async with asyncio.timeout(self._seconds):
                 found = await asyncio.wrap_future(start_lookup(host, port, self._allowed))
         except TimeoutError as error:
-            raise too_slow(host) from error
+            raise lookup_timeout(host) from error
         return [
             ResolveResult(hostname=host, host=each.address, port=port, family=each.family, proto=0, flags=0)
             for each in found
@@ -177,10 +177,10 @@ class _Resolver(AbstractResolver):
         """Do nothing: the resolver keeps no state."""
 
 
-async def _acquired(turns: asyncio.BoundedSemaphore, url: Url, left: float) -> None:
+async def _acquire_turn(turns: asyncio.BoundedSemaphore, url: Url, left: float) -> None:
     """Wait for a turn; raise DeadlineExceeded after `left` seconds."""
     try:
         async with asyncio.timeout(None if left == math.inf else max(left, 0.0)):
             await turns.acquire()
     except TimeoutError as error:
-        raise no_turn(url) from error
+        raise turn_timeout(url) from error

@@ -30,9 +30,9 @@ from urllib3.exceptions import HTTPError
 from asyncstream.errors import ConnectionFailed
 from asyncstream.gathering.web.addresses import Network, parse_networks
 from asyncstream.gathering.web.config import FetchConfig
-from asyncstream.gathering.web.failures import no_turn, raise_broken_body, raise_no_reply
+from asyncstream.gathering.web.failures import raise_broken_body, raise_no_reply, turn_timeout
 from asyncstream.gathering.web.hosts import Hosts
-from asyncstream.gathering.web.lookup import Resolved, start_lookup, too_slow
+from asyncstream.gathering.web.lookup import Resolved, lookup_timeout, start_lookup
 from asyncstream.gathering.web.page_replies import join_headers
 from asyncstream.gathering.web.ports import Reply
 from asyncstream.gathering.web.urls import Url
@@ -124,7 +124,7 @@ class BlockingHttp:
             host = self._hosts.take(url)
         try:
             if not host.turns.acquire(timeout=max(0.0, min(left(), threading.TIMEOUT_MAX))):
-                raise no_turn(url)
+                raise turn_timeout(url)
             try:
                 yield host
             finally:
@@ -256,13 +256,13 @@ class _ToAllowedAddresses(HTTPConnection):
         try:
             addresses = start_lookup(self._dns_host, self.port, limits.allowed).result(limits.to_connect())
         except TimeoutError as error:
-            raise too_slow(self._dns_host) from error
+            raise lookup_timeout(self._dns_host) from error
         failed: OSError | None = None
         for tried, resolved in enumerate(addresses):
             # Share the time, so that an address that does not answer leaves some for the others.
             seconds = limits.to_connect() / (len(addresses) - tried)
             try:
-                return _connected(resolved, seconds)
+                return _connect(resolved, seconds)
             except OSError as error:
                 failed = error
         raise ConnectionFailed(f"{self._dns_host} cannot be connected to: {failed}") from failed
@@ -295,7 +295,7 @@ class _TlsSocket(_LimitedReads, ssl.SSLSocket):
     pass
 
 
-def _connected(resolved: Resolved, seconds: float) -> _Socket:
+def _connect(resolved: Resolved, seconds: float) -> _Socket:
     connected = _Socket(resolved.family, socket.SOCK_STREAM)
     try:
         connected.settimeout(seconds)

@@ -23,7 +23,7 @@ _Seconds = Annotated[float, Meta(gt=0, le=LONGEST_INVOCATION)]
 _NAME, _VALUE = re.compile(r"[!#$%&'*+.^_`|~0-9A-Za-z-]+"), re.compile(r"[\x20-\x7e\t]*")
 # Headers that the fetcher sets itself, since they control how request and reply are sent, and the user agent,
 # which has a setting of its own.
-_OURS = frozenset(
+_RESERVED_HEADERS = frozenset(
     {
         *("host", "connection", "content-length", "transfer-encoding", "te", "upgrade", "expect"),
         *("accept-encoding", "if-none-match", "if-modified-since", "user-agent"),
@@ -121,7 +121,7 @@ def _check_headers(origin: str, headers: Mapping[str, str]) -> None:
     if meant != origin:
         raise ConfigError(f"headers: {shown(origin)!r} is not an origin: write {meant!r}")
     for name, value in headers.items():
-        if name.lower() in _OURS:
+        if name.lower() in _RESERVED_HEADERS:
             raise ConfigError(
                 f"headers of {origin}: {name!r} cannot be set here: it is fixed, or has its own setting"
             )

@@ -54,7 +54,7 @@ def raise_broken_body(error: BaseException, url: Url, truncated: Kinds) -> NoRet
     )
 
 
-def no_turn(url: Url) -> DeadlineExceeded:
+def turn_timeout(url: Url) -> DeadlineExceeded:
     """Return the error for a deadline that passed while waiting for a free connection."""
     return DeadlineExceeded(f"{url}: the deadline passed while waiting for a free connection to the host")
 

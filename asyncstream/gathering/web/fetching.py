@@ -38,7 +38,7 @@ class Fetcher:
 
     Args:
         http: the adapter of an HTTP library; see `open_fetcher`.
-        config: the limits.
+        config: the limits for pages, and the headers to send.
         sleep: the engine's sleep function, in seconds.
     """
 
@@ -89,7 +89,7 @@ class Fetcher:
         """Close all connections."""
         await self._http.close()
 
-    def _sent_to(self, url: Url) -> Mapping[str, str]:
+    def _request_headers(self, url: Url) -> Mapping[str, str]:
         """Return the headers of every request, and those for this origin alone."""
         own = self._config.headers.get(url.origin, {})
         named = {name.lower() for name in own}
@@ -104,8 +104,8 @@ class Fetcher:
                 raise DeadlineExceeded(f"{url}: the deadline passed before it was requested")
             async with self._http.turn(url, left) as host:
                 # The page's own time starts now: waiting for a connection to the host does not count.
-                within = _Within(seconds, left)
-                reply = await host.get(url, self._sent_to(url), within.left)
+                attempt = _AttemptTime(seconds, left)
+                reply = await host.get(url, self._request_headers(url), attempt.left)
                 try:
                     target = redirect_target(reply.status, reply.headers, url)
                     if target is None:
@@ -114,7 +114,7 @@ class Fetcher:
                 finally:
                     await reply.stream.close()
             url = target
-            seconds = within.own_left()
+            seconds = attempt.own_left()
         raise RedirectRefused(
             f"{asked} redirects more than {self._config.max_redirects} times, at last to {url}"
         )
@@ -152,7 +152,7 @@ class Fetcher:
             return body.getvalue()
 
 
-class _Within:
+class _AttemptTime:
     """The time left for an attempt: the earlier of its own time-out and the deadline.
 
     Args:

@@ -21,7 +21,7 @@ class Hosts(Generic[K]):
 
     Args:
         make: makes the value for a host from any of its URLs.
-        most: the most values kept in addition to those in use.
+        most: the most values kept in addition to those in use. Default: 100.
     """
 
     def __init__(self, make: Callable[[Url], K], most: int = MAX_KEPT) -> None:

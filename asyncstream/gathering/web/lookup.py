@@ -57,6 +57,6 @@ def start_lookup(host: str, port: int, allowed: Sequence[Network]) -> Future[lis
     return aside(lambda: resolve(host, port, allowed))
 
 
-def too_slow(host: str) -> ConnectionFailed:
+def lookup_timeout(host: str) -> ConnectionFailed:
     """Return the error for a lookup that took too long."""
     return ConnectionFailed(f"{host}: its address was not found in time")

@@ -33,8 +33,8 @@ class Url(Struct, frozen=True):
 
     Attributes:
         scheme: "http" or "https".
-        host: in lower case and ASCII; an IPv6 address without its brackets.
-        port: as given, or the scheme's default.
+        host: the host in lower case and ASCII; an IPv6 address without its brackets.
+        port: the port as given, or the scheme's default.
         target: path and query, percent-encoded. The fragment is dropped, since it is never sent.
     """
 

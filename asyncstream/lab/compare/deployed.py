@@ -19,7 +19,7 @@ from msgspec.structs import replace
 from asyncstream.engines.closing import Closing
 from asyncstream.errors import AsyncstreamError, InputError
 from asyncstream.lab.compare.functions import RUN_VARIABLE, configure, invoke
-from asyncstream.lab.compare.sdk_errors import said_in_one_line
+from asyncstream.lab.compare.sdk_errors import one_line_errors
 from asyncstream.lab.compare.stack import DeployedFunction, Stack, run_mark
 from asyncstream.lab.compare.variants import Variant
 from asyncstream.lab.report.measurement import Failure, Run
@@ -54,7 +54,7 @@ class DeployedFunctions(Closing):
         self._runs = 0
         self._changed: dict[str, DeployedFunction] = {}
         self._undo = ExitStack()
-        with said_in_one_line(AsyncstreamError):
+        with one_line_errors(AsyncstreamError):
             self._control = self._client("lambda")
             # A default client considers an invocation of over a minute lost, and invokes the function again.
             longest = max(function.timeout for function in stack.functions.values())
@@ -190,13 +190,13 @@ class DeployedFunctions(Closing):
                         f"Lambda's report of {function.arn} is neither in its reply nor in "
                         f"{function.log_group}: set the function's system log level to INFO: {error}"
                     ) from None
-            log = self._logged(function.log_group, request_id, began)
+            log = self._read_log(function.log_group, request_id, began)
             if not log:
                 time.sleep(LOG_POLL_SECONDS)
 
-    def _logged(self, log_group: str, request_id: str, began: float) -> str:
+    def _read_log(self, log_group: str, request_id: str, began: float) -> str:
         """Return the invocation's lines from the log group, which other functions also use."""
-        with said_in_one_line(AsyncstreamError, f"the log group {log_group} cannot be read"):
+        with one_line_errors(AsyncstreamError, f"the log group {log_group} cannot be read"):
             pages = self._logs.get_paginator("filter_log_events").paginate(
                 logGroupName=log_group,
                 startTime=int((began - LOG_MARGIN_SECONDS) * 1000),

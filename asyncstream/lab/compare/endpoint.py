@@ -19,7 +19,7 @@ from botocore.exceptions import ClientError
 from asyncstream.engines.closing import Closing
 from asyncstream.errors import S3Error
 from asyncstream.lab.compare.harness import ServerCounts
-from asyncstream.lab.compare.sdk_errors import said_in_one_line
+from asyncstream.lab.compare.sdk_errors import one_line_errors
 from asyncstream.lab.compare.testbed import users_settings
 from asyncstream.lab.compare.verification import Checksum
 from asyncstream.lab.s3.checksums import crc64nvme, encoded_crc64nvme
@@ -72,7 +72,7 @@ class EndpointTestbed(Closing):
         self._sources: dict[str, SyntheticContent] = {}
         self._undo = ExitStack()
         try:
-            with said_in_one_line(S3Error):
+            with one_line_errors(S3Error):
                 config = Config(max_pool_connections=4 * CONNECTIONS, s3={"payload_signing_enabled": False})
                 self._s3 = boto3.client("s3", endpoint_url=endpoint_url, config=config)
                 self._undo.callback(self._s3.close)
@@ -84,7 +84,7 @@ class EndpointTestbed(Closing):
 
     def close(self) -> None:
         """Delete everything that the testbed created."""
-        with said_in_one_line(S3Error):
+        with one_line_errors(S3Error):
             self._undo.close()
 
     def environment(self) -> Mapping[str, str]:
@@ -110,10 +110,10 @@ class EndpointTestbed(Closing):
             body = SyntheticFile(contents[key])
             self._s3.upload_fileobj(body, self._source_prefix.bucket, self._source_prefix.prefix + key)
 
-        with said_in_one_line(S3Error):
+        with one_line_errors(S3Error):
             _each(upload, contents)
 
-    def expected(self, prefix: str) -> dict[str, Checksum]:
+    def checksum_sources(self, prefix: str) -> dict[str, Checksum]:
         """See `Testbed`. The checksums are computed, not read back."""
         return {
             key.removeprefix(prefix): Checksum(content.size, encoded_crc64nvme(content.crc64nvme()))
@@ -121,10 +121,10 @@ class EndpointTestbed(Closing):
             if key.startswith(prefix)
         }
 
-    def found(self, prefix: str) -> dict[str, Checksum]:
+    def checksum_results(self, prefix: str) -> dict[str, Checksum]:
         """See `Testbed`. Uses the server's checksums, or reads objects back if it has none."""
         whole = self._destination_prefix.prefix + prefix
-        with said_in_one_line(S3Error):
+        with one_line_errors(S3Error):
             keys = list(self._keys(self._destination_prefix.bucket, whole))
             checksums = _each(self._checksum, keys)
         return dict(zip((key.removeprefix(whole) for key in keys), checksums, strict=True))
@@ -138,7 +138,7 @@ class EndpointTestbed(Closing):
 
     def discard(self, prefix: str) -> int:
         """See `Testbed`."""
-        with said_in_one_line(S3Error):
+        with one_line_errors(S3Error):
             return self._delete(self._destination_prefix.bucket, self._destination_prefix.prefix + prefix)
 
     def _place(self, named: S3Prefix | None, purpose: str) -> S3Prefix:

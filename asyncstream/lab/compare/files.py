@@ -60,11 +60,11 @@ class CopyFiles:
         """See `Harness`."""
         source = source_prefix(turn.workload)
         expected = (
-            self._testbed.expected(source)
+            self._testbed.checksum_sources(source)
             if self._made is None
             else self._made.expected(_files(turn.workload), source)
         )
-        return verification.wrong_bytes(expected, self._testbed.found(_results(turn)))
+        return verification.wrong_bytes(expected, self._testbed.checksum_results(_results(turn)))
 
     def discard(self, turn: Turn) -> int:
         """See `Harness`."""

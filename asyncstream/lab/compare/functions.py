@@ -9,7 +9,7 @@ from collections.abc import Mapping, Sequence
 from typing import Any, Protocol
 
 from asyncstream.errors import AsyncstreamError
-from asyncstream.lab.compare.sdk_errors import said_in_one_line
+from asyncstream.lab.compare.sdk_errors import one_line_errors
 from asyncstream.lab.compare.variants import Variant
 from asyncstream.lab.report.measurement import Failure, Run
 
@@ -39,7 +39,7 @@ def configure(client: Any, name: str, **settings: Any) -> None:
     Raises:
         AsyncstreamError: the change failed.
     """
-    with said_in_one_line(AsyncstreamError, f"the function {name} cannot be configured"):
+    with one_line_errors(AsyncstreamError, f"the function {name} cannot be configured"):
         updated = client.get_waiter("function_updated_v2")
         updated.wait(FunctionName=name)  # Lambda refuses a change during another one
         client.update_function_configuration(FunctionName=name, **settings)
@@ -52,7 +52,7 @@ def invoke(client: Any, name: str, event: Mapping[str, Any]) -> tuple[Any, Mappi
     Raises:
         AsyncstreamError: the function could not be invoked.
     """
-    with said_in_one_line(AsyncstreamError, f"the function {name} cannot be invoked"):
+    with one_line_errors(AsyncstreamError, f"the function {name} cannot be invoked"):
         reply = client.invoke(FunctionName=name, LogType="Tail", Payload=json.dumps(event))
         payload = json.loads(reply["Payload"].read())
     return reply, payload, _error_line(payload) if "FunctionError" in reply else failure_in(payload)

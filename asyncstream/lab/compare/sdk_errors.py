@@ -10,7 +10,7 @@ from asyncstream.errors import AsyncstreamError
 
 
 @contextmanager
-def said_in_one_line(kind: type[AsyncstreamError], what: str = "") -> Iterator[None]:
+def one_line_errors(kind: type[AsyncstreamError], what: str = "") -> Iterator[None]:
     """Raise errors of the SDK as errors that the command line shows without a traceback.
 
     Args:

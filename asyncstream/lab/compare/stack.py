@@ -9,7 +9,7 @@ from msgspec import Struct
 
 from asyncstream.errors import AsyncstreamError, InputError
 from asyncstream.lab.compare.functions import RUN_VARIABLE
-from asyncstream.lab.compare.sdk_errors import said_in_one_line
+from asyncstream.lab.compare.sdk_errors import one_line_errors
 from asyncstream.lab.compare.variants import Variant
 from asyncstream.lab.report.prices import Architecture
 from asyncstream.locations import S3Prefix
@@ -64,11 +64,11 @@ def read_stack(name: str, variants: Sequence[Variant]) -> Stack:
         InputError: the stack does not exist, is not one of the template, or its trigger would invoke a
         function. AsyncstreamError: AWS cannot be reached, or refused a request.
     """
-    with said_in_one_line(AsyncstreamError, f"the stack {name} cannot be read"), ExitStack() as closing:
+    with one_line_errors(AsyncstreamError, f"the stack {name} cannot be read"), ExitStack() as closing:
         formation, lambda_, s3 = (boto3.client(each) for each in ("cloudformation", "lambda", "s3"))
         for client in (formation, lambda_, s3):
             closing.callback(client.close)
-        outputs = _outputs(name, _described(formation, name))
+        outputs = _outputs(name, _describe_stack(formation, name))
         places = {
             kind: S3Prefix.from_uri(_output(name, outputs, f"{kind}Uri"))
             for kind in ("Source", "Destination")
@@ -87,7 +87,7 @@ def read_stack(name: str, variants: Sequence[Variant]) -> Stack:
         )
 
 
-def _described(formation: Any, name: str) -> dict[str, Any]:
+def _describe_stack(formation: Any, name: str) -> dict[str, Any]:
     try:
         found: dict[str, Any] = formation.describe_stacks(StackName=name)["Stacks"][0]
     except formation.exceptions.ClientError as error:

@@ -28,10 +28,10 @@ class Testbed(Protocol):
     def put_sources(self, prefix: str, names: Sequence[str], size: int) -> None:
         """Create files of `size` bytes with different contents under a prefix."""
 
-    def expected(self, prefix: str) -> dict[str, Checksum]:
+    def checksum_sources(self, prefix: str) -> dict[str, Checksum]:
         """Return the checksums of the sources under a prefix, by the rest of their keys."""
 
-    def found(self, prefix: str) -> dict[str, Checksum]:
+    def checksum_results(self, prefix: str) -> dict[str, Checksum]:
         """Return the checksums of the bytes of the results under a prefix, by the rest of their keys."""
 
     def start_run(self, prefix: str, seed: int) -> None:
@@ -96,11 +96,11 @@ class LabTestbed(Closing):
         """See `Testbed`."""
         self._lab.declare("source", [(prefix + name, size) for name in names])
 
-    def expected(self, prefix: str) -> dict[str, Checksum]:
+    def checksum_sources(self, prefix: str) -> dict[str, Checksum]:
         """See `Testbed`."""
         return self._checksums("source", prefix)
 
-    def found(self, prefix: str) -> dict[str, Checksum]:
+    def checksum_results(self, prefix: str) -> dict[str, Checksum]:
         """See `Testbed`. The server computes the checksums of the bytes that it receives."""
         return self._checksums("destination", prefix)
 

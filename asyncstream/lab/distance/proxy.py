@@ -88,25 +88,25 @@ class _Connection:
             requests.join()
 
     def _pass_requests(self) -> None:
-        for data in _received(self._client):
+        for data in _receive(self._client):
             self._asked = self._proxy.now()
             if self._answered:
                 self._answered = False
                 self._proxy.add_round_trip()
-            if not _sent(self._server, data):
+            if not _send(self._server, data):
                 break
         _end(self._server)
 
     def _pass_answers(self) -> None:
-        for data in _received(self._server):
+        for data in _receive(self._server):
             self._proxy.sleep(max(0.0, self._asked + self._proxy.round_trip - self._proxy.now()))
             self._answered = True
-            if not _sent(self._client, data):
+            if not _send(self._client, data):
                 break
         _end(self._client)
 
 
-def _received(connected: socket.socket) -> Iterator[bytes]:
+def _receive(connected: socket.socket) -> Iterator[bytes]:
     while True:
         try:
             data = connected.recv(SIZE)
@@ -117,7 +117,7 @@ def _received(connected: socket.socket) -> Iterator[bytes]:
         yield data
 
 
-def _sent(connected: socket.socket, data: bytes) -> bool:
+def _send(connected: socket.socket, data: bytes) -> bool:
     try:
         connected.sendall(data)
     except OSError:  # the receiver has closed
