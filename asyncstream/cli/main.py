@@ -122,12 +122,12 @@ def _outputs(options: argparse.Namespace) -> "list[tuple[str, Callable[[Comparis
     from asyncstream.lab.report.html import page  # noqa: PLC0415
     from asyncstream.lab.report.markdown import markdown  # noqa: PLC0415
 
-    asked: list[tuple[str, str | None, Callable[[Comparison], bytes]]] = [
+    documents: list[tuple[str, str | None, Callable[[Comparison], bytes]]] = [
         ("--json", options.json, document),
         ("--markdown", options.markdown, lambda comparison: markdown(comparison).encode()),
         ("--html", options.html, lambda comparison: page(comparison).encode()),
     ]
-    outputs = [(name, path, render) for name, path, render in asked if path is not None]
+    outputs = [(name, path, render) for name, path, render in documents if path is not None]
     if sum(path == "-" for _, path, _ in outputs) > 1:
         raise InputError("only one of --json, --markdown and --html can go to standard output: name files")
     for name, path, _ in outputs:

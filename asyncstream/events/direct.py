@@ -142,13 +142,13 @@ def read_event(event: Any) -> DirectEvent:
     Raises:
         InputError: a field is unknown, missing or of the wrong type; the message names its path.
     """
-    asked = read(event, DirectEvent, message=lambda error: explained(error)[1])
-    prefixes = (asked.source_prefix, asked.destination)
-    if asked.files is None and None in prefixes:
+    request = read(event, DirectEvent, message=lambda error: explained(error)[1])
+    prefixes = (request.source_prefix, request.destination)
+    if request.files is None and None in prefixes:
         raise InputError("the event must have either `files`, or both `source_prefix` and `destination`")
-    if asked.files is not None and prefixes != (None, None):
+    if request.files is not None and prefixes != (None, None):
         raise InputError("the event has `files`: leave out `source_prefix` and `destination`")
-    return asked
+    return request
 
 
 def event_pairs(event: DirectEvent) -> list[Pair]:
@@ -194,9 +194,9 @@ def report_location(event: DirectEvent, pairs: Sequence[Pair]) -> S3Object | Non
     return place
 
 
-def named_settings(event: Any, asked: DirectEvent) -> dict[str, Any]:
+def named_settings(event: Any, request: DirectEvent) -> dict[str, Any]:
     """Return the settings that the event itself names. For the others, the function's own values apply."""
-    return {name: getattr(asked.config, name) for name in event.get("config") or {}}
+    return {name: getattr(request.config, name) for name in event.get("config") or {}}
 
 
 def file_reply(result: FileResult) -> FileReply:

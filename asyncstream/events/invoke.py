@@ -82,12 +82,12 @@ def _triggered(trigger: Trigger, context: LambdaContext, engine: str, multipart:
 
 
 def _direct(event: Any, context: LambdaContext, engine: str, multipart: bool) -> direct.DirectReply:
-    asked = direct.read_event(event)
-    pairs = direct.event_pairs(asked)
-    report_to = direct.report_location(asked, pairs)
+    request = direct.read_event(event)
+    pairs = direct.event_pairs(request)
+    report_to = direct.report_location(request, pairs)
     deployment = Deployment.from_env()
     deployment.check(pairs)
-    settings = direct.named_settings(event, asked)
+    settings = direct.named_settings(event, request)
     deployment.check_settings(settings)
     if report_to is not None:
         deployment.check_written(report_to)
@@ -99,7 +99,7 @@ def _direct(event: Any, context: LambdaContext, engine: str, multipart: bool) ->
     report = kept.transfer(
         pairs,
         within(own, context),
-        continuations=direct.event_continuations(asked, pairs),
+        continuations=direct.event_continuations(request, pairs),
         untouched=report_to,
     )
     invoked = Invoked(context.aws_request_id, time.process_time() - cpu_before)

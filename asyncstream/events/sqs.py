@@ -46,10 +46,10 @@ def reply(outcomes: Sequence[ItemOutcome]) -> dict[str, list[dict[str, str]]]:
 def _item(message: _Message, deployment: Deployment) -> Item:
     group = message.attributes.get("MessageGroupId") if message.queue.endswith(".fifo") else None
     try:
-        asked = _parse_body(message.body, deployment)
+        parsed = _parse_body(message.body, deployment)
     except AsyncstreamError as error:
         return Item(message.message_id, error=error, group=group)
-    return Item(message.message_id, asked.pairs, asked.config, asked.error, group)
+    return Item(message.message_id, parsed.pairs, parsed.config, parsed.error, group)
 
 
 def _parse_body(body: str, deployment: Deployment) -> Item:

@@ -209,11 +209,11 @@ def _item(value: Any, deployment: Deployment) -> Item:
         if isinstance(value, dict) and "inventory_row" in value:
             # `_expand_batch` replaces valid rows. This row is invalid, and reading it raises its error.
             inventory.read_row(value["inventory_row"])
-        asked = read(value, MapItem, "the item")
-        source = S3Object.from_uri(asked.source, asked.version_id or None)
-        destination = S3Object.from_uri(asked.destination) if asked.destination else None
+        row = read(value, MapItem, "the item")
+        source = S3Object.from_uri(row.source, row.version_id or None)
+        destination = S3Object.from_uri(row.destination) if row.destination else None
         pair = deployment.pair(source, destination)
-        return Item(source.uri, (pair,), continuation=asked.continuation)
+        return Item(source.uri, (pair,), continuation=row.continuation)
     except ConfigError:
         raise
     except AsyncstreamError as error:

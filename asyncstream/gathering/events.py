@@ -147,10 +147,10 @@ def read_event(event: Any) -> GatherEvent:
         if _SERVICE_FIELDS & event.keys():
             return _schedule_event(event)
         _check_settings(event.get("config"))
-    asked = read(event, GatherEvent)
-    if asked.urls is not None and asked.urls_from is not None:
+    request = read(event, GatherEvent)
+    if request.urls is not None and request.urls_from is not None:
         raise InputError("the event has both `urls` and `urls_from`: leave one of them out")
-    return asked
+    return request
 
 
 def is_unread(event: Any) -> bool:

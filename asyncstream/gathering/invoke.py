@@ -86,18 +86,18 @@ def import_rows(spec: str) -> RowsOf:
 
 
 def _gather(event: Any, context: LambdaContext, engine: str) -> tuple[GatherReport, Invoked]:
-    asked = events.read_event(event)
-    plan = events.plan_gathering(asked, Deployed.from_env())
-    config = events.merge_config(GatherConfig.from_env(), asked)
+    request = events.read_event(event)
+    plan = events.plan_gathering(request, Deployed.from_env())
+    config = events.merge_config(GatherConfig.from_env(), request)
     rows = import_rows(plan.rows)
     # Lambda does not report CPU time, which is the best guide to choosing a memory size.
     cpu_before = time.process_time()
     urls = _read_url_list(plan.urls, context) if isinstance(plan.urls, S3Object) else plan.urls
-    if asked.must_succeed:
+    if request.must_succeed:
         urls = events.rotate_urls(random.randrange(len(urls)), urls)  # noqa: S311 - no secret
     report = kept_session(engine).gather(urls, rows, plan.table, within(config, context))
     metrics.write(
-        "unread" if asked.must_succeed else "direct",
+        "unread" if request.must_succeed else "direct",
         engine,
         PagesStored=len(report.of("stored")),
         PagesFailed=len(report.failed),

@@ -70,8 +70,8 @@ class GatherSession(EngineSession):
         on_page: OnPage = ignore,
     ) -> GatherReport:
         """Gather pages; see `gather_pages`."""
-        asked = _check_arguments(urls, rows, table, config, on_page)
-        return self._run(partial(_gather, self._kept, asked))
+        arguments = _check_arguments(urls, rows, table, config, on_page)
+        return self._run(partial(_gather, self._kept, arguments))
 
     def open(self, config: GatherConfig | None = None) -> None:
         """Prepare what a gathering with this configuration needs, without opening connections.
@@ -154,7 +154,7 @@ async def gather_pages_async(
         await kept.close()
 
 
-class _Asked(Struct, frozen=True):
+class _Arguments(Struct, frozen=True):
     """The checked arguments of `gather_pages`."""
 
     urls: list[str]
@@ -166,7 +166,7 @@ class _Asked(Struct, frozen=True):
 
 def _check_arguments(
     urls: Iterable[str], rows: RowsOf, table: Table, config: GatherConfig | None, on_page: OnPage
-) -> _Asked:
+) -> _Arguments:
     if isinstance(urls, str):
         raise InputError(f"urls is one string, {urls[:80]!r}: give a list of URLs")
     found = list(urls)
@@ -178,7 +178,7 @@ def _check_arguments(
     check_rows(rows, repr(rows))
     if not isinstance(table, Table):
         raise ConfigError(f"table={table!r} is a {type(table).__name__}: write Table(name=..., key=(...,))")
-    return _Asked(list(dict.fromkeys(found)), rows, table, config or GatherConfig(), on_page)
+    return _Arguments(list(dict.fromkeys(found)), rows, table, config or GatherConfig(), on_page)
 
 
 class _Kept:
@@ -237,8 +237,8 @@ def _slots(config: GatherConfig, limit: int, engine: Engine) -> int:
     return slots_within(left, config.page_bytes, min(config.max_concurrency, engine.most_slots))
 
 
-async def _gather(kept: _Kept, asked: _Asked) -> GatherReport:
-    config, engine = asked.config, kept.engine
+async def _gather(kept: _Kept, arguments: _Arguments) -> GatherReport:
+    config, engine = arguments.config, kept.engine
     started = time.monotonic()
     with tracing.open_trace(engine=engine.name) as span:
         fetcher, connection = await kept.open(config)
@@ -247,17 +247,17 @@ async def _gather(kept: _Kept, asked: _Asked) -> GatherReport:
         deadline = Deadline(config.deadline, time.monotonic)
         writer = Writer(connection, Retrying(DATABASE_POLICY, deadline, engine.sleep), _log_retry)
         with span.child("table"):
-            upsert = await writer.check(asked.table)
+            upsert = await writer.check(arguments.table)
         batches = Batches(config.database.batch_rows, config.database.batch_bytes)
         gathering = Gathering(
-            asked.rows,
+            arguments.rows,
             engine=engine,
             fetching=Fetching(fetcher, slots, Deadline(config.fetching_seconds, time.monotonic)),
             writing=Writing(writer, upsert, batches),
-            on_page=asked.on_page,
+            on_page=arguments.on_page,
             span=span,
         )
-        pages = await gathering.run(asked.urls)
+        pages = await gathering.run(arguments.urls)
         report = GatherReport(engine.name, pages, time.monotonic() - started, slots, limit, gathering.written)
         span.annotate(pages=len(pages), failed=len(report.failed), rows=report.rows, slots=slots)
     return report

@@ -225,9 +225,9 @@ def check_extent(found: ByteRange, wanted: ByteRange | None, size: int, source: 
     # A first range may extend past the end of the object, whose size is not yet known.
     expected = ByteRange(0, size) if wanted is None else ByteRange(wanted.start, min(wanted.stop, size))
     if found != expected:
-        asked = "the whole" if wanted is None else wanted.header
+        requested = "the whole" if wanted is None else wanted.header
         raise S3Error(
-            f"GET of {source} asked for {asked} and was answered with bytes "
+            f"GET of {source} asked for {requested} and was answered with bytes "
             f"{found.start}-{found.stop - 1} of {size}: this server does not serve ranges"
         )
 

@@ -65,22 +65,22 @@ class Fetcher:
             ServiceBusy, ConnectionFailed: every attempt failed.
             DeadlineExceeded: the deadline passed first.
         """
-        asked = parse_url(url)
-        with span.child("fetch", host=asked.host) as tracing:
+        parsed = parse_url(url)
+        with span.child("fetch", host=parsed.host) as tracing:
             attempts = 0
 
             async def once() -> Page:
                 nonlocal attempts
                 attempts += 1
                 tracing.annotate(attempts=attempts)
-                return await self._follow(asked, left)
+                return await self._follow(parsed, left)
 
             try:
                 page = await self._retrying.run(once, left=left)
             except AsyncstreamError as error:
                 error.attempts = attempts
                 if error.retryable and left() <= 0:
-                    raise DeadlineExceeded(f"{asked}: the deadline passed, after: {error}") from error
+                    raise DeadlineExceeded(f"{parsed}: the deadline passed, after: {error}") from error
                 raise
             tracing.annotate(status=page.status, redirects=page.redirects, bytes=len(page.body))
             return replace(page, asked=url, attempts=attempts)
@@ -95,9 +95,9 @@ class Fetcher:
         named = {name.lower() for name in own}
         return {name: value for name, value in self._headers.items() if name.lower() not in named} | own
 
-    async def _follow(self, asked: Url, left: TimeLeft) -> Page:
+    async def _follow(self, start: Url, left: TimeLeft) -> Page:
         """Make one attempt: follow redirects from the URL to the page."""
-        url = asked
+        url = start
         seconds = self._config.page_timeout
         for redirects in range(self._config.max_redirects + 1):
             if left() <= 0:
@@ -116,7 +116,7 @@ class Fetcher:
             url = target
             seconds = attempt.own_left()
         raise RedirectRefused(
-            f"{asked} redirects more than {self._config.max_redirects} times, at last to {url}"
+            f"{start} redirects more than {self._config.max_redirects} times, at last to {url}"
         )
 
     async def _page(self, reply: Reply, url: Url, redirects: int) -> Page:
