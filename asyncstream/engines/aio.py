@@ -11,7 +11,7 @@ import anyio
 import anyio.to_thread
 from anyio.abc import TaskGroup
 
-from asyncstream.engines.aside import aside
+from asyncstream.engines.aside import start_aside
 from asyncstream.errors import Cancelled, ConfigError, ConnectionFailed, DeadlineExceeded
 from asyncstream.ports import Finished, TaskFunction
 from asyncstream.units import KiB
@@ -31,7 +31,7 @@ async def wait_aside(work: Callable[[], T], seconds: float) -> T:
         TimeoutError: it took longer than `seconds`.
     """
     async with asyncio.timeout(seconds):
-        return await asyncio.wrap_future(aside(work))
+        return await asyncio.wrap_future(start_aside(work))
 
 
 class AsyncioEngine:

@@ -14,7 +14,7 @@ from typing import TypeVar
 T = TypeVar("T")
 
 
-def aside(work: Callable[[], T]) -> Future[T]:
+def start_aside(work: Callable[[], T]) -> Future[T]:
     """Start `work` on a new thread; the future has what it returns or raises."""
     future: Future[T] = Future()
     threading.Thread(target=_run, args=(future, work), name="asyncstream-aside", daemon=True).start()

@@ -30,7 +30,7 @@ class EngineSession(Closing):
 
     def __init__(self, engine: str) -> None:
         self._engine = open_engine(engine)
-        self._at_work = False
+        self._busy = False
 
     def close(self) -> None:
         """Close the connections, threads and event loop. Later work opens them again."""
@@ -41,13 +41,13 @@ class EngineSession(Closing):
     async def _close_connections(self) -> None: ...
 
     def _run(self, work: Callable[[], Coroutine[Any, Any, T]]) -> T:
-        if self._at_work:
+        if self._busy:
             raise ConfigError("this session is busy in another thread or in a callback: use another session")
-        self._at_work = True
+        self._busy = True
         try:
             return self._engine.run(work)
         finally:
-            self._at_work = False
+            self._busy = False
 
 
 _all_kept: list[dict[Any, Any]] = []

@@ -11,7 +11,7 @@ from botocore.exceptions import BotoCoreError, ClientError
 
 from asyncstream.errors import ConnectionFailed
 from asyncstream.ports import Body, TimeLeft, for_ever
-from asyncstream.s3.aio_connections import Call, VerifiedConfig, body_follows, under_way
+from asyncstream.s3.aio_connections import Call, VerifiedConfig, current_call, limit_body
 from asyncstream.s3.buffers import SLOT
 from asyncstream.s3.client import (
     expect_nothing,
@@ -48,9 +48,9 @@ class AsyncioTransport:
         if body is not None and not isinstance(body, bytes):
             params = {**params, "Body": _AsyncReadable(body)}
         # A call within a call resumes the body that the outer call sends.
-        patience = self._settings.patience(operation, within_upload=under_way.get(None) is not None)
+        patience = self._settings.patience(operation, within_upload=current_call.get(None) is not None)
         own = Call(left(), patience.seconds)
-        outer = under_way.set(own)
+        outer = current_call.set(own)
         try:
             client = await self._client(region)
             reply: dict[str, Any] = await getattr(client, xform_name(operation))(**params)
@@ -62,7 +62,7 @@ class AsyncioTransport:
             raise own_error(error, operation, params) from error
         finally:
             own.end()
-            under_way.reset(outer)
+            current_call.reset(outer)
         return reply
 
     def stream(self, body: Any, length: int, left: TimeLeft = for_ever) -> "_ContentStream":
@@ -145,7 +145,7 @@ class _ContentStream:
         # A wrapt proxy before aiobotocore 3, which has the attribute `raw_stream`.
         wrapped = body.__wrapped__ if hasattr(body, "__wrapped__") else body.raw_stream
         self._response: aiohttp.ClientResponse = wrapped
-        body_follows(self._response, stall_timeout)
+        limit_body(self._response, stall_timeout)
 
     async def read(self) -> bytes:
         try:

@@ -27,9 +27,9 @@ from asyncstream.s3.settings import CONNECTIONS_PER_PART
 
 # aiohttp takes a timeout of 0 as no timeout.
 _SHORTEST = 0.001
-# Before this version aiobotocore does not compare the name in a certificate with the host, because botocore
-# leaves that to urllib3. Behind a proxy it does not check certificates at all.
-_VERIFIES = (3, 9)
+# The first version of aiobotocore that compares the name in a certificate with the host. Older versions rely
+# on urllib3 for that, as botocore does, and behind a proxy they do not check certificates at all.
+_VERIFIES_SINCE = (3, 9)
 
 
 class Call:
@@ -69,7 +69,7 @@ class Call:
 
 
 # The call of this task, also in the tasks that send its body.
-under_way: ContextVar[Call] = ContextVar("under_way")
+current_call: ContextVar[Call] = ContextVar("current_call")
 
 
 class _Resolver(AbstractResolver):
@@ -123,7 +123,7 @@ class VerifiedSession(AIOHTTPSession):  # type: ignore[misc]  # untyped
     @cached_property
     def _tls(self) -> ssl.SSLContext | None:
         """The context that verifies servers, if aiobotocore's own does not."""
-        if tuple(map(int, aiobotocore_version.split(".")[:2])) >= _VERIFIES:
+        if tuple(map(int, aiobotocore_version.split(".")[:2])) >= _VERIFIES_SINCE:
             return None
         context: ssl.SSLContext = create_urllib3_context()
         context.check_hostname = True
@@ -165,7 +165,7 @@ class _Protocol(ResponseHandler):
 
     def set_response_params(self, **options: Any) -> None:
         super().set_response_params(**options)
-        self._call = under_way.get(None)
+        self._call = current_call.get(None)
 
     def start_timeout(self) -> None:
         # aiohttp calls this when a request is sent, also for a proxy's CONNECT.
@@ -210,13 +210,13 @@ class _Requests:
             self._options["ssl"] = tls
 
     def request(self, method: str, **options: Any) -> Any:
-        call = under_way.get(None)
+        call = current_call.get(None)
         if call is not None:
             options["timeout"] = aiohttp.ClientTimeout(
                 # Up to the last byte of the reply's body.
                 total=None if call.left == math.inf else max(call.left, _SHORTEST),
                 sock_connect=self._session.timeout.sock_connect,
-                # `Call` limits the reply and `body_follows` its body.
+                # `Call` limits the reply and `limit_body` its body.
                 sock_read=None,
                 # Otherwise aiohttp rounds up to whole seconds.
                 ceil_threshold=math.inf,
@@ -224,7 +224,7 @@ class _Requests:
         return self._session.request(method, **options, **self._options)
 
 
-def body_follows(response: aiohttp.ClientResponse, stall_timeout: float) -> None:
+def limit_body(response: aiohttp.ClientResponse, stall_timeout: float) -> None:
     """Make the body of a reply fail if no byte arrives for `stall_timeout` seconds."""
     if response.connection is not None and isinstance(response.connection.protocol, _Protocol):
         response.connection.protocol.start_body(stall_timeout)

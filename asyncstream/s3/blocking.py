@@ -37,7 +37,8 @@ class BlockingTransport:
     def __init__(self, settings: ClientSettings) -> None:
         self._settings = settings
         self._config = Config(**sdk_options(settings))
-        self._former: list[Any] = []
+        # Clients with expired credentials, which threads may still use.
+        self._replaced: list[Any] = []
         self.renewals = 0
         # Created here, on one thread: boto3 sessions are not thread-safe.
         self._clients: dict[str | None, Any] = {None: self._new_client(None)}
@@ -80,13 +81,13 @@ class BlockingTransport:
         if renewals != self.renewals:
             return
         # No lock: if two threads get here at once, both create clients, and the later ones are used.
-        former, self._clients = self._clients, {None: self._new_client(None)}
-        self._former += former.values()
+        replaced, self._clients = self._clients, {None: self._new_client(None)}
+        self._replaced += replaced.values()
         self.renewals += 1
 
     async def close(self) -> None:
         """Close all connections."""
-        for client in (*self._clients.values(), *self._former):
+        for client in (*self._clients.values(), *self._replaced):
             client.close()
 
     def _client(self, region: str | None) -> Any:

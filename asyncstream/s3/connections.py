@@ -15,7 +15,7 @@ from botocore.awsrequest import (
 from urllib3.connection import HTTPConnection
 from urllib3.exceptions import ConnectTimeoutError, NameResolutionError, NewConnectionError
 
-from asyncstream.engines.aside import aside
+from asyncstream.engines.aside import start_aside
 from asyncstream.http.reply_heads import WholeHead, check_line
 from asyncstream.s3.waits import waits
 
@@ -102,10 +102,10 @@ class _Bounded(HTTPConnection):
             # Otherwise botocore would discard the data while urllib3 reads the whole body, which for a
             # refused part is a range of the source. This error tells urllib3 that the peer has answered.
             raise BrokenPipeError("the server answered before the body was sent")
-        under_way = waits.get()
-        under_way.start_sending()
+        limits = waits.get()
+        limits.start_sending()
         if self.sock is not None:
-            set_timeout(self.sock, under_way.for_one())
+            set_timeout(self.sock, limits.for_one())
         super().send(data)
 
     def getresponse(self) -> Any:
@@ -125,7 +125,7 @@ class _Bounded(HTTPConnection):
 
 def _resolve(host: str, port: int, connection: Any) -> list[Any]:
     seconds = waits.get().for_one()
-    found = aside(partial(socket.getaddrinfo, host, port, type=socket.SOCK_STREAM))
+    found = start_aside(partial(socket.getaddrinfo, host, port, type=socket.SOCK_STREAM))
     try:
         return found.result(seconds)
     except TimeoutError as error:

@@ -66,8 +66,8 @@ _EXPLANATIONS: dict[type[AsyncstreamError], str] = {
     ChecksumMismatch: "S3 received other bytes than were sent. S3 says: ",
     CredentialsExpired: "the credentials have expired. S3 says: ",
 }
-# Characters of a server's message: results stay in memory, and a status line may have 64 KiB.
-_MAX_SAID = 1_000
+# The most characters of a server's message: results keep it in memory, and a status line may have 64 KiB.
+_MAX_TEXT = 1_000
 _READS = frozenset({"GetObject", "HeadObject"})
 _NOT_FOUND = frozenset({"NoSuchKey", "NoSuchVersion", "404"})
 # The codes of botocore's S3RegionRedirectorv2, and one from regions that accounts opt in to
@@ -185,11 +185,11 @@ def _refused(  # noqa: PLR0911 - a table
     metadata = error.response.get("ResponseMetadata", {})
     status = int(metadata.get("HTTPStatusCode", 0))
     code = str(details.get("Code", ""))
-    message = str(details.get("Message", ""))[:_MAX_SAID]
-    said = f"{code or status} {message}".strip()
+    message = str(details.get("Message", ""))[:_MAX_TEXT]
+    reply_text = f"{code or status} {message}".strip()
     region = str(details.get("Region") or metadata.get("HTTPHeaders", {}).get("x-amz-bucket-region") or "")
     if _is_elsewhere(code, operation, region):
-        place = f"the bucket is in {region}" if region else f"{said}: the bucket is in another region"
+        place = f"the bucket is in {region}" if region else f"{reply_text}: the bucket is in another region"
         return WrongRegion(f"{what}: {place}", region)
     if code == "NoSuchBucket":
         return BucketNotFound(f"{what}: there is no bucket {params.get('Bucket')!r}")
@@ -198,7 +198,7 @@ def _refused(  # noqa: PLR0911 - a table
     if status == 403 and code in {"AccessDenied", "403", ""}:
         return AccessDenied(_denied(what, operation, params, message))
     kind = _BY_CODE.get(code) or _kind_of_status(status)
-    text = f"{what}: {_EXPLANATIONS.get(kind, '')}{said}"
+    text = f"{what}: {_EXPLANATIONS.get(kind, '')}{reply_text}"
     if issubclass(kind, S3Error):
         return kind(text, code, status)
     if issubclass(kind, ServiceBusy):
@@ -229,7 +229,7 @@ def _retry_after(metadata: Mapping[str, Any]) -> float:
     return float(text) if text.isdecimal() else 0.0
 
 
-def _denied(what: str, operation: str, params: Mapping[str, Any], said: str) -> str:
+def _denied(what: str, operation: str, params: Mapping[str, Any], reply_text: str) -> str:
     permission = PERMISSIONS.get(operation, "s3:PutObject")
     if operation in _READS and "VersionId" in params:
         permission = "s3:GetObjectVersion"
@@ -238,7 +238,7 @@ def _denied(what: str, operation: str, params: Mapping[str, Any], said: str) -> 
         # Without s3:ListBucket S3 hides whether the key exists.
         hint = "; S3 answers the same for a missing object if the caller lacks s3:ListBucket"
     # For a KMS key or an explicit deny, S3's message names another permission.
-    reason = f". S3 says: {said}" if said not in {"", "Access Denied", "Forbidden"} else ""
+    reason = f". S3 says: {reply_text}" if reply_text not in {"", "Access Denied", "Forbidden"} else ""
     return f"{what} was denied: the caller needs {permission} on it{hint}{reason}"
 
 
@@ -249,4 +249,4 @@ def _what(operation: str, params: Mapping[str, Any]) -> str:
 
 
 def _first_line(error: Exception) -> str:
-    return str(error).partition("\n")[0][:_MAX_SAID] or type(error).__name__
+    return str(error).partition("\n")[0][:_MAX_TEXT] or type(error).__name__

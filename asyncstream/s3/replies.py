@@ -121,8 +121,8 @@ def required_element(reply: Mapping[str, Any], name: str, what: str) -> Any:
 
 def _lacking(reply: Mapping[str, Any], name: str, what: str) -> str:
     words = reply.get("ResponseMetadata", {}).get(FIRST_WORDS, b"")
-    said = f" and begins with {words!r}" if words else ""
-    return f"{what}: the reply of status {_status(reply)} has no {name}{said}"
+    start = f" and begins with {words!r}" if words else ""
+    return f"{what}: the reply of status {_status(reply)} has no {name}{start}"
 
 
 def check_empty(reply: Mapping[str, Any], what: str) -> None:

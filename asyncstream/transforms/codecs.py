@@ -243,8 +243,8 @@ class Unxz(_WindowDecompression):
         lzma = library("lzma")
 
         def decoder(_: int, memory: int) -> Inflate:
-            made: Inflate = lzma.LZMADecompressor(format=lzma.FORMAT_XZ, memlimit=memory)
-            return made
+            decompressor: Inflate = lzma.LZMADecompressor(format=lzma.FORMAT_XZ, memlimit=memory)
+            return decompressor
 
         form = WindowFormat("xz", xz_window, decoder, (lzma.LZMAError,))
         super().__init__(form, "stream", (b"\xfd7zXZ\0",), _Padding.FOURS, memory_limit)
@@ -270,8 +270,8 @@ class Unzstd(_WindowDecompression):
 
         def decoder(window: int, _: int) -> Inflate:
             log = (window - 1).bit_length() if window else 0
-            made: Inflate = zstd.ZstdDecompressor(options={parameter: min(max(log, least), most)})
-            return made
+            decompressor: Inflate = zstd.ZstdDecompressor(options={parameter: min(max(log, least), most)})
+            return decompressor
 
         magics = (b"\x28\xb5\x2f\xfd", *(bytes([n]) + b"\x2a\x4d\x18" for n in range(0x50, 0x60)))
         form = WindowFormat("zstd", zstd_window, decoder, (zstd.ZstdError,))

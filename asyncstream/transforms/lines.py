@@ -148,40 +148,40 @@ class MappedLines:
     def __init__(self, function: Callable[[bytes], bytes | None], max_line: int = MAX_LINE) -> None:
         self._function = function
         self._splitter = LineSplitter(max_line)
-        self._made = Coalesced()
+        self._pending = Coalesced()
 
     def feed(self, chunk: bytes | memoryview) -> Iterator[bytes]:
         """Yield the output for the lines that end in this chunk, joined into larger pieces."""
         for piece in slices(chunk, SPLIT_AT_ONCE):
             before = 0
             for index, line in enumerate(self._splitter.split(piece)):
-                made = self._mapped(line, b"\n", index, before)
+                mapped = self._mapped(line, b"\n", index, before)
                 before += len(line) + 1
-                if made is not None and self._made.add(made):
-                    yield self._made.take()
+                if mapped is not None and self._pending.add(mapped):
+                    yield self._pending.take()
 
     def finish(self) -> Iterator[bytes]:
         """Yield the remaining output, including a last line without line end."""
         line = self._splitter.rest()
-        made = self._mapped(line, b"", 0, 0) if line else None
-        if made is not None:
-            self._made.add(made)
-        yield self._made.take()
+        mapped = self._mapped(line, b"", 0, 0) if line else None
+        if mapped is not None:
+            self._pending.add(mapped)
+        yield self._pending.take()
 
     def _mapped(self, line: bytes, end: bytes, index: int, before: int) -> bytes | None:
         if end and line.endswith(b"\r"):
             line, end = line[:-1], b"\r\n"
         try:
-            made = self._function(line)
+            mapped = self._function(line)
         except KeyboardInterrupt:
             raise
         except BaseException as error:  # a user's code
             raise failed(self._splitter.place(index, before), error) from error
-        if made is None:
+        if mapped is None:
             return None
-        if not isinstance(made, bytes):
+        if not isinstance(mapped, bytes):
             raise TransformError(
-                f"{self._splitter.place(index, before)}: the function returned a {type(made).__name__}: "
+                f"{self._splitter.place(index, before)}: the function returned a {type(mapped).__name__}: "
                 "return bytes, or None to drop the line"
             )
-        return made + end
+        return mapped + end

@@ -94,15 +94,15 @@ def _check_factory(given: Any, shown: str) -> Factory:
             "bind the others with functools.partial"
         )
     try:
-        made = given()
+        transform = given()
     except (ConfigError, KeyboardInterrupt):
         raise
     except BaseException as error:  # a user's code, which may call sys.exit
         raise ConfigError(f"transform {shown} cannot be made: {type(error).__name__}: {error}") from error
-    if not _is_transform(made):
+    if not _is_transform(transform):
         raise ConfigError(
             f"transform {shown} needs no argument, so it must return an object with feed and finish; "
-            f"it returned a {type(made).__name__}"
+            f"it returned a {type(transform).__name__}"
         )
     new: Factory = given
     return new
@@ -156,9 +156,9 @@ def with_name(name: str, function: _F) -> _F:
         raise ConfigError(f"the name {name!r} of a transform must be printable, without spaces at its ends")
     if not callable(function):
         raise ConfigError(f"transform {function!r} cannot be called: only functions and factories get names")
-    made = _Named(function)
-    made.name = name
-    return cast("_F", made)  # it takes and returns the same
+    named = _Named(function)
+    named.name = name
+    return cast("_F", named)  # it takes and returns the same
 
 
 def check_name(given: Spec) -> None:

@@ -38,18 +38,18 @@ class Transform(Protocol):
 Factory = Callable[[], Transform]  # makes a new one for every file
 
 
-def pieces(made: object) -> Iterator[bytes | memoryview]:
+def pieces(output: object) -> Iterator[bytes | memoryview]:
     """Yield the pieces of what `feed` or `finish` returned; a single `bytes` is one piece.
 
     Raises:
         TransformError: it is not bytes or an iterable of bytes.
     """
-    if isinstance(made, bytes | bytearray | memoryview):
-        yield _bytes(made)
-    elif isinstance(made, str) or not isinstance(made, Iterable):
-        raise TransformError(f"a transform returned {_kind(made)}: return bytes, or an iterable of bytes")
+    if isinstance(output, bytes | bytearray | memoryview):
+        yield _bytes(output)
+    elif isinstance(output, str) or not isinstance(output, Iterable):
+        raise TransformError(f"a transform returned {_kind(output)}: return bytes, or an iterable of bytes")
     else:
-        for piece in made:
+        for piece in output:
             yield _bytes(piece)
 
 
@@ -176,7 +176,7 @@ def _bytes(piece: Any) -> bytes | memoryview:
         return piece
     if isinstance(piece, bytearray | memoryview):
         return bytes(piece)
-    raise TransformError(f"a transform made {_kind(piece)} among its pieces: make bytes")
+    raise TransformError(f"a transform returned {_kind(piece)} among its pieces: return bytes")
 
 
 def _kind(value: object) -> str:

@@ -162,7 +162,7 @@ class _MappedCsv:
         self._splitter = _RecordSplitter(longest)
         self._coalesced = Coalesced()
         self._names: list[str] | None = None
-        self._made: dict[str, None] | None = None  # the names of the output's fields
+        self._output_names: dict[str, None] | None = None
         self._bom = b""
         self._end = ""
         self._read, self._written = _Row(), _Row()
@@ -195,8 +195,8 @@ class _MappedCsv:
                 raise TransformError(
                     f"the record has {len(row)} fields, but the header has {len(self._names)}"
                 )
-            made = self._function(dict(zip(self._names, row, strict=True)))
-            return made is not None and self._write(made)
+            mapped = self._function(dict(zip(self._names, row, strict=True)))
+            return mapped is not None and self._write(mapped)
         except KeyboardInterrupt:
             raise
         except BaseException as error:  # a user's code, or a malformed record
@@ -215,23 +215,25 @@ class _MappedCsv:
             raise TransformError("the header has a name twice: give each column its own name")
         self._names = row
 
-    def _write(self, made: Mapping[str, Any]) -> bool:
-        if not isinstance(made, Mapping):
-            raise TransformError(f"the function returned a {type(made).__name__}: return a mapping, or None")
-        if self._made is None:
-            if not made:
+    def _write(self, mapped: Mapping[str, Any]) -> bool:
+        if not isinstance(mapped, Mapping):
+            raise TransformError(
+                f"the function returned a {type(mapped).__name__}: return a mapping, or None"
+            )
+        if self._output_names is None:
+            if not mapped:
                 raise TransformError(
                     "the function returned a record without fields: return None to drop a record"
                 )
-            self._made = dict.fromkeys(made)
-            self._coalesced.add(self._bom + self._line(self._made))
-        if made.keys() != self._made.keys():
-            differ = ", ".join(sorted(map(str, made.keys() ^ self._made.keys())))
+            self._output_names = dict.fromkeys(mapped)
+            self._coalesced.add(self._bom + self._line(self._output_names))
+        if mapped.keys() != self._output_names.keys():
+            differ = ", ".join(sorted(map(str, mapped.keys() ^ self._output_names.keys())))
             raise TransformError(
                 f"the function returned other fields than for the first record: {differ}. "
                 "Return the same fields for all records"
             )
-        return self._coalesced.add(self._line(made[name] for name in self._made))
+        return self._coalesced.add(self._line(mapped[name] for name in self._output_names))
 
     def _line(self, values: Iterable[Any]) -> bytes:
         self._writer.writerow(values)

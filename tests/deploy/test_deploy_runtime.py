@@ -21,7 +21,7 @@ from packaging.version import Version
 from asyncstream import MiB
 from asyncstream.lab.s3 import LabS3
 from asyncstream.lab.sandbox.function import Function, variables
-from asyncstream.lab.sandbox.runtime_api import Asked, Event, Replied, RuntimeApi, Said
+from asyncstream.lab.sandbox.runtime_api import Event, Ready, Replied, RuntimeApi, RuntimeMessage
 from asyncstream.lab.web import LabWeb, WebModel
 from tests.servers.postgres import Schema
 
@@ -86,7 +86,7 @@ class Process:
 
     def invoke(self, event: Any) -> Any:
         """Return the handler's reply."""
-        assert isinstance(self._said(), Asked), self.log
+        assert isinstance(self._said(), Ready), self.log
         headers = {
             "Lambda-Runtime-Aws-Request-Id": "8476a536-e9f4-11e8-9739-2dfe598c3fcd",
             "Lambda-Runtime-Deadline-Ms": str(int((time.time() + 60) * 1000)),
@@ -106,11 +106,11 @@ class Process:
         """Packages that init and invocation imported, including failed attempts."""
         return set(re.findall(r"^import time: .*\| +(\w+)", self.log, re.MULTILINE))
 
-    def _said(self) -> Said | None:
+    def _said(self) -> RuntimeMessage | None:
         """Return the next message of the process; None if it ends instead."""
         while self._process.poll() is None:
             try:
-                return self._api.said.get(timeout=0.2)
+                return self._api.messages.get(timeout=0.2)
             except Empty:
                 continue
         return None

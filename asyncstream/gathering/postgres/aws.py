@@ -118,13 +118,13 @@ def _convert(error: Exception, name: str) -> AsyncstreamError:
         return ServerNotTrusted(f"{what}: {error}")
     if isinstance(error, ClientError):
         code = str(error.response.get("Error", {}).get("Code", ""))
-        said = f"{what}: {code} {error.response.get('Error', {}).get('Message', '')}".strip()
+        message = f"{what}: {code} {error.response.get('Error', {}).get('Message', '')}".strip()
         status = int(error.response.get("ResponseMetadata", {}).get("HTTPStatusCode", 0))
         if code in _DENIED:
             return AccessDenied(
-                f"{said}. The role needs secretsmanager:GetSecretValue, and kms:Decrypt of its key"
+                f"{message}. The role needs secretsmanager:GetSecretValue, and kms:Decrypt of its key"
             )
-        return ServiceBusy(said) if code in _BUSY or status >= 500 else ConfigError(said)
+        return ServiceBusy(message) if code in _BUSY or status >= 500 else ConfigError(message)
     if isinstance(error, (EndpointConnectionError, HTTPClientError)):
         return ConnectionFailed(
             f"{what}: {error}. In a VPC, Secrets Manager needs an endpoint or a NAT gateway"

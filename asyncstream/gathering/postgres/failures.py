@@ -103,11 +103,11 @@ _WHILE_CONNECTING: Sequence[tuple[type[AsyncstreamError], tuple[str, ...], str]]
 
 def connection_error(error: Exception) -> AsyncstreamError:
     """Return asyncstream's error for psycopg's error while connecting."""
-    said = " ".join(str(error).split())
+    message = " ".join(str(error).split())
     for kind, words, advice in _WHILE_CONNECTING:
-        if any(each in said for each in words):
-            return kind(f"no connection to Postgres: {said}; {advice}")
-    return ConnectionFailed(f"no connection to Postgres: {said}; check host and port, and that it runs")
+        if any(each in message for each in words):
+            return kind(f"no connection to Postgres: {message}; {advice}")
+    return ConnectionFailed(f"no connection to Postgres: {message}; check host and port, and that it runs")
 
 
 def statement_error(error: Any) -> AsyncstreamError:
@@ -115,17 +115,17 @@ def statement_error(error: Any) -> AsyncstreamError:
     state: str | None = error.sqlstate
     if state is None:
         return ConnectionClosed(f"the connection to Postgres broke: {' '.join(str(error).split())}")
-    said = f"Postgres says: {_one_line_message(error)}"
-    kind = _kind(state, said)
+    message = f"Postgres says: {_one_line_message(error)}"
+    kind = _kind(state, message)
     if kind is AccessDenied:
-        said += f"; {_PRIVILEGES}"
-    return kind(said, state) if issubclass(kind, DatabaseError) else kind(said)
+        message += f"; {_PRIVILEGES}"
+    return kind(message, state) if issubclass(kind, DatabaseError) else kind(message)
 
 
-def _kind(state: str, said: str) -> type[AsyncstreamError]:
+def _kind(state: str, message: str) -> type[AsyncstreamError]:
     # A policy's check has the SQLSTATE of missing privileges, so only its words distinguish it. Privileges
     # were not missing when the writer checked the table.
-    if "row-level security" in said:
+    if "row-level security" in message:
         return RowRefused
     rows = (_BY_STATE.get(state[:length]) for length in (5, 3, 2))
     return next(filter(None, rows), DatabaseError if state[:2] in _NOT_ABOUT_ROWS else RowRefused)

@@ -76,8 +76,8 @@ def _has_query(text: str, url: Url) -> bool:
     sent or decoded. Parts shorter than any key are ignored, since they may occur by chance.
     """
     query = url.target.partition("?")[2]
-    said = [part for pair in query.split("&") for part in pair.split("=", 1)]
-    return any(len(part) >= _SHORTEST_KEY and part in text for part in (*said, *map(unquote_plus, said)))
+    parts = [part for pair in query.split("&") for part in pair.split("=", 1)]
+    return any(len(part) >= _SHORTEST_KEY and part in text for part in (*parts, *map(unquote_plus, parts)))
 
 
 def _innermost_message(errors: list[BaseException], url: Url) -> str:
@@ -86,5 +86,5 @@ def _innermost_message(errors: list[BaseException], url: Url) -> str:
         return "nothing came in time"
     innermost = errors[-1]
     # aiohttp's messages have several lines and repeat what the server sent, which may repeat the request.
-    said = " ".join(str(innermost).split())[:200]
-    return said if said and not _has_query(said, url) else type(innermost).__name__
+    message = " ".join(str(innermost).split())[:200]
+    return message if message and not _has_query(message, url) else type(innermost).__name__

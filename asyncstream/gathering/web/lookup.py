@@ -10,7 +10,7 @@ from concurrent.futures import Future
 
 from msgspec import Struct
 
-from asyncstream.engines.aside import aside
+from asyncstream.engines.aside import start_aside
 from asyncstream.errors import ConnectionFailed, HostNotFound
 from asyncstream.gathering.web.addresses import Network, check
 
@@ -54,7 +54,7 @@ def resolve(host: str, port: int, allowed: Sequence[Network]) -> list[Resolved]:
 
 def start_lookup(host: str, port: int, allowed: Sequence[Network]) -> Future[list[Resolved]]:
     """Start a lookup on a thread of its own; the caller decides how long to wait for the result."""
-    return aside(lambda: resolve(host, port, allowed))
+    return start_aside(lambda: resolve(host, port, allowed))
 
 
 def lookup_timeout(host: str) -> ConnectionFailed:

@@ -4,8 +4,8 @@ from collections.abc import Mapping
 from typing import Any
 
 from asyncstream.lab.compare import verification, workloads
+from asyncstream.lab.compare.expected_output import ExpectedOutput
 from asyncstream.lab.compare.harness import ServerCounts, Turn
-from asyncstream.lab.compare.made import Made
 from asyncstream.lab.compare.testbed import Testbed
 from asyncstream.lab.report.measurement import Files, Workload
 
@@ -16,13 +16,13 @@ class CopyFiles:
     Args:
         testbed: the S3, which the caller opens and closes.
         concurrency: files or parts in flight, for concurrent variants.
-        made: the expected results of a transform; None: copies.
+        output: the expected output of a transform. None: the files are copied.
     """
 
-    def __init__(self, testbed: Testbed, concurrency: int, made: Made | None = None) -> None:
+    def __init__(self, testbed: Testbed, concurrency: int, output: ExpectedOutput | None = None) -> None:
         self._testbed = testbed
         self._concurrency = concurrency
-        self._made = made
+        self._output = output
 
     def environment(self) -> Mapping[str, str]:
         """See `Harness`."""
@@ -36,14 +36,14 @@ class CopyFiles:
         """
         files, prefix = _files(workload), source_prefix(workload)
         self._testbed.put_sources(prefix, workloads.names(files), files.size)
-        if self._made is not None:
-            self._made.expected(files, prefix)
+        if self._output is not None:
+            self._output.expected(files, prefix)
 
     def begin(self, turn: Turn) -> Mapping[str, Any]:
         """See `Harness`."""
         config = {"max_concurrency": self._concurrency, **turn.variant.config}
-        if self._made is not None:
-            config["transform"] = self._made.name
+        if self._output is not None:
+            config["transform"] = self._output.name
         self._testbed.start_run(_results(turn), turn.round)
         return workloads.event(
             _files(turn.workload),
@@ -61,8 +61,8 @@ class CopyFiles:
         source = source_prefix(turn.workload)
         expected = (
             self._testbed.checksum_sources(source)
-            if self._made is None
-            else self._made.expected(_files(turn.workload), source)
+            if self._output is None
+            else self._output.expected(_files(turn.workload), source)
         )
         return verification.wrong_bytes(expected, self._testbed.checksum_results(_results(turn)))
 

@@ -11,10 +11,10 @@ from pathlib import Path
 from asyncstream.gathering.config import GatherConfig
 from asyncstream.lab.compare.deployed import DeployedFunctions
 from asyncstream.lab.compare.endpoint import EndpointTestbed
+from asyncstream.lab.compare.expected_output import ExpectedOutput
 from asyncstream.lab.compare.files import CopyFiles
 from asyncstream.lab.compare.functions import Functions
 from asyncstream.lab.compare.harness import Harness
-from asyncstream.lab.compare.made import Made
 from asyncstream.lab.compare.pages import GatherPages, tuning
 from asyncstream.lab.compare.rounds import Candidate
 from asyncstream.lab.compare.sandboxed import SandboxedFunctions
@@ -145,12 +145,12 @@ def _candidates(settings: Settings) -> list[Candidate]:
 def _copying(
     settings: Settings, servers: CopySettings, testbed: Callable[[], AbstractContextManager[Testbed]]
 ) -> Callable[[], AbstractContextManager[Harness]]:
-    made = Made(servers.transform) if servers.transform is not None else None
+    output = ExpectedOutput(servers.transform) if servers.transform is not None else None
 
     @contextmanager
     def opened() -> Iterator[Harness]:
         with testbed() as s3:
-            yield CopyFiles(s3, settings.concurrency, made)
+            yield CopyFiles(s3, settings.concurrency, output)
 
     return opened
 

@@ -60,22 +60,22 @@ class Verdict(Struct, frozen=True):
         fast, cheap = self.fastest.figures, self.cheapest.figures
         ratio = fast.time_ratio
         compared = "" if ratio in (None, 1.0) else f", {ratio:.2f} x {self.baseline}"
-        said = [
+        sentences = [
             f"Fastest: {self._named(self.fastest, f'{fast.seconds:.1f} s{compared}')}",
             f"Cheapest: {self._named(self.cheapest, _dollars(cheap))}",
         ]
         if self.balanced is not None:
             both = f"{self.balanced.figures.seconds:.1f} s, {_dollars(self.balanced.figures)}"
-            said.append(f"Best balance: {self._named(self.balanced, both)}")
+            sentences.append(f"Best balance: {self._named(self.balanced, both)}")
         if self.against is not None:
             # If requests cost nothing, compute is the whole cost.
             alone = f" ({self.against.compute:.2f} x the compute)" if cheap.requests_usd else ""
-            said.append(
+            sentences.append(
                 f"asyncstream's cheapest has {self.against.usd:.2f} x the cost{alone} and "
                 f"{self.against.seconds:.2f} x the time of the cheapest reference "
                 f"({row_name(self.against.reference)})."
             )
-        return said
+        return sentences
 
     def _named(self, choice: Choice, figure: str) -> str:
         if choice.ties is None:

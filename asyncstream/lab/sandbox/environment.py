@@ -20,7 +20,15 @@ from asyncstream.lab.report.measurement import MemorySample
 from asyncstream.lab.sandbox.function import Function, variables
 from asyncstream.lab.sandbox.limits import Limits, NoLimits, vcpus
 from asyncstream.lab.sandbox.observation import Observation
-from asyncstream.lab.sandbox.runtime_api import Asked, Event, Exited, Raised, Replied, RuntimeApi, Said
+from asyncstream.lab.sandbox.runtime_api import (
+    Event,
+    Exited,
+    Raised,
+    Ready,
+    Replied,
+    RuntimeApi,
+    RuntimeMessage,
+)
 
 BOOTSTRAP = Path(__file__).with_name("bootstrap.py")
 SAMPLE_SECONDS = 0.05
@@ -77,25 +85,25 @@ class Environment:
         self._init: tuple[float, float] | None = None  # seconds and CPU seconds
         self._began, self._began_at = time.monotonic(), time.time()
         self._process = self._start(daemon)
-        threading.Thread(target=self._tell_exit, daemon=True).start()
+        threading.Thread(target=self._report_exit, daemon=True).start()
 
     def invoke(self, event: Event, request_id: str) -> InvocationOutcome:
         """Pass an event to the process, and wait for its outcome until the timeout."""
         cold = self._init is None
-        said = self._wait_until_asked()
+        message = self._wait_until_ready()
         init = self._init = self._init or (time.monotonic() - self._began, self._cpu_seconds())
         self._group.set_cpu(vcpus(self.function.size_mb))
         cpu_before, throttling_before = self._cpu_seconds(), self._group.throttling()
         sampler = _MemorySampler(self._process.pid)
         started, started_at = time.monotonic(), time.time()
-        if isinstance(said, Asked):
+        if isinstance(message, Ready):
             self._api.events.put(event)
-            said = self._next_said(started + self.function.timeout)
-            self.usable = isinstance(said, Replied | Raised)
+            message = self._next_message(started + self.function.timeout)
+            self.usable = isinstance(message, Replied | Raised)
         seconds, ended_at = time.monotonic() - started, time.time()
         peak_bytes = sampler.stop()
         throttling = self._group.throttling()
-        payload, problem, status = self._to_lambda_format(said, request_id)
+        payload, problem, status = self._to_lambda_format(message, request_id)
         return InvocationOutcome(
             payload=payload,
             problem=problem,
@@ -145,37 +153,37 @@ class Environment:
             start_new_session=True,
         )
 
-    def _tell_exit(self) -> None:
-        self._api.said.put(Exited(self._process.wait()))
+    def _report_exit(self) -> None:
+        self._api.messages.put(Exited(self._process.wait()))
 
-    def _wait_until_asked(self) -> Said | None:
+    def _wait_until_ready(self) -> RuntimeMessage | None:
         # Lambda restarts an init after 10 s as part of the invocation. Here the init just continues.
-        said = self._next_said(time.monotonic() + self.function.timeout)
-        self.usable = isinstance(said, Asked)
-        return said
+        message = self._next_message(time.monotonic() + self.function.timeout)
+        self.usable = isinstance(message, Ready)
+        return message
 
-    def _next_said(self, end: float) -> Said | None:
+    def _next_message(self, end: float) -> RuntimeMessage | None:
         """Return the next message of the process. At `end`, kill the process and return None."""
         try:
-            return self._api.said.get(timeout=max(0.0, end - time.monotonic()))
+            return self._api.messages.get(timeout=max(0.0, end - time.monotonic()))
         except Empty:
             self._process.kill()
             return None
 
     def _to_lambda_format(
-        self, said: Said | None, request_id: str
+        self, message: RuntimeMessage | None, request_id: str
     ) -> tuple[bytes, dict[str, Any] | None, str | None]:
         """Return payload, error and status in Lambda's format."""
-        if isinstance(said, Replied):
-            return said.payload, None, None
-        if isinstance(said, Raised):
-            return said.payload, json.loads(said.payload), None
-        if isinstance(said, Exited):
+        if isinstance(message, Replied):
+            return message.payload, None, None
+        if isinstance(message, Raised):
+            return message.payload, json.loads(message.payload), None
+        if isinstance(message, Exited):
             kind = "Runtime.OutOfMemory" if self._group.was_out_of_memory() else "Runtime.ExitError"
-            problem = _problem(kind, request_id, _reason(said.status))
+            problem = _problem(kind, request_id, _reason(message.status))
             return json.dumps(problem).encode(), problem, "error"
-        message = f"Task timed out after {self.function.timeout:.2f} seconds"
-        problem = _problem("Sandbox.Timedout", request_id, message)
+        text = f"Task timed out after {self.function.timeout:.2f} seconds"
+        problem = _problem("Sandbox.Timedout", request_id, text)
         return json.dumps(problem).encode(), problem, "timeout"
 
     def _cpu_seconds(self) -> float:

@@ -17,8 +17,8 @@ from msgspec import Struct
 VERSION = "/2018-06-01/runtime"
 
 
-class Asked(Struct, frozen=True):
-    """The process requested an event."""
+class Ready(Struct, frozen=True):
+    """The process is ready for an event: it requested the next one."""
 
 
 class Replied(Struct, frozen=True):
@@ -39,7 +39,7 @@ class Exited(Struct, frozen=True):
     status: int
 
 
-Said = Asked | Replied | Raised | Exited
+RuntimeMessage = Ready | Replied | Raised | Exited
 
 
 class Event(Struct, frozen=True):
@@ -53,7 +53,7 @@ class RuntimeApi:
     """The API's server. It has its own port because `AWS_LAMBDA_RUNTIME_API` has only host and port."""
 
     def __init__(self) -> None:
-        self.said: SimpleQueue[Said] = SimpleQueue()
+        self.messages: SimpleQueue[RuntimeMessage] = SimpleQueue()
         self.events: SimpleQueue[Event | None] = SimpleQueue()
         self._server = _Server(("127.0.0.1", 0), _Handler)
         self._server.api = self
@@ -90,7 +90,7 @@ class _Handler(BaseHTTPRequestHandler):
             self._reply(404, b"{}")
             return
         api = self.server.api
-        api.said.put(Asked())
+        api.messages.put(Ready())
         event = api.events.get()
         if event is None:
             self.close_connection = True
@@ -102,9 +102,9 @@ class _Handler(BaseHTTPRequestHandler):
         body = self._body()
         api = self.server.api
         if re.fullmatch(rf"{VERSION}/(init|invocation/[^/]+)/error", self.path):
-            api.said.put(Raised(body))
+            api.messages.put(Raised(body))
         elif re.fullmatch(rf"{VERSION}/invocation/[^/]+/response", self.path):
-            api.said.put(Replied(body))
+            api.messages.put(Replied(body))
         else:
             self._reply(404, b"{}")
             return

@@ -14,8 +14,8 @@ from asyncstream.transforms import Factory, Running
 READ_SIZE = 1 << 18
 
 
-class Made:
-    """A transform that runs here, once over the content of every file, to know its output.
+class ExpectedOutput:
+    """The output of a transform for the files of a workload, computed here once for each file.
 
     Args:
         name: the name of the transform.
