@@ -14,6 +14,7 @@ from botocore.exceptions import BotoCoreError, ClientError
 from asyncstream.engines.driver import drive
 from asyncstream.errors import ConnectionFailed
 from asyncstream.ports import Body, TimeLeft, for_ever
+from asyncstream.s3.call_limits import CallLimits, call_limits
 from asyncstream.s3.client import (
     expect_for_streams,
     prepare_client,
@@ -23,7 +24,6 @@ from asyncstream.s3.client import (
 from asyncstream.s3.connections import use_own_connections
 from asyncstream.s3.failures import no_reply, own_error
 from asyncstream.s3.settings import ClientSettings
-from asyncstream.s3.waits import Waits, waits
 from asyncstream.units import KiB
 
 # Bytes for a thread, its two connections and their headers, in addition to the chunk (measured).
@@ -56,9 +56,9 @@ class BlockingTransport:
         if body is not None and not isinstance(body, bytes):
             params = {**params, "Body": _Readable(body)}
         # A call within a call resumes the body that the outer call sends.
-        patience = self._settings.patience(operation, within_upload=waits.get(None) is not None)
-        own = Waits(left, self._settings.stall_timeout, patience.seconds)
-        outer = waits.set(own)
+        patience = self._settings.patience(operation, within_upload=call_limits.get(None) is not None)
+        own = CallLimits(left, self._settings.stall_timeout, patience.seconds)
+        outer = call_limits.set(own)
         try:
             reply: dict[str, Any] = getattr(self._client(region), xform_name(operation))(**params)
         except ClientError as error:
@@ -68,7 +68,7 @@ class BlockingTransport:
                 raise no_reply(operation, params, patience) from error
             raise own_error(error, operation, params) from error
         finally:
-            waits.reset(outer)
+            call_limits.reset(outer)
         return reply
 
     def stream(self, body: Any, length: int, left: TimeLeft = for_ever) -> "_RawStream":
@@ -125,18 +125,18 @@ class _RawStream:
         self._raw = raw
         self._left = length
         self._buffer = memoryview(bytearray(min(length, settings.chunk_size)))
-        self._waits = Waits(left, settings.stall_timeout)
+        self._limits = CallLimits(left, settings.stall_timeout)
 
     async def read(self) -> memoryview:
-        self._waits.start_chunk()
-        outer = waits.set(self._waits)
+        self._limits.start_chunk()
+        outer = call_limits.set(self._limits)
         try:
             # https://github.com/urllib3/urllib3/blob/2.8.0/src/urllib3/response.py#L794
             count = self._raw._fp.readinto(self._buffer)  # noqa: SLF001
         except _SDK_ERRORS as error:
             raise ConnectionFailed(f"the connection broke while reading the source: {error}") from error
         finally:
-            waits.reset(outer)
+            call_limits.reset(outer)
         self._left -= count
         return self._buffer[:count]
 

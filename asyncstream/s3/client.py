@@ -7,10 +7,10 @@ import botocore
 from botocore.auth import AUTH_TYPE_MAPS, S3SigV4Auth
 
 from asyncstream.http.certificates import check_bundle
+from asyncstream.s3.call_limits import call_limits
 from asyncstream.s3.failures import is_untrusted
 from asyncstream.s3.replies import FIRST_WORDS
 from asyncstream.s3.settings import CONNECTIONS_PER_PART, ClientSettings
-from asyncstream.s3.waits import waits
 from asyncstream.version import __version__
 
 _EXPECT_SECONDS = 1.5
@@ -122,5 +122,5 @@ def expect_for_streams(params: dict[str, Any], **_: Any) -> None:
     streamed body keeps the header, so that S3 can refuse a part before any of it is sent. It is removed if
     less than 1.5 s are left, because botocore waits one second for the 100.
     """
-    if isinstance(params["body"], BytesIO) or waits.get().left() < _EXPECT_SECONDS:
+    if isinstance(params["body"], BytesIO) or call_limits.get().left() < _EXPECT_SECONDS:
         params["headers"].pop("Expect", None)

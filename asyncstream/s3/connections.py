@@ -17,7 +17,7 @@ from urllib3.exceptions import ConnectTimeoutError, NameResolutionError, NewConn
 
 from asyncstream.engines.aside import start_aside
 from asyncstream.http.reply_heads import WholeHead, check_line
-from asyncstream.s3.waits import waits
+from asyncstream.s3.call_limits import call_limits
 
 
 class _Socket(socket.socket):
@@ -26,7 +26,7 @@ class _Socket(socket.socket):
     __slots__ = ()
 
     def recv_into(self, *arguments: Any) -> int:
-        set_timeout(self, waits.get().for_read())
+        set_timeout(self, call_limits.get().to_read())
         return super().recv_into(*arguments)
 
 
@@ -35,11 +35,11 @@ class _TlsSocket(ssl.SSLSocket):
 
     def do_handshake(self, *arguments: Any) -> None:
         # Reading a proxy's reply before this has changed the timeout.
-        set_timeout(self, waits.get().for_one())
+        set_timeout(self, call_limits.get().to_connect_or_write())
         super().do_handshake(*arguments)
 
     def recv_into(self, buffer: Any, nbytes: int | None = None, flags: int = 0) -> int:
-        seconds = waits.get().for_read()
+        seconds = call_limits.get().to_read()
         if self.gettimeout() != seconds:
             self.settimeout(seconds)
         # `SSLSocket.recv_into` does only this, after checks that `read` repeats.
@@ -47,7 +47,7 @@ class _TlsSocket(ssl.SSLSocket):
 
     def recv(self, *arguments: Any) -> bytes:
         # urllib3 reads TLS within TLS this way.
-        set_timeout(self, waits.get().for_read())
+        set_timeout(self, call_limits.get().to_read())
         return super().recv(*arguments)
 
 
@@ -57,7 +57,7 @@ def set_timeout(connected: Any, seconds: float) -> None:
         connected.settimeout(seconds)
 
 
-class _Bounded(HTTPConnection):
+class _LimitedConnection(HTTPConnection):
     """The changes to botocore's connections, for HTTP and HTTPS."""
 
     timeout: float
@@ -88,7 +88,7 @@ class _Bounded(HTTPConnection):
         failed: Exception | None = None
         try:
             for *_, address in _resolve(host, self.port, self):
-                self._dns_host, self.timeout = address[0], waits.get().for_one()
+                self._dns_host, self.timeout = address[0], call_limits.get().to_connect_or_write()
                 try:
                     return _limit_reads(super()._new_conn(), timeout)
                 except (ConnectTimeoutError, NewConnectionError) as error:
@@ -102,14 +102,14 @@ class _Bounded(HTTPConnection):
             # Otherwise botocore would discard the data while urllib3 reads the whole body, which for a
             # refused part is a range of the source. This error tells urllib3 that the peer has answered.
             raise BrokenPipeError("the server answered before the body was sent")
-        limits = waits.get()
+        limits = call_limits.get()
         limits.start_sending()
         if self.sock is not None:
-            set_timeout(self.sock, limits.for_one())
+            set_timeout(self.sock, limits.to_connect_or_write())
         super().send(data)
 
     def getresponse(self) -> Any:
-        waits.get().start_reply()
+        call_limits.get().start_reply()
         if isinstance(self.response_class, partial):  # botocore has already read the status line of a refusal
             status = self.response_class.keywords["status_tuple"]
             check_line(status[-1].encode())
@@ -124,7 +124,7 @@ class _Bounded(HTTPConnection):
 
 
 def _resolve(host: str, port: int, connection: Any) -> list[Any]:
-    seconds = waits.get().for_one()
+    seconds = call_limits.get().to_connect_or_write()
     found = start_aside(partial(socket.getaddrinfo, host, port, type=socket.SOCK_STREAM))
     try:
         return found.result(seconds)
@@ -157,11 +157,11 @@ class _Refusal(WholeHead, AWSHTTPResponse):  # type: ignore[misc]  # untyped
         return self._status_tuple is not None
 
 
-class _Connection(_Bounded, AWSHTTPConnection):  # type: ignore[misc]  # untyped
+class _Connection(_LimitedConnection, AWSHTTPConnection):  # type: ignore[misc]  # untyped
     pass
 
 
-class _TlsConnection(_Bounded, AWSHTTPSConnection):  # type: ignore[misc]  # untyped
+class _TlsConnection(_LimitedConnection, AWSHTTPSConnection):  # type: ignore[misc]  # untyped
     def connect(self) -> None:
         self.ssl_context.sslsocket_class = _TlsSocket
         super().connect()

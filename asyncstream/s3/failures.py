@@ -192,7 +192,7 @@ def _refused(  # noqa: PLR0911 - a table
         place = f"the bucket is in {region}" if region else f"{reply_text}: the bucket is in another region"
         return WrongRegion(f"{what}: {place}", region)
     if code == "NoSuchBucket":
-        return BucketNotFound(f"{what}: there is no bucket {params.get('Bucket')!r}")
+        return BucketNotFound(f"{what}: there is no bucket {params.get('Bucket')!r}: check its name")
     if code in _NOT_FOUND and operation in _READS:
         return SourceNotFound(f"{what}: there is no such object")
     if status == 403 and code in {"AccessDenied", "403", ""}:

@@ -144,7 +144,7 @@ def test_a_listing_is_named_by_its_prefix() -> None:
         refusal("NoSuchBucket", 404, "ListObjectsV2"), "ListObjectsV2", {"Bucket": "raw", "Prefix": "in/"}
     )
 
-    assert str(error) == "ListObjectsV2 s3://raw/in/: there is no bucket 'raw'"
+    assert str(error) == "ListObjectsV2 s3://raw/in/: there is no bucket 'raw': check its name"
 
 
 URL = {"endpoint_url": "https://s3"}

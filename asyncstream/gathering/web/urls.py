@@ -75,20 +75,24 @@ def parse_url(text: str) -> Url:
             f"a URL of {len(text)} characters, starting {shown(text)!r}, is too long: at most {LONGEST_URL}"
         )
     if _CONTROL.search(text):
-        raise InputError(f"{shown(text)!r} has a backslash or a control character in it")
+        raise InputError(f"{shown(text)!r} has a backslash or a control character: percent-encode it")
     try:
         text.encode()  # fails for half of a surrogate pair, which JSON can have
         parts = urlsplit(text)
         port = parts.port
         host = parts.hostname or ""
     except ValueError as error:
-        raise InputError(f"{shown(text)!r} is not a URL") from _without_text(error)
+        raise InputError(
+            f"{shown(text)!r} is not a URL: write http://host/path or https://..."
+        ) from _without_text(error)
     if parts.scheme not in DEFAULT_PORTS or not host:
         raise InputError(f"{shown(text)!r} is not the URL of a page: write http://host/path or https://...")
     if "@" in parts.netloc:
         raise InputError(f"{shown(text)!r} has credentials in it, which are not sent: leave them out")
     if port == 0:
-        raise InputError(f"{shown(text)!r} names port 0, which no server listens on")
+        raise InputError(
+            f"{shown(text)!r} names port 0, which no server listens on: give its port, or leave it out"
+        )
     try:
         name = _host(host)
     except ValueError as error:
