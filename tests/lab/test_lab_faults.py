@@ -9,7 +9,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from asyncstream.lab.s3.faults import COPY_OPERATIONS, OPERATIONS, Fault, FaultPlan, Target, mix
-from asyncstream.lab.s3.injection import DEEDS
+from asyncstream.lab.s3.injection import EFFECTS
 from asyncstream.lab.s3.routing import OPERATIONS as ROUTES
 
 REQUESTS = st.builds(
@@ -76,7 +76,7 @@ def test_a_mix_befalls_as_many_requests_as_its_rate_says(rate: float) -> None:
 
 
 def test_a_mix_has_every_kind_but_the_ones_that_do_not_heal() -> None:
-    assert {fault.kind for fault in mix(0.1)} == set(DEEDS) - {"overwrite-source", "slow"}
+    assert {fault.kind for fault in mix(0.1)} == set(EFFECTS) - {"overwrite-source", "slow"}
 
 
 def test_a_mix_loses_no_reply_without_which_an_upload_would_stay() -> None:
@@ -86,7 +86,7 @@ def test_a_mix_loses_no_reply_without_which_an_upload_would_stay() -> None:
 
 def test_every_kind_has_its_deed_and_every_operation_its_name() -> None:
     assert {operation.name for operation in ROUTES.values()} == OPERATIONS
-    for kind in DEEDS:
+    for kind in EFFECTS:
         assert Fault(kind).operations
 
 

@@ -18,7 +18,7 @@ from asyncstream.lab.s3.activity import LoggedRequest
 from asyncstream.lab.s3.body import Body
 from asyncstream.lab.s3.faults import Target
 from asyncstream.lab.s3.http import MalformedRequestError, Request, parse_request, reply_head
-from asyncstream.lab.s3.injection import befall
+from asyncstream.lab.s3.injection import apply_fault
 from asyncstream.lab.s3.lab_replies import Reply, S3Error
 from asyncstream.lab.s3.model import QUANTUM
 from asyncstream.lab.s3.operations import Call
@@ -116,7 +116,7 @@ class Connection:
             if plan := self._state.faults:
                 target = Target(log.operation, log.bucket, log.key, log.part_number, log.range)
                 if fault := plan.choose(target):
-                    return befall(fault, operation.run, call, self._socket)
+                    return apply_fault(fault, operation.run, call, self._socket)
             return operation.run(call)
         except S3Error as error:
             return error.reply(request.path, _request_id())

@@ -41,14 +41,14 @@ class ConnectionCutError(OSError):
     """A fault has ended the connection. The serving thread closes the socket."""
 
 
-def befall(fault: Fault, run: Run, call: Call, connected: socket.socket) -> Reply:
+def apply_fault(fault: Fault, run: Run, call: Call, connected: socket.socket) -> Reply:
     """Apply a fault to a request: run its operation or not, and disturb its body, reply or connection.
 
     Raises:
         S3Error: the error reply of the operation or the fault.
         OSError: the caller must close the connection.
     """
-    return DEEDS[fault.kind](_Site(fault, run, call, connected))
+    return EFFECTS[fault.kind](_Site(fault, run, call, connected))
 
 
 @dataclass(frozen=True, slots=True)
@@ -179,7 +179,7 @@ def _overwrite_source(site: _Site) -> Reply:
     return reply
 
 
-DEEDS: dict[Kind, Callable[[_Site], Reply]] = {
+EFFECTS: dict[Kind, Callable[[_Site], Reply]] = {
     "refuse": _refuse,
     "reset": _reset,
     "reset-body": _reset_body,

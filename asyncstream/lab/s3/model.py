@@ -20,16 +20,23 @@ if TYPE_CHECKING:
     from asyncstream.lab.s3.http import Request
 
 MB = 1_000_000
-QUANTUM = 256 * 1024  # most bytes that a connection reserves at a time: small enough to share a card fairly
-CREDIT_SECONDS = 0.020  # lost time that a clock catches up: more than sleep overshoots, less than is visible
+# The most bytes that a connection reserves at a time: few enough for connections to share a card fairly.
+QUANTUM = 256 * 1024
+# The most lost time that a clock catches up: more than `sleep` overshoots, less than is visible in results.
+CREDIT_SECONDS = 0.020
 
 
 @dataclass(frozen=True, slots=True)
 class NetworkModel:
-    """Bytes/s of a connection and of the client's card (each direction), and seconds to the first byte.
+    """The speed of the network between a client and S3.
 
-    A rate of None means no limit. `jitter` makes a request slower or faster by up to this fraction. The seed
-    and the request determine the amount, so the same work has the same delays in any order.
+    Attributes:
+        connection_rate: bytes per second of one connection. None: no limit.
+        card_rate: bytes per second of the client's network card, in each direction. None: no limit.
+        first_byte: seconds from a request to the first byte of its reply.
+        jitter: the fraction by which a request may be slower or faster.
+        seed: determines, together with the request, how much slower or faster it is. So the same work has the
+            same delays in any order.
     """
 
     connection_rate: float | None = None
