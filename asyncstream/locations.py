@@ -35,7 +35,9 @@ def _check_key(key: object, whole: str) -> None:
     except UnicodeEncodeError as error:
         raise InputError(f"key {key!r:.1100} in {whole} is not valid Unicode: {error.reason}") from error
     if size > MAX_KEY_BYTES:
-        raise InputError(f"key {key[:40]!r}... has {size} bytes; S3 takes at most {MAX_KEY_BYTES}")
+        raise InputError(
+            f"key {key[:40]!r}... has {size} bytes; S3 takes at most {MAX_KEY_BYTES}: shorten it"
+        )
 
 
 def _split(uri: str) -> tuple[str, str]:

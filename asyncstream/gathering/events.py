@@ -207,13 +207,15 @@ def parse_url_list(content: bytes, source: S3Object) -> tuple[str, ...]:
         text = content.decode("utf-8-sig")
     except UnicodeDecodeError as error:
         line = content.count(b"\n", 0, error.start) + 1
-        raise InputError(f"{source} is not a list of URLs: line {line} is not UTF-8") from None
+        raise InputError(
+            f"{source} is not a list of URLs: line {line} is not UTF-8. Save it as UTF-8"
+        ) from None
     lines = (line.strip() for line in text.splitlines())
     urls = tuple(line for line in lines if line and not line.startswith("#"))
     if not urls:
         raise InputError(f"{source} lists no URLs: write one per line")
     if len(urls) > MAX_URLS:
-        raise InputError(f"{source} lists {len(urls):,} URLs: one event takes {MAX_URLS:,} at most")
+        raise InputError(f"{source} lists {len(urls):,} URLs: one event takes {MAX_URLS:,} at most. Split it")
     return urls
 
 

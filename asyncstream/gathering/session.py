@@ -171,10 +171,10 @@ def _check_arguments(
         raise InputError(f"urls is one string, {urls[:80]!r}: give a list of URLs")
     found = list(urls)
     if not found:
-        raise InputError("there are no URLs to gather")
+        raise InputError("there are no URLs to gather: give at least one")
     for url in found:
         if not isinstance(url, str):
-            raise InputError(f"{url!r} among the URLs is not a string")
+            raise InputError(f"{url!r} among the URLs is not a string: give strings")
     check_rows(rows, repr(rows))
     if not isinstance(table, Table):
         raise ConfigError(f"table={table!r} is a {type(table).__name__}: write Table(name=..., key=(...,))")
@@ -232,7 +232,8 @@ def _slots(config: GatherConfig, limit: int, engine: Engine) -> int:
     if left < config.page_bytes:
         raise ConfigError(
             f"memory_limit of {limit} bytes is too small: rows waiting to be written take up to "
-            f"{config.waiting_bytes} bytes (batch_bytes), and a page {config.page_bytes} (max_body)"
+            f"{config.waiting_bytes} bytes (batch_bytes), and a page {config.page_bytes} (max_body). "
+            "Raise memory_limit, or lower one of these"
         )
     return slots_within(left, config.page_bytes, min(config.max_concurrency, engine.most_slots))
 

@@ -193,7 +193,8 @@ class _MappedCsv:
                 return False
             if len(row) != len(self._names):
                 raise TransformError(
-                    f"the record has {len(row)} fields, but the header has {len(self._names)}"
+                    f"the record has {len(row)} fields, but the header has {len(self._names)}: "
+                    "give both the same number"
                 )
             mapped = self._function(dict(zip(self._names, row, strict=True)))
             return mapped is not None and self._write(mapped)

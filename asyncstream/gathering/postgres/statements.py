@@ -75,7 +75,7 @@ class Table(Struct, frozen=True, kw_only=True):
                     f"{name!r} is not a name in Postgres: give 1 to {_LONGEST_NAME} bytes of text without NUL"
                 )
         if len(set(self.key)) < len(self.key):
-            raise ConfigError(f"key={self.key!r} names a column twice")
+            raise ConfigError(f"key={self.key!r} names a column twice: name each once")
 
     @property
     def quoted(self) -> str:
@@ -157,7 +157,7 @@ def build_upsert(table: Table, found: Sequence[Column]) -> Upsert:
         has = ", ".join(column.name for column in found)
         raise TableMismatch(f"the table {table.quoted} has no column {missing[0]!r}; it has {has}", "42703")
     if generated := [column.name for column in found if column.generated and column.name in wanted]:
-        raise TableMismatch(f"the column {generated[0]!r} of {table.quoted} is generated: no row may set it")
+        raise TableMismatch(f"the column {generated[0]!r} of {table.quoted} is generated: leave it out")
     if table.columns is None:
         return Upsert(table, [column for column in found if not column.generated])
     return Upsert(table, [column for column in found if column.name in wanted])

@@ -116,7 +116,8 @@ class Fetcher:
             url = target
             seconds = attempt.own_left()
         raise RedirectRefused(
-            f"{start} redirects more than {self._config.max_redirects} times, at last to {url}"
+            f"{start} redirects more than {self._config.max_redirects} times, lastly to {url}: "
+            "raise max_redirects if that is intended"
         )
 
     async def _page(self, reply: Reply, url: Url, redirects: int) -> Page:
