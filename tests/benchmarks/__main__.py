@@ -52,9 +52,9 @@ def _arguments() -> argparse.Namespace:
     names = [*(workload.name for workload in WORKLOADS), artefact.NAME]
     parser.add_argument("--rounds", type=int, default=5, help="interleaved runs of every way (default: 5)")
     parser.add_argument("--quick", action="store_true", help="1 round with a fifth of the objects")
-    parser.add_argument("--only", type=_some_of(names), default=names, metavar=",".join(names))
+    parser.add_argument("--only", type=comma_list(names), default=names, metavar=",".join(names))
     parser.add_argument(
-        "--engines", type=_some_of(OURS), default=list(OURS), metavar=",".join(OURS), help="engines to run"
+        "--engines", type=comma_list(OURS), default=list(OURS), metavar=",".join(OURS), help="engines to run"
     )
     parser.add_argument("--concurrency", type=int, default=10, help="slots, threads, tasks (default: 10)")
     parser.add_argument(
@@ -71,7 +71,7 @@ def _arguments() -> argparse.Namespace:
     return settings
 
 
-class _some_of:  # noqa: N801 - argparse shows the name in its messages
+class comma_list:  # noqa: N801 - argparse shows the name in its messages
     """Parses a comma-separated choice."""
 
     def __init__(self, known: tuple[str, ...] | list[str]) -> None:

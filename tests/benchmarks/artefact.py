@@ -164,8 +164,8 @@ def run(rounds: int, console: Console) -> Results:
         source_only = compiled.copy_without_bytecode(Path(directory, "source_only"))
         results = Results(
             python,
-            _bytes_of(compiled.function),
-            _bytes_of(compiled.layer),
+            _directory_bytes(compiled.function),
+            _directory_bytes(compiled.layer),
             {way.name: [] for way in WAYS},
             {way.name: [] for way in WAYS},
         )
@@ -248,7 +248,7 @@ def _built(directory: Path, python: str) -> Artefact:
     return artefact
 
 
-def _bytes_of(directory: Path) -> int:
+def _directory_bytes(directory: Path) -> int:
     return sum(path.stat().st_size for path in directory.rglob("*") if path.is_file())
 
 

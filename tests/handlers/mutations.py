@@ -81,7 +81,7 @@ _GATHERED = {
     "config": {"deadline": 5, "max_concurrency": 2, "memory_limit": 64 << 20, "fetch": {"max_body": 1 << 16}},
 }
 
-OF_FILES: tuple[Any, ...] = (
+FILE_EVENTS: tuple[Any, ...] = (
     _DIRECT,
     _PREFIX,
     _CONTINUED,
@@ -98,7 +98,7 @@ OF_FILES: tuple[Any, ...] = (
     {"Items": [_FAILED]},
     {"inventory_row": _ROW},
 )
-OF_PAGES: tuple[Any, ...] = (
+PAGE_EVENTS: tuple[Any, ...] = (
     _GATHERED,
     {"urls_from": f"{SOURCE}list.txt", "must_succeed": True, "table": {"name": "t", "key": ["id"]}},
     sample("eventbridge_scheduled"),
@@ -175,7 +175,7 @@ def _changed(event: Any, rng: random.Random) -> Any:
         return rng.choice(_ODD)(rng, event)
     parent, key = rng.choice(places)
     value = parent[key]
-    inner = _of_text(value)
+    inner = _parse_json_text(value)
     if inner is not None and rng.random() < 0.8:  # JSON inside JSON, in a message or a failed execution
         parent[key] = json.dumps(_changed(inner, rng))[: None if rng.random() < 0.9 else rng.randrange(200)]
         return event
@@ -207,7 +207,7 @@ def _places(value: Any) -> Iterator[tuple[MutableMapping[str, Any] | MutableSequ
             left.append(each[key])
 
 
-def _of_text(value: Any) -> Any:
+def _parse_json_text(value: Any) -> Any:
     """Return the JSON object or array that a text holds; None if it holds neither."""
     if not isinstance(value, str) or not value.startswith(("{", "[")):
         return None

@@ -21,7 +21,7 @@ from asyncstream.gathering import invoke as gathering
 from asyncstream.transforms import naming
 
 from .invocations import Context
-from .mutations import KEY, OF_FILES, OF_PAGES, mutated
+from .mutations import FILE_EVENTS, KEY, PAGE_EVENTS, mutated
 from .witness import DESTINATION, SOURCE, WitnessS3
 
 FIRST, COUNT = (
@@ -97,7 +97,7 @@ def deployed(monkeypatch: pytest.MonkeyPatch) -> None:
         monkeypatch.setenv(name, value)
 
 
-def answer_of(handler: Callable[..., Any], event: Any) -> Any:
+def call_handler(handler: Callable[..., Any], event: Any) -> Any:
     """Return what Lambda's runtime client sends: the reply, or the error if the trigger ignores replies."""
     try:
         return handler(event, Context(300_000))
@@ -108,8 +108,8 @@ def answer_of(handler: Callable[..., Any], event: Any) -> Any:
 
 
 def is_unread(event: Any) -> bool:
-    of_service = isinstance(event, dict) and {"Records", "detail-type"} & event.keys()
-    return bool(of_service) or (isinstance(event, dict) and event.get("must_succeed") is True)
+    is_from_service = isinstance(event, dict) and {"Records", "detail-type"} & event.keys()
+    return bool(is_from_service) or (isinstance(event, dict) and event.get("must_succeed") is True)
 
 
 def check_answer(answer: Any, lines: list[bytes]) -> None:
@@ -132,10 +132,10 @@ def test_mutated_events_are_answered_as_documented(
     wrong: list[str] = []
     for seed in range(FIRST, FIRST + COUNT):
         number = seed % len(handlers)
-        event = mutated(OF_PAGES if FUNCTIONS[number].startswith("web") else OF_FILES, seed)
+        event = mutated(PAGE_EVENTS if FUNCTIONS[number].startswith("web") else FILE_EVENTS, seed)
         log.lines.clear()
         try:
-            check_answer(answer_of(handlers[number], event), log.lines)
+            check_answer(call_handler(handlers[number], event), log.lines)
         except BaseException as error:  # noqa: BLE001 - handlers must not raise any other exception
             place = traceback.format_tb(error.__traceback__)[-1].strip()
             wrong.append(f"seed {seed}: {type(error).__name__}: {error!s:.300} {place}")

@@ -72,8 +72,8 @@ class WitnessS3:
         for text in (request["url_path"], *request["headers"].values(), *map(str, request["query_string"])):
             str(text).encode()
         uri = f"s3://{params['Bucket']}/{params.get('Key', params.get('Prefix', ''))}"
-        of_kind = self.written if operation in _WRITES else self.looked_at
-        (self.read if operation in _READS else of_kind).add(uri)
+        seen = self.written if operation in _WRITES else self.looked_at
+        (self.read if operation in _READS else seen).add(uri)
         if operation == "PutObject":
             self.left[uri] = left()
             self.on_put(uri)

@@ -88,7 +88,7 @@ def _late_by_chance(runs: list[Run], urls: Mapping[str, str]) -> list[Run]:
 
 def _report(runs: list[Run], asked: int) -> None:
     _say("")
-    for table in (tables.of_uploads(runs), tables.of_faults(runs), tables.of_findings(runs)):
+    for table in (tables.upload_table(runs), tables.fault_table(runs), tables.findings_table(runs)):
         for line in table:
             _say(line)
         _say("")

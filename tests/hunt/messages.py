@@ -79,14 +79,14 @@ def body_length(head: bytes) -> int | None:
     return int(length) if length.isdigit() else 0
 
 
-def status_of(head: bytes) -> int:
+def parse_status(head: bytes) -> int:
     """Return the status of a reply."""
     return int(head[9:12])
 
 
 def reply_length(head: bytes, method: bytes) -> int | None:
     """Return the number of bytes after a reply's head; None if they last until the connection ends."""
-    if method == b"HEAD" or status_of(head) in _BODILESS:
+    if method == b"HEAD" or parse_status(head) in _BODILESS:
         return 0
     if not field(head, "Content-Length"):
         return None

@@ -215,7 +215,7 @@ class _Conversation:
         while head := incoming.head():
             exchange = exchange or self._next_asked()
             fault = exchange.fault if exchange.fault and exchange.fault.side == "reply" else None
-            interim = messages.status_of(head) < 200
+            interim = messages.parse_status(head) < 200
             if interim:
                 played = fault if fault is not None and fault.interim and fault.name in _INTERIM else None
                 self._pass_on(incoming, head, 0, Sender(self, self._client, exchange, played, len(head), 0))

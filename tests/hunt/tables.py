@@ -20,7 +20,7 @@ ENDS = ("copied", "skipped", "failed", "pending")
 _SHOWN = 12
 
 
-def of_uploads(runs: Sequence[Run]) -> Iterator[str]:
+def upload_table(runs: Sequence[Run]) -> Iterator[str]:
     """Yield a table with a row for each engine, kind of upload and server, and a row for all."""
     rows: dict[tuple[str, str, str], list[Run]] = defaultdict(list)
     for run in runs:
@@ -32,7 +32,7 @@ def of_uploads(runs: Sequence[Run]) -> Iterator[str]:
     yield from _lines(cells, texts=3)
 
 
-def of_faults(runs: Sequence[Run]) -> Iterator[str]:
+def fault_table(runs: Sequence[Run]) -> Iterator[str]:
     """Yield a table with a row for each fault: how often it struck, and how those runs ended."""
     cells = [["fault", "played", "runs", *ENDS, *FINDINGS, UNPROTECTED]]
     played = Counter(fault for run in runs for _, fault, _ in run.played)
@@ -44,14 +44,14 @@ def of_faults(runs: Sequence[Run]) -> Iterator[str]:
     yield from _lines(cells, texts=1)
 
 
-def of_findings(runs: Iterable[Run]) -> Iterator[str]:
+def findings_table(runs: Iterable[Run]) -> Iterator[str]:
     """Yield the runs with findings and how to repeat them. Among many alike, only the first are in full."""
     alike: dict[str, list[Run]] = defaultdict(list)
     for run in runs:
         if names := [name for name in FINDINGS if name in run.verdicts]:
             alike[" and ".join(names)].append(run)
-    for names_of, found in alike.items():
-        yield f"{names_of}: {len(found)} runs"
+    for kinds, found in alike.items():
+        yield f"{kinds}: {len(found)} runs"
         yield from map(described, found[:_SHOWN])
         if len(found) > _SHOWN:
             yield f"and seeds {', '.join(str(run.choices.seed) for run in found[_SHOWN:])}"

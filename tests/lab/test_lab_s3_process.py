@@ -34,7 +34,7 @@ def connection(plain: LabS3) -> Iterator[socket.socket]:
         yield connected
 
 
-def reply_of(connection: socket.socket) -> bytes:
+def read_reply(connection: socket.socket) -> bytes:
     """Read until the server closes the connection; return what was received."""
     received = b""
     while piece := connection.recv(65536):
@@ -51,14 +51,14 @@ def test_expect_is_answered_before_the_body_is_sent(connection: socket.socket) -
 
 def test_expect_is_answered_by_the_refusal(connection: socket.socket) -> None:
     connection.sendall(b"PUT /nowhere/k HTTP/1.1\r\nContent-Length: 3\r\nExpect: 100-continue\r\n\r\n")
-    received = reply_of(connection)
+    received = read_reply(connection)
     assert received.startswith(b"HTTP/1.1 404")
     assert b"Connection: close" in received
 
 
 def test_a_refused_body_is_answered_before_a_clean_close(connection: socket.socket) -> None:
     connection.sendall(b"PUT /nowhere/k HTTP/1.1\r\nContent-Length: 3000000\r\n\r\n" + b"x" * 3_000_000)
-    received = reply_of(connection)  # raises if the server resets the connection
+    received = read_reply(connection)  # raises if the server resets the connection
     assert received.startswith(b"HTTP/1.1 404")
     assert b"NoSuchBucket" in received
 
@@ -85,13 +85,13 @@ def test_what_is_not_http_is_a_400_and_ends_the_connection(
     connection: socket.socket, request_bytes: bytes
 ) -> None:
     connection.sendall(request_bytes)
-    assert reply_of(connection).startswith(b"HTTP/1.1 400")
+    assert read_reply(connection).startswith(b"HTTP/1.1 400")
 
 
 def test_a_body_that_breaks_off_is_not_stored(plain: LabS3, connection: socket.socket) -> None:
     connection.sendall(b"PUT /bucket/partial HTTP/1.1\r\nContent-Length: 10\r\n\r\nabc")
     connection.shutdown(socket.SHUT_WR)
-    assert reply_of(connection) == b""
+    assert read_reply(connection) == b""
     assert "partial" not in plain.checksums("bucket")
 
 
@@ -150,7 +150,7 @@ def test_requests_bytes_and_connections_are_counted(plain: LabS3) -> None:
     address = urlsplit(plain.endpoint_url)
     with socket.create_connection((address.hostname, address.port)) as connected:
         connected.sendall(b"GET /bucket/counted HTTP/1.1\r\nRange: bytes=1-10\r\nConnection: close\r\n\r\n")
-        reply_of(connected)
+        read_reply(connected)
     counted = plain.stats()
     assert counted["operations"] == {"GetObject": 1}
     assert counted["statuses"] == {"206": 1}
@@ -176,7 +176,7 @@ def test_hundreds_of_connections_are_served_at_once(plain: LabS3) -> None:
         connected.sendall(b"GET /bucket/many HTTP/1.1\r\nConnection: close\r\n\r\n")
     until(lambda: plain.stats()["peak_data_requests"] == 300)
     with ThreadPoolExecutor(8) as pool:
-        lengths = list(pool.map(lambda each: len(reply_of(each)), connections))
+        lengths = list(pool.map(lambda each: len(read_reply(each)), connections))
     for connected in connections:
         connected.close()
     assert min(lengths) > 2_000_000

@@ -311,19 +311,19 @@ def test_an_unknown_invocation_was_not_observed(sandbox: Sandbox) -> None:
 
 
 def test_a_closed_sandbox_leaves_nothing() -> None:
-    before = groups_of(os.getpid())  # the control groups of the other tests' sandbox
+    before = list_groups(os.getpid())  # the control groups of the other tests' sandbox
     with Sandbox([a_function("wait", memory_mb=256), a_function("describe")]) as sandbox:
         client = sandbox.client()
         pid = json.load(client.invoke(FunctionName="describe")["Payload"])["pid"]
         with ThreadPoolExecutor(1) as pool:
             busy = pool.submit(client.invoke, FunctionName="wait", Payload=b'{"seconds": 60}')
-            while groups_of(os.getpid()) == before and sandbox.limits.startswith("cgroup"):
+            while list_groups(os.getpid()) == before and sandbox.limits.startswith("cgroup"):
                 assert not busy.done()
             sandbox.close()
             assert busy.exception() is not None or "FunctionError" in busy.result()
         client.close()
     assert not Path(f"/proc/{pid}").exists()
-    assert groups_of(os.getpid()) == before
+    assert list_groups(os.getpid()) == before
 
 
 OWNER = """
@@ -350,10 +350,10 @@ def test_nothing_outlives_an_owner_that_was_killed() -> None:
     until(lambda: not Path(f"/proc/{pid}").exists())
     with Sandbox([]):
         pass  # a new sandbox removes the groups that the killed owner left
-    assert groups_of(owner.pid) == []
+    assert list_groups(owner.pid) == []
 
 
-def groups_of(pid: int) -> list[Path]:
+def list_groups(pid: int) -> list[Path]:
     """Return the control groups that a process's sandboxes created."""
     roots = [
         Path(line.split()[1])

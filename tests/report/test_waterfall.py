@@ -32,8 +32,8 @@ def test_no_two_parts_of_a_lane_overlap_and_no_lane_is_needless(times: list[list
     spans = [a_span(start, end) for start, end in sorted(times)]
     lanes = packed(spans, 100.0)
     for lane in set(lanes):
-        of_lane = [span for span, number in zip(spans, lanes, strict=True) if number == lane]
-        assert all(a.end is not None and a.end <= b.start for a, b in itertools.pairwise(of_lane))
+        in_lane = [span for span, number in zip(spans, lanes, strict=True) if number == lane]
+        assert all(a.end is not None and a.end <= b.start for a, b in itertools.pairwise(in_lane))
     at_once = [sum(s.start <= at.start < (s.end or 0) or s is at for s in spans) for at in spans]
     assert len(set(lanes)) <= max(at_once, default=0)
 

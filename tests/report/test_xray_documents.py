@@ -23,7 +23,7 @@ def outline(spans: list[Span], depth: int = 0) -> Iterator[str]:
         yield from outline(span.children, depth + 1)
 
 
-def spans_of(trace: Trace) -> dict[str, Span]:
+def spans_by_id(trace: Trace) -> dict[str, Span]:
     found = {}
     waiting = list(trace.roots)
     while waiting:
@@ -134,10 +134,10 @@ def test_spans_that_are_their_own_ancestors_end_nowhere() -> None:
         {"id": one, "parent_id": other, "name": one, "start_time": 1, "end_time": 2}
         for one, other in (("a", "b"), ("b", "a"), ("c", "a"))
     ]
-    assert set(spans_of(parse_trace(a_trace(*ring)))) == {"a", "b", "c"}
+    assert set(spans_by_id(parse_trace(a_trace(*ring)))) == {"a", "b", "c"}
 
 
-def steps_of(work: Callable[[], object]) -> int:
+def count_steps(work: Callable[[], object]) -> int:
     """Return how many Python instructions the work takes: unlike seconds, the same on a busy machine."""
     steps = 0
 
@@ -165,8 +165,8 @@ def test_ten_times_the_spans_take_ten_times_the_work() -> None:
             for number in range(1, count)
         ]
         trace = a_trace(*documents)
-        assert len(spans_of(parse_trace(trace))) == count
-        return steps_of(lambda: parse_trace(trace))
+        assert len(spans_by_id(parse_trace(trace))) == count
+        return count_steps(lambda: parse_trace(trace))
 
     assert 5 < steps(2000) / steps(200) < 15
 
@@ -201,7 +201,7 @@ def test_any_tree_reads_back_however_it_was_sent(parents: dict[str, str | None],
     sent = [document(one, done=True) for one in alone] + [document(one, done=False) for one in twice]
     trace = parse_trace(a_trace(*data.draw(st.permutations(sent))))
     assert trace.problems == []
-    read = spans_of(trace)
+    read = spans_by_id(trace)
     assert set(read) == set(parents)
     for span in read.values():
         children = [one for one in parents if parents[one] == span.id]

@@ -38,8 +38,8 @@ class MotoServer(ServerProcess):
         request = _REQUEST.search(_COLOUR.sub("", line))
         if request is None:
             return None
-        of_key, query = bool(request["key"]), request["query"] or ""
+        has_key, query = bool(request["key"]), request["query"] or ""
         subresource = "uploadId" if "uploadId=" in query else query if query == "uploads" else ""
-        if not of_key:
+        if not has_key:
             return "ListObjectsV2" if "list-type=2" in query else "other"
         return _OPERATIONS.get((request["method"], subresource), "other")

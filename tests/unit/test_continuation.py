@@ -39,10 +39,10 @@ FINE: dict[str, Any] = {
 
 
 SPARE = {CRC64NVME: "AAAAAAAAAAA=", "SHA1": ""}
-OF_PARTS = Composite("CRC32", "AAAAAA==-5", 8)
+COMPOSITE = Composite("CRC32", "AAAAAA==-5", 8)
 
 
-def cut_run(first: int, last: int, start: int, length: int, composite: Composite = OF_PARTS) -> PartRun:
+def cut_run(first: int, last: int, start: int, length: int, composite: Composite = COMPOSITE) -> PartRun:
     digests = Digests([], composite, start)
     digests.update(WHOLE[start : start + length])
     return replace(run_of(first, last, start, length), pieces=digests.pieces())
@@ -50,7 +50,7 @@ def cut_run(first: int, last: int, start: int, length: int, composite: Composite
 
 def test_a_multipart_sources_continuation_has_piece_checksums() -> None:
     runs = [cut_run(1, 2, 0, 20), cut_run(4, 4, 30, 5)]
-    assert list(Continuation(**FINE | {"composite": OF_PARTS, "runs": runs}).runs) == runs
+    assert list(Continuation(**FINE | {"composite": COMPOSITE, "runs": runs}).runs) == runs
 
 
 def test_pieces_of_hashes_are_not_kept() -> None:
@@ -92,20 +92,20 @@ def test_a_continuation_may_have_its_runs_in_any_order() -> None:
             "do not have the checksums",
         ),
         ({"digests": [CRC64NVME, "CRC32C"]}, "do not have the checksums.*CRC32C"),
-        ({"composite": OF_PARTS}, "parts 1 to 2 do not have the checksums of their pieces"),
-        ({"composite": OF_PARTS, "runs": [replace(run_of(1, 1, 0, 10), pieces="AAAA")]}, "of their pieces"),
-        ({"composite": replace(OF_PARTS, part_size=0), "runs": []}, "'CRC32' of parts of 0 bytes"),
-        ({"composite": replace(OF_PARTS, kind="MD5"), "runs": []}, "'MD5' of parts of 8 bytes"),
+        ({"composite": COMPOSITE}, "parts 1 to 2 do not have the checksums of their pieces"),
+        ({"composite": COMPOSITE, "runs": [replace(run_of(1, 1, 0, 10), pieces="AAAA")]}, "of their pieces"),
+        ({"composite": replace(COMPOSITE, part_size=0), "runs": []}, "'CRC32' of parts of 0 bytes"),
+        ({"composite": replace(COMPOSITE, kind="MD5"), "runs": []}, "'MD5' of parts of 8 bytes"),
         # 35 bytes in five parts: 7 or 8 bytes each. Computing a billion parts of one byte would take minutes.
         *(
             (
-                {"composite": replace(OF_PARTS, part_size=size), "runs": []},
+                {"composite": replace(COMPOSITE, part_size=size), "runs": []},
                 "does not have as many parts as 'AAAAA==-5'",
             )
             for size in (1, 6, 9, 2**63)
         ),
         *(
-            ({"composite": replace(OF_PARTS, value=value), "runs": []}, "does not have as many parts as")
+            ({"composite": replace(COMPOSITE, value=value), "runs": []}, "does not have as many parts as")
             for value in ("AAAAAA==", "AAAAAA==-x", "-", "", "AAAAAA==-0", "-5\n", f"-{10**400}")
         ),
         (
@@ -121,7 +121,7 @@ def test_a_continuation_may_have_its_runs_in_any_order() -> None:
         ({"checksum": Checksum("MD5", "AAAA")}, "kind 'MD5' are unknown"),
         ({"step": -1, "first": SIZE, "runs": []}, "step=-1"),
         ({"fruitless": 10**400}, "fruitless"),
-        ({"composite": replace(OF_PARTS, kind="SHA1"), "runs": []}, "SHA1 cannot be computed from those"),
+        ({"composite": replace(COMPOSITE, kind="SHA1"), "runs": []}, "SHA1 cannot be computed from those"),
     ],
 )
 @pytest.mark.parametrize(
@@ -161,9 +161,11 @@ def test_an_old_continuation_is_read_with_its_parts_as_runs() -> None:
 
 
 def test_an_old_continuation_loses_its_sources_part_checksum() -> None:
-    of_parts = OLD.replace('"composite":null', '"composite":{"kind":"CRC32","value":"x-5","part_size":8}')
+    with_composite = OLD.replace(
+        '"composite":null', '"composite":{"kind":"CRC32","value":"x-5","part_size":8}'
+    )
 
-    left = msgspec.json.decode(of_parts, type=Continuation)
+    left = msgspec.json.decode(with_composite, type=Continuation)
 
     assert (left.composite, [run.pieces for run in left.runs]) == (None, ["", ""])
 

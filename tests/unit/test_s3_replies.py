@@ -150,8 +150,8 @@ def test_a_head_returns_size_etag_and_checksum() -> None:
     reply = {"ContentLength": "12", "ETag": '"1"'}
 
     assert stored(reply | {"ChecksumCRC32": "abc="}, SOURCE) == Stored(12, '"1"', Checksum("CRC32", "abc="))
-    of_parts = Stored(12, '"1"', None, composite=Composite("CRC32", "abc=-2"))
-    assert stored(reply | {"ChecksumCRC32": "abc=-2"}, SOURCE) == of_parts
+    composite_object = Stored(12, '"1"', None, composite=Composite("CRC32", "abc=-2"))
+    assert stored(reply | {"ChecksumCRC32": "abc=-2"}, SOURCE) == composite_object
 
 
 @pytest.mark.parametrize(

@@ -32,7 +32,7 @@ def panicking(page):
 async def awaited(page):
     return []
 
-def of_two(page, more):
+def takes_two(page, more):
     return []
 
 NUMBER = 5

@@ -31,7 +31,7 @@ REJECTED: dict[str, tuple[Any, str, str]] = {
         "is asynchronous: give a plain function",
     ),
     "two arguments": (
-        {"urls": [PAGE], "rows": f"{SHIPPED}:of_two"},
+        {"urls": [PAGE], "rows": f"{SHIPPED}:takes_two"},
         "ConfigError",
         "cannot be called with a page alone: missing a required argument: 'more'",
     ),

@@ -36,6 +36,6 @@ def gather(table: str, url: str) -> None:
     """Fetch one page, and insert its rows."""
     insert = SQL("INSERT INTO {} (id, page, name, price) VALUES (%s, %s, %s, %s)").format(Identifier(table))
     with urlopen(url) as page:  # noqa: S310 - http, of the event
-        found = items.rows_of(page.read())
+        found = items.parse_rows(page.read())
     for row in found:
         connection.execute(insert, (row["id"], row["page"], row["name"], row["price"]))

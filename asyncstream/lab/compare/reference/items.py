@@ -6,10 +6,10 @@ from typing import Any
 
 def rows(page: Any) -> list[dict[str, Any]]:
     """Return the rows of a page, for asyncstream's handlers."""
-    return rows_of(page.body)
+    return parse_rows(page.body)
 
 
-def rows_of(body: bytes) -> list[dict[str, Any]]:
+def parse_rows(body: bytes) -> list[dict[str, Any]]:
     """Return the rows of a page's body."""
     found: list[dict[str, Any]] = json.loads(body)
     return found
