@@ -36,7 +36,7 @@ class Composite(Struct, frozen=True):
     """The checksum of the checksums of the parts that an object was uploaded in.
 
     Attributes:
-        kind: see `Checksum`.
+        kind: the kind of the parts' checksums, and of this one; see `Checksum`.
         value: base64, a hyphen and the number of parts, as in S3's headers.
         part_size: bytes of each part; the last may have fewer. 0 if not yet known.
     """
@@ -248,7 +248,7 @@ def composed(composite: Composite, size: int, pieces: str) -> Composite:
 
     Args:
         composite: the checksum whose parts the object was cut for.
-        size: bytes of the object.
+        size: the number of bytes of the object.
         pieces: its `Digests.pieces`.
     """
     kind, width = composite.kind, _width(composite.kind)

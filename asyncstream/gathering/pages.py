@@ -76,7 +76,7 @@ class Writing(Struct, frozen=True):
     Attributes:
         writer: writes the rows.
         upsert: the statements for the table.
-        batches: collects the rows.
+        batches: collects rows until there are enough for a statement.
     """
 
     writer: Writer
@@ -90,8 +90,8 @@ class Gathering:
     Args:
         rows: returns the rows of a page.
         engine: fetches the pages, and runs `rows` outside the event loop.
-        fetching: how pages are fetched.
-        writing: how rows are written.
+        fetching: the fetcher and its limits.
+        writing: the writer and the table.
         on_page: called with the result of each page.
         span: the trace span of the gathering.
 

@@ -16,10 +16,11 @@ class PageResult(Struct, frozen=True):
         status: "stored" (at least one row was new or changed), "unchanged" (no row had to be written),
             "failed" (this gathering wrote none of its rows, unless a reply from Postgres was lost), or
             "pending" (the deadline passed first).
-        stored: rows written.
-        unchanged: rows that the table already had with the same values, or that a trigger suppressed.
-        replaced: rows not written because a later row of the same batch has the same key. The key may have
-            too few columns.
+        stored: the number of rows written.
+        unchanged: the number of rows that the table already had with the same values, or that a trigger
+            suppressed.
+        replaced: the number of rows not written because a later row of the same batch has the same key. The
+            key may have too few columns.
         attempts: attempts made to fetch the page; 0 if no request was sent, or if the fetch was abandoned.
         seconds: seconds from the first request until the rows were made; 0 if the page was not started.
         error: why the page failed. For a pending page whose rows were ready to be written: the error that

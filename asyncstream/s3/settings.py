@@ -11,7 +11,7 @@ class Patience(Struct, frozen=True):
     """How long a reply may take after the last byte of its request.
 
     Attributes:
-        seconds: the limit.
+        seconds: the most seconds.
         setting: the name of the setting that has it, for error messages.
     """
 

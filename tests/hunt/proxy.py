@@ -37,7 +37,7 @@ class Wire:
     """A record of what passed. The proxy's threads write it; it is read after they have ended.
 
     Attributes:
-        played: for each fault that struck: the request, the fault, and the byte or line.
+        played: the faults that struck, each as the request, the fault, and the byte or line.
         with_checksum: the operation and bucket of each reply that contained an object's checksum.
     """
 

@@ -132,13 +132,13 @@ class MemoryStore:
     """Objects as bytes; tests can inspect its uploads, streams and failures.
 
     Args:
-        objects: the stored objects.
+        objects: the content of the stored objects.
         chunk_size: bytes per read of a stream.
         pause: awaited once in every operation, so that tasks interleave.
         failures: which calls fail.
         damages: which bodies are damaged.
         attributes: the headers of every GET's reply.
-        checksums: of the sources; returned by `head` and by `open` without a range.
+        checksums: the checksums of the sources, which `head` returns, and `open` without a range.
         uploaded: the sources with a checksum of their parts: its kind and the parts' sizes.
         verified: whether the server supports CRC64NVME.
         at_once: the size in bytes up to which a body must be in memory before its PUT starts.

@@ -33,9 +33,10 @@ class PageWritten(Struct, frozen=True):
 
     Attributes:
         page: the ID of the page.
-        stored: new or changed rows written.
-        unchanged: rows that the table already had with the same values, or that a trigger suppressed.
-        replaced: rows not written because a later row of the same batch has the same key.
+        stored: the number of new or changed rows written.
+        unchanged: the number of rows that the table already had with the same values, or that a trigger
+            suppressed.
+        replaced: the number of rows not written because a later row of the same batch has the same key.
         error: why none of its rows were written; None if they were.
     """
 

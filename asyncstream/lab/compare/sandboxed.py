@@ -21,7 +21,7 @@ class SandboxedFunctions(Closing):
 
     Args:
         variants: the variants to deploy in the sandbox.
-        environment: their environment variables.
+        environment: the environment variables of the functions.
         traced: whether each invocation is traced.
         more_code: further directories with modules.
     """

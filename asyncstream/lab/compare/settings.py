@@ -71,7 +71,7 @@ class GatherSettings:
     Attributes:
         web: the model of the pages.
         latency: average seconds until a page starts.
-        hosts: number of hosts.
+        hosts: the number of hosts that serve the pages.
         round_trip: minimum seconds of a round trip to Postgres; None with `dsn`.
         dsn: DSN of a Postgres to use instead of a local one.
     """

@@ -31,7 +31,7 @@ class Site:
 
     Attributes:
         candidates: variants and sizes that take turns, grouped by size.
-        environment, network, billing: included in the results.
+        environment, network, billing: descriptions of the site, for the results.
         harness: opens the servers.
         functions: opens the functions, after the servers.
         transform: the transform of each file; None: copies, or no files.

@@ -57,7 +57,7 @@ class Column:
     """A column.
 
     Attributes:
-        name: its heading.
+        name: the heading of the column.
         narrow: a narrow heading in two lines.
         goes: when a narrow terminal drops the column: 1 first, then 2, 0 never.
         when: the condition for the column; None: always.

@@ -19,7 +19,7 @@ class Network(Struct, frozen=True):
     """The S3 of a comparison.
 
     Attributes:
-        server: its name.
+        server: the name of the server.
         model: the lab's network model; None: not the lab.
         tls: whether requests used TLS.
         faults: the share of requests that the lab made fail; None: no faults were requested.

@@ -87,7 +87,7 @@ class Fault:
     """A rule: a fault and the requests that get it.
 
     Attributes:
-        kind: the fault.
+        kind: the kind of the fault; see `Kind`.
         operation: S3's name of the operation; None: all of `COPY_OPERATIONS` to which the kind applies.
         key: a pattern for `fnmatchcase`.
         part_number: the part number of an UploadPart.

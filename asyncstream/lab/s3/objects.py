@@ -90,7 +90,7 @@ class Bucket:
     """A bucket.
 
     Args:
-        name: its name.
+        name: the name of the bucket.
         keep: whether the content of uploaded objects is kept.
         checksums: False: behave as a server without checksums.
     """

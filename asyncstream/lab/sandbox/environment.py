@@ -47,7 +47,7 @@ class InvocationOutcome(Struct, frozen=True, kw_only=True):
         status: the status in the REPORT line.
         log: the function's output during the invocation.
         init_began, started, ended: seconds since the epoch.
-        observed: the measurements.
+        observed: the memory, CPU and throttling that the sandbox measured.
     """
 
     payload: bytes

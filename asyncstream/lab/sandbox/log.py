@@ -21,7 +21,7 @@ class Report(Struct, frozen=True, kw_only=True):
 
     Attributes:
         request_id: the ID of the invocation.
-        seconds: its duration.
+        seconds: the duration of the invocation.
         billed_seconds: the duration plus the init of a cold start, in whole milliseconds.
         memory_mb: the memory of the function, in MB.
         peak_mb: the most memory it used.

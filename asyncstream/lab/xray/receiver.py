@@ -33,7 +33,7 @@ class Counts(Struct, frozen=True, kw_only=True):
 
     Attributes:
         received: datagrams with a document.
-        rejected: other datagrams.
+        rejected: the number of datagrams that are not documents.
         forwarded: documents that the API accepted.
         unprocessed: documents that the API refused.
         dropped: datagrams that the kernel dropped because they arrived too fast.

@@ -33,7 +33,7 @@ def values_axis(values: Sequence[float], start: float, end: float) -> Axis:
 
     Args:
         values: all values for the axis, above zero.
-        start, end: its pixels.
+        start, end: the pixels of its ends.
     """
     low, high = min(values), max(values)
     if high / low >= LOG_FROM:
