@@ -1,4 +1,4 @@
-"""Lambda function: copies S3 objects. The parts of all files are copied concurrently on asyncio.
+"""Lambda function: copy the parts of all S3 files concurrently, on asyncio.
 
 asyncstream/events/schema.json describes the event and the reply.
 """

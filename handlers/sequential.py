@@ -1,4 +1,4 @@
-"""Lambda function: copies S3 objects. Copies one file at a time, each as one stream.
+"""Lambda function: copy S3 files one at a time, each as one stream.
 
 asyncstream/events/schema.json describes the event and the reply.
 """

@@ -1,4 +1,4 @@
-"""Lambda function: copies S3 objects. Copies files concurrently on a thread pool, each as one stream.
+"""Lambda function: copy S3 files concurrently on a thread pool, each as one stream.
 
 asyncstream/events/schema.json describes the event and the reply.
 """

@@ -1,4 +1,4 @@
-"""Lambda function: copies S3 objects. The parts of all files are copied concurrently on a thread pool.
+"""Lambda function: copy the parts of all S3 files concurrently, on a thread pool.
 
 asyncstream/events/schema.json describes the event and the reply.
 """

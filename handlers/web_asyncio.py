@@ -1,4 +1,4 @@
-"""Lambda function: gathers web pages into a Postgres table, sixty pages at once on asyncio.
+"""Lambda function: gather web pages into a Postgres table, sixty pages at once on asyncio.
 
 asyncstream/gathering/schema.json describes the event and the reply.
 """

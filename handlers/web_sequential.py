@@ -1,4 +1,4 @@
-"""Lambda function: gathers web pages into a Postgres table, one page at a time.
+"""Lambda function: gather web pages into a Postgres table, one page at a time.
 
 asyncstream/gathering/schema.json describes the event and the reply.
 """

@@ -1,4 +1,4 @@
-"""Lambda function: gathers web pages into a Postgres table, sixty pages at once on a thread pool.
+"""Lambda function: gather web pages into a Postgres table, sixty pages at once on a thread pool.
 
 asyncstream/gathering/schema.json describes the event and the reply.
 """

@@ -125,13 +125,13 @@ def _add_clean(parser: argparse.ArgumentParser) -> None:
 
 
 def _add_compare(parser: argparse.ArgumentParser) -> None:
-    _add_compared_work(parser.add_argument)
-    _add_measuring(parser.add_argument)
+    _add_workload(parser.add_argument)
+    _add_measurement(parser.add_argument)
     _add_reports(parser.add_argument)
     _add_sites(parser.add_argument)
 
 
-def _add_compared_work(add: Callable[..., Any]) -> None:
+def _add_workload(add: Callable[..., Any]) -> None:
     add(
         "--workload",
         choices=("s3", "web"),
@@ -163,7 +163,7 @@ def _add_compared_work(add: Callable[..., Any]) -> None:
     )
 
 
-def _add_measuring(add: Callable[..., Any]) -> None:
+def _add_measurement(add: Callable[..., Any]) -> None:
     add("--rounds", type=int, default=1, metavar="N", help="runs per variant; more give medians and a spread")
     add(
         "--concurrency",

@@ -7,7 +7,7 @@ from typing import Any
 from asyncstream.errors import ConfigError, chain
 
 
-def refused_certificate(error: BaseException, *kinds: type[BaseException]) -> BaseException | None:
+def find_refused_certificate(error: BaseException, *kinds: type[BaseException]) -> BaseException | None:
     """Return the error in a chain that reports a refused certificate; None if there is none.
 
     Args:

@@ -19,7 +19,7 @@ from asyncstream.s3.client import (
     prepare_session,
     sdk_options,
 )
-from asyncstream.s3.failures import no_reply, own_error
+from asyncstream.s3.failures import convert_error, reply_timeout_error
 from asyncstream.s3.settings import ClientSettings
 
 _SDK_ERRORS = (BotoCoreError, aiohttp.ClientError, OSError)
@@ -55,11 +55,11 @@ class AsyncioTransport:
             client = await self._client(region)
             reply: dict[str, Any] = await getattr(client, xform_name(operation))(**params)
         except ClientError as error:
-            raise own_error(error, operation, params) from error
+            raise convert_error(error, operation, params) from error
         except _SDK_ERRORS as error:
             if own.reply_is_late:
-                raise no_reply(operation, params, patience) from error
-            raise own_error(error, operation, params) from error
+                raise reply_timeout_error(operation, params, patience) from error
+            raise convert_error(error, operation, params) from error
         finally:
             own.end()
             current_call.reset(outer)

@@ -22,7 +22,7 @@ from asyncstream.s3.client import (
     sdk_options,
 )
 from asyncstream.s3.connections import use_own_connections
-from asyncstream.s3.failures import no_reply, own_error
+from asyncstream.s3.failures import convert_error, reply_timeout_error
 from asyncstream.s3.settings import ClientSettings
 from asyncstream.units import KiB
 
@@ -62,11 +62,11 @@ class BlockingTransport:
         try:
             reply: dict[str, Any] = getattr(self._client(region), xform_name(operation))(**params)
         except ClientError as error:
-            raise own_error(error, operation, params) from error
+            raise convert_error(error, operation, params) from error
         except _SDK_ERRORS as error:
             if own.reply_is_late():
-                raise no_reply(operation, params, patience) from error
-            raise own_error(error, operation, params) from error
+                raise reply_timeout_error(operation, params, patience) from error
+            raise convert_error(error, operation, params) from error
         finally:
             call_limits.reset(outer)
         return reply

@@ -31,7 +31,7 @@ from asyncstream.errors import (
     WrongRegion,
     chain,
 )
-from asyncstream.http.certificates import refused_certificate
+from asyncstream.http.certificates import find_refused_certificate
 from asyncstream.s3.settings import Patience
 
 # The permission that each operation needs. The others need s3:PutObject.
@@ -101,8 +101,8 @@ _WRONG_INPUT = (
 )
 
 
-def own_error(error: Exception, operation: str, params: Mapping[str, Any]) -> AsyncstreamError:
-    """Return the error of this package for an SDK's error and the request that raised it.
+def convert_error(error: Exception, operation: str, params: Mapping[str, Any]) -> AsyncstreamError:
+    """Return asyncstream's error for an SDK's error and the request that raised it.
 
     The caller raises it from the SDK's error, which keeps only text: see `_strip`.
     """
@@ -133,7 +133,7 @@ def _convert(  # noqa: PLR0911 - a table
     return ConnectionFailed(f"{what}: {_first_line(error)}")
 
 
-def no_reply(operation: str, params: Mapping[str, Any], patience: Patience) -> ReplyTimeout:
+def reply_timeout_error(operation: str, params: Mapping[str, Any], patience: Patience) -> ReplyTimeout:
     """Return the error for a request that was sent, and whose reply did not arrive in time."""
     return ReplyTimeout(
         f"{_what(operation, params)}: no whole reply came within {patience.seconds:g} s after the request. "
@@ -158,7 +158,7 @@ def _strip(error: Exception) -> None:
 
 def is_untrusted(error: Exception) -> bool:
     """Whether an SDK's error reports a refused certificate, of S3 or of STS and SSO."""
-    return refused_certificate(error, CertificateError) is not None
+    return find_refused_certificate(error, CertificateError) is not None
 
 
 def _is_cut(error: BaseException) -> bool:

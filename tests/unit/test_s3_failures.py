@@ -9,7 +9,7 @@ import urllib3.exceptions
 
 from asyncstream import errors
 from asyncstream.errors import AsyncstreamError
-from asyncstream.s3.failures import own_error
+from asyncstream.s3.failures import convert_error
 
 PARAMS = {"Bucket": "raw", "Key": "in/a.csv"}
 
@@ -76,7 +76,7 @@ def refusal(
 def test_a_refusal_is_our_error_naming_operation_and_object(
     code: str, status: int, operation: str, expected: type[AsyncstreamError]
 ) -> None:
-    error = own_error(refusal(code, status, operation), operation, PARAMS)
+    error = convert_error(refusal(code, status, operation), operation, PARAMS)
 
     assert type(error) is expected
     assert str(error).startswith(f"{operation} s3://raw/in/a.csv")
@@ -98,7 +98,7 @@ def test_a_refusal_is_our_error_naming_operation_and_object(
     ],
 )
 def test_a_redirect_names_the_buckets_region(error: sdk.ClientError) -> None:
-    found = own_error(error, error.operation_name, PARAMS)
+    found = convert_error(error, error.operation_name, PARAMS)
 
     assert isinstance(found, errors.WrongRegion)
     assert found.region == "eu-west-1"
@@ -122,7 +122,7 @@ def test_a_redirect_names_the_buckets_region(error: sdk.ClientError) -> None:
 def test_a_denial_names_operation_object_and_permission(
     operation: str, extra: dict[str, Any], permission: str
 ) -> None:
-    error = own_error(refusal("AccessDenied", 403, operation), operation, PARAMS | extra)
+    error = convert_error(refusal("AccessDenied", 403, operation), operation, PARAMS | extra)
 
     part = " part 7" if extra.get("PartNumber") else ""
     assert str(error).startswith(
@@ -134,13 +134,13 @@ def test_a_denial_passes_on_what_s3_says_of_its_reason() -> None:
     """It may concern another permission: of KMS, a bucket policy, or an organization."""
     said = "User: arn:aws:iam::1:role/r is not authorized to perform: kms:GenerateDataKey"
 
-    error = own_error(refusal("AccessDenied", 403, "PutObject", Message=said), "PutObject", PARAMS)
+    error = convert_error(refusal("AccessDenied", 403, "PutObject", Message=said), "PutObject", PARAMS)
 
     assert "kms:GenerateDataKey" in str(error)
 
 
 def test_a_listing_is_named_by_its_prefix() -> None:
-    error = own_error(
+    error = convert_error(
         refusal("NoSuchBucket", 404, "ListObjectsV2"), "ListObjectsV2", {"Bucket": "raw", "Prefix": "in/"}
     )
 
@@ -182,7 +182,7 @@ URL = {"endpoint_url": "https://s3"}
 def test_what_fails_before_s3_answers_is_an_error_of_ours(
     error: Exception, expected: type[AsyncstreamError]
 ) -> None:
-    found = own_error(error, "GetObject", PARAMS)
+    found = convert_error(error, "GetObject", PARAMS)
 
     assert type(found) is expected
     assert str(found).startswith("GetObject s3://raw/in/a.csv: ")
@@ -202,14 +202,14 @@ def test_what_fails_before_s3_answers_is_an_error_of_ours(
 def test_a_busy_s3_may_say_in_how_many_seconds_to_come_back(
     code: str, status: int, headers: dict[str, str], seconds: float
 ) -> None:
-    error = own_error(refusal(code, status, "GetObject", headers), "GetObject", PARAMS)
+    error = convert_error(refusal(code, status, "GetObject", headers), "GetObject", PARAMS)
 
     assert isinstance(error, errors.ServiceBusy)
     assert error.retry_after == seconds
 
 
 def test_a_mismatch_says_what_it_means_and_what_s3_says() -> None:
-    error = own_error(refusal("BadDigest", 400, "PutObject"), "PutObject", PARAMS)
+    error = convert_error(refusal("BadDigest", 400, "PutObject"), "PutObject", PARAMS)
 
     assert str(error) == (
         "PutObject s3://raw/in/a.csv: S3 received other bytes than were sent. S3 says: BadDigest S3 said so"
@@ -217,10 +217,10 @@ def test_a_mismatch_says_what_it_means_and_what_s3_says() -> None:
 
 
 def test_a_message_is_one_line() -> None:
-    assert "\n" not in str(own_error(OSError("first\nsecond"), "GetObject", PARAMS))
+    assert "\n" not in str(convert_error(OSError("first\nsecond"), "GetObject", PARAMS))
 
 
 def test_an_error_of_ours_stays_itself() -> None:
     error = errors.TruncatedBody("short")
 
-    assert own_error(error, "PutObject", PARAMS) is error
+    assert convert_error(error, "PutObject", PARAMS) is error

@@ -24,7 +24,7 @@ from asyncstream.errors import (
     ServerNotTrusted,
     ServiceBusy,
 )
-from asyncstream.http.certificates import check_bundle, refused_certificate
+from asyncstream.http.certificates import check_bundle, find_refused_certificate
 
 # A time-out in seconds. A VPC endpoint that is missing, or whose security group is closed, never answers.
 _SECONDS = 5.0
@@ -114,7 +114,7 @@ def _region_from_arn(name: str) -> str | None:
 
 def _convert(error: Exception, name: str) -> AsyncstreamError:
     what = f"the secret {name} could not be read"
-    if refused_certificate(error, CertificateError) is not None:
+    if find_refused_certificate(error, CertificateError) is not None:
         return ServerNotTrusted(f"{what}: {error}")
     if isinstance(error, ClientError):
         code = str(error.response.get("Error", {}).get("Code", ""))
