@@ -52,12 +52,12 @@ def handle_event(event: Any, context: LambdaContext, *, engine: str) -> Any:
     """Gather the pages that the event asks for.
 
     Args:
-        event: a `events.GatherEvent`, or the event that an EventBridge schedule sends.
-        context: Lambda's context, which knows the time left.
+        event: an `events.GatherEvent`, or the event that an EventBridge schedule sends.
+        context: Lambda's context object, which has the time left.
         engine: see `lambda_handler`.
 
     Returns:
-        A `replies.GatherReply`, also if the event is wrong.
+        A `gather_reply.GatherReply`, also if the event is wrong.
 
     Raises:
         AsyncstreamError: only if the caller does not read the reply (`events.is_unread`). The event was
