@@ -90,12 +90,16 @@ class Opened(Struct, frozen=True):
     composite: Composite | None = None
 
 
-class Store(Protocol):
-    """Reads and writes objects. Implemented once, for S3."""
+class Source(Protocol):
+    """Lists and reads objects."""
 
     @property
     def slot_bytes(self) -> int:
         """Bytes of memory that one part in flight costs."""
+
+    @property
+    def requests(self) -> Mapping[str, int]:
+        """Requests sent so far, by operation."""
 
     async def open(
         self, source: S3Object, range_: ByteRange | None, etag: str | None, unless: str | None = None
@@ -110,6 +114,21 @@ class Store(Protocol):
 
     async def part_size(self, source: S3Object, etag: str, number: int) -> int | None:
         """Return the bytes of one part that the source was uploaded in; None if the server does not say."""
+
+    async def list_page(self, prefix: S3Prefix, token: str | None) -> tuple[list[ListedObject], str | None]:
+        """Return up to 1,000 objects, and the token of the next page (None: no more pages)."""
+
+
+class Destination(Protocol):
+    """Writes objects."""
+
+    @property
+    def slot_bytes(self) -> int:
+        """Bytes of memory that one part in flight costs."""
+
+    @property
+    def requests(self) -> Mapping[str, int]:
+        """Requests sent so far, by operation."""
 
     async def find(self, target: S3Object) -> Stored | None:
         """HEAD a destination, and return its size, checksum and origin; None if it does not exist."""
@@ -162,9 +181,6 @@ class Store(Protocol):
         self, prefix: S3Prefix, after: tuple[str, str] | None
     ) -> tuple[list[OpenUpload], tuple[str, str] | None]:
         """Return up to 1,000 open uploads, sorted by key, and the `after` of the next page, if any."""
-
-    async def list_page(self, prefix: S3Prefix, token: str | None) -> tuple[list[ListedObject], str | None]:
-        """Return up to 1,000 objects, and the token of the next page (None: no more pages)."""
 
 
 class Transport(Protocol):

@@ -48,7 +48,7 @@ class CopyTasks(FileTasks):
     async def resume(self, task: Resume) -> Started:
         """Continue the upload of an earlier transfer; see `resuming.resume`."""
         file = task.file
-        etag = await resuming.resume(task, self._store, self.reader, self.uploads.find_written)
+        etag = await resuming.resume(task, self._destination, self.reader, self.uploads.find_written)
         if etag is not None:
             return Whole(etag)
         source, destination = file.job.source, file.job.destination
@@ -70,8 +70,8 @@ class CopyTasks(FileTasks):
         return first.length == file.size and (
             self._config.verify != "before"
             or file.checksum is not None
-            or self._store.sent_at_once(first.length)
-            or not self._store.verifies(file.job.destination.bucket)
+            or self._destination.sent_at_once(first.length)
+            or not self._destination.verifies(file.job.destination.bucket)
         )
 
     def parts(self, task: Begin, first: Segment) -> Parts:

@@ -51,7 +51,8 @@ class FileTasks(ABC):
 
     def __init__(self, context: TransferContext, reach: int) -> None:
         self._context = context
-        self._store = context.store
+        self._source = context.ends.source
+        self._destination = context.ends.destination
         self._config = context.config
         self._reach = reach
         self.reader = SourceReader(context)
@@ -133,7 +134,7 @@ class FileTasks(ABC):
         upload = task.file.upload
         assert upload is not None  # noqa: S101 - parts are planned only after the upload was opened
         written, body = await self.send(
-            task, task.segment, lambda body: self._store.upload_part(upload, task.number, body)
+            task, task.segment, lambda body: self._destination.upload_part(upload, task.number, body)
         )
         digests = body.digests
         return CompletedPart(task.number, written.etag, body.length, digests.checksums(), digests.pieces())
@@ -197,7 +198,7 @@ class FileTasks(ABC):
         if self._config.if_exists == "overwrite":
             return None
         try:
-            there = await self.reader.ask(task, lambda: self._store.find(target))
+            there = await self.reader.ask(task, lambda: self._destination.find(target))
         except AccessDenied:
             if self._config.if_exists == "fail":  # a role that may only write relies on If-None-Match
                 return None
@@ -241,12 +242,12 @@ class FileTasks(ABC):
         described: Opened | Stored = opened
         if opened.range_asked:
             # The reply to a ranged GET has no checksum. Its kind has to be known before the bytes move.
-            described = await self.reader.ask(task, lambda: self._store.head(source, etag))
+            described = await self.reader.ask(task, lambda: self._source.head(source, etag))
             if described.size != opened.size:
                 raise SourceChanged(f"HEAD of {source} says {described.size} bytes, and GET {opened.size}")
 
         async def part_size(number: int) -> int | None:
-            return await self.reader.ask(task, lambda: self._store.part_size(source, etag, number))
+            return await self.reader.ask(task, lambda: self._source.part_size(source, etag, number))
 
         await verification.choose_digests(file, described, opened.range.length == opened.size, part_size)
 
@@ -258,7 +259,7 @@ class FileTasks(ABC):
         async def put(body: Body) -> Written:
             checksum = self.checksum_to_declare(file, body)
             try:
-                return await self._store.put(target, body, kept, checksum, origin)
+                return await self._destination.put(target, body, kept, checksum, origin)
             except DestinationExists as error:
                 # If the reply to an earlier try was lost, that try may have written the object.
                 if not task.retries or checksum is None:

@@ -7,9 +7,8 @@ from functools import partial
 from asyncstream.errors import InputError, NothingToTransfer, S3Error
 from asyncstream.locations import S3Object, S3Prefix
 from asyncstream.objects import ListedObject
+from asyncstream.pipeline.context import Ends
 from asyncstream.pipeline.jobs import Jobs, Pair
-from asyncstream.retry import Retrying
-from asyncstream.s3.store import S3Store
 from asyncstream.units import MiB
 
 # Bytes of a key kept for comparison: the text, and its entry in a set.
@@ -17,14 +16,11 @@ _SEEN_BYTES = 200
 _Ask = Callable[[str | None], Awaitable[tuple[list[ListedObject], str | None]]]
 
 
-async def list_files(
-    store: S3Store, retrying: Retrying, pairs: Sequence[Pair], room: float = math.inf
-) -> Jobs:
+async def list_files(ends: Ends, pairs: Sequence[Pair], room: float = math.inf) -> Jobs:
     """List the prefixes among the pairs, and return the files to copy.
 
     Args:
-        store: the store to list.
-        retrying: retries the requests, and stops the listing at its deadline.
+        ends: the source to list.
         pairs: the result of `jobs.check_pairs`.
         room: bytes of memory for the listed files and their results.
 
@@ -39,7 +35,7 @@ async def list_files(
         if isinstance(source, S3Object):
             work.add(position)
         else:
-            ask = partial(_page, source, store, retrying)
+            ask = partial(_page, source, ends)
             await _list(source, position, work, ask, room)
     work.check_distinct()
     return work
@@ -86,8 +82,6 @@ def _too_many(work: Jobs, prefix: S3Prefix, room: float) -> str:
     )
 
 
-async def _page(
-    prefix: S3Prefix, store: S3Store, retrying: Retrying, token: str | None
-) -> tuple[list[ListedObject], str | None]:
+async def _page(prefix: S3Prefix, ends: Ends, token: str | None) -> tuple[list[ListedObject], str | None]:
     """Request one page."""
-    return await retrying.run(partial(store.list_page, prefix, token))
+    return await ends.retrying.run(partial(ends.source.list_page, prefix, token))

@@ -11,7 +11,7 @@ from asyncstream.pipeline import verification
 from asyncstream.pipeline.continuation import Continuation, PartRun
 from asyncstream.pipeline.source import SourceReader
 from asyncstream.pipeline.tasks import FileFacts, Resume
-from asyncstream.ports import Store
+from asyncstream.ports import Destination
 
 
 def prepare(file: FileFacts, left: Continuation) -> None:
@@ -26,7 +26,9 @@ def prepare(file: FileFacts, left: Continuation) -> None:
 FindWritten = Callable[[S3Object, Checksum, AsyncstreamError], Awaitable[Written]]
 
 
-async def resume(task: Resume, store: Store, reader: SourceReader, find_written: FindWritten) -> str | None:
+async def resume(
+    task: Resume, destination: Destination, reader: SourceReader, find_written: FindWritten
+) -> str | None:
     """List the parts of the upload, and set `completed` to those that need not be sent again.
 
     Returns:
@@ -41,7 +43,7 @@ async def resume(task: Resume, store: Store, reader: SourceReader, find_written:
     assert upload is not None  # noqa: S101 - set by `prepare`
     try:
         with file.span.child("list"):
-            there = await _list_parts(task, upload, store, reader)
+            there = await _list_parts(task, upload, destination, reader)
     except UploadGone as gone:
         return await _find_completed(file, upload, gone, find_written)
     file.runs = [kept for run in file.runs for kept in _still_there(file, run, there)]
@@ -51,12 +53,12 @@ async def resume(task: Resume, store: Store, reader: SourceReader, find_written:
 
 
 async def _list_parts(
-    task: Resume, upload: MultipartUpload, store: Store, reader: SourceReader
+    task: Resume, upload: MultipartUpload, destination: Destination, reader: SourceReader
 ) -> dict[int, CompletedPart]:
     there: dict[int, CompletedPart] = {}
     after = None
     while True:
-        page, after = await reader.repeat(task, partial(store.list_parts, upload, after))
+        page, after = await reader.repeat(task, partial(destination.list_parts, upload, after))
         there |= {part.number: part for part in page}
         if after is None:
             return there

@@ -75,29 +75,29 @@ async def _run(
     config = request.config
     started = time.monotonic()
     engine = clients.engine
-    store, retrying = await clients.open(config)
+    ends = await clients.open(config)
     limit = memory_limit_or_default(config.memory_limit, memory.lambda_memory(), clients.resident)
 
     def sized(limit: int) -> tuple[int, TransformSettings | None]:
-        slots = slots_within(limit, store.slot_bytes, min(config.max_concurrency, engine.most_slots))
-        return slots, made and transform_settings(*made, config, limit, slots, store.slot_bytes)
+        slots = slots_within(limit, ends.slot_bytes, min(config.max_concurrency, engine.most_slots))
+        return slots, made and transform_settings(*made, config, limit, slots, ends.slot_bytes)
 
     sized(limit)  # raises before a prefix is listed
     with span.child("plan"):
         room = memory_left(memory.lambda_memory(), clients.resident)
-        files = await listing.list_files(store, retrying, pairs, room - store.slot_bytes)
+        files = await listing.list_files(ends, pairs, room - ends.slot_bytes)
         files.check_apart(request.untouched)
         files.add_continuations(request.continuations)
     if files.held:  # it stays in memory while files are copied
         limit = int(min(limit, room - files.held))
     slots, transforming = sized(limit)
     request.on_event(progress.Planned(len(files), files.bytes if files.listed == len(files) else None))
-    context = TransferContext(store, engine, config, retrying, request.on_event)
+    context = TransferContext(ends, engine, config, request.on_event)
     work = _copying(context, files, slots) if transforming is None else TransformTasks(context, transforming)
-    reservations = Reservations(limit, store.slot_bytes, work.most_memory)
+    reservations = Reservations(limit, ends.slot_bytes, work.most_memory)
     coordinator = Coordinator(files, work, context, slots=slots, reservations=reservations, span=span)
     results = await coordinator.run()
-    return TransferReport(engine.name, results, time.monotonic() - started, slots, limit, store.requests)
+    return TransferReport(engine.name, results, time.monotonic() - started, slots, limit, ends.requests)
 
 
 def _copying(context: TransferContext, files: Jobs, slots: int) -> FileTasks:

@@ -15,13 +15,13 @@ from asyncstream.objects import OpenUpload
 from asyncstream.pipeline import jobs, listing, progress, small_objects, stale_uploads
 from asyncstream.pipeline.clients import Clients
 from asyncstream.pipeline.config import TransferConfig
+from asyncstream.pipeline.context import Ends
 from asyncstream.pipeline.jobs import Job, Pair
 from asyncstream.pipeline.results import TransferReport
 from asyncstream.pipeline.run import Continuations, Request, run_transfer
 from asyncstream.pipeline.small_objects import Content
-from asyncstream.retry import Retrying
 from asyncstream.s3 import requests
-from asyncstream.s3.store import S3Store
+from asyncstream.s3.access import DEFAULT_ACCESS, S3Access
 from asyncstream.transforms import Spec
 
 Ts = TypeVarTuple("Ts")
@@ -40,15 +40,25 @@ class TransferSession(EngineSession):
 
     Args:
         engine: "sequential", "threads" or "asyncio".
-        endpoint_url: the URL of another S3 than AWS's; None for `AWS_ENDPOINT_URL_S3`, or else AWS.
+        endpoint_url: the URL of another S3 than AWS's, for an end that names none. Default:
+            AWS_ENDPOINT_URL_S3, or else AWS.
+        source: how to reach the sources, and with which credentials.
+        destination: the same for the destinations.
 
     Raises:
         ConfigError: the engine does not exist.
     """
 
-    def __init__(self, engine: str = DEFAULT_ENGINE, *, endpoint_url: str | None = None) -> None:
+    def __init__(
+        self,
+        engine: str = DEFAULT_ENGINE,
+        *,
+        endpoint_url: str | None = None,
+        source: S3Access = DEFAULT_ACCESS,
+        destination: S3Access = DEFAULT_ACCESS,
+    ) -> None:
         super().__init__(engine)
-        self._clients = Clients(self._engine, endpoint_url)
+        self._clients = Clients(self._engine, source.at(endpoint_url), destination.at(endpoint_url))
 
     def transfer(
         self,
@@ -66,7 +76,7 @@ class TransferSession(EngineSession):
     def open(self, config: TransferConfig | None = None) -> None:
         """Create clients for this configuration in advance, and load the X-Ray SDK if tracing is on."""
         tracing.prepare()
-        self._run(partial(self._clients.transport, config or TransferConfig()))
+        self._run(partial(self._clients.connect, config or TransferConfig()))
 
     def plan(self, files: Iterable[Pair], config: TransferConfig | None = None) -> Sequence[Job]:
         """Return the files that `transfer` would copy. Lists prefixes; copies nothing."""
@@ -121,13 +131,13 @@ class TransferSession(EngineSession):
     def _request(
         self,
         config: TransferConfig,
-        send: Callable[[S3Store, Retrying, *Ts], Awaitable[R]],
+        send: Callable[[Ends, *Ts], Awaitable[R]],
         *args: *Ts,
     ) -> R:
-        """Open a store, and send requests to it."""
+        """Open both ends, and send requests to them."""
 
         async def run() -> R:
-            return await send(*await self._clients.open(config), *args)
+            return await send(await self._clients.open(config), *args)
 
         return self._run(run)
 
@@ -135,24 +145,33 @@ class TransferSession(EngineSession):
         await self._clients.close()
 
 
-_kept: dict[tuple[str, str | None], TransferSession] = kept_until_exit()
+_kept: dict[tuple[str, S3Access, S3Access], TransferSession] = kept_until_exit()
 
 
-def kept_session(engine: str, endpoint_url: str | None = None) -> TransferSession:
-    """Return the session that `transfer` uses for this engine and endpoint, and create it at first use."""
-    session = _kept.get((engine, endpoint_url))
+def kept_session(
+    engine: str,
+    endpoint_url: str | None = None,
+    source: S3Access = DEFAULT_ACCESS,
+    destination: S3Access = DEFAULT_ACCESS,
+) -> TransferSession:
+    """Return the session that `transfer` uses for this engine and these ends; create it at first use."""
+    source, destination = source.at(endpoint_url), destination.at(endpoint_url)
+    session = _kept.get((engine, source, destination))
     if session is None:
-        session = _kept[engine, endpoint_url] = TransferSession(engine, endpoint_url=endpoint_url)
+        session = TransferSession(engine, source=source, destination=destination)
+        _kept[engine, source, destination] = session
     return session
 
 
-def transfer(
+def transfer(  # noqa: PLR0913 - the public call, by keywords
     files: Iterable[Pair],
     *,
     engine: str = DEFAULT_ENGINE,
     config: TransferConfig | None = None,
     on_event: progress.OnEvent = progress.ignore,
     endpoint_url: str | None = None,
+    source: S3Access = DEFAULT_ACCESS,
+    destination: S3Access = DEFAULT_ACCESS,
     continuations: Continuations = NO_CONTINUATIONS,
     transform: Spec | None = None,
 ) -> TransferReport:
@@ -166,7 +185,9 @@ def transfer(
         engine: "sequential", "threads" or "asyncio".
         config: limits and settings; default: `TransferConfig()`.
         on_event: progress callback, see `asyncstream.pipeline.progress`.
-        endpoint_url: the URL of another S3 than AWS's.
+        endpoint_url: the URL of another S3 than AWS's, for an end that names none.
+        source: how to reach the sources, and with which credentials; such as `S3Access(role_arn=...)`.
+        destination: the same for the destinations.
         continuations: the `TransferReport.continuations` of an earlier transfer of these files, with any
             engine. The files continue where it stopped.
         transform: a transform of each file, instead of a copy: anything that `transforms.factory` takes, such
@@ -181,15 +202,18 @@ def transfer(
             function's memory. Nothing was copied.
         BucketNotFound, AccessDenied: a prefix could not be listed.
     """
-    return kept_session(engine, endpoint_url).transfer(files, config, on_event, continuations, transform)
+    session = kept_session(engine, endpoint_url, source, destination)
+    return session.transfer(files, config, on_event, continuations, transform)
 
 
-async def transfer_async(
+async def transfer_async(  # noqa: PLR0913 - the public call, by keywords
     files: Iterable[Pair],
     *,
     config: TransferConfig | None = None,
     on_event: progress.OnEvent = progress.ignore,
     endpoint_url: str | None = None,
+    source: S3Access = DEFAULT_ACCESS,
+    destination: S3Access = DEFAULT_ACCESS,
     continuations: Continuations = NO_CONTINUATIONS,
     transform: Spec | None = None,
 ) -> TransferReport:
@@ -198,7 +222,7 @@ async def transfer_async(
     Cancelling the task cancels all work, and aborts the uploads before it returns.
     """
     engine = open_engine("asyncio")
-    clients = Clients(engine, endpoint_url)
+    clients = Clients(engine, source.at(endpoint_url), destination.at(endpoint_url))
     try:
         asked = Request(files, config or TransferConfig(), on_event, continuations, transform)
         return await run_transfer(clients, asked)

@@ -5,39 +5,37 @@ from functools import partial
 from asyncstream.errors import InputError, TruncatedBody
 from asyncstream.locations import S3Object
 from asyncstream.pipeline.body import BytesBody
-from asyncstream.ports import Store
-from asyncstream.retry import Retrying
+from asyncstream.pipeline.context import Ends
+from asyncstream.ports import Source
 
 Content = bytes | memoryview
 
 
-async def read(store: Store, retrying: Retrying, source: S3Object, most_bytes: int) -> bytes:
+async def read(ends: Ends, at: S3Object, most_bytes: int) -> bytes:
     """Return an object's content; see `TransferSession.read`."""
-    return await retrying.run(partial(_read, store, source, most_bytes))
+    return await ends.retrying.run(partial(_read, ends.source, at, most_bytes))
 
 
-async def _read(store: Store, source: S3Object, most_bytes: int) -> bytes:
-    opened = await store.open(source, None, None)
+async def _read(source: Source, at: S3Object, most_bytes: int) -> bytes:
+    opened = await source.open(at, None, None)
     try:
         if opened.size > most_bytes:
-            raise InputError(f"{source} has {opened.size} bytes: it may have at most {most_bytes}")
+            raise InputError(f"{at} has {opened.size} bytes: it may have at most {most_bytes}")
         content = bytearray()
         while chunk := await opened.stream.read():
             content += chunk
     finally:
         await opened.stream.close()
     if len(content) != opened.size:
-        raise TruncatedBody(f"{source} ended after {len(content)} of {opened.size} bytes")
+        raise TruncatedBody(f"{at} ended after {len(content)} of {opened.size} bytes")
     return bytes(content)
 
 
-async def write(
-    store: Store, retrying: Retrying, target: S3Object, content: Content, content_type: str
-) -> str:
+async def write(ends: Ends, target: S3Object, content: Content, content_type: str) -> str:
     """Write an object and return its ETag; see `TransferSession.write`."""
 
     async def once() -> str:
-        written = await store.put(target, BytesBody(content), {"ContentType": content_type}, None)
+        written = await ends.destination.put(target, BytesBody(content), {"ContentType": content_type}, None)
         return written.etag
 
-    return await retrying.run(once)
+    return await ends.retrying.run(once)

@@ -19,19 +19,19 @@ class SourceReader:
     """Opens and resumes ranges, within the deadline. One for a transfer; holds nothing that changes."""
 
     def __init__(self, context: TransferContext) -> None:
-        self._store = context.store
-        self._retrying = context.retrying
+        self._source = context.ends.source
+        self._retrying = context.ends.retrying
         self._on_event = context.on_event
 
     async def open(self, task: Task[Any], wanted: ByteRange | None, unless: str | None = None) -> OpenRange:
-        """Send one GET for a range, or for the whole object; see `ports.Store.open`.
+        """Send one GET for a range, or for the whole object; see `ports.Source.open`.
 
         Raises:
             SourceChanged: the object's size is not the one known.
         """
         file = task.file
         with task.span.child("GET"):
-            opened = await self._store.open(file.job.source, wanted, file.etag, unless)
+            opened = await self._source.open(file.job.source, wanted, file.etag, unless)
         if file.size is not None and opened.size != file.size:
             await opened.stream.close()
             raise SourceChanged(f"{file.job.source} has {opened.size} bytes, and had {file.size} before")

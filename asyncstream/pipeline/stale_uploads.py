@@ -7,13 +7,10 @@ from functools import partial
 from asyncstream.errors import S3Error
 from asyncstream.locations import S3Prefix
 from asyncstream.objects import MultipartUpload, OpenUpload
-from asyncstream.retry import Retrying
-from asyncstream.s3.store import S3Store
+from asyncstream.pipeline.context import Ends
 
 
-async def list_created_before(
-    store: S3Store, retrying: Retrying, before: datetime, prefix: S3Prefix
-) -> list[OpenUpload]:
+async def list_created_before(ends: Ends, before: datetime, prefix: S3Prefix) -> list[OpenUpload]:
     """Return the open uploads created before a time; see `TransferSession.stale_uploads`.
 
     Raises:
@@ -22,7 +19,7 @@ async def list_created_before(
     found: list[OpenUpload] = []
     after, seen = None, set()
     while True:
-        page, following = await retrying.run(partial(store.list_uploads, prefix, after))
+        page, following = await ends.retrying.run(partial(ends.destination.list_uploads, prefix, after))
         found += [upload for upload in page if upload.initiated < before]
         if following is None:
             return found
@@ -32,7 +29,8 @@ async def list_created_before(
         after = following
 
 
-async def abort(store: S3Store, retrying: Retrying, uploads: Iterable[OpenUpload]) -> None:
+async def abort(ends: Ends, uploads: Iterable[OpenUpload]) -> None:
     """Abort these uploads; see `TransferSession.abort`."""
     for upload in uploads:
-        await retrying.run(partial(store.abort_upload, MultipartUpload(upload.target, upload.upload_id)))
+        opened = MultipartUpload(upload.target, upload.upload_id)
+        await ends.retrying.run(partial(ends.destination.abort_upload, opened))

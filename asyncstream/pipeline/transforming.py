@@ -140,7 +140,7 @@ class TransformTasks(FileTasks):
 
     def checksum_to_declare(self, file: FileFacts, body: Body) -> Checksum | None:
         """Return the checksum of the part in memory."""
-        if not self._store.verifies(file.job.destination.bucket):
+        if not self._destination.verifies(file.job.destination.bucket):
             return None
         return body.digests.checksums().get(CRC64NVME)
 

@@ -53,12 +53,12 @@ class Uploads:
     """Creates, completes and aborts multipart uploads. There is one per transfer, without mutable state."""
 
     def __init__(self, context: TransferContext, reader: SourceReader) -> None:
-        self._store = context.store
+        self._destination = context.ends.destination
         self._engine = context.engine
         self._config = context.config
         self._deadline = context.deadline
-        self._policy = context.retrying.policy
-        self._late = Retrying(self._policy, NO_DEADLINE, context.retrying.sleep)
+        self._policy = context.ends.retrying.policy
+        self._late = Retrying(self._policy, NO_DEADLINE, context.ends.retrying.sleep)
         self._reader = reader
 
     async def create(self, task: Task[Any], attributes: Mapping[str, Any], origin: Origin | None) -> None:
@@ -67,7 +67,7 @@ class Uploads:
         target = file.job.destination
 
         async def create() -> None:
-            file.upload = await self._store.create_upload(target, attributes, origin)
+            file.upload = await self._destination.create_upload(target, attributes, origin)
 
         async def create_or_note() -> None:
             try:
@@ -95,7 +95,7 @@ class Uploads:
         lost = f"CreateMultipartUpload {target} failed, or its reply was lost"
         try:
             # Sorted by key: the first page has the uploads of this key, before those of longer keys.
-            page, _ = await self._store.list_uploads(S3Prefix(target.bucket, target.key), None)
+            page, _ = await self._destination.list_uploads(S3Prefix(target.bucket, target.key), None)
         except AsyncstreamError as error:
             return f"{lost}, and an upload may be left, as S3 could not be asked: {error}"
         ids = [each.upload_id for each in page if each.target == target and each.upload_id != own]
@@ -133,7 +133,7 @@ class Uploads:
                 return written
         task.file.completing = True
         try:
-            return await self._store.complete_upload(*made)
+            return await self._destination.complete_upload(*made)
         except (UploadGone, DestinationExists) as error:
             # An earlier request, maybe of a transfer that was then killed, may have completed the upload.
             if not task.retries and before is None:
@@ -177,7 +177,7 @@ class Uploads:
         """
         upload, parts, declared = made
         try:
-            await self._store.list_parts(upload, None)
+            await self._destination.list_parts(upload, None)
         except UploadGone as gone:
             return await self.find_written(upload.target, declared, gone, parts)
         except AsyncstreamError as error:
@@ -185,7 +185,7 @@ class Uploads:
                 return None
             # The role may not list parts, or the server does not support it. Look for the object instead.
             try:
-                return _if_written(await self._store.find(upload.target), declared, parts)
+                return _if_written(await self._destination.find(upload.target), declared, parts)
             except AsyncstreamError:
                 return None  # unknown: the reply to the next Complete decides
         return None
@@ -199,7 +199,7 @@ class Uploads:
     ) -> Written:
         """Return the lost reply if the stored object is the one that was written; else raise the error."""
         try:
-            stored = await self._store.find(target)
+            stored = await self._destination.find(target)
         except AsyncstreamError as unknown:
             if unknown.retryable:
                 raise
@@ -217,7 +217,7 @@ class Uploads:
             if upload is not None:
                 with file.span.child("abort"):
                     await self._late.run(
-                        lambda: self._store.abort_upload(upload),
+                        lambda: self._destination.abort_upload(upload),
                         left=lambda: min(SHIELD_SECONDS, self._deadline.ending()),
                     )
         finally:

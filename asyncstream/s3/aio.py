@@ -5,21 +5,25 @@ from contextlib import AsyncExitStack
 from typing import Any
 
 import aiohttp
+from aiobotocore.credentials import AioAssumeRoleCredentialFetcher, AioDeferredRefreshableCredentials
 from aiobotocore.session import AioSession
 from botocore import xform_name
 from botocore.exceptions import BotoCoreError, ClientError
 
 from asyncstream.errors import ConnectionFailed
 from asyncstream.ports import Body, TimeLeft, for_ever
+from asyncstream.s3.access import S3Access
 from asyncstream.s3.aio_connections import Call, VerifiedConfig, current_call, limit_body
 from asyncstream.s3.buffers import SLOT
 from asyncstream.s3.client import (
+    client_options,
     expect_nothing,
     prepare_client,
     prepare_session,
     sdk_options,
 )
 from asyncstream.s3.failures import convert_error, reply_timeout_error
+from asyncstream.s3.roles import RoleProvider
 from asyncstream.s3.settings import ClientSettings
 
 _SDK_ERRORS = (BotoCoreError, aiohttp.ClientError, OSError)
@@ -89,32 +93,48 @@ class AsyncioTransport:
     async def _client(self, region: str | None) -> Any:
         client: Any = self._clients.get(region)
         if client is None:
-            client = await self._open.enter_async_context(
-                new_session().client(
-                    "s3", endpoint_url=self._settings.endpoint_url, region_name=region, config=self._config
-                )
-            )
+            session = new_session(self._settings.access)
+            options = client_options(self._settings, region)
+            created = session.client("s3", config=self._config, **options)
+            client = await self._open.enter_async_context(created)
             prepare_client(client)
             client.meta.events.register_last("before-call.s3", expect_nothing)
             self._clients[region] = client
         return client
 
 
-def new_session() -> Any:
+def new_session(access: S3Access) -> Any:
     """Return a session that creates clients: aioboto3's if it is installed, else aiobotocore's.
 
     Both create the same client. The newest aioboto3 (15.5) works with today's aiobotocore, but its metadata
     only allow the one of 2025-10. `pip install --no-deps` installs it with a newer one.
     """
-    session = AioSession()
-    prepare_session(session)
-    # For the clients that fetch credentials from STS and SSO. The S3 client has its own config.
-    session.set_default_client_config(VerifiedConfig())
+    session = _new_core_session(access)
+    if access.role_arn is not None:
+        base, session = session, _new_core_session(access.without_keys())
+        session.get_component("credential_provider").insert_before("env", _AioRoleProvider(base, access))
     try:
         import aioboto3  # noqa: PLC0415 - optional
     except ImportError:
         return _Session(session)
     return aioboto3.Session(botocore_session=session)
+
+
+def _new_core_session(access: S3Access) -> AioSession:
+    session = AioSession()
+    prepare_session(session, access)
+    # For the clients that fetch credentials from STS and SSO. The S3 client has its own config.
+    session.set_default_client_config(VerifiedConfig())
+    return session
+
+
+class _AioRoleProvider(RoleProvider):
+    async def load(self) -> Any:
+        own = await self._base.get_credentials()
+        if own is None:
+            return None
+        fetcher = AioAssumeRoleCredentialFetcher(*self.fetcher_arguments(own), extra_args=self.extra_args())
+        return AioDeferredRefreshableCredentials(fetcher.fetch_credentials, self.METHOD)
 
 
 class _Session:

@@ -14,8 +14,10 @@ from botocore.exceptions import BotoCoreError, ClientError
 from asyncstream.engines.driver import drive
 from asyncstream.errors import ConnectionFailed
 from asyncstream.ports import Body, TimeLeft, for_ever
+from asyncstream.s3.access import S3Access
 from asyncstream.s3.call_limits import CallLimits, call_limits
 from asyncstream.s3.client import (
+    client_options,
     expect_for_streams,
     prepare_client,
     prepare_session,
@@ -23,6 +25,7 @@ from asyncstream.s3.client import (
 )
 from asyncstream.s3.connections import use_own_connections
 from asyncstream.s3.failures import convert_error, reply_timeout_error
+from asyncstream.s3.roles import RoleProvider
 from asyncstream.s3.settings import ClientSettings
 from asyncstream.units import KiB
 
@@ -97,15 +100,25 @@ class BlockingTransport:
         return client
 
     def _new_client(self, region: str | None) -> Any:
-        session = botocore.session.get_session()
-        prepare_session(session)
-        client = boto3.Session(botocore_session=session).client(
-            "s3", endpoint_url=self._settings.endpoint_url, region_name=region, config=self._config
-        )
+        session = _new_session(self._settings.access)
+        options = client_options(self._settings, region)
+        client = boto3.Session(botocore_session=session).client("s3", config=self._config, **options)
         prepare_client(client)
         use_own_connections(client)
         client.meta.events.register_last("before-call.s3", expect_for_streams)
         return client
+
+
+def _new_session(access: S3Access) -> Any:
+    """Return a session that signs with the credentials of an end."""
+    session = botocore.session.get_session()
+    prepare_session(session, access)
+    if access.role_arn is None:
+        return session
+    with_role = botocore.session.get_session()
+    prepare_session(with_role, access.without_keys())
+    with_role.get_component("credential_provider").insert_before("env", RoleProvider(session, access))
+    return with_role
 
 
 class _Readable:

@@ -7,6 +7,7 @@ import botocore
 from botocore.auth import AUTH_TYPE_MAPS, S3SigV4Auth
 
 from asyncstream.http.certificates import check_bundle
+from asyncstream.s3.access import S3Access
 from asyncstream.s3.call_limits import call_limits
 from asyncstream.s3.failures import is_untrusted
 from asyncstream.s3.replies import FIRST_WORDS
@@ -21,7 +22,7 @@ def sdk_options(settings: ClientSettings) -> dict[str, Any]:
     """Return options for the Config of botocore or aiobotocore that let a body pass through untouched."""
     return {
         # For checksums and payload signatures botocore reads the body twice, which a stream does not allow.
-        "s3": {"payload_signing_enabled": False},
+        "s3": {"payload_signing_enabled": False, **_addressing(settings.access)},
         "request_checksum_calculation": "when_required",
         "response_checksum_validation": "when_required",
         # The pipeline retries: the SDK cannot rewind a streamed body.
@@ -36,16 +37,34 @@ def sdk_options(settings: ClientSettings) -> dict[str, Any]:
     }
 
 
+def client_options(settings: ClientSettings, region: str | None) -> dict[str, Any]:
+    """Return the options with which either SDK's session creates a client for a region (None: its own)."""
+    access = settings.access
+    return {
+        "endpoint_url": access.endpoint_url,
+        "region_name": region or access.region,
+        "verify": access.ca_bundle,
+    }
+
+
+def _addressing(access: S3Access) -> dict[str, str]:
+    return {} if access.addressing_style == "auto" else {"addressing_style": access.addressing_style}
+
+
 # The services whose endpoints a client needs: S3, and those that may provide its credentials.
 _ENDPOINTS = ("s3", "sts", "oidc", "portal.sso")
 
 
-def prepare_session(session: Any) -> None:
+def prepare_session(session: Any, access: S3Access) -> None:
     """Set up a new session of either SDK: its clients load only S3's data and verify certificates.
 
     Raises:
         ConfigError: the environment turns off the verification of certificates.
     """
+    if access.profile is not None:
+        session.set_config_variable("profile", access.profile)
+    if access.access_key_id is not None:
+        session.set_credentials(access.access_key_id, access.secret_access_key, access.session_token)
     check_bundle(session)
     _make_lean(session)
     session.register("needs-retry", _give_up_untrusted)

@@ -187,6 +187,8 @@ def _refused(  # noqa: PLR0911 - a table
     code = str(details.get("Code", ""))
     message = str(details.get("Message", ""))[:_MAX_TEXT]
     reply_text = f"{code or status} {message}".strip()
+    if error.operation_name not in {operation, None}:  # it is STS or SSO that has answered
+        return _no_credentials(f"{what}: {error.operation_name} was refused: {reply_text}", code, status)
     region = str(details.get("Region") or metadata.get("HTTPHeaders", {}).get("x-amz-bucket-region") or "")
     if _is_elsewhere(code, operation, region):
         place = f"the bucket is in {region}" if region else f"{reply_text}: the bucket is in another region"
@@ -204,6 +206,14 @@ def _refused(  # noqa: PLR0911 - a table
     if issubclass(kind, ServiceBusy):
         return kind(text, _retry_after(metadata))
     return kind(text)
+
+
+def _no_credentials(text: str, code: str, status: int) -> AsyncstreamError:
+    """Return the error for a request for credentials that STS or SSO refused."""
+    kind = _BY_CODE.get(code) or _kind_of_status(status)
+    if issubclass(kind, ServiceBusy | CredentialsExpired):
+        return kind(text)
+    return ConfigError(f"{text}. Check the role, its trust policy and its external id")
 
 
 def _is_elsewhere(code: str, operation: str, region: str) -> bool:

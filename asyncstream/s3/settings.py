@@ -2,6 +2,8 @@
 
 from msgspec import Struct
 
+from asyncstream.s3.access import S3Access
+
 # One for the GET and one for the PUT. With fewer, asyncio's GETs could take all connections, and their PUTs
 # would wait for ever.
 CONNECTIONS_PER_PART = 2
@@ -23,7 +25,7 @@ class ClientSettings(Struct, frozen=True):
     """The settings of a transport's clients. Changing them requires new clients.
 
     Attributes:
-        endpoint_url: None for AWS itself (or AWS_ENDPOINT_URL_S3).
+        access: the address of the server, and the credentials.
         max_concurrency: parts in flight; each uses a GET and a PUT.
         chunk_size: bytes read at a time.
         stall_timeout: seconds without a byte after which a connection counts as broken.
@@ -31,7 +33,7 @@ class ClientSettings(Struct, frozen=True):
         complete_timeout: seconds that the reply of CompleteMultipartUpload may take.
     """
 
-    endpoint_url: str | None
+    access: S3Access
     max_concurrency: int
     chunk_size: int
     stall_timeout: float

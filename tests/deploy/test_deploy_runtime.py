@@ -171,8 +171,9 @@ def test_deployed_clients_are_aioboto3s_on_todays_sdks(
     build = build_for(runtime)
     code = (
         "import aiobotocore, boto3\n"
+        "from asyncstream.s3.access import S3Access\n"
         "from asyncstream.s3.aio import new_session\n"
-        "kind = type(new_session())\n"
+        "kind = type(new_session(S3Access()))\n"
         "print(kind.__module__, kind.__name__, aiobotocore.__version__, boto3.__version__)"
     )
     path = f"{build.directory / 'AsyncioMultipartFunction'}:{build.packages}"

@@ -1,7 +1,8 @@
-"""An in-memory `ports.Store` that records open streams, running operations and writes, and fails on demand.
+"""An in-memory `ports.Source` and `ports.Destination`, which records what it is asked, and fails on demand.
 
-It is as strict as S3: parts are in ascending order and confirmed, no part is in flight when an upload ends,
-and closed streams are not read. It records every breach in `violations`.
+It records open streams, running operations and writes. It is as strict as S3: parts are in ascending order
+and confirmed, no part is in flight when an upload ends, and closed streams are not read. It records every
+breach in `violations`.
 """
 
 import asyncio
@@ -146,6 +147,7 @@ class MemoryStore:
     """
 
     slot_bytes = SLOT_BYTES
+    requests: Mapping[str, int] = {}
     tells_part_sizes = True
 
     def __init__(

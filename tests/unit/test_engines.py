@@ -342,11 +342,13 @@ import sys
 from asyncstream.engines import open_engine
 from asyncstream.engines.driver import drive
 from asyncstream.s3 import open_transport
+from asyncstream.s3.access import S3Access
 from asyncstream.s3.settings import ClientSettings
 import asyncstream
 open_engine({name!r})
 assert [o.result() for o in asyncstream.map_concurrent(len, ["a"], engine={name!r})] == [1]
-drive(open_transport({name!r}, ClientSettings("http://127.0.0.1:1", 1, 2**18, 1.0, 60.0, 600.0)))
+access = S3Access(endpoint_url="http://127.0.0.1:1")
+drive(open_transport({name!r}, ClientSettings(access, 1, 2**18, 1.0, 60.0, 600.0)))
 unwanted = ("asyncio", "anyio", "aiohttp", "aioboto3", "aiobotocore", "rich")
 print(*[module for module in unwanted if module in sys.modules])
 """

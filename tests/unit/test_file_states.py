@@ -13,7 +13,7 @@ from asyncstream.errors import AsyncstreamError, DeadlineExceeded, SourceChanged
 from asyncstream.objects import CompletedPart, MultipartUpload
 from asyncstream.pipeline import progress
 from asyncstream.pipeline.body import StopFlag
-from asyncstream.pipeline.context import TransferContext
+from asyncstream.pipeline.context import Ends, TransferContext
 from asyncstream.pipeline.continuation import Continuation
 from asyncstream.pipeline.file import TRANSITIONS, File, State
 from asyncstream.pipeline.jobs import Job
@@ -118,7 +118,7 @@ class Script:
         deadline = Deadline(None, lambda: 0.0, pauses=pauses)
         nothing: Any = None
         retrying = Retrying(RetryPolicy(), deadline, nothing)
-        context = TransferContext(nothing, nothing, nothing, retrying, progress.ignore)
+        context = TransferContext(Ends(nothing, nothing, retrying), nothing, nothing, progress.ignore)
         job = Job(source(0), target(0), continuation=LEFT if continued else None)
         self.file = Watched(job, 0, cast("Any", self), context, UNTRACED, StopFlag())
 

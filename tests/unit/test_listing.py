@@ -13,6 +13,7 @@ from asyncstream.locations import S3Prefix
 from asyncstream.objects import ListedObject
 from asyncstream.pipeline import listing
 from asyncstream.pipeline.config import TransferConfig
+from asyncstream.pipeline.context import Ends
 from asyncstream.pipeline.jobs import Jobs
 from asyncstream.retry import Retrying
 from asyncstream.units import MiB
@@ -36,7 +37,7 @@ class Pages:
 
 def found(pages: Any, **options: Any) -> Jobs:
     retrying = Retrying(TransferConfig().retry_policy, NO_DEADLINE, SequentialEngine().sleep)
-    return drive(listing.list_files(pages, retrying, [PAIR], **options))
+    return drive(listing.list_files(Ends(pages, pages, retrying), [PAIR], **options))
 
 
 def listed_keys(jobs: Jobs) -> list[str]:

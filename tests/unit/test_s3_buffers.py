@@ -6,6 +6,7 @@ import pytest
 from asyncstream.lab.s3 import LabS3
 from asyncstream.locations import S3Prefix
 from asyncstream.s3 import requests
+from asyncstream.s3.access import S3Access
 from asyncstream.s3.aio import AsyncioTransport
 from asyncstream.s3.buffers import MAX_RECEIVE, MIN_RECEIVE, TLS_RECEIVE, TLS_WAITING
 from asyncstream.s3.settings import ClientSettings
@@ -13,7 +14,9 @@ from asyncstream.s3.settings import ClientSettings
 
 async def connection_sizes(lab: LabS3, max_concurrency: int) -> dict[str, int]:
     """Return the buffer sizes of a transport's connection, after its use and back in aiohttp's pool."""
-    settings = ClientSettings(lab.endpoint_url, max_concurrency, 2**18, 10.0, 60.0, 600.0)
+    settings = ClientSettings(
+        S3Access(endpoint_url=lab.endpoint_url), max_concurrency, 2**18, 10.0, 60.0, 600.0
+    )
     transport = await AsyncioTransport.open(settings)
     try:
         await transport.call("ListObjectsV2", requests.list_page(S3Prefix("bucket"), None, {}), None)

@@ -17,13 +17,18 @@ from asyncstream.errors import ConfigError, ConnectionFailed, ServiceBusy, Wrong
 from asyncstream.pipeline.body import BytesBody
 from asyncstream.ports import Transport
 from asyncstream.s3 import open_transport
+from asyncstream.s3.access import S3Access
 from asyncstream.s3.client import prepare_session, sdk_options
 from asyncstream.s3.settings import ClientSettings
 
 TRANSPORTS = ("threads", "asyncio")
-SETTINGS = ClientSettings(
-    None, max_concurrency=3, chunk_size=2**18, stall_timeout=4.0, reply_timeout=60.0, complete_timeout=600.0
-)
+
+
+def settings_at(endpoint: str | None, stall_timeout: float = 4.0) -> ClientSettings:
+    return ClientSettings(S3Access(endpoint_url=endpoint), 3, 2**18, stall_timeout, 60.0, 600.0)
+
+
+SETTINGS = settings_at(None)
 
 
 @pytest.fixture(autouse=True)
@@ -64,14 +69,14 @@ def test_bodies_are_signed_without_awscrt_though_botocore_has_it(
         with_transport(
             engine,
             lambda transport: transport.call("PutObject", params, None),
-            ClientSettings("http://127.0.0.1:1", 3, 2**18, 4.0, 60.0, 600.0),
+            settings_at("http://127.0.0.1:1"),
         )
 
 
 @pytest.mark.parametrize("endpoint", ["localhost:9000", "not a url"])
 @pytest.mark.parametrize("engine", TRANSPORTS)
 def test_an_endpoint_that_is_none_is_a_config_error(engine: str, endpoint: str) -> None:
-    settings = ClientSettings(endpoint, 3, 2**18, 4.0, 60.0, 600.0)
+    settings = settings_at(endpoint)
 
     async def nothing(_: Transport) -> None:
         """Do nothing: opening the transport fails first."""
@@ -153,7 +158,7 @@ def test_a_lean_session_finds_the_same_endpoints_as_any_other(service: str) -> N
         return [(each.meta.endpoint_url, each.meta.partition, each.meta.region_name) for each in clients]
 
     lean = botocore.session.get_session()
-    prepare_session(lean)
+    prepare_session(lean, S3Access())
 
     assert found(lean) == found(botocore.session.get_session())
 
@@ -226,14 +231,14 @@ def test_a_redirect_is_left_to_us_and_not_followed(
         await transport.call(operation, params, None)
 
     with pytest.raises(WrongRegion) as raised:
-        with_transport(engine, call, ClientSettings(redirecting, 1, 2**18, 4.0, 60.0, 600.0))
+        with_transport(engine, call, settings_at(redirecting))
     assert raised.value.region == "eu-west-1"
     assert Redirecting.requests == [request_]
 
 
 @pytest.mark.parametrize("engine", TRANSPORTS)
 def test_a_server_that_is_not_there_is_a_connection_that_failed(engine: str) -> None:
-    settings = ClientSettings("http://127.0.0.1:1", 1, 2**18, 4.0, 60.0, 600.0)
+    settings = settings_at("http://127.0.0.1:1")
 
     async def call(transport: Transport) -> None:
         await transport.call("GetObject", {"Bucket": "raw", "Key": "a"}, None)
@@ -283,7 +288,9 @@ def test_a_body_refused_unsent_leaves_a_usable_connection() -> None:
     with HTTPServer(("127.0.0.1", 0), RefusingTheFirst) as server:
         thread = threading.Thread(target=server.serve_forever, kwargs={"poll_interval": 0.01})
         thread.start()
-        settings = ClientSettings(f"http://127.0.0.1:{server.server_port}", 1, 2**18, 4.0, 60.0, 600.0)
+        settings = ClientSettings(
+            S3Access(endpoint_url=f"http://127.0.0.1:{server.server_port}"), 1, 2**18, 4.0, 60.0, 600.0
+        )
         try:
             reply = with_transport("threads", put_twice, settings)
         finally:
@@ -311,5 +318,9 @@ def test_all_addresses_of_a_host_share_one_time_limit(monkeypatch: pytest.Monkey
         await transport.call("GetObject", {"Bucket": "Raw", "Key": "a"}, None, lambda: 3.0 - len(granted))
 
     with pytest.raises(ConnectionFailed):
-        with_transport("threads", call, ClientSettings("http://s3.invalid", 1, 2**18, 2.5, 60.0, 600.0))
+        with_transport(
+            "threads",
+            call,
+            settings_at("http://s3.invalid", 2.5),
+        )
     assert granted == [("192.0.2.1", 2.5), ("192.0.2.2", 2.0), ("192.0.2.3", 1.0), ("192.0.2.4", 0.001)]

@@ -22,8 +22,9 @@ from asyncstream.objects import ByteRange, CompletedPart, ListedObject, Multipar
 from asyncstream.pipeline.body import BytesBody
 from asyncstream.ports import TimeLeft, for_ever
 from asyncstream.s3 import requests
+from asyncstream.s3.destination import SMALL_BODY, S3Destination
 from asyncstream.s3.regions import Learned
-from asyncstream.s3.store import SMALL_BODY, S3Store
+from asyncstream.s3.source import S3Source
 
 SOURCE = S3Object("raw", "a")
 TARGET = S3Object("clean", "b")
@@ -72,8 +73,12 @@ class MemoryTransport:
         """Nothing is open."""
 
 
-def store_over(transport: MemoryTransport, learned: Learned | None = None, *, verify: bool = True) -> S3Store:
-    return S3Store(transport, CHUNK, {}, learned or Learned(), verify=verify)
+class S3Ends(S3Source, S3Destination):
+    """Both ends over one transport."""
+
+
+def store_over(transport: MemoryTransport, learned: Learned | None = None, *, verify: bool = True) -> S3Ends:
+    return S3Ends(transport, CHUNK, {}, learned or Learned(), verify=verify)
 
 
 def got(size: int = 100, range_: ByteRange | None = None, etag: str = '"1"') -> dict[str, Any]:
@@ -94,7 +99,7 @@ def test_after_the_deadline_a_lost_complete_can_be_looked_up() -> None:
             return {"ETag": '"1"', "ContentLength": 1, "UploadId": "id"}
 
     deadline = Deadline(4.0, lambda: 0.0)  # plus 0.25 s for replies, and 1 s for requests that end uploads
-    store = S3Store(Timed(lambda *_: {}), CHUNK, {}, Learned(), deadline=deadline)
+    store = S3Ends(Timed(lambda *_: {}), CHUNK, {}, Learned(), deadline=deadline)
     drive(store.complete_upload(UPLOAD, [], None))
     drive(store.list_parts(UPLOAD, None))
     drive(store.find(TARGET))

@@ -15,7 +15,7 @@ from asyncstream.locations import S3Object
 from asyncstream.objects import MultipartUpload, Written
 from asyncstream.pipeline import plan, progress
 from asyncstream.pipeline.config import TransferConfig
-from asyncstream.pipeline.context import TransferContext
+from asyncstream.pipeline.context import Ends, TransferContext
 from asyncstream.pipeline.coordinator import Coordinator
 from asyncstream.pipeline.copying import CopyTasks
 from asyncstream.pipeline.jobs import Job
@@ -71,7 +71,7 @@ def test_ten_thousand_parts_make_a_trace_that_xray_keeps(
 
     def coordinator() -> Coordinator:
         retrying = Retrying(config.retry_policy, deadline, engine.sleep)
-        context = TransferContext(store, engine, config, retrying, progress.ignore)
+        context = TransferContext(Ends(store, store, retrying), engine, config, progress.ignore)
         work = CopyTasks(context, 1, partial(plan.cut, reach=1))
         reservations = Reservations(8 * SLOT_BYTES, SLOT_BYTES, 0)
         return Coordinator(

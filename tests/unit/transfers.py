@@ -14,7 +14,7 @@ from asyncstream.errors import UploadGone
 from asyncstream.locations import S3Object
 from asyncstream.pipeline import plan, progress
 from asyncstream.pipeline.config import TransferConfig
-from asyncstream.pipeline.context import TransferContext
+from asyncstream.pipeline.context import Ends, TransferContext
 from asyncstream.pipeline.continuation import PartRun
 from asyncstream.pipeline.coordinator import Coordinator
 from asyncstream.pipeline.copying import CopyTasks
@@ -23,7 +23,7 @@ from asyncstream.pipeline.output import TransformSettings
 from asyncstream.pipeline.reservations import Reservations
 from asyncstream.pipeline.results import FileResult
 from asyncstream.pipeline.transforming import TransformTasks
-from asyncstream.ports import Engine, Store
+from asyncstream.ports import Engine
 from asyncstream.retry import Retrying
 from asyncstream.tracing.spans import UNTRACED
 
@@ -51,7 +51,7 @@ class Setup:
     clock: Callable[[], float] = time.monotonic
     transforming: TransformSettings | None = None
 
-    def coordinator(self, jobs: Sequence[Job], store: Store, engine: Engine) -> Coordinator:
+    def coordinator(self, jobs: Sequence[Job], store: MemoryStore, engine: Engine) -> Coordinator:
         config = TransferConfig(
             multipart=self.multipart,
             max_attempts=ATTEMPTS,
@@ -62,14 +62,14 @@ class Setup:
         reach = plan.reach(self.part_size, self.multipart, chained=False)
         deadline = Deadline(self.deadline, self.clock, pauses=self.pauses)
         retrying = Retrying(config.retry_policy, deadline, engine.sleep)
-        context = TransferContext(store, engine, config, retrying, self.on_event)
+        context = TransferContext(Ends(store, store, retrying), engine, config, self.on_event)
         work: CopyTasks | TransformTasks = CopyTasks(context, reach, partial(plan.cut, reach=reach))
         if self.transforming is not None:
             work = TransformTasks(context, self.transforming)
         reservations = Reservations(self.limit, SLOT_BYTES, work.most_memory)
         return Coordinator(jobs, work, context, slots=self.slots, reservations=reservations, span=UNTRACED)
 
-    def run(self, jobs: Sequence[Job], store: Store, engine: Engine) -> Sequence[FileResult]:
+    def run(self, jobs: Sequence[Job], store: MemoryStore, engine: Engine) -> Sequence[FileResult]:
         return engine.run(lambda: self.coordinator(jobs, store, engine).run())
 
 

@@ -1,0 +1,185 @@
+"""The destination of a transfer in S3: write objects, by one request or by an upload."""
+
+from collections.abc import Mapping, Sequence
+from contextlib import suppress
+from typing import Any
+
+from asyncstream.checksum import CRC64NVME, Checksum
+from asyncstream.deadline import NO_DEADLINE, Deadline
+from asyncstream.errors import AsyncstreamError, DestinationExists, S3Error, SourceNotFound, UploadGone
+from asyncstream.locations import S3Object, S3Prefix
+from asyncstream.objects import CompletedPart, MultipartUpload, OpenUpload, Origin, Stored, Written
+from asyncstream.ports import Body, Transport
+from asyncstream.s3 import replies, requests
+from asyncstream.s3.regions import Learned
+from asyncstream.s3.requests import Params, UploadMarker
+from asyncstream.s3.store import S3Store
+from asyncstream.units import KiB
+
+# The largest body that is sent as bytes. The bytes are a copy in memory, in addition to the chunk.
+SMALL_BODY = 128 * KiB
+
+# Error codes with which servers that lack CRC64NVME refuse an upload that asks for it. Some ignore it.
+_UNSUPPORTED = frozenset({"InvalidArgument", "InvalidRequest", "NotImplemented"})
+
+
+class S3Destination(S3Store):
+    """Writes objects. See `ports.Destination`.
+
+    Args:
+        transport: see `S3Store`.
+        chunk_size: bytes read at a time. A body of at most this size, and at most 128 KiB, is sent at once.
+        extra_args: see `S3Store`.
+        learned: see `S3Store`.
+        verify: see `S3Store`.
+        create_only: whether to leave existing objects unchanged. Default: no.
+        deadline: see `S3Store`.
+    """
+
+    def __init__(
+        self,
+        transport: Transport,
+        chunk_size: int,
+        extra_args: Mapping[str, Any],
+        learned: Learned,
+        *,
+        verify: bool = True,
+        create_only: bool = False,
+        deadline: Deadline = NO_DEADLINE,
+    ) -> None:
+        super().__init__(transport, extra_args, learned, verify=verify, deadline=deadline)
+        self._chunk_size = chunk_size
+        self._create_only = {"IfNoneMatch": "*"} if create_only else {}
+        if create_only:  # its PUT is sent once only, so its reply decides
+            self._may_end_later |= {"PutObject"}
+
+    async def find(self, target: S3Object) -> Stored | None:
+        """HEAD a destination, and return its size, checksum and origin; None if it does not exist."""
+        try:
+            reply = await self._call("HeadObject", requests.head_target(target, self._extra))
+        except SourceNotFound:
+            return None
+        return replies.stored(reply, target)
+
+    def sent_at_once(self, length: int) -> bool:
+        """Whether a body is read before its PUT starts, so that the PUT can carry the body's checksum."""
+        return length <= min(self._chunk_size, SMALL_BODY)
+
+    def verifies(self, bucket: str) -> bool:
+        """Whether the bucket's server checks uploads by CRC64NVME: yes, until a reply shows otherwise."""
+        return bucket not in self._learned.unverified
+
+    async def put(
+        self,
+        target: S3Object,
+        body: Body,
+        attributes: Mapping[str, Any],
+        checksum: Checksum | None,
+        origin: Origin | None = None,
+    ) -> Written:
+        """Write an object with one request. S3 refuses a body that does not match the checksum."""
+        params = requests.new_object(target, attributes, origin, self._extra)
+        params |= requests.checksum_params(checksum) | self._create_only
+        try:
+            return await self._send("PutObject", params, body)
+        except S3Error as error:
+            self._check_absent(target, error)
+            raise
+
+    async def create_upload(
+        self, target: S3Object, attributes: Mapping[str, Any], origin: Origin | None = None
+    ) -> MultipartUpload:
+        """Open a multipart upload that S3 verifies as a whole, if the bucket's server supports that."""
+        params = requests.new_object(target, attributes, origin, self._extra)
+        if not self._verify or not self.verifies(target.bucket):
+            reply = await self._call("CreateMultipartUpload", params)
+            return MultipartUpload(target, replies.upload_id(reply, target))
+        try:
+            reply = await self._call("CreateMultipartUpload", params | requests.VERIFIED_UPLOAD)
+        except S3Error as error:
+            if error.code not in _UNSUPPORTED:
+                raise
+            reply = await self._call("CreateMultipartUpload", params)
+            self._learned.unverified.add(target.bucket)
+        if reply.get("ChecksumAlgorithm") != CRC64NVME:
+            self._learned.unverified.add(target.bucket)
+        return MultipartUpload(
+            target, replies.upload_id(reply, target), verified=self.verifies(target.bucket)
+        )
+
+    async def upload_part(self, upload: MultipartUpload, number: int, body: Body) -> Written:
+        """Write one part; numbers count from 1."""
+        written = await self._send("UploadPart", requests.upload_part(upload, number, self._extra), body)
+        if upload.verified and (written.checksum is None or written.checksum.kind != CRC64NVME):
+            # The server accepts the algorithm's name, but ignores it.
+            self._learned.unverified.add(upload.target.bucket)
+        return written
+
+    async def complete_upload(
+        self, upload: MultipartUpload, parts: Sequence[CompletedPart], checksum: Checksum | None
+    ) -> Written:
+        """Complete an upload from its parts, in order of their numbers, if the whole matches the checksum."""
+        params = requests.complete_upload(upload, parts, checksum, self._extra) | self._create_only
+        try:
+            reply = await self._call("CompleteMultipartUpload", params)
+        except S3Error as error:
+            self._check_absent(upload.target, error)
+            raise
+        return replies.completed(reply, upload.target)
+
+    async def abort_upload(self, upload: MultipartUpload) -> None:
+        """Abort the upload and delete its parts. None of its parts may be in flight."""
+        with suppress(UploadGone):  # it is aborted already
+            reply = await self._call("AbortMultipartUpload", requests.abort_upload(upload, self._extra))
+            replies.check_empty(reply, f"AbortMultipartUpload {upload.target}")
+
+    async def list_uploads(
+        self, prefix: S3Prefix, after: UploadMarker | None
+    ) -> tuple[list[OpenUpload], UploadMarker | None]:
+        """Return up to 1,000 open uploads, sorted by key, and the `after` of the next page, if any."""
+        reply = await self._call("ListMultipartUploads", requests.list_uploads(prefix, after, self._extra))
+        return replies.uploads(reply, prefix)
+
+    async def list_parts(
+        self, upload: MultipartUpload, after: int | None
+    ) -> tuple[list[CompletedPart], int | None]:
+        """Return up to 1,000 stored parts, by number, and the `after` of the next page (None: no more pages).
+
+        `after` is None for the first page. Each part has the checksum that S3 returns, if any.
+
+        Raises:
+            UploadGone: the upload was completed or aborted.
+        """
+        reply = await self._call("ListParts", requests.list_parts(upload, after, self._extra))
+        return replies.parts(reply, upload, after)
+
+    def _check_absent(self, target: S3Object, error: S3Error) -> None:
+        """Raise DestinationExists if a refusal means that the destination exists."""
+        if error.status == 412 and self._create_only:
+            message = f'{target} exists and if_exists="fail" is set: the object was not changed'
+            raise DestinationExists(message) from error
+
+    async def _send(self, operation: str, params: Params, body: Body) -> Written:
+        # Small bodies are sent as bytes: this avoids the round trip of Expect. An empty streamed body would
+        # make the connection to a Go server unusable.
+        payload: Body | bytes = body
+        if self.sent_at_once(body.length):
+            payload = await _read_whole(body)
+            if self.verifies(params["Bucket"]) and not any(name.startswith("Checksum") for name in params):
+                params |= requests.checksum_params(body.digests.checksums().get(CRC64NVME))
+        try:
+            reply = await self._call(operation, params | {"Body": payload, "ContentLength": body.length})
+        except AsyncstreamError as error:
+            # Reading the source failed while the SDK was sending. Raise that error, not the SDK's wrapper.
+            if body.error is not None:
+                raise body.error from error
+            raise
+        return replies.written(reply, f"{operation} s3://{params['Bucket']}/{params['Key']}")
+
+
+async def _read_whole(body: Body) -> bytes:
+    """Read a whole body that fits one chunk, and return it as bytes."""
+    chunks = []
+    while chunk := await body.next_chunk():
+        chunks.append(bytes(chunk))
+    return b"".join(chunks)

@@ -1,0 +1,88 @@
+"""The source of a transfer in S3: list its objects, and read them."""
+
+from typing import Any
+
+from asyncstream.errors import AccessDenied, NotModified, S3Error, SourceNotFound
+from asyncstream.locations import S3Object, S3Prefix
+from asyncstream.objects import ByteRange, ListedObject, Stored
+from asyncstream.ports import Opened
+from asyncstream.s3 import replies, requests
+from asyncstream.s3.requests import Params
+from asyncstream.s3.store import S3Store
+
+
+class S3Source(S3Store):
+    """Lists and reads objects. See `ports.Source`."""
+
+    async def open(
+        self, source: S3Object, range_: ByteRange | None, etag: str | None, unless: str | None = None
+    ) -> Opened:
+        """GET a range (None: the whole object). With `etag`, only that version is read.
+
+        Raises:
+            NotModified: the object's ETag is `unless`.
+            SourceNotFound, SourceChanged, AccessDenied: S3 refused the request.
+        """
+        params = requests.get_object(source, range_, etag, self._extra, verify=self._verify, unless=unless)
+        reply = await self._pinned("GetObject", params, source, etag)
+        length = int(reply.get("ContentLength", 0))
+        stream = self._transport.stream(reply["Body"], length, self._transfer_time_left)
+        try:
+            found, size = replies.extent(reply, source)
+            pinned = replies.check_pinned(reply, source, etag)
+            replies.check_extent(found, range_, size, source)
+        except BaseException:
+            await stream.close()
+            raise
+        return Opened(
+            size,
+            pinned,
+            found,
+            replies.attributes(reply),
+            stream,
+            range_asked=range_ is not None,
+            checksum=replies.checksum(reply) if range_ is None else None,
+            composite=replies.composite(reply) if range_ is None else None,
+        )
+
+    async def head(self, source: S3Object, etag: str) -> Stored:
+        """HEAD a source of this ETag, and return its size, checksum and origin.
+
+        Raises:
+            SourceNotFound, SourceChanged, AccessDenied: S3 refused the request.
+        """
+        reply = await self._pinned(
+            "HeadObject", requests.head_source(source, etag, self._extra), source, etag
+        )
+        replies.check_pinned(reply, source, etag)
+        return replies.stored(reply, source)
+
+    async def part_size(self, source: S3Object, etag: str, number: int) -> int | None:
+        """Return the bytes of one part that the source was uploaded in; None if the server does not say.
+
+        A copy does not fail without the answer. A server without part numbers may refuse the request, or
+        compare the part's own ETag. If the source was deleted or changed, its next GET fails.
+        """
+        try:
+            reply = await self._call("HeadObject", requests.head_part(source, etag, number, self._extra))
+        except (AccessDenied, S3Error, SourceNotFound):
+            return None
+        length = reply.get("ContentLength")
+        return int(length) if length is not None and reply.get("ETag") == etag else None
+
+    async def list_page(self, prefix: S3Prefix, token: str | None) -> tuple[list[ListedObject], str | None]:
+        """Return up to 1,000 objects, and the token of the next page (None: no more pages)."""
+        reply = await self._call("ListObjectsV2", requests.list_page(prefix, token, self._extra))
+        return replies.listing(reply, prefix)
+
+    async def _pinned(
+        self, operation: str, params: Params, place: S3Object, etag: str | None
+    ) -> dict[str, Any]:
+        try:
+            return await self._call(operation, params)
+        except S3Error as error:
+            if error.status == 412 and etag is not None:
+                raise replies.source_changed(place, etag) from error
+            if error.status == 304:
+                raise NotModified(f"{place} has not changed") from error
+            raise
