@@ -37,6 +37,7 @@ from asyncstream.pipeline.continuation import Continuation
 from asyncstream.pipeline.progress import BytesMoved, Event, FileFinished, FileStarted, PartRetried, Planned
 from asyncstream.pipeline.results import FileResult, TransferReport
 from asyncstream.pipeline.session import TransferSession, transfer, transfer_async
+from asyncstream.s3.access import S3Access
 from asyncstream.tracing import current_span
 from asyncstream.units import GiB, KiB, MiB
 from asyncstream.version import __version__
@@ -70,6 +71,7 @@ __all__ = [
     "OutputTooLarge",
     "PartRetried",
     "Planned",
+    "S3Access",
     "S3Error",
     "S3Object",
     "S3Prefix",

@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import Any, NoReturn
 
 from asyncstream import transforms
+from asyncstream.cli.ends import add_ends
 from asyncstream.engines import ENGINES
 from asyncstream.errors import InputError
 from asyncstream.pipeline.session import DEFAULT_ENGINE
@@ -113,7 +114,8 @@ def _add_copy(parser: argparse.ArgumentParser) -> None:
         metavar="N",
         help='maximum output bytes per input byte, checked above 64 MiB of output, or "none"; default: 250',
     )
-    add("--endpoint-url", metavar="URL", help="URL of an S3 other than AWS's")
+    add("--endpoint-url", metavar="URL", help="URL of an S3 other than AWS's, for both ends")
+    add_ends(parser)
 
 
 def _add_clean(parser: argparse.ArgumentParser) -> None:

@@ -15,12 +15,14 @@ from typing import TYPE_CHECKING, Any
 
 from asyncstream import transforms
 from asyncstream.cli.arguments import parser
+from asyncstream.cli.ends import read_access
 from asyncstream.errors import AsyncstreamError, ConfigError, InputError, full_message
 from asyncstream.locations import S3Object, S3Prefix
 from asyncstream.pipeline.config import TransferConfig
 from asyncstream.pipeline.jobs import Pair
 from asyncstream.pipeline.results import TransferReport
 from asyncstream.pipeline.session import TransferSession
+from asyncstream.s3.access import DESTINATION_PREFIX, S3Access
 from asyncstream.units import rounded
 
 if TYPE_CHECKING:
@@ -55,7 +57,8 @@ def copy(options: argparse.Namespace) -> int:
     config = TransferConfig.from_env().override(_given_settings(options))
     if config.transform is not None:
         _check_transform(config.transform)
-    with TransferSession(options.engine, endpoint_url=options.endpoint_url) as session:
+    ends = {end: read_access(options, end) for end in ("source", "destination")}
+    with TransferSession(options.engine, endpoint_url=options.endpoint_url, **ends) as session:
         if options.dry_run:
             return _list_jobs(session.plan([pair], config))
         report = _transfer(session, pair, config)
@@ -78,7 +81,8 @@ def copy(options: argparse.Namespace) -> int:
 def clean(options: argparse.Namespace) -> int:
     """Run `asyncstream clean` and return the exit code."""
     prefix, age = S3Prefix.from_uri(options.prefix), _duration(options.older_than)
-    with TransferSession("sequential", endpoint_url=options.endpoint_url) as session:
+    access = S3Access.read(DESTINATION_PREFIX)
+    with TransferSession("sequential", endpoint_url=options.endpoint_url, destination=access) as session:
         uploads = session.stale_uploads(prefix, age)
         for upload in uploads:
             print(f"{upload.target}  started {upload.initiated:%Y-%m-%d %H:%M} UTC  {upload.upload_id}")  # noqa: T201 - the result

@@ -10,11 +10,11 @@ from asyncstream import transforms
 from asyncstream.errors import AsyncstreamError
 from asyncstream.events import direct, metrics
 from asyncstream.events.context import LambdaContext, within
-from asyncstream.events.deployment import Deployment
+from asyncstream.events.deployment import Deployment, deployed_session
 from asyncstream.events.handler_replies import Invoked, sendable
 from asyncstream.events.running import run
 from asyncstream.events.triggers import Trigger, find_trigger
-from asyncstream.pipeline import memory, session
+from asyncstream.pipeline import memory
 from asyncstream.pipeline.config import TransferConfig, memory_left
 
 
@@ -31,7 +31,7 @@ def lambda_handler(*, engine: str, multipart: bool) -> Callable[[Any, LambdaCont
     # Every reply reports a wrong ASYNCSTREAM_* variable, instead of a failed import.
     with suppress(AsyncstreamError):
         config = TransferConfig.from_env(multipart=multipart)
-        session.kept_session(engine).open(config)
+        deployed_session(engine).open(config)
         if config.transform is not None:
             transforms.factory(config.transform)
     return partial(handle_event, engine=engine, multipart=multipart)
@@ -69,7 +69,7 @@ def _triggered(trigger: Trigger, context: LambdaContext, engine: str, multipart:
     config = TransferConfig.from_env(multipart=multipart)
     if trigger.chained:
         config = config.override({"at_deadline": "pending"})
-    outcomes = run(items, session.kept_session(engine), config, context)
+    outcomes = run(items, deployed_session(engine), config, context)
     metrics.write(
         trigger.name,
         engine,
@@ -93,7 +93,7 @@ def _direct(event: Any, context: LambdaContext, engine: str, multipart: bool) ->
         deployment.check_written(report_to)
     # The caller reads the pending files, and can invoke the function again for them.
     own = TransferConfig.from_env(multipart=multipart, at_deadline="pending").override(settings)
-    kept = session.kept_session(engine)
+    kept = deployed_session(engine)
     # Lambda's own report has no CPU time, the best measure to choose the memory size by.
     cpu_before = time.process_time()
     report = kept.transfer(

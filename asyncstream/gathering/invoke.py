@@ -10,7 +10,7 @@ from typing import Any
 from asyncstream.errors import AsyncstreamError
 from asyncstream.events import metrics
 from asyncstream.events.context import LambdaContext, within
-from asyncstream.events.deployment import Deployment
+from asyncstream.events.deployment import Deployment, deployed_session
 from asyncstream.events.handler_replies import Invoked, sendable
 from asyncstream.gathering import events, gather_reply
 from asyncstream.gathering.config import GatherConfig
@@ -19,7 +19,6 @@ from asyncstream.gathering.pages import RowsOf, check_rows
 from asyncstream.gathering.results import GatherReport
 from asyncstream.gathering.session import kept_session
 from asyncstream.locations import S3Object
-from asyncstream.pipeline import session
 from asyncstream.pipeline.config import TransferConfig
 from asyncstream.transforms.importing import import_object
 
@@ -42,7 +41,7 @@ def lambda_handler(*, engine: str) -> Callable[[Any, LambdaContext], Any]:
         kept_session(engine).open(GatherConfig.from_env())
         deployed = Deployed.from_env()
         if isinstance(deployed.urls, S3Object):
-            session.kept_session(LIST_ENGINE).open()
+            deployed_session(LIST_ENGINE).open()
         if deployed.rows is not None:
             import_rows(deployed.rows)
     return partial(handle_event, engine=engine)
@@ -112,5 +111,5 @@ def _read_url_list(source: S3Object, context: LambdaContext) -> tuple[str, ...]:
     """Read the URLs that an S3 object lists."""
     Deployment.from_env().check_read(source)
     config = within(TransferConfig(), context)
-    content = session.kept_session(LIST_ENGINE).read(source, events.MAX_LIST_BYTES, config)
+    content = deployed_session(LIST_ENGINE).read(source, events.MAX_LIST_BYTES, config)
     return events.parse_url_list(content, source)

@@ -16,6 +16,7 @@ from msgspec import Meta
 from asyncstream.errors import ConfigError
 from asyncstream.pipeline import extra_args, plan
 from asyncstream.retry import RetryPolicy
+from asyncstream.s3.access import DESTINATION_PREFIX, SOURCE_PREFIX
 from asyncstream.settings import Settings, check_names
 from asyncstream.units import KiB, MiB
 
@@ -157,7 +158,9 @@ class TransferConfig(Settings, frozen=True, kw_only=True):
         Raises:
             ConfigError: the JSON is malformed, or a variable with this prefix is not a setting.
         """
-        check_names(variables, ENV_PREFIX, cls.__struct_fields__, cls.__name__)
+        ends = (SOURCE_PREFIX, DESTINATION_PREFIX)  # `S3Access` checks these
+        own = {name: text for name, text in variables.items() if not name.startswith(ends)}
+        check_names(own, ENV_PREFIX, cls.__struct_fields__, cls.__name__)
         given = super().read_variables(variables)
         if "extra_args" in given:
             try:

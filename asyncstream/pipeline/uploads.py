@@ -96,7 +96,7 @@ class Uploads:
         try:
             # Sorted by key: the first page has the uploads of this key, before those of longer keys.
             page, _ = await self._destination.list_uploads(S3Prefix(target.bucket, target.key), None)
-        except AsyncstreamError as error:
+        except Exception as error:  # noqa: BLE001 - the file has ended: its result does not depend on this
             return f"{lost}, and an upload may be left, as S3 could not be asked: {error}"
         ids = [each.upload_id for each in page if each.target == target and each.upload_id != own]
         if not ids:

@@ -7,6 +7,7 @@ from typing import Any, Literal, Self
 from asyncstream.errors import ConfigError
 from asyncstream.settings import Settings, check_names
 
+SOURCE_PREFIX, DESTINATION_PREFIX = "ASYNCSTREAM_SOURCE_", "ASYNCSTREAM_DESTINATION_"
 AddressingStyle = Literal["auto", "path", "virtual"]
 _SECRET = ("secret_access_key", "session_token")
 
@@ -65,12 +66,13 @@ class S3Access(Settings, frozen=True, kw_only=True):
             )
 
     @classmethod
-    def read(cls, prefix: str, environ: Mapping[str, str] | None = None) -> Self:
+    def read(cls, prefix: str, environ: Mapping[str, str] | None = None, **given: str) -> Self:
         """Return the settings of variables such as ASYNCSTREAM_SOURCE_ROLE_ARN; empty ones are ignored.
 
         Args:
-            prefix: of the variables' names, such as "ASYNCSTREAM_SOURCE_".
+            prefix: of the variables' names: `SOURCE_PREFIX` or `DESTINATION_PREFIX`.
             environ: the variables. Default: those of the process.
+            given: settings that override the variables.
 
         Raises:
             ConfigError: a variable with this prefix is not a setting, or a value is wrong.
@@ -78,7 +80,8 @@ class S3Access(Settings, frozen=True, kw_only=True):
         variables = os.environ if environ is None else environ
         check_names(variables, prefix, cls.__struct_fields__, cls.__name__)
         named = {name: variables.get(f"{prefix}{name.upper()}") for name in cls.__struct_fields__}
-        return cls(**{name: text for name, text in named.items() if text})  # type: ignore[arg-type]
+        read = {name: text for name, text in named.items() if text}
+        return cls(**(read | given))  # type: ignore[arg-type]  # all settings are texts
 
     def at(self, endpoint_url: str | None) -> Self:
         """Return these settings with an endpoint, unless they have one of their own."""
