@@ -1,8 +1,7 @@
 """`Hosts`: the connections of the most recently used hosts.
 
-Connections are kept for the next page from the same host. With thousands of hosts they would exceed the open
-files that a Lambda may have (1,024), so the connections of the least recently used hosts are closed, unless
-they are in use.
+Connections are kept for the next page from the same host. A Lambda may have 1,024 open files, and a gathering
+more hosts. So the connections of the least recently used hosts are closed, unless they are in use.
 """
 
 from collections import Counter

@@ -1,9 +1,9 @@
 """Parse and check the URLs of pages without I/O, and order them so that hosts take turns.
 
 This module does not decide whether a host may be connected to: its addresses are checked when the connection
-is made. It refuses URLs that two parsers could understand differently: credentials before an `@`,
-backslashes, control characters, and hosts that are numbers but not an address in its usual form
-(`2130706433`, `0x7f.1`, `127.1`). Some libraries refuse such hosts, others read them as 127.0.0.1.
+is made. It refuses URLs that two parsers could understand differently: with credentials before an `@`, a
+backslash, or a control character. It also refuses hosts that are numbers, but not an address in its usual
+form (`2130706433`, `0x7f.1`, `127.1`). Some libraries refuse such hosts, others read them as 127.0.0.1.
 """
 
 import ipaddress
