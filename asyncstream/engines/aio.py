@@ -102,7 +102,7 @@ class AsyncioEngine:
             if cancelled is not None:
                 raise cancelled
             if not task.cancelled():
-                task.result()  # None, or raises the error of closing the work
+                task.result()  # raises the error of closing `work`, if there was one
 
     def close(self) -> None:
         """Close the loop."""
@@ -133,7 +133,7 @@ class AsyncioEngine:
     async def compute(self, work: Callable[[], T]) -> T:
         """Run `work` on a worker thread. If this task is cancelled meanwhile, wait for the thread first."""
         if self._threads is None:
-            # A separate limiter: all threads of the program's own may be waiting for this work.
+            # Not anyio's default limiter: the user's code may fill it with threads that wait for this work.
             self._threads = anyio.CapacityLimiter(_THREADS)
         # anyio's own shield does not protect against asyncio's `cancel`.
         return await self.shielded(anyio.to_thread.run_sync(work, limiter=self._threads), math.inf)
@@ -223,8 +223,8 @@ class _SemaphoreSlots:
         return self._release_slot(await self._finished.get())
 
     async def poll_end(self) -> Finished | None:
-        await asyncio.sleep(0)  # starts the slot's task
-        await asyncio.sleep(0)  # starts a task that it created
+        await asyncio.sleep(0)  # lets the slot's task start
+        await asyncio.sleep(0)  # lets a task that it created start
         return None if self._finished.empty() else self._release_slot(self._finished.get_nowait())
 
     def _release_slot(self, end: Finished) -> Finished:

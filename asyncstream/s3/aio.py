@@ -162,7 +162,7 @@ class _ContentStream:
     """The body of a GET: returns the bytes that aiohttp has received, without joining or splitting them."""
 
     def __init__(self, body: Any, stall_timeout: float) -> None:
-        # A wrapt proxy before aiobotocore 3, which has the attribute `raw_stream`.
+        # Before aiobotocore 3 the body is a wrapt proxy. Since then it has the attribute `raw_stream`.
         wrapped = body.__wrapped__ if hasattr(body, "__wrapped__") else body.raw_stream
         self._response: aiohttp.ClientResponse = wrapped
         limit_body(self._response, stall_timeout)

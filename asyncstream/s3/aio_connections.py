@@ -50,7 +50,7 @@ class Call:
 
     def start_reply(self, connection: "_Protocol") -> None:
         """Start the time limit of the reply: the request is sent."""
-        self._timer.close()  # that of a proxy's reply to CONNECT
+        self._timer.close()  # the limit of a proxy's reply to CONNECT
         if not self._ended:  # a reply may come before the last byte of the body is sent
             # https://github.com/aio-libs/aiohttp/blob/v3.14.5/aiohttp/base_protocol.py#L35
             timer = connection._loop.call_later(self._patience, self._give_up, connection)  # noqa: SLF001

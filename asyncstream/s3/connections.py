@@ -34,7 +34,7 @@ class _TlsSocket(ssl.SSLSocket):
     """The same socket over TLS. A read returns at most 16 KiB, so every function call in it costs CPU."""
 
     def do_handshake(self, *arguments: Any) -> None:
-        # Reading a proxy's reply before this has changed the timeout.
+        # If a proxy's reply was read before this, its reads have changed the timeout.
         set_timeout(self, call_limits.get().to_connect_or_write())
         super().do_handshake(*arguments)
 

@@ -19,7 +19,7 @@ from asyncstream.units import KiB
 # The largest body that is sent as bytes. The bytes are a copy in memory, in addition to the chunk.
 SMALL_BODY = 128 * KiB
 
-# Error codes with which servers that lack CRC64NVME refuse an upload that asks for it. Some ignore it.
+# Error codes of servers without CRC64NVME for an upload that asks for it. Some servers ignore the kind.
 _UNSUPPORTED = frozenset({"InvalidArgument", "InvalidRequest", "NotImplemented"})
 
 

@@ -167,7 +167,7 @@ def _is_cut(error: BaseException) -> bool:
     aiohttp's error is compared by name, because the blocking engines do not import aiohttp.
     """
     if isinstance(error, ProtocolError) and isinstance(error.__context__, ValueError):
-        return True  # cut within the line with a chunk's length
+        return True  # the connection ended within the line with a chunk's length
     if isinstance(error, IncompleteRead):
         return True
     return type(error).__name__ == "ClientPayloadError"

@@ -48,7 +48,7 @@ def attributes(reply: Mapping[str, Any]) -> dict[str, Any]:
     """Return the headers of a GetObject reply that a copy keeps, as parameters of PutObject."""
     kept = {name: reply[name] for name in _KEPT if reply.get(name)}
     if "Metadata" in kept:
-        # If the source is a copy itself, its origin is not that of the new copy.
+        # If the source is a copy itself, it has an origin of its own, which is not that of the new copy.
         kept["Metadata"] = {name: text for name, text in kept["Metadata"].items() if name != ORIGIN}
     if "Expires" in kept:
         kept["Expires"] = _http_date(kept["Expires"])
@@ -288,7 +288,7 @@ def parts(
     required_element(reply, "UploadId", what)
     found = []
     before = after or 0
-    last = before - 1  # rclone starts a page at the number itself, S3 after it
+    last = before - 1  # rclone's pages start at the number itself, and S3's after it
     for row in reply.get("Parts", ()):
         number, etag, size = (required(row, name, what) for name in ("PartNumber", "ETag", "Size"))
         stored_checksum = checksum(row)
