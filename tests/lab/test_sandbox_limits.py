@@ -97,3 +97,15 @@ def test_without_control_groups_nothing_is_limited() -> None:
     group = limits.group(128)
     assert limits.description == "measured only (no cgroup v1)"
     assert (group.entries, group.throttling(), group.was_out_of_memory()) == ([], None, False)
+
+
+def test_a_group_that_cannot_be_removed_is_logged(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    """Its files keep the folder from being removed, as a process keeps a group."""
+    monkeypatch.setattr("asyncstream.lab.sandbox.limits.GONE_SECONDS", 0.0)
+    left = tmp_path / f"asyncstream-{2**30}-1"
+    left.mkdir()
+    (left / "cgroup.procs").touch()
+    LimitsV2(tmp_path)
+    assert caplog.messages == [f"control groups not removed within 0 s: rmdir {left}"]
