@@ -249,10 +249,10 @@ def test_a_function_copies_between_two_ends(
     monkeypatch.setenv("ASYNCSTREAM_SOURCE_ENDPOINT_URL", str(reader.endpoint_url))
     monkeypatch.setenv("ASYNCSTREAM_DESTINATION_ROLE_ARN", ROLE)
     handler = lambda_handler(engine=engine, multipart=False)
-    event = {"files": [{"source": f"s3://{bucket}/in/2", "destination": f"s3://{files}/handler"}]}
+    event = {"source_prefix": f"s3://{bucket}/in/", "destination": f"s3://{files}/handler/"}
 
     reply = handler(event, Context(60_000))
     close_all_kept()
 
-    assert [(file["status"], file["bytes"]) for file in reply["files"]] == [("copied", 11 * 2**20)]
+    assert (reply["status"], reply["totals"]["bytes"]) == ("copied", 11 * 2**20 + 70_000), reply
     assert {each["RoleArn"] for each in sts.asked} == {ROLE}
