@@ -12,9 +12,8 @@ LONGEST_INVOCATION = 1800
 
 # Seconds after the deadline in which replies to requests sent before it are still read.
 REPLY_SECONDS = 0.25
-# Seconds after the deadline in which uploads are still created, completed and aborted: a quarter of the
-# deadline, within these bounds. Lambda ends the invocation later: a third of the deadline after it, within
-# the bounds in `events/context.py`.
+# Uploads may still be created, completed and aborted for a quarter of `seconds` after the deadline, within
+# these bounds. That is less than the margin that `events/context.py` keeps before Lambda ends the invocation.
 MIN_ENDING, MAX_ENDING = 0.4, 1.5
 
 # Seconds for work that cancellation must not interrupt: creating or aborting an upload.
@@ -44,7 +43,7 @@ class Deadline:
         """Return the seconds until requests must end. They get a moment more, for S3 to confirm parts."""
         return max(self.left(), 0.0) + REPLY_SECONDS
 
-    def ending(self) -> float:
+    def left_for_uploads(self) -> float:
         """Return the seconds that requests to create, complete or abort an upload may still take."""
         if self.seconds is None:
             return math.inf

@@ -102,11 +102,11 @@ class Source(Protocol):
         """Requests sent so far, by operation."""
 
     async def open(
-        self, source: S3Object, range_: ByteRange | None, etag: str | None, unless: str | None = None
+        self, source: S3Object, range_: ByteRange | None, etag: str | None, if_none_match: str | None = None
     ) -> Opened:
         """GET a range (None: the whole object). With `etag`, only that version is read.
 
-        Raises NotModified if the object's ETag is `unless`.
+        Raises NotModified if the object's ETag is `if_none_match`.
         """
 
     async def head(self, source: S3Object, etag: str) -> Stored:
@@ -287,7 +287,7 @@ class Engine(Protocol):
         """The name that users select it by."""
 
     @property
-    def most_slots(self) -> int:
+    def max_slots(self) -> int:
         """The largest number of tasks that it can run at once."""
 
     @property
@@ -328,5 +328,5 @@ class Engine(Protocol):
     async def shielded(self, work: Coroutine[Any, Any, T], seconds: float) -> T:
         """Run work for at most `seconds`. Cancelling the caller does not interrupt it.
 
-        Raises ConnectionFailed if it takes longer.
+        Raises TimeoutError if it takes longer.
         """

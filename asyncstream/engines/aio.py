@@ -12,7 +12,7 @@ import anyio.to_thread
 from anyio.abc import TaskGroup
 
 from asyncstream.engines.aside import start_aside
-from asyncstream.errors import Cancelled, ConfigError, ConnectionFailed, DeadlineExceeded
+from asyncstream.errors import Cancelled, ConfigError, DeadlineExceeded
 from asyncstream.ports import Finished, TaskFunction
 from asyncstream.units import KiB
 
@@ -41,7 +41,7 @@ class AsyncioEngine:
     blocking = False
     # Switching to a thread and back takes 0.1 ms (measured): 1 % of the time to decompress this many bytes.
     computes_at_once = 512 * KiB
-    most_slots = 1000
+    max_slots = 1000
 
     def __init__(self) -> None:
         self._runner: asyncio.Runner | None = None
@@ -181,17 +181,14 @@ class AsyncioEngine:
         If this task is cancelled meanwhile, CancelledError is raised after the work has ended.
 
         Raises:
-            ConnectionFailed: it took longer than `seconds`.
+            TimeoutError: it took longer than `seconds`.
         """
         task = asyncio.get_running_loop().create_task(_capture(work))
         cancelled = await _wait_shielded(task, seconds)
         if not task.done():
             task.cancel()
             await asyncio.wait({task}, timeout=1)
-            raise ConnectionFailed(
-                f"no reply within {seconds:g} s to a request that creates or ends an upload. Look for open "
-                "uploads with `asyncstream clean --dry-run`"
-            )
+            raise TimeoutError(f"this took longer than {seconds:g} s, and was cancelled")
         end = task.result()
         try:
             if end.error is not None:
@@ -228,7 +225,7 @@ class _SemaphoreSlots:
         return None if self._finished.empty() else self._release_slot(self._finished.get_nowait())
 
     def _release_slot(self, end: Finished) -> Finished:
-        # Not when the task ends: until the coordinator takes its result, that may hold a source open.
+        # Only when the coordinator takes the result: until then, the result may hold a source open.
         self._semaphore.release()
         return end
 

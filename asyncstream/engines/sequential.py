@@ -18,7 +18,7 @@ class SequentialEngine:
     name = "sequential"
     blocking = True
     computes_at_once = 1
-    most_slots = 1
+    max_slots = 1
 
     def run(self, work: Callable[[], Coroutine[Any, Any, T]]) -> T:
         """Run a coroutine on this thread."""

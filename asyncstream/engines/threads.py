@@ -20,7 +20,7 @@ class ThreadsEngine:
     name = "threads"
     blocking = True
     computes_at_once = 1
-    most_slots = 1000
+    max_slots = 1000
 
     def __init__(self) -> None:
         self._pool: ThreadPoolExecutor | None = None

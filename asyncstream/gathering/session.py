@@ -235,7 +235,7 @@ def _slots(config: GatherConfig, limit: int, engine: Engine) -> int:
             f"{config.waiting_bytes} bytes (batch_bytes), and a page {config.page_bytes} (max_body). "
             "Raise memory_limit, or lower one of these"
         )
-    return slots_within(left, config.page_bytes, min(config.max_concurrency, engine.most_slots))
+    return slots_within(left, config.page_bytes, min(config.max_concurrency, engine.max_slots))
 
 
 async def _gather(kept: _Kept, arguments: _Arguments) -> GatherReport:

@@ -99,8 +99,8 @@ async def map_items(
         span: the mapping's trace span. The current span of each call is a branch "item" of it.
         ordered: whether outcomes have the order of the items.
     """
-    count = min(max_concurrency, engine.most_slots)
-    mapping = _Mapping(fn, items, engine, deadline, span, most_open=count * OPEN_PER_SLOT, ordered=ordered)
+    count = min(max_concurrency, engine.max_slots)
+    mapping = _Mapping(fn, items, engine, deadline, span, max_open=count * OPEN_PER_SLOT, ordered=ordered)
     if (known := _length_of(items)) is not None:
         span.expect(BRANCH, known)
     try:
@@ -130,7 +130,7 @@ class _Mapping(Generic[T]):
         deadline: Deadline,
         span: Span,
         *,
-        most_open: int,
+        max_open: int,
         ordered: bool,
     ) -> None:
         self._fn = fn
@@ -138,7 +138,7 @@ class _Mapping(Generic[T]):
         self._engine = engine
         self._deadline = deadline
         self._span = span
-        self._most_open = most_open
+        self._max_open = max_open
         self._ordered = ordered
         # Outcomes not yet yielded, by the index of their item. In an ordered mapping they wait for earlier
         # ones.
@@ -165,7 +165,7 @@ class _Mapping(Generic[T]):
 
     def start(self, slots: Slots) -> bool:
         """Pull an item and start its call, if slots, order and items allow; return whether there was one."""
-        if self._exhausted or not slots.free or self.pulled - self._handed_over >= self._most_open:
+        if self._exhausted or not slots.free or self.pulled - self._handed_over >= self._max_open:
             return False
         item = self._pull()
         if item is _END:

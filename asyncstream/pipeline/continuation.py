@@ -135,7 +135,7 @@ class Continuation(Struct, frozen=True, kw_only=True, omit_defaults=True):
     completing: bool = False
 
     @property
-    def cut(self) -> plan.PartPlan:
+    def part_plan(self) -> plan.PartPlan:
         """The parts that the file is cut into."""
         return plan.PartPlan(self.size, self.first, self.step)
 
@@ -150,7 +150,7 @@ class Continuation(Struct, frozen=True, kw_only=True, omit_defaults=True):
                 f"continuation: first={self.first}, step={self.step} cannot cut {self.size} bytes into parts"
             )
         plan.check_size(self.size)
-        planned = self.cut.planned
+        planned = self.part_plan.planned
         if planned > MAX_PARTS or max(self.first, self.step) > plan.MAX_PART:
             raise InputError(
                 f"continuation: {planned} parts of {max(self.first, self.step)} bytes are over S3's limits"
@@ -193,9 +193,9 @@ class Continuation(Struct, frozen=True, kw_only=True, omit_defaults=True):
     def _check_run(self, run: PartRun, before: int) -> None:
         """Check one run, where `before` is the last part of the run before it."""
         named = f"continuation: parts {run.first} to {run.last}"
-        if not before < run.first <= run.last <= self.cut.planned:
-            raise InputError(f"{named} cannot follow part {before} in {self.cut.planned} parts")
-        planned = self.cut.range(run.first, run.last).length
+        if not before < run.first <= run.last <= self.part_plan.planned:
+            raise InputError(f"{named} cannot follow part {before} in {self.part_plan.planned} parts")
+        planned = self.part_plan.range(run.first, run.last).length
         if run.length != planned:
             raise InputError(f"{named} have {run.length} bytes, not {planned}")
         kinds = set(filter(checkable_in_parts, self.digests))

@@ -22,7 +22,7 @@ from itertools import islice
 
 from asyncstream.deadline import SHIELD_SECONDS, Deadline
 from asyncstream.engines.loop import run_tasks
-from asyncstream.errors import ConnectionFailed, DeadlineExceeded, SlowDown
+from asyncstream.errors import DeadlineExceeded, SlowDown
 from asyncstream.mapping.calls import map_items
 from asyncstream.pipeline import progress
 from asyncstream.pipeline.body import StopFlag
@@ -118,7 +118,7 @@ class Coordinator:
             if startable is None:
                 break
             file, reserved = startable
-            if reserved.memory:
+            if reserved.transform_bytes:
                 # Memory of parts that were sent is kept for the next part, and no longer reserved.
                 self._work.keep(self._reservations.free)
             task = file.start(reserved)
@@ -141,8 +141,8 @@ class Coordinator:
     def _reserve_next(self) -> tuple[File, Needs] | None:
         """Return the file whose task starts next, and what was reserved for it; None if none can start now.
 
-        Only a task of a lower `_memory_rank` may overtake one that waits for memory, because such tasks free
-        memory when they end: a part that is sent overtakes one that is filled, and both a file that opens.
+        While a task waits for memory, only tasks of a lower `_memory_rank` start, because they free memory.
+        Sending a part ranks below filling one, and filling one below opening a file with a transform.
         """
         waits_for = _NOTHING_WAITS
         for file in sorted(self._ready, key=_is_later):
@@ -176,9 +176,9 @@ class Coordinator:
 
     def _change(self, file: File, step: Callable[[], None]) -> None:
         """Have a file take a step, and release what it no longer holds."""
-        room, memory = file.room, file.memory
+        part_bytes, transform_bytes = file.part_bytes, file.transform_bytes
         step()
-        self._reservations.release(room - file.room, memory - file.memory)
+        self._reservations.release(part_bytes - file.part_bytes, transform_bytes - file.transform_bytes)
         self._queue(file)
         if file.state is State.ENDED:
             self._open.discard(file)
@@ -219,10 +219,10 @@ class Coordinator:
             on_event(progress.FileFinished(self._results[index]))
 
     async def _drop_open_files(self, stopped: BaseException) -> None:
-        """Leave nothing of the files that are open; what could not be aborted is noted on the error."""
+        """Close the sources of open files and abort their uploads; note on the error what could not be."""
         try:
             await self._context.engine.shielded(self._abort_all(stopped), SHIELD_SECONDS)
-        except ConnectionFailed as late:
+        except TimeoutError as late:
             for file in self._open:
                 stopped.add_note(not_aborted(file.facts, late))
 
@@ -249,4 +249,4 @@ def _is_later(file: File) -> bool:
 
 def _memory_rank(needs: Needs) -> int:
     """Return 2 for a task that needs a transform's memory, 1 for one that needs a part's, else 0."""
-    return 2 if needs.memory else int(needs.part > 0)
+    return 2 if needs.transform_bytes else int(needs.part_bytes > 0)

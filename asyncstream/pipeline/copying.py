@@ -10,15 +10,15 @@ from asyncstream.pipeline.plan import PartPlan
 from asyncstream.pipeline.segments import RangeSegment
 from asyncstream.pipeline.tasks import (
     Begin,
+    FileDone,
     FileFacts,
     Needs,
+    OpenResult,
     Parts,
     Resume,
     Segment,
     SendPart,
-    Started,
     Task,
-    Whole,
     send_after,
 )
 from asyncstream.ports import Opened
@@ -29,28 +29,30 @@ class CopyTasks(FileTasks):
 
     Args:
         context: what the tasks work with.
-        reach: bytes that one range of a file has at most.
-        cut: a file's parts, given its size and the bytes of the first.
+        max_range: the most bytes of one range.
+        plan_parts: returns the parts of a file, given its size and the bytes of the first.
     """
 
-    def __init__(self, context: TransferContext, reach: int, cut: Callable[[int, int], PartPlan]) -> None:
-        super().__init__(context, reach)
-        self._cut = cut
+    def __init__(
+        self, context: TransferContext, max_range: int, plan_parts: Callable[[int, int], PartPlan]
+    ) -> None:
+        super().__init__(context, max_range)
+        self._plan_parts = plan_parts
 
     def first_task(self, file: FileFacts, needs: Needs) -> Begin | Resume:
         """Return a file's first task, which continues an earlier transfer if there was one."""
-        left = file.job.continuation
-        if left is None:
+        continuation = file.job.continuation
+        if continuation is None:
             return super().first_task(file, needs)
-        resuming.prepare(file, left)
+        resuming.prepare(file, continuation)
         return Resume(file, file.span, self.resume)
 
-    async def resume(self, task: Resume) -> Started:
+    async def resume(self, task: Resume) -> OpenResult:
         """Continue the upload of an earlier transfer; see `resuming.resume`."""
         file = task.file
         etag = await resuming.resume(task, self._destination, self.reader, self.uploads.find_written)
         if etag is not None:
-            return Whole(etag)
+            return FileDone(etag)
         source, destination = file.job.source, file.job.destination
         self._context.on_event(progress.FileStarted(source, destination, file.size or 0))
         task.moved = sum(part.length for part in file.completed)
@@ -77,7 +79,7 @@ class CopyTasks(FileTasks):
     def parts(self, task: Begin, first: Segment) -> Parts:
         """Cut the file into parts."""
         file = task.file
-        file.cut = self._cut(file.size or 0, first.length)
+        file.part_plan = self._plan_parts(file.size or 0, first.length)
         return _CopiedParts(self, file, send_after(task, self.send_part, first, 1))
 
 
@@ -85,7 +87,7 @@ class _CopiedParts(Parts):
     """The parts of a copy: ranges, in the order of their numbers."""
 
     def __init__(self, copying: CopyTasks, file: FileFacts, first: SendPart | None) -> None:
-        super().__init__(file, first, file.cut.planned)
+        super().__init__(file, first, file.part_plan.planned)
         self._copying = copying
         done = {part.number for part in file.completed}
         numbers = range(1 if first is None else 2, self.planned + 1)
@@ -97,5 +99,5 @@ class _CopiedParts(Parts):
         if number is None:
             return None
         file, copying = self.file, self._copying
-        segment = RangeSegment(file.cut.range(number), copying.reader)
+        segment = RangeSegment(file.part_plan.range(number), copying.reader)
         return SendPart(file, file.span, copying.send_part, urgent=False, number=number, segment=segment)

@@ -25,7 +25,7 @@ from asyncstream.pipeline.context import TransferContext
 from asyncstream.pipeline.file_tasks import FileTasks
 from asyncstream.pipeline.jobs import Job
 from asyncstream.pipeline.results import FileResult, Status
-from asyncstream.pipeline.tasks import FileFacts, Needs, Parts, SendPart, Task, Whole
+from asyncstream.pipeline.tasks import FileDone, FileFacts, Needs, Parts, SendPart, Task
 from asyncstream.ports import Span
 
 
@@ -59,8 +59,8 @@ class File:
         state: see the table.
         result: the file's result, in the state ENDED.
         facts: what the tasks know of the file.
-        room: bytes reserved for parts of its output.
-        memory: bytes reserved for what its transform holds.
+        part_bytes: bytes reserved for parts of its output.
+        transform_bytes: bytes reserved for what its transform holds.
     """
 
     def __init__(
@@ -69,7 +69,7 @@ class File:
         self.index = index
         self.state = State.OPENING
         self.result: FileResult | None = None
-        self.room = self.memory = 0
+        self.part_bytes = self.transform_bytes = 0
         self._work = work
         self._context = context
         self._span = span
@@ -99,10 +99,10 @@ class File:
         task, self._next = self.next(), None
         assert task is not None  # noqa: S101 - the caller has seen it
         self._in_flight += 1
-        task.room += reserved.part
-        self.room += reserved.part
-        self.memory += reserved.memory
-        self.facts.memory += reserved.memory
+        task.part_bytes += reserved.part_bytes
+        self.part_bytes += reserved.part_bytes
+        self.transform_bytes += reserved.transform_bytes
+        self.facts.transform_bytes += reserved.transform_bytes
         if isinstance(task, SendPart) and task.span is self._span:
             task.span = self._span.branch("part", number=task.number, bytes=task.segment.length)
         return task
@@ -124,7 +124,7 @@ class File:
             self._release_task(task, error)
         output = self.facts.output
         if output is not None and output.ended and not isinstance(task, SendPart):
-            self.memory = 0
+            self.transform_bytes = 0
         self._advance(value, error)
 
     def fail(self, error: Exception) -> None:
@@ -176,11 +176,11 @@ class File:
         """Keep the upload for the next transfer, or drop the file; if nothing of it is open, end it."""
         facts, error = self.facts, self._error
         assert error is not None  # noqa: S101 - or it would not have stopped
-        may_continue = self._context.deadline.pauses and not self._work.transform
+        may_continue = self._context.deadline.pauses and self._work.continuable
         self._ending = file_ends.choose_ending(facts, error, self._work, may_continue)
         self._error = self._ending.error
         # Keep the upload even if no part is confirmed: keeping it costs no request, aborting it costs one.
-        if self._ending.pending and facts.upload is not None and facts.cut.first:
+        if self._ending.pending and facts.upload is not None and facts.part_plan.first:
             self._to(State.PAUSING)
             self._next = self._work.pause(facts)
         elif facts.upload is not None or facts.open_range is not None or facts.output is not None:
@@ -211,7 +211,7 @@ class File:
         self._context.on_event(
             progress.PartRetried(job.source, job.destination, self._moved, self._attempts, error)
         )
-        self.memory = self._moved = 0
+        self.transform_bytes = self._moved = 0
         self._to(State.OPENING)
         self._open(replace(job, continuation=None), needs)
         self.facts.upload_left = upload_left
@@ -226,14 +226,14 @@ class File:
         self._next = None
 
     def _release_task(self, task: Task[Any], error: Exception | None) -> None:
-        self.room -= task.room
+        self.part_bytes -= task.part_bytes
         file_ends.end_span(task, error)
 
-    def _end_whole(self, whole: Whole) -> None:
+    def _end_whole(self, whole: FileDone) -> None:
         if whole.status == "skipped":
             self._end("skipped", etag=whole.etag)
             return
-        output, parts = self.facts.output, self._parts or self.facts.cut
+        output, parts = self.facts.output, self._parts or self.facts.part_plan
         made = output.length if output is not None else None
         self._end("copied", bytes=self.facts.size or 0, etag=whole.etag, parts=parts.planned, made=made)
 
@@ -254,7 +254,7 @@ class File:
             upload_left=facts.upload_left,
             **{"parts": len(facts.completed), **end},
         )
-        self.memory = 0
+        self.transform_bytes = 0
         self._to(State.ENDED)
         self._span.annotate(bytes=self.result.bytes, parts=self.result.parts, attempts=self.result.attempts)
         self._span.end(self.result.error)

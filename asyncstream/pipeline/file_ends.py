@@ -42,13 +42,13 @@ def choose_ending(file: FileFacts, error: Exception, work: FileTasks, may_contin
     if may_continue and isinstance(error, DeadlineExceeded):
         return Ending(error, pending=True) if fruitless(file) < MOST_FRUITLESS else Ending(no_progress(file))
     if isinstance(error, MemoryNeeded):
-        more = more_memory(error.needs, file.memory, work.needs.memory, work.most_memory)
+        more = more_memory(error.needs, file.transform_bytes, work.needs.transform_bytes, work.max_memory)
         if more is None:
-            return Ending(too_little_memory(file, error, work.most_memory))
-        return Ending(error, needs=work.needs._replace(memory=more))
+            return Ending(too_little_memory(file, error, work.max_memory))
+        return Ending(error, needs=work.needs._replace(transform_bytes=more))
     stale = file.job.continuation is not None and isinstance(error, SourceChanged)
     if stale or (isinstance(error, AsyncstreamError) and error.starts_over):
-        return Ending(error, needs=work.needs._replace(memory=file.memory))
+        return Ending(error, needs=work.needs._replace(transform_bytes=file.transform_bytes))
     return Ending(error)
 
 
@@ -71,8 +71,8 @@ def continuation(file: FileFacts) -> Continuation:
         upload_id=upload.upload_id,
         etag=etag,
         size=size,
-        first=file.cut.first,
-        step=file.cut.step,
+        first=file.part_plan.first,
+        step=file.part_plan.step,
         verified=upload.verified,
         checksum=file.checksum,
         composite=file.composite,
@@ -93,7 +93,8 @@ def no_progress(file: FileFacts) -> DeadlineExceeded:
     """Return the error of a file that no transfer should continue again."""
     return DeadlineExceeded(
         f"{file.job.source}: no part was confirmed in {MOST_FRUITLESS} transfers in a row, each stopped by "
-        f"its deadline: give them more time, or lower part_size ({file.cut.step} bytes) or max_concurrency"
+        f"its deadline: give them more time, or lower part_size ({file.part_plan.step} bytes) or "
+        "max_concurrency"
     )
 
 

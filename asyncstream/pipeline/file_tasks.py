@@ -16,17 +16,17 @@ from asyncstream.pipeline.tasks import (
     Abort,
     Begin,
     Complete,
+    FileDone,
     FileFacts,
     Needs,
     OpenRange,
+    OpenResult,
     Parts,
     Pause,
     Resume,
     Segment,
     SendPart,
-    Started,
     Task,
-    Whole,
 )
 from asyncstream.pipeline.uploads import Uploads
 from asyncstream.ports import Body, Opened
@@ -37,24 +37,26 @@ class FileTasks(ABC):
 
     Args:
         context: what the tasks work with.
-        reach: bytes that one range of a file has at most.
+        max_range: the most bytes of one range.
 
     Attributes:
         needs: what is reserved for a file that opens.
-        most_memory: bytes that the transforms of all files may hold.
-        transform: the name of the transform; empty: files are copied.
+        max_memory: bytes that the transforms of all files may hold.
+        transform: the name of the transform, stored with each destination; empty for copies.
+        continuable: whether a later transfer can continue a file.
     """
 
     needs = Needs()
-    most_memory = 0
+    continuable = True
+    max_memory = 0
     transform = ""
 
-    def __init__(self, context: TransferContext, reach: int) -> None:
+    def __init__(self, context: TransferContext, max_range: int) -> None:
         self._context = context
         self._source = context.ends.source
         self._destination = context.ends.destination
         self._config = context.config
-        self._reach = reach
+        self._max_range = max_range
         self.reader = SourceReader(context)
         self.uploads = Uploads(context, self.reader)
 
@@ -69,6 +71,10 @@ class FileTasks(ABC):
     @abstractmethod
     def parts(self, task: Begin, first: Segment) -> Parts:
         """Return the parts of a file whose upload is open; the segment is the first of them."""
+
+    def is_copy(self, existing: Stored, opened: Opened) -> bool:
+        """Return whether an object at the destination is a copy of an open source, by size and checksum."""
+        return verification.is_copy(existing, opened)
 
     def attributes(self, opened: Opened) -> Mapping[str, Any]:
         """Return the headers of the source that the destination keeps."""
@@ -97,23 +103,23 @@ class FileTasks(ABC):
         """Return the task that drops a file that has failed."""
         return Abort(file, file.span, lambda task: self.drop(task.file))
 
-    async def begin(self, task: Begin) -> Started:
+    async def begin(self, task: Begin) -> OpenResult:
         """Open a file's source; write the object by one PUT, or create its upload.
 
         Raises:
             AsyncstreamError: the file fails with this error.
         """
         file = task.file
-        there = await self._look_for_destination(task)
+        existing = await self._look_for_destination(task)
         try:
-            file.open_range = await self.open_first(task, there)
+            file.open_range = await self.open_first(task, existing)
         except NotModified:
-            assert there is not None  # noqa: S101 - asked only of what is there
-            return _skip(file, there)
+            assert existing is not None  # noqa: S101 - asked only of what is there
+            return _skip(file, existing)
         opened = file.open_range.opened
-        if there is not None and not self.transform and verification.is_copy(there, opened):
+        if existing is not None and self.is_copy(existing, opened):
             await self._close_source(file)
-            return _skip(file, there)
+            return _skip(file, existing)
         plan.check_size(opened.size)
         file.size, file.etag = opened.size, opened.etag
         await self._choose_digests(task, opened)
@@ -191,47 +197,47 @@ class FileTasks(ABC):
         """Return the object at the destination, if there is one and `if_exists` depends on it.
 
         Raises:
-            DestinationExists: it is there, and `if_exists` is "fail". The PUT also has If-None-Match, which
+            DestinationExists: it exists, and `if_exists` is "fail". The PUT also has If-None-Match, which
                 some servers ignore.
         """
         target = task.file.job.destination
         if self._config.if_exists == "overwrite":
             return None
         try:
-            there = await self.reader.ask(task, lambda: self._destination.find(target))
+            existing = await self.reader.ask(task, lambda: self._destination.find(target))
         except AccessDenied:
             if self._config.if_exists == "fail":  # a role that may only write relies on If-None-Match
                 return None
             raise
-        if there is not None and self._config.if_exists == "fail":
+        if existing is not None and self._config.if_exists == "fail":
             raise DestinationExists(
                 f'{target} exists and if_exists="fail" is set: the object was not changed'
             )
-        return there
+        return existing
 
-    async def open_first(self, task: Begin, there: Stored | None) -> OpenRange:
+    async def open_first(self, task: Begin, existing: Stored | None) -> OpenRange:
         """Open the first range of a file's source.
 
         Raises:
-            NotModified: the destination has been made of this very source.
+            NotModified: the destination is already a copy of this version of the source.
         """
-        return await self.reader.repeat(task, lambda: self._open_first(task, there))
+        return await self.reader.repeat(task, lambda: self._open_first(task, existing))
 
-    async def _open_first(self, task: Begin, there: Stored | None) -> OpenRange:
+    async def _open_first(self, task: Begin, existing: Stored | None) -> OpenRange:
         file = task.file
-        unless = None
-        origin = None if there is None else there.origin
-        if there is not None and origin is not None and self._may_be_made_of(there, origin):
-            unless = origin.etag
-            if unless == file.etag:  # the listing has said so: no request is needed
+        if_none_match = None
+        origin = None if existing is None else existing.origin
+        if existing is not None and origin is not None and self._may_be_made_of(existing, origin):
+            if_none_match = origin.etag
+            if if_none_match == file.etag:  # the listing has said so: no request is needed
                 raise NotModified(f"{file.job.source} has not changed")
         task.attempts += 1
-        reading = await self.reader.open(task, plan.first_range(file.size, self._reach), unless)
+        reading = await self.reader.open(task, plan.first_range(file.size, self._max_range), if_none_match)
         opened = reading.opened
-        if opened.range.length <= self._reach:
+        if opened.range.length <= self._max_range:
             return reading
         # The GET asked for the whole file, which has several parts: it is read to the end of the first one.
-        return OpenRange(replace(opened, range=ByteRange(0, self._reach)), reading.span)
+        return OpenRange(replace(opened, range=ByteRange(0, self._max_range)), reading.span)
 
     async def _choose_digests(self, task: Begin, opened: Opened) -> None:
         """Choose which checksums run: the kind that S3 computes of uploads, and the source's own kind."""
@@ -251,7 +257,7 @@ class FileTasks(ABC):
 
         await verification.choose_digests(file, described, opened.range.length == opened.size, part_size)
 
-    async def _put(self, task: Begin, opened: Opened, segment: Segment) -> Whole:
+    async def _put(self, task: Begin, opened: Opened, segment: Segment) -> FileDone:
         """Write the object by one PUT of a segment."""
         file = task.file
         target, kept, origin = file.job.destination, self.attributes(opened), self._origin(opened)
@@ -272,7 +278,7 @@ class FileTasks(ABC):
             file.read_verified = expected.kind
         if written.checksum is not None and written.checksum.kind in body.digests.checksums():
             file.write_verified = written.checksum.kind
-        return Whole(written.etag)
+        return FileDone(written.etag)
 
     def _origin(self, opened: Opened) -> Origin | None:
         """Return the metadata by which a later transfer with `if_exists="skip"` recognises the copy."""
@@ -280,8 +286,8 @@ class FileTasks(ABC):
             return None
         return Origin(opened.size, opened.etag, self.transform)
 
-    def _may_be_made_of(self, there: Stored, origin: Origin) -> bool:
-        same_size = there.size == origin.size or bool(self.transform)
+    def _may_be_made_of(self, existing: Stored, origin: Origin) -> bool:
+        same_size = existing.size == origin.size or bool(self.transform)
         return same_size and origin.transform == self.transform
 
     async def _close_source(self, file: FileFacts) -> None:
@@ -293,6 +299,6 @@ class FileTasks(ABC):
             await output.close()
 
 
-def _skip(file: FileFacts, there: Stored) -> Whole:
-    file.size = there.size
-    return Whole(there.etag, "skipped")
+def _skip(file: FileFacts, existing: Stored) -> FileDone:
+    file.size = existing.size
+    return FileDone(existing.etag, "skipped")

@@ -72,7 +72,7 @@ class Jobs(Sequence[Job]):
     """The files to copy, in order. Listed files take about 130 bytes each (500 as objects).
 
     Args:
-        pairs: the result of `checked`.
+        pairs: the result of `check_pairs`.
 
     Attributes:
         held: bytes of memory that the listed files and their results will take.
@@ -147,8 +147,8 @@ class Jobs(Sequence[Job]):
         Raises:
             InputError: two files have the same destination.
         """
-        # A listing has each key once, and `checked` has compared the pairs of objects. So few transfers need
-        # to compare all files, which takes 300 bytes per file.
+        # A listing has each key once, and `check_pairs` has compared the pairs of objects. So few transfers
+        # need to compare all files, which takes 300 bytes per file.
         places = sorted(destination.uri for _, destination in self._pairs)
         if not self.listed or not any(other.startswith(place) for place, other in pairwise(places)):
             return

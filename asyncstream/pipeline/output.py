@@ -35,7 +35,7 @@ class TransformSettings(Struct, frozen=True):
         max_output: the most bytes to make of a file; None for no limit.
         max_ratio: the most bytes to make of each byte; None for no limit.
         memory: bytes to reserve for the transform of a file, before more is known about the file.
-        most_memory: bytes that the transforms of all files may hold, so that the smallest part still fits.
+        max_memory: bytes that the transforms of all files may hold, so that the smallest part still fits.
     """
 
     factory: Factory
@@ -44,7 +44,7 @@ class TransformSettings(Struct, frozen=True):
     max_output: int | None
     max_ratio: float | None
     memory: int = 0
-    most_memory: int = 0
+    max_memory: int = 0
 
 
 def transform_settings(
@@ -74,8 +74,8 @@ def transform_settings(
         first, smallest = plan.auto_output_part(limit, slots, slot_bytes + held.usual), plan.MIN_PART
     else:
         first = smallest = config.part_size
-    most, most_memory = limit - slot_bytes, limit - slot_bytes - smallest
-    if held.least > most_memory:
+    most, max_memory = limit - slot_bytes, limit - slot_bytes - smallest
+    if held.least > max_memory:
         beside = f" and {held.least} for what the transform holds" if held.least else ""
         raise ConfigError(
             f"memory_limit of {limit} bytes is too small for a transform: a part of {smallest} bytes is "
@@ -83,11 +83,11 @@ def transform_settings(
             "Raise memory_limit"
         )
     if held.grows:
-        most_memory = max(held.least, most_memory - slots * KEPT_BY_ALLOCATOR)
+        max_memory = max(held.least, max_memory - slots * KEPT_BY_ALLOCATOR)
     # If a file's share of all memory is more than the usual amount, reserve the share: fewer files start
     # twice, and every slot still has a file.
     share = limit // slots - slot_bytes - first if held.grows else 0
-    memory = min(max(held.usual, share), most_memory)
+    memory = min(max(held.usual, share), max_memory)
     return TransformSettings(
         factory,
         name,
@@ -95,7 +95,7 @@ def transform_settings(
         config.max_output,
         config.max_ratio,
         memory,
-        most_memory,
+        max_memory,
     )
 
 

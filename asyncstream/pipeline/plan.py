@@ -64,7 +64,7 @@ def check_size(size: int) -> None:
         raise InputError(f"an object of {size} bytes is over S3's limit of {MAX_OBJECT}")
 
 
-def reach(part_size: int, multipart: bool, chained: bool) -> int:
+def max_range(part_size: int, multipart: bool, chained: bool) -> int:
     """Return the most bytes of one range of a file.
 
     Without `multipart` a file is one range, as far as S3 allows. If a next transfer may continue it
@@ -75,21 +75,21 @@ def reach(part_size: int, multipart: bool, chained: bool) -> int:
     return CHAINED_PART if chained else MAX_PUT
 
 
-def first_range(size: int | None, reach: int) -> ByteRange | None:
+def first_range(size: int | None, max_range: int) -> ByteRange | None:
     """Return the range of a file's first GET; None for the whole file, whose reply also has its checksum.
 
     If the size is unknown, the GET asks for the whole file: its reply has the size, and a file that fits
-    needs no second request. If it does not fit, the reply is read up to `reach` and the rest is dropped.
+    needs no second request. If it does not fit, the reply is read up to `max_range` and the rest is dropped.
     """
-    if size is None or size <= reach:
+    if size is None or size <= max_range:
         return None
-    return ByteRange(0, reach)
+    return ByteRange(0, max_range)
 
 
-def cut(size: int, first: int, reach: int) -> PartPlan:
+def plan_parts(size: int, first: int, max_range: int) -> PartPlan:
     """Return the parts of a file whose first part has `first` bytes, which may differ from the others.
 
-    The other parts have `reach` bytes, or more if the file is so large that 10,000 parts would not suffice.
+    The other parts have `max_range` bytes, or more if a large file would have over 10,000 parts.
 
     Raises:
         InputError: the file is larger than S3's limit.
@@ -98,7 +98,7 @@ def cut(size: int, first: int, reach: int) -> PartPlan:
     if first >= size:
         return PartPlan(size, size, 0)
     # MAX_PARTS - 1, because the first range is a part too.
-    return PartPlan(size, first, max(reach, -(-(size - first) // (MAX_PARTS - 1))))
+    return PartPlan(size, first, max(max_range, -(-(size - first) // (MAX_PARTS - 1))))
 
 
 # After this many parts of output, the part size doubles.

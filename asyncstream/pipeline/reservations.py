@@ -19,19 +19,19 @@ class Reservations:
     Args:
         limit: bytes that may be reserved at the same time.
         slot_bytes: bytes that one task in flight costs.
-        most_memory: bytes that the transforms of all files may hold.
+        max_memory: bytes that the transforms of all files may hold.
 
     Attributes:
         free: bytes that are not reserved.
         peak: the most bytes that were reserved at the same time.
     """
 
-    def __init__(self, limit: int, slot_bytes: int, most_memory: int) -> None:
+    def __init__(self, limit: int, slot_bytes: int, max_memory: int) -> None:
         self.free = limit
         self.peak = 0
         self._limit = limit
         self._slot_bytes = slot_bytes
-        self._most_memory = most_memory
+        self._max_memory = max_memory
         self._held = 0  # bytes of the transforms of all files
 
     def reserve(self, needs: Needs) -> Needs | None:
@@ -40,15 +40,15 @@ class Reservations:
         Returns:
             What was reserved, of the part perhaps less than it needs; None: it does not fit now.
         """
-        held = self._held + needs.memory
-        part = min(needs.part, self._limit - self._slot_bytes - held)
-        size = self._slot_bytes + part + needs.memory
-        if size > self.free or (needs.memory and held > self._most_memory):
+        held = self._held + needs.transform_bytes
+        part = min(needs.part_bytes, self._limit - self._slot_bytes - held)
+        size = self._slot_bytes + part + needs.transform_bytes
+        if size > self.free or (needs.transform_bytes and held > self._max_memory):
             return None
         self.free -= size
         self.peak = max(self.peak, self._limit - self.free)
         self._held = held
-        return Needs(part, needs.memory)
+        return Needs(part, needs.transform_bytes)
 
     def release_slot(self) -> None:
         """Release the slot of a task that has ended."""

@@ -14,12 +14,12 @@ from asyncstream.pipeline.tasks import FileFacts, Resume
 from asyncstream.ports import Destination
 
 
-def prepare(file: FileFacts, left: Continuation) -> None:
+def prepare(file: FileFacts, continuation: Continuation) -> None:
     """Set a file's fields from its continuation."""
-    file.size, file.etag, file.checksum = left.size, left.etag, left.checksum
-    file.composite, file.digests = left.composite, frozenset(left.digests)
-    file.upload = MultipartUpload(file.job.destination, left.upload_id, left.verified)
-    file.cut, file.runs = left.cut, left.runs
+    file.size, file.etag, file.checksum = continuation.size, continuation.etag, continuation.checksum
+    file.composite, file.digests = continuation.composite, frozenset(continuation.digests)
+    file.upload = MultipartUpload(file.job.destination, continuation.upload_id, continuation.verified)
+    file.part_plan, file.runs = continuation.part_plan, continuation.runs
 
 
 # Returns the lost reply if the object has this checksum; otherwise raises the error.
@@ -89,7 +89,7 @@ def _still_there(file: FileFacts, run: PartRun, there: Mapping[int, CompletedPar
     as_planned = [
         there[number]
         for number in numbers
-        if number in there and there[number].length == file.cut.range(number).length
+        if number in there and there[number].length == file.part_plan.range(number).length
     ]
     if len(as_planned) == len(numbers):
         yield run

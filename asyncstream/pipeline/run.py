@@ -29,7 +29,7 @@ from asyncstream.transforms import Spec
 
 Continuations = Mapping[tuple[S3Object, S3Object], Continuation]
 # The name of a transform, what makes it, and what it holds.
-_Made = tuple[str, transforms.Factory, transforms.Held]
+_Loaded = tuple[str, transforms.Factory, transforms.Held]
 
 
 class Request(Struct, frozen=True):
@@ -46,18 +46,18 @@ class Request(Struct, frozen=True):
 async def run_transfer(clients: Clients, request: Request) -> TransferReport:
     """Move files to their ends; see `transfer`."""
     pairs = jobs.check_pairs(request.files)
-    made = await _load_transform(clients, request)
-    if made is not None and request.continuations:
+    loaded = await _load_transform(clients, request)
+    if loaded is not None and request.continuations:
         raise InputError("what a transform makes of a file cannot be continued: give no continuations")
     with tracing.open_trace(engine=clients.engine.name, multipart=request.config.multipart) as span:
-        report = await _run(clients, request, pairs, made, span)
+        report = await _run(clients, request, pairs, loaded, span)
         span.annotate(
             slots=report.slots, files=len(report.files), failed=report.count("failed"), bytes=report.bytes
         )
     return report
 
 
-async def _load_transform(clients: Clients, request: Request) -> _Made | None:
+async def _load_transform(clients: Clients, request: Request) -> _Loaded | None:
     transform = request.transform if request.transform is not None else request.config.transform
     if transform is None:
         return None
@@ -70,7 +70,7 @@ async def _load_transform(clients: Clients, request: Request) -> _Made | None:
 
 
 async def _run(
-    clients: Clients, request: Request, pairs: Sequence[Pair], made: _Made | None, span: Span
+    clients: Clients, request: Request, pairs: Sequence[Pair], loaded: _Loaded | None, span: Span
 ) -> TransferReport:
     config = request.config
     started = time.monotonic()
@@ -79,8 +79,8 @@ async def _run(
     limit = memory_limit_or_default(config.memory_limit, memory.lambda_memory(), clients.resident)
 
     def sized(limit: int) -> tuple[int, TransformSettings | None]:
-        slots = slots_within(limit, ends.slot_bytes, min(config.max_concurrency, engine.most_slots))
-        return slots, made and transform_settings(*made, config, limit, slots, ends.slot_bytes)
+        slots = slots_within(limit, ends.slot_bytes, min(config.max_concurrency, engine.max_slots))
+        return slots, loaded and transform_settings(*loaded, config, limit, slots, ends.slot_bytes)
 
     sized(limit)  # raises before a prefix is listed
     with span.child("plan"):
@@ -94,7 +94,7 @@ async def _run(
     request.on_event(progress.Planned(len(files), files.bytes if files.listed == len(files) else None))
     context = TransferContext(ends, engine, config, request.on_event)
     work = _copying(context, files, slots) if transforming is None else TransformTasks(context, transforming)
-    reservations = Reservations(limit, ends.slot_bytes, work.most_memory)
+    reservations = Reservations(limit, ends.slot_bytes, work.max_memory)
     coordinator = Coordinator(files, work, context, slots=slots, reservations=reservations, span=span)
     results = await coordinator.run()
     return TransferReport(engine.name, results, time.monotonic() - started, slots, limit, ends.requests)
@@ -104,11 +104,11 @@ def _copying(context: TransferContext, files: Jobs, slots: int) -> FileTasks:
     config = context.config
     auto = config.part_size == "auto"
     part_size = plan.auto_part_size([files.bytes], slots) if config.part_size == "auto" else config.part_size
-    reach = plan.reach(part_size, config.multipart, chained=context.deadline.pauses)
+    max_range = plan.max_range(part_size, config.multipart, chained=context.deadline.pauses)
 
-    def cut(size: int, first: int) -> PartPlan:
+    def plan_parts(size: int, first: int) -> PartPlan:
         # A size that is known from the first reply counts from then on.
         grown = plan.auto_part_size([size], slots) if auto else part_size
-        return plan.cut(size, first, max(reach, grown))
+        return plan.plan_parts(size, first, max(max_range, grown))
 
-    return CopyTasks(context, reach, cut)
+    return CopyTasks(context, max_range, plan_parts)

@@ -83,15 +83,15 @@ class TransferSession(EngineSession):
         pairs = jobs.check_pairs(files)
         return self._request(config or TransferConfig(), listing.list_files, pairs)
 
-    def read(self, source: S3Object, most_bytes: int, config: TransferConfig) -> bytes:
+    def read(self, source: S3Object, max_bytes: int, config: TransferConfig) -> bytes:
         """Read a small object, such as a list, with one GET, within the configuration's deadline.
 
         Raises:
-            InputError: it has more than `most_bytes` bytes.
+            InputError: it has more than `max_bytes` bytes.
             SourceNotFound, BucketNotFound, AccessDenied, ConnectionFailed: it could not be read.
             DeadlineExceeded: it was not read in time.
         """
-        return self._request(config, small_objects.read, source, most_bytes)
+        return self._request(config, small_objects.read, source, max_bytes)
 
     def write(self, target: S3Object, content: Content, content_type: str, config: TransferConfig) -> str:
         """Write a small object, such as a report, with one PUT, and return its ETag.

@@ -11,16 +11,16 @@ from asyncstream.ports import Source
 Content = bytes | memoryview
 
 
-async def read(ends: Ends, at: S3Object, most_bytes: int) -> bytes:
+async def read(ends: Ends, at: S3Object, max_bytes: int) -> bytes:
     """Return an object's content; see `TransferSession.read`."""
-    return await ends.retrying.run(partial(_read, ends.source, at, most_bytes))
+    return await ends.retrying.run(partial(_read, ends.source, at, max_bytes))
 
 
-async def _read(source: Source, at: S3Object, most_bytes: int) -> bytes:
+async def _read(source: Source, at: S3Object, max_bytes: int) -> bytes:
     opened = await source.open(at, None, None)
     try:
-        if opened.size > most_bytes:
-            raise InputError(f"{at} has {opened.size} bytes: it may have at most {most_bytes}")
+        if opened.size > max_bytes:
+            raise InputError(f"{at} has {opened.size} bytes: it may have at most {max_bytes}")
         content = bytearray()
         while chunk := await opened.stream.read():
             content += chunk

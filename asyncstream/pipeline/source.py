@@ -23,7 +23,9 @@ class SourceReader:
         self._retrying = context.ends.retrying
         self._on_event = context.on_event
 
-    async def open(self, task: Task[Any], wanted: ByteRange | None, unless: str | None = None) -> OpenRange:
+    async def open(
+        self, task: Task[Any], wanted: ByteRange | None, if_none_match: str | None = None
+    ) -> OpenRange:
         """Send one GET for a range, or for the whole object; see `ports.Source.open`.
 
         Raises:
@@ -31,7 +33,7 @@ class SourceReader:
         """
         file = task.file
         with task.span.child("GET"):
-            opened = await self._source.open(file.job.source, wanted, file.etag, unless)
+            opened = await self._source.open(file.job.source, wanted, file.etag, if_none_match)
         if file.size is not None and opened.size != file.size:
             await opened.stream.close()
             raise SourceChanged(f"{file.job.source} has {opened.size} bytes, and had {file.size} before")

@@ -1,7 +1,8 @@
 """The tasks of a file, each typed by what it returns, and what they learn of the file.
 
-A task never touches the budget, the order or another file. What it learns it leaves in `FileFacts` (one
-writer at a time: a file has a single task until its upload is open) or returns.
+A task never touches the reserved bytes, the order or another file. It returns its result, and keeps facts
+of its file in `FileFacts`; tasks that run at the same time never write the same field. `FileTasks` creates
+tasks, and the engine calls `task.run(task)`.
 """
 
 from abc import ABC, abstractmethod
@@ -51,7 +52,7 @@ class FileFacts(Struct, eq=False):
         etag: the source's ETag, which pins every read.
         open_range: the first range, whose reply has the size; until a part reads it.
         output: the output of the file's transform.
-        memory: bytes reserved for what the transform holds.
+        transform_bytes: bytes reserved for what the transform holds.
         upload: set as soon as S3 has opened it, so that it can be aborted.
         checksum: the source's checksum of all its bytes.
         composite: the source's checksum of the parts that it was uploaded in.
@@ -61,7 +62,7 @@ class FileFacts(Struct, eq=False):
         create_lost: whether a Create had no reply, and may have left an upload.
         upload_left: a sentence on that upload.
         completing: set as soon as Complete was sent.
-        cut: where the parts of a copy begin and end, once they are planned.
+        part_plan: where the parts of a copy begin and end, once they are planned.
         completed: the parts that S3 has confirmed.
         runs: checksums of the first `listed` parts of `completed`, which an earlier transfer sent.
         listed: how many parts of an earlier transfer S3 has listed.
@@ -74,7 +75,7 @@ class FileFacts(Struct, eq=False):
     etag: str | None = None
     open_range: OpenRange | None = None
     output: Output | None = None
-    memory: int = 0
+    transform_bytes: int = 0
     upload: MultipartUpload | None = None
     checksum: Checksum | None = None
     composite: Composite | None = None
@@ -84,7 +85,7 @@ class FileFacts(Struct, eq=False):
     create_lost: bool = False
     upload_left: str | None = None
     completing: bool = False
-    cut: PartPlan = _UNPLANNED
+    part_plan: PartPlan = _UNPLANNED
     completed: list[CompletedPart] = field(default_factory=list)
     runs: Sequence[PartRun] = ()
     listed: int = 0
@@ -94,12 +95,12 @@ class Needs(NamedTuple):
     """Bytes to reserve before a task starts, beside those of its slot.
 
     Attributes:
-        part: bytes for the output part that the task fills.
-        memory: bytes that the file's transform holds until its output ends.
+        part_bytes: bytes for the output part that the task fills.
+        transform_bytes: bytes that the file's transform holds until its output ends.
     """
 
-    part: int = 0
-    memory: int = 0
+    part_bytes: int = 0
+    transform_bytes: int = 0
 
 
 class Task(Struct, Generic[T], eq=False):
@@ -116,8 +117,8 @@ class Task(Struct, Generic[T], eq=False):
         waited: seconds waited before them.
         slowed: how often S3 asked for fewer requests.
         moved: net bytes reported by BytesMoved.
-        room: bytes reserved for the part that it fills or sends, and the size of that part.
-        handed_on: whether another task has its span and its room.
+        part_bytes: bytes reserved for the part that it fills or sends, and the size of that part.
+        handed_on: whether another task has its span and its bytes.
     """
 
     file: FileFacts
@@ -130,7 +131,7 @@ class Task(Struct, Generic[T], eq=False):
     waited: float = 0.0
     slowed: int = 0
     moved: int = 0
-    room: int = 0
+    part_bytes: int = 0
     handed_on: bool = False
 
     def discard(self) -> None:
@@ -151,8 +152,8 @@ class Segment(Protocol):
         """Free its memory, as it was sent or will not be."""
 
 
-class Whole(Struct, frozen=True):
-    """The end of a file whose object is there, without an upload."""
+class FileDone(Struct, frozen=True):
+    """The destination is written, or was skipped: the file needs no further task."""
 
     etag: str
     status: Status = "copied"
@@ -195,14 +196,14 @@ class Parts(ABC):
         return ready
 
 
-Started = Whole | Parts
+OpenResult = FileDone | Parts
 
 
-class Begin(Task[Started]):
+class Begin(Task[OpenResult]):
     """Open the file's first range; write the object if that is all of it, else create an upload."""
 
 
-class Resume(Task[Started]):
+class Resume(Task[OpenResult]):
     """Ask S3 which parts of an earlier transfer's upload it has."""
 
 
@@ -218,12 +219,12 @@ class SendPart(Task[CompletedPart], kw_only=True):
 
 
 class FillPart(Task[SendPart | None], kw_only=True):
-    """Have the transform make the next part, of at most `room` bytes; returns the task that sends it."""
+    """Have the transform make a part of at most `part_bytes`, and return the task that sends it."""
 
     number: int
 
 
-class Complete(Task[Whole]):
+class Complete(Task[FileDone]):
     """Make the parts an object."""
 
 
@@ -239,7 +240,7 @@ SendRun = Callable[[Any], Coroutine[Any, Any, CompletedPart]]
 
 
 def send_after(task: Task[Any], run: SendRun, segment: Segment, number: int) -> SendPart:
-    """Return the task that sends what another task has opened or filled; it takes over span, counts, room."""
+    """Return the task that sends what another task has opened or filled, with its span and its bytes."""
     task.handed_on = True
     return SendPart(
         task.file,
@@ -247,7 +248,7 @@ def send_after(task: Task[Any], run: SendRun, segment: Segment, number: int) -> 
         run,
         retries=task.retries,
         waited=task.waited,
-        room=task.room,
+        part_bytes=task.part_bytes,
         number=number,
         segment=segment,
     )

@@ -38,30 +38,36 @@ class TransformTasks(FileTasks):
 
     Args:
         context: what the tasks work with.
-        made: the transform and its limits.
+        settings: the transform and its limits.
 
     Attributes:
         part_size: returns the bytes of a part, by its number.
     """
 
-    def __init__(self, context: TransferContext, made: TransformSettings) -> None:
+    continuable = False
+
+    def __init__(self, context: TransferContext, settings: TransformSettings) -> None:
         super().__init__(context, plan.MAX_OBJECT)  # one stream, from the first byte to the last
         self._engine = context.engine
-        self._made = made
-        self.part_size = made.part_size
+        self._settings = settings
+        self.part_size = settings.part_size
         self._buffers = PartBuffers()
-        self.needs = Needs(made.part_size(1), made.memory)
-        self.most_memory = made.most_memory
-        self.transform = made.name
+        self.needs = Needs(settings.part_size(1), settings.memory)
+        self.max_memory = settings.max_memory
+        self.transform = settings.name
+
+    def is_copy(self, existing: Stored, opened: Opened) -> bool:
+        """Return False: only its stored origin shows that an object is a transform's output."""
+        return False
 
     def keep(self, most: int) -> None:
         """Keep at most `most` bytes of memory of parts that were sent, for the next ones."""
         self._buffers.keep(most)
 
-    async def open_first(self, task: Begin, there: Stored | None) -> OpenRange:
+    async def open_first(self, task: Begin, existing: Stored | None) -> OpenRange:
         """Open a file's source. For a transform, only tries to send count as attempts."""
         try:
-            return await super().open_first(task, there)
+            return await super().open_first(task, existing)
         finally:
             task.attempts = 0
 
@@ -71,11 +77,11 @@ class TransformTasks(FileTasks):
         running = await self._engine.compute(  # making a user's class may take long, too
             partial(
                 Running,
-                self._made.factory,
-                max_output=self._made.max_output,
-                max_ratio=self._made.max_ratio,
+                self._settings.factory,
+                max_output=self._settings.max_output,
+                max_ratio=self._settings.max_ratio,
                 between=file.stop.check,
-                memory=file.memory,
+                memory=file.transform_bytes,
             )
         )
         output = file.output = Output(running, task)
@@ -96,7 +102,7 @@ class TransformTasks(FileTasks):
         """Make the next part. It is empty if the output had ended before."""
         output = task.file.output
         assert output is not None  # noqa: S101 - made by Begin
-        part = OutputPart(task.room, self._buffers, task.file.digests & {CRC64NVME})
+        part = OutputPart(task.part_bytes, self._buffers, task.file.digests & {CRC64NVME})
         output.task = task
         try:
             with task.span.child("transform"):
@@ -154,8 +160,8 @@ class TransformTasks(FileTasks):
             chunk = await source.next_chunk()
             if not chunk:
                 break
-            # A view is valid until the next chunk only; `bytes` does not copy bytes. Cut into slices, so that
-            # a transform holds as little with any `chunk_size`.
+            # The next read overwrites a view, so it is copied if several chunks are collected. Short slices
+            # keep a transform's memory independent of `chunk_size`.
             chunks += slices(chunk if self._engine.computes_at_once == 1 else bytes(chunk), PIECE)
             size += len(chunk)
         return chunks
@@ -181,7 +187,7 @@ class _MadeParts(Parts):
             return None
         self._filling = True
         file, number = self.file, self.planned + 1
-        needs = Needs(part=self._work.part_size(number))
+        needs = Needs(part_bytes=self._work.part_size(number))
         return FillPart(file, file.span, self._work.fill_part, needs, urgent=False, number=number)
 
     def record(self, task: Task[Any], value: Any) -> None:

@@ -24,7 +24,7 @@ from asyncstream.objects import CompletedPart, MultipartUpload, Origin, Stored, 
 from asyncstream.pipeline import verification
 from asyncstream.pipeline.context import TransferContext
 from asyncstream.pipeline.source import SourceReader
-from asyncstream.pipeline.tasks import Complete, FileFacts, Task, Whole
+from asyncstream.pipeline.tasks import Complete, FileDone, FileFacts, Task
 from asyncstream.retry import Retrying
 from asyncstream.units import MB
 
@@ -76,6 +76,9 @@ class Uploads:
             except (ConnectionFailed, ReplyIncomplete, ServiceBusy):
                 file.create_lost = True
                 raise
+            except TimeoutError as late:
+                file.create_lost = True
+                raise ConnectionFailed(f"CreateMultipartUpload {target}: {late}") from late
 
         with file.span.child("create"):
             await self._reader.repeat(task, create_or_note)
@@ -103,7 +106,7 @@ class Uploads:
             return None
         return f"{lost}, and it may have left one of these uploads: {', '.join(ids)}"
 
-    async def complete(self, task: Complete) -> Whole:
+    async def complete(self, task: Complete) -> FileDone:
         """Complete the file's upload.
 
         Raises:
@@ -122,7 +125,7 @@ class Uploads:
         file.read_verified = read_verified
         file.write_verified = verification.compare_made(written, declared, file.job.destination)
         await self.find_left(file)
-        return Whole(written.etag)
+        return FileDone(written.etag)
 
     async def _complete_once(self, task: Complete, made: Completion) -> Written:
         before = task.file.job.continuation
@@ -218,7 +221,7 @@ class Uploads:
                 with file.span.child("abort"):
                     await self._late.run(
                         lambda: self._destination.abort_upload(upload),
-                        left=lambda: min(SHIELD_SECONDS, self._deadline.ending()),
+                        left=lambda: min(SHIELD_SECONDS, self._deadline.left_for_uploads()),
                     )
         finally:
             await self.find_left(file)

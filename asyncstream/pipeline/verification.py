@@ -84,7 +84,7 @@ def confirmed(file: FileFacts) -> list[PartRun]:
     composite = file.composite
     if composite is not None and (file.output is not None or not checkable_in_parts(composite.kind)):
         composite = None
-    return joined([*file.runs, *here], composite, file.cut)
+    return joined([*file.runs, *here], composite, file.part_plan)
 
 
 def declared(upload: MultipartUpload, whole: PartRun) -> Checksum | None:

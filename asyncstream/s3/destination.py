@@ -56,7 +56,7 @@ class S3Destination(S3Store):
     async def find(self, target: S3Object) -> Stored | None:
         """HEAD a destination, and return its size, checksum and origin; None if it does not exist."""
         try:
-            reply = await self._call("HeadObject", requests.head_target(target, self._extra))
+            reply = await self._call("HeadObject", requests.head_target_params(target, self._extra))
         except SourceNotFound:
             return None
         return replies.stored(reply, target)
@@ -78,7 +78,7 @@ class S3Destination(S3Store):
         origin: Origin | None = None,
     ) -> Written:
         """Write an object with one request. S3 refuses a body that does not match the checksum."""
-        params = requests.new_object(target, attributes, origin, self._extra)
+        params = requests.new_object_params(target, attributes, origin, self._extra)
         params |= requests.checksum_params(checksum) | self._create_only
         try:
             return await self._send("PutObject", params, body)
@@ -90,7 +90,7 @@ class S3Destination(S3Store):
         self, target: S3Object, attributes: Mapping[str, Any], origin: Origin | None = None
     ) -> MultipartUpload:
         """Open a multipart upload that S3 verifies as a whole, if the bucket's server supports that."""
-        params = requests.new_object(target, attributes, origin, self._extra)
+        params = requests.new_object_params(target, attributes, origin, self._extra)
         if not self._verify or not self.verifies(target.bucket):
             reply = await self._call("CreateMultipartUpload", params)
             return MultipartUpload(target, replies.upload_id(reply, target))
@@ -109,7 +109,9 @@ class S3Destination(S3Store):
 
     async def upload_part(self, upload: MultipartUpload, number: int, body: Body) -> Written:
         """Write one part; numbers count from 1."""
-        written = await self._send("UploadPart", requests.upload_part(upload, number, self._extra), body)
+        written = await self._send(
+            "UploadPart", requests.upload_part_params(upload, number, self._extra), body
+        )
         if upload.verified and (written.checksum is None or written.checksum.kind != CRC64NVME):
             # The server accepts the algorithm's name, but ignores it.
             self._learned.unverified.add(upload.target.bucket)
@@ -119,7 +121,7 @@ class S3Destination(S3Store):
         self, upload: MultipartUpload, parts: Sequence[CompletedPart], checksum: Checksum | None
     ) -> Written:
         """Complete an upload from its parts, in order of their numbers, if the whole matches the checksum."""
-        params = requests.complete_upload(upload, parts, checksum, self._extra) | self._create_only
+        params = requests.complete_upload_params(upload, parts, checksum, self._extra) | self._create_only
         try:
             reply = await self._call("CompleteMultipartUpload", params)
         except S3Error as error:
@@ -130,14 +132,18 @@ class S3Destination(S3Store):
     async def abort_upload(self, upload: MultipartUpload) -> None:
         """Abort the upload and delete its parts. None of its parts may be in flight."""
         with suppress(UploadGone):  # it is aborted already
-            reply = await self._call("AbortMultipartUpload", requests.abort_upload(upload, self._extra))
+            reply = await self._call(
+                "AbortMultipartUpload", requests.abort_upload_params(upload, self._extra)
+            )
             replies.check_empty(reply, f"AbortMultipartUpload {upload.target}")
 
     async def list_uploads(
         self, prefix: S3Prefix, after: UploadMarker | None
     ) -> tuple[list[OpenUpload], UploadMarker | None]:
         """Return up to 1,000 open uploads, sorted by key, and the `after` of the next page, if any."""
-        reply = await self._call("ListMultipartUploads", requests.list_uploads(prefix, after, self._extra))
+        reply = await self._call(
+            "ListMultipartUploads", requests.list_uploads_params(prefix, after, self._extra)
+        )
         return replies.uploads(reply, prefix)
 
     async def list_parts(
@@ -150,7 +156,7 @@ class S3Destination(S3Store):
         Raises:
             UploadGone: the upload was completed or aborted.
         """
-        reply = await self._call("ListParts", requests.list_parts(upload, after, self._extra))
+        reply = await self._call("ListParts", requests.list_parts_params(upload, after, self._extra))
         return replies.parts(reply, upload, after)
 
     def _check_absent(self, target: S3Object, error: S3Error) -> None:

@@ -48,23 +48,23 @@ def _only(args: Mapping[str, Any], names: Iterable[str]) -> Params:
     return {name: args[name] for name in names if name in args}
 
 
-def get_object(
+def get_object_params(
     source: S3Object,
     range_: ByteRange | None,
     etag: str | None,
     extra: Mapping[str, Any],
     *,
     verify: bool,
-    unless: str | None = None,
+    if_none_match: str | None = None,
 ) -> Params:
     """Build GetObject of a range, for one version if its `etag` is known.
 
     `verify` asks for the checksum, which S3 only returns for a whole object. If the object's ETag is
-    `unless`, S3 does not send it.
+    `if_none_match`, S3 does not send it.
     """
     params = _pinned(source, etag)
-    if unless is not None:
-        params["IfNoneMatch"] = unless
+    if if_none_match is not None:
+        params["IfNoneMatch"] = if_none_match
     if range_ is not None:
         params["Range"] = range_.header
     elif verify:
@@ -72,19 +72,19 @@ def get_object(
     return params | {name: extra[given] for given, name in _SOURCE.items() if given in extra}
 
 
-def head_source(source: S3Object, etag: str, extra: Mapping[str, Any]) -> Params:
+def head_source_params(source: S3Object, etag: str, extra: Mapping[str, Any]) -> Params:
     """Build HeadObject of a source, with its checksum."""
     read = {name: extra[given] for given, name in _SOURCE.items() if given in extra}
     return _pinned(source, etag) | {"ChecksumMode": "ENABLED"} | read
 
 
-def head_part(source: S3Object, etag: str, number: int, extra: Mapping[str, Any]) -> Params:
+def head_part_params(source: S3Object, etag: str, number: int, extra: Mapping[str, Any]) -> Params:
     """Build HeadObject of one of the parts that a source was uploaded in."""
     read = {name: extra[given] for given, name in _SOURCE.items() if given in extra}
     return _pinned(source, etag) | {"PartNumber": number} | read
 
 
-def head_target(target: S3Object, extra: Mapping[str, Any]) -> Params:
+def head_target_params(target: S3Object, extra: Mapping[str, Any]) -> Params:
     """Build HeadObject of a destination, with its checksum."""
     return _pinned(target, None) | {"ChecksumMode": "ENABLED"} | _only(extra, _EVERY_WRITE)
 
@@ -103,7 +103,7 @@ def checksum_params(checksum: Checksum | None) -> Params:
     return {} if checksum is None else {f"Checksum{checksum.kind}": checksum.value}
 
 
-def new_object(
+def new_object_params(
     target: S3Object, kept: Mapping[str, Any], origin: Origin | None, extra: Mapping[str, Any]
 ) -> Params:
     """Build PutObject or CreateMultipartUpload: the headers kept from the source, then the user's settings.
@@ -124,7 +124,7 @@ def _origin_text(origin: Origin) -> str:
     return " ".join(filter(None, (str(origin.size), origin.etag, origin.transform)))
 
 
-def upload_part(upload: MultipartUpload, number: int, extra: Mapping[str, Any]) -> Params:
+def upload_part_params(upload: MultipartUpload, number: int, extra: Mapping[str, Any]) -> Params:
     """Build UploadPart without its body."""
     return _upload_params(upload) | {"PartNumber": number} | _only(extra, _EVERY_WRITE)
 
@@ -133,7 +133,7 @@ def upload_part(upload: MultipartUpload, number: int, extra: Mapping[str, Any]) 
 VERIFIED_UPLOAD: Params = {"ChecksumAlgorithm": CRC64NVME, "ChecksumType": "FULL_OBJECT"}
 
 
-def complete_upload(
+def complete_upload_params(
     upload: MultipartUpload,
     parts: Sequence[CompletedPart],
     checksum: Checksum | None,
@@ -148,12 +148,12 @@ def complete_upload(
     return params | checksum_params(checksum) | {"ChecksumType": "FULL_OBJECT", "MpuObjectSize": size}
 
 
-def abort_upload(upload: MultipartUpload, extra: Mapping[str, Any]) -> Params:
+def abort_upload_params(upload: MultipartUpload, extra: Mapping[str, Any]) -> Params:
     """Build AbortMultipartUpload."""
     return _upload_params(upload) | _only(extra, ("ExpectedBucketOwner", "RequestPayer"))
 
 
-def list_page(prefix: S3Prefix, token: str | None, extra: Mapping[str, Any]) -> Params:
+def list_page_params(prefix: S3Prefix, token: str | None, extra: Mapping[str, Any]) -> Params:
     """Build ListObjectsV2 for one page of up to 1,000 keys."""
     params: Params = {"Bucket": prefix.bucket, "Prefix": prefix.prefix}
     if token is not None:
@@ -161,7 +161,7 @@ def list_page(prefix: S3Prefix, token: str | None, extra: Mapping[str, Any]) -> 
     return params | _only(extra, ("RequestPayer",))
 
 
-def list_uploads(prefix: S3Prefix, after: UploadMarker | None, extra: Mapping[str, Any]) -> Params:
+def list_uploads_params(prefix: S3Prefix, after: UploadMarker | None, extra: Mapping[str, Any]) -> Params:
     """Build ListMultipartUploads for one page of up to 1,000 uploads."""
     params: Params = {"Bucket": prefix.bucket, "Prefix": prefix.prefix}
     if after is not None:
@@ -169,7 +169,7 @@ def list_uploads(prefix: S3Prefix, after: UploadMarker | None, extra: Mapping[st
     return params | _only(extra, ("ExpectedBucketOwner", "RequestPayer"))
 
 
-def list_parts(upload: MultipartUpload, after: int | None, extra: Mapping[str, Any]) -> Params:
+def list_parts_params(upload: MultipartUpload, after: int | None, extra: Mapping[str, Any]) -> Params:
     """Build ListParts for one page of up to 1,000; `after` is the last part number of the page before."""
     params = _upload_params(upload) | _with_encoded_key(_only(extra, _EVERY_WRITE))
     return params if after is None else params | {"PartNumberMarker": after}

@@ -15,15 +15,17 @@ class S3Source(S3Store):
     """Lists and reads objects. See `ports.Source`."""
 
     async def open(
-        self, source: S3Object, range_: ByteRange | None, etag: str | None, unless: str | None = None
+        self, source: S3Object, range_: ByteRange | None, etag: str | None, if_none_match: str | None = None
     ) -> Opened:
         """GET a range (None: the whole object). With `etag`, only that version is read.
 
         Raises:
-            NotModified: the object's ETag is `unless`.
+            NotModified: the object's ETag is `if_none_match`.
             SourceNotFound, SourceChanged, AccessDenied: S3 refused the request.
         """
-        params = requests.get_object(source, range_, etag, self._extra, verify=self._verify, unless=unless)
+        params = requests.get_object_params(
+            source, range_, etag, self._extra, verify=self._verify, if_none_match=if_none_match
+        )
         reply = await self._pinned("GetObject", params, source, etag)
         length = int(reply.get("ContentLength", 0))
         stream = self._transport.stream(reply["Body"], length, self._transfer_time_left)
@@ -52,7 +54,7 @@ class S3Source(S3Store):
             SourceNotFound, SourceChanged, AccessDenied: S3 refused the request.
         """
         reply = await self._pinned(
-            "HeadObject", requests.head_source(source, etag, self._extra), source, etag
+            "HeadObject", requests.head_source_params(source, etag, self._extra), source, etag
         )
         replies.check_pinned(reply, source, etag)
         return replies.stored(reply, source)
@@ -64,7 +66,9 @@ class S3Source(S3Store):
         compare the part's own ETag. If the source was deleted or changed, its next GET fails.
         """
         try:
-            reply = await self._call("HeadObject", requests.head_part(source, etag, number, self._extra))
+            reply = await self._call(
+                "HeadObject", requests.head_part_params(source, etag, number, self._extra)
+            )
         except (AccessDenied, S3Error, SourceNotFound):
             return None
         length = reply.get("ContentLength")
@@ -72,7 +76,7 @@ class S3Source(S3Store):
 
     async def list_page(self, prefix: S3Prefix, token: str | None) -> tuple[list[ListedObject], str | None]:
         """Return up to 1,000 objects, and the token of the next page (None: no more pages)."""
-        reply = await self._call("ListObjectsV2", requests.list_page(prefix, token, self._extra))
+        reply = await self._call("ListObjectsV2", requests.list_page_params(prefix, token, self._extra))
         return replies.listing(reply, prefix)
 
     async def _pinned(

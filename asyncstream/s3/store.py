@@ -8,7 +8,7 @@ from asyncstream.ports import Transport
 from asyncstream.s3.regions import Learned, RegionalRequests
 from asyncstream.s3.requests import Params
 
-# Operations that may end a little after the deadline: see `Deadline.ending`.
+# Operations that may end a little after the deadline: see `Deadline.left_for_uploads`.
 _MAY_END_LATER = frozenset(
     {"AbortMultipartUpload", "CreateMultipartUpload", "ListMultipartUploads", "ListParts"}
 )
@@ -40,7 +40,10 @@ class S3Store:
         self._learned = learned
         self._verify = verify
         self._may_end_later = _MAY_END_LATER
-        self._transfer_time_left, self._upload_time_left = deadline.left_for_replies, deadline.ending
+        self._transfer_time_left, self._upload_time_left = (
+            deadline.left_for_replies,
+            deadline.left_for_uploads,
+        )
         self._requests = RegionalRequests(transport, learned.regions)
 
     @property

@@ -20,7 +20,7 @@ _BOM = b"\xef\xbb\xbf"
 
 
 def map_json_lines(function: Callable[[Any], Any], *, max_line: int = MAX_LINE) -> Factory:
-    """Return a transform that replaces or drops each JSON value of a file with one value per line.
+    """Return a transform that calls a function with each line of a JSON Lines file, and writes the result.
 
     Blank lines are dropped. The output is compact JSON with the line ends of the input.
 
@@ -52,7 +52,7 @@ def map_csv(
     delimiter: str = ",",
     max_record: int = MAX_LINE,
 ) -> Factory:
-    """Return a transform that replaces or drops each record of a CSV file with a header.
+    """Return a transform that calls a function with each record of a CSV file, and writes the result.
 
     The input is CSV as in RFC 4180, in UTF-8: quoted fields may contain line ends. The output has the byte
     order mark and the kind of line end of the first line of the input. Blank lines are dropped. The first
@@ -173,16 +173,16 @@ class _MappedCsv:
     def feed(self, chunk: bytes | memoryview) -> Iterator[bytes]:
         """Yield the output for the records that end in this chunk, joined into larger pieces."""
         for record in self._splitter.split(chunk):
-            if self._enough(record):
+            if self._map_record(record):
                 yield self._coalesced.take()
 
     def finish(self) -> Iterator[bytes]:
         """Yield the remaining output, including a last record without line end."""
         for record in self._splitter.rest():
-            self._enough(record)
+            self._map_record(record)
         yield self._coalesced.take()
 
-    def _enough(self, record: bytes) -> bool:
+    def _map_record(self, record: bytes) -> bool:
         """Map one record; return whether there is enough output to yield a piece."""
         try:
             row = self._parsed(record)

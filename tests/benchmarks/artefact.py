@@ -210,7 +210,7 @@ def document(results: Results) -> dict[str, Any]:
         "python": results.python,
         "function_bytes": results.function_bytes,
         "layer_bytes": results.layer_bytes,
-        "most_bytes": MAX_BYTES,
+        "max_bytes": MAX_BYTES,
         "met": results.total_bytes <= MAX_BYTES,
         "ways": {way.name: _way_document(way, results) for way in WAYS},
     }

@@ -262,7 +262,7 @@ def test_sixty_pages_at_once_share_one_postgres_connection(
     )
     assert len(backends) == max(most) == 1
     assert report.slots == (1 if engine == "sequential" else 60)
-    at_once = Counter(web.counts()["most_at_once"])
+    at_once = Counter(web.counts()["max_at_once"])
     assert max(at_once.values()) == (1 if engine == "sequential" else 4)
 
 

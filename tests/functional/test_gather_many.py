@@ -116,5 +116,5 @@ def test_gathering_stays_within_memory_and_connection_limits(
         for row in rows_of_page(number)
     ]
     assert max(at_postgres) == 1
-    assert max(web.counts()["most_at_once"].values()) <= TO_A_HOST
+    assert max(web.counts()["max_at_once"].values()) <= TO_A_HOST
     assert megabytes <= LIMIT

@@ -125,5 +125,5 @@ def test_an_origin_counts_the_most_connections_open_at_once() -> None:
         for connection in open_ones:
             connection.close()
         get(origin.urls[0], "/")
-        assert origin.counts()["most_at_once"] == {"127.0.0.1": 3}
+        assert origin.counts()["max_at_once"] == {"127.0.0.1": 3}
         assert origin.counts()["connections"] == {"127.0.0.1": 4}

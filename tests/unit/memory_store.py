@@ -195,13 +195,13 @@ class MemoryStore:
         self._to_be_replaced: set[tuple[str, int]] = set()  # damaged parts
 
     async def open(
-        self, source: S3Object, range_: ByteRange | None, etag: str | None, unless: str | None = None
+        self, source: S3Object, range_: ByteRange | None, etag: str | None, if_none_match: str | None = None
     ) -> Opened:
         async with self._operation("open", source.key):
             content = self.objects.get(source)
             if content is None:
                 raise SourceNotFound(f"no {source}")
-            if unless == etag_of(content):
+            if if_none_match == etag_of(content):
                 raise NotModified(f"{source} has not changed")
             asked = range_ is not None
             if range_ is None:

@@ -22,7 +22,7 @@ def test_reservations_never_exceed_the_limit_nor_get_lost(
     most = 0
     for size in sizes:
         fits = sum(held) + size <= limit
-        assert (reservations.reserve(Needs(memory=size)) is not None) == fits
+        assert (reservations.reserve(Needs(transform_bytes=size)) is not None) == fits
         if fits:
             held.append(size)
         most = max(most, sum(held))
@@ -35,7 +35,7 @@ def test_reservations_never_exceed_the_limit_nor_get_lost(
 @pytest.mark.parametrize("size", [-1, 6])
 def test_releasing_what_was_not_reserved_is_a_bug_that_shows(size: int) -> None:
     reservations = Reservations(10, 0, 10)
-    reservations.reserve(Needs(memory=5))
+    reservations.reserve(Needs(transform_bytes=5))
 
     with pytest.raises(ValueError, match="bytes with 5 reserved"):
         reservations.release(0, size)

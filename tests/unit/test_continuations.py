@@ -61,9 +61,9 @@ class Ticking(MemoryStore):
         return self.now
 
     async def open(
-        self, source: S3Object, range_: ByteRange | None, etag: str | None, unless: str | None = None
+        self, source: S3Object, range_: ByteRange | None, etag: str | None, if_none_match: str | None = None
     ) -> Opened:
-        opened = await super().open(source, range_, etag, unless)
+        opened = await super().open(source, range_, etag, if_none_match)
         self.now += self.seconds_to_open
         return opened
 

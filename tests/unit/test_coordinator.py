@@ -59,14 +59,14 @@ def test_every_byte_is_moved_once_within_slots_and_limit(
     for number, size in enumerate(sizes):
         assert store.objects[target(number)] == content(number, size)
         assert results[number].etag == etag_of(content(number, size))
-        reach = plan.reach(setup.part_size, setup.multipart, chained=False)
-        parts = plan.cut(size, min(size, reach), reach).planned
+        max_range = plan.max_range(setup.part_size, setup.multipart, chained=False)
+        parts = plan.plan_parts(size, min(size, max_range), max_range).planned
         assert results[number].parts == results[number].attempts == parts
     assert sum(moved) == sum(sizes)
     # The first GET of a file of unknown size asks for all of it, so a chunk may pass the first part's end.
     past = 0 if listed or not setup.multipart else len(sizes) * (chunk_size - 1)
     assert sum(sizes) <= store.bytes_read <= sum(sizes) + past
-    assert store.peak_in_flight <= min(setup.slots, engine.most_slots)
+    assert store.peak_in_flight <= min(setup.slots, engine.max_slots)
     assert store.peak_in_flight * SLOT_BYTES <= setup.limit
     assert store.peak_open_streams * SLOT_BYTES <= setup.limit
     assert_nothing_is_left(store)
@@ -83,7 +83,7 @@ def test_as_many_tasks_run_as_slots_and_limit_allow_and_no_more(
 
     Setup(slots=slots, limit=limit).run(jobs_of(sizes), store, engine)
 
-    assert store.peak_in_flight == min(at_once, engine.most_slots)
+    assert store.peak_in_flight == min(at_once, engine.max_slots)
 
 
 def test_no_more_sources_are_open_than_there_are_slots(engine: Engine) -> None:
@@ -288,9 +288,9 @@ class ClaimsToBeHuge(MemoryStore):
     """Reports that every object is larger than S3's limit."""
 
     async def open(
-        self, source: S3Object, range_: ByteRange | None, etag: str | None, unless: str | None = None
+        self, source: S3Object, range_: ByteRange | None, etag: str | None, if_none_match: str | None = None
     ) -> Opened:
-        opened = await super().open(source, range_, etag, unless)
+        opened = await super().open(source, range_, etag, if_none_match)
         return replace(opened, size=plan.MAX_OBJECT + 1) if source.key == "key-0" else opened
 
 

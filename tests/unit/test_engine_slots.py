@@ -87,9 +87,9 @@ def test_tasks_see_the_callers_context_variables(engine: Engine) -> None:
     async def run() -> None:
         current.set("the coordinator's")
         async with engine.slots(2) as slots:
-            for _ in range(min(2, engine.most_slots)):
+            for _ in range(min(2, engine.max_slots)):
                 slots.start(None, look)
-            await finished(slots, min(2, engine.most_slots))
+            await finished(slots, min(2, engine.max_slots))
             if engine.name != "sequential":
                 assert current.get() == "the coordinator's"
 

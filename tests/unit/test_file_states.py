@@ -22,6 +22,7 @@ from asyncstream.pipeline.tasks import (
     Abort,
     Begin,
     Complete,
+    FileDone,
     FileFacts,
     FillPart,
     Needs,
@@ -30,7 +31,6 @@ from asyncstream.pipeline.tasks import (
     Resume,
     SendPart,
     Task,
-    Whole,
     send_after,
 )
 from asyncstream.retry import Retrying, RetryPolicy
@@ -74,7 +74,7 @@ class RandomParts(Parts):
         if not self._fills:
             return SendPart(self.file, UNTRACED, never, number=number, segment=Segment())
         self._filling = True
-        return FillPart(self.file, UNTRACED, never, Needs(part=10), number=number)
+        return FillPart(self.file, UNTRACED, never, Needs(part_bytes=10), number=number)
 
     def record(self, task: Task[Any], value: Any) -> None:
         if isinstance(task, FillPart):
@@ -99,8 +99,8 @@ class Script:
         continued: whether an earlier transfer left an upload.
     """
 
-    needs = Needs(part=10, memory=5)
-    most_memory = 100
+    needs = Needs(part_bytes=10, transform_bytes=5)
+    max_memory = 100
 
     def __init__(self, choices: Sequence[int], pauses: bool, fills: bool, continued: bool) -> None:
         self._choices = list(choices)
@@ -162,10 +162,10 @@ class Script:
         file = task.file
         match task:
             case Begin() | Resume():
-                file.size, file.etag, file.cut = 30, '"etag"', PartPlan(30, 10, 10)
+                file.size, file.etag, file.part_plan = 30, '"etag"', PartPlan(30, 10, 10)
                 end = self._choose(("parts", "parts", "parts", "whole", "skipped"))
                 if end != "parts":
-                    return Whole('"copy"', "skipped" if end == "skipped" else "copied")
+                    return FileDone('"copy"', "skipped" if end == "skipped" else "copied")
                 file.upload = MultipartUpload(target(0), "id")
                 return RandomParts(file, send_after(task, never, Segment(), 1), self._fills)
             case FillPart():
@@ -176,7 +176,7 @@ class Script:
                 file.upload = None
                 return None
             case _:
-                return Whole('"copy"')
+                return FileDone('"copy"')
 
     def _choose(self, among: Any) -> Any:
         return among[self._choices.pop(0) % len(among) if self._choices else 0]
@@ -200,7 +200,7 @@ def test_a_file_ends_once_and_holds_nothing(script: Script) -> None:
 
     assert script.file.result is not None
     assert script.file.next() is None
-    assert (script.file.room, script.file.memory) == (0, 0)
+    assert (script.file.part_bytes, script.file.transform_bytes) == (0, 0)
     assert script.transitions <= set(TABLE)
 
 

@@ -66,7 +66,7 @@ def test_after_the_deadline_no_call_starts(engine: Engine) -> None:
     outcomes, error = ended(engine, takes_all_the_time, items(), Deadline(10, clock))
 
     # In threads the first call may end before the second starts.
-    assert 1 <= len(started) <= min(2, engine.most_slots)
+    assert 1 <= len(started) <= min(2, engine.max_slots)
     assert [outcome.item for outcome in outcomes] == pulled == [*sorted(started), len(started)]
     assert [outcome.error for outcome in outcomes] == [None] * len(started) + [error]
     assert "deadline of 10 s passed" in str(error)

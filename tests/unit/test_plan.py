@@ -16,19 +16,19 @@ from asyncstream.pipeline.plan import (
     MAX_PUT,
     MIN_PART,
     auto_part_size,
-    cut,
     first_range,
-    reach,
+    max_range,
+    plan_parts,
 )
 from asyncstream.units import GiB, MiB
 
 # Sizes of all magnitudes: integers up to 50e12 would never include small ones.
-SIZES = st.one_of(*(st.integers(0, reach) for reach in (10, 30 * MiB, 100 * GiB, MAX_OBJECT)))
+SIZES = st.one_of(*(st.integers(0, max_range) for max_range in (10, 30 * MiB, 100 * GiB, MAX_OBJECT)))
 PART_SIZES = st.one_of(st.integers(MIN_PART, 100 * MiB), st.integers(MIN_PART, MAX_PART))
 
 
 def plan_all(size: int, first: int, most: int) -> list[ByteRange]:
-    parts = cut(size, first, most)
+    parts = plan_parts(size, first, most)
     return [parts.range(number) for number in range(1, parts.planned + 1)]
 
 
@@ -55,7 +55,7 @@ def assert_is_plan(ranges: list[ByteRange], size: int) -> None:
 @example(MIN_PART * MAX_PARTS, MIN_PART, True)
 @example(MIN_PART * MAX_PARTS + 1, MIN_PART, True)
 def test_a_known_size_is_split_as_s3_takes_it(size: int, part_size: int, multipart: bool) -> None:
-    most = reach(part_size, multipart, chained=False)
+    most = max_range(part_size, multipart, chained=False)
     ranges = split(size, most)
 
     assert_is_plan(ranges, size)
@@ -68,7 +68,7 @@ def test_a_size_learned_from_the_first_range_is_split_for_s3(
     size: int, part_size: int, multipart: bool
 ) -> None:
     """The ranges are within S3's limits."""
-    most = reach(part_size, multipart, chained=False)
+    most = max_range(part_size, multipart, chained=False)
     assert first_range(None, most) is None
     got = ByteRange(0, min(most, size))
 
@@ -81,7 +81,7 @@ def test_the_rest_need_not_be_of_the_first_ranges_size(
     size: int, first: int, part_size: int, multipart: bool
 ) -> None:
     done = min(size, first)
-    most = reach(part_size, multipart, chained=False)
+    most = max_range(part_size, multipart, chained=False)
 
     assert_is_plan(plan_all(size, done, most), size)
 
@@ -89,12 +89,12 @@ def test_the_rest_need_not_be_of_the_first_ranges_size(
 @given(st.integers(0, MAX_PUT), PART_SIZES)
 @example(MAX_PUT, MIN_PART)
 def test_without_multipart_a_file_is_one_range_up_to_5_gib(size: int, part_size: int) -> None:
-    assert split(size, reach(part_size, multipart=False, chained=False)) == [ByteRange(0, size)]
+    assert split(size, max_range(part_size, multipart=False, chained=False)) == [ByteRange(0, size)]
 
 
 @given(st.integers(MAX_PUT + 1, MAX_OBJECT), PART_SIZES)
 def test_a_file_over_5_gib_is_split_also_without_multipart(size: int, part_size: int) -> None:
-    assert len(split(size, reach(part_size, multipart=False, chained=False))) > 1
+    assert len(split(size, max_range(part_size, multipart=False, chained=False))) > 1
 
 
 @given(SIZES, PART_SIZES)
@@ -107,13 +107,13 @@ def test_parts_are_no_larger_than_asked_if_10_000_suffice(size: int, part_size: 
 @pytest.mark.parametrize("multipart", [True, False])
 def test_an_object_over_50_tb_is_refused(multipart: bool) -> None:
     with pytest.raises(InputError, match=f"{MAX_OBJECT + 1} bytes is over S3's limit of {MAX_OBJECT}"):
-        cut(MAX_OBJECT + 1, MIN_PART, reach(MIN_PART, multipart, chained=False))
+        plan_parts(MAX_OBJECT + 1, MIN_PART, max_range(MIN_PART, multipart, chained=False))
 
 
 def test_a_chained_transfer_reads_pieces_worth_keeping() -> None:
     """The next transfer may continue after any of them."""
-    assert reach(MIN_PART, multipart=False, chained=True) == CHAINED_PART < MAX_PUT
-    assert reach(MIN_PART, multipart=True, chained=True) == MIN_PART
+    assert max_range(MIN_PART, multipart=False, chained=True) == CHAINED_PART < MAX_PUT
+    assert max_range(MIN_PART, multipart=True, chained=True) == MIN_PART
 
 
 def test_a_range_is_half_open_inside_and_inclusive_in_its_header() -> None:

@@ -125,18 +125,18 @@ def test_a_datetime_is_written_as_the_same_moment_in_utc(moment: datetime) -> No
     st.integers(1, 150),
 )
 def test_batches_are_full_and_have_every_page_once_in_order(
-    sizes: list[tuple[int, int]], most_rows: int, most_bytes: int
+    sizes: list[tuple[int, int]], max_rows: int, max_bytes: int
 ) -> None:
     """No batch has room for the page that follows it."""
     pages = [PageRows(str(n), rows, "x" * length) for n, (rows, length) in enumerate(sizes)]
-    batches = Batches(most_rows, most_bytes)
+    batches = Batches(max_rows, max_bytes)
     made = [*filter(None, map(batches.add, pages)), batches.rest()]
     assert [page for batch in made for page in batch] == pages
     assert batches.rest() == []
 
     def fits(batch: list[PageRows]) -> bool:
         rows, length = sum(page.count for page in batch), sum(len(page.json) for page in batch)
-        return rows <= most_rows and length <= most_bytes
+        return rows <= max_rows and length <= max_bytes
 
     assert all(fits(batch) or len(batch) == 1 for batch in made)
     for batch, following in pairwise(made):

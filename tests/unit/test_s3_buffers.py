@@ -19,7 +19,7 @@ async def connection_sizes(lab: LabS3, max_concurrency: int) -> dict[str, int]:
     )
     transport = await AsyncioTransport.open(settings)
     try:
-        await transport.call("ListObjectsV2", requests.list_page(S3Prefix("bucket"), None, {}), None)
+        await transport.call("ListObjectsV2", requests.list_page_params(S3Prefix("bucket"), None, {}), None)
         [session] = transport._clients[None]._endpoint.http_session._sessions.values()
         [[(protocol, _)]] = session.connector._conns.values()
         return buffer_sizes(protocol.transport)

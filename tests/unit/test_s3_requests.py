@@ -40,12 +40,15 @@ def test_a_get_names_range_pin_and_version_where_there_are_any(
 ) -> None:
     source = S3Object("raw", "a", version)
 
-    assert requests.get_object(source, range_, etag, {}, verify=False) == {"Bucket": "raw", "Key": "a"} | more
+    assert (
+        requests.get_object_params(source, range_, etag, {}, verify=False)
+        == {"Bucket": "raw", "Key": "a"} | more
+    )
 
 
 def test_a_get_has_only_the_sources_own_settings() -> None:
     """It has them by S3's names, and none of the destination's."""
-    assert requests.get_object(SOURCE, None, None, EXTRA, verify=False) == {
+    assert requests.get_object_params(SOURCE, None, None, EXTRA, verify=False) == {
         "Bucket": "raw",
         "Key": "a",
         "SSECustomerAlgorithm": "the CopySourceSSECustomerAlgorithm",
@@ -55,8 +58,8 @@ def test_a_get_has_only_the_sources_own_settings() -> None:
 
 
 def test_only_a_get_of_the_whole_asks_for_the_checksum() -> None:
-    whole = requests.get_object(SOURCE, None, None, {}, verify=True)
-    ranged = requests.get_object(SOURCE, ByteRange(5, 10), None, {}, verify=True)
+    whole = requests.get_object_params(SOURCE, None, None, {}, verify=True)
+    ranged = requests.get_object_params(SOURCE, ByteRange(5, 10), None, {}, verify=True)
 
     assert whole == {"Bucket": "raw", "Key": "a", "ChecksumMode": "ENABLED"}
     assert "ChecksumMode" not in ranged
@@ -65,8 +68,8 @@ def test_only_a_get_of_the_whole_asks_for_the_checksum() -> None:
 @pytest.mark.parametrize(
     ("asked", "about"),
     [
-        (requests.head_source(PINNED, '"e"', EXTRA), {"ChecksumMode": "ENABLED"}),
-        (requests.head_part(PINNED, '"e"', 7, EXTRA), {"PartNumber": 7}),
+        (requests.head_source_params(PINNED, '"e"', EXTRA), {"ChecksumMode": "ENABLED"}),
+        (requests.head_part_params(PINNED, '"e"', 7, EXTRA), {"PartNumber": 7}),
     ],
 )
 def test_a_head_of_a_source_is_pinned_and_has_its_settings(
@@ -84,7 +87,7 @@ def test_a_head_of_a_source_is_pinned_and_has_its_settings(
 
 
 def test_a_head_of_what_was_written_takes_what_every_write_needs() -> None:
-    asked = requests.head_target(TARGET, EXTRA)
+    asked = requests.head_target_params(TARGET, EXTRA)
 
     assert asked == {"Bucket": "clean", "Key": "b", "ChecksumMode": "ENABLED"} | EVERY_WRITE
 
@@ -96,7 +99,7 @@ def test_a_checksum_is_the_parameter_named_by_its_kind(kind: str) -> None:
 
 
 def test_a_new_object_takes_every_setting_but_the_sources_own() -> None:
-    params = requests.new_object(TARGET, {}, None, EXTRA)
+    params = requests.new_object_params(TARGET, {}, None, EXTRA)
 
     assert params == {"Bucket": "clean", "Key": "b"} | {
         name: f"the {name}" for name in EXTRA_ARGS - OWN_OF_SOURCE
@@ -106,7 +109,7 @@ def test_a_new_object_takes_every_setting_but_the_sources_own() -> None:
 def test_the_users_settings_override_what_is_kept_of_the_source() -> None:
     kept = {"ContentType": "text/csv", "CacheControl": "no-store"}
 
-    params = requests.new_object(TARGET, kept, None, {"ContentType": "text/plain"})
+    params = requests.new_object_params(TARGET, kept, None, {"ContentType": "text/plain"})
 
     assert (params["ContentType"], params["CacheControl"]) == ("text/plain", "no-store")
 
@@ -118,17 +121,17 @@ EVERY_WRITE = {
 
 
 def test_a_part_takes_what_every_write_needs() -> None:
-    assert requests.upload_part(UPLOAD, 3, EXTRA) == UPLOAD_FIELDS | {"PartNumber": 3} | EVERY_WRITE
+    assert requests.upload_part_params(UPLOAD, 3, EXTRA) == UPLOAD_FIELDS | {"PartNumber": 3} | EVERY_WRITE
 
 
 def test_complete_lists_the_parts_as_given() -> None:
     """It has the settings that every write needs."""
-    assert requests.complete_upload(UPLOAD, PARTS, None, EXTRA) == UPLOAD_FIELDS | EVERY_WRITE | LISTED
+    assert requests.complete_upload_params(UPLOAD, PARTS, None, EXTRA) == UPLOAD_FIELDS | EVERY_WRITE | LISTED
 
 
 def test_complete_declares_the_checksum_and_size_to_compare() -> None:
     """They are those of the whole object."""
-    assert requests.complete_upload(UPLOAD, PARTS, WHOLE, {}) == UPLOAD_FIELDS | LISTED | {
+    assert requests.complete_upload_params(UPLOAD, PARTS, WHOLE, {}) == UPLOAD_FIELDS | LISTED | {
         "ChecksumCRC64NVME": WHOLE.value,
         "ChecksumType": "FULL_OBJECT",
         "MpuObjectSize": 12,
@@ -136,7 +139,7 @@ def test_complete_declares_the_checksum_and_size_to_compare() -> None:
 
 
 def test_abort_takes_owner_and_payer_only() -> None:
-    assert requests.abort_upload(UPLOAD, EXTRA) == UPLOAD_FIELDS | {
+    assert requests.abort_upload_params(UPLOAD, EXTRA) == UPLOAD_FIELDS | {
         "ExpectedBucketOwner": "the ExpectedBucketOwner",
         "RequestPayer": "the RequestPayer",
     }
@@ -144,7 +147,7 @@ def test_abort_takes_owner_and_payer_only() -> None:
 
 @pytest.mark.parametrize(("after", "more"), [(None, {}), (7, {"PartNumberMarker": 7})])
 def test_parts_are_listed_after_the_last_one_known(after: int | None, more: dict[str, int]) -> None:
-    assert requests.list_parts(UPLOAD, after, {}) == UPLOAD_FIELDS | more
+    assert requests.list_parts_params(UPLOAD, after, {}) == UPLOAD_FIELDS | more
 
 
 @pytest.mark.parametrize("key", ["a key of 32 characters, or so", b"a key of 32 bytes, or so \xff\x00"])
@@ -162,8 +165,8 @@ def test_list_parts_has_the_headers_of_other_requests(key: str | bytes) -> None:
 
     client.meta.events.register("before-call.s3", keep)
     for send, params in [
-        (client.upload_part, requests.upload_part(UPLOAD, 1, extra)),
-        (client.list_parts, requests.list_parts(UPLOAD, 7, extra)),
+        (client.upload_part, requests.upload_part_params(UPLOAD, 1, extra)),
+        (client.list_parts, requests.list_parts_params(UPLOAD, 7, extra)),
     ]:
         with pytest.raises(InterruptedError):
             send(**params)
@@ -174,7 +177,7 @@ def test_list_parts_has_the_headers_of_other_requests(key: str | bytes) -> None:
 
 @pytest.mark.parametrize(("token", "more"), [(None, {}), ("t", {"ContinuationToken": "t"})])
 def test_a_page_is_asked_with_its_token_and_the_payer(token: str | None, more: dict[str, str]) -> None:
-    asked = requests.list_page(S3Prefix("raw", "in/"), token, EXTRA)
+    asked = requests.list_page_params(S3Prefix("raw", "in/"), token, EXTRA)
 
     assert asked == {"Bucket": "raw", "Prefix": "in/", "RequestPayer": "the RequestPayer"} | more
 
@@ -182,24 +185,28 @@ def test_a_page_is_asked_with_its_token_and_the_payer(token: str | None, more: d
 @pytest.mark.parametrize(
     ("operation", "params"),
     [
-        ("GetObject", requests.get_object(PINNED, ByteRange(0, 1), '"e"', EXTRA, verify=True)),
-        ("GetObject", requests.get_object(PINNED, None, '"e"', EXTRA, verify=True)),
-        ("HeadObject", requests.head_source(PINNED, '"e"', EXTRA)),
-        ("HeadObject", requests.head_part(PINNED, '"e"', 1, EXTRA)),
-        ("HeadObject", requests.head_target(TARGET, EXTRA)),
+        ("GetObject", requests.get_object_params(PINNED, ByteRange(0, 1), '"e"', EXTRA, verify=True)),
+        ("GetObject", requests.get_object_params(PINNED, None, '"e"', EXTRA, verify=True)),
+        ("HeadObject", requests.head_source_params(PINNED, '"e"', EXTRA)),
+        ("HeadObject", requests.head_part_params(PINNED, '"e"', 1, EXTRA)),
+        ("HeadObject", requests.head_target_params(TARGET, EXTRA)),
         *(
             (
                 "PutObject",
-                requests.new_object(TARGET, {}, None, EXTRA) | requests.checksum_params(Checksum(kind, "x")),
+                requests.new_object_params(TARGET, {}, None, EXTRA)
+                | requests.checksum_params(Checksum(kind, "x")),
             )
             for kind in KINDS
         ),
-        ("CreateMultipartUpload", requests.new_object(TARGET, {}, None, EXTRA) | requests.VERIFIED_UPLOAD),
-        ("UploadPart", requests.upload_part(UPLOAD, 1, EXTRA) | requests.checksum_params(WHOLE)),
-        ("CompleteMultipartUpload", requests.complete_upload(UPLOAD, [], WHOLE, EXTRA)),
-        ("AbortMultipartUpload", requests.abort_upload(UPLOAD, EXTRA)),
-        ("ListObjectsV2", requests.list_page(S3Prefix("raw"), "t", EXTRA)),
-        ("ListParts", requests.list_parts(UPLOAD, 7, EXTRA)),
+        (
+            "CreateMultipartUpload",
+            requests.new_object_params(TARGET, {}, None, EXTRA) | requests.VERIFIED_UPLOAD,
+        ),
+        ("UploadPart", requests.upload_part_params(UPLOAD, 1, EXTRA) | requests.checksum_params(WHOLE)),
+        ("CompleteMultipartUpload", requests.complete_upload_params(UPLOAD, [], WHOLE, EXTRA)),
+        ("AbortMultipartUpload", requests.abort_upload_params(UPLOAD, EXTRA)),
+        ("ListObjectsV2", requests.list_page_params(S3Prefix("raw"), "t", EXTRA)),
+        ("ListParts", requests.list_parts_params(UPLOAD, 7, EXTRA)),
     ],
 )
 def test_every_parameter_is_one_of_the_operation(operation: str, params: dict[str, Any]) -> None:

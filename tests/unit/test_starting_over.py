@@ -235,7 +235,7 @@ def test_slow_downs_reduce_the_requests_in_flight(engine: Engine) -> None:
     results = Setup(slots=slots, on_event=on_event).run(jobs_of(sizes), store, engine)
 
     assert {result.status for result in results} == {"copied"}
-    most = min(slots, engine.most_slots)
+    most = min(slots, engine.max_slots)
     at_first, while_busy = peaks
     assert most / 2 < at_first <= most
     assert while_busy == 1

@@ -72,7 +72,7 @@ def test_ten_thousand_parts_make_a_trace_that_xray_keeps(
     def coordinator() -> Coordinator:
         retrying = Retrying(config.retry_policy, deadline, engine.sleep)
         context = TransferContext(Ends(store, store, retrying), engine, config, progress.ignore)
-        work = CopyTasks(context, 1, partial(plan.cut, reach=1))
+        work = CopyTasks(context, 1, partial(plan.plan_parts, max_range=1))
         reservations = Reservations(8 * SLOT_BYTES, SLOT_BYTES, 0)
         return Coordinator(
             [Job(SOURCE, TARGET)], work, context, slots=8, reservations=reservations, span=root

@@ -295,7 +295,7 @@ def test_a_file_has_its_share_of_memory_or_the_usual(
     assert made.memory / MiB == pytest.approx(memory)
     assert made.part_size(1) / MiB == pytest.approx(first)
     kept = slots * 3 / 4 if held.grows else 0  # by the allocators of threads
-    assert made.most_memory == (limit - 5 - kept) * MiB
+    assert made.max_memory == (limit - 5 - kept) * MiB
 
 
 def test_a_compressor_too_large_is_refused_before_any_file() -> None:

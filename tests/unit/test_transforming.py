@@ -86,10 +86,8 @@ def make_setup(
 ) -> Setup:
     """Return a transfer with a transform, with the size of its first parts and its reserved memory."""
     part_size = partial(plan.output_part_size, first=first, most=limit - SLOT_BYTES)
-    most_memory = limit - SLOT_BYTES - first
-    of = TransformSettings(
-        factory, "a transform", part_size, None, None, min(memory, most_memory), most_memory
-    )
+    max_memory = limit - SLOT_BYTES - first
+    of = TransformSettings(factory, "a transform", part_size, None, None, min(memory, max_memory), max_memory)
     return Setup(limit=limit, transforming=of, **others)
 
 
@@ -126,7 +124,7 @@ def run(setup: Setup, sizes: list[int], store: MemoryStore, engine: Engine) -> S
     assert reservations.peak <= setup.limit
     assert Mapped.peak <= reservations.peak
     assert Mapped.held == 0
-    assert store.peak_in_flight <= min(setup.slots, engine.most_slots)
+    assert store.peak_in_flight <= min(setup.slots, engine.max_slots)
     assert_nothing_is_left(store)
     return results
 

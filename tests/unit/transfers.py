@@ -59,14 +59,16 @@ class Setup:
             complete_timeout=self.complete_timeout,
             verify=self.verify,
         )
-        reach = plan.reach(self.part_size, self.multipart, chained=False)
+        max_range = plan.max_range(self.part_size, self.multipart, chained=False)
         deadline = Deadline(self.deadline, self.clock, pauses=self.pauses)
         retrying = Retrying(config.retry_policy, deadline, engine.sleep)
         context = TransferContext(Ends(store, store, retrying), engine, config, self.on_event)
-        work: CopyTasks | TransformTasks = CopyTasks(context, reach, partial(plan.cut, reach=reach))
+        work: CopyTasks | TransformTasks = CopyTasks(
+            context, max_range, partial(plan.plan_parts, max_range=max_range)
+        )
         if self.transforming is not None:
             work = TransformTasks(context, self.transforming)
-        reservations = Reservations(self.limit, SLOT_BYTES, work.most_memory)
+        reservations = Reservations(self.limit, SLOT_BYTES, work.max_memory)
         return Coordinator(jobs, work, context, slots=self.slots, reservations=reservations, span=UNTRACED)
 
     def run(self, jobs: Sequence[Job], store: MemoryStore, engine: Engine) -> Sequence[FileResult]:

@@ -168,15 +168,15 @@ class Batches:
     """
 
     def __init__(self, rows: int, size: int) -> None:
-        self._most_rows = rows
-        self._most_bytes = size
+        self._max_rows = rows
+        self._max_bytes = size
         self._pages: list[PageRows] = []
         self._rows = 0
         self._bytes = 0
 
     def add(self, page: PageRows) -> list[PageRows]:
         """Add a page. If the current batch has no room for it, return that batch; otherwise an empty list."""
-        full = self._rows + page.count > self._most_rows or self._bytes + len(page.json) > self._most_bytes
+        full = self._rows + page.count > self._max_rows or self._bytes + len(page.json) > self._max_bytes
         batch = self.rest() if full else []
         self._pages.append(page)
         self._rows += page.count

@@ -21,8 +21,8 @@ def main() -> None:
     # Ctrl-C goes to the whole process group, and the parent must end first.
     signal.signal(signal.SIGINT, signal.SIG_IGN)
     signal.signal(signal.SIGTERM, lambda *_: sys.exit(0))
-    _, most_files = resource.getrlimit(resource.RLIMIT_NOFILE)
-    resource.setrlimit(resource.RLIMIT_NOFILE, (most_files, most_files))  # each connection uses one
+    _, max_files = resource.getrlimit(resource.RLIMIT_NOFILE)
+    resource.setrlimit(resource.RLIMIT_NOFILE, (max_files, max_files))  # each connection uses one
     with tempfile.TemporaryDirectory(prefix="lab-s3-", ignore_cleanup_errors=True) as name:
         directory = Path(name)
         context, bundle = self_signed(directory) if options.tls else (None, None)

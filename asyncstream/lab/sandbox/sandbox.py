@@ -154,11 +154,12 @@ class Sandbox(Closing):
         return environment
 
     def _release(self, environment: Environment) -> None:
-        if environment.usable and environment.function == self._functions[environment.function.name]:
-            with self._lock:
+        with self._lock:  # `configure` may replace the function meanwhile
+            current = environment.function == self._functions[environment.function.name]
+            if environment.usable and current:
                 self._idle.append(environment)
-        else:
-            self._end(environment)
+                return
+        self._end(environment)
 
     def _end(self, environment: Environment) -> None:
         # It stays in `_all` until it is closed, so that `close` waits for it, too.
@@ -211,7 +212,7 @@ class Sandbox(Closing):
 
 
 def _line(at: float, request_id: str, problem: dict[str, Any]) -> str:
-    """Return Lambda's log lines about a process that ended or that it ended."""
+    """Return the log lines that Lambda writes when a function's process exits, or when Lambda kills it."""
     message = problem["errorMessage"].removeprefix(f"RequestId: {request_id} Error: ")
     if problem["errorType"] == "Sandbox.Timedout":
         moment = time.strftime("%Y-%m-%dT%H:%M:%S", time.gmtime(at))

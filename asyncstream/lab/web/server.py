@@ -88,7 +88,7 @@ class Origin(Closing):
         self.urls = [f"{scheme}://{listener.getsockname()[0]}:{self.port}" for listener in self._listeners]
 
     def counts(self) -> dict[str, Any]:
-        """Return counts by host: `requests`, `connections`, and `most_at_once` (peak of open connections)."""
+        """Return counts by host: `requests`, `connections`, and `max_at_once` (peak of open connections)."""
         with self._lock:
             requests: Counter[str] = Counter()
             for (host, _), count in self._nth.items():
@@ -96,7 +96,7 @@ class Origin(Closing):
             return {
                 "requests": dict(requests),
                 "connections": dict(self._connections),
-                "most_at_once": dict(self._most),
+                "max_at_once": dict(self._most),
             }
 
     def reset(self) -> None:

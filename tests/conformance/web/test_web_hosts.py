@@ -58,7 +58,7 @@ def test_a_host_has_no_more_connections_than_allowed(fetch_all: FetchAll, serve:
     urls = [f"{url}/page" for url in origin.urls for _ in range(15)]
     pages = fetch_all(*urls, config={"connections_per_host": 3})
     assert [page.body for page in pages] == [b"x"] * 30
-    assert origin.counts()["most_at_once"] == dict.fromkeys(("127.0.0.1", "127.0.0.2"), most)
+    assert origin.counts()["max_at_once"] == dict.fromkeys(("127.0.0.1", "127.0.0.2"), most)
 
 
 def test_waiting_for_a_busy_host_takes_none_of_a_pages_own_time(fetch_all: FetchAll, serve: Serve) -> None:

@@ -194,7 +194,7 @@ def test_each_page_of_a_faulty_web_is_fetched_or_has_an_error(fetch_all: FetchAl
         counts = web.counts()
     assert ends == expected
     assert len(counts["requests"]) == 20
-    assert max(counts["most_at_once"].values()) <= 2
+    assert max(counts["max_at_once"].values()) <= 2
 
 
 def ends_of(
