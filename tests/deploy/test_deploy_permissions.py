@@ -26,7 +26,11 @@ NAMED = {
     "DestinationPrefix": "clean/",
     "TriggerPrefix": "raw/new/",
 }
-GATHERING = NAMED | GATHERS | IN_VPC
+ROLES = {
+    "SourceRoleArn": "arn:aws:iam::444455556666:role/reader",
+    "DestinationRoleArn": "arn:aws:iam::444455556666:role/writer",
+}
+GATHERING = NAMED | ROLES | GATHERS | IN_VPC
 BY_IAM = {"DatabaseSecretArn": "", "DatabaseResourceId": "db-ABC123", "DatabaseUser": "writer"}
 STACKS = {
     "named buckets": NAMED,
