@@ -10,9 +10,9 @@ from asyncstream import transforms
 from asyncstream.errors import AsyncstreamError
 from asyncstream.events import direct, metrics
 from asyncstream.events.context import LambdaContext, within
+from asyncstream.events.copying_items import copy_items
 from asyncstream.events.deployment import Deployment, deployed_session
 from asyncstream.events.handler_replies import Invoked, sendable
-from asyncstream.events.running import run
 from asyncstream.events.triggers import Trigger, find_trigger
 from asyncstream.pipeline import memory
 from asyncstream.pipeline.config import TransferConfig, memory_left
@@ -69,7 +69,7 @@ def _triggered(trigger: Trigger, context: LambdaContext, engine: str, multipart:
     config = TransferConfig.from_env(multipart=multipart)
     if trigger.chained:
         config = config.override({"at_deadline": "pending"})
-    outcomes = run(items, deployed_session(engine), config, context)
+    outcomes = copy_items(items, deployed_session(engine), config, context)
     metrics.write(
         trigger.name,
         engine,

@@ -9,7 +9,7 @@ import pytest
 
 from asyncstream import S3Object, S3Prefix, TransferConfig
 from asyncstream.errors import DeadlineExceeded
-from asyncstream.events import running
+from asyncstream.events import copying_items
 from asyncstream.events.items import Item
 from asyncstream.events.rounds import rounds
 from asyncstream.pipeline.jobs import Pair
@@ -65,7 +65,7 @@ class Session:
 
 def run(items: Sequence[Item], context: Any) -> list[Any]:
     kept: Any = Session()
-    return running.run(items, kept, TransferConfig(), context)
+    return copying_items.copy_items(items, kept, TransferConfig(), context)
 
 
 def count_calls(work: Callable[[], object]) -> int:
@@ -103,5 +103,5 @@ def test_failures_of_one_kind_are_summed_up_in_the_log(kind: str, caplog: pytest
     lines = [record.getMessage() for record in caplog.records if record.levelno >= logging.WARNING]
 
     assert lines[0].startswith("m0 failed: DeadlineExceeded: ")
-    assert len(lines) <= 2 * (running.MAX_LOGGED + 1)
+    assert len(lines) <= 2 * (copying_items.MAX_LOGGED + 1)
     assert sum(int(line.split()[0]) if " more failed: " in line else 1 for line in lines) == FEW

@@ -20,8 +20,8 @@ logger = logging.getLogger(__name__)
 MAX_LOGGED = 20
 
 
-def run(
-    items: Sequence[Item], kept: TransferSession, config: TransferConfig, context: LambdaContext
+def copy_items(
+    items: Sequence[Item], session: TransferSession, config: TransferConfig, context: LambdaContext
 ) -> list[ItemOutcome]:
     """Copy the files of the items, log failures, and return each item's outcome, in order."""
     outcomes = [
@@ -35,9 +35,12 @@ def run(
     failed_at.pop(None, None)
     for positions in rounds(items):
         started = [each for each in positions if failed_at.get(items[each].group, each) >= each]
-        for position in positions:
-            outcomes[position] = ItemOutcome.from_error(items[position], _NOT_STARTED)
-        copied = _copy([items[position] for position in started], kept, config, context)
+        for position in set(positions).difference(started):
+            stopped = Cancelled(
+                "not started, because an earlier message of the same group failed: order is kept"
+            )
+            outcomes[position] = ItemOutcome.from_error(items[position], stopped)
+        copied = _copy([items[position] for position in started], session, config, context)
         for position, outcome in zip(started, copied, strict=True):
             outcomes[position] = outcome
             group = outcome.item.group
@@ -45,9 +48,6 @@ def run(
                 failed_at[group] = min(position, failed_at.get(group, position))
     _log_failures(outcomes)
     return outcomes
-
-
-_NOT_STARTED = Cancelled("not started, because an earlier message of the same group failed: order is kept")
 
 
 def _log_failures(outcomes: Sequence[ItemOutcome]) -> None:
@@ -67,21 +67,21 @@ def _log_failures(outcomes: Sequence[ItemOutcome]) -> None:
 
 
 def _copy(
-    items: Sequence[Item], kept: TransferSession, config: TransferConfig, context: LambdaContext
+    items: Sequence[Item], session: TransferSession, config: TransferConfig, context: LambdaContext
 ) -> list[ItemOutcome]:
     """Copy the items of one round, which have the same settings, in one transfer."""
     if not items:
         return []
     pairs = list(dict.fromkeys(pair for item in items for pair in item.pairs))
     try:
-        left = {
+        continuations = {
             (source, destination): item.continuation
             for item in items
             for source, destination in item.pairs
             if item.continuation and isinstance(source, S3Object) and isinstance(destination, S3Object)
         }
         settings = within(config.override(items[0].config), context)
-        report = kept.transfer(pairs, settings, continuations=left)
+        report = session.transfer(pairs, settings, continuations=continuations)
     except AsyncstreamError as error:
         return [ItemOutcome.from_error(item, error) for item in items]
     if any(isinstance(source, S3Prefix) for source, _ in pairs):
@@ -94,15 +94,15 @@ def _outcome(item: Item, report: TransferReport, places: Sequence[int] | None = 
     """Return the item's outcome from the report's files at these positions; None: from all files."""
     own = report.files if places is None else FileResults.of([report.files[place] for place in places])
     failed, pending = own.number_of("failed"), own.number_of("pending")
-    left = next(own.of_status("pending"), None)
+    pending_file = next(own.of_status("pending"), None)
     return ItemOutcome(
         item,
         files=len(own) - failed - pending,
         bytes=own.bytes,
         failed=failed,
         error=_first_error(own),
-        pending=left is not None,
-        continuation=left.continuation if left else None,
+        pending=pending_file is not None,
+        continuation=pending_file.continuation if pending_file else None,
     )
 
 
