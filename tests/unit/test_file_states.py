@@ -105,7 +105,7 @@ class Script:
     def __init__(self, choices: Sequence[int], pauses: bool, fills: bool, continued: bool) -> None:
         self._choices = list(choices)
         self._fills = fills
-        self.transform = "made" if fills else ""
+        self.continuable = not fills
         self.transitions: set[tuple[State, State]] = set()
         self._running: list[Task[Any]] = []
         transitions = self.transitions
