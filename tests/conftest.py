@@ -15,6 +15,7 @@ from tests.servers import SERVERS, Bucket, LabServer, S3Server
 from tests.servers.base import CREDENTIALS
 from tests.servers.postgres import Schema, TestServer
 
+from . import sdk_models
 from .fault_table import FaultTable
 
 # Hypothesis by default fails an example that takes longer than 200 ms. On a busy machine any example may.
@@ -22,6 +23,8 @@ settings.register_profile(
     "untimed", settings.default, deadline=None, suppress_health_check=[HealthCheck.too_slow]
 )
 settings.load_profile("untimed")
+
+sdk_models.keep()  # hundreds of tests open clients
 
 
 def pytest_configure(config: pytest.Config) -> None:

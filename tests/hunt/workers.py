@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import functools
 import gc
 import multiprocessing
 import os
@@ -11,8 +10,7 @@ import threading
 import time
 from typing import TYPE_CHECKING
 
-from botocore.loaders import JSONFileLoader, Loader
-
+from tests import sdk_models
 from tests.servers.base import CREDENTIALS
 
 from .choices import choose
@@ -112,7 +110,7 @@ def _work(pipe: Connection, urls: Mapping[str, str]) -> None:
     os.environ |= CREDENTIALS
     for name in ("AWS_PROFILE", "AWS_SESSION_TOKEN", "AWS_ENDPOINT_URL", "AWS_ENDPOINT_URL_S3"):
         os.environ.pop(name, None)
-    Loader.FILE_LOADER_CLASS = _kept_models
+    sdk_models.keep()
     try:
         pipe.send(run(pipe.recv(), urls))
         gc.freeze()  # each run's collection would otherwise scan all modules and models again
@@ -120,14 +118,3 @@ def _work(pipe: Connection, urls: Mapping[str, str]) -> None:
             pipe.send(run(pipe.recv(), urls))
     except EOFError:
         pass
-
-
-class _KeptModels(JSONFileLoader):  # type: ignore[misc]  # untyped
-    """S3's models, kept in memory. Reading them again for each run's clients takes half of its CPU time."""
-
-    load_file = functools.cache(JSONFileLoader.load_file)
-
-
-@functools.cache
-def _kept_models(_: object = None) -> _KeptModels:
-    return _KeptModels()
