@@ -7,7 +7,7 @@ from typing import Any, ClassVar
 
 from asyncstream.lab.s3 import LabS3
 
-from .base import Capability, S3Server
+from .base import Bucket, Capability, S3Server
 
 # The server denies every request signed with this key; see asyncstream/lab/s3/routing.py.
 DENIED_ACCESS_KEY = "AKIADENIED"
@@ -31,5 +31,19 @@ class LabServer(S3Server):
     def stop(self) -> None:
         self.lab.close()
 
+    def new_bucket(self) -> Bucket:
+        return _LabBucket(self, f"bucket-{next(self._bucket_numbers)}")
+
     def _requests_since_start(self) -> Counter[str]:
         return Counter(self.lab.stats()["operations"])
+
+
+class _LabBucket(Bucket):
+    """A bucket that one control command empties."""
+
+    def __init__(self, server: LabServer, name: str) -> None:
+        super().__init__(server.client, name)
+        self._lab = server.lab
+
+    def empty(self) -> None:
+        self._lab.discard(self.name, "")
