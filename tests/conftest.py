@@ -4,6 +4,7 @@ import contextlib
 import signal
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack
+from typing import Any
 
 import pytest
 from hypothesis import HealthCheck, settings
@@ -32,6 +33,11 @@ def pytest_configure(config: pytest.Config) -> None:
         # Shells ignore SIGINT for background programs and their children. Tests send SIGINT to both.
         signal.signal(signal.SIGINT, signal.default_int_handler)
     config.addinivalue_line("markers", "needs(*capabilities): skip the servers that lack one of them")
+    config.addinivalue_line(
+        "markers",
+        "varied(*parameters, **where): run all values of these parameters only where another parameter has a"
+        " given value, such as engine='threads', and their first value everywhere else",
+    )
 
 
 class TogetherScheduling(LoadScopeScheduling):  # type: ignore[misc] # xdist has no types
@@ -61,9 +67,10 @@ def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter) -> None:
 
 def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
     """Leave out what other tests show, and skip tests on servers that lack a capability, with a reason."""
-    kept = [item for item in items if not _is_shown_by_threads(item)]
-    config.hook.pytest_deselected(items=[item for item in items if _is_shown_by_threads(item)])
-    items[:] = kept
+    firsts: dict[Any, Any] = {}
+    shown = {item for item in items if _is_shown_by_threads(item) or _is_shown_elsewhere(item, firsts)}
+    config.hook.pytest_deselected(items=list(shown))
+    items[:] = [item for item in items if item not in shown]
     for item in items:
         parameters = item.callspec.params if hasattr(item, "callspec") else {}
         if "server" not in parameters:
@@ -78,6 +85,22 @@ def _is_shown_by_threads(item: pytest.Item) -> bool:
     """Return whether the test with threads, which have the same client, shows what this one does."""
     parameters = item.callspec.params if hasattr(item, "callspec") else {}
     return parameters.get("engine") == "sequential" and parameters.get("server", "lab") != "lab"
+
+
+def _is_shown_elsewhere(item: pytest.Item, firsts: dict[Any, Any]) -> bool:
+    """Return whether a `varied` test leaves this cell to another engine or server.
+
+    `firsts` has the first values of the varied parameters, by test and its other parameters.
+    """
+    parameters = dict(item.callspec.params) if hasattr(item, "callspec") else {}
+    for mark in item.iter_markers("varied"):
+        if mark.kwargs.items() <= parameters.items():
+            continue
+        varied = repr([parameters[name] for name in mark.args])
+        others = repr(sorted((name, value) for name, value in parameters.items() if name not in mark.args))
+        if firsts.setdefault((item.nodeid.partition("[")[0], mark.args, others), varied) != varied:
+            return True
+    return False
 
 
 @pytest.fixture(scope="session")

@@ -75,7 +75,8 @@ def test_a_denied_listing_names_bucket_and_permission(
         new_session().transfer(files)
 
 
-@pytest.mark.parametrize("max_concurrency", [1, 3])
+@pytest.mark.parametrize("max_concurrency", [3, 1])
+@pytest.mark.varied("max_concurrency", server="lab")
 def test_an_overwritten_source_fails_and_no_mix_of_both_is_kept(
     copy: Copy, bucket: Bucket, pairs: Pairs, max_concurrency: int
 ) -> None:
@@ -114,7 +115,8 @@ def test_a_source_deleted_mid_transfer_fails_and_leaves_nothing(
     assert bucket.uploads() == []
 
 
-@pytest.mark.parametrize("size", [100, LARGE], ids=["put", "multipart"])
+@pytest.mark.parametrize("size", [LARGE, 100], ids=["multipart", "put"])
+@pytest.mark.varied("size", server="lab")
 def test_a_callback_that_raises_fails_only_the_file_of_its_event(
     copy: Copy, bucket: Bucket, pairs: Pairs, size: int
 ) -> None:

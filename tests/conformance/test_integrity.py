@@ -48,6 +48,9 @@ COMPARED = pytest.mark.parametrize(
     ],
 )
 
+# The pipeline computes checksums, in the same way for every engine.
+of_any_kind = pytest.mark.varied("kind", engine="threads")
+
 
 @pytest.fixture
 def files(lab: LabS3, bucket: Bucket, pairs: Pairs) -> Files:
@@ -94,6 +97,7 @@ def test_a_result_tells_by_which_checksums_it_was_verified(
 
 @on_the_lab
 @COMPARED
+@of_any_kind
 def test_a_byte_changed_on_download_once_is_read_again(
     copy: Copy, lab: LabS3, bucket: Bucket, files: Files, kind: str, size: int, multipart: bool
 ) -> None:
@@ -110,6 +114,7 @@ def test_a_byte_changed_on_download_once_is_read_again(
 
 @on_the_lab
 @COMPARED
+@of_any_kind
 def test_wrong_bytes_on_every_download_never_become_visible(
     copy: Copy, lab: LabS3, bucket: Bucket, files: Files, kind: str, size: int, multipart: bool
 ) -> None:
@@ -127,6 +132,7 @@ def test_wrong_bytes_on_every_download_never_become_visible(
 @SIZES
 @pytest.mark.parametrize("kind", [*CRCS, *HASHES, None])
 @pytest.mark.parametrize("times", [[1], None], ids=["once", "always"])
+@of_any_kind
 def test_a_wrong_byte_on_upload_is_caught_before_it_is_visible(
     copy: Copy,
     lab: LabS3,

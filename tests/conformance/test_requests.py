@@ -12,7 +12,8 @@ PART = 5 * MiB
 
 
 @pytest.mark.parametrize("multipart", [False, True])
-@pytest.mark.parametrize("size", [0, 1, PART])
+@pytest.mark.parametrize("size", [PART, 0, 1])
+@pytest.mark.varied("size", server="lab")
 def test_a_file_that_fits_one_part_takes_one_get_and_one_put(
     copy: Copy, server: S3Server, bucket: Bucket, pairs: Pairs, size: int, multipart: bool
 ) -> None:

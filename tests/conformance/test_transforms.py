@@ -140,6 +140,7 @@ def packed_by_program(name: str, body: bytes) -> bytes:
 
 @on_the_lab
 @pytest.mark.parametrize("name", PROGRAMS)
+@pytest.mark.varied("name", engine="threads")
 def test_what_the_programs_pack_is_unpacked_in_several_parts(
     copy: Copy, bucket: Bucket, pairs: Pairs, name: str
 ) -> None:
@@ -240,6 +241,7 @@ def test_a_bomb_goes_off_nowhere(
 @on_the_lab
 @pytest.mark.parametrize("size", [3000, 6 * MiB], ids=["in the first part", "in a later part"])
 @pytest.mark.parametrize("how", ["truncated", "changed", "trailing", "other"])
+@pytest.mark.varied("how", engine="threads")
 def test_what_is_damaged_fails_by_its_name(
     copy: Copy, bucket: Bucket, pairs: Pairs, nothing_is_left: NothingIsLeft, size: int, how: str
 ) -> None:
@@ -254,6 +256,7 @@ def test_what_is_damaged_fails_by_its_name(
 
 @on_the_lab
 @pytest.mark.parametrize("name", [*PACK, *UNPACK])
+@pytest.mark.varied("name", engine="threads")
 def test_an_empty_file_can_be_packed_but_not_unpacked(
     copy: Copy, bucket: Bucket, pairs: Pairs, nothing_is_left: NothingIsLeft, name: str
 ) -> None:

@@ -60,6 +60,7 @@ def event_of(server: LabServer, transform: str, length: int, **config: Any) -> t
     return {"files": files, "config": {"transform": transform, **config}}, target
 
 
+@pytest.mark.varied("transform", handler="threads")
 def test_ten_wide_windows_fail_with_the_way_out_at_128_mb(
     invoke: Invoke, handler: str, lab_server: LabServer, transform: str
 ) -> None:
@@ -73,6 +74,7 @@ def test_ten_wide_windows_fail_with_the_way_out_at_128_mb(
         assert "Raise memory_limit, in Lambda the function's memory" in row["error"]["message"]
 
 
+@pytest.mark.varied("transform", handler="threads")
 def test_ten_wide_windows_are_unpacked_at_512_mb(
     invoke: Invoke, handler: str, lab_server: LabServer, transform: str
 ) -> None:
