@@ -145,6 +145,14 @@ class TestBuild:
             assert_compiled(build.directory)
 
 
+@pytest.fixture(scope="module")
+def made(run: Callable[..., str], tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Make one function, without bytecode, for all tests that only read it."""
+    directory = tmp_path_factory.mktemp("function")
+    TestFunctionTarget.make(run, directory, RUNTIME_PYTHON="")
+    return directory
+
+
 class TestFunctionTarget:
     """The target of one function, run with make itself. Settings that depend on the machine are passed."""
 
@@ -175,17 +183,16 @@ class TestFunctionTarget:
 
     @pytest.mark.parametrize("name", [*FUNCTIONS.values(), *WEB_FUNCTIONS.values()])
     def test_handlers_import_nothing_that_is_left_out(
-        self, run: Callable[..., str], tmp_path: Path, name: str
+        self, run: Callable[..., str], made: Path, name: str
     ) -> None:
-        self.make(run, tmp_path, RUNTIME_PYTHON="")
         code = (
-            f"import sys; sys.path.insert(0, {str(tmp_path)!r})\n"
+            f"import sys; sys.path.insert(0, {str(made)!r})\n"
             f"import handlers.{name}\n"
             f"print(handlers.{name}.__file__, *sys.modules, sep='\\n')"
         )
-        where, *imported = run(sys.executable, "-B", "-c", code, cwd=tmp_path).splitlines()
+        where, *imported = run(sys.executable, "-B", "-c", code, cwd=made).splitlines()
 
-        assert where.startswith(str(tmp_path))
+        assert where.startswith(str(made))
         assert not [m for m in imported if re.match(r"asyncstream\.(lab|report|cli|arguments)\b", m)]
         # Nor may they import what only a transform needs. (urllib3 looks for zstd by itself.)
         assert not [m for m in imported if re.match(r"isal\b", m)]

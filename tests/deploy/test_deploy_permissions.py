@@ -165,9 +165,10 @@ class TestPolicies:
 
     @pytest.mark.slow
     def test_cfn_lint_knows_every_action_and_its_kind_of_resource(
-        self, given: dict[str, str], run: Callable[..., str], tools: Path, tmp_path: Path
+        self, given: dict[str, str], findings: dict[str, str]
     ) -> None:
-        assert lint(documents_of(given), run, tools, tmp_path) == ""
+        [name] = [name for name, each in STACKS.items() if each == given]
+        assert findings[name] == ""
 
     def test_only_tracing_and_vpc_statements_cover_all_resources(self, given: dict[str, str]) -> None:
         anything = {
@@ -213,27 +214,41 @@ def documents_of(given: dict[str, str]) -> dict[str, Any]:
     return {name: r for name, r in deploy(**given).resources.items() if r["Type"] in kinds}
 
 
-def lint(resources: dict[str, Any], run: Callable[..., str], tools: Path, directory: Path) -> str:
-    """Return cfn-lint's findings for the policies, apart from the rest of the template."""
-    path = directory / "policies.json"
-    path.write_text(json.dumps({"Resources": resources}))
-    command = f"{tools / 'cfn-lint'} --include-checks I --template {path} || true"
-    return run("sh", "-c", command)
+WRONG: dict[str, dict[str, str]] = {
+    "W3037": {"Action": "states:RedriveRun"},
+    "I3510": {"Resource": "arn:aws:s3:::a/*"},
+}
+
+
+@pytest.fixture(scope="module")
+def findings(
+    run: Callable[..., str], tools: Path, tmp_path_factory: pytest.TempPathFactory
+) -> dict[str, str]:
+    """Return cfn-lint's findings for the policies of each stack, and of a stack with each wrong statement.
+
+    One process reads them all, because its start takes two seconds.
+    """
+    directory = tmp_path_factory.mktemp("policies")
+    documents = {name: documents_of(given) for name, given in STACKS.items()}
+    for told, change in WRONG.items():
+        documents[told] = json.loads(json.dumps(documents_of(NAMED)))
+        documents[told]["ManyFilesPolicy"]["Properties"]["PolicyDocument"]["Statement"][0] |= change
+    paths = {name: directory / f"{number}.json" for number, name in enumerate(documents)}
+    for name, resources in documents.items():
+        paths[name].write_text(json.dumps({"Resources": resources}))
+    listed = " ".join(map(str, paths.values()))
+    command = f"{tools / 'cfn-lint'} --format parseable --include-checks I --template {listed} || true"
+    lines = run("sh", "-c", command).splitlines()
+    assert [line for line in lines if not line.startswith(f"{directory}/")] == []
+    return {
+        name: "".join(line for line in lines if line.startswith(f"{path}:")) for name, path in paths.items()
+    }
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize(
-    ("change", "told"),
-    [({"Action": "states:RedriveRun"}, "W3037"), ({"Resource": "arn:aws:s3:::a/*"}, "I3510")],
-)
-def test_cfn_lint_would_tell(
-    run: Callable[..., str], tools: Path, tmp_path: Path, change: dict[str, str], told: str
-) -> None:
-    resources = json.loads(json.dumps(documents_of(NAMED)))
-    statement = resources["ManyFilesPolicy"]["Properties"]["PolicyDocument"]["Statement"][0]
-    statement |= change
-
-    assert told in lint(resources, run, tools, tmp_path)
+@pytest.mark.parametrize("told", WRONG)
+def test_cfn_lint_would_tell(findings: dict[str, str], told: str) -> None:
+    assert told in findings[told]
 
 
 class TestConditions:

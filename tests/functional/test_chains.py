@@ -35,7 +35,7 @@ def server(lab_of: Callable[..., LabServer]) -> LabServer:
 @pytest.fixture
 def slow_server(lab_of: Callable[..., LabServer]) -> LabServer:
     """Start a lab S3 so slow that a file needs several invocations of two seconds."""
-    return lab_of("60/220/5", keep=False)
+    return lab_of("60/110/5", keep=False)
 
 
 @pytest.fixture
@@ -188,13 +188,13 @@ def invoke(slow_server: LabServer) -> Iterator[Invoke]:
 
 
 @pytest.mark.slow
-def test_2_gb_take_several_two_second_invocations(slow_server: LabServer, invoke: Invoke) -> None:
+def test_a_large_file_takes_several_two_second_invocations(slow_server: LabServer, invoke: Invoke) -> None:
     """The handlers take turns in invocations of two seconds.
 
     The time is doubled if the machine is too busy to make progress in it.
     """
     server, seconds = slow_server, 2
-    server.lab.declare("sources", [("file", 2 * GB)])
+    server.lab.declare("sources", [("file", GB // 2)])
     config = {"multipart": True, "part_size": 16 * MiB, "max_concurrency": 6}
     left = [{"source": "s3://sources/file", "destination": "s3://copies/file"}]
     statuses: list[str] = []
@@ -214,7 +214,7 @@ def test_2_gb_take_several_two_second_invocations(slow_server: LabServer, invoke
         confirmed = {number for first, last, *_ in runs for number in range(first, last + 1)}
         if confirmed == before:
             seconds = min(2 * seconds, 60)
-    assert len(statuses) >= (5 if seconds == 2 else 2)
+    assert len(statuses) >= (3 if seconds == 2 else 2)
     assert statuses[-1] == "copied", reply
     source, copy = server.lab.checksums("sources")["file"], server.lab.checksums("copies")["file"]
     assert (copy.size, copy.crc64nvme) == (source.size, source.crc64nvme)

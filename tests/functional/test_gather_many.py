@@ -1,4 +1,4 @@
-"""A process of each engine gathers 5,000 pages from 100 hosts; one page in twenty fails or is slow."""
+"""A process of each engine gathers 2,000 pages from 100 hosts; one page in twenty fails or is slow."""
 
 import json
 import logging
@@ -20,7 +20,7 @@ from tests.servers.postgres import Schema, meanwhile
 ROOT = Path(__file__).parents[2]
 MB = 1_000_000
 LIMIT = 110
-PAGES, HOSTS, TO_A_HOST = 5000, 100, 2
+PAGES, HOSTS, TO_A_HOST = 2000, 100, 2
 MODEL = WebModel(latency=0.02, faults=0.05)
 
 logger = logging.getLogger(__name__)  # --log-cli-level=info shows the measurements

@@ -9,7 +9,7 @@ from asyncstream import MiB, S3Object, S3Prefix, TransferConfig, TransferSession
 from asyncstream.engines import ENGINES
 from asyncstream.errors import DestinationExists
 from asyncstream.pipeline.jobs import Pair
-from tests.servers import Bucket, LabServer, content
+from tests.servers import Bucket, LabServer, S3Server, content
 
 MARK = "asyncstream-source"
 SMALL = 20_000
@@ -20,9 +20,9 @@ WRITES = {"PutObject", "UploadPart", "CreateMultipartUpload", "CompleteMultipart
 IfExists = Literal["overwrite", "skip", "fail"]
 
 
-@pytest.fixture(params=ENGINES)
-def session(request: pytest.FixtureRequest, lab_server: LabServer) -> Iterator[TransferSession]:
-    with TransferSession(request.param, endpoint_url=lab_server.endpoint_url) as session:
+@pytest.fixture(params=ENGINES, scope="module")
+def session(request: pytest.FixtureRequest, running: Callable[[str], S3Server]) -> Iterator[TransferSession]:
+    with TransferSession(request.param, endpoint_url=running("lab").endpoint_url) as session:
         yield session
 
 

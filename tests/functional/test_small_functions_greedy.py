@@ -15,13 +15,16 @@ FILES = 30
 GREEDY = {"memory_limit": 10_000_000_000, "chunk_size": 16 * MiB, "max_concurrency": 1000}
 
 
-def files(server: LabServer, content: bytes) -> list[dict[str, str]]:
-    """Store the sources; return the files of an event that copies them."""
+def files(server: LabServer, content: bytes | int) -> list[dict[str, str]]:
+    """Store sources of a content or a size; return the files of an event that copies them."""
     source = server.new_bucket()
     target = f"{source.name}-made"
     server.lab.create_bucket(target, keep=False)
     for number in range(FILES):
-        source.put(f"{number}", content)
+        if isinstance(content, bytes):
+            source.put(f"{number}", content)
+        else:
+            server.lab.declare(source.name, [(f"{number}", content)])
     return [
         {"source": f"s3://{source.name}/{number}", "destination": f"s3://{target}/{number}"}
         for number in range(FILES)
@@ -33,7 +36,7 @@ def test_a_greedy_event_is_capped_by_the_memory(
     invoke: Invoke, handler: str, lab_server: LabServer, multipart: bool
 ) -> None:
     event: dict[str, Any] = {
-        "files": files(lab_server, bytes(9 * MiB)),
+        "files": files(lab_server, 9 * MiB),
         "config": {**GREEDY, "multipart": multipart, "part_size": 5 * MiB},
     }
     reply = invoke(handler, event)

@@ -37,11 +37,15 @@ def faulty(lab: LabS3) -> Iterator[Callable[..., None]]:
     lab.set_faults([])
 
 
-@pytest.fixture(params=ENGINES)
+@pytest.fixture(params=ENGINES, scope="module")
 def session(request: pytest.FixtureRequest, lab: LabS3) -> Iterator[TransferSession]:
     with TransferSession(request.param, endpoint_url=lab.endpoint_url) as session:
-        session.write(PLACE, CONTENT, "text/plain", CONFIG)
         yield session
+
+
+@pytest.fixture(autouse=True)
+def write(session: TransferSession) -> None:
+    session.write(PLACE, CONTENT, "text/plain", CONFIG)
 
 
 def test_what_was_written_is_read(session: TransferSession) -> None:
