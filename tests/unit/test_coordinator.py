@@ -137,7 +137,7 @@ def test_the_copy_gets_the_attributes_of_the_source(engine: Engine, size: int) -
     assert store.written == {target(0): kept}
 
 
-@settings(max_examples=120)
+@settings(max_examples=60)
 @given(
     sizes=st.lists(st.integers(0, 40), min_size=2, max_size=5),
     setup=SETUPS,

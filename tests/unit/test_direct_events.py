@@ -168,7 +168,7 @@ EVENTS = st.one_of(
 )
 
 
-@settings(max_examples=300)
+@settings(max_examples=100)
 @given(EVENTS)
 def test_what_the_schema_refuses_we_refuse(event_schema: jsonschema.Draft202012Validator, event: Any) -> None:
     try:

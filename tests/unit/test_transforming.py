@@ -197,7 +197,7 @@ def failures(draw: st.DrawFn) -> Failure:
 
 
 @pytest.mark.slow
-@settings(quick, max_examples=150)
+@settings(quick, max_examples=60)
 @given(
     FILES,
     TIMES,
