@@ -148,7 +148,7 @@ def test_in_any_order_what_is_stored_is_one_version_whole(
     run_state_machine_as_test(
         lambda: AnyOrder(server, bucket, clock, sessions),  # type: ignore[arg-type] # any callable will do
         settings=settings(
-            max_examples=30,
+            max_examples=15,
             stateful_step_count=10,
             derandomize=True,
             suppress_health_check=list(HealthCheck),

@@ -14,7 +14,7 @@ from asyncstream import (
     S3Object,
     S3Prefix,
 )
-from tests.servers import Bucket, S3Server, content
+from tests.servers import Bucket, LabServer, S3Server, content
 
 from .fixture_types import Copy, NewSession
 
@@ -65,6 +65,9 @@ def bucket_of_many() -> Callable[[S3Server], Bucket]:
     @cache
     def bucket_of_many(server: S3Server) -> Bucket:
         bucket = server.new_bucket()
+        if isinstance(server, LabServer):
+            server.lab.declare(bucket.name, [(key, 0) for key in MANY])
+            return bucket
         bucket.put(MANY[0], b"")  # alone: rclone fails if two requests create a directory at once
         with ThreadPoolExecutor(4) as pool:
             list(pool.map(lambda key: bucket.put(key, b""), MANY[1:]))

@@ -102,6 +102,7 @@ CONFIGS = st.fixed_dictionaries(
 
 @on_the_lab
 @pytest.mark.parametrize("name", [*PACK, *UNPACK])
+@pytest.mark.varied("name", engine="threads")
 @settings(
     max_examples=3,
     derandomize=True,
@@ -358,6 +359,7 @@ def test_headers_about_encoding_are_dropped_and_others_kept(
 
 @on_the_lab
 @pytest.mark.parametrize("verify", ["before", "after", "off"])
+@pytest.mark.varied("verify", engine="threads")
 @pytest.mark.parametrize("size", [1000, 1 * MiB, 11 * MiB])
 def test_bytes_are_compared_on_both_sides_as_far_as_wanted(
     copy: Copy, bucket: Bucket, pairs: Pairs, lab: LabS3, verify: str, size: int
