@@ -56,7 +56,7 @@ def serve(
             server.start(tmp_path_factory.mktemp(scheme))
             for bucket in ("sources", "copies"):
                 server.lab.create_bucket(bucket, keep=False)
-            server.lab.declare_many("sources", "large-", 8, 100 * MB)
+            server.lab.declare_many("sources", "large-", 16, 100 * MB)
             server.lab.declare_many("sources", "huge-", 1, 1000 * MB)
         return servers[scheme]
 
@@ -103,10 +103,10 @@ def peak(serve: Callable[[str], LabServer]) -> Peak:
     ("engine", "scheme", "concurrency", "files", "limit"),
     [
         ("threads", "http", 10, 4, 65),
-        ("threads", "http", 64, 8, 85),
+        ("threads", "http", 64, 16, 85),
         ("threads", "https", 10, 4, 65),
         ("asyncio", "http", 10, 4, 85),
-        ("asyncio", "http", 64, 8, 110),
+        ("asyncio", "http", 64, 16, 110),
         ("asyncio", "https", 10, 4, 105),
     ],
 )
