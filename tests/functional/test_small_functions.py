@@ -68,6 +68,7 @@ def patience() -> list[float]:
     return [6.0, 12.0, 24.0, 48.0, 96.0]
 
 
+@pytest.mark.parametrize("handler", ["threads", "asyncio_multipart"], indirect=True)  # one of each SDK
 def test_a_hundred_thousand_keys_are_listed(
     invoke: Invoke, handler: str, lab_server: LabServer, many_keys: str, patience: list[float]
 ) -> None:
