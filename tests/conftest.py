@@ -37,7 +37,7 @@ def pytest_configure(config: pytest.Config) -> None:
     config.addinivalue_line(
         "markers",
         "varied(*parameters, **where): run all values of these parameters only where another parameter has a"
-        " given value, such as engine='threads', and their first value everywhere else",
+        " given value, such as engine='threads', or one of a tuple; run their first value everywhere else",
     )
 
 
@@ -101,13 +101,17 @@ def _is_shown_elsewhere(item: pytest.Item, firsts: dict[Any, Any]) -> bool:
     """
     parameters = dict(item.callspec.params) if hasattr(item, "callspec") else {}
     for mark in item.iter_markers("varied"):
-        if mark.kwargs.items() <= parameters.items():
+        if all(parameters[name] in _as_tuple(where) for name, where in mark.kwargs.items()):
             continue
         varied = repr([parameters[name] for name in mark.args])
         others = repr(sorted((name, value) for name, value in parameters.items() if name not in mark.args))
         if firsts.setdefault((item.nodeid.partition("[")[0], mark.args, others), varied) != varied:
             return True
     return False
+
+
+def _as_tuple(value: Any) -> tuple[Any, ...]:
+    return value if isinstance(value, tuple) else (value,)
 
 
 @pytest.fixture(scope="session")

@@ -7,6 +7,7 @@ import pytest
 
 from asyncstream import S3Object, TransferConfig, TransferReport, TransferSession
 from asyncstream.errors import ConnectionFailed
+from tests.conformance import CLIENTS
 from tests.servers.listener import Scripted
 
 SIZE = 3_000_000
@@ -47,6 +48,7 @@ def copy_one(engine: str, server: Scripted) -> TransferReport:
 
 
 @pytest.mark.parametrize("cut", CUTS)
+@pytest.mark.varied("cut", engine=CLIENTS)
 def test_a_get_whose_head_is_cut_makes_no_copy(engine: str, cut: str, serve: Callable[..., Scripted]) -> None:
     def answer(head: str) -> bytes:
         return GET[: CUTS[cut]] if head.startswith("get") else WRITTEN
@@ -60,6 +62,7 @@ def test_a_get_whose_head_is_cut_makes_no_copy(engine: str, cut: str, serve: Cal
 
 
 @pytest.mark.parametrize("cut", [11, WRITTEN.index(b"\r\n") + 2, WRITTEN.index(b'"w"') + 2, len(WRITTEN) - 2])
+@pytest.mark.varied("cut", engine=CLIENTS)
 def test_a_put_whose_head_is_cut_was_not_confirmed(
     engine: str, cut: int, serve: Callable[..., Scripted]
 ) -> None:

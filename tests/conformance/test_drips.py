@@ -21,6 +21,7 @@ from asyncstream import (
     TransferSession,
 )
 from asyncstream.errors import ReplyTimeout
+from tests.conformance import CLIENTS
 from tests.servers.listener import CONTINUE, SECONDS, Drip, RawReply, Scripted
 from tests.servers.odd_s3 import NOT_FOUND, OK, PART, OddS3, ReplyScript, honest, reply
 from tests.servers.tls import ConnectProxy, TlsServer
@@ -95,6 +96,7 @@ def config(**settings: Any) -> TransferConfig:
 
 
 @pytest.mark.parametrize("place", PLACES)
+@pytest.mark.varied("place", engine=CLIENTS)
 def test_a_reply_that_drips_ends_with_the_deadline(
     engine: str, place: str, server: Server, sessions: Callable[[str], TransferSession]
 ) -> None:

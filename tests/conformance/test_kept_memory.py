@@ -14,6 +14,7 @@ from asyncstream import KiB, S3Object, TransferConfig, TransferReport, TransferS
 from asyncstream.errors import AccessDenied, ConnectionFailed, SourceNotFound, TransformError
 from asyncstream.lab.s3 import LabS3
 from asyncstream.pipeline.progress import Event, FileStarted, ignore
+from tests.conformance import CLIENTS
 
 FILES = 50
 # Measured: 1.7 KB, including the growth of the SDKs' caches. It was 20 KB to 1 MB.
@@ -60,6 +61,7 @@ CASES: dict[str, tuple[type[Exception], dict[str, Any]]] = {
 
 
 @pytest.mark.parametrize("case", CASES)
+@pytest.mark.varied("case", engine=CLIENTS)
 def test_a_failed_file_keeps_words_only(
     credentials: None, monkeypatch: pytest.MonkeyPatch, engine: str, lab: LabS3, case: str
 ) -> None:

@@ -8,6 +8,7 @@ import pytest
 from asyncstream import S3Prefix, TransferReport, TransferSession
 from asyncstream.checksum import multipart_etag
 from asyncstream.errors import DestinationExists, ReplyIncomplete, S3Error, SourceChanged
+from tests.conformance import CLIENTS
 from tests.servers.listener import Scripted
 from tests.servers.odd_s3 import (
     COMPLETED,
@@ -152,6 +153,7 @@ def test_a_write_that_is_not_confirmed_fails_with_its_reply(
     ],
     ids=["length", "within the length", "chunked", "within the chunks", "to the end"],
 )
+@pytest.mark.varied("cut", engine=CLIENTS)
 def test_a_document_that_is_cut_is_asked_for_again(run: Run, kind: str, cut: bytes) -> None:
     usual = {"create": CREATED, "complete": COMPLETED}[kind]
     there = reply("404 Not Found", b"<Error><Code>NoSuchKey</Code></Error>")

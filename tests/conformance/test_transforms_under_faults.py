@@ -12,6 +12,7 @@ from asyncstream.errors import DeadlineExceeded, SourceChanged
 from asyncstream.lab.s3 import LabS3
 from asyncstream.lab.s3.faults import Fault, Kind
 from asyncstream.pipeline.progress import BytesMoved, PartRetried
+from tests.conformance import CLIENTS
 from tests.servers import Bucket, content
 
 from .clocks import Clock
@@ -52,6 +53,7 @@ ROWS = [
 
 @on_the_lab
 @pytest.mark.parametrize("row", ROWS, ids=lambda row: f"{row.operation} {row.kind}")
+@pytest.mark.varied("row", engine=CLIENTS)
 def test_what_goes_wrong_once_is_overcome(
     copy: Copy, lab: LabS3, bucket: Bucket, pairs: Pairs, row: Row
 ) -> None:

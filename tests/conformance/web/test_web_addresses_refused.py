@@ -18,6 +18,7 @@ from asyncstream.gathering.web.urls import Url
 from asyncstream.lab.web import Answer, Origin
 from asyncstream.lab.web.server import Asked
 from asyncstream.ports import for_ever
+from tests.conformance import CLIENTS
 
 from .web_origins import Listener
 
@@ -103,6 +104,7 @@ LOOPBACK = [
 
 
 @pytest.mark.parametrize("host", LOOPBACK)
+@pytest.mark.varied("host", engine=CLIENTS)
 def test_no_way_to_write_this_machine_leads_to_it(run: Run, listener: Listener, host: str) -> None:
     with pytest.raises((AddressRefused, InputError)):
         run(lambda fetcher: fetcher.fetch(f"http://{host}:{listener.port}/"))
@@ -116,6 +118,7 @@ def test_no_way_to_write_this_machine_leads_to_it(run: Run, listener: Listener, 
      "::ffff:127.0.0.1", "::ffff:7f00:1", "::", "::1", "127.0.0.1.", "localhost."],
 )  # fmt: skip
 @pytest.mark.parametrize("scheme", ["http", "https"])
+@pytest.mark.varied("host", engine=CLIENTS)
 def test_not_even_where_the_url_was_not_looked_at(
     run: Run, listener: Listener, scheme: str, host: str
 ) -> None:
@@ -150,6 +153,7 @@ def test_an_ipv6_listener_is_not_reached_either(run: Run) -> None:
      "224.0.0.1", "255.255.255.255", "::1", "fd00:ec2::254", "fe80::1", "::ffff:10.0.0.1", "64:ff9b::a00:1",
      "2002:7f00:1::", "2001:0:7f00:1::"],
 )  # fmt: skip
+@pytest.mark.varied("address", engine=CLIENTS)
 def test_a_name_that_means_a_private_address_is_refused(
     run: Run, listener: Listener, names: dict[str, list[str]], address: str
 ) -> None:
@@ -241,6 +245,7 @@ def test_the_address_checked_is_the_one_connected_to(
      "http://127.0.0.1:{port}?@good.test/", "http:127.0.0.1:{port}/", "http:///127.0.0.1:{port}/",
      "http://[::ffff:127.0.0.1%25eth0]:{port}/", "http://127.0.0.1\t:{port}/", "http://127.0.0.1%00.good.test:{port}/"],
 )  # fmt: skip
+@pytest.mark.varied("written", engine=CLIENTS)
 def test_no_trick_of_writing_hides_the_host(
     run: Run, listener: Listener, names: dict[str, list[str]], written: str
 ) -> None:
