@@ -79,6 +79,10 @@ class SourceChanged(AsyncstreamError, RuntimeError):
     """The source was overwritten while it was read. The mixed bytes were discarded."""
 
 
+class OtherVersion(SourceChanged):
+    """The source has another ETag than the one asked for."""
+
+
 class DestinationExists(AsyncstreamError, FileExistsError):
     """The destination exists and `if_exists="fail"` is set. The existing object was not changed."""
 
@@ -189,6 +193,12 @@ class WrongRegion(AsyncstreamError, RuntimeError):
     def __init__(self, message: str, region: str) -> None:
         super().__init__(message)
         self.region = region
+
+
+class ChecksumRefused(AsyncstreamError, RuntimeError):
+    """A server does not know the checksum of a body. Retryable: the next try sends none."""
+
+    retryable = True
 
 
 class AddressRefused(AsyncstreamError, PermissionError):

@@ -4,12 +4,15 @@ http.client also accepts the end of the connection as the end of the head. If it
 3000000", the length could be read as 3000, and the reply would seem complete.
 """
 
-from http.client import HTTPResponse, RemoteDisconnected
+from http.client import CONTINUE, OK, SWITCHING_PROTOCOLS, HTTPResponse, RemoteDisconnected, parse_headers
 from typing import Any
 
 
 class WholeHead(HTTPResponse):
-    """A reply whose head must end with a blank line, not with the connection."""
+    """A reply whose head must end with a blank line, not with the connection.
+
+    Interim replies are skipped, such as 102 Processing: http.client only knows 100 Continue.
+    """
 
     @property
     def status_is_read(self) -> bool:
@@ -29,6 +32,14 @@ class WholeHead(HTTPResponse):
         finally:
             if self.fp is head:  # not if http.client could not read the reply and has dropped it
                 self.fp = head.file
+
+    def _read_status(self) -> tuple[str, int, str]:
+        # https://github.com/python/cpython/blob/v3.11.7/Lib/http/client.py#L285
+        while True:
+            version, status, reason = super()._read_status()  # type: ignore[misc]
+            if not CONTINUE < status < OK or status == SWITCHING_PROTOCOLS:
+                return version, status, reason
+            parse_headers(self.fp)
 
 
 def check_line(line: bytes) -> bytes:

@@ -3,10 +3,9 @@
 from collections.abc import Callable
 from typing import Any
 
-from asyncstream.pipeline import progress, resuming
+from asyncstream.pipeline import plan, progress, resuming
 from asyncstream.pipeline.context import TransferContext
 from asyncstream.pipeline.file_tasks import FileTasks
-from asyncstream.pipeline.plan import PartPlan
 from asyncstream.pipeline.segments import RangeSegment
 from asyncstream.pipeline.tasks import (
     Begin,
@@ -29,15 +28,16 @@ class CopyTasks(FileTasks):
 
     Args:
         context: what the tasks work with.
-        max_range: the most bytes of one range.
-        plan_parts: returns the parts of a file, given its size and the bytes of the first.
+        part_length: returns the bytes of each part but the last, given the file's size.
     """
 
-    def __init__(
-        self, context: TransferContext, max_range: int, plan_parts: Callable[[int, int], PartPlan]
-    ) -> None:
-        super().__init__(context, max_range)
-        self._plan_parts = plan_parts
+    def __init__(self, context: TransferContext, part_length: Callable[[int], int]) -> None:
+        super().__init__(context)
+        self._part_length = part_length
+
+    def part_length(self, size: int) -> int:
+        """Return the bytes of each part but the last."""
+        return self._part_length(size)
 
     def first_task(self, file: FileFacts, needs: Needs) -> Begin | Resume:
         """Return a file's first task, which continues an earlier transfer if there was one."""
@@ -79,7 +79,7 @@ class CopyTasks(FileTasks):
     def parts(self, task: Begin, first: Segment) -> Parts:
         """Cut the file into parts."""
         file = task.file
-        file.part_plan = self._plan_parts(file.size or 0, first.length)
+        file.part_plan = plan.plan_parts(file.size or 0, first.length)
         return _CopiedParts(self, file, send_after(task, self.send_part, first, 1))
 
 

@@ -17,7 +17,7 @@ from typing import Any
 
 from msgspec.structs import replace
 
-from asyncstream.errors import MemoryNeeded
+from asyncstream.errors import MemoryNeeded, OtherVersion
 from asyncstream.kept_errors import drop_tracebacks
 from asyncstream.pipeline import file_ends, progress
 from asyncstream.pipeline.body import StopFlag
@@ -213,6 +213,8 @@ class File:
         )
         self.transform_bytes = self._moved = 0
         self._to(State.OPENING)
+        if isinstance(error, OtherVersion):
+            job = replace(job, size=None, etag=None)
         self._open(replace(job, continuation=None), needs)
         self.facts.upload_left = upload_left
 

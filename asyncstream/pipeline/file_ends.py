@@ -3,7 +3,7 @@
 import heapq
 from typing import Any, NamedTuple
 
-from asyncstream.errors import AsyncstreamError, DeadlineExceeded, MemoryNeeded, SourceChanged
+from asyncstream.errors import AsyncstreamError, DeadlineExceeded, MemoryNeeded, OtherVersion, SourceChanged
 from asyncstream.kept_errors import lighten
 from asyncstream.pipeline import verification
 from asyncstream.pipeline.budget import more_memory
@@ -46,7 +46,10 @@ def choose_ending(file: FileFacts, error: Exception, work: FileTasks, may_contin
         if more is None:
             return Ending(too_little_memory(file, error, work.max_memory))
         return Ending(error, needs=work.needs._replace(transform_bytes=more))
+    # Continuations and listings may describe an earlier version. Some servers list other ETags than they
+    # send.
     stale = file.job.continuation is not None and isinstance(error, SourceChanged)
+    stale |= file.job.etag is not None and file.upload is None and isinstance(error, OtherVersion)
     if stale or (isinstance(error, AsyncstreamError) and error.starts_over):
         return Ending(error, needs=work.needs._replace(transform_bytes=file.transform_bytes))
     return Ending(error)

@@ -37,7 +37,6 @@ class FileTasks(ABC):
 
     Args:
         context: what the tasks work with.
-        max_range: the most bytes of one range.
 
     Attributes:
         needs: what is reserved for a file that opens.
@@ -51,14 +50,17 @@ class FileTasks(ABC):
     max_memory = 0
     transform = ""
 
-    def __init__(self, context: TransferContext, max_range: int) -> None:
+    def __init__(self, context: TransferContext) -> None:
         self._context = context
         self._source = context.ends.source
         self._destination = context.ends.destination
         self._config = context.config
-        self._max_range = max_range
         self.reader = SourceReader(context)
         self.uploads = Uploads(context, self.reader)
+
+    @abstractmethod
+    def part_length(self, size: int) -> int:
+        """Return the bytes that one GET of a file of this size reads at most."""
 
     @abstractmethod
     async def first_segment(self, task: Begin, opened: Opened) -> Segment:
@@ -232,12 +234,16 @@ class FileTasks(ABC):
             if if_none_match == file.etag:  # the listing has said so: no request is needed
                 raise NotModified(f"{file.job.source} has not changed")
         task.attempts += 1
-        reading = await self.reader.open(task, plan.first_range(file.size, self._max_range), if_none_match)
+        wanted = None  # the reply to a GET of the whole file has its size and its checksum
+        if file.size is not None and self.part_length(file.size) < file.size:
+            wanted = ByteRange(0, self.part_length(file.size))
+        reading = await self.reader.open(task, wanted, if_none_match)
         opened = reading.opened
-        if opened.range.length <= self._max_range:
+        length = self.part_length(opened.size)
+        if opened.range.length <= length:
             return reading
-        # The GET asked for the whole file, which has several parts: it is read to the end of the first one.
-        return OpenRange(replace(opened, range=ByteRange(0, self._max_range)), reading.span)
+        # The file's size was unknown, and it has several parts: it is read to the end of the first one.
+        return OpenRange(replace(opened, range=ByteRange(0, length)), reading.span)
 
     async def _choose_digests(self, task: Begin, opened: Opened) -> None:
         """Choose which checksums run: the kind that S3 computes of uploads, and the source's own kind."""

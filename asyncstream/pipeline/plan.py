@@ -27,7 +27,8 @@ CHAINED_PART = 512 * MiB
 class PartPlan(NamedTuple):
     """A file of `size` bytes cut into parts: the first has `first` bytes, the others have `step`.
 
-    The last may have fewer. `step` is 0 if there is only one part.
+    The last may have fewer. `step` is 0 if there is only one part. `first` and `step` differ only in
+    continuations of earlier versions.
     """
 
     size: int
@@ -75,30 +76,17 @@ def max_range(part_size: int, multipart: bool, chained: bool) -> int:
     return CHAINED_PART if chained else MAX_PUT
 
 
-def first_range(size: int | None, max_range: int) -> ByteRange | None:
-    """Return the range of a file's first GET; None for the whole file, whose reply also has its checksum.
+def part_length(size: int, wanted: int) -> int:
+    """Return the bytes of each part but the last: those wanted, or more if there would be over 10,000 parts.
 
-    If the size is unknown, the GET asks for the whole file: its reply has the size, and a file that fits
-    needs no second request. If it does not fit, the reply is read up to `max_range` and the rest is dropped.
+    The parts of an upload have one size, because some servers, such as R2, refuse others at its end.
     """
-    if size is None or size <= max_range:
-        return None
-    return ByteRange(0, max_range)
+    return max(wanted, -(-size // MAX_PARTS))
 
 
-def plan_parts(size: int, first: int, max_range: int) -> PartPlan:
-    """Return the parts of a file whose first part has `first` bytes, which may differ from the others.
-
-    The other parts have `max_range` bytes, or more if a large file would have over 10,000 parts.
-
-    Raises:
-        InputError: the file is larger than S3's limit.
-    """
-    check_size(size)
-    if first >= size:
-        return PartPlan(size, size, 0)
-    # MAX_PARTS - 1, because the first range is a part too.
-    return PartPlan(size, first, max(max_range, -(-(size - first) // (MAX_PARTS - 1))))
+def plan_parts(size: int, length: int) -> PartPlan:
+    """Return the parts of a file, of `length` bytes each; the last may have fewer."""
+    return PartPlan(size, size, 0) if length >= size else PartPlan(size, length, length)
 
 
 # After this many parts of output, the part size doubles.

@@ -20,7 +20,6 @@ from asyncstream.pipeline.copying import CopyTasks
 from asyncstream.pipeline.file_tasks import FileTasks
 from asyncstream.pipeline.jobs import Jobs, Pair
 from asyncstream.pipeline.output import TransformSettings, transform_settings
-from asyncstream.pipeline.plan import PartPlan
 from asyncstream.pipeline.reservations import Reservations
 from asyncstream.pipeline.results import TransferReport
 from asyncstream.pipeline.transforming import TransformTasks
@@ -106,9 +105,9 @@ def _copying(context: TransferContext, files: Jobs, slots: int) -> FileTasks:
     part_size = plan.auto_part_size([files.bytes], slots) if config.part_size == "auto" else config.part_size
     max_range = plan.max_range(part_size, config.multipart, chained=context.deadline.pauses)
 
-    def plan_parts(size: int, first: int) -> PartPlan:
+    def part_length(size: int) -> int:
         # A size that is known from the first reply counts from then on.
         grown = plan.auto_part_size([size], slots) if auto else part_size
-        return plan.plan_parts(size, first, max(max_range, grown))
+        return plan.part_length(size, max(max_range, grown))
 
-    return CopyTasks(context, max_range, plan_parts)
+    return CopyTasks(context, part_length)

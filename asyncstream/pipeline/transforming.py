@@ -8,7 +8,6 @@ from typing import Any
 from asyncstream.checksum import CRC64NVME, Checksum
 from asyncstream.errors import OutputTooLarge
 from asyncstream.objects import MAX_PARTS, ByteRange, Stored
-from asyncstream.pipeline import plan
 from asyncstream.pipeline.context import TransferContext
 from asyncstream.pipeline.file_tasks import FileTasks
 from asyncstream.pipeline.output import Output, OutputPart, PartBuffers, TransformSettings
@@ -47,7 +46,7 @@ class TransformTasks(FileTasks):
     continuable = False
 
     def __init__(self, context: TransferContext, settings: TransformSettings) -> None:
-        super().__init__(context, plan.MAX_OBJECT)  # one stream, from the first byte to the last
+        super().__init__(context)
         self._engine = context.engine
         self._settings = settings
         self.part_size = settings.part_size
@@ -55,6 +54,10 @@ class TransformTasks(FileTasks):
         self.needs = Needs(settings.part_size(1), settings.memory)
         self.max_memory = settings.max_memory
         self.transform = settings.name
+
+    def part_length(self, size: int) -> int:
+        """Return the file's size: a transform reads one stream, from the first byte to the last."""
+        return size
 
     def is_copy(self, existing: Stored, opened: Opened) -> bool:
         """Return False: only its stored origin shows that an object is a transform's output."""

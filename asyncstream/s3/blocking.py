@@ -1,6 +1,7 @@
 """The transport over boto3, for the sequential and the threads engine. It blocks and never suspends."""
 
 from collections.abc import Mapping
+from http import HTTPStatus
 from http.client import HTTPException
 from typing import Any
 
@@ -12,13 +13,14 @@ from botocore.config import Config
 from botocore.exceptions import BotoCoreError, ClientError
 
 from asyncstream.engines.driver import drive
-from asyncstream.errors import ConnectionFailed
+from asyncstream.errors import ConnectionClosed, ConnectionFailed, S3Error
 from asyncstream.ports import Body, TimeLeft, for_ever
 from asyncstream.s3.access import S3Access
 from asyncstream.s3.call_limits import CallLimits, call_limits
 from asyncstream.s3.client import (
     client_options,
     expect_for_streams,
+    expect_nothing,
     prepare_client,
     prepare_session,
     sdk_options,
@@ -39,6 +41,7 @@ class BlockingTransport:
 
     def __init__(self, settings: ClientSettings) -> None:
         self._settings = settings
+        self._expects = True  # until the server refuses it
         self._config = Config(**sdk_options(settings))
         # Clients with expired credentials, which threads may still use.
         self._replaced: list[Any] = []
@@ -65,7 +68,15 @@ class BlockingTransport:
         try:
             reply: dict[str, Any] = getattr(self._client(region), xform_name(operation))(**params)
         except ClientError as error:
-            raise convert_error(error, operation, params) from error
+            refusal = convert_error(error, operation, params)
+            if (
+                self._expects
+                and isinstance(refusal, S3Error)
+                and refusal.status == HTTPStatus.EXPECTATION_FAILED
+            ):
+                self._expects = False
+                raise ConnectionClosed(f"{refusal}: the next try sends no Expect: 100-continue") from error
+            raise refusal from error
         except _SDK_ERRORS as error:
             if own.reply_is_late():
                 raise reply_timeout_error(operation, params, patience) from error
@@ -93,6 +104,12 @@ class BlockingTransport:
         for client in (*self._clients.values(), *self._replaced):
             client.close()
 
+    def _limit_expect(self, params: dict[str, Any], **_: Any) -> None:
+        if self._expects:
+            expect_for_streams(params)
+        else:
+            expect_nothing(params)
+
     def _client(self, region: str | None) -> Any:
         client = self._clients.get(region)
         if client is None:
@@ -105,7 +122,7 @@ class BlockingTransport:
         client = boto3.Session(botocore_session=session).client("s3", config=self._config, **options)
         prepare_client(client)
         use_own_connections(client)
-        client.meta.events.register_last("before-call.s3", expect_for_streams)
+        client.meta.events.register_last("before-call.s3", self._limit_expect)
         return client
 
 

@@ -1,5 +1,6 @@
 """botocore connections that wait no longer than their call may take."""
 
+import re
 import socket
 import ssl
 from functools import partial
@@ -115,6 +116,11 @@ class _LimitedConnection(HTTPConnection):
             check_line(status[-1].encode())
             self.response_class = partial(_Refusal, **self.response_class.keywords)
         return super().getresponse()
+
+    def _is_100_continue_status(self, maybe_status_line: bytes) -> bool:
+        # Also for other interim replies, such as 102 Processing: the server goes on, so the body may be sent.
+        # https://github.com/boto/botocore/blob/1.43.117/botocore/awsrequest.py#L225
+        return re.match(rb"HTTP/1\.\d 1(?!01)\d\d\b", maybe_status_line) is not None
 
     def _consume_headers(self, fp: Any) -> None:
         # botocore would loop forever if the connection ended after 100 Continue.

@@ -19,9 +19,6 @@ from asyncstream.units import KiB
 # The largest body that is sent as bytes. The bytes are a copy in memory, in addition to the chunk.
 SMALL_BODY = 128 * KiB
 
-# Error codes of servers without CRC64NVME for an upload that asks for it. Some servers ignore the kind.
-_UNSUPPORTED = frozenset({"InvalidArgument", "InvalidRequest", "NotImplemented"})
-
 
 class S3Destination(S3Store):
     """Writes objects. See `ports.Destination`.
@@ -56,7 +53,8 @@ class S3Destination(S3Store):
     async def find(self, target: S3Object) -> Stored | None:
         """HEAD a destination, and return its size, checksum and origin; None if it does not exist."""
         try:
-            reply = await self._call("HeadObject", requests.head_target_params(target, self._extra))
+            params, mode = requests.head_target_params(target, self._extra), requests.CHECKSUM_MODE
+            reply = await self._call_with("HeadObject", params, mode, self._learned.without_checksums)
         except SourceNotFound:
             return None
         return replies.stored(reply, target)
@@ -79,9 +77,8 @@ class S3Destination(S3Store):
     ) -> Written:
         """Write an object with one request. S3 refuses a body that does not match the checksum."""
         params = requests.new_object_params(target, attributes, origin, self._extra)
-        params |= requests.checksum_params(checksum) | self._create_only
         try:
-            return await self._send("PutObject", params, body)
+            return await self._send("PutObject", params | self._create_only, body, checksum)
         except S3Error as error:
             self._check_absent(target, error)
             raise
@@ -91,27 +88,17 @@ class S3Destination(S3Store):
     ) -> MultipartUpload:
         """Open a multipart upload that S3 verifies as a whole, if the bucket's server supports that."""
         params = requests.new_object_params(target, attributes, origin, self._extra)
-        if not self._verify or not self.verifies(target.bucket):
-            reply = await self._call("CreateMultipartUpload", params)
-            return MultipartUpload(target, replies.upload_id(reply, target))
-        try:
-            reply = await self._call("CreateMultipartUpload", params | requests.VERIFIED_UPLOAD)
-        except S3Error as error:
-            if error.code not in _UNSUPPORTED:
-                raise
-            reply = await self._call("CreateMultipartUpload", params)
+        kind = requests.VERIFIED_UPLOAD if self._verify else {}
+        reply = await self._call_with("CreateMultipartUpload", params, kind, self._learned.unverified)
+        verified = reply.get("ChecksumAlgorithm") == CRC64NVME
+        if self._verify and not verified:  # the server does not know the kind, and says nothing
             self._learned.unverified.add(target.bucket)
-        if reply.get("ChecksumAlgorithm") != CRC64NVME:
-            self._learned.unverified.add(target.bucket)
-        return MultipartUpload(
-            target, replies.upload_id(reply, target), verified=self.verifies(target.bucket)
-        )
+        return MultipartUpload(target, replies.upload_id(reply, target), verified=verified)
 
     async def upload_part(self, upload: MultipartUpload, number: int, body: Body) -> Written:
         """Write one part; numbers count from 1."""
-        written = await self._send(
-            "UploadPart", requests.upload_part_params(upload, number, self._extra), body
-        )
+        params = requests.upload_part_params(upload, number, self._extra)
+        written = await self._send("UploadPart", params, body, None)
         if upload.verified and (written.checksum is None or written.checksum.kind != CRC64NVME):
             # The server accepts the algorithm's name, but ignores it.
             self._learned.unverified.add(upload.target.bucket)
@@ -165,16 +152,19 @@ class S3Destination(S3Store):
             message = f'{target} exists and if_exists="fail" is set: the object was not changed'
             raise DestinationExists(message) from error
 
-    async def _send(self, operation: str, params: Params, body: Body) -> Written:
+    async def _send(self, operation: str, params: Params, body: Body, checksum: Checksum | None) -> Written:
         # Small bodies are sent as bytes: this avoids the round trip of Expect. An empty streamed body would
         # make the connection to a Go server unusable.
         payload: Body | bytes = body
         if self.sent_at_once(body.length):
             payload = await _read_whole(body)
-            if self.verifies(params["Bucket"]) and not any(name.startswith("Checksum") for name in params):
-                params |= requests.checksum_params(body.digests.checksums().get(CRC64NVME))
+            checksum = checksum or body.digests.checksums().get(CRC64NVME)
+        if any(name.startswith("Checksum") for name in params):  # the user's own
+            checksum = None
+        params |= {"Body": payload, "ContentLength": body.length}
+        declared = requests.checksum_params(checksum)
         try:
-            reply = await self._call(operation, params | {"Body": payload, "ContentLength": body.length})
+            reply = await self._call_with(operation, params, declared, self._learned.unverified)
         except AsyncstreamError as error:
             # Reading the source failed while the SDK was sending. Raise that error, not the SDK's wrapper.
             if body.error is not None:

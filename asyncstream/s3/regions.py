@@ -12,10 +12,17 @@ from asyncstream.s3.requests import Params
 
 
 class Learned(Struct):
-    """Facts learned from replies: the regions of buckets, and the buckets that do not verify uploads."""
+    """Facts learned from the replies of one end.
+
+    Attributes:
+        regions: the regions of buckets.
+        unverified: the buckets whose server refuses or ignores the checksums of uploads.
+        without_checksums: the buckets whose server refuses to return checksums.
+    """
 
     regions: dict[str, str] = field(default_factory=dict)
     unverified: set[str] = field(default_factory=set)
+    without_checksums: set[str] = field(default_factory=set)
 
 
 class RegionalRequests:

@@ -7,7 +7,7 @@ from email.utils import parsedate_to_datetime
 from typing import Any
 
 from asyncstream.checksum import Checksum, Composite
-from asyncstream.errors import ReplyIncomplete, S3Error, SourceChanged, TruncatedBody
+from asyncstream.errors import OtherVersion, ReplyIncomplete, S3Error, TruncatedBody
 from asyncstream.locations import S3Object, S3Prefix
 from asyncstream.objects import (
     MAX_PARTS,
@@ -20,7 +20,7 @@ from asyncstream.objects import (
     Stored,
     Written,
 )
-from asyncstream.s3.requests import ORIGIN, UploadMarker
+from asyncstream.s3.requests import ORIGIN, WEAK, UploadMarker
 
 # Headers that a copy keeps. GetObject's reply and PutObject's parameters have the same names for them. The
 # storage class, ACL, tags and encryption belong to the destination: extra_args sets them.
@@ -52,6 +52,10 @@ def attributes(reply: Mapping[str, Any]) -> dict[str, Any]:
         kept["Metadata"] = {name: text for name, text in kept["Metadata"].items() if name != ORIGIN}
     if "Expires" in kept:
         kept["Expires"] = _http_date(kept["Expires"])
+    if "ContentEncoding" in kept:
+        # Some servers store the encoding of the request's body, which the SDK that wrote it used.
+        codings = [each.strip() for each in kept["ContentEncoding"].split(",")]
+        kept["ContentEncoding"] = ",".join(each for each in codings if each != "aws-chunked") or None
     return {name: value for name, value in kept.items() if value is not None}
 
 
@@ -211,7 +215,7 @@ def check_pinned(reply: Mapping[str, Any], source: S3Object, etag: str | None) -
     found: str | None = reply.get("ETag")
     if found is None:
         raise S3Error(f"GET of {source} was answered without an ETag: a change of it could not be detected")
-    if etag is not None and found != etag:
+    if etag is not None and strong(found) != strong(etag):
         raise source_changed(source, etag, found)
     return found
 
@@ -232,10 +236,10 @@ def check_extent(found: ByteRange, wanted: ByteRange | None, size: int, source: 
         )
 
 
-def source_changed(source: S3Object, etag: str, found: str | None = None) -> SourceChanged:
+def source_changed(source: S3Object, etag: str, found: str | None = None) -> OtherVersion:
     """Return the error for a source whose ETag changed."""
     now = f", now {found}" if found else ""
-    return SourceChanged(f"{source} was overwritten during the transfer: its ETag was {etag}{now}")
+    return OtherVersion(f"{source} was overwritten during the transfer: its ETag was {etag}{now}")
 
 
 def listing(reply: Mapping[str, Any], prefix: S3Prefix) -> tuple[list[ListedObject], str | None]:
@@ -308,4 +312,9 @@ def parts(
 
 def _quoted(etag: str) -> str:
     """Return an ETag in quotes, as GET and If-Match write it (RFC 9110, 8.8.3). rclone lists it without."""
-    return '"' + etag.strip('"') + '"'
+    return etag if etag.startswith(WEAK) else strong(etag)
+
+
+def strong(etag: str) -> str:
+    """Return an ETag in quotes, without the mark of a weak one: some servers do not always write both."""
+    return '"' + etag.removeprefix(WEAK).strip('"') + '"'

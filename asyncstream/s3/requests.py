@@ -48,34 +48,36 @@ def _only(args: Mapping[str, Any], names: Iterable[str]) -> Params:
     return {name: args[name] for name in names if name in args}
 
 
+# The mark of a weak ETag, which If-Match never matches (RFC 9110, 8.8.3 and 13.1.1).
+WEAK = "W/"
+# Asks for the checksums of an object. Some servers refuse it.
+CHECKSUM_MODE: Params = {"ChecksumMode": "ENABLED"}
+
+
 def get_object_params(
     source: S3Object,
     range_: ByteRange | None,
     etag: str | None,
     extra: Mapping[str, Any],
     *,
-    verify: bool,
     if_none_match: str | None = None,
 ) -> Params:
     """Build GetObject of a range, for one version if its `etag` is known.
 
-    `verify` asks for the checksum, which S3 only returns for a whole object. If the object's ETag is
-    `if_none_match`, S3 does not send it.
+    If the object's ETag is `if_none_match`, S3 does not send it.
     """
     params = _pinned(source, etag)
     if if_none_match is not None:
         params["IfNoneMatch"] = if_none_match
     if range_ is not None:
         params["Range"] = range_.header
-    elif verify:
-        params["ChecksumMode"] = "ENABLED"
     return params | {name: extra[given] for given, name in _SOURCE.items() if given in extra}
 
 
 def head_source_params(source: S3Object, etag: str, extra: Mapping[str, Any]) -> Params:
-    """Build HeadObject of a source, with its checksum."""
+    """Build HeadObject of a source."""
     read = {name: extra[given] for given, name in _SOURCE.items() if given in extra}
-    return _pinned(source, etag) | {"ChecksumMode": "ENABLED"} | read
+    return _pinned(source, etag) | read
 
 
 def head_part_params(source: S3Object, etag: str, number: int, extra: Mapping[str, Any]) -> Params:
@@ -85,13 +87,13 @@ def head_part_params(source: S3Object, etag: str, number: int, extra: Mapping[st
 
 
 def head_target_params(target: S3Object, extra: Mapping[str, Any]) -> Params:
-    """Build HeadObject of a destination, with its checksum."""
-    return _pinned(target, None) | {"ChecksumMode": "ENABLED"} | _only(extra, _EVERY_WRITE)
+    """Build HeadObject of a destination."""
+    return _pinned(target, None) | _only(extra, _EVERY_WRITE)
 
 
 def _pinned(place: S3Object, etag: str | None) -> Params:
     params: Params = {"Bucket": place.bucket, "Key": place.key}
-    if etag is not None:
+    if etag is not None and not etag.startswith(WEAK):
         params["IfMatch"] = etag
     if place.version_id is not None:
         params["VersionId"] = place.version_id

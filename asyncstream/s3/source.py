@@ -23,10 +23,10 @@ class S3Source(S3Store):
             NotModified: the object's ETag is `if_none_match`.
             SourceNotFound, SourceChanged, AccessDenied: S3 refused the request.
         """
-        params = requests.get_object_params(
-            source, range_, etag, self._extra, verify=self._verify, if_none_match=if_none_match
-        )
-        reply = await self._pinned("GetObject", params, source, etag)
+        params = requests.get_object_params(source, range_, etag, self._extra, if_none_match=if_none_match)
+        # S3 returns the checksum of a whole object only.
+        mode = requests.CHECKSUM_MODE if self._verify and range_ is None else {}
+        reply = await self._pinned("GetObject", params, mode, source, etag)
         length = int(reply.get("ContentLength", 0))
         stream = self._transport.stream(reply["Body"], length, self._transfer_time_left)
         try:
@@ -53,9 +53,8 @@ class S3Source(S3Store):
         Raises:
             SourceNotFound, SourceChanged, AccessDenied: S3 refused the request.
         """
-        reply = await self._pinned(
-            "HeadObject", requests.head_source_params(source, etag, self._extra), source, etag
-        )
+        params = requests.head_source_params(source, etag, self._extra)
+        reply = await self._pinned("HeadObject", params, requests.CHECKSUM_MODE, source, etag)
         replies.check_pinned(reply, source, etag)
         return replies.stored(reply, source)
 
@@ -80,10 +79,10 @@ class S3Source(S3Store):
         return replies.listing(reply, prefix)
 
     async def _pinned(
-        self, operation: str, params: Params, place: S3Object, etag: str | None
+        self, operation: str, params: Params, mode: Params, place: S3Object, etag: str | None
     ) -> dict[str, Any]:
         try:
-            return await self._call(operation, params)
+            return await self._call_with(operation, params, mode, self._learned.without_checksums)
         except S3Error as error:
             if error.status == 412 and etag is not None:
                 raise replies.source_changed(place, etag) from error

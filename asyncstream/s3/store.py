@@ -4,10 +4,13 @@ from collections.abc import Mapping
 from typing import Any
 
 from asyncstream.deadline import NO_DEADLINE, Deadline
+from asyncstream.errors import ChecksumRefused, S3Error
 from asyncstream.ports import Transport
 from asyncstream.s3.regions import Learned, RegionalRequests
 from asyncstream.s3.requests import Params
 
+# Codes of servers that do not know a parameter, and of their replies without a body, as to HEAD.
+_UNSUPPORTED = frozenset({"InvalidArgument", "InvalidRequest", "NotImplemented", "400", "501"})
 # Operations that may end a little after the deadline: see `Deadline.left_for_uploads`.
 _MAY_END_LATER = frozenset(
     {"AbortMultipartUpload", "CreateMultipartUpload", "ListMultipartUploads", "ListParts"}
@@ -59,3 +62,32 @@ class S3Store:
     async def _call(self, operation: str, params: Params) -> dict[str, Any]:
         left = self._upload_time_left if operation in self._may_end_later else self._transfer_time_left
         return await self._requests.send(operation, params, left)
+
+    async def _call_with(
+        self, operation: str, params: Params, optional: Params, refusing: set[str]
+    ) -> dict[str, Any]:
+        """Send a request with parameters that some servers refuse; without them if this one does.
+
+        Args:
+            operation: S3's name of the operation.
+            params: the other parameters. A body among them is bytes, or else the caller repeats the request.
+            optional: the parameters to leave out for the buckets in `refusing`.
+            refusing: the buckets whose server has refused them; a new one is added.
+
+        Raises:
+            ChecksumRefused: the server refused them, and the body is used up. The next try leaves them out.
+        """
+        bucket = params["Bucket"]
+        if not optional or bucket in refusing:
+            return await self._call(operation, params)
+        try:
+            return await self._call(operation, params | optional)
+        except S3Error as refusal:
+            if refusal.code not in _UNSUPPORTED:
+                raise
+            if not isinstance(params.get("Body", b""), bytes):
+                refusing.add(bucket)
+                raise ChecksumRefused(str(refusal)) from refusal
+            reply = await self._call(operation, params)
+        refusing.add(bucket)
+        return reply

@@ -19,7 +19,7 @@ from asyncstream.transforms import Spec
 from tests.fault_table import FaultRecord
 from tests.servers import Bucket, LabServer, S3Server
 from tests.servers.base import PATIENCE
-from tests.servers.listener import Scripted
+from tests.servers.listener import CONTINUE, RawReply, Scripted
 from tests.servers.odd_s3 import PART, OddS3
 
 from .clocks import Clock
@@ -202,8 +202,10 @@ def run(engine: str, credentials: None) -> Iterator[Callable[..., TransferReport
     """Transfer from an `OddS3`: one object, or the objects that it lists, in parts of 5 MiB."""
     servers: list[Scripted] = []
 
-    def run(odd: OddS3, *, listed: bool = False, **settings: Any) -> TransferReport:
-        servers.append(Scripted(odd))
+    def run(
+        odd: OddS3, *, listed: bool = False, interim: RawReply = CONTINUE, **settings: Any
+    ) -> TransferReport:
+        servers.append(Scripted(odd, interim))
         files = (S3Prefix("raw", ""), S3Prefix("clean", ""))
         pair = files if listed else (S3Object("raw", "a"), S3Object("clean", "b"))
         usual: dict[str, Any] = {

@@ -124,7 +124,7 @@ def read_request(connection: socket.socket, interim: RawReply = CONTINUE) -> str
     text = head.decode("latin-1").lower()
     if "expect: 100-continue" in text:
         say(connection, interim)
-        if interim != CONTINUE:
+        if not (isinstance(interim, bytes) and interim.endswith(CONTINUE)):
             return ""  # the connection closes after it
     sized = re.search(r"content-length: (\d+)", text)
     left = int(sized[1]) - len(body) if sized else 0

@@ -16,8 +16,9 @@ from asyncstream.pipeline.plan import (
     MAX_PUT,
     MIN_PART,
     auto_part_size,
-    first_range,
+    check_size,
     max_range,
+    part_length,
     plan_parts,
 )
 from asyncstream.units import GiB, MiB
@@ -27,15 +28,10 @@ SIZES = st.one_of(*(st.integers(0, max_range) for max_range in (10, 30 * MiB, 10
 PART_SIZES = st.one_of(st.integers(MIN_PART, 100 * MiB), st.integers(MIN_PART, MAX_PART))
 
 
-def plan_all(size: int, first: int, most: int) -> list[ByteRange]:
-    parts = plan_parts(size, first, most)
-    return [parts.range(number) for number in range(1, parts.planned + 1)]
-
-
 def split(size: int, most: int) -> list[ByteRange]:
     """Split a file as a copy does."""
-    first = first_range(size, most) or ByteRange(0, size)
-    return plan_all(size, first.stop, most)
+    parts = plan_parts(size, part_length(size, most))
+    return [parts.range(number) for number in range(1, parts.planned + 1)]
 
 
 def assert_is_plan(ranges: list[ByteRange], size: int) -> None:
@@ -55,35 +51,10 @@ def assert_is_plan(ranges: list[ByteRange], size: int) -> None:
 @example(MIN_PART * MAX_PARTS, MIN_PART, True)
 @example(MIN_PART * MAX_PARTS + 1, MIN_PART, True)
 def test_a_known_size_is_split_as_s3_takes_it(size: int, part_size: int, multipart: bool) -> None:
-    most = max_range(part_size, multipart, chained=False)
-    ranges = split(size, most)
+    ranges = split(size, max_range(part_size, multipart, chained=False))
 
     assert_is_plan(ranges, size)
-    assert (first_range(size, most) is None) == (len(ranges) == 1)
-
-
-@given(SIZES, PART_SIZES, st.booleans())
-@example(MAX_OBJECT, MIN_PART, True)
-def test_a_size_learned_from_the_first_range_is_split_for_s3(
-    size: int, part_size: int, multipart: bool
-) -> None:
-    """The ranges are within S3's limits."""
-    most = max_range(part_size, multipart, chained=False)
-    assert first_range(None, most) is None
-    got = ByteRange(0, min(most, size))
-
-    assert_is_plan(plan_all(size, got.stop, most), size)
-
-
-@given(SIZES, st.integers(MIN_PART, MAX_PART), PART_SIZES, st.booleans())
-@example(MAX_OBJECT, MIN_PART, MIN_PART, True)
-def test_the_rest_need_not_be_of_the_first_ranges_size(
-    size: int, first: int, part_size: int, multipart: bool
-) -> None:
-    done = min(size, first)
-    most = max_range(part_size, multipart, chained=False)
-
-    assert_is_plan(plan_all(size, done, most), size)
+    assert len({range_.length for range_ in ranges[:-1]}) <= 1
 
 
 @given(st.integers(0, MAX_PUT), PART_SIZES)
@@ -104,10 +75,9 @@ def test_parts_are_no_larger_than_asked_if_10_000_suffice(size: int, part_size: 
     assert max(range_.length for range_ in ranges) <= part_size or size > part_size * MAX_PARTS
 
 
-@pytest.mark.parametrize("multipart", [True, False])
-def test_an_object_over_50_tb_is_refused(multipart: bool) -> None:
+def test_an_object_over_50_tb_is_refused() -> None:
     with pytest.raises(InputError, match=f"{MAX_OBJECT + 1} bytes is over S3's limit of {MAX_OBJECT}"):
-        plan_parts(MAX_OBJECT + 1, MIN_PART, max_range(MIN_PART, multipart, chained=False))
+        check_size(MAX_OBJECT + 1)
 
 
 def test_a_chained_transfer_reads_pieces_worth_keeping() -> None:

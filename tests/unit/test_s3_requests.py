@@ -40,15 +40,12 @@ def test_a_get_names_range_pin_and_version_where_there_are_any(
 ) -> None:
     source = S3Object("raw", "a", version)
 
-    assert (
-        requests.get_object_params(source, range_, etag, {}, verify=False)
-        == {"Bucket": "raw", "Key": "a"} | more
-    )
+    assert requests.get_object_params(source, range_, etag, {}) == {"Bucket": "raw", "Key": "a"} | more
 
 
 def test_a_get_has_only_the_sources_own_settings() -> None:
     """It has them by S3's names, and none of the destination's."""
-    assert requests.get_object_params(SOURCE, None, None, EXTRA, verify=False) == {
+    assert requests.get_object_params(SOURCE, None, None, EXTRA) == {
         "Bucket": "raw",
         "Key": "a",
         "SSECustomerAlgorithm": "the CopySourceSSECustomerAlgorithm",
@@ -57,18 +54,10 @@ def test_a_get_has_only_the_sources_own_settings() -> None:
     }
 
 
-def test_only_a_get_of_the_whole_asks_for_the_checksum() -> None:
-    whole = requests.get_object_params(SOURCE, None, None, {}, verify=True)
-    ranged = requests.get_object_params(SOURCE, ByteRange(5, 10), None, {}, verify=True)
-
-    assert whole == {"Bucket": "raw", "Key": "a", "ChecksumMode": "ENABLED"}
-    assert "ChecksumMode" not in ranged
-
-
 @pytest.mark.parametrize(
     ("asked", "about"),
     [
-        (requests.head_source_params(PINNED, '"e"', EXTRA), {"ChecksumMode": "ENABLED"}),
+        (requests.head_source_params(PINNED, '"e"', EXTRA), {}),
         (requests.head_part_params(PINNED, '"e"', 7, EXTRA), {"PartNumber": 7}),
     ],
 )
@@ -89,7 +78,7 @@ def test_a_head_of_a_source_is_pinned_and_has_its_settings(
 def test_a_head_of_what_was_written_takes_what_every_write_needs() -> None:
     asked = requests.head_target_params(TARGET, EXTRA)
 
-    assert asked == {"Bucket": "clean", "Key": "b", "ChecksumMode": "ENABLED"} | EVERY_WRITE
+    assert asked == {"Bucket": "clean", "Key": "b"} | EVERY_WRITE
 
 
 @pytest.mark.parametrize("kind", KINDS)
@@ -185,8 +174,8 @@ def test_a_page_is_asked_with_its_token_and_the_payer(token: str | None, more: d
 @pytest.mark.parametrize(
     ("operation", "params"),
     [
-        ("GetObject", requests.get_object_params(PINNED, ByteRange(0, 1), '"e"', EXTRA, verify=True)),
-        ("GetObject", requests.get_object_params(PINNED, None, '"e"', EXTRA, verify=True)),
+        ("GetObject", requests.get_object_params(PINNED, ByteRange(0, 1), '"e"', EXTRA)),
+        ("GetObject", requests.get_object_params(PINNED, None, '"e"', EXTRA)),
         ("HeadObject", requests.head_source_params(PINNED, '"e"', EXTRA)),
         ("HeadObject", requests.head_part_params(PINNED, '"e"', 1, EXTRA)),
         ("HeadObject", requests.head_target_params(TARGET, EXTRA)),

@@ -76,7 +76,7 @@ def test_many_parts_make_a_trace_that_xray_keeps(
     def coordinator() -> Coordinator:
         retrying = Retrying(config.retry_policy, deadline, engine.sleep)
         context = TransferContext(Ends(store, store, retrying), engine, config, progress.ignore)
-        work = CopyTasks(context, 1, partial(plan.plan_parts, max_range=1))
+        work = CopyTasks(context, partial(plan.part_length, wanted=1))
         reservations = Reservations(8 * SLOT_BYTES, SLOT_BYTES, 0)
         return Coordinator(
             [Job(SOURCE, TARGET)], work, context, slots=8, reservations=reservations, span=root

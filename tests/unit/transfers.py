@@ -63,9 +63,7 @@ class Setup:
         deadline = Deadline(self.deadline, self.clock, pauses=self.pauses)
         retrying = Retrying(config.retry_policy, deadline, engine.sleep)
         context = TransferContext(Ends(store, store, retrying), engine, config, self.on_event)
-        work: CopyTasks | TransformTasks = CopyTasks(
-            context, max_range, partial(plan.plan_parts, max_range=max_range)
-        )
+        work: CopyTasks | TransformTasks = CopyTasks(context, partial(plan.part_length, wanted=max_range))
         if self.transforming is not None:
             work = TransformTasks(context, self.transforming)
         reservations = Reservations(self.limit, SLOT_BYTES, work.max_memory)

@@ -15,11 +15,9 @@ from contextvars import ContextVar
 from email.errors import FirstHeaderLineIsContinuationDefect, MissingHeaderBodySeparatorDefect
 from functools import cached_property
 from http.client import (
-    SWITCHING_PROTOCOLS,
     HTTPException,
     IncompleteRead,
     RemoteDisconnected,
-    parse_headers,
 )
 from typing import Any
 
@@ -222,10 +220,10 @@ class _Stream:
 
 
 class _FinalResponse(WholeHead):
-    """A reply that skips all interim replies, and whose head must be readable.
+    """A reply whose head must be readable.
 
-    http.client skips only status 100, not 103. It also ends the head at the first line that is not a header,
-    so it would lose the headers after it, which say how the body is framed.
+    http.client ends the head at the first line that is not a header, so it would lose the headers after it,
+    which say how the body is framed.
     """
 
     def begin(self) -> None:
@@ -233,14 +231,6 @@ class _FinalResponse(WholeHead):
         # The parser's other defects concern multipart bodies, and it gets no body here.
         if any(isinstance(defect, _NO_HEADER) for defect in self.headers.defects):
             raise HTTPException("a line of the reply's head is not a header")
-
-    def _read_status(self) -> tuple[str, int, str]:
-        # https://github.com/python/cpython/blob/v3.11.7/Lib/http/client.py#L285
-        while True:
-            version, status, reason = super()._read_status()  # type: ignore[misc]
-            if not 100 < status < 200 or status == SWITCHING_PROTOCOLS:
-                return version, status, reason
-            parse_headers(self.fp)
 
 
 class _ToAllowedAddresses(HTTPConnection):
