@@ -13,7 +13,7 @@ from botocore.config import Config
 from botocore.exceptions import BotoCoreError, ClientError
 
 from asyncstream.engines.driver import drive
-from asyncstream.errors import ConnectionClosed, ConnectionFailed, S3Error
+from asyncstream.errors import AsyncstreamError, ConnectionClosed, ConnectionFailed, S3Error
 from asyncstream.ports import Body, TimeLeft, for_ever
 from asyncstream.s3.access import S3Access
 from asyncstream.s3.call_limits import CallLimits, call_limits
@@ -68,15 +68,7 @@ class BlockingTransport:
         try:
             reply: dict[str, Any] = getattr(self._client(region), xform_name(operation))(**params)
         except ClientError as error:
-            refusal = convert_error(error, operation, params)
-            if (
-                self._expects
-                and isinstance(refusal, S3Error)
-                and refusal.status == HTTPStatus.EXPECTATION_FAILED
-            ):
-                self._expects = False
-                raise ConnectionClosed(f"{refusal}: the next try sends no Expect: 100-continue") from error
-            raise refusal from error
+            raise self._refusal(error, operation, params) from error
         except _SDK_ERRORS as error:
             if own.reply_is_late():
                 raise reply_timeout_error(operation, params, patience) from error
@@ -103,6 +95,14 @@ class BlockingTransport:
         """Close all connections."""
         for client in (*self._clients.values(), *self._replaced):
             client.close()
+
+    def _refusal(self, error: ClientError, operation: str, params: Mapping[str, Any]) -> AsyncstreamError:
+        # Not in `call`, whose frame the error's traceback has: it would keep the connection open.
+        refusal = convert_error(error, operation, params)
+        if isinstance(refusal, S3Error) and refusal.status == HTTPStatus.EXPECTATION_FAILED and self._expects:
+            self._expects = False
+            return ConnectionClosed(f"{refusal}: the next try sends no Expect: 100-continue")
+        return refusal
 
     def _limit_expect(self, params: dict[str, Any], **_: Any) -> None:
         if self._expects:

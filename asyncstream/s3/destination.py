@@ -90,9 +90,9 @@ class S3Destination(S3Store):
         params = requests.new_object_params(target, attributes, origin, self._extra)
         kind = requests.VERIFIED_UPLOAD if self._verify else {}
         reply = await self._call_with("CreateMultipartUpload", params, kind, self._learned.unverified)
-        verified = reply.get("ChecksumAlgorithm") == CRC64NVME
-        if self._verify and not verified:  # the server does not know the kind, and says nothing
+        if self._verify and reply.get("ChecksumAlgorithm") != CRC64NVME:  # the server ignores the kind
             self._learned.unverified.add(target.bucket)
+        verified = self._verify and self.verifies(target.bucket)
         return MultipartUpload(target, replies.upload_id(reply, target), verified=verified)
 
     async def upload_part(self, upload: MultipartUpload, number: int, body: Body) -> Written:

@@ -32,6 +32,8 @@ ERRORS = [
     (errors.LineTooLong("x"), errors.TransformError, False),
     (errors.OutputTooLarge("x"), errors.TransformError, False),
     (errors.CredentialsExpired("x"), PermissionError, True),
+    (errors.ChecksumRefused("x"), RuntimeError, True),
+    (errors.OtherVersion("x"), errors.SourceChanged, False),
     (errors.WrongRegion("x", "eu-west-1"), RuntimeError, True),
     (errors.AddressRefused("x"), PermissionError, False),
     (errors.HostNotFound("x"), ConnectionError, False),

@@ -24,6 +24,7 @@ HOPELESS = [
     errors.SourceNotFound("gone"),
     errors.Cancelled("stopped"),
     errors.SourceChanged("overwritten"),
+    errors.OtherVersion("overwritten"),
     errors.UploadGone("aborted"),
     errors.WriteConflict("409"),
     errors.S3Error("418"),
@@ -69,6 +70,7 @@ PATIENT = RetryPolicy(max_attempts=5, base_delay=1.0, max_delay=1000.0, max_wait
         *((error, [1, 2, 4, 8]) for error in MOMENTARY),
         (errors.SlowDown("fewer, please"), [4, 8, 16, 32]),  # four times as patient
         (errors.ConnectionClosed("stale"), [0, 1, 2, 4, 8]),  # one immediate retry, which does not count
+        (errors.ChecksumRefused("unknown"), [0, 1, 2, 4, 8]),  # the next try sends none
         (errors.CredentialsExpired("expired"), [1]),  # credentials are read again, once
         (errors.ChecksumMismatch("other bytes"), [1, 2]),  # three times in a row is not chance
         *((error, []) for error in HOPELESS),
@@ -84,6 +86,7 @@ def test_the_table_has_a_row_for_every_error() -> None:
     assert [kind.__name__ for kind, _ in RULES] == [
         "SlowDown",
         "ConnectionClosed",
+        "ChecksumRefused",
         "CredentialsExpired",
         "ChecksumMismatch",
         "AsyncstreamError",
