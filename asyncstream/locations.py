@@ -51,6 +51,16 @@ def _split(uri: str) -> tuple[str, str]:
     return bucket, key
 
 
+def is_folder_marker(key: str, size: int | None) -> bool:
+    """Whether an object only marks a folder: consoles and file tools create empty objects named `folder/`.
+
+    Args:
+        key: the object's key, or its URI.
+        size: its bytes; None if unknown.
+    """
+    return size == 0 and key.endswith("/")
+
+
 class S3Object(Struct, frozen=True):
     """One object: bucket, key and, for a source, optionally the version to read.
 

@@ -27,7 +27,7 @@ from asyncstream.units import rounded
 
 if TYPE_CHECKING:
     from asyncstream.lab.report.comparison import Comparison
-    from asyncstream.pipeline.jobs import Job
+    from asyncstream.pipeline.jobs import Jobs
 
 OK, FAILED, WRONG_INPUT, INTERRUPTED = 0, 1, 2, 130
 
@@ -175,12 +175,12 @@ def _given_settings(options: argparse.Namespace) -> dict[str, Any]:
     return {name: getattr(options, name) for name in names if getattr(options, name) is not None}
 
 
-def _list_jobs(jobs: "Sequence[Job]") -> int:
+def _list_jobs(jobs: "Jobs") -> int:
     for job in jobs:
         size = "size unknown" if job.size is None else f"{job.size:,} bytes"
         print(f"{job.source} -> {job.destination}  {size}")  # noqa: T201 - the result
     known = sum(job.size for job in jobs if job.size is not None)
-    _say(f"dry run: {len(jobs):,} files, {rounded(known)}, would be copied")
+    _say(f"dry run: {len(jobs):,} files, {rounded(known)}, would be copied{_markers(jobs.folder_markers)}")
     return OK
 
 
@@ -206,10 +206,15 @@ def _summary(report: TransferReport) -> str:
         ("failed", report.count("failed")),
     ]
     more = "".join(f", {number:,} {what}" for what, number in others if number)
+    more += _markers(report.folder_markers)
     return (
         f"{report.count('copied'):,} of {len(report.files):,} files copied{more}: {rounded(report.bytes)} in "
         f"{report.seconds:.1f} s ({rate}/s), {sum(report.requests.values()):,} requests, {report.engine}"
     )
+
+
+def _markers(number: int) -> str:
+    return f", {number:,} folder markers left out" if number else ""
 
 
 _UNITS = {"s": "seconds", "m": "minutes", "h": "hours", "d": "days", "w": "weeks"}

@@ -88,7 +88,8 @@ class Totals(Struct, frozen=True):
     """Sums over all files.
 
     `seconds` is wall time, `cpu_seconds` is CPU time of all threads, and `memory_limit` is the limit in bytes
-    for all `slots` together.
+    for all `slots` together. `folder_markers`, left out if 0, counts objects that were not copied because
+    they only mark a folder; they are not among `files`.
     """
 
     files: int
@@ -102,6 +103,7 @@ class Totals(Struct, frozen=True):
     requests: dict[str, int]
     slots: int
     memory_limit: int
+    folder_markers: int | msgspec.UnsetType = msgspec.UNSET
 
 
 class DirectReply(Struct, frozen=True, omit_defaults=True):
@@ -257,6 +259,7 @@ def reply_to(
             requests=dict(report.requests),
             slots=report.slots,
             memory_limit=report.memory_limit,
+            folder_markers=report.folder_markers or msgspec.UNSET,
         ),
         pending=to_come,
         pending_omitted=pending - len(to_come),

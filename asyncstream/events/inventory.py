@@ -12,7 +12,7 @@ from urllib.parse import unquote_plus
 
 from asyncstream.errors import InputError
 from asyncstream.events.reading import shown
-from asyncstream.locations import S3Object
+from asyncstream.locations import S3Object, is_folder_marker
 
 # S3 answers a GET of these with 403 (InvalidObjectState) until they are restored. GLACIER_IR can be read.
 ARCHIVED_CLASSES = frozenset({"GLACIER", "DEEP_ARCHIVE"})
@@ -26,6 +26,7 @@ class LeftOut(StrEnum):
     DELETE_MARKER = "delete_marker"
     OLDER_VERSION = "older_version"
     ARCHIVED = "archived"
+    FOLDER_MARKER = "folder_marker"
 
 
 def read_row(row: Any) -> S3Object | LeftOut:
@@ -58,11 +59,13 @@ def read_row(row: Any) -> S3Object | LeftOut:
             "use an inventory in CSV format that has these fields"
         )
     try:
-        return S3Object(bucket, unquote_plus(key, errors="strict"))
+        place = S3Object(bucket, unquote_plus(key, errors="strict"))
     except UnicodeDecodeError as error:
         raise InputError(
             f"an inventory's key {key!r:.100} is not UTF-8 after decoding: {error.reason}"
         ) from None
+    empty = row.get("Size") in ("0", 0)
+    return LeftOut.FOLDER_MARKER if empty and is_folder_marker(place.key, 0) else place
 
 
 def _flag(row: Mapping[str, Any], name: str, *, missing: bool) -> bool:

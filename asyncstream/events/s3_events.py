@@ -17,7 +17,7 @@ from asyncstream.events.deployment import Deployment
 from asyncstream.events.handler_replies import problem
 from asyncstream.events.items import Item, ItemOutcome, failure_type
 from asyncstream.events.reading import read, shown
-from asyncstream.locations import S3Object
+from asyncstream.locations import S3Object, is_folder_marker
 
 # Events after which an object can be read (S3 user guide, "Supported event types").
 NOTIFIED = ("ObjectCreated:", "ObjectRestore:Completed")
@@ -33,6 +33,7 @@ class _Bucket(Struct, frozen=True):
 
 class _Object(Struct, frozen=True):
     key: str
+    size: Any = None  # some events, and some servers, leave it out
 
 
 class _Place(Struct, frozen=True):
@@ -78,7 +79,7 @@ def parse_eventbridge(event: Any, deployment: Deployment) -> list[Item]:
                 f"{shown(sent.kind)} from {shown(sent.source)} is not handled: send only {_join(SENT)} of S3"
             )
         place = read(sent.detail, _Place, "the event's detail")
-        return [_item(place.bucket.name, place.object.key, deployment)]
+        return [_item(place, place.object.key, deployment)]
     except InputError as error:
         return [Item("$.detail", error=error)]
 
@@ -92,13 +93,16 @@ def _notified_item(record: Any, deployment: Deployment, path: str) -> Item:
             )
         # Notifications encode keys as a form does: a plus is a space. EventBridge's keys are verbatim.
         key = unquote_plus(notified.s3.object.key)
-        return _item(notified.s3.bucket.name, key, deployment)
+        return _item(notified.s3, key, deployment)
     except InputError as error:
         return Item(path, error=error)
 
 
-def _item(bucket: str, key: str, deployment: Deployment) -> Item:
-    source = S3Object(bucket, key)
+def _item(place: _Place, key: str, deployment: Deployment) -> Item:
+    source = S3Object(place.bucket.name, key)
+    if is_folder_marker(key, place.object.size):  # someone made a folder in S3's console
+        deployment.check_read(source)
+        return Item(source.uri)
     return Item(source.uri, (deployment.pair(source),))
 
 

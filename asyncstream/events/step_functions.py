@@ -23,7 +23,7 @@ from asyncstream.events import inventory
 from asyncstream.events.deployment import Deployment
 from asyncstream.events.items import Item, ItemOutcome, failure_type
 from asyncstream.events.reading import convert, read, without_keys
-from asyncstream.locations import S3Object
+from asyncstream.locations import S3Object, is_folder_marker
 from asyncstream.pipeline.continuation import Continuation
 
 # A failed execution's Cause may have 32,768 characters. Lambda's runtime client writes it: JSON that has the
@@ -51,12 +51,15 @@ class MapItem(Struct, frozen=True, forbid_unknown_fields=True):
         destination: `s3://bucket/key`; empty for the rest of the key under the deployed destination.
         version_id: the version to read; empty for the current one.
         continuation: where to continue, copied from the reply of an earlier invocation.
+        size: bytes of the source, as a listing says. A folder marker is not copied: size 0, and a slash at
+            the end of the key.
     """
 
     source: str
     destination: str = ""
     version_id: str = ""
     continuation: Continuation | None = None
+    size: int | None = None
 
 
 class FailedExecution(Struct, frozen=True, rename="pascal"):
@@ -84,7 +87,7 @@ class _Batch(Struct, frozen=True, forbid_unknown_fields=True, rename={"items": "
         items: the items to copy.
         must_succeed: whether to raise an error if items are left.
         copied, bytes: files and bytes that earlier invocations have copied.
-        left_out: numbers of inventory rows that are not copied, by reason.
+        left_out: numbers of inventory rows and folder markers that are not copied, by reason.
         pending, failed, errors: fields of an earlier reply, ignored.
     """
 
@@ -154,7 +157,7 @@ def _expand_batch(event: Any) -> _Batch:
     items: list[Any] = []
     left_out = Counter(batch.left_out)
     for item in (item for each in batch.items for item in _expand(each)):
-        found = _read_inventory_row(item)
+        found = _find_left_out(item)
         if isinstance(found, inventory.LeftOut):
             left_out[found.value] += 1
         else:
@@ -162,9 +165,14 @@ def _expand_batch(event: Any) -> _Batch:
     return msgspec.structs.replace(batch, items=items, left_out=dict(left_out))
 
 
-def _read_inventory_row(item: Any) -> Any:
-    """Return an inventory row as a `MapItem`, or why it is left out. Returns any other item unchanged."""
-    if not isinstance(item, dict) or item.keys() != {"inventory_row"}:
+def _find_left_out(item: Any) -> Any:
+    """Return why an item is left out, else the item, with an inventory row as a `MapItem`."""
+    if not isinstance(item, dict):
+        return item
+    source = item.get("source")
+    if isinstance(source, str) and is_folder_marker(source, item.get("size", 1)):
+        return inventory.LeftOut.FOLDER_MARKER
+    if item.keys() != {"inventory_row"}:
         return item
     try:
         found = inventory.read_row(item["inventory_row"])

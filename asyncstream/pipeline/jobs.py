@@ -78,6 +78,7 @@ class Jobs(Sequence[Job]):
         held: bytes of memory that the listed files and their results will take.
         listed: number of files that were listed.
         bytes: sum over all files of known size.
+        folder_markers: number of listed objects that only mark a folder. They are not among the files.
     """
 
     def __init__(self, pairs: Sequence[Pair]) -> None:
@@ -88,6 +89,7 @@ class Jobs(Sequence[Job]):
         self.held = 0
         self.listed = 0
         self.bytes = 0
+        self.folder_markers = 0
 
     def add(self, position: int) -> None:
         """Add a pair of objects, by its position."""

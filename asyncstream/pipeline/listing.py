@@ -5,7 +5,7 @@ from collections.abc import Awaitable, Callable, Sequence
 from functools import partial
 
 from asyncstream.errors import InputError, NothingToTransfer, S3Error
-from asyncstream.locations import S3Object, S3Prefix
+from asyncstream.locations import S3Object, S3Prefix, is_folder_marker
 from asyncstream.objects import ListedObject
 from asyncstream.pipeline.context import Ends
 from asyncstream.pipeline.jobs import Jobs, Pair
@@ -17,7 +17,7 @@ _Ask = Callable[[str | None], Awaitable[tuple[list[ListedObject], str | None]]]
 
 
 async def list_files(ends: Ends, pairs: Sequence[Pair], room: float = math.inf) -> Jobs:
-    """List the prefixes among the pairs, and return the files to copy.
+    """List the prefixes among the pairs, and return the files to copy. Folder markers are only counted.
 
     Args:
         ends: the source to list.
@@ -25,7 +25,7 @@ async def list_files(ends: Ends, pairs: Sequence[Pair], room: float = math.inf) 
         room: bytes of memory for the listed files and their results.
 
     Raises:
-        NothingToTransfer: no object exists under one of the prefixes.
+        NothingToTransfer: no object exists under one of the prefixes, other than folder markers.
         InputError: two files would be written to the same object, or the files do not fit into `room`.
         DeadlineExceeded, BucketNotFound, AccessDenied: a prefix could not be listed.
         S3Error: the pages of a listing do not end.
@@ -43,14 +43,15 @@ async def list_files(ends: Ends, pairs: Sequence[Pair], room: float = math.inf) 
 
 async def _list(prefix: S3Prefix, position: int, work: Jobs, ask: _Ask, room: float) -> None:
     """Add the objects under a prefix, each key once: a page may repeat keys of the page before."""
+    markers: set[str] = set()
     begin, last = len(work), ""
     token: str | None = None
     # All keys so far. This takes memory, so only if keys are not in order, as in directory buckets.
     seen: set[str] | None = None
     while True:
         page, following = await ask(token)
-        known = len(work)
-        for row in page:
+        known = len(work) + len(markers)
+        for row in _take_markers(page, markers):
             if seen is None and row.key <= last:
                 seen = {work[each].source.key for each in range(begin, len(work))}
             if seen is not None:
@@ -59,24 +60,32 @@ async def _list(prefix: S3Prefix, position: int, work: Jobs, ask: _Ask, room: fl
                 seen.add(row.key)
             work.add_listed(position, row)
             last = row.key
-        if work.held + len(seen or ()) * _SEEN_BYTES > room:
+        if work.held + (len(seen or ()) + len(markers)) * _SEEN_BYTES > room:
             raise InputError(_too_many(work, prefix, room))
         if following is None:
             break
-        if following == token or (page and len(work) == known):
+        if following == token or (page and len(work) + len(markers) == known):
             raise S3Error(
                 f"the listing of {prefix} does not advance: its pages repeat after {known - begin} keys"
             )
         token = following
+    work.folder_markers += len(markers)
     if len(work) == begin:
-        raise NothingToTransfer(f"nothing is stored under {prefix}")
+        only = f" but {len(markers):,} folder markers" if markers else ""
+        raise NothingToTransfer(f"nothing is stored under {prefix}{only}")
+
+
+def _take_markers(page: Sequence[ListedObject], markers: set[str]) -> list[ListedObject]:
+    """Add the keys of a page's folder markers to `markers`, and return its other objects."""
+    markers.update(row.key for row in page if is_folder_marker(row.key, row.size))
+    return [row for row in page if row.key not in markers]
 
 
 def _too_many(work: Jobs, prefix: S3Prefix, room: float) -> str:
     return (
         f"{prefix}: the {work.listed:,} objects listed so far need more than the "
         f"{max(room, 0) / MiB:.0f} MiB that the function's memory has left, at "
-        f"{work.held // work.listed} bytes a file. Give the function "
+        f"{work.held // max(1, work.listed)} bytes a file. Give the function "
         "more memory, copy one narrower prefix after the other, or use the state machine of "
         "deploy/template.yaml"
     )

@@ -231,6 +231,8 @@ class TransferReport(Struct, frozen=True):
         slots: number of parts that could be in flight at once.
         memory_limit: the limit in bytes for all slots together.
         requests: number of S3 requests sent, by operation ("GetObject": 10).
+        folder_markers: number of objects under the prefixes that were not copied, because they only mark a
+            folder: 0 bytes, with a key that ends with a slash.
     """
 
     engine: str
@@ -239,6 +241,7 @@ class TransferReport(Struct, frozen=True):
     slots: int
     memory_limit: int
     requests: Mapping[str, int]
+    folder_markers: int = 0
 
     @property
     def bytes(self) -> int:

@@ -96,7 +96,10 @@ async def _run(
     reservations = Reservations(limit, ends.slot_bytes, work.max_memory)
     coordinator = Coordinator(files, work, context, slots=slots, reservations=reservations, span=span)
     results = await coordinator.run()
-    return TransferReport(engine.name, results, time.monotonic() - started, slots, limit, ends.requests)
+    seconds = time.monotonic() - started
+    return TransferReport(
+        engine.name, results, seconds, slots, limit, ends.requests, folder_markers=files.folder_markers
+    )
 
 
 def _copying(context: TransferContext, files: Jobs, slots: int) -> FileTasks:

@@ -1,6 +1,6 @@
 """`transfer`, `transfer_async`, and the session that keeps clients, threads and event loop between calls."""
 
-from collections.abc import Awaitable, Callable, Iterable, Sequence
+from collections.abc import Awaitable, Callable, Iterable
 from datetime import UTC, datetime, timedelta
 from functools import partial
 from types import MappingProxyType
@@ -16,7 +16,7 @@ from asyncstream.pipeline import jobs, listing, progress, small_objects, stale_u
 from asyncstream.pipeline.clients import Clients
 from asyncstream.pipeline.config import TransferConfig
 from asyncstream.pipeline.context import Ends
-from asyncstream.pipeline.jobs import Job, Pair
+from asyncstream.pipeline.jobs import Jobs, Pair
 from asyncstream.pipeline.results import TransferReport
 from asyncstream.pipeline.run import Continuations, Request, run_transfer
 from asyncstream.pipeline.small_objects import Content
@@ -78,8 +78,11 @@ class TransferSession(EngineSession):
         tracing.prepare()
         self._run(partial(self._clients.connect, config or TransferConfig()))
 
-    def plan(self, files: Iterable[Pair], config: TransferConfig | None = None) -> Sequence[Job]:
-        """Return the files that `transfer` would copy. Lists prefixes; copies nothing."""
+    def plan(self, files: Iterable[Pair], config: TransferConfig | None = None) -> Jobs:
+        """Return the files that `transfer` would copy, and the number of folder markers that it would not.
+
+        Lists prefixes; copies nothing.
+        """
         pairs = jobs.check_pairs(files)
         return self._request(config or TransferConfig(), listing.list_files, pairs)
 
@@ -181,7 +184,8 @@ def transfer(  # noqa: PLR0913 - the public call, by keywords
 
     Args:
         files: pairs of source and destination: two `S3Object`s, or two `S3Prefix`es to copy all objects under
-            the first. A listed file takes 0.3 KB of memory, a failed one 1 to 2 KB.
+            the first, except those that only mark a folder (0 bytes, a key that ends with a slash). A listed
+            file takes 0.3 KB of memory, a failed one 1 to 2 KB.
         engine: "sequential", "threads" or "asyncio".
         config: limits and settings; default: `TransferConfig()`.
         on_event: progress callback, see `asyncstream.pipeline.progress`.

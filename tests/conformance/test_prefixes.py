@@ -14,7 +14,7 @@ from asyncstream import (
     S3Object,
     S3Prefix,
 )
-from tests.servers import Bucket, LabServer, S3Server, content
+from tests.servers import Bucket, Capability, LabServer, S3Server, content
 
 from .fixture_types import Copy, NewSession
 
@@ -33,6 +33,19 @@ def test_the_rest_of_each_key_is_kept_under_the_new_prefix(
     assert other_bucket.keys() == {key.replace("in/", "new/") for key in copied}
     for key, size in copied.items():
         assert other_bucket.get(key.replace("in/", "new/")) == content(size, key)
+
+
+@pytest.mark.needs(Capability.KEYS_OF_ANY_PATH)
+def test_folder_markers_are_counted_and_not_copied(copy: Copy, bucket: Bucket, other_bucket: Bucket) -> None:
+    """Consoles create `in/`, whose copy would have no key at the top of a bucket, and `in/sub/`."""
+    sizes = {"in/": 0, "in/empty": 0, "in/sub/": 0, "in/sub/a": 10, "in/with-content/": 3}
+    for key, size in sizes.items():
+        bucket.put(key, content(size, key))
+    report = copy([(S3Prefix(bucket.name, "in/"), S3Prefix(other_bucket.name))])
+    report.raise_for_failures()
+
+    assert other_bucket.keys() == {"empty", "sub/a", "with-content/"}
+    assert (len(report.files), report.folder_markers) == (3, 2)
 
 
 def test_a_whole_bucket_is_copied_by_the_empty_prefix(

@@ -131,6 +131,19 @@ def test_of_an_inventory_what_can_be_read_is_copied(
     assert (reply["copied"], reply["failed"], reply["Items"]) == (1, 0, [])
 
 
+def test_folder_markers_of_a_listing_are_left_out(
+    deliver: Deliver, lab: LabS3, source: str, target: str
+) -> None:
+    """The console creates `in/`; the listing has the sizes."""
+    sizes = {"in/": 0, "in/sub/": 0, "in/000000": 1000}
+    reply = deliver(
+        {"Items": [{"source": f"s3://{source}/{key}", "size": size} for key, size in sizes.items()]}
+    )
+
+    assert copied(lab, target) == {"in/000000"}
+    assert (reply["left_out"], reply["copied"], reply["failed"]) == ({"folder_marker": 2}, 1, 0)
+
+
 def test_a_row_of_an_inventory_comes_back_as_its_file(deliver: Deliver, source: str) -> None:
     rows = [
         {"Bucket": source, "Key": "in/none+%2B", "ETag": "long", "StorageClass": "STANDARD"},

@@ -48,6 +48,17 @@ class TestS3Notification:
         )
         assert copied(lab, target) == {"in/000001"}
 
+    def test_a_folder_marker_succeeds_without_work(
+        self, deliver: Deliver, lab: LabS3, source: str, target: str
+    ) -> None:
+        """The console creates `in/`; if the deployed source is `in/`, its copy would have no key."""
+        event = s3_put(source, "in/", "in/sub/", "in/000000")
+        for record in event["Records"][:2]:
+            record["s3"]["object"]["size"] = 0
+
+        assert deliver(event) == {"copied": 1, "bytes": 1000}
+        assert copied(lab, target) == {"in/000000"}
+
     def test_what_is_no_new_object_is_refused_by_name(self, deliver: Deliver, source: str) -> None:
         assert "'ObjectRemoved:Delete' is not handled: send only 'ObjectCreated:' and" in deliver(
             s3_put(source, "in/000000", event_name="ObjectRemoved:Delete")

@@ -27,6 +27,8 @@ BARE = {"Bucket": "raw", "Key": "in/a"}
         ({"IntelligentTieringAccessTier": "ARCHIVE_ACCESS"}, LeftOut.ARCHIVED),
         ({"IntelligentTieringAccessTier": "DEEP_ARCHIVE"}, LeftOut.ARCHIVED),
         ({"IntelligentTieringAccessTier": "DEEP_ARCHIVE_ACCESS"}, LeftOut.ARCHIVED),
+        ({"Key": "in/", "Size": "0"}, LeftOut.FOLDER_MARKER),
+        ({"Key": "in%2F", "Size": "0"}, LeftOut.FOLDER_MARKER),
     ],
 )
 def test_what_cannot_be_read_is_left_out_with_a_reason(fields: Any, left_out: LeftOut) -> None:

@@ -8,7 +8,7 @@ import pytest
 from asyncstream.deadline import NO_DEADLINE
 from asyncstream.engines.driver import drive
 from asyncstream.engines.sequential import SequentialEngine
-from asyncstream.errors import InputError, NothingToTransfer
+from asyncstream.errors import InputError, NothingToTransfer, S3Error
 from asyncstream.locations import S3Prefix
 from asyncstream.objects import ListedObject
 from asyncstream.pipeline import listing
@@ -32,7 +32,7 @@ class Pages:
         page = self._pages[int(token or 0)]
         self.asked += 1
         following = str(self.asked) if self.asked < len(self._pages) else None
-        return [ListedObject(key, 1, f'"{key}"') for key in page], following
+        return [ListedObject(key, int(not key.endswith("/")), f'"{key}"') for key in page], following
 
 
 def found(pages: Any, **options: Any) -> Jobs:
@@ -60,6 +60,28 @@ def test_keys_in_no_order_are_all_found_once() -> None:
 def test_pages_of_nothing_are_nothing_to_transfer() -> None:
     with pytest.raises(NothingToTransfer, match="nothing is stored under s3://raw/in/"):
         found(Pages([], []))
+
+
+def test_a_page_of_folder_markers_is_not_the_end() -> None:
+    jobs = found(Pages(["in/", "in/a/"], ["in/b/"], ["in/b/", "in/c"]))
+
+    assert listed_keys(jobs) == ["c"]
+    assert jobs.folder_markers == 3
+
+
+def test_folder_markers_alone_are_nothing_to_transfer() -> None:
+    with pytest.raises(NothingToTransfer, match="nothing is stored under s3://raw/in/ but 2 folder markers"):
+        found(Pages(["in/", "in/a/"]))
+
+
+def test_folder_markers_that_repeat_do_not_list_for_ever() -> None:
+    with pytest.raises(S3Error, match="its pages repeat"):
+        found(Pages(*[["in/", "in/a/"]] * 3))
+
+
+def test_folder_markers_need_memory_while_they_are_listed() -> None:
+    with pytest.raises(InputError, match="more memory"):
+        found(Pages([f"in/{number}/" for number in range(100)]), room=1_000)
 
 
 def test_a_listing_that_memory_has_no_room_for_is_refused() -> None:
