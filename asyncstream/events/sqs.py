@@ -1,4 +1,6 @@
-"""Messages of an SQS queue: S3's events, or direct events. Does no I/O.
+"""Messages of an SQS queue: S3's events, direct or through SNS or EventBridge, or direct events. Does no I/O.
+
+An SNS topic puts each message into an envelope, unless its subscription has raw message delivery.
 
 The reply names the messages that failed (`ReportBatchItemFailures`). SQS delivers only those again, and after
 `maxReceiveCount` deliveries moves them to the dead-letter queue. In a FIFO queue, the later messages of the
@@ -15,7 +17,7 @@ from asyncstream.errors import AsyncstreamError, InputError
 from asyncstream.events import direct, s3_events
 from asyncstream.events.deployment import Deployment
 from asyncstream.events.items import Item, ItemOutcome
-from asyncstream.events.reading import convert
+from asyncstream.events.reading import convert, read, shown
 
 
 class _Message(Struct, frozen=True, rename={"message_id": "messageId", "queue": "eventSourceARN"}):
@@ -23,6 +25,14 @@ class _Message(Struct, frozen=True, rename={"message_id": "messageId", "queue": 
     queue: str
     body: str
     attributes: Mapping[str, str] = {}
+
+
+class _Envelope(Struct, frozen=True, rename="pascal"):
+    """What SNS sends to a queue (SNS developer guide, "Amazon SNS message formats")."""
+
+    type: str
+    topic_arn: str
+    message: str
 
 
 def parse_batch(event: Any, deployment: Deployment) -> list[Item]:
@@ -54,12 +64,9 @@ def _item(message: _Message, deployment: Deployment) -> Item:
 
 def _parse_body(body: str, deployment: Deployment) -> Item:
     """Return the item, without a name, that a message's body describes."""
-    try:
-        event = msgspec.json.decode(body)
-    except (msgspec.DecodeError, UnicodeEncodeError, RecursionError) as error:
-        # The text is not repeated, because it may contain a customer's key.
-        why = "it is nested too deeply" if isinstance(error, RecursionError) else str(error)
-        raise InputError(f"the message is not JSON: {why}") from None
+    event = _decode(body, "the message")
+    if isinstance(event, dict) and "TopicArn" in event:
+        event = _unwrap(event)
     if s3_events.is_test(event):
         return Item("")
     if isinstance(event, dict) and "Records" in event:
@@ -74,6 +81,26 @@ def _parse_body(body: str, deployment: Deployment) -> Item:
     settings = direct.named_settings(event, own)
     deployment.check_settings(settings)
     return Item("", tuple(pairs), settings)
+
+
+def _decode(text: str, what: str) -> Any:
+    try:
+        return msgspec.json.decode(text)
+    except (msgspec.DecodeError, UnicodeEncodeError, RecursionError) as error:
+        # The text is not repeated, because it may contain a customer's key.
+        why = "it is nested too deeply" if isinstance(error, RecursionError) else str(error)
+        raise InputError(f"{what} is not JSON: {why}") from None
+
+
+def _unwrap(event: Any) -> Any:
+    """Return the message in an SNS envelope."""
+    envelope = read(event, _Envelope, "the SNS envelope")
+    if envelope.type != "Notification":
+        raise InputError(
+            f"SNS sent a {shown(envelope.type)} from {shown(envelope.topic_arn)}, which names no objects: if "
+            "it is a SubscriptionConfirmation, confirm the subscription and delete the message"
+        )
+    return _decode(envelope.message, "the message in the SNS envelope")
 
 
 def _merge(items: Sequence[Item]) -> Item:

@@ -8,7 +8,7 @@ from asyncstream.lab.s3 import LabS3
 
 from . import trigger_events
 from .deliveries import ODD, Deliver, copied
-from .trigger_events import object_created, s3_batch, s3_put, sqs
+from .trigger_events import object_created, s3_batch, s3_put, sns, sqs
 
 TEST_EVENT = {"Service": "Amazon S3", "Event": "s3:TestEvent", "Bucket": "raw"}
 
@@ -115,6 +115,33 @@ class TestSqs:
 
         assert deliver(sqs(*bodies)) == {"batchItemFailures": []}
         assert copied(lab, target) == {"in/000000", ODD, "b-000000", "c-000000"}
+
+    def test_messages_may_come_through_sns(
+        self, deliver: Deliver, lab: LabS3, source: str, target: str
+    ) -> None:
+        own = {"source_prefix": f"s3://{source}/big/", "destination": f"s3://{target}/out/b-"}
+        bodies = [s3_put(source, "in/000000"), object_created(source, ODD), TEST_EVENT, own]
+
+        assert deliver(sqs(*map(sns, bodies))) == {"batchItemFailures": []}
+        assert copied(lab, target) == {"in/000000", ODD, "b-000000"}
+
+    @pytest.mark.parametrize(
+        ("body", "says"),
+        [
+            (sns("", Type="SubscriptionConfirmation"), "confirm the subscription"),
+            (sns("Hello from SNS!"), "the message in the SNS envelope is not JSON"),
+            (sns("{}", Message=None), "the SNS envelope is malformed at $.Message"),
+            (sns(sns("{}")), "unknown field `Type`"),
+        ],
+        ids=["confirmation", "no JSON", "no message", "envelope in an envelope"],
+    )
+    def test_an_envelope_without_an_event_fails_itself(
+        self, deliver: Deliver, source: str, caplog: pytest.LogCaptureFixture, body: Any, says: str
+    ) -> None:
+        event = sqs(body, s3_put(source, "in/000000"))
+
+        assert deliver(event) == {"batchItemFailures": [{"itemIdentifier": "m0"}]}
+        assert says in caplog.text
 
     def test_one_that_fails_comes_again_alone(
         self, deliver: Deliver, lab: LabS3, source: str, target: str

@@ -50,6 +50,24 @@ def sqs(*bodies: Any, groups: str | None = None) -> Any:
     return event
 
 
+def sns(message: Any, **fields: Any) -> Any:
+    """Return the envelope that SNS sends to a queue without raw message delivery."""
+    topic = "arn:aws:sns:us-east-1:123456789012:new-objects"
+    return {
+        "Type": "Notification",
+        "MessageId": "22b80b92-fdea-4c2c-8f9d-bdfb0c7bf324",
+        "TopicArn": topic,
+        "Subject": "Amazon S3 Notification",
+        "Message": message if isinstance(message, str) else json.dumps(message),
+        "Timestamp": "2012-05-02T00:54:06.655Z",
+        "SignatureVersion": "1",
+        "Signature": "EXAMPLEw6JRN...",
+        "SigningCertURL": "https://sns.us-west-2.amazonaws.com/SimpleNotificationService.pem",
+        "UnsubscribeURL": "https://sns.us-west-2.amazonaws.com/?Action=Unsubscribe&SubscriptionArn=a",
+        **fields,
+    }
+
+
 def s3_batch(bucket: str, *keys: str, schema: str = "1.0") -> Any:
     """Return tasks t0, t1 and so on of a Batch Operations job."""
     event = sample("s3_batch_invocation" if schema == "1.0" else "s3_batch_invocation_2")
