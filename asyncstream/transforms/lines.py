@@ -147,6 +147,8 @@ class MappedLines:
 
     def __init__(self, function: Callable[[bytes], bytes | None], max_line: int = MAX_LINE) -> None:
         self._function = function
+        # Bytes at the start of the input that the function does not get, if it has such an attribute.
+        self._skipped: bytes = getattr(function, "skipped_start", b"")
         self._splitter = LineSplitter(max_line)
         self._pending = Coalesced()
 
@@ -171,6 +173,8 @@ class MappedLines:
     def _mapped(self, line: bytes, end: bytes, index: int, before: int) -> bytes | None:
         if end and line.endswith(b"\r"):
             line, end = line[:-1], b"\r\n"
+        if self._skipped:
+            line, self._skipped = line.removeprefix(self._skipped), b""
         try:
             mapped = self._function(line)
         except KeyboardInterrupt:

@@ -22,7 +22,8 @@ _BOM = b"\xef\xbb\xbf"
 def map_json_lines(function: Callable[[Any], Any], *, max_line: int = MAX_LINE) -> Factory:
     """Return a transform that calls a function with each line of a JSON Lines file, and writes the result.
 
-    Blank lines are dropped. The output is compact JSON with the line ends of the input.
+    Blank lines and a UTF-8 byte order mark are dropped. The output is compact JSON with the line ends of the
+    input.
 
     Args:
         function: gets the value of a line in builtin types, and returns a value that msgspec can encode; None
@@ -33,7 +34,7 @@ def map_json_lines(function: Callable[[Any], Any], *, max_line: int = MAX_LINE) 
         TransformError: raised by the transform: the function raised an exception, a line is not JSON, or
             msgspec cannot encode the returned value. The message has the number and offset of the line.
     """
-    return map_lines(partial(_mapped_json, function), max_line=max_line)
+    return map_lines(_JsonFunction(_mapped_json, function), max_line=max_line)
 
 
 _decode, _encode = msgspec.json.Decoder().decode, msgspec.json.Encoder().encode
@@ -44,6 +45,12 @@ def _mapped_json(function: Callable[[Any], Any], line: bytes) -> bytes | None:
         return None
     record = function(_decode(line))
     return None if record is None else _encode(record)
+
+
+class _JsonFunction(partial[bytes | None]):
+    """A function of lines. `MappedLines` removes the byte order mark, which is not part of the first line."""
+
+    skipped_start = _BOM
 
 
 def map_csv(

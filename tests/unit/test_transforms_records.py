@@ -46,6 +46,15 @@ def test_json_lines_are_dropped_by_none_and_keep_their_ends() -> None:
     assert through(map_json_lines(lambda r: r if r["n"] != 2 else None), text) == b'{"n":1}\r\n{"n":3}'
 
 
+@pytest.mark.parametrize("end", [b"", b"\n", b"\r\n"])
+def test_a_byte_order_mark_before_json_lines_is_dropped(end: bytes) -> None:
+    text = b'\xef\xbb\xbf{"n": 1}' + end
+
+    for cuts in ([], bytewise(text)):
+        assert through(map_json_lines(same), text, cuts) == b'{"n":1}' + end
+    assert through(map_json_lines(same), b"\xef\xbb\xbf" + end) == b""
+
+
 @pytest.mark.parametrize("line", [b"{", b"nope", b'"\xff"', b'{"a": 1} x', b"\xef\xbb\xbf1"])
 def test_a_line_that_is_not_json_is_shown_with_its_place(line: bytes) -> None:
     with pytest.raises(TransformError, match=r"^line 2, at byte 2 of the input: \w*DecodeError: [^/]*$"):
