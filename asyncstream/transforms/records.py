@@ -4,7 +4,7 @@ If a record fails, the error names its place and repeats nothing of its content.
 """
 
 import csv
-from collections.abc import Callable, Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from functools import partial
 from itertools import chain
 from typing import Any
@@ -58,30 +58,57 @@ def map_csv(
     *,
     delimiter: str = ",",
     max_record: int = MAX_LINE,
+    columns: Sequence[str] | None = None,
+    drop: Sequence[str] | None = None,
+    header: Callable[[list[str]], Sequence[str]] | None = None,
 ) -> Factory:
     """Return a transform that calls a function with each record of a CSV file, and writes the result.
 
     The input is CSV as in RFC 4180, in UTF-8: quoted fields may contain line ends. The output has the byte
-    order mark and the kind of line end of the first line of the input. Blank lines are dropped. The first
-    record that the function returns gives the header of the output; if it returns none, the output is empty.
-    Fields longer than `csv.field_size_limit()`, by default 131,072 characters, are an error.
+    order mark and the kind of line end of the first line of the input. Blank lines are dropped. An
+    input without a header gives an empty output.
+
+    By default, the first record that the function returns gives the header of the output; if it returns none,
+    the output is empty. With `columns`, `drop` or `header`, of which one may be given, the output has a
+    header even if no record follows it. Fields longer than `csv.field_size_limit()`, by default 131,072
+    characters, are an error.
 
     Args:
         function: gets the fields by name, and returns those of the output; None drops the record.
         delimiter: separates fields, in input and output.
         max_record: the most bytes of a record.
+        columns: the names of the fields that the function returns, in the order of the output.
+        drop: names of the input's header that the output does not have. It has the others in their order, and
+            the function may return the dropped ones too.
+        header: gets the names of the input's header, and returns those of the output.
 
     Raises:
-        ConfigError: the delimiter is not valid.
+        ConfigError: the delimiter is not valid, `columns` is empty or has a name twice, or more than one of
+            `columns`, `drop` and `header` are given.
         TransformError: raised by the transform: the function raised an exception or returned other fields
-            than for the first record, or a record is malformed. The message has the number and offset of its
-            first line.
+            than the header has, a record is malformed, or the input's header lacks a name to drop. The
+            message has the number and offset of its first line.
     """
     if len(delimiter) != 1 or delimiter in '"\r\n\ufeff' or ord(delimiter) > 127:
         raise ConfigError(
             f"the delimiter {delimiter!r} must be one ASCII character, not a quote or a line end"
         )
-    return partial(_MappedCsv, function, delimiter, max_record)
+    given = {"columns": columns, "drop": drop, "header": header}
+    declared: dict[str, Any] = {name: value for name, value in given.items() if value is not None}
+    if len(declared) > 1:
+        raise ConfigError(f"map_csv got {' and '.join(declared)}: give one of columns, drop and header")
+    for name in declared.keys() - {"header"}:
+        declared[name] = _check_names(name, declared[name])
+    # A partial without them has the name that transforms had before: see `name_of`.
+    return partial(_MappedCsv, function, delimiter, max_record, **declared)
+
+
+def _check_names(setting: str, names: Any) -> tuple[str, ...]:
+    if isinstance(names, str) or not all(isinstance(name, str) for name in names):
+        raise ConfigError(f"{setting}={names!r:.100} must be a sequence of names, such as ('id', 'price')")
+    if not names or len(set(names)) < len(names):
+        raise ConfigError(f"{setting}={names!r:.100} is empty or has a name twice: give each name once")
+    return tuple(names)
 
 
 class _RecordSplitter:
@@ -161,11 +188,30 @@ class _Row:
         self.text = text
 
 
+_BY_FIRST = "for the first record"
+
+
+def _check_header(names: Any) -> Sequence[str]:
+    if isinstance(names, str) or not isinstance(names, Sequence):
+        raise TransformError(f"`header` returned a {type(names).__name__}: return a sequence of names")
+    if not names or len(set(names)) < len(names):
+        raise TransformError("the output's header is empty or has a name twice: give each column one name")
+    return names
+
+
 class _MappedCsv:
     def __init__(
-        self, function: Callable[[dict[str, str]], Mapping[str, Any] | None], delimiter: str, longest: int
+        self,
+        function: Callable[[dict[str, str]], Mapping[str, Any] | None],
+        delimiter: str,
+        longest: int,
+        *,
+        columns: tuple[str, ...] | None = None,
+        drop: tuple[str, ...] = (),
+        header: Callable[[list[str]], Sequence[str]] | None = None,
     ) -> None:
         self._function = function
+        self._columns, self._drop, self._header = columns, frozenset(drop), header
         self._splitter = _RecordSplitter(longest)
         self._coalesced = Coalesced()
         self._names: list[str] | None = None
@@ -196,8 +242,7 @@ class _MappedCsv:
             if not row:
                 return False
             if self._names is None:
-                self._take_names(row)
-                return False
+                return self._take_names(row)
             if len(row) != len(self._names):
                 raise TransformError(
                     f"the record has {len(row)} fields, but the header has {len(self._names)}: "
@@ -218,10 +263,27 @@ class _MappedCsv:
         self._read.text = record.decode()
         return next(self._reader)
 
-    def _take_names(self, row: list[str]) -> None:
+    def _take_names(self, row: list[str]) -> bool:
         if len(set(row)) < len(row):
             raise TransformError("the header has a name twice: give each column its own name")
         self._names = row
+        names = self._declared_names(row)
+        return names is not None and self._start_output(names)
+
+    def _declared_names(self, row: list[str]) -> Sequence[str] | None:
+        """Return the names of the output's header; None if its first record gives them."""
+        if self._header is not None:
+            return _check_header(self._header(list(row)))
+        if self._drop:
+            missing = ", ".join(sorted(self._drop.difference(row)))
+            if missing:
+                raise TransformError(f"the header lacks the columns to drop: {missing}")
+            return _check_header([name for name in row if name not in self._drop])
+        return self._columns
+
+    def _start_output(self, names: Iterable[str]) -> bool:
+        self._output_names = dict.fromkeys(names)
+        return self._coalesced.add(self._bom + self._line(self._output_names))
 
     def _write(self, mapped: Mapping[str, Any]) -> bool:
         if not isinstance(mapped, Mapping):
@@ -233,15 +295,16 @@ class _MappedCsv:
                 raise TransformError(
                     "the function returned a record without fields: return None to drop a record"
                 )
-            self._output_names = dict.fromkeys(mapped)
-            self._coalesced.add(self._bom + self._line(self._output_names))
-        if mapped.keys() != self._output_names.keys():
-            differ = ", ".join(sorted(map(str, mapped.keys() ^ self._output_names.keys())))
+            self._start_output(mapped)
+        wanted = self._output_names or {}
+        if mapped.keys() != wanted.keys() and mapped.keys() - self._drop != wanted.keys():
+            differ = ", ".join(sorted(map(str, (mapped.keys() - self._drop) ^ wanted.keys())))
+            declared = self._columns or self._drop or self._header
             raise TransformError(
-                f"the function returned other fields than for the first record: {differ}. "
-                "Return the same fields for all records"
+                f"the function returned other fields than {'the header has' if declared else _BY_FIRST}: "
+                f"{differ}. Return the same fields for all records"
             )
-        return self._coalesced.add(self._line(mapped[name] for name in self._output_names))
+        return self._coalesced.add(self._line(mapped[name] for name in wanted))
 
     def _line(self, values: Iterable[Any]) -> bytes:
         self._writer.writerow(values)

@@ -76,6 +76,10 @@ RECORDED: list[tuple[Spec, str]] = [
     (map_json_lines(one), f"{LINES}:MappedLines({RECORDS}:_mapped_json({__name__}:one);ae7c2cac)"),
     (map_csv(one, delimiter=";"), f"{RECORDS}:_MappedCsv({__name__}:one;5bfbd324;ae7c2cac)"),
     (
+        map_csv(one, delimiter=";", header=one),
+        f"{RECORDS}:_MappedCsv({__name__}:one;5bfbd324;ae7c2cac;header={__name__}:one)",
+    ),
+    (
         chain(map_lines(one), Gzip),
         f"asyncstream.transforms.protocol:_chained({MAPPED},asyncstream.transforms.gzip:Gzip)",
     ),

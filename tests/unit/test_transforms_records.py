@@ -137,6 +137,68 @@ def test_the_first_record_made_gives_the_header_and_none_drops() -> None:
     assert through(map_csv(same), b"") == b""
 
 
+def upper(names: list[str]) -> list[str]:
+    return [name.upper() for name in names]
+
+
+@pytest.mark.parametrize("end", [b"\r\n", b""])
+@pytest.mark.parametrize(
+    ("declared", "header"),
+    [({"columns": ["x", "y"]}, b"x,y"), ({"drop": ["b"]}, b"a,c"), ({"header": upper}, b"A,B,C")],
+    ids=["columns", "drop", "header"],
+)
+def test_a_declared_header_needs_no_record(declared: dict[str, Any], header: bytes, end: bytes) -> None:
+    bom = b"\xef\xbb\xbf"
+    content = bom + b"a,b,c" + end
+
+    for cuts in ([], bytewise(content)):
+        assert through(map_csv(same, **declared), content, cuts) == bom + header + (end or b"\n")
+    assert through(map_csv(lambda _: None, **declared), b"a,b,c\n1,2,3\n") == header + b"\n"
+    assert through(map_csv(same, **declared), b"") == b""
+
+
+def test_records_are_written_by_a_declared_header() -> None:
+    content = b"a,b\n1,2\n"
+
+    assert through(map_csv(lambda r: {"n": r["a"], "m": 0}, columns=("m", "n")), content) == b"m,n\n0,1\n"
+    assert through(map_csv(same, drop=["a"]), content) == b"b\n2\n"
+    assert through(map_csv(lambda r: {"b": r["b"]}, drop=["a"]), content) == b"b\n2\n"
+    shouted = map_csv(lambda r: {name.upper(): value for name, value in r.items()}, header=upper)
+    assert through(shouted, content) == b"A,B\n1,2\n"
+
+
+@pytest.mark.parametrize(
+    ("declared", "content", "says"),
+    [
+        ({"columns": ["a"]}, b"a,b\n1,2\n", "line 2, .*other fields than the header has: b. Return"),
+        ({"drop": ["b"]}, b"a,c\n1,2\n", "line 1, .*the header lacks the columns to drop: b$"),
+        ({"drop": ["a"]}, b"a\n1\n", "line 1, .*the output's header is empty"),
+        ({"header": lambda _: "a"}, b"a\n1\n", "line 1, .*`header` returned a str: return a sequence"),
+        ({"header": lambda _: ["a", "a"]}, b"a\n1\n", "line 1, .*has a name twice"),
+    ],
+)
+def test_a_header_that_does_not_fit_is_reported(declared: Any, content: bytes, says: str) -> None:
+    with pytest.raises(TransformError, match=says):
+        through(map_csv(same, **declared), content)
+
+
+@pytest.mark.parametrize(
+    "declared",
+    [
+        {"columns": "ab"},
+        {"columns": []},
+        {"columns": ["a", "a"]},
+        {"columns": [1]},
+        {"drop": "a"},
+        {"columns": ["a"], "drop": ["b"]},
+        {"drop": ["a"], "header": upper},
+    ],
+)
+def test_a_wrong_declaration_is_refused_at_once(declared: Any) -> None:
+    with pytest.raises(ConfigError, match=r"columns|drop"):
+        map_csv(same, **declared)
+
+
 def test_fields_in_any_order_are_written_by_the_header() -> None:
     turned = iter([{"a": 1, "b": 2}, {"b": 4, "a": 3}])
 
