@@ -20,7 +20,9 @@ COPY_HELP = """\
 Copy every object under one S3 prefix to another; the bytes stream through this process.
 
 A prefix matches the start of keys: `s3://a/logs` also matches `logs-old/1.gz`. End it with a slash to mean a
-folder. Environment variables such as ASYNCSTREAM_MEMORY_LIMIT set the defaults of these settings.
+folder. If SOURCE is an object and DESTINATION ends with a slash, the object is copied into that folder, as by
+`aws s3 cp`; if other keys start with SOURCE, add --object. Environment variables such as
+ASYNCSTREAM_MEMORY_LIMIT set the defaults of these settings.
 
 --transform changes the content of each file. Keys stay the same, including their extensions."""
 
@@ -80,7 +82,12 @@ def _add_copy(parser: argparse.ArgumentParser) -> None:
     add = parser.add_argument
     add("source", metavar="SOURCE", help="s3://bucket/prefix")
     add("destination", metavar="DESTINATION", help="s3://bucket/prefix that replaces SOURCE in the keys")
-    add("--object", action="store_true", help="copy one object: SOURCE and DESTINATION are s3://bucket/key")
+    add(
+        "--object",
+        action="store_true",
+        help="copy one object: SOURCE and DESTINATION are s3://bucket/key; a DESTINATION that ends with a "
+        "slash is a folder",
+    )
     add("--dry-run", action="store_true", help="only list the files to copy: source, destination, bytes")
     add("--engine", choices=ENGINES, default=DEFAULT_ENGINE, help="default: %(default)s")
     add("--max-concurrency", type=int, metavar="N", help="maximum files or parts in flight; default: 10")

@@ -59,6 +59,7 @@ def copy(options: argparse.Namespace) -> int:
         _check_transform(config.transform)
     ends = {end: read_access(options, end) for end in ("source", "destination")}
     with TransferSession(options.engine, endpoint_url=options.endpoint_url, **ends) as session:
+        pair = _into_folder(session, pair, config)
         if options.dry_run:
             return _list_jobs(session.plan([pair], config))
         report = _transfer(session, pair, config)
@@ -161,9 +162,47 @@ def _check_transform(transform: str) -> None:
 
 
 def _pair(options: argparse.Namespace) -> Pair:
+    destination = S3Prefix.from_uri(options.destination)
     if options.object:
-        return S3Object.from_uri(options.source), S3Object.from_uri(options.destination)
-    return S3Prefix.from_uri(options.source), S3Prefix.from_uri(options.destination)
+        source = S3Object.from_uri(options.source)
+        target = _within(destination, source.key) if _is_folder(destination) else destination
+        return source, S3Object.from_uri(target.uri)
+    return S3Prefix.from_uri(options.source), destination
+
+
+def _into_folder(session: TransferSession, pair: Pair, config: TransferConfig) -> Pair:
+    """Return the pair of one object and its place in a folder, if that is what two prefixes mean.
+
+    `s3://a/x.csv` and `s3://b/folder/` mean `s3://b/folder/x.csv`, as for `aws s3 cp`. As prefixes, they
+    would mean an object with the key `folder/`.
+
+    Raises:
+        InputError: the source is an object, and other keys start with its key.
+    """
+    source, destination = pair
+    if isinstance(source, S3Object) or isinstance(destination, S3Object):
+        return pair
+    if _is_folder(source) or not _is_folder(destination):
+        return pair
+    target = _within(destination, source.prefix)
+    jobs = session.plan([(source, target)], config)
+    if all(job.source.key != source.prefix for job in jobs):
+        return pair
+    if len(jobs) > 1:
+        raise InputError(
+            f"{source} is an object, and {len(jobs) - 1:,} other keys start with its key. Copy only the "
+            f"object with --object, or all of them with {target} as the destination"
+        )
+    return S3Object.from_uri(source.uri), S3Object.from_uri(target.uri)
+
+
+def _is_folder(place: S3Prefix) -> bool:
+    return place.prefix.endswith("/") or not place.prefix
+
+
+def _within(folder: S3Prefix, key: str) -> S3Prefix:
+    """Return the place in a folder of an object with this key: under the last name of the key."""
+    return S3Prefix(folder.bucket, folder.prefix + key.rpartition("/")[2])
 
 
 def _given_settings(options: argparse.Namespace) -> dict[str, Any]:

@@ -67,6 +67,55 @@ def test_one_object_is_copied_to_one_key(lab: LabS3, run: Callable[..., Ended]) 
     assert contents(lab, "destination", "renamed")[""] == contents(lab, "source", "large/one")[""]
 
 
+@pytest.mark.parametrize("options", [[], ["--object"]])
+@pytest.mark.parametrize("folder", ["folder/", "a/b/"])
+def test_one_object_is_copied_into_a_folder(
+    lab: LabS3, run: Callable[..., Ended], folder: str, options: list[str]
+) -> None:
+    done = run("copy", "s3://source/large/one", f"s3://destination/{folder}", *options)
+    assert done.code == 0
+    assert contents(lab, "destination", folder) == contents(lab, "source", "large/")
+
+
+@pytest.mark.parametrize("more", [["s3://one"], ["s3://two/"], ["s3://three", "--object"]])
+def test_one_object_is_copied_into_a_bucket(lab: LabS3, run: Callable[..., Ended], more: list[str]) -> None:
+    bucket = more[0].strip("/").removeprefix("s3://")
+    lab.create_bucket(bucket, keep=False)
+    assert run("copy", "s3://source/large/one", *more).code == 0
+    assert contents(lab, bucket, "") == contents(lab, "source", "large/")
+
+
+def test_an_object_that_other_keys_start_with_is_a_question(lab: LabS3, run: Callable[..., Ended]) -> None:
+    lab.declare("source", [("twice/a.csv", 10), ("twice/a.csv.bak", 20)])
+    done = run("copy", "s3://source/twice/a.csv", "s3://destination/asked/")
+    assert done.code == 2
+    assert "s3://source/twice/a.csv is an object, and 1 other keys start with its key." in done.err
+    assert contents(lab, "destination", "asked/") == {}
+
+    for options, keys in (
+        (["s3://destination/asked/", "--object"], {"a.csv"}),
+        (["s3://destination/asked/a.csv"], {"a.csv", "a.csv.bak"}),
+    ):
+        assert run("copy", "s3://source/twice/a.csv", *options).code == 0
+        assert contents(lab, "destination", "asked/").keys() == keys
+
+
+def test_a_prefix_that_is_not_an_object_is_replaced_by_a_folder(
+    lab: LabS3, run: Callable[..., Ended]
+) -> None:
+    assert run("copy", "s3://source/in/0", "s3://destination/rest/").code == 0
+    assert contents(lab, "destination", "rest/") == contents(lab, "source", "in/0")
+
+
+def test_folder_markers_are_told(lab: LabS3, run: Callable[..., Ended]) -> None:
+    lab.declare("source", [("marked/", 0), ("marked/a/", 0), ("marked/a/b", 10)])
+    planned = run("copy", "s3://source/marked/", "s3://destination", "--dry-run")
+    done = run("copy", "s3://source/marked/", "s3://destination")
+    assert (planned.code, done.code) == (0, 0)
+    assert "1 files, 10 B, would be copied, 2 folder markers left out" in planned.err
+    assert "1 of 1 files copied, 2 folder markers left out: " in done.err
+
+
 def test_the_endpoint_may_be_named(
     lab: LabS3, run: Callable[..., Ended], monkeypatch: pytest.MonkeyPatch
 ) -> None:
