@@ -1,6 +1,7 @@
 """The command line: `asyncstream copy`, `clean` and `compare`.
 
-Exit codes: 0 for success, 1 for a failure, 2 for a wrong command line or input, 130 for Ctrl-C.
+Exit codes: 0 for success, 1 for a failure, 2 for a wrong command line or input, 130 for Ctrl-C. They do not
+depend on whether a reader of the output, such as `head`, has closed its pipe.
 """
 
 import argparse
@@ -16,6 +17,7 @@ from typing import TYPE_CHECKING, Any
 from asyncstream import transforms
 from asyncstream.cli.arguments import parser
 from asyncstream.cli.ends import read_access
+from asyncstream.cli.output import decode, prepare_streams
 from asyncstream.errors import AsyncstreamError, ConfigError, InputError, full_message
 from asyncstream.locations import S3Object, S3Prefix
 from asyncstream.pipeline.config import TransferConfig
@@ -33,9 +35,12 @@ OK, FAILED, WRONG_INPUT, INTERRUPTED = 0, 1, 2, 130
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
-    """Run one command and return the process's exit code."""
+    """Run one command and return the process's exit code. By default, run that of the process."""
     signal.signal(signal.SIGTERM, _interrupt)
-    given = sys.argv[1:] if arguments is None else list(arguments)
+    if arguments is None:
+        prepare_streams()
+        arguments = decode(sys.argv[1:])
+    given = list(arguments)
     options = parser(copy, clean, compare).parse_args(given, argparse.Namespace(arguments=given))
     run: Callable[[argparse.Namespace], int] = options.run
     try:
