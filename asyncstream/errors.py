@@ -105,7 +105,12 @@ class ConnectionClosed(ConnectionFailed):
     """The peer closed a connection before the first byte of a reply.
 
     Often it closes a connection that was idle, as happens to a Lambda environment between invocations.
+
+    Attributes:
+        reused: whether the connection to a web server had served another request before.
     """
+
+    reused = False
 
 
 class ReplyTimeout(ConnectionFailed):

@@ -86,6 +86,7 @@ class AsyncioHttp:
             max_line_size=LONGEST_LINE,
             max_field_size=LONGEST_LINE,
             max_headers=MAX_LINES,
+            trace_configs=[_REUSE],
         )
         # aiohttp sends a failed request a second time, and has no option against it. A test counts requests.
         # https://github.com/aio-libs/aiohttp/blob/v3.14.5/aiohttp/client.py#L503
@@ -105,6 +106,15 @@ class AsyncioHttp:
         return context
 
 
+async def _note_reuse(_: aiohttp.ClientSession, context: Any, __: object) -> None:
+    context.trace_request_ctx.add(_REUSED)
+
+
+_REUSED = "reused"
+_REUSE = aiohttp.TraceConfig()
+_REUSE.on_connection_reuseconn.append(_note_reuse)
+
+
 class _Host:
     def __init__(self, session: aiohttp.ClientSession, most: int, config: FetchConfig) -> None:
         self.session = session
@@ -120,12 +130,17 @@ class _Host:
             sock_read=self._config.stall_timeout,
             ceil_threshold=math.inf,
         )
+        noted: set[str] = set()
         try:
             response = await self.session.get(
-                URL(url.text, encoded=True), headers=headers, timeout=timeout, allow_redirects=False
+                URL(url.text, encoded=True),
+                headers=headers,
+                timeout=timeout,
+                allow_redirects=False,
+                trace_request_ctx=noted,
             )
         except _LIBRARY_ERRORS as error:
-            raise_no_reply(error, url, (aiohttp.ServerDisconnectedError,))
+            raise_no_reply(error, url, (aiohttp.ServerDisconnectedError,), reused=_REUSED in noted)
         return Reply(response.status, join_headers(response.raw_headers), _Stream(response, url))
 
 

@@ -50,6 +50,7 @@ class _Limits:
 
     def __init__(self, config: FetchConfig, allowed: tuple[Network, ...], left: TimeLeft) -> None:
         self.allowed = allowed
+        self.connected = False  # whether the request has made a connection of its own
         self._connect_timeout = config.connect_timeout
         self._stall_timeout = config.stall_timeout
         self._left = left
@@ -182,7 +183,7 @@ class _Host:
                 decode_content=False,
             )
         except _LIBRARY_ERRORS as error:
-            raise_no_reply(error, url, (RemoteDisconnected,))
+            raise_no_reply(error, url, (RemoteDisconnected,), reused=not limits.connected)
         finally:
             _limits.reset(outer)
         limits.head_is_read()
@@ -243,6 +244,7 @@ class _ToAllowedAddresses(HTTPConnection):
     def _new_conn(self) -> socket.socket:
         # https://github.com/urllib3/urllib3/blob/2.8.0/src/urllib3/connection.py#L233
         limits = _limits.get()
+        limits.connected = True
         try:
             addresses = start_lookup(self._dns_host, self.port, limits.allowed).result(limits.to_connect())
         except TimeoutError as error:

@@ -20,13 +20,14 @@ _SHORTEST_KEY = 4
 Kinds = tuple[type[BaseException], ...]
 
 
-def raise_no_reply(error: BaseException, url: Url, closed: Kinds) -> NoReturn:
+def raise_no_reply(error: BaseException, url: Url, closed: Kinds, *, reused: bool) -> NoReturn:
     """Raise asyncstream's error for a library's error before a reply arrived.
 
     Args:
         error: the library's error, or one of asyncstream's that the library has wrapped.
         url: the URL requested.
         closed: the library's errors for a connection that was closed before the reply started.
+        reused: whether the connection had served another request before.
     """
     errors = list(chain(error))
     for each in reversed(errors):
@@ -35,8 +36,12 @@ def raise_no_reply(error: BaseException, url: Url, closed: Kinds) -> NoReturn:
         if isinstance(each, ssl.SSLCertVerificationError):
             raise ServerNotTrusted(f"{url}: {each.verify_message}") from each
     is_closed = any(isinstance(each, closed) or _is_reset(each) for each in errors)
-    kind = ConnectionClosed if is_closed else ConnectionFailed
-    raise kind(f"{url}: no reply: {_innermost_message(errors, url)}") from _loggable_cause(errors, url)
+    message = f"{url}: no reply: {_innermost_message(errors, url)}"
+    if not is_closed:
+        raise ConnectionFailed(message) from _loggable_cause(errors, url)
+    closed_error = ConnectionClosed(message)
+    closed_error.reused = reused
+    raise closed_error from _loggable_cause(errors, url)
 
 
 def raise_broken_body(error: BaseException, url: Url, truncated: Kinds) -> NoReturn:
@@ -60,6 +65,8 @@ def turn_timeout(url: Url) -> DeadlineExceeded:
 
 
 def _is_reset(error: BaseException) -> bool:
+    if isinstance(error, ConnectionResetError | BrokenPipeError):  # aiohttp's own have no errno
+        return True
     return isinstance(error, OSError) and error.errno in {errno.ECONNRESET, errno.EPIPE}
 
 

@@ -14,6 +14,7 @@ from msgspec.structs import replace
 from asyncstream.deadline import NO_DEADLINE
 from asyncstream.errors import (
     AsyncstreamError,
+    ConnectionClosed,
     ConnectionFailed,
     DeadlineExceeded,
     RedirectRefused,
@@ -22,7 +23,7 @@ from asyncstream.gathering.web.config import FetchConfig
 from asyncstream.gathering.web.decoding import ACCEPTED, check_framing, decoder_for
 from asyncstream.gathering.web.page_replies import check_length, failure, redirect_target, too_large
 from asyncstream.gathering.web.pages import Page
-from asyncstream.gathering.web.ports import Http, Reply
+from asyncstream.gathering.web.ports import Host, Http, Reply
 from asyncstream.gathering.web.urls import Url, parse_url
 from asyncstream.ports import Span, TimeLeft, for_ever
 from asyncstream.retry import Retrying
@@ -105,7 +106,7 @@ class Fetcher:
             async with self._http.turn(url, left) as host:
                 # The page's own time starts now: waiting for a connection to the host does not count.
                 attempt = _AttemptTime(seconds, left)
-                reply = await host.get(url, self._request_headers(url), attempt.left)
+                reply = await self._request(host, url, attempt.left)
                 try:
                     target = redirect_target(reply.status, reply.headers, url)
                     if target is None:
@@ -119,6 +120,21 @@ class Fetcher:
             f"{start} redirects more than {self._config.max_redirects} times, lastly to {url}: "
             "raise max_redirects if that is intended"
         )
+
+    async def _request(self, host: Host, url: Url, left: TimeLeft) -> Reply:
+        """Request a page. If its server has closed a kept connection meanwhile, try the next one.
+
+        Some servers close every connection after a reply without saying so. If that failed the attempt, each
+        attempt at a redirected page would start with the redirect, and fail at its target.
+        """
+        headers = self._request_headers(url)
+        for _ in range(self._config.connections_per_host):
+            try:
+                return await host.get(url, headers, left)
+            except ConnectionClosed as error:
+                if not error.reused:
+                    raise
+        return await host.get(url, headers, left)
 
     async def _page(self, reply: Reply, url: Url, redirects: int) -> Page:
         """Return the page of a reply, or raise the error that its status means."""

@@ -35,6 +35,7 @@ class Host(Protocol):
         Raises:
             AddressRefused, HostNotFound, ServerNotTrusted: no request was sent.
             ConnectionFailed: no complete head of a reply arrived.
+            ConnectionClosed: the connection ended before a reply; it has `reused`.
         """
 
 

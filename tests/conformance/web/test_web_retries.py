@@ -92,6 +92,35 @@ def test_a_silent_server_is_asked_max_attempts_and_once_more(
     assert asked == ["/page"] * 3
 
 
+def test_kept_connections_that_end_cost_no_attempt(fetch: Fetch, request: pytest.FixtureRequest) -> None:
+    """The server closes each connection after its reply, without `Connection: close`."""
+    paths = []
+
+    def say(path: str) -> list[bytes]:
+        paths.append(path)
+        if path.startswith("/from"):
+            return [f"HTTP/1.1 302 Found\r\nLocation: /to{path[5:]}\r\nContent-Length: 0\r\n\r\n".encode()]
+        return [b"HTTP/1.1 200 OK\r\nContent-Length: 4\r\n\r\npage"]
+
+    server = RawServer(say)
+    request.addfinalizer(server.close)
+    numbers = range(30)
+    pages = fetch(*(f"{server.url}/from{number}" for number in numbers), config={"max_attempts": 1})
+    assert [(page.body, page.attempts, page.redirects) for page in pages] == [(b"page", 1, 1)] * 30
+    assert paths == [path for number in numbers for path in (f"/from{number}", f"/to{number}")]
+
+
+def test_many_kept_connections_that_end_cost_no_attempt(
+    fetch_all: FetchAll, request: pytest.FixtureRequest
+) -> None:
+    moved = b"HTTP/1.1 302 Found\r\nLocation: /to\r\nContent-Length: 0\r\n\r\n"
+    page = b"HTTP/1.1 200 OK\r\nContent-Length: 0\r\n\r\n"
+    server = RawServer(lambda path: [page if path == "/to" else moved])
+    request.addfinalizer(server.close)
+    pages = fetch_all(*(f"{server.url}/{number}" for number in range(40)), config={"max_attempts": 1})
+    assert [type(page) for page in pages] == [Page] * 40
+
+
 def test_what_went_wrong_can_be_logged_with_all_its_causes(
     fetch: Fetch, serve: Serve, request: pytest.FixtureRequest, caplog: pytest.LogCaptureFixture
 ) -> None:
