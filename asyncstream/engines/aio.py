@@ -59,7 +59,8 @@ class AsyncioEngine:
                 " or gather_pages_async"
             )
         if self._runner is None:
-            self._runner = asyncio.Runner()
+            # With a factory, Runner does not make it the thread's current loop, which belongs to the user.
+            self._runner = asyncio.Runner(loop_factory=asyncio.new_event_loop)
         work_ended = False
         # If the task returned the result, frames of asyncio would hold it: see `driver.py`.
         results: list[T] = []

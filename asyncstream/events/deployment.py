@@ -8,6 +8,7 @@ permissions.
 
 import os
 from collections.abc import Iterable, Mapping
+from contextlib import AbstractContextManager
 from typing import Any, Self
 
 from msgspec import Struct
@@ -16,7 +17,7 @@ from asyncstream.errors import ConfigError, InputError
 from asyncstream.locations import S3Object, S3Prefix
 from asyncstream.pipeline.config import ENV_PREFIX
 from asyncstream.pipeline.jobs import Pair, check_pairs
-from asyncstream.pipeline.session import TransferSession, kept_session
+from asyncstream.pipeline.session import TransferSession, borrow_session
 from asyncstream.s3.access import DESTINATION_PREFIX, SOURCE_PREFIX, S3Access
 
 SOURCE, DESTINATION, TRIGGER = "DEPLOYED_SOURCE", "DEPLOYED_DESTINATION", "DEPLOYED_TRIGGER"
@@ -24,14 +25,14 @@ TRANSFORMS = "DEPLOYED_TRANSFORMS"
 NO_TRIGGER = "none"
 
 
-def deployed_session(engine: str) -> TransferSession:
-    """Return the kept session of an engine, with the ends that ASYNCSTREAM_SOURCE_* and _DESTINATION_* give.
+def deployed_session(engine: str) -> AbstractContextManager[TransferSession]:
+    """Provide a kept session of an engine, with the ends that ASYNCSTREAM_SOURCE_* and _DESTINATION_* give.
 
     Raises:
         ConfigError: a variable is wrong.
     """
     source, destination = S3Access.read(SOURCE_PREFIX), S3Access.read(DESTINATION_PREFIX)
-    return kept_session(engine, source=source, destination=destination)
+    return borrow_session(engine, source, destination)
 
 
 class Deployment(Struct, frozen=True):

@@ -31,7 +31,8 @@ def lambda_handler(*, engine: str, multipart: bool) -> Callable[[Any, LambdaCont
     # Every reply reports a wrong ASYNCSTREAM_* variable, instead of a failed import.
     with suppress(AsyncstreamError):
         config = TransferConfig.from_env(multipart=multipart)
-        deployed_session(engine).open(config)
+        with deployed_session(engine) as session:
+            session.open(config)
         if config.transform is not None:
             transforms.factory(config.transform)
     return partial(handle_event, engine=engine, multipart=multipart)
@@ -69,7 +70,8 @@ def _triggered(trigger: Trigger, context: LambdaContext, engine: str, multipart:
     config = TransferConfig.from_env(multipart=multipart)
     if trigger.chained:
         config = config.override({"at_deadline": "pending"})
-    outcomes = copy_items(items, deployed_session(engine), config, context)
+    with deployed_session(engine) as session:
+        outcomes = copy_items(items, session, config, context)
     metrics.write(
         trigger.name,
         engine,
@@ -93,31 +95,31 @@ def _direct(event: Any, context: LambdaContext, engine: str, multipart: bool) ->
         deployment.check_written(report_to)
     # The caller reads the pending files, and can invoke the function again for them.
     own = TransferConfig.from_env(multipart=multipart, at_deadline="pending").override(settings)
-    kept = deployed_session(engine)
-    # Lambda's own report has no CPU time, the best measure to choose the memory size by.
-    cpu_before = time.process_time()
-    report = kept.transfer(
-        pairs,
-        within(own, context),
-        continuations=direct.event_continuations(request, pairs),
-        untouched=report_to,
-    )
-    invoked = Invoked(context.aws_request_id, time.process_time() - cpu_before)
-    metrics.write(
-        "direct",
-        engine,
-        FilesCopied=report.count("copied"),
-        FilesFailed=report.count("failed"),
-        BytesCopied=report.bytes,
-        Duration=report.seconds,
-    )
-    if report_to is None:
-        return direct.reply_to(report, invoked)
-    try:
-        room = memory_left(memory.lambda_memory(), memory.resident())
-        document = direct.report_document(report, room)
-        # `within` again, for the time left now. If this fails, the reply still has the results.
-        kept.write(report_to, memoryview(document), "application/json", within(own, context))
-    except AsyncstreamError as error:
-        return direct.reply_to(report, invoked, report_error=error)
-    return direct.reply_to(report, invoked, report_uri=report_to.uri)
+    with deployed_session(engine) as session:
+        # Lambda's own report has no CPU time, the best measure to choose the memory size by.
+        cpu_before = time.process_time()
+        report = session.transfer(
+            pairs,
+            within(own, context),
+            continuations=direct.event_continuations(request, pairs),
+            untouched=report_to,
+        )
+        invoked = Invoked(context.aws_request_id, time.process_time() - cpu_before)
+        metrics.write(
+            "direct",
+            engine,
+            FilesCopied=report.count("copied"),
+            FilesFailed=report.count("failed"),
+            BytesCopied=report.bytes,
+            Duration=report.seconds,
+        )
+        if report_to is None:
+            return direct.reply_to(report, invoked)
+        try:
+            room = memory_left(memory.lambda_memory(), memory.resident())
+            document = direct.report_document(report, room)
+            # `within` again, for the time left now. If this fails, the reply still has the results.
+            session.write(report_to, memoryview(document), "application/json", within(own, context))
+        except AsyncstreamError as error:
+            return direct.reply_to(report, invoked, report_error=error)
+        return direct.reply_to(report, invoked, report_uri=report_to.uri)

@@ -17,7 +17,7 @@ from asyncstream.gathering.config import GatherConfig
 from asyncstream.gathering.events import Deployed
 from asyncstream.gathering.pages import RowsOf, check_rows
 from asyncstream.gathering.results import GatherReport
-from asyncstream.gathering.session import kept_session
+from asyncstream.gathering.session import borrow_session
 from asyncstream.locations import S3Object
 from asyncstream.pipeline.config import TransferConfig
 from asyncstream.transforms.importing import import_object
@@ -38,10 +38,12 @@ def lambda_handler(*, engine: str) -> Callable[[Any, LambdaContext], Any]:
     """
     # If a variable is wrong, every reply says so; the import must not fail.
     with suppress(AsyncstreamError):
-        kept_session(engine).open(GatherConfig.from_env())
+        with borrow_session(engine) as session:
+            session.open(GatherConfig.from_env())
         deployed = Deployed.from_env()
         if isinstance(deployed.urls, S3Object):
-            deployed_session(LIST_ENGINE).open()
+            with deployed_session(LIST_ENGINE) as session:
+                session.open()
         if deployed.rows is not None:
             import_rows(deployed.rows)
     return partial(handle_event, engine=engine)
@@ -94,7 +96,8 @@ def _gather(event: Any, context: LambdaContext, engine: str) -> tuple[GatherRepo
     urls = _read_url_list(plan.urls, context) if isinstance(plan.urls, S3Object) else plan.urls
     if request.must_succeed:
         urls = events.rotate_urls(random.randrange(len(urls)), urls)  # noqa: S311 - no secret
-    report = kept_session(engine).gather(urls, rows, plan.table, within(config, context))
+    with borrow_session(engine) as session:
+        report = session.gather(urls, rows, plan.table, within(config, context))
     metrics.write(
         "unread" if request.must_succeed else "direct",
         engine,
@@ -111,5 +114,6 @@ def _read_url_list(source: S3Object, context: LambdaContext) -> tuple[str, ...]:
     """Read the URLs that an S3 object lists."""
     Deployment.from_env().check_read(source)
     config = within(TransferConfig(), context)
-    content = deployed_session(LIST_ENGINE).read(source, events.MAX_LIST_BYTES, config)
+    with deployed_session(LIST_ENGINE) as session:
+        content = session.read(source, events.MAX_LIST_BYTES, config)
     return events.parse_url_list(content, source)

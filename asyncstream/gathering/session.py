@@ -13,7 +13,7 @@ from msgspec import Struct
 from asyncstream import tracing
 from asyncstream.deadline import Deadline
 from asyncstream.engines import open_engine
-from asyncstream.engines.keeping import EngineSession, kept_until_exit
+from asyncstream.engines.keeping import EngineSession, Kept
 from asyncstream.errors import AsyncstreamError, ConfigError, InputError
 from asyncstream.gathering.config import GatherConfig
 from asyncstream.gathering.pages import Fetching, Gathering, OnPage, RowsOf, Writing, check_rows
@@ -86,15 +86,9 @@ class GatherSession(EngineSession):
         await self._kept.close()
 
 
-_sessions: dict[str, GatherSession] = kept_until_exit()
-
-
-def kept_session(engine: str) -> GatherSession:
-    """Return the process's session for this engine; the first call creates it."""
-    session = _sessions.get(engine)
-    if session is None:
-        session = _sessions[engine] = GatherSession(engine)
-    return session
+_sessions = Kept(GatherSession)
+# Provide a session for exclusive use: a kept one for this engine, or else a new one.
+borrow_session = _sessions.borrow
 
 
 def gather_pages(

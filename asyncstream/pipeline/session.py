@@ -1,6 +1,7 @@
 """`transfer`, `transfer_async`, and the session that keeps clients, threads and event loop between calls."""
 
 from collections.abc import Awaitable, Callable, Iterable
+from contextlib import AbstractContextManager
 from datetime import UTC, datetime, timedelta
 from functools import partial
 from types import MappingProxyType
@@ -9,7 +10,7 @@ from typing import TypeVar, TypeVarTuple
 from asyncstream import tracing
 from asyncstream.deadline import SHIELD_SECONDS
 from asyncstream.engines import open_engine
-from asyncstream.engines.keeping import EngineSession, kept_until_exit
+from asyncstream.engines.keeping import EngineSession, Kept
 from asyncstream.locations import S3Object, S3Prefix
 from asyncstream.objects import OpenUpload
 from asyncstream.pipeline import jobs, listing, progress, small_objects, stale_uploads
@@ -35,8 +36,8 @@ _DEFAULTS = TransferConfig()
 class TransferSession(EngineSession):
     """An engine and its S3 clients, kept across transfers for warm Lambdas and long-lived programs.
 
-    `transfer()` itself keeps one session per engine and endpoint. Only one thread may use a session at a
-    time.
+    Only one thread may use a session at a time. `transfer()` itself keeps sessions: as many as there are
+    threads that call it at once.
 
     Args:
         engine: "sequential", "threads" or "asyncio".
@@ -46,7 +47,8 @@ class TransferSession(EngineSession):
         destination: the same for the destinations.
 
     Raises:
-        ConfigError: the engine does not exist.
+        ConfigError: the engine does not exist. Each method raises it, too, if another thread or a callback
+            uses the session at this moment.
     """
 
     def __init__(
@@ -148,22 +150,23 @@ class TransferSession(EngineSession):
         await self._clients.close()
 
 
-_kept: dict[tuple[str, S3Access, S3Access], TransferSession] = kept_until_exit()
+def _open_session(key: tuple[str, S3Access, S3Access]) -> TransferSession:
+    engine, source, destination = key
+    return TransferSession(engine, source=source, destination=destination)
 
 
-def kept_session(
-    engine: str,
-    endpoint_url: str | None = None,
-    source: S3Access = DEFAULT_ACCESS,
-    destination: S3Access = DEFAULT_ACCESS,
-) -> TransferSession:
-    """Return the session that `transfer` uses for this engine and these ends; create it at first use."""
-    source, destination = source.at(endpoint_url), destination.at(endpoint_url)
-    session = _kept.get((engine, source, destination))
-    if session is None:
-        session = TransferSession(engine, source=source, destination=destination)
-        _kept[engine, source, destination] = session
-    return session
+_kept = Kept(_open_session)
+
+
+def borrow_session(
+    engine: str, source: S3Access = DEFAULT_ACCESS, destination: S3Access = DEFAULT_ACCESS
+) -> AbstractContextManager[TransferSession]:
+    """Provide a session for exclusive use: a kept one for this engine and these ends, or else a new one.
+
+    Raises:
+        ConfigError: the engine does not exist.
+    """
+    return _kept.borrow((engine, source, destination))
 
 
 def transfer(  # noqa: PLR0913 - the public call, by keywords
@@ -180,7 +183,9 @@ def transfer(  # noqa: PLR0913 - the public call, by keywords
 ) -> TransferReport:
     """Copy S3 objects by streaming their bytes through this process within a memory limit.
 
-    Only one thread may call this at a time. If you use several threads, give each its own `TransferSession`.
+    Any number of threads may call this at once. Each call has a session of its own, with its own connections,
+    and its own memory limit: ten calls at once use ten times `config.memory_limit`. Up to eight sessions that
+    are not in use are kept for the next calls with the same engine and ends.
 
     Args:
         files: pairs of source and destination: two `S3Object`s, or two `S3Prefix`es to copy all objects under
@@ -206,8 +211,8 @@ def transfer(  # noqa: PLR0913 - the public call, by keywords
             function's memory. Nothing was copied.
         BucketNotFound, AccessDenied: a prefix could not be listed.
     """
-    session = kept_session(engine, endpoint_url, source, destination)
-    return session.transfer(files, config, on_event, continuations, transform)
+    with borrow_session(engine, source.at(endpoint_url), destination.at(endpoint_url)) as session:
+        return session.transfer(files, config, on_event, continuations, transform)
 
 
 async def transfer_async(  # noqa: PLR0913 - the public call, by keywords

@@ -9,7 +9,7 @@ import pytest
 from asyncstream import AsyncstreamError, S3Object, TransferConfig
 from asyncstream.lab.s3 import LabS3
 from asyncstream.lab.web import LabWeb
-from asyncstream.pipeline.session import kept_session
+from asyncstream.pipeline.session import borrow_session
 from tests.handlers.invocations import Context
 from tests.handlers.trigger_events import object_created, s3_put, sample
 from tests.servers.postgres import Schema
@@ -130,7 +130,8 @@ class TestListed:
     def put(self, lab: LabS3, target: str) -> Callable[[bytes], str]:
         def put(content: bytes) -> str:
             place = S3Object(target, "lists/today.txt")
-            kept_session("sequential").write(place, content, "text/plain", TransferConfig())
+            with borrow_session("sequential") as session:
+                session.write(place, content, "text/plain", TransferConfig())
             return place.uri
 
         return put
