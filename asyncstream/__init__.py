@@ -32,11 +32,12 @@ from asyncstream.events.invoke import lambda_handler
 from asyncstream.locations import S3Object, S3Prefix
 from asyncstream.mapping.calls import Outcome
 from asyncstream.mapping.concurrent import map_concurrent, map_concurrent_async
+from asyncstream.pipeline.async_session import AsyncTransferSession, transfer_async
 from asyncstream.pipeline.config import TransferConfig
 from asyncstream.pipeline.continuation import Continuation
 from asyncstream.pipeline.progress import BytesMoved, Event, FileFinished, FileStarted, PartRetried, Planned
 from asyncstream.pipeline.results import FileResult, TransferReport
-from asyncstream.pipeline.session import TransferSession, transfer, transfer_async
+from asyncstream.pipeline.session import TransferSession, transfer
 from asyncstream.s3.access import S3Access
 from asyncstream.tracing import current_span
 from asyncstream.units import GiB, KiB, MiB
@@ -44,6 +45,7 @@ from asyncstream.version import __version__
 
 __all__ = [
     "AccessDenied",
+    "AsyncTransferSession",
     "AsyncstreamError",
     "BucketNotFound",
     "BytesMoved",

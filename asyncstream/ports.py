@@ -306,6 +306,9 @@ class Engine(Protocol):
     def close(self) -> None:
         """Stop the threads or the event loop that live across transfers."""
 
+    def lock(self) -> AbstractAsyncContextManager[object]:
+        """Return a lock that one of the running coroutines holds at a time; reusable."""
+
     def slots(self, count: int) -> AbstractAsyncContextManager[Slots]:
         """Run up to `count` tasks at once. On exit, every task is joined; asyncio cancels them first."""
 

@@ -4,7 +4,7 @@ import asyncio
 import contextvars
 import math
 from collections.abc import AsyncGenerator, AsyncIterator, Callable, Coroutine
-from contextlib import aclosing, asynccontextmanager, suppress
+from contextlib import AbstractAsyncContextManager, aclosing, asynccontextmanager, suppress
 from typing import Any, TypeVar
 
 import anyio
@@ -110,6 +110,10 @@ class AsyncioEngine:
         if self._runner is not None:
             self._runner.close()
             self._runner = None
+
+    def lock(self) -> AbstractAsyncContextManager[object]:
+        """Return a lock of the running loop."""
+        return asyncio.Lock()
 
     @asynccontextmanager
     async def slots(self, count: int) -> AsyncIterator["_SemaphoreSlots"]:

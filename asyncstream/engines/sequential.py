@@ -2,7 +2,7 @@
 
 import time
 from collections.abc import AsyncGenerator, AsyncIterator, Callable, Coroutine
-from contextlib import asynccontextmanager
+from contextlib import AbstractAsyncContextManager, asynccontextmanager, nullcontext
 from contextvars import copy_context
 from typing import Any, TypeVar
 
@@ -30,6 +30,10 @@ class SequentialEngine:
 
     def close(self) -> None:
         """Do nothing: this engine keeps nothing across transfers."""
+
+    def lock(self) -> AbstractAsyncContextManager[object]:
+        """Return a lock that does nothing: blocking code never suspends while it holds one."""
+        return nullcontext()
 
     @asynccontextmanager
     async def slots(self, count: int) -> AsyncIterator["_OneSlot"]:

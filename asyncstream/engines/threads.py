@@ -4,7 +4,7 @@ import contextvars
 import threading
 from collections.abc import AsyncGenerator, AsyncIterator, Callable, Coroutine
 from concurrent.futures import Future, ThreadPoolExecutor, wait
-from contextlib import asynccontextmanager, suppress
+from contextlib import AbstractAsyncContextManager, asynccontextmanager, nullcontext, suppress
 from queue import Empty, SimpleQueue
 from typing import Any, TypeVar
 
@@ -34,6 +34,10 @@ class ThreadsEngine:
     def steps(self, work: AsyncGenerator[T, None]) -> AsyncGenerator[T, None]:
         """Return `work` itself: since it never suspends, any thread or task may run its steps."""
         return work
+
+    def lock(self) -> AbstractAsyncContextManager[object]:
+        """Return a lock that does nothing: blocking code never suspends while it holds one."""
+        return nullcontext()
 
     @asynccontextmanager
     async def slots(self, count: int) -> AsyncIterator["_PoolSlots"]:

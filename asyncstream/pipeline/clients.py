@@ -1,9 +1,10 @@
 """The S3 clients of a session: a transport for each end, and what was learned with it."""
 
 import time
-from contextlib import AsyncExitStack
+from collections.abc import AsyncIterator
+from contextlib import AsyncExitStack, asynccontextmanager
 
-from asyncstream.deadline import Deadline
+from asyncstream.deadline import SHIELD_SECONDS, Deadline
 from asyncstream.pipeline import memory
 from asyncstream.pipeline.config import TransferConfig, chunk_size_within
 from asyncstream.pipeline.context import Ends
@@ -16,9 +17,14 @@ from asyncstream.s3.regions import Learned
 from asyncstream.s3.settings import ClientSettings
 from asyncstream.s3.source import S3Source
 
+_Settings = tuple[ClientSettings, ...]
+
 
 class Clients:
-    """The transports of the last settings used, and what was learned with them.
+    """The transports of a session, and what was learned with them.
+
+    With asyncio, several transfers may use them at once, and those with the same settings share transports.
+    The transports of the last settings used are kept for the next transfer.
 
     Args:
         engine: that of the session.
@@ -32,50 +38,83 @@ class Clients:
         self.resident = 0
         self._source, self._destination = source, destination
         self._learned = {access: Learned() for access in (source, destination)}
-        self._settings: list[ClientSettings] = []
-        self._transports: dict[S3Access, Transport] = {}
+        self._opened: dict[_Settings, _Transports] = {}
+        # The settings whose transports are kept without a user.
+        self._last: _Settings | None = None
+        self._opening = engine.lock()
 
     async def connect(self, config: TransferConfig) -> None:
-        """Open the transports for these settings; those of other settings are closed."""
-        settings = [self._client_settings(access, config) for access in self._learned]
-        if self._transports and settings == self._settings:
-            return
-        await self.close()
-        for each in settings:
-            self._transports[each.access] = await open_transport(self.engine.name, each)
-        self._settings = settings
-        self.resident = self.resident or memory.resident()
+        """Open the transports for these settings; unused ones of other settings are closed."""
+        async with self._use(config):
+            pass
 
-    async def open(self, config: TransferConfig) -> Ends:
-        """Return both ends over these transports; the deadline counts from now."""
+    @asynccontextmanager
+    async def open(self, config: TransferConfig) -> AsyncIterator[Ends]:
+        """Provide both ends over these transports; the deadline counts from now."""
         deadline = Deadline(config.deadline, time.monotonic, pauses=config.at_deadline == "pending")
-        await self.connect(config)
-        verify = config.verify != "off"
-        source = S3Source(
-            self._transports[self._source],
-            config.extra_args,
-            self._learned[self._source],
-            verify=verify,
-            deadline=deadline,
-        )
-        destination = S3Destination(
-            self._transports[self._destination],
-            config.chunk_size,
-            config.extra_args,
-            self._learned[self._destination],
-            verify=verify,
-            create_only=config.if_exists == "fail",
-            deadline=deadline,
-        )
-        return Ends(source, destination, Retrying(config.retry_policy, deadline, self.engine.sleep))
+        async with self._use(config) as transports:
+            verify = config.verify != "off"
+            source = S3Source(
+                transports.of[self._source],
+                config.extra_args,
+                self._learned[self._source],
+                verify=verify,
+                deadline=deadline,
+            )
+            destination = S3Destination(
+                transports.of[self._destination],
+                config.chunk_size,
+                config.extra_args,
+                self._learned[self._destination],
+                verify=verify,
+                create_only=config.if_exists == "fail",
+                deadline=deadline,
+            )
+            yield Ends(source, destination, Retrying(config.retry_policy, deadline, self.engine.sleep))
 
     async def close(self) -> None:
-        """Close the connections."""
-        self._settings = []
+        """Close the connections; those that a transfer uses are closed when it ends."""
+        self._last = None
+        await self._close_unused()
+
+    @asynccontextmanager
+    async def _use(self, config: TransferConfig) -> AsyncIterator["_Transports"]:
+        settings = tuple(self._client_settings(access, config) for access in self._learned)
+        self._last = settings
+        transports = self._opened.get(settings)
+        if transports is None:
+            async with self._opening:
+                transports = self._opened.get(settings) or await self._open(settings)
+        transports.users += 1
+        try:
+            yield transports
+        finally:
+            transports.users -= 1
+            await self.engine.shielded(self._close_unused(), SHIELD_SECONDS)
+
+    async def _open(self, settings: _Settings) -> "_Transports":
+        await self._close_unused()
+        transports = _Transports()
+        try:
+            for each in settings:
+                transports.of[each.access] = await open_transport(self.engine.name, each)
+        except BaseException:
+            await self.engine.shielded(transports.close(), SHIELD_SECONDS)
+            raise
+        self._opened[settings] = transports
+        self.resident = self.resident or memory.resident()
+        return transports
+
+    async def _close_unused(self) -> None:
+        """Close what no transfer uses, except for the transports of the last settings."""
+        unused = [
+            settings
+            for settings, transports in self._opened.items()
+            if not transports.users and settings != self._last
+        ]
         async with AsyncExitStack() as closing:
-            while self._transports:
-                _, transport = self._transports.popitem()
-                closing.push_async_callback(transport.close)
+            for settings in unused:
+                closing.push_async_callback(self._opened.pop(settings).close)
 
     def _client_settings(self, access: S3Access, config: TransferConfig) -> ClientSettings:
         return ClientSettings(
@@ -86,3 +125,16 @@ class Clients:
             config.reply_timeout,
             config.complete_timeout,
         )
+
+
+class _Transports:
+    """The transports of one set of settings, and the number of transfers that use them."""
+
+    def __init__(self) -> None:
+        self.of: dict[S3Access, Transport] = {}
+        self.users = 0
+
+    async def close(self) -> None:
+        async with AsyncExitStack() as closing:
+            for transport in self.of.values():
+                closing.push_async_callback(transport.close)

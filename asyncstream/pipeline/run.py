@@ -3,6 +3,7 @@
 import time
 from collections.abc import Iterable, Mapping, Sequence
 from functools import partial
+from types import MappingProxyType
 
 from msgspec import Struct
 
@@ -13,7 +14,7 @@ from asyncstream.pipeline import jobs, listing, memory, plan, progress
 from asyncstream.pipeline.budget import slots_within
 from asyncstream.pipeline.clients import Clients
 from asyncstream.pipeline.config import TransferConfig, memory_left, memory_limit_or_default
-from asyncstream.pipeline.context import TransferContext
+from asyncstream.pipeline.context import Ends, TransferContext
 from asyncstream.pipeline.continuation import Continuation
 from asyncstream.pipeline.coordinator import Coordinator
 from asyncstream.pipeline.copying import CopyTasks
@@ -27,6 +28,7 @@ from asyncstream.ports import Span
 from asyncstream.transforms import Spec
 
 Continuations = Mapping[tuple[S3Object, S3Object], Continuation]
+NO_CONTINUATIONS: Continuations = MappingProxyType({})
 # The name of a transform, what makes it, and what it holds.
 _Loaded = tuple[str, transforms.Factory, transforms.Held]
 
@@ -49,7 +51,8 @@ async def run_transfer(clients: Clients, request: Request) -> TransferReport:
     if loaded is not None and request.continuations:
         raise InputError("what a transform makes of a file cannot be continued: give no continuations")
     with tracing.open_trace(engine=clients.engine.name, multipart=request.config.multipart) as span:
-        report = await _run(clients, request, pairs, loaded, span)
+        async with clients.open(request.config) as ends:
+            report = await _run(clients, ends, request, pairs, loaded, span)
         span.annotate(
             slots=report.slots, files=len(report.files), failed=report.count("failed"), bytes=report.bytes
         )
@@ -69,12 +72,11 @@ async def _load_transform(clients: Clients, request: Request) -> _Loaded | None:
 
 
 async def _run(
-    clients: Clients, request: Request, pairs: Sequence[Pair], loaded: _Loaded | None, span: Span
+    clients: Clients, ends: Ends, request: Request, pairs: Sequence[Pair], loaded: _Loaded | None, span: Span
 ) -> TransferReport:
     config = request.config
     started = time.monotonic()
     engine = clients.engine
-    ends = await clients.open(config)
     limit = memory_limit_or_default(config.memory_limit, memory.lambda_memory(), clients.resident)
 
     def sized(limit: int) -> tuple[int, TransformSettings | None]:

@@ -1,15 +1,12 @@
-"""`transfer`, `transfer_async`, and the session that keeps clients, threads and event loop between calls."""
+"""`transfer`, and the session that keeps clients, threads and event loop between calls."""
 
 from collections.abc import Awaitable, Callable, Iterable
 from contextlib import AbstractContextManager
 from datetime import UTC, datetime, timedelta
 from functools import partial
-from types import MappingProxyType
 from typing import TypeVar, TypeVarTuple
 
 from asyncstream import tracing
-from asyncstream.deadline import SHIELD_SECONDS
-from asyncstream.engines import open_engine
 from asyncstream.engines.keeping import EngineSession, Kept
 from asyncstream.locations import S3Object, S3Prefix
 from asyncstream.objects import OpenUpload
@@ -19,7 +16,7 @@ from asyncstream.pipeline.config import TransferConfig
 from asyncstream.pipeline.context import Ends
 from asyncstream.pipeline.jobs import Jobs, Pair
 from asyncstream.pipeline.results import TransferReport
-from asyncstream.pipeline.run import Continuations, Request, run_transfer
+from asyncstream.pipeline.run import NO_CONTINUATIONS, Continuations, Request, run_transfer
 from asyncstream.pipeline.small_objects import Content
 from asyncstream.s3 import requests
 from asyncstream.s3.access import DEFAULT_ACCESS, S3Access
@@ -29,7 +26,6 @@ Ts = TypeVarTuple("Ts")
 R = TypeVar("R")
 
 DEFAULT_ENGINE = "asyncio"
-NO_CONTINUATIONS: Continuations = MappingProxyType({})
 _DEFAULTS = TransferConfig()
 
 
@@ -142,7 +138,8 @@ class TransferSession(EngineSession):
         """Open both ends, and send requests to them."""
 
         async def run() -> R:
-            return await send(await self._clients.open(config), *args)
+            async with self._clients.open(config) as ends:
+                return await send(ends, *args)
 
         return self._run(run)
 
@@ -213,27 +210,3 @@ def transfer(  # noqa: PLR0913 - the public call, by keywords
     """
     with borrow_session(engine, source.at(endpoint_url), destination.at(endpoint_url)) as session:
         return session.transfer(files, config, on_event, continuations, transform)
-
-
-async def transfer_async(  # noqa: PLR0913 - the public call, by keywords
-    files: Iterable[Pair],
-    *,
-    config: TransferConfig | None = None,
-    on_event: progress.OnEvent = progress.ignore,
-    endpoint_url: str | None = None,
-    source: S3Access = DEFAULT_ACCESS,
-    destination: S3Access = DEFAULT_ACCESS,
-    continuations: Continuations = NO_CONTINUATIONS,
-    transform: Spec | None = None,
-) -> TransferReport:
-    """Copy S3 objects on the running event loop, with clients for this call only; see `transfer`.
-
-    Cancelling the task cancels all work, and aborts the uploads before it returns.
-    """
-    engine = open_engine("asyncio")
-    clients = Clients(engine, source.at(endpoint_url), destination.at(endpoint_url))
-    try:
-        asked = Request(files, config or TransferConfig(), on_event, continuations, transform)
-        return await run_transfer(clients, asked)
-    finally:
-        await engine.shielded(clients.close(), SHIELD_SECONDS)

@@ -100,10 +100,15 @@ class VerifiedSession(AIOHTTPSession):  # type: ignore[misc]  # untyped
     # These, `_timeout`, `_max_pool_connections`, `_verify`, `_cert_file` and `_key_file`:
     # https://github.com/aio-libs/aiobotocore/blob/3.10.0/aiobotocore/httpsession.py#L88-L115
     _connector_args: dict[str, Any]
+    _max_pool_connections: int
 
     def __init__(self, *given: Any, **options: Any) -> None:
         super().__init__(*given, **options)
         self._connector_args = {**self._connector_args, "resolver": _Resolver(self._timeout.sock_connect)}
+        # Several transfers may use one client at once, and each limits its own connections by its slots. With
+        # a limit for all, GETs could take all connections, and their PUTs would wait for ever.
+        self._streams = max(1, self._max_pool_connections // CONNECTIONS_PER_PART)
+        self._max_pool_connections = 0
 
     async def _get_session(self, proxy_url: str | None) -> "_Requests":
         # https://github.com/aio-libs/aiobotocore/blob/3.10.0/aiobotocore/httpsession.py#L231
@@ -111,10 +116,9 @@ class VerifiedSession(AIOHTTPSession):  # type: ignore[misc]  # untyped
         connector: Any = session.connector
         # https://github.com/aio-libs/aiohttp/blob/v3.14.5/aiohttp/connector.py#L334
         if connector._factory.func is not _Protocol:  # noqa: SLF001
-            streams = max(1, self._max_pool_connections // CONNECTIONS_PER_PART)
             connector._factory = partial(  # noqa: SLF001
                 _Protocol,
-                streams,
+                self._streams,
                 self._timeout.sock_read,
                 **connector._factory.keywords,  # noqa: SLF001
             )

@@ -12,7 +12,7 @@ from asyncstream.lab.s3 import Fault as LabFault
 from asyncstream.lab.s3 import LabS3
 from asyncstream.pipeline import clients
 from asyncstream.pipeline.progress import OnEvent, ignore
-from asyncstream.pipeline.session import NO_CONTINUATIONS
+from asyncstream.pipeline.run import NO_CONTINUATIONS
 from asyncstream.ports import Transport
 from asyncstream.s3.settings import ClientSettings
 from asyncstream.transforms import Spec
