@@ -101,6 +101,10 @@ class Source(Protocol):
     def requests(self) -> Mapping[str, int]:
         """Requests sent so far, by operation."""
 
+    @property
+    def downgrades(self) -> list[str]:
+        """What the servers of the buckets used lack, as sentences."""
+
     async def open(
         self, source: S3Object, range_: ByteRange | None, etag: str | None, if_none_match: str | None = None
     ) -> Opened:
@@ -129,6 +133,10 @@ class Destination(Protocol):
     @property
     def requests(self) -> Mapping[str, int]:
         """Requests sent so far, by operation."""
+
+    @property
+    def downgrades(self) -> list[str]:
+        """What the servers of the buckets used lack, as sentences."""
 
     async def find(self, target: S3Object) -> Stored | None:
         """HEAD a destination, and return its size, checksum and origin; None if it does not exist."""

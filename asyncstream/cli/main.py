@@ -74,12 +74,8 @@ def copy(options: argparse.Namespace) -> int:
     for file in report.files:
         if file.status != "failed" and file.upload_left is not None:
             _say(f"UPLOAD LEFT  {file.upload_left}")
-    unverified = sum(file.write_verified is None for file in report.of_status("copied"))
-    if unverified and config.verify != "off":
-        _say(
-            f"{unverified:,} files not verified: the destination's server returns no CRC64NVME of the bytes "
-            "it received"
-        )
+    for downgrade in report.downgrades if config.verify != "off" else ():
+        _say(downgrade)
     _say(_summary(report))
     return FAILED if report.count("failed") or report.count("pending") else OK
 

@@ -89,7 +89,8 @@ class Totals(Struct, frozen=True):
 
     `seconds` is wall time, `cpu_seconds` is CPU time of all threads, and `memory_limit` is the limit in bytes
     for all `slots` together. `folder_markers`, left out if 0, counts objects that were not copied because
-    they only mark a folder; they are not among `files`.
+    they only mark a folder; they are not among `files`. `downgrades`, left out if empty, has a sentence for
+    each thing that a server lacks and the transfer did without.
     """
 
     files: int
@@ -104,6 +105,7 @@ class Totals(Struct, frozen=True):
     slots: int
     memory_limit: int
     folder_markers: int | msgspec.UnsetType = msgspec.UNSET
+    downgrades: list[str] | msgspec.UnsetType = msgspec.UNSET
 
 
 class DirectReply(Struct, frozen=True, omit_defaults=True):
@@ -260,6 +262,7 @@ def reply_to(
             slots=report.slots,
             memory_limit=report.memory_limit,
             folder_markers=report.folder_markers or msgspec.UNSET,
+            downgrades=list(report.downgrades) or msgspec.UNSET,
         ),
         pending=to_come,
         pending_omitted=pending - len(to_come),

@@ -35,6 +35,11 @@ class Ends(Struct, frozen=True):
         """Requests sent so far to both, by operation."""
         return Counter(self.source.requests) + Counter(self.destination.requests)
 
+    @property
+    def downgrades(self) -> list[str]:
+        """What the servers of both lack, as sentences; each once."""
+        return list(dict.fromkeys([*self.source.downgrades, *self.destination.downgrades]))
+
 
 class TransferContext(Struct, frozen=True):
     """One transfer's surroundings.

@@ -100,7 +100,14 @@ async def _run(
     results = await coordinator.run()
     seconds = time.monotonic() - started
     return TransferReport(
-        engine.name, results, seconds, slots, limit, ends.requests, folder_markers=files.folder_markers
+        engine.name,
+        results,
+        seconds,
+        slots,
+        limit,
+        ends.requests,
+        folder_markers=files.folder_markers,
+        downgrades=ends.downgrades,
     )
 
 

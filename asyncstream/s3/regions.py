@@ -24,6 +24,15 @@ class Learned(Struct):
     unverified: set[str] = field(default_factory=set)
     without_checksums: set[str] = field(default_factory=set)
 
+    def lacks(self, bucket: str) -> list[str]:
+        """Return a sentence for each thing that the bucket's server lacks."""
+        lacks = []
+        if bucket in self.without_checksums:
+            lacks.append(f"s3://{bucket} returns no checksums: the bytes read were not compared with one")
+        if bucket in self.unverified:
+            lacks.append(f"s3://{bucket} does not check uploads: the bytes written were not compared")
+        return lacks
+
 
 class RegionalRequests:
     """Sends requests over one transport, each to its bucket's region, and counts them.
@@ -31,6 +40,9 @@ class RegionalRequests:
     Args:
         transport: boto3 or aioboto3.
         regions: the known regions by bucket. New ones are added.
+
+    Attributes:
+        buckets: the buckets that requests were sent to.
     """
 
     def __init__(self, transport: Transport, regions: dict[str, str]) -> None:
@@ -38,6 +50,7 @@ class RegionalRequests:
         self._regions = regions
         # Several threads send. Appending to a list is atomic, a counter's += is not.
         self._sent: list[str] = []
+        self.buckets: set[str] = set()
 
     @property
     def sent(self) -> Mapping[str, int]:
@@ -54,6 +67,7 @@ class RegionalRequests:
         """
         self._sent.append(operation)
         bucket = params["Bucket"]
+        self.buckets.add(bucket)
         renewals = self._transport.renewals
         try:
             return await self._transport.call(operation, params, self._regions.get(bucket), left)

@@ -55,6 +55,11 @@ class S3Store:
         return self._requests.sent
 
     @property
+    def downgrades(self) -> list[str]:
+        """What the servers of the buckets used lack, as sentences."""
+        return [lack for bucket in sorted(self._requests.buckets) for lack in self._learned.lacks(bucket)]
+
+    @property
     def slot_bytes(self) -> int:
         """Bytes of memory that one part in flight costs."""
         return self._transport.slot_bytes

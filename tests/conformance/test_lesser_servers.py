@@ -42,9 +42,11 @@ def refusing(header: str, refusal: bytes, otherwise: bytes = WRITTEN) -> Callabl
 @refusals
 def test_a_small_put_goes_without_the_checksum_refused(run: Run, refusal: bytes) -> None:
     odd = OddS3(put=[refusing("x-amz-checksum-", refusal)])
-    [file] = run(odd, verify="before").files
+    report = run(odd, verify="before")
 
+    [file] = report.files
     assert (file.status, file.write_verified) == ("copied", None)
+    assert report.downgrades == ["s3://clean does not check uploads: the bytes written were not compared"]
     assert odd.kinds.count("put") == 2
 
 
@@ -81,9 +83,11 @@ def test_an_upload_goes_without_the_kind_of_checksum_refused(run: Run, refusal: 
 def test_a_source_is_read_without_the_checksum_mode_refused(run: Run, refusal: bytes) -> None:
     whole = honest(5)
     odd = OddS3(get=[lambda head: refusal if "x-amz-checksum-mode" in head else whole(head)])
-    [file] = run(odd, verify="after").files
+    report = run(odd, verify="after")
 
+    [file] = report.files
     assert (file.status, file.read_verified) == ("copied", None)
+    assert "s3://raw returns no checksums: the bytes read were not compared with one" in report.downgrades
     assert odd.kinds.count("get") == 2
 
 
