@@ -23,7 +23,10 @@ MAX_LOGGED = 20
 def copy_items(
     items: Sequence[Item], session: TransferSession, config: TransferConfig, context: LambdaContext
 ) -> list[ItemOutcome]:
-    """Copy the files of the items, log failures, and return each item's outcome, in order."""
+    """Copy the files of the items, log failures, and return each item's outcome, in order.
+
+    `config.at_deadline` says how files end at the deadline; the settings of an item do not change it.
+    """
     outcomes = [
         ItemOutcome.from_error(item, item.error) if item.error else ItemOutcome(item) for item in items
     ]
@@ -80,7 +83,9 @@ def _copy(
             for source, destination in item.pairs
             if item.continuation and isinstance(source, S3Object) and isinstance(destination, S3Object)
         }
-        settings = within(config.override(items[0].config), context)
+        # An item must not choose how files end at the deadline: that depends on the trigger.
+        chosen = {**items[0].config, "at_deadline": config.at_deadline}
+        settings = within(config.override(chosen), context)
         report = session.transfer(pairs, settings, continuations=continuations)
     except AsyncstreamError as error:
         return [ItemOutcome.from_error(item, error) for item in items]

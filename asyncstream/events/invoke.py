@@ -67,9 +67,9 @@ def handle_event(event: Any, context: LambdaContext, *, engine: str, multipart: 
 def _triggered(trigger: Trigger, context: LambdaContext, engine: str, multipart: bool) -> Any:
     started = time.monotonic()
     items = trigger.items(Deployment.from_env())
-    config = TransferConfig.from_env(multipart=multipart)
-    if trigger.chained:
-        config = config.override({"at_deadline": "pending"})
+    # Only a trigger that invokes the function again may leave files pending. Others must learn of them.
+    at_deadline = "pending" if trigger.chained else "fail"
+    config = TransferConfig.from_env(multipart=multipart).override({"at_deadline": at_deadline})
     with deployed_session(engine) as session:
         outcomes = copy_items(items, session, config, context)
     metrics.write(

@@ -41,7 +41,7 @@ class Clients:
         self._opened: dict[_Settings, _Transports] = {}
         # The settings whose transports are kept without a user.
         self._last: _Settings | None = None
-        self._opening = engine.lock()
+        self._open_lock = engine.lock()
 
     async def connect(self, config: TransferConfig) -> None:
         """Open the transports for these settings; unused ones of other settings are closed."""
@@ -55,14 +55,14 @@ class Clients:
         async with self._use(config) as transports:
             verify = config.verify != "off"
             source = S3Source(
-                transports.of[self._source],
+                transports.by_access[self._source],
                 config.extra_args,
                 self._learned[self._source],
                 verify=verify,
                 deadline=deadline,
             )
             destination = S3Destination(
-                transports.of[self._destination],
+                transports.by_access[self._destination],
                 config.chunk_size,
                 config.extra_args,
                 self._learned[self._destination],
@@ -83,7 +83,7 @@ class Clients:
         self._last = settings
         transports = self._opened.get(settings)
         if transports is None:
-            async with self._opening:
+            async with self._open_lock:
                 transports = self._opened.get(settings) or await self._open(settings)
         transports.users += 1
         try:
@@ -97,7 +97,7 @@ class Clients:
         transports = _Transports()
         try:
             for each in settings:
-                transports.of[each.access] = await open_transport(self.engine.name, each)
+                transports.by_access[each.access] = await open_transport(self.engine.name, each)
         except BaseException:
             await self.engine.shielded(transports.close(), SHIELD_SECONDS)
             raise
@@ -131,10 +131,10 @@ class _Transports:
     """The transports of one set of settings, and the number of transfers that use them."""
 
     def __init__(self) -> None:
-        self.of: dict[S3Access, Transport] = {}
+        self.by_access: dict[S3Access, Transport] = {}
         self.users = 0
 
     async def close(self) -> None:
         async with AsyncExitStack() as closing:
-            for transport in self.of.values():
+            for transport in self.by_access.values():
                 closing.push_async_callback(transport.close)

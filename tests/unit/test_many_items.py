@@ -55,7 +55,13 @@ class Early(Late):
 class Session:
     """A stand-in for `TransferSession`: every file fails."""
 
-    def transfer(self, pairs: Sequence[tuple[S3Object, S3Object]], *_: Any, **__: Any) -> TransferReport:
+    def __init__(self) -> None:
+        self.configs: list[TransferConfig] = []
+
+    def transfer(
+        self, pairs: Sequence[tuple[S3Object, S3Object]], config: TransferConfig, **_: Any
+    ) -> TransferReport:
+        self.configs.append(config)
         error = DeadlineExceeded("late")
         failed = [
             FileResult(source, target, "failed", 0, None, 0, 0, 0.0, error=error) for source, target in pairs
@@ -105,3 +111,13 @@ def test_failures_of_one_kind_are_summed_up_in_the_log(kind: str, caplog: pytest
     assert lines[0].startswith("m0 failed: DeadlineExceeded: ")
     assert len(lines) <= 2 * (copying_items.MAX_LOGGED + 1)
     assert sum(int(line.split()[0]) if " more failed: " in line else 1 for line in lines) == FEW
+
+
+@pytest.mark.parametrize("at_deadline", ["fail", "pending"])
+def test_a_message_does_not_choose_how_its_files_end(at_deadline: Any) -> None:
+    """A pending file of a trigger that does not invoke again would be lost: its message is deleted."""
+    session: Any = Session()
+    item = Item("m", (pair(1, 1),), {"at_deadline": "pending", "max_concurrency": 3})
+    copying_items.copy_items([item], session, TransferConfig(at_deadline=at_deadline), Early())
+
+    assert [(each.at_deadline, each.max_concurrency) for each in session.configs] == [(at_deadline, 3)]

@@ -168,9 +168,10 @@ class Sandbox(Closing):
             self._all.remove(environment)
 
     def _observe(self, request_id: str, observation: Observation) -> None:
-        self._observed[request_id] = observation
-        if len(self._observed) > MAX_OBSERVED:
-            self._observed.pop(next(iter(self._observed)))
+        with self._lock:
+            self._observed[request_id] = observation
+            if len(self._observed) > MAX_OBSERVED:
+                self._observed.pop(next(iter(self._observed)))
 
     def _event(self, function: Function, payload: bytes, request_id: str, trace: TraceContext) -> Event:
         headers = {

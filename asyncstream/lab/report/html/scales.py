@@ -69,7 +69,7 @@ def _round_numbers(least: float) -> list[float]:
 
 def seconds(value: float) -> str:
     """Format seconds, such as `85 ms`, `1.25 s`, `11.2 s` or `125 s`."""
-    if value < 1:
+    if round(value, 3) < 1:
         return f"{value * 1000:.0f} ms"
     if value < 10:
         return f"{value:.2f} s"
