@@ -5,14 +5,16 @@
 - In Lambda, the function's own segment is the parent, if this invocation is sampled (active tracing).
 - Elsewhere, the trace is a segment without a parent, if `AWS_XRAY_DAEMON_ADDRESS` names a daemon.
 
-Nothing is traced without `aws-xray-sdk` (`pip install 'asyncstream[xray]'`) or with
-`AWS_XRAY_SDK_ENABLED=false`.
+Nothing is traced without `aws-xray-sdk` (`pip install 'asyncstream[xray]'`), with
+`AWS_XRAY_SDK_ENABLED=false`, or if the SDK cannot parse the daemon's address, which is logged once.
 """
 
 import importlib.util
+import logging
 import os
 import sys
 from collections.abc import Mapping
+from typing import Any
 
 from asyncstream.ports import Annotation, Span
 from asyncstream.tracing.spans import UNTRACED
@@ -20,6 +22,10 @@ from asyncstream.tracing.spans import UNTRACED
 ROOT = "asyncstream"
 SDK = "aws_xray_sdk"
 DAEMON = "AWS_XRAY_DAEMON_ADDRESS"
+
+logger = logging.getLogger(__name__)
+# The addresses that the SDK could not parse. Loading it again would cost CPU, and log the same again.
+_refused_addresses: set[str | None] = set()
 
 
 def prepare(environ: Mapping[str, str] = os.environ) -> None:
@@ -29,15 +35,16 @@ def prepare(environ: Mapping[str, str] = os.environ) -> None:
     140 ms.
     """
     if is_on(environ) and DAEMON in environ and is_installed():
-        from asyncstream.tracing import xray  # noqa: F401, PLC0415
+        _load_xray(environ)
 
 
 def open_trace(environ: Mapping[str, str] = os.environ, **annotations: Annotation) -> Span:
     """Start the root span of a transfer; if the transfer is not traced, return a span that does nothing."""
     if not may_trace(environ):
         return UNTRACED
-    from asyncstream.tracing import xray  # noqa: PLC0415 - only a traced transfer pays for the SDK
-
+    xray = _load_xray(environ)
+    if xray is None:
+        return UNTRACED
     parent = xray.open_elsewhere()
     if parent is None and in_lambda(environ):
         parent = xray.function_segment(environ)
@@ -45,7 +52,30 @@ def open_trace(environ: Mapping[str, str] = os.environ, **annotations: Annotatio
         parent = xray.new_trace()
     if parent is None or not parent.sampled:
         return UNTRACED
-    return xray.record(ROOT, parent, annotations)
+    span: Span = xray.record(ROOT, parent, annotations)
+    return span
+
+
+def _load_xray(environ: Mapping[str, str]) -> Any:
+    """Load `tracing.xray`, whose SDK parses the daemon's address; return None if it cannot.
+
+    The address must not stop a transfer. Only a traced transfer pays for the SDK.
+    """
+    address = environ.get(DAEMON)
+    if address in _refused_addresses:
+        return None
+    try:
+        from asyncstream.tracing import xray  # noqa: PLC0415
+    except Exception as error:
+        # Its class cannot be imported: that needs the package whose import fails.
+        if type(error).__name__ != "InvalidDaemonAddressException":
+            raise
+        _refused_addresses.add(address)
+        logger.warning(
+            "%s=%r is not an address, so nothing is traced: write host:port, or unset it", DAEMON, address
+        )
+        return None
+    return xray
 
 
 def may_trace(environ: Mapping[str, str]) -> bool:

@@ -103,3 +103,29 @@ def test_without_a_daemon_the_sdk_is_not_even_loaded(lab: LabS3) -> None:
         check=True,
     )
     assert done.stdout.strip() == "[]"
+
+
+@pytest.mark.parametrize("address", ["nonsense", "udp:127.0.0.1:port", "tcp:127.0.0.1:2000 udp"])
+def test_a_daemons_address_that_is_none_stops_no_transfer(lab: LabS3, address: str) -> None:
+    """The SDK parses it when it is first imported, so the transfers run in a process of their own."""
+    code = (
+        "import sys\n"
+        "from asyncstream import S3Object, TransferSession\n"
+        "for engine in ('sequential', 'threads', 'asyncio'):\n"
+        "    with TransferSession(engine) as session:\n"
+        "        session.open()\n"
+        "        report = session.transfer([(S3Object('source', sys.argv[1]), S3Object('results', 'x'))])\n"
+        "        print(report.count('copied'))\n"
+    )
+    (key,) = sources(lab, "bad-address", 1, 1000)
+    done = subprocess.run(
+        [sys.executable, "-c", code, key],
+        cwd=ROOT,
+        env={"PATH": "", "AWS_XRAY_DAEMON_ADDRESS": address, **lab.environment()},
+        capture_output=True,
+        text=True,
+        check=True,
+    )
+    assert done.stdout.split() == ["1", "1", "1"]
+    assert done.stderr.count("AWS_XRAY_DAEMON_ADDRESS") == 1
+    assert f"{address!r} is not an address, so nothing is traced" in done.stderr
