@@ -7,12 +7,19 @@ http.client also accepts the end of the connection as the end of the head. If it
 from http.client import CONTINUE, OK, SWITCHING_PROTOCOLS, HTTPResponse, RemoteDisconnected, parse_headers
 from typing import Any
 
+# Bytes of header lines that http.client gets as one, if there may be any number of them. It accepts 64 KiB.
+_JOINED = 8 * 1024
+_BLANK = frozenset({b"\r\n", b"\n", b""})
+
 
 class WholeHead(HTTPResponse):
     """A reply whose head must end with a blank line, not with the connection.
 
     Interim replies are skipped, such as 102 Processing: http.client only knows 100 Continue.
     """
+
+    # http.client accepts 100 header lines, and has no option for more. An object in S3 may have 1,000.
+    many_headers = False
 
     @property
     def status_is_read(self) -> bool:
@@ -25,7 +32,7 @@ class WholeHead(HTTPResponse):
         Raises:
             RemoteDisconnected: the connection ended before the blank line.
         """
-        head = _Lines(self.fp, self.status_is_read)
+        head = _Lines(self.fp, self.status_is_read, joined=self.many_headers)
         self.fp: Any = head
         try:
             super().begin()
@@ -56,11 +63,35 @@ def check_line(line: bytes) -> bytes:
 class _Lines:
     """The file of a connection while a head is read from it."""
 
-    def __init__(self, file: Any, started: bool) -> None:
+    def __init__(self, file: Any, started: bool, *, joined: bool) -> None:
         self.file = file
         self._started = started
+        self._joined = joined
+        self._in_headers = started
+        self._next: bytes | None = None
 
     def readline(self, limit: int = -1) -> bytes:
+        """Return the next line of the head, or several header lines, if they may be joined."""
+        line = self._read(limit) if self._next is None else self._next
+        self._next = None
+        if not self._joined:
+            return line
+        if not self._in_headers:
+            self._in_headers = True
+            return line
+        if line in _BLANK:
+            self._in_headers = False  # after 100 Continue, another status line follows
+            return line
+        block = bytearray(line)
+        while len(block) < _JOINED:
+            line = self._read(limit)
+            if line in _BLANK:
+                self._next = line
+                break
+            block += line
+        return bytes(block)
+
+    def _read(self, limit: int) -> bytes:
         line: bytes = self.file.readline(limit)
         if len(line) == limit or (not line and not self._started):
             return line  # http.client reports the line as too long, or the reply as missing

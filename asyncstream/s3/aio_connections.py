@@ -27,6 +27,9 @@ from asyncstream.s3.settings import CONNECTIONS_PER_PART
 
 # aiohttp takes a timeout of 0 as no timeout.
 _SHORTEST = 0.001
+# The most header lines of a reply; aiohttp's default is 128. The 2 KB of metadata of an object have room for
+# 1,040 names with two characters at most and empty values.
+MAX_HEADERS = 1_200
 # The first version of aiobotocore that compares the name in a certificate with the host. Older versions rely
 # on urllib3 for that, as botocore does, and behind a proxy they do not check certificates at all.
 _VERIFIES_SINCE = (3, 9)
@@ -94,6 +97,19 @@ class _Resolver(AbstractResolver):
         """Do nothing: no resources are kept."""
 
 
+class _Response(aiohttp.ClientResponse):
+    """A reply whose headers may have bytes that are not UTF-8, which aiobotocore decodes strictly."""
+
+    @property
+    def raw_headers(self) -> tuple[tuple[bytes, bytes], ...]:
+        return tuple((name, _HeaderBytes(value)) for name, value in super().raw_headers)
+
+
+class _HeaderBytes(bytes):
+    def decode(self, encoding: str = "utf-8", errors: str = "surrogateescape") -> str:
+        return super().decode(encoding, errors)
+
+
 class VerifiedSession(AIOHTTPSession):  # type: ignore[misc]  # untyped
     """aiobotocore's HTTP session, for S3 and for the services that provide S3's credentials."""
 
@@ -113,6 +129,8 @@ class VerifiedSession(AIOHTTPSession):  # type: ignore[misc]  # untyped
     async def _get_session(self, proxy_url: str | None) -> "_Requests":
         # https://github.com/aio-libs/aiobotocore/blob/3.10.0/aiobotocore/httpsession.py#L231
         session: aiohttp.ClientSession = await super()._get_session(proxy_url)
+        # https://github.com/aio-libs/aiohttp/blob/v3.14.5/aiohttp/client.py#L492
+        session._response_class = _Response  # noqa: SLF001 - aiobotocore has no option for it
         connector: Any = session.connector
         # https://github.com/aio-libs/aiohttp/blob/v3.14.5/aiohttp/connector.py#L334
         if connector._factory.func is not _Protocol:  # noqa: SLF001
@@ -168,7 +186,7 @@ class _Protocol(ResponseHandler):
         )
 
     def set_response_params(self, **options: Any) -> None:
-        super().set_response_params(**options)
+        super().set_response_params(**options | {"max_headers": MAX_HEADERS})
         self._call = current_call.get(None)
 
     def start_timeout(self) -> None:

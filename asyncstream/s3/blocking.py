@@ -19,6 +19,7 @@ from asyncstream.s3.access import S3Access
 from asyncstream.s3.call_limits import CallLimits, call_limits
 from asyncstream.s3.client import (
     client_options,
+    decode_headers,
     expect_for_streams,
     expect_nothing,
     prepare_client,
@@ -123,6 +124,7 @@ class BlockingTransport:
         prepare_client(client)
         use_own_connections(client)
         client.meta.events.register_last("before-call.s3", self._limit_expect)
+        client.meta.events.register_first("before-parse.s3", decode_headers)
         return client
 
 

@@ -58,6 +58,12 @@ def set_timeout(connected: Any, seconds: float) -> None:
         connected.settimeout(seconds)
 
 
+class _Reply(WholeHead):
+    """A reply with any number of headers: those of an object's metadata are few or many."""
+
+    many_headers = True
+
+
 class _LimitedConnection(HTTPConnection):
     """The changes to botocore's connections, for HTTP and HTTPS."""
 
@@ -74,7 +80,7 @@ class _LimitedConnection(HTTPConnection):
 
     def __init__(self, *given: Any, **options: Any) -> None:
         super().__init__(*given, **options)
-        self.response_class = self._original_response_cls = WholeHead
+        self.response_class = self._original_response_cls = _Reply
 
     def request(self, *request: Any, **options: Any) -> None:
         # If a reply came before the body was sent, its status is still stored here. botocore would use it for
@@ -152,7 +158,7 @@ def _limit_reads(connected: socket.socket, stall_timeout: float) -> _Socket:
     return bounded
 
 
-class _Refusal(WholeHead, AWSHTTPResponse):  # type: ignore[misc]  # untyped
+class _Refusal(_Reply, AWSHTTPResponse):  # type: ignore[misc]  # untyped
     """A reply that came instead of 100 Continue."""
 
     # https://github.com/boto/botocore/blob/1.43.117/botocore/awsrequest.py#L41

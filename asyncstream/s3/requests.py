@@ -6,6 +6,7 @@ from hashlib import md5
 from typing import Any
 
 from asyncstream.checksum import CRC64NVME, Checksum
+from asyncstream.errors import InputError
 from asyncstream.locations import S3Object, S3Prefix
 from asyncstream.objects import ByteRange, CompletedPart, MultipartUpload, Origin
 
@@ -111,15 +112,47 @@ def new_object_params(
     """Build PutObject or CreateMultipartUpload: the headers kept from the source, then the user's settings.
 
     `origin` is added to the metadata if it fits. An object without an origin is compared by its checksum.
+
+    Raises:
+        InputError: a header is not UTF-8, or the metadata is not ASCII.
     """
     wanted = {name: value for name, value in extra.items() if not name.startswith("CopySource")}
     params = {"Bucket": target.bucket, "Key": target.key} | dict(kept) | wanted
+    _check_sendable(params, target)
     if origin is None:
         return params
     metadata = {**params.get("Metadata", {}), ORIGIN: _origin_text(origin)}
     if sum(len(name.encode()) + len(text.encode()) for name, text in metadata.items()) <= MAX_METADATA:
         params["Metadata"] = metadata
     return params
+
+
+def _check_sendable(params: Params, target: S3Object) -> None:
+    """Check that every text can be sent with the bytes that the source has."""
+    for field, value in params.items():
+        if isinstance(value, str) and not _is_utf8(value):
+            raise InputError(
+                f"{target} was not written: the {field} of its source, {_bytes_of(value)!r:.200}, is not "
+                "UTF-8. Name another with extra_args, or mend that of the source"
+            )
+        for name, text in value.items() if isinstance(value, Mapping) else ():
+            if not (name.isascii() and text.isascii()):
+                raise InputError(
+                    f"{target} was not written: its {field} {name!r:.100} is {_bytes_of(text)!r:.200}, and "
+                    "S3 takes only ASCII. Name others with extra_args, or mend those of the source"
+                )
+
+
+def _is_utf8(text: str) -> bool:
+    try:
+        text.encode()
+    except UnicodeEncodeError:
+        return False
+    return True
+
+
+def _bytes_of(text: str) -> bytes:
+    return text.encode("utf-8", "surrogateescape")
 
 
 def _origin_text(origin: Origin) -> str:

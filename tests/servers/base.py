@@ -50,6 +50,7 @@ class Capability(Enum):
     KEYS_OF_ANY_PATH = auto()
     KEYS_OF_LONG_NAMES = auto()
     KEYS_OF_CONTROL_CHARACTERS = auto()
+    MANY_HEADERS = auto()
 
 
 class Bucket:

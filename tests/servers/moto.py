@@ -28,6 +28,7 @@ class MotoServer(ServerProcess):
         Capability.DENIES_ACCESS: "moto does not check credentials",
         Capability.COUNTS_CONNECTIONS: "moto does not count connections",
         Capability.KEYS_OF_CONTROL_CHARACTERS: "moto finds no route for a key with a line feed",
+        Capability.MANY_HEADERS: "moto's server accepts 100 headers",
     }
 
     def _command(self, port: int, directory: Path) -> list[str]:

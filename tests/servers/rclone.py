@@ -35,6 +35,7 @@ class RcloneServer(ServerProcess):
         Capability.KEYS_OF_ANY_PATH: f"{_ON_DISK}: no empty names, no dots",
         Capability.KEYS_OF_LONG_NAMES: f"{_ON_DISK}: no name over 255 bytes",
         Capability.KEYS_OF_CONTROL_CHARACTERS: f"{_ON_DISK}: it lists control characters as symbols",
+        Capability.MANY_HEADERS: "rclone counts the prefix of each name as metadata",
     }
 
     def _command(self, port: int, directory: Path) -> list[str]:
