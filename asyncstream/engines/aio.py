@@ -286,6 +286,11 @@ async def _wait_shielded(task: asyncio.Task[T], seconds: float = math.inf) -> as
     return cancelled
 
 
+def is_stock_loop() -> bool:
+    """Return whether the running event loop is one of asyncio's own, and not uvloop's, for example."""
+    return isinstance(asyncio.get_running_loop(), asyncio.BaseEventLoop)
+
+
 def _loop_is_running() -> bool:
     try:
         asyncio.get_running_loop()

@@ -10,11 +10,12 @@ from aiobotocore.session import AioSession
 from botocore import xform_name
 from botocore.exceptions import BotoCoreError, ClientError
 
+from asyncstream.engines.aio import is_stock_loop
 from asyncstream.errors import ConnectionFailed
 from asyncstream.ports import Body, TimeLeft, for_ever
 from asyncstream.s3.access import S3Access
 from asyncstream.s3.aio_connections import Call, VerifiedConfig, current_call, limit_body
-from asyncstream.s3.buffers import SLOT
+from asyncstream.s3.buffers import SLOT, SLOT_ON_OTHER_LOOPS
 from asyncstream.s3.client import (
     client_options,
     expect_nothing,
@@ -33,6 +34,7 @@ class AsyncioTransport:
     """One client per bucket region. It belongs to the event loop that was running when it was opened."""
 
     def __init__(self, settings: ClientSettings) -> None:
+        self._slot_bytes = SLOT if is_stock_loop() else SLOT_ON_OTHER_LOOPS
         self._settings = settings
         self._config = VerifiedConfig(**sdk_options(settings))
         self._clients: dict[str | None, Any] = {}
@@ -42,7 +44,7 @@ class AsyncioTransport:
     @property
     def slot_bytes(self) -> int:
         """The bytes that aiohttp, asyncio and OpenSSL hold for a GET and a PUT."""
-        return SLOT
+        return self._slot_bytes
 
     async def call(
         self, operation: str, params: Mapping[str, Any], region: str | None, left: TimeLeft = for_ever
