@@ -86,7 +86,7 @@ class RegionalRequests:
                 raise
             # The bucket is in this region, so the 400 has another reason. A HEAD's reply has no body.
             what = f"HEAD of s3://{bucket}/{params['Key']}"
-            raise S3Error(f"{what}: S3 answered 400 Bad Request without a reason", "400", 400) from again
+            raise S3Error(f"{what}: S3 answered 400 Bad Request without a reason", status=400) from again
 
     async def _find_region(self, bucket: str, refusal: WrongRegion, left: TimeLeft) -> str:
         """Ask S3 for the region of a bucket, if its refusal did not name one."""

@@ -9,8 +9,9 @@ from asyncstream.ports import Transport
 from asyncstream.s3.regions import Learned, RegionalRequests
 from asyncstream.s3.requests import Params
 
-# Codes of servers that do not know a parameter, and of their replies without a body, as to HEAD.
-_UNSUPPORTED = frozenset({"InvalidArgument", "InvalidRequest", "NotImplemented", "400", "501"})
+# Codes of servers that do not know a parameter, and of their replies to HEAD, which have no body.
+_UNSUPPORTED = frozenset({"InvalidArgument", "InvalidRequest", "NotImplemented"})
+_UNSUPPORTED_BY_HEAD = frozenset({"400", "501"})
 # Operations that may end a little after the deadline: see `Deadline.left_for_uploads`.
 _MAY_END_LATER = frozenset(
     {"AbortMultipartUpload", "CreateMultipartUpload", "ListMultipartUploads", "ListParts"}
@@ -88,7 +89,8 @@ class S3Store:
         try:
             return await self._call(operation, params | optional)
         except S3Error as refusal:
-            if refusal.code not in _UNSUPPORTED:
+            codes = _UNSUPPORTED_BY_HEAD if operation == "HeadObject" else _UNSUPPORTED
+            if refusal.code not in codes:
                 raise
             if not isinstance(params.get("Body", b""), bytes):
                 refusing.add(bucket)
