@@ -291,7 +291,9 @@ class GatheringFailed(AsyncstreamError, RuntimeError):
 
 
 class S3Error(AsyncstreamError, RuntimeError):
-    """S3 answered with an error that has no class of its own; `code` is S3's name for it."""
+    """S3 answered with an error that has no class of its own; `code` is S3's name for it. It is "" if a proxy
+    or another server answered, or if the SDK failed.
+    """
 
     def __init__(self, message: str, code: str = "", status: int = 0) -> None:
         super().__init__(message)

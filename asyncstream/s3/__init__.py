@@ -20,6 +20,8 @@ async def open_transport(engine: str, settings: ClientSettings) -> Transport:
     """
     from botocore.exceptions import BotoCoreError  # noqa: PLC0415 - gathering pages needs no SDK
 
+    from asyncstream.s3.sdk_errors import explain  # noqa: PLC0415 - a cold start may not need it
+
     checksum.load()
     try:
         if engine == "asyncio":
@@ -29,5 +31,8 @@ async def open_transport(engine: str, settings: ClientSettings) -> Transport:
         from asyncstream.s3.blocking import BlockingTransport  # noqa: PLC0415
 
         return BlockingTransport(settings)
-    except (BotoCoreError, ValueError) as error:  # ValueError: the endpoint is not a URL
-        raise ConfigError(f"cannot create an S3 client: {error}") from error
+    except ConfigError:
+        raise
+    # OSError: a program that gives credentials cannot be run. ValueError: the endpoint is not a URL.
+    except (BotoCoreError, OSError, ValueError) as error:
+        raise ConfigError(f"cannot create an S3 client: {explain(error)}") from error

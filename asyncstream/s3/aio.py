@@ -1,5 +1,6 @@
 """The transport over aioboto3 or aiobotocore, for the asyncio engine."""
 
+import logging
 from collections.abc import AsyncIterator, Mapping
 from contextlib import AsyncExitStack
 from typing import Any
@@ -9,9 +10,9 @@ from aiobotocore.credentials import AioAssumeRoleCredentialFetcher, AioDeferredR
 from aiobotocore.session import AioSession
 from botocore import xform_name
 from botocore.exceptions import BotoCoreError, ClientError
+from botocore.parsers import ResponseParserError
 
 from asyncstream.engines.aio import is_stock_loop
-from asyncstream.errors import ConnectionFailed
 from asyncstream.ports import Body, TimeLeft, for_ever
 from asyncstream.s3.access import S3Access
 from asyncstream.s3.aio_connections import Call, VerifiedConfig, current_call, limit_body
@@ -23,11 +24,15 @@ from asyncstream.s3.client import (
     prepare_session,
     sdk_options,
 )
-from asyncstream.s3.failures import convert_error, reply_timeout_error
+from asyncstream.s3.failures import broken_body_error, convert_error, reply_timeout_error
 from asyncstream.s3.roles import RoleProvider
+from asyncstream.s3.sdk_errors import PROGRAM_ERRORS
 from asyncstream.s3.settings import ClientSettings
 
-_SDK_ERRORS = (BotoCoreError, aiohttp.ClientError, OSError)
+# As botocore does for its own: else Python prints its warnings, each with tracebacks, if no log is set up.
+logging.getLogger("aiobotocore").addHandler(logging.NullHandler())
+
+_SDK_ERRORS = (BotoCoreError, ResponseParserError, aiohttp.ClientError, OSError, *PROGRAM_ERRORS)
 
 
 class AsyncioTransport:
@@ -167,13 +172,14 @@ class _ContentStream:
         # Before aiobotocore 3 the body is a wrapt proxy. Since then it has the attribute `raw_stream`.
         wrapped = body.__wrapped__ if hasattr(body, "__wrapped__") else body.raw_stream
         self._response: aiohttp.ClientResponse = wrapped
+        self._stall_timeout = stall_timeout
         limit_body(self._response, stall_timeout)
 
     async def read(self) -> bytes:
         try:
             return await self._response.content.readany()
         except _SDK_ERRORS as error:
-            raise ConnectionFailed(f"the connection broke while reading the source: {error}") from error
+            raise broken_body_error(error, self._stall_timeout) from error
 
     async def close(self) -> None:
         # Return the connection to the pool if the body was read to its end, else close it.

@@ -11,9 +11,10 @@ import urllib3.exceptions
 from botocore import xform_name
 from botocore.config import Config
 from botocore.exceptions import BotoCoreError, ClientError
+from botocore.parsers import ResponseParserError
 
 from asyncstream.engines.driver import drive
-from asyncstream.errors import AsyncstreamError, ConnectionClosed, ConnectionFailed, S3Error
+from asyncstream.errors import AsyncstreamError, ConnectionClosed, S3Error
 from asyncstream.ports import Body, TimeLeft, for_ever
 from asyncstream.s3.access import S3Access
 from asyncstream.s3.call_limits import CallLimits, call_limits
@@ -27,14 +28,22 @@ from asyncstream.s3.client import (
     sdk_options,
 )
 from asyncstream.s3.connections import use_own_connections
-from asyncstream.s3.failures import convert_error, reply_timeout_error
+from asyncstream.s3.failures import broken_body_error, convert_error, reply_timeout_error
 from asyncstream.s3.roles import RoleProvider
+from asyncstream.s3.sdk_errors import PROGRAM_ERRORS
 from asyncstream.s3.settings import ClientSettings
 from asyncstream.units import KiB
 
 # Bytes for a thread, its two connections and their headers, in addition to the chunk (measured).
 _OVERHEAD = 80 * KiB
-_SDK_ERRORS = (BotoCoreError, urllib3.exceptions.HTTPError, HTTPException, OSError)
+_SDK_ERRORS = (
+    BotoCoreError,
+    ResponseParserError,
+    urllib3.exceptions.HTTPError,
+    HTTPException,
+    OSError,
+    *PROGRAM_ERRORS,
+)
 
 
 class BlockingTransport:
@@ -156,6 +165,7 @@ class _RawStream:
     def __init__(self, raw: Any, length: int, settings: ClientSettings, left: TimeLeft) -> None:
         self._raw = raw
         self._left = length
+        self._settings = settings
         self._buffer = memoryview(bytearray(min(length, settings.chunk_size)))
         self._limits = CallLimits(left, settings.stall_timeout)
 
@@ -166,7 +176,7 @@ class _RawStream:
             # https://github.com/urllib3/urllib3/blob/2.8.0/src/urllib3/response.py#L794
             count = self._raw._fp.readinto(self._buffer)  # noqa: SLF001
         except _SDK_ERRORS as error:
-            raise ConnectionFailed(f"the connection broke while reading the source: {error}") from error
+            raise broken_body_error(error, self._settings.stall_timeout) from error
         finally:
             call_limits.reset(outer)
         self._left -= count

@@ -2,15 +2,17 @@
 
 from io import BytesIO
 from typing import Any
+from urllib.parse import urlsplit
 
 import botocore
 from botocore.auth import AUTH_TYPE_MAPS, S3SigV4Auth
 
+from asyncstream.errors import ConfigError
 from asyncstream.http.certificates import check_bundle
 from asyncstream.s3.access import S3Access
+from asyncstream.s3.answered_by import FIRST_WORDS, MOST_OF_PAGE
 from asyncstream.s3.call_limits import call_limits
 from asyncstream.s3.failures import is_untrusted
-from asyncstream.s3.replies import FIRST_WORDS
 from asyncstream.s3.settings import CONNECTIONS_PER_PART, ClientSettings
 from asyncstream.version import __version__
 
@@ -59,14 +61,16 @@ def prepare_session(session: Any, access: S3Access) -> None:
     """Set up a new session of either SDK: its clients load only S3's data and verify certificates.
 
     Raises:
-        ConfigError: the environment turns off the verification of certificates.
+        ConfigError: the file of certificates cannot be used.
     """
     if access.profile is not None:
         session.set_config_variable("profile", access.profile)
     if access.access_key_id is not None:
         session.set_credentials(access.access_key_id, access.secret_access_key, access.session_token)
-    check_bundle(session)
+    check_bundle(session, access.ca_bundle)
     _make_lean(session)
+    # Also of STS and SSO.
+    session.register("response-received", _keep_first_words)
     session.register("needs-retry", _give_up_untrusted)
 
 
@@ -91,11 +95,19 @@ def _make_lean(session: Any) -> None:
 
 
 def prepare_client(client: Any) -> None:
-    """Change how a new client of either SDK signs, redirects and finds endpoints."""
+    """Change how a new client of either SDK signs, redirects and finds endpoints.
+
+    Raises:
+        ConfigError: the endpoint's URL has a user and a password, which error messages would repeat.
+    """
+    if "@" in urlsplit(client.meta.endpoint_url).netloc:
+        raise ConfigError(
+            "the endpoint's URL has a user and a password, which S3 does not take. Give access_key_id and "
+            "secret_access_key instead"
+        )
     AUTH_TYPE_MAPS[_SIGNED_IN_PYTHON] = S3SigV4Auth
     client.meta.events.register_first("choose-signer.s3", _sign_in_python)
     client.meta.events.register_last("before-call.s3", _keep_off_redirects)
-    client.meta.events.register("response-received.s3", _keep_first_words)
     # botocore resolves the endpoint again for every key, because its cache includes the key. No rule of S3's
     # endpoint rule set uses the key. (28 % of a small file's CPU.)
     # https://github.com/boto/botocore/blob/1.43.117/botocore/client.py#L937
@@ -109,10 +121,11 @@ _WORDS = 100
 
 
 def _keep_first_words(response_dict: Any, parsed_response: Any, **_: Any) -> None:
-    """Keep the first words of a reply that is not streamed, for an error message about a missing field."""
+    """Keep the first words of a reply that is not streamed, for an error message about it."""
     body = response_dict.get("body") if response_dict else None
     if isinstance(body, bytes) and body and isinstance(parsed_response, dict):
-        parsed_response.get("ResponseMetadata", {})[FIRST_WORDS] = body[:_WORDS]
+        most = _WORDS if response_dict["status_code"] < 300 else MOST_OF_PAGE
+        parsed_response.setdefault("ResponseMetadata", {})[FIRST_WORDS] = body[:most]
 
 
 def _sign_in_python(signature_version: str, **_: Any) -> str | None:

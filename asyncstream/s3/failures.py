@@ -6,6 +6,7 @@ from http.client import IncompleteRead
 from typing import Any
 
 import botocore.exceptions as sdk
+from botocore.parsers import ResponseParserError
 from urllib3.exceptions import ProtocolError
 from urllib3.util.ssl_match_hostname import CertificateError
 
@@ -32,6 +33,8 @@ from asyncstream.errors import (
     chain,
 )
 from asyncstream.http.certificates import find_refused_certificate
+from asyncstream.s3.answered_by import MOST_OF_PAGE, between, first_words, is_html, words_of_page
+from asyncstream.s3.sdk_errors import MAX_TEXT, advice_on_refusal, explain, first_line, proxy_login_error
 from asyncstream.s3.settings import Patience
 
 # The permission that each operation needs. The others need s3:PutObject.
@@ -66,8 +69,6 @@ _EXPLANATIONS: dict[type[AsyncstreamError], str] = {
     ChecksumMismatch: "S3 received other bytes than were sent. S3 says: ",
     CredentialsExpired: "the credentials have expired. S3 says: ",
 }
-# The most characters of a server's message: results keep it in memory, and a status line may have 64 KiB.
-_MAX_TEXT = 1_000
 _READS = frozenset({"GetObject", "HeadObject"})
 _NOT_FOUND = frozenset({"NoSuchKey", "NoSuchVersion", "404"})
 # The codes of botocore's S3RegionRedirectorv2, and one from regions that accounts opt in to
@@ -82,23 +83,8 @@ _REGION_CODES = frozenset(
         "TemporaryRedirect",
     }
 )
-_WRONG_SETTINGS = (
-    sdk.CredentialRetrievalError,
-    sdk.EndpointProviderError,
-    sdk.InvalidEndpointConfigurationError,
-    sdk.NoCredentialsError,
-    sdk.NoRegionError,
-    sdk.PartialCredentialsError,
-    sdk.ProfileNotFound,
-    sdk.TokenRetrievalError,
-)
-_WRONG_INPUT = (
-    sdk.ParamValidationError,
-    sdk.UnsupportedS3ArnError,
-    sdk.UnsupportedS3AccesspointConfigurationError,
-    sdk.UnsupportedS3ConfigurationError,
-    sdk.UnsupportedOutpostResourceError,
-)
+# What botocore raises for a Multi-Region Access Point: without awscrt, or with settings that it cannot have.
+_NO_ROUTE = (sdk.MissingDependencyException, sdk.EndpointProviderError)
 
 
 def convert_error(error: Exception, operation: str, params: Mapping[str, Any]) -> AsyncstreamError:
@@ -118,19 +104,42 @@ def _convert(  # noqa: PLR0911 - a table
     error: Exception, what: str, operation: str, params: Mapping[str, Any]
 ) -> AsyncstreamError:
     if is_untrusted(error):
-        return ServerNotTrusted(f"{what}: {_first_line(error)}")
+        return ServerNotTrusted(f"{what}: {first_line(error)}")
     if isinstance(error, sdk.ClientError):
         return _refused(error, what, operation, params)
-    if isinstance(error, _WRONG_SETTINGS):
-        return ConfigError(f"{what}: {error}")
-    if isinstance(error, _WRONG_INPUT):
-        return InputError(f"{what}: {error}")
+    if isinstance(error, _NO_ROUTE) and _is_multi_region(params):
+        return InputError(
+            f"{what}: a Multi-Region Access Point needs signatures that asyncstream does not make (SigV4A). "
+            "Name the bucket, or an access point of one region"
+        )
+    if isinstance(error, ResponseParserError):
+        return _unreadable(str(error), what)
+    explained = explain(error)
+    kind, text = type(explained), f"{what}: {explained}"
+    if not issubclass(kind, ConnectionFailed):
+        return kind(text)
     if any(map(_is_cut, chain(error))):
-        return TruncatedBody(f"{what}: the reply was cut: {_first_line(error)}")
-    if isinstance(error, sdk.ConnectionClosedError) or _was_reset(error):
-        return ConnectionClosed(f"{what}: {_first_line(error)}")
-    # Any other error of the SDKs, their HTTP clients and sockets: S3 did not reply, or only in part.
-    return ConnectionFailed(f"{what}: {_first_line(error)}")
+        return TruncatedBody(f"{what}: the reply was cut: {first_line(error)}")
+    return ConnectionClosed(text) if _was_reset(error) else kind(text)
+
+
+def _unreadable(text: str, what: str) -> AsyncstreamError:
+    """Return the error for a reply that is not XML or JSON: an HTML page, or a document that was cut.
+
+    Args:
+        text: botocore's message. Its second line has the whole body.
+        what: the request.
+    """
+    said, _, body = text.partition("\n")
+    page = body[:MOST_OF_PAGE].strip("b'\"")
+    if is_html(page):
+        return S3Error(between(what, 0, first_words(page.encode())))
+    return TruncatedBody(f"{what}: the reply was cut: {said[:MAX_TEXT].rstrip(':')}")
+
+
+def _is_multi_region(params: Mapping[str, Any]) -> bool:
+    bucket = str(params.get("Bucket"))
+    return bucket.startswith("arn:") and bucket.endswith(".mrap")
 
 
 def reply_timeout_error(operation: str, params: Mapping[str, Any], patience: Patience) -> ReplyTimeout:
@@ -139,6 +148,16 @@ def reply_timeout_error(operation: str, params: Mapping[str, Any], patience: Pat
         f"{_what(operation, params)}: no whole reply came within {patience.seconds:g} s after the request. "
         f"Raise {patience.setting} if S3 may take longer."
     )
+
+
+def broken_body_error(error: Exception, stall_timeout: float) -> ConnectionFailed:
+    """Return the error for the body of a GET that broke off, or of which no byte came for `stall_timeout`."""
+    what = "the connection broke while reading the source"
+    if isinstance(error, TimeoutError):
+        return ConnectionFailed(
+            f"{what}: no byte came for {stall_timeout:g} s. Raise stall_timeout if S3 may pause for longer."
+        )
+    return ConnectionFailed(f"{what}: {error}")
 
 
 def _strip(error: Exception) -> None:
@@ -185,10 +204,13 @@ def _refused(  # noqa: PLR0911 - a table
     metadata = error.response.get("ResponseMetadata", {})
     status = int(metadata.get("HTTPStatusCode", 0))
     code = str(details.get("Code", ""))
-    message = str(details.get("Message", ""))[:_MAX_TEXT]
+    message = str(details.get("Message", ""))[:MAX_TEXT]
     reply_text = f"{code or status} {message}".strip()
+    words = words_of_page(details, metadata)
+    if words:
+        return _answered_between(what, status, words, metadata)
     if error.operation_name not in {operation, None}:  # it is STS or SSO that has answered
-        return _no_credentials(f"{what}: {error.operation_name} was refused: {reply_text}", code, status)
+        return _no_credentials(f"{what}: {error.operation_name} was refused: {reply_text}", code, error)
     region = str(details.get("Region") or metadata.get("HTTPHeaders", {}).get("x-amz-bucket-region") or "")
     if _is_elsewhere(code, operation, region):
         place = f"the bucket is in {region}" if region else f"{reply_text}: the bucket is in another region"
@@ -208,12 +230,23 @@ def _refused(  # noqa: PLR0911 - a table
     return kind(text)
 
 
-def _no_credentials(text: str, code: str, status: int) -> AsyncstreamError:
+def _answered_between(what: str, status: int, words: str, metadata: Mapping[str, Any]) -> AsyncstreamError:
+    """Return the error for a page from a proxy or a network. It says nothing about permissions in S3."""
+    if status == 407:
+        return ConfigError(f"{what}: {proxy_login_error()}")
+    kind, text = _kind_of_status(status), between(what, status, words)
+    if issubclass(kind, ServiceBusy):
+        return kind(text, _retry_after(metadata))
+    return S3Error(text, "", status)
+
+
+def _no_credentials(text: str, code: str, error: sdk.ClientError) -> AsyncstreamError:
     """Return the error for a request for credentials that STS or SSO refused."""
+    status = int(error.response.get("ResponseMetadata", {}).get("HTTPStatusCode", 0))
     kind = _BY_CODE.get(code) or _kind_of_status(status)
     if issubclass(kind, ServiceBusy | CredentialsExpired):
         return kind(text)
-    return ConfigError(f"{text}. Check the role, its trust policy and its external id")
+    return ConfigError(f"{text.rstrip('. ')}. {advice_on_refusal(error.operation_name, code)}")
 
 
 def _is_elsewhere(code: str, operation: str, region: str) -> bool:
@@ -256,7 +289,3 @@ def _what(operation: str, params: Mapping[str, Any]) -> str:
     key = params.get("Key", params.get("Prefix", ""))
     part = f" part {params['PartNumber']}" if "PartNumber" in params else ""
     return f"{operation} s3://{params.get('Bucket')}/{key}{part}"
-
-
-def _first_line(error: Exception) -> str:
-    return str(error).partition("\n")[0][:_MAX_TEXT] or type(error).__name__

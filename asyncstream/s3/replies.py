@@ -20,6 +20,7 @@ from asyncstream.objects import (
     Stored,
     Written,
 )
+from asyncstream.s3.answered_by import FIRST_WORDS, between
 from asyncstream.s3.requests import ORIGIN, WEAK, UploadMarker
 
 # Headers that a copy keeps. GetObject's reply and PutObject's parameters have the same names for them. The
@@ -37,8 +38,6 @@ _KEPT = (
 # In order of preference, in case S3 returns several.
 _CHECKSUMS = ("CRC64NVME", "CRC32C", "CRC32", "SHA256", "SHA1")
 _COMPOSITE = re.compile(r"[^-]+-[1-9]\d{0,4}")
-# A reply's metadata has the first words of its body under this name: see `client.prepare_client`.
-FIRST_WORDS = "FirstWords"
 # Without either header, a body ends when the connection is closed (RFC 9112, 6.3).
 _FRAMING = frozenset({"content-length", "transfer-encoding"})
 _CONTENT_RANGE = re.compile(r"bytes (\d+)-(\d+)/(\d+)")
@@ -213,6 +212,8 @@ def check_pinned(reply: Mapping[str, Any], source: S3Object, etag: str | None) -
         SourceChanged: the reply has another ETag.
     """
     found: str | None = reply.get("ETag")
+    if found is None and str(reply.get("ContentType", "")).startswith("text/html"):
+        raise S3Error(between(f"GET of {source}", _status(reply), "text/html"))
     if found is None:
         raise S3Error(f"GET of {source} was answered without an ETag: a change of it could not be detected")
     if etag is not None and strong(found) != strong(etag):

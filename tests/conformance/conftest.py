@@ -1,13 +1,25 @@
 """One suite for every engine and every server: two fixtures make each test run nine times."""
 
-from collections.abc import Callable, Iterator, Sequence
+import os
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import ExitStack
+from pathlib import Path
 from typing import Any, TypeVar
 
 import pytest
 
-from asyncstream import KiB, MiB, S3Object, S3Prefix, TransferConfig, TransferReport, TransferSession
+from asyncstream import (
+    KiB,
+    MiB,
+    S3Access,
+    S3Object,
+    S3Prefix,
+    TransferConfig,
+    TransferReport,
+    TransferSession,
+)
 from asyncstream.engines import ENGINES
+from asyncstream.errors import AsyncstreamError
 from asyncstream.lab.s3 import Fault as LabFault
 from asyncstream.lab.s3 import LabS3
 from asyncstream.pipeline import clients
@@ -18,10 +30,12 @@ from asyncstream.s3.settings import ClientSettings
 from asyncstream.transforms import Spec
 from tests.fault_table import FaultRecord
 from tests.servers import Bucket, LabServer, S3Server
-from tests.servers.base import PATIENCE
+from tests.servers.base import CREDENTIALS, PATIENCE
+from tests.servers.blocking_page import page
 from tests.servers.listener import CONTINUE, RawReply, Scripted
 from tests.servers.odd_s3 import PART, OddS3
 
+from .aws_settings import SECRET, AwsSettings, Fail
 from .clocks import Clock
 from .faulty_transport import Fault, FaultyTransport
 from .fixture_types import Copy, NewSession, NothingIsLeft, Pairs, UntilItStalls, WrapTransport
@@ -221,3 +235,53 @@ def run(engine: str, credentials: None) -> Iterator[Callable[..., TransferReport
     yield run
     for server in servers:
         server.close()
+
+
+@pytest.fixture
+def aws(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> AwsSettings:
+    """Set up the SDKs by variables and files of this test only."""
+    for name in [*os.environ]:
+        if name.startswith("AWS_") or name.lower().endswith("_proxy"):
+            monkeypatch.delenv(name)
+    for name, value in CREDENTIALS.items():
+        monkeypatch.setenv(name, value)
+    monkeypatch.delenv("REQUESTS_CA_BUNDLE", raising=False)
+    return AwsSettings(tmp_path, monkeypatch)
+
+
+@pytest.fixture
+def blocked() -> Iterator[Scripted]:
+    """An S3 that answers every request with a page of 403, as a proxy that blocks it does."""
+    with Scripted(lambda head: page("403 Forbidden", head)) as server:
+        yield server
+
+
+@pytest.fixture
+def fail(engine: str, aws: AwsSettings, blocked: Scripted) -> Fail:
+    """Copy one object; return the error of the session or of the file, after a single try."""
+
+    def fail(
+        access: Mapping[str, str] | None = None,
+        bucket: str = "raw",
+        endpoint: str | None = None,
+        tries: int = 1,
+        **settings: Any,
+    ) -> AsyncstreamError:
+        own = S3Access(endpoint_url=endpoint or blocked.url).override(access or {})
+        config = TransferConfig(retry_base_delay=0.001, **settings)
+        pair = (S3Object(bucket, "a"), S3Object("clean", "b"))
+        try:
+            with TransferSession(engine, source=own, destination=own) as session:
+                report = session.transfer([pair], config)
+        except AsyncstreamError as error:
+            found: BaseException = error
+        else:
+            assert sum(report.requests.values()) == tries
+            [file] = report.failed
+            assert file.error is not None
+            found = file.error
+        assert isinstance(found, AsyncstreamError)
+        assert SECRET not in f"{found!r}{found}"
+        return found
+
+    return fail
