@@ -11,7 +11,7 @@ from typing import Any
 import boto3
 import botocore.session
 from botocore.config import Config
-from botocore.exceptions import BotoCoreError, ClientError, EndpointConnectionError, HTTPClientError
+from botocore.exceptions import BotoCoreError, ClientError
 from botocore.model import ServiceId
 from botocore.signers import RequestSigner
 from urllib3.util.ssl_match_hostname import CertificateError
@@ -25,9 +25,12 @@ from asyncstream.errors import (
     ServiceBusy,
 )
 from asyncstream.http.certificates import check_bundle, find_refused_certificate
+from asyncstream.s3.answered_by import between, first_words, is_html
+from asyncstream.s3.sdk_errors import PROGRAM_ERRORS, advice_on_refusal, explain
 
 # A time-out in seconds. A VPC endpoint that is missing, or whose security group is closed, never answers.
 _SECONDS = 5.0
+_SDK_ERRORS = (ClientError, BotoCoreError, OSError, ValueError, *PROGRAM_ERRORS)
 _TOKEN_SECONDS = 900
 _BUSY = frozenset({"InternalServiceError", "InternalServiceErrorException", "ThrottlingException"})
 _DENIED = frozenset({"AccessDeniedException", "DecryptionFailure", "InvalidSignatureException"})
@@ -65,7 +68,7 @@ class AwsPasswords:
                 reply = client.get_secret_value(SecretId=name)
             finally:
                 client.close()
-        except (ClientError, BotoCoreError, ValueError) as error:
+        except _SDK_ERRORS as error:
             raise _convert(error, name) from error
         text = reply.get("SecretString")
         if not isinstance(text, str):
@@ -77,13 +80,19 @@ class AwsPasswords:
 
         That client itself costs 13 MB of memory (measured).
         """
-        aws = self._aws()
         try:
-            credentials = aws.get_credentials()
-        except BotoCoreError as error:
-            raise ConfigError(f"no IAM token can be signed: {error}") from error
+            return self._signed(host, port, user)
+        except _SDK_ERRORS as error:
+            raise _unsigned(error) from error
+
+    def _signed(self, host: str, port: int, user: str) -> str:
+        aws = self._aws()
+        credentials = aws.get_credentials()
         if credentials is None or aws.region_name is None:
-            raise ConfigError("no IAM token can be signed: AWS credentials or a region are missing")
+            raise ConfigError(
+                "no IAM token can be signed: AWS credentials or a region are missing. Run with an IAM role, "
+                "or set AWS_ACCESS_KEY_ID, AWS_SECRET_ACCESS_KEY and AWS_DEFAULT_REGION"
+            )
         signer = RequestSigner(ServiceId("RDS"), aws.region_name, "rds-db", "v4", credentials, aws.events)
         request = {
             "url": f"https://{host}:{port}/?Action=connect",
@@ -114,19 +123,50 @@ def _region_from_arn(name: str) -> str | None:
 
 def _convert(error: Exception, name: str) -> AsyncstreamError:
     what = f"the secret {name} could not be read"
+    if isinstance(error, AsyncstreamError):
+        return error
     if find_refused_certificate(error, CertificateError) is not None:
         return ServerNotTrusted(f"{what}: {error}")
     if isinstance(error, ClientError):
-        code = str(error.response.get("Error", {}).get("Code", ""))
-        message = f"{what}: {code} {error.response.get('Error', {}).get('Message', '')}".strip()
-        status = int(error.response.get("ResponseMetadata", {}).get("HTTPStatusCode", 0))
-        if code in _DENIED:
-            return AccessDenied(
-                f"{message}. The role needs secretsmanager:GetSecretValue, and kms:Decrypt of its key"
-            )
-        return ServiceBusy(message) if code in _BUSY or status >= 500 else ConfigError(message)
-    if isinstance(error, (EndpointConnectionError, HTTPClientError)):
+        return _refused(error, what)
+    explained = explain(error)
+    if isinstance(explained, ConnectionFailed):
         return ConnectionFailed(
-            f"{what}: {error}. In a VPC, Secrets Manager needs an endpoint or a NAT gateway"
+            f"{what}: {explained}. In a VPC, Secrets Manager needs an endpoint or a NAT gateway"
         )
-    return ConfigError(f"{what}: {error}")
+    return ConfigError(f"{what}: {explained}")
+
+
+def _refused(error: ClientError, what: str) -> AsyncstreamError:
+    details = error.response.get("Error", {})
+    code, text = str(details.get("Code", "")), str(details.get("Message", ""))
+    status = int(error.response.get("ResponseMetadata", {}).get("HTTPStatusCode", 0))
+    if is_html(text):  # botocore takes a body that is not JSON for the message
+        message = between(what, status, first_words(text.encode()))
+        return ServiceBusy(message) if status >= 500 else ConfigError(message)
+    is_of_others = error.operation_name != "GetSecretValue"  # STS or SSO has answered
+    refused = f": {error.operation_name} was refused" if is_of_others else ""
+    message = f"{what}{refused}: {code} {text}".strip()
+    if code in _DENIED:
+        return AccessDenied(
+            f"{message}. The role needs secretsmanager:GetSecretValue, and kms:Decrypt of its key"
+        )
+    if code in _BUSY or status >= 500:
+        return ServiceBusy(message)
+    if is_of_others:
+        message = f"{message.rstrip('. ')}. {advice_on_refusal(error.operation_name, code)}"
+    return ConfigError(message)
+
+
+def _unsigned(error: Exception) -> AsyncstreamError:
+    """Return the error for a token that cannot be signed, because no credentials were found or given."""
+    if isinstance(error, AsyncstreamError):
+        return error
+    what = "no IAM token can be signed"
+    if find_refused_certificate(error, CertificateError) is not None:
+        return ServerNotTrusted(f"{what}: {error}")
+    if isinstance(error, ClientError):  # of STS or SSO
+        return _refused(error, what)
+    explained = explain(error)
+    kind = ConnectionFailed if isinstance(explained, ConnectionFailed) else ConfigError
+    return kind(f"{what}: {explained}")
