@@ -77,7 +77,16 @@ def copy(options: argparse.Namespace) -> int:
     for downgrade in report.downgrades if config.verify != "off" else ():
         _say(downgrade)
     _say(_summary(report))
-    return FAILED if report.count("failed") or report.count("pending") else OK
+    return _exit_code(report)
+
+
+def _exit_code(report: TransferReport) -> int:
+    """Return the exit code of a copy: the same for wrong settings, whether a listing or a file meets them."""
+    failed = report.count("failed")
+    wrong = (isinstance(file.error, ConfigError | InputError) for file in report.of_status("failed"))
+    if failed and failed == len(report.files) and all(wrong):
+        return WRONG_INPUT
+    return FAILED if failed or report.count("pending") else OK
 
 
 def clean(options: argparse.Namespace) -> int:

@@ -302,3 +302,58 @@ def test_an_interrupted_copy_leaves_no_upload_open(engine: str, ending: signal.S
 def open_uploads(lab: LabS3) -> list[str]:
     with urlopen(f"{lab.endpoint_url}/destination?uploads") as reply:
         return re.findall(r"<UploadId>(.*?)</UploadId>", reply.read().decode())
+
+
+MRAP = "arn:aws:s3::123456789012:accesspoint/mfzwi23gnjvgw.mrap"
+
+
+@pytest.mark.parametrize(
+    "arguments",
+    [("--object", f"s3://{MRAP}/a", "s3://destination/a"), (f"s3://{MRAP}/in/", "s3://destination/in/")],
+    ids=["object", "prefix"],
+)
+def test_a_wrong_setting_has_one_exit_code(
+    run: Callable[..., Ended], monkeypatch: pytest.MonkeyPatch, arguments: tuple[str, ...]
+) -> None:
+    monkeypatch.delenv("AWS_ENDPOINT_URL_S3")
+    done = run("copy", *arguments)
+    assert done.code == 2
+    assert "Name the bucket, or an access point of one region" in done.err
+
+
+def test_missing_credentials_have_the_exit_code_of_a_wrong_setting(
+    run: Callable[..., Ended], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for name in ("AWS_ACCESS_KEY_ID", "AWS_SECRET_ACCESS_KEY"):
+        monkeypatch.delenv(name)
+    for name in ("AWS_CONFIG_FILE", "AWS_SHARED_CREDENTIALS_FILE"):
+        monkeypatch.setenv(name, os.devnull)
+    monkeypatch.setenv("AWS_EC2_METADATA_DISABLED", "true")
+    done = run("copy", "--object", "s3://source/large/one", "s3://destination/none")
+    assert done.code == 2
+    assert "Unable to locate credentials. Set AWS_ACCESS_KEY_ID" in done.err
+
+
+@pytest.mark.parametrize("engine", ["sequential", "threads", "asyncio"])
+def test_a_missing_login_is_one_line_on_every_engine(lab: LabS3, tmp_path: Path, engine: str) -> None:
+    """The SDK of asyncio would also print its own tracebacks: three in a process without a log."""
+    config = tmp_path / "config"
+    config.write_text(
+        "[default]\nregion = us-east-1\nsso_session = office\nsso_account_id = 1\nsso_role_name = reader\n"
+        "[sso-session office]\nsso_region = us-east-1\nsso_start_url = https://office.test\n"
+    )
+    environment = {name: value for name, value in lab.environment().items() if "_KEY" not in name}
+    done = subprocess.run(
+        [
+            *(sys.executable, "-m", "asyncstream.cli.main", "copy"),
+            *("s3://source/in/", "s3://destination/no/", "--engine", engine),
+        ],
+        cwd=ROOT,
+        env={"PATH": "", "HOME": str(tmp_path), **environment, "AWS_CONFIG_FILE": str(config)},
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    assert done.returncode == 2
+    assert len(done.stderr.splitlines()) == 1
+    assert "Run `aws sso login`" in done.stderr

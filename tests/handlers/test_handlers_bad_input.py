@@ -4,6 +4,7 @@ from typing import Any
 
 import pytest
 
+from asyncstream.engines.keeping import close_all_kept
 from asyncstream.lab.s3 import LabS3
 
 from .invocations import Invoke
@@ -97,6 +98,26 @@ def test_a_bad_environment_is_rejected_before_any_request(
     invoke: Invoke, lab: LabS3, monkeypatch: pytest.MonkeyPatch, variable: str, value: str, message: str
 ) -> None:
     monkeypatch.setenv(variable, value)
+
+    reply = invoke({"files": [FILE]})
+
+    assert (reply["status"], reply["error"]["type"]) == ("rejected", "ConfigError")
+    assert message in reply["error"]["message"]
+    assert lab.stats()["operations"] == {}
+
+
+@pytest.mark.parametrize(
+    ("variable", "message"),
+    [
+        ("AWS_CA_BUNDLE", "AWS_CA_BUNDLE='/absent' cannot be used to verify servers: No such file"),
+        ("AWS_PROFILE", "The config profile (/absent) could not be found. Check AWS_PROFILE"),
+    ],
+)
+def test_a_wrong_setting_of_aws_is_rejected_with_its_cause(
+    invoke: Invoke, lab: LabS3, monkeypatch: pytest.MonkeyPatch, variable: str, message: str
+) -> None:
+    close_all_kept()  # a warm function has clients already
+    monkeypatch.setenv(variable, "/absent")
 
     reply = invoke({"files": [FILE]})
 
