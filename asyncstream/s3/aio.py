@@ -3,6 +3,7 @@
 import logging
 from collections.abc import AsyncIterator, Mapping
 from contextlib import AsyncExitStack
+from types import MappingProxyType
 from typing import Any
 
 import aiohttp
@@ -19,6 +20,7 @@ from asyncstream.s3.aio_connections import Call, VerifiedConfig, current_call, l
 from asyncstream.s3.buffers import SLOT, SLOT_ON_OTHER_LOOPS
 from asyncstream.s3.client import (
     client_options,
+    credential_options,
     expect_nothing,
     prepare_client,
     prepare_session,
@@ -33,6 +35,8 @@ from asyncstream.s3.settings import ClientSettings
 logging.getLogger("aiobotocore").addHandler(logging.NullHandler())
 
 _SDK_ERRORS = (BotoCoreError, ResponseParserError, aiohttp.ClientError, OSError, *PROGRAM_ERRORS)
+
+NO_OPTIONS: Mapping[str, Any] = MappingProxyType({})
 
 
 class AsyncioTransport:
@@ -100,7 +104,7 @@ class AsyncioTransport:
     async def _client(self, region: str | None) -> Any:
         client: Any = self._clients.get(region)
         if client is None:
-            session = new_session(self._settings.access)
+            session = new_session(self._settings.access, credential_options(self._settings))
             options = client_options(self._settings, region)
             created = session.client("s3", config=self._config, **options)
             client = await self._open.enter_async_context(created)
@@ -110,15 +114,19 @@ class AsyncioTransport:
         return client
 
 
-def new_session(access: S3Access) -> Any:
+def new_session(access: S3Access, options: Mapping[str, Any] = NO_OPTIONS) -> Any:
     """Return a session that creates clients: aioboto3's if it is installed, else aiobotocore's.
 
     Both create the same client. The newest aioboto3 (15.5) works with today's aiobotocore, but its metadata
     only allow the one of 2025-10. `pip install --no-deps` installs it with a newer one.
+
+    Args:
+        access: names the credentials.
+        options: the configuration of the clients that ask STS and SSO for them.
     """
-    session = _new_core_session(access)
+    session = _new_core_session(access, options)
     if access.role_arn is not None:
-        base, session = session, _new_core_session(access.without_keys())
+        base, session = session, _new_core_session(access.without_keys(), options)
         session.get_component("credential_provider").insert_before("env", _AioRoleProvider(base, access))
     try:
         import aioboto3  # noqa: PLC0415 - optional
@@ -127,11 +135,11 @@ def new_session(access: S3Access) -> Any:
     return aioboto3.Session(botocore_session=session)
 
 
-def _new_core_session(access: S3Access) -> AioSession:
+def _new_core_session(access: S3Access, options: Mapping[str, Any]) -> AioSession:
     session = AioSession()
     prepare_session(session, access)
     # For the clients that fetch credentials from STS and SSO. The S3 client has its own config.
-    session.set_default_client_config(VerifiedConfig())
+    session.set_default_client_config(VerifiedConfig(**options))
     return session
 
 

@@ -16,10 +16,10 @@ from botocore.parsers import ResponseParserError
 from asyncstream.engines.driver import drive
 from asyncstream.errors import AsyncstreamError, ConnectionClosed, S3Error
 from asyncstream.ports import Body, TimeLeft, for_ever
-from asyncstream.s3.access import S3Access
 from asyncstream.s3.call_limits import CallLimits, call_limits
 from asyncstream.s3.client import (
     client_options,
+    credential_options,
     decode_headers,
     expect_for_streams,
     expect_nothing,
@@ -127,7 +127,7 @@ class BlockingTransport:
         return client
 
     def _new_client(self, region: str | None) -> Any:
-        session = _new_session(self._settings.access)
+        session = _new_session(self._settings)
         options = client_options(self._settings, region)
         client = boto3.Session(botocore_session=session).client("s3", config=self._config, **options)
         prepare_client(client)
@@ -137,14 +137,17 @@ class BlockingTransport:
         return client
 
 
-def _new_session(access: S3Access) -> Any:
+def _new_session(settings: ClientSettings) -> Any:
     """Return a session that signs with the credentials of an end."""
+    access = settings.access
     session = botocore.session.get_session()
     prepare_session(session, access)
+    session.set_default_client_config(Config(**credential_options(settings)))
     if access.role_arn is None:
         return session
     with_role = botocore.session.get_session()
     prepare_session(with_role, access.without_keys())
+    with_role.set_default_client_config(Config(**credential_options(settings)))
     with_role.get_component("credential_provider").insert_before("env", RoleProvider(session, access))
     return with_role
 

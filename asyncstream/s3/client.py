@@ -39,6 +39,18 @@ def sdk_options(settings: ClientSettings) -> dict[str, Any]:
     }
 
 
+def credential_options(settings: ClientSettings) -> dict[str, Any]:
+    """Return options for the Config of the clients that ask STS and SSO for credentials.
+
+    By default they would wait a minute for a silent server, and ask five times in each try of the pipeline.
+    """
+    return {
+        "retries": {"total_max_attempts": 1, "mode": "standard"},
+        "connect_timeout": settings.stall_timeout,
+        "read_timeout": settings.reply_timeout,
+    }
+
+
 def client_options(settings: ClientSettings, region: str | None) -> dict[str, Any]:
     """Return the options with which either SDK's session creates a client for a region (None: its own)."""
     access = settings.access

@@ -129,7 +129,14 @@ _MEANINGS: dict[str, Meaning] = {
         # A stream that cannot be rewound: the part starts again, with a new one.
         "ConnectionError HTTPClientError MetadataRetrievalError UnseekableStreamError",
     ),
-    **_rows("botocore", ConnectionFailed, "ConnectTimeoutError ReadTimeoutError", _STALLED),
+    **_rows("botocore", ConnectionFailed, "ConnectTimeoutError", _STALLED),
+    # S3's own late replies have another error. This one is before a reply, or from STS or SSO.
+    **_rows(
+        "botocore",
+        ConnectionFailed,
+        "ReadTimeoutError",
+        "Raise stall_timeout or reply_timeout if the server may stay silent for longer",
+    ),
     **_rows("botocore", ConnectionFailed, "ProxyConnectionError", _PROXY),
     **_rows("botocore", ConnectionClosed, "ConnectionClosedError"),
     **_rows("botocore", TruncatedBody, "IncompleteReadError"),

@@ -140,3 +140,23 @@ def test_https_to_a_server_without_tls_is_told(fail: Fail) -> None:
     assert type(error) is ConfigError
     assert "does not speak TLS" in str(error)
     assert server.connections == 1
+
+
+def test_a_silent_sts_names_the_setting_to_raise(fail: Fail, aws: AwsSettings, blocked: Scripted) -> None:
+    """By themselves the SDKs would wait a minute, five times."""
+    with Silent() as sts:
+        aws.set("AWS_ENDPOINT_URL_STS", f"http://{sts.url}")
+        error = fail({"role_arn": ROLE}, stall_timeout=0.5, reply_timeout=1.0, max_attempts=1)
+
+    assert isinstance(error, ConnectionFailed)
+    assert "reply_timeout" in str(error)
+    assert (sts.connections, blocked.asked) == (1, [])
+
+
+def test_an_sts_out_of_reach_is_asked_once_a_try(fail: Fail, aws: AwsSettings, blocked: Scripted) -> None:
+    with Scripted(lambda _: b"") as sts:
+        aws.set("AWS_ENDPOINT_URL_STS", sts.url)
+        error = fail({"role_arn": ROLE}, tries=3, max_attempts=2)
+
+    assert isinstance(error, ConnectionFailed)
+    assert (len(sts.asked), blocked.asked) == (3, [])
