@@ -1,6 +1,6 @@
 """Lambda's context object, and the deadline that follows from its remaining time. Does no I/O."""
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from typing import Any, Protocol, Self, TypeVar
 
 from asyncstream.errors import DeadlineExceeded
@@ -22,6 +22,10 @@ class LambdaContext(Protocol):
         """Return the milliseconds until Lambda ends the invocation."""
 
 
+# What `lambda_handler` returns. Unit tests may call it with None as the context.
+Handler = Callable[[Any, LambdaContext | None], Any]
+
+
 class _Timed(Protocol):
     """A configuration with a deadline in seconds."""
 
@@ -36,12 +40,16 @@ class _Timed(Protocol):
 Config = TypeVar("Config", bound=_Timed)
 
 
-def within(config: Config, context: LambdaContext) -> Config:
+def within(config: Config, context: LambdaContext | None) -> Config:
     """Return the configuration with a deadline early enough to reply before Lambda ends the invocation.
+
+    Without a context, as in a unit test, the configuration stays as it is.
 
     Raises:
         DeadlineExceeded: too little time is left to start.
     """
+    if context is None:
+        return config
     remaining = context.get_remaining_time_in_millis() / 1000
     left = remaining - min(max(remaining / 4, MIN_MARGIN), MAX_MARGIN)
     if left <= 0:
@@ -49,3 +57,8 @@ def within(config: Config, context: LambdaContext) -> Config:
     if config.deadline is not None and config.deadline <= left:
         return config
     return config.override({"deadline": left})
+
+
+def request_id(context: LambdaContext | None) -> str:
+    """Return the invocation's id, to find its log by; "" without a context."""
+    return "" if context is None else context.aws_request_id

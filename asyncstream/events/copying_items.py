@@ -21,7 +21,7 @@ MAX_LOGGED = 20
 
 
 def copy_items(
-    items: Sequence[Item], session: TransferSession, config: TransferConfig, context: LambdaContext
+    items: Sequence[Item], session: TransferSession, config: TransferConfig, context: LambdaContext | None
 ) -> list[ItemOutcome]:
     """Copy the files of the items, log failures, and return each item's outcome, in order.
 
@@ -70,7 +70,7 @@ def _log_failures(outcomes: Sequence[ItemOutcome]) -> None:
 
 
 def _copy(
-    items: Sequence[Item], session: TransferSession, config: TransferConfig, context: LambdaContext
+    items: Sequence[Item], session: TransferSession, config: TransferConfig, context: LambdaContext | None
 ) -> list[ItemOutcome]:
     """Copy the items of one round, which have the same settings, in one transfer."""
     if not items:

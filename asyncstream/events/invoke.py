@@ -1,15 +1,13 @@
 """`lambda_handler`: creates the function that Lambda calls with an event, and that returns the reply."""
 
 import time
-from collections.abc import Callable
 from contextlib import suppress
-from functools import partial
 from typing import Any
 
 from asyncstream import transforms
 from asyncstream.errors import AsyncstreamError
 from asyncstream.events import direct, metrics
-from asyncstream.events.context import LambdaContext, within
+from asyncstream.events.context import Handler, LambdaContext, request_id, within
 from asyncstream.events.copying_items import copy_items
 from asyncstream.events.deployment import Deployment, deployed_session
 from asyncstream.events.handler_replies import Invoked, sendable
@@ -18,7 +16,7 @@ from asyncstream.pipeline import memory
 from asyncstream.pipeline.config import TransferConfig, memory_left
 
 
-def lambda_handler(*, engine: str, multipart: bool) -> Callable[[Any, LambdaContext], Any]:
+def lambda_handler(*, engine: str, multipart: bool) -> Handler:
     """Return the handler for one engine.
 
     Creates clients, threads and the event loop now, because Lambda's init phase has a whole CPU for any
@@ -27,6 +25,9 @@ def lambda_handler(*, engine: str, multipart: bool) -> Callable[[Any, LambdaCont
     Args:
         engine: "sequential", "threads" or "asyncio".
         multipart: the default of this setting; `ASYNCSTREAM_MULTIPART` and the event may override it.
+
+    Returns:
+        A function `handler(event, context)`; see `handle_event`.
     """
     # Every reply reports a wrong ASYNCSTREAM_* variable, instead of a failed import.
     with suppress(AsyncstreamError):
@@ -35,15 +36,22 @@ def lambda_handler(*, engine: str, multipart: bool) -> Callable[[Any, LambdaCont
             session.open(config)
         if config.transform is not None:
             transforms.factory(config.transform)
-    return partial(handle_event, engine=engine, multipart=multipart)
+
+    # A function, and not a partial: decorators of handlers read its name.
+    def handler(event: Any, context: LambdaContext | None) -> Any:
+        """Copy the files of an event, and return the reply that its sender expects."""
+        return handle_event(event, context, engine=engine, multipart=multipart)
+
+    return handler
 
 
-def handle_event(event: Any, context: LambdaContext, *, engine: str, multipart: bool) -> Any:
+def handle_event(event: Any, context: LambdaContext | None, *, engine: str, multipart: bool) -> Any:
     """Copy the files of an event, and return the reply that its sender expects.
 
     Args:
         event: a trigger's event (see `triggers.py`), or else a `direct.DirectEvent`.
-        context: Lambda's context object, which has the time left.
+        context: Lambda's context object, which has the time left. None, as in a unit test: there is no
+            deadline, and the reply's `request_id` is empty.
         engine: see `lambda_handler`.
         multipart: see `lambda_handler`.
 
@@ -64,7 +72,7 @@ def handle_event(event: Any, context: LambdaContext, *, engine: str, multipart: 
     return sendable(reply)
 
 
-def _triggered(trigger: Trigger, context: LambdaContext, engine: str, multipart: bool) -> Any:
+def _triggered(trigger: Trigger, context: LambdaContext | None, engine: str, multipart: bool) -> Any:
     started = time.monotonic()
     items = trigger.items(Deployment.from_env())
     # Only a trigger that invokes the function again may leave files pending. Others must learn of them.
@@ -83,7 +91,7 @@ def _triggered(trigger: Trigger, context: LambdaContext, engine: str, multipart:
     return trigger.reply(outcomes)
 
 
-def _direct(event: Any, context: LambdaContext, engine: str, multipart: bool) -> direct.DirectReply:
+def _direct(event: Any, context: LambdaContext | None, engine: str, multipart: bool) -> direct.DirectReply:
     request = direct.read_event(event)
     pairs = direct.event_pairs(request)
     report_to = direct.report_location(request, pairs)
@@ -104,7 +112,7 @@ def _direct(event: Any, context: LambdaContext, engine: str, multipart: bool) ->
             continuations=direct.event_continuations(request, pairs),
             untouched=report_to,
         )
-        invoked = Invoked(context.aws_request_id, time.process_time() - cpu_before)
+        invoked = Invoked(request_id(context), time.process_time() - cpu_before)
         metrics.write(
             "direct",
             engine,

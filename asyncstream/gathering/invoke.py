@@ -2,14 +2,12 @@
 
 import random
 import time
-from collections.abc import Callable
 from contextlib import suppress
-from functools import partial
 from typing import Any
 
 from asyncstream.errors import AsyncstreamError
 from asyncstream.events import metrics
-from asyncstream.events.context import LambdaContext, within
+from asyncstream.events.context import Handler, LambdaContext, request_id, within
 from asyncstream.events.deployment import Deployment, deployed_session
 from asyncstream.events.handler_replies import Invoked, sendable
 from asyncstream.gathering import events, gather_reply
@@ -26,7 +24,7 @@ from asyncstream.transforms.importing import import_object
 LIST_ENGINE = "sequential"
 
 
-def lambda_handler(*, engine: str) -> Callable[[Any, LambdaContext], Any]:
+def lambda_handler(*, engine: str) -> Handler:
     """Return the handler for one engine.
 
     Loads modules and starts threads and the event loop now, in Lambda's init phase, which has a whole CPU at
@@ -35,6 +33,9 @@ def lambda_handler(*, engine: str) -> Callable[[Any, LambdaContext], Any]:
 
     Args:
         engine: "sequential", "threads" or "asyncio".
+
+    Returns:
+        A function `handler(event, context)`; see `handle_event`.
     """
     # If a variable is wrong, every reply says so; the import must not fail.
     with suppress(AsyncstreamError):
@@ -42,19 +43,26 @@ def lambda_handler(*, engine: str) -> Callable[[Any, LambdaContext], Any]:
             session.open(GatherConfig.from_env())
         deployed = Deployed.from_env()
         if isinstance(deployed.urls, S3Object):
-            with deployed_session(LIST_ENGINE) as session:
-                session.open()
+            with deployed_session(LIST_ENGINE) as reader:
+                reader.open()
         if deployed.rows is not None:
             import_rows(deployed.rows)
-    return partial(handle_event, engine=engine)
+
+    # A function, and not a partial: decorators of handlers read its name.
+    def handler(event: Any, context: LambdaContext | None) -> Any:
+        """Gather the pages that an event asks for, and return the reply."""
+        return handle_event(event, context, engine=engine)
+
+    return handler
 
 
-def handle_event(event: Any, context: LambdaContext, *, engine: str) -> Any:
+def handle_event(event: Any, context: LambdaContext | None, *, engine: str) -> Any:
     """Gather the pages that the event asks for.
 
     Args:
         event: an `events.GatherEvent`, or the event that an EventBridge schedule sends.
-        context: Lambda's context object, which has the time left.
+        context: Lambda's context object, which has the time left. None, as in a unit test: there is no
+            deadline, and the reply's `request_id` is empty.
         engine: see `lambda_handler`.
 
     Returns:
@@ -86,7 +94,7 @@ def import_rows(spec: str) -> RowsOf:
     return found
 
 
-def _gather(event: Any, context: LambdaContext, engine: str) -> tuple[GatherReport, Invoked]:
+def _gather(event: Any, context: LambdaContext | None, engine: str) -> tuple[GatherReport, Invoked]:
     request = events.read_event(event)
     plan = events.plan_gathering(request, Deployed.from_env())
     config = events.merge_config(GatherConfig.from_env(), request)
@@ -107,10 +115,10 @@ def _gather(event: Any, context: LambdaContext, engine: str) -> tuple[GatherRepo
         RowsWritten=report.rows,
         Duration=report.seconds,
     )
-    return report, Invoked(context.aws_request_id, time.process_time() - cpu_before)
+    return report, Invoked(request_id(context), time.process_time() - cpu_before)
 
 
-def _read_url_list(source: S3Object, context: LambdaContext) -> tuple[str, ...]:
+def _read_url_list(source: S3Object, context: LambdaContext | None) -> tuple[str, ...]:
     """Read the URLs that an S3 object lists."""
     Deployment.from_env().check_read(source)
     config = within(TransferConfig(), context)

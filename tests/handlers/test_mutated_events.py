@@ -102,7 +102,7 @@ def call_handler(handler: Callable[..., Any], event: Any) -> Any:
     try:
         return handler(event, Context(300_000))
     except AsyncstreamError as error:
-        if handler.func.__module__ == gathering.__name__ and not is_unread(event):  # type: ignore[attr-defined]
+        if handler.__module__ == gathering.__name__ and not is_unread(event):
             raise
         return {"errorType": type(error).__name__, "errorMessage": str(error)}
 

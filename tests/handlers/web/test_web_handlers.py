@@ -3,6 +3,7 @@
 import json
 import random
 from collections.abc import Callable
+from importlib import import_module
 
 import pytest
 
@@ -38,6 +39,12 @@ class TestGathered:
 
         again = invoke({"urls": web.urls(12)})
         assert (again["status"], again["totals"]["unchanged"], again["totals"]["rows"]) == ("stored", 12, 0)
+
+    def test_no_context_is_no_deadline_and_no_id(self, function: str, web: LabWeb, table: Schema) -> None:
+        handler = import_module(f"handlers.{function}").handler
+        reply = handler({"urls": web.urls(2)}, None)
+        assert (reply["status"], reply["request_id"]) == ("stored", "")
+        assert table.rows() == stored(0, 1)
 
     def test_a_failed_page_is_reported_and_the_others_are_stored(
         self, invoke: Invoke, web: LabWeb, table: Schema
