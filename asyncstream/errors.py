@@ -3,6 +3,9 @@
 Each also derives from a builtin exception, so that code that does not know asyncstream can catch it.
 `retryable` says whether repeating the same request may help, by the rules of `retry.py`. `starts_over` says
 that only copying the file again from its start may help. An SDK's own error is kept as `__cause__`.
+
+A constructor takes a message, and has a default for everything else: pickle and `copy` call it with the
+message only, and set the attributes afterwards. If that call failed, a `multiprocessing.Pool` would hang.
 """
 
 import re
@@ -195,7 +198,7 @@ class WrongRegion(AsyncstreamError, RuntimeError):
 
     retryable = True
 
-    def __init__(self, message: str, region: str) -> None:
+    def __init__(self, message: str, region: str = "") -> None:
         super().__init__(message)
         self.region = region
 
@@ -237,7 +240,7 @@ class BodyUnreadable(AsyncstreamError, ValueError):
 class PageFailed(AsyncstreamError, RuntimeError):
     """A web server answered with a `status` that is not a page, and that a retry does not change."""
 
-    def __init__(self, message: str, status: int) -> None:
+    def __init__(self, message: str, status: int = 0) -> None:
         super().__init__(message)
         self.status = status
 
