@@ -24,7 +24,7 @@ class Checksum(Struct, frozen=True):
     """The checksum of a whole object.
 
     Attributes:
-        kind: S3's name: "CRC64NVME", "CRC32", "CRC32C", "SHA1" or "SHA256".
+        kind: S3's name; see `KINDS`.
         value: base64, as in S3's headers.
     """
 
@@ -85,24 +85,51 @@ class _Crc:
         return self._crc.to_bytes(self._width, "big")
 
 
+class _XxHash:
+    """One of awscrt's XXHashes, which accept `bytes` only."""
+
+    def __init__(self, name: str) -> None:
+        self._hash = getattr(load().XXHash, f"new_{name}")()
+
+    def update(self, data: bytes | bytearray | memoryview, /) -> None:
+        self._hash.update(bytes(data))
+
+    def digest(self) -> bytes:
+        digest: bytes = self._hash.finalize()
+        return digest
+
+
 _NEW: dict[str, Callable[[], _Running]] = {
     CRC64NVME: lambda: _Crc(load().crc64nvme, 8),
     "CRC32": lambda: _Crc(_crc32(), 4),
     "CRC32C": lambda: _Crc(load().crc32c, 4),
     "SHA1": lambda: hashlib.sha1(usedforsecurity=False),
     "SHA256": hashlib.sha256,
+    "SHA512": hashlib.sha512,
+    "MD5": lambda: hashlib.md5(usedforsecurity=False),
+    "XXHASH64": lambda: _XxHash("xxhash64"),
+    "XXHASH3": lambda: _XxHash("xxhash3_64"),
+    "XXHASH128": lambda: _XxHash("xxhash3_128"),
 }
 _COMBINE: dict[str, Callable[[int, int, int], int]] = {
     CRC64NVME: lambda *args: load().combine_crc64nvme(*args),
     "CRC32": lambda *args: load().combine_crc32(*args),
     "CRC32C": lambda *args: load().combine_crc32c(*args),
 }
+# In order of preference, in case S3 returns several.
 KINDS = tuple(_NEW)
+# The kinds that every supported SDK can send and servers other than S3 know.
+_DECLARABLE = frozenset({CRC64NVME, "CRC32", "CRC32C", "SHA1", "SHA256"})
 
 
 def checkable_in_parts(kind: str) -> bool:
     """Whether the checksum of a whole can be computed from those of its parts: for a CRC, not for a hash."""
     return kind in _COMBINE
+
+
+def declarable(checksum: Checksum | None) -> Checksum | None:
+    """Return a checksum if a PUT can declare it, so that the server refuses other bytes; else None."""
+    return checksum if checksum is not None and checksum.kind in _DECLARABLE else None
 
 
 class Digests:

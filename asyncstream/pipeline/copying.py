@@ -3,6 +3,7 @@
 from collections.abc import Callable
 from typing import Any
 
+from asyncstream.checksum import declarable
 from asyncstream.pipeline import plan, progress, resuming
 from asyncstream.pipeline.context import TransferContext
 from asyncstream.pipeline.file_tasks import FileTasks
@@ -71,7 +72,7 @@ class CopyTasks(FileTasks):
         """
         return first.length == file.size and (
             self._config.verify != "before"
-            or file.checksum is not None
+            or declarable(file.checksum) is not None
             or self._destination.sent_at_once(first.length)
             or not self._destination.verifies(file.job.destination.bucket)
         )

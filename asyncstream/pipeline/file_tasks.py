@@ -6,7 +6,7 @@ from typing import Any
 
 from msgspec.structs import replace
 
-from asyncstream.checksum import Checksum
+from asyncstream.checksum import Checksum, declarable
 from asyncstream.errors import AccessDenied, AsyncstreamError, DestinationExists, NotModified, SourceChanged
 from asyncstream.objects import ByteRange, CompletedPart, Origin, Stored, Written
 from asyncstream.pipeline import plan, progress, verification
@@ -84,7 +84,7 @@ class FileTasks(ABC):
 
     def checksum_to_declare(self, file: FileFacts, body: Body) -> Checksum | None:
         """Return the checksum of a PUT's bytes, if it is known before the last byte, for S3 to compare."""
-        return file.checksum
+        return declarable(file.checksum)
 
     def keep(self, most: int) -> None:  # noqa: B027 - a copy keeps nothing
         """Keep at most `most` bytes of memory for the next parts."""

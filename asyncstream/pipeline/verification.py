@@ -102,20 +102,20 @@ def compare_read(file: FileFacts, whole: PartRun) -> str | None:
     Raises:
         ChecksumMismatch: the checksums differ.
     """
-    if file.output is not None:  # the body that read the whole source has compared it
-        read = expected(file)
-        return None if read is None else read.kind
+    source = expected(file)
+    if source is None or file.output is not None:  # the body that read the whole source has compared it
+        return None if source is None else source.kind
+    kind = source.kind
+    if not checkable_in_parts(kind):  # read as one range and compared then, or not compared
+        compared = file.composite is not None or kind in file.digests
+        return kind if compared and not file.listed else None
     what = f"the data read in parts from {file.job.source}"
-    if file.composite is not None:
-        if not checkable_in_parts(file.composite.kind):  # read as one range, and compared then
-            return None if file.listed else file.composite.kind
-        found = composed(file.composite, whole.length, whole.pieces)
-        compare(found, file.composite, what)
-        return found.kind
-    if file.checksum is None or file.checksum.kind not in whole.checksums:
+    if isinstance(source, Composite):
+        compare(composed(source, whole.length, whole.pieces), source, what)
+    elif kind not in whole.checksums:
         return None
-    kind = file.checksum.kind
-    compare(Checksum(kind, whole.checksums[kind]), file.checksum, what)
+    else:
+        compare(Checksum(kind, whole.checksums[kind]), source, what)
     return kind
 
 

@@ -6,7 +6,7 @@ from datetime import datetime
 from email.utils import parsedate_to_datetime
 from typing import Any
 
-from asyncstream.checksum import Checksum, Composite
+from asyncstream.checksum import KINDS, Checksum, Composite
 from asyncstream.errors import OtherVersion, ReplyIncomplete, S3Error, TruncatedBody
 from asyncstream.locations import S3Object, S3Prefix
 from asyncstream.objects import (
@@ -35,8 +35,6 @@ _KEPT = (
     "Metadata",
     "WebsiteRedirectLocation",
 )
-# In order of preference, in case S3 returns several.
-_CHECKSUMS = ("CRC64NVME", "CRC32C", "CRC32", "SHA256", "SHA1")
 _COMPOSITE = re.compile(r"[^-]+-[1-9]\d{0,4}")
 # Without either header, a body ends when the connection is closed (RFC 9112, 6.3).
 _FRAMING = frozenset({"content-length", "transfer-encoding"})
@@ -60,11 +58,17 @@ def attributes(reply: Mapping[str, Any]) -> dict[str, Any]:
 
 def checksum(reply: Mapping[str, Any]) -> Checksum | None:
     """Return the whole object's checksum from a reply; None if it has none, or only that of its parts."""
-    for kind in _CHECKSUMS:
-        value = reply.get(f"Checksum{kind}")
+    for kind in KINDS:
+        value = _checksum_value(reply, kind)
         if value and "-" not in value:
             return Checksum(kind, value)
     return None
+
+
+def _checksum_value(reply: Mapping[str, Any], kind: str) -> str:
+    """Return S3's text of a checksum; empty if it has none. botocore before 2026 does not know every kind."""
+    headers = reply.get("ResponseMetadata", {}).get("HTTPHeaders", {})
+    return str(reply.get(f"Checksum{kind}") or headers.get(f"x-amz-checksum-{kind.lower()}", ""))
 
 
 def composite(reply: Mapping[str, Any]) -> Composite | None:
@@ -72,8 +76,8 @@ def composite(reply: Mapping[str, Any]) -> Composite | None:
 
     S3 calls it COMPOSITE and writes "value-parts". It does not say where the parts end.
     """
-    for kind in _CHECKSUMS:
-        value = reply.get(f"Checksum{kind}")
+    for kind in KINDS:
+        value = _checksum_value(reply, kind)
         if value and _COMPOSITE.fullmatch(value):
             return Composite(kind, value)
     return None

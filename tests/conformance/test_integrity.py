@@ -31,6 +31,7 @@ on_the_lab = pytest.mark.parametrize("server", ["lab"], indirect=True)
 
 CRCS = ["CRC64NVME", "CRC32", "CRC32C"]
 HASHES = ["SHA1", "SHA256"]
+NEWER = ["MD5", "SHA512", "XXHASH64", "XXHASH3", "XXHASH128"]  # S3 has them since 2026
 SMALL = 1000  # the client sends it as bytes, with its checksum
 MEDIUM = 1 * MiB
 LARGE = 11 * MiB  # three parts in a multipart upload
@@ -93,6 +94,32 @@ def test_a_result_tells_by_which_checksums_it_was_verified(
     assert result.restarted is None
     assert "HeadObject" not in report.requests
     assert is_copied(lab, bucket)
+
+
+@on_the_lab
+@SIZES
+@pytest.mark.parametrize("kind", NEWER)
+def test_newer_checksums_are_compared_and_not_declared(
+    copy: Copy, lab: LabS3, bucket: Bucket, files: Files, kind: str, size: int, multipart: bool
+) -> None:
+    """The destination may be a server that does not know them."""
+    report = copy(files(size, kind), multipart=multipart)
+    report.raise_for_failures()
+    assert report.files[0].read_verified == (None if multipart else kind)
+    assert report.files[0].write_verified == "CRC64NVME"
+    assert is_copied(lab, bucket)
+
+
+@on_the_lab
+@pytest.mark.parametrize("kind", NEWER)
+def test_a_newer_checksum_of_other_bytes_is_a_mismatch(
+    copy: Copy, lab: LabS3, bucket: Bucket, files: Files, kind: str
+) -> None:
+    pair = files(MEDIUM, kind)
+    lab.set_faults([Fault("wrong-byte", "GetObject", at=0.2)])
+    [result] = copy(pair).files
+    assert isinstance(result.error, ChecksumMismatch)
+    assert not is_copied(lab, bucket)
 
 
 @on_the_lab

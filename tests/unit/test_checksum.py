@@ -40,6 +40,15 @@ def of(content: bytes, kind: str) -> Checksum:
         ("CRC32C", "e3069283"),
         ("SHA1", "f7c3bc1d808e04732adf679965ccc34ca7ae3441"),
         ("SHA256", "15e2b0d3c33891ebb0f1ef609ec419420c20e320ce94c65fbc8c3312448eb225"),
+        ("MD5", "25f9e794323b453885f5181f1b624d0b"),
+        (
+            "SHA512",
+            (
+                "d9e6762dd1c8eaf6d61b3c6192fc408d4d6d5f1176d0c29169bc24e71c3f274a"
+                "d27fcd5811b313d681f7e55ec02d73d499c95455b6b5bb503acf574fba8ffe85"
+            ),
+        ),
+        ("XXHASH64", "8cb841db40e6ae83"),
     ],
 )
 def test_a_checksum_is_base64_of_the_bytes_in_big_endian_order(kind: str, value: str) -> None:
@@ -47,7 +56,18 @@ def test_a_checksum_is_base64_of_the_bytes_in_big_endian_order(kind: str, value:
     assert of(b"123456789", kind) == Checksum(kind, b64encode(bytes.fromhex(value)).decode())
 
 
-@pytest.mark.parametrize(("kind", "value"), [(CRC64NVME, "AAAAAAAAAAA="), ("CRC32", "AAAAAA==")])
+@pytest.mark.parametrize(
+    ("kind", "value"),
+    [
+        (CRC64NVME, "AAAAAAAAAAA="),
+        ("CRC32", "AAAAAA=="),
+        # From the tests of https://github.com/Cyan4973/xxHash, in hexadecimal: ef46db3751d8e999,
+        # 2d06800538d394c2 and 99aa06d3014798d86001c324468d497f.
+        ("XXHASH64", "70bbN1HY6Zk="),
+        ("XXHASH3", "LQaABTjTlMI="),
+        ("XXHASH128", "maoG0wFHmNhgAcMkRo1Jfw=="),
+    ],
+)
 def test_no_bytes_have_a_checksum_too(kind: str, value: str) -> None:
     assert Digests([kind]).checksums() == {kind: Checksum(kind, value)}
 

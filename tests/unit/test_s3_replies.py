@@ -120,6 +120,13 @@ def test_a_whole_objects_checksum_is_read_for_every_kind(kind: str) -> None:
     assert checksum({f"Checksum{kind}": "abc=", "ChecksumType": "FULL_OBJECT"}) == Checksum(kind, "abc=")
 
 
+def test_a_checksum_that_the_sdk_does_not_know_is_read_from_its_header() -> None:
+    headers = {"x-amz-checksum-xxhash3": "LQaABTjTlMI=", "x-amz-checksum-later": "abc="}
+
+    assert checksum({"ResponseMetadata": {"HTTPHeaders": headers}}) == Checksum("XXHASH3", "LQaABTjTlMI=")
+    assert checksum({"ResponseMetadata": {"HTTPHeaders": {"x-amz-checksum-later": "abc="}}}) is None
+
+
 @pytest.mark.parametrize("reply", [{}, {"ChecksumCRC32": ""}, {"ChecksumCRC32C": "abc=-3"}])
 def test_a_checksum_of_parts_checksums_is_none_of_the_whole(reply: dict[str, str]) -> None:
     """It depends on where the parts were cut."""

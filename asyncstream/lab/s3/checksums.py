@@ -50,12 +50,31 @@ class _Crc:
         return self._crc.to_bytes(self._width, "big")
 
 
+class _XxHash:
+    """One of awscrt's XXHashes, which accept `bytes` only."""
+
+    def __init__(self, name: str) -> None:
+        self._hash = getattr(crt.XXHash, f"new_{name}")()
+
+    def update(self, data: memoryview, /) -> None:
+        self._hash.update(bytes(data))
+
+    def digest(self) -> bytes:
+        digest: bytes = self._hash.finalize()
+        return digest
+
+
 ALGORITHMS: dict[str, Callable[[], Digest]] = {
     "x-amz-checksum-crc32": lambda: _Crc(crt.crc32, 4),
     "x-amz-checksum-crc32c": lambda: _Crc(crt.crc32c, 4),
     "x-amz-checksum-crc64nvme": lambda: _Crc(crc64nvme, 8),
     "x-amz-checksum-sha1": lambda: hashlib.sha1(usedforsecurity=False),
     "x-amz-checksum-sha256": hashlib.sha256,
+    "x-amz-checksum-sha512": hashlib.sha512,
+    "x-amz-checksum-md5": lambda: hashlib.md5(usedforsecurity=False),
+    "x-amz-checksum-xxhash64": lambda: _XxHash("xxhash64"),
+    "x-amz-checksum-xxhash3": lambda: _XxHash("xxhash3_64"),
+    "x-amz-checksum-xxhash128": lambda: _XxHash("xxhash3_128"),
 }
 
 
