@@ -208,13 +208,20 @@ def explain(error: BaseException) -> AsyncstreamError:
             f"{inner.filename!r} cannot be used: {inner.strerror}. Correct the setting that names this "
             "file or program, such as credential_process or AWS_WEB_IDENTITY_TOKEN_FILE"
         )
-    if any(getattr(each, "reason", "") == "WRONG_VERSION_NUMBER" for each in chain(error)):
+    if any(map(_is_without_tls, chain(error))):
         return ConfigError(_NO_TLS)
     row = _BAD_HEADER if type(inner) is ValueError and inner is not error else meaning(inner)
     text = row.cause or first_line(inner)
     if row.cause:
         _hide_text(error)
     return row.kind(f"{text.rstrip('. ')}. {row.advice}" if row.advice else text)
+
+
+def _is_without_tls(error: BaseException) -> bool:
+    """Return whether the peer answered TLS with something else; for a proxy, urllib3 has only a text."""
+    return getattr(error, "reason", "") == "WRONG_VERSION_NUMBER" or "only use HTTP and not HTTPS" in str(
+        error
+    )
 
 
 def _hide_text(error: BaseException) -> None:

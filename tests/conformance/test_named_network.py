@@ -160,3 +160,13 @@ def test_an_sts_out_of_reach_is_asked_once_a_try(fail: Fail, aws: AwsSettings, b
 
     assert isinstance(error, ConnectionFailed)
     assert (len(sts.asked), blocked.asked) == (3, [])
+
+
+def test_a_proxy_without_tls_is_told(fail: Fail, aws: AwsSettings) -> None:
+    with Silent(b"HTTP/1.1 400 Bad Request\r\n\r\n") as proxy:
+        aws.set("HTTPS_PROXY", f"https://{proxy.url}")
+        error = fail(endpoint="https://s3.test")
+
+    assert type(error) is ConfigError
+    assert "does not speak TLS" in str(error)
+    assert proxy.connections == 1
