@@ -4,6 +4,7 @@ The names here, in `asyncstream.transforms` and in `asyncstream.gathering` are p
 change between minor versions.
 """
 
+from asyncstream.engines import EngineName
 from asyncstream.errors import (
     AccessDenied,
     AsyncstreamError,
@@ -58,6 +59,7 @@ __all__ = [
     "CredentialsExpired",
     "DeadlineExceeded",
     "DestinationExists",
+    "EngineName",
     "Event",
     "FileFinished",
     "FileResult",

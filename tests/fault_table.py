@@ -6,7 +6,7 @@ Properties of the tests' reports carry the outcomes: tests may run in other proc
 from collections.abc import Callable, Iterator
 from typing import Any
 
-from asyncstream.engines import ENGINES
+from asyncstream.engines import ENGINES, EngineName
 
 MODES = ("single PUT", "multipart")
 PROPERTY = "outcome of a fault"
@@ -22,7 +22,7 @@ class FaultRecord:
     def __init__(self, record_property: Callable[[str, object], None]) -> None:
         self._record_property = record_property
 
-    def record(self, fault: str, mode: str, engine: str, error: BaseException | None) -> None:
+    def record(self, fault: str, mode: str, engine: EngineName, error: BaseException | None) -> None:
         """Fill a cell of the table."""
         self._record_property(PROPERTY, [fault, mode, engine, type(error).__name__ if error else "recovered"])
 

@@ -1,9 +1,12 @@
 """The engines: three ways to run tasks, by the names that users give."""
 
+from typing import Literal, get_args
+
 from asyncstream.errors import ConfigError
 from asyncstream.ports import Engine
 
-ENGINES = ("sequential", "threads", "asyncio")
+EngineName = Literal["sequential", "threads", "asyncio"]
+ENGINES: tuple[EngineName, ...] = get_args(EngineName)
 
 
 def open_engine(name: str) -> Engine:

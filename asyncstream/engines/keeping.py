@@ -13,7 +13,7 @@ from collections.abc import Callable, Coroutine, Hashable, Iterator
 from contextlib import ExitStack, contextmanager
 from typing import Any, Generic, Protocol, TypeVar
 
-from asyncstream.engines import open_engine
+from asyncstream.engines import EngineName, open_engine
 from asyncstream.engines.aside import start_aside
 from asyncstream.engines.closing import Closing
 from asyncstream.errors import ConfigError
@@ -38,7 +38,7 @@ class EngineSession(Closing):
         ConfigError: there is no such engine.
     """
 
-    def __init__(self, engine: str) -> None:
+    def __init__(self, engine: EngineName) -> None:
         self._engine = open_engine(engine)
         self._busy = False
 

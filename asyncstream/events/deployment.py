@@ -13,6 +13,7 @@ from typing import Any, Self
 
 from msgspec import Struct
 
+from asyncstream.engines import EngineName
 from asyncstream.errors import ConfigError, InputError
 from asyncstream.locations import S3Object, S3Prefix
 from asyncstream.pipeline.config import ENV_PREFIX
@@ -25,7 +26,7 @@ TRANSFORMS = "DEPLOYED_TRANSFORMS"
 NO_TRIGGER = "none"
 
 
-def deployed_session(engine: str) -> AbstractContextManager[TransferSession]:
+def deployed_session(engine: EngineName) -> AbstractContextManager[TransferSession]:
     """Provide a kept session of an engine, with the ends that ASYNCSTREAM_SOURCE_* and _DESTINATION_* give.
 
     Raises:

@@ -5,6 +5,7 @@ from contextlib import suppress
 from typing import Any
 
 from asyncstream import transforms
+from asyncstream.engines import EngineName
 from asyncstream.errors import AsyncstreamError
 from asyncstream.events import direct, metrics
 from asyncstream.events.context import Handler, LambdaContext, request_id, within
@@ -16,7 +17,7 @@ from asyncstream.pipeline import memory
 from asyncstream.pipeline.config import TransferConfig, memory_left
 
 
-def lambda_handler(*, engine: str, multipart: bool) -> Handler:
+def lambda_handler(*, engine: EngineName, multipart: bool) -> Handler:
     """Return the handler for one engine.
 
     Creates clients, threads and the event loop now, because Lambda's init phase has a whole CPU for any
@@ -45,7 +46,7 @@ def lambda_handler(*, engine: str, multipart: bool) -> Handler:
     return handler
 
 
-def handle_event(event: Any, context: LambdaContext | None, *, engine: str, multipart: bool) -> Any:
+def handle_event(event: Any, context: LambdaContext | None, *, engine: EngineName, multipart: bool) -> Any:
     """Copy the files of an event, and return the reply that its sender expects.
 
     Args:
@@ -72,7 +73,7 @@ def handle_event(event: Any, context: LambdaContext | None, *, engine: str, mult
     return sendable(reply)
 
 
-def _triggered(trigger: Trigger, context: LambdaContext | None, engine: str, multipart: bool) -> Any:
+def _triggered(trigger: Trigger, context: LambdaContext | None, engine: EngineName, multipart: bool) -> Any:
     started = time.monotonic()
     items = trigger.items(Deployment.from_env())
     # Only a trigger that invokes the function again may leave files pending. Others must learn of them.
@@ -91,7 +92,9 @@ def _triggered(trigger: Trigger, context: LambdaContext | None, engine: str, mul
     return trigger.reply(outcomes)
 
 
-def _direct(event: Any, context: LambdaContext | None, engine: str, multipart: bool) -> direct.DirectReply:
+def _direct(
+    event: Any, context: LambdaContext | None, engine: EngineName, multipart: bool
+) -> direct.DirectReply:
     request = direct.read_event(event)
     pairs = direct.event_pairs(request)
     report_to = direct.report_location(request, pairs)

@@ -5,6 +5,7 @@ import time
 from contextlib import suppress
 from typing import Any
 
+from asyncstream.engines import EngineName
 from asyncstream.errors import AsyncstreamError
 from asyncstream.events import metrics
 from asyncstream.events.context import Handler, LambdaContext, request_id, within
@@ -21,10 +22,10 @@ from asyncstream.pipeline.config import TransferConfig
 from asyncstream.transforms.importing import import_object
 
 # Reading the list is one GET: another engine would not be faster, and its SDK takes longer to load.
-LIST_ENGINE = "sequential"
+LIST_ENGINE: EngineName = "sequential"
 
 
-def lambda_handler(*, engine: str) -> Handler:
+def lambda_handler(*, engine: EngineName) -> Handler:
     """Return the handler for one engine.
 
     Loads modules and starts threads and the event loop now, in Lambda's init phase, which has a whole CPU at
@@ -56,7 +57,7 @@ def lambda_handler(*, engine: str) -> Handler:
     return handler
 
 
-def handle_event(event: Any, context: LambdaContext | None, *, engine: str) -> Any:
+def handle_event(event: Any, context: LambdaContext | None, *, engine: EngineName) -> Any:
     """Gather the pages that the event asks for.
 
     Args:
@@ -94,7 +95,7 @@ def import_rows(spec: str) -> RowsOf:
     return found
 
 
-def _gather(event: Any, context: LambdaContext | None, engine: str) -> tuple[GatherReport, Invoked]:
+def _gather(event: Any, context: LambdaContext | None, engine: EngineName) -> tuple[GatherReport, Invoked]:
     request = events.read_event(event)
     plan = events.plan_gathering(request, Deployed.from_env())
     config = events.merge_config(GatherConfig.from_env(), request)

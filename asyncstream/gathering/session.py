@@ -12,7 +12,7 @@ from msgspec import Struct
 
 from asyncstream import tracing
 from asyncstream.deadline import Deadline
-from asyncstream.engines import open_engine
+from asyncstream.engines import EngineName, open_engine
 from asyncstream.engines.keeping import EngineSession, Kept
 from asyncstream.errors import AsyncstreamError, ConfigError, InputError
 from asyncstream.gathering.config import GatherConfig
@@ -57,7 +57,7 @@ class GatherSession(EngineSession):
         ConfigError: there is no such engine.
     """
 
-    def __init__(self, engine: str = DEFAULT_ENGINE) -> None:
+    def __init__(self, engine: EngineName = DEFAULT_ENGINE) -> None:
         super().__init__(engine)
         self._kept = _Kept(self._engine)
 
@@ -96,7 +96,7 @@ def gather_pages(
     rows: RowsOf,
     table: Table,
     *,
-    engine: str = DEFAULT_ENGINE,
+    engine: EngineName = DEFAULT_ENGINE,
     config: GatherConfig | None = None,
     on_page: OnPage = ignore,
 ) -> GatherReport:

@@ -10,7 +10,7 @@ from typing import Any, TypeVar, overload
 
 from asyncstream import tracing
 from asyncstream.deadline import Deadline
-from asyncstream.engines import open_engine
+from asyncstream.engines import EngineName, open_engine
 from asyncstream.engines.keeping import borrow_engine
 from asyncstream.errors import ConfigError
 from asyncstream.mapping.calls import Outcome, map_items, unsuited
@@ -19,7 +19,7 @@ from asyncstream.ports import Engine, Span
 T = TypeVar("T")
 R = TypeVar("R")
 
-DEFAULT_ENGINE = "threads"
+DEFAULT_ENGINE: EngineName = "threads"
 DEFAULT_CONCURRENCY = 60
 # The slots of the engines that have more than one.
 MOST_CONCURRENCY = 1000
@@ -30,7 +30,7 @@ def map_concurrent(
     fn: Callable[[T], Awaitable[R]],
     items: Iterable[T],
     *,
-    engine: str = DEFAULT_ENGINE,
+    engine: EngineName = DEFAULT_ENGINE,
     max_concurrency: int = DEFAULT_CONCURRENCY,
     ordered: bool = True,
     deadline: float | None = None,
@@ -42,7 +42,7 @@ def map_concurrent(
     fn: Callable[[T], R],
     items: Iterable[T],
     *,
-    engine: str = DEFAULT_ENGINE,
+    engine: EngineName = DEFAULT_ENGINE,
     max_concurrency: int = DEFAULT_CONCURRENCY,
     ordered: bool = True,
     deadline: float | None = None,
@@ -53,7 +53,7 @@ def map_concurrent(
     fn: Callable[[T], Any],
     items: Iterable[T],
     *,
-    engine: str = DEFAULT_ENGINE,
+    engine: EngineName = DEFAULT_ENGINE,
     max_concurrency: int = DEFAULT_CONCURRENCY,
     ordered: bool = True,
     deadline: float | None = None,

@@ -7,6 +7,7 @@ from functools import partial
 from typing import TypeVar, TypeVarTuple
 
 from asyncstream import tracing
+from asyncstream.engines import EngineName
 from asyncstream.engines.keeping import EngineSession, Kept
 from asyncstream.locations import S3Object, S3Prefix
 from asyncstream.objects import OpenUpload
@@ -25,7 +26,7 @@ from asyncstream.transforms import Spec
 Ts = TypeVarTuple("Ts")
 R = TypeVar("R")
 
-DEFAULT_ENGINE = "asyncio"
+DEFAULT_ENGINE: EngineName = "asyncio"
 _DEFAULTS = TransferConfig()
 
 
@@ -49,7 +50,7 @@ class TransferSession(EngineSession):
 
     def __init__(
         self,
-        engine: str = DEFAULT_ENGINE,
+        engine: EngineName = DEFAULT_ENGINE,
         *,
         endpoint_url: str | None = None,
         source: S3Access = DEFAULT_ACCESS,
@@ -147,7 +148,7 @@ class TransferSession(EngineSession):
         await self._clients.close()
 
 
-def _open_session(key: tuple[str, S3Access, S3Access]) -> TransferSession:
+def _open_session(key: tuple[EngineName, S3Access, S3Access]) -> TransferSession:
     engine, source, destination = key
     return TransferSession(engine, source=source, destination=destination)
 
@@ -156,7 +157,7 @@ _kept = Kept(_open_session)
 
 
 def borrow_session(
-    engine: str, source: S3Access = DEFAULT_ACCESS, destination: S3Access = DEFAULT_ACCESS
+    engine: EngineName, source: S3Access = DEFAULT_ACCESS, destination: S3Access = DEFAULT_ACCESS
 ) -> AbstractContextManager[TransferSession]:
     """Provide a session for exclusive use: a kept one for this engine and these ends, or else a new one.
 
@@ -169,7 +170,7 @@ def borrow_session(
 def transfer(  # noqa: PLR0913 - the public call, by keywords
     files: Iterable[Pair],
     *,
-    engine: str = DEFAULT_ENGINE,
+    engine: EngineName = DEFAULT_ENGINE,
     config: TransferConfig | None = None,
     on_event: progress.OnEvent = progress.ignore,
     endpoint_url: str | None = None,

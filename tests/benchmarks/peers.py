@@ -17,13 +17,15 @@ from typing import TYPE_CHECKING, Any
 if TYPE_CHECKING:
     import asyncio
 
+    from asyncstream.engines import EngineName
+
 Copy = Callable[[], None]
 Peer = Callable[["Task"], AbstractContextManager[Copy]]
 
 SOCKET_BUFFER = 256 * 1024
 INFLATED_AT_ONCE = 256 * 1024
 WITH_GZIP_HEADER = 31  # zlib's value for it
-OURS = ("sequential", "threads", "asyncio")
+OURS: tuple[EngineName, ...] = ("sequential", "threads", "asyncio")
 TRACED = {engine: f"{engine}_traced" for engine in OURS}
 UNVERIFIED = {engine: f"{engine}_unverified" for engine in OURS}
 OLDER_SDKS = {
@@ -44,7 +46,7 @@ class Task:
     concurrency: int
 
 
-def ours(engine: str, bucket_suffix: str = "", **settings: Any) -> Peer:
+def ours(engine: EngineName, bucket_suffix: str = "", **settings: Any) -> Peer:
     """asyncstream: sequential streams whole files, the other engines move the parts of all files at once."""
 
     @contextmanager
@@ -68,7 +70,7 @@ def ours(engine: str, bucket_suffix: str = "", **settings: Any) -> Peer:
     return peer
 
 
-def traced(engine: str) -> Peer:
+def traced(engine: EngineName) -> Peer:
     """asyncstream as in a Lambda function with active tracing: it imports the X-Ray SDK and sends spans."""
 
     @contextmanager
@@ -92,7 +94,7 @@ def traced(engine: str) -> Peer:
     return peer
 
 
-def copy_and_loop(engine: str) -> Peer:
+def copy_and_loop(engine: EngineName) -> Peer:
     """The steps of a gunzip: a copy of the plain objects, then the library's loop in memory."""
 
     @contextmanager

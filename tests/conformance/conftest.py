@@ -18,7 +18,7 @@ from asyncstream import (
     TransferReport,
     TransferSession,
 )
-from asyncstream.engines import ENGINES
+from asyncstream.engines import ENGINES, EngineName
 from asyncstream.errors import AsyncstreamError
 from asyncstream.lab.s3 import Fault as LabFault
 from asyncstream.lab.s3 import LabS3
@@ -82,7 +82,7 @@ def kept_sessions() -> Iterator[dict[Any, TransferSession]]:
 
 
 @pytest.fixture
-def copy(engine: str, server: S3Server, kept_sessions: dict[Any, TransferSession]) -> Copy:
+def copy(engine: EngineName, server: S3Server, kept_sessions: dict[Any, TransferSession]) -> Copy:
     """Transfer files with this engine, to and from this server."""
 
     def copy(
@@ -104,7 +104,7 @@ def copy(engine: str, server: S3Server, kept_sessions: dict[Any, TransferSession
 
 
 @pytest.fixture
-def new_session(engine: str, server: S3Server) -> Iterator[NewSession]:
+def new_session(engine: EngineName, server: S3Server) -> Iterator[NewSession]:
     """Open a session for one test; it closes with the test."""
     with ExitStack() as stack:
         yield lambda: stack.enter_context(TransferSession(engine, endpoint_url=server.endpoint_url))
@@ -127,7 +127,7 @@ def wrap_transport(monkeypatch: pytest.MonkeyPatch) -> WrapTransport:
 @pytest.fixture
 def copy_with_faults(
     wrap_transport: WrapTransport,
-    engine: str,
+    engine: EngineName,
     server: S3Server,
     kept_sessions: dict[Any, TransferSession],
 ) -> Copy:
@@ -212,7 +212,7 @@ def nothing_is_left(bucket: Bucket) -> NothingIsLeft:
 
 
 @pytest.fixture
-def run(engine: str, credentials: None) -> Iterator[Callable[..., TransferReport]]:
+def run(engine: EngineName, credentials: None) -> Iterator[Callable[..., TransferReport]]:
     """Transfer from an `OddS3`: one object, or the objects that it lists, in parts of 5 MiB."""
     servers: list[Scripted] = []
 
@@ -257,7 +257,7 @@ def blocked() -> Iterator[Scripted]:
 
 
 @pytest.fixture
-def fail(engine: str, aws: AwsSettings, blocked: Scripted) -> Fail:
+def fail(engine: EngineName, aws: AwsSettings, blocked: Scripted) -> Fail:
     """Copy one object; return the error of the session or of the file, after a single try."""
 
     def fail(

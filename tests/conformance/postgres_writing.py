@@ -4,7 +4,7 @@ from collections.abc import Iterable, Mapping
 from typing import Any
 
 from asyncstream.deadline import Deadline
-from asyncstream.engines import open_engine
+from asyncstream.engines import EngineName, open_engine
 from asyncstream.gathering.postgres import open_driver
 from asyncstream.gathering.postgres.aws import AwsPasswords
 from asyncstream.gathering.postgres.config import DatabaseConfig
@@ -43,7 +43,7 @@ class Counted:
 class Writing:
     """The objects that a warm function keeps; `told` has the errors that caused a retry."""
 
-    def __init__(self, engine: str, config: DatabaseConfig) -> None:
+    def __init__(self, engine: EngineName, config: DatabaseConfig) -> None:
         self.engine = open_engine(engine)
         self.driver = Counted(open_driver(engine))
         self.config = config

@@ -14,7 +14,7 @@ from hypothesis.stateful import (
 )
 
 from asyncstream import Continuation, KiB, MiB, S3Object, TransferConfig, TransferSession
-from asyncstream.engines import ENGINES
+from asyncstream.engines import ENGINES, EngineName
 from asyncstream.lab.s3 import Fault
 from asyncstream.pipeline.progress import BytesMoved, Event
 from tests.servers import Bucket, LabServer, content
@@ -54,7 +54,7 @@ class AnyOrder(RuleBasedStateMachine):
     """One source, one destination."""
 
     def __init__(
-        self, server: LabServer, bucket: Bucket, clock: Clock, sessions: dict[str, TransferSession]
+        self, server: LabServer, bucket: Bucket, clock: Clock, sessions: dict[EngineName, TransferSession]
     ) -> None:
         super().__init__()
         bucket.empty()
@@ -82,7 +82,9 @@ class AnyOrder(RuleBasedStateMachine):
         if_exists=st.sampled_from(["overwrite", "skip", "fail"]),
         bytes_until_the_end=st.sampled_from([None, None, 1, 3 * MiB, 8 * MiB]),
     )
-    def copy(self, engine: str, multipart: bool, if_exists: Any, bytes_until_the_end: int | None) -> None:
+    def copy(
+        self, engine: EngineName, multipart: bool, if_exists: Any, bytes_until_the_end: int | None
+    ) -> None:
         """Start a copy, or continue the pending one."""
         moved = 0
 
@@ -132,7 +134,7 @@ class AnyOrder(RuleBasedStateMachine):
 
 
 @pytest.fixture
-def sessions(server: LabServer) -> Iterator[dict[str, TransferSession]]:
+def sessions(server: LabServer) -> Iterator[dict[EngineName, TransferSession]]:
     opened = {engine: TransferSession(engine, endpoint_url=server.endpoint_url) for engine in ENGINES}
     yield opened
     for each in opened.values():
@@ -142,7 +144,7 @@ def sessions(server: LabServer) -> Iterator[dict[str, TransferSession]]:
 def test_in_any_order_what_is_stored_is_one_version_whole(
     server: LabServer,
     bucket: Bucket,
-    sessions: dict[str, TransferSession],
+    sessions: dict[EngineName, TransferSession],
     clock: Clock,
 ) -> None:
     run_state_machine_as_test(

@@ -14,6 +14,7 @@ import trustme
 from botocore.credentials import SSOProvider
 
 from asyncstream import S3Object, TransferReport, TransferSession
+from asyncstream.engines import EngineName
 from asyncstream.errors import ConfigError, ServerNotTrusted
 from asyncstream.lab.s3 import LabS3
 from tests.servers import LabServer
@@ -143,14 +144,14 @@ def fetch_credentials(service: str, port: int, monkeypatch: pytest.MonkeyPatch, 
     monkeypatch.delenv("AWS_SECRET_ACCESS_KEY")
 
 
-def copy_one(engine: str, endpoint_url: str, bucket: str = "bucket") -> TransferReport:
+def copy_one(engine: EngineName, endpoint_url: str, bucket: str = "bucket") -> TransferReport:
     with TransferSession(engine, endpoint_url=endpoint_url) as session:
         return session.transfer([(S3Object(bucket, "a"), S3Object(bucket, "b"))])
 
 
 @pytest.mark.parametrize("trust", ["setting"], indirect=True)
 def test_s3_with_a_wrong_certificate_is_sent_nothing(
-    engine: str,
+    engine: EngineName,
     proxy: ConnectProxy | None,
     serve_untrusted: Callable[..., TlsServer],
     credentials: None,
@@ -169,7 +170,7 @@ def test_s3_with_a_wrong_certificate_is_sent_nothing(
 @pytest.mark.parametrize("service", PROFILES)
 @pytest.mark.parametrize("trust", ["setting"], indirect=True)
 def test_credentials_are_not_asked_of_an_untrusted_server(
-    engine: str,
+    engine: EngineName,
     service: str,
     proxy: ConnectProxy | None,
     serve_untrusted: Callable[..., TlsServer],
@@ -191,7 +192,7 @@ def test_credentials_are_not_asked_of_an_untrusted_server(
 
 @pytest.mark.parametrize("service", PROFILES)
 def test_credentials_are_fetched_from_a_trusted_server(
-    engine: str,
+    engine: EngineName,
     service: str,
     proxy: ConnectProxy | None,
     trust: Callable[[Path], None],
@@ -220,7 +221,7 @@ def test_credentials_are_fetched_from_a_trusted_server(
 
 
 def test_a_trusted_s3_is_copied_from(
-    engine: str,
+    engine: EngineName,
     trust: Callable[[Path], None],
     proxy: ConnectProxy | None,
     tls_lab: LabS3,
@@ -237,7 +238,7 @@ def test_a_trusted_s3_is_copied_from(
 
 @pytest.mark.parametrize("name", ["AWS_CA_BUNDLE", "REQUESTS_CA_BUNDLE"])
 def test_a_bundle_without_a_name_is_refused(
-    engine: str, name: str, credentials: None, monkeypatch: pytest.MonkeyPatch
+    engine: EngineName, name: str, credentials: None, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """botocore before 1.43 would not verify any certificate."""
     monkeypatch.delenv("AWS_CA_BUNDLE", raising=False)

@@ -8,6 +8,7 @@ from typing import Any
 import pytest
 
 from asyncstream import ConfigError, MiB, S3Object, TransferConfig, TransferReport, TransferSession
+from asyncstream.engines import EngineName
 from asyncstream.ports import TimeLeft, Transport, for_ever
 from tests.servers import Bucket, Capability, LabServer, S3Server, content
 from tests.servers.base import GUARD_SECONDS
@@ -102,12 +103,12 @@ def measured(held_session: HeldSession) -> Measured:
     return measured
 
 
-def most(engine: str, slots: int) -> int:
+def most(engine: EngineName, slots: int) -> int:
     return 1 if engine == "sequential" else slots
 
 
 def test_every_slot_has_one_file_in_flight(
-    measured: Measured, engine: str, bucket: Bucket, pairs: Pairs
+    measured: Measured, engine: EngineName, bucket: Bucket, pairs: Pairs
 ) -> None:
     """The number of files in flight reaches the number of slots and never exceeds it."""
     for key in FILES:
@@ -117,7 +118,7 @@ def test_every_slot_has_one_file_in_flight(
 
 
 def test_the_parts_of_one_file_fill_all_slots(
-    measured: Measured, engine: str, bucket: Bucket, pairs: Pairs
+    measured: Measured, engine: EngineName, bucket: Bucket, pairs: Pairs
 ) -> None:
     bucket.put("file", content(22 * MiB))
     report, turnstile = measured(pairs("file"), most(engine, 3), max_concurrency=3, multipart=True)
@@ -126,7 +127,7 @@ def test_the_parts_of_one_file_fill_all_slots(
 
 
 def test_little_memory_lowers_the_slots(
-    measured: Measured, engine: str, new_session: NewSession, bucket: Bucket, pairs: Pairs
+    measured: Measured, engine: EngineName, new_session: NewSession, bucket: Bucket, pairs: Pairs
 ) -> None:
     for key in FILES:
         bucket.put(key, content(1000, key))
@@ -148,7 +149,7 @@ def test_too_little_memory_for_a_slot_fails_before_any_request(
 
 @pytest.mark.needs(Capability.COUNTS_CONNECTIONS)
 def test_a_second_transfer_of_a_session_opens_no_connection(
-    held_session: HeldSession, engine: str, server: LabServer, bucket: Bucket, pairs: Pairs
+    held_session: HeldSession, engine: EngineName, server: LabServer, bucket: Bucket, pairs: Pairs
 ) -> None:
     """The turnstile makes the first one open every connection: per slot, one for GET and one for PUT."""
     for key in FILES:
@@ -164,7 +165,7 @@ def test_a_second_transfer_of_a_session_opens_no_connection(
 
 
 def test_two_sessions_in_two_threads_do_not_disturb_each_other(
-    engine: str, server: S3Server, bucket: Bucket
+    engine: EngineName, server: S3Server, bucket: Bucket
 ) -> None:
     for key in FILES:
         bucket.put(key, content(100_000, key))

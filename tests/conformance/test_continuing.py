@@ -7,7 +7,7 @@ from typing import Any
 import pytest
 
 from asyncstream import AccessDenied, MiB, TransferConfig, TransferReport, TransferSession
-from asyncstream.engines import ENGINES
+from asyncstream.engines import ENGINES, EngineName
 from asyncstream.lab.s3 import Fault, LabS3
 from asyncstream.pipeline.progress import BytesMoved, Event
 from tests.servers import Bucket, S3Server, content
@@ -22,7 +22,7 @@ TIMED: dict[str, Any] = {"multipart": True, "max_concurrency": 1, "deadline": 50
 
 
 def test_parts_that_s3_lists_are_not_sent_again(
-    engine: str, server: S3Server, bucket: Bucket, copy: Copy, pairs: Pairs, clock: Clock
+    engine: EngineName, server: S3Server, bucket: Bucket, copy: Copy, pairs: Pairs, clock: Clock
 ) -> None:
     bucket.put("a", content(21 * MiB, 1))
     moved = 0

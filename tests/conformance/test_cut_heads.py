@@ -6,6 +6,7 @@ from collections.abc import Callable, Iterator
 import pytest
 
 from asyncstream import S3Object, TransferConfig, TransferReport, TransferSession
+from asyncstream.engines import EngineName
 from asyncstream.errors import ConnectionFailed
 from tests.conformance import CLIENTS
 from tests.servers.listener import Scripted
@@ -41,7 +42,7 @@ def serve(credentials: None) -> Iterator[Callable[..., Scripted]]:
         server.close()
 
 
-def copy_one(engine: str, server: Scripted) -> TransferReport:
+def copy_one(engine: EngineName, server: Scripted) -> TransferReport:
     config = TransferConfig(retry_base_delay=0.001, retry_max_delay=0.001, max_attempts=2, verify="off")
     with TransferSession(engine, endpoint_url=server.url) as session:
         return session.transfer([(S3Object("raw", "a"), S3Object("clean", "b"))], config)
@@ -49,7 +50,9 @@ def copy_one(engine: str, server: Scripted) -> TransferReport:
 
 @pytest.mark.parametrize("cut", CUTS)
 @pytest.mark.varied("cut", engine=CLIENTS)
-def test_a_get_whose_head_is_cut_makes_no_copy(engine: str, cut: str, serve: Callable[..., Scripted]) -> None:
+def test_a_get_whose_head_is_cut_makes_no_copy(
+    engine: EngineName, cut: str, serve: Callable[..., Scripted]
+) -> None:
     def answer(head: str) -> bytes:
         return GET[: CUTS[cut]] if head.startswith("get") else WRITTEN
 
@@ -64,7 +67,7 @@ def test_a_get_whose_head_is_cut_makes_no_copy(engine: str, cut: str, serve: Cal
 @pytest.mark.parametrize("cut", [11, WRITTEN.index(b"\r\n") + 2, WRITTEN.index(b'"w"') + 2, len(WRITTEN) - 2])
 @pytest.mark.varied("cut", engine=CLIENTS)
 def test_a_put_whose_head_is_cut_was_not_confirmed(
-    engine: str, cut: int, serve: Callable[..., Scripted]
+    engine: EngineName, cut: int, serve: Callable[..., Scripted]
 ) -> None:
     def answer(head: str) -> bytes:
         return GET + bytes(SIZE) if head.startswith("get") else WRITTEN[:cut]
@@ -78,7 +81,7 @@ def test_a_put_whose_head_is_cut_was_not_confirmed(
     "said", [b"HTTP/1.1 403 Forbidden\r\n", b"HTTP/1.1 503 S", b"HTTP/1.1 412 P\r\nX: y"]
 )
 def test_a_cut_refusal_before_the_body_is_a_failed_connection(
-    engine: str, said: bytes, serve: Callable[..., Scripted]
+    engine: EngineName, said: bytes, serve: Callable[..., Scripted]
 ) -> None:
     """A server may refuse before `100 Continue`; if the head is cut, its status does not count."""
     server = serve(lambda head: GET + bytes(SIZE) if head.startswith("get") else said, interim=said)
@@ -87,7 +90,7 @@ def test_a_cut_refusal_before_the_body_is_a_failed_connection(
     assert isinstance(failed.error, ConnectionFailed)
 
 
-def test_whole_heads_are_taken(engine: str, serve: Callable[..., Scripted]) -> None:
+def test_whole_heads_are_taken(engine: EngineName, serve: Callable[..., Scripted]) -> None:
     server = serve(lambda head: GET + bytes(SIZE) if head.startswith("get") else WRITTEN)
     report = copy_one(engine, server)
 
@@ -97,7 +100,7 @@ def test_whole_heads_are_taken(engine: str, serve: Callable[..., Scripted]) -> N
 
 @pytest.mark.parametrize("said", [b"HTTP/1.1 100 Continue\r\n", b"HTTP/1.1 100 Continue\r\nX: y\r\n"])
 def test_an_end_after_100_continue_is_no_endless_wait(
-    engine: str, said: bytes, serve: Callable[..., Scripted]
+    engine: EngineName, said: bytes, serve: Callable[..., Scripted]
 ) -> None:
     """botocore reads for ever in this case. Only the blocking engines send Expect."""
     server = serve(lambda head: GET + bytes(SIZE) if head.startswith("get") else b"", interim=said)

@@ -20,6 +20,7 @@ from asyncstream import (
     TransferReport,
     TransferSession,
 )
+from asyncstream.engines import EngineName
 from asyncstream.errors import ReplyTimeout
 from tests.conformance import CLIENTS
 from tests.servers.listener import CONTINUE, SECONDS, Drip, RawReply, Scripted
@@ -76,11 +77,11 @@ def server(credentials: None) -> Iterator[Server]:
 
 
 @pytest.fixture(scope="module")
-def sessions(server: Server) -> Iterator[Callable[[str], TransferSession]]:
+def sessions(server: Server) -> Iterator[Callable[[EngineName], TransferSession]]:
     """Return a session for each engine, with clients that are already open."""
     opened: dict[str, TransferSession] = {}
 
-    def session(engine: str) -> TransferSession:
+    def session(engine: EngineName) -> TransferSession:
         if engine not in opened:
             opened[engine] = TransferSession(engine, endpoint_url=server.url)
         return opened[engine]
@@ -98,7 +99,7 @@ def config(**settings: Any) -> TransferConfig:
 @pytest.mark.parametrize("place", PLACES)
 @pytest.mark.varied("place", engine=CLIENTS)
 def test_a_reply_that_drips_ends_with_the_deadline(
-    engine: str, place: str, server: Server, sessions: Callable[[str], TransferSession]
+    engine: EngineName, place: str, server: Server, sessions: Callable[[EngineName], TransferSession]
 ) -> None:
     kind, before, settings = PLACES[place]
     session = sessions(engine)
@@ -134,7 +135,11 @@ def failure(session: TransferSession, pair: Any, config: TransferConfig) -> Exce
     ],
 )
 def test_a_reply_that_drips_is_given_up_without_a_deadline(
-    engine: str, place: str, setting: str, server: Server, sessions: Callable[[str], TransferSession]
+    engine: EngineName,
+    place: str,
+    setting: str,
+    server: Server,
+    sessions: Callable[[EngineName], TransferSession],
 ) -> None:
     kind, before, settings = PLACES[place]
     drip = Drip(before)
@@ -150,7 +155,7 @@ def test_a_reply_that_drips_is_given_up_without_a_deadline(
 @pytest.mark.parametrize("engine", ["sequential", "threads"], indirect=True)  # asyncio sends no Expect
 @pytest.mark.parametrize("before", [b"HTTP/1.1 100 C", b"HTTP/1.1 100 Continue\r\nX: "])
 def test_a_100_continue_that_drips_is_a_stall(
-    engine: str, before: bytes, server: Server, sessions: Callable[[str], TransferSession]
+    engine: EngineName, before: bytes, server: Server, sessions: Callable[[EngineName], TransferSession]
 ) -> None:
     drip = Drip(before)
     server.become("get", honest(200_000), 200_000, interim=drip)
@@ -185,7 +190,7 @@ def trusted(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> ssl.SSLContext:
 
 @pytest.mark.parametrize("before", [HEADER, BODY], ids=["header", "body"])
 def test_a_reply_that_drips_over_tls_ends_with_the_deadline(
-    engine: str, before: bytes, credentials: None, trusted: ssl.SSLContext
+    engine: EngineName, before: bytes, credentials: None, trusted: ssl.SSLContext
 ) -> None:
     latest = Latest(OddS3())
     with ExitStack() as stack:
@@ -201,7 +206,11 @@ def test_a_reply_that_drips_over_tls_ends_with_the_deadline(
 
 @pytest.mark.parametrize("scheme", ["http", "https"])
 def test_a_proxy_that_drips_ends_with_the_deadline(
-    engine: str, scheme: str, credentials: None, trusted: ssl.SSLContext, monkeypatch: pytest.MonkeyPatch
+    engine: EngineName,
+    scheme: str,
+    credentials: None,
+    trusted: ssl.SSLContext,
+    monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     latest = Latest(lambda _: b"HTTP/1.1 502 Bad Gateway\r\n\r\n")
     with ExitStack() as stack:
@@ -230,7 +239,7 @@ def drip_until_the_deadline(
 
 
 def test_a_slow_name_lookup_ends_with_the_deadline(
-    engine: str, credentials: None, monkeypatch: pytest.MonkeyPatch
+    engine: EngineName, credentials: None, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """The system's resolver takes up to half a minute and cannot be interrupted."""
     over = threading.Event()

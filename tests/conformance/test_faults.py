@@ -25,6 +25,7 @@ from asyncstream import (
     TransferConfig,
     TransferSession,
 )
+from asyncstream.engines import EngineName
 from asyncstream.errors import (
     ChecksumMismatch,
     CredentialsExpired,
@@ -218,7 +219,7 @@ class File:
 
 @pytest.mark.parametrize(("row", "mode"), cells(ONCE))
 def test_what_goes_wrong_once_is_overcome(
-    copy: Copy, lab: LabS3, bucket: Bucket, fault_table: FaultRecord, engine: str, row: Row, mode: str
+    copy: Copy, lab: LabS3, bucket: Bucket, fault_table: FaultRecord, engine: EngineName, row: Row, mode: str
 ) -> None:
     """The fault happens once at each of its operations, all in one copy."""
     file = File(lab, bucket, SIZE[mode])
@@ -233,7 +234,7 @@ def test_what_goes_wrong_once_is_overcome(
 
 @pytest.mark.parametrize(("row", "mode"), cells(ALWAYS))
 def test_a_lasting_fault_ends_in_its_error_and_leaves_nothing(
-    copy: Copy, lab: LabS3, bucket: Bucket, fault_table: FaultRecord, engine: str, row: Row, mode: str
+    copy: Copy, lab: LabS3, bucket: Bucket, fault_table: FaultRecord, engine: EngineName, row: Row, mode: str
 ) -> None:
     file = File(lab, bucket, SIZE[mode])
     for settings in row.patient_settings():
@@ -266,7 +267,7 @@ def test_a_head_for_a_checksum_is_retried_like_any_request(
     lab: LabS3,
     bucket: Bucket,
     fault_table: FaultRecord,
-    engine: str,
+    engine: EngineName,
     row: Row,
     times: list[int] | None,
     often: str,
@@ -287,7 +288,7 @@ def test_a_head_for_a_checksum_is_retried_like_any_request(
 
 @pytest.mark.parametrize("mode", MODES)
 def test_an_overwritten_source_is_copied_as_it_was_or_fails(
-    copy: Copy, lab: LabS3, bucket: Bucket, fault_table: FaultRecord, engine: str, mode: str
+    copy: Copy, lab: LabS3, bucket: Bucket, fault_table: FaultRecord, engine: EngineName, mode: str
 ) -> None:
     """Something overwrites the source while the engine reads it.
 
@@ -307,7 +308,7 @@ def test_an_overwritten_source_is_copied_as_it_was_or_fails(
 
 @pytest.mark.parametrize("mode", MODES)
 def test_a_broken_body_is_not_resumed_from_another_version(
-    copy: Copy, lab: LabS3, bucket: Bucket, fault_table: FaultRecord, engine: str, mode: str
+    copy: Copy, lab: LabS3, bucket: Bucket, fault_table: FaultRecord, engine: EngineName, mode: str
 ) -> None:
     """Between the two requests, a version of the same size replaces the source."""
     file = File(lab, bucket, SIZE[mode])
@@ -327,7 +328,7 @@ def test_a_broken_body_is_not_resumed_from_another_version(
 
 @pytest.mark.parametrize("mode", MODES)
 def test_connections_lost_while_frozen_are_reopened(
-    copy: Copy, lab: LabS3, bucket: Bucket, fault_table: FaultRecord, engine: str, mode: str
+    copy: Copy, lab: LabS3, bucket: Bucket, fault_table: FaultRecord, engine: EngineName, mode: str
 ) -> None:
     file = File(lab, bucket, SIZE[mode])
     copy(file.pairs, multipart=mode == "multipart").raise_for_failures()
@@ -341,7 +342,7 @@ def test_connections_lost_while_frozen_are_reopened(
 
 @pytest.mark.parametrize("mode", MODES)
 def test_connections_cut_mid_transfer_are_reopened(
-    copy: Copy, lab: LabS3, bucket: Bucket, fault_table: FaultRecord, engine: str, mode: str
+    copy: Copy, lab: LabS3, bucket: Bucket, fault_table: FaultRecord, engine: EngineName, mode: str
 ) -> None:
     file = File(lab, bucket, SIZE[mode])
     cut: list[int] = []
@@ -359,7 +360,7 @@ def test_connections_cut_mid_transfer_are_reopened(
 
 
 def test_an_unread_empty_body_leaves_its_connection_usable(
-    copy: Copy, lab: LabS3, bucket: Bucket, engine: str
+    copy: Copy, lab: LabS3, bucket: Bucket, engine: EngineName
 ) -> None:
     """The next request uses the same connection.
 
@@ -376,7 +377,7 @@ def test_an_unread_empty_body_leaves_its_connection_usable(
 
 @pytest.mark.parametrize("mode", MODES)
 def test_an_endpoint_that_refuses_connections_fails_the_file(
-    server: S3Server, fault_table: FaultRecord, engine: str, mode: str
+    server: S3Server, fault_table: FaultRecord, engine: EngineName, mode: str
 ) -> None:
     config = TransferConfig(retry_base_delay=0.001, multipart=mode == "multipart")
     with TransferSession(engine, endpoint_url=f"http://127.0.0.1:{free_port()}") as session:
@@ -392,7 +393,7 @@ def test_a_name_that_is_not_resolved_is_asked_for_again(
     server: S3Server,
     lab: LabS3,
     fault_table: FaultRecord,
-    engine: str,
+    engine: EngineName,
     mode: str,
     always: bool,
     monkeypatch: pytest.MonkeyPatch,
@@ -429,7 +430,7 @@ def test_a_name_that_is_not_resolved_is_asked_for_again(
 @pytest.mark.parametrize("mode", MODES)
 @pytest.mark.parametrize(("rate", "seed"), [(0.25, 1), (0.25, 2), (0.7, 3), (0.7, 4)])
 def test_many_faults_leave_every_file_whole_or_absent(
-    copy: Copy, server: S3Server, lab: LabS3, engine: str, mode: str, rate: float, seed: int
+    copy: Copy, server: S3Server, lab: LabS3, engine: EngineName, mode: str, rate: float, seed: int
 ) -> None:
     """Many files are copied while many of their requests fail."""
     # The same name each time: the request's contents decide which requests fail.

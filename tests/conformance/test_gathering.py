@@ -17,6 +17,7 @@ from typing import Any
 import pytest
 
 from asyncstream import ConfigError, InputError, TransformError
+from asyncstream.engines import EngineName
 from asyncstream.errors import AccessDenied, DatabaseError, PageNotFound, RowRefused, TableNotFound
 from asyncstream.gathering import (
     DatabaseConfig,
@@ -63,7 +64,7 @@ def table(schema: Schema) -> Schema:
 
 
 @pytest.fixture
-def gather(engine: str, schema: Schema) -> Iterator[Gather]:
+def gather(engine: EngineName, schema: Schema) -> Iterator[Gather]:
     with GatherSession(engine) as session:
 
         def gather(
@@ -219,7 +220,7 @@ def test_a_page_whose_rows_fail_is_not_kept_in_memory(
 
 
 def test_once_writing_fails_no_more_pages_are_fetched(
-    web: LabWeb, table: Schema, gather: Gather, engine: str
+    web: LabWeb, table: Schema, gather: Gather, engine: EngineName
 ) -> None:
     """Each remaining page reports why it failed."""
 
@@ -247,7 +248,7 @@ def test_a_batch_that_fails_by_itself_ends_no_other(web: LabWeb, table: Schema, 
 
 
 def test_sixty_pages_at_once_share_one_postgres_connection(
-    web: LabWeb, table: Schema, gather: Gather, engine: str
+    web: LabWeb, table: Schema, gather: Gather, engine: EngineName
 ) -> None:
     """The pages open only a few connections to each host."""
     backends = set()
@@ -267,7 +268,7 @@ def test_sixty_pages_at_once_share_one_postgres_connection(
 
 
 def test_little_memory_means_few_pages_at_once(
-    web: LabWeb, table: Schema, gather: Gather, engine: str
+    web: LabWeb, table: Schema, gather: Gather, engine: EngineName
 ) -> None:
     page = GatherConfig().page_bytes
     report = gather(web.urls(20), memory_limit=4 * page + GatherConfig().waiting_bytes)
@@ -395,7 +396,7 @@ async def test_on_a_running_loop_it_is_awaited(web: LabWeb, table: Schema) -> No
     assert statuses(report) == ["stored"] * 5
 
 
-def test_nothing_is_left_open_by_a_call_of_its_own(web: LabWeb, table: Schema, engine: str) -> None:
+def test_nothing_is_left_open_by_a_call_of_its_own(web: LabWeb, table: Schema, engine: EngineName) -> None:
     report = gather_pages(web.urls(5), rows_in, TABLE, engine=engine, config=config(table))
     assert statuses(report) == ["stored"] * 5
     with contextlib.suppress(TimeoutError):

@@ -11,6 +11,7 @@ import pytest
 from botocore.exceptions import ClientError
 
 from asyncstream import KiB, S3Object, TransferConfig, TransferReport, TransferSession
+from asyncstream.engines import EngineName
 from asyncstream.errors import AccessDenied, ConnectionFailed, SourceNotFound, TransformError
 from asyncstream.lab.s3 import LabS3
 from asyncstream.pipeline.progress import Event, FileStarted, ignore
@@ -63,7 +64,7 @@ CASES: dict[str, tuple[type[Exception], dict[str, Any]]] = {
 @pytest.mark.parametrize("case", CASES)
 @pytest.mark.varied("case", engine=CLIENTS)
 def test_a_failed_file_keeps_words_only(
-    credentials: None, monkeypatch: pytest.MonkeyPatch, engine: str, lab: LabS3, case: str
+    credentials: None, monkeypatch: pytest.MonkeyPatch, engine: EngineName, lab: LabS3, case: str
 ) -> None:
     kind, options = CASES[case]
     settings = {"prefix": "there", "on_event": ignore, **options}
@@ -86,7 +87,7 @@ def test_a_failed_file_keeps_words_only(
     assert kept / FILES < MAX_KEPT
 
 
-def test_the_sdks_error_stays_the_cause(credentials: None, engine: str, lab: LabS3) -> None:
+def test_the_sdks_error_stays_the_cause(credentials: None, engine: EngineName, lab: LabS3) -> None:
     with TransferSession(engine, endpoint_url=lab.endpoint_url) as session:
         [failed] = failing(session, "absent", files=1).failed
 
@@ -98,7 +99,7 @@ def test_the_sdks_error_stays_the_cause(credentials: None, engine: str, lab: Lab
     assert failed.error.__traceback__ is cause.__traceback__ is None
 
 
-def test_an_exception_of_a_callback_names_its_line(credentials: None, engine: str, lab: LabS3) -> None:
+def test_an_exception_of_a_callback_names_its_line(credentials: None, engine: EngineName, lab: LabS3) -> None:
     with TransferSession(engine, endpoint_url=lab.endpoint_url) as session:
         [failed] = failing(session, "there", files=1, on_event=raise_key_error).failed
 
@@ -107,7 +108,9 @@ def test_an_exception_of_a_callback_names_its_line(credentials: None, engine: st
     assert failed.error.__notes__ == [f"raised at {__file__}:{line} in raise_key_error"]
 
 
-def test_no_socket_outlives_the_session_of_a_report(credentials: None, engine: str, lab: LabS3) -> None:
+def test_no_socket_outlives_the_session_of_a_report(
+    credentials: None, engine: EngineName, lab: LabS3
+) -> None:
     """The garbage collector is off, because it may run late or never."""
     port = int(lab.endpoint_url.rpartition(":")[2])
     gc.collect()

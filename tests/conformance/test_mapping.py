@@ -14,7 +14,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from asyncstream import ConfigError, Outcome, map_concurrent, map_concurrent_async
-from asyncstream.engines import ENGINES
+from asyncstream.engines import ENGINES, EngineName
 from asyncstream.errors import Cancelled
 
 from .mapped_calls import Calls, Failed, Gate, Items
@@ -43,7 +43,7 @@ def on_running_loop(fn: Any, items: Any, **settings: Any) -> Iterator[Outcome[An
 )
 @pytest.mark.parametrize("engine", [*ENGINES, "running loop"])
 def test_every_item_has_one_outcome_with_its_result_or_its_error(
-    engine: str, fails: list[bool], steps: list[int], concurrency: int, ordered: bool
+    engine: EngineName, fails: list[bool], steps: list[int], concurrency: int, ordered: bool
 ) -> None:
     errors = [Failed(str(number)) for number in range(len(fails))]
 
@@ -77,12 +77,12 @@ def test_every_item_has_one_outcome_with_its_result_or_its_error(
 
 
 @pytest.mark.parametrize("engine", ["sequential", "threads"])
-def test_a_plain_function_is_called_by_the_blocking_engines(engine: str) -> None:
+def test_a_plain_function_is_called_by_the_blocking_engines(engine: EngineName) -> None:
     assert [outcome.result() for outcome in map_concurrent(len, ["", "a", "bc"], engine=engine)] == [0, 1, 2]
 
 
 @pytest.mark.parametrize("engine", CONCURRENT)
-def test_outcomes_keep_the_order_of_items_that_end_in_reverse(engine: str) -> None:
+def test_outcomes_keep_the_order_of_items_that_end_in_reverse(engine: EngineName) -> None:
     gates = [Gate(engine) for _ in range(N)]
     gates[-1].open()
 
@@ -95,7 +95,7 @@ def test_outcomes_keep_the_order_of_items_that_end_in_reverse(engine: str) -> No
 
 
 @pytest.mark.parametrize("engine", CONCURRENT)
-def test_outcomes_come_as_they_come_if_order_is_not_asked_for(engine: str) -> None:
+def test_outcomes_come_as_they_come_if_order_is_not_asked_for(engine: EngineName) -> None:
     gates = [Gate(engine) for _ in range(N)]
     gates[-1].open()
 
@@ -111,7 +111,7 @@ def test_outcomes_come_as_they_come_if_order_is_not_asked_for(engine: str) -> No
 
 @pytest.mark.parametrize("ordered", [True, False])
 @pytest.mark.parametrize("engine", ENGINES)
-def test_so_many_calls_run_at_once_and_never_more(engine: str, ordered: bool) -> None:
+def test_so_many_calls_run_at_once_and_never_more(engine: EngineName, ordered: bool) -> None:
     most = 1 if engine == "sequential" else 4
     calls = Calls(engine, full=most)
     calls.gate.open()
@@ -121,7 +121,7 @@ def test_so_many_calls_run_at_once_and_never_more(engine: str, ordered: bool) ->
 
 
 @pytest.mark.parametrize("engine", ENGINES)
-def test_endless_items_are_pulled_one_per_slot_ahead(engine: str) -> None:
+def test_endless_items_are_pulled_one_per_slot_ahead(engine: EngineName) -> None:
     """The loop that takes the outcomes is slow and stops early."""
     slots = 1 if engine == "sequential" else N
     items, ended = Items(), []
@@ -139,7 +139,7 @@ def test_endless_items_are_pulled_one_per_slot_ahead(engine: str) -> None:
 
 
 @pytest.mark.parametrize("engine", ENGINES)
-def test_a_call_begins_before_the_next_item_is_pulled(engine: str) -> None:
+def test_a_call_begins_before_the_next_item_is_pulled(engine: EngineName) -> None:
     """Otherwise slow items, such as pages of a listing, would keep all calls waiting."""
     started: dict[int, Gate] = {0: Gate("threads")}
 
@@ -158,7 +158,7 @@ def test_a_call_begins_before_the_next_item_is_pulled(engine: str) -> None:
 
 
 @pytest.mark.parametrize("engine", ENGINES)
-def test_each_call_has_context_variables_of_its_own(engine: str) -> None:
+def test_each_call_has_context_variables_of_its_own(engine: EngineName) -> None:
     async def call(item: str) -> str:
         before = variable.get()
         variable.set(item)
@@ -177,7 +177,7 @@ class Query(list[int]):
 
 @pytest.mark.parametrize("items", [range(10**30), Query([1])])
 @pytest.mark.parametrize("engine", ENGINES)
-def test_items_need_not_have_a_length_that_can_be_told(engine: str, items: Sequence[int]) -> None:
+def test_items_need_not_have_a_length_that_can_be_told(engine: EngineName, items: Sequence[int]) -> None:
     async def call(item: int) -> int:
         return item
 
@@ -186,7 +186,7 @@ def test_items_need_not_have_a_length_that_can_be_told(engine: str, items: Seque
 
 
 @pytest.mark.parametrize("engine", CONCURRENT)
-def test_a_slow_first_item_keeps_no_slot_idle(engine: str) -> None:
+def test_a_slow_first_item_keeps_no_slot_idle(engine: EngineName) -> None:
     """With `ordered`, at most two outcomes per slot wait for the first item."""
     items, gate = Items(), Gate(engine)
 
@@ -203,7 +203,7 @@ def test_a_slow_first_item_keeps_no_slot_idle(engine: str) -> None:
 
 
 @pytest.mark.parametrize("engine", ENGINES)
-def test_a_call_sees_the_context_variables_of_its_caller(engine: str) -> None:
+def test_a_call_sees_the_context_variables_of_its_caller(engine: EngineName) -> None:
     """The caller is the code that asks for the first outcome."""
 
     async def call(item: int) -> str:
@@ -234,7 +234,7 @@ def test_settings_outside_their_limits_are_refused_by_the_call(settings: dict[st
         map_concurrent(len, [""], **settings)
 
 
-def test_what_is_no_function_is_refused_by_the_call(engine: str) -> None:
+def test_what_is_no_function_is_refused_by_the_call(engine: EngineName) -> None:
     with pytest.raises(ConfigError, match="fn=5 is not a function"):
         map_concurrent(5, [""], engine=engine)  # type: ignore[call-overload]
 
@@ -320,7 +320,7 @@ def test_an_unexpected_cancellation_fails_only_its_item() -> None:
 
 
 @pytest.mark.parametrize("engine", CONCURRENT)
-def test_threads_and_event_loop_stay_warm(engine: str) -> None:
+def test_threads_and_event_loop_stay_warm(engine: EngineName) -> None:
     both = threading.Barrier(2)
 
     async def where(item: str) -> Any:
@@ -337,7 +337,7 @@ def test_threads_and_event_loop_stay_warm(engine: str) -> None:
 
 
 @pytest.mark.parametrize("engine", ENGINES)
-def test_mappings_may_be_open_within_each_other(engine: str) -> None:
+def test_mappings_may_be_open_within_each_other(engine: EngineName) -> None:
     async def same(item: int) -> int:
         return item
 
@@ -350,7 +350,7 @@ def test_mappings_may_be_open_within_each_other(engine: str) -> None:
 
 
 @pytest.mark.parametrize("engine", ENGINES)
-def test_mappings_may_run_in_calls_and_threads_of_others(engine: str) -> None:
+def test_mappings_may_run_in_calls_and_threads_of_others(engine: EngineName) -> None:
     async def same(item: int) -> int:
         return item
 

@@ -18,7 +18,7 @@ import anyio
 import pytest
 
 from asyncstream import ConfigError, Outcome, map_concurrent, map_concurrent_async
-from asyncstream.engines import ENGINES
+from asyncstream.engines import ENGINES, EngineName
 from asyncstream.errors import DeadlineExceeded
 from asyncstream.mapping import concurrent
 
@@ -31,7 +31,7 @@ Outcomes = Generator[Outcome[Any, Any], None, None]
 
 @pytest.mark.parametrize("ordered", [True, False])
 @pytest.mark.parametrize("engine", ENGINES)
-def test_when_the_items_raise_started_calls_end_first(engine: str, ordered: bool) -> None:
+def test_when_the_items_raise_started_calls_end_first(engine: EngineName, ordered: bool) -> None:
     """The outcomes of these calls come before the error."""
 
     def items() -> Iterator[int]:
@@ -58,7 +58,7 @@ def fail_in_the_loop(outcomes: Outcomes) -> None:
 
 @pytest.mark.parametrize("leave", [close, fail_in_the_loop])
 @pytest.mark.parametrize("engine", CONCURRENT)
-def test_leaving_joins_all_calls(engine: str, leave: Callable[[Outcomes], None]) -> None:
+def test_leaving_joins_all_calls(engine: EngineName, leave: Callable[[Outcomes], None]) -> None:
     calls = Calls(engine, full=N)
     calls.returns_at_once = 0
     outcomes = map_concurrent(calls, itertools.count(), engine=engine, max_concurrency=N)
@@ -74,7 +74,7 @@ def test_leaving_joins_all_calls(engine: str, leave: Callable[[Outcomes], None])
 @pytest.mark.parametrize("error", [KeyboardInterrupt, SystemExit, GeneratorExit, BaseException])
 @pytest.mark.parametrize("engine", ENGINES)
 def test_a_base_exception_ends_the_mapping_and_joins_all_calls(
-    engine: str, error: type[BaseException]
+    engine: EngineName, error: type[BaseException]
 ) -> None:
     calls = Calls(engine, full=1 if engine == "sequential" else N - 1)
     calls.gate.open()
@@ -95,7 +95,7 @@ async def echo(item: int) -> int:
 
 
 @pytest.mark.parametrize("engine", ENGINES)
-def test_ctrl_c_joins_all_calls(engine: str) -> None:
+def test_ctrl_c_joins_all_calls(engine: EngineName) -> None:
     """On threads it interrupts the start of the pool's first thread, which continues its call."""
     started, ended = [], []
 
@@ -118,7 +118,7 @@ def test_ctrl_c_joins_all_calls(engine: str) -> None:
 
 
 @pytest.mark.parametrize("engine", ENGINES)
-def test_the_process_ends_after_ctrl_c(engine: str) -> None:
+def test_the_process_ends_after_ctrl_c(engine: EngineName) -> None:
     """At exit Python waits for every thread, even if the interruption cut its start short."""
     script = f"""
 import os, signal
@@ -138,7 +138,7 @@ except KeyboardInterrupt:
 
 
 @pytest.mark.parametrize("engine", ENGINES)
-def test_a_deadline_that_leaves_items_raises_after_outcomes(engine: str) -> None:
+def test_a_deadline_that_leaves_items_raises_after_outcomes(engine: EngineName) -> None:
     """Here it passes before any call starts; in tests/unit/test_mapping.py one passes midway."""
     items = Items()
 
@@ -187,7 +187,7 @@ async def anyio_before_4_12(_: float) -> None:
 @pytest.mark.parametrize("item", [0, 1])
 @pytest.mark.parametrize("engine", ["sequential", "threads"])
 def test_awaiting_under_a_blocking_engine_ends_the_mapping(
-    engine: str, item: float, fn: Callable[[float], Any]
+    engine: EngineName, item: float, fn: Callable[[float], Any]
 ) -> None:
     """The error says to use the engine 'asyncio'."""
     for _ in range(2):
@@ -222,7 +222,7 @@ def test_asyncio_lets_a_cancelled_call_await_in_its_clean_up(leaves_by: str) -> 
 
 
 @pytest.mark.parametrize("engine", ENGINES)
-def test_objects_of_a_failed_call_are_freed_with_its_outcome(engine: str) -> None:
+def test_objects_of_a_failed_call_are_freed_with_its_outcome(engine: EngineName) -> None:
     class Large:
         """Stands for a body."""
 

@@ -7,6 +7,7 @@ import pytest
 
 from asyncstream import S3Prefix, TransferReport, TransferSession
 from asyncstream.checksum import multipart_etag
+from asyncstream.engines import EngineName
 from asyncstream.errors import DestinationExists, ReplyIncomplete, S3Error, SourceChanged
 from tests.conformance import CLIENTS
 from tests.servers.listener import Scripted
@@ -229,7 +230,9 @@ UPLOADS = (
 
 
 @pytest.mark.parametrize("markers", [[b"a"], [b"a", b"b", b"a"]])
-def test_uploads_without_an_end_are_refused(engine: str, credentials: None, markers: list[bytes]) -> None:
+def test_uploads_without_an_end_are_refused(
+    engine: EngineName, credentials: None, markers: list[bytes]
+) -> None:
     odd = OddS3(uploads=[reply(OK, UPLOADS % marker) for marker in markers])
     with (
         Scripted(odd) as server,

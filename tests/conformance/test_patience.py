@@ -9,6 +9,7 @@ from typing import Any
 import pytest
 
 from asyncstream import S3Object, TransferConfig, TransferReport, TransferSession
+from asyncstream.engines import EngineName
 from asyncstream.errors import ConnectionFailed, ReplyTimeout
 from tests.servers.base import PATIENCE
 from tests.servers.listener import CONTINUE, SECONDS, Drip, RawReply, Scripted, read_head, say
@@ -122,7 +123,7 @@ class Unread(Scripted):
         self.given_up.wait(SECONDS)
 
 
-def test_a_body_that_is_not_read_to_its_end_is_a_stall(engine: str, credentials: None) -> None:
+def test_a_body_that_is_not_read_to_its_end_is_a_stall(engine: EngineName, credentials: None) -> None:
     """The client's kernel holds the whole body. It counts as sent, so the client could await the reply."""
     config = TransferConfig(stall_timeout=0.5, reply_timeout=SECONDS, max_attempts=1, verify="off")
     with Unread(1_000_000) as server, TransferSession(engine, endpoint_url=server.url) as session:

@@ -10,6 +10,7 @@ from uuid import uuid4
 import boto3
 import pytest
 
+from asyncstream.engines import EngineName
 from asyncstream.errors import (
     AccessDenied,
     ConfigError,
@@ -50,7 +51,7 @@ def new_secret(secrets: Any) -> Callable[..., str]:
 
 
 @pytest.fixture
-def open_writing(engine: str, schema: Schema) -> Iterator[Open]:
+def open_writing(engine: EngineName, schema: Schema) -> Iterator[Open]:
     schema.create("id int PRIMARY KEY")
     with contextlib.ExitStack() as stack:
         yield lambda **settings: stack.enter_context(

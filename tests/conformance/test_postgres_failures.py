@@ -14,6 +14,7 @@ import pytest
 import trustme
 
 from asyncstream.deadline import Deadline
+from asyncstream.engines import EngineName
 from asyncstream.errors import (
     AccessDenied,
     AsyncstreamError,
@@ -49,7 +50,7 @@ Open = Callable[..., Writing]
 
 
 @pytest.fixture
-def open_writing(engine: str, schema: Schema) -> Iterator[Open]:
+def open_writing(engine: EngineName, schema: Schema) -> Iterator[Open]:
     """Open a writer to the test's own schema; it closes with the test."""
     with contextlib.ExitStack() as stack:
         yield lambda **settings: stack.enter_context(

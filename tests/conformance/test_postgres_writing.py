@@ -15,6 +15,7 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
+from asyncstream.engines import EngineName
 from asyncstream.errors import RowRefused, TableMismatch
 from asyncstream.gathering.postgres.config import DatabaseConfig
 from asyncstream.gathering.postgres.statements import Table
@@ -30,7 +31,7 @@ Open = Callable[..., Writing]
 
 
 @pytest.fixture
-def open_writing(engine: str, schema: Schema) -> Iterator[Open]:
+def open_writing(engine: EngineName, schema: Schema) -> Iterator[Open]:
     """Open a writer to the test's own schema; it closes with the test."""
     with contextlib.ExitStack() as stack:
         yield lambda **settings: stack.enter_context(

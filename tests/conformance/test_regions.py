@@ -9,6 +9,7 @@ from typing import Any, ClassVar
 import pytest
 
 from asyncstream import S3Object, TransferConfig, TransferReport, TransferSession
+from asyncstream.engines import EngineName
 from asyncstream.errors import AccessDenied, S3Error
 
 REGION = "eu-west-1"
@@ -79,7 +80,7 @@ def endpoint(credentials: None) -> Iterator[str]:
         thread.join()
 
 
-def copy_one(engine: str, endpoint: str, **settings: Any) -> TransferReport:
+def copy_one(engine: EngineName, endpoint: str, **settings: Any) -> TransferReport:
     with TransferSession(engine, endpoint_url=endpoint) as session:
         pair = (S3Object("raw", "a"), S3Object("clean", "b"))
         return session.transfer([pair], TransferConfig(retry_base_delay=0.001, **settings))
@@ -91,7 +92,7 @@ def copy_one(engine: str, endpoint: str, **settings: Any) -> TransferReport:
     [(301, "PermanentRedirect"), (307, "TemporaryRedirect"), (400, "IllegalLocationConstraintException")],
 )
 def test_a_bucket_is_copied_from_and_to_its_own_region(
-    engine: str, endpoint: str, refusal: tuple[int, str], tells: bool
+    engine: EngineName, endpoint: str, refusal: tuple[int, str], tells: bool
 ) -> None:
     RegionalS3.refusal, RegionalS3.tells = refusal, tells
 
@@ -104,7 +105,7 @@ def test_a_bucket_is_copied_from_and_to_its_own_region(
     assert refused[: 1 + len(located)] == ["GET /raw/a us-east-1", *located]
 
 
-def test_a_head_that_is_a_bad_request_tells_the_region(engine: str, endpoint: str) -> None:
+def test_a_head_that_is_a_bad_request_tells_the_region(engine: EngineName, endpoint: str) -> None:
     RegionalS3.refusal, RegionalS3.tells = (400, "AuthorizationHeaderMalformed"), True
 
     report = copy_one(engine, endpoint, if_exists="skip")
@@ -114,7 +115,7 @@ def test_a_head_that_is_a_bad_request_tells_the_region(engine: str, endpoint: st
     assert f"HEAD /clean/b {REGION}" in RegionalS3.asked
 
 
-def test_a_head_that_stays_a_bad_request_is_an_error(engine: str, endpoint: str) -> None:
+def test_a_head_that_stays_a_bad_request_is_an_error(engine: EngineName, endpoint: str) -> None:
     """S3 also answers 400 to a HEAD in the right region, if the customer's own key encrypts the object."""
     RegionalS3.refusal, RegionalS3.tells, RegionalS3.bad_heads = (307, "TemporaryRedirect"), True, True
 
@@ -125,7 +126,7 @@ def test_a_head_that_stays_a_bad_request_is_an_error(engine: str, endpoint: str)
     assert RegionalS3.asked == ["HEAD /clean/b us-east-1", f"HEAD /clean/b {REGION}"]
 
 
-def test_a_bucket_that_may_not_be_listed_tells_its_region(engine: str, endpoint: str) -> None:
+def test_a_bucket_that_may_not_be_listed_tells_its_region(engine: EngineName, endpoint: str) -> None:
     RegionalS3.refusal, RegionalS3.tells = (400, "IllegalLocationConstraintException"), False
     RegionalS3.head_bucket = (403, True)
 
@@ -134,7 +135,7 @@ def test_a_bucket_that_may_not_be_listed_tells_its_region(engine: str, endpoint:
 
 @pytest.mark.parametrize(("status", "error"), [(403, AccessDenied), (400, S3Error)])
 def test_a_region_that_is_told_by_no_reply_is_an_error(
-    engine: str, endpoint: str, status: int, error: type[Exception]
+    engine: EngineName, endpoint: str, status: int, error: type[Exception]
 ) -> None:
     RegionalS3.refusal, RegionalS3.tells = (400, "IllegalLocationConstraintException"), False
     RegionalS3.head_bucket = (status, False)

@@ -18,6 +18,7 @@ from asyncstream import (
     TransferConfig,
     transfer_async,
 )
+from asyncstream.engines import EngineName
 from asyncstream.lab.s3 import LabS3
 from asyncstream.pipeline import clients
 from tests.servers.base import GUARD_SECONDS
@@ -46,7 +47,7 @@ def opened(monkeypatch: pytest.MonkeyPatch) -> list[int]:
     original: Any = vars(clients)["open_transport"]
     noted: list[int] = []
 
-    async def note(engine: str, settings: Any) -> Any:
+    async def note(engine: EngineName, settings: Any) -> Any:
         noted.append(settings.max_concurrency)
         return await original(engine, settings)
 

@@ -11,7 +11,7 @@ from typing import Any
 import pytest
 
 from asyncstream import Event, Planned, S3Access, S3Object, TransferConfig, TransferReport, transfer
-from asyncstream.engines import ENGINES
+from asyncstream.engines import ENGINES, EngineName
 from asyncstream.engines.keeping import MAX_IDLE, close_all_kept
 from asyncstream.lab.s3 import LabS3
 from tests.servers.base import GUARD_SECONDS, until
@@ -34,7 +34,7 @@ def lab(monkeypatch: pytest.MonkeyPatch) -> Iterator[LabS3]:
         close_all_kept()
 
 
-def copy(lab: LabS3, engine: str, number: int = 0, **options: Any) -> TransferReport:
+def copy(lab: LabS3, engine: EngineName, number: int = 0, **options: Any) -> TransferReport:
     key = f"x/{number:06d}"
     files = [(S3Object("sources", key), S3Object("copies", key))]
     config = TransferConfig(max_concurrency=2)
@@ -45,7 +45,7 @@ def copy(lab: LabS3, engine: str, number: int = 0, **options: Any) -> TransferRe
 
 @pytest.mark.slow
 @pytest.mark.parametrize("engine", ENGINES)
-def test_many_threads_call_at_once(lab: LabS3, engine: str) -> None:
+def test_many_threads_call_at_once(lab: LabS3, engine: EngineName) -> None:
     """All calls overlap: each waits for the others before it copies its file."""
     before = set(threading.enumerate())
     together = threading.Barrier(THREADS)
@@ -71,7 +71,7 @@ def test_many_threads_call_at_once(lab: LabS3, engine: str) -> None:
 
 
 @pytest.mark.parametrize("engine", ENGINES)
-def test_calls_one_after_another_share_a_session(lab: LabS3, engine: str) -> None:
+def test_calls_one_after_another_share_a_session(lab: LabS3, engine: EngineName) -> None:
     """Even if each is on another thread."""
     for number in range(4):
         thread = threading.Thread(target=copy, args=(lab, engine, number))
@@ -83,7 +83,7 @@ def test_calls_one_after_another_share_a_session(lab: LabS3, engine: str) -> Non
 
 def test_the_ends_used_least_recently_are_closed(lab: LabS3) -> None:
     """With any engine: `tests/unit/test_keeping.py` has the order."""
-    engine = "sequential"
+    engine: EngineName = "sequential"
     for number in range(MAX_IDLE + 4):
         copy(lab, engine, source=S3Access(region=f"eu-west-{number}"))
     # Each has a transport for each end.
@@ -96,7 +96,7 @@ def test_the_ends_used_least_recently_are_closed(lab: LabS3) -> None:
 
 
 @pytest.mark.parametrize("engine", ["sequential", "threads"])
-def test_a_callback_may_transfer(lab: LabS3, engine: str) -> None:
+def test_a_callback_may_transfer(lab: LabS3, engine: EngineName) -> None:
     inner = []
 
     def tell(event: Event) -> None:
@@ -108,7 +108,7 @@ def test_a_callback_may_transfer(lab: LabS3, engine: str) -> None:
 
 
 @pytest.mark.parametrize("engine", ENGINES)
-def test_a_child_forked_during_a_transfer_has_its_own_session(lab: LabS3, engine: str) -> None:
+def test_a_child_forked_during_a_transfer_has_its_own_session(lab: LabS3, engine: EngineName) -> None:
     """And the session that its parent uses is not kept in the child."""
     began, ended = threading.Event(), threading.Event()
 

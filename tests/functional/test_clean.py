@@ -11,7 +11,7 @@ from typing import Any
 import pytest
 
 from asyncstream import MiB
-from asyncstream.engines import ENGINES
+from asyncstream.engines import ENGINES, EngineName
 from asyncstream.lab.s3 import Fault
 from tests.servers import LabServer
 from tests.servers.base import until
@@ -40,7 +40,7 @@ def written(server: LabServer) -> Counter[str]:
     )
 
 
-def command(server: LabServer, engine: str, *more: str) -> list[str]:
+def command(server: LabServer, engine: EngineName, *more: str) -> list[str]:
     return [
         *(sys.executable, "-m", "asyncstream.cli.main", "copy", "s3://sources/in/", "s3://copies/out/"),
         *("--engine", engine, "--multipart", "--part-size", "5MiB", "--max-concurrency", "4"),
@@ -51,7 +51,7 @@ def command(server: LabServer, engine: str, *more: str) -> list[str]:
 @pytest.mark.slow
 @pytest.mark.parametrize("engine", ENGINES)
 def test_the_same_command_completes_a_killed_copy(
-    server: LabServer, run: Callable[..., Ended], engine: str
+    server: LabServer, run: Callable[..., Ended], engine: EngineName
 ) -> None:
     """`asyncstream clean` then removes the uploads that the killed process left."""
     server.lab.declare("sources", [(key, 300_000) for key in SMALL])

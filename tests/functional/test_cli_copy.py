@@ -13,6 +13,7 @@ from urllib.request import urlopen
 import boto3
 import pytest
 
+from asyncstream.engines import EngineName
 from asyncstream.lab.s3 import LabS3
 from tests.servers.base import GUARD_SECONDS, until
 
@@ -44,7 +45,7 @@ def contents(lab: LabS3, bucket: str, prefix: str) -> dict[str, tuple[int, str]]
 
 
 @pytest.mark.parametrize("engine", ["sequential", "threads", "asyncio"])
-def test_a_prefix_is_copied(lab: LabS3, run: Callable[..., Ended], engine: str) -> None:
+def test_a_prefix_is_copied(lab: LabS3, run: Callable[..., Ended], engine: EngineName) -> None:
     done = run("copy", "s3://source/in/", f"s3://destination/{engine}/", "--engine", engine)
     assert (done.code, done.out) == (0, "")
     assert re.fullmatch(rf"5 of 5 files copied: 1 MB in .* 11 requests, {engine}\n", done.err)
@@ -268,7 +269,7 @@ def test_a_terminal_gets_a_progress_bar(lab: LabS3) -> None:
         ("asyncio", signal.SIGTERM),
     ],
 )
-def test_an_interrupted_copy_leaves_no_upload_open(engine: str, ending: signal.Signals) -> None:
+def test_an_interrupted_copy_leaves_no_upload_open(engine: EngineName, ending: signal.Signals) -> None:
     with LabS3(model="4/8/1") as slow:
         slow.create_bucket("source", keep=True)
         slow.create_bucket("destination", keep=True)

@@ -12,6 +12,7 @@ from typing import Any
 
 import pytest
 
+from asyncstream.engines import EngineName
 from asyncstream.lab.web import LabWeb, WebModel
 from asyncstream.lab.web.model import rows_of_page
 from tests.servers.base import PATIENCE
@@ -59,7 +60,7 @@ def web() -> Iterator[LabWeb]:
 
 
 def gathered(
-    web: LabWeb, schema: Schema, engine: str, stall_timeout: float
+    web: LabWeb, schema: Schema, engine: EngineName, stall_timeout: float
 ) -> tuple[dict[str, Any], Counter[int]]:
     """Return an engine's results, its peak memory, and how often Postgres had how many connections."""
     ended = threading.Event()
@@ -89,7 +90,7 @@ def gathered(
 
 @pytest.mark.parametrize("engine", ["threads", "asyncio"])
 def test_gathering_stays_within_memory_and_connection_limits(
-    web: LabWeb, schema: Schema, engine: str
+    web: LabWeb, schema: Schema, engine: EngineName
 ) -> None:
     """Every page ends as its fault allows."""
     faults = [MODEL.fault(number) for number in range(PAGES)]

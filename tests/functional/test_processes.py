@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from asyncstream.engines import ENGINES
+from asyncstream.engines import ENGINES, EngineName
 from tests.servers import LabServer
 from tests.servers.base import GUARD_SECONDS
 
@@ -55,7 +55,7 @@ def slow_server(credentials: None, tmp_path_factory: pytest.TempPathFactory) -> 
 
 
 @pytest.fixture
-def start(slow_server: LabServer, engine: str) -> Iterator[Start]:
+def start(slow_server: LabServer, engine: EngineName) -> Iterator[Start]:
     """Return a function that starts the program; kill at the end of the test what still runs."""
     started = []
 

@@ -19,7 +19,7 @@ from asyncstream import (
     TransferReport,
     TransferSession,
 )
-from asyncstream.engines import ENGINES
+from asyncstream.engines import ENGINES, EngineName
 from asyncstream.errors import AccessDenied, AsyncstreamError, BucketNotFound
 from asyncstream.events.direct import file_reply, reply_to, report_document
 from asyncstream.events.handler_replies import Invoked, problem
@@ -108,7 +108,7 @@ def transfers(
     caplog.set_level(logging.DEBUG, logger="asyncstream")
     sessions = []
 
-    def open_session(engine: str, access_key: str = "AKIATESTING") -> TransferSession:
+    def open_session(engine: EngineName, access_key: str = "AKIATESTING") -> TransferSession:
         credentials_of(access_key)
         sessions.append(TransferSession(engine, endpoint_url=lab_server.endpoint_url))
         return sessions[-1]
@@ -155,7 +155,7 @@ def assert_no_secrets(
 def test_a_transfer_that_succeeds_tells_no_secret(
     transfers: Transfers,
     bucket: Bucket,
-    engine: str,
+    engine: EngineName,
     settings: dict[str, Any],
     caplog: pytest.LogCaptureFixture,
     capfd: pytest.CaptureFixture[str],
@@ -172,7 +172,7 @@ def test_a_transfer_that_succeeds_tells_no_secret(
 def test_a_bucket_that_is_not_there_tells_no_secret(
     transfers: Transfers,
     bucket: Bucket,
-    engine: str,
+    engine: EngineName,
     caplog: pytest.LogCaptureFixture,
     capfd: pytest.CaptureFixture[str],
 ) -> None:
@@ -187,7 +187,7 @@ def test_a_bucket_that_is_not_there_tells_no_secret(
 def test_a_key_that_is_denied_tells_no_secret(
     transfers: Transfers,
     bucket: Bucket,
-    engine: str,
+    engine: EngineName,
     caplog: pytest.LogCaptureFixture,
     capfd: pytest.CaptureFixture[str],
 ) -> None:
@@ -203,7 +203,7 @@ def test_a_key_that_is_denied_tells_no_secret(
 def test_a_destination_that_exists_tells_no_secret(
     transfers: Transfers,
     bucket: Bucket,
-    engine: str,
+    engine: EngineName,
     caplog: pytest.LogCaptureFixture,
     capfd: pytest.CaptureFixture[str],
 ) -> None:
@@ -219,7 +219,7 @@ def test_a_destination_that_exists_tells_no_secret(
 def test_a_listing_that_is_denied_or_missing_tells_no_secret(
     transfers: Transfers,
     bucket: Bucket,
-    engine: str,
+    engine: EngineName,
     caplog: pytest.LogCaptureFixture,
     capfd: pytest.CaptureFixture[str],
 ) -> None:
@@ -235,7 +235,7 @@ def test_a_listing_that_is_denied_or_missing_tells_no_secret(
 def test_a_server_that_is_not_there_tells_no_secret(
     bucket: Bucket,
     credentials_of: Callable[[str], None],
-    engine: str,
+    engine: EngineName,
     caplog: pytest.LogCaptureFixture,
     capfd: pytest.CaptureFixture[str],
 ) -> None:

@@ -20,7 +20,7 @@ from asyncstream import (
     transfer,
     transfer_async,
 )
-from asyncstream.engines import ENGINES
+from asyncstream.engines import ENGINES, EngineName
 from asyncstream.lab.s3 import LabS3
 from tests.servers.base import GUARD_SECONDS, until
 
@@ -44,7 +44,7 @@ def pair(number: int = 0) -> tuple[S3Object, S3Object]:
 
 
 @pytest.mark.parametrize("engine", ENGINES)
-def test_a_forked_child_makes_connections_and_threads_of_its_own(lab: LabS3, engine: str) -> None:
+def test_a_forked_child_makes_connections_and_threads_of_its_own(lab: LabS3, engine: EngineName) -> None:
     transfer([pair(0)], engine=engine, endpoint_url=lab.endpoint_url).raise_for_failures()
     before = lab.stats()["connections"]
 
@@ -77,7 +77,7 @@ def test_a_session_at_work_refuses_a_second_transfer(lab: LabS3) -> None:
 
 
 @pytest.mark.parametrize("engine", ENGINES)
-def test_a_listing_ends_with_the_deadline(lab: LabS3, engine: str) -> None:
+def test_a_listing_ends_with_the_deadline(lab: LabS3, engine: EngineName) -> None:
     pairs = [(S3Prefix("sources", "x/"), S3Prefix("copies", "x/"))]
     with (
         TransferSession(engine, endpoint_url=lab.endpoint_url) as session,
@@ -135,7 +135,7 @@ class StopsReading:
 
 
 @pytest.mark.parametrize("engine", ENGINES)
-def test_a_destination_that_stops_reading_fails_the_connection(lab: LabS3, engine: str) -> None:
+def test_a_destination_that_stops_reading_fails_the_connection(lab: LabS3, engine: EngineName) -> None:
     lab.declare_many("sources", "large-", 1, 20_000_000)
     files = [(S3Object("sources", "large-000000"), S3Object("copies", "large"))]
     config = TransferConfig(stall_timeout=1.0, max_attempts=1)

@@ -21,7 +21,7 @@ from asyncstream import (
     TransferSession,
     lambda_handler,
 )
-from asyncstream.engines import ENGINES
+from asyncstream.engines import ENGINES, EngineName
 from asyncstream.engines.keeping import close_all_kept
 from asyncstream.lab.s3 import Fault
 from tests.handlers.invocations import Context
@@ -101,7 +101,7 @@ def rclone(tmp_path_factory: pytest.TempPathFactory) -> Iterator[RcloneServer]:
 
 
 @pytest.fixture
-def files(rclone: RcloneServer, tmp_path_factory: pytest.TempPathFactory, engine: str) -> str:
+def files(rclone: RcloneServer, tmp_path_factory: pytest.TempPathFactory, engine: EngineName) -> str:
     """Create a bucket in rclone, and return its name."""
     client = reading_client(rclone)
     return Bucket(client, f"clean-{engine}-{len(client.list_buckets()['Buckets'])}").name
@@ -130,7 +130,7 @@ def as_role(endpoint_url: str) -> S3Access:
 
 
 def test_each_end_signs_with_its_own_keys(
-    engine: str, source: tuple[S3Access, str], rclone: RcloneServer, files: str, sts: Sts
+    engine: EngineName, source: tuple[S3Access, str], rclone: RcloneServer, files: str, sts: Sts
 ) -> None:
     reader, bucket = source
     pair = (S3Prefix(bucket, "in/"), S3Prefix(files, "out/"))
@@ -149,7 +149,7 @@ def test_each_end_signs_with_its_own_keys(
 
 
 def test_keys_of_a_role_are_renewed_before_they_expire(
-    engine: str, source: tuple[S3Access, str], rclone: RcloneServer, files: str, sts: Sts
+    engine: EngineName, source: tuple[S3Access, str], rclone: RcloneServer, files: str, sts: Sts
 ) -> None:
     """The SDKs ask again when less than 15 minutes are left. Then the other key signs."""
     sts.lifetime = timedelta(minutes=5)
@@ -163,7 +163,7 @@ def test_keys_of_a_role_are_renewed_before_they_expire(
     assert len(sts.asked) > 1
 
 
-def test_a_token_that_expires_midway_is_replaced(engine: str, lab_server: LabServer, sts: Sts) -> None:
+def test_a_token_that_expires_midway_is_replaced(engine: EngineName, lab_server: LabServer, sts: Sts) -> None:
     bucket, copies = lab_server.new_bucket(), lab_server.new_bucket()
     bucket.put("a", content(3 * 2**20))
     refused = Fault("refuse", "PutObject", times=[1], status=400, code="ExpiredToken")
@@ -184,7 +184,7 @@ def test_a_token_that_expires_midway_is_replaced(engine: str, lab_server: LabSer
 
 
 def test_a_refused_role_is_one_error_that_names_the_role(
-    engine: str, source: tuple[S3Access, str], rclone: RcloneServer, files: str, sts: Sts
+    engine: EngineName, source: tuple[S3Access, str], rclone: RcloneServer, files: str, sts: Sts
 ) -> None:
     sts.refuses = True
     reader, bucket = source
@@ -198,7 +198,7 @@ def test_a_refused_role_is_one_error_that_names_the_role(
 
 
 def test_the_destinations_keys_do_not_open_the_source(
-    engine: str, source: tuple[S3Access, str], rclone: RcloneServer, files: str
+    engine: EngineName, source: tuple[S3Access, str], rclone: RcloneServer, files: str
 ) -> None:
     reader, bucket = source
     key, secret = ROLE_KEYS[0]
@@ -228,7 +228,7 @@ def ends_in_environment(
 
 @pytest.mark.usefixtures("ends_in_environment")
 def test_the_command_line_copies_between_two_ends(
-    engine: str, source: tuple[S3Access, str], files: str, sts: Sts, run: Callable[..., Ended]
+    engine: EngineName, source: tuple[S3Access, str], files: str, sts: Sts, run: Callable[..., Ended]
 ) -> None:
     reader, bucket = source
     ended = run(
@@ -243,7 +243,7 @@ def test_the_command_line_copies_between_two_ends(
 
 @pytest.mark.usefixtures("ends_in_environment")
 def test_a_function_copies_between_two_ends(
-    engine: str, source: tuple[S3Access, str], files: str, sts: Sts, monkeypatch: pytest.MonkeyPatch
+    engine: EngineName, source: tuple[S3Access, str], files: str, sts: Sts, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     reader, bucket = source
     monkeypatch.setenv("ASYNCSTREAM_SOURCE_ENDPOINT_URL", str(reader.endpoint_url))

@@ -5,7 +5,7 @@ from pathlib import Path
 import pytest
 
 from asyncstream import S3Object, TransferConfig, TransferSession
-from asyncstream.engines import ENGINES
+from asyncstream.engines import ENGINES, EngineName
 from tests.servers import LabServer
 from tests.servers.base import free_port
 
@@ -14,7 +14,7 @@ KEYS = [f"file-{number}" for number in range(6)]
 
 @pytest.mark.parametrize("engine", ENGINES)
 def test_connections_closed_while_idle_cost_no_attempt(
-    engine: str, credentials: None, tmp_path: Path
+    engine: EngineName, credentials: None, tmp_path: Path
 ) -> None:
     """The server had not answered, so nothing can be done twice and the retry is free."""
     port = free_port()

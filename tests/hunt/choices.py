@@ -13,8 +13,10 @@ from .faults import FAULTS
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
+    from asyncstream.engines import EngineName
+
 KiB, MiB = 1024, 1024 * 1024
-ENGINES = ("sequential", "threads", "asyncio")
+ENGINES: tuple[EngineName, ...] = ("sequential", "threads", "asyncio")
 SERVERS = ("lab", "moto", "rclone")
 CHUNK = 64 * KiB
 # Ways to upload a file, and the sizes of their sources in bytes.
@@ -50,7 +52,7 @@ class Choices:
     """
 
     seed: int
-    engine: str
+    engine: EngineName
     server: str
     kind: str
     bucket: str

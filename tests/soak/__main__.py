@@ -16,7 +16,7 @@ from datetime import timedelta
 from pathlib import Path
 
 from asyncstream import MiB, S3Prefix, TransferSession
-from asyncstream.engines import ENGINES
+from asyncstream.engines import ENGINES, EngineName
 from asyncstream.lab.s3 import Fault, LabS3
 from asyncstream.lab.s3.faults import mix
 
@@ -60,7 +60,7 @@ def main() -> int:
     return 0 if good else 1
 
 
-def _soak(lab: LabS3, engine: str, keys: list[str], faults: list[Fault], seed: int) -> Soaked:
+def _soak(lab: LabS3, engine: EngineName, keys: list[str], faults: list[Fault], seed: int) -> Soaked:
     destination = f"copies-{engine}-{'stormy' if faults else 'calm'}"
     lab.create_bucket(destination, keep=False)
     lab.set_faults(faults, seed)
@@ -89,7 +89,7 @@ def _soak(lab: LabS3, engine: str, keys: list[str], faults: list[Fault], seed: i
     )
 
 
-def _is_good(engine: str, calm: Soaked, stormy: Soaked) -> bool:
+def _is_good(engine: EngineName, calm: Soaked, stormy: Soaked) -> bool:
     """Print the results; return whether they are good."""
     for name, soaked in (("no faults", calm), ("faults", stormy)):
         print(  # noqa: T201 - a command line

@@ -8,16 +8,20 @@ from __future__ import annotations
 import json
 import sys
 from collections import Counter
+from typing import TYPE_CHECKING, cast
 
 from asyncstream import MiB, S3Object, TransferConfig, TransferSession
 from asyncstream.pipeline.memory import peak_resident
+
+if TYPE_CHECKING:
+    from asyncstream.engines import EngineName
 
 BATCH = 100
 
 
 def main() -> None:
     """Copy the keys on standard input, one per line."""
-    engine, destination = sys.argv[1:]
+    engine, destination = cast("EngineName", sys.argv[1]), sys.argv[2]
     keys = sys.stdin.read().split()
     ended: Counter[str] = Counter()
     errors: Counter[str] = Counter()

@@ -5,14 +5,16 @@ import math
 import subprocess
 import sys
 import threading
-from collections.abc import AsyncGenerator
+from collections.abc import AsyncGenerator, Callable
 from contextvars import ContextVar
 from pathlib import Path
-from typing import Any
+from typing import Any, get_args, get_type_hints
 
 import anyio
 import pytest
 
+import asyncstream
+from asyncstream import gathering
 from asyncstream.engines import ENGINES, open_engine
 from asyncstream.engines.aio import AsyncioEngine
 from asyncstream.engines.driver import drive
@@ -33,6 +35,22 @@ def test_an_unknown_engine_is_refused_naming_those_there_are() -> None:
         ConfigError, match="unknown engine 'uvloop': choose one of sequential, threads, asyncio"
     ):
         open_engine("uvloop")
+
+
+@pytest.mark.parametrize(
+    "function",
+    [
+        asyncstream.transfer,
+        asyncstream.TransferSession.__init__,
+        asyncstream.map_concurrent,
+        asyncstream.lambda_handler,
+        gathering.gather_pages,
+        gathering.GatherSession.__init__,
+        gathering.lambda_handler,
+    ],
+)
+def test_a_type_checker_knows_the_engines_names(function: Callable[..., Any]) -> None:
+    assert get_args(get_type_hints(function)["engine"]) == ENGINES == ("sequential", "threads", "asyncio")
 
 
 @pytest.mark.parametrize("name", ENGINES)

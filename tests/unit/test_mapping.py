@@ -9,7 +9,7 @@ import pytest
 
 from asyncstream import Outcome, current_span, map_concurrent, tracing
 from asyncstream.deadline import Deadline
-from asyncstream.engines import ENGINES
+from asyncstream.engines import ENGINES, EngineName
 from asyncstream.errors import DeadlineExceeded
 from asyncstream.mapping.calls import map_items
 from asyncstream.ports import Engine
@@ -107,7 +107,7 @@ def sent(monkeypatch: pytest.MonkeyPatch) -> Sent:
 
 
 @pytest.mark.parametrize("name", ENGINES)
-def test_spans_of_a_call_hang_under_its_item(name: str, sent: Sent) -> None:
+def test_spans_of_a_call_hang_under_its_item(name: EngineName, sent: Sent) -> None:
     """Several calls run at once."""
 
     async def call(item: int) -> None:
@@ -135,7 +135,7 @@ def test_spans_of_a_call_hang_under_its_item(name: str, sent: Sent) -> None:
 
 
 @pytest.mark.parametrize("name", ENGINES)
-def test_outside_of_a_call_the_current_span_does_nothing(name: str, sent: Sent) -> None:
+def test_outside_of_a_call_the_current_span_does_nothing(name: EngineName, sent: Sent) -> None:
     async def call(item: int) -> None:
         assert current_span() is not UNTRACED
 
@@ -151,7 +151,7 @@ def test_outside_of_a_call_the_current_span_does_nothing(name: str, sent: Sent) 
 
 
 @pytest.mark.parametrize("name", ENGINES)
-def test_a_mapping_left_early_ends_its_spans_and_is_no_failure(name: str, sent: Sent) -> None:
+def test_a_mapping_left_early_ends_its_spans_and_is_no_failure(name: EngineName, sent: Sent) -> None:
     async def call(item: int) -> None:
         """End at once."""
 

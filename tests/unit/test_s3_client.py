@@ -13,6 +13,7 @@ import botocore.auth
 import botocore.session
 import pytest
 
+from asyncstream.engines import EngineName
 from asyncstream.errors import ConfigError, ConnectionFailed, ServiceBusy, WrongRegion
 from asyncstream.pipeline.body import BytesBody
 from asyncstream.ports import Transport
@@ -39,7 +40,7 @@ def _credentials(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 def with_transport(
-    engine: str, use: Callable[[Transport], Awaitable[Any]], settings: ClientSettings = SETTINGS
+    engine: EngineName, use: Callable[[Transport], Awaitable[Any]], settings: ClientSettings = SETTINGS
 ) -> Any:
     async def opened() -> Any:
         transport = await open_transport(engine, settings)
@@ -53,7 +54,7 @@ def with_transport(
 
 @pytest.mark.parametrize("engine", TRANSPORTS)
 def test_bodies_are_signed_without_awscrt_though_botocore_has_it(
-    engine: str, monkeypatch: pytest.MonkeyPatch
+    engine: EngineName, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """awscrt would copy them into memory, or fail because they cannot be rewound."""
 
@@ -75,7 +76,7 @@ def test_bodies_are_signed_without_awscrt_though_botocore_has_it(
 
 @pytest.mark.parametrize("endpoint", ["localhost:9000", "not a url"])
 @pytest.mark.parametrize("engine", TRANSPORTS)
-def test_an_endpoint_that_is_none_is_a_config_error(engine: str, endpoint: str) -> None:
+def test_an_endpoint_that_is_none_is_a_config_error(engine: EngineName, endpoint: str) -> None:
     settings = settings_at(endpoint)
 
     async def nothing(_: Transport) -> None:
@@ -119,7 +120,7 @@ PART = {"Bucket": "raw", "PartNumber": 1, "UploadId": "u"}
 )
 @pytest.mark.parametrize("engine", TRANSPORTS)
 def test_the_endpoint_is_resolved_once_a_bucket_not_once_a_key(
-    engine: str, method: str, params: dict[str, Any], varied: str
+    engine: EngineName, method: str, params: dict[str, Any], varied: str
 ) -> None:
     async def evaluations(transport: Any) -> tuple[int, set[str]]:
         found = transport._client(None)
@@ -219,7 +220,7 @@ def redirecting() -> Iterator[str]:
 )
 @pytest.mark.parametrize("engine", TRANSPORTS)
 def test_a_redirect_is_left_to_us_and_not_followed(
-    redirecting: str, engine: str, operation: str, body: Any, request_: str, status: int
+    redirecting: str, engine: EngineName, operation: str, body: Any, request_: str, status: int
 ) -> None:
     Redirecting.status = status
     params: dict[str, Any] = {"Bucket": "raw", "Key": "a"}
@@ -237,7 +238,7 @@ def test_a_redirect_is_left_to_us_and_not_followed(
 
 
 @pytest.mark.parametrize("engine", TRANSPORTS)
-def test_a_server_that_is_not_there_is_a_connection_that_failed(engine: str) -> None:
+def test_a_server_that_is_not_there_is_a_connection_that_failed(engine: EngineName) -> None:
     settings = settings_at("http://127.0.0.1:1")
 
     async def call(transport: Transport) -> None:

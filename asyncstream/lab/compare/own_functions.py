@@ -5,7 +5,10 @@ handler, because each handler opens its clients when it is created.
 """
 
 from collections.abc import Callable
-from typing import Any
+from typing import TYPE_CHECKING, Any, cast
+
+if TYPE_CHECKING:
+    from asyncstream.engines import EngineName
 
 
 def __getattr__(name: str) -> Callable[..., Any]:
@@ -14,7 +17,8 @@ def __getattr__(name: str) -> Callable[..., Any]:
     Raises:
         AttributeError: the name does not start with `copy_` or `gather_`.
     """
-    work, _, engine = name.partition("_")
+    work, _, rest = name.partition("_")
+    engine = cast("EngineName", rest)  # `lambda_handler` checks it
     if work == "copy":
         from asyncstream import lambda_handler  # noqa: PLC0415 - imports the SDKs, which gathering does not need
 

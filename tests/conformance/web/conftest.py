@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 import trustme
 
-from asyncstream.engines import open_engine
+from asyncstream.engines import EngineName, open_engine
 from asyncstream.gathering.web import FetchConfig, open_fetcher
 from asyncstream.gathering.web.pages import Page
 from asyncstream.lab.web import Answer, Origin
@@ -30,7 +30,7 @@ def engines() -> Iterator[dict[str, Engine]]:
 
 
 @pytest.fixture
-def running(engine: str, engines: dict[str, Engine]) -> Engine:
+def running(engine: EngineName, engines: dict[str, Engine]) -> Engine:
     if engine not in engines:
         engines[engine] = open_engine(engine)
     return engines[engine]

@@ -8,7 +8,7 @@ from typing import Any
 
 import pytest
 
-from asyncstream.engines import open_engine
+from asyncstream.engines import EngineName, open_engine
 from asyncstream.errors import AddressRefused, AsyncstreamError, ConnectionFailed, HostNotFound, InputError
 from asyncstream.gathering.web import FetchConfig, open_fetcher
 from asyncstream.gathering.web.fetching import Fetcher
@@ -34,7 +34,7 @@ QUICK = {
 
 
 @pytest.fixture
-def run(engine: str) -> Iterator[Run]:
+def run(engine: EngineName) -> Iterator[Run]:
     """Run a coroutine function with a fetcher."""
     opened = open_engine(engine)
 

@@ -7,6 +7,7 @@ from typing import Any
 import pytest
 import trustme
 
+from asyncstream.engines import EngineName
 from asyncstream.errors import (
     ConnectionFailed,
     HostNotFound,
@@ -43,7 +44,9 @@ def test_a_name_that_there_is_not_is_asked_for_once(fetch: Fetch, monkeypatch: p
     assert asked == ["no.test"]
 
 
-def test_a_host_has_no_more_connections_than_allowed(fetch_all: FetchAll, serve: Serve, engine: str) -> None:
+def test_a_host_has_no_more_connections_than_allowed(
+    fetch_all: FetchAll, serve: Serve, engine: EngineName
+) -> None:
     most = 1 if engine == "sequential" else 3
     full = {f"127.0.0.{number}": threading.Event() for number in (1, 2)}
 

@@ -7,6 +7,7 @@ from contextlib import suppress
 import pytest
 
 from asyncstream import TransferConfig, TransferSession, current_span, map_concurrent, transfer_async
+from asyncstream.engines import EngineName
 from asyncstream.lab.s3 import LabS3
 from asyncstream.lab.s3.faults import Fault
 from asyncstream.lab.xray import XRayReceiver
@@ -32,7 +33,7 @@ FIRST_BYTE = 0.025
 @pytest.mark.parametrize("parts", [PARTS, 1])
 @pytest.mark.parametrize("engine", ENGINES)
 def test_the_tree_is_exact_on_every_engine(
-    lab: LabS3, receiver: XRayReceiver, traced: set[str], engine: str, parts: int
+    lab: LabS3, receiver: XRayReceiver, traced: set[str], engine: EngineName, parts: int
 ) -> None:
     sizes = sources(lab, "tree")
     before = receiver.counts()
@@ -71,7 +72,7 @@ def test_parts_that_a_transform_has_made_tell_their_own_bytes(
 
 @pytest.mark.parametrize("engine", ENGINES)
 def test_spans_of_a_mappings_calls_hang_under_their_items(
-    receiver: XRayReceiver, traced: set[str], engine: str
+    receiver: XRayReceiver, traced: set[str], engine: EngineName
 ) -> None:
     async def call(item: int) -> None:
         with current_span().child("fetch", item=item) as span, span.child("body", item=item):
@@ -120,7 +121,7 @@ def test_a_summary_counts_every_span(lab: LabS3, receiver: XRayReceiver, traced:
 
 @pytest.mark.parametrize("engine", ENGINES)
 def test_the_bodys_time_is_that_in_which_the_server_served_it(
-    lab: LabS3, receiver: XRayReceiver, traced: set[str], engine: str
+    lab: LabS3, receiver: XRayReceiver, traced: set[str], engine: EngineName
 ) -> None:
     """The order of events that client and server saw is the same on any machine."""
     sizes = sources(lab, f"body-{engine}", count=4, size=2 * PART)
@@ -182,7 +183,7 @@ async def test_a_cancelled_transfer_ends_all_its_spans(
 
 @pytest.mark.parametrize("engine", ENGINES)
 def test_an_open_range_ends_with_its_part_when_its_file_fails(
-    lab: LabS3, receiver: XRayReceiver, traced: set[str], engine: str
+    lab: LabS3, receiver: XRayReceiver, traced: set[str], engine: EngineName
 ) -> None:
     sizes = sources(lab, "refused", 2)
     lab.set_faults([Fault("refuse", "CreateMultipartUpload", status=418, code="ImATeapot")])
@@ -197,7 +198,9 @@ def test_an_open_range_ends_with_its_part_when_its_file_fails(
 
 
 @pytest.mark.parametrize("engine", ENGINES)
-def test_a_deadline_ends_all_spans(lab: LabS3, receiver: XRayReceiver, traced: set[str], engine: str) -> None:
+def test_a_deadline_ends_all_spans(
+    lab: LabS3, receiver: XRayReceiver, traced: set[str], engine: EngineName
+) -> None:
     sizes = sources(lab, "deadline", 3)
     lab.set_model("2/4/5")
     report = transferred(engine, lab, list(sizes), multipart=True, part_size=PART, deadline=0.5)
@@ -212,7 +215,7 @@ def test_a_deadline_ends_all_spans(lab: LabS3, receiver: XRayReceiver, traced: s
 
 @pytest.mark.parametrize("engine", ENGINES)
 def test_a_file_that_fails_is_marked_and_the_others_are_not(
-    lab: LabS3, receiver: XRayReceiver, traced: set[str], engine: str
+    lab: LabS3, receiver: XRayReceiver, traced: set[str], engine: EngineName
 ) -> None:
     keys = [*sources(lab, "good", 2), "absent"]
     assert len(transferred(engine, lab, keys).failed) == 1
@@ -223,7 +226,7 @@ def test_a_file_that_fails_is_marked_and_the_others_are_not(
 
 @pytest.mark.parametrize("engine", ["threads", "asyncio"])
 def test_many_files_make_a_trace_that_xray_keeps(
-    lab: LabS3, receiver: XRayReceiver, traced: set[str], engine: str
+    lab: LabS3, receiver: XRayReceiver, traced: set[str], engine: EngineName
 ) -> None:
     prefix = "ä" * 400 + "/" * 100
     sizes = sources(lab, prefix, MANY, 1000)

@@ -16,6 +16,7 @@ from aws_xray_sdk.core.context import Context
 from aws_xray_sdk.core.exceptions.exceptions import AlreadyEndedException
 
 from asyncstream import TransferConfig, tracing, transfer_async
+from asyncstream.engines import EngineName
 from asyncstream.lab.s3 import LabS3
 from asyncstream.lab.xray import XRayReceiver
 
@@ -61,7 +62,7 @@ class StockSpan:
 def test_the_stock_context_makes_a_wrong_tree(
     lab: LabS3,
     receiver: XRayReceiver,
-    engine: str,
+    engine: EngineName,
     context: type[Context],
     monkeypatch: pytest.MonkeyPatch,
     request: pytest.FixtureRequest,

@@ -9,6 +9,7 @@ from typing import Any
 from aws_xray_sdk.core import xray_recorder
 
 from asyncstream import S3Object, TransferConfig, TransferSession
+from asyncstream.engines import EngineName
 from asyncstream.lab.report.spans import Span, Trace
 from asyncstream.lab.s3 import LabS3
 from asyncstream.lab.xray import XRayReceiver, read_trace
@@ -37,7 +38,7 @@ def make_pairs(keys: list[str]) -> list[tuple[S3Object, S3Object]]:
     return [(S3Object("source", key), S3Object("results", key)) for key in keys]
 
 
-def transferred(engine: str, lab: LabS3, keys: list[str], **config: Any) -> Any:
+def transferred(engine: EngineName, lab: LabS3, keys: list[str], **config: Any) -> Any:
     with TransferSession(engine, endpoint_url=lab.endpoint_url) as session:
         return session.transfer(make_pairs(keys), TransferConfig(**config))
 
