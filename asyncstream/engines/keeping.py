@@ -10,7 +10,7 @@ import os
 import threading
 from abc import abstractmethod
 from collections.abc import Callable, Coroutine, Hashable, Iterator
-from contextlib import ExitStack, contextmanager
+from contextlib import ExitStack, contextmanager, suppress
 from typing import Any, Generic, Protocol, TypeVar
 
 from asyncstream.engines import EngineName, open_engine
@@ -115,20 +115,32 @@ class Kept(Generic[Key, Value]):
         return inherited
 
     def _take(self, key: Key) -> Value:
-        with self._lock:
-            places = [place for place, (its_key, _) in enumerate(self._idle) if its_key == key]
-            value = self._idle.pop(places[-1])[1] if places else None
+        value = self._take_idle(key)
         if value is None:
             value = self._create(key)
         self._borrowed[id(value)] = value
         return value
+
+    def _take_idle(self, key: Key) -> Value | None:
+        with self._lock:
+            candidates = [entry for entry in self._idle if entry[0] == key]
+            while candidates:
+                entry = candidates.pop()
+                # A signal handler may have taken it since. `remove` is one step, also for such a handler.
+                with suppress(ValueError):
+                    self._idle.remove(entry)
+                    return entry[1]
+        return None
 
     def _give_back(self, key: Key, value: Value) -> None:
         with self._lock:
             if self._borrowed.pop(id(value), None) is None:
                 return  # this process was forked while its parent used the value
             self._idle.append((key, value))
-            surplus, self._idle = self._idle[:-MAX_IDLE], self._idle[-MAX_IDLE:]
+            surplus = []
+            with suppress(IndexError):  # a signal handler may have taken the last one
+                while len(self._idle) > MAX_IDLE:
+                    surplus.append(self._idle.pop(0))
         for _, each in surplus:
             _close_aside(each)
 

@@ -58,6 +58,7 @@ class AsyncTransferSession:
         """Close the connections. Those of a transfer that still runs are closed when it ends."""
         clients, self._clients = self._clients, None
         if clients is not None:
+            clients.keeps = False  # a transfer that has started may open its clients later
             await self._engine.shielded(clients.close(), SHIELD_SECONDS)
 
     async def open(self, config: TransferConfig | None = None) -> None:

@@ -1,13 +1,14 @@
 """The S3 clients of a session: a transport for each end, and what was learned with it."""
 
 import time
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Iterable
 from contextlib import AsyncExitStack, asynccontextmanager
 
 from asyncstream.deadline import SHIELD_SECONDS, Deadline
-from asyncstream.pipeline import memory
+from asyncstream.pipeline import jobs, memory
 from asyncstream.pipeline.config import TransferConfig, chunk_size_within
 from asyncstream.pipeline.context import Ends
+from asyncstream.pipeline.jobs import Pair
 from asyncstream.ports import Engine, Transport
 from asyncstream.retry import Retrying
 from asyncstream.s3 import open_transport
@@ -30,6 +31,9 @@ class Clients:
         engine: that of the session.
         source: how to reach the sources.
         destination: how to reach the destinations. If it equals `source`, both share one transport.
+
+    Attributes:
+        keeps: whether transports are kept for a next transfer.
     """
 
     def __init__(self, engine: Engine, source: S3Access, destination: S3Access) -> None:
@@ -39,9 +43,19 @@ class Clients:
         self._source, self._destination = source, destination
         self._learned = {access: Learned() for access in (source, destination)}
         self._opened: dict[_Settings, _Transports] = {}
+        self.keeps = True
         # The settings whose transports are kept without a user.
         self._last: _Settings | None = None
         self._open_lock = engine.lock()
+
+    def check_pairs(self, pairs: Iterable[Pair]) -> list[Pair]:
+        """Check pairs, and return them as a list. On two servers, both sides may have one name.
+
+        Raises:
+            NothingToTransfer, InputError: see `jobs.check_pairs`.
+        """
+        one_server = self._source.endpoint_url == self._destination.endpoint_url
+        return jobs.check_pairs(pairs) if one_server else jobs.check_each(pairs)
 
     async def connect(self, config: TransferConfig) -> None:
         """Open the transports for these settings; unused ones of other settings are closed."""
@@ -80,7 +94,8 @@ class Clients:
     @asynccontextmanager
     async def _use(self, config: TransferConfig) -> AsyncIterator["_Transports"]:
         settings = tuple(self._client_settings(access, config) for access in self._learned)
-        self._last = settings
+        if self.keeps:
+            self._last = settings
         transports = self._opened.get(settings)
         if transports is None:
             async with self._open_lock:

@@ -35,11 +35,25 @@ Pair = tuple[S3Object, S3Object] | tuple[S3Prefix, S3Prefix]
 
 
 def check_pairs(pairs: Iterable[Pair]) -> list[Pair]:
+    """Check pairs whose two sides are on one server, and return them as a list.
+
+    Raises:
+        NothingToTransfer: there are no pairs.
+        InputError: see `check_each`; or the two sides of a pair are the same.
+    """
+    pairs = check_each(pairs)
+    for position, (source, destination) in enumerate(pairs):
+        if source.uri == destination.uri and getattr(source, "version_id", None) is None:
+            raise InputError(f"files[{position}]: source and destination are the same, {source}")
+    return pairs
+
+
+def check_each(pairs: Iterable[Pair]) -> list[Pair]:
     """Check pairs of source and destination, and return them as a list.
 
     Raises:
         NothingToTransfer: there are no pairs.
-        InputError: an element is not a pair, its two sides are the same, or a destination is named twice.
+        InputError: an element is not a pair, or a destination is named twice.
     """
     pairs = list(pairs)
     if not pairs:
@@ -51,8 +65,6 @@ def check_pairs(pairs: Iterable[Pair]) -> list[Pair]:
         source, destination = pair
         if type(source) is not type(destination) or not isinstance(source, (S3Object, S3Prefix)):
             raise InputError(f"files[{position}]: give two S3Objects, or two S3Prefixes to copy a listing")
-        if source.uri == destination.uri and getattr(source, "version_id", None) is None:
-            raise InputError(f"files[{position}]: source and destination are the same, {source}")
         if isinstance(destination, S3Object) and destination.version_id is not None:
             raise InputError(f"files[{position}]: a destination cannot name a version ({destination})")
         if isinstance(destination, S3Object):

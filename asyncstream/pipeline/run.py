@@ -10,7 +10,7 @@ from msgspec import Struct
 from asyncstream import tracing, transforms
 from asyncstream.errors import InputError
 from asyncstream.locations import S3Object
-from asyncstream.pipeline import jobs, listing, memory, plan, progress
+from asyncstream.pipeline import listing, memory, plan, progress
 from asyncstream.pipeline.budget import slots_within
 from asyncstream.pipeline.clients import Clients
 from asyncstream.pipeline.config import TransferConfig, memory_left, memory_limit_or_default
@@ -46,7 +46,7 @@ class Request(Struct, frozen=True):
 
 async def run_transfer(clients: Clients, request: Request) -> TransferReport:
     """Move files to their ends; see `transfer`."""
-    pairs = jobs.check_pairs(request.files)
+    pairs = clients.check_pairs(request.files)
     loaded = await _load_transform(clients, request)
     if loaded is not None and request.continuations:
         raise InputError("what a transform makes of a file cannot be continued: give no continuations")

@@ -11,7 +11,7 @@ from asyncstream.engines import EngineName
 from asyncstream.engines.keeping import EngineSession, Kept
 from asyncstream.locations import S3Object, S3Prefix
 from asyncstream.objects import OpenUpload
-from asyncstream.pipeline import jobs, listing, progress, small_objects, stale_uploads
+from asyncstream.pipeline import listing, progress, small_objects, stale_uploads
 from asyncstream.pipeline.clients import Clients
 from asyncstream.pipeline.config import TransferConfig
 from asyncstream.pipeline.context import Ends
@@ -82,7 +82,7 @@ class TransferSession(EngineSession):
 
         Lists prefixes; copies nothing.
         """
-        pairs = jobs.check_pairs(files)
+        pairs = self._clients.check_pairs(files)
         return self._request(config or TransferConfig(), listing.list_files, pairs)
 
     def read(self, source: S3Object, max_bytes: int, config: TransferConfig) -> bytes:

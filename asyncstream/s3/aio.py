@@ -127,7 +127,7 @@ def new_session(access: S3Access, options: Mapping[str, Any] = NO_OPTIONS) -> An
     session = _new_core_session(access, options)
     if access.role_arn is not None:
         base, session = session, _new_core_session(access.without_keys(), options)
-        session.get_component("credential_provider").insert_before("env", _AioRoleProvider(base, access))
+        session.get_component("credential_provider").providers.insert(0, _AioRoleProvider(base, access))
     try:
         import aioboto3  # noqa: PLC0415 - optional
     except ImportError:

@@ -78,7 +78,7 @@ class BlockingTransport:
         try:
             reply: dict[str, Any] = getattr(self._client(region), xform_name(operation))(**params)
         except ClientError as error:
-            raise self._refusal(error, operation, params) from error
+            raise self._refusal(error, operation, params, own) from error
         except _SDK_ERRORS as error:
             if own.reply_is_late():
                 raise reply_timeout_error(operation, params, patience) from error
@@ -106,10 +106,12 @@ class BlockingTransport:
         for client in (*self._clients.values(), *self._replaced):
             client.close()
 
-    def _refusal(self, error: ClientError, operation: str, params: Mapping[str, Any]) -> AsyncstreamError:
+    def _refusal(
+        self, error: ClientError, operation: str, params: Mapping[str, Any], own: CallLimits
+    ) -> AsyncstreamError:
         # Not in `call`, whose frame the error's traceback has: it would keep the connection open.
         refusal = convert_error(error, operation, params)
-        if isinstance(refusal, S3Error) and refusal.status == HTTPStatus.EXPECTATION_FAILED and self._expects:
+        if isinstance(refusal, S3Error) and refusal.status == HTTPStatus.EXPECTATION_FAILED and own.expects:
             self._expects = False
             return ConnectionClosed(f"{refusal}: the next try sends no Expect: 100-continue")
         return refusal
@@ -119,6 +121,7 @@ class BlockingTransport:
             expect_for_streams(params)
         else:
             expect_nothing(params)
+        call_limits.get().expects = "Expect" in params["headers"]
 
     def _client(self, region: str | None) -> Any:
         client = self._clients.get(region)
@@ -148,7 +151,8 @@ def _new_session(settings: ClientSettings) -> Any:
     with_role = botocore.session.get_session()
     prepare_session(with_role, access.without_keys())
     with_role.set_default_client_config(Config(**credential_options(settings)))
-    with_role.get_component("credential_provider").insert_before("env", RoleProvider(session, access))
+    # Before all others: with a profile, there is none of the environment to insert it before.
+    with_role.get_component("credential_provider").providers.insert(0, RoleProvider(session, access))
     return with_role
 
 

@@ -17,10 +17,14 @@ class CallLimits:
         left: returns the seconds that the call may still take.
         stall_timeout: the most seconds for connecting, and for one read or write.
         patience: the most seconds for the reply, from the last byte of the request sent. Default: no limit.
+
+    Attributes:
+        expects: whether the request was sent with Expect: 100-continue.
     """
 
     def __init__(self, left: TimeLeft, stall_timeout: float, patience: float = math.inf) -> None:
         self.left = left
+        self.expects = False
         self._stall_timeout = stall_timeout
         self._patience = patience
         self._one_read = stall_timeout

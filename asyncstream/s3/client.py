@@ -47,7 +47,7 @@ def credential_options(settings: ClientSettings) -> dict[str, Any]:
     return {
         "retries": {"total_max_attempts": 1, "mode": "standard"},
         "connect_timeout": settings.stall_timeout,
-        "read_timeout": settings.reply_timeout,
+        "read_timeout": settings.stall_timeout,
     }
 
 
@@ -79,6 +79,8 @@ def prepare_session(session: Any, access: S3Access) -> None:
         session.set_config_variable("profile", access.profile)
     if access.access_key_id is not None:
         session.set_credentials(access.access_key_id, access.secret_access_key, access.session_token)
+    if access.region is not None:
+        session.set_config_variable("region", access.region)
     check_bundle(session, access.ca_bundle)
     _make_lean(session)
     # Also of STS and SSO.

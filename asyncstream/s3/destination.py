@@ -6,14 +6,21 @@ from typing import Any
 
 from asyncstream.checksum import CRC64NVME, Checksum
 from asyncstream.deadline import NO_DEADLINE, Deadline
-from asyncstream.errors import AsyncstreamError, DestinationExists, S3Error, SourceNotFound, UploadGone
+from asyncstream.errors import (
+    AsyncstreamError,
+    ChecksumRefused,
+    DestinationExists,
+    S3Error,
+    SourceNotFound,
+    UploadGone,
+)
 from asyncstream.locations import S3Object, S3Prefix
 from asyncstream.objects import CompletedPart, MultipartUpload, OpenUpload, Origin, Stored, Written
 from asyncstream.ports import Body, Transport
 from asyncstream.s3 import replies, requests
-from asyncstream.s3.regions import Learned
+from asyncstream.s3.regions import CHECKSUM_MODE, Learned
 from asyncstream.s3.requests import Params, UploadMarker
-from asyncstream.s3.store import S3Store
+from asyncstream.s3.store import S3Store, is_unsupported
 from asyncstream.units import KiB
 
 # The largest body that is sent as bytes. The bytes are a copy in memory, in addition to the chunk.
@@ -47,14 +54,21 @@ class S3Destination(S3Store):
         super().__init__(transport, extra_args, learned, verify=verify, deadline=deadline)
         self._chunk_size = chunk_size
         self._create_only = {"IfNoneMatch": "*"} if create_only else {}
+        # Refusals of streamed bodies with a checksum, by bucket, key and part, until the next try.
+        self._refused: dict[tuple[Any, ...], tuple[str, str, int]] = {}
         if create_only:  # its PUT is sent once only, so its reply decides
             self._may_end_later |= {"PutObject"}
+
+    @property
+    def downgrades(self) -> list[str]:
+        """See `ports.Destination`."""
+        return self._lacking(CRC64NVME, "does not check uploads: the bytes written were not compared")
 
     async def find(self, target: S3Object) -> Stored | None:
         """HEAD a destination, and return its size, checksum and origin; None if it does not exist."""
         try:
             params, mode = requests.head_target_params(target, self._extra), requests.CHECKSUM_MODE
-            reply = await self._call_with("HeadObject", params, mode, self._learned.without_checksums)
+            reply = await self._call_with("HeadObject", params, mode, CHECKSUM_MODE)
         except SourceNotFound:
             return None
         return replies.stored(reply, target)
@@ -65,7 +79,7 @@ class S3Destination(S3Store):
 
     def verifies(self, bucket: str) -> bool:
         """Whether the bucket's server checks uploads by CRC64NVME: yes, until a reply shows otherwise."""
-        return bucket not in self._learned.unverified
+        return (bucket, CRC64NVME) not in self._learned.lacking
 
     async def put(
         self,
@@ -89,9 +103,9 @@ class S3Destination(S3Store):
         """Open a multipart upload that S3 verifies as a whole, if the bucket's server supports that."""
         params = requests.new_object_params(target, attributes, origin, self._extra)
         kind = requests.VERIFIED_UPLOAD if self._verify else {}
-        reply = await self._call_with("CreateMultipartUpload", params, kind, self._learned.unverified)
+        reply = await self._call_with("CreateMultipartUpload", params, kind, CRC64NVME)
         if self._verify and reply.get("ChecksumAlgorithm") != CRC64NVME:  # the server ignores the kind
-            self._learned.unverified.add(target.bucket)
+            self._learned.lacking.add((target.bucket, CRC64NVME))
         verified = self._verify and self.verifies(target.bucket)
         return MultipartUpload(target, replies.upload_id(reply, target), verified=verified)
 
@@ -101,16 +115,17 @@ class S3Destination(S3Store):
         written = await self._send("UploadPart", params, body, None)
         if upload.verified and (written.checksum is None or written.checksum.kind != CRC64NVME):
             # The server accepts the algorithm's name, but ignores it.
-            self._learned.unverified.add(upload.target.bucket)
+            self._learned.lacking.add((upload.target.bucket, CRC64NVME))
         return written
 
     async def complete_upload(
         self, upload: MultipartUpload, parts: Sequence[CompletedPart], checksum: Checksum | None
     ) -> Written:
         """Complete an upload from its parts, in order of their numbers, if the whole matches the checksum."""
-        params = requests.complete_upload_params(upload, parts, checksum, self._extra) | self._create_only
+        params = requests.complete_upload_params(upload, parts, self._extra) | self._create_only
+        whole = requests.whole_checksum_params(parts, checksum)
         try:
-            reply = await self._call("CompleteMultipartUpload", params)
+            reply = await self._call_with("CompleteMultipartUpload", params, whole, CRC64NVME)
         except S3Error as error:
             self._check_absent(upload.target, error)
             raise
@@ -162,15 +177,48 @@ class S3Destination(S3Store):
         if any(name.startswith("Checksum") for name in params):  # the user's own
             checksum = None
         params |= {"Body": payload, "ContentLength": body.length}
-        declared = requests.checksum_params(checksum)
         try:
-            reply = await self._call_with(operation, params, declared, self._learned.unverified)
+            reply = await self._send_declared(operation, params, checksum)
         except AsyncstreamError as error:
             # Reading the source failed while the SDK was sending. Raise that error, not the SDK's wrapper.
             if body.error is not None:
                 raise body.error from error
             raise
         return replies.written(reply, f"{operation} s3://{params['Bucket']}/{params['Key']}")
+
+    async def _send_declared(
+        self, operation: str, params: Params, checksum: Checksum | None
+    ) -> dict[str, Any]:
+        """Send a body with its checksum, or without it if the server does not know the kind.
+
+        A streamed body is used up when the server refuses it. The caller's next try goes without the
+        checksum, and only its success shows that the checksum was the reason.
+
+        Raises:
+            ChecksumRefused: this try was refused, perhaps for its checksum.
+        """
+        kind = CRC64NVME if checksum is None else checksum.kind
+        if isinstance(params["Body"], bytes):
+            return await self._call_with(operation, params, requests.checksum_params(checksum), kind)
+        place = (params["Bucket"], params["Key"], params.get("PartNumber"))
+        refused = self._refused.pop(place, None)
+        if refused is None and checksum is not None and (params["Bucket"], kind) not in self._learned.lacking:
+            try:
+                return await self._call(operation, params | requests.checksum_params(checksum))
+            except S3Error as refusal:
+                if not is_unsupported(refusal, operation):
+                    raise
+                self._refused[place] = (str(refusal), refusal.code, refusal.status)
+                raise ChecksumRefused(str(refusal)) from refusal
+        try:
+            reply = await self._call(operation, params)
+        except S3Error as error:
+            if refused is not None:
+                raise S3Error(*refused) from error
+            raise
+        if refused is not None:
+            self._learned.lacking.add((params["Bucket"], kind))
+        return reply
 
 
 async def _read_whole(body: Body) -> bytes:

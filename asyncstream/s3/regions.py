@@ -10,28 +10,21 @@ from asyncstream.errors import CredentialsExpired, S3Error, WrongRegion
 from asyncstream.ports import TimeLeft, Transport
 from asyncstream.s3.requests import Params
 
+# What a server may lack, beside the kinds of checksum of uploads.
+CHECKSUM_MODE = "checksum mode"
+
 
 class Learned(Struct):
     """Facts learned from the replies of one end.
 
     Attributes:
         regions: the regions of buckets.
-        unverified: the buckets whose server refuses or ignores the checksums of uploads.
-        without_checksums: the buckets whose server refuses to return checksums.
+        lacking: buckets, each with what its server refuses or ignores: a kind of checksum of uploads, or the
+            `CHECKSUM_MODE` of reads.
     """
 
     regions: dict[str, str] = field(default_factory=dict)
-    unverified: set[str] = field(default_factory=set)
-    without_checksums: set[str] = field(default_factory=set)
-
-    def lacks(self, bucket: str) -> list[str]:
-        """Return a sentence for each thing that the bucket's server lacks."""
-        lacks = []
-        if bucket in self.without_checksums:
-            lacks.append(f"s3://{bucket} returns no checksums: the bytes read were not compared with one")
-        if bucket in self.unverified:
-            lacks.append(f"s3://{bucket} does not check uploads: the bytes written were not compared")
-        return lacks
+    lacking: set[tuple[str, str]] = field(default_factory=set)
 
 
 class RegionalRequests:

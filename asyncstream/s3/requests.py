@@ -171,16 +171,20 @@ VERIFIED_UPLOAD: Params = {"ChecksumAlgorithm": CRC64NVME, "ChecksumType": "FULL
 def complete_upload_params(
     upload: MultipartUpload,
     parts: Sequence[CompletedPart],
-    checksum: Checksum | None,
     extra: Mapping[str, Any],
 ) -> Params:
     """Build CompleteMultipartUpload; `parts` in order of their numbers."""
     params = _upload_params(upload) | _only(extra, _EVERY_WRITE)
     params["MultipartUpload"] = {"Parts": [{"PartNumber": part.number, "ETag": part.etag} for part in parts]}
+    return params
+
+
+def whole_checksum_params(parts: Sequence[CompletedPart], checksum: Checksum | None) -> Params:
+    """Return the parameters of CompleteMultipartUpload for S3 to compare the whole with its checksum."""
     if checksum is None:
-        return params
+        return {}
     size = sum(part.length for part in parts)
-    return params | checksum_params(checksum) | {"ChecksumType": "FULL_OBJECT", "MpuObjectSize": size}
+    return checksum_params(checksum) | {"ChecksumType": "FULL_OBJECT", "MpuObjectSize": size}
 
 
 def abort_upload_params(upload: MultipartUpload, extra: Mapping[str, Any]) -> Params:

@@ -7,12 +7,18 @@ from asyncstream.locations import S3Object, S3Prefix
 from asyncstream.objects import ByteRange, ListedObject, Stored
 from asyncstream.ports import Opened
 from asyncstream.s3 import replies, requests
+from asyncstream.s3.regions import CHECKSUM_MODE
 from asyncstream.s3.requests import Params
 from asyncstream.s3.store import S3Store
 
 
 class S3Source(S3Store):
     """Lists and reads objects. See `ports.Source`."""
+
+    @property
+    def downgrades(self) -> list[str]:
+        """See `ports.Source`."""
+        return self._lacking(CHECKSUM_MODE, "returns no checksums: the bytes read were not compared with one")
 
     async def open(
         self, source: S3Object, range_: ByteRange | None, etag: str | None, if_none_match: str | None = None
@@ -82,7 +88,7 @@ class S3Source(S3Store):
         self, operation: str, params: Params, mode: Params, place: S3Object, etag: str | None
     ) -> dict[str, Any]:
         try:
-            return await self._call_with(operation, params, mode, self._learned.without_checksums)
+            return await self._call_with(operation, params, mode, CHECKSUM_MODE)
         except S3Error as error:
             if error.status == 412 and etag is not None:
                 raise replies.source_changed(place, etag) from error

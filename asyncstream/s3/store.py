@@ -4,14 +4,15 @@ from collections.abc import Mapping
 from typing import Any
 
 from asyncstream.deadline import NO_DEADLINE, Deadline
-from asyncstream.errors import ChecksumRefused, S3Error
+from asyncstream.errors import S3Error
 from asyncstream.ports import Transport
 from asyncstream.s3.regions import Learned, RegionalRequests
 from asyncstream.s3.requests import Params
 
-# Codes of servers that do not know a parameter, and of their replies to HEAD, which have no body.
+# Codes of servers that do not know a parameter.
 _UNSUPPORTED = frozenset({"InvalidArgument", "InvalidRequest", "NotImplemented"})
-_UNSUPPORTED_BY_HEAD = frozenset({"400", "501"})
+# Any mistake of a HEAD has this code, such as an expired token. So it proves no lack.
+_BAD_REQUEST = "400"
 # Operations that may end a little after the deadline: see `Deadline.left_for_uploads`.
 _MAY_END_LATER = frozenset(
     {"AbortMultipartUpload", "CreateMultipartUpload", "ListMultipartUploads", "ListParts"}
@@ -56,11 +57,6 @@ class S3Store:
         return self._requests.sent
 
     @property
-    def downgrades(self) -> list[str]:
-        """What the servers of the buckets used lack, as sentences."""
-        return [lack for bucket in sorted(self._requests.buckets) for lack in self._learned.lacks(bucket)]
-
-    @property
     def slot_bytes(self) -> int:
         """Bytes of memory that one part in flight costs."""
         return self._transport.slot_bytes
@@ -69,32 +65,39 @@ class S3Store:
         left = self._upload_time_left if operation in self._may_end_later else self._transfer_time_left
         return await self._requests.send(operation, params, left)
 
-    async def _call_with(
-        self, operation: str, params: Params, optional: Params, refusing: set[str]
-    ) -> dict[str, Any]:
+    async def _call_with(self, operation: str, params: Params, optional: Params, lack: str) -> dict[str, Any]:
         """Send a request with parameters that some servers refuse; without them if this one does.
 
         Args:
             operation: S3's name of the operation.
-            params: the other parameters. A body among them is bytes, or else the caller repeats the request.
-            optional: the parameters to leave out for the buckets in `refusing`.
-            refusing: the buckets whose server has refused them; a new one is added.
-
-        Raises:
-            ChecksumRefused: the server refused them, and the body is used up. The next try leaves them out.
+            params: the other parameters. A body among them is bytes.
+            optional: the parameters that may be refused.
+            lack: what a server lacks that refuses them; see `Learned.lacking`.
         """
-        bucket = params["Bucket"]
-        if not optional or bucket in refusing:
+        fact = (params["Bucket"], lack)
+        if not optional or fact in self._learned.lacking:
             return await self._call(operation, params)
         try:
             return await self._call(operation, params | optional)
         except S3Error as refusal:
-            codes = _UNSUPPORTED_BY_HEAD if operation == "HeadObject" else _UNSUPPORTED
-            if refusal.code not in codes:
+            if not is_unsupported(refusal, operation):
                 raise
-            if not isinstance(params.get("Body", b""), bytes):
-                refusing.add(bucket)
-                raise ChecksumRefused(str(refusal)) from refusal
+            certain = refusal.code != _BAD_REQUEST
             reply = await self._call(operation, params)
-        refusing.add(bucket)
+        if certain:
+            self._learned.lacking.add(fact)
         return reply
+
+    def _lacking(self, lack: str, sentence: str) -> list[str]:
+        """Return a sentence for each bucket used whose server lacks this, if the transfer asks for it."""
+        if not self._verify:
+            return []
+        buckets = sorted(self._requests.buckets)
+        return [f"s3://{each} {sentence}" for each in buckets if (each, lack) in self._learned.lacking]
+
+
+def is_unsupported(refusal: S3Error, operation: str) -> bool:
+    """Return whether a refusal may mean that the server does not know a parameter."""
+    if operation == "HeadObject":  # its reply has no body with a code
+        return refusal.code in {_BAD_REQUEST, "501"}
+    return refusal.code in _UNSUPPORTED

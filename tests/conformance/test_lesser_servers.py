@@ -1,6 +1,7 @@
 """Servers that lack a part of S3: each lack is met once, and then for the whole session."""
 
 from collections.abc import Callable
+from typing import Any
 
 import pytest
 
@@ -188,3 +189,76 @@ def test_interim_replies_are_no_end(run: Run) -> None:
     odd = OddS3(get=[honest(2**20)], put=[processing + WRITTEN])
 
     assert run(odd, interim=processing + CONTINUE).failed == []
+
+
+def declaring(kind: str) -> bytes:
+    """A reply to GET with a source's checksum of 1 MiB of zero bytes."""
+    received = Digests([kind])
+    received.update(bytes(2**20))
+    header: dict[str, Any] = {f"x_amz_checksum_{kind.lower()}": received.checksums()[kind].value}
+    return reply(OK, bytes(2**20), ETag='"e"', **header)
+
+
+@refusals
+def test_a_streamed_put_goes_without_the_checksum_refused(run: Run, refusal: bytes) -> None:
+    odd = OddS3(get=[declaring("CRC32")], put=[refusing("x-amz-checksum-", refusal)])
+    [file] = run(odd, verify="before", max_attempts=1).files
+
+    assert (file.status, odd.kinds.count("put")) == ("copied", 2)
+
+
+def test_a_refusal_for_another_reason_switches_no_checksum_off(run: Run) -> None:
+    """It is raised as it is, and the next file is sent with its checksum again."""
+    sent: list[bool] = []
+
+    def put(head: str) -> RawReply:
+        sent.append("x-amz-checksum-" in head)
+        return REFUSALS["400 InvalidRequest"] if "put /clean/a" in head else WRITTEN
+
+    odd = OddS3(
+        list=[page(b"a", 2**20, b"true"), page(b"b", 2**20, b"false")], get=[declaring("CRC32")], put=[put]
+    )
+    report = run(odd, listed=True, verify="before")
+
+    assert [file.status for file in report.files] == ["failed", "copied"]
+    assert sent == [True, False, True]
+    assert report.downgrades == []
+
+
+def test_a_kind_of_checksum_that_is_refused_leaves_others(run: Run) -> None:
+    """Some servers know CRC32 and not CRC64NVME."""
+    unknown = "x-amz-checksum-algorithm"
+    odd = OddS3(
+        list=[page(b"a", PART + 5, b"true"), page(b"b", 2**20, b"false")],
+        head=[reply(OK, length=PART + 5, ETag='"e"')],
+        create=[refusing(unknown, REFUSALS["501 NotImplemented"], CREATED)],
+        get=[lambda head: honest(PART + 5)(head) if "/raw/a" in head else declaring("CRC32")],
+        put=[lambda head: WRITTEN if "x-amz-checksum-crc32" in head else REFUSALS["400 InvalidRequest"]],
+    )
+
+    assert run(odd, listed=True, verify="before", multipart=True).failed == []
+
+
+def test_a_complete_that_knows_no_checksum_is_sent_without(run: Run) -> None:
+    received = Digests([CRC64NVME])
+    received.update(bytes(PART))
+    odd = OddS3(
+        get=[honest(PART)],
+        create=[reply(OK, UPLOAD, x_amz_checksum_algorithm=CRC64NVME)],
+        part=[reply(OK, ETag='"w"', x_amz_checksum_crc64nvme=received.checksums()[CRC64NVME].value)],
+        complete=[refusing("x-amz-checksum-", REFUSALS["501 NotImplemented"], COMPLETED)],
+    )
+
+    assert run(odd, verify="before").failed == []
+    assert odd.kinds.count("complete") == 2
+
+
+def test_a_bad_request_to_one_head_is_no_lack(run: Run) -> None:
+    odd = OddS3(
+        list=[page(b"a", 5, b"true"), page(b"b", 5, b"false")],
+        head=[reply("400 Bad Request"), NOT_FOUND],
+    )
+    report = run(odd, listed=True, if_exists="skip", verify="before")
+
+    assert report.failed == []
+    assert report.downgrades == []

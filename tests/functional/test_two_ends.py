@@ -3,16 +3,19 @@
 import json
 import urllib.request
 from collections.abc import Callable, Iterator
+from contextlib import suppress
 from datetime import timedelta
 from pathlib import Path
 from typing import Any
 
 import boto3
 import pytest
+from botocore.exceptions import ClientError
 
 from asyncstream import (
     AccessDenied,
     ConfigError,
+    InputError,
     S3Access,
     S3Error,
     S3Object,
@@ -256,3 +259,49 @@ def test_a_function_copies_between_two_ends(
 
     assert (reply["status"], reply["totals"]["bytes"]) == ("copied", 11 * 2**20 + 70_000), reply
     assert {each["RoleArn"] for each in sts.asked} == {ROLE}
+
+
+def test_a_role_is_assumed_with_the_keys_of_a_profile(
+    engine: EngineName,
+    source: tuple[S3Access, str],
+    rclone: RcloneServer,
+    files: str,
+    sts: Sts,
+    monkeypatch: pytest.MonkeyPatch,
+    tmp_path: Path,
+) -> None:
+    """The region of the end is that of STS, too."""
+    config = tmp_path / "config"
+    config.write_text("[profile writer]\naws_access_key_id = AKIAPROFILE\naws_secret_access_key = own\n")
+    monkeypatch.setenv("AWS_CONFIG_FILE", str(config))
+    for name in ("AWS_ACCESS_KEY_ID", "AWS_SECRET_ACCESS_KEY", "AWS_DEFAULT_REGION"):
+        monkeypatch.delenv(name, raising=False)
+    reader, bucket = source
+    writer = S3Access(
+        endpoint_url=rclone.endpoint_url, profile="writer", role_arn=ROLE, region="eu-central-1"
+    )
+    reader = reader.override({"region": "us-east-1"})
+    with TransferSession(engine, source=reader, destination=writer) as session:
+        report = session.transfer([(S3Object(bucket, "in/1"), S3Object(files, "a"))], QUICK)
+
+    assert report.failed == []
+    assert {(each["signer"], each["region"]) for each in sts.asked} == {("AKIAPROFILE", "eu-central-1")}
+
+
+def test_an_object_is_copied_to_its_own_name_elsewhere(
+    engine: EngineName, source: tuple[S3Access, str], rclone: RcloneServer
+) -> None:
+    reader, bucket = source
+    key, secret = ROLE_KEYS[0]
+    writer = S3Access(endpoint_url=rclone.endpoint_url, access_key_id=key, secret_access_key=secret)
+    with suppress(ClientError):  # another engine has created it
+        Bucket(reading_client(rclone), bucket)
+    same = S3Object(bucket, "in/1")
+    with TransferSession(engine, source=reader, destination=writer) as session:
+        report = session.transfer([(same, same)], QUICK)
+        assert report.failed == []
+    with (
+        TransferSession(engine, source=reader, destination=reader) as session,
+        pytest.raises(InputError, match="are the same"),
+    ):
+        session.transfer([(same, same)], QUICK)

@@ -19,7 +19,7 @@ class Sts:
 
     Attributes:
         url: the address to set as AWS_ENDPOINT_URL_STS.
-        asked: the parameters of each AssumeRole, and the access key that signed it.
+        asked: the parameters of each AssumeRole, and the access key and region that signed it.
         key, secret, token: the credentials that it gives.
         lifetime: how long they are valid.
         refuses: whether it refuses every request.
@@ -53,8 +53,9 @@ def serve_sts(
     class Handler(BaseHTTPRequestHandler):
         def do_POST(self) -> None:
             form = self.rfile.read(int(self.headers["Content-Length"])).decode()
-            signer = self.headers["Authorization"].partition("Credential=")[2].partition("/")[0]
-            status, body = sts.answer({**dict(parse_qsl(form)), "signer": signer})
+            credential = self.headers["Authorization"].partition("Credential=")[2].split("/")
+            own = {"signer": credential[0], "region": credential[2]}
+            status, body = sts.answer({**dict(parse_qsl(form)), **own})
             self.send_response(status)
             self.send_header("Content-Type", "text/xml")
             self.send_header("Content-Length", str(len(body)))

@@ -115,12 +115,13 @@ def test_a_part_takes_what_every_write_needs() -> None:
 
 def test_complete_lists_the_parts_as_given() -> None:
     """It has the settings that every write needs."""
-    assert requests.complete_upload_params(UPLOAD, PARTS, None, EXTRA) == UPLOAD_FIELDS | EVERY_WRITE | LISTED
+    assert requests.complete_upload_params(UPLOAD, PARTS, EXTRA) == UPLOAD_FIELDS | EVERY_WRITE | LISTED
 
 
 def test_complete_declares_the_checksum_and_size_to_compare() -> None:
     """They are those of the whole object."""
-    assert requests.complete_upload_params(UPLOAD, PARTS, WHOLE, {}) == UPLOAD_FIELDS | LISTED | {
+    assert requests.whole_checksum_params(PARTS, None) == {}
+    assert requests.whole_checksum_params(PARTS, WHOLE) == {
         "ChecksumCRC64NVME": WHOLE.value,
         "ChecksumType": "FULL_OBJECT",
         "MpuObjectSize": 12,
@@ -192,7 +193,10 @@ def test_a_page_is_asked_with_its_token_and_the_payer(token: str | None, more: d
             requests.new_object_params(TARGET, {}, None, EXTRA) | requests.VERIFIED_UPLOAD,
         ),
         ("UploadPart", requests.upload_part_params(UPLOAD, 1, EXTRA) | requests.checksum_params(WHOLE)),
-        ("CompleteMultipartUpload", requests.complete_upload_params(UPLOAD, [], WHOLE, EXTRA)),
+        (
+            "CompleteMultipartUpload",
+            requests.complete_upload_params(UPLOAD, [], EXTRA) | requests.whole_checksum_params([], WHOLE),
+        ),
         ("AbortMultipartUpload", requests.abort_upload_params(UPLOAD, EXTRA)),
         ("ListObjectsV2", requests.list_page_params(S3Prefix("raw"), "t", EXTRA)),
         ("ListParts", requests.list_parts_params(UPLOAD, 7, EXTRA)),

@@ -204,7 +204,7 @@ def test_a_server_that_echoes_no_algorithm_is_asked_once(echo: dict[str, str]) -
     assert drive(store_over(transport, learned).create_upload(TARGET, {})) == UPLOAD
 
     assert [asks_for_verification(params) for _, params, _ in transport.asked] == [True, False]
-    assert learned.unverified == {TARGET.bucket}
+    assert learned.lacking == {(TARGET.bucket, CRC64NVME)}
 
 
 @pytest.mark.parametrize("code", ["NotImplemented", "InvalidArgument", "InvalidRequest"])
@@ -268,7 +268,7 @@ def test_a_server_that_checks_no_part_is_found_out_by_the_first(reply: dict[str,
 
 def test_a_server_that_verifies_nothing_is_sent_no_checksums() -> None:
     transport = written()
-    store = store_over(transport, Learned(unverified={TARGET.bucket}))
+    store = store_over(transport, Learned(lacking={(TARGET.bucket, CRC64NVME)}))
 
     drive(store.put(TARGET, BytesBody(SMALL), {}, None))
     drive(store.upload_part(UPLOAD, 1, BytesBody(SMALL)))
