@@ -50,16 +50,18 @@ class LineSplitter:
 
     Args:
         longest: the most bytes of a line, without its line end.
+        setting: the user's name for this limit.
 
     Attributes:
         number: the number of the first line that `split` last returned, from 1.
         offset: the offset of its first byte in the input.
     """
 
-    def __init__(self, longest: int) -> None:
+    def __init__(self, longest: int, setting: str = "max_line") -> None:
         self.number = 1
         self.offset = 0
         self._longest = longest
+        self._setting = setting
         self._returned = 0
         self._bytes = 0
         self._waiting: list[bytes] = []
@@ -116,9 +118,8 @@ class LineSplitter:
             before += len(line) + 1
 
     def _too_long(self, lines_before: int, bytes_before: int) -> LineTooLong:
-        return LineTooLong(
-            f"{self.place(lines_before, bytes_before)}: over {self._longest} bytes long. Raise max_line"
-        )
+        place = self.place(lines_before, bytes_before)
+        return LineTooLong(f"{place}: over {self._longest} bytes long. Raise {self._setting}")
 
 
 class Coalesced:

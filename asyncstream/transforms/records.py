@@ -104,8 +104,8 @@ def map_csv(
 
 
 def _check_names(setting: str, names: Any) -> tuple[str, ...]:
-    if isinstance(names, str) or not all(isinstance(name, str) for name in names):
-        raise ConfigError(f"{setting}={names!r:.100} must be a sequence of names, such as ('id', 'price')")
+    if not isinstance(names, list | tuple) or not all(isinstance(name, str) for name in names):
+        raise ConfigError(f"{setting}={names!r:.100} must be a list of names, such as ('id', 'price')")
     if not names or len(set(names)) < len(names):
         raise ConfigError(f"{setting}={names!r:.100} is empty or has a name twice: give each name once")
     return tuple(names)
@@ -123,7 +123,7 @@ class _RecordSplitter:
         self.line = 1
         self.offset = 0
         self._longest = longest
-        self._lines = LineSplitter(longest)
+        self._lines = LineSplitter(longest, "max_record")
         self._open = bytearray()  # not a list of lines: each would take many times its own bytes
 
     def split(self, chunk: bytes | memoryview) -> Iterator[bytes]:
@@ -131,15 +131,14 @@ class _RecordSplitter:
         for line in chain.from_iterable(map(self._lines.split, slices(chunk, SPLIT_AT_ONCE))):
             odd = line.count(b'"') & 1
             if odd and self._open:
-                record = bytes(self._open + line)
+                self._open += line
+                self._check_length()
+                record = bytes(self._open)
                 self._open.clear()
                 yield from self._yield_record(record)
             elif odd or self._open:
                 self._open += line + b"\n"
-                if len(self._open) > self._longest:
-                    raise LineTooLong(
-                        f"{self.place()}: the record is over {self._longest} bytes long. Raise max_record"
-                    )
+                self._check_length()
             else:
                 yield from self._yield_record(line)
 
@@ -155,7 +154,15 @@ class _RecordSplitter:
                 f"{self.place()}: a quote is open at the end of the input: close it in the source"
             )
         if last or self._open:
-            yield bytes(self._open + last)
+            self._open += last
+            self._check_length()
+            yield bytes(self._open)
+
+    def _check_length(self) -> None:
+        if len(self._open) > self._longest:
+            raise LineTooLong(
+                f"{self.place()}: the record is over {self._longest} bytes long. Raise max_record"
+            )
 
     def place(self) -> str:
         """Return the place of the current record for messages."""

@@ -251,10 +251,21 @@ def test_a_record_without_fields_gives_no_header() -> None:
         through(map_csv(lambda _: {}), b"a\n1\n")
 
 
-@pytest.mark.parametrize("content", [b"a\n" + b"x" * 101 + b"\n", b'a\n"' + b"x\n" * 60 + b'"\n'])
+@pytest.mark.parametrize(
+    "content",
+    [
+        b"a\n" + b"x" * 101 + b"\n",
+        b'a\n"' + b"x\n" * 60 + b'"\n',
+        b'a\n"' + b"x" * 60 + b"\n" + b"x" * 60 + b'"\n',
+        b'a\n"' + b"x" * 60 + b"\n" + b"x" * 60 + b'"',
+    ],
+    ids=["line", "open quote", "closing line", "last line"],
+)
 def test_a_record_over_the_limit_is_shown_with_its_place(content: bytes) -> None:
     for cuts in ([], bytewise(content)):
-        with pytest.raises(LineTooLong, match=r"^line 2, at byte 2 of the input: .*over 100 bytes"):
+        with pytest.raises(
+            LineTooLong, match=r"^line 2, at byte 2 of the input: .*over 100 bytes.*Raise max_record"
+        ):
             through(map_csv(same, max_record=100), content, cuts)
 
 
