@@ -10,11 +10,12 @@ from typing import Any
 import pytest
 
 from asyncstream.cli.main import main
+from asyncstream.lab.s3 import LabS3
 from asyncstream.lab.sandbox.limits import Limits, NoLimits, open_limits
 from tests.servers import LabServer
 from tests.servers.small_function import Invoke, SmallFunction
 
-from .command_line import Ended
+from .command_line import Ended, LabWith
 
 logger = logging.getLogger(__name__)  # --log-cli-level=info shows the measurements
 
@@ -47,6 +48,23 @@ def lab_of(credentials: None, tmp_path: Path) -> Iterator[Callable[..., LabServe
             server.lab.create_bucket("sources", keep=True)
             server.lab.create_bucket("copies", keep=keep)
             return server
+
+        yield start
+
+
+@pytest.fixture
+def lab_with(monkeypatch: pytest.MonkeyPatch) -> Iterator[LabWith]:
+    """Start a lab S3 that clients find by environment variables, with so many sources of this size."""
+    with ExitStack() as stack:
+
+        def start(count: int, size: int) -> LabS3:
+            lab = stack.enter_context(LabS3())
+            for name, value in lab.environment().items():
+                monkeypatch.setenv(name, value)
+            lab.create_bucket("sources", keep=False)
+            lab.create_bucket("copies", keep=False)
+            lab.declare_many("sources", "x/", count, size)
+            return lab
 
         yield start
 

@@ -2,7 +2,8 @@
 
 import asyncio
 import gc
-from collections.abc import AsyncIterator, Iterator
+import threading
+from collections.abc import AsyncIterator
 from typing import Any
 
 import pytest
@@ -11,8 +12,6 @@ import pytest_asyncio
 from asyncstream import (
     AsyncTransferSession,
     ConfigError,
-    Event,
-    Planned,
     S3Access,
     S3Object,
     TransferConfig,
@@ -23,6 +22,8 @@ from asyncstream.lab.s3 import LabS3
 from asyncstream.pipeline import clients
 from tests.servers.base import GUARD_SECONDS
 
+from .command_line import LabWith
+
 FILES = 40
 CONFIG = TransferConfig(max_concurrency=2)
 OTHER = TransferConfig(max_concurrency=3)
@@ -31,14 +32,8 @@ pytestmark = pytest.mark.asyncio
 
 
 @pytest.fixture
-def lab(monkeypatch: pytest.MonkeyPatch) -> Iterator[LabS3]:
-    with LabS3() as lab:
-        for name, value in lab.environment().items():
-            monkeypatch.setenv(name, value)
-        lab.create_bucket("sources", keep=False)
-        lab.create_bucket("copies", keep=False)
-        lab.declare_many("sources", "x/", FILES, 300_000)
-        yield lab
+def lab(lab_with: LabWith) -> LabS3:
+    return lab_with(FILES, 300_000)
 
 
 @pytest.fixture
@@ -115,21 +110,20 @@ async def test_tasks_may_have_different_settings(
     lab: LabS3, session: AsyncTransferSession, opened: list[int]
 ) -> None:
     """Clients in use stay open when others are opened; only the last ones are kept."""
-    started = asyncio.Event()
+    started, release = asyncio.Event(), threading.Event()
+    loop = asyncio.get_running_loop()
 
-    async def slowly() -> None:
-        def hold(event: Event) -> None:
-            if isinstance(event, Planned):
-                started.set()
+    def hold(chunk: bytes) -> bytes:
+        loop.call_soon_threadsafe(started.set)
+        assert release.wait(GUARD_SECONDS)
+        return chunk
 
-        files = pairs(*range(20))
-        (await session.transfer(files, CONFIG, hold)).raise_for_failures()
-
-    slow = asyncio.create_task(slowly())
+    held = asyncio.create_task(session.transfer(pairs(0), CONFIG, transform=hold))
     await started.wait()
     (await session.transfer(pairs(20), OTHER)).raise_for_failures()
     (await session.transfer(pairs(21), CONFIG)).raise_for_failures()
-    await slow
+    release.set()
+    (await held).raise_for_failures()
     assert opened == [2, 3]
     (await session.transfer(pairs(22), CONFIG)).raise_for_failures()
     assert opened == [2, 3]

@@ -16,22 +16,18 @@ from asyncstream.engines.keeping import MAX_IDLE, close_all_kept
 from asyncstream.lab.s3 import LabS3
 from tests.servers.base import GUARD_SECONDS, until
 
+from .command_line import LabWith
+
 THREADS = 64
 # The one for the region, the GET and the PUT of one file.
 CONNECTIONS = 3
 
 
 @pytest.fixture
-def lab(monkeypatch: pytest.MonkeyPatch) -> Iterator[LabS3]:
+def lab(lab_with: LabWith) -> Iterator[LabS3]:
     close_all_kept()  # those of earlier tests
-    with LabS3() as lab:
-        for name, value in lab.environment().items():
-            monkeypatch.setenv(name, value)
-        lab.create_bucket("sources", keep=False)
-        lab.create_bucket("copies", keep=False)
-        lab.declare_many("sources", "x/", THREADS, 1000)
-        yield lab
-        close_all_kept()
+    yield lab_with(THREADS, 1000)
+    close_all_kept()
 
 
 def copy(lab: LabS3, engine: EngineName, number: int = 0, **options: Any) -> TransferReport:

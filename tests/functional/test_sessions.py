@@ -3,7 +3,6 @@
 import multiprocessing
 import socket
 import threading
-from collections.abc import Iterator
 
 import anyio
 import pytest
@@ -24,18 +23,14 @@ from asyncstream.engines import ENGINES, EngineName
 from asyncstream.lab.s3 import LabS3
 from tests.servers.base import GUARD_SECONDS, until
 
+from .command_line import LabWith
+
 SIZE = 200_000
 
 
 @pytest.fixture
-def lab(monkeypatch: pytest.MonkeyPatch) -> Iterator[LabS3]:
-    with LabS3() as lab:
-        for name, value in lab.environment().items():
-            monkeypatch.setenv(name, value)
-        lab.create_bucket("sources", keep=False)
-        lab.create_bucket("copies", keep=False)
-        lab.declare_many("sources", "x/", 3, SIZE)
-        yield lab
+def lab(lab_with: LabWith) -> LabS3:
+    return lab_with(3, SIZE)
 
 
 def pair(number: int = 0) -> tuple[S3Object, S3Object]:
