@@ -211,7 +211,7 @@ class ChecksumRefused(AsyncstreamError, RuntimeError):
 
 class AddressRefused(AsyncstreamError, PermissionError):
     """A web host has a forbidden address, such as a private one or that of the instance's credentials. No
-    connection was made. See `gathering/web/addresses.py`.
+    connection was made. See `web/addresses.py`.
     """
 
 

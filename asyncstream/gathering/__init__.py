@@ -22,7 +22,7 @@ from asyncstream.gathering.postgres.config import DatabaseConfig
 from asyncstream.gathering.postgres.statements import Table
 from asyncstream.gathering.results import GatherReport, PageResult
 from asyncstream.gathering.session import GatherSession, gather_pages, gather_pages_async
-from asyncstream.gathering.web import FetchConfig, Page
+from asyncstream.web import FetchConfig, Page
 
 __all__ = [
     "AddressRefused",

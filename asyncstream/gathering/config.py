@@ -6,9 +6,9 @@ from typing import Annotated, Any, ClassVar
 from msgspec import Meta
 
 from asyncstream.gathering.postgres.config import DatabaseConfig
-from asyncstream.gathering.web.config import ENV_PREFIX, FetchConfig
 from asyncstream.settings import Settings, check_names
 from asyncstream.units import KiB
+from asyncstream.web.config import ENV_PREFIX, FetchConfig
 
 # Variables with the same prefix that say what a function gathers: see `events.Deployed`.
 DEPLOYMENT_VARIABLES = frozenset({"rows", "event_rows", "urls", "table", "key", "columns"})

@@ -19,9 +19,9 @@ from asyncstream.events.direct import Uri
 from asyncstream.events.reading import at, read, shown
 from asyncstream.gathering.config import GatherConfig
 from asyncstream.gathering.postgres.statements import Table
-from asyncstream.gathering.web import FetchConfig
 from asyncstream.locations import S3Object
 from asyncstream.units import MiB
+from asyncstream.web import FetchConfig
 
 # The most URLs of one event or list; each takes about 1 KB of memory.
 MAX_URLS = 50_000

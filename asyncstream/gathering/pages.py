@@ -25,12 +25,12 @@ from asyncstream.gathering.postgres.rows import Batches, PageRows, encode_page
 from asyncstream.gathering.postgres.statements import Upsert
 from asyncstream.gathering.postgres.writing import Writer
 from asyncstream.gathering.results import PageResult, PageStatus
-from asyncstream.gathering.web import Fetcher, Page, interleaved
 from asyncstream.kept_errors import drop_tracebacks
 from asyncstream.mapping.calls import Outcome, map_items
 from asyncstream.ports import Engine, Span
 from asyncstream.tracing import current_span
 from asyncstream.transforms.failures import failed
+from asyncstream.web import Fetcher, Page, interleaved
 
 # A function that returns the rows of a page; each row is a mapping of column to value.
 RowsOf = Callable[[Page], Iterable[Mapping[str, Any]]]

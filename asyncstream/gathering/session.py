@@ -23,13 +23,13 @@ from asyncstream.gathering.postgres.rows import Batches
 from asyncstream.gathering.postgres.statements import Table
 from asyncstream.gathering.postgres.writing import Writer
 from asyncstream.gathering.results import GatherReport, PageResult
-from asyncstream.gathering.web import Fetcher, open_fetcher
 from asyncstream.pipeline import memory
 from asyncstream.pipeline.budget import slots_within
 from asyncstream.pipeline.config import memory_limit_or_default
 from asyncstream.pipeline.session import DEFAULT_ENGINE
 from asyncstream.ports import Engine
 from asyncstream.retry import Retrying, RetryPolicy
+from asyncstream.web import Fetcher, open_fetcher
 
 logger = logging.getLogger(__name__)
 

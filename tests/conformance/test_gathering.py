@@ -31,9 +31,9 @@ from asyncstream.gathering import (
     gather_pages_async,
     session,
 )
-from asyncstream.gathering.web.pages import Page
 from asyncstream.lab.web import LabWeb, WebModel
 from asyncstream.lab.web.model import rows_of_page
+from asyncstream.web.pages import Page
 from tests.servers.base import GUARD_SECONDS, PATIENCE, until
 from tests.servers.postgres import APPLICATION, Schema, meanwhile
 

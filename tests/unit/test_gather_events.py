@@ -19,8 +19,8 @@ from asyncstream.gathering.config import GatherConfig
 from asyncstream.gathering.events import Deployed
 from asyncstream.gathering.postgres.statements import Table
 from asyncstream.gathering.results import GatherReport, PageResult
-from asyncstream.gathering.web import FetchConfig
 from asyncstream.locations import S3Object
+from asyncstream.web import FetchConfig
 
 COMMITTED = Path(asyncstream.gathering.__file__).with_name("schema.json")
 LARGEST_REPLY = 256 * 1024

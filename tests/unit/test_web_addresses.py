@@ -7,7 +7,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from asyncstream.errors import AddressRefused, ConfigError
-from asyncstream.gathering.web.addresses import check, parse_networks, why_refused
+from asyncstream.web.addresses import check, parse_networks, why_refused
 
 PUBLIC = [
     "1.1.1.1", "8.8.8.8", "52.95.110.1", "100.63.255.255", "100.128.0.0", "126.255.255.255", "128.0.0.0",

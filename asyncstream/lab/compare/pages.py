@@ -7,7 +7,6 @@ from contextlib import ExitStack
 from typing import Any
 
 from asyncstream.engines.closing import Closing
-from asyncstream.gathering.web.config import ENV_PREFIX
 from asyncstream.lab.compare import verification
 from asyncstream.lab.compare.harness import ServerCounts, Turn
 from asyncstream.lab.compare.rows_table import KEY, RowsTable
@@ -16,6 +15,7 @@ from asyncstream.lab.distance import Distance
 from asyncstream.lab.postgres import PostgresServer
 from asyncstream.lab.report.measurement import Pages, Workload
 from asyncstream.lab.web import LabWeb, rows_of_page
+from asyncstream.web.config import ENV_PREFIX
 
 # Makes the rows of a page, in place of a user's function: `reference/items.py`.
 ROWS = "items:rows"

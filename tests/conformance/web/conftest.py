@@ -10,11 +10,11 @@ import pytest
 import trustme
 
 from asyncstream.engines import EngineName, open_engine
-from asyncstream.gathering.web import FetchConfig, open_fetcher
-from asyncstream.gathering.web.pages import Page
 from asyncstream.lab.web import Answer, Origin
 from asyncstream.lab.web.server import Asked
 from asyncstream.ports import Engine, Finished, TimeLeft
+from asyncstream.web import FetchConfig, open_fetcher
+from asyncstream.web.pages import Page
 from tests.conformance.fixture_types import Fetch, FetchAll, Serve, Served
 
 from .web_origins import QUICK

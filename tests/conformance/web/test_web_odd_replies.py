@@ -5,7 +5,7 @@ from collections.abc import Callable
 import pytest
 
 from asyncstream.errors import BodyUnreadable, ConnectionFailed, PageFailed, PageNotFound
-from asyncstream.gathering.web.pages import Page
+from asyncstream.web.pages import Page
 from tests.conformance.fixture_types import Fetch
 
 from .web_origins import ALLOWED, RawServer

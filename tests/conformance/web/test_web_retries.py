@@ -20,8 +20,8 @@ from asyncstream.errors import (
     ServiceBusy,
     SlowDown,
 )
-from asyncstream.gathering.web import Page, interleaved
 from asyncstream.lab.web import RESET, Answer, LabWeb, WebModel, rows_of_page
+from asyncstream.web import Page, interleaved
 from tests.conformance.fixture_types import Fetch, FetchAll, Serve
 from tests.servers.base import PATIENCE
 

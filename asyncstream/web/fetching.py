@@ -19,16 +19,16 @@ from asyncstream.errors import (
     DeadlineExceeded,
     RedirectRefused,
 )
-from asyncstream.gathering.web.config import FetchConfig
-from asyncstream.gathering.web.decoding import ACCEPTED, check_framing, decoder_for
-from asyncstream.gathering.web.page_replies import check_length, failure, redirect_target, too_large
-from asyncstream.gathering.web.pages import Page
-from asyncstream.gathering.web.ports import Host, Http, Reply
-from asyncstream.gathering.web.urls import Url, parse_url
 from asyncstream.ports import Span, TimeLeft, for_ever
 from asyncstream.retry import Retrying
 from asyncstream.tracing.spans import UNTRACED
 from asyncstream.units import KiB
+from asyncstream.web.config import FetchConfig
+from asyncstream.web.decoding import ACCEPTED, check_framing, decoder_for
+from asyncstream.web.page_replies import check_length, failure, redirect_target, too_large
+from asyncstream.web.pages import Page
+from asyncstream.web.ports import Host, Http, Reply
+from asyncstream.web.urls import Url, parse_url
 
 # An unwanted body of at most this many bytes is read to its end, since a new connection costs more.
 _DRAINED = 16 * KiB

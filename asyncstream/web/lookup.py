@@ -12,7 +12,7 @@ from msgspec import Struct
 
 from asyncstream.engines.aside import start_aside
 from asyncstream.errors import ConnectionFailed, HostNotFound
-from asyncstream.gathering.web.addresses import Network, check
+from asyncstream.web.addresses import Network, check
 
 # The resolver's errors for a name that has no address. Retrying does not help.
 _NO_SUCH_NAME = frozenset(

@@ -26,17 +26,17 @@ from urllib3.connection import HTTPConnection, HTTPSConnection
 from urllib3.exceptions import HTTPError
 
 from asyncstream.errors import ConnectionFailed
-from asyncstream.gathering.web.addresses import Network, parse_networks
-from asyncstream.gathering.web.config import FetchConfig
-from asyncstream.gathering.web.failures import raise_broken_body, raise_no_reply, turn_timeout
-from asyncstream.gathering.web.hosts import Hosts
-from asyncstream.gathering.web.lookup import Resolved, lookup_timeout, start_lookup
-from asyncstream.gathering.web.page_replies import join_headers
-from asyncstream.gathering.web.ports import Reply
-from asyncstream.gathering.web.urls import Url
 from asyncstream.http.reply_heads import WholeHead
 from asyncstream.ports import TimeLeft
 from asyncstream.units import KiB
+from asyncstream.web.addresses import Network, parse_networks
+from asyncstream.web.config import FetchConfig
+from asyncstream.web.failures import raise_broken_body, raise_no_reply, turn_timeout
+from asyncstream.web.hosts import Hosts
+from asyncstream.web.lookup import Resolved, lookup_timeout, start_lookup
+from asyncstream.web.page_replies import join_headers
+from asyncstream.web.ports import Reply
+from asyncstream.web.urls import Url
 
 CHUNK = 64 * KiB
 # The most bytes of a reply's head; http.client itself would accept 6 MB.

@@ -8,7 +8,7 @@ from collections import Counter
 from collections.abc import Callable
 from typing import Generic, TypeVar
 
-from asyncstream.gathering.web.urls import Url
+from asyncstream.web.urls import Url
 
 # The most unused hosts whose connections are kept.
 MAX_KEPT = 100

@@ -18,16 +18,16 @@ import aiohttp
 from aiohttp.abc import AbstractResolver, ResolveResult
 from yarl import URL
 
-from asyncstream.gathering.web import addresses
-from asyncstream.gathering.web.config import FetchConfig
-from asyncstream.gathering.web.failures import raise_broken_body, raise_no_reply, turn_timeout
-from asyncstream.gathering.web.hosts import Hosts
-from asyncstream.gathering.web.lookup import lookup_timeout, start_lookup
-from asyncstream.gathering.web.page_replies import join_headers
-from asyncstream.gathering.web.ports import Reply
-from asyncstream.gathering.web.urls import Url
 from asyncstream.ports import TimeLeft
 from asyncstream.units import KiB
+from asyncstream.web import addresses
+from asyncstream.web.config import FetchConfig
+from asyncstream.web.failures import raise_broken_body, raise_no_reply, turn_timeout
+from asyncstream.web.hosts import Hosts
+from asyncstream.web.lookup import lookup_timeout, start_lookup
+from asyncstream.web.page_replies import join_headers
+from asyncstream.web.ports import Reply
+from asyncstream.web.urls import Url
 
 # aiohttp stops reading at twice this many bytes.
 READ_BUFFER = 32 * KiB

@@ -14,7 +14,7 @@ from asyncstream.errors import (
     TruncatedBody,
     chain,
 )
-from asyncstream.gathering.web.urls import Url
+from asyncstream.web.urls import Url
 
 _SHORTEST_KEY = 4
 Kinds = tuple[type[BaseException], ...]
