@@ -120,6 +120,26 @@ class ReplyTimeout(ConnectionFailed):
     """A request was sent, and its reply did not arrive in time. S3 may or may not have acted on it."""
 
 
+class NothingYet(AsyncstreamError, BlockingIOError):
+    """A source has nothing to read at this moment. Raised only within the pipeline."""
+
+
+class BuffersNeeded(AsyncstreamError, RuntimeError):
+    """The size of a source is unknown, so its parts are made in memory. Raised only within the pipeline."""
+
+
+class NotResumable(AsyncstreamError, ConnectionError):
+    """A connection broke, and its source can only be read from the start: it has no ranges, or nothing that
+    shows whether it has changed.
+    """
+
+    starts_over = True
+
+
+class FileError(AsyncstreamError, OSError):
+    """A file of this machine could not be read or written, such as on a full disk."""
+
+
 class TruncatedBody(ConnectionFailed):
     """A body ended before the length its headers promised."""
 

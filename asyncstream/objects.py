@@ -7,7 +7,7 @@ from typing import NamedTuple
 from msgspec import Struct
 
 from asyncstream.checksum import Checksum, Composite
-from asyncstream.locations import S3Object
+from asyncstream.locations import TargetFile
 
 # The highest part number (S3 user guide, "Amazon S3 multipart upload limits").
 MAX_PARTS = 10_000
@@ -78,13 +78,13 @@ class MultipartUpload(Struct, frozen=True):
     If `verified`, completing it sends the checksum of the whole object, which S3 then compares.
     """
 
-    target: S3Object
+    target: TargetFile
     upload_id: str
     verified: bool = False
 
 
 class ListedObject(Struct, frozen=True):
-    """One object of a listing."""
+    """One object of a listing, or one file of a folder: its `key` is then its path within the folder."""
 
     key: str
     size: int
@@ -94,6 +94,6 @@ class ListedObject(Struct, frozen=True):
 class OpenUpload(Struct, frozen=True):
     """A multipart upload that was neither completed nor aborted, and the time it was created."""
 
-    target: S3Object
+    target: TargetFile
     upload_id: str
     initiated: datetime

@@ -13,7 +13,7 @@ from typing import Any, Protocol, Self, TypeVar
 from msgspec import Struct
 
 from asyncstream.checksum import Checksum, Composite, Digests
-from asyncstream.locations import S3Object, S3Prefix
+from asyncstream.locations import Folder, SourceFile, TargetFile
 from asyncstream.objects import (
     ByteRange,
     CompletedPart,
@@ -26,6 +26,10 @@ from asyncstream.objects import (
 )
 
 T = TypeVar("T")
+# The kinds of places that a source reads, and those that a destination writes.
+Source_contra = TypeVar("Source_contra", bound=SourceFile, contravariant=True)
+Target_contra = TypeVar("Target_contra", bound=TargetFile, contravariant=True)
+Folder_contra = TypeVar("Folder_contra", bound=Folder, contravariant=True)
 
 # The types of values that X-Ray indexes.
 Annotation = str | int | float | bool
@@ -47,7 +51,10 @@ class ByteStream(Protocol):
     """The body of one GET."""
 
     async def read(self) -> bytes | memoryview:
-        """Return the next bytes, at most a chunk; empty at the end. They are valid until the next call."""
+        """Return the next bytes, at most a chunk; empty at the end. They are valid until the next call.
+
+        Raises NothingYet if the source is silent and may stay so for ever. The caller then asks again.
+        """
 
     async def close(self) -> None:
         """Return the connection to its pool if the body was read to its end, else close it."""
@@ -78,9 +85,14 @@ class Opened(Struct, frozen=True):
     `attributes` are the headers that a copy keeps, as parameters of PutObject. `checksum` covers the whole
     object, `composite` the checksums of its parts. S3 has at most one of the two, and returns it only if the
     request asked for no range (`range_asked`).
+
+    `size` is that of the whole source; None if it is known only after the last byte. The range then starts at
+    0, and its end means nothing. If the source is not `in_ranges`, it must be read in order, by this stream.
+    `etag` pins the version read; "" if the source has nothing that does. The `checksum` may be `demanded` by
+    the user, and not the source's own.
     """
 
-    size: int
+    size: int | None
     etag: str
     range: ByteRange
     attributes: Mapping[str, Any]
@@ -88,10 +100,12 @@ class Opened(Struct, frozen=True):
     range_asked: bool = False
     checksum: Checksum | None = None
     composite: Composite | None = None
+    in_ranges: bool = True
+    demanded: bool = False
 
 
-class Source(Protocol):
-    """Lists and reads objects."""
+class Source(Protocol[Source_contra, Folder_contra]):
+    """Lists and reads objects, files or URLs."""
 
     @property
     def slot_bytes(self) -> int:
@@ -106,25 +120,31 @@ class Source(Protocol):
         """What the servers of the buckets used lack, as sentences."""
 
     async def open(
-        self, source: S3Object, range_: ByteRange | None, etag: str | None, if_none_match: str | None = None
+        self,
+        source: Source_contra,
+        range_: ByteRange | None,
+        etag: str | None,
+        if_none_match: str | None = None,
     ) -> Opened:
         """GET a range (None: the whole object). With `etag`, only that version is read.
 
         Raises NotModified if the object's ETag is `if_none_match`.
         """
 
-    async def head(self, source: S3Object, etag: str) -> Stored:
+    async def head(self, source: Source_contra, etag: str) -> Stored:
         """HEAD a source of this ETag, and return its size, checksum and origin."""
 
-    async def part_size(self, source: S3Object, etag: str, number: int) -> int | None:
+    async def part_size(self, source: Source_contra, etag: str, number: int) -> int | None:
         """Return the bytes of one part that the source was uploaded in; None if the server does not say."""
 
-    async def list_page(self, prefix: S3Prefix, token: str | None) -> tuple[list[ListedObject], str | None]:
+    async def list_page(
+        self, prefix: Folder_contra, token: str | None
+    ) -> tuple[list[ListedObject], str | None]:
         """Return up to 1,000 objects, and the token of the next page (None: no more pages)."""
 
 
-class Destination(Protocol):
-    """Writes objects."""
+class Destination(Protocol[Target_contra, Folder_contra]):
+    """Writes objects or files."""
 
     @property
     def slot_bytes(self) -> int:
@@ -138,18 +158,21 @@ class Destination(Protocol):
     def downgrades(self) -> list[str]:
         """What the servers of the buckets used lack, as sentences."""
 
-    async def find(self, target: S3Object) -> Stored | None:
+    async def find(self, target: Target_contra) -> Stored | None:
         """HEAD a destination, and return its size, checksum and origin; None if it does not exist."""
 
-    def sent_at_once(self, length: int) -> bool:
+    async def compute_checksum(self, target: Target_contra, kind: str) -> Checksum | None:
+        """Compute the checksum of an object that has none stored; None if its bytes are not at hand."""
+
+    def sent_at_once(self, target: Target_contra, length: int) -> bool:
         """Whether a body is read before its PUT starts, so that the PUT can carry the body's checksum."""
 
-    def verifies(self, bucket: str) -> bool:
-        """Whether the bucket's server checks uploads by CRC64NVME: yes, until a reply shows otherwise."""
+    def verifies(self, target: Target_contra) -> bool:
+        """Whether the target's server checks uploads by CRC64NVME: yes, until a reply shows otherwise."""
 
     async def put(
         self,
-        target: S3Object,
+        target: Target_contra,
         body: Body,
         attributes: Mapping[str, Any],
         checksum: Checksum | None,
@@ -161,12 +184,12 @@ class Destination(Protocol):
         """
 
     async def create_upload(
-        self, target: S3Object, attributes: Mapping[str, Any], origin: Origin | None = None
+        self, target: Target_contra, attributes: Mapping[str, Any], origin: Origin | None = None
     ) -> MultipartUpload:
         """Open a multipart upload. `origin` is stored with the object."""
 
-    async def upload_part(self, upload: MultipartUpload, number: int, body: Body) -> Written:
-        """Write one part; numbers count from 1."""
+    async def upload_part(self, upload: MultipartUpload, number: int, start: int, body: Body) -> Written:
+        """Write one part; numbers count from 1. `start` is the position of its first byte in the object."""
 
     async def complete_upload(
         self, upload: MultipartUpload, parts: Sequence[CompletedPart], checksum: Checksum | None
@@ -186,7 +209,7 @@ class Destination(Protocol):
         """
 
     async def list_uploads(
-        self, prefix: S3Prefix, after: tuple[str, str] | None
+        self, prefix: Folder_contra, after: tuple[str, str] | None
     ) -> tuple[list[OpenUpload], tuple[str, str] | None]:
         """Return up to 1,000 open uploads, sorted by key, and the `after` of the next page, if any."""
 

@@ -19,6 +19,10 @@ Run = Callable[[argparse.Namespace], int]
 COPY_HELP = """\
 Copy every object under one S3 prefix to another; the bytes stream through this process.
 
+A path (/data/, ./x.csv, file:///data/x.csv) can take the place of an S3 URI on either side: a folder that of
+a prefix, a file that of an object. SOURCE can also be a URL (https://host/x.csv), and either side `-`, which
+is standard input or output. GATHER_* variables, such as GATHER_HEADERS, say how URLs are requested.
+
 A prefix matches the start of keys: `s3://a/logs` also matches `logs-old/1.gz`. End it with a slash to mean a
 folder. If SOURCE is an object and DESTINATION ends with a slash, the object is copied into that folder, as by
 `aws s3 cp`; if other keys start with SOURCE, add --object. Environment variables such as
@@ -80,14 +84,19 @@ def parser(copy: Run, clean: Run, compare: Run) -> argparse.ArgumentParser:
 
 def _add_copy(parser: argparse.ArgumentParser) -> None:
     add = parser.add_argument
-    add("source", metavar="SOURCE", help="s3://bucket/prefix")
-    add("destination", metavar="DESTINATION", help="s3://bucket/prefix that replaces SOURCE in the keys")
+    add("source", metavar="SOURCE", help="s3://bucket/prefix, a path, a URL, or -")
+    add(
+        "destination",
+        metavar="DESTINATION",
+        help="s3://bucket/prefix that replaces SOURCE in the keys; or a path, or -",
+    )
     add(
         "--object",
         action="store_true",
         help="copy one object: SOURCE and DESTINATION are s3://bucket/key; a DESTINATION that ends with a "
         "slash is a folder",
     )
+    add("--sha256", metavar="DIGEST", help="the SHA-256 that a URL's file must have, in hexadecimal")
     add("--dry-run", action="store_true", help="only list the files to copy: source, destination, bytes")
     add("--engine", choices=ENGINES, default=DEFAULT_ENGINE, help="default: %(default)s")
     add("--max-concurrency", type=int, metavar="N", help="maximum files or parts in flight; default: 10")
@@ -127,7 +136,7 @@ def _add_copy(parser: argparse.ArgumentParser) -> None:
 
 def _add_clean(parser: argparse.ArgumentParser) -> None:
     add = parser.add_argument
-    add("prefix", metavar="PREFIX", help="s3://bucket/prefix")
+    add("prefix", metavar="PREFIX", help="s3://bucket/prefix, or a folder")
     add("--older-than", default="1d", metavar="AGE", help="such as 30m, 12h, 7d; default: %(default)s")
     add("--dry-run", action="store_true", help="only list the uploads")
     add("--endpoint-url", metavar="URL", help="URL of an S3 other than AWS's")

@@ -18,14 +18,15 @@ from asyncstream import transforms
 from asyncstream.cli.arguments import parser
 from asyncstream.cli.ends import read_access
 from asyncstream.cli.output import decode, prepare_streams
+from asyncstream.cli.places import into_folder, read_folder, read_pair
 from asyncstream.errors import AsyncstreamError, ConfigError, InputError, full_message
-from asyncstream.locations import S3Object, S3Prefix
 from asyncstream.pipeline.config import TransferConfig
 from asyncstream.pipeline.jobs import Pair
 from asyncstream.pipeline.results import TransferReport
 from asyncstream.pipeline.session import TransferSession
 from asyncstream.s3.access import DESTINATION_PREFIX, S3Access
 from asyncstream.units import rounded
+from asyncstream.web import FetchConfig
 
 if TYPE_CHECKING:
     from asyncstream.lab.report.comparison import Comparison
@@ -58,16 +59,16 @@ def main(arguments: Sequence[str] | None = None) -> int:
 
 def copy(options: argparse.Namespace) -> int:
     """Run `asyncstream copy` and return the exit code."""
-    pair = _pair(options)
+    pair = read_pair(options)
     config = TransferConfig.from_env().override(_given_settings(options))
     if config.transform is not None:
         _check_transform(config.transform)
     ends = {end: read_access(options, end) for end in ("source", "destination")}
     with TransferSession(options.engine, endpoint_url=options.endpoint_url, **ends) as session:
-        pair = _into_folder(session, pair, config)
+        pair = into_folder(session, pair, config)
         if options.dry_run:
             return _list_jobs(session.plan([pair], config))
-        report = _transfer(session, pair, config)
+        report = _transfer(session, pair, config, FetchConfig.from_env())
     for file in report.of_status("failed"):
         failure = f"{type(file.error).__name__}: {full_message(file.error)}"
         _say(f"FAILED  {file.source} -> {file.destination}: {failure}")
@@ -91,7 +92,7 @@ def _exit_code(report: TransferReport) -> int:
 
 def clean(options: argparse.Namespace) -> int:
     """Run `asyncstream clean` and return the exit code."""
-    prefix, age = S3Prefix.from_uri(options.prefix), _duration(options.older_than)
+    prefix, age = read_folder(options.prefix), _duration(options.older_than)
     access = S3Access.read(DESTINATION_PREFIX)
     with TransferSession("sequential", endpoint_url=options.endpoint_url, destination=access) as session:
         uploads = session.stale_uploads(prefix, age)
@@ -171,50 +172,6 @@ def _check_transform(transform: str) -> None:
     transforms.factory(transform)
 
 
-def _pair(options: argparse.Namespace) -> Pair:
-    destination = S3Prefix.from_uri(options.destination)
-    if options.object:
-        source = S3Object.from_uri(options.source)
-        target = _within(destination, source.key) if _is_folder(destination) else destination
-        return source, S3Object.from_uri(target.uri)
-    return S3Prefix.from_uri(options.source), destination
-
-
-def _into_folder(session: TransferSession, pair: Pair, config: TransferConfig) -> Pair:
-    """Return the pair of one object and its place in a folder, if that is what two prefixes mean.
-
-    `s3://a/x.csv` and `s3://b/folder/` mean `s3://b/folder/x.csv`, as for `aws s3 cp`. As prefixes, they
-    would mean an object with the key `folder/`.
-
-    Raises:
-        InputError: the source is an object, and other keys start with its key.
-    """
-    source, destination = pair
-    if isinstance(source, S3Object) or isinstance(destination, S3Object):
-        return pair
-    if _is_folder(source) or not _is_folder(destination):
-        return pair
-    target = _within(destination, source.prefix)
-    jobs = session.plan([(source, target)], config)
-    if all(job.source.key != source.prefix for job in jobs):
-        return pair
-    if len(jobs) > 1:
-        raise InputError(
-            f"{source} is an object, and {len(jobs) - 1:,} other keys start with its key. Copy only the "
-            f"object with --object, or all of them with {target} as the destination"
-        )
-    return S3Object.from_uri(source.uri), S3Object.from_uri(target.uri)
-
-
-def _is_folder(place: S3Prefix) -> bool:
-    return place.prefix.endswith("/") or not place.prefix
-
-
-def _within(folder: S3Prefix, key: str) -> S3Prefix:
-    """Return the place in a folder of an object with this key: under the last name of the key."""
-    return S3Prefix(folder.bucket, folder.prefix + key.rpartition("/")[2])
-
-
 def _given_settings(options: argparse.Namespace) -> dict[str, Any]:
     """Return the settings of TransferConfig that the command line sets."""
     names = [
@@ -233,18 +190,20 @@ def _list_jobs(jobs: "Jobs") -> int:
     return OK
 
 
-def _transfer(session: TransferSession, pair: Pair, config: TransferConfig) -> TransferReport:
+def _transfer(
+    session: TransferSession, pair: Pair, config: TransferConfig, web: FetchConfig
+) -> TransferReport:
     """Copy, with a progress bar on a terminal."""
     if not sys.stderr.isatty():
-        return session.transfer([pair], config)
+        return session.transfer([pair], config, web=web)
     if importlib.util.find_spec("rich") is None:
         _say("no progress bar without rich: pip install 'asyncstream[cli]'")
-        return session.transfer([pair], config)
+        return session.transfer([pair], config, web=web)
     from asyncstream.cli.progress_bar import ProgressBar  # noqa: PLC0415 - only drawing needs rich
 
     bar = ProgressBar(sys.stderr)
     with bar.show():
-        return session.transfer([pair], config, bar.on_event)
+        return session.transfer([pair], config, bar.on_event, web=web)
 
 
 def _summary(report: TransferReport) -> str:

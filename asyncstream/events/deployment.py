@@ -15,7 +15,7 @@ from msgspec import Struct
 
 from asyncstream.engines import EngineName
 from asyncstream.errors import ConfigError, InputError
-from asyncstream.locations import S3Object, S3Prefix
+from asyncstream.locations import S3Object, S3Prefix, rebased
 from asyncstream.pipeline.config import ENV_PREFIX
 from asyncstream.pipeline.jobs import Pair, check_pairs
 from asyncstream.pipeline.session import TransferSession, borrow_session
@@ -24,6 +24,7 @@ from asyncstream.s3.access import DESTINATION_PREFIX, SOURCE_PREFIX, S3Access
 SOURCE, DESTINATION, TRIGGER = "DEPLOYED_SOURCE", "DEPLOYED_DESTINATION", "DEPLOYED_TRIGGER"
 TRANSFORMS = "DEPLOYED_TRANSFORMS"
 NO_TRIGGER = "none"
+_OF_S3 = (S3Object, S3Prefix)
 
 
 def deployed_session(engine: EngineName) -> AbstractContextManager[TransferSession]:
@@ -88,6 +89,9 @@ class Deployment(Struct, frozen=True):
             InputError: a source or destination is outside, or writing there would invoke the function again.
         """
         for source, destination in pairs:
+            # An event must not reach the function's own files, or hosts of its network.
+            if not (isinstance(source, _OF_S3) and isinstance(destination, _OF_S3)):
+                raise InputError(f"{source} -> {destination}: a function copies objects of S3 only")
             self.check_read(source)
             self.check_written(destination)
 
@@ -129,7 +133,7 @@ class Deployment(Struct, frozen=True):
                 f"the event names {source} but no destination: set {DESTINATION}, such as s3://clean/"
             )
         base = self.source or S3Prefix(source.bucket)
-        return base.rebase(source.key, self.destination)
+        return self.destination.item(rebased(source.key, base, self.destination))
 
 
 def _prefix(name: str, environ: Mapping[str, str]) -> S3Prefix | None:

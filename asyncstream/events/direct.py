@@ -275,7 +275,8 @@ def reply_to(
 
 def _to_copy(result: FileResult) -> FileToCopy:
     source, destination = result.source, result.destination
-    return FileToCopy(source.uri, destination.uri, source.version_id, result.continuation)
+    version_id = source.version_id if isinstance(source, S3Object) else None
+    return FileToCopy(source.uri, destination.uri, version_id, result.continuation)
 
 
 def report_document(report: TransferReport, room: float = math.inf) -> bytearray:

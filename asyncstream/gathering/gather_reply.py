@@ -20,7 +20,7 @@ from asyncstream.events.handler_replies import (
 )
 from asyncstream.gathering.events import GatherEvent
 from asyncstream.gathering.results import GatherReport, PageResult
-from asyncstream.web.urls import shown
+from asyncstream.locations.urls import shown
 
 # The most failed pages that one error names, so that it fits in a dead-letter queue.
 MAX_NAMED = 20

@@ -16,6 +16,7 @@ from asyncstream.pipeline.results import TransferReport
 from asyncstream.pipeline.run import NO_CONTINUATIONS, Continuations, Request, run_transfer
 from asyncstream.s3.access import DEFAULT_ACCESS, S3Access
 from asyncstream.transforms import Spec
+from asyncstream.web import FetchConfig
 
 
 class AsyncTransferSession:
@@ -77,6 +78,7 @@ class AsyncTransferSession:
         on_event: progress.OnEvent = progress.ignore,
         continuations: Continuations = NO_CONTINUATIONS,
         transform: Spec | None = None,
+        web: FetchConfig | None = None,
     ) -> TransferReport:
         """Copy files on the running event loop; see `transfer`.
 
@@ -85,7 +87,8 @@ class AsyncTransferSession:
         Raises:
             ConfigError: the session is not open. Else see `transfer`.
         """
-        asked = Request(files, config or TransferConfig(), on_event, continuations, transform)
+        given = config or TransferConfig()
+        asked = Request(files, given, on_event, continuations, transform, web=web or FetchConfig())
         return await run_transfer(self._entered(), asked)
 
     def _entered(self) -> Clients:
@@ -106,6 +109,7 @@ async def transfer_async(  # noqa: PLR0913 - the public call, by keywords
     destination: S3Access = DEFAULT_ACCESS,
     continuations: Continuations = NO_CONTINUATIONS,
     transform: Spec | None = None,
+    web: FetchConfig | None = None,
 ) -> TransferReport:
     """Copy S3 objects on the running event loop, with clients for this call only; see `transfer`.
 
@@ -116,4 +120,4 @@ async def transfer_async(  # noqa: PLR0913 - the public call, by keywords
     """
     once = AsyncTransferSession(endpoint_url=endpoint_url, source=source, destination=destination)
     async with once as session:
-        return await session.transfer(files, config, on_event, continuations, transform)
+        return await session.transfer(files, config, on_event, continuations, transform, web)

@@ -13,6 +13,7 @@ from asyncstream.errors import (
     AsyncstreamError,
     Cancelled,
     ChecksumMismatch,
+    NothingYet,
     TruncatedBody,
 )
 from asyncstream.ports import ByteStream
@@ -58,7 +59,8 @@ class ChunkBody:
 
     Args:
         stream: the body of the ranged GET.
-        length: bytes of the range; the body hands on exactly this many.
+        length: bytes of the range; the body hands on exactly this many. None: it hands on all there are, and
+            its own `length` is known at the end.
         stop: checked before each chunk.
         digests: the checksums that run over the bytes.
         expected: the checksum that the bytes must have; the body does not hand on the last chunk otherwise.
@@ -70,7 +72,7 @@ class ChunkBody:
     def __init__(
         self,
         stream: ByteStream,
-        length: int,
+        length: int | None,
         *,
         stop: StopFlag,
         digests: Digests,
@@ -78,10 +80,12 @@ class ChunkBody:
         on_bytes: Callable[[int], None],
         resume: Callable[[AsyncstreamError, int, int, float], Awaitable[ByteStream | None]],
     ) -> None:
-        self.length = length
+        self.length = length or 0
         self.moved = 0
         self.error: Exception | None = None
         self.digests = digests
+        self._sized = length is not None
+        self._ended = length == 0
         self._stream = stream
         self._stop = stop
         self._expected = expected
@@ -99,13 +103,15 @@ class ChunkBody:
             ChecksumMismatch: the bytes differ from those that S3 has a checksum of.
             Cancelled, DeadlineExceeded: see `StopFlag`.
         """
-        if self.moved == self.length:
+        if self._ended:
             return b""
         try:
             chunk = await self._read()
             self.moved += len(chunk)
             self.digests.update(chunk)
-            if self.moved == self.length:
+            self._ended = self.moved == self.length if self._sized else not chunk
+            if self._ended:
+                self.length = self.moved
                 self._check_whole()
                 # Another GET can use the connection while this upload waits for its reply.
                 await self._stream.close()
@@ -125,10 +131,14 @@ class ChunkBody:
             self._stop.check()
             try:
                 chunk = await self._stream.read()
+                if not self._sized:
+                    return chunk
                 if not chunk:
                     raise TruncatedBody(f"the source ended after {self.moved} of {self.length} bytes")
                 # The first GET of an object over 5 GiB asks for all of it; its first part ends here.
                 return chunk[: self.length - self.moved]
+            except NothingYet:
+                continue
             except AsyncstreamError as error:
                 await self._resume_after(error, pause_ends)
 

@@ -2,10 +2,12 @@
 
 from collections import Counter
 from collections.abc import Mapping
+from typing import Any
 
 from msgspec import Struct
 
 from asyncstream.deadline import Deadline
+from asyncstream.locations import Folder, SourceFile, TargetFile
 from asyncstream.pipeline import progress
 from asyncstream.pipeline.config import TransferConfig
 from asyncstream.ports import Destination, Engine, Source
@@ -16,29 +18,41 @@ class Ends(Struct, frozen=True):
     """Where one transfer reads and writes.
 
     Attributes:
-        source: lists and reads objects.
-        destination: writes objects.
+        sources: what reads and lists each kind of place.
+        destinations: what writes each kind of place.
         retrying: repeats the requests of both, within the deadline.
     """
 
-    source: Source
-    destination: Destination
+    sources: Mapping[type, Source[Any, Any]]
+    destinations: Mapping[type, Destination[Any, Any]]
     retrying: Retrying
+
+    def source_of(self, place: SourceFile | Folder) -> Source[Any, Any]:
+        """Return what reads or lists a place."""
+        return self.sources[type(place)]
+
+    def destination_of(self, place: TargetFile | Folder) -> Destination[Any, Any]:
+        """Return what writes a place, or lists its uploads."""
+        return self.destinations[type(place)]
+
+    @property
+    def _each(self) -> list[Source[Any, Any] | Destination[Any, Any]]:
+        return list(dict.fromkeys([*self.sources.values(), *self.destinations.values()]))
 
     @property
     def slot_bytes(self) -> int:
         """Bytes of memory that one part in flight costs: each transport counts a GET and a PUT."""
-        return max(self.source.slot_bytes, self.destination.slot_bytes)
+        return max(each.slot_bytes for each in self._each)
 
     @property
     def requests(self) -> Mapping[str, int]:
         """Requests sent so far to both, by operation."""
-        return Counter(self.source.requests) + Counter(self.destination.requests)
+        return sum((Counter(each.requests) for each in self._each), Counter())
 
     @property
     def downgrades(self) -> list[str]:
         """What the servers of both lack, as sentences; each once."""
-        return list(dict.fromkeys([*self.source.downgrades, *self.destination.downgrades]))
+        return list(dict.fromkeys(sentence for each in self._each for sentence in each.downgrades))
 
 
 class TransferContext(Struct, frozen=True):

@@ -4,6 +4,7 @@ from collections.abc import Callable
 from typing import Any
 
 from asyncstream.checksum import declarable
+from asyncstream.errors import BuffersNeeded
 from asyncstream.pipeline import plan, progress, resuming
 from asyncstream.pipeline.context import TransferContext
 from asyncstream.pipeline.file_tasks import FileTasks
@@ -30,11 +31,18 @@ class CopyTasks(FileTasks):
     Args:
         context: what the tasks work with.
         part_length: returns the bytes of each part but the last, given the file's size.
+        buffered: copies the files that cannot be copied in ranges of known size; None if there are none.
     """
 
-    def __init__(self, context: TransferContext, part_length: Callable[[int], int]) -> None:
+    def __init__(
+        self,
+        context: TransferContext,
+        part_length: Callable[[int], int],
+        buffered: FileTasks | None = None,
+    ) -> None:
         super().__init__(context)
         self._part_length = part_length
+        self.buffered = buffered
 
     def part_length(self, size: int) -> int:
         """Return the bytes of each part but the last."""
@@ -51,14 +59,31 @@ class CopyTasks(FileTasks):
     async def resume(self, task: Resume) -> OpenResult:
         """Continue the upload of an earlier transfer; see `resuming.resume`."""
         file = task.file
-        etag = await resuming.resume(task, self._destination, self.reader, self.uploads.find_written)
+        destination = self._ends.destination_of(file.job.destination)
+        etag = await resuming.resume(task, destination, self.reader, self.uploads.find_written)
         if etag is not None:
             return FileDone(etag)
-        source, destination = file.job.source, file.job.destination
-        self._context.on_event(progress.FileStarted(source, destination, file.size or 0))
+        source, target = file.job.source, file.job.destination
+        self._context.on_event(progress.FileStarted(source, target, file.size or 0))
         task.moved = sum(part.length for part in file.completed)
-        self._context.on_event(progress.BytesMoved(source, destination, task.moved))
+        self._context.on_event(progress.BytesMoved(source, target, task.moved))
         return _CopiedParts(self, file, None)
+
+    def check_source(self, opened: Opened) -> None:
+        """Check that the source can be copied in ranges, or by one PUT.
+
+        Raises:
+            BuffersNeeded: it cannot.
+        """
+        if opened.size is None:
+            raise BuffersNeeded("the size of the source is known only after its last byte")
+        if not opened.in_ranges and opened.size > plan.MAX_PUT:
+            raise BuffersNeeded(f"the source of {opened.size} bytes can only be read in order")
+
+    def keep(self, most: int) -> None:
+        """Keep at most `most` bytes of memory for the next parts of files of unknown size."""
+        if self.buffered is not None:
+            self.buffered.keep(most)
 
     async def first_segment(self, task: Begin, opened: Opened) -> Segment:
         """Return the open range."""
@@ -70,11 +95,12 @@ class CopyTasks(FileTasks):
         It is not if the bytes must be verified before they become visible and their checksum is known only
         after the last byte: then the file is an upload of one part.
         """
+        destination = self._ends.destination_of(file.job.destination)
         return first.length == file.size and (
             self._config.verify != "before"
             or declarable(file.checksum) is not None
-            or self._destination.sent_at_once(first.length)
-            or not self._destination.verifies(file.job.destination.bucket)
+            or destination.sent_at_once(file.job.destination, first.length)
+            or not destination.verifies(file.job.destination)
         )
 
     def parts(self, task: Begin, first: Segment) -> Parts:

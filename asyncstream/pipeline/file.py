@@ -17,7 +17,7 @@ from typing import Any
 
 from msgspec.structs import replace
 
-from asyncstream.errors import MemoryNeeded, OtherVersion
+from asyncstream.errors import BuffersNeeded, MemoryNeeded, OtherVersion
 from asyncstream.kept_errors import drop_tracebacks
 from asyncstream.pipeline import file_ends, progress
 from asyncstream.pipeline.body import StopFlag
@@ -179,8 +179,10 @@ class File:
         may_continue = self._context.deadline.pauses and self._work.continuable
         self._ending = file_ends.choose_ending(facts, error, self._work, may_continue)
         self._error = self._ending.error
+        if isinstance(error, BuffersNeeded) and self._ending.needs is not None and not self._stop:
+            self._buffer_parts(error, self._ending.needs)
         # Keep the upload even if no part is confirmed: keeping it costs no request, aborting it costs one.
-        if self._ending.pending and facts.upload is not None and facts.part_plan.first:
+        elif self._ending.pending and facts.upload is not None and facts.part_plan.first and facts.etag:
             self._to(State.PAUSING)
             self._next = self._work.pause(facts)
         elif facts.upload is not None or facts.open_range is not None or facts.output is not None:
@@ -201,6 +203,17 @@ class File:
             self._end("failed", error)
         else:
             self._reopen(error, needs)
+
+    def _buffer_parts(self, error: BuffersNeeded, needs: Needs) -> None:
+        """Open the file with tasks that make its parts in memory. They read the source that is open."""
+        assert self._work.buffered is not None  # noqa: S101 - or it would need nothing
+        drop_tracebacks(error)
+        reading, self.facts.open_range = self.facts.open_range, None
+        self._work = self._work.buffered
+        self._attempts = 0
+        self._to(State.OPENING)
+        self._open(self.facts.job, needs)
+        self.facts.open_range = reading
 
     def _reopen(self, error: Exception, needs: Needs) -> None:
         """Open the file once more, as if there had been no earlier transfer."""
@@ -236,7 +249,7 @@ class File:
             self._end("skipped", etag=whole.etag)
             return
         output, parts = self.facts.output, self._parts or self.facts.part_plan
-        made = output.length if output is not None else None
+        made = output.length if output is not None and self._work.transform else None
         self._end("copied", bytes=self.facts.size or 0, etag=whole.etag, parts=parts.planned, made=made)
 
     def _end(self, status: Status, error: Exception | None = None, **end: Any) -> None:

@@ -3,7 +3,14 @@
 import heapq
 from typing import Any, NamedTuple
 
-from asyncstream.errors import AsyncstreamError, DeadlineExceeded, MemoryNeeded, OtherVersion, SourceChanged
+from asyncstream.errors import (
+    AsyncstreamError,
+    BuffersNeeded,
+    DeadlineExceeded,
+    MemoryNeeded,
+    OtherVersion,
+    SourceChanged,
+)
 from asyncstream.kept_errors import lighten
 from asyncstream.pipeline import verification
 from asyncstream.pipeline.budget import more_memory
@@ -39,6 +46,8 @@ def choose_ending(file: FileFacts, error: Exception, work: FileTasks, may_contin
         work: knows what a file needs.
         may_continue: whether the next transfer may continue a file that ran out of time.
     """
+    if isinstance(error, BuffersNeeded) and work.buffered is not None:
+        return Ending(error, needs=work.buffered.needs)
     if may_continue and isinstance(error, DeadlineExceeded):
         return Ending(error, pending=True) if fruitless(file) < MOST_FRUITLESS else Ending(no_progress(file))
     if isinstance(error, MemoryNeeded):

@@ -8,6 +8,7 @@ from msgspec.structs import replace
 
 from asyncstream.checksum import Checksum, declarable
 from asyncstream.errors import AccessDenied, AsyncstreamError, DestinationExists, NotModified, SourceChanged
+from asyncstream.locations import TargetFile
 from asyncstream.objects import ByteRange, CompletedPart, Origin, Stored, Written
 from asyncstream.pipeline import plan, progress, verification
 from asyncstream.pipeline.context import TransferContext
@@ -43,17 +44,18 @@ class FileTasks(ABC):
         max_memory: bytes that the transforms of all files may hold.
         transform: the name of the transform, stored with each destination; empty for copies.
         continuable: whether a later transfer can continue a file.
+        buffered: does the work of a file whose size is unknown, if this cannot.
     """
 
     needs = Needs()
     continuable = True
     max_memory = 0
     transform = ""
+    buffered: "FileTasks | None" = None
 
     def __init__(self, context: TransferContext) -> None:
         self._context = context
-        self._source = context.ends.source
-        self._destination = context.ends.destination
+        self._ends = context.ends
         self._config = context.config
         self.reader = SourceReader(context)
         self.uploads = Uploads(context, self.reader)
@@ -74,9 +76,21 @@ class FileTasks(ABC):
     def parts(self, task: Begin, first: Segment) -> Parts:
         """Return the parts of a file whose upload is open; the segment is the first of them."""
 
-    def is_copy(self, existing: Stored, opened: Opened) -> bool:
-        """Return whether an object at the destination is a copy of an open source, by size and checksum."""
-        return verification.is_copy(existing, opened)
+    def check_source(self, opened: Opened) -> None:  # noqa: B027 - any source will do
+        """Check that the source can be copied.
+
+        Raises:
+            BuffersNeeded: only by the tasks `buffered`.
+        """
+
+    async def is_copy(self, target: TargetFile, existing: Stored, opened: Opened) -> bool:
+        """Return whether the file at the destination is a copy of an open source, by size and checksum."""
+        if existing.size != opened.size or opened.checksum is None:
+            return False
+        found = existing.checksum
+        if found is None:
+            found = await self._ends.destination_of(target).compute_checksum(target, opened.checksum.kind)
+        return found == opened.checksum
 
     def attributes(self, opened: Opened) -> Mapping[str, Any]:
         """Return the headers of the source that the destination keeps."""
@@ -114,15 +128,18 @@ class FileTasks(ABC):
         file = task.file
         existing = await self._look_for_destination(task)
         try:
-            file.open_range = await self.open_first(task, existing)
+            if file.open_range is None:  # else it was opened by tasks that could not copy it
+                file.open_range = await self.open_first(task, existing)
         except NotModified:
             assert existing is not None  # noqa: S101 - asked only of what is there
             return _skip(file, existing)
         opened = file.open_range.opened
-        if existing is not None and self.is_copy(existing, opened):
+        if existing is not None and await self.is_copy(file.job.destination, existing, opened):
             await self._close_source(file)
             return _skip(file, existing)
-        plan.check_size(opened.size)
+        if opened.size is not None:
+            plan.check_size(opened.size)
+        self.check_source(opened)
         file.size, file.etag = opened.size, opened.etag
         await self._choose_digests(task, opened)
         self._context.on_event(progress.FileStarted(file.job.source, file.job.destination, opened.size))
@@ -141,8 +158,11 @@ class FileTasks(ABC):
         """Send one part, and return what S3 has confirmed."""
         upload = task.file.upload
         assert upload is not None  # noqa: S101 - parts are planned only after the upload was opened
+        destination = self._ends.destination_of(upload.target)
         written, body = await self.send(
-            task, task.segment, lambda body: self._destination.upload_part(upload, task.number, body)
+            task,
+            task.segment,
+            lambda body: destination.upload_part(upload, task.number, task.segment.start, body),
         )
         digests = body.digests
         return CompletedPart(task.number, written.etag, body.length, digests.checksums(), digests.pieces())
@@ -206,7 +226,7 @@ class FileTasks(ABC):
         if self._config.if_exists == "overwrite":
             return None
         try:
-            existing = await self.reader.ask(task, lambda: self._destination.find(target))
+            existing = await self.reader.ask(task, lambda: self._ends.destination_of(target).find(target))
         except AccessDenied:
             if self._config.if_exists == "fail":  # a role that may only write relies on If-None-Match
                 return None
@@ -239,6 +259,8 @@ class FileTasks(ABC):
             wanted = ByteRange(0, self.part_length(file.size))
         reading = await self.reader.open(task, wanted, if_none_match)
         opened = reading.opened
+        if opened.size is None or not opened.in_ranges:
+            return reading
         length = self.part_length(opened.size)
         if opened.range.length <= length:
             return reading
@@ -248,20 +270,22 @@ class FileTasks(ABC):
     async def _choose_digests(self, task: Begin, opened: Opened) -> None:
         """Choose which checksums run: the kind that S3 computes of uploads, and the source's own kind."""
         file = task.file
-        if self._config.verify == "off":
+        if self._config.verify == "off" and not opened.demanded:
             return
         source, etag = file.job.source, opened.etag
+        end = self._ends.source_of(source)
         described: Opened | Stored = opened
         if opened.range_asked:
             # The reply to a ranged GET has no checksum. Its kind has to be known before the bytes move.
-            described = await self.reader.ask(task, lambda: self._source.head(source, etag))
+            described = await self.reader.ask(task, lambda: end.head(source, etag))
             if described.size != opened.size:
                 raise SourceChanged(f"HEAD of {source} says {described.size} bytes, and GET {opened.size}")
 
         async def part_size(number: int) -> int | None:
-            return await self.reader.ask(task, lambda: self._source.part_size(source, etag, number))
+            return await self.reader.ask(task, lambda: end.part_size(source, etag, number))
 
-        await verification.choose_digests(file, described, opened.range.length == opened.size, part_size)
+        whole = opened.size is None or opened.range.length == opened.size
+        await verification.choose_digests(file, described, whole, part_size)
 
     async def _put(self, task: Begin, opened: Opened, segment: Segment) -> FileDone:
         """Write the object by one PUT of a segment."""
@@ -271,7 +295,7 @@ class FileTasks(ABC):
         async def put(body: Body) -> Written:
             checksum = self.checksum_to_declare(file, body)
             try:
-                return await self._destination.put(target, body, kept, checksum, origin)
+                return await self._ends.destination_of(target).put(target, body, kept, checksum, origin)
             except DestinationExists as error:
                 # If the reply to an earlier try was lost, that try may have written the object.
                 if not task.retries or checksum is None:
@@ -288,7 +312,7 @@ class FileTasks(ABC):
 
     def _origin(self, opened: Opened) -> Origin | None:
         """Return the metadata by which a later transfer with `if_exists="skip"` recognises the copy."""
-        if self._config.if_exists != "skip":
+        if self._config.if_exists != "skip" or opened.size is None or not opened.etag:
             return None
         return Origin(opened.size, opened.etag, self.transform)
 

@@ -2,13 +2,24 @@
 
 from collections.abc import Iterable, Mapping, Sequence
 from itertools import pairwise
-from typing import overload
+from typing import Any, overload
 
 from msgspec import Struct, msgpack
 from msgspec.structs import replace
 
 from asyncstream.errors import InputError, NothingToTransfer
-from asyncstream.locations import S3Object, S3Prefix
+from asyncstream.locations import (
+    Folder,
+    LocalFile,
+    LocalFolder,
+    S3Object,
+    S3Prefix,
+    SourceFile,
+    StandardStream,
+    TargetFile,
+    WebFile,
+    rebased,
+)
 from asyncstream.objects import ListedObject
 from asyncstream.pipeline.continuation import Continuation
 
@@ -17,21 +28,23 @@ class Job(Struct, frozen=True):
     """One file to copy.
 
     Attributes:
-        source: the object to read.
-        destination: the object to write.
+        source: the object, file or URL to read.
+        destination: the object or file to write.
         size: bytes of the source, if known from a listing.
         etag: the source's ETag, if known from a listing.
         continuation: where an earlier transfer stopped, if there was one.
     """
 
-    source: S3Object
-    destination: S3Object
+    source: SourceFile
+    destination: TargetFile
     size: int | None = None
     etag: str | None = None
     continuation: Continuation | None = None
 
 
-Pair = tuple[S3Object, S3Object] | tuple[S3Prefix, S3Prefix]
+Pair = tuple[SourceFile, TargetFile] | tuple[Folder, Folder]
+_FOLDERS = (S3Prefix, LocalFolder)
+_SOURCES, _TARGETS = (S3Object, LocalFile, WebFile, StandardStream), (S3Object, LocalFile, StandardStream)
 
 
 def check_pairs(pairs: Iterable[Pair]) -> list[Pair]:
@@ -62,16 +75,46 @@ def check_each(pairs: Iterable[Pair]) -> list[Pair]:
     for position, pair in enumerate(pairs):
         if not isinstance(pair, tuple) or len(pair) != 2:
             raise InputError(f"files[{position}] is {pair!r}: give a pair of a source and a destination")
-        source, destination = pair
-        if type(source) is not type(destination) or not isinstance(source, (S3Object, S3Prefix)):
-            raise InputError(f"files[{position}]: give two S3Objects, or two S3Prefixes to copy a listing")
-        if isinstance(destination, S3Object) and destination.version_id is not None:
-            raise InputError(f"files[{position}]: a destination cannot name a version ({destination})")
-        if isinstance(destination, S3Object):
+        try:
+            _check_pair(*pair)
+        except InputError as error:
+            raise InputError(f"files[{position}]: {error}") from None
+        destination = pair[1]
+        if not isinstance(destination, _FOLDERS):
             if destination.uri in seen:
                 raise InputError(f"files[{position}]: the destination {destination} is named twice")
             seen.add(destination.uri)
+    if len(pairs) > 1 and any(isinstance(place, StandardStream) for pair in pairs for place in pair):
+        raise InputError("a standard stream has one file: copy it by a transfer of its own")
     return pairs
+
+
+def _check_pair(source: object, destination: object) -> None:
+    """Check that one side can be copied to the other.
+
+    Raises:
+        InputError: it cannot.
+    """
+    if isinstance(source, _FOLDERS) and isinstance(destination, _FOLDERS):
+        _check_names_match(source, destination)
+    elif not (isinstance(source, _SOURCES) and isinstance(destination, _TARGETS)):
+        raise InputError(
+            "give two S3Objects, or two S3Prefixes to copy a listing (or a LocalFile, LocalFolder or WebFile "
+            f"in the place of one), not {type(source).__name__} and {type(destination).__name__}"
+        )
+    if isinstance(destination, S3Object) and destination.version_id is not None:
+        raise InputError(f"a destination cannot name a version ({destination})")
+
+
+def _check_names_match(source: Folder, destination: Folder) -> None:
+    """Check that a prefix whose names become those of files ends where a folder does.
+
+    Raises:
+        InputError: it does not: `s3://bucket/data` would make `data/x` to `/x`.
+    """
+    for prefix, other in ((source, destination), (destination, source)):
+        if isinstance(other, LocalFolder) and prefix.prefix and not prefix.prefix.endswith("/"):
+            raise InputError(f"{prefix} and a folder: end the prefix with a slash")
 
 
 # A row of `Jobs`: position of its pair of prefixes, key, size, ETag.
@@ -121,7 +164,7 @@ class Jobs(Sequence[Job]):
         self.listed += 1
         self.bytes += listed.size
 
-    def add_continuations(self, left: Mapping[tuple[S3Object, S3Object], Continuation]) -> None:
+    def add_continuations(self, left: Mapping[tuple[Any, Any], Continuation]) -> None:
         """Add continuations of an earlier transfer of these files.
 
         Raises:
@@ -148,9 +191,7 @@ class Jobs(Sequence[Job]):
         if place is None:
             return
         for job in self:
-            if (place.bucket, place.key) in {
-                (each.bucket, each.key) for each in (job.source, job.destination)
-            }:
+            if place.uri in {job.source.uri, job.destination.uri}:
                 raise InputError(
                     f"{place} is one of the files, {job.source} -> {job.destination}: name another"
                 )
@@ -166,13 +207,17 @@ class Jobs(Sequence[Job]):
         places = sorted(destination.uri for _, destination in self._pairs)
         if not self.listed or not any(other.startswith(place) for place, other in pairwise(places)):
             return
-        seen: dict[S3Object, int] = {}
+        seen: dict[TargetFile, int] = {}
         for position, job in enumerate(self):
             other = seen.setdefault(job.destination, position)
             if other != position:
                 raise InputError(
                     f"{self[other].source} and {job.source} would both be written to {job.destination}"
                 )
+
+    def listed_keys(self, first: int) -> set[str]:
+        """Return the keys of the files that were listed, from this position on."""
+        return {_read_row(row)[1] for row in self._rows[first:] if isinstance(row, bytes)}
 
     def __len__(self) -> int:
         return len(self._rows)
@@ -192,15 +237,15 @@ class Jobs(Sequence[Job]):
 
     def _pair_job(self, position: int) -> Job:
         source, destination = self._pairs[position]
-        assert isinstance(source, S3Object) and isinstance(destination, S3Object)  # noqa: S101, PT018 - checked
+        assert not isinstance(source, _FOLDERS) and not isinstance(destination, _FOLDERS)  # noqa: S101, PT018 - checked
         return Job(source, destination)
 
     def _unpack_job(self, row: bytes) -> Job:
         position, key, size, etag = _read_row(row)
         source, destination = self._pairs[position]
-        assert isinstance(source, S3Prefix) and isinstance(destination, S3Prefix)  # noqa: S101, PT018 - checked
-        read = S3Object(source.bucket, key)
+        assert isinstance(source, _FOLDERS) and isinstance(destination, _FOLDERS)  # noqa: S101, PT018 - checked
+        read = source.item(key)
         try:
-            return Job(read, source.rebase(key, destination), size, etag)
+            return Job(read, destination.item(rebased(key, source, destination)), size, etag)
         except InputError as error:
             raise InputError(f"{read} cannot be written under {destination}: {error}") from None

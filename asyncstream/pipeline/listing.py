@@ -5,7 +5,7 @@ from collections.abc import Awaitable, Callable, Sequence
 from functools import partial
 
 from asyncstream.errors import InputError, NothingToTransfer, S3Error
-from asyncstream.locations import S3Object, S3Prefix, is_folder_marker
+from asyncstream.locations import Folder, LocalFolder, S3Prefix, is_folder_marker
 from asyncstream.objects import ListedObject
 from asyncstream.pipeline.context import Ends
 from asyncstream.pipeline.jobs import Jobs, Pair
@@ -32,16 +32,16 @@ async def list_files(ends: Ends, pairs: Sequence[Pair], room: float = math.inf) 
     """
     work = Jobs(pairs)
     for position, (source, _) in enumerate(pairs):
-        if isinstance(source, S3Object):
-            work.add(position)
-        else:
+        if isinstance(source, S3Prefix | LocalFolder):
             ask = partial(_page, source, ends)
             await _list(source, position, work, ask, room)
+        else:
+            work.add(position)
     work.check_distinct()
     return work
 
 
-async def _list(prefix: S3Prefix, position: int, work: Jobs, ask: _Ask, room: float) -> None:
+async def _list(prefix: Folder, position: int, work: Jobs, ask: _Ask, room: float) -> None:
     """Add the objects under a prefix, each key once: a page may repeat keys of the page before."""
     markers: set[str] = set()
     begin, last = len(work), ""
@@ -53,7 +53,7 @@ async def _list(prefix: S3Prefix, position: int, work: Jobs, ask: _Ask, room: fl
         known = len(work) + len(markers)
         for row in _take_markers(page, markers):
             if seen is None and row.key <= last:
-                seen = {work[each].source.key for each in range(begin, len(work))}
+                seen = work.listed_keys(begin)
             if seen is not None:
                 if row.key in seen:
                     continue
@@ -81,7 +81,7 @@ def _take_markers(page: Sequence[ListedObject], markers: set[str]) -> list[Liste
     return [row for row in page if row.key not in markers]
 
 
-def _too_many(work: Jobs, prefix: S3Prefix, room: float) -> str:
+def _too_many(work: Jobs, prefix: Folder, room: float) -> str:
     return (
         f"{prefix}: the {work.listed:,} objects listed so far need more than the "
         f"{max(room, 0) / MiB:.0f} MiB that the function's memory has left, at "
@@ -91,6 +91,6 @@ def _too_many(work: Jobs, prefix: S3Prefix, room: float) -> str:
     )
 
 
-async def _page(prefix: S3Prefix, ends: Ends, token: str | None) -> tuple[list[ListedObject], str | None]:
+async def _page(prefix: Folder, ends: Ends, token: str | None) -> tuple[list[ListedObject], str | None]:
     """Request one page."""
-    return await ends.retrying.run(partial(ends.source.list_page, prefix, token))
+    return await ends.retrying.run(partial(ends.source_of(prefix).list_page, prefix, token))

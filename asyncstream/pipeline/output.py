@@ -139,12 +139,14 @@ class OutputPart:
     """The bytes of one part, filled once and sent as often as necessary.
 
     Args:
+        start: the position of its first byte in the output.
         size: bytes of room.
         buffers: the pool for its memory.
         kinds: the kinds of checksums to compute.
     """
 
-    def __init__(self, size: int, buffers: PartBuffers, kinds: Iterable[str]) -> None:
+    def __init__(self, start: int, size: int, buffers: PartBuffers, kinds: Iterable[str]) -> None:
+        self.start = start
         self.length = 0
         self._digests = Digests(kinds)
         self._size = size

@@ -10,7 +10,7 @@ from collections.abc import Callable
 
 from msgspec import Struct
 
-from asyncstream.locations import S3Object
+from asyncstream.locations import SourceFile, TargetFile
 from asyncstream.pipeline.results import FileResult
 
 
@@ -22,26 +22,26 @@ class Planned(Struct, frozen=True):
 
 
 class FileStarted(Struct, frozen=True):
-    """The file's size is known, and copying its bytes starts."""
+    """Copying a file's bytes starts. `bytes` are all of them; None if only its end will show how many."""
 
-    source: S3Object
-    destination: S3Object
-    bytes: int
+    source: SourceFile
+    destination: TargetFile
+    bytes: int | None
 
 
 class BytesMoved(Struct, frozen=True):
     """A chunk of the file was passed to the connection to the destination."""
 
-    source: S3Object
-    destination: S3Object
+    source: SourceFile
+    destination: TargetFile
     bytes: int
 
 
 class PartRetried(Struct, frozen=True):
     """A part starts again. `bytes` were reported by `BytesMoved` and no longer count."""
 
-    source: S3Object
-    destination: S3Object
+    source: SourceFile
+    destination: TargetFile
     bytes: int
     attempt: int
     error: Exception

@@ -2,11 +2,11 @@
 
 from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
-from typing import Literal, Protocol, Self, get_args, overload
+from typing import Any, Literal, Protocol, Self, get_args, overload
 
 from msgspec import Struct, msgpack
 
-from asyncstream.locations import S3Object
+from asyncstream.locations import SourceFile, TargetFile
 from asyncstream.pipeline.continuation import Continuation
 
 Status = Literal["copied", "skipped", "pending", "failed"]
@@ -16,8 +16,8 @@ class FileResult(Struct, frozen=True):
     """The result of one file.
 
     Attributes:
-        source: the object that was read.
-        destination: the object that was written.
+        source: the object, file or URL that was read.
+        destination: the object or file that was written.
         status: "copied", "failed", "skipped" (a copy already existed) or "pending" (the deadline passed
             before the file was done, see `TransferConfig.at_deadline`).
         bytes: the source's size if copied, else 0.
@@ -39,8 +39,8 @@ class FileResult(Struct, frozen=True):
         continuation: where the next transfer continues a pending file; None if it has no upload yet.
     """
 
-    source: S3Object
-    destination: S3Object
+    source: SourceFile
+    destination: TargetFile
     status: Status
     bytes: int = 0
     etag: str | None = None
@@ -60,12 +60,12 @@ class Named(Protocol):
     """A file to copy: source and destination."""
 
     @property
-    def source(self) -> S3Object:
-        """The object to read."""
+    def source(self) -> SourceFile:
+        """The object, file or URL to read."""
 
     @property
-    def destination(self) -> S3Object:
-        """The object to write."""
+    def destination(self) -> TargetFile:
+        """The object or file to write."""
 
     @property
     def continuation(self) -> Continuation | None:
@@ -230,7 +230,7 @@ class TransferReport(Struct, frozen=True):
         seconds: wall time of the whole transfer.
         slots: number of parts that could be in flight at once.
         memory_limit: the limit in bytes for all slots together.
-        requests: number of S3 requests sent, by operation ("GetObject": 10).
+        requests: number of requests sent, by operation ("GetObject": 10).
         folder_markers: number of objects under the prefixes that were not copied, because they only mark a
             folder: 0 bytes, with a key that ends with a slash.
         downgrades: a sentence for each thing that a server lacks and the transfer did without.
@@ -279,7 +279,7 @@ class TransferReport(Struct, frozen=True):
         return list(self.of_status("pending"))
 
     @property
-    def continuations(self) -> Mapping[tuple[S3Object, S3Object], Continuation]:
+    def continuations(self) -> Mapping[tuple[Any, Any], Continuation]:
         """Where the next transfer continues the pending files, by source and destination."""
         return {
             (file.source, file.destination): file.continuation

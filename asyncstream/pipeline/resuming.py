@@ -2,10 +2,11 @@
 
 from collections.abc import Awaitable, Callable, Iterator, Mapping
 from functools import partial
+from typing import Any
 
 from asyncstream.checksum import Checksum, checkable_in_parts
 from asyncstream.errors import AsyncstreamError, UploadGone
-from asyncstream.locations import S3Object
+from asyncstream.locations import TargetFile
 from asyncstream.objects import CompletedPart, MultipartUpload, Written
 from asyncstream.pipeline import verification
 from asyncstream.pipeline.continuation import Continuation, PartRun
@@ -23,11 +24,11 @@ def prepare(file: FileFacts, continuation: Continuation) -> None:
 
 
 # Returns the lost reply if the object has this checksum; otherwise raises the error.
-FindWritten = Callable[[S3Object, Checksum, AsyncstreamError], Awaitable[Written]]
+FindWritten = Callable[[TargetFile, Checksum, AsyncstreamError], Awaitable[Written]]
 
 
 async def resume(
-    task: Resume, destination: Destination, reader: SourceReader, find_written: FindWritten
+    task: Resume, destination: Destination[Any, Any], reader: SourceReader, find_written: FindWritten
 ) -> str | None:
     """List the parts of the upload, and set `completed` to those that need not be sent again.
 
@@ -53,7 +54,7 @@ async def resume(
 
 
 async def _list_parts(
-    task: Resume, upload: MultipartUpload, destination: Destination, reader: SourceReader
+    task: Resume, upload: MultipartUpload, destination: Destination[Any, Any], reader: SourceReader
 ) -> dict[int, CompletedPart]:
     there: dict[int, CompletedPart] = {}
     after = None

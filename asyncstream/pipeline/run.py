@@ -4,12 +4,13 @@ import time
 from collections.abc import Iterable, Mapping, Sequence
 from functools import partial
 from types import MappingProxyType
+from typing import Any
 
 from msgspec import Struct
 
 from asyncstream import tracing, transforms
 from asyncstream.errors import InputError
-from asyncstream.locations import S3Object
+from asyncstream.locations import S3Object, StandardStream, WebFile
 from asyncstream.pipeline import listing, memory, plan, progress
 from asyncstream.pipeline.budget import slots_within
 from asyncstream.pipeline.clients import Clients
@@ -23,14 +24,19 @@ from asyncstream.pipeline.jobs import Jobs, Pair
 from asyncstream.pipeline.output import TransformSettings, transform_settings
 from asyncstream.pipeline.reservations import Reservations
 from asyncstream.pipeline.results import TransferReport
-from asyncstream.pipeline.transforming import TransformTasks
+from asyncstream.pipeline.transforming import AS_IT_IS, BufferTasks, TransformTasks
 from asyncstream.ports import Span
 from asyncstream.transforms import Spec
+from asyncstream.web import FetchConfig
 
-Continuations = Mapping[tuple[S3Object, S3Object], Continuation]
+# By source and destination.
+Continuations = Mapping[tuple[Any, Any], Continuation]
 NO_CONTINUATIONS: Continuations = MappingProxyType({})
 # The name of a transform, what makes it, and what it holds.
 _Loaded = tuple[str, transforms.Factory, transforms.Held]
+
+
+_DEFAULT_WEB = FetchConfig()
 
 
 class Request(Struct, frozen=True):
@@ -42,6 +48,7 @@ class Request(Struct, frozen=True):
     continuations: Continuations
     transform: Spec | None
     untouched: S3Object | None = None
+    web: FetchConfig = _DEFAULT_WEB
 
 
 async def run_transfer(clients: Clients, request: Request) -> TransferReport:
@@ -51,7 +58,8 @@ async def run_transfer(clients: Clients, request: Request) -> TransferReport:
     if loaded is not None and request.continuations:
         raise InputError("what a transform makes of a file cannot be continued: give no continuations")
     with tracing.open_trace(engine=clients.engine.name, multipart=request.config.multipart) as span:
-        async with clients.open(request.config) as ends:
+        web = request.web if any(isinstance(source, WebFile) for source, _ in pairs) else None
+        async with clients.open(request.config, web) as ends:
             report = await _run(clients, ends, request, pairs, loaded, span)
         span.annotate(
             slots=report.slots, files=len(report.files), failed=report.count("failed"), bytes=report.bytes
@@ -78,9 +86,12 @@ async def _run(
     started = time.monotonic()
     engine = clients.engine
     limit = memory_limit_or_default(config.memory_limit, memory.lambda_memory(), clients.resident)
+    # Its parts must come in order.
+    in_order = any(isinstance(target, StandardStream) for _, target in pairs)
+    most_slots = 1 if in_order else min(config.max_concurrency, engine.max_slots)
 
     def sized(limit: int) -> tuple[int, TransformSettings | None]:
-        slots = slots_within(limit, ends.slot_bytes, min(config.max_concurrency, engine.max_slots))
+        slots = slots_within(limit, ends.slot_bytes, most_slots)
         return slots, loaded and transform_settings(*loaded, config, limit, slots, ends.slot_bytes)
 
     sized(limit)  # raises before a prefix is listed
@@ -94,7 +105,11 @@ async def _run(
     slots, transforming = sized(limit)
     request.on_event(progress.Planned(len(files), files.bytes if files.listed == len(files) else None))
     context = TransferContext(ends, engine, config, request.on_event)
-    work = _copying(context, files, slots) if transforming is None else TransformTasks(context, transforming)
+    work: FileTasks
+    if transforming is not None:
+        work = TransformTasks(context, transforming)
+    else:
+        work = _copying(context, pairs, files, limit, slots)
     reservations = Reservations(limit, ends.slot_bytes, work.max_memory)
     coordinator = Coordinator(files, work, context, slots=slots, reservations=reservations, span=span)
     results = await coordinator.run()
@@ -111,8 +126,13 @@ async def _run(
     )
 
 
-def _copying(context: TransferContext, files: Jobs, slots: int) -> FileTasks:
+def _copying(
+    context: TransferContext, pairs: Sequence[Pair], files: Jobs, limit: int, slots: int
+) -> FileTasks:
     config = context.config
+    buffered = _buffering(context, limit, slots) if _may_be_unsized(pairs) else None
+    if buffered is not None and isinstance(pairs[0][0], StandardStream):
+        return buffered
     auto = config.part_size == "auto"
     part_size = plan.auto_part_size([files.bytes], slots) if config.part_size == "auto" else config.part_size
     max_range = plan.max_range(part_size, config.multipart, chained=context.deadline.pauses)
@@ -122,4 +142,14 @@ def _copying(context: TransferContext, files: Jobs, slots: int) -> FileTasks:
         grown = plan.auto_part_size([size], slots) if auto else part_size
         return plan.part_length(size, max(max_range, grown))
 
-    return CopyTasks(context, part_length)
+    return CopyTasks(context, part_length, buffered)
+
+
+def _may_be_unsized(pairs: Sequence[Pair]) -> bool:
+    return any(isinstance(source, StandardStream | WebFile) for source, _ in pairs)
+
+
+def _buffering(context: TransferContext, limit: int, slots: int) -> BufferTasks:
+    """Return what copies sources of unknown size. A limit for transforms does not limit copies."""
+    own = context.config.override({"max_output": None})
+    return BufferTasks(context, transform_settings(*AS_IT_IS, own, limit, slots, context.ends.slot_bytes))

@@ -14,6 +14,7 @@ class RangeSegment:
 
     def __init__(self, range_: ByteRange, reader: SourceReader) -> None:
         self.range = range_
+        self.start = range_.start
         self.length = range_.length
         self._reader = reader
 
@@ -35,6 +36,7 @@ class MemorySegment:
     """A part that a transform has made, in memory."""
 
     def __init__(self, part: OutputPart) -> None:
+        self.start = part.start
         self.length = part.length
         self._part = part
 

@@ -9,7 +9,7 @@ from typing import TypeVar, TypeVarTuple
 from asyncstream import tracing
 from asyncstream.engines import EngineName
 from asyncstream.engines.keeping import EngineSession, Kept
-from asyncstream.locations import S3Object, S3Prefix
+from asyncstream.locations import Folder, S3Object
 from asyncstream.objects import OpenUpload
 from asyncstream.pipeline import listing, progress, small_objects, stale_uploads
 from asyncstream.pipeline.clients import Clients
@@ -22,6 +22,7 @@ from asyncstream.pipeline.small_objects import Content
 from asyncstream.s3 import requests
 from asyncstream.s3.access import DEFAULT_ACCESS, S3Access
 from asyncstream.transforms import Spec
+from asyncstream.web import FetchConfig
 
 Ts = TypeVarTuple("Ts")
 R = TypeVar("R")
@@ -67,9 +68,11 @@ class TransferSession(EngineSession):
         continuations: Continuations = NO_CONTINUATIONS,
         transform: Spec | None = None,
         untouched: S3Object | None = None,
+        web: FetchConfig | None = None,
     ) -> TransferReport:
         """Copy files; see `transfer`. Raises InputError if a file reads or writes `untouched`."""
-        asked = Request(files, config or TransferConfig(), on_event, continuations, transform, untouched)
+        given = config or TransferConfig()
+        asked = Request(files, given, on_event, continuations, transform, untouched, web or FetchConfig())
         return self._run(partial(run_transfer, self._clients, asked))
 
     def open(self, config: TransferConfig | None = None) -> None:
@@ -110,8 +113,8 @@ class TransferSession(EngineSession):
         )
         return self._request(own, small_objects.write, target, content, content_type)
 
-    def stale_uploads(self, prefix: S3Prefix, older_than: timedelta) -> list[OpenUpload]:
-        """Return open multipart uploads older than `older_than`, including those of other programs.
+    def stale_uploads(self, prefix: Folder, older_than: timedelta) -> list[OpenUpload]:
+        """Return open uploads older than `older_than`, including those of other programs.
 
         Their parts are not visible, but cost as much as objects do.
 
@@ -178,8 +181,9 @@ def transfer(  # noqa: PLR0913 - the public call, by keywords
     destination: S3Access = DEFAULT_ACCESS,
     continuations: Continuations = NO_CONTINUATIONS,
     transform: Spec | None = None,
+    web: FetchConfig | None = None,
 ) -> TransferReport:
-    """Copy S3 objects by streaming their bytes through this process within a memory limit.
+    """Copy S3 objects, files and URLs by streaming their bytes through this process within a memory limit.
 
     Any number of threads may call this at once. Each call has a session of its own, with its own connections,
     and its own memory limit: ten calls at once use ten times `config.memory_limit`. Up to eight sessions that
@@ -187,8 +191,9 @@ def transfer(  # noqa: PLR0913 - the public call, by keywords
 
     Args:
         files: pairs of source and destination: two `S3Object`s, or two `S3Prefix`es to copy all objects under
-            the first, except those that only mark a folder (0 bytes, a key that ends with a slash). A listed
-            file takes 0.3 KB of memory, a failed one 1 to 2 KB.
+            the first, except those that only mark a folder (0 bytes, a key that ends with a slash). A
+            `LocalFile` can take the place of an object, a `LocalFolder` that of a prefix, and a source can be
+            a `WebFile`. A listed file takes 0.3 KB of memory, a failed one 1 to 2 KB.
         engine: "sequential", "threads" or "asyncio".
         config: limits and settings; default: `TransferConfig()`.
         on_event: progress callback, see `asyncstream.pipeline.progress`.
@@ -199,6 +204,8 @@ def transfer(  # noqa: PLR0913 - the public call, by keywords
             engine. The files continue where it stopped.
         transform: a transform of each file, instead of a copy: anything that `transforms.factory` takes, such
             as a function of chunks, or `map_lines(function)`. Overrides `config.transform`.
+        web: how URLs are requested: headers such as keys, allowed networks, time-outs. Its limits for pages
+            and its retries do not apply to files. Default: `FetchConfig()`.
 
     Returns:
         One result per file, in the order given, and totals. A file that fails does not raise, and the other
@@ -210,4 +217,4 @@ def transfer(  # noqa: PLR0913 - the public call, by keywords
         BucketNotFound, AccessDenied: a prefix could not be listed.
     """
     with borrow_session(engine, source.at(endpoint_url), destination.at(endpoint_url)) as session:
-        return session.transfer(files, config, on_event, continuations, transform)
+        return session.transfer(files, config, on_event, continuations, transform, web=web)

@@ -1,6 +1,7 @@
 """Read and write small objects, such as lists and reports, in memory with one request."""
 
 from functools import partial
+from typing import Any
 
 from asyncstream.errors import InputError, TruncatedBody
 from asyncstream.locations import S3Object
@@ -13,13 +14,13 @@ Content = bytes | memoryview
 
 async def read(ends: Ends, at: S3Object, max_bytes: int) -> bytes:
     """Return an object's content; see `TransferSession.read`."""
-    return await ends.retrying.run(partial(_read, ends.source, at, max_bytes))
+    return await ends.retrying.run(partial(_read, ends.source_of(at), at, max_bytes))
 
 
-async def _read(source: Source, at: S3Object, max_bytes: int) -> bytes:
+async def _read(source: Source[Any, Any], at: S3Object, max_bytes: int) -> bytes:
     opened = await source.open(at, None, None)
     try:
-        if opened.size > max_bytes:
+        if opened.size is None or opened.size > max_bytes:
             raise InputError(f"{at} has {opened.size} bytes: it may have at most {max_bytes}")
         content = bytearray()
         while chunk := await opened.stream.read():
@@ -35,7 +36,8 @@ async def write(ends: Ends, target: S3Object, content: Content, content_type: st
     """Write an object and return its ETag; see `TransferSession.write`."""
 
     async def once() -> str:
-        written = await ends.destination.put(target, BytesBody(content), {"ContentType": content_type}, None)
+        body = BytesBody(content)
+        written = await ends.destination_of(target).put(target, body, {"ContentType": content_type}, None)
         return written.etag
 
     return await ends.retrying.run(once)

@@ -3,7 +3,7 @@
 from collections.abc import Awaitable, Callable
 from typing import Any, TypeVar
 
-from asyncstream.errors import AsyncstreamError, SlowDown, SourceChanged
+from asyncstream.errors import AsyncstreamError, NotResumable, SlowDown, SourceChanged
 from asyncstream.objects import ByteRange
 from asyncstream.pipeline import progress, verification
 from asyncstream.pipeline.body import ChunkBody
@@ -19,7 +19,7 @@ class SourceReader:
     """Opens and resumes ranges, within the deadline. One for a transfer; holds nothing that changes."""
 
     def __init__(self, context: TransferContext) -> None:
-        self._source = context.ends.source
+        self._ends = context.ends
         self._retrying = context.ends.retrying
         self._on_event = context.on_event
 
@@ -33,19 +33,22 @@ class SourceReader:
         """
         file = task.file
         with task.span.child("GET"):
-            opened = await self._source.open(file.job.source, wanted, file.etag, if_none_match)
+            source = self._ends.source_of(file.job.source)
+            opened = await source.open(file.job.source, wanted, file.etag, if_none_match)
         if file.size is not None and opened.size != file.size:
             await opened.stream.close()
             raise SourceChanged(f"{file.job.source} has {opened.size} bytes, and had {file.size} before")
         return OpenRange(opened, task.span.child("body"))
 
-    def body(self, now: Callable[[], Task[Any]], reading: OpenRange, wanted: ByteRange) -> ChunkBody:
+    def body(self, now: Callable[[], Task[Any]], reading: OpenRange, wanted: ByteRange | None) -> ChunkBody:
         """Return an open range as a body that resumes over another connection if one breaks.
+
+        Without a range to resume, a connection that breaks raises NotResumable.
 
         Args:
             now: returns the task that reads now. Its bytes, retries and waits are counted there.
             reading: the open range.
-            wanted: its first and last byte.
+            wanted: its first and last byte; None: all bytes of a source of unknown size.
         """
         file, deadline = now().file, self._retrying.deadline
 
@@ -60,6 +63,8 @@ class SourceReader:
                 return pause_ends - deadline.now()
 
             task = now()
+            if wanted is None:
+                raise NotResumable(f"{file.job.source} broke off after {moved} bytes: {broke}") from broke
             wait = self._retrying.wait_after(broke, Tries(failures - 1, free=1), left)
             if wait is None:
                 return None
@@ -73,12 +78,12 @@ class SourceReader:
             unread = ByteRange(wanted.start + moved, wanted.stop)
             return await self.repeat(task, lambda: self.open(task, unread), left=left)
 
-        whole = wanted.length == file.size
+        whole = wanted is None or wanted.length == file.size
         return ChunkBody(
             reading,
-            wanted.length,
+            None if wanted is None else wanted.length,
             stop=file.stop,
-            digests=verification.digests(file, wanted.start),
+            digests=verification.digests(file, 0 if wanted is None else wanted.start),
             expected=verification.expected(file) if whole else None,
             on_bytes=count,
             resume=resume,

@@ -5,12 +5,12 @@ from datetime import datetime
 from functools import partial
 
 from asyncstream.errors import S3Error
-from asyncstream.locations import S3Prefix
+from asyncstream.locations import Folder
 from asyncstream.objects import MultipartUpload, OpenUpload
 from asyncstream.pipeline.context import Ends
 
 
-async def list_created_before(ends: Ends, before: datetime, prefix: S3Prefix) -> list[OpenUpload]:
+async def list_created_before(ends: Ends, before: datetime, prefix: Folder) -> list[OpenUpload]:
     """Return the open uploads created before a time; see `TransferSession.stale_uploads`.
 
     Raises:
@@ -18,8 +18,9 @@ async def list_created_before(ends: Ends, before: datetime, prefix: S3Prefix) ->
     """
     found: list[OpenUpload] = []
     after, seen = None, set()
+    destination = ends.destination_of(prefix)
     while True:
-        page, following = await ends.retrying.run(partial(ends.destination.list_uploads, prefix, after))
+        page, following = await ends.retrying.run(partial(destination.list_uploads, prefix, after))
         found += [upload for upload in page if upload.initiated < before]
         if following is None:
             return found
@@ -33,4 +34,4 @@ async def abort(ends: Ends, uploads: Iterable[OpenUpload]) -> None:
     """Abort these uploads; see `TransferSession.abort`."""
     for upload in uploads:
         opened = MultipartUpload(upload.target, upload.upload_id)
-        await ends.retrying.run(partial(ends.destination.abort_upload, opened))
+        await ends.retrying.run(partial(ends.destination_of(upload.target).abort_upload, opened))

@@ -48,8 +48,8 @@ class FileFacts(Struct, eq=False):
         job: source, destination, and what was known of them before.
         stop: set when the file has failed.
         span: the span of the file.
-        size: the source's bytes.
-        etag: the source's ETag, which pins every read.
+        size: the source's bytes; None until they are known.
+        etag: the source's ETag, which pins every read; "" if it has none.
         open_range: the first range, whose reply has the size; until a part reads it.
         output: the output of the file's transform.
         transform_bytes: bytes reserved for what the transform holds.
@@ -140,6 +140,10 @@ class Task(Struct, Generic[T], eq=False):
 
 class Segment(Protocol):
     """Bytes that an upload sends: their length is known, and each try opens them again."""
+
+    @property
+    def start(self) -> int:
+        """The position of its first byte in what the upload becomes."""
 
     @property
     def length(self) -> int:

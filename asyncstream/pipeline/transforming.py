@@ -1,12 +1,13 @@
 """Files changed by a transform: it makes parts in memory, and one is sent while it makes the next."""
 
 import re
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from functools import partial
 from typing import Any
 
 from asyncstream.checksum import CRC64NVME, Checksum
 from asyncstream.errors import OutputTooLarge
+from asyncstream.locations import TargetFile
 from asyncstream.objects import MAX_PARTS, ByteRange, Stored
 from asyncstream.pipeline.context import TransferContext
 from asyncstream.pipeline.file_tasks import FileTasks
@@ -25,7 +26,7 @@ from asyncstream.pipeline.tasks import (
     send_after,
 )
 from asyncstream.ports import Body, Opened
-from asyncstream.transforms import Running
+from asyncstream.transforms import Held, Running
 from asyncstream.transforms.protocol import PIECE, slices
 
 # Content types that are wrong for bytes that a transform has unpacked or packed.
@@ -34,6 +35,8 @@ _COMPRESSED = re.compile(r"application/(x-)?(gzip|zstd|bzip2|xz)", re.IGNORECASE
 
 class TransformTasks(FileTasks):
     """Change each file by a transform.
+
+    A part of a source of unknown size is filled in memory, too: see `BufferTasks`.
 
     Args:
         context: what the tasks work with.
@@ -59,7 +62,7 @@ class TransformTasks(FileTasks):
         """Return the file's size: a transform reads one stream, from the first byte to the last."""
         return size
 
-    def is_copy(self, existing: Stored, opened: Opened) -> bool:
+    async def is_copy(self, target: TargetFile, existing: Stored, opened: Opened) -> bool:
         """Return False: only its stored origin shows that an object is a transform's output."""
         return False
 
@@ -90,7 +93,8 @@ class TransformTasks(FileTasks):
         output = file.output = Output(running, task)
         reading, file.open_range = file.open_range, None
         assert reading is not None  # noqa: S101 - opened by the same task
-        output.source = self.reader.body(lambda: output.task, reading, ByteRange(0, opened.size))
+        wanted = None if opened.size is None else ByteRange(0, opened.size)
+        output.source = self.reader.body(lambda: output.task, reading, wanted)
         return MemorySegment(await self._fill(task))
 
     def goes_as_one_put(self, file: FileFacts, first: Segment) -> bool:
@@ -105,7 +109,7 @@ class TransformTasks(FileTasks):
         """Make the next part. It is empty if the output had ended before."""
         output = task.file.output
         assert output is not None  # noqa: S101 - made by Begin
-        part = OutputPart(task.part_bytes, self._buffers, task.file.digests & {CRC64NVME})
+        part = OutputPart(output.length, task.part_bytes, self._buffers, task.file.digests & {CRC64NVME})
         output.task = task
         try:
             with task.span.child("transform"):
@@ -115,6 +119,8 @@ class TransformTasks(FileTasks):
                         output.feed(await self._chunks(output))
                     await self._engine.compute(partial(output.fill, part))
             if output.ended:
+                if task.file.size is None and output.source is not None:
+                    task.file.size = output.source.moved
                 await output.close()
         except BaseException:
             part.clear()
@@ -149,7 +155,7 @@ class TransformTasks(FileTasks):
 
     def checksum_to_declare(self, file: FileFacts, body: Body) -> Checksum | None:
         """Return the checksum of the part in memory."""
-        if not self._destination.verifies(file.job.destination.bucket):
+        if not self._ends.destination_of(file.job.destination).verifies(file.job.destination):
             return None
         return body.digests.checksums().get(CRC64NVME)
 
@@ -168,6 +174,27 @@ class TransformTasks(FileTasks):
             chunks += slices(chunk if self._engine.computes_at_once == 1 else bytes(chunk), PIECE)
             size += len(chunk)
         return chunks
+
+
+class _AsItIs:
+    """The transform of a copy: bytes stay as they are."""
+
+    def feed(self, chunk: bytes | memoryview) -> Iterable[bytes | memoryview]:
+        return (chunk,)
+
+    def finish(self) -> bytes:
+        return b""
+
+
+AS_IT_IS = "", _AsItIs, Held(_AsItIs())
+
+
+class BufferTasks(TransformTasks):
+    """Copy files of unknown size: each part is filled in memory before it is sent."""
+
+    def attributes(self, opened: Opened) -> Mapping[str, Any]:
+        """Return the source's headers."""
+        return opened.attributes
 
 
 class _MadeParts(Parts):

@@ -19,7 +19,7 @@ from asyncstream.errors import (
     TruncatedBody,
     UploadGone,
 )
-from asyncstream.locations import S3Object, S3Prefix
+from asyncstream.locations import S3Object, S3Prefix, TargetFile
 from asyncstream.objects import CompletedPart, MultipartUpload, Origin, Stored, Written
 from asyncstream.pipeline import verification
 from asyncstream.pipeline.context import TransferContext
@@ -53,7 +53,7 @@ class Uploads:
     """Creates, completes and aborts multipart uploads. There is one per transfer, without mutable state."""
 
     def __init__(self, context: TransferContext, reader: SourceReader) -> None:
-        self._destination = context.ends.destination
+        self._ends = context.ends
         self._engine = context.engine
         self._config = context.config
         self._deadline = context.deadline
@@ -67,7 +67,7 @@ class Uploads:
         target = file.job.destination
 
         async def create() -> None:
-            file.upload = await self._destination.create_upload(target, attributes, origin)
+            file.upload = await self._ends.destination_of(target).create_upload(target, attributes, origin)
 
         async def create_or_note() -> None:
             try:
@@ -95,10 +95,12 @@ class Uploads:
     async def _describe_uploads(self, file: FileFacts) -> str | None:
         """Return a sentence about other open uploads of the file's key; None without any."""
         target, own = file.job.destination, file.upload and file.upload.upload_id
+        assert isinstance(target, S3Object)  # noqa: S101 - a file's folder loses no reply
         lost = f"CreateMultipartUpload {target} failed, or its reply was lost"
         try:
             # Sorted by key: the first page has the uploads of this key, before those of longer keys.
-            page, _ = await self._destination.list_uploads(S3Prefix(target.bucket, target.key), None)
+            destination = self._ends.destination_of(target)
+            page, _ = await destination.list_uploads(S3Prefix(target.bucket, target.key), None)
         except Exception as error:  # noqa: BLE001 - the file has ended: its result does not depend on this
             return f"{lost}, and an upload may be left, as S3 could not be asked: {error}"
         ids = [each.upload_id for each in page if each.target == target and each.upload_id != own]
@@ -136,7 +138,7 @@ class Uploads:
                 return written
         task.file.completing = True
         try:
-            return await self._destination.complete_upload(*made)
+            return await self._ends.destination_of(made.upload.target).complete_upload(*made)
         except (UploadGone, DestinationExists) as error:
             # An earlier request, maybe of a transfer that was then killed, may have completed the upload.
             if not task.retries and before is None:
@@ -179,8 +181,9 @@ class Uploads:
             UploadGone: the upload is gone, and the object is a different one.
         """
         upload, parts, declared = made
+        destination = self._ends.destination_of(upload.target)
         try:
-            await self._destination.list_parts(upload, None)
+            await destination.list_parts(upload, None)
         except UploadGone as gone:
             return await self.find_written(upload.target, declared, gone, parts)
         except AsyncstreamError as error:
@@ -188,21 +191,21 @@ class Uploads:
                 return None
             # The role may not list parts, or the server does not support it. Look for the object instead.
             try:
-                return _if_written(await self._destination.find(upload.target), declared, parts)
+                return _if_written(await destination.find(upload.target), declared, parts)
             except AsyncstreamError:
                 return None  # unknown: the reply to the next Complete decides
         return None
 
     async def find_written(
         self,
-        target: S3Object,
+        target: TargetFile,
         declared: Checksum | None,
         error: AsyncstreamError,
         parts: Sequence[CompletedPart] = (),
     ) -> Written:
         """Return the lost reply if the stored object is the one that was written; else raise the error."""
         try:
-            stored = await self._destination.find(target)
+            stored = await self._ends.destination_of(target).find(target)
         except AsyncstreamError as unknown:
             if unknown.retryable:
                 raise
@@ -220,7 +223,7 @@ class Uploads:
             if upload is not None:
                 with file.span.child("abort"):
                     await self._late.run(
-                        lambda: self._destination.abort_upload(upload),
+                        lambda: self._ends.destination_of(upload.target).abort_upload(upload),
                         left=lambda: min(SHIELD_SECONDS, self._deadline.left_for_uploads()),
                     )
         finally:

@@ -18,7 +18,7 @@ from asyncstream.checksum import (
     composed,
 )
 from asyncstream.errors import ChecksumMismatch
-from asyncstream.locations import S3Object
+from asyncstream.locations import TargetFile
 from asyncstream.objects import MAX_PARTS, MultipartUpload, Stored, Written
 from asyncstream.pipeline.continuation import PartRun, joined
 from asyncstream.pipeline.tasks import FileFacts
@@ -45,7 +45,7 @@ async def choose_digests(
     file.checksum, composite = source.checksum, source.composite
     own = CRC64NVME if file.checksum is None else file.checksum.kind
     file.digests = frozenset({CRC64NVME, own} if whole or checkable_in_parts(own) else {CRC64NVME})
-    if composite is not None and (whole or checkable_in_parts(composite.kind)):
+    if composite is not None and source.size is not None and (whole or checkable_in_parts(composite.kind)):
         file.composite = await _evenly_cut(composite, source.size, part_size)
 
 
@@ -119,7 +119,7 @@ def compare_read(file: FileFacts, whole: PartRun) -> str | None:
     return kind
 
 
-def compare_received(written: Written, body: Body, target: S3Object, more: str) -> None:
+def compare_received(written: Written, body: Body, target: TargetFile, more: str) -> None:
     """Compare the bytes sent with the checksum in S3's reply, if it has one. `more` is added to the error.
 
     Raises:
@@ -132,7 +132,7 @@ def compare_received(written: Written, body: Body, target: S3Object, more: str) 
         compare(written.checksum, sent, f"the data that S3 received for {target}", more)
 
 
-def compare_made(written: Written, declared: Checksum | None, target: S3Object) -> str | None:
+def compare_made(written: Written, declared: Checksum | None, target: TargetFile) -> str | None:
     """Compare the checksum of a completed object with the declared one.
 
     Returns:
@@ -145,11 +145,6 @@ def compare_made(written: Written, declared: Checksum | None, target: S3Object) 
         return None
     compare(written.checksum, declared, f"the object that S3 assembled as {target}")
     return declared.kind
-
-
-def is_copy(there: Stored, source: Opened) -> bool:
-    """Whether a stored object has the same size and checksum as the source."""
-    return there.size == source.size and source.checksum is not None and there.checksum == source.checksum
 
 
 def compare(found: Checksum | Composite, wanted: Checksum | Composite, what: str, more: str = "") -> None:

@@ -73,13 +73,19 @@ class S3Destination(S3Store):
             return None
         return replies.stored(reply, target)
 
-    def sent_at_once(self, length: int) -> bool:
+    async def compute_checksum(self, target: S3Object, kind: str) -> None:
+        """Return None: S3 has the bytes."""
+
+    def sent_at_once(self, target: S3Object, length: int) -> bool:
         """Whether a body is read before its PUT starts, so that the PUT can carry the body's checksum."""
+        return self._is_small(length)
+
+    def _is_small(self, length: int) -> bool:
         return length <= min(self._chunk_size, SMALL_BODY)
 
-    def verifies(self, bucket: str) -> bool:
+    def verifies(self, target: S3Object) -> bool:
         """Whether the bucket's server checks uploads by CRC64NVME: yes, until a reply shows otherwise."""
-        return (bucket, CRC64NVME) not in self._learned.lacking
+        return (target.bucket, CRC64NVME) not in self._learned.lacking
 
     async def put(
         self,
@@ -106,16 +112,16 @@ class S3Destination(S3Store):
         reply = await self._call_with("CreateMultipartUpload", params, kind, CRC64NVME)
         if self._verify and reply.get("ChecksumAlgorithm") != CRC64NVME:  # the server ignores the kind
             self._learned.lacking.add((target.bucket, CRC64NVME))
-        verified = self._verify and self.verifies(target.bucket)
+        verified = self._verify and self.verifies(target)
         return MultipartUpload(target, replies.upload_id(reply, target), verified=verified)
 
-    async def upload_part(self, upload: MultipartUpload, number: int, body: Body) -> Written:
-        """Write one part; numbers count from 1."""
+    async def upload_part(self, upload: MultipartUpload, number: int, start: int, body: Body) -> Written:
+        """Write one part; numbers count from 1. S3 orders them by number."""
         params = requests.upload_part_params(upload, number, self._extra)
         written = await self._send("UploadPart", params, body, None)
         if upload.verified and (written.checksum is None or written.checksum.kind != CRC64NVME):
             # The server accepts the algorithm's name, but ignores it.
-            self._learned.lacking.add((upload.target.bucket, CRC64NVME))
+            self._learned.lacking.add((requests.target_of(upload).bucket, CRC64NVME))
         return written
 
     async def complete_upload(
@@ -127,9 +133,9 @@ class S3Destination(S3Store):
         try:
             reply = await self._call_with("CompleteMultipartUpload", params, whole, CRC64NVME)
         except S3Error as error:
-            self._check_absent(upload.target, error)
+            self._check_absent(requests.target_of(upload), error)
             raise
-        return replies.completed(reply, upload.target)
+        return replies.completed(reply, requests.target_of(upload))
 
     async def abort_upload(self, upload: MultipartUpload) -> None:
         """Abort the upload and delete its parts. None of its parts may be in flight."""
@@ -171,7 +177,7 @@ class S3Destination(S3Store):
         # Small bodies are sent as bytes: this avoids the round trip of Expect. An empty streamed body would
         # make the connection to a Go server unusable.
         payload: Body | bytes = body
-        if self.sent_at_once(body.length):
+        if self._is_small(body.length):
             payload = await _read_whole(body)
             checksum = checksum or body.digests.checksums().get(CRC64NVME)
         if any(name.startswith("Checksum") for name in params):  # the user's own

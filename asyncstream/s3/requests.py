@@ -228,4 +228,11 @@ def _with_encoded_key(params: Params) -> Params:
 
 
 def _upload_params(upload: MultipartUpload) -> Params:
-    return {"Bucket": upload.target.bucket, "Key": upload.target.key, "UploadId": upload.upload_id}
+    target = target_of(upload)
+    return {"Bucket": target.bucket, "Key": target.key, "UploadId": upload.upload_id}
+
+
+def target_of(upload: MultipartUpload) -> S3Object:
+    """Return the object that an upload to S3 makes."""
+    assert isinstance(upload.target, S3Object)  # noqa: S101 - files have uploads of their own
+    return upload.target

@@ -18,6 +18,7 @@ import aiohttp
 from aiohttp.abc import AbstractResolver, ResolveResult
 from yarl import URL
 
+from asyncstream.locations.urls import Url
 from asyncstream.ports import TimeLeft
 from asyncstream.units import KiB
 from asyncstream.web import addresses
@@ -27,7 +28,6 @@ from asyncstream.web.hosts import Hosts
 from asyncstream.web.lookup import lookup_timeout, start_lookup
 from asyncstream.web.page_replies import join_headers
 from asyncstream.web.ports import Reply
-from asyncstream.web.urls import Url
 
 # aiohttp stops reading at twice this many bytes.
 READ_BUFFER = 32 * KiB

@@ -27,6 +27,7 @@ from urllib3.exceptions import HTTPError
 
 from asyncstream.errors import ConnectionFailed
 from asyncstream.http.reply_heads import WholeHead
+from asyncstream.locations.urls import Url
 from asyncstream.ports import TimeLeft
 from asyncstream.units import KiB
 from asyncstream.web.addresses import Network, parse_networks
@@ -36,7 +37,6 @@ from asyncstream.web.hosts import Hosts
 from asyncstream.web.lookup import Resolved, lookup_timeout, start_lookup
 from asyncstream.web.page_replies import join_headers
 from asyncstream.web.ports import Reply
-from asyncstream.web.urls import Url
 
 CHUNK = 64 * KiB
 # The most bytes of a reply's head; http.client itself would accept 6 MB.

@@ -9,12 +9,12 @@ from msgspec import Meta
 
 from asyncstream.deadline import LONGEST_INVOCATION
 from asyncstream.errors import ConfigError, InputError
+from asyncstream.locations.urls import parse_url, shown
 from asyncstream.retry import RetryPolicy
 from asyncstream.settings import Settings
 from asyncstream.units import KiB
 from asyncstream.version import __version__
 from asyncstream.web.addresses import parse_networks
-from asyncstream.web.urls import parse_url, shown
 
 ENV_PREFIX = "GATHER_"
 # No Lambda invocation lasts longer, and a socket does not accept an infinite timeout.

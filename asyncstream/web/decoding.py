@@ -9,8 +9,8 @@ from collections.abc import Iterator, Mapping
 from typing import Protocol
 
 from asyncstream.errors import BodyUnreadable, TruncatedBody
+from asyncstream.locations.urls import Url
 from asyncstream.units import KiB
-from asyncstream.web.urls import Url
 
 ACCEPTED = "gzip"
 # Bytes decompressed at once.

@@ -14,7 +14,7 @@ from asyncstream.errors import (
     TruncatedBody,
     chain,
 )
-from asyncstream.web.urls import Url
+from asyncstream.locations.urls import Url
 
 _SHORTEST_KEY = 4
 Kinds = tuple[type[BaseException], ...]

@@ -4,9 +4,10 @@ This module and the functions that it calls handle redirects, retries, limits an
 libraries behind `ports.Http` send one request to one host.
 """
 
+import math
 import time
-from collections.abc import Awaitable, Callable, Mapping
-from contextlib import suppress
+from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
+from contextlib import asynccontextmanager, suppress
 from io import BytesIO
 
 from msgspec.structs import replace
@@ -19,6 +20,7 @@ from asyncstream.errors import (
     DeadlineExceeded,
     RedirectRefused,
 )
+from asyncstream.locations.urls import Url, parse_url
 from asyncstream.ports import Span, TimeLeft, for_ever
 from asyncstream.retry import Retrying
 from asyncstream.tracing.spans import UNTRACED
@@ -28,7 +30,6 @@ from asyncstream.web.decoding import ACCEPTED, check_framing, decoder_for
 from asyncstream.web.page_replies import check_length, failure, redirect_target, too_large
 from asyncstream.web.pages import Page
 from asyncstream.web.ports import Host, Http, Reply
-from asyncstream.web.urls import Url, parse_url
 
 # An unwanted body of at most this many bytes is read to its end, since a new connection costs more.
 _DRAINED = 16 * KiB
@@ -90,27 +91,60 @@ class Fetcher:
         """Close all connections."""
         await self._http.close()
 
-    def _request_headers(self, url: Url) -> Mapping[str, str]:
-        """Return the headers of every request, and those for this origin alone."""
+    def _request_headers(self, url: Url, more: Mapping[str, str]) -> Mapping[str, str]:
+        """Return the headers of every request, those of this request, and those for this origin alone."""
         own = self._config.headers.get(url.origin, {})
         named = {name.lower() for name in own}
-        return {name: value for name, value in self._headers.items() if name.lower() not in named} | own
+        usual = {**self._headers, **more}
+        return {name: value for name, value in usual.items() if name.lower() not in named} | own
 
     async def _follow(self, start: Url, left: TimeLeft) -> Page:
-        """Make one attempt: follow redirects from the URL to the page."""
-        url = start
+        """Make one attempt: follow redirects from the URL to the page, and read it."""
         seconds = self._config.page_timeout
+        async with self._follow_redirects(start, left, {}, seconds) as (reply, url, redirects):
+            return await self._page(reply, url, redirects)
+
+    @asynccontextmanager
+    async def reach(
+        self, start: Url, left: TimeLeft, headers: Mapping[str, str]
+    ) -> AsyncIterator[tuple[Reply, Url]]:
+        """Make one attempt: follow redirects from the URL to a reply with a file.
+
+        The caller reads its body. It occupies the connection until the context is left.
+
+        Args:
+            start: the URL.
+            left: returns the seconds until the deadline.
+            headers: headers of the request, beside those that all requests have.
+
+        Raises:
+            AsyncstreamError: see `fetch`.
+        """
+        async with self._follow_redirects(start, left, headers, math.inf) as (reply, url, _):
+            failed = failure(reply.status, reply.headers, url, time.time())
+            if failed is not None:
+                await _drain(reply)
+                raise failed
+            yield reply, url
+
+    @asynccontextmanager
+    async def _follow_redirects(
+        self, start: Url, left: TimeLeft, headers: Mapping[str, str], seconds: float
+    ) -> AsyncIterator[tuple[Reply, Url, int]]:
+        """Provide the first reply that is not a redirect, its URL, and the number of redirects."""
+        url = start
         for redirects in range(self._config.max_redirects + 1):
             if left() <= 0:
                 raise DeadlineExceeded(f"{url}: the deadline passed before it was requested")
             async with self._http.turn(url, left) as host:
                 # The page's own time starts now: waiting for a connection to the host does not count.
                 attempt = _AttemptTime(seconds, left)
-                reply = await self._request(host, url, attempt.left)
+                reply = await self._request(host, url, attempt.left, headers)
                 try:
                     target = redirect_target(reply.status, reply.headers, url)
                     if target is None:
-                        return await self._page(reply, url, redirects)
+                        yield reply, url, redirects
+                        return
                     await _drain(reply)
                 finally:
                     await reply.stream.close()
@@ -121,13 +155,13 @@ class Fetcher:
             "raise max_redirects if that is intended"
         )
 
-    async def _request(self, host: Host, url: Url, left: TimeLeft) -> Reply:
+    async def _request(self, host: Host, url: Url, left: TimeLeft, more: Mapping[str, str]) -> Reply:
         """Request a page. If its server has closed a kept connection meanwhile, try the next one.
 
         Some servers close every connection after a reply without saying so. If that failed the attempt, each
         attempt at a redirected page would start with the redirect, and fail at its target.
         """
-        headers = self._request_headers(url)
+        headers = self._request_headers(url, more)
         for _ in range(self._config.connections_per_host):
             try:
                 return await host.get(url, headers, left)

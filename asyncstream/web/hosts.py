@@ -8,7 +8,7 @@ from collections import Counter
 from collections.abc import Callable
 from typing import Generic, TypeVar
 
-from asyncstream.web.urls import Url
+from asyncstream.locations.urls import Url
 
 # The most unused hosts whose connections are kept.
 MAX_KEPT = 100

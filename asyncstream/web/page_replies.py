@@ -13,7 +13,7 @@ from asyncstream.errors import (
     ServiceBusy,
     SlowDown,
 )
-from asyncstream.web.urls import Url, joined
+from asyncstream.locations.urls import Url, joined
 
 _REDIRECTS = frozenset({301, 302, 303, 307, 308})
 _NOT_FOUND = frozenset({404, 410})

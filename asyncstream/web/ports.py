@@ -9,8 +9,8 @@ from typing import Protocol
 
 from msgspec import Struct
 
+from asyncstream.locations.urls import Url
 from asyncstream.ports import ByteStream, TimeLeft
-from asyncstream.web.urls import Url
 
 
 class Reply(Struct, frozen=True):

@@ -38,6 +38,7 @@ from asyncstream.lab.s3 import LabS3
 from asyncstream.lab.s3.faults import Fault, Kind, mix
 from asyncstream.pipeline.progress import BytesMoved, PartRetried
 from tests.fault_table import MODES, FaultRecord
+from tests.places import key_of
 from tests.servers import Bucket, S3Server
 from tests.servers.base import PATIENCE, free_port
 
@@ -445,12 +446,12 @@ def test_many_faults_leave_every_file_whole_or_absent(
     lab.set_faults([])
     stored = lab.checksums(bucket.name)
     for result in report.files:
-        source, copied = stored[result.source.key], stored.get(result.destination.key)
+        source, copied = stored[key_of(result.source)], stored.get(key_of(result.destination))
         assert copied is not None or result.error
         assert copied is None or (copied.size, copied.crc64nvme) == (source.size, source.crc64nvme)
     # Aborts fail as well, sometimes four times in a row: the files' errors then say so.
     told = {
-        file.destination.key
+        key_of(file.destination)
         for file in report.failed
         if "could not be aborted" in "".join(getattr(file.error, "__notes__", ()))
     }

@@ -1,7 +1,9 @@
 """The events that `on_event` receives are the same with every engine."""
 
-from asyncstream import Event, MiB, S3Object, S3Prefix
+from asyncstream import Event, MiB, S3Prefix
+from asyncstream.locations import SourceFile
 from asyncstream.pipeline.progress import BytesMoved, FileFinished, FileStarted, PartRetried, Planned
+from tests.places import key_of
 from tests.servers import Bucket, content
 
 from .faulty_transport import UploadBroken
@@ -22,8 +24,8 @@ def test_each_file_reports_its_start_its_bytes_and_its_result(
     assert events[0] == Planned(files=3, bytes=None)
     of_files = [event for event in events[1:] if not isinstance(event, Planned)]
     for result in report.files:
-        key, size = result.source.key, SIZES[result.source.key]
-        started, *moved, finished = [event for event in of_files if _source(event).key == key]
+        key, size = key_of(result.source), SIZES[key_of(result.source)]
+        started, *moved, finished = [event for event in of_files if key_of(_source(event)) == key]
         assert started == FileStarted(result.source, result.destination, size)
         bytes_moved = [event for event in moved if type(event) is BytesMoved]
         assert bytes_moved == moved
@@ -62,5 +64,5 @@ def test_the_bytes_of_a_restarted_part_are_taken_back(
     assert moved - retried == SIZES["large"]
 
 
-def _source(event: FileStarted | BytesMoved | PartRetried | FileFinished) -> S3Object:
+def _source(event: FileStarted | BytesMoved | PartRetried | FileFinished) -> SourceFile:
     return event.result.source if isinstance(event, FileFinished) else event.source

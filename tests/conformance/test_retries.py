@@ -5,6 +5,7 @@ import pytest
 from asyncstream import ConnectionFailed, DeadlineExceeded, Event, MiB, ServiceBusy
 from asyncstream.errors import TruncatedBody
 from asyncstream.pipeline.progress import BytesMoved, PartRetried
+from tests.places import key_of
 from tests.servers import Bucket, content
 
 from .clocks import Clock
@@ -153,7 +154,7 @@ def test_files_not_done_by_the_deadline_fail_and_leave_nothing(
         bucket.put(key, content(LARGE, key))
 
     def pass_the_deadline(event: Event) -> None:
-        if isinstance(event, BytesMoved) and event.source.key == "caught":
+        if isinstance(event, BytesMoved) and key_of(event.source) == "caught":
             clock.now = 61.0
 
     report = copy(

@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, cast
 
 from asyncstream import MiB, S3Object, TransferConfig, TransferSession
 from asyncstream.pipeline.memory import peak_resident
+from tests.places import key_of
 
 if TYPE_CHECKING:
     from asyncstream.engines import EngineName
@@ -38,7 +39,7 @@ def main() -> None:
             for file in report.files:
                 ended[file.status] += 1
                 if file.status == "copied":
-                    copied.append(file.destination.key)
+                    copied.append(key_of(file.destination))
                 if file.error is not None:
                     errors[type(file.error).__name__] += 1
     outcome = {"ended": ended, "errors": errors, "peak": peak_resident(), "copied": copied}

@@ -29,6 +29,7 @@ from asyncstream.pipeline.file_ends import MOST_FRUITLESS
 from asyncstream.pipeline.jobs import Job
 from asyncstream.pipeline.results import FileResult
 from asyncstream.ports import Body, Engine, Opened
+from tests.places import key_of
 
 from .memory_store import Damage, Failure, MemoryStore, checksum_of, etag_of, pause_under
 from .transfers import (
@@ -67,8 +68,8 @@ class Ticking(MemoryStore):
         self.now += self.seconds_to_open
         return opened
 
-    async def upload_part(self, upload: MultipartUpload, number: int, body: Body) -> Written:
-        written = await super().upload_part(upload, number, body)
+    async def upload_part(self, upload: MultipartUpload, number: int, start: int, body: Body) -> Written:
+        written = await super().upload_part(upload, number, start, body)
         self.now += 1
         self.sent.append(number)
         return written
@@ -247,7 +248,7 @@ def test_a_file_not_started_is_left_as_it_was_given(engine: Engine) -> None:
 
     assert started.continuation is not None
     assert (other.status, other.continuation, other.attempts) == ("pending", None, 0)
-    assert sorted(finished, key=lambda result: result.source.key) == [started, other]
+    assert sorted(finished, key=lambda result: key_of(result.source)) == [started, other]
 
     given_again = run(store, engine, jobs_to_continue([started, other]), 0.0)
     assert [left.continuation for left in given_again] == [started.continuation, None]
@@ -266,13 +267,13 @@ def test_a_file_without_a_confirmed_part_leaves_nothing(engine: Engine) -> None:
 class ConfirmedLate(Ticking):
     """The deadline fails the first part; then S3 confirms the second, all of whose bytes had arrived."""
 
-    async def upload_part(self, upload: MultipartUpload, number: int, body: Body) -> Written:
+    async def upload_part(self, upload: MultipartUpload, number: int, start: int, body: Body) -> Written:
         parts = self.uploads[upload.upload_id]
         if number == 1:
             while 2 not in parts:
                 await self._pause()
             raise DeadlineExceeded("the time is up")
-        written = await super().upload_part(upload, number, body)
+        written = await super().upload_part(upload, number, start, body)
         for _ in range(20):
             await self._pause()
         return written

@@ -16,7 +16,7 @@ from asyncstream.errors import (
     InputError,
     ServiceBusy,
 )
-from asyncstream.locations import S3Object
+from asyncstream.locations import S3Object, SourceFile
 from asyncstream.objects import ByteRange, MultipartUpload, Origin
 from asyncstream.pipeline import plan, progress
 from asyncstream.ports import Engine, Opened
@@ -98,7 +98,7 @@ def test_no_more_sources_are_open_than_there_are_slots(engine: Engine) -> None:
 
 def test_a_file_begins_only_when_no_part_of_an_earlier_one_waits(engine: Engine) -> None:
     sizes = [50, 50, 50]
-    started: list[S3Object] = []
+    started: list[SourceFile] = []
     finished_at_begin: list[int] = []
     finished: list[progress.FileFinished] = []
 

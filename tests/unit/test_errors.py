@@ -34,6 +34,10 @@ ERRORS = [
     (errors.CredentialsExpired("x"), PermissionError, True),
     (errors.ChecksumRefused("x"), RuntimeError, True),
     (errors.OtherVersion("x"), errors.SourceChanged, False),
+    (errors.NothingYet("x"), BlockingIOError, False),
+    (errors.BuffersNeeded("x"), RuntimeError, False),
+    (errors.NotResumable("x"), ConnectionError, False),
+    (errors.FileError("x"), OSError, False),
     (errors.WrongRegion("x", "eu-west-1"), RuntimeError, True),
     (errors.AddressRefused("x"), PermissionError, False),
     (errors.HostNotFound("x"), ConnectionError, False),
@@ -56,7 +60,13 @@ ERRORS = [
     (errors.UploadGone("x"), errors.S3Error, False),
     (errors.WriteConflict("x"), errors.S3Error, False),
 ]
-STARTS_OVER = {errors.DamagedInput, errors.ChecksumMismatch, errors.UploadGone, errors.WriteConflict}
+STARTS_OVER = {
+    errors.DamagedInput,
+    errors.ChecksumMismatch,
+    errors.NotResumable,
+    errors.UploadGone,
+    errors.WriteConflict,
+}
 
 
 @pytest.mark.parametrize(("error", "builtin", "retryable"), ERRORS)

@@ -63,7 +63,7 @@ def listed(*pairs: Pair, keys: Sequence[str]) -> Jobs:
     """Return jobs in which each pair of prefixes has the same keys."""
     jobs = Jobs(pairs)
     for position, (source, _) in enumerate(pairs):
-        if isinstance(source, S3Object):
+        if not isinstance(source, S3Prefix):
             jobs.add(position)
             continue
         for key in keys:

@@ -17,6 +17,7 @@ from asyncstream.pipeline.context import Ends
 from asyncstream.pipeline.jobs import Jobs
 from asyncstream.retry import Retrying
 from asyncstream.units import MiB
+from tests.places import key_of
 
 PAIR = (S3Prefix("raw", "in/"), S3Prefix("clean", "out/"))
 
@@ -37,11 +38,11 @@ class Pages:
 
 def found(pages: Any, **options: Any) -> Jobs:
     retrying = Retrying(TransferConfig().retry_policy, NO_DEADLINE, SequentialEngine().sleep)
-    return drive(listing.list_files(Ends(pages, pages, retrying), [PAIR], **options))
+    return drive(listing.list_files(Ends({S3Prefix: pages}, {}, retrying), [PAIR], **options))
 
 
 def listed_keys(jobs: Jobs) -> list[str]:
-    return [job.destination.key.removeprefix("out/") for job in jobs]
+    return [key_of(job.destination).removeprefix("out/") for job in jobs]
 
 
 def test_a_key_on_two_pages_is_copied_once() -> None:

@@ -7,7 +7,7 @@ from hypothesis import assume, given
 from hypothesis import strategies as st
 
 from asyncstream.errors import InputError
-from asyncstream.locations import MAX_KEY_BYTES, S3Object, S3Prefix
+from asyncstream.locations import MAX_KEY_BYTES, S3Object, S3Prefix, rebased
 
 KEYS = st.text(st.characters(exclude_categories=["Cs"]), max_size=200)
 ACCESS_POINTS = [
@@ -118,4 +118,4 @@ def test_a_version_is_shown_but_is_no_part_of_the_uri() -> None:
 def test_rebase_keeps_the_rest_of_the_key_once(rest: str, old: str, new: str) -> None:
     assume(len((new + rest).encode()) <= MAX_KEY_BYTES)
 
-    assert S3Prefix("raw", old).rebase(old + rest, S3Prefix("clean", new)) == S3Object("clean", new + rest)
+    assert rebased(old + rest, S3Prefix("raw", old), S3Prefix("clean", new)) == new + rest

@@ -19,6 +19,7 @@ from asyncstream.errors import (
 from asyncstream.locations import S3Object, S3Prefix
 from asyncstream.objects import CompletedPart, MultipartUpload, OpenUpload, Stored, Written
 from asyncstream.ports import Body, Engine
+from tests.places import object_of
 
 from .memory_store import Failure, MemoryStore, etag_of, pause_under
 from .transfers import (
@@ -91,8 +92,8 @@ class Outrun(MemoryStore):
         try:
             return await super().complete_upload(upload, parts, checksum)
         except ConnectionFailed:
-            self.objects[upload.target] = b"another client's"
-            self.replaceable.add(upload.target)
+            self.objects[object_of(upload.target)] = b"another client's"
+            self.replaceable.add(object_of(upload.target))
             raise
 
 
@@ -226,7 +227,7 @@ class StillMakes(Outlasts):
         if self.calls["list_parts", None] == 4:
             there = self.uploads.pop(upload.upload_id)
             self.completed.add(upload.upload_id)
-            self._write(upload.target, b"".join(there[n] for n in sorted(there)), {})
+            self._write(object_of(upload.target), b"".join(there[n] for n in sorted(there)), {})
         return await super().list_parts(upload, after)
 
 
@@ -258,8 +259,8 @@ def test_an_etag_identifies_the_object_without_a_checksum(engine: Engine, denied
 class HasMd5s(MemoryStore):
     """Computes ETags as S3 does."""
 
-    async def upload_part(self, upload: MultipartUpload, number: int, body: Body) -> Written:
-        await super().upload_part(upload, number, body)
+    async def upload_part(self, upload: MultipartUpload, number: int, start: int, body: Body) -> Written:
+        await super().upload_part(upload, number, start, body)
         return Written(md5_etag(self.uploads[upload.upload_id][number]), None)
 
     async def complete_upload(

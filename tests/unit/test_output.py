@@ -50,7 +50,7 @@ def test_pieces_of_any_size_fill_parts_of_any_size(pieces: list[bytes], sizes: l
     numbers = chain(sizes, repeat(500_000))
     buffers = PartBuffers()
     while not running.ended:
-        part = OutputPart(next(numbers), buffers, {CRC64NVME})
+        part = OutputPart(0, next(numbers), buffers, {CRC64NVME})
         while not part.full and not running.ended:
             if running.hungry:
                 running.feed(next(chunks))
@@ -85,7 +85,7 @@ def test_a_stopped_part_says_so_to_its_sender() -> None:
     def check() -> None:
         raise Cancelled("stopped")
 
-    part = OutputPart(10, PartBuffers(), ())
+    part = OutputPart(0, 10, PartBuffers(), ())
     part.add(b"1")
     body = part.body(check)
     with pytest.raises(Cancelled) as stopped:

@@ -243,7 +243,7 @@ def test_a_longer_body_is_handed_to_the_transport_unread() -> None:
     transport = MemoryTransport(lambda *_: {"ETag": '"1"'})
     body = Body(CHUNK + 1)
 
-    drive(store_over(transport).upload_part(UPLOAD, 2, body))
+    drive(store_over(transport).upload_part(UPLOAD, 2, 0, body))
 
     [(operation, params, _)] = transport.asked
     assert (operation, params["PartNumber"]) == ("UploadPart", 2)
@@ -278,7 +278,7 @@ def test_an_upload_from_its_creation_to_its_end() -> None:
     store = store_over(transport)
 
     assert drive(store.create_upload(TARGET, {})) == VERIFIED
-    assert drive(store.upload_part(VERIFIED, 1, Body(100))) == Written('"p"', Checksum(CRC64NVME, "part"))
+    assert drive(store.upload_part(VERIFIED, 1, 0, Body(100))) == Written('"p"', Checksum(CRC64NVME, "part"))
     part = CompletedPart(1, '"p"', 100, {})
     whole = drive(store.complete_upload(VERIFIED, [part], Checksum(CRC64NVME, "whole")))
     assert whole == Written('"whole"', Checksum(CRC64NVME, "whole"))
@@ -286,7 +286,7 @@ def test_an_upload_from_its_creation_to_its_end() -> None:
     assert store.requests == dict.fromkeys(answers, 1)
     assert transport.asked[0][1].items() >= requests.VERIFIED_UPLOAD.items()
     assert transport.asked[2][1]["ChecksumCRC64NVME"] == "whole"
-    assert store.verifies(TARGET.bucket)
+    assert store.verifies(TARGET)
 
 
 def test_an_upload_that_is_gone_needs_no_abort() -> None:

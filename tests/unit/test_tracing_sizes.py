@@ -15,7 +15,7 @@ from asyncstream.locations import S3Object
 from asyncstream.objects import MultipartUpload, Written
 from asyncstream.pipeline import plan, progress
 from asyncstream.pipeline.config import TransferConfig
-from asyncstream.pipeline.context import Ends, TransferContext
+from asyncstream.pipeline.context import TransferContext
 from asyncstream.pipeline.coordinator import Coordinator
 from asyncstream.pipeline.copying import CopyTasks
 from asyncstream.pipeline.jobs import Job
@@ -25,6 +25,7 @@ from asyncstream.retry import Retrying
 from asyncstream.tracing import xray
 
 from .memory_store import SLOT_BYTES, MemoryStore, pause_under
+from .transfers import ends_of
 
 SOURCE, TARGET = S3Object("raw", "key"), S3Object("clean", "key")
 
@@ -34,11 +35,11 @@ class BusyStore(MemoryStore):
 
     refused: set[int]
 
-    async def upload_part(self, upload: MultipartUpload, number: int, body: Body) -> Written:
+    async def upload_part(self, upload: MultipartUpload, number: int, start: int, body: Body) -> Written:
         if number not in self.refused:
             self.refused.add(number)
             raise ServiceBusy("503 Slow Down, " + "please come back later, " * 100)
-        return await super().upload_part(upload, number, body)
+        return await super().upload_part(upload, number, start, body)
 
 
 @pytest.fixture(scope="module")
@@ -75,7 +76,7 @@ def test_many_parts_make_a_trace_that_xray_keeps(
 
     def coordinator() -> Coordinator:
         retrying = Retrying(config.retry_policy, deadline, engine.sleep)
-        context = TransferContext(Ends(store, store, retrying), engine, config, progress.ignore)
+        context = TransferContext(ends_of(store, retrying), engine, config, progress.ignore)
         work = CopyTasks(context, partial(plan.part_length, wanted=1))
         reservations = Reservations(8 * SLOT_BYTES, SLOT_BYTES, 0)
         return Coordinator(

@@ -274,9 +274,9 @@ def test_parts_grow_with_their_number_as_far_as_there_is_memory(engine: Engine, 
     sizes: list[int] = []
 
     class Sized(OutputPart):
-        def __init__(self, size: int, buffers: PartBuffers, kinds: Iterable[str]) -> None:
+        def __init__(self, start: int, size: int, buffers: PartBuffers, kinds: Iterable[str]) -> None:
             sizes.append(size)
-            super().__init__(size, buffers, kinds)
+            super().__init__(start, size, buffers, kinds)
 
     store = MemoryStore(stored([400]), pause=pause_under(engine.name))
     setup = make_setup(partial(Repeated, 3), first=part, limit=SLOT_BYTES + 3 * part, slots=2)

@@ -99,8 +99,8 @@ def test_a_put_needs_bytes_known_before_or_compared_after(
 class Pretends(MemoryStore):
     """Accepts the name of the algorithm, and ignores it."""
 
-    async def upload_part(self, upload: MultipartUpload, number: int, body: Body) -> Written:
-        return replace(await super().upload_part(upload, number, body), checksum=None)
+    async def upload_part(self, upload: MultipartUpload, number: int, start: int, body: Body) -> Written:
+        return replace(await super().upload_part(upload, number, start, body), checksum=None)
 
     async def complete_upload(
         self, upload: MultipartUpload, parts: Sequence[CompletedPart], checksum: Checksum | None

@@ -7,11 +7,11 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from asyncstream.errors import ConfigError
+from asyncstream.locations.urls import Url, parse_url
 from asyncstream.web import FetchConfig, Page
 from asyncstream.web.hosts import Hosts
 from asyncstream.web.page_replies import retry_after
 from asyncstream.web.pages import parse_charset
-from asyncstream.web.urls import Url, parse_url
 
 NOW = 1_700_000_000.0
 

@@ -8,7 +8,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from asyncstream.errors import InputError
-from asyncstream.web.urls import interleaved, joined, parse_url, shown
+from asyncstream.locations.urls import interleaved, joined, parse_url, shown
 
 
 @pytest.mark.parametrize(

@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 from asyncstream.checksum import CRC64NVME, Checksum
 from asyncstream.deadline import Deadline
 from asyncstream.errors import UploadGone
-from asyncstream.locations import S3Object
+from asyncstream.locations import S3Object, S3Prefix
 from asyncstream.pipeline import plan, progress
 from asyncstream.pipeline.config import TransferConfig
 from asyncstream.pipeline.context import Ends, TransferContext
@@ -33,6 +33,12 @@ ATTEMPTS = 3
 Verify = Literal["before", "after", "off"]
 UNLIMITED = 10**6 * SLOT_BYTES
 GONE = UploadGone("aborted by a lifecycle rule", "NoSuchUpload", 404)
+
+
+def ends_of(store: MemoryStore, retrying: Retrying) -> Ends:
+    """Return both ends over one store."""
+    kinds = (S3Object, S3Prefix)
+    return Ends(dict.fromkeys(kinds, store), dict.fromkeys(kinds, store), retrying)
 
 
 @dataclass(frozen=True)
@@ -62,7 +68,7 @@ class Setup:
         max_range = plan.max_range(self.part_size, self.multipart, chained=False)
         deadline = Deadline(self.deadline, self.clock, pauses=self.pauses)
         retrying = Retrying(config.retry_policy, deadline, engine.sleep)
-        context = TransferContext(Ends(store, store, retrying), engine, config, self.on_event)
+        context = TransferContext(ends_of(store, retrying), engine, config, self.on_event)
         work: CopyTasks | TransformTasks = CopyTasks(context, partial(plan.part_length, wanted=max_range))
         if self.transforming is not None:
             work = TransformTasks(context, self.transforming)

@@ -12,12 +12,12 @@ from asyncstream.engines import EngineName, open_engine
 from asyncstream.errors import AddressRefused, AsyncstreamError, ConnectionFailed, HostNotFound, InputError
 from asyncstream.lab.web import Answer, Origin
 from asyncstream.lab.web.server import Asked
+from asyncstream.locations.urls import Url
 from asyncstream.ports import for_ever
 from asyncstream.web import FetchConfig, open_fetcher
 from asyncstream.web.fetching import Fetcher
 from asyncstream.web.pages import Page
 from asyncstream.web.ports import Reply
-from asyncstream.web.urls import Url
 from tests.conformance import CLIENTS
 
 from .web_origins import Listener

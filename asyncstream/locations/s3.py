@@ -122,6 +122,6 @@ class S3Prefix(Struct, frozen=True):
     def __str__(self) -> str:
         return self.uri
 
-    def rebase(self, key: str, onto: "S3Prefix") -> S3Object:
-        """Return the object whose key has the prefix `onto` in place of this one."""
-        return S3Object(onto.bucket, onto.prefix + key.removeprefix(self.prefix))
+    def item(self, key: str) -> S3Object:
+        """Return the object of this key."""
+        return S3Object(self.bucket, key)

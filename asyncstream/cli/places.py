@@ -1,0 +1,142 @@
+"""What SOURCE and DESTINATION of `asyncstream copy` mean: objects, prefixes, files, folders, URLs, `-`."""
+
+import argparse
+from pathlib import Path
+
+from asyncstream.errors import InputError
+from asyncstream.locations import (
+    Folder,
+    LocalFile,
+    LocalFolder,
+    S3Object,
+    S3Prefix,
+    SourceFile,
+    StandardStream,
+    TargetFile,
+    WebFile,
+)
+from asyncstream.locations.urls import parse_url, shown
+from asyncstream.pipeline.config import TransferConfig
+from asyncstream.pipeline.jobs import Pair
+from asyncstream.pipeline.session import TransferSession
+
+
+def read_pair(options: argparse.Namespace) -> Pair:
+    """Return the pair that the command line names, without I/O but a look whether a path is a folder.
+
+    Raises:
+        InputError: a place cannot be read or written, or the two do not fit.
+    """
+    source, destination = _source(options), _destination(options.destination)
+    if options.object or not isinstance(source, S3Prefix | LocalFolder):
+        return _one(source, destination)
+    if not isinstance(destination, S3Prefix | LocalFolder):
+        return _one(source, destination)  # a prefix is the URI of an object, too
+    return source, destination
+
+
+def into_folder(session: TransferSession, pair: Pair, config: TransferConfig) -> Pair:
+    """Return the pair of one object and its place in a folder, if that is what two prefixes mean.
+
+    `s3://a/x.csv` and `s3://b/folder/` mean `s3://b/folder/x.csv`, as for `aws s3 cp`. As prefixes, they
+    would mean an object with the key `folder/`.
+
+    Raises:
+        InputError: the source is an object, and other keys start with its key.
+    """
+    source, destination = pair
+    if not isinstance(source, S3Prefix) or not isinstance(destination, S3Prefix | LocalFolder):
+        return pair
+    if _is_folder(source) or not _is_folder(destination):
+        return pair
+    one = S3Object.from_uri(source.uri)
+    if isinstance(destination, LocalFolder):
+        return one, _within(destination, one)
+    jobs = session.plan([(source, S3Prefix.from_uri(_within(destination, one).uri))], config)
+    if all(job.source != one for job in jobs):
+        return pair
+    if len(jobs) > 1:
+        raise InputError(
+            f"{source} is an object, and {len(jobs) - 1:,} other keys start with its key. Copy only the "
+            f"object with --object, or all of them with {_within(destination, one)} as the destination"
+        )
+    return one, _within(destination, one)
+
+
+def read_folder(text: str) -> Folder:
+    """Return the prefix or the folder of `asyncstream clean`.
+
+    Raises:
+        InputError: it is neither.
+    """
+    path = _path(text)
+    return S3Prefix.from_uri(text) if path is None else LocalFolder(path)
+
+
+def _source(options: argparse.Namespace) -> SourceFile | Folder:
+    text = options.source
+    if text == "-":
+        source: SourceFile | Folder = StandardStream()
+    elif text.startswith(("http://", "https://")):
+        source = WebFile(text, sha256=options.sha256)
+    elif (path := _path(text)) is not None:
+        source = LocalFolder(path) if text.endswith("/") or Path(path).is_dir() else LocalFile(path)
+    else:
+        source = S3Prefix.from_uri(text)
+    if options.sha256 is not None and not isinstance(source, WebFile):
+        raise InputError(f"--sha256 is the SHA-256 of a file behind a URL, and {source} is none")
+    return source
+
+
+def _destination(text: str) -> TargetFile | Folder:
+    if text == "-":
+        return StandardStream()
+    if text.startswith(("http://", "https://")):
+        raise InputError(f"{shown(text)} cannot be written: a URL can only be a source")
+    path = _path(text)
+    if path is None:
+        return S3Prefix.from_uri(text)
+    return LocalFolder(path) if text.endswith("/") or Path(path).is_dir() else LocalFile(path)
+
+
+def _path(text: str) -> str | None:
+    """Return the path that a text names: a file URI, or a path that cannot be taken for anything else."""
+    if text.startswith("file://"):
+        return LocalFile.from_uri(text).path
+    return text if text.startswith(("/", "./", "../")) or text in {".", ".."} else None
+
+
+def _one(source: SourceFile | Folder, destination: TargetFile | Folder) -> Pair:
+    """Return a pair of single files. A destination that is a folder gets the source's name."""
+    read = S3Object.from_uri(source.uri) if isinstance(source, S3Prefix) else source
+    if isinstance(read, LocalFolder):
+        raise InputError(f"{read} is a folder: copy it to a folder or a prefix, without --object")
+    if isinstance(destination, S3Prefix | LocalFolder):
+        if _is_folder(destination):
+            return read, _within(destination, read)
+        return read, S3Object.from_uri(destination.uri)
+    return read, destination
+
+
+def _is_folder(place: Folder) -> bool:
+    return isinstance(place, LocalFolder) or place.prefix.endswith("/") or not place.prefix
+
+
+def _within(folder: Folder, source: SourceFile) -> S3Object | LocalFile:
+    """Return the place in a folder for a file, under the last name of its key, path or URL.
+
+    Raises:
+        InputError: it has no name.
+    """
+    match source:
+        case S3Object():
+            name = source.key.rpartition("/")[2]
+        case LocalFile():
+            name = Path(source.path).name
+        case WebFile():
+            name = parse_url(source.url).target.partition("?")[0].rpartition("/")[2]
+        case _:
+            name = ""
+    if not name:
+        raise InputError(f"{source} has no name for a file in {folder}: name it in DESTINATION")
+    return folder.item(folder.prefix + name)

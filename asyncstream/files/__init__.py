@@ -1,0 +1,1 @@
+"""Files of this machine as ends of a transfer: read in ranges, written beside their place, then renamed."""

@@ -1,0 +1,268 @@
+"""Files of this machine as a destination: written beside their place, synced, and renamed."""
+
+import os
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import ExitStack, contextmanager
+from io import FileIO
+from pathlib import Path
+from typing import Any, TypeVar
+
+from asyncstream.checksum import Checksum, Digests
+from asyncstream.errors import (
+    AsyncstreamError,
+    ChecksumMismatch,
+    DestinationExists,
+    FileError,
+    SourceNotFound,
+    UploadGone,
+)
+from asyncstream.files import temporary
+from asyncstream.files.failures import explain
+from asyncstream.files.writing import write_body
+from asyncstream.locations import LocalFile, LocalFolder
+from asyncstream.objects import CompletedPart, MultipartUpload, OpenUpload, Origin, Stored, Written
+from asyncstream.ports import Body, Engine
+from asyncstream.units import MiB
+
+T = TypeVar("T")
+# Windows would change line ends.
+_FLAGS = os.O_WRONLY | getattr(os, "O_BINARY", 0)
+_READ = 1 * MiB
+
+
+class FileDestination:
+    """Writes files. See `ports.Destination`.
+
+    Its confirmation of a part means that the bytes are on the disk. It does not read them again: results
+    have no `write_verified`.
+
+    Args:
+        engine: runs what may wait for a disk, or a network's file system.
+        create_only: whether to leave existing files unchanged.
+    """
+
+    requests: Mapping[str, int] = {}
+    downgrades: list[str] = []  # noqa: RUF012 - as above
+
+    def __init__(self, engine: Engine, *, create_only: bool) -> None:
+        self._engine = engine
+        self._create_only = create_only
+
+    @property
+    def slot_bytes(self) -> int:
+        """Bytes of memory that one part in flight costs."""
+        return 2 * self._engine.computes_at_once
+
+    async def find(self, target: LocalFile) -> Stored | None:
+        """Return the size of a file; None if it does not exist."""
+        try:
+            facts = await self._do(target, lambda: os.stat(target.path))  # noqa: PTH116 - like the source
+        except SourceNotFound:
+            return None
+        return Stored(facts.st_size, "", None)
+
+    async def compute_checksum(self, target: LocalFile, kind: str) -> Checksum:
+        """Read a file and return its checksum."""
+
+        def compute() -> Checksum:
+            digests = Digests([kind])
+            buffer = memoryview(bytearray(_READ))
+            with FileIO(target.path) as file:
+                while size := file.readinto(buffer):
+                    digests.update(buffer[:size])
+            return digests.checksums()[kind]
+
+        return await self._do(target, compute)
+
+    def sent_at_once(self, target: LocalFile, length: int) -> bool:
+        """Return False: a file needs no checksum before its bytes."""
+        return False
+
+    def verifies(self, target: LocalFile) -> bool:
+        """Return False: file systems compute no checksums."""
+        return False
+
+    async def put(
+        self,
+        target: LocalFile,
+        body: Body,
+        attributes: Mapping[str, Any],
+        checksum: Checksum | None,
+        origin: Origin | None = None,
+    ) -> Written:
+        """Write a file as a whole, if its bytes match the checksum. It keeps no attributes and no origin.
+
+        Raises:
+            ChecksumMismatch: its bytes have another checksum. The file was not written.
+            DestinationExists, AccessDenied, FileError: it cannot be written.
+        """
+        upload = temporary.new_upload(target)
+        path = temporary.bytes_path(upload)
+        try:
+            with ExitStack() as closing:
+                file = await self._do(target, lambda: closing.enter_context(_create(path)))
+                await write_body(self._engine, file, body, target)
+                _check(body, checksum, target)
+                await self._do(target, lambda: os.fsync(file.fileno()))
+            await self._do(target, lambda: self._publish(path, target))
+        except BaseException:
+            path.unlink(missing_ok=True)
+            raise
+        return Written("", None)
+
+    async def create_upload(
+        self, target: LocalFile, attributes: Mapping[str, Any], origin: Origin | None = None
+    ) -> MultipartUpload:
+        """Create the temporary file that parts are written to, in any order."""
+        upload = temporary.new_upload(target)
+
+        def create() -> None:
+            _create(temporary.bytes_path(upload)).close()
+            _create(temporary.parts_path(upload)).close()
+
+        await self._do(target, create)
+        return upload
+
+    async def upload_part(self, upload: MultipartUpload, number: int, start: int, body: Body) -> Written:
+        """Write one part to its place, sync it to the disk, and note it in the list of parts.
+
+        Raises:
+            UploadGone: the temporary file was removed.
+            AccessDenied, FileError: it cannot be written.
+        """
+        path = temporary.bytes_path(upload)
+        with ExitStack() as closing:
+            file = await self._do_if_there(upload, lambda: closing.enter_context(FileIO(_open(path), "w")))
+            file.seek(start)
+            await write_body(self._engine, file, body, upload.target)
+            part = CompletedPart(number, "", body.length, body.digests.checksums())
+            await self._do_if_there(upload, lambda: _note_part(file, temporary.parts_path(upload), part))
+        return Written("", None)
+
+    async def complete_upload(
+        self, upload: MultipartUpload, parts: Sequence[CompletedPart], checksum: Checksum | None
+    ) -> Written:
+        """Rename the temporary file to its place.
+
+        Raises:
+            UploadGone: the temporary file was removed.
+            DestinationExists, AccessDenied, FileError: it cannot be renamed.
+        """
+        path, target = temporary.bytes_path(upload), upload.target
+        assert isinstance(target, LocalFile)  # noqa: S101 - the router sends no other
+        wanted = sum(part.length for part in parts)
+
+        def complete() -> None:
+            with FileIO(_open(path), "w") as file:
+                found = os.fstat(file.fileno()).st_size
+                if found != wanted:
+                    raise FileError(f"{path} has {found} bytes and should have {wanted}: copy the file again")
+                os.fsync(file.fileno())
+            self._publish(path, target)
+            temporary.parts_path(upload).unlink(missing_ok=True)
+
+        await self._do_if_there(upload, complete)
+        return Written("", None)
+
+    async def abort_upload(self, upload: MultipartUpload) -> None:
+        """Remove the temporary file and the list of its parts."""
+
+        def remove() -> None:
+            for path in (temporary.bytes_path(upload), temporary.parts_path(upload)):
+                path.unlink(missing_ok=True)
+
+        await self._do(upload.target, remove)
+
+    async def list_parts(
+        self, upload: MultipartUpload, after: int | None
+    ) -> tuple[list[CompletedPart], int | None]:
+        """Return all parts that are on the disk, by number, and None: there are no more pages.
+
+        Raises:
+            UploadGone: the file was completed, or its upload was aborted.
+        """
+
+        def read() -> list[CompletedPart]:
+            temporary.bytes_path(upload).stat()
+            return list(temporary.read_parts(temporary.parts_path(upload)))
+
+        return await self._do_if_there(upload, read), None
+
+    async def list_uploads(
+        self, prefix: LocalFolder, after: tuple[str, str] | None
+    ) -> tuple[list[OpenUpload], tuple[str, str] | None]:
+        """Return the uploads in a folder and its subfolders, and None: there are no more pages."""
+        return await self._do(prefix, lambda: list(temporary.uploads_under(prefix))), None
+
+    def _publish(self, path: Path, target: LocalFile) -> None:
+        """Give a complete file its name, and sync the folder."""
+        if self._create_only:
+            try:
+                os.link(path, target.path)
+            except FileExistsError as error:
+                message = f'{target} exists and if_exists="fail" is set: the file was not changed'
+                raise DestinationExists(message) from error
+            path.unlink()
+        else:
+            path.replace(target.path)
+        _sync_folder(path.parent)
+
+    async def _do(self, place: object, work: Callable[[], T]) -> T:
+        """Run what uses the file system.
+
+        Raises:
+            SourceNotFound, AccessDenied, InputError, FileError: the file system refused.
+        """
+        with _explained(f"writing {place}"):
+            return await self._engine.compute(work)
+
+    async def _do_if_there(self, upload: MultipartUpload, work: Callable[[], T]) -> T:
+        try:
+            return await self._do(upload.target, work)
+        except SourceNotFound as error:
+            raise UploadGone(f"the temporary file of {upload.target} was removed") from error
+
+
+@contextmanager
+def _explained(what: str) -> Iterator[None]:
+    try:
+        yield
+    except AsyncstreamError:
+        raise
+    except OSError as error:
+        raise explain(error, what) from error
+
+
+def _create(path: Path) -> FileIO:
+    path.parent.mkdir(parents=True, exist_ok=True)
+    return FileIO(os.open(path, _FLAGS | os.O_CREAT | os.O_EXCL, 0o666), "w")
+
+
+def _open(path: Path) -> int:
+    return os.open(path, _FLAGS | getattr(os, "O_NOFOLLOW", 0))
+
+
+def _note_part(file: FileIO, parts: Path, part: CompletedPart) -> None:
+    """Sync a part to the disk, then say so in the list: a list that says more would be wrong."""
+    os.fsync(file.fileno())
+    with FileIO(os.open(parts, _FLAGS | os.O_APPEND), "w") as listed:
+        # One write, so that lines of parts that end at the same time do not mix.
+        listed.write(temporary.part_line(part))
+        os.fsync(listed.fileno())
+
+
+def _sync_folder(folder: Path) -> None:
+    """Sync a rename to the disk. Windows opens no folders, and needs no sync of them."""
+    if not hasattr(os, "O_DIRECTORY"):
+        return
+    opened = os.open(folder, os.O_RDONLY | os.O_DIRECTORY)
+    try:
+        os.fsync(opened)
+    finally:
+        os.close(opened)
+
+
+def _check(body: Body, declared: Checksum | None, target: LocalFile) -> None:
+    found = None if declared is None else body.digests.checksums().get(declared.kind)
+    if found is not None and found != declared:
+        raise ChecksumMismatch(f"the bytes for {target} have the {found.kind} {found.value}, not as declared")

@@ -1,0 +1,234 @@
+"""Standard input as a source, standard output as a destination: read or written once, in order."""
+
+import os
+import select
+from collections.abc import Mapping, Sequence
+from io import FileIO
+from typing import Any
+
+from asyncstream.checksum import Checksum
+from asyncstream.errors import FileError, InputError, NothingYet
+from asyncstream.files.failures import explain
+from asyncstream.files.writing import write_body
+from asyncstream.locations import LocalFolder, StandardStream
+from asyncstream.objects import (
+    ByteRange,
+    CompletedPart,
+    ListedObject,
+    MultipartUpload,
+    OpenUpload,
+    Origin,
+    Stored,
+    Written,
+)
+from asyncstream.ports import Body, Engine, Opened
+
+_INPUT, _OUTPUT = 0, 1
+# Seconds to wait for bytes, before the reader looks whether it should stop.
+_PATIENCE = 0.2
+
+
+class StandardInput:
+    """Reads standard input, once. See `ports.Source`."""
+
+    requests: Mapping[str, int] = {}
+    downgrades: list[str] = []  # noqa: RUF012 - as above
+
+    def __init__(self, engine: Engine, chunk_size: int) -> None:
+        self._engine = engine
+        self._buffer_bytes = max(chunk_size, engine.computes_at_once)
+        self._was_read = False
+
+    @property
+    def slot_bytes(self) -> int:
+        """Bytes of memory that one part in flight costs."""
+        return self._buffer_bytes
+
+    async def open(
+        self,
+        source: StandardStream,
+        range_: ByteRange | None,
+        etag: str | None,
+        if_none_match: str | None = None,
+    ) -> Opened:
+        """Return standard input, whose size is unknown.
+
+        Raises:
+            FileError: it was read already, and its bytes are gone.
+        """
+        if self._was_read:
+            raise FileError("standard input can be read only once: give its bytes again")
+        self._was_read = True
+        stream = _InputStream(self._engine, self._buffer_bytes)
+        return Opened(None, "", ByteRange(0, 0), {}, stream, in_ranges=False)
+
+    async def head(self, source: StandardStream, etag: str) -> Stored:
+        """Raise InputError: only its last byte shows the size."""
+        raise InputError("the size of standard input is unknown")
+
+    async def part_size(self, source: StandardStream, etag: str, number: int) -> None:
+        """Return None: it has no parts."""
+
+    async def list_page(
+        self, prefix: LocalFolder, token: str | None
+    ) -> tuple[list[ListedObject], str | None]:
+        """Return nothing: it has no files."""
+        return [], None
+
+
+class _InputStream:
+    """See `ports.ByteStream`."""
+
+    def __init__(self, engine: Engine, buffer_bytes: int) -> None:
+        self._engine = engine
+        self._buffer = memoryview(bytearray(buffer_bytes))
+        self._file = FileIO(_INPUT, closefd=False)
+
+    async def read(self) -> memoryview:
+        return await self._engine.compute(self._read)
+
+    def _read(self) -> memoryview:
+        """Read until the buffer is full or nothing more is ready: each hop to a thread should be worth it.
+
+        Raises:
+            NothingYet: there was nothing to read for some time. The caller may have been told to stop.
+        """
+        filled = 0
+        try:
+            while filled < len(self._buffer):
+                if not _is_ready(0 if filled else _PATIENCE):
+                    if filled:
+                        break
+                    raise NothingYet("standard input is silent")
+                size = self._file.readinto(self._buffer[filled:])
+                if not size:
+                    break
+                filled += size
+        except NothingYet:
+            raise
+        except OSError as error:
+            raise explain(error, "reading standard input") from error
+        return self._buffer[:filled]
+
+    async def close(self) -> None:
+        """Do nothing: the stream is the process's."""
+
+
+def _is_ready(seconds: float) -> bool:
+    """Wait for bytes, or the end. Windows can ask this of sockets only: there a read waits by itself."""
+    if os.name == "nt":
+        return True
+    return bool(select.select([_INPUT], [], [], seconds)[0])
+
+
+class StandardOutput:
+    """Writes standard output, in order. See `ports.Destination`.
+
+    What was written cannot be taken back, so a part that fails midway cannot be repeated.
+    """
+
+    requests: Mapping[str, int] = {}
+    downgrades: list[str] = []  # noqa: RUF012 - as above
+
+    def __init__(self, engine: Engine) -> None:
+        self._engine = engine
+        self._written = 0
+
+    @property
+    def slot_bytes(self) -> int:
+        """Bytes of memory that one part in flight costs."""
+        return 2 * self._engine.computes_at_once
+
+    async def find(self, target: StandardStream) -> None:
+        """Return None: nothing is there."""
+
+    async def compute_checksum(self, target: StandardStream, kind: str) -> None:
+        """Return None: its bytes are gone."""
+
+    def sent_at_once(self, target: StandardStream, length: int) -> bool:
+        """Return False: it needs no checksum before its bytes."""
+        return False
+
+    def verifies(self, target: StandardStream) -> bool:
+        """Return False: the reader confirms nothing."""
+        return False
+
+    async def put(
+        self,
+        target: StandardStream,
+        body: Body,
+        attributes: Mapping[str, Any],
+        checksum: Checksum | None,
+        origin: Origin | None = None,
+    ) -> Written:
+        """Write all bytes.
+
+        Raises:
+            FileError: the reader has closed the stream, or an earlier try has written a part of the bytes.
+        """
+        await self._write(0, body)
+        return Written("", None)
+
+    async def create_upload(
+        self, target: StandardStream, attributes: Mapping[str, Any], origin: Origin | None = None
+    ) -> MultipartUpload:
+        """Return an upload whose parts come in order."""
+        return MultipartUpload(target, "standard output")
+
+    async def upload_part(self, upload: MultipartUpload, number: int, start: int, body: Body) -> Written:
+        """Write the next part; see `put`."""
+        await self._write(start, body)
+        return Written("", None)
+
+    async def complete_upload(
+        self, upload: MultipartUpload, parts: Sequence[CompletedPart], checksum: Checksum | None
+    ) -> Written:
+        """Do nothing: all parts are written."""
+        return Written("", None)
+
+    async def abort_upload(self, upload: MultipartUpload) -> None:
+        """Do nothing: what was written cannot be taken back."""
+
+    async def list_parts(
+        self, upload: MultipartUpload, after: int | None
+    ) -> tuple[list[CompletedPart], int | None]:
+        """Return nothing: a pipe keeps no parts."""
+        return [], None
+
+    async def list_uploads(
+        self, prefix: LocalFolder, after: tuple[str, str] | None
+    ) -> tuple[list[OpenUpload], tuple[str, str] | None]:
+        """Return nothing: a pipe keeps no uploads."""
+        return [], None
+
+    async def _write(self, start: int, body: Body) -> None:
+        if start != self._written:
+            raise FileError(
+                f"standard output has {self._written} bytes, and the next one would be {start}: an earlier "
+                "try has written what cannot be taken back"
+            )
+        with FileIO(_OUTPUT, "w", closefd=False) as file:
+            counted = _Counted(body)
+            try:
+                await write_body(self._engine, file, counted, "standard output")
+            finally:
+                self._written += counted.moved
+
+
+class _Counted:
+    """A body that counts the bytes it has handed on."""
+
+    def __init__(self, body: Body) -> None:
+        self._body = body
+        self.length = body.length
+        self.digests = body.digests
+        self.error = body.error
+        self.moved = 0
+
+    async def next_chunk(self) -> bytes | memoryview:
+        chunk = await self._body.next_chunk()
+        self.moved += len(chunk)
+        return chunk
+
+    async def close(self) -> None:
+        await self._body.close()

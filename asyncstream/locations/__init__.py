@@ -1,0 +1,30 @@
+"""Places that a transfer reads and writes: objects, files, URLs, prefixes and folders. No I/O."""
+
+from asyncstream.locations.local import LocalFile, LocalFolder, StandardStream
+from asyncstream.locations.s3 import MAX_KEY_BYTES, S3Object, S3Prefix, is_folder_marker
+from asyncstream.locations.web import WebFile
+
+# What one file is read from, and written to; and what many are.
+SourceFile = S3Object | LocalFile | WebFile | StandardStream
+TargetFile = S3Object | LocalFile | StandardStream
+Folder = S3Prefix | LocalFolder
+
+__all__ = [
+    "MAX_KEY_BYTES",
+    "Folder",
+    "LocalFile",
+    "LocalFolder",
+    "S3Object",
+    "S3Prefix",
+    "SourceFile",
+    "StandardStream",
+    "TargetFile",
+    "WebFile",
+    "is_folder_marker",
+    "rebased",
+]
+
+
+def rebased(name: str, old: Folder, new: Folder) -> str:
+    """Return the name in `new` of a file of this name in `old`: its prefix is replaced, the rest stays."""
+    return new.prefix + name.removeprefix(old.prefix)

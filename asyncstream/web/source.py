@@ -1,0 +1,183 @@
+"""A URL as the source of a file: requested in ranges where its server can, else in order."""
+
+from collections.abc import Mapping
+from contextlib import AsyncExitStack
+
+from asyncstream.deadline import Deadline
+from asyncstream.errors import (
+    AccessDenied,
+    AsyncstreamError,
+    InputError,
+    NotModified,
+    NotResumable,
+    OtherVersion,
+    PageFailed,
+    PageNotFound,
+    SourceChanged,
+    SourceNotFound,
+)
+from asyncstream.locations import LocalFolder, WebFile
+from asyncstream.locations.urls import parse_url
+from asyncstream.objects import ByteRange, ListedObject, Stored
+from asyncstream.ports import Opened
+from asyncstream.web import file_replies
+from asyncstream.web.fetching import Fetcher
+from asyncstream.web.ports import Reply
+
+# What Opened has no use for, and a connection costs: the buffers of the HTTP libraries.
+_SLOT_BYTES = 512 * 1024
+
+
+class WebSource:
+    """Reads files behind URLs. See `ports.Source`.
+
+    Args:
+        fetcher: requests URLs; closed with this source.
+        deadline: no bytes are read after it.
+        verify: whether to return the checksums that servers send.
+    """
+
+    downgrades: list[str] = []  # noqa: RUF012 - a constant of the port: a URL is asked for nothing optional
+    slot_bytes = _SLOT_BYTES
+
+    def __init__(self, fetcher: Fetcher, deadline: Deadline, *, verify: bool) -> None:
+        self._fetcher = fetcher
+        self._left = deadline.left_for_replies
+        self._verify = verify
+        # Several threads send. Appending to a list is atomic, a counter's += is not.
+        self._sent: list[None] = []
+
+    @property
+    def requests(self) -> Mapping[str, int]:
+        """Requests sent so far: of files, not of redirects."""
+        return {"WebGet": len(self._sent)} if self._sent else {}
+
+    async def open(
+        self, source: WebFile, range_: ByteRange | None, etag: str | None, if_none_match: str | None = None
+    ) -> Opened:
+        """Request a range of a file (None: the whole). With `etag`, only that version is read.
+
+        Raises:
+            NotModified: the file's ETag is `if_none_match`.
+            SourceNotFound, AccessDenied, SourceChanged: the server refused the request.
+            NotResumable: the server has no ranges, and nothing shows whether the file has changed.
+            AddressRefused, RedirectRefused, ServerNotTrusted, PageFailed: the URL must not or cannot be read.
+        """
+        self._sent.append(None)
+        headers = file_replies.request_headers(range_, etag, if_none_match)
+        async with AsyncExitStack() as closing:
+            try:
+                reply, url = await closing.enter_async_context(
+                    self._fetcher.reach(parse_url(source.url), self._left, headers)
+                )
+                found = file_replies.read(reply, url, source)
+            except AsyncstreamError as error:
+                raise _as_source(error, source) from error
+            skipped = _check(found, range_, etag, source)
+            whole = range_ is None or skipped is not None
+            wanted = found.range if range_ is None else range_
+            checksum = source.checksum or (found.checksum if self._verify else None)
+            stream = _Stream(reply, closing.pop_all(), source, skip=skipped or 0)
+        return Opened(
+            found.size,
+            found.version,
+            wanted,
+            found.attributes,
+            stream,
+            range_asked=False,
+            checksum=checksum if whole else None,
+            demanded=source.checksum is not None,
+            # Only the last byte shows whether a hash is right, so the bytes are read in order.
+            in_ranges=found.in_ranges and not file_replies.needs_order(checksum),
+        )
+
+    async def head(self, source: WebFile, etag: str) -> Stored:
+        """Raise InputError: a first request always asks for the whole file."""
+        raise InputError(f"{source} has no HEAD")
+
+    async def part_size(self, source: WebFile, etag: str, number: int) -> None:
+        """Return None: a URL has no parts."""
+
+    async def list_page(
+        self, prefix: LocalFolder, token: str | None
+    ) -> tuple[list[ListedObject], str | None]:
+        """Return nothing: a URL has no files under it."""
+        return [], None
+
+    async def close(self) -> None:
+        """Close all connections."""
+        await self._fetcher.close()
+
+
+class _Stream:
+    """The body of one reply. See `ports.ByteStream`.
+
+    Args:
+        reply: the reply.
+        closing: gives its connection back.
+        source: the file, whose expected size is checked at the end.
+        skip: bytes to leave out at the start.
+    """
+
+    def __init__(self, reply: Reply, closing: AsyncExitStack, source: WebFile, skip: int) -> None:
+        self._reply = reply
+        self._closing = closing
+        self._source = source
+        self._skip = skip
+        self._read = 0
+
+    async def read(self) -> bytes | memoryview:
+        while True:
+            chunk = await self._reply.stream.read()
+            self._read += len(chunk)
+            if not chunk:
+                self._check_size()
+            unwanted = min(self._skip, len(chunk))
+            self._skip -= unwanted
+            if not chunk or unwanted < len(chunk):
+                return chunk[unwanted:]
+
+    def _check_size(self) -> None:
+        expected = self._source.size
+        if expected is not None and self._reply.status == 200 and self._read != expected:
+            raise SourceChanged(f"{self._source} has {self._read} bytes, and should have {expected}")
+
+    async def close(self) -> None:
+        await self._closing.aclose()
+
+
+def _check(
+    found: file_replies.FoundFile, range_: ByteRange | None, etag: str | None, source: WebFile
+) -> int | None:
+    """Check that a reply has the version and the bytes asked for.
+
+    Returns:
+        The bytes to skip, if the server has sent the whole file instead of a range; else None.
+
+    Raises:
+        SourceChanged, NotResumable: it has not.
+    """
+    if etag is not None and found.version != etag:
+        raise OtherVersion(f"{source} was changed during the transfer: it was {etag}, now {found.version}")
+    if range_ is None or found.range == range_:
+        return None
+    if found.range.start or (found.size is not None and found.range.stop != found.size):
+        raise SourceChanged(f"{source}: asked for {range_.header}, the server sent {found.range.header}")
+    if range_.start and not etag:
+        raise NotResumable(f"{source}: its server has no ranges, and nothing shows whether the file changed")
+    return range_.start
+
+
+def _as_source(error: AsyncstreamError, source: WebFile) -> AsyncstreamError:
+    """Return the error of a page as that of a source."""
+    match error:
+        case PageNotFound():
+            return SourceNotFound(f"{source} does not exist: {error}")
+        case PageFailed(status=304):
+            return NotModified(f"{source} has not changed")
+        case PageFailed(status=401 | 403):
+            return AccessDenied(f"{error}. If it needs a key, give it in `headers` of `FetchConfig`")
+        case PageFailed(status=412 | 416):
+            return SourceChanged(f"{source} was changed during the transfer: {error}")
+        case _:
+            return error
