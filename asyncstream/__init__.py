@@ -17,6 +17,7 @@ from asyncstream.errors import (
     CredentialsExpired,
     DeadlineExceeded,
     DestinationExists,
+    FileError,
     InputError,
     LineTooLong,
     MemoryNeeded,
@@ -30,7 +31,7 @@ from asyncstream.errors import (
     TransformError,
 )
 from asyncstream.events.invoke import lambda_handler
-from asyncstream.locations import S3Object, S3Prefix
+from asyncstream.locations import LocalFile, LocalFolder, S3Object, S3Prefix, WebFile
 from asyncstream.mapping.calls import Outcome
 from asyncstream.mapping.concurrent import map_concurrent, map_concurrent_async
 from asyncstream.pipeline.async_session import AsyncTransferSession, transfer_async
@@ -43,6 +44,7 @@ from asyncstream.s3.access import S3Access
 from asyncstream.tracing import current_span
 from asyncstream.units import GiB, KiB, MiB
 from asyncstream.version import __version__
+from asyncstream.web import FetchConfig
 
 __all__ = [
     "AccessDenied",
@@ -61,6 +63,8 @@ __all__ = [
     "DestinationExists",
     "EngineName",
     "Event",
+    "FetchConfig",
+    "FileError",
     "FileFinished",
     "FileResult",
     "FileStarted",
@@ -68,6 +72,8 @@ __all__ = [
     "InputError",
     "KiB",
     "LineTooLong",
+    "LocalFile",
+    "LocalFolder",
     "MemoryNeeded",
     "MiB",
     "NothingToTransfer",
@@ -87,6 +93,7 @@ __all__ = [
     "TransferReport",
     "TransferSession",
     "TransformError",
+    "WebFile",
     "__version__",
     "current_span",
     "lambda_handler",

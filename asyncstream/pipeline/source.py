@@ -63,7 +63,7 @@ class SourceReader:
                 return pause_ends - deadline.now()
 
             task = now()
-            if wanted is None:
+            if wanted is None and broke.retryable:
                 raise NotResumable(f"{file.job.source} broke off after {moved} bytes: {broke}") from broke
             wait = self._retrying.wait_after(broke, Tries(failures - 1, free=1), left)
             if wait is None:
@@ -75,6 +75,7 @@ class SourceReader:
             self._on_event(
                 progress.PartRetried(file.job.source, file.job.destination, 0, task.attempts, broke)
             )
+            assert wanted is not None  # noqa: S101 - or there is nothing to wait for
             unread = ByteRange(wanted.start + moved, wanted.stop)
             return await self.repeat(task, lambda: self.open(task, unread), left=left)
 

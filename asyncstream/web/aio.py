@@ -124,8 +124,9 @@ class _Host:
     async def get(self, url: Url, headers: Mapping[str, str], left: TimeLeft) -> Reply:
         """See `ports.Host`."""
         # `total` lasts until the last byte of the body. By default, aiohttp rounds long times up to seconds.
+        seconds = left()
         timeout = aiohttp.ClientTimeout(
-            total=max(left(), _SHORTEST),
+            total=None if seconds == math.inf else max(seconds, _SHORTEST),
             sock_connect=self._config.connect_timeout,
             sock_read=self._config.stall_timeout,
             ceil_threshold=math.inf,

@@ -60,9 +60,11 @@ class WebSource:
         Raises:
             NotModified: the file's ETag is `if_none_match`.
             SourceNotFound, AccessDenied, SourceChanged: the server refused the request.
-            NotResumable: the server has no ranges, and nothing shows whether the file has changed.
+            NotResumable: nothing shows whether the file has changed since its start was read.
             AddressRefused, RedirectRefused, ServerNotTrusted, PageFailed: the URL must not or cannot be read.
         """
+        if range_ is not None and range_.start and not etag:
+            raise NotResumable(f"{source} has neither an ETag nor a date: whether it changed is unknown")
         self._sent.append(None)
         headers = file_replies.request_headers(range_, etag, if_none_match)
         async with AsyncExitStack() as closing:
@@ -155,7 +157,7 @@ def _check(
         The bytes to skip, if the server has sent the whole file instead of a range; else None.
 
     Raises:
-        SourceChanged, NotResumable: it has not.
+        SourceChanged: it has not.
     """
     if etag is not None and found.version != etag:
         raise OtherVersion(f"{source} was changed during the transfer: it was {etag}, now {found.version}")
@@ -163,8 +165,6 @@ def _check(
         return None
     if found.range.start or (found.size is not None and found.range.stop != found.size):
         raise SourceChanged(f"{source}: asked for {range_.header}, the server sent {found.range.header}")
-    if range_.start and not etag:
-        raise NotResumable(f"{source}: its server has no ranges, and nothing shows whether the file changed")
     return range_.start
 
 

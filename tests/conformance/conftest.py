@@ -1,12 +1,14 @@
 """One suite for every engine and every server: two fixtures make each test run nine times."""
 
 import os
+import ssl
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import ExitStack
 from pathlib import Path
 from typing import Any, TypeVar
 
 import pytest
+import trustme
 
 from asyncstream import (
     KiB,
@@ -22,12 +24,15 @@ from asyncstream.engines import ENGINES, EngineName
 from asyncstream.errors import AsyncstreamError
 from asyncstream.lab.s3 import Fault as LabFault
 from asyncstream.lab.s3 import LabS3
+from asyncstream.lab.web import Answer, Origin
+from asyncstream.lab.web.server import Asked
 from asyncstream.pipeline import clients
 from asyncstream.pipeline.progress import OnEvent, ignore
 from asyncstream.pipeline.run import NO_CONTINUATIONS
 from asyncstream.ports import Transport
 from asyncstream.s3.settings import ClientSettings
 from asyncstream.transforms import Spec
+from asyncstream.web import FetchConfig
 from tests.fault_table import FaultRecord
 from tests.servers import Bucket, LabServer, S3Server
 from tests.servers.base import CREDENTIALS, PATIENCE
@@ -38,7 +43,16 @@ from tests.servers.odd_s3 import PART, OddS3
 from .aws_settings import SECRET, AwsSettings, Fail
 from .clocks import Clock
 from .faulty_transport import Fault, FaultyTransport
-from .fixture_types import Copy, NewSession, NothingIsLeft, Pairs, UntilItStalls, WrapTransport
+from .fixture_types import (
+    Copy,
+    NewSession,
+    NothingIsLeft,
+    Pairs,
+    Serve,
+    Served,
+    UntilItStalls,
+    WrapTransport,
+)
 
 T = TypeVar("T")
 
@@ -90,6 +104,7 @@ def copy(engine: EngineName, server: S3Server, kept_sessions: dict[Any, Transfer
         on_event: OnEvent = ignore,
         continuations: Any = NO_CONTINUATIONS,
         transform: Spec | None = None,
+        web: FetchConfig | None = None,
         **settings: Any,
     ) -> TransferReport:
         config = TransferConfig(**SETTINGS | settings)
@@ -98,7 +113,8 @@ def copy(engine: EngineName, server: S3Server, kept_sessions: dict[Any, Transfer
         which = (engine, server.name, config.max_concurrency, config.chunk_size, *patience)
         if which not in kept_sessions:
             kept_sessions[which] = TransferSession(engine, endpoint_url=server.endpoint_url)
-        return kept_sessions[which].transfer(files, config, on_event, continuations, transform)
+        session = kept_sessions[which]
+        return session.transfer(files, config, on_event, continuations, transform, web=web)
 
     return copy
 
@@ -285,3 +301,34 @@ def fail(engine: EngineName, aws: AwsSettings, blocked: Scripted) -> Fail:
         return found
 
     return fail
+
+
+@pytest.fixture
+def serve(request: pytest.FixtureRequest) -> Serve:
+    """Start an origin with answers by path: an Answer, or a function that makes one from the request."""
+
+    def serve(
+        answers: Mapping[str, Served] | None = None,
+        hosts: int = 1,
+        tls: ssl.SSLContext | None = None,
+        **by_name: Served,
+    ) -> Origin:
+        table = {**(answers or {}), **{f"/{name}": answer for name, answer in by_name.items()}}
+
+        def answer(asked: Asked) -> Answer:
+            found = table.get(asked.path, Answer.of(b"no such page", 404))
+            return found(asked) if callable(found) else found
+
+        origin = Origin(answer, hosts, tls)
+        request.addfinalizer(origin.close)
+        return origin
+
+    return serve
+
+
+@pytest.fixture
+def authority(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> trustme.CA:
+    authority = trustme.CA()
+    authority.cert_pem.write_to_path(tmp_path / "ca.pem")
+    monkeypatch.setenv("SSL_CERT_FILE", str(tmp_path / "ca.pem"))
+    return authority

@@ -1,21 +1,16 @@
 """Shared fixtures of the fetching tests: a fetcher on each engine, origins, and a certificate authority."""
 
-import ssl
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator
 from functools import partial
-from pathlib import Path
 from typing import Any
 
 import pytest
-import trustme
 
 from asyncstream.engines import EngineName, open_engine
-from asyncstream.lab.web import Answer, Origin
-from asyncstream.lab.web.server import Asked
 from asyncstream.ports import Engine, Finished, TimeLeft
 from asyncstream.web import FetchConfig, open_fetcher
 from asyncstream.web.pages import Page
-from tests.conformance.fixture_types import Fetch, FetchAll, Serve, Served
+from tests.conformance.fixture_types import Fetch, FetchAll
 
 from .web_origins import QUICK
 
@@ -82,34 +77,3 @@ def fetch_all(running: Engine) -> FetchAll:
         return running.run(work)
 
     return fetch_all
-
-
-@pytest.fixture
-def serve(request: pytest.FixtureRequest) -> Serve:
-    """Start an origin with answers by path: an Answer, or a function that makes one from the request."""
-
-    def serve(
-        answers: Mapping[str, Served] | None = None,
-        hosts: int = 1,
-        tls: ssl.SSLContext | None = None,
-        **by_name: Served,
-    ) -> Origin:
-        table = {**(answers or {}), **{f"/{name}": answer for name, answer in by_name.items()}}
-
-        def answer(asked: Asked) -> Answer:
-            found = table.get(asked.path, Answer.of(b"no such page", 404))
-            return found(asked) if callable(found) else found
-
-        origin = Origin(answer, hosts, tls)
-        request.addfinalizer(origin.close)
-        return origin
-
-    return serve
-
-
-@pytest.fixture
-def authority(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> trustme.CA:
-    authority = trustme.CA()
-    authority.cert_pem.write_to_path(tmp_path / "ca.pem")
-    monkeypatch.setenv("SSL_CERT_FILE", str(tmp_path / "ca.pem"))
-    return authority

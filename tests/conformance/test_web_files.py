@@ -1,0 +1,210 @@
+"""Files behind URLs as sources: read in ranges or in order, resumed, compared before they are visible."""
+
+import hashlib
+from base64 import b64encode
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from asyncstream import FetchConfig, LocalFile, MiB, S3Object, SourceChanged, TransferReport, WebFile
+from asyncstream.errors import AccessDenied, AddressRefused, ChecksumMismatch, InputError, SourceNotFound
+from asyncstream.lab.web import Answer
+from tests.servers import Bucket, content
+from tests.servers.web_file import WebPage
+
+from .fixture_types import Copy, Serve
+from .web.web_origins import ALLOWED
+
+WEB = FetchConfig(allowed_networks=ALLOWED)
+SIZE = 12 * MiB
+
+pytestmark = pytest.mark.parametrize("server", ["lab"], indirect=True)
+
+
+@pytest.fixture
+def download(copy: Copy, bucket: Bucket, serve: Serve) -> Any:
+    """Copy a page to the object `copies/x`."""
+
+    def download(page: Any, web: FetchConfig = WEB, **options: Any) -> TransferReport:
+        expected = {name: options.pop(name) for name in ("size", "sha256") if name in options}
+        url = serve(x=page).urls[0] + "/x?key=SECRET"
+        return copy([(WebFile(url, **expected), S3Object(bucket.name, "copies/x"))], web=web, **options)
+
+    return download
+
+
+def _sha256(body: bytes) -> str:
+    return hashlib.sha256(body).hexdigest()
+
+
+@pytest.mark.parametrize("ranges", [True, False])
+@pytest.mark.parametrize("multipart", [True, False])
+def test_a_url_is_copied_to_an_object(download: Any, bucket: Bucket, ranges: bool, multipart: bool) -> None:
+    page = WebPage(content(SIZE), ranges=ranges, headers={"Content-Type": "text/csv"})
+    report = download(page, multipart=multipart)
+    report.raise_for_failures()
+    [file] = report.files
+    assert bucket.get("copies/x") == page.body
+    assert bucket.head("copies/x")["ContentType"] == "text/csv"
+    assert file.bytes == SIZE
+    assert file.parts == (3 if ranges and multipart else 1)
+    assert file.write_verified == "CRC64NVME"
+    assert report.requests["WebGet"] == len(page.asked) == file.parts
+    assert all(headers["accept-encoding"] == "identity" for headers in page.asked)
+
+
+def test_a_url_is_copied_to_a_file(copy: Copy, serve: Serve, tmp_path: Path) -> None:
+    page = WebPage(content(SIZE))
+    pair = WebFile(serve(x=page).urls[0] + "/x"), LocalFile(str(tmp_path / "deep" / "x"))
+    copy([pair], web=WEB, multipart=True).raise_for_failures()
+    assert (tmp_path / "deep" / "x").read_bytes() == page.body
+    assert [path.name for path in (tmp_path / "deep").iterdir()] == ["x"]
+
+
+@pytest.mark.parametrize("size", [0, 1000, SIZE])
+def test_a_url_of_unknown_length_is_copied_in_parts(download: Any, bucket: Bucket, size: int) -> None:
+    """One request is enough: its reply is read by the tasks that fill parts in memory."""
+    page = WebPage(content(size), chunked=True, headers={"Content-Encoding": "br"})
+    report = download(page)
+    report.raise_for_failures()
+    [file] = report.files
+    assert bucket.get("copies/x") == page.body
+    assert bucket.head("copies/x")["ContentEncoding"] == "br"
+    assert (file.bytes, file.made, file.restarted) == (size, None, None)
+    assert file.attempts == file.parts == (3 if size == SIZE else 1)
+    assert len(page.asked) == 1
+
+
+@pytest.mark.parametrize("etag", ['"v1"', ""])
+@pytest.mark.parametrize("ranges", [True, False])
+def test_a_broken_url_is_resumed_or_read_again(
+    download: Any, bucket: Bucket, etag: str, ranges: bool
+) -> None:
+    page = WebPage(content(SIZE), etag=etag, ranges=ranges, breaks_after=7 * MiB)
+    report = download(page)
+    report.raise_for_failures()
+    assert bucket.get("copies/x") == page.body
+    resumed = page.asked[1]
+    if etag:
+        assert int(resumed["range"].removeprefix("bytes=").split("-")[0]) > 6 * MiB
+        assert resumed["if-range"] == etag
+    assert (report.files[0].restarted is not None) == (not etag)
+
+
+def test_a_broken_url_of_unknown_length_is_read_again(download: Any, bucket: Bucket) -> None:
+    page = WebPage(content(SIZE), chunked=True, breaks_after=7 * MiB)
+    report = download(page)
+    report.raise_for_failures()
+    assert bucket.get("copies/x") == page.body
+    assert "broke off" in (report.files[0].restarted or "")
+    assert bucket.uploads() == []
+
+
+@pytest.mark.parametrize("ranges", [True, False])
+def test_a_url_that_changes_meanwhile_fails(download: Any, bucket: Bucket, ranges: bool) -> None:
+    page = WebPage(content(SIZE), ranges=ranges, breaks_after=7 * MiB)
+
+    def answer(asked: Any) -> Answer:
+        made = page(asked)
+        page.etag, page.body = '"v2"', content(SIZE, 2)
+        return made
+
+    report = download(answer)
+    assert isinstance(report.failed[0].error, SourceChanged)
+    assert bucket.keys("copies/") == set()
+    assert bucket.uploads() == []
+
+
+@pytest.mark.parametrize("chunked", [True, False])
+def test_a_wrong_sha256_is_never_visible(download: Any, bucket: Bucket, chunked: bool) -> None:
+    page = WebPage(content(SIZE), chunked=chunked)
+    report = download(page, sha256="0" * 64, multipart=True, verify="off")
+    assert isinstance(report.failed[0].error, ChecksumMismatch)
+    assert bucket.keys("copies/") == set()
+    assert bucket.uploads() == []
+
+
+@pytest.mark.parametrize("chunked", [True, False])
+def test_an_expected_sha256_is_compared(download: Any, bucket: Bucket, chunked: bool) -> None:
+    page = WebPage(content(SIZE), chunked=chunked)
+    report = download(page, sha256=_sha256(page.body), size=SIZE, multipart=True)
+    report.raise_for_failures()
+    assert bucket.get("copies/x") == page.body
+    assert report.files[0].read_verified == "SHA256"
+
+
+@pytest.mark.parametrize("chunked", [True, False])
+def test_another_size_than_expected_fails(download: Any, bucket: Bucket, chunked: bool) -> None:
+    report = download(WebPage(content(SIZE), chunked=chunked), size=SIZE - 1)
+    assert isinstance(report.failed[0].error, SourceChanged)
+    assert bucket.keys("copies/") == set()
+
+
+_BODY = content(SIZE)
+_DIGESTS = {
+    "Repr-Digest": f"sha-256=:{b64encode(hashlib.sha256(_BODY).digest()).decode()}:",
+    "Content-Digest": f"sha-512=:{b64encode(hashlib.sha512(_BODY).digest()).decode()}:",
+    "Digest": f"SHA-256={b64encode(hashlib.sha256(_BODY).digest()).decode()}",
+    "Content-MD5": b64encode(hashlib.md5(_BODY).digest()).decode(),
+    "x-goog-hash": f"md5={b64encode(hashlib.md5(_BODY).digest()).decode()}",
+}
+
+
+@pytest.mark.parametrize("right", [True, False])
+@pytest.mark.parametrize("name", _DIGESTS)
+@pytest.mark.varied("name", engine="threads")
+def test_digests_of_web_servers_are_compared(download: Any, bucket: Bucket, name: str, right: bool) -> None:
+    body = _BODY if right else content(SIZE, "other")
+    report = download(WebPage(body, headers={name: _DIGESTS[name]}), multipart=True)
+    if right:
+        report.raise_for_failures()
+        assert report.files[0].read_verified in {"SHA256", "SHA512", "MD5"}
+    else:
+        assert isinstance(report.failed[0].error, ChecksumMismatch)
+        assert bucket.keys("copies/") == set()
+    assert bucket.uploads() == []
+
+
+def test_an_unchanged_url_is_skipped(download: Any, copy: Copy, bucket: Bucket, serve: Serve) -> None:
+    page = WebPage(content(1000))
+    pair = WebFile(serve(x=page).urls[0] + "/x"), S3Object(bucket.name, "copies/x")
+    statuses = [copy([pair], web=WEB, if_exists="skip").files[0].status for _ in range(2)]
+    page.etag, page.body = '"v2"', content(1000, 2)
+    statuses.append(copy([pair], web=WEB, if_exists="skip").files[0].status)
+    assert statuses == ["copied", "skipped", "copied"]
+    assert bucket.get("copies/x") == page.body
+
+
+@pytest.mark.parametrize(
+    ("status", "kind"),
+    [(404, SourceNotFound), (410, SourceNotFound), (401, AccessDenied), (403, AccessDenied)],
+)
+@pytest.mark.varied("status", "kind", engine="threads")
+def test_a_refused_url_says_why(download: Any, status: int, kind: type[Exception]) -> None:
+    report = download(Answer.of(b"", status))
+    error = report.failed[0].error
+    assert isinstance(error, kind)
+    assert "SECRET" not in f"{report!r}{error}"
+    assert str(status) in str(error)
+
+
+def test_private_addresses_are_refused_for_files_too(download: Any) -> None:
+    page = WebPage(b"x")
+    report = download(page, FetchConfig())
+    assert isinstance(report.failed[0].error, AddressRefused)
+    assert page.asked == []
+
+
+def test_keys_go_to_their_origin(download: Any, bucket: Bucket, serve: Serve, copy: Copy) -> None:
+    page = WebPage(b"x")
+    origin = serve(x=page)
+    web = WEB.override({"headers": {origin.urls[0]: {"Authorization": "Bearer K"}}})
+    copy([(WebFile(origin.urls[0] + "/x"), S3Object(bucket.name, "copies/x"))], web=web).raise_for_failures()
+    assert page.asked[0]["authorization"] == "Bearer K"
+
+
+def test_an_endless_reply_needs_a_size(download: Any, bucket: Bucket) -> None:
+    """A reply with neither a length nor chunks ends as a broken one does."""
+    with pytest.raises(InputError, match="hexadecimal"):
+        WebFile("https://example.com/x", sha256="x")
