@@ -119,6 +119,9 @@ class Source(Protocol):
     async def part_size(self, source: S3Object, etag: str, number: int) -> int | None:
         """Return the bytes of one part that the source was uploaded in; None if the server does not say."""
 
+    async def tags(self, source: S3Object) -> str:
+        """Return the tags of a source in the format of PutObject's `Tagging`; empty if it has none."""
+
     async def list_page(self, prefix: S3Prefix, token: str | None) -> tuple[list[ListedObject], str | None]:
         """Return up to 1,000 objects, and the token of the next page (None: no more pages)."""
 

@@ -45,6 +45,7 @@ class Capability(Enum):
     STORAGE_CLASSES = auto()
     VERSIONS = auto()
     OBJECT_LOCK = auto()
+    TAGS = auto()
     DENIES_ACCESS = auto()
     ETAG_OF_MULTIPART = auto()
     COUNTS_CONNECTIONS = auto()
