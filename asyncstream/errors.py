@@ -224,7 +224,9 @@ class WrongRegion(AsyncstreamError, RuntimeError):
 
 
 class ChecksumRefused(AsyncstreamError, RuntimeError):
-    """A server does not know the checksum of a body. Retryable: the next try sends none."""
+    """A server does not know the checksum of a body, or demands one. Retryable: the next try goes without or
+    with it.
+    """
 
     retryable = True
 

@@ -105,7 +105,10 @@ class Opened(Struct, frozen=True):
 
 
 class Source(Protocol[Source_contra, Folder_contra]):
-    """Lists and reads objects, files or URLs."""
+    """Lists and reads objects, files or URLs.
+
+    Methods with a body are what a source has that is not S3.
+    """
 
     @property
     def slot_bytes(self) -> int:
@@ -114,10 +117,12 @@ class Source(Protocol[Source_contra, Folder_contra]):
     @property
     def requests(self) -> Mapping[str, int]:
         """Requests sent so far, by operation."""
+        return {}
 
     @property
     def downgrades(self) -> list[str]:
         """What the servers of the buckets used lack, as sentences."""
+        return []
 
     async def open(
         self,
@@ -132,19 +137,32 @@ class Source(Protocol[Source_contra, Folder_contra]):
         """
 
     async def head(self, source: Source_contra, etag: str) -> Stored:
-        """HEAD a source of this ETag, and return its size, checksum and origin."""
+        """HEAD a source of this ETag, and return its size, checksum and origin.
+
+        Only asked after a reply that was `range_asked`.
+        """
+        raise TypeError(f"{type(source).__name__} has no HEAD")
 
     async def part_size(self, source: Source_contra, etag: str, number: int) -> int | None:
         """Return the bytes of one part that the source was uploaded in; None if the server does not say."""
+        return None
+
+    async def tags(self, source: Source_contra) -> str:
+        """Return the tags of a source in the format of PutObject's `Tagging`; empty if it has none."""
+        return ""
 
     async def list_page(
         self, prefix: Folder_contra, token: str | None
     ) -> tuple[list[ListedObject], str | None]:
         """Return up to 1,000 objects, and the token of the next page (None: no more pages)."""
+        return [], None
 
 
 class Destination(Protocol[Target_contra, Folder_contra]):
-    """Writes objects or files."""
+    """Writes objects or files.
+
+    Methods with a body are what a destination has that is not S3.
+    """
 
     @property
     def slot_bytes(self) -> int:
@@ -153,22 +171,28 @@ class Destination(Protocol[Target_contra, Folder_contra]):
     @property
     def requests(self) -> Mapping[str, int]:
         """Requests sent so far, by operation."""
+        return {}
 
     @property
     def downgrades(self) -> list[str]:
         """What the servers of the buckets used lack, as sentences."""
+        return []
 
     async def find(self, target: Target_contra) -> Stored | None:
         """HEAD a destination, and return its size, checksum and origin; None if it does not exist."""
+        return None
 
     async def compute_checksum(self, target: Target_contra, kind: str) -> Checksum | None:
         """Compute the checksum of an object that has none stored; None if its bytes are not at hand."""
+        return None
 
     def sent_at_once(self, target: Target_contra, length: int) -> bool:
         """Whether a body is read before its PUT starts, so that the PUT can carry the body's checksum."""
+        return False
 
     def verifies(self, target: Target_contra) -> bool:
         """Whether the target's server checks uploads by CRC64NVME: yes, until a reply shows otherwise."""
+        return False
 
     async def put(
         self,
@@ -212,6 +236,7 @@ class Destination(Protocol[Target_contra, Folder_contra]):
         self, prefix: Folder_contra, after: tuple[str, str] | None
     ) -> tuple[list[OpenUpload], tuple[str, str] | None]:
         """Return up to 1,000 open uploads, sorted by key, and the `after` of the next page, if any."""
+        return [], None
 
 
 class Transport(Protocol):

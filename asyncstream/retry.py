@@ -61,7 +61,7 @@ RULES: tuple[tuple[type[AsyncstreamError], Rule], ...] = (
     (SlowDown, Rule(wait_factor=4)),
     # Only the first bytes sent show that a connection is dead. The retry uses another connection.
     (ConnectionClosed, Rule(free_retries=1)),
-    # The next try leaves the checksum out.
+    # The next try leaves the checksum out, or adds it.
     (ChecksumRefused, Rule(free_retries=1)),
     # The next try looks the credentials up again. If S3 refuses those too, more tries do not help.
     (CredentialsExpired, Rule(max_tries=2)),

@@ -117,6 +117,7 @@ def _add_copy(parser: argparse.ArgumentParser) -> None:
         choices=("before", "after", "off"),
         help="compare checksums before an object becomes visible (default), after, or never",
     )
+    add("--copy-tags", action=argparse.BooleanOptionalAction, help="copy the tags of each object, too")
     add(
         "--transform",
         metavar="NAME",

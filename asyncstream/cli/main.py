@@ -175,7 +175,7 @@ def _check_transform(transform: str) -> None:
 def _given_settings(options: argparse.Namespace) -> dict[str, Any]:
     """Return the settings of TransferConfig that the command line sets."""
     names = [
-        *("max_concurrency", "memory_limit", "part_size", "multipart", "if_exists", "verify"),
+        *("max_concurrency", "memory_limit", "part_size", "multipart", "if_exists", "verify", "copy_tags"),
         *("transform", "max_output", "max_ratio"),
     ]
     return {name: getattr(options, name) for name in names if getattr(options, name) is not None}

@@ -21,7 +21,7 @@ from asyncstream.files.failures import explain
 from asyncstream.files.writing import write_body
 from asyncstream.locations import LocalFile, LocalFolder
 from asyncstream.objects import CompletedPart, MultipartUpload, OpenUpload, Origin, Stored, Written
-from asyncstream.ports import Body, Engine
+from asyncstream.ports import Body, Destination, Engine
 from asyncstream.units import MiB
 
 T = TypeVar("T")
@@ -30,7 +30,7 @@ _FLAGS = os.O_WRONLY | getattr(os, "O_BINARY", 0)
 _READ = 1 * MiB
 
 
-class FileDestination:
+class FileDestination(Destination[LocalFile, LocalFolder]):
     """Writes files. See `ports.Destination`.
 
     Its confirmation of a part means that the bytes are on the disk. It does not read them again: results
@@ -40,9 +40,6 @@ class FileDestination:
         engine: runs what may wait for a disk, or a network's file system.
         create_only: whether to leave existing files unchanged.
     """
-
-    requests: Mapping[str, int] = {}
-    downgrades: list[str] = []  # noqa: RUF012 - as above
 
     def __init__(self, engine: Engine, *, create_only: bool) -> None:
         self._engine = engine
@@ -73,14 +70,6 @@ class FileDestination:
             return digests.checksums()[kind]
 
         return await self._do(target, compute)
-
-    def sent_at_once(self, target: LocalFile, length: int) -> bool:
-        """Return False: a file needs no checksum before its bytes."""
-        return False
-
-    def verifies(self, target: LocalFile) -> bool:
-        """Return False: file systems compute no checksums."""
-        return False
 
     async def put(
         self,

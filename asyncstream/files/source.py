@@ -2,7 +2,7 @@
 
 import os
 import stat
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator
 from contextlib import suppress
 from io import FileIO
 from itertools import islice
@@ -14,7 +14,7 @@ from asyncstream.files.temporary import is_temporary
 from asyncstream.files.walking import walk
 from asyncstream.locations import LocalFile, LocalFolder
 from asyncstream.objects import ByteRange, ListedObject, Stored
-from asyncstream.ports import Engine, Opened
+from asyncstream.ports import Engine, Opened, Source
 
 # Files per page of a listing, as S3 has them.
 _LISTED = 1_000
@@ -22,16 +22,13 @@ _LISTED = 1_000
 _FLAGS = os.O_RDONLY | getattr(os, "O_NONBLOCK", 0) | getattr(os, "O_BINARY", 0)
 
 
-class FileSource:
+class FileSource(Source[LocalFile, LocalFolder]):
     """Reads and lists files. See `ports.Source`.
 
     Args:
         engine: runs what may wait for a disk, or a network's file system.
         chunk_size: bytes read at a time.
     """
-
-    requests: Mapping[str, int] = {}
-    downgrades: list[str] = []  # noqa: RUF012 - as above
 
     def __init__(self, engine: Engine, chunk_size: int) -> None:
         self._engine = engine
@@ -60,7 +57,6 @@ class FileSource:
                 raise NotModified(f"{source} has not changed")
             if etag is not None and found.etag != etag:
                 raise _changed(source)
-            range_asked = range_ is not None
             range_ = ByteRange(0, found.size) if range_ is None else range_
             range_ = ByteRange(range_.start, min(range_.stop, found.size))
             stream.restrict(range_)
@@ -69,21 +65,7 @@ class FileSource:
             raise
         kind, encoding = guess_type(source.path)
         attributes = {"ContentType": kind} if kind is not None and encoding is None else {}
-        return Opened(found.size, found.etag, range_, attributes, stream, range_asked=range_asked)
-
-    async def head(self, source: LocalFile, etag: str) -> Stored:
-        """Return size and ETag of a file that has this ETag.
-
-        Raises:
-            SourceNotFound, AccessDenied, SourceChanged, FileError: it cannot be read.
-        """
-        found = await self._engine.compute(lambda: _stat(source))
-        if found.etag != etag:
-            raise _changed(source)
-        return found
-
-    async def part_size(self, source: LocalFile, etag: str, number: int) -> None:
-        """Return None: files have no parts."""
+        return Opened(found.size, found.etag, range_, attributes, stream)
 
     async def list_page(
         self, prefix: LocalFolder, token: str | None
@@ -153,13 +135,6 @@ class _FileStream:
         if file is not None:
             with suppress(OSError):  # nothing was written
                 file.close()
-
-
-def _stat(source: LocalFile) -> Stored:
-    try:
-        return _stored(source, os.stat(source.path))  # noqa: PTH116 - as the stream's fstat
-    except OSError as error:
-        raise explain(error, f"reading {source}") from error
 
 
 def _stored(source: LocalFile, facts: os.stat_result) -> Stored:

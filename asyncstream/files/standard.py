@@ -7,32 +7,26 @@ from io import FileIO
 from typing import Any
 
 from asyncstream.checksum import Checksum
-from asyncstream.errors import FileError, InputError, NothingYet
+from asyncstream.errors import FileError, NothingYet
 from asyncstream.files.failures import explain
 from asyncstream.files.writing import write_body
 from asyncstream.locations import LocalFolder, StandardStream
 from asyncstream.objects import (
     ByteRange,
     CompletedPart,
-    ListedObject,
     MultipartUpload,
-    OpenUpload,
     Origin,
-    Stored,
     Written,
 )
-from asyncstream.ports import Body, Engine, Opened
+from asyncstream.ports import Body, Destination, Engine, Opened, Source
 
 _INPUT, _OUTPUT = 0, 1
 # Seconds to wait for bytes, before the reader looks whether it should stop.
 _PATIENCE = 0.2
 
 
-class StandardInput:
+class StandardInput(Source[StandardStream, LocalFolder]):
     """Reads standard input, once. See `ports.Source`."""
-
-    requests: Mapping[str, int] = {}
-    downgrades: list[str] = []  # noqa: RUF012 - as above
 
     def __init__(self, engine: Engine, chunk_size: int) -> None:
         self._engine = engine
@@ -62,19 +56,6 @@ class StandardInput:
         stream = _InputStream(self._engine, self._buffer_bytes)
         return Opened(None, "", ByteRange(0, 0), {}, stream, in_ranges=False)
 
-    async def head(self, source: StandardStream, etag: str) -> Stored:
-        """Raise InputError: only its last byte shows the size."""
-        raise InputError("the size of standard input is unknown")
-
-    async def part_size(self, source: StandardStream, etag: str, number: int) -> None:
-        """Return None: it has no parts."""
-
-    async def list_page(
-        self, prefix: LocalFolder, token: str | None
-    ) -> tuple[list[ListedObject], str | None]:
-        """Return nothing: it has no files."""
-        return [], None
-
 
 class _InputStream:
     """See `ports.ByteStream`."""
@@ -96,11 +77,12 @@ class _InputStream:
         filled = 0
         try:
             while filled < len(self._buffer):
-                if not _is_ready(0 if filled else _PATIENCE):
-                    if filled:
-                        break
+                size = None
+                if _is_ready(0 if filled else _PATIENCE):
+                    # None: another program made the pipe non-blocking, and it is empty after all.
+                    size = self._file.readinto(self._buffer[filled:])
+                if size is None and not filled:
                     raise NothingYet("standard input is silent")
-                size = self._file.readinto(self._buffer[filled:])
                 if not size:
                     break
                 filled += size
@@ -121,14 +103,11 @@ def _is_ready(seconds: float) -> bool:
     return bool(select.select([_INPUT], [], [], seconds)[0])
 
 
-class StandardOutput:
+class StandardOutput(Destination[StandardStream, LocalFolder]):
     """Writes standard output, in order. See `ports.Destination`.
 
     What was written cannot be taken back, so a part that fails midway cannot be repeated.
     """
-
-    requests: Mapping[str, int] = {}
-    downgrades: list[str] = []  # noqa: RUF012 - as above
 
     def __init__(self, engine: Engine) -> None:
         self._engine = engine
@@ -138,20 +117,6 @@ class StandardOutput:
     def slot_bytes(self) -> int:
         """Bytes of memory that one part in flight costs."""
         return 2 * self._engine.computes_at_once
-
-    async def find(self, target: StandardStream) -> None:
-        """Return None: nothing is there."""
-
-    async def compute_checksum(self, target: StandardStream, kind: str) -> None:
-        """Return None: its bytes are gone."""
-
-    def sent_at_once(self, target: StandardStream, length: int) -> bool:
-        """Return False: it needs no checksum before its bytes."""
-        return False
-
-    def verifies(self, target: StandardStream) -> bool:
-        """Return False: the reader confirms nothing."""
-        return False
 
     async def put(
         self,
@@ -193,12 +158,6 @@ class StandardOutput:
         self, upload: MultipartUpload, after: int | None
     ) -> tuple[list[CompletedPart], int | None]:
         """Return nothing: a pipe keeps no parts."""
-        return [], None
-
-    async def list_uploads(
-        self, prefix: LocalFolder, after: tuple[str, str] | None
-    ) -> tuple[list[OpenUpload], tuple[str, str] | None]:
-        """Return nothing: a pipe keeps no uploads."""
         return [], None
 
     async def _write(self, start: int, body: Body) -> None:

@@ -71,6 +71,11 @@ class TransferConfig(Settings, frozen=True, kw_only=True):
             checksums that S3 has of both. "fail": the destination stays, and the file fails with
             DestinationExists. A HEAD looks first, if the caller may read there. If two writers write at once,
             S3 refuses the second; a server that ignores If-None-Match does not.
+        copy_tags: whether a copy gets the tags that its source has when the copy starts. Default: False. It
+            takes s3:GetObjectTagging and one request for each file, even without tags: S3 only tells callers
+            with this permission how many there are, so tags would be lost silently. The destination takes
+            s3:PutObjectTagging. If `extra_args` has `Tagging`, the source's tags are not read. ACLs and
+            annotations are never copied.
         transform: a transform of each file, instead of a copy: "gzip", "gunzip", "zstd", "unzstd",
             "bunzip2", "unxz", your own function as "module:function", or several of these, separated by
             commas and applied in order. It takes the memory of one more part for each file in flight, because
@@ -129,6 +134,7 @@ class TransferConfig(Settings, frozen=True, kw_only=True):
         Literal["overwrite", "skip", "fail"],
         Meta(description="how to handle a file whose destination exists"),
     ] = "overwrite"
+    copy_tags: Annotated[bool, Meta(description="whether to copy the tags of the source")] = False
     transform: Annotated[
         str | None, Meta(description="transform of each file: gunzip, or module:function, or a,b,c")
     ] = None

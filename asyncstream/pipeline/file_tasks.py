@@ -142,13 +142,14 @@ class FileTasks(ABC):
         self.check_source(opened)
         file.size, file.etag = opened.size, opened.etag
         await self._choose_digests(task, opened)
+        await self._read_tags(task)
         self._context.on_event(progress.FileStarted(file.job.source, file.job.destination, opened.size))
         segment = await self.first_segment(task, opened)
         task.span.annotate(bytes=segment.length)
         if self.goes_as_one_put(file, segment):
             return await self._put(task, opened, segment)
         try:
-            await self.uploads.create(task, self.attributes(opened), self._origin(opened))
+            await self.uploads.create(task, self._kept(file, opened), self._origin(opened))
         except BaseException:
             segment.discard()
             raise
@@ -287,10 +288,24 @@ class FileTasks(ABC):
         whole = opened.size is None or opened.range.length == opened.size
         await verification.choose_digests(file, described, whole, part_size)
 
+    async def _read_tags(self, task: Begin) -> None:
+        """Read the source's tags, if the copy gets them and they are not replaced by the user's own."""
+        file = task.file
+        if not self._config.copy_tags or "Tagging" in self._config.extra_args:
+            return
+        with file.span.child("tags"):
+            file.tags = await self.reader.repeat(
+                task, lambda: self._ends.source_of(file.job.source).tags(file.job.source)
+            )
+
+    def _kept(self, file: FileFacts, opened: Opened) -> Mapping[str, Any]:
+        kept = self.attributes(opened)
+        return {**kept, "Tagging": file.tags} if file.tags else kept
+
     async def _put(self, task: Begin, opened: Opened, segment: Segment) -> FileDone:
         """Write the object by one PUT of a segment."""
         file = task.file
-        target, kept, origin = file.job.destination, self.attributes(opened), self._origin(opened)
+        target, kept, origin = file.job.destination, self._kept(file, opened), self._origin(opened)
 
         async def put(body: Body) -> Written:
             checksum = self.checksum_to_declare(file, body)

@@ -56,6 +56,7 @@ class FileFacts(Struct, eq=False):
         upload: set as soon as S3 has opened it, so that it can be aborted.
         checksum: the source's checksum of all its bytes.
         composite: the source's checksum of the parts that it was uploaded in.
+        tags: the source's tags in the format of PutObject's `Tagging`, if the copy gets them.
         digests: the kinds of checksum that run over the bytes.
         read_verified: the kind of checksum that proved the bytes read to be the source's; None: not verified.
         write_verified: the kind that proved the destination has the bytes sent; None: not verified.
@@ -79,6 +80,7 @@ class FileFacts(Struct, eq=False):
     upload: MultipartUpload | None = None
     checksum: Checksum | None = None
     composite: Composite | None = None
+    tags: str = ""
     digests: frozenset[str] = frozenset()
     read_verified: str | None = None
     write_verified: str | None = None

@@ -163,13 +163,13 @@ class _AsyncReadable:
     """A `Body` that aiohttp iterates over. botocore requires `read`, but never calls it."""
 
     def __init__(self, body: Body) -> None:
-        self._body = body
+        self.body = body
 
     def read(self, _: int = -1) -> bytes:
         raise NotImplementedError("this body cannot be read: iterate over it")
 
     async def __aiter__(self) -> AsyncIterator[bytes | memoryview]:
-        while chunk := await self._body.next_chunk():
+        while chunk := await self.body.next_chunk():
             yield chunk
 
 

@@ -160,10 +160,10 @@ class _Readable:
     """A `Body` that http.client reads. It sends the bytes that `read` returns, of any length and type."""
 
     def __init__(self, body: Body) -> None:
-        self._body = body
+        self.body = body
 
     def read(self, _: int = -1) -> bytes | memoryview:
-        return drive(self._body.next_chunk())
+        return drive(self.body.next_chunk())
 
 
 class _RawStream:

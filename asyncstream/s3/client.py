@@ -14,6 +14,7 @@ from asyncstream.s3.answered_by import FIRST_WORDS, MOST_OF_PAGE
 from asyncstream.s3.call_limits import call_limits
 from asyncstream.s3.failures import is_untrusted
 from asyncstream.s3.settings import CONNECTIONS_PER_PART, ClientSettings
+from asyncstream.s3.trailers import TRAILER, UNSIGNED_WITH_TRAILER, TrailerBody
 from asyncstream.version import __version__
 
 _EXPECT_SECONDS = 1.5
@@ -119,9 +120,10 @@ def prepare_client(client: Any) -> None:
             "the endpoint's URL has a user and a password, which S3 does not take. Give access_key_id and "
             "secret_access_key instead"
         )
-    AUTH_TYPE_MAPS[_SIGNED_IN_PYTHON] = S3SigV4Auth
+    AUTH_TYPE_MAPS[_SIGNED_IN_PYTHON] = _Signer
     client.meta.events.register_first("choose-signer.s3", _sign_in_python)
     client.meta.events.register_last("before-call.s3", _keep_off_redirects)
+    client.meta.events.register_last("before-call.s3", _announce_trailer)
     # botocore resolves the endpoint again for every key, because its cache includes the key. No rule of S3's
     # endpoint rule set uses the key. (28 % of a small file's CPU.)
     # https://github.com/boto/botocore/blob/1.43.117/botocore/client.py#L937
@@ -149,6 +151,23 @@ def _sign_in_python(signature_version: str, **_: Any) -> str | None:
     has its own name, so that other clients in the process do not change.
     """
     return _SIGNED_IN_PYTHON if signature_version in {"v4", "s3v4"} else None
+
+
+class _Signer(S3SigV4Auth):  # type: ignore[misc]  # untyped
+    """botocore's signer, which also knows bodies with a trailer that botocore did not make."""
+
+    def payload(self, request: Any) -> str:
+        return UNSIGNED_WITH_TRAILER if TRAILER in request.headers else str(super().payload(request))
+
+
+def _announce_trailer(params: dict[str, Any], **_: Any) -> None:
+    """Add the headers of a body with a trailer."""
+    body = getattr(params["body"], "body", None)
+    if isinstance(body, TrailerBody):
+        headers = params["headers"]
+        headers.update(body.headers)
+        own = headers.get("Content-Encoding")
+        headers["Content-Encoding"] = f"{own},aws-chunked" if own else "aws-chunked"
 
 
 def decode_headers(response_dict: dict[str, Any], **_: Any) -> None:

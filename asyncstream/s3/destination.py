@@ -4,7 +4,7 @@ from collections.abc import Mapping, Sequence
 from contextlib import suppress
 from typing import Any
 
-from asyncstream.checksum import CRC64NVME, Checksum
+from asyncstream.checksum import CRC64NVME, Checksum, Digests
 from asyncstream.deadline import NO_DEADLINE, Deadline
 from asyncstream.errors import (
     AsyncstreamError,
@@ -20,11 +20,16 @@ from asyncstream.ports import Body, Transport
 from asyncstream.s3 import replies, requests
 from asyncstream.s3.regions import CHECKSUM_MODE, Learned
 from asyncstream.s3.requests import Params, UploadMarker
-from asyncstream.s3.store import S3Store, is_unsupported
+from asyncstream.s3.store import S3Store, is_unsupported, requires_checksum
+from asyncstream.s3.trailers import TrailerBody
 from asyncstream.units import KiB
 
 # The largest body that is sent as bytes. The bytes are a copy in memory, in addition to the chunk.
 SMALL_BODY = 128 * KiB
+_TRAILER_REFUSED = (
+    "the checksum that Object Lock demands was sent after the bytes (x-amz-trailer), which AWS accepts over "
+    "https only, and some servers never. Use an endpoint that does"
+)
 
 
 class S3Destination(S3Store):
@@ -54,6 +59,7 @@ class S3Destination(S3Store):
         super().__init__(transport, extra_args, learned, verify=verify, deadline=deadline)
         self._chunk_size = chunk_size
         self._create_only = {"IfNoneMatch": "*"} if create_only else {}
+        self._locks = any(name.startswith("ObjectLock") for name in extra_args)
         # Refusals of streamed bodies with a checksum, by bucket, key and part, until the next try.
         self._refused: dict[tuple[Any, ...], tuple[str, str, int]] = {}
         if create_only:  # its PUT is sent once only, so its reply decides
@@ -201,11 +207,11 @@ class S3Destination(S3Store):
         checksum, and only its success shows that the checksum was the reason.
 
         Raises:
-            ChecksumRefused: this try was refused, perhaps for its checksum.
+            ChecksumRefused: this try was refused, perhaps for its checksum, or because it had none.
         """
         kind = CRC64NVME if checksum is None else checksum.kind
         if isinstance(params["Body"], bytes):
-            return await self._call_with(operation, params, requests.checksum_params(checksum), kind)
+            return await self._send_bytes(operation, params, checksum, kind)
         place = (params["Bucket"], params["Key"], params.get("PartNumber"))
         refused = self._refused.pop(place, None)
         if refused is None and checksum is not None and (params["Bucket"], kind) not in self._learned.lacking:
@@ -217,7 +223,7 @@ class S3Destination(S3Store):
                 self._refused[place] = (str(refusal), refusal.code, refusal.status)
                 raise ChecksumRefused(str(refusal)) from refusal
         try:
-            reply = await self._call(operation, params)
+            reply = await self._send_streamed(operation, params)
         except S3Error as error:
             if refused is not None:
                 raise S3Error(*refused) from error
@@ -225,6 +231,50 @@ class S3Destination(S3Store):
         if refused is not None:
             self._learned.lacking.add((params["Bucket"], kind))
         return reply
+
+    async def _send_streamed(self, operation: str, params: Params) -> dict[str, Any]:
+        """Send a body without a checksum, or with a trailer if the bucket demands a checksum.
+
+        Raises:
+            ChecksumRefused: this try has shown that the bucket demands one.
+        """
+        bucket = params["Bucket"]
+        if not self._demands_checksum(bucket):
+            try:
+                return await self._call(operation, params)
+            except S3Error as refusal:
+                if not requires_checksum(refusal):
+                    raise
+                self._learned.locked.add(bucket)
+                raise ChecksumRefused(str(refusal)) from refusal
+        body = TrailerBody(params["Body"])
+        try:
+            return await self._call(operation, params | {"Body": body, "ContentLength": body.length})
+        except S3Error as refusal:
+            if is_unsupported(refusal, operation):
+                refusal.add_note(_TRAILER_REFUSED)
+            raise
+
+    async def _send_bytes(
+        self, operation: str, params: Params, checksum: Checksum | None, kind: str
+    ) -> dict[str, Any]:
+        """Send bytes with their checksum if there is one, or if the bucket demands one."""
+        bucket = params["Bucket"]
+        if not self._demands_checksum(bucket):
+            try:
+                return await self._call_with(operation, params, requests.checksum_params(checksum), kind)
+            except S3Error as refusal:
+                if not requires_checksum(refusal):
+                    raise
+                self._learned.locked.add(bucket)
+        if checksum is None:
+            digests = Digests([CRC64NVME])
+            digests.update(params["Body"])
+            checksum = digests.checksums()[CRC64NVME]
+        return await self._call(operation, params | requests.checksum_params(checksum))
+
+    def _demands_checksum(self, bucket: str) -> bool:
+        return self._locks or bucket in self._learned.locked
 
 
 async def _read_whole(body: Body) -> bytes:

@@ -40,6 +40,7 @@ from asyncstream.s3.settings import Patience
 # The permission that each operation needs. The others need s3:PutObject.
 PERMISSIONS = {
     "GetObject": "s3:GetObject",
+    "GetObjectTagging": "s3:GetObjectTagging",
     "HeadBucket": "s3:ListBucket",
     "HeadObject": "s3:GetObject",
     "ListMultipartUploads": "s3:ListBucketMultipartUploads",
@@ -69,7 +70,7 @@ _EXPLANATIONS: dict[type[AsyncstreamError], str] = {
     ChecksumMismatch: "S3 received other bytes than were sent. S3 says: ",
     CredentialsExpired: "the credentials have expired. S3 says: ",
 }
-_READS = frozenset({"GetObject", "HeadObject"})
+_READS = frozenset({"GetObject", "GetObjectTagging", "HeadObject"})
 _NOT_FOUND = frozenset({"NoSuchKey", "NoSuchVersion", "404"})
 # The codes of botocore's S3RegionRedirectorv2, and one from regions that accounts opt in to
 # (IllegalLocationConstraintException). If the error does not name the region, HeadBucket does.
@@ -275,7 +276,9 @@ def _retry_after(metadata: Mapping[str, Any]) -> float:
 def _denied(what: str, operation: str, params: Mapping[str, Any], reply_text: str) -> str:
     permission = PERMISSIONS.get(operation, "s3:PutObject")
     if operation in _READS and "VersionId" in params:
-        permission = "s3:GetObjectVersion"
+        permission = permission.replace("s3:GetObject", "s3:GetObjectVersion")
+    if "Tagging" in params:
+        permission += " and s3:PutObjectTagging"
     hint = ""
     if operation in _READS:
         # Without s3:ListBucket S3 hides whether the key exists.

@@ -21,10 +21,12 @@ class Learned(Struct):
         regions: the regions of buckets.
         lacking: buckets, each with what its server refuses or ignores: a kind of checksum of uploads, or the
             `CHECKSUM_MODE` of reads.
+        locked: buckets that refuse an upload without a checksum, as S3 does with Object Lock.
     """
 
     regions: dict[str, str] = field(default_factory=dict)
     lacking: set[tuple[str, str]] = field(default_factory=set)
+    locked: set[str] = field(default_factory=set)
 
 
 class RegionalRequests:

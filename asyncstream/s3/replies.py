@@ -5,6 +5,7 @@ from collections.abc import Mapping
 from datetime import datetime
 from email.utils import parsedate_to_datetime
 from typing import Any
+from urllib.parse import quote, urlencode
 
 from asyncstream.checksum import KINDS, Checksum, Composite
 from asyncstream.errors import OtherVersion, ReplyIncomplete, S3Error, TruncatedBody
@@ -24,7 +25,7 @@ from asyncstream.s3.answered_by import FIRST_WORDS, between
 from asyncstream.s3.requests import ORIGIN, WEAK, UploadMarker
 
 # Headers that a copy keeps. GetObject's reply and PutObject's parameters have the same names for them. The
-# storage class, ACL, tags and encryption belong to the destination: extra_args sets them.
+# storage class, ACL and encryption belong to the destination: extra_args sets them. Tags are another request.
 _KEPT = (
     "CacheControl",
     "ContentDisposition",
@@ -99,6 +100,18 @@ def stored(reply: Mapping[str, Any], place: S3Object) -> Stored:
         origin,
         composite(reply),
     )
+
+
+def tags(reply: Mapping[str, Any], source: S3Object) -> str:
+    """Return the tags of a GetObjectTagging reply in the format of PutObject's `Tagging`.
+
+    Raises:
+        S3Error, TruncatedBody: the reply has no list of tags, or a tag lacks its name or value.
+    """
+    what = f"GetObjectTagging {source}"
+    rows = required_element(reply, "TagSet", what)
+    pairs = [(required(row, "Key", what), required(row, "Value", what)) for row in rows]
+    return urlencode(pairs, quote_via=quote, safe="")
 
 
 def required(reply: Mapping[str, Any], name: str, what: str) -> Any:

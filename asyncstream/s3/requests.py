@@ -87,6 +87,11 @@ def head_part_params(source: S3Object, etag: str, number: int, extra: Mapping[st
     return _pinned(source, etag) | {"PartNumber": number} | read
 
 
+def tags_params(source: S3Object, extra: Mapping[str, Any]) -> Params:
+    """Build GetObjectTagging of a source, which has no condition on the ETag."""
+    return _pinned(source, None) | _only(extra, ("RequestPayer",))
+
+
 def head_target_params(target: S3Object, extra: Mapping[str, Any]) -> Params:
     """Build HeadObject of a destination."""
     return _pinned(target, None) | _only(extra, _EVERY_WRITE)

@@ -79,6 +79,15 @@ class S3Source(S3Store):
         length = reply.get("ContentLength")
         return int(length) if length is not None and reply.get("ETag") == etag else None
 
+    async def tags(self, source: S3Object) -> str:
+        """Return the tags of a source in the format of PutObject's `Tagging`; empty if it has none.
+
+        Raises:
+            SourceNotFound, AccessDenied, S3Error: S3 refused the request.
+        """
+        reply = await self._call("GetObjectTagging", requests.tags_params(source, self._extra))
+        return replies.tags(reply, source)
+
     async def list_page(self, prefix: S3Prefix, token: str | None) -> tuple[list[ListedObject], str | None]:
         """Return up to 1,000 objects, and the token of the next page (None: no more pages)."""
         reply = await self._call("ListObjectsV2", requests.list_page_params(prefix, token, self._extra))

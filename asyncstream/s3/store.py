@@ -11,6 +11,9 @@ from asyncstream.s3.requests import Params
 
 # Codes of servers that do not know a parameter.
 _UNSUPPORTED = frozenset({"InvalidArgument", "InvalidRequest", "NotImplemented"})
+# The end of S3's sentence "Content-MD5 OR x-amz-checksum- HTTP header is required for Put Part requests with
+# Object Lock parameters". The parameters may be those of the request, or the bucket's default retention.
+_LOCKED = "with Object Lock parameters"
 # Any mistake of a HEAD has this code, such as an expired token. So it proves no lack.
 _BAD_REQUEST = "400"
 # Operations that may end a little after the deadline: see `Deadline.left_for_uploads`.
@@ -101,3 +104,8 @@ def is_unsupported(refusal: S3Error, operation: str) -> bool:
     if operation == "HeadObject":  # its reply has no body with a code
         return refusal.code in {_BAD_REQUEST, "501"}
     return refusal.code in _UNSUPPORTED
+
+
+def requires_checksum(refusal: S3Error) -> bool:
+    """Return whether a bucket with Object Lock has refused an upload because it had no checksum."""
+    return refusal.code == "InvalidRequest" and _LOCKED in str(refusal)

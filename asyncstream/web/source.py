@@ -7,7 +7,6 @@ from asyncstream.deadline import Deadline
 from asyncstream.errors import (
     AccessDenied,
     AsyncstreamError,
-    InputError,
     NotModified,
     NotResumable,
     OtherVersion,
@@ -18,8 +17,8 @@ from asyncstream.errors import (
 )
 from asyncstream.locations import LocalFolder, WebFile
 from asyncstream.locations.urls import parse_url
-from asyncstream.objects import ByteRange, ListedObject, Stored
-from asyncstream.ports import Opened
+from asyncstream.objects import ByteRange
+from asyncstream.ports import Opened, Source
 from asyncstream.web import file_replies
 from asyncstream.web.fetching import Fetcher
 from asyncstream.web.ports import Reply
@@ -28,7 +27,7 @@ from asyncstream.web.ports import Reply
 _SLOT_BYTES = 512 * 1024
 
 
-class WebSource:
+class WebSource(Source[WebFile, LocalFolder]):
     """Reads files behind URLs. See `ports.Source`.
 
     Args:
@@ -37,15 +36,17 @@ class WebSource:
         verify: whether to return the checksums that servers send.
     """
 
-    downgrades: list[str] = []  # noqa: RUF012 - a constant of the port: a URL is asked for nothing optional
-    slot_bytes = _SLOT_BYTES
-
     def __init__(self, fetcher: Fetcher, deadline: Deadline, *, verify: bool) -> None:
         self._fetcher = fetcher
         self._left = deadline.left_for_replies
         self._verify = verify
         # Several threads send. Appending to a list is atomic, a counter's += is not.
         self._sent: list[None] = []
+
+    @property
+    def slot_bytes(self) -> int:
+        """Bytes of memory that one part in flight costs."""
+        return _SLOT_BYTES
 
     @property
     def requests(self) -> Mapping[str, int]:
@@ -86,25 +87,11 @@ class WebSource:
             wanted,
             found.attributes,
             stream,
-            range_asked=False,
             checksum=checksum if whole else None,
             demanded=source.checksum is not None,
             # Only the last byte shows whether a hash is right, so the bytes are read in order.
             in_ranges=found.in_ranges and not file_replies.needs_order(checksum),
         )
-
-    async def head(self, source: WebFile, etag: str) -> Stored:
-        """Raise InputError: a first request always asks for the whole file."""
-        raise InputError(f"{source} has no HEAD")
-
-    async def part_size(self, source: WebFile, etag: str, number: int) -> None:
-        """Return None: a URL has no parts."""
-
-    async def list_page(
-        self, prefix: LocalFolder, token: str | None
-    ) -> tuple[list[ListedObject], str | None]:
-        """Return nothing: a URL has no files under it."""
-        return [], None
 
     async def close(self) -> None:
         """Close all connections."""

@@ -120,6 +120,12 @@ class TestVariables:
             assert TransferConfig.from_env(own).memory_limit is None
             assert variables.keys() - own.keys() == {SOURCE, DESTINATION, TRIGGER, TRANSFORMS}
 
+    @pytest.mark.parametrize(("given", "copies"), [("yes", True), ("no", False)])
+    def test_functions_copy_tags_if_the_stack_says_so(self, given: str, copies: bool) -> None:
+        for variables in environments(CopyTags=given):
+            own = {name: value for name, value in variables.items() if name.startswith(ENV_PREFIX)}
+            assert TransferConfig.from_env(own).copy_tags is copies
+
     def test_a_function_is_told_what_it_may_touch(self) -> None:
         given = {
             "SourceBucketName": "raw-1",

@@ -62,6 +62,13 @@ def test_settings_are_passed_on(lab: LabS3, run: Callable[..., Ended]) -> None:
     assert contents(lab, "destination", "parts/") == contents(lab, "source", "large/")
 
 
+def test_copying_tags_is_passed_on(run: Callable[..., Ended]) -> None:
+    """The lab S3 has no tags, and says so."""
+    done = run("copy", "s3://source/large/", "s3://destination/tagged/", "--copy-tags")
+    assert done.code == 1
+    assert "GetObjectTagging s3://source/large/one: NotImplemented" in done.err
+
+
 def test_one_object_is_copied_to_one_key(lab: LabS3, run: Callable[..., Ended]) -> None:
     done = run("copy", "--object", "s3://source/large/one", "s3://destination/renamed")
     assert done.code == 0

@@ -44,6 +44,8 @@ class Capability(Enum):
     KEEPS_EXPIRES = auto()
     STORAGE_CLASSES = auto()
     VERSIONS = auto()
+    OBJECT_LOCK = auto()
+    TAGS = auto()
     DENIES_ACCESS = auto()
     ETAG_OF_MULTIPART = auto()
     COUNTS_CONNECTIONS = auto()

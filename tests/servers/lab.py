@@ -18,6 +18,7 @@ class LabServer(S3Server):
     lacks: ClassVar[Mapping[Capability, str]] = {
         Capability.STORAGE_CLASSES: "the lab S3 keeps no storage class",
         Capability.VERSIONS: "the lab S3 has no versions",
+        Capability.TAGS: "the lab S3 has no tags",
     }
 
     def __init__(self, **options: Any) -> None:

@@ -102,7 +102,7 @@ class OddS3:
     def _kind(head: str) -> str:
         method, target = head.split(" ", 2)[:2]
         if method == "get":
-            kinds = {"list-type": "list", "?uploads": "uploads", "uploadid": "parts"}
+            kinds = {"list-type": "list", "?uploads": "uploads", "uploadid": "parts", "?tagging": "tags"}
             return next((kind for mark, kind in kinds.items() if mark in target), "get")
         if method == "post":
             return "create" if "?uploads" in target else "complete"

@@ -30,6 +30,8 @@ class RcloneServer(ServerProcess):
         Capability.ETAG_OF_MULTIPART: "rclone's reply to Complete has another ETag than the object",
         Capability.KEEPS_EXPIRES: "rclone does not keep Expires",
         Capability.VERSIONS: "rclone has no versions",
+        Capability.TAGS: "rclone has no tags",
+        Capability.OBJECT_LOCK: "rclone has no Object Lock",
         Capability.DENIES_ACCESS: "rclone without --auth-key accepts everyone",
         Capability.COUNTS_CONNECTIONS: "rclone does not count connections",
         Capability.KEYS_OF_ANY_PATH: f"{_ON_DISK}: no empty names, no dots",

@@ -110,7 +110,9 @@ def test_a_redirect_names_the_buckets_region(error: sdk.ClientError) -> None:
     [
         ("GetObject", {}, "s3:GetObject on it; S3 answers the same for a missing object"),
         ("GetObject", {"VersionId": "v1"}, "s3:GetObjectVersion on it"),
+        ("GetObjectTagging", {"VersionId": "v1"}, "s3:GetObjectVersionTagging on it"),
         ("PutObject", {}, "s3:PutObject on it"),
+        ("PutObject", {"Tagging": "a=b"}, "s3:PutObject and s3:PutObjectTagging on it"),
         ("CreateMultipartUpload", {}, "s3:PutObject on it"),
         ("UploadPart", {"PartNumber": 7}, "s3:PutObject on it"),
         ("CompleteMultipartUpload", {}, "s3:PutObject on it"),

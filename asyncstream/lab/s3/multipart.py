@@ -20,7 +20,13 @@ from asyncstream.lab.s3.checksums import (
 from asyncstream.lab.s3.content import JoinedContent
 from asyncstream.lab.s3.lab_replies import Reply, S3Error, XmlValue, parse_xml, xml_reply, xml_time
 from asyncstream.lab.s3.objects import MultipartUpload, Part, StoredObject
-from asyncstream.lab.s3.operations import LONGEST_PAGE, check_write_conditions, metadata, parse_number
+from asyncstream.lab.s3.operations import (
+    LONGEST_PAGE,
+    check_lock,
+    check_write_conditions,
+    metadata,
+    parse_number,
+)
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -75,6 +81,7 @@ def upload_part(call: Call) -> Reply:
     if not 1 <= number <= MAX_PARTS:
         raise S3Error("InvalidArgument", f"Part number must be between 1 and {MAX_PARTS}")
     bucket = call.store.bucket(call.bucket)
+    check_lock(bucket, call.request, "Put Part")
     upload_id = call.request.query["uploadId"]
     algorithm = bucket.upload(upload_id, call.key).algorithm
     received = call.body.save(

@@ -93,12 +93,14 @@ class Bucket:
         name: the name of the bucket.
         keep: whether the content of uploaded objects is kept.
         checksums: False: behave as a server without checksums.
+        locked: refuse uploads without a checksum, as S3 does with Object Lock and a default retention.
     """
 
-    def __init__(self, name: str, *, keep: bool, checksums: bool = True) -> None:
+    def __init__(self, name: str, *, keep: bool, checksums: bool = True, locked: bool = False) -> None:
         self.name = name
         self.keep = keep
         self.checksums = checksums
+        self.locked = locked
         self.created = time.time()
         self.uploads: dict[str, MultipartUpload] = {}
         self._objects: dict[str, StoredObject] = {}
@@ -156,12 +158,12 @@ class Store:
             return bucket
         raise S3Error("NoSuchBucket", "The specified bucket does not exist", BucketName=name)
 
-    def create_bucket(self, name: str, *, keep: bool, checksums: bool = True) -> None:
+    def create_bucket(self, name: str, *, keep: bool, checksums: bool = True, locked: bool = False) -> None:
         """Add an empty bucket."""
         with self.lock:
             if name in self.buckets:
                 raise S3Error("BucketAlreadyOwnedByYou", "You already own this bucket.", BucketName=name)
-            self.buckets[name] = Bucket(name, keep=keep, checksums=checksums)
+            self.buckets[name] = Bucket(name, keep=keep, checksums=checksums, locked=locked)
 
     def discard(self, bucket_name: str, prefix: str) -> int:
         """Delete objects and uploads in progress under a prefix, and return the number of these uploads."""

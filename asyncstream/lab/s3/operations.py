@@ -7,14 +7,14 @@ from dataclasses import dataclass
 from email.utils import formatdate
 from typing import TYPE_CHECKING
 
-from asyncstream.lab.s3.checksums import CRC64NVME, encoded_crc64nvme
+from asyncstream.lab.s3.checksums import CRC64NVME, declared_digests, encoded_crc64nvme
 from asyncstream.lab.s3.lab_replies import Reply, S3Error, parse_xml, xml_reply, xml_time
 from asyncstream.lab.s3.objects import StoredObject
 
 if TYPE_CHECKING:
     from asyncstream.lab.s3.body import Body, Received
     from asyncstream.lab.s3.http import Request
-    from asyncstream.lab.s3.objects import Store
+    from asyncstream.lab.s3.objects import Bucket, Store
 
 REGION = "us-east-1"
 LONGEST_PAGE = 1000  # maximum entries in a reply
@@ -49,11 +49,15 @@ def list_buckets(call: Call) -> Reply:
 
 
 def create_bucket(call: Call) -> Reply:
-    """Answer CreateBucket. As in S3, the bucket keeps content."""
+    """Answer CreateBucket. As in S3, the bucket keeps content.
+
+    With Object Lock, uploads need a checksum, as in S3 with a default retention. Nothing is retained.
+    """
     call.body.read()
     if not BUCKET_NAME.fullmatch(call.bucket):
         raise S3Error("InvalidBucketName", "The specified bucket is not valid.", BucketName=call.bucket)
-    call.store.create_bucket(call.bucket, keep=True)
+    locked = call.request.headers.get("x-amz-bucket-object-lock-enabled", "").lower() == "true"
+    call.store.create_bucket(call.bucket, keep=True, locked=locked)
     return Reply(headers={"Location": f"/{call.bucket}"})
 
 
@@ -151,6 +155,7 @@ def put_object(call: Call) -> Reply:
     """Answer PutObject."""
     bucket = call.store.bucket(call.bucket)
     check_write_conditions(bucket.get(call.key), call.request)
+    check_lock(bucket, call.request, "Put Object")
     received = call.body.save(call.store.new_file(bucket), verify=bucket.checksums)
     stored = StoredObject(
         received.size,
@@ -196,6 +201,13 @@ def check_write_conditions(existing: StoredObject | None, request: Request) -> N
         raise S3Error("NoSuchKey", "The specified key does not exist.")
     if not _matches(expected, existing):
         raise _precondition_failed("If-Match")
+
+
+def check_lock(bucket: Bucket, request: Request, kind: str) -> None:
+    """Refuse an upload to a locked bucket if it announces no checksum."""
+    if bucket.locked and "content-md5" not in request.headers and not declared_digests(request.headers):
+        message = f"Content-MD5 OR x-amz-checksum- HTTP header is required for {kind} requests"
+        raise S3Error("InvalidRequest", f"{message} with Object Lock parameters")
 
 
 def _precondition_failed(header: str) -> S3Error:
