@@ -2,7 +2,7 @@
 
 import os
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import ExitStack, contextmanager
+from contextlib import ExitStack, contextmanager, suppress
 from io import FileIO
 from pathlib import Path
 from typing import Any, TypeVar
@@ -95,7 +95,8 @@ class FileDestination(Destination[LocalFile, LocalFolder]):
                 await self._do(target, lambda: os.fsync(file.fileno()))
             await self._do(target, lambda: self._publish(path, target))
         except BaseException:
-            path.unlink(missing_ok=True)
+            with suppress(OSError):  # the first error is the one to tell
+                path.unlink()
             raise
         return Written("", None)
 

@@ -57,6 +57,9 @@ PENDING = FileResult(SOURCE, TARGET, "pending", continuation=CONTINUATION)
 PAGE = gathering.PageResult("http://host/", "failed", error=errors.PageNotFound("x", 404))
 
 VALUES: list[Any] = [
+    asyncstream.LocalFile("/tmp/x"),
+    asyncstream.LocalFolder("/tmp"),
+    asyncstream.WebFile("https://example.com/x?key=k", size=3, sha256="0" * 64),
     SOURCE,
     S3Prefix("raw", "a/"),
     S3Access(),
