@@ -31,6 +31,8 @@ def read_pair(options: argparse.Namespace) -> Pair:
     if options.object or not isinstance(source, S3Prefix | LocalFolder):
         return _one(source, destination)
     if not isinstance(destination, S3Prefix | LocalFolder):
+        if isinstance(source, S3Prefix) and _is_folder(source):
+            raise InputError(f"{source} is a prefix, and {destination} takes one object only")
         return _one(source, destination)  # a prefix is the URI of an object, too
     return source, destination
 

@@ -56,7 +56,8 @@ def check_pairs(pairs: Iterable[Pair]) -> list[Pair]:
     """
     pairs = check_each(pairs)
     for position, (source, destination) in enumerate(pairs):
-        if source.uri == destination.uri and getattr(source, "version_id", None) is None:
+        own = getattr(source, "version_id", None) is not None or isinstance(source, StandardStream)
+        if source.uri == destination.uri and not own:
             raise InputError(f"files[{position}]: source and destination are the same, {source}")
     return pairs
 
