@@ -11,6 +11,8 @@ import pytest
 import trustme
 
 from asyncstream import (
+    BytesMoved,
+    Event,
     KiB,
     MiB,
     S3Access,
@@ -50,6 +52,7 @@ from .fixture_types import (
     Pairs,
     Serve,
     Served,
+    StopAfter,
     UntilItStalls,
     WrapTransport,
 )
@@ -189,6 +192,27 @@ def clock(monkeypatch: pytest.MonkeyPatch) -> Clock:
     clock = Clock()
     monkeypatch.setattr(clients, "time", clock)
     return clock
+
+
+@pytest.fixture
+def stop_after(copy: Copy, monkeypatch: pytest.MonkeyPatch) -> StopAfter:
+    """Transfer a file in parts until so many bytes were moved; then its time is just up."""
+
+    def run(pair: Any, size: int, **options: Any) -> TransferReport:
+        moved = 0
+        clock = Clock()
+
+        def on_event(event: Event) -> None:
+            nonlocal moved
+            moved += event.bytes if isinstance(event, BytesMoved) else 0
+            clock.now = 50.1 if moved >= size else 0.0
+
+        with monkeypatch.context() as patch:
+            patch.setattr(clients, "time", clock)
+            ending: dict[str, Any] = {"deadline": 50.0, "at_deadline": "pending", "max_concurrency": 1}
+            return copy([pair], on_event, multipart=True, **ending, **options)
+
+    return run
 
 
 @pytest.fixture

@@ -20,6 +20,10 @@ NewSession = Callable[[], TransferSession]
 NothingIsLeft = Callable[..., None]
 
 
+# The fixture `stop_after`: a pair, and the bytes after which its time is up.
+StopAfter = Callable[..., TransferReport]
+
+
 class UntilItStalls(Protocol):
     """The fixture `until_it_stalls`: returns what the transfer did that the fault has struck."""
 

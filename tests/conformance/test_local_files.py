@@ -2,7 +2,6 @@
 
 import errno
 import os
-from collections.abc import Callable
 from datetime import timedelta
 from pathlib import Path
 from typing import Any
@@ -30,7 +29,7 @@ from asyncstream.engines import EngineName
 from asyncstream.files import source
 from tests.servers import Bucket, content
 
-from .fixture_types import Copy
+from .fixture_types import Copy, StopAfter
 
 SIZE = 12 * MiB
 
@@ -266,50 +265,12 @@ def test_an_uploaded_file_is_skipped_by_its_origin(copy: Copy, bucket: Bucket, f
     assert statuses == ["copied", "skipped", "copied"]
 
 
-@pytest.fixture
-def stop_after(engine: EngineName, monkeypatch: pytest.MonkeyPatch) -> Callable[..., Any]:
-    """Run a transfer whose time is up after so many bytes."""
-
-    class Clock:
-        late = 0.0
-
-        def monotonic(self) -> float:
-            return self.late
-
-    clock = Clock()
-    from asyncstream.pipeline import clients  # noqa: PLC0415
-
-    monkeypatch.setattr(clients, "time", clock)
-
-    def run(copy: Copy, pair: Any, size: int) -> Any:
-        moved = 0
-
-        def on_event(event: Any) -> None:
-            nonlocal moved
-            moved += event.bytes if isinstance(event, BytesMoved) else 0
-            if moved >= size:
-                clock.late = 100.0
-
-        clock.late = 0.0
-        return copy(
-            [pair],
-            on_event,
-            multipart=True,
-            deadline=50.0,
-            at_deadline="pending",
-            max_concurrency=1,
-        )
-
-    return run
-
-
 @pytest.mark.parametrize("way", ["up", "down"])
 def test_a_later_transfer_continues_a_file(
     copy: Copy,
     bucket: Bucket,
     folder: Path,
-    stop_after: Callable[..., Any],
-    monkeypatch: pytest.MonkeyPatch,
+    stop_after: StopAfter,
     way: str,
 ) -> None:
     """What is on the disk, or in S3, is not moved again."""
@@ -318,9 +279,8 @@ def test_a_later_transfer_continues_a_file(
     if way == "down":
         bucket.put("x", body)
     pair = (here, there) if way == "up" else (S3Object(bucket.name, "x"), LocalFile(str(folder / "x")))
-    first = stop_after(copy, pair, 12 * MiB)
+    first = stop_after(pair, 12 * MiB)
     assert [file.status for file in first.files] == ["pending"]
-    monkeypatch.undo()
 
     moved: list[int] = []
     report = copy(
@@ -339,15 +299,14 @@ def test_a_later_transfer_continues_a_file(
 
 
 def test_a_continued_download_needs_its_temporary_file(
-    copy: Copy, bucket: Bucket, folder: Path, stop_after: Callable[..., Any], monkeypatch: pytest.MonkeyPatch
+    copy: Copy, bucket: Bucket, folder: Path, stop_after: StopAfter
 ) -> None:
     """If it was removed, or the id in an event is not one of ours, the file is copied from its start."""
     bucket.put("x", content(22 * MiB))
     pair = S3Object(bucket.name, "x"), LocalFile(str(folder / "x"))
-    first = stop_after(copy, pair, 12 * MiB)
+    first = stop_after(pair, 12 * MiB)
     for path in folder.glob(".*"):
         path.unlink()
-    monkeypatch.undo()
     report = copy([pair], continuations=first.continuations, multipart=True)
     report.raise_for_failures()
     assert report.files[0].restarted is not None

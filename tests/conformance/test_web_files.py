@@ -13,7 +13,7 @@ from asyncstream.lab.web import Answer
 from tests.servers import Bucket, content
 from tests.servers.web_file import WebPage
 
-from .fixture_types import Copy, Serve
+from .fixture_types import Copy, Serve, StopAfter
 from .web.web_origins import ALLOWED
 
 WEB = FetchConfig(allowed_networks=ALLOWED)
@@ -139,6 +139,35 @@ def test_another_size_than_expected_fails(download: Any, bucket: Bucket, chunked
     report = download(WebPage(content(SIZE), chunked=chunked), size=SIZE - 1)
     assert isinstance(report.failed[0].error, SourceChanged)
     assert bucket.keys("copies/") == set()
+
+
+def test_a_later_transfer_continues_a_url(
+    copy: Copy, bucket: Bucket, serve: Serve, stop_after: StopAfter
+) -> None:
+    page = WebPage(content(22 * MiB))
+    pair = WebFile(serve(x=page).urls[0] + "/x"), S3Object(bucket.name, "copies/x")
+    first = stop_after(pair, 12 * MiB, web=WEB)
+    assert [file.status for file in first.files] == ["pending"]
+    page.asked.clear()
+    report = copy([pair], continuations=first.continuations, multipart=True, web=WEB)
+    report.raise_for_failures()
+    assert bucket.get("copies/x") == page.body
+    assert min(int(asked["range"].removeprefix("bytes=").split("-")[0]) for asked in page.asked) == 10 * MiB
+
+
+def test_a_url_without_ranges_continues_from_its_start(
+    copy: Copy, bucket: Bucket, serve: Serve, stop_after: StopAfter
+) -> None:
+    """Also if nothing identifies its version: there is nothing to continue then."""
+    for etag in ('"v1"', ""):
+        page = WebPage(content(SIZE), ranges=False, etag=etag)
+        pair = WebFile(serve(x=page).urls[0] + "/x"), S3Object(bucket.name, "copies/x")
+        first = stop_after(pair, 6 * MiB, web=WEB)
+        assert [(file.status, file.error) for file in first.files] == [("pending", None)]
+        report = copy([pair], continuations=first.continuations, multipart=True, web=WEB)
+        report.raise_for_failures()
+        assert bucket.get("copies/x") == page.body
+        assert bucket.uploads() == []
 
 
 _BODY = content(SIZE)

@@ -54,7 +54,7 @@ def command(*arguments: str) -> list[str]:
 
 
 def open_uploads() -> list[object]:
-    return boto3.client("s3").list_multipart_uploads(Bucket="raw").get("Uploads", [])
+    return list(boto3.client("s3").list_multipart_uploads(Bucket="raw").get("Uploads", []))
 
 
 def piped(*arguments: str, given: bytes = b"") -> subprocess.CompletedProcess[bytes]:

@@ -38,6 +38,15 @@ class TestOutsideTheDeployment:
         assert all(f"{place} is outside s3://{target}/out/" in text for text in messages)
         assert lab.stats()["operations"] == {}
 
+    @pytest.mark.parametrize("place", ["file:///etc/passwd", "/etc/passwd", "http://169.254.169.254/", "-"])
+    def test_an_event_reaches_no_files_and_no_urls(
+        self, deliver: Deliver, lab: LabS3, source: str, target: str, place: str
+    ) -> None:
+        there = {"source": f"s3://{source}/in/000000", "destination": f"s3://{target}/out/a"}
+        for files in ([there | {"source": place}], [there | {"destination": place}]):
+            assert "is not an S3 URI" in deliver({"files": files})["error"]["message"]
+        assert lab.stats()["operations"] == {}
+
     @pytest.mark.parametrize("named", ["os:system", "builtins:exec", "gzip,os:getcwd", "json:codecs.open"])
     def test_no_function_is_run_that_is_not_deployed_for_it(
         self, deliver: Deliver, lab: LabS3, source: str, target: str, named: str
