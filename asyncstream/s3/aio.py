@@ -14,6 +14,7 @@ from botocore.exceptions import BotoCoreError, ClientError
 from botocore.parsers import ResponseParserError
 
 from asyncstream.engines.aio import is_stock_loop
+from asyncstream.errors import ConfigError
 from asyncstream.ports import Body, TimeLeft, for_ever
 from asyncstream.s3.access import S3Access
 from asyncstream.s3.aio_connections import Call, VerifiedConfig, current_call, limit_body
@@ -26,6 +27,7 @@ from asyncstream.s3.client import (
     prepare_session,
     sdk_options,
 )
+from asyncstream.s3.environment import is_mocked
 from asyncstream.s3.failures import broken_body_error, convert_error, reply_timeout_error
 from asyncstream.s3.roles import RoleProvider
 from asyncstream.s3.sdk_errors import PROGRAM_ERRORS
@@ -111,6 +113,12 @@ class AsyncioTransport:
             prepare_client(client)
             client.meta.events.register_last("before-call.s3", expect_nothing)
             self._clients[region] = client
+        # moto's server, or another one with its own URL, answers asyncio too.
+        if is_mocked() and ".amazonaws.com" in client.meta.endpoint_url:
+            raise ConfigError(
+                "moto's mock_aws answers only boto3, and the engine 'asyncio' does not use it: in this test, "
+                "use the engine 'sequential' or 'threads', or moto's server"
+            )
         return client
 
 

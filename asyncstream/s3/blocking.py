@@ -20,7 +20,6 @@ from asyncstream.s3.call_limits import CallLimits, call_limits
 from asyncstream.s3.client import (
     client_options,
     credential_options,
-    decode_headers,
     expect_for_streams,
     expect_nothing,
     prepare_client,
@@ -87,10 +86,13 @@ class BlockingTransport:
             call_limits.reset(outer)
         return reply
 
-    def stream(self, body: Any, length: int, left: TimeLeft = for_ever) -> "_RawStream":
+    def stream(self, body: Any, length: int, left: TimeLeft = for_ever) -> "_RawStream | _OtherStream":
         """See `ports.Transport`."""
         # https://github.com/boto/botocore/blob/1.43.117/botocore/response.py#L55
-        return _RawStream(body._raw_stream, length, self._settings, left)  # noqa: SLF001
+        raw = getattr(body, "_raw_stream", None)
+        if isinstance(raw, urllib3.HTTPResponse):
+            return _RawStream(raw, length, self._settings, left)
+        return _OtherStream(body, self._settings)
 
     async def renew(self, renewals: int) -> None:
         """See `ports.Transport`. The old clients stay open for the threads that still use them."""
@@ -136,7 +138,6 @@ class BlockingTransport:
         prepare_client(client)
         use_own_connections(client)
         client.meta.events.register_last("before-call.s3", self._limit_expect)
-        client.meta.events.register_first("before-parse.s3", decode_headers)
         return client
 
 
@@ -157,12 +158,20 @@ def _new_session(settings: ClientSettings) -> Any:
 
 
 class _Readable:
-    """A `Body` that http.client reads. It sends the bytes that `read` returns, of any length and type."""
+    """A `Body` that http.client reads. It sends the bytes that `read` returns, of any length and type.
+
+    moto's `mock_aws` reads without a size, and expects all bytes.
+    """
 
     def __init__(self, body: Body) -> None:
         self._body = body
 
-    def read(self, _: int = -1) -> bytes | memoryview:
+    def read(self, size: int = -1) -> bytes | memoryview:
+        if size < 0:
+            return b"".join(bytes(chunk) for chunk in iter(self._next_chunk, b""))
+        return self._next_chunk()
+
+    def _next_chunk(self) -> bytes | memoryview:
         return drive(self._body.next_chunk())
 
 
@@ -197,3 +206,21 @@ class _RawStream:
             self._raw.release_conn()
         else:
             self._raw.close()
+
+
+class _OtherStream:
+    """The body of a GET that no connection of ours brought, such as a reply of moto's `mock_aws`."""
+
+    def __init__(self, body: Any, settings: ClientSettings) -> None:
+        self._body = body
+        self._settings = settings
+
+    async def read(self) -> bytes:
+        try:
+            chunk: bytes = self._body.read(self._settings.chunk_size)
+        except _SDK_ERRORS as error:
+            raise broken_body_error(error, self._settings.stall_timeout) from error
+        return chunk
+
+    async def close(self) -> None:
+        self._body.close()

@@ -151,18 +151,6 @@ def _sign_in_python(signature_version: str, **_: Any) -> str | None:
     return _SIGNED_IN_PYTHON if signature_version in {"v4", "s3v4"} else None
 
 
-def decode_headers(response_dict: dict[str, Any], **_: Any) -> None:
-    """Decode the headers of a reply as UTF-8, for the client over http.client, which decodes Latin-1.
-
-    botocore sends text as UTF-8. Without this, each copy of a UTF-8 header would be encoded once more. Bytes
-    that are not UTF-8 become surrogates, as aiohttp decodes them.
-    """
-    headers = response_dict["headers"]
-    for name, value in headers.items():
-        if not value.isascii():
-            headers[name] = value.encode("latin-1").decode("utf-8", "surrogateescape")
-
-
 def _keep_off_redirects(context: dict[str, Any], **_: Any) -> None:
     """Prevent botocore from following redirects: it would try to rewind the body, and fail."""
     context.setdefault("s3_redirect", {})["redirected"] = True
