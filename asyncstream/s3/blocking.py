@@ -22,6 +22,7 @@ from asyncstream.s3.client import (
     credential_options,
     expect_for_streams,
     expect_nothing,
+    fixed_keys,
     prepare_client,
     prepare_session,
     sdk_options,
@@ -52,8 +53,8 @@ class BlockingTransport:
         self._settings = settings
         self._expects = True  # until the server refuses it
         self._config = Config(**sdk_options(settings))
-        # Clients with expired credentials, which threads may still use.
-        self._replaced: list[Any] = []
+        # Those of the first client since the last renewal.
+        self._keys: tuple[str | None, ...] | None = None
         self.renewals = 0
         # Created here, on one thread: boto3 sessions are not thread-safe.
         self._clients: dict[str | None, Any] = {None: self._new_client(None)}
@@ -95,18 +96,28 @@ class BlockingTransport:
         return _OtherStream(body, self._settings)
 
     async def renew(self, renewals: int) -> None:
-        """See `ports.Transport`. The old clients stay open for the threads that still use them."""
-        if renewals != self.renewals:
+        """See `ports.Transport`."""
+        if renewals != self.renewals or self._same_keys():
             return
-        # No lock: if two threads get here at once, both create clients, and the later ones are used.
-        replaced, self._clients = self._clients, {None: self._new_client(None)}
-        self._replaced += replaced.values()
+        # No lock: if two threads get here at once, both replace the clients, and the later ones are used.
+        replaced, self._clients, self._keys = self._clients, {}, None
         self.renewals += 1
+        # Requests of other threads go on: this closes idle connections, and those in use when they are done.
+        for client in list(replaced.values()):
+            client.close()
 
     async def close(self) -> None:
         """Close all connections."""
-        for client in (*self._clients.values(), *self._replaced):
+        for client in self._clients.values():
             client.close()
+
+    def _same_keys(self) -> bool:
+        """Return whether new clients would sign with the same keys."""
+        try:
+            found = fixed_keys(_new_session(self._settings).get_credentials())
+        except _SDK_ERRORS:
+            return False  # the next call creates a client, and reports the error
+        return found is not None and found == self._keys
 
     def _refusal(
         self, error: ClientError, operation: str, params: Mapping[str, Any], own: CallLimits
@@ -133,6 +144,7 @@ class BlockingTransport:
 
     def _new_client(self, region: str | None) -> Any:
         session = _new_session(self._settings)
+        self._keys = self._keys or fixed_keys(session.get_credentials())
         options = client_options(self._settings, region)
         client = boto3.Session(botocore_session=session).client("s3", config=self._config, **options)
         prepare_client(client)

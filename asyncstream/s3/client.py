@@ -6,6 +6,7 @@ from urllib.parse import urlsplit
 
 import botocore
 from botocore.auth import AUTH_TYPE_MAPS, S3SigV4Auth
+from botocore.credentials import RefreshableCredentials
 
 from asyncstream.errors import ConfigError
 from asyncstream.http.certificates import check_bundle
@@ -129,6 +130,13 @@ def prepare_client(client: Any) -> None:
     definitions = client._ruleset_resolver._param_definitions  # noqa: SLF001
     for unused in ("Key", "Prefix", "CopySource"):
         definitions.pop(unused, None)
+
+
+def fixed_keys(credentials: Any) -> tuple[str | None, ...] | None:
+    """Return keys that stay as they are; None without credentials, or if these are renewed by themselves."""
+    if credentials is None or isinstance(credentials, RefreshableCredentials):
+        return None
+    return credentials.access_key, credentials.secret_key, credentials.token
 
 
 _WORDS = 100
