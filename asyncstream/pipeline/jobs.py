@@ -34,26 +34,17 @@ class Job(Struct, frozen=True):
 Pair = tuple[S3Object, S3Object] | tuple[S3Prefix, S3Prefix]
 
 
-def check_pairs(pairs: Iterable[Pair]) -> list[Pair]:
-    """Check pairs whose two sides are on one server, and return them as a list.
-
-    Raises:
-        NothingToTransfer: there are no pairs.
-        InputError: see `check_each`; or the two sides of a pair are the same.
-    """
-    pairs = check_each(pairs)
-    for position, (source, destination) in enumerate(pairs):
-        if source.uri == destination.uri and getattr(source, "version_id", None) is None:
-            raise InputError(f"files[{position}]: source and destination are the same, {source}")
-    return pairs
-
-
-def check_each(pairs: Iterable[Pair]) -> list[Pair]:
+def check_pairs(pairs: Iterable[Pair], *, one_server: bool = True) -> list[Pair]:
     """Check pairs of source and destination, and return them as a list.
 
+    Args:
+        pairs: the pairs.
+        one_server: whether both sides are on one server. If not, they may have one name.
+
     Raises:
         NothingToTransfer: there are no pairs.
-        InputError: an element is not a pair, or a destination is named twice.
+        InputError: an element is not a pair, a destination is named twice, or the two sides of a pair are the
+            same object.
     """
     pairs = list(pairs)
     if not pairs:
@@ -71,6 +62,8 @@ def check_each(pairs: Iterable[Pair]) -> list[Pair]:
             if destination.uri in seen:
                 raise InputError(f"files[{position}]: the destination {destination} is named twice")
             seen.add(destination.uri)
+        if one_server and source.uri == destination.uri and getattr(source, "version_id", None) is None:
+            raise InputError(f"files[{position}]: source and destination are the same, {source}")
     return pairs
 
 
