@@ -48,7 +48,15 @@ class AsyncTransferSession:
         self._clients: Clients | None = None
 
     async def __aenter__(self) -> Self:
-        """Open the session. Clients are created by the first transfer, or by `open`."""
+        """Open the session. Clients are created by the first transfer, or by `open`.
+
+        Raises:
+            ConfigError: no event loop of asyncio runs this task.
+        """
+        from asyncstream.engines import aio  # noqa: PLC0415 - loaded with the engine
+
+        if not aio.loop_is_running():
+            raise ConfigError(f"no event loop of asyncio runs this task: {aio.IN_A_THREAD}")
         self._clients = Clients(self._engine, *self._ends)
         return self
 
