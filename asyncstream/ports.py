@@ -260,9 +260,10 @@ class Transport(Protocol):
         """The number of times `renew` has replaced the clients."""
 
     async def renew(self, renewals: int) -> None:
-        """Use new clients for the next calls, and look the credentials up again.
+        """Use new clients for the next calls, with credentials that are looked up again.
 
-        Does nothing if `self.renewals` is no longer `renewals`: another task has already done it.
+        Does nothing if the same keys are found, or if `self.renewals` is no longer `renewals`: another task
+        has already done it.
         """
 
     def stream(self, body: Any, length: int, left: TimeLeft = for_ever) -> ByteStream:

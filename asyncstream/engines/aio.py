@@ -3,6 +3,7 @@
 import asyncio
 import contextvars
 import math
+import sys
 from collections.abc import AsyncGenerator, AsyncIterator, Callable, Coroutine
 from contextlib import AbstractAsyncContextManager, aclosing, asynccontextmanager, suppress
 from typing import Any, TypeVar
@@ -22,6 +23,8 @@ T = TypeVar("T")
 _THREADS = 40
 # The time that a cancelled function has to clean up.
 _CLEAN_UP_SECONDS = 5.0
+# What to do in a task of Trio.
+IN_A_THREAD = "from Trio, use trio.to_thread.run_sync(transfer, files)"
 
 
 async def wait_aside(work: Callable[[], T], seconds: float) -> T:
@@ -53,7 +56,9 @@ class AsyncioEngine:
         Raises:
             ConfigError: a loop is already running on this thread.
         """
-        if _loop_is_running():
+        if _trio_is_running():  # anyio would take this loop for Trio's, and wait for ever
+            raise ConfigError(f"Trio already runs on this thread: {IN_A_THREAD}")
+        if loop_is_running():
             raise ConfigError(
                 "an event loop is already running: use transfer_async, map_concurrent_async"
                 " or gather_pages_async"
@@ -291,9 +296,15 @@ def is_stock_loop() -> bool:
     return isinstance(asyncio.get_running_loop(), asyncio.BaseEventLoop)
 
 
-def _loop_is_running() -> bool:
+def loop_is_running() -> bool:
+    """Return whether an event loop of asyncio runs on this thread."""
     try:
         asyncio.get_running_loop()
     except RuntimeError:
         return False
     return True
+
+
+def _trio_is_running() -> bool:
+    trio: Any = sys.modules.get("trio")
+    return trio is not None and bool(trio.lowlevel.in_trio_run())

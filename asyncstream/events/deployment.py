@@ -19,7 +19,7 @@ from asyncstream.locations import S3Object, S3Prefix, rebased
 from asyncstream.pipeline.config import ENV_PREFIX
 from asyncstream.pipeline.jobs import Pair, check_pairs
 from asyncstream.pipeline.session import TransferSession, borrow_session
-from asyncstream.s3.access import DESTINATION_PREFIX, SOURCE_PREFIX, S3Access
+from asyncstream.s3.access import DESTINATION_PREFIX, SOURCE_PREFIX, S3Access, one_server
 
 SOURCE, DESTINATION, TRIGGER = "DEPLOYED_SOURCE", "DEPLOYED_DESTINATION", "DEPLOYED_TRIGGER"
 TRANSFORMS = "DEPLOYED_TRANSFORMS"
@@ -48,27 +48,32 @@ class Deployment(Struct, frozen=True):
         transforms: the functions, as `module:function`, that an event's `transform` may name in addition to
             the built-in ones. `DEPLOYED_TRANSFORMS` lists them, separated by commas; those of the function's
             own `transform` are added.
+        one_server: whether sources and destinations are on one server. If not, both may have one name, and a
+            new object at the destination does not invoke the function.
     """
 
     source: S3Prefix | None = None
     destination: S3Prefix | None = None
     trigger: S3Prefix | None = None
     transforms: frozenset[str] | None = None
+    one_server: bool = True
 
     @classmethod
     def from_env(cls, environ: Mapping[str, str] = os.environ) -> Self:
         """Read the environment. An empty variable counts as unset: templates write such variables.
 
         Raises:
-            ConfigError: a variable is not `s3://bucket/prefix`.
+            ConfigError: a variable is not `s3://bucket/prefix`, or one of an end is wrong.
         """
         source = _prefix(SOURCE, environ)
         destination = _prefix(DESTINATION, environ)
         trigger = None if environ.get(TRIGGER) == NO_TRIGGER else _prefix(TRIGGER, environ) or source
-        if source is None and destination is None:
-            return cls(source, destination, trigger)
-        named = (environ.get(name, "") for name in (TRANSFORMS, f"{ENV_PREFIX}TRANSFORM"))
-        return cls(source, destination, trigger, frozenset(",".join(named).split(",")) - {""})
+        transforms = None
+        if source is not None or destination is not None:
+            named = (environ.get(name, "") for name in (TRANSFORMS, f"{ENV_PREFIX}TRANSFORM"))
+            transforms = frozenset(",".join(named).split(",")) - {""}
+        ends = (S3Access.read(prefix, environ) for prefix in (SOURCE_PREFIX, DESTINATION_PREFIX))
+        return cls(source, destination, trigger, transforms, one_server(*ends))
 
     def pair(self, source: S3Object, destination: S3Object | None = None) -> Pair:
         """Return a triggered object and its destination, by default the rest of its key under `destination`.
@@ -79,7 +84,7 @@ class Deployment(Struct, frozen=True):
         """
         self.check_read(source)
         pair = (source, destination or self._rebased(source))
-        self.check(check_pairs([pair]))
+        self.check(check_pairs([pair], one_server=self.one_server))
         return pair
 
     def check(self, pairs: Iterable[Pair]) -> None:
@@ -121,7 +126,7 @@ class Deployment(Struct, frozen=True):
             raise InputError(
                 f"{place} is outside {self.destination}, the only prefix this function writes ({DESTINATION})"
             )
-        if self.trigger is not None and _overlap(place, self.trigger):
+        if self.one_server and self.trigger is not None and _overlap(place, self.trigger):
             raise InputError(
                 f"{place} is where a new object invokes this function ({self.trigger}): "
                 "it would invoke itself endlessly"

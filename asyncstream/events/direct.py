@@ -155,22 +155,24 @@ def read_event(event: Any) -> DirectEvent:
     return request
 
 
-def event_pairs(event: DirectEvent) -> list[Pair]:
+def event_pairs(event: DirectEvent, *, one_server: bool = True) -> list[Pair]:
     """Return the sources and destinations of an event.
 
     Raises:
-        InputError: a location is malformed, or the list contradicts itself.
+        InputError: a location is malformed, or the list contradicts itself; see `check_pairs`.
     """
     if event.files is None:
         source = at("$.source_prefix", S3Prefix.from_uri, event.source_prefix)
-        return check_pairs([(source, at("$.destination", S3Prefix.from_uri, event.destination))])
-    return check_pairs(
+        prefixes = source, at("$.destination", S3Prefix.from_uri, event.destination)
+        return check_pairs([prefixes], one_server=one_server)
+    pairs = (
         (
             at(f"$.files[{position}].source", S3Object.from_uri, file.source, file.version_id),
             at(f"$.files[{position}].destination", S3Object.from_uri, file.destination),
         )
         for position, file in enumerate(event.files)
     )
+    return check_pairs(pairs, one_server=one_server)
 
 
 def event_continuations(event: DirectEvent, pairs: Sequence[Pair]) -> dict[Any, Continuation]:

@@ -96,9 +96,9 @@ def _direct(
     event: Any, context: LambdaContext | None, engine: EngineName, multipart: bool
 ) -> direct.DirectReply:
     request = direct.read_event(event)
-    pairs = direct.event_pairs(request)
-    report_to = direct.report_location(request, pairs)
     deployment = Deployment.from_env()
+    pairs = direct.event_pairs(request, one_server=deployment.one_server)
+    report_to = direct.report_location(request, pairs)
     deployment.check(pairs)
     settings = direct.named_settings(event, request)
     deployment.check_settings(settings)

@@ -76,7 +76,7 @@ def _parse_body(body: str, deployment: Deployment) -> Item:
     own = direct.read_event(event)
     if own.report_uri is not None:
         raise InputError("a message cannot have a report_uri: only a direct invocation writes a report")
-    pairs = direct.event_pairs(own)
+    pairs = direct.event_pairs(own, one_server=deployment.one_server)
     deployment.check(pairs)
     settings = direct.named_settings(event, own)
     deployment.check_settings(settings)

@@ -26,9 +26,14 @@ class AsyncTransferSession:
             report = await session.transfer(files)
 
     It belongs to the event loop that runs when it is entered. Tasks of that loop may transfer at the same
-    time. Each transfer has its own slots and its own `memory_limit`, so ten at once use ten times the limit.
-    They share clients if they have the same `max_concurrency`, `chunk_size` and timeouts. The clients of the
-    settings used last are kept.
+    time. They share clients if they have the same `max_concurrency`, `chunk_size` and timeouts. The clients
+    of the settings used last are kept.
+
+    Each transfer has its own slots and its own `memory_limit`, so ten at once use ten times the limit.
+    Nothing limits them together: a part in flight has a slot of memory and two connections, and a transfer
+    has up to `max_concurrency` parts in flight. So 200 transfers of one part each have up to 400 connections,
+    and 200 of many files up to 4,000, where many systems let a process open 1,024 files. A server should
+    bound the transfers that run at once, by a semaphore, or lower their `max_concurrency`.
 
     Args:
         endpoint_url: the URL of another S3 than AWS's, for an end that names none. Default:
@@ -49,7 +54,15 @@ class AsyncTransferSession:
         self._clients: Clients | None = None
 
     async def __aenter__(self) -> Self:
-        """Open the session. Clients are created by the first transfer, or by `open`."""
+        """Open the session. Clients are created by the first transfer, or by `open`.
+
+        Raises:
+            ConfigError: no event loop of asyncio runs this task.
+        """
+        from asyncstream.engines import aio  # noqa: PLC0415 - loaded with the engine
+
+        if not aio.loop_is_running():
+            raise ConfigError(f"no event loop of asyncio runs this task: {aio.IN_A_THREAD}")
         self._clients = Clients(self._engine, *self._ends)
         return self
 

@@ -17,7 +17,7 @@ from asyncstream.pipeline.jobs import Pair
 from asyncstream.ports import Destination, Engine, Source, Transport
 from asyncstream.retry import Retrying
 from asyncstream.s3 import open_transport
-from asyncstream.s3.access import S3Access
+from asyncstream.s3.access import S3Access, one_server
 from asyncstream.s3.destination import S3Destination
 from asyncstream.s3.regions import Learned
 from asyncstream.s3.settings import ClientSettings
@@ -60,8 +60,7 @@ class Clients:
         Raises:
             NothingToTransfer, InputError: see `jobs.check_pairs`.
         """
-        one_server = self._source.endpoint_url == self._destination.endpoint_url
-        return jobs.check_pairs(pairs) if one_server else jobs.check_each(pairs)
+        return jobs.check_pairs(pairs, one_server=one_server(self._source, self._destination))
 
     async def connect(self, config: TransferConfig) -> None:
         """Open the transports for these settings; unused ones of other settings are closed."""

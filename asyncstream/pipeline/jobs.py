@@ -43,31 +43,21 @@ class Job(Struct, frozen=True):
 
 
 Pair = tuple[SourceFile, TargetFile] | tuple[Folder, Folder]
-_FOLDERS = (S3Prefix, LocalFolder)
+_FOLDERS, _OF_S3 = (S3Prefix, LocalFolder), (S3Object, S3Prefix)
 _SOURCES, _TARGETS = (S3Object, LocalFile, WebFile, StandardStream), (S3Object, LocalFile, StandardStream)
 
 
-def check_pairs(pairs: Iterable[Pair]) -> list[Pair]:
-    """Check pairs whose two sides are on one server, and return them as a list.
-
-    Raises:
-        NothingToTransfer: there are no pairs.
-        InputError: see `check_each`; or the two sides of a pair are the same.
-    """
-    pairs = check_each(pairs)
-    for position, (source, destination) in enumerate(pairs):
-        own = getattr(source, "version_id", None) is not None or isinstance(source, StandardStream)
-        if source.uri == destination.uri and not own:
-            raise InputError(f"files[{position}]: source and destination are the same, {source}")
-    return pairs
-
-
-def check_each(pairs: Iterable[Pair]) -> list[Pair]:
+def check_pairs(pairs: Iterable[Pair], *, one_server: bool = True) -> list[Pair]:
     """Check pairs of source and destination, and return them as a list.
 
+    Args:
+        pairs: the pairs.
+        one_server: whether both sides are on one server. If not, they may have one name.
+
     Raises:
         NothingToTransfer: there are no pairs.
-        InputError: an element is not a pair, or a destination is named twice.
+        InputError: an element is not a pair, a destination is named twice, or the two sides of a pair are the
+            same object.
     """
     pairs = list(pairs)
     if not pairs:
@@ -80,14 +70,21 @@ def check_each(pairs: Iterable[Pair]) -> list[Pair]:
             _check_pair(*pair)
         except InputError as error:
             raise InputError(f"files[{position}]: {error}") from None
-        destination = pair[1]
+        source, destination = pair
         if not isinstance(destination, _FOLDERS):
             if destination.uri in seen:
                 raise InputError(f"files[{position}]: the destination {destination} is named twice")
             seen.add(destination.uri)
+        if (one_server or not isinstance(source, _OF_S3)) and _are_the_same(source, destination):
+            raise InputError(f"files[{position}]: source and destination are the same, {source}")
     if len(pairs) > 1 and any(isinstance(place, StandardStream) for pair in pairs for place in pair):
         raise InputError("a standard stream has one file: copy it by a transfer of its own")
     return pairs
+
+
+def _are_the_same(source: SourceFile | Folder, destination: TargetFile | Folder) -> bool:
+    earlier = isinstance(source, S3Object) and source.version_id is not None
+    return source.uri == destination.uri and not earlier and not isinstance(source, StandardStream)
 
 
 def _check_pair(source: object, destination: object) -> None:

@@ -1,6 +1,6 @@
 """`transfer`, and the session that keeps clients, threads and event loop between calls."""
 
-from collections.abc import Awaitable, Callable, Iterable
+from collections.abc import Awaitable, Callable, Hashable, Iterable
 from contextlib import AbstractContextManager
 from datetime import UTC, datetime, timedelta
 from functools import partial
@@ -21,6 +21,7 @@ from asyncstream.pipeline.run import NO_CONTINUATIONS, Continuations, Request, r
 from asyncstream.pipeline.small_objects import Content
 from asyncstream.s3 import requests
 from asyncstream.s3.access import DEFAULT_ACCESS, S3Access
+from asyncstream.s3.environment import client_environment
 from asyncstream.transforms import Spec
 from asyncstream.web import FetchConfig
 
@@ -151,8 +152,8 @@ class TransferSession(EngineSession):
         await self._clients.close()
 
 
-def _open_session(key: tuple[EngineName, S3Access, S3Access]) -> TransferSession:
-    engine, source, destination = key
+def _open_session(key: tuple[EngineName, S3Access, S3Access, Hashable]) -> TransferSession:
+    engine, source, destination, _ = key
     return TransferSession(engine, source=source, destination=destination)
 
 
@@ -162,12 +163,12 @@ _kept = Kept(_open_session)
 def borrow_session(
     engine: EngineName, source: S3Access = DEFAULT_ACCESS, destination: S3Access = DEFAULT_ACCESS
 ) -> AbstractContextManager[TransferSession]:
-    """Provide a session for exclusive use: a kept one for this engine and these ends, or else a new one.
+    """Provide a session for exclusive use: a kept one of this engine, ends and environment, or a new one.
 
     Raises:
         ConfigError: the engine does not exist.
     """
-    return _kept.borrow((engine, source, destination))
+    return _kept.borrow((engine, source, destination, client_environment()))
 
 
 def transfer(  # noqa: PLR0913 - the public call, by keywords
@@ -187,7 +188,7 @@ def transfer(  # noqa: PLR0913 - the public call, by keywords
 
     Any number of threads may call this at once. Each call has a session of its own, with its own connections,
     and its own memory limit: ten calls at once use ten times `config.memory_limit`. Up to eight sessions that
-    are not in use are kept for the next calls with the same engine and ends.
+    are not in use are kept for the next calls with the same engine, ends, and AWS and proxy variables.
 
     Args:
         files: pairs of source and destination: two `S3Object`s, or two `S3Prefix`es to copy all objects under

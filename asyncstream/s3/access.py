@@ -98,3 +98,17 @@ class S3Access(Settings, frozen=True, kw_only=True):
 
 
 DEFAULT_ACCESS = S3Access()
+
+
+def one_server(source: S3Access, destination: S3Access) -> bool:
+    """Return whether both ends have one address, so that one bucket and key mean one object at both.
+
+    All addresses of AWS count as one: a bucket's name is unique there.
+    """
+    return _server(source) == _server(destination)
+
+
+def _server(access: S3Access) -> str:
+    variables = (os.environ.get(name) for name in ("AWS_ENDPOINT_URL_S3", "AWS_ENDPOINT_URL"))
+    url = next(filter(None, (access.endpoint_url, *variables)), "").rstrip("/").lower()
+    return "" if ".amazonaws.com" in url else url

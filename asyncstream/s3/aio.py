@@ -14,6 +14,7 @@ from botocore.exceptions import BotoCoreError, ClientError
 from botocore.parsers import ResponseParserError
 
 from asyncstream.engines.aio import is_stock_loop
+from asyncstream.errors import ConfigError
 from asyncstream.ports import Body, TimeLeft, for_ever
 from asyncstream.s3.access import S3Access
 from asyncstream.s3.aio_connections import Call, VerifiedConfig, current_call, limit_body
@@ -22,10 +23,12 @@ from asyncstream.s3.client import (
     client_options,
     credential_options,
     expect_nothing,
+    fixed_keys,
     prepare_client,
     prepare_session,
     sdk_options,
 )
+from asyncstream.s3.environment import is_mocked
 from asyncstream.s3.failures import broken_body_error, convert_error, reply_timeout_error
 from asyncstream.s3.roles import RoleProvider
 from asyncstream.s3.sdk_errors import PROGRAM_ERRORS
@@ -48,6 +51,10 @@ class AsyncioTransport:
         self._config = VerifiedConfig(**sdk_options(settings))
         self._clients: dict[str | None, Any] = {}
         self._open = AsyncExitStack()
+        # The clients before the last renewal, which tasks may still use.
+        self._replaced = AsyncExitStack()
+        # Those of the first client since the last renewal.
+        self._keys: tuple[str | None, ...] | None = None
         self.renewals = 0
 
     @property
@@ -92,25 +99,49 @@ class AsyncioTransport:
         return transport
 
     async def renew(self, renewals: int) -> None:
-        """See `ports.Transport`. The old clients stay open for the tasks that still use them."""
-        if renewals == self.renewals:
-            self._clients = {}
-            self.renewals += 1
+        """See `ports.Transport`. Replaced clients stay open until the next one, for tasks that use them."""
+        same = await self._same_keys()
+        if renewals != self.renewals or same:
+            return
+        before_last, self._replaced = self._replaced, self._open
+        self._open, self._clients, self._keys = AsyncExitStack(), {}, None
+        self.renewals += 1
+        await before_last.aclose()
 
     async def close(self) -> None:
         """Close all connections."""
-        await self._open.aclose()
+        async with self._replaced, self._open:
+            pass
+
+    async def _same_keys(self) -> bool:
+        """Return whether new clients would sign with the same keys."""
+        try:
+            found = fixed_keys(await self._new_session().get_credentials())
+        except _SDK_ERRORS:
+            return False  # the next call creates a client, and reports the error
+        return found is not None and found == self._keys
+
+    def _new_session(self) -> Any:
+        return new_session(self._settings.access, credential_options(self._settings))
 
     async def _client(self, region: str | None) -> Any:
         client: Any = self._clients.get(region)
         if client is None:
-            session = new_session(self._settings.access, credential_options(self._settings))
-            options = client_options(self._settings, region)
+            session, options = self._new_session(), client_options(self._settings, region)
             created = session.client("s3", config=self._config, **options)
-            client = await self._open.enter_async_context(created)
+            # A renewal may replace both while the client is created.
+            clients, opened = self._clients, self._open
+            client = await opened.enter_async_context(created)
             prepare_client(client)
             client.meta.events.register_last("before-call.s3", expect_nothing)
-            self._clients[region] = client
+            clients[region] = client
+            self._keys = self._keys or fixed_keys(await session.get_credentials())
+        # moto's server, or another one with its own URL, answers asyncio too.
+        if is_mocked() and ".amazonaws.com" in client.meta.endpoint_url:
+            raise ConfigError(
+                "moto's mock_aws answers only boto3, and the engine 'asyncio' does not use it: in this test, "
+                "use the engine 'sequential' or 'threads', or moto's server"
+            )
         return client
 
 
@@ -153,10 +184,11 @@ class _AioRoleProvider(RoleProvider):
 
 
 class _Session:
-    """aiobotocore's session, with the method `client` that aioboto3 and boto3 have."""
+    """aiobotocore's session, with the names of the methods that aioboto3 and boto3 have."""
 
     def __init__(self, session: AioSession) -> None:
         self.client = session.create_client
+        self.get_credentials = session.get_credentials
 
 
 class _AsyncReadable:

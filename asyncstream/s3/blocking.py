@@ -20,9 +20,9 @@ from asyncstream.s3.call_limits import CallLimits, call_limits
 from asyncstream.s3.client import (
     client_options,
     credential_options,
-    decode_headers,
     expect_for_streams,
     expect_nothing,
+    fixed_keys,
     prepare_client,
     prepare_session,
     sdk_options,
@@ -53,8 +53,8 @@ class BlockingTransport:
         self._settings = settings
         self._expects = True  # until the server refuses it
         self._config = Config(**sdk_options(settings))
-        # Clients with expired credentials, which threads may still use.
-        self._replaced: list[Any] = []
+        # Those of the first client since the last renewal.
+        self._keys: tuple[str | None, ...] | None = None
         self.renewals = 0
         # Created here, on one thread: boto3 sessions are not thread-safe.
         self._clients: dict[str | None, Any] = {None: self._new_client(None)}
@@ -87,24 +87,37 @@ class BlockingTransport:
             call_limits.reset(outer)
         return reply
 
-    def stream(self, body: Any, length: int, left: TimeLeft = for_ever) -> "_RawStream":
+    def stream(self, body: Any, length: int, left: TimeLeft = for_ever) -> "_RawStream | _OtherStream":
         """See `ports.Transport`."""
         # https://github.com/boto/botocore/blob/1.43.117/botocore/response.py#L55
-        return _RawStream(body._raw_stream, length, self._settings, left)  # noqa: SLF001
+        raw = getattr(body, "_raw_stream", None)
+        if isinstance(raw, urllib3.HTTPResponse):
+            return _RawStream(raw, length, self._settings, left)
+        return _OtherStream(body, self._settings)
 
     async def renew(self, renewals: int) -> None:
-        """See `ports.Transport`. The old clients stay open for the threads that still use them."""
-        if renewals != self.renewals:
+        """See `ports.Transport`."""
+        if renewals != self.renewals or self._same_keys():
             return
-        # No lock: if two threads get here at once, both create clients, and the later ones are used.
-        replaced, self._clients = self._clients, {None: self._new_client(None)}
-        self._replaced += replaced.values()
+        # No lock: if two threads get here at once, both replace the clients, and the later ones are used.
+        replaced, self._clients, self._keys = self._clients, {}, None
         self.renewals += 1
+        # Requests of other threads go on: this closes idle connections, and those in use when they are done.
+        for client in list(replaced.values()):
+            client.close()
 
     async def close(self) -> None:
         """Close all connections."""
-        for client in (*self._clients.values(), *self._replaced):
+        for client in self._clients.values():
             client.close()
+
+    def _same_keys(self) -> bool:
+        """Return whether new clients would sign with the same keys."""
+        try:
+            found = fixed_keys(_new_session(self._settings).get_credentials())
+        except _SDK_ERRORS:
+            return False  # the next call creates a client, and reports the error
+        return found is not None and found == self._keys
 
     def _refusal(
         self, error: ClientError, operation: str, params: Mapping[str, Any], own: CallLimits
@@ -131,12 +144,12 @@ class BlockingTransport:
 
     def _new_client(self, region: str | None) -> Any:
         session = _new_session(self._settings)
+        self._keys = self._keys or fixed_keys(session.get_credentials())
         options = client_options(self._settings, region)
         client = boto3.Session(botocore_session=session).client("s3", config=self._config, **options)
         prepare_client(client)
         use_own_connections(client)
         client.meta.events.register_last("before-call.s3", self._limit_expect)
-        client.meta.events.register_first("before-parse.s3", decode_headers)
         return client
 
 
@@ -157,12 +170,20 @@ def _new_session(settings: ClientSettings) -> Any:
 
 
 class _Readable:
-    """A `Body` that http.client reads. It sends the bytes that `read` returns, of any length and type."""
+    """A `Body` that http.client reads. It sends the bytes that `read` returns, of any length and type.
+
+    moto's `mock_aws` reads without a size, and expects all bytes.
+    """
 
     def __init__(self, body: Body) -> None:
         self.body = body
 
-    def read(self, _: int = -1) -> bytes | memoryview:
+    def read(self, size: int = -1) -> bytes | memoryview:
+        if size < 0:
+            return b"".join(bytes(chunk) for chunk in iter(self._next_chunk, b""))
+        return self._next_chunk()
+
+    def _next_chunk(self) -> bytes | memoryview:
         return drive(self.body.next_chunk())
 
 
@@ -197,3 +218,21 @@ class _RawStream:
             self._raw.release_conn()
         else:
             self._raw.close()
+
+
+class _OtherStream:
+    """The body of a GET that no connection of ours brought, such as a reply of moto's `mock_aws`."""
+
+    def __init__(self, body: Any, settings: ClientSettings) -> None:
+        self._body = body
+        self._settings = settings
+
+    async def read(self) -> bytes:
+        try:
+            chunk: bytes = self._body.read(self._settings.chunk_size)
+        except _SDK_ERRORS as error:
+            raise broken_body_error(error, self._settings.stall_timeout) from error
+        return chunk
+
+    async def close(self) -> None:
+        self._body.close()

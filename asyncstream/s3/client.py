@@ -6,6 +6,7 @@ from urllib.parse import urlsplit
 
 import botocore
 from botocore.auth import AUTH_TYPE_MAPS, S3SigV4Auth
+from botocore.credentials import RefreshableCredentials
 
 from asyncstream.errors import ConfigError
 from asyncstream.http.certificates import check_bundle
@@ -133,6 +134,13 @@ def prepare_client(client: Any) -> None:
         definitions.pop(unused, None)
 
 
+def fixed_keys(credentials: Any) -> tuple[str | None, ...] | None:
+    """Return keys that stay as they are; None without credentials, or if these are renewed by themselves."""
+    if credentials is None or isinstance(credentials, RefreshableCredentials):
+        return None
+    return credentials.access_key, credentials.secret_key, credentials.token
+
+
 _WORDS = 100
 
 
@@ -168,18 +176,6 @@ def _announce_trailer(params: dict[str, Any], **_: Any) -> None:
         headers.update(body.headers)
         own = headers.get("Content-Encoding")
         headers["Content-Encoding"] = f"{own},aws-chunked" if own else "aws-chunked"
-
-
-def decode_headers(response_dict: dict[str, Any], **_: Any) -> None:
-    """Decode the headers of a reply as UTF-8, for the client over http.client, which decodes Latin-1.
-
-    botocore sends text as UTF-8. Without this, each copy of a UTF-8 header would be encoded once more. Bytes
-    that are not UTF-8 become surrogates, as aiohttp decodes them.
-    """
-    headers = response_dict["headers"]
-    for name, value in headers.items():
-        if not value.isascii():
-            headers[name] = value.encode("latin-1").decode("utf-8", "surrogateescape")
 
 
 def _keep_off_redirects(context: dict[str, Any], **_: Any) -> None:

@@ -13,6 +13,7 @@ from botocore.awsrequest import (
     AWSHTTPSConnection,
     AWSHTTPSConnectionPool,
 )
+from urllib3 import HTTPHeaderDict
 from urllib3.connection import HTTPConnection
 from urllib3.exceptions import ConnectTimeoutError, NameResolutionError, NewConnectionError
 
@@ -186,21 +187,34 @@ class _TlsConnection(_LimitedConnection, AWSHTTPSConnection):  # type: ignore[mi
         return connected
 
 
-class _WholeBodies:
+class _WholeReplies:
     """A pool that rejects replies shorter than their Content-Length: botocore turns off urllib3's check.
 
     Otherwise an XML document cut to nothing looks like a reply without an ETag, not like a broken connection.
     """
 
     def urlopen(self, *request: Any, **options: Any) -> Any:
-        return super().urlopen(*request, **options | {"enforce_content_length": True})  # type: ignore[misc]
+        reply = super().urlopen(*request, **options | {"enforce_content_length": True})  # type: ignore[misc]
+        _decode(reply.headers)
+        return reply
 
 
-class _Pool(_WholeBodies, AWSHTTPConnectionPool):  # type: ignore[misc]  # untyped
+def _decode(headers: HTTPHeaderDict) -> None:
+    """Decode headers as UTF-8: http.client has decoded them as Latin-1.
+
+    botocore sends text as UTF-8. Without this, each copy of a UTF-8 header would be encoded once more. Bytes
+    that are not UTF-8 become surrogates, as aiohttp decodes them.
+    """
+    for name, value in list(headers.itermerged()):
+        if not value.isascii():
+            headers[name] = value.encode("latin-1").decode("utf-8", "surrogateescape")
+
+
+class _Pool(_WholeReplies, AWSHTTPConnectionPool):  # type: ignore[misc]  # untyped
     ConnectionCls = _Connection
 
 
-class _TlsPool(_WholeBodies, AWSHTTPSConnectionPool):  # type: ignore[misc]  # untyped
+class _TlsPool(_WholeReplies, AWSHTTPSConnectionPool):  # type: ignore[misc]  # untyped
     ConnectionCls = _TlsConnection
 
 

@@ -14,6 +14,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from tests.benchmarks import services
+
 if TYPE_CHECKING:
     import asyncio
 
@@ -33,6 +35,7 @@ OLDER_SDKS = {
 }  # the versions that aioboto3 pins, in .venv/aioboto3
 GUNZIPS = {engine: f"{engine}_gunzip" for engine in OURS}
 SUMS = {engine: f"{engine}_sum" for engine in OURS}  # the steps of a gunzip, one after the other
+SERVICE = "asyncio_service"  # see services.py
 GZIPPED = "-gzip"  # suffix of the bucket that has the same objects compressed
 
 
@@ -275,6 +278,9 @@ PEERS: dict[str, Peer] = {
     "boto3_get_put_threads": boto3_get_put_threads,
     "aioboto3_upload": aioboto3_upload,
     "aioboto3_get_put": aioboto3_get_put,
+    SERVICE: services.asyncstream,
+    "aiobotocore_service": services.aiobotocore(),
+    "aiobotocore_service_wide": services.aiobotocore(max_pool_connections=services.IN_FLIGHT),
 }
 
 LABELS = {
@@ -295,6 +301,9 @@ LABELS = {
     "boto3_get_put_threads": "boto3 get+put, threads",
     "aioboto3_upload": "aioboto3 upload_fileobj",
     "aioboto3_get_put": "aioboto3 get+put",
+    SERVICE: "service, asyncstream",
+    "aiobotocore_service": "service, aiobotocore get+put",
+    "aiobotocore_service_wide": "the same, 200 connections",
 }
 
 

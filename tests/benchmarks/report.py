@@ -25,7 +25,18 @@ if TYPE_CHECKING:
     from tests.benchmarks.measure import Measurement
     from tests.benchmarks.workloads import Target, Workload
 
-PACKAGES = ("aioboto3", "aiohttp", "anyio", "boto3", "botocore", "isal", "obstore", "urllib3")
+PACKAGES = (
+    "aioboto3",
+    "aiobotocore",
+    "aiohttp",
+    "anyio",
+    "boto3",
+    "botocore",
+    "isal",
+    "obstore",
+    "urllib3",
+    "uvloop",
+)
 MIB = 1024 * 1024
 REFERENCE_WIDTH = len("upload_fileobj,")  # a heading wraps between words, never within one
 

@@ -181,4 +181,15 @@ WORKLOADS = (
         targets=tuple(Target(peers.GUNZIPS[engine], peers.SUMS[engine], 1.15) for engine in peers.OURS),
         sources=sources.gzipped,
     ),
+    Workload(
+        "service",
+        "requests to a web service, 200 at once, that copy 1 MB each over HTTP",
+        tls=False,
+        count=1000,
+        size=MB,
+        unit="CPU s/GB",
+        peers=(peers.SERVICE, "aiobotocore_service", "aiobotocore_service_wide"),
+        references=("aiobotocore_service", "aiobotocore_service_wide"),
+        targets=(Target(peers.SERVICE, "aiobotocore_service", 1.0),),
+    ),
 )

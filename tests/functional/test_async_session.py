@@ -103,6 +103,7 @@ async def test_many_tasks_transfer_at_once(
         slots = await asyncio.gather(*(copy(number) for number in range(FILES)))
     assert slots == [2] * FILES
     assert opened == [2]
+    assert lab.stats()["connections"] <= 2 * FILES  # a GET and a PUT for each part
     assert len(lab.checksums("copies")) == FILES
 
 

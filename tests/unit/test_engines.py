@@ -8,13 +8,14 @@ import threading
 from collections.abc import AsyncGenerator, Callable
 from contextvars import ContextVar
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any, get_args, get_type_hints
 
 import anyio
 import pytest
 
 import asyncstream
-from asyncstream import gathering
+from asyncstream import AsyncTransferSession, gathering
 from asyncstream.engines import ENGINES, open_engine
 from asyncstream.engines.aio import AsyncioEngine
 from asyncstream.engines.driver import drive
@@ -144,6 +145,21 @@ def test_a_running_loop_is_refused_with_advice_to_await() -> None:
 
     with pytest.raises(ConfigError, match="already running: use transfer_async"):
         asyncio.run(inside())
+
+
+def test_trio_is_refused_with_advice(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Without it, the engine's loop would wait for ever. Trio itself is not installed here."""
+    running = SimpleNamespace(lowlevel=SimpleNamespace(in_trio_run=lambda: True))
+    monkeypatch.setitem(sys.modules, "trio", running)
+    with pytest.raises(ConfigError, match="from Trio, use"):
+        AsyncioEngine().run(lambda: pytest.fail("made a coroutine that is never awaited"))
+
+
+def test_an_async_session_is_refused_without_a_loop() -> None:
+    """As in a task of Trio."""
+    entering = AsyncTransferSession().__aenter__()
+    with pytest.raises(ConfigError, match="from Trio, use"):
+        entering.send(None)
 
 
 def test_what_is_shielded_returns_its_result(engine: Engine) -> None:

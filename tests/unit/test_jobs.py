@@ -12,6 +12,7 @@ from asyncstream.objects import ListedObject
 from asyncstream.pipeline.continuation import Continuation
 from asyncstream.pipeline.jobs import Job, Jobs, Pair, check_pairs
 from asyncstream.pipeline.results import FileResult, FileResults
+from asyncstream.s3.access import S3Access, one_server
 
 A, B, C = (S3Object("bucket", key) for key in "abc")
 
@@ -150,3 +151,23 @@ def test_a_listed_file_and_its_result_take_0_3_kb() -> None:
 
     assert held / count < 300
     assert held <= jobs.held < 1.2 * held
+
+
+@pytest.mark.parametrize(
+    ("source", "destination", "one"),
+    [
+        (None, "https://s3.eu-west-1.amazonaws.com", True),
+        ("http://localhost:9000", "http://LOCALHOST:9000/", True),
+        ("http://localhost:9000", "http://localhost:9001", False),
+        (None, "http://localhost:9000", False),
+    ],
+)
+def test_addresses_tell_whether_both_ends_are_one_server(
+    source: str | None, destination: str, one: bool, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    ends = S3Access(endpoint_url=source), S3Access(endpoint_url=destination)
+    for name in ("AWS_ENDPOINT_URL", "AWS_ENDPOINT_URL_S3"):
+        monkeypatch.delenv(name, raising=False)
+    assert one_server(*ends) == one
+    monkeypatch.setenv("AWS_ENDPOINT_URL_S3", destination)
+    assert one_server(*ends) == (one or source is None)

@@ -1,6 +1,7 @@
 """How the SDKs' clients are set up: the features that must be off, and the two shortcuts."""
 
 import asyncio
+import io
 import json
 import re
 import socket
@@ -12,6 +13,7 @@ from typing import Any
 import botocore.auth
 import botocore.session
 import pytest
+from botocore.stub import Stubber
 
 from asyncstream.engines import EngineName
 from asyncstream.errors import ConfigError, ConnectionFailed, ServiceBusy, WrongRegion
@@ -325,3 +327,20 @@ def test_all_addresses_of_a_host_share_one_time_limit(monkeypatch: pytest.Monkey
             settings_at("http://s3.invalid", 2.5),
         )
     assert granted == [("192.0.2.1", 2.5), ("192.0.2.2", 2.0), ("192.0.2.3", 1.0), ("192.0.2.4", 0.001)]
+
+
+def test_a_stubbed_body_is_read_in_chunks() -> None:
+    """botocore's Stubber and other mocks answer with bodies that no connection has brought."""
+    content = bytes(2 * SETTINGS.chunk_size + 1)
+
+    async def read(transport: Any) -> list[int]:
+        with Stubber(transport._clients[None]) as stubber:
+            stubber.add_response("get_object", {"Body": io.BytesIO(content)})
+            reply = await transport.call("GetObject", {"Bucket": "files", "Key": "a"}, None)
+        stream = transport.stream(reply["Body"], len(content))
+        lengths = [len(await stream.read()) for _ in range(4)]
+        await stream.close()
+        assert reply["Body"].closed
+        return lengths
+
+    assert with_transport("threads", read) == [SETTINGS.chunk_size, SETTINGS.chunk_size, 1, 0]
