@@ -13,6 +13,7 @@ from asyncstream.errors import (
     AsyncstreamError,
     Cancelled,
     ChecksumMismatch,
+    ConnectionFailed,
     NothingYet,
     TruncatedBody,
 )
@@ -137,8 +138,9 @@ class ChunkBody:
                     raise TruncatedBody(f"the source ended after {self.moved} of {self.length} bytes")
                 # The first GET of an object over 5 GiB asks for all of it; its first part ends here.
                 return chunk[: self.length - self.moved]
-            except NothingYet:
-                continue
+            except NothingYet as silent:
+                if self._sized and self._stop.deadline.now() >= pause_ends:
+                    raise ConnectionFailed(f"no new bytes for {LONGEST_PAUSE:g} s") from silent
             except AsyncstreamError as error:
                 await self._resume_after(error, pause_ends)
 

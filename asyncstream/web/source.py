@@ -7,6 +7,7 @@ from asyncstream.deadline import Deadline
 from asyncstream.errors import (
     AccessDenied,
     AsyncstreamError,
+    NothingYet,
     NotModified,
     NotResumable,
     OtherVersion,
@@ -23,7 +24,7 @@ from asyncstream.web import file_replies
 from asyncstream.web.fetching import Fetcher
 from asyncstream.web.ports import Reply
 
-# What Opened has no use for, and a connection costs: the buffers of the HTTP libraries.
+# One connection, with the buffers of its HTTP library.
 _SLOT_BYTES = 512 * 1024
 
 
@@ -116,15 +117,16 @@ class _Stream:
         self._read = 0
 
     async def read(self) -> bytes | memoryview:
-        while True:
-            chunk = await self._reply.stream.read()
-            self._read += len(chunk)
-            if not chunk:
-                self._check_size()
-            unwanted = min(self._skip, len(chunk))
-            self._skip -= unwanted
-            if not chunk or unwanted < len(chunk):
-                return chunk[unwanted:]
+        chunk = await self._reply.stream.read()
+        self._read += len(chunk)
+        if not chunk:
+            self._check_size()
+            return chunk
+        unwanted = min(self._skip, len(chunk))
+        self._skip -= unwanted
+        if unwanted == len(chunk):
+            raise NothingYet("all of it was read before")
+        return chunk[unwanted:]
 
     def _check_size(self) -> None:
         expected = self._source.size
