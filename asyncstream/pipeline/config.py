@@ -70,7 +70,8 @@ class TransferConfig(Settings, frozen=True, kw_only=True):
             ETag, which "skip" stores with each copy as the metadata `asyncstream-source`, or else by the
             checksums that S3 has of both. "fail": the destination stays, and the file fails with
             DestinationExists. A HEAD looks first, if the caller may read there. If two writers write at once,
-            S3 refuses the second; a server that ignores If-None-Match does not.
+            S3 refuses the second; a server that ignores If-None-Match does not, and
+            `TransferReport.downgrades` names a server other than AWS that has not shown that it obeys.
         transform: a transform of each file, instead of a copy: "gzip", "gunzip", "zstd", "unzstd",
             "bunzip2", "unxz", your own function as "module:function", or several of these, separated by
             commas and applied in order. It takes the memory of one more part for each file in flight, because

@@ -22,6 +22,7 @@ from asyncstream.s3.client import (
     client_options,
     credential_options,
     expect_nothing,
+    is_aws,
     prepare_client,
     prepare_session,
     sdk_options,
@@ -49,6 +50,7 @@ class AsyncioTransport:
         self._clients: dict[str | None, Any] = {}
         self._open = AsyncExitStack()
         self.renewals = 0
+        self.is_aws = False
 
     @property
     def slot_bytes(self) -> int:
@@ -88,7 +90,7 @@ class AsyncioTransport:
     async def open(cls, settings: ClientSettings) -> "AsyncioTransport":
         """Open a transport and create its first client."""
         transport = cls(settings)
-        await transport._client(None)
+        transport.is_aws = is_aws(await transport._client(None))
         return transport
 
     async def renew(self, renewals: int) -> None:

@@ -10,6 +10,7 @@ from asyncstream.errors import (
     AsyncstreamError,
     ChecksumRefused,
     DestinationExists,
+    PartsNotListed,
     S3Error,
     SourceNotFound,
     UploadGone,
@@ -18,13 +19,23 @@ from asyncstream.locations import S3Object, S3Prefix
 from asyncstream.objects import CompletedPart, MultipartUpload, OpenUpload, Origin, Stored, Written
 from asyncstream.ports import Body, Transport
 from asyncstream.s3 import replies, requests
-from asyncstream.s3.regions import CHECKSUM_MODE, Learned
+from asyncstream.s3.regions import (
+    CHECKSUM_MODE,
+    CREATE_ONLY,
+    LIST_PARTS,
+    PUT_CHECKSUM,
+    WHOLE_CHECKSUM,
+    Learned,
+)
 from asyncstream.s3.requests import Params, UploadMarker
 from asyncstream.s3.store import S3Store, is_unsupported
 from asyncstream.units import KiB
 
 # The largest body that is sent as bytes. The bytes are a copy in memory, in addition to the chunk.
 SMALL_BODY = 128 * KiB
+_UNCHECKED = "does not check uploads: the bytes written were not compared"
+# Method Not Allowed and Not Implemented.
+_UNKNOWN_OPERATION = frozenset({405, 501})
 
 
 class S3Destination(S3Store):
@@ -62,7 +73,21 @@ class S3Destination(S3Store):
     @property
     def downgrades(self) -> list[str]:
         """See `ports.Destination`."""
-        return self._lacking(CRC64NVME, "does not check uploads: the bytes written were not compared")
+        sent, sentences = self.requests, {}
+        if self._verify:
+            sentences[CRC64NVME] = _UNCHECKED
+        if self._verify and "PutObject" in sent:
+            sentences[PUT_CHECKSUM] = _UNCHECKED
+        if self._verify and "CompleteMultipartUpload" in sent:
+            sentences[WHOLE_CHECKSUM] = "does not check whole uploads: only their parts were compared"
+        if "ListParts" in sent:
+            sentences[LIST_PARTS] = "does not list the parts of uploads: no upload was continued"
+        if self._create_only:
+            sentences[CREATE_ONLY] = (
+                "has not shown that it obeys If-None-Match: an object that HEAD did not find may have been "
+                "overwritten"
+            )
+        return self._lacking(sentences)
 
     async def find(self, target: S3Object) -> Stored | None:
         """HEAD a destination, and return its size, checksum and origin; None if it does not exist."""
@@ -92,10 +117,14 @@ class S3Destination(S3Store):
         """Write an object with one request. S3 refuses a body that does not match the checksum."""
         params = requests.new_object_params(target, attributes, origin, self._extra)
         try:
-            return await self._send("PutObject", params | self._create_only, body, checksum)
+            written = await self._send("PutObject", params | self._create_only, body, checksum)
         except S3Error as error:
             self._check_absent(target, error)
             raise
+        self._suspect_overwriting(target.bucket)
+        if self._verify and written.checksum is None:
+            self._learned.lacking.add((target.bucket, PUT_CHECKSUM))
+        return written
 
     async def create_upload(
         self, target: S3Object, attributes: Mapping[str, Any], origin: Origin | None = None
@@ -107,6 +136,10 @@ class S3Destination(S3Store):
         if self._verify and reply.get("ChecksumAlgorithm") != CRC64NVME:  # the server ignores the kind
             self._learned.lacking.add((target.bucket, CRC64NVME))
         verified = self._verify and self.verifies(target.bucket)
+        if verified and reply.get("ChecksumType", "FULL_OBJECT") != "FULL_OBJECT":
+            # The server would compare the checksum of the whole with that of the parts' checksums.
+            self._learned.lacking.add((target.bucket, WHOLE_CHECKSUM))
+            verified = False
         return MultipartUpload(target, replies.upload_id(reply, target), verified=verified)
 
     async def upload_part(self, upload: MultipartUpload, number: int, body: Body) -> Written:
@@ -129,7 +162,11 @@ class S3Destination(S3Store):
         except S3Error as error:
             self._check_absent(upload.target, error)
             raise
-        return replies.completed(reply, upload.target)
+        written = replies.completed(reply, upload.target)
+        self._suspect_overwriting(upload.target.bucket)
+        if checksum is not None and written.checksum is None and self.verifies(upload.target.bucket):
+            self._learned.lacking.add((upload.target.bucket, WHOLE_CHECKSUM))
+        return written
 
     async def abort_upload(self, upload: MultipartUpload) -> None:
         """Abort the upload and delete its parts. None of its parts may be in flight."""
@@ -143,9 +180,11 @@ class S3Destination(S3Store):
         self, prefix: S3Prefix, after: UploadMarker | None
     ) -> tuple[list[OpenUpload], UploadMarker | None]:
         """Return up to 1,000 open uploads, sorted by key, and the `after` of the next page, if any."""
-        reply = await self._call(
-            "ListMultipartUploads", requests.list_uploads_params(prefix, after, self._extra)
-        )
+        params = requests.list_uploads_params(prefix, after, self._extra)
+        try:
+            reply = await self._call("ListMultipartUploads", params)
+        except UploadGone:  # so rclone says that there are none
+            return [], None
         return replies.uploads(reply, prefix)
 
     async def list_parts(
@@ -157,15 +196,36 @@ class S3Destination(S3Store):
 
         Raises:
             UploadGone: the upload was completed or aborted.
+            PartsNotListed: the server does not know the request.
         """
-        reply = await self._call("ListParts", requests.list_parts_params(upload, after, self._extra))
+        try:
+            reply = await self._call("ListParts", requests.list_parts_params(upload, after, self._extra))
+        except S3Error as error:
+            if error.status in _UNKNOWN_OPERATION:
+                self._learned.lacking.add((upload.target.bucket, LIST_PARTS))
+                raise PartsNotListed(str(error), error.code, error.status) from error
+            raise
         return replies.parts(reply, upload, after)
 
     def _check_absent(self, target: S3Object, error: S3Error) -> None:
         """Raise DestinationExists if a refusal means that the destination exists."""
-        if error.status == 412 and self._create_only:
+        if not self._create_only:
+            return
+        if error.status == 412:
+            self._learned.create_only.add(target.bucket)
+            self._learned.lacking.discard((target.bucket, CREATE_ONLY))
             message = f'{target} exists and if_exists="fail" is set: the object was not changed'
             raise DestinationExists(message) from error
+        if error.code == "NotImplemented":
+            error.add_note(
+                'with if_exists="fail" a write has If-None-Match, which this server may not know. '
+                'Use if_exists="skip"'
+            )
+
+    def _suspect_overwriting(self, bucket: str) -> None:
+        """Note that a write with If-None-Match proves nothing: some servers ignore it. AWS does not."""
+        if self._create_only and not self._transport.is_aws and bucket not in self._learned.create_only:
+            self._learned.lacking.add((bucket, CREATE_ONLY))
 
     async def _send(self, operation: str, params: Params, body: Body, checksum: Checksum | None) -> Written:
         # Small bodies are sent as bytes: this avoids the round trip of Expect. An empty streamed body would

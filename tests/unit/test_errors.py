@@ -55,8 +55,15 @@ ERRORS = [
     (errors.ReplyIncomplete("x"), errors.S3Error, False),
     (errors.UploadGone("x"), errors.S3Error, False),
     (errors.WriteConflict("x"), errors.S3Error, False),
+    (errors.PartsNotListed("x"), errors.S3Error, False),
 ]
-STARTS_OVER = {errors.DamagedInput, errors.ChecksumMismatch, errors.UploadGone, errors.WriteConflict}
+STARTS_OVER = {
+    errors.DamagedInput,
+    errors.ChecksumMismatch,
+    errors.PartsNotListed,
+    errors.UploadGone,
+    errors.WriteConflict,
+}
 
 
 @pytest.mark.parametrize(("error", "builtin", "retryable"), ERRORS)
