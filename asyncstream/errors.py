@@ -336,6 +336,12 @@ class UploadGone(S3Error):
     starts_over = True
 
 
+class PartsNotListed(S3Error):
+    """The server does not list the parts of an upload. An upload that an earlier transfer left is aborted."""
+
+    starts_over = True
+
+
 class WriteConflict(S3Error):
     """Another write of the same object interfered (409). S3 requires a new upload."""
 

@@ -246,6 +246,10 @@ class Transport(Protocol):
     def slot_bytes(self) -> int:
         """Bytes of memory that one part in flight costs."""
 
+    @property
+    def is_aws(self) -> bool:
+        """Whether the endpoint is one of AWS, and not another server that speaks S3."""
+
     async def call(
         self, operation: str, params: Mapping[str, Any], region: str | None, left: TimeLeft = for_ever
     ) -> dict[str, Any]:

@@ -19,6 +19,7 @@ from tests.servers.postgres import Schema, TestServer
 
 from . import sdk_models
 from .fault_table import FaultTable
+from .server_table import ServerTable
 
 # Hypothesis by default fails an example that takes longer than 200 ms. On a busy machine any example may.
 settings.register_profile(
@@ -64,12 +65,18 @@ def pytest_xdist_make_scheduler(config: pytest.Config, log: Producer) -> Togethe
 
 
 def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter) -> None:
-    """Print the outcome of each fault, if any was tested."""
+    """Print the outcome of each fault, and what each server can do, if any was tested."""
     reports = terminalreporter.getreports("passed") + terminalreporter.getreports("failed")
-    if table := FaultTable([each for report in reports for each in report.user_properties]):
-        terminalreporter.section("faults")
-        for line in table.lines():
-            terminalreporter.line(line)
+    properties = [each for report in reports for each in report.user_properties]
+    tables: dict[str, FaultTable | ServerTable] = {
+        "faults": FaultTable(properties),
+        "servers": ServerTable(properties),
+    }
+    for title, table in tables.items():
+        if table:
+            terminalreporter.section(title)
+            for line in table.lines():
+                terminalreporter.line(line)
 
 
 def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:

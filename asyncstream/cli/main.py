@@ -75,7 +75,7 @@ def copy(options: argparse.Namespace) -> int:
     for file in report.files:
         if file.status != "failed" and file.upload_left is not None:
             _say(f"UPLOAD LEFT  {file.upload_left}")
-    for downgrade in report.downgrades if config.verify != "off" else ():
+    for downgrade in report.downgrades:
         _say(downgrade)
     _say(_summary(report))
     return _exit_code(report)

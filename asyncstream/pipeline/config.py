@@ -70,7 +70,8 @@ class TransferConfig(Settings, frozen=True, kw_only=True):
             ETag, which "skip" stores with each copy as the metadata `asyncstream-source`, or else by the
             checksums that S3 has of both. "fail": the destination stays, and the file fails with
             DestinationExists. A HEAD looks first, if the caller may read there. If two writers write at once,
-            S3 refuses the second; a server that ignores If-None-Match does not.
+            S3 refuses the second; a server that ignores If-None-Match does not, and
+            `TransferReport.downgrades` names a server other than AWS that has not shown that it obeys.
         copy_tags: whether a copy gets the tags that its source has when the copy starts. Default: False. It
             takes s3:GetObjectTagging and one request for each file, even without tags: S3 only tells callers
             with this permission how many there are, so tags would be lost silently. The destination takes

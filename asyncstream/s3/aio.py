@@ -24,6 +24,7 @@ from asyncstream.s3.client import (
     credential_options,
     expect_nothing,
     fixed_keys,
+    is_aws,
     prepare_client,
     prepare_session,
     sdk_options,
@@ -56,6 +57,7 @@ class AsyncioTransport:
         # Those of the first client since the last renewal.
         self._keys: tuple[str | None, ...] | None = None
         self.renewals = 0
+        self.is_aws = False
 
     @property
     def slot_bytes(self) -> int:
@@ -95,7 +97,7 @@ class AsyncioTransport:
     async def open(cls, settings: ClientSettings) -> "AsyncioTransport":
         """Open a transport and create its first client."""
         transport = cls(settings)
-        await transport._client(None)
+        transport.is_aws = is_aws(await transport._client(None))
         return transport
 
     async def renew(self, renewals: int) -> None:

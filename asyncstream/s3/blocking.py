@@ -23,6 +23,7 @@ from asyncstream.s3.client import (
     expect_for_streams,
     expect_nothing,
     fixed_keys,
+    is_aws,
     prepare_client,
     prepare_session,
     sdk_options,
@@ -58,6 +59,7 @@ class BlockingTransport:
         self.renewals = 0
         # Created here, on one thread: boto3 sessions are not thread-safe.
         self._clients: dict[str | None, Any] = {None: self._new_client(None)}
+        self.is_aws = is_aws(self._clients[None])
 
     @property
     def slot_bytes(self) -> int:

@@ -19,6 +19,8 @@ from asyncstream.s3.trailers import TRAILER, UNSIGNED_WITH_TRAILER, TrailerBody
 from asyncstream.version import __version__
 
 _EXPECT_SECONDS = 1.5
+# Also of VPC endpoints. A partition with another domain counts as another server.
+_AWS = (".amazonaws.com", ".amazonaws.com.cn", ".amazonaws.eu")
 _SIGNED_IN_PYTHON = "asyncstream-s3v4"
 
 
@@ -125,6 +127,7 @@ def prepare_client(client: Any) -> None:
     client.meta.events.register_first("choose-signer.s3", _sign_in_python)
     client.meta.events.register_last("before-call.s3", _keep_off_redirects)
     client.meta.events.register_last("before-call.s3", _announce_trailer)
+    client.meta.events.register_last("before-call.s3", _leave_checksums)
     # botocore resolves the endpoint again for every key, because its cache includes the key. No rule of S3's
     # endpoint rule set uses the key. (28 % of a small file's CPU.)
     # https://github.com/boto/botocore/blob/1.43.117/botocore/client.py#L937
@@ -139,6 +142,12 @@ def fixed_keys(credentials: Any) -> tuple[str | None, ...] | None:
     if credentials is None or isinstance(credentials, RefreshableCredentials):
         return None
     return credentials.access_key, credentials.secret_key, credentials.token
+
+
+def is_aws(client: Any) -> bool:
+    """Return whether a client of either SDK sends to AWS. Headers do not tell: rclone's name AmazonS3."""
+    host = urlsplit(client.meta.endpoint_url).hostname or ""
+    return host.endswith(_AWS)
 
 
 _WORDS = 100
@@ -181,6 +190,15 @@ def _announce_trailer(params: dict[str, Any], **_: Any) -> None:
 def _keep_off_redirects(context: dict[str, Any], **_: Any) -> None:
     """Prevent botocore from following redirects: it would try to rewind the body, and fail."""
     context.setdefault("s3_redirect", {})["redirected"] = True
+
+
+def _leave_checksums(context: dict[str, Any], **_: Any) -> None:
+    """Prevent botocore from verifying the body of a reply, which the pipeline does.
+
+    botocore would wrap the body, and then fail to parse a 304 that has a checksum, as rclone's has.
+    https://github.com/boto/botocore/blob/1.43.117/botocore/httpchecksum.py#L559
+    """
+    context.get("checksum", {}).pop("response_algorithms", None)
 
 
 def expect_nothing(params: dict[str, Any], **_: Any) -> None:

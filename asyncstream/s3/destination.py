@@ -4,12 +4,11 @@ from collections.abc import Mapping, Sequence
 from contextlib import suppress
 from typing import Any
 
-from asyncstream.checksum import CRC64NVME, Checksum, Digests
+from asyncstream.checksum import CRC64NVME, Checksum
 from asyncstream.deadline import NO_DEADLINE, Deadline
 from asyncstream.errors import (
-    AsyncstreamError,
-    ChecksumRefused,
     DestinationExists,
+    PartsNotListed,
     S3Error,
     SourceNotFound,
     UploadGone,
@@ -18,26 +17,28 @@ from asyncstream.locations import S3Object, S3Prefix
 from asyncstream.objects import CompletedPart, MultipartUpload, OpenUpload, Origin, Stored, Written
 from asyncstream.ports import Body, Transport
 from asyncstream.s3 import replies, requests
-from asyncstream.s3.regions import CHECKSUM_MODE, Learned
-from asyncstream.s3.requests import Params, UploadMarker
-from asyncstream.s3.store import S3Store, is_unsupported, requires_checksum
-from asyncstream.s3.trailers import TrailerBody
-from asyncstream.units import KiB
-
-# The largest body that is sent as bytes. The bytes are a copy in memory, in addition to the chunk.
-SMALL_BODY = 128 * KiB
-_TRAILER_REFUSED = (
-    "the checksum that Object Lock demands was sent after the bytes (x-amz-trailer), which AWS accepts over "
-    "https only, and some servers never. Use an endpoint that does"
+from asyncstream.s3.regions import (
+    CHECKSUM_MODE,
+    CREATE_ONLY,
+    LIST_PARTS,
+    PUT_CHECKSUM,
+    WHOLE_CHECKSUM,
+    Learned,
 )
+from asyncstream.s3.requests import UploadMarker
+from asyncstream.s3.sending import BodySender
+
+_UNCHECKED = "does not check uploads: the bytes written were not compared"
+# Method Not Allowed and Not Implemented.
+_UNKNOWN_OPERATION = frozenset({405, 501})
 
 
-class S3Destination(S3Store):
+class S3Destination(BodySender):
     """Writes objects. See `ports.Destination`.
 
     Args:
         transport: see `S3Store`.
-        chunk_size: bytes read at a time. A body of at most this size, and at most 128 KiB, is sent at once.
+        chunk_size: see `BodySender`.
         extra_args: see `S3Store`.
         learned: see `S3Store`.
         verify: see `S3Store`.
@@ -56,19 +57,29 @@ class S3Destination(S3Store):
         create_only: bool = False,
         deadline: Deadline = NO_DEADLINE,
     ) -> None:
-        super().__init__(transport, extra_args, learned, verify=verify, deadline=deadline)
-        self._chunk_size = chunk_size
+        super().__init__(transport, chunk_size, extra_args, learned, verify=verify, deadline=deadline)
         self._create_only = {"IfNoneMatch": "*"} if create_only else {}
-        self._locks = any(name.startswith("ObjectLock") for name in extra_args)
-        # Refusals of streamed bodies with a checksum, by bucket, key and part, until the next try.
-        self._refused: dict[tuple[Any, ...], tuple[str, str, int]] = {}
         if create_only:  # its PUT is sent once only, so its reply decides
             self._may_end_later |= {"PutObject"}
 
     @property
     def downgrades(self) -> list[str]:
         """See `ports.Destination`."""
-        return self._lacking(CRC64NVME, "does not check uploads: the bytes written were not compared")
+        sent, sentences = self.requests, {}
+        if self._verify:
+            sentences[CRC64NVME] = _UNCHECKED
+        if self._verify and "PutObject" in sent:
+            sentences[PUT_CHECKSUM] = _UNCHECKED
+        if self._verify and "CompleteMultipartUpload" in sent:
+            sentences[WHOLE_CHECKSUM] = "does not check whole uploads: only their parts were compared"
+        if "ListParts" in sent:
+            sentences[LIST_PARTS] = "does not list the parts of uploads: no upload was continued"
+        if self._create_only:
+            sentences[CREATE_ONLY] = (
+                "has not shown that it obeys If-None-Match: an object that HEAD did not find may have been "
+                "overwritten"
+            )
+        return self._lacking(sentences)
 
     async def find(self, target: S3Object) -> Stored | None:
         """HEAD a destination, and return its size, checksum and origin; None if it does not exist."""
@@ -84,10 +95,7 @@ class S3Destination(S3Store):
 
     def sent_at_once(self, target: S3Object, length: int) -> bool:
         """Whether a body is read before its PUT starts, so that the PUT can carry the body's checksum."""
-        return self._is_small(length)
-
-    def _is_small(self, length: int) -> bool:
-        return length <= min(self._chunk_size, SMALL_BODY)
+        return self._sends_bytes(length)
 
     def verifies(self, target: S3Object) -> bool:
         """Whether the bucket's server checks uploads by CRC64NVME: yes, until a reply shows otherwise."""
@@ -104,10 +112,14 @@ class S3Destination(S3Store):
         """Write an object with one request. S3 refuses a body that does not match the checksum."""
         params = requests.new_object_params(target, attributes, origin, self._extra)
         try:
-            return await self._send("PutObject", params | self._create_only, body, checksum)
+            written = await self._send("PutObject", params | self._create_only, body, checksum)
         except S3Error as error:
             self._check_absent(target, error)
             raise
+        self._suspect_overwriting(target.bucket)
+        if self._verify and written.checksum is None:
+            self._learned.lacking.add((target.bucket, PUT_CHECKSUM))
+        return written
 
     async def create_upload(
         self, target: S3Object, attributes: Mapping[str, Any], origin: Origin | None = None
@@ -119,6 +131,10 @@ class S3Destination(S3Store):
         if self._verify and reply.get("ChecksumAlgorithm") != CRC64NVME:  # the server ignores the kind
             self._learned.lacking.add((target.bucket, CRC64NVME))
         verified = self._verify and self.verifies(target)
+        if verified and reply.get("ChecksumType", "FULL_OBJECT") != "FULL_OBJECT":
+            # The server would compare the checksum of the whole with that of the parts' checksums.
+            self._learned.lacking.add((target.bucket, WHOLE_CHECKSUM))
+            verified = False
         return MultipartUpload(target, replies.upload_id(reply, target), verified=verified)
 
     async def upload_part(self, upload: MultipartUpload, number: int, start: int, body: Body) -> Written:
@@ -141,7 +157,12 @@ class S3Destination(S3Store):
         except S3Error as error:
             self._check_absent(requests.target_of(upload), error)
             raise
-        return replies.completed(reply, requests.target_of(upload))
+        target = requests.target_of(upload)
+        written = replies.completed(reply, target)
+        self._suspect_overwriting(target.bucket)
+        if checksum is not None and written.checksum is None and self.verifies(target):
+            self._learned.lacking.add((target.bucket, WHOLE_CHECKSUM))
+        return written
 
     async def abort_upload(self, upload: MultipartUpload) -> None:
         """Abort the upload and delete its parts. None of its parts may be in flight."""
@@ -155,9 +176,11 @@ class S3Destination(S3Store):
         self, prefix: S3Prefix, after: UploadMarker | None
     ) -> tuple[list[OpenUpload], UploadMarker | None]:
         """Return up to 1,000 open uploads, sorted by key, and the `after` of the next page, if any."""
-        reply = await self._call(
-            "ListMultipartUploads", requests.list_uploads_params(prefix, after, self._extra)
-        )
+        params = requests.list_uploads_params(prefix, after, self._extra)
+        try:
+            reply = await self._call("ListMultipartUploads", params)
+        except UploadGone:  # so rclone says that there are none
+            return [], None
         return replies.uploads(reply, prefix)
 
     async def list_parts(
@@ -169,117 +192,33 @@ class S3Destination(S3Store):
 
         Raises:
             UploadGone: the upload was completed or aborted.
+            PartsNotListed: the server does not know the request.
         """
-        reply = await self._call("ListParts", requests.list_parts_params(upload, after, self._extra))
+        try:
+            reply = await self._call("ListParts", requests.list_parts_params(upload, after, self._extra))
+        except S3Error as error:
+            if error.status in _UNKNOWN_OPERATION:
+                self._learned.lacking.add((requests.target_of(upload).bucket, LIST_PARTS))
+                raise PartsNotListed(str(error), error.code, error.status) from error
+            raise
         return replies.parts(reply, upload, after)
 
     def _check_absent(self, target: S3Object, error: S3Error) -> None:
         """Raise DestinationExists if a refusal means that the destination exists."""
-        if error.status == 412 and self._create_only:
+        if not self._create_only:
+            return
+        if error.status == 412:
+            self._learned.create_only.add(target.bucket)
+            self._learned.lacking.discard((target.bucket, CREATE_ONLY))
             message = f'{target} exists and if_exists="fail" is set: the object was not changed'
             raise DestinationExists(message) from error
+        if error.code == "NotImplemented":
+            error.add_note(
+                'with if_exists="fail" a write has If-None-Match, which this server may not know. '
+                'Use if_exists="skip"'
+            )
 
-    async def _send(self, operation: str, params: Params, body: Body, checksum: Checksum | None) -> Written:
-        # Small bodies are sent as bytes: this avoids the round trip of Expect. An empty streamed body would
-        # make the connection to a Go server unusable.
-        payload: Body | bytes = body
-        if self._is_small(body.length):
-            payload = await _read_whole(body)
-            checksum = checksum or body.digests.checksums().get(CRC64NVME)
-        if any(name.startswith("Checksum") for name in params):  # the user's own
-            checksum = None
-        params |= {"Body": payload, "ContentLength": body.length}
-        try:
-            reply = await self._send_declared(operation, params, checksum)
-        except AsyncstreamError as error:
-            # Reading the source failed while the SDK was sending. Raise that error, not the SDK's wrapper.
-            if body.error is not None:
-                raise body.error from error
-            raise
-        return replies.written(reply, f"{operation} s3://{params['Bucket']}/{params['Key']}")
-
-    async def _send_declared(
-        self, operation: str, params: Params, checksum: Checksum | None
-    ) -> dict[str, Any]:
-        """Send a body with its checksum, or without it if the server does not know the kind.
-
-        A streamed body is used up when the server refuses it. The caller's next try goes without the
-        checksum, and only its success shows that the checksum was the reason.
-
-        Raises:
-            ChecksumRefused: this try was refused, perhaps for its checksum, or because it had none.
-        """
-        kind = CRC64NVME if checksum is None else checksum.kind
-        if isinstance(params["Body"], bytes):
-            return await self._send_bytes(operation, params, checksum, kind)
-        place = (params["Bucket"], params["Key"], params.get("PartNumber"))
-        refused = self._refused.pop(place, None)
-        if refused is None and checksum is not None and (params["Bucket"], kind) not in self._learned.lacking:
-            try:
-                return await self._call(operation, params | requests.checksum_params(checksum))
-            except S3Error as refusal:
-                if not is_unsupported(refusal, operation):
-                    raise
-                self._refused[place] = (str(refusal), refusal.code, refusal.status)
-                raise ChecksumRefused(str(refusal)) from refusal
-        try:
-            reply = await self._send_streamed(operation, params)
-        except S3Error as error:
-            if refused is not None:
-                raise S3Error(*refused) from error
-            raise
-        if refused is not None:
-            self._learned.lacking.add((params["Bucket"], kind))
-        return reply
-
-    async def _send_streamed(self, operation: str, params: Params) -> dict[str, Any]:
-        """Send a body without a checksum, or with a trailer if the bucket demands a checksum.
-
-        Raises:
-            ChecksumRefused: this try has shown that the bucket demands one.
-        """
-        bucket = params["Bucket"]
-        if not self._demands_checksum(bucket):
-            try:
-                return await self._call(operation, params)
-            except S3Error as refusal:
-                if not requires_checksum(refusal):
-                    raise
-                self._learned.locked.add(bucket)
-                raise ChecksumRefused(str(refusal)) from refusal
-        body = TrailerBody(params["Body"])
-        try:
-            return await self._call(operation, params | {"Body": body, "ContentLength": body.length})
-        except S3Error as refusal:
-            if is_unsupported(refusal, operation):
-                refusal.add_note(_TRAILER_REFUSED)
-            raise
-
-    async def _send_bytes(
-        self, operation: str, params: Params, checksum: Checksum | None, kind: str
-    ) -> dict[str, Any]:
-        """Send bytes with their checksum if there is one, or if the bucket demands one."""
-        bucket = params["Bucket"]
-        if not self._demands_checksum(bucket):
-            try:
-                return await self._call_with(operation, params, requests.checksum_params(checksum), kind)
-            except S3Error as refusal:
-                if not requires_checksum(refusal):
-                    raise
-                self._learned.locked.add(bucket)
-        if checksum is None:
-            digests = Digests([CRC64NVME])
-            digests.update(params["Body"])
-            checksum = digests.checksums()[CRC64NVME]
-        return await self._call(operation, params | requests.checksum_params(checksum))
-
-    def _demands_checksum(self, bucket: str) -> bool:
-        return self._locks or bucket in self._learned.locked
-
-
-async def _read_whole(body: Body) -> bytes:
-    """Read a whole body that fits one chunk, and return it as bytes."""
-    chunks = []
-    while chunk := await body.next_chunk():
-        chunks.append(bytes(chunk))
-    return b"".join(chunks)
+    def _suspect_overwriting(self, bucket: str) -> None:
+        """Note that a write with If-None-Match proves nothing: some servers ignore it. AWS does not."""
+        if self._create_only and not self._transport.is_aws and bucket not in self._learned.create_only:
+            self._learned.lacking.add((bucket, CREATE_ONLY))

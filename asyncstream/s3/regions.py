@@ -12,6 +12,10 @@ from asyncstream.s3.requests import Params
 
 # What a server may lack, beside the kinds of checksum of uploads.
 CHECKSUM_MODE = "checksum mode"
+PUT_CHECKSUM = "checksum in the reply to a PUT"
+WHOLE_CHECKSUM = "checksum of a whole upload"
+LIST_PARTS = "ListParts"
+CREATE_ONLY = "If-None-Match of writes"
 
 
 class Learned(Struct):
@@ -19,14 +23,17 @@ class Learned(Struct):
 
     Attributes:
         regions: the regions of buckets.
-        lacking: buckets, each with what its server refuses or ignores: a kind of checksum of uploads, or the
-            `CHECKSUM_MODE` of reads.
+        lacking: buckets, each with what its server refuses or ignores: a kind of checksum of uploads, the
+            `CHECKSUM_MODE` of reads, or another of the constants above. `CREATE_ONLY` is only suspected: a
+            server that ignores If-None-Match answers as one that has checked it.
+        create_only: buckets whose server has refused to overwrite an object because of If-None-Match.
         locked: buckets that refuse an upload without a checksum, as S3 does with Object Lock.
     """
 
     regions: dict[str, str] = field(default_factory=dict)
     lacking: set[tuple[str, str]] = field(default_factory=set)
     locked: set[str] = field(default_factory=set)
+    create_only: set[str] = field(default_factory=set)
 
 
 class RegionalRequests:

@@ -18,7 +18,11 @@ class S3Source(S3Store):
     @property
     def downgrades(self) -> list[str]:
         """See `ports.Source`."""
-        return self._lacking(CHECKSUM_MODE, "returns no checksums: the bytes read were not compared with one")
+        if not self._verify:
+            return []
+        return self._lacking(
+            {CHECKSUM_MODE: "returns no checksums: the bytes read were not compared with one"}
+        )
 
     async def open(
         self, source: S3Object, range_: ByteRange | None, etag: str | None, if_none_match: str | None = None
@@ -39,6 +43,8 @@ class S3Source(S3Store):
             found, size = replies.extent(reply, source)
             pinned = replies.check_pinned(reply, source, etag)
             replies.check_extent(found, range_, size, source)
+            if if_none_match is not None and replies.strong(pinned) == replies.strong(if_none_match):
+                raise NotModified(f"{source} has not changed")  # the server ignores If-None-Match
         except BaseException:
             await stream.close()
             raise

@@ -91,12 +91,15 @@ class S3Store:
             self._learned.lacking.add(fact)
         return reply
 
-    def _lacking(self, lack: str, sentence: str) -> list[str]:
-        """Return a sentence for each bucket used whose server lacks this, if the transfer asks for it."""
-        if not self._verify:
-            return []
-        buckets = sorted(self._requests.buckets)
-        return [f"s3://{each} {sentence}" for each in buckets if (each, lack) in self._learned.lacking]
+    def _lacking(self, sentences: Mapping[str, str]) -> list[str]:
+        """Return the sentences, given by what a server lacks, that are true of the buckets used."""
+        found = [
+            f"s3://{bucket} {sentence}"
+            for bucket in sorted(self._requests.buckets)
+            for lack, sentence in sentences.items()
+            if (bucket, lack) in self._learned.lacking
+        ]
+        return list(dict.fromkeys(found))
 
 
 def is_unsupported(refusal: S3Error, operation: str) -> bool:

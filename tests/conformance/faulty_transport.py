@@ -105,6 +105,10 @@ class FaultyTransport:
     def slot_bytes(self) -> int:
         return self._transport.slot_bytes
 
+    @property
+    def is_aws(self) -> bool:
+        return self._transport.is_aws
+
     async def call(
         self, operation: str, params: Mapping[str, Any], region: str | None, left: TimeLeft = for_ever
     ) -> dict[str, Any]:

@@ -36,6 +36,7 @@ class Turnstile:
         self.peak = 0
         self.stream = transport.stream
         self.slot_bytes = transport.slot_bytes
+        self.is_aws = transport.is_aws
         self.close = transport.close
         self.renewals = transport.renewals
         self.renew = transport.renew

@@ -191,12 +191,16 @@ def test_interim_replies_are_no_end(run: Run) -> None:
     assert run(odd, interim=processing + CONTINUE).failed == []
 
 
+def checksum_header(kind: str, size: int) -> dict[str, Any]:
+    """The header with the checksum of zero bytes."""
+    received = Digests([kind])
+    received.update(bytes(size))
+    return {f"x_amz_checksum_{kind.lower()}": received.checksums()[kind].value}
+
+
 def declaring(kind: str) -> bytes:
     """A reply to GET with a source's checksum of 1 MiB of zero bytes."""
-    received = Digests([kind])
-    received.update(bytes(2**20))
-    header: dict[str, Any] = {f"x_amz_checksum_{kind.lower()}": received.checksums()[kind].value}
-    return reply(OK, bytes(2**20), ETag='"e"', **header)
+    return reply(OK, bytes(2**20), ETag='"e"', **checksum_header(kind, 2**20))
 
 
 @refusals
@@ -213,7 +217,9 @@ def test_a_refusal_for_another_reason_switches_no_checksum_off(run: Run) -> None
 
     def put(head: str) -> RawReply:
         sent.append("x-amz-checksum-" in head)
-        return REFUSALS["400 InvalidRequest"] if "put /clean/a" in head else WRITTEN
+        if "put /clean/a" in head:
+            return REFUSALS["400 InvalidRequest"]
+        return reply(OK, ETag='"w"', **checksum_header("CRC32", 2**20))
 
     odd = OddS3(
         list=[page(b"a", 2**20, b"true"), page(b"b", 2**20, b"false")], get=[declaring("CRC32")], put=[put]
@@ -257,6 +263,7 @@ def test_a_bad_request_to_one_head_is_no_lack(run: Run) -> None:
     odd = OddS3(
         list=[page(b"a", 5, b"true"), page(b"b", 5, b"false")],
         head=[reply("400 Bad Request"), NOT_FOUND],
+        put=[reply(OK, ETag='"w"', **checksum_header(CRC64NVME, 5))],
     )
     report = run(odd, listed=True, if_exists="skip", verify="before")
 

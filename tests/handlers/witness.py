@@ -52,6 +52,7 @@ class WitnessS3:
 
     slot_bytes = 100_000
     renewals = 0
+    is_aws = True
 
     def __init__(self) -> None:
         self.read: set[str] = set()

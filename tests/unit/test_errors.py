@@ -59,11 +59,13 @@ ERRORS = [
     (errors.ReplyIncomplete("x"), errors.S3Error, False),
     (errors.UploadGone("x"), errors.S3Error, False),
     (errors.WriteConflict("x"), errors.S3Error, False),
+    (errors.PartsNotListed("x"), errors.S3Error, False),
 ]
 STARTS_OVER = {
     errors.DamagedInput,
     errors.ChecksumMismatch,
     errors.NotResumable,
+    errors.PartsNotListed,
     errors.UploadGone,
     errors.WriteConflict,
 }

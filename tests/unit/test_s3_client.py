@@ -106,6 +106,25 @@ def test_a_blocking_slot_takes_a_chunk_and_little_more() -> None:
     assert 2**18 < with_transport("threads", slot_bytes) < 2 * 2**18
 
 
+@pytest.mark.parametrize(
+    ("endpoint", "is_aws"),
+    [
+        (None, True),
+        ("https://s3.cn-north-1.amazonaws.com.cn", True),
+        ("https://bucket.vpce-1.s3.us-east-1.vpce.amazonaws.com", True),
+        ("http://127.0.0.1:1", False),
+        ("https://amazonaws.com.example", False),
+        ("https://notamazonaws.com", False),
+    ],
+)
+@pytest.mark.parametrize("engine", TRANSPORTS)
+def test_aws_is_known_by_the_host(engine: EngineName, endpoint: str | None, is_aws: bool) -> None:
+    async def known(transport: Transport) -> bool:
+        return transport.is_aws
+
+    assert with_transport(engine, known, settings_at(endpoint)) == is_aws
+
+
 OBJECT = {"Bucket": "raw"}
 PART = {"Bucket": "raw", "PartNumber": 1, "UploadId": "u"}
 

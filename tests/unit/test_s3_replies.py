@@ -133,6 +133,16 @@ def test_a_checksum_of_parts_checksums_is_none_of_the_whole(reply: dict[str, str
     assert checksum(reply) is None
 
 
+@pytest.mark.parametrize("kind", KINDS)
+def test_an_unmarked_checksum_of_an_upload_is_not_trusted(kind: str) -> None:
+    """moto returns the checksum of the parts' checksums as if it were that of all bytes."""
+    unmarked = {f"Checksum{kind}": "value", "ETag": '"0123-2"'}
+    known = Checksum(kind, "value")
+
+    assert checksum(unmarked) == (known if kind == CRC64NVME else None)
+    assert checksum(unmarked | {"ChecksumType": "FULL_OBJECT"}) == known
+
+
 def test_the_best_checksum_that_is_not_of_parts_is_taken() -> None:
     reply = {"ChecksumSHA1": "s", "ChecksumCRC32": "c", "ChecksumCRC64NVME": "n-2"}
 

@@ -11,6 +11,7 @@ from asyncstream.engines.driver import drive
 from asyncstream.errors import (
     AsyncstreamError,
     ConnectionFailed,
+    DestinationExists,
     S3Error,
     SourceChanged,
     TruncatedBody,
@@ -22,8 +23,9 @@ from asyncstream.objects import ByteRange, CompletedPart, ListedObject, Multipar
 from asyncstream.pipeline.body import BytesBody
 from asyncstream.ports import TimeLeft, for_ever
 from asyncstream.s3 import requests
-from asyncstream.s3.destination import SMALL_BODY, S3Destination
+from asyncstream.s3.destination import S3Destination
 from asyncstream.s3.regions import Learned
+from asyncstream.s3.sending import SMALL_BODY
 from asyncstream.s3.source import S3Source
 
 SOURCE = S3Object("raw", "a")
@@ -48,6 +50,7 @@ class MemoryTransport:
     """Answers from a function, and records the requests."""
 
     slot_bytes = 1000
+    is_aws = False
 
     def __init__(self, answer: Callable[[str, Mapping[str, Any], str | None], dict[str, Any]]) -> None:
         self._answer = answer
@@ -304,6 +307,25 @@ def test_an_abort_that_is_refused_is_an_error() -> None:
 
     with pytest.raises(AsyncstreamError):
         drive(store_over(MemoryTransport(answer)).abort_upload(UPLOAD))
+
+
+@pytest.mark.parametrize("is_aws", [True, False])
+def test_an_unproven_if_none_match_is_named_except_on_aws(is_aws: bool) -> None:
+    refusals = [None, S3Error("exists", "PreconditionFailed", 412)]
+
+    def answer(operation: str, params: Mapping[str, Any], region: str | None) -> dict[str, Any]:
+        if params["IfNoneMatch"] == "*" and (refusal := refusals.pop(0)):
+            raise refusal
+        return {"ETag": '"1"', "ChecksumCRC64NVME": "x"}
+
+    transport = MemoryTransport(answer)
+    transport.is_aws = is_aws
+    to = S3Destination(transport, CHUNK, {}, Learned(), create_only=True)
+    drive(to.put(TARGET, BytesBody(b"abc"), {}, None))
+    assert ["If-None-Match" in each for each in to.downgrades] == [True] * (not is_aws)
+    with pytest.raises(DestinationExists):
+        drive(to.put(TARGET, BytesBody(b"abc"), {}, None))
+    assert to.downgrades == []
 
 
 def test_a_page_of_a_listing() -> None:

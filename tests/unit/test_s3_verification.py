@@ -20,8 +20,8 @@ from asyncstream.errors import (
 from asyncstream.objects import ByteRange, CompletedPart, Stored, Written
 from asyncstream.pipeline.body import BytesBody
 from asyncstream.s3 import requests
-from asyncstream.s3.destination import SMALL_BODY
 from asyncstream.s3.regions import Learned
+from asyncstream.s3.sending import SMALL_BODY
 
 from .memory_store import checksum_of
 from .test_s3_store import (
