@@ -3,18 +3,14 @@
 import time
 from collections.abc import AsyncIterator, Iterable
 from contextlib import AsyncExitStack, asynccontextmanager
-from typing import Any
 
 from asyncstream.deadline import SHIELD_SECONDS, Deadline
-from asyncstream.files.destination import FileDestination
-from asyncstream.files.source import FileSource
-from asyncstream.files.standard import StandardInput, StandardOutput
-from asyncstream.locations import LocalFile, LocalFolder, S3Object, S3Prefix, StandardStream, WebFile
+from asyncstream.locations import S3Object, S3Prefix
 from asyncstream.pipeline import jobs, memory
 from asyncstream.pipeline.config import TransferConfig, chunk_size_within
 from asyncstream.pipeline.context import Ends
 from asyncstream.pipeline.jobs import Pair
-from asyncstream.ports import Destination, Engine, Source, Transport
+from asyncstream.ports import Engine, Transport
 from asyncstream.retry import Retrying
 from asyncstream.s3 import open_transport
 from asyncstream.s3.access import S3Access, one_server
@@ -22,9 +18,9 @@ from asyncstream.s3.destination import S3Destination
 from asyncstream.s3.regions import Learned
 from asyncstream.s3.settings import ClientSettings
 from asyncstream.s3.source import S3Source
-from asyncstream.web import FetchConfig, open_source
 
 _Settings = tuple[ClientSettings, ...]
+_OF_S3 = (S3Object, S3Prefix)
 
 
 class Clients:
@@ -68,69 +64,29 @@ class Clients:
             pass
 
     @asynccontextmanager
-    async def open(self, config: TransferConfig, web: FetchConfig | None = None) -> AsyncIterator[Ends]:
-        """Provide both ends over these transports; the deadline counts from now.
-
-        Args:
-            config: the transfer's settings.
-            web: how URLs are requested; None: there are none among the sources.
-        """
+    async def open(self, config: TransferConfig) -> AsyncIterator[Ends]:
+        """Provide both ends over these transports; the deadline counts from now."""
         deadline = Deadline(config.deadline, time.monotonic, pauses=config.at_deadline == "pending")
         async with self._use(config) as transports:
-            sources = self._sources(transports, config, deadline)
-            destinations = self._destinations(transports, config, deadline)
-            async with AsyncExitStack() as closing:
-                if web is not None:
-                    verify, slots = config.verify != "off", config.max_concurrency
-                    opened = await open_source(self.engine, web, slots, deadline, verify=verify)
-                    closing.push_async_callback(opened.close)
-                    sources[WebFile] = opened
-                yield Ends(sources, destinations, Retrying(config.retry_policy, deadline, self.engine.sleep))
-
-    def _sources(
-        self, transports: "_Transports", config: TransferConfig, deadline: Deadline
-    ) -> dict[type, Source[Any, Any]]:
-        """Return what reads each kind of place, except for URLs."""
-        chunk_size = chunk_size_within(config.chunk_size, memory.lambda_memory())
-        objects = S3Source(
-            transports.by_access[self._source],
-            config.extra_args,
-            self._learned[self._source],
-            verify=config.verify != "off",
-            deadline=deadline,
-        )
-        files = FileSource(self.engine, chunk_size)
-        standard = StandardInput(self.engine, chunk_size)
-        return {
-            S3Object: objects,
-            S3Prefix: objects,
-            LocalFile: files,
-            LocalFolder: files,
-            StandardStream: standard,
-        }
-
-    def _destinations(
-        self, transports: "_Transports", config: TransferConfig, deadline: Deadline
-    ) -> dict[type, Destination[Any, Any]]:
-        """Return what writes each kind of place."""
-        create_only = config.if_exists == "fail"
-        objects = S3Destination(
-            transports.by_access[self._destination],
-            config.chunk_size,
-            config.extra_args,
-            self._learned[self._destination],
-            verify=config.verify != "off",
-            create_only=create_only,
-            deadline=deadline,
-        )
-        files = FileDestination(self.engine, create_only=create_only)
-        return {
-            S3Object: objects,
-            S3Prefix: objects,
-            LocalFile: files,
-            LocalFolder: files,
-            StandardStream: StandardOutput(self.engine),
-        }
+            verify = config.verify != "off"
+            source = S3Source(
+                transports.by_access[self._source],
+                config.extra_args,
+                self._learned[self._source],
+                verify=verify,
+                deadline=deadline,
+            )
+            destination = S3Destination(
+                transports.by_access[self._destination],
+                config.chunk_size,
+                config.extra_args,
+                self._learned[self._destination],
+                verify=verify,
+                create_only=config.if_exists == "fail",
+                deadline=deadline,
+            )
+            retrying = Retrying(config.retry_policy, deadline, self.engine.sleep)
+            yield Ends(dict.fromkeys(_OF_S3, source), dict.fromkeys(_OF_S3, destination), retrying)
 
     async def close(self) -> None:
         """Close the connections; those that a transfer uses are closed when it ends."""

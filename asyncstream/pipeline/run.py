@@ -21,6 +21,7 @@ from asyncstream.pipeline.coordinator import Coordinator
 from asyncstream.pipeline.copying import CopyTasks
 from asyncstream.pipeline.file_tasks import FileTasks
 from asyncstream.pipeline.jobs import Jobs, Pair
+from asyncstream.pipeline.other_ends import add_other_ends
 from asyncstream.pipeline.output import TransformSettings, transform_settings
 from asyncstream.pipeline.reservations import Reservations
 from asyncstream.pipeline.results import TransferReport
@@ -58,8 +59,10 @@ async def run_transfer(clients: Clients, request: Request) -> TransferReport:
     if loaded is not None and request.continuations:
         raise InputError("what a transform makes of a file cannot be continued: give no continuations")
     with tracing.open_trace(engine=clients.engine.name, multipart=request.config.multipart) as span:
-        web = request.web if any(isinstance(source, WebFile) for source, _ in pairs) else None
-        async with clients.open(request.config, web) as ends:
+        async with (
+            clients.open(request.config) as of_s3,
+            add_other_ends(of_s3, pairs, clients.engine, request.config, request.web) as ends,
+        ):
             report = await _run(clients, ends, request, pairs, loaded, span)
         span.annotate(
             slots=report.slots, files=len(report.files), failed=report.count("failed"), bytes=report.bytes

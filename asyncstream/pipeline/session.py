@@ -1,6 +1,6 @@
 """`transfer`, and the session that keeps clients, threads and event loop between calls."""
 
-from collections.abc import Awaitable, Callable, Hashable, Iterable
+from collections.abc import Awaitable, Callable, Hashable, Iterable, Sequence
 from contextlib import AbstractContextManager
 from datetime import UTC, datetime, timedelta
 from functools import partial
@@ -16,6 +16,7 @@ from asyncstream.pipeline.clients import Clients
 from asyncstream.pipeline.config import TransferConfig
 from asyncstream.pipeline.context import Ends
 from asyncstream.pipeline.jobs import Jobs, Pair
+from asyncstream.pipeline.other_ends import add_other_ends
 from asyncstream.pipeline.results import TransferReport
 from asyncstream.pipeline.run import NO_CONTINUATIONS, Continuations, Request, run_transfer
 from asyncstream.pipeline.small_objects import Content
@@ -87,7 +88,7 @@ class TransferSession(EngineSession):
         Lists prefixes; copies nothing.
         """
         pairs = self._clients.check_pairs(files)
-        return self._request(config or TransferConfig(), listing.list_files, pairs)
+        return self._request(config or TransferConfig(), listing.list_files, pairs, pairs=pairs)
 
     def read(self, source: S3Object, max_bytes: int, config: TransferConfig) -> bytes:
         """Read a small object, such as a list, with one GET, within the configuration's deadline.
@@ -123,7 +124,9 @@ class TransferSession(EngineSession):
             BucketNotFound, AccessDenied: they could not be listed.
         """
         before = datetime.now(UTC) - older_than
-        return self._request(_DEFAULTS, stale_uploads.list_created_before, before, prefix)
+        return self._request(
+            _DEFAULTS, stale_uploads.list_created_before, before, prefix, pairs=[(prefix, prefix)]
+        )
 
     def abort(self, uploads: Iterable[OpenUpload]) -> None:
         """Abort these uploads and delete their parts. It is not an error if an upload no longer exists.
@@ -132,18 +135,24 @@ class TransferSession(EngineSession):
             AsyncstreamError: the error of the first upload that could not be aborted. Those before it are
                 aborted.
         """
-        self._request(_DEFAULTS, stale_uploads.abort, list(uploads))
+        uploads = list(uploads)
+        pairs = [(each.target, each.target) for each in uploads]
+        self._request(_DEFAULTS, stale_uploads.abort, uploads, pairs=pairs)
 
     def _request(
         self,
         config: TransferConfig,
         send: Callable[[Ends, *Ts], Awaitable[R]],
         *args: *Ts,
+        pairs: Sequence[Pair] = (),
     ) -> R:
-        """Open both ends, and send requests to them."""
+        """Open both ends, also for the places of `pairs`, and send requests to them."""
 
         async def run() -> R:
-            async with self._clients.open(config) as ends:
+            async with (
+                self._clients.open(config) as of_s3,
+                add_other_ends(of_s3, pairs, self._engine, config, FetchConfig()) as ends,
+            ):
                 return await send(ends, *args)
 
         return self._run(run)

@@ -338,3 +338,12 @@ def test_buffers_do_not_grow_with_files(copy: Copy, bucket: Bucket, folder: Path
         patch.setattr(source, "_FileStream", Counted)
         copy([(write(folder, "in/x", SIZE), S3Object(bucket.name, "copies/x"))]).raise_for_failures()
     assert max(opened) <= 512 * 1024
+
+
+def test_only_transfers_of_other_ends_pay_for_them(copy: Copy, engine: EngineName, bucket: Bucket) -> None:
+    """A slot of a copy within S3 costs what the S3 client says: one chunk and 80 KiB with threads."""
+    bucket.put("x", b"x")
+    report = copy([(S3Object(bucket.name, "x"), S3Object(bucket.name, "copies/x"))], memory_limit=2 * MiB)
+    if engine == "threads":
+        report = copy([(S3Object(bucket.name, "x"), S3Object(bucket.name, "copies/x"))], memory_limit=1 * MiB)
+    assert report.slots == {"sequential": 1, "threads": 7, "asyncio": 2}[engine]
