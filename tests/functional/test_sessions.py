@@ -1,6 +1,5 @@
-"""Sessions that live across transfers, with forks, threads, peers that stop reading, and deadlines."""
+"""Sessions that live across transfers, with threads, peers that stop reading, and deadlines."""
 
-import multiprocessing
 import socket
 import threading
 
@@ -16,7 +15,6 @@ from asyncstream import (
     S3Prefix,
     TransferConfig,
     TransferSession,
-    transfer,
     transfer_async,
 )
 from asyncstream.engines import ENGINES, EngineName
@@ -36,22 +34,6 @@ def lab(lab_with: LabWith) -> LabS3:
 def pair(number: int = 0) -> tuple[S3Object, S3Object]:
     key = f"x/{number:06d}"
     return S3Object("sources", key), S3Object("copies", key)
-
-
-@pytest.mark.parametrize("engine", ENGINES)
-def test_a_forked_child_makes_connections_and_threads_of_its_own(lab: LabS3, engine: EngineName) -> None:
-    transfer([pair(0)], engine=engine, endpoint_url=lab.endpoint_url).raise_for_failures()
-    before = lab.stats()["connections"]
-
-    def in_child() -> None:
-        transfer([pair(1)], engine=engine, endpoint_url=lab.endpoint_url).raise_for_failures()
-
-    child = multiprocessing.get_context("fork").Process(target=in_child)
-    child.start()
-    child.join(GUARD_SECONDS)
-
-    assert child.exitcode == 0
-    assert lab.stats()["connections"] > before
 
 
 def test_a_session_at_work_refuses_a_second_transfer(lab: LabS3) -> None:
