@@ -111,8 +111,15 @@ class StopsReading:
             return  # the client closed the connection
 
 
+@pytest.mark.varied("limits", engine=("threads", "asyncio"))
+@pytest.mark.parametrize("limits", ["Linux", "macOS"])
 @pytest.mark.parametrize("engine", ENGINES)
-def test_a_destination_that_stops_reading_fails_the_connection(lab: LabS3, engine: EngineName) -> None:
+def test_a_destination_that_stops_reading_fails_the_connection(
+    lab: LabS3, engine: EngineName, limits: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Also without the kernel's limit for unacknowledged bytes, which only Linux has."""
+    if limits == "macOS":
+        monkeypatch.delattr(socket, "TCP_USER_TIMEOUT")
     lab.declare_many("sources", "large-", 1, 20_000_000)
     files = [(S3Object("sources", "large-000000"), S3Object("copies", "large"))]
     config = TransferConfig(stall_timeout=1.0, max_attempts=1)
