@@ -113,7 +113,7 @@ def _is_shown_on_another_loop(item: pytest.Item) -> bool:
     on_moto = parameters.get("server") == "moto" and _HAS_UVLOOP
     if parameters.get("engine") == ON_UVLOOP:
         marked = parameters.get("server", "lab") == "lab" and item.get_closest_marker("loops") is not None
-        return not on_moto and not marked
+        return not (on_moto or (marked and _HAS_UVLOOP))
     return parameters.get("engine") == "asyncio" and on_moto
 
 

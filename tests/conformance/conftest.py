@@ -72,7 +72,8 @@ def engine(request: pytest.FixtureRequest) -> Iterator[str]:
     if request.param != ON_UVLOOP:
         yield request.param
         return
-    uvloop = pytest.importorskip("uvloop")
+    import uvloop  # noqa: PLC0415 - without uvloop these cells are deselected
+
     close_all_kept()  # on the other loop
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(asyncio, "new_event_loop", uvloop.new_event_loop)
