@@ -5,6 +5,7 @@ import gc
 import signal
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack
+from importlib.util import find_spec
 from typing import Any
 
 import pytest
@@ -27,6 +28,10 @@ settings.register_profile(
 )
 settings.load_profile("untimed")
 
+# The name of the tests' asyncio cells whose event loop is uvloop's.
+ON_UVLOOP = "asyncio-uvloop"
+_HAS_UVLOOP = find_spec("uvloop") is not None
+
 sdk_models.keep()  # hundreds of tests open clients
 
 
@@ -39,6 +44,10 @@ def pytest_configure(config: pytest.Config) -> None:
         "markers",
         "varied(*parameters, **where): run all values of these parameters only where another parameter has a"
         " given value, such as engine='threads', or one of a tuple; run their first value everywhere else",
+    )
+    config.addinivalue_line(
+        "markers",
+        "loops: run asyncio also on uvloop; unmarked tests run it on uvloop with moto only, instead",
     )
 
 
@@ -82,7 +91,11 @@ def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter) -> None:
 def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
     """Leave out what other tests show, and skip tests on servers that lack a capability, with a reason."""
     firsts: dict[Any, Any] = {}
-    shown = {item for item in items if _is_shown_by_threads(item) or _is_shown_elsewhere(item, firsts)}
+    shown = {
+        item
+        for item in items
+        if _is_shown_by_threads(item) or _is_shown_on_another_loop(item) or _is_shown_elsewhere(item, firsts)
+    }
     config.hook.pytest_deselected(items=list(shown))
     items[:] = [item for item in items if item not in shown]
     for item in items:
@@ -99,6 +112,16 @@ def _is_shown_by_threads(item: pytest.Item) -> bool:
     """Return whether the test with threads, which have the same client, shows what this one does."""
     parameters = item.callspec.params if hasattr(item, "callspec") else {}
     return parameters.get("engine") == "sequential" and parameters.get("server", "lab") != "lab"
+
+
+def _is_shown_on_another_loop(item: pytest.Item) -> bool:
+    """Return whether this cell's event loop is not the one that its test and server run asyncio on."""
+    parameters = item.callspec.params if hasattr(item, "callspec") else {}
+    on_moto = parameters.get("server") == "moto" and _HAS_UVLOOP
+    if parameters.get("engine") == ON_UVLOOP:
+        marked = parameters.get("server", "lab") == "lab" and item.get_closest_marker("loops") is not None
+        return not (on_moto or (marked and _HAS_UVLOOP))
+    return parameters.get("engine") == "asyncio" and on_moto
 
 
 def _is_shown_elsewhere(item: pytest.Item, firsts: dict[Any, Any]) -> bool:

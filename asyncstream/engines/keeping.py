@@ -12,6 +12,7 @@ from abc import abstractmethod
 from collections.abc import Callable, Coroutine, Hashable, Iterator
 from contextlib import ExitStack, contextmanager, suppress
 from typing import Any, Generic, Protocol, TypeVar
+from weakref import WeakSet
 
 from asyncstream.engines import EngineName, open_engine
 from asyncstream.engines.aside import start_aside
@@ -29,7 +30,7 @@ MAX_IDLE = 8
 
 
 class EngineSession(Closing):
-    """An engine and its connections. Only one thread at a time may use a session.
+    """An engine and its connections. Only one thread at a time may use a session, and no forked child.
 
     Args:
         engine: "sequential", "threads" or "asyncio".
@@ -41,16 +42,26 @@ class EngineSession(Closing):
     def __init__(self, engine: EngineName) -> None:
         self._engine = open_engine(engine)
         self._busy = False
+        # The process of its connections, threads and event loop; None while it has none.
+        self._process: int | None = None
+        _sessions.add(self)
 
     def close(self) -> None:
-        """Close the connections, threads and event loop. Later work opens them again."""
-        self._run(self._close_connections)
-        self._engine.close()
+        """Close the connections, threads and event loop. Later work opens them again.
+
+        In a forked child of the process that opened them, do nothing.
+        """
+        if self._process in (None, os.getpid()):
+            self._run(self._close_connections)
+            self._engine.close()
+            self._process = None
 
     @abstractmethod
     async def _close_connections(self) -> None: ...
 
     def _run(self, work: Callable[[], Coroutine[Any, Any, T]]) -> T:
+        self._process = self._process or os.getpid()
+        check_process(self._process)
         if self._busy:
             raise ConfigError("this session is busy in another thread or in a callback: use another session")
         self._busy = True
@@ -58,6 +69,21 @@ class EngineSession(Closing):
             return self._engine.run(work)
         finally:
             self._busy = False
+
+
+def check_process(opened_by: int) -> None:
+    """Check that this process, and not its parent before a fork, has opened a session.
+
+    A child lacks the threads of its parent, and its bytes would mix with its parent's on their connections.
+
+    Raises:
+        ConfigError: the parent has opened the session.
+    """
+    if opened_by != os.getpid():
+        raise ConfigError(
+            f"process {opened_by} has used this session, so its forked child {os.getpid()} cannot: "
+            "open a session in the child, or call transfer() there"
+        )
 
 
 class _Closable(Protocol):
@@ -157,7 +183,8 @@ def _close_aside(value: _Closable) -> None:
 
 
 _all_kept: list[Kept[Any, Any]] = []
-# A forked child's references to what its parent keeps.
+# All sessions, and those of a forked child's parent.
+_sessions: WeakSet[EngineSession] = WeakSet()
 _inherited: list[Any] = []
 
 
@@ -175,17 +202,24 @@ def close_all_kept() -> None:
 
 
 def _forget_all_kept() -> None:
-    """Forget the parent's engines in a forked child.
+    """Forget the parent's engines and sessions in a forked child.
 
-    The child lacks their threads and must not use their connections. It keeps references to the engines,
-    since garbage collection would close the parent's event loop and so remove it from the epoll object that
-    both processes share.
+    The child lacks their threads and must not use their connections. Neither may it free them, even when it
+    exits: that would remove them from the epoll object that both processes share, and the parent would wait
+    forever. uvloop's loop would crash the child.
     """
     for kept in _all_kept:
         _inherited.extend(kept.forget())
+    _inherited.extend(_sessions)
+    if _inherited:
+        with suppress(ImportError):  # a Python without ctypes keeps them until it exits
+            import ctypes  # noqa: PLC0415 - only such a child needs it
+
+            ctypes.pythonapi.Py_IncRef(ctypes.py_object(_inherited))
 
 
-os.register_at_fork(after_in_child=_forget_all_kept)
+if hasattr(os, "register_at_fork"):  # Windows has no fork
+    os.register_at_fork(after_in_child=_forget_all_kept)
 
 _engines: Kept[str, Engine] = Kept(open_engine)
 # Provide an engine for exclusive use, so mappings may be nested and run in several threads.

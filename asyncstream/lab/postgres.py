@@ -5,7 +5,6 @@ as root, so for root it runs as an unprivileged user.
 """
 
 import os
-import pwd
 import random
 import shutil
 import signal
@@ -167,6 +166,8 @@ class PostgresServer(Closing):
 
 
 def _unprivileged_user() -> dict[str, Any]:
+    import pwd  # noqa: PLC0415 - Windows, where reports are still made, lacks it
+
     user = pwd.getpwnam("nobody")
     return {"user": user.pw_uid, "group": user.pw_gid, "extra_groups": []}
 

@@ -27,6 +27,18 @@ class LabError(RuntimeError):
     """A server of the lab did not start, has ended, is too slow, or refused a command."""
 
 
+def require_linux(name: str) -> None:
+    """Check that this is Linux, on which the lab relies: its /proc, sendfile, control groups and more.
+
+    Raises:
+        LabError: it is another system.
+    """
+    if sys.platform != "linux":
+        raise LabError(
+            f"{name} needs Linux, and this is {sys.platform}: run it in a Linux container or virtual machine"
+        )
+
+
 class ServerProcess(Closing):
     """A running server process; a context manager.
 
@@ -40,10 +52,11 @@ class ServerProcess(Closing):
         pid: its process ID.
 
     Raises:
-        LabError: the process was not ready in time, or ended before it was.
+        LabError: the process was not ready in time, or ended before it was; or this is not Linux.
     """
 
     def __init__(self, module: str, *arguments: str, stderr: int | None = None) -> None:
+        require_linux(module)
         self._command = ["python", "-m", module, *arguments]
         search_path = os.pathsep.join(filter(None, [str(PACKAGE_ROOT), os.environ.get("PYTHONPATH")]))
         self._process = subprocess.Popen(  # noqa: S603 - our own module

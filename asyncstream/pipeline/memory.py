@@ -1,4 +1,4 @@
-"""Read memory sizes from Lambda's environment and from /proc."""
+"""Read memory sizes from Lambda's environment and from Linux's /proc."""
 
 import os
 import re
@@ -28,8 +28,9 @@ def peak_resident() -> int:
 
 
 def _status(field: str) -> int:
-    status = Path("/proc/self/status")
-    if not status.exists():
+    try:
+        status = Path("/proc/self/status").read_text()
+    except OSError:  # macOS and Windows have no /proc
         return 0
-    match = re.search(rf"^{field}:\s+(\d+) kB", status.read_text(), re.MULTILINE)
+    match = re.search(rf"^{field}:\s+(\d+) kB", status, re.MULTILINE)
     return int(match[1]) * KiB if match else 0

@@ -4,10 +4,10 @@ The length of the output is unknown until its end, but S3 needs the length of a 
 each part is filled in memory, which is reserved before, and sent while the next one is filled.
 """
 
+import mmap
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from functools import partial
 from itertools import chain
-from mmap import MAP_ANONYMOUS, MAP_PRIVATE, mmap
 from typing import Any
 
 from msgspec import Struct
@@ -23,6 +23,8 @@ from asyncstream.units import KiB
 # Bytes of freed pieces that a thread's allocator keeps. *Measured*: 0.7 MiB in each of ten threads. That is
 # too much if one file uses all available memory.
 KEPT_BY_ALLOCATOR = 768 * KiB
+# Windows has no such flags, and its mappings without a file are private.
+_PRIVATE = {"flags": mmap.MAP_PRIVATE | mmap.MAP_ANONYMOUS} if hasattr(mmap, "MAP_PRIVATE") else {}
 
 
 class TransformSettings(Struct, frozen=True):
@@ -117,7 +119,7 @@ class PartBuffers:
         while (buffer := self._pop()) is not None:
             if len(buffer) == size:
                 return buffer
-        return memoryview(mmap(-1, size, flags=MAP_PRIVATE | MAP_ANONYMOUS))
+        return memoryview(mmap.mmap(-1, size, **_PRIVATE))
 
     def give_back(self, buffer: memoryview) -> None:
         """Return a buffer to the pool. No code may still read it."""

@@ -36,8 +36,8 @@ _DEFAULTS = TransferConfig()
 class TransferSession(EngineSession):
     """An engine and its S3 clients, kept across transfers for warm Lambdas and long-lived programs.
 
-    Only one thread may use a session at a time. `transfer()` itself keeps sessions: as many as there are
-    threads that call it at once.
+    Only one thread may use a session at a time. A session that a process has used is not usable in its forked
+    children. `transfer()` itself keeps sessions: as many as there are threads that call it at once.
 
     Args:
         engine: "sequential", "threads" or "asyncio".
@@ -48,7 +48,7 @@ class TransferSession(EngineSession):
 
     Raises:
         ConfigError: the engine does not exist. Each method raises it, too, if another thread or a callback
-            uses the session at this moment.
+            uses the session at this moment, or if the process that used it was forked.
     """
 
     def __init__(

@@ -23,6 +23,7 @@ from botocore.httpsession import create_urllib3_context, get_cert_path
 
 from asyncstream.engines.aio import wait_aside
 from asyncstream.s3.buffers import READ_BUFFER, limit_buffers
+from asyncstream.s3.call_limits import limit_sending
 from asyncstream.s3.settings import CONNECTIONS_PER_PART
 
 # aiohttp takes a timeout of 0 as no timeout.
@@ -176,14 +177,35 @@ class _Protocol(ResponseHandler):
         self._streams = streams
         self._stall_timeout = stall_timeout
         self._call: Call | None = None
+        self._kernel_limits = True
+        self._sending = ExitStack()
 
     def connection_made(self, transport: Any) -> None:
         super().connection_made(transport)
         limit_buffers(transport, self._streams)
-        # aiohttp limits its waits while reading, but not while sending.
-        transport.get_extra_info("socket").setsockopt(
-            socket.IPPROTO_TCP, socket.TCP_USER_TIMEOUT, int(self._stall_timeout * 1000)
-        )
+        # aiohttp limits its waits while reading, but not while sending. Where the kernel cannot do it either,
+        # `_watch_sending` does. It does not see the bytes in the kernel's buffers.
+        self._kernel_limits = limit_sending(transport.get_extra_info("socket"), self._stall_timeout)
+
+    def pause_writing(self) -> None:
+        super().pause_writing()
+        if not self._kernel_limits:
+            self._watch_sending()
+
+    def resume_writing(self) -> None:
+        super().resume_writing()
+        self._sending.close()
+
+    def _watch_sending(self, before: int = -1) -> None:
+        """Close the connection if the peer takes none of the waiting bytes for `stall_timeout` seconds."""
+        if self.transport is None:
+            return
+        waiting = self.transport.get_write_buffer_size()
+        if waiting == before:
+            self.abort()
+        else:
+            timer = self._loop.call_later(self._stall_timeout, self._watch_sending, waiting)
+            self._sending.callback(timer.cancel)
 
     def set_response_params(self, **options: Any) -> None:
         super().set_response_params(**options | {"max_headers": MAX_HEADERS})

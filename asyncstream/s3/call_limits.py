@@ -1,8 +1,10 @@
-"""`CallLimits`: the time limits of a blocking call, which its sockets apply."""
+"""`CallLimits`: the time limits of a blocking call, which its sockets apply. Also a limit of the kernel."""
 
 import math
+import socket
 from contextvars import ContextVar
 from time import monotonic
+from typing import Any
 
 from asyncstream.ports import TimeLeft
 
@@ -64,6 +66,17 @@ class CallLimits:
     def reply_is_late(self) -> bool:
         """Whether the reply has taken longer than `patience`."""
         return monotonic() >= self._reply_end
+
+
+def limit_sending(connected: Any, seconds: float) -> bool:
+    """Let the kernel break a connection if its peer acknowledges no byte for so long.
+
+    Returns whether the kernel can: those of macOS and Windows have no such option.
+    """
+    if not hasattr(socket, "TCP_USER_TIMEOUT"):
+        return False
+    connected.setsockopt(socket.IPPROTO_TCP, socket.TCP_USER_TIMEOUT, int(seconds * 1000))
+    return True
 
 
 # The limits of the call running on this thread. The SDK has no option for a single call.

@@ -19,7 +19,7 @@ from urllib3.exceptions import ConnectTimeoutError, NameResolutionError, NewConn
 
 from asyncstream.engines.aside import start_aside
 from asyncstream.http.reply_heads import WholeHead, check_line
-from asyncstream.s3.call_limits import call_limits
+from asyncstream.s3.call_limits import call_limits, limit_sending
 
 
 class _Socket(socket.socket):
@@ -155,7 +155,7 @@ def _limit_reads(connected: socket.socket, stall_timeout: float) -> _Socket:
     bounded.settimeout(seconds)
     # The last bytes of a body count as sent once they are in the kernel's buffers. Without this, a peer that
     # does not read them would get the time that S3 may take to reply.
-    bounded.setsockopt(socket.IPPROTO_TCP, socket.TCP_USER_TIMEOUT, int(stall_timeout * 1000))
+    limit_sending(bounded, stall_timeout)
     return bounded
 
 

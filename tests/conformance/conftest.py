@@ -1,5 +1,6 @@
 """One suite for every engine and every server: two fixtures make each test run nine times."""
 
+import asyncio
 import os
 import ssl
 from collections.abc import Callable, Iterator, Mapping, Sequence
@@ -23,6 +24,7 @@ from asyncstream import (
     TransferSession,
 )
 from asyncstream.engines import ENGINES, EngineName
+from asyncstream.engines.keeping import close_all_kept
 from asyncstream.errors import AsyncstreamError
 from asyncstream.lab.s3 import Fault as LabFault
 from asyncstream.lab.s3 import LabS3
@@ -35,6 +37,7 @@ from asyncstream.ports import Transport
 from asyncstream.s3.settings import ClientSettings
 from asyncstream.transforms import Spec
 from asyncstream.web import FetchConfig
+from tests.conftest import ON_UVLOOP
 from tests.fault_table import FaultRecord
 from tests.servers import Bucket, LabServer, S3Server
 from tests.servers.base import CREDENTIALS, PATIENCE
@@ -69,17 +72,30 @@ SETTINGS = {
 }
 
 
+def engine_key(engine: str) -> tuple[str, object]:
+    """Return the key of what tests keep of an engine: its name and its event loop."""
+    return engine, asyncio.new_event_loop
+
+
 @pytest.fixture
 def fault_table(record_property: Callable[[str, object], None]) -> FaultRecord:
     """Return the recorder for the outcome of a test's fault."""
     return FaultRecord(record_property)
 
 
-@pytest.fixture(params=ENGINES)
-def engine(request: pytest.FixtureRequest) -> str:
-    """Each engine in turn."""
-    name: str = request.param
-    return name
+@pytest.fixture(params=[*ENGINES, ON_UVLOOP])
+def engine(request: pytest.FixtureRequest) -> Iterator[str]:
+    """Each engine in turn, and asyncio a second time on uvloop; see `pytest_configure` for where."""
+    if request.param != ON_UVLOOP:
+        yield request.param
+        return
+    import uvloop  # noqa: PLC0415 - without uvloop these cells are deselected
+
+    close_all_kept()  # on the other loop
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(asyncio, "new_event_loop", uvloop.new_event_loop)
+        yield "asyncio"
+        close_all_kept()
 
 
 @pytest.fixture
@@ -113,7 +129,7 @@ def copy(engine: EngineName, server: S3Server, kept_sessions: dict[Any, Transfer
         config = TransferConfig(**SETTINGS | settings)
         # Clients depend on these settings: a session would make new clients for others.
         patience = (config.stall_timeout, config.reply_timeout, config.complete_timeout)
-        which = (engine, server.name, config.max_concurrency, config.chunk_size, *patience)
+        which = (*engine_key(engine), server.name, config.max_concurrency, config.chunk_size, *patience)
         if which not in kept_sessions:
             kept_sessions[which] = TransferSession(engine, endpoint_url=server.endpoint_url)
         session = kept_sessions[which]
@@ -156,7 +172,7 @@ def copy_with_faults(
         FaultyTransport.faults = faults
         wrap_transport(FaultyTransport)
         config = TransferConfig(**SETTINGS | settings)
-        which = (engine, server.name, config.max_concurrency, "faulty")
+        which = (*engine_key(engine), server.name, config.max_concurrency, "faulty")
         if which not in kept_sessions:
             kept_sessions[which] = TransferSession(engine, endpoint_url=server.endpoint_url)
         report = kept_sessions[which].transfer(files, config, on_event)

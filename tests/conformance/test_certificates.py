@@ -20,6 +20,8 @@ from asyncstream.lab.s3 import LabS3
 from tests.servers import LabServer
 from tests.servers.tls import ConnectProxy, TlsServer
 
+pytestmark = pytest.mark.loops
+
 YESTERDAY = datetime.now(UTC) - timedelta(days=1)
 TOMORROW = datetime.now(UTC) + timedelta(days=1)
 # For each service, the profile that fetches credentials from it.

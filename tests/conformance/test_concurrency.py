@@ -15,6 +15,8 @@ from tests.servers.base import GUARD_SECONDS
 
 from .fixture_types import Copy, NewSession, Pairs, WrapTransport
 
+pytestmark = pytest.mark.loops
+
 BODY_OPERATIONS = {"PutObject", "UploadPart"}
 FILES = [f"file-{number}" for number in range(9)]
 

@@ -11,6 +11,8 @@ from asyncstream.errors import ConnectionFailed
 from tests.conformance import CLIENTS
 from tests.servers.listener import Scripted
 
+pytestmark = pytest.mark.loops
+
 SIZE = 3_000_000
 GET = (
     'HTTP/1.1 206 Partial Content\r\nConnection: close\r\nETag: "e"\r\n'

@@ -11,7 +11,7 @@ from tests.servers.base import PATIENCE
 from .clocks import Clock
 from .fixture_types import Copy, Pairs, UntilItStalls
 
-pytestmark = pytest.mark.parametrize("server", ["lab"], indirect=True)
+pytestmark = [pytest.mark.loops, pytest.mark.parametrize("server", ["lab"], indirect=True)]
 
 FOR_EVER = 3600.0
 # Only these tests use this timeout, because their clients are patient: see `until_it_stalls`.

@@ -27,6 +27,8 @@ from tests.servers.listener import CONTINUE, SECONDS, Drip, RawReply, Scripted
 from tests.servers.odd_s3 import NOT_FOUND, OK, PART, OddS3, ReplyScript, honest, reply
 from tests.servers.tls import ConnectProxy, TlsServer
 
+pytestmark = pytest.mark.loops
+
 # On a busy machine a short deadline may end before the client requests the reply that drips.
 DEADLINES = (0.2, 1.0, 4.0)
 PAIR = (S3Object("raw", "a"), S3Object("clean", "b"))

@@ -44,7 +44,7 @@ from tests.servers.base import PATIENCE, free_port
 
 from .fixture_types import Copy
 
-pytestmark = pytest.mark.parametrize("server", ["lab"], indirect=True)
+pytestmark = [pytest.mark.loops, pytest.mark.parametrize("server", ["lab"], indirect=True)]
 
 GET, PUT, PART = ("GetObject",), ("PutObject",), ("UploadPart",)
 CREATE, COMPLETE = ("CreateMultipartUpload",), ("CompleteMultipartUpload",)

@@ -28,6 +28,8 @@ from tests.servers.odd_s3 import (
     reply,
 )
 
+pytestmark = pytest.mark.loops
+
 Run = Callable[..., TransferReport]
 
 

@@ -15,6 +15,8 @@ from tests.servers.base import PATIENCE
 from tests.servers.listener import CONTINUE, SECONDS, Drip, RawReply, Scripted, read_head, say
 from tests.servers.odd_s3 import COMPLETED, NOT_FOUND, PART, WRITTEN, OddS3, ReplyScript, honest, page, reply
 
+pytestmark = pytest.mark.loops
+
 SIZE = 200_000
 # The kinds of requests, the reply to each, and the settings that cause the request.
 KINDS: dict[str, tuple[Callable[[str], bytes], dict[str, Any]]] = {

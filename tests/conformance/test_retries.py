@@ -23,7 +23,7 @@ LARGE = 6 * MiB  # two parts, the second of 1 MiB
 SMALL = 1 * MiB  # more than any engine reads at once
 
 # The faults are on the client's side of the connection: other servers would show nothing new.
-pytestmark = pytest.mark.parametrize("server", ["lab"], indirect=True)
+pytestmark = [pytest.mark.loops, pytest.mark.parametrize("server", ["lab"], indirect=True)]
 
 
 @pytest.mark.parametrize(

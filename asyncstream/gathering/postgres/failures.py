@@ -97,6 +97,11 @@ _WHILE_CONNECTING: Sequence[tuple[type[AsyncstreamError], tuple[str, ...], str]]
         ('on socket "',),
         "without a host, libpq tries a socket: give host or dsn, or check that Postgres runs here",
     ),
+    (
+        ConfigError,
+        ("ProactorEventLoop",),
+        "on Windows use the engine 'threads', or await gather_pages_async on a SelectorEventLoop",
+    ),
     (ConfigError, ("connection is bad: invalid", "bad value for"), "check the DSN and libpq's variables"),
 )
 

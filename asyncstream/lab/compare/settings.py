@@ -5,7 +5,7 @@ import math
 import shlex
 from dataclasses import dataclass
 
-from asyncstream.errors import InputError
+from asyncstream.errors import ConfigError, InputError
 from asyncstream.gathering.postgres.config import DatabaseConfig
 from asyncstream.gathering.postgres.conninfo import parameters
 from asyncstream.lab.compare import variants, workloads
@@ -15,6 +15,7 @@ from asyncstream.lab.report.measurement import Pages, Workload
 from asyncstream.lab.report.prices import Architecture, PriceTable
 from asyncstream.lab.report.sizing import LARGEST_MB, SMALLEST_MB
 from asyncstream.lab.s3 import NetworkModel
+from asyncstream.lab.server_process import LabError, require_linux
 from asyncstream.lab.web import WebModel, least_seconds
 from asyncstream.locations import S3Prefix
 from asyncstream.transforms import NAMES
@@ -118,6 +119,8 @@ def check_settings(options: argparse.Namespace) -> Settings:
     """
     gathering = options.workload == "web"
     _check_options(options, ONLY_S3 if gathering else ONLY_WEB)
+    if options.stack is None:
+        _check_platform()
     _check_number("--rounds", options.rounds, 1, 100)
     concurrency = options.concurrency
     if concurrency is None:
@@ -138,6 +141,13 @@ def check_settings(options: argparse.Namespace) -> Settings:
         architecture=options.architecture,
         servers=servers,
     )
+
+
+def _check_platform() -> None:
+    try:
+        require_linux("asyncstream compare without --stack")
+    except LabError as error:
+        raise ConfigError(f"{error}, or compare a deployed stack") from error
 
 
 def _check_options(options: argparse.Namespace, unwanted: tuple[str, ...]) -> None:

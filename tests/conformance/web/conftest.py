@@ -10,25 +10,27 @@ from asyncstream.engines import EngineName, open_engine
 from asyncstream.ports import Engine, Finished, TimeLeft
 from asyncstream.web import FetchConfig, open_fetcher
 from asyncstream.web.pages import Page
+from tests.conformance.conftest import engine_key
 from tests.conformance.fixture_types import Fetch, FetchAll
 
 from .web_origins import QUICK
 
 
 @pytest.fixture(scope="module")
-def engines() -> Iterator[dict[str, Engine]]:
+def engines() -> Iterator[dict[object, Engine]]:
     """Each engine once: its event loop must outlive the connections opened in it."""
-    opened: dict[str, Engine] = {}
+    opened: dict[object, Engine] = {}
     yield opened
     for each in opened.values():
         each.close()
 
 
 @pytest.fixture
-def running(engine: EngineName, engines: dict[str, Engine]) -> Engine:
-    if engine not in engines:
-        engines[engine] = open_engine(engine)
-    return engines[engine]
+def running(engine: EngineName, engines: dict[object, Engine]) -> Engine:
+    key = engine_key(engine)
+    if key not in engines:
+        engines[key] = open_engine(engine)
+    return engines[key]
 
 
 @pytest.fixture

@@ -20,6 +20,8 @@ from tests.servers.base import PATIENCE, until
 
 from .web_origins import FOR_EVER, RawServer
 
+pytestmark = pytest.mark.loops
+
 
 def test_a_body_may_have_max_body_bytes_and_not_one_more(fetch: Fetch, serve: Serve) -> None:
     def page(size: int, packed: int) -> Answer:

@@ -27,6 +27,8 @@ from tests.servers.base import PATIENCE
 
 from .web_origins import FOR_EVER, Listener, RawServer
 
+pytestmark = pytest.mark.loops
+
 
 @pytest.mark.parametrize(
     ("status", "error"),
