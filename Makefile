@@ -27,7 +27,7 @@ compare: .venv/lab.stamp  ## run the comparison: every variant on the same bytes
 environments: $(STAMPS)  ## install all that `make test` needs; `make -j 2 environments` does two at once
 
 test: $(STAMPS) $(if $(ARGS),,test-aioboto3 coverage)  ## the whole test suite, or what ARGS choose of it
-	$(BIN)/python -m pytest $(IN_PARALLEL) $(or $(ARGS),--ignore tests/unit)
+	$(BIN)/python -m pytest $(IN_PARALLEL) $(or $(ARGS),$(addprefix --ignore ,tests/unit $(ENDS)))
 
 # The S3 tests on the SDKs that aioboto3 pins. The sequential engine is left out because it has the same client as
 # threads, and the servers of others and tests of what is above the client because only the client differs here.
@@ -36,11 +36,13 @@ test-aioboto3: .venv/aioboto3.stamp .venv/programs.stamp  ## the S3 conformance 
 	.venv/aioboto3/bin/python -m pytest $(IN_PARALLEL) tests/conformance -k 'not sequential and not rclone and not moto' \
 	    --ignore tests/conformance/web $(foreach name,$(ABOVE_THE_CLIENT),--ignore-glob 'tests/conformance/test_$(name)*')
 
-# Unit tests only: Python 3.11 traces lines at 71 % more CPU (measured: 13.1 s instead of 7.7 s for two files of
+# The tests of ends that need no other server: they show the code of files and URLs as unit tests do.
+ENDS := $(patsubst %,tests/conformance/test_%.py,local_files web_files)
+# No other tests: Python 3.11 traces lines at 71 % more CPU (measured: 13.1 s instead of 7.7 s for two files of
 # tests). From 3.12 on, Python monitors them itself.
 MONITORED := import sys; print("sysmon" if sys.version_info >= (3, 12) else "ctrace")
-coverage: .venv/dev.stamp .venv/programs.stamp  ## the lines of the library that the unit tests run; fails below a floor
-	COVERAGE_CORE=$$($(BIN)/python -c '$(MONITORED)') $(BIN)/python -m pytest $(IN_PARALLEL) --cov --cov-report=term tests/unit $(ARGS)
+coverage: .venv/dev.stamp .venv/programs.stamp  ## the lines of the library that the quick tests run; fails below a floor
+	COVERAGE_CORE=$$($(BIN)/python -c '$(MONITORED)') $(BIN)/python -m pytest $(IN_PARALLEL) --cov --cov-report=term tests/unit $(ENDS) $(ARGS)
 
 # Needs pip and nothing else: a test of these that lacks a program (bzip2, xz, zstd) is skipped.
 test-fast: .venv/conformance.stamp  ## within a minute: the quick tests of units and reports

@@ -4,10 +4,11 @@ The length of the output is unknown until its end, but S3 needs the length of a 
 each part is filled in memory, which is reserved before, and sent while the next one is filled.
 """
 
-import mmap
+import mmap as mappings
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from functools import partial
 from itertools import chain
+from mmap import mmap
 from typing import Any
 
 from msgspec import Struct
@@ -24,7 +25,8 @@ from asyncstream.units import KiB
 # too much if one file uses all available memory.
 KEPT_BY_ALLOCATOR = 768 * KiB
 # Windows has no such flags, and its mappings without a file are private.
-_PRIVATE = {"flags": mmap.MAP_PRIVATE | mmap.MAP_ANONYMOUS} if hasattr(mmap, "MAP_PRIVATE") else {}
+_FLAGS = getattr(mappings, "MAP_PRIVATE", 0) | getattr(mappings, "MAP_ANONYMOUS", 0)
+_PRIVATE = {"flags": _FLAGS} if _FLAGS else {}
 
 
 class TransformSettings(Struct, frozen=True):
@@ -119,7 +121,7 @@ class PartBuffers:
         while (buffer := self._pop()) is not None:
             if len(buffer) == size:
                 return buffer
-        return memoryview(mmap.mmap(-1, size, **_PRIVATE))
+        return memoryview(mmap(-1, size, **_PRIVATE))
 
     def give_back(self, buffer: memoryview) -> None:
         """Return a buffer to the pool. No code may still read it."""
