@@ -8,7 +8,15 @@ from typing import Any
 import pytest
 
 from asyncstream import FetchConfig, LocalFile, MiB, S3Object, SourceChanged, TransferReport, WebFile
-from asyncstream.errors import AccessDenied, AddressRefused, ChecksumMismatch, InputError, SourceNotFound
+from asyncstream.errors import (
+    AccessDenied,
+    AddressRefused,
+    BodyUnreadable,
+    ChecksumMismatch,
+    InputError,
+    PageFailed,
+    SourceNotFound,
+)
 from asyncstream.lab.web import Answer
 from tests.servers import Bucket, content
 from tests.servers.web_file import WebPage
@@ -216,6 +224,19 @@ def test_a_refused_url_says_why(download: Any, status: int, kind: type[Exception
     assert isinstance(error, kind)
     assert "SECRET" not in f"{report!r}{error}"
     assert str(status) in str(error)
+
+
+@pytest.mark.parametrize("later", [Answer.of(b"", 304), Answer.of(b"", 418), Answer.of(b"x", 206)])
+@pytest.mark.parametrize("breaks_after", [7 * MiB, None])
+def test_a_reply_without_the_file_ends_the_copy(
+    download: Any, bucket: Bucket, later: Answer, breaks_after: int | None
+) -> None:
+    """Also while an SDK sends a part. It looks through the causes of the error, which must end."""
+    page = WebPage(content(SIZE), breaks_after=breaks_after)
+    report = download(lambda asked: page(asked) if breaks_after and not page.asked else later)
+    assert isinstance(report.failed[0].error, PageFailed | BodyUnreadable)
+    assert bucket.keys("copies/") == set()
+    assert bucket.uploads() == []
 
 
 def test_private_addresses_are_refused_for_files_too(download: Any) -> None:
