@@ -121,6 +121,10 @@ class ChunkBody:
             raise
         return chunk
 
+    def check(self) -> None:
+        """Raise Cancelled or DeadlineExceeded once the body must stop; see `StopFlag`."""
+        self._stop.check()
+
     async def close(self) -> None:
         """Give the source's connection back, or close it."""
         await self._stream.close()
@@ -197,7 +201,7 @@ class BytesBody:
         self.digests = digests
         self._content = content
         self._starts = iter(range(0, self.length, _PIECE))
-        self._check = check
+        self.check = check
 
     async def next_chunk(self) -> bytes:
         """Return the next bytes; empty at the end.
@@ -206,7 +210,7 @@ class BytesBody:
             Cancelled, DeadlineExceeded: `check` raised it.
         """
         try:
-            self._check()
+            self.check()
         except Exception as error:
             self.error = error
             raise
