@@ -121,16 +121,17 @@ class _Stream:
         while True:
             chunk = await self._reply.stream.read()
             self._read += len(chunk)
-            if not chunk:
-                self._check_size()
+            self._check_size(ended=not chunk)
             unwanted = min(self._skip, len(chunk))
             self._skip -= unwanted
             if not chunk or unwanted < len(chunk):
                 return chunk[unwanted:]
 
-    def _check_size(self) -> None:
+    def _check_size(self, *, ended: bool) -> None:
         expected = self._source.size
-        if expected is not None and self._reply.status != 206 and self._read != expected:
+        if expected is None or self._reply.status == 206:
+            return
+        if self._read > expected or (ended and self._read < expected):
             raise SourceChanged(f"{self._source} has {self._read} bytes, and should have {expected}")
 
     async def close(self) -> None:

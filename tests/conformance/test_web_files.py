@@ -1,6 +1,7 @@
 """Files behind URLs as sources: read in ranges or in order, resumed, compared before they are visible."""
 
 import hashlib
+import itertools
 from base64 import b64encode
 from pathlib import Path
 from typing import Any
@@ -140,6 +141,13 @@ def test_an_expected_sha256_is_compared(download: Any, bucket: Bucket, chunked: 
     report.raise_for_failures()
     assert bucket.get("copies/x") == page.body
     assert report.files[0].read_verified == "SHA256"
+
+
+def test_a_reply_longer_than_expected_is_not_read_to_its_end(download: Any, bucket: Bucket) -> None:
+    """It may have no end."""
+    report = download(Answer(200, {}, itertools.repeat(b"x" * 65536), None), size=SIZE)
+    assert isinstance(report.failed[0].error, SourceChanged)
+    assert bucket.uploads() == []
 
 
 @pytest.mark.parametrize("chunked", [True, False])
