@@ -255,8 +255,8 @@ class FileTasks(ABC):
             if if_none_match == file.etag:  # the listing has said so: no request is needed
                 raise NotModified(f"{file.job.source} has not changed")
         task.attempts += 1
-        wanted = None  # the reply to a GET of the whole file has its size and its checksum
-        if file.size is not None and self.part_length(file.size) < file.size:
+        wanted = None  # the reply to a GET of the whole file has its size and its checksum, to find a copy by
+        if file.size not in {None, existing and existing.size} and self.part_length(file.size) < file.size:
             wanted = ByteRange(0, self.part_length(file.size))
         reading = await self.reader.open(task, wanted, if_none_match)
         opened = reading.opened
