@@ -165,7 +165,8 @@ class FileDestination(Destination[LocalFile, LocalFolder]):
             for path in (temporary.parts_path(upload), temporary.bytes_path(upload)):
                 path.unlink(missing_ok=True)
 
-        await self._do(upload.target, remove)
+        with suppress(UploadGone):  # its id is not one of ours: it has no files
+            await self._do(upload.target, remove)
 
     async def list_parts(
         self, upload: MultipartUpload, after: int | None

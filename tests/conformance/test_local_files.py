@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from msgspec.structs import replace
 
 from asyncstream import (
     AccessDenied,
@@ -375,19 +376,26 @@ def test_a_later_transfer_continues_a_file(
     assert bucket.uploads() == []
 
 
+@pytest.mark.parametrize("removed", [True, False])
 def test_a_continued_download_needs_its_temporary_file(
-    copy: Copy, bucket: Bucket, folder: Path, stop_after: StopAfter
+    copy: Copy, bucket: Bucket, folder: Path, stop_after: StopAfter, removed: bool
 ) -> None:
     """If it was removed, or the id in an event is not one of ours, the file is copied from its start."""
     bucket.put("x", content(22 * MiB))
     pair = S3Object(bucket.name, "x"), LocalFile(str(folder / "x"))
     first = stop_after(pair, 12 * MiB)
-    for path in folder.glob(".*"):
-        path.unlink()
-    report = copy([pair], continuations=first.continuations, multipart=True)
+    continued = first.continuations[pair]
+    if removed:
+        for path in folder.glob(".*"):
+            path.unlink()
+    else:
+        continued = replace(continued, upload_id="../../x")
+    left = names(folder)
+    report = copy([pair], continuations={pair: continued}, multipart=True)
     report.raise_for_failures()
     assert report.files[0].restarted is not None
-    assert names(folder) == {"x"}
+    assert (folder / "x").read_bytes() == content(22 * MiB)
+    assert names(folder) == {"x"} | left
 
 
 def test_damaged_lines_of_parts_are_sent_again(
