@@ -71,6 +71,8 @@ def copy(options: argparse.Namespace) -> int:
         report = _transfer(session, pair, config, FetchConfig.from_env())
     for file in report.of_status("failed"):
         failure = f"{type(file.error).__name__}: {full_message(file.error)}"
+        if file.restarted is not None and file.restarted not in failure:
+            failure += f"; the file was started again after: {file.restarted}"
         _say(f"FAILED  {file.source} -> {file.destination}: {failure}")
     for file in report.files:
         if file.status != "failed" and file.upload_left is not None:

@@ -195,6 +195,8 @@ def test_a_url_is_copied_and_compared(
     wrong = run("copy", url, "s3://raw/wrong", "--sha256", "0" * 64)
     assert (wrong.code, "SHA256" in wrong.err) == (1, True)
     assert lab.checksums("raw", "wrong") == {}
+    told = piped(url, "-", "--sha256", "0" * 64)
+    assert (told.returncode, b"SHA256" in told.stderr) == (1, True)
 
 
 def test_folders_and_prefixes_stand_for_each_other(run: Run, tmp_path: Path) -> None:
