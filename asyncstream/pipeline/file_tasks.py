@@ -233,9 +233,7 @@ class FileTasks(ABC):
                 return None
             raise
         if existing is not None and self._config.if_exists == "fail":
-            raise DestinationExists(
-                f'{target} exists and if_exists="fail" is set: the object was not changed'
-            )
+            raise DestinationExists(f'{target} exists and if_exists="fail" is set: it was not changed')
         return existing
 
     async def open_first(self, task: Begin, existing: Stored | None) -> OpenRange:
