@@ -199,6 +199,14 @@ def test_a_url_is_copied_and_compared(
     assert (told.returncode, b"SHA256" in told.stderr) == (1, True)
 
 
+def test_only_urls_need_the_settings_of_the_web(
+    run: Run, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("GATHER_HEADERS", "{")
+    assert run("copy", "s3://raw/in/d/y", f"{tmp_path}/").code == 0
+    assert run("copy", "https://example.com/x", f"{tmp_path}/").code == 2
+
+
 def test_folders_and_prefixes_stand_for_each_other(run: Run, tmp_path: Path) -> None:
     (tmp_path / "out").mkdir()
     assert run("copy", "s3://raw/in/", str(tmp_path / "out")).code == 0
