@@ -9,7 +9,7 @@ from io import FileIO
 from typing import Any
 
 from asyncstream.checksum import Checksum
-from asyncstream.errors import FileError, NothingYet
+from asyncstream.errors import AsyncstreamError, FileError, NothingYet
 from asyncstream.files.failures import explain
 from asyncstream.files.writing import write_body
 from asyncstream.locations import LocalFolder, StandardStream
@@ -126,6 +126,7 @@ class StandardOutput(Destination[StandardStream, LocalFolder]):
     def __init__(self, engine: Engine) -> None:
         self._engine = engine
         self._written = 0
+        self._failure = ""
 
     @property
     def slot_bytes(self) -> int:
@@ -179,12 +180,15 @@ class StandardOutput(Destination[StandardStream, LocalFolder]):
         if start != self._written:
             raise FileError(
                 f"standard output has {self._written} bytes, and the next one would be {start}: an earlier "
-                "try has written what cannot be taken back"
+                f"try has written what cannot be taken back. It ended with: {self._failure}"
             )
         with _OutputFile(body.check) as file:
             counted = _Counted(body)
             try:
                 await write_body(self._engine, file, counted, "standard output")
+            except AsyncstreamError as error:
+                self._failure = str(error)
+                raise
             finally:
                 self._written += counted.moved
 
