@@ -42,8 +42,10 @@ def full_message(error: BaseException | None) -> str:
 
 
 def chain(error: BaseException | None) -> Iterator[BaseException]:
-    """Yield an error and the errors it was raised from, outermost first."""
-    while error is not None:
+    """Yield an error and the errors it was raised from, outermost first; each once: they may form a ring."""
+    seen: set[int] = set()
+    while error is not None and id(error) not in seen:
+        seen.add(id(error))
         yield error
         error = error.__cause__ or error.__context__
 

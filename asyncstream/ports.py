@@ -75,6 +75,9 @@ class Body(Protocol):
     async def next_chunk(self) -> bytes | memoryview:
         """Return the next bytes; empty at the end. They are valid until the next call."""
 
+    def check(self) -> None:
+        """Raise an error if the body must not be sent further, as `next_chunk` would."""
+
     async def close(self) -> None:
         """Close the source."""
 

@@ -20,6 +20,7 @@ from asyncstream.cli.ends import read_access
 from asyncstream.cli.output import decode, prepare_streams
 from asyncstream.cli.places import into_folder, read_folder, read_pair
 from asyncstream.errors import AsyncstreamError, ConfigError, InputError, full_message
+from asyncstream.locations import WebFile
 from asyncstream.pipeline.config import TransferConfig
 from asyncstream.pipeline.jobs import Pair
 from asyncstream.pipeline.results import TransferReport
@@ -68,9 +69,13 @@ def copy(options: argparse.Namespace) -> int:
         pair = into_folder(session, pair, config)
         if options.dry_run:
             return _list_jobs(session.plan([pair], config))
-        report = _transfer(session, pair, config, FetchConfig.from_env())
+        # Its variables are those of `gather`, too: wrong ones must not stop a copy without URLs.
+        web = FetchConfig.from_env() if isinstance(pair[0], WebFile) else None
+        report = _transfer(session, pair, config, web)
     for file in report.of_status("failed"):
         failure = f"{type(file.error).__name__}: {full_message(file.error)}"
+        if file.restarted is not None and file.restarted not in failure:
+            failure += f"; the file was started again after: {file.restarted}"
         _say(f"FAILED  {file.source} -> {file.destination}: {failure}")
     for file in report.files:
         if file.status != "failed" and file.upload_left is not None:
@@ -191,7 +196,7 @@ def _list_jobs(jobs: "Jobs") -> int:
 
 
 def _transfer(
-    session: TransferSession, pair: Pair, config: TransferConfig, web: FetchConfig
+    session: TransferSession, pair: Pair, config: TransferConfig, web: FetchConfig | None
 ) -> TransferReport:
     """Copy, with a progress bar on a terminal."""
     if not sys.stderr.isatty():

@@ -24,11 +24,15 @@ class _Tolerant(io.FileIO):
 def prepare_streams() -> None:
     """Make the process's output survive a closed pipe and characters that its encoding lacks.
 
-    Such characters are written as escapes: an "é" is `\\xe9` in ASCII.
+    Such characters are written as escapes: an "é" is `\\xe9` in ASCII. A stream that the process was started
+    without becomes the null device. Otherwise a socket would get its number, and `print` would write messages
+    for standard error to standard output.
     """
-    for name in ("stdout", "stderr"):
+    for name, mode in (("stdin", "r"), ("stdout", "w"), ("stderr", "w")):
         stream = getattr(sys, name)
-        if not isinstance(stream, io.TextIOWrapper):  # None if the process was started without it
+        if stream is None:
+            setattr(sys, name, open(os.devnull, mode))  # noqa: SIM115, PTH123 - until the process ends
+        if mode == "r" or not isinstance(stream, io.TextIOWrapper):
             continue
         buffer = io.BufferedWriter(_Tolerant(stream.fileno(), "wb", closefd=False))
         prepared = io.TextIOWrapper(

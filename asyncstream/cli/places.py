@@ -79,7 +79,7 @@ def _source(options: argparse.Namespace) -> SourceFile | Folder:
     text = options.source
     if text == "-":
         source: SourceFile | Folder = StandardStream()
-    elif text.startswith(("http://", "https://")):
+    elif _is_url(text):
         source = WebFile(text, sha256=options.sha256)
     elif (path := _path(text)) is not None:
         source = LocalFolder(path) if text.endswith("/") or Path(path).is_dir() else LocalFile(path)
@@ -93,12 +93,17 @@ def _source(options: argparse.Namespace) -> SourceFile | Folder:
 def _destination(text: str) -> TargetFile | Folder:
     if text == "-":
         return StandardStream()
-    if text.startswith(("http://", "https://")):
+    if _is_url(text):
         raise InputError(f"{shown(text)} cannot be written: a URL can only be a source")
     path = _path(text)
     if path is None:
         return S3Prefix.from_uri(text)
     return LocalFolder(path) if text.endswith("/") or Path(path).is_dir() else LocalFile(path)
+
+
+def _is_url(text: str) -> bool:
+    """Whether a text is meant as a URL. Messages must not show its query, even if it is malformed."""
+    return text.strip().lower().startswith(("http:", "https:"))
 
 
 def _path(text: str) -> str | None:

@@ -1,6 +1,7 @@
 """Files of this machine as a destination: written beside their place, synced, and renamed."""
 
 import os
+import stat
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import ExitStack, contextmanager, suppress
 from io import FileIO
@@ -13,6 +14,7 @@ from asyncstream.errors import (
     ChecksumMismatch,
     DestinationExists,
     FileError,
+    InputError,
     SourceNotFound,
     UploadGone,
 )
@@ -51,12 +53,13 @@ class FileDestination(Destination[LocalFile, LocalFolder]):
         return 2 * self._engine.computes_at_once
 
     async def find(self, target: LocalFile) -> Stored | None:
-        """Return the size of a file; None if it does not exist."""
-        try:
-            facts = await self._do(target, lambda: os.stat(target.path))  # noqa: PTH116 - like the source
-        except SourceNotFound:
-            return None
-        return Stored(facts.st_size, "", None)
+        """Return the size of a file; None if it does not exist.
+
+        Raises:
+            InputError: something else is there.
+        """
+        facts = await self._do(target, lambda: _look_at(target))
+        return None if facts is None else Stored(facts.st_size, "", None)
 
     async def compute_checksum(self, target: LocalFile, kind: str) -> Checksum:
         """Read a file and return its checksum."""
@@ -89,7 +92,7 @@ class FileDestination(Destination[LocalFile, LocalFolder]):
         path = temporary.bytes_path(upload)
         try:
             with ExitStack() as closing:
-                file = await self._do(target, lambda: closing.enter_context(_create(path)))
+                file = await self._do(target, lambda: closing.enter_context(_create(path, target)))
                 await write_body(self._engine, file, body, target)
                 _check(body, checksum, target)
                 await self._do(target, lambda: os.fsync(file.fileno()))
@@ -107,8 +110,8 @@ class FileDestination(Destination[LocalFile, LocalFolder]):
         upload = temporary.new_upload(target)
 
         def create() -> None:
-            _create(temporary.bytes_path(upload)).close()
-            _create(temporary.parts_path(upload)).close()
+            for path in (temporary.bytes_path(upload), temporary.parts_path(upload)):
+                _create(path, target).close()
 
         await self._do(target, create)
         return upload
@@ -148,8 +151,9 @@ class FileDestination(Destination[LocalFile, LocalFolder]):
                 if found != wanted:
                     raise FileError(f"{path} has {found} bytes and should have {wanted}: copy the file again")
                 os.fsync(file.fileno())
-            self._publish(path, target)
+            # First the list: killed in between, the process leaves a file that `clean` finds.
             temporary.parts_path(upload).unlink(missing_ok=True)
+            self._publish(path, target)
 
         await self._do_if_there(upload, complete)
         return Written("", None)
@@ -158,10 +162,11 @@ class FileDestination(Destination[LocalFile, LocalFolder]):
         """Remove the temporary file and the list of its parts."""
 
         def remove() -> None:
-            for path in (temporary.bytes_path(upload), temporary.parts_path(upload)):
+            for path in (temporary.parts_path(upload), temporary.bytes_path(upload)):
                 path.unlink(missing_ok=True)
 
-        await self._do(upload.target, remove)
+        with suppress(UploadGone):  # its id is not one of ours: it has no files
+            await self._do(upload.target, remove)
 
     async def list_parts(
         self, upload: MultipartUpload, after: int | None
@@ -182,7 +187,8 @@ class FileDestination(Destination[LocalFile, LocalFolder]):
         self, prefix: LocalFolder, after: tuple[str, str] | None
     ) -> tuple[list[OpenUpload], tuple[str, str] | None]:
         """Return the uploads in a folder and its subfolders, and None: there are no more pages."""
-        return await self._do(prefix, lambda: list(temporary.uploads_under(prefix))), None
+        with _explained(f"listing {prefix}"):
+            return await self._engine.compute(lambda: list(temporary.uploads_under(prefix))), None
 
     def _publish(self, path: Path, target: LocalFile) -> None:
         """Give a complete file its name, and sync the folder."""
@@ -223,7 +229,25 @@ def _explained(what: str) -> Iterator[None]:
         raise explain(error, what) from error
 
 
-def _create(path: Path) -> FileIO:
+def _look_at(target: LocalFile) -> os.stat_result | None:
+    """Return the facts of a file that may be replaced; None if nothing is there.
+
+    Raises:
+        InputError: a rename would put a file in the place of a device or a pipe, such as /dev/null.
+    """
+    try:
+        facts = os.stat(target.path)  # noqa: PTH116 - like the source
+    except FileNotFoundError:
+        return None
+    if stat.S_ISDIR(facts.st_mode):
+        raise IsADirectoryError
+    if not stat.S_ISREG(facts.st_mode):
+        raise InputError(f"{target} is not a regular file: write to standard output, `-`, and send it there")
+    return facts
+
+
+def _create(path: Path, target: LocalFile) -> FileIO:
+    _look_at(target)
     path.parent.mkdir(parents=True, exist_ok=True)
     return FileIO(os.open(path, _FLAGS | os.O_CREAT | os.O_EXCL, 0o666), "w")
 
@@ -237,7 +261,9 @@ def _note_part(file: FileIO, parts: Path, part: CompletedPart) -> None:
     os.fsync(file.fileno())
     with FileIO(os.open(parts, _FLAGS | os.O_APPEND), "w") as listed:
         # One write, so that lines of parts that end at the same time do not mix.
-        listed.write(temporary.part_line(part))
+        line = temporary.part_line(part)
+        if listed.write(line) != len(line):
+            raise FileError(f"writing {parts}: the file takes no more bytes")
         os.fsync(listed.fileno())
 
 
@@ -245,7 +271,10 @@ def _sync_folder(folder: Path) -> None:
     """Sync a rename to the disk. Windows opens no folders, and needs no sync of them."""
     if not hasattr(os, "O_DIRECTORY"):
         return
-    opened = os.open(folder, os.O_RDONLY | os.O_DIRECTORY)
+    try:
+        opened = os.open(folder, os.O_RDONLY | os.O_DIRECTORY)
+    except PermissionError:  # it may be written and not listed; the file has its name already
+        return
     try:
         os.fsync(opened)
     finally:

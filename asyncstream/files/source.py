@@ -102,9 +102,14 @@ class _FileStream:
         try:
             self._file = FileIO(os.open(self._source.path, _FLAGS))
             facts = os.fstat(self._file.fileno())
+            stored = _stored(self._source, facts)
+            hides_bytes = not stored.size and bool(self._file.read(1))
         except OSError as error:
             raise explain(error, f"reading {self._source}") from error
-        stored = _stored(self._source, facts)
+        if hides_bytes:
+            raise InputError(
+                f"{self._source} has bytes, but a size of 0: send them to standard input, and copy `-`"
+            )
         self._etag = stored.etag
         return stored
 

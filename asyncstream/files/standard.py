@@ -2,12 +2,14 @@
 
 import os
 import select
-from collections.abc import Mapping, Sequence
+import stat
+import sys
+from collections.abc import Callable, Mapping, Sequence
 from io import FileIO
 from typing import Any
 
 from asyncstream.checksum import Checksum
-from asyncstream.errors import FileError, NothingYet
+from asyncstream.errors import AsyncstreamError, FileError, NothingYet
 from asyncstream.files.failures import explain
 from asyncstream.files.writing import write_body
 from asyncstream.locations import LocalFolder, StandardStream
@@ -21,7 +23,7 @@ from asyncstream.objects import (
 from asyncstream.ports import Body, Destination, Engine, Opened, Source
 
 _INPUT, _OUTPUT = 0, 1
-# Seconds to wait for bytes, before the reader looks whether it should stop.
+# Seconds to wait for bytes or room, before the reader or writer looks whether it should stop.
 _PATIENCE = 0.2
 
 
@@ -48,8 +50,9 @@ class StandardInput(Source[StandardStream, LocalFolder]):
         """Return standard input, whose size is unknown.
 
         Raises:
-            FileError: it was read already, and its bytes are gone.
+            FileError: it was read already, and its bytes are gone; or it is closed.
         """
+        _check_open(sys.__stdin__, "standard input")
         if self._was_read:
             raise FileError("standard input can be read only once: give its bytes again")
         self._was_read = True
@@ -64,6 +67,7 @@ class _InputStream:
         self._engine = engine
         self._buffer = memoryview(bytearray(buffer_bytes))
         self._file = FileIO(_INPUT, closefd=False)
+        self._ended = False
 
     async def read(self) -> memoryview:
         return await self._engine.compute(self._read)
@@ -76,15 +80,17 @@ class _InputStream:
         """
         filled = 0
         try:
-            while filled < len(self._buffer):
+            while filled < len(self._buffer) and not self._ended:
                 size = None
                 if _is_ready(0 if filled else _PATIENCE):
                     # None: another program made the pipe non-blocking, and it is empty after all.
                     size = self._file.readinto(self._buffer[filled:])
                 if size is None and not filled:
                     raise NothingYet("standard input is silent")
-                if not size:
+                if size is None:
                     break
+                # A terminal says only once that it has ended.
+                self._ended = not size
                 filled += size
         except NothingYet:
             raise
@@ -98,9 +104,17 @@ class _InputStream:
 
 def _is_ready(seconds: float) -> bool:
     """Wait for bytes, or the end. Windows can ask this of sockets only: there a read waits by itself."""
-    if os.name == "nt":
-        return True
-    return bool(select.select([_INPUT], [], [], seconds)[0])
+    return os.name == "nt" or bool(select.select([_INPUT], [], [], seconds)[0])
+
+
+def _check_open(stream: object | None, name: str) -> None:
+    """Check that the process was started with a stream: else its number is that of another file, or a socket.
+
+    Raises:
+        FileError: it was started without it.
+    """
+    if stream is None:
+        raise FileError(f"{name} is closed: start the process with it open, or name a file instead of -")
 
 
 class StandardOutput(Destination[StandardStream, LocalFolder]):
@@ -112,6 +126,7 @@ class StandardOutput(Destination[StandardStream, LocalFolder]):
     def __init__(self, engine: Engine) -> None:
         self._engine = engine
         self._written = 0
+        self._failure = ""
 
     @property
     def slot_bytes(self) -> int:
@@ -161,17 +176,48 @@ class StandardOutput(Destination[StandardStream, LocalFolder]):
         return [], None
 
     async def _write(self, start: int, body: Body) -> None:
+        _check_open(sys.__stdout__, "standard output")
         if start != self._written:
             raise FileError(
                 f"standard output has {self._written} bytes, and the next one would be {start}: an earlier "
-                "try has written what cannot be taken back"
+                f"try has written what cannot be taken back. It ended with: {self._failure}"
             )
-        with FileIO(_OUTPUT, "w", closefd=False) as file:
+        with _OutputFile(body.check) as file:
             counted = _Counted(body)
             try:
                 await write_body(self._engine, file, counted, "standard output")
+            except AsyncstreamError as error:
+                self._failure = str(error)
+                raise
             finally:
                 self._written += counted.moved
+
+
+class _OutputFile(FileIO):
+    """Standard output. A reader that takes nothing must not keep it from being stopped.
+
+    Args:
+        check: raises to stop; called again and again while there is no room.
+    """
+
+    def __init__(self, check: Callable[[], None]) -> None:
+        super().__init__(_OUTPUT, "w", closefd=False)
+        self._check = check
+        # Where there is room for some bytes, a longer write would wait for all of them.
+        waits = os.name != "nt" and not stat.S_ISREG(os.fstat(_OUTPUT).st_mode)
+        self._at_once = select.PIPE_BUF if waits else None
+
+    def write(self, data: Any, /) -> int:
+        if self._at_once is None:
+            return super().write(data)
+        while True:
+            if not select.select([], [_OUTPUT], [], _PATIENCE)[1]:
+                self._check()
+                continue
+            # None: another program made the pipe non-blocking, and it is full after all.
+            written: int | None = super().write(data[: self._at_once])
+            if written is not None:
+                return written
 
 
 class _Counted:
@@ -182,6 +228,7 @@ class _Counted:
         self.length = body.length
         self.digests = body.digests
         self.error = body.error
+        self.check = body.check
         self.moved = 0
 
     async def next_chunk(self) -> bytes | memoryview:

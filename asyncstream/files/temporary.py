@@ -8,11 +8,12 @@ both; `asyncstream clean` removes old ones.
 import os
 import re
 from collections.abc import Iterator
+from contextlib import suppress
 from datetime import UTC, datetime
 from pathlib import Path
 from secrets import token_hex
 
-from msgspec import json
+from msgspec import DecodeError, json
 
 from asyncstream.errors import UploadGone
 from asyncstream.files.walking import walk
@@ -21,7 +22,8 @@ from asyncstream.objects import CompletedPart, MultipartUpload, OpenUpload
 
 _SUFFIX, _PARTS = ".asyncstream", ".asyncstream-parts"
 _ID = re.compile("[0-9a-f]{16}")
-_NAME = re.compile(rf"\.(.*)\.({_ID.pattern})\.asyncstream(-parts)?", re.DOTALL)
+# No file is called "" or ".".
+_NAME = re.compile(rf"\.([^.].*|\..+)\.({_ID.pattern})\.asyncstream(-parts)?", re.DOTALL)
 # The most bytes of a name in the usual file systems, less the bytes that are added to it.
 _MOST_NAME = 255 - len("..0123456789abcdef.asyncstream-parts")
 _decode_part = json.Decoder(CompletedPart).decode
@@ -66,9 +68,13 @@ def part_line(part: CompletedPart) -> bytes:
 
 
 def read_parts(path: Path) -> Iterator[CompletedPart]:
-    """Yield the parts that a list has. A machine that stopped may have left half a line at its end."""
+    """Yield the parts that a list has, without those whose lines are damaged.
+
+    A machine that stopped may have left half a line, which the next transfer has continued.
+    """
     for line in path.read_bytes().split(b"\n")[:-1]:
-        yield _decode_part(line)
+        with suppress(DecodeError):
+            yield _decode_part(line)
 
 
 def uploads_under(folder: LocalFolder) -> Iterator[OpenUpload]:

@@ -2,6 +2,7 @@
 
 import re
 from base64 import b64encode
+from typing import Any
 
 from msgspec import Struct
 
@@ -52,6 +53,10 @@ class WebFile(Struct, frozen=True):
 
     def __str__(self) -> str:
         return self.uri
+
+    def __rich_repr__(self) -> list[tuple[str, Any]]:
+        """Return what rich shows: msgspec's own would show the query."""
+        return [("url", self.uri), ("size", self.size), ("sha256", self.sha256)]
 
     def __repr__(self) -> str:
         return f"WebFile({self.uri!r}, size={self.size!r}, sha256={self.sha256!r})"

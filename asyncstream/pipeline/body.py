@@ -122,6 +122,10 @@ class ChunkBody:
             raise
         return chunk
 
+    def check(self) -> None:
+        """Raise Cancelled or DeadlineExceeded once the body must stop; see `StopFlag`."""
+        self._stop.check()
+
     async def close(self) -> None:
         """Give the source's connection back, or close it."""
         await self._stream.close()
@@ -199,7 +203,7 @@ class BytesBody:
         self.digests = digests
         self._content = content
         self._starts = iter(range(0, self.length, _PIECE))
-        self._check = check
+        self.check = check
 
     async def next_chunk(self) -> bytes:
         """Return the next bytes; empty at the end.
@@ -208,7 +212,7 @@ class BytesBody:
             Cancelled, DeadlineExceeded: `check` raised it.
         """
         try:
-            self._check()
+            self.check()
         except Exception as error:
             self.error = error
             raise

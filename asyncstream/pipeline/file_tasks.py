@@ -233,9 +233,7 @@ class FileTasks(ABC):
                 return None
             raise
         if existing is not None and self._config.if_exists == "fail":
-            raise DestinationExists(
-                f'{target} exists and if_exists="fail" is set: the object was not changed'
-            )
+            raise DestinationExists(f'{target} exists and if_exists="fail" is set: it was not changed')
         return existing
 
     async def open_first(self, task: Begin, existing: Stored | None) -> OpenRange:
@@ -255,8 +253,8 @@ class FileTasks(ABC):
             if if_none_match == file.etag:  # the listing has said so: no request is needed
                 raise NotModified(f"{file.job.source} has not changed")
         task.attempts += 1
-        wanted = None  # the reply to a GET of the whole file has its size and its checksum
-        if file.size is not None and self.part_length(file.size) < file.size:
+        wanted = None  # the reply to a GET of the whole file has its size and its checksum, to find a copy by
+        if file.size not in {None, existing and existing.size} and self.part_length(file.size) < file.size:
             wanted = ByteRange(0, self.part_length(file.size))
         reading = await self.reader.open(task, wanted, if_none_match)
         opened = reading.opened

@@ -115,8 +115,9 @@ def _check_names_match(source: Folder, destination: Folder) -> None:
             raise InputError(f"{prefix} and a folder: end the prefix with a slash")
 
 
-# A row of `Jobs`: position of its pair of prefixes, key, size, ETag.
-_read_row = msgpack.Decoder(tuple[int, str, int, str]).decode
+# A row of `Jobs`: position of its pair of prefixes, key, size, ETag. The names of files may be no Unicode.
+_read_row = msgpack.Decoder(tuple[int, bytes, int, str]).decode
+_SURROGATES = "surrogatepass"
 # Bytes per file in addition to its row, once it has ended: object headers, two lists, its result.
 _BESIDE_ROW = 170
 
@@ -155,7 +156,11 @@ class Jobs(Sequence[Job]):
             InputError: the key of its destination would be empty or too long.
         """
         # A copy, because the encoder's own bytes occupy up to a quarter more than they need.
-        row = bytes(memoryview(msgpack.encode((position, listed.key, listed.size, listed.etag))))
+        row = bytes(
+            memoryview(
+                msgpack.encode((position, listed.key.encode(errors=_SURROGATES), listed.size, listed.etag))
+            )
+        )
         self._unpack_job(row)
         self._rows.append(row)
         self.held += len(row) + _BESIDE_ROW
@@ -205,9 +210,9 @@ class Jobs(Sequence[Job]):
         places = sorted(destination.uri for _, destination in self._pairs)
         if not self.listed or not any(other.startswith(place) for place, other in pairwise(places)):
             return
-        seen: dict[TargetFile, int] = {}
+        seen: dict[str, int] = {}
         for position, job in enumerate(self):
-            other = seen.setdefault(job.destination, position)
+            other = seen.setdefault(job.destination.uri, position)
             if other != position:
                 raise InputError(
                     f"{self[other].source} and {job.source} would both be written to {job.destination}"
@@ -215,7 +220,7 @@ class Jobs(Sequence[Job]):
 
     def listed_keys(self, first: int) -> set[str]:
         """Return the keys of the files that were listed, from this position on."""
-        return {_read_row(row)[1] for row in self._rows[first:] if isinstance(row, bytes)}
+        return {_key(_read_row(row)[1]) for row in self._rows[first:] if isinstance(row, bytes)}
 
     def __len__(self) -> int:
         return len(self._rows)
@@ -239,7 +244,8 @@ class Jobs(Sequence[Job]):
         return Job(source, destination)
 
     def _unpack_job(self, row: bytes) -> Job:
-        position, key, size, etag = _read_row(row)
+        position, name, size, etag = _read_row(row)
+        key = _key(name)
         source, destination = self._pairs[position]
         assert isinstance(source, _FOLDERS) and isinstance(destination, _FOLDERS)  # noqa: S101, PT018 - checked
         read = source.item(key)
@@ -247,3 +253,7 @@ class Jobs(Sequence[Job]):
             return Job(read, destination.item(rebased(key, source, destination)), size, etag)
         except InputError as error:
             raise InputError(f"{read} cannot be written under {destination}: {error}") from None
+
+
+def _key(name: bytes) -> str:
+    return name.decode(errors=_SURROGATES)

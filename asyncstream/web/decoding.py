@@ -15,6 +15,8 @@ from asyncstream.units import KiB
 ACCEPTED = "gzip"
 # Bytes decompressed at once.
 _PIECE = 64 * KiB
+# The most digits of a length; Python refuses to read thousands.
+_MOST_DIGITS = 18
 # The most gzip members in one body; usually there is one. Each copies the rest of the chunk.
 _MAX_MEMBERS = 1000
 
@@ -40,7 +42,7 @@ def check_framing(headers: Mapping[str, str], url: Url) -> None:
     if coding not in {"chunked", "identity"}:
         raise BodyUnreadable(f"{url}: the body is sent as {coding[:40]!r}, which was not asked for")
     length = headers.get("content-length", "0").strip()
-    if not (length.isascii() and length.isdigit()):
+    if not (length.isascii() and length.isdigit()) or len(length) > _MOST_DIGITS:
         raise BodyUnreadable(f"{url}: the body's Content-Length is {length[:40]!r}, which is not a length")
     if coding == "chunked" and {"content-length", "transfer-encoding"} <= headers.keys():
         raise BodyUnreadable(f"{url}: the body has a length and is sent in chunks: one of them is wrong")

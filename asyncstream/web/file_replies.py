@@ -7,7 +7,7 @@ from typing import Any
 from msgspec import Struct
 
 from asyncstream.checksum import Checksum, checkable_in_parts, is_digest
-from asyncstream.errors import BodyUnreadable, SourceChanged
+from asyncstream.errors import BodyUnreadable, PageFailed, SourceChanged
 from asyncstream.locations import WebFile
 from asyncstream.locations.urls import Url
 from asyncstream.objects import ByteRange
@@ -15,6 +15,10 @@ from asyncstream.web.decoding import check_framing
 from asyncstream.web.ports import Reply
 
 _CONTENT_RANGE = re.compile(r"bytes (\d{1,18})-(\d{1,18})/(\d{1,18})")
+# The statuses of a reply with a whole file.
+_WHOLE = frozenset({200, 203})
+# Visible ASCII and spaces, as short as those of servers: it is sent back, and kept with copies.
+_VERSION = re.compile(r"[\x20-\x7e]{1,256}")
 # The headers that describe a file's content, as parameters of PutObject.
 _KEPT = {
     "content-type": "ContentType",
@@ -66,14 +70,17 @@ def request_headers(
     return headers
 
 
-def read(reply: Reply, url: Url, source: WebFile) -> FoundFile:
-    """Return what a reply with bytes says of its file.
+def read(reply: Reply, url: Url, source: WebFile, range_: ByteRange | None) -> FoundFile:
+    """Return what a reply says of its file, of which `range_` was asked for (None: the whole).
 
     Raises:
+        PageFailed: it has no file: 202 promises one for later, 204 says that there is none.
         BodyUnreadable: its headers contradict each other, or do not say where the body ends.
         SourceChanged: the file has not the expected size.
     """
     headers = reply.headers
+    if reply.status not in _WHOLE and (reply.status != 206 or range_ is None):
+        raise PageFailed(f"{url}: the server answered {reply.status}, and not with the file", reply.status)
     check_framing(headers, url)
     size: int | None
     if reply.status == 206:
@@ -81,7 +88,7 @@ def read(reply: Reply, url: Url, source: WebFile) -> FoundFile:
     else:
         size = _length(headers)
         found = ByteRange(0, size or 0)
-        endless = size is None and "transfer-encoding" not in headers
+        endless = size is None and headers.get("transfer-encoding", "").strip().lower() != "chunked"
         if endless and source.size is None and source.sha256 is None:
             raise BodyUnreadable(
                 f"{url}: the reply has neither a length nor chunks, so a broken connection would look like "
@@ -96,8 +103,8 @@ def read(reply: Reply, url: Url, source: WebFile) -> FoundFile:
         version,
         found,
         "bytes" in units and bool(version),
-        _checksum(headers) if reply.status == 200 else None,
-        {name: headers[header] for header, name in _KEPT.items() if headers.get(header)},
+        _checksum(headers) if reply.status in _WHOLE else None,
+        dict(_attributes(headers)),
     )
 
 
@@ -114,6 +121,15 @@ def _content_range(text: str, url: Url) -> tuple[ByteRange, int]:
     return ByteRange(start, last + 1), size
 
 
+def _attributes(headers: Mapping[str, str]) -> Iterator[tuple[str, str]]:
+    """Yield the headers that a copy keeps, without those that no server would take."""
+    for header, name in _KEPT.items():
+        # http.client keeps the line breaks of a header that is folded, which aiohttp replaces.
+        value = re.sub(r"\r?\n[ \t]+", " ", headers.get(header, ""))
+        if value and value.isprintable():
+            yield name, value
+
+
 def _length(headers: Mapping[str, str]) -> int | None:
     text = headers.get("content-length", "").strip()
     return int(text) if text else None
@@ -121,8 +137,9 @@ def _length(headers: Mapping[str, str]) -> int | None:
 
 def _version(headers: Mapping[str, str]) -> str:
     """Return what If-Range takes: a strong ETag, else the date of the last change (RFC 9110, 13.1.5)."""
-    etag = headers.get("etag", "").strip()
-    return etag if _is_etag(etag) else headers.get("last-modified", "").strip()
+    etag, date = (headers.get(name, "").strip() for name in ("etag", "last-modified"))
+    version = etag if _is_etag(etag) else date
+    return version if _VERSION.fullmatch(version) else ""
 
 
 def _is_etag(text: str) -> bool:

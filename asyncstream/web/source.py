@@ -74,9 +74,11 @@ class WebSource(Source[WebFile, LocalFolder]):
                 reply, url = await closing.enter_async_context(
                     self._fetcher.reach(parse_url(source.url), self._left, headers)
                 )
-                found = file_replies.read(reply, url, source)
+                found = file_replies.read(reply, url, source, range_)
             except AsyncstreamError as error:
-                raise _as_source(error, source) from error
+                told = _as_source(error, source, etag, if_none_match)
+                # An error that is its own cause makes an endless chain, which SDKs' handlers walk.
+                raise told from (error.__cause__ if told is error else error)
             skipped = _check(found, range_, etag, source)
             whole = range_ is None or skipped is not None
             wanted = found.range if range_ is None else range_
@@ -119,8 +121,8 @@ class _Stream:
     async def read(self) -> bytes | memoryview:
         chunk = await self._reply.stream.read()
         self._read += len(chunk)
+        self._check_size(ended=not chunk)
         if not chunk:
-            self._check_size()
             return chunk
         unwanted = min(self._skip, len(chunk))
         self._skip -= unwanted
@@ -128,9 +130,11 @@ class _Stream:
             raise NothingYet("all of it was read before")
         return chunk[unwanted:]
 
-    def _check_size(self) -> None:
+    def _check_size(self, *, ended: bool) -> None:
         expected = self._source.size
-        if expected is not None and self._reply.status == 200 and self._read != expected:
+        if expected is None or self._reply.status == 206:
+            return
+        if self._read > expected or (ended and self._read < expected):
             raise SourceChanged(f"{self._source} has {self._read} bytes, and should have {expected}")
 
     async def close(self) -> None:
@@ -157,16 +161,18 @@ def _check(
     return range_.start
 
 
-def _as_source(error: AsyncstreamError, source: WebFile) -> AsyncstreamError:
-    """Return the error of a page as that of a source."""
+def _as_source(
+    error: AsyncstreamError, source: WebFile, etag: str | None, if_none_match: str | None
+) -> AsyncstreamError:
+    """Return the error of a page as that of a source, or the error itself."""
     match error:
         case PageNotFound():
             return SourceNotFound(f"{source} does not exist: {error}")
-        case PageFailed(status=304):
+        case PageFailed(status=304) if if_none_match:
             return NotModified(f"{source} has not changed")
         case PageFailed(status=401 | 403):
             return AccessDenied(f"{error}. If it needs a key, give it in `headers` of `FetchConfig`")
-        case PageFailed(status=412 | 416):
+        case PageFailed(status=412 | 416) if etag is not None:
             return SourceChanged(f"{source} was changed during the transfer: {error}")
         case _:
             return error

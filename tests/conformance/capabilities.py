@@ -56,6 +56,9 @@ class ZeroBytes:
         self.digests.update(chunk)
         return chunk
 
+    def check(self) -> None:
+        """Nothing stops it."""
+
     async def close(self) -> None:
         """Nothing is open."""
 

@@ -2,16 +2,19 @@
 
 import errno
 import os
+from collections.abc import Callable
 from datetime import timedelta
 from pathlib import Path
 from typing import Any
 
 import pytest
+from msgspec.structs import replace
 
 from asyncstream import (
     AccessDenied,
     BytesMoved,
     DestinationExists,
+    Event,
     FileError,
     FileStarted,
     InputError,
@@ -102,6 +105,75 @@ def test_a_key_never_leaves_its_folder(copy: Copy, bucket: Bucket, folder: Path,
     with pytest.raises(InputError, match="not the name of a file within"):
         copy([(S3Prefix(bucket.name, "in/"), LocalFolder(str(folder / "out")))])
     assert names(folder) == set()
+
+
+def test_names_that_are_no_unicode_are_kept(copy: Copy, bucket: Bucket, folder: Path) -> None:
+    name = os.fsdecode(b"\xff")
+    (folder / "in" / name).write_bytes(b"x")
+    copy([(LocalFolder(str(folder / "in")), LocalFolder(str(folder / "out")))]).raise_for_failures()
+    assert names(folder / "out") == {name}
+    with pytest.raises(InputError, match="is not valid Unicode"):
+        copy([(LocalFolder(str(folder / "in")), S3Prefix(bucket.name, "copies/"))])
+
+
+def test_links_to_nothing_are_left_out(copy: Copy, bucket: Bucket, folder: Path) -> None:
+    write(folder, "in/x")
+    for name, target in {"absent": "absent.", "file": "x/y", "itself": "itself"}.items():
+        (folder / "in" / name).symlink_to(target)
+    copy([(LocalFolder(str(folder / "in")), S3Prefix(bucket.name, "copies/"))]).raise_for_failures()
+    assert bucket.keys("copies/") == {"copies/x"}
+
+
+def test_two_names_of_one_file_are_refused(
+    copy: Copy, bucket: Bucket, folder: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    bucket.put("in/x", b"x")
+    monkeypatch.chdir(folder)
+    pairs = [
+        (S3Prefix(bucket.name, "in/"), LocalFolder(str(folder))),
+        (S3Object(bucket.name, "in/x"), LocalFile("x")),
+    ]
+    with pytest.raises(InputError, match="would both be written"):
+        copy(pairs)
+
+
+@pytest.mark.parametrize("kind", [os.mkfifo, os.mkdir])
+@pytest.mark.parametrize("if_exists", ["overwrite", "skip"])
+@pytest.mark.varied("if_exists", engine="threads")
+def test_only_files_are_replaced(
+    copy: Copy, bucket: Bucket, folder: Path, kind: Callable[[Path], None], if_exists: str
+) -> None:
+    """A rename would make a file of /dev/null. No byte is read before the failure."""
+    bucket.put("x", b"")
+    kind(folder / "x")
+    moved: list[Event] = []
+    pair = S3Object(bucket.name, "x"), LocalFile(str(folder / "x"))
+    [file] = copy([pair], moved.append, if_exists=if_exists).failed
+    assert isinstance(file.error, InputError)
+    assert not (folder / "x").is_file()
+    assert not any(isinstance(event, BytesMoved) for event in moved)
+
+
+def test_a_file_that_hides_its_size_is_refused(copy: Copy, bucket: Bucket) -> None:
+    [file] = copy([(LocalFile("/proc/self/status"), S3Object(bucket.name, "copies/x"))]).failed
+    assert isinstance(file.error, InputError)
+    assert bucket.keys("copies/") == set()
+
+
+def test_a_folder_that_cannot_be_listed_is_written_to(
+    copy: Copy, bucket: Bucket, folder: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    bucket.put("x", b"x")
+    opened = os.open
+
+    def refuse(path: Any, flags: int, mode: int = 0o777) -> int:
+        if flags & os.O_DIRECTORY:
+            raise PermissionError(errno.EACCES, os.strerror(errno.EACCES))
+        return opened(path, flags, mode)
+
+    monkeypatch.setattr(os, "open", refuse)
+    copy([(S3Object(bucket.name, "x"), LocalFile(str(folder / "x")))]).raise_for_failures()
+    assert names(folder) == {"x"}
 
 
 def test_a_prefix_of_a_folder_ends_with_a_slash(copy: Copy, bucket: Bucket, folder: Path) -> None:
@@ -247,12 +319,18 @@ def test_a_file_that_appears_meanwhile_is_kept(
     assert (folder / "x").read_bytes() == content(1000, "x")
 
 
-def test_a_downloaded_file_is_skipped_by_its_checksum(copy: Copy, bucket: Bucket, folder: Path) -> None:
-    bucket.put("x", content(SIZE), ChecksumAlgorithm="CRC32")
-    pair = S3Object(bucket.name, "x"), LocalFile(str(folder / "x"))
-    statuses = [copy([pair], if_exists="skip").files[0].status for _ in range(2)]
+@pytest.mark.parametrize("listed", [True, False])
+def test_a_downloaded_file_is_skipped_by_its_checksum(
+    copy: Copy, bucket: Bucket, folder: Path, listed: bool
+) -> None:
+    """Also if its size is known from a listing, so that it could be read in ranges."""
+    bucket.put("in/x", content(SIZE), ChecksumAlgorithm="CRC32")
+    pair: Any = S3Object(bucket.name, "in/x"), LocalFile(str(folder / "x"))
+    if listed:
+        pair = S3Prefix(bucket.name, "in/"), LocalFolder(str(folder))
+    statuses = [copy([pair], if_exists="skip", multipart=True).files[0].status for _ in range(2)]
     (folder / "x").write_bytes(content(SIZE, "other"))
-    statuses.append(copy([pair], if_exists="skip").files[0].status)
+    statuses.append(copy([pair], if_exists="skip", multipart=True).files[0].status)
     assert statuses == ["copied", "skipped", "copied"]
     assert (folder / "x").read_bytes() == content(SIZE)
 
@@ -298,30 +376,58 @@ def test_a_later_transfer_continues_a_file(
     assert bucket.uploads() == []
 
 
+@pytest.mark.parametrize("removed", [True, False])
 def test_a_continued_download_needs_its_temporary_file(
-    copy: Copy, bucket: Bucket, folder: Path, stop_after: StopAfter
+    copy: Copy, bucket: Bucket, folder: Path, stop_after: StopAfter, removed: bool
 ) -> None:
     """If it was removed, or the id in an event is not one of ours, the file is copied from its start."""
     bucket.put("x", content(22 * MiB))
     pair = S3Object(bucket.name, "x"), LocalFile(str(folder / "x"))
     first = stop_after(pair, 12 * MiB)
-    for path in folder.glob(".*"):
-        path.unlink()
-    report = copy([pair], continuations=first.continuations, multipart=True)
+    continued = first.continuations[pair]
+    if removed:
+        for path in folder.glob(".*"):
+            path.unlink()
+    else:
+        continued = replace(continued, upload_id="../../x")
+    left = names(folder)
+    report = copy([pair], continuations={pair: continued}, multipart=True)
     report.raise_for_failures()
     assert report.files[0].restarted is not None
-    assert names(folder) == {"x"}
+    assert (folder / "x").read_bytes() == content(22 * MiB)
+    assert names(folder) == {"x"} | left
+
+
+def test_damaged_lines_of_parts_are_sent_again(
+    copy: Copy, bucket: Bucket, folder: Path, stop_after: StopAfter
+) -> None:
+    bucket.put("x", content(22 * MiB))
+    pair = S3Object(bucket.name, "x"), LocalFile(str(folder / "x"))
+    first = stop_after(pair, 12 * MiB)
+    [listed] = folder.glob(".*-parts")
+    listed.write_bytes(listed.read_bytes().replace(b"}\n", b"\n", 1))
+    report = copy([pair], continuations=first.continuations, multipart=True)
+    report.raise_for_failures()
+    assert report.files[0].restarted is None
+    assert (folder / "x").read_bytes() == content(22 * MiB)
 
 
 def test_leftovers_of_a_killed_process_are_cleaned(engine: EngineName, server: Any, folder: Path) -> None:
     write(folder, "deep/.x.0123456789abcdef.asyncstream")
     write(folder, "deep/.x.0123456789abcdef.asyncstream-parts")
-    write(folder, "deep/mine")
+    for name in ("mine", "..0123456789abcdef.asyncstream", "...0123456789abcdef.asyncstream"):
+        write(folder, f"deep/{name}")
+    kept = names(folder) - {
+        "deep/.x.0123456789abcdef.asyncstream",
+        "deep/.x.0123456789abcdef.asyncstream-parts",
+    }
     with TransferSession(engine, endpoint_url=server.endpoint_url) as session:
         [left] = session.stale_uploads(LocalFolder(str(folder)), timedelta(seconds=-60))
         assert str(left.target) == str(folder / "deep" / "x")
         session.abort([left])
-    assert names(folder) == {"deep/mine"}
+        with pytest.raises(SourceNotFound, match="listing"):
+            session.stale_uploads(LocalFolder(str(folder / "absent")), timedelta())
+    assert names(folder) == kept
 
 
 def test_buffers_do_not_grow_with_files(copy: Copy, bucket: Bucket, folder: Path) -> None:

@@ -1,6 +1,7 @@
 """Files behind URLs as sources: read in ranges or in order, resumed, compared before they are visible."""
 
 import hashlib
+import itertools
 from base64 import b64encode
 from pathlib import Path
 from typing import Any
@@ -8,7 +9,15 @@ from typing import Any
 import pytest
 
 from asyncstream import FetchConfig, LocalFile, MiB, S3Object, SourceChanged, TransferReport, WebFile
-from asyncstream.errors import AccessDenied, AddressRefused, ChecksumMismatch, InputError, SourceNotFound
+from asyncstream.errors import (
+    AccessDenied,
+    AddressRefused,
+    BodyUnreadable,
+    ChecksumMismatch,
+    InputError,
+    PageFailed,
+    SourceNotFound,
+)
 from asyncstream.lab.web import Answer
 from tests.servers import Bucket, content
 from tests.servers.web_file import WebPage
@@ -134,6 +143,13 @@ def test_an_expected_sha256_is_compared(download: Any, bucket: Bucket, chunked: 
     assert report.files[0].read_verified == "SHA256"
 
 
+def test_a_reply_longer_than_expected_is_not_read_to_its_end(download: Any, bucket: Bucket) -> None:
+    """It may have no end."""
+    report = download(Answer(200, {}, itertools.repeat(b"x" * 65536), None), size=SIZE)
+    assert isinstance(report.failed[0].error, SourceChanged)
+    assert bucket.uploads() == []
+
+
 @pytest.mark.parametrize("chunked", [True, False])
 def test_another_size_than_expected_fails(download: Any, bucket: Bucket, chunked: bool) -> None:
     report = download(WebPage(content(SIZE), chunked=chunked), size=SIZE - 1)
@@ -216,6 +232,19 @@ def test_a_refused_url_says_why(download: Any, status: int, kind: type[Exception
     assert isinstance(error, kind)
     assert "SECRET" not in f"{report!r}{error}"
     assert str(status) in str(error)
+
+
+@pytest.mark.parametrize("later", [Answer.of(b"", 304), Answer.of(b"", 418), Answer.of(b"x", 206)])
+@pytest.mark.parametrize("breaks_after", [7 * MiB, None])
+def test_a_reply_without_the_file_ends_the_copy(
+    download: Any, bucket: Bucket, later: Answer, breaks_after: int | None
+) -> None:
+    """Also while an SDK sends a part. It looks through the causes of the error, which must end."""
+    page = WebPage(content(SIZE), breaks_after=breaks_after)
+    report = download(lambda asked: page(asked) if breaks_after and not page.asked else later)
+    assert isinstance(report.failed[0].error, PageFailed | BodyUnreadable)
+    assert bucket.keys("copies/") == set()
+    assert bucket.uploads() == []
 
 
 def test_private_addresses_are_refused_for_files_too(download: Any) -> None:

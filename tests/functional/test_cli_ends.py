@@ -104,6 +104,64 @@ def test_a_reader_that_leaves_is_told_in_one_line() -> None:
 
 
 @pytest.mark.parametrize("engine", ENGINES)
+def test_a_full_pipe_does_not_outlast_a_signal(engine: str) -> None:
+    process = subprocess.Popen(
+        command("s3://raw/in/x.csv", "-", "--engine", engine),
+        cwd=ROOT,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        start_new_session=True,
+    )
+    assert process.stdout is not None
+    process.stdout.read(10)
+    process.send_signal(signal.SIGTERM)
+    assert process.wait(GUARD_SECONDS) == 130
+    _, told = process.communicate()
+    assert b"Traceback" not in told
+
+
+def test_a_pipe_that_does_not_block_gets_every_byte() -> None:
+    """A program that shares the pipe, such as a terminal multiplexer, may have set it so."""
+    reading, writing = os.pipe()
+    os.set_blocking(writing, False)
+    with subprocess.Popen(command("s3://raw/in/x.csv", "-"), cwd=ROOT, stdout=writing) as process:
+        os.close(writing)
+        with os.fdopen(reading, "rb") as pipe:
+            assert len(pipe.read()) == SIZE
+    assert process.returncode == 0
+
+
+@pytest.mark.parametrize(
+    ("closed", "source", "code", "told"),
+    [
+        ("<&-", "-", 1, b"standard input is closed"),
+        (">&-", "s3://raw/in/d/y", 1, b"standard output is closed"),
+        ("2>&-", "s3://raw/in/d/y", 0, b""),
+    ],
+)
+def test_closed_streams_are_no_other_files(closed: str, source: str, code: int, told: bytes) -> None:
+    """The next file or socket gets the number of a stream that the process was started without."""
+    shell = ["bash", "-c", f'exec "$@" {closed}', "bash", *command(source, "-")]
+    done = subprocess.run(
+        shell, cwd=ROOT, stdin=subprocess.DEVNULL, capture_output=True, timeout=GUARD_SECONDS, check=False
+    )
+    assert done.returncode == code, done.stderr
+    assert told in done.stderr
+    assert len(done.stdout) == (0 if code else 1000)
+
+
+def test_a_terminal_ends_its_input_once() -> None:
+    ours, theirs = os.openpty()
+    with subprocess.Popen(
+        command("-", "s3://raw/typed"), cwd=ROOT, stdin=theirs, stderr=subprocess.PIPE, start_new_session=True
+    ) as process:
+        os.close(theirs)
+        os.write(ours, b"abc\n\x04")
+        assert process.wait(GUARD_SECONDS) == 0
+    os.close(ours)
+
+
+@pytest.mark.parametrize("engine", ENGINES)
 def test_a_silent_pipe_does_not_outlast_a_signal(engine: str) -> None:
     process = subprocess.Popen(
         command("-", f"s3://raw/silent-{engine}", "--engine", engine, "--part-size", "5MiB"),
@@ -137,6 +195,16 @@ def test_a_url_is_copied_and_compared(
     wrong = run("copy", url, "s3://raw/wrong", "--sha256", "0" * 64)
     assert (wrong.code, "SHA256" in wrong.err) == (1, True)
     assert lab.checksums("raw", "wrong") == {}
+    told = piped(url, "-", "--sha256", "0" * 64)
+    assert (told.returncode, b"SHA256" in told.stderr) == (1, True)
+
+
+def test_only_urls_need_the_settings_of_the_web(
+    run: Run, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("GATHER_HEADERS", "{")
+    assert run("copy", "s3://raw/in/d/y", f"{tmp_path}/").code == 0
+    assert run("copy", "https://example.com/x", f"{tmp_path}/").code == 2
 
 
 def test_folders_and_prefixes_stand_for_each_other(run: Run, tmp_path: Path) -> None:
@@ -167,6 +235,8 @@ def test_a_dry_run_lists_files_of_folders(run: Run, tmp_path: Path) -> None:
         (["/tmp", "-"], "is a folder"),
         (["s3://raw/x", "s3://raw/y", "--sha256", "0" * 64], "behind a URL"),
         (["https://user:pw@example.com/x", "s3://raw/x"], "has credentials in it"),
+        (["HTTPS://example.com/x?key=pw", "https:/b?key=pw"], "can only be a source"),
+        (["https:/example.com/x?key=pw", "s3://raw/x"], "is not the URL of a page"),
         (["/same", "file:///same"], "are the same"),
     ],
 )

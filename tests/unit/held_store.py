@@ -19,6 +19,7 @@ class HeldBody:
         self.length = body.length
         self.error = body.error
         self.digests = body.digests
+        self.check = body.check
         self._body = body
         self._pause = pause
         self._started = False

@@ -157,3 +157,9 @@ def test_no_more_than_ten_causes_stay() -> None:
     kept_errors.lighten(error)
 
     assert len(list(errors.chain(error))) == kept_errors.MOST_CAUSES
+
+
+def test_a_ring_of_causes_has_an_end() -> None:
+    first, second = ValueError("1"), ValueError("2")
+    first.__cause__, second.__cause__ = second, first
+    assert list(errors.chain(first)) == [first, second]

@@ -5,9 +5,10 @@ from typing import Any
 import pytest
 from hypothesis import assume, given
 from hypothesis import strategies as st
+from rich.pretty import pretty_repr
 
 from asyncstream.errors import InputError
-from asyncstream.locations import MAX_KEY_BYTES, S3Object, S3Prefix, rebased
+from asyncstream.locations import MAX_KEY_BYTES, S3Object, S3Prefix, WebFile, rebased
 
 KEYS = st.text(st.characters(exclude_categories=["Cs"]), max_size=200)
 ACCESS_POINTS = [
@@ -119,3 +120,10 @@ def test_rebase_keeps_the_rest_of_the_key_once(rest: str, old: str, new: str) ->
     assume(len((new + rest).encode()) <= MAX_KEY_BYTES)
 
     assert rebased(old + rest, S3Prefix("raw", old), S3Prefix("clean", new)) == new + rest
+
+
+def test_no_representation_of_a_url_shows_its_query() -> None:
+    file = WebFile("https://example.com/x?key=SECRET#SECRET")
+    for text in (str(file), repr(file), file.uri, pretty_repr(file)):
+        assert "https://example.com/x" in text
+        assert "SECRET" not in text

@@ -228,6 +228,9 @@ class Body:
         self.digests.update(b"x" * size)
         return b"x" * size
 
+    def check(self) -> None:
+        """Do nothing: it is never stopped."""
+
     async def close(self) -> None:
         """Do nothing: there is no source."""
 

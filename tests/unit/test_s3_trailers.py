@@ -25,6 +25,9 @@ class Pieces:
     async def next_chunk(self) -> bytes | memoryview:
         return next(self._views, b"")
 
+    def check(self) -> None:
+        """Do nothing: it is never stopped."""
+
     async def close(self) -> None:
         """Do nothing: there is no source."""
 
