@@ -5,6 +5,7 @@ environment: each test starts with connections that the fault before it may have
 of the run shows the outcome of each fault.
 """
 
+import asyncio
 import socket
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
@@ -93,6 +94,11 @@ class Row:
             for operation in self.operations
             if operation in OF_MODE[mode]
         ]
+
+
+def loop_name() -> str:
+    """Return the library of asyncio's loops. A bucket is created once for each."""
+    return asyncio.new_event_loop.__module__.partition(".")[0]
 
 
 def refused(status: int, code: str, **more: Any) -> dict[str, Any]:
@@ -400,7 +406,7 @@ def test_a_name_that_is_not_resolved_is_asked_for_again(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     # With underscores, the bucket's name cannot become part of the host name, as other names would here.
-    bucket = f"{engine}_{mode.replace(' ', '_')}_{always}"
+    bucket = f"{engine}_{loop_name()}_{mode.replace(' ', '_')}_{always}"
     lab.create_bucket(bucket, keep=True)
     lab.declare(bucket, [("in", SIZE[mode])])
     endpoint = server.endpoint_url.replace("127.0.0.1", "s3.lab.invalid")
@@ -435,7 +441,7 @@ def test_many_faults_leave_every_file_whole_or_absent(
 ) -> None:
     """Many files are copied while many of their requests fail."""
     # The same name each time: the request's contents decide which requests fail.
-    bucket = Bucket(server.client, f"faults-{seed}-{engine}-{mode.replace(' ', '-').lower()}")
+    bucket = Bucket(server.client, f"faults-{seed}-{engine}-{loop_name()}-{mode.replace(' ', '-').lower()}")
     sizes = [0, 1, 1000, 64 * KiB, 64 * KiB + 1, 1 * MiB, 5 * MiB, 5 * MiB + 1, 6 * MiB, 11 * MiB]
     lab.declare(bucket.name, [(f"in/{size}", size) for size in sizes])
     # Without the faults that take seconds.
