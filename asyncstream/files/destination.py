@@ -192,15 +192,14 @@ class FileDestination(Destination[LocalFile, LocalFolder]):
 
     def _publish(self, path: Path, target: LocalFile) -> None:
         """Give a complete file its name, and sync the folder."""
-        if self._create_only:
-            try:
-                os.link(path, target.path)
-            except FileExistsError as error:
-                message = f'{target} exists and if_exists="fail" is set: the file was not changed'
-                raise DestinationExists(message) from error
-            path.unlink()
-        else:
-            path.replace(target.path)
+        try:
+            if self._create_only and _link(path, target):
+                path.unlink()
+            else:
+                path.replace(target.path)
+        except FileExistsError as error:
+            message = f'{target} exists and if_exists="fail" is set: the file was not changed'
+            raise DestinationExists(message) from error
         _sync_folder(path.parent)
 
     async def _do(self, place: object, work: Callable[[], T]) -> T:
@@ -244,6 +243,24 @@ def _look_at(target: LocalFile) -> os.stat_result | None:
     if not stat.S_ISREG(facts.st_mode):
         raise InputError(f"{target} is not a regular file: write to standard output, `-`, and send it there")
     return facts
+
+
+def _link(path: Path, target: LocalFile) -> bool:
+    """Give a complete file its second name, and return whether the file system could.
+
+    FAT, SMB and others have no second names. There an empty file takes the name, and a rename replaces it.
+
+    Raises:
+        FileExistsError: the name is taken.
+    """
+    try:
+        os.link(path, target.path)
+    except FileExistsError:
+        raise
+    except OSError:
+        os.close(os.open(target.path, _FLAGS | os.O_CREAT | os.O_EXCL, 0o666))
+        return False
+    return True
 
 
 def _create(path: Path, target: LocalFile) -> FileIO:

@@ -43,6 +43,8 @@ class WebSource(Source[WebFile, LocalFolder]):
         self._verify = verify
         # Several threads send. Appending to a list is atomic, a counter's += is not.
         self._sent: list[None] = []
+        # Files whose servers announce ranges and ignore them. Each part would read the file from its start.
+        self._in_order: set[WebFile] = set()
 
     @property
     def slot_bytes(self) -> int:
@@ -62,7 +64,8 @@ class WebSource(Source[WebFile, LocalFolder]):
         Raises:
             NotModified: the file's ETag is `if_none_match`.
             SourceNotFound, AccessDenied, SourceChanged: the server refused the request.
-            NotResumable: nothing shows whether the file has changed since its start was read.
+            NotResumable: nothing shows whether the file has changed since its start was read; or its server
+                does not serve the ranges that it announces.
             AddressRefused, RedirectRefused, ServerNotTrusted, PageFailed: the URL must not or cannot be read.
         """
         if range_ is not None and range_.start and not etag:
@@ -80,6 +83,9 @@ class WebSource(Source[WebFile, LocalFolder]):
                 # An error that is its own cause makes an endless chain, which SDKs' handlers walk.
                 raise told from (error.__cause__ if told is error else error)
             skipped = _check(found, range_, etag, source)
+            if skipped and found.in_ranges and source not in self._in_order:
+                self._in_order.add(source)
+                raise NotResumable(f"{source}: its server announces ranges, and sends the whole file instead")
             whole = range_ is None or skipped is not None
             wanted = found.range if range_ is None else range_
             checksum = source.checksum or (found.checksum if self._verify else None)
@@ -93,7 +99,9 @@ class WebSource(Source[WebFile, LocalFolder]):
             checksum=checksum if whole else None,
             demanded=source.checksum is not None,
             # Only the last byte shows whether a hash is right, so the bytes are read in order.
-            in_ranges=found.in_ranges and not file_replies.needs_order(checksum),
+            in_ranges=found.in_ranges
+            and source not in self._in_order
+            and not file_replies.needs_order(checksum),
         )
 
     async def close(self) -> None:

@@ -12,6 +12,7 @@ from asyncstream.checksum import CRC64NVME, Checksum, Digests
 from asyncstream.engines import EngineName, open_engine
 from asyncstream.errors import (
     ChecksumMismatch,
+    ChecksumRefused,
     ConnectionClosed,
     DestinationExists,
     NotModified,
@@ -102,7 +103,7 @@ class Probe:
         for number, size in enumerate(sizes, 1):
             try:
                 written = await to.upload_part(upload, number, sum(sizes[: number - 1]), ZeroBytes(size))
-            except ConnectionClosed:  # a server that refuses Expect is not asked again
+            except (ConnectionClosed, ChecksumRefused):  # without Expect, or with a trailer, from now on
                 written = await to.upload_part(upload, number, sum(sizes[: number - 1]), ZeroBytes(size))
             received = {} if written.checksum is None else {written.checksum.kind: written.checksum}
             parts.append(CompletedPart(number, written.etag, size, received))

@@ -319,6 +319,23 @@ def test_a_file_that_appears_meanwhile_is_kept(
     assert (folder / "x").read_bytes() == content(1000, "x")
 
 
+def test_file_systems_without_hard_links_keep_files_too(
+    copy: Copy, bucket: Bucket, folder: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def link(*_: object) -> None:
+        raise PermissionError(errno.EPERM, os.strerror(errno.EPERM))
+
+    monkeypatch.setattr(os, "link", link)
+    bucket.put("x", content(SIZE))
+    pair = S3Object(bucket.name, "x"), LocalFile(str(folder / "x"))
+    copy([pair], if_exists="fail").raise_for_failures()
+    assert (folder / "x").read_bytes() == content(SIZE)
+    write(folder, "y")
+    [file] = copy([(pair[0], LocalFile(str(folder / "y")))], if_exists="fail").failed
+    assert isinstance(file.error, DestinationExists)
+    assert names(folder) == {"x", "y"}
+
+
 @pytest.mark.parametrize("listed", [True, False])
 def test_a_downloaded_file_is_skipped_by_its_checksum(
     copy: Copy, bucket: Bucket, folder: Path, listed: bool

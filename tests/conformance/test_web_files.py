@@ -101,6 +101,17 @@ def test_a_broken_url_is_resumed_or_read_again(
     assert (report.files[0].restarted is not None) == (not etag)
 
 
+def test_a_server_that_ignores_ranges_is_read_in_order(download: Any, bucket: Bucket) -> None:
+    """It announces them. Each part would read the file from its start: the square of what there is."""
+    page = WebPage(content(3 * SIZE), ranges=False, announces=True)
+    report = download(page, multipart=True, max_concurrency=2)
+    report.raise_for_failures()
+    assert bucket.get("copies/x") == page.body
+    assert report.files[0].parts == 1
+    assert "sends the whole file instead" in (report.files[0].restarted or "")
+    assert len(page.asked) <= 1 + 2 + 1
+
+
 def test_a_broken_url_of_unknown_length_is_read_again(download: Any, bucket: Bucket) -> None:
     page = WebPage(content(SIZE), chunked=True, breaks_after=7 * MiB)
     report = download(page)

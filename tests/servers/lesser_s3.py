@@ -11,6 +11,11 @@ from .odd_s3 import reply
 
 NOT_IMPLEMENTED = reply("501 Not Implemented", b"<Error><Code>NotImplemented</Code></Error>")
 INVALID_ARGUMENT = reply("400 Bad Request", b"<Error><Code>InvalidArgument</Code></Error>")
+LOCKED = reply(
+    "400 Bad Request",
+    b"<Error><Code>InvalidRequest</Code><Message>Content-MD5 OR x-amz-checksum- HTTP header is required for "
+    b"Put Object requests with Object Lock parameters</Message></Error>",
+)
 UNEVEN = reply("400 Bad Request", b"<Error><Code>InvalidPart</Code></Error>")
 
 # Returns the refusal of a request, given its head in lower case; None if the server behind answers it.

@@ -1,10 +1,11 @@
 """The quirks of S3 servers that people use, by the words that name them in the table of servers."""
 
-from .lesser_s3 import INVALID_ARGUMENT, NOT_IMPLEMENTED, Quirk, refusing, wants_even_parts
+from .lesser_s3 import INVALID_ARGUMENT, LOCKED, NOT_IMPLEMENTED, Quirk, refusing, wants_even_parts
 from .listener import CONTINUE
 from .odd_s3 import reply
 
 # A request whose reply describes an object.
+CHECKSUM = "x-amz-checksum-|x-amz-trailer:|content-md5:"
 READ = r"^(get|head) /[^/?]+/"
 LISTING = r"^get [^ ]*list-type=2"
 REFUSALS = {"400": INVALID_ARGUMENT, "501": NOT_IMPLEMENTED}
@@ -21,7 +22,7 @@ QUIRKS = {
         for status, refusal in REFUSALS.items()
     },
     "501 to a checksum's type at Create": Quirk(refusing(r"^post .*\r\nx-amz-checksum-type:")),
-    # Object Lock, which demands a checksum of every upload, has its place here.
+    "Object Lock": Quirk(refusing(rf"^put (?!.*\r\n({CHECKSUM}))", LOCKED)),
     "parts of one size only": Quirk(wants_even_parts),
     "ETags without quotes": Quirk(
         rewrites=[("", ETAG, rb"ETag: \1"), (LISTING, LISTED, rb"<ETag>\1</ETag>")],

@@ -14,6 +14,7 @@ class WebPage:
         body: the bytes.
         etag: the ETag; "": none.
         ranges: whether it serves ranges.
+        announces: whether it says so.
         chunked: whether it leaves out the length.
         breaks_after: bytes after which the connection breaks, of the first reply only; None: never.
         headers: more headers of each reply, by name.
@@ -25,6 +26,7 @@ class WebPage:
         *,
         etag: str = '"v1"',
         ranges: bool = True,
+        announces: bool | None = None,
         chunked: bool = False,
         breaks_after: int | None = None,
         headers: Mapping[str, str] | None = None,
@@ -33,6 +35,7 @@ class WebPage:
         self.etag = etag
         self.asked: list[Mapping[str, str]] = []
         self._ranges = ranges
+        self._announces = ranges if announces is None else announces
         self._chunked = chunked
         self._breaks_after = breaks_after
         self._headers = dict(headers or {})
@@ -44,7 +47,7 @@ class WebPage:
         if self.etag and headers.get("if-none-match") == self.etag:
             return Answer(304, own, (), 0)
         status, body = 200, self.body
-        if self._ranges:
+        if self._announces:
             own["Accept-Ranges"] = "bytes"
         if self._ranges and headers.get("if-range", self.etag) == self.etag:
             match = re.fullmatch(r"bytes=(\d+)-(\d+)", headers.get("range", ""))
