@@ -5,6 +5,7 @@ from pathlib import Path
 
 from asyncstream.errors import InputError
 from asyncstream.locations import (
+    ArchiveFile,
     Folder,
     LocalFile,
     LocalFolder,
@@ -14,6 +15,7 @@ from asyncstream.locations import (
     StandardStream,
     TargetFile,
     WebFile,
+    ZipEntries,
 )
 from asyncstream.locations.urls import parse_url, shown
 from asyncstream.pipeline.config import TransferConfig
@@ -65,8 +67,22 @@ def into_folder(session: TransferSession, pair: Pair, config: TransferConfig) ->
     return one, _within(destination, one)
 
 
+def read_archive(options: argparse.Namespace) -> ZipEntries:
+    """Return the entries that `asyncstream unzip` and `ls` name.
+
+    Raises:
+        InputError: the archive is a folder or a pipe, or the encoding is unknown.
+    """
+    text, path = options.archive, _path(options.archive)
+    if text.startswith(("http://", "https://")):
+        archive: ArchiveFile = WebFile(text)
+    else:
+        archive = S3Object.from_uri(text) if path is None else LocalFile(path)
+    return ZipEntries(archive, options.select, options.encoding)
+
+
 def read_folder(text: str) -> Folder:
-    """Return the prefix or the folder of `asyncstream clean`.
+    """Return the prefix or the folder of `asyncstream clean` and `unzip`.
 
     Raises:
         InputError: it is neither.
