@@ -1,7 +1,6 @@
 """Files of this machine as a destination: written beside their place, synced, and renamed."""
 
 import os
-import stat
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import ExitStack, contextmanager, suppress
 from io import FileIO
@@ -14,12 +13,11 @@ from asyncstream.errors import (
     ChecksumMismatch,
     DestinationExists,
     FileError,
-    InputError,
     SourceNotFound,
     UploadGone,
 )
 from asyncstream.files import temporary
-from asyncstream.files.failures import explain
+from asyncstream.files.failures import check_regular, explain
 from asyncstream.files.writing import write_body
 from asyncstream.locations import LocalFile, LocalFolder
 from asyncstream.objects import CompletedPart, MultipartUpload, OpenUpload, Origin, Stored, Written
@@ -93,7 +91,7 @@ class FileDestination(Destination[LocalFile, LocalFolder]):
         try:
             with ExitStack() as closing:
                 file = await self._do(target, lambda: closing.enter_context(_create(path, target)))
-                await write_body(self._engine, file, body, target)
+                await write_body(self._engine, file, body.next_chunk, target)
                 _check(body, checksum, target)
                 await self._do(target, lambda: os.fsync(file.fileno()))
             await self._do(target, lambda: self._publish(path, target))
@@ -127,7 +125,7 @@ class FileDestination(Destination[LocalFile, LocalFolder]):
         with ExitStack() as closing:
             file = await self._do_if_there(upload, lambda: closing.enter_context(FileIO(_open(path), "w")))
             file.seek(start)
-            await write_body(self._engine, file, body, upload.target)
+            await write_body(self._engine, file, body.next_chunk, upload.target)
             part = CompletedPart(number, "", body.length, body.digests.checksums())
             await self._do_if_there(upload, lambda: _note_part(file, temporary.parts_path(upload), part))
         return Written("", None)
@@ -238,10 +236,7 @@ def _look_at(target: LocalFile) -> os.stat_result | None:
         facts = os.stat(target.path)  # noqa: PTH116 - like the source
     except FileNotFoundError:
         return None
-    if stat.S_ISDIR(facts.st_mode):
-        raise IsADirectoryError
-    if not stat.S_ISREG(facts.st_mode):
-        raise InputError(f"{target} is not a regular file: write to standard output, `-`, and send it there")
+    check_regular(facts, target, "write to standard output, `-`, and send it there")
     return facts
 
 

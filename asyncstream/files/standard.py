@@ -13,13 +13,7 @@ from asyncstream.errors import AsyncstreamError, FileError, NothingYet
 from asyncstream.files.failures import explain
 from asyncstream.files.writing import write_body
 from asyncstream.locations import LocalFolder, StandardStream
-from asyncstream.objects import (
-    ByteRange,
-    CompletedPart,
-    MultipartUpload,
-    Origin,
-    Written,
-)
+from asyncstream.objects import ByteRange, CompletedPart, MultipartUpload, Origin, Written
 from asyncstream.ports import Body, Destination, Engine, Opened, Source
 
 _INPUT, _OUTPUT = 0, 1
@@ -182,15 +176,18 @@ class StandardOutput(Destination[StandardStream, LocalFolder]):
                 f"standard output has {self._written} bytes, and the next one would be {start}: an earlier "
                 f"try has written what cannot be taken back. It ended with: {self._failure}"
             )
+
+        async def next_chunk() -> bytes | memoryview:
+            chunk = await body.next_chunk()
+            self._written += len(chunk)
+            return chunk
+
         with _OutputFile(body.check) as file:
-            counted = _Counted(body)
             try:
-                await write_body(self._engine, file, counted, "standard output")
+                await write_body(self._engine, file, next_chunk, "standard output")
             except AsyncstreamError as error:
                 self._failure = str(error)
                 raise
-            finally:
-                self._written += counted.moved
 
 
 class _OutputFile(FileIO):
@@ -218,23 +215,3 @@ class _OutputFile(FileIO):
             written: int | None = super().write(data[: self._at_once])
             if written is not None:
                 return written
-
-
-class _Counted:
-    """A body that counts the bytes it has handed on."""
-
-    def __init__(self, body: Body) -> None:
-        self._body = body
-        self.length = body.length
-        self.digests = body.digests
-        self.error = body.error
-        self.check = body.check
-        self.moved = 0
-
-    async def next_chunk(self) -> bytes | memoryview:
-        chunk = await self._body.next_chunk()
-        self.moved += len(chunk)
-        return chunk
-
-    async def close(self) -> None:
-        await self._body.close()
