@@ -27,14 +27,14 @@ _METHODS = {
 
 
 class Decoder(Protocol):
-    """Decodes one entry, in pieces of at most 256 KiB."""
+    """Decodes one entry, in pieces of at most 256 KiB. Stored data stay in the pieces that arrive."""
 
     def decode(self, data: bytes | memoryview) -> Iterator[bytes | memoryview]:
-        """Yield what the next bytes become. `data` stays valid until the last piece was drawn."""
+        """Yield the content of the next bytes. `data` must stay valid until the last piece is drawn."""
 
     @property
     def ended(self) -> bool:
-        """Whether the data say that nothing follows. Stored data never say so."""
+        """Whether the data have marked their end. Stored data have no such mark."""
 
 
 def decoder_for(method: int) -> Decoder:
@@ -50,18 +50,18 @@ def decoder_for(method: int) -> Decoder:
     return make()
 
 
-class _AsStored:
+class _StoredDecoder:
     ended = False
 
     def decode(self, data: bytes | memoryview) -> Iterator[bytes | memoryview]:
         yield data
 
 
-class _Inflated:
+class _DeflateDecoder:
     """Deflated data, by Intel's ISA-L if it is installed: twice as fast as zlib."""
 
     def __init__(self) -> None:
-        self._inflate = _zlib().decompressobj(-zlib.MAX_WBITS)
+        self._inflate = _fastest_zlib().decompressobj(-zlib.MAX_WBITS)
 
     @property
     def ended(self) -> bool:
@@ -77,12 +77,12 @@ class _Inflated:
                 rest = self._inflate.unconsumed_tail
                 if not rest and len(piece) < PIECE:
                     return
-        except _zlib().error as error:
+        except _fastest_zlib().error as error:
             raise DamagedInput(f"its deflated data are damaged: {error}") from error
 
 
 @cache
-def _zlib() -> Any:
+def _fastest_zlib() -> Any:
     """Return ISA-L's module, or zlib, which has the same names."""
     try:
         return import_module("isal.isal_zlib")
@@ -90,4 +90,4 @@ def _zlib() -> Any:
         return zlib
 
 
-_DECODERS: dict[int, Callable[[], Decoder]] = {STORED: _AsStored, DEFLATED: _Inflated}
+_DECODERS: dict[int, Callable[[], Decoder]] = {STORED: _StoredDecoder, DEFLATED: _DeflateDecoder}

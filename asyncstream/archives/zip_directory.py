@@ -1,7 +1,7 @@
 """Read the directory of a ZIP archive (APPNOTE.TXT 6.3.10). Does no I/O.
 
-The directory stands at the archive's end. It says of each entry where it is, how long it is and becomes, and
-its CRC32. So nothing that an entry says of itself is needed, and descriptors after its data are ignored.
+The directory stands at the archive's end. It has the position, both sizes and the CRC32 of each entry. The
+sizes and CRC32s that stand before or after an entry's data are ignored: they repeat these, or are missing.
 """
 
 import struct
@@ -14,7 +14,8 @@ from msgspec import Struct
 from asyncstream.errors import CorruptInput
 from asyncstream.objects import ByteRange
 
-# Bytes of the archive's end that have its end record, however long its comment, and most directories.
+# Bytes to read from an archive's end. They hold its end record, with a comment of up to 64 KiB, and most
+# directories.
 TAIL = 256 * 1024
 _END, _END_SIZE = b"PK\x05\x06", 22
 _LOCATOR, _LOCATOR_SIZE = b"PK\x06\x07", 20
@@ -29,7 +30,7 @@ class Directory(NamedTuple):
 
     Attributes:
         range: its bytes.
-        entries: the number of its entries; the true one may be a multiple of 65,536 more.
+        entries: the number of its entries; unless `exact`, some multiple of 65,536 may be missing.
         shift: bytes before the archive, such as a program that unpacks it.
         exact: whether `entries` is exact.
     """
@@ -48,8 +49,8 @@ class RawEntry(Struct, frozen=True):
         unicode_name: the name as the extra field 0x7075 has it; None without one for this name.
         flags: bit 0: encrypted; bit 11: the name is UTF-8; bit 13: parts of the directory are masked.
         method: how it is compressed.
-        crc32: of its content.
-        packed: bytes in the archive.
+        crc32: the CRC32 of its content.
+        compressed_size: bytes of its data in the archive.
         size: bytes of its content.
         offset: the position of its local header, as the archive counts.
         host: the system that its attributes are for: 0 FAT, 3 Unix, 10 NTFS.
@@ -61,7 +62,7 @@ class RawEntry(Struct, frozen=True):
     flags: int
     method: int
     crc32: int
-    packed: int
+    compressed_size: int
     size: int
     offset: int
     host: int
@@ -76,7 +77,7 @@ def find_directory(tail: bytes, size: int) -> Directory:
         size: bytes of the archive.
 
     Raises:
-        CorruptInput: it is not a ZIP archive, a part of one on several volumes, or truncated.
+        CorruptInput: it is not a ZIP archive, it is truncated, or it is one of several volumes.
     """
     at = _find_end(tail)
     if at < 0:
@@ -159,22 +160,26 @@ class DirectoryReader:
 
 def _entry(data: bytes, at: int, name_length: int, extra_length: int) -> RawEntry:
     made_by, flags, method = struct.unpack_from("<H2xHH", data, at + 4)
-    crc32, packed, size = struct.unpack_from("<3I", data, at + 16)
+    crc32, compressed_size, size = struct.unpack_from("<3I", data, at + 16)
     disk, attributes, offset = struct.unpack_from("<H2xII", data, at + 34)
     start = at + SMALLEST_ROW
     name = data[start : start + name_length]
     extras = dict(_extras(data[start + name_length : start + name_length + extra_length]))
     if _ZIP64 in extras:
-        size, packed, offset, disk = _wide(extras[_ZIP64], size, packed, offset, disk)
+        size, compressed_size, offset, disk = _zip64_values(
+            extras[_ZIP64], size, compressed_size, offset, disk
+        )
     if disk:
         raise CorruptInput("it is one of several volumes: join them first")
     path = extras.get(_UNICODE_PATH, b"")
     unicode_name = path[5:] if len(path) > 5 and path[0] == 1 and _crc_matches(path, name) else None
-    return RawEntry(name, unicode_name, flags, method, crc32, packed, size, offset, made_by >> 8, attributes)
+    return RawEntry(
+        name, unicode_name, flags, method, crc32, compressed_size, size, offset, made_by >> 8, attributes
+    )
 
 
 def _extras(data: bytes) -> Iterator[tuple[int, bytes]]:
-    """Yield the extra fields; what is not one at the end is ignored, as all programs do."""
+    """Yield the extra fields. Fewer than four bytes at the end are ignored, as all programs do."""
     at = 0
     while at + 4 <= len(data):
         kind, length = struct.unpack_from("<2H", data, at)
@@ -182,10 +187,12 @@ def _extras(data: bytes) -> Iterator[tuple[int, bytes]]:
         at += 4 + length
 
 
-def _wide(field: bytes, size: int, packed: int, offset: int, disk: int) -> tuple[int, int, int, int]:
-    """Return the values that a Zip64 field has in place of those that are full.
+def _zip64_values(
+    field: bytes, size: int, compressed_size: int, offset: int, disk: int
+) -> tuple[int, int, int, int]:
+    """Replace each value that is the largest of its width by the next value in the Zip64 field.
 
-    Without the field, 4,294,967,295 is that number.
+    In an entry without the field, 4,294,967,295 is a number like any other.
     """
     at = 0
 
@@ -198,10 +205,14 @@ def _wide(field: bytes, size: int, packed: int, offset: int, disk: int) -> tuple
         at += length
         return int.from_bytes(field[at - length : at], "little")
 
-    return wide(size, _FULL32, 8), wide(packed, _FULL32, 8), wide(offset, _FULL32, 8), wide(disk, _FULL16, 4)
+    return (
+        wide(size, _FULL32, 8),
+        wide(compressed_size, _FULL32, 8),
+        wide(offset, _FULL32, 8),
+        wide(disk, _FULL16, 4),
+    )
 
 
 def _crc_matches(path: bytes, name: bytes) -> bool:
     """Whether a Unicode name belongs to this name, and not to an earlier one that a program has changed."""
-
     return int.from_bytes(path[1:5], "little") == zlib.crc32(name)

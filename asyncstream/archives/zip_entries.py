@@ -25,16 +25,16 @@ class Entry(Struct, frozen=True):
         range: its local header, its data, and what follows until the next header.
         name: its name's bytes, as the directory has them.
         method: how it is compressed.
-        packed: bytes of its data.
+        compressed_size: bytes of its data in the archive.
         size: bytes of its content.
-        crc32: of its content.
-        refused: why it cannot be read; None if it can.
+        crc32: the CRC32 of its content.
+        refused: the reason why it cannot be read; None if it can.
     """
 
     range: ByteRange
     name: bytes
     method: int
-    packed: int
+    compressed_size: int
     size: int
     crc32: int
     refused: str | None
@@ -44,7 +44,7 @@ class Index:
     """The selected entries of an archive, by name.
 
     Args:
-        asked: the archive, and which names.
+        selection: the archive, and which names.
         directory: where its directory is.
         rows: all rows of the directory.
 
@@ -57,7 +57,7 @@ class Index:
         InputError: two entries have the same name.
     """
 
-    def __init__(self, asked: ZipEntries, directory: Directory, rows: Iterable[RawEntry]) -> None:
+    def __init__(self, selection: ZipEntries, directory: Directory, rows: Iterable[RawEntry]) -> None:
         self.links = 0
         every = sorted(rows, key=lambda row: row.offset)
         _check_count(len(every), directory)
@@ -65,13 +65,13 @@ class Index:
         for row, following in zip_longest(every, every[1:]):
             start = row.offset + directory.shift
             stop = directory.range.start if following is None else following.offset + directory.shift
-            if start + LOCAL_HEADER + len(row.name) + row.packed > stop:
+            if start + LOCAL_HEADER + len(row.name) + row.compressed_size > stop:
                 raise CorruptInput(f"its entry {row.name[:200]!r} overlaps the next: it is damaged")
-            self._add(asked, row, ByteRange(start, stop))
+            self._add(selection, row, ByteRange(start, stop))
 
-    def _add(self, asked: ZipEntries, row: RawEntry, range_: ByteRange) -> None:
-        name = decode_name(row, asked.encoding)
-        if name.endswith("/") or not fnmatchcase(name, asked.select):
+    def _add(self, selection: ZipEntries, row: RawEntry, range_: ByteRange) -> None:
+        name = decode_name(row, selection.encoding)
+        if name.endswith("/") or not fnmatchcase(name, selection.select):
             return
         if is_link(row):
             self.links += 1
@@ -79,7 +79,13 @@ class Index:
         if name in self.entries:
             raise InputError(f"two entries have the name {name!r:.300}: select one that is not among them")
         self.entries[name] = Entry(
-            range_, row.name, row.method, row.packed, row.size, row.crc32, refusal(name) or _unreadable(row)
+            range_,
+            row.name,
+            row.method,
+            row.compressed_size,
+            row.size,
+            row.crc32,
+            refusal(name) or _unreadable(row),
         )
 
 
@@ -93,9 +99,9 @@ def _check_count(found: int, directory: Directory) -> None:
 def _unreadable(row: RawEntry) -> str | None:
     if row.flags & (_ENCRYPTED | _MASKED):
         return "it is encrypted"
-    if row.method == STORED and row.packed != row.size:
-        return f"it is stored, but has {row.packed} bytes that become {row.size}"
+    if row.method == STORED and row.compressed_size != row.size:
+        return f"it is stored, but has {row.compressed_size} bytes that become {row.size}"
     # Deflate packs at most 1,032 bytes into one (zlib's technical details).
-    if row.method == DEFLATED and row.size > 1032 * row.packed:
-        return f"its {row.packed} bytes cannot become {row.size}"
+    if row.method == DEFLATED and row.size > 1032 * row.compressed_size:
+        return f"its {row.compressed_size} bytes cannot become {row.size}"
     return None

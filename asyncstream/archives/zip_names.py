@@ -1,4 +1,4 @@
-"""The names of ZIP entries: decoded, and checked, since an archive is hostile input. Pure."""
+"""The names of ZIP entries: decoded, and checked, since an archive may be hostile. Pure."""
 
 import re
 import stat
@@ -45,7 +45,7 @@ def _decode(entry: RawEntry, encoding: str | None) -> str:
 def refusal(name: str) -> str | None:
     """Return why no file may have this name; None if one may.
 
-    A key cannot leave its prefix, but those who copy keys to a disk could be led out of their folder.
+    A key cannot leave its prefix, but a program that copies keys to a disk could write outside its folder.
     """
     if _CONTROL.search(name):
         return "its name has control characters"

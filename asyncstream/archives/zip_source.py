@@ -1,9 +1,10 @@
-"""A ZIP archive as a source: its entries are listed, and each is opened, decoded and compared by itself."""
+"""A ZIP archive as a source: lists its entries, and opens and decodes each on its own."""
 
 import struct
 from base64 import b64encode
 from collections import deque
 from collections.abc import Callable, Sequence
+from contextlib import suppress
 from typing import Any
 
 from asyncstream.archives.decoding import Decoder, decoder_for
@@ -16,7 +17,7 @@ from asyncstream.archives.zip_directory import (
     find_directory,
 )
 from asyncstream.archives.zip_entries import LOCAL_HEADER, Entry, Index
-from asyncstream.archives.zip_windows import Windows
+from asyncstream.archives.zip_windows import Windows, read_whole
 from asyncstream.checksum import Checksum
 from asyncstream.errors import (
     AsyncstreamError,
@@ -32,13 +33,13 @@ from asyncstream.objects import ByteRange, ListedObject
 from asyncstream.ports import ByteStream, Engine, Opened, Source
 from asyncstream.units import KiB
 
-_LOCAL = b"PK\x03\x04"
-# Bytes between the end of an entry's data and the next header that are read, to keep the connection.
-_DRAINED = 64 * KiB
-# Entries per page of a listing, as S3 has them.
-_LISTED = 1_000
-# Bytes that a decoder holds, and what it has made but not handed on.
-_DECODER = 640 * KiB
+_LOCAL_SIGNATURE = b"PK\x03\x04"
+# The most bytes after an entry's data that `close` reads to keep the connection.
+_DRAIN_LIMIT = 64 * KiB
+# Entries per page of a listing: as many as S3 returns.
+_PAGE_SIZE = 1_000
+# Bytes of a decoder, and of its pieces that were not read yet.
+_DECODER_BYTES = 640 * KiB
 # *Measured*: 0.73 KB for names of 17 bytes.
 _BYTES_OF_ENTRY = 1_000
 
@@ -58,15 +59,15 @@ class ZipSource(Source[ZipEntry, ZipEntries]):
     Args:
         engine: decodes.
         source_of: returns the source that reads an archive.
-        room: bytes of memory that the entries of an archive may take.
+        entry_memory: bytes of memory that the directory of an archive may take.
     """
 
     def __init__(
-        self, engine: Engine, source_of: Callable[[ArchiveFile], Source[Any, Any]], room: float
+        self, engine: Engine, source_of: Callable[[ArchiveFile], Source[Any, Any]], entry_memory: float
     ) -> None:
         self._engine = engine
         self._source_of = source_of
-        self._most_entries = room / _BYTES_OF_ENTRY
+        self._most_entries = entry_memory / _BYTES_OF_ENTRY
         self._opened: dict[ArchiveFile, _Archive] = {}
         self._unlisted: dict[ZipEntries, deque[str]] = {}
         self._links: dict[str, int] = {}
@@ -74,7 +75,7 @@ class ZipSource(Source[ZipEntry, ZipEntries]):
     @property
     def slot_bytes(self) -> int:
         """Bytes of memory that one part in flight costs, beside those of the archive's own source."""
-        return 2 * _DECODER + Windows.BYTES
+        return 2 * _DECODER_BYTES + Windows.BYTES
 
     @property
     def downgrades(self) -> list[str]:
@@ -96,7 +97,7 @@ class ZipSource(Source[ZipEntry, ZipEntries]):
             self._unlisted[prefix] = deque(archive.windows.order(archive.index.entries))
         archive, unlisted = self._opened[prefix.archive], self._unlisted[prefix]
         entries = archive.index.entries
-        names = [unlisted.popleft() for _ in range(min(_LISTED, len(unlisted)))]
+        names = [unlisted.popleft() for _ in range(min(_PAGE_SIZE, len(unlisted)))]
         page = [ListedObject(name, entries[name].size, archive.etag) for name in names]
         return page, f"{len(unlisted)} left" if unlisted else None
 
@@ -106,8 +107,8 @@ class ZipSource(Source[ZipEntry, ZipEntries]):
         """Open an entry, whose content is read in order.
 
         Raises:
+            CorruptInput: the archive is not a ZIP archive, or damaged.
             InputError: there is no such entry, or it cannot be read.
-            DamagedInput: its local header and the directory contradict each other.
             SourceChanged: the archive was overwritten.
         """
         archive = self._opened.get(source.archive)
@@ -123,10 +124,8 @@ class ZipSource(Source[ZipEntry, ZipEntries]):
             decoder = decoder_for(entry.method)
         except InputError as error:
             raise InputError(f"{source}: {error}") from None
-        packed = await archive.windows.open(entry, self._read_range(source.archive, archive.etag))
-        stream = _EntryStream(
-            self._engine, source, entry, packed, decoder, skip=range_.start if range_ else 0
-        )
+        body = await archive.windows.open(entry, self._read_range(source.archive, archive.etag))
+        stream = _EntryStream(self._engine, source, entry, body, decoder, skip=range_.start if range_ else 0)
         checksum = Checksum("CRC32", b64encode(entry.crc32.to_bytes(4, "big")).decode())
         return Opened(
             entry.size,
@@ -162,7 +161,7 @@ class ZipSource(Source[ZipEntry, ZipEntries]):
         read = self._read_range(asked.archive, first.etag)
         tail_range = ByteRange(max(0, first.size - TAIL), first.size)
         try:
-            tail = await _read_all(await read(tail_range), tail_range.length)
+            tail = bytes(await read_whole(await read(tail_range), tail_range.length))
             directory = find_directory(tail, first.size)
             self._check_room(directory)
             kept = directory.range.start - tail_range.start
@@ -196,22 +195,22 @@ class _EntryStream:
     Args:
         engine: decodes.
         source: the entry, for messages.
-        entry: what the directory says of it.
-        packed: its bytes in the archive, from its local header on.
+        entry: its row in the directory.
+        body: the entry's bytes in the archive, from its local header on.
         decoder: decodes its data.
-        skip: bytes of content to leave out: they were read before.
+        skip: bytes of content to leave out, because they were read before.
     """
 
     def __init__(
-        self, engine: Engine, source: ZipEntry, entry: Entry, packed: ByteStream, decoder: Decoder, skip: int
+        self, engine: Engine, source: ZipEntry, entry: Entry, body: ByteStream, decoder: Decoder, skip: int
     ) -> None:
         self._engine = engine
         self._source = source
         self._entry = entry
-        self._packed = packed
+        self._body = body
         self._decoder = decoder
         self._skip = skip
-        self._made = 0
+        self._decoded = 0
         self._header = b""
         self._data_left: int | None = None  # None: the local header is not read yet
         self._gap = 0
@@ -231,16 +230,13 @@ class _EntryStream:
         return piece[unwanted:]
 
     async def close(self) -> None:
-        """Read what is left up to the next entry, if that is cheaper than a new connection; then close."""
+        """Read up to the next entry, if that is cheaper than a new connection; then close."""
         self._pieces.clear()
-        left = self._data_left
-        try:
-            if left == 0 and 0 < self._gap <= _DRAINED:
-                while self._gap > 0 and (chunk := await self._packed.read()):
+        if self._data_left == 0 and self._gap <= _DRAIN_LIMIT:
+            with suppress(AsyncstreamError):  # the entry is complete; only its connection is lost
+                while self._gap > 0 and (chunk := await self._body.read()):
                     self._gap -= len(chunk)
-        except AsyncstreamError:
-            pass
-        await self._packed.close()
+        await self._body.close()
 
     async def _read_data(self) -> bytes | memoryview:
         """Return the next bytes of data; empty at their end.
@@ -250,7 +246,7 @@ class _EntryStream:
         """
         if self._data_left == 0:
             return b""
-        chunk = await self._packed.read()
+        chunk = await self._body.read()
         if not chunk:
             raise TruncatedBody(f"{self._source}: the archive ended within the entry")
         if self._data_left is None:
@@ -259,8 +255,8 @@ class _EntryStream:
             if start is None:
                 return await self._read_data()
             chunk, self._header = memoryview(self._header)[start:], b""
-            self._data_left = self._entry.packed
-            self._gap = self._entry.range.length - start - self._entry.packed
+            self._data_left = self._entry.compressed_size
+            self._gap = self._entry.range.length - start - self._entry.compressed_size
         data = chunk[: self._data_left]
         self._gap -= len(chunk) - len(data)
         self._data_left -= len(data)
@@ -279,44 +275,35 @@ class _EntryStream:
         length = int(LOCAL_HEADER + name + extra)
         if len(header) < length:
             return None
-        same = header[:4] == _LOCAL and method == entry.method and not flags & 1
+        same = header[:4] == _LOCAL_SIGNATURE and method == entry.method and not flags & 1
         if not same or header[LOCAL_HEADER : LOCAL_HEADER + name] != entry.name:
             raise DamagedInput(f"{self._source}: its local header and the directory contradict each other")
-        if length + entry.packed > entry.range.length:
+        if length + entry.compressed_size > entry.range.length:
             raise DamagedInput(f"{self._source}: it overlaps the next entry")
         return length
 
     def _decode(self, data: bytes | memoryview) -> Sequence[bytes | memoryview]:
-        """Return what data become. No more is made than the directory says."""
+        """Return the content of these data.
+
+        Raises:
+            DamagedInput: they are damaged, or the content is not as long as the directory says.
+        """
         made: list[bytes | memoryview] = []
         try:
             for piece in self._decoder.decode(data):
-                self._made += len(piece)
-                if self._made > self._entry.size:
+                self._decoded += len(piece)
+                if self._decoded > self._entry.size:
                     raise DamagedInput(
                         f"it becomes more than the {self._entry.size} bytes that its directory says"
                     )
                 made.append(piece)
         except DamagedInput as error:
             raise DamagedInput(f"{self._source}: {error}") from error
-        if not self._data_left and self._made < self._entry.size:
+        if not self._data_left and self._decoded < self._entry.size:
             raise DamagedInput(
-                f"{self._source}: it ended after {self._made} of {self._entry.size} bytes: it is damaged"
+                f"{self._source}: it ended after {self._decoded} of {self._entry.size} bytes: it is damaged"
             )
         return made
-
-
-async def _read_all(stream: ByteStream, length: int) -> bytes:
-    """Return all bytes of a short range."""
-    content = bytearray()
-    try:
-        while len(content) < length and (chunk := await stream.read()):
-            content += chunk
-    finally:
-        await stream.close()
-    if len(content) < length:
-        raise TruncatedBody(f"the archive's end: {len(content)} of {length} bytes arrived")
-    return bytes(content)
 
 
 async def _read_rows(stream: ByteStream, length: int, reader: DirectoryReader) -> list[RawEntry]:

@@ -8,10 +8,11 @@ from asyncstream.objects import ByteRange
 from asyncstream.ports import ByteStream
 from asyncstream.units import KiB
 
-# An entry of at most this many bytes shares a window.
-_SMALL = 128 * KiB
-# Windows that are read in turn. If neighbours followed each other, all slots would wait for one window.
-_IN_TURN = 16
+# Bytes of the largest entry that shares a window.
+_LARGEST_SHARED = 128 * KiB
+# Windows whose entries are listed in turn. If neighbours followed each other, slots would open them while the
+# first of them still reads their window, and each would send a request of its own.
+_WINDOWS_IN_TURN = 16
 
 Read = Callable[[ByteRange], Awaitable[ByteStream]]
 
@@ -19,8 +20,8 @@ Read = Callable[[ByteRange], Awaitable[ByteStream]]
 class Windows:
     """The windows of one archive: ranges of at most 512 KiB, each read once and kept until its last entry.
 
-    Several tasks use it at once without a lock: a window that another task is reading is not waited for; the
-    entry is then read by a request of its own.
+    Several tasks use it at once without a lock. If another task is reading a window, a task does not wait
+    for it, but sends a request for its entry only.
 
     Args:
         entries: all entries, in the order of their places.
@@ -36,7 +37,7 @@ class Windows:
         window = -1
         for entry in entries:
             start, stop = entry.range
-            if entry.refused is not None or stop - start > _SMALL:
+            if entry.refused is not None or stop - start > _LARGEST_SHARED:
                 continue
             if window < 0 or stop - window > self.BYTES:
                 window = start
@@ -51,8 +52,8 @@ class Windows:
             groups.setdefault(self._window_of.get(entry.range.start, entry.range.start), []).append(name)
         order: list[str] = []
         windows = list(groups.values())
-        for first in range(0, len(windows), _IN_TURN):
-            turn = windows[first : first + _IN_TURN]
+        for first in range(0, len(windows), _WINDOWS_IN_TURN):
+            turn = windows[first : first + _WINDOWS_IN_TURN]
             for position in range(max(map(len, turn))):
                 order += [names[position] for names in turn if position < len(names)]
         return order
@@ -67,7 +68,7 @@ class Windows:
             self._kept[window] = None
             try:
                 whole = ByteRange(window, self._stops[window])
-                content = await _read_whole(await read(whole), whole.length)
+                content = await read_whole(await read(whole), whole.length)
             except BaseException:
                 del self._kept[window]
                 raise
@@ -97,7 +98,12 @@ class _Kept:
         self._content = self._content[:0]
 
 
-async def _read_whole(stream: ByteStream, length: int) -> bytearray:
+async def read_whole(stream: ByteStream, length: int) -> bytearray:
+    """Read all bytes of a short range, and close its stream.
+
+    Raises:
+        TruncatedBody: fewer bytes arrived.
+    """
     content = bytearray()
     try:
         while len(content) < length and (chunk := await stream.read()):

@@ -1,4 +1,4 @@
-"""The ends of a transfer that are not S3: files, standard streams and URLs, opened only if it has them."""
+"""The ends of a transfer that are not S3: files, standard streams, URLs and archives, opened if needed."""
 
 from collections.abc import AsyncIterator, Iterable, Iterator, Mapping
 from contextlib import AsyncExitStack, asynccontextmanager
@@ -28,8 +28,8 @@ from asyncstream.units import GiB
 from asyncstream.web import FetchConfig, open_source
 
 Place = SourceFile | SourceFolder | TargetFile | Folder
-# Bytes of memory, outside Lambda, of which a quarter may be the entries of archives.
-_ROOM_ELSEWHERE = 4 * GiB
+# The memory assumed outside Lambda, in bytes. The directory of an archive may take a quarter of it.
+_MEMORY_ELSEWHERE = 4 * GiB
 _FILES, _ZIP = (LocalFile, LocalFolder), (ZipEntry, ZipEntries)
 
 
@@ -37,9 +37,9 @@ _FILES, _ZIP = (LocalFile, LocalFolder), (ZipEntry, ZipEntries)
 async def add_other_ends(
     ends: Ends, places: Iterable[Place], engine: Engine, config: TransferConfig, web: FetchConfig
 ) -> AsyncIterator[Ends]:
-    """Provide the ends with those that these places need beside S3.
+    """Yield the ends of S3, with those that these places need added.
 
-    A part in flight costs as much memory as the most expensive end, so ends that are not needed are left out.
+    The most expensive end determines the memory of a part in flight, so only those needed are opened.
 
     Args:
         ends: those of S3.
@@ -71,12 +71,12 @@ async def add_other_ends(
 
 
 def _open_zip(engine: Engine, sources: Mapping[type, Source[Any, Any]]) -> ZipSource:
-    room = (memory.lambda_memory() or _ROOM_ELSEWHERE) // 4
-    return ZipSource(engine, lambda place: sources[type(place)], room)
+    entry_memory = (memory.lambda_memory() or _MEMORY_ELSEWHERE) // 4
+    return ZipSource(engine, lambda place: sources[type(place)], entry_memory)
 
 
 def _kinds(places: Iterable[Place]) -> Iterator[type]:
-    """Yield the kinds of all places, and of the archives of those that are in one."""
+    """Yield the type of each place, and of the archive that an entry is in."""
     for place in places:
         yield type(place)
         if isinstance(place, ZipEntry | ZipEntries):

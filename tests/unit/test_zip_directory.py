@@ -82,7 +82,7 @@ def test_zip64_fields_replace_full_ones() -> None:
     packed = io.BytesIO()
     with zipfile.ZipFile(packed, "w") as archive, archive.open("a", "w", force_zip64=True) as entry:
         entry.write(b"123")
-    assert [(row.size, row.packed) for row in rows(packed.getvalue())] == [(3, 3)]
+    assert [(row.size, row.compressed_size) for row in rows(packed.getvalue())] == [(3, 3)]
 
 
 @pytest.mark.parametrize(
