@@ -18,7 +18,7 @@ from asyncstream import transforms
 from asyncstream.cli.arguments import parser
 from asyncstream.cli.ends import read_access
 from asyncstream.cli.output import decode, prepare_streams
-from asyncstream.cli.places import into_folder, read_archive, read_folder, read_pair
+from asyncstream.cli.places import into_folder, parse_archive, parse_folder, parse_pair
 from asyncstream.errors import AsyncstreamError, ConfigError, InputError, full_message
 from asyncstream.locations import WebFile
 from asyncstream.pipeline.config import TransferConfig
@@ -60,17 +60,17 @@ def main(arguments: Sequence[str] | None = None) -> int:
 
 def copy(options: argparse.Namespace) -> int:
     """Run `asyncstream copy` and return the exit code."""
-    return _copy(options, read_pair(options))
+    return _copy(options, parse_pair(options))
 
 
 def unzip(options: argparse.Namespace) -> int:
     """Run `asyncstream unzip` and return the exit code."""
-    return _copy(options, (read_archive(options), read_folder(options.destination)))
+    return _copy(options, (parse_archive(options), parse_folder(options.destination)))
 
 
 def list_archive(options: argparse.Namespace) -> int:
     """Run `asyncstream ls` and return the exit code."""
-    entries, access = read_archive(options), S3Access.read(SOURCE_PREFIX)
+    entries, access = parse_archive(options), S3Access.read(SOURCE_PREFIX)
     with TransferSession("sequential", endpoint_url=options.endpoint_url, source=access) as session:
         found = session.list_entries(entries, FetchConfig.from_env())
     for each in sorted(found, key=lambda row: row.key):
@@ -116,7 +116,7 @@ def _exit_code(report: TransferReport) -> int:
 
 def clean(options: argparse.Namespace) -> int:
     """Run `asyncstream clean` and return the exit code."""
-    prefix, age = read_folder(options.prefix), _duration(options.older_than)
+    prefix, age = parse_folder(options.prefix), _duration(options.older_than)
     access = S3Access.read(DESTINATION_PREFIX)
     with TransferSession("sequential", endpoint_url=options.endpoint_url, destination=access) as session:
         uploads = session.stale_uploads(prefix, age)

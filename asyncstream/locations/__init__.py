@@ -5,7 +5,7 @@ from asyncstream.locations.local import LocalFile, LocalFolder, StandardStream
 from asyncstream.locations.s3 import MAX_KEY_BYTES, S3Object, S3Prefix, is_folder_marker
 from asyncstream.locations.web import WebFile
 
-# What one file is read from, and written to; and what many are.
+# Sources and destinations of one file, and of many.
 SourceFile = S3Object | LocalFile | WebFile | StandardStream | ZipEntry
 TargetFile = S3Object | LocalFile | StandardStream
 Folder = S3Prefix | LocalFolder
@@ -32,5 +32,5 @@ __all__ = [
 
 
 def rebased(name: str, old: SourceFolder, new: Folder) -> str:
-    """Return the name in `new` of a file of this name in `old`: its prefix is replaced, the rest stays."""
+    """Return the name of a file with the prefix of `old` replaced by that of `new`."""
     return new.prefix + name.removeprefix(old.prefix)

@@ -7,7 +7,7 @@ from asyncstream.locations.local import LocalFile
 from asyncstream.locations.s3 import S3Object
 from asyncstream.locations.web import WebFile
 
-# What can be an archive: it is read in ranges.
+# The places of an archive. All of them can be read in ranges, unless a URL's server cannot.
 ArchiveFile = S3Object | LocalFile | WebFile
 
 
@@ -35,8 +35,8 @@ class ZipEntries(Struct, frozen=True):
     """The files in a ZIP archive, with slashes between the folders of their names.
 
     Attributes:
-        archive: an object, a file, or a URL whose server has ranges.
-        select: which names: "*.csv", as in shells, but `*` matches slashes, too. Default: all.
+        archive: an object, a file, or a URL whose server supports ranges.
+        select: a pattern of names, as in shells, such as "*.csv". `*` matches slashes, too. Default: all.
         encoding: the encoding of names that are not marked as UTF-8, such as "cp932". Default: UTF-8 if they
             are valid, else cp437, as the format says.
 
@@ -58,7 +58,7 @@ class ZipEntries(Struct, frozen=True):
 
     @property
     def prefix(self) -> str:
-        """The part of the entries' names that is not within the archive: none."""
+        """Empty: the names of entries start in the archive."""
         return ""
 
     @property
