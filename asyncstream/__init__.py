@@ -31,7 +31,7 @@ from asyncstream.errors import (
     TransformError,
 )
 from asyncstream.events.invoke import lambda_handler
-from asyncstream.locations import LocalFile, LocalFolder, S3Object, S3Prefix, WebFile
+from asyncstream.locations import LocalFile, LocalFolder, S3Object, S3Prefix, WebFile, ZipEntries, ZipEntry
 from asyncstream.mapping.calls import Outcome
 from asyncstream.mapping.concurrent import map_concurrent, map_concurrent_async
 from asyncstream.pipeline.async_session import AsyncTransferSession, transfer_async
@@ -94,6 +94,8 @@ __all__ = [
     "TransferSession",
     "TransformError",
     "WebFile",
+    "ZipEntries",
+    "ZipEntry",
     "__version__",
     "current_span",
     "lambda_handler",

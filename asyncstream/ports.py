@@ -13,7 +13,7 @@ from typing import Any, Protocol, Self, TypeVar
 from msgspec import Struct
 
 from asyncstream.checksum import Checksum, Composite, Digests
-from asyncstream.locations import Folder, SourceFile, TargetFile
+from asyncstream.locations import SourceFile, SourceFolder, TargetFile
 from asyncstream.objects import (
     ByteRange,
     CompletedPart,
@@ -29,7 +29,7 @@ T = TypeVar("T")
 # The kinds of places that a source reads, and those that a destination writes.
 Source_contra = TypeVar("Source_contra", bound=SourceFile, contravariant=True)
 Target_contra = TypeVar("Target_contra", bound=TargetFile, contravariant=True)
-Folder_contra = TypeVar("Folder_contra", bound=Folder, contravariant=True)
+Folder_contra = TypeVar("Folder_contra", bound=SourceFolder, contravariant=True)
 
 # The types of values that X-Ray indexes.
 Annotation = str | int | float | bool

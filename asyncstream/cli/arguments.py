@@ -2,7 +2,7 @@
 
 import argparse
 import math
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any, NoReturn
 
@@ -29,6 +29,13 @@ folder. If SOURCE is an object and DESTINATION ends with a slash, the object is 
 ASYNCSTREAM_MEMORY_LIMIT set the defaults of these settings.
 
 --transform changes the content of each file. Keys stay the same, including their extensions."""
+
+UNZIP_HELP = """\
+Unpack a ZIP archive: each file in it becomes an object of its own, or a file.
+
+The archive is read by ranges, so it can be of any size, and small files share requests. S3 compares each
+object with the CRC32 that the archive has of it. A file that is damaged, encrypted or has a hostile name
+(../x, /x) fails, and the others are unpacked. With --if-exists skip a second run unpacks what is missing."""
 
 CLEAN_HELP = """\
 Remove old multipart uploads under a prefix that were neither completed nor aborted.
@@ -61,15 +68,17 @@ class _Parser(argparse.ArgumentParser):
         self.exit(2, f"{self.prog}: {message} (see {self.prog} --help)\n")
 
 
-def parser(copy: Run, clean: Run, compare: Run) -> argparse.ArgumentParser:
-    """Return the parser. `run` of its result is the function of the command."""
+def parser(runs: Mapping[str, Run]) -> argparse.ArgumentParser:
+    """Return the parser. `run` of its result is the function of the command, by its name in `runs`."""
     whole = _Parser(prog="asyncstream", description="Stream S3 files through a fixed memory cap.")
     whole.add_argument("--version", action="version", version=f"asyncstream {__version__}")
     commands = whole.add_subparsers(required=True, metavar="COMMAND")
-    for name, run, add, summary, description in (
-        ("copy", copy, _add_copy, "copy S3 objects", COPY_HELP),
-        ("clean", clean, _add_clean, "remove unfinished uploads", CLEAN_HELP),
-        ("compare", compare, _add_compare, "see which way is faster and cheaper", COMPARE_HELP),
+    for name, add, summary, description in (
+        ("copy", _add_copy, "copy S3 objects", COPY_HELP),
+        ("unzip", _add_unzip, "unpack a ZIP archive", UNZIP_HELP),
+        ("ls", _add_ls, "list a ZIP archive", "List the files in a ZIP archive: their bytes and names."),
+        ("clean", _add_clean, "remove unfinished uploads", CLEAN_HELP),
+        ("compare", _add_compare, "see which way is faster and cheaper", COMPARE_HELP),
     ):
         command = commands.add_parser(
             name,
@@ -77,7 +86,7 @@ def parser(copy: Run, clean: Run, compare: Run) -> argparse.ArgumentParser:
             description=description,
             formatter_class=argparse.RawDescriptionHelpFormatter,
         )
-        command.set_defaults(run=run)
+        command.set_defaults(run=runs[name])
         add(command)
     return whole
 
@@ -97,6 +106,37 @@ def _add_copy(parser: argparse.ArgumentParser) -> None:
         "slash is a folder",
     )
     add("--sha256", metavar="DIGEST", help="the SHA-256 that a URL's file must have, in hexadecimal")
+    _add_transfer(parser)
+
+
+def _add_unzip(parser: argparse.ArgumentParser) -> None:
+    add = parser.add_argument
+    add("archive", metavar="ARCHIVE", help="s3://bucket/key, a path or a URL")
+    add("destination", metavar="DESTINATION", help="s3://bucket/folder/ or a folder")
+    _add_selection(parser)
+    _add_transfer(parser)
+
+
+def _add_ls(parser: argparse.ArgumentParser) -> None:
+    add = parser.add_argument
+    add("archive", metavar="ARCHIVE", help="s3://bucket/key, a path or a URL")
+    _add_selection(parser)
+    add("--endpoint-url", metavar="URL", help="URL of an S3 other than AWS's")
+
+
+def _add_selection(parser: argparse.ArgumentParser) -> None:
+    add = parser.add_argument
+    add("--select", default="*", metavar="PATTERN", help='only files of such names, such as "*.csv"')
+    add(
+        "--encoding",
+        metavar="NAME",
+        help="encoding of names that are not UTF-8, such as cp932; default: cp437",
+    )
+
+
+def _add_transfer(parser: argparse.ArgumentParser) -> None:
+    """Add the options of `TransferConfig`, and those of both ends."""
+    add = parser.add_argument
     add("--dry-run", action="store_true", help="only list the files to copy: source, destination, bytes")
     add("--engine", choices=ENGINES, default=DEFAULT_ENGINE, help="default: %(default)s")
     add("--max-concurrency", type=int, metavar="N", help="maximum files or parts in flight; default: 10")

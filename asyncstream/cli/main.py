@@ -1,4 +1,4 @@
-"""The command line: `asyncstream copy`, `clean` and `compare`.
+"""The command line: `asyncstream copy`, `unzip`, `ls`, `clean` and `compare`.
 
 Exit codes: 0 for success, 1 for a failure, 2 for a wrong command line or input, 130 for Ctrl-C. They do not
 depend on whether a reader of the output, such as `head`, has closed its pipe.
@@ -18,14 +18,14 @@ from asyncstream import transforms
 from asyncstream.cli.arguments import parser
 from asyncstream.cli.ends import read_access
 from asyncstream.cli.output import decode, prepare_streams
-from asyncstream.cli.places import into_folder, read_folder, read_pair
+from asyncstream.cli.places import into_folder, parse_archive, parse_folder, parse_pair
 from asyncstream.errors import AsyncstreamError, ConfigError, InputError, full_message
 from asyncstream.locations import WebFile
 from asyncstream.pipeline.config import TransferConfig
 from asyncstream.pipeline.jobs import Pair
 from asyncstream.pipeline.results import TransferReport
 from asyncstream.pipeline.session import TransferSession
-from asyncstream.s3.access import DESTINATION_PREFIX, S3Access
+from asyncstream.s3.access import DESTINATION_PREFIX, SOURCE_PREFIX, S3Access
 from asyncstream.units import rounded
 from asyncstream.web import FetchConfig
 
@@ -43,7 +43,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
         prepare_streams()
         arguments = decode(sys.argv[1:])
     given = list(arguments)
-    options = parser(copy, clean, compare).parse_args(given, argparse.Namespace(arguments=given))
+    options = parser(COMMANDS).parse_args(given, argparse.Namespace(arguments=given))
     run: Callable[[argparse.Namespace], int] = options.run
     try:
         return run(options)
@@ -60,7 +60,26 @@ def main(arguments: Sequence[str] | None = None) -> int:
 
 def copy(options: argparse.Namespace) -> int:
     """Run `asyncstream copy` and return the exit code."""
-    pair = read_pair(options)
+    return _copy(options, parse_pair(options))
+
+
+def unzip(options: argparse.Namespace) -> int:
+    """Run `asyncstream unzip` and return the exit code."""
+    return _copy(options, (parse_archive(options), parse_folder(options.destination)))
+
+
+def list_archive(options: argparse.Namespace) -> int:
+    """Run `asyncstream ls` and return the exit code."""
+    entries, access = parse_archive(options), S3Access.read(SOURCE_PREFIX)
+    with TransferSession("sequential", endpoint_url=options.endpoint_url, source=access) as session:
+        found = session.list_entries(entries, FetchConfig.from_env())
+    for each in sorted(found, key=lambda row: row.key):
+        print(f"{each.size:>15,}  {each.key}")  # noqa: T201 - the result
+    _say(f"{len(found):,} files, {rounded(sum(each.size for each in found))}")
+    return OK
+
+
+def _copy(options: argparse.Namespace, pair: Pair) -> int:
     config = TransferConfig.from_env().override(_given_settings(options))
     if config.transform is not None:
         _check_transform(config.transform)
@@ -97,7 +116,7 @@ def _exit_code(report: TransferReport) -> int:
 
 def clean(options: argparse.Namespace) -> int:
     """Run `asyncstream clean` and return the exit code."""
-    prefix, age = read_folder(options.prefix), _duration(options.older_than)
+    prefix, age = parse_folder(options.prefix), _duration(options.older_than)
     access = S3Access.read(DESTINATION_PREFIX)
     with TransferSession("sequential", endpoint_url=options.endpoint_url, destination=access) as session:
         uploads = session.stale_uploads(prefix, age)
@@ -261,6 +280,8 @@ def _fail(error: Exception, code: int) -> int:
     _say(f"asyncstream: {error}")
     return code
 
+
+COMMANDS = {"copy": copy, "unzip": unzip, "ls": list_archive, "clean": clean, "compare": compare}
 
 if __name__ == "__main__":
     sys.exit(main())

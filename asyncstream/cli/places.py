@@ -1,10 +1,11 @@
-"""What SOURCE and DESTINATION of `asyncstream copy` mean: objects, prefixes, files, folders, URLs, `-`."""
+"""Parse the places that commands take: objects, prefixes, files, folders, archives, URLs, `-`."""
 
 import argparse
 from pathlib import Path
 
 from asyncstream.errors import InputError
 from asyncstream.locations import (
+    ArchiveFile,
     Folder,
     LocalFile,
     LocalFolder,
@@ -14,6 +15,7 @@ from asyncstream.locations import (
     StandardStream,
     TargetFile,
     WebFile,
+    ZipEntries,
 )
 from asyncstream.locations.urls import parse_url, shown
 from asyncstream.pipeline.config import TransferConfig
@@ -21,19 +23,19 @@ from asyncstream.pipeline.jobs import Pair
 from asyncstream.pipeline.session import TransferSession
 
 
-def read_pair(options: argparse.Namespace) -> Pair:
-    """Return the pair that the command line names, without I/O but a look whether a path is a folder.
+def parse_pair(options: argparse.Namespace) -> Pair:
+    """Return the pair that the command line names. The only I/O is to check whether a path is a folder.
 
     Raises:
         InputError: a place cannot be read or written, or the two do not fit.
     """
     source, destination = _source(options), _destination(options.destination)
     if options.object or not isinstance(source, S3Prefix | LocalFolder):
-        return _one(source, destination)
+        return _single_file(source, destination)
     if not isinstance(destination, S3Prefix | LocalFolder):
         if isinstance(source, S3Prefix) and _is_folder(source):
             raise InputError(f"{source} is a prefix, and {destination} takes one object only")
-        return _one(source, destination)  # a prefix is the URI of an object, too
+        return _single_file(source, destination)  # a prefix is the URI of an object, too
     return source, destination
 
 
@@ -53,25 +55,39 @@ def into_folder(session: TransferSession, pair: Pair, config: TransferConfig) ->
         return pair
     one = S3Object.from_uri(source.uri)
     if isinstance(destination, LocalFolder):
-        return one, _within(destination, one)
-    jobs = session.plan([(source, S3Prefix.from_uri(_within(destination, one).uri))], config)
+        return one, _file_in(destination, one)
+    jobs = session.plan([(source, S3Prefix.from_uri(_file_in(destination, one).uri))], config)
     if all(job.source != one for job in jobs):
         return pair
     if len(jobs) > 1:
         raise InputError(
             f"{source} is an object, and {len(jobs) - 1:,} other keys start with its key. Copy only the "
-            f"object with --object, or all of them with {_within(destination, one)} as the destination"
+            f"object with --object, or all of them with {_file_in(destination, one)} as the destination"
         )
-    return one, _within(destination, one)
+    return one, _file_in(destination, one)
 
 
-def read_folder(text: str) -> Folder:
-    """Return the prefix or the folder of `asyncstream clean`.
+def parse_archive(options: argparse.Namespace) -> ZipEntries:
+    """Return the entries that `asyncstream unzip` and `ls` name.
+
+    Raises:
+        InputError: the archive is not an object, a file or a URL, or the encoding is unknown.
+    """
+    text, path = options.archive, _local_path(options.archive)
+    if text.startswith(("http://", "https://")):
+        archive: ArchiveFile = WebFile(text)
+    else:
+        archive = S3Object.from_uri(text) if path is None else LocalFile(path)
+    return ZipEntries(archive, options.select, options.encoding)
+
+
+def parse_folder(text: str) -> Folder:
+    """Return the prefix or the folder that `asyncstream clean` and `unzip` name.
 
     Raises:
         InputError: it is neither.
     """
-    path = _path(text)
+    path = _local_path(text)
     return S3Prefix.from_uri(text) if path is None else LocalFolder(path)
 
 
@@ -81,12 +97,10 @@ def _source(options: argparse.Namespace) -> SourceFile | Folder:
         source: SourceFile | Folder = StandardStream()
     elif _is_url(text):
         source = WebFile(text, sha256=options.sha256)
-    elif (path := _path(text)) is not None:
-        source = LocalFolder(path) if text.endswith("/") or Path(path).is_dir() else LocalFile(path)
     else:
-        source = S3Prefix.from_uri(text)
+        source = _file_or_folder(text)
     if options.sha256 is not None and not isinstance(source, WebFile):
-        raise InputError(f"--sha256 is the SHA-256 of a file behind a URL, and {source} is none")
+        raise InputError(f"--sha256 is the SHA-256 of a file behind a URL, and {source} is not a URL")
     return source
 
 
@@ -95,7 +109,12 @@ def _destination(text: str) -> TargetFile | Folder:
         return StandardStream()
     if _is_url(text):
         raise InputError(f"{shown(text)} cannot be written: a URL can only be a source")
-    path = _path(text)
+    return _file_or_folder(text)
+
+
+def _file_or_folder(text: str) -> LocalFile | Folder:
+    """Return the prefix, file or folder that a text names. A path with a slash at its end is a folder."""
+    path = _local_path(text)
     if path is None:
         return S3Prefix.from_uri(text)
     return LocalFolder(path) if text.endswith("/") or Path(path).is_dir() else LocalFile(path)
@@ -106,21 +125,21 @@ def _is_url(text: str) -> bool:
     return text.strip().lower().startswith(("http:", "https:"))
 
 
-def _path(text: str) -> str | None:
-    """Return the path that a text names: a file URI, or a path that cannot be taken for anything else."""
+def _local_path(text: str) -> str | None:
+    """Return the path of a file URI, or a text that starts as a path does; None for other texts."""
     if text.startswith("file://"):
         return LocalFile.from_uri(text).path
     return text if text.startswith(("/", "./", "../")) or text in {".", ".."} else None
 
 
-def _one(source: SourceFile | Folder, destination: TargetFile | Folder) -> Pair:
+def _single_file(source: SourceFile | Folder, destination: TargetFile | Folder) -> Pair:
     """Return a pair of single files. A destination that is a folder gets the source's name."""
     read = S3Object.from_uri(source.uri) if isinstance(source, S3Prefix) else source
     if isinstance(read, LocalFolder):
         raise InputError(f"{read} is a folder: copy it to a folder or a prefix, without --object")
     if isinstance(destination, S3Prefix | LocalFolder):
         if _is_folder(destination):
-            return read, _within(destination, read)
+            return read, _file_in(destination, read)
         return read, S3Object.from_uri(destination.uri)
     return read, destination
 
@@ -129,11 +148,11 @@ def _is_folder(place: Folder) -> bool:
     return isinstance(place, LocalFolder) or place.prefix.endswith("/") or not place.prefix
 
 
-def _within(folder: Folder, source: SourceFile) -> S3Object | LocalFile:
+def _file_in(folder: Folder, source: SourceFile) -> S3Object | LocalFile:
     """Return the place in a folder for a file, under the last name of its key, path or URL.
 
     Raises:
-        InputError: it has no name.
+        InputError: the file has no name.
     """
     match source:
         case S3Object():

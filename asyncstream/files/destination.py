@@ -1,7 +1,6 @@
 """Files of this machine as a destination: written beside their place, synced, and renamed."""
 
 import os
-import stat
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import ExitStack, contextmanager, suppress
 from io import FileIO
@@ -14,12 +13,11 @@ from asyncstream.errors import (
     ChecksumMismatch,
     DestinationExists,
     FileError,
-    InputError,
     SourceNotFound,
     UploadGone,
 )
 from asyncstream.files import temporary
-from asyncstream.files.failures import explain
+from asyncstream.files.failures import check_regular, explain
 from asyncstream.files.writing import write_body
 from asyncstream.locations import LocalFile, LocalFolder
 from asyncstream.objects import CompletedPart, MultipartUpload, OpenUpload, Origin, Stored, Written
@@ -27,19 +25,19 @@ from asyncstream.ports import Body, Destination, Engine
 from asyncstream.units import MiB
 
 T = TypeVar("T")
-# Windows would change line ends.
+# In text mode, Windows changes line ends.
 _FLAGS = os.O_WRONLY | getattr(os, "O_BINARY", 0)
-_READ = 1 * MiB
+_READ_SIZE = 1 * MiB
 
 
 class FileDestination(Destination[LocalFile, LocalFolder]):
     """Writes files. See `ports.Destination`.
 
-    Its confirmation of a part means that the bytes are on the disk. It does not read them again: results
-    have no `write_verified`.
+    A part that it confirms is on the disk. It does not read the bytes again, so results have no
+    `write_verified`.
 
     Args:
-        engine: runs what may wait for a disk, or a network's file system.
+        engine: runs the calls that may wait for a disk or for a network file system.
         create_only: whether to leave existing files unchanged.
     """
 
@@ -56,9 +54,9 @@ class FileDestination(Destination[LocalFile, LocalFolder]):
         """Return the size of a file; None if it does not exist.
 
         Raises:
-            InputError: something else is there.
+            InputError: a folder, a device or a pipe is there.
         """
-        facts = await self._do(target, lambda: _look_at(target))
+        facts = await self._run(target, lambda: _stat_target(target))
         return None if facts is None else Stored(facts.st_size, "", None)
 
     async def compute_checksum(self, target: LocalFile, kind: str) -> Checksum:
@@ -66,13 +64,13 @@ class FileDestination(Destination[LocalFile, LocalFolder]):
 
         def compute() -> Checksum:
             digests = Digests([kind])
-            buffer = memoryview(bytearray(_READ))
+            buffer = memoryview(bytearray(_READ_SIZE))
             with FileIO(target.path) as file:
                 while size := file.readinto(buffer):
                     digests.update(buffer[:size])
             return digests.checksums()[kind]
 
-        return await self._do(target, compute)
+        return await self._run(target, compute)
 
     async def put(
         self,
@@ -92,13 +90,13 @@ class FileDestination(Destination[LocalFile, LocalFolder]):
         path = temporary.bytes_path(upload)
         try:
             with ExitStack() as closing:
-                file = await self._do(target, lambda: closing.enter_context(_create(path, target)))
-                await write_body(self._engine, file, body, target)
-                _check(body, checksum, target)
-                await self._do(target, lambda: os.fsync(file.fileno()))
-            await self._do(target, lambda: self._publish(path, target))
+                file = await self._run(target, lambda: closing.enter_context(_create(path, target)))
+                await write_body(self._engine, file, body.next_chunk, target)
+                _check_digest(body, checksum, target)
+                await self._run(target, lambda: os.fsync(file.fileno()))
+            await self._run(target, lambda: self._publish(path, target))
         except BaseException:
-            with suppress(OSError):  # the first error is the one to tell
+            with suppress(OSError):  # report the first error, not one of the clean-up
                 path.unlink()
             raise
         return Written("", None)
@@ -113,11 +111,11 @@ class FileDestination(Destination[LocalFile, LocalFolder]):
             for path in (temporary.bytes_path(upload), temporary.parts_path(upload)):
                 _create(path, target).close()
 
-        await self._do(target, create)
+        await self._run(target, create)
         return upload
 
     async def upload_part(self, upload: MultipartUpload, number: int, start: int, body: Body) -> Written:
-        """Write one part to its place, sync it to the disk, and note it in the list of parts.
+        """Write one part at its position, sync it to the disk, and add it to the list of parts.
 
         Raises:
             UploadGone: the temporary file was removed.
@@ -125,11 +123,11 @@ class FileDestination(Destination[LocalFile, LocalFolder]):
         """
         path = temporary.bytes_path(upload)
         with ExitStack() as closing:
-            file = await self._do_if_there(upload, lambda: closing.enter_context(FileIO(_open(path), "w")))
+            file = await self._run_on_upload(upload, lambda: closing.enter_context(FileIO(_open(path), "w")))
             file.seek(start)
-            await write_body(self._engine, file, body, upload.target)
+            await write_body(self._engine, file, body.next_chunk, upload.target)
             part = CompletedPart(number, "", body.length, body.digests.checksums())
-            await self._do_if_there(upload, lambda: _note_part(file, temporary.parts_path(upload), part))
+            await self._run_on_upload(upload, lambda: _append_part(file, temporary.parts_path(upload), part))
         return Written("", None)
 
     async def complete_upload(
@@ -151,11 +149,11 @@ class FileDestination(Destination[LocalFile, LocalFolder]):
                 if found != wanted:
                     raise FileError(f"{path} has {found} bytes and should have {wanted}: copy the file again")
                 os.fsync(file.fileno())
-            # First the list: killed in between, the process leaves a file that `clean` finds.
+            # The list goes first: a process that is killed in between leaves a file that `clean` finds.
             temporary.parts_path(upload).unlink(missing_ok=True)
             self._publish(path, target)
 
-        await self._do_if_there(upload, complete)
+        await self._run_on_upload(upload, complete)
         return Written("", None)
 
     async def abort_upload(self, upload: MultipartUpload) -> None:
@@ -165,8 +163,8 @@ class FileDestination(Destination[LocalFile, LocalFolder]):
             for path in (temporary.parts_path(upload), temporary.bytes_path(upload)):
                 path.unlink(missing_ok=True)
 
-        with suppress(UploadGone):  # its id is not one of ours: it has no files
-            await self._do(upload.target, remove)
+        with suppress(UploadGone):  # the upload's id is not one of ours, so it has no files
+            await self._run(upload.target, remove)
 
     async def list_parts(
         self, upload: MultipartUpload, after: int | None
@@ -181,7 +179,7 @@ class FileDestination(Destination[LocalFile, LocalFolder]):
             temporary.bytes_path(upload).stat()
             return list(temporary.read_parts(temporary.parts_path(upload)))
 
-        return await self._do_if_there(upload, read), None
+        return await self._run_on_upload(upload, read), None
 
     async def list_uploads(
         self, prefix: LocalFolder, after: tuple[str, str] | None
@@ -202,8 +200,8 @@ class FileDestination(Destination[LocalFile, LocalFolder]):
             raise DestinationExists(message) from error
         _sync_folder(path.parent)
 
-    async def _do(self, place: object, work: Callable[[], T]) -> T:
-        """Run what uses the file system.
+    async def _run(self, place: object, work: Callable[[], T]) -> T:
+        """Run a function that uses the file system, and convert its errors.
 
         Raises:
             SourceNotFound, AccessDenied, InputError, FileError: the file system refused.
@@ -211,9 +209,9 @@ class FileDestination(Destination[LocalFile, LocalFolder]):
         with _explained(f"writing {place}"):
             return await self._engine.compute(work)
 
-    async def _do_if_there(self, upload: MultipartUpload, work: Callable[[], T]) -> T:
+    async def _run_on_upload(self, upload: MultipartUpload, work: Callable[[], T]) -> T:
         try:
-            return await self._do(upload.target, work)
+            return await self._run(upload.target, work)
         except SourceNotFound as error:
             raise UploadGone(f"the temporary file of {upload.target} was removed") from error
 
@@ -228,7 +226,7 @@ def _explained(what: str) -> Iterator[None]:
         raise explain(error, what) from error
 
 
-def _look_at(target: LocalFile) -> os.stat_result | None:
+def _stat_target(target: LocalFile) -> os.stat_result | None:
     """Return the facts of a file that may be replaced; None if nothing is there.
 
     Raises:
@@ -238,17 +236,14 @@ def _look_at(target: LocalFile) -> os.stat_result | None:
         facts = os.stat(target.path)  # noqa: PTH116 - like the source
     except FileNotFoundError:
         return None
-    if stat.S_ISDIR(facts.st_mode):
-        raise IsADirectoryError
-    if not stat.S_ISREG(facts.st_mode):
-        raise InputError(f"{target} is not a regular file: write to standard output, `-`, and send it there")
+    check_regular(facts, target, "write to standard output, `-`, and send it there")
     return facts
 
 
 def _link(path: Path, target: LocalFile) -> bool:
-    """Give a complete file its second name, and return whether the file system could.
+    """Link a complete file to its final name, and return whether the file system has hard links.
 
-    FAT, SMB and others have no second names. There an empty file takes the name, and a rename replaces it.
+    FAT, SMB and others have none. There, an empty file takes the name, for a rename to replace.
 
     Raises:
         FileExistsError: the name is taken.
@@ -264,7 +259,7 @@ def _link(path: Path, target: LocalFile) -> bool:
 
 
 def _create(path: Path, target: LocalFile) -> FileIO:
-    _look_at(target)
+    _stat_target(target)
     path.parent.mkdir(parents=True, exist_ok=True)
     return FileIO(os.open(path, _FLAGS | os.O_CREAT | os.O_EXCL, 0o666), "w")
 
@@ -273,8 +268,8 @@ def _open(path: Path) -> int:
     return os.open(path, _FLAGS | getattr(os, "O_NOFOLLOW", 0))
 
 
-def _note_part(file: FileIO, parts: Path, part: CompletedPart) -> None:
-    """Sync a part to the disk, then say so in the list: a list that says more would be wrong."""
+def _append_part(file: FileIO, parts: Path, part: CompletedPart) -> None:
+    """Sync a part to the disk, then add it to the list: every part in the list must be on the disk."""
     os.fsync(file.fileno())
     with FileIO(os.open(parts, _FLAGS | os.O_APPEND), "w") as listed:
         # One write, so that lines of parts that end at the same time do not mix.
@@ -285,12 +280,12 @@ def _note_part(file: FileIO, parts: Path, part: CompletedPart) -> None:
 
 
 def _sync_folder(folder: Path) -> None:
-    """Sync a rename to the disk. Windows opens no folders, and needs no sync of them."""
+    """Sync a rename to the disk. Windows cannot open folders, and need not sync them."""
     if not hasattr(os, "O_DIRECTORY"):
         return
     try:
         opened = os.open(folder, os.O_RDONLY | os.O_DIRECTORY)
-    except PermissionError:  # it may be written and not listed; the file has its name already
+    except PermissionError:  # the folder is writable, but not readable; the file has its name already
         return
     try:
         os.fsync(opened)
@@ -298,7 +293,7 @@ def _sync_folder(folder: Path) -> None:
         os.close(opened)
 
 
-def _check(body: Body, declared: Checksum | None, target: LocalFile) -> None:
+def _check_digest(body: Body, declared: Checksum | None, target: LocalFile) -> None:
     found = None if declared is None else body.digests.checksums().get(declared.kind)
     if found is not None and found != declared:
         raise ChecksumMismatch(f"the bytes for {target} have the {found.kind} {found.value}, not as declared")

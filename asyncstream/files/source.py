@@ -1,7 +1,6 @@
 """Files of this machine as a source: open, read in ranges, list."""
 
 import os
-import stat
 from collections.abc import Iterator
 from contextlib import suppress
 from io import FileIO
@@ -9,16 +8,16 @@ from itertools import islice
 from mimetypes import guess_type
 
 from asyncstream.errors import InputError, NotModified, OtherVersion, SourceChanged
-from asyncstream.files.failures import explain
+from asyncstream.files.failures import check_regular, explain
 from asyncstream.files.temporary import is_temporary
 from asyncstream.files.walking import walk
 from asyncstream.locations import LocalFile, LocalFolder
 from asyncstream.objects import ByteRange, ListedObject, Stored
 from asyncstream.ports import Engine, Opened, Source
 
-# Files per page of a listing, as S3 has them.
-_LISTED = 1_000
-# A FIFO must not block the open; it is refused afterwards. Windows would change line ends.
+# Files per page of a listing: as many as S3 returns.
+_PAGE_SIZE = 1_000
+# Opening a FIFO must not block; `check_regular` then refuses it. In text mode, Windows changes line ends.
 _FLAGS = os.O_RDONLY | getattr(os, "O_NONBLOCK", 0) | getattr(os, "O_BINARY", 0)
 
 
@@ -26,7 +25,7 @@ class FileSource(Source[LocalFile, LocalFolder]):
     """Reads and lists files. See `ports.Source`.
 
     Args:
-        engine: runs what may wait for a disk, or a network's file system.
+        engine: runs the calls that may wait for a disk or for a network file system.
         chunk_size: bytes read at a time.
     """
 
@@ -56,7 +55,7 @@ class FileSource(Source[LocalFile, LocalFolder]):
             if found.etag == if_none_match:
                 raise NotModified(f"{source} has not changed")
             if etag is not None and found.etag != etag:
-                raise _changed(source)
+                raise OtherVersion(f"{source} was changed or replaced during the transfer")
             range_ = ByteRange(0, found.size) if range_ is None else range_
             range_ = ByteRange(range_.start, min(range_.stop, found.size))
             stream.restrict(range_)
@@ -74,12 +73,12 @@ class FileSource(Source[LocalFile, LocalFolder]):
         return await self._engine.compute(lambda: self._list(prefix, token))
 
     def _list(self, folder: LocalFolder, token: str | None) -> tuple[list[ListedObject], str | None]:
-        walking = self._walks.pop(token) if token is not None else _rows(folder)
+        walking = self._walks.pop(token) if token is not None else _list_files(folder)
         try:
-            page = list(islice(walking, _LISTED))
+            page = list(islice(walking, _PAGE_SIZE))
         except OSError as error:
             raise explain(error, f"listing {error.filename or folder}") from error
-        if len(page) < _LISTED:
+        if len(page) < _PAGE_SIZE:
             return page, None
         following = page[-1].key
         self._walks[following] = walking
@@ -102,7 +101,8 @@ class _FileStream:
         try:
             self._file = FileIO(os.open(self._source.path, _FLAGS))
             facts = os.fstat(self._file.fileno())
-            stored = _stored(self._source, facts)
+            check_regular(facts, self._source, "send its bytes to standard input, and copy `-`")
+            stored = Stored(facts.st_size, _etag(facts), None)
             hides_bytes = not stored.size and bool(self._file.read(1))
         except OSError as error:
             raise explain(error, f"reading {self._source}") from error
@@ -142,24 +142,12 @@ class _FileStream:
                 file.close()
 
 
-def _stored(source: LocalFile, facts: os.stat_result) -> Stored:
-    if stat.S_ISDIR(facts.st_mode):
-        raise InputError(f"reading {source}: it is a folder. Name a file, or end both sides with a slash")
-    if not stat.S_ISREG(facts.st_mode):
-        raise InputError(f"{source} is not a regular file: send its bytes to standard input, and copy `-`")
-    return Stored(facts.st_size, _etag(facts), None)
-
-
 def _etag(facts: os.stat_result) -> str:
     """Return a text that changes with the file's content, as an ETag does."""
     return f'"{facts.st_mtime_ns:x}-{facts.st_size:x}-{facts.st_ino:x}"'
 
 
-def _rows(folder: LocalFolder) -> Iterator[ListedObject]:
+def _list_files(folder: LocalFolder) -> Iterator[ListedObject]:
     for name, facts in walk(folder.path):
         if not is_temporary(name):
             yield ListedObject(name, facts.st_size, _etag(facts))
-
-
-def _changed(source: LocalFile) -> OtherVersion:
-    return OtherVersion(f"{source} was changed or replaced during the transfer")

@@ -13,18 +13,12 @@ from asyncstream.errors import AsyncstreamError, FileError, NothingYet
 from asyncstream.files.failures import explain
 from asyncstream.files.writing import write_body
 from asyncstream.locations import LocalFolder, StandardStream
-from asyncstream.objects import (
-    ByteRange,
-    CompletedPart,
-    MultipartUpload,
-    Origin,
-    Written,
-)
+from asyncstream.objects import ByteRange, CompletedPart, MultipartUpload, Origin, Written
 from asyncstream.ports import Body, Destination, Engine, Opened, Source
 
 _INPUT, _OUTPUT = 0, 1
-# Seconds to wait for bytes or room, before the reader or writer looks whether it should stop.
-_PATIENCE = 0.2
+# Seconds to wait for bytes, or for room, before checking whether to stop.
+_POLL_SECONDS = 0.2
 
 
 class StandardInput(Source[StandardStream, LocalFolder]):
@@ -50,7 +44,7 @@ class StandardInput(Source[StandardStream, LocalFolder]):
         """Return standard input, whose size is unknown.
 
         Raises:
-            FileError: it was read already, and its bytes are gone; or it is closed.
+            FileError: it was read before, so its bytes are gone; or it is closed.
         """
         _check_open(sys.__stdin__, "standard input")
         if self._was_read:
@@ -73,23 +67,23 @@ class _InputStream:
         return await self._engine.compute(self._read)
 
     def _read(self) -> memoryview:
-        """Read until the buffer is full or nothing more is ready: each hop to a thread should be worth it.
+        """Read until the buffer is full or nothing more is ready: each switch to a thread has a cost.
 
         Raises:
-            NothingYet: there was nothing to read for some time. The caller may have been told to stop.
+            NothingYet: there was nothing to read for some time. The caller then checks whether to stop.
         """
         filled = 0
         try:
             while filled < len(self._buffer) and not self._ended:
                 size = None
-                if _is_ready(0 if filled else _PATIENCE):
+                if _is_ready(0 if filled else _POLL_SECONDS):
                     # None: another program made the pipe non-blocking, and it is empty after all.
                     size = self._file.readinto(self._buffer[filled:])
                 if size is None and not filled:
                     raise NothingYet("standard input is silent")
                 if size is None:
                     break
-                # A terminal says only once that it has ended.
+                # A terminal reports its end only once.
                 self._ended = not size
                 filled += size
         except NothingYet:
@@ -103,12 +97,12 @@ class _InputStream:
 
 
 def _is_ready(seconds: float) -> bool:
-    """Wait for bytes, or the end. Windows can ask this of sockets only: there a read waits by itself."""
+    """Wait for bytes, or the end. On Windows `select` takes sockets only, so there the read itself waits."""
     return os.name == "nt" or bool(select.select([_INPUT], [], [], seconds)[0])
 
 
 def _check_open(stream: object | None, name: str) -> None:
-    """Check that the process was started with a stream: else its number is that of another file, or a socket.
+    """Check that the process was started with a stream. If not, another file or a socket may have its number.
 
     Raises:
         FileError: it was started without it.
@@ -182,59 +176,42 @@ class StandardOutput(Destination[StandardStream, LocalFolder]):
                 f"standard output has {self._written} bytes, and the next one would be {start}: an earlier "
                 f"try has written what cannot be taken back. It ended with: {self._failure}"
             )
+
+        async def next_chunk() -> bytes | memoryview:
+            chunk = await body.next_chunk()
+            self._written += len(chunk)
+            return chunk
+
         with _OutputFile(body.check) as file:
-            counted = _Counted(body)
             try:
-                await write_body(self._engine, file, counted, "standard output")
+                await write_body(self._engine, file, next_chunk, "standard output")
             except AsyncstreamError as error:
                 self._failure = str(error)
                 raise
-            finally:
-                self._written += counted.moved
 
 
 class _OutputFile(FileIO):
-    """Standard output. A reader that takes nothing must not keep it from being stopped.
+    """Standard output. A transfer can be stopped while the reader takes nothing.
 
     Args:
-        check: raises to stop; called again and again while there is no room.
+        check: raises an error to stop the write; called repeatedly while there is no room.
     """
 
     def __init__(self, check: Callable[[], None]) -> None:
         super().__init__(_OUTPUT, "w", closefd=False)
         self._check = check
-        # Where there is room for some bytes, a longer write would wait for all of them.
+        # If a pipe has room for some bytes only, a longer write waits until it has taken all.
         waits = os.name != "nt" and not stat.S_ISREG(os.fstat(_OUTPUT).st_mode)
-        self._at_once = select.PIPE_BUF if waits else None
+        self._longest_write = select.PIPE_BUF if waits else None
 
     def write(self, data: Any, /) -> int:
-        if self._at_once is None:
+        if self._longest_write is None:
             return super().write(data)
         while True:
-            if not select.select([], [_OUTPUT], [], _PATIENCE)[1]:
+            if not select.select([], [_OUTPUT], [], _POLL_SECONDS)[1]:
                 self._check()
                 continue
             # None: another program made the pipe non-blocking, and it is full after all.
-            written: int | None = super().write(data[: self._at_once])
+            written: int | None = super().write(data[: self._longest_write])
             if written is not None:
                 return written
-
-
-class _Counted:
-    """A body that counts the bytes it has handed on."""
-
-    def __init__(self, body: Body) -> None:
-        self._body = body
-        self.length = body.length
-        self.digests = body.digests
-        self.error = body.error
-        self.check = body.check
-        self.moved = 0
-
-    async def next_chunk(self) -> bytes | memoryview:
-        chunk = await self._body.next_chunk()
-        self.moved += len(chunk)
-        return chunk
-
-    async def close(self) -> None:
-        await self._body.close()

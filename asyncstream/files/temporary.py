@@ -24,13 +24,13 @@ _SUFFIX, _PARTS = ".asyncstream", ".asyncstream-parts"
 _ID = re.compile("[0-9a-f]{16}")
 # No file is called "" or ".".
 _NAME = re.compile(rf"\.([^.].*|\..+)\.({_ID.pattern})\.asyncstream(-parts)?", re.DOTALL)
-# The most bytes of a name in the usual file systems, less the bytes that are added to it.
-_MOST_NAME = 255 - len("..0123456789abcdef.asyncstream-parts")
+# Bytes of the longest name in the usual file systems, less those that are added to it.
+_LONGEST_NAME = 255 - len("..0123456789abcdef.asyncstream-parts")
 _decode_part = json.Decoder(CompletedPart).decode
 
 
 def new_upload(target: LocalFile) -> MultipartUpload:
-    """Return a new upload of a file, of which nothing exists yet."""
+    """Return a new upload of a file, without creating anything on the disk."""
     return MultipartUpload(target, token_hex(8))
 
 
@@ -53,7 +53,7 @@ def _path(upload: MultipartUpload, suffix: str) -> Path:
     if not _ID.fullmatch(upload.upload_id):
         raise UploadGone(f"{upload.upload_id!r:.100} is not an upload of {upload.target}")
     target = Path(upload.target.path)
-    name = os.fsdecode(os.fsencode(target.name)[:_MOST_NAME])
+    name = os.fsdecode(os.fsencode(target.name)[:_LONGEST_NAME])
     return target.with_name(f".{name}.{upload.upload_id}{suffix}")
 
 
@@ -63,14 +63,14 @@ def is_temporary(path: str) -> bool:
 
 
 def part_line(part: CompletedPart) -> bytes:
-    """Return the line that says that a part is on the disk."""
+    """Return the line of a part in the list."""
     return json.encode(part) + b"\n"
 
 
 def read_parts(path: Path) -> Iterator[CompletedPart]:
-    """Yield the parts that a list has, without those whose lines are damaged.
+    """Yield the parts in a list, without damaged lines.
 
-    A machine that stopped may have left half a line, which the next transfer has continued.
+    A machine that crashes may leave half a line, to which the next transfer appends its first one.
     """
     for line in path.read_bytes().split(b"\n")[:-1]:
         with suppress(DecodeError):

@@ -5,7 +5,7 @@ import stat
 from collections.abc import Iterator
 from errno import ELOOP, ENOENT, ENOTDIR
 
-# What tells that a file was removed, or that a link leads to nothing.
+# The errors of a file that was removed, and of a link to nothing.
 _NOTHING_THERE = frozenset({ENOENT, ENOTDIR, ELOOP})
 
 
@@ -35,11 +35,11 @@ def walk(folder: str) -> Iterator[tuple[str, os.stat_result]]:
 
 
 def _entries(folder: str, path: str) -> list[str]:
-    """Return the paths within the folder of what is at this path, the last one first.
+    """Return the entries of the subfolder at `path`, as paths within `folder`, in reverse order.
 
-    A folder's ends with a slash, so that it sorts as the start of its files' paths do.
+    The path of a folder ends with a slash, so that it sorts like the paths of its files.
     """
     with os.scandir(os.path.join(folder, path)) as entries:  # noqa: PTH118
-        # Not the entries: a folder of a million files has as many, of 300 bytes each.
+        # Keep their paths only: an entry has 300 bytes, and a folder may have a million files.
         named = [path + each.name + "/" * each.is_dir(follow_symlinks=False) for each in entries]
     return sorted(named, reverse=True)

@@ -1,17 +1,25 @@
 """Write a body to an open file."""
 
-from collections.abc import Sequence
+from collections.abc import Awaitable, Callable, Sequence
 from io import FileIO
 
 from asyncstream.errors import AsyncstreamError, FileError
 from asyncstream.files.failures import explain
-from asyncstream.ports import Body, Engine
+from asyncstream.ports import Engine
+
+NextChunk = Callable[[], Awaitable[bytes | memoryview]]
 
 
-async def write_body(engine: Engine, file: FileIO, body: Body, target: object) -> None:
-    """Write all bytes of a body where the file stands. `target` is named in errors.
+async def write_body(engine: Engine, file: FileIO, next_chunk: NextChunk, target: object) -> None:
+    """Write all chunks of a body at the file's current position.
 
-    asyncio writes on a thread. Chunks are collected until they are worth the hop.
+    asyncio writes on a thread, and collects chunks until they are worth the switch to it.
+
+    Args:
+        engine: runs the writes.
+        file: the open file.
+        next_chunk: the body's; see `ports.Body`.
+        target: the file's name, for errors.
 
     Raises:
         AccessDenied, FileError: the file system refused them.
@@ -23,7 +31,7 @@ async def write_body(engine: Engine, file: FileIO, body: Body, target: object) -
         chunks: list[bytes | memoryview] = []
         size = 0
         while size < at_once:
-            chunk = await body.next_chunk()
+            chunk = await next_chunk()
             if not chunk:
                 ended = True
                 break

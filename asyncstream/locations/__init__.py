@@ -1,30 +1,36 @@
 """Places that a transfer reads and writes: objects, files, URLs, prefixes and folders. No I/O."""
 
+from asyncstream.locations.archives import ArchiveFile, ZipEntries, ZipEntry
 from asyncstream.locations.local import LocalFile, LocalFolder, StandardStream
 from asyncstream.locations.s3 import MAX_KEY_BYTES, S3Object, S3Prefix, is_folder_marker
 from asyncstream.locations.web import WebFile
 
-# What one file is read from, and written to; and what many are.
-SourceFile = S3Object | LocalFile | WebFile | StandardStream
+# Sources and destinations of one file, and of many.
+SourceFile = S3Object | LocalFile | WebFile | StandardStream | ZipEntry
 TargetFile = S3Object | LocalFile | StandardStream
 Folder = S3Prefix | LocalFolder
+SourceFolder = Folder | ZipEntries
 
 __all__ = [
     "MAX_KEY_BYTES",
+    "ArchiveFile",
     "Folder",
     "LocalFile",
     "LocalFolder",
     "S3Object",
     "S3Prefix",
     "SourceFile",
+    "SourceFolder",
     "StandardStream",
     "TargetFile",
     "WebFile",
+    "ZipEntries",
+    "ZipEntry",
     "is_folder_marker",
     "rebased",
 ]
 
 
-def rebased(name: str, old: Folder, new: Folder) -> str:
-    """Return the name in `new` of a file of this name in `old`: its prefix is replaced, the rest stays."""
+def rebased(name: str, old: SourceFolder, new: Folder) -> str:
+    """Return the name of a file with the prefix of `old` replaced by that of `new`."""
     return new.prefix + name.removeprefix(old.prefix)

@@ -11,9 +11,9 @@ from asyncstream.errors import InputError
 _SCHEME = "file://"
 
 
-def _check_path(path: object, what: str) -> None:
+def _check_path(path: object, kind: str) -> None:
     if not isinstance(path, str) or not path or "\0" in path:
-        raise InputError(f"{what}({path!r:.300}) is not a path: it must be text, not empty, without NUL")
+        raise InputError(f"{kind}({path!r:.300}) is not a path: it must be text, not empty, without NUL")
 
 
 def _path(uri: str) -> str:
@@ -29,8 +29,8 @@ def _path(uri: str) -> str:
 class LocalFile(Struct, frozen=True):
     """A file on this machine, or in a file system mounted there, such as EFS.
 
-    As a source it must be a regular file, and stay as it is while it is read. As a destination it appears
-    whole: it is written under another name in its folder, which is created if need be, and then renamed.
+    As a source it must be a regular file, and must not change while it is read. As a destination it appears
+    whole: it is written under a temporary name in its folder, and then renamed. A missing folder is created.
 
     Raises:
         InputError: the path is empty or has a NUL.
@@ -79,7 +79,7 @@ class LocalFolder(Struct, frozen=True):
 
     @property
     def prefix(self) -> str:
-        """The part of its files' names that is not within the folder: none."""
+        """Empty: the names of files start in the folder."""
         return ""
 
     def __str__(self) -> str:
@@ -104,7 +104,7 @@ class StandardStream(Struct, frozen=True):
 
     @property
     def uri(self) -> str:
-        """What the command line calls it."""
+        """Its name on the command line."""
         return "-"
 
     def __str__(self) -> str:

@@ -1,4 +1,4 @@
-"""`WebFile`: what a URL returns, as the source of a file."""
+"""`WebFile`: a URL as the source of a file."""
 
 import re
 from base64 import b64encode
@@ -14,7 +14,7 @@ _SHA256 = re.compile("[0-9a-fA-F]{64}")
 
 
 class WebFile(Struct, frozen=True):
-    """A file behind a URL, and what its bytes are expected to be.
+    """A file behind a URL, and the size and hash that it must have.
 
     The URL may be presigned: messages, reports and traces leave its query out.
 
@@ -55,7 +55,7 @@ class WebFile(Struct, frozen=True):
         return self.uri
 
     def __rich_repr__(self) -> list[tuple[str, Any]]:
-        """Return what rich shows: msgspec's own would show the query."""
+        """Return the attributes that rich shows: msgspec's own method would show the query."""
         return [("url", self.uri), ("size", self.size), ("sha256", self.sha256)]
 
     def __repr__(self) -> str:

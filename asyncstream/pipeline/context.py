@@ -7,7 +7,7 @@ from typing import Any
 from msgspec import Struct
 
 from asyncstream.deadline import Deadline
-from asyncstream.locations import Folder, SourceFile, TargetFile
+from asyncstream.locations import Folder, SourceFile, SourceFolder, TargetFile
 from asyncstream.pipeline import progress
 from asyncstream.pipeline.config import TransferConfig
 from asyncstream.ports import Destination, Engine, Source
@@ -27,7 +27,7 @@ class Ends(Struct, frozen=True):
     destinations: Mapping[type, Destination[Any, Any]]
     retrying: Retrying
 
-    def source_of(self, place: SourceFile | Folder) -> Source[Any, Any]:
+    def source_of(self, place: SourceFile | SourceFolder) -> Source[Any, Any]:
         """Return what reads or lists a place."""
         return self.sources[type(place)]
 

@@ -15,9 +15,12 @@ from asyncstream.locations import (
     S3Object,
     S3Prefix,
     SourceFile,
+    SourceFolder,
     StandardStream,
     TargetFile,
     WebFile,
+    ZipEntries,
+    ZipEntry,
     rebased,
 )
 from asyncstream.objects import ListedObject
@@ -42,9 +45,11 @@ class Job(Struct, frozen=True):
     continuation: Continuation | None = None
 
 
-Pair = tuple[SourceFile, TargetFile] | tuple[Folder, Folder]
+Pair = tuple[SourceFile, TargetFile] | tuple[SourceFolder, Folder]
 _FOLDERS, _OF_S3 = (S3Prefix, LocalFolder), (S3Object, S3Prefix)
-_SOURCES, _TARGETS = (S3Object, LocalFile, WebFile, StandardStream), (S3Object, LocalFile, StandardStream)
+_SOURCE_FOLDERS = (*_FOLDERS, ZipEntries)
+_TARGETS = (S3Object, LocalFile, StandardStream)
+_SOURCES = (*_TARGETS, WebFile, ZipEntry)
 
 
 def check_pairs(pairs: Iterable[Pair], *, one_server: bool = True) -> list[Pair]:
@@ -82,7 +87,7 @@ def check_pairs(pairs: Iterable[Pair], *, one_server: bool = True) -> list[Pair]
     return pairs
 
 
-def _are_the_same(source: SourceFile | Folder, destination: TargetFile | Folder) -> bool:
+def _are_the_same(source: SourceFile | SourceFolder, destination: TargetFile | Folder) -> bool:
     earlier = isinstance(source, S3Object) and source.version_id is not None
     return source.uri == destination.uri and not earlier and not isinstance(source, StandardStream)
 
@@ -93,25 +98,26 @@ def _check_pair(source: object, destination: object) -> None:
     Raises:
         InputError: it cannot.
     """
-    if isinstance(source, _FOLDERS) and isinstance(destination, _FOLDERS):
+    if isinstance(source, _SOURCE_FOLDERS) and isinstance(destination, _FOLDERS):
         _check_names_match(source, destination)
     elif not (isinstance(source, _SOURCES) and isinstance(destination, _TARGETS)):
         raise InputError(
-            "give two S3Objects, or two S3Prefixes to copy a listing (or a LocalFile, LocalFolder or WebFile "
-            f"in the place of one), not {type(source).__name__} and {type(destination).__name__}"
+            "give two S3Objects, or two S3Prefixes to copy a listing (or a LocalFile, LocalFolder, WebFile, "
+            "ZipEntry or ZipEntries in the place of one), not "
+            f"{type(source).__name__} and {type(destination).__name__}"
         )
     if isinstance(destination, S3Object) and destination.version_id is not None:
         raise InputError(f"a destination cannot name a version ({destination})")
 
 
-def _check_names_match(source: Folder, destination: Folder) -> None:
+def _check_names_match(source: SourceFolder, destination: Folder) -> None:
     """Check that a prefix whose names become those of files ends where a folder does.
 
     Raises:
         InputError: it does not: `s3://bucket/data` would make `data/x` to `/x`.
     """
     for prefix, other in ((source, destination), (destination, source)):
-        if isinstance(other, LocalFolder) and prefix.prefix and not prefix.prefix.endswith("/"):
+        if isinstance(other, LocalFolder | ZipEntries) and prefix.prefix and not prefix.prefix.endswith("/"):
             raise InputError(f"{prefix} and a folder: end the prefix with a slash")
 
 
@@ -240,14 +246,14 @@ class Jobs(Sequence[Job]):
 
     def _pair_job(self, position: int) -> Job:
         source, destination = self._pairs[position]
-        assert not isinstance(source, _FOLDERS) and not isinstance(destination, _FOLDERS)  # noqa: S101, PT018 - checked
+        assert not isinstance(source, _SOURCE_FOLDERS) and not isinstance(destination, _FOLDERS)  # noqa: S101, PT018 - checked
         return Job(source, destination)
 
     def _unpack_job(self, row: bytes) -> Job:
         position, name, size, etag = _read_row(row)
         key = _key(name)
         source, destination = self._pairs[position]
-        assert isinstance(source, _FOLDERS) and isinstance(destination, _FOLDERS)  # noqa: S101, PT018 - checked
+        assert isinstance(source, _SOURCE_FOLDERS) and isinstance(destination, _FOLDERS)  # noqa: S101, PT018 - checked
         read = source.item(key)
         try:
             return Job(read, destination.item(rebased(key, source, destination)), size, etag)

@@ -5,7 +5,7 @@ from collections.abc import Awaitable, Callable, Sequence
 from functools import partial
 
 from asyncstream.errors import InputError, NothingToTransfer, S3Error
-from asyncstream.locations import Folder, LocalFolder, S3Prefix, is_folder_marker
+from asyncstream.locations import LocalFolder, S3Prefix, SourceFolder, ZipEntries, is_folder_marker
 from asyncstream.objects import ListedObject
 from asyncstream.pipeline.context import Ends
 from asyncstream.pipeline.jobs import Jobs, Pair
@@ -32,7 +32,7 @@ async def list_files(ends: Ends, pairs: Sequence[Pair], room: float = math.inf) 
     """
     work = Jobs(pairs)
     for position, (source, _) in enumerate(pairs):
-        if isinstance(source, S3Prefix | LocalFolder):
+        if isinstance(source, S3Prefix | LocalFolder | ZipEntries):
             ask = partial(_page, source, ends)
             await _list(source, position, work, ask, room)
         else:
@@ -41,7 +41,18 @@ async def list_files(ends: Ends, pairs: Sequence[Pair], room: float = math.inf) 
     return work
 
 
-async def _list(prefix: Folder, position: int, work: Jobs, ask: _Ask, room: float) -> None:
+async def list_entries(ends: Ends, entries: ZipEntries) -> list[ListedObject]:
+    """Return the files in an archive; see `TransferSession.list_entries`."""
+    found: list[ListedObject] = []
+    token: str | None = None
+    while True:
+        page, token = await _page(entries, ends, token)
+        found += page
+        if token is None:
+            return found
+
+
+async def _list(prefix: SourceFolder, position: int, work: Jobs, ask: _Ask, room: float) -> None:
     """Add the objects under a prefix, each key once: a page may repeat keys of the page before."""
     markers: set[str] = set()
     begin, last = len(work), ""
@@ -81,7 +92,7 @@ def _take_markers(page: Sequence[ListedObject], markers: set[str]) -> list[Liste
     return [row for row in page if row.key not in markers]
 
 
-def _too_many(work: Jobs, prefix: Folder, room: float) -> str:
+def _too_many(work: Jobs, prefix: SourceFolder, room: float) -> str:
     return (
         f"{prefix}: the {work.listed:,} objects listed so far need more than the "
         f"{max(room, 0) / MiB:.0f} MiB that the function's memory has left, at "
@@ -91,6 +102,6 @@ def _too_many(work: Jobs, prefix: Folder, room: float) -> str:
     )
 
 
-async def _page(prefix: Folder, ends: Ends, token: str | None) -> tuple[list[ListedObject], str | None]:
+async def _page(prefix: SourceFolder, ends: Ends, token: str | None) -> tuple[list[ListedObject], str | None]:
     """Request one page."""
     return await ends.retrying.run(partial(ends.source_of(prefix).list_page, prefix, token))

@@ -1,39 +1,54 @@
-"""The ends of a transfer that are not S3: files, standard streams and URLs, opened only if it has them."""
+"""The ends of a transfer that are not S3: files, standard streams, URLs and archives, opened if needed."""
 
-from collections.abc import AsyncIterator, Iterable
+from collections.abc import AsyncIterator, Iterable, Iterator, Mapping
 from contextlib import AsyncExitStack, asynccontextmanager
 from typing import Any
 
+from asyncstream.archives.zip_source import ZipSource
 from asyncstream.files.destination import FileDestination
 from asyncstream.files.source import FileSource
 from asyncstream.files.standard import StandardInput, StandardOutput
-from asyncstream.locations import LocalFile, LocalFolder, StandardStream, WebFile
+from asyncstream.locations import (
+    Folder,
+    LocalFile,
+    LocalFolder,
+    SourceFile,
+    SourceFolder,
+    StandardStream,
+    TargetFile,
+    WebFile,
+    ZipEntries,
+    ZipEntry,
+)
 from asyncstream.pipeline import memory
 from asyncstream.pipeline.config import TransferConfig, chunk_size_within
 from asyncstream.pipeline.context import Ends
-from asyncstream.pipeline.jobs import Pair
 from asyncstream.ports import Destination, Engine, Source
+from asyncstream.units import GiB
 from asyncstream.web import FetchConfig, open_source
 
-_FILES = (LocalFile, LocalFolder)
+Place = SourceFile | SourceFolder | TargetFile | Folder
+# The memory assumed outside Lambda, in bytes. The directory of an archive may take a quarter of it.
+_MEMORY_ELSEWHERE = 4 * GiB
+_FILES, _ZIP = (LocalFile, LocalFolder), (ZipEntry, ZipEntries)
 
 
 @asynccontextmanager
 async def add_other_ends(
-    ends: Ends, pairs: Iterable[Pair], engine: Engine, config: TransferConfig, web: FetchConfig
+    ends: Ends, places: Iterable[Place], engine: Engine, config: TransferConfig, web: FetchConfig
 ) -> AsyncIterator[Ends]:
-    """Provide the ends with those that these pairs need beside S3.
+    """Yield the ends of S3, with those that these places need added.
 
-    A part in flight costs as much memory as the most expensive end, so ends that are not needed are left out.
+    The most expensive end determines the memory of a part in flight, so only those needed are opened.
 
     Args:
         ends: those of S3.
-        pairs: what is copied.
+        places: sources and destinations.
         engine: that of the transfer.
         config: the transfer's settings.
         web: how URLs are requested.
     """
-    kinds = {type(place) for pair in pairs for place in pair}
+    kinds = set(_kinds(places))
     chunk_size = chunk_size_within(config.chunk_size, memory.lambda_memory())
     sources: dict[type, Source[Any, Any]] = {**ends.sources}
     destinations: dict[type, Destination[Any, Any]] = {**ends.destinations}
@@ -50,4 +65,19 @@ async def add_other_ends(
             opened = await open_source(engine, web, config.max_concurrency, deadline, verify=verify)
             closing.push_async_callback(opened.close)
             sources[WebFile] = opened
+        if not kinds.isdisjoint(_ZIP):
+            sources |= dict.fromkeys(_ZIP, _open_zip(engine, sources))
         yield Ends(sources, destinations, ends.retrying)
+
+
+def _open_zip(engine: Engine, sources: Mapping[type, Source[Any, Any]]) -> ZipSource:
+    entry_memory = (memory.lambda_memory() or _MEMORY_ELSEWHERE) // 4
+    return ZipSource(engine, lambda place: sources[type(place)], entry_memory)
+
+
+def _kinds(places: Iterable[Place]) -> Iterator[type]:
+    """Yield the type of each place, and of the archive that an entry is in."""
+    for place in places:
+        yield type(place)
+        if isinstance(place, ZipEntry | ZipEntries):
+            yield type(place.archive)

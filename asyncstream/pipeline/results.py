@@ -233,7 +233,8 @@ class TransferReport(Struct, frozen=True):
         requests: number of requests sent, by operation ("GetObject": 10).
         folder_markers: number of objects under the prefixes that were not copied, because they only mark a
             folder: 0 bytes, with a key that ends with a slash.
-        downgrades: a sentence for each thing that a server lacks, or may lack, and the transfer did without.
+        downgrades: a sentence for each thing that a server lacks, or may lack, and the transfer did without;
+            and for what an archive has and no object can be.
     """
 
     engine: str

@@ -3,6 +3,7 @@
 import time
 from collections.abc import Iterable, Mapping, Sequence
 from functools import partial
+from itertools import chain
 from types import MappingProxyType
 from typing import Any
 
@@ -59,9 +60,10 @@ async def run_transfer(clients: Clients, request: Request) -> TransferReport:
     if loaded is not None and request.continuations:
         raise InputError("what a transform makes of a file cannot be continued: give no continuations")
     with tracing.open_trace(engine=clients.engine.name, multipart=request.config.multipart) as span:
+        places = chain.from_iterable(pairs)
         async with (
             clients.open(request.config) as of_s3,
-            add_other_ends(of_s3, pairs, clients.engine, request.config, request.web) as ends,
+            add_other_ends(of_s3, places, clients.engine, request.config, request.web) as ends,
         ):
             report = await _run(clients, ends, request, pairs, loaded, span)
         span.annotate(

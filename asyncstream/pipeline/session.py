@@ -1,22 +1,23 @@
 """`transfer`, and the session that keeps clients, threads and event loop between calls."""
 
-from collections.abc import Awaitable, Callable, Hashable, Iterable, Sequence
+from collections.abc import Awaitable, Callable, Hashable, Iterable
 from contextlib import AbstractContextManager
 from datetime import UTC, datetime, timedelta
 from functools import partial
+from itertools import chain
 from typing import TypeVar, TypeVarTuple
 
 from asyncstream import tracing
 from asyncstream.engines import EngineName
 from asyncstream.engines.keeping import EngineSession, Kept
-from asyncstream.locations import Folder, S3Object
-from asyncstream.objects import OpenUpload
+from asyncstream.locations import Folder, S3Object, ZipEntries
+from asyncstream.objects import ListedObject, OpenUpload
 from asyncstream.pipeline import listing, progress, small_objects, stale_uploads
 from asyncstream.pipeline.clients import Clients
 from asyncstream.pipeline.config import TransferConfig
 from asyncstream.pipeline.context import Ends
 from asyncstream.pipeline.jobs import Jobs, Pair
-from asyncstream.pipeline.other_ends import add_other_ends
+from asyncstream.pipeline.other_ends import Place, add_other_ends
 from asyncstream.pipeline.results import TransferReport
 from asyncstream.pipeline.run import NO_CONTINUATIONS, Continuations, Request, run_transfer
 from asyncstream.pipeline.small_objects import Content
@@ -88,7 +89,17 @@ class TransferSession(EngineSession):
         Lists prefixes; copies nothing.
         """
         pairs = self._clients.check_pairs(files)
-        return self._request(config or TransferConfig(), listing.list_files, pairs, pairs=pairs)
+        places = chain.from_iterable(pairs)
+        return self._request(config or TransferConfig(), listing.list_files, pairs, places=places)
+
+    def list_entries(self, entries: ZipEntries, web: FetchConfig | None = None) -> list[ListedObject]:
+        """Return the names and sizes of the files in an archive, in the order in which they are unpacked.
+
+        Raises:
+            CorruptInput: it is not a ZIP archive, or damaged.
+            SourceNotFound, BucketNotFound, AccessDenied, ConnectionFailed: it could not be read.
+        """
+        return self._request(_DEFAULTS, listing.list_entries, entries, places=[entries], web=web)
 
     def read(self, source: S3Object, max_bytes: int, config: TransferConfig) -> bytes:
         """Read a small object, such as a list, with one GET, within the configuration's deadline.
@@ -124,9 +135,7 @@ class TransferSession(EngineSession):
             BucketNotFound, AccessDenied: they could not be listed.
         """
         before = datetime.now(UTC) - older_than
-        return self._request(
-            _DEFAULTS, stale_uploads.list_created_before, before, prefix, pairs=[(prefix, prefix)]
-        )
+        return self._request(_DEFAULTS, stale_uploads.list_created_before, before, prefix, places=[prefix])
 
     def abort(self, uploads: Iterable[OpenUpload]) -> None:
         """Abort these uploads and delete their parts. It is not an error if an upload no longer exists.
@@ -136,22 +145,23 @@ class TransferSession(EngineSession):
                 aborted.
         """
         uploads = list(uploads)
-        pairs = [(each.target, each.target) for each in uploads]
-        self._request(_DEFAULTS, stale_uploads.abort, uploads, pairs=pairs)
+        places = [each.target for each in uploads]
+        self._request(_DEFAULTS, stale_uploads.abort, uploads, places=places)
 
     def _request(
         self,
         config: TransferConfig,
         send: Callable[[Ends, *Ts], Awaitable[R]],
         *args: *Ts,
-        pairs: Sequence[Pair] = (),
+        places: Iterable[Place] = (),
+        web: FetchConfig | None = None,
     ) -> R:
-        """Open both ends, also for the places of `pairs`, and send requests to them."""
+        """Open both ends, also for these places, and send requests to them."""
 
         async def run() -> R:
             async with (
                 self._clients.open(config) as of_s3,
-                add_other_ends(of_s3, pairs, self._engine, config, FetchConfig()) as ends,
+                add_other_ends(of_s3, places, self._engine, config, web or FetchConfig()) as ends,
             ):
                 return await send(ends, *args)
 

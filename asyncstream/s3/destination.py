@@ -132,7 +132,7 @@ class S3Destination(BodySender):
             self._learned.lacking.add((target.bucket, CRC64NVME))
         verified = self._verify and self.verifies(target)
         if verified and reply.get("ChecksumType", "FULL_OBJECT") != "FULL_OBJECT":
-            # The server would compare the checksum of the whole with that of the parts' checksums.
+            # The server would compare the object's checksum with the checksum of its parts' checksums.
             self._learned.lacking.add((target.bucket, WHOLE_CHECKSUM))
             verified = False
         return MultipartUpload(target, replies.upload_id(reply, target), verified=verified)
@@ -152,12 +152,12 @@ class S3Destination(BodySender):
         """Complete an upload from its parts, in order of their numbers, if the whole matches the checksum."""
         params = requests.complete_upload_params(upload, parts, self._extra) | self._create_only
         whole = requests.whole_checksum_params(parts, checksum)
+        target = requests.target_of(upload)
         try:
             reply = await self._call_with("CompleteMultipartUpload", params, whole, CRC64NVME)
         except S3Error as error:
-            self._check_absent(requests.target_of(upload), error)
+            self._check_absent(target, error)
             raise
-        target = requests.target_of(upload)
         written = replies.completed(reply, target)
         self._suspect_overwriting(target.bucket)
         if checksum is not None and written.checksum is None and self.verifies(target):
@@ -179,7 +179,7 @@ class S3Destination(BodySender):
         params = requests.list_uploads_params(prefix, after, self._extra)
         try:
             reply = await self._call("ListMultipartUploads", params)
-        except UploadGone:  # so rclone says that there are none
+        except UploadGone:  # rclone's reply if there are none
             return [], None
         return replies.uploads(reply, prefix)
 

@@ -1,4 +1,4 @@
-"""Send the bodies of uploads to S3, each with its checksum in the way that the bucket's server takes it."""
+"""Send the bodies of uploads to S3, each with a checksum in the form that its server accepts."""
 
 from collections.abc import Mapping
 from typing import Any

@@ -2,7 +2,7 @@
 
 This is S3's encoding aws-chunked with an unsigned payload (API reference, "Signature calculations for the
 Authorization header: Including trailing headers"). botocore's own `AwsChunkedWrapper` copies each byte more
-than once, and the length of what it sends is not known ahead.
+than once, and does not know the length of the body that it sends.
 """
 
 from asyncstream.checksum import CRC64NVME, Digests
@@ -38,7 +38,7 @@ class TrailerBody:
         self._unsent = body.length
         self._in_chunk = 0
         self._piece = memoryview(b"")
-        self._framing = self._next_size(b"")
+        self._framing = self._next_framing(b"")
         self.length = _encoded_length(body.length)
         self.headers = {
             TRAILER: _CHECKSUM,
@@ -60,11 +60,11 @@ class TrailerBody:
         self._in_chunk -= len(sent)
         self._unsent -= len(sent)
         if not self._in_chunk:
-            self._framing = self._next_size(b"\r\n")
+            self._framing = self._next_framing(b"\r\n")
         return sent
 
-    def _next_size(self, before: bytes) -> bytes:
-        """Start the next chunk and return its size; after the last chunk, the trailer."""
+    def _next_framing(self, before: bytes) -> bytes:
+        """Start the next chunk and return the line of its size; after the last chunk, the trailer."""
         self._in_chunk = min(CHUNK, self._unsent)
         size = b"%b%x\r\n" % (before, self._in_chunk)
         if self._in_chunk:

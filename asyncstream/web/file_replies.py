@@ -1,4 +1,4 @@
-"""Requests for files, and what their replies say: size, version, range, checksum, attributes. Pure."""
+"""Build requests for files, and parse their replies: size, version, range, checksum, attributes. Pure."""
 
 import re
 from collections.abc import Iterator, Mapping
@@ -17,7 +17,7 @@ from asyncstream.web.ports import Reply
 _CONTENT_RANGE = re.compile(r"bytes (\d{1,18})-(\d{1,18})/(\d{1,18})")
 # The statuses of a reply with a whole file.
 _WHOLE = frozenset({200, 203})
-# Visible ASCII and spaces, as short as those of servers: it is sent back, and kept with copies.
+# Visible ASCII and spaces, and not longer than servers send: a version is sent back, and stored with copies.
 _VERSION = re.compile(r"[\x20-\x7e]{1,256}")
 # The headers that describe a file's content, as parameters of PutObject.
 _KEPT = {
@@ -33,14 +33,14 @@ _DIGESTS = re.compile(r"([A-Za-z0-9-]+)=:?([A-Za-z0-9+/]+={0,2}):?")
 
 
 class FoundFile(Struct, frozen=True):
-    """What a reply says of a file.
+    """A file, as a reply describes it.
 
     Attributes:
         size: bytes of the whole file; None if the reply does not say.
         version: the strong ETag, else the date of the last change; "" if the reply has neither.
-        range: the bytes in the reply; its end means nothing if the size is unknown.
+        range: the bytes in the reply; its end has no meaning if the size is unknown.
         in_ranges: whether the server says that it serves ranges of this version.
-        checksum: that of all bytes, if the reply has one.
+        checksum: the checksum of all bytes, if the reply has one.
         attributes: the headers that a copy keeps, as parameters of PutObject.
     """
 
@@ -70,13 +70,13 @@ def request_headers(
     return headers
 
 
-def read(reply: Reply, url: Url, source: WebFile, range_: ByteRange | None) -> FoundFile:
-    """Return what a reply says of its file, of which `range_` was asked for (None: the whole).
+def parse(reply: Reply, url: Url, source: WebFile, range_: ByteRange | None) -> FoundFile:
+    """Parse the reply to a request for `range_` of a file (None: the whole).
 
     Raises:
         PageFailed: it has no file: 202 promises one for later, 204 says that there is none.
         BodyUnreadable: its headers contradict each other, or do not say where the body ends.
-        SourceChanged: the file has not the expected size.
+        SourceChanged: the file does not have the expected size.
     """
     headers = reply.headers
     if reply.status not in _WHOLE and (reply.status != 206 or range_ is None):
@@ -122,7 +122,7 @@ def _content_range(text: str, url: Url) -> tuple[ByteRange, int]:
 
 
 def _attributes(headers: Mapping[str, str]) -> Iterator[tuple[str, str]]:
-    """Yield the headers that a copy keeps, without those that no server would take."""
+    """Yield the headers that a copy keeps, without those that a server would refuse."""
     for header, name in _KEPT.items():
         # http.client keeps the line breaks of a header that is folded, which aiohttp replaces.
         value = re.sub(r"\r?\n[ \t]+", " ", headers.get(header, ""))
@@ -152,7 +152,7 @@ def _checksum(headers: Mapping[str, str]) -> Checksum | None:
 
 
 def _digests(headers: Mapping[str, str]) -> Iterator[tuple[str, Checksum]]:
-    """Yield the checksums that headers have; texts that are none are left out."""
+    """Yield the checksums in the headers, without malformed ones."""
     texts = [headers.get(name, "") for name in ("digest", "content-digest", "repr-digest")]
     # Google Cloud Storage unpacks what it stores as gzip, and sends the checksum of what it stores.
     stored, sent = (headers.get(f"{name}content-encoding", "identity") for name in ("x-goog-stored-", ""))

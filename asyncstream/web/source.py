@@ -1,4 +1,4 @@
-"""A URL as the source of a file: requested in ranges where its server can, else in order."""
+"""A URL as the source of a file: requested in ranges if its server supports them, else in order."""
 
 from collections.abc import Mapping
 from contextlib import AsyncExitStack
@@ -63,10 +63,11 @@ class WebSource(Source[WebFile, LocalFolder]):
 
         Raises:
             NotModified: the file's ETag is `if_none_match`.
-            SourceNotFound, AccessDenied, SourceChanged: the server refused the request.
-            NotResumable: nothing shows whether the file has changed since its start was read; or its server
-                does not serve the ranges that it announces.
-            AddressRefused, RedirectRefused, ServerNotTrusted, PageFailed: the URL must not or cannot be read.
+            SourceNotFound, AccessDenied: the server refused the request.
+            SourceChanged: the file has another version, or not the expected size.
+            NotResumable: the file has no version to compare, or its server ignores the ranges it announces.
+            AddressRefused, RedirectRefused, ServerNotTrusted: the URL must not be read.
+            PageFailed, BodyUnreadable: the reply is not the file, or its headers contradict each other.
         """
         if range_ is not None and range_.start and not etag:
             raise NotResumable(f"{source} has neither an ETag nor a date: whether it changed is unknown")
@@ -77,12 +78,12 @@ class WebSource(Source[WebFile, LocalFolder]):
                 reply, url = await closing.enter_async_context(
                     self._fetcher.reach(parse_url(source.url), self._left, headers)
                 )
-                found = file_replies.read(reply, url, source, range_)
+                found = file_replies.parse(reply, url, source, range_)
             except AsyncstreamError as error:
-                told = _as_source(error, source, etag, if_none_match)
+                raised = _source_error(error, source, etag, if_none_match)
                 # An error that is its own cause makes an endless chain, which SDKs' handlers walk.
-                raise told from (error.__cause__ if told is error else error)
-            skipped = _check(found, range_, etag, source)
+                raise raised from (error.__cause__ if raised is error else error)
+            skipped = _check_reply(found, range_, etag, source)
             if skipped and found.in_ranges and source not in self._in_order:
                 self._in_order.add(source)
                 raise NotResumable(f"{source}: its server announces ranges, and sends the whole file instead")
@@ -98,7 +99,7 @@ class WebSource(Source[WebFile, LocalFolder]):
             stream,
             checksum=checksum if whole else None,
             demanded=source.checksum is not None,
-            # Only the last byte shows whether a hash is right, so the bytes are read in order.
+            # A hash needs all bytes in order. A CRC can be combined from those of parts.
             in_ranges=found.in_ranges
             and source not in self._in_order
             and not file_replies.needs_order(checksum),
@@ -114,7 +115,7 @@ class _Stream:
 
     Args:
         reply: the reply.
-        closing: gives its connection back.
+        closing: returns its connection to the pool.
         source: the file, whose expected size is checked at the end.
         skip: bytes to leave out at the start.
     """
@@ -149,7 +150,7 @@ class _Stream:
         await self._closing.aclose()
 
 
-def _check(
+def _check_reply(
     found: file_replies.FoundFile, range_: ByteRange | None, etag: str | None, source: WebFile
 ) -> int | None:
     """Check that a reply has the version and the bytes asked for.
@@ -158,7 +159,7 @@ def _check(
         The bytes to skip, if the server has sent the whole file instead of a range; else None.
 
     Raises:
-        SourceChanged: it has not.
+        SourceChanged: it has another version, or other bytes.
     """
     if etag is not None and found.version != etag:
         raise OtherVersion(f"{source} was changed during the transfer: it was {etag}, now {found.version}")
@@ -169,10 +170,10 @@ def _check(
     return range_.start
 
 
-def _as_source(
+def _source_error(
     error: AsyncstreamError, source: WebFile, etag: str | None, if_none_match: str | None
 ) -> AsyncstreamError:
-    """Return the error of a page as that of a source, or the error itself."""
+    """Return the error of a source for that of a page; other errors stay."""
     match error:
         case PageNotFound():
             return SourceNotFound(f"{source} does not exist: {error}")

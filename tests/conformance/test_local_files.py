@@ -466,7 +466,6 @@ def test_buffers_do_not_grow_with_files(copy: Copy, bucket: Bucket, folder: Path
 def test_only_transfers_of_other_ends_pay_for_them(copy: Copy, engine: EngineName, bucket: Bucket) -> None:
     """A slot of a copy within S3 costs what the S3 client says: one chunk and 80 KiB with threads."""
     bucket.put("x", b"x")
-    report = copy([(S3Object(bucket.name, "x"), S3Object(bucket.name, "copies/x"))], memory_limit=2 * MiB)
-    if engine == "threads":
-        report = copy([(S3Object(bucket.name, "x"), S3Object(bucket.name, "copies/x"))], memory_limit=1 * MiB)
+    pair = S3Object(bucket.name, "x"), S3Object(bucket.name, "copies/x")
+    report = copy([pair], memory_limit=(1 if engine == "threads" else 2) * MiB)
     assert report.slots == {"sequential": 1, "threads": 7, "asyncio": 2}[engine]

@@ -5,6 +5,7 @@ import os
 import signal
 import subprocess
 import sys
+import zipfile
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
@@ -256,3 +257,22 @@ def test_old_temporary_files_are_cleaned(run: Run, tmp_path: Path) -> None:
     assert done.code == 0
     assert f"{tmp_path}/d/x" in done.out
     assert not left.exists()
+
+
+def test_an_archive_is_listed_and_unpacked(run: Run, lab: LabS3, tmp_path: Path) -> None:
+    with zipfile.ZipFile(tmp_path / "a.zip", "w") as archive:
+        for name in ("x.csv", "d/y.txt"):
+            archive.writestr(name, content(1000, name))
+    assert run("copy", f"{tmp_path}/a.zip", "s3://raw/a.zip").code == 0
+    listed = run("ls", "s3://raw/a.zip")
+    assert (listed.code, listed.err) == (0, "2 files, 2 KB\n")
+    assert listed.out.split() == ["1,000", "d/y.txt", "1,000", "x.csv"]
+    dry = run("unzip", "s3://raw/a.zip", "s3://raw/unzipped/", "--select", "*.csv", "--dry-run")
+    assert dry.out == "s3://raw/a.zip!/x.csv -> s3://raw/unzipped/x.csv  1,000 bytes\n"
+    assert run("unzip", "s3://raw/a.zip", "s3://raw/unzipped/").code == 0
+    assert lab.checksums("raw", "unzipped/").keys() == {"unzipped/x.csv", "unzipped/d/y.txt"}
+    done = run("unzip", f"{tmp_path}/a.zip", f"{tmp_path}/out/")
+    assert done.code == 0, done.err
+    assert (tmp_path / "out" / "d" / "y.txt").read_bytes() == content(1000, "d/y.txt")
+    wrong = run("unzip", "s3://raw/in/x.csv", "s3://raw/unzipped/")
+    assert (wrong.code, "not a ZIP archive" in wrong.err) == (1, True)

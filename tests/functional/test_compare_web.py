@@ -3,6 +3,7 @@
 import argparse
 import json
 import signal
+from collections import defaultdict
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
@@ -34,7 +35,7 @@ def settings_of(*arguments: str) -> Settings:
 
     given = ["compare", "--workload", "web", *arguments]
     return check_settings(
-        parser(nothing, nothing, nothing).parse_args(given, argparse.Namespace(arguments=given))
+        parser(defaultdict(lambda: nothing)).parse_args(given, argparse.Namespace(arguments=given))
     )
 
 

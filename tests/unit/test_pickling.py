@@ -59,6 +59,8 @@ PAGE = gathering.PageResult("http://host/", "failed", error=errors.PageNotFound(
 VALUES: list[Any] = [
     asyncstream.LocalFile("/tmp/x"),
     asyncstream.LocalFolder("/tmp"),
+    asyncstream.ZipEntry(asyncstream.LocalFile("a.zip"), "x"),
+    asyncstream.ZipEntries(asyncstream.LocalFile("a.zip"), select="*.csv"),
     asyncstream.WebFile("https://example.com/x?key=k", size=3, sha256="0" * 64),
     SOURCE,
     S3Prefix("raw", "a/"),

@@ -9,7 +9,7 @@ from asyncstream import WebFile
 from asyncstream.errors import BodyUnreadable, PageFailed
 from asyncstream.locations.urls import parse_url
 from asyncstream.objects import ByteRange
-from asyncstream.web.file_replies import FoundFile, read
+from asyncstream.web.file_replies import FoundFile, parse
 from asyncstream.web.ports import Reply
 
 URL = "https://example.com/x"
@@ -17,7 +17,7 @@ URL = "https://example.com/x"
 
 def found(headers: Mapping[str, str], status: int = 200, asked: ByteRange | None = None) -> FoundFile:
     stream: Any = None
-    return read(Reply(status, headers, stream), parse_url(URL), WebFile(URL), asked)
+    return parse(Reply(status, headers, stream), parse_url(URL), WebFile(URL), asked)
 
 
 @pytest.mark.parametrize("status", [201, 202, 204, 205, 206])

@@ -1,0 +1,62 @@
+"""The names of ZIP entries: decoded, and checked, since an archive may be hostile. Pure."""
+
+import re
+import stat
+
+from asyncstream.archives.zip_directory import RawEntry
+
+_UTF8 = 1 << 11
+_FAT, _UNIX, _NTFS = 0, 3, 10
+_CONTROL = re.compile(r"[\x00-\x1f\x7f]")
+_DRIVE = re.compile(r"[A-Za-z]:")
+
+
+def decode_name(entry: RawEntry, encoding: str | None) -> str:
+    """Return the name of an entry, with slashes between its folders.
+
+    Backslashes are separators only if the name has no slash and was made under Windows. "./" at the start is
+    left out.
+
+    Args:
+        entry: the row of the directory.
+        encoding: the encoding of names that are not marked as UTF-8; None: UTF-8 if valid, else cp437.
+    """
+    name = _decode(entry, encoding)
+    if "/" not in name and entry.host in {_FAT, _NTFS}:
+        name = name.replace("\\", "/")
+    while name.startswith("./"):
+        name = name[2:]
+    return name
+
+
+def _decode(entry: RawEntry, encoding: str | None) -> str:
+    if entry.unicode_name is not None:
+        return entry.unicode_name.decode("utf-8", "replace")
+    if entry.flags & _UTF8:
+        return entry.name.decode("utf-8", "replace")
+    if encoding is not None:
+        return entry.name.decode(encoding, "replace")
+    try:
+        return entry.name.decode()  # macOS and Unix write UTF-8 without saying so
+    except UnicodeDecodeError:
+        return entry.name.decode("cp437")
+
+
+def refusal(name: str) -> str | None:
+    """Return why no file may have this name; None if one may.
+
+    A key cannot leave its prefix, but a program that copies keys to a disk could write outside its folder.
+    """
+    if _CONTROL.search(name):
+        return "its name has control characters"
+    if name.startswith("/") or _DRIVE.match(name):
+        return "its name is absolute"
+    steps = name.removesuffix("/").split("/")
+    if any(step in {"", ".", ".."} for step in steps):
+        return "its name has an empty step, `.` or `..`"
+    return None
+
+
+def is_link(entry: RawEntry) -> bool:
+    """Whether an entry is a symbolic link, whose content is the path of another file."""
+    return entry.host == _UNIX and stat.S_ISLNK(entry.attributes >> 16)
