@@ -74,7 +74,7 @@ def parse_archive(options: argparse.Namespace) -> ZipEntries:
         InputError: the archive is not an object, a file or a URL, or the encoding is unknown.
     """
     text, path = options.archive, _local_path(options.archive)
-    if text.startswith(("http://", "https://")):
+    if _is_url(text):
         archive: ArchiveFile = WebFile(text)
     else:
         archive = S3Object.from_uri(text) if path is None else LocalFile(path)
@@ -87,6 +87,8 @@ def parse_folder(text: str) -> Folder:
     Raises:
         InputError: it is neither.
     """
+    if _is_url(text):
+        raise InputError(f"{shown(text)} is neither a prefix nor a folder")
     path = _local_path(text)
     return S3Prefix.from_uri(text) if path is None else LocalFolder(path)
 

@@ -99,7 +99,8 @@ class _FileStream:
     def open(self) -> Stored:
         """Open the file, and return its size and ETag."""
         try:
-            self._file = FileIO(os.open(self._source.path, _FLAGS))
+            # Given a number, FileIO would not close that of a folder, which it refuses.
+            self._file = FileIO(self._source.path, opener=lambda path, _: os.open(path, _FLAGS))
             facts = os.fstat(self._file.fileno())
             check_regular(facts, self._source, "send its bytes to standard input, and copy `-`")
             stored = Stored(facts.st_size, _etag(facts), None)

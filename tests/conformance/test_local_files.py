@@ -469,3 +469,12 @@ def test_only_transfers_of_other_ends_pay_for_them(copy: Copy, engine: EngineNam
     pair = S3Object(bucket.name, "x"), S3Object(bucket.name, "copies/x")
     report = copy([pair], memory_limit=(1 if engine == "threads" else 2) * MiB)
     assert report.slots == {"sequential": 1, "threads": 7, "asyncio": 2}[engine]
+
+
+def test_sources_that_are_folders_leave_no_descriptor(copy: Copy, bucket: Bucket, folder: Path) -> None:
+    pair = LocalFile(str(folder / "in")), S3Object(bucket.name, "copies/x")
+    copy([pair])
+    before = len(list(Path("/proc/self/fd").iterdir()))
+    for _ in range(5):
+        assert len(copy([pair]).failed) == 1
+    assert len(list(Path("/proc/self/fd").iterdir())) <= before + 2

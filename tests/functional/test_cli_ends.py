@@ -276,3 +276,16 @@ def test_an_archive_is_listed_and_unpacked(run: Run, lab: LabS3, tmp_path: Path)
     assert (tmp_path / "out" / "d" / "y.txt").read_bytes() == content(1000, "d/y.txt")
     wrong = run("unzip", "s3://raw/in/x.csv", "s3://raw/unzipped/")
     assert (wrong.code, "not a ZIP archive" in wrong.err) == (1, True)
+
+
+@pytest.mark.parametrize(
+    "arguments",
+    [
+        ["ls", "HTTPS:/h/a?k=SECRET"],
+        ["unzip", "s3://raw/a", "https://h/a?k=SECRET"],
+        ["clean", "http://h?SECRET"],
+    ],
+)
+def test_no_command_shows_the_query_of_a_url(run: Run, arguments: list[str]) -> None:
+    done = run(*arguments)
+    assert (done.code, "SECRET" in done.err + done.out) == (2, False)
