@@ -23,6 +23,7 @@ _END64, _END64_SIZE = b"PK\x06\x06", 56
 _HEADER, SMALLEST_ROW = b"PK\x01\x02", 46
 _FULL16, _FULL32 = 0xFFFF, 0xFFFFFFFF
 _ZIP64, _UNICODE_PATH = 0x0001, 0x7075
+_CUT = "its directory ends within a row: it is truncated or damaged"
 
 
 class Directory(NamedTuple):
@@ -127,35 +128,24 @@ def _find_end64(tail: bytes, end: int, size: int) -> int:
     raise CorruptInput("its Zip64 record is not where its locator says: it is damaged")
 
 
-class DirectoryReader:
-    """Reads the rows of a directory from its bytes, however they are cut."""
+def read_rows(data: bytes) -> Iterator[RawEntry]:
+    """Yield the rows of a directory.
 
-    def __init__(self) -> None:
-        self._rest = b""
-
-    def feed(self, chunk: bytes | memoryview) -> Iterator[RawEntry]:
-        """Yield the entries that are complete now.
-
-        Raises:
-            CorruptInput: the bytes are not a directory.
-        """
-        data = self._rest + bytes(chunk)
-        at = 0
-        while at + SMALLEST_ROW <= len(data):
-            if data[at : at + 4] != _HEADER:
-                raise CorruptInput("its directory is damaged: a row does not start as one")
-            name, extra, comment = struct.unpack_from("<3H", data, at + 28)
-            stop = at + SMALLEST_ROW + name + extra + comment
-            if stop > len(data):
-                break
-            yield _entry(data, at, name, extra)
-            at = stop
-        self._rest = data[at:]
-
-    def finish(self) -> None:
-        """Raise CorruptInput if the directory has ended within a row."""
-        if self._rest:
-            raise CorruptInput("its directory ends within a row: it is truncated or damaged")
+    Raises:
+        CorruptInput: the bytes are not those of a directory.
+    """
+    at = 0
+    while at < len(data):
+        if data[at : at + 4] != _HEADER:
+            raise CorruptInput("its directory is damaged: a row does not start as one")
+        if at + SMALLEST_ROW > len(data):
+            raise CorruptInput(_CUT)
+        name, extra, comment = struct.unpack_from("<3H", data, at + 28)
+        stop = at + SMALLEST_ROW + name + extra + comment
+        if stop > len(data):
+            raise CorruptInput(_CUT)
+        yield _entry(data, at, name, extra)
+        at = stop
 
 
 def _entry(data: bytes, at: int, name_length: int, extra_length: int) -> RawEntry:

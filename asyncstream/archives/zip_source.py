@@ -12,9 +12,8 @@ from asyncstream.archives.zip_directory import (
     SMALLEST_ROW,
     TAIL,
     Directory,
-    DirectoryReader,
-    RawEntry,
     find_directory,
+    read_rows,
 )
 from asyncstream.archives.zip_entries import LOCAL_HEADER, Entry, Index
 from asyncstream.archives.zip_windows import Windows, read_whole
@@ -94,7 +93,8 @@ class ZipSource(Source[ZipEntry, ZipEntries]):
         if token is None:
             archive = await self._read_directory(prefix)
             self._opened[prefix.archive] = archive
-            self._unlisted[prefix] = deque(archive.windows.order(archive.index.entries))
+            entries = archive.index.entries
+            self._unlisted[prefix] = deque(await self._engine.compute(lambda: archive.windows.order(entries)))
         archive, unlisted = self._opened[prefix.archive], self._unlisted[prefix]
         entries = archive.index.entries
         names = [unlisted.popleft() for _ in range(min(_PAGE_SIZE, len(unlisted)))]
@@ -164,20 +164,18 @@ class ZipSource(Source[ZipEntry, ZipEntries]):
             tail = bytes(await read_whole(await read(tail_range), tail_range.length))
             directory = find_directory(tail, first.size)
             self._check_room(directory)
-            kept = directory.range.start - tail_range.start
-            reader = DirectoryReader()
-            rows: list[RawEntry] = []
-            if kept >= 0:
-                rows += reader.feed(tail[kept : directory.range.stop - tail_range.start])
+            where = directory.range
+            if where.start >= tail_range.start:
+                data = tail[where.start - tail_range.start : where.stop - tail_range.start]
             else:
-                rows += await _read_rows(await read(directory.range), directory.range.length, reader)
-            reader.finish()
-            index = Index(asked, directory, rows)
+                data = bytes(await read_whole(await read(where), where.length))
+            # A million rows take seconds, which an event loop does not have.
+            index = await self._engine.compute(lambda: Index(asked, directory, read_rows(data)))
         except (CorruptInput, InputError) as error:
             raise type(error)(f"{asked.archive}: {error}") from error
         if index.links:
             self._links[asked.archive.uri] = index.links
-        return _Archive(first.etag, index)
+        return await self._engine.compute(lambda: _Archive(first.etag, index))
 
     def _check_room(self, directory: Directory) -> None:
         """Raise InputError if the directory may have more entries than there is memory for."""
@@ -304,17 +302,3 @@ class _EntryStream:
                 f"{self._source}: it ended after {self._decoded} of {self._entry.size} bytes: it is damaged"
             )
         return made
-
-
-async def _read_rows(stream: ByteStream, length: int, reader: DirectoryReader) -> list[RawEntry]:
-    """Return the rows of a long directory."""
-    rows: list[RawEntry] = []
-    try:
-        while length > 0 and (chunk := await stream.read()):
-            length -= len(chunk)
-            rows += reader.feed(chunk)
-    finally:
-        await stream.close()
-    if length > 0:
-        raise TruncatedBody(f"the archive's directory ended {length} bytes too early")
-    return rows
