@@ -22,7 +22,8 @@ from asyncstream.gathering.postgres.config import DatabaseConfig
 from asyncstream.gathering.postgres.statements import Table
 from asyncstream.gathering.results import GatherReport, PageResult
 from asyncstream.gathering.session import GatherSession, gather_pages, gather_pages_async
-from asyncstream.web import FetchConfig, Page
+from asyncstream.web import FetchConfig
+from asyncstream.web.pages import Page
 
 __all__ = [
     "AddressRefused",

@@ -26,11 +26,13 @@ from asyncstream.gathering.postgres.statements import Upsert
 from asyncstream.gathering.postgres.writing import Writer
 from asyncstream.gathering.results import PageResult, PageStatus
 from asyncstream.kept_errors import drop_tracebacks
+from asyncstream.locations.urls import interleaved
 from asyncstream.mapping.calls import Outcome, map_items
 from asyncstream.ports import Engine, Span
 from asyncstream.tracing import current_span
 from asyncstream.transforms.failures import failed
-from asyncstream.web import Fetcher, Page, interleaved
+from asyncstream.web.fetching import Fetcher
+from asyncstream.web.pages import Page
 
 # A function that returns the rows of a page; each row is a mapping of column to value.
 RowsOf = Callable[[Page], Iterable[Mapping[str, Any]]]

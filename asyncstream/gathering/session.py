@@ -29,7 +29,8 @@ from asyncstream.pipeline.config import memory_limit_or_default
 from asyncstream.pipeline.session import DEFAULT_ENGINE
 from asyncstream.ports import Engine
 from asyncstream.retry import Retrying, RetryPolicy
-from asyncstream.web import Fetcher, open_fetcher
+from asyncstream.web.fetching import Fetcher
+from asyncstream.web.opening import open_fetcher
 
 logger = logging.getLogger(__name__)
 

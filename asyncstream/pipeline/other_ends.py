@@ -1,13 +1,13 @@
-"""The ends of a transfer that are not S3: files, standard streams, URLs and archives, opened if needed."""
+"""The ends of a transfer that are not S3: files, standard streams, URLs and archives, opened if needed.
+
+Their modules are imported only then: most functions copy within S3, and their cold start counts.
+"""
+# ruff: noqa: PLC0415
 
 from collections.abc import AsyncIterator, Iterable, Iterator, Mapping
 from contextlib import AsyncExitStack, asynccontextmanager
 from typing import Any
 
-from asyncstream.archives.zip_source import ZipSource
-from asyncstream.files.destination import FileDestination
-from asyncstream.files.source import FileSource
-from asyncstream.files.standard import StandardInput, StandardOutput
 from asyncstream.locations import (
     Folder,
     LocalFile,
@@ -25,7 +25,7 @@ from asyncstream.pipeline.config import TransferConfig, chunk_size_within
 from asyncstream.pipeline.context import Ends
 from asyncstream.ports import Destination, Engine, Source
 from asyncstream.units import GiB
-from asyncstream.web import FetchConfig, open_source
+from asyncstream.web import FetchConfig
 
 Place = SourceFile | SourceFolder | TargetFile | Folder
 # The memory assumed outside Lambda, in bytes. The directory of an archive may take a quarter of it.
@@ -54,13 +54,20 @@ async def add_other_ends(
     destinations: dict[type, Destination[Any, Any]] = {**ends.destinations}
     async with AsyncExitStack() as closing:
         if not kinds.isdisjoint(_FILES):
+            from asyncstream.files.destination import FileDestination
+            from asyncstream.files.source import FileSource
+
             sources |= dict.fromkeys(_FILES, FileSource(engine, chunk_size))
             written = FileDestination(engine, create_only=config.if_exists == "fail")
             destinations |= dict.fromkeys(_FILES, written)
         if StandardStream in kinds:
+            from asyncstream.files.standard import StandardInput, StandardOutput
+
             sources[StandardStream] = StandardInput(engine, chunk_size)
             destinations[StandardStream] = StandardOutput(engine)
         if WebFile in kinds:
+            from asyncstream.web.opening import open_source
+
             verify, deadline = config.verify != "off", ends.retrying.deadline
             opened = await open_source(engine, web, config.max_concurrency, deadline, verify=verify)
             closing.push_async_callback(opened.close)
@@ -70,7 +77,9 @@ async def add_other_ends(
         yield Ends(sources, destinations, ends.retrying)
 
 
-def _open_zip(engine: Engine, sources: Mapping[type, Source[Any, Any]]) -> ZipSource:
+def _open_zip(engine: Engine, sources: Mapping[type, Source[Any, Any]]) -> Source[Any, Any]:
+    from asyncstream.archives.zip_source import ZipSource
+
     entry_memory = (memory.lambda_memory() or _MEMORY_ELSEWHERE) // 4
     return ZipSource(engine, lambda place: sources[type(place)], entry_memory)
 

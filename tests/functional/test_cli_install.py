@@ -38,3 +38,16 @@ def test_the_command_line_itself_needs_neither() -> None:
     code = "import sys, asyncstream.cli.main; print([m for m in ('rich', 'trustme') if m in sys.modules])"
     done = subprocess.run([sys.executable, "-c", code], cwd=ROOT, capture_output=True, text=True, check=True)
     assert done.stdout == "[]\n"
+
+
+def test_a_copy_within_s3_loads_no_other_end() -> None:
+    """A cold start of a function pays for each module."""
+    others = (
+        "asyncstream.archives",
+        "asyncstream.files",
+        "asyncstream.web.fetching",
+        "asyncstream.gathering",
+    )
+    code = f"import sys, asyncstream; print([m for m in {others} if m in sys.modules])"
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    assert done.stdout == "[]\n"

@@ -10,7 +10,7 @@ from botocore.serialize import create_serializer
 
 from asyncstream.errors import ConfigError, PageNotFound, SourceChanged, SourceNotFound
 from asyncstream.locations.urls import parse_url
-from asyncstream.web import Page
+from asyncstream.web.pages import Page
 
 # The prefixes that a function may read and write.
 SOURCE, DESTINATION = "s3://raw/in/", "s3://clean/out/"

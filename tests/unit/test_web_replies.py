@@ -8,10 +8,10 @@ from hypothesis import strategies as st
 
 from asyncstream.errors import ConfigError
 from asyncstream.locations.urls import Url, parse_url
-from asyncstream.web import FetchConfig, Page
+from asyncstream.web import FetchConfig
 from asyncstream.web.hosts import Hosts
 from asyncstream.web.page_replies import retry_after
-from asyncstream.web.pages import parse_charset
+from asyncstream.web.pages import Page, parse_charset
 
 NOW = 1_700_000_000.0
 

@@ -8,7 +8,8 @@ import pytest
 
 from asyncstream.engines import EngineName, open_engine
 from asyncstream.ports import Engine, Finished, TimeLeft
-from asyncstream.web import FetchConfig, open_fetcher
+from asyncstream.web import FetchConfig
+from asyncstream.web.opening import open_fetcher
 from asyncstream.web.pages import Page
 from tests.conformance.conftest import engine_key
 from tests.conformance.fixture_types import Fetch, FetchAll

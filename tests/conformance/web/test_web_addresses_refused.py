@@ -14,8 +14,9 @@ from asyncstream.lab.web import Answer, Origin
 from asyncstream.lab.web.server import Asked
 from asyncstream.locations.urls import Url
 from asyncstream.ports import for_ever
-from asyncstream.web import FetchConfig, open_fetcher
+from asyncstream.web import FetchConfig
 from asyncstream.web.fetching import Fetcher
+from asyncstream.web.opening import open_fetcher
 from asyncstream.web.pages import Page
 from asyncstream.web.ports import Reply
 from tests.conformance import CLIENTS

@@ -21,7 +21,8 @@ from asyncstream.errors import (
     SlowDown,
 )
 from asyncstream.lab.web import RESET, Answer, LabWeb, WebModel, rows_of_page
-from asyncstream.web import Page, interleaved
+from asyncstream.locations.urls import interleaved
+from asyncstream.web.pages import Page
 from tests.conformance.fixture_types import Fetch, FetchAll, Serve
 from tests.servers.base import PATIENCE
 
