@@ -1,6 +1,6 @@
 """The Protocols that the writer builds on: a driver, its connections, and a source of AWS passwords.
 
-All methods are `async def`; the blocking implementations block and never suspend, see `asyncstream/ports.py`.
+All methods are `async def`; the blocking implementations block and never suspend, see `asyncstream/ports/`.
 """
 
 from collections.abc import Mapping, Sequence

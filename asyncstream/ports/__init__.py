@@ -1,0 +1,34 @@
+"""The Protocols that the pipeline needs: engines, the store and its transports, trace spans.
+
+All I/O methods are `async def`. Blocking implementations block and never suspend, so that one
+`coro.send(None)` runs them to their end (`engines/driver.py`). asyncio awaits the same code.
+"""
+
+from asyncstream.ports.ends import (
+    Body,
+    ByteStream,
+    Destination,
+    Opened,
+    Source,
+    TimeLeft,
+    Transport,
+    for_ever,
+)
+from asyncstream.ports.engines import Annotation, Engine, Finished, Slots, Span, TaskFunction
+
+__all__ = [
+    "Annotation",
+    "Body",
+    "ByteStream",
+    "Destination",
+    "Engine",
+    "Finished",
+    "Opened",
+    "Slots",
+    "Source",
+    "Span",
+    "TaskFunction",
+    "TimeLeft",
+    "Transport",
+    "for_ever",
+]
