@@ -3,6 +3,7 @@
 import hashlib
 import itertools
 from base64 import b64encode
+from contextlib import closing
 from pathlib import Path
 from typing import Any
 
@@ -23,7 +24,7 @@ from tests.servers import Bucket, content
 from tests.servers.web_file import WebPage
 
 from .fixture_types import Copy, Serve, StopAfter
-from .web.web_origins import ALLOWED
+from .web.web_origins import ALLOWED, RawServer
 
 WEB = FetchConfig(allowed_networks=ALLOWED)
 SIZE = 12 * MiB
@@ -273,7 +274,27 @@ def test_keys_go_to_their_origin(download: Any, bucket: Bucket, serve: Serve, co
     assert page.asked[0]["authorization"] == "Bearer K"
 
 
-def test_an_endless_reply_needs_a_size(download: Any, bucket: Bucket) -> None:
-    """A reply with neither a length nor chunks ends as a broken one does."""
+def test_a_reply_that_ends_with_its_connection_needs_a_size(copy: Copy, bucket: Bucket) -> None:
+    """It has neither a length nor chunks: a broken connection looks like its end."""
+    body = content(SIZE)
+    target = S3Object(bucket.name, "copies/x")
+
+    def say(path: str) -> list[bytes]:
+        return [b"HTTP/1.1 200 OK\r\n\r\n", body[:-1] if path == "/cut" else body]
+
+    with closing(RawServer(say)) as server:
+        url = server.url
+        for pair, kind in (
+            (WebFile(f"{url}/whole"), BodyUnreadable),
+            (WebFile(f"{url}/cut", size=SIZE), SourceChanged),
+        ):
+            [file] = copy([(pair, target)], web=WEB).failed
+            assert isinstance(file.error, kind), file.error
+        assert bucket.keys("copies/") == set()
+        copy([(WebFile(f"{url}/whole", size=SIZE), target)], web=WEB).raise_for_failures()
+    assert bucket.get("copies/x") == body
+
+
+def test_a_malformed_sha256_is_refused_before_any_request(bucket: Bucket) -> None:
     with pytest.raises(InputError, match="hexadecimal"):
         WebFile("https://example.com/x", sha256="x")
