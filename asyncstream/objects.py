@@ -84,11 +84,15 @@ class MultipartUpload(Struct, frozen=True):
 
 
 class ListedObject(Struct, frozen=True):
-    """One object of a listing, or one file of a folder: its `key` is then its path within the folder."""
+    """One object of a listing, or one file of a folder: its `key` is then its path within the folder.
+
+    `modified` is when it was last changed, in seconds since 1970; 0 if unknown.
+    """
 
     key: str
     size: int
     etag: str
+    modified: int = 0
 
 
 class OpenUpload(Struct, frozen=True):

@@ -151,4 +151,4 @@ def _etag(facts: os.stat_result) -> str:
 def _list_files(folder: LocalFolder) -> Iterator[ListedObject]:
     for name, facts in walk(folder.path):
         if not is_temporary(name):
-            yield ListedObject(name, facts.st_size, _etag(facts))
+            yield ListedObject(name, facts.st_size, _etag(facts), int(facts.st_mtime))

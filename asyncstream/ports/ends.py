@@ -147,6 +147,17 @@ class Source(Protocol[Source_contra, Folder_contra]):
         """Return up to 1,000 objects, and the token of the next page (None: no more pages)."""
         return [], None
 
+    def is_scattered(self, source: Source_contra) -> bool:
+        """Whether a range of it takes many requests, so that several tasks should read one part."""
+        return False
+
+    def last_from(self, source: Source_contra, size: int) -> int:
+        """Return from which position on its bytes depend on the earlier ones; its size if none do.
+
+        Parts that reach beyond this position are read last.
+        """
+        return size
+
 
 class Destination(Protocol[Target_contra, Folder_contra]):
     """Writes objects or files.

@@ -274,8 +274,13 @@ def listing(reply: Mapping[str, Any], prefix: S3Prefix) -> tuple[list[ListedObje
     objects = []
     for row in reply.get("Contents", ()):
         key, size, etag = (required(row, name, what) for name in ("Key", "Size", "ETag"))
-        objects.append(ListedObject(key, int(size), _quoted(etag)))
+        objects.append(ListedObject(key, int(size), _quoted(etag), _seconds(row.get("LastModified"))))
     return objects, str(required_element(reply, "NextContinuationToken", what)) if truncated else None
+
+
+def _seconds(modified: str | None) -> int:
+    """Return a listing's time in seconds since 1970; 0 if there is none."""
+    return int(datetime.fromisoformat(modified).timestamp()) if modified else 0
 
 
 def uploads(reply: Mapping[str, Any], prefix: S3Prefix) -> tuple[list[OpenUpload], UploadMarker | None]:
