@@ -1,7 +1,7 @@
-"""Where the bytes of a pack come from: what precedes and follows each member, and what ends the pack. Pure.
+"""Where the bytes of a pack come from: its members, and those before, between and after them. Pure.
 
-All lengths follow from the names and sizes of the members. So every part of a pack can be made on its own, and
-its bytes pass through.
+All lengths follow from the names and sizes of the members. So every part of a pack can be made on its own,
+and its bytes pass through.
 """
 
 from abc import ABC, abstractmethod

@@ -1,7 +1,7 @@
 """The members of a pack, compactly: a million of them take about 100 bytes each."""
 
 from collections.abc import Callable, Sequence
-from typing import NamedTuple, overload
+from typing import Any, NamedTuple, overload
 
 from msgspec import msgpack
 
@@ -48,15 +48,18 @@ class PackMembers(Sequence[Member]):
     Args:
         place_of: returns the place of a key, or of a position in a list.
         name_of: returns the name of a member in an archive, by the same.
+
+    Attributes:
+        bytes: bytes of all members.
+        left_out: number of listed files that are none: folder markers, and the archive itself.
     """
 
-    def __init__(
-        self, place_of: Callable[[str | int], MemberPlace], name_of: Callable[[str | int], str]
-    ) -> None:
+    def __init__(self, place_of: Callable[[Any], MemberPlace], name_of: Callable[[Any], str]) -> None:
         self._place_of = place_of
         self._name_of = name_of
         self._rows: list[bytes] = []
         self.bytes = 0
+        self.left_out = 0
 
     def add(self, key: str | int, size: int, etag: str, modified: int) -> None:
         """Add a member."""

@@ -1,7 +1,7 @@
 """A ZIP archive to write, of stored entries (APPNOTE.TXT 6.3.10). Pure.
 
-Each local header has its entry's CRC32: Java's readers of streams refuse stored entries that have it only after
-their data.
+Each local header has its entry's CRC32: Java's readers of streams refuse stored entries that have it only
+after their data.
 """
 
 import struct
@@ -13,7 +13,7 @@ from asyncstream.archives.pack_members import Member, PackMembers
 
 _FULL16, _FULL32 = 0xFFFF, 0xFFFFFFFF
 _UTF8 = 1 << 11
-# Versions of the format that an entry needs: 1.0, or 4.5 for Zip64. Its host is Unix, its mode that of a file.
+# Versions of the format that an entry needs: 1.0, or 4.5 for Zip64. Its host is Unix.
 _PLAIN, _ZIP64, _UNIX = 10, 45, 3 << 8
 _FILE_MODE = 0o100644 << 16
 # Times before 1980 and after 2107 do not exist in the format.
@@ -85,7 +85,9 @@ class ZipLayout(Layout):
         count, offset = len(self.members), self.members_end
         record = b""
         if self._is_zip64(directory):
-            record = struct.pack("<4sQ2H2I4Q", b"PK\6\6", 44, _UNIX | _ZIP64, _ZIP64, 0, 0, *2 * (count,), directory, offset)
+            versions = _UNIX | _ZIP64, _ZIP64
+            sizes = count, count, directory, offset
+            record = struct.pack("<4sQ2H2I4Q", b"PK\6\6", 44, *versions, 0, 0, *sizes)
             record += struct.pack("<4sIQI", b"PK\6\7", 0, offset + directory, 1)
         few, short, near = min(count, _FULL16), min(directory, _FULL32), min(offset, _FULL32)
         return record + struct.pack("<4s4H2IH", b"PK\5\6", 0, 0, few, few, short, near, 0)

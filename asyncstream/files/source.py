@@ -6,6 +6,7 @@ from contextlib import suppress
 from io import FileIO
 from itertools import islice
 from mimetypes import guess_type
+from pathlib import Path
 
 from asyncstream.errors import InputError, NotModified, OtherVersion, SourceChanged
 from asyncstream.files.failures import check_regular, explain
@@ -65,6 +66,15 @@ class FileSource(Source[LocalFile, LocalFolder]):
         kind, encoding = guess_type(source.path)
         attributes = {"ContentType": kind} if kind is not None and encoding is None else {}
         return Opened(found.size, found.etag, range_, attributes, stream)
+
+    async def head(self, source: LocalFile, etag: str | None) -> Stored:
+        """Return the size, the ETag and the time of a file.
+
+        Raises:
+            SourceNotFound, AccessDenied, FileError: it cannot be found.
+            InputError: it is not a regular file.
+        """
+        return await self._engine.compute(lambda: _find(source))
 
     async def list_page(
         self, prefix: LocalFolder, token: str | None
@@ -141,6 +151,15 @@ class _FileStream:
         if file is not None:
             with suppress(OSError):  # nothing was written
                 file.close()
+
+
+def _find(source: LocalFile) -> Stored:
+    try:
+        facts = Path(source.path).stat()
+    except OSError as error:
+        raise explain(error, f"reading {source}") from error
+    check_regular(facts, source, "send its bytes to standard input, and copy `-`")
+    return Stored(facts.st_size, _etag(facts), None, modified=int(facts.st_mtime))
 
 
 def _etag(facts: os.stat_result) -> str:

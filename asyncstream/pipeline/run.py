@@ -21,7 +21,7 @@ from asyncstream.pipeline.continuation import Continuation
 from asyncstream.pipeline.coordinator import Coordinator
 from asyncstream.pipeline.copying import CopyTasks
 from asyncstream.pipeline.file_tasks import FileTasks
-from asyncstream.pipeline.jobs import Jobs, Pair
+from asyncstream.pipeline.jobs import GivenPair, Jobs, Pair
 from asyncstream.pipeline.other_ends import add_other_ends
 from asyncstream.pipeline.output import TransformSettings, transform_settings
 from asyncstream.pipeline.reservations import Reservations
@@ -44,7 +44,7 @@ _DEFAULT_WEB = FetchConfig()
 class Request(Struct, frozen=True):
     """What a transfer is asked for; see `transfer`."""
 
-    files: Iterable[Pair]
+    files: Iterable[GivenPair]
     config: TransferConfig
     on_event: progress.OnEvent
     continuations: Continuations

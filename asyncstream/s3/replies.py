@@ -102,6 +102,7 @@ def stored(reply: Mapping[str, Any], place: S3Object) -> Stored:
         checksum(reply),
         origin,
         composite(reply),
+        _seconds(reply.get("LastModified")),
     )
 
 
@@ -279,8 +280,17 @@ def listing(reply: Mapping[str, Any], prefix: S3Prefix) -> tuple[list[ListedObje
 
 
 def _seconds(modified: str | None) -> int:
-    """Return a listing's time in seconds since 1970; 0 if there is none."""
-    return int(datetime.fromisoformat(modified).timestamp()) if modified else 0
+    """Return the time of a listing (ISO 8601) or of a header (RFC 9110) in seconds since 1970; 0: unknown."""
+    if not modified:
+        return 0
+    try:
+        date = datetime.fromisoformat(modified)
+    except ValueError:
+        try:
+            date = parsedate_to_datetime(modified)
+        except ValueError:  # it only becomes the time of an entry in an archive
+            return 0
+    return int(date.timestamp())
 
 
 def uploads(reply: Mapping[str, Any], prefix: S3Prefix) -> tuple[list[OpenUpload], UploadMarker | None]:
