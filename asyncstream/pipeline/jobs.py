@@ -169,6 +169,7 @@ class Jobs(Sequence[Job]):
         held: bytes of memory that the listed files and their results will take.
         listed: number of files that were listed.
         bytes: sum over all files of known size.
+        largest: bytes of the largest of them.
         folder_markers: number of listed objects that only mark a folder. They are not among the files.
     """
 
@@ -180,7 +181,7 @@ class Jobs(Sequence[Job]):
         self._packs: dict[int, ListedObject] = {}
         self.held = 0
         self.listed = 0
-        self.bytes = 0
+        self.bytes = self.largest = 0
         self.folder_markers = 0
 
     def add(self, position: int) -> None:
@@ -193,6 +194,7 @@ class Jobs(Sequence[Job]):
         self._rows.append(position)
         self.listed += 1
         self.bytes += listed.size
+        self.largest = max(self.largest, listed.size)
 
     def add_listed(self, position: int, listed: ListedObject) -> None:
         """Add an object that was listed for a pair of prefixes, with its size and ETag.
@@ -211,6 +213,7 @@ class Jobs(Sequence[Job]):
         self.held += len(row) + _BESIDE_ROW
         self.listed += 1
         self.bytes += listed.size
+        self.largest = max(self.largest, listed.size)
 
     def add_continuations(self, left: Mapping[tuple[Any, Any], Continuation]) -> None:
         """Add continuations of an earlier transfer of these files.
