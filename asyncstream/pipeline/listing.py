@@ -5,7 +5,7 @@ from collections.abc import Awaitable, Callable, Sequence
 from functools import partial
 
 from asyncstream.errors import InputError, NothingToTransfer, S3Error
-from asyncstream.locations import LocalFolder, S3Prefix, SourceFolder, ZipEntries, is_folder_marker
+from asyncstream.locations import LocalFolder, Pack, S3Prefix, SourceFolder, ZipEntries, is_folder_marker
 from asyncstream.objects import ListedObject
 from asyncstream.pipeline.context import Ends
 from asyncstream.pipeline.jobs import Jobs, Pair
@@ -35,6 +35,9 @@ async def list_files(ends: Ends, pairs: Sequence[Pair], room: float = math.inf) 
         if isinstance(source, S3Prefix | LocalFolder | ZipEntries):
             ask = partial(_page, source, ends)
             await _list(source, position, work, ask, room)
+        elif isinstance(source, Pack):
+            page, _ = await ends.source_of(source).list_page(source, None)
+            work.add_pack(position, page[0])
         else:
             work.add(position)
     work.check_distinct()
