@@ -8,7 +8,6 @@ from abc import ABC, abstractmethod
 from array import array
 from bisect import bisect_right
 from collections.abc import Iterator
-from functools import cached_property
 from hashlib import blake2b
 from typing import Any
 
@@ -27,6 +26,7 @@ class Layout(ABC):
 
     Attributes:
         size: bytes of the pack.
+        etag: a text that changes with any byte of the pack, as an ETag does.
         headers: what the destination's object says of itself, as parameters of PutObject.
         crc32s: the CRC32s of the members, as far as they are known; None if no byte depends on them.
     """
@@ -36,22 +36,17 @@ class Layout(ABC):
 
     def __init__(self, members: PackMembers, settings: str = "") -> None:
         self.members = members
-        self._settings = settings
         self._starts = array("Q")
         at = 0
-        for member in members:
+        digest = blake2b(f"{type(self).__name__} {settings}".encode(), digest_size=16)
+        for row, member in zip(members.rows(), members, strict=True):
             self._starts.append(at)
             at += self.frame_length(member) + member.length
+            digest.update(row)
+            digest.update(f"{member.name}\0".encode(errors="surrogatepass"))
         self.members_end = at
         self.size = at + self.tail_length()
-
-    @cached_property
-    def etag(self) -> str:
-        """A text that changes with any byte of the pack, as an ETag does."""
-        digest = blake2b(f"{type(self).__name__} {self._settings}".encode(), digest_size=16)
-        for row in self.members.rows():
-            digest.update(row)
-        return f'"{digest.hexdigest()}"'
+        self.etag = f'"{digest.hexdigest()}"'
 
     @property
     def is_scattered(self) -> bool:

@@ -37,8 +37,10 @@ class Member(NamedTuple):
         return self.size - self.skip
 
 
-# Key (or position in a list), size, ETag, time, skipped bytes, whether it ends with a line end.
-_Row = tuple[str | int, int, str, int, int, bool]
+# Key (or position in a list), size, ETag, time, skipped bytes, whether it ends with a line end. The names of
+# files may be no Unicode.
+_Row = tuple[bytes | int, int, str, int, int, bool]
+_SURROGATES = "surrogatepass"
 _read_row = msgpack.Decoder(_Row).decode
 
 
@@ -63,7 +65,8 @@ class PackMembers(Sequence[Member]):
 
     def add(self, key: str | int, size: int, etag: str, modified: int) -> None:
         """Add a member."""
-        self._rows.append(bytes(memoryview(msgpack.encode((key, size, etag, modified, 0, True)))))
+        kept = key.encode(errors=_SURROGATES) if isinstance(key, str) else key
+        self._rows.append(bytes(memoryview(msgpack.encode((kept, size, etag, modified, 0, True)))))
         self.bytes += size
 
     def cut(self, position: int, skip: int, ends_line: bool) -> None:
@@ -91,5 +94,6 @@ class PackMembers(Sequence[Member]):
     def __getitem__(self, position: int | slice) -> Member | list[Member]:
         if isinstance(position, slice):
             return [self[each] for each in range(*position.indices(len(self)))]
-        key, size, etag, modified, skip, ends_line = _read_row(self._rows[position])
+        kept, size, etag, modified, skip, ends_line = _read_row(self._rows[position])
+        key = kept.decode(errors=_SURROGATES) if isinstance(kept, bytes) else kept
         return Member(self._place_of(key), self._name_of(key), size, etag, modified, skip, ends_line)

@@ -9,8 +9,8 @@ from typing import Any, TypeVar
 from asyncstream.archives.pack_layout import SMALL_MEMBER, Layout
 from asyncstream.archives.pack_members import Member, MemberPlace
 from asyncstream.checksum import Checksum, Digests, combined
-from asyncstream.errors import ChecksumMismatch, TruncatedBody
-from asyncstream.locations import S3Object
+from asyncstream.errors import ChecksumMismatch, NothingYet, TruncatedBody
+from asyncstream.locations import S3Object, ZipEntry
 from asyncstream.objects import ByteRange
 from asyncstream.ports import Opened, Source
 from asyncstream.retry import Retrying
@@ -93,7 +93,8 @@ class PackReader:
         before = layout.before_length(member)
         content = b""
         if _is_small(member) and skip < before + member.length:
-            content = await self._repeat(lambda: self._read_small(member))
+            if member.length:
+                content = await self._repeat(lambda: self._read_small(member))
             if crc32s is not None:
                 crc32s[position] = _crc32_of(content)
         if skip < before:
@@ -105,7 +106,8 @@ class PackReader:
             async with aclosing(self._read_large(member, skip, min(member.length, stop - before))) as chunks:
                 async for chunk in chunks:
                     yield chunk
-        yield layout.after(member)[max(0, skip - member.length) :]
+        if after := layout.after(member)[max(0, skip - member.length) :]:
+            yield after
 
     async def _read_small(self, member: Member) -> bytes:
         """Return the bytes of a small member, after one request."""
@@ -126,13 +128,12 @@ class PackReader:
 
     async def _open(self, member: Member, start: int, stop: int) -> Opened:
         # The reply to a GET of the whole has its checksum.
-        whole = stop - start == member.size
-        range_ = None if whole else ByteRange(member.skip + start, member.skip + stop)
+        range_ = None if stop - start == member.size else ByteRange(member.skip + start, member.skip + stop)
         return await self._source_of(member.place).open(member.place, range_, member.etag)
 
     async def _find_crc32(self, member: Member) -> int:
-        """Return the CRC32 of a member: S3's own if it has one, else that of its bytes."""
-        if isinstance(member.place, S3Object) and not _is_small(member):
+        """Return the CRC32 of a member: S3's or its archive's own if they have one, else that of its bytes."""
+        if isinstance(member.place, ZipEntry) or (isinstance(member.place, S3Object) and not _is_small(member)):
             place = member.place
             source = self._source_of(place)
             stored = await self._repeat(lambda: source.head(place, member.etag))
@@ -162,17 +163,25 @@ class PackReader:
 async def _read_stream(
     member: Member, opened: Opened, length: int
 ) -> AsyncGenerator[bytes | memoryview, None]:
-    """Yield the bytes of an open member, and close it.
+    """Yield the bytes of an open member, and close it. A chunk is empty if there was nothing to read yet.
 
     Raises:
         TruncatedBody: there are fewer than `length`.
         ChecksumMismatch: the member was read whole, and does not have the checksum that S3 has of it.
     """
-    checksum = opened.checksum
+    checksum = opened.checksum if length == member.size else None
     digests = Digests([] if checksum is None else [checksum.kind])
     left = length
     try:
-        while left and (chunk := await opened.stream.read()):
+        while left:
+            try:
+                chunk = await opened.stream.read()
+            except NothingYet:
+                yield b""
+                continue
+            if not chunk:
+                break
+            chunk = chunk[:left]  # an entry of an archive is read on to its end
             digests.update(chunk)
             left -= len(chunk)
             if not left:

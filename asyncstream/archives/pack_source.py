@@ -6,8 +6,8 @@ from typing import Any
 from asyncstream.archives.pack_layout import SMALL_MEMBER, Layout
 from asyncstream.archives.pack_members import MemberPlace
 from asyncstream.archives.pack_reader import PackReader
-from asyncstream.errors import SourceChanged
-from asyncstream.locations import Pack, ZipEntries
+from asyncstream.errors import NothingYet, SourceChanged
+from asyncstream.locations import Pack, PackTarget, ZipEntries
 from asyncstream.objects import ByteRange, ListedObject
 from asyncstream.ports import Opened, Source
 from asyncstream.retry import Retrying
@@ -35,7 +35,8 @@ class PackSource(Source[Pack, Pack]):
         self._source_of = source_of
         self._retrying = retrying
         self._member_bytes = member_bytes
-        self._layouts: dict[Pack, Layout] = {}
+        # By target, which is quick to hash, and has one pack.
+        self._planned: dict[PackTarget, tuple[Pack, Layout]] = {}
 
     @property
     def slot_bytes(self) -> int:
@@ -47,22 +48,23 @@ class PackSource(Source[Pack, Pack]):
         """What was left out of packs, as sentences."""
         return [
             f"{pack} has {layout.members.left_out:,} folder markers or archives of an earlier run, left out"
-            for pack, layout in self._layouts.items()
+            for pack, layout in self._planned.values()
             if layout.members.left_out
         ]
 
     async def list_page(self, prefix: Pack, token: str | None) -> tuple[list[ListedObject], str | None]:
         """List the members, and return the one file that they become."""
-        layout = self._layouts[prefix] = await self._plan(prefix)
+        layout = await self._plan(prefix)
+        self._planned[prefix.into.target] = prefix, layout
         return [ListedObject("", layout.size, layout.etag)], None
 
     def is_scattered(self, source: Pack) -> bool:
         """Whether most members are small."""
-        return self._layouts[source].is_scattered
+        return self._layout(source).is_scattered
 
     def last_from(self, source: Pack, size: int) -> int:
         """Return where the directory starts that has the members' checksums."""
-        layout = self._layouts[source]
+        layout = self._layout(source)
         return size if layout.crc32s is None else layout.members_end
 
     async def open(
@@ -73,7 +75,7 @@ class PackSource(Source[Pack, Pack]):
         Raises:
             SourceChanged: the members are not those that were listed before.
         """
-        layout = self._layouts[source]
+        layout = self._layout(source)
         if etag is not None and etag != layout.etag:
             raise SourceChanged(f"{source}: its files have changed since the earlier transfer")
         wanted = ByteRange(0, layout.size) if range_ is None else range_
@@ -84,6 +86,9 @@ class PackSource(Source[Pack, Pack]):
         in_ranges = not isinstance(source.members, ZipEntries)
         return Opened(layout.size, layout.etag, wanted, layout.headers, stream, in_ranges=in_ranges)
 
+    def _layout(self, source: Pack) -> Layout:
+        return self._planned[source.into.target][1]
+
 
 class _PackStream:
     """A range of a pack. See `ports.ByteStream`."""
@@ -93,12 +98,18 @@ class _PackStream:
         self._next: bytes | memoryview = b""
 
     async def read(self) -> bytes | memoryview:
-        """Return the next bytes; short chunks are joined."""
+        """Return the next bytes; short chunks are joined.
+
+        Raises:
+            NothingYet: the member that is open had nothing to read.
+        """
         if self._next:
             chunk, self._next = self._next, b""
             return chunk
         joined = bytearray()
         async for chunk in self._chunks:
+            if not (chunk or joined):
+                raise NothingYet("the next bytes of the pack are not there yet")
             if len(chunk) >= _JOINED and not joined:
                 return chunk
             if len(joined) + len(chunk) > 2 * _JOINED:

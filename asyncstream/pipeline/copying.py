@@ -120,6 +120,7 @@ class CopyTasks(FileTasks):
         file = task.file
         file.part_plan = plan.plan_parts(file.size or 0, first.length)
         if self._assembles(file, first.length):
+            task.attempts = 0  # see `read_piece`
             return self._parts(file, None)
         return self._parts(file, send_after(task, self.send_part, first, 1))
 
