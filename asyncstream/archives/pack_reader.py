@@ -128,7 +128,12 @@ class PackReader:
 
     async def _open(self, member: Member, start: int, stop: int) -> Opened:
         # The reply to a GET of the whole has its checksum.
+<<<<<<< HEAD
         range_ = None if stop - start == member.size else ByteRange(member.skip + start, member.skip + stop)
+=======
+        whole = stop - start == member.size
+        range_ = None if whole else ByteRange(member.start + start, member.start + stop)
+>>>>>>> main
         return await self._source_of(member.place).open(member.place, range_, member.etag)
 
     async def _find_crc32(self, member: Member) -> int:

@@ -10,6 +10,7 @@ from msgspec.structs import replace
 from asyncstream.errors import InputError, NothingToTransfer
 from asyncstream.locations import (
     Folder,
+    Lines,
     LocalFile,
     LocalFolder,
     Pack,
@@ -51,7 +52,7 @@ Pair = tuple[SourceFile, TargetFile] | tuple[SourceFolder, Folder]
 # A pair as callers may give it: several files become one.
 GivenPair = Pair | tuple[SourceFile | SourceFolder | Sequence[S3Object | LocalFile], PackInto]
 _FOLDERS, _OF_S3 = (S3Prefix, LocalFolder), (S3Object, S3Prefix)
-_SOURCE_FOLDERS = (*_FOLDERS, ZipEntries)
+_SOURCE_FOLDERS = (*_FOLDERS, ZipEntries, Lines)
 _TARGETS = (S3Object, LocalFile, StandardStream)
 _SOURCES = (*_TARGETS, WebFile, ZipEntry, Pack)
 
@@ -106,7 +107,7 @@ def _packed(members: object, into: PackInto) -> tuple[Pack, TargetFile]:
         if not members:
             raise NothingToTransfer(f"the list of files to pack into {into.target} is empty")
     each = members if isinstance(members, tuple) else ()
-    if not isinstance(members, (*_SOURCE_FOLDERS, tuple)) or not all(
+    if not isinstance(members, S3Prefix | LocalFolder | ZipEntries | tuple) or not all(
         isinstance(place, S3Object | LocalFile) for place in each
     ):
         raise InputError(
@@ -148,7 +149,11 @@ def _check_names_match(source: SourceFolder, destination: Folder) -> None:
         InputError: it does not: `s3://bucket/data` would make `data/x` to `/x`.
     """
     for prefix, other in ((source, destination), (destination, source)):
-        if isinstance(other, LocalFolder | ZipEntries) and prefix.prefix and not prefix.prefix.endswith("/"):
+        if (
+            isinstance(other, LocalFolder | ZipEntries | Lines)
+            and prefix.prefix
+            and not prefix.prefix.endswith("/")
+        ):
             raise InputError(f"{prefix} and a folder: end the prefix with a slash")
 
 

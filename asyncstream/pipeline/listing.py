@@ -5,7 +5,15 @@ from collections.abc import Awaitable, Callable, Sequence
 from functools import partial
 
 from asyncstream.errors import InputError, NothingToTransfer, S3Error
-from asyncstream.locations import LocalFolder, Pack, S3Prefix, SourceFolder, ZipEntries, is_folder_marker
+from asyncstream.locations import (
+    Lines,
+    LocalFolder,
+    Pack,
+    S3Prefix,
+    SourceFolder,
+    ZipEntries,
+    is_folder_marker,
+)
 from asyncstream.objects import ListedObject
 from asyncstream.pipeline.context import Ends
 from asyncstream.pipeline.jobs import Jobs, Pair
@@ -32,7 +40,7 @@ async def list_files(ends: Ends, pairs: Sequence[Pair], room: float = math.inf) 
     """
     work = Jobs(pairs)
     for position, (source, _) in enumerate(pairs):
-        if isinstance(source, S3Prefix | LocalFolder | ZipEntries):
+        if isinstance(source, S3Prefix | LocalFolder | ZipEntries | Lines):
             ask = partial(_page, source, ends)
             await _list(source, position, work, ask, room)
         elif isinstance(source, Pack):
