@@ -49,6 +49,11 @@ class Layout(ABC):
         self.etag = f'"{digest.hexdigest()}"'
 
     @property
+    def held(self) -> int:
+        """Bytes of memory that the members and their positions take."""
+        return self.members.held + 13 * len(self.members)
+
+    @property
     def is_scattered(self) -> bool:
         """Whether most members are small, so that a range takes many requests."""
         return len(self.members) > 16 and self.members.bytes < len(self.members) * SMALL_MEMBER

@@ -1,6 +1,6 @@
 """The members of a pack, compactly: a million of them take about 100 bytes each."""
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from typing import Any, NamedTuple, overload
 
 from msgspec import msgpack
@@ -43,8 +43,8 @@ class Member(NamedTuple):
 _Row = tuple[bytes | int, int, str, int, int, int, bool]
 # The names of files may be no Unicode.
 _SURROGATES = "surrogatepass"
-# Bytes per member in addition to its row: an object's header, and its places in two lists.
-_BESIDE_ROW = 60
+# Bytes per member in addition to its row: an object's header, and its place in a list.
+_BESIDE_ROW = 47
 _read_row = msgpack.Decoder(_Row).decode
 
 
@@ -87,6 +87,13 @@ class PackMembers(Sequence[Member]):
         key, size, etag, modified, *before, _ = _read_row(self._rows[position])
         self._rows[position] = msgpack.encode((key, size, etag, modified, start, stop, ends_line))
         self.bytes += (stop - start) - (before[1] - before[0])
+
+    def keys(self) -> Iterator[str]:
+        """Yield the keys of members that were listed."""
+        for row in self._rows:
+            kept = _read_row(row)[0]
+            if isinstance(kept, bytes):
+                yield kept.decode(errors=_SURROGATES)
 
     def rows(self) -> Sequence[bytes]:
         """Return what identifies their versions."""

@@ -128,26 +128,22 @@ class PackReader:
 
     async def _open(self, member: Member, start: int, stop: int) -> Opened:
         # The reply to a GET of the whole has its checksum.
-<<<<<<< HEAD
-        range_ = None if stop - start == member.size else ByteRange(member.skip + start, member.skip + stop)
-=======
         whole = stop - start == member.size
         range_ = None if whole else ByteRange(member.start + start, member.start + stop)
->>>>>>> main
         return await self._source_of(member.place).open(member.place, range_, member.etag)
 
     async def _find_crc32(self, member: Member) -> int:
         """Return the CRC32 of a member: S3's or its archive's own if they have one, else that of its bytes."""
-        if isinstance(member.place, ZipEntry) or (isinstance(member.place, S3Object) and not _is_small(member)):
-            place = member.place
+        place, repeat = member.place, self._retrying.run
+        if isinstance(place, ZipEntry) or (isinstance(place, S3Object) and not _is_small(member)):
             source = self._source_of(place)
-            stored = await self._repeat(lambda: source.head(place, member.etag))
+            stored = await repeat(lambda: source.head(place, member.etag))
             if stored.checksum is not None and stored.checksum.kind == "CRC32":
                 return _as_number(stored.checksum)
         pieces = []
         for start in range(0, member.size, _CRC32_RANGE):
             stop = min(start + _CRC32_RANGE, member.size)
-            digest = await self._repeat(partial(self._digest, member, start, stop))
+            digest = await repeat(partial(self._digest, member, start, stop))
             pieces.append((digest, stop - start))
         return _as_number(combined("CRC32", pieces)) if pieces else 0
 

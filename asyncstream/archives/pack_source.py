@@ -61,6 +61,11 @@ class PackSource(Source[Pack | LineRange, Pack | Lines]):
             if (layout := self._layout(pack)).members.left_out
         ]
 
+    @property
+    def held(self) -> int:
+        """Bytes of memory that the lists of members take."""
+        return sum(layout.held for layout in self._layouts.values())
+
     async def list_page(
         self, prefix: Pack | Lines, token: str | None
     ) -> tuple[list[ListedObject], str | None]:
@@ -76,7 +81,7 @@ class PackSource(Source[Pack | LineRange, Pack | Lines]):
 
     def is_scattered(self, source: Pack | LineRange) -> bool:
         """Whether most members are small."""
-        return self._layout(source).is_scattered
+        return _is_in_ranges(source) and self._layout(source).is_scattered
 
     def last_from(self, source: Pack | LineRange, size: int) -> int:
         """Return where the directory starts that has the members' checksums."""
@@ -103,12 +108,17 @@ class PackSource(Source[Pack | LineRange, Pack | Lines]):
         reader = PackReader(layout, self._source_of, self._retrying)
         await reader.compute_crc32s(wanted)
         stream = _PackStream(reader.read(wanted))
-        in_ranges = isinstance(source, LineRange) or not isinstance(source.members, ZipEntries)
+        in_ranges = _is_in_ranges(source)
         return Opened(layout.size, layout.etag, wanted, layout.headers, stream, in_ranges=in_ranges)
 
     def _layout(self, source: Pack | LineRange) -> Layout:
         # A pack may have a list of a million files, which takes long to hash. Its target has no other pack.
         return self._layouts[source.into.target if isinstance(source, Pack) else source]
+
+
+def _is_in_ranges(source: Pack | LineRange) -> bool:
+    """Return whether the members can be read in ranges. Entries of an archive are decoded from their start."""
+    return isinstance(source, LineRange) or not isinstance(source.members, ZipEntries)
 
 
 class _PackStream:

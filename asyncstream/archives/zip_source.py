@@ -28,7 +28,7 @@ from asyncstream.errors import (
     TruncatedBody,
 )
 from asyncstream.locations.archives import ArchiveFile, ZipEntries, ZipEntry
-from asyncstream.objects import ByteRange, ListedObject
+from asyncstream.objects import ByteRange, ListedObject, Stored
 from asyncstream.ports import ByteStream, Engine, Opened, Source
 from asyncstream.units import KiB
 
@@ -59,11 +59,19 @@ class ZipSource(Source[ZipEntry, ZipEntries]):
         engine: decodes.
         source_of: returns the source that reads an archive.
         entry_memory: bytes of memory that the directory of an archive may take.
+        spread: whether to list neighbours apart, for slots that open them at once. Else entries are listed in
+            the order of their places.
     """
 
     def __init__(
-        self, engine: Engine, source_of: Callable[[ArchiveFile], Source[Any, Any]], entry_memory: float
+        self,
+        engine: Engine,
+        source_of: Callable[[ArchiveFile], Source[Any, Any]],
+        entry_memory: float,
+        *,
+        spread: bool = True,
     ) -> None:
+        self._spread = spread
         self._engine = engine
         self._source_of = source_of
         self._most_entries = entry_memory / _BYTES_OF_ENTRY
@@ -84,7 +92,7 @@ class ZipSource(Source[ZipEntry, ZipEntries]):
         ]
 
     async def list_page(self, prefix: ZipEntries, token: str | None) -> tuple[list[ListedObject], str | None]:
-        """Return up to 1,000 entries of an archive, in an order that spreads neighbours over slots.
+        """Return up to 1,000 entries of an archive.
 
         Raises:
             CorruptInput: it is not a ZIP archive, or damaged. The message names it.
@@ -94,7 +102,8 @@ class ZipSource(Source[ZipEntry, ZipEntries]):
             archive = await self._read_directory(prefix)
             self._opened[prefix.archive] = archive
             entries = archive.index.entries
-            self._unlisted[prefix] = deque(await self._engine.compute(lambda: archive.windows.order(entries)))
+            order = archive.windows.order if self._spread else list[str]
+            self._unlisted[prefix] = deque(await self._engine.compute(lambda: order(entries)))
         archive, unlisted = self._opened[prefix.archive], self._unlisted[prefix]
         entries = archive.index.entries
         names = [unlisted.popleft() for _ in range(min(_PAGE_SIZE, len(unlisted)))]
@@ -111,13 +120,7 @@ class ZipSource(Source[ZipEntry, ZipEntries]):
             InputError: there is no such entry, or it cannot be read.
             SourceChanged: the archive was overwritten.
         """
-        archive = self._opened.get(source.archive)
-        if archive is None:
-            archive = await self._read_directory(ZipEntries(source.archive))
-            self._opened[source.archive] = archive
-        entry = archive.index.entries.get(source.name)
-        if entry is None:
-            raise InputError(f"{source}: the archive has no such entry")
+        archive, entry = await self._find(source)
         if entry.refused is not None:
             raise InputError(f"{source}: {entry.refused}")
         try:
@@ -126,16 +129,30 @@ class ZipSource(Source[ZipEntry, ZipEntries]):
             raise InputError(f"{source}: {error}") from None
         body = await archive.windows.open(entry, self._read_range(source.archive, archive.etag))
         stream = _EntryStream(self._engine, source, entry, body, decoder, skip=range_.start if range_ else 0)
-        checksum = Checksum("CRC32", b64encode(entry.crc32.to_bytes(4, "big")).decode())
         return Opened(
             entry.size,
             archive.etag,
             ByteRange(0, entry.size) if range_ is None else range_,
             {},
             stream,
-            checksum=checksum,
+            checksum=_checksum(entry),
             in_ranges=False,
         )
+
+    async def head(self, source: ZipEntry, etag: str | None) -> Stored:
+        """Return the size and the CRC32 of an entry; see `open`."""
+        archive, entry = await self._find(source)
+        return Stored(entry.size, archive.etag, _checksum(entry))
+
+    async def _find(self, source: ZipEntry) -> tuple[_Archive, Entry]:
+        archive = self._opened.get(source.archive)
+        if archive is None:
+            archive = await self._read_directory(ZipEntries(source.archive))
+            self._opened[source.archive] = archive
+        entry = archive.index.entries.get(source.name)
+        if entry is None:
+            raise InputError(f"{source}: the archive has no such entry")
+        return archive, entry
 
     def _read_range(self, archive: ArchiveFile, etag: str) -> Callable[[ByteRange], Any]:
         async def read(range_: ByteRange) -> ByteStream:
@@ -185,6 +202,10 @@ class ZipSource(Source[ZipEntry, ZipEntries]):
                 f"its directory of {directory.range.length:,} bytes needs more memory than there is. "
                 "Give the function more memory"
             )
+
+
+def _checksum(entry: Entry) -> Checksum:
+    return Checksum("CRC32", b64encode(entry.crc32.to_bytes(4, "big")).decode())
 
 
 class _EntryStream:

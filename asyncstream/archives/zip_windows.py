@@ -3,7 +3,7 @@
 from collections.abc import Awaitable, Callable, Iterable, Mapping
 
 from asyncstream.archives.zip_entries import Entry
-from asyncstream.errors import TruncatedBody
+from asyncstream.errors import NothingYet, TruncatedBody
 from asyncstream.objects import ByteRange
 from asyncstream.ports import ByteStream
 from asyncstream.units import KiB
@@ -106,7 +106,13 @@ async def read_whole(stream: ByteStream, length: int) -> bytearray:
     """
     content = bytearray()
     try:
-        while len(content) < length and (chunk := await stream.read()):
+        while len(content) < length:
+            try:
+                chunk = await stream.read()
+            except NothingYet:
+                continue
+            if not chunk:
+                break
             content += chunk
     finally:
         await stream.close()

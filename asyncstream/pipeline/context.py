@@ -21,11 +21,13 @@ class Ends(Struct, frozen=True):
         sources: what reads and lists each kind of place.
         destinations: what writes each kind of place.
         retrying: repeats the requests of both, within the deadline.
+        one_server: whether both are on one server, so that an object of one name is one object.
     """
 
     sources: Mapping[type, Source[Any, Any]]
     destinations: Mapping[type, Destination[Any, Any]]
     retrying: Retrying
+    one_server: bool = True
 
     def source_of(self, place: SourceFile | SourceFolder) -> Source[Any, Any]:
         """Return what reads or lists a place."""
@@ -43,6 +45,11 @@ class Ends(Struct, frozen=True):
     def slot_bytes(self) -> int:
         """Bytes of memory that one part in flight costs: each transport counts a GET and a PUT."""
         return max(each.slot_bytes for each in self._each)
+
+    @property
+    def held(self) -> int:
+        """Bytes of memory that listings of the sources keep."""
+        return sum(each.held for each in set(self.sources.values()))
 
     @property
     def requests(self) -> Mapping[str, int]:

@@ -1,5 +1,6 @@
 """The files to copy: checks before any I/O, and jobs."""
 
+import os
 from collections.abc import Iterable, Mapping, Sequence
 from itertools import pairwise
 from typing import Any, overload
@@ -75,7 +76,7 @@ def check_pairs(pairs: Iterable[GivenPair], *, one_server: bool = True) -> list[
         if not isinstance(given, tuple) or len(given) != 2:
             raise InputError(f"files[{position}] is {given!r}: give a pair of a source and a destination")
         try:
-            pair = _packed(*given) if isinstance(given[1], PackInto) else given
+            pair = _packed(*given, one_server=one_server) if isinstance(given[1], PackInto) else given
             _check_pair(*pair)
         except InputError as error:
             raise InputError(f"files[{position}]: {error}") from None
@@ -85,7 +86,8 @@ def check_pairs(pairs: Iterable[GivenPair], *, one_server: bool = True) -> list[
             if destination.uri in seen:
                 raise InputError(f"files[{position}]: the destination {destination} is named twice")
             seen.add(destination.uri)
-        if (one_server or not isinstance(source, _OF_S3)) and _are_the_same(source, destination):
+        named_alike = isinstance(source, Pack) or (isinstance(source, _OF_S3) and not one_server)
+        if not named_alike and _are_the_same(source, destination):
             raise InputError(f"files[{position}]: source and destination are the same, {source}")
     if not checked:
         raise NothingToTransfer("the list of files is empty")
@@ -94,7 +96,7 @@ def check_pairs(pairs: Iterable[GivenPair], *, one_server: bool = True) -> list[
     return checked
 
 
-def _packed(members: object, into: PackInto) -> tuple[Pack, TargetFile]:
+def _packed(members: object, into: PackInto, *, one_server: bool) -> tuple[Pack, TargetFile]:
     """Return the pair of a pack and its target.
 
     Raises:
@@ -114,9 +116,16 @@ def _packed(members: object, into: PackInto) -> tuple[Pack, TargetFile]:
             f"{type(into).__name__} takes an S3Prefix, a LocalFolder, ZipEntries, or a list of S3Objects and "
             f"LocalFiles, not {members!r:.200}"
         )
-    if into.target in each:
+    apart = isinstance(into.target, S3Object) and not one_server
+    if not apart and any(_is_target(place, into.target) for place in each):
         raise InputError(f"{into.target} cannot be made of itself")
     return Pack(members, into), into.target
+
+
+def _is_target(place: S3Object | LocalFile, target: TargetFile) -> bool:
+    if isinstance(place, LocalFile) and isinstance(target, LocalFile):
+        return os.path.abspath(place.path) == os.path.abspath(target.path)  # noqa: PTH100 - a Path takes longer
+    return place == target
 
 
 def _are_the_same(source: SourceFile | SourceFolder, destination: TargetFile | Folder) -> bool:

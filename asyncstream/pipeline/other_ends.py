@@ -8,6 +8,8 @@ from collections.abc import AsyncIterator, Iterable, Iterator, Mapping
 from contextlib import AsyncExitStack, asynccontextmanager
 from typing import Any
 
+from msgspec.structs import replace
+
 from asyncstream.locations import (
     Folder,
     LineRange,
@@ -77,22 +79,24 @@ async def add_other_ends(
             closing.push_async_callback(opened.close)
             sources[WebFile] = opened
         if not kinds.isdisjoint(_ZIP):
-            sources |= dict.fromkeys(_ZIP, _open_zip(engine, sources))
+            # The entries of a pack are read in turn.
+            spread = kinds.isdisjoint(_PACKS)
+            sources |= dict.fromkeys(_ZIP, _open_zip(engine, sources, spread=spread))
         if not kinds.isdisjoint(_PACKS):
             from asyncstream.archives.pack_source import PackSource
             from asyncstream.pipeline.packing import PackPlanner
 
-            of_members = Ends(dict(sources), destinations, ends.retrying)
+            of_members = replace(ends, sources=dict(sources), destinations=destinations)
             planner = PackPlanner(of_members, engine, config.max_concurrency, _entry_memory())
             packs = PackSource(planner, of_members.source_of, ends.retrying, of_members.slot_bytes)
             sources |= dict.fromkeys(_PACKS, packs)
-        yield Ends(sources, destinations, ends.retrying)
+        yield replace(ends, sources=sources, destinations=destinations)
 
 
-def _open_zip(engine: Engine, sources: Mapping[type, Source[Any, Any]]) -> Source[Any, Any]:
+def _open_zip(engine: Engine, sources: Mapping[type, Source[Any, Any]], *, spread: bool) -> Source[Any, Any]:
     from asyncstream.archives.zip_source import ZipSource
 
-    return ZipSource(engine, lambda place: sources[type(place)], _entry_memory())
+    return ZipSource(engine, lambda place: sources[type(place)], _entry_memory(), spread=spread)
 
 
 def _entry_memory() -> int:

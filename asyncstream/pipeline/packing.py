@@ -1,10 +1,10 @@
 """Plan a pack: list its members, look at their first lines if need be, and lay them out."""
 
-from collections.abc import Awaitable, Callable, Sequence
+from collections.abc import AsyncGenerator, Awaitable, Callable, Sequence
 from contextlib import aclosing
 from functools import partial
 from itertools import pairwise
-from pathlib import PurePath
+from pathlib import Path, PurePath
 from typing import TypeVar
 
 from asyncstream.archives.pack_layout import ConcatLayout, Layout
@@ -13,10 +13,22 @@ from asyncstream.archives.tar_headers import check_name
 from asyncstream.archives.tar_layout import TarLayout
 from asyncstream.archives.zip_layout import ZipLayout
 from asyncstream.archives.zip_windows import read_whole
-from asyncstream.errors import InputError, LineTooLong, NothingToTransfer
-from asyncstream.locations import Concat, Lines, LocalFile, Pack, S3Object, Tar, Zip, is_folder_marker
+from asyncstream.errors import InputError, LineTooLong, NothingToTransfer, S3Error
+from asyncstream.locations import (
+    Concat,
+    Lines,
+    LocalFile,
+    LocalFolder,
+    Pack,
+    S3Object,
+    S3Prefix,
+    SourceFolder,
+    Tar,
+    Zip,
+    is_folder_marker,
+)
 from asyncstream.mapping.calls import map_items
-from asyncstream.objects import ByteRange, Stored
+from asyncstream.objects import ByteRange, ListedObject, Stored
 from asyncstream.pipeline.context import Ends
 from asyncstream.ports import Engine
 from asyncstream.tracing.spans import UNTRACED
@@ -89,25 +101,51 @@ class PackPlanner:
         assert not isinstance(folder, tuple)  # noqa: S101 - the caller has checked it
         strip = folder.prefix.rfind("/") + 1
         members = PackMembers(folder.item, lambda key: key[strip:])
-        source, token = self._ends.source_of(folder), None
-        while True:
-            page, token = await self._ends.retrying.run(partial(source.list_page, folder, token))
-            for row in page:
-                left_out = is_folder_marker(row.key, row.size) or folder.item(row.key) == pack.into.target
-                members.left_out += left_out
-                if not left_out:
-                    members.add(row.key, row.size, row.etag, row.modified)
-            if members.held > self._room:
-                raise InputError(
-                    f"{folder}: the {len(members):,} files listed so far need more than the "
-                    f"{self._room / MiB:.0f} MiB of memory for them. Give the function more memory, or pack "
-                    "several prefixes, one after the other"
-                )
-            if token is None:
-                break
+        earlier = await self._engine.compute(partial(_key_of_target, pack, self._ends.one_server))
+        async with aclosing(self._pages(folder, members)) as pages:
+            async for page in pages:
+                for row in page:
+                    left_out = is_folder_marker(row.key, row.size) or row.key == earlier
+                    members.left_out += left_out
+                    if not left_out:
+                        members.add(row.key, row.size, row.etag, row.modified)
+                if members.held > self._room:
+                    raise InputError(
+                        f"{folder}: the {len(members):,} files listed so far need more than the "
+                        f"{self._room / MiB:.0f} MiB of memory for them. Give the function more memory, or "
+                        "pack several prefixes, one after the other"
+                    )
         if not members:
             raise NothingToTransfer(f"nothing is stored under {folder}")
         return members
+
+    async def _pages(
+        self, folder: SourceFolder, known: PackMembers
+    ) -> AsyncGenerator[list[ListedObject], None]:
+        """Yield the pages of a listing, each key once: a page of S3's may repeat keys of the page before.
+
+        Args:
+            folder: what to list.
+            known: the files of the pages so far.
+
+        Raises:
+            S3Error: the pages do not end.
+        """
+        source, token = self._ends.source_of(folder), None
+        last, seen = "", None
+        while True:
+            page, following = await self._ends.retrying.run(partial(source.list_page, folder, token))
+            keys = [last, *(row.key for row in page)]
+            if isinstance(folder, S3Prefix) and seen is None and any(b <= a for a, b in pairwise(keys)):
+                seen = set(known.keys())  # it takes memory, so only once keys are out of order
+            last = keys[-1]
+            new = [row for row in page if seen is None or _is_new(row.key, seen)]
+            if following is not None and (following == token or (page and not new)):
+                raise S3Error(f"the listing of {folder} does not advance after {len(known):,} files")
+            yield new
+            token = following
+            if token is None:
+                return
 
     async def _find_each(self, places: Sequence[S3Object | LocalFile]) -> PackMembers:
         """Ask for the size and the version of each file of a list."""
@@ -121,12 +159,14 @@ class PackPlanner:
         return members
 
     async def _find_lines(self, members: PackMembers) -> None:
-        """Find where the first lines end, and which files end with a line end."""
+        """Find where the first lines end, and which files end with a line end. The first one may be empty."""
+
+        first = next((position for position, member in enumerate(members) if member.size), 0)
 
         async def find(position: int) -> tuple[int, bool]:
             member = members[position]
             known = await self._read(member, 0, min(_PROBE, member.size))
-            start = await self._find_line_end(member, 0, known) if position else 0
+            start = await self._find_line_end(member, 0, known) if position > first else 0
             last = known if len(known) == member.size else await self._read(member, -1, member.size)
             return start, last.endswith(b"\n")
 
@@ -202,6 +242,25 @@ def _lay_out_lines(file: S3Object | LocalFile, text: Member, header: int, start:
     members.repeat(0, start, stop, ends_line=True)
     members.cut(0, 0, header, ends_line=True)
     return ConcatLayout(members, b"", lines=False)
+
+
+def _is_new(key: str, seen: set[str]) -> bool:
+    """Add a key to a set, and return whether it was not in it."""
+    before = len(seen)
+    seen.add(key)
+    return len(seen) > before
+
+
+def _key_of_target(pack: Pack, one_server: bool) -> str | None:
+    """Return the key that an earlier pack at the same place has in the listing; None if it is not listed."""
+    match pack.members, pack.into.target:
+        case S3Prefix(bucket=bucket), S3Object() as target if target.bucket == bucket and one_server:
+            return target.key
+        case LocalFolder(path=folder), LocalFile(path=path):
+            file, root = Path(path), Path(folder).resolve()
+            file = file.parent.resolve() / file.name
+            return file.relative_to(root).as_posix() if file.is_relative_to(root) else None
+    return None
 
 
 def _name_of(place: S3Object | LocalFile) -> str:

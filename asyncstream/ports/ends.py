@@ -114,6 +114,11 @@ class Source(Protocol[Source_contra, Folder_contra]):
         """What the servers of the buckets used lack, as sentences."""
         return []
 
+    @property
+    def held(self) -> int:
+        """Bytes of memory that its listings keep until the transfer ends."""
+        return 0
+
     async def open(
         self,
         source: Source_contra,

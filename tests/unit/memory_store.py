@@ -148,6 +148,7 @@ class MemoryStore:
     """
 
     slot_bytes = SLOT_BYTES
+    held = 0
     requests: Mapping[str, int] = {}
     downgrades: list[str] = []  # noqa: RUF012 - never changed
     tells_part_sizes = True
