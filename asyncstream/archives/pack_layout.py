@@ -119,13 +119,13 @@ class ConcatLayout(Layout):
     Args:
         members: the files, in order.
         separator: bytes between two of them.
-        lines: whether each ends with a line end.
+        line_end: bytes after a file that does not end with a line end; empty if that does not matter.
     """
 
-    def __init__(self, members: PackMembers, separator: bytes, *, lines: bool) -> None:
+    def __init__(self, members: PackMembers, separator: bytes, *, line_end: bytes = b"") -> None:
         self._separator = separator
-        self._lines = lines
-        super().__init__(members, f"{separator.hex()} {lines}")
+        self._line_end = line_end
+        super().__init__(members, f"{separator.hex()} {line_end.hex()}")
 
     def before_length(self, member: Member) -> int:
         """Return the bytes before a member's own."""
@@ -137,10 +137,10 @@ class ConcatLayout(Layout):
 
     def after(self, member: Member) -> bytes:
         """Return the separator, or the line end that the member lacks."""
-        if self._lines:
-            return b"" if member.ends_line or not member.length else b"\n"
+        if self._line_end:
+            return b"" if member.ends_line or not member.length else self._line_end
         return self._separator
 
     def tail_length(self) -> int:
         """Return less than nothing: the last member's separator is left out."""
-        return -len(self._separator) if len(self.members) and not self._lines else 0
+        return -len(self._separator) if len(self.members) and not self._line_end else 0

@@ -133,7 +133,7 @@ class PackReader:
         return await self._source_of(member.place).open(member.place, range_, member.etag)
 
     async def _find_crc32(self, member: Member) -> int:
-        """Return the CRC32 of a member: S3's or its archive's own if they have one, else that of its bytes."""
+        """Return the CRC32 of a member: that of S3 or of its archive if there is one, else of its bytes."""
         place, repeat = member.place, self._retrying.run
         if isinstance(place, ZipEntry) or (isinstance(place, S3Object) and not _is_small(member)):
             source = self._source_of(place)

@@ -117,7 +117,7 @@ class PackSource(Source[Pack | LineRange, Pack | Lines]):
 
 
 def _is_in_ranges(source: Pack | LineRange) -> bool:
-    """Return whether the members can be read in ranges. Entries of an archive are decoded from their start."""
+    """Return whether the members can be read in ranges: entries of an archive are decoded in turn."""
     return isinstance(source, LineRange) or not isinstance(source.members, ZipEntries)
 
 

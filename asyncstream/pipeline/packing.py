@@ -72,10 +72,8 @@ class PackPlanner:
             case Zip():
                 return await self._engine.compute(partial(_lay_out_archive, ZipLayout, members))
             case Concat(separator=separator, header=header):
-                if header == "first":
-                    await self._find_lines(members)
-                lines = header == "first"
-                return await self._engine.compute(partial(ConcatLayout, members, separator, lines=lines))
+                end = await self._find_lines(members) if header == "first" else b""
+                return await self._engine.compute(partial(ConcatLayout, members, separator, line_end=end))
 
     async def plan_lines(self, lines: Lines) -> list[Layout]:
         """Cut a text at line ends, and return the layouts of its ranges.
@@ -158,20 +156,28 @@ class PackPlanner:
             members.add(position, stored.size, stored.etag, stored.modified)
         return members
 
-    async def _find_lines(self, members: PackMembers) -> None:
-        """Find where the first lines end, and which files end with a line end. The first one may be empty."""
+    async def _find_lines(self, members: PackMembers) -> bytes:
+        """Find where the first lines end, and which files end with a line end.
 
+        Returns:
+            How lines end: as the header does, which is that of the first file that is not empty.
+        """
+        line_end = b"\n"
         first = next((position for position, member in enumerate(members) if member.size), 0)
 
         async def find(position: int) -> tuple[int, bool]:
+            nonlocal line_end
             member = members[position]
             known = await self._read(member, 0, min(_PROBE, member.size))
+            if position == first and known.partition(b"\n")[0].endswith(b"\r"):
+                line_end = b"\r\n"
             start = await self._find_line_end(member, 0, known) if position > first else 0
             last = known if len(known) == member.size else await self._read(member, -1, member.size)
             return start, last.endswith(b"\n")
 
         for position, (start, ends_line) in enumerate(await self._ask_each(find, range(len(members)))):
             members.cut(position, start, members[position].size, ends_line=ends_line)
+        return line_end
 
     async def _find_line_end(self, member: Member, start: int, known: bytes = b"") -> int:
         """Return the position after the first line end from `start` on; the size if there is none.
@@ -241,7 +247,7 @@ def _lay_out_lines(file: S3Object | LocalFile, text: Member, header: int, start:
     members.add(0, text.size, text.etag, text.modified)
     members.repeat(0, start, stop, ends_line=True)
     members.cut(0, 0, header, ends_line=True)
-    return ConcatLayout(members, b"", lines=False)
+    return ConcatLayout(members, b"")
 
 
 def _is_new(key: str, seen: set[str]) -> bool:

@@ -52,6 +52,7 @@ from .fixture_types import (
     Copy,
     NewSession,
     NothingIsLeft,
+    Pack,
     Pairs,
     Serve,
     Served,
@@ -136,6 +137,28 @@ def copy(engine: EngineName, server: S3Server, kept_sessions: dict[Any, Transfer
         return session.transfer(files, config, on_event, continuations, transform, web=web)
 
     return copy
+
+
+@pytest.fixture
+def put(bucket: Bucket) -> Callable[[Mapping[str, bytes]], None]:
+    """Store files under `in/`."""
+
+    def put(files: Mapping[str, bytes]) -> None:
+        for name, body in files.items():
+            bucket.put(f"in/{name}", body)
+
+    return put
+
+
+@pytest.fixture
+def pack(copy: Copy, bucket: Bucket) -> Pack:
+    """Pack what is stored under `in/` into the object `out`."""
+
+    def pack(into: Callable[[S3Object], Any], on_event: OnEvent = ignore, **options: Any) -> TransferReport:
+        pair = S3Prefix(bucket.name, "in/"), into(S3Object(bucket.name, "out"))
+        return copy([pair], on_event, **options)
+
+    return pack
 
 
 @pytest.fixture

@@ -13,6 +13,9 @@ T = TypeVar("T")
 
 # The fixtures `copy` and `copy_with_faults`: files, then settings.
 Copy = Callable[..., TransferReport]
+# The fixtures `put` and `pack`: files by name; what to pack them into, then settings.
+Put = Callable[..., None]
+Pack = Callable[..., TransferReport]
 Pairs = Callable[..., list[tuple[S3Object, S3Object]]]
 WrapTransport = Callable[[Callable[[Transport], Transport]], None]
 
