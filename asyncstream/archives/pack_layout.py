@@ -11,6 +11,7 @@ from collections.abc import Iterator
 from hashlib import blake2b
 from typing import Any
 
+from asyncstream.archives.pack_checks import PackChecks
 from asyncstream.archives.pack_members import Member, PackMembers
 
 # Members that have fewer bytes are read whole, by one request each.
@@ -29,6 +30,7 @@ class Layout(ABC):
         etag: a text that changes with any byte of the pack, as an ETag does.
         headers: what the destination's object says of itself, as parameters of PutObject.
         crc32s: the CRC32s of the members, as far as they are known; None if no byte depends on them.
+        checks: what is known of members that are read in several pieces.
     """
 
     headers: dict[str, Any] = {}  # noqa: RUF012 - read only
@@ -36,6 +38,7 @@ class Layout(ABC):
 
     def __init__(self, members: PackMembers, settings: str = "") -> None:
         self.members = members
+        self.checks = PackChecks()
         self._starts = array("Q")
         at = 0
         digest = blake2b(f"{type(self).__name__} {settings}".encode(), digest_size=16)
@@ -104,6 +107,10 @@ class Crc32s:
 
     def __getitem__(self, position: int) -> int:
         return self._values[position]
+
+    def forget(self, position: int) -> None:
+        """Forget a CRC32, as it may be wrong."""
+        self._known[position] = False
 
     def unknown(self, first: int, stop: int) -> Iterator[int]:
         """Yield the positions whose CRC32 is not known yet."""

@@ -6,7 +6,7 @@ from typing import Any, Protocol
 from asyncstream.archives.pack_layout import SMALL_MEMBER, Layout
 from asyncstream.archives.pack_members import MemberPlace
 from asyncstream.archives.pack_reader import PackReader
-from asyncstream.errors import NothingYet, SourceChanged
+from asyncstream.errors import AsyncstreamError, NothingYet, SourceChanged
 from asyncstream.locations import LineRange, Lines, Pack, PackTarget, ZipEntries
 from asyncstream.objects import ByteRange, ListedObject
 from asyncstream.ports import Opened, Source
@@ -37,9 +37,13 @@ class PackSource(Source[Pack | LineRange, Pack | Lines]):
         source_of: returns the source that reads a member.
         retrying: repeats requests for members.
         member_bytes: bytes of memory that one part in flight costs if it is read from a member.
+        verify: see `PackReader`.
     """
 
-    def __init__(self, planner: Planner, source_of: SourceOf, retrying: Retrying, member_bytes: int) -> None:
+    def __init__(
+        self, planner: Planner, source_of: SourceOf, retrying: Retrying, member_bytes: int, *, verify: bool
+    ) -> None:
+        self._verify = verify
         self._planner = planner
         self._source_of = source_of
         self._retrying = retrying
@@ -105,8 +109,8 @@ class PackSource(Source[Pack | LineRange, Pack | Lines]):
             raise SourceChanged(f"{source}: its files have changed since the earlier transfer")
         wanted = ByteRange(0, layout.size) if range_ is None else range_
         wanted = ByteRange(wanted.start, min(wanted.stop, layout.size))
-        reader = PackReader(layout, self._source_of, self._retrying)
-        await reader.compute_crc32s(wanted)
+        reader = PackReader(layout, self._source_of, self._retrying, verify=self._verify)
+        await reader.prepare(wanted)
         stream = _PackStream(reader.read(wanted))
         in_ranges = _is_in_ranges(source)
         return Opened(layout.size, layout.etag, wanted, layout.headers, stream, in_ranges=in_ranges)
@@ -127,6 +131,7 @@ class _PackStream:
     def __init__(self, chunks: AsyncGenerator[bytes | memoryview, None]) -> None:
         self._chunks = chunks
         self._next: bytes | memoryview = b""
+        self._error: AsyncstreamError | None = None
 
     async def read(self) -> bytes | memoryview:
         """Return the next bytes; short chunks are joined.
@@ -138,18 +143,33 @@ class _PackStream:
             chunk, self._next = self._next, b""
             return chunk
         joined = bytearray()
-        async for chunk in self._chunks:
-            if not (chunk or joined):
-                raise NothingYet("the next bytes of the pack are not there yet")
-            if len(chunk) >= _JOINED and not joined:
-                return chunk
-            if len(joined) + len(chunk) > 2 * _JOINED:
-                self._next = chunk
+        while len(joined) < _JOINED:
+            try:
+                drawn = await self._draw()
+            except AsyncstreamError as error:
+                if not joined:
+                    raise
+                self._error = error  # what came before it is read, and not read again
                 break
-            joined += chunk
-            if len(joined) >= _JOINED:
+            if drawn is None:
                 break
+            if len(drawn) >= _JOINED and not joined:
+                return drawn
+            if len(joined) + len(drawn) > 2 * _JOINED:
+                self._next = drawn
+                break
+            joined += drawn
         return memoryview(joined)
+
+    async def _draw(self) -> bytes | memoryview | None:
+        """Return the next chunk; None at the end."""
+        error, self._error = self._error, None
+        if error is not None:
+            raise error
+        chunk = await anext(self._chunks, None)
+        if chunk is not None and not chunk:
+            raise NothingYet("the next bytes of the pack are not there yet")
+        return chunk
 
     async def close(self) -> None:
         """Close the member that is open."""
