@@ -150,13 +150,32 @@ def put(bucket: Bucket) -> Callable[[Mapping[str, bytes]], None]:
     return put
 
 
-@pytest.fixture
-def pack(copy: Copy, bucket: Bucket) -> Pack:
-    """Pack what is stored under `in/` into the object `out`."""
+@pytest.fixture(scope="session")
+def kept_files() -> dict[Any, S3Prefix]:
+    """Files that many tests pack: storing them would take most of the time of these tests."""
+    return {}
 
-    def pack(into: Callable[[S3Object], Any], on_event: OnEvent = ignore, **options: Any) -> TransferReport:
-        pair = S3Prefix(bucket.name, "in/"), into(S3Object(bucket.name, "out"))
-        return copy([pair], on_event, **options)
+
+@pytest.fixture
+def pack(copy: Copy, server: S3Server, bucket: Bucket, kept_files: dict[Any, S3Prefix]) -> Pack:
+    """Pack files, or what is stored under `in/`, into the object `out`."""
+
+    def pack(
+        into: Callable[[S3Object], Any],
+        on_event: OnEvent = ignore,
+        files: Mapping[str, bytes] | None = None,
+        **options: Any,
+    ) -> TransferReport:
+        members = S3Prefix(bucket.name, "in/")
+        if files is not None:
+            which = server.name, tuple(files)
+            if which not in kept_files:
+                kept = server.new_bucket()
+                for name, body in files.items():
+                    kept.put(f"in/{name}", body)
+                kept_files[which] = S3Prefix(kept.name, "in/")
+            members = kept_files[which]
+        return copy([(members, into(S3Object(bucket.name, "out")))], on_event, **options)
 
     return pack
 

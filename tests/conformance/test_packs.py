@@ -81,12 +81,14 @@ into_archives = pytest.mark.parametrize("into", [Tar, Zip])
 @into_archives
 @of_any_files
 @pytest.mark.varied("files", server="lab")
-def test_files_become_one_archive(
-    pack: Pack, put: Put, bucket: Bucket, into: Any, files: Mapping[str, bytes]
-) -> None:
-    put(files)
+def test_files_become_one_archive(pack: Pack, bucket: Bucket, into: Any, files: Mapping[str, bytes]) -> None:
     moved: list[int] = []
-    report = pack(into, lambda event: moved.append(event.bytes) if isinstance(event, BytesMoved) else None)
+
+    def on_event(event: object) -> None:
+        if isinstance(event, BytesMoved):
+            moved.append(event.bytes)
+
+    report = pack(into, on_event, files)
     report.raise_for_failures()
     archive = bucket.get("out")
     assert READ[into](archive) == files
@@ -102,11 +104,8 @@ def test_files_become_one_archive(
 @of_any_files
 @pytest.mark.parametrize("separator", [b"\n--\n", b""])
 @pytest.mark.varied("separator", engine="threads")
-def test_files_are_joined(
-    pack: Pack, put: Put, bucket: Bucket, files: Mapping[str, bytes], separator: bytes
-) -> None:
-    put(files)
-    pack(partial(Concat, separator=separator)).raise_for_failures()
+def test_files_are_joined(pack: Pack, bucket: Bucket, files: Mapping[str, bytes], separator: bytes) -> None:
+    pack(partial(Concat, separator=separator), files=files).raise_for_failures()
     assert bucket.get("out") == separator.join(files[name] for name in sorted(files))
 
 
@@ -155,15 +154,12 @@ READERS: Mapping[str, tuple[Any, list[str]]] = {
 @on_the_lab
 @pytest.mark.parametrize("program", READERS)
 @pytest.mark.varied("program", engine="threads")
-def test_other_programs_extract_the_files(
-    pack: Pack, put: Put, bucket: Bucket, tmp_path: Path, program: str
-) -> None:
+def test_other_programs_extract_the_files(pack: Pack, bucket: Bucket, tmp_path: Path, program: str) -> None:
     into, command = READERS[program]
     name = "bsdtar" if command[0] == "sh" else command[0]
     if shutil.which(name) is None:
         pytest.skip(f"{name} is not installed.")
-    put(FEW)
-    pack(into).raise_for_failures()
+    pack(into, files=FEW).raise_for_failures()
     (tmp_path / "archive").write_bytes(bucket.get("out"))
     (tmp_path / "there").mkdir()
     done = subprocess.run(
@@ -197,11 +193,10 @@ public class Streamed {
 
 @on_the_lab
 @pytest.mark.parametrize("engine", ["threads"], indirect=True)
-def test_java_reads_the_archive_as_a_stream(pack: Pack, put: Put, bucket: Bucket, tmp_path: Path) -> None:
+def test_java_reads_the_archive_as_a_stream(pack: Pack, bucket: Bucket, tmp_path: Path) -> None:
     if shutil.which("java") is None or shutil.which("javac") is None:
         pytest.skip("Java is not installed.")
-    put(FEW)
-    pack(Zip).raise_for_failures()
+    pack(Zip, files=FEW).raise_for_failures()
     (tmp_path / "archive").write_bytes(bucket.get("out"))
     (tmp_path / "Streamed.java").write_text(STREAMED)
     command = ["java", "-Dstdout.encoding=UTF-8", "-Dfile.encoding=UTF-8", "Streamed.java", "archive"]
@@ -250,9 +245,8 @@ def test_an_archive_is_a_local_file(
 @on_the_lab
 @of_any_files
 @pytest.mark.varied("files", engine="threads")
-def test_a_transform_follows(pack: Pack, put: Put, bucket: Bucket, files: Mapping[str, bytes]) -> None:
-    put(files)
-    pack(Tar, transform="gzip").raise_for_failures()
+def test_a_transform_follows(pack: Pack, bucket: Bucket, files: Mapping[str, bytes]) -> None:
+    pack(Tar, files=files, transform="gzip").raise_for_failures()
     assert read_tar(gzip.decompress(bucket.get("out"))) == files
 
 
