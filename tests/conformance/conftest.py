@@ -50,6 +50,7 @@ from .clocks import Clock
 from .faulty_transport import Fault, FaultyTransport
 from .fixture_types import (
     Copy,
+    Keep,
     NewSession,
     NothingIsLeft,
     Pack,
@@ -157,7 +158,23 @@ def kept_files() -> dict[Any, S3Prefix]:
 
 
 @pytest.fixture
-def pack(copy: Copy, server: S3Server, bucket: Bucket, kept_files: dict[Any, S3Prefix]) -> Pack:
+def keep(server: S3Server, kept_files: dict[Any, S3Prefix]) -> Keep:
+    """Store files for all tests, and return their prefix."""
+
+    def keep(files: Mapping[str, bytes]) -> S3Prefix:
+        which = server.name, tuple(files), sum(map(len, files.values()))
+        if which not in kept_files:
+            kept = server.new_bucket()
+            for name, body in files.items():
+                kept.put(f"in/{name}", body)
+            kept_files[which] = S3Prefix(kept.name, "in/")
+        return kept_files[which]
+
+    return keep
+
+
+@pytest.fixture
+def pack(copy: Copy, bucket: Bucket, keep: Keep) -> Pack:
     """Pack files, or what is stored under `in/`, into the object `out`."""
 
     def pack(
@@ -166,15 +183,7 @@ def pack(copy: Copy, server: S3Server, bucket: Bucket, kept_files: dict[Any, S3P
         files: Mapping[str, bytes] | None = None,
         **options: Any,
     ) -> TransferReport:
-        members = S3Prefix(bucket.name, "in/")
-        if files is not None:
-            which = server.name, tuple(files)
-            if which not in kept_files:
-                kept = server.new_bucket()
-                for name, body in files.items():
-                    kept.put(f"in/{name}", body)
-                kept_files[which] = S3Prefix(kept.name, "in/")
-            members = kept_files[which]
+        members = S3Prefix(bucket.name, "in/") if files is None else keep(files)
         return copy([(members, into(S3Object(bucket.name, "out")))], on_event, **options)
 
     return pack
