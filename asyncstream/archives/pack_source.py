@@ -55,7 +55,8 @@ class PackSource(Source[Pack | LineRange, Pack | Lines]):
     def downgrades(self) -> list[str]:
         """What was left out of packs, as sentences."""
         return [
-            f"{pack} has {layout.members.left_out:,} folder markers or archives of an earlier run, left out"
+            f"{pack} has {layout.members.left_out:,} files that were left out: they only mark folders, "
+            "are archives of an earlier run, or do not exist"
             for pack, layout in self._layouts.items()
             if layout.members.left_out
         ]
@@ -94,11 +95,16 @@ class PackSource(Source[Pack | LineRange, Pack | Lines]):
             SourceChanged: the members are not those that were listed before.
         """
         layout = self._layouts[source]
+        leaves_out = False
+        if isinstance(source, Pack) and source.into.if_missing == "leave_out":
+            leaves_out = True
+            if etag is None:  # a member was gone: list them again
+                layout = self._layouts[source] = await self._planner.plan_pack(source)
         if etag is not None and etag != layout.etag:
             raise SourceChanged(f"{source}: its files have changed since the earlier transfer")
         wanted = ByteRange(0, layout.size) if range_ is None else range_
         wanted = ByteRange(wanted.start, min(wanted.stop, layout.size))
-        reader = PackReader(layout, self._source_of, self._retrying)
+        reader = PackReader(layout, self._source_of, self._retrying, leaves_out=leaves_out)
         await reader.compute_crc32s(wanted)
         stream = _PackStream(reader.read(wanted))
         in_ranges = isinstance(source, LineRange) or not isinstance(source.members, ZipEntries)

@@ -1,6 +1,6 @@
 """Many files in one: archives and joined files as destinations."""
 
-from typing import Literal
+from typing import Literal, get_args
 
 from msgspec import Struct
 
@@ -14,6 +14,14 @@ PackTarget = S3Object | LocalFile | StandardStream
 Members = S3Prefix | LocalFolder | ZipEntries | tuple[S3Object | LocalFile, ...]
 
 
+IfMissing = Literal["fail", "leave_out"]
+
+
+def _check_if_missing(given: object) -> None:
+    if given not in get_args(IfMissing):
+        raise InputError(f'if_missing={given!r:.100} must be "fail" or "leave_out"')
+
+
 class Tar(Struct, frozen=True):
     """A tar archive to write. Each source becomes an entry of it.
 
@@ -21,9 +29,15 @@ class Tar(Struct, frozen=True):
 
     Attributes:
         target: the archive.
+        if_missing: what to do if a source is deleted or overwritten before it is packed. "fail": nothing is
+            written. "leave_out": list the sources again, and pack those that are there now.
     """
 
     target: PackTarget
+    if_missing: IfMissing = "fail"
+
+    def __post_init__(self) -> None:
+        _check_if_missing(self.if_missing)
 
 
 class Zip(Struct, frozen=True):
@@ -33,9 +47,14 @@ class Zip(Struct, frozen=True):
 
     Attributes:
         target: the archive.
+        if_missing: see `Tar`.
     """
 
     target: PackTarget
+    if_missing: IfMissing = "fail"
+
+    def __post_init__(self) -> None:
+        _check_if_missing(self.if_missing)
 
 
 class Concat(Struct, frozen=True):
@@ -46,6 +65,7 @@ class Concat(Struct, frozen=True):
         separator: bytes between two sources.
         header: "all" keeps each source whole. "first" leaves the first line out of all sources but the first,
             as for CSV files that have the same columns, and ends each source with a line end.
+        if_missing: see `Tar`.
 
     Raises:
         InputError: the separator has over 4,096 bytes, or there is one with `header="first"`.
@@ -54,8 +74,10 @@ class Concat(Struct, frozen=True):
     target: PackTarget
     separator: bytes = b""
     header: Literal["all", "first"] = "all"
+    if_missing: IfMissing = "fail"
 
     def __post_init__(self) -> None:
+        _check_if_missing(self.if_missing)
         if not isinstance(self.separator, bytes) or len(self.separator) > 4096:
             raise InputError(f"separator={self.separator!r:.100} must be bytes, at most 4,096 of them")
         if self.header not in {"all", "first"}:

@@ -78,7 +78,7 @@ def check_pairs(pairs: Iterable[GivenPair], *, one_server: bool = True) -> list[
             pair = _packed(*given) if isinstance(given[1], PackInto) else given
             _check_pair(*pair)
         except InputError as error:
-            raise InputError(f"files[{position}]: {error}") from None
+            raise type(error)(f"files[{position}]: {error}") from None
         checked.append(pair)
         source, destination = pair
         if not isinstance(destination, _FOLDERS):

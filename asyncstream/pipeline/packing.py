@@ -13,7 +13,7 @@ from asyncstream.archives.tar_headers import check_name
 from asyncstream.archives.tar_layout import TarLayout
 from asyncstream.archives.zip_layout import ZipLayout
 from asyncstream.archives.zip_windows import read_whole
-from asyncstream.errors import InputError, LineTooLong, NothingToTransfer
+from asyncstream.errors import InputError, LineTooLong, NothingToTransfer, SourceNotFound
 from asyncstream.locations import Concat, Lines, LocalFile, Pack, S3Object, Tar, Zip, is_folder_marker
 from asyncstream.mapping.calls import map_items
 from asyncstream.objects import ByteRange, Stored
@@ -52,8 +52,11 @@ class PackPlanner:
             InputError: a name cannot be packed, or two are the same.
             LineTooLong: the first line of a file is too long to be left out.
         """
-        listed = pack.members
-        members = await (self._find_each(listed) if isinstance(listed, tuple) else self._list(pack))
+        if isinstance(pack.members, tuple):
+            leave_out = pack.into.if_missing == "leave_out"
+            members = await self._find_each(pack.members, leave_out=leave_out)
+        else:
+            members = await self._list(pack)
         match pack.into:
             case Tar():
                 return await self._engine.compute(partial(_lay_out_archive, TarLayout, members))
@@ -109,15 +112,25 @@ class PackPlanner:
             raise NothingToTransfer(f"nothing is stored under {folder}")
         return members
 
-    async def _find_each(self, places: Sequence[S3Object | LocalFile]) -> PackMembers:
-        """Ask for the size and the version of each file of a list."""
+    async def _find_each(
+        self, places: Sequence[S3Object | LocalFile], *, leave_out: bool = False
+    ) -> PackMembers:
+        """Ask for the size and the version of each file of a list. Missing ones may be left out."""
         members = PackMembers(lambda at: places[int(at)], lambda at: _name_of(places[int(at)]))
 
-        async def find(place: S3Object | LocalFile) -> Stored:
-            return await self._ends.source_of(place).head(place, None)
+        async def find(place: S3Object | LocalFile) -> Stored | None:
+            try:
+                return await self._ends.source_of(place).head(place, None)
+            except SourceNotFound:
+                if not leave_out:
+                    raise
+                return None
 
         for position, stored in enumerate(await self._ask_each(find, places)):
-            members.add(position, stored.size, stored.etag, stored.modified)
+            if stored is None:
+                members.left_out += 1
+            else:
+                members.add(position, stored.size, stored.etag, stored.modified)
         return members
 
     async def _find_lines(self, members: PackMembers) -> None:
