@@ -1,6 +1,6 @@
 """The files to copy: checks before any I/O, and jobs."""
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from itertools import pairwise
 from typing import Any, overload
 
@@ -221,6 +221,11 @@ class Jobs(Sequence[Job]):
                 pairs.append((rest, destination))
             position = pending.find(1, after)
         return pairs
+
+    @property
+    def continued(self) -> Collection[int]:
+        """The positions of the files that have continuations."""
+        return self._continuations.keys()
 
     def add_continuations(self, left: Mapping[tuple[Any, Any], Continuation]) -> None:
         """Add continuations of an earlier transfer of these files.
