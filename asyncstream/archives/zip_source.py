@@ -5,7 +5,8 @@ from collections import deque
 from collections.abc import Callable
 from typing import Any
 
-from asyncstream.archives.decoding import decoder_for
+from asyncstream.archives.decoding import Decoder, decoder_bytes, decoder_for
+from asyncstream.archives.gzip_wrapping import gzip_maker, gzip_size
 from asyncstream.archives.zip_directory import (
     SMALLEST_ROW,
     TAIL,
@@ -13,11 +14,11 @@ from asyncstream.archives.zip_directory import (
     find_directory,
     read_rows,
 )
-from asyncstream.archives.zip_entries import Index
+from asyncstream.archives.zip_entries import Entry, Index
 from asyncstream.archives.zip_stream import EntryStream
 from asyncstream.archives.zip_windows import Windows, read_whole
 from asyncstream.checksum import Checksum
-from asyncstream.errors import CorruptInput, InputError, S3Error
+from asyncstream.errors import ConfigError, CorruptInput, InputError, NotModified, S3Error
 from asyncstream.locations.archives import ArchiveFile, ZipEntries, ZipEntry
 from asyncstream.objects import ByteRange, ListedObject
 from asyncstream.ports import ByteStream, Engine, Opened, Source
@@ -25,6 +26,7 @@ from asyncstream.units import KiB
 
 # Entries per page of a listing: as many as S3 returns.
 _PAGE_SIZE = 1_000
+_GZIP = {"ContentType": "application/gzip"}
 # Bytes of a decoder, and of its pieces that were not read yet.
 _DECODER_BYTES = 640 * KiB
 # *Measured*: 0.73 KB for names of 17 bytes.
@@ -38,6 +40,9 @@ class _Archive:
         self.etag = etag
         self.index = index
         self.windows = Windows(index.entries.values())
+        self.decoder_bytes = max(
+            (decoder_bytes(entry.method, entry.size) for entry in index.entries.values()), default=0
+        )
 
 
 class ZipSource(Source[ZipEntry, ZipEntries]):
@@ -58,11 +63,25 @@ class ZipSource(Source[ZipEntry, ZipEntries]):
         self._opened: dict[ArchiveFile, _Archive] = {}
         self._unlisted: dict[ZipEntries, deque[str]] = {}
         self._links: dict[str, int] = {}
+        self._decoder_memory: int = 0
 
     @property
     def slot_bytes(self) -> int:
         """Bytes of memory that one part in flight costs, beside those of the archive's own source."""
         return 2 * _DECODER_BYTES + Windows.BYTES
+
+    @property
+    def decoder_bytes(self) -> int:
+        """See `ports.Archives`."""
+        return max((archive.decoder_bytes for archive in self._opened.values()), default=0)
+
+    def allow(self, memory: int) -> None:
+        """See `ports.Archives`."""
+        self._decoder_memory = memory
+
+    async def prepare(self, source: ZipEntry) -> None:
+        """See `ports.Archives`."""
+        await self._open_archive(source.archive)
 
     @property
     def downgrades(self) -> list[str]:
@@ -86,7 +105,7 @@ class ZipSource(Source[ZipEntry, ZipEntries]):
         archive, unlisted = self._opened[prefix.archive], self._unlisted[prefix]
         entries = archive.index.entries
         names = [unlisted.popleft() for _ in range(min(_PAGE_SIZE, len(unlisted)))]
-        page = [ListedObject(name, entries[name].size, archive.etag) for name in names]
+        page = [ListedObject(name, _size(prefix, entries[name]), archive.etag) for name in names]
         return page, f"{len(unlisted)} left" if unlisted else None
 
     async def open(
@@ -99,31 +118,49 @@ class ZipSource(Source[ZipEntry, ZipEntries]):
             InputError: there is no such entry, or it cannot be read.
             SourceChanged: the archive was overwritten.
         """
-        archive = self._opened.get(source.archive)
-        if archive is None:
-            archive = await self._read_directory(ZipEntries(source.archive))
-            self._opened[source.archive] = archive
+        archive = await self._open_archive(source.archive)
         entry = archive.index.entries.get(source.name)
         if entry is None:
             raise InputError(f"{source}: the archive has no such entry")
         if entry.refused is not None:
             raise InputError(f"{source}: {entry.refused}")
+        if if_none_match == archive.etag:
+            raise NotModified(f"{source} has not changed")
         try:
-            decoder = decoder_for(entry.method)
-        except InputError as error:
-            raise InputError(f"{source}: {error}") from None
+            length, decoder = self._decoder(source, entry)
+        except (InputError, ConfigError) as error:
+            raise InputError(f"{source}: {error}") from error
         body = await archive.windows.open(entry, self._read_range(source.archive, archive.etag))
-        stream = EntryStream(self._engine, source, entry, body, decoder, skip=range_.start if range_ else 0)
-        checksum = Checksum("CRC32", b64encode(entry.crc32.to_bytes(4, "big")).decode())
+        skip = range_.start if range_ else 0
+        stream = EntryStream(self._engine, source, entry, body, decoder, length=length, skip=skip)
         return Opened(
-            entry.size,
+            length,
             archive.etag,
-            ByteRange(0, entry.size) if range_ is None else range_,
-            {},
+            ByteRange(0, length) if range_ is None else range_,
+            _GZIP if source.as_gzip else {},
             stream,
-            checksum=checksum,
+            checksum=None if source.as_gzip else _checksum(entry),
             in_ranges=False,
         )
+
+    def _decoder(self, source: ZipEntry, entry: Entry) -> tuple[int, Decoder]:
+        """Return the bytes that an entry becomes, and what makes them.
+
+        Raises:
+            InputError: the method is not supported.
+            ConfigError: its library is not installed.
+        """
+        if not source.as_gzip:
+            return entry.size, decoder_for(entry.method, entry.size, self._decoder_memory)
+        length = gzip_size(entry.method, entry.compressed_size)
+        return length, gzip_maker(entry.method, entry.size, entry.crc32)
+
+    async def _open_archive(self, place: ArchiveFile) -> _Archive:
+        archive = self._opened.get(place)
+        if archive is None:
+            archive = await self._read_directory(ZipEntries(place))
+            self._opened[place] = archive
+        return archive
 
     def _read_range(self, archive: ArchiveFile, etag: str) -> Callable[[ByteRange], Any]:
         async def read(range_: ByteRange) -> ByteStream:
@@ -173,3 +210,17 @@ class ZipSource(Source[ZipEntry, ZipEntries]):
                 f"its directory of {directory.range.length:,} bytes needs more memory than there is. "
                 "Give the function more memory"
             )
+
+
+def _size(prefix: ZipEntries, entry: Entry) -> int:
+    """Return the bytes that an entry becomes; those of its content if it cannot become a gzip file."""
+    if not prefix.as_gzip:
+        return entry.size
+    try:
+        return gzip_size(entry.method, entry.compressed_size)
+    except InputError:
+        return entry.size
+
+
+def _checksum(entry: Entry) -> Checksum:
+    return Checksum("CRC32", b64encode(entry.crc32.to_bytes(4, "big")).decode())

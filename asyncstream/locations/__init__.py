@@ -32,5 +32,6 @@ __all__ = [
 
 
 def rebased(name: str, old: SourceFolder, new: Folder) -> str:
-    """Return the name of a file with the prefix of `old` replaced by that of `new`."""
-    return new.prefix + name.removeprefix(old.prefix)
+    """Return the name of a file with the prefix of `old` replaced by that of `new`, and the end it gets."""
+    end = old.suffix if isinstance(old, ZipEntries) else ""
+    return new.prefix + name.removeprefix(old.prefix) + end

@@ -17,10 +17,12 @@ class ZipEntry(Struct, frozen=True):
     Attributes:
         archive: the archive.
         name: the entry's name, as the archive has it.
+        as_gzip: see `ZipEntries`. The destination's name stays as it is.
     """
 
     archive: ArchiveFile
     name: str
+    as_gzip: bool = False
 
     @property
     def uri(self) -> str:
@@ -39,6 +41,9 @@ class ZipEntries(Struct, frozen=True):
         select: a pattern of names, as in shells, such as "*.csv". `*` matches slashes, too. Default: all.
         encoding: the encoding of names that are not marked as UTF-8, such as "cp932". Default: UTF-8 if they
             are valid, else cp437, as the format says.
+        as_gzip: make gzip files, whose names get ".gz", without inflating: a deflated file keeps its data, a
+            stored one becomes stored blocks, and others fail. Nothing compares the content with the archive's
+            CRC32, so programs that read the gzip file find what was damaged in the archive.
 
     Raises:
         InputError: the encoding is unknown.
@@ -47,6 +52,7 @@ class ZipEntries(Struct, frozen=True):
     archive: ArchiveFile
     select: str = "*"
     encoding: str | None = None
+    as_gzip: bool = False
 
     def __post_init__(self) -> None:
         try:
@@ -62,6 +68,11 @@ class ZipEntries(Struct, frozen=True):
         return ""
 
     @property
+    def suffix(self) -> str:
+        """The end that names get at the destination."""
+        return ".gz" if self.as_gzip else ""
+
+    @property
     def uri(self) -> str:
         """The archive's URI, for display."""
         return f"{self.archive.uri}!/"
@@ -71,4 +82,4 @@ class ZipEntries(Struct, frozen=True):
 
     def item(self, name: str) -> ZipEntry:
         """Return the entry of this name."""
-        return ZipEntry(self.archive, name)
+        return ZipEntry(self.archive, name, self.as_gzip)

@@ -5,6 +5,7 @@ All I/O methods are `async def`. Blocking implementations block and never suspen
 """
 
 from asyncstream.ports.ends import (
+    Archives,
     Body,
     ByteStream,
     Destination,
@@ -18,6 +19,7 @@ from asyncstream.ports.engines import Annotation, Engine, Finished, Slots, Span,
 
 __all__ = [
     "Annotation",
+    "Archives",
     "Body",
     "ByteStream",
     "Destination",

@@ -148,6 +148,23 @@ class Source(Protocol[Source_contra, Folder_contra]):
         return [], None
 
 
+class Archives(Protocol):
+    """Decodes the files in archives, within a limited memory."""
+
+    @property
+    def decoder_bytes(self) -> int:
+        """The most bytes that the decoder of one file holds, beside `slot_bytes`.
+
+        They are known of the archives that were listed or prepared.
+        """
+
+    def allow(self, memory: int) -> None:
+        """Let each decoder hold at most so many bytes. A file that needs more fails with `MemoryNeeded`."""
+
+    async def prepare(self, source: Any) -> None:
+        """Read the directory of an archive of which one file is copied."""
+
+
 class Destination(Protocol[Target_contra, Folder_contra]):
     """Writes objects or files.
 
