@@ -1,13 +1,13 @@
 """Places that a transfer reads and writes: objects, files, URLs, prefixes and folders. No I/O."""
 
-from asyncstream.locations.archives import ArchiveFile, ZipEntries, ZipEntry
+from asyncstream.locations.archives import ArchiveFile, Unwritable, ZipEntries, ZipEntry
 from asyncstream.locations.local import LocalFile, LocalFolder, StandardStream
 from asyncstream.locations.s3 import MAX_KEY_BYTES, S3Object, S3Prefix, is_folder_marker
 from asyncstream.locations.web import WebFile
 
 # Sources and destinations of one file, and of many.
 SourceFile = S3Object | LocalFile | WebFile | StandardStream | ZipEntry
-TargetFile = S3Object | LocalFile | StandardStream
+TargetFile = S3Object | LocalFile | StandardStream | Unwritable
 Folder = S3Prefix | LocalFolder
 SourceFolder = Folder | ZipEntries
 
@@ -23,6 +23,7 @@ __all__ = [
     "SourceFolder",
     "StandardStream",
     "TargetFile",
+    "Unwritable",
     "WebFile",
     "ZipEntries",
     "ZipEntry",

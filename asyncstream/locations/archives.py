@@ -3,8 +3,8 @@
 from msgspec import Struct
 
 from asyncstream.errors import InputError
-from asyncstream.locations.local import LocalFile
-from asyncstream.locations.s3 import S3Object
+from asyncstream.locations.local import LocalFile, LocalFolder
+from asyncstream.locations.s3 import S3Object, S3Prefix
 from asyncstream.locations.web import WebFile
 
 # The places of an archive. All of them can be read in ranges, unless a URL's server cannot.
@@ -31,6 +31,28 @@ class ZipEntry(Struct, frozen=True):
 
     def __str__(self) -> str:
         return f"{self.archive}!/{self.name}"
+
+
+class Unwritable(Struct, frozen=True):
+    """The destination of a file whose name in an archive no file or object can have. Only that file fails.
+
+    Attributes:
+        folder: where it would have been written.
+        name: the name of the file under `folder`.
+        reason: why it cannot be written.
+    """
+
+    folder: S3Prefix | LocalFolder
+    name: str
+    reason: str
+
+    @property
+    def uri(self) -> str:
+        """The URI that it would have, for display."""
+        return f"{self.folder.uri}{self.name}"
+
+    def __str__(self) -> str:
+        return self.uri
 
 
 class ZipEntries(Struct, frozen=True):

@@ -1,8 +1,10 @@
 """The files to copy: checks before any I/O, and jobs."""
 
+import sys
 from collections.abc import Iterable, Mapping, Sequence
 from itertools import pairwise
 from typing import Any, overload
+from unicodedata import normalize
 
 from msgspec import Struct, msgpack
 from msgspec.structs import replace
@@ -18,6 +20,7 @@ from asyncstream.locations import (
     SourceFolder,
     StandardStream,
     TargetFile,
+    Unwritable,
     WebFile,
     ZipEntries,
     ZipEntry,
@@ -46,6 +49,8 @@ class Job(Struct, frozen=True):
 
 
 Pair = tuple[SourceFile, TargetFile] | tuple[SourceFolder, Folder]
+# Whether the usual file systems take names for equal that differ in case or in Unicode's normal form.
+_CASE_IS_IGNORED = sys.platform in {"darwin", "win32"}
 _FOLDERS, _OF_S3 = (S3Prefix, LocalFolder), (S3Object, S3Prefix)
 _SOURCE_FOLDERS = (*_FOLDERS, ZipEntries)
 _TARGETS = (S3Object, LocalFile, StandardStream)
@@ -90,6 +95,12 @@ def check_pairs(pairs: Iterable[Pair], *, one_server: bool = True) -> list[Pair]
 def _are_the_same(source: SourceFile | SourceFolder, destination: TargetFile | Folder) -> bool:
     earlier = isinstance(source, S3Object) and source.version_id is not None
     return source.uri == destination.uri and not earlier and not isinstance(source, StandardStream)
+
+
+def check_writable(job: Job) -> None:
+    """Raise InputError if no file or object can have the name that a file would get."""
+    if isinstance(job.destination, Unwritable):
+        raise InputError(f"{job.source} cannot be written: {job.destination.reason}")
 
 
 def _check_pair(source: object, destination: object) -> None:
@@ -159,7 +170,7 @@ class Jobs(Sequence[Job]):
         """Add an object that was listed for a pair of prefixes, with its size and ETag.
 
         Raises:
-            InputError: the key of its destination would be empty or too long.
+            InputError: the key of its destination would be empty or too long, and it is not in an archive.
         """
         # A copy, because the encoder's own bytes occupy up to a quarter more than they need.
         row = bytes(
@@ -211,6 +222,8 @@ class Jobs(Sequence[Job]):
         Raises:
             InputError: two files have the same destination.
         """
+        if _CASE_IS_IGNORED and any(isinstance(destination, LocalFolder) for _, destination in self._pairs):
+            self._check_foldable()
         # A listing has each key once, and `check_pairs` has compared the pairs of objects. So few transfers
         # need to compare all files, which takes 300 bytes per file.
         places = sorted(destination.uri for _, destination in self._pairs)
@@ -223,6 +236,22 @@ class Jobs(Sequence[Job]):
                 raise InputError(
                     f"{self[other].source} and {job.source} would both be written to {job.destination}"
                 )
+
+    def _check_foldable(self) -> None:
+        """Check that no two files have destinations that this machine's file systems take for one.
+
+        Raises:
+            InputError: two files do.
+        """
+        seen: dict[str, int] = {}
+        for position, job in enumerate(self):
+            if isinstance(job.destination, LocalFile):
+                other = seen.setdefault(normalize("NFC", job.destination.path).casefold(), position)
+                if other != position:
+                    raise InputError(
+                        f"{self[other].source} and {job.source} would be one file on this system, "
+                        f"{job.destination}: copy them to S3, or one by one under other names"
+                    )
 
     def listed_keys(self, first: int) -> set[str]:
         """Return the keys of the files that were listed, from this position on."""
@@ -258,6 +287,8 @@ class Jobs(Sequence[Job]):
         try:
             return Job(read, destination.item(rebased(key, source, destination)), size, etag)
         except InputError as error:
+            if isinstance(source, ZipEntries):  # an archive may be hostile, or from another system
+                return Job(read, Unwritable(destination, f"{key}{source.suffix}", str(error)), size, etag)
             raise InputError(f"{read} cannot be written under {destination}: {error}") from None
 
 
