@@ -9,8 +9,10 @@ from msgspec import Struct
 from msgspec.structs import replace
 
 from asyncstream.archives.decoding import DEFLATED, STORED
+from asyncstream.archives.gzip_wrapping import gzip_size
 from asyncstream.archives.zip_directory import RawEntry, RowFields, raw_entry
 from asyncstream.archives.zip_names import decode_name, is_link, refusal
+from asyncstream.errors import InputError
 from asyncstream.locations.archives import ZipEntries, parse_rows
 from asyncstream.objects import ByteRange
 from asyncstream.units import KiB
@@ -104,6 +106,14 @@ class Selector:
             for own in self._ranges
         )
         return [each for each in both if each]
+
+
+def gzip_size_of(method: int, compressed_size: int, size: int) -> int:
+    """Return the bytes of the gzip file that an entry becomes; its size if it cannot become one."""
+    try:
+        return gzip_size(method, compressed_size)
+    except InputError:
+        return size
 
 
 def may_be_link(fields: RowFields) -> bool:

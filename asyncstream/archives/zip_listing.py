@@ -14,7 +14,14 @@ from msgspec import Struct
 from msgspec.structs import replace
 
 from asyncstream.archives.zip_directory import RowFields, walk_rows
-from asyncstream.archives.zip_entries import Entry, Selector, may_be_link, read_entry, share_windows
+from asyncstream.archives.zip_entries import (
+    Entry,
+    Selector,
+    gzip_size_of,
+    may_be_link,
+    read_entry,
+    share_windows,
+)
 from asyncstream.locations.archives import ZipEntries, ZipSlice, format_rows
 from asyncstream.objects import ListedObject
 
@@ -86,7 +93,7 @@ class Found(Struct, frozen=True):
         files: number of selected entries.
         bytes: bytes of their contents.
         links: number of selected symbolic links, which are left out.
-        longest: characters of the longest name.
+        largest: bytes of the content of the largest file of each method.
         hashes: the hashes of the names of the selected entries, in the order of their rows, if they are kept.
     """
 
@@ -97,7 +104,7 @@ class Found(Struct, frozen=True):
     files: int
     bytes: int
     links: int
-    longest: int
+    largest: Mapping[int, int]
     hashes: "array[int]"
 
 
@@ -114,7 +121,6 @@ class Listing(Sequence[ListedObject]):
         found: its rows.
         total: bytes of the contents of all files.
         held: bytes of memory that the listing takes.
-        longest: characters of the longest key.
     """
 
     def __init__(self, asked: ZipEntries, etag: str, found: Found, recent: Recent[Any]) -> None:
@@ -122,7 +128,6 @@ class Listing(Sequence[ListedObject]):
         self.etag = etag
         self.found = found
         self.total = found.bytes
-        self.longest = found.longest
         packed = sum(len(block.packed) for block in found.blocks)
         self.held = packed + BYTES_OF_BLOCK * len(found.blocks) + 8 * (len(found.starts) + len(found.hashes))
         self._selector = Selector(asked)
@@ -140,7 +145,10 @@ class Listing(Sequence[ListedObject]):
         position = range(len(self))[position]
         at = bisect_right(self._listed, position) - 1
         entry = self._unpack(at).order[position - self._listed[at]]
-        return ListedObject(entry.key, entry.size, self.etag, entry.row)
+        size = entry.size
+        if self.asked.as_gzip:
+            size = gzip_size_of(entry.method, entry.compressed_size, size)
+        return ListedObject(entry.key, size, self.etag, entry.row)
 
     def entry(self, row: int) -> Entry | None:
         """Return the entry of a row; None if the row is not selected."""

@@ -1,15 +1,16 @@
 """The files to copy: checks before any I/O, and jobs."""
 
+import sys
 from collections.abc import Collection, Iterable, Mapping, Sequence
 from itertools import pairwise
 from typing import Any, overload
+from unicodedata import normalize
 
 from msgspec import Struct, msgpack
 from msgspec.structs import replace
 
 from asyncstream.errors import InputError, NothingToTransfer
 from asyncstream.locations import (
-    MAX_KEY_BYTES,
     Folder,
     LocalFile,
     LocalFolder,
@@ -19,6 +20,7 @@ from asyncstream.locations import (
     SourceFolder,
     StandardStream,
     TargetFile,
+    Unwritable,
     WebFile,
     ZipEntries,
     ZipEntry,
@@ -49,6 +51,8 @@ class Job(Struct, frozen=True):
 
 
 Pair = tuple[SourceFile, TargetFile] | tuple[SourceFolder, Folder]
+# Whether the usual file systems take names for equal that differ in case or in Unicode's normal form.
+_CASE_IS_IGNORED = sys.platform in {"darwin", "win32"}
 _FOLDERS, _OF_S3 = (S3Prefix, LocalFolder), (S3Object, S3Prefix)
 _SOURCE_FOLDERS = (*_FOLDERS, ZipEntries)
 _TARGETS = (S3Object, LocalFile, StandardStream)
@@ -93,6 +97,12 @@ def check_pairs(pairs: Iterable[Pair], *, one_server: bool = True) -> list[Pair]
 def _are_the_same(source: SourceFile | SourceFolder, destination: TargetFile | Folder) -> bool:
     earlier = isinstance(source, S3Object) and source.version_id is not None
     return source.uri == destination.uri and not earlier and not isinstance(source, StandardStream)
+
+
+def check_writable(job: Job) -> None:
+    """Raise InputError if no file or object can have the name that a file would get."""
+    if isinstance(job.destination, Unwritable):
+        raise InputError(f"{job.source} cannot be written: {job.destination.reason}")
 
 
 def _check_pair(source: object, destination: object) -> None:
@@ -182,44 +192,24 @@ class Jobs(Sequence[Job]):
         self.bytes += listed.size
 
     def add_listing(self, position: int, listing: Listing) -> None:
-        """Add all files of a listing for a pair of folders.
-
-        Raises:
-            InputError: the key of a destination would be too long, or no file can have its name.
-        """
+        """Add all files of a listing for a pair of folders."""
         self._groups.add(len(self), position, listing)
         self.held += listing.held + len(listing) * _OF_RESULT
         self.listed += len(listing)
         self.bytes += listing.total
-        destination = self._pairs[position][1]
-        # To make a million files takes seconds. A character has up to four bytes.
-        if isinstance(destination, S3Prefix):
-            longest = len(destination.prefix.encode()) + 4 * listing.longest
-            if longest <= MAX_KEY_BYTES:
-                return
-        for place in range(len(listing)):
-            self._listed_job(position, listing[place])
 
     def pairs_of(self, pending: bytes) -> list[Pair]:
-        """Return the pairs of the pending files. For the files of a `Listing`, it is a pair of folders.
-
-        Args:
-            pending: 1 for each pending file, 0 for each other.
-        """
+        """Return the pairs of the files whose byte is 1: for those of a `Listing`, one pair of folders."""
         pairs: list[Pair] = []
-        position = pending.find(1)
-        while position >= 0:
-            group, _ = self._groups.find(position)
-            after = position + 1 if group is None else group.after
+        for group, positions in self._groups.parts(len(self)):
             if group is None:
-                job = self[position]
-                pairs.append((job.source, job.destination))
-            else:
-                rest = group.listing.rest(pending[group.first : after])
-                destination = self._pairs[group.pair][1]
-                assert rest is not None and isinstance(destination, _FOLDERS)  # noqa: S101, PT018 - one is pending
+                jobs = [self[position] for position in positions if pending[position]]
+                pairs += [(job.source, job.destination) for job in jobs]
+                continue
+            rest = group.listing.rest(pending[positions.start : positions.stop])
+            destination = self._pairs[group.pair][1]
+            if rest is not None and isinstance(destination, _FOLDERS):
                 pairs.append((rest, destination))
-            position = pending.find(1, after)
         return pairs
 
     @property
@@ -258,21 +248,15 @@ class Jobs(Sequence[Job]):
         for source, _ in self._pairs:
             if isinstance(source, ZipEntries) and source.archive.uri == place.uri:
                 raise InputError(f"{place} is the archive {source.archive}: name another")
-        position = 0
-        while position < len(self):
-            group, _ = self._groups.find(position)
-            if group is not None and not self._may_have(group.pair, place):
-                position = group.after
+        for group, positions in self._groups.parts(len(self)):
+            folders = self._pairs[group.pair] if group is not None else ()
+            if group is not None and not any(place.uri.startswith(folder.uri) for folder in folders):
                 continue
-            job = self[position]
-            position += 1
-            if place.uri in {job.source.uri, job.destination.uri}:
-                raise InputError(
-                    f"{place} is one of the files, {job.source} -> {job.destination}: name another"
-                )
-
-    def _may_have(self, pair: int, place: S3Object) -> bool:
-        return any(place.uri.startswith(side.uri) for side in self._pairs[pair])
+            for job in map(self._job, positions):
+                if place.uri in {job.source.uri, job.destination.uri}:
+                    raise InputError(
+                        f"{place} is one of the files, {job.source} -> {job.destination}: name another"
+                    )
 
     def check_distinct(self) -> None:
         """Check that no two files have the same destination, now that all prefixes are listed.
@@ -280,6 +264,8 @@ class Jobs(Sequence[Job]):
         Raises:
             InputError: two files have the same destination.
         """
+        if _CASE_IS_IGNORED and any(isinstance(destination, LocalFolder) for _, destination in self._pairs):
+            self._check_foldable()
         # A listing has each key once, and `check_pairs` has compared the pairs of objects. So few transfers
         # need to compare all files, which takes 300 bytes per file.
         places = sorted(destination.uri for _, destination in self._pairs)
@@ -292,6 +278,22 @@ class Jobs(Sequence[Job]):
                 raise InputError(
                     f"{self[other].source} and {job.source} would both be written to {job.destination}"
                 )
+
+    def _check_foldable(self) -> None:
+        """Check that no two files have destinations that this machine's file systems take for one.
+
+        Raises:
+            InputError: two files do.
+        """
+        seen: dict[str, int] = {}
+        for position, job in enumerate(self):
+            if isinstance(job.destination, LocalFile):
+                other = seen.setdefault(normalize("NFC", job.destination.path).casefold(), position)
+                if other != position:
+                    raise InputError(
+                        f"{self[other].source} and {job.source} would be one file on this system, "
+                        f"{job.destination}: copy them to S3, or one by one under other names"
+                    )
 
     def listed_keys(self, first: int) -> set[str]:
         """Return the keys of the files that were listed, from this position on."""
@@ -334,10 +336,13 @@ class Jobs(Sequence[Job]):
         key = listed.key
         read = source.item(key, listed.row) if isinstance(source, ZipEntries) else source.item(key)
         try:
-            written = destination.item(rebased(key, source, destination))
-            return Job(read, written, listed.size, listed.etag)
+            written: TargetFile = destination.item(rebased(key, source, destination))
         except InputError as error:
-            raise InputError(f"{read} cannot be written under {destination}: {error}") from None
+            if not isinstance(source, ZipEntries):
+                raise InputError(f"{read} cannot be written under {destination}: {error}") from None
+            # An archive may be hostile, or from another system.
+            written = Unwritable(destination, f"{key}{source.suffix}", str(error))
+        return Job(read, written, listed.size, listed.etag)
 
 
 def _key(name: bytes) -> str:

@@ -2,10 +2,11 @@
 
 import math
 from collections.abc import Awaitable, Callable, Sequence
+from contextlib import suppress
 from functools import partial
 
-from asyncstream.errors import InputError, NothingToTransfer, S3Error
-from asyncstream.locations import LocalFolder, S3Prefix, SourceFolder, ZipEntries, is_folder_marker
+from asyncstream.errors import AsyncstreamError, InputError, NothingToTransfer, S3Error
+from asyncstream.locations import LocalFolder, S3Prefix, SourceFolder, ZipEntries, ZipEntry, is_folder_marker
 from asyncstream.objects import ListedObject
 from asyncstream.pipeline.context import Ends
 from asyncstream.pipeline.jobs import Jobs, Pair
@@ -39,6 +40,9 @@ async def list_files(ends: Ends, pairs: Sequence[Pair], room: float = math.inf) 
             ask = partial(_page, source, ends)
             await _list(source, position, work, ask, room)
         else:
+            if ends.archives is not None and isinstance(source, ZipEntry):
+                with suppress(AsyncstreamError):  # only this file fails, when it opens
+                    await ends.retrying.run(partial(ends.archives.prepare, source))
             work.add(position)
     work.check_distinct()
     return work

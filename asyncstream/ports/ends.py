@@ -151,13 +151,11 @@ class Source(Protocol[Source_contra, Folder_contra]):
 class Listing(Protocol):
     """All files of an archive. A file is made when it is asked for, so that a million take little memory.
 
-    `total` is the sum of their sizes, `held` the memory that the listing takes, in bytes, and `longest` the
-    number of characters of the longest key.
+    `total` is the sum of their sizes, and `held` the memory that the listing takes, both in bytes.
     """
 
     total: int
     held: int
-    longest: int
 
     def __len__(self) -> int:
         """Return the number of files."""
@@ -173,13 +171,26 @@ class Listing(Protocol):
 
 
 class Archives(Protocol):
-    """Lists the files in archives."""
+    """Lists the files in archives, and decodes them within a limited memory."""
 
     async def list_all(self, entries: ZipEntries) -> Listing:
         """Return all files that a selection has."""
 
     async def cut(self, entries: ZipEntries, size: int) -> list[ZipEntries]:
         """Return selections of up to `size` entries each, which together are this one."""
+
+    @property
+    def decoder_bytes(self) -> int:
+        """The most bytes that the decoder of one file holds, beside `slot_bytes`.
+
+        They are known of the archives that were listed or prepared.
+        """
+
+    def allow(self, memory: int) -> None:
+        """Let each decoder hold at most so many bytes. A file that needs more fails with `MemoryNeeded`."""
+
+    async def prepare(self, source: Any) -> None:
+        """Read the directory of an archive of which one file is copied."""
 
 
 class Destination(Protocol[Target_contra, Folder_contra]):
