@@ -9,9 +9,10 @@ from msgspec import Struct
 from msgspec.structs import replace
 
 from asyncstream.archives.decoding import DEFLATED, STORED
+from asyncstream.archives.entry_names import refusal
 from asyncstream.archives.gzip_wrapping import gzip_size
 from asyncstream.archives.zip_directory import RawEntry, RowFields, raw_entry
-from asyncstream.archives.zip_names import decode_name, is_link, refusal
+from asyncstream.archives.zip_names import decode_name, is_link
 from asyncstream.errors import InputError
 from asyncstream.locations.archives import ZipEntries, parse_rows
 from asyncstream.objects import ByteRange

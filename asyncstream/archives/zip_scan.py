@@ -146,10 +146,12 @@ class Scan:
                 self._check_alone(fields, starts)
         elif self._least_next + area.shift > area.end:
             self._raise_overlap(self._last_name())
-        files = len(self._hashes)
-        if not self._by_name:
+        files, hashes, hashed = len(self._hashes), array("q"), array("Q")
+        if self._by_name:
+            hashed.extend(sorted(range(files), key=self._hashes.__getitem__))
+            hashes.extend(map(self._hashes.__getitem__, hashed))
+        else:
             self._check_names()
-            self._hashes = array("q")
         return Found(
             self._blocks,
             area.end,
@@ -159,7 +161,8 @@ class Scan:
             self._bytes,
             self._links,
             self._largest,
-            self._hashes,
+            hashes,
+            hashed,
         )
 
     def _leave_order(self, name: bytes, start: int) -> None:

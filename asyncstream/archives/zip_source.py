@@ -26,7 +26,7 @@ from asyncstream.errors import (
     TruncatedBody,
 )
 from asyncstream.locations.archives import ArchiveFile, ZipEntries, ZipEntry
-from asyncstream.objects import ByteRange
+from asyncstream.objects import ByteRange, ListedObject
 from asyncstream.ports import ByteStream, Engine, Opened, Source
 from asyncstream.transforms.running import RATIO_COUNTS_FROM
 from asyncstream.units import KiB, MiB
@@ -118,6 +118,16 @@ class ZipSource(Source[ZipEntry, ZipEntries]):
             self._links[folder.archive.uri] = listing.found.links
         return listing
 
+    async def list_page(self, prefix: ZipEntries, token: str | None) -> tuple[list[ListedObject], str | None]:
+        """Return up to 1,000 files of an archive, which can then be opened by their names; see `list_all`."""
+        if token is None:
+            self._listings[prefix] = await self._read_directory(prefix, by_name=True)
+        listing = self._listings[prefix]
+        start = int(token or 0)
+        stop = min(start + _BLOCK, len(listing))
+        page = await self._engine.compute(lambda: listing[start:stop])
+        return page, str(stop) if stop < len(listing) else None
+
     async def cut(self, folder: ZipEntries, size: int) -> list[ZipEntries]:
         """Return slices of the directory, of `size` rows each; see `list_all`."""
         listing = await self._read_directory(folder, size)
@@ -203,7 +213,11 @@ class ZipSource(Source[ZipEntry, ZipEntries]):
         Raises:
             InputError: no entry or several have this name.
         """
-        listing = await self._open_by_name(source.archive)
+        for asked, listing in self._listings.items():
+            if asked.archive == source.archive and listing.named(source.name):
+                break
+        else:
+            listing = await self._open_by_name(source.archive)
         found = await self._engine.compute(partial(listing.named, source.name))
         if not found:
             raise InputError(f"{source}: the archive has no such entry")

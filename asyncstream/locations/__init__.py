@@ -2,11 +2,12 @@
 
 from asyncstream.locations.archives import ArchiveFile, Unwritable, ZipEntries, ZipEntry, ZipSlice
 from asyncstream.locations.local import LocalFile, LocalFolder, StandardStream
+from asyncstream.locations.packs import Concat, Members, Pack, PackInto, Tar, Zip
 from asyncstream.locations.s3 import MAX_KEY_BYTES, S3Object, S3Prefix, is_folder_marker
 from asyncstream.locations.web import WebFile
 
 # Sources and destinations of one file, and of many.
-SourceFile = S3Object | LocalFile | WebFile | StandardStream | ZipEntry
+SourceFile = S3Object | LocalFile | WebFile | StandardStream | ZipEntry | Pack
 TargetFile = S3Object | LocalFile | StandardStream | Unwritable
 Folder = S3Prefix | LocalFolder
 SourceFolder = Folder | ZipEntries
@@ -14,17 +15,23 @@ SourceFolder = Folder | ZipEntries
 __all__ = [
     "MAX_KEY_BYTES",
     "ArchiveFile",
+    "Concat",
     "Folder",
     "LocalFile",
     "LocalFolder",
+    "Members",
+    "Pack",
+    "PackInto",
     "S3Object",
     "S3Prefix",
     "SourceFile",
     "SourceFolder",
     "StandardStream",
+    "Tar",
     "TargetFile",
     "Unwritable",
     "WebFile",
+    "Zip",
     "ZipEntries",
     "ZipEntry",
     "ZipSlice",

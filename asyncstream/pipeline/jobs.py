@@ -14,21 +14,20 @@ from asyncstream.locations import (
     Folder,
     LocalFile,
     LocalFolder,
+    PackInto,
     S3Object,
-    S3Prefix,
     SourceFile,
     SourceFolder,
     StandardStream,
     TargetFile,
     Unwritable,
-    WebFile,
     ZipEntries,
-    ZipEntry,
     rebased,
 )
 from asyncstream.objects import ListedObject
 from asyncstream.pipeline.continuation import Continuation
 from asyncstream.pipeline.groups import Groups
+from asyncstream.pipeline.pairs import FOLDERS, OF_S3, SOURCE_FOLDERS, are_the_same, check_pair, pack_of
 from asyncstream.ports import Listing
 
 
@@ -53,13 +52,11 @@ class Job(Struct, frozen=True):
 Pair = tuple[SourceFile, TargetFile] | tuple[SourceFolder, Folder]
 # Whether the usual file systems take names for equal that differ in case or in Unicode's normal form.
 _CASE_IS_IGNORED = sys.platform in {"darwin", "win32"}
-_FOLDERS, _OF_S3 = (S3Prefix, LocalFolder), (S3Object, S3Prefix)
-_SOURCE_FOLDERS = (*_FOLDERS, ZipEntries)
-_TARGETS = (S3Object, LocalFile, StandardStream)
-_SOURCES = (*_TARGETS, WebFile, ZipEntry)
+# A pair as callers may give it: several files become one.
+GivenPair = Pair | tuple[SourceFile | SourceFolder | Sequence[S3Object | LocalFile], PackInto]
 
 
-def check_pairs(pairs: Iterable[Pair], *, one_server: bool = True) -> list[Pair]:
+def check_pairs(pairs: Iterable[GivenPair], *, one_server: bool = True) -> list[Pair]:
     """Check pairs of source and destination, and return them as a list.
 
     Args:
@@ -71,67 +68,35 @@ def check_pairs(pairs: Iterable[Pair], *, one_server: bool = True) -> list[Pair]
         InputError: an element is not a pair, a destination is named twice, or the two sides of a pair are the
             same object.
     """
-    pairs = list(pairs)
-    if not pairs:
-        raise NothingToTransfer("the list of files is empty")
+    checked: list[Pair] = []
     seen: set[str] = set()
-    for position, pair in enumerate(pairs):
-        if not isinstance(pair, tuple) or len(pair) != 2:
-            raise InputError(f"files[{position}] is {pair!r}: give a pair of a source and a destination")
+    for position, given in enumerate(pairs):
+        if not isinstance(given, tuple) or len(given) != 2:
+            raise InputError(f"files[{position}] is {given!r}: give a pair of a source and a destination")
         try:
-            _check_pair(*pair)
+            pair = pack_of(*given) if isinstance(given[1], PackInto) else given
+            check_pair(*pair)
         except InputError as error:
             raise InputError(f"files[{position}]: {error}") from None
+        checked.append(pair)
         source, destination = pair
-        if not isinstance(destination, _FOLDERS):
+        if not isinstance(destination, FOLDERS):
             if destination.uri in seen:
                 raise InputError(f"files[{position}]: the destination {destination} is named twice")
             seen.add(destination.uri)
-        if (one_server or not isinstance(source, _OF_S3)) and _are_the_same(source, destination):
+        if (one_server or not isinstance(source, OF_S3)) and are_the_same(source, destination):
             raise InputError(f"files[{position}]: source and destination are the same, {source}")
-    if len(pairs) > 1 and any(isinstance(place, StandardStream) for pair in pairs for place in pair):
+    if not checked:
+        raise NothingToTransfer("the list of files is empty")
+    if len(checked) > 1 and any(isinstance(place, StandardStream) for pair in checked for place in pair):
         raise InputError("a standard stream has one file: copy it by a transfer of its own")
-    return pairs
-
-
-def _are_the_same(source: SourceFile | SourceFolder, destination: TargetFile | Folder) -> bool:
-    earlier = isinstance(source, S3Object) and source.version_id is not None
-    return source.uri == destination.uri and not earlier and not isinstance(source, StandardStream)
+    return checked
 
 
 def check_writable(job: Job) -> None:
     """Raise InputError if no file or object can have the name that a file would get."""
     if isinstance(job.destination, Unwritable):
         raise InputError(f"{job.source} cannot be written: {job.destination.reason}")
-
-
-def _check_pair(source: object, destination: object) -> None:
-    """Check that one side can be copied to the other.
-
-    Raises:
-        InputError: it cannot.
-    """
-    if isinstance(source, _SOURCE_FOLDERS) and isinstance(destination, _FOLDERS):
-        _check_names_match(source, destination)
-    elif not (isinstance(source, _SOURCES) and isinstance(destination, _TARGETS)):
-        raise InputError(
-            "give two S3Objects, or two S3Prefixes to copy a listing (or a LocalFile, LocalFolder, WebFile, "
-            "ZipEntry or ZipEntries in the place of one), not "
-            f"{type(source).__name__} and {type(destination).__name__}"
-        )
-    if isinstance(destination, S3Object) and destination.version_id is not None:
-        raise InputError(f"a destination cannot name a version ({destination})")
-
-
-def _check_names_match(source: SourceFolder, destination: Folder) -> None:
-    """Check that a prefix whose names become those of files ends where a folder does.
-
-    Raises:
-        InputError: it does not: `s3://bucket/data` would make `data/x` to `/x`.
-    """
-    for prefix, other in ((source, destination), (destination, source)):
-        if isinstance(other, LocalFolder | ZipEntries) and prefix.prefix and not prefix.prefix.endswith("/"):
-            raise InputError(f"{prefix} and a folder: end the prefix with a slash")
 
 
 # A row of `Jobs`: position of its pair of prefixes, key, size, ETag. The names of files may be no Unicode.
@@ -155,6 +120,7 @@ class Jobs(Sequence[Job]):
         held: bytes of memory that the listed files and their results will take.
         listed: number of files that were listed.
         bytes: sum over all files of known size.
+        largest: bytes of the largest of them.
         folder_markers: number of listed objects that only mark a folder. They are not among the files.
     """
 
@@ -164,14 +130,23 @@ class Jobs(Sequence[Job]):
         self._rows: list[int | bytes] = []
         self._groups = Groups()
         self._continuations: dict[int, Continuation] = {}
+        self._packs: dict[int, ListedObject] = {}
         self.held = 0
         self.listed = 0
-        self.bytes = 0
+        self.bytes = self.largest = 0
         self.folder_markers = 0
 
     def add(self, position: int) -> None:
         """Add a pair of objects, by its position."""
         self._rows.append(position)
+
+    def add_pack(self, position: int, listed: ListedObject) -> None:
+        """Add a pair of a pack, by its position, with its size and ETag."""
+        self._packs[position] = listed
+        self._rows.append(position)
+        self.listed += 1
+        self.bytes += listed.size
+        self.largest = max(self.largest, listed.size)
 
     def add_listed(self, position: int, listed: ListedObject) -> None:
         """Add an object that was listed for a pair of prefixes, with its size and ETag.
@@ -190,6 +165,7 @@ class Jobs(Sequence[Job]):
         self.held += len(row) + _BESIDE_ROW
         self.listed += 1
         self.bytes += listed.size
+        self.largest = max(self.largest, listed.size)
 
     def add_listing(self, position: int, listing: Listing) -> None:
         """Add all files of a listing for a pair of folders."""
@@ -197,6 +173,7 @@ class Jobs(Sequence[Job]):
         self.held += listing.held + len(listing) * _OF_RESULT
         self.listed += len(listing)
         self.bytes += listing.total
+        self.largest = max(self.largest, listing.largest)
 
     def pairs_of(self, pending: bytes) -> list[Pair]:
         """Return the pairs of the files whose byte is 1: for those of a `Listing`, one pair of folders."""
@@ -208,7 +185,7 @@ class Jobs(Sequence[Job]):
                 continue
             rest = group.listing.rest(pending[positions.start : positions.stop])
             destination = self._pairs[group.pair][1]
-            if rest is not None and isinstance(destination, _FOLDERS):
+            if rest is not None and isinstance(destination, FOLDERS):
                 pairs.append((rest, destination))
         return pairs
 
@@ -323,8 +300,9 @@ class Jobs(Sequence[Job]):
 
     def _pair_job(self, position: int) -> Job:
         source, destination = self._pairs[position]
-        assert not isinstance(source, _SOURCE_FOLDERS) and not isinstance(destination, _FOLDERS)  # noqa: S101, PT018 - checked
-        return Job(source, destination)
+        assert not isinstance(source, SOURCE_FOLDERS) and not isinstance(destination, FOLDERS)  # noqa: S101, PT018 - checked
+        pack = self._packs.get(position)
+        return Job(source, destination) if pack is None else Job(source, destination, pack.size, pack.etag)
 
     def _unpack_job(self, row: bytes) -> Job:
         position, name, size, etag = _read_row(row)
@@ -332,7 +310,7 @@ class Jobs(Sequence[Job]):
 
     def _listed_job(self, position: int, listed: ListedObject) -> Job:
         source, destination = self._pairs[position]
-        assert isinstance(source, _SOURCE_FOLDERS) and isinstance(destination, _FOLDERS)  # noqa: S101, PT018 - checked
+        assert isinstance(source, SOURCE_FOLDERS) and isinstance(destination, FOLDERS)  # noqa: S101, PT018 - checked
         key = listed.key
         read = source.item(key, listed.row) if isinstance(source, ZipEntries) else source.item(key)
         try:

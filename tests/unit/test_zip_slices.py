@@ -231,7 +231,7 @@ def test_entries_are_files_between_others() -> None:
     ]
     assert [job.size for job in jobs] == [None, 3, 3, 3, 5]
     assert jobs[-2].source == ZipEntry(WHOLE.archive, "c")
-    assert (len(jobs), jobs.listed, jobs.bytes) == (5, 4, 14)
+    assert (len(jobs), jobs.listed, jobs.bytes, jobs.largest) == (5, 4, 14, 5)
     assert jobs.held > listing.held
     assert jobs.listed_keys(4) == {"y"}
     with pytest.raises(IndexError):
