@@ -8,7 +8,7 @@ from msgspec import Struct
 
 from asyncstream.archives.decoding import DEFLATED, STORED
 from asyncstream.archives.zip_directory import Directory, RawEntry
-from asyncstream.archives.zip_names import decode_name, is_link, refusal
+from asyncstream.archives.zip_names import decode_name, is_special, refusal
 from asyncstream.errors import CorruptInput, InputError
 from asyncstream.locations.archives import ZipEntries
 from asyncstream.objects import ByteRange
@@ -50,7 +50,7 @@ class Index:
 
     Attributes:
         entries: the entries by name, in the order of their places.
-        links: the number of symbolic links, which are left out.
+        links: the number of symbolic links and special files, which are left out.
 
     Raises:
         CorruptInput: entries overlap, or the directory is not as long as its record says.
@@ -73,7 +73,7 @@ class Index:
         name = decode_name(row, selection.encoding)
         if name.endswith("/") or not fnmatchcase(name, selection.select):
             return
-        if is_link(row):
+        if is_special(row):
             self.links += 1
             return
         if name in self.entries:
