@@ -16,6 +16,9 @@ from asyncstream.units import MiB
 STORED, DEFLATED = 0, 8
 # Bytes of the largest dictionary that is decoded, as `xz -9` and 7-Zip's "ultra" make.
 _LARGEST_WINDOW = 64 * MiB
+# Bytes beside the window. One piece more than its decoder takes lets content that is longer than stated be
+# noticed before its window is full.
+_BESIDE = BESIDE + PIECE
 # APPNOTE.TXT 4.4.5, for messages.
 _UNSUPPORTED = {
     1: "Shrink",
@@ -79,7 +82,7 @@ def decoder_for(method: int, size: int, memory: int) -> Decoder:
     if found is None:
         known = f" ({_UNSUPPORTED[method]})" if method in _UNSUPPORTED else ""
         raise InputError(f"it is compressed by method {method}{known}, which is not supported")
-    return found.make(size, min(memory, _LARGEST_WINDOW + BESIDE))
+    return found.make(size, min(memory, _LARGEST_WINDOW + _BESIDE))
 
 
 def decoder_bytes(method: int, size: int) -> int:
@@ -87,7 +90,7 @@ def decoder_bytes(method: int, size: int) -> int:
     found = _METHODS.get(method)
     if found is None:
         return 0
-    return min(size, _LARGEST_WINDOW) + BESIDE if found.held is None else found.held
+    return min(size, _LARGEST_WINDOW) + _BESIDE if found.held is None else found.held
 
 
 class _StoredDecoder:

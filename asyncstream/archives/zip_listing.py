@@ -18,7 +18,7 @@ from asyncstream.archives.zip_entries import (
     Entry,
     Selector,
     gzip_size_of,
-    may_be_link,
+    is_left_out,
     read_entry,
     share_windows,
 )
@@ -92,7 +92,7 @@ class Found(Struct, frozen=True):
         starts: the positions of all entries in order, if the directory has another order; else empty.
         files: number of selected entries.
         bytes: bytes of their contents.
-        links: number of selected symbolic links, which are left out.
+        links: number of selected symbolic links and special files, which are left out.
         largest: bytes of the content of the largest file of each method.
         hashes: the hashes of the names of all files in order, if they are to be found by their names.
         hashed: for each of these, the file's position in the order of rows.
@@ -252,7 +252,7 @@ class Listing(Sequence[ListedObject]):
         for place, fields in enumerate(rows):
             number = block.first + place
             key = self._selector.key(number, fields)
-            if key is None or may_be_link(fields):
+            if key is None or is_left_out(fields):
                 continue
             start = fields[7] + self.found.shift
             by_row[number] = read_entry(fields, number, key, start, self._next_start(at, rows, place, start))

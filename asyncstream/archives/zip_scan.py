@@ -12,15 +12,15 @@ from msgspec import Struct
 
 from asyncstream.archives.zip_directory import CUT, Directory, RowFields, raw_entry, walk_rows
 from asyncstream.archives.zip_entries import (
-    LINK_MODE,
     LOCAL_HEADER,
+    SPECIAL_MODES,
     Selector,
     gzip_size_of,
+    is_left_out,
     least_stop,
-    may_be_link,
 )
 from asyncstream.archives.zip_listing import BYTES_OF_BLOCK, Block, Found
-from asyncstream.archives.zip_names import is_link
+from asyncstream.archives.zip_names import is_special
 from asyncstream.errors import CorruptInput, InputError
 from asyncstream.locations.archives import ZipEntries, ZipSlice
 
@@ -111,7 +111,7 @@ class Scan:
             number += 1
             in_block += 1
             if key is not None:
-                if attributes >> 28 == LINK_MODE and is_link(raw_entry(fields)):
+                if attributes >> 28 in SPECIAL_MODES and is_special(raw_entry(fields)):
                     self._links += 1
                 else:
                     add_hash(hash(key))
@@ -226,7 +226,7 @@ class Scan:
         seen: set[str] = set()
         for number, fields in enumerate(self._rows(), self._area.first):
             key = self._selector.key(number, fields)
-            if key is None or hash(key) not in twice or may_be_link(fields):
+            if key is None or hash(key) not in twice or is_left_out(fields):
                 continue
             if key in seen:
                 raise InputError(f"two entries have the name {key!r:.300}: select one that is not among them")

@@ -86,7 +86,8 @@ class ZipSource(Source[ZipEntry, ZipEntries]):
     def downgrades(self) -> list[str]:
         """What was left out of archives, as sentences."""
         return [
-            f"{uri} has {count:,} symbolic links, which were left out" for uri, count in self._links.items()
+            f"{uri} has {count:,} symbolic links or special files, which were left out"
+            for uri, count in self._links.items()
         ]
 
     @property
