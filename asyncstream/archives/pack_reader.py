@@ -127,7 +127,7 @@ class PackReader:
     async def _open(self, member: Member, start: int, stop: int) -> Opened:
         # The reply to a GET of the whole has its checksum.
         whole = stop - start == member.size
-        range_ = None if whole else ByteRange(member.skip + start, member.skip + stop)
+        range_ = None if whole else ByteRange(member.start + start, member.start + stop)
         return await self._source_of(member.place).open(member.place, range_, member.etag)
 
     async def _find_crc32(self, member: Member) -> int:

@@ -12,6 +12,7 @@ from msgspec.structs import replace
 from asyncstream.errors import InputError, NothingToTransfer
 from asyncstream.locations import (
     Folder,
+    LineRange,
     LocalFile,
     LocalFolder,
     PackInto,
@@ -176,18 +177,29 @@ class Jobs(Sequence[Job]):
         self.largest = max(self.largest, listing.largest)
 
     def pairs_of(self, pending: bytes) -> list[Pair]:
-        """Return the pairs of the files whose byte is 1: for those of a `Listing`, one pair of folders."""
+        """Return the pairs of the files whose byte is 1: for those of a `Listing`, one pair of folders.
+
+        Ranges of lines are cut together, so their pair is that of the whole text.
+        """
         pairs: list[Pair] = []
         for group, positions in self._groups.parts(len(self)):
             if group is None:
-                jobs = [self[position] for position in positions if pending[position]]
-                pairs += [(job.source, job.destination) for job in jobs]
+                own = (self._rows_pair(position) for position in positions if pending[position])
+                pairs += dict.fromkeys(own)
                 continue
             rest = group.listing.rest(pending[positions.start : positions.stop])
             destination = self._pairs[group.pair][1]
             if rest is not None and isinstance(destination, FOLDERS):
                 pairs.append((rest, destination))
         return pairs
+
+    def _rows_pair(self, position: int) -> Pair:
+        job = self._job(position)
+        if not isinstance(job.source, LineRange):
+            return job.source, job.destination
+        row = self._rows[self._groups.find(position).position]
+        assert isinstance(row, bytes)  # noqa: S101 - ranges of lines are listed
+        return self._pairs[_read_row(row)[0]]
 
     @property
     def continued(self) -> Collection[int]:

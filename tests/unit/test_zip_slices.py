@@ -15,7 +15,7 @@ from asyncstream.archives.zip_listing import Listing
 from asyncstream.archives.zip_windows import Windows, _Kept
 from asyncstream.engines.driver import drive
 from asyncstream.errors import CorruptInput, InputError
-from asyncstream.locations import LocalFile, S3Object, S3Prefix, ZipEntries, ZipEntry, ZipSlice
+from asyncstream.locations import Lines, LocalFile, S3Object, S3Prefix, ZipEntries, ZipEntry, ZipSlice
 from asyncstream.locations.archives import format_rows, parse_rows
 from asyncstream.objects import ByteRange, ListedObject
 from asyncstream.pipeline.jobs import Jobs
@@ -262,6 +262,14 @@ def test_a_report_says_what_is_unfinished() -> None:
         assert rest[0].slice.rows == "1-2"
         assert (rest[0].archive, rest[0].slice.etag) == (WHOLE.archive, ETAG)
         assert each.pending[1].source == ZipEntry(WHOLE.archive, "b")
+
+
+def test_ranges_of_lines_are_unfinished_as_a_whole() -> None:
+    pair = Lines(S3Object("raw", "x")), S3Prefix("clean", "out/")
+    jobs = Jobs([pair])
+    for name in ("part-00000", "part-00001", "part-00002"):
+        jobs.add_listed(0, ListedObject(name, 5, '"x"'))
+    assert jobs.pairs_of(bytes([0, 1, 1])) == [pair]
 
 
 def test_results_alone_say_what_is_unfinished() -> None:
