@@ -38,8 +38,8 @@ _SCANNED = 1 * MiB
 _GZIP = {"ContentType": "application/gzip"}
 # Bytes of a decoder, and of its pieces that were not read yet.
 _DECODER_BYTES = 640 * KiB
-# The least bytes of memory for an entry: its row, compressed, and the hash of its name. *Measured*: 34 for
-# names of 20 bytes.
+# The least bytes of memory for an entry while it is planned: 16 for the hash of its name, and its compressed
+# row. *Measured*: 17 for numbered names of 20 bytes, 40 for random ones of 36.
 _BYTES_OF_ENTRY = 24
 
 _Read = Callable[[ByteRange], Awaitable[ByteStream]]
