@@ -27,8 +27,8 @@ from asyncstream.units import KiB
 # Entries per page of a listing: as many as S3 returns.
 _PAGE_SIZE = 1_000
 _GZIP = {"ContentType": "application/gzip"}
-# Bytes of a decoder, and of its pieces that were not read yet.
-_DECODER_BYTES = 640 * KiB
+# Bytes of a decoder of deflated data, and of its pieces that were not read yet.
+_DECODER_BYTES = 1408 * KiB
 # *Measured*: 0.73 KB for names of 17 bytes.
 _BYTES_OF_ENTRY = 1_000
 
@@ -68,7 +68,7 @@ class ZipSource(Source[ZipEntry, ZipEntries]):
     @property
     def slot_bytes(self) -> int:
         """Bytes of memory that one part in flight costs, beside those of the archive's own source."""
-        return 2 * _DECODER_BYTES + Windows.BYTES
+        return _DECODER_BYTES + Windows.BYTES
 
     @property
     def decoder_bytes(self) -> int:
