@@ -88,6 +88,12 @@ class OtherVersion(SourceChanged):
     """The source has another ETag than the one asked for."""
 
 
+class MemberGone(OtherVersion):
+    """A source of a pack was deleted or overwritten, and may be left out. Raised only within the pipeline."""
+
+    starts_over = True
+
+
 class DestinationExists(AsyncstreamError, FileExistsError):
     """The destination exists and `if_exists="fail"` is set. The existing object was not changed."""
 
@@ -198,7 +204,7 @@ class MemoryNeeded(TransformError):
     """Decompressing a file takes more memory than is reserved for it; `needs` is the number of bytes.
 
     The coordinator restarts the file with that much memory. A result has this error only if the transfer does
-    not have that much.
+    not have that much. If `needs` is 0, more cannot be reserved, as for the decoders of archives.
     """
 
     def __init__(self, message: str, needs: int = 0) -> None:

@@ -23,6 +23,7 @@ from asyncstream.locations import (
     Zip,
     ZipEntries,
 )
+from asyncstream.locations.packs import PackTarget
 from asyncstream.locations.urls import parse_url, shown
 from asyncstream.pipeline.config import TransferConfig
 from asyncstream.pipeline.jobs import GivenPair, Pair
@@ -86,7 +87,7 @@ def parse_archive(options: argparse.Namespace) -> ZipEntries:
         archive: ArchiveFile = WebFile(text)
     else:
         archive = S3Object.from_uri(text) if path is None else LocalFile(path)
-    return ZipEntries(archive, options.select, options.encoding)
+    return ZipEntries(archive, options.select, options.encoding, getattr(options, "gz", False))
 
 
 def parse_pack(options: argparse.Namespace) -> GivenPair:
@@ -115,13 +116,13 @@ def parse_split(options: argparse.Namespace) -> Pair:
     return lines, parse_folder(options.destination)
 
 
-def _pack_into(options: argparse.Namespace, target: TargetFile) -> PackInto:
+def _pack_into(options: argparse.Namespace, target: PackTarget) -> PackInto:
     if options.command == "tar":
-        return Tar(target)
+        return Tar(target, options.if_missing, options.split)
     if options.command == "zip":
-        return Zip(target)
+        return Zip(target, options.if_missing, options.split)
     separator = re.sub(r"\\(.)", lambda escape: _ESCAPES.get(escape[1], escape[0]), options.separator)
-    return Concat(target, separator.encode(errors="surrogateescape"), options.header)
+    return Concat(target, separator.encode(errors="surrogateescape"), options.header, options.if_missing)
 
 
 def _file(text: str) -> S3Object | LocalFile:
@@ -154,7 +155,7 @@ def _source(options: argparse.Namespace) -> SourceFile | Folder:
     return source
 
 
-def _destination(text: str) -> TargetFile | Folder:
+def _destination(text: str) -> PackTarget | Folder:
     if text == "-":
         return StandardStream()
     if _is_url(text):
