@@ -31,7 +31,17 @@ from asyncstream.errors import (
     TransformError,
 )
 from asyncstream.events.invoke import lambda_handler
-from asyncstream.locations import LocalFile, LocalFolder, S3Object, S3Prefix, WebFile, ZipEntries, ZipEntry
+from asyncstream.locations import (
+    LocalFile,
+    LocalFolder,
+    S3Object,
+    S3Prefix,
+    TarEntries,
+    TarEntry,
+    WebFile,
+    ZipEntries,
+    ZipEntry,
+)
 from asyncstream.mapping.calls import Outcome
 from asyncstream.mapping.concurrent import map_concurrent, map_concurrent_async
 from asyncstream.pipeline.async_session import AsyncTransferSession, transfer_async
@@ -89,6 +99,8 @@ __all__ = [
     "SlowDown",
     "SourceChanged",
     "SourceNotFound",
+    "TarEntries",
+    "TarEntry",
     "TransferConfig",
     "TransferReport",
     "TransferSession",

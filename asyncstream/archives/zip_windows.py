@@ -1,8 +1,8 @@
 """Read small neighbours of an archive by one request: 2,000 entries of 8 KB by some thirty GETs."""
 
 from collections.abc import Awaitable, Callable, Iterable, Mapping
+from typing import Protocol
 
-from asyncstream.archives.zip_entries import Entry
 from asyncstream.errors import TruncatedBody
 from asyncstream.objects import ByteRange
 from asyncstream.ports import ByteStream
@@ -17,6 +17,18 @@ _WINDOWS_IN_TURN = 16
 Read = Callable[[ByteRange], Awaitable[ByteStream]]
 
 
+class Placed(Protocol):
+    """An entry of an archive: its place, and why it cannot be read, if so."""
+
+    @property
+    def range(self) -> ByteRange:
+        """Its bytes in the archive."""
+
+    @property
+    def refused(self) -> str | None:
+        """The reason why it cannot be read; None if it can."""
+
+
 class Windows:
     """The windows of one archive: ranges of at most 512 KiB, each read once and kept until its last entry.
 
@@ -29,7 +41,7 @@ class Windows:
 
     BYTES = 512 * KiB
 
-    def __init__(self, entries: Iterable[Entry]) -> None:
+    def __init__(self, entries: Iterable[Placed]) -> None:
         self._window_of: dict[int, int] = {}  # by the start of an entry: the start of its window
         self._stops: dict[int, int] = {}
         self._unread: dict[int, int] = {}  # how many entries of a window were not opened yet
@@ -45,7 +57,7 @@ class Windows:
             self._stops[window] = stop
             self._unread[window] = self._unread.get(window, 0) + 1
 
-    def order(self, entries: Mapping[str, Entry]) -> list[str]:
+    def order(self, entries: Mapping[str, Placed]) -> list[str]:
         """Return the names so that neighbours are apart: the first of each of 16 windows, then the second."""
         groups: dict[int, list[str]] = {}
         for name, entry in entries.items():
@@ -58,7 +70,7 @@ class Windows:
                 order += [names[position] for names in turn if position < len(names)]
         return order
 
-    async def open(self, entry: Entry, read: Read) -> ByteStream:
+    async def open(self, entry: Placed, read: Read) -> ByteStream:
         """Open an entry's bytes, from its window if it shares one."""
         start = entry.range.start
         window = self._window_of.get(start)

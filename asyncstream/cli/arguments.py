@@ -37,6 +37,20 @@ The archive is read by ranges, so it can be of any size, and small files share r
 object with the CRC32 that the archive has of it. A file that is damaged, encrypted or has a hostile name
 (../x, /x) fails, and the others are unpacked. With --if-exists skip a second run unpacks what is missing."""
 
+UNTAR_HELP = """\
+Unpack a tar archive: each file in it becomes an object of its own, or a file.
+
+The archive may be compressed by gzip, Zstandard, bzip2 or xz; its first bytes say which. If it is not, only
+its headers are read at first, then all files at once, by ranges. A compressed archive is decompressed twice:
+once to check it and list its files, once to copy them, one after the other. A file with a hostile name (../x,
+/x) fails, and the others are unpacked. If several have one name, the last counts. Links and devices are
+left out."""
+
+LS_HELP = """\
+List the files in a ZIP or tar archive: their bytes and names.
+
+A name that ends with .tar, .tar.gz, .tgz, .tar.zst, .tar.bz2 or .tar.xz is that of a tar archive."""
+
 CLEAN_HELP = """\
 Remove old multipart uploads under a prefix that were neither completed nor aborted.
 
@@ -76,7 +90,8 @@ def parser(runs: Mapping[str, Run]) -> argparse.ArgumentParser:
     for name, add, summary, description in (
         ("copy", _add_copy, "copy S3 objects", COPY_HELP),
         ("unzip", _add_unzip, "unpack a ZIP archive", UNZIP_HELP),
-        ("ls", _add_ls, "list a ZIP archive", "List the files in a ZIP archive: their bytes and names."),
+        ("untar", _add_untar, "unpack a tar archive", UNTAR_HELP),
+        ("ls", _add_ls, "list a ZIP or tar archive", LS_HELP),
         ("clean", _add_clean, "remove unfinished uploads", CLEAN_HELP),
         ("compare", _add_compare, "see which way is faster and cheaper", COMPARE_HELP),
     ):
@@ -117,6 +132,14 @@ def _add_unzip(parser: argparse.ArgumentParser) -> None:
     _add_transfer(parser)
 
 
+def _add_untar(parser: argparse.ArgumentParser) -> None:
+    add = parser.add_argument
+    add("archive", metavar="ARCHIVE", help="s3://bucket/key, a path or a URL")
+    add("destination", metavar="DESTINATION", help="s3://bucket/folder/ or a folder")
+    _add_select(parser)
+    _add_transfer(parser)
+
+
 def _add_ls(parser: argparse.ArgumentParser) -> None:
     add = parser.add_argument
     add("archive", metavar="ARCHIVE", help="s3://bucket/key, a path or a URL")
@@ -124,10 +147,14 @@ def _add_ls(parser: argparse.ArgumentParser) -> None:
     add("--endpoint-url", metavar="URL", help="URL of an S3 other than AWS's")
 
 
+def _add_select(parser: argparse.ArgumentParser) -> None:
+    help_ = 'only files of such names, such as "*.csv"'
+    parser.add_argument("--select", default="*", metavar="PATTERN", help=help_)
+
+
 def _add_selection(parser: argparse.ArgumentParser) -> None:
-    add = parser.add_argument
-    add("--select", default="*", metavar="PATTERN", help='only files of such names, such as "*.csv"')
-    add(
+    _add_select(parser)
+    parser.add_argument(
         "--encoding",
         metavar="NAME",
         help="encoding of names that are not UTF-8, such as cp932; default: cp437",

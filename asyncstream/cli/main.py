@@ -1,4 +1,4 @@
-"""The command line: `asyncstream copy`, `unzip`, `ls`, `clean` and `compare`.
+"""The command line: `asyncstream copy`, `unzip`, `untar`, `ls`, `clean` and `compare`.
 
 Exit codes: 0 for success, 1 for a failure, 2 for a wrong command line or input, 130 for Ctrl-C. They do not
 depend on whether a reader of the output, such as `head`, has closed its pipe.
@@ -18,7 +18,7 @@ from asyncstream import transforms
 from asyncstream.cli.arguments import parser
 from asyncstream.cli.ends import read_access
 from asyncstream.cli.output import decode, prepare_streams
-from asyncstream.cli.places import into_folder, parse_archive, parse_folder, parse_pair
+from asyncstream.cli.places import into_folder, parse_folder, parse_listed, parse_pair, parse_tar, parse_zip
 from asyncstream.errors import AsyncstreamError, ConfigError, InputError, full_message
 from asyncstream.locations import WebFile
 from asyncstream.pipeline.config import TransferConfig
@@ -65,12 +65,17 @@ def copy(options: argparse.Namespace) -> int:
 
 def unzip(options: argparse.Namespace) -> int:
     """Run `asyncstream unzip` and return the exit code."""
-    return _copy(options, (parse_archive(options), parse_folder(options.destination)))
+    return _copy(options, (parse_zip(options), parse_folder(options.destination)))
+
+
+def untar(options: argparse.Namespace) -> int:
+    """Run `asyncstream untar` and return the exit code."""
+    return _copy(options, (parse_tar(options), parse_folder(options.destination)))
 
 
 def list_archive(options: argparse.Namespace) -> int:
     """Run `asyncstream ls` and return the exit code."""
-    entries, access = parse_archive(options), S3Access.read(SOURCE_PREFIX)
+    entries, access = parse_listed(options), S3Access.read(SOURCE_PREFIX)
     with TransferSession("sequential", endpoint_url=options.endpoint_url, source=access) as session:
         found = session.list_entries(entries, FetchConfig.from_env())
     for each in sorted(found, key=lambda row: row.key):
@@ -281,7 +286,14 @@ def _fail(error: Exception, code: int) -> int:
     return code
 
 
-COMMANDS = {"copy": copy, "unzip": unzip, "ls": list_archive, "clean": clean, "compare": compare}
+COMMANDS = {
+    "copy": copy,
+    "unzip": unzip,
+    "untar": untar,
+    "ls": list_archive,
+    "clean": clean,
+    "compare": compare,
+}
 
 if __name__ == "__main__":
     sys.exit(main())

@@ -1,15 +1,15 @@
 """Places that a transfer reads and writes: objects, files, URLs, prefixes and folders. No I/O."""
 
-from asyncstream.locations.archives import ArchiveFile, ZipEntries, ZipEntry
+from asyncstream.locations.archives import ArchiveFile, TarEntries, TarEntry, ZipEntries, ZipEntry
 from asyncstream.locations.local import LocalFile, LocalFolder, StandardStream
 from asyncstream.locations.s3 import MAX_KEY_BYTES, S3Object, S3Prefix, is_folder_marker
 from asyncstream.locations.web import WebFile
 
 # Sources and destinations of one file, and of many.
-SourceFile = S3Object | LocalFile | WebFile | StandardStream | ZipEntry
+SourceFile = S3Object | LocalFile | WebFile | StandardStream | ZipEntry | TarEntry
 TargetFile = S3Object | LocalFile | StandardStream
 Folder = S3Prefix | LocalFolder
-SourceFolder = Folder | ZipEntries
+SourceFolder = Folder | ZipEntries | TarEntries
 
 __all__ = [
     "MAX_KEY_BYTES",
@@ -22,6 +22,8 @@ __all__ = [
     "SourceFile",
     "SourceFolder",
     "StandardStream",
+    "TarEntries",
+    "TarEntry",
     "TargetFile",
     "WebFile",
     "ZipEntries",

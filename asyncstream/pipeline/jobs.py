@@ -17,6 +17,8 @@ from asyncstream.locations import (
     SourceFile,
     SourceFolder,
     StandardStream,
+    TarEntries,
+    TarEntry,
     TargetFile,
     WebFile,
     ZipEntries,
@@ -47,9 +49,10 @@ class Job(Struct, frozen=True):
 
 Pair = tuple[SourceFile, TargetFile] | tuple[SourceFolder, Folder]
 _FOLDERS, _OF_S3 = (S3Prefix, LocalFolder), (S3Object, S3Prefix)
-_SOURCE_FOLDERS = (*_FOLDERS, ZipEntries)
+_ARCHIVES = (ZipEntries, TarEntries)
+_SOURCE_FOLDERS = (*_FOLDERS, *_ARCHIVES)
 _TARGETS = (S3Object, LocalFile, StandardStream)
-_SOURCES = (*_TARGETS, WebFile, ZipEntry)
+_SOURCES = (*_TARGETS, WebFile, ZipEntry, TarEntry)
 
 
 def check_pairs(pairs: Iterable[Pair], *, one_server: bool = True) -> list[Pair]:
@@ -103,7 +106,7 @@ def _check_pair(source: object, destination: object) -> None:
     elif not (isinstance(source, _SOURCES) and isinstance(destination, _TARGETS)):
         raise InputError(
             "give two S3Objects, or two S3Prefixes to copy a listing (or a LocalFile, LocalFolder, WebFile, "
-            "ZipEntry or ZipEntries in the place of one), not "
+            "ZipEntry, ZipEntries, TarEntry or TarEntries in the place of one), not "
             f"{type(source).__name__} and {type(destination).__name__}"
         )
     if isinstance(destination, S3Object) and destination.version_id is not None:
@@ -117,7 +120,8 @@ def _check_names_match(source: SourceFolder, destination: Folder) -> None:
         InputError: it does not: `s3://bucket/data` would make `data/x` to `/x`.
     """
     for prefix, other in ((source, destination), (destination, source)):
-        if isinstance(other, LocalFolder | ZipEntries) and prefix.prefix and not prefix.prefix.endswith("/"):
+        names_files = isinstance(other, (LocalFolder, *_ARCHIVES))
+        if names_files and prefix.prefix and not prefix.prefix.endswith("/"):
             raise InputError(f"{prefix} and a folder: end the prefix with a slash")
 
 
@@ -139,6 +143,7 @@ class Jobs(Sequence[Job]):
         listed: number of files that were listed.
         bytes: sum over all files of known size.
         folder_markers: number of listed objects that only mark a folder. They are not among the files.
+        in_order: whether the files must be read one after the other.
     """
 
     def __init__(self, pairs: Sequence[Pair]) -> None:
@@ -150,6 +155,7 @@ class Jobs(Sequence[Job]):
         self.listed = 0
         self.bytes = 0
         self.folder_markers = 0
+        self.in_order = False
 
     def add(self, position: int) -> None:
         """Add a pair of objects, by its position."""

@@ -5,7 +5,15 @@ from collections.abc import Awaitable, Callable, Sequence
 from functools import partial
 
 from asyncstream.errors import InputError, NothingToTransfer, S3Error
-from asyncstream.locations import LocalFolder, S3Prefix, SourceFolder, ZipEntries, is_folder_marker
+from asyncstream.locations import (
+    LocalFolder,
+    S3Prefix,
+    SourceFolder,
+    TarEntries,
+    TarEntry,
+    ZipEntries,
+    is_folder_marker,
+)
 from asyncstream.objects import ListedObject
 from asyncstream.pipeline.context import Ends
 from asyncstream.pipeline.jobs import Jobs, Pair
@@ -32,16 +40,19 @@ async def list_files(ends: Ends, pairs: Sequence[Pair], room: float = math.inf) 
     """
     work = Jobs(pairs)
     for position, (source, _) in enumerate(pairs):
-        if isinstance(source, S3Prefix | LocalFolder | ZipEntries):
+        if isinstance(source, S3Prefix | LocalFolder | ZipEntries | TarEntries):
             ask = partial(_page, source, ends)
             await _list(source, position, work, ask, room)
         else:
             work.add(position)
+        if isinstance(source, TarEntries | TarEntry):
+            needs_order = partial(ends.source_of(source).needs_order, source)
+            work.in_order |= await ends.retrying.run(needs_order)
     work.check_distinct()
     return work
 
 
-async def list_entries(ends: Ends, entries: ZipEntries) -> list[ListedObject]:
+async def list_entries(ends: Ends, entries: ZipEntries | TarEntries) -> list[ListedObject]:
     """Return the files in an archive; see `TransferSession.list_entries`."""
     found: list[ListedObject] = []
     token: str | None = None

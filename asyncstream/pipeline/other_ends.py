@@ -6,7 +6,7 @@ Their modules are imported only then: most functions copy within S3, and their c
 
 from collections.abc import AsyncIterator, Iterable, Iterator, Mapping
 from contextlib import AsyncExitStack, asynccontextmanager
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from asyncstream.locations import (
     Folder,
@@ -15,22 +15,28 @@ from asyncstream.locations import (
     SourceFile,
     SourceFolder,
     StandardStream,
+    TarEntries,
+    TarEntry,
     TargetFile,
     WebFile,
     ZipEntries,
     ZipEntry,
 )
 from asyncstream.pipeline import memory
-from asyncstream.pipeline.config import TransferConfig, chunk_size_within
+from asyncstream.pipeline.config import TransferConfig, chunk_size_within, memory_limit_or_default
 from asyncstream.pipeline.context import Ends
 from asyncstream.ports import Destination, Engine, Source
+from asyncstream.retry import Retrying
 from asyncstream.units import GiB
 from asyncstream.web import FetchConfig
+
+if TYPE_CHECKING:
+    from asyncstream.archives.tar_source import TarSource
 
 Place = SourceFile | SourceFolder | TargetFile | Folder
 # The memory assumed outside Lambda, in bytes. The directory of an archive may take a quarter of it.
 _MEMORY_ELSEWHERE = 4 * GiB
-_FILES, _ZIP = (LocalFile, LocalFolder), (ZipEntry, ZipEntries)
+_FILES, _ZIP, _TAR = (LocalFile, LocalFolder), (ZipEntry, ZipEntries), (TarEntry, TarEntries)
 
 
 @asynccontextmanager
@@ -74,19 +80,38 @@ async def add_other_ends(
             sources[WebFile] = opened
         if not kinds.isdisjoint(_ZIP):
             sources |= dict.fromkeys(_ZIP, _open_zip(engine, sources))
+        if not kinds.isdisjoint(_TAR):
+            tar = _open_tar(engine, sources, ends.retrying, config)
+            closing.push_async_callback(tar.close)
+            sources |= dict.fromkeys(_TAR, tar)
         yield Ends(sources, destinations, ends.retrying)
 
 
 def _open_zip(engine: Engine, sources: Mapping[type, Source[Any, Any]]) -> Source[Any, Any]:
     from asyncstream.archives.zip_source import ZipSource
 
-    entry_memory = (memory.lambda_memory() or _MEMORY_ELSEWHERE) // 4
-    return ZipSource(engine, lambda place: sources[type(place)], entry_memory)
+    return ZipSource(engine, lambda place: sources[type(place)], _entry_memory())
+
+
+def _open_tar(
+    engine: Engine, sources: Mapping[type, Source[Any, Any]], retrying: Retrying, config: TransferConfig
+) -> "TarSource":
+    from asyncstream.archives.tar_opening import TarLimits
+    from asyncstream.archives.tar_source import TarSource
+
+    limit = memory_limit_or_default(config.memory_limit, memory.lambda_memory(), memory.resident())
+    limits = TarLimits(_entry_memory(), limit, config.max_output, config.max_ratio)
+    return TarSource(engine, lambda place: sources[type(place)], retrying, limits)
+
+
+def _entry_memory() -> float:
+    """Return the bytes of memory that the list of an archive's files may take."""
+    return (memory.lambda_memory() or _MEMORY_ELSEWHERE) // 4
 
 
 def _kinds(places: Iterable[Place]) -> Iterator[type]:
     """Yield the type of each place, and of the archive that an entry is in."""
     for place in places:
         yield type(place)
-        if isinstance(place, ZipEntry | ZipEntries):
+        if isinstance(place, (*_ZIP, *_TAR)):
             yield type(place.archive)

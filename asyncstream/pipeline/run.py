@@ -93,13 +93,13 @@ async def _run(
     limit = memory_limit_or_default(config.memory_limit, memory.lambda_memory(), clients.resident)
     # Its parts must come in order.
     in_order = any(isinstance(target, StandardStream) for _, target in pairs)
-    most_slots = 1 if in_order else min(config.max_concurrency, engine.max_slots)
 
-    def sized(limit: int) -> tuple[int, TransformSettings | None]:
+    def sized(limit: int, *, in_order: bool) -> tuple[int, TransformSettings | None]:
+        most_slots = 1 if in_order else min(config.max_concurrency, engine.max_slots)
         slots = slots_within(limit, ends.slot_bytes, most_slots)
         return slots, loaded and transform_settings(*loaded, config, limit, slots, ends.slot_bytes)
 
-    sized(limit)  # raises before a prefix is listed
+    sized(limit, in_order=in_order)  # raises before a prefix is listed
     with span.child("plan"):
         room = memory_left(memory.lambda_memory(), clients.resident)
         files = await listing.list_files(ends, pairs, room - ends.slot_bytes)
@@ -107,7 +107,7 @@ async def _run(
         files.add_continuations(request.continuations)
     if files.held:  # it stays in memory while files are copied
         limit = int(min(limit, room - files.held))
-    slots, transforming = sized(limit)
+    slots, transforming = sized(limit, in_order=in_order or files.in_order)
     request.on_event(progress.Planned(len(files), files.bytes if files.listed == len(files) else None))
     context = TransferContext(ends, engine, config, request.on_event)
     work: FileTasks
@@ -135,7 +135,7 @@ def _copying(
     context: TransferContext, pairs: Sequence[Pair], files: Jobs, limit: int, slots: int
 ) -> FileTasks:
     config = context.config
-    buffered = _buffering(context, limit, slots) if _may_be_unsized(pairs) else None
+    buffered = _buffering(context, limit, slots) if _may_need_buffers(pairs, files) else None
     if buffered is not None and isinstance(pairs[0][0], StandardStream):
         return buffered
     auto = config.part_size == "auto"
@@ -150,8 +150,9 @@ def _copying(
     return CopyTasks(context, part_length, buffered)
 
 
-def _may_be_unsized(pairs: Sequence[Pair]) -> bool:
-    return any(isinstance(source, StandardStream | WebFile) for source, _ in pairs)
+def _may_need_buffers(pairs: Sequence[Pair], files: Jobs) -> bool:
+    """Whether a source may have no known size, or be too large for one PUT and not readable in ranges."""
+    return files.in_order or any(isinstance(source, StandardStream | WebFile) for source, _ in pairs)
 
 
 def _buffering(context: TransferContext, limit: int, slots: int) -> BufferTasks:
