@@ -10,7 +10,7 @@ from asyncstream.archives.tar_reading import Headers, Member
 from asyncstream.errors import InputError
 from asyncstream.objects import ByteRange
 
-# Bytes of an entry beside its name. *Measured*: 0.6 KB for names of 17 bytes, with its place in a window.
+# Bytes of a file beside its name. *Measured*: 280 to 380, and up to 530 while dictionaries grow.
 _BYTES_OF_ENTRY = 600
 
 

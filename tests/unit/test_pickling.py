@@ -61,6 +61,8 @@ VALUES: list[Any] = [
     asyncstream.LocalFolder("/tmp"),
     asyncstream.ZipEntry(asyncstream.LocalFile("a.zip"), "x"),
     asyncstream.ZipEntries(asyncstream.LocalFile("a.zip"), select="*.csv"),
+    asyncstream.TarEntry(asyncstream.LocalFile("a.tar"), "x"),
+    asyncstream.TarEntries(asyncstream.LocalFile("a.tar"), select="*.csv"),
     asyncstream.WebFile("https://example.com/x?key=k", size=3, sha256="0" * 64),
     SOURCE,
     S3Prefix("raw", "a/"),
