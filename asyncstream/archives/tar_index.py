@@ -7,6 +7,7 @@ from msgspec import Struct
 
 from asyncstream.archives.entry_names import refusal
 from asyncstream.archives.tar_reading import Headers, Member
+from asyncstream.checksum import CRC64NVME, Checksum, Digests
 from asyncstream.errors import InputError
 from asyncstream.objects import ByteRange
 
@@ -14,16 +15,18 @@ from asyncstream.objects import ByteRange
 _BYTES_OF_ENTRY = 600
 
 
-class TarFile(Struct, frozen=True):
+class TarFile(Struct):
     """One file to read.
 
     Attributes:
         range: its content in the archive, or in the bytes that a compressed archive becomes.
         refused: the reason why it cannot be read; None if it can.
+        checksum: that of its content; None if the content was not read.
     """
 
     range: ByteRange
     refused: str | None
+    checksum: Checksum | None = None
 
     @property
     def size(self) -> int:
@@ -39,18 +42,21 @@ class TarIndex:
     Args:
         select: a pattern of names; see `TarEntries`.
         most_bytes: bytes of memory that the index may take.
+        digest: whether to compute the checksum of each file. All bytes of the archive must then be fed.
 
     Attributes:
         headers: reads the headers.
         files: the files by name, in the order of their places.
     """
 
-    def __init__(self, select: str, most_bytes: float) -> None:
+    def __init__(self, select: str, most_bytes: float, *, digest: bool = False) -> None:
         self.headers = Headers()
         self.files: dict[str, TarFile] = {}
         self._select = select
         self._free = most_bytes
         self._links = self._devices = self._replaced = 0
+        self._digest = digest
+        self._digesting: tuple[TarFile, Digests] | None = None  # the file whose content arrives
 
     def feed(self, at: int, data: bytes | memoryview) -> None:
         """Add the files whose headers end in these bytes; see `Headers.feed`.
@@ -59,8 +65,12 @@ class TarIndex:
             CorruptInput: the bytes are not those of a tar archive.
             InputError: there are more files than there is memory for.
         """
+        self._update_digest(at, data)
         for member in self.headers.feed(at, data):
-            self._add(member)
+            added = self._add(member)
+            if added is not None and self._digest:
+                self._digesting = added, Digests([CRC64NVME])
+                self._update_digest(at, data)
 
     def left_out(self) -> Iterator[str]:
         """Yield what the files do not have of the archive, as clauses of a sentence about it."""
@@ -76,9 +86,19 @@ class TarIndex:
         if not self.headers.marked:
             yield "ends without an end mark: it may be truncated after a file"
 
-    def _add(self, member: Member) -> None:
-        if member.kind == "folder" or not fnmatchcase(member.name, self._select):
+    def _update_digest(self, at: int, data: bytes | memoryview) -> None:
+        """Add the content of the file that arrives, as far as it is in these bytes."""
+        if self._digesting is None:
             return
+        file, digests = self._digesting
+        start, stop = file.range
+        digests.update(memoryview(data)[max(start - at, 0) : max(stop - at, 0)])
+        if stop <= at + len(data):
+            file.checksum, self._digesting = digests.checksums()[CRC64NVME], None
+
+    def _add(self, member: Member) -> TarFile | None:
+        if member.kind == "folder" or not fnmatchcase(member.name, self._select):
+            return None
         # A link, too, takes the place of a file.
         if self.files.pop(member.name, None) is not None:
             self._replaced += 1
@@ -87,15 +107,18 @@ class TarIndex:
         elif member.kind == "device":
             self._devices += 1
         else:
-            self._add_file(member)
+            return self._add_file(member)
+        return None
 
-    def _add_file(self, member: Member) -> None:
+    def _add_file(self, member: Member) -> TarFile:
         self._free -= _BYTES_OF_ENTRY + 4 * len(member.name)
         if self._free < 0:
             raise InputError(
                 f"the list of its files needs more memory than there is, after {len(self.files):,} of them. "
                 "Give the function more memory"
             )
-        self.files[member.name] = TarFile(
+        file = TarFile(
             ByteRange(member.offset, member.offset + member.size), refusal(member.name) or member.refused
         )
+        self.files[member.name] = file
+        return file

@@ -187,7 +187,7 @@ class TarOpener:
         usual = await self._engine.compute(lambda: held_by(decoder).usual)
         memory, most = usual, max(usual, self._limits.memory - reserved)
         while True:
-            index = TarIndex(entries.select, self._limits.entry_memory)
+            index = TarIndex(entries.select, self._limits.entry_memory, digest=True)
             archive = TarArchive(etag, size, index, decoder, memory)
             decoded = self.decode(entries.archive, archive)
             try:

@@ -128,7 +128,8 @@ class TarSource(Source[TarEntry, TarEntries]):
                 raise of_archive(error, source.archive) from error
         else:
             stream = await self._open_range(source.archive, archive, file, wanted)
-        return Opened(file.size, own, wanted, {}, stream, in_ranges=archive.decoder is None)
+        in_ranges = archive.decoder is None
+        return Opened(file.size, own, wanted, {}, stream, checksum=file.checksum, in_ranges=in_ranges)
 
     async def _open_archive(self, entries: TarEntries) -> TarArchive:
         opened = self._opened.get(entries.archive, {}).get(entries.select)

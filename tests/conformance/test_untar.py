@@ -1,5 +1,6 @@
 """Tar archives as sources: each file is an object, read by ranges, or in order if it is compressed."""
 
+import bz2
 import gzip
 from collections.abc import Callable
 from pathlib import Path
@@ -123,6 +124,30 @@ def test_a_second_run_skips_what_is_there(
     again = untar(archive, if_exists="skip")
     assert names(again.copied) == ["a.txt"]
     assert unpacked(bucket) == FILES
+
+
+@on_the_lab
+def test_files_of_a_compressed_archive_are_recognised_by_their_checksums(
+    copy: Copy, untar: Untar, bucket: Bucket, tmp_path: Path
+) -> None:
+    """Without metadata of ours: of an archive that was packed again, and in a folder, too."""
+    untar(gz(pack(FILES))).raise_for_failures()
+    again = untar(bz2.compress(pack({"new": b"new", **FILES})), if_exists="skip")
+    assert names(again.copied) == ["new"]
+    pair = TarEntries(S3Object(bucket.name, "archive")), LocalFolder(str(tmp_path))
+    copy([pair]).raise_for_failures()
+    (tmp_path / "a.txt").write_bytes(b"y")
+    assert names(copy([pair], if_exists="skip").copied) == ["a.txt"]
+
+
+@on_the_lab
+def test_a_file_of_a_compressed_archive_is_one_request(untar: Untar, bucket: Bucket) -> None:
+    """Which declares its checksum, also if it is large."""
+    report = untar(gz(pack(FILES)))
+    report.raise_for_failures()
+    assert report.requests["PutObject"] == len(FILES)
+    assert {file.read_verified for file in report.files} == {"CRC64NVME"}
+    assert {file.write_verified for file in report.files} == {"CRC64NVME"}
 
 
 @on_the_lab

@@ -25,7 +25,7 @@ from asyncstream import (
 )
 from asyncstream.errors import CorruptInput
 from asyncstream.lab.s3 import LabS3
-from asyncstream.lab.s3.faults import Fault
+from asyncstream.lab.s3.faults import Fault, mix
 from asyncstream.transforms.codecs import ZSTD
 from asyncstream.transforms.gzip import library
 from tests.servers import Bucket, content
@@ -102,12 +102,45 @@ def test_a_small_file_that_is_sent_again_is_not_decoded_again(
 
 @on_the_lab
 def test_a_large_file_that_is_sent_again_is_decoded_again(untar: Untar, bucket: Bucket, lab: LabS3) -> None:
-    lab.set_faults([Fault("refuse", operation="UploadPart", times=[2])])
+    lab.set_faults([Fault("refuse", operation="PutObject", times=[2])])
     files = {name: content(2 * MiB, ord(name)) for name in "abc"}
     report = untar(gz(pack(files)))
     report.raise_for_failures()
     assert lab.faults_struck() == [1]
     assert report.requests["GetObject"] == 4
+    assert unpacked(bucket) == files
+    assert bucket.uploads() == []
+
+
+@on_the_lab
+def test_a_wrong_byte_on_the_way_is_never_visible(untar: Untar, bucket: Bucket, lab: LabS3) -> None:
+    """The first reading computes a checksum of each file, which the second must have, too."""
+    lab.set_faults([Fault("wrong-byte", operation="GetObject", times=[3])])
+    files = {name: content(2 * MiB, ord(name)) for name in "abc"}
+    report = untar(gz(pack(files)))
+    report.raise_for_failures()
+    assert lab.faults_struck() == [1]
+    assert {file.read_verified for file in report.files} == {"CRC64NVME"}
+    assert unpacked(bucket) == files
+
+
+@on_the_lab
+@coded
+@pytest.mark.parametrize("seed", [1, 2])
+def test_every_file_arrives_over_a_bad_network(
+    copy: Copy, bucket: Bucket, lab: LabS3, encode: Callable[[bytes], bytes], seed: int
+) -> None:
+    files = {f"{number}": content(number * 10_000, number) for number in range(40)}
+    files["large"] = content(7 * MiB)
+    bucket.put("archive", encode(pack(files)))
+    pair = TarEntries(S3Object(bucket.name, "archive")), S3Prefix(bucket.name, "copies/")
+    # Between uncompressed files nothing tells a wrong byte.
+    left_out = {"stall", "wrong-byte"}
+    lab.set_faults([each for each in mix(0.3) if each.kind not in left_out and not each.retry_after], seed)
+    report = copy([pair], max_attempts=20, retry_base_delay=0.001, retry_max_delay=0.01)
+    assert sum(lab.faults_struck()) > 0
+    lab.set_faults([])
+    report.raise_for_failures()
     assert unpacked(bucket) == files
     assert bucket.uploads() == []
 

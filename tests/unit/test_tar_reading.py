@@ -13,6 +13,7 @@ from asyncstream.archives.entry_names import refusal
 from asyncstream.archives.tar_headers import BLOCK, END, padding, tar_end, tar_header
 from asyncstream.archives.tar_index import TarIndex
 from asyncstream.archives.tar_reading import MOST_EXTENDED, Headers, Member, is_header
+from asyncstream.checksum import CRC64NVME, Digests
 from asyncstream.errors import CorruptInput, InputError
 
 _TEXT = st.characters(exclude_categories=["Cs"], exclude_characters="/\0")
@@ -268,3 +269,17 @@ def test_hostile_names_are_refused_and_others_selected() -> None:
 def test_an_index_beyond_the_memory_is_refused() -> None:
     with pytest.raises(InputError, match="needs more memory than there is"):
         index(pack({f"{number}": b"" for number in range(100)}), most_bytes=20_000)
+
+
+@given(
+    st.dictionaries(OWN_NAMES, st.binary(max_size=3000), max_size=5), st.sampled_from([1, 100, 700, 1 << 20])
+)
+def test_checksums_of_contents_are_computed_as_they_pass(files: dict[str, bytes], step: int) -> None:
+    archive = pack(files)
+    found = TarIndex("*", 1e9, digest=True)
+    for at in range(0, len(archive), step):
+        found.feed(at, archive[at : at + step])
+    for name, content in files.items():
+        digests = Digests([CRC64NVME])
+        digests.update(content)
+        assert found.files[name].checksum == digests.checksums()[CRC64NVME]
