@@ -8,6 +8,8 @@ from pathlib import Path
 import pytest
 
 from asyncstream import (
+    FetchConfig,
+    InputError,
     LocalFile,
     LocalFolder,
     MiB,
@@ -16,12 +18,15 @@ from asyncstream import (
     S3Prefix,
     TarEntries,
     TarEntry,
+    WebFile,
 )
 from asyncstream.lab.s3 import LabS3
 from tests.servers import Bucket, content
+from tests.servers.web_file import WebPage
 
-from .fixture_types import Copy, Untar
+from .fixture_types import Copy, Serve, Untar
 from .tar_archives import CODINGS, FILES, TEXT, as_it_is, gz, names, pack, unpacked
+from .web.web_origins import ALLOWED
 
 on_the_lab = pytest.mark.parametrize("server", ["lab"], indirect=True)
 coded = pytest.mark.parametrize("encode", [as_it_is, gz], ids=["tar", "gz"])
@@ -201,3 +206,23 @@ def test_a_transform_follows(untar: Untar, bucket: Bucket, encode: Callable[[byt
     untar(encode(pack({"t": TEXT, "u": TEXT * 10})), transform="gzip").raise_for_failures()
     plain = {name: gzip.decompress(body) for name, body in unpacked(bucket).items()}
     assert plain == {"t": TEXT, "u": TEXT * 10}
+
+
+@on_the_lab
+@coded
+def test_an_archive_behind_a_url_is_unpacked(
+    copy: Copy, bucket: Bucket, serve: Serve, encode: Callable[[bytes], bytes]
+) -> None:
+    page = WebPage(encode(pack(FILES)))
+    entries = TarEntries(WebFile(serve(x=page).urls[0] + "/x"))
+    web = FetchConfig(allowed_networks=ALLOWED)
+    copy([(entries, S3Prefix(bucket.name, "copies/"))], web=web).raise_for_failures()
+    assert unpacked(bucket) == FILES
+
+
+@on_the_lab
+def test_a_url_without_ranges_is_refused(copy: Copy, bucket: Bucket, serve: Serve) -> None:
+    entries = TarEntries(WebFile(serve(x=WebPage(pack(FILES), ranges=False)).urls[0] + "/x"))
+    web = FetchConfig(allowed_networks=ALLOWED)
+    with pytest.raises(InputError, match="cannot be read in ranges"):
+        copy([(entries, S3Prefix(bucket.name, "copies/"))], web=web)
