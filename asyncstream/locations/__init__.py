@@ -1,31 +1,41 @@
 """Places that a transfer reads and writes: objects, files, URLs, prefixes and folders. No I/O."""
 
 from asyncstream.locations.archives import ArchiveFile, TarEntries, TarEntry, ZipEntries, ZipEntry
+from asyncstream.locations.lines import LineRange, Lines
 from asyncstream.locations.local import LocalFile, LocalFolder, StandardStream
+from asyncstream.locations.packs import Concat, Members, Pack, PackInto, Tar, Zip
 from asyncstream.locations.s3 import MAX_KEY_BYTES, S3Object, S3Prefix, is_folder_marker
 from asyncstream.locations.web import WebFile
 
 # Sources and destinations of one file, and of many.
-SourceFile = S3Object | LocalFile | WebFile | StandardStream | ZipEntry | TarEntry
+SourceFile = S3Object | LocalFile | WebFile | StandardStream | ZipEntry | TarEntry | Pack | LineRange
 TargetFile = S3Object | LocalFile | StandardStream
 Folder = S3Prefix | LocalFolder
-SourceFolder = Folder | ZipEntries | TarEntries
+SourceFolder = Folder | ZipEntries | TarEntries | Lines
 
 __all__ = [
     "MAX_KEY_BYTES",
     "ArchiveFile",
+    "Concat",
     "Folder",
+    "LineRange",
+    "Lines",
     "LocalFile",
     "LocalFolder",
+    "Members",
+    "Pack",
+    "PackInto",
     "S3Object",
     "S3Prefix",
     "SourceFile",
     "SourceFolder",
     "StandardStream",
+    "Tar",
     "TarEntries",
     "TarEntry",
     "TargetFile",
     "WebFile",
+    "Zip",
     "ZipEntries",
     "ZipEntry",
     "is_folder_marker",

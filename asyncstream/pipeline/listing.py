@@ -6,7 +6,9 @@ from functools import partial
 
 from asyncstream.errors import InputError, NothingToTransfer, S3Error
 from asyncstream.locations import (
+    Lines,
     LocalFolder,
+    Pack,
     S3Prefix,
     SourceFolder,
     TarEntries,
@@ -40,9 +42,12 @@ async def list_files(ends: Ends, pairs: Sequence[Pair], room: float = math.inf) 
     """
     work = Jobs(pairs)
     for position, (source, _) in enumerate(pairs):
-        if isinstance(source, S3Prefix | LocalFolder | ZipEntries | TarEntries):
+        if isinstance(source, S3Prefix | LocalFolder | ZipEntries | TarEntries | Lines):
             ask = partial(_page, source, ends)
             await _list(source, position, work, ask, room)
+        elif isinstance(source, Pack):
+            page, _ = await ends.source_of(source).list_page(source, None)
+            work.add_pack(position, page[0])
         else:
             work.add(position)
         if isinstance(source, TarEntries | TarEntry):

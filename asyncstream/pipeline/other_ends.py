@@ -10,8 +10,11 @@ from typing import TYPE_CHECKING, Any
 
 from asyncstream.locations import (
     Folder,
+    LineRange,
+    Lines,
     LocalFile,
     LocalFolder,
+    Pack,
     SourceFile,
     SourceFolder,
     StandardStream,
@@ -34,9 +37,10 @@ if TYPE_CHECKING:
     from asyncstream.archives.tar_source import TarSource
 
 Place = SourceFile | SourceFolder | TargetFile | Folder
-# The memory assumed outside Lambda, in bytes. The directory of an archive may take a quarter of it.
+# The memory assumed outside Lambda, in bytes. The list of an archive's files may take a quarter of it.
 _MEMORY_ELSEWHERE = 4 * GiB
 _FILES, _ZIP, _TAR = (LocalFile, LocalFolder), (ZipEntry, ZipEntries), (TarEntry, TarEntries)
+_PACKS = (Pack, Lines, LineRange)
 
 
 @asynccontextmanager
@@ -84,6 +88,14 @@ async def add_other_ends(
             tar = _open_tar(engine, sources, ends.retrying, config)
             closing.push_async_callback(tar.close)
             sources |= dict.fromkeys(_TAR, tar)
+        if not kinds.isdisjoint(_PACKS):
+            from asyncstream.archives.pack_source import PackSource
+            from asyncstream.pipeline.packing import PackPlanner
+
+            of_members = Ends(dict(sources), destinations, ends.retrying)
+            planner = PackPlanner(of_members, engine, config.max_concurrency, _entry_memory())
+            packs = PackSource(planner, of_members.source_of, ends.retrying, of_members.slot_bytes)
+            sources |= dict.fromkeys(_PACKS, packs)
         yield Ends(sources, destinations, ends.retrying)
 
 
@@ -104,8 +116,7 @@ def _open_tar(
     return TarSource(engine, lambda place: sources[type(place)], retrying, limits)
 
 
-def _entry_memory() -> float:
-    """Return the bytes of memory that the list of an archive's files may take."""
+def _entry_memory() -> int:
     return (memory.lambda_memory() or _MEMORY_ELSEWHERE) // 4
 
 
@@ -115,3 +126,7 @@ def _kinds(places: Iterable[Place]) -> Iterator[type]:
         yield type(place)
         if isinstance(place, (*_ZIP, *_TAR)):
             yield type(place.archive)
+        if isinstance(place, Lines):
+            yield type(place.file)
+        if isinstance(place, Pack):
+            yield from _kinds(place.members if isinstance(place.members, tuple) else [place.members])

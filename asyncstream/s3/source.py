@@ -59,8 +59,8 @@ class S3Source(S3Store, Source[S3Object, S3Prefix]):
             composite=replies.composite(reply) if range_ is None else None,
         )
 
-    async def head(self, source: S3Object, etag: str) -> Stored:
-        """HEAD a source of this ETag, and return its size, checksum and origin.
+    async def head(self, source: S3Object, etag: str | None) -> Stored:
+        """HEAD a source of this ETag (None: any), and return its size, checksum and origin.
 
         Raises:
             SourceNotFound, SourceChanged, AccessDenied: S3 refused the request.
