@@ -16,6 +16,7 @@ from asyncstream import (
     NothingToTransfer,
     S3Object,
     S3Prefix,
+    Tar,
     TarEntries,
     TarEntry,
     WebFile,
@@ -226,3 +227,21 @@ def test_a_url_without_ranges_is_refused(copy: Copy, bucket: Bucket, serve: Serv
     web = FetchConfig(allowed_networks=ALLOWED)
     with pytest.raises(InputError, match="cannot be read in ranges"):
         copy([(entries, S3Prefix(bucket.name, "copies/"))], web=web)
+
+
+@on_the_lab
+@pytest.mark.parametrize("transform", [None, "gzip"])
+def test_what_was_packed_is_unpacked(copy: Copy, bucket: Bucket, transform: str | None) -> None:
+    for name, body in FILES.items():
+        bucket.put(f"in/{name}", body)
+    archive = S3Object(bucket.name, "archive")
+    copy([(S3Prefix(bucket.name, "in/"), Tar(archive))], transform=transform).raise_for_failures()
+    copy([(TarEntries(archive), S3Prefix(bucket.name, "copies/"))]).raise_for_failures()
+    assert unpacked(bucket) == FILES
+
+
+@on_the_lab
+def test_an_archive_is_not_packed_as_it_is(copy: Copy, bucket: Bucket) -> None:
+    archive = S3Object(bucket.name, "archive")
+    with pytest.raises(InputError, match="Tar takes an S3Prefix"):
+        copy([(TarEntries(archive), Tar(S3Object(bucket.name, "copies/x")))])
