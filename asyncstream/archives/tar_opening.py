@@ -183,9 +183,14 @@ class TarOpener:
     async def _decode_headers(
         self, entries: TarEntries, etag: str, size: int, decoder: Factory, reserved: int
     ) -> TarArchive:
-        """Decode an archive once for its headers. It starts again if its decoder needs more memory."""
+        """Decode an archive for its headers.
+
+        It starts again if its decoder needs more memory, and once if it is damaged: the network may have done
+        that.
+        """
         usual = await self._engine.compute(lambda: held_by(decoder).usual)
         memory, most = usual, max(usual, self._limits.memory - reserved)
+        damaged = False
         while True:
             index = TarIndex(entries.select, self._limits.entry_memory, digest=True)
             archive = TarArchive(etag, size, index, decoder, memory)
@@ -198,6 +203,10 @@ class TarOpener:
                     raise
                 # At least twice as much: an archive of many frames may need more with each of them.
                 memory = min(max(error.needs, 2 * memory), most)
+            except CorruptInput:
+                if damaged:
+                    raise
+                damaged = True
             else:
                 return archive
             finally:
