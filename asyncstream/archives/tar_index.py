@@ -7,6 +7,7 @@ from msgspec import Struct
 
 from asyncstream.archives.entry_names import refusal
 from asyncstream.archives.tar_reading import Headers, Member
+from asyncstream.archives.zip_entries import share_windows
 from asyncstream.checksum import CRC64NVME, Checksum, Digests
 from asyncstream.errors import InputError
 from asyncstream.objects import ByteRange
@@ -19,14 +20,20 @@ class TarFile(Struct):
     """One file to read.
 
     Attributes:
+        name: its name.
         range: its content in the archive, or in the bytes that a compressed archive becomes.
         refused: the reason why it cannot be read; None if it can.
         checksum: that of its content; None if the content was not read.
+        window: a range that it shares with neighbours; None if it is read on its own.
+        sharing: the number of files in its window.
     """
 
+    name: str
     range: ByteRange
     refused: str | None
     checksum: Checksum | None = None
+    window: ByteRange | None = None
+    sharing: int = 0
 
     @property
     def size(self) -> int:
@@ -46,7 +53,7 @@ class TarIndex:
 
     Attributes:
         headers: reads the headers.
-        files: the files by name, in the order of their places.
+        files: the files by name, in the order in which they are best read.
     """
 
     def __init__(self, select: str, most_bytes: float, *, digest: bool = False) -> None:
@@ -71,6 +78,10 @@ class TarIndex:
             if added is not None and self._digest:
                 self._digesting = added, Digests([CRC64NVME])
                 self._update_digest(at, data)
+
+    def share_windows(self) -> None:
+        """Put small neighbours into windows, and order the files so that those of a window are apart."""
+        self.files = {file.name: file for file in share_windows(self.files.values())}
 
     def left_out(self) -> Iterator[str]:
         """Yield what the files do not have of the archive, as clauses of a sentence about it."""
@@ -117,8 +128,7 @@ class TarIndex:
                 f"the list of its files needs more memory than there is, after {len(self.files):,} of them. "
                 "Give the function more memory"
             )
-        file = TarFile(
-            ByteRange(member.offset, member.offset + member.size), refusal(member.name) or member.refused
-        )
+        place = ByteRange(member.offset, member.offset + member.size)
+        file = TarFile(member.name, place, refusal(member.name) or member.refused)
         self.files[member.name] = file
         return file

@@ -63,7 +63,7 @@ class TarArchive:
         self.index = index
         self.decoder = decoder
         self.memory = memory
-        self.windows = Windows(index.files.values()) if decoder is None else None
+        self.windows = Windows() if decoder is None else None
 
     def etag_of(self, file: TarFile) -> str:
         """Return the version of one file: that of the archive, and the file's place in it."""
@@ -120,7 +120,8 @@ class TarOpener:
             decoder = find_decoder(head)
             if decoder is None:
                 index = await self._walk(entries, etag, size, head)
-                return await self._engine.compute(lambda: TarArchive(etag, size, index, None, 0))
+                await self._engine.compute(index.share_windows)
+                return TarArchive(etag, size, index, None, 0)
             return await self._decode_headers(entries, etag, size, decoder, reserved)
         except (TransformError, InputError) as error:
             raise of_archive(error, place) from error

@@ -76,12 +76,9 @@ class TarSource(Source[TarEntry, TarEntries]):
             OutputTooLarge: it becomes more than `max_output` or `max_ratio` allow.
         """
         archive = await self._open_archive(prefix)
-        windows, files = archive.windows, archive.index.files
+        files = archive.index.files
         if token is None:
-            names = iter(files)
-            if windows is not None:
-                names = iter(await self._engine.compute(lambda: windows.order(files)))
-            self._unlisted[prefix] = deque(names)
+            self._unlisted[prefix] = deque(files)
         unlisted = self._unlisted[prefix]
         page: list[ListedObject] = []
         while unlisted and len(page) < _PAGE_SIZE:

@@ -62,6 +62,9 @@ def add_unzip(parser: argparse.ArgumentParser) -> None:
     _add_read_archive(parser)
     parser.add_argument("destination", metavar="DESTINATION", help="s3://bucket/folder/ or a folder")
     _add_selection(parser)
+    parser.add_argument(
+        "--gz", action="store_true", help="make gzip files without unpacking: their names get .gz"
+    )
     add_transfer(parser)
 
 

@@ -24,6 +24,7 @@ from asyncstream.locations import (
     Zip,
     ZipEntries,
 )
+from asyncstream.locations.packs import PackTarget
 from asyncstream.locations.urls import parse_url, shown
 from asyncstream.pipeline.config import TransferConfig
 from asyncstream.pipeline.jobs import GivenPair, Pair
@@ -84,7 +85,9 @@ def parse_zip(options: argparse.Namespace) -> ZipEntries:
     Raises:
         InputError: the archive is not an object, a file or a URL, or the encoding is unknown.
     """
-    return ZipEntries(_archive(options.archive), options.select, options.encoding)
+    return ZipEntries(
+        _archive(options.archive), options.select, options.encoding, getattr(options, "gz", False)
+    )
 
 
 def parse_tar(options: argparse.Namespace) -> TarEntries:
@@ -144,7 +147,7 @@ def parse_split(options: argparse.Namespace) -> Pair:
     return lines, parse_folder(options.destination)
 
 
-def _pack_into(options: argparse.Namespace, target: TargetFile) -> PackInto:
+def _pack_into(options: argparse.Namespace, target: PackTarget) -> PackInto:
     if options.command == "tar":
         return Tar(target)
     if options.command == "zip":
@@ -183,7 +186,7 @@ def _source(options: argparse.Namespace) -> SourceFile | Folder:
     return source
 
 
-def _destination(text: str) -> TargetFile | Folder:
+def _destination(text: str) -> PackTarget | Folder:
     if text == "-":
         return StandardStream()
     if _is_url(text):

@@ -110,6 +110,7 @@ async def _run(
         files.add_continuations(request.continuations)
     if files.held:  # it stays in memory while files are copied
         limit = int(min(limit, room - files.held))
+    ends = ends.with_decoders((limit - ends.slot_bytes) // (1 if loaded is None else 2))
     slots, transforming = sized(limit, in_order=in_order or files.in_order)
     request.on_event(progress.Planned(len(files), files.bytes if files.listed == len(files) else None))
     context = TransferContext(ends, engine, config, request.on_event)
