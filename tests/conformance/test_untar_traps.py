@@ -14,6 +14,7 @@ import pytest
 from asyncstream import (
     FileStarted,
     InputError,
+    LocalFolder,
     MemoryNeeded,
     MiB,
     NothingToTransfer,
@@ -160,6 +161,23 @@ def test_a_hostile_name_fails_its_file(untar: Untar, bucket: Bucket, name: str) 
     assert isinstance(failed.error, InputError)
     assert "its name" in str(failed.error)
     assert unpacked(bucket) == {"good": b"1"}
+
+
+@on_the_lab
+@pytest.mark.parametrize("name", ["../x", "/x", "a//x", "n" * 300, "k" * 1100])
+@pytest.mark.varied("name", engine="threads")
+def test_a_name_that_no_file_can_have_fails_its_file(
+    copy: Copy, bucket: Bucket, tmp_path: Path, name: str
+) -> None:
+    """Also if the destination is a folder, out of which it would lead, or an object with a longer key."""
+    bucket.put("archive", gz(pack({name: b"2", "good": b"1"})))
+    archive = TarEntries(S3Object(bucket.name, "archive"))
+    report = copy([(archive, LocalFolder(str(tmp_path / "out")))])
+    assert names(report.failed) == [name]
+    assert [path.name for path in tmp_path.rglob("*") if path.is_file()] == ["good"]
+    report = copy([(archive, S3Prefix(bucket.name, "copies/"))])
+    assert unpacked(bucket)["good"] == b"1"
+    assert len(report.failed) == (name != "n" * 300)
 
 
 WHOLE = pack(FILES)
