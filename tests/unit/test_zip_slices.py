@@ -2,6 +2,7 @@
 
 import io
 import pickle
+import struct
 import zipfile
 from typing import Any
 
@@ -162,6 +163,20 @@ def test_one_header_for_two_rows_is_an_overlap(order: list[int]) -> None:
     archive[row + 42 : row + 46] = archive[row - 47 + 42 : row - 47 + 46]
     with pytest.raises(CorruptInput, match="overlaps the next"):
         listed(in_order(bytes(archive), order))
+
+
+def test_a_position_beyond_every_archive_is_damage() -> None:
+    row = struct.pack("<2HQ", 1, 8, (1 << 64) - 1)
+    archive = bytearray(packed(["a", "b"]))
+    at = archive.rindex(b"PK\x01\x02")
+    struct.pack_into("<H", archive, at + 30, len(row))
+    struct.pack_into("<I", archive, at + 42, 0xFFFFFFFF)
+    archive[at + 47 : at + 47] = row
+    end = archive.rindex(b"PK\x05\x06")
+    struct.pack_into("<I", archive, end + 12, struct.unpack_from("<I", archive, end + 12)[0] + len(row))
+    for order in ([0, 1], [1, 0]):
+        with pytest.raises(CorruptInput, match="overlaps the next"):
+            listed(in_order(bytes(archive), order))
 
 
 def test_entries_of_one_name_are_refused_unless_one_is_named() -> None:
