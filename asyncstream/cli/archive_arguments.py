@@ -2,7 +2,7 @@
 
 import argparse
 
-from asyncstream.cli.transfer_arguments import add_transfer
+from asyncstream.cli.transfer_arguments import add_transfer, parse_bytes
 
 UNZIP_HELP = """\
 Unpack a ZIP archive: each file in it becomes an object of its own, or a file.
@@ -86,7 +86,15 @@ def add_ls(parser: argparse.ArgumentParser) -> None:
 def add_archive(parser: argparse.ArgumentParser) -> None:
     """Add the arguments of `asyncstream tar` and `zip`."""
     _add_sources(parser)
-    parser.add_argument("destination", metavar="ARCHIVE", help="s3://bucket/key, a path, or -")
+    add = parser.add_argument
+    add("destination", metavar="ARCHIVE", help="s3://bucket/key, a path, or -")
+    add(
+        "--split",
+        type=parse_bytes,
+        metavar="SIZE",
+        help="write archives of at most this size, named x-00001.tar and so on for an ARCHIVE x.tar",
+    )
+    _add_if_missing(parser)
     add_transfer(parser)
 
 
@@ -107,6 +115,7 @@ def add_concat(parser: argparse.ArgumentParser) -> None:
         default="all",
         help="first: leave the first line out of all files but the first, as for CSV; default: all",
     )
+    _add_if_missing(parser)
     add_transfer(parser)
 
 
@@ -118,6 +127,15 @@ def add_split(parser: argparse.ArgumentParser) -> None:
     add("--ranges", type=int, default=100, metavar="N", help="number of files to make; default: %(default)s")
     add("--header", action="store_true", help="put the first line at the start of each file, as for CSV")
     add_transfer(parser)
+
+
+def _add_if_missing(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument(
+        "--if-missing",
+        choices=("fail", "leave_out"),
+        default="fail",
+        help="if a source is deleted or overwritten meanwhile: fail (default), or pack those that are left",
+    )
 
 
 def _add_sources(parser: argparse.ArgumentParser) -> None:

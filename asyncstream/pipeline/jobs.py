@@ -15,6 +15,7 @@ from asyncstream.locations import (
     LineRange,
     LocalFile,
     LocalFolder,
+    Pack,
     PackInto,
     S3Object,
     SourceFile,
@@ -79,7 +80,7 @@ def check_pairs(pairs: Iterable[GivenPair], *, one_server: bool = True) -> list[
             pair = pack_of(*given) if isinstance(given[1], PackInto) else given
             check_pair(*pair)
         except InputError as error:
-            raise InputError(f"files[{position}]: {error}") from None
+            raise type(error)(f"files[{position}]: {error}") from None
         checked.append(pair)
         source, destination = pair
         if not isinstance(destination, FOLDERS):
@@ -129,11 +130,11 @@ class Jobs(Sequence[Job]):
 
     def __init__(self, pairs: Sequence[Pair]) -> None:
         self._pairs = pairs
-        # For a pair of objects its position, for a listed object its row.
+        # For a pair of objects its position, for a pack -1 and down, for a listed object its row.
         self._rows: list[int | bytes] = []
         self._groups = Groups()
         self._continuations: dict[int, Continuation] = {}
-        self._packs: dict[int, ListedObject] = {}
+        self._packs: list[Job] = []
         self.held = 0
         self.listed = 0
         self.bytes = self.largest = 0
@@ -145,9 +146,12 @@ class Jobs(Sequence[Job]):
         self._rows.append(position)
 
     def add_pack(self, position: int, listed: ListedObject) -> None:
-        """Add a pair of a pack, by its position, with its size and ETag."""
-        self._packs[position] = listed
-        self._rows.append(position)
+        """Add the file that a pack becomes, or one of its volumes, whose number is the key."""
+        pack, _ = self._pairs[position]
+        assert isinstance(pack, Pack)  # noqa: S101 - the caller has listed it
+        pack = replace(pack, volume=int(listed.key))
+        self._packs.append(Job(pack, pack.target, listed.size, listed.etag))
+        self._rows.append(-len(self._packs))
         self.listed += 1
         self.bytes += listed.size
         self.largest = max(self.largest, listed.size)
@@ -314,10 +318,11 @@ class Jobs(Sequence[Job]):
         return self._pair_job(row) if isinstance(row, int) else self._unpack_job(row)
 
     def _pair_job(self, position: int) -> Job:
+        if position < 0:
+            return self._packs[-position - 1]
         source, destination = self._pairs[position]
         assert not isinstance(source, SOURCE_FOLDERS) and not isinstance(destination, FOLDERS)  # noqa: S101, PT018 - checked
-        pack = self._packs.get(position)
-        return Job(source, destination) if pack is None else Job(source, destination, pack.size, pack.etag)
+        return Job(source, destination)
 
     def _unpack_job(self, row: bytes) -> Job:
         position, name, size, etag = _read_row(row)

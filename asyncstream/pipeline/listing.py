@@ -52,7 +52,8 @@ async def list_files(ends: Ends, pairs: Sequence[Pair], room: float = math.inf) 
             await _list(source, position, work, ask, room)
         elif isinstance(source, Pack):
             page, _ = await ends.source_of(source).list_page(source, None)
-            work.add_pack(position, page[0])
+            for row in page:
+                work.add_pack(position, row)
         else:
             if ends.archives is not None and isinstance(source, ZipEntry):
                 with suppress(AsyncstreamError):  # only this file fails, when it opens
