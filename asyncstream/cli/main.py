@@ -1,4 +1,4 @@
-"""The command line: `asyncstream copy`, `unzip`, `tar`, `zip`, `concat`, `split`, `ls`, `clean`, `compare`.
+"""The command line: `copy`, `unzip`, `untar`, `tar`, `zip`, `concat`, `split`, `ls`, `clean` and `compare`.
 
 Exit codes: 0 for success, 1 for a failure, 2 for a wrong command line or input, 130 for Ctrl-C. They do not
 depend on whether a reader of the output, such as `head`, has closed its pipe.
@@ -20,11 +20,13 @@ from asyncstream.cli.ends import read_access
 from asyncstream.cli.output import decode, prepare_streams
 from asyncstream.cli.places import (
     into_folder,
-    parse_archive,
     parse_folder,
+    parse_listed,
     parse_pack,
     parse_pair,
     parse_split,
+    parse_tar,
+    parse_zip,
 )
 from asyncstream.errors import AsyncstreamError, ConfigError, InputError, full_message
 from asyncstream.locations import WebFile
@@ -72,7 +74,12 @@ def copy(options: argparse.Namespace) -> int:
 
 def unzip(options: argparse.Namespace) -> int:
     """Run `asyncstream unzip` and return the exit code."""
-    return _copy(options, (parse_archive(options), parse_folder(options.destination)))
+    return _copy(options, (parse_zip(options), parse_folder(options.destination)))
+
+
+def untar(options: argparse.Namespace) -> int:
+    """Run `asyncstream untar` and return the exit code."""
+    return _copy(options, (parse_tar(options), parse_folder(options.destination)))
 
 
 def pack(options: argparse.Namespace) -> int:
@@ -87,7 +94,7 @@ def split(options: argparse.Namespace) -> int:
 
 def list_archive(options: argparse.Namespace) -> int:
     """Run `asyncstream ls` and return the exit code."""
-    entries, access = parse_archive(options), S3Access.read(SOURCE_PREFIX)
+    entries, access = parse_listed(options), S3Access.read(SOURCE_PREFIX)
     with TransferSession("sequential", endpoint_url=options.endpoint_url, source=access) as session:
         found = session.list_entries(entries, FetchConfig.from_env())
     for each in sorted(found, key=lambda row: row.key):
@@ -302,6 +309,7 @@ COMMANDS = {
     "copy": copy,
     "ls": list_archive,
     "unzip": unzip,
+    "untar": untar,
     "tar": pack,
     "zip": pack,
     "concat": pack,
