@@ -29,7 +29,7 @@ from asyncstream.cli.places import (
     parse_zip,
 )
 from asyncstream.errors import AsyncstreamError, ConfigError, InputError, full_message
-from asyncstream.locations import WebFile
+from asyncstream.locations import TarEntries, WebFile, ZipEntries
 from asyncstream.pipeline.config import TransferConfig
 from asyncstream.pipeline.jobs import GivenPair
 from asyncstream.pipeline.results import TransferReport
@@ -113,7 +113,7 @@ def _copy(options: argparse.Namespace, pair: GivenPair) -> int:
         if options.dry_run:
             return _list_jobs(session.plan([pair], config))
         # Its variables are those of `gather`, too: wrong ones must not stop a copy without URLs.
-        web = FetchConfig.from_env() if isinstance(pair[0], WebFile) else None
+        web = FetchConfig.from_env() if _reads_url(pair[0]) else None
         report = _transfer(session, pair, config, web)
     for file in report.of_status("failed"):
         failure = f"{type(file.error).__name__}: {full_message(file.error)}"
@@ -127,6 +127,11 @@ def _copy(options: argparse.Namespace, pair: GivenPair) -> int:
         _say(downgrade)
     _say(_summary(report))
     return _exit_code(report)
+
+
+def _reads_url(source: object) -> bool:
+    archive = source.archive if isinstance(source, ZipEntries | TarEntries) else source
+    return isinstance(archive, WebFile)
 
 
 def _exit_code(report: TransferReport) -> int:
