@@ -95,6 +95,14 @@ class PackMembers(Sequence[Member]):
             if isinstance(kept, bytes):
                 yield kept.decode(errors=_SURROGATES)
 
+    def of(self, positions: range) -> "PackMembers":
+        """Return some of the members."""
+        some = PackMembers(self._place_of, self._name_of)
+        some._rows = self._rows[positions.start : positions.stop]
+        some.bytes = sum(member.length for member in some)
+        some.held = sum(map(len, some._rows)) + _BESIDE_ROW * len(some)
+        return some
+
     def rows(self) -> Sequence[bytes]:
         """Return what identifies their versions."""
         return self._rows

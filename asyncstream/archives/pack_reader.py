@@ -10,7 +10,14 @@ from asyncstream.archives.pack_checks import mismatch
 from asyncstream.archives.pack_layout import SMALL_MEMBER, Crc32s, Layout
 from asyncstream.archives.pack_members import Member, MemberPlace
 from asyncstream.checksum import Checksum, Digests, checkable_in_parts, combined
-from asyncstream.errors import ChecksumMismatch, NothingYet, TruncatedBody
+from asyncstream.errors import (
+    ChecksumMismatch,
+    NothingYet,
+    OtherVersion,
+    SourceChanged,
+    SourceNotFound,
+    TruncatedBody,
+)
 from asyncstream.locations import LocalFile, ZipEntry
 from asyncstream.objects import ByteRange
 from asyncstream.ports import Opened, Source
@@ -24,6 +31,12 @@ _LONGEST_WAIT = 15.0
 _CRC32_RANGE = 64 * MiB
 
 
+class MemberGone(OtherVersion):
+    """A member was deleted or overwritten, and may be left out: the pack starts over."""
+
+    starts_over = True
+
+
 class PackReader:
     """Reads ranges of one pack.
 
@@ -32,6 +45,7 @@ class PackReader:
         source_of: returns the source that reads a member.
         retrying: repeats requests for members.
         verify: whether to ask for the checksums of members that a range has only a piece of.
+        leaves_out: whether a pack is listed again if a member is gone.
     """
 
     def __init__(
@@ -41,11 +55,13 @@ class PackReader:
         retrying: Retrying,
         *,
         verify: bool,
+        leaves_out: bool = False,
     ) -> None:
         self._layout = layout
         self._verify = verify
         self._source_of = source_of
         self._retrying = retrying
+        self._leaves_out = leaves_out
 
     async def prepare(self, wanted: ByteRange) -> None:
         """Find the checksums that a range needs: those it has, and those to compare its members with."""
@@ -77,7 +93,7 @@ class PackReader:
             return None
         if not checks.expects(position):
             source = self._source_of(place)
-            stored = await self._retrying.run(lambda: source.head(place, member.etag))
+            stored = await self._retrying.run(lambda: self._or_gone(source.head(place, member.etag)))
             known = stored.checksum
             checks.expect(position, known if known is not None and checkable_in_parts(known.kind) else None)
         return checks.expected(position, "CRC32")
@@ -205,7 +221,15 @@ class PackReader:
         # The reply to a GET of the whole has its checksum.
         whole = stop - start == member.size
         range_ = None if whole else ByteRange(member.start + start, member.start + stop)
-        return await self._source_of(member.place).open(member.place, range_, member.etag)
+        return await self._or_gone(self._source_of(member.place).open(member.place, range_, member.etag))
+
+    async def _or_gone(self, reply: Awaitable[T]) -> T:
+        try:
+            return await reply
+        except (SourceNotFound, SourceChanged) as error:
+            if self._leaves_out:
+                raise MemberGone(str(error)) from error
+            raise
 
     async def _set_crc32(self, crc32s: Crc32s, position: int, member: Member) -> None:
         """Find the CRC32 of a member: that of S3 or of its archive if there is one, else of its bytes."""

@@ -1,6 +1,6 @@
 """A pack as a source: an archive or a joined file that is read from its members, as if it were stored."""
 
-from collections.abc import AsyncGenerator, Callable, Sequence
+from collections.abc import AsyncGenerator, Callable, Mapping, Sequence
 from typing import Any, Protocol
 
 from asyncstream.archives.pack_layout import SMALL_MEMBER, Layout
@@ -22,8 +22,8 @@ SourceOf = Callable[[MemberPlace], Source[Any, Any]]
 class Planner(Protocol):
     """Lays out packs."""
 
-    async def plan_pack(self, pack: Pack) -> Layout:
-        """List the members of a pack, and return its layout."""
+    async def plan_pack(self, pack: Pack) -> Mapping[Pack, Layout]:
+        """List the members of a pack, and return the layout of each of its files."""
 
     async def plan_lines(self, lines: Lines) -> Sequence[Layout]:
         """Cut a text at line ends, and return the layouts of its ranges."""
@@ -49,7 +49,7 @@ class PackSource(Source[Pack | LineRange, Pack | Lines]):
         self._retrying = retrying
         self._member_bytes = member_bytes
         self._layouts: dict[PackTarget | LineRange, Layout] = {}
-        self._packs: list[Pack] = []
+        self._packs: dict[PackTarget, Pack] = {}
 
     @property
     def slot_bytes(self) -> int:
@@ -60,8 +60,9 @@ class PackSource(Source[Pack | LineRange, Pack | Lines]):
     def downgrades(self) -> list[str]:
         """What was left out of packs, as sentences."""
         return [
-            f"{pack} has {layout.members.left_out:,} folder markers or archives of an earlier run, left out"
-            for pack in self._packs
+            f"{pack} has {layout.members.left_out:,} files that were left out: they only mark folders, "
+            "are archives of an earlier run, or do not exist"
+            for pack in self._packs.values()
             if (layout := self._layout(pack)).members.left_out
         ]
 
@@ -73,11 +74,12 @@ class PackSource(Source[Pack | LineRange, Pack | Lines]):
     async def list_page(
         self, prefix: Pack | Lines, token: str | None
     ) -> tuple[list[ListedObject], str | None]:
-        """Return the one file that a pack becomes, or all ranges of a text."""
+        """Return the file that a pack becomes, or its volumes by their numbers; or all ranges of a text."""
         if isinstance(prefix, Pack):
-            layout = self._layouts[prefix.into.target] = await self._planner.plan_pack(prefix)
-            self._packs.append(prefix)
-            return [ListedObject("", layout.size, layout.etag)], None
+            packs = await self._plan(prefix)
+            return [
+                ListedObject(str(pack.volume), each.size, each.etag) for pack, each in packs.items()
+            ], None
         ranges = await self._planner.plan_lines(prefix)
         named = {f"part-{number:05d}": layout for number, layout in enumerate(ranges)}
         self._layouts |= {prefix.item(name): layout for name, layout in named.items()}
@@ -105,19 +107,34 @@ class PackSource(Source[Pack | LineRange, Pack | Lines]):
             SourceChanged: the members are not those that were listed before.
         """
         layout = self._layout(source)
+        leaves_out = False
+        if isinstance(source, Pack) and source.into.if_missing == "leave_out":
+            leaves_out = True
+            if etag is None:  # a member was gone: list them again
+                await self._plan(source)
+                layout = self._layout(source)
         if etag is not None and etag != layout.etag:
             raise SourceChanged(f"{source}: its files have changed since the earlier transfer")
         wanted = ByteRange(0, layout.size) if range_ is None else range_
         wanted = ByteRange(wanted.start, min(wanted.stop, layout.size))
-        reader = PackReader(layout, self._source_of, self._retrying, verify=self._verify)
+        reader = PackReader(
+            layout, self._source_of, self._retrying, verify=self._verify, leaves_out=leaves_out
+        )
         await reader.prepare(wanted)
         stream = _PackStream(reader.read(wanted))
         in_ranges = _is_in_ranges(source)
         return Opened(layout.size, layout.etag, wanted, layout.headers, stream, in_ranges=in_ranges)
 
+    async def _plan(self, source: Pack) -> Mapping[Pack, Layout]:
+        packs = await self._planner.plan_pack(source)
+        for pack, layout in packs.items():
+            self._layouts[pack.target] = layout
+            self._packs[pack.target] = pack
+        return packs
+
     def _layout(self, source: Pack | LineRange) -> Layout:
         # A pack may have a list of a million files, which takes long to hash. Its target has no other pack.
-        return self._layouts[source.into.target if isinstance(source, Pack) else source]
+        return self._layouts[source.target if isinstance(source, Pack) else source]
 
 
 def _is_in_ranges(source: Pack | LineRange) -> bool:

@@ -1,11 +1,14 @@
 """Plan a pack: list its members, look at their first lines if need be, and lay them out."""
 
-from collections.abc import AsyncGenerator, Awaitable, Callable, Sequence
+import re
+from collections.abc import AsyncGenerator, Awaitable, Callable, Mapping, Sequence
 from contextlib import aclosing
 from functools import partial
 from itertools import pairwise
 from pathlib import Path, PurePath
 from typing import TypeVar
+
+from msgspec.structs import replace
 
 from asyncstream.archives.pack_layout import ConcatLayout, Layout
 from asyncstream.archives.pack_members import Member, PackMembers
@@ -13,7 +16,7 @@ from asyncstream.archives.tar_headers import check_name
 from asyncstream.archives.tar_layout import TarLayout
 from asyncstream.archives.zip_layout import ZipLayout
 from asyncstream.archives.zip_windows import read_whole
-from asyncstream.errors import InputError, LineTooLong, NothingToTransfer, S3Error
+from asyncstream.errors import InputError, LineTooLong, NothingToTransfer, S3Error, SourceNotFound
 from asyncstream.locations import (
     Concat,
     Lines,
@@ -25,6 +28,7 @@ from asyncstream.locations import (
     SourceFolder,
     Tar,
     Zip,
+    ZipEntries,
     is_folder_marker,
 )
 from asyncstream.mapping.calls import map_items
@@ -56,24 +60,33 @@ class PackPlanner:
         self._max_concurrency = max_concurrency
         self._room = room
 
-    async def plan_pack(self, pack: Pack) -> Layout:
-        """Return the layout of a pack.
+    async def plan_pack(self, pack: Pack) -> Mapping[Pack, Layout]:
+        """Return the layout of a pack, or of each of its volumes.
 
         Raises:
-            NothingToTransfer: nothing is stored under its prefix.
+            NothingToTransfer: nothing is stored under its prefix, or the volume does not exist.
             InputError: a name cannot be packed, or two are the same.
             LineTooLong: the first line of a file is too long to be left out.
         """
-        listed = pack.members
-        members = await (self._find_each(listed) if isinstance(listed, tuple) else self._list(pack))
-        match pack.into:
-            case Tar():
-                return await self._engine.compute(partial(_lay_out_archive, TarLayout, members))
-            case Zip():
-                return await self._engine.compute(partial(_lay_out_archive, ZipLayout, members))
-            case Concat(separator=separator, header=header):
-                end = await self._find_lines(members) if header == "first" else b""
-                return await self._engine.compute(partial(ConcatLayout, members, separator, line_end=end))
+        if isinstance(pack.members, tuple):
+            leave_out = pack.into.if_missing == "leave_out"
+            members = await self._find_each(pack.members, leave_out=leave_out)
+        else:
+            members = await self._list(pack)
+        if isinstance(pack.into, Concat):
+            end = await self._find_lines(members) if pack.into.header == "first" else b""
+            separator = pack.into.separator
+            joined = await self._engine.compute(partial(ConcatLayout, members, separator, line_end=end))
+            return {pack: joined}
+        layouts = await self._engine.compute(partial(_lay_out_archives, pack.into, members))
+        if pack.into.split is None:
+            return {pack: layouts[0]}
+        volumes = {replace(pack, volume=number): each for number, each in enumerate(layouts, 1)}
+        if not pack.volume:
+            return volumes
+        if pack.volume > len(layouts):
+            raise NothingToTransfer(f"{pack} has {len(layouts)} volumes only")
+        return {pack: volumes[pack]}
 
     async def plan_lines(self, lines: Lines) -> list[Layout]:
         """Cut a text at line ends, and return the layouts of its ranges.
@@ -99,11 +112,11 @@ class PackPlanner:
         assert not isinstance(folder, tuple)  # noqa: S101 - the caller has checked it
         strip = folder.prefix.rfind("/") + 1
         members = PackMembers(folder.item, lambda key: key[strip:])
-        earlier = await self._engine.compute(partial(_key_of_target, pack, self._ends.one_server))
+        own = await self._engine.compute(partial(_own_keys, pack, self._ends.one_server))
         async with aclosing(self._pages(folder, members)) as pages:
             async for page in pages:
                 for row in page:
-                    left_out = is_folder_marker(row.key, row.size) or row.key == earlier
+                    left_out = is_folder_marker(row.key, row.size) or own(row.key)
                     members.left_out += left_out
                     if not left_out:
                         members.add(row.key, row.size, row.etag, row.modified)
@@ -133,6 +146,8 @@ class PackPlanner:
         last, seen = "", None
         while True:
             page, following = await self._ends.retrying.run(partial(source.list_page, folder, token))
+            if isinstance(folder, ZipEntries):  # its order spreads neighbours over slots
+                page = sorted(page, key=lambda row: row.row or 0)
             keys = [last, *(row.key for row in page)]
             if isinstance(folder, S3Prefix) and seen is None and any(b <= a for a, b in pairwise(keys)):
                 seen = set(known.keys())  # it takes memory, so only once keys are out of order
@@ -145,15 +160,25 @@ class PackPlanner:
             if token is None:
                 return
 
-    async def _find_each(self, places: Sequence[S3Object | LocalFile]) -> PackMembers:
-        """Ask for the size and the version of each file of a list."""
+    async def _find_each(
+        self, places: Sequence[S3Object | LocalFile], *, leave_out: bool = False
+    ) -> PackMembers:
+        """Ask for the size and the version of each file of a list. Missing ones may be left out."""
         members = PackMembers(lambda at: places[int(at)], lambda at: _name_of(places[int(at)]))
 
-        async def find(place: S3Object | LocalFile) -> Stored:
-            return await self._ends.source_of(place).head(place, None)
+        async def find(place: S3Object | LocalFile) -> Stored | None:
+            try:
+                return await self._ends.source_of(place).head(place, None)
+            except SourceNotFound:
+                if not leave_out:
+                    raise
+                return None
 
         for position, stored in enumerate(await self._ask_each(find, places)):
-            members.add(position, stored.size, stored.etag, stored.modified)
+            if stored is None:
+                members.left_out += 1
+            else:
+                members.add(position, stored.size, stored.etag, stored.modified)
         return members
 
     async def _find_lines(self, members: PackMembers) -> bytes:
@@ -225,12 +250,23 @@ class PackPlanner:
             return [outcome.result() async for outcome in replies]
 
 
-def _lay_out_archive(layout: Callable[[PackMembers], Layout], members: PackMembers) -> Layout:
-    """Return the layout of an archive, whose entries need names of their own.
+def _lay_out_archives(into: Tar | Zip, members: PackMembers) -> list[Layout]:
+    """Return the layout of an archive, or of its volumes.
 
     Raises:
         InputError: a name cannot be packed, or two are the same.
     """
+    _check_names(members)
+    layout_of: type[Layout] = TarLayout if isinstance(into, Tar) else ZipLayout
+    whole = layout_of(members)
+    if into.split is None:
+        return [whole]
+    volumes = [layout_of(members.of(positions)) for positions in whole.volumes(into.split)]
+    volumes[0].members.left_out = members.left_out
+    return volumes
+
+
+def _check_names(members: PackMembers) -> None:
     seen: set[int] = set()
     for member in members:
         check_name(member.name)
@@ -238,7 +274,6 @@ def _lay_out_archive(layout: Callable[[PackMembers], Layout], members: PackMembe
         if hash(member.name) in seen and sum(other.name == member.name for other in members) > 1:
             raise InputError(f"{member.place}: another file has the same name in the archive, {member.name}")
         seen.add(hash(member.name))
-    return layout(members)
 
 
 def _lay_out_lines(file: S3Object | LocalFile, text: Member, header: int, start: int, stop: int) -> Layout:
@@ -257,9 +292,20 @@ def _is_new(key: str, seen: set[str]) -> bool:
     return len(seen) > before
 
 
-def _key_of_target(pack: Pack, one_server: bool) -> str | None:
-    """Return the key that an earlier pack at the same place has in the listing; None if it is not listed."""
-    match pack.members, pack.into.target:
+def _own_keys(pack: Pack, one_server: bool) -> Callable[[str], bool]:
+    """Return a function that says whether a listed key is that of the archive, or of one of its volumes."""
+    whole = _key_in_folder(pack, one_server)
+    if whole is None or isinstance(pack.into, Concat) or pack.into.split is None:
+        return lambda key: key == whole
+    first = _key_in_folder(replace(pack, volume=1), one_server) or ""
+    before, _, after = first.rpartition("-00001")
+    volume = re.compile(rf"{re.escape(before)}-\d{{5}}{re.escape(after)}")
+    return lambda key: key == whole or volume.fullmatch(key) is not None
+
+
+def _key_in_folder(pack: Pack, one_server: bool) -> str | None:
+    """Return the key that a pack's file has in the listing of its members; None if it is not there."""
+    match pack.members, pack.target:
         case S3Prefix(bucket=bucket), S3Object() as target if target.bucket == bucket and one_server:
             return target.key
         case LocalFolder(path=folder), LocalFile(path=path):

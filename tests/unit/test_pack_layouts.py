@@ -1,6 +1,7 @@
 """Any range of a pack is the slice of the whole, and directories of large archives say what is there."""
 
 import io
+import math
 import tarfile
 import zipfile
 from collections.abc import Callable, Sequence
@@ -19,8 +20,8 @@ from asyncstream.archives.pack_members import PackMembers
 from asyncstream.archives.pack_reader import PackReader
 from asyncstream.archives.tar_layout import TarLayout
 from asyncstream.archives.zip_directory import TAIL, find_directory, read_rows
-from asyncstream.archives.zip_entries import Index
 from asyncstream.archives.zip_layout import ZipLayout
+from asyncstream.archives.zip_scan import Area, Scan
 from asyncstream.checksum import CRC64NVME, Checksum, Digests
 from asyncstream.deadline import NO_DEADLINE
 from asyncstream.engines.driver import drive
@@ -242,14 +243,14 @@ def check_directory(layout: ZipLayout, path: Path) -> None:
         file.seek(max(0, layout.size - TAIL))
         directory = find_directory(file.read(), layout.size)
         file.seek(directory.range.start)
-        rows = list(read_rows(file.read(directory.range.length)))
+        data = file.read(directory.range.length)
     assert directory.shift == 0
-    entries = Index(ZipEntries(LocalFile("a.zip")), directory, rows).entries
-    assert [(name, entry.size, entry.range.start) for name, entry in entries.items()] == expected
-    # The data follow their header, and end where the next file starts.
-    assert [entry.range.length for entry in entries.values()] == [
-        layout.before_length(member) + member.size for member in members
-    ]
+    rows = list(read_rows(data))
+    assert [(row.name.decode(), row.size, row.offset) for row in rows] == expected
+    # It refuses entries that overlap, or reach into the directory.
+    scan = Scan(ZipEntries(LocalFile("a.zip")), Area.of(directory), 1_000, math.inf, by_name=True)
+    scan.feed(data)
+    scan.finish()
 
 
 @given(st.lists(st.sampled_from(EDGES), min_size=1, max_size=5))
