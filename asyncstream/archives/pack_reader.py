@@ -7,7 +7,7 @@ from functools import partial
 from typing import Any, TypeVar
 
 from asyncstream.archives.pack_checks import mismatch
-from asyncstream.archives.pack_layout import SMALL_MEMBER, Crc32s, Layout
+from asyncstream.archives.pack_layout import SMALL_MEMBER, Layout
 from asyncstream.archives.pack_members import Member, MemberPlace
 from asyncstream.checksum import Checksum, Digests, checkable_in_parts, combined
 from asyncstream.errors import (
@@ -63,11 +63,14 @@ class PackReader:
         self._retrying = retrying
         self._leaves_out = leaves_out
 
-    async def prepare(self, wanted: ByteRange) -> None:
-        """Find the checksums that a range needs: those it has, and those to compare its members with."""
+    async def prepare(self, wanted: ByteRange, check: Callable[[], None]) -> None:
+        """Find the checksums that a range needs: those it has, and those to compare its members with.
+
+        To compute them may take long. `check` is called before each chunk, and raises to stop.
+        """
         if self._verify:
             await self._expect_checksums(wanted)
-        await self._compute_crc32s(wanted)
+        await self._compute_crc32s(wanted, check)
 
     async def _expect_checksums(self, wanted: ByteRange) -> None:
         """Ask for the checksums of the first and the last member if the range has only a piece of them.
@@ -98,7 +101,7 @@ class PackReader:
             checks.expect(position, known if known is not None and checkable_in_parts(known.kind) else None)
         return checks.expected(position, "CRC32")
 
-    async def _compute_crc32s(self, wanted: ByteRange) -> None:
+    async def _compute_crc32s(self, wanted: ByteRange, check: Callable[[], None]) -> None:
         """Compute the CRC32s that a range has, but for those of small members that it reads whole.
 
         The last bytes of an archive have the CRC32s of all members.
@@ -116,7 +119,10 @@ class PackReader:
             if has_header and _is_small(member):
                 continue
             if has_header or all_of_them:
-                await self._set_crc32(crc32s, position, member)
+                check()
+                crc32s[position] = _as_number(await self._find_crc32(position, member, check))
+                if not _is_small(member):
+                    self._compare(position, member)
 
     async def read(self, wanted: ByteRange) -> AsyncGenerator[bytes | memoryview, None]:
         """Yield the bytes of a range. Chunks are valid until the next one is drawn."""
@@ -231,28 +237,28 @@ class PackReader:
                 raise MemberGone(str(error)) from error
             raise
 
-    async def _set_crc32(self, crc32s: Crc32s, position: int, member: Member) -> None:
-        """Find the CRC32 of a member: that of S3 or of its archive if there is one, else of its bytes."""
-        known = None
+    async def _find_crc32(self, position: int, member: Member, check: Callable[[], None]) -> Checksum:
+        """Return the CRC32 of a member: that of S3 or of its archive if there is one, else of its bytes."""
         if isinstance(member.place, ZipEntry) or not _is_small(member):
             known = await self._expect_checksum(position, member)
-        if known is None:
-            pieces = []
-            for start in range(0, member.size, _CRC32_RANGE):
-                stop = min(start + _CRC32_RANGE, member.size)
-                digest = await self._retrying.run(partial(self._digest, member, start, stop))
-                pieces.append((digest, stop - start))
-            known = combined("CRC32", pieces) if pieces else Checksum("CRC32", "AAAAAA==")
-        crc32s[position] = _as_number(known)
+            if known is not None:
+                return known
+        pieces = [(Checksum("CRC32", "AAAAAA=="), 0)]
+        for start in range(0, member.size, _CRC32_RANGE):
+            stop = min(start + _CRC32_RANGE, member.size)
+            digest = await self._retrying.run(partial(self._digest, member, start, stop, check))
+            pieces.append((digest, stop - start))
+        found = combined("CRC32", pieces)
         if not _is_small(member):
-            self._layout.checks.expect(position, known)
-            self._compare(position, member)
+            self._layout.checks.expect(position, found)
+        return found
 
-    async def _digest(self, member: Member, start: int, stop: int) -> Checksum:
+    async def _digest(self, member: Member, start: int, stop: int, check: Callable[[], None]) -> Checksum:
         digests = Digests(["CRC32"])
         opened = await self._open(member, start, stop)
         async with aclosing(_read_stream(member, opened, stop - start, None)) as chunks:
             async for chunk in chunks:
+                check()
                 digests.update(chunk)
         return digests.checksums()["CRC32"]
 

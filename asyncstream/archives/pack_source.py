@@ -94,6 +94,26 @@ class PackSource(Source[Pack | LineRange, Pack | Lines]):
         layout = self._layout(source)
         return size if layout.crc32s is None else layout.members_end
 
+    async def make_ready(
+        self,
+        source: Pack | LineRange,
+        range_: ByteRange | None,
+        etag: str | None,
+        check: Callable[[], None],
+    ) -> None:
+        """List a pack again if a member was gone, and find the checksums that a range needs.
+
+        Raises:
+            SourceChanged: the members are not those that were listed before.
+        """
+        if etag is None and _leaves_out(source):
+            assert isinstance(source, Pack)  # noqa: S101 - no range of lines leaves a file out
+            await self._plan(source)
+        layout = self._layout(source)
+        if etag is not None and etag != layout.etag:
+            raise SourceChanged(f"{source}: its files have changed since the earlier transfer")
+        await self._reader(source, layout).prepare(_within(layout, range_), check)
+
     async def open(
         self,
         source: Pack | LineRange,
@@ -101,29 +121,16 @@ class PackSource(Source[Pack | LineRange, Pack | Lines]):
         etag: str | None,
         if_none_match: str | None = None,
     ) -> Opened:
-        """Open a range of a pack. Sends a request only if it needs checksums of large members.
-
-        Raises:
-            SourceChanged: the members are not those that were listed before.
-        """
+        """Open a range of a pack that was made ready. Sends no request."""
         layout = self._layout(source)
-        leaves_out = False
-        if isinstance(source, Pack) and source.into.if_missing == "leave_out":
-            leaves_out = True
-            if etag is None:  # a member was gone: list them again
-                await self._plan(source)
-                layout = self._layout(source)
-        if etag is not None and etag != layout.etag:
-            raise SourceChanged(f"{source}: its files have changed since the earlier transfer")
-        wanted = ByteRange(0, layout.size) if range_ is None else range_
-        wanted = ByteRange(wanted.start, min(wanted.stop, layout.size))
-        reader = PackReader(
-            layout, self._source_of, self._retrying, verify=self._verify, leaves_out=leaves_out
-        )
-        await reader.prepare(wanted)
-        stream = _PackStream(reader.read(wanted))
+        wanted = _within(layout, range_)
+        stream = _PackStream(self._reader(source, layout).read(wanted))
         in_ranges = _is_in_ranges(source)
         return Opened(layout.size, layout.etag, wanted, layout.headers, stream, in_ranges=in_ranges)
+
+    def _reader(self, source: Pack | LineRange, layout: Layout) -> PackReader:
+        leaves_out = _leaves_out(source)
+        return PackReader(layout, self._source_of, self._retrying, verify=self._verify, leaves_out=leaves_out)
 
     async def _plan(self, source: Pack) -> Mapping[Pack, Layout]:
         packs = await self._planner.plan_pack(source)
@@ -135,6 +142,16 @@ class PackSource(Source[Pack | LineRange, Pack | Lines]):
     def _layout(self, source: Pack | LineRange) -> Layout:
         # A pack may have a list of a million files, which takes long to hash. Its target has no other pack.
         return self._layouts[source.target if isinstance(source, Pack) else source]
+
+
+def _leaves_out(source: Pack | LineRange) -> bool:
+    return isinstance(source, Pack) and source.into.if_missing == "leave_out"
+
+
+def _within(layout: Layout, range_: ByteRange | None) -> ByteRange:
+    """Return the bytes of a range that there are."""
+    start, stop = range_ or (0, layout.size)
+    return ByteRange(start, min(stop, layout.size))
 
 
 def _is_in_ranges(source: Pack | LineRange) -> bool:

@@ -225,6 +225,9 @@ class MemoryStore:
                 composite=None if asked else self._composite(source),
             )
 
+    async def make_ready(self, *_: Any) -> None:
+        pass
+
     def is_scattered(self, source: S3Object) -> bool:
         return False
 

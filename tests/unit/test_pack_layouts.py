@@ -25,7 +25,7 @@ from asyncstream.archives.zip_scan import Area, Scan
 from asyncstream.checksum import CRC64NVME, Checksum, Digests
 from asyncstream.deadline import NO_DEADLINE
 from asyncstream.engines.driver import drive
-from asyncstream.errors import ChecksumMismatch, NothingYet, TruncatedBody
+from asyncstream.errors import Cancelled, ChecksumMismatch, NothingYet, TruncatedBody
 from asyncstream.locations import LocalFile, S3Object, ZipEntries
 from asyncstream.objects import ByteRange, Stored
 from asyncstream.ports import Opened, Source
@@ -72,7 +72,7 @@ class Stores(Source[Any, Any]):
     def __init__(self, files: Sequence[bytes], kind: str = CRC64NVME) -> None:
         self.files = list(files)
         self.gets: list[ByteRange | None] = []
-        self._checksums = [_checksum(kind, body) for body in files]
+        self._checksums: list[Checksum | None] = [_checksum(kind, body) for body in files]
 
     async def open(
         self, source: Any, range_: ByteRange | None, etag: str | None, if_none_match: str | None = None
@@ -118,7 +118,7 @@ def read(layout: Layout, stores: Stores, start: int, stop: int) -> bytes:
     async def read() -> bytes:
         retrying = Retrying(RetryPolicy(max_attempts=1), NO_DEADLINE, _no_sleep)
         reader = PackReader(layout, lambda _: stores, retrying, verify=True)
-        await reader.prepare(ByteRange(start, stop))
+        await reader.prepare(ByteRange(start, stop), lambda: None)
         async with aclosing(reader.read(ByteRange(start, stop))) as chunks:
             return b"".join([bytes(chunk) async for chunk in chunks])
 
@@ -201,6 +201,25 @@ def test_a_member_that_ends_early_is_truncated() -> None:
     stores.files = [bytes(99)]
     with pytest.raises(TruncatedBody, match=r"s3://bucket/0 ended 1 bytes before its end"):
         read(lay_out("tar", ["a"], [bytes(100)]), stores, 0, 700)
+
+
+def test_the_pass_for_crc32s_stops_if_asked() -> None:
+    """It may read gigabytes before an upload starts."""
+    stores = Stores([bytes(500), bytes(500)])
+    stores._checksums = [None, None]
+    layout = lay_out("zip", ["a", "b"], stores.files)
+    chunks: list[None] = []
+
+    def check() -> None:
+        chunks.append(None)
+        if len(chunks) > 5:
+            raise Cancelled("stopped")
+
+    retrying = Retrying(RetryPolicy(max_attempts=1), NO_DEADLINE, _no_sleep)
+    reader = PackReader(layout, lambda _: stores, retrying, verify=True)
+    with pytest.raises(Cancelled):
+        drive(reader.prepare(ByteRange(0, layout.size), check))
+    assert stores.gets == [None]
 
 
 def test_neither_names_nor_separators_share_an_etag() -> None:
