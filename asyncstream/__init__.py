@@ -31,7 +31,19 @@ from asyncstream.errors import (
     TransformError,
 )
 from asyncstream.events.invoke import lambda_handler
-from asyncstream.locations import LocalFile, LocalFolder, S3Object, S3Prefix, WebFile, ZipEntries, ZipEntry
+from asyncstream.locations import (
+    Concat,
+    Lines,
+    LocalFile,
+    LocalFolder,
+    S3Object,
+    S3Prefix,
+    Tar,
+    WebFile,
+    Zip,
+    ZipEntries,
+    ZipEntry,
+)
 from asyncstream.mapping.calls import Outcome
 from asyncstream.mapping.concurrent import map_concurrent, map_concurrent_async
 from asyncstream.pipeline.async_session import AsyncTransferSession, transfer_async
@@ -54,6 +66,7 @@ __all__ = [
     "BytesMoved",
     "Cancelled",
     "ChecksumMismatch",
+    "Concat",
     "ConfigError",
     "ConnectionFailed",
     "Continuation",
@@ -72,6 +85,7 @@ __all__ = [
     "InputError",
     "KiB",
     "LineTooLong",
+    "Lines",
     "LocalFile",
     "LocalFolder",
     "MemoryNeeded",
@@ -89,11 +103,13 @@ __all__ = [
     "SlowDown",
     "SourceChanged",
     "SourceNotFound",
+    "Tar",
     "TransferConfig",
     "TransferReport",
     "TransferSession",
     "TransformError",
     "WebFile",
+    "Zip",
     "ZipEntries",
     "ZipEntry",
     "__version__",

@@ -7,8 +7,9 @@ from itertools import zip_longest
 from msgspec import Struct
 
 from asyncstream.archives.decoding import DEFLATED, STORED
+from asyncstream.archives.entry_names import refusal
 from asyncstream.archives.zip_directory import Directory, RawEntry
-from asyncstream.archives.zip_names import decode_name, is_special, refusal
+from asyncstream.archives.zip_names import decode_name, is_special
 from asyncstream.errors import CorruptInput, InputError
 from asyncstream.locations.archives import ZipEntries
 from asyncstream.objects import ByteRange

@@ -22,13 +22,15 @@ from asyncstream.errors import ConfigError, CorruptInput, InputError, NotModifie
 from asyncstream.locations.archives import ArchiveFile, ZipEntries, ZipEntry
 from asyncstream.objects import ByteRange, ListedObject
 from asyncstream.ports import ByteStream, Engine, Opened, Source
-from asyncstream.units import KiB
+from asyncstream.units import KiB, MiB
 
 # Entries per page of a listing: as many as S3 returns.
 _PAGE_SIZE = 1_000
 _GZIP = {"ContentType": "application/gzip"}
 # Bytes of a decoder of deflated data, and of its pieces that were not read yet.
 _DECODER_BYTES = 1408 * KiB
+# Bytes that a decoder may hold before `allow` is called: packs read the first lines of their members.
+_PLANNING_MEMORY = 16 * MiB
 # *Measured*: 0.73 KB for names of 17 bytes.
 _BYTES_OF_ENTRY = 1_000
 
@@ -63,7 +65,7 @@ class ZipSource(Source[ZipEntry, ZipEntries]):
         self._opened: dict[ArchiveFile, _Archive] = {}
         self._unlisted: dict[ZipEntries, deque[str]] = {}
         self._links: dict[str, int] = {}
-        self._decoder_memory: int = 0
+        self._decoder_memory: int = _PLANNING_MEMORY
 
     @property
     def slot_bytes(self) -> int:

@@ -12,8 +12,11 @@ from msgspec.structs import replace
 from asyncstream.errors import InputError, NothingToTransfer
 from asyncstream.locations import (
     Folder,
+    Lines,
     LocalFile,
     LocalFolder,
+    Pack,
+    PackInto,
     S3Object,
     S3Prefix,
     SourceFile,
@@ -51,13 +54,15 @@ class Job(Struct, frozen=True):
 Pair = tuple[SourceFile, TargetFile] | tuple[SourceFolder, Folder]
 # Whether the usual file systems take names for equal that differ in case or in Unicode's normal form.
 _CASE_IS_IGNORED = sys.platform in {"darwin", "win32"}
+# A pair as callers may give it: several files become one.
+GivenPair = Pair | tuple[SourceFile | SourceFolder | Sequence[S3Object | LocalFile], PackInto]
 _FOLDERS, _OF_S3 = (S3Prefix, LocalFolder), (S3Object, S3Prefix)
-_SOURCE_FOLDERS = (*_FOLDERS, ZipEntries)
+_SOURCE_FOLDERS = (*_FOLDERS, ZipEntries, Lines)
 _TARGETS = (S3Object, LocalFile, StandardStream)
-_SOURCES = (*_TARGETS, WebFile, ZipEntry)
+_SOURCES = (*_TARGETS, WebFile, ZipEntry, Pack)
 
 
-def check_pairs(pairs: Iterable[Pair], *, one_server: bool = True) -> list[Pair]:
+def check_pairs(pairs: Iterable[GivenPair], *, one_server: bool = True) -> list[Pair]:
     """Check pairs of source and destination, and return them as a list.
 
     Args:
@@ -69,17 +74,17 @@ def check_pairs(pairs: Iterable[Pair], *, one_server: bool = True) -> list[Pair]
         InputError: an element is not a pair, a destination is named twice, or the two sides of a pair are the
             same object.
     """
-    pairs = list(pairs)
-    if not pairs:
-        raise NothingToTransfer("the list of files is empty")
+    checked: list[Pair] = []
     seen: set[str] = set()
-    for position, pair in enumerate(pairs):
-        if not isinstance(pair, tuple) or len(pair) != 2:
-            raise InputError(f"files[{position}] is {pair!r}: give a pair of a source and a destination")
+    for position, given in enumerate(pairs):
+        if not isinstance(given, tuple) or len(given) != 2:
+            raise InputError(f"files[{position}] is {given!r}: give a pair of a source and a destination")
         try:
+            pair = _packed(*given) if isinstance(given[1], PackInto) else given
             _check_pair(*pair)
         except InputError as error:
             raise InputError(f"files[{position}]: {error}") from None
+        checked.append(pair)
         source, destination = pair
         if not isinstance(destination, _FOLDERS):
             if destination.uri in seen:
@@ -87,9 +92,36 @@ def check_pairs(pairs: Iterable[Pair], *, one_server: bool = True) -> list[Pair]
             seen.add(destination.uri)
         if (one_server or not isinstance(source, _OF_S3)) and _are_the_same(source, destination):
             raise InputError(f"files[{position}]: source and destination are the same, {source}")
-    if len(pairs) > 1 and any(isinstance(place, StandardStream) for pair in pairs for place in pair):
+    if not checked:
+        raise NothingToTransfer("the list of files is empty")
+    if len(checked) > 1 and any(isinstance(place, StandardStream) for pair in checked for place in pair):
         raise InputError("a standard stream has one file: copy it by a transfer of its own")
-    return pairs
+    return checked
+
+
+def _packed(members: object, into: PackInto) -> tuple[Pack, TargetFile]:
+    """Return the pair of a pack and its target.
+
+    Raises:
+        InputError: the members cannot be packed.
+    """
+    if isinstance(members, S3Object | LocalFile):
+        members = (members,)
+    elif isinstance(members, list | tuple):
+        members = tuple(members)
+        if not members:
+            raise NothingToTransfer(f"the list of files to pack into {into.target} is empty")
+    each = members if isinstance(members, tuple) else ()
+    if not isinstance(members, S3Prefix | LocalFolder | ZipEntries | tuple) or not all(
+        isinstance(place, S3Object | LocalFile) for place in each
+    ):
+        raise InputError(
+            f"{type(into).__name__} takes an S3Prefix, a LocalFolder, ZipEntries, or a list of S3Objects and "
+            f"LocalFiles, not {members!r:.200}"
+        )
+    if into.target in each:
+        raise InputError(f"{into.target} cannot be made of itself")
+    return Pack(members, into), into.target
 
 
 def _are_the_same(source: SourceFile | SourceFolder, destination: TargetFile | Folder) -> bool:
@@ -128,7 +160,11 @@ def _check_names_match(source: SourceFolder, destination: Folder) -> None:
         InputError: it does not: `s3://bucket/data` would make `data/x` to `/x`.
     """
     for prefix, other in ((source, destination), (destination, source)):
-        if isinstance(other, LocalFolder | ZipEntries) and prefix.prefix and not prefix.prefix.endswith("/"):
+        if (
+            isinstance(other, LocalFolder | ZipEntries | Lines)
+            and prefix.prefix
+            and not prefix.prefix.endswith("/")
+        ):
             raise InputError(f"{prefix} and a folder: end the prefix with a slash")
 
 
@@ -149,6 +185,7 @@ class Jobs(Sequence[Job]):
         held: bytes of memory that the listed files and their results will take.
         listed: number of files that were listed.
         bytes: sum over all files of known size.
+        largest: bytes of the largest of them.
         folder_markers: number of listed objects that only mark a folder. They are not among the files.
     """
 
@@ -157,14 +194,23 @@ class Jobs(Sequence[Job]):
         # For a pair of objects its position, for a listed object its row.
         self._rows: list[int | bytes] = []
         self._continuations: dict[int, Continuation] = {}
+        self._packs: dict[int, ListedObject] = {}
         self.held = 0
         self.listed = 0
-        self.bytes = 0
+        self.bytes = self.largest = 0
         self.folder_markers = 0
 
     def add(self, position: int) -> None:
         """Add a pair of objects, by its position."""
         self._rows.append(position)
+
+    def add_pack(self, position: int, listed: ListedObject) -> None:
+        """Add a pair of a pack, by its position, with its size and ETag."""
+        self._packs[position] = listed
+        self._rows.append(position)
+        self.listed += 1
+        self.bytes += listed.size
+        self.largest = max(self.largest, listed.size)
 
     def add_listed(self, position: int, listed: ListedObject) -> None:
         """Add an object that was listed for a pair of prefixes, with its size and ETag.
@@ -183,6 +229,7 @@ class Jobs(Sequence[Job]):
         self.held += len(row) + _BESIDE_ROW
         self.listed += 1
         self.bytes += listed.size
+        self.largest = max(self.largest, listed.size)
 
     def add_continuations(self, left: Mapping[tuple[Any, Any], Continuation]) -> None:
         """Add continuations of an earlier transfer of these files.
@@ -276,7 +323,8 @@ class Jobs(Sequence[Job]):
     def _pair_job(self, position: int) -> Job:
         source, destination = self._pairs[position]
         assert not isinstance(source, _SOURCE_FOLDERS) and not isinstance(destination, _FOLDERS)  # noqa: S101, PT018 - checked
-        return Job(source, destination)
+        pack = self._packs.get(position)
+        return Job(source, destination) if pack is None else Job(source, destination, pack.size, pack.etag)
 
     def _unpack_job(self, row: bytes) -> Job:
         position, name, size, etag = _read_row(row)

@@ -10,8 +10,11 @@ from typing import TYPE_CHECKING, Any
 
 from asyncstream.locations import (
     Folder,
+    LineRange,
+    Lines,
     LocalFile,
     LocalFolder,
+    Pack,
     SourceFile,
     SourceFolder,
     StandardStream,
@@ -31,9 +34,10 @@ if TYPE_CHECKING:
     from asyncstream.archives.zip_source import ZipSource
 
 Place = SourceFile | SourceFolder | TargetFile | Folder
-# The memory assumed outside Lambda, in bytes. The directory of an archive may take a quarter of it.
+# The memory assumed outside Lambda, in bytes. The list of an archive's files may take a quarter of it.
 _MEMORY_ELSEWHERE = 4 * GiB
 _FILES, _ZIP = (LocalFile, LocalFolder), (ZipEntry, ZipEntries)
+_PACKS = (Pack, Lines, LineRange)
 
 
 @asynccontextmanager
@@ -78,14 +82,25 @@ async def add_other_ends(
         archives = None if kinds.isdisjoint(_ZIP) else _open_zip(engine, sources)
         if archives is not None:
             sources |= dict.fromkeys(_ZIP, archives)
+        if not kinds.isdisjoint(_PACKS):
+            from asyncstream.archives.pack_source import PackSource
+            from asyncstream.pipeline.packing import PackPlanner
+
+            of_members = Ends(dict(sources), destinations, ends.retrying)
+            planner = PackPlanner(of_members, engine, config.max_concurrency, _entry_memory())
+            packs = PackSource(planner, of_members.source_of, ends.retrying, of_members.slot_bytes)
+            sources |= dict.fromkeys(_PACKS, packs)
         yield Ends(sources, destinations, ends.retrying, archives)
 
 
 def _open_zip(engine: Engine, sources: Mapping[type, Source[Any, Any]]) -> "ZipSource":
     from asyncstream.archives.zip_source import ZipSource
 
-    entry_memory = (memory.lambda_memory() or _MEMORY_ELSEWHERE) // 4
-    return ZipSource(engine, lambda place: sources[type(place)], entry_memory)
+    return ZipSource(engine, lambda place: sources[type(place)], _entry_memory())
+
+
+def _entry_memory() -> int:
+    return (memory.lambda_memory() or _MEMORY_ELSEWHERE) // 4
 
 
 def _kinds(places: Iterable[Place]) -> Iterator[type]:
@@ -94,3 +109,7 @@ def _kinds(places: Iterable[Place]) -> Iterator[type]:
         yield type(place)
         if isinstance(place, ZipEntry | ZipEntries):
             yield type(place.archive)
+        if isinstance(place, Lines):
+            yield type(place.file)
+        if isinstance(place, Pack):
+            yield from _kinds(place.members if isinstance(place.members, tuple) else [place.members])

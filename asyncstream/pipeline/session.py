@@ -16,7 +16,7 @@ from asyncstream.pipeline import listing, progress, small_objects, stale_uploads
 from asyncstream.pipeline.clients import Clients
 from asyncstream.pipeline.config import TransferConfig
 from asyncstream.pipeline.context import Ends
-from asyncstream.pipeline.jobs import Jobs, Pair
+from asyncstream.pipeline.jobs import GivenPair, Jobs
 from asyncstream.pipeline.other_ends import Place, add_other_ends
 from asyncstream.pipeline.results import TransferReport
 from asyncstream.pipeline.run import NO_CONTINUATIONS, Continuations, Request, run_transfer
@@ -65,7 +65,7 @@ class TransferSession(EngineSession):
 
     def transfer(
         self,
-        files: Iterable[Pair],
+        files: Iterable[GivenPair],
         config: TransferConfig | None = None,
         on_event: progress.OnEvent = progress.ignore,
         continuations: Continuations = NO_CONTINUATIONS,
@@ -83,7 +83,7 @@ class TransferSession(EngineSession):
         tracing.prepare()
         self._run(partial(self._clients.connect, config or TransferConfig()))
 
-    def plan(self, files: Iterable[Pair], config: TransferConfig | None = None) -> Jobs:
+    def plan(self, files: Iterable[GivenPair], config: TransferConfig | None = None) -> Jobs:
         """Return the files that `transfer` would copy, and the number of folder markers that it would not.
 
         Lists prefixes; copies nothing.
@@ -191,7 +191,7 @@ def borrow_session(
 
 
 def transfer(  # noqa: PLR0913 - the public call, by keywords
-    files: Iterable[Pair],
+    files: Iterable[GivenPair],
     *,
     engine: EngineName = DEFAULT_ENGINE,
     config: TransferConfig | None = None,

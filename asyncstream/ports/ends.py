@@ -7,7 +7,7 @@ from typing import Any, Protocol, TypeVar
 from msgspec import Struct
 
 from asyncstream.checksum import Checksum, Composite, Digests
-from asyncstream.locations import SourceFile, SourceFolder, TargetFile
+from asyncstream.locations import Pack, SourceFile, SourceFolder, TargetFile
 from asyncstream.objects import (
     ByteRange,
     CompletedPart,
@@ -22,7 +22,7 @@ from asyncstream.objects import (
 # The kinds of places that a source reads, and those that a destination writes.
 Source_contra = TypeVar("Source_contra", bound=SourceFile, contravariant=True)
 Target_contra = TypeVar("Target_contra", bound=TargetFile, contravariant=True)
-Folder_contra = TypeVar("Folder_contra", bound=SourceFolder, contravariant=True)
+Folder_contra = TypeVar("Folder_contra", bound=SourceFolder | Pack, contravariant=True)
 
 
 # A function that returns the seconds left.
@@ -126,10 +126,10 @@ class Source(Protocol[Source_contra, Folder_contra]):
         Raises NotModified if the object's ETag is `if_none_match`.
         """
 
-    async def head(self, source: Source_contra, etag: str) -> Stored:
-        """HEAD a source of this ETag, and return its size, checksum and origin.
+    async def head(self, source: Source_contra, etag: str | None) -> Stored:
+        """HEAD a source of this ETag (None: any), and return its size, checksum and origin.
 
-        Only asked after a reply that was `range_asked`.
+        With an ETag, only asked after a reply that was `range_asked`.
         """
         raise TypeError(f"{type(source).__name__} has no HEAD")
 
@@ -146,6 +146,17 @@ class Source(Protocol[Source_contra, Folder_contra]):
     ) -> tuple[list[ListedObject], str | None]:
         """Return up to 1,000 objects, and the token of the next page (None: no more pages)."""
         return [], None
+
+    def is_scattered(self, source: Source_contra) -> bool:
+        """Whether a range of it takes many requests, so that several tasks should read one part."""
+        return False
+
+    def last_from(self, source: Source_contra, size: int) -> int:
+        """Return from which position on its bytes depend on the earlier ones; its size if none do.
+
+        Parts that reach beyond this position are read last.
+        """
+        return size
 
 
 class Archives(Protocol):

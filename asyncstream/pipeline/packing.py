@@ -1,0 +1,219 @@
+"""Plan a pack: list its members, look at their first lines if need be, and lay them out."""
+
+from collections.abc import Awaitable, Callable, Sequence
+from contextlib import aclosing
+from functools import partial
+from itertools import pairwise
+from pathlib import PurePath
+from typing import TypeVar
+
+from asyncstream.archives.pack_layout import ConcatLayout, Layout
+from asyncstream.archives.pack_members import Member, PackMembers
+from asyncstream.archives.tar_headers import check_name
+from asyncstream.archives.tar_layout import TarLayout
+from asyncstream.archives.zip_layout import ZipLayout
+from asyncstream.archives.zip_windows import read_whole
+from asyncstream.errors import InputError, LineTooLong, NothingToTransfer
+from asyncstream.locations import (
+    Concat,
+    Lines,
+    LocalFile,
+    Pack,
+    S3Object,
+    Tar,
+    Zip,
+    ZipEntries,
+    is_folder_marker,
+)
+from asyncstream.mapping.calls import map_items
+from asyncstream.objects import ByteRange, Stored
+from asyncstream.pipeline.context import Ends
+from asyncstream.ports import Engine
+from asyncstream.tracing.spans import UNTRACED
+from asyncstream.units import KiB, MiB
+
+T = TypeVar("T")
+R = TypeVar("R")
+# Bytes read of a file to find the end of its first line, and the most that such a line may have.
+_PROBE, _LONGEST_LINE = 64 * KiB, 8 * MiB
+
+
+class PackPlanner:
+    """Lists the members of packs, and lays them out.
+
+    Args:
+        ends: the sources to list and to look at.
+        engine: runs the requests for single members.
+        max_concurrency: requests in flight at once.
+        room: bytes of memory that the members of one pack may take.
+    """
+
+    def __init__(self, ends: Ends, engine: Engine, max_concurrency: int, room: float) -> None:
+        self._ends = ends
+        self._engine = engine
+        self._max_concurrency = max_concurrency
+        self._room = room
+
+    async def plan_pack(self, pack: Pack) -> Layout:
+        """Return the layout of a pack.
+
+        Raises:
+            NothingToTransfer: nothing is stored under its prefix.
+            InputError: a name cannot be packed, or two are the same.
+            LineTooLong: the first line of a file is too long to be left out.
+        """
+        listed = pack.members
+        members = await (self._find_each(listed) if isinstance(listed, tuple) else self._list(pack))
+        match pack.into:
+            case Tar():
+                return await self._engine.compute(partial(_lay_out_archive, TarLayout, members))
+            case Zip():
+                return await self._engine.compute(partial(_lay_out_archive, ZipLayout, members))
+            case Concat(separator=separator, header=header):
+                if header == "first":
+                    await self._find_lines(members)
+                lines = header == "first"
+                return await self._engine.compute(partial(ConcatLayout, members, separator, lines=lines))
+
+    async def plan_lines(self, lines: Lines) -> list[Layout]:
+        """Cut a text at line ends, and return the layouts of its ranges.
+
+        Raises:
+            NothingToTransfer: the text is empty.
+            LineTooLong: no line ends within 8 MiB after the place of a cut.
+        """
+        text = await self._find_each((lines.file,))
+        size = text.bytes
+        if not size:
+            raise NothingToTransfer(f"{lines.file} is empty")
+        header = await self._find_line_end(text[0], 0) if lines.header else 0
+        wanted = [header + (size - header) * each // lines.ranges for each in range(1, lines.ranges)]
+        cuts = await self._ask_each(lambda at: self._find_line_end(text[0], max(at - 1, header)), wanted)
+        edges = sorted({header, *cuts, size})
+        ranges = list(pairwise(edges)) or [(size, size)]
+        return [_lay_out_lines(lines.file, text[0], header, start, stop) for start, stop in ranges]
+
+    async def _list(self, pack: Pack) -> PackMembers:
+        """List the members in a folder. The archive itself is left out, and so are folder markers."""
+        folder = pack.members
+        assert not isinstance(folder, tuple)  # noqa: S101 - the caller has checked it
+        strip = folder.prefix.rfind("/") + 1
+        end = folder.suffix if isinstance(folder, ZipEntries) else ""
+        members = PackMembers(folder.item, lambda key: key[strip:] + end)
+        source, token = self._ends.source_of(folder), None
+        while True:
+            page, token = await self._ends.retrying.run(partial(source.list_page, folder, token))
+            for row in page:
+                left_out = is_folder_marker(row.key, row.size) or folder.item(row.key) == pack.into.target
+                members.left_out += left_out
+                if not left_out:
+                    members.add(row.key, row.size, row.etag, row.modified)
+            if members.held > self._room:
+                raise InputError(
+                    f"{folder}: the {len(members):,} files listed so far need more than the "
+                    f"{self._room / MiB:.0f} MiB of memory for them. Give the function more memory, or pack "
+                    "several prefixes, one after the other"
+                )
+            if token is None:
+                break
+        if not members:
+            raise NothingToTransfer(f"nothing is stored under {folder}")
+        return members
+
+    async def _find_each(self, places: Sequence[S3Object | LocalFile]) -> PackMembers:
+        """Ask for the size and the version of each file of a list."""
+        members = PackMembers(lambda at: places[int(at)], lambda at: _name_of(places[int(at)]))
+
+        async def find(place: S3Object | LocalFile) -> Stored:
+            return await self._ends.source_of(place).head(place, None)
+
+        for position, stored in enumerate(await self._ask_each(find, places)):
+            members.add(position, stored.size, stored.etag, stored.modified)
+        return members
+
+    async def _find_lines(self, members: PackMembers) -> None:
+        """Find where the first lines end, and which files end with a line end."""
+
+        async def find(position: int) -> tuple[int, bool]:
+            member = members[position]
+            known = await self._read(member, 0, min(_PROBE, member.size))
+            start = await self._find_line_end(member, 0, known) if position else 0
+            last = known if len(known) == member.size else await self._read(member, -1, member.size)
+            return start, last.endswith(b"\n")
+
+        for position, (start, ends_line) in enumerate(await self._ask_each(find, range(len(members)))):
+            members.cut(position, start, members[position].size, ends_line=ends_line)
+
+    async def _find_line_end(self, member: Member, start: int, known: bytes = b"") -> int:
+        """Return the position after the first line end from `start` on; the size if there is none.
+
+        Args:
+            member: the text.
+            start: where to search.
+            known: the bytes from there on, as far as they are known.
+        """
+        searched = 0
+        while (found := known.find(b"\n", searched)) < 0:
+            searched = len(known)
+            if start + searched >= member.size:
+                return member.size
+            if searched >= _LONGEST_LINE:
+                raise LineTooLong(f"{member.place}: the line at {start} has over {_LONGEST_LINE} bytes")
+            stop = start + max(_PROBE, 2 * searched)
+            known += await self._read(member, start + searched, min(stop, member.size))
+        return start + found + 1
+
+    async def _read(self, member: Member, start: int, stop: int) -> bytes:
+        """Return a short range of a member; a negative `start` counts from its end."""
+        range_ = ByteRange(start % member.size if member.size else 0, stop)
+        if not range_.length:
+            return b""
+
+        async def once() -> bytes:
+            opened = await self._ends.source_of(member.place).open(member.place, range_, member.etag)
+            return bytes(await read_whole(opened.stream, range_.length))
+
+        return await self._ends.retrying.run(once)
+
+    async def _ask_each(self, ask: Callable[[T], Awaitable[R]], items: Sequence[T]) -> list[R]:
+        """Return the reply for each item, in order; several are asked at once."""
+        replies = map_items(
+            lambda item: self._ends.retrying.run(partial(ask, item)),
+            items,
+            self._engine,
+            max_concurrency=self._max_concurrency,
+            deadline=self._ends.retrying.deadline,
+            span=UNTRACED,
+            ordered=True,
+        )
+        async with aclosing(replies):
+            return [outcome.result() async for outcome in replies]
+
+
+def _lay_out_archive(layout: Callable[[PackMembers], Layout], members: PackMembers) -> Layout:
+    """Return the layout of an archive, whose entries need names of their own.
+
+    Raises:
+        InputError: a name cannot be packed, or two are the same.
+    """
+    seen: set[int] = set()
+    for member in members:
+        check_name(member.name)
+        # A hash takes a tenth of the memory of a name.
+        if hash(member.name) in seen and sum(other.name == member.name for other in members) > 1:
+            raise InputError(f"{member.place}: another file has the same name in the archive, {member.name}")
+        seen.add(hash(member.name))
+    return layout(members)
+
+
+def _lay_out_lines(file: S3Object | LocalFile, text: Member, header: int, start: int, stop: int) -> Layout:
+    """Return the layout of some lines, after the header."""
+    members = PackMembers(lambda _: file, lambda _: "")
+    members.add(0, text.size, text.etag, text.modified)
+    members.repeat(0, start, stop, ends_line=True)
+    members.cut(0, 0, header, ends_line=True)
+    return ConcatLayout(members, b"", lines=False)
+
+
+def _name_of(place: S3Object | LocalFile) -> str:
+    return place.key if isinstance(place, S3Object) else PurePath(place.path).as_posix().lstrip("/")
