@@ -3,6 +3,7 @@
 from base64 import b64encode
 from collections import deque
 from collections.abc import Callable
+from contextlib import suppress
 from typing import Any
 
 from asyncstream.archives.decoding import Decoder, decoder_bytes, decoder_for
@@ -108,7 +109,7 @@ class ZipSource(Source[ZipEntry, ZipEntries]):
         archive, unlisted = self._opened[prefix.archive], self._unlisted[prefix]
         entries = archive.index.entries
         names = [unlisted.popleft() for _ in range(min(_PAGE_SIZE, len(unlisted)))]
-        page = [ListedObject(name, _size(prefix, entries[name]), archive.etag) for name in names]
+        page = [_listed(prefix, name, entries[name], archive.etag) for name in names]
         return page, f"{len(unlisted)} left" if unlisted else None
 
     async def open(
@@ -127,7 +128,8 @@ class ZipSource(Source[ZipEntry, ZipEntries]):
             raise InputError(f"{source}: the archive has no such entry")
         if entry.refused is not None:
             raise InputError(f"{source}: {entry.refused}")
-        if if_none_match == archive.etag:
+        version = _version(source, entry, archive.etag)
+        if source.as_gzip and if_none_match == version:
             raise NotModified(f"{source} has not changed")
         try:
             length, decoder = self._decoder(source, entry)
@@ -138,7 +140,7 @@ class ZipSource(Source[ZipEntry, ZipEntries]):
         stream = EntryStream(self._engine, source, entry, body, decoder, length=length, skip=skip)
         return Opened(
             length,
-            archive.etag,
+            version,
             ByteRange(0, length) if range_ is None else range_,
             _GZIP if source.as_gzip else {},
             stream,
@@ -215,14 +217,18 @@ class ZipSource(Source[ZipEntry, ZipEntries]):
             )
 
 
-def _size(prefix: ZipEntries, entry: Entry) -> int:
-    """Return the bytes that an entry becomes; those of its content if it cannot become a gzip file."""
-    if not prefix.as_gzip:
-        return entry.size
-    try:
-        return gzip_size(entry.method, entry.compressed_size)
-    except InputError:
-        return entry.size
+def _listed(prefix: ZipEntries, name: str, entry: Entry, etag: str) -> ListedObject:
+    """Return an entry with the bytes that it becomes; those of its content if no gzip file can be made."""
+    size = entry.size
+    if prefix.as_gzip:
+        with suppress(InputError):
+            size = gzip_size(entry.method, entry.compressed_size)
+    return ListedObject(name, size, _version(prefix, entry, etag))
+
+
+def _version(source: ZipEntry | ZipEntries, entry: Entry, etag: str) -> str:
+    """Return the version of what an entry becomes. A later transfer finds a gzip file by nothing else."""
+    return f"{etag}/{entry.crc32:08x}.gz" if source.as_gzip else etag
 
 
 def _checksum(entry: Entry) -> Checksum:

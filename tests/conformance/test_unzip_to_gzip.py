@@ -95,6 +95,19 @@ def test_a_second_run_skips_what_is_there(unzip: Callable[..., TransferReport], 
 
 
 @on_the_lab
+def test_only_the_same_gzip_file_is_skipped(copy: Copy, bucket: Bucket) -> None:
+    """Not the file itself, nor the gzip file of another, although their archive has not changed."""
+    bucket.put("a.zip", pack_rows([Row("x", b"1" * 500), Row("y", b"2" * 500)]))
+    archive = S3Object(bucket.name, "a.zip")
+    packed = [ZipEntry(archive, name, as_gzip=True) for name in "xy"]
+    for entry in (ZipEntry(archive, "x"), *packed):
+        for status in ("copied", "skipped"):
+            [file] = copy([(entry, S3Object(bucket.name, "copies/k.gz"))], if_exists="skip").files
+            assert file.status == status
+    assert unpacked(bucket) == {"k": b"2" * 500}
+
+
+@on_the_lab
 def test_one_entry_keeps_the_name_of_its_destination(copy: Copy, bucket: Bucket, tmp_path: Any) -> None:
     bucket.put("a.zip", pack_rows([Row("deep/x", TEXT)]))
     archive = S3Object(bucket.name, "a.zip")
