@@ -43,6 +43,7 @@ from asyncstream.locations import (
     Zip,
     ZipEntries,
     ZipEntry,
+    ZipSlice,
 )
 from asyncstream.mapping.calls import Outcome
 from asyncstream.mapping.concurrent import map_concurrent, map_concurrent_async
@@ -112,6 +113,7 @@ __all__ = [
     "Zip",
     "ZipEntries",
     "ZipEntry",
+    "ZipSlice",
     "__version__",
     "current_span",
     "lambda_handler",

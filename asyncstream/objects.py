@@ -89,12 +89,14 @@ class ListedObject(Struct, frozen=True):
     """One object of a listing, or one file of a folder: its `key` is then its path within the folder.
 
     `modified` is when it was last changed, in seconds since 1970; 0 if unknown.
+    `row` is the number of its row in the directory of an archive.
     """
 
     key: str
     size: int
     etag: str
     modified: int = 0
+    row: int | None = None
 
 
 class OpenUpload(Struct, frozen=True):

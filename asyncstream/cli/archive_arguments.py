@@ -2,7 +2,7 @@
 
 import argparse
 
-from asyncstream.cli.transfer_arguments import add_transfer
+from asyncstream.cli.transfer_arguments import add_transfer, parse_bytes
 
 UNZIP_HELP = """\
 Unpack a ZIP archive: each file in it becomes an object of its own, or a file.
@@ -46,10 +46,11 @@ read at once, and --transform changes each on its own."""
 def add_unzip(parser: argparse.ArgumentParser) -> None:
     """Add the arguments of `asyncstream unzip`."""
     _add_read_archive(parser)
-    add = parser.add_argument
-    add("destination", metavar="DESTINATION", help="s3://bucket/folder/ or a folder")
+    parser.add_argument("destination", metavar="DESTINATION", help="s3://bucket/folder/ or a folder")
     _add_selection(parser)
-    add("--gz", action="store_true", help="make gzip files without unpacking: their names get .gz")
+    parser.add_argument(
+        "--gz", action="store_true", help="make gzip files without unpacking: their names get .gz"
+    )
     add_transfer(parser)
 
 
@@ -63,7 +64,15 @@ def add_ls(parser: argparse.ArgumentParser) -> None:
 def add_archive(parser: argparse.ArgumentParser) -> None:
     """Add the arguments of `asyncstream tar` and `zip`."""
     _add_sources(parser)
-    parser.add_argument("destination", metavar="ARCHIVE", help="s3://bucket/key, a path, or -")
+    add = parser.add_argument
+    add("destination", metavar="ARCHIVE", help="s3://bucket/key, a path, or -")
+    add(
+        "--split",
+        type=parse_bytes,
+        metavar="SIZE",
+        help="write archives of at most this size, named x-00001.tar and so on for an ARCHIVE x.tar",
+    )
+    _add_if_missing(parser)
     add_transfer(parser)
 
 
@@ -84,6 +93,7 @@ def add_concat(parser: argparse.ArgumentParser) -> None:
         default="all",
         help="first: leave the first line out of all files but the first, as for CSV; default: all",
     )
+    _add_if_missing(parser)
     add_transfer(parser)
 
 
@@ -95,6 +105,15 @@ def add_split(parser: argparse.ArgumentParser) -> None:
     add("--ranges", type=int, default=100, metavar="N", help="number of files to make; default: %(default)s")
     add("--header", action="store_true", help="put the first line at the start of each file, as for CSV")
     add_transfer(parser)
+
+
+def _add_if_missing(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument(
+        "--if-missing",
+        choices=("fail", "leave_out"),
+        default="fail",
+        help="if a source is deleted or overwritten meanwhile: fail (default), or pack those that are left",
+    )
 
 
 def _add_sources(parser: argparse.ArgumentParser) -> None:

@@ -118,11 +118,11 @@ def parse_split(options: argparse.Namespace) -> Pair:
 
 def _pack_into(options: argparse.Namespace, target: PackTarget) -> PackInto:
     if options.command == "tar":
-        return Tar(target)
+        return Tar(target, options.if_missing, options.split)
     if options.command == "zip":
-        return Zip(target)
+        return Zip(target, options.if_missing, options.split)
     separator = re.sub(r"\\(.)", lambda escape: _ESCAPES.get(escape[1], escape[0]), options.separator)
-    return Concat(target, separator.encode(errors="surrogateescape"), options.header)
+    return Concat(target, separator.encode(errors="surrogateescape"), options.header, options.if_missing)
 
 
 def _file(text: str) -> S3Object | LocalFile:

@@ -1,6 +1,6 @@
 """Places that a transfer reads and writes: objects, files, URLs, prefixes and folders. No I/O."""
 
-from asyncstream.locations.archives import ArchiveFile, Unwritable, ZipEntries, ZipEntry
+from asyncstream.locations.archives import ArchiveFile, Unwritable, ZipEntries, ZipEntry, ZipSlice
 from asyncstream.locations.lines import LineRange, Lines
 from asyncstream.locations.local import LocalFile, LocalFolder, StandardStream
 from asyncstream.locations.packs import Concat, Members, Pack, PackInto, Tar, Zip
@@ -37,6 +37,7 @@ __all__ = [
     "Zip",
     "ZipEntries",
     "ZipEntry",
+    "ZipSlice",
     "is_folder_marker",
     "rebased",
 ]

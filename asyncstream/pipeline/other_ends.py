@@ -24,7 +24,7 @@ from asyncstream.locations import (
     ZipEntry,
 )
 from asyncstream.pipeline import memory
-from asyncstream.pipeline.config import TransferConfig, chunk_size_within
+from asyncstream.pipeline.config import TransferConfig, chunk_size_within, memory_left
 from asyncstream.pipeline.context import Ends
 from asyncstream.ports import Destination, Engine, Source
 from asyncstream.units import GiB
@@ -34,8 +34,8 @@ if TYPE_CHECKING:
     from asyncstream.archives.zip_source import ZipSource
 
 Place = SourceFile | SourceFolder | TargetFile | Folder
-# The memory assumed outside Lambda, in bytes. The list of an archive's files may take a quarter of it.
-_MEMORY_ELSEWHERE = 4 * GiB
+# Bytes of memory that the list of an archive's files may take outside Lambda.
+_MEMORY_ELSEWHERE = 1 * GiB
 _FILES, _ZIP = (LocalFile, LocalFolder), (ZipEntry, ZipEntries)
 _PACKS = (Pack, Lines, LineRange)
 
@@ -79,28 +79,36 @@ async def add_other_ends(
             opened = await open_source(engine, web, config.max_concurrency, deadline, verify=verify)
             closing.push_async_callback(opened.close)
             sources[WebFile] = opened
-        archives = None if kinds.isdisjoint(_ZIP) else _open_zip(engine, sources)
+        archives = None if kinds.isdisjoint(_ZIP) else _open_zip(engine, sources, config)
         if archives is not None:
             sources |= dict.fromkeys(_ZIP, archives)
         if not kinds.isdisjoint(_PACKS):
             from asyncstream.archives.pack_source import PackSource
             from asyncstream.pipeline.packing import PackPlanner
 
-            of_members = Ends(dict(sources), destinations, ends.retrying)
+            of_members = Ends(dict(sources), destinations, ends.retrying, archives)
             planner = PackPlanner(of_members, engine, config.max_concurrency, _entry_memory())
             packs = PackSource(planner, of_members.source_of, ends.retrying, of_members.slot_bytes)
             sources |= dict.fromkeys(_PACKS, packs)
         yield Ends(sources, destinations, ends.retrying, archives)
 
 
-def _open_zip(engine: Engine, sources: Mapping[type, Source[Any, Any]]) -> "ZipSource":
+def _open_zip(
+    engine: Engine, sources: Mapping[type, Source[Any, Any]], config: TransferConfig
+) -> "ZipSource":
     from asyncstream.archives.zip_source import ZipSource
 
-    return ZipSource(engine, lambda place: sources[type(place)], _entry_memory())
+    return ZipSource(
+        engine,
+        lambda place: sources[type(place)],
+        _entry_memory(),
+        max_output=config.max_output,
+        max_ratio=config.max_ratio,
+    )
 
 
 def _entry_memory() -> int:
-    return (memory.lambda_memory() or _MEMORY_ELSEWHERE) // 4
+    return int(min(memory_left(memory.lambda_memory(), memory.resident()), _MEMORY_ELSEWHERE))
 
 
 def _kinds(places: Iterable[Place]) -> Iterator[type]:

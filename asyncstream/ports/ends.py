@@ -7,7 +7,7 @@ from typing import Any, Protocol, TypeVar
 from msgspec import Struct
 
 from asyncstream.checksum import Checksum, Composite, Digests
-from asyncstream.locations import Pack, SourceFile, SourceFolder, TargetFile
+from asyncstream.locations import Pack, SourceFile, SourceFolder, TargetFile, ZipEntries
 from asyncstream.objects import (
     ByteRange,
     CompletedPart,
@@ -159,8 +159,38 @@ class Source(Protocol[Source_contra, Folder_contra]):
         return size
 
 
+class Listing(Protocol):
+    """All files of an archive. A file is made when it is asked for, so that a million take little memory.
+
+    `total` is the sum of their sizes, `largest` the size of the largest, and `held` the memory that the
+    listing takes, all in bytes.
+    """
+
+    total: int
+    largest: int
+    held: int
+
+    def __len__(self) -> int:
+        """Return the number of files."""
+
+    def __getitem__(self, position: int) -> ListedObject:
+        """Return the file at a position."""
+
+    def rest(self, pending: bytes) -> ZipEntries | None:
+        """Return what selects the pending files only; None if none is pending.
+
+        `pending` is 1 for each file that is pending, and 0 for the others.
+        """
+
+
 class Archives(Protocol):
-    """Decodes the files in archives, within a limited memory."""
+    """Lists the files in archives, and decodes them within a limited memory."""
+
+    async def list_all(self, entries: ZipEntries) -> Listing:
+        """Return all files that a selection has."""
+
+    async def cut(self, entries: ZipEntries, size: int) -> list[ZipEntries]:
+        """Return selections of up to `size` entries each, which together are this one."""
 
     @property
     def decoder_bytes(self) -> int:

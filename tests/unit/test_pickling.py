@@ -62,6 +62,7 @@ VALUES: list[Any] = [
     asyncstream.LocalFolder("/tmp"),
     asyncstream.ZipEntry(asyncstream.LocalFile("a.zip"), "x"),
     asyncstream.ZipEntries(asyncstream.LocalFile("a.zip"), select="*.csv"),
+    asyncstream.ZipSlice('"e"', 10, 100, 0, 1, 10),
     asyncstream.Lines(SOURCE, ranges=3),
     asyncstream.Tar(TARGET),
     asyncstream.Zip(TARGET),
