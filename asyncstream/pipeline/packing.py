@@ -111,7 +111,8 @@ class PackPlanner:
         folder = pack.members
         assert not isinstance(folder, tuple)  # noqa: S101 - the caller has checked it
         strip = folder.prefix.rfind("/") + 1
-        members = PackMembers(folder.item, lambda key: key[strip:])
+        end = folder.suffix if isinstance(folder, ZipEntries) else ""
+        members = PackMembers(folder.item, lambda key: key[strip:] + end)
         own = await self._engine.compute(partial(_own_keys, pack, self._ends.one_server))
         async with aclosing(self._pages(folder, members)) as pages:
             async for page in pages:
