@@ -31,9 +31,10 @@ from asyncstream import (
     ZipEntries,
 )
 from asyncstream.lab.s3 import LabS3
+from asyncstream.pipeline.assembling import AssembledPart
 from tests.servers import Bucket, S3Server, content
 
-from .fixture_types import Copy, Pack, Put
+from .fixture_types import Copy, Keep, Pack, Put
 
 on_the_lab = pytest.mark.parametrize("server", ["lab"], indirect=True)
 
@@ -404,6 +405,60 @@ def test_packs_and_copies_share_a_transfer(copy: Copy, put: Put, bucket: Bucket,
     assert read_tar(bucket.get("out")) == read_zip(bucket.get("out.zip")) == MANY
     assert bucket.get("joined") == b"".join(MANY.values())
     assert {key.removeprefix("copies/"): bucket.get(key) for key in bucket.keys("copies/")} == MANY
+
+
+@on_the_lab
+@pytest.mark.parametrize(
+    ("slots", "part_size"), [(1, 5 * MiB), (2, 5 * MiB), (3, 6 * MiB + 1), (7, 64 * MiB), (10, "auto")]
+)
+@pytest.mark.parametrize("files", [MANY, LARGE], ids=["many", "large"])
+@pytest.mark.varied("slots", "part_size", engine=("threads", "asyncio"))
+def test_what_was_packed_is_unpacked(
+    copy: Copy,
+    keep: Keep,
+    bucket: Bucket,
+    slots: int,
+    part_size: int | str,
+    files: Mapping[str, bytes],
+) -> None:
+    out = S3Object(bucket.name, "out")
+    usual: dict[str, Any] = {"max_concurrency": slots, "part_size": part_size, "memory_limit": 32 * MiB}
+    copy([(keep(files), Zip(out))], **usual).raise_for_failures()
+    copy([(ZipEntries(out), S3Prefix(bucket.name, "copies/"))], **usual).raise_for_failures()
+    assert {key.removeprefix("copies/"): bucket.get(key) for key in bucket.keys("copies/")} == files
+
+
+@on_the_lab
+@pytest.mark.parametrize("memory_limit", [12 * MiB, 24 * MiB])
+@pytest.mark.varied("memory_limit", engine="threads")
+def test_parts_in_memory_stay_within_the_limit(
+    copy: Copy, keep: Keep, bucket: Bucket, monkeypatch: pytest.MonkeyPatch, memory_limit: int
+) -> None:
+    """Counted where their bytes are, and not where they are reserved."""
+    written: set[AssembledPart] = set()
+    most: list[int] = []
+    write, discard = AssembledPart.write, AssembledPart.discard
+
+    def spy_on_write(part: AssembledPart, at: int, chunk: bytes | memoryview) -> None:
+        written.add(part)
+        most.append(sum(each.length for each in tuple(written)))
+        write(part, at, chunk)
+
+    def spy_on_discard(part: AssembledPart) -> None:
+        written.discard(part)
+        discard(part)
+
+    monkeypatch.setattr(AssembledPart, "write", spy_on_write)
+    monkeypatch.setattr(AssembledPart, "discard", spy_on_discard)
+    targets = [S3Object(bucket.name, f"out/{number}") for number in range(3)]
+    copy(
+        [(keep(MANY), into(target)) for into, target in zip((Tar, Zip, Concat), targets, strict=True)],
+        max_concurrency=4,
+        memory_limit=memory_limit,
+    ).raise_for_failures()
+    assert not written
+    assert max(most, default=0) < memory_limit
+    assert bool(most) == (copy([(keep(MANY), Tar(targets[0]))], max_concurrency=4).slots > 1)
 
 
 @on_the_lab
