@@ -14,7 +14,7 @@ from asyncstream.lab.s3 import LabS3
 from asyncstream.lab.s3.faults import Fault, mix
 from tests.servers import Bucket, content
 
-from .fixture_types import Copy, Pack, Put
+from .fixture_types import Copy, Pack
 from .test_packs import LARGE, MANY, READ, into_archives
 
 pytestmark = pytest.mark.parametrize("server", ["lab"], indirect=True)
@@ -48,46 +48,6 @@ def test_failing_requests_change_no_byte(
         # A part that is sent again reads its members again, and so does a pack that starts over.
         assert sum(report.requests.values()) <= 4 * usual + 10 * struck
         bucket.empty()
-
-
-def overwritten(bucket: Bucket, key: str) -> None:
-    bucket.put(key, content(len(bucket.get(key)), "other"))
-
-
-def grown(bucket: Bucket, key: str) -> None:
-    bucket.put(key, bucket.get(key) + b"more")
-
-
-def deleted(bucket: Bucket, key: str) -> None:
-    bucket.client.delete_object(Bucket=bucket.name, Key=key)
-
-
-@of_both_files
-@pytest.mark.parametrize("change", [overwritten, grown, deleted])
-@pytest.mark.parametrize("into", [Zip, Tar, Concat])
-@pytest.mark.varied("change", "into", engine="threads")
-def test_a_member_that_changes_fails_the_pack(
-    pack: Pack,
-    put: Put,
-    bucket: Bucket,
-    files: Mapping[str, bytes],
-    change: Callable[[Bucket, str], None],
-    into: Any,
-) -> None:
-    put(files)
-    name = [name for name, body in files.items() if body][-1]
-    left = [change]
-
-    def on_event(event: object) -> None:
-        if left and isinstance(event, BytesMoved):
-            left.pop()(bucket, f"in/{name}")
-
-    # Not more at once: another task could have opened the member before.
-    [result] = pack(into, on_event, max_concurrency=1 if files is LARGE else 2).files
-    assert not left
-    assert isinstance(result.error, SourceNotFound if change is deleted else SourceChanged)
-    assert f"in/{name}" in str(result.error)
-    assert nothing_is_made(bucket)
 
 
 @pytest.mark.parametrize("how", ["write", "truncate", "remove"])
@@ -131,7 +91,7 @@ def test_a_member_that_cannot_be_read_fails_the_pack(
     tries = sum(lab.faults_struck())
     assert isinstance(result.error, ServiceBusy)
     assert f"in/{name}" in str(result.error)
-    # Of a request, of the body that needs it, of the part, of two parts that have it.
+    # A request, the body that needs it, and the part have four tries each; two parts have it.
     assert tries <= 4 * 4 * 4 * 2
     assert nothing_is_made(bucket)
 

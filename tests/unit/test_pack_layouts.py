@@ -163,7 +163,7 @@ def test_any_range_is_the_slice_of_the_whole(kind: str, files: dict[str, bytes],
 @given(st.data(), st.sampled_from([CRC64NVME, "CRC32"]))
 @several
 def test_a_changed_byte_never_passes(kind: str, data: st.DataObject, checksum: str) -> None:
-    """Whatever parts a pack is read in, one of them fails: here the last that has a piece of the member."""
+    """One of the parts that a pack is read in fails: the last that has a piece of the member."""
     files = [bytes(size) for size in data.draw(st.lists(st.integers(1, 200), min_size=1, max_size=4))]
     stores = Stores(files, checksum)
     at = data.draw(st.integers(0, len(files) - 1))
