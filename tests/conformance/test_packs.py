@@ -269,7 +269,7 @@ def test_an_archive_is_packed_again(
         report = copy([(entries, into(S3Object(bucket.name, "out")))])
         report.raise_for_failures()
         assert list(READ[into](bucket.get("out")).items()) == sorted(files.items(), reverse=True)
-        assert report.requests["GetObject"] <= 5 + max(len(files) / 4, 4)
+        assert report.requests["GetObject"] <= 5 + max(len(files) / 4, 3)
     assert bucket.uploads() == []
 
 

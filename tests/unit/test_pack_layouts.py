@@ -4,7 +4,7 @@ import io
 import math
 import tarfile
 import zipfile
-from collections.abc import Callable, Sequence
+from collections.abc import AsyncGenerator, Callable, Sequence
 from contextlib import aclosing
 from itertools import pairwise
 from pathlib import Path
@@ -18,6 +18,7 @@ from asyncstream.archives import pack_reader
 from asyncstream.archives.pack_layout import ConcatLayout, Layout
 from asyncstream.archives.pack_members import PackMembers
 from asyncstream.archives.pack_reader import PackReader
+from asyncstream.archives.pack_source import _PackStream
 from asyncstream.archives.tar_layout import TarLayout
 from asyncstream.archives.zip_directory import TAIL, find_directory, read_rows
 from asyncstream.archives.zip_layout import ZipLayout
@@ -194,6 +195,24 @@ def test_after_a_mismatch_all_is_compared_again() -> None:
     stores.files = [body]
     whole = read(layout, stores, 0, middle) + read(layout, stores, middle, layout.size)
     assert zipfile.ZipFile(io.BytesIO(whole)).read("a") == body
+
+
+def test_what_precedes_an_error_is_read_once() -> None:
+    """The next connection goes on after the bytes that were handed on."""
+
+    async def chunks() -> AsyncGenerator[bytes, None]:
+        yield b"ab"
+        yield b"c"
+        raise TruncatedBody("it broke")
+
+    async def read() -> bytes:
+        stream = _PackStream(chunks())
+        first = bytes(await stream.read())
+        with pytest.raises(TruncatedBody):
+            await stream.read()
+        return first
+
+    assert drive(read()) == b"abc"
 
 
 def test_a_member_that_ends_early_is_truncated() -> None:
