@@ -69,6 +69,7 @@ class PackChecks:
             if found != expected:
                 del self._expected[position]  # it may have been computed of wrong bytes
                 if len(in_turn) == 1:
+                    del self._pieces[position]
                     raise ChecksumMismatch(mismatch(member, found, expected))
                 self._pieces.clear()
                 raise MemberMismatch(mismatch(member, found, expected))
