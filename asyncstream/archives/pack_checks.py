@@ -62,14 +62,14 @@ class PackChecks:
             stop, checksums = pieces[at]
             in_turn.append((stop - at, checksums))
             at = stop
-        for kind, expected in self._expected.get(position, {}).items():
+        for kind, expected in tuple(self._expected.get(position, {}).items()):
             if not all(kind in checksums for _, checksums in in_turn):
                 continue
             found = combined(kind, ((checksums[kind], length) for length, checksums in in_turn))
             if found != expected:
-                del self._expected[position]  # it may have been computed of wrong bytes
+                self._expected.pop(position, None)  # it may have been computed of wrong bytes
                 if len(in_turn) == 1:
-                    del self._pieces[position]
+                    self._pieces.pop(position, None)
                     raise ChecksumMismatch(mismatch(member, found, expected))
                 self._pieces.clear()
                 raise MemberMismatch(mismatch(member, found, expected))
