@@ -96,7 +96,7 @@ def test_a_member_that_cannot_be_read_fails_the_pack(
     assert nothing_is_made(bucket)
 
 
-# Of members in one part, in two parts, and small ones.
+# Members that are in one part, in two parts, and small.
 @pytest.mark.parametrize(
     ("files", "names"), [(FEW, ["deep/er/b.bin"]), (LARGE, ["a", "c"]), (MANY, ["0000"])]
 )
