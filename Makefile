@@ -84,7 +84,7 @@ ministack: .venv/ministack.stamp .venv/sam.stamp .venv/lab.stamp  ## run a local
 	BIND_HOST=127.0.0.1 MINISTACK_HOST=127.0.0.1 LOG_LEVEL=WARNING .venv/ministack/bin/ministack
 
 schema: .venv/dev.stamp  ## write the JSON schemas of events and replies from their types
-	$(BIN)/python -m asyncstream.events.direct > asyncstream/events/schema.json
+	$(BIN)/python -m asyncstream.events.direct_reply > asyncstream/events/schema.json
 	$(BIN)/python -m asyncstream.gathering.gather_reply > asyncstream/gathering/schema.json
 
 clean:  ## remove the files that these targets create

@@ -7,7 +7,7 @@ from typing import Any
 from asyncstream import transforms
 from asyncstream.engines import EngineName
 from asyncstream.errors import AsyncstreamError
-from asyncstream.events import direct, metrics
+from asyncstream.events import direct, direct_reply, metrics
 from asyncstream.events.context import Handler, LambdaContext, request_id, within
 from asyncstream.events.copying_items import copy_items
 from asyncstream.events.deployment import Deployment, deployed_session
@@ -57,8 +57,8 @@ def handle_event(event: Any, context: LambdaContext | None, *, engine: EngineNam
         multipart: see `lambda_handler`.
 
     Returns:
-        The reply that the trigger expects. For a direct event a `direct.DirectReply`, even if the event is
-        malformed.
+        The reply that the trigger expects. For a direct event a `direct_reply.DirectReply`, even if the event
+        is malformed.
 
     Raises:
         InputError, ConfigError, FilesFailed: only for triggers that learn of failures by an error.
@@ -69,7 +69,7 @@ def handle_event(event: Any, context: LambdaContext | None, *, engine: EngineNam
     try:
         reply = _direct(event, context, engine, multipart)
     except AsyncstreamError as error:
-        reply = direct.rejected(error, engine)
+        reply = direct_reply.rejected(error, engine)
     return sendable(reply)
 
 
@@ -94,7 +94,7 @@ def _triggered(trigger: Trigger, context: LambdaContext | None, engine: EngineNa
 
 def _direct(
     event: Any, context: LambdaContext | None, engine: EngineName, multipart: bool
-) -> direct.DirectReply:
+) -> direct_reply.DirectReply:
     request = direct.read_event(event)
     deployment = Deployment.from_env()
     pairs = direct.event_pairs(request, one_server=deployment.one_server)
@@ -125,12 +125,12 @@ def _direct(
             Duration=report.seconds,
         )
         if report_to is None:
-            return direct.reply_to(report, invoked)
+            return direct_reply.reply_to(report, invoked)
         try:
             room = memory_left(memory.lambda_memory(), memory.resident())
-            document = direct.report_document(report, room)
+            document = direct_reply.report_document(report, room)
             # `within` again, for the time left now. If this fails, the reply still has the results.
             session.write(report_to, memoryview(document), "application/json", within(own, context))
         except AsyncstreamError as error:
-            return direct.reply_to(report, invoked, report_error=error)
-        return direct.reply_to(report, invoked, report_uri=report_to.uri)
+            return direct_reply.reply_to(report, invoked, report_error=error)
+        return direct_reply.reply_to(report, invoked, report_uri=report_to.uri)

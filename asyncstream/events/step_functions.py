@@ -23,6 +23,7 @@ from asyncstream.events import inventory
 from asyncstream.events.deployment import Deployment
 from asyncstream.events.items import Item, ItemOutcome, failure_type
 from asyncstream.events.reading import convert, read, without_keys
+from asyncstream.events.unzipping import Entries
 from asyncstream.locations import S3Object, is_folder_marker
 from asyncstream.pipeline.continuation import Continuation
 
@@ -49,6 +50,7 @@ class MapItem(Struct, frozen=True, forbid_unknown_fields=True):
     Attributes:
         source: `s3://bucket/key`.
         destination: `s3://bucket/key`; empty for the rest of the key under the deployed destination.
+        entries: which files of the source, a ZIP archive, to unpack to the prefix `destination`.
         version_id: the version to read; empty for the current one.
         continuation: where to continue, copied from the reply of an earlier invocation.
         size: bytes of the source, as a listing says. A folder marker is not copied: size 0, and a slash at
@@ -60,6 +62,7 @@ class MapItem(Struct, frozen=True, forbid_unknown_fields=True):
     version_id: str = ""
     continuation: Continuation | None = None
     size: int | None = None
+    entries: Entries | None = None
 
 
 class FailedExecution(Struct, frozen=True, rename="pascal"):
@@ -219,8 +222,7 @@ def _item(value: Any, deployment: Deployment) -> Item:
             inventory.read_row(value["inventory_row"])
         row = read(value, MapItem, "the item")
         source = S3Object.from_uri(row.source, row.version_id or None)
-        destination = S3Object.from_uri(row.destination) if row.destination else None
-        pair = deployment.pair(source, destination)
+        pair = deployment.pair(source, row.destination, row.entries)
         return Item(source.uri, (pair,), continuation=row.continuation)
     except ConfigError:
         raise

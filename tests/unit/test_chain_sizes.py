@@ -9,7 +9,7 @@ import msgspec
 import pytest
 
 from asyncstream.checksum import CRC64NVME, Composite
-from asyncstream.events import direct, step_functions
+from asyncstream.events import direct_reply, step_functions
 from asyncstream.events.handler_replies import Invoked
 from asyncstream.events.items import Item, ItemOutcome
 from asyncstream.locations import S3Object
@@ -65,7 +65,7 @@ def test_a_chains_state_is_small_however_large_its_files(size: int) -> None:
     report = TransferReport("threads", FileResults.of(left), 0.0, 10, 0, {})
 
     state = step_functions.reply(event, outcomes)
-    reply = msgspec.to_builtins(direct.reply_to(report, Invoked("id", 0.0)))
+    reply = msgspec.to_builtins(direct_reply.reply_to(report, Invoked("id", 0.0)))
 
     assert len(json.dumps(state)) < 20_000
     assert len(json.dumps(reply)) < 20_000

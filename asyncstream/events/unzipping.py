@@ -1,0 +1,47 @@
+"""ZIP archives in events: which of their files to unpack, and where to. Does no I/O."""
+
+from typing import Annotated
+
+from msgspec import Meta, Struct
+
+from asyncstream.locations import S3Object, S3Prefix, ZipEntries, rebased
+
+_SUFFIX = ".zip"
+
+
+class Entries(Struct, frozen=True, forbid_unknown_fields=True, omit_defaults=True):
+    """The files of a ZIP archive to unpack, in the place of the archive itself.
+
+    Attributes:
+        select: a pattern of names, such as "*.csv"; see `ZipEntries`.
+        encoding: the encoding of names that are not marked as UTF-8; empty for none.
+    """
+
+    select: Annotated[str, Meta(min_length=1)] = "*"
+    encoding: str | None = None
+
+    def of(self, archive: S3Object) -> ZipEntries:
+        """Return the entries of this archive.
+
+        Raises:
+            InputError: the encoding is unknown.
+        """
+        return ZipEntries(archive, self.select, self.encoding or None)
+
+
+def is_archive(key: str) -> bool:
+    """Whether the name of an object ends as that of a ZIP archive. `.zip` alone is a name without an end."""
+    name = key.rpartition("/")[2].lower()
+    return name.endswith(_SUFFIX) and name != _SUFFIX
+
+
+def folder_of(archive: S3Object, source: S3Prefix, destination: S3Prefix) -> S3Prefix:
+    """Return the prefix that an archive is unpacked to: the rest of its key without `.zip`, and a slash.
+
+    Args:
+        archive: the archive.
+        source: the prefix of archives, which `destination` replaces.
+        destination: the prefix of all files that are unpacked.
+    """
+    key = rebased(archive.key, source, destination)
+    return S3Prefix(destination.bucket, (key[: -len(_SUFFIX)] if is_archive(key) else key) + "/")
