@@ -126,6 +126,11 @@ class TestVariables:
             own = {name: value for name, value in variables.items() if name.startswith(ENV_PREFIX)}
             assert TransferConfig.from_env(own).copy_tags is copies
 
+    @pytest.mark.parametrize(("given", "unpacks"), [("zip", True), ("", False)])
+    def test_functions_unpack_archives_if_the_stack_says_so(self, given: str, unpacks: bool) -> None:
+        for variables in environments(Unpack=given):
+            assert Deployment.from_env(variables).unpack is unpacks
+
     def test_a_function_is_told_what_it_may_touch(self) -> None:
         given = {
             "SourceBucketName": "raw-1",

@@ -11,13 +11,14 @@ from typing import Any
 
 import pytest
 
+from tests.handlers.archive_files import pack
 from tests.servers.base import until
 
 from .ministack import MiniStack
 from .sam_builds import ARCHITECTURE, Build
 
 # MiniStack lacks metric math, which all alarms use.
-PARAMETERS = [f"Architecture={ARCHITECTURE}", "Alarms=no", "Trigger=yes"]
+PARAMETERS = [f"Architecture={ARCHITECTURE}", "Alarms=no", "Trigger=yes", "Unpack=zip"]
 WAIT_SECONDS = 120.0  # a guard: events may take long on a busy machine
 
 pytestmark = [pytest.mark.slow, pytest.mark.timeout(300)]
@@ -192,6 +193,17 @@ def test_a_new_object_is_copied(stack: Deployed) -> None:
     stack.put("incoming/2026/new +ä.csv", b"new")
 
     stack.wait_for_copies("incoming/2026/new +ä.csv")
+
+
+def test_a_new_archive_arrives_unpacked(stack: Deployed) -> None:
+    files = {"a.csv": b"1,2\n" * 1000, "deep/ä.txt": b"text", "empty": b""}
+
+    stack.put("incoming/packed.zip", pack(files))
+
+    unpacked = {f"incoming/packed/{name}": len(body) for name, body in files.items()}
+    stack.wait_for_copies(*unpacked)
+    found = {key: size for key, size in stack.copies().items() if key.startswith("incoming/packed")}
+    assert found == unpacked  # and no copy of the archive
 
 
 def test_messages_are_copied_and_bad_ones_become_dead_letters(stack: Deployed) -> None:

@@ -60,9 +60,23 @@ _CONTINUED = {
     ],
     "config": {"max_attempts": 1},
 }
+_UNZIP = {
+    "unzip": f"{SOURCE}a.zip",
+    "destination": DESTINATION,
+    "select": "*",
+    "encoding": "cp932",
+    "config": {"max_attempts": 1, "if_exists": "skip", "extra_args": _ARGS},
+    "report_uri": f"{DESTINATION}report.json",
+}
+_ENTRIES = {"source": f"{SOURCE}a.zip", "destination": DESTINATION, "entries": {"select": "[!b]*"}}
 _ROW = {"Bucket": "raw", "Key": "in/a%20b", "IsLatest": "true", "IsDeleteMarker": "false"}
 _ITEMS: dict[str, Any] = {
-    "Items": [*_FILES, {"inventory_row": _ROW}, {"source": f"{SOURCE}c", "continuation": _CONTINUATION}],
+    "Items": [
+        *_FILES,
+        _ENTRIES,
+        {"inventory_row": _ROW},
+        {"source": f"{SOURCE}c", "continuation": _CONTINUATION},
+    ],
     "copied": 1,
     "bytes": 5,
     "left_out": {"archived": 1},
@@ -84,16 +98,20 @@ _GATHERED = {
 FILE_EVENTS: tuple[Any, ...] = (
     _DIRECT,
     _PREFIX,
+    _UNZIP,
+    {"files": [_ENTRIES, _FILES[0]], "config": {"max_attempts": 1}},
     _CONTINUED,
-    s3_put("raw", "in/a", "in/b c"),
+    s3_put("raw", "in/a", "in/b c", "in/a.zip"),
     object_created("raw", "in/a"),
+    object_created("raw", "in/a.zip"),
     sqs(s3_put("raw", "in/a"), object_created("raw", "in/b"), _DIRECT | {"report_uri": None}, _PREFIX),
     sqs(s3_put("raw", "in/a"), s3_put("raw", "in/b"), groups="gg"),
     s3_batch("raw", "in/a", "in/b"),
-    s3_batch("raw", "in/a", schema="2.0"),
+    s3_batch("raw", "in/a.zip", schema="2.0"),
     _ITEMS,
     _ITEMS | {"must_succeed": True},
     _FILES[0],
+    _ENTRIES | {"destination": ""},
     _FAILED,
     {"Items": [_FAILED]},
     {"inventory_row": _ROW},

@@ -87,6 +87,7 @@ def deployed(monkeypatch: pytest.MonkeyPatch) -> None:
     environment = {
         "AWS_EXECUTION_ENV": "AWS_Lambda_python3.13",
         "AWS_LAMBDA_FUNCTION_NAME": "function",
+        "ASYNCSTREAM_UNPACK": "zip",
         "DEPLOYED_TRIGGER": SOURCE,
         "GATHER_EVENT_ROWS": "shipped:items",
         "GATHER_TABLE": "t",
@@ -148,3 +149,4 @@ def test_mutated_events_are_answered_as_documented(
     assert not [uri for uri in witness.looked_at if not uri.startswith((SOURCE, DESTINATION))]
     # Otherwise the test exercised nothing.
     assert min(len(witness.read), len(witness.written)) > 5
+    assert {f"{DESTINATION}b.csv", f"{DESTINATION}a/b.csv"} <= witness.written  # unpacked

@@ -12,9 +12,13 @@ from asyncstream.errors import ConfigError, PageNotFound, SourceChanged, SourceN
 from asyncstream.locations.urls import parse_url
 from asyncstream.web.pages import Page
 
+from .archive_files import pack
+
 # The prefixes that a function may read and write.
 SOURCE, DESTINATION = "s3://raw/in/", "s3://clean/out/"
 CONTENT = b"some bytes"
+# With a name that is not UTF-8.
+ARCHIVE = pack({"a.txt": b"a", "b.csv": b"b,c\n" * 50, "Z.csv": b""}).replace(b"Z.csv", b"\x81.csv")
 _READS = frozenset({"GetObject", "ListObjectsV2"})
 _WRITES = frozenset(
     {"PutObject", "CreateMultipartUpload", "UploadPart", "CompleteMultipartUpload", "AbortMultipartUpload"}
@@ -41,6 +45,8 @@ class _Stream:
 
 class WitnessS3:
     """A `ports.Transport` in which every object has the same content, and every prefix has two objects.
+
+    An object whose key ends with `.zip` is an archive, and the only one that can be read in ranges.
 
     It serialises requests as the SDKs do, so a request that they could not send fails here, too.
 
@@ -85,6 +91,11 @@ class WitnessS3:
             case "ListObjectsV2":
                 names = (params.get("Prefix", "") + name for name in ("one", "../two"))
                 return {"Contents": [{"Key": name, "Size": len(CONTENT), "ETag": '"e"'} for name in names]}
+            case "GetObject" if params["Key"].endswith(".zip"):
+                first, last = params.get("Range", "bytes=0-").removeprefix("bytes=").split("-")
+                content = ARCHIVE[int(first) : int(last or len(ARCHIVE)) + 1]
+                place = f"bytes {first}-{int(first) + len(content) - 1}/{len(ARCHIVE)}"
+                return {"Body": content, "ContentLength": len(content), "ContentRange": place, "ETag": '"e"'}
             case "GetObject" if "Range" in params:
                 raise SourceChanged("The object is shorter now.")
             case "GetObject":
