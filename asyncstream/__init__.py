@@ -31,7 +31,16 @@ from asyncstream.errors import (
     TransformError,
 )
 from asyncstream.events.invoke import lambda_handler
-from asyncstream.locations import LocalFile, LocalFolder, S3Object, S3Prefix, WebFile, ZipEntries, ZipEntry
+from asyncstream.locations import (
+    LocalFile,
+    LocalFolder,
+    S3Object,
+    S3Prefix,
+    WebFile,
+    ZipEntries,
+    ZipEntry,
+    ZipSlice,
+)
 from asyncstream.mapping.calls import Outcome
 from asyncstream.mapping.concurrent import map_concurrent, map_concurrent_async
 from asyncstream.pipeline.async_session import AsyncTransferSession, transfer_async
@@ -96,6 +105,7 @@ __all__ = [
     "WebFile",
     "ZipEntries",
     "ZipEntry",
+    "ZipSlice",
     "__version__",
     "current_span",
     "lambda_handler",

@@ -84,11 +84,15 @@ class MultipartUpload(Struct, frozen=True):
 
 
 class ListedObject(Struct, frozen=True):
-    """One object of a listing, or one file of a folder: its `key` is then its path within the folder."""
+    """One object of a listing, or one file of a folder: its `key` is then its path within the folder.
+
+    `row` is the number of its row in the directory of an archive.
+    """
 
     key: str
     size: int
     etag: str
+    row: int | None = None
 
 
 class OpenUpload(Struct, frozen=True):

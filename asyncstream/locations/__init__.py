@@ -1,6 +1,6 @@
 """Places that a transfer reads and writes: objects, files, URLs, prefixes and folders. No I/O."""
 
-from asyncstream.locations.archives import ArchiveFile, ZipEntries, ZipEntry
+from asyncstream.locations.archives import ArchiveFile, ZipEntries, ZipEntry, ZipSlice
 from asyncstream.locations.local import LocalFile, LocalFolder, StandardStream
 from asyncstream.locations.s3 import MAX_KEY_BYTES, S3Object, S3Prefix, is_folder_marker
 from asyncstream.locations.web import WebFile
@@ -26,6 +26,7 @@ __all__ = [
     "WebFile",
     "ZipEntries",
     "ZipEntry",
+    "ZipSlice",
     "is_folder_marker",
     "rebased",
 ]

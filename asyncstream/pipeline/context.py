@@ -10,7 +10,7 @@ from asyncstream.deadline import Deadline
 from asyncstream.locations import Folder, SourceFile, SourceFolder, TargetFile
 from asyncstream.pipeline import progress
 from asyncstream.pipeline.config import TransferConfig
-from asyncstream.ports import Destination, Engine, Source
+from asyncstream.ports import Archives, Destination, Engine, Source
 from asyncstream.retry import Retrying
 
 
@@ -21,11 +21,13 @@ class Ends(Struct, frozen=True):
         sources: what reads and lists each kind of place.
         destinations: what writes each kind of place.
         retrying: repeats the requests of both, within the deadline.
+        archives: the source of files in archives, if there are any.
     """
 
     sources: Mapping[type, Source[Any, Any]]
     destinations: Mapping[type, Destination[Any, Any]]
     retrying: Retrying
+    archives: Archives | None = None
 
     def source_of(self, place: SourceFile | SourceFolder) -> Source[Any, Any]:
         """Return what reads or lists a place."""

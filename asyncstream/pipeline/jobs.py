@@ -1,5 +1,6 @@
 """The files to copy: checks before any I/O, and jobs."""
 
+from bisect import bisect_right
 from collections.abc import Iterable, Mapping, Sequence
 from itertools import pairwise
 from typing import Any, overload
@@ -9,6 +10,7 @@ from msgspec.structs import replace
 
 from asyncstream.errors import InputError, NothingToTransfer
 from asyncstream.locations import (
+    MAX_KEY_BYTES,
     Folder,
     LocalFile,
     LocalFolder,
@@ -25,6 +27,7 @@ from asyncstream.locations import (
 )
 from asyncstream.objects import ListedObject
 from asyncstream.pipeline.continuation import Continuation
+from asyncstream.ports import Listing
 
 
 class Job(Struct, frozen=True):
@@ -126,10 +129,23 @@ _read_row = msgpack.Decoder(tuple[int, bytes, int, str]).decode
 _SURROGATES = "surrogatepass"
 # Bytes per file in addition to its row, once it has ended: object headers, two lists, its result.
 _BESIDE_ROW = 170
+# Bytes per file of a `Listing`, once it has ended: its result.
+_OF_RESULT = 140
+
+
+class _Group(Struct, frozen=True):
+    """The files of one `Listing`: the first one's position, the pair, and how many such files come before."""
+
+    first: int
+    pair: int
+    listing: Listing
+    before: int
 
 
 class Jobs(Sequence[Job]):
     """The files to copy, in order. Listed files take about 130 bytes each (500 as objects).
+
+    Those of a `Listing` take none, since it makes them when they are asked for.
 
     Args:
         pairs: the result of `check_pairs`.
@@ -145,6 +161,9 @@ class Jobs(Sequence[Job]):
         self._pairs = pairs
         # For a pair of objects its position, for a listed object its row.
         self._rows: list[int | bytes] = []
+        self._groups: list[_Group] = []
+        self._firsts: list[int] = []
+        self._grouped = 0
         self._continuations: dict[int, Continuation] = {}
         self.held = 0
         self.listed = 0
@@ -173,6 +192,51 @@ class Jobs(Sequence[Job]):
         self.listed += 1
         self.bytes += listed.size
 
+    def add_listing(self, position: int, listing: Listing) -> None:
+        """Add all files of a listing for a pair of folders.
+
+        Raises:
+            InputError: the key of a destination would be too long, or no file can have its name.
+        """
+        group = _Group(len(self), position, listing, self._grouped)
+        self._groups.append(group)
+        self._firsts.append(group.first)
+        self._grouped += len(listing)
+        self.held += listing.held + len(listing) * _OF_RESULT
+        self.listed += len(listing)
+        self.bytes += listing.total
+        destination = self._pairs[position][1]
+        # To make a million files takes seconds. A character has up to four bytes.
+        if isinstance(destination, S3Prefix):
+            longest = len(destination.prefix.encode()) + 4 * listing.longest
+            if longest <= MAX_KEY_BYTES:
+                return
+        for place in range(len(listing)):
+            self._listed_job(position, listing[place])
+
+    def pairs_of(self, pending: bytes) -> list[Pair]:
+        """Return the pairs of the pending files. For the files of a `Listing`, it is a pair of folders.
+
+        Args:
+            pending: 1 for each pending file, 0 for each other.
+        """
+        pairs: list[Pair] = []
+        position = pending.find(1)
+        while position >= 0:
+            group = self._group_of(position)
+            if group is None:
+                job = self[position]
+                pairs.append((job.source, job.destination))
+                position = pending.find(1, position + 1)
+                continue
+            after = group.first + len(group.listing)
+            rest = group.listing.rest(pending[group.first : after])
+            destination = self._pairs[group.pair][1]
+            assert rest is not None and isinstance(destination, _FOLDERS)  # noqa: S101, PT018 - one is pending
+            pairs.append((rest, destination))
+            position = pending.find(1, after)
+        return pairs
+
     def add_continuations(self, left: Mapping[tuple[Any, Any], Continuation]) -> None:
         """Add continuations of an earlier transfer of these files.
 
@@ -186,6 +250,8 @@ class Jobs(Sequence[Job]):
             found = unknown.pop((job.source, job.destination), None)
             if found is not None:
                 self._continuations[position] = found
+            if not unknown:
+                return
         for source, destination in unknown:
             raise InputError(
                 f"there is a continuation of {source} -> {destination}, which is not one of the files"
@@ -199,7 +265,18 @@ class Jobs(Sequence[Job]):
         """
         if place is None:
             return
-        for job in self:
+        apart = {
+            group.first: len(group.listing)
+            for group in self._groups
+            if not any(place.uri.startswith(side.uri) for side in self._pairs[group.pair])
+        }
+        position = 0
+        while position < len(self):
+            if position in apart:
+                position += apart[position]
+                continue
+            job = self[position]
+            position += 1
             if place.uri in {job.source.uri, job.destination.uri}:
                 raise InputError(
                     f"{place} is one of the files, {job.source} -> {job.destination}: name another"
@@ -226,10 +303,11 @@ class Jobs(Sequence[Job]):
 
     def listed_keys(self, first: int) -> set[str]:
         """Return the keys of the files that were listed, from this position on."""
-        return {_key(_read_row(row)[1]) for row in self._rows[first:] if isinstance(row, bytes)}
+        rows = self._rows[first - self._grouped :]
+        return {_key(_read_row(row)[1]) for row in rows if isinstance(row, bytes)}
 
     def __len__(self) -> int:
-        return len(self._rows)
+        return len(self._rows) + self._grouped
 
     @overload
     def __getitem__(self, position: int) -> Job: ...
@@ -238,11 +316,25 @@ class Jobs(Sequence[Job]):
     def __getitem__(self, position: int | slice) -> Job | list[Job]:
         if isinstance(position, slice):
             return [self[each] for each in range(*position.indices(len(self)))]
+        position = range(len(self))[position]
+        job = self._job(position)
+        return replace(job, continuation=self._continuations.get(position)) if self._continuations else job
+
+    def _job(self, position: int) -> Job:
+        group = self._group_of(position)
+        if group is not None:
+            return self._listed_job(group.pair, group.listing[position - group.first])
+        at = bisect_right(self._firsts, position)
+        if at:
+            last = self._groups[at - 1]
+            position -= last.before + len(last.listing)
         row = self._rows[position]
-        job = self._pair_job(row) if isinstance(row, int) else self._unpack_job(row)
-        if not self._continuations:
-            return job
-        return replace(job, continuation=self._continuations.get(position % len(self)))
+        return self._pair_job(row) if isinstance(row, int) else self._unpack_job(row)
+
+    def _group_of(self, position: int) -> _Group | None:
+        at = bisect_right(self._firsts, position)
+        group = self._groups[at - 1] if at else None
+        return group if group is not None and position < group.first + len(group.listing) else None
 
     def _pair_job(self, position: int) -> Job:
         source, destination = self._pairs[position]
@@ -251,12 +343,16 @@ class Jobs(Sequence[Job]):
 
     def _unpack_job(self, row: bytes) -> Job:
         position, name, size, etag = _read_row(row)
-        key = _key(name)
+        return self._listed_job(position, ListedObject(_key(name), size, etag))
+
+    def _listed_job(self, position: int, listed: ListedObject) -> Job:
         source, destination = self._pairs[position]
         assert isinstance(source, _SOURCE_FOLDERS) and isinstance(destination, _FOLDERS)  # noqa: S101, PT018 - checked
-        read = source.item(key)
+        key = listed.key
+        read = source.item(key, listed.row) if isinstance(source, ZipEntries) else source.item(key)
         try:
-            return Job(read, destination.item(rebased(key, source, destination)), size, etag)
+            written = destination.item(rebased(key, source, destination))
+            return Job(read, written, listed.size, listed.etag)
         except InputError as error:
             raise InputError(f"{read} cannot be written under {destination}: {error}") from None
 

@@ -9,6 +9,7 @@ from asyncstream.locations import LocalFolder, S3Prefix, SourceFolder, ZipEntrie
 from asyncstream.objects import ListedObject
 from asyncstream.pipeline.context import Ends
 from asyncstream.pipeline.jobs import Jobs, Pair
+from asyncstream.ports import Listing
 from asyncstream.units import MiB
 
 # Bytes of a key kept for comparison: the text, and its entry in a set.
@@ -32,7 +33,9 @@ async def list_files(ends: Ends, pairs: Sequence[Pair], room: float = math.inf) 
     """
     work = Jobs(pairs)
     for position, (source, _) in enumerate(pairs):
-        if isinstance(source, S3Prefix | LocalFolder | ZipEntries):
+        if isinstance(source, ZipEntries):
+            await _list_archive(source, position, work, ends, room)
+        elif isinstance(source, S3Prefix | LocalFolder):
             ask = partial(_page, source, ends)
             await _list(source, position, work, ask, room)
         else:
@@ -43,13 +46,30 @@ async def list_files(ends: Ends, pairs: Sequence[Pair], room: float = math.inf) 
 
 async def list_entries(ends: Ends, entries: ZipEntries) -> list[ListedObject]:
     """Return the files in an archive; see `TransferSession.list_entries`."""
-    found: list[ListedObject] = []
-    token: str | None = None
-    while True:
-        page, token = await _page(entries, ends, token)
-        found += page
-        if token is None:
-            return found
+    listing = await _all(entries, ends)
+    return [listing[position] for position in range(len(listing))]
+
+
+async def slice_archive(ends: Ends, entries: ZipEntries, size: int) -> list[ZipEntries]:
+    """Return slices of an archive's entries; see `TransferSession.slice_archive`."""
+    if size < 1:
+        raise InputError(f"a slice of {size} rows is not possible: give at least 1")
+    assert ends.archives is not None  # noqa: S101 - it was opened for these entries
+    return await ends.retrying.run(partial(ends.archives.cut, entries, size))
+
+
+async def _list_archive(entries: ZipEntries, position: int, work: Jobs, ends: Ends, room: float) -> None:
+    listing = await _all(entries, ends)
+    if not len(listing):
+        raise NothingToTransfer(f"nothing is stored under {entries}")
+    work.add_listing(position, listing)
+    if work.held > room:
+        raise InputError(_too_many(work, entries, room))
+
+
+async def _all(entries: ZipEntries, ends: Ends) -> Listing:
+    assert ends.archives is not None  # noqa: S101 - it was opened for these entries
+    return await ends.retrying.run(partial(ends.archives.list_all, entries))
 
 
 async def _list(prefix: SourceFolder, position: int, work: Jobs, ask: _Ask, room: float) -> None:

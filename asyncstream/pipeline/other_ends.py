@@ -6,7 +6,7 @@ Their modules are imported only then: most functions copy within S3, and their c
 
 from collections.abc import AsyncIterator, Iterable, Iterator, Mapping
 from contextlib import AsyncExitStack, asynccontextmanager
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from asyncstream.locations import (
     Folder,
@@ -21,15 +21,18 @@ from asyncstream.locations import (
     ZipEntry,
 )
 from asyncstream.pipeline import memory
-from asyncstream.pipeline.config import TransferConfig, chunk_size_within
+from asyncstream.pipeline.config import TransferConfig, chunk_size_within, memory_left
 from asyncstream.pipeline.context import Ends
 from asyncstream.ports import Destination, Engine, Source
 from asyncstream.units import GiB
 from asyncstream.web import FetchConfig
 
+if TYPE_CHECKING:
+    from asyncstream.archives.zip_source import ZipSource
+
 Place = SourceFile | SourceFolder | TargetFile | Folder
-# The memory assumed outside Lambda, in bytes. The directory of an archive may take a quarter of it.
-_MEMORY_ELSEWHERE = 4 * GiB
+# Bytes of memory that the directory of an archive may take outside Lambda.
+_MEMORY_ELSEWHERE = 1 * GiB
 _FILES, _ZIP = (LocalFile, LocalFolder), (ZipEntry, ZipEntries)
 
 
@@ -72,15 +75,17 @@ async def add_other_ends(
             opened = await open_source(engine, web, config.max_concurrency, deadline, verify=verify)
             closing.push_async_callback(opened.close)
             sources[WebFile] = opened
-        if not kinds.isdisjoint(_ZIP):
-            sources |= dict.fromkeys(_ZIP, _open_zip(engine, sources))
-        yield Ends(sources, destinations, ends.retrying)
+        archives = None if kinds.isdisjoint(_ZIP) else _open_zip(engine, sources)
+        if archives is not None:
+            sources |= dict.fromkeys(_ZIP, archives)
+        yield Ends(sources, destinations, ends.retrying, archives)
 
 
-def _open_zip(engine: Engine, sources: Mapping[type, Source[Any, Any]]) -> Source[Any, Any]:
+def _open_zip(engine: Engine, sources: Mapping[type, Source[Any, Any]]) -> "ZipSource":
     from asyncstream.archives.zip_source import ZipSource
 
-    entry_memory = (memory.lambda_memory() or _MEMORY_ELSEWHERE) // 4
+    left = memory_left(memory.lambda_memory(), memory.resident())
+    entry_memory = min(left, _MEMORY_ELSEWHERE)
     return ZipSource(engine, lambda place: sources[type(place)], entry_memory)
 
 

@@ -2,7 +2,7 @@
 
 from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
-from typing import Any, Literal, Protocol, Self, get_args, overload
+from typing import Any, Literal, Protocol, Self, get_args, overload, runtime_checkable
 
 from msgspec import Struct, msgpack
 
@@ -70,6 +70,14 @@ class Named(Protocol):
     @property
     def continuation(self) -> Continuation | None:
         """Where an earlier transfer stopped; None if there was none."""
+
+
+@runtime_checkable
+class PlannedFiles(Protocol):
+    """Files that were planned from pairs of places."""
+
+    def pairs_of(self, pending: bytes) -> list[tuple[Any, Any]]:
+        """Return pairs of places that have the pending files only; `pending` is 1 for each of these."""
 
 
 # A row of `FileResults`: the fields of a result that do not follow from its file, status and error.
@@ -169,6 +177,13 @@ class FileResults(Sequence[FileResult]):
         yield from (self[position] for position in continued)
         first = set(continued)
         yield from (self[position] for position in self._positions("pending") if position not in first)
+
+    def unfinished(self) -> list[tuple[Any, Any]]:
+        """Return pairs of source and destination that have the pending files only."""
+        if not isinstance(self._files, PlannedFiles):
+            return [(file.source, file.destination) for file in self.of_status("pending")]
+        code = _STATUSES.index("pending")
+        return self._files.pairs_of(bytes(each == code for each in self._statuses))
 
     def _positions(self, status: Status) -> Iterator[int]:
         code = _STATUSES.index(status)
@@ -278,6 +293,14 @@ class TransferReport(Struct, frozen=True):
     def pending(self) -> list[FileResult]:
         """The files that were unfinished at the deadline, for a next transfer: see `continuations`."""
         return list(self.of_status("pending"))
+
+    @property
+    def unfinished(self) -> list[tuple[Any, Any]]:
+        """The pairs to give to the next transfer, with `continuations`, to do what this one left pending.
+
+        The pending entries of an archive are one `ZipEntries` with a slice, however many they are.
+        """
+        return self.files.unfinished()
 
     @property
     def continuations(self) -> Mapping[tuple[Any, Any], Continuation]:

@@ -101,6 +101,26 @@ class TransferSession(EngineSession):
         """
         return self._request(_DEFAULTS, listing.list_entries, entries, places=[entries], web=web)
 
+    def slice_archive(
+        self, entries: ZipEntries, size: int = 1_000, web: FetchConfig | None = None
+    ) -> list[ZipEntries]:
+        """Return the entries of an archive in slices, for transfers that run at once on several machines.
+
+        A transfer of a slice reads the slice's rows of the directory and its entries, and nothing else. So
+        the checks of the archive as a whole happen here. See `ZipSlice` for the JSON.
+
+        Args:
+            entries: the archive, and which of its entries.
+            size: rows of the directory in a slice. Slices without a selected entry are left out.
+            web: how URLs are requested.
+
+        Raises:
+            InputError: `size` is not positive, or two entries have the same name.
+            CorruptInput: it is not a ZIP archive, or damaged.
+            SourceNotFound, BucketNotFound, AccessDenied, ConnectionFailed: it could not be read.
+        """
+        return self._request(_DEFAULTS, listing.slice_archive, entries, size, places=[entries], web=web)
+
     def read(self, source: S3Object, max_bytes: int, config: TransferConfig) -> bytes:
         """Read a small object, such as a list, with one GET, within the configuration's deadline.
 

@@ -5,9 +5,11 @@ All I/O methods are `async def`. Blocking implementations block and never suspen
 """
 
 from asyncstream.ports.ends import (
+    Archives,
     Body,
     ByteStream,
     Destination,
+    Listing,
     Opened,
     Source,
     TimeLeft,
@@ -18,11 +20,13 @@ from asyncstream.ports.engines import Annotation, Engine, Finished, Slots, Span,
 
 __all__ = [
     "Annotation",
+    "Archives",
     "Body",
     "ByteStream",
     "Destination",
     "Engine",
     "Finished",
+    "Listing",
     "Opened",
     "Slots",
     "Source",

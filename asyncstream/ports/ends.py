@@ -7,7 +7,7 @@ from typing import Any, Protocol, TypeVar
 from msgspec import Struct
 
 from asyncstream.checksum import Checksum, Composite, Digests
-from asyncstream.locations import SourceFile, SourceFolder, TargetFile
+from asyncstream.locations import SourceFile, SourceFolder, TargetFile, ZipEntries
 from asyncstream.objects import (
     ByteRange,
     CompletedPart,
@@ -146,6 +146,40 @@ class Source(Protocol[Source_contra, Folder_contra]):
     ) -> tuple[list[ListedObject], str | None]:
         """Return up to 1,000 objects, and the token of the next page (None: no more pages)."""
         return [], None
+
+
+class Listing(Protocol):
+    """All files of an archive. A file is made when it is asked for, so that a million take little memory.
+
+    `total` is the sum of their sizes, `held` the memory that the listing takes, in bytes, and `longest` the
+    number of characters of the longest key.
+    """
+
+    total: int
+    held: int
+    longest: int
+
+    def __len__(self) -> int:
+        """Return the number of files."""
+
+    def __getitem__(self, position: int) -> ListedObject:
+        """Return the file at a position."""
+
+    def rest(self, pending: bytes) -> ZipEntries | None:
+        """Return what selects the pending files only; None if none is pending.
+
+        `pending` is 1 for each file that is pending, and 0 for the others.
+        """
+
+
+class Archives(Protocol):
+    """Lists the files in archives."""
+
+    async def list_all(self, entries: ZipEntries) -> Listing:
+        """Return all files that a selection has."""
+
+    async def cut(self, entries: ZipEntries, size: int) -> list[ZipEntries]:
+        """Return selections of up to `size` entries each, which together are this one."""
 
 
 class Destination(Protocol[Target_contra, Folder_contra]):

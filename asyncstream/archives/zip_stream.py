@@ -1,0 +1,140 @@
+"""Stream the content of one ZIP entry: compare its local header with the directory, and decode its data."""
+
+import struct
+from collections import deque
+from collections.abc import Sequence
+from contextlib import suppress
+
+from asyncstream.archives.decoding import Decoder
+from asyncstream.archives.zip_entries import LOCAL_HEADER, Entry
+from asyncstream.errors import AsyncstreamError, DamagedInput, NothingYet, TruncatedBody
+from asyncstream.locations.archives import ZipEntry
+from asyncstream.ports import ByteStream, Engine
+from asyncstream.units import KiB
+
+_LOCAL_SIGNATURE = b"PK\x03\x04"
+# The most bytes after an entry's data that `close` reads to keep the connection.
+_DRAIN_LIMIT = 64 * KiB
+
+
+class EntryStream:
+    """The content of one entry. See `ports.ByteStream`.
+
+    Args:
+        engine: decodes.
+        source: the entry, for messages.
+        entry: its row in the directory.
+        body: the entry's bytes in the archive, from its local header on.
+        decoder: decodes its data.
+        skip: bytes of content to leave out, because they were read before.
+    """
+
+    def __init__(
+        self, engine: Engine, source: ZipEntry, entry: Entry, body: ByteStream, decoder: Decoder, skip: int
+    ) -> None:
+        self._engine = engine
+        self._source = source
+        self._entry = entry
+        self._body = body
+        self._decoder = decoder
+        self._skip = skip
+        self._decoded = 0
+        self._header = b""
+        self._data_left: int | None = None  # None: the local header is not read yet
+        self._gap = 0
+        self._pieces: deque[bytes | memoryview] = deque()
+
+    async def read(self) -> bytes | memoryview:
+        """Return the next piece of content; empty at its end.
+
+        Raises:
+            DamagedInput: the entry contradicts the directory.
+            TruncatedBody: the archive ended before.
+        """
+        while not self._pieces:
+            data = await self._read_data()
+            if not data:
+                return b""
+            self._pieces.extend(await self._engine.compute(lambda data=data: self._decode(data)))  # type: ignore[misc]
+        piece = self._pieces.popleft()
+        unwanted = min(self._skip, len(piece))
+        self._skip -= unwanted
+        if unwanted == len(piece):
+            raise NothingYet("all of it was read before")
+        return piece[unwanted:]
+
+    async def close(self) -> None:
+        """Read up to the next entry, if that is cheaper than a new connection; then close."""
+        self._pieces.clear()
+        if self._data_left == 0 and self._gap <= _DRAIN_LIMIT:
+            with suppress(AsyncstreamError):  # the entry is complete; only its connection is lost
+                while self._gap > 0 and (chunk := await self._body.read()):
+                    self._gap -= len(chunk)
+        await self._body.close()
+
+    async def _read_data(self) -> bytes | memoryview:
+        """Return the next bytes of data; empty at their end.
+
+        Raises:
+            TruncatedBody: the archive ended before.
+        """
+        if self._data_left == 0:
+            return b""
+        chunk = await self._body.read()
+        if not chunk:
+            raise TruncatedBody(f"{self._source}: the archive ended within the entry")
+        if self._data_left is None:
+            self._header += bytes(chunk)
+            start = self._header_length()
+            if start is None:
+                return await self._read_data()
+            chunk, self._header = memoryview(self._header)[start:], b""
+            self._data_left = self._entry.compressed_size
+            self._gap = self._entry.range.length - start - self._entry.compressed_size
+        data = chunk[: self._data_left]
+        self._gap -= len(chunk) - len(data)
+        self._data_left -= len(data)
+        return data if data or not self._data_left else await self._read_data()
+
+    def _header_length(self) -> int | None:
+        """Return the bytes of the local header; None until all of it is there.
+
+        Raises:
+            DamagedInput: it contradicts the directory.
+        """
+        header, entry = self._header, self._entry
+        if len(header) < LOCAL_HEADER:
+            return None
+        flags, method, name, extra = struct.unpack_from("<2xHH16x2H", header, 4)
+        length = int(LOCAL_HEADER + name + extra)
+        if len(header) < length:
+            return None
+        same = header[:4] == _LOCAL_SIGNATURE and method == entry.method and not flags & 1
+        if not same or header[LOCAL_HEADER : LOCAL_HEADER + name] != entry.name:
+            raise DamagedInput(f"{self._source}: its local header and the directory contradict each other")
+        if length + entry.compressed_size > entry.range.length:
+            raise DamagedInput(f"{self._source}: it overlaps the next entry")
+        return length
+
+    def _decode(self, data: bytes | memoryview) -> Sequence[bytes | memoryview]:
+        """Return the content of these data.
+
+        Raises:
+            DamagedInput: they are damaged, or the content is not as long as the directory says.
+        """
+        made: list[bytes | memoryview] = []
+        try:
+            for piece in self._decoder.decode(data):
+                self._decoded += len(piece)
+                if self._decoded > self._entry.size:
+                    raise DamagedInput(
+                        f"it becomes more than the {self._entry.size} bytes that its directory says"
+                    )
+                made.append(piece)
+        except DamagedInput as error:
+            raise DamagedInput(f"{self._source}: {error}") from error
+        if not self._data_left and self._decoded < self._entry.size:
+            raise DamagedInput(
+                f"{self._source}: it ended after {self._decoded} of {self._entry.size} bytes: it is damaged"
+            )
+        return made
