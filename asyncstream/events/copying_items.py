@@ -111,15 +111,16 @@ def _outcome(item: Item, report: TransferReport, places: Sequence[int] | None = 
     """Return the item's outcome from the report's files at these positions; None: from all files."""
     own = report.files if places is None else FileResults.of([report.files[place] for place in places])
     failed, pending = own.number_of("failed"), own.number_of("pending")
-    pending_file = next(own.of_status("pending"), None)
+    left = next(own.left("pending", "failed"), None)
     return ItemOutcome(
         item,
         files=len(own) - failed - pending,
         bytes=own.bytes,
         failed=failed,
         error=_first_error(own),
-        pending=pending_file is not None,
-        continuation=pending_file.continuation if pending_file else None,
+        pending=pending > 0,
+        continuation=left.continuation if left else None,
+        entries=left.source if left and isinstance(left.source, ZipEntries) else None,
     )
 
 

@@ -6,6 +6,7 @@
 import json
 import math
 import sys
+from collections.abc import Iterator
 from typing import Any, Literal
 
 import msgspec
@@ -21,8 +22,9 @@ from asyncstream.events.handler_replies import (
     json_schema,
     problem,
 )
-from asyncstream.locations import S3Object
-from asyncstream.pipeline.results import FileResult, Status, TransferReport
+from asyncstream.events.unzipping import Entries
+from asyncstream.locations import S3Object, ZipEntries
+from asyncstream.pipeline.results import FileResult, Left, Status, TransferReport
 from asyncstream.units import MiB
 
 
@@ -84,7 +86,7 @@ class DirectReply(Struct, frozen=True, omit_defaults=True):
         request_id: the invocation's id, to find its log by. Not set if rejected.
         totals: not set if rejected.
         pending: the files that the time was too short for, in the form that the next event needs. Lists as
-            many as fit, partly copied files first.
+            many as fit, partly copied files first. The files of an archive are one row.
         pending_omitted: the number of pending files not listed. Repeat the event that named them.
         failures: the failed files, as many as fit.
         failures_omitted: the number of failed files not listed; see `report_uri`.
@@ -139,7 +141,8 @@ def reply_to(
     failed, pending = report.count("failed"), report.count("pending")
     # Rows are built one by one until they no longer fit: there may be a hundred thousand. Files with an open
     # upload come first, because S3 charges for its parts until it ends.
-    to_come, left = as_many_as_fit(map(_to_copy, report.files.pending()), MAX_INLINE_BYTES)
+    numbers: list[int] = []
+    to_come, left = as_many_as_fit(_rows_of_pending(report, numbers), MAX_INLINE_BYTES)
     inline, _ = as_many_as_fit(map(file_reply, report.of_status("failed")), left)
     status: Literal["copied", "pending", "partial", "failed"] = "copied"
     if pending:
@@ -166,7 +169,7 @@ def reply_to(
             downgrades=list(report.downgrades) or msgspec.UNSET,
         ),
         pending=to_come,
-        pending_omitted=pending - len(to_come),
+        pending_omitted=pending - sum(numbers[: len(to_come)]),
         failures=inline,
         failures_omitted=failed - len(inline),
         report_uri=report_uri if report_error is None else None,
@@ -174,10 +177,20 @@ def reply_to(
     )
 
 
-def _to_copy(result: FileResult) -> FileToCopy:
-    source, destination = result.source, result.destination
+def _rows_of_pending(report: TransferReport, numbers: list[int]) -> Iterator[FileToCopy]:
+    """Yield rows that name the pending files, and append the number of files of each to `numbers`."""
+    for left in report.files.left("pending"):
+        numbers.append(left.files)
+        yield _to_copy(left)
+
+
+def _to_copy(left: Left) -> FileToCopy:
+    source: Any = left.source
+    entries = None
+    if isinstance(source, ZipEntries):
+        entries, source = Entries.from_selection(source), source.archive
     version_id = source.version_id if isinstance(source, S3Object) else None
-    return FileToCopy(source.uri, destination.uri, version_id, result.continuation)
+    return FileToCopy(source.uri, left.destination.uri, version_id, left.continuation, entries)
 
 
 def report_document(report: TransferReport, room: float = math.inf) -> bytearray:

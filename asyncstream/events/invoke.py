@@ -6,12 +6,13 @@ from typing import Any
 
 from asyncstream import transforms
 from asyncstream.engines import EngineName
-from asyncstream.errors import AsyncstreamError
-from asyncstream.events import direct, direct_reply, metrics
+from asyncstream.errors import AsyncstreamError, FilesFailedForNow
+from asyncstream.events import direct, direct_reply, metrics, slicing
 from asyncstream.events.context import Handler, LambdaContext, request_id, within
 from asyncstream.events.copying_items import copy_items
 from asyncstream.events.deployment import Deployment, deployed_session
 from asyncstream.events.handler_replies import Invoked, sendable
+from asyncstream.events.items import is_temporary
 from asyncstream.events.triggers import Trigger, find_trigger
 from asyncstream.pipeline import memory
 from asyncstream.pipeline.config import TransferConfig, memory_left
@@ -63,6 +64,8 @@ def handle_event(event: Any, context: LambdaContext | None, *, engine: EngineNam
     Raises:
         InputError, ConfigError, FilesFailed: only for triggers that learn of failures by an error.
     """
+    if slicing.is_asked(event):
+        return sendable(_sliced(event, context, engine, multipart))
     trigger = find_trigger(event)
     if trigger is not None:
         return sendable(_triggered(trigger, context, engine, multipart))
@@ -90,6 +93,28 @@ def _triggered(trigger: Trigger, context: LambdaContext | None, engine: EngineNa
         Duration=time.monotonic() - started,
     )
     return trigger.reply(outcomes)
+
+
+def _sliced(event: Any, context: LambdaContext | None, engine: EngineName, multipart: bool) -> Any:
+    """Cut an archive into items of a Map; see `slicing.py`.
+
+    Raises:
+        FilesFailedForNow: another invocation may succeed.
+        AsyncstreamError: the event, the configuration or the archive is wrong, or cannot be read.
+    """
+    asked = slicing.parse(event, Deployment.from_env())
+    config = TransferConfig.from_env(multipart=multipart)
+    try:
+        with deployed_session(engine) as session:
+            items = slicing.items_of(asked, session.slice_archive(asked.entries, asked.slice_size))
+            if asked.write_to is not None:
+                document = slicing.list_document(items)
+                session.write(asked.write_to, document, slicing.LIST_TYPE, within(config, context))
+    except AsyncstreamError as error:
+        if is_temporary(error):
+            raise FilesFailedForNow(f"{type(error).__name__}: {error}") from error
+        raise
+    return slicing.reply(asked, items)
 
 
 def _direct(

@@ -6,6 +6,7 @@ from typing import Any, Self
 from msgspec import Struct, field
 
 from asyncstream.errors import AsyncstreamError, DeadlineExceeded, FilesFailed, FilesFailedForNow
+from asyncstream.locations import ZipEntries
 from asyncstream.pipeline.continuation import Continuation
 from asyncstream.pipeline.jobs import Pair
 
@@ -40,6 +41,7 @@ class ItemOutcome(Struct, frozen=True):
         error: the first error, if any.
         pending: whether another invocation has to continue it.
         continuation: where to continue, if the file is partly copied.
+        entries: the files of an archive that failed or are pending.
     """
 
     item: Item
@@ -49,6 +51,7 @@ class ItemOutcome(Struct, frozen=True):
     error: Exception | None = None
     pending: bool = False
     continuation: Continuation | None = None
+    entries: ZipEntries | None = None
 
     @classmethod
     def from_error(cls, item: Item, error: Exception) -> Self:

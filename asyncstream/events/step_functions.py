@@ -44,7 +44,7 @@ MAX_ERROR = 300
 NO_SOURCE = "an item without a source"
 
 
-class MapItem(Struct, frozen=True, forbid_unknown_fields=True):
+class MapItem(Struct, frozen=True, forbid_unknown_fields=True, omit_defaults=True):
     """One file: a row of CSV or JSON Lines, or an item that the state machine builds from a listing.
 
     Attributes:
@@ -123,10 +123,9 @@ def reply(event: Any, outcomes: Sequence[ItemOutcome]) -> dict[str, Any]:
     ends = list(zip(batch.items, outcomes, strict=True))
     failed = [(item, each) for item, each in ends if each.error]
     pending = [(item, each) for item, each in ends if each.pending and not each.error]
-    unfinished = [_as_left(item, None) for item, _ in failed]
-    unfinished += [_as_left(item, each.continuation) for item, each in pending]
+    unfinished = [_as_left(item, each) for item, each in failed + pending]
     totals = {
-        "copied": batch.copied + len(outcomes) - len(failed) - len(pending),
+        "copied": batch.copied + sum(each.files for each in outcomes),
         "pending": len(pending),
         "bytes": batch.bytes + sum(each.bytes for each in outcomes),
         "failed": len(failed),
@@ -144,14 +143,16 @@ def is_chained(event: Any) -> bool:
     return not (isinstance(event, dict) and event.get("must_succeed"))
 
 
-def _as_left(item: Any, continuation: Continuation | None) -> Any:
+def _as_left(item: Any, outcome: ItemOutcome) -> Any:
     """Return an item as the next invocation needs it, with the new continuation and not the earlier one."""
     if not isinstance(item, dict):
         return without_keys(item)
     others = {name: value for name, value in item.items() if name != "continuation"}
-    if continuation is None:
+    if outcome.entries is not None:
+        return {**others, "entries": msgspec.to_builtins(Entries.from_selection(outcome.entries))}
+    if outcome.continuation is None or outcome.error is not None:
         return without_keys(others)
-    return {**others, "continuation": msgspec.to_builtins(continuation)}
+    return {**others, "continuation": msgspec.to_builtins(outcome.continuation)}
 
 
 def _expand_batch(event: Any) -> _Batch:

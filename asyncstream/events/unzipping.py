@@ -1,10 +1,10 @@
 """ZIP archives in events: which of their files to unpack, and where to. Does no I/O."""
 
-from typing import Annotated
+from typing import Annotated, Self
 
 from msgspec import Meta, Struct
 
-from asyncstream.locations import S3Object, S3Prefix, ZipEntries, rebased
+from asyncstream.locations import S3Object, S3Prefix, ZipEntries, ZipSlice, rebased
 
 _SUFFIX = ".zip"
 
@@ -15,10 +15,17 @@ class Entries(Struct, frozen=True, forbid_unknown_fields=True, omit_defaults=Tru
     Attributes:
         select: a pattern of names, such as "*.csv"; see `ZipEntries`.
         encoding: the encoding of names that are not marked as UTF-8; empty for none.
+        slice: rows of the archive's directory, copied from an earlier reply.
     """
 
     select: Annotated[str, Meta(min_length=1)] = "*"
     encoding: str | None = None
+    slice: ZipSlice | None = None
+
+    @classmethod
+    def from_selection(cls, entries: ZipEntries) -> Self:
+        """Return the selection of these entries, without their archive."""
+        return cls(entries.select, entries.encoding, entries.slice)
 
     def of(self, archive: S3Object) -> ZipEntries:
         """Return the entries of this archive.
@@ -26,7 +33,7 @@ class Entries(Struct, frozen=True, forbid_unknown_fields=True, omit_defaults=Tru
         Raises:
             InputError: the encoding is unknown.
         """
-        return ZipEntries(archive, self.select, self.encoding or None)
+        return ZipEntries(archive, self.select, self.encoding or None, self.slice)
 
 
 def is_archive(key: str) -> bool:

@@ -1,7 +1,7 @@
 """The files to copy: checks before any I/O, and jobs."""
 
 from bisect import bisect_right
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from itertools import pairwise
 from typing import Any, overload
 
@@ -27,6 +27,7 @@ from asyncstream.locations import (
 )
 from asyncstream.objects import ListedObject
 from asyncstream.pipeline.continuation import Continuation
+from asyncstream.pipeline.results import Left
 from asyncstream.ports import Listing
 
 
@@ -214,28 +215,24 @@ class Jobs(Sequence[Job]):
         for place in range(len(listing)):
             self._listed_job(position, listing[place])
 
-    def pairs_of(self, pending: bytes) -> list[Pair]:
-        """Return the pairs of the pending files. For the files of a `Listing`, it is a pair of folders.
+    def pairs_of(self, left: bytes) -> Iterator[Left]:
+        """Yield the pairs of the files that are left. For the files of a `Listing`, it is a pair of folders.
 
         Args:
-            pending: 1 for each pending file, 0 for each other.
+            left: 1 for each file that is left, 0 for each other.
         """
-        pairs: list[Pair] = []
-        position = pending.find(1)
+        position = left.find(1)
         while position >= 0:
             group = self._group_of(position)
             if group is None:
                 job = self[position]
-                pairs.append((job.source, job.destination))
-                position = pending.find(1, position + 1)
+                yield Left(job.source, job.destination, job.continuation)
+                position = left.find(1, position + 1)
                 continue
             after = group.first + len(group.listing)
-            rest = group.listing.rest(pending[group.first : after])
-            destination = self._pairs[group.pair][1]
-            assert rest is not None and isinstance(destination, _FOLDERS)  # noqa: S101, PT018 - one is pending
-            pairs.append((rest, destination))
-            position = pending.find(1, after)
-        return pairs
+            own = left[group.first : after]
+            yield Left(group.listing.rest(own), self._pairs[group.pair][1], files=own.count(1))
+            position = left.find(1, after)
 
     def add_continuations(self, left: Mapping[tuple[Any, Any], Continuation]) -> None:
         """Add continuations of an earlier transfer of these files.

@@ -2,7 +2,7 @@
 
 from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
-from typing import Any, Literal, Protocol, Self, get_args, overload, runtime_checkable
+from typing import Any, Literal, NamedTuple, Protocol, Self, get_args, overload, runtime_checkable
 
 from msgspec import Struct, msgpack
 
@@ -72,12 +72,28 @@ class Named(Protocol):
         """Where an earlier transfer stopped; None if there was none."""
 
 
+class Left(NamedTuple):
+    """A file that is left to do, or files in an archive.
+
+    Attributes:
+        source: the file, or the entries of an archive.
+        destination: the file, or the folder of the entries.
+        continuation: where to continue, if the file was started.
+        files: the number of files.
+    """
+
+    source: Any
+    destination: Any
+    continuation: Continuation | None = None
+    files: int = 1
+
+
 @runtime_checkable
 class PlannedFiles(Protocol):
     """Files that were planned from pairs of places."""
 
-    def pairs_of(self, pending: bytes) -> list[tuple[Any, Any]]:
-        """Return pairs of places that have the pending files only; `pending` is 1 for each of these."""
+    def pairs_of(self, left: bytes) -> Iterator[Left]:
+        """Yield pairs of places that have the files that are left, and no others; `left` is 1 for each."""
 
 
 # A row of `FileResults`: the fields of a result that do not follow from its file, status and error.
@@ -167,23 +183,26 @@ class FileResults(Sequence[FileResult]):
         """Yield the results of the files with this status."""
         return (self[position] for position in self._positions(status))
 
-    def pending(self) -> Iterator[FileResult]:
-        """Yield the pending files, first those whose uploads this transfer started or continued.
+    def left(self, *statuses: Status) -> Iterator[Left]:
+        """Yield what the next transfer needs to do the files with these statuses, and no others.
 
-        The others are as the caller gave them. Each result is created when the caller asks for it, because
-        little time is left when files are pending.
+        First the files whose uploads this transfer started or continued, then the others as the caller gave
+        them. The entries of an archive are one pair, however many. Each pair is created when the caller asks
+        for it, because little time is left when files are pending.
         """
-        continued = sorted(position for position, left in self._continuations.items() if left is not None)
-        yield from (self[position] for position in continued)
-        first = set(continued)
-        yield from (self[position] for position in self._positions("pending") if position not in first)
-
-    def unfinished(self) -> list[tuple[Any, Any]]:
-        """Return pairs of source and destination that have the pending files only."""
-        if not isinstance(self._files, PlannedFiles):
-            return [(file.source, file.destination) for file in self.of_status("pending")]
-        code = _STATUSES.index("pending")
-        return self._files.pairs_of(bytes(each == code for each in self._statuses))
+        codes = {_STATUSES.index(status) for status in statuses}
+        left = bytearray(self._statuses.translate(bytes(code in codes for code in range(256))))
+        for position in sorted(self._continuations):
+            if left[position] and self._continuations[position] is not None:
+                left[position] = 0
+                yield _left(self[position])
+        if isinstance(self._files, PlannedFiles):
+            yield from self._files.pairs_of(bytes(left))
+            return
+        position = left.find(1)
+        while position >= 0:
+            yield _left(self[position])
+            position = left.find(1, position + 1)
 
     def _positions(self, status: Status) -> Iterator[int]:
         code = _STATUSES.index(status)
@@ -234,6 +253,10 @@ class FileResults(Sequence[FileResult]):
 
     def __repr__(self) -> str:
         return repr(list(self))
+
+
+def _left(result: FileResult) -> Left:
+    return Left(result.source, result.destination, result.continuation)
 
 
 class TransferReport(Struct, frozen=True):
@@ -300,7 +323,7 @@ class TransferReport(Struct, frozen=True):
 
         The pending entries of an archive are one `ZipEntries` with a slice, however many they are.
         """
-        return self.files.unfinished()
+        return [(each.source, each.destination) for each in self.files.left("pending")]
 
     @property
     def continuations(self) -> Mapping[tuple[Any, Any], Continuation]:
