@@ -18,7 +18,14 @@ from typing import Any
 import msgspec
 from msgspec import Struct
 
-from asyncstream.errors import AsyncstreamError, ConfigError, FilesFailed, FilesFailedForNow, full_message
+from asyncstream.errors import (
+    AsyncstreamError,
+    ConfigError,
+    FilesFailed,
+    FilesFailedForNow,
+    InputError,
+    full_message,
+)
 from asyncstream.events import inventory
 from asyncstream.events.deployment import Deployment
 from asyncstream.events.items import Item, ItemOutcome, failure_type
@@ -222,6 +229,8 @@ def _item(value: Any, deployment: Deployment) -> Item:
             # `_expand_batch` replaces valid rows. This row is invalid, and reading it raises its error.
             inventory.read_row(value["inventory_row"])
         row = read(value, MapItem, "the item")
+        if row.entries is not None and row.continuation is not None:
+            raise InputError("the files of an archive have no continuation: copy `entries` from the reply")
         source = S3Object.from_uri(row.source, row.version_id or None)
         pair = deployment.pair(source, row.destination, row.entries)
         return Item(source.uri, (pair,), continuation=row.continuation)

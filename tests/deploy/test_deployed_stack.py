@@ -11,7 +11,7 @@ from typing import Any
 
 import pytest
 
-from tests.handlers.archive_files import pack
+from tests.handlers.archives.packing import pack
 from tests.servers.base import until
 
 from .ministack import MiniStack

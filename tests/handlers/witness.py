@@ -12,7 +12,7 @@ from asyncstream.errors import ConfigError, PageNotFound, SourceChanged, SourceN
 from asyncstream.locations.urls import parse_url
 from asyncstream.web.pages import Page
 
-from .archive_files import pack
+from .archives.packing import pack
 
 # The prefixes that a function may read and write.
 SOURCE, DESTINATION = "s3://raw/in/", "s3://clean/out/"
