@@ -272,6 +272,16 @@ def test_the_state_machine_copies_what_a_list_names(stack: Deployed, kind: str, 
     assert stack.copies()[f"named/{kind}"] == 5
 
 
+def test_the_state_machine_unpacks_one_archive_by_several_functions(stack: Deployed) -> None:
+    files = {f"{number // 100}/{number:04d}.txt": b"%d" % number for number in range(5_000)}
+    stack.put("large/big.zip", pack(files))
+
+    output = stack.run("unzip", bucket=stack.bucket("Source"), key="large/big.zip", slice_size=500)
+
+    assert [(child["copied"], child["failed"]) for child in output] == [(500, 0)] * 10
+    assert stack.copies().items() >= {f"large/big/{name}": len(body) for name, body in files.items()}.items()
+
+
 def test_deleted_it_leaves_nothing(
     deploy: Callable[[str], Deployed], run: Callable[..., str], sam: Path, cloud: MiniStack
 ) -> None:
