@@ -19,7 +19,7 @@ _ENCRYPTED, _MASKED = 1 << 0, 1 << 13
 # Bytes of a local header without name and extra fields, and the most that its extra fields have.
 LOCAL_HEADER, _MOST_EXTRA = 30, 0xFFFF
 # The mode of a symbolic link, in the first four bits of the attributes.
-_LINK_MODE = 0xA
+LINK_MODE = 0xA
 # Bytes of a window, and of the largest entry that shares one.
 WINDOW, _LARGEST_SHARED = 512 * KiB, 128 * KiB
 # Bytes between the entries of a window that are read for nothing.
@@ -108,7 +108,7 @@ class Selector:
 
 def may_be_link(fields: RowFields) -> bool:
     """Whether a row is that of a symbolic link."""
-    return fields[9] >> 28 == _LINK_MODE and is_link(raw_entry(fields))
+    return fields[9] >> 28 == LINK_MODE and is_link(raw_entry(fields))
 
 
 def least_stop(fields: RowFields) -> int:

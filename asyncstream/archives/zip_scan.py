@@ -10,9 +10,10 @@ from typing import NoReturn
 
 from msgspec import Struct
 
-from asyncstream.archives.zip_directory import CUT, Directory, RowFields, walk_rows
-from asyncstream.archives.zip_entries import Selector, least_stop, may_be_link
+from asyncstream.archives.zip_directory import CUT, Directory, RowFields, raw_entry, walk_rows
+from asyncstream.archives.zip_entries import LINK_MODE, LOCAL_HEADER, Selector, least_stop, may_be_link
 from asyncstream.archives.zip_listing import BYTES_OF_BLOCK, Block, Found
+from asyncstream.archives.zip_names import is_link
 from asyncstream.errors import CorruptInput, InputError
 from asyncstream.locations.archives import ZipEntries, ZipSlice
 
@@ -75,7 +76,8 @@ class Scan:
         self._held = 0
         self._in_order = True
         self._last_start, self._least_next = -1, 0
-        self._count = self._bytes = self._links = self._longest = 0
+        self._count = self._in_blocks = 0
+        self._bytes = self._links = self._longest = 0
         self._hashes = array("q")
 
     def feed(self, data: bytes | bytearray) -> None:
@@ -87,12 +89,28 @@ class Scan:
         """
         data = b"".join((self._rest, data))
         block_at, at = 0, self._walked
+        number, least_next, longest = self._area.first + self._count, self._least_next, self._longest
+        key_of, add_hash = self._selector.key, self._hashes.append
+        in_block = self._count - self._in_blocks
         for fields in walk_rows(data, at):
-            at = fields[-1]
-            self._add_row(fields)
-            if not self._count % self._per_block:
-                self._add_block(data[block_at:at])
-                block_at = at
+            name, _, _, _, _, packed, size, start, _, attributes, at = fields
+            if start < least_next:
+                self._leave_order(name, start)
+            self._last_start, least_next = start, start + LOCAL_HEADER + len(name) + packed
+            key = key_of(number, fields)
+            number += 1
+            in_block += 1
+            if key is not None:
+                if attributes >> 28 == LINK_MODE and is_link(raw_entry(fields)):
+                    self._links += 1
+                else:
+                    add_hash(hash(key))
+                    self._bytes += size
+                    longest = len(key) if len(key) > longest else longest  # noqa: FURB136 - half the time
+            if in_block == self._per_block:
+                self._add_block(data[block_at:at], in_block)
+                block_at, in_block = at, 0
+        self._count, self._least_next, self._longest = number - self._area.first, least_next, longest
         self._rest, self._walked = data[block_at:], at - block_at
 
     def finish(self) -> Found:
@@ -105,7 +123,7 @@ class Scan:
         if self._walked < len(self._rest):
             raise CorruptInput(CUT)
         if self._rest:
-            self._add_block(self._rest)
+            self._add_block(self._rest, self._count - self._in_blocks)
         area = self._area
         # Without Zip64, writers let the number wrap at 65,536.
         if area.count != (self._count if area.exact else self._count % 65_536):
@@ -133,38 +151,26 @@ class Scan:
             self._hashes,
         )
 
-    def _add_row(self, fields: RowFields) -> None:
-        start = fields[7]
-        if start < self._least_next and self._in_order:
-            if start >= self._last_start:
-                self._raise_overlap(fields[0])
-            self._in_order = False
-        self._last_start, self._least_next = start, least_stop(fields)
-        key = self._selector.key(self._area.first + self._count, fields)
-        self._count += 1
-        if key is None:
-            return
-        if may_be_link(fields):
-            self._links += 1
-            return
-        self._hashes.append(hash(key))
-        self._bytes += fields[6]
-        self._longest = max(self._longest, len(key))
+    def _leave_order(self, name: bytes, start: int) -> None:
+        """Note that an entry starts before the end of the last one, unless it starts within that one."""
+        if self._in_order and start >= self._last_start:
+            self._raise_overlap(name)
+        self._in_order = False
 
-    def _add_block(self, rows: bytes) -> None:
-        first = self._blocks[-1].first + self._blocks[-1].count if self._blocks else self._area.first
+    def _add_block(self, rows: bytes, count: int) -> None:
         listed = self._blocks[-1].listed + self._blocks[-1].files if self._blocks else 0
         block = Block(
             zlib.compress(rows, _LEVEL),
             self._position,
             self._position + len(rows),
-            first,
-            self._area.first + self._count - first,
+            self._area.first + self._in_blocks,
+            count,
             listed,
             len(self._hashes) - listed,
             next(walk_rows(rows))[7] + self._area.shift,
         )
         self._position = block.stop
+        self._in_blocks += count
         self._blocks.append(block)
         self._held += len(block.packed) + BYTES_OF_BLOCK
         # The hashes take 8 bytes each, and once more while they are compared.

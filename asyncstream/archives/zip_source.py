@@ -13,10 +13,11 @@ from asyncstream.archives.zip_scan import Area, Scan, too_large
 from asyncstream.archives.zip_stream import EntryStream
 from asyncstream.archives.zip_windows import Windows, read_whole
 from asyncstream.checksum import Checksum
-from asyncstream.errors import CorruptInput, InputError, S3Error, SourceChanged, TruncatedBody
+from asyncstream.errors import CorruptInput, InputError, OutputTooLarge, S3Error, SourceChanged, TruncatedBody
 from asyncstream.locations.archives import ArchiveFile, ZipEntries, ZipEntry
 from asyncstream.objects import ByteRange
 from asyncstream.ports import ByteStream, Engine, Opened, Source
+from asyncstream.transforms.running import RATIO_COUNTS_FROM
 from asyncstream.units import KiB, MiB
 
 # Rows of the directory that are kept and unpacked together.
@@ -39,12 +40,22 @@ class ZipSource(Source[ZipEntry, ZipEntries]):
         engine: decodes.
         source_of: returns the source that reads an archive.
         entry_memory: bytes of memory that the directory of an archive may take.
+        max_output: the most bytes of an entry's content; None for no limit.
+        max_ratio: the most bytes that each byte of an entry's data may become, from 64 MiB on; None for no
+            limit.
     """
 
     def __init__(
-        self, engine: Engine, source_of: Callable[[ArchiveFile], Source[Any, Any]], entry_memory: float
+        self,
+        engine: Engine,
+        source_of: Callable[[ArchiveFile], Source[Any, Any]],
+        entry_memory: float,
+        *,
+        max_output: int | None = None,
+        max_ratio: float | None = None,
     ) -> None:
         self._engine = engine
+        self._max_output, self._max_ratio = max_output, max_ratio
         self._source_of = source_of
         self._entry_memory = entry_memory
         self._recent = Recent[Any]()
@@ -93,12 +104,14 @@ class ZipSource(Source[ZipEntry, ZipEntries]):
             CorruptInput: the archive is not a ZIP archive, or damaged.
             InputError: there is no such entry, or it cannot be read.
             SourceChanged: the archive was overwritten.
+            OutputTooLarge: the directory promises more content than the limits allow.
         """
         archive_etag, entry = self._listed(source) or await self._find(source)
         if etag and etag != archive_etag:
             raise SourceChanged(f"{source.archive} was overwritten")
         if entry.refused is not None:
             raise InputError(f"{source}: {entry.refused}")
+        self._check_size(source, entry)
         try:
             decoder = decoder_for(entry.method)
         except InputError as error:
@@ -115,6 +128,19 @@ class ZipSource(Source[ZipEntry, ZipEntries]):
             stream,
             checksum=checksum,
             in_ranges=False,
+        )
+
+    def _check_size(self, source: ZipEntry, entry: Entry) -> None:
+        ratio = self._max_ratio
+        if self._max_output is not None and entry.size > self._max_output:
+            limit = f"the {self._max_output} that max_output allows"
+        elif ratio is not None and entry.size > max(RATIO_COUNTS_FROM, ratio * entry.compressed_size):
+            limit = f"the {ratio:g} times that max_ratio allows"
+        else:
+            return
+        raise OutputTooLarge(
+            f"{source}: its {entry.compressed_size} bytes become {entry.size}, more than {limit}: raise that "
+            "setting if you trust the archive"
         )
 
     def _listed(self, source: ZipEntry) -> tuple[str, Entry] | None:

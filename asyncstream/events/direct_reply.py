@@ -24,7 +24,8 @@ from asyncstream.events.handler_replies import (
 )
 from asyncstream.events.unzipping import Entries
 from asyncstream.locations import S3Object, ZipEntries
-from asyncstream.pipeline.results import FileResult, Left, Status, TransferReport
+from asyncstream.pipeline.continuation import Left
+from asyncstream.pipeline.results import FileResult, Status, TransferReport
 from asyncstream.units import MiB
 
 

@@ -1,7 +1,6 @@
 """The files to copy: checks before any I/O, and jobs."""
 
-from bisect import bisect_right
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from itertools import pairwise
 from typing import Any, overload
 
@@ -26,8 +25,8 @@ from asyncstream.locations import (
     rebased,
 )
 from asyncstream.objects import ListedObject
-from asyncstream.pipeline.continuation import Continuation
-from asyncstream.pipeline.results import Left
+from asyncstream.pipeline.continuation import Continuation, Left
+from asyncstream.pipeline.groups import Groups
 from asyncstream.ports import Listing
 
 
@@ -134,15 +133,6 @@ _BESIDE_ROW = 170
 _OF_RESULT = 140
 
 
-class _Group(Struct, frozen=True):
-    """The files of one `Listing`: the first one's position, the pair, and how many such files come before."""
-
-    first: int
-    pair: int
-    listing: Listing
-    before: int
-
-
 class Jobs(Sequence[Job]):
     """The files to copy, in order. Listed files take about 130 bytes each (500 as objects).
 
@@ -162,9 +152,7 @@ class Jobs(Sequence[Job]):
         self._pairs = pairs
         # For a pair of objects its position, for a listed object its row.
         self._rows: list[int | bytes] = []
-        self._groups: list[_Group] = []
-        self._firsts: list[int] = []
-        self._grouped = 0
+        self._groups = Groups()
         self._continuations: dict[int, Continuation] = {}
         self.held = 0
         self.listed = 0
@@ -199,10 +187,7 @@ class Jobs(Sequence[Job]):
         Raises:
             InputError: the key of a destination would be too long, or no file can have its name.
         """
-        group = _Group(len(self), position, listing, self._grouped)
-        self._groups.append(group)
-        self._firsts.append(group.first)
-        self._grouped += len(listing)
+        self._groups.add(len(self), position, listing)
         self.held += listing.held + len(listing) * _OF_RESULT
         self.listed += len(listing)
         self.bytes += listing.total
@@ -223,16 +208,20 @@ class Jobs(Sequence[Job]):
         """
         position = left.find(1)
         while position >= 0:
-            group = self._group_of(position)
+            group, _ = self._groups.find(position)
+            after = position + 1 if group is None else group.after
             if group is None:
                 job = self[position]
                 yield Left(job.source, job.destination, job.continuation)
-                position = left.find(1, position + 1)
-                continue
-            after = group.first + len(group.listing)
-            own = left[group.first : after]
-            yield Left(group.listing.rest(own), self._pairs[group.pair][1], files=own.count(1))
+            else:
+                own = left[group.first : after]
+                yield Left(group.listing.rest(own), self._pairs[group.pair][1], files=own.count(1))
             position = left.find(1, after)
+
+    @property
+    def continued(self) -> Collection[int]:
+        """The positions of the files that have continuations."""
+        return self._continuations.keys()
 
     def add_continuations(self, left: Mapping[tuple[Any, Any], Continuation]) -> None:
         """Add continuations of an earlier transfer of these files.
@@ -262,15 +251,14 @@ class Jobs(Sequence[Job]):
         """
         if place is None:
             return
-        apart = {
-            group.first: len(group.listing)
-            for group in self._groups
-            if not any(place.uri.startswith(side.uri) for side in self._pairs[group.pair])
-        }
+        for source, _ in self._pairs:
+            if isinstance(source, ZipEntries) and source.archive.uri == place.uri:
+                raise InputError(f"{place} is the archive {source.archive}: name another")
         position = 0
         while position < len(self):
-            if position in apart:
-                position += apart[position]
+            group, _ = self._groups.find(position)
+            if group is not None and not self._may_have(group.pair, place):
+                position = group.after
                 continue
             job = self[position]
             position += 1
@@ -278,6 +266,9 @@ class Jobs(Sequence[Job]):
                 raise InputError(
                     f"{place} is one of the files, {job.source} -> {job.destination}: name another"
                 )
+
+    def _may_have(self, pair: int, place: S3Object) -> bool:
+        return any(place.uri.startswith(side.uri) for side in self._pairs[pair])
 
     def check_distinct(self) -> None:
         """Check that no two files have the same destination, now that all prefixes are listed.
@@ -300,11 +291,11 @@ class Jobs(Sequence[Job]):
 
     def listed_keys(self, first: int) -> set[str]:
         """Return the keys of the files that were listed, from this position on."""
-        rows = self._rows[first - self._grouped :]
+        rows = self._rows[first - self._groups.files :]
         return {_key(_read_row(row)[1]) for row in rows if isinstance(row, bytes)}
 
     def __len__(self) -> int:
-        return len(self._rows) + self._grouped
+        return len(self._rows) + self._groups.files
 
     @overload
     def __getitem__(self, position: int) -> Job: ...
@@ -318,20 +309,11 @@ class Jobs(Sequence[Job]):
         return replace(job, continuation=self._continuations.get(position)) if self._continuations else job
 
     def _job(self, position: int) -> Job:
-        group = self._group_of(position)
+        group, place = self._groups.find(position)
         if group is not None:
-            return self._listed_job(group.pair, group.listing[position - group.first])
-        at = bisect_right(self._firsts, position)
-        if at:
-            last = self._groups[at - 1]
-            position -= last.before + len(last.listing)
-        row = self._rows[position]
+            return self._listed_job(group.pair, group.listing[place])
+        row = self._rows[place]
         return self._pair_job(row) if isinstance(row, int) else self._unpack_job(row)
-
-    def _group_of(self, position: int) -> _Group | None:
-        at = bisect_right(self._firsts, position)
-        group = self._groups[at - 1] if at else None
-        return group if group is not None and position < group.first + len(group.listing) else None
 
     def _pair_job(self, position: int) -> Job:
         source, destination = self._pairs[position]

@@ -75,18 +75,26 @@ async def add_other_ends(
             opened = await open_source(engine, web, config.max_concurrency, deadline, verify=verify)
             closing.push_async_callback(opened.close)
             sources[WebFile] = opened
-        archives = None if kinds.isdisjoint(_ZIP) else _open_zip(engine, sources)
+        archives = None if kinds.isdisjoint(_ZIP) else _open_zip(engine, sources, config)
         if archives is not None:
             sources |= dict.fromkeys(_ZIP, archives)
         yield Ends(sources, destinations, ends.retrying, archives)
 
 
-def _open_zip(engine: Engine, sources: Mapping[type, Source[Any, Any]]) -> "ZipSource":
+def _open_zip(
+    engine: Engine, sources: Mapping[type, Source[Any, Any]], config: TransferConfig
+) -> "ZipSource":
     from asyncstream.archives.zip_source import ZipSource
 
     left = memory_left(memory.lambda_memory(), memory.resident())
     entry_memory = min(left, _MEMORY_ELSEWHERE)
-    return ZipSource(engine, lambda place: sources[type(place)], entry_memory)
+    return ZipSource(
+        engine,
+        lambda place: sources[type(place)],
+        entry_memory,
+        max_output=config.max_output,
+        max_ratio=config.max_ratio,
+    )
 
 
 def _kinds(places: Iterable[Place]) -> Iterator[type]:

@@ -1,13 +1,13 @@
 """The results of each file and of the whole transfer."""
 
 from collections import Counter
-from collections.abc import Iterator, Mapping, Sequence
-from typing import Any, Literal, NamedTuple, Protocol, Self, get_args, overload, runtime_checkable
+from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
+from typing import Any, Literal, Protocol, Self, get_args, overload, runtime_checkable
 
 from msgspec import Struct, msgpack
 
 from asyncstream.locations import SourceFile, TargetFile
-from asyncstream.pipeline.continuation import Continuation
+from asyncstream.pipeline.continuation import Continuation, Left
 
 Status = Literal["copied", "skipped", "pending", "failed"]
 
@@ -72,28 +72,16 @@ class Named(Protocol):
         """Where an earlier transfer stopped; None if there was none."""
 
 
-class Left(NamedTuple):
-    """A file that is left to do, or files in an archive.
-
-    Attributes:
-        source: the file, or the entries of an archive.
-        destination: the file, or the folder of the entries.
-        continuation: where to continue, if the file was started.
-        files: the number of files.
-    """
-
-    source: Any
-    destination: Any
-    continuation: Continuation | None = None
-    files: int = 1
-
-
 @runtime_checkable
 class PlannedFiles(Protocol):
     """Files that were planned from pairs of places."""
 
     def pairs_of(self, left: bytes) -> Iterator[Left]:
         """Yield pairs of places that have the files that are left, and no others; `left` is 1 for each."""
+
+    @property
+    def continued(self) -> Collection[int]:
+        """The positions of the files that an earlier transfer has continuations of."""
 
 
 # A row of `FileResults`: the fields of a result that do not follow from its file, status and error.
@@ -203,6 +191,22 @@ class FileResults(Sequence[FileResult]):
         while position >= 0:
             yield _left(self[position])
             position = left.find(1, position + 1)
+
+    def unfinished(self) -> list[tuple[Any, Any]]:
+        """Return pairs of source and destination that have the pending files only."""
+        return [(each.source, each.destination) for each in self.left("pending")]
+
+    def continuations(self) -> dict[tuple[Any, Any], Continuation]:
+        """Return the continuations of the pending files, by source and destination."""
+        positions: Iterable[int] = self._positions("pending")
+        if isinstance(self._files, PlannedFiles):  # of a million pending files, few have started
+            positions = sorted({*self._continuations, *self._files.continued})
+        files = (self[position] for position in positions)
+        return {
+            (file.source, file.destination): file.continuation
+            for file in files
+            if file.continuation is not None
+        }
 
     def _positions(self, status: Status) -> Iterator[int]:
         code = _STATUSES.index(status)
@@ -323,16 +327,12 @@ class TransferReport(Struct, frozen=True):
 
         The pending entries of an archive are one `ZipEntries` with a slice, however many they are.
         """
-        return [(each.source, each.destination) for each in self.files.left("pending")]
+        return self.files.unfinished()
 
     @property
     def continuations(self) -> Mapping[tuple[Any, Any], Continuation]:
         """Where the next transfer continues the pending files, by source and destination."""
-        return {
-            (file.source, file.destination): file.continuation
-            for file in self.of_status("pending")
-            if file.continuation is not None
-        }
+        return self.files.continuations()
 
     @property
     def unverified(self) -> list[FileResult]:

@@ -61,6 +61,7 @@ VALUES: list[Any] = [
     asyncstream.LocalFolder("/tmp"),
     asyncstream.ZipEntry(asyncstream.LocalFile("a.zip"), "x"),
     asyncstream.ZipEntries(asyncstream.LocalFile("a.zip"), select="*.csv"),
+    asyncstream.ZipSlice('"e"', 10, 100, 0, 1, 10),
     asyncstream.WebFile("https://example.com/x?key=k", size=3, sha256="0" * 64),
     SOURCE,
     S3Prefix("raw", "a/"),

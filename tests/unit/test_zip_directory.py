@@ -10,8 +10,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from asyncstream.archives.zip_directory import TAIL, RawEntry, find_directory, read_rows
-from asyncstream.archives.zip_scan import Area, Scan
 from asyncstream.archives.zip_names import decode_name, refusal
+from asyncstream.archives.zip_scan import Area, Scan
 from asyncstream.errors import CorruptInput, InputError
 from asyncstream.locations import LocalFile, ZipEntries
 
