@@ -10,7 +10,7 @@ from asyncstream.events.context import LambdaContext, within
 from asyncstream.events.handler_replies import MAX_MESSAGE, problem
 from asyncstream.events.items import Item, ItemOutcome, is_temporary
 from asyncstream.events.rounds import rounds
-from asyncstream.locations import S3Object, S3Prefix, ZipEntries
+from asyncstream.locations import S3Prefix, ZipEntries
 from asyncstream.pipeline.config import TransferConfig
 from asyncstream.pipeline.jobs import Pair
 from asyncstream.pipeline.results import FileResults, TransferReport
@@ -81,12 +81,7 @@ def _copy(
         return []
     pairs = list(dict.fromkeys(pair for item in items for pair in item.pairs))
     try:
-        continuations = {
-            (source, destination): item.continuation
-            for item in items
-            for source, destination in item.pairs
-            if item.continuation and isinstance(source, S3Object) and isinstance(destination, S3Object)
-        }
+        continuations = {files: each for item in items for files, each in item.continuations.items()}
         # An item must not choose how files end at the deadline: that depends on the trigger.
         chosen = {**items[0].config, "at_deadline": config.at_deadline}
         settings = within(_for_repeats(config, pairs).override(chosen), context)
@@ -111,7 +106,6 @@ def _outcome(item: Item, report: TransferReport, places: Sequence[int] | None = 
     """Return the item's outcome from the report's files at these positions; None: from all files."""
     own = report.files if places is None else FileResults.of([report.files[place] for place in places])
     failed, pending = own.number_of("failed"), own.number_of("pending")
-    left = next(own.left("pending", "failed"), None)
     return ItemOutcome(
         item,
         files=len(own) - failed - pending,
@@ -119,8 +113,7 @@ def _outcome(item: Item, report: TransferReport, places: Sequence[int] | None = 
         failed=failed,
         error=_first_error(own),
         pending=pending > 0,
-        continuation=left.continuation if left else None,
-        entries=left.source if left and isinstance(left.source, ZipEntries) else None,
+        left=next(own.left("pending", "failed"), None),
     )
 
 

@@ -10,7 +10,7 @@ from msgspec import Meta, Struct
 
 from asyncstream.errors import InputError
 from asyncstream.events.reading import at, read
-from asyncstream.events.unzipping import Entries
+from asyncstream.events.unzipping import Entries, continuations_of
 from asyncstream.locations import S3Object, S3Prefix, ZipEntries
 from asyncstream.pipeline.config import TransferConfig, explained
 from asyncstream.pipeline.continuation import Continuation
@@ -124,13 +124,15 @@ def _file_pair(file: FileToCopy, path: str) -> Pair:
 
 
 def event_continuations(event: DirectEvent, pairs: Sequence[Pair]) -> dict[Any, Continuation]:
-    """Return the continuations of the event's files, by source and destination."""
-    files = event.files or []
-    return {
-        pair: file.continuation
-        for pair, file in zip(pairs, files, strict=False)
-        if file.continuation is not None
-    }
+    """Return the continuations of the event's files, by source and destination.
+
+    Raises:
+        InputError: an archive has a continuation of its own, or that of a file whose name cannot be a key.
+    """
+    found: dict[Any, Continuation] = {}
+    for position, (pair, file) in enumerate(zip(pairs, event.files or [], strict=False)):
+        found |= at(f"$.files[{position}]", continuations_of, pair, file.continuation, file.entries)
+    return found
 
 
 def report_location(event: DirectEvent, pairs: Sequence[Pair]) -> S3Object | None:

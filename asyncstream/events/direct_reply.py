@@ -24,8 +24,8 @@ from asyncstream.events.handler_replies import (
 )
 from asyncstream.events.unzipping import Entries
 from asyncstream.locations import S3Object, ZipEntries
-from asyncstream.pipeline.continuation import Left
 from asyncstream.pipeline.results import FileResult, Status, TransferReport
+from asyncstream.pipeline.unfinished import Left
 from asyncstream.units import MiB
 
 
@@ -189,7 +189,7 @@ def _to_copy(left: Left) -> FileToCopy:
     source: Any = left.source
     entries = None
     if isinstance(source, ZipEntries):
-        entries, source = Entries.from_selection(source), source.archive
+        entries, source = Entries.from_selection(source, left.started), source.archive
     version_id = source.version_id if isinstance(source, S3Object) else None
     return FileToCopy(source.uri, left.destination.uri, version_id, left.continuation, entries)
 

@@ -23,15 +23,14 @@ from asyncstream.errors import (
     ConfigError,
     FilesFailed,
     FilesFailedForNow,
-    InputError,
     full_message,
 )
 from asyncstream.events import inventory
 from asyncstream.events.deployment import Deployment
 from asyncstream.events.items import Item, ItemOutcome, failure_type
 from asyncstream.events.reading import convert, read, without_keys
-from asyncstream.events.unzipping import Entries
-from asyncstream.locations import S3Object, is_folder_marker
+from asyncstream.events.unzipping import Entries, continuations_of
+from asyncstream.locations import S3Object, ZipEntries, is_folder_marker
 from asyncstream.pipeline.continuation import Continuation
 
 # A failed execution's Cause may have 32,768 characters. Lambda's runtime client writes it: JSON that has the
@@ -155,11 +154,12 @@ def _as_left(item: Any, outcome: ItemOutcome) -> Any:
     if not isinstance(item, dict):
         return without_keys(item)
     others = {name: value for name, value in item.items() if name != "continuation"}
-    if outcome.entries is not None:
-        return {**others, "entries": msgspec.to_builtins(Entries.from_selection(outcome.entries))}
-    if outcome.continuation is None or outcome.error is not None:
+    left = outcome.left
+    if left is not None and isinstance(left.source, ZipEntries):
+        return {**others, "entries": msgspec.to_builtins(Entries.from_selection(left.source, left.started))}
+    if left is None or left.continuation is None or outcome.error is not None:
         return without_keys(others)
-    return {**others, "continuation": msgspec.to_builtins(outcome.continuation)}
+    return {**others, "continuation": msgspec.to_builtins(left.continuation)}
 
 
 def _expand_batch(event: Any) -> _Batch:
@@ -229,11 +229,10 @@ def _item(value: Any, deployment: Deployment) -> Item:
             # `_expand_batch` replaces valid rows. This row is invalid, and reading it raises its error.
             inventory.read_row(value["inventory_row"])
         row = read(value, MapItem, "the item")
-        if row.entries is not None and row.continuation is not None:
-            raise InputError("the files of an archive have no continuation: copy `entries` from the reply")
         source = S3Object.from_uri(row.source, row.version_id or None)
         pair = deployment.pair(source, row.destination, row.entries)
-        return Item(source.uri, (pair,), continuation=row.continuation)
+        started = continuations_of(pair, row.continuation, row.entries)
+        return Item(source.uri, (pair,), continuations=started)
     except ConfigError:
         raise
     except AsyncstreamError as error:

@@ -1,10 +1,14 @@
 """ZIP archives in events: which of their files to unpack, and where to. Does no I/O."""
 
-from typing import Annotated, Self
+from collections.abc import Mapping
+from typing import Annotated, Any, Self
 
 from msgspec import Meta, Struct
 
+from asyncstream.errors import InputError
 from asyncstream.locations import S3Object, S3Prefix, ZipEntries, ZipSlice, rebased
+from asyncstream.pipeline.continuation import Continuation
+from asyncstream.pipeline.jobs import Pair
 
 _SUFFIX = ".zip"
 
@@ -16,16 +20,18 @@ class Entries(Struct, frozen=True, forbid_unknown_fields=True, omit_defaults=Tru
         select: a pattern of names, such as "*.csv"; see `ZipEntries`.
         encoding: the encoding of names that are not marked as UTF-8; empty for none.
         slice: rows of the archive's directory, copied from an earlier reply.
+        started: where to continue files that take longer than one invocation, by name; copied, too.
     """
 
     select: Annotated[str, Meta(min_length=1)] = "*"
     encoding: str | None = None
     slice: ZipSlice | None = None
+    started: Mapping[str, Continuation] = {}
 
     @classmethod
-    def from_selection(cls, entries: ZipEntries) -> Self:
+    def from_selection(cls, entries: ZipEntries, started: Mapping[str, Continuation] | None = None) -> Self:
         """Return the selection of these entries, without their archive."""
-        return cls(entries.select, entries.encoding, entries.slice)
+        return cls(entries.select, entries.encoding, entries.slice, started or {})
 
     def of(self, archive: S3Object) -> ZipEntries:
         """Return the entries of this archive.
@@ -34,6 +40,26 @@ class Entries(Struct, frozen=True, forbid_unknown_fields=True, omit_defaults=Tru
             InputError: the encoding is unknown.
         """
         return ZipEntries(archive, self.select, self.encoding or None, self.slice)
+
+
+def continuations_of(
+    pair: Pair, continuation: Continuation | None, entries: Entries | None
+) -> dict[Any, Continuation]:
+    """Return the continuations of a file, or of files in an archive, by source and destination.
+
+    Raises:
+        InputError: an archive has a continuation of its own, or the name of a file cannot become a key.
+    """
+    if entries is None:
+        return {} if continuation is None else {pair: continuation}
+    if continuation is not None:
+        raise InputError("an archive has no continuation: copy its `entries` from the reply")
+    archive, folder = pair
+    assert isinstance(archive, ZipEntries) and isinstance(folder, S3Prefix)  # noqa: S101, PT018 - as asked
+    return {
+        (archive.item(name), folder.item(rebased(name, archive, folder))): each
+        for name, each in entries.started.items()
+    }
 
 
 def is_archive(key: str) -> bool:

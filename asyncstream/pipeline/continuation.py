@@ -6,7 +6,7 @@ has, and consecutive parts share their checksums.
 """
 
 from collections.abc import Iterable, Mapping, Sequence
-from typing import Any, NamedTuple, Self
+from typing import Self
 
 from msgspec import Struct
 from msgspec.structs import force_setattr
@@ -206,22 +206,6 @@ class Continuation(Struct, frozen=True, kw_only=True, omit_defaults=True):
             return
         if not is_digest(run.pieces, composite.kind, count=3):
             raise InputError(f"{named} do not have the checksums of their pieces")
-
-
-class Left(NamedTuple):
-    """A file that is left to do, or files in an archive.
-
-    Attributes:
-        source: the file, or the entries of an archive.
-        destination: the file, or the folder of the entries.
-        continuation: where to continue, if the file was started.
-        files: the number of files.
-    """
-
-    source: Any
-    destination: Any
-    continuation: Continuation | None = None
-    files: int = 1
 
 
 def _run_of(part: EarlierPart) -> PartRun:

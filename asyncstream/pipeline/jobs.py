@@ -25,7 +25,7 @@ from asyncstream.locations import (
     rebased,
 )
 from asyncstream.objects import ListedObject
-from asyncstream.pipeline.continuation import Continuation, Left
+from asyncstream.pipeline.continuation import Continuation
 from asyncstream.pipeline.groups import Groups
 from asyncstream.ports import Listing
 
@@ -200,8 +200,10 @@ class Jobs(Sequence[Job]):
         for place in range(len(listing)):
             self._listed_job(position, listing[place])
 
-    def pairs_of(self, left: bytes) -> Iterator[Left]:
-        """Yield the pairs of the files that are left. For the files of a `Listing`, it is a pair of folders.
+    def pairs_of(self, left: bytes) -> Iterator[tuple[Any, Any, range]]:
+        """Yield the pairs of the files that are left, and their positions.
+
+        For the files of a `Listing`, it is one pair of folders.
 
         Args:
             left: 1 for each file that is left, 0 for each other.
@@ -209,14 +211,15 @@ class Jobs(Sequence[Job]):
         position = left.find(1)
         while position >= 0:
             group, _ = self._groups.find(position)
-            after = position + 1 if group is None else group.after
             if group is None:
                 job = self[position]
-                yield Left(job.source, job.destination, job.continuation)
+                positions = range(position, position + 1)
+                yield job.source, job.destination, positions
             else:
-                own = left[group.first : after]
-                yield Left(group.listing.rest(own), self._pairs[group.pair][1], files=own.count(1))
-            position = left.find(1, after)
+                positions = range(group.first, group.after)
+                rest = group.listing.rest(left[group.first : group.after])
+                yield rest, self._pairs[group.pair][1], positions
+            position = left.find(1, positions.stop)
 
     @property
     def continued(self) -> Collection[int]:

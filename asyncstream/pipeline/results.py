@@ -1,13 +1,14 @@
 """The results of each file and of the whole transfer."""
 
 from collections import Counter
-from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
-from typing import Any, Literal, Protocol, Self, get_args, overload, runtime_checkable
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from typing import Any, Literal, Self, get_args, overload
 
 from msgspec import Struct, msgpack
 
 from asyncstream.locations import SourceFile, TargetFile
-from asyncstream.pipeline.continuation import Continuation, Left
+from asyncstream.pipeline.continuation import Continuation
+from asyncstream.pipeline.unfinished import Left, Named, PlannedFiles, pairs_left
 
 Status = Literal["copied", "skipped", "pending", "failed"]
 
@@ -54,34 +55,6 @@ class FileResult(Struct, frozen=True):
     continuation: Continuation | None = None
     made: int | None = None
     upload_left: str | None = None
-
-
-class Named(Protocol):
-    """A file to copy: source and destination."""
-
-    @property
-    def source(self) -> SourceFile:
-        """The object, file or URL to read."""
-
-    @property
-    def destination(self) -> TargetFile:
-        """The object or file to write."""
-
-    @property
-    def continuation(self) -> Continuation | None:
-        """Where an earlier transfer stopped; None if there was none."""
-
-
-@runtime_checkable
-class PlannedFiles(Protocol):
-    """Files that were planned from pairs of places."""
-
-    def pairs_of(self, left: bytes) -> Iterator[Left]:
-        """Yield pairs of places that have the files that are left, and no others; `left` is 1 for each."""
-
-    @property
-    def continued(self) -> Collection[int]:
-        """The positions of the files that an earlier transfer has continuations of."""
 
 
 # A row of `FileResults`: the fields of a result that do not follow from its file, status and error.
@@ -174,23 +147,12 @@ class FileResults(Sequence[FileResult]):
     def left(self, *statuses: Status) -> Iterator[Left]:
         """Yield what the next transfer needs to do the files with these statuses, and no others.
 
-        First the files whose uploads this transfer started or continued, then the others as the caller gave
-        them. The entries of an archive are one pair, however many. Each pair is created when the caller asks
-        for it, because little time is left when files are pending.
+        See `unfinished.pairs_left`. The files whose uploads this transfer did not start or continue are as
+        the caller gave them.
         """
         codes = {_STATUSES.index(status) for status in statuses}
         left = bytearray(self._statuses.translate(bytes(code in codes for code in range(256))))
-        for position in sorted(self._continuations):
-            if left[position] and self._continuations[position] is not None:
-                left[position] = 0
-                yield _left(self[position])
-        if isinstance(self._files, PlannedFiles):
-            yield from self._files.pairs_of(bytes(left))
-            return
-        position = left.find(1)
-        while position >= 0:
-            yield _left(self[position])
-            position = left.find(1, position + 1)
+        return pairs_left(self._files, left, self._continuations)
 
     def unfinished(self) -> list[tuple[Any, Any]]:
         """Return pairs of source and destination that have the pending files only."""
@@ -257,10 +219,6 @@ class FileResults(Sequence[FileResult]):
 
     def __repr__(self) -> str:
         return repr(list(self))
-
-
-def _left(result: FileResult) -> Left:
-    return Left(result.source, result.destination, result.continuation)
 
 
 class TransferReport(Struct, frozen=True):

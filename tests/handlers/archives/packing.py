@@ -10,6 +10,7 @@ from asyncstream.lab.s3.faults import Fault
 ARCHIVE = "in/2026.zip"
 FILES = {"a.csv": b"1,2\n" * 100, "deep/b.csv": b"3,4\n", "deep/c.txt": b"text" * 500, "empty": b""}
 MANY = {f"{number:02d}": bytes([number]) * 200_000 for number in range(40)}
+LARGE = {"large": bytes(range(256)) * 70_000, "small": b"small"}  # four parts of 5 MiB
 # No slot gets beyond these files of `MANY`, and the invocation runs out of time.
 STALLED = [Fault("stall", "PutObject", key="*2?", seconds=3600)]
 

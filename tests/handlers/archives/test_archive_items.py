@@ -11,8 +11,9 @@ from asyncstream.events import slicing
 from asyncstream.lab.s3 import LabS3
 from asyncstream.lab.s3.faults import Fault
 from tests.handlers.deliveries import Deliver
+from tests.handlers.invocations import PART
 
-from .packing import ARCHIVE, FILES, MANY, STALLED, mark_encrypted, objects, pack, under
+from .packing import ARCHIVE, FILES, LARGE, MANY, STALLED, mark_encrypted, objects, pack, under
 
 
 def test_a_selection_is_unpacked_to_the_archives_folder(
@@ -67,13 +68,40 @@ def test_an_item_comes_back_with_the_files_that_are_pending(
     assert objects(s3, target) == under("out/in/2026/", MANY)
 
 
+def test_an_item_comes_back_with_the_parts_of_a_large_file(
+    deliver: Deliver,
+    lab: LabS3,
+    s3: Any,
+    source: str,
+    target: str,
+    put: Callable[..., None],
+    faulty: Callable[..., None],
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setenv("ASYNCSTREAM_PART_SIZE", str(PART))
+    monkeypatch.setenv("ASYNCSTREAM_MULTIPART", "true")
+    put(pack(LARGE, zipfile.ZIP_STORED))
+    faulty([Fault("stall", "UploadPart", part_number=3, seconds=3600)])
+    first = deliver({"Items": [{"source": f"s3://{source}/{ARCHIVE}", "entries": {}}]}, seconds=4)
+    faulty([])
+
+    assert first["pending"] == 1
+    [left] = first["Items"]
+    assert left["entries"]["started"].keys() == {"large"}
+    assert "continuation" not in left
+    second = deliver(first)
+    assert (second["copied"], second["pending"], second["failed"]) == (2, 0, 0)
+    assert "CreateMultipartUpload" not in lab.stats()["operations"]
+    assert objects(s3, target) == under("out/in/2026/", LARGE)
+
+
 def test_an_item_of_an_archive_has_no_continuation(deliver: Deliver, source: str) -> None:
     later = {"upload_id": "u", "etag": '"e"', "size": 5, "first": 5, "step": 0}
     item = {"source": f"s3://{source}/{ARCHIVE}", "entries": {}, "continuation": later}
     reply = deliver({"Items": [item]})
 
     assert (reply["copied"], reply["failed"]) == (0, 1)
-    assert "files of an archive have no continuation" in reply["errors"][0]["message"]
+    assert "an archive has no continuation" in reply["errors"][0]["message"]
 
 
 @pytest.fixture

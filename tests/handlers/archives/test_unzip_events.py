@@ -8,10 +8,11 @@ from typing import Any
 import pytest
 
 from asyncstream.lab.s3 import LabS3
+from asyncstream.lab.s3.faults import Fault
 from tests.handlers.deliveries import Deliver
-from tests.handlers.invocations import Invoke
+from tests.handlers.invocations import PART, Invoke
 
-from .packing import ARCHIVE, FILES, MANY, STALLED, mark_encrypted, objects, pack, under
+from .packing import ARCHIVE, FILES, LARGE, MANY, STALLED, mark_encrypted, objects, pack, under
 
 
 def test_its_archive_is_unpacked(invoke: Invoke, s3: Any, source: str, target: str) -> None:
@@ -109,6 +110,33 @@ def test_what_it_has_no_time_for_is_one_row_that_continues(
     third = invoke({"files": first["pending"]})
     assert third["status"] == "rejected"
     assert "was overwritten" in third["error"]["message"]
+
+
+def test_a_large_file_in_it_is_continued(
+    invoke: Invoke,
+    lab: LabS3,
+    s3: Any,
+    source: str,
+    target: str,
+    put: Callable[..., None],
+    faulty: Callable[..., None],
+) -> None:
+    put(pack(LARGE, zipfile.ZIP_STORED))
+    faulty([Fault("stall", "UploadPart", part_number=3, seconds=3600)])
+    event = {"unzip": f"s3://{source}/{ARCHIVE}", "destination": f"s3://{target}/"}
+    first = invoke(event | {"config": {"part_size": PART, "multipart": True}}, seconds=4)
+    faulty([])
+
+    [left] = first["pending"]
+    assert left["entries"]["started"].keys() == {"large"}
+    second = invoke({"files": [left], "config": {"part_size": PART, "multipart": True}})
+    assert (second["status"], second["totals"]["pending"]) == ("copied", 0)
+    assert "CreateMultipartUpload" not in lab.stats()["operations"]
+    assert objects(s3, target) == LARGE
+
+    wrong = left["entries"] | {"started": {"other": left["entries"]["started"]["large"]}}
+    third = invoke({"files": [left | {"entries": wrong}]})
+    assert (third["status"], third["error"]["type"]) == ("rejected", "InputError")
 
 
 def test_a_deployed_function_unpacks_within_its_prefixes(
