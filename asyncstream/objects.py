@@ -55,7 +55,8 @@ class Stored(Struct, frozen=True):
     """A stored object, without its bytes.
 
     `checksum` covers the whole object, None if S3 has none. `origin` is set if the object was copied with
-    `if_exists="skip"`. `composite` is the checksum of the checksums of its parts.
+    `if_exists="skip"`. `composite` is the checksum of the checksums of its parts. `modified` is when it was
+    last changed, in seconds since 1970; 0 if unknown.
     """
 
     size: int
@@ -63,6 +64,7 @@ class Stored(Struct, frozen=True):
     checksum: Checksum | None
     origin: Origin | None = None
     composite: Composite | None = None
+    modified: int = 0
 
 
 class Written(Struct, frozen=True):
@@ -86,12 +88,14 @@ class MultipartUpload(Struct, frozen=True):
 class ListedObject(Struct, frozen=True):
     """One object of a listing, or one file of a folder: its `key` is then its path within the folder.
 
+    `modified` is when it was last changed, in seconds since 1970; 0 if unknown.
     `row` is the number of its row in the directory of an archive.
     """
 
     key: str
     size: int
     etag: str
+    modified: int = 0
     row: int | None = None
 
 

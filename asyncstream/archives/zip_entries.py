@@ -9,8 +9,11 @@ from msgspec import Struct
 from msgspec.structs import replace
 
 from asyncstream.archives.decoding import DEFLATED, STORED
+from asyncstream.archives.entry_names import refusal
+from asyncstream.archives.gzip_wrapping import gzip_size
 from asyncstream.archives.zip_directory import RawEntry, RowFields, raw_entry
-from asyncstream.archives.zip_names import decode_name, is_link, refusal
+from asyncstream.archives.zip_names import decode_name, is_special
+from asyncstream.errors import InputError
 from asyncstream.locations.archives import ZipEntries, parse_rows
 from asyncstream.objects import ByteRange
 from asyncstream.units import KiB
@@ -18,8 +21,8 @@ from asyncstream.units import KiB
 _ENCRYPTED, _MASKED = 1 << 0, 1 << 13
 # Bytes of a local header without name and extra fields, and the most that its extra fields have.
 LOCAL_HEADER, _MOST_EXTRA = 30, 0xFFFF
-# The mode of a symbolic link, in the first four bits of the attributes.
-LINK_MODE = 0xA
+# The modes of pipes, devices, symbolic links and sockets, in the first four bits of the attributes.
+SPECIAL_MODES = frozenset({0x1, 0x2, 0x6, 0xA, 0xC})
 # Bytes of a window, and of the largest entry that shares one.
 WINDOW, _LARGEST_SHARED = 512 * KiB, 128 * KiB
 # Bytes between the entries of a window that are read for nothing.
@@ -106,9 +109,17 @@ class Selector:
         return [each for each in both if each]
 
 
-def may_be_link(fields: RowFields) -> bool:
-    """Whether a row is that of a symbolic link."""
-    return fields[9] >> 28 == LINK_MODE and is_link(raw_entry(fields))
+def gzip_size_of(method: int, compressed_size: int, size: int) -> int:
+    """Return the bytes of the gzip file that an entry becomes; its size if it cannot become one."""
+    try:
+        return gzip_size(method, compressed_size)
+    except InputError:
+        return size
+
+
+def is_left_out(fields: RowFields) -> bool:
+    """Whether a row is that of a symbolic link or a special file."""
+    return fields[9] >> 28 in SPECIAL_MODES and is_special(raw_entry(fields))
 
 
 def least_stop(fields: RowFields) -> int:

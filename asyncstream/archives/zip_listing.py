@@ -6,7 +6,7 @@ million rows so takes 20 MB, where its entries as objects would take 700.
 
 import zlib
 from array import array
-from bisect import bisect_right
+from bisect import bisect_left, bisect_right
 from collections.abc import Callable, Hashable, Iterator, Mapping, Sequence
 from typing import Any, Generic, TypeVar
 
@@ -14,7 +14,14 @@ from msgspec import Struct
 from msgspec.structs import replace
 
 from asyncstream.archives.zip_directory import RowFields, walk_rows
-from asyncstream.archives.zip_entries import Entry, Selector, may_be_link, read_entry, share_windows
+from asyncstream.archives.zip_entries import (
+    Entry,
+    Selector,
+    gzip_size_of,
+    is_left_out,
+    read_entry,
+    share_windows,
+)
 from asyncstream.locations.archives import ZipEntries, ZipSlice, format_rows
 from asyncstream.objects import ListedObject
 
@@ -85,9 +92,10 @@ class Found(Struct, frozen=True):
         starts: the positions of all entries in order, if the directory has another order; else empty.
         files: number of selected entries.
         bytes: bytes of their contents.
-        links: number of selected symbolic links, which are left out.
-        longest: characters of the longest name.
-        hashes: the hashes of the names of the selected entries, in the order of their rows, if they are kept.
+        links: number of selected symbolic links and special files, which are left out.
+        largest: bytes of the content of the largest file of each method.
+        hashes: the hashes of the names of all files in order, if they are to be found by their names.
+        hashed: for each of these, the file's position in the order of rows.
     """
 
     blocks: Sequence[Block]
@@ -97,8 +105,9 @@ class Found(Struct, frozen=True):
     files: int
     bytes: int
     links: int
-    longest: int
+    largest: Mapping[int, int]
     hashes: "array[int]"
+    hashed: "array[int]"
 
 
 class Listing(Sequence[ListedObject]):
@@ -113,8 +122,8 @@ class Listing(Sequence[ListedObject]):
     Attributes:
         found: its rows.
         total: bytes of the contents of all files.
+        largest: bytes of the content of the largest.
         held: bytes of memory that the listing takes.
-        longest: characters of the longest key.
     """
 
     def __init__(self, asked: ZipEntries, etag: str, found: Found, recent: Recent[Any]) -> None:
@@ -122,9 +131,11 @@ class Listing(Sequence[ListedObject]):
         self.etag = etag
         self.found = found
         self.total = found.bytes
-        self.longest = found.longest
+        self.largest = max(found.largest.values(), default=0)
         packed = sum(len(block.packed) for block in found.blocks)
-        self.held = packed + BYTES_OF_BLOCK * len(found.blocks) + 8 * (len(found.starts) + len(found.hashes))
+        self.held = (
+            packed + BYTES_OF_BLOCK * len(found.blocks) + 8 * (len(found.starts) + 2 * len(found.hashes))
+        )
         self._selector = Selector(asked)
         self._firsts = array("q", (block.first for block in found.blocks))
         self._listed = array("q", (block.listed for block in found.blocks))
@@ -140,7 +151,10 @@ class Listing(Sequence[ListedObject]):
         position = range(len(self))[position]
         at = bisect_right(self._listed, position) - 1
         entry = self._unpack(at).order[position - self._listed[at]]
-        return ListedObject(entry.key, entry.size, self.etag, entry.row)
+        size = entry.size
+        if self.asked.as_gzip:
+            size = gzip_size_of(entry.method, entry.compressed_size, size)
+        return ListedObject(entry.key, size, self.etag, row=entry.row)
 
     def entry(self, row: int) -> Entry | None:
         """Return the entry of a row; None if the row is not selected."""
@@ -148,15 +162,14 @@ class Listing(Sequence[ListedObject]):
         return self._unpack(at).by_row.get(row) if at >= 0 else None
 
     def named(self, name: str) -> list[Entry]:
-        """Return the first two entries of a name, if the hashes of the names were kept."""
-        wanted, hashes, at = hash(name), self.found.hashes, -1
-        entries: list[Entry] = []
-        for _ in range(hashes.count(wanted)):
-            at = hashes.index(wanted, at + 1)
-            block = bisect_right(self._listed, at) - 1
+        """Return the entries of a name, if the listing was made to find them by their names."""
+        found, entries = self.found, list[Entry]()
+        for at in range(bisect_left(found.hashes, hash(name)), bisect_right(found.hashes, hash(name))):
+            place = found.hashed[at]
+            block = bisect_right(self._listed, place) - 1
             by_row = self._unpack(block).by_row
-            entry = by_row[sorted(by_row)[at - self._listed[block]]]
-            if entry.key == name and len(entries) < 2:
+            entry = by_row[sorted(by_row)[place - self._listed[block]]]
+            if entry.key == name:
                 entries.append(entry)
         return entries
 
@@ -239,7 +252,7 @@ class Listing(Sequence[ListedObject]):
         for place, fields in enumerate(rows):
             number = block.first + place
             key = self._selector.key(number, fields)
-            if key is None or may_be_link(fields):
+            if key is None or is_left_out(fields):
                 continue
             start = fields[7] + self.found.shift
             by_row[number] = read_entry(fields, number, key, start, self._next_start(at, rows, place, start))

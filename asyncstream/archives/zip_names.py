@@ -1,14 +1,12 @@
-"""The names of ZIP entries: decoded, and checked, since an archive may be hostile. Pure."""
+"""The names of ZIP entries: decoded. Pure."""
 
-import re
 import stat
 
 from asyncstream.archives.zip_directory import RawEntry
 
 _UTF8 = 1 << 11
 _FAT, _UNIX, _NTFS = 0, 3, 10
-_CONTROL = re.compile(r"[\x00-\x1f\x7f]")
-_DRIVE = re.compile(r"[A-Za-z]:")
+_SPECIAL = {stat.S_IFLNK, stat.S_IFCHR, stat.S_IFBLK, stat.S_IFIFO, stat.S_IFSOCK}
 
 
 def decode_name(entry: RawEntry, encoding: str | None) -> str:
@@ -42,21 +40,6 @@ def _decode(entry: RawEntry, encoding: str | None) -> str:
         return entry.name.decode("cp437")
 
 
-def refusal(name: str) -> str | None:
-    """Return why no file may have this name; None if one may.
-
-    A key cannot leave its prefix, but a program that copies keys to a disk could write outside its folder.
-    """
-    if _CONTROL.search(name):
-        return "its name has control characters"
-    if name.startswith("/") or _DRIVE.match(name):
-        return "its name is absolute"
-    steps = name.removesuffix("/").split("/")
-    if any(step in {"", ".", ".."} for step in steps):
-        return "its name has an empty step, `.` or `..`"
-    return None
-
-
-def is_link(entry: RawEntry) -> bool:
-    """Whether an entry is a symbolic link, whose content is the path of another file."""
-    return entry.host == _UNIX and stat.S_ISLNK(entry.attributes >> 16)
+def is_special(entry: RawEntry) -> bool:
+    """Whether an entry is a symbolic link, whose content is the path of another file; a device or a pipe."""
+    return entry.host == _UNIX and stat.S_IFMT(entry.attributes >> 16) in _SPECIAL

@@ -11,9 +11,16 @@ from typing import NoReturn
 from msgspec import Struct
 
 from asyncstream.archives.zip_directory import CUT, Directory, RowFields, raw_entry, walk_rows
-from asyncstream.archives.zip_entries import LINK_MODE, LOCAL_HEADER, Selector, least_stop, may_be_link
+from asyncstream.archives.zip_entries import (
+    LOCAL_HEADER,
+    SPECIAL_MODES,
+    Selector,
+    gzip_size_of,
+    is_left_out,
+    least_stop,
+)
 from asyncstream.archives.zip_listing import BYTES_OF_BLOCK, Block, Found
-from asyncstream.archives.zip_names import is_link
+from asyncstream.archives.zip_names import is_special
 from asyncstream.errors import CorruptInput, InputError
 from asyncstream.locations.archives import ZipEntries, ZipSlice
 
@@ -67,6 +74,7 @@ class Scan:
     def __init__(self, asked: ZipEntries, area: Area, per_block: int, room: float, *, by_name: bool) -> None:
         self._area = area
         self._selector = Selector(asked)
+        self._as_gzip = asked.as_gzip
         self._per_block = per_block
         self._room = room
         self._by_name = by_name
@@ -77,7 +85,8 @@ class Scan:
         self._in_order = True
         self._last_start, self._least_next = -1, 0
         self._count = self._in_blocks = 0
-        self._bytes = self._links = self._longest = 0
+        self._bytes = self._links = 0
+        self._largest: dict[int, int] = {}
         self._hashes = array("q")
 
     def feed(self, data: bytes | bytearray) -> None:
@@ -89,11 +98,12 @@ class Scan:
         """
         data = b"".join((self._rest, data))
         block_at, at = 0, self._walked
-        number, least_next, longest = self._area.first + self._count, self._least_next, self._longest
-        key_of, add_hash = self._selector.key, self._hashes.append
+        number, least_next = self._area.first + self._count, self._least_next
+        as_gzip = self._as_gzip
+        key_of, add_hash, largest = self._selector.key, self._hashes.append, self._largest
         in_block = self._count - self._in_blocks
         for fields in walk_rows(data, at):
-            name, _, _, _, _, packed, size, start, _, attributes, at = fields
+            name, _, _, method, _, packed, size, start, _, attributes, at = fields
             if start < least_next:
                 self._leave_order(name, start)
             self._last_start, least_next = start, start + LOCAL_HEADER + len(name) + packed
@@ -101,16 +111,17 @@ class Scan:
             number += 1
             in_block += 1
             if key is not None:
-                if attributes >> 28 == LINK_MODE and is_link(raw_entry(fields)):
+                if attributes >> 28 in SPECIAL_MODES and is_special(raw_entry(fields)):
                     self._links += 1
                 else:
                     add_hash(hash(key))
-                    self._bytes += size
-                    longest = len(key) if len(key) > longest else longest  # noqa: FURB136 - half the time
+                    self._bytes += gzip_size_of(method, packed, size) if as_gzip else size
+                    if size > largest.get(method, -1):
+                        largest[method] = size
             if in_block == self._per_block:
                 self._add_block(data[block_at:at], in_block)
                 block_at, in_block = at, 0
-        self._count, self._least_next, self._longest = number - self._area.first, least_next, longest
+        self._count, self._least_next = number - self._area.first, least_next
         self._rest, self._walked = data[block_at:], at - block_at
 
     def finish(self) -> Found:
@@ -135,10 +146,12 @@ class Scan:
                 self._check_alone(fields, starts)
         elif self._least_next + area.shift > area.end:
             self._raise_overlap(self._last_name())
-        files = len(self._hashes)
-        if not self._by_name:
+        files, hashes, hashed = len(self._hashes), array("q"), array("Q")
+        if self._by_name:
+            hashed.extend(sorted(range(files), key=self._hashes.__getitem__))
+            hashes.extend(map(self._hashes.__getitem__, hashed))
+        else:
             self._check_names()
-            self._hashes = array("q")
         return Found(
             self._blocks,
             area.end,
@@ -147,8 +160,9 @@ class Scan:
             files,
             self._bytes,
             self._links,
-            self._longest,
-            self._hashes,
+            self._largest,
+            hashes,
+            hashed,
         )
 
     def _leave_order(self, name: bytes, start: int) -> None:
@@ -212,7 +226,7 @@ class Scan:
         seen: set[str] = set()
         for number, fields in enumerate(self._rows(), self._area.first):
             key = self._selector.key(number, fields)
-            if key is None or hash(key) not in twice or may_be_link(fields):
+            if key is None or hash(key) not in twice or is_left_out(fields):
                 continue
             if key in seen:
                 raise InputError(f"two entries have the name {key!r:.300}: select one that is not among them")

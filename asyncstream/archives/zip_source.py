@@ -3,9 +3,11 @@
 from base64 import b64encode
 from collections.abc import Awaitable, Callable
 from functools import partial
+from itertools import chain, starmap
 from typing import Any
 
-from asyncstream.archives.decoding import decoder_for
+from asyncstream.archives.decoding import Decoder, decoder_bytes, decoder_for
+from asyncstream.archives.gzip_wrapping import gzip_maker, gzip_size
 from asyncstream.archives.zip_directory import SMALLEST_ROW, TAIL, find_directory
 from asyncstream.archives.zip_entries import Entry
 from asyncstream.archives.zip_listing import Listing, Recent
@@ -13,9 +15,18 @@ from asyncstream.archives.zip_scan import Area, Scan, too_large
 from asyncstream.archives.zip_stream import EntryStream
 from asyncstream.archives.zip_windows import Windows, read_whole
 from asyncstream.checksum import Checksum
-from asyncstream.errors import CorruptInput, InputError, OutputTooLarge, S3Error, SourceChanged, TruncatedBody
+from asyncstream.errors import (
+    ConfigError,
+    CorruptInput,
+    InputError,
+    NotModified,
+    OutputTooLarge,
+    S3Error,
+    SourceChanged,
+    TruncatedBody,
+)
 from asyncstream.locations.archives import ArchiveFile, ZipEntries, ZipEntry
-from asyncstream.objects import ByteRange
+from asyncstream.objects import ByteRange, ListedObject
 from asyncstream.ports import ByteStream, Engine, Opened, Source
 from asyncstream.transforms.running import RATIO_COUNTS_FROM
 from asyncstream.units import KiB, MiB
@@ -24,6 +35,7 @@ from asyncstream.units import KiB, MiB
 _BLOCK = 1_000
 # Bytes of the directory that are scanned at once, outside of the event loop.
 _SCANNED = 1 * MiB
+_GZIP = {"ContentType": "application/gzip"}
 # Bytes of a decoder, and of its pieces that were not read yet.
 _DECODER_BYTES = 640 * KiB
 # The least bytes of memory for an entry: its row, compressed, and the hash of its name. *Measured*: 34 for
@@ -63,6 +75,7 @@ class ZipSource(Source[ZipEntry, ZipEntries]):
         self._by_name: dict[ArchiveFile, Listing] = {}
         self._windows: dict[ArchiveFile, Windows] = {}
         self._links: dict[str, int] = {}
+        self._decoder_memory: int = 0
 
     @property
     def slot_bytes(self) -> int:
@@ -73,8 +86,24 @@ class ZipSource(Source[ZipEntry, ZipEntries]):
     def downgrades(self) -> list[str]:
         """What was left out of archives, as sentences."""
         return [
-            f"{uri} has {count:,} symbolic links, which were left out" for uri, count in self._links.items()
+            f"{uri} has {count:,} symbolic links or special files, which were left out"
+            for uri, count in self._links.items()
         ]
+
+    @property
+    def decoder_bytes(self) -> int:
+        """See `ports.Archives`."""
+        listings = chain(self._listings.values(), self._by_name.values())
+        largest = chain.from_iterable(listing.found.largest.items() for listing in listings)
+        return max(starmap(decoder_bytes, largest), default=0)
+
+    def allow(self, memory: int) -> None:
+        """See `ports.Archives`."""
+        self._decoder_memory = memory
+
+    async def prepare(self, source: ZipEntry) -> None:
+        """See `ports.Archives`."""
+        await self._open_by_name(source.archive)
 
     async def list_all(self, folder: ZipEntries) -> Listing:
         """Return the files of an archive, in an order that spreads neighbours over slots.
@@ -89,6 +118,16 @@ class ZipSource(Source[ZipEntry, ZipEntries]):
         if listing.found.links:
             self._links[folder.archive.uri] = listing.found.links
         return listing
+
+    async def list_page(self, prefix: ZipEntries, token: str | None) -> tuple[list[ListedObject], str | None]:
+        """Return up to 1,000 files of an archive, which can then be opened by their names; see `list_all`."""
+        if token is None:
+            self._listings[prefix] = await self._read_directory(prefix, by_name=True)
+        listing = self._listings[prefix]
+        start = int(token or 0)
+        stop = min(start + _BLOCK, len(listing))
+        page = await self._engine.compute(lambda: listing[start:stop])
+        return page, str(stop) if stop < len(listing) else None
 
     async def cut(self, folder: ZipEntries, size: int) -> list[ZipEntries]:
         """Return slices of the directory, of `size` rows each; see `list_all`."""
@@ -111,24 +150,39 @@ class ZipSource(Source[ZipEntry, ZipEntries]):
             raise SourceChanged(f"{source.archive} was overwritten")
         if entry.refused is not None:
             raise InputError(f"{source}: {entry.refused}")
-        self._check_size(source, entry)
+        if if_none_match == archive_etag:
+            raise NotModified(f"{source} has not changed")
         try:
-            decoder = decoder_for(entry.method)
-        except InputError as error:
-            raise InputError(f"{source}: {error}") from None
+            length, decoder = self._decoder(source, entry)
+        except (InputError, ConfigError) as error:
+            raise InputError(f"{source}: {error}") from error
         windows = self._windows.setdefault(source.archive, Windows())
         body = await windows.open(entry, self._read_range(source.archive, archive_etag))
-        stream = EntryStream(self._engine, source, entry, body, decoder, skip=range_.start if range_ else 0)
-        checksum = Checksum("CRC32", b64encode(entry.crc32.to_bytes(4, "big")).decode())
+        skip = range_.start if range_ else 0
+        stream = EntryStream(self._engine, source, entry, body, decoder, length=length, skip=skip)
         return Opened(
-            entry.size,
+            length,
             archive_etag,
-            ByteRange(0, entry.size) if range_ is None else range_,
-            {},
+            ByteRange(0, length) if range_ is None else range_,
+            _GZIP if source.as_gzip else {},
             stream,
-            checksum=checksum,
+            checksum=None if source.as_gzip else _checksum(entry),
             in_ranges=False,
         )
+
+    def _decoder(self, source: ZipEntry, entry: Entry) -> tuple[int, Decoder]:
+        """Return the bytes that an entry becomes, and what makes them.
+
+        Raises:
+            InputError: the method is not supported.
+            ConfigError: its library is not installed.
+            OutputTooLarge: the directory promises more content than the limits allow.
+        """
+        if not source.as_gzip:
+            self._check_size(source, entry)
+            return entry.size, decoder_for(entry.method, entry.size, self._decoder_memory)
+        length = gzip_size(entry.method, entry.compressed_size)
+        return length, gzip_maker(entry.method, entry.size, entry.crc32)
 
     def _check_size(self, source: ZipEntry, entry: Entry) -> None:
         ratio = self._max_ratio
@@ -160,16 +214,24 @@ class ZipSource(Source[ZipEntry, ZipEntries]):
         Raises:
             InputError: no entry or several have this name.
         """
-        listing = self._by_name.get(source.archive)
-        if listing is None:
-            listing = await self._read_directory(ZipEntries(source.archive), by_name=True)
-            self._by_name[source.archive] = listing
+        for asked, listing in self._listings.items():
+            if asked.archive == source.archive and listing.named(source.name):
+                break
+        else:
+            listing = await self._open_by_name(source.archive)
         found = await self._engine.compute(partial(listing.named, source.name))
         if not found:
             raise InputError(f"{source}: the archive has no such entry")
         if len(found) > 1:
             raise InputError(f"{source}: two entries have this name")
         return listing.etag, found[0]
+
+    async def _open_by_name(self, archive: ArchiveFile) -> Listing:
+        listing = self._by_name.get(archive)
+        if listing is None:
+            listing = await self._read_directory(ZipEntries(archive), by_name=True)
+            self._by_name[archive] = listing
+        return listing
 
     def _read_range(self, archive: ArchiveFile, etag: str) -> _Read:
         async def read(range_: ByteRange) -> ByteStream:
@@ -238,3 +300,7 @@ class ZipSource(Source[ZipEntry, ZipEntries]):
             await stream.close()
         if left:
             raise TruncatedBody(f"the archive ended {left} bytes before its directory")
+
+
+def _checksum(entry: Entry) -> Checksum:
+    return Checksum("CRC32", b64encode(entry.crc32.to_bytes(4, "big")).decode())

@@ -2,14 +2,23 @@
 
 import struct
 from collections import deque
-from collections.abc import Sequence
+from collections.abc import Iterator
 from contextlib import suppress
+from functools import partial
 
 from asyncstream.archives.decoding import Decoder
 from asyncstream.archives.zip_entries import LOCAL_HEADER, Entry
-from asyncstream.errors import AsyncstreamError, DamagedInput, NothingYet, TruncatedBody
+from asyncstream.errors import (
+    AsyncstreamError,
+    CorruptInput,
+    DamagedInput,
+    MemoryNeeded,
+    NothingYet,
+    TruncatedBody,
+)
 from asyncstream.locations.archives import ZipEntry
 from asyncstream.ports import ByteStream, Engine
+from asyncstream.transforms.protocol import PIECE
 from asyncstream.units import KiB
 
 _LOCAL_SIGNATURE = b"PK\x03\x04"
@@ -26,36 +35,48 @@ class EntryStream:
         entry: its row in the directory.
         body: the entry's bytes in the archive, from its local header on.
         decoder: decodes its data.
+        length: bytes that the decoder makes of them.
         skip: bytes of content to leave out, because they were read before.
     """
 
     def __init__(
-        self, engine: Engine, source: ZipEntry, entry: Entry, body: ByteStream, decoder: Decoder, skip: int
+        self,
+        engine: Engine,
+        source: ZipEntry,
+        entry: Entry,
+        body: ByteStream,
+        decoder: Decoder,
+        *,
+        length: int,
+        skip: int,
     ) -> None:
         self._engine = engine
         self._source = source
         self._entry = entry
         self._body = body
         self._decoder = decoder
+        self._length = length
         self._skip = skip
         self._decoded = 0
         self._header = b""
         self._data_left: int | None = None  # None: the local header is not read yet
         self._gap = 0
+        self._decoding: Iterator[bytes | memoryview] | None = None
         self._pieces: deque[bytes | memoryview] = deque()
+        self._ended = False
 
     async def read(self) -> bytes | memoryview:
         """Return the next piece of content; empty at its end.
 
         Raises:
-            DamagedInput: the entry contradicts the directory.
+            DamagedInput: the data are damaged, or contradict the directory.
+            MemoryNeeded: the decoder would take more memory than the transfer has for it.
             TruncatedBody: the archive ended before.
         """
         while not self._pieces:
-            data = await self._read_data()
-            if not data:
+            if self._ended:
                 return b""
-            self._pieces.extend(await self._engine.compute(lambda data=data: self._decode(data)))  # type: ignore[misc]
+            await self._decode_more()
         piece = self._pieces.popleft()
         unwanted = min(self._skip, len(piece))
         self._skip -= unwanted
@@ -66,11 +87,36 @@ class EntryStream:
     async def close(self) -> None:
         """Read up to the next entry, if that is cheaper than a new connection; then close."""
         self._pieces.clear()
-        if self._data_left == 0 and self._gap <= _DRAIN_LIMIT:
+        self._decoding = None
+        left = None if self._data_left is None else self._data_left + self._gap
+        if left is not None and left <= _DRAIN_LIMIT:
             with suppress(AsyncstreamError):  # the entry is complete; only its connection is lost
-                while self._gap > 0 and (chunk := await self._body.read()):
-                    self._gap -= len(chunk)
+                while left > 0 and (chunk := await self._body.read()):
+                    left -= len(chunk)
         await self._body.close()
+
+    async def _decode_more(self) -> None:
+        """Decode more pieces, from the next bytes of data if the last ones are decoded."""
+        if self._decoding is None:
+            data = await self._read_data()
+            if not data:
+                self._finish()
+                return
+            self._decoding = self._decoder.decode(data)
+        draw = partial(self._draw, self._decoding)
+        if self._decoder.light:
+            draw()
+        else:
+            await self._engine.compute(draw)
+
+    def _finish(self) -> None:
+        self._ended = True
+        last = self._decoder.finish()
+        self._count(last)
+        if self._decoded < self._length:
+            raise DamagedInput(
+                f"{self._source}: it ended after {self._decoded} of {self._length} bytes: it is damaged"
+            )
 
     async def _read_data(self) -> bytes | memoryview:
         """Return the next bytes of data; empty at their end.
@@ -116,25 +162,36 @@ class EntryStream:
             raise DamagedInput(f"{self._source}: it overlaps the next entry")
         return length
 
-    def _decode(self, data: bytes | memoryview) -> Sequence[bytes | memoryview]:
-        """Return the content of these data.
+    def _draw(self, decoding: Iterator[bytes | memoryview]) -> None:
+        """Draw pieces from the decoder: few, because a small input may become a thousand times as much.
 
         Raises:
-            DamagedInput: they are damaged, or the content is not as long as the directory says.
+            DamagedInput: the data are damaged, or become more than the directory says.
+            MemoryNeeded: the decoder would take more memory than the transfer has for it.
         """
-        made: list[bytes | memoryview] = []
+        drawn = 0
         try:
-            for piece in self._decoder.decode(data):
-                self._decoded += len(piece)
-                if self._decoded > self._entry.size:
-                    raise DamagedInput(
-                        f"it becomes more than the {self._entry.size} bytes that its directory says"
-                    )
-                made.append(piece)
+            # After the last byte, the rest of the data must decode to nothing.
+            while drawn < PIECE or self._decoded >= self._length:
+                piece = next(decoding, None)
+                if piece is None:
+                    self._decoding = None
+                    return
+                drawn += len(piece)
+                self._count(piece)
         except DamagedInput as error:
             raise DamagedInput(f"{self._source}: {error}") from error
-        if not self._data_left and self._decoded < self._entry.size:
-            raise DamagedInput(
-                f"{self._source}: it ended after {self._decoded} of {self._entry.size} bytes: it is damaged"
-            )
-        return made
+        except CorruptInput as error:
+            raise CorruptInput(f"{self._source}: {error}") from error
+        except MemoryNeeded as error:
+            raise MemoryNeeded(
+                f"{self._source}: {error}. Raise memory_limit, in Lambda the function's memory; windows over "
+                "64 MiB are not supported"
+            ) from error
+
+    def _count(self, piece: bytes | memoryview) -> None:
+        self._decoded += len(piece)
+        if self._decoded > self._length:
+            raise DamagedInput(f"it becomes more than the {self._length} bytes that its directory says")
+        if piece:
+            self._pieces.append(piece)

@@ -114,6 +114,7 @@ def _add_unzip(parser: argparse.ArgumentParser) -> None:
     add("archive", metavar="ARCHIVE", help="s3://bucket/key, a path or a URL")
     add("destination", metavar="DESTINATION", help="s3://bucket/folder/ or a folder")
     _add_selection(parser)
+    add("--gz", action="store_true", help="make gzip files without unpacking: their names get .gz")
     _add_transfer(parser)
 
 

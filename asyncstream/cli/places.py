@@ -78,7 +78,7 @@ def parse_archive(options: argparse.Namespace) -> ZipEntries:
         archive: ArchiveFile = WebFile(text)
     else:
         archive = S3Object.from_uri(text) if path is None else LocalFile(path)
-    return ZipEntries(archive, options.select, options.encoding)
+    return ZipEntries(archive, options.select, options.encoding, getattr(options, "gz", False))
 
 
 def parse_folder(text: str) -> Folder:

@@ -29,6 +29,7 @@ _OPTIONS = {
     "version_id": ("unzip",),
     "select": ("unzip",),
     "encoding": ("unzip",),
+    "as_gzip": ("unzip",),
 }
 
 
@@ -58,6 +59,7 @@ class DirectEvent(Struct, frozen=True, forbid_unknown_fields=True):
         version_id: the version of the archive; null for the current one.
         select: a pattern of names in the archive, such as "*.csv"; null for all files.
         encoding: the encoding of names in the archive that are not marked as UTF-8.
+        as_gzip: whether to make gzip files of the archive's files without inflating them.
         config: settings of TransferConfig that override the function's own.
         report_uri: an object to write the full list of results to.
     """
@@ -69,6 +71,7 @@ class DirectEvent(Struct, frozen=True, forbid_unknown_fields=True):
     version_id: str | None = None
     select: Annotated[str, Meta(min_length=1)] | None = None
     encoding: str | None = None
+    as_gzip: bool | None = None
     config: TransferConfig = TransferConfig()
     report_uri: Uri | None = None
 
@@ -109,7 +112,7 @@ def event_pairs(event: DirectEvent, *, one_server: bool = True) -> list[Pair]:
     destination = at("$.destination", S3Prefix.from_uri, event.destination)
     if event.unzip is not None:
         archive = at("$.unzip", S3Object.from_uri, event.unzip, event.version_id)
-        entries = Entries(event.select or "*", event.encoding)
+        entries = Entries(event.select or "*", event.encoding, event.as_gzip or False)
         return check_pairs([(at("$.encoding", entries.of, archive), destination)])
     source = at("$.source_prefix", S3Prefix.from_uri, event.source_prefix)
     return check_pairs([(source, destination)], one_server=one_server)

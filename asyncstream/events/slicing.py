@@ -30,6 +30,7 @@ class SlicesEvent(Struct, frozen=True, forbid_unknown_fields=True):
         version_id: the version of the archive; empty for the current one.
         select: a pattern of names in the archive.
         encoding: the encoding of names that are not marked as UTF-8; empty for none.
+        as_gzip: whether to make gzip files without inflating.
         slice_size: the most files of a slice. With 1,000, the files that a batch leaves fit into the Cause of
             its execution; see `step_functions.py`.
         list_uri: the object to write the items to; empty to have them in the reply.
@@ -40,6 +41,7 @@ class SlicesEvent(Struct, frozen=True, forbid_unknown_fields=True):
     version_id: str = ""
     select: Annotated[str, Meta(min_length=1)] = "*"
     encoding: str = ""
+    as_gzip: bool = False
     slice_size: Annotated[int, Meta(ge=1, le=1_000)] = 1_000
     list_uri: str = ""
 
@@ -67,9 +69,8 @@ def parse(event: Any, deployment: Deployment) -> Asked:
     """
     request = read(event, SlicesEvent)
     archive = at("$.slices", S3Object.from_uri, request.slices, request.version_id or None)
-    entries, folder = deployment.pair(
-        archive, request.destination, Entries(request.select, request.encoding or None)
-    )
+    asked = Entries(request.select, request.encoding or None, request.as_gzip)
+    entries, folder = deployment.pair(archive, request.destination, asked)
     assert isinstance(entries, ZipEntries) and isinstance(folder, S3Prefix)  # noqa: S101, PT018 - as asked
     write_to = at("$.list_uri", S3Object.from_uri, request.list_uri) if request.list_uri else None
     if write_to is not None:

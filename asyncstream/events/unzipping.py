@@ -19,19 +19,21 @@ class Entries(Struct, frozen=True, forbid_unknown_fields=True, omit_defaults=Tru
     Attributes:
         select: a pattern of names, such as "*.csv"; see `ZipEntries`.
         encoding: the encoding of names that are not marked as UTF-8; empty for none.
+        as_gzip: whether to make gzip files without inflating; see `ZipEntries`.
         slice: rows of the archive's directory, copied from an earlier reply.
         started: where to continue files that take longer than one invocation, by name; copied, too.
     """
 
     select: Annotated[str, Meta(min_length=1)] = "*"
     encoding: str | None = None
+    as_gzip: bool = False
     slice: ZipSlice | None = None
     started: Mapping[str, Continuation] = {}
 
     @classmethod
     def from_selection(cls, entries: ZipEntries, started: Mapping[str, Continuation] | None = None) -> Self:
         """Return the selection of these entries, without their archive."""
-        return cls(entries.select, entries.encoding, entries.slice, started or {})
+        return cls(entries.select, entries.encoding, entries.as_gzip, entries.slice, started or {})
 
     def of(self, archive: S3Object) -> ZipEntries:
         """Return the entries of this archive.
@@ -39,7 +41,7 @@ class Entries(Struct, frozen=True, forbid_unknown_fields=True, omit_defaults=Tru
         Raises:
             InputError: the encoding is unknown.
         """
-        return ZipEntries(archive, self.select, self.encoding or None, self.slice)
+        return ZipEntries(archive, self.select, self.encoding or None, self.as_gzip, self.slice)
 
 
 def continuations_of(

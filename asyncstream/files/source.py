@@ -6,6 +6,7 @@ from contextlib import suppress
 from io import FileIO
 from itertools import islice
 from mimetypes import guess_type
+from pathlib import Path
 
 from asyncstream.errors import InputError, NotModified, OtherVersion, SourceChanged
 from asyncstream.files.failures import check_regular, explain
@@ -65,6 +66,15 @@ class FileSource(Source[LocalFile, LocalFolder]):
         kind, encoding = guess_type(source.path)
         attributes = {"ContentType": kind} if kind is not None and encoding is None else {}
         return Opened(found.size, found.etag, range_, attributes, stream)
+
+    async def head(self, source: LocalFile, etag: str | None) -> Stored:
+        """Return the size, the ETag and the time of a file.
+
+        Raises:
+            SourceNotFound, AccessDenied, FileError: it cannot be found.
+            InputError: it is not a regular file.
+        """
+        return await self._engine.compute(lambda: _find(source))
 
     async def list_page(
         self, prefix: LocalFolder, token: str | None
@@ -143,6 +153,15 @@ class _FileStream:
                 file.close()
 
 
+def _find(source: LocalFile) -> Stored:
+    try:
+        facts = Path(source.path).stat()
+    except OSError as error:
+        raise explain(error, f"reading {source}") from error
+    check_regular(facts, source, "send its bytes to standard input, and copy `-`")
+    return Stored(facts.st_size, _etag(facts), None, modified=int(facts.st_mtime))
+
+
 def _etag(facts: os.stat_result) -> str:
     """Return a text that changes with the file's content, as an ETag does."""
     return f'"{facts.st_mtime_ns:x}-{facts.st_size:x}-{facts.st_ino:x}"'
@@ -151,4 +170,4 @@ def _etag(facts: os.stat_result) -> str:
 def _list_files(folder: LocalFolder) -> Iterator[ListedObject]:
     for name, facts in walk(folder.path):
         if not is_temporary(name):
-            yield ListedObject(name, facts.st_size, _etag(facts))
+            yield ListedObject(name, facts.st_size, _etag(facts), int(facts.st_mtime))

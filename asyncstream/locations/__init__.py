@@ -1,29 +1,37 @@
 """Places that a transfer reads and writes: objects, files, URLs, prefixes and folders. No I/O."""
 
-from asyncstream.locations.archives import ArchiveFile, ZipEntries, ZipEntry, ZipSlice
+from asyncstream.locations.archives import ArchiveFile, Unwritable, ZipEntries, ZipEntry, ZipSlice
 from asyncstream.locations.local import LocalFile, LocalFolder, StandardStream
+from asyncstream.locations.packs import Concat, Members, Pack, PackInto, Tar, Zip
 from asyncstream.locations.s3 import MAX_KEY_BYTES, S3Object, S3Prefix, is_folder_marker
 from asyncstream.locations.web import WebFile
 
 # Sources and destinations of one file, and of many.
-SourceFile = S3Object | LocalFile | WebFile | StandardStream | ZipEntry
-TargetFile = S3Object | LocalFile | StandardStream
+SourceFile = S3Object | LocalFile | WebFile | StandardStream | ZipEntry | Pack
+TargetFile = S3Object | LocalFile | StandardStream | Unwritable
 Folder = S3Prefix | LocalFolder
 SourceFolder = Folder | ZipEntries
 
 __all__ = [
     "MAX_KEY_BYTES",
     "ArchiveFile",
+    "Concat",
     "Folder",
     "LocalFile",
     "LocalFolder",
+    "Members",
+    "Pack",
+    "PackInto",
     "S3Object",
     "S3Prefix",
     "SourceFile",
     "SourceFolder",
     "StandardStream",
+    "Tar",
     "TargetFile",
+    "Unwritable",
     "WebFile",
+    "Zip",
     "ZipEntries",
     "ZipEntry",
     "ZipSlice",
@@ -33,5 +41,6 @@ __all__ = [
 
 
 def rebased(name: str, old: SourceFolder, new: Folder) -> str:
-    """Return the name of a file with the prefix of `old` replaced by that of `new`."""
-    return new.prefix + name.removeprefix(old.prefix)
+    """Return the name of a file with the prefix of `old` replaced by that of `new`, and the end it gets."""
+    end = old.suffix if isinstance(old, ZipEntries) else ""
+    return new.prefix + name.removeprefix(old.prefix) + end

@@ -5,8 +5,8 @@ from collections.abc import Iterable, Sequence
 from msgspec import Struct
 
 from asyncstream.errors import InputError
-from asyncstream.locations.local import LocalFile
-from asyncstream.locations.s3 import S3Object
+from asyncstream.locations.local import LocalFile, LocalFolder
+from asyncstream.locations.s3 import S3Object, S3Prefix
 from asyncstream.locations.web import WebFile
 
 # The places of an archive. All of them can be read in ranges, unless a URL's server cannot.
@@ -24,20 +24,23 @@ class ZipEntry(Struct, frozen=True, eq=False):
     Attributes:
         archive: the archive.
         name: the entry's name, as the archive has it.
+        as_gzip: see `ZipEntries`. The destination's name stays as it is.
         row: the number of its row in the directory, if a listing found it. It saves a search by name.
     """
 
     archive: ArchiveFile
     name: str
+    as_gzip: bool = False
     row: int | None = None
 
     def __eq__(self, other: object) -> bool:
         if not isinstance(other, ZipEntry):
             return NotImplemented
-        return self.name == other.name and self.archive == other.archive
+        own = self.name, self.as_gzip, self.archive
+        return own == (other.name, other.as_gzip, other.archive)
 
     def __hash__(self) -> int:
-        return hash((self.archive, self.name))
+        return hash((self.archive, self.name, self.as_gzip))
 
     @property
     def uri(self) -> str:
@@ -124,6 +127,28 @@ def format_rows(ranges: Iterable[Sequence[int]]) -> str:
     return ",".join(str(each[0]) if len(each) == 1 else f"{each[0]}-{each[-1]}" for each in joined)
 
 
+class Unwritable(Struct, frozen=True):
+    """The destination of a file whose name in an archive no file or object can have. Only that file fails.
+
+    Attributes:
+        folder: where it would have been written.
+        name: the name of the file under `folder`.
+        reason: why it cannot be written.
+    """
+
+    folder: S3Prefix | LocalFolder
+    name: str
+    reason: str
+
+    @property
+    def uri(self) -> str:
+        """The URI that it would have, for display."""
+        return f"{self.folder.uri}{self.name}"
+
+    def __str__(self) -> str:
+        return self.uri
+
+
 class ZipEntries(Struct, frozen=True):
     """The files in a ZIP archive, with slashes between the folders of their names.
 
@@ -132,6 +157,9 @@ class ZipEntries(Struct, frozen=True):
         select: a pattern of names, as in shells, such as "*.csv". `*` matches slashes, too. Default: all.
         encoding: the encoding of names that are not marked as UTF-8, such as "cp932". Default: UTF-8 if they
             are valid, else cp437, as the format says.
+        as_gzip: make gzip files, whose names get ".gz", without inflating: a deflated file keeps its data, a
+            stored one becomes stored blocks, and others fail. Nothing compares the content with the archive's
+            CRC32, so programs that read the gzip file find what was damaged in the archive.
         slice: the rows of the directory to read, of one version of the archive. Default: all.
 
     Raises:
@@ -141,6 +169,7 @@ class ZipEntries(Struct, frozen=True):
     archive: ArchiveFile
     select: str = "*"
     encoding: str | None = None
+    as_gzip: bool = False
     slice: ZipSlice | None = None
 
     def __post_init__(self) -> None:
@@ -158,6 +187,11 @@ class ZipEntries(Struct, frozen=True):
         return ""
 
     @property
+    def suffix(self) -> str:
+        """The end that names get at the destination."""
+        return ".gz" if self.as_gzip else ""
+
+    @property
     def uri(self) -> str:
         """The archive's URI, for display."""
         return f"{self.archive.uri}!/"
@@ -167,4 +201,4 @@ class ZipEntries(Struct, frozen=True):
 
     def item(self, name: str, row: int | None = None) -> ZipEntry:
         """Return the entry of this name, whose row in the directory has this number."""
-        return ZipEntry(self.archive, name, row)
+        return ZipEntry(self.archive, name, self.as_gzip, row)

@@ -11,7 +11,7 @@ from asyncstream.errors import ConfigError
 from asyncstream.pipeline import progress
 from asyncstream.pipeline.clients import Clients
 from asyncstream.pipeline.config import TransferConfig
-from asyncstream.pipeline.jobs import Pair
+from asyncstream.pipeline.jobs import GivenPair
 from asyncstream.pipeline.results import TransferReport
 from asyncstream.pipeline.run import NO_CONTINUATIONS, Continuations, Request, run_transfer
 from asyncstream.s3.access import DEFAULT_ACCESS, S3Access
@@ -86,7 +86,7 @@ class AsyncTransferSession:
 
     async def transfer(
         self,
-        files: Iterable[Pair],
+        files: Iterable[GivenPair],
         config: TransferConfig | None = None,
         on_event: progress.OnEvent = progress.ignore,
         continuations: Continuations = NO_CONTINUATIONS,
@@ -113,7 +113,7 @@ class AsyncTransferSession:
 
 
 async def transfer_async(  # noqa: PLR0913 - the public call, by keywords
-    files: Iterable[Pair],
+    files: Iterable[GivenPair],
     *,
     config: TransferConfig | None = None,
     on_event: progress.OnEvent = progress.ignore,

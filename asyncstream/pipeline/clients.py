@@ -9,7 +9,7 @@ from asyncstream.locations import S3Object, S3Prefix
 from asyncstream.pipeline import jobs, memory
 from asyncstream.pipeline.config import TransferConfig, chunk_size_within
 from asyncstream.pipeline.context import Ends
-from asyncstream.pipeline.jobs import Pair
+from asyncstream.pipeline.jobs import GivenPair, Pair
 from asyncstream.ports import Engine, Transport
 from asyncstream.retry import Retrying
 from asyncstream.s3 import open_transport
@@ -50,7 +50,7 @@ class Clients:
         self._last: _Settings | None = None
         self._open_lock = engine.lock()
 
-    def check_pairs(self, pairs: Iterable[Pair]) -> list[Pair]:
+    def check_pairs(self, pairs: Iterable[GivenPair]) -> list[Pair]:
         """Check pairs, and return them as a list. On two servers, both sides may have one name.
 
         Raises:

@@ -5,6 +5,7 @@ from collections.abc import Mapping
 from typing import Any
 
 from msgspec import Struct
+from msgspec.structs import replace
 
 from asyncstream.deadline import Deadline
 from asyncstream.locations import Folder, SourceFile, SourceFolder, TargetFile
@@ -22,12 +23,28 @@ class Ends(Struct, frozen=True):
         destinations: what writes each kind of place.
         retrying: repeats the requests of both, within the deadline.
         archives: the source of files in archives, if there are any.
+        decoder_bytes: bytes of memory that a slot has for a decoder of archives; see `with_decoders`.
     """
 
     sources: Mapping[type, Source[Any, Any]]
     destinations: Mapping[type, Destination[Any, Any]]
     retrying: Retrying
     archives: Archives | None = None
+    decoder_bytes: int = 0
+
+    def with_decoders(self, room: int) -> "Ends":
+        """Return these ends with memory for decoders in each slot, now that the archives are listed.
+
+        The decoders may hold no more. A file that needs more fails by itself.
+
+        Args:
+            room: bytes that the largest decoder may take.
+        """
+        if self.archives is None:
+            return self
+        granted = max(0, min(self.archives.decoder_bytes, room))
+        self.archives.allow(granted)
+        return replace(self, decoder_bytes=granted)
 
     def source_of(self, place: SourceFile | SourceFolder) -> Source[Any, Any]:
         """Return what reads or lists a place."""
@@ -44,7 +61,7 @@ class Ends(Struct, frozen=True):
     @property
     def slot_bytes(self) -> int:
         """Bytes of memory that one part in flight costs: each transport counts a GET and a PUT."""
-        return max(each.slot_bytes for each in self._each)
+        return max(each.slot_bytes for each in self._each) + self.decoder_bytes
 
     @property
     def requests(self) -> Mapping[str, int]:

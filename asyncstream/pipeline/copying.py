@@ -1,11 +1,13 @@
 """Files copied as they are: parts are ranges of the source, and known as soon as its size is."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from typing import Any
 
 from asyncstream.checksum import declarable
 from asyncstream.errors import BuffersNeeded
+from asyncstream.locations import SourceFile
 from asyncstream.pipeline import plan, progress, resuming
+from asyncstream.pipeline.assembling import AssembledPart, AssembledParts, Assembly
 from asyncstream.pipeline.context import TransferContext
 from asyncstream.pipeline.file_tasks import FileTasks
 from asyncstream.pipeline.segments import RangeSegment
@@ -16,6 +18,7 @@ from asyncstream.pipeline.tasks import (
     Needs,
     OpenResult,
     Parts,
+    ReadPiece,
     Resume,
     Segment,
     SendPart,
@@ -32,6 +35,7 @@ class CopyTasks(FileTasks):
         context: what the tasks work with.
         part_length: returns the bytes of each part but the last, given the file's size.
         buffered: copies the files that cannot be copied in ranges of known size; None if there are none.
+        assembly: how to read parts that take many requests; None: like any other.
     """
 
     def __init__(
@@ -39,13 +43,17 @@ class CopyTasks(FileTasks):
         context: TransferContext,
         part_length: Callable[[int], int],
         buffered: FileTasks | None = None,
+        assembly: Assembly | None = None,
     ) -> None:
         super().__init__(context)
         self._part_length = part_length
         self.buffered = buffered
+        self._assembly = assembly
 
-    def part_length(self, size: int) -> int:
+    def part_length(self, source: SourceFile, size: int) -> int:
         """Return the bytes of each part but the last."""
+        if self._assembly is not None and self._ends.source_of(source).is_scattered(source):
+            return plan.part_length(size, self._assembly.part_length)
         return self._part_length(size)
 
     def first_task(self, file: FileFacts, needs: Needs) -> Begin | Resume:
@@ -67,7 +75,7 @@ class CopyTasks(FileTasks):
         self._context.on_event(progress.FileStarted(source, target, file.size or 0))
         task.moved = sum(part.length for part in file.completed)
         self._context.on_event(progress.BytesMoved(source, target, task.moved))
-        return _CopiedParts(self, file, None)
+        return self._parts(file, None)
 
     def check_source(self, opened: Opened) -> None:
         """Check that the source can be copied in ranges, or by one PUT.
@@ -96,35 +104,95 @@ class CopyTasks(FileTasks):
         after the last byte: then the file is an upload of one part.
         """
         destination = self._ends.destination_of(file.job.destination)
-        return first.length == file.size and (
-            self._config.verify != "before"
-            or declarable(file.checksum) is not None
-            or destination.sent_at_once(file.job.destination, first.length)
-            or not destination.verifies(file.job.destination)
+        return (
+            first.length == file.size
+            and not self._assembles(file, first.length)
+            and (
+                self._config.verify != "before"
+                or declarable(file.checksum) is not None
+                or destination.sent_at_once(file.job.destination, first.length)
+                or not destination.verifies(file.job.destination)
+            )
         )
 
     def parts(self, task: Begin, first: Segment) -> Parts:
         """Cut the file into parts."""
         file = task.file
         file.part_plan = plan.plan_parts(file.size or 0, first.length)
-        return _CopiedParts(self, file, send_after(task, self.send_part, first, 1))
+        if self._assembles(file, first.length):
+            return self._parts(file, None)
+        return self._parts(file, send_after(task, self.send_part, first, 1))
+
+    async def read_piece(self, task: ReadPiece) -> None:
+        """Read a piece of a part into memory."""
+        part = task.sending.segment
+        assert isinstance(part, AssembledPart)  # noqa: S101 - no other part has pieces
+
+        async def once() -> None:
+            body, at = await RangeSegment(task.range, self.reader).open(task), task.range.start
+            try:
+                while chunk := await body.next_chunk():
+                    part.write(at, chunk)
+                    at += len(chunk)
+            finally:
+                await body.close()
+
+        try:
+            await self.reader.repeat_part(task, once)
+        finally:
+            task.attempts = 0  # only tries to send a part count
+        # The memory is now that of the task that sends the part.
+        task.sending.part_bytes += task.part_bytes
+        task.handed_on = task.part_bytes > 0
+
+    def _parts(self, file: FileFacts, first: SendPart | None) -> Parts:
+        """Return the parts that are not confirmed; the task sends the first of them, if that is open."""
+        done = {part.number for part in file.completed}
+        numbers = range(1 if first is None else 2, file.part_plan.planned + 1)
+        missing = (number for number in numbers if number not in done)
+        source = self._ends.source_of(file.job.source)
+        last_from = source.last_from(file.job.source, file.size or 0)
+        if first is None and self._assembly is not None and self._assembles(file, file.part_plan.first):
+            return AssembledParts(
+                file,
+                missing,
+                self._assembly.pieces,
+                read_piece=self.read_piece,
+                send_part=self.send_part,
+                last_from=last_from,
+            )
+        return _CopiedParts(self, file, first, missing, last_from)
+
+    def _assembles(self, file: FileFacts, part_length: int) -> bool:
+        """Whether the parts of a file are assembled in memory."""
+        if self._assembly is None or part_length > self._assembly.part_length:
+            return False
+        return bool(file.size) and self._ends.source_of(file.job.source).is_scattered(file.job.source)
 
 
 class _CopiedParts(Parts):
     """The parts of a copy: ranges, in the order of their numbers."""
 
-    def __init__(self, copying: CopyTasks, file: FileFacts, first: SendPart | None) -> None:
-        super().__init__(file, first, file.part_plan.planned)
+    def __init__(
+        self,
+        copying: CopyTasks,
+        file: FileFacts,
+        first: SendPart | None,
+        missing: Iterator[int],
+        last_from: int,
+    ) -> None:
+        super().__init__(file, first, file.part_plan.planned, last_from)
         self._copying = copying
-        done = {part.number for part in file.completed}
-        numbers = range(1 if first is None else 2, self.planned + 1)
-        self._missing = (number for number in numbers if number not in done)
+        self._missing = missing
+        self._number: int | None = None
 
     def make_task(self) -> Task[Any] | None:
         """Return the task that sends the next part."""
-        number = next(self._missing, None)
-        if number is None:
+        if self._number is None:
+            self._number = next(self._missing, None)
+        if self._number is None or self._must_wait(self._number):
             return None
+        number, self._number = self._number, None
         file, copying = self.file, self._copying
         segment = RangeSegment(file.part_plan.range(number), copying.reader)
         return SendPart(file, file.span, copying.send_part, urgent=False, number=number, segment=segment)

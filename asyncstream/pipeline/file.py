@@ -90,8 +90,8 @@ class File:
 
     def next(self) -> Task[Any] | None:
         """Return the next task, the same one until it starts; None if there is none now."""
-        if self._next is None and self.state is State.MOVING and self._parts is not None:
-            self._next = self._parts.next()
+        if self.state is State.MOVING and self._parts is not None:
+            self._next = self._parts.next(self._next)
         return self._next
 
     def start(self, reserved: Needs) -> Task[Any]:
@@ -176,6 +176,8 @@ class File:
         """Keep the upload for the next transfer, or drop the file; if nothing of it is open, end it."""
         facts, error = self.facts, self._error
         assert error is not None  # noqa: S101 - or it would not have stopped
+        while self._parts is not None and (unfinished := self._parts.take_unfinished()) is not None:
+            self._discard(unfinished)
         may_continue = self._context.deadline.pauses and self._work.continuable
         self._ending = file_ends.choose_ending(facts, error, self._work, may_continue)
         self._error = self._ending.error
@@ -233,12 +235,15 @@ class File:
 
     def _discard_ready(self) -> None:
         """Discard the tasks that have not started."""
-        made = None if self._parts is None else self._parts.take_ready()
-        for task in (self._next, made):
-            if task is not None:
-                task.discard()
-                self._release_task(task, self._error)
+        if self._next is not None:
+            self._discard(self._next)
         self._next = None
+        while self._parts is not None and (made := self._parts.take_ready()) is not None:
+            self._discard(made)
+
+    def _discard(self, task: Task[Any]) -> None:
+        task.discard()
+        self._release_task(task, self._error)
 
     def _release_task(self, task: Task[Any], error: Exception | None) -> None:
         self.part_bytes -= task.part_bytes

@@ -7,11 +7,12 @@ from typing import Any
 from msgspec.structs import replace
 
 from asyncstream.checksum import Checksum, declarable
-from asyncstream.errors import AccessDenied, AsyncstreamError, DestinationExists, NotModified, SourceChanged
-from asyncstream.locations import TargetFile
+from asyncstream.errors import AccessDenied, DestinationExists, NotModified, SourceChanged
+from asyncstream.locations import SourceFile, TargetFile
 from asyncstream.objects import ByteRange, CompletedPart, Origin, Stored, Written
 from asyncstream.pipeline import plan, progress, verification
 from asyncstream.pipeline.context import TransferContext
+from asyncstream.pipeline.jobs import check_writable
 from asyncstream.pipeline.source import SourceReader
 from asyncstream.pipeline.tasks import (
     Abort,
@@ -61,8 +62,8 @@ class FileTasks(ABC):
         self.uploads = Uploads(context, self.reader)
 
     @abstractmethod
-    def part_length(self, size: int) -> int:
-        """Return the bytes that one GET of a file of this size reads at most."""
+    def part_length(self, source: SourceFile, size: int) -> int:
+        """Return the bytes that one GET of a source of this size reads at most."""
 
     @abstractmethod
     async def first_segment(self, task: Begin, opened: Opened) -> Segment:
@@ -126,6 +127,7 @@ class FileTasks(ABC):
             AsyncstreamError: the file fails with this error.
         """
         file = task.file
+        check_writable(file.job)
         existing = await self._look_for_destination(task)
         try:
             if file.open_range is None:  # else it was opened by tasks that could not copy it
@@ -176,7 +178,7 @@ class FileTasks(ABC):
         Raises:
             ChecksumMismatch: S3 received other bytes each time.
         """
-        job, moved_before = task.file.job, task.moved
+        job = task.file.job
 
         async def once() -> tuple[Written, Body]:
             body = await segment.open(task)
@@ -189,14 +191,8 @@ class FileTasks(ABC):
             verification.compare_received(written, body, job.destination, visible)
             return written, body
 
-        def on_retry(error: AsyncstreamError, _: float) -> None:
-            taken_back, task.moved = task.moved - moved_before, moved_before
-            self._context.on_event(
-                progress.PartRetried(job.source, job.destination, taken_back, task.attempts, error)
-            )
-
         try:
-            return await self.reader.repeat(task, once, on_retry)
+            return await self.reader.repeat_part(task, once)
         finally:
             segment.discard()
 
@@ -254,13 +250,14 @@ class FileTasks(ABC):
                 raise NotModified(f"{file.job.source} has not changed")
         task.attempts += 1
         wanted = None  # the reply to a GET of the whole file has its size and its checksum, to find a copy by
-        if file.size not in {None, existing and existing.size} and self.part_length(file.size) < file.size:
-            wanted = ByteRange(0, self.part_length(file.size))
+        if file.size is not None and file.size != (existing and existing.size):
+            length = self.part_length(file.job.source, file.size)
+            wanted = ByteRange(0, length) if length < file.size else None
         reading = await self.reader.open(task, wanted, if_none_match)
         opened = reading.opened
         if opened.size is None or not opened.in_ranges:
             return reading
-        length = self.part_length(opened.size)
+        length = self.part_length(file.job.source, opened.size)
         if opened.range.length <= length:
             return reading
         # The file's size was unknown, and it has several parts: it is read to the end of the first one.

@@ -1,6 +1,7 @@
 """The files of archives among the files of a transfer: groups that make a file when it is asked for."""
 
 from bisect import bisect_right
+from collections.abc import Iterator
 from typing import NamedTuple
 
 from msgspec import Struct
@@ -53,6 +54,17 @@ class Groups:
         self._groups.append(Group(first, pair, listing, self.files))
         self._firsts.append(first)
         self.files += len(listing)
+
+    def parts(self, count: int) -> Iterator[tuple[Group | None, range]]:
+        """Yield each group and its positions, and between them those of files in none, up to `count`."""
+        after = 0
+        for group in self._groups:
+            if after < group.first:
+                yield None, range(after, group.first)
+            yield group, range(group.first, group.after)
+            after = group.after
+        if after < count:
+            yield None, range(after, count)
 
     def find(self, position: int) -> Place:
         """Return where the file at a position of the transfer is."""

@@ -1,32 +1,33 @@
 """The files to copy: checks before any I/O, and jobs."""
 
+import sys
 from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from itertools import pairwise
 from typing import Any, overload
+from unicodedata import normalize
 
 from msgspec import Struct, msgpack
 from msgspec.structs import replace
 
 from asyncstream.errors import InputError, NothingToTransfer
 from asyncstream.locations import (
-    MAX_KEY_BYTES,
     Folder,
     LocalFile,
     LocalFolder,
+    PackInto,
     S3Object,
-    S3Prefix,
     SourceFile,
     SourceFolder,
     StandardStream,
     TargetFile,
-    WebFile,
+    Unwritable,
     ZipEntries,
-    ZipEntry,
     rebased,
 )
 from asyncstream.objects import ListedObject
 from asyncstream.pipeline.continuation import Continuation
 from asyncstream.pipeline.groups import Groups
+from asyncstream.pipeline.pairs import FOLDERS, OF_S3, SOURCE_FOLDERS, are_the_same, check_pair, pack_of
 from asyncstream.ports import Listing
 
 
@@ -49,13 +50,13 @@ class Job(Struct, frozen=True):
 
 
 Pair = tuple[SourceFile, TargetFile] | tuple[SourceFolder, Folder]
-_FOLDERS, _OF_S3 = (S3Prefix, LocalFolder), (S3Object, S3Prefix)
-_SOURCE_FOLDERS = (*_FOLDERS, ZipEntries)
-_TARGETS = (S3Object, LocalFile, StandardStream)
-_SOURCES = (*_TARGETS, WebFile, ZipEntry)
+# Whether the usual file systems take names for equal that differ in case or in Unicode's normal form.
+_CASE_IS_IGNORED = sys.platform in {"darwin", "win32"}
+# A pair as callers may give it: several files become one.
+GivenPair = Pair | tuple[SourceFile | SourceFolder | Sequence[S3Object | LocalFile], PackInto]
 
 
-def check_pairs(pairs: Iterable[Pair], *, one_server: bool = True) -> list[Pair]:
+def check_pairs(pairs: Iterable[GivenPair], *, one_server: bool = True) -> list[Pair]:
     """Check pairs of source and destination, and return them as a list.
 
     Args:
@@ -67,61 +68,35 @@ def check_pairs(pairs: Iterable[Pair], *, one_server: bool = True) -> list[Pair]
         InputError: an element is not a pair, a destination is named twice, or the two sides of a pair are the
             same object.
     """
-    pairs = list(pairs)
-    if not pairs:
-        raise NothingToTransfer("the list of files is empty")
+    checked: list[Pair] = []
     seen: set[str] = set()
-    for position, pair in enumerate(pairs):
-        if not isinstance(pair, tuple) or len(pair) != 2:
-            raise InputError(f"files[{position}] is {pair!r}: give a pair of a source and a destination")
+    for position, given in enumerate(pairs):
+        if not isinstance(given, tuple) or len(given) != 2:
+            raise InputError(f"files[{position}] is {given!r}: give a pair of a source and a destination")
         try:
-            _check_pair(*pair)
+            pair = pack_of(*given) if isinstance(given[1], PackInto) else given
+            check_pair(*pair)
         except InputError as error:
             raise InputError(f"files[{position}]: {error}") from None
+        checked.append(pair)
         source, destination = pair
-        if not isinstance(destination, _FOLDERS):
+        if not isinstance(destination, FOLDERS):
             if destination.uri in seen:
                 raise InputError(f"files[{position}]: the destination {destination} is named twice")
             seen.add(destination.uri)
-        if (one_server or not isinstance(source, _OF_S3)) and _are_the_same(source, destination):
+        if (one_server or not isinstance(source, OF_S3)) and are_the_same(source, destination):
             raise InputError(f"files[{position}]: source and destination are the same, {source}")
-    if len(pairs) > 1 and any(isinstance(place, StandardStream) for pair in pairs for place in pair):
+    if not checked:
+        raise NothingToTransfer("the list of files is empty")
+    if len(checked) > 1 and any(isinstance(place, StandardStream) for pair in checked for place in pair):
         raise InputError("a standard stream has one file: copy it by a transfer of its own")
-    return pairs
+    return checked
 
 
-def _are_the_same(source: SourceFile | SourceFolder, destination: TargetFile | Folder) -> bool:
-    earlier = isinstance(source, S3Object) and source.version_id is not None
-    return source.uri == destination.uri and not earlier and not isinstance(source, StandardStream)
-
-
-def _check_pair(source: object, destination: object) -> None:
-    """Check that one side can be copied to the other.
-
-    Raises:
-        InputError: it cannot.
-    """
-    if isinstance(source, _SOURCE_FOLDERS) and isinstance(destination, _FOLDERS):
-        _check_names_match(source, destination)
-    elif not (isinstance(source, _SOURCES) and isinstance(destination, _TARGETS)):
-        raise InputError(
-            "give two S3Objects, or two S3Prefixes to copy a listing (or a LocalFile, LocalFolder, WebFile, "
-            "ZipEntry or ZipEntries in the place of one), not "
-            f"{type(source).__name__} and {type(destination).__name__}"
-        )
-    if isinstance(destination, S3Object) and destination.version_id is not None:
-        raise InputError(f"a destination cannot name a version ({destination})")
-
-
-def _check_names_match(source: SourceFolder, destination: Folder) -> None:
-    """Check that a prefix whose names become those of files ends where a folder does.
-
-    Raises:
-        InputError: it does not: `s3://bucket/data` would make `data/x` to `/x`.
-    """
-    for prefix, other in ((source, destination), (destination, source)):
-        if isinstance(other, LocalFolder | ZipEntries) and prefix.prefix and not prefix.prefix.endswith("/"):
-            raise InputError(f"{prefix} and a folder: end the prefix with a slash")
+def check_writable(job: Job) -> None:
+    """Raise InputError if no file or object can have the name that a file would get."""
+    if isinstance(job.destination, Unwritable):
+        raise InputError(f"{job.source} cannot be written: {job.destination.reason}")
 
 
 # A row of `Jobs`: position of its pair of prefixes, key, size, ETag. The names of files may be no Unicode.
@@ -145,6 +120,7 @@ class Jobs(Sequence[Job]):
         held: bytes of memory that the listed files and their results will take.
         listed: number of files that were listed.
         bytes: sum over all files of known size.
+        largest: bytes of the largest of them.
         folder_markers: number of listed objects that only mark a folder. They are not among the files.
     """
 
@@ -154,14 +130,23 @@ class Jobs(Sequence[Job]):
         self._rows: list[int | bytes] = []
         self._groups = Groups()
         self._continuations: dict[int, Continuation] = {}
+        self._packs: dict[int, ListedObject] = {}
         self.held = 0
         self.listed = 0
-        self.bytes = 0
+        self.bytes = self.largest = 0
         self.folder_markers = 0
 
     def add(self, position: int) -> None:
         """Add a pair of objects, by its position."""
         self._rows.append(position)
+
+    def add_pack(self, position: int, listed: ListedObject) -> None:
+        """Add a pair of a pack, by its position, with its size and ETag."""
+        self._packs[position] = listed
+        self._rows.append(position)
+        self.listed += 1
+        self.bytes += listed.size
+        self.largest = max(self.largest, listed.size)
 
     def add_listed(self, position: int, listed: ListedObject) -> None:
         """Add an object that was listed for a pair of prefixes, with its size and ETag.
@@ -180,46 +165,31 @@ class Jobs(Sequence[Job]):
         self.held += len(row) + _BESIDE_ROW
         self.listed += 1
         self.bytes += listed.size
+        self.largest = max(self.largest, listed.size)
 
     def add_listing(self, position: int, listing: Listing) -> None:
-        """Add all files of a listing for a pair of folders.
-
-        Raises:
-            InputError: the key of a destination would be too long, or no file can have its name.
-        """
+        """Add all files of a listing for a pair of folders."""
         self._groups.add(len(self), position, listing)
         self.held += listing.held + len(listing) * _OF_RESULT
         self.listed += len(listing)
         self.bytes += listing.total
-        destination = self._pairs[position][1]
-        # To make a million files takes seconds. A character has up to four bytes.
-        if isinstance(destination, S3Prefix):
-            longest = len(destination.prefix.encode()) + 4 * listing.longest
-            if longest <= MAX_KEY_BYTES:
-                return
-        for place in range(len(listing)):
-            self._listed_job(position, listing[place])
+        self.largest = max(self.largest, listing.largest)
 
     def pairs_of(self, left: bytes) -> Iterator[tuple[Any, Any, range]]:
-        """Yield the pairs of the files that are left, and their positions.
+        """Yield the pairs of the files whose byte is 1, and their positions.
 
         For the files of a `Listing`, it is one pair of folders.
-
-        Args:
-            left: 1 for each file that is left, 0 for each other.
         """
-        position = left.find(1)
-        while position >= 0:
-            group, _ = self._groups.find(position)
-            if group is None:
-                job = self[position]
-                positions = range(position, position + 1)
-                yield job.source, job.destination, positions
-            else:
-                positions = range(group.first, group.after)
-                rest = group.listing.rest(left[group.first : group.after])
-                yield rest, self._pairs[group.pair][1], positions
-            position = left.find(1, positions.stop)
+        for group, positions in self._groups.parts(len(self)):
+            if group is not None:
+                rest = group.listing.rest(left[positions.start : positions.stop])
+                if rest is not None:
+                    yield rest, self._pairs[group.pair][1], positions
+                continue
+            for position in positions:
+                if left[position]:
+                    job = self[position]
+                    yield job.source, job.destination, range(position, position + 1)
 
     @property
     def continued(self) -> Collection[int]:
@@ -257,21 +227,15 @@ class Jobs(Sequence[Job]):
         for source, _ in self._pairs:
             if isinstance(source, ZipEntries) and source.archive.uri == place.uri:
                 raise InputError(f"{place} is the archive {source.archive}: name another")
-        position = 0
-        while position < len(self):
-            group, _ = self._groups.find(position)
-            if group is not None and not self._may_have(group.pair, place):
-                position = group.after
+        for group, positions in self._groups.parts(len(self)):
+            folders = self._pairs[group.pair] if group is not None else ()
+            if group is not None and not any(place.uri.startswith(folder.uri) for folder in folders):
                 continue
-            job = self[position]
-            position += 1
-            if place.uri in {job.source.uri, job.destination.uri}:
-                raise InputError(
-                    f"{place} is one of the files, {job.source} -> {job.destination}: name another"
-                )
-
-    def _may_have(self, pair: int, place: S3Object) -> bool:
-        return any(place.uri.startswith(side.uri) for side in self._pairs[pair])
+            for job in map(self._job, positions):
+                if place.uri in {job.source.uri, job.destination.uri}:
+                    raise InputError(
+                        f"{place} is one of the files, {job.source} -> {job.destination}: name another"
+                    )
 
     def check_distinct(self) -> None:
         """Check that no two files have the same destination, now that all prefixes are listed.
@@ -279,6 +243,8 @@ class Jobs(Sequence[Job]):
         Raises:
             InputError: two files have the same destination.
         """
+        if _CASE_IS_IGNORED and any(isinstance(destination, LocalFolder) for _, destination in self._pairs):
+            self._check_foldable()
         # A listing has each key once, and `check_pairs` has compared the pairs of objects. So few transfers
         # need to compare all files, which takes 300 bytes per file.
         places = sorted(destination.uri for _, destination in self._pairs)
@@ -291,6 +257,22 @@ class Jobs(Sequence[Job]):
                 raise InputError(
                     f"{self[other].source} and {job.source} would both be written to {job.destination}"
                 )
+
+    def _check_foldable(self) -> None:
+        """Check that no two files have destinations that this machine's file systems take for one.
+
+        Raises:
+            InputError: two files do.
+        """
+        seen: dict[str, int] = {}
+        for position, job in enumerate(self):
+            if isinstance(job.destination, LocalFile):
+                other = seen.setdefault(normalize("NFC", job.destination.path).casefold(), position)
+                if other != position:
+                    raise InputError(
+                        f"{self[other].source} and {job.source} would be one file on this system, "
+                        f"{job.destination}: copy them to S3, or one by one under other names"
+                    )
 
     def listed_keys(self, first: int) -> set[str]:
         """Return the keys of the files that were listed, from this position on."""
@@ -320,8 +302,9 @@ class Jobs(Sequence[Job]):
 
     def _pair_job(self, position: int) -> Job:
         source, destination = self._pairs[position]
-        assert not isinstance(source, _SOURCE_FOLDERS) and not isinstance(destination, _FOLDERS)  # noqa: S101, PT018 - checked
-        return Job(source, destination)
+        assert not isinstance(source, SOURCE_FOLDERS) and not isinstance(destination, FOLDERS)  # noqa: S101, PT018 - checked
+        pack = self._packs.get(position)
+        return Job(source, destination) if pack is None else Job(source, destination, pack.size, pack.etag)
 
     def _unpack_job(self, row: bytes) -> Job:
         position, name, size, etag = _read_row(row)
@@ -329,14 +312,17 @@ class Jobs(Sequence[Job]):
 
     def _listed_job(self, position: int, listed: ListedObject) -> Job:
         source, destination = self._pairs[position]
-        assert isinstance(source, _SOURCE_FOLDERS) and isinstance(destination, _FOLDERS)  # noqa: S101, PT018 - checked
+        assert isinstance(source, SOURCE_FOLDERS) and isinstance(destination, FOLDERS)  # noqa: S101, PT018 - checked
         key = listed.key
         read = source.item(key, listed.row) if isinstance(source, ZipEntries) else source.item(key)
         try:
-            written = destination.item(rebased(key, source, destination))
-            return Job(read, written, listed.size, listed.etag)
+            written: TargetFile = destination.item(rebased(key, source, destination))
         except InputError as error:
-            raise InputError(f"{read} cannot be written under {destination}: {error}") from None
+            if not isinstance(source, ZipEntries):
+                raise InputError(f"{read} cannot be written under {destination}: {error}") from None
+            # An archive may be hostile, or from another system.
+            written = Unwritable(destination, f"{key}{source.suffix}", str(error))
+        return Job(read, written, listed.size, listed.etag)
 
 
 def _key(name: bytes) -> str:

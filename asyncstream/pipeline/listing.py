@@ -2,10 +2,19 @@
 
 import math
 from collections.abc import Awaitable, Callable, Sequence
+from contextlib import suppress
 from functools import partial
 
-from asyncstream.errors import InputError, NothingToTransfer, S3Error
-from asyncstream.locations import LocalFolder, S3Prefix, SourceFolder, ZipEntries, is_folder_marker
+from asyncstream.errors import AsyncstreamError, InputError, NothingToTransfer, S3Error
+from asyncstream.locations import (
+    LocalFolder,
+    Pack,
+    S3Prefix,
+    SourceFolder,
+    ZipEntries,
+    ZipEntry,
+    is_folder_marker,
+)
 from asyncstream.objects import ListedObject
 from asyncstream.pipeline.context import Ends
 from asyncstream.pipeline.jobs import Jobs, Pair
@@ -38,7 +47,13 @@ async def list_files(ends: Ends, pairs: Sequence[Pair], room: float = math.inf) 
         elif isinstance(source, S3Prefix | LocalFolder):
             ask = partial(_page, source, ends)
             await _list(source, position, work, ask, room)
+        elif isinstance(source, Pack):
+            page, _ = await ends.source_of(source).list_page(source, None)
+            work.add_pack(position, page[0])
         else:
+            if ends.archives is not None and isinstance(source, ZipEntry):
+                with suppress(AsyncstreamError):  # only this file fails, when it opens
+                    await ends.retrying.run(partial(ends.archives.prepare, source))
             work.add(position)
     work.check_distinct()
     return work

@@ -12,6 +12,7 @@ from asyncstream.locations import (
     Folder,
     LocalFile,
     LocalFolder,
+    Pack,
     SourceFile,
     SourceFolder,
     StandardStream,
@@ -78,6 +79,15 @@ async def add_other_ends(
         archives = None if kinds.isdisjoint(_ZIP) else _open_zip(engine, sources, config)
         if archives is not None:
             sources |= dict.fromkeys(_ZIP, archives)
+        if Pack in kinds:
+            from asyncstream.archives.pack_source import PackSource
+            from asyncstream.pipeline.packing import PackPlanner
+
+            of_members = Ends(dict(sources), destinations, ends.retrying, archives)
+            planner = PackPlanner(of_members, engine, config.max_concurrency)
+            sources[Pack] = PackSource(
+                planner.plan, of_members.source_of, ends.retrying, of_members.slot_bytes
+            )
         yield Ends(sources, destinations, ends.retrying, archives)
 
 
@@ -103,3 +113,5 @@ def _kinds(places: Iterable[Place]) -> Iterator[type]:
         yield type(place)
         if isinstance(place, ZipEntry | ZipEntries):
             yield type(place.archive)
+        if isinstance(place, Pack):
+            yield from _kinds(place.members if isinstance(place.members, tuple) else [place.members])

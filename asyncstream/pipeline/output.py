@@ -103,11 +103,15 @@ def transform_settings(
     )
 
 
+def allocate(size: int) -> memoryview:
+    """Return a buffer of zeros, a memory mapping of its own: it takes memory only as far as it is written."""
+    return memoryview(mmap(-1, size, **_PRIVATE))
+
+
 class PartBuffers:
     """A pool of buffers for parts. Allocating each from the kernel again would take a sixth of the CPU time.
 
-    Each buffer is a memory mapping of its own. It takes memory only as far as it is written, and leaves no
-    holes.
+    Each buffer is a memory mapping of its own, and leaves no holes.
 
     The pool never holds more than the parts in progress have reserved: a buffer that does not fit the next
     part is freed. It needs no lock, because a list's `pop` and `append` are atomic.
@@ -121,7 +125,7 @@ class PartBuffers:
         while (buffer := self._pop()) is not None:
             if len(buffer) == size:
                 return buffer
-        return memoryview(mmap(-1, size, **_PRIVATE))
+        return allocate(size)
 
     def give_back(self, buffer: memoryview) -> None:
         """Return a buffer to the pool. No code may still read it."""

@@ -19,6 +19,8 @@ MAX_OBJECT = 50 * 10**12
 # Smaller parts need more requests, and each costs CPU time and money: parts of 8 MiB double the CPU time.
 AUTO_PART = 25 * MiB
 PARTS_PER_SLOT = 4
+# The parts of a pack are not limited by the sizes of its files.
+PACK_PARTS_PER_SLOT = 1
 # The most bytes that are lost if the time is up in the middle of a file that is one stream: what one
 # connection copies in ten seconds. Each such part costs two requests.
 CHAINED_PART = 512 * MiB
@@ -49,13 +51,13 @@ class PartPlan(NamedTuple):
         return min(self.first + (number - 1) * self.step, self.size) if number else 0
 
 
-def auto_part_size(known_sizes: Iterable[int], slots: int) -> int:
-    """Return the bytes of a part if none are configured: about four parts per slot over the known sizes.
+def auto_part_size(known_sizes: Iterable[int], slots: int, per_slot: int = PARTS_PER_SLOT) -> int:
+    """Return the bytes of a part if none are configured: `per_slot` parts per slot over the known sizes.
 
     Few large parts need the fewest requests, but with four per slot, fewer slots are idle at the end. The
     result is at least 25 MiB, and a multiple of 1 MiB.
     """
-    wanted = -(-sum(known_sizes) // (slots * PARTS_PER_SLOT))
+    wanted = -(-sum(known_sizes) // (slots * per_slot))
     return min(max(AUTO_PART, _round_up(wanted, MiB)), MAX_PART)
 
 

@@ -11,8 +11,9 @@ from msgspec import Struct
 
 from asyncstream import tracing, transforms
 from asyncstream.errors import InputError
-from asyncstream.locations import S3Object, StandardStream, WebFile
+from asyncstream.locations import Pack, S3Object, StandardStream, WebFile, ZipEntries, ZipEntry
 from asyncstream.pipeline import listing, memory, plan, progress
+from asyncstream.pipeline.assembling import Assembly
 from asyncstream.pipeline.budget import slots_within
 from asyncstream.pipeline.clients import Clients
 from asyncstream.pipeline.config import TransferConfig, memory_left, memory_limit_or_default
@@ -21,7 +22,7 @@ from asyncstream.pipeline.continuation import Continuation
 from asyncstream.pipeline.coordinator import Coordinator
 from asyncstream.pipeline.copying import CopyTasks
 from asyncstream.pipeline.file_tasks import FileTasks
-from asyncstream.pipeline.jobs import Jobs, Pair
+from asyncstream.pipeline.jobs import GivenPair, Jobs, Pair
 from asyncstream.pipeline.other_ends import add_other_ends
 from asyncstream.pipeline.output import TransformSettings, transform_settings
 from asyncstream.pipeline.reservations import Reservations
@@ -39,12 +40,14 @@ _Loaded = tuple[str, transforms.Factory, transforms.Held]
 
 
 _DEFAULT_WEB = FetchConfig()
+# The share of the memory limit that one assembled part takes. Two or three are in memory at once.
+_ASSEMBLED_SHARE = 16
 
 
 class Request(Struct, frozen=True):
     """What a transfer is asked for; see `transfer`."""
 
-    files: Iterable[Pair]
+    files: Iterable[GivenPair]
     config: TransferConfig
     on_event: progress.OnEvent
     continuations: Continuations
@@ -107,6 +110,7 @@ async def _run(
         files.add_continuations(request.continuations)
     if files.held:  # it stays in memory while files are copied
         limit = int(min(limit, room - files.held))
+    ends = ends.with_decoders((limit - ends.slot_bytes) // (1 if loaded is None else 2))
     slots, transforming = sized(limit)
     request.on_event(progress.Planned(len(files), files.bytes if files.listed == len(files) else None))
     context = TransferContext(ends, engine, config, request.on_event)
@@ -135,23 +139,47 @@ def _copying(
     context: TransferContext, pairs: Sequence[Pair], files: Jobs, limit: int, slots: int
 ) -> FileTasks:
     config = context.config
-    buffered = _buffering(context, limit, slots) if _may_be_unsized(pairs) else None
+    buffered = _buffering(context, limit, slots) if _may_need_buffers(pairs, files) else None
     if buffered is not None and isinstance(pairs[0][0], StandardStream):
         return buffered
     auto = config.part_size == "auto"
-    part_size = plan.auto_part_size([files.bytes], slots) if config.part_size == "auto" else config.part_size
-    max_range = plan.max_range(part_size, config.multipart, chained=context.deadline.pauses)
+    packs = any(isinstance(source, Pack) for source, _ in pairs)
+    per_slot = plan.PACK_PARTS_PER_SLOT if packs else plan.PARTS_PER_SLOT
+
+    def size_for(bytes_: int) -> int:
+        return (
+            plan.auto_part_size([bytes_], slots, per_slot) if config.part_size == "auto" else config.part_size
+        )
+
+    # A pack is one file, so its parts are all that can run at once.
+    multipart = config.multipart or packs
+    max_range = plan.max_range(size_for(files.bytes), multipart, chained=context.deadline.pauses)
 
     def part_length(size: int) -> int:
         # A size that is known from the first reply counts from then on.
-        grown = plan.auto_part_size([size], slots) if auto else part_size
+        grown = size_for(size) if auto else 0
         return plan.part_length(size, max(max_range, grown))
 
-    return CopyTasks(context, part_length, buffered)
+    assembly = _assembly(context, limit, slots) if packs else None
+    return CopyTasks(context, part_length, buffered, assembly)
 
 
-def _may_be_unsized(pairs: Sequence[Pair]) -> bool:
-    return any(isinstance(source, StandardStream | WebFile) for source, _ in pairs)
+def _assembly(context: TransferContext, limit: int, slots: int) -> Assembly | None:
+    """Return how to read packs of small files; None if parts in memory do not fit, or would not help."""
+    config = context.config
+    length = max(plan.MIN_PART, limit // _ASSEMBLED_SHARE) if config.part_size == "auto" else config.part_size
+    if slots == 1 or length > limit - context.ends.slot_bytes:
+        return None
+    return Assembly(length, slots)
+
+
+def _may_need_buffers(pairs: Sequence[Pair], files: Jobs) -> bool:
+    """Whether a source may have no known size, or be read in order only and too large for one PUT."""
+    if any(isinstance(source, StandardStream | WebFile) for source, _ in pairs):
+        return True
+    return files.largest > plan.MAX_PUT and any(
+        isinstance(source, ZipEntry | ZipEntries | Pack) for source, _ in pairs
+    )
 
 
 def _buffering(context: TransferContext, limit: int, slots: int) -> BufferTasks:

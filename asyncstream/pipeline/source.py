@@ -95,6 +95,18 @@ class SourceReader:
         with task.file.span.child("HEAD"):
             return await self.repeat(task, head)
 
+    async def repeat_part(self, task: Task[Any], once: Callable[[], Awaitable[T]]) -> T:
+        """Return the result of `once`, which moves bytes; see `repeat`. A try that fails takes them back."""
+        job, moved_before = task.file.job, task.moved
+
+        def on_retry(error: AsyncstreamError, _: float) -> None:
+            taken_back, task.moved = task.moved - moved_before, moved_before
+            self._on_event(
+                progress.PartRetried(job.source, job.destination, taken_back, task.attempts, error)
+            )
+
+        return await self.repeat(task, once, on_retry)
+
     async def repeat(
         self,
         task: Task[Any],

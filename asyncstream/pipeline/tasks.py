@@ -5,6 +5,7 @@ of its file in `FileFacts`; tasks that run at the same time never write the same
 tasks, and the engine calls `task.run(task)`.
 """
 
+import sys
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Coroutine, Sequence
 from typing import Any, Generic, NamedTuple, Protocol, TypeVar
@@ -12,7 +13,7 @@ from typing import Any, Generic, NamedTuple, Protocol, TypeVar
 from msgspec import Struct, field
 
 from asyncstream.checksum import Checksum, Composite
-from asyncstream.objects import CompletedPart, MultipartUpload
+from asyncstream.objects import ByteRange, CompletedPart, MultipartUpload
 from asyncstream.pipeline.body import StopFlag
 from asyncstream.pipeline.continuation import PartRun
 from asyncstream.pipeline.jobs import Job
@@ -105,6 +106,9 @@ class Needs(NamedTuple):
     transform_bytes: int = 0
 
 
+NO_NEEDS = Needs()
+
+
 class Task(Struct, Generic[T], eq=False):
     """One task of one file, which returns a `T`. Its counts are read when it has ended.
 
@@ -172,21 +176,29 @@ class Parts(ABC):
         file: what is known of it.
         ready: the task that sends the first part, if that part is open or made.
         planned: the number of parts; of a transform's output, the number made so far.
+        last_from: see `ports.Source.last_from`.
     """
 
-    def __init__(self, file: FileFacts, ready: Task[Any] | None, planned: int) -> None:
+    def __init__(
+        self, file: FileFacts, ready: Task[Any] | None, planned: int, last_from: int = sys.maxsize
+    ) -> None:
         self.file = file
         self.ready = ready
         self.planned = planned
+        self._last_from = last_from
 
     @property
     def confirmed(self) -> bool:
         """Whether S3 has confirmed all of them."""
         return len(self.file.completed) == self.planned
 
-    def next(self) -> Task[Any] | None:
-        """Return the next task; None: there is none now."""
-        return self.take_ready() or self.make_task()
+    def next(self, waiting: Task[Any] | None) -> Task[Any] | None:
+        """Return the next task; None: there is none now.
+
+        Args:
+            waiting: the task returned before, if it has not started yet.
+        """
+        return waiting or self.take_ready() or self.make_task()
 
     @abstractmethod
     def make_task(self) -> Task[Any] | None:
@@ -196,10 +208,28 @@ class Parts(ABC):
         """Keep what a task has returned: a part that S3 has confirmed."""
         self.file.completed.append(value)
 
+    def _must_wait(self, number: int) -> bool:
+        """Whether a part has bytes that depend on those of parts that are not confirmed yet."""
+        plan = self.file.part_plan
+        if plan.range(number).stop <= self._last_from:
+            return False
+        before = number - 1
+        while before and plan.range(before).start >= self._last_from:
+            before -= 1
+        return not self._confirmed_before(before + 1)
+
+    def _confirmed_before(self, number: int) -> bool:
+        """Whether S3 has confirmed all parts before this one."""
+        return sum(part.number < number for part in self.file.completed) == number - 1
+
     def take_ready(self) -> Task[Any] | None:
-        """Return the task whose part is open or made, and forget it."""
+        """Return a task whose part is open or made, and forget it."""
         ready, self.ready = self.ready, None
         return ready
+
+    def take_unfinished(self) -> Task[Any] | None:
+        """Return a task whose part is not made yet, and forget it. No task of the file may be running."""
+        return None
 
 
 OpenResult = FileDone | Parts
@@ -228,6 +258,18 @@ class FillPart(Task[SendPart | None], kw_only=True):
     """Have the transform make a part of at most `part_bytes`, and return the task that sends it."""
 
     number: int
+
+
+class ReadPiece(Task[None], kw_only=True):
+    """Read a piece of a part into memory; other tasks read its other pieces.
+
+    Attributes:
+        sending: the task that sends the part.
+        range: where the piece is in the source.
+    """
+
+    sending: SendPart
+    range: ByteRange
 
 
 class Complete(Task[FileDone]):

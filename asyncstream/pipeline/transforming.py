@@ -7,7 +7,7 @@ from typing import Any
 
 from asyncstream.checksum import CRC64NVME, Checksum
 from asyncstream.errors import OutputTooLarge
-from asyncstream.locations import TargetFile
+from asyncstream.locations import SourceFile, TargetFile
 from asyncstream.objects import MAX_PARTS, ByteRange, Stored
 from asyncstream.pipeline.context import TransferContext
 from asyncstream.pipeline.file_tasks import FileTasks
@@ -58,7 +58,7 @@ class TransformTasks(FileTasks):
         self.max_memory = settings.max_memory
         self.transform = settings.name
 
-    def part_length(self, size: int) -> int:
+    def part_length(self, source: SourceFile, size: int) -> int:
         """Return the file's size: a transform reads one stream, from the first byte to the last."""
         return size
 

@@ -7,7 +7,7 @@ from typing import Any, Protocol, TypeVar
 from msgspec import Struct
 
 from asyncstream.checksum import Checksum, Composite, Digests
-from asyncstream.locations import SourceFile, SourceFolder, TargetFile, ZipEntries
+from asyncstream.locations import Pack, SourceFile, SourceFolder, TargetFile, ZipEntries
 from asyncstream.objects import (
     ByteRange,
     CompletedPart,
@@ -22,7 +22,7 @@ from asyncstream.objects import (
 # The kinds of places that a source reads, and those that a destination writes.
 Source_contra = TypeVar("Source_contra", bound=SourceFile, contravariant=True)
 Target_contra = TypeVar("Target_contra", bound=TargetFile, contravariant=True)
-Folder_contra = TypeVar("Folder_contra", bound=SourceFolder, contravariant=True)
+Folder_contra = TypeVar("Folder_contra", bound=SourceFolder | Pack, contravariant=True)
 
 
 # A function that returns the seconds left.
@@ -126,10 +126,10 @@ class Source(Protocol[Source_contra, Folder_contra]):
         Raises NotModified if the object's ETag is `if_none_match`.
         """
 
-    async def head(self, source: Source_contra, etag: str) -> Stored:
-        """HEAD a source of this ETag, and return its size, checksum and origin.
+    async def head(self, source: Source_contra, etag: str | None) -> Stored:
+        """HEAD a source of this ETag (None: any), and return its size, checksum and origin.
 
-        Only asked after a reply that was `range_asked`.
+        With an ETag, only asked after a reply that was `range_asked`.
         """
         raise TypeError(f"{type(source).__name__} has no HEAD")
 
@@ -147,17 +147,28 @@ class Source(Protocol[Source_contra, Folder_contra]):
         """Return up to 1,000 objects, and the token of the next page (None: no more pages)."""
         return [], None
 
+    def is_scattered(self, source: Source_contra) -> bool:
+        """Whether a range of it takes many requests, so that several tasks should read one part."""
+        return False
+
+    def last_from(self, source: Source_contra, size: int) -> int:
+        """Return from which position on its bytes depend on the earlier ones; its size if none do.
+
+        Parts that reach beyond this position are read last.
+        """
+        return size
+
 
 class Listing(Protocol):
     """All files of an archive. A file is made when it is asked for, so that a million take little memory.
 
-    `total` is the sum of their sizes, `held` the memory that the listing takes, in bytes, and `longest` the
-    number of characters of the longest key.
+    `total` is the sum of their sizes, `largest` the size of the largest, and `held` the memory that the
+    listing takes, all in bytes.
     """
 
     total: int
+    largest: int
     held: int
-    longest: int
 
     def __len__(self) -> int:
         """Return the number of files."""
@@ -173,13 +184,26 @@ class Listing(Protocol):
 
 
 class Archives(Protocol):
-    """Lists the files in archives."""
+    """Lists the files in archives, and decodes them within a limited memory."""
 
     async def list_all(self, entries: ZipEntries) -> Listing:
         """Return all files that a selection has."""
 
     async def cut(self, entries: ZipEntries, size: int) -> list[ZipEntries]:
         """Return selections of up to `size` entries each, which together are this one."""
+
+    @property
+    def decoder_bytes(self) -> int:
+        """The most bytes that the decoder of one file holds, beside `slot_bytes`.
+
+        They are known of the archives that were listed or prepared.
+        """
+
+    def allow(self, memory: int) -> None:
+        """Let each decoder hold at most so many bytes. A file that needs more fails with `MemoryNeeded`."""
+
+    async def prepare(self, source: Any) -> None:
+        """Read the directory of an archive of which one file is copied."""
 
 
 class Destination(Protocol[Target_contra, Folder_contra]):

@@ -102,6 +102,7 @@ def stored(reply: Mapping[str, Any], place: S3Object) -> Stored:
         checksum(reply),
         origin,
         composite(reply),
+        _seconds(reply.get("LastModified")),
     )
 
 
@@ -274,8 +275,22 @@ def listing(reply: Mapping[str, Any], prefix: S3Prefix) -> tuple[list[ListedObje
     objects = []
     for row in reply.get("Contents", ()):
         key, size, etag = (required(row, name, what) for name in ("Key", "Size", "ETag"))
-        objects.append(ListedObject(key, int(size), _quoted(etag)))
+        objects.append(ListedObject(key, int(size), _quoted(etag), _seconds(row.get("LastModified"))))
     return objects, str(required_element(reply, "NextContinuationToken", what)) if truncated else None
+
+
+def _seconds(modified: str | None) -> int:
+    """Return the time of a listing (ISO 8601) or of a header (RFC 9110) in seconds since 1970; 0: unknown."""
+    if not modified:
+        return 0
+    try:
+        date = datetime.fromisoformat(modified)
+    except ValueError:
+        try:
+            date = parsedate_to_datetime(modified)
+        except ValueError:  # it only becomes the time of an entry in an archive
+            return 0
+    return int(date.timestamp())
 
 
 def uploads(reply: Mapping[str, Any], prefix: S3Prefix) -> tuple[list[OpenUpload], UploadMarker | None]:

@@ -75,7 +75,7 @@ def get_object_params(
     return params | {name: extra[given] for given, name in _SOURCE.items() if given in extra}
 
 
-def head_source_params(source: S3Object, etag: str, extra: Mapping[str, Any]) -> Params:
+def head_source_params(source: S3Object, etag: str | None, extra: Mapping[str, Any]) -> Params:
     """Build HeadObject of a source."""
     read = {name: extra[given] for given, name in _SOURCE.items() if given in extra}
     return _pinned(source, etag) | read

@@ -5,14 +5,14 @@ from typing import Any
 from asyncstream.errors import AccessDenied, NotModified, S3Error, SourceNotFound
 from asyncstream.locations import S3Object, S3Prefix
 from asyncstream.objects import ByteRange, ListedObject, Stored
-from asyncstream.ports import Opened
+from asyncstream.ports import Opened, Source
 from asyncstream.s3 import replies, requests
 from asyncstream.s3.regions import CHECKSUM_MODE
 from asyncstream.s3.requests import Params
 from asyncstream.s3.store import S3Store
 
 
-class S3Source(S3Store):
+class S3Source(S3Store, Source[S3Object, S3Prefix]):
     """Lists and reads objects. See `ports.Source`."""
 
     @property
@@ -59,8 +59,8 @@ class S3Source(S3Store):
             composite=replies.composite(reply) if range_ is None else None,
         )
 
-    async def head(self, source: S3Object, etag: str) -> Stored:
-        """HEAD a source of this ETag, and return its size, checksum and origin.
+    async def head(self, source: S3Object, etag: str | None) -> Stored:
+        """HEAD a source of this ETag (None: any), and return its size, checksum and origin.
 
         Raises:
             SourceNotFound, SourceChanged, AccessDenied: S3 refused the request.

@@ -1,6 +1,7 @@
 """Slices of archives, and the rest of an archive that a deadline has interrupted, in every engine."""
 
 import io
+import tarfile
 import zipfile
 from collections.abc import Callable, Mapping
 from typing import Any
@@ -17,6 +18,7 @@ from asyncstream import (
     S3Object,
     S3Prefix,
     SourceChanged,
+    Tar,
     TransferConfig,
     TransferReport,
     TransferSession,
@@ -231,6 +233,22 @@ def test_a_file_that_promises_too_much_fails_before_bytes_move(
     assert "bomb" in str(failed.error)
     assert unpacked(bucket) == {"good": b"1"}
     copy([pair], max_ratio=None).raise_for_failures()
+
+
+def test_a_pack_of_entries_reads_the_directory_once(
+    put: Callable[..., ZipEntries], copy: Copy, bucket: Bucket, lab: LabS3
+) -> None:
+    """Names in the encoding that was asked for are found, too."""
+    files = {"xx.txt": content(40_000), **SMALL}
+    whole = put(pack(files).replace(b"xx.txt", b"\xc3\xbc.txt"))
+    lab.reset_stats()
+    entries = ZipEntries(whole.archive, encoding="latin-1")
+    copy([(entries, Tar(S3Object(bucket.name, "copies/a.tar")))]).raise_for_failures()
+    with tarfile.open(fileobj=io.BytesIO(bucket.get("copies/a.tar"))) as packed:
+        found = {member.name: packed.extractfile(member).read() for member in packed}  # type: ignore[union-attr]
+    assert found == {"Ã¼.txt": files.pop("xx.txt"), **files}
+    ranges = [each["range"] for each in lab.request_log() if each["operation"] == "GetObject"]
+    assert ranges.count("bytes=0-0") == 1
 
 
 def test_two_selections_of_one_archive_are_both_unpacked(

@@ -1,5 +1,6 @@
 """`asyncstream copy` with files, URLs and standard streams at its ends."""
 
+import gzip
 import hashlib
 import os
 import signal
@@ -274,6 +275,8 @@ def test_an_archive_is_listed_and_unpacked(run: Run, lab: LabS3, tmp_path: Path)
     done = run("unzip", f"{tmp_path}/a.zip", f"{tmp_path}/out/")
     assert done.code == 0, done.err
     assert (tmp_path / "out" / "d" / "y.txt").read_bytes() == content(1000, "d/y.txt")
+    assert run("unzip", "s3://raw/a.zip", f"{tmp_path}/packed/", "--gz").code == 0
+    assert gzip.decompress((tmp_path / "packed" / "x.csv.gz").read_bytes()) == content(1000, "x.csv")
     wrong = run("unzip", "s3://raw/in/x.csv", "s3://raw/unzipped/")
     assert (wrong.code, "not a ZIP archive" in wrong.err) == (1, True)
 

@@ -30,6 +30,7 @@ from asyncstream import (
 )
 from asyncstream.checksum import Checksum
 from asyncstream.errors import AsyncstreamError
+from asyncstream.locations import Pack
 from asyncstream.objects import ListedObject
 from asyncstream.pipeline.continuation import PartRun
 from asyncstream.pipeline.jobs import Jobs
@@ -62,6 +63,10 @@ VALUES: list[Any] = [
     asyncstream.ZipEntry(asyncstream.LocalFile("a.zip"), "x"),
     asyncstream.ZipEntries(asyncstream.LocalFile("a.zip"), select="*.csv"),
     asyncstream.ZipSlice('"e"', 10, 100, 0, 1, 10),
+    asyncstream.Tar(TARGET),
+    asyncstream.Zip(TARGET),
+    asyncstream.Concat(TARGET, separator=b"\n"),
+    Pack((SOURCE, asyncstream.LocalFile("x")), asyncstream.Tar(TARGET)),
     asyncstream.WebFile("https://example.com/x?key=k", size=3, sha256="0" * 64),
     SOURCE,
     S3Prefix("raw", "a/"),

@@ -1,0 +1,146 @@
+"""Where the bytes of a pack come from: its members, and those before, between and after them. Pure.
+
+All lengths follow from the names and sizes of the members. So every part of a pack can be made on its own,
+and its bytes pass through.
+"""
+
+from abc import ABC, abstractmethod
+from array import array
+from bisect import bisect_right
+from collections.abc import Iterator
+from functools import cached_property
+from hashlib import blake2b
+from typing import Any
+
+from asyncstream.archives.pack_members import Member, PackMembers
+
+# Members that have fewer bytes are read whole, by one request each.
+SMALL_MEMBER = 128 * 1024
+
+
+class Layout(ABC):
+    """The bytes of a pack, member by member.
+
+    Args:
+        members: the files, in order.
+        settings: what else the bytes depend on.
+
+    Attributes:
+        size: bytes of the pack.
+        headers: what the destination's object says of itself, as parameters of PutObject.
+        crc32s: the CRC32s of the members, as far as they are known; None if no byte depends on them.
+    """
+
+    headers: dict[str, Any] = {}  # noqa: RUF012 - read only
+    crc32s: "Crc32s | None" = None
+
+    def __init__(self, members: PackMembers, settings: str = "") -> None:
+        self.members = members
+        self._settings = settings
+        self._starts = array("Q")
+        at = 0
+        for member in members:
+            self._starts.append(at)
+            at += self.frame_length(member) + member.length
+        self.members_end = at
+        self.size = at + self.tail_length()
+
+    @cached_property
+    def etag(self) -> str:
+        """A text that changes with any byte of the pack, as an ETag does."""
+        digest = blake2b(f"{type(self).__name__} {self._settings}".encode(), digest_size=16)
+        for row in self.members.rows():
+            digest.update(row)
+        return f'"{digest.hexdigest()}"'
+
+    @property
+    def is_scattered(self) -> bool:
+        """Whether most members are small, so that a range takes many requests."""
+        return len(self.members) > 16 and self.members.bytes < len(self.members) * SMALL_MEMBER
+
+    def start(self, position: int) -> int:
+        """Return where a member's frame starts; after the last one, where the tail starts."""
+        return self._starts[position] if position < len(self._starts) else self.members_end
+
+    def find(self, at: int) -> int:
+        """Return the position of the member whose frame has this byte; of the next, if that is empty."""
+        return bisect_right(self._starts, at) - 1 if at < self.members_end else len(self._starts)
+
+    def frame_length(self, member: Member) -> int:
+        """Return the bytes before and after a member's own."""
+        return self.before_length(member) + len(self.after(member))
+
+    @abstractmethod
+    def before_length(self, member: Member) -> int:
+        """Return the bytes before a member's own."""
+
+    @abstractmethod
+    def before(self, member: Member, crc32: int) -> bytes:
+        """Return what precedes a member's bytes. Its CRC32 counts only if there are `crc32s`."""
+
+    @abstractmethod
+    def after(self, member: Member) -> bytes:
+        """Return what follows a member's bytes."""
+
+    def tail_length(self) -> int:
+        """Return the bytes after the last member."""
+        return 0
+
+    def tail(self) -> Iterator[bytes]:
+        """Yield what follows the last member. It needs all `crc32s`."""
+        yield b""
+
+
+class Crc32s:
+    """The CRC32s of members, four bytes each."""
+
+    def __init__(self, count: int) -> None:
+        self._values = array("I", [0]) * count
+        self._known = bytearray(count)
+
+    def __setitem__(self, position: int, value: int) -> None:
+        self._values[position] = value
+        self._known[position] = True
+
+    def __getitem__(self, position: int) -> int:
+        return self._values[position]
+
+    def unknown(self, first: int, stop: int) -> Iterator[int]:
+        """Yield the positions whose CRC32 is not known yet."""
+        at = first
+        while (at := self._known.find(0, at, stop)) >= 0:
+            yield at
+            at += 1
+
+
+class ConcatLayout(Layout):
+    """Files one after the other.
+
+    Args:
+        members: the files, in order.
+        separator: bytes between two of them.
+        lines: whether each ends with a line end.
+    """
+
+    def __init__(self, members: PackMembers, separator: bytes, *, lines: bool) -> None:
+        self._separator = separator
+        self._lines = lines
+        super().__init__(members, f"{separator.hex()} {lines}")
+
+    def before_length(self, member: Member) -> int:
+        """Return the bytes before a member's own."""
+        return 0
+
+    def before(self, member: Member, crc32: int) -> bytes:
+        """Return nothing."""
+        return b""
+
+    def after(self, member: Member) -> bytes:
+        """Return the separator, or the line end that the member lacks."""
+        if self._lines:
+            return b"" if member.ends_line or not member.length else b"\n"
+        return self._separator
+
+    def tail_length(self) -> int:
+        """Return less than nothing: the last member's separator is left out."""
+        return -len(self._separator) if len(self.members) and not self._lines else 0
