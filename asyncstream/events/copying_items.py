@@ -9,8 +9,8 @@ from asyncstream.errors import AsyncstreamError, Cancelled, encodable
 from asyncstream.events.context import LambdaContext, within
 from asyncstream.events.handler_replies import MAX_MESSAGE, problem
 from asyncstream.events.items import Item, ItemOutcome, is_temporary
-from asyncstream.events.rounds import rounds
-from asyncstream.locations import S3Prefix, ZipEntries
+from asyncstream.events.rounds import ALONE, rounds
+from asyncstream.locations import ZipEntries
 from asyncstream.pipeline.config import TransferConfig
 from asyncstream.pipeline.jobs import Pair
 from asyncstream.pipeline.results import FileResults, TransferReport
@@ -88,7 +88,7 @@ def _copy(
         report = session.transfer(pairs, settings, continuations=continuations)
     except AsyncstreamError as error:
         return [ItemOutcome.from_error(item, error) for item in items]
-    if any(isinstance(source, S3Prefix | ZipEntries) for source, _ in pairs):
+    if any(isinstance(source, ALONE) for source, _ in pairs):
         return [_outcome(item, report) for item in items]  # these have a round of their own
     places = {pair: position for position, pair in enumerate(pairs)}
     return [_outcome(item, report, [places[pair] for pair in item.pairs]) for item in items]

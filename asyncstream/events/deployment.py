@@ -7,7 +7,7 @@ permissions.
 """
 
 import os
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from contextlib import AbstractContextManager
 from typing import Any, Self
 
@@ -15,8 +15,9 @@ from msgspec import Struct
 
 from asyncstream.engines import EngineName
 from asyncstream.errors import ConfigError, InputError
+from asyncstream.events.packing import Packing
 from asyncstream.events.unzipping import Entries, folder_of, is_archive
-from asyncstream.locations import S3Object, S3Prefix, ZipEntries, rebased
+from asyncstream.locations import Pack, S3Object, S3Prefix, ZipEntries, rebased
 from asyncstream.pipeline.config import ENV_PREFIX, UNPACK
 from asyncstream.pipeline.jobs import Pair, check_pairs
 from asyncstream.pipeline.session import TransferSession, borrow_session
@@ -109,6 +110,17 @@ class Deployment(Struct, frozen=True):
         self.check(check_pairs([pair], one_server=self.one_server))
         return pair
 
+    def pack_pair(self, source: S3Prefix, destination: str, packing: Packing) -> Pair:
+        """Return the objects under a prefix and the object that they are packed into.
+
+        Raises:
+            InputError: see `check`; or a text is malformed or contradicts another one.
+        """
+        target = packing.at(S3Object.from_uri(destination))
+        [pair] = check_pairs([(source, target)], one_server=self.one_server)
+        self.check([pair])
+        return pair
+
     def check(self, pairs: Iterable[Pair]) -> None:
         """Check that all pairs are within the deployed prefixes.
 
@@ -116,12 +128,12 @@ class Deployment(Struct, frozen=True):
             InputError: a source or destination is outside, or writing there would invoke the function again.
         """
         for source, destination in pairs:
-            place = source.archive if isinstance(source, ZipEntries) else source
-            # An event must not reach the function's own files, or hosts of its network.
-            if not (isinstance(place, _OF_S3) and isinstance(destination, _OF_S3)):
-                raise InputError(f"{source} -> {destination}: a function copies objects of S3 only")
-            self.check_read(place)
-            self.check_written(destination)
+            for place in _places_read(source):
+                # An event must not reach the function's own files, or hosts of its network.
+                if not (isinstance(place, _OF_S3) and isinstance(destination, _OF_S3)):
+                    raise InputError(f"{source} -> {destination}: a function copies objects of S3 only")
+                self.check_read(place)
+                self.check_written(destination)
 
     def check_settings(self, settings: Mapping[str, Any]) -> None:
         """Check that an event's settings name only functions that were deployed as transforms.
@@ -173,6 +185,15 @@ class Deployment(Struct, frozen=True):
                 f"the event names {source} but no destination: set {DESTINATION}, such as s3://clean/"
             )
         return self.source or S3Prefix(source.bucket), self.destination
+
+
+def _places_read(source: object) -> Sequence[object]:
+    """Return the places that a source is read from."""
+    if isinstance(source, ZipEntries):
+        return (source.archive,)
+    if not isinstance(source, Pack):
+        return (source,)
+    return source.members if isinstance(source.members, tuple) else (source.members,)
 
 
 def _prefix(name: str, environ: Mapping[str, str]) -> S3Prefix | None:

@@ -3,18 +3,19 @@
 `direct_reply.py` has the reply, and the schema of both.
 """
 
-from collections.abc import Iterable, Sequence
-from typing import Annotated, Any
+from collections.abc import Iterable, Iterator, Sequence
+from typing import Annotated, Any, Literal, get_args
 
 from msgspec import Meta, Struct
 
 from asyncstream.errors import InputError
+from asyncstream.events.packing import Kind, Packing
 from asyncstream.events.reading import at, read
 from asyncstream.events.unzipping import Entries, continuations_of
-from asyncstream.locations import S3Object, S3Prefix, ZipEntries
+from asyncstream.locations import Pack, S3Object, S3Prefix, SourceFile, SourceFolder, TargetFile, ZipEntries
 from asyncstream.pipeline.config import TransferConfig, explained
 from asyncstream.pipeline.continuation import Continuation
-from asyncstream.pipeline.jobs import Pair, check_pairs
+from asyncstream.pipeline.jobs import GivenPair, Pair, check_pairs
 
 # Only the schema has the pattern: locations.py checks URIs with a better message.
 Uri = Annotated[
@@ -22,14 +23,16 @@ Uri = Annotated[
 ]
 
 
+Uris = Uri | Annotated[list[Uri], Meta(min_length=1)]
+
 # The fields of which an event has one, and fields that only some of them have.
-_ASKS = ("files", "source_prefix", "unzip")
-_OPTIONS = {
+_PACKS: tuple[Kind, ...] = get_args(Kind)
+_ASKS = ("files", "source_prefix", "unzip", *_PACKS)
+_OPTIONS: dict[str, tuple[str, ...]] = {
     "destination": _ASKS[1:],
-    "version_id": ("unzip",),
-    "select": ("unzip",),
-    "encoding": ("unzip",),
-    "as_gzip": ("unzip",),
+    **dict.fromkeys(("version_id", "select", "encoding", "as_gzip"), ("unzip",)),
+    **dict.fromkeys(("separator", "header"), ("concat",)),
+    "continuation": _PACKS,
 }
 
 
@@ -48,30 +51,42 @@ class FileToCopy(Struct, frozen=True, forbid_unknown_fields=True, omit_defaults=
 
 
 class DirectEvent(Struct, frozen=True, forbid_unknown_fields=True):
-    """A direct invocation's event: `files`, or `destination` with one of `source_prefix` and `unzip`.
+    """A direct invocation's event: `files`, or `destination` and one of the fields after it.
 
     Attributes:
         files: sources and destinations, one by one.
+        destination: the prefix that replaces `source_prefix` in each key, or that the names of an archive's
+            files follow; or the object to pack into.
         source_prefix: the prefix whose objects are all copied.
         unzip: a ZIP archive whose files are unpacked.
-        destination: the prefix that replaces `source_prefix` in each key, or that the names of an archive's
-            files follow.
+        tar: a prefix, or a list of objects, to pack into a tar archive.
+        zip: the same, into a ZIP archive whose files are stored as they are.
+        concat: the same, to join one after the other.
         version_id: the version of the archive; null for the current one.
         select: a pattern of names in the archive, such as "*.csv"; null for all files.
         encoding: the encoding of names in the archive that are not marked as UTF-8.
         as_gzip: whether to make gzip files of the archive's files without inflating them.
+        separator: the text between two joined objects; null for none.
+        header: "first" keeps the first line of the first joined object only; null for those of all.
+        continuation: where to continue a pack, copied from the reply of an earlier invocation.
         config: settings of TransferConfig that override the function's own.
         report_uri: an object to write the full list of results to.
     """
 
     files: Annotated[list[FileToCopy], Meta(min_length=1)] | None = None
+    destination: Uri | None = None
     source_prefix: Uri | None = None
     unzip: Uri | None = None
-    destination: Uri | None = None
+    tar: Uris | None = None
+    zip: Uris | None = None
+    concat: Uris | None = None
     version_id: str | None = None
     select: Annotated[str, Meta(min_length=1)] | None = None
     encoding: str | None = None
     as_gzip: bool | None = None
+    separator: str | None = None
+    header: Literal["all", "first"] | None = None
+    continuation: Continuation | None = None
     config: TransferConfig = TransferConfig()
     report_uri: Uri | None = None
 
@@ -109,6 +124,10 @@ def event_pairs(event: DirectEvent, *, one_server: bool = True) -> list[Pair]:
     if event.files is not None:
         pairs: Iterable[Pair] = (_file_pair(file, f"$.files[{n}]") for n, file in enumerate(event.files))
         return check_pairs(pairs, one_server=one_server)
+    for into in _PACKS:
+        members = getattr(event, into)
+        if members is not None:
+            return check_pairs([_pack_pair(event, into, members)], one_server=one_server)
     destination = at("$.destination", S3Prefix.from_uri, event.destination)
     if event.unzip is not None:
         archive = at("$.unzip", S3Object.from_uri, event.unzip, event.version_id)
@@ -126,6 +145,14 @@ def _file_pair(file: FileToCopy, path: str) -> Pair:
     return at(f"{path}.entries", file.entries.of, source), folder
 
 
+def _pack_pair(event: DirectEvent, into: Kind, members: str | list[str]) -> GivenPair:
+    target = at("$.destination", S3Object.from_uri, event.destination)
+    how = at("$.separator", Packing(into, event.separator or "", event.header or "all").at, target)
+    if isinstance(members, str):
+        return at(f"$.{into}", S3Prefix.from_uri, members), how
+    return tuple(at(f"$.{into}[{n}]", S3Object.from_uri, uri) for n, uri in enumerate(members)), how
+
+
 def event_continuations(event: DirectEvent, pairs: Sequence[Pair]) -> dict[Any, Continuation]:
     """Return the continuations of the event's files, by source and destination.
 
@@ -133,6 +160,8 @@ def event_continuations(event: DirectEvent, pairs: Sequence[Pair]) -> dict[Any, 
         InputError: an archive has a continuation of its own, or that of a file whose name cannot be a key.
     """
     found: dict[Any, Continuation] = {}
+    if event.continuation is not None:
+        found[pairs[0]] = event.continuation
     for position, (pair, file) in enumerate(zip(pairs, event.files or [], strict=False)):
         found |= at(f"$.files[{position}]", continuations_of, pair, file.continuation, file.entries)
     return found
@@ -148,12 +177,21 @@ def report_location(event: DirectEvent, pairs: Sequence[Pair]) -> S3Object | Non
     if event.report_uri is None:
         return None
     place = at("$.report_uri", S3Object.from_uri, event.report_uri)
-    places = {
-        each.archive.uri if isinstance(each, ZipEntries) else each.uri for pair in pairs for each in pair
-    }
-    if place.uri in places:
+    if place.uri in {each.uri for pair in pairs for each in _places(pair)}:
         raise InputError(f"the event is malformed at $.report_uri: {place} is one of the files")
     return place
+
+
+def _places(pair: Pair) -> Iterator[SourceFile | SourceFolder | TargetFile]:
+    """Yield the places that a pair names, with those that are within others."""
+    source, destination = pair
+    if isinstance(source, ZipEntries):
+        yield source.archive
+    elif isinstance(source, Pack) and isinstance(source.members, tuple):
+        yield from source.members
+    else:
+        yield source
+    yield destination
 
 
 def named_settings(event: Any, request: DirectEvent) -> dict[str, Any]:

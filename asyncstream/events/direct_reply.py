@@ -23,7 +23,8 @@ from asyncstream.events.handler_replies import (
     problem,
 )
 from asyncstream.events.unzipping import Entries
-from asyncstream.locations import S3Object, ZipEntries
+from asyncstream.locations import Pack, S3Object, ZipEntries
+from asyncstream.pipeline.continuation import Continuation
 from asyncstream.pipeline.results import FileResult, Status, TransferReport
 from asyncstream.pipeline.unfinished import Left
 from asyncstream.units import MiB
@@ -88,7 +89,9 @@ class DirectReply(Struct, frozen=True, omit_defaults=True):
         totals: not set if rejected.
         pending: the files that the time was too short for, in the form that the next event needs. Lists as
             many as fit, partly copied files first. The files of an archive are one row.
-        pending_omitted: the number of pending files not listed. Repeat the event that named them.
+        pending_omitted: the number of pending files not listed. Repeat the event that named them. That of a
+            pack is never listed.
+        continuation: where to continue a pack that the time was too short for: repeat the event with it.
         failures: the failed files, as many as fit.
         failures_omitted: the number of failed files not listed; see `report_uri`.
         report_uri: where the full list is, if it was requested and written.
@@ -101,6 +104,7 @@ class DirectReply(Struct, frozen=True, omit_defaults=True):
     totals: Totals | None = None
     pending: list[FileToCopy] = []
     pending_omitted: int = 0
+    continuation: Continuation | None = None
     failures: list[FileReply] = []
     failures_omitted: int = 0
     report_uri: str | None = None
@@ -171,6 +175,7 @@ def reply_to(
         ),
         pending=to_come,
         pending_omitted=pending - sum(numbers[: len(to_come)]),
+        continuation=_pack_continuation(report),
         failures=inline,
         failures_omitted=failed - len(inline),
         report_uri=report_uri if report_error is None else None,
@@ -181,8 +186,16 @@ def reply_to(
 def _rows_of_pending(report: TransferReport, numbers: list[int]) -> Iterator[FileToCopy]:
     """Yield rows that name the pending files, and append the number of files of each to `numbers`."""
     for left in report.files.left("pending"):
+        if isinstance(left.source, Pack):
+            return
         numbers.append(left.files)
         yield _to_copy(left)
+
+
+def _pack_continuation(report: TransferReport) -> Continuation | None:
+    """Return where to continue, if the only file of the report is an unfinished pack."""
+    only = report.files[0] if len(report.files) == 1 else None
+    return only.continuation if only is not None and isinstance(only.source, Pack) else None
 
 
 def _to_copy(left: Left) -> FileToCopy:

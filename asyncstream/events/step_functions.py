@@ -23,15 +23,18 @@ from asyncstream.errors import (
     ConfigError,
     FilesFailed,
     FilesFailedForNow,
+    InputError,
     full_message,
 )
 from asyncstream.events import inventory
 from asyncstream.events.deployment import Deployment
 from asyncstream.events.items import Item, ItemOutcome, failure_type
+from asyncstream.events.packing import Packing
 from asyncstream.events.reading import convert, read, without_keys
 from asyncstream.events.unzipping import Entries, continuations_of
-from asyncstream.locations import S3Object, ZipEntries, is_folder_marker
+from asyncstream.locations import S3Object, S3Prefix, ZipEntries, is_folder_marker
 from asyncstream.pipeline.continuation import Continuation
+from asyncstream.pipeline.jobs import Pair
 
 # A failed execution's Cause may have 32,768 characters. Lambda's runtime client writes it: JSON that has the
 # error's message as a string, which is JSON itself. There, a byte of the items takes at most three
@@ -57,6 +60,7 @@ class MapItem(Struct, frozen=True, forbid_unknown_fields=True, omit_defaults=Tru
         source: `s3://bucket/key`.
         destination: `s3://bucket/key`; empty for the rest of the key under the deployed destination.
         entries: which files of the source, a ZIP archive, to unpack to the prefix `destination`.
+        pack: how to pack all objects under the source, a prefix, into the object `destination`.
         version_id: the version to read; empty for the current one.
         continuation: where to continue, copied from the reply of an earlier invocation.
         size: bytes of the source, as a listing says. A folder marker is not copied: size 0, and a slash at
@@ -69,6 +73,7 @@ class MapItem(Struct, frozen=True, forbid_unknown_fields=True, omit_defaults=Tru
     continuation: Continuation | None = None
     size: int | None = None
     entries: Entries | None = None
+    pack: Packing | None = None
 
 
 class FailedExecution(Struct, frozen=True, rename="pascal"):
@@ -229,15 +234,23 @@ def _item(value: Any, deployment: Deployment) -> Item:
             # `_expand_batch` replaces valid rows. This row is invalid, and reading it raises its error.
             inventory.read_row(value["inventory_row"])
         row = read(value, MapItem, "the item")
-        source = S3Object.from_uri(row.source, row.version_id or None)
-        pair = deployment.pair(source, row.destination, row.entries)
+        pair = _pair(row, deployment)
         started = continuations_of(pair, row.continuation, row.entries)
-        return Item(source.uri, (pair,), continuations=started)
+        return Item(row.source, (pair,), continuations=started)
     except ConfigError:
         raise
     except AsyncstreamError as error:
         name = without_keys(value.get("source") if isinstance(value, dict) else value)
         return Item(name[:MAX_ERROR] if isinstance(name, str) else NO_SOURCE, error=error)
+
+
+def _pair(row: MapItem, deployment: Deployment) -> Pair:
+    if row.pack is None:
+        source = S3Object.from_uri(row.source, row.version_id or None)
+        return deployment.pair(source, row.destination, row.entries)
+    if row.entries is not None or row.version_id:
+        raise InputError("an item with `pack` has neither `entries` nor `version_id`")
+    return deployment.pack_pair(S3Prefix.from_uri(row.source), row.destination, row.pack)
 
 
 def _as_many_as_fit(failed: Sequence[ItemOutcome]) -> list[dict[str, str]]:

@@ -71,7 +71,7 @@ class TestBuild:
         assert not any((directory / "asyncstream" / name).exists() for name in LEFT_OUT)
 
     def test_the_layer_has_what_the_package_needs(self, build: Build) -> None:
-        needed = {"aioboto3", "aiobotocore", "anyio", "aws_xray_sdk", "boto3", "isal", "msgspec"}
+        needed = {"aioboto3", "aiobotocore", "anyio", "aws_xray_sdk", "boto3", "inflate64", "isal", "msgspec"}
         found = {path.name for path in build.packages.iterdir()}
 
         assert needed <= found

@@ -15,7 +15,7 @@ import asyncstream.events
 from asyncstream.errors import AccessDenied, InputError, ServiceBusy
 from asyncstream.events import direct, direct_reply
 from asyncstream.events.handler_replies import Invoked
-from asyncstream.locations import MAX_KEY_BYTES, S3Object, S3Prefix, ZipEntries
+from asyncstream.locations import MAX_KEY_BYTES, Concat, Pack, S3Object, S3Prefix, Tar, ZipEntries
 from asyncstream.pipeline.config import TransferConfig
 from asyncstream.pipeline.jobs import Job
 from asyncstream.pipeline.results import FileResult, FileResults, TransferReport
@@ -27,6 +27,7 @@ INVOKED = Invoked("8476a536-e9f4-11e8-9739-2dfe598c3fcd", 0.25)
 PAIR = {"source": "s3://raw/a", "destination": "s3://clean/a"}
 BY_PREFIX = {"source_prefix": "s3://raw/in/", "destination": "s3://clean/out/"}
 UNZIP = {"unzip": "s3://raw/a.zip", "destination": "s3://clean/out/"}
+PACK = {"concat": ["s3://raw/a", "s3://raw/b"], "destination": "s3://clean/ab"}
 
 GOOD = [
     {"files": [PAIR]},
@@ -38,6 +39,10 @@ GOOD = [
     UNZIP,
     UNZIP | {"select": "*.csv", "encoding": "cp932", "version_id": "v1", "report_uri": "s3://clean/r.json"},
     {"files": [PAIR, {"source": "s3://raw/a.zip", "destination": "s3://clean/out/", "entries": {}}]},
+    PACK | {"separator": "\n", "header": None},
+    PACK | {"header": "first", "report_uri": "s3://clean/r.json"},
+    {"tar": "s3://raw/in/", "destination": "s3://clean/in.tar", "continuation": None},
+    {"zip": "s3://raw", "destination": "s3://clean/raw.zip"},
 ]
 
 # Events that the schema and the handler refuse: where each is wrong, and part of the message.
@@ -56,6 +61,10 @@ MALFORMED: list[tuple[Any, str, str]] = [
     (BY_PREFIX | {"source_prefix": "raw/in/"}, "$.source_prefix", "'raw/in/' is not an S3 URI"),
     (BY_PREFIX | {"destination": 1}, "$.destination", "got `int`"),
     (UNZIP | {"unzip": "/tmp/a.zip"}, "$.unzip", "'/tmp/a.zip' is not an S3 URI"),
+    ({"tar": [], "destination": "s3://clean/a.tar"}, "$.tar", "length >= 1"),
+    ({"tar": ["a"], "destination": "s3://clean/a.tar"}, "$.tar[0]", "'a' is not an S3 URI"),
+    (PACK | {"header": "last"}, "$.header", "Invalid enum value 'last'"),
+    (PACK | {"continuation": {"upload_id": "u"}}, "$.continuation", "missing required field"),
     (UNZIP | {"select": ""}, "$.select", "length >= 1"),
     (UNZIP | {"select": ["*.csv"]}, "$.select", "got `array`"),
     ({"files": [PAIR | {"entries": {"password": "x"}}]}, "$.files[0].entries", "unknown field `password`"),
@@ -74,7 +83,7 @@ MALFORMED: list[tuple[Any, str, str]] = [
 
 # Events that the schema accepts and the handler refuses.
 BEYOND_THE_SCHEMA = [
-    ({}, "must have one of `files`, `source_prefix`, `unzip`: it has none of them"),
+    ({}, "must have one of `files`, `source_prefix`, `unzip`, `tar`, `zip`, `concat`: it has none of them"),
     ({"source_prefix": "s3://raw/in/"}, "has `source_prefix`: it must have `destination`, too"),
     ({"unzip": "s3://raw/a.zip"}, "has `unzip`: it must have `destination`, too"),
     ({"destination": "s3://clean/out/"}, "it has none of them"),
@@ -86,6 +95,15 @@ BEYOND_THE_SCHEMA = [
     (UNZIP | {"encoding": "none"}, "at $.encoding: encoding 'none' of s3://raw/a.zip is unknown"),
     (UNZIP | {"destination": "s3://clean/out"}, "end the prefix with a slash"),
     (UNZIP | {"report_uri": "s3://raw/a.zip"}, "at $.report_uri: s3://raw/a.zip is one of the files"),
+    (PACK | {"separator": ",", "header": "first"}, "at $.separator: separator: with header"),
+    (PACK | {"separator": "," * 5000}, "must be bytes, at most 4,096 of them"),
+    ({"tar": "s3://raw/", "destination": "s3://clean"}, "at $.destination: 's3://clean' names no object"),
+    ({"tar": "s3://raw/", "destination": "s3://c-d/a", "header": "first"}, "which is for `concat`"),
+    ({"tar": ["s3://raw"], "destination": "s3://clean/a"}, "at $.tar[0]: 's3://raw' names no object"),
+    ({"tar": ["s3://raw/a"], "destination": "s3://raw/a"}, "s3://raw/a cannot be made of itself"),
+    (PACK | {"report_uri": "s3://raw/b"}, "at $.report_uri: s3://raw/b is one of the files"),
+    (PACK | {"report_uri": "s3://clean/ab"}, "at $.report_uri: s3://clean/ab is one of the files"),
+    (PACK | {"select": "*"}, "has `concat`: leave out `select`"),
     ({"files": [PAIR | {"entries": {}}]}, "end the prefix with a slash"),
     ({"files": [PAIR | {"entries": {"encoding": "x"}}]}, "at $.files[0].entries: encoding 'x'"),
     (BY_PREFIX | {"config": {"extra_args": {"Body": 1}}}, "at $.config: extra_args Body: not supported"),
@@ -178,6 +196,8 @@ EVENTS = st.one_of(
             "source_prefix": URIS,
             "unzip": URIS,
             "select": ANYTHING,
+            "tar": URIS | ANYTHING,
+            "header": ANYTHING,
             "destination": URIS,
             "config": CONFIGS | ANYTHING,
             "report_uri": URIS | ANYTHING,
@@ -213,6 +233,22 @@ def test_what_the_schema_refuses_we_refuse(event_schema: jsonschema.Draft202012V
         (
             UNZIP | {"version_id": "v1", "select": "*.csv", "encoding": "cp932"},
             [(ZipEntries(S3Object("raw", "a.zip", "v1"), "*.csv", "cp932"), S3Prefix("clean", "out/"))],
+        ),
+        (
+            PACK | {"separator": "é"},
+            [
+                (
+                    Pack(
+                        (S3Object("raw", "a"), S3Object("raw", "b")),
+                        Concat(S3Object("clean", "ab"), "é".encode()),
+                    ),
+                    S3Object("clean", "ab"),
+                )
+            ],
+        ),
+        (
+            {"tar": "s3://raw/in/", "destination": "s3://clean/a"},
+            [(Pack(S3Prefix("raw", "in/"), Tar(S3Object("clean", "a"))), S3Object("clean", "a"))],
         ),
         (
             {"files": [{"source": "s3://raw/a", "destination": "s3://b-c", "entries": {"select": "b"}}]},
