@@ -6,7 +6,7 @@ from collections.abc import Callable, Iterator, MutableMapping, MutableSequence
 from typing import Any
 
 from .trigger_events import object_created, s3_batch, s3_put, sample, sqs
-from .witness import DESTINATION, SOURCE
+from .witness import DESTINATION, SLICE, SOURCE
 
 # Part of a customer's key, which no log and no reply may contain.
 KEY = "MARKEROFAKEYTHATNOLOGMAYHAVE0000"
@@ -69,6 +69,26 @@ _UNZIP = {
     "report_uri": f"{DESTINATION}report.json",
 }
 _ENTRIES = {"source": f"{SOURCE}a.zip", "destination": DESTINATION, "entries": {"select": "[!b]*"}}
+_SLICE = _ENTRIES | {"entries": {"slice": SLICE, "encoding": "cp437", "as_gzip": False}}
+_STARTED = _ENTRIES | {"entries": {"slice": SLICE, "started": {"b.csv": _CONTINUATION}}}
+_SLICES = {
+    "slices": f"{SOURCE}a.zip",
+    "destination": DESTINATION,
+    "version_id": "",
+    "select": "*",
+    "encoding": "",
+    "slice_size": 2,
+    "list_uri": f"{DESTINATION}many-files/slices.jsonl",
+}
+_PACK = {
+    "concat": [f"{SOURCE}a", f"{SOURCE}b"],
+    "destination": f"{DESTINATION}ab",
+    "separator": ",",
+    "config": {"max_attempts": 1},
+    "report_uri": f"{DESTINATION}report.json",
+}
+_TAR = {"tar": SOURCE, "destination": f"{DESTINATION}a.tar", "continuation": _CONTINUATION}
+_PACKED = {"source": SOURCE, "destination": f"{DESTINATION}a.zip", "pack": {"into": "zip"}}
 _ROW = {"Bucket": "raw", "Key": "in/a%20b", "IsLatest": "true", "IsDeleteMarker": "false"}
 _ITEMS: dict[str, Any] = {
     "Items": [
@@ -99,7 +119,12 @@ FILE_EVENTS: tuple[Any, ...] = (
     _DIRECT,
     _PREFIX,
     _UNZIP,
-    {"files": [_ENTRIES, _FILES[0]], "config": {"max_attempts": 1}},
+    {"files": [_ENTRIES, _FILES[0], _SLICE, _STARTED], "config": {"max_attempts": 1}},
+    _SLICES,
+    _SLICES | {"list_uri": ""},
+    _PACK,
+    _TAR,
+    _TAR | {"tar": [f"{SOURCE}a"], "continuation": None},
     _CONTINUED,
     s3_put("raw", "in/a", "in/b c", "in/a.zip"),
     object_created("raw", "in/a"),
@@ -112,6 +137,9 @@ FILE_EVENTS: tuple[Any, ...] = (
     _ITEMS | {"must_succeed": True},
     _FILES[0],
     _ENTRIES | {"destination": ""},
+    _SLICE,
+    _STARTED,
+    _PACKED,
     _FAILED,
     {"Items": [_FAILED]},
     {"inventory_row": _ROW},
