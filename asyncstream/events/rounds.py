@@ -12,8 +12,8 @@ import msgspec
 from asyncstream.events.items import Item
 from asyncstream.locations import Pack, S3Prefix, ZipEntries
 
-# Sources that have a round of their own: only a listing shows which objects the first two write. With a pack, all
-# files of a transfer are copied in parts.
+# Sources that have a round of their own. Only a listing shows which objects the first two write. With a pack,
+# all files of a transfer are copied in parts.
 ALONE = (S3Prefix, ZipEntries, Pack)
 
 
