@@ -33,6 +33,7 @@ from asyncstream.errors import (
 from asyncstream.events.invoke import lambda_handler
 from asyncstream.locations import (
     Concat,
+    Lines,
     LocalFile,
     LocalFolder,
     S3Object,
@@ -85,6 +86,7 @@ __all__ = [
     "InputError",
     "KiB",
     "LineTooLong",
+    "Lines",
     "LocalFile",
     "LocalFolder",
     "MemoryNeeded",

@@ -49,8 +49,8 @@ class Decoder(Protocol):
     def decode(self, data: bytes | memoryview) -> Iterator[bytes | memoryview]:
         """Yield the content of the next bytes. `data` must stay valid until the last piece is drawn."""
 
-    def finish(self) -> bytes:
-        """Return what follows after the content of the last data."""
+    def finish(self) -> Iterator[bytes | memoryview]:
+        """Yield the rest of the content, after the last data."""
 
 
 class _Method(NamedTuple):
@@ -99,8 +99,8 @@ class _StoredDecoder:
     def decode(self, data: bytes | memoryview) -> Iterator[bytes | memoryview]:
         yield data
 
-    def finish(self) -> bytes:
-        return b""
+    def finish(self) -> Iterator[bytes]:
+        return iter(())
 
 
 class _DeflateDecoder:
@@ -124,8 +124,8 @@ class _DeflateDecoder:
         except _fastest_zlib().error as error:
             raise DamagedInput(f"its deflated data are damaged: {error}") from error
 
-    def finish(self) -> bytes:
-        return b""
+    def finish(self) -> Iterator[bytes]:
+        return iter(())
 
 
 @cache

@@ -60,8 +60,8 @@ class _OfDeflated:
             yield header
         yield data
 
-    def finish(self) -> bytes:
-        return self._header + self._trailer
+    def finish(self) -> Iterator[bytes]:
+        yield self._header + self._trailer
 
 
 class _OfStored:
@@ -84,9 +84,9 @@ class _OfStored:
             yield part
             view = view[len(part) :]
 
-    def finish(self) -> bytes:
+    def finish(self) -> Iterator[bytes]:
         # Empty content is one empty block.
-        return (self._next_head() if self._header else b"") + self._trailer
+        yield (self._next_head() if self._header else b"") + self._trailer
 
     def _next_head(self) -> bytes:
         """Return the head of the next block, after the header of the file if it is the first."""

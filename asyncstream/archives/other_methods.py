@@ -37,9 +37,9 @@ class TransformDecoder:
             if piece:
                 yield piece
 
-    def finish(self) -> bytes:
-        """Return nothing: the directory's size and CRC32 say whether the content is complete."""
-        return b""
+    def finish(self) -> Iterator[bytes]:
+        """Yield nothing: the directory's size and CRC32 say whether the content is complete."""
+        return iter(())
 
 
 class LzmaDecoder:
@@ -83,9 +83,9 @@ class LzmaDecoder:
         except (self._lzma.LZMAError, MemoryError) as error:
             raise DamagedInput(f"its LZMA data are damaged: {error}") from error
 
-    def finish(self) -> bytes:
+    def finish(self) -> Iterator[bytes]:
         """See `TransformDecoder.finish`."""
-        return b""
+        return iter(())
 
     def _new_decoder(self, properties: bytes) -> Any:
         """Return a decoder of these properties, with a dictionary no longer than the content."""
@@ -124,12 +124,15 @@ class Deflate64Decoder:
 
     def __init__(self) -> None:
         try:
-            self._inflater = import_module("inflate64").Inflater()
+            self._inflate = import_module("inflate64").Inflater().inflate
         except ImportError as error:
             raise ConfigError(
                 f"it is compressed by Deflate64, and inflate64 cannot be imported ({error}): "
                 "run pip install 'asyncstream[archives]'"
             ) from error
+        # inflate64 1.0.4 never releases the objects that it gets. So it gets this one, again and again.
+        self._feed = bytearray(_DEFLATE64_FEED)
+        self._rest = b""
 
     def decode(self, data: bytes | memoryview) -> Iterator[bytes | memoryview]:
         """See `decoding.Decoder`.
@@ -139,18 +142,29 @@ class Deflate64Decoder:
         """
         made: list[bytes] = []
         total = 0
-        for feed in slices(data, _DEFLATE64_FEED):
-            try:
-                made.append(self._inflater.inflate(feed))
-            except ValueError as error:
-                raise DamagedInput(f"its Deflate64 data are damaged: {error}") from error
+        for feed in slices(self._rest + data, _DEFLATE64_FEED):
+            if len(feed) < _DEFLATE64_FEED:
+                self._rest = bytes(feed)
+                break
+            self._feed[:] = feed
+            made.append(self._inflated(self._feed))
             total += len(made[-1])
             if total >= PIECE // 2:
                 yield from slices(b"".join(made), PIECE)
                 made, total = [], 0
+        else:
+            self._rest = b""
         if total:
             yield from slices(b"".join(made), PIECE)
 
-    def finish(self) -> bytes:
-        """See `TransformDecoder.finish`."""
-        return b""
+    def finish(self) -> Iterator[bytes | memoryview]:
+        """Yield the content of the last bytes."""
+        if self._rest:
+            yield from slices(self._inflated(self._rest), PIECE)
+
+    def _inflated(self, feed: bytes | bytearray) -> bytes:
+        try:
+            made: bytes = self._inflate(feed)
+        except ValueError as error:
+            raise DamagedInput(f"its Deflate64 data are damaged: {error}") from error
+        return made

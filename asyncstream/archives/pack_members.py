@@ -19,26 +19,30 @@ class Member(NamedTuple):
         size: its bytes.
         etag: its version.
         modified: when it was last changed, in seconds since 1970; 0 if unknown.
-        skip: bytes at its start that are left out.
-        ends_line: whether its last byte ends a line, if that matters.
+        start: the first of its bytes that the pack has.
+        stop: the byte after the last of them.
+        ends_line: whether that one ends a line, if it matters.
     """
 
     place: MemberPlace
     name: str
     size: int
     etag: str
-    modified: int = 0
-    skip: int = 0
-    ends_line: bool = True
+    modified: int
+    start: int
+    stop: int
+    ends_line: bool
 
     @property
     def length(self) -> int:
         """Bytes of it that the pack has."""
-        return self.size - self.skip
+        return self.stop - self.start
 
 
-# Key (or position in a list), size, ETag, time, skipped bytes, whether it ends with a line end.
-_Row = tuple[str | int, int, str, int, int, bool]
+# Key (or position in a list), size, ETag, time, first byte, byte after the last, whether that ends a line.
+_Row = tuple[str | int, int, str, int, int, int, bool]
+# Bytes per member in addition to its row: an object's header, and its places in two lists.
+_BESIDE_ROW = 60
 _read_row = msgpack.Decoder(_Row).decode
 
 
@@ -51,6 +55,7 @@ class PackMembers(Sequence[Member]):
 
     Attributes:
         bytes: bytes of all members.
+        held: bytes of memory that they take.
         left_out: number of listed files that are none: folder markers, and the archive itself.
     """
 
@@ -58,24 +63,34 @@ class PackMembers(Sequence[Member]):
         self._place_of = place_of
         self._name_of = name_of
         self._rows: list[bytes] = []
-        self.bytes = 0
-        self.left_out = 0
+        self.bytes = self.held = self.left_out = 0
 
     def add(self, key: str | int, size: int, etag: str, modified: int) -> None:
         """Add a member."""
-        self._rows.append(bytes(memoryview(msgpack.encode((key, size, etag, modified, 0, True)))))
+        # A copy, because the encoder's own bytes occupy up to a quarter more than they need.
+        row = bytes(memoryview(msgpack.encode((key, size, etag, modified, 0, size, True))))
+        self._rows.append(row)
+        self.held += len(row) + _BESIDE_ROW
         self.bytes += size
 
-    def cut(self, position: int, skip: int, ends_line: bool) -> None:
-        """Leave out bytes at a member's start, and note whether its last byte ends a line."""
-        key, size, etag, modified, before, _ = _read_row(self._rows[position])
-        self._rows[position] = msgpack.encode((key, size, etag, modified, skip, ends_line))
-        self.bytes -= skip - before
+    def repeat(self, position: int, start: int, stop: int, *, ends_line: bool) -> None:
+        """Add another range of a member."""
+        self._rows.append(self._rows[position])
+        self.bytes += self[position].length
+        self.cut(len(self) - 1, start, stop, ends_line=ends_line)
 
-    @property
-    def held(self) -> int:
-        """Bytes of memory that they take, with their positions."""
-        return sum(map(len, self._rows)) + 64 * len(self._rows)
+    def cut(self, position: int, start: int, stop: int, *, ends_line: bool) -> None:
+        """Leave out bytes at a member's start or end, and note whether the last one left ends a line."""
+        key, size, etag, modified, *before, _ = _read_row(self._rows[position])
+        self._rows[position] = msgpack.encode((key, size, etag, modified, start, stop, ends_line))
+        self.bytes += (stop - start) - (before[1] - before[0])
+
+    def of(self, positions: range) -> "PackMembers":
+        """Return some of the members."""
+        some = PackMembers(self._place_of, self._name_of)
+        some._rows = self._rows[positions.start : positions.stop]
+        some.bytes = sum(member.length for member in some)
+        return some
 
     def rows(self) -> Sequence[bytes]:
         """Return what identifies their versions."""
@@ -91,5 +106,5 @@ class PackMembers(Sequence[Member]):
     def __getitem__(self, position: int | slice) -> Member | list[Member]:
         if isinstance(position, slice):
             return [self[each] for each in range(*position.indices(len(self)))]
-        key, size, etag, modified, skip, ends_line = _read_row(self._rows[position])
-        return Member(self._place_of(key), self._name_of(key), size, etag, modified, skip, ends_line)
+        key, *facts = _read_row(self._rows[position])
+        return Member(self._place_of(key), self._name_of(key), *facts)

@@ -9,7 +9,7 @@ from typing import Any, TypeVar
 from asyncstream.archives.pack_layout import SMALL_MEMBER, Layout
 from asyncstream.archives.pack_members import Member, MemberPlace
 from asyncstream.checksum import Checksum, Digests, combined
-from asyncstream.errors import ChecksumMismatch, TruncatedBody
+from asyncstream.errors import ChecksumMismatch, MemberGone, SourceChanged, SourceNotFound, TruncatedBody
 from asyncstream.locations import S3Object
 from asyncstream.objects import ByteRange
 from asyncstream.ports import Opened, Source
@@ -30,14 +30,21 @@ class PackReader:
         layout: where its bytes come from.
         source_of: returns the source that reads a member.
         retrying: repeats requests for members.
+        leaves_out: whether a pack is listed again if a member is gone.
     """
 
     def __init__(
-        self, layout: Layout, source_of: Callable[[MemberPlace], Source[Any, Any]], retrying: Retrying
+        self,
+        layout: Layout,
+        source_of: Callable[[MemberPlace], Source[Any, Any]],
+        retrying: Retrying,
+        *,
+        leaves_out: bool = False,
     ) -> None:
         self._layout = layout
         self._source_of = source_of
         self._retrying = retrying
+        self._leaves_out = leaves_out
 
     async def compute_crc32s(self, wanted: ByteRange) -> None:
         """Compute the CRC32s that a range has, but for those of small members that it reads whole.
@@ -127,8 +134,13 @@ class PackReader:
     async def _open(self, member: Member, start: int, stop: int) -> Opened:
         # The reply to a GET of the whole has its checksum.
         whole = stop - start == member.size
-        range_ = None if whole else ByteRange(member.skip + start, member.skip + stop)
-        return await self._source_of(member.place).open(member.place, range_, member.etag)
+        range_ = None if whole else ByteRange(member.start + start, member.start + stop)
+        try:
+            return await self._source_of(member.place).open(member.place, range_, member.etag)
+        except (SourceNotFound, SourceChanged) as error:
+            if self._leaves_out:
+                raise MemberGone(str(error)) from error
+            raise
 
     async def _find_crc32(self, member: Member) -> int:
         """Return the CRC32 of a member: S3's own if it has one, else that of its bytes."""

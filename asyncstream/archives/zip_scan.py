@@ -139,9 +139,9 @@ class Scan:
         # Without Zip64, writers let the number wrap at 65,536.
         if area.count != (self._count if area.exact else self._count % 65_536):
             raise CorruptInput(f"its directory has {self._count} entries, and its record says {area.count}")
-        starts = array("q")
+        starts = array("Q")
         if not self._in_order:
-            starts = array("q", sorted(fields[7] for fields in self._rows()))
+            starts = self._sort_starts()
             for fields in self._rows():
                 self._check_alone(fields, starts)
         elif self._least_next + area.shift > area.end:
@@ -187,13 +187,27 @@ class Scan:
         self._in_blocks += count
         self._blocks.append(block)
         self._held += len(block.packed) + BYTES_OF_BLOCK
-        # The hashes take 8 bytes each, and once more while they are compared.
-        if self._held + 16 * len(self._hashes) > self._room:
-            raise InputError(too_large(self._area))
+        self._check_room()
 
     def _rows(self) -> Iterator[RowFields]:
         """Yield all rows, from the blocks."""
         return chain.from_iterable(walk_rows(zlib.decompress(block.packed)) for block in self._blocks)
+
+    def _sort_starts(self) -> "array[int]":
+        """Return the positions of all entries in order, sorted in groups: numbers in a list take 40 bytes."""
+        self._check_room(8 * self._count)
+        groups = [array("Q") for _ in range(_GROUPS)]
+        for fields in self._rows():
+            groups[min(fields[7] * _GROUPS // (self._area.end + 1), _GROUPS - 1)].append(fields[7])
+        starts = array("Q")
+        while groups:
+            starts.extend(sorted(groups.pop(0)))
+        return starts
+
+    def _check_room(self, more: int = 0) -> None:
+        # The hashes take 8 bytes each, and once more while they are compared.
+        if self._held + 16 * len(self._hashes) + more > self._room:
+            raise InputError(too_large(self._area))
 
     def _last_name(self) -> bytes:
         *_, fields = walk_rows(zlib.decompress(self._blocks[-1].packed))

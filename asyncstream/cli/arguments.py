@@ -1,17 +1,23 @@
 """The arguments of `asyncstream copy`, `clean` and `compare`, and their `--help`."""
 
 import argparse
-import math
 from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any, NoReturn
 
-from asyncstream import transforms
-from asyncstream.cli.ends import add_ends
-from asyncstream.engines import ENGINES
-from asyncstream.errors import InputError
-from asyncstream.pipeline.session import DEFAULT_ENGINE
-from asyncstream.units import parse_size
+from asyncstream.cli.archive_arguments import (
+    CONCAT_HELP,
+    SPLIT_HELP,
+    TAR_HELP,
+    UNZIP_HELP,
+    ZIP_HELP,
+    add_archive,
+    add_concat,
+    add_ls,
+    add_split,
+    add_unzip,
+)
+from asyncstream.cli.transfer_arguments import add_transfer
 from asyncstream.version import __version__
 
 Run = Callable[[argparse.Namespace], int]
@@ -29,13 +35,6 @@ folder. If SOURCE is an object and DESTINATION ends with a slash, the object is 
 ASYNCSTREAM_MEMORY_LIMIT set the defaults of these settings.
 
 --transform changes the content of each file. Keys stay the same, including their extensions."""
-
-UNZIP_HELP = """\
-Unpack a ZIP archive: each file in it becomes an object of its own, or a file.
-
-The archive is read by ranges, so it can be of any size, and small files share requests. S3 compares each
-object with the CRC32 that the archive has of it. A file that is damaged, encrypted or has a hostile name
-(../x, /x) fails, and the others are unpacked. With --if-exists skip a second run unpacks what is missing."""
 
 CLEAN_HELP = """\
 Remove old multipart uploads under a prefix that were neither completed nor aborted.
@@ -75,8 +74,12 @@ def parser(runs: Mapping[str, Run]) -> argparse.ArgumentParser:
     commands = whole.add_subparsers(required=True, metavar="COMMAND")
     for name, add, summary, description in (
         ("copy", _add_copy, "copy S3 objects", COPY_HELP),
-        ("unzip", _add_unzip, "unpack a ZIP archive", UNZIP_HELP),
-        ("ls", _add_ls, "list a ZIP archive", "List the files in a ZIP archive: their bytes and names."),
+        ("ls", add_ls, "list a ZIP archive", "List the files in a ZIP archive: their bytes and names."),
+        ("unzip", add_unzip, "unpack a ZIP archive", UNZIP_HELP),
+        ("tar", add_archive, "pack files into a tar archive", TAR_HELP),
+        ("zip", add_archive, "pack files into a ZIP archive", ZIP_HELP),
+        ("concat", add_concat, "join files", CONCAT_HELP),
+        ("split", add_split, "cut a text at line ends", SPLIT_HELP),
         ("clean", _add_clean, "remove unfinished uploads", CLEAN_HELP),
         ("compare", _add_compare, "see which way is faster and cheaper", COMPARE_HELP),
     ):
@@ -86,7 +89,7 @@ def parser(runs: Mapping[str, Run]) -> argparse.ArgumentParser:
             description=description,
             formatter_class=argparse.RawDescriptionHelpFormatter,
         )
-        command.set_defaults(run=runs[name])
+        command.set_defaults(run=runs[name], command=name)
         add(command)
     return whole
 
@@ -106,74 +109,7 @@ def _add_copy(parser: argparse.ArgumentParser) -> None:
         "slash is a folder",
     )
     add("--sha256", metavar="DIGEST", help="the SHA-256 that a URL's file must have, in hexadecimal")
-    _add_transfer(parser)
-
-
-def _add_unzip(parser: argparse.ArgumentParser) -> None:
-    add = parser.add_argument
-    add("archive", metavar="ARCHIVE", help="s3://bucket/key, a path or a URL")
-    add("destination", metavar="DESTINATION", help="s3://bucket/folder/ or a folder")
-    _add_selection(parser)
-    add("--gz", action="store_true", help="make gzip files without unpacking: their names get .gz")
-    _add_transfer(parser)
-
-
-def _add_ls(parser: argparse.ArgumentParser) -> None:
-    add = parser.add_argument
-    add("archive", metavar="ARCHIVE", help="s3://bucket/key, a path or a URL")
-    _add_selection(parser)
-    add("--endpoint-url", metavar="URL", help="URL of an S3 other than AWS's")
-
-
-def _add_selection(parser: argparse.ArgumentParser) -> None:
-    add = parser.add_argument
-    add("--select", default="*", metavar="PATTERN", help='only files of such names, such as "*.csv"')
-    add(
-        "--encoding",
-        metavar="NAME",
-        help="encoding of names that are not UTF-8, such as cp932; default: cp437",
-    )
-
-
-def _add_transfer(parser: argparse.ArgumentParser) -> None:
-    """Add the options of `TransferConfig`, and those of both ends."""
-    add = parser.add_argument
-    add("--dry-run", action="store_true", help="only list the files to copy: source, destination, bytes")
-    add("--engine", choices=ENGINES, default=DEFAULT_ENGINE, help="default: %(default)s")
-    add("--max-concurrency", type=int, metavar="N", help="maximum files or parts in flight; default: 10")
-    add("--memory-limit", type=_size, metavar="SIZE", help="memory for all parts in flight; default: 64MiB")
-    add("--part-size", type=_size_or_auto, metavar="SIZE", help='5MiB to 5GiB, or "auto", the default')
-    add(
-        "--multipart",
-        action=argparse.BooleanOptionalAction,
-        help="copy the parts of a file concurrently, instead of each file as one stream",
-    )
-    add(
-        "--if-exists",
-        choices=("overwrite", "skip", "fail"),
-        help="if the destination exists: overwrite it (default), skip it if it is a copy, or fail",
-    )
-    add(
-        "--verify",
-        choices=("before", "after", "off"),
-        help="compare checksums before an object becomes visible (default), after, or never",
-    )
-    add("--copy-tags", action=argparse.BooleanOptionalAction, help="copy the tags of each object, too")
-    add(
-        "--transform",
-        metavar="NAME",
-        help=f"transform each file: {', '.join(transforms.NAMES)}, or your function as module:function, from "
-        "this directory or an installed package; separate several with commas",
-    )
-    add("--max-output", type=_size, metavar="SIZE", help="maximum output per file; default: any size")
-    add(
-        "--max-ratio",
-        type=_ratio,
-        metavar="N",
-        help='maximum output bytes per input byte, checked above 64 MiB of output, or "none"; default: 250',
-    )
-    add("--endpoint-url", metavar="URL", help="URL of an S3 other than AWS's, for both ends")
-    add_ends(parser)
+    add_transfer(parser)
 
 
 def _add_clean(parser: argparse.ArgumentParser) -> None:
@@ -297,18 +233,3 @@ def _add_sites(add: Callable[..., Any]) -> None:
         metavar="NAME",
         help="with --endpoint-url: existing bucket for results; default: a new one",
     )
-
-
-def _size(text: str) -> int:
-    try:
-        return parse_size(text)
-    except InputError as error:
-        raise argparse.ArgumentTypeError(str(error)) from None
-
-
-def _size_or_auto(text: str) -> int | str:
-    return text if text == "auto" else _size(text)
-
-
-def _ratio(text: str) -> float:
-    return math.inf if text == "none" else float(text)

@@ -1,4 +1,4 @@
-"""The command line: `asyncstream copy`, `unzip`, `ls`, `clean` and `compare`.
+"""The command line: `asyncstream copy`, `unzip`, `tar`, `zip`, `concat`, `split`, `ls`, `clean`, `compare`.
 
 Exit codes: 0 for success, 1 for a failure, 2 for a wrong command line or input, 130 for Ctrl-C. They do not
 depend on whether a reader of the output, such as `head`, has closed its pipe.
@@ -18,11 +18,18 @@ from asyncstream import transforms
 from asyncstream.cli.arguments import parser
 from asyncstream.cli.ends import read_access
 from asyncstream.cli.output import decode, prepare_streams
-from asyncstream.cli.places import into_folder, parse_archive, parse_folder, parse_pair
+from asyncstream.cli.places import (
+    into_folder,
+    parse_archive,
+    parse_folder,
+    parse_pack,
+    parse_pair,
+    parse_split,
+)
 from asyncstream.errors import AsyncstreamError, ConfigError, InputError, full_message
 from asyncstream.locations import WebFile
 from asyncstream.pipeline.config import TransferConfig
-from asyncstream.pipeline.jobs import Pair
+from asyncstream.pipeline.jobs import GivenPair
 from asyncstream.pipeline.results import TransferReport
 from asyncstream.pipeline.session import TransferSession
 from asyncstream.s3.access import DESTINATION_PREFIX, SOURCE_PREFIX, S3Access
@@ -68,6 +75,16 @@ def unzip(options: argparse.Namespace) -> int:
     return _copy(options, (parse_archive(options), parse_folder(options.destination)))
 
 
+def pack(options: argparse.Namespace) -> int:
+    """Run `asyncstream tar`, `zip` or `concat`, and return the exit code."""
+    return _copy(options, parse_pack(options))
+
+
+def split(options: argparse.Namespace) -> int:
+    """Run `asyncstream split` and return the exit code."""
+    return _copy(options, parse_split(options))
+
+
 def list_archive(options: argparse.Namespace) -> int:
     """Run `asyncstream ls` and return the exit code."""
     entries, access = parse_archive(options), S3Access.read(SOURCE_PREFIX)
@@ -79,7 +96,7 @@ def list_archive(options: argparse.Namespace) -> int:
     return OK
 
 
-def _copy(options: argparse.Namespace, pair: Pair) -> int:
+def _copy(options: argparse.Namespace, pair: GivenPair) -> int:
     config = TransferConfig.from_env().override(_given_settings(options))
     if config.transform is not None:
         _check_transform(config.transform)
@@ -215,7 +232,7 @@ def _list_jobs(jobs: "Jobs") -> int:
 
 
 def _transfer(
-    session: TransferSession, pair: Pair, config: TransferConfig, web: FetchConfig | None
+    session: TransferSession, pair: GivenPair, config: TransferConfig, web: FetchConfig | None
 ) -> TransferReport:
     """Copy, with a progress bar on a terminal."""
     if not sys.stderr.isatty():
@@ -281,7 +298,17 @@ def _fail(error: Exception, code: int) -> int:
     return code
 
 
-COMMANDS = {"copy": copy, "unzip": unzip, "ls": list_archive, "clean": clean, "compare": compare}
+COMMANDS = {
+    "copy": copy,
+    "ls": list_archive,
+    "unzip": unzip,
+    "tar": pack,
+    "zip": pack,
+    "concat": pack,
+    "split": split,
+    "clean": clean,
+    "compare": compare,
+}
 
 if __name__ == "__main__":
     sys.exit(main())

@@ -1,26 +1,35 @@
 """Parse the places that commands take: objects, prefixes, files, folders, archives, URLs, `-`."""
 
 import argparse
+import re
 from pathlib import Path
 
 from asyncstream.errors import InputError
 from asyncstream.locations import (
     ArchiveFile,
+    Concat,
     Folder,
+    Lines,
     LocalFile,
     LocalFolder,
+    PackInto,
     S3Object,
     S3Prefix,
     SourceFile,
     StandardStream,
+    Tar,
     TargetFile,
     WebFile,
+    Zip,
     ZipEntries,
 )
+from asyncstream.locations.packs import PackTarget
 from asyncstream.locations.urls import parse_url, shown
 from asyncstream.pipeline.config import TransferConfig
-from asyncstream.pipeline.jobs import Pair
+from asyncstream.pipeline.jobs import GivenPair, Pair
 from asyncstream.pipeline.session import TransferSession
+
+_ESCAPES = {"n": "\n", "t": "\t", "r": "\r", "\\": "\\"}
 
 
 def parse_pair(options: argparse.Namespace) -> Pair:
@@ -39,7 +48,7 @@ def parse_pair(options: argparse.Namespace) -> Pair:
     return source, destination
 
 
-def into_folder(session: TransferSession, pair: Pair, config: TransferConfig) -> Pair:
+def into_folder(session: TransferSession, pair: GivenPair, config: TransferConfig) -> GivenPair:
     """Return the pair of one object and its place in a folder, if that is what two prefixes mean.
 
     `s3://a/x.csv` and `s3://b/folder/` mean `s3://b/folder/x.csv`, as for `aws s3 cp`. As prefixes, they
@@ -81,6 +90,46 @@ def parse_archive(options: argparse.Namespace) -> ZipEntries:
     return ZipEntries(archive, options.select, options.encoding, getattr(options, "gz", False))
 
 
+def parse_pack(options: argparse.Namespace) -> GivenPair:
+    """Return the pair that `asyncstream tar`, `zip` or `concat` names.
+
+    Raises:
+        InputError: a source is not an object or a file, or the destination is a folder.
+    """
+    target = _destination(options.destination)
+    if isinstance(target, LocalFolder) or (isinstance(target, S3Prefix) and _is_folder(target)):
+        raise InputError(f"{target} is a folder: name the file to write in it")
+    into = _pack_into(options, S3Object.from_uri(target.uri) if isinstance(target, S3Prefix) else target)
+    if len(options.sources) > 1:
+        return [_file(text) for text in options.sources], into
+    place = _file_or_folder(options.sources[0])
+    return ([place] if isinstance(place, LocalFile) else place), into
+
+
+def parse_split(options: argparse.Namespace) -> Pair:
+    """Return the pair that `asyncstream split` names.
+
+    Raises:
+        InputError: the source is not an object or a file, or the number of ranges is out of bounds.
+    """
+    lines = Lines(_file(options.source), options.ranges, options.header)
+    return lines, parse_folder(options.destination)
+
+
+def _pack_into(options: argparse.Namespace, target: PackTarget) -> PackInto:
+    if options.command == "tar":
+        return Tar(target, options.if_missing, options.split)
+    if options.command == "zip":
+        return Zip(target, options.if_missing, options.split)
+    separator = re.sub(r"\\(.)", lambda escape: _ESCAPES.get(escape[1], escape[0]), options.separator)
+    return Concat(target, separator.encode(errors="surrogateescape"), options.header, options.if_missing)
+
+
+def _file(text: str) -> S3Object | LocalFile:
+    path = _local_path(text)
+    return S3Object.from_uri(text) if path is None else LocalFile(path)
+
+
 def parse_folder(text: str) -> Folder:
     """Return the prefix or the folder that `asyncstream clean` and `unzip` name.
 
@@ -106,7 +155,7 @@ def _source(options: argparse.Namespace) -> SourceFile | Folder:
     return source
 
 
-def _destination(text: str) -> TargetFile | Folder:
+def _destination(text: str) -> PackTarget | Folder:
     if text == "-":
         return StandardStream()
     if _is_url(text):

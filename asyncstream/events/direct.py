@@ -13,6 +13,7 @@ from asyncstream.events.packing import Kind, Packing
 from asyncstream.events.reading import at, read
 from asyncstream.events.unzipping import Entries, continuations_of
 from asyncstream.locations import Pack, S3Object, S3Prefix, SourceFile, SourceFolder, TargetFile, ZipEntries
+from asyncstream.locations.packs import IfMissing
 from asyncstream.pipeline.config import TransferConfig, explained
 from asyncstream.pipeline.continuation import Continuation
 from asyncstream.pipeline.jobs import GivenPair, Pair, check_pairs
@@ -32,7 +33,7 @@ _OPTIONS: dict[str, tuple[str, ...]] = {
     "destination": _ASKS[1:],
     **dict.fromkeys(("version_id", "select", "encoding", "as_gzip"), ("unzip",)),
     **dict.fromkeys(("separator", "header"), ("concat",)),
-    "continuation": _PACKS,
+    **dict.fromkeys(("if_missing", "continuation"), _PACKS),
 }
 
 
@@ -68,6 +69,7 @@ class DirectEvent(Struct, frozen=True, forbid_unknown_fields=True):
         as_gzip: whether to make gzip files of the archive's files without inflating them.
         separator: the text between two joined objects; null for none.
         header: "first" keeps the first line of the first joined object only; null for those of all.
+        if_missing: "leave_out" packs what is there, if an object is deleted meanwhile; null to fail then.
         continuation: where to continue a pack, copied from the reply of an earlier invocation.
         config: settings of TransferConfig that override the function's own.
         report_uri: an object to write the full list of results to.
@@ -86,6 +88,7 @@ class DirectEvent(Struct, frozen=True, forbid_unknown_fields=True):
     as_gzip: bool | None = None
     separator: str | None = None
     header: Literal["all", "first"] | None = None
+    if_missing: IfMissing | None = None
     continuation: Continuation | None = None
     config: TransferConfig = TransferConfig()
     report_uri: Uri | None = None
@@ -147,7 +150,8 @@ def _file_pair(file: FileToCopy, path: str) -> Pair:
 
 def _pack_pair(event: DirectEvent, into: Kind, members: str | list[str]) -> GivenPair:
     target = at("$.destination", S3Object.from_uri, event.destination)
-    how = at("$.separator", Packing(into, event.separator or "", event.header or "all").at, target)
+    packing = Packing(into, event.separator or "", event.header or "all", event.if_missing or "fail")
+    how = at("$.separator", packing.at, target)
     if isinstance(members, str):
         return at(f"$.{into}", S3Prefix.from_uri, members), how
     return tuple(at(f"$.{into}[{n}]", S3Object.from_uri, uri) for n, uri in enumerate(members)), how

@@ -1,22 +1,25 @@
 """Places that a transfer reads and writes: objects, files, URLs, prefixes and folders. No I/O."""
 
 from asyncstream.locations.archives import ArchiveFile, Unwritable, ZipEntries, ZipEntry, ZipSlice
+from asyncstream.locations.lines import LineRange, Lines
 from asyncstream.locations.local import LocalFile, LocalFolder, StandardStream
 from asyncstream.locations.packs import Concat, Members, Pack, PackInto, Tar, Zip
 from asyncstream.locations.s3 import MAX_KEY_BYTES, S3Object, S3Prefix, is_folder_marker
 from asyncstream.locations.web import WebFile
 
 # Sources and destinations of one file, and of many.
-SourceFile = S3Object | LocalFile | WebFile | StandardStream | ZipEntry | Pack
+SourceFile = S3Object | LocalFile | WebFile | StandardStream | ZipEntry | Pack | LineRange
 TargetFile = S3Object | LocalFile | StandardStream | Unwritable
 Folder = S3Prefix | LocalFolder
-SourceFolder = Folder | ZipEntries
+SourceFolder = Folder | ZipEntries | Lines
 
 __all__ = [
     "MAX_KEY_BYTES",
     "ArchiveFile",
     "Concat",
     "Folder",
+    "LineRange",
+    "Lines",
     "LocalFile",
     "LocalFolder",
     "Members",

@@ -2,7 +2,7 @@
 
 import sys
 from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
-from itertools import pairwise
+from itertools import groupby, pairwise
 from typing import Any, overload
 from unicodedata import normalize
 
@@ -12,8 +12,10 @@ from msgspec.structs import replace
 from asyncstream.errors import InputError, NothingToTransfer
 from asyncstream.locations import (
     Folder,
+    LineRange,
     LocalFile,
     LocalFolder,
+    Pack,
     PackInto,
     S3Object,
     SourceFile,
@@ -77,7 +79,7 @@ def check_pairs(pairs: Iterable[GivenPair], *, one_server: bool = True) -> list[
             pair = pack_of(*given) if isinstance(given[1], PackInto) else given
             check_pair(*pair)
         except InputError as error:
-            raise InputError(f"files[{position}]: {error}") from None
+            raise type(error)(f"files[{position}]: {error}") from None
         checked.append(pair)
         source, destination = pair
         if not isinstance(destination, FOLDERS):
@@ -126,11 +128,11 @@ class Jobs(Sequence[Job]):
 
     def __init__(self, pairs: Sequence[Pair]) -> None:
         self._pairs = pairs
-        # For a pair of objects its position, for a listed object its row.
+        # For a pair of objects its position, for a pack -1 and down, for a listed object its row.
         self._rows: list[int | bytes] = []
         self._groups = Groups()
         self._continuations: dict[int, Continuation] = {}
-        self._packs: dict[int, ListedObject] = {}
+        self._packs: list[Job] = []
         self.held = 0
         self.listed = 0
         self.bytes = self.largest = 0
@@ -141,9 +143,12 @@ class Jobs(Sequence[Job]):
         self._rows.append(position)
 
     def add_pack(self, position: int, listed: ListedObject) -> None:
-        """Add a pair of a pack, by its position, with its size and ETag."""
-        self._packs[position] = listed
-        self._rows.append(position)
+        """Add the file that a pack becomes, or one of its volumes, whose number is the key."""
+        pack, _ = self._pairs[position]
+        assert isinstance(pack, Pack)  # noqa: S101 - the caller has listed it
+        pack = replace(pack, volume=int(listed.key))
+        self._packs.append(Job(pack, pack.target, listed.size, listed.etag))
+        self._rows.append(-len(self._packs))
         self.listed += 1
         self.bytes += listed.size
         self.largest = max(self.largest, listed.size)
@@ -176,9 +181,10 @@ class Jobs(Sequence[Job]):
         self.largest = max(self.largest, listing.largest)
 
     def pairs_of(self, left: bytes) -> Iterator[tuple[Any, Any, range]]:
-        """Yield the pairs of the files whose byte is 1, and their positions.
+        """Yield the pairs of the files whose byte is 1, and the positions that each stands for.
 
-        For the files of a `Listing`, it is one pair of folders.
+        For the files of a `Listing`, it is one pair of folders. Ranges of lines are cut together, so their
+        pair is that of the whole text.
         """
         for group, positions in self._groups.parts(len(self)):
             if group is not None:
@@ -186,10 +192,18 @@ class Jobs(Sequence[Job]):
                 if rest is not None:
                     yield rest, self._pairs[group.pair][1], positions
                 continue
-            for position in positions:
-                if left[position]:
-                    job = self[position]
-                    yield job.source, job.destination, range(position, position + 1)
+            own = (position for position in positions if left[position])
+            for pair, same in groupby(own, self._rows_pair):
+                first, *others = same
+                yield *pair, range(first, (others or [first])[-1] + 1)
+
+    def _rows_pair(self, position: int) -> Pair:
+        job = self._job(position)
+        if not isinstance(job.source, LineRange):
+            return job.source, job.destination
+        row = self._rows[self._groups.find(position).position]
+        assert isinstance(row, bytes)  # noqa: S101 - ranges of lines are listed
+        return self._pairs[_read_row(row)[0]]
 
     @property
     def continued(self) -> Collection[int]:
@@ -301,10 +315,11 @@ class Jobs(Sequence[Job]):
         return self._pair_job(row) if isinstance(row, int) else self._unpack_job(row)
 
     def _pair_job(self, position: int) -> Job:
+        if position < 0:
+            return self._packs[-position - 1]
         source, destination = self._pairs[position]
         assert not isinstance(source, SOURCE_FOLDERS) and not isinstance(destination, FOLDERS)  # noqa: S101, PT018 - checked
-        pack = self._packs.get(position)
-        return Job(source, destination) if pack is None else Job(source, destination, pack.size, pack.etag)
+        return Job(source, destination)
 
     def _unpack_job(self, row: bytes) -> Job:
         position, name, size, etag = _read_row(row)

@@ -7,6 +7,7 @@ from functools import partial
 
 from asyncstream.errors import AsyncstreamError, InputError, NothingToTransfer, S3Error
 from asyncstream.locations import (
+    Lines,
     LocalFolder,
     Pack,
     S3Prefix,
@@ -44,12 +45,13 @@ async def list_files(ends: Ends, pairs: Sequence[Pair], room: float = math.inf) 
     for position, (source, _) in enumerate(pairs):
         if isinstance(source, ZipEntries):
             await _list_archive(source, position, work, ends, room)
-        elif isinstance(source, S3Prefix | LocalFolder):
+        elif isinstance(source, S3Prefix | LocalFolder | Lines):
             ask = partial(_page, source, ends)
             await _list(source, position, work, ask, room)
         elif isinstance(source, Pack):
             page, _ = await ends.source_of(source).list_page(source, None)
-            work.add_pack(position, page[0])
+            for row in page:
+                work.add_pack(position, row)
         else:
             if ends.archives is not None and isinstance(source, ZipEntry):
                 with suppress(AsyncstreamError):  # only this file fails, when it opens

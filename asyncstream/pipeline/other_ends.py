@@ -10,6 +10,8 @@ from typing import TYPE_CHECKING, Any
 
 from asyncstream.locations import (
     Folder,
+    LineRange,
+    Lines,
     LocalFile,
     LocalFolder,
     Pack,
@@ -32,9 +34,10 @@ if TYPE_CHECKING:
     from asyncstream.archives.zip_source import ZipSource
 
 Place = SourceFile | SourceFolder | TargetFile | Folder
-# Bytes of memory that the directory of an archive may take outside Lambda.
+# Bytes of memory that the list of an archive's files may take outside Lambda.
 _MEMORY_ELSEWHERE = 1 * GiB
 _FILES, _ZIP = (LocalFile, LocalFolder), (ZipEntry, ZipEntries)
+_PACKS = (Pack, Lines, LineRange)
 
 
 @asynccontextmanager
@@ -79,15 +82,14 @@ async def add_other_ends(
         archives = None if kinds.isdisjoint(_ZIP) else _open_zip(engine, sources, config)
         if archives is not None:
             sources |= dict.fromkeys(_ZIP, archives)
-        if Pack in kinds:
+        if not kinds.isdisjoint(_PACKS):
             from asyncstream.archives.pack_source import PackSource
             from asyncstream.pipeline.packing import PackPlanner
 
             of_members = Ends(dict(sources), destinations, ends.retrying, archives)
-            planner = PackPlanner(of_members, engine, config.max_concurrency)
-            sources[Pack] = PackSource(
-                planner.plan, of_members.source_of, ends.retrying, of_members.slot_bytes
-            )
+            planner = PackPlanner(of_members, engine, config.max_concurrency, _entry_memory())
+            packs = PackSource(planner, of_members.source_of, ends.retrying, of_members.slot_bytes)
+            sources |= dict.fromkeys(_PACKS, packs)
         yield Ends(sources, destinations, ends.retrying, archives)
 
 
@@ -96,15 +98,17 @@ def _open_zip(
 ) -> "ZipSource":
     from asyncstream.archives.zip_source import ZipSource
 
-    left = memory_left(memory.lambda_memory(), memory.resident())
-    entry_memory = min(left, _MEMORY_ELSEWHERE)
     return ZipSource(
         engine,
         lambda place: sources[type(place)],
-        entry_memory,
+        _entry_memory(),
         max_output=config.max_output,
         max_ratio=config.max_ratio,
     )
+
+
+def _entry_memory() -> int:
+    return int(min(memory_left(memory.lambda_memory(), memory.resident()), _MEMORY_ELSEWHERE))
 
 
 def _kinds(places: Iterable[Place]) -> Iterator[type]:
@@ -113,5 +117,7 @@ def _kinds(places: Iterable[Place]) -> Iterator[type]:
         yield type(place)
         if isinstance(place, ZipEntry | ZipEntries):
             yield type(place.archive)
+        if isinstance(place, Lines):
+            yield type(place.file)
         if isinstance(place, Pack):
             yield from _kinds(place.members if isinstance(place.members, tuple) else [place.members])

@@ -1,19 +1,32 @@
 """Plan a pack: list its members, look at their first lines if need be, and lay them out."""
 
-from collections.abc import Awaitable, Callable, Sequence
+from collections.abc import Awaitable, Callable, Mapping, Sequence
 from contextlib import aclosing
 from functools import partial
+from itertools import pairwise
 from pathlib import PurePath
 from typing import TypeVar
 
+from msgspec.structs import replace
+
 from asyncstream.archives.pack_layout import ConcatLayout, Layout
-from asyncstream.archives.pack_members import Member, PackMembers
+from asyncstream.archives.pack_members import Member, MemberPlace, PackMembers
 from asyncstream.archives.tar_headers import check_name
 from asyncstream.archives.tar_layout import TarLayout
 from asyncstream.archives.zip_layout import ZipLayout
 from asyncstream.archives.zip_windows import read_whole
-from asyncstream.errors import InputError, LineTooLong, NothingToTransfer
-from asyncstream.locations import Concat, LocalFile, Pack, S3Object, Tar, Zip, is_folder_marker
+from asyncstream.errors import InputError, LineTooLong, NothingToTransfer, SourceNotFound
+from asyncstream.locations import (
+    Concat,
+    Lines,
+    LocalFile,
+    Pack,
+    S3Object,
+    Tar,
+    Zip,
+    ZipEntry,
+    is_folder_marker,
+)
 from asyncstream.mapping.calls import map_items
 from asyncstream.objects import ByteRange, Stored
 from asyncstream.pipeline.context import Ends
@@ -34,32 +47,62 @@ class PackPlanner:
         ends: the sources to list and to look at.
         engine: runs the requests for single members.
         max_concurrency: requests in flight at once.
+        room: bytes of memory that the members of one pack may take.
     """
 
-    def __init__(self, ends: Ends, engine: Engine, max_concurrency: int) -> None:
+    def __init__(self, ends: Ends, engine: Engine, max_concurrency: int, room: float) -> None:
         self._ends = ends
         self._engine = engine
         self._max_concurrency = max_concurrency
+        self._room = room
 
-    async def plan(self, pack: Pack) -> Layout:
-        """Return the layout of a pack.
+    async def plan_pack(self, pack: Pack) -> Mapping[Pack, Layout]:
+        """Return the layout of a pack, or of each of its volumes.
 
         Raises:
-            NothingToTransfer: nothing is stored under its prefix.
+            NothingToTransfer: nothing is stored under its prefix, or the volume does not exist.
             InputError: a name cannot be packed, or two are the same.
             LineTooLong: the first line of a file is too long to be left out.
         """
-        members = await (self._find_each(pack) if isinstance(pack.members, tuple) else self._list(pack))
-        match pack.into:
-            case Tar():
-                return await self._engine.compute(partial(_lay_out_archive, TarLayout, members))
-            case Zip():
-                return await self._engine.compute(partial(_lay_out_archive, ZipLayout, members))
-            case Concat(separator=separator, header=header):
-                if header == "first":
-                    await self._find_lines(members)
-                lines = header == "first"
-                return await self._engine.compute(partial(ConcatLayout, members, separator, lines=lines))
+        if isinstance(pack.members, tuple):
+            leave_out = pack.into.if_missing == "leave_out"
+            members = await self._find_each(pack.members, leave_out=leave_out)
+        else:
+            members = await self._list(pack)
+        if isinstance(pack.into, Concat):
+            lines = pack.into.header == "first"
+            if lines:
+                await self._find_lines(members)
+            separator = pack.into.separator
+            joined = await self._engine.compute(partial(ConcatLayout, members, separator, lines=lines))
+            return {pack: joined}
+        layouts = await self._engine.compute(partial(_lay_out_archives, pack.into, members))
+        if pack.into.split is None:
+            return {pack: layouts[0]}
+        volumes = {replace(pack, volume=number): each for number, each in enumerate(layouts, 1)}
+        if not pack.volume:
+            return volumes
+        if pack.volume > len(layouts):
+            raise NothingToTransfer(f"{pack} has {len(layouts)} volumes only")
+        return {pack: volumes[pack]}
+
+    async def plan_lines(self, lines: Lines) -> list[Layout]:
+        """Cut a text at line ends, and return the layouts of its ranges.
+
+        Raises:
+            NothingToTransfer: the text is empty.
+            LineTooLong: no line ends within 8 MiB after the place of a cut.
+        """
+        text = await self._find_each((lines.file,))
+        size = text.bytes
+        if not size:
+            raise NothingToTransfer(f"{lines.file} is empty")
+        header = await self._find_line_end(text[0], 0) if lines.header else 0
+        wanted = [header + (size - header) * each // lines.ranges for each in range(1, lines.ranges)]
+        cuts = await self._ask_each(lambda at: self._find_line_end(text[0], max(at - 1, header)), wanted)
+        edges = sorted({header, *cuts, size})
+        ranges = list(pairwise(edges)) or [(size, size)]
+        return [_lay_out_lines(lines.file, text[0], header, start, stop) for start, stop in ranges]
 
     async def _list(self, pack: Pack) -> PackMembers:
         """List the members in a folder. The archive itself is left out, and so are folder markers."""
@@ -71,27 +114,41 @@ class PackPlanner:
         while True:
             page, token = await self._ends.retrying.run(partial(source.list_page, folder, token))
             for row in page:
-                left_out = is_folder_marker(row.key, row.size) or folder.item(row.key) == pack.into.target
+                left_out = is_folder_marker(row.key, row.size) or _is_target(folder.item(row.key), pack)
                 members.left_out += left_out
                 if not left_out:
                     members.add(row.key, row.size, row.etag, row.modified)
+            if members.held > self._room:
+                raise InputError(
+                    f"{folder}: the {len(members):,} files listed so far need more than the "
+                    f"{self._room / MiB:.0f} MiB of memory for them. Give the function more memory, or pack "
+                    "several prefixes, one after the other"
+                )
             if token is None:
                 break
         if not members:
             raise NothingToTransfer(f"nothing is stored under {folder}")
         return members
 
-    async def _find_each(self, pack: Pack) -> PackMembers:
-        """Ask for the size and the version of each file of a list."""
-        places = pack.members
-        assert isinstance(places, tuple)  # noqa: S101 - the caller has checked it
+    async def _find_each(
+        self, places: Sequence[S3Object | LocalFile], *, leave_out: bool = False
+    ) -> PackMembers:
+        """Ask for the size and the version of each file of a list. Missing ones may be left out."""
         members = PackMembers(lambda at: places[int(at)], lambda at: _name_of(places[int(at)]))
 
-        async def find(place: S3Object | LocalFile) -> Stored:
-            return await self._ends.source_of(place).head(place, None)
+        async def find(place: S3Object | LocalFile) -> Stored | None:
+            try:
+                return await self._ends.source_of(place).head(place, None)
+            except SourceNotFound:
+                if not leave_out:
+                    raise
+                return None
 
         for position, stored in enumerate(await self._ask_each(find, places)):
-            members.add(position, stored.size, stored.etag, stored.modified)
+            if stored is None:
+                members.left_out += 1
+            else:
+                members.add(position, stored.size, stored.etag, stored.modified)
         return members
 
     async def _find_lines(self, members: PackMembers) -> None:
@@ -99,25 +156,32 @@ class PackPlanner:
 
         async def find(position: int) -> tuple[int, bool]:
             member = members[position]
-            start = await self._read(member, 0, min(_PROBE, member.size))
-            skip = await self._find_header(member, start) if position else 0
-            last = start[-1:] if len(start) == member.size else await self._read(member, -1, member.size)
-            return skip, last == b"\n"
+            known = await self._read(member, 0, min(_PROBE, member.size))
+            start = await self._find_line_end(member, 0, known) if position else 0
+            last = known if len(known) == member.size else await self._read(member, -1, member.size)
+            return start, last.endswith(b"\n")
 
-        for position, (skip, ends_line) in enumerate(await self._ask_each(find, range(len(members)))):
-            members.cut(position, skip, ends_line)
+        for position, (start, ends_line) in enumerate(await self._ask_each(find, range(len(members)))):
+            members.cut(position, start, members[position].size, ends_line=ends_line)
 
-    async def _find_header(self, member: Member, start: bytes) -> int:
-        """Return the length of a file's first line, given its first bytes."""
+    async def _find_line_end(self, member: Member, start: int, known: bytes = b"") -> int:
+        """Return the position after the first line end from `start` on; the size if there is none.
+
+        Args:
+            member: the text.
+            start: where to search.
+            known: the bytes from there on, as far as they are known.
+        """
         searched = 0
-        while (end := start.find(b"\n", searched)) < 0:
-            searched = len(start)
-            if searched == member.size:
-                return searched
+        while (found := known.find(b"\n", searched)) < 0:
+            searched = len(known)
+            if start + searched >= member.size:
+                return member.size
             if searched >= _LONGEST_LINE:
-                raise LineTooLong(f"the first line of {member.place} has over {_LONGEST_LINE} bytes")
-            start += await self._read(member, searched, min(2 * searched, member.size))
-        return end + 1
+                raise LineTooLong(f"{member.place}: the line at {start} has over {_LONGEST_LINE} bytes")
+            stop = start + max(_PROBE, 2 * searched)
+            known += await self._read(member, start + searched, min(stop, member.size))
+        return start + found + 1
 
     async def _read(self, member: Member, start: int, stop: int) -> bytes:
         """Return a short range of a member; a negative `start` counts from its end."""
@@ -146,12 +210,33 @@ class PackPlanner:
             return [outcome.result() async for outcome in replies]
 
 
-def _lay_out_archive(layout: Callable[[PackMembers], Layout], members: PackMembers) -> Layout:
-    """Return the layout of an archive, whose entries need names of their own.
+def _is_target(place: MemberPlace, pack: Pack) -> bool:
+    """Whether a file is the archive, or one of its volumes."""
+    if place == pack.into.target:
+        return True
+    if isinstance(pack.into, Concat) or pack.into.split is None or isinstance(place, ZipEntry):
+        return False
+    number = place.uri.rpartition("-")[2].partition(".")[0]
+    return len(number) == 5 and number.isdecimal() and replace(pack, volume=int(number)).target == place
+
+
+def _lay_out_archives(into: Tar | Zip, members: PackMembers) -> list[Layout]:
+    """Return the layout of an archive, or of its volumes.
 
     Raises:
         InputError: a name cannot be packed, or two are the same.
     """
+    _check_names(members)
+    layout_of: type[Layout] = TarLayout if isinstance(into, Tar) else ZipLayout
+    whole = layout_of(members)
+    if into.split is None:
+        return [whole]
+    volumes = [layout_of(members.of(positions)) for positions in whole.volumes(into.split)]
+    volumes[0].members.left_out = members.left_out
+    return volumes
+
+
+def _check_names(members: PackMembers) -> None:
     seen: set[int] = set()
     for member in members:
         check_name(member.name)
@@ -159,7 +244,15 @@ def _lay_out_archive(layout: Callable[[PackMembers], Layout], members: PackMembe
         if hash(member.name) in seen and sum(other.name == member.name for other in members) > 1:
             raise InputError(f"{member.place}: another file has the same name in the archive, {member.name}")
         seen.add(hash(member.name))
-    return layout(members)
+
+
+def _lay_out_lines(file: S3Object | LocalFile, text: Member, header: int, start: int, stop: int) -> Layout:
+    """Return the layout of some lines, after the header."""
+    members = PackMembers(lambda _: file, lambda _: "")
+    members.add(0, text.size, text.etag, text.modified)
+    members.repeat(0, start, stop, ends_line=True)
+    members.cut(0, 0, header, ends_line=True)
+    return ConcatLayout(members, b"", lines=False)
 
 
 def _name_of(place: S3Object | LocalFile) -> str:

@@ -3,6 +3,7 @@
 from asyncstream.errors import InputError, NothingToTransfer
 from asyncstream.locations import (
     Folder,
+    Lines,
     LocalFile,
     LocalFolder,
     Pack,
@@ -19,7 +20,7 @@ from asyncstream.locations import (
 )
 
 FOLDERS, OF_S3 = (S3Prefix, LocalFolder), (S3Object, S3Prefix)
-SOURCE_FOLDERS = (*FOLDERS, ZipEntries)
+SOURCE_FOLDERS = (*FOLDERS, ZipEntries, Lines)
 _TARGETS = (S3Object, LocalFile, StandardStream)
 _SOURCES = (*_TARGETS, WebFile, ZipEntry, Pack)
 
@@ -37,7 +38,7 @@ def pack_of(members: object, into: PackInto) -> tuple[Pack, TargetFile]:
         if not members:
             raise NothingToTransfer(f"the list of files to pack into {into.target} is empty")
     each = members if isinstance(members, tuple) else ()
-    if not isinstance(members, (*SOURCE_FOLDERS, tuple)) or not all(
+    if not isinstance(members, S3Prefix | LocalFolder | ZipEntries | tuple) or not all(
         isinstance(place, S3Object | LocalFile) for place in each
     ):
         raise InputError(
@@ -80,5 +81,9 @@ def _check_names_match(source: SourceFolder, destination: Folder) -> None:
         InputError: it does not: `s3://bucket/data` would make `data/x` to `/x`.
     """
     for prefix, other in ((source, destination), (destination, source)):
-        if isinstance(other, LocalFolder | ZipEntries) and prefix.prefix and not prefix.prefix.endswith("/"):
+        if (
+            isinstance(other, LocalFolder | ZipEntries | Lines)
+            and prefix.prefix
+            and not prefix.prefix.endswith("/")
+        ):
             raise InputError(f"{prefix} and a folder: end the prefix with a slash")

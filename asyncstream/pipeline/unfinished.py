@@ -4,7 +4,7 @@ from collections.abc import Collection, Iterator, Mapping, Sequence
 from types import MappingProxyType
 from typing import Any, NamedTuple, Protocol, runtime_checkable
 
-from asyncstream.locations import SourceFile, TargetFile, ZipEntries, ZipEntry
+from asyncstream.locations import LineRange, Lines, SourceFile, TargetFile, ZipEntries, ZipEntry
 from asyncstream.pipeline.continuation import Continuation
 
 
@@ -40,14 +40,14 @@ class PlannedFiles(Protocol):
 
 
 class Left(NamedTuple):
-    """A file that is left to do, or files in an archive.
+    """A file that is left to do, or files in an archive or a text.
 
     Attributes:
-        source: the file, or the entries of an archive.
-        destination: the file, or the folder of the entries.
+        source: the file, or the entries of an archive, or the lines of a text.
+        destination: the file, or their folder.
         continuation: where to continue, if the file was started.
         files: the number of files.
-        started: where to continue entries that were started, by name.
+        started: where to continue those that were started, by name.
     """
 
     source: Any
@@ -62,8 +62,8 @@ def pairs_left(
 ) -> Iterator[Left]:
     """Yield pairs that have the files that are left, and no others. First those of files that were started.
 
-    The entries of an archive are one pair, however many. Each pair is created when the caller asks for it,
-    because little time is left when files are pending.
+    The entries of an archive, or the lines of a text, are one pair, however many. Each pair is created when
+    the caller asks for it, because little time is left when files are pending.
 
     Args:
         files: the files of the transfer.
@@ -79,14 +79,14 @@ def pairs_left(
         continuation = continuations.get(position, file.continuation)
         if continuation is None:
             continue
-        if isinstance(file.source, ZipEntry):  # its archive has a pair for all entries
+        if isinstance(file.source, ZipEntry | LineRange):  # all files of its archive or text have one pair
             started[position] = file.source.name, continuation
         else:
             left[position] = 0
             yield Left(file.source, file.destination, continuation)
     for source, destination, positions in _pairs(files, bytes(left)):
         own = [started[each] for each in started if each in positions]
-        if isinstance(source, ZipEntries):
+        if isinstance(source, ZipEntries | Lines):
             number = left.count(1, positions.start, positions.stop)
             yield Left(source, destination, None, number, dict(own))
         else:

@@ -28,7 +28,7 @@ from asyncstream import (
 )
 from asyncstream.archives import zip_source
 from asyncstream.engines import ENGINES, EngineName
-from asyncstream.lab.s3 import LabS3
+from asyncstream.lab.s3 import Fault, LabS3
 from tests.servers import Bucket, S3Server, content
 
 from .fixture_types import Copy, NewSession, StopAfter
@@ -105,6 +105,18 @@ def test_a_slice_reads_its_own_bytes_only(
     assert min(data)[0] == archive.index(b"100.txt") - 30
     assert max(last for _, last in data) == entries.slice.end - 1
     assert "HeadObject" not in report.requests
+
+
+def test_a_directory_that_breaks_off_is_read_again(
+    put: Callable[..., ZipEntries], copy: Copy, bucket: Bucket, lab: LabS3, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Here it is longer than the bytes that are read of an archive's end."""
+    monkeypatch.setattr(zip_source, "TAIL", 1_000)
+    entries = put(pack(SMALL))
+    lab.set_faults([Fault("truncate", operation="GetObject", times=[3], at=0.7)])
+    copy([(entries, S3Prefix(bucket.name, "copies/"))]).raise_for_failures()
+    assert lab.faults_struck() == [1]
+    assert unpacked(bucket) == SMALL
 
 
 def test_slices_of_selected_files_leave_out_empty_ones(

@@ -42,7 +42,7 @@ GOOD = [
     PACK | {"separator": "\n", "header": None},
     PACK | {"header": "first", "report_uri": "s3://clean/r.json"},
     {"tar": "s3://raw/in/", "destination": "s3://clean/in.tar", "continuation": None},
-    {"zip": "s3://raw", "destination": "s3://clean/raw.zip"},
+    {"zip": "s3://raw", "destination": "s3://clean/raw.zip", "if_missing": "leave_out"},
 ]
 
 # Events that the schema and the handler refuse: where each is wrong, and part of the message.
@@ -103,6 +103,7 @@ BEYOND_THE_SCHEMA = [
     ({"tar": ["s3://raw/a"], "destination": "s3://raw/a"}, "s3://raw/a cannot be made of itself"),
     (PACK | {"report_uri": "s3://raw/b"}, "at $.report_uri: s3://raw/b is one of the files"),
     (PACK | {"report_uri": "s3://clean/ab"}, "at $.report_uri: s3://clean/ab is one of the files"),
+    (UNZIP | {"if_missing": "fail"}, "which is for `tar`, `zip`, `concat`"),
     (PACK | {"select": "*"}, "has `concat`: leave out `select`"),
     ({"files": [PAIR | {"entries": {}}]}, "end the prefix with a slash"),
     ({"files": [PAIR | {"entries": {"encoding": "x"}}]}, "at $.files[0].entries: encoding 'x'"),
@@ -247,8 +248,13 @@ def test_what_the_schema_refuses_we_refuse(event_schema: jsonschema.Draft202012V
             ],
         ),
         (
-            {"tar": "s3://raw/in/", "destination": "s3://clean/a"},
-            [(Pack(S3Prefix("raw", "in/"), Tar(S3Object("clean", "a"))), S3Object("clean", "a"))],
+            {"tar": "s3://raw/in/", "destination": "s3://clean/a", "if_missing": "leave_out"},
+            [
+                (
+                    Pack(S3Prefix("raw", "in/"), Tar(S3Object("clean", "a"), "leave_out")),
+                    S3Object("clean", "a"),
+                )
+            ],
         ),
         (
             {"files": [{"source": "s3://raw/a", "destination": "s3://b-c", "entries": {"select": "b"}}]},

@@ -4,6 +4,7 @@ import gzip
 import lzma
 import struct
 import sys
+import tracemalloc
 import zlib
 from importlib import import_module
 
@@ -29,7 +30,7 @@ def decode(decoder: Decoder, data: bytes, chunk: int = 64 * KiB) -> bytes:
         for piece in decoder.decode(memoryview(data)[at : at + chunk]):
             assert len(piece) <= max(256 * KiB, chunk)
             made += piece
-    return bytes(made + decoder.finish())
+    return bytes(made + b"".join(decoder.finish()))
 
 
 @pytest.mark.parametrize("method", METHODS)
@@ -132,3 +133,19 @@ def test_entries_become_gzip_files_of_the_size_promised(method: int, size: int, 
 def test_the_size_in_a_gzip_file_is_modulo_4_gib() -> None:
     made = decode(gzip_maker(8, (5 << 30) + 7, 1), b"\x03\x00")
     assert struct.unpack("<2I", made[-8:]) == (1, (1 << 30) + 7)
+
+
+def test_deflate64_keeps_nothing_of_its_input() -> None:
+    """inflate64 1.0.4 keeps a reference to each object that it gets."""
+    whole = content(2 * MiB)
+    data = compress(9, whole)
+    tracemalloc.start()
+    try:
+        for _ in range(3):
+            chunks = (data[at : at + 64 * KiB] for at in range(0, len(data), 64 * KiB))
+            decoder = decoder_for(9, len(whole), AMPLE)
+            assert sum(len(piece) for chunk in chunks for piece in decoder.decode(chunk)) > len(whole) - 1000
+        kept, _ = tracemalloc.get_traced_memory()
+    finally:
+        tracemalloc.stop()
+    assert kept < 1 * MiB

@@ -2,6 +2,7 @@
 
 import io
 import pickle
+import struct
 import zipfile
 from typing import Any
 
@@ -15,7 +16,7 @@ from asyncstream.archives.zip_listing import Listing
 from asyncstream.archives.zip_windows import Windows, _Kept
 from asyncstream.engines.driver import drive
 from asyncstream.errors import CorruptInput, InputError
-from asyncstream.locations import LocalFile, S3Object, S3Prefix, ZipEntries, ZipEntry, ZipSlice
+from asyncstream.locations import Lines, LocalFile, S3Object, S3Prefix, ZipEntries, ZipEntry, ZipSlice
 from asyncstream.locations.archives import format_rows, parse_rows
 from asyncstream.objects import ByteRange, ListedObject
 from asyncstream.pipeline.jobs import Jobs
@@ -164,6 +165,20 @@ def test_one_header_for_two_rows_is_an_overlap(order: list[int]) -> None:
         listed(in_order(bytes(archive), order))
 
 
+def test_a_position_beyond_every_archive_is_damage() -> None:
+    row = struct.pack("<2HQ", 1, 8, (1 << 64) - 1)
+    archive = bytearray(packed(["a", "b"]))
+    at = archive.rindex(b"PK\x01\x02")
+    struct.pack_into("<H", archive, at + 30, len(row))
+    struct.pack_into("<I", archive, at + 42, 0xFFFFFFFF)
+    archive[at + 47 : at + 47] = row
+    end = archive.rindex(b"PK\x05\x06")
+    struct.pack_into("<I", archive, end + 12, struct.unpack_from("<I", archive, end + 12)[0] + len(row))
+    for order in ([0, 1], [1, 0]):
+        with pytest.raises(CorruptInput, match="overlaps the next"):
+            listed(in_order(bytes(archive), order))
+
+
 def test_entries_of_one_name_are_refused_unless_one_is_named() -> None:
     archive = packed(["x_1", "x_2", "y"]).replace(b"x_2", b"x_1")
     with pytest.raises(InputError, match="two entries have the name 'x_1'"):
@@ -262,6 +277,14 @@ def test_a_report_says_what_is_unfinished() -> None:
         assert rest[0].slice.rows == "1-2"
         assert (rest[0].archive, rest[0].slice.etag) == (WHOLE.archive, ETAG)
         assert each.pending[1].source == ZipEntry(WHOLE.archive, "b")
+
+
+def test_ranges_of_lines_are_unfinished_as_a_whole() -> None:
+    pair = Lines(S3Object("raw", "x")), S3Prefix("clean", "out/")
+    jobs = Jobs([pair])
+    for name in ("part-00000", "part-00001", "part-00002"):
+        jobs.add_listed(0, ListedObject(name, 5, '"x"'))
+    assert jobs.pairs_of(bytes([0, 1, 1])) == [pair]
 
 
 def test_results_alone_say_what_is_unfinished() -> None:
