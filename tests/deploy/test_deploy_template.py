@@ -288,7 +288,8 @@ def test_a_deleted_stack_leaves_nothing_behind() -> None:
 
 
 @pytest.mark.parametrize(
-    ("name", "pairs", "settings"), [("direct.json", 2, {}), ("prefix.json", 1, {"max_concurrency": 10})]
+    ("name", "pairs", "settings"),
+    [("direct.json", 2, {}), ("prefix.json", 1, {"max_concurrency": 10}), ("unzip.json", 1, {})],
 )
 def test_sample_events_are_what_the_handlers_read(
     root: Path, name: str, pairs: int, settings: dict[str, int]
