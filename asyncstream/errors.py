@@ -88,12 +88,6 @@ class OtherVersion(SourceChanged):
     """The source has another ETag than the one asked for."""
 
 
-class MemberGone(OtherVersion):
-    """A source of a pack was deleted or overwritten, and may be left out. Raised only within the pipeline."""
-
-    starts_over = True
-
-
 class DestinationExists(AsyncstreamError, FileExistsError):
     """The destination exists and `if_exists="fail"` is set. The existing object was not changed."""
 

@@ -9,7 +9,7 @@ from typing import Any, TypeVar
 from asyncstream.archives.pack_layout import SMALL_MEMBER, Layout
 from asyncstream.archives.pack_members import Member, MemberPlace
 from asyncstream.checksum import Checksum, Digests, combined
-from asyncstream.errors import ChecksumMismatch, MemberGone, SourceChanged, SourceNotFound, TruncatedBody
+from asyncstream.errors import ChecksumMismatch, OtherVersion, SourceChanged, SourceNotFound, TruncatedBody
 from asyncstream.locations import S3Object
 from asyncstream.objects import ByteRange
 from asyncstream.ports import Opened, Source
@@ -21,6 +21,12 @@ T = TypeVar("T")
 _LONGEST_WAIT = 15.0
 # Bytes of a member whose CRC32 is computed by one request.
 _CRC32_RANGE = 64 * MiB
+
+
+class MemberGone(OtherVersion):
+    """A member was deleted or overwritten, and may be left out: the pack starts over."""
+
+    starts_over = True
 
 
 class PackReader:

@@ -4,6 +4,7 @@ import re
 from bisect import bisect_right
 from collections.abc import Iterable, Sequence
 from fnmatch import translate
+from typing import Protocol, TypeVar
 
 from msgspec import Struct
 from msgspec.structs import replace
@@ -158,15 +159,30 @@ def _unreadable(row: RawEntry) -> str | None:
     return None
 
 
-def share_windows(entries: Iterable[Entry]) -> list[Entry]:
+class Shared(Protocol):
+    """An entry that may share a window with its neighbours: a ZIP archive's, or another's."""
+
+    @property
+    def range(self) -> ByteRange:
+        """Its bytes in the archive."""
+
+    @property
+    def refused(self) -> str | None:
+        """The reason why it cannot be read; None if it can."""
+
+
+AnyEntry = TypeVar("AnyEntry", bound=Shared)
+
+
+def share_windows(entries: Iterable[AnyEntry]) -> list[AnyEntry]:
     """Put small neighbours into windows, and return all entries so that those of a window are apart.
 
     First the first of each of 16 windows, then the second, and so on.
 
     Args:
-        entries: in any order.
+        entries: in any order. They are structs with the fields `window` and `sharing` of `Entry`.
     """
-    groups: list[list[Entry]] = []
+    groups: list[list[AnyEntry]] = []
     start = -1
     for entry in sorted(entries, key=lambda entry: entry.range.start):
         if entry.refused is not None or entry.range.length > _LARGEST_SHARED:
@@ -178,7 +194,7 @@ def share_windows(entries: Iterable[Entry]) -> list[Entry]:
         else:
             groups[-1].append(entry)
     windows = list(map(_with_window, groups))
-    order: list[Entry] = []
+    order: list[AnyEntry] = []
     for first in range(0, len(windows), _WINDOWS_IN_TURN):
         turn = windows[first : first + _WINDOWS_IN_TURN]
         for position in range(max(map(len, turn))):
@@ -186,12 +202,12 @@ def share_windows(entries: Iterable[Entry]) -> list[Entry]:
     return order
 
 
-def _may_join(entry: Entry, group: Sequence[Entry]) -> bool:
+def _may_join(entry: Shared, group: Sequence[Shared]) -> bool:
     return len(group) < _MOST_SHARING and entry.range.start - group[-1].range.stop <= _LARGEST_GAP
 
 
-def _with_window(group: Sequence[Entry]) -> Sequence[Entry]:
+def _with_window(group: Sequence[AnyEntry]) -> Sequence[AnyEntry]:
     if len(group) == 1:
         return group
     window = ByteRange(group[0].range.start, group[-1].range.stop)
-    return [replace(entry, window=window, sharing=len(group)) for entry in group]
+    return [replace(entry, window=window, sharing=len(group)) for entry in group]  # type: ignore[type-var]

@@ -1,8 +1,9 @@
 """Read small neighbours of an archive by one request: 2,000 entries of 8 KB by some forty GETs."""
 
 from collections.abc import Awaitable, Callable
+from typing import Protocol
 
-from asyncstream.archives.zip_entries import WINDOW, Entry
+from asyncstream.archives.zip_entries import WINDOW
 from asyncstream.errors import TruncatedBody
 from asyncstream.objects import ByteRange
 from asyncstream.ports import ByteStream
@@ -12,6 +13,22 @@ from asyncstream.ports import ByteStream
 _MOST_KEPT = 24
 
 Read = Callable[[ByteRange], Awaitable[ByteStream]]
+
+
+class Sharing(Protocol):
+    """An entry that may share a window; see `zip_entries.Entry`."""
+
+    @property
+    def range(self) -> ByteRange:
+        """Its bytes in the archive."""
+
+    @property
+    def window(self) -> ByteRange | None:
+        """A range that it shares with neighbours; None if it is read on its own."""
+
+    @property
+    def sharing(self) -> int:
+        """The number of entries in its window."""
 
 
 class _Window:
@@ -34,7 +51,7 @@ class Windows:
     def __init__(self) -> None:
         self._kept: dict[ByteRange, _Window] = {}
 
-    async def open(self, entry: Entry, read: Read) -> ByteStream:
+    async def open(self, entry: Sharing, read: Read) -> ByteStream:
         """Open an entry's bytes, from its window if it shares one."""
         place = entry.window
         if place is None:

@@ -1,4 +1,4 @@
-"""The arguments of `asyncstream ls`, `unzip`, `tar`, `zip`, `concat` and `split`."""
+"""The arguments of `asyncstream ls`, `unzip`, `untar`, `tar`, `zip`, `concat` and `split`."""
 
 import argparse
 
@@ -10,6 +10,20 @@ Unpack a ZIP archive: each file in it becomes an object of its own, or a file.
 The archive is read by ranges, so it can be of any size, and small files share requests. S3 compares each
 object with the CRC32 that the archive has of it. A file that is damaged, encrypted or has a hostile name
 (../x, /x) fails, and the others are unpacked. With --if-exists skip a second run unpacks what is missing."""
+
+UNTAR_HELP = """\
+Unpack a tar archive: each file in it becomes an object of its own, or a file.
+
+The archive may be compressed by gzip, Zstandard, bzip2 or xz; its first bytes say which. If it is not, only
+its headers are read at first, then all files at once, by ranges. A compressed archive is decompressed twice:
+once to check it and list its files, once to copy them, one after the other. A file with a hostile name (../x,
+/x) fails, and the others are unpacked. If several have one name, the last counts. Links and devices are
+left out."""
+
+LS_HELP = """\
+List the files in a ZIP or tar archive: their bytes and names.
+
+A name that ends with .tar, .tar.gz, .tgz, .tar.zst, .tar.bz2 or .tar.xz is that of a tar archive."""
 
 _SOURCES_HELP = """\
 One SOURCE is a prefix or a folder, and stands for all files in it. Several are objects or files."""
@@ -51,6 +65,14 @@ def add_unzip(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--gz", action="store_true", help="make gzip files without unpacking: their names get .gz"
     )
+    add_transfer(parser)
+
+
+def add_untar(parser: argparse.ArgumentParser) -> None:
+    """Add the arguments of `asyncstream untar`."""
+    _add_read_archive(parser)
+    parser.add_argument("destination", metavar="DESTINATION", help="s3://bucket/folder/ or a folder")
+    _add_select(parser)
     add_transfer(parser)
 
 
@@ -129,10 +151,14 @@ def _add_read_archive(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("archive", metavar="ARCHIVE", help="s3://bucket/key, a path or a URL")
 
 
+def _add_select(parser: argparse.ArgumentParser) -> None:
+    help_ = 'only files of such names, such as "*.csv"'
+    parser.add_argument("--select", default="*", metavar="PATTERN", help=help_)
+
+
 def _add_selection(parser: argparse.ArgumentParser) -> None:
-    add = parser.add_argument
-    add("--select", default="*", metavar="PATTERN", help='only files of such names, such as "*.csv"')
-    add(
+    _add_select(parser)
+    parser.add_argument(
         "--encoding",
         metavar="NAME",
         help="encoding of names that are not UTF-8, such as cp932; default: cp437",

@@ -1,6 +1,14 @@
 """Places that a transfer reads and writes: objects, files, URLs, prefixes and folders. No I/O."""
 
-from asyncstream.locations.archives import ArchiveFile, Unwritable, ZipEntries, ZipEntry, ZipSlice
+from asyncstream.locations.archives import (
+    ArchiveFile,
+    TarEntries,
+    TarEntry,
+    Unwritable,
+    ZipEntries,
+    ZipEntry,
+    ZipSlice,
+)
 from asyncstream.locations.lines import LineRange, Lines
 from asyncstream.locations.local import LocalFile, LocalFolder, StandardStream
 from asyncstream.locations.packs import Concat, Members, Pack, PackInto, Tar, Zip
@@ -8,10 +16,10 @@ from asyncstream.locations.s3 import MAX_KEY_BYTES, S3Object, S3Prefix, is_folde
 from asyncstream.locations.web import WebFile
 
 # Sources and destinations of one file, and of many.
-SourceFile = S3Object | LocalFile | WebFile | StandardStream | ZipEntry | Pack | LineRange
+SourceFile = S3Object | LocalFile | WebFile | StandardStream | ZipEntry | TarEntry | Pack | LineRange
 TargetFile = S3Object | LocalFile | StandardStream | Unwritable
 Folder = S3Prefix | LocalFolder
-SourceFolder = Folder | ZipEntries | Lines
+SourceFolder = Folder | ZipEntries | TarEntries | Lines
 
 __all__ = [
     "MAX_KEY_BYTES",
@@ -31,6 +39,8 @@ __all__ = [
     "SourceFolder",
     "StandardStream",
     "Tar",
+    "TarEntries",
+    "TarEntry",
     "TargetFile",
     "Unwritable",
     "WebFile",

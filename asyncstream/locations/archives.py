@@ -202,3 +202,54 @@ class ZipEntries(Struct, frozen=True):
     def item(self, name: str, row: int | None = None) -> ZipEntry:
         """Return the entry of this name, whose row in the directory has this number."""
         return ZipEntry(self.archive, name, self.as_gzip, row)
+
+
+class TarEntry(Struct, frozen=True):
+    """One file of a tar archive, which may be compressed.
+
+    Attributes:
+        archive: the archive.
+        name: the file's name, without "./" at the start.
+    """
+
+    archive: ArchiveFile
+    name: str
+
+    @property
+    def uri(self) -> str:
+        """The archive's URI and the name, for display."""
+        return f"{self.archive.uri}!/{self.name}"
+
+    def __str__(self) -> str:
+        return f"{self.archive}!/{self.name}"
+
+
+class TarEntries(Struct, frozen=True):
+    """The files in a tar archive, which may be compressed by gzip, Zstandard, bzip2 or xz.
+
+    If several files have one name, the last counts, as for programs.
+
+    Attributes:
+        archive: an object, a file, or a URL whose server supports ranges.
+        select: a pattern of names, as in shells, such as "*.csv". `*` matches slashes, too. Default: all.
+    """
+
+    archive: ArchiveFile
+    select: str = "*"
+
+    @property
+    def prefix(self) -> str:
+        """Empty: the names of files start in the archive."""
+        return ""
+
+    @property
+    def uri(self) -> str:
+        """The archive's URI, for display."""
+        return f"{self.archive.uri}!/"
+
+    def __str__(self) -> str:
+        return f"{self.archive}!/"
+
+    def item(self, name: str) -> TarEntry:
+        """Return the file of this name."""
+        return TarEntry(self.archive, name)

@@ -21,6 +21,7 @@ from asyncstream.locations import (
     SourceFile,
     SourceFolder,
     StandardStream,
+    TarEntries,
     TargetFile,
     Unwritable,
     ZipEntries,
@@ -124,6 +125,7 @@ class Jobs(Sequence[Job]):
         bytes: sum over all files of known size.
         largest: bytes of the largest of them.
         folder_markers: number of listed objects that only mark a folder. They are not among the files.
+        in_order: whether the files must be read one after the other.
     """
 
     def __init__(self, pairs: Sequence[Pair]) -> None:
@@ -137,6 +139,7 @@ class Jobs(Sequence[Job]):
         self.listed = 0
         self.bytes = self.largest = 0
         self.folder_markers = 0
+        self.in_order = False
 
     def add(self, position: int) -> None:
         """Add a pair of objects, by its position."""
@@ -333,10 +336,11 @@ class Jobs(Sequence[Job]):
         try:
             written: TargetFile = destination.item(rebased(key, source, destination))
         except InputError as error:
-            if not isinstance(source, ZipEntries):
+            if not isinstance(source, ZipEntries | TarEntries):
                 raise InputError(f"{read} cannot be written under {destination}: {error}") from None
             # An archive may be hostile, or from another system.
-            written = Unwritable(destination, f"{key}{source.suffix}", str(error))
+            end = source.suffix if isinstance(source, ZipEntries) else ""
+            written = Unwritable(destination, key + end, str(error))
         return Job(read, written, listed.size, listed.etag)
 
 

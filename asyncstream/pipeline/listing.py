@@ -12,6 +12,8 @@ from asyncstream.locations import (
     Pack,
     S3Prefix,
     SourceFolder,
+    TarEntries,
+    TarEntry,
     ZipEntries,
     ZipEntry,
     is_folder_marker,
@@ -45,7 +47,7 @@ async def list_files(ends: Ends, pairs: Sequence[Pair], room: float = math.inf) 
     for position, (source, _) in enumerate(pairs):
         if isinstance(source, ZipEntries):
             await _list_archive(source, position, work, ends, room)
-        elif isinstance(source, S3Prefix | LocalFolder | Lines):
+        elif isinstance(source, S3Prefix | LocalFolder | TarEntries | Lines):
             ask = partial(_page, source, ends)
             await _list(source, position, work, ask, room)
         elif isinstance(source, Pack):
@@ -57,14 +59,29 @@ async def list_files(ends: Ends, pairs: Sequence[Pair], room: float = math.inf) 
                 with suppress(AsyncstreamError):  # only this file fails, when it opens
                     await ends.retrying.run(partial(ends.archives.prepare, source))
             work.add(position)
+        if isinstance(source, TarEntries | TarEntry):
+            needs_order = partial(ends.source_of(source).needs_order, source)
+            work.in_order |= await ends.retrying.run(needs_order)
     work.check_distinct()
     return work
 
 
-async def list_entries(ends: Ends, entries: ZipEntries) -> list[ListedObject]:
+async def list_entries(ends: Ends, entries: ZipEntries | TarEntries) -> list[ListedObject]:
     """Return the files in an archive; see `TransferSession.list_entries`."""
+    if isinstance(entries, TarEntries):
+        return await _list_tar(entries, ends)
     listing = await _all(entries, ends)
     return [listing[position] for position in range(len(listing))]
+
+
+async def _list_tar(entries: TarEntries, ends: Ends) -> list[ListedObject]:
+    found: list[ListedObject] = []
+    token: str | None = None
+    while True:
+        page, token = await _page(entries, ends, token)
+        found += page
+        if token is None:
+            return found
 
 
 async def slice_archive(ends: Ends, entries: ZipEntries, size: int) -> list[ZipEntries]:

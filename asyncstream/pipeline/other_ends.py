@@ -18,25 +18,34 @@ from asyncstream.locations import (
     SourceFile,
     SourceFolder,
     StandardStream,
+    TarEntries,
+    TarEntry,
     TargetFile,
     WebFile,
     ZipEntries,
     ZipEntry,
 )
 from asyncstream.pipeline import memory
-from asyncstream.pipeline.config import TransferConfig, chunk_size_within, memory_left
+from asyncstream.pipeline.config import (
+    TransferConfig,
+    chunk_size_within,
+    memory_left,
+    memory_limit_or_default,
+)
 from asyncstream.pipeline.context import Ends
 from asyncstream.ports import Destination, Engine, Source
+from asyncstream.retry import Retrying
 from asyncstream.units import GiB
 from asyncstream.web import FetchConfig
 
 if TYPE_CHECKING:
+    from asyncstream.archives.tar_source import TarSource
     from asyncstream.archives.zip_source import ZipSource
 
 Place = SourceFile | SourceFolder | TargetFile | Folder
 # Bytes of memory that the list of an archive's files may take outside Lambda.
 _MEMORY_ELSEWHERE = 1 * GiB
-_FILES, _ZIP = (LocalFile, LocalFolder), (ZipEntry, ZipEntries)
+_FILES, _ZIP, _TAR = (LocalFile, LocalFolder), (ZipEntry, ZipEntries), (TarEntry, TarEntries)
 _PACKS = (Pack, Lines, LineRange)
 
 
@@ -82,6 +91,10 @@ async def add_other_ends(
         archives = None if kinds.isdisjoint(_ZIP) else _open_zip(engine, sources, config)
         if archives is not None:
             sources |= dict.fromkeys(_ZIP, archives)
+        if not kinds.isdisjoint(_TAR):
+            tar = _open_tar(engine, sources, ends.retrying, config)
+            closing.push_async_callback(tar.close)
+            sources |= dict.fromkeys(_TAR, tar)
         if not kinds.isdisjoint(_PACKS):
             from asyncstream.archives.pack_source import PackSource
             from asyncstream.pipeline.packing import PackPlanner
@@ -107,6 +120,17 @@ def _open_zip(
     )
 
 
+def _open_tar(
+    engine: Engine, sources: Mapping[type, Source[Any, Any]], retrying: Retrying, config: TransferConfig
+) -> "TarSource":
+    from asyncstream.archives.tar_opening import TarLimits
+    from asyncstream.archives.tar_source import TarSource
+
+    limit = memory_limit_or_default(config.memory_limit, memory.lambda_memory(), memory.resident())
+    limits = TarLimits(_entry_memory(), limit, config.max_output, config.max_ratio)
+    return TarSource(engine, lambda place: sources[type(place)], retrying, limits)
+
+
 def _entry_memory() -> int:
     return int(min(memory_left(memory.lambda_memory(), memory.resident()), _MEMORY_ELSEWHERE))
 
@@ -115,7 +139,7 @@ def _kinds(places: Iterable[Place]) -> Iterator[type]:
     """Yield the type of each place, and of the archive that an entry is in."""
     for place in places:
         yield type(place)
-        if isinstance(place, ZipEntry | ZipEntries):
+        if isinstance(place, (*_ZIP, *_TAR)):
             yield type(place.archive)
         if isinstance(place, Lines):
             yield type(place.file)

@@ -13,6 +13,8 @@ from asyncstream.locations import (
     SourceFile,
     SourceFolder,
     StandardStream,
+    TarEntries,
+    TarEntry,
     TargetFile,
     WebFile,
     ZipEntries,
@@ -20,9 +22,10 @@ from asyncstream.locations import (
 )
 
 FOLDERS, OF_S3 = (S3Prefix, LocalFolder), (S3Object, S3Prefix)
-SOURCE_FOLDERS = (*FOLDERS, ZipEntries, Lines)
+_ARCHIVES = (ZipEntries, TarEntries)
+SOURCE_FOLDERS = (*FOLDERS, *_ARCHIVES, Lines)
 _TARGETS = (S3Object, LocalFile, StandardStream)
-_SOURCES = (*_TARGETS, WebFile, ZipEntry, Pack)
+_SOURCES = (*_TARGETS, WebFile, ZipEntry, TarEntry, Pack)
 
 
 def pack_of(members: object, into: PackInto) -> tuple[Pack, TargetFile]:
@@ -67,7 +70,7 @@ def check_pair(source: object, destination: object) -> None:
     elif not (isinstance(source, _SOURCES) and isinstance(destination, _TARGETS)):
         raise InputError(
             "give two S3Objects, or two S3Prefixes to copy a listing (or a LocalFile, LocalFolder, WebFile, "
-            "ZipEntry or ZipEntries in the place of one), not "
+            "ZipEntry, ZipEntries, TarEntry or TarEntries in the place of one), not "
             f"{type(source).__name__} and {type(destination).__name__}"
         )
     if isinstance(destination, S3Object) and destination.version_id is not None:
@@ -81,9 +84,6 @@ def _check_names_match(source: SourceFolder, destination: Folder) -> None:
         InputError: it does not: `s3://bucket/data` would make `data/x` to `/x`.
     """
     for prefix, other in ((source, destination), (destination, source)):
-        if (
-            isinstance(other, LocalFolder | ZipEntries | Lines)
-            and prefix.prefix
-            and not prefix.prefix.endswith("/")
-        ):
+        names_files = isinstance(other, (LocalFolder, *_ARCHIVES, Lines))
+        if names_files and prefix.prefix and not prefix.prefix.endswith("/"):
             raise InputError(f"{prefix} and a folder: end the prefix with a slash")

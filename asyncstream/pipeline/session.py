@@ -10,7 +10,7 @@ from typing import TypeVar, TypeVarTuple
 from asyncstream import tracing
 from asyncstream.engines import EngineName
 from asyncstream.engines.keeping import EngineSession, Kept
-from asyncstream.locations import Folder, S3Object, ZipEntries
+from asyncstream.locations import Folder, S3Object, TarEntries, ZipEntries
 from asyncstream.objects import ListedObject, OpenUpload
 from asyncstream.pipeline import listing, progress, small_objects, stale_uploads
 from asyncstream.pipeline.clients import Clients
@@ -92,11 +92,13 @@ class TransferSession(EngineSession):
         places = chain.from_iterable(pairs)
         return self._request(config or TransferConfig(), listing.list_files, pairs, places=places)
 
-    def list_entries(self, entries: ZipEntries, web: FetchConfig | None = None) -> list[ListedObject]:
+    def list_entries(
+        self, entries: ZipEntries | TarEntries, web: FetchConfig | None = None
+    ) -> list[ListedObject]:
         """Return the names and sizes of the files in an archive, in the order in which they are unpacked.
 
         Raises:
-            CorruptInput: it is not a ZIP archive, or damaged.
+            CorruptInput: it is not such an archive, or damaged.
             SourceNotFound, BucketNotFound, AccessDenied, ConnectionFailed: it could not be read.
         """
         return self._request(_DEFAULTS, listing.list_entries, entries, places=[entries], web=web)

@@ -126,6 +126,10 @@ class Source(Protocol[Source_contra, Folder_contra]):
         Raises NotModified if the object's ETag is `if_none_match`.
         """
 
+    async def needs_order(self, place: Any) -> bool:
+        """Whether the files of a place must be read one after the other, in their order."""
+        return False
+
     async def head(self, source: Source_contra, etag: str | None) -> Stored:
         """HEAD a source of this ETag (None: any), and return its size, checksum and origin.
 

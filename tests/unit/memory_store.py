@@ -243,6 +243,9 @@ class MemoryStore:
             sizes = self._uploaded[source][1]
             return sizes[number - 1] if self.tells_part_sizes else None
 
+    async def needs_order(self, place: Any) -> bool:
+        return False
+
     async def tags(self, source: S3Object) -> str:
         async with self._operation("tags", source.key):
             return ""

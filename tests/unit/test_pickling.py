@@ -63,6 +63,8 @@ VALUES: list[Any] = [
     asyncstream.ZipEntry(asyncstream.LocalFile("a.zip"), "x"),
     asyncstream.ZipEntries(asyncstream.LocalFile("a.zip"), select="*.csv"),
     asyncstream.ZipSlice('"e"', 10, 100, 0, 1, 10),
+    asyncstream.TarEntry(asyncstream.LocalFile("a.tar"), "x"),
+    asyncstream.TarEntries(asyncstream.LocalFile("a.tar"), select="*.csv"),
     asyncstream.Lines(SOURCE, ranges=3),
     asyncstream.Tar(TARGET),
     asyncstream.Zip(TARGET),
