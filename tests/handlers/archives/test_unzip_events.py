@@ -1,5 +1,6 @@
 """Direct events that ask for the files of an archive."""
 
+import gzip
 import json
 import zipfile
 from collections.abc import Callable
@@ -46,6 +47,14 @@ def test_it_selects_and_decodes_names_and_reports(
     assert found == {japanese: b"a"}
     assert (row["source"], row["status"]) == (f"s3://{source}/{ARCHIVE}!/{japanese}", "copied")
     assert row["read_verified"] == "CRC32"
+
+
+def test_its_files_become_gzip_files(invoke: Invoke, s3: Any, source: str, target: str) -> None:
+    event = {"unzip": f"s3://{source}/{ARCHIVE}", "destination": f"s3://{target}/", "as_gzip": True}
+
+    assert invoke(event)["status"] == "copied"
+    found = {key: gzip.decompress(body) for key, body in objects(s3, target).items()}
+    assert found == {f"{name}.gz": body for name, body in FILES.items()}
 
 
 def test_an_encrypted_file_fails_alone(
