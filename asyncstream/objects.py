@@ -7,7 +7,7 @@ from typing import NamedTuple
 from msgspec import Struct
 
 from asyncstream.checksum import Checksum, Composite
-from asyncstream.locations import TargetFile
+from asyncstream.locations import S3Object, TargetFile
 
 # The highest part number (S3 user guide, "Amazon S3 multipart upload limits").
 MAX_PARTS = 10_000
@@ -41,6 +41,14 @@ class CompletedPart(Struct, frozen=True, omit_defaults=True):
     length: int
     checksums: Mapping[str, Checksum]
     pieces: str = ""
+
+
+class CopiedRange(Struct, frozen=True):
+    """Bytes that S3 copies itself into a part: a range of an object (None: all of it) of this ETag."""
+
+    place: S3Object
+    range: ByteRange | None
+    etag: str
 
 
 class Origin(Struct, frozen=True):

@@ -3,13 +3,14 @@
 from collections.abc import AsyncGenerator, Callable, Mapping, Sequence
 from typing import Any, Protocol
 
+from asyncstream.archives.pack_copying import cut_parts
 from asyncstream.archives.pack_layout import SMALL_MEMBER, Layout
 from asyncstream.archives.pack_members import MemberPlace
 from asyncstream.archives.pack_reader import PackReader
 from asyncstream.errors import SourceChanged
 from asyncstream.locations import LineRange, Lines, Pack, ZipEntries
 from asyncstream.objects import ByteRange, ListedObject
-from asyncstream.ports import Opened, Source
+from asyncstream.ports import Cut, Opened, Source
 from asyncstream.retry import Retrying
 from asyncstream.units import KiB
 
@@ -79,6 +80,12 @@ class PackSource(Source[Pack | LineRange, Pack | Lines]):
     def is_scattered(self, source: Pack | LineRange) -> bool:
         """Whether most members are small."""
         return self._layouts[source].is_scattered
+
+    def plan_copies(self, source: Pack | LineRange, length: int) -> Cut | None:
+        """Return the parts if S3 is asked to copy some of them, and can."""
+        if isinstance(source, LineRange) or not source.into.copy_parts:
+            return None
+        return cut_parts(self._layouts[source], length)
 
     def last_from(self, source: Pack | LineRange, size: int) -> int:
         """Return where the directory starts that has the members' checksums."""

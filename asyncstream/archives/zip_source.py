@@ -38,6 +38,8 @@ _SCANNED = 1 * MiB
 _GZIP = {"ContentType": "application/gzip"}
 # Bytes of a decoder of deflated data, and of its pieces that were not read yet.
 _DECODER_BYTES = 1408 * KiB
+# Bytes that a decoder may hold before `allow` is called: packs read the first lines of their members.
+_PLANNING_MEMORY = 16 * MiB
 # The least bytes of memory for an entry while it is planned: 16 for the hash of its name, and its compressed
 # row. *Measured*: 17 for numbered names of 20 bytes, 40 for random ones of 36.
 _BYTES_OF_ENTRY = 24
@@ -75,7 +77,7 @@ class ZipSource(Source[ZipEntry, ZipEntries]):
         self._by_name: dict[ArchiveFile, Listing] = {}
         self._windows: dict[ArchiveFile, Windows] = {}
         self._links: dict[str, int] = {}
-        self._decoder_memory: int = 0
+        self._decoder_memory: int = _PLANNING_MEMORY
 
     @property
     def slot_bytes(self) -> int:
@@ -146,11 +148,13 @@ class ZipSource(Source[ZipEntry, ZipEntries]):
             OutputTooLarge: the directory promises more content than the limits allow.
         """
         archive_etag, entry = self._listed(source) or await self._find(source)
-        if etag and etag != archive_etag:
+        # A later transfer finds a gzip file by its version only.
+        version = f"{archive_etag}/{entry.crc32:08x}.gz" if source.as_gzip else archive_etag
+        if etag and etag not in {archive_etag, version}:
             raise SourceChanged(f"{source.archive} was overwritten")
         if entry.refused is not None:
             raise InputError(f"{source}: {entry.refused}")
-        if if_none_match == archive_etag:
+        if source.as_gzip and if_none_match == version:
             raise NotModified(f"{source} has not changed")
         try:
             length, decoder = self._decoder(source, entry)
@@ -162,7 +166,7 @@ class ZipSource(Source[ZipEntry, ZipEntries]):
         stream = EntryStream(self._engine, source, entry, body, decoder, length=length, skip=skip)
         return Opened(
             length,
-            archive_etag,
+            version,
             ByteRange(0, length) if range_ is None else range_,
             _GZIP if source.as_gzip else {},
             stream,

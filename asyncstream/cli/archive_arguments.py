@@ -94,7 +94,7 @@ def add_archive(parser: argparse.ArgumentParser) -> None:
         metavar="SIZE",
         help="write archives of at most this size, named x-00001.tar and so on for an ARCHIVE x.tar",
     )
-    _add_if_missing(parser)
+    _add_pack(parser)
     add_transfer(parser)
 
 
@@ -115,7 +115,7 @@ def add_concat(parser: argparse.ArgumentParser) -> None:
         default="all",
         help="first: leave the first line out of all files but the first, as for CSV; default: all",
     )
-    _add_if_missing(parser)
+    _add_pack(parser)
     add_transfer(parser)
 
 
@@ -129,12 +129,15 @@ def add_split(parser: argparse.ArgumentParser) -> None:
     add_transfer(parser)
 
 
-def _add_if_missing(parser: argparse.ArgumentParser) -> None:
+def _add_pack(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--if-missing",
         choices=("fail", "leave_out"),
         default="fail",
         help="if a source is deleted or overwritten meanwhile: fail (default), or pack those that are left",
+    )
+    parser.add_argument(
+        "--copy-parts", action="store_true", help="have S3 copy what it can of files over 5 MiB itself"
     )
 
 

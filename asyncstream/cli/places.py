@@ -149,11 +149,17 @@ def parse_split(options: argparse.Namespace) -> Pair:
 
 def _pack_into(options: argparse.Namespace, target: PackTarget) -> PackInto:
     if options.command == "tar":
-        return Tar(target, options.if_missing, options.split)
+        return Tar(target, options.if_missing, options.split, options.copy_parts)
     if options.command == "zip":
-        return Zip(target, options.if_missing, options.split)
+        return Zip(target, options.if_missing, options.split, options.copy_parts)
     separator = re.sub(r"\\(.)", lambda escape: _ESCAPES.get(escape[1], escape[0]), options.separator)
-    return Concat(target, separator.encode(errors="surrogateescape"), options.header, options.if_missing)
+    return Concat(
+        target,
+        separator.encode(errors="surrogateescape"),
+        options.header,
+        options.if_missing,
+        options.copy_parts,
+    )
 
 
 def _file(text: str) -> S3Object | LocalFile:

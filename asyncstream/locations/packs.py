@@ -44,6 +44,9 @@ class Tar(Struct, frozen=True):
             written. "leave_out": list the sources again, and pack those that are there now.
         split: write archives of at most so many bytes each, named `x-00001.tar` and so on for a target
             `x.tar`. A larger source has an archive of its own. Default: one archive.
+        copy_parts: have S3 copy what it can of sources over 5 MiB into the parts (UploadPartCopy), so that
+            these bytes do not pass through this process. The destination's credentials must allow to read
+            them. No later transfer can continue such a pack.
 
     Raises:
         InputError: a setting is out of its bounds.
@@ -52,6 +55,7 @@ class Tar(Struct, frozen=True):
     target: PackTarget
     if_missing: IfMissing = "fail"
     split: int | None = None
+    copy_parts: bool = False
 
     def __post_init__(self) -> None:
         _check_if_missing(self.if_missing)
@@ -67,6 +71,7 @@ class Zip(Struct, frozen=True):
         target: the archive.
         if_missing: see `Tar`.
         split: see `Tar`.
+        copy_parts: see `Tar`.
 
     Raises:
         InputError: a setting is out of its bounds.
@@ -75,6 +80,7 @@ class Zip(Struct, frozen=True):
     target: PackTarget
     if_missing: IfMissing = "fail"
     split: int | None = None
+    copy_parts: bool = False
 
     def __post_init__(self) -> None:
         _check_if_missing(self.if_missing)
@@ -90,6 +96,7 @@ class Concat(Struct, frozen=True):
         header: "all" keeps each source whole. "first" leaves the first line out of all sources but the first,
             as for CSV files that have the same columns, and ends each source with a line end.
         if_missing: see `Tar`.
+        copy_parts: see `Tar`.
 
     Raises:
         InputError: the separator has over 4,096 bytes, or there is one with `header="first"`.
@@ -99,6 +106,7 @@ class Concat(Struct, frozen=True):
     separator: bytes = b""
     header: Literal["all", "first"] = "all"
     if_missing: IfMissing = "fail"
+    copy_parts: bool = False
 
     def __post_init__(self) -> None:
         _check_if_missing(self.if_missing)

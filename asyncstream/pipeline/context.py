@@ -22,6 +22,7 @@ class Ends(Struct, frozen=True):
         sources: what reads and lists each kind of place.
         destinations: what writes each kind of place.
         retrying: repeats the requests of both, within the deadline.
+        one_server: whether both are on one server, so that an object of one name is one object.
         archives: the source of files in archives, if there are any.
         decoder_bytes: bytes of memory that a slot has for a decoder of archives; see `with_decoders`.
     """
@@ -29,6 +30,7 @@ class Ends(Struct, frozen=True):
     sources: Mapping[type, Source[Any, Any]]
     destinations: Mapping[type, Destination[Any, Any]]
     retrying: Retrying
+    one_server: bool = True
     archives: Archives | None = None
     decoder_bytes: int = 0
 

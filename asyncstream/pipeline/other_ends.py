@@ -8,6 +8,8 @@ from collections.abc import AsyncIterator, Iterable, Iterator, Mapping
 from contextlib import AsyncExitStack, asynccontextmanager
 from typing import TYPE_CHECKING, Any
 
+from msgspec.structs import replace
+
 from asyncstream.locations import (
     Folder,
     LineRange,
@@ -99,11 +101,11 @@ async def add_other_ends(
             from asyncstream.archives.pack_source import PackSource
             from asyncstream.pipeline.packing import PackPlanner
 
-            of_members = Ends(dict(sources), destinations, ends.retrying, archives)
+            of_members = replace(ends, sources=dict(sources), destinations=destinations, archives=archives)
             planner = PackPlanner(of_members, engine, config.max_concurrency, _entry_memory())
             packs = PackSource(planner, of_members.source_of, ends.retrying, of_members.slot_bytes)
             sources |= dict.fromkeys(_PACKS, packs)
-        yield Ends(sources, destinations, ends.retrying, archives)
+        yield replace(ends, sources=sources, destinations=destinations, archives=archives)
 
 
 def _open_zip(

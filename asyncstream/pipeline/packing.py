@@ -24,6 +24,7 @@ from asyncstream.locations import (
     S3Object,
     Tar,
     Zip,
+    ZipEntries,
     ZipEntry,
     is_folder_marker,
 )
@@ -109,7 +110,8 @@ class PackPlanner:
         folder = pack.members
         assert not isinstance(folder, tuple)  # noqa: S101 - the caller has checked it
         strip = folder.prefix.rfind("/") + 1
-        members = PackMembers(folder.item, lambda key: key[strip:])
+        end = folder.suffix if isinstance(folder, ZipEntries) else ""
+        members = PackMembers(folder.item, lambda key: key[strip:] + end)
         source, token = self._ends.source_of(folder), None
         while True:
             page, token = await self._ends.retrying.run(partial(source.list_page, folder, token))

@@ -2,7 +2,7 @@
 
 import math
 from collections.abc import Callable, Mapping, Sequence
-from typing import Any, Protocol, TypeVar
+from typing import Any, NamedTuple, Protocol, TypeVar
 
 from msgspec import Struct
 
@@ -11,6 +11,7 @@ from asyncstream.locations import Pack, SourceFile, SourceFolder, TargetFile, Zi
 from asyncstream.objects import (
     ByteRange,
     CompletedPart,
+    CopiedRange,
     ListedObject,
     MultipartUpload,
     OpenUpload,
@@ -94,6 +95,17 @@ class Opened(Struct, frozen=True):
     demanded: bool = False
 
 
+class Cut(NamedTuple):
+    """The parts of a file of which a server copies some itself.
+
+    `edges` are where each part starts, and where the last one ends. `copies` are what the server copies, by
+    the numbers of the parts.
+    """
+
+    edges: Sequence[int]
+    copies: Mapping[int, CopiedRange]
+
+
 class Source(Protocol[Source_contra, Folder_contra]):
     """Lists and reads objects, files or URLs.
 
@@ -154,6 +166,13 @@ class Source(Protocol[Source_contra, Folder_contra]):
     def is_scattered(self, source: Source_contra) -> bool:
         """Whether a range of it takes many requests, so that several tasks should read one part."""
         return False
+
+    def plan_copies(self, source: Source_contra, length: int) -> Cut | None:
+        """Return its parts if the destination's server is to copy some of them; None if it is not.
+
+        `length` is the usual number of bytes of the other parts.
+        """
+        return None
 
     def last_from(self, source: Source_contra, size: int) -> int:
         """Return from which position on its bytes depend on the earlier ones; its size if none do.
@@ -266,6 +285,14 @@ class Destination(Protocol[Target_contra, Folder_contra]):
 
     async def upload_part(self, upload: MultipartUpload, number: int, start: int, body: Body) -> Written:
         """Write one part; numbers count from 1. `start` is the position of its first byte in the object."""
+
+    def copies_parts(self, target: Target_contra) -> bool:
+        """Whether the target's server can copy parts from other objects."""
+        return False
+
+    async def copy_part(self, upload: MultipartUpload, number: int, copied: CopiedRange) -> Written:
+        """Have the server copy a part from another object."""
+        raise TypeError(f"{type(self).__name__} copies no parts")
 
     async def complete_upload(
         self, upload: MultipartUpload, parts: Sequence[CompletedPart], checksum: Checksum | None

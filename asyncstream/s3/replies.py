@@ -190,6 +190,17 @@ def completed(reply: Mapping[str, Any], target: S3Object) -> Written:
     return Written(str(required_element(reply, "ETag", f"CompleteMultipartUpload {target}")), checksum(reply))
 
 
+def copied(reply: Mapping[str, Any], upload: MultipartUpload) -> Written:
+    """Return the ETag and checksum of a part that S3 has copied.
+
+    Raises:
+        S3Error, TruncatedBody: the reply has no ETag.
+    """
+    what = f"UploadPartCopy {upload.target}"
+    result = required_element(reply, "CopyPartResult", what)
+    return Written(str(required_element(result, "ETag", what)), checksum(result))
+
+
 def _status(reply: Mapping[str, Any]) -> int:
     return int(reply.get("ResponseMetadata", {}).get("HTTPStatusCode", 200))
 

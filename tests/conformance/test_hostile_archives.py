@@ -10,6 +10,7 @@ from typing import Any
 import pytest
 
 from asyncstream import (
+    Concat,
     CorruptInput,
     InputError,
     KiB,
@@ -171,6 +172,15 @@ def test_the_window_of_a_single_entry_is_known_too(copy: Copy, bucket: Bucket) -
     entry, missing = (ZipEntry(S3Object(bucket.name, key), "x") for key in ("a.zip", "missing.zip"))
     report = copy([(entry, S3Object(bucket.name, "copies/x")), (missing, S3Object(bucket.name, "copies/y"))])
     assert [file.source for file in report.failed] == [missing]
+    assert unpacked(bucket) == {"x": large}
+
+
+def test_packs_of_archives_have_memory_for_windows_too(copy: Copy, bucket: Bucket) -> None:
+    large, packed = large_by_lzma()
+    bucket.put("a.zip", pack_rows([Row("x", large, 14, data=packed)]))
+    entries = ZipEntries(S3Object(bucket.name, "a.zip"))
+    pair = (entries, Concat(S3Object(bucket.name, "copies/x")))
+    copy([pair], part_size=32 * MiB, max_concurrency=1).raise_for_failures()
     assert unpacked(bucket) == {"x": large}
 
 

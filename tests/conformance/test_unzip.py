@@ -178,7 +178,9 @@ def test_an_archive_that_changes_fails_the_rest(unzip: Callable[..., TransferRep
 
 
 @on_the_lab
-@pytest.mark.parametrize("method", [zipfile.ZIP_STORED, zipfile.ZIP_DEFLATED])
+@pytest.mark.parametrize(
+    "method", [zipfile.ZIP_STORED, zipfile.ZIP_DEFLATED, zipfile.ZIP_BZIP2, zipfile.ZIP_LZMA]
+)
 def test_a_broken_connection_resumes_within_an_entry(
     unzip: Callable[..., TransferReport], bucket: Bucket, lab: LabS3, method: int
 ) -> None:

@@ -1,12 +1,14 @@
 """Gzip files made of the entries of archives, without inflating them."""
 
 import gzip
+import io
+import tarfile
 from collections.abc import Callable
 from typing import Any
 
 import pytest
 
-from asyncstream import InputError, LocalFolder, S3Object, S3Prefix, TransferReport, ZipEntries, ZipEntry
+from asyncstream import InputError, LocalFolder, S3Object, S3Prefix, Tar, TransferReport, ZipEntries, ZipEntry
 from asyncstream.lab.s3 import LabS3
 from asyncstream.lab.s3.faults import Fault
 from tests.servers import Bucket, content
@@ -92,6 +94,30 @@ def test_a_second_run_skips_what_is_there(unzip: Callable[..., TransferReport], 
     rows = [Row(name, body) for name, body in FILES.items()]
     unzip(*rows, if_exists="skip").raise_for_failures()
     assert {file.status for file in unzip(*rows, if_exists="skip").files} == {"skipped"}
+
+
+@on_the_lab
+def test_only_the_same_gzip_file_is_skipped(copy: Copy, bucket: Bucket) -> None:
+    """Not the file itself, nor the gzip file of another, although their archive has not changed."""
+    bucket.put("a.zip", pack_rows([Row("x", b"1" * 500), Row("y", b"2" * 500)]))
+    archive = S3Object(bucket.name, "a.zip")
+    packed = [ZipEntry(archive, name, as_gzip=True) for name in "xy"]
+    for entry in (ZipEntry(archive, "x"), *packed):
+        for status in ("copied", "skipped"):
+            [file] = copy([(entry, S3Object(bucket.name, "copies/k.gz"))], if_exists="skip").files
+            assert file.status == status
+    assert unpacked(bucket) == {"k": b"2" * 500}
+
+
+@on_the_lab
+def test_a_pack_of_gzip_files_has_their_names(copy: Copy, bucket: Bucket) -> None:
+    bucket.put("a.zip", pack_rows([Row("d/x", TEXT), Row("y", TEXT, method=0)]))
+    entries = ZipEntries(S3Object(bucket.name, "a.zip"), as_gzip=True)
+    copy([(entries, Tar(S3Object(bucket.name, "all.tar")))]).raise_for_failures()
+    with tarfile.open(fileobj=io.BytesIO(bucket.get("all.tar"))) as packed:
+        content_of = {row.name: packed.extractfile(row) for row in packed}
+        assert content_of.keys() == {"d/x.gz", "y.gz"}
+        assert all(file is not None and gzip.decompress(file.read()) == TEXT for file in content_of.values())
 
 
 @on_the_lab

@@ -24,6 +24,7 @@ from asyncstream.locations import S3Object, S3Prefix
 from asyncstream.objects import (
     ByteRange,
     CompletedPart,
+    CopiedRange,
     ListedObject,
     MultipartUpload,
     OpenUpload,
@@ -226,6 +227,15 @@ class MemoryStore:
 
     def is_scattered(self, source: S3Object) -> bool:
         return False
+
+    def plan_copies(self, source: S3Object, length: int) -> None:
+        return None
+
+    def copies_parts(self, target: S3Object) -> bool:
+        return False
+
+    async def copy_part(self, upload: MultipartUpload, number: int, copied: CopiedRange) -> Written:
+        raise AssertionError("the store copies no parts")
 
     def last_from(self, source: S3Object, size: int) -> int:
         return size
