@@ -101,6 +101,10 @@ class ZipSource(Source[ZipEntry, ZipEntries]):
         page = [ListedObject(name, entries[name].size, archive.etag) for name in names]
         return page, f"{len(unlisted)} left" if unlisted else None
 
+    def is_in_order(self, source: ZipEntry) -> bool:
+        """Return that it is: a range of an entry is decoded from the entry's start."""
+        return True
+
     async def open(
         self, source: ZipEntry, range_: ByteRange | None, etag: str | None, if_none_match: str | None = None
     ) -> Opened:

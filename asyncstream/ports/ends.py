@@ -151,6 +151,10 @@ class Source(Protocol[Source_contra, Folder_contra]):
         """Whether a range of it takes many requests, so that several tasks should read one part."""
         return False
 
+    def is_in_order(self, source: Source_contra) -> bool:
+        """Whether a range costs as much as all bytes up to its end, because it is decoded from the start."""
+        return False
+
     def last_from(self, source: Source_contra, size: int) -> int:
         """Return from which position on its bytes depend on the earlier ones; its size if none do.
 
