@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 import gzip
+import ssl
 import tarfile
 import tempfile
 import zipfile
-from typing import IO, TYPE_CHECKING
+from typing import IO, TYPE_CHECKING, Any
 from urllib.request import urlopen
 
 from asyncstream.lab.s3.checksums import crc64nvme, encoded_crc64nvme
@@ -32,7 +33,7 @@ def copies(lab: LabS3, source: str, destination: str) -> None:
     written = lab.checksums(destination)
     found = {key: (each.size, each.crc64nvme) for key, each in written.items()}
     for key in [key for key in found if key.endswith(GZIP)]:
-        with urlopen(f"{lab.endpoint_url}/{destination}/{key}") as reply, gzip.open(reply) as content:
+        with _get(lab, destination, key) as reply, gzip.open(reply) as content:
             found[key.removesuffix(GZIP)] = _read(content)
     _compare(lab, source, found)
 
@@ -54,7 +55,7 @@ def nothing(lab: LabS3, source: str, destination: str) -> None:
 
 def _tar_entries(lab: LabS3, bucket: str) -> Iterator[tuple[str, Found]]:
     with (
-        urlopen(f"{lab.endpoint_url}/{bucket}/{TAR}") as reply,
+        _get(lab, bucket, TAR) as reply,
         tarfile.open(fileobj=reply, mode="r|") as archive,
     ):
         for member in archive:
@@ -65,13 +66,18 @@ def _tar_entries(lab: LabS3, bucket: str) -> Iterator[tuple[str, Found]]:
 
 def _zip_entries(lab: LabS3, bucket: str) -> Iterator[tuple[str, Found]]:
     with tempfile.TemporaryFile() as file:
-        with urlopen(f"{lab.endpoint_url}/{bucket}/{ZIP}") as reply:
+        with _get(lab, bucket, ZIP) as reply:
             while chunk := reply.read(CHUNK):
                 file.write(chunk)
         with zipfile.ZipFile(file) as archive:
             for name in archive.namelist():
                 with archive.open(name) as content:
                     yield name, _read(content)
+
+
+def _get(lab: LabS3, bucket: str, key: str) -> Any:
+    context = ssl.create_default_context(cafile=lab.ca_bundle) if lab.ca_bundle else None
+    return urlopen(f"{lab.endpoint_url}/{bucket}/{key}", context=context)
 
 
 def _read(content: IO[bytes] | gzip.GzipFile) -> Found:
