@@ -39,10 +39,13 @@ from asyncstream.locations import (
     S3Object,
     S3Prefix,
     Tar,
+    TarEntries,
+    TarEntry,
     WebFile,
     Zip,
     ZipEntries,
     ZipEntry,
+    ZipSlice,
 )
 from asyncstream.mapping.calls import Outcome
 from asyncstream.mapping.concurrent import map_concurrent, map_concurrent_async
@@ -104,6 +107,8 @@ __all__ = [
     "SourceChanged",
     "SourceNotFound",
     "Tar",
+    "TarEntries",
+    "TarEntry",
     "TransferConfig",
     "TransferReport",
     "TransferSession",
@@ -112,6 +117,7 @@ __all__ = [
     "Zip",
     "ZipEntries",
     "ZipEntry",
+    "ZipSlice",
     "__version__",
     "current_span",
     "lambda_handler",

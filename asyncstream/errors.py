@@ -198,7 +198,7 @@ class MemoryNeeded(TransformError):
     """Decompressing a file takes more memory than is reserved for it; `needs` is the number of bytes.
 
     The coordinator restarts the file with that much memory. A result has this error only if the transfer does
-    not have that much.
+    not have that much. If `needs` is 0, more cannot be reserved, as for the decoders of archives.
     """
 
     def __init__(self, message: str, needs: int = 0) -> None:

@@ -7,7 +7,7 @@ from typing import NamedTuple
 from msgspec import Struct
 
 from asyncstream.checksum import Checksum, Composite
-from asyncstream.locations import TargetFile
+from asyncstream.locations import S3Object, TargetFile
 
 # The highest part number (S3 user guide, "Amazon S3 multipart upload limits").
 MAX_PARTS = 10_000
@@ -41,6 +41,14 @@ class CompletedPart(Struct, frozen=True, omit_defaults=True):
     length: int
     checksums: Mapping[str, Checksum]
     pieces: str = ""
+
+
+class CopiedRange(Struct, frozen=True):
+    """Bytes that S3 copies itself into a part: a range of an object (None: all of it) of this ETag."""
+
+    place: S3Object
+    range: ByteRange | None
+    etag: str
 
 
 class Origin(Struct, frozen=True):
@@ -89,12 +97,14 @@ class ListedObject(Struct, frozen=True):
     """One object of a listing, or one file of a folder: its `key` is then its path within the folder.
 
     `modified` is when it was last changed, in seconds since 1970; 0 if unknown.
+    `row` is the number of its row in the directory of an archive.
     """
 
     key: str
     size: int
     etag: str
     modified: int = 0
+    row: int | None = None
 
 
 class OpenUpload(Struct, frozen=True):

@@ -31,6 +31,8 @@ class Layout(ABC):
         crc32s: the CRC32s of the members, as far as they are known; None if no byte depends on them.
     """
 
+    # The most bytes after the last member that do not depend on the members.
+    MOST_END = 0
     headers: dict[str, Any] = {}  # noqa: RUF012 - read only
     crc32s: "Crc32s | None" = None
 
@@ -58,6 +60,18 @@ class Layout(ABC):
         """Whether most members are small, so that a range takes many requests."""
         return len(self.members) > 16 and self.members.bytes < len(self.members) * SMALL_MEMBER
 
+    def volumes(self, most: int) -> list[range]:
+        """Return the positions of the members that fit into archives of at most so many bytes each."""
+        found: list[range] = []
+        first = size = 0
+        for position, member in enumerate(self.members):
+            more = self.frame_length(member) + member.length + self.row_length(member)
+            if size and size + more + self.MOST_END > most:
+                found.append(range(first, position))
+                first, size = position, 0
+            size += more
+        return [*found, range(first, len(self.members))]
+
     def start(self, position: int) -> int:
         """Return where a member's frame starts; after the last one, where the tail starts."""
         return self._starts[position] if position < len(self._starts) else self.members_end
@@ -81,6 +95,10 @@ class Layout(ABC):
     @abstractmethod
     def after(self, member: Member) -> bytes:
         """Return what follows a member's bytes."""
+
+    def row_length(self, member: Member) -> int:
+        """Return the most bytes that a member has among those after the last one."""
+        return 0
 
     def tail_length(self) -> int:
         """Return the bytes after the last member."""

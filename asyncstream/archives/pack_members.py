@@ -85,6 +85,13 @@ class PackMembers(Sequence[Member]):
         self._rows[position] = msgpack.encode((key, size, etag, modified, start, stop, ends_line))
         self.bytes += (stop - start) - (before[1] - before[0])
 
+    def of(self, positions: range) -> "PackMembers":
+        """Return some of the members."""
+        some = PackMembers(self._place_of, self._name_of)
+        some._rows = self._rows[positions.start : positions.stop]
+        some.bytes = sum(member.length for member in some)
+        return some
+
     def rows(self) -> Sequence[bytes]:
         """Return what identifies their versions."""
         return self._rows

@@ -9,7 +9,7 @@ from typing import Any, TypeVar
 from asyncstream.archives.pack_layout import SMALL_MEMBER, Layout
 from asyncstream.archives.pack_members import Member, MemberPlace
 from asyncstream.checksum import Checksum, Digests, combined
-from asyncstream.errors import ChecksumMismatch, TruncatedBody
+from asyncstream.errors import ChecksumMismatch, OtherVersion, SourceChanged, SourceNotFound, TruncatedBody
 from asyncstream.locations import S3Object
 from asyncstream.objects import ByteRange
 from asyncstream.ports import Opened, Source
@@ -23,6 +23,12 @@ _LONGEST_WAIT = 15.0
 _CRC32_RANGE = 64 * MiB
 
 
+class MemberGone(OtherVersion):
+    """A member was deleted or overwritten, and may be left out: the pack starts over."""
+
+    starts_over = True
+
+
 class PackReader:
     """Reads ranges of one pack.
 
@@ -30,14 +36,21 @@ class PackReader:
         layout: where its bytes come from.
         source_of: returns the source that reads a member.
         retrying: repeats requests for members.
+        leaves_out: whether a pack is listed again if a member is gone.
     """
 
     def __init__(
-        self, layout: Layout, source_of: Callable[[MemberPlace], Source[Any, Any]], retrying: Retrying
+        self,
+        layout: Layout,
+        source_of: Callable[[MemberPlace], Source[Any, Any]],
+        retrying: Retrying,
+        *,
+        leaves_out: bool = False,
     ) -> None:
         self._layout = layout
         self._source_of = source_of
         self._retrying = retrying
+        self._leaves_out = leaves_out
 
     async def compute_crc32s(self, wanted: ByteRange) -> None:
         """Compute the CRC32s that a range has, but for those of small members that it reads whole.
@@ -128,7 +141,12 @@ class PackReader:
         # The reply to a GET of the whole has its checksum.
         whole = stop - start == member.size
         range_ = None if whole else ByteRange(member.start + start, member.start + stop)
-        return await self._source_of(member.place).open(member.place, range_, member.etag)
+        try:
+            return await self._source_of(member.place).open(member.place, range_, member.etag)
+        except (SourceNotFound, SourceChanged) as error:
+            if self._leaves_out:
+                raise MemberGone(str(error)) from error
+            raise
 
     async def _find_crc32(self, member: Member) -> int:
         """Return the CRC32 of a member: S3's own if it has one, else that of its bytes."""

@@ -1,15 +1,16 @@
 """A pack as a source: an archive or a joined file that is read from its members, as if it were stored."""
 
-from collections.abc import AsyncGenerator, Callable, Sequence
+from collections.abc import AsyncGenerator, Callable, Mapping, Sequence
 from typing import Any, Protocol
 
+from asyncstream.archives.pack_copying import cut_parts
 from asyncstream.archives.pack_layout import SMALL_MEMBER, Layout
 from asyncstream.archives.pack_members import MemberPlace
 from asyncstream.archives.pack_reader import PackReader
 from asyncstream.errors import SourceChanged
 from asyncstream.locations import LineRange, Lines, Pack, ZipEntries
 from asyncstream.objects import ByteRange, ListedObject
-from asyncstream.ports import Opened, Source
+from asyncstream.ports import Cut, Opened, Source
 from asyncstream.retry import Retrying
 from asyncstream.units import KiB
 
@@ -22,8 +23,8 @@ SourceOf = Callable[[MemberPlace], Source[Any, Any]]
 class Planner(Protocol):
     """Lays out packs."""
 
-    async def plan_pack(self, pack: Pack) -> Layout:
-        """List the members of a pack, and return its layout."""
+    async def plan_pack(self, pack: Pack) -> Mapping[Pack, Layout]:
+        """List the members of a pack, and return the layout of each of its files."""
 
     async def plan_lines(self, lines: Lines) -> Sequence[Layout]:
         """Cut a text at line ends, and return the layouts of its ranges."""
@@ -44,7 +45,7 @@ class PackSource(Source[Pack | LineRange, Pack | Lines]):
         self._source_of = source_of
         self._retrying = retrying
         self._member_bytes = member_bytes
-        self._layouts: dict[Pack | LineRange, Layout] = {}
+        self._layouts: dict[Any, Layout] = {}
 
     @property
     def slot_bytes(self) -> int:
@@ -55,7 +56,8 @@ class PackSource(Source[Pack | LineRange, Pack | Lines]):
     def downgrades(self) -> list[str]:
         """What was left out of packs, as sentences."""
         return [
-            f"{pack} has {layout.members.left_out:,} folder markers or archives of an earlier run, left out"
+            f"{pack} has {layout.members.left_out:,} files that were left out: they only mark folders, "
+            "are archives of an earlier run, or do not exist"
             for pack, layout in self._layouts.items()
             if layout.members.left_out
         ]
@@ -63,10 +65,13 @@ class PackSource(Source[Pack | LineRange, Pack | Lines]):
     async def list_page(
         self, prefix: Pack | Lines, token: str | None
     ) -> tuple[list[ListedObject], str | None]:
-        """Return the one file that a pack becomes, or all ranges of a text."""
+        """Return the file that a pack becomes, or its volumes by their numbers; or all ranges of a text."""
         if isinstance(prefix, Pack):
-            layout = self._layouts[prefix] = await self._planner.plan_pack(prefix)
-            return [ListedObject("", layout.size, layout.etag)], None
+            packs = await self._planner.plan_pack(prefix)
+            self._layouts |= packs
+            return [
+                ListedObject(str(pack.volume), each.size, each.etag) for pack, each in packs.items()
+            ], None
         ranges = await self._planner.plan_lines(prefix)
         named = {f"part-{number:05d}": layout for number, layout in enumerate(ranges)}
         self._layouts |= {prefix.item(name): layout for name, layout in named.items()}
@@ -75,6 +80,12 @@ class PackSource(Source[Pack | LineRange, Pack | Lines]):
     def is_scattered(self, source: Pack | LineRange) -> bool:
         """Whether most members are small."""
         return self._layouts[source].is_scattered
+
+    def plan_copies(self, source: Pack | LineRange, length: int) -> Cut | None:
+        """Return the parts if S3 is asked to copy some of them, and can."""
+        if isinstance(source, LineRange) or not source.into.copy_parts:
+            return None
+        return cut_parts(self._layouts[source], length)
 
     def last_from(self, source: Pack | LineRange, size: int) -> int:
         """Return where the directory starts that has the members' checksums."""
@@ -94,11 +105,17 @@ class PackSource(Source[Pack | LineRange, Pack | Lines]):
             SourceChanged: the members are not those that were listed before.
         """
         layout = self._layouts[source]
+        leaves_out = False
+        if isinstance(source, Pack) and source.into.if_missing == "leave_out":
+            leaves_out = True
+            if etag is None:  # a member was gone: list them again
+                self._layouts |= await self._planner.plan_pack(source)
+                layout = self._layouts[source]
         if etag is not None and etag != layout.etag:
             raise SourceChanged(f"{source}: its files have changed since the earlier transfer")
         wanted = ByteRange(0, layout.size) if range_ is None else range_
         wanted = ByteRange(wanted.start, min(wanted.stop, layout.size))
-        reader = PackReader(layout, self._source_of, self._retrying)
+        reader = PackReader(layout, self._source_of, self._retrying, leaves_out=leaves_out)
         await reader.compute_crc32s(wanted)
         stream = _PackStream(reader.read(wanted))
         in_ranges = isinstance(source, LineRange) or not isinstance(source.members, ZipEntries)

@@ -4,12 +4,13 @@ from collections.abc import Iterator
 
 from asyncstream.archives.pack_layout import Layout
 from asyncstream.archives.pack_members import Member
-from asyncstream.archives.tar_headers import padding, tar_end, tar_header
+from asyncstream.archives.tar_headers import END, RECORD, padding, tar_end, tar_header
 
 
 class TarLayout(Layout):
     """The bytes of a tar archive."""
 
+    MOST_END = RECORD + len(END)
     headers = {"ContentType": "application/x-tar"}  # noqa: RUF012 - read only
 
     def before_length(self, member: Member) -> int:

@@ -23,7 +23,11 @@ _END64, _END64_SIZE = b"PK\x06\x06", 56
 _HEADER, SMALLEST_ROW = b"PK\x01\x02", 46
 _FULL16, _FULL32 = 0xFFFF, 0xFFFFFFFF
 _ZIP64, _UNICODE_PATH = 0x0001, 0x7075
-_CUT = "its directory ends within a row: it is truncated or damaged"
+_UNICODE_MARK = _UNICODE_PATH.to_bytes(2, "little")
+# Signature, system, flags, method, CRC32, both sizes, lengths of name, extra fields and comment, disk,
+# attributes, offset.
+_unpack_row = struct.Struct("<4sH2xHH4xIIIHHHH2xII").unpack_from
+CUT = "its directory ends within a row: it is truncated or damaged"
 
 
 class Directory(NamedTuple):
@@ -42,7 +46,7 @@ class Directory(NamedTuple):
     exact: bool
 
 
-class RawEntry(Struct, frozen=True):
+class RawEntry(Struct, frozen=True, gc=False):
     """One row of a directory.
 
     Attributes:
@@ -128,6 +132,10 @@ def _find_end64(tail: bytes, end: int, size: int) -> int:
     raise CorruptInput("its Zip64 record is not where its locator says: it is damaged")
 
 
+# The fields of a `RawEntry`, and the position after its row.
+RowFields = tuple[bytes, bytes | None, int, int, int, int, int, int, int, int, int]
+
+
 def read_rows(data: bytes) -> Iterator[RawEntry]:
     """Yield the rows of a directory.
 
@@ -135,37 +143,56 @@ def read_rows(data: bytes) -> Iterator[RawEntry]:
         CorruptInput: the bytes are not those of a directory.
     """
     at = 0
-    while at < len(data):
-        if data[at : at + 4] != _HEADER:
+    for fields in walk_rows(data):
+        yield raw_entry(fields)
+        at = fields[-1]
+    if at < len(data):
+        raise CorruptInput(CUT)
+
+
+def raw_entry(fields: RowFields) -> RawEntry:
+    """Return the fields of a row as an object."""
+    return RawEntry(*fields[:-1])
+
+
+def walk_rows(data: bytes, at: int = 0) -> Iterator[RowFields]:
+    """Yield the fields of each row from a position on, and end before a row whose end is missing.
+
+    Plain tuples, because objects take half of the time of a directory of a million rows.
+
+    Raises:
+        CorruptInput: the bytes are not those of a row.
+    """
+    size_of_data = len(data)
+    while at + SMALLEST_ROW <= size_of_data:
+        (
+            head, made_by, flags, method, crc32, packed, size,
+            n, m, k, disk, attributes, offset,
+        ) = _unpack_row(data, at)  # fmt: skip
+        if head != _HEADER:
             raise CorruptInput("its directory is damaged: a row does not start as one")
-        if at + SMALLEST_ROW > len(data):
-            raise CorruptInput(_CUT)
-        name, extra, comment = struct.unpack_from("<3H", data, at + 28)
-        stop = at + SMALLEST_ROW + name + extra + comment
-        if stop > len(data):
-            raise CorruptInput(_CUT)
-        yield _entry(data, at, name, extra)
+        # The name has n bytes, the extra fields have m, and the comment has k.
+        after_name = at + SMALLEST_ROW + n
+        stop = after_name + m + k
+        if stop > size_of_data:
+            return
+        name = data[at + SMALLEST_ROW : after_name]
+        unicode_name = None
+        if m and (disk or _FULL32 in (size, packed, offset)):
+            extra = dict(_extras(data[after_name : after_name + m]))
+            if _ZIP64 in extra:
+                size, packed, offset, disk = _zip64_values(extra[_ZIP64], size, packed, offset, disk)
+        if m and data.find(_UNICODE_MARK, after_name, after_name + m) >= 0:
+            unicode_name = _unicode_name(data[after_name : after_name + m], name)
+        if disk:
+            raise CorruptInput("it is one of several volumes: join them first")
         at = stop
+        yield name, unicode_name, flags, method, crc32, packed, size, offset, made_by >> 8, attributes, stop
 
 
-def _entry(data: bytes, at: int, name_length: int, extra_length: int) -> RawEntry:
-    made_by, flags, method = struct.unpack_from("<H2xHH", data, at + 4)
-    crc32, compressed_size, size = struct.unpack_from("<3I", data, at + 16)
-    disk, attributes, offset = struct.unpack_from("<H2xII", data, at + 34)
-    start = at + SMALLEST_ROW
-    name = data[start : start + name_length]
-    extras = dict(_extras(data[start + name_length : start + name_length + extra_length]))
-    if _ZIP64 in extras:
-        size, compressed_size, offset, disk = _zip64_values(
-            extras[_ZIP64], size, compressed_size, offset, disk
-        )
-    if disk:
-        raise CorruptInput("it is one of several volumes: join them first")
-    path = extras.get(_UNICODE_PATH, b"")
-    unicode_name = path[5:] if len(path) > 5 and path[0] == 1 and _crc_matches(path, name) else None
-    return RawEntry(
-        name, unicode_name, flags, method, crc32, compressed_size, size, offset, made_by >> 8, attributes
-    )
+def _unicode_name(extra: bytes, name: bytes) -> bytes | None:
+    path = dict(_extras(extra)).get(_UNICODE_PATH, b"")
+    return path[5:] if len(path) > 5 and path[0] == 1 and _crc_matches(path, name) else None
 
 
 def _extras(data: bytes) -> Iterator[tuple[int, bytes]]:

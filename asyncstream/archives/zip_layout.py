@@ -23,6 +23,7 @@ _EARLIEST, _LATEST = 1980, 2107
 class ZipLayout(Layout):
     """The bytes of a ZIP archive."""
 
+    MOST_END = 22 + 76
     headers = {"ContentType": "application/zip"}  # noqa: RUF012 - read only
 
     def __init__(self, members: PackMembers) -> None:
@@ -43,6 +44,10 @@ class ZipLayout(Layout):
     def after(self, member: Member) -> bytes:
         """Return nothing."""
         return b""
+
+    def row_length(self, member: Member) -> int:
+        """Return the most bytes of a member's row in the directory."""
+        return 46 + len(member.name.encode()) + 28
 
     def tail_length(self) -> int:
         """Return the length of the directory."""

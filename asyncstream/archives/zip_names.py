@@ -6,6 +6,7 @@ from asyncstream.archives.zip_directory import RawEntry
 
 _UTF8 = 1 << 11
 _FAT, _UNIX, _NTFS = 0, 3, 10
+_SPECIAL = {stat.S_IFLNK, stat.S_IFCHR, stat.S_IFBLK, stat.S_IFIFO, stat.S_IFSOCK}
 
 
 def decode_name(entry: RawEntry, encoding: str | None) -> str:
@@ -39,6 +40,6 @@ def _decode(entry: RawEntry, encoding: str | None) -> str:
         return entry.name.decode("cp437")
 
 
-def is_link(entry: RawEntry) -> bool:
-    """Whether an entry is a symbolic link, whose content is the path of another file."""
-    return entry.host == _UNIX and stat.S_ISLNK(entry.attributes >> 16)
+def is_special(entry: RawEntry) -> bool:
+    """Whether an entry is a symbolic link, whose content is the path of another file; a device or a pipe."""
+    return entry.host == _UNIX and stat.S_IFMT(entry.attributes >> 16) in _SPECIAL

@@ -1,55 +1,50 @@
 """A ZIP archive as a source: lists its entries, and opens and decodes each on its own."""
 
-import struct
 from base64 import b64encode
-from collections import deque
-from collections.abc import Callable, Sequence
-from contextlib import suppress
+from collections.abc import Awaitable, Callable
+from functools import partial
+from itertools import chain, starmap
 from typing import Any
 
-from asyncstream.archives.decoding import Decoder, decoder_for
-from asyncstream.archives.zip_directory import (
-    SMALLEST_ROW,
-    TAIL,
-    Directory,
-    find_directory,
-    read_rows,
-)
-from asyncstream.archives.zip_entries import LOCAL_HEADER, Entry, Index
+from asyncstream.archives.decoding import Decoder, decoder_bytes, decoder_for
+from asyncstream.archives.gzip_wrapping import gzip_maker, gzip_size
+from asyncstream.archives.zip_directory import SMALLEST_ROW, TAIL, find_directory
+from asyncstream.archives.zip_entries import Entry
+from asyncstream.archives.zip_listing import Listing, Recent
+from asyncstream.archives.zip_scan import Area, Scan, too_large
+from asyncstream.archives.zip_stream import EntryStream
 from asyncstream.archives.zip_windows import Windows, read_whole
 from asyncstream.checksum import Checksum
 from asyncstream.errors import (
-    AsyncstreamError,
+    ConfigError,
     CorruptInput,
-    DamagedInput,
     InputError,
-    NothingYet,
+    NotModified,
+    OutputTooLarge,
     S3Error,
+    SourceChanged,
     TruncatedBody,
 )
 from asyncstream.locations.archives import ArchiveFile, ZipEntries, ZipEntry
 from asyncstream.objects import ByteRange, ListedObject
 from asyncstream.ports import ByteStream, Engine, Opened, Source
-from asyncstream.units import KiB
+from asyncstream.transforms.running import RATIO_COUNTS_FROM
+from asyncstream.units import KiB, MiB
 
-_LOCAL_SIGNATURE = b"PK\x03\x04"
-# The most bytes after an entry's data that `close` reads to keep the connection.
-_DRAIN_LIMIT = 64 * KiB
-# Entries per page of a listing: as many as S3 returns.
-_PAGE_SIZE = 1_000
-# Bytes of a decoder, and of its pieces that were not read yet.
-_DECODER_BYTES = 640 * KiB
-# *Measured*: 0.73 KB for names of 17 bytes.
-_BYTES_OF_ENTRY = 1_000
+# Rows of the directory that are kept and unpacked together.
+_BLOCK = 1_000
+# Bytes of the directory that are scanned at once, outside of the event loop.
+_SCANNED = 1 * MiB
+_GZIP = {"ContentType": "application/gzip"}
+# Bytes of a decoder of deflated data, and of its pieces that were not read yet.
+_DECODER_BYTES = 1408 * KiB
+# Bytes that a decoder may hold before `allow` is called: packs read the first lines of their members.
+_PLANNING_MEMORY = 16 * MiB
+# The least bytes of memory for an entry while it is planned: 16 for the hash of its name, and its compressed
+# row. *Measured*: 17 for numbered names of 20 bytes, 40 for random ones of 36.
+_BYTES_OF_ENTRY = 24
 
-
-class _Archive:
-    """An archive that was opened: its version, and its entries."""
-
-    def __init__(self, etag: str, index: Index) -> None:
-        self.etag = etag
-        self.index = index
-        self.windows = Windows(index.entries.values())
+_Read = Callable[[ByteRange], Awaitable[ByteStream]]
 
 
 class ZipSource(Source[ZipEntry, ZipEntries]):
@@ -59,47 +54,87 @@ class ZipSource(Source[ZipEntry, ZipEntries]):
         engine: decodes.
         source_of: returns the source that reads an archive.
         entry_memory: bytes of memory that the directory of an archive may take.
+        max_output: the most bytes of an entry's content; None for no limit.
+        max_ratio: the most bytes that each byte of an entry's data may become, from 64 MiB on; None for no
+            limit.
     """
 
     def __init__(
-        self, engine: Engine, source_of: Callable[[ArchiveFile], Source[Any, Any]], entry_memory: float
+        self,
+        engine: Engine,
+        source_of: Callable[[ArchiveFile], Source[Any, Any]],
+        entry_memory: float,
+        *,
+        max_output: int | None = None,
+        max_ratio: float | None = None,
     ) -> None:
         self._engine = engine
+        self._max_output, self._max_ratio = max_output, max_ratio
         self._source_of = source_of
-        self._most_entries = entry_memory / _BYTES_OF_ENTRY
-        self._opened: dict[ArchiveFile, _Archive] = {}
-        self._unlisted: dict[ZipEntries, deque[str]] = {}
+        self._entry_memory = entry_memory
+        self._recent = Recent[Any]()
+        self._listings: dict[ZipEntries, Listing] = {}
+        self._by_name: dict[ArchiveFile, Listing] = {}
+        self._windows: dict[ArchiveFile, Windows] = {}
         self._links: dict[str, int] = {}
+        self._decoder_memory: int = _PLANNING_MEMORY
 
     @property
     def slot_bytes(self) -> int:
         """Bytes of memory that one part in flight costs, beside those of the archive's own source."""
-        return 2 * _DECODER_BYTES + Windows.BYTES
+        return _DECODER_BYTES + Windows.BYTES
 
     @property
     def downgrades(self) -> list[str]:
         """What was left out of archives, as sentences."""
         return [
-            f"{uri} has {count:,} symbolic links, which were left out" for uri, count in self._links.items()
+            f"{uri} has {count:,} symbolic links or special files, which were left out"
+            for uri, count in self._links.items()
         ]
 
-    async def list_page(self, prefix: ZipEntries, token: str | None) -> tuple[list[ListedObject], str | None]:
-        """Return up to 1,000 entries of an archive, in an order that spreads neighbours over slots.
+    @property
+    def decoder_bytes(self) -> int:
+        """See `ports.Archives`."""
+        listings = chain(self._listings.values(), self._by_name.values())
+        largest = chain.from_iterable(listing.found.largest.items() for listing in listings)
+        return max(starmap(decoder_bytes, largest), default=0)
+
+    def allow(self, memory: int) -> None:
+        """See `ports.Archives`."""
+        self._decoder_memory = memory
+
+    async def prepare(self, source: ZipEntry) -> None:
+        """See `ports.Archives`."""
+        await self._open_by_name(source.archive)
+
+    async def list_all(self, folder: ZipEntries) -> Listing:
+        """Return the files of an archive, in an order that spreads neighbours over slots.
 
         Raises:
             CorruptInput: it is not a ZIP archive, or damaged. The message names it.
             InputError: two entries have the same name.
+            SourceChanged: the archive was overwritten since its slice was made.
         """
+        listing = await self._read_directory(folder)
+        self._listings[folder] = listing
+        if listing.found.links:
+            self._links[folder.archive.uri] = listing.found.links
+        return listing
+
+    async def list_page(self, prefix: ZipEntries, token: str | None) -> tuple[list[ListedObject], str | None]:
+        """Return up to 1,000 files of an archive, which can then be opened by their names; see `list_all`."""
         if token is None:
-            archive = await self._read_directory(prefix)
-            self._opened[prefix.archive] = archive
-            entries = archive.index.entries
-            self._unlisted[prefix] = deque(await self._engine.compute(lambda: archive.windows.order(entries)))
-        archive, unlisted = self._opened[prefix.archive], self._unlisted[prefix]
-        entries = archive.index.entries
-        names = [unlisted.popleft() for _ in range(min(_PAGE_SIZE, len(unlisted)))]
-        page = [ListedObject(name, entries[name].size, archive.etag) for name in names]
-        return page, f"{len(unlisted)} left" if unlisted else None
+            self._listings[prefix] = await self._read_directory(prefix, by_name=True)
+        listing = self._listings[prefix]
+        start = int(token or 0)
+        stop = min(start + _BLOCK, len(listing))
+        page = await self._engine.compute(lambda: listing[start:stop])
+        return page, str(stop) if stop < len(listing) else None
+
+    async def cut(self, folder: ZipEntries, size: int) -> list[ZipEntries]:
+        """Return slices of the directory, of `size` rows each; see `list_all`."""
+        listing = await self._read_directory(folder, size)
+        return await self._engine.compute(listing.slices)
 
     def is_in_order(self, source: ZipEntry) -> bool:
         """Return that it is: a range of an entry is decoded from the entry's start."""
@@ -114,34 +149,99 @@ class ZipSource(Source[ZipEntry, ZipEntries]):
             CorruptInput: the archive is not a ZIP archive, or damaged.
             InputError: there is no such entry, or it cannot be read.
             SourceChanged: the archive was overwritten.
+            OutputTooLarge: the directory promises more content than the limits allow.
         """
-        archive = self._opened.get(source.archive)
-        if archive is None:
-            archive = await self._read_directory(ZipEntries(source.archive))
-            self._opened[source.archive] = archive
-        entry = archive.index.entries.get(source.name)
-        if entry is None:
-            raise InputError(f"{source}: the archive has no such entry")
+        archive_etag, entry = self._listed(source) or await self._find(source)
+        # A later transfer finds a gzip file by its version only.
+        version = f"{archive_etag}/{entry.crc32:08x}.gz" if source.as_gzip else archive_etag
+        if etag and etag not in {archive_etag, version}:
+            raise SourceChanged(f"{source.archive} was overwritten")
         if entry.refused is not None:
             raise InputError(f"{source}: {entry.refused}")
+        if source.as_gzip and if_none_match == version:
+            raise NotModified(f"{source} has not changed")
         try:
-            decoder = decoder_for(entry.method)
-        except InputError as error:
-            raise InputError(f"{source}: {error}") from None
-        body = await archive.windows.open(entry, self._read_range(source.archive, archive.etag))
-        stream = _EntryStream(self._engine, source, entry, body, decoder, skip=range_.start if range_ else 0)
-        checksum = Checksum("CRC32", b64encode(entry.crc32.to_bytes(4, "big")).decode())
+            length, decoder = self._decoder(source, entry)
+        except (InputError, ConfigError) as error:
+            raise InputError(f"{source}: {error}") from error
+        windows = self._windows.setdefault(source.archive, Windows())
+        body = await windows.open(entry, self._read_range(source.archive, archive_etag))
+        skip = range_.start if range_ else 0
+        stream = EntryStream(self._engine, source, entry, body, decoder, length=length, skip=skip)
         return Opened(
-            entry.size,
-            archive.etag,
-            ByteRange(0, entry.size) if range_ is None else range_,
-            {},
+            length,
+            version,
+            ByteRange(0, length) if range_ is None else range_,
+            _GZIP if source.as_gzip else {},
             stream,
-            checksum=checksum,
+            checksum=None if source.as_gzip else _checksum(entry),
             in_ranges=False,
         )
 
-    def _read_range(self, archive: ArchiveFile, etag: str) -> Callable[[ByteRange], Any]:
+    def _decoder(self, source: ZipEntry, entry: Entry) -> tuple[int, Decoder]:
+        """Return the bytes that an entry becomes, and what makes them.
+
+        Raises:
+            InputError: the method is not supported.
+            ConfigError: its library is not installed.
+            OutputTooLarge: the directory promises more content than the limits allow.
+        """
+        if not source.as_gzip:
+            self._check_size(source, entry)
+            return entry.size, decoder_for(entry.method, entry.size, self._decoder_memory)
+        length = gzip_size(entry.method, entry.compressed_size)
+        return length, gzip_maker(entry.method, entry.size, entry.crc32)
+
+    def _check_size(self, source: ZipEntry, entry: Entry) -> None:
+        ratio = self._max_ratio
+        if self._max_output is not None and entry.size > self._max_output:
+            limit = f"the {self._max_output} that max_output allows"
+        elif ratio is not None and entry.size > max(RATIO_COUNTS_FROM, ratio * entry.compressed_size):
+            limit = f"the {ratio:g} times that max_ratio allows"
+        else:
+            return
+        raise OutputTooLarge(
+            f"{source}: its {entry.compressed_size} bytes become {entry.size}, more than {limit}: raise that "
+            "setting if you trust the archive"
+        )
+
+    def _listed(self, source: ZipEntry) -> tuple[str, Entry] | None:
+        """Return the archive's ETag and the entry, if a listing has found it."""
+        if source.row is None:
+            return None
+        for asked, listing in self._listings.items():
+            if asked.archive == source.archive:
+                entry = listing.entry(source.row)
+                if entry is not None and entry.key == source.name:
+                    return listing.etag, entry
+        return None
+
+    async def _find(self, source: ZipEntry) -> tuple[str, Entry]:
+        """Return the archive's ETag and the entry of a name.
+
+        Raises:
+            InputError: no entry or several have this name.
+        """
+        for asked, listing in self._listings.items():
+            if asked.archive == source.archive and listing.named(source.name):
+                break
+        else:
+            listing = await self._open_by_name(source.archive)
+        found = await self._engine.compute(partial(listing.named, source.name))
+        if not found:
+            raise InputError(f"{source}: the archive has no such entry")
+        if len(found) > 1:
+            raise InputError(f"{source}: two entries have this name")
+        return listing.etag, found[0]
+
+    async def _open_by_name(self, archive: ArchiveFile) -> Listing:
+        listing = self._by_name.get(archive)
+        if listing is None:
+            listing = await self._read_directory(ZipEntries(archive), by_name=True)
+            self._by_name[archive] = listing
+        return listing
+
+    def _read_range(self, archive: ArchiveFile, etag: str) -> _Read:
         async def read(range_: ByteRange) -> ByteStream:
             opened = await self._source_of(archive).open(archive, range_, etag)
             stream: ByteStream = opened.stream
@@ -149,160 +249,66 @@ class ZipSource(Source[ZipEntry, ZipEntries]):
 
         return read
 
-    async def _read_directory(self, asked: ZipEntries) -> _Archive:
-        source = self._source_of(asked.archive)
+    async def _read_directory(self, asked: ZipEntries, block: int = _BLOCK, by_name: bool = False) -> Listing:
         try:
-            first = await source.open(asked.archive, ByteRange(0, 1), None)
+            if asked.slice is not None:
+                etag, area, tail = asked.slice.etag, Area.of(asked.slice), b""
+            else:
+                etag, area, tail = await self._find_directory(asked.archive)
+            if (area.stop - area.start) // SMALLEST_ROW < area.count:
+                raise CorruptInput(f"its directory cannot have {area.count} entries: it is damaged")
+            if area.count * _BYTES_OF_ENTRY > self._entry_memory:
+                raise InputError(too_large(area))
+            scan = Scan(asked, area, block, self._entry_memory, by_name=by_name)
+            if tail:
+                await self._engine.compute(partial(scan.feed, tail))
+            else:
+                await self._scan(scan, area, self._read_range(asked.archive, etag))
+            found = await self._engine.compute(scan.finish)
+        except (CorruptInput, InputError) as error:
+            raise type(error)(f"{asked.archive}: {error}") from error
+        return Listing(asked, etag, found, self._recent)
+
+    async def _find_directory(self, archive: ArchiveFile) -> tuple[str, Area, bytes]:
+        """Return the archive's ETag, where its directory is, and the directory if it is short."""
+        source = self._source_of(archive)
+        try:
+            first = await source.open(archive, ByteRange(0, 1), None)
         except S3Error as error:
             if error.status != 416:
                 raise
-            raise CorruptInput(f"{asked.archive}: it is not a ZIP archive: it is empty") from error
+            raise CorruptInput("it is not a ZIP archive: it is empty") from error
         await first.stream.close()
         if first.size is None or not first.in_ranges:
-            raise InputError(
-                f"{asked.archive} cannot be read in ranges: copy the archive to S3 or a file first"
-            )
-        read = self._read_range(asked.archive, first.etag)
+            raise InputError("it cannot be read in ranges: copy the archive to S3 or a file first")
         tail_range = ByteRange(max(0, first.size - TAIL), first.size)
+        read = self._read_range(archive, first.etag)
+        tail = bytes(await read_whole(await read(tail_range), tail_range.length))
+        directory = find_directory(tail, first.size)
+        start, stop = directory.range
+        if start < tail_range.start:
+            return first.etag, Area.of(directory), b""
+        return first.etag, Area.of(directory), tail[start - tail_range.start : stop - tail_range.start]
+
+    async def _scan(self, scan: Scan, area: Area, read: _Read) -> None:
+        """Read a directory and scan it as it arrives."""
+        left = area.stop - area.start
+        if not left:
+            return
+        stream = await read(ByteRange(area.start, area.stop))
+        gathered = bytearray()
         try:
-            tail = bytes(await read_whole(await read(tail_range), tail_range.length))
-            directory = find_directory(tail, first.size)
-            self._check_room(directory)
-            where = directory.range
-            if where.start >= tail_range.start:
-                data = tail[where.start - tail_range.start : where.stop - tail_range.start]
-            else:
-                data = bytes(await read_whole(await read(where), where.length))
-            # A million rows take seconds, which an event loop does not have.
-            index = await self._engine.compute(lambda: Index(asked, directory, read_rows(data)))
-        except (CorruptInput, InputError) as error:
-            raise type(error)(f"{asked.archive}: {error}") from error
-        if index.links:
-            self._links[asked.archive.uri] = index.links
-        return await self._engine.compute(lambda: _Archive(first.etag, index))
-
-    def _check_room(self, directory: Directory) -> None:
-        """Raise InputError if the directory may have more entries than there is memory for."""
-        most = directory.range.length // SMALLEST_ROW
-        if min(most, directory.entries if directory.exact else most) > self._most_entries:
-            raise InputError(
-                f"its directory of {directory.range.length:,} bytes needs more memory than there is. "
-                "Give the function more memory"
-            )
+            while left and (chunk := await stream.read()):
+                gathered += chunk
+                left -= len(chunk)
+                if len(gathered) >= _SCANNED or not left:
+                    await self._engine.compute(partial(scan.feed, gathered))
+                    gathered = bytearray()
+        finally:
+            await stream.close()
+        if left:
+            raise TruncatedBody(f"the archive ended {left} bytes before its directory")
 
 
-class _EntryStream:
-    """The content of one entry. See `ports.ByteStream`.
-
-    Args:
-        engine: decodes.
-        source: the entry, for messages.
-        entry: its row in the directory.
-        body: the entry's bytes in the archive, from its local header on.
-        decoder: decodes its data.
-        skip: bytes of content to leave out, because they were read before.
-    """
-
-    def __init__(
-        self, engine: Engine, source: ZipEntry, entry: Entry, body: ByteStream, decoder: Decoder, skip: int
-    ) -> None:
-        self._engine = engine
-        self._source = source
-        self._entry = entry
-        self._body = body
-        self._decoder = decoder
-        self._skip = skip
-        self._decoded = 0
-        self._header = b""
-        self._data_left: int | None = None  # None: the local header is not read yet
-        self._gap = 0
-        self._pieces: deque[bytes | memoryview] = deque()
-
-    async def read(self) -> bytes | memoryview:
-        while not self._pieces:
-            data = await self._read_data()
-            if not data:
-                return b""
-            self._pieces.extend(await self._engine.compute(lambda data=data: self._decode(data)))  # type: ignore[misc]
-        piece = self._pieces.popleft()
-        unwanted = min(self._skip, len(piece))
-        self._skip -= unwanted
-        if unwanted == len(piece):
-            raise NothingYet("all of it was read before")
-        return piece[unwanted:]
-
-    async def close(self) -> None:
-        """Read up to the next entry, if that is cheaper than a new connection; then close."""
-        self._pieces.clear()
-        if self._data_left == 0 and self._gap <= _DRAIN_LIMIT:
-            with suppress(AsyncstreamError):  # the entry is complete; only its connection is lost
-                while self._gap > 0 and (chunk := await self._body.read()):
-                    self._gap -= len(chunk)
-        await self._body.close()
-
-    async def _read_data(self) -> bytes | memoryview:
-        """Return the next bytes of data; empty at their end.
-
-        Raises:
-            TruncatedBody: the archive ended before.
-        """
-        if self._data_left == 0:
-            return b""
-        chunk = await self._body.read()
-        if not chunk:
-            raise TruncatedBody(f"{self._source}: the archive ended within the entry")
-        if self._data_left is None:
-            self._header += bytes(chunk)
-            start = self._header_length()
-            if start is None:
-                return await self._read_data()
-            chunk, self._header = memoryview(self._header)[start:], b""
-            self._data_left = self._entry.compressed_size
-            self._gap = self._entry.range.length - start - self._entry.compressed_size
-        data = chunk[: self._data_left]
-        self._gap -= len(chunk) - len(data)
-        self._data_left -= len(data)
-        return data if data or not self._data_left else await self._read_data()
-
-    def _header_length(self) -> int | None:
-        """Return the bytes of the local header; None until all of it is there.
-
-        Raises:
-            DamagedInput: it contradicts the directory.
-        """
-        header, entry = self._header, self._entry
-        if len(header) < LOCAL_HEADER:
-            return None
-        flags, method, name, extra = struct.unpack_from("<2xHH16x2H", header, 4)
-        length = int(LOCAL_HEADER + name + extra)
-        if len(header) < length:
-            return None
-        same = header[:4] == _LOCAL_SIGNATURE and method == entry.method and not flags & 1
-        if not same or header[LOCAL_HEADER : LOCAL_HEADER + name] != entry.name:
-            raise DamagedInput(f"{self._source}: its local header and the directory contradict each other")
-        if length + entry.compressed_size > entry.range.length:
-            raise DamagedInput(f"{self._source}: it overlaps the next entry")
-        return length
-
-    def _decode(self, data: bytes | memoryview) -> Sequence[bytes | memoryview]:
-        """Return the content of these data.
-
-        Raises:
-            DamagedInput: they are damaged, or the content is not as long as the directory says.
-        """
-        made: list[bytes | memoryview] = []
-        try:
-            for piece in self._decoder.decode(data):
-                self._decoded += len(piece)
-                if self._decoded > self._entry.size:
-                    raise DamagedInput(
-                        f"it becomes more than the {self._entry.size} bytes that its directory says"
-                    )
-                made.append(piece)
-        except DamagedInput as error:
-            raise DamagedInput(f"{self._source}: {error}") from error
-        if not self._data_left and self._decoded < self._entry.size:
-            raise DamagedInput(
-                f"{self._source}: it ended after {self._decoded} of {self._entry.size} bytes: it is damaged"
-            )
-        return made
+def _checksum(entry: Entry) -> Checksum:
+    return Checksum("CRC32", b64encode(entry.crc32.to_bytes(4, "big")).decode())

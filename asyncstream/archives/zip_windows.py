@@ -1,20 +1,42 @@
-"""Read small neighbours of an archive by one request: 2,000 entries of 8 KB by some thirty GETs."""
+"""Read small neighbours of an archive by one request: 2,000 entries of 8 KB by some forty GETs."""
 
-from collections.abc import Awaitable, Callable, Iterable, Mapping
+from collections.abc import Awaitable, Callable
+from typing import Protocol
 
-from asyncstream.archives.zip_entries import Entry
+from asyncstream.archives.zip_entries import WINDOW
 from asyncstream.errors import TruncatedBody
 from asyncstream.objects import ByteRange
 from asyncstream.ports import ByteStream
-from asyncstream.units import KiB
 
-# Bytes of the largest entry that shares a window.
-_LARGEST_SHARED = 128 * KiB
-# Windows whose entries are listed in turn. If neighbours followed each other, slots would open them while the
-# first of them still reads their window, and each would send a request of its own.
-_WINDOWS_IN_TURN = 16
+# Windows kept at once: those of a turn, and some of the next. A window of which files are skipped is not
+# opened as often as it has entries.
+_MOST_KEPT = 24
 
 Read = Callable[[ByteRange], Awaitable[ByteStream]]
+
+
+class Sharing(Protocol):
+    """An entry that may share a window; see `zip_entries.Entry`."""
+
+    @property
+    def range(self) -> ByteRange:
+        """Its bytes in the archive."""
+
+    @property
+    def window(self) -> ByteRange | None:
+        """A range that it shares with neighbours; None if it is read on its own."""
+
+    @property
+    def sharing(self) -> int:
+        """The number of entries in its window."""
+
+
+class _Window:
+    """The bytes of a window, None while they are read, and how many of its entries were not opened yet."""
+
+    def __init__(self, unread: int) -> None:
+        self.content: bytearray | None = None
+        self.unread = unread
 
 
 class Windows:
@@ -22,66 +44,36 @@ class Windows:
 
     Several tasks use it at once without a lock. If another task is reading a window, a task does not wait
     for it, but sends a request for its entry only.
-
-    Args:
-        entries: all entries, in the order of their places.
     """
 
-    BYTES = 512 * KiB
+    BYTES = WINDOW
 
-    def __init__(self, entries: Iterable[Entry]) -> None:
-        self._window_of: dict[int, int] = {}  # by the start of an entry: the start of its window
-        self._stops: dict[int, int] = {}
-        self._unread: dict[int, int] = {}  # how many entries of a window were not opened yet
-        self._kept: dict[int, bytearray | None] = {}  # None: being read
-        window = -1
-        for entry in entries:
-            start, stop = entry.range
-            if entry.refused is not None or stop - start > _LARGEST_SHARED:
-                continue
-            if window < 0 or stop - window > self.BYTES:
-                window = start
-            self._window_of[start] = window
-            self._stops[window] = stop
-            self._unread[window] = self._unread.get(window, 0) + 1
+    def __init__(self) -> None:
+        self._kept: dict[ByteRange, _Window] = {}
 
-    def order(self, entries: Mapping[str, Entry]) -> list[str]:
-        """Return the names so that neighbours are apart: the first of each of 16 windows, then the second."""
-        groups: dict[int, list[str]] = {}
-        for name, entry in entries.items():
-            groups.setdefault(self._window_of.get(entry.range.start, entry.range.start), []).append(name)
-        order: list[str] = []
-        windows = list(groups.values())
-        for first in range(0, len(windows), _WINDOWS_IN_TURN):
-            turn = windows[first : first + _WINDOWS_IN_TURN]
-            for position in range(max(map(len, turn))):
-                order += [names[position] for names in turn if position < len(names)]
-        return order
-
-    async def open(self, entry: Entry, read: Read) -> ByteStream:
+    async def open(self, entry: Sharing, read: Read) -> ByteStream:
         """Open an entry's bytes, from its window if it shares one."""
-        start = entry.range.start
-        window = self._window_of.get(start)
-        if window is None or self._stops[window] - window == entry.range.length:
+        place = entry.window
+        if place is None:
             return await read(entry.range)
-        if window not in self._kept:
-            self._kept[window] = None
+        window = self._kept.get(place)
+        if window is None:
+            for oldest in list(self._kept)[: max(0, len(self._kept) - _MOST_KEPT + 1)]:
+                self._kept.pop(oldest, None)
+            window = self._kept[place] = _Window(entry.sharing)
             try:
-                whole = ByteRange(window, self._stops[window])
-                content = await read_whole(await read(whole), whole.length)
+                window.content = await read_whole(await read(place), place.length)
             except BaseException:
-                del self._kept[window]
+                self._kept.pop(place, None)
                 raise
-            self._kept[window] = content
-        kept = self._kept[window]
-        if kept is None:
-            return await read(entry.range)
-        stream = _Kept(memoryview(kept)[start - window : entry.range.stop - window])
-        self._unread[window] -= 1
-        if self._unread[window] <= 0:
+        window.unread -= 1
+        if window.unread <= 0:
             # An entry that is tried again reads its window again.
-            self._kept.pop(window, None)
-        return stream
+            self._kept.pop(place, None)
+        if window.content is None:
+            return await read(entry.range)
+        start, stop = entry.range
+        return _Kept(memoryview(window.content)[start - place.start : stop - place.start])
 
 
 class _Kept:

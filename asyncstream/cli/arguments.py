@@ -7,14 +7,17 @@ from typing import Any, NoReturn
 
 from asyncstream.cli.archive_arguments import (
     CONCAT_HELP,
+    LS_HELP,
     SPLIT_HELP,
     TAR_HELP,
+    UNTAR_HELP,
     UNZIP_HELP,
     ZIP_HELP,
     add_archive,
     add_concat,
     add_ls,
     add_split,
+    add_untar,
     add_unzip,
 )
 from asyncstream.cli.transfer_arguments import add_transfer
@@ -74,8 +77,9 @@ def parser(runs: Mapping[str, Run]) -> argparse.ArgumentParser:
     commands = whole.add_subparsers(required=True, metavar="COMMAND")
     for name, add, summary, description in (
         ("copy", _add_copy, "copy S3 objects", COPY_HELP),
-        ("ls", add_ls, "list a ZIP archive", "List the files in a ZIP archive: their bytes and names."),
+        ("ls", add_ls, "list a ZIP or tar archive", LS_HELP),
         ("unzip", add_unzip, "unpack a ZIP archive", UNZIP_HELP),
+        ("untar", add_untar, "unpack a tar archive", UNTAR_HELP),
         ("tar", add_archive, "pack files into a tar archive", TAR_HELP),
         ("zip", add_archive, "pack files into a ZIP archive", ZIP_HELP),
         ("concat", add_concat, "join files", CONCAT_HELP),

@@ -1,4 +1,4 @@
-"""The command line: `asyncstream copy`, `unzip`, `tar`, `zip`, `concat`, `split`, `ls`, `clean`, `compare`.
+"""The command line: `copy`, `unzip`, `untar`, `tar`, `zip`, `concat`, `split`, `ls`, `clean` and `compare`.
 
 Exit codes: 0 for success, 1 for a failure, 2 for a wrong command line or input, 130 for Ctrl-C. They do not
 depend on whether a reader of the output, such as `head`, has closed its pipe.
@@ -20,14 +20,16 @@ from asyncstream.cli.ends import read_access
 from asyncstream.cli.output import decode, prepare_streams
 from asyncstream.cli.places import (
     into_folder,
-    parse_archive,
     parse_folder,
+    parse_listed,
     parse_pack,
     parse_pair,
     parse_split,
+    parse_tar,
+    parse_zip,
 )
 from asyncstream.errors import AsyncstreamError, ConfigError, InputError, full_message
-from asyncstream.locations import WebFile
+from asyncstream.locations import TarEntries, WebFile, ZipEntries
 from asyncstream.pipeline.config import TransferConfig
 from asyncstream.pipeline.jobs import GivenPair
 from asyncstream.pipeline.results import TransferReport
@@ -72,7 +74,12 @@ def copy(options: argparse.Namespace) -> int:
 
 def unzip(options: argparse.Namespace) -> int:
     """Run `asyncstream unzip` and return the exit code."""
-    return _copy(options, (parse_archive(options), parse_folder(options.destination)))
+    return _copy(options, (parse_zip(options), parse_folder(options.destination)))
+
+
+def untar(options: argparse.Namespace) -> int:
+    """Run `asyncstream untar` and return the exit code."""
+    return _copy(options, (parse_tar(options), parse_folder(options.destination)))
 
 
 def pack(options: argparse.Namespace) -> int:
@@ -87,7 +94,7 @@ def split(options: argparse.Namespace) -> int:
 
 def list_archive(options: argparse.Namespace) -> int:
     """Run `asyncstream ls` and return the exit code."""
-    entries, access = parse_archive(options), S3Access.read(SOURCE_PREFIX)
+    entries, access = parse_listed(options), S3Access.read(SOURCE_PREFIX)
     with TransferSession("sequential", endpoint_url=options.endpoint_url, source=access) as session:
         found = session.list_entries(entries, FetchConfig.from_env())
     for each in sorted(found, key=lambda row: row.key):
@@ -106,7 +113,7 @@ def _copy(options: argparse.Namespace, pair: GivenPair) -> int:
         if options.dry_run:
             return _list_jobs(session.plan([pair], config))
         # Its variables are those of `gather`, too: wrong ones must not stop a copy without URLs.
-        web = FetchConfig.from_env() if isinstance(pair[0], WebFile) else None
+        web = FetchConfig.from_env() if _reads_url(pair[0]) else None
         report = _transfer(session, pair, config, web)
     for file in report.of_status("failed"):
         failure = f"{type(file.error).__name__}: {full_message(file.error)}"
@@ -120,6 +127,11 @@ def _copy(options: argparse.Namespace, pair: GivenPair) -> int:
         _say(downgrade)
     _say(_summary(report))
     return _exit_code(report)
+
+
+def _reads_url(source: object) -> bool:
+    archive = source.archive if isinstance(source, ZipEntries | TarEntries) else source
+    return isinstance(archive, WebFile)
 
 
 def _exit_code(report: TransferReport) -> int:
@@ -302,6 +314,7 @@ COMMANDS = {
     "copy": copy,
     "ls": list_archive,
     "unzip": unzip,
+    "untar": untar,
     "tar": pack,
     "zip": pack,
     "concat": pack,

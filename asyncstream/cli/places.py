@@ -18,16 +18,20 @@ from asyncstream.locations import (
     SourceFile,
     StandardStream,
     Tar,
+    TarEntries,
     TargetFile,
     WebFile,
     Zip,
     ZipEntries,
 )
+from asyncstream.locations.packs import PackTarget
 from asyncstream.locations.urls import parse_url, shown
 from asyncstream.pipeline.config import TransferConfig
 from asyncstream.pipeline.jobs import GivenPair, Pair
 from asyncstream.pipeline.session import TransferSession
 
+# How the names of tar archives end, in lower case.
+TAR_ENDINGS = (".tar", ".tar.gz", ".tgz", ".tar.zst", ".tar.bz2", ".tar.xz")
 _ESCAPES = {"n": "\n", "t": "\t", "r": "\r", "\\": "\\"}
 
 
@@ -75,18 +79,46 @@ def into_folder(session: TransferSession, pair: GivenPair, config: TransferConfi
     return one, _file_in(destination, one)
 
 
-def parse_archive(options: argparse.Namespace) -> ZipEntries:
-    """Return the entries that `asyncstream unzip` and `ls` name.
+def parse_zip(options: argparse.Namespace) -> ZipEntries:
+    """Return the entries that `asyncstream unzip` names.
 
     Raises:
         InputError: the archive is not an object, a file or a URL, or the encoding is unknown.
     """
-    text, path = options.archive, _local_path(options.archive)
+    return ZipEntries(
+        _archive(options.archive), options.select, options.encoding, getattr(options, "gz", False)
+    )
+
+
+def parse_tar(options: argparse.Namespace) -> TarEntries:
+    """Return the files that `asyncstream untar` names.
+
+    Raises:
+        InputError: the archive is not an object, a file or a URL.
+    """
+    return TarEntries(_archive(options.archive), options.select)
+
+
+def parse_listed(options: argparse.Namespace) -> ZipEntries | TarEntries:
+    """Return the files that `asyncstream ls` names: those of a tar archive, if its name ends as one's.
+
+    Raises:
+        InputError: see `parse_zip`; or an encoding was given for a tar archive.
+    """
+    text = options.archive
+    name = parse_url(text).target.partition("?")[0] if _is_url(text) else text
+    if not name.lower().endswith(TAR_ENDINGS):
+        return parse_zip(options)
+    if options.encoding is not None:
+        raise InputError(f"--encoding is for ZIP archives, and {name.rpartition('/')[2]} is not one")
+    return parse_tar(options)
+
+
+def _archive(text: str) -> ArchiveFile:
     if _is_url(text):
-        archive: ArchiveFile = WebFile(text)
-    else:
-        archive = S3Object.from_uri(text) if path is None else LocalFile(path)
-    return ZipEntries(archive, options.select, options.encoding)
+        return WebFile(text)
+    path = _local_path(text)
+    return S3Object.from_uri(text) if path is None else LocalFile(path)
 
 
 def parse_pack(options: argparse.Namespace) -> GivenPair:
@@ -115,13 +147,19 @@ def parse_split(options: argparse.Namespace) -> Pair:
     return lines, parse_folder(options.destination)
 
 
-def _pack_into(options: argparse.Namespace, target: TargetFile) -> PackInto:
+def _pack_into(options: argparse.Namespace, target: PackTarget) -> PackInto:
     if options.command == "tar":
-        return Tar(target)
+        return Tar(target, options.if_missing, options.split, options.copy_parts)
     if options.command == "zip":
-        return Zip(target)
+        return Zip(target, options.if_missing, options.split, options.copy_parts)
     separator = re.sub(r"\\(.)", lambda escape: _ESCAPES.get(escape[1], escape[0]), options.separator)
-    return Concat(target, separator.encode(errors="surrogateescape"), options.header)
+    return Concat(
+        target,
+        separator.encode(errors="surrogateescape"),
+        options.header,
+        options.if_missing,
+        options.copy_parts,
+    )
 
 
 def _file(text: str) -> S3Object | LocalFile:
@@ -154,7 +192,7 @@ def _source(options: argparse.Namespace) -> SourceFile | Folder:
     return source
 
 
-def _destination(text: str) -> TargetFile | Folder:
+def _destination(text: str) -> PackTarget | Folder:
     if text == "-":
         return StandardStream()
     if _is_url(text):

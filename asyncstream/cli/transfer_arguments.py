@@ -17,7 +17,12 @@ def add_transfer(parser: argparse.ArgumentParser) -> None:
     add("--dry-run", action="store_true", help="only list the files to copy: source, destination, bytes")
     add("--engine", choices=ENGINES, default=DEFAULT_ENGINE, help="default: %(default)s")
     add("--max-concurrency", type=int, metavar="N", help="maximum files or parts in flight; default: 10")
-    add("--memory-limit", type=_size, metavar="SIZE", help="memory for all parts in flight; default: 64MiB")
+    add(
+        "--memory-limit",
+        type=parse_bytes,
+        metavar="SIZE",
+        help="memory for all parts in flight; default: 64MiB",
+    )
     add("--part-size", type=_size_or_auto, metavar="SIZE", help='5MiB to 5GiB, or "auto", the default')
     add(
         "--multipart",
@@ -41,7 +46,7 @@ def add_transfer(parser: argparse.ArgumentParser) -> None:
         help=f"transform each file: {', '.join(transforms.NAMES)}, or your function as module:function, from "
         "this directory or an installed package; separate several with commas",
     )
-    add("--max-output", type=_size, metavar="SIZE", help="maximum output per file; default: any size")
+    add("--max-output", type=parse_bytes, metavar="SIZE", help="maximum output per file; default: any size")
     add(
         "--max-ratio",
         type=_ratio,
@@ -52,7 +57,8 @@ def add_transfer(parser: argparse.ArgumentParser) -> None:
     add_ends(parser)
 
 
-def _size(text: str) -> int:
+def parse_bytes(text: str) -> int:
+    """Return a size, such as 5GiB, in bytes, for argparse."""
     try:
         return parse_size(text)
     except InputError as error:
@@ -60,7 +66,7 @@ def _size(text: str) -> int:
 
 
 def _size_or_auto(text: str) -> int | str:
-    return text if text == "auto" else _size(text)
+    return text if text == "auto" else parse_bytes(text)
 
 
 def _ratio(text: str) -> float:

@@ -1,6 +1,6 @@
 """Many files in one: archives and joined files as destinations."""
 
-from typing import Literal
+from typing import Literal, get_args
 
 from msgspec import Struct
 
@@ -14,6 +14,25 @@ PackTarget = S3Object | LocalFile | StandardStream
 Members = S3Prefix | LocalFolder | ZipEntries | tuple[S3Object | LocalFile, ...]
 
 
+# Bytes of the smallest archives that a pack may be split into.
+_LEAST_SPLIT = 1024 * 1024
+IfMissing = Literal["fail", "leave_out"]
+
+
+def _check_if_missing(given: object) -> None:
+    if given not in get_args(IfMissing):
+        raise InputError(f'if_missing={given!r:.100} must be "fail" or "leave_out"')
+
+
+def _check_split(given: object, target: PackTarget) -> None:
+    if given is None:
+        return
+    if not isinstance(given, int) or given < _LEAST_SPLIT:
+        raise InputError(f"split={given!r:.100} must be a number of bytes, at least {_LEAST_SPLIT:,}")
+    if isinstance(target, StandardStream):
+        raise InputError("split: standard output takes one archive only")
+
+
 class Tar(Struct, frozen=True):
     """A tar archive to write. Each source becomes an entry of it.
 
@@ -21,9 +40,26 @@ class Tar(Struct, frozen=True):
 
     Attributes:
         target: the archive.
+        if_missing: what to do if a source is deleted or overwritten before it is packed. "fail": nothing is
+            written. "leave_out": list the sources again, and pack those that are there now.
+        split: write archives of at most so many bytes each, named `x-00001.tar` and so on for a target
+            `x.tar`. A larger source has an archive of its own. Default: one archive.
+        copy_parts: have S3 copy what it can of sources over 5 MiB into the parts (UploadPartCopy), so that
+            these bytes do not pass through this process. The destination's credentials must allow to read
+            them. No later transfer can continue such a pack.
+
+    Raises:
+        InputError: a setting is out of its bounds.
     """
 
     target: PackTarget
+    if_missing: IfMissing = "fail"
+    split: int | None = None
+    copy_parts: bool = False
+
+    def __post_init__(self) -> None:
+        _check_if_missing(self.if_missing)
+        _check_split(self.split, self.target)
 
 
 class Zip(Struct, frozen=True):
@@ -33,9 +69,22 @@ class Zip(Struct, frozen=True):
 
     Attributes:
         target: the archive.
+        if_missing: see `Tar`.
+        split: see `Tar`.
+        copy_parts: see `Tar`.
+
+    Raises:
+        InputError: a setting is out of its bounds.
     """
 
     target: PackTarget
+    if_missing: IfMissing = "fail"
+    split: int | None = None
+    copy_parts: bool = False
+
+    def __post_init__(self) -> None:
+        _check_if_missing(self.if_missing)
+        _check_split(self.split, self.target)
 
 
 class Concat(Struct, frozen=True):
@@ -46,6 +95,8 @@ class Concat(Struct, frozen=True):
         separator: bytes between two sources.
         header: "all" keeps each source whole. "first" leaves the first line out of all sources but the first,
             as for CSV files that have the same columns, and ends each source with a line end.
+        if_missing: see `Tar`.
+        copy_parts: see `Tar`.
 
     Raises:
         InputError: the separator has over 4,096 bytes, or there is one with `header="first"`.
@@ -54,8 +105,11 @@ class Concat(Struct, frozen=True):
     target: PackTarget
     separator: bytes = b""
     header: Literal["all", "first"] = "all"
+    if_missing: IfMissing = "fail"
+    copy_parts: bool = False
 
     def __post_init__(self) -> None:
+        _check_if_missing(self.if_missing)
         if not isinstance(self.separator, bytes) or len(self.separator) > 4096:
             raise InputError(f"separator={self.separator!r:.100} must be bytes, at most 4,096 of them")
         if self.header not in {"all", "first"}:
@@ -73,10 +127,12 @@ class Pack(Struct, frozen=True):
     Attributes:
         members: the folder, or the list.
         into: the archive or the joined file.
+        volume: the number of the archive if the pack is split, from 1; 0: all of it.
     """
 
     members: Members
     into: PackInto
+    volume: int = 0
 
     @property
     def prefix(self) -> str:
@@ -91,5 +147,17 @@ class Pack(Struct, frozen=True):
         others = len(self.members) - 1
         return self.members[0].uri + f" and {others:,} more" * (others > 0)
 
+    @property
+    def target(self) -> PackTarget:
+        """The file to write: that of a volume has its number before the last suffix of its name."""
+        target = self.into.target
+        if not self.volume or isinstance(target, StandardStream):
+            return target
+        name = target.key if isinstance(target, S3Object) else target.path
+        end = name.rpartition("/")[2].lstrip(".")
+        suffix = end[end.rfind(".") :] if "." in end else ""
+        numbered = f"{name.removesuffix(suffix)}-{self.volume:05d}{suffix}"
+        return LocalFile(numbered) if isinstance(target, LocalFile) else S3Object(target.bucket, numbered)
+
     def __str__(self) -> str:
-        return self.uri
+        return self.uri + f" ({self.volume})" * (self.volume > 0)

@@ -86,7 +86,12 @@ class Clients:
                 deadline=deadline,
             )
             retrying = Retrying(config.retry_policy, deadline, self.engine.sleep)
-            yield Ends(dict.fromkeys(_OF_S3, source), dict.fromkeys(_OF_S3, destination), retrying)
+            yield Ends(
+                dict.fromkeys(_OF_S3, source),
+                dict.fromkeys(_OF_S3, destination),
+                retrying,
+                one_server(self._source, self._destination),
+            )
 
     async def close(self) -> None:
         """Close the connections; those that a transfer uses are closed when it ends."""

@@ -84,10 +84,11 @@ class TransferConfig(Settings, frozen=True, kw_only=True):
             much as fits. The transform's own memory is reserved too: at first 9.5 MiB per file for "unxz" and
             3.5 for "unzstd", or more if there is that much for every slot. A file that needs more starts
             again when it fits.
-        max_output: the most bytes that a transform may make of one file; None (default) for no limit.
-        max_ratio: the most bytes that a transform may make of each byte of a file, checked from 64 MiB on;
-            None for no limit. Default: 250, far more than text expands to, and far less than a decompression
-            bomb.
+        max_output: the most bytes that a transform may make of one file, and the most that one file in an
+            archive may have; None (default) for no limit.
+        max_ratio: the most bytes that a transform may make of each byte of a file, or unpacking of each byte
+            in an archive, checked from 64 MiB on; None for no limit. Default: 250, far more than text expands
+            to, and far less than a decompression bomb.
         extra_args: settings for the destination, named as in boto3's `upload_fileobj(ExtraArgs=...)`. They
             override the headers kept from the source.
 

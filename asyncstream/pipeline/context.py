@@ -5,12 +5,13 @@ from collections.abc import Mapping
 from typing import Any
 
 from msgspec import Struct
+from msgspec.structs import replace
 
 from asyncstream.deadline import Deadline
 from asyncstream.locations import Folder, SourceFile, SourceFolder, TargetFile
 from asyncstream.pipeline import progress
 from asyncstream.pipeline.config import TransferConfig
-from asyncstream.ports import Destination, Engine, Source
+from asyncstream.ports import Archives, Destination, Engine, Source
 from asyncstream.retry import Retrying
 
 
@@ -21,11 +22,31 @@ class Ends(Struct, frozen=True):
         sources: what reads and lists each kind of place.
         destinations: what writes each kind of place.
         retrying: repeats the requests of both, within the deadline.
+        one_server: whether both are on one server, so that an object of one name is one object.
+        archives: the source of files in archives, if there are any.
+        decoder_bytes: bytes of memory that a slot has for a decoder of archives; see `with_decoders`.
     """
 
     sources: Mapping[type, Source[Any, Any]]
     destinations: Mapping[type, Destination[Any, Any]]
     retrying: Retrying
+    one_server: bool = True
+    archives: Archives | None = None
+    decoder_bytes: int = 0
+
+    def with_decoders(self, room: int) -> "Ends":
+        """Return these ends with memory for decoders in each slot, now that the archives are listed.
+
+        The decoders may hold no more. A file that needs more fails by itself.
+
+        Args:
+            room: bytes that the largest decoder may take.
+        """
+        if self.archives is None:
+            return self
+        granted = max(0, min(self.archives.decoder_bytes, room))
+        self.archives.allow(granted)
+        return replace(self, decoder_bytes=granted)
 
     def source_of(self, place: SourceFile | SourceFolder) -> Source[Any, Any]:
         """Return what reads or lists a place."""
@@ -42,7 +63,7 @@ class Ends(Struct, frozen=True):
     @property
     def slot_bytes(self) -> int:
         """Bytes of memory that one part in flight costs: each transport counts a GET and a PUT."""
-        return max(each.slot_bytes for each in self._each)
+        return max(each.slot_bytes for each in self._each) + self.decoder_bytes
 
     @property
     def requests(self) -> Mapping[str, int]:

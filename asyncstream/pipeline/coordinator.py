@@ -33,7 +33,7 @@ from asyncstream.pipeline.file_ends import not_aborted
 from asyncstream.pipeline.file_tasks import FileTasks
 from asyncstream.pipeline.jobs import Job
 from asyncstream.pipeline.reservations import Reservations
-from asyncstream.pipeline.results import FileResults
+from asyncstream.pipeline.results import FileResults, PlannedFiles
 from asyncstream.pipeline.tasks import Needs, Resume
 from asyncstream.ports import Finished, Slots, Span
 from asyncstream.tracing.spans import UNTRACED
@@ -206,6 +206,8 @@ class Coordinator:
     @cached_property
     def _unstarted_have_uploads(self) -> bool:
         """Whether files that had not started by the deadline have uploads of an earlier transfer."""
+        if isinstance(self._jobs, PlannedFiles):  # making a million jobs takes seconds, and the time is up
+            return any(position >= self._next for position in self._jobs.continued)
         return any(job.continuation is not None for job in islice(self._jobs, self._next, None))
 
     def _end_unstarted(self, error: DeadlineExceeded | None) -> None:

@@ -6,6 +6,7 @@ from typing import Any
 from asyncstream.checksum import declarable
 from asyncstream.errors import BuffersNeeded
 from asyncstream.locations import SourceFile
+from asyncstream.objects import CompletedPart, Written
 from asyncstream.pipeline import plan, progress, resuming
 from asyncstream.pipeline.assembling import AssembledPart, AssembledParts, Assembly
 from asyncstream.pipeline.context import TransferContext
@@ -100,7 +101,17 @@ class CopyTasks(FileTasks):
             self.buffered.keep(most)
 
     async def first_segment(self, task: Begin, opened: Opened) -> Segment:
-        """Return the open range."""
+        """Plan the parts, and return the open range."""
+        file, source = task.file, task.file.job.source
+        file.part_plan = plan.plan_parts(file.size or 0, opened.range.length)
+        cut = self._ends.source_of(source).plan_copies(source, opened.range.length) if file.size else None
+        target = file.job.destination
+        if (
+            cut is not None
+            and self._ends.one_server
+            and self._ends.destination_of(target).copies_parts(target)
+        ):
+            file.part_plan = plan.PartPlan(file.size or 0, 0, 0, cut)
         return RangeSegment(opened.range, self.reader)
 
     def goes_as_one_put(self, file: FileFacts, first: Segment) -> bool:
@@ -112,7 +123,7 @@ class CopyTasks(FileTasks):
         destination = self._ends.destination_of(file.job.destination)
         return (
             first.length == file.size
-            and not self._assembles(file, first.length)
+            and not self._leaves_first(file)
             and (
                 self._config.verify != "before"
                 or declarable(file.checksum) is not None
@@ -123,11 +134,32 @@ class CopyTasks(FileTasks):
 
     def parts(self, task: Begin, first: Segment) -> Parts:
         """Cut the file into parts."""
+        if self._leaves_first(task.file):
+            cut = task.file.part_plan.cut
+            if cut is None or 1 in cut.copies:
+                task.attempts = 0  # no part was tried yet
+            return self._parts(task.file, None)
+        return self._parts(task.file, send_after(task, self.send_part, first, 1))
+
+    async def copy_part(self, task: SendPart) -> CompletedPart:
+        """Have the server copy a part itself."""
         file = task.file
-        file.part_plan = plan.plan_parts(file.size or 0, first.length)
-        if self._assembles(file, first.length):
-            return self._parts(file, None)
-        return self._parts(file, send_after(task, self.send_part, first, 1))
+        upload, cut = file.upload, file.part_plan.cut
+        assert upload is not None and cut is not None  # noqa: S101, PT018 - a cut says what to copy
+        destination = self._ends.destination_of(upload.target)
+
+        async def once() -> Written:
+            task.attempts += 1
+            return await destination.copy_part(upload, task.number, cut.copies[task.number])
+
+        with task.span.child("COPY"):
+            written = await self.reader.repeat_part(task, once)
+        length = task.segment.length
+        task.moved += length
+        self._context.on_event(progress.BytesMoved(file.job.source, file.job.destination, length))
+        found = written.checksum
+        checksums = {} if found is None else {found.kind: found}
+        return CompletedPart(task.number, written.etag, length, checksums)
 
     async def read_piece(self, task: ReadPiece) -> None:
         """Read a piece of a part into memory."""
@@ -169,9 +201,13 @@ class CopyTasks(FileTasks):
             )
         return _CopiedParts(self, file, first, missing, last_from)
 
+    def _leaves_first(self, file: FileFacts) -> bool:
+        """Whether the range that is open is not sent as the first part."""
+        return file.part_plan.cut is not None or self._assembles(file, file.part_plan.first)
+
     def _assembles(self, file: FileFacts, part_length: int) -> bool:
         """Whether the parts of a file are assembled in memory."""
-        if self._assembly is None or part_length > self._assembly.part_length:
+        if self._assembly is None or not 0 < part_length <= self._assembly.part_length:
             return False
         return bool(file.size) and self._ends.source_of(file.job.source).is_scattered(file.job.source)
 
@@ -201,4 +237,6 @@ class _CopiedParts(Parts):
         number, self._number = self._number, None
         file, copying = self.file, self._copying
         segment = RangeSegment(file.part_plan.range(number), copying.reader)
-        return SendPart(file, file.span, copying.send_part, urgent=False, number=number, segment=segment)
+        cut = file.part_plan.cut
+        run = copying.copy_part if cut is not None and number in cut.copies else copying.send_part
+        return SendPart(file, file.span, run, urgent=False, number=number, segment=segment)

@@ -50,7 +50,7 @@ def choose_ending(file: FileFacts, error: Exception, work: FileTasks, may_contin
         return Ending(error, needs=work.buffered.needs)
     if may_continue and isinstance(error, DeadlineExceeded):
         return Ending(error, pending=True) if fruitless(file) < MOST_FRUITLESS else Ending(no_progress(file))
-    if isinstance(error, MemoryNeeded):
+    if isinstance(error, MemoryNeeded) and error.needs:
         more = more_memory(error.needs, file.transform_bytes, work.needs.transform_bytes, work.max_memory)
         if more is None:
             return Ending(too_little_memory(file, error, work.max_memory))

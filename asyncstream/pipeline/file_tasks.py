@@ -12,6 +12,7 @@ from asyncstream.locations import SourceFile, TargetFile
 from asyncstream.objects import ByteRange, CompletedPart, Origin, Stored, Written
 from asyncstream.pipeline import plan, progress, verification
 from asyncstream.pipeline.context import TransferContext
+from asyncstream.pipeline.jobs import check_writable
 from asyncstream.pipeline.source import SourceReader
 from asyncstream.pipeline.tasks import (
     Abort,
@@ -126,6 +127,7 @@ class FileTasks(ABC):
             AsyncstreamError: the file fails with this error.
         """
         file = task.file
+        check_writable(file.job)
         existing = await self._look_for_destination(task)
         try:
             if file.open_range is None:  # else it was opened by tasks that could not copy it

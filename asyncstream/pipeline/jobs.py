@@ -1,8 +1,10 @@
 """The files to copy: checks before any I/O, and jobs."""
 
-from collections.abc import Iterable, Mapping, Sequence
+import sys
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from itertools import pairwise
 from typing import Any, overload
+from unicodedata import normalize
 
 from msgspec import Struct, msgpack
 from msgspec.structs import replace
@@ -10,24 +12,26 @@ from msgspec.structs import replace
 from asyncstream.errors import InputError, NothingToTransfer
 from asyncstream.locations import (
     Folder,
-    Lines,
+    LineRange,
     LocalFile,
     LocalFolder,
     Pack,
     PackInto,
     S3Object,
-    S3Prefix,
     SourceFile,
     SourceFolder,
     StandardStream,
+    TarEntries,
     TargetFile,
-    WebFile,
+    Unwritable,
     ZipEntries,
-    ZipEntry,
     rebased,
 )
 from asyncstream.objects import ListedObject
 from asyncstream.pipeline.continuation import Continuation
+from asyncstream.pipeline.groups import Groups
+from asyncstream.pipeline.pairs import FOLDERS, OF_S3, SOURCE_FOLDERS, are_the_same, check_pair, pack_of
+from asyncstream.ports import Listing
 
 
 class Job(Struct, frozen=True):
@@ -49,12 +53,10 @@ class Job(Struct, frozen=True):
 
 
 Pair = tuple[SourceFile, TargetFile] | tuple[SourceFolder, Folder]
+# Whether the usual file systems take names for equal that differ in case or in Unicode's normal form.
+_CASE_IS_IGNORED = sys.platform in {"darwin", "win32"}
 # A pair as callers may give it: several files become one.
 GivenPair = Pair | tuple[SourceFile | SourceFolder | Sequence[S3Object | LocalFile], PackInto]
-_FOLDERS, _OF_S3 = (S3Prefix, LocalFolder), (S3Object, S3Prefix)
-_SOURCE_FOLDERS = (*_FOLDERS, ZipEntries, Lines)
-_TARGETS = (S3Object, LocalFile, StandardStream)
-_SOURCES = (*_TARGETS, WebFile, ZipEntry, Pack)
 
 
 def check_pairs(pairs: Iterable[GivenPair], *, one_server: bool = True) -> list[Pair]:
@@ -75,17 +77,17 @@ def check_pairs(pairs: Iterable[GivenPair], *, one_server: bool = True) -> list[
         if not isinstance(given, tuple) or len(given) != 2:
             raise InputError(f"files[{position}] is {given!r}: give a pair of a source and a destination")
         try:
-            pair = _packed(*given) if isinstance(given[1], PackInto) else given
-            _check_pair(*pair)
+            pair = pack_of(*given) if isinstance(given[1], PackInto) else given
+            check_pair(*pair)
         except InputError as error:
-            raise InputError(f"files[{position}]: {error}") from None
+            raise type(error)(f"files[{position}]: {error}") from None
         checked.append(pair)
         source, destination = pair
-        if not isinstance(destination, _FOLDERS):
+        if not isinstance(destination, FOLDERS):
             if destination.uri in seen:
                 raise InputError(f"files[{position}]: the destination {destination} is named twice")
             seen.add(destination.uri)
-        if (one_server or not isinstance(source, _OF_S3)) and _are_the_same(source, destination):
+        if (one_server or not isinstance(source, OF_S3)) and are_the_same(source, destination):
             raise InputError(f"files[{position}]: source and destination are the same, {source}")
     if not checked:
         raise NothingToTransfer("the list of files is empty")
@@ -94,67 +96,10 @@ def check_pairs(pairs: Iterable[GivenPair], *, one_server: bool = True) -> list[
     return checked
 
 
-def _packed(members: object, into: PackInto) -> tuple[Pack, TargetFile]:
-    """Return the pair of a pack and its target.
-
-    Raises:
-        InputError: the members cannot be packed.
-    """
-    if isinstance(members, S3Object | LocalFile):
-        members = (members,)
-    elif isinstance(members, list | tuple):
-        members = tuple(members)
-        if not members:
-            raise NothingToTransfer(f"the list of files to pack into {into.target} is empty")
-    each = members if isinstance(members, tuple) else ()
-    if not isinstance(members, S3Prefix | LocalFolder | ZipEntries | tuple) or not all(
-        isinstance(place, S3Object | LocalFile) for place in each
-    ):
-        raise InputError(
-            f"{type(into).__name__} takes an S3Prefix, a LocalFolder, ZipEntries, or a list of S3Objects and "
-            f"LocalFiles, not {members!r:.200}"
-        )
-    if into.target in each:
-        raise InputError(f"{into.target} cannot be made of itself")
-    return Pack(members, into), into.target
-
-
-def _are_the_same(source: SourceFile | SourceFolder, destination: TargetFile | Folder) -> bool:
-    earlier = isinstance(source, S3Object) and source.version_id is not None
-    return source.uri == destination.uri and not earlier and not isinstance(source, StandardStream)
-
-
-def _check_pair(source: object, destination: object) -> None:
-    """Check that one side can be copied to the other.
-
-    Raises:
-        InputError: it cannot.
-    """
-    if isinstance(source, _SOURCE_FOLDERS) and isinstance(destination, _FOLDERS):
-        _check_names_match(source, destination)
-    elif not (isinstance(source, _SOURCES) and isinstance(destination, _TARGETS)):
-        raise InputError(
-            "give two S3Objects, or two S3Prefixes to copy a listing (or a LocalFile, LocalFolder, WebFile, "
-            "ZipEntry or ZipEntries in the place of one), not "
-            f"{type(source).__name__} and {type(destination).__name__}"
-        )
-    if isinstance(destination, S3Object) and destination.version_id is not None:
-        raise InputError(f"a destination cannot name a version ({destination})")
-
-
-def _check_names_match(source: SourceFolder, destination: Folder) -> None:
-    """Check that a prefix whose names become those of files ends where a folder does.
-
-    Raises:
-        InputError: it does not: `s3://bucket/data` would make `data/x` to `/x`.
-    """
-    for prefix, other in ((source, destination), (destination, source)):
-        if (
-            isinstance(other, LocalFolder | ZipEntries | Lines)
-            and prefix.prefix
-            and not prefix.prefix.endswith("/")
-        ):
-            raise InputError(f"{prefix} and a folder: end the prefix with a slash")
+def check_writable(job: Job) -> None:
+    """Raise InputError if no file or object can have the name that a file would get."""
+    if isinstance(job.destination, Unwritable):
+        raise InputError(f"{job.source} cannot be written: {job.destination.reason}")
 
 
 # A row of `Jobs`: position of its pair of prefixes, key, size, ETag. The names of files may be no Unicode.
@@ -162,10 +107,14 @@ _read_row = msgpack.Decoder(tuple[int, bytes, int, str]).decode
 _SURROGATES = "surrogatepass"
 # Bytes per file in addition to its row, once it has ended: object headers, two lists, its result.
 _BESIDE_ROW = 170
+# Bytes per file of a `Listing`, once it has ended: its result.
+_OF_RESULT = 140
 
 
 class Jobs(Sequence[Job]):
     """The files to copy, in order. Listed files take about 130 bytes each (500 as objects).
+
+    Those of a `Listing` take none, since it makes them when they are asked for.
 
     Args:
         pairs: the result of `check_pairs`.
@@ -176,27 +125,33 @@ class Jobs(Sequence[Job]):
         bytes: sum over all files of known size.
         largest: bytes of the largest of them.
         folder_markers: number of listed objects that only mark a folder. They are not among the files.
+        in_order: whether the files must be read one after the other.
     """
 
     def __init__(self, pairs: Sequence[Pair]) -> None:
         self._pairs = pairs
-        # For a pair of objects its position, for a listed object its row.
+        # For a pair of objects its position, for a pack -1 and down, for a listed object its row.
         self._rows: list[int | bytes] = []
+        self._groups = Groups()
         self._continuations: dict[int, Continuation] = {}
-        self._packs: dict[int, ListedObject] = {}
+        self._packs: list[Job] = []
         self.held = 0
         self.listed = 0
         self.bytes = self.largest = 0
         self.folder_markers = 0
+        self.in_order = False
 
     def add(self, position: int) -> None:
         """Add a pair of objects, by its position."""
         self._rows.append(position)
 
     def add_pack(self, position: int, listed: ListedObject) -> None:
-        """Add a pair of a pack, by its position, with its size and ETag."""
-        self._packs[position] = listed
-        self._rows.append(position)
+        """Add the file that a pack becomes, or one of its volumes, whose number is the key."""
+        pack, _ = self._pairs[position]
+        assert isinstance(pack, Pack)  # noqa: S101 - the caller has listed it
+        pack = replace(pack, volume=int(listed.key))
+        self._packs.append(Job(pack, pack.target, listed.size, listed.etag))
+        self._rows.append(-len(self._packs))
         self.listed += 1
         self.bytes += listed.size
         self.largest = max(self.largest, listed.size)
@@ -220,6 +175,44 @@ class Jobs(Sequence[Job]):
         self.bytes += listed.size
         self.largest = max(self.largest, listed.size)
 
+    def add_listing(self, position: int, listing: Listing) -> None:
+        """Add all files of a listing for a pair of folders."""
+        self._groups.add(len(self), position, listing)
+        self.held += listing.held + len(listing) * _OF_RESULT
+        self.listed += len(listing)
+        self.bytes += listing.total
+        self.largest = max(self.largest, listing.largest)
+
+    def pairs_of(self, pending: bytes) -> list[Pair]:
+        """Return the pairs of the files whose byte is 1: for those of a `Listing`, one pair of folders.
+
+        Ranges of lines are cut together, so their pair is that of the whole text.
+        """
+        pairs: list[Pair] = []
+        for group, positions in self._groups.parts(len(self)):
+            if group is None:
+                own = (self._rows_pair(position) for position in positions if pending[position])
+                pairs += dict.fromkeys(own)
+                continue
+            rest = group.listing.rest(pending[positions.start : positions.stop])
+            destination = self._pairs[group.pair][1]
+            if rest is not None and isinstance(destination, FOLDERS):
+                pairs.append((rest, destination))
+        return pairs
+
+    def _rows_pair(self, position: int) -> Pair:
+        job = self._job(position)
+        if not isinstance(job.source, LineRange):
+            return job.source, job.destination
+        row = self._rows[self._groups.find(position).position]
+        assert isinstance(row, bytes)  # noqa: S101 - ranges of lines are listed
+        return self._pairs[_read_row(row)[0]]
+
+    @property
+    def continued(self) -> Collection[int]:
+        """The positions of the files that have continuations."""
+        return self._continuations.keys()
+
     def add_continuations(self, left: Mapping[tuple[Any, Any], Continuation]) -> None:
         """Add continuations of an earlier transfer of these files.
 
@@ -233,6 +226,8 @@ class Jobs(Sequence[Job]):
             found = unknown.pop((job.source, job.destination), None)
             if found is not None:
                 self._continuations[position] = found
+            if not unknown:
+                return
         for source, destination in unknown:
             raise InputError(
                 f"there is a continuation of {source} -> {destination}, which is not one of the files"
@@ -246,11 +241,18 @@ class Jobs(Sequence[Job]):
         """
         if place is None:
             return
-        for job in self:
-            if place.uri in {job.source.uri, job.destination.uri}:
-                raise InputError(
-                    f"{place} is one of the files, {job.source} -> {job.destination}: name another"
-                )
+        for source, _ in self._pairs:
+            if isinstance(source, ZipEntries) and source.archive.uri == place.uri:
+                raise InputError(f"{place} is the archive {source.archive}: name another")
+        for group, positions in self._groups.parts(len(self)):
+            folders = self._pairs[group.pair] if group is not None else ()
+            if group is not None and not any(place.uri.startswith(folder.uri) for folder in folders):
+                continue
+            for job in map(self._job, positions):
+                if place.uri in {job.source.uri, job.destination.uri}:
+                    raise InputError(
+                        f"{place} is one of the files, {job.source} -> {job.destination}: name another"
+                    )
 
     def check_distinct(self) -> None:
         """Check that no two files have the same destination, now that all prefixes are listed.
@@ -258,6 +260,8 @@ class Jobs(Sequence[Job]):
         Raises:
             InputError: two files have the same destination.
         """
+        if _CASE_IS_IGNORED and any(isinstance(destination, LocalFolder) for _, destination in self._pairs):
+            self._check_foldable()
         # A listing has each key once, and `check_pairs` has compared the pairs of objects. So few transfers
         # need to compare all files, which takes 300 bytes per file.
         places = sorted(destination.uri for _, destination in self._pairs)
@@ -271,12 +275,29 @@ class Jobs(Sequence[Job]):
                     f"{self[other].source} and {job.source} would both be written to {job.destination}"
                 )
 
+    def _check_foldable(self) -> None:
+        """Check that no two files have destinations that this machine's file systems take for one.
+
+        Raises:
+            InputError: two files do.
+        """
+        seen: dict[str, int] = {}
+        for position, job in enumerate(self):
+            if isinstance(job.destination, LocalFile):
+                other = seen.setdefault(normalize("NFC", job.destination.path).casefold(), position)
+                if other != position:
+                    raise InputError(
+                        f"{self[other].source} and {job.source} would be one file on this system, "
+                        f"{job.destination}: copy them to S3, or one by one under other names"
+                    )
+
     def listed_keys(self, first: int) -> set[str]:
         """Return the keys of the files that were listed, from this position on."""
-        return {_key(_read_row(row)[1]) for row in self._rows[first:] if isinstance(row, bytes)}
+        rows = self._rows[first - self._groups.files :]
+        return {_key(_read_row(row)[1]) for row in rows if isinstance(row, bytes)}
 
     def __len__(self) -> int:
-        return len(self._rows)
+        return len(self._rows) + self._groups.files
 
     @overload
     def __getitem__(self, position: int) -> Job: ...
@@ -285,28 +306,42 @@ class Jobs(Sequence[Job]):
     def __getitem__(self, position: int | slice) -> Job | list[Job]:
         if isinstance(position, slice):
             return [self[each] for each in range(*position.indices(len(self)))]
-        row = self._rows[position]
-        job = self._pair_job(row) if isinstance(row, int) else self._unpack_job(row)
-        if not self._continuations:
-            return job
-        return replace(job, continuation=self._continuations.get(position % len(self)))
+        position = range(len(self))[position]
+        job = self._job(position)
+        return replace(job, continuation=self._continuations.get(position)) if self._continuations else job
+
+    def _job(self, position: int) -> Job:
+        group, place = self._groups.find(position)
+        if group is not None:
+            return self._listed_job(group.pair, group.listing[place])
+        row = self._rows[place]
+        return self._pair_job(row) if isinstance(row, int) else self._unpack_job(row)
 
     def _pair_job(self, position: int) -> Job:
+        if position < 0:
+            return self._packs[-position - 1]
         source, destination = self._pairs[position]
-        assert not isinstance(source, _SOURCE_FOLDERS) and not isinstance(destination, _FOLDERS)  # noqa: S101, PT018 - checked
-        pack = self._packs.get(position)
-        return Job(source, destination) if pack is None else Job(source, destination, pack.size, pack.etag)
+        assert not isinstance(source, SOURCE_FOLDERS) and not isinstance(destination, FOLDERS)  # noqa: S101, PT018 - checked
+        return Job(source, destination)
 
     def _unpack_job(self, row: bytes) -> Job:
         position, name, size, etag = _read_row(row)
-        key = _key(name)
+        return self._listed_job(position, ListedObject(_key(name), size, etag))
+
+    def _listed_job(self, position: int, listed: ListedObject) -> Job:
         source, destination = self._pairs[position]
-        assert isinstance(source, _SOURCE_FOLDERS) and isinstance(destination, _FOLDERS)  # noqa: S101, PT018 - checked
-        read = source.item(key)
+        assert isinstance(source, SOURCE_FOLDERS) and isinstance(destination, FOLDERS)  # noqa: S101, PT018 - checked
+        key = listed.key
+        read = source.item(key, listed.row) if isinstance(source, ZipEntries) else source.item(key)
         try:
-            return Job(read, destination.item(rebased(key, source, destination)), size, etag)
+            written: TargetFile = destination.item(rebased(key, source, destination))
         except InputError as error:
-            raise InputError(f"{read} cannot be written under {destination}: {error}") from None
+            if not isinstance(source, ZipEntries | TarEntries):
+                raise InputError(f"{read} cannot be written under {destination}: {error}") from None
+            # An archive may be hostile, or from another system.
+            end = source.suffix if isinstance(source, ZipEntries) else ""
+            written = Unwritable(destination, key + end, str(error))
+        return Job(read, written, listed.size, listed.etag)
 
 
 def _key(name: bytes) -> str:

@@ -2,21 +2,26 @@
 
 import math
 from collections.abc import Awaitable, Callable, Sequence
+from contextlib import suppress
 from functools import partial
 
-from asyncstream.errors import InputError, NothingToTransfer, S3Error
+from asyncstream.errors import AsyncstreamError, InputError, NothingToTransfer, S3Error
 from asyncstream.locations import (
     Lines,
     LocalFolder,
     Pack,
     S3Prefix,
     SourceFolder,
+    TarEntries,
+    TarEntry,
     ZipEntries,
+    ZipEntry,
     is_folder_marker,
 )
 from asyncstream.objects import ListedObject
 from asyncstream.pipeline.context import Ends
 from asyncstream.pipeline.jobs import Jobs, Pair
+from asyncstream.ports import Listing
 from asyncstream.units import MiB
 
 # Bytes of a key kept for comparison: the text, and its entry in a set.
@@ -40,20 +45,36 @@ async def list_files(ends: Ends, pairs: Sequence[Pair], room: float = math.inf) 
     """
     work = Jobs(pairs)
     for position, (source, _) in enumerate(pairs):
-        if isinstance(source, S3Prefix | LocalFolder | ZipEntries | Lines):
+        if isinstance(source, ZipEntries):
+            await _list_archive(source, position, work, ends, room)
+        elif isinstance(source, S3Prefix | LocalFolder | TarEntries | Lines):
             ask = partial(_page, source, ends)
             await _list(source, position, work, ask, room)
         elif isinstance(source, Pack):
             page, _ = await ends.source_of(source).list_page(source, None)
-            work.add_pack(position, page[0])
+            for row in page:
+                work.add_pack(position, row)
         else:
+            if ends.archives is not None and isinstance(source, ZipEntry):
+                with suppress(AsyncstreamError):  # only this file fails, when it opens
+                    await ends.retrying.run(partial(ends.archives.prepare, source))
             work.add(position)
+        if isinstance(source, TarEntries | TarEntry):
+            needs_order = partial(ends.source_of(source).needs_order, source)
+            work.in_order |= await ends.retrying.run(needs_order)
     work.check_distinct()
     return work
 
 
-async def list_entries(ends: Ends, entries: ZipEntries) -> list[ListedObject]:
+async def list_entries(ends: Ends, entries: ZipEntries | TarEntries) -> list[ListedObject]:
     """Return the files in an archive; see `TransferSession.list_entries`."""
+    if isinstance(entries, TarEntries):
+        return await _list_tar(entries, ends)
+    listing = await _all(entries, ends)
+    return [listing[position] for position in range(len(listing))]
+
+
+async def _list_tar(entries: TarEntries, ends: Ends) -> list[ListedObject]:
     found: list[ListedObject] = []
     token: str | None = None
     while True:
@@ -61,6 +82,28 @@ async def list_entries(ends: Ends, entries: ZipEntries) -> list[ListedObject]:
         found += page
         if token is None:
             return found
+
+
+async def slice_archive(ends: Ends, entries: ZipEntries, size: int) -> list[ZipEntries]:
+    """Return slices of an archive's entries; see `TransferSession.slice_archive`."""
+    if size < 1:
+        raise InputError(f"a slice of {size} rows is not possible: give at least 1")
+    assert ends.archives is not None  # noqa: S101 - it was opened for these entries
+    return await ends.retrying.run(partial(ends.archives.cut, entries, size))
+
+
+async def _list_archive(entries: ZipEntries, position: int, work: Jobs, ends: Ends, room: float) -> None:
+    listing = await _all(entries, ends)
+    if not len(listing):
+        raise NothingToTransfer(f"nothing is stored under {entries}")
+    work.add_listing(position, listing)
+    if work.held > room:
+        raise InputError(_too_many(work, entries, room))
+
+
+async def _all(entries: ZipEntries, ends: Ends) -> Listing:
+    assert ends.archives is not None  # noqa: S101 - it was opened for these entries
+    return await ends.retrying.run(partial(ends.archives.list_all, entries))
 
 
 async def _list(prefix: SourceFolder, position: int, work: Jobs, ask: _Ask, room: float) -> None:

@@ -6,7 +6,9 @@ Their modules are imported only then: most functions copy within S3, and their c
 
 from collections.abc import AsyncIterator, Iterable, Iterator, Mapping
 from contextlib import AsyncExitStack, asynccontextmanager
-from typing import Any
+from typing import TYPE_CHECKING, Any
+
+from msgspec.structs import replace
 
 from asyncstream.locations import (
     Folder,
@@ -18,22 +20,34 @@ from asyncstream.locations import (
     SourceFile,
     SourceFolder,
     StandardStream,
+    TarEntries,
+    TarEntry,
     TargetFile,
     WebFile,
     ZipEntries,
     ZipEntry,
 )
 from asyncstream.pipeline import memory
-from asyncstream.pipeline.config import TransferConfig, chunk_size_within
+from asyncstream.pipeline.config import (
+    TransferConfig,
+    chunk_size_within,
+    memory_left,
+    memory_limit_or_default,
+)
 from asyncstream.pipeline.context import Ends
 from asyncstream.ports import Destination, Engine, Source
+from asyncstream.retry import Retrying
 from asyncstream.units import GiB
 from asyncstream.web import FetchConfig
 
+if TYPE_CHECKING:
+    from asyncstream.archives.tar_source import TarSource
+    from asyncstream.archives.zip_source import ZipSource
+
 Place = SourceFile | SourceFolder | TargetFile | Folder
-# The memory assumed outside Lambda, in bytes. The list of an archive's files may take a quarter of it.
-_MEMORY_ELSEWHERE = 4 * GiB
-_FILES, _ZIP = (LocalFile, LocalFolder), (ZipEntry, ZipEntries)
+# Bytes of memory that the list of an archive's files may take outside Lambda.
+_MEMORY_ELSEWHERE = 1 * GiB
+_FILES, _ZIP, _TAR = (LocalFile, LocalFolder), (ZipEntry, ZipEntries), (TarEntry, TarEntries)
 _PACKS = (Pack, Lines, LineRange)
 
 
@@ -76,34 +90,58 @@ async def add_other_ends(
             opened = await open_source(engine, web, config.max_concurrency, deadline, verify=verify)
             closing.push_async_callback(opened.close)
             sources[WebFile] = opened
-        if not kinds.isdisjoint(_ZIP):
-            sources |= dict.fromkeys(_ZIP, _open_zip(engine, sources))
+        archives = None if kinds.isdisjoint(_ZIP) else _open_zip(engine, sources, config)
+        if archives is not None:
+            sources |= dict.fromkeys(_ZIP, archives)
+        if not kinds.isdisjoint(_TAR):
+            tar = _open_tar(engine, sources, ends.retrying, config)
+            closing.push_async_callback(tar.close)
+            sources |= dict.fromkeys(_TAR, tar)
         if not kinds.isdisjoint(_PACKS):
             from asyncstream.archives.pack_source import PackSource
             from asyncstream.pipeline.packing import PackPlanner
 
-            of_members = Ends(dict(sources), destinations, ends.retrying)
+            of_members = replace(ends, sources=dict(sources), destinations=destinations, archives=archives)
             planner = PackPlanner(of_members, engine, config.max_concurrency, _entry_memory())
             packs = PackSource(planner, of_members.source_of, ends.retrying, of_members.slot_bytes)
             sources |= dict.fromkeys(_PACKS, packs)
-        yield Ends(sources, destinations, ends.retrying)
+        yield replace(ends, sources=sources, destinations=destinations, archives=archives)
 
 
-def _open_zip(engine: Engine, sources: Mapping[type, Source[Any, Any]]) -> Source[Any, Any]:
+def _open_zip(
+    engine: Engine, sources: Mapping[type, Source[Any, Any]], config: TransferConfig
+) -> "ZipSource":
     from asyncstream.archives.zip_source import ZipSource
 
-    return ZipSource(engine, lambda place: sources[type(place)], _entry_memory())
+    return ZipSource(
+        engine,
+        lambda place: sources[type(place)],
+        _entry_memory(),
+        max_output=config.max_output,
+        max_ratio=config.max_ratio,
+    )
+
+
+def _open_tar(
+    engine: Engine, sources: Mapping[type, Source[Any, Any]], retrying: Retrying, config: TransferConfig
+) -> "TarSource":
+    from asyncstream.archives.tar_opening import TarLimits
+    from asyncstream.archives.tar_source import TarSource
+
+    limit = memory_limit_or_default(config.memory_limit, memory.lambda_memory(), memory.resident())
+    limits = TarLimits(_entry_memory(), limit, config.max_output, config.max_ratio)
+    return TarSource(engine, lambda place: sources[type(place)], retrying, limits)
 
 
 def _entry_memory() -> int:
-    return (memory.lambda_memory() or _MEMORY_ELSEWHERE) // 4
+    return int(min(memory_left(memory.lambda_memory(), memory.resident()), _MEMORY_ELSEWHERE))
 
 
 def _kinds(places: Iterable[Place]) -> Iterator[type]:
     """Yield the type of each place, and of the archive that an entry is in."""
     for place in places:
         yield type(place)
-        if isinstance(place, ZipEntry | ZipEntries):
+        if isinstance(place, (*_ZIP, *_TAR)):
             yield type(place.archive)
         if isinstance(place, Lines):
             yield type(place.file)

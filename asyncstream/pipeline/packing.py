@@ -1,20 +1,33 @@
 """Plan a pack: list its members, look at their first lines if need be, and lay them out."""
 
-from collections.abc import Awaitable, Callable, Sequence
+from collections.abc import Awaitable, Callable, Mapping, Sequence
 from contextlib import aclosing
 from functools import partial
 from itertools import pairwise
 from pathlib import PurePath
 from typing import TypeVar
 
+from msgspec.structs import replace
+
 from asyncstream.archives.pack_layout import ConcatLayout, Layout
-from asyncstream.archives.pack_members import Member, PackMembers
+from asyncstream.archives.pack_members import Member, MemberPlace, PackMembers
 from asyncstream.archives.tar_headers import check_name
 from asyncstream.archives.tar_layout import TarLayout
 from asyncstream.archives.zip_layout import ZipLayout
 from asyncstream.archives.zip_windows import read_whole
-from asyncstream.errors import InputError, LineTooLong, NothingToTransfer
-from asyncstream.locations import Concat, Lines, LocalFile, Pack, S3Object, Tar, Zip, is_folder_marker
+from asyncstream.errors import InputError, LineTooLong, NothingToTransfer, SourceNotFound
+from asyncstream.locations import (
+    Concat,
+    Lines,
+    LocalFile,
+    Pack,
+    S3Object,
+    Tar,
+    Zip,
+    ZipEntries,
+    ZipEntry,
+    is_folder_marker,
+)
 from asyncstream.mapping.calls import map_items
 from asyncstream.objects import ByteRange, Stored
 from asyncstream.pipeline.context import Ends
@@ -44,26 +57,35 @@ class PackPlanner:
         self._max_concurrency = max_concurrency
         self._room = room
 
-    async def plan_pack(self, pack: Pack) -> Layout:
-        """Return the layout of a pack.
+    async def plan_pack(self, pack: Pack) -> Mapping[Pack, Layout]:
+        """Return the layout of a pack, or of each of its volumes.
 
         Raises:
-            NothingToTransfer: nothing is stored under its prefix.
+            NothingToTransfer: nothing is stored under its prefix, or the volume does not exist.
             InputError: a name cannot be packed, or two are the same.
             LineTooLong: the first line of a file is too long to be left out.
         """
-        listed = pack.members
-        members = await (self._find_each(listed) if isinstance(listed, tuple) else self._list(pack))
-        match pack.into:
-            case Tar():
-                return await self._engine.compute(partial(_lay_out_archive, TarLayout, members))
-            case Zip():
-                return await self._engine.compute(partial(_lay_out_archive, ZipLayout, members))
-            case Concat(separator=separator, header=header):
-                if header == "first":
-                    await self._find_lines(members)
-                lines = header == "first"
-                return await self._engine.compute(partial(ConcatLayout, members, separator, lines=lines))
+        if isinstance(pack.members, tuple):
+            leave_out = pack.into.if_missing == "leave_out"
+            members = await self._find_each(pack.members, leave_out=leave_out)
+        else:
+            members = await self._list(pack)
+        if isinstance(pack.into, Concat):
+            lines = pack.into.header == "first"
+            if lines:
+                await self._find_lines(members)
+            separator = pack.into.separator
+            joined = await self._engine.compute(partial(ConcatLayout, members, separator, lines=lines))
+            return {pack: joined}
+        layouts = await self._engine.compute(partial(_lay_out_archives, pack.into, members))
+        if pack.into.split is None:
+            return {pack: layouts[0]}
+        volumes = {replace(pack, volume=number): each for number, each in enumerate(layouts, 1)}
+        if not pack.volume:
+            return volumes
+        if pack.volume > len(layouts):
+            raise NothingToTransfer(f"{pack} has {len(layouts)} volumes only")
+        return {pack: volumes[pack]}
 
     async def plan_lines(self, lines: Lines) -> list[Layout]:
         """Cut a text at line ends, and return the layouts of its ranges.
@@ -88,12 +110,13 @@ class PackPlanner:
         folder = pack.members
         assert not isinstance(folder, tuple)  # noqa: S101 - the caller has checked it
         strip = folder.prefix.rfind("/") + 1
-        members = PackMembers(folder.item, lambda key: key[strip:])
+        end = folder.suffix if isinstance(folder, ZipEntries) else ""
+        members = PackMembers(folder.item, lambda key: key[strip:] + end)
         source, token = self._ends.source_of(folder), None
         while True:
             page, token = await self._ends.retrying.run(partial(source.list_page, folder, token))
             for row in page:
-                left_out = is_folder_marker(row.key, row.size) or folder.item(row.key) == pack.into.target
+                left_out = is_folder_marker(row.key, row.size) or _is_target(folder.item(row.key), pack)
                 members.left_out += left_out
                 if not left_out:
                     members.add(row.key, row.size, row.etag, row.modified)
@@ -109,15 +132,25 @@ class PackPlanner:
             raise NothingToTransfer(f"nothing is stored under {folder}")
         return members
 
-    async def _find_each(self, places: Sequence[S3Object | LocalFile]) -> PackMembers:
-        """Ask for the size and the version of each file of a list."""
+    async def _find_each(
+        self, places: Sequence[S3Object | LocalFile], *, leave_out: bool = False
+    ) -> PackMembers:
+        """Ask for the size and the version of each file of a list. Missing ones may be left out."""
         members = PackMembers(lambda at: places[int(at)], lambda at: _name_of(places[int(at)]))
 
-        async def find(place: S3Object | LocalFile) -> Stored:
-            return await self._ends.source_of(place).head(place, None)
+        async def find(place: S3Object | LocalFile) -> Stored | None:
+            try:
+                return await self._ends.source_of(place).head(place, None)
+            except SourceNotFound:
+                if not leave_out:
+                    raise
+                return None
 
         for position, stored in enumerate(await self._ask_each(find, places)):
-            members.add(position, stored.size, stored.etag, stored.modified)
+            if stored is None:
+                members.left_out += 1
+            else:
+                members.add(position, stored.size, stored.etag, stored.modified)
         return members
 
     async def _find_lines(self, members: PackMembers) -> None:
@@ -179,12 +212,33 @@ class PackPlanner:
             return [outcome.result() async for outcome in replies]
 
 
-def _lay_out_archive(layout: Callable[[PackMembers], Layout], members: PackMembers) -> Layout:
-    """Return the layout of an archive, whose entries need names of their own.
+def _is_target(place: MemberPlace, pack: Pack) -> bool:
+    """Whether a file is the archive, or one of its volumes."""
+    if place == pack.into.target:
+        return True
+    if isinstance(pack.into, Concat) or pack.into.split is None or isinstance(place, ZipEntry):
+        return False
+    number = place.uri.rpartition("-")[2].partition(".")[0]
+    return len(number) == 5 and number.isdecimal() and replace(pack, volume=int(number)).target == place
+
+
+def _lay_out_archives(into: Tar | Zip, members: PackMembers) -> list[Layout]:
+    """Return the layout of an archive, or of its volumes.
 
     Raises:
         InputError: a name cannot be packed, or two are the same.
     """
+    _check_names(members)
+    layout_of: type[Layout] = TarLayout if isinstance(into, Tar) else ZipLayout
+    whole = layout_of(members)
+    if into.split is None:
+        return [whole]
+    volumes = [layout_of(members.of(positions)) for positions in whole.volumes(into.split)]
+    volumes[0].members.left_out = members.left_out
+    return volumes
+
+
+def _check_names(members: PackMembers) -> None:
     seen: set[int] = set()
     for member in members:
         check_name(member.name)
@@ -192,7 +246,6 @@ def _lay_out_archive(layout: Callable[[PackMembers], Layout], members: PackMembe
         if hash(member.name) in seen and sum(other.name == member.name for other in members) > 1:
             raise InputError(f"{member.place}: another file has the same name in the archive, {member.name}")
         seen.add(hash(member.name))
-    return layout(members)
 
 
 def _lay_out_lines(file: S3Object | LocalFile, text: Member, header: int, start: int, stop: int) -> Layout:

@@ -9,6 +9,7 @@ from typing import NamedTuple
 
 from asyncstream.errors import InputError
 from asyncstream.objects import MAX_PARTS, ByteRange
+from asyncstream.ports import Cut
 from asyncstream.units import GiB, MiB
 
 MIN_PART = 5 * MiB
@@ -30,16 +31,20 @@ class PartPlan(NamedTuple):
     """A file of `size` bytes cut into parts: the first has `first` bytes, the others have `step`.
 
     The last may have fewer. `step` is 0 if there is only one part. `first` and `step` differ only in
-    continuations of earlier versions.
+    continuations of earlier versions. If a server copies some parts itself, `cut` has all of them, and no
+    later transfer can continue the file: `first` is 0.
     """
 
     size: int
     first: int
     step: int
+    cut: Cut | None = None
 
     @property
     def planned(self) -> int:
         """The number of parts."""
+        if self.cut is not None:
+            return len(self.cut.edges) - 1
         return 1 + (-(-(self.size - self.first) // self.step) if self.step else 0)
 
     def range(self, number: int, last: int | None = None) -> ByteRange:
@@ -48,6 +53,8 @@ class PartPlan(NamedTuple):
         return ByteRange(start, stop)
 
     def _stop(self, number: int) -> int:
+        if self.cut is not None:
+            return self.cut.edges[number]
         return min(self.first + (number - 1) * self.step, self.size) if number else 0
 
 

@@ -1,8 +1,8 @@
 """The results of each file and of the whole transfer."""
 
 from collections import Counter
-from collections.abc import Iterator, Mapping, Sequence
-from typing import Any, Literal, Protocol, Self, get_args, overload
+from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
+from typing import Any, Literal, Protocol, Self, get_args, overload, runtime_checkable
 
 from msgspec import Struct, msgpack
 
@@ -70,6 +70,18 @@ class Named(Protocol):
     @property
     def continuation(self) -> Continuation | None:
         """Where an earlier transfer stopped; None if there was none."""
+
+
+@runtime_checkable
+class PlannedFiles(Protocol):
+    """Files that were planned from pairs of places."""
+
+    def pairs_of(self, pending: bytes) -> list[tuple[Any, Any]]:
+        """Return pairs of places that have the pending files only; `pending` is 1 for each of these."""
+
+    @property
+    def continued(self) -> Collection[int]:
+        """The positions of the files that an earlier transfer has continuations of."""
 
 
 # A row of `FileResults`: the fields of a result that do not follow from its file, status and error.
@@ -169,6 +181,25 @@ class FileResults(Sequence[FileResult]):
         yield from (self[position] for position in continued)
         first = set(continued)
         yield from (self[position] for position in self._positions("pending") if position not in first)
+
+    def unfinished(self) -> list[tuple[Any, Any]]:
+        """Return pairs of source and destination that have the pending files only."""
+        if not isinstance(self._files, PlannedFiles):
+            return [(file.source, file.destination) for file in self.of_status("pending")]
+        code = _STATUSES.index("pending")
+        return self._files.pairs_of(bytes(self._statuses.translate(bytes(map(code.__eq__, range(256))))))
+
+    def continuations(self) -> dict[tuple[Any, Any], Continuation]:
+        """Return the continuations of the pending files, by source and destination."""
+        positions: Iterable[int] = self._positions("pending")
+        if isinstance(self._files, PlannedFiles):  # of a million pending files, few have started
+            positions = sorted({*self._continuations, *self._files.continued})
+        files = (self[position] for position in positions)
+        return {
+            (file.source, file.destination): file.continuation
+            for file in files
+            if file.continuation is not None
+        }
 
     def _positions(self, status: Status) -> Iterator[int]:
         code = _STATUSES.index(status)
@@ -280,13 +311,17 @@ class TransferReport(Struct, frozen=True):
         return list(self.of_status("pending"))
 
     @property
+    def unfinished(self) -> list[tuple[Any, Any]]:
+        """The pairs to give to the next transfer, with `continuations`, to do what this one left pending.
+
+        The pending entries of an archive are one `ZipEntries` with a slice, however many they are.
+        """
+        return self.files.unfinished()
+
+    @property
     def continuations(self) -> Mapping[tuple[Any, Any], Continuation]:
         """Where the next transfer continues the pending files, by source and destination."""
-        return {
-            (file.source, file.destination): file.continuation
-            for file in self.of_status("pending")
-            if file.continuation is not None
-        }
+        return self.files.continuations()
 
     @property
     def unverified(self) -> list[FileResult]:

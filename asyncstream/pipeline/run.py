@@ -11,7 +11,7 @@ from msgspec import Struct
 
 from asyncstream import tracing, transforms
 from asyncstream.errors import InputError
-from asyncstream.locations import Pack, S3Object, StandardStream, WebFile, ZipEntries, ZipEntry
+from asyncstream.locations import Pack, S3Object, StandardStream, TarEntry, WebFile, ZipEntries, ZipEntry
 from asyncstream.pipeline import listing, memory, plan, progress
 from asyncstream.pipeline.assembling import Assembly
 from asyncstream.pipeline.budget import slots_within
@@ -96,13 +96,13 @@ async def _run(
     limit = memory_limit_or_default(config.memory_limit, memory.lambda_memory(), clients.resident)
     # Its parts must come in order.
     in_order = any(isinstance(target, StandardStream) for _, target in pairs)
-    most_slots = 1 if in_order else min(config.max_concurrency, engine.max_slots)
 
-    def sized(limit: int) -> tuple[int, TransformSettings | None]:
+    def sized(limit: int, *, in_order: bool) -> tuple[int, TransformSettings | None]:
+        most_slots = 1 if in_order else min(config.max_concurrency, engine.max_slots)
         slots = slots_within(limit, ends.slot_bytes, most_slots)
         return slots, loaded and transform_settings(*loaded, config, limit, slots, ends.slot_bytes)
 
-    sized(limit)  # raises before a prefix is listed
+    sized(limit, in_order=in_order)  # raises before a prefix is listed
     with span.child("plan"):
         room = memory_left(memory.lambda_memory(), clients.resident)
         files = await listing.list_files(ends, pairs, room - ends.slot_bytes)
@@ -110,7 +110,8 @@ async def _run(
         files.add_continuations(request.continuations)
     if files.held:  # it stays in memory while files are copied
         limit = int(min(limit, room - files.held))
-    slots, transforming = sized(limit)
+    ends = ends.with_decoders((limit - ends.slot_bytes) // (1 if loaded is None else 2))
+    slots, transforming = sized(limit, in_order=in_order or files.in_order)
     request.on_event(progress.Planned(len(files), files.bytes if files.listed == len(files) else None))
     context = TransferContext(ends, engine, config, request.on_event)
     work: FileTasks
@@ -180,9 +181,10 @@ def _may_need_buffers(pairs: Sequence[Pair], files: Jobs) -> bool:
     """Whether a source may have no known size, or be read in order only and too large for one PUT."""
     if any(isinstance(source, StandardStream | WebFile) for source, _ in pairs):
         return True
-    return files.largest > plan.MAX_PUT and any(
-        isinstance(source, ZipEntry | ZipEntries | Pack) for source, _ in pairs
-    )
+    if files.in_order and any(isinstance(source, TarEntry) for source, _ in pairs):
+        return True  # its size was not listed
+    in_order = files.in_order or any(isinstance(source, ZipEntry | ZipEntries | Pack) for source, _ in pairs)
+    return files.largest > plan.MAX_PUT and in_order
 
 
 def _buffering(context: TransferContext, limit: int, slots: int) -> BufferTasks:

@@ -5,9 +5,12 @@ All I/O methods are `async def`. Blocking implementations block and never suspen
 """
 
 from asyncstream.ports.ends import (
+    Archives,
     Body,
     ByteStream,
+    Cut,
     Destination,
+    Listing,
     Opened,
     Source,
     TimeLeft,
@@ -18,11 +21,14 @@ from asyncstream.ports.engines import Annotation, Engine, Finished, Slots, Span,
 
 __all__ = [
     "Annotation",
+    "Archives",
     "Body",
     "ByteStream",
+    "Cut",
     "Destination",
     "Engine",
     "Finished",
+    "Listing",
     "Opened",
     "Slots",
     "Source",

@@ -2,15 +2,16 @@
 
 import math
 from collections.abc import Callable, Mapping, Sequence
-from typing import Any, Protocol, TypeVar
+from typing import Any, NamedTuple, Protocol, TypeVar
 
 from msgspec import Struct
 
 from asyncstream.checksum import Checksum, Composite, Digests
-from asyncstream.locations import Pack, SourceFile, SourceFolder, TargetFile
+from asyncstream.locations import Pack, SourceFile, SourceFolder, TargetFile, ZipEntries
 from asyncstream.objects import (
     ByteRange,
     CompletedPart,
+    CopiedRange,
     ListedObject,
     MultipartUpload,
     OpenUpload,
@@ -94,6 +95,17 @@ class Opened(Struct, frozen=True):
     demanded: bool = False
 
 
+class Cut(NamedTuple):
+    """The parts of a file of which a server copies some itself.
+
+    `edges` are where each part starts, and where the last one ends. `copies` are what the server copies, by
+    the numbers of the parts.
+    """
+
+    edges: Sequence[int]
+    copies: Mapping[int, CopiedRange]
+
+
 class Source(Protocol[Source_contra, Folder_contra]):
     """Lists and reads objects, files or URLs.
 
@@ -126,6 +138,10 @@ class Source(Protocol[Source_contra, Folder_contra]):
         Raises NotModified if the object's ETag is `if_none_match`.
         """
 
+    async def needs_order(self, place: Any) -> bool:
+        """Whether the files of a place must be read one after the other, in their order."""
+        return False
+
     async def head(self, source: Source_contra, etag: str | None) -> Stored:
         """HEAD a source of this ETag (None: any), and return its size, checksum and origin.
 
@@ -155,12 +171,66 @@ class Source(Protocol[Source_contra, Folder_contra]):
         """Whether a range costs as much as all bytes up to its end, because it is decoded from the start."""
         return False
 
+    def plan_copies(self, source: Source_contra, length: int) -> Cut | None:
+        """Return its parts if the destination's server is to copy some of them; None if it is not.
+
+        `length` is the usual number of bytes of the other parts.
+        """
+        return None
+
     def last_from(self, source: Source_contra, size: int) -> int:
         """Return from which position on its bytes depend on the earlier ones; its size if none do.
 
         Parts that reach beyond this position are read last.
         """
         return size
+
+
+class Listing(Protocol):
+    """All files of an archive. A file is made when it is asked for, so that a million take little memory.
+
+    `total` is the sum of their sizes, `largest` the size of the largest, and `held` the memory that the
+    listing takes, all in bytes.
+    """
+
+    total: int
+    largest: int
+    held: int
+
+    def __len__(self) -> int:
+        """Return the number of files."""
+
+    def __getitem__(self, position: int) -> ListedObject:
+        """Return the file at a position."""
+
+    def rest(self, pending: bytes) -> ZipEntries | None:
+        """Return what selects the pending files only; None if none is pending.
+
+        `pending` is 1 for each file that is pending, and 0 for the others.
+        """
+
+
+class Archives(Protocol):
+    """Lists the files in archives, and decodes them within a limited memory."""
+
+    async def list_all(self, entries: ZipEntries) -> Listing:
+        """Return all files that a selection has."""
+
+    async def cut(self, entries: ZipEntries, size: int) -> list[ZipEntries]:
+        """Return selections of up to `size` entries each, which together are this one."""
+
+    @property
+    def decoder_bytes(self) -> int:
+        """The most bytes that the decoder of one file holds, beside `slot_bytes`.
+
+        They are known of the archives that were listed or prepared.
+        """
+
+    def allow(self, memory: int) -> None:
+        """Let each decoder hold at most so many bytes. A file that needs more fails with `MemoryNeeded`."""
+
+    async def prepare(self, source: Any) -> None:
+        """Read the directory of an archive of which one file is copied."""
 
 
 class Destination(Protocol[Target_contra, Folder_contra]):
@@ -219,6 +289,14 @@ class Destination(Protocol[Target_contra, Folder_contra]):
 
     async def upload_part(self, upload: MultipartUpload, number: int, start: int, body: Body) -> Written:
         """Write one part; numbers count from 1. `start` is the position of its first byte in the object."""
+
+    def copies_parts(self, target: Target_contra) -> bool:
+        """Whether the target's server can copy parts from other objects."""
+        return False
+
+    async def copy_part(self, upload: MultipartUpload, number: int, copied: CopiedRange) -> Written:
+        """Have the server copy a part from another object."""
+        raise TypeError(f"{type(self).__name__} copies no parts")
 
     async def complete_upload(
         self, upload: MultipartUpload, parts: Sequence[CompletedPart], checksum: Checksum | None

@@ -7,18 +7,29 @@ from typing import Any
 from asyncstream.checksum import CRC64NVME, Checksum
 from asyncstream.deadline import NO_DEADLINE, Deadline
 from asyncstream.errors import (
+    AccessDenied,
     DestinationExists,
     PartsNotListed,
+    ReplyIncomplete,
     S3Error,
     SourceNotFound,
     UploadGone,
 )
 from asyncstream.locations import S3Object, S3Prefix
-from asyncstream.objects import CompletedPart, MultipartUpload, OpenUpload, Origin, Stored, Written
+from asyncstream.objects import (
+    CompletedPart,
+    CopiedRange,
+    MultipartUpload,
+    OpenUpload,
+    Origin,
+    Stored,
+    Written,
+)
 from asyncstream.ports import Body, Transport
 from asyncstream.s3 import replies, requests
 from asyncstream.s3.regions import (
     CHECKSUM_MODE,
+    COPY_PART,
     CREATE_ONLY,
     LIST_PARTS,
     PUT_CHECKSUM,
@@ -31,6 +42,14 @@ from asyncstream.s3.sending import BodySender
 _UNCHECKED = "does not check uploads: the bytes written were not compared"
 # Method Not Allowed and Not Implemented.
 _UNKNOWN_OPERATION = frozenset({405, 501})
+# Servers that do not know UploadPartCopy take it for an UploadPart without a body, or of too few bytes.
+_CANNOT_COPY = frozenset({400, 403, 405, 411, 501})
+
+
+class CopyRefused(S3Error):
+    """The server does not copy parts, or the role may not read the source: the file starts over."""
+
+    starts_over = True
 
 
 class S3Destination(BodySender):
@@ -58,6 +77,7 @@ class S3Destination(BodySender):
         deadline: Deadline = NO_DEADLINE,
     ) -> None:
         super().__init__(transport, chunk_size, extra_args, learned, verify=verify, deadline=deadline)
+        self._sends_instead = False
         self._create_only = {"IfNoneMatch": "*"} if create_only else {}
         if create_only:  # its PUT is sent once only, so its reply decides
             self._may_end_later |= {"PutObject"}
@@ -72,6 +92,8 @@ class S3Destination(BodySender):
             sentences[PUT_CHECKSUM] = _UNCHECKED
         if self._verify and "CompleteMultipartUpload" in sent:
             sentences[WHOLE_CHECKSUM] = "does not check whole uploads: only their parts were compared"
+        if self._sends_instead:
+            sentences[COPY_PART] = "does not copy parts, or the role may not: their bytes were sent"
         if "ListParts" in sent:
             sentences[LIST_PARTS] = "does not list the parts of uploads: no upload was continued"
         if self._create_only:
@@ -145,6 +167,31 @@ class S3Destination(BodySender):
             # The server accepts the algorithm's name, but ignores it.
             self._learned.lacking.add((requests.target_of(upload).bucket, CRC64NVME))
         return written
+
+    def copies_parts(self, target: S3Object) -> bool:
+        """Whether the target's server copies parts: yes, until a reply shows otherwise."""
+        lacks = (target.bucket, COPY_PART) in self._learned.lacking
+        self._sends_instead |= lacks
+        return not lacks
+
+    async def copy_part(self, upload: MultipartUpload, number: int, copied: CopiedRange) -> Written:
+        """Have S3 copy a part from another object.
+
+        Raises:
+            SourceChanged: the object was overwritten.
+            CopyRefused: the server, or the role, cannot.
+        """
+        params = requests.copy_part_params(upload, number, copied, self._extra)
+        try:
+            return replies.copied(await self._call("UploadPartCopy", params), upload)
+        except (AccessDenied, S3Error) as error:
+            if isinstance(error, S3Error) and error.status == 412:
+                raise replies.source_changed(copied.place, copied.etag) from error
+            # rclone's reply has no ETag, without which a part cannot be used.
+            if isinstance(error, AccessDenied | ReplyIncomplete) or error.status in _CANNOT_COPY:
+                self._learned.lacking.add((requests.target_of(upload).bucket, COPY_PART))
+                raise CopyRefused(str(error)) from error
+            raise
 
     async def complete_upload(
         self, upload: MultipartUpload, parts: Sequence[CompletedPart], checksum: Checksum | None

@@ -15,6 +15,7 @@ CHECKSUM_MODE = "checksum mode"
 PUT_CHECKSUM = "checksum in the reply to a PUT"
 WHOLE_CHECKSUM = "checksum of a whole upload"
 LIST_PARTS = "ListParts"
+COPY_PART = "UploadPartCopy"
 CREATE_ONLY = "If-None-Match of writes"
 
 

@@ -3,7 +3,6 @@
 import re
 from collections.abc import Mapping
 from datetime import datetime
-from email.utils import parsedate_to_datetime
 from typing import Any
 from urllib.parse import quote, urlencode
 
@@ -22,6 +21,7 @@ from asyncstream.objects import (
     Written,
 )
 from asyncstream.s3.answered_by import FIRST_WORDS, between
+from asyncstream.s3.dates import parse_date, parse_http_date
 from asyncstream.s3.requests import ORIGIN, WEAK, UploadMarker
 
 # Headers that a copy keeps. GetObject's reply and PutObject's parameters have the same names for them. The
@@ -50,7 +50,7 @@ def attributes(reply: Mapping[str, Any]) -> dict[str, Any]:
         # If the source is a copy itself, it has an origin of its own, which is not that of the new copy.
         kept["Metadata"] = {name: text for name, text in kept["Metadata"].items() if name != ORIGIN}
     if "Expires" in kept:
-        kept["Expires"] = _http_date(kept["Expires"])
+        kept["Expires"] = parse_http_date(kept["Expires"])
     if "ContentEncoding" in kept:
         # Some servers store the encoding of the request's body, which the SDK that wrote it used.
         codings = [each.strip() for each in kept["ContentEncoding"].split(",")]
@@ -102,7 +102,7 @@ def stored(reply: Mapping[str, Any], place: S3Object) -> Stored:
         checksum(reply),
         origin,
         composite(reply),
-        _seconds(reply.get("LastModified")),
+        parse_date(reply.get("LastModified")),
     )
 
 
@@ -190,16 +190,19 @@ def completed(reply: Mapping[str, Any], target: S3Object) -> Written:
     return Written(str(required_element(reply, "ETag", f"CompleteMultipartUpload {target}")), checksum(reply))
 
 
+def copied(reply: Mapping[str, Any], upload: MultipartUpload) -> Written:
+    """Return the ETag and checksum of a part that S3 has copied.
+
+    Raises:
+        S3Error, TruncatedBody: the reply has no ETag.
+    """
+    what = f"UploadPartCopy {upload.target}"
+    result = required_element(reply, "CopyPartResult", what)
+    return Written(str(required_element(result, "ETag", what)), checksum(result))
+
+
 def _status(reply: Mapping[str, Any]) -> int:
     return int(reply.get("ResponseMetadata", {}).get("HTTPStatusCode", 200))
-
-
-def _http_date(text: str) -> datetime | None:
-    """Parse a date in HTTP's format (RFC 9110, 5.6.7). Returns None for other text, which S3 would refuse."""
-    try:
-        return parsedate_to_datetime(text)
-    except ValueError:
-        return None
 
 
 def extent(reply: Mapping[str, Any], source: S3Object) -> tuple[ByteRange, int]:
@@ -275,22 +278,8 @@ def listing(reply: Mapping[str, Any], prefix: S3Prefix) -> tuple[list[ListedObje
     objects = []
     for row in reply.get("Contents", ()):
         key, size, etag = (required(row, name, what) for name in ("Key", "Size", "ETag"))
-        objects.append(ListedObject(key, int(size), _quoted(etag), _seconds(row.get("LastModified"))))
+        objects.append(ListedObject(key, int(size), _quoted(etag), parse_date(row.get("LastModified"))))
     return objects, str(required_element(reply, "NextContinuationToken", what)) if truncated else None
-
-
-def _seconds(modified: str | None) -> int:
-    """Return the time of a listing (ISO 8601) or of a header (RFC 9110) in seconds since 1970; 0: unknown."""
-    if not modified:
-        return 0
-    try:
-        date = datetime.fromisoformat(modified)
-    except ValueError:
-        try:
-            date = parsedate_to_datetime(modified)
-        except ValueError:  # it only becomes the time of an entry in an archive
-            return 0
-    return int(date.timestamp())
 
 
 def uploads(reply: Mapping[str, Any], prefix: S3Prefix) -> tuple[list[OpenUpload], UploadMarker | None]:

@@ -8,7 +8,7 @@ from typing import Any
 from asyncstream.checksum import CRC64NVME, Checksum
 from asyncstream.errors import InputError
 from asyncstream.locations import S3Object, S3Prefix
-from asyncstream.objects import ByteRange, CompletedPart, MultipartUpload, Origin
+from asyncstream.objects import ByteRange, CompletedPart, CopiedRange, MultipartUpload, Origin
 
 Params = dict[str, Any]
 # A page of uploads starts after this key and upload id.
@@ -167,6 +167,21 @@ def _origin_text(origin: Origin) -> str:
 def upload_part_params(upload: MultipartUpload, number: int, extra: Mapping[str, Any]) -> Params:
     """Build UploadPart without its body."""
     return _upload_params(upload) | {"PartNumber": number} | _only(extra, _EVERY_WRITE)
+
+
+def copy_part_params(
+    upload: MultipartUpload, number: int, copied: CopiedRange, extra: Mapping[str, Any]
+) -> Params:
+    """Build UploadPartCopy."""
+    place = {"Bucket": copied.place.bucket, "Key": copied.place.key}
+    if copied.place.version_id is not None:
+        place["VersionId"] = copied.place.version_id
+    params = _upload_params(upload) | {"PartNumber": number, "CopySource": place}
+    if copied.range is not None:
+        params["CopySourceRange"] = copied.range.header
+    if not copied.etag.startswith(WEAK):
+        params["CopySourceIfMatch"] = copied.etag
+    return params | _only(extra, (*_EVERY_WRITE, *_SOURCE))
 
 
 # With this kind for the whole object, S3 also returns the checksum of each part.

@@ -19,6 +19,7 @@ from asyncstream import (
     S3Access,
     S3Object,
     S3Prefix,
+    TarEntries,
     TransferConfig,
     TransferReport,
     TransferSession,
@@ -56,6 +57,7 @@ from .fixture_types import (
     Serve,
     Served,
     StopAfter,
+    Untar,
     UntilItStalls,
     WrapTransport,
 )
@@ -208,6 +210,19 @@ def clock(monkeypatch: pytest.MonkeyPatch) -> Clock:
     clock = Clock()
     monkeypatch.setattr(clients, "time", clock)
     return clock
+
+
+@pytest.fixture
+def untar(copy: Copy, bucket: Bucket) -> Untar:
+    """Put an archive into the bucket, and unpack it under `copies/`."""
+
+    def untar(archive: bytes, on_event: Any = ignore, **options: Any) -> TransferReport:
+        bucket.put("archive", archive)
+        selection = {"select": options.pop("select")} if "select" in options else {}
+        entries = TarEntries(S3Object(bucket.name, "archive"), **selection)
+        return copy([(entries, S3Prefix(bucket.name, "copies/"))], on_event, **options)
+
+    return untar
 
 
 @pytest.fixture

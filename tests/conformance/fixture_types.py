@@ -23,6 +23,9 @@ NothingIsLeft = Callable[..., None]
 # The fixture `stop_after`: a pair, and the bytes after which its time is up.
 StopAfter = Callable[..., TransferReport]
 
+# The fixture `untar`: the bytes of an archive, then `select` and settings.
+Untar = Callable[..., TransferReport]
+
 
 class UntilItStalls(Protocol):
     """The fixture `until_it_stalls`: returns what the transfer did that the fault has struck."""

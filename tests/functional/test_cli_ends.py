@@ -1,13 +1,16 @@
 """`asyncstream copy` with files, URLs and standard streams at its ends."""
 
+import gzip
 import hashlib
 import os
 import signal
 import subprocess
 import sys
+import tarfile
 import zipfile
 from collections.abc import Callable, Iterator
 from pathlib import Path
+from typing import Any
 
 import boto3
 import pytest
@@ -274,8 +277,35 @@ def test_an_archive_is_listed_and_unpacked(run: Run, lab: LabS3, tmp_path: Path)
     done = run("unzip", f"{tmp_path}/a.zip", f"{tmp_path}/out/")
     assert done.code == 0, done.err
     assert (tmp_path / "out" / "d" / "y.txt").read_bytes() == content(1000, "d/y.txt")
+    assert run("unzip", "s3://raw/a.zip", f"{tmp_path}/packed/", "--gz").code == 0
+    assert gzip.decompress((tmp_path / "packed" / "x.csv.gz").read_bytes()) == content(1000, "x.csv")
     wrong = run("unzip", "s3://raw/in/x.csv", "s3://raw/unzipped/")
     assert (wrong.code, "not a ZIP archive" in wrong.err) == (1, True)
+
+
+@pytest.mark.parametrize("ending", [".tar", ".tar.gz", ".tgz", ".tar.bz2", ".tar.xz"])
+def test_a_tar_archive_is_listed_and_unpacked(run: Run, lab: LabS3, tmp_path: Path, ending: str) -> None:
+    mode: Any = f"w:{ending.removeprefix('.tar').removeprefix('.').replace('tgz', 'gz')}"
+    with tarfile.open(tmp_path / f"a{ending}", mode) as archive:
+        for name in ("x.csv", "d/y.txt", "x.csv"):
+            (tmp_path / "y").write_bytes(content(1000, name))
+            archive.add(tmp_path / "y", name)
+    place = f"s3://raw/a{ending}"
+    assert run("copy", f"{tmp_path}/a{ending}", place).code == 0
+    listed = run("ls", place)
+    assert (listed.code, listed.err) == (0, "2 files, 2 KB\n")
+    assert listed.out.split() == ["1,000", "d/y.txt", "1,000", "x.csv"]
+    dry = run("untar", place, "s3://raw/untarred/", "--select", "*.csv", "--dry-run")
+    assert dry.out == f"{place}!/x.csv -> s3://raw/untarred/x.csv  1,000 bytes\n"
+    done = run("untar", place, "s3://raw/untarred/")
+    assert (done.code, "1 files that a later one of the same name replaces" in done.err) == (0, True)
+    assert lab.checksums("raw", "untarred/").keys() == {"untarred/x.csv", "untarred/d/y.txt"}
+    assert run("untar", f"{tmp_path}/a{ending}", f"{tmp_path}/out/").code == 0
+    assert (tmp_path / "out" / "d" / "y.txt").read_bytes() == content(1000, "d/y.txt")
+    wrong = run("untar", "s3://raw/in/x.csv", "s3://raw/untarred/")
+    assert (wrong.code, "not a tar archive" in wrong.err) == (1, True)
+    encoded = run("ls", place, "--encoding", "cp932")
+    assert (encoded.code, "is for ZIP archives" in encoded.err) == (2, True)
 
 
 @pytest.mark.parametrize(
@@ -283,6 +313,8 @@ def test_an_archive_is_listed_and_unpacked(run: Run, lab: LabS3, tmp_path: Path)
     [
         ["ls", "HTTPS:/h/a?k=SECRET"],
         ["unzip", "s3://raw/a", "https://h/a?k=SECRET"],
+        ["untar", "s3://raw/a", "https://h/a?k=SECRET"],
+        ["ls", "https://h/a.tar?k=SECRET", "--encoding", "cp932"],
         ["clean", "http://h?SECRET"],
     ],
 )

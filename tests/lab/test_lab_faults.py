@@ -11,6 +11,7 @@ from hypothesis import strategies as st
 from asyncstream.lab.s3.faults import COPY_OPERATIONS, OPERATIONS, Fault, FaultPlan, Target, mix
 from asyncstream.lab.s3.injection import EFFECTS
 from asyncstream.lab.s3.routing import OPERATIONS as ROUTES
+from asyncstream.lab.s3.routing import UPLOAD_PART_COPY
 
 REQUESTS = st.builds(
     Target,
@@ -85,7 +86,7 @@ def test_a_mix_loses_no_reply_without_which_an_upload_would_stay() -> None:
 
 
 def test_every_kind_has_its_deed_and_every_operation_its_name() -> None:
-    assert {operation.name for operation in ROUTES.values()} == OPERATIONS
+    assert {operation.name for operation in ROUTES.values()} | {UPLOAD_PART_COPY.name} == OPERATIONS
     for kind in EFFECTS:
         assert Fault(kind).operations
 

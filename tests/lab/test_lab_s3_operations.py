@@ -388,3 +388,44 @@ def test_other_discarded_content_says_that_it_is_gone(s3: Any, discarding: str) 
     reply = failure(s3.get_object, Bucket=discarding, Key="k")
     assert reply["Error"]["Code"] == "ContentDiscarded"
     assert reply["ResponseMetadata"]["HTTPStatusCode"] == 410
+
+
+def test_a_part_is_copied_from_a_range(s3: Any, kept: str) -> None:
+    """Only of an object over 5 MiB, and of the version that If-Match names."""
+    body = bytes(range(256)) * (6 * MIB // 256)
+    etag = s3.put_object(Bucket=kept, Key="large", Body=body)["ETag"]
+    s3.put_object(Bucket=kept, Key="small", Body=b"small")
+    upload = {"Bucket": kept, "Key": "k", "PartNumber": 1}
+    upload["UploadId"] = s3.create_multipart_upload(Bucket=kept, Key="k")["UploadId"]
+    source = {"Bucket": kept, "Key": "large"}
+    copied = s3.upload_part_copy(
+        **upload, CopySource=source, CopySourceRange="bytes=100-5999999", CopySourceIfMatch=etag
+    )["CopyPartResult"]
+    assert copied["ChecksumCRC64NVME"] == checksum(body[100:6_000_000])
+    s3.complete_multipart_upload(
+        Bucket=kept,
+        Key="k",
+        UploadId=upload["UploadId"],
+        MultipartUpload={"Parts": [{"PartNumber": 1, "ETag": copied["ETag"]}]},
+    )
+    assert s3.get_object(Bucket=kept, Key="k")["Body"].read() == body[100:6_000_000]
+
+
+@pytest.mark.parametrize(
+    ("key", "given", "error"),
+    [
+        ("large", {"CopySourceRange": "bytes=0-99999999"}, "InvalidRange"),
+        ("small", {"CopySourceRange": "bytes=0-2"}, "InvalidRange"),
+        ("large", {"CopySourceIfMatch": '"other"'}, "PreconditionFailed"),
+        ("missing", {}, "NoSuchKey"),
+    ],
+)
+def test_a_part_that_cannot_be_copied_is_refused(
+    s3: Any, kept: str, key: str, given: dict[str, str], error: str
+) -> None:
+    s3.put_object(Bucket=kept, Key="large", Body=bytes(6 * MIB))
+    s3.put_object(Bucket=kept, Key="small", Body=b"small")
+    upload = s3.create_multipart_upload(Bucket=kept, Key="k")["UploadId"]
+    source = {"Bucket": kept, "Key": key}
+    asked = {"Bucket": kept, "Key": "k", "UploadId": upload, "PartNumber": 1, "CopySource": source}
+    assert code(s3.upload_part_copy, **asked, **given) == error

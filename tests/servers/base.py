@@ -78,6 +78,9 @@ class Bucket:
         reply: dict[str, Any] = self.client.head_object(Bucket=self.name, Key=key)
         return reply | {"Metadata": {name.lower(): value for name, value in reply["Metadata"].items()}}
 
+    def delete(self, key: str) -> None:
+        self.client.delete_object(Bucket=self.name, Key=key)
+
     def keys(self, prefix: str = "") -> set[str]:
         pages = self.client.get_paginator("list_objects_v2").paginate(Bucket=self.name, Prefix=prefix)
         return {row["Key"] for page in pages for row in page.get("Contents", ())}

@@ -24,6 +24,7 @@ from asyncstream.locations import S3Object, S3Prefix
 from asyncstream.objects import (
     ByteRange,
     CompletedPart,
+    CopiedRange,
     ListedObject,
     MultipartUpload,
     OpenUpload,
@@ -227,6 +228,15 @@ class MemoryStore:
     def is_scattered(self, source: S3Object) -> bool:
         return False
 
+    def plan_copies(self, source: S3Object, length: int) -> None:
+        return None
+
+    def copies_parts(self, target: S3Object) -> bool:
+        return False
+
+    async def copy_part(self, upload: MultipartUpload, number: int, copied: CopiedRange) -> Written:
+        raise AssertionError("the store copies no parts")
+
     def last_from(self, source: S3Object, size: int) -> int:
         return size
 
@@ -242,6 +252,9 @@ class MemoryStore:
             self._check(etag == etag_of(self.objects[source]), f"{source} pinned to {etag}")
             sizes = self._uploaded[source][1]
             return sizes[number - 1] if self.tells_part_sizes else None
+
+    async def needs_order(self, place: Any) -> bool:
+        return False
 
     async def tags(self, source: S3Object) -> str:
         async with self._operation("tags", source.key):

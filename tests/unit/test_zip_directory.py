@@ -1,6 +1,7 @@
 """The directory of a ZIP archive, as Python's `zipfile` writes it, and damaged."""
 
 import io
+import math
 import zipfile
 from contextlib import suppress
 
@@ -9,8 +10,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from asyncstream.archives.zip_directory import TAIL, RawEntry, find_directory, read_rows
-from asyncstream.archives.zip_entries import Index
 from asyncstream.archives.zip_names import decode_name
+from asyncstream.archives.zip_scan import Area, Scan
 from asyncstream.errors import CorruptInput, InputError
 from asyncstream.locations import LocalFile, ZipEntries
 
@@ -55,7 +56,9 @@ def test_a_damaged_archive_never_crashes(names: list[str], data: st.DataObject) 
     archive[at] = data.draw(st.integers(0, 255))
     with suppress(CorruptInput, InputError):
         where = find_directory(bytes(archive[-TAIL:]), len(archive))
-        Index(ARCHIVE, where, rows(bytes(archive)))
+        scan = Scan(ARCHIVE, Area.of(where), 2, math.inf, by_name=False)
+        scan.feed(bytes(archive[where.range.start : where.range.stop]))
+        scan.finish()
 
 
 @given(NAMES, st.data())

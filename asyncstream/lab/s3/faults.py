@@ -52,6 +52,7 @@ OTHER_OPERATIONS = frozenset(
         "ListObjectsV2",
         "ListMultipartUploads",
         "ListParts",
+        "UploadPartCopy",
         "DeleteObject",
         "DeleteObjects",
     }

@@ -77,9 +77,7 @@ def _asked_checksum(request: Request) -> tuple[str, str]:
 
 def upload_part(call: Call) -> Reply:
     """Answer UploadPart."""
-    number = parse_number("partNumber", call.request.query["partNumber"])
-    if not 1 <= number <= MAX_PARTS:
-        raise S3Error("InvalidArgument", f"Part number must be between 1 and {MAX_PARTS}")
+    number = parse_part_number(call)
     bucket = call.store.bucket(call.bucket)
     check_lock(bucket, call.request, "Put Part")
     upload_id = call.request.query["uploadId"]
@@ -96,6 +94,14 @@ def upload_part(call: Call) -> Reply:
     with call.store.lock:
         bucket.upload(upload_id, call.key).parts[number] = part  # raises if it was aborted in the meantime
     return Reply(headers={"ETag": part.etag, **part.checksums})
+
+
+def parse_part_number(call: Call) -> int:
+    """Return the number of the part that a call writes."""
+    number = parse_number("partNumber", call.request.query["partNumber"])
+    if not 1 <= number <= MAX_PARTS:
+        raise S3Error("InvalidArgument", f"Part number must be between 1 and {MAX_PARTS}")
+    return number
 
 
 def complete_multipart_upload(call: Call) -> Reply:

@@ -88,8 +88,7 @@ def get_object(call: Call) -> Reply:
     stored = call.store.bucket(call.bucket).object(call.key)
     if (version := call.request.query.get("versionId", "null")) != "null":
         raise S3Error("NoSuchVersion", "The specified version does not exist.", VersionId=version)
-    if not _matches(headers.get("if-match", "*"), stored):
-        raise _precondition_failed("If-Match")
+    check_match(headers.get("if-match", "*"), stored)
     described = _description(stored)
     if "if-none-match" in headers and _matches(headers["if-none-match"], stored):
         return Reply(304, described)
@@ -239,6 +238,12 @@ def kept_checksums(received: Received) -> dict[str, str]:
     if len(received.checksums) == 1:
         return received.checksums
     return {CRC64NVME: encoded_crc64nvme(received.crc)}
+
+
+def check_match(etags: str, stored: StoredObject) -> None:
+    """Raise PreconditionFailed if an object has none of these ETags."""
+    if not _matches(etags, stored):
+        raise _precondition_failed("If-Match")
 
 
 def _matches(etags: str, stored: StoredObject) -> bool:

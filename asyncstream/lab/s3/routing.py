@@ -6,7 +6,7 @@ import re
 from typing import TYPE_CHECKING, NamedTuple
 from urllib.parse import unquote
 
-from asyncstream.lab.s3 import listing, multipart, operations
+from asyncstream.lab.s3 import copying, listing, multipart, operations
 from asyncstream.lab.s3.lab_replies import S3Error
 
 if TYPE_CHECKING:
@@ -65,6 +65,9 @@ OPERATIONS = {
 }
 
 
+UPLOAD_PART_COPY = Operation("UploadPartCopy", copying.upload_part_copy)
+
+
 def address(path: str) -> tuple[str, str]:
     """Return bucket and key from the raw path. Every byte after the bucket's slash belongs to the key."""
     bucket, _, key = path[1:].partition("/")
@@ -88,9 +91,11 @@ def find_operation(request: Request, bucket: str, key: str) -> Operation:
         sorted(n for n in request.query if n not in PARAMETERS and not n.startswith("X-Amz-"))
     )
     operation = OPERATIONS.get((request.method, level, subresource))
+    if operation and operation.name == "UploadPart" and "x-amz-copy-source" in request.headers:
+        return UPLOAD_PART_COPY
     if operation and "x-amz-copy-source" not in request.headers:
         return operation
-    copy = {"PutObject": "CopyObject", "UploadPart": "UploadPartCopy"}
+    copy = {"PutObject": "CopyObject"}
     asked = operation.name if operation else f"{request.method} {level} ?{subresource}"
     name = copy.get(asked, asked)
     message = f"The lab S3 does not implement {name}"

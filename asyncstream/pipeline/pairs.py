@@ -1,0 +1,89 @@
+"""Which pairs of places a transfer can copy."""
+
+from asyncstream.errors import InputError, NothingToTransfer
+from asyncstream.locations import (
+    Folder,
+    Lines,
+    LocalFile,
+    LocalFolder,
+    Pack,
+    PackInto,
+    S3Object,
+    S3Prefix,
+    SourceFile,
+    SourceFolder,
+    StandardStream,
+    TarEntries,
+    TarEntry,
+    TargetFile,
+    WebFile,
+    ZipEntries,
+    ZipEntry,
+)
+
+FOLDERS, OF_S3 = (S3Prefix, LocalFolder), (S3Object, S3Prefix)
+_ARCHIVES = (ZipEntries, TarEntries)
+SOURCE_FOLDERS = (*FOLDERS, *_ARCHIVES, Lines)
+_TARGETS = (S3Object, LocalFile, StandardStream)
+_SOURCES = (*_TARGETS, WebFile, ZipEntry, TarEntry, Pack)
+
+
+def pack_of(members: object, into: PackInto) -> tuple[Pack, TargetFile]:
+    """Return the pair of a pack and its target.
+
+    Raises:
+        InputError: the members cannot be packed.
+    """
+    if isinstance(members, S3Object | LocalFile):
+        members = (members,)
+    elif isinstance(members, list | tuple):
+        members = tuple(members)
+        if not members:
+            raise NothingToTransfer(f"the list of files to pack into {into.target} is empty")
+    each = members if isinstance(members, tuple) else ()
+    if not isinstance(members, S3Prefix | LocalFolder | ZipEntries | tuple) or not all(
+        isinstance(place, S3Object | LocalFile) for place in each
+    ):
+        raise InputError(
+            f"{type(into).__name__} takes an S3Prefix, a LocalFolder, ZipEntries, or a list of S3Objects and "
+            f"LocalFiles, not {members!r:.200}"
+        )
+    if into.target in each:
+        raise InputError(f"{into.target} cannot be made of itself")
+    return Pack(members, into), into.target
+
+
+def are_the_same(source: SourceFile | SourceFolder, destination: TargetFile | Folder) -> bool:
+    """Whether a source would be copied to itself."""
+    earlier = isinstance(source, S3Object) and source.version_id is not None
+    return source.uri == destination.uri and not earlier and not isinstance(source, StandardStream)
+
+
+def check_pair(source: object, destination: object) -> None:
+    """Check that one side can be copied to the other.
+
+    Raises:
+        InputError: it cannot.
+    """
+    if isinstance(source, SOURCE_FOLDERS) and isinstance(destination, FOLDERS):
+        _check_names_match(source, destination)
+    elif not (isinstance(source, _SOURCES) and isinstance(destination, _TARGETS)):
+        raise InputError(
+            "give two S3Objects, or two S3Prefixes to copy a listing (or a LocalFile, LocalFolder, WebFile, "
+            "ZipEntry, ZipEntries, TarEntry or TarEntries in the place of one), not "
+            f"{type(source).__name__} and {type(destination).__name__}"
+        )
+    if isinstance(destination, S3Object) and destination.version_id is not None:
+        raise InputError(f"a destination cannot name a version ({destination})")
+
+
+def _check_names_match(source: SourceFolder, destination: Folder) -> None:
+    """Check that a prefix whose names become those of files ends where a folder does.
+
+    Raises:
+        InputError: it does not: `s3://bucket/data` would make `data/x` to `/x`.
+    """
+    for prefix, other in ((source, destination), (destination, source)):
+        names_files = isinstance(other, (LocalFolder, *_ARCHIVES, Lines))
+        if names_files and prefix.prefix and not prefix.prefix.endswith("/"):
+            raise InputError(f"{prefix} and a folder: end the prefix with a slash")
