@@ -10,7 +10,7 @@ from asyncstream.events.context import LambdaContext, within
 from asyncstream.events.handler_replies import MAX_MESSAGE, problem
 from asyncstream.events.items import Item, ItemOutcome, is_temporary
 from asyncstream.events.rounds import ALONE, rounds
-from asyncstream.locations import ZipEntries
+from asyncstream.locations import TarEntries, ZipEntries
 from asyncstream.pipeline.config import TransferConfig
 from asyncstream.pipeline.jobs import Pair
 from asyncstream.pipeline.results import FileResults, TransferReport
@@ -96,7 +96,7 @@ def _copy(
 
 def _for_repeats(config: TransferConfig, pairs: Sequence[Pair]) -> TransferConfig:
     """Return the settings. An archive that a trigger's retry unpacks again only needs its missing files."""
-    unpacks = any(isinstance(source, ZipEntries) for source, _ in pairs)
+    unpacks = any(isinstance(source, ZipEntries | TarEntries) for source, _ in pairs)
     if unpacks and config.at_deadline == "fail" and config.if_exists == "overwrite":
         return config.override({"if_exists": "skip"})
     return config

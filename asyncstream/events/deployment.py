@@ -17,7 +17,7 @@ from asyncstream.engines import EngineName
 from asyncstream.errors import ConfigError, InputError
 from asyncstream.events.packing import Packing
 from asyncstream.events.unzipping import Entries, folder_of, is_archive
-from asyncstream.locations import Pack, S3Object, S3Prefix, ZipEntries, rebased
+from asyncstream.locations import Pack, S3Object, S3Prefix, TarEntries, ZipEntries, rebased
 from asyncstream.pipeline.config import ENV_PREFIX, UNPACK
 from asyncstream.pipeline.jobs import Pair, check_pairs
 from asyncstream.pipeline.session import TransferSession, borrow_session
@@ -189,7 +189,7 @@ class Deployment(Struct, frozen=True):
 
 def _places_read(source: object) -> Sequence[object]:
     """Return the places that a source is read from."""
-    if isinstance(source, ZipEntries):
+    if isinstance(source, ZipEntries | TarEntries):
         return (source.archive,)
     if not isinstance(source, Pack):
         return (source,)

@@ -12,7 +12,16 @@ from asyncstream.errors import InputError
 from asyncstream.events.packing import Kind, Packing
 from asyncstream.events.reading import at, read
 from asyncstream.events.unzipping import Entries, continuations_of
-from asyncstream.locations import Pack, S3Object, S3Prefix, SourceFile, SourceFolder, TargetFile, ZipEntries
+from asyncstream.locations import (
+    Pack,
+    S3Object,
+    S3Prefix,
+    SourceFile,
+    SourceFolder,
+    TarEntries,
+    TargetFile,
+    ZipEntries,
+)
 from asyncstream.locations.packs import IfMissing
 from asyncstream.pipeline.config import TransferConfig, explained
 from asyncstream.pipeline.continuation import Continuation
@@ -28,10 +37,12 @@ Uris = Uri | Annotated[list[Uri], Meta(min_length=1)]
 
 # The fields of which an event has one, and fields that only some of them have.
 _PACKS: tuple[Kind, ...] = get_args(Kind)
-_ASKS = ("files", "source_prefix", "unzip", *_PACKS)
+_ARCHIVES = ("unzip", "untar")
+_ASKS = ("files", "source_prefix", *_ARCHIVES, *_PACKS)
 _OPTIONS: dict[str, tuple[str, ...]] = {
     "destination": _ASKS[1:],
-    **dict.fromkeys(("version_id", "select", "encoding", "as_gzip"), ("unzip",)),
+    **dict.fromkeys(("version_id", "select"), _ARCHIVES),
+    **dict.fromkeys(("encoding", "as_gzip"), ("unzip",)),
     **dict.fromkeys(("separator", "header"), ("concat",)),
     **dict.fromkeys(("if_missing", "continuation"), _PACKS),
 }
@@ -60,6 +71,8 @@ class DirectEvent(Struct, frozen=True, forbid_unknown_fields=True):
             files follow; or the object to pack into.
         source_prefix: the prefix whose objects are all copied.
         unzip: a ZIP archive whose files are unpacked.
+        untar: a tar archive whose files are unpacked; see `TarEntries`. Files that the time is too short for
+            fail, and are not in `pending`: repeat the event with `if_exists="skip"`.
         tar: a prefix, or a list of objects, to pack into a tar archive.
         zip: the same, into a ZIP archive whose files are stored as they are.
         concat: the same, to join one after the other.
@@ -79,6 +92,7 @@ class DirectEvent(Struct, frozen=True, forbid_unknown_fields=True):
     destination: Uri | None = None
     source_prefix: Uri | None = None
     unzip: Uri | None = None
+    untar: Uri | None = None
     tar: Uris | None = None
     zip: Uris | None = None
     concat: Uris | None = None
@@ -136,6 +150,9 @@ def event_pairs(event: DirectEvent, *, one_server: bool = True) -> list[Pair]:
         archive = at("$.unzip", S3Object.from_uri, event.unzip, event.version_id)
         entries = Entries(event.select or "*", event.encoding, event.as_gzip or False)
         return check_pairs([(at("$.encoding", entries.of, archive), destination)])
+    if event.untar is not None:
+        archive = at("$.untar", S3Object.from_uri, event.untar, event.version_id)
+        return check_pairs([(TarEntries(archive, event.select or "*"), destination)])
     source = at("$.source_prefix", S3Prefix.from_uri, event.source_prefix)
     return check_pairs([(source, destination)], one_server=one_server)
 
@@ -189,13 +206,18 @@ def report_location(event: DirectEvent, pairs: Sequence[Pair]) -> S3Object | Non
 def _places(pair: Pair) -> Iterator[SourceFile | SourceFolder | TargetFile]:
     """Yield the places that a pair names, with those that are within others."""
     source, destination = pair
-    if isinstance(source, ZipEntries):
+    if isinstance(source, ZipEntries | TarEntries):
         yield source.archive
     elif isinstance(source, Pack) and isinstance(source.members, tuple):
         yield from source.members
     else:
         yield source
     yield destination
+
+
+def at_deadline(event: DirectEvent) -> Literal["fail", "pending"]:
+    """Return how files of an event end at the deadline: pending, if the reply can say how to go on."""
+    return "fail" if event.untar is not None else "pending"
 
 
 def named_settings(event: Any, request: DirectEvent) -> dict[str, Any]:

@@ -23,7 +23,7 @@ from asyncstream.events.handler_replies import (
     problem,
 )
 from asyncstream.events.unzipping import Entries
-from asyncstream.locations import Pack, S3Object, ZipEntries
+from asyncstream.locations import Pack, S3Object, TarEntry, ZipEntries
 from asyncstream.pipeline.continuation import Continuation
 from asyncstream.pipeline.results import FileResult, Status, TransferReport
 from asyncstream.pipeline.unfinished import Left
@@ -89,8 +89,8 @@ class DirectReply(Struct, frozen=True, omit_defaults=True):
         totals: not set if rejected.
         pending: the files that the time was too short for, in the form that the next event needs. Lists as
             many as fit, partly copied files first. The files of an archive are one row.
-        pending_omitted: the number of pending files not listed. Repeat the event that named them. That of a
-            pack is never listed.
+        pending_omitted: the number of pending files not listed. Repeat the event that named them. A pack and
+            the files of a tar archive are never listed.
         continuation: where to continue a pack that the time was too short for: repeat the event with it.
         failures: the failed files, as many as fit.
         failures_omitted: the number of failed files not listed; see `report_uri`.
@@ -186,7 +186,7 @@ def reply_to(
 def _rows_of_pending(report: TransferReport, numbers: list[int]) -> Iterator[FileToCopy]:
     """Yield rows that name the pending files, and append the number of files of each to `numbers`."""
     for left in report.files.left("pending"):
-        if isinstance(left.source, Pack):
+        if isinstance(left.source, Pack | TarEntry):
             return
         numbers.append(left.files)
         yield _to_copy(left)

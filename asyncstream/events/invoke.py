@@ -130,7 +130,8 @@ def _direct(
     if report_to is not None:
         deployment.check_written(report_to)
     # The caller reads the pending files, and can invoke the function again for them.
-    own = TransferConfig.from_env(multipart=multipart, at_deadline="pending").override(settings)
+    own = TransferConfig.from_env(multipart=multipart, at_deadline=direct.at_deadline(request))
+    own = own.override(settings)
     with deployed_session(engine) as session:
         # Lambda's own report has no CPU time, the best measure to choose the memory size by.
         cpu_before = time.process_time()

@@ -10,11 +10,11 @@ from typing import Any
 import msgspec
 
 from asyncstream.events.items import Item
-from asyncstream.locations import Pack, S3Prefix, ZipEntries
+from asyncstream.locations import Pack, S3Prefix, TarEntries, ZipEntries
 
-# Sources that have a round of their own. Only a listing shows which objects the first two write. With a pack,
-# all files of a transfer are copied in parts.
-ALONE = (S3Prefix, ZipEntries, Pack)
+# Sources that have a round of their own. Only a listing shows which objects the first three write. With a
+# pack, all files of a transfer are copied in parts.
+ALONE = (S3Prefix, ZipEntries, TarEntries, Pack)
 
 
 def rounds(items: Sequence[Item]) -> list[list[int]]:

@@ -122,6 +122,7 @@ FILE_EVENTS: tuple[Any, ...] = (
     {"files": [_ENTRIES, _FILES[0], _SLICE, _STARTED], "config": {"max_attempts": 1}},
     _SLICES,
     _SLICES | {"list_uri": ""},
+    {"untar": f"{SOURCE}a", "destination": DESTINATION, "select": "*", "config": {"max_attempts": 1}},
     _PACK,
     _TAR,
     _TAR | {"tar": [f"{SOURCE}a"], "continuation": None},

@@ -22,7 +22,7 @@ BAD: dict[str, tuple[Any, str, str]] = {
     "no form": (
         {},
         "InputError",
-        "must have one of `files`, `source_prefix`, `unzip`, `tar`, `zip`, `concat`",
+        "must have one of `files`, `source_prefix`, `unzip`, `untar`, `tar`, `zip`, `concat`",
     ),
     "two forms": (files(source_prefix="s3://raw/"), "InputError", "it has `files`, `source_prefix`"),
     "empty list": ({"files": []}, "InputError", "at $.files: Expected `array` of length >= 1"),

@@ -40,6 +40,7 @@ GOOD = [
     UNZIP | {"select": "*.csv", "encoding": "cp932", "version_id": "v1", "report_uri": "s3://clean/r.json"},
     {"files": [PAIR, {"source": "s3://raw/a.zip", "destination": "s3://clean/out/", "entries": {}}]},
     PACK | {"separator": "\n", "header": None},
+    {"untar": "s3://raw/a.tgz", "destination": "s3://clean/", "select": "*.csv", "version_id": "v1"},
     PACK | {"header": "first", "report_uri": "s3://clean/r.json"},
     {"tar": "s3://raw/in/", "destination": "s3://clean/in.tar", "continuation": None},
     {"zip": "s3://raw", "destination": "s3://clean/raw.zip", "if_missing": "leave_out"},
@@ -83,15 +84,21 @@ MALFORMED: list[tuple[Any, str, str]] = [
 
 # Events that the schema accepts and the handler refuses.
 BEYOND_THE_SCHEMA = [
-    ({}, "must have one of `files`, `source_prefix`, `unzip`, `tar`, `zip`, `concat`: it has none of them"),
+    (
+        {},
+        "one of `files`, `source_prefix`, `unzip`, `untar`, `tar`, `zip`, `concat`: it has none of them",
+    ),
     ({"source_prefix": "s3://raw/in/"}, "has `source_prefix`: it must have `destination`, too"),
     ({"unzip": "s3://raw/a.zip"}, "has `unzip`: it must have `destination`, too"),
     ({"destination": "s3://clean/out/"}, "it has none of them"),
     ({"files": [PAIR]} | BY_PREFIX, "it has `files`, `source_prefix`"),
     (UNZIP | BY_PREFIX, "it has `source_prefix`, `unzip`"),
     ({"files": [PAIR], "destination": "s3://clean/"}, "has `files`: leave out `destination`"),
-    ({"files": [PAIR], "select": "*.csv"}, "has `files`: leave out `select`, which is for `unzip`"),
-    (BY_PREFIX | {"version_id": "v1"}, "has `source_prefix`: leave out `version_id`, which is for `unzip`"),
+    ({"files": [PAIR], "select": "*.csv"}, "has `files`: leave out `select`, which is for `unzip`, `untar`"),
+    (
+        BY_PREFIX | {"version_id": "v1"},
+        "has `source_prefix`: leave out `version_id`, which is for `unzip`, `untar`",
+    ),
     (UNZIP | {"encoding": "none"}, "at $.encoding: encoding 'none' of s3://raw/a.zip is unknown"),
     (UNZIP | {"destination": "s3://clean/out"}, "end the prefix with a slash"),
     (UNZIP | {"report_uri": "s3://raw/a.zip"}, "at $.report_uri: s3://raw/a.zip is one of the files"),
@@ -103,6 +110,8 @@ BEYOND_THE_SCHEMA = [
     ({"tar": ["s3://raw/a"], "destination": "s3://raw/a"}, "s3://raw/a cannot be made of itself"),
     (PACK | {"report_uri": "s3://raw/b"}, "at $.report_uri: s3://raw/b is one of the files"),
     (PACK | {"report_uri": "s3://clean/ab"}, "at $.report_uri: s3://clean/ab is one of the files"),
+    ({"untar": "s3://raw/a", "destination": "s3://c-d/", "encoding": "x"}, "which is for `unzip`"),
+    ({"untar": "s3://raw/a", "destination": "s3://c-d/", "report_uri": "s3://raw/a"}, "one of the files"),
     (UNZIP | {"if_missing": "fail"}, "which is for `tar`, `zip`, `concat`"),
     (PACK | {"select": "*"}, "has `concat`: leave out `select`"),
     ({"files": [PAIR | {"entries": {}}]}, "end the prefix with a slash"),
