@@ -7,12 +7,12 @@ import sys
 from collections import Counter
 from dataclasses import replace
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from rich.console import Console
 
 from asyncstream.lab.s3 import LabS3
-from tests.benchmarks import artefact, measure, report
+from tests.benchmarks import artefact, challenge, measure, report
 from tests.benchmarks.archive_workloads import ARCHIVES
 from tests.benchmarks.peers import OURS, Task
 from tests.benchmarks.ways import LABELS, TOP
@@ -33,19 +33,25 @@ def main() -> int:
     settings = _arguments()
     # If the output is a file or a pipe, rich would squeeze the tables into 80 columns.
     console = Console(width=None if sys.stdout.isatty() else REPORT_WIDTH)
-    runs, artefacts = [], None
+    runs: list[report.Results] = []
+    more: dict[str, Any] = {}
     try:
         for workload in _chosen(settings):
             results = _run(workload, settings, console)
             report.show(results, console)
             runs.append(results)
+        if challenge.NAME in settings.only:
+            count = challenge.OBJECTS // QUICK_SHARE if settings.quick else challenge.OBJECTS
+            challenged = challenge.run(challenge.ways(settings.engines), settings.rounds, console, count)
+            challenge.show(challenged, console)
+            more[challenge.NAME] = challenge.document(challenged)
         if artefact.NAME in settings.only:
             artefacts = artefact.run(settings.rounds, console)
             artefact.show(artefacts, console)
+            more[artefact.NAME] = artefact.document(artefacts)
     except measure.BenchmarkError as error:
         console.print(str(error), style="red", markup=False)
         return 1
-    more = {} if artefacts is None else {artefact.NAME: artefact.document(artefacts)}
     described = {**vars(settings), "output": str(settings.output)}
     for path in report.write(runs, more, described, settings.output):
         console.print(f"written: {path}")
@@ -54,7 +60,7 @@ def main() -> int:
 
 def _arguments() -> argparse.Namespace:
     parser = argparse.ArgumentParser(prog="python -m tests.benchmarks", description=__doc__)
-    names = [*(workload.name for workload in WORKLOADS), artefact.NAME]
+    names = [*(workload.name for workload in WORKLOADS), challenge.NAME, artefact.NAME]
     groups = sorted({workload.group for workload in WORKLOADS if workload.group})
     parser.add_argument("--rounds", type=int, default=5, help="interleaved runs of every way (default: 5)")
     parser.add_argument("--quick", action="store_true", help="1 round with a fifth of the objects")
