@@ -6,7 +6,7 @@ from contextlib import aclosing
 from functools import partial
 from typing import Any, TypeVar
 
-from asyncstream.archives.pack_layout import SMALL_MEMBER, Layout
+from asyncstream.archives.pack_layout import SMALL_MEMBER, SMALL_ZIP_MEMBER, Layout
 from asyncstream.archives.pack_members import Member, MemberPlace
 from asyncstream.checksum import Checksum, Digests, combined
 from asyncstream.errors import ChecksumMismatch, OtherVersion, SourceChanged, SourceNotFound, TruncatedBody
@@ -67,7 +67,7 @@ class PackReader:
         for position in crc32s.unknown(first, stop):
             member = layout.members[position]
             has_header = layout.start(position) + layout.before_length(member) > wanted.start
-            if has_header and _is_small(member):
+            if has_header and self._is_small(member):
                 continue
             if has_header or all_of_them:
                 crc32s[position] = await self._find_crc32(member)
@@ -105,7 +105,8 @@ class PackReader:
         layout, crc32s = self._layout, self._layout.crc32s
         before = layout.before_length(member)
         content = b""
-        if _is_small(member) and skip < before + member.length:
+        whole = before if member.length > SMALL_MEMBER else before + member.length
+        if self._is_small(member) and skip < whole:
             content = await self._repeat(lambda: self._read_small(member))
             if crc32s is not None:
                 crc32s[position] = _crc32_of(content)
@@ -148,9 +149,13 @@ class PackReader:
                 raise MemberGone(str(error)) from error
             raise
 
+    def _is_small(self, member: Member) -> bool:
+        """Whether a member is read whole, by one request."""
+        return member.length <= (SMALL_MEMBER if self._layout.crc32s is None else SMALL_ZIP_MEMBER)
+
     async def _find_crc32(self, member: Member) -> int:
         """Return the CRC32 of a member: S3's own if it has one, else that of its bytes."""
-        if isinstance(member.place, S3Object) and not _is_small(member):
+        if isinstance(member.place, S3Object) and not self._is_small(member):
             place = member.place
             source = self._source_of(place)
             stored = await self._repeat(lambda: source.head(place, member.etag))
@@ -200,10 +205,6 @@ async def _read_stream(
         await opened.stream.close()
     if left:
         raise TruncatedBody(f"{member.place} ended {left} bytes before its end")
-
-
-def _is_small(member: Member) -> bool:
-    return member.length <= SMALL_MEMBER
 
 
 def _compare(member: Member, digests: Digests, checksum: Checksum | None) -> None:

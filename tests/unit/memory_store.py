@@ -225,6 +225,9 @@ class MemoryStore:
                 composite=None if asked else self._composite(source),
             )
 
+    def is_in_order(self, source: S3Object) -> bool:
+        return False
+
     def is_scattered(self, source: S3Object) -> bool:
         return False
 
