@@ -8,6 +8,8 @@ import boto3
 import pytest
 
 from asyncstream.lab.s3 import LabS3
+from asyncstream.pipeline import plan
+from tests.handlers.invocations import PART
 
 from .packing import ARCHIVE, pack
 
@@ -42,3 +44,9 @@ def faulty(lab: LabS3) -> Iterator[Callable[[Any], None]]:
     """Return a function that sets faults until the test ends."""
     yield lab.set_faults
     lab.set_faults([])
+
+
+@pytest.fixture
+def short_parts(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Cut files of archives that later invocations continue, as if they had gigabytes."""
+    monkeypatch.setattr(plan, "CHAINED_PART", PART)

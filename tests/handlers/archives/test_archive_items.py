@@ -11,7 +11,6 @@ from asyncstream.events import slicing
 from asyncstream.lab.s3 import LabS3
 from asyncstream.lab.s3.faults import Fault
 from tests.handlers.deliveries import Deliver
-from tests.handlers.invocations import PART
 
 from .packing import ARCHIVE, FILES, LARGE, MANY, STALLED, mark_encrypted, objects, pack, under
 
@@ -76,10 +75,8 @@ def test_an_item_comes_back_with_the_parts_of_a_large_file(
     target: str,
     put: Callable[..., None],
     faulty: Callable[..., None],
-    monkeypatch: pytest.MonkeyPatch,
+    short_parts: None,
 ) -> None:
-    monkeypatch.setenv("ASYNCSTREAM_PART_SIZE", str(PART))
-    monkeypatch.setenv("ASYNCSTREAM_MULTIPART", "true")
     put(pack(LARGE, zipfile.ZIP_STORED))
     faulty([Fault("stall", "UploadPart", part_number=3, seconds=3600)])
     first = deliver({"Items": [{"source": f"s3://{source}/{ARCHIVE}", "entries": {}}]}, seconds=4)

@@ -11,7 +11,7 @@ import pytest
 from asyncstream.lab.s3 import LabS3
 from asyncstream.lab.s3.faults import Fault
 from tests.handlers.deliveries import Deliver
-from tests.handlers.invocations import PART, Invoke
+from tests.handlers.invocations import Invoke
 
 from .packing import ARCHIVE, FILES, LARGE, MANY, STALLED, mark_encrypted, objects, pack, under
 
@@ -129,16 +129,17 @@ def test_a_large_file_in_it_is_continued(
     target: str,
     put: Callable[..., None],
     faulty: Callable[..., None],
+    short_parts: None,
 ) -> None:
     put(pack(LARGE, zipfile.ZIP_STORED))
     faulty([Fault("stall", "UploadPart", part_number=3, seconds=3600)])
     event = {"unzip": f"s3://{source}/{ARCHIVE}", "destination": f"s3://{target}/"}
-    first = invoke(event | {"config": {"part_size": PART, "multipart": True}}, seconds=4)
+    first = invoke(event, seconds=4)
     faulty([])
 
     [left] = first["pending"]
     assert left["entries"]["started"].keys() == {"large"}
-    second = invoke({"files": [left], "config": {"part_size": PART, "multipart": True}})
+    second = invoke({"files": [left]})
     assert (second["status"], second["totals"]["pending"]) == ("copied", 0)
     assert "CreateMultipartUpload" not in lab.stats()["operations"]
     assert objects(s3, target) == LARGE
