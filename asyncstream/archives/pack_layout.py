@@ -16,6 +16,8 @@ from asyncstream.archives.pack_members import Member, PackMembers
 
 # Members that have fewer bytes are read whole, by one request each.
 SMALL_MEMBER = 128 * 1024
+# The same if their CRC32s stand before their bytes: larger ones are read twice, unless S3 knows their CRC32s.
+SMALL_ZIP_MEMBER = 512 * 1024
 
 
 class Layout(ABC):

@@ -7,7 +7,7 @@ from functools import partial
 from typing import Any, TypeVar
 
 from asyncstream.archives.pack_checks import mismatch
-from asyncstream.archives.pack_layout import SMALL_MEMBER, Layout
+from asyncstream.archives.pack_layout import SMALL_MEMBER, SMALL_ZIP_MEMBER, Layout
 from asyncstream.archives.pack_members import Member, MemberPlace
 from asyncstream.checksum import Checksum, Digests, checkable_in_parts, combined
 from asyncstream.errors import (
@@ -86,7 +86,7 @@ class PackReader:
             start = layout.start(position) + layout.before_length(member)
             stop = start + member.length
             has_piece = wanted.start < stop and start < wanted.stop
-            if has_piece and (wanted.start > start or wanted.stop < stop) and not _is_small(member):
+            if has_piece and (wanted.start > start or wanted.stop < stop) and not self._is_small(member):
                 await self._expect_checksum(position, member)
 
     async def _expect_checksum(self, position: int, member: Member) -> Checksum | None:
@@ -116,12 +116,12 @@ class PackReader:
         for position in crc32s.unknown(first, stop):
             member = layout.members[position]
             has_header = layout.start(position) + layout.before_length(member) > wanted.start
-            if has_header and _is_small(member):
+            if has_header and self._is_small(member):
                 continue
             if has_header or all_of_them:
                 check()
                 crc32s[position] = _as_number(await self._find_crc32(position, member, check))
-                if not _is_small(member):
+                if not self._is_small(member):
                     self._compare(position, member)
 
     async def read(self, wanted: ByteRange) -> AsyncGenerator[bytes | memoryview, None]:
@@ -157,7 +157,8 @@ class PackReader:
         layout, crc32s = self._layout, self._layout.crc32s
         before = layout.before_length(member)
         content = b""
-        if _is_small(member) and skip < before + member.length:
+        whole = before if member.length > SMALL_MEMBER else before + member.length
+        if self._is_small(member) and skip < whole:
             if member.length:
                 content = await self._repeat(lambda: self._read_small(member))
             if crc32s is not None:
@@ -237,9 +238,13 @@ class PackReader:
                 raise MemberGone(str(error)) from error
             raise
 
+    def _is_small(self, member: Member) -> bool:
+        """Whether a member is read whole, by one request."""
+        return member.length <= (SMALL_MEMBER if self._layout.crc32s is None else SMALL_ZIP_MEMBER)
+
     async def _find_crc32(self, position: int, member: Member, check: Callable[[], None]) -> Checksum:
         """Return the CRC32 of a member: that of S3 or of its archive if there is one, else of its bytes."""
-        if isinstance(member.place, ZipEntry) or not _is_small(member):
+        if isinstance(member.place, ZipEntry) or not self._is_small(member):
             known = await self._expect_checksum(position, member)
             if known is not None:
                 return known
@@ -249,7 +254,7 @@ class PackReader:
             digest = await self._retrying.run(partial(self._digest, member, start, stop, check))
             pieces.append((digest, stop - start))
         found = combined("CRC32", pieces)
-        if not _is_small(member):
+        if not self._is_small(member):
             self._layout.checks.expect(position, found)
         return found
 
@@ -299,10 +304,6 @@ async def _read_stream(
         await opened.stream.close()
     if left:
         raise TruncatedBody(f"{member.place} ended {left} bytes before its end")
-
-
-def _is_small(member: Member) -> bool:
-    return member.length <= SMALL_MEMBER
 
 
 def _compare(member: Member, digests: Digests, checksum: Checksum | None) -> None:

@@ -4,7 +4,7 @@ from collections.abc import AsyncGenerator, Callable, Mapping, Sequence
 from typing import Any, Protocol
 
 from asyncstream.archives.pack_copying import cut_parts
-from asyncstream.archives.pack_layout import SMALL_MEMBER, Layout
+from asyncstream.archives.pack_layout import SMALL_ZIP_MEMBER, Layout
 from asyncstream.archives.pack_members import MemberPlace
 from asyncstream.archives.pack_reader import PackReader
 from asyncstream.errors import AsyncstreamError, NothingYet, SourceChanged
@@ -55,7 +55,7 @@ class PackSource(Source[Pack | LineRange, Pack | Lines]):
     @property
     def slot_bytes(self) -> int:
         """Bytes of memory that one part in flight costs."""
-        return self._member_bytes + 2 * SMALL_MEMBER + 2 * _JOINED
+        return self._member_bytes + 2 * SMALL_ZIP_MEMBER + 2 * _JOINED
 
     @property
     def downgrades(self) -> list[str]:

@@ -192,7 +192,7 @@ class DecodedStream:
             self._ended = not chunks
             fed = chain.from_iterable(map(running.feed, chunks))
             self._decoding = fed if chunks else running.finish()
-        await self._engine.compute(work)
+        await self._engine.decode(work)
         return True
 
     async def _read_chunks(self) -> list[bytes | memoryview]:

@@ -136,6 +136,10 @@ class ZipSource(Source[ZipEntry, ZipEntries]):
         listing = await self._read_directory(folder, size)
         return await self._engine.compute(listing.slices)
 
+    def is_in_order(self, source: ZipEntry) -> bool:
+        """Return that it is: a range of an entry is decoded from the entry's start."""
+        return True
+
     async def open(
         self, source: ZipEntry, range_: ByteRange | None, etag: str | None, if_none_match: str | None = None
     ) -> Opened:

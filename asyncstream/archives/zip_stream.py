@@ -18,14 +18,11 @@ from asyncstream.errors import (
 )
 from asyncstream.locations.archives import ZipEntry
 from asyncstream.ports import ByteStream, Engine
-from asyncstream.units import KiB, MiB
+from asyncstream.units import KiB
 
 _LOCAL_SIGNATURE = b"PK\x03\x04"
 # The most bytes after an entry's data that `close` reads to keep the connection.
 _DRAIN_LIMIT = 64 * KiB
-# Bytes to decode at a time: with asyncio, each time costs a thread's turn. *Measured*: half a MiB takes a
-# tenth more CPU.
-_DRAWN = 1 * MiB
 
 
 class EntryStream:
@@ -107,7 +104,7 @@ class EntryStream:
         if self._decoder.light:
             draw()
         else:
-            await self._engine.compute(draw)
+            await self._engine.decode(draw)
         self._ended = self._finishing and self._decoding is None
         if self._ended and self._decoded < self._length:
             raise DamagedInput(
@@ -168,7 +165,7 @@ class EntryStream:
         drawn = 0
         try:
             # After the last byte, the rest of the data must decode to nothing.
-            while drawn < _DRAWN or self._decoded >= self._length:
+            while drawn < self._engine.computes_at_once or self._decoded >= self._length:
                 piece = next(decoding, None)
                 if piece is None:
                     self._decoding = None

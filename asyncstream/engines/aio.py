@@ -3,6 +3,7 @@
 import asyncio
 import contextvars
 import math
+import os
 import sys
 from collections.abc import AsyncGenerator, AsyncIterator, Callable, Coroutine
 from contextlib import AbstractAsyncContextManager, aclosing, asynccontextmanager, suppress
@@ -49,6 +50,7 @@ class AsyncioEngine:
     def __init__(self) -> None:
         self._runner: asyncio.Runner | None = None
         self._threads: anyio.CapacityLimiter | None = None
+        self._decoders: anyio.CapacityLimiter | None = None
 
     def run(self, work: Callable[[], Coroutine[Any, Any, T]]) -> T:
         """Run a coroutine on the engine's own loop.
@@ -147,6 +149,12 @@ class AsyncioEngine:
             self._threads = anyio.CapacityLimiter(_THREADS)
         # anyio's own shield does not protect against asyncio's `cancel`.
         return await self.shielded(anyio.to_thread.run_sync(work, limiter=self._threads), math.inf)
+
+    async def decode(self, work: Callable[[], T]) -> T:
+        """Run `work` on a worker thread, on as many at once as there are processors."""
+        if self._decoders is None:
+            self._decoders = anyio.CapacityLimiter(os.cpu_count() or 1)
+        return await self.shielded(anyio.to_thread.run_sync(work, limiter=self._decoders), math.inf)
 
     async def limited(self, work: Coroutine[Any, Any, T], seconds: float) -> T:
         """Run `work`; cancel it after so many seconds, or if this task is cancelled.

@@ -48,6 +48,10 @@ class SequentialEngine:
         """Run `work` on this thread."""
         return work()
 
+    async def decode(self, work: Callable[[], T]) -> T:
+        """Run `work` on this thread."""
+        return work()
+
     async def limited(self, work: Coroutine[Any, Any, T], seconds: float) -> T:
         """Run `work` without a time limit, since a thread cannot be cancelled."""
         return await work

@@ -3,14 +3,16 @@
 import logging
 from collections import Counter
 from collections.abc import Sequence
+from itertools import islice
 
 from asyncstream.errors import AsyncstreamError, Cancelled, encodable
 from asyncstream.events.context import LambdaContext, within
 from asyncstream.events.handler_replies import MAX_MESSAGE, problem
-from asyncstream.events.items import Item, ItemOutcome
-from asyncstream.events.rounds import rounds
-from asyncstream.locations import S3Object, S3Prefix
+from asyncstream.events.items import Item, ItemOutcome, is_temporary
+from asyncstream.events.rounds import ALONE, rounds
+from asyncstream.locations import TarEntries, ZipEntries
 from asyncstream.pipeline.config import TransferConfig
+from asyncstream.pipeline.jobs import Pair
 from asyncstream.pipeline.results import FileResults, TransferReport
 from asyncstream.pipeline.session import TransferSession
 
@@ -18,6 +20,8 @@ logger = logging.getLogger(__name__)
 
 # Failures of one kind that get a log line each. When the time is up, all remaining items fail with one kind.
 MAX_LOGGED = 20
+# Failed files of one item whose errors are read, to find one that may not occur in a later invocation.
+MAX_READ = 1_000
 
 
 def copy_items(
@@ -77,44 +81,49 @@ def _copy(
         return []
     pairs = list(dict.fromkeys(pair for item in items for pair in item.pairs))
     try:
-        continuations = {
-            (source, destination): item.continuation
-            for item in items
-            for source, destination in item.pairs
-            if item.continuation and isinstance(source, S3Object) and isinstance(destination, S3Object)
-        }
+        continuations = {files: each for item in items for files, each in item.continuations.items()}
         # An item must not choose how files end at the deadline: that depends on the trigger.
         chosen = {**items[0].config, "at_deadline": config.at_deadline}
-        settings = within(config.override(chosen), context)
+        settings = within(_for_repeats(config, pairs).override(chosen), context)
         report = session.transfer(pairs, settings, continuations=continuations)
     except AsyncstreamError as error:
         return [ItemOutcome.from_error(item, error) for item in items]
-    if any(isinstance(source, S3Prefix) for source, _ in pairs):
-        return [_outcome(item, report) for item in items]  # a prefix has a round of its own
+    if any(isinstance(source, ALONE) for source, _ in pairs):
+        return [_outcome(item, report) for item in items]  # these have a round of their own
     places = {pair: position for position, pair in enumerate(pairs)}
     return [_outcome(item, report, [places[pair] for pair in item.pairs]) for item in items]
+
+
+def _for_repeats(config: TransferConfig, pairs: Sequence[Pair]) -> TransferConfig:
+    """Return the settings. An archive that a trigger's retry unpacks again only needs its missing files."""
+    unpacks = any(isinstance(source, ZipEntries | TarEntries) for source, _ in pairs)
+    if unpacks and config.at_deadline == "fail" and config.if_exists == "overwrite":
+        return config.override({"if_exists": "skip"})
+    return config
 
 
 def _outcome(item: Item, report: TransferReport, places: Sequence[int] | None = None) -> ItemOutcome:
     """Return the item's outcome from the report's files at these positions; None: from all files."""
     own = report.files if places is None else FileResults.of([report.files[place] for place in places])
     failed, pending = own.number_of("failed"), own.number_of("pending")
-    pending_file = next(own.of_status("pending"), None)
     return ItemOutcome(
         item,
         files=len(own) - failed - pending,
         bytes=own.bytes,
         failed=failed,
         error=_first_error(own),
-        pending=pending_file is not None,
-        continuation=pending_file.continuation if pending_file else None,
+        pending=pending > 0,
+        left=next(own.left("pending", "failed"), None),
     )
 
 
 def _first_error(own: FileResults) -> Exception | None:
-    """Return the first error. If the item has several files, note how many failed."""
-    first = next(own.of_status("failed"), None)
-    error = first.error if first else None
+    """Return the first error, if possible one that may not occur again. With several files, add their number.
+
+    An archive with one damaged file and without the time for the others must be tried again.
+    """
+    errors = [each.error for each in islice(own.of_status("failed"), MAX_READ) if each.error is not None]
+    error = next(filter(is_temporary, errors), errors[0] if errors else None)
     if len(own) > 1 and error is not None:
         error.add_note(
             f"{own.number_of('failed'):,} of the item's {len(own):,} files failed; this is the first error"

@@ -7,7 +7,7 @@ permissions.
 """
 
 import os
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from contextlib import AbstractContextManager
 from typing import Any, Self
 
@@ -15,8 +15,10 @@ from msgspec import Struct
 
 from asyncstream.engines import EngineName
 from asyncstream.errors import ConfigError, InputError
-from asyncstream.locations import S3Object, S3Prefix, rebased
-from asyncstream.pipeline.config import ENV_PREFIX
+from asyncstream.events.packing import Packing
+from asyncstream.events.unzipping import Entries, folder_of, is_archive
+from asyncstream.locations import Pack, S3Object, S3Prefix, TarEntries, ZipEntries, rebased
+from asyncstream.pipeline.config import ENV_PREFIX, UNPACK
 from asyncstream.pipeline.jobs import Pair, check_pairs
 from asyncstream.pipeline.session import TransferSession, borrow_session
 from asyncstream.s3.access import DESTINATION_PREFIX, SOURCE_PREFIX, S3Access, one_server
@@ -25,6 +27,8 @@ SOURCE, DESTINATION, TRIGGER = "DEPLOYED_SOURCE", "DEPLOYED_DESTINATION", "DEPLO
 TRANSFORMS = "DEPLOYED_TRANSFORMS"
 NO_TRIGGER = "none"
 _OF_S3 = (S3Object, S3Prefix)
+# What `UNPACK` may say: nothing, or the kind of archives that are unpacked.
+_UNPACKS = ("", "zip")
 
 
 def deployed_session(engine: EngineName) -> AbstractContextManager[TransferSession]:
@@ -50,6 +54,8 @@ class Deployment(Struct, frozen=True):
             own `transform` are added.
         one_server: whether sources and destinations are on one server. If not, both may have one name, and a
             new object at the destination does not invoke the function.
+        unpack: whether ZIP archives are unpacked if their event names no destination, instead of copied
+            (`ASYNCSTREAM_UNPACK=zip`).
     """
 
     source: S3Prefix | None = None
@@ -57,13 +63,14 @@ class Deployment(Struct, frozen=True):
     trigger: S3Prefix | None = None
     transforms: frozenset[str] | None = None
     one_server: bool = True
+    unpack: bool = False
 
     @classmethod
     def from_env(cls, environ: Mapping[str, str] = os.environ) -> Self:
         """Read the environment. An empty variable counts as unset: templates write such variables.
 
         Raises:
-            ConfigError: a variable is not `s3://bucket/prefix`, or one of an end is wrong.
+            ConfigError: a variable is not `s3://bucket/prefix`, or another one is wrong.
         """
         source = _prefix(SOURCE, environ)
         destination = _prefix(DESTINATION, environ)
@@ -73,18 +80,45 @@ class Deployment(Struct, frozen=True):
             named = (environ.get(name, "") for name in (TRANSFORMS, f"{ENV_PREFIX}TRANSFORM"))
             transforms = frozenset(",".join(named).split(",")) - {""}
         ends = (S3Access.read(prefix, environ) for prefix in (SOURCE_PREFIX, DESTINATION_PREFIX))
-        return cls(source, destination, trigger, transforms, one_server(*ends))
+        unpack = environ.get(UNPACK, "")
+        if unpack not in _UNPACKS:
+            raise ConfigError(f"{UNPACK}={unpack!r:.100}: set it to zip, or leave it empty")
+        return cls(source, destination, trigger, transforms, one_server(*ends), bool(unpack))
 
-    def pair(self, source: S3Object, destination: S3Object | None = None) -> Pair:
-        """Return a triggered object and its destination, by default the rest of its key under `destination`.
+    def pair(self, source: S3Object, destination: str = "", entries: Entries | None = None) -> Pair:
+        """Return a triggered object, or the files of an archive, and the destination.
+
+        Args:
+            source: the object.
+            destination: `s3://bucket/key`, or a prefix for the files of an archive. Empty for the rest of
+                the source's key under `destination`. Then an archive is unpacked if the function unpacks.
+            entries: which files of the source to unpack; None to copy it.
 
         Raises:
             ConfigError: neither the caller nor the deployment gives a destination.
-            InputError: see `check`; or source and destination are the same object.
+            InputError: see `check`; or source and destination are the same object, or a text is malformed.
         """
         self.check_read(source)
-        pair = (source, destination or self._rebased(source))
+        if entries is None and self.unpack and not destination and is_archive(source.key):
+            entries = Entries()
+        pair: Pair
+        if entries is not None:
+            folder = S3Prefix.from_uri(destination) if destination else self._folder_of(source)
+            pair = (entries.of(source), folder)
+        else:
+            pair = (source, S3Object.from_uri(destination) if destination else self._rebased(source))
         self.check(check_pairs([pair], one_server=self.one_server))
+        return pair
+
+    def pack_pair(self, source: S3Prefix, destination: str, packing: Packing) -> Pair:
+        """Return the objects under a prefix and the object that they are packed into.
+
+        Raises:
+            InputError: see `check`; or a text is malformed or contradicts another one.
+        """
+        target = packing.at(S3Object.from_uri(destination))
+        [pair] = check_pairs([(source, target)], one_server=self.one_server)
+        self.check([pair])
         return pair
 
     def check(self, pairs: Iterable[Pair]) -> None:
@@ -94,11 +128,12 @@ class Deployment(Struct, frozen=True):
             InputError: a source or destination is outside, or writing there would invoke the function again.
         """
         for source, destination in pairs:
-            # An event must not reach the function's own files, or hosts of its network.
-            if not (isinstance(source, _OF_S3) and isinstance(destination, _OF_S3)):
-                raise InputError(f"{source} -> {destination}: a function copies objects of S3 only")
-            self.check_read(source)
-            self.check_written(destination)
+            for place in _places_read(source):
+                # An event must not reach the function's own files, or hosts of its network.
+                if not (isinstance(place, _OF_S3) and isinstance(destination, _OF_S3)):
+                    raise InputError(f"{source} -> {destination}: a function copies objects of S3 only")
+                self.check_read(place)
+                self.check_written(destination)
 
     def check_settings(self, settings: Mapping[str, Any]) -> None:
         """Check that an event's settings name only functions that were deployed as transforms.
@@ -133,12 +168,32 @@ class Deployment(Struct, frozen=True):
             )
 
     def _rebased(self, source: S3Object) -> S3Object:
+        base, destination = self._bases(source)
+        return destination.item(rebased(source.key, base, destination))
+
+    def _folder_of(self, archive: S3Object) -> S3Prefix:
+        return folder_of(archive, *self._bases(archive))
+
+    def _bases(self, source: S3Object) -> tuple[S3Prefix, S3Prefix]:
+        """Return the prefix that is left out of the keys of sources, and the one that replaces it.
+
+        Raises:
+            ConfigError: the function is deployed without a destination.
+        """
         if self.destination is None:
             raise ConfigError(
                 f"the event names {source} but no destination: set {DESTINATION}, such as s3://clean/"
             )
-        base = self.source or S3Prefix(source.bucket)
-        return self.destination.item(rebased(source.key, base, self.destination))
+        return self.source or S3Prefix(source.bucket), self.destination
+
+
+def _places_read(source: object) -> Sequence[object]:
+    """Return the places that a source is read from."""
+    if isinstance(source, ZipEntries | TarEntries):
+        return (source.archive,)
+    if not isinstance(source, Pack):
+        return (source,)
+    return source.members if isinstance(source.members, tuple) else (source.members,)
 
 
 def _prefix(name: str, environ: Mapping[str, str]) -> S3Prefix | None:

@@ -1,33 +1,31 @@
-"""The event of a direct invocation and its reply: types, reading and writing. Does no I/O.
+"""The event of a direct invocation: types and reading. Does no I/O.
 
-`schema.json` beside this file describes both. `make schema` generates it from these types.
+`direct_reply.py` has the reply, and the schema of both.
 """
 
-import json
-import math
-import sys
-from collections.abc import Sequence
-from typing import Annotated, Any, Literal
+from collections.abc import Iterable, Iterator, Sequence
+from typing import Annotated, Any, Literal, get_args
 
-import msgspec
 from msgspec import Meta, Struct
 
 from asyncstream.errors import InputError
-from asyncstream.events.handler_replies import (
-    MAX_INLINE_BYTES,
-    Invoked,
-    Problem,
-    as_many_as_fit,
-    json_schema,
-    problem,
-)
+from asyncstream.events.packing import Kind, Packing
 from asyncstream.events.reading import at, read
-from asyncstream.locations import S3Object, S3Prefix
+from asyncstream.events.unzipping import Entries, continuations_of
+from asyncstream.locations import (
+    Pack,
+    S3Object,
+    S3Prefix,
+    SourceFile,
+    SourceFolder,
+    TarEntries,
+    TargetFile,
+    ZipEntries,
+)
+from asyncstream.locations.packs import IfMissing
 from asyncstream.pipeline.config import TransferConfig, explained
 from asyncstream.pipeline.continuation import Continuation
-from asyncstream.pipeline.jobs import Pair, check_pairs
-from asyncstream.pipeline.results import FileResult, Status, TransferReport
-from asyncstream.units import MiB
+from asyncstream.pipeline.jobs import GivenPair, Pair, check_pairs
 
 # Only the schema has the pattern: locations.py checks URIs with a better message.
 Uri = Annotated[
@@ -35,109 +33,79 @@ Uri = Annotated[
 ]
 
 
+Uris = Uri | Annotated[list[Uri], Meta(min_length=1)]
+
+# The fields of which an event has one, and fields that only some of them have.
+_PACKS: tuple[Kind, ...] = get_args(Kind)
+_ARCHIVES = ("unzip", "untar")
+_ASKS = ("files", "source_prefix", *_ARCHIVES, *_PACKS)
+_OPTIONS: dict[str, tuple[str, ...]] = {
+    "destination": _ASKS[1:],
+    **dict.fromkeys(("version_id", "select"), _ARCHIVES),
+    **dict.fromkeys(("encoding", "as_gzip"), ("unzip",)),
+    **dict.fromkeys(("separator", "header"), ("concat",)),
+    **dict.fromkeys(("if_missing", "continuation"), _PACKS),
+}
+
+
 class FileToCopy(Struct, frozen=True, forbid_unknown_fields=True, omit_defaults=True):
-    """One file of an event. `continuation` is copied from the reply of an earlier invocation."""
+    """One file of an event, or the files of an archive.
+
+    `continuation` is copied from the reply of an earlier invocation. With `entries`, the source is a ZIP
+    archive, and the destination is the prefix that its files are unpacked to.
+    """
 
     source: Uri
     destination: Uri
     version_id: str | None = None
     continuation: Continuation | None = None
+    entries: Entries | None = None
 
 
 class DirectEvent(Struct, frozen=True, forbid_unknown_fields=True):
-    """A direct invocation's event: either `files`, or `source_prefix` and `destination`.
+    """A direct invocation's event: `files`, or `destination` and one of the fields after it.
 
     Attributes:
         files: sources and destinations, one by one.
+        destination: the prefix that replaces `source_prefix` in each key, or that the names of an archive's
+            files follow; or the object to pack into.
         source_prefix: the prefix whose objects are all copied.
-        destination: the prefix that replaces `source_prefix` in each key.
+        unzip: a ZIP archive whose files are unpacked.
+        untar: a tar archive whose files are unpacked; see `TarEntries`. Files that the time is too short for
+            fail, and are not in `pending`: repeat the event with `if_exists="skip"`.
+        tar: a prefix, or a list of objects, to pack into a tar archive.
+        zip: the same, into a ZIP archive whose files are stored as they are.
+        concat: the same, to join one after the other.
+        version_id: the version of the archive; null for the current one.
+        select: a pattern of names in the archive, such as "*.csv"; null for all files.
+        encoding: the encoding of names in the archive that are not marked as UTF-8.
+        as_gzip: whether to make gzip files of the archive's files without inflating them.
+        separator: the text between two joined objects; null for none.
+        header: "first" keeps the first line of the first joined object only; null for those of all.
+        if_missing: "leave_out" packs what is there, if an object is deleted meanwhile; null to fail then.
+        continuation: where to continue a pack, copied from the reply of an earlier invocation.
         config: settings of TransferConfig that override the function's own.
         report_uri: an object to write the full list of results to.
     """
 
     files: Annotated[list[FileToCopy], Meta(min_length=1)] | None = None
-    source_prefix: Uri | None = None
     destination: Uri | None = None
+    source_prefix: Uri | None = None
+    unzip: Uri | None = None
+    untar: Uri | None = None
+    tar: Uris | None = None
+    zip: Uris | None = None
+    concat: Uris | None = None
+    version_id: str | None = None
+    select: Annotated[str, Meta(min_length=1)] | None = None
+    encoding: str | None = None
+    as_gzip: bool | None = None
+    separator: str | None = None
+    header: Literal["all", "first"] | None = None
+    if_missing: IfMissing | None = None
+    continuation: Continuation | None = None
     config: TransferConfig = TransferConfig()
     report_uri: Uri | None = None
-
-
-class FileReply(Struct, frozen=True, omit_defaults=True):
-    """One file's result, in the report (all files) or in the reply (failed files).
-
-    `bytes` is the size of the source, `made` that of the destination if a transform made it.
-    """
-
-    source: str
-    destination: str
-    status: Status
-    bytes: int = 0
-    etag: str | None = None
-    parts: int = 0
-    attempts: int = 0
-    seconds: float = 0.0
-    error: Problem | None = None
-    read_verified: str | None = None
-    write_verified: str | None = None
-    restarted: str | None = None
-    made: int | None = None
-    upload_left: str | None = None
-
-
-class Totals(Struct, frozen=True):
-    """Sums over all files.
-
-    `seconds` is wall time, `cpu_seconds` is CPU time of all threads, and `memory_limit` is the limit in bytes
-    for all `slots` together. `folder_markers`, left out if 0, counts objects that were not copied because
-    they only mark a folder; they are not among `files`. `downgrades`, left out if empty, has a sentence for
-    each thing that a server lacks and the transfer did without.
-    """
-
-    files: int
-    copied: int
-    skipped: int
-    pending: int
-    failed: int
-    bytes: int
-    seconds: float
-    cpu_seconds: float
-    requests: dict[str, int]
-    slots: int
-    memory_limit: int
-    folder_markers: int | msgspec.UnsetType = msgspec.UNSET
-    downgrades: list[str] | msgspec.UnsetType = msgspec.UNSET
-
-
-class DirectReply(Struct, frozen=True, omit_defaults=True):
-    """The reply to a direct invocation; under 256 KB.
-
-    Attributes:
-        status: "copied" (every file was copied or skipped), "pending" (the time ran out: invoke the function
-            again with `pending` as `files`), "partial" (some files failed), "failed" (all files failed), or
-            "rejected" (the event or the configuration is wrong, or a prefix could not be listed; nothing was
-            copied).
-        engine: the engine that ran.
-        request_id: the invocation's id, to find its log by. Not set if rejected.
-        totals: not set if rejected.
-        pending: the files that the time was too short for, in the form that the next event needs. Lists as
-            many as fit, partly copied files first.
-        pending_omitted: the number of pending files not listed. Repeat the event that named them.
-        failures: the failed files, as many as fit.
-        failures_omitted: the number of failed files not listed; see `report_uri`.
-        report_uri: where the full list is, if it was requested and written.
-        error: why the event was rejected or the report was not written.
-    """
-
-    status: Literal["copied", "pending", "partial", "failed", "rejected"]
-    engine: str
-    request_id: str | None = None
-    totals: Totals | None = None
-    pending: list[FileToCopy] = []
-    pending_omitted: int = 0
-    failures: list[FileReply] = []
-    failures_omitted: int = 0
-    report_uri: str | None = None
-    error: Problem | None = None
 
 
 def read_event(event: Any) -> DirectEvent:
@@ -147,12 +115,21 @@ def read_event(event: Any) -> DirectEvent:
         InputError: a field is unknown, missing or of the wrong type; the message names its path.
     """
     request = read(event, DirectEvent, message=lambda error: explained(error)[1])
-    prefixes = (request.source_prefix, request.destination)
-    if request.files is None and None in prefixes:
-        raise InputError("the event must have either `files`, or both `source_prefix` and `destination`")
-    if request.files is not None and prefixes != (None, None):
-        raise InputError("the event has `files`: leave out `source_prefix` and `destination`")
+    asked = [name for name in _ASKS if getattr(request, name) is not None]
+    if len(asked) != 1:
+        raise InputError(
+            f"the event must have one of {_join(_ASKS)}: it has {_join(asked) or 'none of them'}"
+        )
+    for name, kinds in _OPTIONS.items():
+        if getattr(request, name) is not None and asked[0] not in kinds:
+            raise InputError(f"the event has `{asked[0]}`: leave out `{name}`, which is for {_join(kinds)}")
+    if asked != ["files"] and request.destination is None:
+        raise InputError(f"the event has `{asked[0]}`: it must have `destination`, too")
     return request
+
+
+def _join(names: Sequence[str]) -> str:
+    return ", ".join(f"`{name}`" for name in names)
 
 
 def event_pairs(event: DirectEvent, *, one_server: bool = True) -> list[Pair]:
@@ -161,28 +138,54 @@ def event_pairs(event: DirectEvent, *, one_server: bool = True) -> list[Pair]:
     Raises:
         InputError: a location is malformed, or the list contradicts itself; see `check_pairs`.
     """
-    if event.files is None:
-        source = at("$.source_prefix", S3Prefix.from_uri, event.source_prefix)
-        prefixes = source, at("$.destination", S3Prefix.from_uri, event.destination)
-        return check_pairs([prefixes], one_server=one_server)
-    pairs = (
-        (
-            at(f"$.files[{position}].source", S3Object.from_uri, file.source, file.version_id),
-            at(f"$.files[{position}].destination", S3Object.from_uri, file.destination),
-        )
-        for position, file in enumerate(event.files)
-    )
-    return check_pairs(pairs, one_server=one_server)
+    if event.files is not None:
+        pairs: Iterable[Pair] = (_file_pair(file, f"$.files[{n}]") for n, file in enumerate(event.files))
+        return check_pairs(pairs, one_server=one_server)
+    for into in _PACKS:
+        members = getattr(event, into)
+        if members is not None:
+            return check_pairs([_pack_pair(event, into, members)], one_server=one_server)
+    destination = at("$.destination", S3Prefix.from_uri, event.destination)
+    if event.unzip is not None:
+        archive = at("$.unzip", S3Object.from_uri, event.unzip, event.version_id)
+        entries = Entries(event.select or "*", event.encoding, event.as_gzip or False)
+        return check_pairs([(at("$.encoding", entries.of, archive), destination)])
+    if event.untar is not None:
+        archive = at("$.untar", S3Object.from_uri, event.untar, event.version_id)
+        return check_pairs([(TarEntries(archive, event.select or "*"), destination)])
+    source = at("$.source_prefix", S3Prefix.from_uri, event.source_prefix)
+    return check_pairs([(source, destination)], one_server=one_server)
+
+
+def _file_pair(file: FileToCopy, path: str) -> Pair:
+    source = at(f"{path}.source", S3Object.from_uri, file.source, file.version_id)
+    if file.entries is None:
+        return source, at(f"{path}.destination", S3Object.from_uri, file.destination)
+    folder = at(f"{path}.destination", S3Prefix.from_uri, file.destination)
+    return at(f"{path}.entries", file.entries.of, source), folder
+
+
+def _pack_pair(event: DirectEvent, into: Kind, members: str | list[str]) -> GivenPair:
+    target = at("$.destination", S3Object.from_uri, event.destination)
+    packing = Packing(into, event.separator or "", event.header or "all", event.if_missing or "fail")
+    how = at("$.separator", packing.at, target)
+    if isinstance(members, str):
+        return at(f"$.{into}", S3Prefix.from_uri, members), how
+    return tuple(at(f"$.{into}[{n}]", S3Object.from_uri, uri) for n, uri in enumerate(members)), how
 
 
 def event_continuations(event: DirectEvent, pairs: Sequence[Pair]) -> dict[Any, Continuation]:
-    """Return the continuations of the event's files, by source and destination."""
-    files = event.files or []
-    return {
-        pair: file.continuation
-        for pair, file in zip(pairs, files, strict=False)
-        if file.continuation is not None
-    }
+    """Return the continuations of the event's files, by source and destination.
+
+    Raises:
+        InputError: an archive has a continuation of its own, or that of a file whose name cannot be a key.
+    """
+    found: dict[Any, Continuation] = {}
+    if event.continuation is not None:
+        found[pairs[0]] = event.continuation
+    for position, (pair, file) in enumerate(zip(pairs, event.files or [], strict=False)):
+        found |= at(f"$.files[{position}]", continuations_of, pair, file.continuation, file.entries)
+    return found
 
 
 def report_location(event: DirectEvent, pairs: Sequence[Pair]) -> S3Object | None:
@@ -195,115 +198,28 @@ def report_location(event: DirectEvent, pairs: Sequence[Pair]) -> S3Object | Non
     if event.report_uri is None:
         return None
     place = at("$.report_uri", S3Object.from_uri, event.report_uri)
-    if place.uri in {each.uri for pair in pairs for each in pair}:
+    if place.uri in {each.uri for pair in pairs for each in _places(pair)}:
         raise InputError(f"the event is malformed at $.report_uri: {place} is one of the files")
     return place
+
+
+def _places(pair: Pair) -> Iterator[SourceFile | SourceFolder | TargetFile]:
+    """Yield the places that a pair names, with those that are within others."""
+    source, destination = pair
+    if isinstance(source, ZipEntries | TarEntries):
+        yield source.archive
+    elif isinstance(source, Pack) and isinstance(source.members, tuple):
+        yield from source.members
+    else:
+        yield source
+    yield destination
+
+
+def at_deadline(event: DirectEvent) -> Literal["fail", "pending"]:
+    """Return how files of an event end at the deadline: pending, if the reply can say how to go on."""
+    return "fail" if event.untar is not None else "pending"
 
 
 def named_settings(event: Any, request: DirectEvent) -> dict[str, Any]:
     """Return the settings that the event itself names. For the others, the function's own values apply."""
     return {name: getattr(request.config, name) for name in event.get("config") or {}}
-
-
-def file_reply(result: FileResult) -> FileReply:
-    """Return one result as the report and the reply show it."""
-    return FileReply(
-        source=result.source.uri,
-        destination=result.destination.uri,
-        status=result.status,
-        bytes=result.bytes,
-        etag=result.etag,
-        parts=result.parts,
-        attempts=result.attempts,
-        seconds=round(result.seconds, 3),
-        error=None if result.error is None else problem(result.error),
-        read_verified=result.read_verified,
-        write_verified=result.write_verified,
-        restarted=result.restarted,
-        made=result.made,
-        upload_left=result.upload_left,
-    )
-
-
-def rejected(error: Exception, engine: str) -> DirectReply:
-    """Return the reply to a rejected event."""
-    return DirectReply("rejected", engine, error=problem(error))
-
-
-def reply_to(
-    report: TransferReport,
-    invoked: Invoked,
-    report_uri: str | None = None,
-    report_error: Exception | None = None,
-) -> DirectReply:
-    """Return the reply to an event whose transfer has ended."""
-    failed, pending = report.count("failed"), report.count("pending")
-    # Rows are built one by one until they no longer fit: there may be a hundred thousand. Files with an open
-    # upload come first, because S3 charges for its parts until it ends.
-    to_come, left = as_many_as_fit(map(_to_copy, report.files.pending()), MAX_INLINE_BYTES)
-    inline, _ = as_many_as_fit(map(file_reply, report.of_status("failed")), left)
-    status: Literal["copied", "pending", "partial", "failed"] = "copied"
-    if pending:
-        status = "pending"
-    elif failed:
-        status = "failed" if failed == len(report.files) else "partial"
-    return DirectReply(
-        status,
-        report.engine,
-        invoked.request_id,
-        Totals(
-            files=len(report.files),
-            copied=report.count("copied"),
-            skipped=report.count("skipped"),
-            pending=pending,
-            failed=failed,
-            bytes=report.bytes,
-            seconds=round(report.seconds, 3),
-            cpu_seconds=round(invoked.cpu_seconds, 3),
-            requests=dict(report.requests),
-            slots=report.slots,
-            memory_limit=report.memory_limit,
-            folder_markers=report.folder_markers or msgspec.UNSET,
-            downgrades=list(report.downgrades) or msgspec.UNSET,
-        ),
-        pending=to_come,
-        pending_omitted=pending - len(to_come),
-        failures=inline,
-        failures_omitted=failed - len(inline),
-        report_uri=report_uri if report_error is None else None,
-        error=None if report_error is None else problem(report_error),
-    )
-
-
-def _to_copy(result: FileResult) -> FileToCopy:
-    source, destination = result.source, result.destination
-    version_id = source.version_id if isinstance(source, S3Object) else None
-    return FileToCopy(source.uri, destination.uri, version_id, result.continuation)
-
-
-def report_document(report: TransferReport, room: float = math.inf) -> bytearray:
-    """Return the full list of results, as the JSON document for `report_uri`.
-
-    Raises:
-        InputError: the document has more than `room` bytes.
-    """
-    # Written file by file: a list of row objects would take three times as much memory.
-    document = bytearray(b'{"engine":' + msgspec.json.encode(report.engine) + b',"files":[')
-    for position, file in enumerate(report.files):
-        document += b"," * (position > 0) + msgspec.json.encode(file_reply(file))
-        if len(document) > room:
-            raise InputError(
-                f"the report of {len(report.files):,} files was not written: it takes more than the "
-                f"{max(room, 0) / MiB:.0f} MiB that are left. Give the function more memory"
-            )
-    document += b"]}"
-    return document
-
-
-def schema() -> dict[str, Any]:
-    """Return the JSON schema (2020-12) of event, reply and report."""
-    return json_schema("asyncstream: direct invocation", [DirectEvent, DirectReply, FileReply])
-
-
-if __name__ == "__main__":
-    sys.stdout.write(json.dumps(schema(), indent=2) + "\n")

@@ -6,12 +6,13 @@ from typing import Any
 
 from asyncstream import transforms
 from asyncstream.engines import EngineName
-from asyncstream.errors import AsyncstreamError
-from asyncstream.events import direct, metrics
+from asyncstream.errors import AsyncstreamError, FilesFailedForNow
+from asyncstream.events import direct, direct_reply, metrics, slicing
 from asyncstream.events.context import Handler, LambdaContext, request_id, within
 from asyncstream.events.copying_items import copy_items
 from asyncstream.events.deployment import Deployment, deployed_session
 from asyncstream.events.handler_replies import Invoked, sendable
+from asyncstream.events.items import is_temporary
 from asyncstream.events.triggers import Trigger, find_trigger
 from asyncstream.pipeline import memory
 from asyncstream.pipeline.config import TransferConfig, memory_left
@@ -57,19 +58,21 @@ def handle_event(event: Any, context: LambdaContext | None, *, engine: EngineNam
         multipart: see `lambda_handler`.
 
     Returns:
-        The reply that the trigger expects. For a direct event a `direct.DirectReply`, even if the event is
-        malformed.
+        The reply that the trigger expects. For a direct event a `direct_reply.DirectReply`, even if the event
+        is malformed.
 
     Raises:
         InputError, ConfigError, FilesFailed: only for triggers that learn of failures by an error.
     """
+    if slicing.is_asked(event):
+        return sendable(_sliced(event, context, engine, multipart))
     trigger = find_trigger(event)
     if trigger is not None:
         return sendable(_triggered(trigger, context, engine, multipart))
     try:
         reply = _direct(event, context, engine, multipart)
     except AsyncstreamError as error:
-        reply = direct.rejected(error, engine)
+        reply = direct_reply.rejected(error, engine)
     return sendable(reply)
 
 
@@ -92,9 +95,31 @@ def _triggered(trigger: Trigger, context: LambdaContext | None, engine: EngineNa
     return trigger.reply(outcomes)
 
 
+def _sliced(event: Any, context: LambdaContext | None, engine: EngineName, multipart: bool) -> Any:
+    """Cut an archive into items of a Map; see `slicing.py`.
+
+    Raises:
+        FilesFailedForNow: another invocation may succeed.
+        AsyncstreamError: the event, the configuration or the archive is wrong, or cannot be read.
+    """
+    asked = slicing.parse(event, Deployment.from_env())
+    config = TransferConfig.from_env(multipart=multipart)
+    try:
+        with deployed_session(engine) as session:
+            items = slicing.items_of(asked, session.slice_archive(asked.entries, asked.slice_size))
+            if asked.write_to is not None:
+                document = slicing.list_document(items)
+                session.write(asked.write_to, document, slicing.LIST_TYPE, within(config, context))
+    except AsyncstreamError as error:
+        if is_temporary(error):
+            raise FilesFailedForNow(f"{type(error).__name__}: {error}") from error
+        raise
+    return slicing.reply(asked, items)
+
+
 def _direct(
     event: Any, context: LambdaContext | None, engine: EngineName, multipart: bool
-) -> direct.DirectReply:
+) -> direct_reply.DirectReply:
     request = direct.read_event(event)
     deployment = Deployment.from_env()
     pairs = direct.event_pairs(request, one_server=deployment.one_server)
@@ -105,7 +130,8 @@ def _direct(
     if report_to is not None:
         deployment.check_written(report_to)
     # The caller reads the pending files, and can invoke the function again for them.
-    own = TransferConfig.from_env(multipart=multipart, at_deadline="pending").override(settings)
+    own = TransferConfig.from_env(multipart=multipart, at_deadline=direct.at_deadline(request))
+    own = own.override(settings)
     with deployed_session(engine) as session:
         # Lambda's own report has no CPU time, the best measure to choose the memory size by.
         cpu_before = time.process_time()
@@ -125,12 +151,12 @@ def _direct(
             Duration=report.seconds,
         )
         if report_to is None:
-            return direct.reply_to(report, invoked)
+            return direct_reply.reply_to(report, invoked)
         try:
             room = memory_left(memory.lambda_memory(), memory.resident())
-            document = direct.report_document(report, room)
+            document = direct_reply.report_document(report, room)
             # `within` again, for the time left now. If this fails, the reply still has the results.
             session.write(report_to, memoryview(document), "application/json", within(own, context))
         except AsyncstreamError as error:
-            return direct.reply_to(report, invoked, report_error=error)
-        return direct.reply_to(report, invoked, report_uri=report_to.uri)
+            return direct_reply.reply_to(report, invoked, report_error=error)
+        return direct_reply.reply_to(report, invoked, report_uri=report_to.uri)

@@ -8,6 +8,7 @@ from msgspec import Struct, field
 from asyncstream.errors import AsyncstreamError, DeadlineExceeded, FilesFailed, FilesFailedForNow
 from asyncstream.pipeline.continuation import Continuation
 from asyncstream.pipeline.jobs import Pair
+from asyncstream.pipeline.unfinished import Left
 
 
 class Item(Struct, frozen=True):
@@ -17,7 +18,8 @@ class Item(Struct, frozen=True):
         name: its name in the event.
         pairs: sources and destinations to copy. An item without any is ignored and counts as a success.
         config: its own settings of TransferConfig.
-        continuation: where to continue its only file, if an earlier invocation has started it.
+        continuations: where to continue files that an earlier invocation has started, by source and
+            destination.
         error: why it cannot be copied, if that is known before any work starts.
         group: items of a group run in order; after a failed one, no more of its group run (FIFO).
     """
@@ -27,7 +29,7 @@ class Item(Struct, frozen=True):
     config: Mapping[str, Any] = field(default_factory=dict)
     error: AsyncstreamError | None = None
     group: str | None = None
-    continuation: Continuation | None = None
+    continuations: Mapping[tuple[Any, Any], Continuation] = field(default_factory=dict)
 
 
 class ItemOutcome(Struct, frozen=True):
@@ -39,7 +41,7 @@ class ItemOutcome(Struct, frozen=True):
         failed: the number of failed files; 1 for a malformed item, or a prefix that could not be listed.
         error: the first error, if any.
         pending: whether another invocation has to continue it.
-        continuation: where to continue, if the file is partly copied.
+        left: the file, or the files of an archive, that failed or are pending.
     """
 
     item: Item
@@ -48,7 +50,7 @@ class ItemOutcome(Struct, frozen=True):
     failed: int = 0
     error: Exception | None = None
     pending: bool = False
-    continuation: Continuation | None = None
+    left: Left | None = None
 
     @classmethod
     def from_error(cls, item: Item, error: Exception) -> Self:

@@ -98,7 +98,7 @@ def _has_key(value: Any) -> bool:
     return isinstance(value, str) and value.startswith(("{", "[")) and _KEY in value
 
 
-def at(path: str, make: Callable[..., T], *args: str | None) -> T:
+def at(path: str, make: Callable[..., T], *args: Any) -> T:
     """Return what `make` returns for a value of the event. Adds the value's path to its InputError."""
     try:
         return make(*args)

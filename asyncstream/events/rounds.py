@@ -10,15 +10,19 @@ from typing import Any
 import msgspec
 
 from asyncstream.events.items import Item
-from asyncstream.locations import S3Prefix
+from asyncstream.locations import Pack, S3Prefix, TarEntries, ZipEntries
+
+# Sources that have a round of their own. Only a listing shows which objects the first three write. With a
+# pack, all files of a transfer are copied in parts.
+ALONE = (S3Prefix, ZipEntries, TarEntries, Pack)
 
 
 def rounds(items: Sequence[Item]) -> list[list[int]]:
     """Return the positions of the items that have files to copy, in rounds that run one after the other.
 
     All files of a round are one transfer. Each item is in the earliest possible round. Items of one group are
-    in successive rounds. If two items write the same object, the later one is in a later round. A prefix has
-    a round of its own, because only its listing shows which objects it writes.
+    in successive rounds. If two items write the same object, the later one is in a later round. Sources of
+    `ALONE` have a round of their own.
     """
     planned: list[list[int]] = []
     after: dict[str, int] = {}
@@ -33,7 +37,7 @@ def rounds(items: Sequence[Item]) -> list[list[int]]:
         for pair in item.pairs:
             writer, number = last.get(pair[1], (pair, 0))
             first = max(first, number if writer == pair else number + 1)
-        shared = not any(isinstance(source, S3Prefix) for source, _ in item.pairs)
+        shared = not any(isinstance(source, ALONE) for source, _ in item.pairs)
         open_rounds = (
             joined.setdefault(msgspec.json.encode(item.config, order="sorted"), []) if shared else []
         )

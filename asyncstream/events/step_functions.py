@@ -18,13 +18,23 @@ from typing import Any
 import msgspec
 from msgspec import Struct
 
-from asyncstream.errors import AsyncstreamError, ConfigError, FilesFailed, FilesFailedForNow, full_message
+from asyncstream.errors import (
+    AsyncstreamError,
+    ConfigError,
+    FilesFailed,
+    FilesFailedForNow,
+    InputError,
+    full_message,
+)
 from asyncstream.events import inventory
 from asyncstream.events.deployment import Deployment
 from asyncstream.events.items import Item, ItemOutcome, failure_type
+from asyncstream.events.packing import Packing
 from asyncstream.events.reading import convert, read, without_keys
-from asyncstream.locations import S3Object, is_folder_marker
+from asyncstream.events.unzipping import Entries, continuations_of
+from asyncstream.locations import S3Object, S3Prefix, ZipEntries, is_folder_marker
 from asyncstream.pipeline.continuation import Continuation
+from asyncstream.pipeline.jobs import Pair
 
 # A failed execution's Cause may have 32,768 characters. Lambda's runtime client writes it: JSON that has the
 # error's message as a string, which is JSON itself. There, a byte of the items takes at most three
@@ -43,12 +53,14 @@ MAX_ERROR = 300
 NO_SOURCE = "an item without a source"
 
 
-class MapItem(Struct, frozen=True, forbid_unknown_fields=True):
+class MapItem(Struct, frozen=True, forbid_unknown_fields=True, omit_defaults=True):
     """One file: a row of CSV or JSON Lines, or an item that the state machine builds from a listing.
 
     Attributes:
         source: `s3://bucket/key`.
         destination: `s3://bucket/key`; empty for the rest of the key under the deployed destination.
+        entries: which files of the source, a ZIP archive, to unpack to the prefix `destination`.
+        pack: how to pack all objects under the source, a prefix, into the object `destination`.
         version_id: the version to read; empty for the current one.
         continuation: where to continue, copied from the reply of an earlier invocation.
         size: bytes of the source, as a listing says. A folder marker is not copied: size 0, and a slash at
@@ -60,6 +72,8 @@ class MapItem(Struct, frozen=True, forbid_unknown_fields=True):
     version_id: str = ""
     continuation: Continuation | None = None
     size: int | None = None
+    entries: Entries | None = None
+    pack: Packing | None = None
 
 
 class FailedExecution(Struct, frozen=True, rename="pascal"):
@@ -120,10 +134,9 @@ def reply(event: Any, outcomes: Sequence[ItemOutcome]) -> dict[str, Any]:
     ends = list(zip(batch.items, outcomes, strict=True))
     failed = [(item, each) for item, each in ends if each.error]
     pending = [(item, each) for item, each in ends if each.pending and not each.error]
-    unfinished = [_as_left(item, None) for item, _ in failed]
-    unfinished += [_as_left(item, each.continuation) for item, each in pending]
+    unfinished = [_as_left(item, each) for item, each in failed + pending]
     totals = {
-        "copied": batch.copied + len(outcomes) - len(failed) - len(pending),
+        "copied": batch.copied + sum(each.files for each in outcomes),
         "pending": len(pending),
         "bytes": batch.bytes + sum(each.bytes for each in outcomes),
         "failed": len(failed),
@@ -141,14 +154,17 @@ def is_chained(event: Any) -> bool:
     return not (isinstance(event, dict) and event.get("must_succeed"))
 
 
-def _as_left(item: Any, continuation: Continuation | None) -> Any:
+def _as_left(item: Any, outcome: ItemOutcome) -> Any:
     """Return an item as the next invocation needs it, with the new continuation and not the earlier one."""
     if not isinstance(item, dict):
         return without_keys(item)
     others = {name: value for name, value in item.items() if name != "continuation"}
-    if continuation is None:
+    left = outcome.left
+    if left is not None and isinstance(left.source, ZipEntries):
+        return {**others, "entries": msgspec.to_builtins(Entries.from_selection(left.source, left.started))}
+    if left is None or left.continuation is None or outcome.error is not None:
         return without_keys(others)
-    return {**others, "continuation": msgspec.to_builtins(continuation)}
+    return {**others, "continuation": msgspec.to_builtins(left.continuation)}
 
 
 def _expand_batch(event: Any) -> _Batch:
@@ -218,15 +234,23 @@ def _item(value: Any, deployment: Deployment) -> Item:
             # `_expand_batch` replaces valid rows. This row is invalid, and reading it raises its error.
             inventory.read_row(value["inventory_row"])
         row = read(value, MapItem, "the item")
-        source = S3Object.from_uri(row.source, row.version_id or None)
-        destination = S3Object.from_uri(row.destination) if row.destination else None
-        pair = deployment.pair(source, destination)
-        return Item(source.uri, (pair,), continuation=row.continuation)
+        pair = _pair(row, deployment)
+        started = continuations_of(pair, row.continuation, row.entries)
+        return Item(row.source, (pair,), continuations=started)
     except ConfigError:
         raise
     except AsyncstreamError as error:
         name = without_keys(value.get("source") if isinstance(value, dict) else value)
         return Item(name[:MAX_ERROR] if isinstance(name, str) else NO_SOURCE, error=error)
+
+
+def _pair(row: MapItem, deployment: Deployment) -> Pair:
+    if row.pack is None:
+        source = S3Object.from_uri(row.source, row.version_id or None)
+        return deployment.pair(source, row.destination, row.entries)
+    if row.entries is not None or row.version_id:
+        raise InputError("an item with `pack` has neither `entries` nor `version_id`")
+    return deployment.pack_pair(S3Prefix.from_uri(row.source), row.destination, row.pack)
 
 
 def _as_many_as_fit(failed: Sequence[ItemOutcome]) -> list[dict[str, str]]:

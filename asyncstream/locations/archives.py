@@ -174,8 +174,9 @@ class ZipEntries(Struct, frozen=True):
 
     def __post_init__(self) -> None:
         try:
-            b"".decode(self.encoding or "utf-8")
-        except LookupError:
+            # Python looks no encoding up for an empty text. Encodings of domain names refuse this one.
+            b"\xff".decode(self.encoding or "utf-8", "replace")
+        except (LookupError, ValueError):
             raise InputError(
                 f"encoding {self.encoding!r:.100} of {self.archive} is unknown to Python"
             ) from None

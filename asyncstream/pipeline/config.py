@@ -23,6 +23,8 @@ from asyncstream.units import KiB, MiB
 logger = logging.getLogger(__name__)
 
 ENV_PREFIX = "ASYNCSTREAM_"
+# Whether a deployed function unpacks archives: not a setting of transfers. `events.deployment` reads it.
+UNPACK = f"{ENV_PREFIX}UNPACK"
 DEFAULT_MEMORY_LIMIT = 64 * MiB
 # Bytes that the interpreter may still grow by while a Lambda runs: results, log records, uncollected garbage.
 LAMBDA_MARGIN = 16 * MiB
@@ -167,7 +169,7 @@ class TransferConfig(Settings, frozen=True, kw_only=True):
             ConfigError: the JSON is malformed, or a variable with this prefix is not a setting.
         """
         ends = (SOURCE_PREFIX, DESTINATION_PREFIX)  # `S3Access` checks these
-        own = {name: text for name, text in variables.items() if not name.startswith(ends)}
+        own = {name: text for name, text in variables.items() if name != UNPACK and not name.startswith(ends)}
         check_names(own, ENV_PREFIX, cls.__struct_fields__, cls.__name__)
         given = super().read_variables(variables)
         if "extra_args" in given:

@@ -33,8 +33,9 @@ from asyncstream.pipeline.file_ends import not_aborted
 from asyncstream.pipeline.file_tasks import FileTasks
 from asyncstream.pipeline.jobs import Job
 from asyncstream.pipeline.reservations import Reservations
-from asyncstream.pipeline.results import FileResults, PlannedFiles
+from asyncstream.pipeline.results import FileResults
 from asyncstream.pipeline.tasks import Needs, Resume
+from asyncstream.pipeline.unfinished import PlannedFiles
 from asyncstream.ports import Finished, Slots, Span
 from asyncstream.tracing.spans import UNTRACED
 

@@ -37,6 +37,7 @@ class CopyTasks(FileTasks):
         part_length: returns the bytes of each part but the last, given the file's size.
         buffered: copies the files that cannot be copied in ranges of known size; None if there are none.
         assembly: how to read parts that take many requests; None: like any other.
+        in_order_length: `part_length` of files that are decoded from their start; None: the same.
     """
 
     def __init__(
@@ -45,15 +46,20 @@ class CopyTasks(FileTasks):
         part_length: Callable[[int], int],
         buffered: FileTasks | None = None,
         assembly: Assembly | None = None,
+        in_order_length: Callable[[int], int] | None = None,
     ) -> None:
         super().__init__(context)
         self._part_length = part_length
+        self._in_order_length = in_order_length
         self.buffered = buffered
         self._assembly = assembly
 
     def part_length(self, source: SourceFile, size: int) -> int:
         """Return the bytes of each part but the last."""
-        if self._assembly is not None and self._ends.source_of(source).is_scattered(source):
+        end = self._ends.source_of(source)
+        if self._in_order_length is not None and end.is_in_order(source):
+            return self._in_order_length(size)
+        if self._assembly is not None and end.is_scattered(source):
             return plan.part_length(size, self._assembly.part_length)
         return self._part_length(size)
 

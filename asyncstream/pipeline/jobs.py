@@ -1,8 +1,8 @@
 """The files to copy: checks before any I/O, and jobs."""
 
 import sys
-from collections.abc import Collection, Iterable, Mapping, Sequence
-from itertools import pairwise
+from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
+from itertools import groupby, pairwise
 from typing import Any, overload
 from unicodedata import normalize
 
@@ -184,22 +184,22 @@ class Jobs(Sequence[Job]):
         self.bytes += listing.total
         self.largest = max(self.largest, listing.largest)
 
-    def pairs_of(self, pending: bytes) -> list[Pair]:
-        """Return the pairs of the files whose byte is 1: for those of a `Listing`, one pair of folders.
+    def pairs_of(self, left: bytes) -> Iterator[tuple[Any, Any, range]]:
+        """Yield the pairs of the files whose byte is 1, and the positions that each stands for.
 
-        Ranges of lines are cut together, so their pair is that of the whole text.
+        For the files of a `Listing`, it is one pair of folders. Ranges of lines are cut together, so their
+        pair is that of the whole text.
         """
-        pairs: list[Pair] = []
         for group, positions in self._groups.parts(len(self)):
-            if group is None:
-                own = (self._rows_pair(position) for position in positions if pending[position])
-                pairs += dict.fromkeys(own)
+            if group is not None:
+                rest = group.listing.rest(left[positions.start : positions.stop])
+                if rest is not None:
+                    yield rest, self._pairs[group.pair][1], positions
                 continue
-            rest = group.listing.rest(pending[positions.start : positions.stop])
-            destination = self._pairs[group.pair][1]
-            if rest is not None and isinstance(destination, FOLDERS):
-                pairs.append((rest, destination))
-        return pairs
+            own = (position for position in positions if left[position])
+            for pair, same in groupby(own, self._rows_pair):
+                first, *others = same
+                yield *pair, range(first, (others or [first])[-1] + 1)
 
     def _rows_pair(self, position: int) -> Pair:
         job = self._job(position)

@@ -1,13 +1,14 @@
 """The results of each file and of the whole transfer."""
 
 from collections import Counter
-from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
-from typing import Any, Literal, Protocol, Self, get_args, overload, runtime_checkable
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from typing import Any, Literal, Self, get_args, overload
 
 from msgspec import Struct, msgpack
 
 from asyncstream.locations import SourceFile, TargetFile
 from asyncstream.pipeline.continuation import Continuation
+from asyncstream.pipeline.unfinished import Left, Named, PlannedFiles, pairs_left
 
 Status = Literal["copied", "skipped", "pending", "failed"]
 
@@ -54,34 +55,6 @@ class FileResult(Struct, frozen=True):
     continuation: Continuation | None = None
     made: int | None = None
     upload_left: str | None = None
-
-
-class Named(Protocol):
-    """A file to copy: source and destination."""
-
-    @property
-    def source(self) -> SourceFile:
-        """The object, file or URL to read."""
-
-    @property
-    def destination(self) -> TargetFile:
-        """The object or file to write."""
-
-    @property
-    def continuation(self) -> Continuation | None:
-        """Where an earlier transfer stopped; None if there was none."""
-
-
-@runtime_checkable
-class PlannedFiles(Protocol):
-    """Files that were planned from pairs of places."""
-
-    def pairs_of(self, pending: bytes) -> list[tuple[Any, Any]]:
-        """Return pairs of places that have the pending files only; `pending` is 1 for each of these."""
-
-    @property
-    def continued(self) -> Collection[int]:
-        """The positions of the files that an earlier transfer has continuations of."""
 
 
 # A row of `FileResults`: the fields of a result that do not follow from its file, status and error.
@@ -171,23 +144,19 @@ class FileResults(Sequence[FileResult]):
         """Yield the results of the files with this status."""
         return (self[position] for position in self._positions(status))
 
-    def pending(self) -> Iterator[FileResult]:
-        """Yield the pending files, first those whose uploads this transfer started or continued.
+    def left(self, *statuses: Status) -> Iterator[Left]:
+        """Yield what the next transfer needs to do the files with these statuses, and no others.
 
-        The others are as the caller gave them. Each result is created when the caller asks for it, because
-        little time is left when files are pending.
+        See `unfinished.pairs_left`. The files whose uploads this transfer did not start or continue are as
+        the caller gave them.
         """
-        continued = sorted(position for position, left in self._continuations.items() if left is not None)
-        yield from (self[position] for position in continued)
-        first = set(continued)
-        yield from (self[position] for position in self._positions("pending") if position not in first)
+        codes = {_STATUSES.index(status) for status in statuses}
+        left = bytearray(self._statuses.translate(bytes(code in codes for code in range(256))))
+        return pairs_left(self._files, left, self._continuations)
 
     def unfinished(self) -> list[tuple[Any, Any]]:
         """Return pairs of source and destination that have the pending files only."""
-        if not isinstance(self._files, PlannedFiles):
-            return [(file.source, file.destination) for file in self.of_status("pending")]
-        code = _STATUSES.index("pending")
-        return self._files.pairs_of(bytes(self._statuses.translate(bytes(map(code.__eq__, range(256))))))
+        return [(each.source, each.destination) for each in self.left("pending")]
 
     def continuations(self) -> dict[tuple[Any, Any], Continuation]:
         """Return the continuations of the pending files, by source and destination."""

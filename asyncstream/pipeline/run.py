@@ -161,8 +161,12 @@ def _copying(
         grown = size_for(size) if auto else 0
         return plan.part_length(size, max(max_range, grown))
 
+    def in_order_length(size: int) -> int:
+        # Parts that run at once would each decode all bytes before them.
+        return plan.part_length(size, plan.max_range(0, multipart=False, chained=context.deadline.pauses))
+
     assembly = _assembly(context, limit, slots) if packs else None
-    return CopyTasks(context, part_length, buffered, assembly)
+    return CopyTasks(context, part_length, buffered, assembly, in_order_length)
 
 
 def _assembly(context: TransferContext, limit: int, slots: int) -> Assembly | None:

@@ -181,6 +181,10 @@ class Source(Protocol[Source_contra, Folder_contra]):
         """Whether a range of it takes many requests, so that several tasks should read one part."""
         return False
 
+    def is_in_order(self, source: Source_contra) -> bool:
+        """Whether a range costs as much as all bytes up to its end, because it is decoded from the start."""
+        return False
+
     def plan_copies(self, source: Source_contra, length: int) -> Cut | None:
         """Return its parts if the destination's server is to copy some of them; None if it is not.
 

@@ -122,6 +122,12 @@ class Engine(Protocol):
     async def compute(self, work: Callable[[], T]) -> T:
         """Run a function that takes CPU time and does no I/O, outside of any event loop."""
 
+    async def decode(self, work: Callable[[], T]) -> T:
+        """Run a function as `compute` does, on as few threads as there are processors.
+
+        What it makes is freed by other threads, and the allocator of each thread keeps megabytes of that.
+        """
+
     async def limited(self, work: Coroutine[Any, Any, T], seconds: float) -> T:
         """Run work for at most `seconds`. asyncio then cancels it and raises DeadlineExceeded.
 

@@ -4,19 +4,24 @@ from __future__ import annotations
 
 import argparse
 import sys
+from collections import Counter
 from dataclasses import replace
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from rich.console import Console
 
 from asyncstream.lab.s3 import LabS3
-from tests.benchmarks import artefact, measure, report
-from tests.benchmarks.peers import LABELS, OURS, Task
-from tests.benchmarks.workloads import SOURCE_BUCKET, WORKLOADS, Workload
+from tests.benchmarks import artefact, challenge, measure, report
+from tests.benchmarks.archive_workloads import ARCHIVES
+from tests.benchmarks.peers import OURS, Task
+from tests.benchmarks.ways import LABELS, TOP
+from tests.benchmarks.workloads import COPIES, SOURCE_BUCKET, Workload
 
 if TYPE_CHECKING:
-    from asyncstream.lab.s3.client import ObjectChecksum
+    from tests.benchmarks.measure import Measurement
+
+WORKLOADS = (*COPIES, *ARCHIVES)
 
 # Enough to check that everything works, but not for figures to publish.
 QUICK_ROUNDS, QUICK_SHARE = 1, 5
@@ -28,19 +33,25 @@ def main() -> int:
     settings = _arguments()
     # If the output is a file or a pipe, rich would squeeze the tables into 80 columns.
     console = Console(width=None if sys.stdout.isatty() else REPORT_WIDTH)
-    runs, artefacts = [], None
+    runs: list[report.Results] = []
+    more: dict[str, Any] = {}
     try:
         for workload in _chosen(settings):
             results = _run(workload, settings, console)
             report.show(results, console)
             runs.append(results)
+        if challenge.NAME in settings.only:
+            count = challenge.OBJECTS // QUICK_SHARE if settings.quick else challenge.OBJECTS
+            challenged = challenge.run(challenge.ways(settings.engines), settings.rounds, console, count)
+            challenge.show(challenged, console)
+            more[challenge.NAME] = challenge.document(challenged)
         if artefact.NAME in settings.only:
             artefacts = artefact.run(settings.rounds, console)
             artefact.show(artefacts, console)
+            more[artefact.NAME] = artefact.document(artefacts)
     except measure.BenchmarkError as error:
         console.print(str(error), style="red", markup=False)
         return 1
-    more = {} if artefacts is None else {artefact.NAME: artefact.document(artefacts)}
     described = {**vars(settings), "output": str(settings.output)}
     for path in report.write(runs, more, described, settings.output):
         console.print(f"written: {path}")
@@ -49,10 +60,13 @@ def main() -> int:
 
 def _arguments() -> argparse.Namespace:
     parser = argparse.ArgumentParser(prog="python -m tests.benchmarks", description=__doc__)
-    names = [*(workload.name for workload in WORKLOADS), artefact.NAME]
+    names = [*(workload.name for workload in WORKLOADS), challenge.NAME, artefact.NAME]
+    groups = sorted({workload.group for workload in WORKLOADS if workload.group})
     parser.add_argument("--rounds", type=int, default=5, help="interleaved runs of every way (default: 5)")
     parser.add_argument("--quick", action="store_true", help="1 round with a fifth of the objects")
-    parser.add_argument("--only", type=comma_list(names), default=names, metavar=",".join(names))
+    parser.add_argument(
+        "--only", type=comma_list([*names, *groups]), default=names, metavar=",".join([*names, *groups])
+    )
     parser.add_argument(
         "--engines", type=comma_list(OURS), default=list(OURS), metavar=",".join(OURS), help="engines to run"
     )
@@ -61,7 +75,7 @@ def _arguments() -> argparse.Namespace:
         "--warm", action="store_true", help="also measure a second copy in each process (JSON only)"
     )
     parser.add_argument(
-        "--output", type=Path, default=measure.TOP / "bench-results", help="directory of JSON and PNG files"
+        "--output", type=Path, default=TOP / "bench-results", help="directory of JSON and PNG files"
     )
     settings = parser.parse_args()
     if settings.quick:
@@ -87,7 +101,7 @@ class comma_list:  # noqa: N801 - argparse shows the name in its messages
 def _chosen(settings: argparse.Namespace) -> list[Workload]:
     chosen = []
     for workload in WORKLOADS:
-        if workload.name in settings.only:
+        if {workload.name, workload.group} & set(settings.only):
             left_out = set(OURS) - set(settings.engines)
             # The name of an engine's peer starts with the engine.
             kept = tuple(peer for peer in workload.peers if peer.partition("_")[0] not in left_out)
@@ -100,30 +114,42 @@ def _run(workload: Workload, settings: argparse.Namespace, console: Console) -> 
     """Run all rounds of one workload against one server."""
     measured: dict[str, list[measure.Measurement]] = {peer: [] for peer in workload.peers}
     with LabS3(tls=workload.tls) as lab, console.status("") as status:
+        status.update(f"{workload.title}: making the objects")
         keys = workload.sources(lab, SOURCE_BUCKET, workload.count, workload.size)
-        expected = lab.checksums(SOURCE_BUCKET)
+        lab.set_model(workload.model)
         for number in range(settings.rounds):
             for peer in measure.rotated(workload.peers, number):
                 status.update(f"{workload.title}: round {number + 1} of {settings.rounds}, {LABELS[peer]}")
                 bucket = f"{peer.replace('_', '-')}-{number}"
-                lab.create_bucket(bucket, keep=False)
+                lab.create_bucket(bucket, keep=peer in workload.kept)
                 task = Task(SOURCE_BUCKET, bucket, tuple(keys), settings.concurrency)
+                lab.reset_stats()
                 measurement = measure.run(peer, task, lab.environment(), warm=settings.warm)
-                _verify(peer, expected, lab.checksums(bucket))
-                measured[peer].append(measurement)
+                measured[peer].append(replace(measurement, requests=_requests(lab, measurement)))
+                _check(lab, workload, peer, bucket)
     return report.Results(workload, measured)
 
 
-def _verify(peer: str, expected: dict[str, ObjectChecksum], found: dict[str, ObjectChecksum]) -> None:
-    """Check that every byte of every object arrived in its place.
+def _requests(lab: LabS3, measurement: Measurement) -> dict[str, int]:
+    """Return the number of requests of a run by operation, without those of its setup."""
+    end = measurement.started + measurement.wall_seconds
+    log = lab.request_log()
+    return dict(Counter(one["operation"] for one in log if measurement.started <= one["start"] <= end))
+
+
+def _check(lab: LabS3, workload: Workload, peer: str, bucket: str) -> None:
+    """Check what a peer wrote, without the network's model, and drop it.
 
     Raises:
-        BenchmarkError: an object is missing or differs.
+        BenchmarkError: a byte is missing or differs.
     """
-    for key, source in expected.items():
-        copy = found.get(key)
-        if copy is None or (copy.size, copy.crc64nvme) != (source.size, source.crc64nvme):
-            raise measure.BenchmarkError(f"{peer} wrote {key} wrongly: {copy} instead of {source}")
+    lab.set_model("off")
+    try:
+        workload.check(lab, SOURCE_BUCKET, bucket)
+    except measure.BenchmarkError as error:
+        raise measure.BenchmarkError(f"{peer}: {error}") from error
+    lab.discard(bucket, "")
+    lab.set_model(workload.model)
 
 
 if __name__ == "__main__":

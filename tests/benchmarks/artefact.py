@@ -21,7 +21,8 @@ from typing import TYPE_CHECKING, Any
 from rich import box
 from rich.table import Table
 
-from tests.benchmarks.measure import TOP, BenchmarkError, rotated
+from tests.benchmarks.measure import BenchmarkError, rotated
+from tests.benchmarks.ways import TOP
 
 if TYPE_CHECKING:
     from rich.console import Console

@@ -13,19 +13,18 @@ import resource
 import subprocess
 import sys
 import time
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, TypeVar
 
-from tests.benchmarks.peers import OLDER_SDKS, PEERS, Task
+from tests.benchmarks.peers import Task
+from tests.benchmarks.ways import PEERS, TOP, python_of
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
 
     from tests.benchmarks.peers import Copy
 
-TOP = Path(__file__).parents[2]
-OLDER_PYTHON = TOP / ".venv" / "aioboto3" / "bin" / "python"
 RUN_SECONDS = 300
 T = TypeVar("T")
 
@@ -44,7 +43,9 @@ class Measurement:
         wall_seconds: wall time of the same period.
         peak_bytes: VmHWM, which includes the interpreter and the imports.
         idle_bytes: VmRSS before the first request, the part of the peak that the copy did not cause.
+        started: the time of its start, on the clock that all processes of a machine share.
         warm_cpu_seconds: CPU time of a second copy in the same process, if one was requested.
+        requests: the number of requests to S3 by operation, as the server counted them.
     """
 
     user_seconds: float
@@ -52,7 +53,9 @@ class Measurement:
     wall_seconds: float
     peak_bytes: int
     idle_bytes: int
+    started: float
     warm_cpu_seconds: float | None = None
+    requests: dict[str, int] = field(default_factory=dict)
 
     @property
     def cpu_seconds(self) -> float:
@@ -72,7 +75,7 @@ def run(peer: str, task: Task, variables: Mapping[str, str], *, warm: bool) -> M
     try:
         ended = subprocess.run(
             [
-                OLDER_PYTHON if peer in OLDER_SDKS.values() else sys.executable,
+                python_of(peer),
                 "-m",
                 "tests.benchmarks.measure",
             ],
@@ -122,6 +125,7 @@ def _measured(copy: Copy) -> dict[str, float | int]:
         "wall_seconds": ended - started,
         "peak_bytes": _status("VmHWM"),
         "idle_bytes": idle,
+        "started": started,
     }
 
 

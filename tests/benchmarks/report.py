@@ -15,7 +15,9 @@ from typing import TYPE_CHECKING, Any
 from rich import box
 from rich.table import Table
 
-from tests.benchmarks.peers import LABELS, OURS
+from tests.benchmarks.peers import OURS
+from tests.benchmarks.targets import MIB, Target, compared, gets, puts, usd
+from tests.benchmarks.ways import LABELS
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
@@ -23,7 +25,8 @@ if TYPE_CHECKING:
     from rich.console import Console
 
     from tests.benchmarks.measure import Measurement
-    from tests.benchmarks.workloads import Target, Workload
+    from tests.benchmarks.targets import Metric
+    from tests.benchmarks.workloads import Workload
 
 PACKAGES = (
     "aioboto3",
@@ -37,7 +40,6 @@ PACKAGES = (
     "urllib3",
     "uvloop",
 )
-MIB = 1024 * 1024
 REFERENCE_WIDTH = len("upload_fileobj,")  # a heading wraps between words, never within one
 
 
@@ -48,9 +50,9 @@ class Results:
     workload: Workload
     measured: dict[str, list[Measurement]]
 
-    def figures(self, peer: str) -> list[float]:
-        """Return the peer's figures in the workload's unit, one per round."""
-        return [self.workload.figure(measurement) for measurement in self.measured[peer]]
+    def figures(self, peer: str, metric: Metric = "cost") -> list[float]:
+        """Return a metric of the peer, one figure per round. The cost is in the workload's unit."""
+        return [self.workload.figure(measurement, metric) for measurement in self.measured[peer]]
 
     def median(self, peer: str, value: Callable[[Measurement], float]) -> float:
         return statistics.median(map(value, self.measured[peer]))
@@ -62,16 +64,23 @@ class Results:
         """
         if reference not in self.measured:
             return None
-        pairs = zip(self.figures(peer), self.figures(reference), strict=True)
-        return statistics.median(ours / theirs for ours, theirs in pairs)
+        return self._compared(Target(peer, reference, 0.0))
 
     def verdicts(self, peer: str) -> list[tuple[Target, float, bool]]:
-        """Return a peer's targets, the measured ratios, and whether the targets are met."""
+        """Return a peer's targets, what was measured, and whether the targets are met."""
         return [
-            (target, ratio, self.workload.met(target, ratio))
+            (target, measured, self.workload.met(target, measured))
             for target in self.workload.targets
-            if target.peer == peer and (ratio := self.ratio(peer, target.reference)) is not None
+            if target.peer == peer and (target.reference is None or target.reference in self.measured)
+            for measured in [self._compared(target)]
         ]
+
+    def _compared(self, target: Target) -> float:
+        """Return the median of the rounds' comparisons."""
+        figures = self.figures(target.peer, target.metric)
+        others = self.figures(target.reference or target.peer, target.metric)
+        pairs = zip(figures, others, strict=True)
+        return statistics.median(compared(target, own, other) for own, other in pairs)
 
 
 def show(results: Results, console: Console) -> None:
@@ -84,7 +93,12 @@ def show(results: Results, console: Console) -> None:
     table.add_column("range", justify="right", no_wrap=True)
     for name in references:
         table.add_column(f"x {LABELS[name]}", justify="right", min_width=REFERENCE_WIDTH)
-    for heading in ("peak MiB", "over idle", "wall s"):
+    for heading in (
+        "peak MiB",
+        "over idle",
+        "wall s",
+        *(("GETs", "PUTs", "USD/1,000") if workload.priced else ()),
+    ):
         table.add_column(heading, justify="right")
     for peer in results.measured:
         table.add_row(*_row(results, peer, references), style="bold" if peer in OURS else "")
@@ -139,6 +153,17 @@ def _row(results: Results, peer: str, references: Sequence[str]) -> list[str]:
         f"{peak / MIB:.0f}",
         f"{(peak - idle) / MIB:+.0f}",
         f"{results.median(peer, lambda one: one.wall_seconds):.2f}",
+        *(_requests(results, peer) if results.workload.priced else ()),
+    ]
+
+
+def _requests(results: Results, peer: str) -> list[str]:
+    """Return the numbers of requests priced as GETs and as PUTs, and the price of a thousand runs."""
+    dear = results.median(peer, lambda one: usd(one, has_network=results.workload.model != "off"))
+    return [
+        f"{results.median(peer, lambda one: gets(one.requests)):,.0f}",
+        f"{results.median(peer, lambda one: puts(one.requests)):,.0f}",
+        f"{dear:.2f}",
     ]
 
 
@@ -146,9 +171,15 @@ def _number(figure: float) -> str:
     return f"{figure:.0f}" if figure >= 100 else f"{figure:.2f}"
 
 
-def _verdict(target: Target, ratio: float, met: bool) -> str:
+def _verdict(target: Target, measured: float, met: bool) -> str:
     verdict = "[green]met[/green]" if met else "[red]missed[/red]"
-    return f"{ratio:.2f} x {LABELS[target.reference]} (target {target.bound}: {verdict})"
+    metric = "" if target.metric == "cost" else f" {target.metric}"
+    if target.reference is None:
+        return f"{_number(measured)}{metric} (target {target.bound:g}: {verdict})"
+    reference = LABELS[target.reference]
+    if target.comparison == "difference":
+        return f"{measured:+.0f}{metric} to {reference} (target {target.bound:+g}: {verdict})"
+    return f"{measured:.2f} x {reference}{metric and ',' + metric} (target {target.bound:g}: {verdict})"
 
 
 def _document(results: Results) -> dict[str, Any]:
@@ -163,8 +194,8 @@ def _document(results: Results) -> dict[str, Any]:
             "max": max(figures),
             "ratios": {name: results.ratio(peer, name) for name in workload.references},
             "targets": [
-                {"reference": target.reference, "bound": target.bound, "ratio": ratio, "met": met}
-                for target, ratio, met in results.verdicts(peer)
+                {**asdict(target), "measured": measured, "met": met}
+                for target, measured, met in results.verdicts(peer)
             ],
             "rounds": [asdict(measurement) for measurement in measurements],
         }
@@ -174,6 +205,7 @@ def _document(results: Results) -> dict[str, Any]:
         "unit": workload.unit,
         "count": workload.count,
         "size": workload.size,
+        "model": workload.model,
         "peers": peers,
     }
 

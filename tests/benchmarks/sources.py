@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import gzip
 import random
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import boto3
 
@@ -28,16 +28,10 @@ def gzipped(lab: LabS3, bucket: str, count: int, size: int) -> list[str]:
 
     Each object repeats one block, which is compressed once: gzip members may follow each other.
     """
-    text = _text(BLOCK)
-    contents = {bucket: text, bucket + GZIPPED: gzip.compress(text, LEVEL)}
+    block = text(BLOCK)
+    contents = {bucket: block, bucket + GZIPPED: gzip.compress(block, LEVEL)}
     keys = [f"object-{number:06d}" for number in range(count)]
-    s3 = boto3.client(
-        "s3",
-        endpoint_url=lab.endpoint_url,
-        region_name="us-east-1",
-        aws_access_key_id="AKIALAB",
-        aws_secret_access_key="lab",
-    )
+    s3 = client(lab)
     for name, content in contents.items():
         lab.create_bucket(name, keep=True)
         body = content * (size // BLOCK)
@@ -46,7 +40,18 @@ def gzipped(lab: LabS3, bucket: str, count: int, size: int) -> list[str]:
     return keys
 
 
-def _text(size: int) -> bytes:
+def client(lab: LabS3) -> Any:
+    """Return a client of a lab."""
+    return boto3.client(
+        "s3",
+        endpoint_url=lab.endpoint_url,
+        region_name="us-east-1",
+        aws_access_key_id="AKIALAB",
+        aws_secret_access_key="lab",
+    )
+
+
+def text(size: int) -> bytes:
     """Return lines of words from a vocabulary of 3,000; gzip compresses them to a third."""
     drawn = random.Random(1)  # the same in every run
     words = [f"{drawn.getrandbits(40):x}".encode() for _ in range(3000)]

@@ -3,39 +3,31 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Literal
+from typing import TYPE_CHECKING
 
-from tests.benchmarks import peers, sources
+from tests.benchmarks import checks, peers, sources
+from tests.benchmarks.targets import MIB, Target, gets, usd
 
 if TYPE_CHECKING:
     from collections.abc import Callable
 
     from asyncstream.lab.s3 import LabS3
     from tests.benchmarks.measure import Measurement
+    from tests.benchmarks.targets import Metric, Unit
 
 SOURCE_BUCKET = "benchmark-source"
 MB, GB = 10**6, 10**9
 
 
 @dataclass(frozen=True, slots=True)
-class Target:
-    """A promise about the ratio of `peer`'s figure to that of `reference`.
-
-    The ratio is at most `bound`, or at least `bound` if the workload counts files.
-    """
-
-    peer: str
-    reference: str
-    bound: float
-
-
-@dataclass(frozen=True, slots=True)
 class Workload:
     """Objects of one size over one protocol, the peers that copy them, and their references.
 
-    The unit decides the figure: CPU seconds per GB (less is better) or files per CPU second (more is better).
-    `sources` stores that many objects of that size in a bucket of a lab and returns their keys. The copies
-    must match the objects in that bucket.
+    The unit decides the figure: CPU seconds per GB, CPU or wall seconds (less is better), or files per CPU
+    second (more is better). `sources` stores that many objects of that size in a bucket of a lab and returns
+    their keys. `check` compares a peer's bucket with that one; the content of the buckets of the peers in
+    `kept` is kept until then. `model` is the lab's network model. Workloads of one `group` can be chosen by
+    its name; requests and their price are shown if `priced`.
     """
 
     name: str
@@ -43,11 +35,16 @@ class Workload:
     tls: bool
     count: int
     size: int
-    unit: Literal["CPU s/GB", "files/CPU s"]
+    unit: Unit
     peers: tuple[str, ...]
     references: tuple[str, ...]
     targets: tuple[Target, ...]
     sources: Callable[[LabS3, str, int, int], list[str]] = sources.synthetic
+    check: Callable[[LabS3, str, str], None] = checks.copies
+    kept: tuple[str, ...] = ()
+    model: str = "off"
+    group: str = ""
+    priced: bool = False
 
     @property
     def title(self) -> str:
@@ -59,15 +56,32 @@ class Workload:
 
     @property
     def less_is_better(self) -> bool:
-        return self.unit == "CPU s/GB"
+        return self.unit != "files/CPU s"
 
-    def figure(self, measurement: Measurement) -> float:
-        """Return a measurement in the workload's unit."""
+    def figure(self, measurement: Measurement, metric: Metric = "cost") -> float:
+        """Return a metric of a measurement. The cost is in the workload's unit."""
+        if metric == "cost":
+            return self._cost(measurement)
+        if metric == "peak MiB":
+            return measurement.peak_bytes / MIB
+        if metric == "GETs":
+            return gets(measurement.requests)
+        if metric == "USD":
+            return usd(measurement, has_network=self.model != "off")
+        return measurement.wall_seconds
+
+    def _cost(self, measurement: Measurement) -> float:
         cpu = measurement.cpu_seconds
-        return cpu / self.gigabytes if self.less_is_better else self.count / cpu
+        if self.unit == "CPU s/GB":
+            return cpu / self.gigabytes
+        if self.unit == "files/CPU s":
+            return self.count / cpu
+        return cpu if self.unit == "CPU s" else measurement.wall_seconds
 
-    def met(self, target: Target, ratio: float) -> bool:
-        return ratio <= target.bound if self.less_is_better else ratio >= target.bound
+    def met(self, target: Target, measured: float) -> bool:
+        if target.metric == "cost" and not self.less_is_better:
+            return measured >= target.bound
+        return measured <= target.bound
 
 
 _LARGE = (
@@ -109,7 +123,7 @@ def _ten_large(name: str, scheme: str, targets: tuple[Target, ...]) -> Workload:
     )
 
 
-WORKLOADS = (
+COPIES = (
     _ten_large(
         "large",
         "HTTP",

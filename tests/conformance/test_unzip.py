@@ -92,6 +92,15 @@ def test_small_neighbours_share_a_request(unzip: Callable[..., TransferReport], 
 
 
 @on_the_lab
+def test_large_entries_are_decoded_once(unzip: Callable[..., TransferReport], bucket: Bucket) -> None:
+    """Parts that run at once would each decode all bytes before them."""
+    report = unzip(pack({"large": content(11 * MiB)}), multipart=True, part_size=5 * MiB)
+    report.raise_for_failures()
+    assert report.requests["PutObject"] == 1
+    assert report.requests["GetObject"] <= 4  # its size, the end, the directory, the entry
+
+
+@on_the_lab
 def test_only_selected_entries_are_unpacked(unzip: Callable[..., TransferReport], bucket: Bucket) -> None:
     unzip(pack(FILES), select="*.txt").raise_for_failures()
     assert unpacked(bucket).keys() == {"a.txt", "ü/文.txt"}

@@ -22,7 +22,7 @@ FIELDS = {
     "rule": {"Variable", "StringEquals", "NumericEquals", "NumericGreaterThan", "Next"},
     "Fail": {"Type", "Error", "Cause"},
     "Succeed": {"Type"},
-    "Task": _COMMON | {"Resource", "Parameters", "OutputPath", "TimeoutSeconds", "Retry"},
+    "Task": _COMMON | {"Resource", "Parameters", "ResultPath", "OutputPath", "TimeoutSeconds", "Retry"},
     "retrier": {
         "ErrorEquals",
         "IntervalSeconds",

@@ -97,7 +97,8 @@ class StepFunctions:
             case "Pass":
                 return _passed(state, value, context), state.get("Next", "")
             case "Task":
-                output = self._retried(state, lambda: self._task(state, value, context))
+                result = self._retried(state, lambda: self._task(state, value, context))
+                output = _placed(state, value, result)
                 return path(state.get("OutputPath", "$"), output, {}), state.get("Next", "")
             case "Map":
                 return self._map(state, execution, context), state.get("Next", "")
@@ -236,9 +237,13 @@ def _passed(state: Mapping[str, Any], value: Any, context: Mapping[str, Any]) ->
     result = state.get("Result", value)
     if "Parameters" in state:
         result = resolve(state["Parameters"], value, context)
+    return evaluate(state.get("OutputPath", "$"), _placed(state, value, result), context)
+
+
+def _placed(state: Mapping[str, Any], value: Any, result: Any) -> Any:
+    """Return a state's result, or its input with the result at ResultPath."""
     where = state.get("ResultPath", "$")
-    output = result if where == "$" else {**value, where.removeprefix("$."): result}
-    return evaluate(state.get("OutputPath", "$"), output, context)
+    return result if where == "$" else {**value, where.removeprefix("$."): result}
 
 
 def _batches(batcher: Mapping[str, Any], items: list[Any], value: Any) -> list[list[Any]]:

@@ -71,7 +71,7 @@ class TestBuild:
         assert not any((directory / "asyncstream" / name).exists() for name in LEFT_OUT)
 
     def test_the_layer_has_what_the_package_needs(self, build: Build) -> None:
-        needed = {"aioboto3", "aiobotocore", "anyio", "aws_xray_sdk", "boto3", "isal", "msgspec"}
+        needed = {"aioboto3", "aiobotocore", "anyio", "aws_xray_sdk", "boto3", "inflate64", "isal", "msgspec"}
         found = {path.name for path in build.packages.iterdir()}
 
         assert needed <= found
@@ -135,7 +135,7 @@ class TestBuild:
 
         # The size includes bytecode. awscrt takes 12 MiB of it; all of botocore's data would add another 24.
         assert layer < 42 * 2**20
-        assert layer + bytes_of(build.directory / function) <= 45_000_000
+        assert layer + bytes_of(build.directory / function) <= 46_000_000
         assert not (build.packages / "bin").exists()
 
     def test_bytecode_is_whole_or_its_want_is_told(self, build: Build) -> None:

@@ -126,6 +126,11 @@ class TestVariables:
             own = {name: value for name, value in variables.items() if name.startswith(ENV_PREFIX)}
             assert TransferConfig.from_env(own).copy_tags is copies
 
+    @pytest.mark.parametrize(("given", "unpacks"), [("zip", True), ("", False)])
+    def test_functions_unpack_archives_if_the_stack_says_so(self, given: str, unpacks: bool) -> None:
+        for variables in environments(Unpack=given):
+            assert Deployment.from_env(variables).unpack is unpacks
+
     def test_a_function_is_told_what_it_may_touch(self) -> None:
         given = {
             "SourceBucketName": "raw-1",
@@ -283,7 +288,8 @@ def test_a_deleted_stack_leaves_nothing_behind() -> None:
 
 
 @pytest.mark.parametrize(
-    ("name", "pairs", "settings"), [("direct.json", 2, {}), ("prefix.json", 1, {"max_concurrency": 10})]
+    ("name", "pairs", "settings"),
+    [("direct.json", 2, {}), ("prefix.json", 1, {"max_concurrency": 10}), ("unzip.json", 1, {})],
 )
 def test_sample_events_are_what_the_handlers_read(
     root: Path, name: str, pairs: int, settings: dict[str, int]

@@ -11,13 +11,14 @@ from typing import Any
 
 import pytest
 
+from tests.handlers.archives.packing import pack
 from tests.servers.base import until
 
 from .ministack import MiniStack
 from .sam_builds import ARCHITECTURE, Build
 
 # MiniStack lacks metric math, which all alarms use.
-PARAMETERS = [f"Architecture={ARCHITECTURE}", "Alarms=no", "Trigger=yes"]
+PARAMETERS = [f"Architecture={ARCHITECTURE}", "Alarms=no", "Trigger=yes", "Unpack=zip"]
 WAIT_SECONDS = 120.0  # a guard: events may take long on a busy machine
 
 pytestmark = [pytest.mark.slow, pytest.mark.timeout(300)]
@@ -194,6 +195,17 @@ def test_a_new_object_is_copied(stack: Deployed) -> None:
     stack.wait_for_copies("incoming/2026/new +ä.csv")
 
 
+def test_a_new_archive_arrives_unpacked(stack: Deployed) -> None:
+    files = {"a.csv": b"1,2\n" * 1000, "deep/ä.txt": b"text", "empty": b""}
+
+    stack.put("incoming/packed.zip", pack(files))
+
+    unpacked = {f"incoming/packed/{name}": len(body) for name, body in files.items()}
+    stack.wait_for_copies(*unpacked)
+    found = {key: size for key, size in stack.copies().items() if key.startswith("incoming/packed")}
+    assert found == unpacked  # and no copy of the archive
+
+
 def test_messages_are_copied_and_bad_ones_become_dead_letters(stack: Deployed) -> None:
     queues, queue = stack.client("sqs"), stack.outputs["QueueUrl"]
     source = stack.put("own/1", b"own")
@@ -258,6 +270,16 @@ def test_the_state_machine_copies_what_a_list_names(stack: Deployed, kind: str, 
     stack.run(kind, bucket=stack.bucket("Source"), key=f"lists/{kind}")
 
     assert stack.copies()[f"named/{kind}"] == 5
+
+
+def test_the_state_machine_unpacks_one_archive_by_several_functions(stack: Deployed) -> None:
+    files = {f"{number // 100}/{number:04d}.txt": b"%d" % number for number in range(5_000)}
+    stack.put("large/big.zip", pack(files))
+
+    output = stack.run("unzip", bucket=stack.bucket("Source"), key="large/big.zip", slice_size=500)
+
+    assert [(child["copied"], child["failed"]) for child in output] == [(500, 0)] * 10
+    assert stack.copies().items() >= {f"large/big/{name}": len(body) for name, body in files.items()}.items()
 
 
 def test_deleted_it_leaves_nothing(

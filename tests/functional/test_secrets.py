@@ -21,7 +21,7 @@ from asyncstream import (
 )
 from asyncstream.engines import ENGINES, EngineName
 from asyncstream.errors import AccessDenied, AsyncstreamError, BucketNotFound
-from asyncstream.events.direct import file_reply, reply_to, report_document
+from asyncstream.events.direct_reply import file_reply, reply_to, report_document
 from asyncstream.events.handler_replies import Invoked, problem
 from tests.servers import Bucket, LabServer, content
 from tests.servers.lab import DENIED_ACCESS_KEY

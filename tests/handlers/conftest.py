@@ -11,7 +11,7 @@ import pytest
 
 from asyncstream import AsyncstreamError
 from asyncstream.engines.keeping import close_all_kept
-from asyncstream.events.direct import schema
+from asyncstream.events.direct_reply import schema
 from asyncstream.gathering import session as gathering
 from asyncstream.lab.s3 import LabS3
 from asyncstream.pipeline import clients

@@ -6,7 +6,7 @@ from collections.abc import Callable, Iterator, MutableMapping, MutableSequence
 from typing import Any
 
 from .trigger_events import object_created, s3_batch, s3_put, sample, sqs
-from .witness import DESTINATION, SOURCE
+from .witness import DESTINATION, SLICE, SOURCE
 
 # Part of a customer's key, which no log and no reply may contain.
 KEY = "MARKEROFAKEYTHATNOLOGMAYHAVE0000"
@@ -60,9 +60,43 @@ _CONTINUED = {
     ],
     "config": {"max_attempts": 1},
 }
+_UNZIP = {
+    "unzip": f"{SOURCE}a.zip",
+    "destination": DESTINATION,
+    "select": "*",
+    "encoding": "cp932",
+    "config": {"max_attempts": 1, "if_exists": "skip", "extra_args": _ARGS},
+    "report_uri": f"{DESTINATION}report.json",
+}
+_ENTRIES = {"source": f"{SOURCE}a.zip", "destination": DESTINATION, "entries": {"select": "[!b]*"}}
+_SLICE = _ENTRIES | {"entries": {"slice": SLICE, "encoding": "cp437", "as_gzip": False}}
+_STARTED = _ENTRIES | {"entries": {"slice": SLICE, "started": {"b.csv": _CONTINUATION}}}
+_SLICES = {
+    "slices": f"{SOURCE}a.zip",
+    "destination": DESTINATION,
+    "version_id": "",
+    "select": "*",
+    "encoding": "",
+    "slice_size": 2,
+    "list_uri": f"{DESTINATION}many-files/slices.jsonl",
+}
+_PACK = {
+    "concat": [f"{SOURCE}a", f"{SOURCE}b"],
+    "destination": f"{DESTINATION}ab",
+    "separator": ",",
+    "config": {"max_attempts": 1},
+    "report_uri": f"{DESTINATION}report.json",
+}
+_TAR = {"tar": SOURCE, "destination": f"{DESTINATION}a.tar", "continuation": _CONTINUATION}
+_PACKED = {"source": SOURCE, "destination": f"{DESTINATION}a.zip", "pack": {"into": "zip"}}
 _ROW = {"Bucket": "raw", "Key": "in/a%20b", "IsLatest": "true", "IsDeleteMarker": "false"}
 _ITEMS: dict[str, Any] = {
-    "Items": [*_FILES, {"inventory_row": _ROW}, {"source": f"{SOURCE}c", "continuation": _CONTINUATION}],
+    "Items": [
+        *_FILES,
+        _ENTRIES,
+        {"inventory_row": _ROW},
+        {"source": f"{SOURCE}c", "continuation": _CONTINUATION},
+    ],
     "copied": 1,
     "bytes": 5,
     "left_out": {"archived": 1},
@@ -84,16 +118,29 @@ _GATHERED = {
 FILE_EVENTS: tuple[Any, ...] = (
     _DIRECT,
     _PREFIX,
+    _UNZIP,
+    {"files": [_ENTRIES, _FILES[0], _SLICE, _STARTED], "config": {"max_attempts": 1}},
+    _SLICES,
+    _SLICES | {"list_uri": ""},
+    {"untar": f"{SOURCE}a", "destination": DESTINATION, "select": "*", "config": {"max_attempts": 1}},
+    _PACK,
+    _TAR,
+    _TAR | {"tar": [f"{SOURCE}a"], "continuation": None},
     _CONTINUED,
-    s3_put("raw", "in/a", "in/b c"),
+    s3_put("raw", "in/a", "in/b c", "in/a.zip"),
     object_created("raw", "in/a"),
+    object_created("raw", "in/a.zip"),
     sqs(s3_put("raw", "in/a"), object_created("raw", "in/b"), _DIRECT | {"report_uri": None}, _PREFIX),
     sqs(s3_put("raw", "in/a"), s3_put("raw", "in/b"), groups="gg"),
     s3_batch("raw", "in/a", "in/b"),
-    s3_batch("raw", "in/a", schema="2.0"),
+    s3_batch("raw", "in/a.zip", schema="2.0"),
     _ITEMS,
     _ITEMS | {"must_succeed": True},
     _FILES[0],
+    _ENTRIES | {"destination": ""},
+    _SLICE,
+    _STARTED,
+    _PACKED,
     _FAILED,
     {"Items": [_FAILED]},
     {"inventory_row": _ROW},

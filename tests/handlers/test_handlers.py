@@ -11,7 +11,7 @@ import jsonschema
 import pytest
 
 from asyncstream import MiB
-from asyncstream.events.direct import schema
+from asyncstream.events.direct_reply import schema
 from asyncstream.lab.s3 import LabS3
 from asyncstream.pipeline import clients
 

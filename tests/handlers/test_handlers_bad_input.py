@@ -19,8 +19,12 @@ def files(*changes: dict[str, Any], **more: Any) -> dict[str, Any]:
 
 BAD: dict[str, tuple[Any, str, str]] = {
     "no event": (None, "InputError", "at $: Expected `object`, got `null`"),
-    "neither form": ({}, "InputError", "must have either `files`, or both `source_prefix` and `destination`"),
-    "both forms": (files(source_prefix="s3://raw/"), "InputError", "has `files`: leave out"),
+    "no form": (
+        {},
+        "InputError",
+        "must have one of `files`, `source_prefix`, `unzip`, `untar`, `tar`, `zip`, `concat`",
+    ),
+    "two forms": (files(source_prefix="s3://raw/"), "InputError", "it has `files`, `source_prefix`"),
     "empty list": ({"files": []}, "InputError", "at $.files: Expected `array` of length >= 1"),
     "no URI": (files({"source": "raw/b"}), "InputError", "at $.files[1].source: 'raw/b' is not an S3 URI"),
     "no key": (

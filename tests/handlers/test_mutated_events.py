@@ -36,9 +36,16 @@ FUNCTIONS = (
 MAX_LISTED = 20
 # Lambda's limit of a reply; that of a Lambda destination or a state; the most that one invocation may log.
 LARGEST_REPLY, LARGEST_INLINE, LARGEST_LOG = 6 << 20, 256 << 10, 256 << 10
-# Fields of each kind of reply: to direct events, S3, a queue, Batch Operations and a Map; and of an error.
+# Fields of each kind of reply: to direct events, S3, a queue, Batch Operations, a Map, its plan; of an error.
 KINDS = (
-    *({"status", "engine"}, {"copied", "bytes"}, {"batchItemFailures"}, {"results"}, {"Items", "errors"}),
+    *(
+        {"status", "engine"},
+        {"copied", "bytes"},
+        {"batchItemFailures"},
+        {"results"},
+        {"Items", "errors"},
+        {"slices"},
+    ),
     {"errorType", "errorMessage"},
 )
 # Names of errors in replies, results of Batch Operations and logs.
@@ -87,6 +94,7 @@ def deployed(monkeypatch: pytest.MonkeyPatch) -> None:
     environment = {
         "AWS_EXECUTION_ENV": "AWS_Lambda_python3.13",
         "AWS_LAMBDA_FUNCTION_NAME": "function",
+        "ASYNCSTREAM_UNPACK": "zip",
         "DEPLOYED_TRIGGER": SOURCE,
         "GATHER_EVENT_ROWS": "shipped:items",
         "GATHER_TABLE": "t",
@@ -148,3 +156,5 @@ def test_mutated_events_are_answered_as_documented(
     assert not [uri for uri in witness.looked_at if not uri.startswith((SOURCE, DESTINATION))]
     # Otherwise the test exercised nothing.
     assert min(len(witness.read), len(witness.written)) > 5
+    unpacked = {f"{DESTINATION}b.csv", f"{DESTINATION}a/b.csv", f"{DESTINATION}many-files/slices.jsonl"}
+    assert unpacked | {f"{DESTINATION}ab", f"{DESTINATION}a.tar"} <= witness.written

@@ -8,23 +8,42 @@ import botocore.session
 from botocore.exceptions import ParamValidationError
 from botocore.serialize import create_serializer
 
+from asyncstream.archives.zip_directory import find_directory
 from asyncstream.errors import ConfigError, PageNotFound, SourceChanged, SourceNotFound
 from asyncstream.locations.urls import parse_url
 from asyncstream.web.pages import Page
 
+from .archives.packing import pack
+
 # The prefixes that a function may read and write.
 SOURCE, DESTINATION = "s3://raw/in/", "s3://clean/out/"
 CONTENT = b"some bytes"
+# With a name that is not UTF-8.
+ARCHIVE = pack({"a.txt": b"a", "b.csv": b"b,c\n" * 50, "Z.csv": b""}).replace(b"Z.csv", b"\x81.csv")
 _READS = frozenset({"GetObject", "ListObjectsV2"})
 _WRITES = frozenset(
     {"PutObject", "CreateMultipartUpload", "UploadPart", "CompleteMultipartUpload", "AbortMultipartUpload"}
 )
+_DIRECTORY = find_directory(ARCHIVE, len(ARCHIVE))
+SLICE = {
+    "etag": '"e"',
+    "start": _DIRECTORY.range.start,
+    "stop": _DIRECTORY.range.stop,
+    "first": 0,
+    "count": 3,
+    "end": _DIRECTORY.range.start,
+    "rows": "0-1",
+}
 
 
 @cache
 def _model() -> tuple[Any, Any]:
     model = botocore.session.get_session().get_service_model("s3")
     return model, create_serializer("rest-xml", include_validation=True)
+
+
+def _content(key: str) -> bytes:
+    return ARCHIVE if key.endswith(".zip") else CONTENT
 
 
 class _Stream:
@@ -40,7 +59,9 @@ class _Stream:
 
 
 class WitnessS3:
-    """A `ports.Transport` in which every object has the same content, and every prefix has two objects.
+    """A `ports.Transport` in which every source has the same content, and every prefix has two objects.
+
+    An object whose key ends with `.zip` is an archive. At the destination no object exists.
 
     It serialises requests as the SDKs do, so a request that they could not send fails here, too.
 
@@ -85,10 +106,10 @@ class WitnessS3:
             case "ListObjectsV2":
                 names = (params.get("Prefix", "") + name for name in ("one", "../two"))
                 return {"Contents": [{"Key": name, "Size": len(CONTENT), "ETag": '"e"'} for name in names]}
-            case "GetObject" if "Range" in params:
-                raise SourceChanged("The object is shorter now.")
             case "GetObject":
-                return {"Body": CONTENT, "ContentLength": len(CONTENT), "ETag": '"e"'}
+                return self._read(params)
+            case "HeadObject" if f"s3://{params['Bucket']}/{params['Key']}".startswith(SOURCE):
+                return {"ContentLength": len(_content(params["Key"])), "ETag": '"e"'}
             case "HeadObject":
                 raise SourceNotFound("The object does not exist.")
             case "CreateMultipartUpload":
@@ -97,6 +118,17 @@ class WitnessS3:
         while body is not None and not isinstance(body, bytes) and await body.next_chunk():
             pass
         return {"ETag": '"e"'}
+
+    def _read(self, params: Mapping[str, Any]) -> dict[str, Any]:
+        whole = _content(params["Key"])
+        if "Range" not in params:
+            return {"Body": whole, "ContentLength": len(whole), "ETag": '"e"'}
+        first, last = params["Range"].removeprefix("bytes=").split("-")
+        content = whole[int(first) : int(last or len(whole)) + 1]
+        if not content:
+            raise SourceChanged("The object is shorter now.")
+        place = f"bytes {first}-{int(first) + len(content) - 1}/{len(whole)}"
+        return {"Body": content, "ContentLength": len(content), "ContentRange": place, "ETag": '"e"'}
 
     async def renew(self, renewals: int) -> None:
         pass

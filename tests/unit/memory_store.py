@@ -229,6 +229,9 @@ class MemoryStore:
     async def make_ready(self, *_: Any) -> None:
         pass
 
+    def is_in_order(self, source: S3Object) -> bool:
+        return False
+
     def is_scattered(self, source: S3Object) -> bool:
         return False
 

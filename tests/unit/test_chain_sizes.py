@@ -9,7 +9,7 @@ import msgspec
 import pytest
 
 from asyncstream.checksum import CRC64NVME, Composite
-from asyncstream.events import direct, step_functions
+from asyncstream.events import direct_reply, step_functions
 from asyncstream.events.handler_replies import Invoked
 from asyncstream.events.items import Item, ItemOutcome
 from asyncstream.locations import S3Object
@@ -17,6 +17,7 @@ from asyncstream.objects import MAX_PARTS
 from asyncstream.pipeline.continuation import Continuation, PartRun
 from asyncstream.pipeline.plan import MIN_PART
 from asyncstream.pipeline.results import FileResult, FileResults, TransferReport
+from asyncstream.pipeline.unfinished import Left
 
 TB = 10**12
 # S3 user guide, "CreateMultipartUpload" and examples: ids have about 128 characters.
@@ -60,12 +61,15 @@ def test_a_chains_state_is_small_however_large_its_files(size: int) -> None:
     left = [file_left(number, continuation(size)) for number in range(10)]
     event = {"Items": [{"source": each.source.uri} for each in left]}
     outcomes = [
-        ItemOutcome(Item(each.source.uri), pending=True, continuation=each.continuation) for each in left
+        ItemOutcome(
+            Item(each.source.uri), pending=True, left=Left(each.source, each.destination, each.continuation)
+        )
+        for each in left
     ]
     report = TransferReport("threads", FileResults.of(left), 0.0, 10, 0, {})
 
     state = step_functions.reply(event, outcomes)
-    reply = msgspec.to_builtins(direct.reply_to(report, Invoked("id", 0.0)))
+    reply = msgspec.to_builtins(direct_reply.reply_to(report, Invoked("id", 0.0)))
 
     assert len(json.dumps(state)) < 20_000
     assert len(json.dumps(reply)) < 20_000

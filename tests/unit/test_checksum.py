@@ -1,13 +1,17 @@
 """Checksums of every kind, compared with published check values, and combined CRCs of parts."""
 
+import platform
+import sys
 import zlib
 from base64 import b64encode
+from collections.abc import Iterator
 from itertools import pairwise
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from asyncstream import checksum
 from asyncstream.checksum import (
     CRC64NVME,
     KINDS,
@@ -30,6 +34,30 @@ def of(content: bytes, kind: str) -> Checksum:
     digests = Digests([kind])
     digests.update(content)
     return digests.checksums()[kind]
+
+
+@pytest.fixture
+def crc32_chosen_again() -> Iterator[None]:
+    checksum._crc32.cache_clear()
+    yield
+    checksum._crc32.cache_clear()
+
+
+@pytest.mark.skipif(platform.machine() != "x86_64", reason="on other machines awscrt's is as fast")
+@pytest.mark.parametrize("installed", [True, False])
+@pytest.mark.usefixtures("crc32_chosen_again")
+def test_crc32_is_isa_ls_if_it_is_installed(installed: bool, monkeypatch: pytest.MonkeyPatch) -> None:
+    used: list[int] = []
+
+    class IsaL:
+        @staticmethod
+        def crc32(data: bytes, crc: int) -> int:
+            used.append(len(data))
+            return zlib.crc32(data, crc)
+
+    monkeypatch.setitem(sys.modules, "isal.isal_zlib", IsaL if installed else None)
+    assert of(b"123456789", "CRC32") == Checksum("CRC32", b64encode(bytes.fromhex("cbf43926")).decode())
+    assert used == [9] * installed
 
 
 @pytest.mark.parametrize(

@@ -13,9 +13,9 @@ from hypothesis import strategies as st
 
 import asyncstream.events
 from asyncstream.errors import AccessDenied, InputError, ServiceBusy
-from asyncstream.events import direct
+from asyncstream.events import direct, direct_reply
 from asyncstream.events.handler_replies import Invoked
-from asyncstream.locations import MAX_KEY_BYTES, S3Object, S3Prefix
+from asyncstream.locations import MAX_KEY_BYTES, Concat, Pack, S3Object, S3Prefix, Tar, ZipEntries
 from asyncstream.pipeline.config import TransferConfig
 from asyncstream.pipeline.jobs import Job
 from asyncstream.pipeline.results import FileResult, FileResults, TransferReport
@@ -26,6 +26,8 @@ INVOKED = Invoked("8476a536-e9f4-11e8-9739-2dfe598c3fcd", 0.25)
 
 PAIR = {"source": "s3://raw/a", "destination": "s3://clean/a"}
 BY_PREFIX = {"source_prefix": "s3://raw/in/", "destination": "s3://clean/out/"}
+UNZIP = {"unzip": "s3://raw/a.zip", "destination": "s3://clean/out/"}
+PACK = {"concat": ["s3://raw/a", "s3://raw/b"], "destination": "s3://clean/ab"}
 
 GOOD = [
     {"files": [PAIR]},
@@ -34,6 +36,14 @@ GOOD = [
     BY_PREFIX | {"config": {}, "report_uri": "s3://clean/report.json"},
     BY_PREFIX | {"config": {"multipart": True, "part_size": "auto", "deadline": None, "stall_timeout": 5}},
     BY_PREFIX | {"config": {"part_size": 5 * 2**20, "extra_args": {"ACL": "private"}}, "files": None},
+    UNZIP,
+    UNZIP | {"select": "*.csv", "encoding": "cp932", "version_id": "v1", "report_uri": "s3://clean/r.json"},
+    {"files": [PAIR, {"source": "s3://raw/a.zip", "destination": "s3://clean/out/", "entries": {}}]},
+    PACK | {"separator": "\n", "header": None},
+    {"untar": "s3://raw/a.tgz", "destination": "s3://clean/", "select": "*.csv", "version_id": "v1"},
+    PACK | {"header": "first", "report_uri": "s3://clean/r.json"},
+    {"tar": "s3://raw/in/", "destination": "s3://clean/in.tar", "continuation": None},
+    {"zip": "s3://raw", "destination": "s3://clean/raw.zip", "if_missing": "leave_out"},
 ]
 
 # Events that the schema and the handler refuse: where each is wrong, and part of the message.
@@ -51,6 +61,14 @@ MALFORMED: list[tuple[Any, str, str]] = [
     ({"files": [PAIR | {"version_id": 1}]}, "$.files[0].version_id", "Expected `str | null`, got `int`"),
     (BY_PREFIX | {"source_prefix": "raw/in/"}, "$.source_prefix", "'raw/in/' is not an S3 URI"),
     (BY_PREFIX | {"destination": 1}, "$.destination", "got `int`"),
+    (UNZIP | {"unzip": "/tmp/a.zip"}, "$.unzip", "'/tmp/a.zip' is not an S3 URI"),
+    ({"tar": [], "destination": "s3://clean/a.tar"}, "$.tar", "length >= 1"),
+    ({"tar": ["a"], "destination": "s3://clean/a.tar"}, "$.tar[0]", "'a' is not an S3 URI"),
+    (PACK | {"header": "last"}, "$.header", "Invalid enum value 'last'"),
+    (PACK | {"continuation": {"upload_id": "u"}}, "$.continuation", "missing required field"),
+    (UNZIP | {"select": ""}, "$.select", "length >= 1"),
+    (UNZIP | {"select": ["*.csv"]}, "$.select", "got `array`"),
+    ({"files": [PAIR | {"entries": {"password": "x"}}]}, "$.files[0].entries", "unknown field `password`"),
     (BY_PREFIX | {"report_uri": "r.json"}, "$.report_uri", "'r.json' is not an S3 URI"),
     (BY_PREFIX | {"config": None}, "$.config", "Expected `object`, got `null`"),
     (BY_PREFIX | {"config": {"partsize": 1}}, "$.config", "unknown field `partsize`"),
@@ -66,11 +84,38 @@ MALFORMED: list[tuple[Any, str, str]] = [
 
 # Events that the schema accepts and the handler refuses.
 BEYOND_THE_SCHEMA = [
-    ({}, "must have either `files`, or both `source_prefix` and `destination`"),
-    ({"source_prefix": "s3://raw/in/"}, "must have either `files`, or both"),
-    ({"destination": "s3://clean/out/"}, "must have either `files`, or both"),
-    ({"files": [PAIR]} | BY_PREFIX, "has `files`: leave out `source_prefix` and `destination`"),
-    ({"files": [PAIR], "destination": "s3://clean/"}, "has `files`: leave out"),
+    (
+        {},
+        "one of `files`, `source_prefix`, `unzip`, `untar`, `tar`, `zip`, `concat`: it has none of them",
+    ),
+    ({"source_prefix": "s3://raw/in/"}, "has `source_prefix`: it must have `destination`, too"),
+    ({"unzip": "s3://raw/a.zip"}, "has `unzip`: it must have `destination`, too"),
+    ({"destination": "s3://clean/out/"}, "it has none of them"),
+    ({"files": [PAIR]} | BY_PREFIX, "it has `files`, `source_prefix`"),
+    (UNZIP | BY_PREFIX, "it has `source_prefix`, `unzip`"),
+    ({"files": [PAIR], "destination": "s3://clean/"}, "has `files`: leave out `destination`"),
+    ({"files": [PAIR], "select": "*.csv"}, "has `files`: leave out `select`, which is for `unzip`, `untar`"),
+    (
+        BY_PREFIX | {"version_id": "v1"},
+        "has `source_prefix`: leave out `version_id`, which is for `unzip`, `untar`",
+    ),
+    (UNZIP | {"encoding": "none"}, "at $.encoding: encoding 'none' of s3://raw/a.zip is unknown"),
+    (UNZIP | {"destination": "s3://clean/out"}, "end the prefix with a slash"),
+    (UNZIP | {"report_uri": "s3://raw/a.zip"}, "at $.report_uri: s3://raw/a.zip is one of the files"),
+    (PACK | {"separator": ",", "header": "first"}, "at $.separator: separator: with header"),
+    (PACK | {"separator": "," * 5000}, "must be bytes, at most 4,096 of them"),
+    ({"tar": "s3://raw/", "destination": "s3://clean"}, "at $.destination: 's3://clean' names no object"),
+    ({"tar": "s3://raw/", "destination": "s3://c-d/a", "header": "first"}, "which is for `concat`"),
+    ({"tar": ["s3://raw"], "destination": "s3://clean/a"}, "at $.tar[0]: 's3://raw' names no object"),
+    ({"tar": ["s3://raw/a"], "destination": "s3://raw/a"}, "s3://raw/a cannot be made of itself"),
+    (PACK | {"report_uri": "s3://raw/b"}, "at $.report_uri: s3://raw/b is one of the files"),
+    (PACK | {"report_uri": "s3://clean/ab"}, "at $.report_uri: s3://clean/ab is one of the files"),
+    ({"untar": "s3://raw/a", "destination": "s3://c-d/", "encoding": "x"}, "which is for `unzip`"),
+    ({"untar": "s3://raw/a", "destination": "s3://c-d/", "report_uri": "s3://raw/a"}, "one of the files"),
+    (UNZIP | {"if_missing": "fail"}, "which is for `tar`, `zip`, `concat`"),
+    (PACK | {"select": "*"}, "has `concat`: leave out `select`"),
+    ({"files": [PAIR | {"entries": {}}]}, "end the prefix with a slash"),
+    ({"files": [PAIR | {"entries": {"encoding": "x"}}]}, "at $.files[0].entries: encoding 'x'"),
     (BY_PREFIX | {"config": {"extra_args": {"Body": 1}}}, "at $.config: extra_args Body: not supported"),
     ({"files": [PAIR, PAIR | {"source": "s3://raw"}]}, "at $.files[1].source: 's3://raw' names no object"),
     ({"files": [PAIR | {"destination": "s3://c/a"}]}, "at $.files[0].destination: bucket 'c'"),
@@ -89,7 +134,7 @@ def check(event: Any) -> direct.DirectEvent:
 
 
 def validator(definition: str) -> jsonschema.Draft202012Validator:
-    whole = direct.schema()
+    whole = direct_reply.schema()
     return jsonschema.Draft202012Validator(whole | {"$ref": f"#/$defs/{definition}"})
 
 
@@ -159,6 +204,10 @@ EVENTS = st.one_of(
         optional={
             "files": FILES | ANYTHING,
             "source_prefix": URIS,
+            "unzip": URIS,
+            "select": ANYTHING,
+            "tar": URIS | ANYTHING,
+            "header": ANYTHING,
             "destination": URIS,
             "config": CONFIGS | ANYTHING,
             "report_uri": URIS | ANYTHING,
@@ -189,6 +238,36 @@ def test_what_the_schema_refuses_we_refuse(event_schema: jsonschema.Draft202012V
         (
             {"source_prefix": "s3://raw", "destination": "s3://clean"},
             [(S3Prefix("raw"), S3Prefix("clean"))],
+        ),
+        (UNZIP, [(ZipEntries(S3Object("raw", "a.zip")), S3Prefix("clean", "out/"))]),
+        (
+            UNZIP | {"version_id": "v1", "select": "*.csv", "encoding": "cp932"},
+            [(ZipEntries(S3Object("raw", "a.zip", "v1"), "*.csv", "cp932"), S3Prefix("clean", "out/"))],
+        ),
+        (
+            PACK | {"separator": "é"},
+            [
+                (
+                    Pack(
+                        (S3Object("raw", "a"), S3Object("raw", "b")),
+                        Concat(S3Object("clean", "ab"), "é".encode()),
+                    ),
+                    S3Object("clean", "ab"),
+                )
+            ],
+        ),
+        (
+            {"tar": "s3://raw/in/", "destination": "s3://clean/a", "if_missing": "leave_out"},
+            [
+                (
+                    Pack(S3Prefix("raw", "in/"), Tar(S3Object("clean", "a"), "leave_out")),
+                    S3Object("clean", "a"),
+                )
+            ],
+        ),
+        (
+            {"files": [{"source": "s3://raw/a", "destination": "s3://b-c", "entries": {"select": "b"}}]},
+            [(ZipEntries(S3Object("raw", "a"), "b"), S3Prefix("b-c"))],
         ),
     ],
 )
@@ -223,7 +302,7 @@ def report(files: Sequence[FileResult]) -> TransferReport:
     return TransferReport("threads", FileResults.of(files), 1.23456, 4, 64_000_000, {"GetObject": 4})
 
 
-def sent(reply: direct.DirectReply) -> dict[str, Any]:
+def sent(reply: direct_reply.DirectReply) -> dict[str, Any]:
     """Return a reply as Lambda sends it."""
     whole: dict[str, Any] = json.loads(json.dumps(msgspec.to_builtins(reply)))
     return whole
@@ -243,7 +322,7 @@ def test_a_reply_has_status_totals_and_failures(
     counts: tuple[int, int, int],
     reply_schema: jsonschema.Draft202012Validator,
 ) -> None:
-    reply = sent(direct.reply_to(report(files), INVOKED))
+    reply = sent(direct_reply.reply_to(report(files), INVOKED))
 
     reply_schema.validate(reply)
     assert reply["status"] == status
@@ -260,7 +339,7 @@ def test_a_reply_has_status_totals_and_failures(
 
 def test_a_report_has_the_bytes_read_and_the_bytes_made() -> None:
     made = msgspec.structs.replace(copied(), made=12)
-    rows = json.loads(direct.report_document(report([copied(), made])))["files"]
+    rows = json.loads(direct_reply.report_document(report([copied(), made])))["files"]
     assert [(row["bytes"], row.get("made")) for row in rows] == [(5, None), (5, 12)]
 
 
@@ -269,7 +348,7 @@ def test_a_failure_has_class_message_notes_and_no_traceback() -> None:
     assert result.error is not None
     result.error.add_note("upload u could not be aborted")
 
-    [row] = sent(direct.reply_to(report([result]), INVOKED))["failures"]
+    [row] = sent(direct_reply.reply_to(report([result]), INVOKED))["failures"]
 
     assert row["error"] == {"type": "ServiceBusy", "message": "slow down; upload u could not be aborted"}
     assert (row["source"], row["destination"], row["attempts"]) == ("s3://raw/b", "s3://clean/b", 4)
@@ -278,8 +357,8 @@ def test_a_failure_has_class_message_notes_and_no_traceback() -> None:
 def test_a_reply_names_its_report_or_why_it_was_not_written(
     reply_schema: jsonschema.Draft202012Validator,
 ) -> None:
-    written = sent(direct.reply_to(report([copied()]), INVOKED, "s3://clean/r.json"))
-    denied = sent(direct.reply_to(report([copied()]), INVOKED, "s3://clean/r.json", AccessDenied("no")))
+    written = sent(direct_reply.reply_to(report([copied()]), INVOKED, "s3://clean/r.json"))
+    denied = sent(direct_reply.reply_to(report([copied()]), INVOKED, "s3://clean/r.json", AccessDenied("no")))
 
     reply_schema.validate(written)
     reply_schema.validate(denied)
@@ -289,7 +368,7 @@ def test_a_reply_names_its_report_or_why_it_was_not_written(
 
 
 def test_a_rejection_is_a_reply_of_its_own(reply_schema: jsonschema.Draft202012Validator) -> None:
-    reply = sent(direct.rejected(InputError("no such thing"), "asyncio"))
+    reply = sent(direct_reply.rejected(InputError("no such thing"), "asyncio"))
 
     reply_schema.validate(reply)
     assert reply == {
@@ -313,7 +392,7 @@ def test_a_reply_stays_under_256_kb_and_counts_omissions(
     key = (character * MAX_KEY_BYTES)[: (key_bytes - 6) // len(character.encode())]
     results = [failed(f"{number:05}-{key}", character * message) for number in range(count)]
 
-    reply = msgspec.to_builtins(direct.reply_to(report(results), INVOKED))
+    reply = msgspec.to_builtins(direct_reply.reply_to(report(results), INVOKED))
 
     # Encoded as Lambda's Python runtimes from 3.12 on do, and as Step Functions counts a state.
     assert len(json.dumps(reply, ensure_ascii=False).encode()) < LARGEST_REPLY
@@ -326,7 +405,7 @@ def test_5000_failures_stay_under_256_kb_in_ascii_json(character: str) -> None:
     key = character * (1000 // len(character.encode()))
     results = [failed(f"{number:05}-{key}", f"GetObject {key}") for number in range(5000)]
 
-    reply = msgspec.to_builtins(direct.reply_to(report(results), INVOKED))
+    reply = msgspec.to_builtins(direct_reply.reply_to(report(results), INVOKED))
 
     size = len(json.dumps(reply).encode())
     assert size < LARGEST_REPLY
@@ -361,7 +440,7 @@ def test_a_reply_makes_only_the_pending_rows_that_fit() -> None:
     results = FileResults(files)
     results.end_from(0)
 
-    reply = direct.reply_to(TransferReport("threads", results, 1.0, 4, 1000, {}), INVOKED)
+    reply = direct_reply.reply_to(TransferReport("threads", results, 1.0, 4, 1000, {}), INVOKED)
 
     assert len(reply.pending) + reply.pending_omitted == 100_000
     assert files.looked_at == len(reply.pending) + 1
@@ -371,8 +450,8 @@ def test_the_report_lists_every_file_as_the_schema_describes_it() -> None:
     files = [copied(), failed("b")]
 
     with pytest.raises(InputError, match=r"report of 2 files was not written: .* more memory"):
-        direct.report_document(report(files), room=100)
-    document = json.loads(direct.report_document(report(files)))
+        direct_reply.report_document(report(files), room=100)
+    document = json.loads(direct_reply.report_document(report(files)))
 
     assert document["engine"] == "threads"
     assert [row["status"] for row in document["files"]] == ["copied", "failed"]
@@ -382,9 +461,11 @@ def test_the_report_lists_every_file_as_the_schema_describes_it() -> None:
 
 
 def test_the_schema_is_one() -> None:
-    jsonschema.Draft202012Validator.check_schema(direct.schema())
+    jsonschema.Draft202012Validator.check_schema(direct_reply.schema())
 
 
 def test_the_committed_schema_is_that_of_the_types() -> None:
     assert COMMITTED.exists(), "run `make schema`"
-    assert json.loads(COMMITTED.read_text()) == json.loads(json.dumps(direct.schema())), "run `make schema`"
+    assert json.loads(COMMITTED.read_text()) == json.loads(json.dumps(direct_reply.schema())), (
+        "run `make schema`"
+    )

@@ -130,6 +130,7 @@ def read(layout: Layout, stores: Stores, start: int, stop: int) -> bytes:
 def small(monkeypatch: pytest.MonkeyPatch) -> None:
     """Members are small, or not, by few bytes."""
     monkeypatch.setattr(pack_reader, "SMALL_MEMBER", SMALL)
+    monkeypatch.setattr(pack_reader, "SMALL_ZIP_MEMBER", SMALL)
 
 
 @of_any_kind

@@ -284,7 +284,7 @@ def test_ranges_of_lines_are_unfinished_as_a_whole() -> None:
     jobs = Jobs([pair])
     for name in ("part-00000", "part-00001", "part-00002"):
         jobs.add_listed(0, ListedObject(name, 5, '"x"'))
-    assert jobs.pairs_of(bytes([0, 1, 1])) == [pair]
+    assert list(jobs.pairs_of(bytes([0, 1, 1]))) == [(*pair, range(1, 3))]
 
 
 def test_results_alone_say_what_is_unfinished() -> None:

@@ -1,0 +1,1 @@
+"""ZIP archives in the four functions that copy."""
