@@ -31,8 +31,8 @@ _LARGEST_GAP = 64 * KiB
 # Entries of a window. A thousand entries make 16 windows, however small they are.
 _MOST_SHARING = 64
 # Windows whose entries are listed in turn. If neighbours followed each other, slots would open them while the
-# first of them still reads their window, and each would send a request of its own. *Measured* with 16: as many
-# requests, and 4 MiB more.
+# first of them still reads their window, and each would send a request of its own. With 16 there are as many
+# requests, and 4 MiB more (measured).
 _WINDOWS_IN_TURN = 10
 
 
