@@ -8,10 +8,10 @@ from abc import ABC, abstractmethod
 from array import array
 from bisect import bisect_right
 from collections.abc import Iterator
-from functools import cached_property
 from hashlib import blake2b
 from typing import Any
 
+from asyncstream.archives.pack_checks import PackChecks
 from asyncstream.archives.pack_members import Member, PackMembers
 
 # Members that have fewer bytes are read whole, by one request each.
@@ -29,8 +29,10 @@ class Layout(ABC):
 
     Attributes:
         size: bytes of the pack.
+        etag: a text that changes with any byte of the pack, as an ETag does.
         headers: what the destination's object says of itself, as parameters of PutObject.
         crc32s: the CRC32s of the members, as far as they are known; None if no byte depends on them.
+        checks: what is known of members that are read in several pieces.
     """
 
     # The most bytes after the last member that do not depend on the members.
@@ -40,22 +42,23 @@ class Layout(ABC):
 
     def __init__(self, members: PackMembers, settings: str = "") -> None:
         self.members = members
-        self._settings = settings
+        self.checks = PackChecks()
         self._starts = array("Q")
         at = 0
-        for member in members:
+        digest = blake2b(f"{type(self).__name__} {settings}".encode(), digest_size=16)
+        for row, member in zip(members.rows(), members, strict=True):
             self._starts.append(at)
             at += self.frame_length(member) + member.length
+            digest.update(row)
+            digest.update(f"{member.name}\0".encode(errors="surrogatepass"))
         self.members_end = at
         self.size = at + self.tail_length()
+        self.etag = f'"{digest.hexdigest()}"'
 
-    @cached_property
-    def etag(self) -> str:
-        """A text that changes with any byte of the pack, as an ETag does."""
-        digest = blake2b(f"{type(self).__name__} {self._settings}".encode(), digest_size=16)
-        for row in self.members.rows():
-            digest.update(row)
-        return f'"{digest.hexdigest()}"'
+    @property
+    def held(self) -> int:
+        """Bytes of memory that the members and their positions take."""
+        return self.members.held + 13 * len(self.members)
 
     @property
     def is_scattered(self) -> bool:
@@ -125,6 +128,10 @@ class Crc32s:
     def __getitem__(self, position: int) -> int:
         return self._values[position]
 
+    def forget(self, position: int) -> None:
+        """Forget a CRC32, as it may be wrong."""
+        self._known[position] = False
+
     def unknown(self, first: int, stop: int) -> Iterator[int]:
         """Yield the positions whose CRC32 is not known yet."""
         at = first
@@ -139,13 +146,13 @@ class ConcatLayout(Layout):
     Args:
         members: the files, in order.
         separator: bytes between two of them.
-        lines: whether each ends with a line end.
+        line_end: bytes after a file that does not end with a line end; empty if that does not matter.
     """
 
-    def __init__(self, members: PackMembers, separator: bytes, *, lines: bool) -> None:
+    def __init__(self, members: PackMembers, separator: bytes, *, line_end: bytes = b"") -> None:
         self._separator = separator
-        self._lines = lines
-        super().__init__(members, f"{separator.hex()} {lines}")
+        self._line_end = line_end
+        super().__init__(members, f"{separator.hex()} {line_end.hex()}")
 
     def before_length(self, member: Member) -> int:
         """Return the bytes before a member's own."""
@@ -157,10 +164,10 @@ class ConcatLayout(Layout):
 
     def after(self, member: Member) -> bytes:
         """Return the separator, or the line end that the member lacks."""
-        if self._lines:
-            return b"" if member.ends_line or not member.length else b"\n"
+        if self._line_end:
+            return b"" if member.ends_line or not member.length else self._line_end
         return self._separator
 
     def tail_length(self) -> int:
         """Return less than nothing: the last member's separator is left out."""
-        return -len(self._separator) if len(self.members) and not self._lines else 0
+        return -len(self._separator) if len(self.members) and not self._line_end else 0

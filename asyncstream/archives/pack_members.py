@@ -1,6 +1,6 @@
 """The members of a pack, compactly: a million of them take about 100 bytes each."""
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from typing import Any, NamedTuple, overload
 
 from msgspec import msgpack
@@ -40,9 +40,11 @@ class Member(NamedTuple):
 
 
 # Key (or position in a list), size, ETag, time, first byte, byte after the last, whether that ends a line.
-_Row = tuple[str | int, int, str, int, int, int, bool]
-# Bytes per member in addition to its row: an object's header, and its places in two lists.
-_BESIDE_ROW = 60
+_Row = tuple[bytes | int, int, str, int, int, int, bool]
+# The names of files may be no Unicode.
+_SURROGATES = "surrogatepass"
+# Bytes per member in addition to its row: an object's header, and its place in a list.
+_BESIDE_ROW = 47
 _read_row = msgpack.Decoder(_Row).decode
 
 
@@ -67,8 +69,9 @@ class PackMembers(Sequence[Member]):
 
     def add(self, key: str | int, size: int, etag: str, modified: int) -> None:
         """Add a member."""
+        kept = key.encode(errors=_SURROGATES) if isinstance(key, str) else key
         # A copy, because the encoder's own bytes occupy up to a quarter more than they need.
-        row = bytes(memoryview(msgpack.encode((key, size, etag, modified, 0, size, True))))
+        row = bytes(memoryview(msgpack.encode((kept, size, etag, modified, 0, size, True))))
         self._rows.append(row)
         self.held += len(row) + _BESIDE_ROW
         self.bytes += size
@@ -85,11 +88,19 @@ class PackMembers(Sequence[Member]):
         self._rows[position] = msgpack.encode((key, size, etag, modified, start, stop, ends_line))
         self.bytes += (stop - start) - (before[1] - before[0])
 
+    def keys(self) -> Iterator[str]:
+        """Yield the keys of members that were listed."""
+        for row in self._rows:
+            kept = _read_row(row)[0]
+            if isinstance(kept, bytes):
+                yield kept.decode(errors=_SURROGATES)
+
     def of(self, positions: range) -> "PackMembers":
         """Return some of the members."""
         some = PackMembers(self._place_of, self._name_of)
         some._rows = self._rows[positions.start : positions.stop]
         some.bytes = sum(member.length for member in some)
+        some.held = sum(map(len, some._rows)) + _BESIDE_ROW * len(some)
         return some
 
     def rows(self) -> Sequence[bytes]:
@@ -106,5 +117,6 @@ class PackMembers(Sequence[Member]):
     def __getitem__(self, position: int | slice) -> Member | list[Member]:
         if isinstance(position, slice):
             return [self[each] for each in range(*position.indices(len(self)))]
-        key, *facts = _read_row(self._rows[position])
+        kept, *facts = _read_row(self._rows[position])
+        key = kept.decode(errors=_SURROGATES) if isinstance(kept, bytes) else kept
         return Member(self._place_of(key), self._name_of(key), *facts)

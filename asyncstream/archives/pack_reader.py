@@ -6,11 +6,19 @@ from contextlib import aclosing
 from functools import partial
 from typing import Any, TypeVar
 
+from asyncstream.archives.pack_checks import mismatch
 from asyncstream.archives.pack_layout import SMALL_MEMBER, SMALL_ZIP_MEMBER, Layout
 from asyncstream.archives.pack_members import Member, MemberPlace
-from asyncstream.checksum import Checksum, Digests, combined
-from asyncstream.errors import ChecksumMismatch, OtherVersion, SourceChanged, SourceNotFound, TruncatedBody
-from asyncstream.locations import S3Object
+from asyncstream.checksum import Checksum, Digests, checkable_in_parts, combined
+from asyncstream.errors import (
+    ChecksumMismatch,
+    NothingYet,
+    OtherVersion,
+    SourceChanged,
+    SourceNotFound,
+    TruncatedBody,
+)
+from asyncstream.locations import LocalFile, ZipEntry
 from asyncstream.objects import ByteRange
 from asyncstream.ports import Opened, Source
 from asyncstream.retry import Retrying
@@ -36,6 +44,7 @@ class PackReader:
         layout: where its bytes come from.
         source_of: returns the source that reads a member.
         retrying: repeats requests for members.
+        verify: whether to ask for the checksums of members that a range has only a piece of.
         leaves_out: whether a pack is listed again if a member is gone.
     """
 
@@ -45,14 +54,54 @@ class PackReader:
         source_of: Callable[[MemberPlace], Source[Any, Any]],
         retrying: Retrying,
         *,
+        verify: bool,
         leaves_out: bool = False,
     ) -> None:
         self._layout = layout
+        self._verify = verify
         self._source_of = source_of
         self._retrying = retrying
         self._leaves_out = leaves_out
 
-    async def compute_crc32s(self, wanted: ByteRange) -> None:
+    async def prepare(self, wanted: ByteRange, check: Callable[[], None]) -> None:
+        """Find the checksums that a range needs: those it has, and those to compare its members with.
+
+        To compute them may take long. `check` is called before each chunk, and raises to stop.
+        """
+        if self._verify:
+            await self._expect_checksums(wanted)
+        await self._compute_crc32s(wanted, check)
+
+    async def _expect_checksums(self, wanted: ByteRange) -> None:
+        """Ask for the checksums of the first and the last member if the range has only a piece of them.
+
+        The reply to a GET of a whole member has its checksum.
+        """
+        layout = self._layout
+        if not wanted.start < min(wanted.stop, layout.members_end):
+            return
+        last = layout.find(min(wanted.stop, layout.members_end) - 1)
+        for position in {layout.find(wanted.start), last}:
+            member = layout.members[position]
+            start = layout.start(position) + layout.before_length(member)
+            stop = start + member.length
+            has_piece = wanted.start < stop and start < wanted.stop
+            if has_piece and (wanted.start > start or wanted.stop < stop) and not self._is_small(member):
+                await self._expect_checksum(position, member)
+
+    async def _expect_checksum(self, position: int, member: Member) -> Checksum | None:
+        """Return the checksum of a member that pieces are compared with; None if it has none."""
+        place, checks = member.place, self._layout.checks
+        if isinstance(place, LocalFile) or member.length < member.size:
+            return None
+        if not checks.expects(position):
+            source = self._source_of(place)
+            stored = await self._retrying.run(lambda: self._or_gone(source.head(place, member.etag)))
+            known = stored.checksum
+            checks.expect(position, known if known is not None and checkable_in_parts(known.kind) else None)
+        return checks.expected(position, "CRC32")
+
+    async def _compute_crc32s(self, wanted: ByteRange, check: Callable[[], None]) -> None:
         """Compute the CRC32s that a range has, but for those of small members that it reads whole.
 
         The last bytes of an archive have the CRC32s of all members.
@@ -70,7 +119,10 @@ class PackReader:
             if has_header and self._is_small(member):
                 continue
             if has_header or all_of_them:
-                crc32s[position] = await self._find_crc32(member)
+                check()
+                crc32s[position] = _as_number(await self._find_crc32(position, member, check))
+                if not self._is_small(member):
+                    self._compare(position, member)
 
     async def read(self, wanted: ByteRange) -> AsyncGenerator[bytes | memoryview, None]:
         """Yield the bytes of a range. Chunks are valid until the next one is drawn."""
@@ -107,7 +159,8 @@ class PackReader:
         content = b""
         whole = before if member.length > SMALL_MEMBER else before + member.length
         if self._is_small(member) and skip < whole:
-            content = await self._repeat(lambda: self._read_small(member))
+            if member.length:
+                content = await self._repeat(lambda: self._read_small(member))
             if crc32s is not None:
                 crc32s[position] = _crc32_of(content)
         if skip < before:
@@ -116,34 +169,70 @@ class PackReader:
         if content:
             yield content[skip:]
         elif skip < member.length:
-            async with aclosing(self._read_large(member, skip, min(member.length, stop - before))) as chunks:
+            async with aclosing(
+                self._read_large(position, member, skip, min(member.length, stop - before))
+            ) as chunks:
                 async for chunk in chunks:
                     yield chunk
-        yield layout.after(member)[max(0, skip - member.length) :]
+        if after := layout.after(member)[max(0, skip - member.length) :]:
+            yield after
 
     async def _read_small(self, member: Member) -> bytes:
         """Return the bytes of a small member, after one request."""
         opened = await self._open(member, 0, member.length)
-        async with aclosing(_read_stream(member, opened, member.length)) as chunks:
+        checksum = opened.checksum if member.length == member.size else None
+        async with aclosing(_read_stream(member, opened, member.length, checksum)) as chunks:
             return b"".join([bytes(chunk) async for chunk in chunks])
 
     async def _read_large(
-        self, member: Member, start: int, stop: int
+        self, position: int, member: Member, start: int, stop: int
     ) -> AsyncGenerator[bytes | memoryview, None]:
-        """Yield the bytes of a member from `start` to `stop`; see `_read_stream`."""
+        """Yield the bytes of a member from `start` to `stop`; see `_read_stream`.
+
+        Raises:
+            ChecksumMismatch: with this piece all are read, and the member has not the checksum that S3 has.
+        """
         if start == stop:
             return
+        checks, at = self._layout.checks, start
         opened = await self._repeat(lambda: self._open(member, start, stop))
-        async with aclosing(_read_stream(member, opened, stop - start)) as chunks:
-            async for chunk in chunks:
-                yield chunk
+        checksum = opened.checksum if stop - start == member.size else None
+        if checksum is not None and checkable_in_parts(checksum.kind):
+            # The connection may break: then the member is read in pieces.
+            checks.expect(position, checksum)
+            checksum = None
+        own = () if self._layout.crc32s is None else ("CRC32",)
+        digests = Digests({*checks.kinds(position), *own})
+        async with aclosing(_read_stream(member, opened, stop - start, checksum)) as chunks:
+            try:
+                async for chunk in chunks:
+                    digests.update(chunk)
+                    at += len(chunk)
+                    if at == stop:
+                        checks.add(position, start, stop, digests.checksums())
+                        self._compare(position, member)
+                    yield chunk
+            finally:
+                if start < at < stop:  # it goes on there, over another connection
+                    checks.add(position, start, at, digests.checksums())
+
+    def _compare(self, position: int, member: Member) -> None:
+        try:
+            self._layout.checks.compare(position, member)
+        except ChecksumMismatch:
+            if self._layout.crc32s is not None:
+                self._layout.crc32s.forget(position)
+            raise
 
     async def _open(self, member: Member, start: int, stop: int) -> Opened:
         # The reply to a GET of the whole has its checksum.
         whole = stop - start == member.size
         range_ = None if whole else ByteRange(member.start + start, member.start + stop)
+        return await self._or_gone(self._source_of(member.place).open(member.place, range_, member.etag))
+
+    async def _or_gone(self, reply: Awaitable[T]) -> T:
         try:
-            return await self._source_of(member.place).open(member.place, range_, member.etag)
+            return await reply
         except (SourceNotFound, SourceChanged) as error:
             if self._leaves_out:
                 raise MemberGone(str(error)) from error
@@ -153,25 +242,28 @@ class PackReader:
         """Whether a member is read whole, by one request."""
         return member.length <= (SMALL_MEMBER if self._layout.crc32s is None else SMALL_ZIP_MEMBER)
 
-    async def _find_crc32(self, member: Member) -> int:
-        """Return the CRC32 of a member: S3's own if it has one, else that of its bytes."""
-        if isinstance(member.place, S3Object) and not self._is_small(member):
-            place = member.place
-            source = self._source_of(place)
-            stored = await self._repeat(lambda: source.head(place, member.etag))
-            if stored.checksum is not None and stored.checksum.kind == "CRC32":
-                return _as_number(stored.checksum)
-        pieces = []
+    async def _find_crc32(self, position: int, member: Member, check: Callable[[], None]) -> Checksum:
+        """Return the CRC32 of a member: that of S3 or of its archive if there is one, else of its bytes."""
+        if isinstance(member.place, ZipEntry) or not self._is_small(member):
+            known = await self._expect_checksum(position, member)
+            if known is not None:
+                return known
+        pieces = [(Checksum("CRC32", "AAAAAA=="), 0)]
         for start in range(0, member.size, _CRC32_RANGE):
             stop = min(start + _CRC32_RANGE, member.size)
-            digest = await self._repeat(partial(self._digest, member, start, stop))
+            digest = await self._retrying.run(partial(self._digest, member, start, stop, check))
             pieces.append((digest, stop - start))
-        return _as_number(combined("CRC32", pieces)) if pieces else 0
+        found = combined("CRC32", pieces)
+        if not self._is_small(member):
+            self._layout.checks.expect(position, found)
+        return found
 
-    async def _digest(self, member: Member, start: int, stop: int) -> Checksum:
+    async def _digest(self, member: Member, start: int, stop: int, check: Callable[[], None]) -> Checksum:
         digests = Digests(["CRC32"])
-        async with aclosing(self._read_large(member, start, stop)) as chunks:
+        opened = await self._open(member, start, stop)
+        async with aclosing(_read_stream(member, opened, stop - start, None)) as chunks:
             async for chunk in chunks:
+                check()
                 digests.update(chunk)
         return digests.checksums()["CRC32"]
 
@@ -183,19 +275,26 @@ class PackReader:
 
 
 async def _read_stream(
-    member: Member, opened: Opened, length: int
+    member: Member, opened: Opened, length: int, checksum: Checksum | None
 ) -> AsyncGenerator[bytes | memoryview, None]:
-    """Yield the bytes of an open member, and close it.
+    """Yield the bytes of an open member, and close it. A chunk is empty if there was nothing to read yet.
 
     Raises:
         TruncatedBody: there are fewer than `length`.
-        ChecksumMismatch: the member was read whole, and does not have the checksum that S3 has of it.
+        ChecksumMismatch: the bytes do not have the checksum.
     """
-    checksum = opened.checksum
     digests = Digests([] if checksum is None else [checksum.kind])
     left = length
     try:
-        while left and (chunk := await opened.stream.read()):
+        while left:
+            try:
+                chunk = await opened.stream.read()
+            except NothingYet:
+                yield b""
+                continue
+            if not chunk:
+                break
+            chunk = chunk[:left]  # an entry of an archive is read on to its end
             digests.update(chunk)
             left -= len(chunk)
             if not left:
@@ -212,10 +311,7 @@ def _compare(member: Member, digests: Digests, checksum: Checksum | None) -> Non
         return
     found = digests.checksums()[checksum.kind]
     if found != checksum:
-        raise ChecksumMismatch(
-            f"the {member.size} bytes read of {member.place} have the {found.kind} {found.value}, not "
-            f"{checksum.value}: they were changed on their way"
-        )
+        raise ChecksumMismatch(mismatch(member, found, checksum))
 
 
 def _crc32_of(content: bytes) -> int:

@@ -16,8 +16,8 @@ _UTF8 = 1 << 11
 # Versions of the format that an entry needs: 1.0, or 4.5 for Zip64. Its host is Unix.
 _PLAIN, _ZIP64, _UNIX = 10, 45, 3 << 8
 _FILE_MODE = 0o100644 << 16
-# Times before 1980 and after 2107 do not exist in the format.
-_EARLIEST, _LATEST = 1980, 2107
+# Times before 1980 and after 2107 do not exist in the format. Files may have such that `gmtime` refuses.
+_EARLIEST, _LATEST = 315_532_800, 4_354_819_200
 
 
 class ZipLayout(Layout):
@@ -116,7 +116,7 @@ def _lengths(name: bytes, extra: bytes) -> bytes:
 
 def _dos_time(seconds: int) -> tuple[int, int]:
     """Return a time as date and time of MS-DOS, in UTC and steps of two seconds."""
-    year, month, day, hour, minute, second, *_ = time.gmtime(seconds)
-    if not _EARLIEST <= year <= _LATEST:
+    if not _EARLIEST <= seconds < _LATEST:
         return (1 << 5) | 1, 0
-    return (year - _EARLIEST) << 9 | month << 5 | day, hour << 11 | minute << 5 | second // 2
+    year, month, day, hour, minute, second, *_ = time.gmtime(seconds)
+    return (year - 1980) << 9 | month << 5 | day, hour << 11 | minute << 5 | second // 2

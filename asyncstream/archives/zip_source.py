@@ -26,7 +26,7 @@ from asyncstream.errors import (
     TruncatedBody,
 )
 from asyncstream.locations.archives import ArchiveFile, ZipEntries, ZipEntry
-from asyncstream.objects import ByteRange, ListedObject
+from asyncstream.objects import ByteRange, ListedObject, Stored
 from asyncstream.ports import ByteStream, Engine, Opened, Source
 from asyncstream.transforms.running import RATIO_COUNTS_FROM
 from asyncstream.units import KiB, MiB
@@ -177,6 +177,12 @@ class ZipSource(Source[ZipEntry, ZipEntries]):
             checksum=None if source.as_gzip else _checksum(entry),
             in_ranges=False,
         )
+
+    async def head(self, source: ZipEntry, etag: str | None) -> Stored:
+        """Return the size of an entry, and its CRC32; see `open`."""
+        archive_etag, entry = self._listed(source) or await self._find(source)
+        length, _ = self._decoder(source, entry)
+        return Stored(length, archive_etag, None if source.as_gzip else _checksum(entry))
 
     def _decoder(self, source: ZipEntry, entry: Entry) -> tuple[int, Decoder]:
         """Return the bytes that an entry becomes, and what makes them.

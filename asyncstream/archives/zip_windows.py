@@ -4,7 +4,7 @@ from collections.abc import Awaitable, Callable
 from typing import Protocol
 
 from asyncstream.archives.zip_entries import WINDOW
-from asyncstream.errors import TruncatedBody
+from asyncstream.errors import NothingYet, TruncatedBody
 from asyncstream.objects import ByteRange
 from asyncstream.ports import ByteStream
 
@@ -98,7 +98,13 @@ async def read_whole(stream: ByteStream, length: int) -> bytearray:
     """
     content = bytearray()
     try:
-        while len(content) < length and (chunk := await stream.read()):
+        while len(content) < length:
+            try:
+                chunk = await stream.read()
+            except NothingYet:
+                continue
+            if not chunk:
+                break
             content += chunk
     finally:
         await stream.close()

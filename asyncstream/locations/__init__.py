@@ -11,7 +11,7 @@ from asyncstream.locations.archives import (
 )
 from asyncstream.locations.lines import LineRange, Lines
 from asyncstream.locations.local import LocalFile, LocalFolder, StandardStream
-from asyncstream.locations.packs import Concat, Members, Pack, PackInto, Tar, Zip
+from asyncstream.locations.packs import Concat, Members, Pack, PackInto, PackTarget, Tar, Zip
 from asyncstream.locations.s3 import MAX_KEY_BYTES, S3Object, S3Prefix, is_folder_marker
 from asyncstream.locations.web import WebFile
 
@@ -33,6 +33,7 @@ __all__ = [
     "Members",
     "Pack",
     "PackInto",
+    "PackTarget",
     "S3Object",
     "S3Prefix",
     "SourceFile",

@@ -55,12 +55,11 @@ class AssembledPart:
         edges = [self.start + (stop - self.start) * each // pieces for each in range(pieces + 1)]
         self.unread = deque(starmap(ByteRange, pairwise(edges)))
         self.missing = pieces + (self.last is not None)
-        self._bytes = memoryview(b"")
+        # Here, by the coordinator: of two tasks that allocate at once, one would lose its bytes.
+        self._bytes = allocate(self.length)
 
     def write(self, at: int, chunk: bytes | memoryview) -> None:
         """Put bytes where they belong. `at` is their position in the source."""
-        if not self._bytes:
-            self._bytes = allocate(self.length)
         self._bytes[at - self.start : at - self.start + len(chunk)] = chunk
 
     async def open(self, task: Task[Any]) -> BytesBody:

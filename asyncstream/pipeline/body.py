@@ -142,6 +142,8 @@ class ChunkBody:
                     raise TruncatedBody(f"the source ended after {self.moved} of {self.length} bytes")
                 # The first GET of an object over 5 GiB asks for all of it; its first part ends here.
                 return chunk[: self.length - self.moved]
+            except ChecksumMismatch:
+                raise  # what was read before, and is sent already, may be wrong
             except NothingYet as silent:
                 if self._sized and self._stop.deadline.now() >= pause_ends:
                     raise ConnectionFailed(f"no new bytes for {LONGEST_PAUSE:g} s") from silent

@@ -90,7 +90,7 @@ class Clients:
                 dict.fromkeys(_OF_S3, source),
                 dict.fromkeys(_OF_S3, destination),
                 retrying,
-                one_server(self._source, self._destination),
+                one_server=one_server(self._source, self._destination),
             )
 
     async def close(self) -> None:

@@ -66,6 +66,11 @@ class Ends(Struct, frozen=True):
         return max(each.slot_bytes for each in self._each) + self.decoder_bytes
 
     @property
+    def held(self) -> int:
+        """Bytes of memory that listings of the sources keep."""
+        return sum(each.held for each in set(self.sources.values()))
+
+    @property
     def requests(self) -> Mapping[str, int]:
         """Requests sent so far to both, by operation."""
         return sum((Counter(each.requests) for each in self._each), Counter())

@@ -77,7 +77,7 @@ def check_pairs(pairs: Iterable[GivenPair], *, one_server: bool = True) -> list[
         if not isinstance(given, tuple) or len(given) != 2:
             raise InputError(f"files[{position}] is {given!r}: give a pair of a source and a destination")
         try:
-            pair = pack_of(*given) if isinstance(given[1], PackInto) else given
+            pair = pack_of(*given, one_server=one_server) if isinstance(given[1], PackInto) else given
             check_pair(*pair)
         except InputError as error:
             raise type(error)(f"files[{position}]: {error}") from None
@@ -87,7 +87,8 @@ def check_pairs(pairs: Iterable[GivenPair], *, one_server: bool = True) -> list[
             if destination.uri in seen:
                 raise InputError(f"files[{position}]: the destination {destination} is named twice")
             seen.add(destination.uri)
-        if (one_server or not isinstance(source, OF_S3)) and are_the_same(source, destination):
+        named_alike = isinstance(source, Pack) or (isinstance(source, OF_S3) and not one_server)
+        if not named_alike and are_the_same(source, destination):
             raise InputError(f"files[{position}]: source and destination are the same, {source}")
     if not checked:
         raise NothingToTransfer("the list of files is empty")

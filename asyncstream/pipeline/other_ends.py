@@ -67,6 +67,7 @@ async def add_other_ends(
         web: how URLs are requested.
     """
     kinds = set(_kinds(places))
+    verify = config.verify != "off"
     chunk_size = chunk_size_within(config.chunk_size, memory.lambda_memory())
     sources: dict[type, Source[Any, Any]] = {**ends.sources}
     destinations: dict[type, Destination[Any, Any]] = {**ends.destinations}
@@ -86,7 +87,7 @@ async def add_other_ends(
         if WebFile in kinds:
             from asyncstream.web.opening import open_source
 
-            verify, deadline = config.verify != "off", ends.retrying.deadline
+            deadline = ends.retrying.deadline
             opened = await open_source(engine, web, config.max_concurrency, deadline, verify=verify)
             closing.push_async_callback(opened.close)
             sources[WebFile] = opened
@@ -103,7 +104,9 @@ async def add_other_ends(
 
             of_members = replace(ends, sources=dict(sources), destinations=destinations, archives=archives)
             planner = PackPlanner(of_members, engine, config.max_concurrency, _entry_memory())
-            packs = PackSource(planner, of_members.source_of, ends.retrying, of_members.slot_bytes)
+            packs = PackSource(
+                planner, of_members.source_of, ends.retrying, of_members.slot_bytes, verify=verify
+            )
             sources |= dict.fromkeys(_PACKS, packs)
         yield replace(ends, sources=sources, destinations=destinations, archives=archives)
 

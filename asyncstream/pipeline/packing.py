@@ -1,35 +1,38 @@
 """Plan a pack: list its members, look at their first lines if need be, and lay them out."""
 
-from collections.abc import Awaitable, Callable, Mapping, Sequence
+import re
+from collections.abc import AsyncGenerator, Awaitable, Callable, Mapping, Sequence
 from contextlib import aclosing
 from functools import partial
 from itertools import pairwise
-from pathlib import PurePath
+from pathlib import Path, PurePath
 from typing import TypeVar
 
 from msgspec.structs import replace
 
 from asyncstream.archives.pack_layout import ConcatLayout, Layout
-from asyncstream.archives.pack_members import Member, MemberPlace, PackMembers
+from asyncstream.archives.pack_members import Member, PackMembers
 from asyncstream.archives.tar_headers import check_name
 from asyncstream.archives.tar_layout import TarLayout
 from asyncstream.archives.zip_layout import ZipLayout
 from asyncstream.archives.zip_windows import read_whole
-from asyncstream.errors import InputError, LineTooLong, NothingToTransfer, SourceNotFound
+from asyncstream.errors import InputError, LineTooLong, NothingToTransfer, S3Error, SourceNotFound
 from asyncstream.locations import (
     Concat,
     Lines,
     LocalFile,
+    LocalFolder,
     Pack,
     S3Object,
+    S3Prefix,
+    SourceFolder,
     Tar,
     Zip,
     ZipEntries,
-    ZipEntry,
     is_folder_marker,
 )
 from asyncstream.mapping.calls import map_items
-from asyncstream.objects import ByteRange, Stored
+from asyncstream.objects import ByteRange, ListedObject, Stored
 from asyncstream.pipeline.context import Ends
 from asyncstream.ports import Engine
 from asyncstream.tracing.spans import UNTRACED
@@ -71,11 +74,9 @@ class PackPlanner:
         else:
             members = await self._list(pack)
         if isinstance(pack.into, Concat):
-            lines = pack.into.header == "first"
-            if lines:
-                await self._find_lines(members)
+            end = await self._find_lines(members) if pack.into.header == "first" else b""
             separator = pack.into.separator
-            joined = await self._engine.compute(partial(ConcatLayout, members, separator, lines=lines))
+            joined = await self._engine.compute(partial(ConcatLayout, members, separator, line_end=end))
             return {pack: joined}
         layouts = await self._engine.compute(partial(_lay_out_archives, pack.into, members))
         if pack.into.split is None:
@@ -112,25 +113,53 @@ class PackPlanner:
         strip = folder.prefix.rfind("/") + 1
         end = folder.suffix if isinstance(folder, ZipEntries) else ""
         members = PackMembers(folder.item, lambda key: key[strip:] + end)
-        source, token = self._ends.source_of(folder), None
-        while True:
-            page, token = await self._ends.retrying.run(partial(source.list_page, folder, token))
-            for row in page:
-                left_out = is_folder_marker(row.key, row.size) or _is_target(folder.item(row.key), pack)
-                members.left_out += left_out
-                if not left_out:
-                    members.add(row.key, row.size, row.etag, row.modified)
-            if members.held > self._room:
-                raise InputError(
-                    f"{folder}: the {len(members):,} files listed so far need more than the "
-                    f"{self._room / MiB:.0f} MiB of memory for them. Give the function more memory, or pack "
-                    "several prefixes, one after the other"
-                )
-            if token is None:
-                break
+        own = await self._engine.compute(partial(_own_keys, pack, self._ends.one_server))
+        async with aclosing(self._pages(folder, members)) as pages:
+            async for page in pages:
+                for row in page:
+                    left_out = is_folder_marker(row.key, row.size) or own(row.key)
+                    members.left_out += left_out
+                    if not left_out:
+                        members.add(row.key, row.size, row.etag, row.modified)
+                if members.held > self._room:
+                    raise InputError(
+                        f"{folder}: the {len(members):,} files listed so far need more than the "
+                        f"{self._room / MiB:.0f} MiB of memory for them. Give the function more memory, or "
+                        "pack several prefixes, one after the other"
+                    )
         if not members:
             raise NothingToTransfer(f"nothing is stored under {folder}")
         return members
+
+    async def _pages(
+        self, folder: SourceFolder, known: PackMembers
+    ) -> AsyncGenerator[list[ListedObject], None]:
+        """Yield the pages of a listing, each key once: a page of S3's may repeat keys of the page before.
+
+        Args:
+            folder: what to list.
+            known: the files of the pages so far.
+
+        Raises:
+            S3Error: the pages do not end.
+        """
+        source, token = self._ends.source_of(folder), None
+        last, seen = "", None
+        while True:
+            page, following = await self._ends.retrying.run(partial(source.list_page, folder, token))
+            if isinstance(folder, ZipEntries):  # its order spreads neighbours over slots
+                page = sorted(page, key=lambda row: row.row or 0)
+            keys = [last, *(row.key for row in page)]
+            if isinstance(folder, S3Prefix) and seen is None and any(b <= a for a, b in pairwise(keys)):
+                seen = set(known.keys())  # it takes memory, so only once keys are out of order
+            last = keys[-1]
+            new = [row for row in page if seen is None or _is_new(row.key, seen)]
+            if following is not None and (following == token or (page and not new)):
+                raise S3Error(f"the listing of {folder} does not advance after {len(known):,} files")
+            yield new
+            token = following
+            if token is None:
+                return
 
     async def _find_each(
         self, places: Sequence[S3Object | LocalFile], *, leave_out: bool = False
@@ -153,18 +182,28 @@ class PackPlanner:
                 members.add(position, stored.size, stored.etag, stored.modified)
         return members
 
-    async def _find_lines(self, members: PackMembers) -> None:
-        """Find where the first lines end, and which files end with a line end."""
+    async def _find_lines(self, members: PackMembers) -> bytes:
+        """Find where the first lines end, and which files end with a line end.
+
+        Returns:
+            How lines end: as the header does, which is that of the first file that is not empty.
+        """
+        line_end = b"\n"
+        first = next((position for position, member in enumerate(members) if member.size), 0)
 
         async def find(position: int) -> tuple[int, bool]:
+            nonlocal line_end
             member = members[position]
             known = await self._read(member, 0, min(_PROBE, member.size))
-            start = await self._find_line_end(member, 0, known) if position else 0
+            if position == first and known.partition(b"\n")[0].endswith(b"\r"):
+                line_end = b"\r\n"
+            start = await self._find_line_end(member, 0, known) if position > first else 0
             last = known if len(known) == member.size else await self._read(member, -1, member.size)
             return start, last.endswith(b"\n")
 
         for position, (start, ends_line) in enumerate(await self._ask_each(find, range(len(members)))):
             members.cut(position, start, members[position].size, ends_line=ends_line)
+        return line_end
 
     async def _find_line_end(self, member: Member, start: int, known: bytes = b"") -> int:
         """Return the position after the first line end from `start` on; the size if there is none.
@@ -212,16 +251,6 @@ class PackPlanner:
             return [outcome.result() async for outcome in replies]
 
 
-def _is_target(place: MemberPlace, pack: Pack) -> bool:
-    """Whether a file is the archive, or one of its volumes."""
-    if place == pack.into.target:
-        return True
-    if isinstance(pack.into, Concat) or pack.into.split is None or isinstance(place, ZipEntry):
-        return False
-    number = place.uri.rpartition("-")[2].partition(".")[0]
-    return len(number) == 5 and number.isdecimal() and replace(pack, volume=int(number)).target == place
-
-
 def _lay_out_archives(into: Tar | Zip, members: PackMembers) -> list[Layout]:
     """Return the layout of an archive, or of its volumes.
 
@@ -254,7 +283,37 @@ def _lay_out_lines(file: S3Object | LocalFile, text: Member, header: int, start:
     members.add(0, text.size, text.etag, text.modified)
     members.repeat(0, start, stop, ends_line=True)
     members.cut(0, 0, header, ends_line=True)
-    return ConcatLayout(members, b"", lines=False)
+    return ConcatLayout(members, b"")
+
+
+def _is_new(key: str, seen: set[str]) -> bool:
+    """Add a key to a set, and return whether it was not in it."""
+    before = len(seen)
+    seen.add(key)
+    return len(seen) > before
+
+
+def _own_keys(pack: Pack, one_server: bool) -> Callable[[str], bool]:
+    """Return a function that says whether a listed key is that of the archive, or of one of its volumes."""
+    whole = _key_in_folder(pack, one_server)
+    if whole is None or isinstance(pack.into, Concat) or pack.into.split is None:
+        return lambda key: key == whole
+    first = _key_in_folder(replace(pack, volume=1), one_server) or ""
+    before, _, after = first.rpartition("-00001")
+    volume = re.compile(rf"{re.escape(before)}-\d{{5}}{re.escape(after)}")
+    return lambda key: key == whole or volume.fullmatch(key) is not None
+
+
+def _key_in_folder(pack: Pack, one_server: bool) -> str | None:
+    """Return the key that a pack's file has in the listing of its members; None if it is not there."""
+    match pack.members, pack.target:
+        case S3Prefix(bucket=bucket), S3Object() as target if target.bucket == bucket and one_server:
+            return target.key
+        case LocalFolder(path=folder), LocalFile(path=path):
+            file, root = Path(path), Path(folder).resolve()
+            file = file.parent.resolve() / file.name
+            return file.relative_to(root).as_posix() if file.is_relative_to(root) else None
+    return None
 
 
 def _name_of(place: S3Object | LocalFile) -> str:

@@ -1,5 +1,7 @@
 """Which pairs of places a transfer can copy."""
 
+import os
+
 from asyncstream.errors import InputError, NothingToTransfer
 from asyncstream.locations import (
     Folder,
@@ -28,7 +30,7 @@ _TARGETS = (S3Object, LocalFile, StandardStream)
 _SOURCES = (*_TARGETS, WebFile, ZipEntry, TarEntry, Pack)
 
 
-def pack_of(members: object, into: PackInto) -> tuple[Pack, TargetFile]:
+def pack_of(members: object, into: PackInto, *, one_server: bool = True) -> tuple[Pack, TargetFile]:
     """Return the pair of a pack and its target.
 
     Raises:
@@ -48,9 +50,16 @@ def pack_of(members: object, into: PackInto) -> tuple[Pack, TargetFile]:
             f"{type(into).__name__} takes an S3Prefix, a LocalFolder, ZipEntries, or a list of S3Objects and "
             f"LocalFiles, not {members!r:.200}"
         )
-    if into.target in each:
+    apart = isinstance(into.target, S3Object) and not one_server
+    if not apart and any(_is_target(place, into.target) for place in each):
         raise InputError(f"{into.target} cannot be made of itself")
     return Pack(members, into), into.target
+
+
+def _is_target(place: S3Object | LocalFile, target: TargetFile) -> bool:
+    if isinstance(place, LocalFile) and isinstance(target, LocalFile):
+        return os.path.abspath(place.path) == os.path.abspath(target.path)  # noqa: PTH100 - a Path takes longer
+    return place == target
 
 
 def are_the_same(source: SourceFile | SourceFolder, destination: TargetFile | Folder) -> bool:

@@ -108,8 +108,9 @@ async def _run(
         files = await listing.list_files(ends, pairs, room - ends.slot_bytes)
         files.check_apart(request.untouched)
         files.add_continuations(request.continuations)
-    if files.held:  # it stays in memory while files are copied
-        limit = int(min(limit, room - files.held))
+    held = files.held + ends.held
+    if held:  # it stays in memory while files are copied
+        limit = int(min(limit, room - held))
     ends = ends.with_decoders((limit - ends.slot_bytes) // (1 if loaded is None else 2))
     slots, transforming = sized(limit, in_order=in_order or files.in_order)
     request.on_event(progress.Planned(len(files), files.bytes if files.listed == len(files) else None))

@@ -34,6 +34,7 @@ class SourceReader:
         file = task.file
         with task.span.child("GET"):
             source = self._ends.source_of(file.job.source)
+            await source.make_ready(file.job.source, wanted, file.etag, file.stop.check)
             opened = await source.open(file.job.source, wanted, file.etag, if_none_match)
         if file.size is not None and opened.size != file.size:
             await opened.stream.close()

@@ -126,6 +126,20 @@ class Source(Protocol[Source_contra, Folder_contra]):
         """What the servers of the buckets used lack, as sentences."""
         return []
 
+    @property
+    def held(self) -> int:
+        """Bytes of memory that its listings keep until the transfer ends."""
+        return 0
+
+    async def make_ready(
+        self, source: Source_contra, range_: ByteRange | None, etag: str | None, check: Callable[[], None]
+    ) -> None:
+        """Find what the bytes of a range depend on, before an upload waits for them. `open` follows.
+
+        It may read other files for long. `check` is called between their chunks, and raises to stop.
+        """
+        return
+
     async def open(
         self,
         source: Source_contra,

@@ -51,8 +51,10 @@ from .clocks import Clock
 from .faulty_transport import Fault, FaultyTransport
 from .fixture_types import (
     Copy,
+    Keep,
     NewSession,
     NothingIsLeft,
+    Pack,
     Pairs,
     Serve,
     Served,
@@ -138,6 +140,55 @@ def copy(engine: EngineName, server: S3Server, kept_sessions: dict[Any, Transfer
         return session.transfer(files, config, on_event, continuations, transform, web=web)
 
     return copy
+
+
+@pytest.fixture
+def put(bucket: Bucket) -> Callable[[Mapping[str, bytes]], None]:
+    """Store files under `in/`."""
+
+    def put(files: Mapping[str, bytes]) -> None:
+        for name, body in files.items():
+            bucket.put(f"in/{name}", body)
+
+    return put
+
+
+@pytest.fixture(scope="session")
+def kept_files() -> dict[Any, S3Prefix]:
+    """Files that many tests pack: storing them would take most of the time of these tests."""
+    return {}
+
+
+@pytest.fixture
+def keep(server: S3Server, kept_files: dict[Any, S3Prefix]) -> Keep:
+    """Store files for all tests, and return their prefix."""
+
+    def keep(files: Mapping[str, bytes]) -> S3Prefix:
+        which = server.name, tuple(files), sum(map(len, files.values()))
+        if which not in kept_files:
+            kept = server.new_bucket()
+            for name, body in files.items():
+                kept.put(f"in/{name}", body)
+            kept_files[which] = S3Prefix(kept.name, "in/")
+        return kept_files[which]
+
+    return keep
+
+
+@pytest.fixture
+def pack(copy: Copy, bucket: Bucket, keep: Keep) -> Pack:
+    """Pack files, or what is stored under `in/`, into the object `out`."""
+
+    def pack(
+        into: Callable[[S3Object], Any],
+        on_event: OnEvent = ignore,
+        files: Mapping[str, bytes] | None = None,
+        **options: Any,
+    ) -> TransferReport:
+        members = S3Prefix(bucket.name, "in/") if files is None else keep(files)
+        return copy([(members, into(S3Object(bucket.name, "out")))], on_event, **options)
+
+    return pack
 
 
 @pytest.fixture

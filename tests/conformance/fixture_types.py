@@ -3,7 +3,7 @@
 from collections.abc import Callable
 from typing import Any, Protocol, TypeVar
 
-from asyncstream import S3Object, TransferReport, TransferSession
+from asyncstream import S3Object, S3Prefix, TransferReport, TransferSession
 from asyncstream.lab.s3 import Fault
 from asyncstream.lab.web import Answer, Origin
 from asyncstream.lab.web.server import Asked
@@ -13,6 +13,10 @@ T = TypeVar("T")
 
 # The fixtures `copy` and `copy_with_faults`: files, then settings.
 Copy = Callable[..., TransferReport]
+# The fixtures `put`, `keep` and `pack`: files by name; what to pack them into, then settings.
+Put = Callable[..., None]
+Keep = Callable[..., S3Prefix]
+Pack = Callable[..., TransferReport]
 Pairs = Callable[..., list[tuple[S3Object, S3Object]]]
 WrapTransport = Callable[[Callable[[Transport], Transport]], None]
 

@@ -149,6 +149,7 @@ class MemoryStore:
     """
 
     slot_bytes = SLOT_BYTES
+    held = 0
     requests: Mapping[str, int] = {}
     downgrades: list[str] = []  # noqa: RUF012 - never changed
     tells_part_sizes = True
@@ -224,6 +225,9 @@ class MemoryStore:
                 checksum=None if asked else self._checksums.get(source),
                 composite=None if asked else self._composite(source),
             )
+
+    async def make_ready(self, *_: Any) -> None:
+        pass
 
     def is_in_order(self, source: S3Object) -> bool:
         return False
