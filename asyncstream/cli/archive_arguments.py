@@ -42,7 +42,7 @@ Pack files into a ZIP archive, which stores them uncompressed.
 
 {_NAMES_HELP}
 
-Files of over 128 KiB are read twice, unless S3 has their CRC32: an archive has it before their bytes."""
+Files of over 512 KiB are read twice, unless S3 has their CRC32: an archive has it before their bytes."""
 
 CONCAT_HELP = f"""\
 Join files into one, in the order of their keys, or in the order given.

@@ -44,6 +44,7 @@ from tests.servers import Bucket, LabServer, S3Server
 from tests.servers.base import CREDENTIALS, PATIENCE
 from tests.servers.blocking_page import page
 from tests.servers.listener import CONTINUE, RawReply, Scripted
+from tests.servers.ministack import PYTHON, MiniStackServer
 from tests.servers.odd_s3 import PART, OddS3
 
 from .aws_settings import SECRET, AwsSettings, Fail
@@ -100,6 +101,18 @@ def engine(request: pytest.FixtureRequest) -> Iterator[str]:
         patch.setattr(asyncio, "new_event_loop", uvloop.new_event_loop)
         yield "asyncio"
         close_all_kept()
+
+
+@pytest.fixture(scope="module")
+def ministack(credentials: None, tmp_path_factory: pytest.TempPathFactory) -> Iterator[S3Server]:
+    """A server that is not among those of `server`, because it starts slowly and few tests need it."""
+    if not PYTHON.is_file():
+        pytest.skip("MiniStack is missing: `make .venv/ministack.stamp` installs it")
+    server = MiniStackServer()
+    server.start(tmp_path_factory.mktemp("ministack"))
+    yield server
+    server.close_client()
+    server.stop()
 
 
 @pytest.fixture

@@ -3,7 +3,7 @@
 `docs/servers.md` has the expected rows; the end of a run prints those that were measured.
 """
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from contextlib import ExitStack
 from datetime import timedelta
 from itertools import product
@@ -20,7 +20,7 @@ from tests.places import key_of
 from tests.server_table import PAGE, PROPERTY, rows
 from tests.servers import SERVERS, Bucket, S3Server
 from tests.servers.lesser_s3 import LesserS3
-from tests.servers.ministack import PYTHON, MiniStackServer
+from tests.servers.ministack import MiniStackServer
 from tests.servers.quirks import QUIRKS
 
 from .capabilities import (
@@ -48,17 +48,6 @@ LISTED = PAGE.read_text().splitlines()
 def measured() -> dict[tuple[str, str], dict[str, str]]:
     """The cells of each server, by its name and the engine that has asked: one for each quirk."""
     return {}
-
-
-@pytest.fixture(scope="module")
-def ministack(credentials: None, tmp_path_factory: pytest.TempPathFactory) -> Iterator[S3Server]:
-    if not PYTHON.is_file():
-        pytest.skip("MiniStack is missing: `make .venv/ministack.stamp` installs it")
-    server = MiniStackServer()
-    server.start(tmp_path_factory.mktemp("ministack"))
-    yield server
-    server.close_client()
-    server.stop()
 
 
 class Transfers:
