@@ -31,8 +31,9 @@ _LARGEST_GAP = 64 * KiB
 # Entries of a window. A thousand entries make 16 windows, however small they are.
 _MOST_SHARING = 64
 # Windows whose entries are listed in turn. If neighbours followed each other, slots would open them while the
-# first of them still reads their window, and each would send a request of its own.
-_WINDOWS_IN_TURN = 16
+# first of them still reads their window, and each would send a request of its own. With 16 there are as many
+# requests, and 4 MiB more (measured).
+_WINDOWS_IN_TURN = 10
 
 
 class Entry(Struct, frozen=True):
@@ -177,7 +178,7 @@ AnyEntry = TypeVar("AnyEntry", bound=Shared)
 def share_windows(entries: Iterable[AnyEntry]) -> list[AnyEntry]:
     """Put small neighbours into windows, and return all entries so that those of a window are apart.
 
-    First the first of each of 16 windows, then the second, and so on.
+    First the first of each of 10 windows, then the second, and so on.
 
     Args:
         entries: in any order. They are structs with the fields `window` and `sharing` of `Entry`.
