@@ -1,4 +1,4 @@
-"""What is packed is unpacked again, whatever the files, the slots and the sizes of parts."""
+"""What is packed is unpacked again: with any files, slots and sizes of parts."""
 
 from itertools import count
 
