@@ -31,7 +31,8 @@ test: $(STAMPS) $(if $(ARGS),,test-aioboto3 coverage)  ## the whole test suite, 
 
 # The S3 tests on the SDKs that aioboto3 pins. The sequential engine is left out because it has the same client as
 # threads, and the servers of others and tests of what is above the client because only the client differs here.
-ABOVE_THE_CLIENT := any_order concurrency continuing gathering integrity invariants mapping postgres progress transforms
+ABOVE_THE_CLIENT := any_order concurrency continuing gathering hostile_archives integrity invariants joined_files lines \
+    mapping other_packers packs.py packs_th packs_under postgres progress split_packs transforms untar unzip_to zip_
 test-aioboto3: .venv/aioboto3.stamp .venv/programs.stamp  ## the S3 conformance tests on the older SDKs
 	.venv/aioboto3/bin/python -m pytest $(IN_PARALLEL) tests/conformance -k 'not sequential and not rclone and not moto' \
 	    --ignore tests/conformance/web $(foreach name,$(ABOVE_THE_CLIENT),--ignore-glob 'tests/conformance/test_$(name)*')

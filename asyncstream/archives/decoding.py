@@ -46,7 +46,7 @@ _FED, _MADE = 64 * KiB, 128 * KiB
 class Decoder(Protocol):
     """Decodes one entry, in pieces of at most 256 KiB. Stored data stay in the pieces that arrive.
 
-    `light`: whether it only passes bytes on.
+    `light`: whether it is so fast that an event loop runs it, not a thread.
     """
 
     light: bool
@@ -111,7 +111,9 @@ class _StoredDecoder:
 class _DeflateDecoder:
     """Deflated data, by Intel's ISA-L if it is installed: twice as fast as zlib."""
 
-    light = False
+    # ISA-L makes 512 KiB in half a millisecond. On a thread they cost a quarter more CPU, and no less
+    # time (measured).
+    light = True
 
     def __init__(self) -> None:
         self._inflate = _fastest_zlib().decompressobj(-zlib.MAX_WBITS)

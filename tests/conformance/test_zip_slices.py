@@ -29,6 +29,7 @@ from asyncstream import (
 from asyncstream.archives import zip_source
 from asyncstream.engines import ENGINES, EngineName
 from asyncstream.lab.s3 import Fault, LabS3
+from asyncstream.pipeline import plan
 from tests.servers import Bucket, S3Server, content
 
 from .fixture_types import Copy, NewSession, StopAfter
@@ -194,9 +195,10 @@ def test_an_entry_in_parts_is_continued(
     bucket: Bucket,
     stop_after: StopAfter,
     later: Callable[..., TransferReport],
-    lab: LabS3,
+    monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     """The next transfer confirms the parts that are there, and sends the others of the same upload."""
+    monkeypatch.setattr(plan, "CHAINED_PART", 5 * MiB)  # as if the file had gigabytes
     files = {"large": content(17 * MiB), "small": b"1"}
     report = stop_after((put(pack(files)), S3Prefix(bucket.name, "copies/")), 12 * MiB)
     assert len(report.continuations) == 1
