@@ -13,6 +13,7 @@ from asyncstream.errors import InputError, NothingToTransfer
 from asyncstream.locations import (
     Folder,
     LineRange,
+    Lines,
     LocalFile,
     LocalFolder,
     Pack,
@@ -30,7 +31,15 @@ from asyncstream.locations import (
 from asyncstream.objects import ListedObject
 from asyncstream.pipeline.continuation import Continuation
 from asyncstream.pipeline.groups import Groups
-from asyncstream.pipeline.pairs import FOLDERS, OF_S3, SOURCE_FOLDERS, are_the_same, check_pair, pack_of
+from asyncstream.pipeline.pairs import (
+    FOLDERS,
+    OF_S3,
+    SOURCE_FOLDERS,
+    are_the_same,
+    check_pair,
+    check_volume,
+    pack_of,
+)
 from asyncstream.ports import Listing
 
 
@@ -147,10 +156,17 @@ class Jobs(Sequence[Job]):
         self._rows.append(position)
 
     def add_pack(self, position: int, listed: ListedObject) -> None:
-        """Add the file that a pack becomes, or one of its volumes, whose number is the key."""
+        """Add the file that a pack becomes, or one of its volumes: the key has its number and its division.
+
+        Raises:
+            InputError: a volume would overwrite one of the sources, or another file.
+        """
         pack, _ = self._pairs[position]
         assert isinstance(pack, Pack)  # noqa: S101 - the caller has listed it
-        pack = replace(pack, volume=int(listed.key))
+        volume, _, division = listed.key.partition(" ")
+        pack = replace(pack, volume=int(volume), division=division)
+        others = [destination for at, (_, destination) in enumerate(self._pairs) if at != position]
+        check_volume(pack, [*others, *(job.destination for job in self._packs)])
         self._packs.append(Job(pack, pack.target, listed.size, listed.etag))
         self._rows.append(-len(self._packs))
         self.listed += 1
@@ -187,8 +203,7 @@ class Jobs(Sequence[Job]):
     def pairs_of(self, left: bytes) -> Iterator[tuple[Any, Any, range]]:
         """Yield the pairs of the files whose byte is 1, and the positions that each stands for.
 
-        For the files of a `Listing`, it is one pair of folders. Ranges of lines are cut together, so their
-        pair is that of the whole text.
+        For the files of a `Listing`, it is one pair of folders, and so it is for the ranges of a text.
         """
         for group, positions in self._groups.parts(len(self)):
             if group is not None:
@@ -197,9 +212,11 @@ class Jobs(Sequence[Job]):
                     yield rest, self._pairs[group.pair][1], positions
                 continue
             own = (position for position in positions if left[position])
-            for pair, same in groupby(own, self._rows_pair):
+            for (source, destination), same in groupby(own, self._rows_pair):
                 first, *others = same
-                yield *pair, range(first, (others or [first])[-1] + 1)
+                uris = (self._job(each).source.uri for each in (first, *others))
+                rest = source.only_ranges(uris) if isinstance(source, Lines) else source
+                yield rest, destination, range(first, (others or [first])[-1] + 1)
 
     def _rows_pair(self, position: int) -> Pair:
         job = self._job(position)

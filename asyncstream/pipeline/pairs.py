@@ -1,6 +1,7 @@
 """Which pairs of places a transfer can copy."""
 
 import os
+from collections.abc import Iterable
 
 from asyncstream.errors import InputError, NothingToTransfer
 from asyncstream.locations import (
@@ -60,6 +61,17 @@ def _is_target(place: S3Object | LocalFile, target: TargetFile) -> bool:
     if isinstance(place, LocalFile) and isinstance(target, LocalFile):
         return os.path.abspath(place.path) == os.path.abspath(target.path)  # noqa: PTH100 - a Path takes longer
     return place == target
+
+
+def check_volume(pack: Pack, taken: Iterable[TargetFile | Folder]) -> None:
+    """Check that an archive of a split pack overwrites neither a source nor another destination.
+
+    Raises:
+        InputError: it does.
+    """
+    listed = pack.members if isinstance(pack.members, tuple) else ()
+    if pack.volume and (pack.target in listed or pack.target in taken):
+        raise InputError(f"{pack.target}, an archive of {pack}, is also a source or another destination")
 
 
 def are_the_same(source: SourceFile | SourceFolder, destination: TargetFile | Folder) -> bool:
