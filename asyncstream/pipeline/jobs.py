@@ -4,7 +4,6 @@ import sys
 from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from itertools import groupby, pairwise
 from typing import Any, overload
-from unicodedata import normalize
 
 from msgspec import Struct, msgpack
 from msgspec.structs import replace
@@ -215,8 +214,8 @@ class Jobs(Sequence[Job]):
             for (source, destination), same in groupby(own, self._rows_pair):
                 first, *others = same
                 uris = (self._job(each).source.uri for each in (first, *others))
-                rest = source.only_ranges(uris) if isinstance(source, Lines) else source
-                yield rest, destination, range(first, (others or [first])[-1] + 1)
+                those = source.only_ranges(uris) if isinstance(source, Lines) else source
+                yield those, destination, range(first, (others or [first])[-1] + 1)
 
     def _rows_pair(self, position: int) -> Pair:
         job = self._job(position)
@@ -279,7 +278,7 @@ class Jobs(Sequence[Job]):
             InputError: two files have the same destination.
         """
         if _CASE_IS_IGNORED and any(isinstance(destination, LocalFolder) for _, destination in self._pairs):
-            self._check_foldable()
+            check_foldable((job.source, job.destination) for job in self)
         # A listing has each key once, and `check_pairs` has compared the pairs of objects. So few transfers
         # need to compare all files, which takes 300 bytes per file.
         places = sorted(destination.uri for _, destination in self._pairs)
@@ -292,22 +291,6 @@ class Jobs(Sequence[Job]):
                 raise InputError(
                     f"{self[other].source} and {job.source} would both be written to {job.destination}"
                 )
-
-    def _check_foldable(self) -> None:
-        """Check that no two files have destinations that this machine's file systems take for one.
-
-        Raises:
-            InputError: two files do.
-        """
-        seen: dict[str, int] = {}
-        for position, job in enumerate(self):
-            if isinstance(job.destination, LocalFile):
-                other = seen.setdefault(normalize("NFC", job.destination.path).casefold(), position)
-                if other != position:
-                    raise InputError(
-                        f"{self[other].source} and {job.source} would be one file on this system, "
-                        f"{job.destination}: copy them to S3, or one by one under other names"
-                    )
 
     def listed_keys(self, first: int) -> set[str]:
         """Return the keys of the files that were listed, from this position on."""
