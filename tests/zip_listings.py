@@ -4,17 +4,28 @@ import io
 import math
 import struct
 import zipfile
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from typing import Any
 
-from asyncstream.archives.zip_directory import TAIL, find_directory
+from asyncstream.archives.zip_directory import CUT, TAIL, RawEntry, find_directory, raw_entry, walk_rows
 from asyncstream.archives.zip_listing import Listing, Recent
 from asyncstream.archives.zip_scan import Area, Scan
+from asyncstream.errors import CorruptInput
 from asyncstream.locations import LocalFile, ZipEntries
 from asyncstream.units import MiB
 
 WHOLE = ZipEntries(LocalFile("a.zip"))
 ETAG = '"0123456789abcdef0123456789abcdef-1234"'
+
+
+def read_rows(data: bytes) -> Iterator[RawEntry]:
+    """Yield the rows of a whole directory."""
+    at = 0
+    for fields in walk_rows(data):
+        yield raw_entry(fields)
+        at = fields[-1]
+    if at < len(data):
+        raise CorruptInput(CUT)
 
 
 def packed(names: Iterable[str], comment: bytes = b"") -> bytes:

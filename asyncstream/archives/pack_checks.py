@@ -37,7 +37,7 @@ class PackChecks:
 
     def expected(self, position: int, kind: str) -> Checksum | None:
         """Return the checksum of a kind that a member must have, if it is known."""
-        return self._expected[position].get(kind)
+        return self._expected.get(position, {}).get(kind)
 
     def kinds(self, position: int) -> list[str]:
         """Return the kinds of checksum to compute over the pieces of a member."""

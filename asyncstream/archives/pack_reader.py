@@ -157,8 +157,8 @@ class PackReader:
         layout, crc32s = self._layout, self._layout.crc32s
         before = layout.before_length(member)
         content = b""
-        whole = before if member.length > SMALL_MEMBER else before + member.length
-        if self._is_small(member) and skip < whole:
+        # Also if only its end is wanted: else nothing would compare it.
+        if self._is_small(member) and skip < before + member.length:
             if member.length:
                 content = await self._repeat(lambda: self._read_small(member))
             if crc32s is not None:

@@ -9,6 +9,7 @@ from asyncstream.archives.pack_members import MemberPlace
 from asyncstream.archives.pack_reader import PackReader
 from asyncstream.errors import AsyncstreamError, NothingYet, SourceChanged
 from asyncstream.locations import LineRange, Lines, Pack, PackTarget, ZipEntries
+from asyncstream.locations.lines import range_name
 from asyncstream.objects import ByteRange, ListedObject
 from asyncstream.ports import Cut, Opened, Source
 from asyncstream.retry import Retrying
@@ -78,13 +79,19 @@ class PackSource(Source[Pack | LineRange, Pack | Lines]):
         """Return the file that a pack becomes, or its volumes by their numbers; or all ranges of a text."""
         if isinstance(prefix, Pack):
             packs = await self._plan(prefix)
+            rows = packs.items()
             return [
-                ListedObject(str(pack.volume), each.size, each.etag) for pack, each in packs.items()
+                ListedObject(f"{pack.volume} {pack.division}", each.size, each.etag) for pack, each in rows
             ], None
         ranges = await self._planner.plan_lines(prefix)
-        named = {f"part-{number:05d}": layout for number, layout in enumerate(ranges)}
+        named = {range_name(number): layout for number, layout in enumerate(ranges)}
         self._layouts |= {prefix.item(name): layout for name, layout in named.items()}
-        return [ListedObject(name, layout.size, layout.etag) for name, layout in named.items()], None
+        chosen = prefix.chosen(list(named))
+        return [ListedObject(name, named[name].size, named[name].etag) for name in chosen], None
+
+    def is_in_order(self, source: Pack | LineRange) -> bool:
+        """Whether its members are decoded from their starts."""
+        return not _is_in_ranges(source)
 
     def is_scattered(self, source: Pack | LineRange) -> bool:
         """Whether most members are small."""

@@ -6,7 +6,7 @@ Format".
 """
 
 import re
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from typing import Literal
 
 from msgspec import Struct
@@ -23,7 +23,7 @@ _FILES, _LINKS, _DEVICES, _FOLDERS = b"0\x007", b"12", b"346", b"5DV"
 _WITHOUT_DATA = b"123456"
 _PAX, _GLOBAL, _LONG_NAME, _LONG_LINK = b"xX", b"g", b"L", b"K"
 _SPARSE, _CONTINUED = b"S", b"M"
-_SPARSE_KEYS = b"GNU.sparse."
+_SPARSE_KEYS, _SPARSE_NAME = b"GNU.sparse.", b"GNU.sparse.name"
 _OCTAL, _DECIMAL = re.compile(rb"[0-7]+"), re.compile(rb"[0-9]{1,20}")
 _RECORD_LENGTH = re.compile(rb"([0-9]{1,8}) ")
 
@@ -175,7 +175,7 @@ class Headers:
 
     def _member(self, block: bytes, kind: bytes, size: int, pax: dict[bytes, bytes]) -> Member:
         sparse = kind == _SPARSE or any(key.startswith(_SPARSE_KEYS) for key in pax)
-        name = pax.get(_SPARSE_KEYS + b"name") or pax.get(b"path") or self._long_name or _ustar_name(block)
+        name = pax.get(_SPARSE_NAME) or pax.get(b"path") or self._long_name or _ustar_name(block)
         if kind in _WITHOUT_DATA:
             size = 0
         elif pax.get(b"size"):
@@ -194,14 +194,14 @@ class Headers:
         if kind == _LONG_NAME:
             self._long_name = data.partition(b"\0")[0]
         elif kind in _PAX:
-            self._pax |= {key: value for key, value in _pax_records(data, position) if _is_used(key)}
+            self._pax |= _used(_pax_records(data, position))
         elif kind == _GLOBAL:
-            found = dict(_pax_records(data, position))
+            found = _used(_pax_records(data, position))
             if found.get(b"size"):
                 raise CorruptInput(
                     "a global header sets one size for all files: programs read that variously"
                 )
-            self._global |= {key: value for key, value in found.items() if _is_used(key)}
+            self._global |= found
 
 
 def is_header(block: bytes) -> bool:
@@ -228,8 +228,15 @@ def _kind(kind: bytes, name: bytes) -> Kind | None:
     return "file" if kind == _SPARSE else None
 
 
-def _is_used(key: bytes) -> bool:
-    return key in (b"path", b"size") or key.startswith(_SPARSE_KEYS)
+def _used(records: Iterable[tuple[bytes, bytes]]) -> dict[bytes, bytes]:
+    """Return the records that count. A hostile archive may have millions of others: those are not kept."""
+    used: dict[bytes, bytes] = {}
+    for key, value in records:
+        if key in (b"path", b"size", _SPARSE_NAME):
+            used[key] = value
+        elif key.startswith(_SPARSE_KEYS):
+            used[_SPARSE_KEYS] = b""
+    return used
 
 
 def _padded(size: int) -> int:

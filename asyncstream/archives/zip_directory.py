@@ -136,20 +136,6 @@ def _find_end64(tail: bytes, end: int, size: int) -> int:
 RowFields = tuple[bytes, bytes | None, int, int, int, int, int, int, int, int, int]
 
 
-def read_rows(data: bytes) -> Iterator[RawEntry]:
-    """Yield the rows of a directory.
-
-    Raises:
-        CorruptInput: the bytes are not those of a directory.
-    """
-    at = 0
-    for fields in walk_rows(data):
-        yield raw_entry(fields)
-        at = fields[-1]
-    if at < len(data):
-        raise CorruptInput(CUT)
-
-
 def raw_entry(fields: RowFields) -> RawEntry:
     """Return the fields of a row as an object."""
     return RawEntry(*fields[:-1])

@@ -23,9 +23,12 @@ from asyncstream.archives.zip_listing import BYTES_OF_BLOCK, Block, Found
 from asyncstream.archives.zip_names import is_special
 from asyncstream.errors import CorruptInput, InputError
 from asyncstream.locations.archives import ZipEntries, ZipSlice
+from asyncstream.units import KiB
 
 # zlib's fastest level: 1.1 times the bytes of its best, in a quarter of the time.
 _LEVEL = 1
+# Bytes of a row, on average over a block: a name of 1,024 bytes and as much again, twice.
+_LONGEST_ROW = 4 * KiB
 # Groups in which the hashes of names are compared: only one of them is a set at a time.
 _GROUPS = 64
 
@@ -107,6 +110,11 @@ class Scan:
             if start < least_next:
                 self._leave_order(name, start)
             self._last_start, least_next = start, start + LOCAL_HEADER + len(name) + packed
+            if at - block_at > self._per_block * _LONGEST_ROW:
+                raise InputError(
+                    f"its directory has over {self._per_block * _LONGEST_ROW:,} bytes in {in_block:,} rows: "
+                    "no program writes such"
+                )
             key = key_of(number, fields)
             number += 1
             in_block += 1

@@ -47,8 +47,7 @@ def rounds(items: Sequence[Item]) -> list[list[int]]:
             planned.append([])
         place = open_rounds[nearest]
         planned[place].append(position)
-        if shared:
-            last |= {pair[1]: (pair, place) for pair in item.pairs}
+        last |= {pair[1]: (pair, place) for pair in item.pairs}
         if item.group is not None:
             after[item.group] = place + 1
     return planned

@@ -75,6 +75,11 @@ def parse(event: Any, deployment: Deployment) -> Asked:
     write_to = at("$.list_uri", S3Object.from_uri, request.list_uri) if request.list_uri else None
     if write_to is not None:
         deployment.check_written(write_to)
+        if write_to.uri == archive.uri or write_to.uri.startswith(folder.uri):
+            raise InputError(
+                f"the event is malformed at $.list_uri: {write_to} is the archive, or in {folder}, where its "
+                "files go: name another place"
+            )
     return Asked(entries, folder, request.slice_size, write_to)
 
 

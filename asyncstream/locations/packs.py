@@ -19,14 +19,19 @@ _LEAST_SPLIT = 1024 * 1024
 IfMissing = Literal["fail", "leave_out"]
 
 
-def _check_if_missing(given: object) -> None:
+def _check_settings(into: "Tar | Zip | Concat") -> None:
+    given = into.if_missing
     if given not in get_args(IfMissing):
         raise InputError(f'if_missing={given!r:.100} must be "fail" or "leave_out"')
+    if given == "leave_out" and into.copy_parts:
+        raise InputError('copy_parts: S3 cannot leave out what it copies, so give no if_missing="leave_out"')
+    if not isinstance(into, Concat) and into.split is not None:
+        if given == "leave_out":
+            raise InputError('split: its archives are planned together, so give no if_missing="leave_out"')
+        _check_split(into.split, into.target)
 
 
 def _check_split(given: object, target: PackTarget) -> None:
-    if given is None:
-        return
     if not isinstance(given, int) or given < _LEAST_SPLIT:
         raise InputError(f"split={given!r:.100} must be a number of bytes, at least {_LEAST_SPLIT:,}")
     if isinstance(target, StandardStream):
@@ -58,8 +63,7 @@ class Tar(Struct, frozen=True):
     copy_parts: bool = False
 
     def __post_init__(self) -> None:
-        _check_if_missing(self.if_missing)
-        _check_split(self.split, self.target)
+        _check_settings(self)
 
 
 class Zip(Struct, frozen=True):
@@ -83,8 +87,7 @@ class Zip(Struct, frozen=True):
     copy_parts: bool = False
 
     def __post_init__(self) -> None:
-        _check_if_missing(self.if_missing)
-        _check_split(self.split, self.target)
+        _check_settings(self)
 
 
 class Concat(Struct, frozen=True):
@@ -109,7 +112,7 @@ class Concat(Struct, frozen=True):
     copy_parts: bool = False
 
     def __post_init__(self) -> None:
-        _check_if_missing(self.if_missing)
+        _check_settings(self)
         if not isinstance(self.separator, bytes) or len(self.separator) > 4096:
             raise InputError(f"separator={self.separator!r:.100} must be bytes, at most 4,096 of them")
         if self.header not in {"all", "first"}:
@@ -128,11 +131,13 @@ class Pack(Struct, frozen=True):
         members: the folder, or the list.
         into: the archive or the joined file.
         volume: the number of the archive if the pack is split, from 1; 0: all of it.
+        division: tells which sources were split like this; empty for all of the pack.
     """
 
     members: Members
     into: PackInto
     volume: int = 0
+    division: str = ""
 
     @property
     def prefix(self) -> str:

@@ -112,6 +112,10 @@ class CopyTasks(FileTasks):
             and self._ends.destination_of(target).copies_parts(target)
         ):
             file.part_plan = plan.PartPlan(file.size or 0, 0, 0, cut)
+            # Its first part may be longer, or copied by the server.
+            reading, file.open_range = file.open_range, None
+            if reading is not None:
+                await reading.close()
         return RangeSegment(opened.range, self.reader)
 
     def goes_as_one_put(self, file: FileFacts, first: Segment) -> bool:
@@ -135,9 +139,7 @@ class CopyTasks(FileTasks):
     def parts(self, task: Begin, first: Segment) -> Parts:
         """Cut the file into parts."""
         if self._leaves_first(task.file):
-            cut = task.file.part_plan.cut
-            if cut is None or 1 in cut.copies:
-                task.attempts = 0  # no part was tried yet
+            task.attempts = 0  # no part was tried yet
             return self._parts(task.file, None)
         return self._parts(task.file, send_after(task, self.send_part, first, 1))
 

@@ -4,7 +4,6 @@ import sys
 from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from itertools import groupby, pairwise
 from typing import Any, overload
-from unicodedata import normalize
 
 from msgspec import Struct, msgpack
 from msgspec.structs import replace
@@ -13,6 +12,7 @@ from asyncstream.errors import InputError, NothingToTransfer
 from asyncstream.locations import (
     Folder,
     LineRange,
+    Lines,
     LocalFile,
     LocalFolder,
     Pack,
@@ -30,7 +30,15 @@ from asyncstream.locations import (
 from asyncstream.objects import ListedObject
 from asyncstream.pipeline.continuation import Continuation
 from asyncstream.pipeline.groups import Groups
-from asyncstream.pipeline.pairs import FOLDERS, OF_S3, SOURCE_FOLDERS, are_the_same, check_pair, pack_of
+from asyncstream.pipeline.pairs import (
+    FOLDERS,
+    OF_S3,
+    SOURCE_FOLDERS,
+    are_the_same,
+    check_pair,
+    check_volume,
+    pack_of,
+)
 from asyncstream.ports import Listing
 
 
@@ -147,10 +155,17 @@ class Jobs(Sequence[Job]):
         self._rows.append(position)
 
     def add_pack(self, position: int, listed: ListedObject) -> None:
-        """Add the file that a pack becomes, or one of its volumes, whose number is the key."""
+        """Add the file that a pack becomes, or one of its volumes: the key has its number and its division.
+
+        Raises:
+            InputError: a volume would overwrite one of the sources, or another file.
+        """
         pack, _ = self._pairs[position]
         assert isinstance(pack, Pack)  # noqa: S101 - the caller has listed it
-        pack = replace(pack, volume=int(listed.key))
+        volume, _, division = listed.key.partition(" ")
+        pack = replace(pack, volume=int(volume), division=division)
+        others = [destination for at, (_, destination) in enumerate(self._pairs) if at != position]
+        check_volume(pack, [*others, *(job.destination for job in self._packs)])
         self._packs.append(Job(pack, pack.target, listed.size, listed.etag))
         self._rows.append(-len(self._packs))
         self.listed += 1
@@ -187,8 +202,7 @@ class Jobs(Sequence[Job]):
     def pairs_of(self, left: bytes) -> Iterator[tuple[Any, Any, range]]:
         """Yield the pairs of the files whose byte is 1, and the positions that each stands for.
 
-        For the files of a `Listing`, it is one pair of folders. Ranges of lines are cut together, so their
-        pair is that of the whole text.
+        For the files of a `Listing`, it is one pair of folders, and so it is for the ranges of a text.
         """
         for group, positions in self._groups.parts(len(self)):
             if group is not None:
@@ -197,9 +211,11 @@ class Jobs(Sequence[Job]):
                     yield rest, self._pairs[group.pair][1], positions
                 continue
             own = (position for position in positions if left[position])
-            for pair, same in groupby(own, self._rows_pair):
+            for (source, destination), same in groupby(own, self._rows_pair):
                 first, *others = same
-                yield *pair, range(first, (others or [first])[-1] + 1)
+                uris = (self._job(each).source.uri for each in (first, *others))
+                those = source.only_ranges(uris) if isinstance(source, Lines) else source
+                yield those, destination, range(first, (others or [first])[-1] + 1)
 
     def _rows_pair(self, position: int) -> Pair:
         job = self._job(position)
@@ -262,7 +278,7 @@ class Jobs(Sequence[Job]):
             InputError: two files have the same destination.
         """
         if _CASE_IS_IGNORED and any(isinstance(destination, LocalFolder) for _, destination in self._pairs):
-            self._check_foldable()
+            check_foldable((job.source, job.destination) for job in self)
         # A listing has each key once, and `check_pairs` has compared the pairs of objects. So few transfers
         # need to compare all files, which takes 300 bytes per file.
         places = sorted(destination.uri for _, destination in self._pairs)
@@ -275,22 +291,6 @@ class Jobs(Sequence[Job]):
                 raise InputError(
                     f"{self[other].source} and {job.source} would both be written to {job.destination}"
                 )
-
-    def _check_foldable(self) -> None:
-        """Check that no two files have destinations that this machine's file systems take for one.
-
-        Raises:
-            InputError: two files do.
-        """
-        seen: dict[str, int] = {}
-        for position, job in enumerate(self):
-            if isinstance(job.destination, LocalFile):
-                other = seen.setdefault(normalize("NFC", job.destination.path).casefold(), position)
-                if other != position:
-                    raise InputError(
-                        f"{self[other].source} and {job.source} would be one file on this system, "
-                        f"{job.destination}: copy them to S3, or one by one under other names"
-                    )
 
     def listed_keys(self, first: int) -> set[str]:
         """Return the keys of the files that were listed, from this position on."""

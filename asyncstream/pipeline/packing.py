@@ -4,6 +4,7 @@ import re
 from collections.abc import AsyncGenerator, Awaitable, Callable, Mapping, Sequence
 from contextlib import aclosing
 from functools import partial
+from hashlib import blake2b
 from itertools import pairwise
 from pathlib import Path, PurePath
 from typing import TypeVar
@@ -16,7 +17,14 @@ from asyncstream.archives.tar_headers import check_name
 from asyncstream.archives.tar_layout import TarLayout
 from asyncstream.archives.zip_layout import ZipLayout
 from asyncstream.archives.zip_windows import read_whole
-from asyncstream.errors import InputError, LineTooLong, NothingToTransfer, S3Error, SourceNotFound
+from asyncstream.errors import (
+    InputError,
+    LineTooLong,
+    NothingToTransfer,
+    S3Error,
+    SourceChanged,
+    SourceNotFound,
+)
 from asyncstream.locations import (
     Concat,
     Lines,
@@ -64,7 +72,8 @@ class PackPlanner:
         """Return the layout of a pack, or of each of its volumes.
 
         Raises:
-            NothingToTransfer: nothing is stored under its prefix, or the volume does not exist.
+            NothingToTransfer: nothing is stored under its prefix.
+            SourceChanged: it is a volume of an earlier pack, and the files have changed.
             InputError: a name cannot be packed, or two are the same.
             LineTooLong: the first line of a file is too long to be left out.
         """
@@ -81,11 +90,16 @@ class PackPlanner:
         layouts = await self._engine.compute(partial(_lay_out_archives, pack.into, members))
         if pack.into.split is None:
             return {pack: layouts[0]}
-        volumes = {replace(pack, volume=number): each for number, each in enumerate(layouts, 1)}
+        division = blake2b("".join(each.etag for each in layouts).encode(), digest_size=8).hexdigest()
+        volumes = {
+            replace(pack, volume=number, division=division): each for number, each in enumerate(layouts, 1)
+        }
         if not pack.volume:
             return volumes
-        if pack.volume > len(layouts):
-            raise NothingToTransfer(f"{pack} has {len(layouts)} volumes only")
+        if pack not in volumes:
+            raise SourceChanged(
+                f"{pack}: its files have changed since they were split. Pack all of them again"
+            )
         return {pack: volumes[pack]}
 
     async def plan_lines(self, lines: Lines) -> list[Layout]:

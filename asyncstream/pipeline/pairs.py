@@ -1,6 +1,8 @@
 """Which pairs of places a transfer can copy."""
 
 import os
+from collections.abc import Iterable
+from unicodedata import normalize
 
 from asyncstream.errors import InputError, NothingToTransfer
 from asyncstream.locations import (
@@ -60,6 +62,35 @@ def _is_target(place: S3Object | LocalFile, target: TargetFile) -> bool:
     if isinstance(place, LocalFile) and isinstance(target, LocalFile):
         return os.path.abspath(place.path) == os.path.abspath(target.path)  # noqa: PTH100 - a Path takes longer
     return place == target
+
+
+def check_volume(pack: Pack, taken: Iterable[TargetFile | Folder]) -> None:
+    """Check that an archive of a split pack overwrites neither a source nor another destination.
+
+    Raises:
+        InputError: it does.
+    """
+    listed = pack.members if isinstance(pack.members, tuple) else ()
+    if pack.volume and (pack.target in listed or pack.target in taken):
+        raise InputError(f"{pack.target}, an archive of {pack}, is also a source or another destination")
+
+
+def check_foldable(files: Iterable[tuple[SourceFile, TargetFile]]) -> None:
+    """Check that no two files have destinations that this machine's file systems take for one.
+
+    Raises:
+        InputError: two files do.
+    """
+    seen: dict[str, SourceFile] = {}
+    for source, destination in files:
+        if not isinstance(destination, LocalFile):
+            continue
+        other = seen.setdefault(normalize("NFC", destination.path).casefold(), source)
+        if other is not source:
+            raise InputError(
+                f"{other} and {source} would be one file on this system, {destination}: copy them to S3, or one "
+                "by one under other names"
+            )
 
 
 def are_the_same(source: SourceFile | SourceFolder, destination: TargetFile | Folder) -> bool:

@@ -22,7 +22,7 @@ from asyncstream import (
 from asyncstream.transforms import map_lines
 from tests.servers import Bucket, content
 
-from .fixture_types import Copy
+from .fixture_types import Copy, StopAfter
 
 on_the_lab = pytest.mark.parametrize("server", ["lab"], indirect=True)
 ROWS = [b"%06d,%s\n" % (n, content(n % 97, n).hex().encode()) for n in range(30_000)]
@@ -114,6 +114,19 @@ def test_a_local_text_is_cut(copy: Copy, bucket: Bucket, tmp_path: Path) -> None
         [(Lines(LocalFile(str(tmp_path / "text")), 3), S3Prefix(bucket.name, "copies/"))]
     )
     assert report.raise_for_failures() is None
+    assert b"".join(bucket.get(key) for key in sorted(bucket.keys("copies/"))) == TEXT
+
+
+@on_the_lab
+def test_only_ranges_that_are_left_are_made_again(copy: Copy, bucket: Bucket, stop_after: StopAfter) -> None:
+    bucket.put("text", TEXT)
+    pair = Lines(S3Object(bucket.name, "text"), 7), S3Prefix(bucket.name, "copies/")
+    report = stop_after(pair, len(TEXT) // 2)
+    done, [left] = report.count("copied"), report.unfinished
+    assert 0 < done < 7
+    again = copy([left])
+    again.raise_for_failures()
+    assert (again.count("copied"), left[0].only) == (7 - done, f"{done}-6")
     assert b"".join(bucket.get(key) for key in sorted(bucket.keys("copies/"))) == TEXT
 
 

@@ -7,7 +7,18 @@ from typing import Any
 
 import pytest
 
-from asyncstream import InputError, KiB, LocalFile, LocalFolder, MiB, S3Object, S3Prefix, Tar, Zip
+from asyncstream import (
+    InputError,
+    KiB,
+    LocalFile,
+    LocalFolder,
+    MiB,
+    S3Object,
+    S3Prefix,
+    SourceChanged,
+    Tar,
+    Zip,
+)
 from asyncstream.locations import StandardStream
 from tests.servers import Bucket, content
 
@@ -67,6 +78,38 @@ def test_archives_of_an_earlier_run_are_left_out(copy: Copy, bucket: Bucket, sou
 def test_what_cannot_be_split_is_refused(target: Any, split: Any) -> None:
     with pytest.raises(InputError, match="split"):
         Tar(target, split=split)
+
+
+def test_archives_that_are_planned_together_leave_nothing_out() -> None:
+    with pytest.raises(InputError, match="split: "):
+        Zip(LocalFile("x"), "leave_out", split=MiB)
+    with pytest.raises(InputError, match="copy_parts: "):
+        Tar(LocalFile("x"), "leave_out", copy_parts=True)
+
+
+@pytest.mark.parametrize("server", ["lab"], indirect=True)
+def test_a_volume_of_other_files_is_refused(
+    copy: Copy, bucket: Bucket, sources: S3Prefix, tmp_path: Any
+) -> None:
+    """Its borders may have moved: files would be lost, or packed twice."""
+    whole = copy([(sources, Tar(LocalFile(str(tmp_path / "all.tar")), split=MiB))])
+    bucket.delete("in/000.bin")
+    with pytest.raises(SourceChanged, match="Pack all of them again"):
+        copy([(whole.files[1].source, whole.files[1].destination)])
+
+
+@pytest.mark.parametrize("server", ["lab"], indirect=True)
+def test_a_volume_overwrites_no_source_and_no_other_target(
+    copy: Copy, bucket: Bucket, sources: S3Prefix
+) -> None:
+    bucket.put("all-00001.tar", b"a source")
+    mine = S3Object(bucket.name, "all-00001.tar")
+    into = Tar(S3Object(bucket.name, "all.tar"), split=MiB)
+    with pytest.raises(InputError, match="is also a source or another destination"):
+        copy([([mine], into)])
+    with pytest.raises(InputError, match="is also a source or another destination"):
+        copy([(sources, into), (S3Object(bucket.name, "in/z"), mine)])
+    assert bucket.get("all-00001.tar") == b"a source"
 
 
 @pytest.mark.parametrize("server", ["lab"], indirect=True)

@@ -5,9 +5,10 @@ from collections.abc import Sequence
 import hypothesis.strategies as st
 from hypothesis import given
 
-from asyncstream import InputError, S3Object, S3Prefix
+from asyncstream import InputError, S3Object, S3Prefix, Tar
 from asyncstream.events.items import Item
 from asyncstream.events.rounds import rounds
+from asyncstream.locations import Pack
 from asyncstream.pipeline.jobs import Pair
 
 
@@ -35,6 +36,14 @@ items = st.lists(
 
 def find_round(planned: Sequence[Sequence[int]], position: int) -> int:
     return next(number for number, positions in enumerate(planned) if position in positions)
+
+
+def test_a_copy_stays_after_a_pack_of_the_same_object() -> None:
+    target = S3Object("clean", "x")
+    pack: Pair = Pack(S3Prefix("raw"), Tar(target)), target
+    given_items = [Item("a", (copy("a", "y"),)), Item("b", (pack,)), Item("c", (copy("b", "x"),))]
+    planned = rounds(given_items)
+    assert find_round(planned, 1) < find_round(planned, 2)
 
 
 @given(items)

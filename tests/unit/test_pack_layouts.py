@@ -20,7 +20,7 @@ from asyncstream.archives.pack_members import PackMembers
 from asyncstream.archives.pack_reader import PackReader
 from asyncstream.archives.pack_source import _PackStream
 from asyncstream.archives.tar_layout import TarLayout
-from asyncstream.archives.zip_directory import TAIL, find_directory, read_rows
+from asyncstream.archives.zip_directory import TAIL, find_directory
 from asyncstream.archives.zip_layout import ZipLayout
 from asyncstream.archives.zip_scan import Area, Scan
 from asyncstream.checksum import CRC64NVME, Checksum, Digests
@@ -32,6 +32,7 @@ from asyncstream.objects import ByteRange, Stored
 from asyncstream.ports import Opened, Source
 from asyncstream.retry import Retrying, RetryPolicy
 from asyncstream.units import GiB
+from tests.zip_listings import read_rows
 
 SMALL = 30
 _LETTERS = st.characters(exclude_categories=["Cs", "Cc"], exclude_characters="/\\:.")

@@ -283,3 +283,14 @@ def test_checksums_of_contents_are_computed_as_they_pass(files: dict[str, bytes]
         digests = Digests([CRC64NVME])
         digests.update(content)
         assert found.files[name].checksum == digests.checksums()[CRC64NVME]
+
+
+def test_a_million_records_that_do_not_count_are_not_kept() -> None:
+    """A tiny compressed archive may have gigabytes of them, each with another key."""
+    records = b"".join(
+        b"%d GNU.sparse.%06d=1\n" % (len(b"NN GNU.sparse.NNNNNN=1\n"), n) for n in range(20_000)
+    )
+    headers = Headers()
+    for at, kind in ((0, b"x"), (1, b"g")):
+        list(headers.feed(headers.wanted, pax(records, kind)))
+        assert sum(map(len, (vars(headers)["_pax"], vars(headers)["_global"]))) == at + 1

@@ -9,11 +9,12 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from asyncstream.archives.zip_directory import TAIL, RawEntry, find_directory, read_rows
+from asyncstream.archives.zip_directory import TAIL, RawEntry, find_directory
 from asyncstream.archives.zip_names import decode_name
 from asyncstream.archives.zip_scan import Area, Scan
 from asyncstream.errors import CorruptInput, InputError
 from asyncstream.locations import LocalFile, ZipEntries
+from tests.zip_listings import read_rows
 
 ARCHIVE = ZipEntries(LocalFile("a.zip"))
 _NAME = st.text(st.characters(exclude_categories=["Cs"], exclude_characters="\0"), min_size=1, max_size=20)

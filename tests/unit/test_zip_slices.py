@@ -22,6 +22,7 @@ from asyncstream.objects import ByteRange, ListedObject
 from asyncstream.pipeline.jobs import Jobs
 from asyncstream.pipeline.results import FileResult, FileResults, TransferReport
 from tests.zip_listings import ETAG, WHOLE, in_order, listed, packed
+from tests.zip_packing import Row, pack_rows
 
 _NAME = st.text(st.characters(exclude_categories=["Cs"], exclude_characters="\0"), min_size=1, max_size=9)
 NAMES = st.lists(_NAME, max_size=20, unique_by=lambda name: name.lstrip("./").replace("\\", "/"))
@@ -195,9 +196,9 @@ def test_entries_take_little_memory() -> None:
 
 
 def test_neighbours_are_apart_in_the_order() -> None:
-    """A thousand small entries make 16 windows, so that as many slots each read another one."""
+    """The first ten are of ten windows, so that as many slots each read another one."""
     listing = listed(packed(KEYS[:1_000]))
-    first = [listing.entry(listing[position].row or 0) for position in range(16)]
+    first = [listing.entry(listing[position].row or 0) for position in range(10)]
     assert len({entry.window for entry in first if entry is not None and entry.window is not None}) == 10
 
 
@@ -279,15 +280,25 @@ def test_a_report_says_what_is_unfinished() -> None:
         assert each.pending[1].source == ZipEntry(WHOLE.archive, "b")
 
 
-def test_ranges_of_lines_are_unfinished_as_a_whole() -> None:
-    pair = Lines(S3Object("raw", "x")), S3Prefix("clean", "out/")
-    jobs = Jobs([pair])
+def test_ranges_of_lines_are_unfinished_together() -> None:
+    lines, folder = Lines(S3Object("raw", "x")), S3Prefix("clean", "out/")
+    jobs = Jobs([(lines, folder)])
     for name in ("part-00000", "part-00001", "part-00002"):
         jobs.add_listed(0, ListedObject(name, 5, '"x"'))
-    assert list(jobs.pairs_of(bytes([0, 1, 1]))) == [(*pair, range(1, 3))]
+    left = Lines(S3Object("raw", "x"), only="1-2")
+    assert list(jobs.pairs_of(bytes([0, 1, 1]))) == [(left, folder, range(1, 3))]
 
 
 def test_results_alone_say_what_is_unfinished() -> None:
     done = FileResult(S3Object("raw", "x"), S3Object("clean", "x"), "copied")
     left = FileResult(S3Object("raw", "y"), S3Object("clean", "y"), "pending")
     assert FileResults.of([done, left]).unfinished() == [(left.source, left.destination)]
+
+
+def test_rows_of_megabytes_are_refused() -> None:
+    """They would be kept until their block of a thousand rows is complete."""
+    archive = pack_rows(
+        [Row(f"{n:04d}", extra=struct.pack("<2H", 0x7777, 60_000) + bytes(60_000)) for n in range(100)]
+    )
+    with pytest.raises(InputError, match="no program writes such"):
+        listed(archive)

@@ -181,3 +181,9 @@ def test_more_than_fit_need_a_list(
 
     assert "the 100 slices of" in told
     assert "name a `list_uri`" in told
+
+
+def test_a_list_does_not_overwrite_its_archive(deliver: Deliver, lab: LabS3, archive: str) -> None:
+    told = deliver({"slices": archive, "destination": archive.removesuffix("2026.zip"), "list_uri": archive})
+    assert "InputError: " in told
+    assert lab.stats()["operations"] == {}
