@@ -35,6 +35,7 @@ from asyncstream.pipeline.pairs import (
     OF_S3,
     SOURCE_FOLDERS,
     are_the_same,
+    check_foldable,
     check_pair,
     check_volume,
     pack_of,

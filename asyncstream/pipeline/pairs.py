@@ -88,8 +88,8 @@ def check_foldable(files: Iterable[tuple[SourceFile, TargetFile]]) -> None:
         other = seen.setdefault(normalize("NFC", destination.path).casefold(), source)
         if other is not source:
             raise InputError(
-                f"{other} and {source} would be one file on this system, {destination}: copy them to S3, or one "
-                "by one under other names"
+                f"{other} and {source} would be one file on this system, {destination}: copy them to S3, or "
+                "one by one under other names"
             )
 
 
