@@ -18,6 +18,7 @@ from asyncstream.pipeline import clients
 
 from .deliveries import ODD, Deliver
 from .invocations import BIG, Context, Invoke
+from .labs import open_lab
 from .witness import DESTINATION, SOURCE, WitnessPostgres, WitnessS3, WitnessWeb
 
 HANDLERS = ("sequential", "threads", "threads_multipart", "asyncio_multipart")
@@ -27,14 +28,8 @@ _reply_schema = jsonschema.Draft202012Validator(schema() | {"$ref": "#/$defs/Dir
 
 @pytest.fixture(scope="package")
 def lab() -> Iterator[LabS3]:
-    """Start a lab S3 that clients find by environment variables; close the clients kept from other tests."""
-    close_all_kept()
-    with LabS3() as server, pytest.MonkeyPatch.context() as environ:
-        environ.delenv("AWS_PROFILE", raising=False)
-        for name, value in server.environment().items():
-            environ.setenv(name, value)
-        yield server
-        close_all_kept()
+    with open_lab() as lab:
+        yield lab
 
 
 @pytest.fixture

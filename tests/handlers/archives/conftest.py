@@ -10,10 +10,18 @@ import pytest
 from asyncstream.lab.s3 import LabS3
 from asyncstream.pipeline import plan
 from tests.handlers.invocations import PART
+from tests.handlers.labs import open_lab
 
 from .packing import ARCHIVE, pack
 
 _names = itertools.count()
+
+
+@pytest.fixture(scope="package")
+def lab() -> Iterator[LabS3]:
+    """A lab of their own, because requests that stall here go on while other tests count theirs."""
+    with open_lab() as lab:
+        yield lab
 
 
 @pytest.fixture
