@@ -146,7 +146,7 @@ READERS: Mapping[str, tuple[Any, list[str]]] = {
     "bsdtar": (Tar, ["bsdtar", "-xf", "../archive"]),
     "bsdtar of zip": (Zip, ["bsdtar", "-xf", "../archive"]),
     "unzip": (Zip, ["unzip", "-qq", "../archive"]),
-    "7z": (Zip, ["7z", "x", "-y", "-bso0", "../archive"]),
+    "7zz": (Zip, ["7zz", "x", "-y", "-bso0", "../archive"]),
     "jar": (Zip, ["jar", "xf", "../archive"]),
     "a stream to bsdtar": (Zip, ["sh", "-c", "cat ../archive | bsdtar -xf -"]),
 }
