@@ -19,16 +19,12 @@ _LEAST_SPLIT = 1024 * 1024
 IfMissing = Literal["fail", "leave_out"]
 
 
-def _check_settings(into: "Tar | Zip | Concat") -> None:
+def _check_missing(into: "_Archive | Concat") -> None:
     given = into.if_missing
     if given not in get_args(IfMissing):
         raise InputError(f'if_missing={given!r:.100} must be "fail" or "leave_out"')
     if given == "leave_out" and into.copy_parts:
         raise InputError('copy_parts: S3 cannot leave out what it copies, so give no if_missing="leave_out"')
-    if not isinstance(into, Concat) and into.split is not None:
-        if given == "leave_out":
-            raise InputError('split: its archives are planned together, so give no if_missing="leave_out"')
-        _check_split(into.split, into.target)
 
 
 def _check_split(given: object, target: PackTarget) -> None:
@@ -38,7 +34,22 @@ def _check_split(given: object, target: PackTarget) -> None:
         raise InputError("split: standard output takes one archive only")
 
 
-class Tar(Struct, frozen=True):
+class _Archive(Struct, frozen=True):
+    target: PackTarget
+    if_missing: IfMissing = "fail"
+    split: int | None = None
+    copy_parts: bool = False
+
+    def __post_init__(self) -> None:
+        _check_missing(self)
+        if self.split is None:
+            return
+        if self.if_missing == "leave_out":
+            raise InputError('split: its archives are planned together, so give no if_missing="leave_out"')
+        _check_split(self.split, self.target)
+
+
+class Tar(_Archive, frozen=True):
     """A tar archive to write. Each source becomes an entry of it.
 
     Entries have the sources' names without the prefix that was listed, or the keys and paths of a list.
@@ -57,16 +68,8 @@ class Tar(Struct, frozen=True):
         InputError: a setting is out of its bounds.
     """
 
-    target: PackTarget
-    if_missing: IfMissing = "fail"
-    split: int | None = None
-    copy_parts: bool = False
 
-    def __post_init__(self) -> None:
-        _check_settings(self)
-
-
-class Zip(Struct, frozen=True):
+class Zip(_Archive, frozen=True):
     """A ZIP archive to write. Each source becomes an entry of it, which is stored as it is.
 
     The names are those of `Tar`.
@@ -80,14 +83,6 @@ class Zip(Struct, frozen=True):
     Raises:
         InputError: a setting is out of its bounds.
     """
-
-    target: PackTarget
-    if_missing: IfMissing = "fail"
-    split: int | None = None
-    copy_parts: bool = False
-
-    def __post_init__(self) -> None:
-        _check_settings(self)
 
 
 class Concat(Struct, frozen=True):
@@ -112,7 +107,7 @@ class Concat(Struct, frozen=True):
     copy_parts: bool = False
 
     def __post_init__(self) -> None:
-        _check_settings(self)
+        _check_missing(self)
         if not isinstance(self.separator, bytes) or len(self.separator) > 4096:
             raise InputError(f"separator={self.separator!r:.100} must be bytes, at most 4,096 of them")
         if self.header not in {"all", "first"}:

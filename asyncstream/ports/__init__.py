@@ -4,13 +4,12 @@ All I/O methods are `async def`. Blocking implementations block and never suspen
 `coro.send(None)` runs them to their end (`engines/driver.py`). asyncio awaits the same code.
 """
 
+from asyncstream.ports.archives import Archives, Listing
 from asyncstream.ports.ends import (
-    Archives,
     Body,
     ByteStream,
     Cut,
     Destination,
-    Listing,
     Opened,
     Source,
     TimeLeft,
