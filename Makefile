@@ -165,10 +165,10 @@ RUNTIME_PYTHON ?= $(firstword $(foreach candidate,python3.13 $(wildcard $(HOME)/
 
 # The tests compare the output of transforms with the output of these programs.
 .venv/programs.stamp: .venv/bin/python
-	command -v 7zz && command -v bsdtar && command -v bzip2 && command -v xz && command -v zip && command -v zstd \
+	command -v 7zz && command -v bsdtar && command -v bzip2 && command -v unzip && command -v xz && command -v zip && command -v zstd \
 	|| { [ "$$(id -u)" = 0 ] && apt-get update -qq \
-	    && apt-get install -qq -y 7zip bzip2 libarchive-tools xz-utils zip zstd; } \
-	|| echo "7zz, bsdtar, bzip2, xz, zip and zstd could not be installed: the tests that need them will be skipped."
+	    && apt-get install -qq -y 7zip bzip2 libarchive-tools unzip xz-utils zip zstd; } \
+	|| echo "7zz, bsdtar, bzip2, unzip, xz, zip and zstd could not be installed: the tests that need them will be skipped."
 	touch $@
 
 # A linter of state machines, from npm, because template linters do not check them. If npm is missing, apt installs it.

@@ -15,6 +15,7 @@ from typing import NamedTuple
 import pytest
 
 from asyncstream import KiB
+from tests.lacking import lacking
 from tests.servers import content
 from tests.zip_packing import FAT, NTFS, UTF8, Row, pack_rows, streamed
 
@@ -59,7 +60,9 @@ def by_program(*command: str, failing: str = "") -> Make:
     def make(folder: Path) -> Made:
         needed = command[2].split()[0] if command[0] == "sh" else command[0]
         if shutil.which(needed) is None:
-            pytest.skip(f"{needed} is not installed.")
+            if needed == "jar":  # Java is large, and no script installs it
+                pytest.skip("jar is not installed.")
+            lacking(f"{needed} is missing: `make .venv/programs.stamp` installs it")
         for name, body in FILES.items():
             (folder / "files" / name).parent.mkdir(parents=True, exist_ok=True)
             (folder / "files" / name).write_bytes(body)

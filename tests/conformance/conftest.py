@@ -40,6 +40,7 @@ from asyncstream.transforms import Spec
 from asyncstream.web import FetchConfig
 from tests.conftest import ON_UVLOOP
 from tests.fault_table import FaultRecord
+from tests.lacking import lacking
 from tests.servers import Bucket, LabServer, S3Server
 from tests.servers.base import CREDENTIALS, PATIENCE
 from tests.servers.blocking_page import page
@@ -107,7 +108,7 @@ def engine(request: pytest.FixtureRequest) -> Iterator[str]:
 def ministack(credentials: None, tmp_path_factory: pytest.TempPathFactory) -> Iterator[S3Server]:
     """A server that is not among those of `server`, because it starts slowly and few tests need it."""
     if not PYTHON.is_file():
-        pytest.skip("MiniStack is missing: `make .venv/ministack.stamp` installs it")
+        lacking("MiniStack is missing: `make .venv/ministack.stamp` installs it")
     server = MiniStackServer()
     server.start(tmp_path_factory.mktemp("ministack"))
     yield server
