@@ -5,14 +5,13 @@ from collections.abc import Callable
 from typing import Any
 
 from asyncstream.archives.tar_index import TarFile
-from asyncstream.archives.tar_opening import TarArchive, TarLimits, TarOpener, of_archive
+from asyncstream.archives.tar_opening import TarArchive, TarOpener, of_archive
 from asyncstream.archives.tar_streams import DecodedStream
 from asyncstream.archives.zip_windows import Windows
 from asyncstream.errors import InputError, NotModified, SourceChanged, TransformError, TruncatedBody
 from asyncstream.locations import ArchiveFile, TarEntries, TarEntry
 from asyncstream.objects import ByteRange, ListedObject
 from asyncstream.ports import ByteStream, Engine, Opened, Source
-from asyncstream.retry import Retrying
 from asyncstream.transforms.protocol import PIECE
 from asyncstream.units import MiB
 
@@ -32,20 +31,15 @@ class TarSource(Source[TarEntry, TarEntries]):
     Args:
         engine: decodes.
         source_of: returns the source that reads an archive.
-        retrying: limits tries and waits.
-        limits: of memory and of what archives become.
+        opener: finds the files of archives.
     """
 
     def __init__(
-        self,
-        engine: Engine,
-        source_of: Callable[[ArchiveFile], Source[Any, Any]],
-        retrying: Retrying,
-        limits: TarLimits,
+        self, engine: Engine, source_of: Callable[[ArchiveFile], Source[Any, Any]], opener: TarOpener
     ) -> None:
         self._engine = engine
         self._source_of = source_of
-        self._opener = TarOpener(engine, source_of, retrying, limits)
+        self._opener = opener
         self._opened: dict[ArchiveFile, dict[str, TarArchive]] = {}  # by place and selection
         self._unlisted: dict[TarEntries, deque[str]] = {}
         # The decoder that continues where the last file ended, and that file's content if it is small.

@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any
 from msgspec.structs import replace
 
 from asyncstream.locations import (
+    ArchiveFile,
     Folder,
     LineRange,
     Lines,
@@ -128,12 +129,16 @@ def _open_zip(
 def _open_tar(
     engine: Engine, sources: Mapping[type, Source[Any, Any]], retrying: Retrying, config: TransferConfig
 ) -> "TarSource":
-    from asyncstream.archives.tar_opening import TarLimits
+    from asyncstream.archives.tar_opening import TarLimits, TarOpener
     from asyncstream.archives.tar_source import TarSource
 
     limit = memory_limit_or_default(config.memory_limit, memory.lambda_memory(), memory.resident())
     limits = TarLimits(_entry_memory(), limit, config.max_output, config.max_ratio)
-    return TarSource(engine, lambda place: sources[type(place)], retrying, limits)
+
+    def source_of(place: ArchiveFile) -> Source[Any, Any]:
+        return sources[type(place)]
+
+    return TarSource(engine, source_of, TarOpener(engine, source_of, retrying, limits))
 
 
 def _entry_memory() -> int:
