@@ -11,7 +11,6 @@ from msgspec import Meta, Struct
 from asyncstream.errors import InputError
 from asyncstream.events.packing import Kind, Packing
 from asyncstream.events.reading import at, read
-from asyncstream.events.unzipping import Entries, continuations_of
 from asyncstream.locations import (
     Pack,
     S3Object,
@@ -26,6 +25,7 @@ from asyncstream.locations.packs import IfMissing
 from asyncstream.pipeline.config import TransferConfig, explained
 from asyncstream.pipeline.continuation import Continuation
 from asyncstream.pipeline.jobs import GivenPair, Pair, check_pairs
+from asyncstream.runs.unzipping import Entries, continuations_of
 
 # Only the schema has the pattern: locations.py checks URIs with a better message.
 Uri = Annotated[

@@ -22,11 +22,11 @@ from asyncstream.events.handler_replies import (
     json_schema,
     problem,
 )
-from asyncstream.events.unzipping import Entries
 from asyncstream.locations import Pack, S3Object, TarEntry, ZipEntries
 from asyncstream.pipeline.continuation import Continuation
 from asyncstream.pipeline.results import FileResult, Status, TransferReport
 from asyncstream.pipeline.unfinished import Left
+from asyncstream.runs.unzipping import Entries
 from asyncstream.units import MiB
 
 

@@ -15,8 +15,8 @@ from asyncstream.events.deployment import Deployment
 from asyncstream.events.handler_replies import MAX_INLINE_BYTES, as_many_as_fit
 from asyncstream.events.reading import at, read
 from asyncstream.events.step_functions import MapItem
-from asyncstream.events.unzipping import Entries
 from asyncstream.locations import S3Object, S3Prefix, ZipEntries
+from asyncstream.runs.unzipping import Entries
 
 LIST_TYPE = "application/x-ndjson"
 

@@ -31,10 +31,10 @@ from asyncstream.events.deployment import Deployment
 from asyncstream.events.items import Item, ItemOutcome, failure_type
 from asyncstream.events.packing import Packing
 from asyncstream.events.reading import convert, read, without_keys
-from asyncstream.events.unzipping import Entries, continuations_of
 from asyncstream.locations import S3Object, S3Prefix, ZipEntries, is_folder_marker
 from asyncstream.pipeline.continuation import Continuation
 from asyncstream.pipeline.jobs import Pair
+from asyncstream.runs.unzipping import Entries, continuations_of
 
 # A failed execution's Cause may have 32,768 characters. Lambda's runtime client writes it: JSON that has the
 # error's message as a string, which is JSON itself. There, a byte of the items takes at most three

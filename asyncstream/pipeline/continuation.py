@@ -118,6 +118,8 @@ class Continuation(Struct, frozen=True, kw_only=True, omit_defaults=True):
             cannot be computed from it.
         fruitless: number of consecutive transfers that continued the upload without a new confirmed part.
         completing: whether CompleteMultipartUpload was sent, so that S3 may be working on it.
+        only: the first and the last number of the parts to move; None: all. The upload then belongs to
+            several transfers: each moves its own parts, and none of them completes or aborts it.
     """
 
     upload_id: str
@@ -133,6 +135,7 @@ class Continuation(Struct, frozen=True, kw_only=True, omit_defaults=True):
     parts: Sequence[EarlierPart] = ()
     fruitless: int = 0
     completing: bool = False
+    only: tuple[int, int] | None = None
 
     @property
     def part_plan(self) -> plan.PartPlan:
@@ -155,8 +158,7 @@ class Continuation(Struct, frozen=True, kw_only=True, omit_defaults=True):
             raise InputError(
                 f"continuation: {planned} parts of {max(self.first, self.step)} bytes are over S3's limits"
             )
-        if not 0 <= self.fruitless <= MAX_PARTS:
-            raise InputError(f"continuation: fruitless={self.fruitless} is not between 0 and {MAX_PARTS}")
+        self._check_numbers(planned)
         own = Checksum(KINDS[0], "-") if self.checksum is None else self.checksum
         for text in (self.upload_id, self.etag, own.value):
             # These texts are sent in a URL, headers and XML.
@@ -176,6 +178,12 @@ class Continuation(Struct, frozen=True, kw_only=True, omit_defaults=True):
         if self.parts:
             force_setattr(self, "runs", joined(runs))
             force_setattr(self, "parts", ())
+
+    def _check_numbers(self, planned: int) -> None:
+        if not 0 <= self.fruitless <= MAX_PARTS:
+            raise InputError(f"continuation: fruitless={self.fruitless} is not between 0 and {MAX_PARTS}")
+        if self.only is not None and not 1 <= self.only[0] <= self.only[1] <= planned:
+            raise InputError(f"continuation: only={list(self.only)} are not numbers among {planned} parts")
 
     def _check_composite(self) -> None:
         composite = self.composite

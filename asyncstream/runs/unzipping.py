@@ -1,4 +1,4 @@
-"""ZIP archives in events: which of their files to unpack, and where to. Does no I/O."""
+"""ZIP archives in events and batches: which of their files to unpack, and where to. Does no I/O."""
 
 from collections.abc import Mapping
 from typing import Annotated, Any, Self

@@ -1,0 +1,77 @@
+"""`Description`: what a run is, in `run.json`; and `Totals`, what a plan counts. Does no I/O."""
+
+from collections.abc import Mapping
+from typing import Any, Literal
+
+import msgspec
+from msgspec import Struct
+
+from asyncstream.errors import InputError
+
+# What a plan is made of: all objects under a prefix, the manifest of an S3 Inventory, a list of files, a ZIP
+# archive, or one text to cut at line ends.
+Kind = Literal["prefix", "inventory", "jsonl", "csv", "zip", "lines"]
+FORMAT = 1
+
+
+class Totals(Struct, kw_only=True, omit_defaults=True):
+    """What a plan has counted so far.
+
+    Attributes:
+        files: files, each giant file once; an archive's files each.
+        bytes: bytes of all of them.
+        largest: bytes of the largest.
+        left_out: objects that are not copied, by reason: see `inventory.LeftOut`.
+        batches: number of batches.
+        giants: files that are cut into ranges.
+        upload_lists: number of the objects `uploads/000000.jsonl`.
+        seconds: seconds of one worker that all batches take, by the model of `costs.py`.
+    """
+
+    files: int = 0
+    bytes: int = 0
+    largest: int = 0
+    left_out: dict[str, int] = {}
+    batches: int = 0
+    giants: int = 0
+    upload_lists: int = 0
+    seconds: float = 0.0
+
+
+class Description(Struct, frozen=True, kw_only=True, omit_defaults=True):
+    """A run whose plan is whole.
+
+    Attributes:
+        format: the format of the run's objects.
+        source: what was planned, as it was given.
+        destination: the prefix or object that it is copied to.
+        kind: see `Kind`.
+        settings: settings of `TransferConfig` for all batches, beside those of the workers.
+        totals: what the plan has counted.
+        join: `s3://bucket/key`: the ranges of a text are put together here at the end; empty: they are not.
+    """
+
+    format: int = FORMAT
+    source: str
+    destination: str
+    kind: Kind = "prefix"
+    settings: Mapping[str, Any] = {}
+    totals: Totals
+    join: str = ""
+
+
+def decode_description(content: bytes, name: object) -> Description:
+    """Return the description of a run.
+
+    Raises:
+        InputError: it is not one, or of another version of asyncstream.
+    """
+    try:
+        found = msgspec.json.decode(content, type=Description)
+    except msgspec.DecodeError as error:
+        raise InputError(f"{name} does not describe a run: {error}") from None
+    if found.format != FORMAT:
+        raise InputError(
+            f"{name} has the format {found.format}, and this version reads {FORMAT}: plan the run again"
+        )
+    return found

@@ -1,0 +1,95 @@
+"""`RunStore`: reads and writes the objects of a run."""
+
+from collections.abc import Callable, Sequence
+from typing import Any
+
+import msgspec
+
+from asyncstream.errors import SourceNotFound
+from asyncstream.locations import S3Object
+from asyncstream.pipeline.config import TransferConfig
+from asyncstream.pipeline.session import TransferSession
+from asyncstream.runs.descriptions import Description, decode_description
+from asyncstream.runs.outcomes import OUTCOME_TYPE, BatchOutcome, decode_outcome
+from asyncstream.runs.places import Run
+from asyncstream.runs.rows import LINES_TYPE, Row, decode_rows, encode_rows
+from asyncstream.units import MiB
+
+# A batch of a minute has at most some 20,000 rows of 0.2 KB; a row has up to 4 KB.
+MAX_OBJECT_BYTES = 64 * MiB
+
+# Returns the configuration with the time that is left now as its deadline.
+Timed = Callable[[], TransferConfig]
+
+
+class RunStore:
+    """Reads and writes the objects of a run. They are at the end of the destination.
+
+    Args:
+        run: their places.
+        session: both of its ends are that of the destination.
+        timed: returns the configuration of each request.
+    """
+
+    def __init__(self, run: Run, session: TransferSession, timed: Timed) -> None:
+        self.run = run
+        self._session = session
+        self._timed = timed
+
+    def read_rows(self, number: int) -> Sequence[Row]:
+        """Return the rows of a batch.
+
+        Raises:
+            SourceNotFound: there is no such batch.
+            InputError: it is malformed.
+        """
+        place = self.run.batch(number)
+        return decode_rows(self._read(place), place)
+
+    def write_rows(self, place: S3Object, rows: Sequence[Row]) -> None:
+        """Write a batch, or a list of uploads."""
+        self._write(place, encode_rows(rows), LINES_TYPE)
+
+    def read_uploads(self, number: int) -> Sequence[Row]:
+        """Return the uploads of a list."""
+        place = self.run.uploads(number)
+        return decode_rows(self._read(place), place)
+
+    def read_outcome(self, number: int) -> BatchOutcome | None:
+        """Return the outcome of a batch; None if it was not run."""
+        for place in (self.run.done(number), self.run.left(number)):
+            content = self._find(place)
+            if content is not None:
+                return decode_outcome(content, place)
+        return None
+
+    def write_outcome(self, outcome: BatchOutcome) -> None:
+        """Write the outcome of a batch."""
+        place = self.run.left(outcome.batch) if outcome.left else self.run.done(outcome.batch)
+        self._write(place, msgspec.json.encode(outcome), OUTCOME_TYPE)
+
+    def read_description(self) -> Description:
+        """Return the description of the run.
+
+        Raises:
+            SourceNotFound: the run was not planned, or not to the end.
+            InputError: it is malformed.
+        """
+        place = self.run.description
+        return decode_description(self._read(place), place)
+
+    def write_json(self, place: S3Object, value: Any) -> None:
+        """Write a value as JSON."""
+        self._write(place, msgspec.json.encode(value), OUTCOME_TYPE)
+
+    def _find(self, place: S3Object) -> bytes | None:
+        try:
+            return self._read(place)
+        except SourceNotFound:
+            return None
+
+    def _read(self, place: S3Object) -> bytes:
+        return self._session.read(place, MAX_OBJECT_BYTES, self._timed())
+
+    def _write(self, place: S3Object, content: bytes, content_type: str) -> None:
+        self._session.write(place, content, content_type, self._timed())
